@@ -1,0 +1,156 @@
+"""What we may ask for: rules that take a proposed number and return a Step.
+
+The order is written once, in `RULES`. Bounds come after everything that shapes the number: they
+are the operator's word. After them come the reasons to leave things as they are, which only ever
+lead back to the present number, never past a bound.
+"""
+
+import math
+from collections.abc import Callable, Mapping
+
+from msgspec import Struct
+
+from autoscaler.core.values import STARTED, DeploymentStats, Flaw, Reason, Step
+
+
+class Context(Struct, frozen=True, kw_only=True):
+    """What a rule may look at besides the proposed number."""
+
+    at: float
+    current: int
+    stats: DeploymentStats
+    flaws: tuple[Flaw, ...]
+    highest: int  # recommended within the stabilisation window
+    minimum: int
+    maximum: int
+    stabilisation_window_s: float
+    growth_factor: float
+    shrink_factor: float
+    unsettled_s: float | None  # how long nodes have been loading or live allocations too few
+    infeasible: int | None  # the least number that was refused for lack of capacity
+    maintenance: str  # what goes on in the cluster; empty: nothing
+    back_off_s: float  # still to wait after a refusal
+    back_off_because: str
+
+
+Constraint = Callable[[int, Context], Step | None]
+"""Returns None where the rule has nothing to say about the number."""
+
+SETTLING_LIMIT_S = 600.0
+"""What has not come within this time will not come soon; waiting for it no longer holds a number.
+
+On hardware that may grow, an unsatisfied number is one that is going to be paid for.
+"""
+
+
+def stabilise(proposed: int, context: Context) -> Step | None:
+    """Scale down only to the highest recommendation of the stabilisation window."""
+    if proposed >= context.current:
+        return None
+    after = min(max(proposed, context.highest), context.current)
+    because = {"window_s": context.stabilisation_window_s, "highest": context.highest}
+    return Step(Reason.STABILISATION, proposed, after, because) if after != proposed else None
+
+
+def limit_step(proposed: int, context: Context) -> Step | None:
+    """Multiply or divide by no more than the step limits at once.
+
+    The largest step is rounded away from the present number, so that 1 can become 2 and 2 can
+    become 1 whatever the factor.
+    """
+    most = max(math.ceil(context.current * context.growth_factor), context.current + 1)
+    least = min(math.floor(context.current / context.shrink_factor), context.current - 1)
+    after = min(max(proposed, least), most)
+    because = {"most": most, "least": max(least, 0)}
+    return Step(Reason.STEP_LIMIT, proposed, after, because) if after != proposed else None
+
+
+def keep_bounds(proposed: int, context: Context) -> Step | None:
+    after = min(max(proposed, context.minimum), context.maximum)
+    because = {"min": context.minimum, "max": context.maximum}
+    return Step(Reason.BOUNDS, proposed, after, because) if after != proposed else None
+
+
+def distrust(proposed: int, context: Context) -> Step | None:
+    """Never down on statistics that are missing, partial or damaged."""
+    if proposed >= context.current or not context.flaws:
+        return None
+    return Step(Reason.UNTRUSTED, proposed, context.current, {"flaws": words(context.flaws)})
+
+
+def settle(proposed: int, context: Context) -> Step | None:
+    """Leave alone what is still changing.
+
+    A deployment that is starting or stopping accepts no update. While a node loads the model, its
+    share of the load is not known, and what looks like too much may be just enough.
+    """
+    stats, current = context.stats, context.current
+    if proposed == current:
+        return None
+    if stats.state != STARTED:
+        return Step(Reason.SETTLING, proposed, current, {"state": stats.state or "unknown"})
+    unsettled_s = context.unsettled_s
+    if proposed > current or unsettled_s is None or unsettled_s > SETTLING_LIMIT_S:
+        return None
+    because = {"live": stats.live_allocations or 0, "target": current}
+    return Step(Reason.SETTLING, proposed, current, because)
+
+
+def stay_feasible(proposed: int, context: Context) -> Step | None:
+    """Below a number that was refused, approach the largest one that fits by halves.
+
+    A refusal changes nothing and tells only that the number was too large.
+    """
+    infeasible, current = context.infeasible, context.current
+    if infeasible is None or proposed < infeasible or proposed <= current:
+        return None
+    after = current + max(0, infeasible - current) // 2
+    if after < context.minimum:
+        after = current
+    return Step(Reason.CAPACITY, proposed, after, {"infeasible": infeasible})
+
+
+def respect_maintenance(proposed: int, context: Context) -> Step | None:
+    """A cluster that is being upgraded is left as it is."""
+    if proposed == context.current or not context.maintenance:
+        return None
+    return Step(Reason.MAINTENANCE, proposed, context.current, {"because": context.maintenance})
+
+
+def back_off(proposed: int, context: Context) -> Step | None:
+    """Wait after a refusal that trying again would not change."""
+    if proposed == context.current or context.back_off_s <= 0.0:
+        return None
+    because: Mapping[str, float | str] = {
+        "wait_s": context.back_off_s,
+        "because": context.back_off_because,
+    }
+    return Step(Reason.BACK_OFF, proposed, context.current, because)
+
+
+RULES: tuple[Constraint, ...] = (
+    stabilise,  # first, so that it sees what the policy wants and not what limits make of it
+    limit_step,
+    keep_bounds,  # the operator's word: nothing below may leave them
+    distrust,
+    settle,
+    stay_feasible,
+    respect_maintenance,
+    back_off,
+)
+
+
+def constrain(first: Step, context: Context) -> tuple[Step, ...]:
+    """Apply `RULES` to what `first` recommends; return the whole trail."""
+    steps = [first]
+    number = first.after
+    for rule in RULES:
+        step = rule(number, context)
+        if step is not None:
+            steps.append(step)
+            number = step.after
+    return tuple(steps)
+
+
+def words(flaws: tuple[Flaw, ...]) -> str:
+    return ", ".join(flaws)

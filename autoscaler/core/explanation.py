@@ -1,0 +1,55 @@
+"""A decision in words. The only place where a decision becomes prose."""
+
+from autoscaler.core.values import Decision, Reason, Step
+
+_SENTENCES = {
+    Reason.NOT_MEASURED: "no request has been timed yet",
+    Reason.TARGET_TRACKING: "load {offered_load:.2f} at {target_utilisation:.0%} needs {after}",
+    Reason.STABILISATION: "{highest} was recommended within {window_s:.0f} s",
+    Reason.STEP_LIMIT: "one step goes no further than {least}..{most}",
+    Reason.BOUNDS: "bounds are {min}..{max}",
+    Reason.UNTRUSTED: "the statistics cannot be trusted ({flaws})",
+    Reason.MAINTENANCE: "{because}",
+    Reason.CAPACITY: "the cluster has refused {infeasible} for lack of capacity",
+    Reason.BACK_OFF: "waiting another {wait_s:.0f} s after a refusal ({because})",
+    Reason.NATIVE_SCALING: "the cluster's own adaptive allocations are on, so it is left to them",
+}
+
+
+def explain(decision: Decision) -> str:
+    """One line: the change, the recommendation, then every rule that overruled it.
+
+    >>> from autoscaler.core.values import Sample
+    >>> because = {"offered_load": 4.9, "target_utilisation": 0.7}
+    >>> print(explain(Decision(
+    ...     deployment_id="elser", model_id="elser", at=0.0, rule="all", dry_run=False, current=3,
+    ...     minimum=1, maximum=6, sample=Sample(at=0.0, interval_s=10.0), load=None,
+    ...     steps=(
+    ...         Step(Reason.TARGET_TRACKING, 3, 7, because),
+    ...         Step(Reason.BOUNDS, 7, 6, {"min": 1, "max": 6}),
+    ...     ),
+    ... )))
+    elser 3 -> 6: load 4.90 at 70% needs 7; bounds are 1..6
+    """
+    recommendation, *limits = decision.steps
+    told = [recommendation, *(step for step in limits if step.changed)]
+    return f"{decision.deployment_id} {decision.current} -> {decision.desired}: " + "; ".join(
+        sentence(step) for step in told
+    )
+
+
+def sentence(step: Step) -> str:
+    """What one rule looked at.
+
+    >>> sentence(Step(Reason.BOUNDS, 9, 8, {"min": 1, "max": 8}))
+    'bounds are 1..8'
+    """
+    template = _SENTENCES.get(step.reason)
+    if step.reason is Reason.SETTLING:
+        template = (
+            "its state is {state}"
+            if "state" in step.because
+            else "{live} of {target} allocations serve so far"
+        )
+    assert template is not None
+    return template.format(after=step.after, **step.because)

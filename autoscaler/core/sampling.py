@@ -1,0 +1,161 @@
+"""Turn two observations of a deployment into what happened between them.
+
+Totals live in the process on each node and end with it, so they are differenced node by node, and
+only while the process is the same: its start time is the epoch of its counters. What the sums of
+a whole deployment say is never differenced; they fall whenever a node is missing from one answer.
+"""
+
+from autoscaler.core.values import STARTED, DeploymentStats, Flaw, NodeStats, Sample
+
+WARM_UP_S = 60.0
+"""A young process is slow for reasons that pass: its service times are not learnt from."""
+
+SLACK_S = 60.0
+"""How long one request may plausibly take; work begun before an interval counts at its end."""
+
+QUEUE_SLACK = 100
+"""Requests beyond a queue's capacity that may be on their way between queue and result."""
+
+ROUNDING_S = 0.001
+"""What rounding may bring into a total: it is a count times a mean, printed as a double."""
+
+
+def sample(
+    before: DeploymentStats, after: DeploymentStats, *, at: float, interval_s: float
+) -> Sample:
+    """What the deployment did in the `interval_s` seconds before `at`, between two observations.
+
+    Arrivals are completions, failures and the growth of the queue. Completions alone are
+    throughput, which a saturated deployment caps at its own capacity: the moment it most needs
+    allocations, it would look content.
+
+    Returns:
+        A sample that can be trusted if its `flaws` are empty. With flaws, the figures cover only
+        what could be compared.
+    """
+    flaws = find_flaws(after)
+    if interval_s <= 0.0:
+        return Sample(at=at, interval_s=0.0, flaws=(*flaws, Flaw.CLOCK))
+    earlier = {node.node_id: node for node in before.nodes}
+    server_now = max([node.server_last_access_at or 0.0 for node in after.nodes], default=0.0)
+    all_completed = all_hits = all_failed = all_growth = pending = warm_timed = 0
+    all_busy_s = warm_busy_s = 0.0
+    for node in after.nodes:
+        pending += node.pending
+        origin = _origin(earlier.pop(node.node_id, None), node, flaws)
+        if origin is None:
+            continue
+        completed = node.completed - origin.completed
+        hits = node.cache_hits - origin.cache_hits
+        failed = node.failed - origin.failed
+        busy_s = _total_busy_s(node) - _total_busy_s(origin)
+        if completed < 0 or failed < 0 or not 0 <= hits <= completed or busy_s < -ROUNDING_S:
+            flaws.append(Flaw.BACKWARDS)
+        all_completed += completed
+        all_hits += hits
+        all_failed += failed
+        all_growth += node.pending - origin.pending
+        all_busy_s += busy_s
+        if server_now - (node.server_started_at or server_now) >= WARM_UP_S:
+            warm_timed += completed - hits
+            warm_busy_s += busy_s
+    if Flaw.INCOMPLETE not in flaws and any(
+        [node.server_started_at is not None for node in earlier.values()]
+    ):
+        flaws.append(Flaw.RESET)
+    if _exceeds(before, after, all_busy_s, all_growth, interval_s):
+        flaws.append(Flaw.IMPOSSIBLE)
+    if pending and not all_completed and not all_failed and not all_growth:
+        flaws.append(Flaw.STALLED)
+    return Sample(
+        at=at,
+        interval_s=interval_s,
+        completed=all_completed,
+        cache_hits=all_hits,
+        failed=all_failed,
+        queue_growth=all_growth,
+        busy_s=all_busy_s,
+        timed=warm_timed or all_completed - all_hits,
+        timed_busy_s=warm_busy_s if warm_timed else all_busy_s,
+        pending=pending,
+        flaws=tuple(flaws),
+    )
+
+
+def find_flaws(stats: DeploymentStats) -> list[Flaw]:
+    """What one answer alone shows to be missing or wrong."""
+    flaws = []
+    if stats.state != STARTED:
+        flaws.append(Flaw.NOT_STARTED)
+    answered, silent = 0, False
+    completed = errors = rejections = timeouts = 0
+    for node in stats.nodes:
+        completed += node.completed
+        errors += node.errors
+        rejections += node.rejections
+        timeouts += node.timeouts
+        if node.routing_state == STARTED:
+            if node.server_started_at is None:
+                silent = True
+            else:
+                answered += node.allocations or 0
+    # A node whose statistics could not be collected is left out without a word; only the sum
+    # that comes from the cluster state, `live_allocations`, still counts it.
+    if silent or stats.live_allocations is None or answered < stats.live_allocations:
+        flaws.append(Flaw.INCOMPLETE)
+    if (
+        stats.allocations is None
+        or stats.allocations != stats.target_allocations
+        # Sums are left out while they are zero, and by some versions altogether.
+        or stats.completed not in (0, completed)
+        or stats.errors not in (0, errors)
+        or stats.rejections not in (0, rejections)
+        or stats.timeouts not in (0, timeouts)
+        or len({node.node_id for node in stats.nodes}) != len(stats.nodes)
+    ):
+        flaws.append(Flaw.CONTRADICTORY)
+    return flaws
+
+
+_NOTHING = NodeStats(node_id="", routing_state="")
+
+
+def _origin(before: NodeStats | None, after: NodeStats, flaws: list[Flaw]) -> NodeStats | None:
+    """The totals that `after` is to be compared with; None, and perhaps a flaw, if there are none."""
+    if after.server_started_at is None:
+        if before is not None and before.reports and after.routing_state != STARTED:
+            flaws.append(Flaw.RESET)
+        return None
+    if before is None:
+        flaws.append(Flaw.NEW_NODE)
+        return None
+    if before.server_started_at == after.server_started_at:
+        return before
+    if before.reports:
+        flaws.append(Flaw.RESET)
+    # Otherwise it was loading when last seen, and its totals began within the interval.
+    return _NOTHING
+
+
+def _total_busy_s(node: NodeStats) -> float:
+    # Only the mean is reported; as a total it can be differenced between observations.
+    return node.completed * (node.mean_inference_s or 0.0)
+
+
+def _exceeds(
+    before: DeploymentStats,
+    after: DeploymentStats,
+    busy_s: float,
+    growth: int,
+    interval_s: float,
+) -> bool:
+    """Whether more was computed, or is queued, than the deployment has room for."""
+    workers = max(_workers(before), _workers(after))
+    if busy_s > workers * (interval_s + SLACK_S):
+        return True
+    capacity = after.queue_capacity
+    return capacity is not None and growth > (capacity + QUEUE_SLACK) * len(after.nodes)
+
+
+def _workers(stats: DeploymentStats) -> int:
+    return sum([node.allocations or 0 for node in stats.nodes])

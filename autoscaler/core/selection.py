@@ -1,0 +1,61 @@
+"""Which deployments are managed, and by which rule."""
+
+from collections.abc import Sequence
+from fnmatch import fnmatchcase
+from functools import lru_cache
+
+from msgspec import Struct
+
+from autoscaler.core.policies import ScalingPolicy
+from autoscaler.core.values import DeploymentStats, Unmanaged
+
+
+class Rule(Struct, frozen=True, kw_only=True):
+    """How the deployments that match are scaled: every value settled, nothing left to look up."""
+
+    name: str
+    deployments: tuple[str, ...]  # glob patterns on the deployment id; any may match
+    models: tuple[str, ...]  # the same on the model id
+    exclude: bool
+    hidden: bool  # whether ids that begin with a dot may match
+    low_priority: bool  # whether deployments of priority `low` may match
+    dry_run: bool
+    minimum: int
+    maximum: int
+    policy: ScalingPolicy
+    stabilisation_window_s: float
+    growth_factor: float  # the most a number is multiplied by in one step up
+    shrink_factor: float  # the most it is divided by in one step down
+
+
+def select(rules: Sequence[Rule], stats: DeploymentStats) -> Rule | Unmanaged:
+    """The first rule that matches, or why the deployment is left alone.
+
+    A rule that does not take hidden or low-priority deployments passes them on to the next; if
+    none takes them, that is the reason given.
+    """
+    reason = Unmanaged.NO_RULE
+    for rule in rules:
+        if not _matches(rule, stats):
+            continue
+        if rule.exclude:
+            return Unmanaged.EXCLUDED
+        if stats.deployment_id.startswith(".") and not rule.hidden:
+            reason = Unmanaged.HIDDEN
+        elif stats.priority == "low" and not rule.low_priority:
+            reason = Unmanaged.LOW_PRIORITY
+        else:
+            return rule
+    return reason
+
+
+def _matches(rule: Rule, stats: DeploymentStats) -> bool:
+    return _any_matches(rule.deployments, stats.deployment_id) and _any_matches(
+        rule.models, stats.model_id
+    )
+
+
+# The same few thousand ids are matched every ten seconds.
+@lru_cache(maxsize=16_384)
+def _any_matches(globs: tuple[str, ...], name: str) -> bool:
+    return any(fnmatchcase(name, glob) for glob in globs)

@@ -1,0 +1,97 @@
+"""What the next plan depends on besides its arguments. Plain data; losing it is safe.
+
+A planner that starts without state measures for one interval before it has an opinion, and waits
+for a whole stabilisation window before it scales down.
+"""
+
+from collections.abc import Mapping
+
+from msgspec import Struct
+
+from autoscaler.core.values import DeploymentStats, Observation, Sample
+
+
+class Capacity(Struct, frozen=True):
+    """What decides whether an increase fits, as far as it can be seen from outside."""
+
+    nodes: frozenset[str] = frozenset()
+    processors: float = 0.0
+    threads: int = 0  # requested by all deployments together
+
+    def exceeds(self, other: "Capacity") -> bool:
+        """Whether something may fit now that did not fit then."""
+        return (
+            self.threads < other.threads
+            or self.processors > other.processors
+            or not self.nodes <= other.nodes
+        )
+
+
+class Infeasible(Struct, frozen=True, kw_only=True):
+    """A number that was refused for lack of capacity."""
+
+    allocations: int
+    capacity: Capacity  # then, without what the deployment itself had
+    hold_s: float  # how long the refusal is believed if no change of capacity is seen
+    until: float
+
+
+class Pursuit(Struct, frozen=True, kw_only=True):
+    """An accepted update that is not yet carried out."""
+
+    allocations: int
+    asked_at: float
+    nodes: frozenset[str]  # that served when it was asked
+
+
+class Refused(Struct, frozen=True, kw_only=True):
+    """Refusals in a row that trying again would not change."""
+
+    times: int
+    until: float
+    because: str
+
+
+class DeploymentState(Struct, frozen=True, kw_only=True):
+    seen_at: float
+    baseline: DeploymentStats  # the last answer that later ones can be compared with
+    baseline_at: float
+    samples: tuple[Sample, ...] = ()  # trusted, within the load window, oldest first
+    service_time_s: float | None = None  # last measured
+    # (at, allocations): the recommendations that may yet be the highest of a window, which are
+    # those that no later one has reached; so their numbers fall from the oldest to the newest.
+    peaks: tuple[tuple[float, int], ...] = ()
+    stalled_since: float | None = None
+    unsettled_since: float | None = None
+    infeasible: Infeasible | None = None
+    pursuit: Pursuit | None = None
+    refused: Refused | None = None
+
+
+class State(Struct, frozen=True, kw_only=True):
+    deployments: Mapping[str, DeploymentState] = {}
+    capacity: Capacity = Capacity()
+    forbidden: Refused | None = None  # by credentials or licence: concerns every deployment
+
+
+def capacity_of(observation: Observation) -> Capacity:
+    """The ML nodes, from their own report or else as far as deployments use them, and the load on
+    them."""
+    threads = sum(
+        [
+            (stats.allocations or 0) * (stats.threads_per_allocation or 1)
+            for stats in observation.deployments.values()
+        ]
+    )
+    cluster = observation.cluster
+    if cluster is not None:
+        processors = sum([node.processors or 0.0 for node in cluster.nodes])
+        return Capacity(frozenset([node.node_id for node in cluster.nodes]), processors, threads)
+    nodes = {node.node_id for stats in observation.deployments.values() for node in stats.nodes}
+    return Capacity(frozenset(nodes), 0.0, threads)
+
+
+def without(capacity: Capacity, stats: DeploymentStats) -> Capacity:
+    """`capacity` with the deployment's own threads left out."""
+    own = (stats.allocations or 0) * (stats.threads_per_allocation or 1)
+    return Capacity(capacity.nodes, capacity.processors, capacity.threads - own)

@@ -1,0 +1,288 @@
+"""The nouns every stage speaks in: immutable values, units in their names.
+
+Instants (`at`, `_at`) are float seconds on the daemon's own clock, or on the server's where the
+name says `server_`; the two are never compared. Durations end in `_s`, rates in `_per_s`.
+"""
+
+from collections.abc import Mapping
+from enum import StrEnum
+
+from msgspec import Struct
+
+STARTED = "started"
+"""The routing state of a node, and the state of a deployment, that serves requests."""
+
+
+class NodeStats(Struct, frozen=True, kw_only=True):
+    """One deployment on one node: totals since its process started, and its queue now."""
+
+    node_id: str  # "" on serverless, which names no nodes
+    name: str = ""
+    routing_state: str  # starting, started, stopping, stopped, failed
+    routing_reason: str = ""
+    server_started_at: float | None = None  # when the process became ready; None: it is not
+    allocations: int | None = None  # what the process acknowledged
+    threads_per_allocation: int | None = None
+    completed: int = 0
+    cache_hits: int = 0
+    errors: int = 0
+    rejections: int = 0
+    timeouts: int = 0
+    mean_inference_s: float | None = None  # over `completed`, cache hits included
+    mean_inference_without_hits_s: float | None = None
+    pending: int = 0  # queued or being computed at this instant; not a total
+    server_last_access_at: float | None = None
+    throughput_last_minute: int = 0
+    peak_throughput_per_minute: int = 0
+    mean_inference_last_minute_s: float | None = None
+    cache_hits_last_minute: int = 0
+    memory_bytes: int | None = None
+
+    @property
+    def failed(self) -> int:
+        return self.errors + self.rejections + self.timeouts
+
+    @property
+    def reports(self) -> bool:
+        """Whether the node's process answered with counters."""
+        return self.server_started_at is not None
+
+
+class NativeScaling(Struct, frozen=True, kw_only=True):
+    """The settings of the cluster's own scaler, `adaptive_allocations`, for one deployment."""
+
+    enabled: bool
+    minimum: int | None = None
+    maximum: int | None = None
+
+
+class DeploymentStats(Struct, frozen=True, kw_only=True):
+    """What the cluster reported about one deployment."""
+
+    deployment_id: str
+    model_id: str
+    state: str = ""
+    reason: str = ""
+    priority: str = "normal"
+    allocations: int | None = None  # requested; None: the cluster did not say
+    live_allocations: int | None = None  # current allocations of started routes
+    target_allocations: int | None = None
+    allocation_state: str = ""  # starting, started, fully_allocated
+    threads_per_allocation: int | None = None
+    queue_capacity: int | None = None
+    cache_bytes: int | None = None
+    native: NativeScaling | None = None  # None: never set, or removed
+    server_created_at: float | None = None
+    completed: int = (
+        0  # this and the next three: sums over the nodes of one answer, never differenced
+    )
+    errors: int = 0
+    rejections: int = 0
+    timeouts: int = 0
+    peak_throughput_per_minute: int = 0
+    required_memory_bytes: int | None = None  # of the model, over all its deployments
+    nodes: tuple[NodeStats, ...] = ()
+
+
+class NodeCapacity(Struct, frozen=True, kw_only=True):
+    """What one ML node has to offer."""
+
+    node_id: str
+    name: str
+    version: str = ""
+    processors: float | None = None
+    ml_memory_bytes: int | None = None
+    free_ml_memory_bytes: int | None = None
+
+
+class Cluster(Struct, frozen=True, kw_only=True):
+    """The ML nodes and the state of maintenance."""
+
+    nodes: tuple[NodeCapacity, ...]
+    upgrade_mode: bool = False
+
+    @property
+    def mixed_versions(self) -> bool:
+        return len({node.version for node in self.nodes if node.version}) > 1
+
+
+class Observation(Struct, frozen=True, kw_only=True):
+    """All deployments, by id, as the cluster reported them at one instant."""
+
+    at: float
+    deployments: Mapping[str, DeploymentStats]
+    unreadable: Mapping[str, str] = {}  # deployment id, or place -> what is wrong with its entry
+    cluster: Cluster | None = None  # None: not asked, or not permitted
+
+
+class Flaw(StrEnum):
+    """Why a sample must not be trusted. The load may be higher than it says; never scale down."""
+
+    FIRST_SIGHT = "first_sight"  # nothing to compare with
+    OVERDUE = "overdue"  # the last observation is too long ago
+    CLOCK = "clock"  # time did not advance
+    NOT_STARTED = "not_started"  # the deployment is not in state started
+    INCOMPLETE = "incomplete"  # a node that serves did not answer
+    NEW_NODE = "new_node"  # a node's totals have no known beginning
+    RESET = "reset"  # a process ended and took its totals with it
+    BACKWARDS = "backwards"  # totals of one process fell
+    CONTRADICTORY = "contradictory"  # two figures of one answer exclude each other
+    IMPOSSIBLE = "impossible"  # more work than the allocations could have done
+    STALLED = "stalled"  # requests wait, and none comes or goes
+
+
+class Sample(Struct, frozen=True, kw_only=True):
+    """What one deployment did in the `interval_s` seconds before `at`."""
+
+    at: float
+    interval_s: float
+    completed: int = 0
+    cache_hits: int = 0
+    failed: int = 0
+    queue_growth: int = 0
+    busy_s: float = 0.0  # allocation-seconds of the completed requests
+    timed: int = 0  # completed by processes past their warm-up, cache hits left out
+    timed_busy_s: float = 0.0  # allocation-seconds of those
+    pending: int = 0
+    flaws: tuple[Flaw, ...] = ()
+
+    @property
+    def arrivals(self) -> int:
+        """Requests asked of the deployment, served or not: what came out plus what stayed in."""
+        return max(0, self.completed + self.failed + self.queue_growth)
+
+
+class LoadEstimate(Struct, frozen=True, kw_only=True):
+    """The load a deployment is under."""
+
+    arrival_rate_per_s: float
+    throughput_per_s: float
+    service_time_s: float | None  # of a request not answered by the cache; None: never measured
+    cache_hit_fraction: float
+    pending: int
+    window_s: float  # what the rates are measured over
+
+    @property
+    def offered_load(self) -> float | None:
+        """Erlangs: allocations the arrivals keep busy. None: arrivals of unknown service time."""
+        if self.arrival_rate_per_s == 0.0:
+            return 0.0
+        if self.service_time_s is None:
+            return None
+        return self.arrival_rate_per_s * (1.0 - self.cache_hit_fraction) * self.service_time_s
+
+
+class Reason(StrEnum):
+    """The rules that may have a say in a decision, one `Step` each."""
+
+    NOT_MEASURED = "not_measured"
+    TARGET_TRACKING = "target_tracking"
+    STABILISATION = "stabilisation"
+    STEP_LIMIT = "step_limit"
+    BOUNDS = "bounds"
+    UNTRUSTED = "untrusted"
+    SETTLING = "settling"
+    MAINTENANCE = "maintenance"
+    CAPACITY = "capacity"
+    BACK_OFF = "back_off"
+    NATIVE_SCALING = "native_scaling"
+
+
+class Step(Struct, frozen=True):
+    """One rule's effect on the number of allocations, and the figures it looked at."""
+
+    reason: Reason
+    before: int
+    after: int
+    because: Mapping[str, float | str] = {}
+
+    @property
+    def changed(self) -> bool:
+        return self.before != self.after
+
+
+class Decision(Struct, frozen=True, kw_only=True):
+    """The allocations one deployment should have. The first step recommends, the others limit."""
+
+    deployment_id: str
+    model_id: str
+    at: float
+    rule: str
+    dry_run: bool
+    current: int
+    minimum: int
+    maximum: int
+    steps: tuple[Step, ...]
+    sample: Sample
+    load: LoadEstimate | None  # None: nothing measured yet
+
+    @property
+    def wanted(self) -> int:
+        """What the policy recommends, limits aside."""
+        return self.steps[0].after
+
+    @property
+    def desired(self) -> int:
+        return self.steps[-1].after
+
+    @property
+    def changes(self) -> bool:
+        return self.desired != self.current
+
+    @property
+    def reason(self) -> Reason:
+        """The last rule that moved the number, or the recommendation if none did."""
+        return next((s.reason for s in reversed(self.steps) if s.changed), self.steps[0].reason)
+
+
+class Satisfied(Struct, frozen=True, kw_only=True):
+    """An accepted update that the cluster has now fully carried out."""
+
+    deployment_id: str
+    allocations: int
+    took_s: float
+    new_node: bool  # whether a process had to be started for it
+
+
+class Unmanaged(StrEnum):
+    """Why a deployment is left alone."""
+
+    NO_RULE = "no_rule"
+    EXCLUDED = "excluded"
+    HIDDEN = "hidden"  # its id begins with a dot
+    LOW_PRIORITY = "low_priority"
+
+
+class Plan(Struct, frozen=True, kw_only=True):
+    """All decisions from one observation."""
+
+    at: float
+    decisions: tuple[Decision, ...]
+    unmanaged: Mapping[str, Unmanaged] = {}
+    satisfied: tuple[Satisfied, ...] = ()
+
+
+class Fate(StrEnum):
+    """What became of a decision."""
+
+    UNCHANGED = "unchanged"  # nothing to do
+    DRY_RUN = "dry_run"  # would have been sent
+    WITHHELD = "withheld"  # not sent, because the cluster could not take more in this cycle
+    ACCEPTED = "accepted"  # 200: the number is the cluster's target now
+    NO_CAPACITY = "no_capacity"  # 429: nothing was changed
+    NOT_STARTED = "not_started"  # 409: starting or stopping; wait
+    NATIVE_SCALING = "native_scaling"  # 400: the cluster's own scaler is on
+    ENDPOINT_OWNED = "endpoint_owned"  # 409: an inference endpoint owns it
+    GONE = "gone"  # 404
+    FORBIDDEN = "forbidden"  # 401 and 403, licence included
+    UNKNOWN = "unknown"  # no answer, or a proxy's: it may or may not have taken effect
+    INVALID = "invalid"  # any other refusal
+
+
+class Outcome(Struct, frozen=True, kw_only=True):
+    """What became of a decision, and the cluster's words if it refused."""
+
+    decision: Decision
+    fate: Fate
+    at: float
+    detail: str = ""

@@ -1,0 +1,81 @@
+"""What the control loop needs from the world. Adapters fulfil these; tests fake them."""
+
+from enum import StrEnum
+from typing import Protocol
+
+from msgspec import Struct
+
+from autoscaler.core.values import Fate, Observation, Outcome, Plan
+
+
+class Trouble(StrEnum):
+    """Kinds of failed observations, as an operator would tell them apart."""
+
+    UNREACHABLE = "unreachable"  # no connection, or it broke
+    TIMEOUT = "timeout"
+    UNAVAILABLE = "unavailable"  # 502, 503, 504: no master, a proxy without a server behind it
+    UNAUTHENTICATED = "unauthenticated"  # 401
+    FORBIDDEN = "forbidden"  # 403
+    MALFORMED = "malformed"  # an answer that makes no sense
+    REFUSED = "refused"  # any other error of the server
+    DEFECT = "defect"  # an error of this program; its cause has the traceback
+
+
+class ObservationFailed(Exception):
+    """The statistics could not be read: nothing is known about this instant."""
+
+    def __init__(self, trouble: Trouble, message: str) -> None:
+        super().__init__(message)
+        self.trouble = trouble
+
+
+class UpdateFailed(Exception):
+    """A change was refused, or its answer was lost; `fate` says which."""
+
+    def __init__(self, fate: Fate, message: str) -> None:
+        super().__init__(message)
+        self.fate = fate
+
+
+class CycleTimes(Struct, frozen=True, kw_only=True):
+    """How long the parts of one cycle took, in seconds."""
+
+    observe_s: float
+    plan_s: float
+    act_s: float
+
+
+class Clock(Protocol):
+    def now(self) -> float:
+        """Unix seconds that never jump: the time at start plus what has passed since."""
+
+    async def sleep(self, seconds: float) -> None:
+        """Wait; at once if `seconds` is not positive."""
+
+
+class Observer(Protocol):
+    async def observe(self) -> Observation:
+        """Read every deployment.
+
+        Raises:
+            ObservationFailed: the cluster is unreachable, or its answer makes no sense.
+        """
+
+
+class Actuator(Protocol):
+    async def set_allocations(self, deployment_id: str, allocations: int) -> None:
+        """Ask for `allocations`. Returns when accepted, one lead time before they serve.
+
+        Raises:
+            UpdateFailed: refused, or the answer was lost. Asking again is harmless.
+        """
+
+
+class Recorder(Protocol):
+    def planned(
+        self, observation: Observation, plan: Plan, outcomes: tuple[Outcome, ...], took: CycleTimes
+    ) -> None:
+        """A cycle has been completed. `outcomes` holds one for each decision of the plan."""
+
+    def skipped(self, failure: ObservationFailed, at: float) -> None:
+        """A cycle had no observation to plan from."""

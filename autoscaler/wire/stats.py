@@ -1,0 +1,301 @@
+"""The answer to `GET _ml/trained_models/_stats`.
+
+Source: elastic/elasticsearch-specification, `specification/ml/_types/TrainedModel.ts`. Fields come
+and go between versions and counters are left out while they are zero, so everything has a default.
+The structs serve both directions: what equals its default is not written.
+"""
+
+import re
+from collections.abc import Sequence
+from functools import lru_cache
+from typing import Annotated
+
+import msgspec
+from msgspec import Meta, Raw, Struct
+
+from autoscaler.core.values import DeploymentStats, NativeScaling, NodeStats
+
+# Beyond these a number is damage, not load; 2**53 is where a double stops counting exactly.
+Count = Annotated[int, Meta(ge=0, le=2**53)]
+Milliseconds = Annotated[float, Meta(ge=0.0, le=1e12)]
+EpochMillis = Annotated[int, Meta(ge=0, le=2**53)]
+
+FILTER_PATH = (
+    "count,trained_model_stats.model_id,trained_model_stats.model_size_stats,"
+    "trained_model_stats.deployment_stats,"
+    "-trained_model_stats.deployment_stats.nodes.node.*.attributes,"
+    "-trained_model_stats.deployment_stats.nodes.node.*.roles,"
+    "-trained_model_stats.deployment_stats.nodes.node.*.*_*"
+)
+"""What the client asks for: everything about deployments but the descriptions of nodes."""
+
+
+class MalformedStats(ValueError):
+    """The document is not an answer of `_stats`. The message says where."""
+
+
+class NodeDescription(Struct, omit_defaults=True, kw_only=True):
+    name: str = ""
+    ephemeral_id: str = ""
+    transport_address: str = ""
+    external_id: str = ""
+    attributes: dict[str, str] = {}
+    roles: list[str] = []
+    version: str = ""
+    min_index_version: int = 0
+    max_index_version: int = 0
+
+
+class RoutingStateAndReason(Struct, frozen=True, omit_defaults=True, kw_only=True):
+    routing_state: str = ""
+    reason: str = ""
+
+
+class NodeDocument(Struct, omit_defaults=True, kw_only=True):
+    """`nodes[]`: a route that is not started has only the first two fields and two zeros."""
+
+    node: dict[str, NodeDescription] | None = None  # one key, the node's id; absent on serverless
+    routing_state: RoutingStateAndReason = RoutingStateAndReason()
+    inference_count: Count | None = None
+    average_inference_time_ms: Milliseconds | None = None
+    average_inference_time_ms_excluding_cache_hits: Milliseconds | None = None
+    inference_cache_hit_count: Count | None = None
+    last_access: EpochMillis | None = None
+    number_of_pending_requests: Count | None = None
+    error_count: Count = 0
+    rejected_execution_count: Count = 0
+    timeout_count: Count = 0
+    start_time: EpochMillis | None = None
+    threads_per_allocation: Count | None = None
+    number_of_allocations: Count | None = None
+    peak_throughput_per_minute: Count | None = None
+    throughput_last_minute: Count | None = None
+    average_inference_time_ms_last_minute: Milliseconds | None = None
+    inference_cache_hit_count_last_minute: Count | None = None
+    average_inference_process_memory_rss_bytes: Count | None = None
+
+
+class AllocationStatus(Struct, omit_defaults=True, kw_only=True):
+    allocation_count: Count | None = None
+    target_allocation_count: Count | None = None
+    state: str = ""
+
+
+class AdaptiveAllocations(Struct, omit_defaults=True, kw_only=True):
+    enabled: bool | None = None
+    min_number_of_allocations: Count | None = None
+    max_number_of_allocations: Count | None = None
+
+
+class DeploymentDocument(Struct, omit_defaults=True, kw_only=True):
+    deployment_id: str = ""  # since 8.8; before, a model had one deployment of its own name
+    model_id: str = ""
+    threads_per_allocation: Count | None = None
+    number_of_allocations: Count | None = None
+    adaptive_allocations: AdaptiveAllocations | None = None
+    queue_capacity: Count | None = None
+    state: str = ""
+    reason: str = ""
+    allocation_status: AllocationStatus | None = None
+    cache_size: str | None = None
+    priority: str = ""
+    start_time: EpochMillis | None = None
+    error_count: Count = 0
+    rejected_execution_count: Count = 0
+    timeout_count: Count = 0
+    inference_count: Count = 0
+    peak_throughput_per_minute: Count | None = None
+    nodes: list[NodeDocument] = []
+
+
+class ModelSizeStats(Struct, omit_defaults=True, kw_only=True):
+    model_size_bytes: Count | None = None
+    required_native_memory_bytes: Count | None = None
+
+
+class InferenceStats(Struct, omit_defaults=True, kw_only=True):
+    failure_count: Count | None = None
+    inference_count: Count | None = None
+    cache_miss_count: Count | None = None
+    missing_all_fields_count: Count | None = None
+    timestamp: EpochMillis | None = None
+
+
+class ModelDocument(Struct, omit_defaults=True, kw_only=True):
+    """`trained_model_stats[]`: one entry a deployment, or one for a model without any."""
+
+    model_id: str = ""
+    model_size_stats: ModelSizeStats | None = None
+    pipeline_count: Count | None = None
+    inference_stats: InferenceStats | None = None
+    deployment_stats: DeploymentDocument | None = None
+
+
+class StatsDocument(Struct, kw_only=True):
+    count: Count = 0  # models that match, which may be more than the page holds
+    trained_model_stats: list[ModelDocument] = []
+
+
+class _Lenient(Struct, kw_only=True):
+    count: Count = 0
+    trained_model_stats: list[Raw] = []
+
+
+class StatsPage(Struct, frozen=True, kw_only=True):
+    """One page, read."""
+
+    models_in_all: int
+    deployments: tuple[DeploymentStats, ...]
+    unreadable: tuple[tuple[str, str], ...]  # (deployment id, or place), what is wrong
+
+
+_page = msgspec.json.Decoder(StatsDocument)
+_lenient_page = msgspec.json.Decoder(_Lenient)
+_model = msgspec.json.Decoder(ModelDocument)
+
+
+def parse_stats(body: bytes) -> StatsPage:
+    """Read one page of statistics. One damaged entry costs only the deployment it is about.
+
+    Raises:
+        MalformedStats: the whole document cannot be read; the message says where it goes wrong.
+    """
+    try:
+        page = _page.decode(body)
+    except msgspec.ValidationError:
+        return _parse_each(body)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise MalformedStats(f"the statistics are not JSON: {error}") from error
+    return _read(page.count, page.trained_model_stats, [])
+
+
+def _parse_each(body: bytes) -> StatsPage:
+    try:
+        page = _lenient_page.decode(body)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise MalformedStats(f"the statistics are malformed: {error}") from error
+    models: list[ModelDocument] = []
+    unreadable: list[tuple[str, str]] = []
+    for index, entry in enumerate(page.trained_model_stats):
+        try:
+            models.append(_model.decode(entry))
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+            place = f"trained_model_stats[{index}]"
+            unreadable.append((_id_of(bytes(entry)) or place, f"{place}: {error}"))
+    return _read(page.count, models, unreadable)
+
+
+def _id_of(entry: bytes) -> str | None:
+    """The deployment an unreadable entry is about, as far as its bytes still tell."""
+    found = re.search(rb'"deployment_id"\s*:\s*"([^"\\]+)"', entry)
+    return found[1].decode(errors="replace") if found else None
+
+
+def _read(
+    count: int, models: Sequence[ModelDocument], unreadable: list[tuple[str, str]]
+) -> StatsPage:
+    deployments: dict[str, DeploymentStats] = {}
+    for model in models:
+        if model.deployment_stats is None:
+            continue
+        stats = _deployment(model, model.deployment_stats)
+        if stats.deployment_id in deployments:
+            unreadable.append((stats.deployment_id, "two entries have this deployment id"))
+        deployments[stats.deployment_id] = stats
+    for deployment_id, _ in unreadable:
+        deployments.pop(deployment_id, None)
+    return StatsPage(
+        models_in_all=count,
+        deployments=tuple(deployments.values()),
+        unreadable=tuple(unreadable),
+    )
+
+
+def _deployment(model: ModelDocument, document: DeploymentDocument) -> DeploymentStats:
+    status = document.allocation_status or AllocationStatus()
+    size = model.model_size_stats
+    return DeploymentStats(
+        deployment_id=document.deployment_id or document.model_id or model.model_id,
+        model_id=document.model_id or model.model_id,
+        state=document.state,
+        reason=document.reason,
+        priority=document.priority or "normal",
+        allocations=document.number_of_allocations,
+        live_allocations=status.allocation_count,
+        target_allocations=status.target_allocation_count,
+        allocation_state=status.state,
+        threads_per_allocation=document.threads_per_allocation,
+        queue_capacity=document.queue_capacity,
+        cache_bytes=parse_size(document.cache_size),
+        native=_native(document.adaptive_allocations),
+        server_created_at=_seconds(document.start_time),
+        completed=document.inference_count,
+        errors=document.error_count,
+        rejections=document.rejected_execution_count,
+        timeouts=document.timeout_count,
+        peak_throughput_per_minute=document.peak_throughput_per_minute or 0,
+        required_memory_bytes=size.required_native_memory_bytes if size else None,
+        nodes=tuple([_node(node) for node in document.nodes]),
+    )
+
+
+def _node(document: NodeDocument) -> NodeStats:
+    node_id, name = "", ""
+    if document.node:
+        node_id, description = next(iter(document.node.items()))
+        name = description.name
+    return NodeStats(
+        node_id=node_id,
+        name=name,
+        routing_state=document.routing_state.routing_state,
+        routing_reason=document.routing_state.reason,
+        server_started_at=_seconds(document.start_time),
+        allocations=document.number_of_allocations,
+        threads_per_allocation=document.threads_per_allocation,
+        completed=document.inference_count or 0,
+        cache_hits=document.inference_cache_hit_count or 0,
+        errors=document.error_count,
+        rejections=document.rejected_execution_count,
+        timeouts=document.timeout_count,
+        mean_inference_s=_seconds(document.average_inference_time_ms),
+        mean_inference_without_hits_s=_seconds(
+            document.average_inference_time_ms_excluding_cache_hits
+        ),
+        pending=document.number_of_pending_requests or 0,
+        server_last_access_at=_seconds(document.last_access),
+        throughput_last_minute=document.throughput_last_minute or 0,
+        peak_throughput_per_minute=document.peak_throughput_per_minute or 0,
+        mean_inference_last_minute_s=_seconds(document.average_inference_time_ms_last_minute),
+        cache_hits_last_minute=document.inference_cache_hit_count_last_minute or 0,
+        memory_bytes=document.average_inference_process_memory_rss_bytes,
+    )
+
+
+def _native(document: AdaptiveAllocations | None) -> NativeScaling | None:
+    if document is None:
+        return None
+    return NativeScaling(
+        enabled=bool(document.enabled),
+        minimum=document.min_number_of_allocations,
+        maximum=document.max_number_of_allocations,
+    )
+
+
+def _seconds(milliseconds: float | None) -> float | None:
+    return None if milliseconds is None else milliseconds / 1000.0
+
+
+_UNITS = {"": 1, "b": 1, "kb": 2**10, "mb": 2**20, "gb": 2**30, "tb": 2**40, "pb": 2**50}
+
+
+@lru_cache(maxsize=1024)
+def parse_size(text: str | None) -> int | None:
+    """Bytes of a size as Elasticsearch prints it; None for what is not one.
+
+    >>> parse_size("86.7mb")
+    90911539
+    >>> parse_size("0")
+    0
+    """
+    found = re.fullmatch(r"(\d{1,18}(?:\.\d{1,9})?)\s*([kmgtp]?b?)", (text or "").lower())
+    return int(float(found[1]) * _UNITS[found[2]]) if found and found[2] in _UNITS else None

@@ -1,0 +1,85 @@
+"""Observations in few words, for tests."""
+
+from typing import Any
+
+from autoscaler.core.planning import Policy
+from autoscaler.core.policies import Utilisation
+from autoscaler.core.selection import Rule
+from autoscaler.core.values import (
+    Decision,
+    DeploymentStats,
+    Fate,
+    NodeStats,
+    Observation,
+    Outcome,
+)
+
+
+def node(node_id: str = "n1", **given: Any) -> NodeStats:
+    """A started process with one allocation and 40 ms a request."""
+    fields: dict[str, Any] = {
+        "node_id": node_id,
+        "routing_state": "started",
+        "server_started_at": 1_000.0,
+        "server_last_access_at": 5_000.0,
+        "allocations": 1,
+        "threads_per_allocation": 1,
+        "mean_inference_s": 0.04,
+    }
+    return NodeStats(**(fields | given))
+
+
+def loading(node_id: str = "n2") -> NodeStats:
+    return NodeStats(node_id=node_id, routing_state="starting")
+
+
+def deployment(*nodes: NodeStats, **given: Any) -> DeploymentStats:
+    """A started deployment whose numbers agree with its nodes."""
+    live = sum(n.allocations or 0 for n in nodes if n.routing_state == "started")
+    fields: dict[str, Any] = {
+        "deployment_id": "elser",
+        "model_id": "elser-model",
+        "state": "started",
+        "allocations": live,
+        "live_allocations": live,
+        "threads_per_allocation": 1,
+        "queue_capacity": 1024,
+        "server_created_at": 900.0,
+        "nodes": nodes,
+    }
+    fields |= given
+    fields.setdefault("target_allocations", fields["allocations"])
+    return DeploymentStats(**fields)
+
+
+def observation(at: float, *deployments: DeploymentStats, **given: Any) -> Observation:
+    return Observation(at=at, deployments={d.deployment_id: d for d in deployments}, **given)
+
+
+def rule(**given: Any) -> Rule:
+    fields: dict[str, Any] = {
+        "name": "all",
+        "deployments": ("*",),
+        "models": ("*",),
+        "exclude": False,
+        "hidden": False,
+        "low_priority": False,
+        "dry_run": False,
+        "minimum": 1,
+        "maximum": 20,
+        "policy": Utilisation(target=0.7, load_window_s=60.0),
+        "stabilisation_window_s": 300.0,
+        "growth_factor": 10.0,
+        "shrink_factor": 2.0,
+    }
+    return Rule(**(fields | given))
+
+
+def policy(*rules: Rule, longest_interval_s: float = 60.0) -> Policy:
+    return Policy(rules=rules or (rule(),), longest_interval_s=longest_interval_s)
+
+
+def outcome(decision: Decision, fate: Fate, at: float | None = None, detail: str = "") -> Outcome:
+    return Outcome(
+        decision=decision, fate=fate, at=decision.at if at is None else at, detail=detail
+    )

@@ -1,0 +1,160 @@
+"""One cycle after the other: what is asked of the cluster, in which order, and when not."""
+
+import asyncio
+
+import pytest
+
+from autoscaler.control_loop import MOST_STRETCH, REFUSED_STRETCH, ControlLoop
+from autoscaler.core.values import Fate
+from autoscaler.ports import Trouble
+from tests.fakes import FakeClock, FakeCluster, ListRecorder
+from tests.observations import deployment, node, policy, rule
+
+POLL_S = 10.0
+
+
+def named(deployment_id, allocations):
+    return deployment(node(allocations=allocations), deployment_id=deployment_id)
+
+
+def loop_over(*deployments, rules=(), clock=None):
+    clock = clock or FakeClock(start=1_000.0)
+    cluster, recorder = FakeCluster(clock, *deployments), ListRecorder()
+    loop = ControlLoop(
+        clock=clock,
+        observer=cluster,
+        actuator=cluster,
+        recorder=recorder,
+        policy=policy(*rules),
+        poll_s=POLL_S,
+    )
+    return loop, cluster, recorder
+
+
+def fates(recorder):
+    return [outcome.fate for outcome in recorder.outcomes[-1]]
+
+
+async def test_what_changes_is_asked_for_and_the_rest_is_not():
+    loop, cluster, recorder = loop_over(
+        named("a", 1), named("b", 4), rules=(rule(minimum=2, maximum=9),)
+    )
+    await loop.run_cycle()
+    assert cluster.asked == [("a", 2)]
+    assert fates(recorder) == [Fate.ACCEPTED, Fate.UNCHANGED]
+
+
+async def test_decreases_go_first_and_the_most_pressing_increase_next():
+    rules = (
+        rule(name="down", deployments=("down",), maximum=2),
+        rule(name="slight", deployments=("slight",), minimum=5),
+        rule(name="urgent", deployments=("urgent",), minimum=8),
+    )
+    loop, cluster, _ = loop_over(
+        named("down", 6), named("slight", 4), named("urgent", 1), rules=rules
+    )
+    cluster.refusals = dict.fromkeys(("slight", "urgent"), Fate.NOT_STARTED)
+    await loop.run_cycle()
+    cluster.asked.clear()
+    loop.clock.pass_by(POLL_S)
+    await loop.run_cycle()
+    assert cluster.asked == [("down", 2), ("urgent", 8), ("slight", 5)]
+
+
+async def test_a_dry_run_asks_for_nothing():
+    loop, cluster, recorder = loop_over(named("a", 1), rules=(rule(minimum=2, dry_run=True),))
+    await loop.run_cycle()
+    assert cluster.asked == []
+    assert fates(recorder) == [Fate.DRY_RUN]
+
+
+@pytest.mark.parametrize("fate", [Fate.FORBIDDEN, Fate.UNKNOWN])
+async def test_an_answer_that_concerns_all_ends_the_sending_for_this_cycle(fate):
+    loop, cluster, recorder = loop_over(named("a", 1), named("b", 1), rules=(rule(minimum=2),))
+    cluster.refusals["a"] = fate
+    await loop.run_cycle()
+    assert cluster.asked == [("a", 2)]
+    assert fates(recorder) == [fate, Fate.WITHHELD]
+
+
+async def test_one_refusal_does_not_keep_the_others_from_being_asked():
+    loop, cluster, recorder = loop_over(named("a", 1), named("b", 1), rules=(rule(minimum=2),))
+    cluster.refusals["a"] = Fate.NO_CAPACITY
+    await loop.run_cycle()
+    assert fates(recorder) == [Fate.NO_CAPACITY, Fate.ACCEPTED]
+
+
+async def test_updates_that_take_a_whole_period_wait_for_the_next():
+    loop, cluster, recorder = loop_over(
+        *[named(f"d{i}", 1) for i in range(4)], rules=(rule(minimum=2),)
+    )
+    cluster.latency_s = 6.0
+    await loop.run_cycle()
+    assert fates(recorder) == [Fate.ACCEPTED, Fate.ACCEPTED, Fate.WITHHELD, Fate.WITHHELD]
+
+
+async def test_without_an_observation_nothing_is_done_and_it_is_said():
+    loop, cluster, recorder = loop_over(named("a", 1), rules=(rule(minimum=2),))
+    cluster.trouble = Trouble.UNREACHABLE
+    assert await loop.run_cycle() == POLL_S
+    assert cluster.asked == []
+    assert [failure.trouble for failure in recorder.failures] == [Trouble.UNREACHABLE]
+
+
+@pytest.mark.parametrize("trouble", [Trouble.UNAUTHENTICATED, Trouble.FORBIDDEN])
+async def test_refused_credentials_are_not_tried_every_period(trouble):
+    loop, cluster, _ = loop_over(named("a", 1))
+    cluster.trouble = trouble
+    assert await loop.run_cycle() == POLL_S * REFUSED_STRETCH
+
+
+@pytest.mark.parametrize(
+    ("latency_s", "period_s"), [(0.5, POLL_S), (2.0, 20.0), (60.0, POLL_S * MOST_STRETCH)]
+)
+async def test_a_slow_cluster_is_asked_less_often(latency_s, period_s):
+    loop, cluster, _ = loop_over(named("a", 1))
+    cluster.latency_s = latency_s
+    assert await loop.run_cycle() == period_s
+
+
+async def test_a_defect_costs_one_cycle_and_not_the_daemon():
+    loop, cluster, recorder = loop_over(named("a", 1), clock=FakeClock(until=35.0))
+    cluster.deployments = None
+    task = asyncio.create_task(loop.run())
+    while len(recorder.failures) < 2:
+        await asyncio.sleep(0)
+    cluster.deployments = {"a": named("a", 1)}
+    while not recorder.plans:
+        await asyncio.sleep(0)
+    loop.stop()
+    await task
+    assert recorder.failures[0].trouble is Trouble.DEFECT
+    assert isinstance(recorder.failures[0].__cause__, TypeError)
+
+
+async def test_cycles_are_a_period_apart_from_start_to_start():
+    clock = FakeClock(until=45.0)
+    loop, cluster, recorder = loop_over(named("a", 1), clock=clock)
+    cluster.latency_s = 0.9
+    task = asyncio.create_task(loop.run())
+    while len(recorder.plans) < 4:
+        await asyncio.sleep(0)
+    loop.stop()
+    await task
+    assert [plan.at for plan in recorder.plans[:4]] == pytest.approx([0.9, 10.9, 20.9, 30.9])
+
+
+async def test_stopping_ends_a_pause_and_sends_nothing_more():
+    loop, cluster, recorder = loop_over(
+        named("a", 1), rules=(rule(minimum=2),), clock=FakeClock(until=5.0)
+    )
+    task = asyncio.create_task(loop.run())
+    while not recorder.plans:
+        await asyncio.sleep(0)
+    loop.stop()
+    await asyncio.wait_for(task, timeout=5.0)
+    asked = len(cluster.asked)
+    cluster.deployments["a"] = named("a", 1)
+    await loop.run_cycle()
+    assert len(cluster.asked) == asked
+    assert fates(recorder) == [Fate.WITHHELD]
