@@ -3,9 +3,7 @@
 from enum import StrEnum
 from typing import Protocol
 
-from msgspec import Struct
-
-from autoscaler.core.values import Fate, Observation, Outcome, Plan
+from autoscaler.core.values import Fate, Observation, Outcome, Plan, Value
 
 
 class Trouble(StrEnum):
@@ -37,7 +35,7 @@ class UpdateFailed(Exception):
         self.fate = fate
 
 
-class CycleTimes(Struct, frozen=True, kw_only=True):
+class CycleTimes(Value, frozen=True, kw_only=True):
     """How long the parts of one cycle took, in seconds."""
 
     observe_s: float

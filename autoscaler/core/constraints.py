@@ -8,12 +8,10 @@ lead back to the present number, never past a bound.
 import math
 from collections.abc import Callable, Mapping
 
-from msgspec import Struct
-
-from autoscaler.core.values import STARTED, DeploymentStats, Flaw, Reason, Step
+from autoscaler.core.values import STARTED, DeploymentStats, Flaw, Reason, Step, Value
 
 
-class Context(Struct, frozen=True, kw_only=True):
+class Context(Value, frozen=True, kw_only=True):
     """What a rule may look at besides the proposed number."""
 
     at: float

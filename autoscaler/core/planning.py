@@ -1,6 +1,5 @@
 """The one entry point: from an observation to a plan."""
 
-from msgspec import Struct
 from msgspec.structs import replace
 
 from autoscaler.core.constraints import Context, constrain, words
@@ -22,6 +21,7 @@ from autoscaler.core.values import (
     Satisfied,
     Step,
     Unmanaged,
+    Value,
 )
 
 FORGET_AFTER_S = 900.0
@@ -49,7 +49,7 @@ _BEGINNINGS = frozenset({Flaw.FIRST_SIGHT, Flaw.OVERDUE, Flaw.NOT_STARTED})
 """Flaws after which the stabilisation window starts anew: what came before is not known."""
 
 
-class Policy(Struct, frozen=True, kw_only=True):
+class Policy(Value, frozen=True, kw_only=True):
     """How to decide, settled: no defaults, nothing left to look up."""
 
     rules: tuple[Rule, ...]  # the first that matches a deployment governs it

@@ -3,9 +3,7 @@
 import math
 from typing import ClassVar, Protocol
 
-from msgspec import Struct
-
-from autoscaler.core.values import LoadEstimate, Reason, Step
+from autoscaler.core.values import LoadEstimate, Reason, Step, Value
 
 
 class ScalingPolicy(Protocol):
@@ -23,7 +21,7 @@ class ScalingPolicy(Protocol):
         """The step from `current` allocations to those that suit `load`."""
 
 
-class Utilisation(Struct, frozen=True, kw_only=True):
+class Utilisation(Value, frozen=True, kw_only=True):
     """Target tracking: as many allocations as keep utilisation at its target."""
 
     name: ClassVar[str] = "utilisation"
@@ -35,7 +33,7 @@ class Utilisation(Struct, frozen=True, kw_only=True):
         """Allocations that bring utilisation to its target; the present number if the load is
         unknown because nothing was ever completed.
 
-        >>> from autoscaler.core.values import LoadEstimate
+        >>> from autoscaler.core.values import LoadEstimate, Value
         >>> load = LoadEstimate(
         ...     arrival_rate_per_s=49.0,
         ...     throughput_per_s=30.0,

@@ -60,7 +60,7 @@ def sample(
             warm_timed += completed - hits
             warm_busy_s += busy_s
     if Flaw.INCOMPLETE not in flaws and any(
-        [node.server_started_at is not None for node in earlier.values()]
+        node.server_started_at is not None for node in earlier.values()
     ):
         flaws.append(Flaw.RESET)
     if _exceeds(before, after, all_busy_s, all_growth, interval_s):
@@ -121,7 +121,7 @@ _NOTHING = NodeStats(node_id="", routing_state="")
 
 
 def _origin(before: NodeStats | None, after: NodeStats, flaws: list[Flaw]) -> NodeStats | None:
-    """The totals that `after` is to be compared with; None, and perhaps a flaw, if there are none."""
+    """The totals to compare `after` with; None, and perhaps a flaw, if there are none."""
     if after.server_started_at is None:
         if before is not None and before.reports and after.routing_state != STARTED:
             flaws.append(Flaw.RESET)

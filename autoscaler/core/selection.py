@@ -4,13 +4,11 @@ from collections.abc import Sequence
 from fnmatch import fnmatchcase
 from functools import lru_cache
 
-from msgspec import Struct
-
 from autoscaler.core.policies import ScalingPolicy
-from autoscaler.core.values import DeploymentStats, Unmanaged
+from autoscaler.core.values import DeploymentStats, Unmanaged, Value
 
 
-class Rule(Struct, frozen=True, kw_only=True):
+class Rule(Value, frozen=True, kw_only=True):
     """How the deployments that match are scaled: every value settled, nothing left to look up."""
 
     name: str

@@ -6,12 +6,10 @@ for a whole stabilisation window before it scales down.
 
 from collections.abc import Mapping
 
-from msgspec import Struct
-
-from autoscaler.core.values import DeploymentStats, Observation, Sample
+from autoscaler.core.values import DeploymentStats, Observation, Sample, Value
 
 
-class Capacity(Struct, frozen=True):
+class Capacity(Value, frozen=True):
     """What decides whether an increase fits, as far as it can be seen from outside."""
 
     nodes: frozenset[str] = frozenset()
@@ -27,7 +25,7 @@ class Capacity(Struct, frozen=True):
         )
 
 
-class Infeasible(Struct, frozen=True, kw_only=True):
+class Infeasible(Value, frozen=True, kw_only=True):
     """A number that was refused for lack of capacity."""
 
     allocations: int
@@ -36,7 +34,7 @@ class Infeasible(Struct, frozen=True, kw_only=True):
     until: float
 
 
-class Pursuit(Struct, frozen=True, kw_only=True):
+class Pursuit(Value, frozen=True, kw_only=True):
     """An accepted update that is not yet carried out."""
 
     allocations: int
@@ -44,7 +42,7 @@ class Pursuit(Struct, frozen=True, kw_only=True):
     nodes: frozenset[str]  # that served when it was asked
 
 
-class Refused(Struct, frozen=True, kw_only=True):
+class Refused(Value, frozen=True, kw_only=True):
     """Refusals in a row that trying again would not change."""
 
     times: int
@@ -52,7 +50,7 @@ class Refused(Struct, frozen=True, kw_only=True):
     because: str
 
 
-class DeploymentState(Struct, frozen=True, kw_only=True):
+class DeploymentState(Value, frozen=True, kw_only=True):
     seen_at: float
     baseline: DeploymentStats  # the last answer that later ones can be compared with
     baseline_at: float
@@ -68,7 +66,7 @@ class DeploymentState(Struct, frozen=True, kw_only=True):
     refused: Refused | None = None
 
 
-class State(Struct, frozen=True, kw_only=True):
+class State(Value, frozen=True, kw_only=True):
     deployments: Mapping[str, DeploymentState] = {}
     capacity: Capacity = Capacity()
     forbidden: Refused | None = None  # by credentials or licence: concerns every deployment

@@ -13,12 +13,16 @@ STARTED = "started"
 """The routing state of a node, and the state of a deployment, that serves requests."""
 
 
-class NodeStats(Struct, frozen=True, kw_only=True):
+class Value(Struct, frozen=True, gc=False):
+    """An immutable value. Values form trees, so the garbage collector need not search them."""
+
+
+class NodeStats(Value, frozen=True):
     """One deployment on one node: totals since its process started, and its queue now."""
 
     node_id: str  # "" on serverless, which names no nodes
-    name: str = ""
     routing_state: str  # starting, started, stopping, stopped, failed
+    name: str = ""
     routing_reason: str = ""
     server_started_at: float | None = None  # when the process became ready; None: it is not
     allocations: int | None = None  # what the process acknowledged
@@ -48,7 +52,7 @@ class NodeStats(Struct, frozen=True, kw_only=True):
         return self.server_started_at is not None
 
 
-class NativeScaling(Struct, frozen=True, kw_only=True):
+class NativeScaling(Value, frozen=True, kw_only=True):
     """The settings of the cluster's own scaler, `adaptive_allocations`, for one deployment."""
 
     enabled: bool
@@ -56,7 +60,7 @@ class NativeScaling(Struct, frozen=True, kw_only=True):
     maximum: int | None = None
 
 
-class DeploymentStats(Struct, frozen=True, kw_only=True):
+class DeploymentStats(Value, frozen=True):
     """What the cluster reported about one deployment."""
 
     deployment_id: str
@@ -84,7 +88,7 @@ class DeploymentStats(Struct, frozen=True, kw_only=True):
     nodes: tuple[NodeStats, ...] = ()
 
 
-class NodeCapacity(Struct, frozen=True, kw_only=True):
+class NodeCapacity(Value, frozen=True, kw_only=True):
     """What one ML node has to offer."""
 
     node_id: str
@@ -95,7 +99,7 @@ class NodeCapacity(Struct, frozen=True, kw_only=True):
     free_ml_memory_bytes: int | None = None
 
 
-class Cluster(Struct, frozen=True, kw_only=True):
+class Cluster(Value, frozen=True, kw_only=True):
     """The ML nodes and the state of maintenance."""
 
     nodes: tuple[NodeCapacity, ...]
@@ -106,7 +110,7 @@ class Cluster(Struct, frozen=True, kw_only=True):
         return len({node.version for node in self.nodes if node.version}) > 1
 
 
-class Observation(Struct, frozen=True, kw_only=True):
+class Observation(Value, frozen=True, kw_only=True):
     """All deployments, by id, as the cluster reported them at one instant."""
 
     at: float
@@ -131,7 +135,7 @@ class Flaw(StrEnum):
     STALLED = "stalled"  # requests wait, and none comes or goes
 
 
-class Sample(Struct, frozen=True, kw_only=True):
+class Sample(Value, frozen=True, kw_only=True):
     """What one deployment did in the `interval_s` seconds before `at`."""
 
     at: float
@@ -152,7 +156,7 @@ class Sample(Struct, frozen=True, kw_only=True):
         return max(0, self.completed + self.failed + self.queue_growth)
 
 
-class LoadEstimate(Struct, frozen=True, kw_only=True):
+class LoadEstimate(Value, frozen=True, kw_only=True):
     """The load a deployment is under."""
 
     arrival_rate_per_s: float
@@ -188,7 +192,7 @@ class Reason(StrEnum):
     NATIVE_SCALING = "native_scaling"
 
 
-class Step(Struct, frozen=True):
+class Step(Value, frozen=True):
     """One rule's effect on the number of allocations, and the figures it looked at."""
 
     reason: Reason
@@ -201,7 +205,7 @@ class Step(Struct, frozen=True):
         return self.before != self.after
 
 
-class Decision(Struct, frozen=True, kw_only=True):
+class Decision(Value, frozen=True, kw_only=True):
     """The allocations one deployment should have. The first step recommends, the others limit."""
 
     deployment_id: str
@@ -235,7 +239,7 @@ class Decision(Struct, frozen=True, kw_only=True):
         return next((s.reason for s in reversed(self.steps) if s.changed), self.steps[0].reason)
 
 
-class Satisfied(Struct, frozen=True, kw_only=True):
+class Satisfied(Value, frozen=True, kw_only=True):
     """An accepted update that the cluster has now fully carried out."""
 
     deployment_id: str
@@ -253,7 +257,7 @@ class Unmanaged(StrEnum):
     LOW_PRIORITY = "low_priority"
 
 
-class Plan(Struct, frozen=True, kw_only=True):
+class Plan(Value, frozen=True, kw_only=True):
     """All decisions from one observation."""
 
     at: float
@@ -279,7 +283,7 @@ class Fate(StrEnum):
     INVALID = "invalid"  # any other refusal
 
 
-class Outcome(Struct, frozen=True, kw_only=True):
+class Outcome(Value, frozen=True, kw_only=True):
     """What became of a decision, and the cluster's words if it refused."""
 
     decision: Decision
