@@ -17,7 +17,7 @@ EPOCH_MS = 1_760_000_000_000
 
 
 def stats(deployments: int, nodes: int, cycle: int) -> bytes:
-    """The answer to `_stats`, filtered as the client asks for it, after `cycle` intervals of 10 s."""
+    """The answer to `_stats`, filtered as the client asks, after `cycle` intervals of 10 s."""
     models = [_model(index, nodes, cycle) for index in range(deployments)]
     return msgspec.json.encode(StatsDocument(count=deployments, trained_model_stats=models))
 
@@ -55,7 +55,11 @@ def _model(index: int, nodes: int, cycle: int) -> ModelDocument:
 def _node(number: int, index: int, cycle: int) -> NodeDocument:
     completed = 10_000 + cycle * (50 + (index * 7 + number) % 100)
     return NodeDocument(
-        node={f"q1W2e3R4t5Y6u7I8o9P{number:03d}": NodeDescription(name=f"ml-{number}", version="8.19.4")},
+        node={
+            f"q1W2e3R4t5Y6u7I8o9P{number:03d}": NodeDescription(
+                name=f"ml-{number}", version="8.19.4"
+            )
+        },
         routing_state=RoutingStateAndReason(routing_state="started"),
         inference_count=completed,
         average_inference_time_ms=38.25 + number / 7,

@@ -125,6 +125,9 @@ def follow(
 
 def is_unsettled(stats: DeploymentStats) -> bool:
     """Whether nodes are still loading the model, or allocations are still missing or leaving."""
-    return (stats.live_allocations or 0) < (stats.allocations or 0) or any(
-        node.routing_state != STARTED for node in stats.nodes
-    )
+    if (stats.live_allocations or 0) < (stats.allocations or 0):
+        return True
+    for node in stats.nodes:
+        if node.routing_state != STARTED:
+            return True
+    return False

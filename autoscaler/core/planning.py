@@ -1,5 +1,7 @@
 """The one entry point: from an observation to a plan."""
 
+from typing import NamedTuple
+
 from msgspec.structs import replace
 
 from autoscaler.core.constraints import Context, constrain, words
@@ -82,11 +84,12 @@ def plan(state: State, observation: Observation, policy: Policy) -> tuple[Plan, 
         if isinstance(rule, Unmanaged):
             unmanaged[name] = rule
             continue
-        measured, load, known = _measure(
-            state.deployments.get(name), stats, rule, at, policy.longest_interval_s
-        )
-        first = _recommend(stats, measured, load, rule)
-        known, news = _remember(known, stats, first, rule, after.capacity, at)
+        known = state.deployments.get(name)
+        if known is not None and known.baseline.server_created_at != stats.server_created_at:
+            known = None  # stopped and started again: another deployment of the same name
+        measured = _measure(known, stats, rule, at, policy.longest_interval_s)
+        first = _recommend(stats, measured, rule)
+        known, news = _remember(known, stats, measured, first, rule, after.capacity, at)
         if news is not None:
             satisfied.append(news)
         decisions.append(
@@ -99,9 +102,9 @@ def plan(state: State, observation: Observation, policy: Policy) -> tuple[Plan, 
                 current=first.before,
                 minimum=rule.minimum,
                 maximum=rule.maximum,
-                steps=_limit(first, stats, measured, known, rule, after, maintenance),
-                sample=measured,
-                load=load,
+                steps=_limit(first, stats, measured.sample, known, rule, after, maintenance),
+                sample=measured.sample,
+                load=measured.load,
             )
         )
         deployments[name] = known
@@ -129,120 +132,134 @@ def _maintenance(cluster: Cluster | None) -> str:
     return "nodes run different versions" if cluster.mixed_versions else ""
 
 
+class _Measured(NamedTuple):
+    """What one observation adds to what is known of a deployment."""
+
+    sample: Sample
+    load: LoadEstimate | None
+    samples: tuple[Sample, ...]
+    baseline: DeploymentStats
+    baseline_at: float
+    peaks: tuple[tuple[float, int], ...]
+    stalled_since: float | None
+
+
 def _measure(
     known: DeploymentState | None,
     stats: DeploymentStats,
     rule: Rule,
     at: float,
     longest_interval_s: float,
-) -> tuple[Sample, LoadEstimate | None, DeploymentState]:
-    """What happened since the last comparable answer, and what to remember of it."""
-    if known is None or known.baseline.server_created_at != stats.server_created_at:
-        return _begin(None, stats, Flaw.FIRST_SIGHT, at)
+) -> _Measured:
+    """What happened since the last comparable answer."""
+    if known is None:
+        return _begin(stats, Flaw.FIRST_SIGHT, at)
     interval_s = at - known.baseline_at
     if interval_s > longest_interval_s:
-        return _begin(known, stats, Flaw.OVERDUE, at)
+        return _begin(stats, Flaw.OVERDUE, at)
     measured = sample(known.baseline, stats, at=at, interval_s=interval_s)
+    samples, service_time_s = known.samples, known.service_time_s
+    if not measured.flaws:
+        samples = _within(rule.policy.load_window_s, samples, measured)
+        return _Measured(
+            measured, estimate(samples, service_time_s), samples, stats, at, known.peaks, None
+        )
     stalled_since = None
     if Flaw.STALLED in measured.flaws:
         stalled_since = at if known.stalled_since is None else known.stalled_since
         if at - stalled_since >= STALL_LIMIT_S:
             flaws = tuple(flaw for flaw in measured.flaws if flaw is not Flaw.STALLED)
             measured = replace(measured, flaws=flaws)
-    samples = known.samples
-    if not measured.flaws:
-        oldest = at - rule.policy.load_window_s
-        samples = (*[s for s in samples if s.at - s.interval_s >= oldest], measured)
-    load = estimate(samples, known.service_time_s) if samples else None
+            if not flaws:
+                samples = _within(rule.policy.load_window_s, samples, measured)
+    load = estimate(samples, service_time_s) if samples else None
     peaks = known.peaks
-    if not _BEGINNINGS.isdisjoint(measured.flaws) and stats.allocations is not None:
-        peaks = ((at, stats.allocations),)
-    keep = not _INCOMPARABLE.isdisjoint(measured.flaws)
-    return (
-        measured,
-        load,
-        replace(
-            known,
-            seen_at=at,
-            baseline=known.baseline if keep else stats,
-            baseline_at=known.baseline_at if keep else at,
-            samples=samples,
-            service_time_s=load.service_time_s if load else known.service_time_s,
-            peaks=peaks,
-            stalled_since=stalled_since,
-        ),
-    )
+    if not _BEGINNINGS.isdisjoint(measured.flaws):
+        peaks = _present(stats, at)
+    baseline, baseline_at = stats, at
+    if not _INCOMPARABLE.isdisjoint(measured.flaws):
+        baseline, baseline_at = known.baseline, known.baseline_at
+    return _Measured(measured, load, samples, baseline, baseline_at, peaks, stalled_since)
 
 
-def _begin(
-    known: DeploymentState | None, stats: DeploymentStats, flaw: Flaw, at: float
-) -> tuple[Sample, None, DeploymentState]:
-    """Start measuring; the present number counts as recommended, so nothing falls for a window."""
+def _begin(stats: DeploymentStats, flaw: Flaw, at: float) -> _Measured:
+    """Start measuring."""
     measured = Sample(at=at, interval_s=0.0, flaws=(*find_flaws(stats), flaw))
-    peaks = ((at, stats.allocations),) if stats.allocations is not None else ()
-    fresh = DeploymentState(seen_at=at, baseline=stats, baseline_at=at, peaks=peaks)
-    if known is None:
-        return measured, None, fresh
-    return (
-        measured,
-        None,
-        replace(
-            fresh,
-            service_time_s=known.service_time_s,
-            unsettled_since=known.unsettled_since,
-            infeasible=known.infeasible,
-            pursuit=known.pursuit,
-            refused=known.refused,
-        ),
-    )
+    return _Measured(measured, None, (), stats, at, _present(stats, at), None)
+
+
+def _present(stats: DeploymentStats, at: float) -> tuple[tuple[float, int], ...]:
+    """The present number counts as recommended, so that nothing falls for a whole window."""
+    return ((at, stats.allocations),) if stats.allocations is not None else ()
+
+
+def _within(window_s: float, samples: tuple[Sample, ...], latest: Sample) -> tuple[Sample, ...]:
+    oldest = latest.at - window_s
+    while samples and samples[0].at - samples[0].interval_s < oldest:
+        samples = samples[1:]
+    return (*samples, latest)
 
 
 def _remember(
-    known: DeploymentState,
+    known: DeploymentState | None,
     stats: DeploymentStats,
+    measured: _Measured,
     first: Step,
     rule: Rule,
     capacity: Capacity,
     at: float,
 ) -> tuple[DeploymentState, Satisfied | None]:
-    """Bring up to date what is under way: the window, the last update, the last refusal."""
-    pursuit, news, infeasible, unsettled_since = known.pursuit, None, known.infeasible, None
-    if pursuit is not None:
-        pursuit, news = follow(pursuit, stats, at)
-    if is_unsettled(stats):
-        unsettled_since = at if known.unsettled_since is None else known.unsettled_since
-    if infeasible is not None and without(capacity, stats).exceeds(infeasible.capacity):
-        infeasible = None
-    peaks = _peaks(known.peaks, first, rule, at)
-    return replace(
-        known, pursuit=pursuit, infeasible=infeasible, unsettled_since=unsettled_since, peaks=peaks
+    """All that is known now: the measurement, the window, the last update, the last refusal."""
+    service_time_s = measured.load.service_time_s if measured.load else None
+    unsettled_since = at if is_unsettled(stats) else None
+    pursuit, infeasible, refused, news = None, None, None, None
+    if known is not None:
+        service_time_s = service_time_s or known.service_time_s
+        pursuit, infeasible, refused = known.pursuit, known.infeasible, known.refused
+        if unsettled_since is not None and known.unsettled_since is not None:
+            unsettled_since = known.unsettled_since
+        if pursuit is not None:
+            pursuit, news = follow(pursuit, stats, at)
+        if infeasible is not None and without(capacity, stats).exceeds(infeasible.capacity):
+            infeasible = None
+    return DeploymentState(
+        seen_at=at,
+        baseline=measured.baseline,
+        baseline_at=measured.baseline_at,
+        samples=measured.samples,
+        service_time_s=service_time_s,
+        peaks=_peaks(measured.peaks, first, rule, at),
+        stalled_since=measured.stalled_since,
+        unsettled_since=unsettled_since,
+        infeasible=infeasible,
+        pursuit=pursuit,
+        refused=refused,
     ), news
 
 
-def _recommend(
-    stats: DeploymentStats, measured: Sample, load: LoadEstimate | None, rule: Rule
-) -> Step:
+def _recommend(stats: DeploymentStats, measured: _Measured, rule: Rule) -> Step:
     current = stats.allocations
     if current is None:
         number = stats.target_allocations or 0
-        return Step(Reason.UNTRUSTED, number, number, {"flaws": words(measured.flaws)})
+        return Step(Reason.UNTRUSTED, number, number, {"flaws": words(measured.sample.flaws)})
     if stats.native is not None and stats.native.enabled:
         return Step(Reason.NATIVE_SCALING, current, current)
-    if measured.flaws:
-        return Step(Reason.UNTRUSTED, current, current, {"flaws": words(measured.flaws)})
-    if load is None:
-        return Step(Reason.NOT_MEASURED, current, current)
-    return rule.policy.recommend(load, current)
+    if measured.sample.flaws or measured.load is None:
+        return Step(Reason.UNTRUSTED, current, current, {"flaws": words(measured.sample.flaws)})
+    return rule.policy.recommend(measured.load, current)
 
 
 def _peaks(
     peaks: tuple[tuple[float, int], ...], first: Step, rule: Rule, at: float
 ) -> tuple[tuple[float, int], ...]:
     oldest = at - rule.stabilisation_window_s
-    kept = [peak for peak in peaks if peak[0] > oldest]
+    while peaks and peaks[0][0] <= oldest:
+        peaks = peaks[1:]
     if first.reason in _NO_RECOMMENDATION:
-        return tuple(kept)
-    return (*[peak for peak in kept if peak[1] > first.after], (at, first.after))
+        return peaks
+    while peaks and peaks[-1][1] <= first.after:
+        peaks = peaks[:-1]
+    return (*peaks, (at, first.after))
 
 
 _NO_RECOMMENDATION = frozenset({Reason.UNTRUSTED, Reason.NATIVE_SCALING, Reason.NOT_MEASURED})
@@ -257,11 +274,15 @@ def _limit(
     state: State,
     maintenance: str,
 ) -> tuple[Step, ...]:
-    if first.reason is Reason.NATIVE_SCALING or not _DAMAGED.isdisjoint(measured.flaws):
+    if first.reason is Reason.NATIVE_SCALING or (
+        measured.flaws and not _DAMAGED.isdisjoint(measured.flaws)
+    ):
         return (first,)
     at = measured.at
     infeasible = known.infeasible
-    refused = max((known.refused, state.forbidden), key=lambda r: r.until if r else 0.0)
+    refused = known.refused
+    if state.forbidden is not None and (refused is None or refused.until < state.forbidden.until):
+        refused = state.forbidden
     return constrain(
         first,
         Context(

@@ -37,18 +37,25 @@ def sample(
     if interval_s <= 0.0:
         return Sample(at=at, interval_s=0.0, flaws=(*flaws, Flaw.CLOCK))
     earlier = {node.node_id: node for node in before.nodes}
-    server_now = max([node.server_last_access_at or 0.0 for node in after.nodes], default=0.0)
-    all_completed = all_hits = all_failed = all_growth = pending = warm_timed = 0
+    all_completed = all_hits = all_failed = all_growth = pending = workers = warm_timed = 0
     all_busy_s = warm_busy_s = 0.0
     for node in after.nodes:
         pending += node.pending
+        workers += node.allocations or 0
         origin = _origin(earlier.pop(node.node_id, None), node, flaws)
         if origin is None:
             continue
         completed = node.completed - origin.completed
         hits = node.cache_hits - origin.cache_hits
-        failed = node.failed - origin.failed
-        busy_s = _total_busy_s(node) - _total_busy_s(origin)
+        failed = (
+            (node.errors - origin.errors)
+            + (node.rejections - origin.rejections)
+            + (node.timeouts - origin.timeouts)
+        )
+        # Only the mean is reported; as a total it can be differenced between observations.
+        busy_s = node.completed * (node.mean_inference_s or 0.0) - origin.completed * (
+            origin.mean_inference_s or 0.0
+        )
         if completed < 0 or failed < 0 or not 0 <= hits <= completed or busy_s < -ROUNDING_S:
             flaws.append(Flaw.BACKWARDS)
         all_completed += completed
@@ -56,14 +63,17 @@ def sample(
         all_failed += failed
         all_growth += node.pending - origin.pending
         all_busy_s += busy_s
-        if server_now - (node.server_started_at or server_now) >= WARM_UP_S:
+        if (node.server_last_access_at or 0.0) - (node.server_started_at or 0.0) >= WARM_UP_S:
             warm_timed += completed - hits
             warm_busy_s += busy_s
-    if Flaw.INCOMPLETE not in flaws and any(
-        node.server_started_at is not None for node in earlier.values()
-    ):
+    if earlier and Flaw.INCOMPLETE not in flaws and any(n.reports for n in earlier.values()):
         flaws.append(Flaw.RESET)
-    if _exceeds(before, after, all_busy_s, all_growth, interval_s):
+    # More cannot have been computed, or be queued, than there is room for.
+    workers = max(workers, sum([node.allocations or 0 for node in before.nodes]))
+    if all_busy_s > workers * (interval_s + SLACK_S) or (
+        after.queue_capacity is not None
+        and all_growth > (after.queue_capacity + QUEUE_SLACK) * len(after.nodes)
+    ):
         flaws.append(Flaw.IMPOSSIBLE)
     if pending and not all_completed and not all_failed and not all_growth:
         flaws.append(Flaw.STALLED)
@@ -111,7 +121,6 @@ def find_flaws(stats: DeploymentStats) -> list[Flaw]:
         or stats.errors not in (0, errors)
         or stats.rejections not in (0, rejections)
         or stats.timeouts not in (0, timeouts)
-        or len({node.node_id for node in stats.nodes}) != len(stats.nodes)
     ):
         flaws.append(Flaw.CONTRADICTORY)
     return flaws
@@ -122,6 +131,8 @@ _NOTHING = NodeStats(node_id="", routing_state="")
 
 def _origin(before: NodeStats | None, after: NodeStats, flaws: list[Flaw]) -> NodeStats | None:
     """The totals to compare `after` with; None, and perhaps a flaw, if there are none."""
+    if before is not None and before.server_started_at == after.server_started_at is not None:
+        return before
     if after.server_started_at is None:
         if before is not None and before.reports and after.routing_state != STARTED:
             flaws.append(Flaw.RESET)
@@ -129,33 +140,7 @@ def _origin(before: NodeStats | None, after: NodeStats, flaws: list[Flaw]) -> No
     if before is None:
         flaws.append(Flaw.NEW_NODE)
         return None
-    if before.server_started_at == after.server_started_at:
-        return before
     if before.reports:
         flaws.append(Flaw.RESET)
     # Otherwise it was loading when last seen, and its totals began within the interval.
     return _NOTHING
-
-
-def _total_busy_s(node: NodeStats) -> float:
-    # Only the mean is reported; as a total it can be differenced between observations.
-    return node.completed * (node.mean_inference_s or 0.0)
-
-
-def _exceeds(
-    before: DeploymentStats,
-    after: DeploymentStats,
-    busy_s: float,
-    growth: int,
-    interval_s: float,
-) -> bool:
-    """Whether more was computed, or is queued, than the deployment has room for."""
-    workers = max(_workers(before), _workers(after))
-    if busy_s > workers * (interval_s + SLACK_S):
-        return True
-    capacity = after.queue_capacity
-    return capacity is not None and growth > (capacity + QUEUE_SLACK) * len(after.nodes)
-
-
-def _workers(stats: DeploymentStats) -> int:
-    return sum([node.allocations or 0 for node in stats.nodes])

@@ -34,7 +34,7 @@ def select(rules: Sequence[Rule], stats: DeploymentStats) -> Rule | Unmanaged:
     """
     reason = Unmanaged.NO_RULE
     for rule in rules:
-        if not _matches(rule, stats):
+        if not _match(rule.deployments, rule.models, stats.deployment_id, stats.model_id):
             continue
         if rule.exclude:
             return Unmanaged.EXCLUDED
@@ -47,13 +47,11 @@ def select(rules: Sequence[Rule], stats: DeploymentStats) -> Rule | Unmanaged:
     return reason
 
 
-def _matches(rule: Rule, stats: DeploymentStats) -> bool:
-    return _any_matches(rule.deployments, stats.deployment_id) and _any_matches(
-        rule.models, stats.model_id
-    )
-
-
 # The same few thousand ids are matched every ten seconds.
 @lru_cache(maxsize=16_384)
-def _any_matches(globs: tuple[str, ...], name: str) -> bool:
-    return any(fnmatchcase(name, glob) for glob in globs)
+def _match(
+    deployments: tuple[str, ...], models: tuple[str, ...], deployment_id: str, model_id: str
+) -> bool:
+    return any(fnmatchcase(deployment_id, glob) for glob in deployments) and any(
+        fnmatchcase(model_id, glob) for glob in models
+    )

@@ -165,6 +165,9 @@ def parse_stats(body: bytes) -> StatsPage:
         MalformedStats: the whole document cannot be read; the message says where it goes wrong.
     """
     try:
+        # The decoder does not look into what it skips, and damage rarely comes alone.
+        if not body.isascii():
+            body.decode()
         page = _page.decode(body)
     except msgspec.ValidationError:
         return _parse_each(body)

@@ -158,10 +158,10 @@ FLAWS = {
         deployment(node(completed=10), completed=11),
         Flaw.CONTRADICTORY,
     ),
-    "the same node twice": (
+    "the same node twice, of which only one has a past": (
         deployment(node()),
         deployment(node(), node()),
-        Flaw.CONTRADICTORY,
+        Flaw.NEW_NODE,
     ),
 }
 

@@ -1,0 +1,63 @@
+"""The daemon's own memory, polling 1,000 deployments on 3 nodes and being scraped."""
+
+import os
+import subprocess
+import sys
+import time
+import urllib.request
+from multiprocessing import get_context
+from pathlib import Path
+
+from aiohttp import web
+
+from benchmarks.cycle import DEPLOYMENTS, ENVIRON, NODES
+from benchmarks.payload import stats
+
+CYCLES, SCRAPES, GOAL_MB = 40, 5, 90
+CLUSTER_PORT, METRICS_PORT = 19_200, 19_464
+
+
+def serve() -> None:
+    """Just enough of a cluster: statistics that go on counting, and no for everything else."""
+    bodies = [stats(DEPLOYMENTS, NODES, cycle) for cycle in range(CYCLES)]
+    calls = iter(range(10**9))
+
+    async def answer(request: web.Request) -> web.Response:
+        headers = {"X-Elastic-Product": "Elasticsearch"}
+        if request.path != "/_ml/trained_models/_stats":
+            return web.json_response({"error": "none", "status": 404}, status=404, headers=headers)
+        body = bodies[min(next(calls), CYCLES - 1)]
+        return web.Response(body=body, content_type="application/json", headers=headers)
+
+    app = web.Application()
+    app.router.add_route("*", "/{path:.*}", answer)
+    web.run_app(app, host="127.0.0.1", port=CLUSTER_PORT, print=None)
+
+
+def report() -> None:
+    cluster = get_context("spawn").Process(target=serve, daemon=True)
+    cluster.start()
+    environ = os.environ | ENVIRON
+    environ |= {
+        "AUTOSCALER_ELASTICSEARCH__HOSTS": f'["http://127.0.0.1:{CLUSTER_PORT}"]',
+        "AUTOSCALER_SERVER__PORT": str(METRICS_PORT),
+        "AUTOSCALER_POLL_INTERVAL": "1s",
+        "AUTOSCALER_DRY_RUN": "true",
+        "AUTOSCALER_LOGGING__LEVEL": "error",
+    }
+    daemon = subprocess.Popen([sys.executable, "-m", "autoscaler", "run"], env=environ)
+    try:
+        time.sleep(CYCLES)
+        for _ in range(SCRAPES):
+            scrape = f"http://127.0.0.1:{METRICS_PORT}/metrics"
+            with urllib.request.urlopen(scrape, timeout=30) as exposition:
+                exposition.read()
+        status = Path(f"/proc/{daemon.pid}/status").read_text()
+    finally:
+        daemon.terminate()
+        daemon.wait(10)
+        cluster.terminate()
+    sizes = dict(line.split(":", 1) for line in status.splitlines())
+    now_mb, most_mb = (int(sizes[key].split()[0]) / 1024 for key in ("VmRSS", "VmHWM"))
+    print(f"the daemon's memory after {CYCLES} s of polling every second and {SCRAPES} scrapes:")
+    print(f"  {now_mb:.0f} MB now, {most_mb:.0f} MB at most (goal: at most {GOAL_MB})")

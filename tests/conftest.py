@@ -1,0 +1,32 @@
+"""What all tests share: traces if they are there, and no silent skips in CI."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+SHARED = Path(__file__).parents[2] / "shared"
+NEEDS_SHARED = "needs the recorded traces and peers beside the repository"
+
+
+def shared(path: str) -> Path:
+    """A recorded file beside the repository; the test is skipped where it is absent."""
+    found = SHARED / path
+    if not found.exists():
+        pytest.skip(f"{NEEDS_SHARED}: {path}")
+    return found
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """In CI a skipped test is a failed one, unless it needs data that is not in the repository."""
+    reporter = session.config.pluginmanager.get_plugin("terminalreporter")
+    if not os.environ.get("CI") or reporter is None:
+        return
+    skipped = [
+        report
+        for report in reporter.stats.get("skipped", [])
+        if SHARED.exists() or NEEDS_SHARED not in str(report.longrepr)
+    ]
+    if skipped:
+        reporter.write_line(f"{len(skipped)} tests were skipped, which CI does not allow", red=True)
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
