@@ -1,0 +1,5 @@
+"""`python -m autoscaler` is the same as `autoscaler`."""
+
+from autoscaler.cli import main
+
+main()

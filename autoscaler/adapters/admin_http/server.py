@@ -1,0 +1,128 @@
+"""The daemon's own HTTP server."""
+
+import asyncio
+import os
+from collections.abc import Awaitable, Callable
+from typing import Self
+
+from aiohttp import hdrs, web
+from prometheus_client import CollectorRegistry
+from prometheus_client.exposition import choose_encoder
+
+from autoscaler.adapters.admin_http.health import Health
+from autoscaler.mistakes import Mistake
+
+COMPRESS_IN_THREAD_BYTES = 65_536
+"""Larger answers are compressed beside the event loop, not in it."""
+
+SHUTDOWN_TIMEOUT_S = 2.0
+"""How long a scrape in progress may delay the end. Whoever stops the daemon waits for it."""
+
+_INDEX = """autoscaler {version}
+
+/metrics  for Prometheus
+/healthz  200 while the control loop turns
+/readyz   200 while the cluster is observed
+"""
+
+
+class CannotListen(Mistake):
+    """The address or port is not to be had. The message says what to change."""
+
+
+class AdminServer:
+    """Serves metrics and health; an async context manager, or `start` and `stop`."""
+
+    def __init__(
+        self, registry: CollectorRegistry, health: Health, *, host: str, port: int, version: str
+    ) -> None:
+        self._registry = registry
+        self._health = health
+        self._host, self._port = host, port
+        self._version = version
+        self._scraping = asyncio.Lock()
+        self._runner: web.AppRunner | None = None
+
+    @property
+    def port(self) -> int:
+        """The port it listens on, once started."""
+        assert self._runner is not None
+        return int(self._runner.addresses[0][1])
+
+    async def start(self) -> None:
+        """Begin to listen.
+
+        Raises:
+            CannotListen: the port is in use, or the address is not this machine's.
+        """
+        # Signals are the daemon's business, and probes every few seconds are not worth a line.
+        runner = web.AppRunner(
+            self._app(),
+            handle_signals=False,
+            access_log=None,
+            shutdown_timeout=SHUTDOWN_TIMEOUT_S,
+        )
+        await runner.setup()
+        try:
+            await web.TCPSite(runner, self._host, self._port).start()
+        except (OSError, UnicodeError) as error:  # the latter for what cannot be a host's name
+            await runner.cleanup()
+            raise CannotListen(
+                f"cannot listen on {self._host}:{self._port}: {_cause(error)}; "
+                "set server.host and server.port to what is free"
+            ) from error
+        self._runner = runner
+
+    async def stop(self) -> None:
+        """Stop listening; at once if it never started."""
+        if self._runner is not None:
+            await self._runner.cleanup()
+            self._runner = None
+
+    async def __aenter__(self) -> Self:
+        await self.start()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.stop()
+
+    def _app(self) -> web.Application:
+        app = web.Application()
+        app.router.add_get("/", self._index)
+        app.router.add_get("/metrics", self._metrics)
+        app.router.add_get("/healthz", _probe(self._health.why_not_alive))
+        app.router.add_get("/readyz", _probe(self._health.why_not_ready))
+        return app
+
+    async def _index(self, _request: web.Request) -> web.Response:
+        return web.Response(text=_INDEX.format(version=self._version))
+
+    async def _metrics(self, request: web.Request) -> web.Response:
+        # A thousand deployments take half a second to encode. In a thread, the control loop
+        # runs on meanwhile; one at a time, however many scrape, they cannot starve it.
+        encode, content_type = choose_encoder(",".join(request.headers.getall(hdrs.ACCEPT, [])))
+        async with self._scraping:
+            body = await asyncio.to_thread(encode, self._registry)
+        response = web.Response(
+            body=body,
+            headers={hdrs.CONTENT_TYPE: content_type},
+            zlib_executor_size=COMPRESS_IN_THREAD_BYTES,
+        )
+        response.enable_compression()
+        return response
+
+
+def _probe(why_not: Callable[[], str | None]) -> Callable[[web.Request], Awaitable[web.Response]]:
+    async def answer(_request: web.Request) -> web.Response:
+        reason = why_not()
+        return web.Response(text=f"{reason or 'ok'}\n", status=503 if reason else 200)
+
+    return answer
+
+
+def _cause(error: OSError | UnicodeError) -> str:
+    if isinstance(error, UnicodeError):
+        return "this cannot be the name of a host"
+    # The library's own text repeats the address. Errors of name resolution have negative numbers.
+    number = error.errno or 0
+    return os.strerror(number).lower() if number > 0 else str(error)

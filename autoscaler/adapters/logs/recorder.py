@@ -1,0 +1,219 @@
+"""Cycles as log lines: one for each thing that is new, and none for what stays as it was."""
+
+import logging
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+import structlog
+from structlog.typing import FilteringBoundLogger
+
+from autoscaler.core.explanation import explain
+from autoscaler.core.values import Decision, Fate, Observation, Outcome, Plan, Reason, Unmanaged
+from autoscaler.ports import CycleTimes, ObservationFailed, Trouble
+
+_NOT_SENT = {Fate.UNCHANGED, Fate.DRY_RUN, Fate.WITHHELD}
+_FOR_PEOPLE = {Trouble.UNAUTHENTICATED, Trouble.FORBIDDEN, Trouble.DEFECT}
+"""What does not pass by itself."""
+
+_UNMANAGED = {
+    Unmanaged.NO_RULE: "no rule matches it",
+    Unmanaged.EXCLUDED: "a rule excludes it",
+    Unmanaged.HIDDEN: "its id begins with a dot, and no rule takes hidden ones",
+    Unmanaged.LOW_PRIORITY: "its priority is low, and no rule takes such",
+}
+
+_FATES = {
+    Fate.DRY_RUN: "dry run, nothing sent",
+    Fate.WITHHELD: "withheld in this cycle",
+    Fate.NO_CAPACITY: "refused for lack of capacity",
+    Fate.NOT_STARTED: "refused, since it is starting or stopping",
+    Fate.NATIVE_SCALING: "refused, since the cluster scales it itself",
+    Fate.ENDPOINT_OWNED: "refused, since an inference endpoint owns it",
+    Fate.GONE: "refused, since it is gone",
+    Fate.FORBIDDEN: "forbidden, as all updates are until the privileges or the licence change",
+    Fate.UNKNOWN: "no answer, so nobody knows whether it took effect",
+    Fate.INVALID: "refused",
+}
+
+_Told = tuple[int, int, Reason, Fate]
+
+
+class LogRecorder:
+    """Writes what changed since the last cycle; the rest at level debug.
+
+    Every decision is one line, complete in itself: `message` is the sentence, `steps` the
+    reasons as data. The event says what became of it:
+
+        decision.made         not sent: nothing to change, a dry run, or withheld
+        update.accepted       the cluster has taken the number over
+        update.refused        it has not; `detail` holds its words
+        update.unanswered     nobody knows
+        allocations.satisfied all the allocations asked for serve
+        deployment.unmanaged  left alone, and why
+        deployment.unreadable its statistics make no sense
+        deployment.vanished   the cluster no longer reports it
+        observation.failed    nothing is known about this instant
+        observation.recovered something is again
+    """
+
+    def __init__(self, logger: FilteringBoundLogger | None = None) -> None:
+        self._log = logger or structlog.get_logger("autoscaler")
+        self._told: dict[str, _Told] = {}
+        self._unmanaged: dict[str, str] = {}
+        self._unreadable: dict[str, str] = {}
+        self._known: frozenset[str] = frozenset()
+        self._forbidden = False
+        self._failure: tuple[Trouble, str] | None = None
+        self._skipped = 0
+        self._failing_since = 0.0
+
+    def planned(
+        self, observation: Observation, plan: Plan, outcomes: tuple[Outcome, ...], took: CycleTimes
+    ) -> None:
+        self._recover(observation.at)
+        for outcome in outcomes:
+            self._decision(outcome)
+        for done in plan.satisfied:
+            self._log.info(
+                "allocations.satisfied",
+                message=f"{done.deployment_id} has its {done.allocations} allocations "
+                f"after {done.took_s:.0f} s",
+                deployment=done.deployment_id,
+                allocations=done.allocations,
+                took_s=done.took_s,
+                new_node=done.new_node,
+            )
+        self._tell_unmanaged(plan)
+        self._tell_unreadable(observation.unreadable)
+        self._tell_vanished(observation)
+
+    def skipped(self, failure: ObservationFailed, at: float) -> None:
+        if self._failure is None:
+            self._failing_since = at
+        self._skipped += 1
+        level = logging.ERROR if failure.trouble in _FOR_PEOPLE else logging.WARNING
+        # Words may differ from time to time, and from host to host. Two defects are two defects.
+        kind = (failure.trouble, str(failure) if failure.trouble is Trouble.DEFECT else "")
+        if kind == self._failure:
+            level = logging.DEBUG
+        self._failure = kind
+        fields: dict[str, Any] = {"message": str(failure), "trouble": str(failure.trouble)}
+        if failure.trouble is Trouble.DEFECT:
+            fields["exc_info"] = failure.__cause__ or failure
+        self._log.log(level, "observation.failed", **fields)
+
+    def _recover(self, at: float) -> None:
+        if self._failure is None:
+            return
+        lasted_s = at - self._failing_since
+        self._log.info(
+            "observation.recovered",
+            message=f"the statistics can be read again after {lasted_s:.0f} s",
+            trouble=str(self._failure[0]),
+            skipped_cycles=self._skipped,
+            lasted_s=lasted_s,
+        )
+        self._failure, self._skipped = None, 0
+
+    def _decision(self, outcome: Outcome) -> None:
+        decision, fate = outcome.decision, outcome.fate
+        told = (decision.current, decision.desired, _notable(decision), fate)
+        is_news = self._told.get(decision.deployment_id) != told
+        self._told[decision.deployment_id] = told
+        event = "decision.made"
+        if fate is Fate.ACCEPTED:
+            event, is_news, self._forbidden = "update.accepted", True, False
+        elif fate is Fate.UNKNOWN:
+            event = "update.unanswered"
+        elif fate is Fate.FORBIDDEN:
+            # What is forbidden for one deployment is forbidden for all, and stays so.
+            event, is_news, self._forbidden = "update.refused", not self._forbidden, True
+        elif fate not in _NOT_SENT:
+            event = "update.refused"
+        self._write(event, _level(fate) if is_news else logging.DEBUG, outcome)
+
+    def _write(self, event: str, level: int, outcome: Outcome) -> None:
+        # To put a thousand unchanged decisions into words costs more than to make them.
+        if self._log.is_enabled_for(level):
+            self._log.log(level, event, **_fields(outcome))
+
+    def _tell_unmanaged(self, plan: Plan) -> None:
+        for deployment_id, reason in plan.unmanaged.items():
+            if self._unmanaged.get(deployment_id) != reason:
+                self._log.info(
+                    "deployment.unmanaged",
+                    message=f"{deployment_id} is left alone: {_UNMANAGED[reason]}",
+                    deployment=deployment_id,
+                    reason=str(reason),
+                )
+        self._unmanaged = dict(plan.unmanaged)
+
+    def _tell_unreadable(self, unreadable: Mapping[str, str]) -> None:
+        for deployment_id, problem in unreadable.items():
+            if deployment_id not in self._unreadable:
+                self._log.warning(
+                    "deployment.unreadable",
+                    message=f"the statistics of {deployment_id} make no sense: {problem}",
+                    deployment=deployment_id,
+                    problem=problem,
+                )
+        self._unreadable = dict(unreadable)
+
+    def _tell_vanished(self, observation: Observation) -> None:
+        known = observation.deployments.keys() | observation.unreadable.keys()
+        for deployment_id in sorted(self._known - known):
+            self._told.pop(deployment_id, None)
+            self._log.info(
+                "deployment.vanished",
+                message=f"{deployment_id} is no longer reported by the cluster",
+                deployment=deployment_id,
+            )
+        self._known = frozenset(known)
+
+
+def _notable(decision: Decision) -> Reason:
+    """The reason, unless it comes and goes with the noise of the load.
+
+    At a steady number, whether the policy wants exactly it or a little less, and is held up by
+    the stabilisation window, alternates from cycle to cycle and is not worth a line each.
+    """
+    if not decision.changes and decision.reason is Reason.STABILISATION:
+        return Reason.TARGET_TRACKING
+    return decision.reason
+
+
+def _level(fate: Fate) -> int:
+    if fate is Fate.FORBIDDEN:
+        return logging.ERROR
+    return logging.INFO if fate in _NOT_SENT or fate is Fate.ACCEPTED else logging.WARNING
+
+
+def _fields(outcome: Outcome) -> dict[str, Any]:
+    """A decision and what became of it, as data and as a sentence."""
+    decision = outcome.decision
+    fields: dict[str, Any] = {
+        "message": _sentence(outcome),
+        "deployment": decision.deployment_id,
+        "model": decision.model_id,
+        "rule": decision.rule,
+        "fate": str(outcome.fate),
+        "reason": str(decision.reason),
+        "current": decision.current,
+        "wanted": decision.wanted,
+        "desired": decision.desired,
+        "steps": [msgspec.to_builtins(step) for step in decision.steps],
+        "sample": msgspec.to_builtins(decision.sample),
+        "load": msgspec.to_builtins(decision.load),
+    }
+    if outcome.detail:
+        fields["detail"] = outcome.detail
+    return fields
+
+
+def _sentence(outcome: Outcome) -> str:
+    told = explain(outcome.decision)
+    if outcome.fate in (Fate.UNCHANGED, Fate.ACCEPTED):
+        return told
+    fate = _FATES[outcome.fate]
+    return f"{told} ({fate}{': ' if outcome.detail else ''}{outcome.detail})"

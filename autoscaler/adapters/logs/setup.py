@@ -1,0 +1,103 @@
+"""Where log lines go and what they look like."""
+
+import logging
+import sys
+from collections.abc import Mapping
+from typing import Any, TextIO
+
+import msgspec
+import structlog
+from structlog.typing import EventDict, Processor, WrappedLogger
+
+from autoscaler.adapters.logs.ecs import Ecs
+
+ONLY_FOR_MACHINES = ("steps", "load", "sample")
+"""Left out on a console, where the sentence in `message` says the same."""
+
+FIRST = ("timestamp", "level", "event", "message")
+
+
+def configure(
+    style: str,
+    level: str,
+    *,
+    version: str,
+    environ: Mapping[str, str],
+    stream: TextIO | None = None,
+) -> None:
+    """Route all log lines, those of the libraries too, to one stream.
+
+    Args:
+        style: console, json, ecs; or auto, which is console on a terminal and JSON elsewhere.
+        level: debug, info, warning or error; lines of less importance are dropped.
+        version: of this program, for `ecs`.
+        environ: NO_COLOR, if set and not empty, keeps colours off the console.
+        stream: default: standard error.
+    """
+    stream = stream or sys.stderr
+    if style == "auto":
+        style = "console" if stream.isatty() else "json"
+    colours = stream.isatty() and not environ.get("NO_COLOR")
+    shared: list[Processor] = [
+        structlog.contextvars.merge_contextvars,
+        structlog.stdlib.add_log_level,
+        structlog.stdlib.add_logger_name,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+    ]
+    handler = logging.StreamHandler(stream)
+    handler.setFormatter(
+        structlog.stdlib.ProcessorFormatter(
+            foreign_pre_chain=[structlog.stdlib.PositionalArgumentsFormatter(), *shared],
+            processors=[
+                structlog.stdlib.ProcessorFormatter.remove_processors_meta,
+                *_rendering(style, version, colours),
+            ],
+        )
+    )
+    root = logging.getLogger()
+    for old in root.handlers[:]:
+        root.removeHandler(old)
+    root.addHandler(handler)
+    root.setLevel(level.upper())
+    structlog.configure(
+        processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
+        wrapper_class=structlog.make_filtering_bound_logger(level),
+        logger_factory=structlog.stdlib.LoggerFactory(),
+        cache_logger_on_first_use=False,
+    )
+
+
+def _rendering(style: str, version: str, colours: bool) -> list[Processor]:
+    match style:
+        case "console":
+            # The default prints local variables with a traceback, and so, one day, a secret.
+            plain = structlog.dev.plain_traceback
+            return [
+                _for_people,
+                structlog.dev.ConsoleRenderer(colors=colours, exception_formatter=plain),
+            ]
+        case "ecs":
+            return [
+                structlog.processors.format_exc_info,
+                Ecs(version),
+                structlog.processors.JSONRenderer(serializer=to_json),
+            ]
+    return [
+        structlog.processors.format_exc_info,
+        structlog.processors.JSONRenderer(serializer=to_json),
+    ]
+
+
+def _for_people(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
+    for key in ONLY_FOR_MACHINES:
+        event.pop(key, None)
+    return event
+
+
+def to_json(event: dict[str, Any], **_options: object) -> str:
+    """One line of JSON, what one looks for first at its beginning.
+
+    What has no form in JSON is written as text.
+    """
+    first = {key: event[key] for key in FIRST if key in event}
+    return msgspec.json.encode(first | event, enc_hook=str).decode()

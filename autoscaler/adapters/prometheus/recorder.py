@@ -1,0 +1,191 @@
+"""What operators watch: cycles recorded for Prometheus."""
+
+from collections.abc import Iterator, Mapping
+
+from prometheus_client import (
+    CollectorRegistry,
+    GCCollector,
+    Metric,
+    PlatformCollector,
+    ProcessCollector,
+)
+from prometheus_client.registry import Collector
+
+from autoscaler.adapters.prometheus import families
+from autoscaler.adapters.prometheus.counting import Histogram, Tally, histogram_family
+from autoscaler.adapters.prometheus.latest import collect_cycle, family
+from autoscaler.core.values import Fate, Flaw, Observation, Outcome, Plan, Reason, Satisfied
+from autoscaler.ports import Clock, CycleTimes, ObservationFailed, Trouble
+
+CYCLE_BUCKETS_S = (0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
+
+LEAD_TIME_BUCKETS_S = (5.0, 10.0, 20.0, 30.0, 60.0, 120.0, 300.0, 600.0, 1800.0)
+"""From a thread count changed in place to a large model loaded on hardware yet to come."""
+
+STALE_AFTER_S = 300.0
+"""Older figures are no longer shown. It is how long Prometheus itself believes in a sample."""
+
+FORGET_AFTER_S = 3600.0
+"""A deployment gone for so long loses its counts. One that returns sooner is the same."""
+
+
+class _Counts:
+    """What one deployment has been through."""
+
+    def __init__(self) -> None:
+        self.seen_at = 0.0
+        self.decisions: Tally[Reason] = Tally()
+        self.updates: Tally[Fate] = Tally()
+        self.flaws: Tally[Flaw] = Tally()
+        self.lead_times: dict[bool, Histogram] = {}  # by whether a process had to be started
+
+
+class PrometheusRecorder(Collector):
+    """Records cycles, and serves them through the registry it is given."""
+
+    def __init__(self, registry: CollectorRegistry, clock: Clock, version: str) -> None:
+        self._clock = clock
+        self._version = version
+        self._latest: tuple[Observation, Plan] | None = None
+        self._observed_at = clock.now()
+        self._up: bool | None = None
+        self._deployments: dict[str, _Counts] = {}
+        self._cycles = {"completed": 0, "skipped": 0}
+        self._failures = dict.fromkeys(Trouble, 0)
+        self._durations = {part: Histogram(CYCLE_BUCKETS_S) for part in ("observe", "plan", "act")}
+        self._config: tuple[str, float, float] | None = None  # fingerprint, poll interval, at
+        self._config_valid = True
+        registry.register(self)
+        ProcessCollector(registry=registry)
+        PlatformCollector(registry=registry)
+        GCCollector(registry=registry)
+
+    def planned(
+        self, observation: Observation, plan: Plan, outcomes: tuple[Outcome, ...], took: CycleTimes
+    ) -> None:
+        self._latest = (observation, plan)
+        self._observed_at, self._up = observation.at, True
+        self._cycles["completed"] += 1
+        self._durations["observe"].observe(took.observe_s)
+        self._durations["plan"].observe(took.plan_s)
+        self._durations["act"].observe(took.act_s)
+        for outcome in outcomes:
+            self._count(outcome)
+        for satisfied in plan.satisfied:
+            self._count_satisfied(satisfied)
+        self._forget(observation)
+
+    def skipped(self, failure: ObservationFailed, at: float) -> None:
+        self._up = False
+        self._cycles["skipped"] += 1
+        self._failures[failure.trouble] += 1
+
+    def config_accepted(self, fingerprint: str, poll_interval_s: float) -> None:
+        """A valid configuration is in force, from the start or since a reload."""
+        self._config = (fingerprint, poll_interval_s, self._clock.now())
+        self._config_valid = True
+
+    def config_refused(self) -> None:
+        """A new configuration was not valid; the old one stays in force."""
+        self._config_valid = False
+
+    def describe(self) -> Iterator[Metric]:
+        nothing = Observation(at=0.0, deployments={})
+        yield from collect_cycle(nothing, Plan(at=0.0, decisions=()))
+        yield from self._of_deployments({})
+        yield from self._of_the_daemon()
+
+    def collect(self) -> Iterator[Metric]:
+        if self._latest is not None and self._age_s() <= STALE_AFTER_S:
+            yield from collect_cycle(*self._latest)
+        yield from self._of_deployments(dict(self._deployments))
+        yield from self._of_the_daemon()
+
+    def _count(self, outcome: Outcome) -> None:
+        decision = outcome.decision
+        counts = self._of(decision.deployment_id)
+        counts.decisions.add(decision.reason)
+        if outcome.fate is not Fate.UNCHANGED:
+            counts.updates.add(outcome.fate)
+        for flaw in decision.sample.flaws:
+            counts.flaws.add(flaw)
+
+    def _count_satisfied(self, satisfied: Satisfied) -> None:
+        by_new_node = self._of(satisfied.deployment_id).lead_times
+        if satisfied.new_node not in by_new_node:
+            by_new_node[satisfied.new_node] = Histogram(LEAD_TIME_BUCKETS_S)
+        by_new_node[satisfied.new_node].observe(satisfied.took_s)
+
+    def _of(self, deployment_id: str) -> _Counts:
+        counts = self._deployments.get(deployment_id)
+        if counts is None:
+            counts = self._deployments[deployment_id] = _Counts()
+        return counts
+
+    def _forget(self, observation: Observation) -> None:
+        for deployment_id, counts in list(self._deployments.items()):
+            if deployment_id in observation.deployments:
+                counts.seen_at = observation.at
+            elif observation.at - counts.seen_at > FORGET_AFTER_S:
+                del self._deployments[deployment_id]
+
+    def _age_s(self) -> float:
+        return max(0.0, self._clock.now() - self._observed_at)
+
+    def _of_deployments(self, deployments: Mapping[str, _Counts]) -> Iterator[Metric]:
+        each = [(id_, counts) for id_, counts in deployments.items()]
+        yield family(
+            families.DECISIONS,
+            [
+                ({"deployment": id_, "reason": str(reason)}, float(count))
+                for id_, counts in each
+                for reason, count in counts.decisions.items()
+            ],
+        )
+        yield family(
+            families.UPDATES,
+            [
+                ({"deployment": id_, "outcome": str(fate)}, float(count))
+                for id_, counts in each
+                for fate, count in counts.updates.items()
+            ],
+        )
+        yield family(
+            families.FLAWED_SAMPLES,
+            [
+                ({"deployment": id_, "flaw": str(flaw)}, float(count))
+                for id_, counts in each
+                for flaw, count in counts.flaws.items()
+            ],
+        )
+        yield histogram_family(
+            families.LEAD_TIME,
+            [
+                ({"deployment": id_, "new_node": str(new_node).lower()}, histogram)
+                for id_, counts in each
+                for new_node, histogram in list(counts.lead_times.items())
+            ],
+        )
+
+    def _of_the_daemon(self) -> Iterator[Metric]:
+        yield family(families.BUILD_INFO, [({"version": self._version}, 1.0)])
+        yield family(families.UP, [] if self._up is None else [({}, float(self._up))])
+        yield family(families.OBSERVATION_AGE, [({}, self._age_s())])
+        yield family(families.CYCLES, [({"result": r}, float(n)) for r, n in self._cycles.items()])
+        yield family(
+            families.OBSERVATION_FAILURES,
+            [({"kind": str(trouble)}, float(count)) for trouble, count in self._failures.items()],
+        )
+        yield histogram_family(
+            families.CYCLE_DURATION,
+            [({"part": part}, histogram) for part, histogram in self._durations.items()],
+        )
+        yield from self._of_the_config()
+
+    def _of_the_config(self) -> Iterator[Metric]:
+        fingerprint, poll_interval_s, at = self._config or ("", 0.0, 0.0)
+        known = self._config is not None
+        yield family(families.CONFIG_INFO, [({"fingerprint": fingerprint}, 1.0)] if known else [])
+        yield family(families.POLL_INTERVAL, [({}, poll_interval_s)] if known else [])
+        yield family(families.CONFIG_SUCCESS, [({}, float(self._config_valid))] if known else [])
+        yield family(families.CONFIG_SUCCESS_AT, [({}, at)] if known else [])

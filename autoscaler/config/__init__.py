@@ -1,0 +1,26 @@
+"""config.toml -> settled values. After this, nothing asks again what was meant.
+
+durations   "1h30m" -> 5400.0
+document    every key: type, default, range
+problems    what is wrong, in sentences
+settled     the values the rest of the program gets
+settling    document -> settled values; relations between keys
+loading     file and environment -> document -> settled values
+"""
+
+from autoscaler.config.document import json_schema
+from autoscaler.config.loading import CONFIG_VARIABLE, load
+from autoscaler.config.problems import ConfigError
+from autoscaler.config.settled import Config, Connection, Logging, Server, what_needs_restart
+
+__all__ = [
+    "CONFIG_VARIABLE",
+    "Config",
+    "ConfigError",
+    "Connection",
+    "Logging",
+    "Server",
+    "json_schema",
+    "load",
+    "what_needs_restart",
+]

@@ -1,0 +1,248 @@
+"""The configuration as it is written: every key, its type, its default and its range.
+
+What holds between keys is checked where they are settled, in `settling`.
+"""
+
+from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, SecretStr
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+
+from autoscaler.config.durations import (
+    LoadWindow,
+    PollInterval,
+    RequestTimeout,
+    StabilisationWindow,
+    format_duration,
+)
+
+PREFIX = "AUTOSCALER_"
+DELIMITER = "__"
+
+
+def _host(address: str) -> str:
+    if not address.isprintable() or " " in address:
+        raise ValueError("must be an address such as https://localhost:9200")
+    try:
+        parts = urlsplit(address)
+        parts.port  # noqa: B018 - reading it checks it
+    except ValueError as error:
+        raise ValueError(f"must be an address such as https://localhost:9200: {error}") from None
+    if parts.username is not None or parts.password is not None:
+        raise ValueError("must not contain credentials; use api_key_file, or username and password")
+    beyond = parts.query or parts.fragment
+    if parts.scheme not in {"http", "https"} or not parts.hostname or beyond:
+        raise ValueError("must be an address such as https://localhost:9200")
+    return address.rstrip("/")
+
+
+def _several(value: object) -> object:
+    """One text, which may name several things separated by commas, is a list of them."""
+    return [part.strip() for part in value.split(",")] if isinstance(value, str) else value
+
+
+def _fingerprint(digest: str) -> str:
+    plain = digest.replace(":", "").lower()
+    if len(plain) != 64 or not set(plain) <= set("0123456789abcdef"):
+        raise ValueError("must be a SHA-256 fingerprint: 64 hexadecimal digits")
+    return plain
+
+
+def _printable(text: str) -> str:
+    if not text or not text.isprintable():
+        raise ValueError("must be a text without line breaks, tabs and the like")
+    return text
+
+
+def _at_least_one(allocations: int) -> int:
+    if allocations < 1:
+        raise ValueError(
+            f"must be at least 1, not {allocations}: "
+            "Elasticsearch accepts 0 only from its own scaler, not over its API"
+        )
+    return allocations
+
+
+def _from_one_up(factor: float) -> float:
+    if not 1.0 < factor <= 1000.0:
+        raise ValueError(f"must be above 1 and at most 1000, not {factor:g}")
+    return factor
+
+
+def _fraction(utilisation: float) -> float:
+    if not 0.05 <= utilisation <= 0.95:
+        raise ValueError(f"must be a fraction between 0.05 and 0.95, not {utilisation:g}")
+    return utilisation
+
+
+Texts = Annotated[list[str] | str, BeforeValidator(_several)]
+Line = Annotated[str, AfterValidator(_printable)]
+Host = Annotated[str, AfterValidator(_host)]
+Hosts = Annotated[list[Host] | Host, BeforeValidator(_several)]
+Fingerprint = Annotated[str, AfterValidator(_fingerprint)]
+Allocations = Annotated[int, AfterValidator(_at_least_one), Field(json_schema_extra={"minimum": 1})]
+Factor = Annotated[float, AfterValidator(_from_one_up)]
+Fraction = Annotated[
+    float, AfterValidator(_fraction), Field(json_schema_extra={"minimum": 0.05, "maximum": 0.95})
+]
+
+
+class _Table(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
+
+
+class ElasticsearchTable(_Table):
+    """Where the cluster is, and how to prove who is asking."""
+
+    hosts: Hosts | None = Field(
+        default=None,
+        description="Addresses of the cluster, asked in turn. Required unless cloud_id is set.",
+    )
+    cloud_id: Line | None = Field(
+        default=None, description="Elastic Cloud's name for the cluster, in place of hosts."
+    )
+    api_key: SecretStr | None = Field(
+        default=None, description="Encoded API key. Prefer api_key_file."
+    )
+    api_key_file: Line | None = Field(default=None, description="File that holds the API key.")
+    username: Line | None = Field(default=None, description="User, with password_file.")
+    password: SecretStr | None = Field(
+        default=None, description="The user's password. Prefer password_file."
+    )
+    password_file: Line | None = Field(default=None, description="File that holds the password.")
+    bearer_token: SecretStr | None = Field(
+        default=None, description="Token of a service account. Prefer bearer_token_file."
+    )
+    bearer_token_file: Line | None = Field(default=None, description="File that holds the token.")
+    ca_certs: Line | None = Field(
+        default=None, description="PEM file of the authorities to trust; default: the system's."
+    )
+    ca_fingerprint: Fingerprint | None = Field(
+        default=None,
+        description="SHA-256 fingerprint of the authority to trust, as Elasticsearch prints it.",
+    )
+    client_certificate: Line | None = Field(
+        default=None, description="PEM file of the certificate to show to the cluster."
+    )
+    client_key: Line | None = Field(
+        default=None, description="PEM file of its private key, if kept apart."
+    )
+    request_timeout: RequestTimeout | None = Field(
+        default=None,
+        description="How long one request may take; default: poll_interval, but at most 30s.",
+    )
+
+
+class ServerTable(_Table):
+    """Where /metrics, /healthz and /readyz are served."""
+
+    host: Line = Field(default="127.0.0.1", description="Address to listen on.")
+    port: int = Field(default=9464, ge=0, le=65535, description="Port to listen on; 0: any free.")
+
+
+class LoggingTable(_Table):
+    """What is written to standard error, and how."""
+
+    format: Literal["auto", "console", "json", "ecs"] = Field(
+        default="auto", description="auto: console on a terminal, JSON elsewhere."
+    )
+    level: Literal["debug", "info", "warning", "error"] = Field(
+        default="info", description="The least important events to write."
+    )
+
+
+class ScalingTable(_Table):
+    """How deployments are scaled."""
+
+    policy: Literal["utilisation"] = Field(
+        default="utilisation", description="What the number of allocations follows."
+    )
+    min_allocations: Allocations = Field(default=1, description="Never fewer allocations.")
+    max_allocations: Allocations | None = Field(
+        default=None, description="Never more allocations. Required of rules that scale."
+    )
+    target_utilisation: Fraction = Field(
+        default=0.7, description="Fraction of its allocations a deployment should keep busy."
+    )
+    load_window: LoadWindow = Field(
+        default=60.0, description="What the load is measured over; at least poll_interval."
+    )
+    stabilisation_window: StabilisationWindow = Field(
+        default=300.0,
+        description="Scale down only to the highest recommendation of this stretch of time.",
+    )
+    growth_factor: Factor = Field(
+        default=10.0, description="The most a number is multiplied by in one step."
+    )
+    shrink_factor: Factor = Field(
+        default=2.0, description="The most a number is divided by in one step."
+    )
+    dry_run: bool = Field(default=False, description="Decide, log and measure, but change nothing.")
+    hidden: bool = Field(
+        default=False, description="Whether deployments whose id begins with a dot are taken."
+    )
+    low_priority: bool = Field(
+        default=False, description="Whether deployments of priority low are taken."
+    )
+
+
+class RuleTable(ScalingTable):
+    """How the deployments that match are scaled. What it leaves out comes from [defaults]."""
+
+    name: Line = Field(description="What logs and metrics call the rule.")
+    deployments: Texts = Field(
+        default=["*"], description="Patterns of deployment ids; one must match."
+    )
+    models: Texts = Field(default=["*"], description="Patterns of model ids; one must match.")
+    exclude: bool = Field(default=False, description="Leave alone what matches.")
+
+
+class Document(BaseSettings):
+    """The whole configuration."""
+
+    model_config = SettingsConfigDict(
+        title="autoscaler",
+        extra="forbid",
+        frozen=True,
+        hide_input_in_errors=True,
+        env_prefix=PREFIX,
+        env_nested_delimiter=DELIMITER,
+        validate_default=False,  # defaults are already seconds, not text with a unit
+    )
+
+    elasticsearch: ElasticsearchTable = ElasticsearchTable()
+    poll_interval: PollInterval = Field(
+        default=10.0, description="From the start of one cycle to the start of the next."
+    )
+    dry_run: bool = Field(
+        default=False, description="Observe and decide for all rules, but change nothing."
+    )
+    server: ServerTable = ServerTable()
+    logging: LoggingTable = LoggingTable()
+    defaults: ScalingTable = ScalingTable()
+    rules: list[RuleTable] = Field(default=[], description="The first that matches applies.")
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        # The environment is an argument of `load`, merged before validation; the process's own
+        # is not looked at.
+        return (init_settings,)
+
+
+def json_schema() -> dict[str, Any]:
+    """The schema editors check a configuration file against, its defaults as one writes them."""
+    schema: dict[str, Any] = Document.model_json_schema()
+    properties = [schema["properties"], *(d["properties"] for d in schema["$defs"].values())]
+    for table in properties:
+        for key, field in table.items():
+            if field.get("pattern") and isinstance(field.get("default"), float):
+                table[key] = {**field, "default": format_duration(field["default"])}
+    return schema

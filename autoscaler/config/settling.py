@@ -1,0 +1,219 @@
+"""A valid document -> settled values. What holds between keys is checked here."""
+
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from pydantic import SecretStr
+
+from autoscaler.config.document import (
+    Document,
+    ElasticsearchTable,
+    ScalingTable,
+)
+from autoscaler.config.durations import format_duration
+from autoscaler.config.problems import ConfigError, Places
+from autoscaler.config.settled import Config, Connection, Logging, Server
+from autoscaler.core.policies import Utilisation
+from autoscaler.core.selection import Rule
+
+LONGEST_DEFAULT_TIMEOUT_S = 30.0
+
+SECRET_BYTES = 65_536
+"""No key, password or token is longer; a file that is was named by mistake."""
+
+_SCALING = tuple(ScalingTable.model_fields)
+
+
+class Settling:
+    """Settles one document, collecting every problem on the way."""
+
+    def __init__(self, document: Document, places: Places, directory: Path) -> None:
+        self._document = document
+        self._places = places
+        self._directory = directory
+        self._problems: list[str] = []
+
+    def settle(self) -> Config:
+        """Raises ConfigError with all that is wrong."""
+        document = self._document
+        config = Config(
+            connection=self._connection(document.elasticsearch),
+            poll_interval_s=document.poll_interval,
+            dry_run=document.dry_run,
+            server=Server(host=document.server.host, port=document.server.port),
+            logging=Logging(style=document.logging.format, level=document.logging.level),
+            rules=tuple(self._rule(index) for index in range(len(document.rules))),
+        )
+        self._check_order(config.rules)
+        if self._problems:
+            raise ConfigError(self._problems)
+        return config
+
+    def _complain(self, path: tuple[int | str, ...], complaint: str) -> None:
+        self._problems.append(f"{self._places.of(path)}: {complaint}")
+
+    def _connection(self, table: ElasticsearchTable) -> Connection:
+        hosts = tuple([table.hosts] if isinstance(table.hosts, str) else table.hosts or ())
+        if bool(hosts) == bool(table.cloud_id):
+            both = "not both" if hosts else "neither is set"
+            self._complain(("elasticsearch",), f"set hosts or cloud_id; {both}")
+        self._check_credentials(table)
+        self._check_tls(table, hosts)
+        poll_interval_s = self._document.poll_interval
+        return Connection(
+            hosts=hosts,
+            cloud_id=table.cloud_id,
+            api_key=self._secret("api_key", table.api_key, table.api_key_file),
+            username=table.username,
+            password=self._secret("password", table.password, table.password_file),
+            bearer_token=self._secret("bearer_token", table.bearer_token, table.bearer_token_file),
+            ca_certs=self._existing("ca_certs", table.ca_certs),
+            ca_fingerprint=table.ca_fingerprint,
+            client_certificate=self._existing("client_certificate", table.client_certificate),
+            client_key=self._existing("client_key", table.client_key),
+            request_timeout_s=table.request_timeout
+            or min(poll_interval_s, LONGEST_DEFAULT_TIMEOUT_S),
+        )
+
+    def _check_credentials(self, table: ElasticsearchTable) -> None:
+        given = [
+            name
+            for name, set_ in (
+                ("api_key", table.api_key or table.api_key_file),
+                ("username", table.username or table.password or table.password_file),
+                ("bearer_token", table.bearer_token or table.bearer_token_file),
+            )
+            if set_
+        ]
+        if len(given) > 1:
+            self._complain(
+                ("elasticsearch",), f"{' and '.join(given)} exclude each other; keep one"
+            )
+        if bool(table.username) != bool(table.password or table.password_file):
+            self._complain(("elasticsearch",), "username and password belong together; set both")
+
+    def _check_tls(self, table: ElasticsearchTable, hosts: tuple[str, ...]) -> None:
+        if table.client_key and not table.client_certificate:
+            self._complain(("elasticsearch", "client_key"), "is of no use without the certificate")
+        plain = hosts and all(urlsplit(host).scheme == "http" for host in hosts)
+        for key in ("ca_certs", "ca_fingerprint", "client_certificate"):
+            if plain and getattr(table, key):
+                self._complain(("elasticsearch", key), "has no effect, since hosts begin http://")
+
+    def _secret(self, key: str, value: SecretStr | None, file: str | None) -> str | Path | None:
+        if file is None:
+            return value.get_secret_value() if value else None
+        if value is not None:
+            self._complain(
+                ("elasticsearch", f"{key}_file"), f"{key} is set as well; keep one of the two"
+            )
+        elif complaint := _not_a_secret(self._directory / file):
+            self._complain(("elasticsearch", f"{key}_file"), f"{file} {complaint}")
+        return self._directory / file
+
+    def _existing(self, key: str, file: str | None) -> Path | None:
+        if file is None:
+            return None
+        path = self._directory / file
+        try:
+            path.open("rb").close()
+        except OSError as error:
+            self._complain(("elasticsearch", key), f"{file} cannot be read: {error.strerror}")
+        return path
+
+    def _rule(self, index: int) -> Rule:
+        rule, defaults = self._document.rules[index], self._document.defaults
+        scaling = ScalingTable.model_construct(
+            **{
+                key: getattr(rule if key in rule.model_fields_set else defaults, key)
+                for key in _SCALING
+            }
+        )
+        if not rule.exclude:
+            self._check_scaling(index, scaling)
+        return Rule(
+            name=rule.name,
+            deployments=_patterns(rule.deployments),
+            models=_patterns(rule.models),
+            exclude=rule.exclude,
+            hidden=scaling.hidden,
+            low_priority=scaling.low_priority,
+            dry_run=self._document.dry_run or scaling.dry_run,
+            minimum=scaling.min_allocations,
+            maximum=scaling.max_allocations or scaling.min_allocations,
+            policy=Utilisation(
+                target=scaling.target_utilisation, load_window_s=scaling.load_window
+            ),
+            stabilisation_window_s=scaling.stabilisation_window,
+            growth_factor=scaling.growth_factor,
+            shrink_factor=scaling.shrink_factor,
+        )
+
+    def _check_scaling(self, index: int, scaling: ScalingTable) -> None:
+        minimum, maximum = scaling.min_allocations, scaling.max_allocations
+        if maximum is None:
+            self._complain(
+                self._origin(index, "max_allocations"),
+                "is missing; how much hardware may be used is for you to say, here or in defaults",
+            )
+        elif maximum < minimum:
+            self._complain(
+                self._origin(index, "max_allocations"),
+                f"must be at least min_allocations, which is {minimum}, not {maximum}",
+            )
+        if scaling.load_window < self._document.poll_interval:
+            self._complain(
+                self._origin(index, "load_window"),
+                f"must be at least poll_interval, which is "
+                f"{format_duration(self._document.poll_interval)}, "
+                f"not {format_duration(scaling.load_window)}",
+            )
+
+    def _origin(self, index: int, key: str) -> tuple[int | str, ...]:
+        inherited = key not in self._document.rules[index].model_fields_set
+        if inherited and key in self._document.defaults.model_fields_set:
+            return ("defaults", key)
+        return ("rules", index, key)
+
+    def _check_order(self, rules: tuple[Rule, ...]) -> None:
+        for index, rule in enumerate(rules):
+            for earlier in rules[:index]:
+                if earlier.name == rule.name:
+                    self._complain(("rules", index, "name"), f"{rule.name!r} names an earlier rule")
+                elif _takes_all_of(earlier, rule):
+                    self._complain(
+                        ("rules", index),
+                        f"{rule.name!r} never applies, since {earlier.name!r} before it takes all "
+                        "deployments; put it first",
+                    )
+                else:
+                    continue
+                break
+
+
+def _not_a_secret(path: Path) -> str | None:
+    """What is wrong with a file that should hold a secret."""
+    try:
+        with path.open("rb") as file:
+            content = file.read(SECRET_BYTES + 1)
+        secret = content.decode().strip()
+    except OSError as error:
+        return f"cannot be read: {error.strerror}"
+    except UnicodeDecodeError:
+        return "is not text"
+    if len(content) <= SECRET_BYTES and secret and secret.isprintable():
+        return None
+    return "must hold the secret on one line, and nothing else"
+
+
+def _patterns(texts: list[str] | str) -> tuple[str, ...]:
+    return (texts,) if isinstance(texts, str) else tuple(texts)
+
+
+def _takes_all_of(earlier: Rule, later: Rule) -> bool:
+    """Whether everything that could reach `later` is certain to be taken by `earlier`."""
+    if "*" not in earlier.deployments or "*" not in earlier.models:
+        return False
+    return earlier.exclude or (
+        (earlier.hidden or not later.hidden) and (earlier.low_priority or not later.low_priority)
+    )

@@ -1,0 +1,239 @@
+"""The composition root: what the daemon is made of, and how it starts and stops."""
+
+import asyncio
+import random
+import signal
+from collections.abc import Callable
+
+import structlog
+from prometheus_client import CollectorRegistry
+
+from autoscaler import __version__
+from autoscaler.adapters.admin_http import AdminServer, Health
+from autoscaler.adapters.clock import HostClock
+from autoscaler.adapters.elasticsearch.api import ElasticsearchApi
+from autoscaler.adapters.elasticsearch.cluster import ElasticsearchCluster
+from autoscaler.adapters.elasticsearch.connection import ApiKey, Basic, Bearer, Connection
+from autoscaler.adapters.elasticsearch.preflight import inspect
+from autoscaler.adapters.elasticsearch.transport import Transport
+from autoscaler.adapters.logs import LogRecorder
+from autoscaler.adapters.prometheus import PrometheusRecorder
+from autoscaler.config import Config, ConfigError, what_needs_restart
+from autoscaler.control_loop import ControlLoop
+from autoscaler.core.planning import Policy
+from autoscaler.core.values import Observation, Outcome, Plan
+from autoscaler.ports import Clock, CycleTimes, ObservationFailed, Recorder
+
+LONGEST_INTERVAL_PERIODS = 6.0
+"""Periods after which two observations are no longer compared: an average over more hides what
+happened in between. Twice as long as a slow cluster may stretch a period."""
+
+STOP_WITHIN_S = 4.0
+"""How long an update under way may take to finish after SIGTERM."""
+
+RELOAD_INTERVAL_S = 5.0
+"""How often the configuration file is compared with what is in force.
+
+Reading is the one way of noticing that works on every mount, a ConfigMap's included.
+"""
+
+LoadConfig = Callable[[], Config]
+"""Reads the configuration afresh.
+
+Raises:
+    ConfigError: it is not valid.
+"""
+
+
+class Daemon:
+    """Everything that runs, from one configuration.
+
+    Args:
+        load: read at once and again at every reload.
+        clock: of the control loop; the host's unless the cluster lives in another time.
+        recorders: told of every cycle, besides the logs, the metrics and the probes.
+
+    Raises:
+        ConfigError: `load` finds the configuration not valid.
+        ConnectionSettingsError: the connection cannot be made as configured.
+    """
+
+    def __init__(
+        self, load: LoadConfig, *, clock: Clock | None = None, recorders: tuple[Recorder, ...] = ()
+    ) -> None:
+        self._load = load
+        self._log = structlog.get_logger("autoscaler")
+        self._config = config = load()
+        self._refused = ""
+        self._stopping = asyncio.Event()
+        self._reload_now = asyncio.Event()
+        clock = clock or HostClock()
+        registry = CollectorRegistry()
+        self._metrics = PrometheusRecorder(registry, clock, __version__)
+        self._metrics.config_accepted(config.fingerprint, config.poll_interval_s)
+        self._health = Health(clock, config.poll_interval_s)
+        self._transport = transport_to(config, clock)
+        self._api = ElasticsearchApi(self._transport)
+        cluster = ElasticsearchCluster(self._api, clock)
+        self._loop = ControlLoop(
+            clock=clock,
+            observer=cluster,
+            actuator=cluster,
+            recorder=AllOf(LogRecorder(), self._metrics, self._health, *recorders),
+            policy=policy_of(config),
+            poll_s=config.poll_interval_s,
+        )
+        self.server = AdminServer(
+            registry,
+            self._health,
+            host=config.server.host,
+            port=config.server.port,
+            version=__version__,
+        )
+
+    async def run(self) -> None:
+        """Run until asked to stop; then finish what was begun and close what was opened.
+
+        Raises:
+            CannotListen: the port for metrics and probes is not to be had.
+        """
+        self._handle_signals()
+        async with self._transport, self.server:
+            self._log.info(
+                "daemon.started",
+                message=f"autoscaler {__version__} is running; metrics on port {self.server.port}",
+                version=__version__,
+                port=self.server.port,
+                dry_run=self._config.dry_run,
+                rules=len(self._config.rules),
+            )
+            await self._run_until_stopped()
+            self._log.info("daemon.stopped", message="autoscaler has stopped")
+
+    def stop(self) -> None:
+        """Stop soon: an update under way is finished, and nothing new is begun."""
+        self._stopping.set()
+        self._loop.stop()
+
+    def reload(self) -> None:
+        """Read the configuration again, changed or not."""
+        self._reload_now.set()
+
+    async def _run_until_stopped(self) -> None:
+        """If one task fails, all end, and the process with them; its supervisor starts another."""
+        works = (self._loop.run, self._reload_when_changed, self._stopping.wait)
+        loop, *others = [asyncio.ensure_future(work()) for work in works]
+        looking = asyncio.ensure_future(self._look_around())
+        try:
+            await asyncio.wait({loop, *others}, return_when=asyncio.FIRST_COMPLETED)
+            self._loop.stop()
+            await asyncio.wait({loop}, timeout=STOP_WITHIN_S)
+        finally:
+            tasks = (loop, looking, *others)
+            for task in tasks:
+                task.cancel()
+            results = await asyncio.gather(*tasks, return_exceptions=True)
+        for result in results:
+            if isinstance(result, Exception):
+                raise result
+
+    def _handle_signals(self) -> None:
+        running = asyncio.get_running_loop()
+        running.add_signal_handler(signal.SIGTERM, self.stop)
+        running.add_signal_handler(signal.SIGINT, self.stop)
+        running.add_signal_handler(signal.SIGHUP, self.reload)
+
+    async def _look_around(self) -> None:
+        """Say at once what a misconfigured cluster would otherwise reveal one refusal at a time."""
+        found = await inspect(self._api)
+        for problem in found.problems:
+            self._log.warning("cluster.problem", message=problem.sentence)
+        if found.observe_only_because:
+            self._log.warning(
+                "cluster.observe_only", message=f"only observing: {found.observe_only_because}"
+            )
+
+    async def _reload_when_changed(self) -> None:
+        while True:
+            asked = True
+            try:
+                await asyncio.wait_for(self._reload_now.wait(), RELOAD_INTERVAL_S)
+            except TimeoutError:
+                asked = False
+            self._reload_now.clear()
+            self._reload(asked=asked)
+
+    def _reload(self, *, asked: bool) -> None:
+        try:
+            config = self._load()
+        except ConfigError as error:
+            if asked or str(error) != self._refused:
+                self._log.error("config.refused", message=f"the old one stays: {error}")
+            self._refused = str(error)
+            self._metrics.config_refused()
+            return
+        if config == self._config and not self._refused and not asked:
+            return
+        self._refused = ""
+        self._metrics.config_accepted(config.fingerprint, config.poll_interval_s)
+        self._health.poll_interval_s = config.poll_interval_s
+        self._loop.policy = policy_of(config)
+        self._loop.poll_s = config.poll_interval_s
+        waiting = what_needs_restart(self._config, config)
+        self._config = config
+        self._log.info(
+            "config.reloaded",
+            message="the configuration is in force"
+            + (f", but for {', '.join(waiting)}, which need a restart" if waiting else ""),
+            fingerprint=config.fingerprint,
+        )
+
+
+class AllOf:
+    """A Recorder made of Recorders."""
+
+    def __init__(self, *recorders: Recorder) -> None:
+        self._recorders = recorders
+
+    def planned(
+        self, observation: Observation, plan: Plan, outcomes: tuple[Outcome, ...], took: CycleTimes
+    ) -> None:
+        for recorder in self._recorders:
+            recorder.planned(observation, plan, outcomes, took)
+
+    def skipped(self, failure: ObservationFailed, at: float) -> None:
+        for recorder in self._recorders:
+            recorder.skipped(failure, at)
+
+
+def policy_of(config: Config) -> Policy:
+    return Policy(
+        rules=config.rules, longest_interval_s=LONGEST_INTERVAL_PERIODS * config.poll_interval_s
+    )
+
+
+def transport_to(config: Config, clock: Clock) -> Transport:
+    """The way to the configured cluster.
+
+    Raises:
+        ConnectionSettingsError: it cannot be gone as configured.
+    """
+    settings = config.connection
+    auth: ApiKey | Basic | Bearer | None = None
+    if settings.api_key is not None:
+        auth = ApiKey(settings.api_key)
+    elif settings.username is not None:
+        auth = Basic(settings.username, settings.password or "")
+    elif settings.bearer_token is not None:
+        auth = Bearer(settings.bearer_token)
+    connection = Connection(
+        hosts=settings.hosts,
+        cloud_id=settings.cloud_id or "",
+        auth=auth,
+        ca_certs=settings.ca_certs,
+        ca_fingerprint=settings.ca_fingerprint or "",
+        client_certificate=settings.client_certificate,
+        client_key=settings.client_key,
+        request_timeout_s=settings.request_timeout_s,
+    )
+    return Transport(connection, clock, random.Random())

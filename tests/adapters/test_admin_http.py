@@ -1,0 +1,162 @@
+import socket
+
+import aiohttp
+import pytest
+from prometheus_client import CollectorRegistry, Gauge
+
+from autoscaler.adapters.admin_http import AdminServer, CannotListen, Health
+from autoscaler.ports import ObservationFailed, Trouble
+from tests.adapters.recorded import cycle
+from tests.fakes import FakeClock
+
+
+@pytest.fixture
+def clock():
+    return FakeClock(start=1_000.0)
+
+
+@pytest.fixture
+def health(clock):
+    return Health(clock, poll_interval_s=60.0)
+
+
+@pytest.fixture
+def registry():
+    registry = CollectorRegistry()
+    Gauge("answer", "To everything.", registry=registry).set(42)
+    return registry
+
+
+@pytest.fixture
+async def get(registry, health):
+    """Ask the server for a path; answers with status, content type and text."""
+
+    async def get(path: str, **headers: str) -> tuple[int, str, str]:
+        url = f"http://127.0.0.1:{server.port}{path}"
+        async with session.get(url, headers=headers) as answer:
+            return answer.status, answer.headers["Content-Type"], await answer.text()
+
+    server = AdminServer(registry, health, host="127.0.0.1", port=0, version="1.2.3")
+    async with server, aiohttp.ClientSession() as session:
+        yield get
+
+
+def failure() -> ObservationFailed:
+    return ObservationFailed(Trouble.UNREACHABLE, "connection refused")
+
+
+async def test_the_index_tells_what_there_is(get):
+    status, content_type, text = await get("/")
+    assert (status, content_type) == (200, "text/plain; charset=utf-8")
+    assert text.startswith("autoscaler 1.2.3\n")
+    for path in ("/metrics", "/healthz", "/readyz"):
+        assert path in text
+
+
+async def test_there_is_nothing_else(get):
+    assert (await get("/config"))[0] == 404
+
+
+async def test_metrics_as_plain_text(get):
+    status, content_type, text = await get("/metrics")
+    assert (status, content_type) == (200, "text/plain; version=0.0.4; charset=utf-8")
+    assert "\nanswer 42.0\n" in text
+
+
+async def test_metrics_as_openmetrics_for_those_who_ask(get):
+    accept = "application/openmetrics-text;version=1.0.0,text/plain;version=0.0.4;q=0.5"
+    _, content_type, text = await get("/metrics", Accept=accept)
+    assert content_type.startswith("application/openmetrics-text; version=1.0.0")
+    assert text.endswith("# EOF\n")
+
+
+async def test_large_answers_are_compressed(get, registry):
+    gauge = Gauge("many", "Many series.", ["n"], registry=registry)
+    for n in range(5000):
+        gauge.labels(str(n)).set(n)
+    _, _, text = await get("/metrics", **{"Accept-Encoding": "gzip"})
+    assert 'many{n="4999"} 4999.0' in text
+
+
+async def test_a_daemon_that_has_just_started_is_alive_and_not_ready(get):
+    assert (await get("/healthz"))[::2] == (200, "ok\n")
+    assert (await get("/readyz"))[::2] == (503, "the cluster has not been observed yet\n")
+
+
+async def test_it_is_ready_once_it_has_seen_the_cluster(get, health):
+    health.planned(*cycle())
+    assert (await get("/readyz"))[::2] == (200, "ok\n")
+
+
+async def test_one_lost_answer_is_normal_and_more_are_not(get, health, clock):
+    health.planned(*cycle())
+    clock.pass_by(539.0)
+    health.skipped(failure(), clock.now())
+    assert (await get("/readyz"))[0] == 200
+    clock.pass_by(2.0)
+    assert (await get("/readyz"))[::2] == (
+        503,
+        "the cluster was last observed 541 s ago: connection refused\n",
+    )
+
+
+async def test_a_cluster_that_is_down_is_no_reason_to_be_restarted(get, health, clock):
+    for _ in range(100):
+        clock.pass_by(60.0)
+        health.skipped(failure(), clock.now())
+    assert (await get("/healthz"))[0] == 200
+    assert (await get("/readyz"))[0] == 503
+
+
+async def test_a_loop_that_does_not_turn_is(get, health, clock):
+    health.planned(*cycle())
+    clock.pass_by(600.0)
+    assert (await get("/healthz"))[0] == 200
+    clock.pass_by(1.0)
+    assert (await get("/healthz"))[::2] == (
+        503,
+        "the control loop has not completed a cycle for 601 s\n",
+    )
+
+
+async def test_patience_follows_the_poll_interval_down_to_a_floor(health, clock):
+    health.poll_interval_s = 1.0
+    clock.pass_by(120.0)
+    assert health.why_not_alive() is None
+    clock.pass_by(1.0)
+    assert health.why_not_alive() is not None
+
+
+async def test_a_port_in_use_is_one_clear_sentence(registry, health):
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        server = AdminServer(registry, health, host="127.0.0.1", port=port, version="1")
+        with pytest.raises(CannotListen) as refused:
+            await server.start()
+        await server.stop()
+    assert str(refused.value) == (
+        f"cannot listen on 127.0.0.1:{port}: address already in use; "
+        "set server.host and server.port to what is free"
+    )
+
+
+async def test_an_address_that_is_not_this_machines(registry, health):
+    server = AdminServer(registry, health, host="192.0.2.1", port=0, version="1")
+    with pytest.raises(CannotListen, match=r"cannot listen on 192\.0\.2\.1:0: cannot assign"):
+        await server.start()
+
+
+async def test_what_cannot_be_the_name_of_a_host(registry, health):
+    server = AdminServer(registry, health, host="x" * 64, port=0, version="1")
+    with pytest.raises(CannotListen, match=r"x:0: .*; set server\.host"):
+        await server.start()
+
+
+async def test_once_stopped_it_can_start_again(registry, health):
+    server = AdminServer(registry, health, host="127.0.0.1", port=0, version="1")
+    for _ in range(2):
+        await server.start()
+        assert server.port > 0
+        await server.stop()

@@ -1,0 +1,136 @@
+"""What is shipped beside the program fits the program, as far as that can be seen offline."""
+
+import re
+import shutil
+import subprocess
+import tomllib
+from pathlib import Path
+
+import pytest
+from packaging.requirements import Requirement
+from prometheus_client import CollectorRegistry
+
+from autoscaler.adapters.prometheus import PrometheusRecorder
+from autoscaler.config import load
+from tests.fakes import FakeClock
+
+ROOT = Path(__file__).parents[1]
+DEPLOY = ROOT / "deploy"
+MANIFESTS = sorted(DEPLOY.glob("kubernetes/*/*.yaml"))
+
+
+def needs(tool: str) -> pytest.MarkDecorator:
+    return pytest.mark.skipif(shutil.which(tool) is None, reason=f"{tool} is not installed")
+
+
+def output_of(*command: str) -> str:
+    """Standard output and error of a command, which must succeed."""
+    ran = subprocess.run(command, cwd=DEPLOY, capture_output=True, text=True, check=False)
+    assert ran.returncode == 0, ran.stdout + ran.stderr
+    return ran.stdout + ran.stderr
+
+
+@pytest.mark.parametrize("path", sorted(DEPLOY.glob("kubernetes/*/config.toml")), ids=str)
+def test_shipped_configurations_load_and_begin_with_a_dry_run(path, tmp_path):
+    key = tmp_path / "api_key"
+    key.write_text("c2VzYW1l")
+    config = load(path, {"AUTOSCALER_ELASTICSEARCH__API_KEY_FILE": str(key)})
+    assert config.dry_run
+    assert config.rules
+
+
+class TestAlerts:
+    @needs("promtool")
+    def test_they_are_valid(self):
+        output_of("promtool", "check", "rules", "prometheus/rules.yml")
+
+    @needs("promtool")
+    def test_they_fire_when_they_should_and_else_not(self):
+        output_of("promtool", "test", "rules", "prometheus/rules_test.yml")
+
+    def test_every_alert_is_tested(self):
+        alerts = re.findall(r"- alert: (\w+)", (DEPLOY / "prometheus/rules.yml").read_text())
+        tested = (DEPLOY / "prometheus/rules_test.yml").read_text()
+        assert alerts
+        assert [alert for alert in alerts if f"alertname: {alert}" not in tested] == []
+
+    @pytest.mark.parametrize("name", ["rules.yml", "rules_test.yml"])
+    def test_they_speak_of_metrics_that_exist(self, name):
+        recorder = PrometheusRecorder(CollectorRegistry(), FakeClock(), "1")
+        known = {
+            family.name + ("_total" if family.type == "counter" else "")
+            for family in recorder.describe()
+        }
+        text = (DEPLOY / "prometheus" / name).read_text()
+        named = set(re.findall(r"\b(?:autoscaler|elasticsearch)_[a-z_]+", text))
+        assert named
+        assert named <= known
+
+
+class TestKubernetes:
+    @needs("kubectl")
+    @pytest.mark.parametrize("name", ["base", "sidecar"])
+    def test_the_manifests_render(self, name):
+        rendered = output_of("kubectl", "kustomize", f"kubernetes/{name}")
+        assert "readOnlyRootFilesystem: true" in rendered
+        assert "runAsNonRoot: true" in rendered
+        assert "config.toml: |" in rendered
+
+    def test_probes_ask_for_what_is_served_on_the_port_that_is_opened(self):
+        text = "\n".join(path.read_text() for path in MANIFESTS)
+        assert set(re.findall(r"path: (/\S+)", text)) == {"/healthz", "/readyz"}
+        assert set(re.findall(r"name: metrics\n\s+(?:containerPort|port): (\d+)", text)) == {"9464"}
+
+    def test_what_the_configuration_names_is_mounted(self):
+        for directory in ("base", "sidecar"):
+            folder = DEPLOY / "kubernetes" / directory
+            manifests = "\n".join(path.read_text() for path in folder.glob("*.yaml"))
+            assert "mountPath: /run/secrets/autoscaler" in manifests
+            assert "mountPath: /etc/autoscaler" in manifests
+            assert '"/run/secrets/autoscaler/api_key"' in (folder / "config.toml").read_text()
+
+
+class TestTheImage:
+    def test_it_runs_as_a_number_and_listens_where_the_configuration_says(self):
+        text = (DEPLOY / "Dockerfile").read_text()
+        assert re.search(r"^USER \d+:\d+$", text, re.MULTILINE)
+        assert "EXPOSE 9464" in text
+        variables = dict(re.findall(r"\b(AUTOSCALER_\w+)=(\S+)", text))
+        hosts = {"AUTOSCALER_ELASTICSEARCH__HOSTS": "https://es:9200"}
+        server = load(None, {**hosts, **variables}).server
+        assert (server.host, server.port) == ("0.0.0.0", 9464)
+
+    def test_what_it_copies_exists(self):
+        text = (DEPLOY / "Dockerfile").read_text()
+        copied = re.findall(r"^COPY (?!--from)(.+) \S+$", text, re.MULTILINE)
+        for source in " ".join(copied).split():
+            assert (ROOT / source).exists(), source
+
+    def test_what_it_installs_is_pinned_and_satisfies_the_project(self):
+        text = (ROOT / "requirements.lock").read_text()
+        pinned = re.findall(r"^([a-z0-9-]+)==(\S+)[^\n]*\\\n    --hash=sha256:", text, re.MULTILINE)
+        project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+        for requirement in map(Requirement, project["dependencies"]):
+            versions = [version for name, version in pinned if name == requirement.name]
+            assert versions, requirement
+            assert all(map(requirement.specifier.contains, versions)), requirement
+        assert "://" not in text
+
+
+class TestSystemd:
+    UNIT = DEPLOY / "systemd/autoscaler.service"
+
+    @needs("systemd-analyze")
+    def test_the_unit_is_valid_but_for_the_program_that_is_not_there(self):
+        command = ["systemd-analyze", "verify", "--man=no", str(self.UNIT)]
+        ran = subprocess.run(command, capture_output=True, text=True, check=False)
+        # Units of the machine may have defects of their own.
+        ours = [line for line in ran.stderr.splitlines() if "autoscaler" in line]
+        assert [line for line in ours if "is not executable" not in line] == []
+
+    def test_its_variables_are_settings(self, tmp_path):
+        text = self.UNIT.read_text().replace("%d", str(tmp_path))
+        (tmp_path / "api_key").write_text("c2VzYW1l")
+        variables = dict(re.findall(r"^Environment=(AUTOSCALER_\w+)=(\S+)$", text, re.MULTILINE))
+        hosts = {"AUTOSCALER_ELASTICSEARCH__HOSTS": "https://es:9200"}
+        assert load(None, {**hosts, **variables}).connection.api_key == tmp_path / "api_key"
