@@ -1,0 +1,199 @@
+"""The endpoints in use, one method each: arguments in, typed answers out, typed errors raised.
+
+All methods raise `TransportError` and `ApiError`, as `Transport.send` does.
+"""
+
+from typing import TypeVar
+from urllib.parse import quote
+
+import msgspec
+from msgspec import UNSET, Struct, UnsetType
+
+from autoscaler.adapters.elasticsearch.error_catalogue import Operation
+from autoscaler.adapters.elasticsearch.errors import MalformedAnswer
+from autoscaler.adapters.elasticsearch.transport import Request, Transport
+from autoscaler.core.values import DeploymentStats
+from autoscaler.wire.cluster import (
+    AuthenticateAnswer,
+    HasPrivilegesAnswer,
+    HasPrivilegesRequest,
+    InfoAnswer,
+    LicenseAnswer,
+    LicenseDocument,
+    MemoryAnswer,
+    MlInfoAnswer,
+    NodesAnswer,
+)
+from autoscaler.wire.deployments import (
+    AdaptivePatch,
+    Assignment,
+    AssignmentAnswer,
+    StartRequest,
+    StopAnswer,
+    UpdateRequest,
+)
+from autoscaler.wire.stats import FILTER_PATH, MalformedStats, parse_stats
+
+PAGE_SIZE = 1000  # models; the server's default of 100 drops the rest without a word
+MAX_PAGES = 100
+# A forced stop ends processes on all nodes before it answers.
+_STOP_PATIENCE_S = 20.0
+
+Answer = TypeVar("Answer")
+
+
+class Statistics(Struct, frozen=True, kw_only=True):
+    """All pages of `_stats`."""
+
+    deployments: tuple[DeploymentStats, ...]
+    unreadable: tuple[tuple[str, str], ...]  # (deployment id, or place), what is wrong
+
+
+class ElasticsearchApi:
+    def __init__(self, transport: Transport) -> None:
+        self._transport = transport
+
+    def begin(self, opaque_id: str) -> None:
+        """Mark the requests that follow, so that they can be found in Elasticsearch's logs."""
+        self._transport.opaque_id = opaque_id
+
+    async def stats(self) -> Statistics:
+        """The statistics of every deployment."""
+        deployments: dict[str, DeploymentStats] = {}
+        unreadable: dict[str, str] = {}
+        for page_number in range(MAX_PAGES):
+            begin = page_number * PAGE_SIZE
+            body = await self._get(
+                "/_ml/trained_models/_stats",
+                {"from": str(begin), "size": str(PAGE_SIZE), "filter_path": FILTER_PATH},
+            )
+            try:
+                page = parse_stats(body)
+            except MalformedStats as error:
+                raise MalformedAnswer(str(error)) from error
+            deployments.update((stats.deployment_id, stats) for stats in page.deployments)
+            unreadable.update(page.unreadable)
+            if begin + PAGE_SIZE >= page.models_in_all:
+                break
+        return Statistics(
+            deployments=tuple(
+                stats for stats in deployments.values() if stats.deployment_id not in unreadable
+            ),
+            unreadable=tuple(unreadable.items()),
+        )
+
+    async def info(self) -> InfoAnswer:
+        return _read(await self._get("/"), InfoAnswer, "/")
+
+    async def nodes(self) -> NodesAnswer:
+        """The machine learning nodes."""
+        path = "/_nodes/ml:true"
+        fields = ("name", "version", "roles", "attributes")
+        query = {"filter_path": ",".join(f"nodes.*.{field}" for field in fields)}
+        return _read(await self._get(path, query), NodesAnswer, path)
+
+    async def memory(self) -> MemoryAnswer:
+        """Machine learning memory, node by node; since 8.2."""
+        path = "/_ml/memory/_stats"
+        return _read(await self._get(path), MemoryAnswer, path)
+
+    async def ml_info(self) -> MlInfoAnswer:
+        return _read(await self._get("/_ml/info"), MlInfoAnswer, "/_ml/info")
+
+    async def license(self) -> LicenseDocument:
+        return _read(await self._get("/_license"), LicenseAnswer, "/_license").license
+
+    async def authenticate(self) -> AuthenticateAnswer:
+        path = "/_security/_authenticate"
+        return _read(await self._get(path), AuthenticateAnswer, path)
+
+    async def has_privileges(self, cluster: tuple[str, ...]) -> HasPrivilegesAnswer:
+        """Which of the given cluster privileges the user has."""
+        path = "/_security/user/_has_privileges"
+        request = Request(
+            method="POST",
+            path=path,
+            body=msgspec.json.encode(HasPrivilegesRequest(cluster=list(cluster))),
+            repeatable=True,  # a question, in spite of its method
+        )
+        return _read(await self._transport.send(request), HasPrivilegesAnswer, path)
+
+    async def update(
+        self,
+        deployment_id: str,
+        *,
+        allocations: int | UnsetType = UNSET,
+        adaptive: AdaptivePatch | UnsetType | None = UNSET,
+    ) -> Assignment:
+        """Set the number of allocations, the cluster's own scaler, or both. Since 8.6.
+
+        A number with `AdaptivePatch(enabled=False)` takes the deployment over in one call;
+        None for `adaptive` removes its settings. All in the body: a query parameter would make
+        the server ignore it (elastic/elasticsearch, `RestUpdateTrainedModelDeploymentAction.java`).
+        """
+        return await self._assign(
+            deployment_id,
+            Operation.UPDATE,
+            UpdateRequest(number_of_allocations=allocations, adaptive_allocations=adaptive),
+        )
+
+    async def start(
+        self, model_id: str, parameters: StartRequest, *, patience_s: float = 30.0
+    ) -> Assignment:
+        """Deploy a model, and wait for what `parameters.wait_for` says.
+
+        `patience_s` is how long to wait for the answer beyond the usual; at least the
+        `timeout` of the parameters.
+        """
+        return await self._assign(model_id, Operation.START, parameters, patience_s=patience_s)
+
+    async def stop(
+        self, deployment_id: str, *, force: bool = False, allow_no_match: bool = True
+    ) -> bool:
+        """Remove a deployment. Returns whether the server calls it stopped."""
+        path = _deployment_path(deployment_id, Operation.STOP)
+        request = Request(
+            method="POST",
+            path=path,
+            query={"force": _text(force), "allow_no_match": _text(allow_no_match)},
+            operation=Operation.STOP,
+            patience_s=_STOP_PATIENCE_S,
+        )
+        return _read(await self._transport.send(request), StopAnswer, path).stopped
+
+    async def _assign(
+        self,
+        id_: str,
+        operation: Operation,
+        parameters: UpdateRequest | StartRequest,
+        *,
+        patience_s: float = 0.0,
+    ) -> Assignment:
+        path = _deployment_path(id_, operation)
+        request = Request(
+            method="POST",
+            path=path,
+            body=msgspec.json.encode(parameters),
+            operation=operation,
+            patience_s=patience_s,
+        )
+        return _read(await self._transport.send(request), AssignmentAnswer, path).assignment
+
+    async def _get(self, path: str, query: dict[str, str] | None = None) -> bytes:
+        request = Request(method="GET", path=path, query=query or {}, repeatable=True)
+        return await self._transport.send(request)
+
+
+def _deployment_path(id_: str, operation: Operation) -> str:
+    return f"/_ml/trained_models/{quote(id_, safe='')}/deployment/{operation}"
+
+
+def _text(flag: bool) -> str:
+    return "true" if flag else "false"
+
+
+def _read(body: bytes, type_: type[Answer], path: str) -> Answer:
+    try:
+        return msgspec.json.decode(body, type=type_)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise MalformedAnswer(f"the answer of {path} cannot be read: {error}") from error

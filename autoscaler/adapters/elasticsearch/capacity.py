@@ -1,0 +1,66 @@
+"""From three partial descriptions of the nodes to one, by node id."""
+
+from autoscaler.core.values import Cluster, NodeCapacity
+from autoscaler.wire.cluster import (
+    MemoryAnswer,
+    MemoryOfNode,
+    MlInfoAnswer,
+    NodeInfo,
+    NodesAnswer,
+)
+
+
+def cluster_of(
+    nodes: NodesAnswer | None, memory: MemoryAnswer | None, ml_info: MlInfoAnswer | None
+) -> Cluster | None:
+    """What is known of the machine learning nodes; None if nothing is.
+
+    Any of the three may be missing, because they need different privileges. Upgrade mode is
+    passed on even if no node could be read: it is an order to keep still.
+    """
+    upgrade_mode = ml_info is not None and ml_info.upgrade_mode
+    if nodes is None and memory is None and not upgrade_mode:
+        return None
+    described = nodes.nodes if nodes is not None else {}
+    measured = memory.nodes if memory is not None else {}
+    return Cluster(
+        nodes=tuple(
+            _capacity(node_id, described.get(node_id), measured.get(node_id))
+            for node_id in sorted({*described, *measured})
+            if _runs_models(described.get(node_id), measured.get(node_id))
+        ),
+        upgrade_mode=upgrade_mode,
+    )
+
+
+def _runs_models(described: NodeInfo | None, measured: MemoryOfNode | None) -> bool:
+    return any(node is not None and "ml" in node.roles for node in (described, measured))
+
+
+def _capacity(
+    node_id: str, described: NodeInfo | None, measured: MemoryOfNode | None
+) -> NodeCapacity:
+    attributes = {
+        **(measured.attributes if measured else {}),
+        **(described.attributes if described else {}),
+    }
+    # The size of the share is zero until the node has told it; then it is not known.
+    ml = measured.mem.ml if measured and measured.mem.ml.max_in_bytes > 0 else None
+    return NodeCapacity(
+        node_id=node_id,
+        name=(described.name if described else "") or (measured.name if measured else ""),
+        version=described.version if described else "",
+        processors=_processors(attributes),
+        ml_memory_bytes=ml.max_in_bytes if ml else None,
+        free_ml_memory_bytes=ml.free_bytes if ml else None,
+    )
+
+
+def _processors(attributes: dict[str, str]) -> float | None:
+    """Processors that allocations may use; the fractional attribute exists since 8.5."""
+    for name in ("ml.allocated_processors_double", "ml.allocated_processors"):
+        try:
+            return float(attributes[name])
+        except (KeyError, ValueError):
+            continue
+    return None

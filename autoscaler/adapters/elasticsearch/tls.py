@@ -1,0 +1,174 @@
+"""Whom to trust: the system's authorities, a file of them, or one certificate by its digest."""
+
+import asyncio
+import re
+import ssl
+from hashlib import sha256
+from typing import Any
+
+from yarl import URL
+
+from autoscaler.adapters.elasticsearch.connection import Connection
+from autoscaler.adapters.elasticsearch.errors import ConnectionSettingsError, TlsError
+from autoscaler.adapters.elasticsearch.failures import unreachable, untrusted
+from autoscaler.adapters.elasticsearch.hosts import place_of
+
+
+class Trust:
+    """The TLS context for a host.
+
+    Raises:
+        ConnectionSettingsError: a file cannot be read, or settings exclude each other.
+    """
+
+    def __init__(self, connection: Connection, urls: tuple[URL, ...]) -> None:
+        self._connection = connection
+        self._fingerprint = _digest(connection.ca_fingerprint)
+        self._check(urls)
+        # Read at once, so that a missing file is found at the start.
+        self._context = _context(connection)
+        self._outdated = False
+        self._pinned: dict[URL, ssl.SSLContext] = {}
+
+    def _check(self, urls: tuple[URL, ...]) -> None:
+        connection = self._connection
+        if connection.client_key and not connection.client_certificate:
+            raise ConnectionSettingsError("client_key is given without client_certificate")
+        if not self._fingerprint:
+            return
+        if connection.ca_certs:
+            raise ConnectionSettingsError("give either ca_certs or ca_fingerprint, not both")
+        if not connection.verify_certificates:
+            raise ConnectionSettingsError(
+                "ca_fingerprint is given, but verify_certificates is false; remove one"
+            )
+        if any(url.scheme != "https" for url in urls):
+            raise ConnectionSettingsError("ca_fingerprint is given, but a host is http; use https")
+
+    async def context_for(self, url: URL) -> ssl.SSLContext | bool:
+        """What to connect with.
+
+        Raises:
+            TlsError: no certificate that the server presents has the pinned digest.
+            Unreachable: no connection.
+        """
+        if url.scheme != "https":
+            return True
+        if self._outdated:
+            self._renew()
+        if not self._fingerprint:
+            return self._context
+        if url not in self._pinned:
+            anchor = await self._certificate_with_digest(url)
+            self._pinned[url] = _anchored(self._connection, anchor)
+        return self._pinned[url]
+
+    def distrust(self) -> None:
+        """Read all files again before the next connection: they may have been replaced since."""
+        self._outdated = True
+
+    def _renew(self) -> None:
+        try:
+            self._context = _context(self._connection)
+        except ConnectionSettingsError:
+            return  # in the middle of being replaced; what was read before stays
+        self._pinned.clear()
+        self._outdated = False
+
+    async def _certificate_with_digest(self, url: URL) -> bytes:
+        """The pinned certificate, out of those the server presents.
+
+        That proves nothing by itself: anyone can present a copy of an authority's certificate.
+        The handshake that counts is the next one, where this is the only anchor of trust.
+        """
+        assert url.host is not None
+        try:
+            _, writer = await asyncio.open_connection(
+                url.host, url.port, ssl=self._context, server_hostname=url.host
+            )
+        except ssl.SSLError as error:
+            raise untrusted(error, place_of(url)) from error
+        except OSError as error:
+            raise unreachable(error, place_of(url)) from error
+        chain = _presented(writer.get_extra_info("ssl_object"))
+        writer.transport.abort()
+        for certificate in chain:
+            if sha256(certificate).digest() == self._fingerprint:
+                return certificate
+        raise TlsError(
+            f"{place_of(url)} presents no certificate with the digest of ca_fingerprint; "
+            "compare it with the SHA-256 digest of the cluster's http_ca.crt"
+        )
+
+
+def _digest(fingerprint: str) -> bytes:
+    text = re.sub(r"[\s:]", "", fingerprint)
+    if text and not re.fullmatch(r"[0-9a-fA-F]{64}", text):
+        raise ConnectionSettingsError(
+            "ca_fingerprint is not a SHA-256 digest of 64 hexadecimal digits"
+        )
+    return bytes.fromhex(text)
+
+
+def _context(connection: Connection) -> ssl.SSLContext:
+    try:
+        context = ssl.create_default_context(
+            cafile=str(connection.ca_certs) if connection.ca_certs else None
+        )
+    except OSError as error:
+        raise ConnectionSettingsError(
+            f"ca_certs {connection.ca_certs} cannot be used: {_why(error)}"
+        ) from error
+    # Python 3.13 is strict by default, and refuses the authorities that Elasticsearch generates for
+    # itself (elastic/elasticsearch#117769).
+    context.verify_flags &= ~ssl.VERIFY_X509_STRICT
+    _identify(context, connection)
+    if connection.ca_fingerprint or not connection.verify_certificates:
+        # With a fingerprint this context only fetches certificates; no request is sent with it.
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+    return context
+
+
+def _identify(context: ssl.SSLContext, connection: Connection) -> None:
+    """Present the client certificate, if there is one."""
+    if not connection.client_certificate:
+        return
+    try:
+        # The empty password keeps an encrypted key from asking for one at the terminal.
+        context.load_cert_chain(connection.client_certificate, connection.client_key, password="")
+    except OSError as error:  # ssl.SSLError is one
+        raise ConnectionSettingsError(
+            f"client_certificate {connection.client_certificate} or its key cannot be used: "
+            f"{_why(error)}"
+        ) from error
+
+
+def _anchored(connection: Connection, anchor: bytes) -> ssl.SSLContext:
+    """A context that trusts nothing but what `anchor` is, or has signed.
+
+    Names are not compared, as in the official clients: the pin says whose certificate it is, and
+    Elasticsearch's own certificates name addresses that clients may not use.
+    """
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname = False
+    context.load_verify_locations(cadata=anchor)
+    # Lets an intermediate or the server's own certificate be the anchor.
+    context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
+    _identify(context, connection)
+    return context
+
+
+def _presented(connection: Any) -> list[bytes]:
+    """The certificates a server sent, in DER, unverified."""
+    if hasattr(connection, "get_unverified_chain"):  # since Python 3.13
+        return list(connection.get_unverified_chain())
+    chain = connection._sslobj.get_unverified_chain() or []
+    der = 2  # _ssl.ENCODING_DER
+    return [certificate.public_bytes(der) for certificate in chain]
+
+
+def _why(error: OSError) -> str:
+    if isinstance(error, ssl.SSLError):
+        return error.reason or "not in PEM form"
+    return error.strerror or str(error)

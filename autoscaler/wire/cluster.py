@@ -1,0 +1,185 @@
+"""What is said about the cluster itself: version, nodes, memory, licence, security.
+
+Source: elastic/elasticsearch-specification, `_global/info`, `nodes/info`, `ml/info`,
+`ml/get_memory_stats`, `license/get`, `security/authenticate`, `security/has_privileges`. The
+structs serve both directions; only what somebody reads or renders is declared.
+"""
+
+from typing import Any
+
+from msgspec import UNSET, Struct, UnsetType, field
+
+
+class VersionDocument(Struct, kw_only=True):
+    number: str = ""
+    build_flavor: str = ""  # "default", or "serverless", where `number` means nothing
+    build_type: str = ""
+    build_hash: str = ""
+    build_date: str = ""
+    build_snapshot: bool = False
+    lucene_version: str = ""
+    minimum_wire_compatibility_version: str = ""
+    minimum_index_compatibility_version: str = ""
+
+
+class InfoAnswer(Struct, kw_only=True):
+    """`GET /`: of the node that answers, which during a rolling upgrade is not every node."""
+
+    name: str = ""
+    cluster_name: str = ""
+    cluster_uuid: str = ""
+    version: VersionDocument = field(default_factory=VersionDocument)
+    tagline: str = ""
+
+
+class NodeInfo(Struct, kw_only=True):
+    name: str = ""
+    version: str = ""
+    roles: list[str] = []
+    attributes: dict[str, str] = {}  # all values are texts, numbers too
+
+
+class NodesAnswer(Struct, kw_only=True):
+    """`GET _nodes`."""
+
+    nodes: dict[str, NodeInfo] = {}
+
+
+class MlMemory(Struct, kw_only=True):
+    """Reservations by the planner's formula, in bytes; nothing here is measured."""
+
+    max_in_bytes: int = 0
+    native_code_overhead_in_bytes: int = 0
+    anomaly_detectors_in_bytes: int = 0
+    data_frame_analytics_in_bytes: int = 0
+    native_inference_in_bytes: int = 0
+
+    @property
+    def free_bytes(self) -> int:
+        """What further deployments may use of the node."""
+        taken = (
+            self.native_code_overhead_in_bytes
+            + self.anomaly_detectors_in_bytes
+            + self.data_frame_analytics_in_bytes
+            + self.native_inference_in_bytes
+        )
+        return max(0, self.max_in_bytes - taken)
+
+
+class NodeMemory(Struct, kw_only=True):
+    total_in_bytes: int = 0
+    adjusted_total_in_bytes: int = 0
+    ml: MlMemory = field(default_factory=MlMemory)
+
+
+class JvmMemory(Struct, kw_only=True):
+    heap_max_in_bytes: int = 0
+    java_inference_max_in_bytes: int = 0
+    java_inference_in_bytes: int = 0
+
+
+class MemoryOfNode(Struct, kw_only=True):
+    name: str = ""
+    transport_address: str = ""
+    attributes: dict[str, str] = {}
+    roles: list[str] = []
+    ephemeral_id: str = ""
+    mem: NodeMemory = field(default_factory=NodeMemory)
+    jvm: JvmMemory = field(default_factory=JvmMemory)
+
+
+class NodesHeader(Struct, kw_only=True):
+    total: int = 0
+    successful: int = 0
+    failed: int = 0
+
+
+class MemoryAnswer(Struct, kw_only=True):
+    """`GET _ml/memory/_stats`: nodes without machine learning appear with zeros."""
+
+    header: NodesHeader | UnsetType = field(default=UNSET, name="_nodes")
+    cluster_name: str = ""
+    nodes: dict[str, MemoryOfNode] = {}
+
+
+class NativeCode(Struct, kw_only=True):
+    version: str = ""
+    build_hash: str = ""
+
+
+class MlLimits(Struct, kw_only=True):
+    """With nodes that can be added, the sizes that can be reached."""
+
+    total_ml_memory: str | UnsetType = UNSET
+    effective_max_model_memory_limit: str | UnsetType = UNSET
+    max_model_memory_limit: str | UnsetType = UNSET
+    total_ml_processors: float | UnsetType = UNSET
+    max_single_ml_node_processors: float | UnsetType = UNSET
+
+
+class MlInfoAnswer(Struct, kw_only=True):
+    """`GET _ml/info`."""
+
+    defaults: dict[str, Any] = {}
+    upgrade_mode: bool = False
+    native_code: NativeCode = field(default_factory=NativeCode)
+    limits: MlLimits = field(default_factory=MlLimits)
+
+
+class LicenseDocument(Struct, kw_only=True):
+    status: str = ""  # active, valid, invalid, expired
+    uid: str = ""
+    type: str = ""  # trial, basic, gold, platinum, enterprise
+    issue_date: str | UnsetType = UNSET
+    issue_date_in_millis: int | UnsetType = UNSET
+    expiry_date: str | UnsetType = UNSET
+    expiry_date_in_millis: int | UnsetType = UNSET
+    max_nodes: int | UnsetType | None = UNSET
+    issued_to: str = ""
+    issuer: str = ""
+    start_date_in_millis: int | UnsetType = UNSET
+
+
+class LicenseAnswer(Struct, kw_only=True):
+    """`GET _license`; a 404 for a short time after the start of a cluster."""
+
+    license: LicenseDocument
+
+
+class Realm(Struct, kw_only=True):
+    name: str = ""
+    type: str = ""
+
+
+class ApiKeyInfo(Struct, kw_only=True):
+    id: str = ""
+    name: str = ""
+
+
+class AuthenticateAnswer(Struct, kw_only=True):
+    """`GET _security/_authenticate`: who is asking."""
+
+    username: str = ""
+    roles: list[str] = []
+    full_name: str | None = None
+    email: str | None = None
+    metadata: dict[str, Any] = {}
+    enabled: bool = True
+    authentication_realm: Realm = field(default_factory=Realm)
+    lookup_realm: Realm = field(default_factory=Realm)
+    authentication_type: str = ""  # realm, api_key, token, anonymous
+    api_key: ApiKeyInfo | UnsetType = UNSET
+
+
+class HasPrivilegesRequest(Struct, frozen=True, kw_only=True):
+    cluster: list[str]
+
+
+class HasPrivilegesAnswer(Struct, kw_only=True):
+    """`POST _security/user/_has_privileges`."""
+
+    username: str = ""
+    has_all_requested: bool = False
+    cluster: dict[str, bool] = {}
+    index: dict[str, Any] = {}
+    application: dict[str, Any] = {}

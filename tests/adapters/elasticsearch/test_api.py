@@ -1,0 +1,180 @@
+"""One method per endpoint: what is sent, and what is made of the answer."""
+
+import pytest
+from aiohttp import web
+
+from autoscaler.adapters.elasticsearch import api as api_module
+from autoscaler.adapters.elasticsearch.errors import GatewayError, MalformedAnswer, TimedOut
+from autoscaler.adapters.elasticsearch.refusals import StartTimedOut
+from autoscaler.wire.deployments import AdaptivePatch, StartRequest
+from tests.adapters.elasticsearch.servers import (
+    PRODUCT,
+    answer,
+    api_for,
+    assignment,
+    deployment,
+    page,
+    refusal,
+    serving,
+    stats,
+)
+
+
+async def test_statistics_of_all_deployments():
+    async with (
+        serving(answer(stats(deployment("a"), {"model_id": "lang_ident"}))) as server,
+        api_for(server) as api,
+    ):
+        found = await api.stats()
+    assert [d.deployment_id for d in found.deployments] == ["a"]
+    query = server.requests[0].query
+    assert (query["from"], query["size"]) == ("0", "1000")
+    assert "trained_model_stats.deployment_stats" in query["filter_path"].split(",")
+
+
+async def test_statistics_are_read_to_the_last_page(monkeypatch):
+    monkeypatch.setattr(api_module, "PAGE_SIZE", 2)
+    names = ["a", "b", "c", "d", "e"]
+
+    async def give(request):
+        begin, size = int(request.query["from"]), int(request.query["size"])
+        entries = [deployment(name) for name in names[begin : begin + size]]
+        return web.json_response(stats(*entries, count=len(names)), headers=PRODUCT)
+
+    async with serving(give) as server, api_for(server) as api:
+        found = await api.stats()
+    assert [d.deployment_id for d in found.deployments] == names
+    assert len(server.requests) == 3
+
+
+async def test_pages_end_even_if_the_count_does_not(monkeypatch):
+    monkeypatch.setattr(api_module, "MAX_PAGES", 3)
+    async with serving(answer(stats(count=2**40))) as server, api_for(server) as api:
+        await api.stats()
+    assert len(server.requests) == 3
+
+
+async def test_a_deployment_that_moves_between_pages_counts_once(monkeypatch):
+    monkeypatch.setattr(api_module, "PAGE_SIZE", 1)
+    pages = [answer(stats(deployment("a"), count=2)), answer(stats(deployment("a"), count=2))]
+    async with serving(*pages) as server, api_for(server) as api:
+        assert len((await api.stats()).deployments) == 1
+
+
+async def test_one_damaged_entry_costs_one_deployment():
+    damaged = deployment("b", number_of_allocations="three")
+    async with (
+        serving(answer(stats(deployment("a"), damaged))) as server,
+        api_for(server) as api,
+    ):
+        found = await api.stats()
+    assert [d.deployment_id for d in found.deployments] == ["a"]
+    assert [place for place, _ in found.unreadable] == ["b"]
+
+
+@pytest.mark.parametrize("document", [[], "x", {"trained_model_stats": 3}])
+async def test_statistics_that_make_no_sense(document):
+    async with serving(answer(document)) as server, api_for(server) as api:
+        with pytest.raises(MalformedAnswer):
+            await api.stats()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "body"),
+    [
+        ({"allocations": 3}, {"number_of_allocations": 3}),
+        (
+            {"allocations": 3, "adaptive": AdaptivePatch(enabled=False)},
+            {"number_of_allocations": 3, "adaptive_allocations": {"enabled": False}},
+        ),
+        (
+            {"adaptive": AdaptivePatch(enabled=True, min_number_of_allocations=1)},
+            {"adaptive_allocations": {"enabled": True, "min_number_of_allocations": 1}},
+        ),
+        (
+            {"adaptive": AdaptivePatch(max_number_of_allocations=None)},
+            {"adaptive_allocations": {"max_number_of_allocations": None}},
+        ),
+        ({"adaptive": None}, {"adaptive_allocations": None}),
+        ({}, {}),
+    ],
+    ids=["number", "take over", "adaptive", "clear a bound", "remove", "nothing"],
+)
+async def test_updates_are_in_the_body_alone(arguments, body):
+    async with serving(answer(assignment(3))) as server, api_for(server) as api:
+        updated = await api.update(".elser/2 ü", **arguments)
+    assert server.body() == body
+    assert server.requests[0].method == "POST"
+    assert (
+        server.requests[0].raw_path == "/_ml/trained_models/.elser%2F2%20%C3%BC/deployment/_update"
+    )
+    assert server.header("Content-Type") == "application/json"
+    assert updated.task_parameters.number_of_allocations == 3
+    assert updated.routing_table["n1"].current_allocations == 2
+
+
+async def test_a_start_has_all_parameters():
+    parameters = StartRequest(
+        deployment_id="search",
+        wait_for="fully_allocated",
+        timeout="20s",
+        number_of_allocations=2,
+        threads_per_allocation=4,
+        queue_capacity=500,
+        cache_size="0b",
+        priority="normal",
+    )
+    async with serving(answer(assignment())) as server, api_for(server) as api:
+        await api.start("elser", parameters)
+    assert server.paths == ["/_ml/trained_models/elser/deployment/_start"]
+    assert server.body() == {
+        "deployment_id": "search",
+        "wait_for": "fully_allocated",
+        "timeout": "20s",
+        "number_of_allocations": 2,
+        "threads_per_allocation": 4,
+        "queue_capacity": 500,
+        "cache_size": "0b",
+        "priority": "normal",
+    }
+
+
+async def test_a_start_is_waited_for_longer_than_other_requests():
+    async with (
+        serving(answer(assignment())) as server,
+        api_for(server, request_timeout_s=0.0) as api,
+    ):
+        with pytest.raises(TimedOut):
+            await api.update("elser", allocations=1)
+        assert await api.start("elser", StartRequest(), patience_s=30.0)
+
+
+async def test_a_start_that_takes_longer_than_asked():
+    slow = refusal(408, "status_exception", "Timed out after [20s] waiting")
+    async with serving(slow) as server, api_for(server) as api:
+        with pytest.raises(StartTimedOut):
+            await api.start("elser", StartRequest())
+    assert len(server.requests) == 1
+
+
+async def test_a_stop():
+    async with serving(answer({"stopped": True})) as server, api_for(server) as api:
+        assert await api.stop("search", force=True, allow_no_match=False)
+    assert server.paths == ["/_ml/trained_models/search/deployment/_stop"]
+    assert dict(server.requests[0].query) == {"force": "true", "allow_no_match": "false"}
+
+
+@pytest.mark.parametrize("change", ["update", "stop"])
+async def test_changes_are_sent_once(change):
+    async with serving(page(503)) as server, api_for(server) as api:
+        with pytest.raises(GatewayError):
+            await getattr(api, change)("elser")
+    assert len(server.requests) == 1
+
+
+async def test_privileges_are_a_question_and_may_be_asked_again():
+    granted = {"cluster": {"monitor_ml": True, "manage_ml": False}, "has_all_requested": False}
+    async with serving(page(503), answer(granted)) as server, api_for(server) as api:
+        found = await api.has_privileges(("monitor_ml", "manage_ml"))
+    assert found.cluster == {"monitor_ml": True, "manage_ml": False}
+    assert server.body() == {"cluster": ["monitor_ml", "manage_ml"]}

@@ -1,0 +1,110 @@
+"""Secrets: sent as they must be, read again when replaced, and never shown."""
+
+from io import StringIO
+
+import pytest
+from rich.console import Console
+
+from autoscaler.adapters.elasticsearch.connection import (
+    ApiKey,
+    Basic,
+    Bearer,
+    Connection,
+    ConnectionSettingsError,
+)
+from autoscaler.adapters.elasticsearch.credentials import Authorization
+
+
+def header(credentials):
+    return Authorization(credentials).headers.get("Authorization")
+
+
+def test_no_credentials_no_header():
+    assert header(None) is None
+
+
+@pytest.mark.parametrize(
+    ("credentials", "expected"),
+    [
+        (ApiKey, "ApiKey dDBrZW4="),
+        (lambda secret: Basic("user", secret), "Basic dXNlcjpkREJyWlc0PQ=="),
+        (Bearer, "Bearer dDBrZW4="),
+    ],
+    ids=["api key", "basic", "bearer"],
+)
+def test_a_secret_may_be_in_a_file(tmp_path, credentials, expected):
+    file = tmp_path / "secret"
+    file.write_text("dDBrZW4=\n")
+    assert header(credentials(file)) == header(credentials("dDBrZW4=")) == expected
+
+
+def test_credentials_in_a_file_can_be_renewed(tmp_path):
+    file = tmp_path / "secret"
+    file.write_text("one")
+    authorization = Authorization(Bearer(file))
+    assert not authorization.renew()
+    file.write_text("two")
+    assert authorization.renew()
+    assert authorization.headers == {"Authorization": "Bearer two"}
+
+
+@pytest.mark.parametrize("damage", ["", "a\nb"])
+def test_a_file_that_is_being_replaced_leaves_the_old_credentials(tmp_path, damage):
+    file = tmp_path / "secret"
+    file.write_text("one")
+    authorization = Authorization(Bearer(file))
+    file.write_text(damage)
+    assert not authorization.renew()
+    file.unlink()
+    assert not authorization.renew()
+    assert authorization.headers == {"Authorization": "Bearer one"}
+
+
+def test_credentials_given_inline_cannot_be_renewed():
+    assert not Authorization(ApiKey("id:key")).renew()
+
+
+@pytest.mark.parametrize(
+    ("credentials", "message"),
+    [
+        (ApiKey(""), "the API key is empty"),
+        (ApiKey("id:k\r\nX-Evil: 1"), "characters it cannot have"),
+        (Bearer("tök"), "characters it cannot have"),
+        (Basic("", "password"), "user name"),
+        (Basic("a:b", "password"), "user name"),
+        (Basic("user", ""), "the password is empty"),
+    ],
+)
+def test_what_cannot_be_a_secret(credentials, message):
+    with pytest.raises(ConnectionSettingsError, match=message) as caught:
+        Authorization(credentials)
+    assert "X-Evil" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (None, "cannot be read: No such file"),
+        (b"", "in .*secret is empty"),
+        (b"\xff\xfe", "is not a text"),
+        (b"x" * 100_000, "too large"),
+    ],
+)
+def test_a_file_that_holds_no_secret(tmp_path, content, message):
+    file = tmp_path / "secret"
+    if content is not None:
+        file.write_bytes(content)
+    with pytest.raises(ConnectionSettingsError, match=message):
+        Authorization(ApiKey(file))
+
+
+@pytest.mark.parametrize(
+    "credentials", [ApiKey("s3cret"), Basic("user", "s3cret"), Bearer("s3cret")]
+)
+def test_secrets_are_not_shown(credentials):
+    connection = Connection(hosts=("http://es",), auth=credentials)
+    shown = StringIO()
+    Console(file=shown, width=200).print(credentials, connection)
+    texts = [repr(credentials), str(credentials), f"{credentials}", repr(connection)]
+    texts += [repr(Authorization(credentials)), shown.getvalue()]
+    assert not [text for text in texts if "s3cret" in text]

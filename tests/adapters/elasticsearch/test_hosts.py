@@ -1,0 +1,117 @@
+"""Addresses: which are accepted, and in which order they are asked."""
+
+from base64 import b64encode
+
+import pytest
+from yarl import URL
+
+from autoscaler.adapters.elasticsearch.connection import Connection, ConnectionSettingsError
+from autoscaler.adapters.elasticsearch.hosts import LONGEST_BACK_OFF_S, Hosts, urls_of
+
+
+def cloud_id(text, name="demo:"):
+    return name + b64encode(text.encode()).decode()
+
+
+@pytest.mark.parametrize(
+    ("given", "url"),
+    [
+        (cloud_id("cloud.example$abc$def"), "https://abc.cloud.example"),
+        (cloud_id("cloud.example$abc"), "https://abc.cloud.example"),
+        (cloud_id("cloud.example:9243$abc$def"), "https://abc.cloud.example:9243"),
+        (cloud_id("cloud.example:9243$abc:444$def"), "https://abc.cloud.example:444"),
+        (cloud_id("cloud.example$abc$def", name=""), "https://abc.cloud.example"),
+        (cloud_id("cloud.example$abc$", name="a:b:"), "https://abc.cloud.example"),
+    ],
+)
+def test_a_cloud_id_names_a_host(given, url):
+    assert urls_of(Connection(cloud_id=given)) == (URL(url),)
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        "demo:%%%",
+        "demo:",
+        cloud_id("cloud.example"),
+        cloud_id("$abc$def"),
+        cloud_id("cloud.example$$def"),
+        cloud_id("cloud.example:port$abc$def"),
+        "demo:/w==",
+    ],
+)
+def test_a_cloud_id_that_cannot_be_decoded(given):
+    with pytest.raises(ConnectionSettingsError, match="cloud_id"):
+        urls_of(Connection(cloud_id=given))
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ((), "either hosts or cloud_id"),
+        (("es:9200",), "is not a URL"),
+        (("",), "is not a URL"),
+        (("ftp://es",), "is not a URL"),
+        (("https://",), "is not a URL"),
+        (("https://es:port",), "is not a URL"),
+        (("https://es:99999",), "is not a URL"),
+        (("https://es:9200/?pretty",), "nothing may follow"),
+        (("https://es:9200", "es-2"), "is not a URL"),
+    ],
+)
+def test_addresses_that_cannot_be_used(given, message):
+    with pytest.raises(ConnectionSettingsError, match=message):
+        urls_of(Connection(hosts=given))
+
+
+def test_hosts_and_cloud_id_exclude_each_other():
+    with pytest.raises(ConnectionSettingsError, match="either"):
+        urls_of(Connection(hosts=("http://es",), cloud_id=cloud_id("cloud.example$abc")))
+
+
+def test_a_password_in_an_address_is_refused_and_not_repeated():
+    with pytest.raises(ConnectionSettingsError, match="set auth") as caught:
+        urls_of(Connection(hosts=("https://elastic:s3cret@es:9200",)))
+    assert "s3cret" not in str(caught.value)
+
+
+def hosts(*names):
+    return Hosts([URL(f"http://{name}") for name in names])
+
+
+def order(group, now=0.0):
+    return "".join(host.url.host for host in group.in_turn(now))
+
+
+def test_hosts_take_turns():
+    group = hosts("a", "b", "c")
+    assert [order(group) for _ in range(4)] == ["abc", "bca", "cab", "abc"]
+
+
+def test_the_dead_come_last_and_the_first_to_return_first():
+    group = hosts("a", "b", "c")
+    a, b, _ = group.in_turn(0.0)
+    a.failed(0.0)
+    a.failed(0.0)
+    b.failed(0.0)
+    assert order(group) == "cba"
+    assert order(group, now=LONGEST_BACK_OFF_S) == "cab"
+
+
+def test_a_host_is_left_alone_longer_each_time_but_never_for_long():
+    (host,) = hosts("a").in_turn(0.0)
+    times = []
+    for _ in range(2000):
+        host.failed(0.0)
+        times.append(host.dead_until)
+    assert times == sorted(times)
+    assert times[:3] == [1.0, 2.0, 4.0]
+    assert times[-1] == LONGEST_BACK_OFF_S
+
+
+def test_an_answer_clears_the_record():
+    (host,) = hosts("a").in_turn(0.0)
+    host.failed(0.0)
+    host.answered()
+    host.failed(100.0)
+    assert host.dead_until == 101.0

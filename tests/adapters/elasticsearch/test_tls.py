@@ -1,0 +1,269 @@
+"""Whom we trust, and whom we do not."""
+
+import ssl
+from hashlib import sha256
+
+import aiohttp
+import pytest
+import trustme
+from yarl import URL
+
+from autoscaler.adapters.elasticsearch.connection import Connection, ConnectionSettingsError
+from autoscaler.adapters.elasticsearch.errors import ConnectionBroken, TlsError, Unreachable
+from autoscaler.adapters.elasticsearch.failures import translated
+from autoscaler.adapters.elasticsearch.tls import Trust
+from tests.adapters.elasticsearch.servers import answer, api_for, assignment, info, serving
+
+OK = answer(info())
+
+
+@pytest.fixture(scope="module")
+def authority():
+    return trustme.CA()
+
+
+@pytest.fixture(scope="module")
+def stranger():
+    return trustme.CA()
+
+
+def digest(certificate):
+    return sha256(ssl.PEM_cert_to_DER_cert(certificate.bytes().decode())).hexdigest()
+
+
+def server_context(directory, leaf, *more, clients=None):
+    """A server that presents `leaf`, followed by `more`, and wants certificates of `clients`."""
+    chain = directory / "chain.pem"
+    blobs = [leaf.private_key_pem, *leaf.cert_chain_pems, *more]
+    chain.write_bytes(b"".join(blob.bytes() for blob in blobs))
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(chain)
+    if clients is not None:
+        clients.configure_trust(context)
+        context.verify_mode = ssl.CERT_REQUIRED
+    return context
+
+
+def written(path, *blobs):
+    path.write_bytes(b"".join(blob.bytes() for blob in blobs))
+    return path
+
+
+@pytest.fixture
+def leaf(authority):
+    return authority.issue_cert("127.0.0.1")
+
+
+@pytest.fixture
+def context(tmp_path, authority, leaf):
+    """What Elasticsearch sets up for itself: the chain with the authority at its end."""
+    return server_context(tmp_path, leaf, authority.cert_pem)
+
+
+async def ask(server, **settings):
+    async with api_for(server, **settings) as api:
+        return (await api.info()).cluster_name
+
+
+async def test_an_authority_given_as_a_file(tmp_path, authority, context):
+    ca = written(tmp_path / "ca.pem", authority.cert_pem)
+    async with serving(OK, tls=context) as server:
+        assert await ask(server, ca_certs=ca) == "demo"
+
+
+async def test_an_authority_that_is_not_the_servers(tmp_path, stranger, context):
+    ca = written(tmp_path / "ca.pem", stranger.cert_pem)
+    async with serving(OK, tls=context) as server:
+        with pytest.raises(TlsError, match=r"is not trusted: .*ca_certs"):
+            await ask(server, ca_certs=ca)
+        assert server.requests == []
+
+
+async def test_the_systems_authorities_are_the_default(context):
+    async with serving(OK, tls=context) as server:
+        with pytest.raises(TlsError):
+            await ask(server)
+
+
+async def test_a_certificate_for_another_name(tmp_path, authority):
+    leaf = authority.issue_cert("elsewhere.example")
+    context = server_context(tmp_path, leaf)
+    ca = written(tmp_path / "ca.pem", authority.cert_pem)
+    async with serving(OK, tls=context) as server:
+        with pytest.raises(TlsError, match="host name"):
+            await ask(server, ca_certs=ca)
+
+
+async def test_authorities_need_not_be_strictly_standard(monkeypatch):
+    """Those that Elasticsearch generates lack a key usage, which Python 3.13 would not take."""
+    default = ssl.create_default_context
+
+    def strict(**arguments):
+        made = default(**arguments)
+        made.verify_flags |= ssl.VERIFY_X509_STRICT
+        return made
+
+    monkeypatch.setattr(ssl, "create_default_context", strict)
+    made = Trust(Connection(hosts=("https://es",)), (URL("https://es"),))
+    used = await made.context_for(URL("https://es"))
+    assert not used.verify_flags & ssl.VERIFY_X509_STRICT
+
+
+async def test_verification_can_be_switched_off(context):
+    async with serving(OK, tls=context) as server:
+        assert await ask(server, verify_certificates=False) == "demo"
+
+
+@pytest.mark.parametrize("separator", ["", ":", " "])
+async def test_the_digest_of_the_authority(separator, authority, context):
+    given = bytes.fromhex(digest(authority.cert_pem))
+    pairs = separator.join(f"{byte:02X}" for byte in given)
+    async with serving(OK, tls=context) as server:
+        assert await ask(server, ca_fingerprint=pairs) == "demo"
+        assert await ask(server, ca_fingerprint=pairs.lower()) == "demo"
+
+
+async def test_the_digest_of_the_servers_own_certificate(leaf, context):
+    async with serving(OK, tls=context) as server:
+        assert await ask(server, ca_fingerprint=digest(leaf.cert_chain_pems[0])) == "demo"
+
+
+async def test_the_digest_of_an_intermediate_authority(tmp_path, authority):
+    intermediate = authority.create_child_ca()
+    leaf = intermediate.issue_cert("127.0.0.1")
+    context = server_context(tmp_path, leaf)
+    async with serving(OK, tls=context) as server:
+        assert await ask(server, ca_fingerprint=digest(intermediate.cert_pem)) == "demo"
+
+
+async def test_a_pinned_server_may_have_another_name(tmp_path, authority):
+    leaf = authority.issue_cert("es-1.internal")
+    context = server_context(tmp_path, leaf, authority.cert_pem)
+    async with serving(OK, tls=context) as server:
+        assert await ask(server, ca_fingerprint=digest(authority.cert_pem)) == "demo"
+
+
+async def test_the_digest_of_somebody_else(stranger, context):
+    async with serving(OK, tls=context) as server:
+        with pytest.raises(TlsError, match="ca_fingerprint"):
+            await ask(server, ca_fingerprint=digest(stranger.cert_pem))
+        assert server.requests == []
+
+
+async def test_a_copy_of_the_pinned_authority_proves_nothing(tmp_path, authority, stranger):
+    """Anyone may append the genuine, public certificate to a chain of their own."""
+    forged = stranger.issue_cert("127.0.0.1")
+    context = server_context(tmp_path, forged, authority.cert_pem)
+    async with serving(OK, tls=context) as server:
+        with pytest.raises(TlsError):
+            await ask(server, ca_fingerprint=digest(authority.cert_pem))
+        assert server.requests == []
+
+
+async def test_a_client_certificate(tmp_path, authority, leaf):
+    context = server_context(tmp_path, leaf, authority.cert_pem, clients=authority)
+    ours = authority.issue_cert("scaler@example.org")
+    files = {
+        "client_certificate": written(tmp_path / "client.pem", *ours.cert_chain_pems),
+        "client_key": written(tmp_path / "client.key", ours.private_key_pem),
+    }
+    ca = written(tmp_path / "ca.pem", authority.cert_pem)
+    async with serving(OK, tls=context) as server:
+        assert await ask(server, ca_certs=ca, **files) == "demo"
+        assert await ask(server, ca_fingerprint=digest(authority.cert_pem), **files) == "demo"
+
+
+async def test_a_server_that_misses_a_client_certificate(tmp_path, authority, leaf):
+    context = server_context(tmp_path, leaf, authority.cert_pem, clients=authority)
+    ca = written(tmp_path / "ca.pem", authority.cert_pem)
+    async with serving(OK, tls=context) as server:
+        # Whether the alert arrives before the end of the connection is up to the server.
+        with pytest.raises((TlsError, ConnectionBroken)):
+            await ask(server, ca_certs=ca)
+        assert server.requests == []
+
+
+async def test_a_pinned_port_that_does_not_speak_tls():
+    async with serving(OK) as server:
+        with pytest.raises((TlsError, Unreachable)):
+            await ask(server.url.replace("http:", "https:"), ca_fingerprint="ab" * 32)
+
+
+async def test_an_alert_after_the_handshake_is_a_matter_of_certificates():
+    lost = aiohttp.ClientOSError(1, "certificate required")
+    lost.__cause__ = ssl.SSLError(1, "[SSL: TLSV13_ALERT_CERTIFICATE_REQUIRED] alert")
+    failure = translated(lost, request="GET /", place="https://es:9200")
+    assert type(failure) is TlsError
+    assert "client_certificate" in str(failure)
+
+
+async def test_an_authority_that_is_replaced_while_we_run(tmp_path, authority, stranger, context):
+    ca = written(tmp_path / "ca.pem", stranger.cert_pem)
+    async with serving(OK, tls=context) as server, api_for(server, ca_certs=ca) as api:
+        with pytest.raises(TlsError):
+            await api.info()
+        written(ca, authority.cert_pem)
+        assert (await api.info()).cluster_name == "demo"
+
+
+async def test_an_authority_that_is_being_replaced(tmp_path, authority, stranger, context):
+    ca = written(tmp_path / "ca.pem", stranger.cert_pem)
+    async with serving(OK, tls=context) as server, api_for(server, ca_certs=ca) as api:
+        with pytest.raises(TlsError):
+            await api.info()
+        ca.unlink()
+        with pytest.raises(TlsError):  # as before: what was read last still counts
+            await api.info()
+        written(ca, authority.cert_pem)
+        assert (await api.info()).cluster_name == "demo"
+
+
+async def test_a_change_goes_to_a_host_that_can_be_trusted(tmp_path, authority, stranger):
+    (tmp_path / "bad").mkdir()
+    bad = server_context(tmp_path / "bad", stranger.issue_cert("127.0.0.1"))
+    good = server_context(tmp_path, authority.issue_cert("127.0.0.1"))
+    ca = written(tmp_path / "ca.pem", authority.cert_pem)
+    async with (
+        serving(OK, tls=bad) as first,
+        serving(answer(assignment()), tls=good) as second,
+        api_for(first, second, ca_certs=ca) as api,
+    ):
+        await api.update("elser", allocations=4)
+    assert first.requests == []
+    assert len(second.requests) == 1
+
+
+async def test_a_port_that_does_not_speak_tls():
+    async with serving(OK) as server:
+        url = server.url.replace("http:", "https:")
+        with pytest.raises((TlsError, Unreachable, ConnectionBroken)):
+            await ask(url, verify_certificates=False)
+
+
+async def test_nobody_listens_where_a_pinned_certificate_should_be():
+    with pytest.raises(Unreachable, match="refused"):
+        await ask("https://127.0.0.1:1", ca_fingerprint="ab" * 32)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"ca_certs": "missing.pem"}, "ca_certs .*missing.pem cannot be used: No such file"),
+        ({"ca_certs": "empty.pem"}, "ca_certs .*empty.pem cannot be used"),
+        ({"client_certificate": "missing.pem"}, "client_certificate .* cannot be used"),
+        ({"client_key": "empty.pem"}, "client_key is given without"),
+        ({"ca_fingerprint": "abc"}, "64 hexadecimal digits"),
+        ({"ca_fingerprint": "ab" * 32, "ca_certs": "empty.pem"}, "not both"),
+        ({"ca_fingerprint": "ab" * 32, "verify_certificates": False}, "remove one"),
+        ({"ca_fingerprint": "ab" * 32, "hosts": ("http://es:9200",)}, "use https"),
+    ],
+    ids=lambda value: None if isinstance(value, dict) else value[:20],
+)
+async def test_settings_that_cannot_be_obeyed(tmp_path, settings, message):
+    (tmp_path / "empty.pem").touch()
+    files = {
+        name: tmp_path / value if str(value).endswith(".pem") else value
+        for name, value in settings.items()
+    }
+    with pytest.raises(ConnectionSettingsError, match=message):
+        await ask("https://es:9200", **files)

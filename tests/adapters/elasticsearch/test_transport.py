@@ -1,0 +1,359 @@
+"""What becomes of a request: answered, repeated, sent elsewhere, or lost."""
+
+import asyncio
+import gzip
+import json
+
+import aiohttp
+import pytest
+from aiohttp import web
+
+from autoscaler.adapters.elasticsearch import transport as transport_module
+from autoscaler.adapters.elasticsearch.connection import ApiKey, Basic, Bearer
+from autoscaler.adapters.elasticsearch.errors import (
+    ConnectionBroken,
+    GatewayError,
+    MalformedAnswer,
+    NotElasticsearch,
+    TimedOut,
+    Unreachable,
+)
+from autoscaler.adapters.elasticsearch.failures import translated
+from autoscaler.adapters.elasticsearch.refusals import (
+    EndpointMissing,
+    MasterNotDiscovered,
+    Unauthenticated,
+)
+from tests.adapters.elasticsearch.servers import (
+    PRODUCT,
+    answer,
+    api_for,
+    assignment,
+    info,
+    page,
+    refusal,
+    reset,
+    serving,
+    truncated,
+)
+from tests.fakes import FakeClock
+
+NOBODY = "http://127.0.0.1:1"  # a port nobody listens at
+NO_MASTER = refusal(503, "master_not_discovered_exception", "no master")
+REFUSED = refusal(401, "security_exception", "unable to authenticate")
+
+
+class PausesClock(FakeClock):
+    """Remembers how long it was slept."""
+
+    def __init__(self):
+        super().__init__(start=1_000.0)
+        self.pauses = []
+
+    async def sleep(self, seconds):
+        self.pauses.append(seconds)
+        await super().sleep(seconds)
+
+
+async def test_a_request_says_who_asks_and_what_form_it_wants():
+    async with serving(answer(info())) as server, api_for(server) as api:
+        api.begin("autoscaler-17")
+        await api.info()
+    assert server.header("Accept") == "application/json"
+    assert server.header("User-Agent").startswith("autoscaler/")
+    assert server.header("X-Opaque-Id") == "autoscaler-17"
+    assert server.header("Authorization") is None
+
+
+async def test_the_path_of_a_host_is_kept_as_a_prefix():
+    async with serving(answer(info())) as server, api_for(f"{server.url}es/") as api:
+        await api.ml_info()
+    assert server.paths == ["/es/_ml/info"]
+
+
+async def test_compressed_answers_are_read():
+    async def give(request):
+        assert "gzip" in request.headers["Accept-Encoding"]
+        body = gzip.compress(json.dumps(info("9.1.0")).encode())
+        return web.Response(body=body, headers={**PRODUCT, "Content-Encoding": "gzip"})
+
+    async with serving(give) as server, api_for(server) as api:
+        assert (await api.info()).version.number == "9.1.0"
+
+
+@pytest.mark.parametrize(
+    ("auth", "header"),
+    [
+        (ApiKey("aWQ6a2V5"), "ApiKey aWQ6a2V5"),
+        (ApiKey("id:key"), "ApiKey aWQ6a2V5"),
+        (Basic("elastic", "pässword"), "Basic ZWxhc3RpYzpww6Rzc3dvcmQ="),
+        (Bearer("AAEAAW"), "Bearer AAEAAW"),
+    ],
+    ids=lambda value: str(value)[:8],
+)
+async def test_credentials_are_sent(auth, header):
+    async with serving(answer(info())) as server, api_for(server, auth=auth) as api:
+        await api.info()
+    assert server.header("Authorization") == header
+
+
+async def test_a_rotated_key_is_read_again_when_the_old_one_is_refused(tmp_path):
+    file = tmp_path / "key"
+    file.write_text("old:key\n")
+    async with (
+        serving(REFUSED, answer(assignment())) as server,
+        api_for(server, auth=ApiKey(file)) as api,
+    ):
+        file.write_text("new:key\n")
+        await api.update("elser", allocations=4)
+    assert [server.header("Authorization", i) for i in (0, 1)] == [
+        "ApiKey b2xkOmtleQ==",
+        "ApiKey bmV3OmtleQ==",
+    ]
+
+
+async def test_a_key_that_stays_refused_is_given_up(tmp_path):
+    file = tmp_path / "key"
+    file.write_text("old:key")
+    async with serving(REFUSED) as server, api_for(server, auth=ApiKey(file)) as api:
+        with pytest.raises(Unauthenticated):
+            await api.info()
+        assert len(server.requests) == 1  # the file had no other
+        file.write_text("new:key")
+        with pytest.raises(Unauthenticated):
+            await api.info()
+        assert len(server.requests) == 3
+        file.unlink()
+        with pytest.raises(Unauthenticated):
+            await api.info()
+
+
+async def test_a_question_is_repeated_after_a_pause():
+    clock = PausesClock()
+    async with (
+        serving(NO_MASTER, page(502), answer(info())) as server,
+        api_for(server, clock=clock) as api,
+    ):
+        await api.info()
+    assert len(server.requests) == 3
+    assert 0.0 <= clock.pauses[0] <= 0.5
+    assert 0.0 <= clock.pauses[1] <= 1.0
+
+
+async def test_pauses_differ_so_that_replicas_do_not_return_together():
+    clock = PausesClock()
+    async with serving(NO_MASTER) as server, api_for(server, clock=clock, retries=5) as api:
+        with pytest.raises(MasterNotDiscovered):
+            await api.info()
+    assert len(set(clock.pauses)) == len(clock.pauses) >= 3
+
+
+async def test_questions_are_not_repeated_for_ever():
+    async with serving(NO_MASTER) as server, api_for(server, retries=2) as api:
+        with pytest.raises(MasterNotDiscovered):
+            await api.info()
+    assert len(server.requests) == 3
+
+
+async def test_attempts_begin_within_one_time_out():
+    clock = PausesClock()
+    settings = {"retries": 1000, "request_timeout_s": 20.0}
+    async with serving(NO_MASTER) as server, api_for(server, clock=clock, **settings) as api:
+        with pytest.raises(MasterNotDiscovered):
+            await api.info()
+    assert sum(clock.pauses) < 20.0
+
+
+@pytest.mark.parametrize("asked", ["3", "Thu, 01 Jan 1970 00:16:43 GMT"])
+async def test_a_server_says_how_long_to_wait(asked):
+    busy = refusal(429, "es_rejected_execution_exception", "busy", headers={"Retry-After": asked})
+    clock = PausesClock()  # it is 00:16:40
+    async with serving(busy, answer(info())) as server, api_for(server, clock=clock) as api:
+        await api.info()
+    assert 3.0 <= clock.pauses[0] <= 3.5
+
+
+async def test_a_server_that_wants_a_long_wait_is_left_to_the_next_cycle():
+    clock = PausesClock()
+    async with (
+        serving(page(503, **{"Retry-After": "3600"})) as server,
+        api_for(server, clock=clock) as api,
+    ):
+        with pytest.raises(GatewayError) as caught:
+            await api.info()
+    assert clock.pauses == []
+    assert caught.value.retry_after_s == 3600.0
+
+
+async def test_what_will_not_change_is_not_asked_again():
+    async with (
+        serving(refusal(403, "security_exception", "no")) as server,
+        api_for(server) as api,
+    ):
+        with pytest.raises(Exception, match="403"):
+            await api.info()
+    assert len(server.requests) == 1
+
+
+@pytest.mark.parametrize(
+    ("lost", "error"),
+    [(reset, ConnectionBroken), (truncated, ConnectionBroken), (page(504), GatewayError)],
+    ids=["reset", "truncated", "proxy"],
+)
+async def test_a_change_of_unknown_outcome_is_never_sent_twice(lost, error):
+    async with (
+        serving(lost) as first,
+        serving(answer(assignment())) as second,
+        api_for(first, second) as api,
+    ):
+        with pytest.raises(error):
+            await api.update("elser", allocations=4)
+    assert len(first.requests) == 1
+    assert second.requests == []
+
+
+async def test_a_change_goes_to_the_next_host_if_it_was_certainly_not_sent():
+    async with serving(answer(assignment(5))) as server, api_for(NOBODY, server) as api:
+        assert (await api.update("a", allocations=5)).task_parameters.number_of_allocations == 5
+    assert len(server.requests) == 1
+
+
+@pytest.mark.parametrize("lost", [reset, truncated], ids=["reset", "truncated"])
+async def test_a_question_whose_answer_is_lost_goes_to_the_next_host(lost):
+    clock = PausesClock()
+    async with (
+        serving(lost) as first,
+        serving(answer(info())) as second,
+        api_for(first, second, clock=clock) as api,
+    ):
+        await api.info()
+    assert clock.pauses == []
+
+
+async def test_no_answer_in_time():
+    async with serving(None) as first, serving(answer(info())) as second:
+        first.answers = [first.never]
+        async with api_for(first, second, request_timeout_s=0.05) as api:
+            with pytest.raises(TimedOut):
+                await api.info()
+            await api.info()  # and now it is the other's turn
+    assert len(first.requests) == len(second.requests) == 1
+
+
+async def test_hosts_are_asked_in_turn():
+    async with serving(answer(info())) as a, serving(answer(info())) as b, api_for(a, b) as api:
+        for _ in range(4):
+            await api.info()
+    assert len(a.requests) == len(b.requests) == 2
+
+
+async def test_a_host_that_failed_is_left_out_for_a_while():
+    clock = FakeClock(start=1_000.0)
+    # Twice, because the HTTP library repeats a question on a new connection by itself.
+    async with (
+        serving(reset, reset, answer(info())) as a,
+        serving(answer(info())) as b,
+        api_for(a, b, clock=clock) as api,
+    ):
+        for _ in range(5):
+            await api.info()
+        assert len(a.requests) == 2
+        clock.pass_by(60.0)
+        for _ in range(2):
+            await api.info()
+        assert len(a.requests) == 3
+
+
+async def test_when_all_hosts_fail_the_cluster_is_unreachable():
+    async with api_for(NOBODY, NOBODY) as api:
+        with pytest.raises(Unreachable, match=r"^http://127.0.0.1:1 cannot be reached: .*refused"):
+            await api.info()
+
+
+async def test_a_port_that_speaks_something_else():
+    async def greet(_reader, writer):
+        writer.write(b"220 mail.example ESMTP\r\n")
+        await writer.drain()
+        writer.close()
+
+    async with await asyncio.start_server(greet, "127.0.0.1", 0) as server:
+        port = server.sockets[0].getsockname()[1]
+        async with api_for(f"http://127.0.0.1:{port}") as api:
+            with pytest.raises(NotElasticsearch, match="does not answer in HTTP"):
+                await api.info()
+
+
+def test_a_connection_that_does_not_come_about_was_not_used():
+    failure = translated(
+        aiohttp.ConnectionTimeoutError("too slow"), request="POST /x", place="http://es:9200"
+    )
+    assert type(failure) is Unreachable
+
+
+async def test_something_else_answers():
+    async with serving(answer(info(), headers={})) as server, api_for(server) as api:
+        with pytest.raises(NotElasticsearch, match="is not Elasticsearch"):
+            await api.info()
+
+
+@pytest.mark.parametrize("status", [301, 403, 404])
+async def test_a_web_page_is_no_answer_of_elasticsearch(status):
+    async with serving(page(status, Location="/elsewhere")) as server, api_for(server) as api:
+        with pytest.raises(NotElasticsearch, match=str(status)):
+            await api.info()
+    assert len(server.requests) == 1  # redirections would carry the credentials elsewhere
+
+
+async def test_json_of_a_stranger_is_no_refusal_of_elasticsearch():
+    stranger = answer({"ok": False, "message": "Unknown resource."}, 404, headers={})
+    async with serving(stranger) as server, api_for(server) as api:
+        with pytest.raises(NotElasticsearch):
+            await api.update("elser", allocations=2)
+
+
+async def test_an_error_that_is_a_plain_text():
+    async with serving({}) as server, api_for(server) as api:
+        with pytest.raises(EndpointMissing, match=r"8\.6") as caught:
+            await api.update("elser", allocations=2)
+    assert caught.value.type == ""
+
+
+@pytest.mark.parametrize("body", [b"", b"{", b"[]", b'{"version": 1}', b"\xff", b"[" * 100_000])
+async def test_a_success_that_makes_no_sense(body):
+    async def give(request):
+        return web.Response(body=body, headers=PRODUCT)
+
+    async with serving(give) as server, api_for(server) as api:
+        with pytest.raises(MalformedAnswer):
+            await api.info()
+
+
+async def test_an_answer_may_not_be_endless(monkeypatch):
+    monkeypatch.setattr(transport_module, "MAX_BODY_BYTES", 10_000)
+
+    async def give(request):
+        body = gzip.compress(b" " * 10_000_000)
+        return web.Response(body=body, headers={**PRODUCT, "Content-Encoding": "gzip"})
+
+    async with serving(give) as server, api_for(server) as api:
+        with pytest.raises(MalformedAnswer, match="larger than"):
+            await api.info()
+
+
+@pytest.mark.parametrize(
+    "lost",
+    [reset, truncated, page(502), page(404), answer(info(), headers={}), REFUSED],
+    ids=["reset", "truncated", "proxy", "page", "stranger", "refused"],
+)
+async def test_no_message_tells_a_secret(lost):
+    async with (
+        serving(lost) as server,
+        api_for(server, auth=Basic("elastic", "s3cret"), retries=0) as api,
+    ):
+        with pytest.raises(Exception, match=r".") as caught:
+            await api.info()
+    error = caught.value
+    while error is not None:
+        assert "s3cret" not in f"{error}{error!r}"
+        assert "ZWxhc3RpYzpzM2NyZXQ=" not in f"{error}{error!r}"
+        error = error.__cause__

@@ -1,0 +1,67 @@
+"""Answers about the cluster: read with whatever is missing, written as they are."""
+
+import msgspec
+import pytest
+
+from autoscaler.wire.cluster import (
+    AuthenticateAnswer,
+    HasPrivilegesAnswer,
+    InfoAnswer,
+    LicenseAnswer,
+    MemoryAnswer,
+    MlInfoAnswer,
+    MlMemory,
+    NodesAnswer,
+)
+
+FORMS = (
+    InfoAnswer,
+    NodesAnswer,
+    MemoryAnswer,
+    MlInfoAnswer,
+    AuthenticateAnswer,
+    HasPrivilegesAnswer,
+)
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_nothing_is_required(form):
+    empty = msgspec.json.decode(b"{}", type=form)
+    assert msgspec.json.decode(msgspec.json.encode(empty), type=form) == empty
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_what_is_not_known_yet_is_ignored(form):
+    assert msgspec.json.decode(b'{"new_in_10": [1]}', type=form)
+
+
+def test_a_licence_is_required_to_be_there():
+    with pytest.raises(msgspec.ValidationError):
+        msgspec.json.decode(b"{}", type=LicenseAnswer)
+
+
+def test_an_unlimited_licence():
+    body = b'{"license":{"status":"active","type":"enterprise","max_nodes":null}}'
+    assert msgspec.json.decode(body, type=LicenseAnswer).license.max_nodes is None
+
+
+def test_memory_that_is_left_for_deployments():
+    full = MlMemory(
+        max_in_bytes=100,
+        native_code_overhead_in_bytes=30,
+        anomaly_detectors_in_bytes=20,
+        data_frame_analytics_in_bytes=10,
+        native_inference_in_bytes=15,
+    )
+    assert full.free_bytes == 25
+    assert MlMemory(max_in_bytes=10, native_inference_in_bytes=20).free_bytes == 0
+
+
+def test_memory_names_are_those_of_elasticsearch():
+    body = b"""{"_nodes": {"total": 1, "successful": 1, "failed": 0}, "cluster_name": "demo",
+      "nodes": {"n1": {"name": "ml-a", "roles": ["ml"], "mem": {"total_in_bytes": 16,
+      "ml": {"max_in_bytes": 5, "native_inference_in_bytes": 4}}}}}"""
+    read = msgspec.json.decode(body, type=MemoryAnswer)
+    assert read.header.total == 1
+    assert read.nodes["n1"].mem.ml.free_bytes == 1
+    assert "_nodes" in msgspec.to_builtins(read)
