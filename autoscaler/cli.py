@@ -87,13 +87,17 @@ def check(path: Path | None) -> None:
 @click.option("--user", metavar="NAME:PASSWORD", help="Ask for these credentials, of a superuser.")
 def emulate(path: Path | None, **given: Any) -> None:
     """Serve an emulated cluster: the ML part of Elasticsearch's API over simulated nodes."""
+    from autoscaler.adapters.clock import HostClock
     from autoscaler.simulation.emulator.server import running_emulator
     from autoscaler.simulation.scenario import adjust, read_scenario, sample_scenario
 
     host, port = given.pop("host"), given.pop("port")
 
     async def serve() -> None:
-        async with running_emulator(scenario, host=host, port=port) as emulator:
+        clock = HostClock(scenario.speed)
+        async with running_emulator(
+            scenario, host=host, port=port, clock=clock, keep_up=True
+        ) as emulator:
             click.echo(f"An emulated Elasticsearch {scenario.version} listens on {emulator.url}")
             await _until_interrupted()
 

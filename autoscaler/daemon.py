@@ -65,6 +65,7 @@ class Daemon:
         self._log = structlog.get_logger("autoscaler")
         self._config = config = load()
         self._refused = ""
+        self.started = asyncio.Event()
         self._stopping = asyncio.Event()
         self._reload_now = asyncio.Event()
         clock = clock or HostClock()
@@ -107,6 +108,7 @@ class Daemon:
                 dry_run=self._config.dry_run,
                 rules=len(self._config.rules),
             )
+            self.started.set()
             await self._run_until_stopped()
             self._log.info("daemon.stopped", message="autoscaler has stopped")
 

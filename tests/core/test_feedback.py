@@ -1,5 +1,7 @@
 """What the cluster answered shapes what is asked next."""
 
+from itertools import pairwise
+
 import pytest
 
 from autoscaler.core.feedback import FORBIDDEN_S, INFEASIBLE_HOLD_S, learn
@@ -79,7 +81,7 @@ def test_a_refusal_is_tried_again_in_the_end_and_less_often_each_time():
             asked_at.append(watch.at)
             watch.answer(Fate.NO_CAPACITY)
         watch.decide(watch.rate)
-    waits = [later - earlier for earlier, later in zip(asked_at, asked_at[1:], strict=False)]
+    waits = [later - earlier for earlier, later in pairwise(asked_at)]
     assert waits == [INFEASIBLE_HOLD_S, 2 * INFEASIBLE_HOLD_S]
 
 
@@ -140,7 +142,7 @@ def test_unknown_outcomes_in_a_row_slow_us_down():
             sent.append(watch.at)
             watch.answer(Fate.UNKNOWN)
         watch.decide(watch.rate)
-    waits = [later - earlier for earlier, later in zip(sent, sent[1:], strict=False)]
+    waits = [later - earlier for earlier, later in pairwise(sent)]
     assert waits == sorted(waits)
     assert waits[-1] >= 4 * waits[0]
 

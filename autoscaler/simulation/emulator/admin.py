@@ -1,0 +1,257 @@
+"""`/_emulator/*`: making things happen that no client of a cluster could ask for.
+
+GET    state                            everything, with each deployment's ledger
+GET    faults                           those in force; POST adds one, DELETE removes all
+POST   nodes                            a node joins
+DELETE nodes/{node}                     ... and leaves
+POST   nodes/{node}/swallow?calls=3     its statistics are missing from the next answers
+POST   nodes/{node}/version?number=9.2  it alone runs another version; without number: no more
+POST   deployments/{id}/crash?node=ml-1 its process there ends
+POST   deployments/{id}/own             an inference endpoint owns it; DELETE: no more
+POST   deployments/{id}/adaptive        the native scaler's settings, as in `_update`
+POST   deployments/{id}/load            a load begins, in place of any before; DELETE ends it
+DELETE deployments/{id}                 somebody stops it by force
+POST   conditions                       master, licence, upgrade mode, growing hardware
+"""
+
+from typing import Any, cast
+
+import msgspec
+from msgspec import UNSET, Struct, UnsetType
+
+from autoscaler.simulation.cluster import AdaptivePatch, Deployment, NodeSpec
+from autoscaler.simulation.emulator.bodies import parse_body
+from autoscaler.simulation.emulator.calls import Call, Endpoint, Handler
+from autoscaler.simulation.emulator.emulation import Emulation, InferenceEndpoint
+from autoscaler.simulation.emulator.faults import Fault
+from autoscaler.simulation.emulator.loads import Load
+from autoscaler.simulation.emulator.parameters import illegal_argument
+from autoscaler.simulation.errors import no_such_deployment
+from autoscaler.wire.deployments import AdaptivePatch as AdaptivePatchDocument
+
+_DONE = {"acknowledged": True}
+
+
+async def get_state(emulation: Emulation, call: Call) -> object:
+    cluster = emulation.cluster
+    return {
+        "now": cluster.now,
+        "version": cluster.behaviour.number,
+        "conditions": {
+            "master": emulation.has_master,
+            "licence_expired": emulation.licence_expired,
+            "upgrade_mode": cluster.upgrade_mode,
+            "can_grow": cluster.can_grow,
+            "mixed_versions": cluster.mixed_versions,
+        },
+        "faults": _faults(emulation),
+        "nodes": {id_: msgspec.to_builtins(node) for id_, node in cluster.nodes.items()},
+        "models": sorted(cluster.models),
+        "deployments": {
+            id_: _deployment(deployment, cluster.now)
+            for id_, deployment in cluster.deployments.items()
+        },
+        "loads": {id_: msgspec.to_builtins(load) for id_, load in emulation.loads.items()},
+    }
+
+
+def _deployment(deployment: Deployment, now: float) -> dict[str, Any]:
+    ledger = deployment.ledger
+    routes = {}
+    for node_id, route in deployment.routes.items():
+        counters = route.counters(now)
+        routes[node_id] = {
+            "state": route.state,
+            "reason": route.reason,
+            "current_allocations": route.current_allocations,
+            "target_allocations": route.target_allocations,
+            "counters": None if counters is None else msgspec.to_builtins(counters),
+        }
+    return {
+        "model_id": deployment.model_id,
+        "state": deployment.state,
+        "requested_allocations": deployment.requested,
+        "live_allocations": deployment.live,
+        "routes": routes,
+        "ledger": {
+            "requests": ledger.requests,
+            "completed": ledger.completed,
+            "rejected": ledger.rejected,
+            "timed_out": ledger.timed_out,
+            "failed": ledger.failed,
+            "requested_allocation_s": ledger.requested_allocation_s,
+            "live_allocation_s": ledger.live_allocation_s,
+            "changes": ledger.changes,
+        },
+    }
+
+
+async def get_faults(emulation: Emulation, call: Call) -> object:
+    return _faults(emulation)
+
+
+def _faults(emulation: Emulation) -> dict[str, Any]:
+    return {
+        "requests": [msgspec.to_builtins(fault) for fault in emulation.faults.in_force],
+        "swallowed_nodes": dict(emulation.faults.swallowed),
+    }
+
+
+async def add_fault(emulation: Emulation, call: Call) -> object:
+    emulation.faults.add(parse_body(call.body, Fault, parser="fault"))
+    return _DONE
+
+
+async def clear_faults(emulation: Emulation, call: Call) -> object:
+    emulation.faults.clear()
+    return _DONE
+
+
+async def add_node(emulation: Emulation, call: Call) -> object:
+    node = parse_body(call.body, NodeSpec, parser="node")
+    if node.node_id in emulation.cluster.nodes:
+        raise illegal_argument(f"there is already a node [{node.node_id}]")
+    emulation.cluster.add_node(node)
+    return _DONE
+
+
+async def remove_node(emulation: Emulation, call: Call) -> object:
+    emulation.cluster.remove_node(_node_id(emulation, call.ids["node"]))
+    return _DONE
+
+
+async def swallow(emulation: Emulation, call: Call) -> object:
+    node_id = _node_id(emulation, call.ids["node"])
+    emulation.faults.swallow(node_id, call.query.integer("calls"))
+    return _DONE
+
+
+async def set_version(emulation: Emulation, call: Call) -> object:
+    node_id = _node_id(emulation, call.ids["node"])
+    emulation.set_version(node_id, call.query.get("number"))
+    return _DONE
+
+
+async def crash(emulation: Emulation, call: Call) -> object:
+    deployment = _found(emulation, call)
+    node_id = call.query.get("node") or next(iter(deployment.routes), "")
+    if node_id not in deployment.routes:
+        raise illegal_argument(
+            f"deployment [{deployment.deployment_id}] has no process on node [{node_id}]"
+        )
+    emulation.cluster.crash_process(deployment.deployment_id, node_id)
+    return _DONE
+
+
+async def own(emulation: Emulation, call: Call) -> object:
+    deployment = _found(emulation, call)
+    emulation.add_endpoint(
+        InferenceEndpoint(inference_id=deployment.deployment_id, model_id=deployment.model_id)
+    )
+    return _DONE
+
+
+async def disown(emulation: Emulation, call: Call) -> object:
+    emulation.remove_endpoint(_found(emulation, call).deployment_id)
+    return _DONE
+
+
+async def set_adaptive(emulation: Emulation, call: Call) -> object:
+    deployment = _found(emulation, call)
+    wanted = parse_body(call.body, AdaptivePatchDocument, parser="adaptive_allocations")
+    emulation.cluster.update_deployment(
+        deployment.deployment_id,
+        adaptive=AdaptivePatch(
+            enabled=wanted.enabled,
+            min_number_of_allocations=wanted.min_number_of_allocations,
+            max_number_of_allocations=wanted.max_number_of_allocations,
+        ),
+        internal=True,
+    )
+    return _DONE
+
+
+async def start_load(emulation: Emulation, call: Call) -> object:
+    deployment = _found(emulation, call)
+    # A union is not a class to type checkers, though it serves as one here.
+    load = parse_body(call.body, cast("type[Load]", Load), parser="load")
+    try:
+        emulation.start_load(deployment.deployment_id, load)
+    except ValueError as error:
+        raise illegal_argument(str(error)) from error
+    return _DONE
+
+
+async def stop_load(emulation: Emulation, call: Call) -> object:
+    emulation.stop_load(call.ids["id"])
+    return _DONE
+
+
+async def delete_deployment(emulation: Emulation, call: Call) -> object:
+    emulation.cluster.stop_deployment(_found(emulation, call).deployment_id, force=True)
+    return _DONE
+
+
+class Conditions(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The conditions a cluster is in. What is not said stays as it is."""
+
+    master: bool | UnsetType = UNSET
+    licence_expired: bool | UnsetType = UNSET
+    upgrade_mode: bool | UnsetType = UNSET
+    can_grow: bool | UnsetType = UNSET
+
+
+async def set_conditions(emulation: Emulation, call: Call) -> object:
+    wanted = parse_body(call.body, Conditions, parser="conditions")
+    if wanted.master is not UNSET:
+        emulation.has_master = wanted.master
+    if wanted.licence_expired is not UNSET:
+        emulation.licence_expired = wanted.licence_expired
+    if wanted.upgrade_mode is not UNSET:
+        emulation.cluster.upgrade_mode = wanted.upgrade_mode
+    if wanted.can_grow is not UNSET:
+        emulation.cluster.can_grow = wanted.can_grow
+    return _DONE
+
+
+def _found(emulation: Emulation, call: Call) -> Deployment:
+    deployment = emulation.cluster.deployments.get(call.ids["id"])
+    if deployment is None:
+        raise no_such_deployment(call.ids["id"])
+    return deployment
+
+
+def _node_id(emulation: Emulation, id_or_name: str) -> str:
+    for node in emulation.cluster.nodes.values():
+        if id_or_name in (node.node_id, node.name):
+            return node.node_id
+    raise illegal_argument(f"there is no ML node [{id_or_name}]")
+
+
+def _endpoint(method: str, path: str, handler: Handler, *parameters: str) -> Endpoint:
+    return Endpoint(
+        method=method,
+        path=f"/_emulator/{path}",
+        handler=handler,
+        parameters=frozenset(parameters),
+    )
+
+
+ENDPOINTS = (
+    _endpoint("GET", "state", get_state),
+    _endpoint("GET", "faults", get_faults),
+    _endpoint("POST", "faults", add_fault),
+    _endpoint("DELETE", "faults", clear_faults),
+    _endpoint("POST", "nodes", add_node),
+    _endpoint("DELETE", "nodes/{node}", remove_node),
+    _endpoint("POST", "nodes/{node}/swallow", swallow, "calls"),
+    _endpoint("POST", "nodes/{node}/version", set_version, "number"),
+    _endpoint("POST", "deployments/{id}/crash", crash, "node"),
+    _endpoint("POST", "deployments/{id}/own", own),
+    _endpoint("DELETE", "deployments/{id}/own", disown),
+    _endpoint("POST", "deployments/{id}/adaptive", set_adaptive),
+    _endpoint("POST", "deployments/{id}/load", start_load),
+    _endpoint("DELETE", "deployments/{id}/load", stop_load),
+    _endpoint("DELETE", "deployments/{id}", delete_deployment),
+    _endpoint("POST", "conditions", set_conditions),
+)

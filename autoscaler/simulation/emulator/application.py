@@ -1,0 +1,179 @@
+"""The HTTP side: from a request to a call of an endpoint, and from its answer to bytes.
+
+Everything that is the same for all endpoints is here: faults, media types, credentials,
+privileges, parameters. An endpoint is called only when all of these are in order.
+"""
+
+from collections.abc import Awaitable, Callable, Iterable
+
+from aiohttp import web
+
+from autoscaler.simulation.emulator import (
+    admin,
+    cluster_endpoints,
+    deployment_endpoints,
+    infer_endpoints,
+    inference_endpoints,
+    model_endpoints,
+    node_endpoints,
+    security_endpoints,
+)
+from autoscaler.simulation.emulator.answers import (
+    document_answer,
+    error_answer,
+    text_error_answer,
+)
+from autoscaler.simulation.emulator.calls import Call, Endpoint
+from autoscaler.simulation.emulator.disruption import replaced_answer, reset, truncated
+from autoscaler.simulation.emulator.emulation import Emulation
+from autoscaler.simulation.emulator.faults import Fault, Reset
+from autoscaler.simulation.emulator.media_types import PLAIN, check_content, negotiate
+from autoscaler.simulation.emulator.parameters import Query, parse_boolean
+from autoscaler.simulation.errors import ApiError
+
+_MAX_BODY_BYTES = 16 * 2**20
+
+AiohttpHandler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+
+def build_application(emulation: Emulation) -> web.Application:
+    """The emulated cluster as an aiohttp application."""
+
+    @web.middleware
+    async def answer(request: web.Request, handler: AiohttpHandler) -> web.StreamResponse:
+        return await _answer(emulation, request, handler)
+
+    application = web.Application(middlewares=[answer], client_max_size=_MAX_BODY_BYTES)
+    for endpoint in _endpoints(emulation):
+        application.router.add_route(
+            endpoint.method, endpoint.path, _aiohttp_handler(emulation, endpoint)
+        )
+    return application
+
+
+def _endpoints(emulation: Emulation) -> Iterable[Endpoint]:
+    yield from cluster_endpoints.ENDPOINTS
+    yield from node_endpoints.ENDPOINTS
+    yield from model_endpoints.ENDPOINTS
+    yield from deployment_endpoints.ENDPOINTS
+    yield from infer_endpoints.ENDPOINTS
+    yield from inference_endpoints.ENDPOINTS
+    yield from admin.ENDPOINTS
+    if emulation.security is not None:
+        yield from security_endpoints.ENDPOINTS
+
+
+async def _answer(
+    emulation: Emulation, request: web.Request, handler: AiohttpHandler
+) -> web.StreamResponse:
+    """Answer whatever comes, with the faults that are due."""
+    fault = None if _is_admin(request) else emulation.faults.strike(request.method, request.path)
+    if fault is None:
+        return await _handled(request, handler)
+    if fault.delay_s:
+        await emulation.clock.sleep(fault.delay_s)
+    if fault.reset is Reset.BEFORE:
+        return reset(request)
+    if fault.status is not None:
+        return replaced_answer(fault)
+    return await _disrupted(fault, request, await _handled(request, handler))
+
+
+async def _disrupted(
+    fault: Fault, request: web.Request, response: web.Response
+) -> web.StreamResponse:
+    if fault.reset is Reset.AFTER:
+        return reset(request)
+    if fault.truncate_to is not None:
+        return await truncated(response, request, fault.truncate_to)
+    return response
+
+
+async def _handled(request: web.Request, handler: AiohttpHandler) -> web.Response:
+    try:
+        response = await handler(request)
+        assert isinstance(response, web.Response), response
+    except web.HTTPException as error:
+        response = _http_error(error, request)
+    # Official clients talk to nobody who does not say this.
+    response.headers["X-Elastic-Product"] = "Elasticsearch"
+    if (opaque_id := request.headers.get("X-Opaque-Id")) is not None:
+        response.headers["X-Opaque-Id"] = opaque_id
+    return response
+
+
+def _http_error(error: web.HTTPException, request: web.Request) -> web.Response:
+    """What aiohttp refuses, in the words of Elasticsearch."""
+    where = f"uri [{request.path_qs}] and method [{request.method}]"
+    if isinstance(error, web.HTTPMethodNotAllowed):
+        allowed = sorted(error.allowed_methods)
+        reason = f"Incorrect HTTP method for {where}, allowed: [{', '.join(allowed)}]"
+        response = text_error_answer(405, reason)
+        response.headers["Allow"] = ",".join(allowed)
+        return response
+    if isinstance(error, web.HTTPNotFound):
+        return text_error_answer(400, f"no handler found for {where}")
+    return text_error_answer(error.status, error.reason)
+
+
+def _aiohttp_handler(emulation: Emulation, endpoint: Endpoint) -> AiohttpHandler:
+    async def handle(request: web.Request) -> web.StreamResponse:
+        media_type, pretty = PLAIN, False
+        try:
+            media_type = negotiate(
+                request.headers.get("Accept"), major=emulation.cluster.behaviour.major
+            )
+            pretty = "pretty" in request.query and parse_boolean(request.query["pretty"])
+            call = await _call(emulation, endpoint, request)
+            document = await endpoint.handler(emulation, call)
+        except ApiError as error:
+            return error_answer(error, media_type=media_type, pretty=pretty)
+        return document_answer(
+            document,
+            media_type=media_type,
+            filter_path=request.query.get("filter_path", ""),
+            pretty=pretty,
+        )
+
+    return handle
+
+
+async def _call(emulation: Emulation, endpoint: Endpoint, request: web.Request) -> Call:
+    """Check what is checked for all endpoints.
+
+    Raises:
+        ApiError: it was not in order.
+    """
+    body = await request.read()
+    if body and not _is_admin(request):
+        check_content(request.headers.get("Content-Type"), major=emulation.cluster.behaviour.major)
+    user = None
+    if emulation.security is not None and not _is_admin(request):
+        user = emulation.security.authenticate(request.headers.get("Authorization"), request.path)
+        if endpoint.action is not None:
+            emulation.security.authorise(user, endpoint.action)
+    query = Query(request.query)
+    query.require_known(request.path, endpoint.parameters)
+    await emulation.catch_up()
+    if endpoint.needs_master:
+        await _require_master(emulation, query)
+    return Call(
+        path=request.path,
+        ids=dict(request.match_info),
+        query=query,
+        body=body,
+        user=user,
+    )
+
+
+async def _require_master(emulation: Emulation, query: Query) -> None:
+    """Wait for a master, as long as the request is willing to."""
+    timeout_s = query.duration_s("master_timeout")
+    timeout_s = 30.0 if timeout_s is None else timeout_s
+    if not await emulation.until(lambda: emulation.has_master, timeout_s=timeout_s):
+        raise ApiError(503, "master_not_discovered_exception", "no master was elected in time")
+
+
+def _is_admin(request: web.Request) -> bool:
+    """Requests about the emulator itself are none of the cluster's business."""
+    return request.path.startswith("/_emulator/")

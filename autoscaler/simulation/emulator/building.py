@@ -1,0 +1,138 @@
+"""From a scenario to what is served: the cluster, its loads, and who may ask."""
+
+from autoscaler.ports import Clock
+from autoscaler.simulation.cluster import AdaptiveSettings, Cluster, ModelSpec, NodeSpec
+from autoscaler.simulation.emulator.emulation import Emulation, InferenceEndpoint
+from autoscaler.simulation.emulator.security import Security, User
+from autoscaler.simulation.errors import ApiError
+from autoscaler.simulation.scenario import (
+    Adaptive,
+    Deployment,
+    Model,
+    Node,
+    Scenario,
+    ScenarioError,
+    SecuritySettings,
+    check_scenario,
+)
+from autoscaler.simulation.versions import behaviour_of
+from autoscaler.wire.stats import parse_size
+
+
+def build_emulation(scenario: Scenario, clock: Clock) -> Emulation:
+    """The emulation of a scenario, loads included, without a server.
+
+    Raises:
+        ScenarioError: the scenario contradicts itself.
+    """
+    emulation = Emulation(
+        build_cluster(scenario, now=clock.now()),
+        clock,
+        name=scenario.name,
+        security=_security(scenario.security),
+    )
+    for deployment in scenario.deployments:
+        if deployment.owned_by_endpoint:
+            emulation.add_endpoint(
+                InferenceEndpoint(inference_id=deployment.id, model_id=deployment.model_id)
+            )
+        if deployment.load is not None:
+            emulation.start_load(deployment.id, deployment.load)
+    return emulation
+
+
+def _security(settings: SecuritySettings | None) -> Security | None:
+    if settings is None:
+        return None
+    passwords: dict[str, User] = {}
+    api_keys: dict[str, User] = {}
+    tokens: dict[str, User] = {}
+    for account in settings.accounts:
+        user = User(username=account.username, roles=tuple(account.roles))
+        if account.password is not None:
+            passwords[f"{account.username}:{account.password}"] = user
+        if account.token is not None:
+            tokens[account.token] = user
+        if account.api_key is not None:
+            key_id = account.api_key.partition(":")[0]
+            api_keys[account.api_key] = User(
+                username=user.username, roles=user.roles, api_key_id=key_id
+            )
+    roles = {name: tuple(privileges) for name, privileges in settings.roles.items()}
+    return Security(passwords=passwords, api_keys=api_keys, tokens=tokens, roles=roles)
+
+
+# Time before the beginning in which deployments load their models: beyond any that are emulated.
+_WARM_UP_S = 600.0
+
+
+def build_cluster(scenario: Scenario, *, now: float) -> Cluster:
+    """The cluster of a scenario at the instant `now`, its deployments started, without load.
+
+    Raises:
+        ScenarioError: a deployment cannot be started.
+    """
+    check_scenario(scenario)
+    cluster = Cluster(
+        [_node_spec(node) for node in scenario.nodes],
+        [_model_spec(model) for model in scenario.models],
+        behaviour=behaviour_of(scenario.version),
+        seed=scenario.seed,
+        now=now - _WARM_UP_S,
+        can_grow=scenario.can_grow,
+    )
+    for index, deployment in enumerate(scenario.deployments):
+        try:
+            _start(cluster, deployment)
+        except ApiError as error:
+            raise ScenarioError(f"deployments[{index}]: {error.reason}") from error
+    cluster.advance(now)
+    return cluster
+
+
+def _start(cluster: Cluster, deployment: Deployment) -> None:
+    cluster.start_deployment(
+        deployment.model_id,
+        deployment_id=deployment.deployment_id or None,
+        number_of_allocations=deployment.number_of_allocations,
+        threads_per_allocation=deployment.threads_per_allocation,
+        queue_capacity=deployment.queue_capacity,
+        cache_bytes=parse_size(deployment.cache_size),
+        priority=deployment.priority,
+        adaptive=_adaptive_settings(deployment.adaptive_allocations),
+    )
+
+
+def _adaptive_settings(settings: Adaptive | None) -> AdaptiveSettings | None:
+    if settings is None:
+        return None
+    return AdaptiveSettings(
+        enabled=settings.enabled,
+        min_number_of_allocations=settings.min_number_of_allocations,
+        max_number_of_allocations=settings.max_number_of_allocations,
+    )
+
+
+def _node_spec(node: Node) -> NodeSpec:
+    memory_bytes = parse_size(node.memory)
+    assert memory_bytes is not None, node.memory
+    return NodeSpec(
+        node_id=node.node_id or node.name,
+        name=node.name,
+        processors=node.processors,
+        memory_bytes=memory_bytes,
+        zone=node.zone,
+    )
+
+
+def _model_spec(model: Model) -> ModelSpec:
+    size_bytes = parse_size(model.size)
+    assert size_bytes is not None, model.size
+    return ModelSpec(
+        model_id=model.model_id,
+        size_bytes=size_bytes,
+        service_time_s=model.service_time_s,
+        service_cv=model.service_cv,
+        load_s=model.load_s,
+        cache_hit_fraction=model.cache_hit_fraction,
+    )

@@ -1,0 +1,206 @@
+"""The cluster as a whole: version, limits, licence, settings, health."""
+
+from typing import Any
+
+import msgspec
+from msgspec import Struct
+
+from autoscaler.simulation.emulator.bodies import parse_body
+from autoscaler.simulation.emulator.calls import Call, Endpoint
+from autoscaler.simulation.emulator.emulation import Emulation
+from autoscaler.simulation.emulator.node_endpoints import COORDINATOR
+from autoscaler.simulation.emulator.rendering import iso_time
+from autoscaler.wire.cluster import (
+    InfoAnswer,
+    LicenseAnswer,
+    LicenseDocument,
+    MlInfoAnswer,
+    MlLimits,
+    NativeCode,
+    VersionDocument,
+)
+
+_ISSUED_AT = 1_750_000_000.0
+_VALID_S = 30 * 86_400.0
+
+
+async def get_info(emulation: Emulation, call: Call) -> InfoAnswer:
+    number = emulation.cluster.behaviour.number
+    major = emulation.cluster.behaviour.major
+    return InfoAnswer(
+        name=COORDINATOR.name,
+        cluster_name=emulation.name,
+        cluster_uuid="emulated-cluster-uuid",
+        version=VersionDocument(
+            number=number,
+            build_flavor="default",
+            build_type="docker",
+            build_hash="0000000000000000000000000000000000000000",
+            build_date="2025-06-01T00:00:00.000Z",
+            lucene_version="10.1.0" if major >= 9 else "9.12.0",
+            minimum_wire_compatibility_version="8.19.0" if major >= 9 else "7.17.0",
+            minimum_index_compatibility_version=f"{major - 1}.0.0",
+        ),
+        tagline="You Know, for Search",
+    )
+
+
+async def get_ml_info(emulation: Emulation, call: Call) -> MlInfoAnswer:
+    cluster = emulation.cluster
+    sizes = [cluster.memory_of(node_id).ml_max_bytes for node_id in cluster.nodes]
+    limits = MlLimits(
+        total_ml_memory=_whole_megabytes(sum(sizes)),
+        effective_max_model_memory_limit=_whole_megabytes(max(sizes, default=0)),
+    )
+    if cluster.behaviour.adaptive_allocations:
+        limits.total_ml_processors = sum(node.processors for node in cluster.nodes.values())
+        limits.max_single_ml_node_processors = max(
+            (node.processors for node in cluster.nodes.values()), default=0
+        )
+    return MlInfoAnswer(
+        defaults={"anomaly_detectors": {"model_memory_limit": "1gb"}},
+        upgrade_mode=cluster.upgrade_mode,
+        native_code=NativeCode(version=cluster.behaviour.number, build_hash="00000000000000"),
+        limits=limits,
+    )
+
+
+async def set_upgrade_mode(emulation: Emulation, call: Call) -> object:
+    emulation.cluster.upgrade_mode = call.query.boolean("enabled", False)
+    return {"acknowledged": True}
+
+
+async def get_license(emulation: Emulation, call: Call) -> LicenseAnswer:
+    expires_at = (
+        emulation.clock.now() - 86_400.0
+        if emulation.licence_expired
+        else emulation.clock.now() + _VALID_S
+    )
+    return LicenseAnswer(
+        license=LicenseDocument(
+            status="expired" if emulation.licence_expired else "active",
+            uid="00000000-0000-0000-0000-000000000000",
+            type="trial",
+            issue_date=iso_time(_ISSUED_AT),
+            issue_date_in_millis=round(_ISSUED_AT * 1000),
+            expiry_date=iso_time(expires_at),
+            expiry_date_in_millis=round(expires_at * 1000),
+            max_nodes=1000,
+            issued_to=emulation.name,
+            issuer="elasticsearch",
+            start_date_in_millis=-1,
+        )
+    )
+
+
+async def get_xpack(emulation: Emulation, call: Call) -> object:
+    valid = not emulation.licence_expired
+    return {
+        "license": {"mode": "trial", "type": "trial", "status": "active" if valid else "expired"},
+        "features": {
+            "ml": {"available": valid, "enabled": True},
+            "security": {"available": True, "enabled": emulation.security is not None},
+        },
+        "tagline": "You know, for X",
+    }
+
+
+async def get_settings(emulation: Emulation, call: Call) -> object:
+    answer: dict[str, Any] = dict(emulation.settings)
+    if call.query.boolean("include_defaults", False):
+        answer["defaults"] = {
+            "xpack.ml.max_lazy_ml_nodes": str(int(emulation.cluster.can_grow)),
+            "xpack.ml.max_machine_memory_percent": "30",
+            "xpack.ml.use_auto_machine_memory_percent": "false",
+        }
+    return answer
+
+
+class PutSettingsRequest(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    persistent: dict[str, Any] = {}
+    transient: dict[str, Any] = {}
+
+
+async def put_settings(emulation: Emulation, call: Call) -> object:
+    """Kept and given back; no setting has an effect. A null removes one."""
+    request = parse_body(call.body, PutSettingsRequest, parser="cluster_update_settings")
+    for kind, changes in (("persistent", request.persistent), ("transient", request.transient)):
+        kept = emulation.settings[kind] | changes
+        emulation.settings[kind] = {key: kept[key] for key in kept if kept[key] is not None}
+    return {"acknowledged": True, **msgspec.to_builtins(request)}
+
+
+async def get_health(emulation: Emulation, call: Call) -> object:
+    nodes = len(emulation.cluster.nodes) + 1
+    return {
+        "cluster_name": emulation.name,
+        "status": "green",
+        "timed_out": False,
+        "number_of_nodes": nodes,
+        "number_of_data_nodes": 1,
+        "active_shards": 1,
+        "unassigned_shards": 0,
+    }
+
+
+def _whole_megabytes(size_bytes: int) -> str:
+    return f"{size_bytes // 2**20}mb"
+
+
+_STATE = "cluster:monitor/state"
+
+ENDPOINTS = (
+    Endpoint(method="GET", path="/", handler=get_info, action="cluster:monitor/main"),
+    Endpoint(method="HEAD", path="/", handler=get_info, action="cluster:monitor/main"),
+    Endpoint(
+        method="GET",
+        path="/_ml/info",
+        handler=get_ml_info,
+        action="cluster:monitor/xpack/ml/info/get",
+    ),
+    Endpoint(
+        method="POST",
+        path="/_ml/set_upgrade_mode",
+        handler=set_upgrade_mode,
+        action="cluster:admin/xpack/ml/upgrade_mode",
+        parameters=frozenset({"enabled", "timeout"}),
+        needs_master=True,
+    ),
+    Endpoint(
+        method="GET",
+        path="/_license",
+        handler=get_license,
+        action="cluster:monitor/xpack/license/get",
+        parameters=frozenset({"accept_enterprise", "local"}),
+    ),
+    Endpoint(
+        method="GET",
+        path="/_xpack",
+        handler=get_xpack,
+        action="cluster:monitor/xpack/info",
+        parameters=frozenset({"accept_enterprise", "categories"}),
+    ),
+    Endpoint(
+        method="GET",
+        path="/_cluster/settings",
+        handler=get_settings,
+        action=_STATE,
+        parameters=frozenset({"flat_settings", "include_defaults", "master_timeout", "timeout"}),
+    ),
+    Endpoint(
+        method="PUT",
+        path="/_cluster/settings",
+        handler=put_settings,
+        action="cluster:admin/settings/update",
+        parameters=frozenset({"flat_settings", "master_timeout", "timeout"}),
+        needs_master=True,
+    ),
+    Endpoint(
+        method="GET",
+        path="/_cluster/health",
+        handler=get_health,
+        action="cluster:monitor/health",
+        parameters=frozenset({"wait_for_status", "timeout", "master_timeout", "level"}),
+        needs_master=True,
+    ),
+)

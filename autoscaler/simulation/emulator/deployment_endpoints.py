@@ -1,0 +1,283 @@
+"""`deployment/_start`, `_update` and `_stop`."""
+
+from collections.abc import Mapping, Sequence
+from typing import TypeVar
+
+from msgspec import UNSET, UnsetType
+
+from autoscaler.simulation.cluster import AdaptivePatch, AdaptiveSettings, Deployment
+from autoscaler.simulation.emulator.bodies import parse_body
+from autoscaler.simulation.emulator.calls import Call, Endpoint
+from autoscaler.simulation.emulator.emulation import Emulation
+from autoscaler.simulation.emulator.model_endpoints import LANGUAGE_IDENTIFICATION
+from autoscaler.simulation.emulator.parameters import (
+    illegal_argument,
+    parse_bytes,
+    parse_duration_s,
+)
+from autoscaler.simulation.emulator.rendering import assignment_answer
+from autoscaler.simulation.errors import ApiError, invalid_request
+from autoscaler.wire.deployments import (
+    AdaptivePatch as AdaptivePatchDocument,
+)
+from autoscaler.wire.deployments import (
+    AssignmentAnswer,
+    StartRequest,
+    StopAnswer,
+    StopRequest,
+    UpdateRequest,
+)
+
+_LEVELS = ("starting", "started", "fully_allocated")
+_PRIORITIES = ("normal", "low")
+
+
+async def start(emulation: Emulation, call: Call) -> AssignmentAnswer:
+    """Start a deployment and wait for it. After a time-out it goes on starting."""
+    emulation.require_licence()
+    cluster, query, model_id = emulation.cluster, call.query, call.ids["id"]
+    body = parse_body(call.body, StartRequest, parser="start_trained_model_deployment_request")
+    in_query = query.get("deployment_id")
+    _require_known(
+        emulation,
+        {
+            "adaptive_allocations": body.adaptive_allocations,
+            "deployment_id": in_query or body.deployment_id,
+        },
+    )
+    _require_same_id(model_id, body.model_id)
+    wait_for = _one_of("wait_for", query.get("wait_for") or body.wait_for, _LEVELS, "started")
+    timeout_s = _timeout_s(
+        call, body.timeout, default_s=30.0 if cluster.behaviour.major >= 9 else 20.0
+    )
+    if model_id == LANGUAGE_IDENTIFICATION:
+        raise ApiError(
+            400,
+            "status_exception",
+            f"Cannot deploy model [{model_id}]: only models of type [pytorch] can be deployed",
+        )
+    cache_size = query.get("cache_size") or body.cache_size
+    deployment = cluster.start_deployment(
+        model_id,
+        deployment_id=in_query or _given(body.deployment_id),
+        number_of_allocations=_integer(
+            call,
+            {
+                "number_of_allocations": body.number_of_allocations,
+                "model_threads": body.model_threads,
+            },
+        ),
+        threads_per_allocation=_integer(
+            call,
+            {
+                "threads_per_allocation": body.threads_per_allocation,
+                "inference_threads": body.inference_threads,
+            },
+        )
+        or 1,
+        queue_capacity=_integer(call, {"queue_capacity": body.queue_capacity}),
+        cache_bytes=parse_bytes("cache_size", cache_size) if cache_size else None,
+        priority=_one_of("priority", query.get("priority") or body.priority, _PRIORITIES, "normal"),
+        adaptive=_adaptive_settings(body.adaptive_allocations),
+    )
+    await _wait_for(emulation, deployment, wait_for, timeout_s)
+    return assignment_answer(cluster, deployment)
+
+
+async def _wait_for(
+    emulation: Emulation, deployment: Deployment, level: str, timeout_s: float
+) -> None:
+    """Wait until a deployment has reached a level, or nothing is under way that could reach it."""
+    cluster, id_ = emulation.cluster, deployment.deployment_id
+
+    def decided() -> bool:
+        routes = deployment.routes.values()
+        return (
+            cluster.deployments.get(id_) is not deployment
+            or _LEVELS.index(deployment.allocation_state()) >= _LEVELS.index(level)
+            or (bool(routes) and all(route.state != "starting" for route in routes))
+        )
+
+    if not await emulation.until(decided, timeout_s=timeout_s):
+        raise ApiError(
+            408,
+            "status_exception",
+            f"Timed out after [{timeout_s:g}s] waiting for model deployment [{id_}] to reach "
+            f"[{level}]. Use the trained model stats API to track the state of the deployment "
+            "and try again once it has started.",
+        )
+    if cluster.deployments.get(id_) is not deployment:
+        raise ApiError(
+            400,
+            "status_exception",
+            f"Error waiting for the model deployment [{id_}]: it was removed while starting",
+        )
+    if deployment.reported_state() == "failed":
+        reasons = ", ".join(f"{node}: {route.reason}" for node, route in deployment.routes.items())
+        cluster.stop_deployment(id_, force=True)
+        raise ApiError(
+            500,
+            "status_exception",
+            f"Could not start trained model deployment [{id_}], the following nodes failed with "
+            f"errors [{reasons}]",
+        )
+
+
+async def update(emulation: Emulation, call: Call) -> AssignmentAnswer:
+    emulation.require_licence()
+    cluster, deployment_id = emulation.cluster, call.ids["id"]
+    number = call.query.integer("number_of_allocations")
+    adaptive: AdaptivePatch | UnsetType | None = UNSET
+    if "number_of_allocations" in call.query:
+        if not cluster.behaviour.update_query_parameter:
+            raise illegal_argument(
+                f"request [{call.path}] contains unrecognized parameter: [number_of_allocations]"
+            )
+    else:  # with the parameter the body is not even read
+        body = parse_body(
+            call.body, UpdateRequest, parser="update_trained_model_deployment_request"
+        )
+        _require_known(emulation, {"adaptive_allocations": body.adaptive_allocations})
+        _require_same_id(deployment_id, body.model_id)
+        _timeout_s(call, body.timeout, default_s=30.0)
+        number = _first_given(body.number_of_allocations, body.model_threads)
+        adaptive = _adaptive_patch(body.adaptive_allocations)
+    deployment = cluster.update_deployment(
+        deployment_id, number_of_allocations=number, adaptive=adaptive
+    )
+    return assignment_answer(cluster, deployment)
+
+
+async def stop(emulation: Emulation, call: Call) -> StopAnswer:
+    deployment_id = call.ids["id"]
+    body = parse_body(call.body, StopRequest, parser="stop_trained_model_deployment_request")
+    _require_same_id(deployment_id, body.id)
+    emulation.cluster.stop_deployment(
+        deployment_id,
+        force=call.query.boolean("force", _given(body.force) or False),
+        allow_no_match=call.query.boolean("allow_no_match", body.allow_no_match is not False),
+    )
+    return StopAnswer(stopped=True)
+
+
+Value = TypeVar("Value")
+
+
+def _given(value: Value | UnsetType) -> Value | None:
+    return None if isinstance(value, UnsetType) else value
+
+
+def _first_given(*values: int | UnsetType) -> int | None:
+    """A field, or else its deprecated name."""
+    return next((value for value in values if not isinstance(value, UnsetType)), None)
+
+
+def _integer(call: Call, fields: Mapping[str, int | UnsetType]) -> int | None:
+    """What the query says, or else the body, of a field and its deprecated name."""
+    in_query = (call.query.integer(name) for name in fields)
+    return next((n for n in in_query if n is not None), _first_given(*fields.values()))
+
+
+def _one_of(name: str, value: str | UnsetType, allowed: Sequence[str], default: str) -> str:
+    if not value:
+        return default
+    if value.lower() not in allowed:
+        raise illegal_argument(
+            f"[{name}] must be one of [{', '.join(allowed)}], but [{value}] was given"
+        )
+    return value.lower()
+
+
+def _timeout_s(call: Call, in_body: str | UnsetType, *, default_s: float) -> float:
+    timeout_s = call.query.duration_s("timeout")
+    if timeout_s is None:
+        timeout_s = parse_duration_s("timeout", in_body) if in_body else default_s
+    if timeout_s <= 0.0:
+        raise invalid_request("[timeout] must be positive")
+    return timeout_s
+
+
+def _require_same_id(in_path: str, in_body: str | UnsetType) -> None:
+    if in_body and in_body != in_path:
+        raise ApiError(
+            400,
+            "status_exception",
+            f"Inconsistent id; [{in_body}] specified in the body differs from [{in_path}] "
+            "specified as a URL argument",
+        )
+
+
+def _require_known(emulation: Emulation, fields: Mapping[str, object]) -> None:
+    """Refuse fields of the body that the emulated version does not know yet."""
+    behaviour = emulation.cluster.behaviour
+    known = {
+        "adaptive_allocations": behaviour.adaptive_allocations,
+        "deployment_id": behaviour.deployment_id,
+    }
+    for name, value in fields.items():
+        if value is not UNSET and not known[name]:
+            raise ApiError(400, "x_content_parse_exception", f"[1:2] unknown field [{name}]")
+
+
+def _adaptive_patch(
+    document: AdaptivePatchDocument | UnsetType | None,
+) -> AdaptivePatch | UnsetType | None:
+    if document is None or isinstance(document, UnsetType):
+        return document
+    return AdaptivePatch(
+        enabled=document.enabled,
+        min_number_of_allocations=document.min_number_of_allocations,
+        max_number_of_allocations=document.max_number_of_allocations,
+    )
+
+
+def _adaptive_settings(
+    document: AdaptivePatchDocument | UnsetType | None,
+) -> AdaptiveSettings | None:
+    patch = _adaptive_patch(document)
+    return patch.applied_to(None) if isinstance(patch, AdaptivePatch) else None
+
+
+_PATH = "/_ml/trained_models/{id}"
+_ADMIN = "cluster:admin/xpack/ml/trained_models/deployment"
+_START_PARAMETERS = frozenset(
+    {
+        "cache_size",
+        "deployment_id",
+        "inference_threads",
+        "model_threads",
+        "number_of_allocations",
+        "priority",
+        "queue_capacity",
+        "threads_per_allocation",
+        "timeout",
+        "wait_for",
+    }
+)
+
+ENDPOINTS = (
+    Endpoint(
+        method="POST",
+        path=f"{_PATH}/deployment/_start",
+        handler=start,
+        action=f"{_ADMIN}/start",
+        parameters=_START_PARAMETERS,
+        needs_master=True,
+    ),
+    Endpoint(
+        method="POST",
+        path=f"{_PATH}/deployment/_update",
+        handler=update,
+        action=f"{_ADMIN}/update",
+        parameters=frozenset({"number_of_allocations", "timeout", "master_timeout"}),
+        needs_master=True,
+    ),
+    Endpoint(
+        method="POST",
+        path=f"{_PATH}/deployment/_stop",
+        handler=stop,
+        action=f"{_ADMIN}/stop",
+        parameters=frozenset({"allow_no_match", "force", "timeout"}),
+        needs_master=True,
+    ),
+)

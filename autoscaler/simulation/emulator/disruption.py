@@ -1,0 +1,44 @@
+"""Acting out the faults that end a connection or replace an answer."""
+
+import socket
+import struct
+
+from aiohttp import web
+
+from autoscaler.simulation.emulator.answers import error_answer
+from autoscaler.simulation.emulator.faults import Fault
+from autoscaler.simulation.errors import ApiError
+
+_LINGER_FOR_NOTHING = struct.pack("ii", 1, 0)
+
+
+def replaced_answer(fault: Fault) -> web.Response:
+    """What the client gets in place of an answer: an error of the cluster, or a proxy's page."""
+    assert fault.status is not None
+    if fault.error_type is not None:
+        return error_answer(ApiError(fault.status, fault.error_type, fault.body))
+    content_type = {"Content-Type": fault.content_type}
+    return web.Response(status=fault.status, text=fault.body, headers=content_type)
+
+
+def reset(request: web.Request) -> web.Response:
+    """Break the connection with a TCP reset, as a dying process or a firewall does."""
+    if request.transport is not None:
+        connection = request.transport.get_extra_info("socket")
+        if connection is not None:
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _LINGER_FOR_NOTHING)
+        request.transport.abort()
+    return web.Response()  # goes nowhere
+
+
+async def truncated(response: web.Response, request: web.Request, size: int) -> web.StreamResponse:
+    """Send the first `size` bytes of an answer that announces all of them, then hang up."""
+    body = response.body
+    assert isinstance(body, bytes)
+    partial = web.StreamResponse(status=response.status, headers=response.headers)
+    partial.content_length = len(body)
+    await partial.prepare(request)
+    await partial.write(body[:size])
+    if request.transport is not None:
+        request.transport.close()
+    return partial

@@ -1,0 +1,73 @@
+"""`_infer`, and `cache/_clear`."""
+
+import zlib
+
+from autoscaler.simulation.emulator.bodies import parse_body
+from autoscaler.simulation.emulator.calls import Call, Endpoint
+from autoscaler.simulation.emulator.emulation import Emulation
+from autoscaler.simulation.errors import ApiError, no_such_deployment
+from autoscaler.wire.deployments import InferAnswer, InferRequest
+
+_INPUT_FIELD = "text_field"
+_TIMEOUT_S = 10.0
+
+
+async def clear_cache(emulation: Emulation, call: Call) -> object:
+    """Accepted, without effect: hits are drawn by chance, as no texts are remembered."""
+    if call.ids["id"] not in emulation.cluster.deployments:
+        raise no_such_deployment(call.ids["id"])
+    return {"cleared": True}
+
+
+async def infer(emulation: Emulation, call: Call) -> InferAnswer:
+    """Answer when the simulated requests are done. If one document fails, all fail."""
+    if not call.body:
+        raise ApiError(400, "parse_exception", "request body is required")
+    body = parse_body(call.body, InferRequest, parser="infer_trained_model_request")
+    for document in body.docs:
+        if not isinstance(document.get(_INPUT_FIELD), str):
+            raise ApiError(
+                400,
+                "status_exception",
+                f"Input field [{_INPUT_FIELD}] does not exist in the document",
+            )
+    timeout_s = call.query.duration_s("timeout")
+    timeout_s = _TIMEOUT_S if timeout_s is None else timeout_s
+    requests = emulation.cluster.infer(call.ids["id"], len(body.docs), timeout_s=timeout_s)
+    await emulation.until(
+        lambda: (
+            any(request.error for request in requests) or all(request.done for request in requests)
+        ),
+        # The cluster itself ends every request at its time-out.
+        timeout_s=timeout_s + 1.0,
+    )
+    for request in requests:
+        if request.error is not None:
+            raise request.error
+    return InferAnswer(
+        inference_results=[_result(document[_INPUT_FIELD]) for document in body.docs]
+    )
+
+
+def _result(text: str) -> dict[str, object]:
+    """Two numbers that depend on the text alone: enough for a client to see that it is its own."""
+    seed = zlib.crc32(text.encode())
+    return {"predicted_value": [(seed & 0xFFFF) / 0xFFFF, (seed >> 16) / 0xFFFF]}
+
+
+ENDPOINTS = (
+    Endpoint(
+        method="POST",
+        path="/_ml/trained_models/{id}/deployment/cache/_clear",
+        handler=clear_cache,
+        action="cluster:admin/xpack/ml/trained_models/deployment/clear_cache",
+        parameters=frozenset({"timeout"}),
+    ),
+    Endpoint(
+        method="POST",
+        path="/_ml/trained_models/{id}/_infer",
+        handler=infer,
+        action="cluster:monitor/xpack/ml/inference/infer",
+        parameters=frozenset({"timeout"}),
+    ),
+)

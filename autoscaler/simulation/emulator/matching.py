@@ -1,0 +1,75 @@
+"""Which models and deployments a list of ids in a path means.
+
+Source: elastic/elasticsearch, `ExpandedIdsMatcher.java` and `TrainedModelProvider.java`.
+"""
+
+from collections.abc import Mapping, Sequence
+from fnmatch import fnmatchcase
+
+from msgspec import Struct
+
+from autoscaler.simulation.errors import ApiError
+
+
+class Page(Struct, frozen=True, kw_only=True):
+    """A part of the models that match, in order of their ids."""
+
+    count: int  # of all that match
+    models: tuple[str, ...]
+    tokens: tuple[str, ...]
+
+    def includes_deployment(self, deployment_id: str, model_id: str) -> bool:
+        """Whether a deployment is meant: by its own id, or by its model's."""
+        return any(_means(token, deployment_id) or _means(token, model_id) for token in self.tokens)
+
+
+def find_page(
+    ids: str,
+    models: Sequence[str],
+    deployments: Mapping[str, str],
+    *,
+    start: int,
+    size: int,
+    allow_no_match: bool,
+) -> Page:
+    """The models meant by `ids`, a comma list with wildcards; `deployments` maps id to model.
+
+    Raises:
+        ApiError: 404: an id without wildcard is unknown, or nothing matches and something must.
+    """
+    tokens = tuple(token.strip() for token in (ids or "_all").split(",") if token.strip())
+    meant = sorted(
+        model
+        for model in models
+        if any(
+            _means(token, model)
+            or any(_means(token, id_) for id_, of in deployments.items() if of == model)
+            for token in tokens
+        )
+    )
+    page = meant[start : start + size]
+    # Only what is on the page counts as found.
+    known = [*page, *(id_ for id_, model in deployments.items() if model in page)]
+    missing = [
+        token
+        for token in tokens
+        if (not allow_no_match or not _is_pattern(token))
+        and not any(_means(token, id_) for id_ in known)
+    ]
+    if missing:
+        raise ApiError(
+            404,
+            "resource_not_found_exception",
+            f"Could not find trained model [{','.join(missing)}]",
+        )
+    return Page(count=len(meant), models=tuple(page), tokens=tokens)
+
+
+def _is_pattern(token: str) -> bool:
+    return token == "_all" or "*" in token  # noqa: S105
+
+
+def _means(token: str, id_: str) -> bool:
+    if not _is_pattern(token):
+        return token == id_
+    return token == "_all" or fnmatchcase(id_, token)  # noqa: S105

@@ -1,0 +1,134 @@
+"""`_nodes` and `_ml/memory`: what the nodes are and have."""
+
+from fnmatch import fnmatchcase
+from typing import Any
+
+import msgspec
+
+from autoscaler.simulation.cluster import NodeSpec
+from autoscaler.simulation.emulator.calls import Call, Endpoint
+from autoscaler.simulation.emulator.emulation import Emulation
+from autoscaler.simulation.emulator.rendering import format_size
+from autoscaler.wire.cluster import (
+    JvmMemory,
+    MemoryAnswer,
+    MemoryOfNode,
+    MlMemory,
+    NodeInfo,
+    NodeMemory,
+    NodesHeader,
+)
+
+COORDINATOR = NodeSpec(node_id="coordinating-node", name="es-0", processors=2)
+"""The node that answers. It has no machine learning, so that clients must tell nodes apart."""
+
+_JVM_BYTES = 2**30
+
+
+async def get_nodes(emulation: Emulation, call: Call) -> object:
+    nodes = _nodes_meant(emulation, call.ids.get("filter", "_all"))
+    return {
+        "_nodes": NodesHeader(total=len(nodes), successful=len(nodes)),
+        "cluster_name": emulation.name,
+        "nodes": {
+            node.node_id: NodeInfo(
+                name=node.name,
+                version=emulation.version_of(node.node_id),
+                roles=_roles(node),
+                attributes=_attributes(emulation, node),
+            )
+            for node in nodes
+        },
+    }
+
+
+async def get_memory(emulation: Emulation, call: Call) -> object:
+    nodes = _nodes_meant(emulation, call.ids.get("filter", "_all"))
+    answer = MemoryAnswer(
+        header=NodesHeader(total=len(nodes), successful=len(nodes)),
+        cluster_name=emulation.name,
+        nodes={node.node_id: _memory_of(emulation, node) for node in nodes},
+    )
+    if not call.human:
+        return answer
+    document = msgspec.to_builtins(answer)
+    _add_readable_sizes(document)
+    return document
+
+
+def _memory_of(emulation: Emulation, node: NodeSpec) -> MemoryOfNode:
+    is_ml = node is not COORDINATOR
+    ml = MlMemory()
+    if is_ml:
+        memory = emulation.cluster.memory_of(node.node_id)
+        ml = MlMemory(
+            max_in_bytes=memory.ml_max_bytes,
+            native_code_overhead_in_bytes=memory.native_code_overhead_bytes,
+            native_inference_in_bytes=memory.native_inference_bytes,
+        )
+    return MemoryOfNode(
+        name=node.name,
+        transport_address="127.0.0.1:9300",
+        attributes=_attributes(emulation, node),
+        roles=_roles(node),
+        ephemeral_id=f"{node.node_id}-e",
+        mem=NodeMemory(
+            total_in_bytes=node.memory_bytes, adjusted_total_in_bytes=node.memory_bytes, ml=ml
+        ),
+        jvm=JvmMemory(
+            heap_max_in_bytes=_JVM_BYTES,
+            java_inference_max_in_bytes=_JVM_BYTES * 2 // 5 if is_ml else 0,
+        ),
+    )
+
+
+def _nodes_meant(emulation: Emulation, node_filter: str) -> list[NodeSpec]:
+    """The nodes of a filter: ids, names, wildcards, `role:true`, joined by commas."""
+    nodes = [COORDINATOR, *emulation.cluster.nodes.values()]
+    tokens = node_filter.split(",")
+    return [node for node in nodes if any(_is_meant(node, token) for token in tokens)]
+
+
+def _is_meant(node: NodeSpec, token: str) -> bool:
+    name, colon, value = token.partition(":")
+    if colon:
+        return (name in _roles(node)) == (value == "true")
+    return token == "_all" or fnmatchcase(node.node_id, token) or fnmatchcase(node.name, token)  # noqa: S105
+
+
+def _roles(node: NodeSpec) -> list[str]:
+    return ["data", "ingest", "master"] if node is COORDINATOR else ["ml", "remote_cluster_client"]
+
+
+def _attributes(emulation: Emulation, node: NodeSpec) -> dict[str, str]:
+    if node is COORDINATOR:
+        return {"xpack.installed": "true"}
+    return {
+        "ml.allocated_processors": str(node.processors),
+        "ml.allocated_processors_double": str(float(node.processors)),
+        "ml.config_version": "12.0.0",
+        "ml.machine_memory": str(node.memory_bytes),
+        "ml.max_jvm_size": str(_JVM_BYTES),
+        "xpack.installed": "true",
+    } | ({"availability_zone": node.zone} if node.zone else {})
+
+
+def _add_readable_sizes(document: dict[str, Any]) -> None:
+    """What `?human` adds: every size once more, for people."""
+    for name, value in list(document.items()):
+        if isinstance(value, dict):
+            _add_readable_sizes(value)
+        elif name.endswith("_in_bytes"):
+            document[name.removesuffix("_in_bytes")] = format_size(value)
+
+
+_NODES = "cluster:monitor/nodes/info"
+_MEMORY = "cluster:monitor/xpack/ml/trained_models/memory/stats"
+
+ENDPOINTS = (
+    Endpoint(method="GET", path="/_nodes", handler=get_nodes, action=_NODES),
+    Endpoint(method="GET", path="/_nodes/{filter}", handler=get_nodes, action=_NODES),
+    Endpoint(method="GET", path="/_nodes/{filter}/{metric}", handler=get_nodes, action=_NODES),
+    Endpoint(method="GET", path="/_ml/memory/_stats", handler=get_memory, action=_MEMORY),
+    Endpoint(method="GET", path="/_ml/memory/{filter}/_stats", handler=get_memory, action=_MEMORY),
+)

@@ -1,0 +1,274 @@
+"""The simulated deployments in Elasticsearch's JSON."""
+
+from collections.abc import Iterable
+from datetime import UTC, datetime
+from typing import Any
+
+import msgspec
+from msgspec import UNSET
+
+from autoscaler.simulation.cluster import Cluster, Deployment
+from autoscaler.simulation.deployment import AdaptiveSettings as NativeSettings
+from autoscaler.simulation.emulator.matching import Page
+from autoscaler.simulation.route import Route
+from autoscaler.simulation.statistics import Counters
+from autoscaler.wire import deployments, stats
+
+
+def stats_document(
+    cluster: Cluster,
+    page: Page,
+    *,
+    missing_nodes: frozenset[str] = frozenset(),
+    versions: dict[str, str] | None = None,
+    human: bool = False,
+) -> dict[str, Any]:
+    """The answer of `_stats`, without what the nodes `missing_nodes` would have said."""
+    entries = [
+        entry
+        for model_id in page.models
+        for entry in _model_entries(cluster, page, model_id, missing_nodes, versions or {})
+    ]
+    document: dict[str, Any] = msgspec.to_builtins(
+        stats.StatsDocument(count=page.count, trained_model_stats=entries)
+    )
+    for entry in document["trained_model_stats"]:
+        if "deployment_stats" in entry:
+            # The structs leave out what is empty; the server never leaves out this.
+            entry["deployment_stats"].setdefault("nodes", [])
+        if human:
+            _add_readable_twins(entry)
+    return document
+
+
+def _model_entries(
+    cluster: Cluster,
+    page: Page,
+    model_id: str,
+    missing_nodes: frozenset[str],
+    versions: dict[str, str],
+) -> Iterable[stats.ModelDocument]:
+    model = cluster.models.get(model_id)
+    size = None
+    if model is not None:
+        size = stats.ModelSizeStats(
+            model_size_bytes=model.size_bytes,
+            required_native_memory_bytes=cluster.required_memory_bytes(model_id),
+        )
+    deployed = [
+        deployment
+        for deployment in cluster.deployments.values()
+        if deployment.model_id == model_id
+        and page.includes_deployment(deployment.deployment_id, model_id)
+    ]
+    for deployment in deployed:
+        rendered = _deployment_document(cluster, deployment, missing_nodes, versions)
+        yield stats.ModelDocument(
+            model_id=model_id,
+            model_size_stats=size,
+            pipeline_count=0,
+            inference_stats=_inference_stats(rendered, cluster.now),
+            deployment_stats=rendered,
+        )
+    if not deployed:
+        yield stats.ModelDocument(model_id=model_id, model_size_stats=size, pipeline_count=0)
+
+
+def _inference_stats(rendered: stats.DeploymentDocument, now: float) -> stats.InferenceStats:
+    failures = rendered.error_count + rendered.timeout_count + rendered.rejected_execution_count
+    return stats.InferenceStats(
+        failure_count=failures,
+        inference_count=rendered.inference_count,
+        cache_miss_count=0,
+        missing_all_fields_count=0,
+        timestamp=_millis(now),
+    )
+
+
+def _deployment_document(
+    cluster: Cluster,
+    deployment: Deployment,
+    missing_nodes: frozenset[str],
+    versions: dict[str, str],
+) -> stats.DeploymentDocument:
+    parameters = deployment.parameters
+    nodes = [
+        _node_document(cluster, route, versions, silent=route.node_id in missing_nodes)
+        for route in deployment.routes.values()
+    ]
+    document = stats.DeploymentDocument(
+        deployment_id=parameters.deployment_id if cluster.behaviour.deployment_id else "",
+        model_id=parameters.model_id,
+        threads_per_allocation=parameters.threads_per_allocation,
+        number_of_allocations=deployment.requested,
+        queue_capacity=parameters.queue_capacity,
+        state=deployment.reported_state(),
+        reason=deployment.reported_reason() or "",
+        cache_size=format_size(parameters.cache_bytes),
+        priority=parameters.priority,
+        start_time=_millis(deployment.start_time),
+        error_count=sum(node.error_count for node in nodes),
+        rejected_execution_count=sum(node.rejected_execution_count for node in nodes),
+        timeout_count=sum(node.timeout_count for node in nodes),
+        inference_count=sum(node.inference_count or 0 for node in nodes),
+        peak_throughput_per_minute=sum(node.peak_throughput_per_minute or 0 for node in nodes),
+        nodes=nodes,
+    )
+    if cluster.behaviour.adaptive_allocations and deployment.adaptive is not None:
+        document.adaptive_allocations = stats.AdaptiveAllocations(
+            enabled=bool(deployment.adaptive.enabled),
+            min_number_of_allocations=deployment.adaptive.min_number_of_allocations,
+            max_number_of_allocations=deployment.adaptive.max_number_of_allocations,
+        )
+    if deployment.state != "stopping":
+        document.allocation_status = stats.AllocationStatus(
+            allocation_count=deployment.live,
+            target_allocation_count=deployment.requested,
+            state=deployment.allocation_state(),
+        )
+    return document
+
+
+def _node_document(
+    cluster: Cluster, route: Route, versions: dict[str, str], *, silent: bool
+) -> stats.NodeDocument:
+    """A node's part; of a `silent` node only what the routing table knows."""
+    document = stats.NodeDocument(
+        node={route.node_id: _node_description(cluster, route.node_id, versions)},
+        routing_state=stats.RoutingStateAndReason(
+            routing_state=route.state if silent else route.reported_state, reason=route.reason
+        ),
+        peak_throughput_per_minute=0,
+        throughput_last_minute=0,
+    )
+    counters = None if silent else route.counters(cluster.now)
+    if counters is not None:
+        _add_counters(document, counters)
+    return document
+
+
+def _add_counters(document: stats.NodeDocument, counters: Counters) -> None:
+    document.inference_count = counters.completed
+    if counters.completed:
+        document.average_inference_time_ms = counters.mean_inference_ms
+        document.average_inference_time_ms_excluding_cache_hits = (
+            counters.mean_inference_ms_without_hits
+        )
+    document.inference_cache_hit_count = counters.cache_hits
+    document.last_access = None if counters.last_access is None else _millis(counters.last_access)
+    document.number_of_pending_requests = counters.pending
+    document.error_count = counters.errors
+    document.rejected_execution_count = counters.rejections
+    document.timeout_count = counters.timeouts
+    document.start_time = _millis(counters.start_time)
+    document.threads_per_allocation = counters.threads_per_allocation
+    document.number_of_allocations = counters.allocations
+    document.peak_throughput_per_minute = counters.peak_per_minute
+    document.throughput_last_minute = counters.completed_last_minute
+    document.average_inference_time_ms_last_minute = counters.mean_inference_ms_last_minute
+    document.inference_cache_hit_count_last_minute = counters.cache_hits_last_minute
+
+
+def _node_description(
+    cluster: Cluster, node_id: str, versions: dict[str, str]
+) -> stats.NodeDescription:
+    node = cluster.nodes.get(node_id)
+    name = node_id if node is None else node.name
+    return stats.NodeDescription(
+        name=name,
+        ephemeral_id=f"{node_id}-e",
+        transport_address="127.0.0.1:9300",
+        external_id=name,
+        attributes={} if node is None else {"ml.machine_memory": str(node.memory_bytes)},
+        roles=["ml"],
+        version=versions.get(node_id, cluster.behaviour.number),
+        min_index_version=7_000_099,
+        max_index_version=8_525_000,
+    )
+
+
+def assignment_answer(cluster: Cluster, deployment: Deployment) -> deployments.AssignmentAnswer:
+    """The answer of `_start` and `_update`."""
+    parameters, behaviour = deployment.parameters, cluster.behaviour
+    task = deployments.TaskParameters(
+        model_id=parameters.model_id,
+        model_bytes=parameters.model_bytes,
+        threads_per_allocation=parameters.threads_per_allocation,
+        number_of_allocations=deployment.requested,
+        queue_capacity=parameters.queue_capacity,
+        cache_size=format_size(parameters.cache_bytes) if parameters.cache_bytes else "0",
+        priority=parameters.priority,
+    )
+    if behaviour.deployment_id:
+        task.deployment_id = parameters.deployment_id
+    if behaviour.memory_parameters:
+        task.per_deployment_memory_bytes = task.per_allocation_memory_bytes = 0
+    return deployments.AssignmentAnswer(
+        assignment=deployments.Assignment(
+            task_parameters=task,
+            routing_table={
+                route.node_id: deployments.Route(
+                    current_allocations=route.current_allocations,
+                    target_allocations=route.target_allocations,
+                    routing_state=route.state,
+                    reason=route.reason,
+                )
+                for route in deployment.routes.values()
+            },
+            assignment_state=deployment.state,
+            reason=deployment.reason or UNSET,
+            start_time=iso_time(deployment.start_time),
+            max_assigned_allocations=deployment.max_assigned_allocations,
+            adaptive_allocations=(
+                _adaptive_settings(deployment.adaptive) if behaviour.adaptive_allocations else UNSET
+            ),
+        )
+    )
+
+
+def _adaptive_settings(settings: NativeSettings | None) -> deployments.AdaptiveSettings | None:
+    if settings is None:
+        return None
+    rendered = deployments.AdaptiveSettings(enabled=bool(settings.enabled))
+    if settings.min_number_of_allocations is not None:
+        rendered.min_number_of_allocations = settings.min_number_of_allocations
+    if settings.max_number_of_allocations is not None:
+        rendered.max_number_of_allocations = settings.max_number_of_allocations
+    return rendered
+
+
+def format_size(size_bytes: int) -> str:
+    """A size as Elasticsearch prints it: at most one decimal, cut off and not rounded.
+
+    >>> format_size(91_000_321)
+    '86.7mb'
+    >>> format_size(0)
+    '0b'
+    """
+    for exponent, unit in ((5, "pb"), (4, "tb"), (3, "gb"), (2, "mb"), (1, "kb")):
+        if size_bytes >= 1024**exponent:
+            tenths = size_bytes * 10 // 1024**exponent
+            return f"{tenths // 10}.{tenths % 10}{unit}".replace(".0", "")
+    return f"{size_bytes}b"
+
+
+def iso_time(at: float) -> str:
+    """Unix seconds as UTC with milliseconds."""
+    moment = datetime.fromtimestamp(_millis(at) / 1000, tz=UTC)
+    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def _add_readable_twins(entry: dict[str, Any]) -> None:
+    """What `?human` adds: sizes and instants once more, for people."""
+    size = entry.get("model_size_stats", {})
+    for name in [name for name in size if name.endswith("_bytes")]:
+        size[name.removesuffix("_bytes")] = format_size(size[name])
+    timed = entry.get("deployment_stats", {})
+    for part in (timed, *timed.get("nodes", ())):
+        for name in ("start_time", "last_access"):
+            if name in part:
+                part[f"{name}_string"] = iso_time(part[name] / 1000)
+
+
+def _millis(at: float) -> int:
+    return round(at * 1000)

@@ -1,0 +1,138 @@
+"""Who may do what: credentials, roles and the privileges that grant an action.
+
+Source: elastic/elasticsearch, `ClusterPrivilegeResolver.java`; the words of the refusals are those
+of `RBACEngine` and `DefaultAuthenticationFailureHandler`, as far as clients rely on them.
+"""
+
+import base64
+import binascii
+from collections.abc import Iterable, Mapping
+from fnmatch import fnmatchcase
+
+from msgspec import Struct
+
+from autoscaler.simulation.errors import ApiError
+
+PRIVILEGES: Mapping[str, tuple[str, ...]] = {
+    "monitor_ml": ("cluster:monitor/xpack/ml/*",),
+    "manage_ml": ("cluster:monitor/xpack/ml/*", "cluster:admin/xpack/ml/*"),
+    "monitor_inference": ("cluster:monitor/xpack/inference*",),
+    "manage_inference": ("cluster:monitor/xpack/inference*", "cluster:admin/xpack/inference/*"),
+    "monitor": ("cluster:monitor/*",),
+    "manage": ("cluster:*",),
+    "all": ("cluster:*",),
+}
+
+BUILT_IN_ROLES: Mapping[str, tuple[str, ...]] = {
+    "superuser": ("all",),
+    "machine_learning_admin": ("manage_ml",),
+    "machine_learning_user": ("monitor_ml",),
+}
+
+CHALLENGES = ('Basic realm="security" charset="UTF-8"', 'Bearer realm="security"', "ApiKey")
+
+
+class User(Struct, frozen=True, kw_only=True):
+    """Whom a credential belongs to, and the roles that come with it."""
+
+    username: str
+    roles: tuple[str, ...]
+    api_key_id: str | None = None
+
+
+class Security(Struct, frozen=True, kw_only=True):
+    """Users and what their roles grant.
+
+    `passwords` maps "name:password", `api_keys` "id:key" and `tokens` a token to its user.
+    """
+
+    passwords: Mapping[str, User] = {}
+    api_keys: Mapping[str, User] = {}
+    tokens: Mapping[str, User] = {}
+    roles: Mapping[str, tuple[str, ...]] = {}  # beside the built-in ones: cluster privileges
+
+    def authenticate(self, authorization: str | None, path: str) -> User:
+        """The user behind an `Authorization` header.
+
+        Raises:
+            ApiError: 401.
+        """
+        if not authorization:
+            raise _unauthenticated(f"missing authentication credentials for REST request [{path}]")
+        scheme, _, credentials = authorization.partition(" ")
+        known = {"basic": self.passwords, "apikey": self.api_keys, "bearer": self.tokens}
+        if scheme.lower() not in known:
+            raise _unauthenticated(f"missing authentication credentials for REST request [{path}]")
+        secret = credentials if scheme.lower() == "bearer" else _decoded(credentials)
+        user = known[scheme.lower()].get(secret)
+        if user is None:
+            name = secret.partition(":")[0] if scheme.lower() != "bearer" else "token"
+            raise _unauthenticated(
+                f"unable to authenticate user [{name}] for REST request [{path}]"
+            )
+        return user
+
+    def privileges_of(self, user: User) -> frozenset[str]:
+        """The named privileges of a user's roles. A role that does not exist grants nothing."""
+        granted = [
+            privilege
+            for role in user.roles
+            for privilege in self.roles.get(role, BUILT_IN_ROLES.get(role, ()))
+        ]
+        return frozenset(granted)
+
+    def authorise(self, user: User, action: str) -> None:
+        """Let `user` take `action`.
+
+        Raises:
+            ApiError: 403, naming the action and the privileges that would grant it.
+        """
+        if _grants(self.privileges_of(user), action):
+            return
+        who = f"user [{user.username}]"
+        if user.api_key_id:
+            who = f"API key id [{user.api_key_id}] of {who}"
+        enough = ",".join(name for name in PRIVILEGES if _grants([name], action))
+        roles = ",".join(user.roles)
+        raise ApiError(
+            403,
+            "security_exception",
+            f"action [{action}] is unauthorized for {who} with effective roles [{roles}], "
+            f"this action is granted by the cluster privileges [{enough}]",
+        )
+
+    def has_privilege(self, user: User, privilege: str) -> bool:
+        """Whether a user's privileges include all that `privilege` grants.
+
+        Raises:
+            ApiError: 400: there is no such privilege.
+        """
+        wanted = PRIVILEGES.get(privilege)
+        if wanted is None:
+            raise ApiError(
+                400, "illegal_argument_exception", f"unknown cluster privilege [{privilege}]"
+            )
+        granted = self.privileges_of(user)
+        return all(_grants(granted, action) for action in wanted)
+
+
+def _grants(privileges: Iterable[str], action: str) -> bool:
+    return any(
+        fnmatchcase(action, pattern) for name in privileges for pattern in PRIVILEGES.get(name, ())
+    )
+
+
+def _decoded(credentials: str) -> str:
+    try:
+        return base64.b64decode(credentials.strip(), validate=True).decode()
+    except (binascii.Error, UnicodeDecodeError):
+        return ""
+
+
+def _unauthenticated(reason: str) -> ApiError:
+    return ApiError(
+        401,
+        "security_exception",
+        reason,
+        metadata={"header": {"WWW-Authenticate": list(CHALLENGES)}},
+    )

@@ -1,0 +1,96 @@
+"""Serving an emulated cluster over HTTP or HTTPS."""
+
+import asyncio
+import ssl
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, nullcontext, suppress
+from pathlib import Path
+
+from aiohttp import web
+from msgspec import Struct
+
+from autoscaler.ports import Clock
+from autoscaler.simulation.cluster import Cluster
+from autoscaler.simulation.emulator.application import build_application
+from autoscaler.simulation.emulator.building import build_emulation
+from autoscaler.simulation.emulator.emulation import Emulation
+from autoscaler.simulation.scenario import Scenario
+
+_CATCH_UP_EVERY_S = 0.05  # of the host's time
+
+
+class Tls(Struct, frozen=True):
+    """Files with a certificate chain and its key, in PEM."""
+
+    certificate: Path
+    key: Path
+
+
+class RunningEmulator(Struct, frozen=True, kw_only=True):
+    """An emulated cluster and where it listens."""
+
+    url: str  # without a slash at the end
+    emulation: Emulation
+
+    @property
+    def cluster(self) -> Cluster:
+        return self.emulation.cluster
+
+
+@asynccontextmanager
+async def running_emulator(
+    scenario: Scenario,
+    *,
+    host: str = "127.0.0.1",
+    port: int = 0,
+    clock: Clock,
+    keep_up: bool = False,
+    tls: Tls | None = None,
+) -> AsyncIterator[RunningEmulator]:
+    """Serve a scenario until the end of the block.
+
+    Args:
+        port: 0 takes any that is free.
+        clock: the time the cluster lives in, which should run at the scenario's speed.
+        keep_up: live through time as it passes, and not only when somebody asks: for a clock that
+            does not wait.
+
+    Raises:
+        ScenarioError: the scenario contradicts itself.
+        OSError: the port is taken, or a file of `tls` cannot be read.
+    """
+    emulation = build_emulation(scenario, clock)
+    runner = web.AppRunner(build_application(emulation), access_log=None, shutdown_timeout=1.0)
+    await runner.setup()
+    try:
+        site = web.TCPSite(runner, host, port, ssl_context=_ssl_context(tls))
+        await site.start()
+        scheme = "https" if tls else "http"
+        url = f"{scheme}://{_authority(host, runner.addresses[0][1])}"
+        async with _keeping_up(emulation, scenario.speed) if keep_up else nullcontext():
+            yield RunningEmulator(url=url, emulation=emulation)
+    finally:
+        await runner.cleanup()
+
+
+@asynccontextmanager
+async def _keeping_up(emulation: Emulation, speed: float) -> AsyncIterator[None]:
+    keeping_up = asyncio.create_task(emulation.keep_up(_CATCH_UP_EVERY_S * speed))
+    try:
+        yield
+    finally:
+        keeping_up.cancel()
+        with suppress(asyncio.CancelledError):
+            await keeping_up
+
+
+def _ssl_context(tls: Tls | None) -> ssl.SSLContext | None:
+    if tls is None:
+        return None
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(tls.certificate, tls.key)
+    return context
+
+
+def _authority(host: str, port: int) -> str:
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"

@@ -1,0 +1,303 @@
+"""Scenarios: a cluster to emulate, described in a TOML file or built in code.
+
+version = "8.19.4"
+speed = 60.0                       # virtual seconds a second
+
+[[nodes]]
+name = "ml-1"
+processors = 8
+memory = "16gb"
+
+[[models]]
+model_id = "e5-small"
+size = "120mb"
+service_time_s = 0.02
+
+[[deployments]]
+model_id = "e5-small"
+number_of_allocations = 2
+load = {kind = "steady", rate_per_s = 60.0}
+"""
+
+import math
+import re
+from pathlib import Path
+from typing import Annotated
+
+import msgspec
+from msgspec import Meta, Struct
+from msgspec.structs import replace
+
+from autoscaler.simulation.emulator.loads import Diurnal, Load, Recorded, Steady, arrivals_of
+from autoscaler.simulation.versions import Behaviour, behaviour_of
+
+Positive = Annotated[float, Meta(gt=0.0)]
+Size = Annotated[str, Meta(pattern=r"^\d{1,18}(\.\d{1,9})?\s*([kmgt]?b)?$")]
+Id = Annotated[str, Meta(pattern=r"^[a-z0-9._][a-z0-9_.-]*$")]
+
+
+class ScenarioError(Exception):
+    """A scenario that cannot be used. The message names the file and the key."""
+
+
+class _Part(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    pass
+
+
+class Node(_Part, frozen=True, kw_only=True):
+    """One ML node."""
+
+    name: str
+    node_id: str = ""  # "": the name
+    processors: Annotated[int, Meta(ge=1)] = 8
+    memory: Size = "16gb"
+    zone: str = ""
+
+
+class Model(_Part, frozen=True, kw_only=True):
+    """A model that has been uploaded."""
+
+    model_id: Id
+    size: Size = "100mb"
+    service_time_s: Positive = 0.04  # mean, of one thread
+    service_cv: Annotated[float, Meta(ge=0.0)] = 0.7  # coefficient of variation
+    load_s: Annotated[float, Meta(ge=0.0)] | None = None  # None: follows from the size
+    cache_hit_fraction: Annotated[float, Meta(ge=0.0, le=1.0)] = 0.0
+
+
+class Adaptive(_Part, frozen=True, kw_only=True):
+    """Settings of the native scaler."""
+
+    enabled: bool
+    min_number_of_allocations: Annotated[int, Meta(ge=0)] | None = None
+    max_number_of_allocations: Annotated[int, Meta(ge=1)] | None = None
+
+
+class Deployment(_Part, frozen=True, kw_only=True):
+    """A deployment that runs when the emulation begins; a load begins with it."""
+
+    model_id: str
+    deployment_id: str = ""  # "": the model's id
+    number_of_allocations: Annotated[int, Meta(ge=1)] | None = None
+    threads_per_allocation: Annotated[int, Meta(ge=1)] = 1
+    queue_capacity: Annotated[int, Meta(ge=1)] | None = None
+    cache_size: Size | None = None
+    priority: str = "normal"
+    adaptive_allocations: Adaptive | None = None
+    owned_by_endpoint: bool = False  # an inference endpoint of the same id has created it
+    load: Load | None = None
+
+    @property
+    def id(self) -> str:
+        return self.deployment_id or self.model_id
+
+
+class Account(_Part, frozen=True, kw_only=True):
+    """Somebody who may ask: with name and password, an API key `id:key`, or a token."""
+
+    username: str
+    roles: list[str] = []
+    password: str | None = None
+    api_key: str | None = None
+    token: str | None = None
+
+
+class SecuritySettings(_Part, frozen=True, kw_only=True):
+    accounts: list[Account]
+    roles: dict[str, list[str]] = {}  # beside the built-in ones: cluster privileges
+
+
+class Scenario(_Part, frozen=True, kw_only=True):
+    """A cluster to emulate."""
+
+    version: str = "9.2"
+    name: str = "emulated"
+    seed: int = 1
+    speed: Positive = 1.0  # virtual seconds a second
+    can_grow: bool = False  # the hardware follows demand
+    nodes: list[Node]
+    models: list[Model] = []
+    deployments: list[Deployment] = []
+    security: SecuritySettings | None = None  # None: security is disabled
+
+
+def read_scenario(path: Path) -> Scenario:
+    """Read a scenario file.
+
+    Raises:
+        ScenarioError: it cannot be read, or what it says cannot be.
+    """
+    try:
+        scenario = _beside(path, msgspec.toml.decode(path.read_bytes(), type=Scenario))
+        check_scenario(scenario)
+    except OSError as error:
+        raise ScenarioError(f"{path}: cannot be read: {error.strerror}") from error
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise ScenarioError(f"{path}: {_with_key_first(str(error))}") from error
+    except ScenarioError as error:
+        raise ScenarioError(f"{path}: {error}") from error
+    return scenario
+
+
+def _beside(path: Path, scenario: Scenario) -> Scenario:
+    """The scenario with the paths of its traces, which are relative to its own file, resolved."""
+
+    def resolved(deployment: Deployment) -> Deployment:
+        if not isinstance(deployment.load, Recorded):
+            return deployment
+        load = replace(deployment.load, file=str(path.parent / deployment.load.file))
+        return replace(deployment, load=load)
+
+    return replace(scenario, deployments=[resolved(item) for item in scenario.deployments])
+
+
+def _with_key_first(complaint: str) -> str:
+    """msgspec's complaint with its place, `- at `$.nodes[0].memory``, in front."""
+    found = re.fullmatch(r"(.*) - at `(?:key in )?\$\.?([^`]*)`", complaint)
+    return f"{found[2] or 'top level'}: {found[1]}" if found else complaint
+
+
+def check_scenario(scenario: Scenario) -> None:
+    """Find what contradicts itself.
+
+    Raises:
+        ScenarioError: naming the key.
+    """
+    behaviour = _behaviour(scenario.version)
+    if not scenario.nodes:
+        raise ScenarioError("nodes: a cluster needs at least one ML node: add [[nodes]]")
+    _require_unique("nodes", [node.node_id or node.name for node in scenario.nodes])
+    _require_unique("models", [model.model_id for model in scenario.models])
+    _require_unique("deployments", [deployment.id for deployment in scenario.deployments])
+    known = {model.model_id for model in scenario.models}
+    for index, deployment in enumerate(scenario.deployments):
+        try:
+            _check_deployment(deployment, known, behaviour)
+        except ScenarioError as error:
+            raise ScenarioError(f"deployments[{index}].{error}") from error
+
+
+def _check_deployment(deployment: Deployment, models: set[str], behaviour: Behaviour) -> None:
+    if deployment.model_id not in models:
+        raise ScenarioError(
+            f"model_id: there is no model {deployment.model_id!r}: add it to [[models]]"
+        )
+    if deployment.adaptive_allocations is not None and not behaviour.adaptive_allocations:
+        raise ScenarioError(f"adaptive_allocations: version {behaviour.number} has none")
+    if deployment.id != deployment.model_id and not behaviour.deployment_id:
+        raise ScenarioError(
+            f"deployment_id: in version {behaviour.number} it can only be that of the model"
+        )
+    try:
+        if deployment.load is not None:
+            arrivals_of(deployment.load, 0.0)
+    except ValueError as error:
+        raise ScenarioError(f"load: {error}") from error
+
+
+def adjust(
+    scenario: Scenario,
+    *,
+    number: str | None = None,
+    load: bool | None = None,
+    speed: float | None = None,
+    user: str | None = None,
+) -> Scenario:
+    """A scenario with some of it said otherwise; None leaves it as it is.
+
+    Args:
+        number: the version. What it does not have yet is left out of the deployments.
+        load: False takes all loads away.
+        speed: virtual seconds a second.
+        user: `name:password` of a superuser; credentials are asked for.
+
+    Raises:
+        ScenarioError: naming the argument.
+    """
+    if number is not None:
+        scenario = _in_version(scenario, number)
+    if load is False:
+        without = [replace(deployment, load=None) for deployment in scenario.deployments]
+        scenario = replace(scenario, deployments=without)
+    if speed is not None:
+        if not 0.0 < speed < math.inf:
+            raise ScenarioError(f"speed: {speed:g} is not a positive number")
+        scenario = replace(scenario, speed=speed)
+    if user is not None:
+        scenario = replace(scenario, security=_with_superuser(scenario.security, user))
+    check_scenario(scenario)
+    return scenario
+
+
+def _in_version(scenario: Scenario, number: str) -> Scenario:
+    behaviour = _behaviour(number)
+    deployments = scenario.deployments
+    if not behaviour.adaptive_allocations:
+        deployments = [replace(item, adaptive_allocations=None) for item in deployments]
+    if not behaviour.deployment_id:
+        deployments = [replace(item, deployment_id="") for item in deployments]
+    return replace(scenario, version=number, deployments=deployments)
+
+
+def _with_superuser(settings: SecuritySettings | None, user: str) -> SecuritySettings:
+    name, colon, password = user.partition(":")
+    if not (name and colon and password):
+        raise ScenarioError("user: write it as NAME:PASSWORD")
+    account = Account(username=name, password=password, roles=["superuser"])
+    settings = settings or SecuritySettings(accounts=[])
+    return replace(settings, accounts=[*settings.accounts, account])
+
+
+def _behaviour(number: str) -> Behaviour:
+    try:
+        return behaviour_of(number)
+    except ValueError as error:
+        raise ScenarioError(f"version: {error}") from error
+
+
+def _require_unique(key: str, ids: list[str]) -> None:
+    for index, id_ in enumerate(ids):
+        if id_ in ids[:index]:
+            raise ScenarioError(f"{key}[{index}]: {id_!r} is there twice")
+
+
+def sample_scenario(*, version: str = "9.2", load: bool = True, speed: float = 1.0) -> Scenario:
+    """A small cluster to try things on: three nodes, four models, three of them deployed.
+
+    One deployment is left to the cluster's own scaler where the version has one. With `load`,
+    requests come as on a day that passes in an hour.
+    """
+    return adjust(_SAMPLE, number=version, load=load, speed=speed)
+
+
+_SAMPLE = Scenario(
+    name="sample",
+    nodes=[Node(name=f"ml-{number}", zone=f"zone-{number}") for number in (1, 2, 3)],
+    models=[
+        Model(
+            model_id=".elser_model_2_linux-x86_64",
+            size="262mb",
+            service_time_s=0.09,
+            cache_hit_fraction=0.05,
+        ),
+        Model(model_id="e5-small", size="120mb", service_time_s=0.02),
+        Model(model_id="reranker", size="440mb", service_time_s=0.15, service_cv=0.4),
+        Model(model_id="sentiment", size="260mb", service_time_s=0.03),
+    ],
+    deployments=[
+        Deployment(
+            model_id=".elser_model_2_linux-x86_64",
+            deployment_id="elser-search",
+            number_of_allocations=2,
+            load=Diurnal(mean_per_s=30.0, peak_per_s=55.0, period_s=3600.0),
+        ),
+        Deployment(model_id="e5-small", number_of_allocations=2, load=Steady(rate_per_s=30.0)),
+        Deployment(
+            model_id="reranker",
+            adaptive_allocations=Adaptive(
+                enabled=True, min_number_of_allocations=1, max_number_of_allocations=4
+            ),
+            load=Steady(rate_per_s=4.0),
+        ),
+    ],
+)

@@ -1,0 +1,97 @@
+"""An emulator on loopback, in time that passes only when somebody waits."""
+
+import base64
+from contextlib import asynccontextmanager
+
+import aiohttp
+import msgspec
+import pytest
+
+from autoscaler.simulation.emulator.server import running_emulator
+from autoscaler.simulation.scenario import Deployment, Model, Node, Scenario
+from tests.virtual_clock import VirtualClock
+
+
+class Answer(msgspec.Struct):
+    status: int
+    document: object
+    headers: object
+    text: str
+
+    @property
+    def error(self):
+        return self.document["error"]
+
+
+class Client:
+    """Requests as any HTTP client would make them, waited for in virtual time."""
+
+    def __init__(self, running, clock, session):
+        self.running, self.clock, self._session = running, clock, session
+        self.cluster = running.cluster
+
+    async def __call__(self, method, path, body=None, *, headers=None, auth=None, raw=None):
+        headers = dict(headers or {})
+        if auth:
+            headers["Authorization"] = f"Basic {base64.b64encode(auth.encode()).decode()}"
+        data = raw if body is None else msgspec.json.encode(body)
+        if data is not None:
+            headers.setdefault("Content-Type", "application/json")
+        return await self.clock.run(self.request(method, path, data, headers))
+
+    async def request(self, method, path, data=None, headers=None):
+        """A request that does not move time: for what has to wait beside something else."""
+        url = self.running.url + path
+        async with self._session.request(method, url, data=data, headers=headers) as response:
+            text = await response.text()
+            is_json = "json" in response.headers.get("Content-Type", "") and text
+            document = msgspec.json.decode(text) if is_json else None
+            return Answer(response.status, document, response.headers, text)
+
+    async def get(self, path, **options):
+        return await self("GET", path, **options)
+
+    async def post(self, path, body=None, **options):
+        return await self("POST", path, body, **options)
+
+    async def put(self, path, body=None, **options):
+        return await self("PUT", path, body, **options)
+
+    async def delete(self, path, **options):
+        return await self("DELETE", path, **options)
+
+    async def deployment(self, deployment_id):
+        """The deployment's part of the statistics."""
+        answer = await self.get(f"/_ml/trained_models/{deployment_id}/_stats")
+        assert answer.status == 200, answer.text
+        return answer.document["trained_model_stats"][0]["deployment_stats"]
+
+
+def scenario(**changes):
+    """Two nodes of four processors; `e5` runs with one allocation, `big` is not deployed."""
+    settings = {
+        "version": "9.2",
+        "nodes": [Node(name="ml-1", processors=4), Node(name="ml-2", processors=4)],
+        "models": [
+            Model(model_id="e5", size="100mb", service_time_s=0.05, service_cv=0.0, load_s=2.0),
+            Model(model_id="big", size="400mb", service_time_s=0.2, service_cv=0.0, load_s=10.0),
+        ],
+        "deployments": [Deployment(model_id="e5", number_of_allocations=1)],
+    }
+    return Scenario(**{**settings, **changes})
+
+
+@asynccontextmanager
+async def client_of(wanted):
+    clock = VirtualClock()
+    async with (
+        running_emulator(wanted, clock=clock) as running,
+        aiohttp.ClientSession() as session,
+    ):
+        yield Client(running, clock, session)
+
+
+@pytest.fixture
+async def es():
+    async with client_of(scenario()) as client:
+        yield client

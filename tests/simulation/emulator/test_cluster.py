@@ -1,0 +1,237 @@
+import asyncio
+import io
+
+import msgspec
+import pytest
+
+from autoscaler.simulation.scenario import Account, SecuritySettings
+from autoscaler.wire.cluster import (
+    AuthenticateAnswer,
+    HasPrivilegesAnswer,
+    InfoAnswer,
+    LicenseAnswer,
+    MemoryAnswer,
+    MlInfoAnswer,
+    NodesAnswer,
+)
+from tests.simulation.emulator.conftest import client_of, scenario
+
+E5 = "/_ml/trained_models/e5/deployment"
+SECURITY = SecuritySettings(
+    accounts=[
+        Account(username="viewer", roles=["machine_learning_user"], password="secret"),
+        Account(username="scaler", roles=["scaling"], api_key="k1:key", token="t0ken"),
+    ],
+    roles={"scaling": ["manage_ml", "monitor"]},
+)
+
+
+def read(answer, kind):
+    assert answer.status == 200, answer.text
+    return msgspec.json.decode(answer.text, type=kind)
+
+
+async def test_the_root_says_which_version_it_is():
+    async with client_of(scenario(version="8.19.4")) as es:
+        info = read(await es.get("/"), InfoAnswer)
+        assert info.version.number == "8.19.4"
+        assert info.version.build_flavor == "default"
+        assert info.tagline == "You Know, for Search"
+        assert (await es("HEAD", "/")).status == 200
+
+
+async def test_nodes_say_what_they_have(es):
+    nodes = read(await es.get("/_nodes/ml:true"), NodesAnswer).nodes
+    assert {node.name for node in nodes.values()} == {"ml-1", "ml-2"}
+    for node in nodes.values():
+        assert "ml" in node.roles
+        assert node.attributes["ml.allocated_processors_double"] == "4.0"
+        assert node.attributes["ml.machine_memory"] == str(16 << 30)
+        assert node.version == "9.2.0"
+
+
+@pytest.mark.parametrize(
+    ("path", "names"),
+    [
+        ("/_nodes", {"es-0", "ml-1", "ml-2"}),
+        ("/_nodes/_all/none", {"es-0", "ml-1", "ml-2"}),
+        ("/_nodes/ml:false", {"es-0"}),
+        ("/_nodes/ml-1", {"ml-1"}),
+        ("/_nodes/ml-*,es-0", {"es-0", "ml-1", "ml-2"}),
+        ("/_nodes/nobody", set()),
+    ],
+)
+async def test_nodes_are_found_by_filters(es, path, names):
+    nodes = read(await es.get(path), NodesAnswer).nodes
+    assert {node.name for node in nodes.values()} == names
+
+
+async def test_memory_is_what_the_planner_has_reserved(es):
+    memory = read(await es.get("/_ml/memory/ml:true/_stats"), MemoryAnswer)
+    reserved = {
+        node_id: node.mem.ml.native_inference_in_bytes for node_id, node in memory.nodes.items()
+    }
+    assert sorted(bytes_ > 0 for bytes_ in reserved.values()) == [False, True]
+    (busy,) = [node_id for node_id, bytes_ in reserved.items() if bytes_]
+    assert busy in es.cluster.deployments["e5"].routes
+    assert all(node.mem.ml.free_bytes > 0 for node in memory.nodes.values())
+
+
+async def test_memory_for_people(es):
+    document = (await es.get("/_ml/memory/_stats?human")).document
+    node = next(iter(document["nodes"].values()))
+    assert node["mem"]["total"] == "16gb"
+    assert node["mem"]["total_in_bytes"] == 16 << 30
+
+
+async def test_limits_and_upgrade_mode(es):
+    info = read(await es.get("/_ml/info"), MlInfoAnswer)
+    assert info.limits.total_ml_processors == 8
+    assert info.limits.max_single_ml_node_processors == 4
+    assert not info.upgrade_mode
+    assert (await es.post("/_ml/set_upgrade_mode?enabled=true")).status == 200
+    assert read(await es.get("/_ml/info"), MlInfoAnswer).upgrade_mode
+    start = await es.post("/_ml/trained_models/big/deployment/_start")
+    assert start.status == 429
+    assert "upgrade mode" in start.error["reason"]
+    await es.post("/_ml/set_upgrade_mode?enabled=false")
+    assert (await es.post("/_ml/trained_models/big/deployment/_start")).status == 200
+
+
+async def test_settings_are_kept(es):
+    body = {"persistent": {"xpack.ml.max_lazy_ml_nodes": "2"}, "transient": {"a": "b"}}
+    assert (await es.put("/_cluster/settings", body)).document["acknowledged"]
+    await es.put("/_cluster/settings", {"transient": {"a": None}})
+    document = (await es.get("/_cluster/settings?include_defaults&flat_settings")).document
+    assert document["persistent"] == {"xpack.ml.max_lazy_ml_nodes": "2"}
+    assert document["transient"] == {}
+    assert document["defaults"]["xpack.ml.max_lazy_ml_nodes"] == "0"
+
+
+async def test_health_and_features(es):
+    assert (await es.get("/_cluster/health")).document["status"] == "green"
+    features = (await es.get("/_xpack")).document["features"]
+    assert features["ml"] == {"available": True, "enabled": True}
+    assert features["security"]["enabled"] is False
+
+
+async def test_an_expired_licence_forbids_changes_and_says_so(es):
+    assert read(await es.get("/_license"), LicenseAnswer).license.status == "active"
+    await es.post("/_emulator/conditions", {"licence_expired": True})
+    assert read(await es.get("/_license"), LicenseAnswer).license.status == "expired"
+    for path in (f"{E5}/_update", "/_ml/trained_models/big/deployment/_start"):
+        refused = await es.post(path, {})
+        assert (refused.status, refused.error["type"]) == (403, "security_exception")
+        assert refused.error["license.expired.feature"] == "ml"
+    assert (await es.deployment("e5"))["state"] == "started"
+
+
+async def test_a_master_elected_in_time_is_good_enough(es):
+    await es.post("/_emulator/conditions", {"master": False})
+    update = es.request(
+        "POST",
+        f"{E5}/_update",
+        b'{"number_of_allocations": 2}',
+        {"Content-Type": "application/json"},
+    )
+    waiting = asyncio.ensure_future(update)
+    await es.clock.advance(10.0)
+    await es.post("/_emulator/conditions", {"master": True})
+    assert (await es.clock.run(waiting)).status == 200
+
+
+async def test_what_a_client_calls_its_request_comes_back(es):
+    answer = await es.get("/", headers={"X-Opaque-Id": "cycle-7"})
+    assert answer.headers["X-Opaque-Id"] == "cycle-7"
+
+
+async def test_without_a_master_nothing_can_be_changed_but_statistics_can_be_read(es):
+    await es.post("/_emulator/conditions", {"master": False})
+    before = es.clock.now()
+    refused = await es.post(f"{E5}/_update?master_timeout=7s", {"number_of_allocations": 2})
+    assert (refused.status, refused.error["type"]) == (503, "master_not_discovered_exception")
+    assert es.clock.now() - before == pytest.approx(7.0)
+    assert (await es.deployment("e5"))["number_of_allocations"] == 1
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status"),
+    [
+        ("GET", "/_no/such/path", 400),
+        ("GET", f"{E5}/_update", 405),
+        ("DELETE", "/", 405),
+        ("GET", "/_security/_authenticate", 400),
+    ],
+)
+async def test_what_is_not_served_is_refused_with_a_text(es, method, path, status):
+    answer = await es(method, path)
+    assert answer.status == status
+    assert isinstance(answer.error, str)
+    assert path in answer.error
+    assert answer.headers["X-Elastic-Product"] == "Elasticsearch"
+
+
+async def test_a_client_of_the_next_major_version_is_refused():
+    async with client_of(scenario(version="8.19")) as es:
+        accept = "application/vnd.elasticsearch+json; compatible-with=9"
+        refused = await es.get("/", headers={"Accept": accept})
+        assert (refused.status, refused.error["type"]) == (400, "media_type_header_exception")
+        assert "either version 8 or 7, but found 9" in refused.error["reason"]
+
+
+async def test_a_body_must_be_json(es):
+    headers = {"Content-Type": "text/plain"}
+    assert (await es.post(f"{E5}/_update", raw=b"{}", headers=headers)).status == 406
+    assert (await es.post(f"{E5}/_update", raw=b"{oops")).status == 400
+
+
+async def test_a_body_must_not_be_too_large(es):
+    answer = await es.post(f"{E5}/_update", raw=io.BytesIO(bytes(17 << 20)))
+    assert (answer.status, answer.document["status"]) == (413, 413)
+
+
+async def test_a_filter_path_cuts_any_answer(es):
+    document = (await es.get("/?filter_path=version.number,-tagline")).document
+    assert document == {"version": {"number": "9.2.0"}}
+
+
+async def test_with_security_everybody_must_say_who_they_are():
+    async with client_of(scenario(security=SECURITY)) as es:
+        refused = await es.get("/")
+        assert refused.status == 401
+        assert "missing authentication credentials" in refused.error["reason"]
+        assert any("ApiKey" in way for way in refused.headers.getall("WWW-Authenticate"))
+        assert (await es.get("/_ml/info", auth="viewer:wrong")).status == 401
+        assert (await es.get("/_ml/info", auth="viewer:secret")).status == 200
+        bearer = {"Authorization": "Bearer t0ken"}
+        assert (await es.get("/", headers=bearer)).status == 200
+
+
+async def test_with_security_everybody_may_do_what_their_roles_grant():
+    async with client_of(scenario(security=SECURITY)) as es:
+        body = {"number_of_allocations": 2}
+        refused = await es.post(f"{E5}/_update", body, auth="viewer:secret")
+        assert (refused.status, refused.error["type"]) == (403, "security_exception")
+        assert "deployment/update] is unauthorized for user [viewer]" in refused.error["reason"]
+        assert (await es.get("/_nodes", auth="viewer:secret")).status == 403
+        key = {"Authorization": "ApiKey azE6a2V5"}
+        assert (await es.post(f"{E5}/_update", body, headers=key)).status == 200
+
+
+async def test_who_am_i_and_what_may_i():
+    async with client_of(scenario(security=SECURITY)) as es:
+        key = {"Authorization": "ApiKey azE6a2V5"}
+        me = read(await es.get("/_security/_authenticate", headers=key), AuthenticateAnswer)
+        assert (me.username, me.authentication_type, me.api_key.id) == ("scaler", "api_key", "k1")
+        user = read(
+            await es.get("/_security/_authenticate", auth="viewer:secret"), AuthenticateAnswer
+        )
+        assert (user.authentication_type, user.roles) == ("realm", ["machine_learning_user"])
+        answer = await es.post(
+            "/_security/user/_has_privileges",
+            {"cluster": ["monitor_ml", "manage_ml"]},
+            auth="viewer:secret",
+        )
+        granted = read(answer, HasPrivilegesAnswer)
+        assert granted.cluster == {"manage_ml": False, "monitor_ml": True}
+        assert not granted.has_all_requested

@@ -1,0 +1,370 @@
+import asyncio
+
+import pytest
+
+from autoscaler.simulation.emulator.emulation import InferenceEndpoint
+from autoscaler.simulation.scenario import Deployment, Node
+from tests.simulation.emulator.conftest import client_of, scenario
+
+E5 = "/_ml/trained_models/e5/deployment"
+BIG = "/_ml/trained_models/big/deployment"
+DOCS = {"docs": [{"text_field": "hello"}]}
+
+
+async def test_starting_waits_until_the_model_is_loaded(es):
+    before = es.clock.now()
+    answer = await es.post(f"{BIG}/_start")
+    assert answer.status == 200, answer.text
+    assert es.clock.now() - before >= 10.0
+    assignment = answer.document["assignment"]
+    assert assignment["assignment_state"] == "started"
+    assert assignment["task_parameters"]["model_id"] == "big"
+    assert assignment["task_parameters"]["deployment_id"] == "big"
+    assert assignment["adaptive_allocations"] is None
+    assert assignment["start_time"].endswith("Z")
+    (route,) = assignment["routing_table"].values()
+    assert route["routing_state"] == "started"
+
+
+async def test_who_does_not_want_to_wait_need_not(es):
+    before = es.clock.now()
+    answer = await es.post(f"{BIG}/_start?wait_for=starting")
+    assert answer.document["assignment"]["assignment_state"] == "starting"
+    assert es.clock.now() == before
+
+
+async def test_after_a_timeout_the_deployment_goes_on_starting(es):
+    answer = await es.post(f"{BIG}/_start?timeout=3s")
+    assert answer.status == 408
+    assert "Timed out after" in answer.error["reason"]
+    await es.clock.advance(60.0)
+    assert (await es.deployment("big"))["state"] == "started"
+
+
+async def test_everything_may_be_said_in_the_body(es):
+    body = {
+        "deployment_id": "big-two",
+        "wait_for": "fully_allocated",
+        "timeout": "5m",
+        "number_of_allocations": 2,
+        "threads_per_allocation": 2,
+        "queue_capacity": 7,
+        "cache_size": "0b",
+    }
+    assert (await es.post(f"{BIG}/_start", body)).status == 200
+    deployment = await es.deployment("big-two")
+    assert deployment["number_of_allocations"] == deployment["threads_per_allocation"] == 2
+    assert deployment["queue_capacity"] == 7
+    assert deployment["cache_size"] == "0b"
+    assert deployment["allocation_status"]["state"] == "fully_allocated"
+
+
+async def test_what_the_query_says_wins(es):
+    path = f"{BIG}/_start?deployment_id=one&number_of_allocations=2&wait_for=starting"
+    await es.post(path, {"deployment_id": "other", "number_of_allocations": 1})
+    assert (await es.deployment("one"))["number_of_allocations"] == 2
+
+
+@pytest.mark.parametrize(
+    ("query", "body", "status", "words"),
+    [
+        ("?number_of_allocations=0", None, 400, "must be a positive integer"),
+        ("?threads_per_allocation=3", None, 400, "power of 2"),
+        ("?wait_for=perfect", None, 400, "wait_for"),
+        ("?priority=urgent", None, 400, "priority"),
+        ("?timeout=0", None, 400, "timeout"),
+        ("?number_of_allocations=999", None, 429, "not enough resources"),
+        ("", {"colour": 1}, 400, "unknown field [colour]"),
+        ("?colour=1", None, 400, "unrecognized parameter: [colour]"),
+    ],
+)
+async def test_a_start_that_cannot_be_is_refused(es, query, body, status, words):
+    answer = await es.post(f"{BIG}/_start{query}", body)
+    assert answer.status == status, answer.text
+    assert words in answer.error["reason"]
+
+
+async def test_a_model_that_is_not_there_or_cannot_be_deployed(es):
+    assert (await es.post("/_ml/trained_models/nope/deployment/_start")).status == 404
+    answer = await es.post("/_ml/trained_models/lang_ident_model_1/deployment/_start")
+    assert answer.status == 400
+
+
+async def test_a_deployment_deleted_while_somebody_waits_for_it(es):
+    waiting = asyncio.ensure_future(es.request("POST", f"{BIG}/_start"))
+    await es.clock.advance(1.0)
+    assert (await es.post(f"{BIG}/_stop?force=true")).status == 200
+    answer = await es.clock.run(waiting)
+    assert answer.status == 400
+    assert "removed" in answer.error["reason"]
+
+
+async def test_a_deployment_that_fails_to_load_is_cleaned_up(es):
+    waiting = asyncio.ensure_future(es.request("POST", f"{BIG}/_start"))
+    await es.clock.advance(1.0)
+    assert (await es.post("/_emulator/deployments/big/crash")).status == 200
+    answer = await es.clock.run(waiting)
+    assert (answer.status, answer.error["type"]) == (500, "status_exception")
+    assert "failed" in answer.error["reason"]
+    assert "big" not in es.cluster.deployments
+
+
+async def test_an_update_is_accepted_at_once_and_carried_out_later(es):
+    before = es.clock.now()
+    answer = await es.post(f"{E5}/_update", {"number_of_allocations": 6})
+    assert answer.status == 200, answer.text
+    assert es.clock.now() == before
+    assert answer.document["assignment"]["task_parameters"]["number_of_allocations"] == 6
+    status = (await es.deployment("e5"))["allocation_status"]
+    assert status["allocation_count"] < status["target_allocation_count"] == 6
+    await es.clock.advance(60.0)
+    assert (await es.deployment("e5"))["allocation_status"]["state"] == "fully_allocated"
+
+
+async def test_the_query_parameter_hides_the_body(es):
+    answer = await es.post(
+        f"{E5}/_update?number_of_allocations=2", {"number_of_allocations": 3, "nonsense": True}
+    )
+    assert answer.status == 200
+    assert answer.document["assignment"]["task_parameters"]["number_of_allocations"] == 2
+
+
+async def test_an_old_version_has_no_query_parameter():
+    async with client_of(scenario(version="8.12")) as es:
+        answer = await es.post(f"{E5}/_update?number_of_allocations=2")
+        assert answer.status == 400
+        assert "unrecognized parameter: [number_of_allocations]" in answer.error["reason"]
+        assert (await es.post(f"{E5}/_update", {"number_of_allocations": 2})).status == 200
+
+
+async def test_an_old_version_has_no_adaptive_allocations():
+    async with client_of(scenario(version="8.12")) as es:
+        answer = await es.post(f"{E5}/_update", {"adaptive_allocations": {"enabled": True}})
+        assert answer.status == 400
+        assert "unknown field [adaptive_allocations]" in answer.error["reason"]
+        answer = await es.post(f"{E5}/_update", {"number_of_allocations": 1})
+        assert "adaptive_allocations" not in answer.document["assignment"]
+
+
+async def test_an_empty_update_changes_nothing(es):
+    for body in (None, {}):
+        answer = await es.post(f"{E5}/_update", body)
+        assert answer.status == 200
+        assert answer.document["assignment"]["task_parameters"]["number_of_allocations"] == 1
+
+
+@pytest.mark.parametrize(
+    ("body", "status", "error_type", "words"),
+    [
+        ({"number_of_allocations": 0}, 400, "action_request_validation_exception", "positive"),
+        ({"number_of_allocations": 99}, 429, "status_exception", "not enough resources"),
+        ({"allocations": 1}, 400, "x_content_parse_exception", "unknown field [allocations]"),
+        ({"model_id": "other"}, 400, "status_exception", "other"),
+        (
+            {"number_of_allocations": 2, "adaptive_allocations": {"enabled": True}},
+            400,
+            "action_request_validation_exception",
+            "cannot be set if adaptive allocations is enabled",
+        ),
+    ],
+)
+async def test_an_update_that_cannot_be_is_refused(es, body, status, error_type, words):
+    answer = await es.post(f"{E5}/_update", body)
+    assert (answer.status, answer.error["type"]) == (status, error_type)
+    assert words in answer.error["reason"]
+    assert answer.error["root_cause"][0]["type"] == error_type
+    assert (await es.deployment("e5"))["number_of_allocations"] == 1
+
+
+async def test_an_unknown_deployment_cannot_be_updated(es):
+    answer = await es.post("/_ml/trained_models/nope/deployment/_update", {})
+    assert answer.status == 404
+    assert "No known model deployment with id" in answer.error["reason"]
+
+
+async def test_a_deployment_that_is_starting_cannot_be_updated(es):
+    await es.post(f"{BIG}/_start?wait_for=starting")
+    answer = await es.post(f"{BIG}/_update", {"number_of_allocations": 2})
+    assert answer.status == 409
+    assert "[started] state" in answer.error["reason"]
+
+
+async def test_the_native_scaler_is_taken_over_from_in_one_call(es):
+    on = {"adaptive_allocations": {"enabled": True, "max_number_of_allocations": 4}}
+    assert (await es.post(f"{E5}/_update", on)).status == 200
+    assert (await es.deployment("e5"))["adaptive_allocations"]["enabled"] is True
+    refused = await es.post(f"{E5}/_update", {"number_of_allocations": 2})
+    assert (refused.status, refused.error["type"]) == (400, "validation_exception")
+    both = {"adaptive_allocations": {"enabled": False}, "number_of_allocations": 2}
+    assert (await es.post(f"{E5}/_update", both)).status == 200
+    deployment = await es.deployment("e5")
+    assert deployment["number_of_allocations"] == 2
+    assert deployment["adaptive_allocations"]["enabled"] is False
+    assert (await es.post(f"{E5}/_update", {"adaptive_allocations": None})).status == 200
+    assert "adaptive_allocations" not in await es.deployment("e5")
+
+
+async def test_on_growing_hardware_an_update_is_carried_out_in_part():
+    async with client_of(scenario(can_grow=True)) as es:
+        answer = await es.post(f"{E5}/_update", {"number_of_allocations": 12})
+        assert answer.status == 200, answer.text
+        await es.clock.advance(60.0)
+        deployment = await es.deployment("e5")
+        assert deployment["allocation_status"]["state"] == "started"
+        assert deployment["reason"]
+        await es.post("/_emulator/nodes", {"node_id": "n9", "name": "ml-9", "processors": 8})
+        await es.clock.advance(120.0)
+        status = (await es.deployment("e5"))["allocation_status"]
+        assert status["state"] == "fully_allocated"
+
+
+async def test_stopping_removes_a_deployment(es):
+    answer = await es.post(f"{E5}/_stop")
+    assert answer.document == {"stopped": True}
+    await es.clock.advance(300.0)
+    entry = (await es.get("/_ml/trained_models/e5/_stats")).document["trained_model_stats"][0]
+    assert "deployment_stats" not in entry
+
+
+async def test_stopping_what_is_not_there(es):
+    path = "/_ml/trained_models/nope/deployment/_stop"
+    assert (await es.post(path)).document == {"stopped": True}
+    assert (await es.post(path, {"allow_no_match": False})).status == 404
+    assert (await es.post(f"{path}?allow_no_match=false")).status == 404
+    assert (await es.post(path, {"id": "other"})).status == 400
+
+
+async def test_what_an_endpoint_owns_only_the_endpoint_changes():
+    owned = Deployment(model_id="e5", owned_by_endpoint=True)
+    async with client_of(scenario(deployments=[owned])) as es:
+        refused = await es.post(f"{E5}/_update", {"number_of_allocations": 2})
+        assert refused.status == 409
+        assert "inference endpoint" in refused.error["reason"]
+        assert (await es.post(f"{E5}/_stop")).status == 409
+        (endpoint,) = (await es.get("/_inference/_all")).document["endpoints"]
+        assert (endpoint["inference_id"], endpoint["service"]) == ("e5", "elasticsearch")
+        assert "deployment_id" not in endpoint["service_settings"]
+        body = {"service_settings": {"num_allocations": 2}}
+        answer = await es.put("/_inference/text_embedding/e5/_update", body)
+        assert answer.document["service_settings"]["num_allocations"] == 2
+        assert (await es.deployment("e5"))["number_of_allocations"] == 2
+        await es.delete("/_emulator/deployments/e5/own")
+        assert (await es.post(f"{E5}/_update", {"number_of_allocations": 1})).status == 200
+
+
+async def test_an_older_version_lets_anybody_change_it():
+    owned = Deployment(model_id="e5", owned_by_endpoint=True)
+    async with client_of(scenario(version="8.16", deployments=[owned])) as es:
+        assert (await es.post(f"{E5}/_update", {"number_of_allocations": 2})).status == 200
+
+
+async def test_an_endpoint_does_not_own_what_it_is_attached_to(es):
+    es.running.emulation.add_endpoint(
+        InferenceEndpoint(inference_id="mine", model_id="e5", deployment_id="e5")
+    )
+    (endpoint,) = (await es.get("/_inference/mine")).document["endpoints"]
+    assert endpoint["service_settings"]["deployment_id"] == "e5"
+    assert (await es.post(f"{E5}/_update", {"number_of_allocations": 2})).status == 200
+    assert (await es.get("/_inference")).document["endpoints"] != []
+
+
+async def test_an_endpoint_leaves_the_number_to_the_native_scaler(es):
+    await es.post("/_emulator/deployments/e5/own")
+    await es.post("/_emulator/deployments/e5/adaptive", {"enabled": True})
+    body = {"service_settings": {"num_allocations": 2}}
+    assert (await es.put("/_inference/e5/_update", body)).status == 400
+
+
+async def test_endpoints_that_are_not_there_or_asked_too_much(es):
+    assert (await es.get("/_inference/nope")).status == 404
+    await es.post("/_emulator/deployments/e5/own")
+    body = {"service_settings": {"num_allocations": 0}}
+    assert (await es.put("/_inference/e5/_update", body)).status == 400
+    assert (await es.get("/_inference/e5")).document["endpoints"][0]["inference_id"] == "e5"
+
+
+async def test_an_inference_takes_its_time_and_each_document_has_its_own_result(es):
+    before = es.clock.now()
+    body = {"docs": [{"text_field": "a"}, {"text_field": "b"}, {"text_field": "a"}]}
+    answer = await es.post("/_ml/trained_models/e5/_infer", body)
+    first, second, third = answer.document["inference_results"]
+    assert first == third != second
+    assert es.clock.now() - before == pytest.approx(0.15, abs=0.02)
+
+
+async def test_an_inference_that_takes_too_long_times_out(es):
+    body = {"docs": [{"text_field": "x"}] * 100}
+    answer = await es.post("/_ml/trained_models/e5/_infer?timeout=1s", body)
+    assert answer.status == 408, answer.text
+    await es.clock.advance(10.0)
+    assert (await es.deployment("e5"))["timeout_count"] > 50
+
+
+async def test_a_full_queue_rejects():
+    narrow = Deployment(model_id="e5", queue_capacity=2)
+    async with client_of(scenario(deployments=[narrow])) as es:
+        body = {"docs": [{"text_field": "x"}] * 20}
+        answer = await es.post("/_ml/trained_models/e5/_infer", body)
+        assert (answer.status, answer.error["type"]) == (429, "es_rejected_execution_exception")
+        assert (await es.deployment("e5"))["rejected_execution_count"] > 0
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "status"),
+    [
+        ("/_ml/trained_models/big/_infer", DOCS, 409),
+        ("/_ml/trained_models/nope/_infer", DOCS, 404),
+        ("/_ml/trained_models/e5/_infer", None, 400),
+        ("/_ml/trained_models/e5/_infer", {"docs": [{"body": "x"}]}, 400),
+        ("/_ml/trained_models/e5/_infer", {"documents": []}, 400),
+    ],
+)
+async def test_an_inference_that_cannot_be_is_refused(es, path, body, status):
+    answer = await es.post(path, body)
+    assert answer.status == status, answer.text
+
+
+async def test_clearing_a_cache(es):
+    assert (await es.post(f"{E5}/cache/_clear")).document == {"cleared": True}
+    assert (await es.post(f"{BIG}/cache/_clear")).status == 404
+
+
+async def test_models_come_and_go(es):
+    model = {
+        "model_type": "pytorch",
+        "inference_config": {"text_embedding": {}},
+        "emulator": {"size_bytes": 50_000_000, "service_time_s": 0.01},
+    }
+    answer = await es.put("/_ml/trained_models/mine", model)
+    assert answer.document["model_size_bytes"] == 50_000_000
+    assert (await es.put("/_ml/trained_models/mine", model)).status == 400
+    start = await es.post("/_ml/trained_models/mine/deployment/_start")
+    assert start.status == 200
+    assert (await es.delete("/_ml/trained_models/mine")).status == 409
+    assert (await es.delete("/_ml/trained_models/mine?force=true")).status in (200, 409)
+    await es.clock.advance(300.0)
+    await es.delete("/_ml/trained_models/mine")
+    assert (await es.get("/_ml/trained_models/mine")).status == 404
+
+
+async def test_models_are_listed_without_their_deployments(es):
+    document = (await es.get("/_ml/trained_models")).document
+    assert document["count"] == 3
+    types = {c["model_id"]: c["model_type"] for c in document["trained_model_configs"]}
+    assert types == {"big": "pytorch", "e5": "pytorch", "lang_ident_model_1": "lang_ident"}
+    page = (await es.get("/_ml/trained_models?from=1&size=1")).document
+    assert [config["model_id"] for config in page["trained_model_configs"]] == ["e5"]
+
+
+@pytest.mark.parametrize(
+    "body", [{"model_type": "tree_ensemble"}, {"model_type": "pytorch", "colour": 1}]
+)
+async def test_a_model_that_cannot_be_emulated_is_refused(es, body):
+    assert (await es.put("/_ml/trained_models/mine", body)).status == 400
+
+
+async def test_where_nothing_fits_nothing_starts():
+    small = scenario(nodes=[Node(name="ml-1", processors=1, memory="2gb")])
+    async with client_of(small) as es:
+        answer = await es.post(f"{BIG}/_start?number_of_allocations=2")
+        assert (answer.status, answer.error["type"]) == (429, "status_exception")

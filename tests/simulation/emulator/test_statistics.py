@@ -1,0 +1,178 @@
+import msgspec
+import pytest
+
+from autoscaler.simulation.emulator.rendering import format_size
+from autoscaler.simulation.scenario import Deployment
+from autoscaler.wire.stats import FILTER_PATH, parse_size, parse_stats
+from tests.simulation.emulator.conftest import client_of, scenario
+
+STATS = "/_ml/trained_models/_stats"
+
+
+async def stats(es, query=""):
+    answer = await es.get(STATS + query)
+    assert answer.status == 200, answer.text
+    return answer.document
+
+
+async def test_every_model_has_an_entry_and_only_the_deployed_have_a_deployment(es):
+    document = await stats(es)
+    assert document["count"] == 3
+    entries = {entry["model_id"]: entry for entry in document["trained_model_stats"]}
+    assert set(entries) == {"e5", "big", "lang_ident_model_1"}
+    assert [id_ for id_ in entries if "deployment_stats" in entries[id_]] == ["e5"]
+
+
+async def test_a_deployment_says_what_it_is(es):
+    deployment = await es.deployment("e5")
+    assert deployment["deployment_id"] == deployment["model_id"] == "e5"
+    assert deployment["number_of_allocations"] == deployment["threads_per_allocation"] == 1
+    assert deployment["queue_capacity"] == 10_000
+    assert deployment["priority"] == "normal"
+    assert deployment["state"] == "started"
+    assert deployment["cache_size"] == "100mb"
+    assert deployment["allocation_status"] == {
+        "allocation_count": 1,
+        "target_allocation_count": 1,
+        "state": "fully_allocated",
+    }
+    assert 1e12 < deployment["start_time"] < es.clock.now() * 1000
+    assert "adaptive_allocations" not in deployment
+
+
+async def test_counters_that_are_zero_are_absent_and_means_need_something_to_average(es):
+    deployment = await es.deployment("e5")
+    for absent in ("inference_count", "error_count", "timeout_count", "rejected_execution_count"):
+        assert absent not in deployment
+    (node,) = deployment["nodes"]
+    assert node["inference_count"] == node["number_of_pending_requests"] == 0
+    for absent in ("average_inference_time_ms", "last_access", "error_count"):
+        assert absent not in node
+
+
+async def test_inferences_are_counted_on_the_node_that_made_them(es):
+    for _ in range(3):
+        await es.post("/_ml/trained_models/e5/_infer", {"docs": [{"text_field": "hello"}]})
+    deployment = await es.deployment("e5")
+    (node,) = deployment["nodes"]
+    assert deployment["inference_count"] == node["inference_count"] == 3
+    assert node["average_inference_time_ms"] == pytest.approx(50.0, abs=1.0)
+    assert node["routing_state"] == {"routing_state": "started"}
+    assert node["number_of_allocations"] == 1
+
+
+async def test_a_node_that_loads_says_little(es):
+    await es.post("/_ml/trained_models/big/deployment/_start?wait_for=starting")
+    (node,) = (await es.deployment("big"))["nodes"]
+    assert set(node) == {
+        "node",
+        "routing_state",
+        "peak_throughput_per_minute",
+        "throughput_last_minute",
+    }
+    assert node["routing_state"]["routing_state"] == "starting"
+
+
+async def test_what_is_rendered_is_what_is_read():
+    wanted = scenario(
+        deployments=[
+            Deployment(model_id="e5", deployment_id="a", number_of_allocations=2),
+            Deployment(model_id="e5", deployment_id="b", threads_per_allocation=2),
+        ]
+    )
+    async with client_of(wanted) as es:
+        answer = await es.get(f"{STATS}?filter_path={FILTER_PATH}")
+        page = parse_stats(answer.text.encode())
+        assert page.unreadable == ()
+        assert {d.deployment_id: d.allocations for d in page.deployments} == {"a": 2, "b": 1}
+        deployment = next(d for d in page.deployments if d.deployment_id == "a")
+        simulated = es.cluster.deployments["a"]
+        assert deployment.live_allocations == simulated.live
+        assert deployment.server_created_at == pytest.approx(simulated.start_time, abs=1e-3)
+        assert {node.node_id for node in deployment.nodes} == set(simulated.routes)
+        assert deployment.nodes[0].name == "ml-1"
+
+
+async def test_two_deployments_of_one_model_are_two_entries_of_one_model():
+    wanted = scenario(
+        deployments=[Deployment(model_id="e5", deployment_id=id_) for id_ in ("a", "b")]
+    )
+    async with client_of(wanted) as es:
+        document = await stats(es, "?size=1&from=1")
+        assert document["count"] == 3
+        ids = {e["deployment_stats"]["deployment_id"] for e in document["trained_model_stats"]}
+        assert ids == {"a", "b"}
+        answer = await es.get("/_ml/trained_models/a/_stats")
+        assert [e["model_id"] for e in answer.document["trained_model_stats"]] == ["e5"]
+
+
+@pytest.mark.parametrize(
+    ("path", "status"),
+    [
+        ("/_ml/trained_models/nope/_stats", 404),
+        ("/_ml/trained_models/e5,nope/_stats", 404),
+        ("/_ml/trained_models/nope*/_stats", 200),
+        ("/_ml/trained_models/nope*/_stats?allow_no_match=false", 404),
+        ("/_ml/trained_models/_stats?size=-1", 400),
+        ("/_ml/trained_models/_stats?size=x", 400),
+        ("/_ml/trained_models/_stats?sise=1", 400),
+    ],
+)
+async def test_what_cannot_be_answered_is_refused(es, path, status):
+    answer = await es.get(path)
+    assert answer.status == status
+    if status != 200:
+        assert answer.document["status"] == status
+        assert answer.error["reason"]
+
+
+async def test_a_swallowed_node_is_known_from_its_route_alone(es):
+    await es.post("/_ml/trained_models/e5/_infer", {"docs": [{"text_field": "x"}]})
+    (node_id,) = es.cluster.deployments["e5"].routes
+    assert (await es.post(f"/_emulator/nodes/{node_id}/swallow?calls=1")).status == 200
+    silent = await es.deployment("e5")
+    assert "inference_count" not in silent
+    assert "start_time" not in silent["nodes"][0]
+    assert silent["nodes"][0]["routing_state"] == {"routing_state": "started"}
+    assert (await es.deployment("e5"))["inference_count"] == 1
+
+
+async def test_readable_twins_and_pretty_answers_are_for_people(es):
+    answer = await es.get("/_ml/trained_models/e5/_stats?human&pretty")
+    (entry,) = answer.document["trained_model_stats"]
+    assert entry["model_size_stats"]["model_size"] == "100mb"
+    assert entry["deployment_stats"]["start_time_string"].endswith("Z")
+    assert answer.text.startswith('{\n  "count": 1')
+
+
+async def test_nodes_are_listed_even_when_there_are_none():
+    async with client_of(scenario(can_grow=True)) as es:
+        for node_id in list(es.cluster.nodes):
+            await es.delete(f"/_emulator/nodes/{node_id}")
+        assert (await es.deployment("e5"))["nodes"] == []
+
+
+async def test_an_old_version_knows_no_deployment_ids():
+    async with client_of(scenario(version="8.6")) as es:
+        deployment = await es.deployment("e5")
+        assert "deployment_id" not in deployment
+        assert deployment["queue_capacity"] == 1024
+
+
+def test_sizes_are_cut_off_and_not_rounded():
+    assert [format_size(size) for size in (0, 1023, 1024, 91_000_321, 3 << 29)] == [
+        "0b",
+        "1023b",
+        "1kb",
+        "86.7mb",
+        "1.5gb",
+    ]
+    assert parse_size(format_size(86 << 20)) == 86 << 20
+
+
+async def test_answers_are_json_of_the_asked_kind(es):
+    accept = "application/vnd.elasticsearch+json; compatible-with=9"
+    answer = await es.get(STATS, headers={"Accept": accept})
+    assert answer.headers["Content-Type"].replace(" ", "") == accept.replace(" ", "")
+    assert answer.headers["X-Elastic-Product"] == "Elasticsearch"
+    assert msgspec.json.decode(answer.text)["count"] == 3
