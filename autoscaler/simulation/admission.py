@@ -1,0 +1,93 @@
+"""What the state of the cluster forbids, in the order in which the API finds out.
+
+Source: elastic/elasticsearch,
+ml/action/Transport{Start,Update,Stop}TrainedModelDeploymentAction.java.
+"""
+
+from autoscaler.simulation.deployment import Deployment
+from autoscaler.simulation.errors import ApiError, conflict, not_found
+from autoscaler.simulation.specs import ModelSpec
+from autoscaler.simulation.state import State
+
+MAX_DEPLOYMENTS = 100
+
+
+class Conditions:
+    """Circumstances that scenarios may set at any time.
+
+    Attributes:
+        can_grow: the hardware may follow demand, so raises are accepted in part.
+        upgrade_mode: ML upgrade mode is on; nothing can be started.
+        mixed_versions: a rolling upgrade is under way; nothing can be started.
+        feature_reset: the ML feature is being reset; nothing can be started.
+        inference_endpoints: ids of endpoints; each owns the deployment of the same id.
+        pipelines: ingest pipeline id -> id of the deployment or model that it uses.
+    """
+
+    def __init__(self, *, can_grow: bool) -> None:
+        self.can_grow = can_grow
+        self.upgrade_mode = False
+        self.mixed_versions = False
+        self.feature_reset = False
+        self.inference_endpoints: set[str] = set()
+        self.pipelines: dict[str, str] = {}
+
+
+def model_of(state: State, model_id: str) -> ModelSpec:
+    """The model of that id, or the 404."""
+    if model_id not in state.models:
+        raise not_found(model_id, f"Could not find trained model [{model_id}]")
+    return state.models[model_id]
+
+
+def startable(state: State, conditions: Conditions, model_id: str, deployment_id: str) -> ModelSpec:
+    """The model to start as `deployment_id`, or the reason why it cannot be started."""
+    if conditions.upgrade_mode:
+        reason = "Cannot start deployments while upgrade mode is enabled"
+        raise ApiError(429, "status_exception", reason)
+    if conditions.mixed_versions:
+        reason = "Cannot start a deployment while the nodes have different versions"
+        raise ApiError(403, "status_exception", f"{reason}: an upgrade is in progress")
+    if deployment_id in conditions.inference_endpoints:
+        raise _bad(f"deployment id [{deployment_id}] is the id of an inference endpoint")
+    model = model_of(state, model_id)
+    if len(state.deployments) >= MAX_DEPLOYMENTS:
+        reason = f"the limit of [{MAX_DEPLOYMENTS}] deployments is reached"
+        raise ApiError(429, "status_exception", f"Cannot start [{deployment_id}]: {reason}")
+    if conditions.feature_reset:
+        raise conflict("Cannot start a deployment while the ML feature is being reset")
+    if deployment_id in state.deployments:
+        raise _bad(f"deployment with id [{deployment_id}] already exists")
+    if deployment_id != model_id and deployment_id in state.models:
+        raise _bad(f"deployment id [{deployment_id}] is the id of another model")
+    return model
+
+
+def check_owner(state: State, conditions: Conditions, deployment_id: str) -> None:
+    """Refuse an update of what an inference endpoint owns, in versions that do."""
+    owned = deployment_id in conditions.inference_endpoints
+    if owned and state.behaviour.endpoint_owned_conflict:
+        raise conflict(
+            f"deployment [{deployment_id}] was created by inference endpoint "
+            f"[{deployment_id}] and must be updated through the inference API"
+        )
+
+
+def check_unused(state: State, conditions: Conditions, deployment: Deployment) -> None:
+    """Refuse to stop what a pipeline or an inference endpoint relies on."""
+    name = deployment.deployment_id
+    used_as = {name, deployment.model_id}
+    pipelines = sorted(key for key, used in conditions.pipelines.items() if used in used_as)
+    reliance = None
+    if pipelines:
+        reliance = f"is used by ingest pipelines {pipelines}"
+    elif state.behaviour.stop_guard and name in conditions.inference_endpoints:
+        reliance = f"was created by inference endpoint [{name}]"
+    if reliance:
+        raise conflict(
+            f"Cannot stop deployment [{name}] as it {reliance}; use force to stop the deployment"
+        )
+
+
+def _bad(reason: str) -> ApiError:
+    return ApiError(400, "status_exception", f"Could not start model deployment: {reason}")

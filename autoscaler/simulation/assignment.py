@@ -1,0 +1,88 @@
+"""From wanted numbers of allocations to targets on nodes, all or nothing on fixed hardware.
+
+Source: elastic/elasticsearch,
+ml/inference/assignment/TrainedModelAssignmentClusterService.java.
+"""
+
+from msgspec.structs import replace
+
+from autoscaler.simulation.deployment import Deployment
+from autoscaler.simulation.errors import ApiError
+from autoscaler.simulation.lifecycle import Lifecycle
+from autoscaler.simulation.placement import Plan
+from autoscaler.simulation.reduction import reduced
+from autoscaler.simulation.state import State
+
+
+class Assignment:
+    """Plans, and hands the targets to the life cycle."""
+
+    def __init__(self, state: State, lifecycle: Lifecycle) -> None:
+        self._state = state
+        self._lifecycle = lifecycle
+
+    def add(self, deployment: Deployment, *, can_grow: bool) -> None:
+        """Place a new deployment.
+
+        Raises:
+            ApiError: 429, not everything fits and the hardware cannot grow; nothing is changed.
+        """
+        name = deployment.deployment_id
+        self._state.deployments[name] = deployment
+        plan = self._state.planned()
+        if name in plan.reasons and not can_grow:
+            del self._state.deployments[name]
+            if plan.allocations_of(name):
+                raise _not_enough("start", name)
+            reason = f"Could not start deployment [{name}]: no ML nodes with sufficient capacity"
+            cause = ("illegal_state_exception", plan.reasons[name])
+            raise ApiError(429, "status_exception", f"{reason} were found", caused_by=cause)
+        self._apply(plan)
+
+    def scale(self, deployment: Deployment, number: int, *, can_grow: bool) -> None:
+        """Change a deployment's number of allocations.
+
+        More plans all deployments anew, fewer touches no other.
+
+        Raises:
+            ApiError: 429, not everything fits and the hardware cannot grow; nothing is changed.
+        """
+        if number > deployment.requested:
+            self._grow(deployment, number, can_grow=can_grow)
+        elif number < deployment.requested:
+            self._shrink(deployment, number)
+
+    def rebalance(self) -> None:
+        """Place what is short, and start anew what has failed."""
+        if self._state.deployments:
+            self._apply(self._state.planned())
+
+    def _grow(self, deployment: Deployment, number: int, *, can_grow: bool) -> None:
+        plan = self._state.planned(deployment, number)
+        if deployment.deployment_id in plan.reasons and not can_grow:
+            raise _not_enough("update", deployment.deployment_id)
+        deployment.parameters = replace(deployment.parameters, number_of_allocations=number)
+        self._apply(plan)
+
+    def _shrink(self, deployment: Deployment, number: int) -> None:
+        zones = {node_id: node.spec.zone for node_id, node in self._state.nodes.items()}
+        targets = reduced(deployment.targets, zones, number)
+        deployment.parameters = replace(deployment.parameters, number_of_allocations=number)
+        if sum(targets.values()) == number:
+            deployment.reason = None
+        self._lifecycle.set_targets(deployment, targets)
+
+    def _apply(self, plan: Plan) -> None:
+        for deployment in self._state.deployments.values():
+            name = deployment.deployment_id
+            deployment.reason = plan.reasons.get(name)
+            self._lifecycle.set_targets(deployment, plan.placed.get(name, {}))
+
+
+def _not_enough(verb: str, deployment_id: str) -> ApiError:
+    return ApiError(
+        429,
+        "status_exception",
+        f"Could not {verb} deployment [{deployment_id}] because there are not enough resources "
+        "to provide all requested allocations",
+    )

@@ -1,0 +1,377 @@
+"""A simulated cluster in virtual time, behind the operations of its API.
+
+Pure: no I/O, no clock; the same seed, calls and instants give the same history. The order of
+checks is that of elastic/elasticsearch,
+ml/inference/assignment/TrainedModelAssignmentClusterService.java.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
+
+import numpy as np
+from msgspec import UNSET, UnsetType
+
+from autoscaler.simulation.admission import (
+    Conditions,
+    check_owner,
+    check_unused,
+    model_of,
+    startable,
+)
+from autoscaler.simulation.assignment import Assignment
+from autoscaler.simulation.deployment import (
+    FAILED,
+    STARTED,
+    STARTING,
+    STOPPING,
+    AdaptivePatch,
+    AdaptiveSettings,
+    Deployment,
+    Parameters,
+)
+from autoscaler.simulation.errors import ApiError, conflict, no_such_deployment
+from autoscaler.simulation.ledger import Ledger
+from autoscaler.simulation.lifecycle import Lifecycle, process_gone, worker_shut_down
+from autoscaler.simulation.memory import NodeMemory, required_bytes
+from autoscaler.simulation.native_scaling import TICK_S, NativeScaling
+from autoscaler.simulation.parking import Parking
+from autoscaler.simulation.requests import Request
+from autoscaler.simulation.specs import ModelSpec, NodeSpec
+from autoscaler.simulation.state import Node, State
+from autoscaler.simulation.traffic import Traffic
+from autoscaler.simulation.validation import (
+    StartRequest,
+    check_merged,
+    check_start,
+    check_update,
+)
+from autoscaler.simulation.versions import Behaviour
+from autoscaler.simulation.workload import Arrival
+
+__all__ = [
+    "UNSET",
+    "AdaptivePatch",
+    "AdaptiveSettings",
+    "Cluster",
+    "Deployment",
+    "ModelSpec",
+    "NodeMemory",
+    "NodeSpec",
+    "Request",
+]
+
+_STRETCH_S = 30.0
+"""Requests are simulated in stretches of at most this, which bounds the memory they take."""
+
+_BEST_FIRST = (STARTED, STARTING, STOPPING, FAILED)
+
+
+class Cluster(Conditions):
+    """Nodes, models and deployments. Every operation raises `ApiError` where the API refuses."""
+
+    def __init__(
+        self,
+        nodes: Sequence[NodeSpec],
+        models: Sequence[ModelSpec],
+        *,
+        behaviour: Behaviour,
+        seed: int,
+        now: float,
+        can_grow: bool = False,
+        ml_memory_fraction: float = 0.3,
+    ) -> None:
+        super().__init__(can_grow=can_grow)
+        self.behaviour = behaviour
+        self._state = State(
+            behaviour=behaviour, seed=seed, now=now, ml_memory_fraction=ml_memory_fraction
+        )
+        self._parking = Parking(self._state)
+        self._traffic = Traffic(self._state, self._parking)
+        self._lifecycle = Lifecycle(self._state, on_ready=self._traffic.release)
+        self._assignment = Assignment(self._state, self._lifecycle)
+        self._native = NativeScaling(self._state, update=self._scale_internally)
+        self._choices = np.random.default_rng(seed)
+        for model in models:
+            self.put_model(model)
+        for node in nodes:
+            self.add_node(node)
+        self._state.events.schedule(now + TICK_S, self._tick)
+
+    @property
+    def now(self) -> float:
+        """Unix seconds of virtual time."""
+        return self._state.now
+
+    @property
+    def nodes(self) -> Mapping[str, NodeSpec]:
+        return {node_id: node.spec for node_id, node in self._state.nodes.items()}
+
+    @property
+    def models(self) -> Mapping[str, ModelSpec]:
+        return self._state.models
+
+    @property
+    def deployments(self) -> Mapping[str, Deployment]:
+        return self._state.deployments
+
+    def advance(self, to: float) -> None:
+        """Run everything that happens up to and including the instant `to`."""
+        events = self._state.events
+        while True:
+            at = self._next_stop(to)
+            self._traffic.run(at)
+            self._state.now = at
+            self._lifecycle.finish_drained()
+            self._traffic.expire()
+            self._wake_sleepers()
+            events.run_due(at)
+            if at >= to:
+                break
+        for deployment in self._state.deployments.values():
+            self._lifecycle.account(deployment)
+
+    def _next_stop(self, to: float) -> float:
+        """Until when requests can be simulated at one go: nothing else happens before."""
+        candidates = (
+            self._state.events.next_at,
+            self._lifecycle.next_drained_at(),
+            self._traffic.next_wake_at(),
+            self.now + _STRETCH_S,
+        )
+        return max(self.now, min(to, *(at for at in candidates if at is not None)))
+
+    def next_event_at(self) -> float | None:
+        """When something that somebody may wait for will or may happen; None: nothing will.
+
+        Driven load is left out: nobody waits for it.
+        """
+        candidates = (
+            self._state.events.next_at,
+            self._lifecycle.next_drained_at(),
+            self._traffic.next_answer_at(),
+        )
+        return min((at for at in candidates if at is not None), default=None)
+
+    # Models
+
+    def put_model(self, spec: ModelSpec) -> None:
+        if spec.model_id in self._state.models:
+            raise ApiError(
+                400,
+                "resource_already_exists_exception",
+                f"Trained machine learning model [{spec.model_id}] already exists",
+            )
+        self._state.models[spec.model_id] = spec
+
+    def delete_model(self, model_id: str) -> None:
+        model_of(self._state, model_id)
+        if any(d.model_id == model_id for d in self.deployments.values()):
+            raise conflict(f"Cannot delete model [{model_id}] as it is currently deployed")
+        del self._state.models[model_id]
+
+    def required_memory_bytes(self, model_id: str) -> int:
+        """`required_native_memory_bytes` of the statistics of a model."""
+        size_bytes = model_of(self._state, model_id).size_bytes
+        return required_bytes(model_id, size_bytes, size_bytes)
+
+    # Deployments
+
+    def start_deployment(
+        self,
+        model_id: str,
+        *,
+        deployment_id: str | None = None,
+        number_of_allocations: int | None = None,
+        threads_per_allocation: int = 1,
+        queue_capacity: int | None = None,
+        cache_bytes: int | None = None,
+        priority: str = "normal",
+        adaptive: AdaptiveSettings | None = None,
+    ) -> Deployment:
+        """`_start`. Returns at once: to wait for a state is the caller's part."""
+        request = StartRequest(
+            number_of_allocations=number_of_allocations,
+            threads_per_allocation=threads_per_allocation,
+            queue_capacity=queue_capacity,
+            priority=priority,
+            adaptive=adaptive,
+        )
+        check_start(request, self.behaviour)
+        name = deployment_id or model_id
+        model = startable(self._state, self, model_id, name)
+        minimum = adaptive.min_number_of_allocations if adaptive and adaptive.enabled else None
+        parameters = Parameters(
+            deployment_id=name,
+            model_id=model_id,
+            model_bytes=model.size_bytes,
+            number_of_allocations=number_of_allocations or minimum or 1,
+            threads_per_allocation=threads_per_allocation,
+            queue_capacity=queue_capacity or self.behaviour.queue_capacity,
+            cache_bytes=model.size_bytes if cache_bytes is None else cache_bytes,
+            priority=priority,
+        )
+        deployment = Deployment(
+            parameters=parameters,
+            model=model,
+            adaptive=adaptive,
+            ledger=Ledger(self.now, parameters.number_of_allocations),
+            zero_is_fully_allocated=self.behaviour.zero_is_fully_allocated,
+            start_time=self.now,
+        )
+        self._assignment.add(deployment, can_grow=self.can_grow)
+        return deployment
+
+    def update_deployment(
+        self,
+        deployment_id: str,
+        *,
+        number_of_allocations: int | None = None,
+        adaptive: AdaptivePatch | UnsetType | None = UNSET,
+        internal: bool = False,
+    ) -> Deployment:
+        """`_update`. `adaptive`: UNSET says nothing, None removes the settings.
+
+        An internal update, as the native scaler's, is free of the rules for outsiders.
+        """
+        patch = adaptive if isinstance(adaptive, AdaptivePatch) else None
+        if not internal:
+            check_update(number_of_allocations, patch)
+            check_owner(self._state, self, deployment_id)
+        deployment = self._deployment(deployment_id)
+        merged = deployment.adaptive
+        if adaptive is not UNSET:
+            merged = patch.applied_to(deployment.adaptive) if patch else None
+        if not internal:
+            check_merged(
+                deployment,
+                number_of_allocations,
+                merged,
+                low_priority_check=self.behaviour.low_priority_check,
+            )
+        number = deployment.requested if number_of_allocations is None else number_of_allocations
+        if number == deployment.requested and _says_nothing_new(adaptive, deployment.adaptive):
+            return deployment
+        if deployment.state != STARTED:
+            raise conflict(
+                f"cannot update deployment [{deployment_id}] that is not in [started] state"
+            )
+        self._assignment.scale(deployment, number, can_grow=self.can_grow)
+        deployment.adaptive = merged
+        return deployment
+
+    def stop_deployment(
+        self, deployment_id: str, *, force: bool = False, allow_no_match: bool = True
+    ) -> None:
+        """`_stop`. What waits or is being computed fails; others may grow into the room."""
+        deployment = self.deployments.get(deployment_id)
+        if deployment is None:
+            if allow_no_match:
+                return
+            raise no_such_deployment(deployment_id)
+        if not force:
+            check_unused(self._state, self, deployment)
+        deployment.state = STOPPING
+        for node_id in list(deployment.routes):
+            self._lifecycle.lose(deployment, node_id, worker_shut_down())
+        self._parking.dissolve(deployment)
+        del self._state.deployments[deployment_id]
+        self._assignment.rebalance()
+
+    def _scale_internally(self, deployment: Deployment, number: int) -> None:
+        self.update_deployment(
+            deployment.deployment_id, number_of_allocations=number, internal=True
+        )
+
+    # Requests
+
+    def infer(
+        self,
+        target_id: str,
+        documents: int = 1,
+        *,
+        timeout_s: float = 10.0,
+        priority: str = "normal",
+    ) -> list[Request]:
+        """`_infer`: one request a document, each routed by itself. Advance to see their fate."""
+        requests = self._traffic.infer(
+            self._serving(target_id), documents, timeout_s=timeout_s, priority=priority
+        )
+        self._wake_sleepers()
+        return requests
+
+    def drive(
+        self, deployment_id: str, arrivals: Iterator[Arrival], *, timeout_s: float = 10.0
+    ) -> None:
+        """Offer a load, consumed lazily as the cluster advances.
+
+        It lasts as long as `arrivals` does. While the deployment does not exist it finds nobody,
+        and is lost.
+        """
+        self._traffic.drive(deployment_id, arrivals, timeout_s)
+
+    def _serving(self, target_id: str) -> Deployment:
+        if target_id in self.deployments:
+            candidates = [self.deployments[target_id]]
+        else:
+            model_of(self._state, target_id)
+            candidates = [d for d in self.deployments.values() if d.model_id == target_id]
+        if not candidates:
+            raise conflict(f"Trained model [{target_id}] must be deployed to use")
+        ranks = [_BEST_FIRST.index(d.reported_state()) for d in candidates]
+        best = [d for d, rank in zip(candidates, ranks, strict=True) if rank == min(ranks)]
+        chosen = best[int(self._choices.integers(len(best)))] if len(best) > 1 else best[0]
+        if _BEST_FIRST[min(ranks)] in (STOPPING, FAILED):
+            state = chosen.reported_state()
+            raise conflict(f"Trained model deployment [{target_id}] is in state [{state}]")
+        return chosen
+
+    def _wake_sleepers(self) -> None:
+        """Scale up what is at zero and asked for. Without capacity the requests time out."""
+        for deployment in self._parking.sleepers():
+            with suppress(ApiError):
+                self._scale_internally(deployment, 1)
+                self._native.awoken(deployment)
+
+    # Hardware and its failures
+
+    def add_node(self, spec: NodeSpec) -> None:
+        if spec.node_id in self._state.nodes:
+            raise ValueError(f"node {spec.node_id!r} is in the cluster already")
+        self._state.nodes[spec.node_id] = Node(spec)
+        self._assignment.rebalance()
+
+    def remove_node(self, node_id: str) -> None:
+        """The node is gone, with all that ran on it. Raises KeyError if there is no such node."""
+        self._state.nodes[node_id]
+        for deployment in self.deployments.values():
+            if node_id in deployment.routes:
+                self._lifecycle.lose(deployment, node_id, process_gone())
+        del self._state.nodes[node_id]
+        self._assignment.rebalance()
+
+    def crash_process(self, deployment_id: str, node_id: str) -> None:
+        """The process dies; one that is still loading fails. Raises KeyError if there is none."""
+        self._lifecycle.crash(self.deployments[deployment_id], node_id)
+
+    def memory_of(self, node_id: str) -> NodeMemory:
+        return self._state.memory_of(node_id)
+
+    # Within
+
+    def _tick(self) -> None:
+        self._state.events.schedule(self.now + TICK_S, self._tick)
+        self._native.tick()
+
+    def _deployment(self, deployment_id: str) -> Deployment:
+        if deployment_id not in self.deployments:
+            raise no_such_deployment(deployment_id)
+        return self.deployments[deployment_id]
+
+
+def _says_nothing_new(
+    adaptive: AdaptivePatch | UnsetType | None, stored: AdaptiveSettings | None
+) -> bool:
+    """Whether the raw patch, fields not mentioned counting as null, is what is stored already."""
+    if isinstance(adaptive, AdaptivePatch):
+        return adaptive.applied_to(None) == stored
+    return adaptive is UNSET or stored is None

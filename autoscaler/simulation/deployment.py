@@ -1,0 +1,138 @@
+"""A deployment: its settings, where its allocations are, and in what state.
+
+Source: elastic/elasticsearch, core/inference/assignment/TrainedModelAssignment.java,
+AllocationStatus.java and AdaptiveAllocationsSettings.java.
+"""
+
+from collections.abc import Iterator, Mapping
+from typing import TypeVar
+
+from msgspec import UNSET, Struct, UnsetType, field
+
+from autoscaler.simulation.ledger import Ledger
+from autoscaler.simulation.route import FAILED, STARTED, STARTING, STOPPING, Route
+from autoscaler.simulation.specs import ModelSpec
+
+__all__ = ["FAILED", "STARTED", "STARTING", "STOPPING", "UNSET"]
+
+_T = TypeVar("_T")
+
+
+class AdaptiveSettings(Struct, frozen=True, kw_only=True):
+    """Settings of the native scaler. `enabled` None: never said, which counts as false."""
+
+    enabled: bool | None = None
+    min_number_of_allocations: int | None = None
+    max_number_of_allocations: int | None = None
+
+    @property
+    def scales_to_zero(self) -> bool:
+        return bool(self.enabled) and not self.min_number_of_allocations
+
+
+class AdaptivePatch(Struct, frozen=True, kw_only=True):
+    """A change of those settings, field by field: UNSET keeps what is stored, None clears it."""
+
+    enabled: bool | UnsetType | None = UNSET
+    min_number_of_allocations: int | UnsetType | None = UNSET
+    max_number_of_allocations: int | UnsetType | None = UNSET
+
+    def applied_to(self, stored: AdaptiveSettings | None) -> AdaptiveSettings:
+        base = stored or AdaptiveSettings()
+        return AdaptiveSettings(
+            enabled=_patched(self.enabled, base.enabled),
+            min_number_of_allocations=_patched(
+                self.min_number_of_allocations, base.min_number_of_allocations
+            ),
+            max_number_of_allocations=_patched(
+                self.max_number_of_allocations, base.max_number_of_allocations
+            ),
+        )
+
+
+def _patched(change: _T | UnsetType, stored: _T) -> _T:
+    return stored if isinstance(change, UnsetType) else change
+
+
+class Parameters(Struct, frozen=True, kw_only=True):
+    """What a deployment was started with; only the number of allocations can change."""
+
+    deployment_id: str
+    model_id: str
+    model_bytes: int
+    number_of_allocations: int
+    threads_per_allocation: int
+    queue_capacity: int
+    cache_bytes: int
+    priority: str  # normal or low
+
+
+class Deployment(Struct, kw_only=True, eq=False):
+    """One deployment in the cluster's state. Read freely; only the cluster changes it."""
+
+    parameters: Parameters
+    model: ModelSpec
+    ledger: Ledger
+    zero_is_fully_allocated: bool
+    adaptive: AdaptiveSettings | None = None  # None: never set, or removed
+    state: str = STARTING  # starting, started, stopping
+    reason: str | None = None  # why not everything could be placed
+    start_time: float  # of the assignment, Unix seconds; not of readiness
+    max_assigned_allocations: int = 0
+    routes: dict[str, Route] = field(default_factory=dict)  # by node id
+
+    @property
+    def deployment_id(self) -> str:
+        return self.parameters.deployment_id
+
+    @property
+    def model_id(self) -> str:
+        return self.parameters.model_id
+
+    @property
+    def requested(self) -> int:
+        """The target number of allocations."""
+        return self.parameters.number_of_allocations
+
+    @property
+    def low(self) -> bool:
+        return self.parameters.priority == "low"
+
+    @property
+    def live(self) -> int:
+        """Current allocations of started routes."""
+        return sum(route.live_allocations for route in self.routes.values())
+
+    @property
+    def targets(self) -> Mapping[str, int]:
+        """Target allocations by node id, routes being removed left out."""
+        return {route.node_id: route.target_allocations for route in self.kept_routes()}
+
+    @property
+    def loading(self) -> bool:
+        """Whether any node still has to become ready for this deployment."""
+        return any(route.state == STARTING for route in self.routes.values())
+
+    def kept_routes(self) -> Iterator[Route]:
+        return (route for route in self.routes.values() if route.state != STOPPING)
+
+    def allocation_state(self) -> str:
+        """starting, started or fully_allocated, as `allocation_status.state` of the statistics."""
+        live = self.live
+        if live >= self.requested and (live > 0 or self.zero_is_fully_allocated):
+            return "fully_allocated"
+        return STARTED if live else STARTING
+
+    def reported_state(self) -> str:
+        """The state as the statistics show it: failed if there are routes and all have failed."""
+        return FAILED if self._all_failed else self.state
+
+    def reported_reason(self) -> str | None:
+        """The reason as the statistics show it."""
+        if self._all_failed:
+            return f"All node routes are failed; node ids {sorted(self.routes)}"
+        return self.reason
+
+    @property
+    def _all_failed(self) -> bool:
+        return bool(self.routes) and all(r.state == FAILED for r in self.routes.values())

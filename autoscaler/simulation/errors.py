@@ -1,0 +1,60 @@
+"""Refusals of the simulated cluster, as its API would answer them."""
+
+from collections.abc import Mapping
+
+
+class ApiError(Exception):
+    """An operation the API refuses: HTTP status, exception type in snake case, and reason.
+
+    `metadata` holds further fields of the error object, such as `resource.id`; `caused_by` is the
+    type and reason of the cause, where the API reports one.
+    """
+
+    def __init__(
+        self,
+        status: int,
+        error_type: str,
+        reason: str,
+        *,
+        metadata: Mapping[str, object] | None = None,
+        caused_by: tuple[str, str] | None = None,
+    ) -> None:
+        super().__init__(reason)
+        self.status = status
+        self.type = error_type
+        self.reason = reason
+        self.metadata: Mapping[str, object] = metadata or {}
+        self.caused_by = caused_by
+
+    def __repr__(self) -> str:
+        return f"ApiError({self.status}, {self.type!r}, {self.reason!r})"
+
+
+def conflict(reason: str) -> ApiError:
+    """409: the state of a deployment does not allow the operation."""
+    return ApiError(409, "status_exception", reason)
+
+
+def not_found(resource_id: str, reason: str) -> ApiError:
+    return ApiError(
+        404,
+        "resource_not_found_exception",
+        reason,
+        metadata={"resource.type": "trained_model", "resource.id": resource_id},
+    )
+
+
+def no_such_deployment(deployment_id: str) -> ApiError:
+    return not_found(deployment_id, f"No known model deployment with id [{deployment_id}]")
+
+
+def invalid_request(*complaints: str) -> ApiError:
+    """400: what is wrong shows in the request alone."""
+    listed = "".join(f"{number}: {text};" for number, text in enumerate(complaints, 1))
+    return ApiError(400, "action_request_validation_exception", f"Validation Failed: {listed}")
+
+
+def invalid_state(*complaints: str) -> ApiError:
+    """400: the request is well formed but contradicts the deployment's settings."""
+    listed = "".join(f"{number}: {text};" for number, text in enumerate(complaints, 1))
+    return ApiError(400, "validation_exception", f"Validation Failed: {listed}")

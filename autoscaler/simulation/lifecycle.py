@@ -1,0 +1,248 @@
+"""From targets to processes: loading, resizing, draining, crashing.
+
+Source: elastic/elasticsearch, ml/inference/assignment/TrainedModelAssignmentNodeService.java and
+ml/inference/deployment/DeploymentManager.java.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Mapping
+from functools import partial
+from zlib import crc32
+
+import numpy as np
+
+from autoscaler.simulation.deployment import Deployment
+from autoscaler.simulation.errors import ApiError, conflict
+from autoscaler.simulation.process import Process
+from autoscaler.simulation.route import FAILED, STARTED, STARTING, STOPPING, Route
+from autoscaler.simulation.service import ServiceTimes
+from autoscaler.simulation.state import Load, State
+
+CONTROL_MESSAGE_S = 0.2
+"""From a new target to a resized thread pool, on a node that already runs the deployment."""
+
+DRAIN_LIMIT_S = 180.0
+RESTARTS, RESTARTS_WITHIN_S = 3, 86_400.0
+
+
+class Lifecycle:
+    """Carries out targets. `on_ready` is called with a deployment when a process of it is ready."""
+
+    def __init__(self, state: State, on_ready: Callable[[Deployment], None]) -> None:
+        self._state = state
+        self._on_ready = on_ready
+        self._processes: Counter[tuple[str, str]] = Counter()  # started so far, for their seeds
+
+    def set_targets(self, deployment: Deployment, targets: Mapping[str, int]) -> None:
+        """Have so many allocations on each node, and none elsewhere."""
+        for route in list(deployment.kept_routes()):
+            if route.node_id not in targets:
+                self._retire(deployment, route)
+        for node_id, target in targets.items():
+            self._set_target(deployment, node_id, target)
+        self._tell(deployment)
+        self.account(deployment)
+
+    def lose(self, deployment: Deployment, node_id: str, error: ApiError) -> None:
+        """A process is gone with all it had, and its route too."""
+        route = deployment.routes[node_id]
+        self._end_process(route, error)
+        self._cancel_load(route)
+        del deployment.routes[node_id]
+        self._slow_down(node_id)
+        self._tell(deployment)
+        self.account(deployment)
+
+    def crash(self, deployment: Deployment, node_id: str) -> None:
+        """A process dies by itself: restarted in place, unless it has done so too often."""
+        route, now = deployment.routes[node_id], self._state.now
+        if route.state in (STOPPING, FAILED):
+            self.lose(deployment, node_id, process_gone())
+            return
+        self._end_process(route, process_gone())
+        self._cancel_load(route)
+        self._slow_down(node_id)
+        route.crashes = [at for at in route.crashes if at > now - RESTARTS_WITHIN_S] + [now]
+        if route.state == STARTING:
+            self._fail(deployment, route, "the model could not be loaded: its process ended")
+        elif len(route.crashes) > RESTARTS:
+            self._fail(deployment, route, "the process crashed too often and was not restarted")
+        else:
+            self._load(deployment, route)
+        self.account(deployment)
+
+    def finish_drained(self) -> None:
+        """Remove what was being drained and has become idle."""
+        for deployment in list(self._state.deployments.values()):
+            for route in list(deployment.routes.values()):
+                if route.state == STOPPING and route.process and route.process.idle:
+                    self.lose(deployment, route.node_id, worker_shut_down())
+
+    def next_drained_at(self) -> float | None:
+        """A lower bound of when the next draining process will be idle."""
+        return min(
+            (
+                route.process.last_finish_at
+                for deployment in self._state.deployments.values()
+                for route in deployment.routes.values()
+                if route.state == STOPPING and route.process
+            ),
+            default=None,
+        )
+
+    def account(self, deployment: Deployment) -> None:
+        """Charge the allocations held until now."""
+        live = deployment.live
+        deployment.max_assigned_allocations = max(deployment.max_assigned_allocations, live)
+        deployment.ledger.accrue(self._state.now, requested=deployment.requested, live=live)
+
+    def _set_target(self, deployment: Deployment, node_id: str, target: int) -> None:
+        route = deployment.routes.get(node_id)
+        if route is None:
+            route = deployment.routes[node_id] = Route(node_id, target)
+            self._load(deployment, route)
+        elif route.state == STOPPING:
+            route.state = STARTED  # its process still has the model loaded
+        elif route.state == FAILED:
+            route.state, route.reason, route.current_allocations = STARTING, "", target
+            self._load(deployment, route)
+        elif route.state == STARTING:
+            route.current_allocations = target
+        route.target_allocations = target
+
+    def _retire(self, deployment: Deployment, route: Route) -> None:
+        if route.process is None or route.process.idle or not self._state.behaviour.drains:
+            self.lose(deployment, route.node_id, worker_shut_down())
+            return
+        route.state, route.target_allocations = STOPPING, 0
+        self._after(DRAIN_LIMIT_S, partial(self._stop_draining, deployment, route, route.process))
+
+    def _stop_draining(self, deployment: Deployment, route: Route, process: Process) -> None:
+        stopping = self._has(deployment, route) and route.state == STOPPING
+        if stopping and route.process is process:
+            self.lose(deployment, route.node_id, worker_shut_down())
+
+    def _tell(self, deployment: Deployment) -> None:
+        """Tell processes their new number of allocations; not while any node is starting."""
+        if deployment.loading:
+            return
+        for route in deployment.kept_routes():
+            if route.process and route.current_allocations != route.target_allocations:
+                self._after(CONTROL_MESSAGE_S, partial(self._resize, deployment, route))
+
+    def _resize(self, deployment: Deployment, route: Route) -> None:
+        if not self._has(deployment, route) or deployment.loading or route.process is None:
+            return
+        if route.state != STARTED:
+            return
+        route.current_allocations = route.target_allocations
+        route.process.resize(self._state.now, self._clamped(deployment, route))
+        self._slow_down(route.node_id)
+        self.account(deployment)
+
+    def _load(self, deployment: Deployment, route: Route) -> None:
+        loads = self._state.nodes[route.node_id].loads
+        loads.append(Load(deployment, route))
+        if len(loads) == 1:
+            self._begin_load(route.node_id)
+
+    def _begin_load(self, node_id: str) -> None:
+        load = self._state.nodes[node_id].loads[0]
+        self._after(load.deployment.model.loading_s, partial(self._end_load, node_id, load))
+
+    def _end_load(self, node_id: str, load: Load) -> None:
+        node = self._state.nodes.get(node_id)
+        if node is None or not node.loads or node.loads[0] is not load:
+            return  # cancelled meanwhile
+        node.loads.popleft()
+        if node.loads:
+            self._begin_load(node_id)
+        self._ready(load.deployment, load.route)
+
+    def _cancel_load(self, route: Route) -> None:
+        node = self._state.nodes[route.node_id]
+        under_way = node.loads[0] if node.loads else None
+        kept = [load for load in node.loads if load.route is not route]
+        node.loads.clear()
+        node.loads.extend(kept)
+        if node.loads and node.loads[0] is not under_way:
+            self._begin_load(route.node_id)
+
+    def _ready(self, deployment: Deployment, route: Route) -> None:
+        route.state, route.reason = STARTED, ""
+        route.current_allocations = route.target_allocations
+        route.process = self._process(deployment, route)
+        self._slow_down(route.node_id)
+        if deployment.state == STARTING:
+            deployment.state = STARTED
+        self._tell(deployment)
+        self.account(deployment)
+        self._on_ready(deployment)
+
+    def _process(self, deployment: Deployment, route: Route) -> Process:
+        parameters = deployment.parameters
+        key = (deployment.deployment_id, route.node_id)
+        self._processes[key] += 1
+        seed = [self._state.seed, *(crc32(name.encode()) for name in key), self._processes[key]]
+        threads = min(parameters.threads_per_allocation, self._processors(route))
+        return Process(
+            self._state.now,
+            allocations=self._clamped(deployment, route),
+            threads_per_allocation=threads,
+            queue_capacity=parameters.queue_capacity,
+            service_times=ServiceTimes(deployment.model, threads, np.random.default_rng(seed)),
+            ledger=deployment.ledger,
+        )
+
+    def _clamped(self, deployment: Deployment, route: Route) -> int:
+        """What the process can use of the target: its hardware's threads, rounded up."""
+        threads = deployment.parameters.threads_per_allocation
+        return min(route.target_allocations, -(-self._processors(route) // threads))
+
+    def _processors(self, route: Route) -> int:
+        return self._state.nodes[route.node_id].spec.processors
+
+    def _slow_down(self, node_id: str) -> None:
+        """Where threads outnumber cores, low priority gets what normal priority leaves.
+
+        All threads of a process count as in use. With normal priority alone there is no
+        oversubscription: the planner sees to that.
+        """
+        node = self._state.nodes.get(node_id)
+        running = [
+            (deployment, route.process)
+            for deployment in self._state.deployments.values()
+            if (route := deployment.routes.get(node_id)) and route.process
+        ]
+        threads = sum(
+            process.allocations * deployment.parameters.threads_per_allocation
+            for deployment, process in running
+        )
+        for deployment, process in running:
+            if deployment.low and node is not None:
+                process.slow_down = max(1.0, threads / node.spec.processors)
+
+    def _fail(self, deployment: Deployment, route: Route, reason: str) -> None:
+        route.state, route.reason = FAILED, reason
+        self._tell(deployment)
+
+    def _end_process(self, route: Route, queued: ApiError) -> None:
+        if route.process is not None:
+            route.process.end(self._state.now, queued=queued)
+            route.process = None
+
+    def _has(self, deployment: Deployment, route: Route) -> bool:
+        known = self._state.deployments.get(deployment.deployment_id) is deployment
+        return known and deployment.routes.get(route.node_id) is route
+
+    def _after(self, seconds: float, action: Callable[[], None]) -> None:
+        self._state.events.schedule(self._state.now + seconds, action)
+
+
+def worker_shut_down() -> ApiError:
+    """What requests get that wait for a process which is being removed."""
+    return ApiError(429, "es_rejected_execution_exception", "inference process has shutdown")
+
+
+def process_gone() -> ApiError:
+    return conflict("inference process stopped unexpectedly")

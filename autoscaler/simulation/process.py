@@ -1,0 +1,232 @@
+"""One native process: a bounded priority queue before as many workers as it has allocations.
+
+An M/G/c/K queue with two non-preemptive priorities, run in virtual time from one finishing time
+to the next. Source of its rules: elastic/elasticsearch,
+ml/inference/pytorch/PriorityProcessWorkerExecutorService.java and
+ml/inference/deployment/AbstractPyTorchAction.java.
+"""
+
+from collections import deque
+from collections.abc import Iterable
+from heapq import heappop, heappush
+
+from autoscaler.simulation.errors import ApiError, conflict
+from autoscaler.simulation.ledger import Ledger
+from autoscaler.simulation.requests import Request
+from autoscaler.simulation.service import HIT_S, ServiceTimes
+from autoscaler.simulation.statistics import Counters, Minutes, Totals
+
+Offer = tuple[float, float, float, bool, Request | None]
+"""One document for a process: when it arrives, its deadline, its size (which multiplies the service
+time), whether its priority is high, and the request if somebody waits for it.
+
+A plain tuple, for there are hundreds of thousands a second.
+"""
+
+
+class Process:
+    """The process of one deployment on one node, from being ready to its end."""
+
+    def __init__(
+        self,
+        now: float,
+        *,
+        allocations: int,
+        threads_per_allocation: int,
+        queue_capacity: int,
+        service_times: ServiceTimes,
+        ledger: Ledger,
+    ) -> None:
+        self.start_time = now
+        self.allocations = allocations
+        self.slow_down = 1.0  # of the node, where threads outnumber cores
+        self._threads = threads_per_allocation
+        self._capacity = queue_capacity
+        self._service_times = service_times
+        self._ledger = ledger
+        self._now = now
+        self._high: deque[Offer] = deque()
+        self._normal: deque[Offer] = deque()
+        # (finish, serial number, deadline, milliseconds, cache hit, request), soonest first
+        self._in_service: list[tuple[float, int, float, int, bool, Request | None]] = []
+        self._watched = 0  # requests here that somebody waits for
+        self._begun = 0
+        self._completed = 0
+        self._cache_hits = 0
+        self._inference_ms = 0
+        self._rejections = 0
+        self._timeouts = 0
+        self._expired_in_queue = 0
+        self._last_access: float | None = None
+        self._minutes = Minutes(now)
+        self._waits: list[float] = []
+        self._booked = (0, 0, 0, 0, 0)
+
+    @property
+    def idle(self) -> bool:
+        return not self._in_service and not self._high and not self._normal
+
+    @property
+    def last_finish_at(self) -> float:
+        """When all that is in service now will be finished."""
+        return max((entry[0] for entry in self._in_service), default=self._now)
+
+    def next_watched_at(self) -> float | None:
+        """The soonest that the fate of a watched request may become known here."""
+        return self._in_service[0][0] if self._watched and self._in_service else None
+
+    def offer(self, offers: Iterable[Offer], until: float) -> None:  # noqa: PLR0915
+        """Take `offers`, in order of time, and run until `until`, which none of them exceeds.
+
+        One turn of the loop is one event: a worker finishes, or a request arrives. All of a
+        simulation's time is spent here, hence the plain tuples and the local names.
+        """
+        in_service, high_queue, normal_queue = self._in_service, self._high, self._normal
+        drawn, slow_down, allocations = self._service_times.drawn, self.slow_down, self.allocations
+        arrivals = iter(offers)
+        arrival = next(arrivals, None)
+        now, offered = self._now, 0
+        while True:
+            while (normal_queue or high_queue) and len(in_service) < allocations:
+                offer = (high_queue or normal_queue).popleft()
+                at, deadline, size, _, request = offer
+                if deadline <= now:
+                    self._timeouts += 1
+                    self._expired_in_queue += 1
+                    if request is not None:
+                        self._watched -= 1
+                    continue
+                if not drawn:
+                    self._service_times.draw()
+                seconds = drawn.pop() * size * slow_down
+                finish = now + (seconds or HIT_S)
+                self._begun += 1
+                heappush(
+                    in_service,
+                    (finish, self._begun, deadline, int(seconds * 1000.0), seconds == 0.0, request),
+                )
+                if now > at:
+                    self._waits.append(now - at)
+            horizon = until if arrival is None else arrival[0]
+            if in_service and in_service[0][0] <= horizon:
+                now, _, deadline, milliseconds, hit, request = heappop(in_service)
+                if now >= self._minutes.ends_at:
+                    self._minutes.close(now, self._totals())
+                if now <= deadline:
+                    self._completed += 1
+                    self._inference_ms += milliseconds
+                    self._cache_hits += hit
+                    self._last_access = now
+                    if request is not None:
+                        request.complete(now)
+                else:
+                    self._timeouts += 1
+                if request is not None:
+                    self._watched -= 1
+            elif arrival is not None:
+                now = max(now, horizon)  # it may have had to wait for this process to exist
+                offered += 1
+                if len(high_queue) + len(normal_queue) < self._capacity:
+                    # A free worker takes it from there at the same instant.
+                    (high_queue if arrival[3] else normal_queue).append(arrival)
+                    if arrival[4] is not None:
+                        self._watched += 1
+                else:
+                    self._reject(arrival, now)
+                arrival = next(arrivals, None)
+            else:
+                break
+        self._now = until
+        self._book(offered)
+
+    def resize(self, now: float, allocations: int) -> None:
+        """Use so many workers from now on. Work in service is never interrupted."""
+        self.offer((), now)
+        self.allocations = allocations
+        self.offer((), now)
+
+    def end(self, now: float, *, queued: ApiError) -> None:
+        """Die: what waits fails as `queued` says, what is in service as that of a lost process."""
+        self.offer((), now)
+        waiting = [*self._high, *self._normal]
+        expired = sum(1 for offer in waiting if offer[1] <= now)
+        lost = conflict("[pytorch_inference] process stopped while the request was in service")
+        late = sum(1 for entry in self._in_service if entry[2] <= now)
+        rejected = len(waiting) - expired if queued.status == 429 else 0
+        self._ledger.book(
+            timed_out=expired + late,
+            rejected=rejected,
+            failed=len(waiting) - expired - rejected + len(self._in_service) - late,
+            never_served=len(waiting),
+        )
+        for offer in waiting:
+            if offer[4] is not None:
+                offer[4].fail(now, queued)
+        for entry in self._in_service:
+            if entry[5] is not None:
+                entry[5].fail(now, lost)
+        self._high.clear()
+        self._normal.clear()
+        self._in_service.clear()
+        self._watched = 0
+
+    def counters(self, now: float) -> Counters:
+        """What the process reports, having been run until `now`.
+
+        A request that expired in the queue is pending until it is popped; one that expired in
+        service no longer is. Both have timed out.
+        """
+        self._minutes.close(now, self._totals())
+        waiting = [*self._high, *self._normal]
+        late = sum(1 for entry in self._in_service if entry[2] <= now)
+        expired = sum(1 for offer in waiting if offer[1] <= now)
+        last = self._minutes.last
+        return Counters(
+            start_time=self.start_time,
+            allocations=self.allocations,
+            threads_per_allocation=self._threads,
+            completed=self._completed,
+            cache_hits=self._cache_hits,
+            errors=0,
+            rejections=self._rejections,
+            timeouts=self._timeouts + late + expired,
+            pending=len(waiting) + len(self._in_service) - late,
+            inference_ms=self._inference_ms,
+            last_access=self._last_access,
+            peak_per_minute=self._minutes.peak,
+            completed_last_minute=last.completed,
+            inference_ms_last_minute=last.inference_ms,
+            cache_hits_last_minute=last.cache_hits,
+        )
+
+    def _reject(self, offer: Offer, now: float) -> None:
+        self._rejections += 1
+        if offer[4] is not None:
+            reason = "inference process queue is full. Unable to execute command"
+            offer[4].fail(now, ApiError(429, "es_rejected_execution_exception", reason))
+
+    def _totals(self) -> Totals:
+        return Totals(self._completed, self._inference_ms, self._cache_hits)
+
+    def _book(self, offered: int) -> None:
+        booked = (
+            self._completed,
+            self._rejections,
+            self._timeouts,
+            self._expired_in_queue,
+            self._begun,
+        )
+        completed, rejected, timed_out, expired, begun = (
+            new - old for new, old in zip(booked, self._booked, strict=True)
+        )
+        self._booked = booked
+        self._ledger.book(
+            requests=offered,
+            completed=completed,
+            rejected=rejected,
+            timed_out=timed_out,
+            never_served=rejected + expired,
+            served_at_once=begun - len(self._waits),
+            waits_s=self._waits,
+        )
+        self._waits.clear()

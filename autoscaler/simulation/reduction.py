@@ -1,0 +1,40 @@
+"""Which allocations go when a deployment shrinks. No other deployment is touched.
+
+Source: elastic/elasticsearch, ml/inference/assignment/planning/AllocationReducer.java.
+"""
+
+from collections.abc import Mapping
+
+
+def reduced(
+    targets: Mapping[str, int], zones: Mapping[str, str], allocations: int
+) -> dict[str, int]:
+    """Targets by node id that sum to `allocations`; nodes left with none are dropped.
+
+    Each turn looks at the node with the fewest allocations in the zone with the most. The whole
+    node goes if that leaves the zones balanced, for a process that ends frees its memory; else
+    one allocation. `zones` maps each node id to its zone. Targets that sum to no more than
+    `allocations` are returned as they are.
+    """
+    left = {node_id: target for node_id, target in targets.items() if target > 0}
+    while (surplus := sum(left.values()) - allocations) > 0:
+        by_zone = _by_zone(left, zones)
+        zone = max(by_zone, key=lambda zone: (by_zone[zone], zone))
+        node_id = min(
+            (node_id for node_id in left if zones[node_id] == zone),
+            key=lambda node_id: (left[node_id], node_id),
+        )
+        others = [total for name, total in by_zone.items() if name != zone]
+        balanced = not others or by_zone[zone] - left[node_id] >= min(others)
+        if left[node_id] == 1 or (left[node_id] <= surplus and balanced):
+            del left[node_id]
+        else:
+            left[node_id] -= 1
+    return left
+
+
+def _by_zone(targets: Mapping[str, int], zones: Mapping[str, str]) -> dict[str, int]:
+    totals: dict[str, int] = {}
+    for node_id, target in targets.items():
+        totals[zones[node_id]] = totals.get(zones[node_id], 0) + target
+    return totals

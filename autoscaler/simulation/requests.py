@@ -1,0 +1,32 @@
+"""A request somebody waits for: one document of an `_infer` call."""
+
+from autoscaler.simulation.errors import ApiError
+
+
+class Request:
+    """Its fate becomes known while the cluster advances."""
+
+    __slots__ = ("arrived", "deadline", "done", "error", "finished_at", "size")
+
+    def __init__(self, *, arrived: float, deadline: float, size: float = 1.0) -> None:
+        self.arrived = arrived
+        self.deadline = deadline
+        self.size = size
+        self.done = False
+        self.finished_at: float | None = None
+        self.error: ApiError | None = None
+
+    @property
+    def state(self) -> str:
+        """waiting, completed or failed."""
+        if not self.done:
+            return "waiting"
+        return "completed" if self.error is None else "failed"
+
+    def complete(self, at: float) -> None:
+        if not self.done:
+            self.done, self.finished_at = True, at
+
+    def fail(self, at: float, error: ApiError) -> None:
+        if not self.done:
+            self.done, self.finished_at, self.error = True, at, error

@@ -1,0 +1,35 @@
+"""A route: one deployment on one node, as the cluster's state has it, with the process behind it.
+
+Source: elastic/elasticsearch, core/inference/assignment/{RoutingInfo,RoutingState}.java.
+"""
+
+from autoscaler.simulation.process import Process
+from autoscaler.simulation.statistics import Counters
+
+STARTING, STARTED, STOPPING, FAILED = "starting", "started", "stopping", "failed"
+
+
+class Route:
+    """Read freely; only the cluster changes it."""
+
+    def __init__(self, node_id: str, target: int) -> None:
+        self.node_id = node_id
+        self.state = STARTING
+        self.reason = ""
+        self.current_allocations = target
+        self.target_allocations = target
+        self.process: Process | None = None
+        self.crashes: list[float] = []  # instants, of the last 24 hours
+
+    @property
+    def live_allocations(self) -> int:
+        return self.current_allocations if self.state == STARTED else 0
+
+    @property
+    def reported_state(self) -> str:
+        """As the statistics show it: `stopped` while a crashed process is restarted in place."""
+        return "stopped" if self.state == STARTED and self.process is None else self.state
+
+    def counters(self, now: float) -> Counters | None:
+        """What the process reports, having been run until `now`; None unless it is running."""
+        return self.process.counters(now) if self.process else None

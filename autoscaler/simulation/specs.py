@@ -1,0 +1,38 @@
+"""What a simulated cluster is made of: nodes and models, as values."""
+
+from msgspec import Struct
+
+GIB = 2**30
+MB = 10**6
+
+LOAD_BASE_S = 2.0
+LOAD_BYTES_PER_S = 200 * MB
+"""A made-up but plausible rate: a definition is fetched document by document from an index."""
+
+
+class NodeSpec(Struct, frozen=True, kw_only=True):
+    """One ML node."""
+
+    node_id: str
+    name: str
+    processors: int = 8
+    memory_bytes: int = 16 * GIB
+    zone: str = ""
+
+
+class ModelSpec(Struct, frozen=True, kw_only=True):
+    """One model and how fast it is."""
+
+    model_id: str
+    size_bytes: int = 100 * MB
+    service_time_s: float = 0.04  # mean, with one thread an allocation
+    service_cv: float = 0.7  # coefficient of variation, log-normal; 0: constant
+    load_s: float | None = None  # None: from the size
+    cache_hit_fraction: float = 0.0
+
+    @property
+    def loading_s(self) -> float:
+        """Seconds from having a process to being ready."""
+        if self.load_s is not None:
+            return self.load_s
+        return LOAD_BASE_S + self.size_bytes / LOAD_BYTES_PER_S

@@ -1,0 +1,106 @@
+"""The state of a simulated cluster, shared by those who change it."""
+
+from collections import deque
+from typing import NamedTuple
+
+from autoscaler.simulation.deployment import STOPPING, Deployment
+from autoscaler.simulation.events import Events
+from autoscaler.simulation.memory import NATIVE_CODE_OVERHEAD_BYTES, NodeMemory, required_bytes
+from autoscaler.simulation.placement import Demand, Plan, Room, plan
+from autoscaler.simulation.route import Route
+from autoscaler.simulation.specs import ModelSpec, NodeSpec
+from autoscaler.simulation.versions import Behaviour
+
+
+class Load(NamedTuple):
+    """A process that waits to be started on a node, or is being started."""
+
+    deployment: Deployment
+    route: Route
+
+
+class Node:
+    """A machine, and what it still has to load, one model at a time."""
+
+    def __init__(self, spec: NodeSpec) -> None:
+        self.spec = spec
+        self.loads: deque[Load] = deque()  # the first is under way
+
+
+class State:
+    """Nodes, models, deployments and what is due."""
+
+    def __init__(
+        self, *, behaviour: Behaviour, seed: int, now: float, ml_memory_fraction: float
+    ) -> None:
+        self.behaviour = behaviour
+        self.seed = seed
+        self.now = now
+        self.ml_memory_fraction = ml_memory_fraction
+        self.nodes: dict[str, Node] = {}
+        self.models: dict[str, ModelSpec] = {}
+        self.deployments: dict[str, Deployment] = {}
+        self.events = Events()
+
+    def memory_of(self, node_id: str) -> NodeMemory:
+        """What is reserved on a node by the processes that run, load or drain there."""
+        reserved = [
+            memory_bytes(deployment)
+            for deployment in self.deployments.values()
+            if node_id in deployment.routes
+        ]
+        return NodeMemory(
+            ml_max_bytes=int(self.nodes[node_id].spec.memory_bytes * self.ml_memory_fraction),
+            native_code_overhead_bytes=NATIVE_CODE_OVERHEAD_BYTES if reserved else 0,
+            native_inference_bytes=sum(reserved),
+        )
+
+    def planned(self, changing: Deployment | None = None, allocations: int = 0) -> Plan:
+        """Where everything should go if `changing` had so many allocations."""
+        wanted = {d.deployment_id: d.requested for d in self.deployments.values()}
+        if changing is not None:
+            wanted[changing.deployment_id] = allocations
+        deployments = sorted(
+            (d for d in self.deployments.values() if d.state != STOPPING),
+            key=lambda d: (d.start_time, d.deployment_id),
+        )
+        return plan(
+            [self._room(node) for node in self.nodes.values()],
+            [
+                _demand(deployment, wanted[deployment.deployment_id])
+                for deployment in deployments
+                if wanted[deployment.deployment_id] > 0
+            ],
+        )
+
+    def _room(self, node: Node) -> Room:
+        node_id = node.spec.node_id
+        draining = sum(
+            memory_bytes(deployment)
+            for deployment in self.deployments.values()
+            if node_id in deployment.routes and deployment.routes[node_id].state == STOPPING
+        )
+        return Room(
+            node_id=node_id,
+            zone=node.spec.zone,
+            cores=node.spec.processors,
+            memory_bytes=self.memory_of(node_id).ml_max_bytes - draining,
+        )
+
+
+def memory_bytes(deployment: Deployment) -> int:
+    """What a deployment needs on each node it runs on."""
+    parameters = deployment.parameters
+    return required_bytes(parameters.model_id, parameters.model_bytes, parameters.cache_bytes)
+
+
+def _demand(deployment: Deployment, allocations: int) -> Demand:
+    return Demand(
+        deployment_id=deployment.deployment_id,
+        allocations=allocations,
+        threads=deployment.parameters.threads_per_allocation,
+        memory_bytes=memory_bytes(deployment),
+        low=deployment.low,
+        previously_assigned=deployment.max_assigned_allocations > 0,
+        current=deployment.targets,
+    )

@@ -1,0 +1,196 @@
+"""Requests on their way to processes, and those who wait for an answer.
+
+Source: elastic/elasticsearch, ml/action/TransportInternalInferModelAction.java,
+ml/inference/InferenceWaitForAllocation.java and
+core/inference/assignment/TrainedModelAssignment.java.
+"""
+
+from collections.abc import Iterator, Sequence
+from heapq import heappop, heappush
+from itertools import count
+from zlib import crc32
+
+import numpy as np
+
+from autoscaler.simulation.deployment import STOPPING, Deployment
+from autoscaler.simulation.errors import ApiError, conflict
+from autoscaler.simulation.parking import Parking, not_allocated, refuse
+from autoscaler.simulation.process import Offer
+from autoscaler.simulation.requests import Request
+from autoscaler.simulation.route import STARTED, Route
+from autoscaler.simulation.state import State
+from autoscaler.simulation.workload import HIGH, Arrival
+
+
+class _Source:
+    """A driven load, consumed as time passes."""
+
+    def __init__(self, arrivals: Iterator[Arrival], timeout_s: float) -> None:
+        self._arrivals = arrivals
+        self._timeout_s = timeout_s
+        self._held = next(arrivals, None)
+
+    @property
+    def next_at(self) -> float | None:
+        return self._held.at if self._held else None
+
+    def take(self, until: float) -> list[Offer]:
+        """What arrives up to and including `until`."""
+        taken: list[Offer] = []
+        if self._held is None or self._held.at > until:
+            return taken
+        timeout_s, append = self._timeout_s, taken.append
+        at, size, priority = self._held
+        append((at, at + timeout_s, size, priority == HIGH, None))
+        for arrival in self._arrivals:
+            at, size, priority = arrival
+            if at > until:
+                self._held = arrival
+                return taken
+            append((at, at + timeout_s, size, priority == HIGH, None))
+        self._held = None
+        return taken
+
+
+class Traffic:
+    """Routes requests: each to a node at random, weighted by current allocations."""
+
+    def __init__(self, state: State, parking: Parking) -> None:
+        self._state = state
+        self._parking = parking
+        self._sources: dict[str, list[_Source]] = {}
+        self._deadlines: list[tuple[float, int, Request]] = []
+        self._serial = count()
+        self._choices: dict[str, np.random.Generator] = {}
+
+    def drive(self, deployment_id: str, arrivals: Iterator[Arrival], timeout_s: float) -> None:
+        self._sources.setdefault(deployment_id, []).append(_Source(arrivals, timeout_s))
+
+    def run(self, until: float) -> None:
+        """Route what arrives up to `until`, and run all processes until then.
+
+        Meanwhile nothing changes where requests go; the caller sees to that.
+        """
+        for deployment_id, sources in self._sources.items():
+            offers = sources[0].take(until)
+            for source in sources[1:]:
+                offers += source.take(until)
+            if len(sources) > 1:
+                offers.sort(key=lambda offer: offer[0])
+            deployment = self._state.deployments.get(deployment_id)
+            if deployment is not None and offers:
+                self._route(deployment, offers, until)
+        for deployment in self._state.deployments.values():
+            for route in deployment.routes.values():
+                if route.process is not None:
+                    route.process.offer((), until)
+
+    def infer(
+        self, deployment: Deployment, documents: int, *, timeout_s: float, priority: str
+    ) -> list[Request]:
+        """One request a document.
+
+        Raises:
+            ApiError: no process could ever answer.
+        """
+        now = self._state.now
+        if not _usable(deployment) and not self._parking.admits(deployment):
+            raise not_allocated(deployment)
+        requests = [Request(arrived=now, deadline=now + timeout_s) for _ in range(documents)]
+        for request in requests:
+            heappush(self._deadlines, (request.deadline, next(self._serial), request))
+        high = priority == HIGH
+        self._route(
+            deployment, [(now, now + timeout_s, 1.0, high, request) for request in requests], now
+        )
+        return requests
+
+    def release(self, deployment: Deployment) -> None:
+        """Route those that waited for the first allocation."""
+        offers = self._parking.leave(deployment)
+        if offers:
+            self._route(deployment, offers, self._state.now)
+
+    def expire(self) -> None:
+        """Answer those whose time is up. Their work is not stopped by that."""
+        while self._deadlines:
+            deadline, _, request = self._deadlines[0]
+            if not request.done and deadline > self._state.now:
+                return
+            heappop(self._deadlines)
+            if not request.done:
+                reason = "timeout while waiting for inference result"
+                request.fail(deadline, ApiError(408, "status_exception", reason))
+
+    def next_wake_at(self) -> float | None:
+        """When a driven request will find a deployment scaled to zero, and wake it."""
+        return min(
+            (
+                source.next_at
+                for deployment_id, sources in self._sources.items()
+                if (deployment := self._state.deployments.get(deployment_id))
+                and deployment.requested == 0
+                and self._parking.admits(deployment)
+                for source in sources
+                if source.next_at is not None
+            ),
+            default=None,
+        )
+
+    def next_answer_at(self) -> float | None:
+        """When somebody who waits may next get an answer."""
+        candidates = [
+            at
+            for deployment in self._state.deployments.values()
+            for route in deployment.routes.values()
+            if route.process and (at := route.process.next_watched_at()) is not None
+        ]
+        candidates += [deadline for deadline, _, request in self._deadlines[:1] if not request.done]
+        return min(candidates, default=None)
+
+    def _route(self, deployment: Deployment, offers: Sequence[Offer], until: float) -> None:
+        usable = _usable(deployment)
+        if not usable:
+            self._parking.take(deployment, offers)
+            return
+        if len(usable) == 1:
+            self._hand_over(deployment, usable[0], offers, until)
+            return
+        shares: list[list[Offer]] = [[] for _ in usable]
+        bounds = np.cumsum([route.current_allocations for route in usable])
+        drawn = self._choice(deployment).random(len(offers)) * bounds[-1]
+        for offer, index in zip(
+            offers, np.searchsorted(bounds, drawn, side="right").tolist(), strict=True
+        ):
+            shares[index].append(offer)
+        for route, share in zip(usable, shares, strict=True):
+            if share:
+                self._hand_over(deployment, route, share, until)
+
+    def _hand_over(
+        self, deployment: Deployment, route: Route, offers: Sequence[Offer], until: float
+    ) -> None:
+        if route.process is not None:
+            route.process.offer(offers, until)
+            return
+        for offer in offers:  # the process is being restarted; the routing table does not know
+            refuse(deployment, offer, conflict("inference process is not running"))
+
+    def _choice(self, deployment: Deployment) -> np.random.Generator:
+        name = deployment.deployment_id
+        if name not in self._choices:
+            self._choices[name] = np.random.default_rng([self._state.seed, crc32(name.encode())])
+        return self._choices[name]
+
+
+def _usable(deployment: Deployment) -> list[Route]:
+    """Where requests go: to started routes, for want of those to stopping ones."""
+    for state in (STARTED, STOPPING):
+        routes = [
+            route
+            for route in deployment.routes.values()
+            if route.state == state and route.current_allocations > 0
+        ]
+        if routes:
+            return routes
+    return []

@@ -1,0 +1,118 @@
+"""What is wrong with a request, seen from the request and the deployment's settings alone.
+
+Source: elastic/elasticsearch, core/action/{Start,Update}TrainedModelDeploymentAction.java.
+"""
+
+from msgspec import Struct
+
+from autoscaler.simulation.deployment import AdaptivePatch, AdaptiveSettings, Deployment
+from autoscaler.simulation.errors import ApiError, invalid_request, invalid_state
+from autoscaler.simulation.versions import Behaviour
+
+MAX_THREADS = 32
+
+_NOT_WITH_ADAPTIVE = "[number_of_allocations] cannot be set if adaptive allocations is enabled"
+
+
+class StartRequest(Struct, frozen=True, kw_only=True):
+    """The parameters of `_start`. None: left to the server."""
+
+    number_of_allocations: int | None
+    threads_per_allocation: int
+    queue_capacity: int | None
+    priority: str
+    adaptive: AdaptiveSettings | None
+
+
+def check_start(request: StartRequest, behaviour: Behaviour) -> None:
+    """Raise the 400 that lists all that is wrong with the parameters, if anything is."""
+    if request.priority not in ("normal", "low"):
+        raise ApiError(
+            400, "illegal_argument_exception", f"No enum constant Priority.{request.priority}"
+        )
+    complaints = [
+        f"[{name}] must be a positive integer"
+        for name in ("number_of_allocations", "threads_per_allocation", "queue_capacity")
+        if (value := getattr(request, name)) is not None and value < 1
+    ]
+    threads = request.threads_per_allocation
+    if threads > MAX_THREADS or (threads > 0 and threads & (threads - 1)):
+        complaints.append(
+            f"[threads_per_allocation] must be a power of 2 less than or equal to {MAX_THREADS}"
+        )
+    longest = _longest_queue(behaviour)
+    if request.queue_capacity is not None and request.queue_capacity > longest:
+        complaints.append(f"[queue_capacity] must be less than {longest}")
+    if request.priority == "low":
+        adaptive = request.adaptive if behaviour.low_priority_check else None
+        complaints += _low_priority_complaints(request.number_of_allocations, adaptive)
+        if threads > 1:
+            complaints.append("[threads_per_allocation] must be 1 when [priority] is low")
+    if request.adaptive is not None:
+        complaints += _bounds_complaints(request.adaptive)
+        if request.adaptive.enabled and request.number_of_allocations is not None:
+            complaints.append(_NOT_WITH_ADAPTIVE)
+    if complaints:
+        raise invalid_request(*complaints)
+
+
+def check_update(number_of_allocations: int | None, patch: AdaptivePatch | None) -> None:
+    """Raise the 400 that shows in the request of `_update` alone, if there is one."""
+    complaints = []
+    if number_of_allocations is not None and number_of_allocations < 1:
+        complaints.append("[number_of_allocations] must be a positive integer")
+    if patch is not None:
+        if number_of_allocations is not None and patch.enabled is True:
+            complaints.append(_NOT_WITH_ADAPTIVE)
+        complaints += _bounds_complaints(patch.applied_to(None))
+    if complaints:
+        raise invalid_request(*complaints)
+
+
+def check_merged(
+    deployment: Deployment,
+    number_of_allocations: int | None,
+    merged: AdaptiveSettings | None,
+    *,
+    low_priority_check: bool,
+) -> None:
+    """Raise the 400 of an update that contradicts the settings it would lead to."""
+    complaints = []
+    if merged is not None:
+        if merged.enabled and number_of_allocations is not None:
+            complaints.append(_NOT_WITH_ADAPTIVE)
+        complaints += _bounds_complaints(merged)
+    if low_priority_check and deployment.low:
+        complaints += _low_priority_complaints(number_of_allocations, merged)
+    if complaints:
+        raise invalid_state(*complaints)
+
+
+def _longest_queue(behaviour: Behaviour) -> int:
+    """The change that made the default longer made the limit shorter (#115041)."""
+    return 100_000 if behaviour.queue_capacity > 1024 else 1_000_000
+
+
+def _low_priority_complaints(
+    number_of_allocations: int | None, adaptive: AdaptiveSettings | None
+) -> list[str]:
+    complaints = []
+    if (number_of_allocations or 0) > 1:
+        complaints.append("[number_of_allocations] must be 1 when [priority] is low")
+    if adaptive is not None and (adaptive.max_number_of_allocations or 0) > 1:
+        complaints.append("[max_number_of_allocations] must be 1 when [priority] is low")
+    return complaints
+
+
+def _bounds_complaints(adaptive: AdaptiveSettings) -> list[str]:
+    minimum, maximum = adaptive.min_number_of_allocations, adaptive.max_number_of_allocations
+    complaints = []
+    if minimum is not None and minimum < 0:
+        complaints.append("[min_number_of_allocations] must be a non-negative integer or null")
+    if maximum is not None and maximum < 1:
+        complaints.append("[max_number_of_allocations] must be a positive integer or null")
+    if minimum is not None and maximum is not None and minimum > maximum:
+        complaints.append(
+            "[min_number_of_allocations] must not be larger than [max_number_of_allocations]"
+        )
+    return complaints
