@@ -1,12 +1,11 @@
 """What the control loop needs from the world. Adapters fulfil these; tests fake them."""
 
-from enum import StrEnum
 from typing import Protocol
 
-from autoscaler.core.values import Fate, Observation, Outcome, Plan, Value
+from autoscaler.core.values import Fate, Observation, Outcome, Plan, Value, Word
 
 
-class Trouble(StrEnum):
+class Trouble(Word):
     """Kinds of failed observations, as an operator would tell them apart."""
 
     UNREACHABLE = "unreachable"  # no connection, or it broke

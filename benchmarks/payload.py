@@ -55,11 +55,7 @@ def _model(index: int, nodes: int, cycle: int) -> ModelDocument:
 def _node(number: int, index: int, cycle: int) -> NodeDocument:
     completed = 10_000 + cycle * (50 + (index * 7 + number) % 100)
     return NodeDocument(
-        node={
-            f"q1W2e3R4t5Y6u7I8o9P{number:03d}": NodeDescription(
-                name=f"ml-{number}", version="8.19.4"
-            )
-        },
+        node={f"q1W2e3R4t5Y6u7I8o9P{number:03d}": NodeDescription(name=f"ml-{number}")},
         routing_state=RoutingStateAndReason(routing_state="started"),
         inference_count=completed,
         average_inference_time_ms=38.25 + number / 7,

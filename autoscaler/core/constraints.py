@@ -56,17 +56,27 @@ def limit_step(proposed: int, context: Context) -> Step | None:
     The largest step is rounded away from the present number, so that 1 can become 2 and 2 can
     become 1 whatever the factor.
     """
-    most = max(math.ceil(context.current * context.growth_factor), context.current + 1)
-    least = min(math.floor(context.current / context.shrink_factor), context.current - 1)
-    after = min(max(proposed, least), most)
-    because = {"most": most, "least": max(least, 0)}
-    return Step(Reason.STEP_LIMIT, proposed, after, because) if after != proposed else None
+    current = context.current
+    if proposed == current:
+        return None
+    if proposed > current:
+        furthest = max(math.ceil(current * context.growth_factor), current + 1)
+        after = min(proposed, furthest)
+    else:
+        furthest = min(math.floor(current / context.shrink_factor), current - 1)
+        after = max(proposed, furthest)
+    if after == proposed:
+        return None
+    return Step(Reason.STEP_LIMIT, proposed, after, {"furthest": furthest})
 
 
 def keep_bounds(proposed: int, context: Context) -> Step | None:
+    """The operator's word: at least `minimum`, at most `maximum`."""
+    if context.minimum <= proposed <= context.maximum:
+        return None
     after = min(max(proposed, context.minimum), context.maximum)
     because = {"min": context.minimum, "max": context.maximum}
-    return Step(Reason.BOUNDS, proposed, after, because) if after != proposed else None
+    return Step(Reason.BOUNDS, proposed, after, because)
 
 
 def distrust(proposed: int, context: Context) -> Step | None:

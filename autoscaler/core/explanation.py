@@ -6,7 +6,7 @@ _SENTENCES = {
     Reason.NOT_MEASURED: "no request has been timed yet",
     Reason.TARGET_TRACKING: "load {offered_load:.2f} at {target_utilisation:.0%} needs {after}",
     Reason.STABILISATION: "{highest} was recommended within {window_s:.0f} s",
-    Reason.STEP_LIMIT: "one step goes no further than {least}..{most}",
+    Reason.STEP_LIMIT: "one step goes no further than {furthest}",
     Reason.BOUNDS: "bounds are {min}..{max}",
     Reason.UNTRUSTED: "the statistics cannot be trusted ({flaws})",
     Reason.MAINTENANCE: "{because}",

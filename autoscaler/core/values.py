@@ -17,6 +17,12 @@ class Value(Struct, frozen=True, gc=False):
     """An immutable value. Values form trees, so the garbage collector need not search them."""
 
 
+class Word(StrEnum):
+    """One of a few words. Hashed as the string it is, for which an enumeration is far slower."""
+
+    __hash__ = str.__hash__
+
+
 class NodeStats(Value, frozen=True):
     """One deployment on one node: totals since its process started, and its queue now."""
 
@@ -119,7 +125,7 @@ class Observation(Value, frozen=True, kw_only=True):
     cluster: Cluster | None = None  # None: not asked, or not permitted
 
 
-class Flaw(StrEnum):
+class Flaw(Word):
     """Why a sample must not be trusted. The load may be higher than it says; never scale down."""
 
     FIRST_SIGHT = "first_sight"  # nothing to compare with
@@ -176,7 +182,7 @@ class LoadEstimate(Value, frozen=True, kw_only=True):
         return self.arrival_rate_per_s * (1.0 - self.cache_hit_fraction) * self.service_time_s
 
 
-class Reason(StrEnum):
+class Reason(Word):
     """The rules that may have a say in a decision, one `Step` each."""
 
     NOT_MEASURED = "not_measured"
@@ -236,7 +242,10 @@ class Decision(Value, frozen=True, kw_only=True):
     @property
     def reason(self) -> Reason:
         """The last rule that moved the number, or the recommendation if none did."""
-        return next((s.reason for s in reversed(self.steps) if s.changed), self.steps[0].reason)
+        for step in reversed(self.steps):
+            if step.before != step.after:
+                return step.reason
+        return self.steps[0].reason
 
 
 class Satisfied(Value, frozen=True, kw_only=True):
@@ -248,7 +257,7 @@ class Satisfied(Value, frozen=True, kw_only=True):
     new_node: bool  # whether a process had to be started for it
 
 
-class Unmanaged(StrEnum):
+class Unmanaged(Word):
     """Why a deployment is left alone."""
 
     NO_RULE = "no_rule"
@@ -266,7 +275,7 @@ class Plan(Value, frozen=True, kw_only=True):
     satisfied: tuple[Satisfied, ...] = ()
 
 
-class Fate(StrEnum):
+class Fate(Word):
     """What became of a decision."""
 
     UNCHANGED = "unchanged"  # nothing to do

@@ -25,6 +25,7 @@ FILTER_PATH = (
     "trained_model_stats.deployment_stats,"
     "-trained_model_stats.deployment_stats.nodes.node.*.attributes,"
     "-trained_model_stats.deployment_stats.nodes.node.*.roles,"
+    "-trained_model_stats.deployment_stats.nodes.node.*.version,"
     "-trained_model_stats.deployment_stats.nodes.node.*.*_*"
 )
 """What the client asks for: everything about deployments but the descriptions of nodes."""
