@@ -110,7 +110,7 @@ class DeploymentDocument(_Document, kw_only=True):
     timeout_count: Count = 0
     inference_count: Count = 0
     peak_throughput_per_minute: Count | None = None
-    nodes: list[NodeDocument] = []
+    nodes: list[NodeDocument] | None = None  # always sent, if only empty
 
 
 class ModelSizeStats(_Document, kw_only=True):
@@ -245,7 +245,7 @@ def _deployment(model: ModelDocument, document: DeploymentDocument) -> Deploymen
         document.timeout_count,
         document.peak_throughput_per_minute or 0,
         size.required_native_memory_bytes if size else None,
-        tuple([_node(node) for node in document.nodes]),
+        tuple([_node(node) for node in document.nodes or ()]),
     )
 
 

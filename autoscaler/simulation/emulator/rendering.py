@@ -32,11 +32,8 @@ def stats_document(
     document: dict[str, Any] = msgspec.to_builtins(
         stats.StatsDocument(count=page.count, trained_model_stats=entries)
     )
-    for entry in document["trained_model_stats"]:
-        if "deployment_stats" in entry:
-            # The structs leave out what is empty; the server never leaves out this.
-            entry["deployment_stats"].setdefault("nodes", [])
-        if human:
+    if human:
+        for entry in document["trained_model_stats"]:
             _add_readable_twins(entry)
     return document
 
