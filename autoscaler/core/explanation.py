@@ -1,6 +1,6 @@
 """A decision in words. The only place where a decision becomes prose."""
 
-from autoscaler.core.values import Decision, Reason, Step
+from autoscaler.core.values import Decision, Flaw, Reason, Step
 
 _SENTENCES = {
     Reason.NOT_MEASURED: "no request has been timed yet",
@@ -8,11 +8,26 @@ _SENTENCES = {
     Reason.STABILISATION: "{highest} was recommended within {window_s:.0f} s",
     Reason.STEP_LIMIT: "one step goes no further than {furthest}",
     Reason.BOUNDS: "bounds are {min}..{max}",
-    Reason.UNTRUSTED: "the statistics cannot be trusted ({flaws})",
+    Reason.UNTRUSTED: "held, since {flaws}",
     Reason.MAINTENANCE: "{because}",
     Reason.CAPACITY: "the cluster has refused {infeasible} for lack of capacity",
     Reason.BACK_OFF: "waiting another {wait_s:.0f} s after a refusal ({because})",
     Reason.NATIVE_SCALING: "the cluster's own adaptive allocations are on, so it is left to them",
+}
+
+
+_FLAWS = {
+    Flaw.FIRST_SIGHT: "it is seen for the first time",
+    Flaw.OVERDUE: "it was not observed for too long",
+    Flaw.CLOCK: "no time has passed",
+    Flaw.NOT_STARTED: "it is not started",
+    Flaw.INCOMPLETE: "a node that serves did not answer",
+    Flaw.NEW_NODE: "a node has just joined",
+    Flaw.RESET: "a process has ended or restarted",
+    Flaw.BACKWARDS: "totals have fallen",
+    Flaw.CONTRADICTORY: "the answer contradicts itself",
+    Flaw.IMPOSSIBLE: "more is reported than can be",
+    Flaw.STALLED: "requests wait and none comes or goes",
 }
 
 
@@ -44,12 +59,12 @@ def sentence(step: Step) -> str:
     >>> sentence(Step(Reason.BOUNDS, 9, 8, {"min": 1, "max": 8}))
     'bounds are 1..8'
     """
-    template = _SENTENCES.get(step.reason)
     if step.reason is Reason.SETTLING:
-        template = (
-            "its state is {state}"
-            if "state" in step.because
-            else "{live} of {target} allocations serve so far"
-        )
-    assert template is not None
-    return template.format(after=step.after, **step.because)
+        if "state" in step.because:
+            return f"its state is {step.because['state']}"
+        return "{live} of {target} allocations serve so far".format(**step.because)
+    because = dict(step.because)
+    if step.reason is Reason.UNTRUSTED:
+        flaws = str(because["flaws"]).split(", ")
+        because["flaws"] = " and ".join(_FLAWS[Flaw(flaw)] for flaw in flaws)
+    return _SENTENCES[step.reason].format(after=step.after, **because)
