@@ -2,6 +2,7 @@
 
     sampling     two observations  -> Sample        what happened in between
     estimation   samples           -> LoadEstimate  arrival rate, service time, offered load
+    measurement  both of these     -> Measurement   what one observation adds to what is known
     policies     load              -> Step          the allocations that would be right
     constraints  step, limits      -> Step, Step... the allocations we may ask for
     selection    rules, deployment -> Rule          who is managed, and how

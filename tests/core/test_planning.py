@@ -5,7 +5,8 @@ from msgspec.structs import replace
 
 from autoscaler.core.explanation import explain
 from autoscaler.core.feedback import learn
-from autoscaler.core.planning import FORGET_AFTER_S, STALL_LIMIT_S, plan
+from autoscaler.core.measurement import STALL_LIMIT_S
+from autoscaler.core.planning import FORGET_AFTER_S, plan
 from autoscaler.core.state import State
 from autoscaler.core.values import (
     Cluster,
