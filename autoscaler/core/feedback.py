@@ -51,7 +51,12 @@ def learn(state: State, outcomes: Iterable[Outcome]) -> State:
             forbidden = _again(forbidden, outcome, FORBIDDEN_S, FORBIDDEN_S)
         elif outcome.fate is Fate.ACCEPTED:
             forbidden = None
-            deployments[name] = replace(known, pursuit=_pursuit(known, outcome), refused=None)
+            deployments[name] = replace(
+                known,
+                pursuit=_pursuit(known, outcome),
+                infeasible=_still_infeasible(known, outcome),
+                refused=None,
+            )
         elif outcome.fate is Fate.NO_CAPACITY:
             deployments[name] = replace(known, infeasible=_infeasible(state, known, outcome))
         else:
@@ -66,7 +71,9 @@ _UNTOLD = frozenset({Fate.UNCHANGED, Fate.DRY_RUN, Fate.WITHHELD, Fate.NOT_START
 
 
 def _again(refused: Refused | None, outcome: Outcome, first_s: float, most_s: float) -> Refused:
-    times = refused.times + 1 if refused is not None else 1
+    times = 1
+    if refused is not None and refused.because == outcome.fate:
+        times += refused.times
     wait_s = min(first_s * 2.0 ** min(times - 1, 30), most_s)
     return Refused(times=times, until=outcome.at + wait_s, because=outcome.fate)
 
@@ -77,6 +84,13 @@ def _pursuit(known: DeploymentState, outcome: Outcome) -> Pursuit:
         asked_at=outcome.at,
         nodes=serving_nodes(known.baseline),
     )
+
+
+def _still_infeasible(known: DeploymentState, accepted: Outcome) -> Infeasible | None:
+    refused = known.infeasible
+    if refused is not None and accepted.decision.desired >= refused.allocations:
+        return None
+    return refused
 
 
 def _infeasible(state: State, known: DeploymentState, outcome: Outcome) -> Infeasible:

@@ -28,6 +28,7 @@ import msgspec
 from msgspec import Meta, Struct
 from msgspec.structs import replace
 
+from autoscaler.mistakes import ConfigurationMistake
 from autoscaler.simulation.emulator.loads import Diurnal, Load, Recorded, Steady, arrivals_of
 from autoscaler.simulation.versions import Behaviour, behaviour_of
 
@@ -36,7 +37,7 @@ Size = Annotated[str, Meta(pattern=r"^\d{1,18}(\.\d{1,9})?\s*([kmgt]?b)?$")]
 Id = Annotated[str, Meta(pattern=r"^[a-z0-9._][a-z0-9_.-]*$")]
 
 
-class ScenarioError(Exception):
+class ScenarioError(ConfigurationMistake):
     """A scenario that cannot be used. The message names the file and the key."""
 
 

@@ -17,11 +17,13 @@ import numpy as np
 from msgspec import Struct
 from numpy.typing import NDArray
 
+from autoscaler.mistakes import ConfigurationMistake
+
 _LARGEST = 2**53
 _NUMBERS = ("t_seconds", "mean_size", "dispersion")
 
 
-class TraceError(ValueError):
+class TraceError(ConfigurationMistake, ValueError):
     """A file is not a trace. The message names the file and the line."""
 
 

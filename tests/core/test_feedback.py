@@ -4,7 +4,7 @@ from itertools import pairwise
 
 import pytest
 
-from autoscaler.core.feedback import FORBIDDEN_S, INFEASIBLE_HOLD_S, learn
+from autoscaler.core.feedback import BACK_OFF, FORBIDDEN_S, INFEASIBLE_HOLD_S, learn
 from autoscaler.core.state import Capacity, State
 from autoscaler.core.values import Cluster, Fate, NodeCapacity, Reason
 from tests.core.test_planning import Watch
@@ -168,3 +168,31 @@ def test_an_outcome_of_an_unknown_deployment_is_ignored():
     watch = pressed()
     decision = watch.planned.decisions[0]
     assert learn(State(), [outcome(decision, Fate.NO_CAPACITY)]) == State()
+
+
+def test_refusals_of_one_kind_do_not_lengthen_the_wait_after_another():
+    watch = pressed()
+    for _ in range(4):
+        watch.answer(Fate.UNKNOWN)
+    watch.answer(Fate.INVALID)
+    refused = watch.state.deployments["elser"].refused
+    assert refused.until - watch.at == BACK_OFF[Fate.INVALID][0]
+
+
+def test_a_number_that_is_accepted_after_all_was_not_infeasible():
+    watch = pressed(wanted=3)
+    watch.answer(Fate.NO_CAPACITY)
+    watch.at += INFEASIBLE_HOLD_S - 20.0
+    for _ in range(4):
+        watch.decide(watch.rate)
+    assert watch.planned.decisions[0].desired == 3
+    watch.answer(Fate.ACCEPTED)
+    assert watch.state.deployments["elser"].infeasible is None
+
+
+def test_a_number_accepted_below_a_refused_one_leaves_the_refusal_standing():
+    watch = pressed(wanted=10)
+    watch.answer(Fate.NO_CAPACITY)
+    watch.decide(watch.rate)
+    watch.answer(Fate.ACCEPTED)
+    assert watch.state.deployments["elser"].infeasible.allocations == 10

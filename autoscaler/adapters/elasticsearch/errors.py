@@ -36,12 +36,14 @@ The refusals are in `refusals`, and which answer becomes which in `error_catalog
 is one sentence, free of secrets, fit for an operator.
 """
 
+from autoscaler.mistakes import ConfigurationMistake
+
 
 class ElasticsearchError(Exception):
     """The root of everything this adapter raises."""
 
 
-class ConnectionSettingsError(ElasticsearchError):
+class ConnectionSettingsError(ElasticsearchError, ConfigurationMistake):
     """The settings of the connection cannot be obeyed."""
 
 

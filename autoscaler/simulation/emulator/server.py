@@ -9,6 +9,7 @@ from pathlib import Path
 from aiohttp import web
 from msgspec import Struct
 
+from autoscaler.mistakes import Mistake
 from autoscaler.ports import Clock
 from autoscaler.simulation.cluster import Cluster
 from autoscaler.simulation.emulator.application import build_application
@@ -17,6 +18,10 @@ from autoscaler.simulation.emulator.emulation import Emulation
 from autoscaler.simulation.scenario import Scenario
 
 _CATCH_UP_EVERY_S = 0.05  # of the host's time
+
+
+class CannotServe(Mistake):
+    """The address or port is not to be had."""
 
 
 class Tls(Struct, frozen=True):
@@ -57,14 +62,21 @@ async def running_emulator(
 
     Raises:
         ScenarioError: the scenario contradicts itself.
-        OSError: the port is taken, or a file of `tls` cannot be read.
+        CannotServe: the address or port is not to be had.
+        OSError: a file of `tls` cannot be read.
     """
     emulation = build_emulation(scenario, clock)
     runner = web.AppRunner(build_application(emulation), access_log=None, shutdown_timeout=1.0)
     await runner.setup()
     try:
         site = web.TCPSite(runner, host, port, ssl_context=_ssl_context(tls))
-        await site.start()
+        try:
+            await site.start()
+        except OSError as error:
+            raise CannotServe(
+                f"cannot listen on {_authority(host, port)}: the port is taken, or the address is "
+                "not this machine's; choose another host or port"
+            ) from error
         scheme = "https" if tls else "http"
         url = f"{scheme}://{_authority(host, runner.addresses[0][1])}"
         async with _keeping_up(emulation, scenario.speed) if keep_up else nullcontext():
