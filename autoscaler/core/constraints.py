@@ -8,7 +8,7 @@ lead back to the present number, never past a bound.
 import math
 from collections.abc import Callable, Mapping
 
-from autoscaler.core.values import STARTED, DeploymentStats, Flaw, Reason, Step, Value
+from autoscaler.core.values import STARTED, DeploymentStats, Flaw, Reason, Sample, Step, Value
 
 
 class Context(Value, frozen=True, kw_only=True):
@@ -17,7 +17,7 @@ class Context(Value, frozen=True, kw_only=True):
     at: float
     current: int
     stats: DeploymentStats
-    flaws: tuple[Flaw, ...]
+    sample: Sample
     highest: int  # recommended within the stabilisation window
     minimum: int
     maximum: int
@@ -81,9 +81,17 @@ def keep_bounds(proposed: int, context: Context) -> Step | None:
 
 def distrust(proposed: int, context: Context) -> Step | None:
     """Never down on statistics that are missing, partial or damaged."""
-    if proposed >= context.current or not context.flaws:
+    flaws = context.sample.flaws
+    if proposed >= context.current or not flaws:
         return None
-    return Step(Reason.UNTRUSTED, proposed, context.current, {"flaws": words(context.flaws)})
+    return Step(Reason.UNTRUSTED, proposed, context.current, {"flaws": words(flaws)})
+
+
+def relieve(proposed: int, context: Context) -> Step | None:
+    """Never down while callers give up: what they asked for is not measured well then."""
+    if proposed >= context.current or not context.sample.overloaded:
+        return None
+    return Step(Reason.OVERLOAD, proposed, context.current, {"timeouts": context.sample.timeouts})
 
 
 def settle(proposed: int, context: Context) -> Step | None:
@@ -141,6 +149,7 @@ RULES: tuple[Constraint, ...] = (
     limit_step,
     keep_bounds,  # the operator's word: nothing below may leave them
     distrust,
+    relieve,
     settle,
     stay_feasible,
     respect_maintenance,

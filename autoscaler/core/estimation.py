@@ -44,6 +44,9 @@ def estimate(samples: Sequence[Sample], service_time_s: float | None) -> LoadEst
         arrivals += sample.completed + sample.failed + sample.queue_growth
     if timed > 0:
         service_time_s = timed_busy_s / timed + TRUNCATION_S
+    elif service_time_s is None and completed > hits:
+        # Too low in an overload, but better than nothing, and nothing is scaled down meanwhile.
+        service_time_s = sum([s.busy_s for s in samples]) / (completed - hits) + TRUNCATION_S
     latest = samples[-1]
     rate = max(0, arrivals) / window_s
     expected = rate * latest.interval_s

@@ -9,6 +9,7 @@ _SENTENCES = {
     Reason.STEP_LIMIT: "one step goes no further than {furthest}",
     Reason.BOUNDS: "bounds are {min}..{max}",
     Reason.UNTRUSTED: "held, since {flaws}",
+    Reason.OVERLOAD: "{timeouts} callers gave up meanwhile",
     Reason.MAINTENANCE: "{because}",
     Reason.CAPACITY: "the cluster has refused {infeasible} for lack of capacity",
     Reason.BACK_OFF: "waiting another {wait_s:.0f} s after a refusal ({because})",

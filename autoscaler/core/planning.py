@@ -228,7 +228,7 @@ def _limit(
             at=at,
             current=first.before,
             stats=stats,
-            flaws=measured.flaws,
+            sample=measured,
             highest=known.peaks[0][1] if known.peaks else first.after,
             minimum=rule.minimum,
             maximum=rule.maximum,

@@ -5,7 +5,7 @@ only while the process is the same: its start time is the epoch of its counters.
 a whole deployment say is never differenced; they fall whenever a node is missing from one answer.
 """
 
-from autoscaler.core.values import STARTED, DeploymentStats, Flaw, NodeStats, Sample
+from autoscaler.core.values import STARTED, TIMEOUT_SHARE, DeploymentStats, Flaw, NodeStats, Sample
 
 WARM_UP_S = 60.0
 """A young process is slow for reasons that pass: its service times are not learnt from."""
@@ -37,7 +37,8 @@ def sample(
     if interval_s <= 0.0:
         return Sample(at=at, interval_s=0.0, flaws=(*flaws, Flaw.CLOCK))
     earlier = {node.node_id: node for node in before.nodes}
-    all_completed = all_hits = all_failed = all_growth = pending = workers = warm_timed = 0
+    all_completed = all_hits = all_failed = all_timeouts = all_growth = 0
+    pending = workers = warm_timed = 0
     all_busy_s = warm_busy_s = 0.0
     for node in after.nodes:
         pending += node.pending
@@ -47,11 +48,8 @@ def sample(
             continue
         completed = node.completed - origin.completed
         hits = node.cache_hits - origin.cache_hits
-        failed = (
-            (node.errors - origin.errors)
-            + (node.rejections - origin.rejections)
-            + (node.timeouts - origin.timeouts)
-        )
+        timeouts = node.timeouts - origin.timeouts
+        failed = timeouts + node.errors - origin.errors + node.rejections - origin.rejections
         # Only the mean is reported; as a total it can be differenced between observations.
         busy_s = node.completed * (node.mean_inference_s or 0.0) - origin.completed * (
             origin.mean_inference_s or 0.0
@@ -61,13 +59,22 @@ def sample(
         all_completed += completed
         all_hits += hits
         all_failed += failed
+        all_timeouts += timeouts
         all_growth += node.pending - origin.pending
         all_busy_s += busy_s
         if (node.server_last_access_at or 0.0) - (node.server_started_at or 0.0) >= WARM_UP_S:
             warm_timed += completed - hits
             warm_busy_s += busy_s
+    if Flaw.INCOMPLETE not in flaws and not any(node.reports for node in before.nodes):
+        # What was asked for before it began to serve was refused, and counted nowhere.
+        flaws.append(Flaw.NEW_NODE)
     if earlier and Flaw.INCOMPLETE not in flaws and any(n.reports for n in earlier.values()):
         flaws.append(Flaw.RESET)
+    timed, timed_busy_s = warm_timed, warm_busy_s
+    if all_timeouts > TIMEOUT_SHARE * all_completed:
+        timed, timed_busy_s = 0, 0.0
+    elif not warm_timed:
+        timed, timed_busy_s = all_completed - all_hits, all_busy_s
     # More cannot have been computed, or be queued, than there is room for.
     workers = max(workers, sum([node.allocations or 0 for node in before.nodes]))
     if all_busy_s > workers * (interval_s + SLACK_S) or (
@@ -83,10 +90,11 @@ def sample(
         completed=all_completed,
         cache_hits=all_hits,
         failed=all_failed,
+        timeouts=all_timeouts,
         queue_growth=all_growth,
         busy_s=all_busy_s,
-        timed=warm_timed or all_completed - all_hits,
-        timed_busy_s=warm_busy_s if warm_timed else all_busy_s,
+        timed=timed,
+        timed_busy_s=timed_busy_s,
         pending=pending,
         flaws=tuple(flaws),
     )
@@ -111,7 +119,13 @@ def find_flaws(stats: DeploymentStats) -> list[Flaw]:
                 answered += node.allocations or 0
     # A node whose statistics could not be collected is left out without a word; only the sum
     # that comes from the cluster state, `live_allocations`, still counts it.
-    if silent or stats.live_allocations is None or answered < stats.live_allocations:
+    if (
+        silent
+        or stats.live_allocations is None
+        or answered < stats.live_allocations
+        # Nobody serves, so callers are refused, and that is counted nowhere.
+        or (not answered and stats.allocations)
+    ):
         flaws.append(Flaw.INCOMPLETE)
     if (
         stats.allocations is None

@@ -13,6 +13,14 @@ STARTED = "started"
 """The routing state of a node, and the state of a deployment, that serves requests."""
 
 
+TIMEOUT_SHARE = 0.05
+"""Time-outs, as a fraction of completions, above which a deployment counts as overloaded.
+
+Only answers that still find their caller are counted, and in an overload those are the quick ones:
+their mean is no measure of all.
+"""
+
+
 class Value(Struct, frozen=True, gc=False):
     """An immutable value. Values form trees, so the garbage collector need not search them."""
 
@@ -149,9 +157,10 @@ class Sample(Value, frozen=True, kw_only=True):
     completed: int = 0
     cache_hits: int = 0
     failed: int = 0
+    timeouts: int = 0  # of those that failed
     queue_growth: int = 0
     busy_s: float = 0.0  # allocation-seconds of the completed requests
-    timed: int = 0  # completed by processes past their warm-up, cache hits left out
+    timed: int = 0  # completions to learn the service time from: no cache hits, no warm-up
     timed_busy_s: float = 0.0  # allocation-seconds of those
     pending: int = 0
     flaws: tuple[Flaw, ...] = ()
@@ -160,6 +169,11 @@ class Sample(Value, frozen=True, kw_only=True):
     def arrivals(self) -> int:
         """Requests asked of the deployment, served or not: what came out plus what stayed in."""
         return max(0, self.completed + self.failed + self.queue_growth)
+
+    @property
+    def overloaded(self) -> bool:
+        """Whether so many callers gave up that no service time can be learnt."""
+        return self.timeouts > TIMEOUT_SHARE * self.completed
 
 
 class LoadEstimate(Value, frozen=True, kw_only=True):
@@ -191,6 +205,7 @@ class Reason(Word):
     STEP_LIMIT = "step_limit"
     BOUNDS = "bounds"
     UNTRUSTED = "untrusted"
+    OVERLOAD = "overload"
     SETTLING = "settling"
     MAINTENANCE = "maintenance"
     CAPACITY = "capacity"

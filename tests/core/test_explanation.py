@@ -19,6 +19,7 @@ STEPS = {
     "held, since a node has just joined and totals have fallen": Step(
         Reason.UNTRUSTED, 2, 2, {"flaws": words((Flaw.NEW_NODE, Flaw.BACKWARDS))}
     ),
+    "40 callers gave up meanwhile": Step(Reason.OVERLOAD, 2, 5, {"timeouts": 40}),
     "its state is stopping": Step(Reason.SETTLING, 3, 2, {"state": "stopping"}),
     "2 of 6 allocations serve so far": Step(Reason.SETTLING, 3, 6, {"live": 2, "target": 6}),
     "machine-learning upgrade mode is on": Step(

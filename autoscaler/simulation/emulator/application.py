@@ -71,6 +71,8 @@ async def _answer(
     if fault is None:
         return await _handled(request, handler)
     if fault.delay_s:
+        # Whoever asks may hang up meanwhile; what is asked for is carried out all the same.
+        await request.read()
         await emulation.clock.sleep(fault.delay_s)
     if fault.reset is Reset.BEFORE:
         return reset(request)
