@@ -26,7 +26,9 @@ def node(node_id: str = "n1", **given: Any) -> NodeStats:
         "threads_per_allocation": 1,
         "mean_inference_s": 0.04,
     }
-    return NodeStats(**(fields | given))
+    fields |= given
+    fields.setdefault("busy_s", fields.get("completed", 0) * fields["mean_inference_s"])
+    return NodeStats(**fields)
 
 
 def loading(node_id: str = "n2") -> NodeStats:

@@ -36,7 +36,12 @@ def sample(
     flaws = find_flaws(after)
     if interval_s <= 0.0:
         return Sample(at=at, interval_s=0.0, flaws=(*flaws, Flaw.CLOCK))
-    earlier = {node.node_id: node for node in before.nodes}
+    earlier: dict[str, NodeStats] = {}
+    room, served = 0, False
+    for node in before.nodes:
+        earlier[node.node_id] = node
+        room += node.allocations or 0
+        served = served or node.server_started_at is not None
     all_completed = all_hits = all_failed = all_timeouts = all_growth = 0
     pending = workers = warm_timed = 0
     all_busy_s = warm_busy_s = 0.0
@@ -50,10 +55,7 @@ def sample(
         hits = node.cache_hits - origin.cache_hits
         timeouts = node.timeouts - origin.timeouts
         failed = timeouts + node.errors - origin.errors + node.rejections - origin.rejections
-        # Only the mean is reported; as a total it can be differenced between observations.
-        busy_s = node.completed * (node.mean_inference_s or 0.0) - origin.completed * (
-            origin.mean_inference_s or 0.0
-        )
+        busy_s = node.busy_s - origin.busy_s
         if completed < 0 or failed < 0 or not 0 <= hits <= completed or busy_s < -ROUNDING_S:
             flaws.append(Flaw.BACKWARDS)
         all_completed += completed
@@ -65,7 +67,7 @@ def sample(
         if (node.server_last_access_at or 0.0) - (node.server_started_at or 0.0) >= WARM_UP_S:
             warm_timed += completed - hits
             warm_busy_s += busy_s
-    if Flaw.INCOMPLETE not in flaws and not any(node.reports for node in before.nodes):
+    if not served and Flaw.INCOMPLETE not in flaws:
         # What was asked for before it began to serve was refused, and counted nowhere.
         flaws.append(Flaw.NEW_NODE)
     if earlier and Flaw.INCOMPLETE not in flaws and any(n.reports for n in earlier.values()):
@@ -76,8 +78,7 @@ def sample(
     elif not warm_timed:
         timed, timed_busy_s = all_completed - all_hits, all_busy_s
     # More cannot have been computed, or be queued, than there is room for.
-    workers = max(workers, sum([node.allocations or 0 for node in before.nodes]))
-    if all_busy_s > workers * (interval_s + SLACK_S) or (
+    if all_busy_s > max(workers, room) * (interval_s + SLACK_S) or (
         after.queue_capacity is not None
         and all_growth > (after.queue_capacity + QUEUE_SLACK) * len(after.nodes)
     ):

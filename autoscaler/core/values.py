@@ -46,6 +46,7 @@ class NodeStats(Value, frozen=True):
     errors: int = 0
     rejections: int = 0
     timeouts: int = 0
+    busy_s: float = 0.0  # allocation-seconds of all completed requests
     mean_inference_s: float | None = None  # over `completed`, cache hits included
     mean_inference_without_hits_s: float | None = None
     pending: int = 0  # queued or being computed at this instant; not a total

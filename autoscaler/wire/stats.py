@@ -255,7 +255,7 @@ def _node(document: NodeDocument) -> NodeStats:
         node_id, description = next(iter(document.node.items()))
         name = description.name
     started_ms, accessed_ms = document.start_time, document.last_access
-    mean_ms = document.average_inference_time_ms
+    completed, mean_ms = document.inference_count or 0, document.average_inference_time_ms
     without_hits_ms = document.average_inference_time_ms_excluding_cache_hits
     last_minute_ms = document.average_inference_time_ms_last_minute
     return NodeStats(
@@ -266,11 +266,13 @@ def _node(document: NodeDocument) -> NodeStats:
         None if started_ms is None else started_ms / 1000.0,
         document.number_of_allocations,
         document.threads_per_allocation,
-        document.inference_count or 0,
+        completed,
         document.inference_cache_hit_count or 0,
         document.error_count,
         document.rejected_execution_count,
         document.timeout_count,
+        # Only the mean is reported; as a total it can be differenced between observations.
+        0.0 if mean_ms is None else completed * mean_ms / 1000.0,
         None if mean_ms is None else mean_ms / 1000.0,
         None if without_hits_ms is None else without_hits_ms / 1000.0,
         document.number_of_pending_requests or 0,

@@ -1,0 +1,110 @@
+"""One cluster twice: behind the fake's ports, and behind HTTP."""
+
+import random
+from contextlib import asynccontextmanager
+
+from autoscaler.adapters.elasticsearch.api import ElasticsearchApi
+from autoscaler.adapters.elasticsearch.cluster import ElasticsearchCluster
+from autoscaler.adapters.elasticsearch.connection import Connection
+from autoscaler.adapters.elasticsearch.transport import Transport
+from autoscaler.core.values import Fate
+from autoscaler.ports import Trouble
+from autoscaler.simulation.cluster import AdaptivePatch
+from autoscaler.simulation.emulator.faults import Fault, Reset
+from autoscaler.simulation.emulator.server import running_emulator
+from autoscaler.simulation.scenario import Deployment
+from tests.end_to_end.world import STATS, scenario, update_of
+from tests.fakes import FakeClock, FakeCluster
+from tests.observations import deployment, node
+from tests.virtual_clock import VirtualClock
+
+ALLOCATIONS = {"a": 1, "b": 2}
+
+
+class Fake:
+    def __init__(self):
+        self.clock = FakeClock(start=1_000.0)
+        known = [
+            deployment(node(allocations=n), deployment_id=name) for name, n in ALLOCATIONS.items()
+        ]
+        self.ports = FakeCluster(self.clock, *known)
+
+    async def run(self, awaitable):
+        return await awaitable
+
+    def delete(self, name):
+        del self.ports.deployments[name]
+
+    def refuse(self, name, fate):
+        self.ports.refusals[name] = fate
+
+    def fail(self, trouble):
+        self.ports.trouble = trouble
+
+    def number_of(self, name):
+        return self.ports.deployments[name].allocations
+
+
+_REFUSALS = {
+    Fate.NO_CAPACITY: (429, "status_exception", "not enough resources to provide all"),
+    Fate.NOT_STARTED: (409, "status_exception", "not in [started] state"),
+    Fate.FORBIDDEN: (403, "security_exception", "action [x] is unauthorized for user [u]"),
+    Fate.UNKNOWN: (503, "master_not_discovered_exception", ""),
+    Fate.INVALID: (400, "illegal_argument_exception", "what?"),
+    Fate.ENDPOINT_OWNED: (409, "status_exception", "created by inference endpoint [x]"),
+}
+_TROUBLES = {
+    Trouble.UNAUTHENTICATED: {"status": 401, "error_type": "security_exception"},
+    Trouble.FORBIDDEN: {"status": 403, "error_type": "security_exception"},
+    Trouble.UNAVAILABLE: {"status": 503},
+    Trouble.UNREACHABLE: {"reset": Reset.BEFORE},
+    Trouble.MALFORMED: {"status": 200, "body": "<html>"},
+    Trouble.REFUSED: {"status": 500, "error_type": "null_pointer_exception"},
+}
+
+
+class OverHttp:
+    def __init__(self, clock, running, ports):
+        self.clock, self.running, self.ports = clock, running, ports
+
+    async def run(self, awaitable):
+        return await self.clock.run(awaitable)
+
+    def delete(self, name):
+        self.running.cluster.stop_deployment(name, force=True)
+
+    def refuse(self, name, fate):
+        if fate is Fate.NATIVE_SCALING:
+            self.running.cluster.update_deployment(name, adaptive=AdaptivePatch(enabled=True))
+            return
+        status, type_, reason = _REFUSALS[fate]
+        self._add(path=update_of(name), status=status, error_type=type_, body=reason)
+
+    def fail(self, trouble):
+        self._add(path=STATS, **_TROUBLES[trouble])
+
+    def _add(self, **fault):
+        self.running.emulation.faults.add(Fault(calls=None, **fault))
+
+    def number_of(self, name):
+        return self.running.cluster.deployments[name].requested
+
+
+@asynccontextmanager
+async def fake():
+    yield Fake()
+
+
+@asynccontextmanager
+async def over_http():
+    deployed = [
+        Deployment(model_id=name, number_of_allocations=n) for name, n in ALLOCATIONS.items()
+    ]
+    clock = VirtualClock()
+    async with running_emulator(scenario(*deployed), clock=clock) as running:
+        connection = Connection(hosts=(running.url,))
+        async with Transport(connection, clock, random.Random(1)) as transport:
+            yield OverHttp(clock, running, ElasticsearchCluster(ElasticsearchApi(transport), clock))
+
+
+CLUSTERS = {"fake": fake, "over HTTP": over_http}

@@ -1,0 +1,135 @@
+"""What a Recorder promises: to take whatever happens, and to disturb nothing."""
+
+import pytest
+import structlog
+from msgspec.structs import replace
+from prometheus_client import CollectorRegistry, generate_latest
+
+from autoscaler.adapters.admin_http import Health
+from autoscaler.adapters.logs import LogRecorder
+from autoscaler.adapters.prometheus import PrometheusRecorder
+from autoscaler.control_loop import ControlLoop
+from autoscaler.core.planning import plan
+from autoscaler.core.state import State
+from autoscaler.core.values import Cluster, Fate, NodeCapacity, Outcome, Plan
+from autoscaler.daemon import AllOf
+from autoscaler.ports import CycleTimes, ObservationFailed, Trouble
+from tests.fakes import FakeClock, FakeCluster, ListRecorder
+from tests.observations import deployment, loading, node, observation, policy, rule
+
+TOOK = CycleTimes(observe_s=0.1, plan_s=0.001, act_s=0.0)
+START = 1_000.0
+
+
+def silent_log():
+    return LogRecorder(structlog.get_logger("tests").bind())
+
+
+def prometheus():
+    return PrometheusRecorder(CollectorRegistry(), FakeClock(START), "0")
+
+
+def health():
+    return Health(FakeClock(START), 10.0)
+
+
+RECORDERS = {
+    "prometheus": prometheus,
+    "logs": silent_log,
+    "health": health,
+    "list": ListRecorder,
+    "all of them": lambda: AllOf(prometheus(), silent_log(), health(), ListRecorder()),
+    "none": AllOf,
+}
+
+
+@pytest.fixture(params=RECORDERS)
+def recorder(request):
+    with structlog.testing.capture_logs():
+        yield RECORDERS[request.param]()
+
+
+NODES = Cluster(nodes=(NodeCapacity(node_id="n1", name="ml-1"),), upgrade_mode=True)
+
+OBSERVED = {
+    "nothing": observation(START),
+    "one": observation(START, deployment(node())),
+    "partial": observation(START, deployment(node(), loading(), allocations=2)),
+    "not placed": observation(START, deployment(state="starting", allocations=3)),
+    "numbers missing": observation(
+        START, deployment(node(), allocations=None, target_allocations=None, live_allocations=None)
+    ),
+    "unmanaged": observation(START, deployment(node(), deployment_id=".hidden")),
+    "unreadable": observation(START, unreadable={"elser": "no sense", "$.x": "neither"}),
+    "nodes": observation(START, deployment(node()), cluster=NODES),
+    "strange names": observation(START, deployment(node(), deployment_id='a"\\\n{}é')),
+}
+
+
+@pytest.mark.parametrize("observed", OBSERVED.values(), ids=OBSERVED)
+def test_any_plan_and_any_outcome(recorder, observed):
+    state = State()
+    for moment, fate in enumerate(Fate):
+        seen = replace(observed, at=START + 10.0 * moment)
+        planned, state = plan(state, seen, policy(rule(minimum=2)))
+        outcomes = tuple(
+            Outcome(decision=decision, fate=fate, at=seen.at, detail="because")
+            for decision in planned.decisions
+        )
+        assert recorder.planned(seen, planned, outcomes, TOOK) is None
+
+
+@pytest.mark.parametrize("trouble", [*Trouble])
+def test_any_failure(recorder, trouble):
+    failure = ObservationFailed(trouble, "it is {broken} %s")
+    failure.__cause__ = ValueError("the cause")
+    for at in (START, START + 10.0):
+        assert recorder.skipped(failure, at) is None
+
+
+def test_failures_and_plans_by_turns(recorder):
+    observed = OBSERVED["one"]
+    for moment in range(4):
+        recorder.skipped(ObservationFailed(Trouble.TIMEOUT, "late"), START + moment)
+        recorder.planned(observed, Plan(at=START + moment, decisions=()), (), TOOK)
+
+
+async def test_a_loop_can_record_to_it(recorder):
+    clock = FakeClock(START)
+    cluster = FakeCluster(clock, deployment(node(), deployment_id="a"))
+    loop = ControlLoop(
+        clock=clock,
+        observer=cluster,
+        actuator=cluster,
+        recorder=recorder,
+        policy=policy(rule(minimum=2)),
+        poll_s=10.0,
+    )
+    for trouble in (None, Trouble.UNREACHABLE, None):
+        cluster.trouble = trouble
+        await loop.run_cycle()
+        clock.pass_by(10.0)
+    assert cluster.asked == [("a", 2)]
+
+
+def test_all_of_them_are_told():
+    first, second = ListRecorder(), ListRecorder()
+    both = AllOf(first, second)
+    failure = ObservationFailed(Trouble.TIMEOUT, "late")
+    both.skipped(failure, START)
+    both.planned(OBSERVED["nothing"], Plan(at=START, decisions=()), (), TOOK)
+    for recorder in (first, second):
+        assert recorder.failures == [failure]
+        assert len(recorder.plans) == 1
+
+
+def test_what_was_recorded_can_be_scraped():
+    registry = CollectorRegistry()
+    recorder = PrometheusRecorder(registry, FakeClock(START), "0")
+    for observed in OBSERVED.values():
+        planned, _ = plan(State(), observed, policy())
+        outcomes = tuple(
+            Outcome(decision=d, fate=Fate.UNCHANGED, at=START) for d in planned.decisions
+        )
+        recorder.planned(observed, planned, outcomes, TOOK)
+        assert generate_latest(registry)

@@ -1,0 +1,135 @@
+"""Whatever goes wrong, and however much at once: promises are kept, and then all is well again."""
+
+import random
+from contextlib import suppress
+
+import pytest
+
+from autoscaler.core.values import Fate
+from autoscaler.simulation.emulator.faults import Reset
+from autoscaler.simulation.emulator.loads import Steady
+from autoscaler.simulation.errors import ApiError
+from autoscaler.simulation.scenario import Deployment, Model, Node
+from autoscaler.simulation.specs import NodeSpec
+from tests.end_to_end.world import STATS, scenario, world_of
+from tests.observations import policy, rule
+
+MOST = 6
+EFFECTS = (
+    {"status": 503, "body": "<html>"},
+    {"status": 500, "error_type": "null_pointer_exception", "body": "oops"},
+    {"status": 429, "error_type": "es_rejected_execution_exception", "body": "busy"},
+    {"status": 401, "error_type": "security_exception", "body": "no"},
+    {"reset": Reset.BEFORE},
+    {"reset": Reset.AFTER},
+    {"truncate_to": 50},
+    {"delay_s": 4.0},
+)
+
+
+class Chaos:
+    """Does one bad thing after the other to a world."""
+
+    def __init__(self, world, seed):
+        self._world, self._rng = world, random.Random(seed)
+        self._nodes = dict(world.cluster.nodes)
+
+    def strike(self):
+        for bad in self._rng.sample((*self._BAD, _nothing), 2):
+            with suppress(ApiError):  # that the cluster will not have it is bad, too
+                bad(self)
+
+    def end(self):
+        world = self._world
+        world.faults.clear()
+        world.cluster.upgrade_mode = world.emulation.licence_expired = False
+        for node_id, node in self._nodes.items():
+            if node_id not in world.cluster.nodes:
+                world.cluster.add_node(node)
+        # What has failed to load is tried again when the cluster places its models anew.
+        world.cluster.add_node(NodeSpec(node_id="ml-4", name="ml-4", processors=5))
+        if "b" not in world.cluster.deployments:
+            world.cluster.start_deployment("b", number_of_allocations=1)
+        for name in list(world.cluster.deployments):
+            world.cluster.update_deployment(name, adaptive=None, internal=True)
+
+    def _fail_statistics(self):
+        self._world.fail(STATS, calls=self._rng.randint(1, 4), **self._rng.choice(EFFECTS))
+
+    def _fail_updates(self):
+        self._world.fail("*/_update", calls=self._rng.randint(1, 3), **self._rng.choice(EFFECTS))
+
+    def _swallow(self):
+        node_id = self._rng.choice(sorted(self._world.cluster.nodes))
+        self._world.faults.swallow(node_id, self._rng.randint(1, 4))
+
+    def _crash(self):
+        name, deployment = self._rng.choice(sorted(self._world.cluster.deployments.items()))
+        if deployment.routes:
+            self._world.cluster.crash_process(name, self._rng.choice(sorted(deployment.routes)))
+
+    def _leave_or_join(self):
+        node_id = self._rng.choice(sorted(self._nodes))
+        if node_id not in self._world.cluster.nodes:
+            self._world.cluster.add_node(self._nodes[node_id])
+        elif len(self._world.cluster.nodes) > 1:
+            self._world.cluster.remove_node(node_id)
+
+    def _start_anew(self):
+        self._world.delete("b")
+        self._world.cluster.start_deployment(
+            "b", number_of_allocations=self._rng.randint(1, MOST + 2)
+        )
+
+    def _native(self):
+        self._world.set_native("a", enabled=self._rng.random() < 0.5, max_number_of_allocations=4)
+
+    def _maintenance(self):
+        self._world.cluster.upgrade_mode = self._rng.random() < 0.5
+
+    def _licence(self):
+        self._world.emulation.licence_expired = self._rng.random() < 0.3
+
+    _BAD = (
+        _fail_statistics,
+        _fail_updates,
+        _swallow,
+        _crash,
+        _leave_or_join,
+        _start_anew,
+        _native,
+        _maintenance,
+        _licence,
+    )
+
+
+def _nothing(_chaos):
+    pass
+
+
+@pytest.mark.parametrize("seed", range(5))
+async def test_chaos(seed):
+    loads = {"a": 50.0, "b": 20.0}
+    deployed = [
+        Deployment(model_id=name, number_of_allocations=2, load=Steady(rate_per_s=rate, seed=seed))
+        for name, rate in loads.items()
+    ]
+    wanted = scenario(
+        *deployed,
+        models=[Model(model_id=name, service_time_s=0.05, load_s=8.0) for name in loads],
+        nodes=[Node(name=f"ml-{number}", processors=5) for number in (1, 2, 3)],
+        seed=seed + 1,
+    )
+    governed = policy(rule(maximum=MOST, stabilisation_window_s=30.0))
+    async with world_of(wanted, governed) as world:
+        chaos = Chaos(world, seed)
+        for _ in range(60):
+            chaos.strike()
+            await world.cycle()
+        # The checker has seen every plan; what left the daemon was within bounds.
+        assert all(1 <= update.allocations <= MOST for update in world.updates)
+        chaos.end()
+        await world.run_for(1200.0)
+        (last,) = await world.cycles(1)
+        assert set(last.fates) == {Fate.UNCHANGED}
+        assert {name: world.requested(name) for name in loads} == {"a": 4, "b": 2}

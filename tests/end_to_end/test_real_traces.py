@@ -1,0 +1,89 @@
+"""The daemon under recorded loads, scaled to a handful of allocations, in virtual time."""
+
+import math
+from typing import NamedTuple
+
+import pytest
+
+from autoscaler.core.values import Fate
+from autoscaler.simulation.emulator.loads import Recorded
+from autoscaler.simulation.scenario import Deployment, Model, Node
+from autoscaler.simulation.traces import read_trace
+from tests.conftest import shared
+from tests.end_to_end.checker import NOT_SENT
+from tests.end_to_end.world import scenario, world_of
+from tests.observations import policy, rule
+
+SERVICE_TIME_S, UTILISATION = 0.1, 0.7
+AT_P99, MOST = 5.0, 12
+LATE_S = 1.0
+HOUR_S = 3600.0
+
+
+class Replay(NamedTuple):
+    """Hours of a trace, and what is promised of them."""
+
+    file: str
+    from_s: float
+    to_s: float
+    late: float  # most of the requests that may wait longer than `LATE_S`, as a fraction
+    cost: float  # most allocation-seconds, as a fraction of the peak held for good
+    changes: int  # most changes an hour
+
+
+REPLAYS = {
+    # The morning, with its bursts of minutes, and the peak of the day.
+    "azure": Replay("traces/azure_fn_diurnal_bursty.csv", 6 * HOUR_S, 9 * HOUR_S, 0.03, 0.6, 20),
+    # The crowd of a launch, second by second.
+    "nasa": Replay("traces/nasa_http_launch_1s.csv.gz", 12 * HOUR_S, 15 * HOUR_S, 0.03, 0.6, 20),
+}
+
+
+@pytest.mark.parametrize("replay", REPLAYS.values(), ids=REPLAYS)
+async def test_a_recorded_load(replay):
+    file = shared(replay.file)
+    trace = read_trace(file)
+    factor = trace.factor_for(
+        allocations=AT_P99, service_time_s=SERVICE_TIME_S, utilisation=UTILISATION
+    )
+    load = Recorded(file=str(file), factor=factor, from_s=replay.from_s, to_s=replay.to_s)
+    model = Model(model_id="a", service_time_s=SERVICE_TIME_S, load_s=15.0)
+    wanted = scenario(
+        Deployment(model_id="a", number_of_allocations=1, load=load),
+        models=[model],
+        nodes=[Node(name="ml-1", processors=6), Node(name="ml-2", processors=6)],
+    )
+    async with world_of(wanted, policy(rule(maximum=MOST))) as world:
+        cycles = await world.run_for(replay.to_s - replay.from_s)
+        ledger, hours = world.deployment("a").ledger, world.now / HOUR_S
+
+        sent = [o.fate for c in cycles for o in c.outcomes if o.fate not in NOT_SENT]
+        assert set(sent) == {Fate.ACCEPTED}
+        assert all(cycle.failure is None for cycle in cycles)
+        assert all(1 <= cycle.decision("a").desired <= MOST for cycle in cycles)
+        assert ledger.changes <= replay.changes * hours
+
+        assert ledger.requests > 10_000
+        assert ledger.rejected == 0
+        late = ledger.waited_longer_than(LATE_S) + ledger.failed
+        assert late <= replay.late * ledger.requests
+
+        window = trace.between(replay.from_s, replay.to_s)
+        most = needed(factor * window.peak_per_s)
+        assert world.allocation_s("a") <= replay.cost * most * world.now
+        if trace.bin_s >= 60.0:
+            assert follows(cycles, window, factor) > 0.95
+
+
+def needed(rate_per_s):
+    return max(1, min(MOST, math.ceil(rate_per_s * SERVICE_TIME_S / UTILISATION)))
+
+
+def follows(cycles, trace, factor):
+    """The share of cycles in which there was at least what the minute before needed."""
+    enough = [
+        cycle.decision("a").desired >= needed(factor * trace.counts[minute - 1] / trace.bin_s) - 1
+        for cycle in cycles
+        if 1 <= (minute := int(cycle.at // trace.bin_s)) < len(trace.counts)
+    ]
+    return sum(enough) / len(enough)

@@ -1,0 +1,278 @@
+"""The daemon and an emulated cluster, joined by loopback HTTP, in time that a test lets pass."""
+
+import random
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
+from typing import Any, NamedTuple
+
+import msgspec
+
+from autoscaler.adapters.elasticsearch.api import ElasticsearchApi
+from autoscaler.adapters.elasticsearch.cluster import ElasticsearchCluster
+from autoscaler.adapters.elasticsearch.connection import Connection
+from autoscaler.adapters.elasticsearch.transport import Request, Transport
+from autoscaler.control_loop import ControlLoop
+from autoscaler.core.explanation import explain
+from autoscaler.core.planning import Policy
+from autoscaler.core.values import Decision, Fate, Observation, Outcome, Plan
+from autoscaler.ports import CycleTimes, ObservationFailed
+from autoscaler.simulation.cluster import AdaptivePatch, Cluster, Deployment
+from autoscaler.simulation.emulator.emulation import Emulation
+from autoscaler.simulation.emulator.faults import Fault, Faults
+from autoscaler.simulation.emulator.server import RunningEmulator, running_emulator
+from autoscaler.simulation.scenario import Deployment as Deployed
+from autoscaler.simulation.scenario import Model, Node, Scenario
+from tests.end_to_end.checker import check
+from tests.observations import policy
+from tests.virtual_clock import VirtualClock
+
+STATS = "/_ml/trained_models/_stats"
+POLL_S = 10.0
+START = 1_760_000_000.0
+
+
+def update_of(deployment_id: str) -> str:
+    return f"/_ml/trained_models/{deployment_id}/deployment/_update"
+
+
+class Update(NamedTuple):
+    """An update that was sent: when, seconds after the start, and what it asked for."""
+
+    at: float
+    deployment_id: str
+    allocations: int
+
+
+class Cycle(NamedTuple):
+    """One cycle of the daemon: a plan with its outcomes, or why there was none."""
+
+    at: float
+    period_s: float
+    observation: Observation | None = None
+    plan: Plan | None = None
+    outcomes: tuple[Outcome, ...] = ()
+    failure: ObservationFailed | None = None
+
+    def outcome(self, deployment_id: str) -> Outcome:
+        return next(o for o in self.outcomes if o.decision.deployment_id == deployment_id)
+
+    def decision(self, deployment_id: str) -> Decision:
+        return self.outcome(deployment_id).decision
+
+    def fate(self, deployment_id: str) -> Fate:
+        return self.outcome(deployment_id).fate
+
+    def words(self, deployment_id: str) -> str:
+        return explain(self.decision(deployment_id))
+
+    @property
+    def fates(self) -> list[Fate]:
+        return [outcome.fate for outcome in self.outcomes]
+
+
+class CheckedRecorder:
+    """Keeps the last cycle. Every plan it hears of has to pass the checker."""
+
+    def __init__(self) -> None:
+        self.last: dict[str, Any] = {}
+
+    def planned(
+        self, observation: Observation, plan: Plan, outcomes: tuple[Outcome, ...], took: CycleTimes
+    ) -> None:
+        check(observation, plan, outcomes)
+        self.last = {"observation": observation, "plan": plan, "outcomes": outcomes}
+
+    def skipped(self, failure: ObservationFailed, at: float) -> None:
+        self.last = {"failure": failure}
+
+
+class WitnessedTransport(Transport):
+    """Notes what is sent, before it is."""
+
+    sent: list[tuple[float, Request]]
+
+    async def send(self, request: Request) -> bytes:
+        self.sent.append((self._clock.now(), request))
+        return await super().send(request)
+
+
+class WitnessedFaults(Faults):
+    """Notes what arrives at the emulator, each attempt, and lets things happen just before."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.arrived: list[str] = []
+        self.surprises: dict[str, Callable[[], object]] = {}
+
+    def strike(self, method: str, path: str) -> Fault | None:
+        self.arrived.append(path)
+        if (surprise := self.surprises.pop(path, None)) is not None:
+            surprise()
+        return super().strike(method, path)
+
+
+class World:
+    def __init__(
+        self,
+        clock: VirtualClock,
+        running: RunningEmulator,
+        transport: WitnessedTransport,
+        governed: Policy,
+        poll_s: float,
+    ) -> None:
+        self.clock = clock
+        self.running = running
+        self.emulation: Emulation = running.emulation
+        self.faults = self.emulation.faults = WitnessedFaults()
+        self.transport = transport
+        self.recorder = CheckedRecorder()
+        seen = ElasticsearchCluster(ElasticsearchApi(transport), clock)
+        self.loop = ControlLoop(
+            clock=clock,
+            observer=seen,
+            actuator=seen,
+            recorder=self.recorder,
+            policy=governed,
+            poll_s=poll_s,
+        )
+
+        # The emulation has a past before the start, in which models were loaded.
+        self._held_before = {
+            name: deployment.ledger.requested_allocation_s
+            for name, deployment in self.cluster.deployments.items()
+        }
+
+    @property
+    def cluster(self) -> Cluster:
+        return self.emulation.cluster
+
+    def allocation_s(self, deployment_id: str) -> float:
+        """Allocation-seconds asked for since the start."""
+        ledger = self.deployment(deployment_id).ledger
+        return ledger.requested_allocation_s - self._held_before.get(deployment_id, 0.0)
+
+    @property
+    def now(self) -> float:
+        """Seconds since the start."""
+        return self.clock.now() - START
+
+    @property
+    def updates(self) -> list[Update]:
+        """All updates sent so far."""
+        return [
+            Update(
+                at - START,
+                request.path.split("/")[3],
+                msgspec.json.decode(request.body)["number_of_allocations"],
+            )
+            for at, request in self.transport.sent
+            if request.path.endswith("/_update")
+        ]
+
+    def updates_of(self, deployment_id: str) -> list[int]:
+        return [n for _, found, n in self.updates if found == deployment_id]
+
+    def deployment(self, deployment_id: str) -> Deployment:
+        return self.cluster.deployments[deployment_id]
+
+    def requested(self, deployment_id: str) -> int:
+        return self.deployment(deployment_id).requested
+
+    def attempts(self, path: str) -> int:
+        """How often a request for `path` arrived."""
+        return self.faults.arrived.count(path)
+
+    # Time
+
+    async def cycle(self) -> Cycle:
+        """One cycle, and the time to the next."""
+        return await self._finish(self.clock.now(), await self.clock.run(self.loop.run_cycle()))
+
+    async def cycles(self, count: int) -> list[Cycle]:
+        return [await self.cycle() for _ in range(count)]
+
+    async def run_for(self, seconds: float) -> list[Cycle]:
+        """Cycles that begin within the next `seconds`."""
+        until = self.clock.now() + seconds
+        found = []
+        while self.clock.now() < until:
+            found.append(await self.cycle())
+        return found
+
+    async def run_until(
+        self, condition: Callable[[Cycle], bool], *, within_s: float = 600.0
+    ) -> Cycle:
+        until = self.clock.now() + within_s
+        while self.clock.now() < until:
+            cycle = await self.cycle()
+            if condition(cycle):
+                return cycle
+        raise AssertionError(f"it has not come to it within {within_s:g} s")
+
+    async def hanging_cycle(self) -> Cycle:
+        """A cycle in which no time passes for the cluster, so that what it delays never comes."""
+        return await self._finish(self.clock.now(), await self.loop.run_cycle())
+
+    async def _finish(self, at: float, period_s: float) -> Cycle:
+        cycle = Cycle(at - START, period_s, **self.recorder.last)
+        await self.clock.advance(max(0.0, at + period_s - self.clock.now()))
+        await self.emulation.catch_up()
+        return cycle
+
+    # What happens
+
+    def fail(self, path: str, calls: int | None = 1, **effect: Any) -> None:
+        """The next requests whose path matches meet a fault."""
+        self.faults.add(Fault(path=path, calls=calls, **effect))
+
+    def before_update(self, deployment_id: str, happens: Callable[[], object]) -> None:
+        """Something happens between the statistics and the next update of a deployment."""
+        self.faults.surprises[update_of(deployment_id)] = happens
+
+    def set_native(self, deployment_id: str, **settings: Any) -> None:
+        """Somebody changes the settings of the cluster's own scaler."""
+        self.cluster.update_deployment(deployment_id, adaptive=AdaptivePatch(**settings))
+
+    def delete(self, deployment_id: str) -> None:
+        self.cluster.stop_deployment(deployment_id, force=True)
+
+    def restart_cluster(self) -> None:
+        """All nodes restart together: only the assignments survive."""
+        nodes = list(self.cluster.nodes.values())
+        for node in nodes:
+            self.cluster.remove_node(node.node_id)
+        for node in nodes:
+            self.cluster.add_node(node)
+
+
+def scenario(*deployments: Deployed, **changes: Any) -> Scenario:
+    """Two nodes of eight processors; every model takes 50 ms a request and 2 s to load."""
+    models = {deployed.model_id: None for deployed in deployments}
+    settings: dict[str, Any] = {
+        "version": "9.2",
+        "nodes": [Node(name="ml-1"), Node(name="ml-2")],
+        "models": [
+            Model(model_id=model_id, service_time_s=0.05, service_cv=0.0, load_s=2.0)
+            for model_id in models
+        ],
+        "deployments": list(deployments),
+    }
+    return Scenario(**(settings | changes))
+
+
+@asynccontextmanager
+async def world_of(
+    wanted: Scenario,
+    governed: Policy | None = None,
+    *,
+    poll_s: float = POLL_S,
+    **connection: Any,
+) -> AsyncIterator[World]:
+    """A daemon at its first cycle, and the cluster it looks after."""
+    clock = VirtualClock(START)
+    async with running_emulator(wanted, clock=clock) as running:
+        settings: Mapping[str, Any] = {"hosts": (running.url,)} | connection
+        transport = WitnessedTransport(Connection(**settings), clock, random.Random(7))
+        transport.sent = []
+        async with transport:
+            yield World(clock, running, transport, governed or policy(), poll_s)
