@@ -1,31 +1,37 @@
 """Will it work, and what would it do? Asks the cluster and changes nothing."""
 
+from collections.abc import Mapping
+
 from msgspec import Struct
+from rich import box
 from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 
 from autoscaler.adapters.clock import HostClock
 from autoscaler.adapters.elasticsearch.api import ElasticsearchApi
 from autoscaler.adapters.elasticsearch.errors import ElasticsearchError
-from autoscaler.adapters.elasticsearch.preflight import Preflight, inspect
+from autoscaler.adapters.elasticsearch.preflight import Level, Preflight, inspect
 from autoscaler.config import Config
 from autoscaler.core.selection import Rule, select
 from autoscaler.core.values import DeploymentStats, Unmanaged
 from autoscaler.daemon import transport_to
 
 _UNMANAGED = {
-    Unmanaged.NO_RULE: "no rule matches it",
-    Unmanaged.EXCLUDED: "a rule excludes it",
-    Unmanaged.HIDDEN: "its id begins with a dot; a rule with hidden = true would take it",
-    Unmanaged.LOW_PRIORITY: "its priority is low; a rule with low_priority = true would take it",
+    Unmanaged.NO_RULE: "left alone: no rule matches it",
+    Unmanaged.EXCLUDED: "left alone: a rule excludes it",
+    Unmanaged.HIDDEN: "left alone: its id begins with a dot, and no rule takes hidden ones",
+    Unmanaged.LOW_PRIORITY: "left alone: its priority is low, and no rule takes such",
 }
+
+_MANAGED = "managed"
 
 
 class Prospect(Struct, frozen=True, kw_only=True):
     """What would become of one deployment."""
 
-    stats: DeploymentStats
+    deployment_id: str
+    stats: DeploymentStats | None  # None: they make no sense
     rule: Rule | None  # None: it would be left alone
     remark: str
 
@@ -33,6 +39,23 @@ class Prospect(Struct, frozen=True, kw_only=True):
 class Findings(Struct, frozen=True, kw_only=True):
     preflight: Preflight
     prospects: tuple[Prospect, ...] = ()
+
+    @property
+    def fatal(self) -> tuple[str, ...]:
+        """Why the daemon could do nothing: a sentence each, none if it could do something."""
+        problems = self.preflight.problems
+        return tuple(problem.sentence for problem in problems if problem.level is Level.FATAL)
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """Why it would do less than it could, other than only observe."""
+        problems = self.preflight.problems
+        return tuple(
+            problem.sentence
+            for problem in problems
+            if problem.level is not Level.FATAL
+            and problem.sentence != self.preflight.observe_only_because
+        )
 
 
 async def check(config: Config) -> Findings:
@@ -51,60 +74,96 @@ async def check(config: Config) -> Findings:
         except ElasticsearchError:
             # The preflight has asked the same and has the sentence about it.
             return Findings(preflight=preflight)
-    ordered = sorted(statistics.deployments, key=lambda stats: stats.deployment_id)
-    return Findings(
-        preflight=preflight,
-        prospects=tuple(_prospect(stats, config.rules, preflight) for stats in ordered),
-    )
+    prospects = [
+        *(_prospect(stats, config.rules, preflight) for stats in statistics.deployments),
+        *_unreadable(dict(statistics.unreadable)),
+    ]
+    prospects.sort(key=lambda prospect: prospect.deployment_id)
+    return Findings(preflight=preflight, prospects=tuple(prospects))
 
 
 def _prospect(stats: DeploymentStats, rules: tuple[Rule, ...], preflight: Preflight) -> Prospect:
-    rule = select(rules, stats)
-    if isinstance(rule, Unmanaged):
-        return Prospect(stats=stats, rule=None, remark=_UNMANAGED[rule])
-    if stats.native is not None and stats.native.enabled:
+    selected = select(rules, stats)
+    rule = None if isinstance(selected, Unmanaged) else selected
+    if isinstance(selected, Unmanaged):
+        remark = _UNMANAGED[selected]
+    elif stats.native is not None and stats.native.enabled:
         remark = "left to the cluster while its adaptive allocations are enabled"
     elif preflight.observe_only_because:
-        remark = "observed only"
-    elif rule.dry_run:
-        remark = "dry run: decided, not sent"
+        remark = "observed, and nothing sent"
+    elif selected.dry_run:
+        remark = "dry run: decided, and nothing sent"
     else:
-        remark = "managed"
-    return Prospect(stats=stats, rule=rule, remark=remark)
+        remark = _MANAGED
+    return Prospect(deployment_id=stats.deployment_id, stats=stats, rule=rule, remark=remark)
+
+
+def _unreadable(problems: Mapping[str, str]) -> list[Prospect]:
+    return [
+        Prospect(
+            deployment_id=place,
+            stats=None,
+            rule=None,
+            remark=f"left as it is while its statistics cannot be read: {problem}",
+        )
+        for place, problem in problems.items()
+    ]
 
 
 def report(findings: Findings, console: Console) -> None:
-    """Print what was found: the cluster, every problem, and a line for each deployment."""
+    """Print what was found: the cluster, what is amiss but not fatal, and every deployment."""
     found = findings.preflight
     for name, value in (
         ("cluster", found.cluster_name),
         ("version", f"{found.version} {found.build_flavor}".strip()),
         ("licence", f"{found.licence_type} {found.licence_status}".strip()),
-        ("user", "security is off" if found.security_enabled is False else found.user),
+        ("user", "nobody is asked: security is off" if _is_open(found) else found.user),
         ("privileges", ", ".join(name for name, held in found.privileges.items() if held)),
     ):
         if value:
-            console.print(f"{name + ':':12}{value}", highlight=False)
-    for problem in found.problems:
-        console.print(f"[bold]{problem.level}:[/bold] {escape(problem.sentence)}", highlight=False)
+            _say(console, f"{name:12}", value, "dim")
+    for sentence in findings.warnings:
+        _say(console, "warning: ", sentence, "bold yellow")
     if found.observe_only_because:
-        console.print(f"[bold]only observing:[/bold] {escape(found.observe_only_because)}")
+        _say(console, "only observing: ", found.observe_only_because, "bold yellow")
     if findings.prospects:
         console.print(_table(findings.prospects))
-    elif found.ok:
-        console.print("The cluster has no trained-model deployments.")
+        managed = sum(prospect.remark == _MANAGED for prospect in findings.prospects)
+        console.print(f"{managed} of {len(findings.prospects)} would be scaled.", highlight=False)
+
+
+def _is_open(found: Preflight) -> bool:
+    return found.security_enabled is False
+
+
+def _say(console: Console, label: str, sentence: str, style: str) -> None:
+    """A line; as long as it is where no terminal asks for shorter ones."""
+    console.print(
+        Text.assemble((label, style), sentence), highlight=False, soft_wrap=not console.is_terminal
+    )
 
 
 def _table(prospects: tuple[Prospect, ...]) -> Table:
-    table = Table("deployment", "model", "allocations", "bounds", "rule", "what would be done")
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    table.add_column("deployment", overflow="fold", ratio=2)
+    table.add_column("now", justify="right", no_wrap=True)
+    table.add_column("bounds", no_wrap=True)
+    table.add_column("rule", overflow="fold", max_width=16)
+    table.add_column("what would be done", overflow="fold", ratio=3)
     for prospect in prospects:
         stats, rule = prospect.stats, prospect.rule
+        allocations = stats.allocations if stats else None
+        model_id = stats.model_id if stats else ""
+        # As texts, since ids are the user's and not markup.
         table.add_row(
-            stats.deployment_id,
-            stats.model_id,
-            "?" if stats.allocations is None else str(stats.allocations),
+            Text.assemble(
+                prospect.deployment_id,
+                ("" if model_id in ("", prospect.deployment_id) else f"\n  {model_id}", "dim"),
+            ),
+            "?" if allocations is None else str(allocations),
             f"{rule.minimum}..{rule.maximum}" if rule else "",
-            rule.name if rule else "",
-            prospect.remark,
+            Text(rule.name if rule else ""),
+            Text(prospect.remark),
+            style="" if rule else "dim",
         )
     return table

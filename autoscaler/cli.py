@@ -5,24 +5,75 @@ configuration, scenario or trace (the last two as in sysexits.h); 130 interrupte
 """
 
 import asyncio
+import logging
+import math
 import os
 import sys
 import traceback
-from collections.abc import Iterator
+from collections.abc import Coroutine, Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 import click
 
 from autoscaler import __version__
-from autoscaler.mistakes import Mistake
+from autoscaler.mistakes import ConfigurationMistake, Mistake
 
 if TYPE_CHECKING:
     from autoscaler.config import Config
 
+Answer = TypeVar("Answer")
+
 EX_SOFTWARE = 70
+INTERRUPTED = 130
+
+
+class _Number(click.FloatRange):
+    """A number in a range. Not a number is in none, though it compares as if it were."""
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> float:
+        number = float(super().convert(value, param, ctx))
+        if math.isnan(number):
+            self.fail(f"{value!r} is not a number.", param, ctx)
+        return number
+
+
+@contextmanager
+def _errors_in_one_sentence() -> Iterator[None]:
+    """Nobody who uses the program gets to see a traceback, whatever happens and whenever."""
+    try:
+        yield
+    except Mistake as mistake:
+        _fail(str(mistake), mistake.exit_code)
+    except KeyboardInterrupt:
+        _fail("interrupted", INTERRUPTED)
+    except BrokenPipeError:
+        raise  # whoever read our output has seen enough; click ends quietly
+    except Exception as defect:
+        _fail(
+            f"an error of the program itself, please report it: {defect!r} ({_place_of(defect)})",
+            EX_SOFTWARE,
+        )
+
+
+def _place_of(defect: Exception) -> str:
+    """The last line of ours that had to do with it."""
+    frames = traceback.extract_tb(defect.__traceback__)
+    package = str(Path(__file__).parent)
+    ours = [frame for frame in frames if frame.filename.startswith(package)]
+    where = (ours or frames)[-1]
+    return f"{Path(where.filename).name}:{where.lineno}"
+
+
+def _fail(message: str, exit_code: int) -> NoReturn:
+    for line in message.splitlines():
+        click.echo(f"autoscaler: {line}", err=True)
+    sys.exit(exit_code)
+
 
 _config = click.option(
     "--config",
@@ -34,7 +85,7 @@ _config = click.option(
 )
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.version_option(__version__, prog_name="autoscaler")
 def main() -> None:
     """Scales Elasticsearch trained-model deployments with their load, and says why."""
@@ -42,39 +93,52 @@ def main() -> None:
 
 @main.command()
 @_config
+@_errors_in_one_sentence()
 def run(path: Path | None) -> None:
-    """Run the daemon until SIGTERM. SIGHUP reads the configuration again."""
+    """Run the daemon until SIGTERM or Ctrl-C.
+
+    It reads the configuration again when the file changes, and on SIGHUP.
+    """
     from autoscaler.adapters.logs import configure
     from autoscaler.daemon import Daemon
 
     async def live() -> None:
         await Daemon(load).run()
 
-    with _errors_in_one_sentence():
-        load = partial(_load, path)
-        logging = load().logging
-        configure(logging.style, logging.level, version=__version__, environ=os.environ)
-        asyncio.run(live())
+    load = partial(_load, path)
+    wanted = load().logging
+    configure(wanted.style, wanted.level, version=__version__, environ=os.environ)
+    asyncio.run(live())
 
 
 @main.command()
 @_config
+@_errors_in_one_sentence()
 def check(path: Path | None) -> None:
-    """Connect, and show what would be managed, what not, and why. Changes nothing."""
+    """Show what would be managed, and what is wrong.
+
+    Connects, names every problem with its remedy, and lists the deployments. Changes nothing.
+    """
     from rich.console import Console
 
     from autoscaler.check import check as look
     from autoscaler.check import report
 
-    with _errors_in_one_sentence():
-        findings = asyncio.run(look(_load(path)))
-        report(findings, Console())
-    sys.exit(0 if findings.preflight.ok else 1)
+    findings = _run(look(_load(path)))
+    report(findings, Console())
+    if findings.fatal:
+        raise Mistake("\n".join(findings.fatal))
 
 
 @main.command()
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
-@click.option("--port", default=9200, show_default=True, help="Port; 0 takes any that is free.")
+@click.option(
+    "--port",
+    type=click.IntRange(0, 65535),
+    default=9200,
+    show_default=True,
+    help="Port; 0 takes any that is free.",
+)
 @click.option(
     "--scenario",
     "path",
@@ -83,10 +147,19 @@ def check(path: Path | None) -> None:
 )
 @click.option("--version", "number", help="The version to emulate, such as 8.19.  [default: 9.2]")
 @click.option("--load/--no-load", default=None, help="Whether requests come.  [default: they do]")
-@click.option("--speed", type=float, help="Seconds of the cluster in one of ours.  [default: 1]")
+@click.option(
+    "--speed",
+    type=_Number(0.001, 10_000),
+    help="Seconds of the cluster in one of ours.  [default: 1]",
+)
 @click.option("--user", metavar="NAME:PASSWORD", help="Ask for these credentials, of a superuser.")
+@_errors_in_one_sentence()
 def emulate(path: Path | None, **given: Any) -> None:
-    """Serve an emulated cluster: the ML part of Elasticsearch's API over simulated nodes."""
+    """Serve an emulated Elasticsearch cluster.
+
+    It answers the part of the API that has to do with trained models, over simulated nodes, until
+    SIGTERM or Ctrl-C.
+    """
     from autoscaler.adapters.clock import HostClock
     from autoscaler.simulation.emulator.server import running_emulator
     from autoscaler.simulation.scenario import adjust, read_scenario, sample_scenario
@@ -101,9 +174,8 @@ def emulate(path: Path | None, **given: Any) -> None:
             click.echo(f"An emulated Elasticsearch {scenario.version} listens on {emulator.url}")
             await _until_interrupted()
 
-    with _errors_in_one_sentence():
-        scenario = adjust(read_scenario(path) if path else sample_scenario(), **given)
-        asyncio.run(serve())
+    scenario = adjust(read_scenario(path) if path else sample_scenario(), **given)
+    _run(serve())
 
 
 @main.command()
@@ -113,21 +185,47 @@ def emulate(path: Path | None, **given: Any) -> None:
     help="Replay this request-rate trace (t_seconds,requests) instead of the built-in load.",
 )
 @click.option(
-    "--speed", default=20.0, show_default=True, help="Seconds of the demo in one of ours."
+    "--speed",
+    type=_Number(0.1, 1000),
+    default=20.0,
+    show_default=True,
+    help="Seconds of the cluster in one of ours.",
 )
-@click.option("--duration", default=90.0, show_default=True, help="Our seconds that it lasts.")
+@click.option(
+    "--duration",
+    type=_Number(1, 86_400),
+    default=90.0,
+    show_default=True,
+    help="Our seconds that it lasts.",
+)
 @click.option("--keep-running", is_flag=True, help="Go on until Ctrl-C.")
+@_errors_in_one_sentence()
 def demo(trace: Path | None, speed: float, duration: float, *, keep_running: bool) -> None:
-    """Watch the daemon at work: an emulated cluster under load, scaled over HTTP."""
+    """Watch the daemon scale an emulated cluster.
+
+    The cluster is under load, and the daemon speaks to it over HTTP, as it would to any. At the
+    end, or on Ctrl-C, two other ways of scaling are given the same requests, to compare.
+    """
     from autoscaler.demo import show
 
-    with _errors_in_one_sentence():
-        asyncio.run(show(trace, speed=speed, duration_s=duration, keep_running=keep_running))
+    _run(show(trace, speed=speed, duration_s=duration, keep_running=keep_running))
+
+
+def _run(command: Coroutine[Any, Any, Answer]) -> Answer:
+    # A connection that comes about while its task is being cancelled is logged as an error, with
+    # a traceback, and would be all that is seen of a Ctrl-C. (The daemon has its log for that.)
+    logging.getLogger("asyncio").setLevel(logging.CRITICAL)
+    return asyncio.run(command)
 
 
 def _load(path: Path | None) -> "Config":
-    from autoscaler.config import load
+    from autoscaler.config import CONFIG_VARIABLE, load
 
+    if path is None and not any(name.upper().startswith("AUTOSCALER_") for name in os.environ):
+        raise ConfigurationMistake(
+            "there is no configuration; name a file with --config or in "
+            f"{CONFIG_VARIABLE}, such as a copy of config.example.toml"
+        )
     return load(path, os.environ)
 
 
@@ -138,26 +236,3 @@ async def _until_interrupted() -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     await stop.wait()
-
-
-@contextmanager
-def _errors_in_one_sentence() -> Iterator[None]:
-    try:
-        yield
-    except Mistake as mistake:
-        _fail(str(mistake), mistake.exit_code)
-    except KeyboardInterrupt:
-        _fail("interrupted", 130)
-    except Exception as defect:
-        where = traceback.extract_tb(defect.__traceback__)[-1]
-        _fail(
-            f"an error of the program itself, please report it: {defect!r} "
-            f"({Path(where.filename).name}:{where.lineno})",
-            EX_SOFTWARE,
-        )
-
-
-def _fail(message: str, exit_code: int) -> NoReturn:
-    for line in message.splitlines():
-        click.echo(f"autoscaler: {line}", err=True)
-    sys.exit(exit_code)

@@ -3,7 +3,8 @@
 import asyncio
 import random
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 import structlog
 from prometheus_client import CollectorRegistry
@@ -63,7 +64,8 @@ class Daemon:
     ) -> None:
         self._load = load
         self._log = structlog.get_logger("autoscaler")
-        self._config = config = load()
+        # Of the second one, connection, server and logging stay as they are until the end.
+        self._config = self._config_at_start = config = load()
         self._refused = ""
         self.started = asyncio.Event()
         self._stopping = asyncio.Event()
@@ -98,7 +100,10 @@ class Daemon:
         Raises:
             CannotListen: the port for metrics and probes is not to be had.
         """
-        self._handle_signals()
+        with self._signals_handled():
+            await self._live()
+
+    async def _live(self) -> None:
         async with self._transport, self.server:
             self._log.info(
                 "daemon.started",
@@ -139,17 +144,31 @@ class Daemon:
             if isinstance(result, Exception):
                 raise result
 
-    def _handle_signals(self) -> None:
+    @contextmanager
+    def _signals_handled(self) -> Iterator[None]:
+        """Afterwards a signal means again what it meant before, for whoever goes on."""
+        handlers = {
+            signal.SIGTERM: self.stop,
+            signal.SIGINT: self.stop,
+            signal.SIGHUP: self.reload,
+        }
         running = asyncio.get_running_loop()
-        running.add_signal_handler(signal.SIGTERM, self.stop)
-        running.add_signal_handler(signal.SIGINT, self.stop)
-        running.add_signal_handler(signal.SIGHUP, self.reload)
+        before = {number: signal.getsignal(number) for number in handlers}
+        for number, handler in handlers.items():
+            running.add_signal_handler(number, handler)
+        try:
+            yield
+        finally:
+            for number, meaning in before.items():
+                running.remove_signal_handler(number)
+                signal.signal(number, meaning)
 
     async def _look_around(self) -> None:
         """Say at once what a misconfigured cluster would otherwise reveal one refusal at a time."""
         found = await inspect(self._api)
         for problem in found.problems:
-            self._log.warning("cluster.problem", message=problem.sentence)
+            if problem.sentence != found.observe_only_because:
+                self._log.warning("cluster.problem", message=problem.sentence)
         if found.observe_only_because:
             self._log.warning(
                 "cluster.observe_only", message=f"only observing: {found.observe_only_because}"
@@ -181,7 +200,7 @@ class Daemon:
         self._health.poll_interval_s = config.poll_interval_s
         self._loop.policy = policy_of(config)
         self._loop.poll_s = config.poll_interval_s
-        waiting = what_needs_restart(self._config, config)
+        waiting = what_needs_restart(self._config_at_start, config)
         self._config = config
         self._log.info(
             "config.reloaded",

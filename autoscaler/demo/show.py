@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from msgspec.structs import replace
+from rich import box
 from rich.console import Console
 from rich.live import Live
 from rich.table import Table
@@ -16,7 +17,7 @@ from autoscaler.adapters.clock import HostClock
 from autoscaler.adapters.logs import configure
 from autoscaler.config import load
 from autoscaler.daemon import Daemon
-from autoscaler.demo.comparison import WAIT_LIMIT_S, Result, replay, result
+from autoscaler.demo.comparison import WAIT_LIMIT_S, Reckoning, Result, in_words, replay
 from autoscaler.demo.scenes import (
     MOST_ALLOCATIONS,
     TARGET_UTILISATION,
@@ -27,8 +28,15 @@ from autoscaler.demo.scenes import (
 )
 from autoscaler.demo.view import View
 from autoscaler.simulation.emulator.server import running_emulator
+from autoscaler.simulation.scenario import Scenario
 
 DRAWINGS_PER_S = 4
+
+POLL_INTERVAL_S = 10.0
+"""As by default, unless the cluster's time runs too fast for it."""
+
+SHORTEST_POLL_S = 0.2
+"""Of our time. A cycle takes about 20 ms over HTTP, of which it should spend little waiting."""
 
 
 async def show(trace: Path | None, *, speed: float, duration_s: float, keep_running: bool) -> None:
@@ -43,18 +51,17 @@ async def show(trace: Path | None, *, speed: float, duration_s: float, keep_runn
     scenario = replayed(trace, lasting_s) if trace else built_in(lasting_s)
     scenario = replace(scenario, speed=speed)
     clock = HostClock(speed)
-    begin = clock.now()
     async with running_emulator(scenario, clock=clock, keep_up=True) as emulator:
-        title = f"autoscaler {__version__}, {speed:g} seconds in one of yours"
-        view = View(console, emulator.cluster, begin=begin, title=title)
-        environ = _environ(emulator.url)
+        # Nothing has moved the cluster yet, so this is the instant at which its loads begin.
+        begin = emulator.cluster.now
+        reckoning = Reckoning("autoscaler", emulator.cluster)
+        shown_s = math.inf if keep_running else lasting_s
+        view = View(console, emulator.cluster, clock, lasting_s=shown_s, speed=speed)
+        poll_s = poll_interval_s(speed)
+        environ = _environ(emulator.url, poll_s)
         daemon = Daemon(lambda: load(None, environ), clock=clock, recorders=(view,))
+        _introduce(console, emulator.url, poll_s)
         running = asyncio.ensure_future(daemon.run())
-        console.print(
-            f"An emulated cluster on {emulator.url} is under load for {lasting_s / 60.0:.0f} "
-            "minutes of its time; the daemon scales it over HTTP.",
-            soft_wrap=True,
-        )
         try:
             await _draw(console, view, daemon, running, math.inf if keep_running else duration_s)
             daemon.stop()
@@ -62,24 +69,60 @@ async def show(trace: Path | None, *, speed: float, duration_s: float, keep_runn
             await emulator.emulation.catch_up()
         finally:
             running.cancel()
-        results = [result("autoscaler", emulator.cluster)]
+            await asyncio.gather(running, return_exceptions=True)
+        ours = reckoning.result()
         end = emulator.cluster.now
-    others = [
-        ("fixed at the peak", fixed_at_the_peak(scenario)),
+    console.print("\nThe same requests again, scaled in two other ways …", highlight=False)
+    results = await replay(_other_ways(scenario), begin=begin, end=end)
+    console.print(_summary([ours, *results]))
+    console.print(in_words(ours, results), highlight=False)
+
+
+def _other_ways(scenario: Scenario) -> list[tuple[str, Scenario]]:
+    fixed = fixed_at_the_peak(scenario)
+    enough = all(each.number_of_allocations != MOST_ALLOCATIONS for each in fixed.deployments)
+    return [
+        ("fixed at the peak" if enough else f"fixed at the most, {MOST_ALLOCATIONS}", fixed),
         ("Elasticsearch's own", left_to_the_cluster(scenario)),
     ]
-    results += await asyncio.to_thread(replay, others, begin=begin, end=end)
-    console.print(_summary(results))
 
 
-def _environ(url: str) -> dict[str, str]:
+def poll_interval_s(speed: float) -> float:
+    """How often the daemon should ask, in seconds of the cluster.
+
+    >>> poll_interval_s(20.0)
+    10.0
+    >>> poll_interval_s(400.0)
+    80.0
+    """
+    return max(POLL_INTERVAL_S, float(math.ceil(SHORTEST_POLL_S * speed)))
+
+
+def _environ(url: str, poll_s: float) -> dict[str, str]:
     """The daemon's configuration, as anyone would give it."""
     return {
         "AUTOSCALER_ELASTICSEARCH__HOSTS": url,
+        "AUTOSCALER_POLL_INTERVAL": f"{poll_s:.0f}s",
         "AUTOSCALER_SERVER__PORT": "0",
         "AUTOSCALER_DEFAULTS__TARGET_UTILISATION": str(TARGET_UTILISATION),
+        "AUTOSCALER_DEFAULTS__LOAD_WINDOW": f"{max(60.0, poll_s):.0f}s",
         "AUTOSCALER_RULES": f'[{{"name": "demo", "max_allocations": {MOST_ALLOCATIONS}}}]',
     }
+
+
+def _introduce(console: Console, url: str, poll_s: float) -> None:
+    told = (
+        f"autoscaler {__version__} scales an emulated Elasticsearch on {url}, over HTTP; "
+        "Ctrl-C ends it early."
+    )
+    console.print(told, highlight=False, soft_wrap=not console.is_terminal)
+    if poll_s > POLL_INTERVAL_S:
+        console.print(
+            f"At this speed {POLL_INTERVAL_S:g} s are over before a request is answered, so the "
+            f"daemon asks every {poll_s:.0f} s instead and reacts later.",
+            highlight=False,
+            soft_wrap=not console.is_terminal,
+        )
 
 
 async def _draw(
@@ -95,21 +138,25 @@ async def _draw(
     started.cancel()
     if running.done():
         return
-    console.print(f"Metrics: http://127.0.0.1:{daemon.server.port}/metrics\n", soft_wrap=True)
-    timeout_s = None if math.isinf(duration_s) else duration_s
-    if console.is_terminal:
-        with Live(view, console=console, refresh_per_second=DRAWINGS_PER_S):
-            await asyncio.wait({running}, timeout=timeout_s)
-    else:
-        await asyncio.wait({running}, timeout=timeout_s)
+    view.metrics_url = f"http://127.0.0.1:{daemon.server.port}/metrics"
+    ending = asyncio.get_running_loop().time() + duration_s
+    if not console.is_terminal:
+        console.print(f"Metrics: {view.metrics_url}", highlight=False, soft_wrap=True)
+        await asyncio.wait({running}, timeout=None if math.isinf(duration_s) else duration_s)
+        return
+    # Drawn from here and not from a thread, which would look at a cluster in the act of moving.
+    with Live(view, console=console, auto_refresh=False) as live:
+        while not running.done() and (left_s := ending - asyncio.get_running_loop().time()) > 0.0:
+            await asyncio.wait({running}, timeout=min(left_s, 1.0 / DRAWINGS_PER_S))
+            live.refresh()
 
 
 def _summary(results: list[Result]) -> Table:
-    table = Table(title="The same load, scaled in three ways", title_justify="left")
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     table.add_column("scaled by", no_wrap=True)
     late = f"waited > {WAIT_LIMIT_S:g} s"
     for heading in ("allocation hours", "requests", late, "refused", "changes"):
-        table.add_column(heading, justify="right")
+        table.add_column(heading, justify="right", no_wrap=heading == late)
     for each in results:
         share = each.waited_too_long / max(1, each.requests)
         table.add_row(

@@ -1,7 +1,9 @@
 """What is seen of the demo while it runs: a table that changes, and the latest decisions."""
 
+import math
 from collections import deque
 
+from rich import box
 from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
@@ -9,73 +11,138 @@ from rich.text import Text
 from autoscaler.core.explanation import explain
 from autoscaler.core.values import Decision, Fate, Observation, Outcome, Plan
 from autoscaler.demo.comparison import WAIT_LIMIT_S
-from autoscaler.ports import CycleTimes, ObservationFailed
+from autoscaler.ports import Clock, CycleTimes, ObservationFailed
 from autoscaler.simulation.cluster import Cluster
 
-_NEWS = 8
+_MOST_NEWS, _LEAST_NEWS = 10, 1
+_LINES_BESIDE_NEWS = 13  # of a screen: above and below the table, and of it with two deployments
+_WIDE_ENOUGH_FOR_BARS = 90
 
 _FATES = {Fate.ACCEPTED: "green", Fate.NO_CAPACITY: "yellow", Fate.NOT_STARTED: "yellow"}
 
 
 class View:
-    """A Recorder that draws what it is told, on a terminal in place, else line by line."""
+    """A Recorder that keeps what is drawn in place on a terminal, else prints line by line.
 
-    def __init__(self, console: Console, cluster: Cluster, *, begin: float, title: str) -> None:
+    Args:
+        cluster: what is going on in it is seen from its callers' side as well.
+        lasting_s: of the cluster's time; inf: until somebody ends it.
+        speed: seconds of the cluster in one of ours.
+    """
+
+    def __init__(
+        self, console: Console, cluster: Cluster, clock: Clock, *, lasting_s: float, speed: float
+    ) -> None:
         self._console = console
         self._cluster = cluster
-        self._begin = begin
-        self._title = title
+        self._clock = clock
+        self._begin = cluster.now
+        self._lasting_s = lasting_s
+        self._speed = speed
         self._decisions: tuple[Decision, ...] = ()
-        self._news: deque[Text] = deque(maxlen=_NEWS)
+        self._live: dict[str, int] = {}
+        news = min(max(console.height - _LINES_BESIDE_NEWS, _LEAST_NEWS), _MOST_NEWS)
+        self._news: deque[Text] = deque(maxlen=news)
+        self.metrics_url = ""
 
     def planned(
         self, observation: Observation, plan: Plan, outcomes: tuple[Outcome, ...], took: CycleTimes
     ) -> None:
         self._decisions = plan.decisions
-        for outcome in outcomes:
-            if outcome.fate is not Fate.UNCHANGED:
-                self._tell(outcome.at, explain(outcome.decision), _FATES.get(outcome.fate, "red"))
+        self._live = {
+            stats.deployment_id: stats.live_allocations or 0
+            for stats in observation.deployments.values()
+        }
         for done in plan.satisfied:
             told = f"{done.deployment_id} has its {done.allocations} allocations"
             self._tell(plan.at, f"{told} after {done.took_s:.0f} s", "dim")
+        for outcome in outcomes:
+            if outcome.fate is not Fate.UNCHANGED:
+                self._tell(outcome.at, explain(outcome.decision), _FATES.get(outcome.fate, "red"))
 
     def skipped(self, failure: ObservationFailed, at: float) -> None:
         self._tell(at, str(failure), "red")
 
     def __rich__(self) -> RenderableType:
-        table = Table(title=self._title, title_justify="left", expand=True)
-        for heading in ("deployment", "requests/s", "load", "pending", "allocations", "", "late"):
-            table.add_column(heading, justify="left" if heading in ("deployment", "") else "right")
+        legend = f"late: waited more than {WAIT_LIMIT_S:g} s, or never had an answer"
+        if self._has_bars:
+            legend = f"█ busy  ░ idle  · loading its model   {legend}"
+        above = [self._progress(), Text(f"metrics  {self.metrics_url}", style="dim")]
+        # As many lines each time, or everything below would jump.
+        blank = [Text()] * ((self._news.maxlen or 0) - len(self._news))
+        below = [Text(legend, style="dim"), *self._news, *blank]
+        for line in (*above, *below):
+            line.no_wrap, line.overflow = True, "ellipsis"
+        return Group(*above, self._table(), *below)
+
+    @property
+    def _has_bars(self) -> bool:
+        return self._console.width >= _WIDE_ENOUGH_FOR_BARS
+
+    def _progress(self) -> Text:
+        elapsed_s = self._clock.now() - self._begin
+        told = f"{_minutes(min(elapsed_s, self._lasting_s))}"
+        if math.isinf(self._lasting_s):
+            told += ", until Ctrl-C"
+        else:
+            told += f" of {_minutes(self._lasting_s)}"
+        return Text.assemble(
+            ("time     ", "dim"),
+            (told.strip(), "bold"),
+            (f"  of the cluster's time, {self._speed:g} s in each of yours", "dim"),
+        )
+
+    def _table(self) -> Table:
+        table = Table(box=box.SIMPLE_HEAD, pad_edge=False, expand=self._has_bars)
+        table.add_column("deployment", no_wrap=True, overflow="ellipsis")
+        for heading in ("requests/s", "load", "waiting", "allocations"):
+            table.add_column(heading, justify="right", no_wrap=True)
+        if self._has_bars:
+            table.add_column("", no_wrap=True, min_width=16, ratio=1)
+        table.add_column("late", justify="right", no_wrap=True)
         for decision in self._decisions:
             table.add_row(*self._row(decision))
-        late = f"late: waited more than {WAIT_LIMIT_S:g} s for an allocation, or never had one"
-        return Group(table, Text(late, style="dim"), *self._news)
+        if not self._decisions:
+            table.add_row("not observed yet")
+        return table
 
-    def _row(self, decision: Decision) -> tuple[RenderableType, ...]:
+    def _row(self, decision: Decision) -> list[RenderableType]:
         deployment = self._cluster.deployments[decision.deployment_id]
         load = decision.load
         late = deployment.ledger.waited_longer_than(WAIT_LIMIT_S)
         share = late / max(1, deployment.ledger.requests)
         offered = load.offered_load if load else None
-        return (
-            decision.deployment_id,
+        live = min(self._live.get(decision.deployment_id, 0), decision.desired)
+        row: list[RenderableType] = [
+            Text(decision.deployment_id),
             f"{load.arrival_rate_per_s:.0f}" if load else "",
             "" if offered is None else f"{offered:.1f}",
             str(decision.sample.pending),
             str(decision.desired),
-            _bar(offered or 0.0, decision.desired),
-            f"{share:.1%}",
-        )
+        ]
+        if self._has_bars:
+            row.append(_bar(offered or 0.0, live, decision.desired))
+        return [*row, f"{share:.1%}"]
 
     def _tell(self, at: float, told: str, style: str) -> None:
-        minutes, seconds = divmod(int(at - self._begin), 60)
-        line = Text(f"{minutes:3d}:{seconds:02d}  {told}", style=style)
+        line = Text(f"{_minutes(at - self._begin):>6}  {told}", style=style)
         self._news.append(line)
         if not self._console.is_terminal:
             self._console.print(line, soft_wrap=True)
 
 
-def _bar(load: float, allocations: int) -> Text:
-    """Allocations as blocks, those the load keeps busy filled."""
-    busy = min(allocations, round(load))
-    return Text.assemble(("█" * busy, "green"), ("░" * (allocations - busy), "dim"))
+def _minutes(seconds: float) -> str:
+    """
+    >>> _minutes(754.0)
+    '12:34'
+    """
+    minutes, rest = divmod(int(seconds), 60)
+    return f"{minutes}:{rest:02d}"
+
+
+def _bar(load: float, live: int, allocations: int) -> Text:
+    """Allocations as blocks: those the load keeps busy, the other live ones, those to come."""
+    busy = min(live, round(load))
+    return Text.assemble(
+        ("█" * busy, "green"), ("░" * (live - busy), "dim"), ("·" * (allocations - live), "yellow")
+    )

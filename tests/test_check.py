@@ -1,0 +1,185 @@
+"""`check`: what it finds and how it is shown, against an emulated cluster."""
+
+import io
+from contextlib import asynccontextmanager
+
+import aiohttp
+import pytest
+from aiohttp import web
+from aiohttp.test_utils import TestServer
+from rich.console import Console
+
+from autoscaler.check import check, report
+from autoscaler.config import load
+from autoscaler.simulation.emulator.faults import Fault
+from autoscaler.simulation.emulator.server import running_emulator
+from autoscaler.simulation.scenario import (
+    Account,
+    Adaptive,
+    Deployment,
+    Model,
+    Node,
+    Scenario,
+    SecuritySettings,
+    adjust,
+)
+from tests.virtual_clock import VirtualClock
+
+STATS = "/_ml/trained_models/_stats"
+
+RULES = """[
+    {"name": "not these", "deployments": ["test-*"], "exclude": true, "low_priority": true},
+    {"name": "watched", "deployments": ["watched"], "max_allocations": 3, "dry_run": true},
+    {"name": "models", "models": ["e5"], "max_allocations": 8}
+]"""
+
+SCENARIO = Scenario(
+    nodes=[Node(name="ml-1")],
+    models=[Model(model_id="e5"), Model(model_id="reranker")],
+    deployments=[
+        Deployment(model_id="e5"),
+        Deployment(model_id="e5", deployment_id="test-1"),
+        Deployment(model_id="e5", deployment_id=".hidden"),
+        Deployment(model_id="e5", deployment_id="lazy", priority="low"),
+        Deployment(model_id="e5", deployment_id="watched"),
+        Deployment(
+            model_id="e5", deployment_id="native", adaptive_allocations=Adaptive(enabled=True)
+        ),
+        Deployment(model_id="reranker"),
+    ],
+)
+SECURED = Scenario(
+    nodes=SCENARIO.nodes,
+    models=SCENARIO.models,
+    deployments=SCENARIO.deployments,
+    security=SecuritySettings(
+        accounts=[Account(username="watcher", password="secret", roles=["watching"])],
+        roles={"watching": ["monitor_ml", "monitor"]},
+    ),
+)
+
+
+async def findings(scenario, *, faults=(), **variables):
+    """What `check` finds in an emulated cluster."""
+    async with running_emulator(scenario, clock=VirtualClock()) as emulator:
+        for fault in faults:
+            emulator.emulation.faults.add(fault)
+        environ = {"AUTOSCALER_ELASTICSEARCH__HOSTS": emulator.url, "AUTOSCALER_RULES": RULES}
+        return await check(load(None, environ | variables))
+
+
+def shown(found, width=120, terminal=False):
+    stream = io.StringIO()
+    report(found, Console(file=stream, width=width, force_terminal=terminal, color_system=None))
+    return stream.getvalue()
+
+
+def remarks(found):
+    return {prospect.deployment_id: prospect.remark for prospect in found.prospects}
+
+
+async def test_every_deployment_is_listed_with_what_would_be_done():
+    found = await findings(SCENARIO)
+    told = remarks(found)
+    assert list(told) == sorted(told)
+    assert told["e5"] == "managed"
+    for deployment_id, words in {
+        "test-1": "excludes it",
+        ".hidden": "dot",
+        "lazy": "priority is low",
+        "watched": "dry run",
+        "native": "left to the cluster",
+        "reranker": "no rule matches it",
+    }.items():
+        assert words in told[deployment_id], deployment_id
+    assert found.fatal == ()
+
+
+@pytest.mark.parametrize("width", [80, 120])
+async def test_the_report_fits_and_has_it_all(width):
+    text = shown(await findings(SCENARIO), width, terminal=True)
+    for words in ("9.2.0", "trial active", "security is off", "native", "1..8", "models"):
+        assert words in text
+    assert "1 of 7 would be scaled." in text
+    assert max(map(len, text.splitlines())) <= width
+
+
+async def test_who_may_only_watch_is_told_so_once():
+    found = await findings(
+        SECURED,
+        AUTOSCALER_ELASTICSEARCH__USERNAME="watcher",
+        AUTOSCALER_ELASTICSEARCH__PASSWORD="secret",
+    )
+    assert found.fatal == ()
+    assert remarks(found)["e5"] == "observed, and nothing sent"
+    text = shown(found)
+    assert text.count("manage_ml") == 2  # what is missing, and what to grant
+    assert "0 of 7 would be scaled." in text
+
+
+async def test_wrong_credentials_are_fatal():
+    found = await findings(
+        adjust(SCENARIO, user="root:right"),
+        AUTOSCALER_ELASTICSEARCH__USERNAME="root",
+        AUTOSCALER_ELASTICSEARCH__PASSWORD="wrong",
+    )
+    (sentence,) = found.fatal
+    assert "401" in sentence
+    assert "wrong" not in sentence
+    assert found.prospects == ()
+
+
+async def test_a_cluster_that_is_not_there_is_fatal():
+    async with running_emulator(SCENARIO, clock=VirtualClock()) as emulator:
+        url = emulator.url
+    found = await check(load(None, {"AUTOSCALER_ELASTICSEARCH__HOSTS": url}))
+    (sentence,) = found.fatal
+    assert url in sentence
+    assert shown(found) == ""
+
+
+@asynccontextmanager
+async def damaging(url):
+    """The address of a proxy that makes the statistics of `e5` unreadable on their way."""
+
+    async def forward(request):
+        async with aiohttp.request(request.method, url + request.path_qs) as answer:
+            document = await answer.json()
+        for entry in document.get("trained_model_stats", ()):
+            if entry.get("deployment_stats", {}).get("deployment_id") == "e5":
+                entry["deployment_stats"]["queue_capacity"] = "many"
+        headers = {"X-Elastic-Product": "Elasticsearch"}
+        return web.json_response(document, status=answer.status, headers=headers)
+
+    proxy = web.Application()
+    proxy.router.add_route("*", "/{path:.*}", forward)
+    async with TestServer(proxy) as server:
+        yield str(server.make_url("")).rstrip("/")
+
+
+async def test_a_deployment_whose_statistics_make_no_sense_is_listed_too():
+    async with (
+        running_emulator(SCENARIO, clock=VirtualClock()) as emulator,
+        damaging(emulator.url) as url,
+    ):
+        environ = {"AUTOSCALER_ELASTICSEARCH__HOSTS": url, "AUTOSCALER_RULES": RULES}
+        found = await check(load(None, environ))
+    told = remarks(found)["e5"]
+    assert told.startswith("left as it is while its statistics cannot be read: ")
+    assert "queue_capacity" in told
+    assert "0 of 7 would be scaled." in shown(found)
+
+
+async def test_statistics_that_are_refused_the_second_time_leave_what_is_known():
+    harmless = Fault(path=STATS)
+    refusal = Fault(path=STATS, calls=None, status=400, error_type="illegal_argument_exception")
+    found = await findings(SCENARIO, faults=[harmless, refusal])
+    assert found.preflight.deployments == 7
+    assert found.prospects == ()
+    assert "would be scaled" not in shown(found)
+
+
+async def test_what_looks_like_markup_is_shown_as_it_is():
+    rules = '[{"name": "[bold]all", "max_allocations": 8}]'
+    found = await findings(SCENARIO, AUTOSCALER_RULES=rules)
+    assert "[bold]all" in shown(found)

@@ -1,0 +1,363 @@
+"""The program as its user meets it: what is printed, and the exit code."""
+
+import logging
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
+
+import pytest
+import structlog
+from click.testing import CliRunner
+
+from autoscaler import __version__
+from autoscaler.cli import main
+
+ROOT = Path(__file__).parents[1]
+
+# A daemon that is told to stop has this long, whatever the cluster does.
+STOPS_WITHIN_S = 5.0
+
+VALID = """
+[elasticsearch]
+hosts = ["http://127.0.0.1:9"]
+[server]
+port = 0
+[[rules]]
+name = "all"
+max_allocations = 8
+"""
+
+
+@pytest.fixture(autouse=True)
+def own_environment(monkeypatch, tmp_path):
+    """No variable of whoever runs the tests, and logs as they were before."""
+    for name in list(os.environ):
+        if name.upper().startswith("AUTOSCALER_"):
+            monkeypatch.delenv(name)
+    monkeypatch.chdir(tmp_path)
+    handlers, level = logging.root.handlers[:], logging.root.level
+    yield
+    structlog.reset_defaults()
+    logging.root.handlers[:] = handlers
+    logging.root.setLevel(level)
+    logging.getLogger("asyncio").setLevel(logging.NOTSET)
+
+
+def invoke(*arguments):
+    return CliRunner().invoke(main, [str(argument) for argument in arguments])
+
+
+def written(tmp_path, text, name="config.toml"):
+    path = tmp_path / name
+    path.write_text(text)
+    return path
+
+
+def command(*arguments):
+    return [sys.executable, "-m", "autoscaler", *(str(argument) for argument in arguments)]
+
+
+def environment(**variables):
+    return {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONASYNCIODEBUG": "", **variables}
+
+
+class Process:
+    """A command that runs beside the test; killed at the end of it, if it still does."""
+
+    def __init__(self, *arguments):
+        self._process = subprocess.Popen(
+            command(*arguments),
+            env=environment(),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self._process.kill()
+        self._process.communicate()
+
+    def line(self):
+        """The next line of standard output; waits for it."""
+        return self._process.stdout.readline()
+
+    def error_line(self):
+        return self._process.stderr.readline()
+
+    def ended_by(self, number):
+        """Exit code, output, errors and seconds it took after the signal."""
+        begin = time.monotonic()
+        self._process.send_signal(number)
+        output, errors = self._process.communicate(timeout=30)
+        return self._process.returncode, output, errors, time.monotonic() - begin
+
+
+def deaf_server():
+    """A port that takes connections and never answers."""
+    listener = socket.create_server(("127.0.0.1", 0))
+    return listener, listener.getsockname()[1]
+
+
+class TestWithoutACluster:
+    @pytest.mark.parametrize("arguments", [["--help"], ["-h"], ["--version"], ["run", "--help"]])
+    def test_help_and_version_import_nothing_heavy(self, arguments):
+        script = (
+            "import sys\n"
+            "from autoscaler.cli import main\n"
+            f"main({arguments!r}, standalone_mode=False)\n"
+            "heavy = {'aiohttp', 'numpy', 'pydantic', 'rich', 'structlog', 'msgspec'}\n"
+            "print('imported:', sorted(heavy & set(sys.modules)))\n"
+        )
+        ran = subprocess.run(
+            [sys.executable, "-c", script],
+            env=environment(),
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        assert ran.stdout.endswith("imported: []\n")
+
+    def test_version(self):
+        assert __version__ in invoke("--version").output
+
+    def test_help_describes_every_command_in_one_line_of_a_narrow_terminal(self):
+        shown = invoke("--help").output
+        for name in ("check", "demo", "emulate", "run"):
+            assert re.search(rf"^  {name} +\S.*[^.]\.$", shown, re.MULTILINE), shown
+        assert not re.search(r"\w\.\.\.$", shown, re.MULTILINE), "cut off"
+
+    @pytest.mark.parametrize(
+        "arguments",
+        [
+            ["frobnicate"],
+            ["run", "--frobnicate"],
+            ["emulate", "--port", "99999"],
+            ["emulate", "--port", "-1"],
+            ["emulate", "--speed", "0"],
+            ["emulate", "--speed", "nan"],
+            ["emulate", "--speed", "1e300"],
+            ["demo", "--speed", "-1"],
+            ["demo", "--speed", "nan"],
+            ["demo", "--speed", "1e9"],
+            ["demo", "--duration", "0"],
+            ["demo", "--duration", "-3"],
+            ["demo", "--duration", "nan"],
+            ["demo", "--duration", "inf"],
+        ],
+        ids=" ".join,
+    )
+    def test_wrong_usage(self, arguments):
+        result = invoke(*arguments)
+        assert result.exit_code == 2
+        assert "Error: " in result.stderr
+
+    @pytest.mark.parametrize("name", ["run", "check"])
+    def test_no_configuration_at_all(self, name):
+        result = invoke(name)
+        assert result.exit_code == 78
+        assert len(result.stderr.splitlines()) == 1
+        assert "--config" in result.stderr
+
+    @pytest.mark.parametrize("name", ["run", "check"])
+    @pytest.mark.parametrize(
+        ("text", "complaint"),
+        [
+            ("[elasticsearch\n", r"config\.toml:1:\d+: "),
+            (VALID + "growth = 2", r"rules\[0\]\.growth: no such key"),
+            (VALID.replace("8", "0"), r"rules\[0\]\.max_allocations: must be at least 1"),
+            (
+                VALID.replace("http:", "https:").replace("[server]", 'ca_certs = "x"\n[server]'),
+                r"ca_certs: \S+ cannot be read",
+            ),
+        ],
+    )
+    def test_a_configuration_with_an_error(self, name, text, complaint, tmp_path):
+        result = invoke(name, "--config", written(tmp_path, text))
+        assert result.exit_code == 78
+        assert re.search(f"^autoscaler: .*{complaint}", result.stderr), result.stderr
+        assert result.stdout == ""
+
+    def test_each_problem_is_a_line(self, tmp_path):
+        path = written(tmp_path, 'poll_interval = "10"\n[server]\nport = -1\n')
+        result = invoke("check", "--config", path)
+        assert len(result.stderr.splitlines()) >= 2
+        assert all(line.startswith("autoscaler: ") for line in result.stderr.splitlines())
+
+    @pytest.mark.parametrize("name", ["run", "check"])
+    def test_a_file_that_is_not_there(self, name):
+        result = invoke(name, "--config", "missing.toml")
+        assert result.exit_code == 78
+        assert "missing.toml: no such file" in result.stderr
+
+    def test_the_file_may_be_named_by_the_environment(self, monkeypatch):
+        monkeypatch.setenv("AUTOSCALER_CONFIG", "named.toml")
+        assert "named.toml: no such file" in invoke("check").stderr
+
+    @pytest.mark.parametrize(
+        ("arguments", "complaint"),
+        [
+            (["emulate", "--scenario", "missing.toml"], "missing.toml: cannot be read"),
+            (["emulate", "--scenario", "bad.toml"], "bad.toml: "),
+            (["emulate", "--version", "six"], "version: "),
+            (["emulate", "--user", "nobody"], "user: "),
+            (["demo", "--trace", "missing.csv"], "missing.csv: cannot be read"),
+            (["demo", "--trace", "bad.toml"], "bad.toml, line 1: "),
+            (["demo", "--trace", "idle.csv"], "idle.csv: "),
+        ],
+        ids=lambda value: " ".join(value) if isinstance(value, list) else None,
+    )
+    def test_a_scenario_or_trace_with_an_error(self, arguments, complaint, tmp_path):
+        written(tmp_path, "frobnicate = 1\n", "bad.toml")
+        written(tmp_path, "t_seconds,requests\n0,0\n60,0\n", "idle.csv")
+        result = invoke(*arguments)
+        assert result.exit_code == 78
+        assert result.stderr.startswith(f"autoscaler: {complaint}")
+        assert len(result.stderr.splitlines()) == 1
+
+    def test_an_error_of_the_program_is_a_sentence_that_names_the_place(
+        self, monkeypatch, tmp_path
+    ):
+        monkeypatch.setattr("autoscaler.config.load", lambda *_: 1 / 0)
+        result = invoke("check", "--config", written(tmp_path, VALID))
+        assert result.exit_code == 70
+        assert len(result.stderr.splitlines()) == 1
+        assert "please report it: ZeroDivisionError('division by zero') (cli.py:" in result.stderr
+
+    def test_a_reader_that_has_seen_enough_is_no_error_of_ours(self, monkeypatch, tmp_path):
+        def close(*_):
+            raise BrokenPipeError(32, "Broken pipe")
+
+        monkeypatch.setattr("autoscaler.config.load", close)
+        result = invoke("check", "--config", written(tmp_path, VALID))
+        assert (result.exit_code, result.stderr) == (1, "")
+
+
+class SomethingElse(BaseHTTPRequestHandler):
+    """A web server that knows no page at all."""
+
+    def do_GET(self):
+        self.send_error(404)
+
+    def log_message(self, *_):
+        pass
+
+
+class TestTheClusterIsNotAsExpected:
+    def check(self, tmp_path, port):
+        path = written(tmp_path, VALID.replace(":9", f":{port}"))
+        result = invoke("check", "--config", path)
+        assert (result.exit_code, result.stdout) == (1, "")
+        (line,) = result.stderr.splitlines()
+        return line
+
+    def test_nobody_listens(self, tmp_path):
+        listener, port = deaf_server()
+        listener.close()
+        told = self.check(tmp_path, port)
+        assert told.startswith(f"autoscaler: http://127.0.0.1:{port} cannot be reached")
+
+    def test_something_else_answers(self, tmp_path):
+        with HTTPServer(("127.0.0.1", 0), SomethingElse) as server:
+            thread = threading.Thread(target=server.serve_forever)
+            thread.start()
+            try:
+                told = self.check(tmp_path, server.server_port)
+            finally:
+                server.shutdown()
+                thread.join()
+        assert "Elasticsearch" in told
+        assert "check the address" in told
+
+    def test_the_daemon_runs_on_until_it_is_told_to_stop(self, tmp_path):
+        listener, port = deaf_server()
+        path = written(tmp_path, VALID.replace(":9", f":{port}"))
+
+        def stop_once_asked():
+            listener.accept()[0].close()
+            listener.close()
+            os.kill(os.getpid(), signal.SIGTERM)
+
+        thread = threading.Thread(target=stop_once_asked)
+        thread.start()
+        result = invoke("run", "--config", path)
+        thread.join()
+        assert result.exit_code == 0
+        assert "daemon.stopped" in result.stderr
+        assert "Traceback" not in result.stderr
+
+
+def test_a_demo_ends_by_itself():
+    result = invoke("demo", "--duration", 1, "--speed", 100)
+    assert (result.exit_code, result.stderr) == (0, "")
+    assert "Compared with" in result.stdout
+
+
+class TestPortsInUse:
+    def test_of_the_emulator(self):
+        listener, port = deaf_server()
+        with listener:
+            result = invoke("emulate", "--port", port)
+        assert result.exit_code == 1
+        assert re.fullmatch(rf"autoscaler: cannot listen on \S+:{port}: .*\n", result.stderr)
+
+    def test_of_the_metrics(self, tmp_path):
+        listener, port = deaf_server()
+        path = written(tmp_path, VALID.replace("port = 0", f"port = {port}"))
+        with listener, Process("run", "--config", path) as daemon:
+            code, _, errors, _ = daemon.ended_by(0)
+        assert code == 1
+        assert re.fullmatch(rf"autoscaler: cannot listen on .*:{port}: .*server\.port.*\n", errors)
+
+
+class TestEndToEnd:
+    def test_a_daemon_beside_an_emulator_until_sigterm(self, tmp_path):
+        with Process("emulate", "--port", "0") as emulator:
+            url = re.search(r"http://\S+", emulator.line())[0]
+            path = written(tmp_path, VALID.replace("http://127.0.0.1:9", url))
+            checked = subprocess.run(
+                command("check", "--config", path),
+                env=environment(),
+                capture_output=True,
+                text=True,
+                check=False,
+            )
+            assert (checked.returncode, checked.stderr) == (0, "")
+            assert "elser-search" in checked.stdout
+            with Process("run", "--config", path) as daemon:
+                seen = daemon.error_line()
+                while "decision.made" not in seen:
+                    assert seen, "the daemon has ended by itself"
+                    seen = daemon.error_line()
+                code, _, errors, took_s = daemon.ended_by(signal.SIGTERM)
+            assert (code, "daemon.stopped" in errors, "Traceback" in errors) == (0, True, False)
+            assert took_s < STOPS_WITHIN_S
+            code, _, errors, _ = emulator.ended_by(signal.SIGINT)
+            assert (code, errors) == (0, "")
+
+    def test_ctrl_c_ends_a_check_of_a_cluster_that_does_not_answer(self, tmp_path):
+        listener, port = deaf_server()
+        path = written(tmp_path, VALID.replace(":9", f":{port}"))
+        with listener, Process("check", "--config", path) as check:
+            connection, _ = listener.accept()  # now it waits for an answer
+            with connection:
+                code, output, errors, took_s = check.ended_by(signal.SIGINT)
+        assert (code, output, errors) == (130, "", "autoscaler: interrupted\n")
+        assert took_s < STOPS_WITHIN_S
+
+    def test_ctrl_c_ends_a_demo_with_its_summary(self):
+        with Process("demo", "--keep-running", "--speed", "200") as demo:
+            while "Metrics: " not in demo.line():
+                pass
+            code, output, errors, _ = demo.ended_by(signal.SIGINT)
+        assert (code, errors) == (0, "")
+        assert "fixed at the peak" in output

@@ -1,0 +1,319 @@
+"""The daemon as a whole against an emulated cluster, in time that passes when a test says so."""
+
+import asyncio
+import os
+import signal
+import socket
+import time
+from contextlib import asynccontextmanager, suppress
+
+import aiohttp
+import pytest
+import structlog
+from structlog.testing import capture_logs
+
+from autoscaler import daemon as composition
+from autoscaler.adapters.admin_http import CannotListen
+from autoscaler.config import ConfigError, load
+from autoscaler.daemon import Daemon
+from autoscaler.simulation.emulator.faults import Fault
+from autoscaler.simulation.emulator.loads import Steady
+from autoscaler.simulation.emulator.server import running_emulator
+from autoscaler.simulation.scenario import (
+    Account,
+    Deployment,
+    Model,
+    Node,
+    Scenario,
+    SecuritySettings,
+)
+from tests.virtual_clock import VirtualClock
+
+SCENARIO = Scenario(
+    nodes=[Node(name="ml-1")],
+    models=[Model(model_id="e5", service_time_s=0.05, load_s=2.0)],
+    deployments=[
+        Deployment(model_id="e5", number_of_allocations=1, load=Steady(rate_per_s=60.0)),
+    ],
+)
+WATCHED_ONLY = Scenario(
+    nodes=SCENARIO.nodes,
+    models=SCENARIO.models,
+    deployments=SCENARIO.deployments,
+    security=SecuritySettings(
+        accounts=[Account(username="watcher", password="secret", roles=["watching"])],
+        roles={"watching": ["monitor_ml", "monitor"]},
+    ),
+)
+
+STOPS_WITHIN_S = 5.0
+
+CONFIG = """
+{top}
+[elasticsearch]
+hosts = ["{url}"]
+[server]
+port = {port}
+[[rules]]
+name = "all"
+max_allocations = {most}
+"""
+
+
+@pytest.fixture(autouse=True)
+def default_logging():
+    structlog.reset_defaults()
+
+
+class Broken:
+    """A Recorder with a defect that shows once."""
+
+    def __init__(self):
+        self.calls = 0
+
+    def planned(self, *_):
+        self.calls += 1
+        if self.calls == 1:
+            raise ZeroDivisionError("a defect")
+
+    def skipped(self, *_):
+        pass
+
+
+class Setup:
+    """A daemon, its cluster, its file and its log."""
+
+    def __init__(self, daemon, emulator, clock, path, log):
+        self.daemon, self.emulator, self.clock, self.path = daemon, emulator, clock, path
+        self.log = log
+        self.task = None
+
+    def write(self, *, top="", port=0, most=8, url=None):
+        url = url or self.emulator.url
+        self.path.write_text(CONFIG.format(top=top, url=url, port=port, most=most))
+
+    def said(self, event):
+        return [entry["message"] for entry in self.log if entry["event"] == event]
+
+    async def until_said(self, event, times=1):
+        """Let the event loop turn, without virtual time passing, until something is in the log."""
+        async with asyncio.timeout(10):
+            while len(self.said(event)) < times:
+                await asyncio.sleep(0)
+        return self.said(event)[-1]
+
+    async def get(self, path):
+        """An answer of the daemon's own server."""
+        url = f"http://127.0.0.1:{self.daemon.server.port}{path}"
+        async with aiohttp.request("GET", url) as response:
+            return response.status, await response.text()
+
+    async def metric(self, name):
+        _, text = await self.get("/metrics")
+        (line,) = [line for line in text.splitlines() if line.startswith(f"{name} ")]
+        return float(line.split()[-1])
+
+    @property
+    def requested(self):
+        return self.emulator.cluster.deployments["e5"].requested
+
+
+@asynccontextmanager
+async def running(tmp_path, scenario=SCENARIO, *, recorders=(), started=True, **variables):
+    """The daemon running against a cluster; stopped at the end, unless it has ended before."""
+    clock = VirtualClock()
+    async with running_emulator(scenario, clock=clock) as emulator:
+        with capture_logs() as log:
+            setup = Setup(None, emulator, clock, tmp_path / "config.toml", log)
+            setup.write()
+            setup.daemon = Daemon(
+                lambda: load(setup.path, variables), clock=clock, recorders=recorders
+            )
+            setup.task = asyncio.ensure_future(setup.daemon.run())
+            try:
+                if started:
+                    await setup.daemon.started.wait()
+                yield setup
+                setup.daemon.stop()
+                await setup.task
+            finally:
+                setup.task.cancel()
+                with suppress(asyncio.CancelledError):
+                    await setup.task
+
+
+async def test_it_observes_scales_and_tells(tmp_path):
+    async with running(tmp_path) as setup:
+        assert (await setup.get("/readyz"))[0] == 503
+        await setup.clock.advance(60.0)
+        assert setup.requested == 5  # 60/s of 50 ms each at 70 %
+        assert (await setup.get("/healthz")) == (200, "ok\n")
+        assert (await setup.get("/readyz")) == (200, "ok\n")
+        status, metrics = await setup.get("/metrics")
+        assert status == 200
+        assert 'deployment="e5"' in metrics
+        assert any("e5 1 -> 5" in message for message in setup.said("update.accepted"))
+    assert setup.said("daemon.stopped")
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+async def test_a_signal_ends_it_and_means_afterwards_what_it_did_before(tmp_path, number):
+    before = signal.getsignal(number)
+    async with running(tmp_path) as setup:
+        assert signal.getsignal(number) is not before
+        os.kill(os.getpid(), number)
+        async with asyncio.timeout(STOPS_WITHIN_S):
+            await setup.task
+    assert signal.getsignal(number) is before
+
+
+async def test_it_ends_in_time_though_the_cluster_hangs(tmp_path):
+    async with running(tmp_path, started=False) as setup:
+        # The cluster takes an hour of its time, which does not pass.
+        setup.emulator.emulation.faults.add(Fault(calls=None, delay_s=3600.0))
+        await setup.daemon.started.wait()
+        await setup.clock.advance(0.0)
+        begin = time.monotonic()
+        os.kill(os.getpid(), signal.SIGTERM)
+        await setup.task
+        assert time.monotonic() - begin < STOPS_WITHIN_S
+        assert setup.said("daemon.stopped")
+
+
+class TestReloading:
+    async def test_sighup_puts_changed_rules_into_force(self, tmp_path):
+        async with running(tmp_path) as setup:
+            await setup.clock.advance(60.0)
+            setup.write(most=2)
+            os.kill(os.getpid(), signal.SIGHUP)
+            told = await setup.until_said("config.reloaded")
+            assert told == "the configuration is in force"
+            await setup.clock.advance(60.0)
+            assert setup.requested == 2
+
+    async def test_sighup_is_answered_even_if_nothing_has_changed(self, tmp_path):
+        async with running(tmp_path) as setup:
+            setup.daemon.reload()
+            await setup.until_said("config.reloaded")
+
+    async def test_a_changed_file_is_noticed_and_an_unchanged_one_is_not_news(
+        self, tmp_path, monkeypatch
+    ):
+        monkeypatch.setattr(composition, "RELOAD_INTERVAL_S", 0.01)
+        async with running(tmp_path) as setup:
+            setup.write(most=3)
+            await setup.until_said("config.reloaded")
+            setup.write(top="nonsense = 1")
+            await setup.until_said("config.refused")
+            setup.write(most=3)
+            await setup.until_said("config.reloaded", times=2)
+        assert len(setup.said("config.reloaded")) == 2
+        assert len(setup.said("config.refused")) == 1
+
+    async def test_a_bad_file_changes_nothing_and_is_explained(self, tmp_path):
+        async with running(tmp_path) as setup:
+            successful = "autoscaler_config_last_reload_successful"
+            assert await setup.metric(successful) == 1.0
+            setup.write(top='poll_interval = "soon"', most=2)
+            setup.daemon.reload()
+            told = await setup.until_said("config.refused")
+            assert told.startswith("the old one stays: ")
+            assert "poll_interval" in told
+            assert await setup.metric(successful) == 0.0
+            await setup.clock.advance(60.0)
+            assert setup.requested == 5
+            setup.write(most=2)
+            setup.daemon.reload()
+            await setup.until_said("config.reloaded")
+            assert await setup.metric(successful) == 1.0
+
+    async def test_what_needs_a_restart_is_named_until_there_was_one(self, tmp_path):
+        async with running(tmp_path) as setup:
+            setup.write(port=9)
+            setup.daemon.reload()
+            assert "server, which need a restart" in await setup.until_said("config.reloaded")
+            setup.write(port=9, most=3)
+            setup.daemon.reload()
+            told = await setup.until_said("config.reloaded", times=2)
+            assert "server, which need a restart" in told
+            setup.write(most=3)
+            setup.daemon.reload()
+            assert "restart" not in await setup.until_said("config.reloaded", times=3)
+
+    async def test_the_period_changes_too(self, tmp_path):
+        async with running(tmp_path) as setup:
+            setup.write(top='poll_interval = "1s"')
+            setup.daemon.reload()
+            await setup.until_said("config.reloaded")
+            await setup.clock.advance(20.0)
+            assert setup.requested > 1
+
+
+async def test_a_defect_in_one_cycle_does_not_end_it(tmp_path):
+    defect = Broken()
+    async with running(tmp_path, recorders=(defect,)) as setup:
+        await setup.clock.advance(60.0)
+        (told,) = setup.said("observation.failed")
+        assert "a defect" in told
+        assert defect.calls > 1
+        assert (await setup.get("/healthz"))[0] == 200
+
+
+async def test_a_defect_outside_the_cycle_ends_it_with_the_error(tmp_path):
+    async with running(tmp_path) as setup:
+        setup.daemon._load = lambda: 1 / 0
+        setup.daemon.reload()
+        with pytest.raises(ZeroDivisionError):
+            await setup.task
+        setup.task = asyncio.ensure_future(asyncio.sleep(0))
+
+
+async def test_what_is_wrong_with_the_cluster_is_said_once_at_the_start(tmp_path):
+    credentials = {
+        "AUTOSCALER_ELASTICSEARCH__USERNAME": "watcher",
+        "AUTOSCALER_ELASTICSEARCH__PASSWORD": "secret",
+    }
+    async with running(tmp_path, WATCHED_ONLY, **credentials) as setup:
+        told = await setup.until_said("cluster.observe_only")
+        assert "grant manage_ml" in told
+        assert setup.said("cluster.problem") == []
+
+
+async def test_wrong_credentials_are_said_and_it_goes_on_trying(tmp_path):
+    credentials = {
+        "AUTOSCALER_ELASTICSEARCH__USERNAME": "watcher",
+        "AUTOSCALER_ELASTICSEARCH__PASSWORD": "wrong",
+    }
+    async with running(tmp_path, WATCHED_ONLY, **credentials) as setup:
+        assert "check the credentials" in await setup.until_said("cluster.problem")
+        await setup.clock.advance(60.0)
+        assert (await setup.get("/healthz"))[0] == 200
+        assert (await setup.get("/readyz"))[0] == 503
+
+
+async def test_a_port_in_use_is_one_sentence(tmp_path):
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        path = tmp_path / "config.toml"
+        path.write_text(CONFIG.format(top="", url="http://127.0.0.1:9", port=port, most=8))
+        with pytest.raises(CannotListen, match=rf"127\.0\.0\.1:{port}.*server\.port") as caught:
+            await Daemon(lambda: load(path, {})).run()
+    assert "\n" not in str(caught.value)
+
+
+def test_a_configuration_that_is_not_valid_does_not_start(tmp_path):
+    with pytest.raises(ConfigError):
+        Daemon(lambda: load(tmp_path / "missing.toml", {}))
+
+
+@pytest.mark.parametrize(
+    "credentials",
+    [{"API_KEY": "aWQ6a2V5"}, {"BEARER_TOKEN": "token"}, {"USERNAME": "u", "PASSWORD": "p"}],
+    ids="_".join,
+)
+async def test_every_kind_of_credentials_is_sent(tmp_path, credentials):
+    variables = {f"AUTOSCALER_ELASTICSEARCH__{name}": text for name, text in credentials.items()}
+    async with running(tmp_path, WATCHED_ONLY, **variables) as setup:
+        told = await setup.until_said("cluster.problem")
+        assert "401" in told
+        assert "missing authentication credentials" not in told

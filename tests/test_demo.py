@@ -1,0 +1,238 @@
+"""The demo: what it plays, what is seen of it, and a comparison that is fair."""
+
+import io
+import logging
+import re
+
+import pytest
+import structlog
+from rich.console import Console
+
+from autoscaler.core.values import Observation, Plan
+from autoscaler.demo import show
+from autoscaler.demo.comparison import Reckoning, Result, in_words, replay
+from autoscaler.demo.scenes import (
+    MOST_ALLOCATIONS,
+    built_in,
+    fixed_at_the_peak,
+    left_to_the_cluster,
+    replayed,
+)
+from autoscaler.demo.view import View
+from autoscaler.mistakes import ConfigurationMistake
+from autoscaler.ports import CycleTimes, ObservationFailed, Trouble
+from autoscaler.simulation.emulator.building import build_emulation
+from autoscaler.simulation.emulator.server import running_emulator
+from tests.conftest import shared
+from tests.fakes import FakeClock
+from tests.virtual_clock import VirtualClock
+
+BEGIN = 1_760_000_000.0
+MINUTES = 300.0  # a short built-in scene, in seconds of the cluster
+
+
+@pytest.fixture(autouse=True)
+def logs_as_before():
+    handlers, level = logging.root.handlers[:], logging.root.level
+    yield
+    structlog.reset_defaults()
+    logging.root.handlers[:] = handlers
+    logging.root.setLevel(level)
+
+
+def trace(tmp_path, counts, bin_s=60):
+    path = tmp_path / "trace.csv"
+    rows = [f"{index * bin_s},{count}" for index, count in enumerate(counts)]
+    path.write_text("\n".join(["t_seconds,requests", *rows, ""]))
+    return path
+
+
+def numbers(scenario):
+    return [deployment.number_of_allocations for deployment in scenario.deployments]
+
+
+class TestScenes:
+    def test_a_fixed_number_suits_the_peak(self):
+        # 65/s of 0.12 s and 150/s of 0.03 s, at 70 %
+        assert numbers(fixed_at_the_peak(built_in(MINUTES))) == [12, 7]
+
+    def test_a_fixed_number_is_no_higher_than_the_daemon_may_go(self, tmp_path):
+        path = trace(tmp_path, [1] * 300 + [1000] + [1] * 300)
+        assert numbers(fixed_at_the_peak(replayed(path, MINUTES))) == [MOST_ALLOCATIONS]
+
+    def test_the_cluster_scales_between_the_same_bounds(self):
+        for deployment in left_to_the_cluster(built_in(MINUTES)).deployments:
+            native = deployment.adaptive_allocations
+            assert native.enabled
+            assert native.max_number_of_allocations == MOST_ALLOCATIONS
+
+    def test_a_trace_is_replayed_around_its_peak(self, tmp_path):
+        counts = [10] * 100
+        counts[50] = 20
+        load = replayed(trace(tmp_path, counts), 600.0).deployments[0].load
+        assert (load.from_s, load.to_s) == (2760.0, 3360.0)
+
+    @pytest.mark.parametrize("peak", [0, 99])
+    def test_the_window_does_not_reach_beyond_the_trace(self, tmp_path, peak):
+        counts = [10] * 100
+        counts[peak] = 20
+        load = replayed(trace(tmp_path, counts), 600.0).deployments[0].load
+        assert 0.0 <= load.from_s < load.to_s <= 6000.0
+        assert load.to_s - load.from_s == 600.0
+
+    def test_an_idle_trace_is_a_mistake_of_the_users(self, tmp_path):
+        with pytest.raises(ConfigurationMistake, match=r"trace\.csv"):
+            replayed(trace(tmp_path, [0, 0, 0]), MINUTES)
+
+    @pytest.mark.parametrize(
+        "name", ["azure_fn_diurnal_bursty.csv", "azure_fn_flash_decay.csv", "azure_fn_levels.csv"]
+    )
+    def test_recorded_traces_can_be_played(self, name):
+        scenario = replayed(shared(f"traces/{name}"), 1800.0)
+        cluster = build_emulation(scenario, FakeClock(BEGIN)).cluster
+        cluster.advance(BEGIN + 600.0)
+        assert cluster.deployments["replayed"].ledger.requests > 0
+
+
+class TestComparison:
+    async def test_every_way_gets_the_same_requests(self):
+        scene = built_in(MINUTES)
+        ways = [("one", scene), ("more", fixed_at_the_peak(scene))]
+        ways.append(("own", left_to_the_cluster(scene)))
+        results = await replay(ways, begin=BEGIN, end=BEGIN + MINUTES)
+        assert len({each.requests for each in results}) == 1
+        assert results[0].requests > 1000
+        assert await replay(ways, begin=BEGIN, end=BEGIN + MINUTES) == results
+
+    async def test_a_served_cluster_gets_them_too(self):
+        """Scaled over HTTP, and however time reaches it."""
+        scene = built_in(MINUTES)
+        clock = VirtualClock(BEGIN)
+        async with running_emulator(scene, clock=clock) as emulator:
+            assert emulator.cluster.now == BEGIN
+            for allocations, seconds in ((3, 100.0), (7, 0.3), (2, 199.7)):
+                emulator.cluster.update_deployment(
+                    "elser-search", number_of_allocations=allocations
+                )
+                await clock.advance(seconds)
+                await emulator.emulation.catch_up()
+            served = sum(d.ledger.requests for d in emulator.cluster.deployments.values())
+        (alone,) = await replay([("one", scene)], begin=BEGIN, end=BEGIN + MINUTES)
+        assert served == alone.requests
+
+    async def test_only_what_is_held_during_the_scene_counts(self):
+        fixed = fixed_at_the_peak(built_in(MINUTES))
+        (result,) = await replay([("fixed", fixed)], begin=BEGIN, end=BEGIN + MINUTES)
+        assert result.allocation_hours == pytest.approx((12 + 7) * MINUTES / 3600.0)
+        assert result.changes == 0
+
+    def test_nothing_has_been_held_before_it_begins(self):
+        cluster = build_emulation(built_in(MINUTES), FakeClock(BEGIN)).cluster
+        assert Reckoning("us", cluster).result() == Result(
+            way="us", allocation_hours=0.0, requests=0, waited_too_long=0, refused=0, changes=0
+        )
+
+    @pytest.mark.parametrize(
+        ("ours", "theirs", "words"),
+        [
+            ((5.0, 30), (10.0, 0), "50% fewer allocation hours, and more requests"),
+            ((5.0, 30), (4.0, 250), "25% more allocation hours, and fewer requests"),
+            ((5.0, 30), (4.0, 250), "3.00% instead of 25.00%"),
+            ((5.0, 30), (5.0, 30), "as many allocation hours, and as many requests"),
+            ((5.0, 0), (0.0, 0), "more allocation hours"),
+        ],
+    )
+    def test_it_says_which_was_cheaper_and_which_let_callers_down(self, ours, theirs, words):
+        def result(way, figures):
+            hours, late = figures
+            return Result(
+                way=way,
+                allocation_hours=hours,
+                requests=1000,
+                waited_too_long=late,
+                refused=0,
+                changes=1,
+            )
+
+        told = in_words(result("autoscaler", ours), [result("other", theirs)])
+        assert words in told
+        assert told.endswith("on yours the figures will be others.")
+
+    def test_the_refused_are_let_down_as_well(self):
+        result = Result(
+            way="us", allocation_hours=1.0, requests=10, waited_too_long=1, refused=2, changes=0
+        )
+        assert result.let_down == 0.3
+
+
+class TestView:
+    def view(self, width, height=40):
+        cluster = build_emulation(built_in(MINUTES), FakeClock(BEGIN)).cluster
+        console = Console(
+            file=io.StringIO(), width=width, height=height, force_terminal=True, color_system=None
+        )
+        clock = FakeClock(BEGIN + 90.0)
+        view = View(console, cluster, clock, lasting_s=MINUTES, speed=20.0)
+        view.metrics_url = "http://127.0.0.1:12345/metrics"
+        return view, console
+
+    def drawn(self, view, console):
+        with console.capture() as capture:
+            console.print(view)
+        return capture.get().splitlines()
+
+    @pytest.mark.parametrize("width", [40, 60, 80, 100, 200])
+    def test_it_keeps_its_shape_whatever_happens(self, width):
+        view, console = self.view(width)
+        before = self.drawn(view, console)
+        for second in range(30):
+            view.skipped(ObservationFailed(Trouble.TIMEOUT, "no answer " * 20), BEGIN + second)
+        after = self.drawn(view, console)
+        assert len(before) == len(after)
+        assert max(map(len, after)) <= width
+
+    def test_a_low_terminal_gets_less_news(self):
+        high, low = (len(self.drawn(*self.view(100, height))) for height in (40, 15))
+        assert low < high
+
+    def test_time_and_metrics_are_always_in_sight(self):
+        text = "\n".join(self.drawn(*self.view(80)))
+        assert "1:30 of 5:00" in text
+        assert "http://127.0.0.1:12345/metrics" in text
+        assert "not observed yet" in text
+
+    def test_a_cycle_without_deployments_is_drawn(self):
+        view, console = self.view(100)
+        nothing = Observation(at=BEGIN, deployments={})
+        times = CycleTimes(observe_s=0.0, plan_s=0.0, act_s=0.0)
+        view.planned(nothing, Plan(at=BEGIN, decisions=()), (), times)
+        assert "not observed yet" in "\n".join(self.drawn(view, console))
+
+
+class TestShow:
+    async def test_a_short_one_from_beginning_to_end(self, capsys):
+        await show(None, speed=100.0, duration_s=2.0, keep_running=False)
+        shown = capsys.readouterr().out
+        assert re.search(r"http://127\.0\.0\.1:\d+/metrics", shown)
+        assert re.search(r"^ +\d+:\d\d  elser-search 1 -> \d+: load ", shown, re.MULTILINE)
+        requests = re.findall(r"^ [aEf].* ([\d,]+) +[\d,]+ \(\d", shown, re.MULTILINE)
+        assert len(requests) == 3, shown
+        assert len(set(requests)) == 1, "the ways of scaling met different requests"
+        assert "Compared with" in shown
+        assert "asks every 20 s instead" in shown  # ten would be a tenth of a second
+
+    async def test_on_a_terminal_it_is_drawn_in_place(self, capsys, monkeypatch):
+        for name, text in {"FORCE_COLOR": "1", "COLUMNS": "100", "LINES": "30"}.items():
+            monkeypatch.setenv(name, text)
+        monkeypatch.setenv("TERM", "xterm")
+        await show(None, speed=50.0, duration_s=1.2, keep_running=False)
+        shown = capsys.readouterr().out
+        assert " of 1:00" in shown
+        assert "░" in shown
+        assert "asks every" not in shown
+
+    async def test_a_trace_is_played(self, capsys, tmp_path):
+        path = trace(tmp_path, [3, 4, 5, 9, 4, 3] * 5)
+        await show(path, speed=200.0, duration_s=1.0, keep_running=False)
+        shown = capsys.readouterr().out
+        assert "fixed at" in shown
