@@ -13,16 +13,10 @@ from autoscaler.adapters.elasticsearch.api import ElasticsearchApi
 from autoscaler.adapters.elasticsearch.errors import ElasticsearchError
 from autoscaler.adapters.elasticsearch.preflight import Level, Preflight, inspect
 from autoscaler.config import Config
+from autoscaler.core.explanation import why_unmanaged
 from autoscaler.core.selection import Rule, select
 from autoscaler.core.values import DeploymentStats, Unmanaged
 from autoscaler.daemon import transport_to
-
-_UNMANAGED = {
-    Unmanaged.NO_RULE: "left alone: no rule matches it",
-    Unmanaged.EXCLUDED: "left alone: a rule excludes it",
-    Unmanaged.HIDDEN: "left alone: its id begins with a dot, and no rule takes hidden ones",
-    Unmanaged.LOW_PRIORITY: "left alone: its priority is low, and no rule takes such",
-}
 
 _MANAGED = "managed"
 
@@ -86,7 +80,7 @@ def _prospect(stats: DeploymentStats, rules: tuple[Rule, ...], preflight: Prefli
     selected = select(rules, stats)
     rule = None if isinstance(selected, Unmanaged) else selected
     if isinstance(selected, Unmanaged):
-        remark = _UNMANAGED[selected]
+        remark = why_unmanaged(selected)
     elif stats.native is not None and stats.native.enabled:
         remark = "left to the cluster while its adaptive allocations are enabled"
     elif preflight.observe_only_because:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import structlog
+from msgspec.structs import replace
 from prometheus_client import CollectorRegistry
 
 from autoscaler import __version__
@@ -15,7 +16,7 @@ from autoscaler.adapters.clock import HostClock
 from autoscaler.adapters.elasticsearch.api import ElasticsearchApi
 from autoscaler.adapters.elasticsearch.cluster import ElasticsearchCluster
 from autoscaler.adapters.elasticsearch.connection import ApiKey, Basic, Bearer, Connection
-from autoscaler.adapters.elasticsearch.preflight import inspect
+from autoscaler.adapters.elasticsearch.preflight import Problem, inspect
 from autoscaler.adapters.elasticsearch.transport import Transport
 from autoscaler.adapters.logs import LogRecorder
 from autoscaler.adapters.prometheus import PrometheusRecorder
@@ -31,6 +32,9 @@ happened in between. Twice as long as a slow cluster may stretch a period."""
 
 STOP_WITHIN_S = 4.0
 """How long an update under way may take to finish after SIGTERM."""
+
+LOOK_AGAIN_S = 900.0
+"""How often a cluster that accepts no change is asked whether it does by now."""
 
 RELOAD_INTERVAL_S = 5.0
 """How often the configuration file is compared with what is in force.
@@ -67,10 +71,11 @@ class Daemon:
         # Of the second one, connection, server and logging stay as they are until the end.
         self._config = self._config_at_start = config = load()
         self._refused = ""
+        self._observe_only_because = ""
         self.started = asyncio.Event()
         self._stopping = asyncio.Event()
         self._reload_now = asyncio.Event()
-        clock = clock or HostClock()
+        self._clock = clock = clock or HostClock()
         registry = CollectorRegistry()
         self._metrics = PrometheusRecorder(registry, clock, __version__)
         self._metrics.config_accepted(config.fingerprint, config.poll_interval_s)
@@ -83,7 +88,7 @@ class Daemon:
             observer=cluster,
             actuator=cluster,
             recorder=AllOf(LogRecorder(), self._metrics, self._health, *recorders),
-            policy=policy_of(config),
+            policy=self._policy(),
             poll_s=config.poll_interval_s,
         )
         self.server = AdminServer(
@@ -164,15 +169,28 @@ class Daemon:
                 signal.signal(number, meaning)
 
     async def _look_around(self) -> None:
-        """Say at once what a misconfigured cluster would otherwise reveal one refusal at a time."""
-        found = await inspect(self._api)
-        for problem in found.problems:
-            if problem.sentence != found.observe_only_because:
-                self._log.warning("cluster.problem", message=problem.sentence)
-        if found.observe_only_because:
-            self._log.warning(
-                "cluster.observe_only", message=f"only observing: {found.observe_only_because}"
-            )
+        """Say at once what a misconfigured cluster would otherwise reveal one refusal at a time.
+
+        Where nothing can be changed, nothing is tried; whether that still holds is asked again.
+        """
+        told: tuple[Problem, ...] = ()
+        while True:
+            found = await inspect(self._api)
+            reason = found.observe_only_because
+            for problem in found.problems:
+                if problem not in told and problem.sentence != reason:
+                    self._log.warning("cluster.problem", message=problem.sentence)
+            told = found.problems
+            if reason and reason != self._observe_only_because:
+                self._log.warning("cluster.observe_only", message=f"only observing: {reason}")
+            self._observe_only_because = reason
+            self._loop.policy = self._policy()
+            if not reason:
+                return
+            await self._clock.sleep(LOOK_AGAIN_S)
+
+    def _policy(self) -> Policy:
+        return policy_of(self._config, observe_only=bool(self._observe_only_because))
 
     async def _reload_when_changed(self) -> None:
         while True:
@@ -198,10 +216,10 @@ class Daemon:
         self._refused = ""
         self._metrics.config_accepted(config.fingerprint, config.poll_interval_s)
         self._health.poll_interval_s = config.poll_interval_s
-        self._loop.policy = policy_of(config)
+        self._config = config
+        self._loop.policy = self._policy()
         self._loop.poll_s = config.poll_interval_s
         waiting = what_needs_restart(self._config_at_start, config)
-        self._config = config
         self._log.info(
             "config.reloaded",
             message="the configuration is in force"
@@ -227,10 +245,12 @@ class AllOf:
             recorder.skipped(failure, at)
 
 
-def policy_of(config: Config) -> Policy:
-    return Policy(
-        rules=config.rules, longest_interval_s=LONGEST_INTERVAL_PERIODS * config.poll_interval_s
-    )
+def policy_of(config: Config, *, observe_only: bool = False) -> Policy:
+    """The configured policy; as a dry run where the cluster accepts no change."""
+    rules = config.rules
+    if observe_only:
+        rules = tuple(replace(rule, dry_run=True) for rule in rules)
+    return Policy(rules=rules, longest_interval_s=LONGEST_INTERVAL_PERIODS * config.poll_interval_s)
 
 
 def transport_to(config: Config, clock: Clock) -> Transport:

@@ -15,7 +15,7 @@ from structlog.testing import capture_logs
 from autoscaler import daemon as composition
 from autoscaler.adapters.admin_http import CannotListen
 from autoscaler.config import ConfigError, load
-from autoscaler.daemon import Daemon
+from autoscaler.daemon import LOOK_AGAIN_S, Daemon
 from autoscaler.simulation.emulator.faults import Fault
 from autoscaler.simulation.emulator.loads import Steady
 from autoscaler.simulation.emulator.server import running_emulator
@@ -277,6 +277,23 @@ async def test_what_is_wrong_with_the_cluster_is_said_once_at_the_start(tmp_path
         told = await setup.until_said("cluster.observe_only")
         assert "grant manage_ml" in told
         assert setup.said("cluster.problem") == []
+
+
+async def test_what_cannot_be_changed_is_not_tried_until_it_can(tmp_path):
+    credentials = {
+        "AUTOSCALER_ELASTICSEARCH__USERNAME": "watcher",
+        "AUTOSCALER_ELASTICSEARCH__PASSWORD": "secret",
+    }
+    async with running(tmp_path, WATCHED_ONLY, **credentials) as setup:
+        await setup.until_said("cluster.observe_only")
+        await setup.clock.advance(120.0)
+        assert setup.said("update.refused") == []
+        assert any("dry run" in told for told in setup.said("decision.made"))
+        roles = setup.emulator.emulation.security.roles
+        roles["watching"] = ("monitor_ml", "manage_ml", "monitor")
+        await setup.clock.advance(LOOK_AGAIN_S)
+        assert setup.said("update.accepted")
+        assert len(setup.said("cluster.observe_only")) == 1
 
 
 async def test_wrong_credentials_are_said_and_it_goes_on_trying(tmp_path):

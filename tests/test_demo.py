@@ -231,8 +231,9 @@ class TestShow:
         assert "░" in shown
         assert "asks every" not in shown
 
-    async def test_a_trace_is_played(self, capsys, tmp_path):
+    async def test_a_trace_is_played_on_a_narrow_terminal(self, capsys, monkeypatch, tmp_path):
+        monkeypatch.setenv("COLUMNS", "60")
         path = trace(tmp_path, [3, 4, 5, 9, 4, 3] * 5)
         await show(path, speed=200.0, duration_s=1.0, keep_running=False)
         shown = capsys.readouterr().out
-        assert "fixed at" in shown
+        assert re.search(r"^ fixed at .* \d+\.\d\d +\d+\.\d\d%", shown, re.MULTILINE), shown

@@ -1,6 +1,6 @@
 """A decision in words. The only place where a decision becomes prose."""
 
-from autoscaler.core.values import Decision, Flaw, Reason, Step
+from autoscaler.core.values import Decision, Flaw, Reason, Step, Unmanaged
 
 _SENTENCES = {
     Reason.NOT_MEASURED: "no request has been timed yet",
@@ -30,6 +30,22 @@ _FLAWS = {
     Flaw.IMPOSSIBLE: "more is reported than can be",
     Flaw.STALLED: "requests wait and none comes or goes",
 }
+
+
+_UNMANAGED = {
+    Unmanaged.NO_RULE: "no rule matches it",
+    Unmanaged.EXCLUDED: "a rule excludes it",
+    Unmanaged.HIDDEN: "its id begins with a dot, and no rule takes hidden ones",
+    Unmanaged.LOW_PRIORITY: "its priority is low, and no rule takes such",
+}
+
+
+def why_unmanaged(reason: Unmanaged) -> str:
+    """
+    >>> why_unmanaged(Unmanaged.NO_RULE)
+    'left alone: no rule matches it'
+    """
+    return f"left alone: {_UNMANAGED[reason]}"
 
 
 def explain(decision: Decision) -> str:

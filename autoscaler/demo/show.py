@@ -32,6 +32,9 @@ from autoscaler.simulation.scenario import Scenario
 
 DRAWINGS_PER_S = 4
 
+NARROW = 80
+"""Columns of a terminal; with fewer, the summary is a short one."""
+
 POLL_INTERVAL_S = 10.0
 """As by default, unless the cluster's time runs too fast for it."""
 
@@ -74,7 +77,7 @@ async def show(trace: Path | None, *, speed: float, duration_s: float, keep_runn
         end = emulator.cluster.now
     console.print("\nThe same requests again, scaled in two other ways …", highlight=False)
     results = await replay(_other_ways(scenario), begin=begin, end=end)
-    console.print(_summary([ours, *results]))
+    console.print(_summary([ours, *results], console.width))
     console.print(in_words(ours, results), highlight=False)
 
 
@@ -151,11 +154,17 @@ async def _draw(
             live.refresh()
 
 
-def _summary(results: list[Result]) -> Table:
+def _summary(results: list[Result], width: int) -> Table:
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     table.add_column("scaled by", no_wrap=True)
+    table.add_column("allocation hours", justify="right")
     late = f"waited > {WAIT_LIMIT_S:g} s"
-    for heading in ("allocation hours", "requests", late, "refused", "changes"):
+    if width < NARROW:
+        table.add_column(f"{late} or no answer", justify="right")
+        for each in results:
+            table.add_row(each.way, f"{each.allocation_hours:.2f}", f"{each.let_down:.2%}")
+        return table
+    for heading in ("requests", late, "refused", "changes"):
         table.add_column(heading, justify="right", no_wrap=heading == late)
     for each in results:
         share = each.waited_too_long / max(1, each.requests)

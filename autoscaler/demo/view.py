@@ -17,6 +17,7 @@ from autoscaler.simulation.cluster import Cluster
 _MOST_NEWS, _LEAST_NEWS = 10, 1
 _LINES_BESIDE_NEWS = 13  # of a screen: above and below the table, and of it with two deployments
 _WIDE_ENOUGH_FOR_BARS = 90
+_WIDE_ENOUGH_FOR_QUEUES = 70
 
 _FATES = {Fate.ACCEPTED: "green", Fate.NO_CAPACITY: "yellow", Fate.NOT_STARTED: "yellow"}
 
@@ -79,6 +80,10 @@ class View:
     def _has_bars(self) -> bool:
         return self._console.width >= _WIDE_ENOUGH_FOR_BARS
 
+    def _waiting(self, cell: str) -> list[str]:
+        """The cell, if there is room for its column."""
+        return [cell] if self._console.width >= _WIDE_ENOUGH_FOR_QUEUES else []
+
     def _progress(self) -> Text:
         elapsed_s = self._clock.now() - self._begin
         told = f"{_minutes(min(elapsed_s, self._lasting_s))}"
@@ -95,7 +100,7 @@ class View:
     def _table(self) -> Table:
         table = Table(box=box.SIMPLE_HEAD, pad_edge=False, expand=self._has_bars)
         table.add_column("deployment", no_wrap=True, overflow="ellipsis")
-        for heading in ("requests/s", "load", "waiting", "allocations"):
+        for heading in ("requests/s", "load", *self._waiting("waiting"), "allocations"):
             table.add_column(heading, justify="right", no_wrap=True)
         if self._has_bars:
             table.add_column("", no_wrap=True, min_width=16, ratio=1)
@@ -117,7 +122,7 @@ class View:
             Text(decision.deployment_id),
             f"{load.arrival_rate_per_s:.0f}" if load else "",
             "" if offered is None else f"{offered:.1f}",
-            str(decision.sample.pending),
+            *self._waiting(str(decision.sample.pending)),
             str(decision.desired),
         ]
         if self._has_bars:

@@ -8,20 +8,13 @@ import msgspec
 import structlog
 from structlog.typing import FilteringBoundLogger
 
-from autoscaler.core.explanation import explain
-from autoscaler.core.values import Decision, Fate, Observation, Outcome, Plan, Reason, Unmanaged
+from autoscaler.core.explanation import explain, why_unmanaged
+from autoscaler.core.values import Decision, Fate, Observation, Outcome, Plan, Reason
 from autoscaler.ports import CycleTimes, ObservationFailed, Trouble
 
 _NOT_SENT = {Fate.UNCHANGED, Fate.DRY_RUN, Fate.WITHHELD}
 _FOR_PEOPLE = {Trouble.UNAUTHENTICATED, Trouble.FORBIDDEN, Trouble.DEFECT}
 """What does not pass by itself."""
-
-_UNMANAGED = {
-    Unmanaged.NO_RULE: "no rule matches it",
-    Unmanaged.EXCLUDED: "a rule excludes it",
-    Unmanaged.HIDDEN: "its id begins with a dot, and no rule takes hidden ones",
-    Unmanaged.LOW_PRIORITY: "its priority is low, and no rule takes such",
-}
 
 _FATES = {
     Fate.DRY_RUN: "dry run, nothing sent",
@@ -143,7 +136,7 @@ class LogRecorder:
             if self._unmanaged.get(deployment_id) != reason:
                 self._log.info(
                     "deployment.unmanaged",
-                    message=f"{deployment_id} is left alone: {_UNMANAGED[reason]}",
+                    message=f"{deployment_id} is {why_unmanaged(reason)}",
                     deployment=deployment_id,
                     reason=str(reason),
                 )
