@@ -30,8 +30,9 @@ LONGEST_INTERVAL_PERIODS = 6.0
 """Periods after which two observations are no longer compared: an average over more hides what
 happened in between. Twice as long as a slow cluster may stretch a period."""
 
-STOP_WITHIN_S = 4.0
-"""How long an update under way may take to finish after SIGTERM."""
+STOP_WITHIN_S = 2.5
+"""How long an update under way may take to finish after SIGTERM; with a scrape that hangs as well,
+the end comes within five seconds."""
 
 LOOK_AGAIN_S = 900.0
 """How often a cluster that accepts no change is asked whether it does by now."""

@@ -15,7 +15,7 @@ from autoscaler.mistakes import Mistake
 
 _OPENMETRICS_END = b"# EOF\n"
 
-SHUTDOWN_TIMEOUT_S = 2.0
+SHUTDOWN_TIMEOUT_S = 1.5
 """How long a scrape in progress may delay the end. Whoever stops the daemon waits for it."""
 
 _INDEX = """autoscaler {version}

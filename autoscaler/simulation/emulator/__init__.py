@@ -7,7 +7,6 @@ calls          what an endpoint is, and what it is called with
 *_endpoints    cluster, nodes, models, deployments, inferences, security: what is served
 admin          /_emulator: faults, loads, nodes, conditions
 emulation      the cluster, the clock it lives by, and what is wrong with it
-clocks         the host's time, faster or slower, or a test's
 rendering      the simulated cluster as Elasticsearch's JSON
 loads faults matching filtering security media_types parameters bodies answers disruption
 """

@@ -72,7 +72,7 @@ async def running_emulator(
         site = web.TCPSite(runner, host, port, ssl_context=_ssl_context(tls))
         try:
             await site.start()
-        except OSError as error:
+        except (OSError, UnicodeError) as error:  # the latter for what cannot be a host's name
             raise CannotServe(
                 f"cannot listen on {_authority(host, port)}: the port is taken, or the address is "
                 "not this machine's; choose another host or port"
