@@ -10,7 +10,7 @@ demo: .venv/runtime
 	$(BIN)/autoscaler demo
 
 test: .venv/dev
-	$(BIN)/python -m pytest --cov --cov-report=term:skip-covered
+	$(BIN)/python -m pytest -n auto --cov --cov-report=term:skip-covered
 	$(BIN)/python -m coverage report --include='autoscaler/core/*' --fail-under=95
 	$(BIN)/python -m coverage report --fail-under=90 --format=total
 
