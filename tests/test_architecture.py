@@ -45,15 +45,15 @@ def test_no_module_is_longer_than_one_can_read_at_once():
 
 
 def test_nothing_is_left_undone():
-    leftovers = r"\b(TO" + r"DO|FIX" + r"ME|XXX|HACK)\b"
+    # Spelt so that this line is not one of them.
+    leftovers = r"\b(TO[D]O|FIX[M]E|XX[X]|HAC[K])\b"
     assert lines_with(leftovers, [*SOURCES, *sorted((ROOT / "docs").rglob("*.md"))]) == []
 
 
 def test_nothing_names_a_place_on_somebodys_machine():
     # Not what a container or a manual may well name, such as /tmp or /home/user.
-    places = r"(?<![\w.])(/work/|/root/|/Users/\w|/home/(?!user\b)\w)"
-    paths = [path for path in kept_files() if path.name != Path(__file__).name]
-    assert lines_with(places, paths) == []
+    places = r"(?<![\w.])(/[w]ork/|/[r]oot/|/[U]sers/\w|/[h]ome/(?!user\b)\w)"
+    assert lines_with(places, kept_files()) == []
 
 
 def test_the_package_can_be_run_as_a_module():
@@ -68,10 +68,7 @@ def test_the_package_can_be_run_as_a_module():
 
 
 class TestReadme:
-    TEXT = (ROOT / "README.md").read_text() if (ROOT / "README.md").exists() else ""
-
-    def test_it_exists(self):
-        assert self.TEXT
+    TEXT = (ROOT / "README.md").read_text()
 
     def test_what_it_tells_to_make_can_be_made(self):
         targets = set(re.findall(r"^([\w-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
