@@ -5,7 +5,7 @@ only while the process is the same: its start time is the epoch of its counters.
 a whole deployment say is never differenced; they fall whenever a node is missing from one answer.
 """
 
-from autoscaler.core.values import STARTED, TIMEOUT_SHARE, DeploymentStats, Flaw, NodeStats, Sample
+from autoscaler.core.values import STARTED, DeploymentStats, Flaw, NodeStats, Sample
 
 WARM_UP_S = 60.0
 """A young process is slow for reasons that pass: its service times are not learnt from."""
@@ -15,6 +15,13 @@ SLACK_S = 60.0
 
 QUEUE_SLACK = 100
 """Requests beyond a queue's capacity that may be on their way between queue and result."""
+
+TIMEOUT_SHARE = 0.05
+"""Time-outs, as a fraction of completions, above which a deployment counts as overloaded.
+
+Only answers that still find their caller are counted, and in an overload those are the quick ones:
+their mean is no measure of all.
+"""
 
 ROUNDING_S = 0.001
 """What rounding may bring into a total: it is a count times a mean, printed as a double."""
@@ -72,8 +79,9 @@ def sample(
         flaws.append(Flaw.NEW_NODE)
     if earlier and Flaw.INCOMPLETE not in flaws and any(n.reports for n in earlier.values()):
         flaws.append(Flaw.RESET)
+    overloaded = all_timeouts > TIMEOUT_SHARE * all_completed
     timed, timed_busy_s = warm_timed, warm_busy_s
-    if all_timeouts > TIMEOUT_SHARE * all_completed:
+    if overloaded:
         timed, timed_busy_s = 0, 0.0
     elif not warm_timed:
         timed, timed_busy_s = all_completed - all_hits, all_busy_s
@@ -97,6 +105,7 @@ def sample(
         timed=timed,
         timed_busy_s=timed_busy_s,
         pending=pending,
+        overloaded=overloaded,
         flaws=tuple(flaws),
     )
 

@@ -13,14 +13,6 @@ STARTED = "started"
 """The routing state of a node, and the state of a deployment, that serves requests."""
 
 
-TIMEOUT_SHARE = 0.05
-"""Time-outs, as a fraction of completions, above which a deployment counts as overloaded.
-
-Only answers that still find their caller are counted, and in an overload those are the quick ones:
-their mean is no measure of all.
-"""
-
-
 class Value(Struct, frozen=True, gc=False):
     """An immutable value. Values form trees, so the garbage collector need not search them."""
 
@@ -56,10 +48,6 @@ class NodeStats(Value, frozen=True):
     mean_inference_last_minute_s: float | None = None
     cache_hits_last_minute: int = 0
     memory_bytes: int | None = None
-
-    @property
-    def failed(self) -> int:
-        return self.errors + self.rejections + self.timeouts
 
     @property
     def reports(self) -> bool:
@@ -164,17 +152,13 @@ class Sample(Value, frozen=True, kw_only=True):
     timed: int = 0  # completions to learn the service time from: no cache hits, no warm-up
     timed_busy_s: float = 0.0  # allocation-seconds of those
     pending: int = 0
+    overloaded: bool = False  # so many callers gave up that no service time can be learnt
     flaws: tuple[Flaw, ...] = ()
 
     @property
     def arrivals(self) -> int:
         """Requests asked of the deployment, served or not: what came out plus what stayed in."""
         return max(0, self.completed + self.failed + self.queue_growth)
-
-    @property
-    def overloaded(self) -> bool:
-        """Whether so many callers gave up that no service time can be learnt."""
-        return self.timeouts > TIMEOUT_SHARE * self.completed
 
 
 class LoadEstimate(Value, frozen=True, kw_only=True):

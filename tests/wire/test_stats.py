@@ -79,7 +79,7 @@ def test_a_whole_answer():
     assert (started.node_id, started.name, started.routing_state) == ("n1", "ml-a", "started")
     assert started.mean_inference_s == 0.03825
     assert started.mean_inference_without_hits_s == 0.0415
-    assert started.failed == 3
+    assert started.errors + started.rejections + started.timeouts == 3
     assert started.reports
     assert (starting.routing_state, starting.routing_reason) == ("starting", "loading")
     assert not starting.reports
@@ -88,7 +88,8 @@ def test_a_whole_answer():
 def test_counters_that_are_absent_are_zero_and_averages_unknown():
     (found,) = parsed(model(nodes=[{"routing_state": {"routing_state": "started"}}])).deployments
     (node,) = found.nodes
-    assert (node.node_id, node.completed, node.failed, node.pending) == ("", 0, 0, 0)
+    assert (node.node_id, node.completed, node.pending) == ("", 0, 0)
+    assert (node.errors, node.rejections, node.timeouts) == (0, 0, 0)
     assert node.mean_inference_s is None
     assert found.errors == found.rejections == found.timeouts == 0
 
