@@ -76,6 +76,9 @@ def sentence(step: Step) -> str:
     >>> sentence(Step(Reason.BOUNDS, 9, 8, {"min": 1, "max": 8}))
     'bounds are 1..8'
     """
+    if step.reason is Reason.RECOMMENDATION:
+        figures = ", ".join(f"{name} {_figure(value)}" for name, value in step.because.items())
+        return f"{figures or 'the policy'} asks for {step.after}"
     if step.reason is Reason.SETTLING:
         if "state" in step.because:
             return f"its state is {step.because['state']}"
@@ -85,3 +88,7 @@ def sentence(step: Step) -> str:
         flaws = str(because["flaws"]).split(", ")
         because["flaws"] = " and ".join(_FLAWS[Flaw(flaw)] for flaw in flaws)
     return _SENTENCES[step.reason].format(after=step.after, **because)
+
+
+def _figure(value: float | str) -> str:
+    return value if isinstance(value, str) else f"{value:.3g}"

@@ -1,10 +1,11 @@
 """The one entry point: from an observation to a plan."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from autoscaler.core.constraints import Context, constrain, words
 from autoscaler.core.feedback import follow, is_unsettled
 from autoscaler.core.measurement import Measurement, measure
+from autoscaler.core.policies import Situation
 from autoscaler.core.selection import Rule, select
 from autoscaler.core.state import Capacity, DeploymentState, Refused, State, capacity_of, without
 from autoscaler.core.values import (
@@ -103,8 +104,11 @@ def _decide(
         load_window_s=rule.policy.load_window_s,
         longest_interval_s=moment.longest_interval_s,
     )
-    first = _recommend(stats, measured, rule)
-    known, news = _remember(known, stats, measured, first, rule, moment)
+    memory = rule.policy.begin()
+    if known is not None and known.policy == rule.policy.name:
+        memory = known.memory
+    first, memory = _recommend(stats, measured, rule, memory)
+    known, news = _remember(known, stats, measured, first, rule, moment, memory)
     decision = Decision(
         deployment_id=stats.deployment_id,
         model_id=stats.model_id,
@@ -146,6 +150,7 @@ def _remember(
     first: Step,
     rule: Rule,
     moment: _Moment,
+    memory: Any,
 ) -> tuple[DeploymentState, Satisfied | None]:
     """All that is known now: the measurement, the window, the last update, the last refusal."""
     at = moment.at
@@ -168,6 +173,8 @@ def _remember(
         samples=measured.samples,
         service_time_s=service_time_s,
         peaks=_peaks(measured.peaks, first, rule, at),
+        policy=rule.policy.name,
+        memory=memory,
         stalled_since=measured.stalled_since,
         unsettled_since=unsettled_since,
         infeasible=infeasible,
@@ -176,16 +183,29 @@ def _remember(
     ), news
 
 
-def _recommend(stats: DeploymentStats, measured: Measurement, rule: Rule) -> Step:
+def _recommend(
+    stats: DeploymentStats, measured: Measurement, rule: Rule, memory: Any
+) -> tuple[Step, Any]:
     current = stats.allocations
     if current is None:
         number = stats.target_allocations or 0
-        return Step(Reason.UNTRUSTED, number, number, {"flaws": words(measured.sample.flaws)})
+        because = {"flaws": words(measured.sample.flaws)}
+        return Step(Reason.UNTRUSTED, number, number, because), memory
     if stats.native is not None and stats.native.enabled:
-        return Step(Reason.NATIVE_SCALING, current, current)
+        return Step(Reason.NATIVE_SCALING, current, current), memory
     if measured.sample.flaws or measured.load is None:
-        return Step(Reason.UNTRUSTED, current, current, {"flaws": words(measured.sample.flaws)})
-    return rule.policy.recommend(measured.load, current)
+        because = {"flaws": words(measured.sample.flaws)}
+        return Step(Reason.UNTRUSTED, current, current, because), memory
+    situation = Situation(
+        at=measured.sample.at,
+        current=current,
+        live=stats.live_allocations or 0,
+        sample=measured.sample,
+        load=measured.load,
+        in_flight=(measured.sample.pending,),
+    )
+    step, memory = rule.policy.recommend(situation, memory)
+    return step, memory
 
 
 def _peaks(

@@ -1,13 +1,28 @@
 """The allocations that would be right, limits aside. A policy is one object behind one method."""
 
 import math
-from typing import ClassVar, Protocol
+from typing import Any, ClassVar, Protocol, TypeVar
 
-from autoscaler.core.values import LoadEstimate, Reason, Step, Value
+from autoscaler.core.values import LoadEstimate, Reason, Sample, Step, Value
+
+Memory = TypeVar("Memory")
 
 
-class ScalingPolicy(Protocol):
-    """Chooses a number of allocations for a load. Pure: equal arguments, equal step."""
+class Situation(Value, frozen=True, kw_only=True):
+    """All that a policy may look at, measured without flaw."""
+
+    at: float
+    current: int  # allocations requested
+    live: int  # of those, serving now
+    sample: Sample  # what happened since the last look
+    load: LoadEstimate  # over the policy's own window
+    # Requests queued or in service at equally spaced instants since the last look, the last of
+    # them now. A poll knows one; a faster sampler, more.
+    in_flight: tuple[int, ...]
+
+
+class ScalingPolicy(Protocol[Memory]):
+    """Chooses a number of allocations. Pure: what it remembers is handed to it and returned."""
 
     @property
     def name(self) -> str:
@@ -17,8 +32,15 @@ class ScalingPolicy(Protocol):
     def load_window_s(self) -> float:
         """How long a stretch the load it is given should be measured over, in seconds."""
 
-    def recommend(self, load: LoadEstimate, current: int) -> Step:
-        """The step from `current` allocations to those that suit `load`."""
+    def begin(self) -> Memory:
+        """What it knows of a deployment that it has never seen. An immutable value."""
+
+    def recommend(self, situation: Situation, memory: Memory) -> tuple[Step, Memory]:
+        """The step from the current allocations to those that would suit, and what it then
+        remembers. Bounds and other limits are not its business."""
+
+
+AnyPolicy = ScalingPolicy[Any]
 
 
 class Utilisation(Value, frozen=True, kw_only=True):
@@ -29,11 +51,14 @@ class Utilisation(Value, frozen=True, kw_only=True):
     target: float  # fraction of its allocations a deployment should keep busy, in (0, 1)
     load_window_s: float
 
-    def recommend(self, load: LoadEstimate, current: int) -> Step:
+    def begin(self) -> None:
+        """Nothing: the load says it all."""
+
+    def recommend(self, situation: Situation, memory: None) -> tuple[Step, None]:
         """Allocations that bring utilisation to its target; the present number if the load is
         unknown because nothing was ever completed.
 
-        >>> from autoscaler.core.values import LoadEstimate, Value
+        >>> from autoscaler.core.values import LoadEstimate, Sample
         >>> load = LoadEstimate(
         ...     arrival_rate_per_s=49.0,
         ...     throughput_per_s=30.0,
@@ -42,13 +67,18 @@ class Utilisation(Value, frozen=True, kw_only=True):
         ...     pending=190,
         ...     window_s=60.0,
         ... )
-        >>> Utilisation(target=0.7, load_window_s=60.0).recommend(load, 3).after
+        >>> sample = Sample(at=60.0, interval_s=10.0)
+        >>> now = Situation(
+        ...     at=60.0, current=3, live=3, sample=sample, load=load, in_flight=(190,)
+        ... )
+        >>> step, _ = Utilisation(target=0.7, load_window_s=60.0).recommend(now, None)
+        >>> step.after
         7
         """
-        offered_load = load.offered_load
+        current, offered_load = situation.current, situation.load.offered_load
         if offered_load is None:
-            return Step(Reason.NOT_MEASURED, current, current)
+            return Step(Reason.NOT_MEASURED, current, current), None
         # Without the tolerance, 4.9 / 0.7 = 7.000000000000001 would ask for an eighth.
         after = math.ceil(offered_load / self.target - 1e-9)
         because = {"offered_load": offered_load, "target_utilisation": self.target}
-        return Step(Reason.TARGET_TRACKING, current, after, because)
+        return Step(Reason.TARGET_TRACKING, current, after, because), None

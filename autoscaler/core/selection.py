@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from fnmatch import fnmatchcase
 from functools import lru_cache
 
-from autoscaler.core.policies import ScalingPolicy
+from autoscaler.core.policies import AnyPolicy
 from autoscaler.core.values import DeploymentStats, Unmanaged, Value
 
 
@@ -20,7 +20,7 @@ class Rule(Value, frozen=True, kw_only=True):
     dry_run: bool
     minimum: int
     maximum: int
-    policy: ScalingPolicy
+    policy: AnyPolicy
     stabilisation_window_s: float
     growth_factor: float  # the most a number is multiplied by in one step up
     shrink_factor: float  # the most it is divided by in one step down

@@ -5,6 +5,7 @@ for a whole stabilisation window before it scales down.
 """
 
 from collections.abc import Mapping
+from typing import Any
 
 from autoscaler.core.values import DeploymentStats, Observation, Sample, Value
 
@@ -59,6 +60,8 @@ class DeploymentState(Value, frozen=True, kw_only=True):
     # (at, allocations): the recommendations that may yet be the highest of a window, which are
     # those that no later one has reached; so their numbers fall from the oldest to the newest.
     peaks: tuple[tuple[float, int], ...] = ()
+    policy: str = ""  # the name of the policy whose memory follows
+    memory: Any = None
     stalled_since: float | None = None
     unsettled_since: float | None = None
     infeasible: Infeasible | None = None

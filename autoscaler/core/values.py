@@ -186,6 +186,7 @@ class Reason(Word):
 
     NOT_MEASURED = "not_measured"
     TARGET_TRACKING = "target_tracking"
+    RECOMMENDATION = "recommendation"  # of a policy that gives no reason of its own
     STABILISATION = "stabilisation"
     STEP_LIMIT = "step_limit"
     BOUNDS = "bounds"

@@ -11,6 +11,10 @@ STEPS = {
     "load 4.90 at 70% needs 7": Step(
         Reason.TARGET_TRACKING, 2, 7, {"offered_load": 4.9, "target_utilisation": 0.7}
     ),
+    "rate 12.3, because bursty asks for 7": Step(
+        Reason.RECOMMENDATION, 2, 7, {"rate": 12.345, "because": "bursty"}
+    ),
+    "the policy asks for 3": Step(Reason.RECOMMENDATION, 2, 3),
     "5 was recommended within 300 s": Step(
         Reason.STABILISATION, 2, 5, {"highest": 5, "window_s": 300.0}
     ),

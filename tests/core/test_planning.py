@@ -1,5 +1,7 @@
 """From observations to plans, over minutes: what is decided, and why."""
 
+from typing import ClassVar
+
 import pytest
 from msgspec.structs import replace
 
@@ -15,7 +17,9 @@ from autoscaler.core.values import (
     NativeScaling,
     NodeCapacity,
     Reason,
+    Step,
     Unmanaged,
+    Value,
 )
 from tests.observations import deployment, loading, node, observation, outcome, policy, rule
 
@@ -315,3 +319,32 @@ def test_a_change_of_the_policy_takes_effect_at_once():
     watch.decide()
     watch.policy = replace(watch.policy, rules=(rule(minimum=3, maximum=3),))
     assert watch.decide(rate=10.0).desired == 3
+
+
+class Counting(Value, frozen=True):
+    """Wants one allocation for each time it was asked."""
+
+    name: ClassVar[str] = "counting"
+    load_window_s: ClassVar[float] = 60.0
+
+    def begin(self):
+        return 0
+
+    def recommend(self, situation, memory):
+        return Step(Reason.RECOMMENDATION, situation.current, memory + 1), memory + 1
+
+
+def test_a_policy_gets_back_what_it_remembered():
+    watch = Watch(rule(policy=Counting()))
+    watch.decide()
+    assert [watch.decide(rate=1.0).wanted for _ in range(3)] == [1, 2, 3]
+
+
+def test_what_one_policy_remembers_is_not_given_to_another():
+    watch = Watch(rule(policy=Counting()))
+    watch.decide()
+    watch.decide(rate=1.0)
+    watch.policy = policy()
+    watch.decide(rate=1.0)
+    watch.policy = policy(rule(policy=Counting()))
+    assert watch.decide(rate=1.0).wanted == 1
