@@ -22,13 +22,9 @@ from autoscaler.adapters.logs import LogRecorder
 from autoscaler.adapters.prometheus import PrometheusRecorder
 from autoscaler.config import Config, ConfigError, what_needs_restart
 from autoscaler.control_loop import ControlLoop
-from autoscaler.core.planning import Policy
+from autoscaler.core.planning import LONGEST_INTERVAL_PERIODS, Policy
 from autoscaler.core.values import Observation, Outcome, Plan
 from autoscaler.ports import Clock, CycleTimes, ObservationFailed, Recorder
-
-LONGEST_INTERVAL_PERIODS = 6.0
-"""Periods after which two observations are no longer compared: an average over more hides what
-happened in between. Twice as long as a slow cluster may stretch a period."""
 
 STOP_WITHIN_S = 2.5
 """How long an update under way may take to finish after SIGTERM; with a scrape that hangs as well,

@@ -23,6 +23,10 @@ from autoscaler.core.values import (
     Value,
 )
 
+LONGEST_INTERVAL_PERIODS = 6.0
+"""Periods after which two observations are no longer compared: an average over more hides what
+happened in between. Twice as long as a slow cluster may stretch a period."""
+
 FORGET_AFTER_S = 900.0
 """How long a deployment that is no longer reported is remembered."""
 

@@ -87,7 +87,11 @@ class Cluster(Conditions):
         )
         self._parking = Parking(self._state)
         self._traffic = Traffic(self._state, self._parking)
-        self._lifecycle = Lifecycle(self._state, on_ready=self._traffic.release)
+        self._lifecycle = Lifecycle(
+            self._state,
+            start_process=self._traffic.start_process,
+            on_ready=self._traffic.release,
+        )
         self._assignment = Assignment(self._state, self._lifecycle)
         self._native = NativeScaling(self._state, update=self._scale_internally)
         self._choices = np.random.default_rng(seed)

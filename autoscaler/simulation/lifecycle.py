@@ -4,18 +4,19 @@ Source: elastic/elasticsearch, ml/inference/assignment/TrainedModelAssignmentNod
 ml/inference/deployment/DeploymentManager.java.
 """
 
-from collections import Counter
 from collections.abc import Callable, Mapping
 from functools import partial
-from zlib import crc32
-
-import numpy as np
 
 from autoscaler.simulation.deployment import Deployment
 from autoscaler.simulation.errors import ApiError, conflict
-from autoscaler.simulation.process import Process
-from autoscaler.simulation.route import FAILED, STARTED, STARTING, STOPPING, Route
-from autoscaler.simulation.service import ServiceTimes
+from autoscaler.simulation.route import (
+    FAILED,
+    STARTED,
+    STARTING,
+    STOPPING,
+    Route,
+    ServingProcess,
+)
 from autoscaler.simulation.state import Load, State
 
 CONTROL_MESSAGE_S = 0.2
@@ -24,14 +25,25 @@ CONTROL_MESSAGE_S = 0.2
 DRAIN_LIMIT_S = 180.0
 RESTARTS, RESTARTS_WITHIN_S = 3, 86_400.0
 
+StartProcess = Callable[[Deployment, str, int, int], ServingProcess]
+"""Of a deployment, on a node, with so many allocations of so many threads."""
+
 
 class Lifecycle:
     """Carries out targets. `on_ready` is called with a deployment when a process of it is ready."""
 
-    def __init__(self, state: State, on_ready: Callable[[Deployment], None]) -> None:
+    def __init__(
+        self,
+        state: State,
+        *,
+        start_process: StartProcess,
+        on_ready: Callable[[Deployment], None],
+        control_message_s: float = CONTROL_MESSAGE_S,
+    ) -> None:
         self._state = state
+        self._start_process = start_process
         self._on_ready = on_ready
-        self._processes: Counter[tuple[str, str]] = Counter()  # started so far, for their seeds
+        self._control_message_s = control_message_s
 
     def set_targets(self, deployment: Deployment, targets: Mapping[str, int]) -> None:
         """Have so many allocations on each node, and none elsewhere."""
@@ -117,7 +129,7 @@ class Lifecycle:
         route.state, route.target_allocations = STOPPING, 0
         self._after(DRAIN_LIMIT_S, partial(self._stop_draining, deployment, route, route.process))
 
-    def _stop_draining(self, deployment: Deployment, route: Route, process: Process) -> None:
+    def _stop_draining(self, deployment: Deployment, route: Route, process: ServingProcess) -> None:
         stopping = self._has(deployment, route) and route.state == STOPPING
         if stopping and route.process is process:
             self.lose(deployment, route.node_id, worker_shut_down())
@@ -128,7 +140,7 @@ class Lifecycle:
             return
         for route in deployment.kept_routes():
             if route.process and route.current_allocations != route.target_allocations:
-                self._after(CONTROL_MESSAGE_S, partial(self._resize, deployment, route))
+                self._after(self._control_message_s, partial(self._resize, deployment, route))
 
     def _resize(self, deployment: Deployment, route: Route) -> None:
         if not self._has(deployment, route) or deployment.loading or route.process is None:
@@ -171,28 +183,15 @@ class Lifecycle:
     def _ready(self, deployment: Deployment, route: Route) -> None:
         route.state, route.reason = STARTED, ""
         route.current_allocations = route.target_allocations
-        route.process = self._process(deployment, route)
+        threads = min(deployment.parameters.threads_per_allocation, self._processors(route))
+        allocations = self._clamped(deployment, route)
+        route.process = self._start_process(deployment, route.node_id, allocations, threads)
         self._slow_down(route.node_id)
         if deployment.state == STARTING:
             deployment.state = STARTED
         self._tell(deployment)
         self.account(deployment)
         self._on_ready(deployment)
-
-    def _process(self, deployment: Deployment, route: Route) -> Process:
-        parameters = deployment.parameters
-        key = (deployment.deployment_id, route.node_id)
-        self._processes[key] += 1
-        seed = [self._state.seed, *(crc32(name.encode()) for name in key), self._processes[key]]
-        threads = min(parameters.threads_per_allocation, self._processors(route))
-        return Process(
-            self._state.now,
-            allocations=self._clamped(deployment, route),
-            threads_per_allocation=threads,
-            queue_capacity=parameters.queue_capacity,
-            service_times=ServiceTimes(deployment.model, threads, np.random.default_rng(seed)),
-            ledger=deployment.ledger,
-        )
 
     def _clamped(self, deployment: Deployment, route: Route) -> int:
         """What the process can use of the target: its hardware's threads, rounded up."""
@@ -203,24 +202,26 @@ class Lifecycle:
         return self._state.nodes[route.node_id].spec.processors
 
     def _slow_down(self, node_id: str) -> None:
-        """Where threads outnumber cores, low priority gets what normal priority leaves.
+        """Where threads outnumber cores, each gets its share, low priority what normal leaves.
 
-        All threads of a process count as in use. With normal priority alone there is no
-        oversubscription: the planner sees to that.
+        All threads of a process count as in use. The planner sees to it that those of normal
+        priority do not outnumber the processors it knows of, which may be more than the cores.
         """
         node = self._state.nodes.get(node_id)
+        if node is None:
+            return
         running = [
             (deployment, route.process)
             for deployment in self._state.deployments.values()
             if (route := deployment.routes.get(node_id)) and route.process
         ]
-        threads = sum(
-            process.allocations * deployment.parameters.threads_per_allocation
-            for deployment, process in running
-        )
+        threads = {False: 0, True: 0}  # by whether of low priority
         for deployment, process in running:
-            if deployment.low and node is not None:
-                process.slow_down = max(1.0, threads / node.spec.processors)
+            used = process.allocations * deployment.parameters.threads_per_allocation
+            threads[deployment.low] += used
+        for deployment, process in running:
+            competing = threads[False] + (threads[True] if deployment.low else 0)
+            process.slow_down = max(1.0, competing / node.spec.cores)
 
     def _fail(self, deployment: Deployment, route: Route, reason: str) -> None:
         route.state, route.reason = FAILED, reason

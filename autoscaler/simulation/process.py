@@ -43,6 +43,7 @@ class Process:
         self._threads = threads_per_allocation
         self._capacity = queue_capacity
         self._service_times = service_times
+        self._warm_at = now + service_times.warm_up_s
         self._ledger = ledger
         self._now = now
         self._high: deque[Offer] = deque()
@@ -85,7 +86,7 @@ class Process:
         drawn, slow_down, allocations = self._service_times.drawn, self.slow_down, self.allocations
         arrivals = iter(offers)
         arrival = next(arrivals, None)
-        now, offered = self._now, 0
+        now, offered, warm_at = self._now, 0, self._warm_at
         while True:
             while (normal_queue or high_queue) and len(in_service) < allocations:
                 offer = (high_queue or normal_queue).popleft()
@@ -99,6 +100,8 @@ class Process:
                 if not drawn:
                     self._service_times.draw()
                 seconds = drawn.pop() * size * slow_down
+                if now < warm_at:
+                    seconds *= self._service_times.warm_up_factor
                 finish = now + (seconds or HIT_S)
                 self._begun += 1
                 heappush(

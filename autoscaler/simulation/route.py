@@ -3,10 +3,36 @@
 Source: elastic/elasticsearch, core/inference/assignment/{RoutingInfo,RoutingState}.java.
 """
 
-from autoscaler.simulation.process import Process
+from typing import Protocol
+
+from autoscaler.simulation.errors import ApiError
 from autoscaler.simulation.statistics import Counters
 
 STARTING, STARTED, STOPPING, FAILED = "starting", "started", "stopping", "failed"
+
+
+class ServingProcess(Protocol):
+    """What the life cycle asks of a process, whoever simulates its requests."""
+
+    allocations: int
+    slow_down: float
+
+    @property
+    def idle(self) -> bool:
+        """Whether nothing waits or is in service."""
+
+    @property
+    def last_finish_at(self) -> float:
+        """When all that is in service now will be finished."""
+
+    def resize(self, now: float, allocations: int) -> None:
+        """Use so many workers from now on."""
+
+    def end(self, now: float, *, queued: ApiError) -> None:
+        """Die; what waits fails as `queued` says."""
+
+    def counters(self, now: float) -> Counters:
+        """What it reports, having been run until `now`."""
 
 
 class Route:
@@ -18,7 +44,7 @@ class Route:
         self.reason = ""
         self.current_allocations = target
         self.target_allocations = target
-        self.process: Process | None = None
+        self.process: ServingProcess | None = None
         self.crashes: list[float] = []  # instants, of the last 24 hours
 
     @property

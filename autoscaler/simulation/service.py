@@ -37,6 +37,8 @@ class ServiceTimes:
         self._mean_s = model.service_time_s / speed_up(threads)
         self._sigma = math.sqrt(math.log1p(model.service_cv**2))
         self._hits = model.cache_hit_fraction
+        self.warm_up_s = model.warm_up_s
+        self.warm_up_factor = model.warm_up_factor
         self._rng = rng
         self.drawn: list[float] = []
 

@@ -18,6 +18,12 @@ class NodeSpec(Struct, frozen=True, kw_only=True):
     processors: int = 8
     memory_bytes: int = 16 * GIB
     zone: str = ""
+    physical_cores: int | None = None  # fewer than the processors with simultaneous threads
+
+    @property
+    def cores(self) -> int:
+        """Threads that run at full speed."""
+        return self.processors if self.physical_cores is None else self.physical_cores
 
 
 class ModelSpec(Struct, frozen=True, kw_only=True):
@@ -29,6 +35,8 @@ class ModelSpec(Struct, frozen=True, kw_only=True):
     service_cv: float = 0.7  # coefficient of variation, log-normal; 0: constant
     load_s: float | None = None  # None: from the size
     cache_hit_fraction: float = 0.0
+    warm_up_s: float = 0.0  # a young process is slower, for so long,
+    warm_up_factor: float = 1.0  # by so much
 
     @property
     def loading_s(self) -> float:

@@ -20,6 +20,10 @@ from numpy.typing import NDArray
 from autoscaler.mistakes import ConfigurationMistake
 
 _LARGEST = 2**53
+_MOST_DIGITS = len(str(_LARGEST))
+_ROUNDING = 1e-9  # of a bin
+_SHOWN_CHARACTERS = 60
+_ENCODING = "utf-8-sig"  # spreadsheets begin their files with a byte order mark
 _NUMBERS = ("t_seconds", "mean_size", "dispersion")
 
 
@@ -54,14 +58,22 @@ class Trace(Struct, frozen=True, kw_only=True, eq=False):
     def peak_per_s(self) -> float:
         return float(self.counts.max()) / self.bin_s
 
+    def bins_of(self, instants_s: NDArray[np.float64]) -> NDArray[np.int64]:
+        """The bins in which instants lie that are seconds since the first began."""
+        return np.minimum((instants_s / self.bin_s).astype(np.int64), len(self.counts) - 1)
+
+    def first_bin_from(self, at_s: float) -> int:
+        """How many bins begin before an instant, which may lie beyond the trace."""
+        within_s = max(0.0, min(at_s, self.duration_s))
+        return math.ceil(within_s / self.bin_s - _ROUNDING)
+
     def between(self, start_s: float, end_s: float) -> "Trace":
         """The bins that begin in [start_s, end_s), as a trace of its own.
 
         Raises:
             ValueError: there are none.
         """
-        first, last = (max(0, math.ceil(at / self.bin_s)) for at in (start_s, end_s))
-        chosen = slice(first, last)
+        chosen = slice(self.first_bin_from(start_s), self.first_bin_from(end_s))
         if not len(self.counts[chosen]):
             raise ValueError(
                 f"trace {self.name} has no bin from {start_s:g} s to {end_s:g} s: it lasts "
@@ -104,15 +116,14 @@ def read_trace(path: Path | str) -> Trace:
     except UnicodeDecodeError as error:
         raise reader.error("what follows is not UTF-8 text") from error
     except (OSError, EOFError, zlib.error) as error:
-        reason = getattr(error, "strerror", None) or error
-        raise TraceError(f"{path}: cannot be read: {reason}") from error
+        raise reader.cut_off(getattr(error, "strerror", None) or str(error)) from error
     return reader.trace()
 
 
 def _opened(path: Path) -> TextIO:
     if path.suffix == ".gz":
-        return gzip.open(path, "rt", encoding="utf-8")
-    return path.open(encoding="utf-8")
+        return gzip.open(path, "rt", encoding=_ENCODING)
+    return path.open(encoding=_ENCODING)
 
 
 class _Reader:
@@ -129,6 +140,12 @@ class _Reader:
     def error(self, complaint: str) -> TraceError:
         return TraceError(f"{self._path}, line {self._line}: {complaint}")
 
+    def cut_off(self, reason: str) -> TraceError:
+        """The file cannot be read, or not beyond this line."""
+        if self._line == 0:
+            return TraceError(f"{self._path}: cannot be read: {reason}")
+        return self.error(f"what follows cannot be read: {reason}")
+
     def read(self, line: str) -> None:
         self._line += 1
         text = line.strip()
@@ -142,6 +159,7 @@ class _Reader:
 
     def trace(self) -> Trace:
         if not self._rows:
+            self._line = max(1, self._line)
             raise self.error("the file ends before the first bin")
         counts = [int(row[self._columns.index("requests")]) for row in self._rows]
         return Trace(
@@ -164,10 +182,11 @@ class _Reader:
         if len(row) != len(self._columns):
             raise self.error(f"{len(row)} cells for {len(self._columns)} columns")
         for name, cell in zip(self._columns, row, strict=True):
-            if name == "requests" and not (cell.isdecimal() and int(cell) < _LARGEST):
-                raise self.error(f"requests must be a whole count, not {cell!r}")
+            if name == "requests" and not _is_count(cell):
+                raise self.error(f"requests must be a whole count, not {_shown(cell)}")
             if name in _NUMBERS and (cell or name == "t_seconds") and not _is_number(cell):
-                raise self.error(f"{name} must be a number that is not negative, not {cell!r}")
+                shown = _shown(cell)
+                raise self.error(f"{name} must be a number that is not negative, not {shown}")
         self._check_spacing(float(row[0]))
         return row
 
@@ -195,6 +214,14 @@ class _Reader:
             return None
         index = self._columns.index(name)
         return np.array([float(row[index] or "nan") for row in self._rows])
+
+
+def _is_count(cell: str) -> bool:
+    return cell.isdecimal() and len(cell) <= _MOST_DIGITS and int(cell) < _LARGEST
+
+
+def _shown(cell: str) -> str:
+    return repr(cell if len(cell) <= _SHOWN_CHARACTERS else cell[:_SHOWN_CHARACTERS] + "...")
 
 
 def _is_number(cell: str) -> bool:

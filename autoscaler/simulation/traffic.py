@@ -5,6 +5,7 @@ ml/inference/InferenceWaitForAllocation.java and
 core/inference/assignment/TrainedModelAssignment.java.
 """
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from heapq import heappop, heappush
 from itertools import count
@@ -15,9 +16,10 @@ import numpy as np
 from autoscaler.simulation.deployment import STOPPING, Deployment
 from autoscaler.simulation.errors import ApiError, conflict
 from autoscaler.simulation.parking import Parking, not_allocated, refuse
-from autoscaler.simulation.process import Offer
+from autoscaler.simulation.process import Offer, Process
 from autoscaler.simulation.requests import Request
 from autoscaler.simulation.route import STARTED, Route
+from autoscaler.simulation.service import ServiceTimes
 from autoscaler.simulation.state import State
 from autoscaler.simulation.workload import HIGH, Arrival
 
@@ -62,6 +64,23 @@ class Traffic:
         self._deadlines: list[tuple[float, int, Request]] = []
         self._serial = count()
         self._choices: dict[str, np.random.Generator] = {}
+        self._processes: Counter[tuple[str, str]] = Counter()  # started so far, for their seeds
+
+    def start_process(
+        self, deployment: Deployment, node_id: str, allocations: int, threads: int
+    ) -> Process:
+        """A process of the deployment, ready now."""
+        key = (deployment.deployment_id, node_id)
+        self._processes[key] += 1
+        seed = [self._state.seed, *(crc32(name.encode()) for name in key), self._processes[key]]
+        return Process(
+            self._state.now,
+            allocations=allocations,
+            threads_per_allocation=threads,
+            queue_capacity=deployment.parameters.queue_capacity,
+            service_times=ServiceTimes(deployment.model, threads, np.random.default_rng(seed)),
+            ledger=deployment.ledger,
+        )
 
     def drive(self, deployment_id: str, arrivals: Iterator[Arrival], timeout_s: float) -> None:
         self._sources.setdefault(deployment_id, []).append(_Source(arrivals, timeout_s))
@@ -82,8 +101,9 @@ class Traffic:
                 self._route(deployment, offers, until)
         for deployment in self._state.deployments.values():
             for route in deployment.routes.values():
-                if route.process is not None:
-                    route.process.offer((), until)
+                process = _process(route)
+                if process is not None:
+                    process.offer((), until)
 
     def infer(
         self, deployment: Deployment, documents: int, *, timeout_s: float, priority: str
@@ -94,7 +114,7 @@ class Traffic:
             ApiError: no process could ever answer.
         """
         now = self._state.now
-        if not _usable(deployment) and not self._parking.admits(deployment):
+        if not usable_routes(deployment) and not self._parking.admits(deployment):
             raise not_allocated(deployment)
         requests = [Request(arrived=now, deadline=now + timeout_s) for _ in range(documents)]
         for request in requests:
@@ -143,22 +163,24 @@ class Traffic:
             at
             for deployment in self._state.deployments.values()
             for route in deployment.routes.values()
-            if route.process and (at := route.process.next_watched_at()) is not None
+            if (process := _process(route)) and (at := process.next_watched_at()) is not None
         ]
         candidates += [deadline for deadline, _, request in self._deadlines[:1] if not request.done]
         return min(candidates, default=None)
 
     def _route(self, deployment: Deployment, offers: Sequence[Offer], until: float) -> None:
-        usable = _usable(deployment)
+        usable = usable_routes(deployment)
         if not usable:
             self._parking.take(deployment, offers)
             return
+        # Drawn for one route too: what a request meets then depends on no other than its own draw.
+        draws = self._choice(deployment).random(len(offers))
         if len(usable) == 1:
             self._hand_over(deployment, usable[0], offers, until)
             return
         shares: list[list[Offer]] = [[] for _ in usable]
         bounds = np.cumsum([route.current_allocations for route in usable])
-        drawn = self._choice(deployment).random(len(offers)) * bounds[-1]
+        drawn = draws * bounds[-1]
         for offer, index in zip(
             offers, np.searchsorted(bounds, drawn, side="right").tolist(), strict=True
         ):
@@ -170,8 +192,9 @@ class Traffic:
     def _hand_over(
         self, deployment: Deployment, route: Route, offers: Sequence[Offer], until: float
     ) -> None:
-        if route.process is not None:
-            route.process.offer(offers, until)
+        process = _process(route)
+        if process is not None:
+            process.offer(offers, until)
             return
         for offer in offers:  # the process is being restarted; the routing table does not know
             refuse(deployment, offer, conflict("inference process is not running"))
@@ -183,7 +206,13 @@ class Traffic:
         return self._choices[name]
 
 
-def _usable(deployment: Deployment) -> list[Route]:
+def _process(route: Route) -> Process | None:
+    process = route.process
+    assert process is None or isinstance(process, Process), "started by somebody else"
+    return process
+
+
+def usable_routes(deployment: Deployment) -> list[Route]:
     """Where requests go: to started routes, for want of those to stopping ones."""
     for state in (STARTED, STOPPING):
         routes = [

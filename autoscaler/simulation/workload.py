@@ -8,7 +8,6 @@ process, and without end: `itertools.takewhile`, or the cluster that consumes th
 import math
 from collections.abc import Callable, Iterator
 from heapq import merge
-from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
@@ -19,12 +18,18 @@ from autoscaler.simulation.traces import Trace
 HIGH, NORMAL = "high", "normal"
 
 _BLOCK = 1024
+_BINS_AT_ONCE = 256
 
 INTERPOLATED_FROM_S = 300.0
 """Bins at least this long are not taken for steps: the rate between their centres is a line."""
 
 LARGEST_GAMMA_DISPERSION = 10.0
 """Above this a bin is taken to be active for a part of its time only."""
+
+_OFFSETS = np.linspace(0.0, 1.0, 61)
+"""Of a long bin: where the interpolated rate is looked at."""
+
+_ALMOST_POISSON = 1e-9
 
 
 class Arrival(NamedTuple):
@@ -148,80 +153,120 @@ def from_trace(
 ) -> Iterator[Arrival]:
     """A recorded load with its rate multiplied by `factor`, from its first bin to its last.
 
-    Short bins keep their counts: thinned at random below a factor of 1, redrawn from Poisson's law
-    above, for repeating each request would make batches; inside the bin they come uniformly. In
-    long bins the rate is interpolated and the arrivals are drawn, as bursty as the trace's
-    `dispersion` says. Sizes are those of the bin over their mean.
+    Sizes are those of the bin over their mean. For the rest see `arrival_instants`.
     """
-    sizes = _relative_sizes(trace)
-    if trace.bin_s < INTERPOLATED_FROM_S:
-        instants = _short_bins(trace, factor, rng)
-    else:
-        instants = _long_bins(trace, factor, rng)
-    for within_bin, size in zip(instants, sizes, strict=True):
-        for instant in within_bin.tolist():
+    sizes = relative_sizes(trace)
+    for instants in arrival_instants(trace, factor, rng):
+        of_bins = sizes[trace.bins_of(instants)]
+        for instant, size in zip(instants.tolist(), of_bins.tolist(), strict=True):
             yield Arrival(start + instant, size)
 
 
-def _relative_sizes(trace: Trace) -> list[float]:
+def arrival_instants(
+    trace: Trace, factor: float, rng: np.random.Generator
+) -> Iterator[NDArray[np.float64]]:
+    """When the requests of a recorded load come, in order: seconds since it began, array by array.
+
+    Short bins keep their counts: thinned at random below a factor of 1, redrawn from Poisson's law
+    above, for repeating each request would make batches; inside the bin they come uniformly. In
+    long bins the rate is interpolated and the arrivals are drawn, as bursty as the trace's
+    `dispersion` says.
+    """
+    if trace.bin_s < INTERPOLATED_FROM_S:
+        return _short_bins(trace, factor, rng)
+    return _long_bins(trace, factor, rng)
+
+
+def arrival_counts(
+    trace: Trace, edges_s: NDArray[np.float64], factor: float, rng: np.random.Generator
+) -> NDArray[np.int64]:
+    """How many requests of a recorded load come between any two edges, which increase.
+
+    Of the same law as `arrival_instants`, but without drawing the instants: weeks take no longer
+    than minutes. Bursts shorter than a step are as many as they should be, but begin anywhere.
+    """
+    if trace.bin_s < INTERPOLATED_FROM_S:
+        ends_s = np.arange(len(trace.counts) + 1) * trace.bin_s
+        so_far = np.interp(edges_s, ends_s, np.concatenate([[0], np.cumsum(trace.counts)]))
+        return _scaled(np.diff(np.floor(so_far).astype(np.int64)), factor, rng)
+    expected, dispersion = _expected_requests(trace, factor), _dispersions(trace, factor)
+    bursty = dispersion > LARGEST_GAMMA_DISPERSION
+    active = LARGEST_GAMMA_DISPERSION / dispersion[bursty, np.newaxis]
+    begin = rng.random(active.shape) * (1.0 - active)
+    expected[bursty] = expected[bursty, -1:] * np.clip((_OFFSETS - begin) / active, 0.0, 1.0)
+    before = np.concatenate([[0.0], np.cumsum(expected[:-1, -1])])
+    knots_s = (np.arange(len(expected))[:, np.newaxis] + _OFFSETS) * trace.bin_s
+    so_far = np.interp(edges_s, knots_s.ravel(), (before[:, np.newaxis] + expected).ravel())
+    middles = trace.bins_of((edges_s[:-1] + edges_s[1:]) / 2.0)
+    # Counts of a gamma-distributed rate have the variance (1 + excess) * mean.
+    excess = np.where(bursty, 0.0, np.maximum(0.0, dispersion - 1.0))[middles] + _ALMOST_POISSON
+    return rng.poisson(rng.gamma(np.diff(so_far) / excess, excess))
+
+
+def relative_sizes(trace: Trace) -> NDArray[np.float64]:
     """The mean size of each bin over that of all requests; 1 where it is not known."""
     if trace.mean_size is None:
-        return [1.0] * len(trace.counts)
+        return np.ones(len(trace.counts))
     known = np.isfinite(trace.mean_size) & (trace.counts > 0)
     if not known.any():
-        return [1.0] * len(trace.counts)
+        return np.ones(len(trace.counts))
     mean = np.average(trace.mean_size[known], weights=trace.counts[known])
-    return [float(size) for size in np.where(known, trace.mean_size / (mean or 1.0), 1.0)]
+    return np.where(known, trace.mean_size / (mean or 1.0), 1.0)
 
 
 def _short_bins(
     trace: Trace, factor: float, rng: np.random.Generator
 ) -> Iterator[NDArray[np.float64]]:
-    for index, recorded in enumerate(trace.counts.tolist()):
-        if factor < 1.0:
-            count = int(rng.binomial(recorded, factor))
-        else:
-            count = int(rng.poisson(factor * recorded)) if factor > 1.0 else recorded
-        yield (index + np.sort(rng.random(count))) * trace.bin_s
+    for first in range(0, len(trace.counts), _BINS_AT_ONCE):
+        counts = _scaled(trace.counts[first : first + _BINS_AT_ONCE], factor, rng)
+        bins = np.repeat(np.arange(first, first + len(counts)), counts)
+        yield np.sort(bins + rng.random(len(bins))) * trace.bin_s
+
+
+def _scaled(
+    counts: NDArray[np.int64], factor: float, rng: np.random.Generator
+) -> NDArray[np.int64]:
+    if factor < 1.0:
+        return rng.binomial(counts, factor)
+    return rng.poisson(factor * counts) if factor > 1.0 else counts
 
 
 def _long_bins(
     trace: Trace, factor: float, rng: np.random.Generator
 ) -> Iterator[NDArray[np.float64]]:
     """Arrivals as a renewal process in the time in which one request is expected per unit."""
-    rates = np.asarray(trace.counts, dtype=np.float64) * (factor / trace.bin_s)
     to_next = 0.0  # expected requests until the next arrival
-    for index in range(len(rates)):
-        times, expected = _expected_requests(rates, index, trace.bin_s)
-        dispersion = _dispersion(trace, index, factor)
-        if dispersion > LARGEST_GAMMA_DISPERSION:
-            active = LARGEST_GAMMA_DISPERSION / dispersion
+    dispersions = _dispersions(trace, factor).tolist()
+    for index, expected in enumerate(_expected_requests(trace, factor)):
+        if dispersions[index] > LARGEST_GAMMA_DISPERSION:
+            active = LARGEST_GAMMA_DISPERSION / dispersions[index]
             begin = rng.random() * (1.0 - active)
             spots = np.sort(rng.random(int(rng.poisson(expected[-1]))))
             yield (index + begin + active * spots) * trace.bin_s
             continue
-        arrivals, to_next = _renewals(float(expected[-1]), dispersion, to_next, rng)
-        yield np.interp(arrivals, expected, times)
+        arrivals, to_next = _renewals(float(expected[-1]), dispersions[index], to_next, rng)
+        yield np.interp(arrivals, expected, (index + _OFFSETS) * trace.bin_s)
 
 
-def _expected_requests(
-    rates: NDArray[np.float64], index: int, bin_s: float
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Instants of a bin, and the requests expected in it up to each."""
-    before, here, after = (rates[max(0, min(len(rates) - 1, index + k))] for k in (-1, 0, 1))
-    offsets = np.linspace(0.0, 1.0, 61)
-    rate = np.interp(offsets, (0.0, 0.5, 1.0), ((before + here) / 2, here, (here + after) / 2))
-    steps = [(first + second) / 2.0 for first, second in pairwise(rate.tolist())]
-    expected = np.concatenate([[0.0], np.cumsum(steps)]) * bin_s / (len(offsets) - 1)
-    return (index + offsets) * bin_s, expected
+def _expected_requests(trace: Trace, factor: float) -> NDArray[np.float64]:
+    """Requests expected in each bin up to each of its offsets: a row a bin."""
+    rates = trace.counts * (factor / trace.bin_s)
+    padded = np.concatenate([rates[:1], rates, rates[-1:]])
+    edges = (padded[:-1] + padded[1:])[:, np.newaxis] / 2.0
+    here, doubled = rates[:, np.newaxis], 2.0 * _OFFSETS
+    rising = edges[:-1] + (here - edges[:-1]) * doubled
+    falling = here + (edges[1:] - here) * (doubled - 1.0)
+    rate = np.where(doubled <= 1.0, rising, falling)
+    steps = (rate[:, :-1] + rate[:, 1:]) / 2.0 * trace.bin_s * np.diff(_OFFSETS)
+    return np.pad(np.cumsum(steps, axis=1), ((0, 0), (1, 0)))
 
 
-def _dispersion(trace: Trace, index: int, factor: float) -> float:
-    """How bursty a bin is; thinning takes burstiness away, more callers keep it."""
-    if trace.dispersion is None or not math.isfinite(trace.dispersion[index]):
-        return 1.0
-    recorded = float(trace.dispersion[index])
-    return max(0.01, 1.0 + min(1.0, factor) * (recorded - 1.0))
+def _dispersions(trace: Trace, factor: float) -> NDArray[np.float64]:
+    """How bursty each bin is; thinning takes burstiness away, more callers keep it."""
+    if trace.dispersion is None:
+        return np.ones(len(trace.counts))
+    recorded = np.where(np.isfinite(trace.dispersion), trace.dispersion, 1.0)
+    return np.maximum(0.01, 1.0 + min(1.0, factor) * (recorded - 1.0))
 
 
 def _renewals(

@@ -21,6 +21,7 @@ class Scripted:
 
     def __init__(self, *seconds: float) -> None:
         self.drawn: list[float] = []
+        self.warm_up_s, self.warm_up_factor = 0.0, 1.0
         self._script = deque(seconds)
 
     def draw(self) -> None:

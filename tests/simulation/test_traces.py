@@ -62,7 +62,7 @@ def test_a_factor_makes_the_busy_bins_need_so_many_allocations(tmp_path):
 @pytest.mark.parametrize(
     ("text", "line", "complaint"),
     [
-        ("", 0, "ends before the first bin"),
+        ("", 1, "ends before the first bin"),
         ("# name: x\n", 1, "ends before the first bin"),
         ("t_seconds,requests\n", 1, "ends before the first bin"),
         ("time,requests\n0,1\n", 1, "the header must be"),
@@ -70,11 +70,18 @@ def test_a_factor_makes_the_busy_bins_need_so_many_allocations(tmp_path):
         ("t_seconds,requests\n0,1\n10\n", 3, "1 cells for 2 columns"),
         ("t_seconds,requests\n0,1\n10,1.5\n", 3, "a whole count, not '1.5'"),
         ("t_seconds,requests\n0,-1\n", 2, "a whole count, not '-1'"),
+        ("t_seconds,requests\n0,nan\n", 2, "a whole count, not 'nan'"),
+        ("t_seconds,requests\n0,\n", 2, "a whole count, not ''"),
+        (f"t_seconds,requests\n0,{'9' * 5000}\n", 2, "a whole count, not '999"),
+        ("t_seconds,requests\nnan,1\n", 2, "t_seconds must be a number"),
         ("t_seconds,requests\nzero,1\n", 2, "t_seconds must be a number"),
         ("t_seconds,requests,mean_size\n0,1,big\n", 2, "mean_size must be a number"),
         ("t_seconds,requests,dispersion\n0,1,nan\n", 2, "dispersion must be a number"),
         ("t_seconds,requests\n0,1\n10,1\n30,1\n", 4, "must begin 10 s after"),
         ("t_seconds,requests\n10,1\n10,1\n", 3, "must increase"),
+        ("t_seconds,requests\n0,1\n20,1\n10,1\n", 4, "must begin 20 s after"),
+        ("t_seconds,requests\n20,1\n10,1\n", 3, "must increase"),
+        ("# bin_seconds: 0\nt_seconds,requests\n0,1\n", 3, "a single bin needs"),
         ("t_seconds,requests\n0,1\n", 2, "a single bin needs"),
     ],
 )
@@ -93,14 +100,26 @@ def test_files_that_cannot_be_read_at_all(tmp_path):
     fake = written(tmp_path, GOOD, "fake.csv.gz")
     with pytest.raises(TraceError, match=r"fake\.csv\.gz: cannot be read: Not a gzipped"):
         read_trace(fake)
-    cut = tmp_path / "cut.csv.gz"
-    cut.write_bytes(gzip.compress(GOOD.encode())[:-12])
-    with pytest.raises(TraceError, match=r"cut\.csv\.gz: cannot be read"):
-        read_trace(cut)
+    with pytest.raises(TraceError, match=rf"{tmp_path.name}: cannot be read: Is a directory"):
+        read_trace(tmp_path)
     latin = tmp_path / "latin.csv"
     latin.write_bytes(b"# name: caf\xe9\n")
     with pytest.raises(TraceError, match=r"latin\.csv, line 0: .*UTF-8"):
         read_trace(latin)
+
+
+def test_a_compressed_trace_that_is_cut_off_is_told_with_the_last_line_that_was_read(tmp_path):
+    cut = tmp_path / "cut.csv.gz"
+    rows = "".join(f"{10 * row},{row % 7}\n" for row in range(10_000))
+    cut.write_bytes(gzip.compress(f"t_seconds,requests\n{rows}".encode())[:-500])
+    with pytest.raises(
+        TraceError, match=r"cut\.csv\.gz, line 9\d\d\d: what follows cannot be read"
+    ):
+        read_trace(cut)
+
+
+def test_a_byte_order_mark_is_not_part_of_the_header(tmp_path):
+    assert list(read_trace(written(tmp_path, "\ufeff" + GOOD)).counts) == [4, 0, 16]
 
 
 @pytest.mark.parametrize(
