@@ -211,6 +211,67 @@ def demo(trace: Path | None, speed: float, duration: float, *, keep_running: boo
     _run(show(trace, speed=speed, duration_s=duration, keep_running=keep_running))
 
 
+@main.command()
+@click.argument("traces", nargs=-1, required=True, metavar="TRACE...")
+@click.option(
+    "--policy",
+    "policies",
+    multiple=True,
+    metavar="NAME[,NAME...]",
+    help="Try these only.  [default: all there are]",
+)
+@click.option(
+    "--scenario",
+    metavar="FILE.toml",
+    help="The deployment, its nodes and its callers; or the name of a standard scenario."
+    "  [default: all four of those]",
+)
+@click.option(
+    "--seeds",
+    type=click.IntRange(1, 1000),
+    default=1,
+    show_default=True,
+    help="How often to repeat it with other random numbers.",
+)
+@click.option(
+    "--sweep/--no-sweep",
+    default=None,
+    help="Whether to try other settings of each policy too, once, to draw frontiers."
+    "  [default: for a report]",
+)
+@click.option("--json", type=click.Path(path_type=Path), help="Write one row a run to this file.")
+@click.option("--report", type=click.Path(path_type=Path), help="Write plots to this HTML file.")
+@click.option("--workers", type=click.IntRange(1), help="Processes.  [default: one a core]")
+@_errors_in_one_sentence()
+def backtest(policies: tuple[str, ...], *, sweep: bool | None, **given: Any) -> None:
+    """Find out what any autoscaler would have made of a load.
+
+    A TRACE is a file of request counts (t_seconds,requests), a directory of such files, or the
+    name of a generator. Every request is simulated, for our policy, for Elasticsearch's own
+    scaler, for the autoscalers that people know, and for one that knows the future. Ctrl-C keeps
+    what is finished.
+    """
+    from rich.console import Console
+
+    try:
+        from autoscaler.laboratory.backtest import Wish, chosen_policies
+        from autoscaler.laboratory.backtest import backtest as run_all
+    except ImportError as absent:
+        raise Mistake(
+            f"back-tests need {absent.name}, which is not installed; install it with "
+            "`pip install 'autoscaler[lab]'`"
+        ) from absent
+
+    wish = Wish(
+        policies=chosen_policies(policies),
+        sweep=given["report"] is not None if sweep is None else sweep,
+        **given,
+    )
+    # Rows are wider than the 80 columns that are taken for granted where there is no terminal.
+    out = Console()
+    run_all(wish, out if out.is_terminal else Console(width=120), Console(stderr=True))
+
+
 def _run(command: Coroutine[Any, Any, Answer]) -> Answer:
     # A connection that comes about while its task is being cancelled is logged as an error, with
     # a traceback, and would be all that is seen of a Ctrl-C. (The daemon has its log for that.)

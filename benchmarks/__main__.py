@@ -1,11 +1,12 @@
-"""`make bench`: what a cycle costs, as ratios within one run, and what the daemon weighs."""
+"""`make bench`: what a cycle costs, what the daemon weighs, how fast the laboratory simulates."""
 
-from benchmarks import cycle, memory
+from benchmarks import cycle, memory, plant
 
 
 def main() -> None:
     cycle.report()
     memory.report()
+    plant.report()
 
 
 main()

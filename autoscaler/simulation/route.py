@@ -14,8 +14,11 @@ STARTING, STARTED, STOPPING, FAILED = "starting", "started", "stopping", "failed
 class ServingProcess(Protocol):
     """What the life cycle asks of a process, whoever simulates its requests."""
 
-    allocations: int
     slow_down: float
+
+    @property
+    def allocations(self) -> int:
+        """Workers in use, or free to be."""
 
     @property
     def idle(self) -> bool:

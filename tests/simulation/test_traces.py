@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from autoscaler.simulation.traces import TraceError, read_trace
+from autoscaler.simulation.traces import Trace, TraceError, read_trace
 
 RECORDED = Path(__file__).parents[2].parent / "shared" / "traces"
 
@@ -49,6 +49,19 @@ def test_a_window_is_a_trace(tmp_path):
     assert (list(window.counts), window.mean_size[1]) == ([0, 16], 50.0)
     with pytest.raises(ValueError, match="no bin from 40 s to 50 s"):
         window.between(40.0, 50.0)
+
+
+def test_rounding_does_not_lose_a_bin():
+    """Multiples of a tenth are no whole numbers of tenths to a computer."""
+    tenths = Trace(name="made-up", bin_s=0.1, counts=np.arange(100))
+    windows = [tenths.between(first * 0.1, (first + 1) * 0.1) for first in range(100)]
+    assert [window.counts.tolist() for window in windows] == [[first] for first in range(100)]
+
+
+def test_instants_lie_in_bins_and_at_the_end_in_the_last():
+    trace = Trace(name="made-up", bin_s=10.0, counts=np.arange(3))
+    assert trace.bins_of(np.array([0.0, 9.9, 10.0, 30.0])).tolist() == [0, 0, 1, 2]
+    assert [trace.first_bin_from(at) for at in (-1.0, 0.0, 0.1, 10.0, 99.0)] == [0, 0, 1, 1, 3]
 
 
 def test_a_factor_makes_the_busy_bins_need_so_many_allocations(tmp_path):

@@ -154,3 +154,46 @@ def test_sizes_are_relative_to_the_mean_of_all_requests():
     source = trace([1, 3, 0], mean_size=np.array([400.0, 200.0, np.nan]))
     sizes = [a.size for a in workload.from_trace(source, start=START, rng=rng())]
     assert sizes == pytest.approx([400 / 250, 0.8, 0.8, 0.8])
+
+
+def test_instants_and_arrivals_are_the_same():
+    source = trace([5, 0, 70], mean_size=np.array([1.0, np.nan, 2.0]))
+    instants = np.concatenate(list(workload.arrival_instants(source, 0.5, rng())))
+    arrivals = list(workload.from_trace(source, start=START, rng=rng(), factor=0.5))
+    assert [arrival.at - START for arrival in arrivals] == pytest.approx(instants.tolist())
+
+
+def test_a_day_of_seconds_is_in_order_from_bin_to_bin():
+    source = trace([0, 1, 2, 5] * 1000, bin_s=1.0)
+    instants = np.concatenate(list(workload.arrival_instants(source, 1.0, rng())))
+    assert (np.diff(instants) >= 0.0).all()
+    np.testing.assert_array_equal(np.bincount(source.bins_of(instants)), source.counts)
+
+
+COUNTED = {
+    "thinned": (trace([7, 30, 2] * 2000), 0.5),
+    "as it is": (trace([7, 30, 2] * 2000), 1.0),
+    "multiplied": (trace([7, 30, 2] * 2000), 3.0),
+    "interpolated": (trace([600, 6000] * 50, bin_s=600.0), 1.0),
+    "bursty": (trace([6000] * 100, bin_s=600.0, dispersion=np.full(100, 5.0)), 1.0),
+    "bursty and thinned": (trace([6000] * 100, bin_s=600.0, dispersion=np.full(100, 5.0)), 0.5),
+    "active for a tenth": (trace([6000] * 100, bin_s=600.0, dispersion=np.full(100, 100.0)), 1.0),
+}
+
+
+@pytest.mark.parametrize(("source", "factor"), COUNTED.values(), ids=COUNTED)
+def test_counts_are_of_the_law_of_the_instants(source, factor):
+    """1000 minutes: the mean within 2 % or what chance allows, the variance within 15 %."""
+    edges = np.arange(0.0, source.duration_s + 1.0, 60.0)
+    drawn = np.concatenate(list(workload.arrival_instants(source, factor, rng(1))))
+    expected = np.histogram(drawn, edges)[0]
+    counted = workload.arrival_counts(source, edges, factor, rng(2))
+    assert counted.mean() == pytest.approx(expected.mean(), rel=0.02)
+    assert counted.var() == pytest.approx(expected.var(), rel=0.15)
+
+
+def test_counts_between_edges_that_cut_bins_lose_nothing():
+    source = trace([3, 100, 41, 8], bin_s=90.0)
+    edges = np.array([0.0, 60.0, 120.0, 180.0, 240.0, 300.0, 360.0])
+    assert workload.arrival_counts(source, edges, 1.0, rng()).sum() == source.counts.sum()
+    assert workload.arrival_counts(source, edges[3:4], 1.0, rng()).tolist() == []

@@ -1,0 +1,213 @@
+"""What a scaler could do that knows every request beforehand: the least that meets the SLO.
+
+Levels are held for slots of ten seconds. With a price on a miss, dynamic programming finds what is
+still to be paid from each slot on, and the levels are then chosen slot by slot by what each really
+leads to. The price is sought at which the schedule, carried out on the plant itself with its
+delays, its queues and its second tries, just keeps the promise. So the result is a schedule that
+could have been followed, and its cost is what that would have cost. How close it comes to the best
+there is was checked on small cases, where all schedules can be tried: see
+tests/laboratory/test_clairvoyant.py.
+"""
+
+import math
+
+import numpy as np
+from msgspec import Struct
+from numpy.typing import NDArray
+
+from autoscaler.laboratory import schedules
+from autoscaler.laboratory.demand import Demand
+from autoscaler.laboratory.fleet import Fleet
+from autoscaler.laboratory.plant import Plant, fleet_of
+from autoscaler.laboratory.scenario import Scenario
+from autoscaler.laboratory.scoring import Promise, missed
+
+SLOT_S = 10.0
+
+CORRECTIONS = 4
+"""How often the aim is lowered, if delays make more miss than should, at most."""
+
+STEPS = 5
+"""How often the price is corrected, for one schedule, at most."""
+
+CLOSE = 0.94
+"""A schedule that makes use of so much of what may miss is good enough."""
+
+LOWEST, HIGHEST = math.log(1e-3), math.log(1e4)
+"""Logarithms of the allocation-seconds that a miss may be worth. At the highest, nothing is left to
+chance."""
+
+LIMITS = (0.0, 0.5, 1.0, 2.0, 5.0)
+"""Delays that are told apart, in units of the wait that the SLO allows."""
+
+BELOW, ABOVE = 1.5, 3.5
+"""Square roots of a slot's offered load, below and above it, within which levels are looked at."""
+
+
+class Change(Struct, frozen=True):
+    at: float
+    allocations: int
+
+
+class Foresight:
+    """What is known of one demand beforehand."""
+
+    def __init__(self, scenario: Scenario, demand: Demand) -> None:
+        self._scenario = scenario
+        self._demand = demand
+        levels = range(scenario.maximum + 1)
+        self._split = np.array([_split(level, scenario) for level in levels], np.int64)
+        self._nodes = np.count_nonzero(self._split, axis=1)
+        count = max(1, math.ceil(demand.duration_s / SLOT_S))
+        self._edges: NDArray[np.float64] = demand.start + SLOT_S * np.arange(count + 1.0)
+        self._slots = np.searchsorted(demand.at, self._edges)
+        sums = np.concatenate([[0.0], np.cumsum(demand.work_s)])
+        self._loads = np.append(np.diff(sums[self._slots]) / SLOT_S, 0.0)
+        # The work of a slot varies as a Poisson count does, and so does what it takes to serve it.
+        spread = np.sqrt(self._loads[:-1])
+        lowest = np.floor(self._loads[:-1] - BELOW * spread)
+        self._lowest = np.clip(lowest, scenario.minimum, scenario.maximum).astype(np.int64)
+        self._count = 4 + math.ceil((BELOW + ABOVE) * float(spread.max()))
+        self._price = 0.0  # logarithm of the last one found; the next search begins there
+        self._delays_s = scenario.slo_wait_s * np.array(LIMITS)
+        self._requests = (demand.at, demand.work_s, demand.routing)
+        self._misses, self._left = schedules.tabulate(
+            *self._requests, self._slots, self._edges, self._split, self._lowest, self._delays_s,
+            self._loads, scenario.slo_wait_s, scenario.timeout_s, self._count,
+        )  # fmt: skip
+
+    def best(self, share: float) -> tuple[Plant, bool]:
+        """The plant after the cheapest schedule found, and whether it keeps the promise.
+
+        If none does, it is the one that comes closest.
+        """
+        allowed = aim = (1.0 - share) * len(self._demand.at)
+        for _ in range(CORRECTIONS):
+            path = self._cheapest(aim)
+            if path is None:
+                break
+            plant = self._carried_out(path)
+            misses = self._missed(plant.fleet)
+            if misses <= allowed:
+                return plant, True
+            aim *= 0.98 * allowed / misses
+        plant = self._carried_out(self._path(math.exp(HIGHEST)))
+        return plant, self._missed(plant.fleet) <= allowed
+
+    def _cheapest(self, aim: float) -> NDArray[np.int64] | None:
+        """The levels of the cheapest schedule found with which no more miss than `aim`.
+
+        Levels are followed here without delay, which is quick; None if none keeps to it.
+        """
+        best: tuple[int, NDArray[np.int64]] | None = None
+        search = _Search(self._price)
+        for _ in range(STEPS):
+            path = self._path(math.exp(search.price))
+            misses = self._missed(self._followed(path))
+            if misses <= aim:
+                if best is None or path.sum() < best[0]:
+                    best = int(path.sum()), path
+                if misses >= CLOSE * aim:
+                    break
+            search.learn(math.log((misses + 0.5) / (aim + 0.5)))
+        self._price = search.price
+        return None if best is None else best[1]
+
+    def _path(self, price_s: float) -> NDArray[np.int64]:
+        scenario = self._scenario
+        to_go = schedules.costs_to_go(
+            self._misses, self._left, self._lowest, self._delays_s, self._nodes,
+            scenario.processors, SLOT_S, scenario.load_s, price_s,
+        )  # fmt: skip
+        path: NDArray[np.int64] = schedules.roll_out(
+            to_go, *self._requests, self._slots, self._edges, self._split, self._lowest,
+            self._count, self._delays_s, self._loads, self._nodes, scenario.processors, SLOT_S,
+            scenario.load_s, price_s, scenario.slo_wait_s, scenario.timeout_s,
+        )  # fmt: skip
+        return path
+
+    def _missed(self, fleet: Fleet) -> int:
+        promise = Promise(self._scenario.slo_wait_s, self._scenario.slo_share)
+        return int(np.count_nonzero(missed(fleet.waits_s, fleet.fates, promise)))
+
+    def _followed(self, path: NDArray[np.int64]) -> Fleet:
+        """The levels as they are, each in force at once and on all nodes."""
+        fleet = fleet_of(self._scenario, self._demand, float(self._edges[0]))
+        for _ in range(self._scenario.nodes):
+            fleet.start(0)
+        fleet.run_levels(path, self._split, self._edges)
+        fleet.run(fleet.now + self._scenario.timeout_s)
+        return fleet
+
+    def _carried_out(self, path: NDArray[np.int64]) -> Plant:
+        return follow(self._scenario, self._demand, self._changes(path))
+
+    def _changes(self, path: NDArray[np.int64]) -> list[Change]:
+        """When to ask for what, so that each slot has its level in time."""
+        scenario, start = self._scenario, self._demand.start
+        levels = path.tolist()
+        ahead = math.ceil(scenario.load_s / SLOT_S)
+        wanted = list(levels)
+        for slot in range(1, len(levels)):
+            if self._nodes[levels[slot]] > self._nodes[levels[slot - 1]]:
+                # A model is loaded there first, and meanwhile nothing else changes.
+                begin = max(0, slot - ahead)
+                if begin > 0:
+                    wanted[begin - 1] = max(wanted[begin - 1 : slot])
+                for earlier in range(begin, slot):
+                    wanted[earlier] = max(wanted[earlier], levels[slot])
+        changes = [Change(start, wanted[0])]
+        for slot in range(1, len(wanted)):
+            if wanted[slot] != wanted[slot - 1]:
+                rising = wanted[slot] > wanted[slot - 1]
+                early_s = scenario.control_s if rising else 0.0
+                changes.append(Change(start + slot * SLOT_S - early_s, wanted[slot]))
+        return changes
+
+
+class _Search:
+    """For the price at which just as many miss as may.
+
+    The logarithm of the misses is nearly linear in that of the price: regula falsi, or the slope
+    that is usual until there is something on both sides.
+    """
+
+    def __init__(self, price: float) -> None:
+        self.price = price
+        self._slope = -0.7
+        self._last: tuple[float, float] | None = None
+        self._low, self._high = LOWEST, HIGHEST
+
+    def learn(self, off: float) -> None:
+        """`off` is by how much too many missed at the present price, in logarithms."""
+        if off > 0.0:
+            self._low = self.price
+        else:
+            self._high = self.price
+        if self._last is not None and self.price != self._last[0]:
+            slope = (off - self._last[1]) / (self.price - self._last[0])
+            self._slope = min(-0.2, max(-3.0, slope))
+        self._last = (self.price, off)
+        wanted = self.price - (off + 0.03) / self._slope
+        # Never back onto what is known: at least a hundredth into what lies between.
+        margin = 0.01 * (self._high - self._low)
+        self.price = min(self._high - margin, max(self._low + margin, wanted))
+
+
+def follow(scenario: Scenario, demand: Demand, changes: list[Change]) -> Plant:
+    """A plant on which those changes were made, at the end of the demand. The first one is made
+    long before it begins."""
+    plant = Plant(scenario, demand, allocations=changes[0].allocations)
+    for change in changes[1:]:
+        plant.advance(change.at)
+        plant.set_allocations(change.allocations)
+    plant.finish()
+    return plant
+
+
+def _split(level: int, scenario: Scenario) -> list[int]:
+    """Where the planner puts so many allocations: one node after the other is filled."""
+    return [
+        max(0, min(scenario.processors, level - node * scenario.processors))
+        for node in range(scenario.nodes)
+    ]

@@ -1,0 +1,194 @@
+"""What callers met and what it cost."""
+
+from collections.abc import Sequence
+from itertools import pairwise
+
+import numpy as np
+from msgspec import Struct
+from numpy.typing import NDArray
+
+from autoscaler.laboratory.demand import Demand
+from autoscaler.laboratory.kernel import COMPLETED, LOST, REJECTED, TIMED_OUT
+from autoscaler.laboratory.plant import Holding
+from autoscaler.laboratory.results import Timeline
+
+MINUTE_S = 60.0
+GRID_S = 10.0
+"""A backlog is looked for so often."""
+
+REVERSAL_WITHIN_S = 300.0
+
+
+class Promise(Struct, frozen=True):
+    """The SLO: at least this share of the requests wait at most so long."""
+
+    wait_s: float
+    share: float
+
+
+class Met(Struct, frozen=True, kw_only=True):
+    """What callers met."""
+
+    requests: int
+    misses: int
+    rejected: int
+    timed_out: int
+    violation_minutes: int
+    wait_p50_s: float | None
+    wait_p95_s: float | None
+    wait_p99_s: float | None
+    longest_backlog_s: float
+
+
+class Cost(Struct, frozen=True, kw_only=True):
+    """What it took."""
+
+    allocation_hours: float
+    running_allocation_hours: float
+    changes: int
+    reversals: int
+
+
+def missed(
+    waits_s: NDArray[np.float64], fates: NDArray[np.int8], promise: Promise
+) -> NDArray[np.bool_]:
+    """Which requests waited too long, were refused or timed out."""
+    # A wait that is nan is longer than any: it never ended.
+    misses: NDArray[np.bool_] = (fates != COMPLETED) | ~(waits_s <= promise.wait_s)
+    return misses
+
+
+def met(
+    demand: Demand,
+    waits_s: NDArray[np.float64],
+    fates: NDArray[np.int8],
+    promise: Promise,
+    holdings: Sequence[Holding],
+) -> Met:
+    """Add up what the requests of `demand` met."""
+    misses = missed(waits_s, fates, promise)
+    p50, p95, p99 = _percentiles(waits_s, (0.5, 0.95, 0.99))
+    return Met(
+        requests=len(fates),
+        misses=int(np.count_nonzero(misses)),
+        rejected=int(np.count_nonzero((fates == REJECTED) | (fates == LOST))),
+        timed_out=int(np.count_nonzero(fates == TIMED_OUT)),
+        violation_minutes=_violation_minutes(demand, misses, promise),
+        wait_p50_s=p50,
+        wait_p95_s=p95,
+        wait_p99_s=p99,
+        longest_backlog_s=_longest_backlog_s(demand, waits_s, holdings),
+    )
+
+
+def cost(holdings: Sequence[Holding], start: float, end: float) -> Cost:
+    """What was held from `start` to `end`."""
+    span = np.array([start, end])
+    requested, running = (float(_held(holdings, span, which)[0]) for which in (1, 2))
+    moves = [
+        (after.at, after.requested - before.requested)
+        for before, after in pairwise(holdings)
+        if start <= after.at < end and after.requested != before.requested
+    ]
+    reversals = sum(
+        move * last < 0 and at - last_at <= REVERSAL_WITHIN_S
+        for (last_at, last), (at, move) in pairwise(moves)
+    )
+    return Cost(
+        allocation_hours=requested / 3600.0,
+        running_allocation_hours=running / 3600.0,
+        changes=len(moves),
+        reversals=reversals,
+    )
+
+
+def timeline(
+    demand: Demand,
+    waits_s: NDArray[np.float64],
+    fates: NDArray[np.int8],
+    promise: Promise,
+    holdings: Sequence[Holding],
+    step_s: float,
+) -> Timeline:
+    """The course of a run in steps of `step_s`, the last of which may be cut short."""
+    steps = max(1, int(np.ceil(demand.duration_s / step_s)))
+    elapsed_s = np.minimum(step_s * np.arange(steps + 1), demand.duration_s)
+    instants = demand.start + elapsed_s
+    edges = np.searchsorted(demand.at, instants)
+    work_s, misses = (
+        np.diff(np.concatenate([[0.0], np.cumsum(each)])[edges])
+        for each in (demand.work_s, missed(waits_s, fates, promise))
+    )
+    requested, running = (_held(holdings, instants, which) for which in (1, 2))
+    lengths_s = np.diff(elapsed_s)
+    return Timeline(
+        step_s=step_s,
+        offered_load=(work_s / lengths_s).round(3).tolist(),
+        requested=(requested / lengths_s).round(3).tolist(),
+        running=(running / lengths_s).round(3).tolist(),
+        wait_p99_s=[_percentiles(waits_s[a:b], (0.99,))[0] for a, b in pairwise(edges)],
+        misses=misses.astype(np.int64).tolist(),
+    )
+
+
+def _bins(elapsed_s: NDArray[np.float64], width_s: float, count: int) -> NDArray[np.int64]:
+    return np.minimum((elapsed_s / width_s).astype(np.int64), count - 1)
+
+
+def _percentiles(
+    waits_s: NDArray[np.float64], fractions: Sequence[float]
+) -> tuple[float | None, ...]:
+    """Waits that so many of the requests did not exceed; None where they never ended, or none."""
+    if not len(waits_s):
+        return (None,) * len(fractions)
+    ranks = [max(0, int(np.ceil(fraction * len(waits_s))) - 1) for fraction in fractions]
+    # Sorted, nan comes last, as the longest wait should.
+    ordered = np.partition(waits_s, ranks)
+    return tuple(
+        None if np.isnan(ordered[rank]) else round(float(ordered[rank]), 6) for rank in ranks
+    )
+
+
+def _violation_minutes(demand: Demand, misses: NDArray[np.bool_], promise: Promise) -> int:
+    minutes = max(1, int(np.ceil(demand.duration_s / MINUTE_S)))
+    edges = np.searchsorted(demand.at, demand.start + MINUTE_S * np.arange(minutes + 1))
+    failed = np.diff(np.concatenate([[0], np.cumsum(misses)])[edges])
+    return int(np.count_nonzero(failed > (1.0 - promise.share) * np.diff(edges)))
+
+
+def _longest_backlog_s(
+    demand: Demand, waits_s: NDArray[np.float64], holdings: Sequence[Holding]
+) -> float:
+    """The longest time during which more requests waited than allocations ran.
+
+    Those who were never served do not count: they show as misses.
+    """
+    served = ~np.isnan(waits_s)
+    came_s = demand.at[served] - demand.start
+    count = int(demand.duration_s / GRID_S) + 1
+    asked = np.bincount(_bins(came_s, GRID_S, count), minlength=count)
+    begun = np.bincount(_bins(came_s + waits_s[served], GRID_S, count), minlength=count)
+    waiting = np.cumsum(asked) - np.cumsum(begun)
+    ends = demand.start + GRID_S * (1 + np.arange(count))
+    changed = np.array([holding.at for holding in holdings])
+    running = np.array([holding.running for holding in holdings])
+    held = running[np.maximum(0, np.searchsorted(changed, ends, side="right") - 1)]
+    # The lengths of the stretches of True, between the places where it turns.
+    behind = np.concatenate([[0], (waiting > held).astype(np.int8), [0]])
+    turns = np.flatnonzero(np.diff(behind))
+    return GRID_S * float((turns[1::2] - turns[::2]).max(initial=0))
+
+
+def _held(
+    holdings: Sequence[Holding], instants: NDArray[np.float64], which: int
+) -> NDArray[np.float64]:
+    """Allocation-seconds between neighbouring instants: requested (1) or running (2).
+
+    Before the first holding it counts as held, too.
+    """
+    since = np.array([holding.at for holding in holdings])
+    level = np.array([holding[which] for holding in holdings], dtype=np.float64)
+    before = np.concatenate([[0.0], np.cumsum(level[:-1] * np.diff(since))])
+    place = np.maximum(0, np.searchsorted(since, instants, side="right") - 1)
+    held: NDArray[np.float64] = np.diff(before[place] + level[place] * (instants - since[place]))
+    return held

@@ -1,0 +1,130 @@
+"""One run: a policy at a setting, on a demand, scored."""
+
+import math
+import time
+
+import numpy as np
+from msgspec import Struct
+
+from autoscaler.laboratory import scoring
+from autoscaler.laboratory.clairvoyant import Foresight
+from autoscaler.laboratory.contestants import CONTESTANTS, Contestant, Foreseen, Home
+from autoscaler.laboratory.demand import Demand
+from autoscaler.laboratory.drivers import Direct, Driver, Native, Planned, as_configured, drive
+from autoscaler.laboratory.peers.peer import Peer, Recalls
+from autoscaler.laboratory.plant import Plant
+from autoscaler.laboratory.results import Row, Trial
+from autoscaler.laboratory.scenario import Scenario
+
+TIMELINE_STEP_S = 300.0
+
+OPENING_S = 600.0
+OPENING_UTILISATION = 0.7
+"""All but fixed numbers begin with what the load of the first ten minutes keeps so busy."""
+
+
+class Entry(Struct, frozen=True, kw_only=True):
+    """A policy at a setting."""
+
+    policy: str  # a name of CONTESTANTS
+    value: float | None = None  # of its knob; None: as shipped
+    with_timeline: bool = False
+
+
+class Arena:
+    """One demand, on which any number of policies can be tried."""
+
+    def __init__(self, scenario: Scenario, demand: Demand, seed: int) -> None:
+        self._scenario = scenario
+        self._demand = demand
+        self._seed = seed
+        self._promise = scoring.Promise(scenario.slo_wait_s, scenario.slo_share)
+        self._foresight: Foresight | None = None
+
+    def run(self, entry: Entry) -> Trial:
+        """Try one policy."""
+        began = time.perf_counter()
+        contestant = CONTESTANTS[entry.policy]
+        value = contestant.default if entry.value is None else entry.value
+        if contestant.home is Home.FORESIGHT:
+            plant, refused = self._clairvoyant(entry.value), 0
+        else:
+            driver = self._driver(contestant, value)
+            plant = Plant(
+                self._scenario,
+                self._demand,
+                allocations=self._bounded(driver.opening or self._opening()),
+                version=contestant.version,
+            )
+            drive(plant, driver)
+            refused = driver.refused
+        return self._scored(entry, plant, refused, time.perf_counter() - began)
+
+    def _clairvoyant(self, share: float | None) -> Plant:
+        if self._foresight is None:
+            self._foresight = Foresight(self._scenario, self._demand)
+        plant, _ = self._foresight.best(self._scenario.slo_share if share is None else share)
+        return plant
+
+    def _driver(self, contestant: Contestant, value: float) -> Driver:
+        scenario, past = self._scenario, self._demand.past
+        minimum, maximum = scenario.minimum, scenario.maximum
+        if contestant.home is Home.CLUSTER:
+            return Native(minimum, maximum)
+        assert contestant.build is not None, "whoever has a policy can build it"
+        policy = contestant.build(value, Foreseen(scenario=scenario, demand=self._demand))
+        if contestant.home is Home.DAEMON:
+            return Planned(as_configured(policy, scenario), scenario.poll_s)
+        assert isinstance(policy, Peer), "who is at home elsewhere has a rhythm of its own"
+        memory = policy.begin()
+        if past is not None and isinstance(policy, Recalls):
+            memory = policy.recall(past, minimum, maximum)
+        return Direct(policy, memory, minimum, maximum)
+
+    def _opening(self) -> int:
+        """What all begin with: as if somebody had set it by hand, knowing the present load."""
+        demand = self._demand
+        first = int(np.searchsorted(demand.at, demand.start + OPENING_S))
+        load = float(demand.work_s[:first].sum()) / OPENING_S
+        return math.ceil(load / OPENING_UTILISATION)
+
+    def _bounded(self, allocations: int) -> int:
+        return min(max(allocations, self._scenario.minimum), self._scenario.maximum)
+
+    def _scored(self, entry: Entry, plant: Plant, refused: int, took_s: float) -> Trial:
+        demand, fleet, contestant = self._demand, plant.fleet, CONTESTANTS[entry.policy]
+        value = contestant.default if entry.value is None else entry.value
+        met = scoring.met(demand, fleet.waits_s, fleet.fates, self._promise, plant.holdings)
+        cost = scoring.cost(plant.holdings, *plant.span)
+        row = Row(
+            trace=demand.trace,
+            scenario=self._scenario.name,
+            policy=entry.policy,
+            setting=contestant.setting(value),
+            default=entry.value is None or value == contestant.default,
+            seed=self._seed,
+            requests=met.requests,
+            misses=met.misses,
+            miss_fraction=met.misses / max(met.requests, 1),
+            rejected=met.rejected,
+            timed_out=met.timed_out,
+            retries=fleet.second_tries,
+            violation_minutes=met.violation_minutes,
+            wait_p50_s=met.wait_p50_s,
+            wait_p95_s=met.wait_p95_s,
+            wait_p99_s=met.wait_p99_s,
+            allocation_hours=cost.allocation_hours,
+            running_allocation_hours=cost.running_allocation_hours,
+            changes=cost.changes,
+            reversals=cost.reversals,
+            refused_updates=refused,
+            longest_backlog_s=met.longest_backlog_s,
+            seconds=demand.duration_s,
+            took_s=took_s,
+        )
+        if not entry.with_timeline:
+            return Trial(row=row)
+        timeline = scoring.timeline(
+            demand, fleet.waits_s, fleet.fates, self._promise, plant.holdings, TIMELINE_STEP_S
+        )
+        return Trial(row=row, timeline=timeline)

@@ -1,0 +1,61 @@
+"""Scenarios and demands in few words, for tests."""
+
+from typing import Any
+
+import numpy as np
+from msgspec.structs import replace
+
+from autoscaler.laboratory.demand import START, Demand
+from autoscaler.laboratory.scenario import Scenario, standard
+
+
+def scenario(**given: Any) -> Scenario:
+    """A small cluster: one node of four processors, a request takes 100 ms."""
+    (short, *_) = standard()
+    fields: dict[str, Any] = {
+        "nodes": 1,
+        "processors": 4,
+        "physical_cores": 4,
+        "maximum": 4,
+        "load_s": 20.0,
+        "retry_share": 0.0,
+    }
+    fields |= given
+    fields.setdefault("physical_cores", fields["processors"])
+    return replace(short, **fields)
+
+
+def demand(
+    at: Any,
+    work_s: Any,
+    *,
+    duration_s: float | None = None,
+    seed: int = 1,
+    past: Any = None,
+    start: float = START,
+) -> Demand:
+    """Requests at these seconds after the start, that take so long."""
+    instants = start + np.asarray(at, dtype=np.float64)
+    rng = np.random.default_rng([seed, 99])
+    return Demand(
+        trace="made",
+        start=start,
+        duration_s=duration_s or float(instants[-1] - start) + 10.0,
+        at=instants,
+        work_s=np.broadcast_to(np.asarray(work_s, dtype=np.float64), instants.shape).copy(),
+        routing=rng.random(len(instants)),
+        chance=rng.random(len(instants)),
+        past=past,
+    )
+
+
+def poisson(
+    rate_per_s: float, count: int, mean_s: float, *, seed: int = 1, cv: float = 1.0
+) -> Demand:
+    """A Poisson stream with gamma service times (cv 1: exponential; cv 0: constant)."""
+    rng = np.random.default_rng([seed, 98])
+    at = np.cumsum(rng.exponential(1.0 / rate_per_s, count))
+    work_s = np.full(count, mean_s)
+    if cv > 0.0:
+        work_s = rng.gamma(1.0 / cv**2, mean_s * cv**2, count)
+    return demand(at, work_s, seed=seed)

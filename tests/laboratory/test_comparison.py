@@ -1,0 +1,266 @@
+"""Comparisons: worked out by hand, and what must hold whatever the figures."""
+
+import math
+import random
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from autoscaler.laboratory.comparison import (
+    Cost,
+    Mean,
+    Misses,
+    Ratio,
+    frontiers,
+    mean,
+    standings,
+    student_t,
+    summarise,
+)
+from tests.laboratory.synthetic import row, trials
+
+
+def frontier_of(*points, requests=1_000_000):
+    """One policy on one pair, from (allocation-hours, share of misses)."""
+    (frontier,) = frontiers(standings(swept(points, requests))).values()
+    return frontier
+
+
+def swept(points, requests=1_000_000, **given):
+    return [
+        row(
+            setting=f"target={n}",
+            default=n == 0,
+            allocation_hours=hours,
+            miss_fraction=share,
+            requests=requests,
+            **given,
+        )
+        for n, (hours, share) in enumerate(points)
+    ]
+
+
+class TestMeans:
+    def test_the_interval_of_three_seeds_is_that_of_the_text_book(self):
+        # Mean 4, standard deviation 2; 4.303 x 2 / sqrt(3).
+        assert mean([2.0, 4.0, 6.0]) == Mean(4.0, pytest.approx(4.969, abs=1e-3))
+
+    def test_one_seed_has_no_interval(self):
+        assert mean([0.3]) == Mean(0.3, None)
+
+    @pytest.mark.parametrize(
+        ("degrees", "quantile"),
+        [(1, 12.706), (2, 4.303), (10, 2.228), (11, 2.201), (15, 2.131), (60, 2.000)],
+    )
+    def test_the_quantiles_are_those_of_the_tables(self, degrees, quantile):
+        assert student_t(degrees) == pytest.approx(quantile, abs=6e-4)
+
+    @given(st.integers(1, 500))
+    def test_the_quantile_falls_towards_that_of_the_normal_distribution(self, degrees):
+        assert student_t(degrees) > student_t(degrees + 1) > 1.9599
+
+
+class TestStandings:
+    def test_the_seeds_of_a_setting_become_one(self):
+        (standing,) = standings(
+            [
+                row(seed=1, misses=10, miss_fraction=0.01, allocation_hours=20.0, changes=24),
+                row(seed=2, misses=30, miss_fraction=0.03, allocation_hours=22.0, changes=72),
+            ]
+        )
+        assert (standing.seeds, standing.requests) == (2, 2000)
+        assert standing.misses.value == 20.0
+        assert standing.miss_fraction.value == 0.02
+        assert standing.allocation_hours == Mean(21.0, pytest.approx(12.706))
+        assert standing.changes_per_hour.value == 2.0  # of a day each
+
+    def test_a_wait_beyond_all_bounds_in_one_seed_is_so_on_average(self):
+        (standing,) = standings([row(seed=1, wait_p99_s=0.2), row(seed=2, wait_p99_s=None)])
+        assert standing.wait_p99_s is None
+        assert standing.wait_p95_s == pytest.approx(0.05)
+
+    ROWS = tuple(each.row for each in trials(seeds=(1, 2, 3)))
+
+    @given(st.integers(0, 2**32))
+    @settings(deadline=None, max_examples=10)
+    def test_the_order_of_the_rows_is_of_no_influence(self, seed):
+        rows = self.ROWS
+        shuffled = random.Random(seed).sample(rows, len(rows))
+        assert standings(shuffled) == standings(rows)
+        assert summarise(standings(shuffled)) == summarise(standings(rows))
+
+
+class TestCostAtAnAttainment:
+    def test_half_way_between_two_settings_on_a_logarithmic_scale(self):
+        # 1 % lies half-way from 10 % to 0.1 %.
+        frontier = frontier_of((10.0, 0.1), (20.0, 0.001))
+        assert frontier.cost_at(0.99) == Cost(pytest.approx(15.0), False)
+
+    def test_none_at_all_counts_as_half_a_request(self):
+        # 0.5 of 50 000 requests is 0.001 %; from 1 % that is three decades, of which one.
+        frontier = frontier_of((10.0, 0.01), (40.0, 0.0), requests=50_000)
+        assert frontier.cost_at(0.999) == Cost(pytest.approx(20.0), False)
+
+    def test_never_reached_is_none(self):
+        assert frontier_of((10.0, 0.1), (20.0, 0.02)).cost_at(0.99) is None
+
+    def test_a_sweep_that_begins_better_than_asked_says_so(self):
+        assert frontier_of((10.0, 0.009), (20.0, 0.001)).cost_at(0.99) == Cost(10.0, True)
+
+    def test_a_policy_without_settings_costs_what_it_costs(self):
+        assert frontier_of((10.0, 0.009)).cost_at(0.99) == Cost(10.0, False)
+
+    def test_just_what_was_asked_is_enough(self):
+        frontier = frontier_of((10.0, 0.1), (20.0, 0.01), (30.0, 0.001))
+        assert frontier.cost_at(0.99) == Cost(pytest.approx(20.0), False)
+
+    def test_a_setting_both_dearer_and_worse_is_passed_over(self):
+        frontier = frontier_of((10.0, 0.1), (15.0, 0.2), (20.0, 0.001))
+        assert [each.allocation_hours.value for each in frontier.efficient] == [10.0, 20.0]
+        assert frontier.cost_at(0.99) == Cost(pytest.approx(15.0), False)
+
+
+class TestMissesAtACost:
+    FRONTIER = frontier_of((10.0, 0.1), (20.0, 0.001))
+
+    def test_half_way_between_two_settings(self):
+        assert self.FRONTIER.misses_at(15.0) == Misses(pytest.approx(0.01), False)
+
+    def test_at_a_setting_it_is_that_of_the_setting(self):
+        assert self.FRONTIER.misses_at(10.0) == Misses(0.1, False)
+        assert self.FRONTIER.misses_at(20.0) == Misses(0.001, False)
+
+    def test_more_than_the_sweep_took_is_beyond_it(self):
+        assert self.FRONTIER.misses_at(25.0) == Misses(0.001, True)
+
+    def test_less_than_the_cheapest_setting_is_not_to_be_had(self):
+        assert self.FRONTIER.misses_at(9.0) is None
+
+
+points = st.lists(
+    st.tuples(
+        st.floats(1.0, 1000.0),
+        st.one_of(st.just(0.0), st.floats(-6.0, 0.0).map(lambda power: 10.0**power)),
+    ),
+    min_size=2,
+    max_size=8,
+)
+shares = st.floats(0.5, 0.9999)
+
+
+class TestAnyFrontier:
+    @given(points, shares, shares)
+    def test_more_attainment_never_costs_less(self, tried, one, other):
+        frontier = frontier_of(*tried)
+        less, more = (frontier.cost_at(share) for share in sorted((one, other)))
+        if more is not None:
+            assert less is not None
+            assert less.allocation_hours <= more.allocation_hours * (1 + 1e-9)
+
+    @given(points, st.floats(1.0, 1000.0), st.floats(1.0, 1000.0))
+    def test_more_cost_never_means_more_misses(self, tried, one, other):
+        frontier = frontier_of(*tried)
+        less, more = (frontier.misses_at(hours) for hours in sorted((one, other)))
+        if less is not None:
+            assert more is not None
+            assert more.fraction <= less.fraction * (1 + 1e-9)
+
+    @given(points, shares)
+    def test_the_cost_is_one_of_the_sweep(self, tried, share):
+        cost = frontier_of(*tried).cost_at(share)
+        if cost is not None:
+            hours = [each for each, _ in tried]
+            assert min(hours) * (1 - 1e-9) <= cost.allocation_hours <= max(hours) * (1 + 1e-9)
+
+    @given(points, st.data(), st.floats(0.0, 100.0), st.floats(1.0, 2.0), shares)
+    def test_a_setting_worse_and_dearer_than_another_changes_nothing(
+        self, tried, data, dearer, worse, share
+    ):
+        hours, missed = data.draw(st.sampled_from(tried))
+        dominated = (hours + dearer, min(1.0, missed * worse))
+        before, after = frontier_of(*tried), frontier_of(*tried, dominated)
+        assert [_place(each) for each in after.efficient] == [
+            _place(each) for each in before.efficient
+        ]
+        assert after.cost_at(share) == before.cost_at(share)
+        assert after.misses_at(hours) == before.misses_at(hours)
+
+    @given(points, st.integers(0, 2**32))
+    def test_the_order_of_the_settings_is_of_no_influence(self, tried, seed):
+        rows = swept(tried)
+        shuffled = random.Random(seed).sample(rows, len(rows))
+        assert frontiers(standings(shuffled)) == frontiers(standings(rows))
+
+
+def _place(standing):
+    return standing.allocation_hours.value, standing.miss_fraction.value
+
+
+class TestSummary:
+    def two_traces(self):
+        """`a` holds both as shipped; `b` only one, and the other at another setting."""
+        return [
+            *self.on("one", "clairvoyant", (8.0, 0.001)),
+            *self.on("two", "clairvoyant", (16.0, 0.001)),
+            *self.on("one", "a", (16.0, 0.002), (24.0, 0.001)),
+            *self.on("two", "a", (16.0, 0.01), (24.0, 0.001)),
+            *self.on("one", "b", (10.0, 0.1), (20.0, 0.001)),
+            *self.on("two", "b", (11.0, 0.008), (22.0, 0.001)),
+        ]
+
+    @staticmethod
+    def on(trace, policy, *points):
+        return swept(points, trace=trace, policy=policy)
+
+    def test_held_as_shipped_and_at_the_best_single_setting(self):
+        _, a, b = self.sorted(summarise(standings(self.two_traces())))
+        assert (a.policy, a.pairs, a.held_by_default, a.held_by_best) == ("a", 2, 2, 2)
+        assert a.best_setting == "target=0"  # both settings hold both; this is the cheaper
+        assert (b.policy, b.pairs, b.held_by_default, b.held_by_best) == ("b", 2, 1, 2)
+        assert b.best_setting == "target=1"
+
+    def test_costs_are_compared_at_equal_attainment(self):
+        _, a, b = self.sorted(summarise(standings(self.two_traces()), references=["clairvoyant"]))
+        # 16 to 8, and 16 to 16.
+        assert a.relative_cost == {"clairvoyant": Ratio(pytest.approx(math.sqrt(2.0)), 2)}
+        # 15 to 8, half-way from 10 to 20; and 11 to 16, as the cheapest setting is good enough.
+        wanted = math.sqrt(15.0 / 8.0 * 11.0 / 16.0)
+        assert b.relative_cost == {"clairvoyant": Ratio(pytest.approx(wanted), 2)}
+
+    def test_a_reference_that_never_gets_there_is_no_reference(self):
+        rows = [*self.two_traces(), *self.on("one", "utilisation", (10.0, 0.5))]
+        summary = summarise(standings(rows))
+        assert all("utilisation" not in each.relative_cost for each in summary.policies)
+
+    def test_what_not_even_the_clairvoyant_holds_is_set_apart(self):
+        rows = [
+            *self.two_traces(),
+            *self.on("three", "clairvoyant", (8.0, 0.2)),
+            *self.on("three", "a", (8.0, 0.4)),
+        ]
+        summary = summarise(standings(rows))
+        assert summary.beyond_all == (("three", "small"),)
+        assert [each.pairs for each in summary.policies] == [2, 2, 2]
+
+    def test_what_somebody_holds_is_not_beyond_all(self):
+        rows = [*self.on("one", "clairvoyant", (8.0, 0.2)), *self.on("one", "a", (80.0, 0.001))]
+        assert summarise(standings(rows)).beyond_all == ()
+
+    def test_every_scenario_is_held_to_its_own_promise(self):
+        rows = self.on("one", "a", (8.0, 0.04))
+        (strict,) = summarise(standings(rows)).policies
+        (lenient,) = summarise(standings(rows), shares={"small": 0.95}).policies
+        assert (strict.held_by_default, lenient.held_by_default) == (0, 1)
+
+    def test_a_policy_never_tried_as_shipped_says_so(self):
+        rows = [row(setting="target=0.5", default=False, miss_fraction=0.0)]
+        (policy,) = summarise(standings(rows)).policies
+        assert policy.held_by_default is None
+        assert policy.held_by_best == 1
+
+    @staticmethod
+    def sorted(summary):
+        return sorted(
+            summary.policies, key=lambda each: (each.policy != "clairvoyant", each.policy)
+        )
