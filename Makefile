@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
-.PHONY: demo test lint bench lock clean
+.PHONY: demo test lint lab bench frontier lock clean
 .DELETE_ON_ERROR:
 
 demo: .venv/runtime
@@ -23,10 +23,24 @@ lint: .venv/dev
 bench: .venv/dev
 	$(BIN)/python -m benchmarks
 
+# Adds what `autoscaler backtest` needs.
+lab: .venv/lab
+
+# Every policy on every trace of a folder, in the standard scenarios; the figures go into
+# docs/benchmarks.md. TRACES may also name generators. It takes an hour and a half on two cores.
+TRACES ?= ../shared/traces
+frontier: .venv/dev
+	mkdir -p build
+	$(BIN)/autoscaler backtest $(TRACES) --seeds 5 --json build/matrix.json --report build/matrix.html --no-sweep
+	$(BIN)/autoscaler backtest $(TRACES) --sweep --json build/sweep.json --report build/sweep.html
+	$(BIN)/python -m benchmarks.frontier build/matrix.json build/sweep.json docs/benchmarks.md
+
 # Needs uv. Hashes only: the files name no index and no address.
 lock:
 	uv pip compile pyproject.toml --quiet --universal --generate-hashes --python-version 3.11 \
 	  --no-emit-index-url --no-header --no-annotate -o requirements.lock
+	uv pip compile pyproject.toml --quiet --universal --generate-hashes --python-version 3.11 \
+	  --no-emit-index-url --no-header --no-annotate --extra lab -o requirements-lab.lock
 	uv pip compile pyproject.toml --quiet --universal --generate-hashes --python-version 3.11 \
 	  --no-emit-index-url --no-header --no-annotate --extra dev -o requirements-dev.lock
 
@@ -40,6 +54,11 @@ clean:
 	$(INSTALL) --require-hashes -r requirements.lock
 	$(INSTALL) --no-deps -e .
 	touch $@
+
+.venv/lab: requirements-lab.lock pyproject.toml | .venv/bin/python
+	$(INSTALL) --require-hashes -r requirements-lab.lock
+	$(INSTALL) --no-deps -e .
+	touch $@ .venv/runtime
 
 .venv/dev: requirements-dev.lock pyproject.toml | .venv/bin/python
 	$(INSTALL) --require-hashes -r requirements-dev.lock

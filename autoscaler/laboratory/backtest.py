@@ -18,6 +18,7 @@ from autoscaler.laboratory.contestants import CONTESTANTS
 from autoscaler.laboratory.demand import demand_of
 from autoscaler.laboratory.results import Trial
 from autoscaler.laboratory.scenario import Scenario, find_scenario, standard
+from autoscaler.laboratory.scenario_words import in_words
 from autoscaler.laboratory.traces import find_traces
 from autoscaler.laboratory.trial import Arena, Entry
 from autoscaler.mistakes import Mistake
@@ -175,7 +176,7 @@ def _report(
         command=results.command,
         scenarios={
             scenario.name: report.Setting(
-                facts={key: str(value) for key, value in scenario.facts().items()},
+                facts=in_words(scenario),
                 slo_wait_s=scenario.slo_wait_s,
                 slo_share=scenario.slo_share,
             )

@@ -6,7 +6,7 @@ mean over seeds, is no more than the SLO allows.
 
 import math
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from statistics import NormalDist, fmean
 
 from autoscaler.core.values import Value
@@ -133,29 +133,6 @@ def _between(short: Standing, enough: Standing, way: float) -> float:
     return cheap + way * (dear - cheap)
 
 
-class Ratio(Value, frozen=True):
-    """Geometric mean of costs at equal attainment, relative to those of a reference."""
-
-    value: float
-    pairs: int  # of which both have such a cost
-
-
-class PolicySummary(Value, frozen=True, kw_only=True):
-    """How one policy did over many pairs."""
-
-    policy: str
-    pairs: int  # it was tried on, those that nobody can hold aside
-    held_by_default: int | None  # None: not tried at its default setting
-    best_setting: str  # the one that holds most pairs, of those the cheapest
-    held_by_best: int
-    relative_cost: Mapping[str, Ratio]  # by reference; absent: no pair in common
-
-
-class Summary(Value, frozen=True, kw_only=True):
-    policies: tuple[PolicySummary, ...]  # by name
-    beyond_all: tuple[Pair, ...]  # not even the clairvoyant holds them, nor does anybody else
-
-
 def student_t(degrees: int) -> float:
     """The 97.5 % quantile of Student's distribution, good to three decimals.
 
@@ -231,78 +208,3 @@ def frontiers(standings: Iterable[Standing]) -> dict[tuple[str, str, str], Front
 
 def _by_cost(standing: Standing) -> tuple[float, float, str]:
     return standing.allocation_hours.value, standing.miss_fraction.value, standing.setting
-
-
-def summarise(
-    standings: Sequence[Standing],
-    *,
-    references: Sequence[str] = (CLAIRVOYANT, "utilisation"),
-    shares: Mapping[str, float] | None = None,
-) -> Summary:
-    """How each policy did over all pairs.
-
-    Args:
-        references: the policies whose costs the others' are compared with.
-        shares: by scenario, the share of requests that must not miss; `SLO_SHARE` if not named.
-    """
-    asked = {each.scenario: (shares or {}).get(each.scenario, SLO_SHARE) for each in standings}
-    held = {each.pair for each in standings if each.holds(asked[each.scenario])}
-    hopeless = {each.pair for each in standings if each.policy == CLAIRVOYANT} - held
-    costs: dict[str, dict[Pair, float]] = defaultdict(dict)
-    for (trace, scenario, policy), frontier in frontiers(standings).items():
-        if cost := frontier.cost_at(asked[scenario]):
-            costs[policy][trace, scenario] = cost.allocation_hours
-    by_policy: dict[str, list[Standing]] = defaultdict(list)
-    for each in standings:
-        if each.pair not in hopeless:
-            by_policy[each.policy].append(each)
-    return Summary(
-        policies=tuple(
-            _summary(by_policy[policy], asked, _ratios(costs[policy], costs, references))
-            for policy in sorted(by_policy)
-        ),
-        beyond_all=tuple(sorted(hopeless)),
-    )
-
-
-def _summary(
-    tried: Sequence[Standing], asked: Mapping[str, float], relative_cost: Mapping[str, Ratio]
-) -> PolicySummary:
-    by_setting: dict[str, list[Standing]] = defaultdict(list)
-    for each in tried:
-        by_setting[each.setting].append(each)
-
-    def held(some: Iterable[Standing]) -> int:
-        return sum(each.holds(asked[each.scenario]) for each in some)
-
-    def merit(setting: str) -> tuple[int, float, str]:
-        hours = [each.allocation_hours.value for each in by_setting[setting]]
-        return -held(by_setting[setting]), _geometric_mean(hours), setting
-
-    best = min(by_setting, key=merit)
-    by_default = [each for each in tried if each.default]
-    return PolicySummary(
-        policy=tried[0].policy,
-        pairs=len({each.pair for each in tried}),
-        held_by_default=held(by_default) if by_default else None,
-        best_setting=best,
-        held_by_best=held(by_setting[best]),
-        relative_cost=relative_cost,
-    )
-
-
-def _ratios(
-    own: Mapping[Pair, float], costs: Mapping[str, Mapping[Pair, float]], references: Iterable[str]
-) -> dict[str, Ratio]:
-    ratios = {}
-    for reference in references:
-        theirs = costs.get(reference, {})
-        common = [own[pair] / theirs[pair] for pair in sorted(own) if theirs.get(pair)]
-        if common:
-            ratios[reference] = Ratio(_geometric_mean(common), len(common))
-    return ratios
-
-
-def _geometric_mean(figures: Sequence[float]) -> float:
-    """Nothing held at all costs nothing, on any mean."""
-    return math.exp(fmean(map(math.log, figures))) if all(figures) else 0.0

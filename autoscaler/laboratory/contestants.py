@@ -75,10 +75,8 @@ class Contestant(Struct, frozen=True, kw_only=True):
         return f"{self.knob}={value:g}" if self.knob else ""
 
 
-_BUSY = (0.4, 0.55, 0.7, 0.8, 0.9)
+_BUSY = (0.4, 0.55, 0.7, 0.85, 0.97)
 """Targets for utilisation, which cannot pass 1."""
-
-_MULTIPLES = (1.6, 1.25, 1.0, 0.8, 0.6)
 
 _LOW_TO_HIGH = 0.3 / 0.8
 """The lower threshold goes with the upper, or a step down could call for a step up."""
@@ -201,14 +199,14 @@ CONTESTANTS: Mapping[str, Contestant] = MappingProxyType(
             title="Fixed, for the busiest minute",
             knob="multiple",
             default=1.0,
-            sweep=_MULTIPLES,
+            sweep=(1.25, 1.0, 0.7, 0.5, 0.35),
             build=_static_peak,
         ),
         "static-mean": Contestant(
             title="Fixed, for the mean load",
             knob="multiple",
             default=1.0,
-            sweep=_MULTIPLES,
+            sweep=(2.8, 2.0, 1.4, 1.0, 0.7),
             build=_static_mean,
         ),
         "perfect-now": _utilisation_target("Knows the load of now", _perfect_now),
@@ -217,7 +215,7 @@ CONTESTANTS: Mapping[str, Contestant] = MappingProxyType(
             home=Home.FORESIGHT,
             knob="share",
             default=0.99,
-            sweep=(0.95, 0.98, 0.99, 0.995, 0.999),
+            sweep=(0.8, 0.95, 0.98, 0.99, 0.999),
         ),
     }
 )

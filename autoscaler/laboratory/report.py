@@ -22,9 +22,9 @@ from autoscaler.laboratory.comparison import (
     Standing,
     frontiers,
     standings,
-    summarise,
 )
 from autoscaler.laboratory.results import Timeline, Trial
+from autoscaler.laboratory.summary import summarise
 from autoscaler.mistakes import Mistake
 
 SCRIPTS = ("words.js", "plots.js", "tables.js", "report.js")

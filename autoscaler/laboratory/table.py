@@ -8,16 +8,9 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from autoscaler.laboratory.comparison import (
-    SLO_SHARE,
-    Mean,
-    PolicySummary,
-    Standing,
-    Summary,
-    standings,
-    summarise,
-)
+from autoscaler.laboratory.comparison import SLO_SHARE, Mean, Standing, standings
 from autoscaler.laboratory.results import Row
+from autoscaler.laboratory.summary import PolicySummary, Summary, summarise
 
 MOST_LINES = 60
 """Of a table in full. If it were to be longer, only the summary is shown."""

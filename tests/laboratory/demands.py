@@ -33,18 +33,26 @@ def demand(
     seed: int = 1,
     past: Any = None,
     start: float = START,
+    routing: Any = None,
+    chance: Any = None,
 ) -> Demand:
-    """Requests at these seconds after the start, that take so long."""
+    """Requests at these seconds after the start, that take so long. What is not said of where they
+    go, and whether they would come back, is drawn."""
     instants = start + np.asarray(at, dtype=np.float64)
     rng = np.random.default_rng([seed, 99])
+    draws = [rng.random(len(instants)) for _ in range(2)]
+    routing, chance = (
+        drawn if said is None else np.asarray(said, dtype=np.float64)
+        for said, drawn in zip((routing, chance), draws, strict=True)
+    )
     return Demand(
         trace="made",
         start=start,
         duration_s=duration_s or float(instants[-1] - start) + 10.0,
         at=instants,
         work_s=np.broadcast_to(np.asarray(work_s, dtype=np.float64), instants.shape).copy(),
-        routing=rng.random(len(instants)),
-        chance=rng.random(len(instants)),
+        routing=routing,
+        chance=chance,
         past=past,
     )
 

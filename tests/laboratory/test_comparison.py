@@ -1,6 +1,5 @@
 """Comparisons: worked out by hand, and what must hold whatever the figures."""
 
-import math
 import random
 
 import pytest
@@ -11,12 +10,10 @@ from autoscaler.laboratory.comparison import (
     Cost,
     Mean,
     Misses,
-    Ratio,
     frontiers,
     mean,
     standings,
     student_t,
-    summarise,
 )
 from tests.laboratory.synthetic import row, trials
 
@@ -88,7 +85,6 @@ class TestStandings:
         rows = self.ROWS
         shuffled = random.Random(seed).sample(rows, len(rows))
         assert standings(shuffled) == standings(rows)
-        assert summarise(standings(shuffled)) == summarise(standings(rows))
 
 
 class TestCostAtAnAttainment:
@@ -195,72 +191,3 @@ class TestAnyFrontier:
 
 def _place(standing):
     return standing.allocation_hours.value, standing.miss_fraction.value
-
-
-class TestSummary:
-    def two_traces(self):
-        """`a` holds both as shipped; `b` only one, and the other at another setting."""
-        return [
-            *self.on("one", "clairvoyant", (8.0, 0.001)),
-            *self.on("two", "clairvoyant", (16.0, 0.001)),
-            *self.on("one", "a", (16.0, 0.002), (24.0, 0.001)),
-            *self.on("two", "a", (16.0, 0.01), (24.0, 0.001)),
-            *self.on("one", "b", (10.0, 0.1), (20.0, 0.001)),
-            *self.on("two", "b", (11.0, 0.008), (22.0, 0.001)),
-        ]
-
-    @staticmethod
-    def on(trace, policy, *points):
-        return swept(points, trace=trace, policy=policy)
-
-    def test_held_as_shipped_and_at_the_best_single_setting(self):
-        _, a, b = self.sorted(summarise(standings(self.two_traces())))
-        assert (a.policy, a.pairs, a.held_by_default, a.held_by_best) == ("a", 2, 2, 2)
-        assert a.best_setting == "target=0"  # both settings hold both; this is the cheaper
-        assert (b.policy, b.pairs, b.held_by_default, b.held_by_best) == ("b", 2, 1, 2)
-        assert b.best_setting == "target=1"
-
-    def test_costs_are_compared_at_equal_attainment(self):
-        _, a, b = self.sorted(summarise(standings(self.two_traces()), references=["clairvoyant"]))
-        # 16 to 8, and 16 to 16.
-        assert a.relative_cost == {"clairvoyant": Ratio(pytest.approx(math.sqrt(2.0)), 2)}
-        # 15 to 8, half-way from 10 to 20; and 11 to 16, as the cheapest setting is good enough.
-        wanted = math.sqrt(15.0 / 8.0 * 11.0 / 16.0)
-        assert b.relative_cost == {"clairvoyant": Ratio(pytest.approx(wanted), 2)}
-
-    def test_a_reference_that_never_gets_there_is_no_reference(self):
-        rows = [*self.two_traces(), *self.on("one", "utilisation", (10.0, 0.5))]
-        summary = summarise(standings(rows))
-        assert all("utilisation" not in each.relative_cost for each in summary.policies)
-
-    def test_what_not_even_the_clairvoyant_holds_is_set_apart(self):
-        rows = [
-            *self.two_traces(),
-            *self.on("three", "clairvoyant", (8.0, 0.2)),
-            *self.on("three", "a", (8.0, 0.4)),
-        ]
-        summary = summarise(standings(rows))
-        assert summary.beyond_all == (("three", "small"),)
-        assert [each.pairs for each in summary.policies] == [2, 2, 2]
-
-    def test_what_somebody_holds_is_not_beyond_all(self):
-        rows = [*self.on("one", "clairvoyant", (8.0, 0.2)), *self.on("one", "a", (80.0, 0.001))]
-        assert summarise(standings(rows)).beyond_all == ()
-
-    def test_every_scenario_is_held_to_its_own_promise(self):
-        rows = self.on("one", "a", (8.0, 0.04))
-        (strict,) = summarise(standings(rows)).policies
-        (lenient,) = summarise(standings(rows), shares={"small": 0.95}).policies
-        assert (strict.held_by_default, lenient.held_by_default) == (0, 1)
-
-    def test_a_policy_never_tried_as_shipped_says_so(self):
-        rows = [row(setting="target=0.5", default=False, miss_fraction=0.0)]
-        (policy,) = summarise(standings(rows)).policies
-        assert policy.held_by_default is None
-        assert policy.held_by_best == 1
-
-    @staticmethod
-    def sorted(summary):
-        return sorted(
-            summary.policies, key=lambda each: (each.policy != "clairvoyant", each.policy)
-        )
