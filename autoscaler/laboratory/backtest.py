@@ -15,7 +15,7 @@ from autoscaler import __version__
 from autoscaler.laboratory import files, report, table
 from autoscaler.laboratory.batch import Batch, progress_on, run_all
 from autoscaler.laboratory.contestants import CONTESTANTS
-from autoscaler.laboratory.demand import demand_of
+from autoscaler.laboratory.demand import demand_of, ensure_playable
 from autoscaler.laboratory.results import Trial
 from autoscaler.laboratory.scenario import Scenario, find_scenario, standard
 from autoscaler.laboratory.scenario_words import in_words
@@ -30,6 +30,12 @@ TASKS_A_WORKER = 4
 
 SHOWN = ("utilisation", "native-9", "clairvoyant")
 """Drawn over time at first; the reader of a report may choose others."""
+
+
+class WrongUsage(Mistake):
+    """Of the command line."""
+
+    exit_code = 2
 
 
 class Interrupted(Mistake):
@@ -86,6 +92,9 @@ def backtest(wish: Wish, out: Console, progress: Console) -> None:
         report.plotly_js()
     scenarios = standard() if wish.scenario is None else (find_scenario(wish.scenario),)
     traces = [source.read() for source in find_traces(wish.traces)]
+    for trace in traces:
+        for scenario in scenarios:
+            ensure_playable(trace, scenario)
     workers = wish.workers or os.cpu_count() or 1
     tasks = list(tasks_of(wish, traces, scenarios, workers))
     with progress_on(progress, "back-test") as tell:
@@ -96,7 +105,7 @@ def backtest(wish: Wish, out: Console, progress: Console) -> None:
         shares = {scenario.name: scenario.slo_share for scenario in scenarios}
         table.show(out, [trial.row for trial in trials], shares=shares)
     for failure in done.failures:
-        progress.print(failure.sentence, style="red", markup=False, highlight=False)
+        progress.print(failure.sentence, style="red", markup=False, highlight=False, soft_wrap=True)
     if done.missing:
         kept = f"{done.missing} of {done.total} parts of it are missing from what is shown"
         raise Interrupted(kept) if done.interrupted else Mistake(kept)
@@ -137,7 +146,7 @@ def chosen_policies(texts: Iterable[str]) -> tuple[str, ...]:
     """The names in such lists as `hpa,kpa`.
 
     Raises:
-        Mistake: there is no policy of such a name.
+        WrongUsage: there is no policy of such a name.
     """
     names = [name.strip() for text in texts for name in text.split(",")]
     for name in names:

@@ -10,6 +10,7 @@ tests/laboratory/test_clairvoyant.py.
 """
 
 import math
+from collections.abc import Iterator
 
 import numpy as np
 from msgspec import Struct
@@ -20,12 +21,15 @@ from autoscaler.laboratory.demand import Demand
 from autoscaler.laboratory.fleet import Fleet
 from autoscaler.laboratory.plant import Plant, fleet_of
 from autoscaler.laboratory.scenario import Scenario
-from autoscaler.laboratory.scoring import Promise, missed
+from autoscaler.laboratory.scoring import Promise, cost, missed
 
 SLOT_S = 10.0
 
-CORRECTIONS = 4
-"""How often the aim is lowered, if delays make more miss than should, at most."""
+CORRECTIONS = 5
+"""How many schedules are carried out, if delays make more miss than should, at most."""
+
+TOLERABLE, DETERRENT = 1.5, 4.0
+"""Times what may miss: beyond, another node is made so many times as dear."""
 
 STEPS = 5
 """How often the price is corrected, for one schedule, at most."""
@@ -68,7 +72,6 @@ class Foresight:
         lowest = np.floor(self._loads[:-1] - BELOW * spread)
         self._lowest = np.clip(lowest, scenario.minimum, scenario.maximum).astype(np.int64)
         self._count = 4 + math.ceil((BELOW + ABOVE) * float(spread.max()))
-        self._price = 0.0  # logarithm of the last one found; the next search begins there
         self._delays_s = scenario.slo_wait_s * np.array(LIMITS)
         self._requests = (demand.at, demand.work_s, demand.routing)
         self._misses, self._left = schedules.tabulate(
@@ -79,30 +82,61 @@ class Foresight:
     def best(self, share: float) -> tuple[Plant, bool]:
         """The plant after the cheapest schedule found, and whether it keeps the promise.
 
-        If none does, it is the one that comes closest.
+        If even all allocations all the time do not, nothing else is tried.
         """
-        allowed = aim = (1.0 - share) * len(self._demand.at)
-        for _ in range(CORRECTIONS):
-            path = self._cheapest(aim)
-            if path is None:
-                break
-            plant = self._carried_out(path)
-            misses = self._missed(plant.fleet)
-            if misses <= allowed:
-                return plant, True
-            aim *= 0.98 * allowed / misses
-        plant = self._carried_out(self._path(math.exp(HIGHEST)))
-        return plant, self._missed(plant.fleet) <= allowed
+        promise = Promise(self._scenario.slo_wait_s, share)
+        allowed = promise.allowed(float(len(self._demand.at)))
+        everything = self._fixed_at(self._scenario.maximum)
+        if self._missed(everything.fleet) > allowed:
+            return everything, False
+        tried = list(self._schedules(allowed))
+        if all(misses > allowed for _, misses in tried):
+            tried += [(plant, self._missed(plant.fleet)) for plant in self._fixed(allowed)]
+        kept = [plant for plant, misses in tried if misses <= allowed]
+        return min([everything, *kept], key=_hours), True
 
-    def _cheapest(self, aim: float) -> NDArray[np.int64] | None:
+    def _schedules(self, allowed: float) -> Iterator[tuple[Plant, int]]:
+        """Schedules carried out, and how many missed, until one keeps to what is allowed.
+
+        Those that delays make worse than they look are made more careful: first to miss less, and
+        then to use another node only where that pays many times over.
+        """
+        aim, lead_s = allowed, self._scenario.load_s
+        for _ in range(CORRECTIONS):
+            plant = self._carried_out(self._cheapest(aim, lead_s))
+            misses = self._missed(plant.fleet)
+            yield plant, misses
+            if misses <= allowed:
+                return
+            if misses > TOLERABLE * allowed:
+                lead_s *= DETERRENT
+            else:
+                aim *= 0.98 * allowed / misses
+
+    def _fixed(self, allowed: float) -> Iterator[Plant]:
+        """Fixed numbers, on the way to the least that is enough."""
+        low, high = self._scenario.minimum, self._scenario.maximum
+        while low <= high:
+            middle = (low + high) // 2
+            plant = self._fixed_at(middle)
+            yield plant
+            if self._missed(plant.fleet) > allowed:
+                low = middle + 1
+            else:
+                high = middle - 1
+
+    def _fixed_at(self, level: int) -> Plant:
+        return follow(self._scenario, self._demand, [Change(self._demand.start, level)])
+
+    def _cheapest(self, aim: float, lead_s: float) -> NDArray[np.int64]:
         """The levels of the cheapest schedule found with which no more miss than `aim`.
 
-        Levels are followed here without delay, which is quick; None if none keeps to it.
+        Levels are followed here without delay, which is quick. If none keeps to it, the last.
         """
         best: tuple[int, NDArray[np.int64]] | None = None
-        search = _Search(self._price)
+        search = _Search()
         for _ in range(STEPS):
-            path = self._path(math.exp(search.price))
+            path = self._path(math.exp(search.price), lead_s)
             misses = self._missed(self._followed(path))
             if misses <= aim:
                 if best is None or path.sum() < best[0]:
@@ -110,19 +144,18 @@ class Foresight:
                 if misses >= CLOSE * aim:
                     break
             search.learn(math.log((misses + 0.5) / (aim + 0.5)))
-        self._price = search.price
-        return None if best is None else best[1]
+        return path if best is None else best[1]
 
-    def _path(self, price_s: float) -> NDArray[np.int64]:
+    def _path(self, price_s: float, lead_s: float) -> NDArray[np.int64]:
         scenario = self._scenario
         to_go = schedules.costs_to_go(
             self._misses, self._left, self._lowest, self._delays_s, self._nodes,
-            scenario.processors, SLOT_S, scenario.load_s, price_s,
+            scenario.processors, SLOT_S, lead_s, price_s,
         )  # fmt: skip
         path: NDArray[np.int64] = schedules.roll_out(
             to_go, *self._requests, self._slots, self._edges, self._split, self._lowest,
             self._count, self._delays_s, self._loads, self._nodes, scenario.processors, SLOT_S,
-            scenario.load_s, price_s, scenario.slo_wait_s, scenario.timeout_s,
+            lead_s, price_s, scenario.slo_wait_s, scenario.timeout_s,
         )  # fmt: skip
         return path
 
@@ -172,8 +205,8 @@ class _Search:
     that is usual until there is something on both sides.
     """
 
-    def __init__(self, price: float) -> None:
-        self.price = price
+    def __init__(self) -> None:
+        self.price = 0.0  # its logarithm
         self._slope = -0.7
         self._last: tuple[float, float] | None = None
         self._low, self._high = LOWEST, HIGHEST
@@ -192,6 +225,10 @@ class _Search:
         # Never back onto what is known: at least a hundredth into what lies between.
         margin = 0.01 * (self._high - self._low)
         self.price = min(self._high - margin, max(self._low + margin, wanted))
+
+
+def _hours(plant: Plant) -> float:
+    return cost(plant.holdings, *plant.span).allocation_hours
 
 
 def follow(scenario: Scenario, demand: Demand, changes: list[Change]) -> Plant:

@@ -78,6 +78,16 @@ def demand_of(trace: Trace, scenario: Scenario, seed: int) -> Demand:
     )
 
 
+def ensure_playable(trace: Trace, scenario: Scenario) -> None:
+    """Find out, without drawing anything, whether there would be requests, and not too many.
+
+    Raises:
+        TraceError: as `demand_of`.
+    """
+    window, _ = _window(trace, scenario)
+    _ensure_some(window, _factor(trace, scenario), scenario)
+
+
 def _rng(seed: int, purpose: int) -> np.random.Generator:
     return np.random.default_rng([seed, purpose])
 
@@ -133,10 +143,7 @@ def hardest_s(trace: Trace, length_s: float) -> float:
     return float(candidates_s[np.argmax(squares / bins - (sums / bins) ** 2)])
 
 
-def _instants(
-    window: Trace, factor: float, scenario: Scenario, rng: np.random.Generator
-) -> NDArray[np.float64]:
-    """Seconds since the beginning of the window."""
+def _ensure_some(window: Trace, factor: float, scenario: Scenario) -> None:
     expected = factor * float(window.counts.sum(dtype=np.float64))
     if expected > MOST_REQUESTS:
         raise TraceError(
@@ -144,12 +151,25 @@ def _instants(
             f"{scenario.name}, and {MOST_REQUESTS / 1e6:.0f} million is the most: "
             "use a scenario with a shorter window or a smaller scale"
         )
+    if expected == 0.0:
+        raise _no_request(window, scenario)
+
+
+def _no_request(window: Trace, scenario: Scenario) -> TraceError:
+    return TraceError(
+        f"trace {window.name} has no request in the window of scenario {scenario.name}: "
+        "use one with another window or a larger scale"
+    )
+
+
+def _instants(
+    window: Trace, factor: float, scenario: Scenario, rng: np.random.Generator
+) -> NDArray[np.float64]:
+    """Seconds since the beginning of the window."""
+    _ensure_some(window, factor, scenario)
     instants = np.concatenate(list(arrival_instants(window, factor, rng)))
     if not len(instants):
-        raise TraceError(
-            f"trace {window.name} has no request in the window of scenario {scenario.name}: "
-            "use one with another window or a larger scale"
-        )
+        raise _no_request(window, scenario)
     return instants
 
 

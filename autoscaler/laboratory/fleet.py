@@ -128,9 +128,10 @@ class Fleet:
         """As of the last instant that it was run until."""
         (
             _, _, _, _, _, _, _, _, _,
-            arrived, completed, rejected, timed_out, lost, pending, started_s, ahead_s,
+            arrived, completed, rejected, timed_out, lost, pending, foretold, started_s, ahead_s,
         ) = self._shared.item()  # fmt: skip
-        return Totals(arrived, completed, rejected + timed_out + lost, pending, started_s - ahead_s)
+        failed = rejected + timed_out + lost - foretold
+        return Totals(arrived, completed, failed, pending, started_s - ahead_s)
 
     @property
     def second_tries(self) -> int:

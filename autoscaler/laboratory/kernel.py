@@ -58,6 +58,7 @@ FLEET = np.dtype(
         ("timed_out", np.int64),
         ("lost", np.int64),
         ("pending", np.int64),  # when last looked at
+        ("foretold", np.int64),  # in service then, of whom it is only known that they will be late
         ("started_s", np.float64),  # allocation-seconds of all that was ever begun
         ("ahead_s", np.float64),  # of those, still to be worked, when last looked at
     ],
@@ -80,7 +81,7 @@ _inlined = njit(cache=True, inline="always")
 and that alone would take half of the time."""
 
 _MINUTE_S = 60.0
-_GOLDEN = 0.6180339887498949  # sends a second try elsewhere than the first
+_GOLDEN = 0.6180339887498949  # sends most second tries elsewhere than the first
 
 
 @_inlined
@@ -237,13 +238,16 @@ def _expire(slots, servers, queues, fleet, retries, chance, fate, work, wait):
 def _look(until, slots, servers, queues, fleet, retries, chance, fate, work, wait):
     """Run all processes until the same instant, and note what is under way there."""
     fleet.pending = 0
+    fleet.foretold = 0
     fleet.ahead_s = 0.0
     for index in range(len(slots)):
         slot, server, queue = slots[index], servers[index], queues[index]
         _advance(slot, server, queue, fleet, retries, chance, fate, work, wait, until)
         slot.late = 0
         for place in range(slot.busy):
-            slot.late += server[place].at + fleet.timeout_s <= until
+            deadline = server[place].at + fleet.timeout_s
+            slot.late += deadline <= until
+            fleet.foretold += until < deadline < server[place].finish
             fleet.ahead_s += server[place].finish - until
         fleet.pending += slot.queued + slot.busy - slot.late
         if until >= slot.minute_ends:
@@ -369,7 +373,7 @@ def end(now, slot_index, slots, servers, queues, fleets, retries, chance, fate):
         number = queue[(slot.head + place) % len(queue)].number
         _fail(fleet, retries, chance, fate, number, REJECTED, now)
     for place in range(slot.busy):
-        # Those that will finish too late have been told already when they began.
+        # Those that would have been too late were booked as that when they began.
         if server[place].finish <= server[place].at + fleet.timeout_s:
             _fail(fleet, retries, chance, fate, server[place].number, LOST, now)
         fleet.started_s -= server[place].finish - now

@@ -93,7 +93,7 @@ class Plant:
                 NodeCapacity(
                     node_id=spec.node_id,
                     name=spec.name,
-                    version=scenario.version,
+                    version=version or scenario.version,
                     processors=float(spec.processors),
                 )
                 for spec in nodes

@@ -99,11 +99,12 @@ def tabulate(
         for index in range(len(delays_s)):
             free = 0  # levels in a row without a miss
             for offset in range(count):
-                if free >= _ENOUGH:  # more do no better
-                    misses[slot, offset, index] = 0
+                # More do no better, or there are no more.
+                if free >= _ENOUGH or (offset > 0 and lowest[slot] + offset >= len(split)):
+                    misses[slot, offset, index] = misses[slot, offset - 1, index]
                     left[slot, offset, index] = left[slot, offset - 1, index]
                     continue
-                level = min(lowest[slot] + offset, len(split) - 1)
+                level = lowest[slot] + offset
                 free_at[:level] = edges[slot] + delays_s[index] * (loads[slot] + 1.0) / level
                 misses[slot, offset, index] = _serve(
                     at, work, where, slots[slot], slots[slot + 1], split[level], free_at,
@@ -140,8 +141,8 @@ def costs_to_go(misses, left, lowest, delays_s, nodes, processors, slot_s, lead_
         for used in range(1, most_nodes + 1):
             for index in range(buckets):
                 best = np.inf
-                for offset in range(offsets):
-                    level = min(lowest[slot] + offset, highest)
+                for offset in range(min(offsets, highest + 1 - lowest[slot])):
+                    level = lowest[slot] + offset
                     total = slot_s * level + price * misses[slot, offset, index]
                     total += lead_s * max(0, level - used * processors)
                     total += _interpolated(
@@ -166,8 +167,7 @@ def roll_out(
     for slot in range(total_slots):
         used = nodes[level]
         best, chosen, best_free, free = np.inf, level, free_at, 0
-        for offset in range(count):
-            candidate = min(lowest[slot] + offset, highest)
+        for candidate in range(lowest[slot], min(lowest[slot] + count, highest + 1)):
             tried = _resized(free_at, split[level], split[candidate], edges[slot])
             misses = _serve(
                 at, work, where, slots[slot], slots[slot + 1], split[candidate], tried,

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from itertools import pairwise
+from typing import TypeVar
 
 import numpy as np
 from msgspec import Struct
@@ -18,12 +19,20 @@ GRID_S = 10.0
 
 REVERSAL_WITHIN_S = 300.0
 
+Requests = TypeVar("Requests", float, NDArray[np.float64])
+
+_ROUNDING = 1e-9
+
 
 class Promise(Struct, frozen=True):
     """The SLO: at least this share of the requests wait at most so long."""
 
     wait_s: float
     share: float
+
+    def allowed(self, requests: Requests) -> Requests:
+        """How many of so many requests may miss; 1 of 10 at a share of 0.9, whatever 1 - 0.9 is."""
+        return (1.0 - self.share) * requests + _ROUNDING
 
 
 class Met(Struct, frozen=True, kw_only=True):
@@ -153,7 +162,7 @@ def _violation_minutes(demand: Demand, misses: NDArray[np.bool_], promise: Promi
     minutes = max(1, int(np.ceil(demand.duration_s / MINUTE_S)))
     edges = np.searchsorted(demand.at, demand.start + MINUTE_S * np.arange(minutes + 1))
     failed = np.diff(np.concatenate([[0], np.cumsum(misses)])[edges])
-    return int(np.count_nonzero(failed > (1.0 - promise.share) * np.diff(edges)))
+    return int(np.count_nonzero(failed > promise.allowed(np.diff(edges))))
 
 
 def _longest_backlog_s(

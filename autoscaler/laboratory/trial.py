@@ -45,9 +45,9 @@ class Arena:
         """Try one policy."""
         began = time.perf_counter()
         contestant = CONTESTANTS[entry.policy]
-        value = contestant.default if entry.value is None else entry.value
+        value = self._value(entry)
         if contestant.home is Home.FORESIGHT:
-            plant, refused = self._clairvoyant(entry.value), 0
+            plant, refused = self._clairvoyant(value), 0
         else:
             driver = self._driver(contestant, value)
             plant = Plant(
@@ -60,10 +60,19 @@ class Arena:
             refused = driver.refused
         return self._scored(entry, plant, refused, time.perf_counter() - began)
 
-    def _clairvoyant(self, share: float | None) -> Plant:
+    def _value(self, entry: Entry) -> float:
+        """Of the knob. As shipped, who knows everything keeps what the scenario promises."""
+        contestant = CONTESTANTS[entry.policy]
+        if entry.value is not None:
+            return entry.value
+        if contestant.home is Home.FORESIGHT:
+            return self._scenario.slo_share
+        return contestant.default
+
+    def _clairvoyant(self, share: float) -> Plant:
         if self._foresight is None:
             self._foresight = Foresight(self._scenario, self._demand)
-        plant, _ = self._foresight.best(self._scenario.slo_share if share is None else share)
+        plant, _ = self._foresight.best(share)
         return plant
 
     def _driver(self, contestant: Contestant, value: float) -> Driver:
@@ -84,8 +93,9 @@ class Arena:
     def _opening(self) -> int:
         """What all begin with: as if somebody had set it by hand, knowing the present load."""
         demand = self._demand
-        first = int(np.searchsorted(demand.at, demand.start + OPENING_S))
-        load = float(demand.work_s[:first].sum()) / OPENING_S
+        opening_s = min(OPENING_S, demand.duration_s)
+        first = int(np.searchsorted(demand.at, demand.start + opening_s))
+        load = float(demand.work_s[:first].sum()) / opening_s
         return math.ceil(load / OPENING_UTILISATION)
 
     def _bounded(self, allocations: int) -> int:
@@ -93,7 +103,7 @@ class Arena:
 
     def _scored(self, entry: Entry, plant: Plant, refused: int, took_s: float) -> Trial:
         demand, fleet, contestant = self._demand, plant.fleet, CONTESTANTS[entry.policy]
-        value = contestant.default if entry.value is None else entry.value
+        value = self._value(entry)
         met = scoring.met(demand, fleet.waits_s, fleet.fates, self._promise, plant.holdings)
         cost = scoring.cost(plant.holdings, *plant.span)
         row = Row(

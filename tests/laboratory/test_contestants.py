@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from autoscaler.laboratory.contestants import CONTESTANTS, Foreseen, Home
+from autoscaler.laboratory.peers.peer import Peer
 from tests.laboratory.demands import demand, poisson, scenario
 from tests.laboratory.peers.looks import Obedient
 
@@ -49,6 +50,24 @@ def test_everybody_is_there():
 
 def test_titles_tell_them_apart():
     assert len({contestant.title for contestant in CONTESTANTS.values()}) == len(CONTESTANTS)
+
+
+@pytest.mark.parametrize("name", CONTESTANTS)
+def test_where_it_is_at_home_says_what_it_is(name):
+    contestant = CONTESTANTS[name]
+    home, version = contestant.home, contestant.version
+    assert (version is not None) == (home is Home.CLUSTER)
+    if home in (Home.CLUSTER, Home.FORESIGHT):
+        assert contestant.build is None
+    else:
+        policy = contestant.build(contestant.default, foreseen())
+        assert isinstance(policy, Peer) == (home is Home.ELSEWHERE)
+
+
+@pytest.mark.parametrize("name", [name for name, each in CONTESTANTS.items() if not each.knob])
+def test_without_a_knob_there_is_nothing_to_set(name):
+    contestant = CONTESTANTS[name]
+    assert (contestant.setting(contestant.default), contestant.sweep) == ("", ())
 
 
 @every_knob
