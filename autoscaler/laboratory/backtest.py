@@ -151,7 +151,7 @@ def chosen_policies(texts: Iterable[str]) -> tuple[str, ...]:
     names = [name.strip() for text in texts for name in text.split(",")]
     for name in names:
         if name not in CONTESTANTS:
-            raise Mistake(
+            raise WrongUsage(
                 f"--policy: there is no policy {name!r}; choose from {', '.join(CONTESTANTS)}"
             )
     return tuple(dict.fromkeys(names))
