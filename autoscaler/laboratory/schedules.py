@@ -13,10 +13,28 @@ _ENOUGH = 2
 
 
 @njit(cache=True)
+def _replace_least(heap, begin, end, value):
+    """Put another value in the place of the least, which is the first, of heap[begin:end]."""
+    parent, count = 0, end - begin
+    while True:
+        child = 2 * parent + 1
+        if child >= count:
+            break
+        if child + 1 < count and heap[begin + child + 1] < heap[begin + child]:
+            child += 1
+        if value <= heap[begin + child]:
+            break
+        heap[begin + parent] = heap[begin + child]
+        parent = child
+    heap[begin + parent] = value
+
+
+@njit(cache=True)
 def _serve(at, work, where, first, last, workers, free_at, limit_s, timeout_s):
     """Serve the requests [first, last), first come, first served; how many waited too long.
 
-    `workers` are those of each node, in order; `free_at` says when each is free, and is kept.
+    `workers` are those of each node, in order; `free_at` says when each is free, a heap a node, and
+    is kept.
     """
     total = 0
     for count in workers:
@@ -29,15 +47,11 @@ def _serve(at, work, where, first, last, workers, free_at, limit_s, timeout_s):
             node += 1
             begin = end
             end += workers[node]
-        soonest = begin
-        for worker in range(begin + 1, end):
-            if free_at[worker] < free_at[soonest]:
-                soonest = worker
-        waited = free_at[soonest] - at[request]
+        waited = free_at[begin] - at[request]
         if waited > limit_s:
             misses += 1
         if waited < timeout_s:
-            free_at[soonest] = max(at[request], free_at[soonest]) + work[request]
+            _replace_least(free_at, begin, end, max(at[request], free_at[begin]) + work[request])
     return misses
 
 
@@ -69,6 +83,7 @@ def _resized(free_at, before, after, now):
         else:
             changed[new : new + had] = kept
             changed[new + had : new + has] = now
+            changed[new : new + has].sort()
         old += had
         new += has
     return changed

@@ -172,11 +172,11 @@ def _longest_backlog_s(
 
     Those who were never served do not count: they show as misses.
     """
-    served = ~np.isnan(waits_s)
-    came_s = demand.at[served] - demand.start
+    waited = waits_s > 0.0  # the others leave the queue as they come to it
+    came_s = demand.at[waited] - demand.start
     count = int(demand.duration_s / GRID_S) + 1
     asked = np.bincount(_bins(came_s, GRID_S, count), minlength=count)
-    begun = np.bincount(_bins(came_s + waits_s[served], GRID_S, count), minlength=count)
+    begun = np.bincount(_bins(came_s + waits_s[waited], GRID_S, count), minlength=count)
     waiting = np.cumsum(asked) - np.cumsum(begun)
     ends = demand.start + GRID_S * (1 + np.arange(count))
     changed = np.array([holding.at for holding in holdings])
