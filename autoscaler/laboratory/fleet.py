@@ -72,6 +72,7 @@ class Fleet:
             self.fates,
         )  # fmt: skip
         self._free = list(range(processes))
+        self._in_flight = np.empty(0, np.int64)
         self.now = now
 
     def start_process(
@@ -108,10 +109,11 @@ class Fleet:
 
     def run_sampled(self, until: float, steps: int) -> list[int]:
         """The same in equal steps; how many requests are under way at the end of each."""
-        in_flight = np.empty(steps, np.int64)
-        kernel.run_sampled(self.now, (until - self.now) / steps, in_flight, *self._world)
+        if len(self._in_flight) != steps:
+            self._in_flight = np.empty(steps, np.int64)
+        kernel.run_sampled(self.now, (until - self.now) / steps, self._in_flight, *self._world)
         self.now = until
-        counts: list[int] = in_flight.tolist()
+        counts: list[int] = self._in_flight.tolist()
         return counts
 
     def run_levels(

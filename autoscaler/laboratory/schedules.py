@@ -152,18 +152,22 @@ def costs_to_go(misses, left, lowest, delays_s, nodes, processors, slot_s, lead_
     most_nodes = nodes[-1]
     highest = len(nodes) - 1
     cost = np.zeros((slots + 1, most_nodes + 1, buckets))
+    # Of each level, but for what another node costs.
+    totals = np.empty(offsets)
     for slot in range(slots - 1, -1, -1):
-        for used in range(1, most_nodes + 1):
-            for index in range(buckets):
+        tried = min(offsets, highest + 1 - lowest[slot])
+        for index in range(buckets):
+            for offset in range(tried):
+                level = lowest[slot] + offset
+                totals[offset] = slot_s * level + price * misses[slot, offset, index]
+                totals[offset] += _interpolated(
+                    cost[slot + 1, nodes[level]], delays_s, left[slot, offset, index]
+                )
+            for used in range(1, most_nodes + 1):
                 best = np.inf
-                for offset in range(min(offsets, highest + 1 - lowest[slot])):
-                    level = lowest[slot] + offset
-                    total = slot_s * level + price * misses[slot, offset, index]
-                    total += lead_s * max(0, level - used * processors)
-                    total += _interpolated(
-                        cost[slot + 1, nodes[level]], delays_s, left[slot, offset, index]
-                    )
-                    best = min(best, total)
+                for offset in range(tried):
+                    beyond = max(0, lowest[slot] + offset - used * processors)
+                    best = min(best, totals[offset] + lead_s * beyond)
                 cost[slot, used, index] = best
     return cost
 
