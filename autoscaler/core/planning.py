@@ -207,6 +207,8 @@ def _recommend(
         sample=measured.sample,
         load=measured.load,
         in_flight=(measured.sample.pending,),
+        nodes=stats.nodes,
+        threads=stats.threads_per_allocation or 1,
     )
     step, memory = rule.policy.recommend(situation, memory)
     return step, memory

@@ -1,9 +1,10 @@
 """The allocations that would be right, limits aside. A policy is one object behind one method."""
 
 import math
+from collections.abc import Mapping
 from typing import Any, ClassVar, Protocol, TypeVar
 
-from autoscaler.core.values import LoadEstimate, Reason, Sample, Step, Value
+from autoscaler.core.values import LoadEstimate, NodeStats, Reason, Sample, Step, Value
 
 Memory = TypeVar("Memory")
 
@@ -19,6 +20,9 @@ class Situation(Value, frozen=True, kw_only=True):
     # Requests queued or in service at equally spaced instants since the last look, the last of
     # them now. A poll knows one; a faster sampler, more.
     in_flight: tuple[int, ...]
+    nodes: tuple[NodeStats, ...] = ()  # that the deployment has routes to
+    threads: int = 1  # of each allocation
+    free_threads: Mapping[str, int] = {}  # of each ML node by its id, if the cluster has told
 
 
 class ScalingPolicy(Protocol[Memory]):

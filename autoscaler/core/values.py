@@ -185,6 +185,7 @@ class Reason(Word):
     """The rules that may have a say in a decision, one `Step` each."""
 
     NOT_MEASURED = "not_measured"
+    SLO = "slo"
     TARGET_TRACKING = "target_tracking"
     RECOMMENDATION = "recommendation"  # of a policy that gives no reason of its own
     STABILISATION = "stabilisation"
@@ -199,6 +200,15 @@ class Reason(Word):
     NATIVE_SCALING = "native_scaling"
 
 
+class Candidate(Value, frozen=True, kw_only=True):
+    """What a policy expects of a number of allocations."""
+
+    allocations: int
+    late_share: float  # of the requests: those that would wait longer than the SLO allows
+    wait_s: float  # that the share of requests which the SLO names would not exceed
+    cost: float  # allocations, with what late requests are worth added
+
+
 class Step(Value, frozen=True):
     """One rule's effect on the number of allocations, and the figures it looked at."""
 
@@ -206,6 +216,7 @@ class Step(Value, frozen=True):
     before: int
     after: int
     because: Mapping[str, float | str] = {}
+    candidates: tuple[Candidate, ...] = ()  # numbers that were weighed against each other
 
     @property
     def changed(self) -> bool:
