@@ -131,6 +131,35 @@ def check(path: Path | None) -> None:
 
 
 @main.command()
+@click.argument("deployment", required=False)
+@click.option(
+    "--url",
+    help="Where the daemon answers.  [default: as [server] of the configuration says; without one, "
+    "http://127.0.0.1:9464]",
+)
+@_config
+@click.option("--json", "as_json", is_flag=True, help="Print the daemon's answer as it is.")
+@_errors_in_one_sentence()
+def explain(deployment: str | None, url: str | None, path: Path | None, *, as_json: bool) -> None:
+    """Ask the running daemon why it wants that number.
+
+    Of one DEPLOYMENT, every step from what was measured to what was done; without a name, a table
+    of all.
+    """
+    from autoscaler.explain import USUAL_URL, address_of, ask, pretty, tell
+
+    if url is None:
+        url = address_of(_load(path).server) if _is_configured(path) else USUAL_URL
+    reply = _run(ask(url, deployment))
+    if as_json:
+        click.echo(pretty(reply))
+        return
+    from rich.console import Console
+
+    tell(reply.answer, Console())
+
+
+@main.command()
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
 @click.option(
     "--port",
@@ -218,7 +247,7 @@ def demo(trace: Path | None, speed: float, duration: float, *, keep_running: boo
     "policies",
     multiple=True,
     metavar="NAME[,NAME...]",
-    help="Try these only.  [default: all there are]",
+    help="Try these only; installed ones as well.  [default: all that come with the program]",
 )
 @click.option(
     "--scenario",
@@ -282,12 +311,17 @@ def _run(command: Coroutine[Any, Any, Answer]) -> Answer:
 def _load(path: Path | None) -> "Config":
     from autoscaler.config import CONFIG_VARIABLE, load
 
-    if path is None and not any(name.upper().startswith("AUTOSCALER_") for name in os.environ):
+    if not _is_configured(path):
         raise ConfigurationMistake(
             "there is no configuration; name a file with --config or in "
             f"{CONFIG_VARIABLE}, such as a copy of config.example.toml"
         )
     return load(path, os.environ)
+
+
+def _is_configured(path: Path | None) -> bool:
+    """Whether there is a file, or a variable that stands for one."""
+    return path is not None or any(name.upper().startswith("AUTOSCALER_") for name in os.environ)
 
 
 async def _until_interrupted() -> None:

@@ -6,9 +6,10 @@ from dataclasses import dataclass, field
 from autoscaler.core.feedback import learn
 from autoscaler.core.planning import Policy, plan
 from autoscaler.core.state import State
-from autoscaler.core.values import Decision, Fate, Outcome, Plan
+from autoscaler.core.values import Decision, Fate, Outcome, Plan, Schedule
 from autoscaler.ports import (
     Actuator,
+    Calendar,
     Clock,
     CycleTimes,
     ObservationFailed,
@@ -31,7 +32,7 @@ REFUSED_STRETCH = 6.0
 
 @dataclass(kw_only=True)
 class ControlLoop:
-    """Runs cycles one after the other, never two at once."""
+    """Runs cycles one after the other, never two at once. Without a calendar, no schedule opens."""
 
     clock: Clock
     observer: Observer
@@ -39,6 +40,7 @@ class ControlLoop:
     recorder: Recorder
     policy: Policy
     poll_s: float
+    calendar: Calendar | None = None
     state: State = field(default_factory=State)
     _stopping: asyncio.Event = field(default_factory=asyncio.Event)
 
@@ -67,7 +69,9 @@ class ControlLoop:
             refused = failure.trouble in {Trouble.UNAUTHENTICATED, Trouble.FORBIDDEN}
             return self.poll_s * (REFUSED_STRETCH if refused else 1.0)
         observed_at = self.clock.now()
-        planned, self.state = plan(self.state, observation, self.policy)
+        planned, self.state = plan(
+            self.state, observation, self.policy, self._open_schedules(observation.at)
+        )
         planned_at = self.clock.now()
         outcomes = await self._act(planned)
         self.state = learn(self.state, outcomes)
@@ -90,6 +94,12 @@ class ControlLoop:
             failure.__cause__ = defect
             self.recorder.skipped(failure, self.clock.now())
             return self.poll_s
+
+    def _open_schedules(self, at: float) -> frozenset[Schedule]:
+        schedules = {schedule for rule in self.policy.rules for schedule in rule.schedules}
+        if self.calendar is None or not schedules:
+            return frozenset()
+        return self.calendar.open_at(at, schedules)
 
     async def _act(self, planned: Plan) -> tuple[Outcome, ...]:
         """Send what changes, one update after the other: the master re-plans at each.

@@ -11,7 +11,8 @@ from msgspec.structs import replace
 from prometheus_client import CollectorRegistry
 
 from autoscaler import __version__
-from autoscaler.adapters.admin_http import AdminServer, Health
+from autoscaler.adapters.admin_http import AdminServer, Decisions, Health
+from autoscaler.adapters.calendar import CronCalendar
 from autoscaler.adapters.clock import HostClock
 from autoscaler.adapters.elasticsearch.api import ElasticsearchApi
 from autoscaler.adapters.elasticsearch.cluster import ElasticsearchCluster
@@ -77,6 +78,7 @@ class Daemon:
         self._metrics = PrometheusRecorder(registry, clock, __version__)
         self._metrics.config_accepted(config.fingerprint, config.poll_interval_s)
         self._health = Health(clock, config.poll_interval_s)
+        decisions = Decisions(clock, __version__)
         self._transport = transport_to(config, clock)
         self._api = ElasticsearchApi(self._transport)
         cluster = ElasticsearchCluster(self._api, clock)
@@ -84,13 +86,15 @@ class Daemon:
             clock=clock,
             observer=cluster,
             actuator=cluster,
-            recorder=AllOf(LogRecorder(), self._metrics, self._health, *recorders),
+            recorder=AllOf(LogRecorder(), self._metrics, self._health, decisions, *recorders),
             policy=self._policy(),
             poll_s=config.poll_interval_s,
+            calendar=CronCalendar(),
         )
         self.server = AdminServer(
             registry,
             self._health,
+            decisions,
             host=config.server.host,
             port=config.server.port,
             version=__version__,

@@ -1,8 +1,9 @@
 """What the control loop needs from the world. Adapters fulfil these; tests fake them."""
 
+from collections.abc import Iterable
 from typing import Protocol
 
-from autoscaler.core.values import Fate, Observation, Outcome, Plan, Value, Word
+from autoscaler.core.values import Fate, Observation, Outcome, Plan, Schedule, Value, Word
 
 
 class Trouble(Word):
@@ -48,6 +49,14 @@ class Clock(Protocol):
 
     async def sleep(self, seconds: float) -> None:
         """Wait; at once if `seconds` is not positive."""
+
+
+class Calendar(Protocol):
+    def open_at(self, at: float, schedules: Iterable[Schedule]) -> frozenset[Schedule]:
+        """Those whose window is open at `at`, in Unix seconds. Asked in every cycle.
+
+        A window is open from the instant it opens to just before `length_s` seconds later.
+        """
 
 
 class Observer(Protocol):

@@ -132,7 +132,7 @@ class TestWithoutACluster:
 
     def test_help_describes_every_command_in_one_line_of_a_narrow_terminal(self):
         shown = invoke("--help").output
-        for name in ("check", "demo", "emulate", "run"):
+        for name in ("check", "demo", "emulate", "explain", "run"):
             assert re.search(rf"^  {name} +\S.*[^.]\.$", shown, re.MULTILINE), shown
         assert not re.search(r"\w\.\.\.$", shown, re.MULTILINE), "cut off"
 

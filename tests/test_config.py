@@ -1,5 +1,6 @@
 import contextlib
 import json
+import re
 import subprocess
 import sys
 import tomllib
@@ -24,6 +25,7 @@ from autoscaler.config.document import Document
 from autoscaler.config.durations import format_duration, parse_duration
 from autoscaler.core.policies import Utilisation
 from autoscaler.core.selection import Rule
+from autoscaler.core.slo import Slo
 
 ROOT = Path(__file__).parents[1]
 REACHABLE = '[elasticsearch]\nhosts = ["https://es:9200"]\n'
@@ -66,8 +68,8 @@ def test_the_promised_defaults(write):
                 dry_run=False,
                 minimum=1,
                 maximum=4,
-                policy=Utilisation(target=0.7, load_window_s=60.0),
-                stabilisation_window_s=300.0,
+                policy=Slo(),
+                stabilisation_window_s=0.0,
                 growth_factor=10.0,
                 shrink_factor=2.0,
             ),
@@ -86,7 +88,7 @@ class TestTheExample:
         schema = json_schema()
         tables = [schema["properties"], *(t["properties"] for t in schema["$defs"].values())]
         for key in {key for table in tables for key in table}:
-            assert f"\n{key} = " in text or f"# {key} = " in text or f"[{key}]" in text, key
+            assert re.search(rf"\b{key} = |\[{key}\]", text), key
 
     def test_shows_the_true_defaults(self):
         shown = tomllib.loads((ROOT / "config.example.toml").read_text())
@@ -95,7 +97,7 @@ class TestTheExample:
         for table, definition in tables.items():
             for key, field in schema["$defs"][definition]["properties"].items():
                 if key != "max_allocations":
-                    assert shown[table][key] == field["default"], key
+                    assert shown[table].get(key) == field["default"], key
         assert shown["poll_interval"] == schema["properties"]["poll_interval"]["default"]
 
 
@@ -145,7 +147,8 @@ class TestWhatIsRefused:
              "server.port: must be less than or equal to 65535, not 70000"),
             ("[logging]\nformat = 'xml'",
              "logging.format: must be 'auto', 'console', 'json' or 'ecs', not 'xml'"),
-            ("[defaults]\npolicy = 'magic'", "defaults.policy: must be 'utilisation', not 'magic'"),
+            ("[defaults]\npolicy = 'utilization'", ("defaults.policy: there is no policy "
+             "'utilization', only slo and utilisation; did you mean utilisation?")),
             ("[defaults]\nmin_allocations = 0", ("defaults.min_allocations: must be at least 1, "
              "not 0: Elasticsearch accepts 0 only from its own scaler, not over its API")),
             ("[defaults]\ntarget_utilisation = 70",

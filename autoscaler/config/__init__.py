@@ -1,8 +1,12 @@
 """config.toml -> settled values. After this, nothing asks again what was meant.
 
 durations   "1h30m" -> 5400.0
+calendar    cron expressions, time zones
 document    every key: type, default, range
 problems    what is wrong, in sentences
+policies    the policies there are, ours and installed ones
+choosing    scaling tables -> a policy
+brakes      burst ceiling, schedules
 settled     the values the rest of the program gets
 settling    document -> settled values; relations between keys
 loading     file and environment -> document -> settled values

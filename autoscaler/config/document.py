@@ -3,19 +3,33 @@
 What holds between keys is checked where they are settled, in `settling`.
 """
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, SecretStr
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    SecretStr,
+    model_validator,
+)
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
+from autoscaler.config.calendar import Cron, TimeZone, WindowLength
 from autoscaler.config.durations import (
+    CallerTimeout,
+    Drain,
+    Latency,
     LoadWindow,
     PollInterval,
     RequestTimeout,
     StabilisationWindow,
+    Wait,
     format_duration,
 )
+from autoscaler.config.policies import BUILT_IN
 
 PREFIX = "AUTOSCALER_"
 DELIMITER = "__"
@@ -76,6 +90,20 @@ def _fraction(utilisation: float) -> float:
     return utilisation
 
 
+def _each_with_its_name(schedules: list[Any]) -> list[Any]:
+    names = [schedule.name for schedule in schedules]
+    for name in names:
+        if names.count(name) > 1:
+            raise ValueError(f"{name!r} is the name of several; give each its own")
+    return schedules
+
+
+def _share(percentile: float) -> float:
+    if not 0.5 <= percentile <= 0.9999:
+        raise ValueError(f"must be a share between 0.5 and 0.9999, not {percentile:g}")
+    return percentile
+
+
 Texts = Annotated[list[str] | str, BeforeValidator(_several)]
 Line = Annotated[str, AfterValidator(_printable)]
 Host = Annotated[str, AfterValidator(_host)]
@@ -85,6 +113,10 @@ Allocations = Annotated[int, AfterValidator(_at_least_one), Field(json_schema_ex
 Factor = Annotated[float, AfterValidator(_from_one_up)]
 Fraction = Annotated[
     float, AfterValidator(_fraction), Field(json_schema_extra={"minimum": 0.05, "maximum": 0.95})
+]
+
+Percentile = Annotated[
+    float, AfterValidator(_share), Field(json_schema_extra={"minimum": 0.5, "maximum": 0.9999})
 ]
 
 
@@ -135,7 +167,7 @@ class ElasticsearchTable(_Table):
 
 
 class ServerTable(_Table):
-    """Where /metrics, /healthz and /readyz are served."""
+    """Where /metrics, /healthz, /readyz and /decisions are served."""
 
     host: Line = Field(default="127.0.0.1", description="Address to listen on.")
     port: int = Field(default=9464, ge=0, le=65535, description="Port to listen on; 0: any free.")
@@ -152,15 +184,62 @@ class LoggingTable(_Table):
     )
 
 
+class SloTable(_Table):
+    """A service-level objective. It sets either latency or wait."""
+
+    latency: Latency | None = Field(
+        default=None, description="Longest time from request to answer, service included."
+    )
+    wait: Wait | None = Field(default=None, description="Longest wait for an allocation.")
+    percentile: Percentile = Field(
+        default=0.99, description="Share of the requests for which it should hold."
+    )
+
+
+class ScheduleTable(_Table):
+    """A window of time that opens again and again, with bounds of its own."""
+
+    name: Line = Field(description="What logs call the schedule.")
+    cron: Cron = Field(description="When the window opens: minute, hour, day, month, weekday.")
+    timezone: TimeZone = Field(description="Whose time that is.")
+    length: WindowLength = Field(description="How long it stays open.")
+    min_allocations: Allocations | None = Field(
+        default=None, description="Never fewer allocations while it is open."
+    )
+    max_allocations: Allocations | None = Field(
+        default=None, description="Never more allocations while it is open."
+    )
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        minimum, maximum = self.min_allocations, self.max_allocations
+        if minimum is None and maximum is None:
+            raise ValueError("has no effect; set min_allocations, max_allocations or both")
+        if minimum is not None and maximum is not None and maximum < minimum:
+            raise ValueError(
+                f"max_allocations must be at least min_allocations, which is {minimum}, "
+                f"not {maximum}"
+            )
+        return self
+
+
 class ScalingTable(_Table):
     """How deployments are scaled."""
 
-    policy: Literal["utilisation"] = Field(
-        default="utilisation", description="What the number of allocations follows."
+    policy: Line = Field(
+        default="slo",
+        examples=list(BUILT_IN),
+        description="What decides the number of allocations: slo, utilisation, or an installed policy.",
     )
     min_allocations: Allocations = Field(default=1, description="Never fewer allocations.")
     max_allocations: Allocations | None = Field(
         default=None, description="Never more allocations. Required of rules that scale."
+    )
+    burst_max_allocations: Allocations | None = Field(
+        default=None, description="More than this only if wanted for longer than a minute."
+    )
+    schedules: Annotated[list[ScheduleTable], AfterValidator(_each_with_its_name)] = Field(
+        default=[], description="Windows of time in which other bounds apply."
     )
     target_utilisation: Fraction = Field(
         default=0.7, description="Fraction of its allocations a deployment should keep busy."
@@ -168,9 +247,27 @@ class ScalingTable(_Table):
     load_window: LoadWindow = Field(
         default=60.0, description="What the load is measured over; at least poll_interval."
     )
-    stabilisation_window: StabilisationWindow = Field(
-        default=300.0,
-        description="Scale down only to the highest recommendation of this stretch of time.",
+    slo: SloTable | None = Field(
+        default=None,
+        description="What is promised to callers; default: of 99 % of the requests, none waits "
+        "longer than two service times.",
+    )
+    drain: Drain | None = Field(
+        default=None,
+        description="Time within which a backlog should be gone; default: 30s, or poll_interval if "
+        "that is longer.",
+    )
+    caller_timeout: CallerTimeout = Field(
+        default=10.0,
+        description="How long callers wait for an answer; what is older is not worth serving.",
+    )
+    options: dict[str, Any] = Field(
+        default={}, description="What an installed policy is told; it says what it understands."
+    )
+    stabilisation_window: StabilisationWindow | None = Field(
+        default=None,
+        description="Scale down only to the highest recommendation of this stretch of time; "
+        "default: 5m for utilisation, none for other policies.",
     )
     growth_factor: Factor = Field(
         default=10.0, description="The most a number is multiplied by in one step."

@@ -4,13 +4,13 @@ import re
 import tomllib
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, get_origin
 
 from pydantic import BaseModel, ValidationError
 from pydantic_settings import EnvSettingsSource, SettingsError
 
 from autoscaler.config.document import DELIMITER, PREFIX, Document
-from autoscaler.config.problems import ConfigError, Places, describe, did_you_mean
+from autoscaler.config.problems import ConfigError, Places, describe, did_you_mean, table_of
 from autoscaler.config.settled import Config
 from autoscaler.config.settling import Settling
 
@@ -117,8 +117,8 @@ def _variables(table: type[BaseModel], prefix: str) -> Iterator[str]:
     for key, field in table.model_fields.items():
         name = prefix + key.upper()
         yield name
-        inner = field.annotation
-        if isinstance(inner, type) and issubclass(inner, BaseModel):
+        inner = None if get_origin(field.annotation) is list else table_of(field)
+        if inner is not None:
             yield from _variables(inner, name + DELIMITER)
 
 

@@ -78,7 +78,7 @@ def _complaint(details: ErrorDetails, path: tuple[int | str, ...]) -> str:
             return "is missing"
         case "value_error":
             return str(details["ctx"]["error"])
-        case "model_type" | "model_attributes_type":
+        case "model_type" | "model_attributes_type" | "dict_type":
             return "must be a table"
         case "list_type":
             return "must be a list"
@@ -104,7 +104,7 @@ def _path_of_key(location: tuple[int | str, ...]) -> tuple[int | str, ...]:
             break
         path.append(part)
         if isinstance(part, str) and table is not None:
-            table = _table(table.model_fields.get(part))
+            table = table_of(table.model_fields.get(part))
     return tuple(path)
 
 
@@ -112,7 +112,7 @@ def _siblings(path: tuple[int | str, ...]) -> Iterable[str]:
     table: Any = Document
     for part in path[:-1]:
         if isinstance(part, str):
-            table = _table(table.model_fields[part])
+            table = table_of(table.model_fields[part])
     return table.model_fields if table else ()
 
 
@@ -122,11 +122,11 @@ def _field(path: tuple[int | str, ...]) -> FieldInfo | None:
     for part in path:
         if isinstance(part, str):
             field = table.model_fields.get(part) if table else None
-            table = _table(field)
+            table = table_of(field)
     return field
 
 
-def _table(field: FieldInfo | None) -> type[BaseModel] | None:
+def table_of(field: FieldInfo | None) -> type[BaseModel] | None:
     if field is None:
         return None
     return next(

@@ -5,8 +5,9 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
-from msgspec import Struct
+from msgspec import Struct, structs
 
+from autoscaler.core.policies import Installed
 from autoscaler.core.selection import Rule
 
 
@@ -74,9 +75,16 @@ class Config(Struct, frozen=True, kw_only=True):
             self.connection.username,
             self.connection.request_timeout_s,
             *(self.poll_interval_s, self.dry_run, self.server, self.logging),
-            [(rule, rule.policy.name) for rule in self.rules],
+            [(rule.policy.name, _shown(rule)) for rule in self.rules],
         )
         return hashlib.sha256(msgspec.json.encode(shown)).hexdigest()[:16]
+
+
+def _shown(rule: Rule) -> Any:
+    """A rule as plain data. What an installed policy is made of is for itself to know."""
+    if not isinstance(rule.policy, Installed):
+        return rule
+    return {**structs.asdict(rule), "policy": (rule.policy.source, rule.policy.options)}
 
 
 def what_needs_restart(old: Config, new: Config) -> tuple[str, ...]:

@@ -1,19 +1,18 @@
 """A valid document -> settled values. What holds between keys is checked here."""
 
+from functools import partial
 from pathlib import Path
 from urllib.parse import urlsplit
 
 from pydantic import SecretStr
 
-from autoscaler.config.document import (
-    Document,
-    ElasticsearchTable,
-    ScalingTable,
-)
-from autoscaler.config.durations import format_duration
+from autoscaler.config.brakes import out_of_bounds, schedules_of
+from autoscaler.config.choosing import check, check_use, choose, inherit
+from autoscaler.config.document import Document, ElasticsearchTable, ScalingTable
+from autoscaler.config.policies import Registry, stabilisation_window_s
 from autoscaler.config.problems import ConfigError, Places
 from autoscaler.config.settled import Config, Connection, Logging, Server
-from autoscaler.core.policies import Utilisation
+from autoscaler.core.policies import AnyPolicy, Utilisation
 from autoscaler.core.selection import Rule
 
 LONGEST_DEFAULT_TIMEOUT_S = 30.0
@@ -21,7 +20,8 @@ LONGEST_DEFAULT_TIMEOUT_S = 30.0
 SECRET_BYTES = 65_536
 """No key, password or token is longer; a file that is was named by mistake."""
 
-_SCALING = tuple(ScalingTable.model_fields)
+_NONE = Utilisation(target=1.0, load_window_s=1.0)
+"""In place of a policy where none is used: in rules that exclude, or that are refused anyway."""
 
 
 class Settling:
@@ -31,11 +31,13 @@ class Settling:
         self._document = document
         self._places = places
         self._directory = directory
+        self._registry = Registry()
         self._problems: list[str] = []
 
     def settle(self) -> Config:
         """Raises ConfigError with all that is wrong."""
         document = self._document
+        self._check_tables()
         config = Config(
             connection=self._connection(document.elasticsearch),
             poll_interval_s=document.poll_interval,
@@ -50,7 +52,9 @@ class Settling:
         return config
 
     def _complain(self, path: tuple[int | str, ...], complaint: str) -> None:
-        self._problems.append(f"{self._places.of(path)}: {complaint}")
+        problem = f"{self._places.of(path)}: {complaint}"
+        if problem not in self._problems:  # what is inherited is settled in each rule
+            self._problems.append(problem)
 
     def _connection(self, table: ElasticsearchTable) -> Connection:
         hosts = tuple([table.hosts] if isinstance(table.hosts, str) else table.hosts or ())
@@ -121,16 +125,27 @@ class Settling:
             self._complain(("elasticsearch", key), f"{file} cannot be read: {error.strerror}")
         return path
 
+    def _check_tables(self) -> None:
+        rules = [(("rules", index), rule) for index, rule in enumerate(self._document.rules)]
+        for path, table in [(("defaults",), self._document.defaults), *rules]:
+            check(table, self._registry, partial(self._complain_below, path))
+
+    def _complain_below(self, path: tuple[int | str, ...], key: str, complaint: str) -> None:
+        self._complain((*path, key), complaint)
+
     def _rule(self, index: int) -> Rule:
         rule, defaults = self._document.rules[index], self._document.defaults
-        scaling = ScalingTable.model_construct(
-            **{
-                key: getattr(rule if key in rule.model_fields_set else defaults, key)
-                for key in _SCALING
-            }
-        )
+        scaling = inherit(rule, defaults)
+        policy: AnyPolicy | None = None
         if not rule.exclude:
-            self._check_scaling(index, scaling)
+            self._check_bounds(index, scaling)
+            complain = partial(self._complain_of, index)
+            policy = choose(scaling, self._registry, self._document.poll_interval, complain)
+            if policy is not None:
+                check_use(rule, policy.name, complain)
+        window_s = scaling.stabilisation_window
+        if window_s is None:
+            window_s = stabilisation_window_s(scaling.policy)
         return Rule(
             name=rule.name,
             deployments=_patterns(rule.deployments),
@@ -141,15 +156,15 @@ class Settling:
             dry_run=self._document.dry_run or scaling.dry_run,
             minimum=scaling.min_allocations,
             maximum=scaling.max_allocations or scaling.min_allocations,
-            policy=Utilisation(
-                target=scaling.target_utilisation, load_window_s=scaling.load_window
-            ),
-            stabilisation_window_s=scaling.stabilisation_window,
+            policy=policy or _NONE,
+            stabilisation_window_s=window_s,
             growth_factor=scaling.growth_factor,
             shrink_factor=scaling.shrink_factor,
+            burst_maximum=scaling.burst_max_allocations,
+            schedules=schedules_of(scaling),
         )
 
-    def _check_scaling(self, index: int, scaling: ScalingTable) -> None:
+    def _check_bounds(self, index: int, scaling: ScalingTable) -> None:
         minimum, maximum = scaling.min_allocations, scaling.max_allocations
         if maximum is None:
             self._complain(
@@ -161,13 +176,17 @@ class Settling:
                 self._origin(index, "max_allocations"),
                 f"must be at least min_allocations, which is {minimum}, not {maximum}",
             )
-        if scaling.load_window < self._document.poll_interval:
-            self._complain(
-                self._origin(index, "load_window"),
-                f"must be at least poll_interval, which is "
-                f"{format_duration(self._document.poll_interval)}, "
-                f"not {format_duration(scaling.load_window)}",
-            )
+        else:
+            for (key, *rest), number in out_of_bounds(scaling, minimum, maximum):
+                self._complain(
+                    (*self._origin(index, str(key)), *rest),
+                    f"must be within the bounds of the rule {self._document.rules[index].name!r}, "
+                    f"{minimum} to {maximum}, not {number}",
+                )
+
+    def _complain_of(self, index: int, key: str, complaint: str) -> None:
+        """Of a key of a rule, wherever it was written."""
+        self._complain(self._origin(index, key), complaint)
 
     def _origin(self, index: int, key: str) -> tuple[int | str, ...]:
         inherited = key not in self._document.rules[index].model_fields_set

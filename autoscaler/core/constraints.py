@@ -2,13 +2,23 @@
 
 The order is written once, in `RULES`. Bounds come after everything that shapes the number: they
 are the operator's word. After them come the reasons to leave things as they are, which only ever
-lead back to the present number, never past a bound.
+lead back towards the present number, never past a bound.
 """
 
 import math
 from collections.abc import Callable, Mapping
 
-from autoscaler.core.values import STARTED, DeploymentStats, Flaw, Reason, Sample, Step, Value
+from autoscaler.core.capacity import Room, most_allocations
+from autoscaler.core.values import (
+    STARTED,
+    DeploymentStats,
+    Flaw,
+    Reason,
+    Sample,
+    Schedule,
+    Step,
+    Value,
+)
 
 
 class Context(Value, frozen=True, kw_only=True):
@@ -24,7 +34,11 @@ class Context(Value, frozen=True, kw_only=True):
     stabilisation_window_s: float
     growth_factor: float
     shrink_factor: float
+    burst_maximum: int | None
+    beyond_burst_s: float | None  # how long more than that has been wanted; None: it is not
+    schedules: tuple[Schedule, ...]  # those that are open now
     unsettled_s: float | None  # how long nodes have been loading or live allocations too few
+    room: Room
     infeasible: int | None  # the least number that was refused for lack of capacity
     maintenance: str  # what goes on in the cluster; empty: nothing
     back_off_s: float  # still to wait after a refusal
@@ -38,6 +52,12 @@ SETTLING_LIMIT_S = 600.0
 """What has not come within this time will not come soon; waiting for it no longer holds a number.
 
 On hardware that may grow, an unsatisfied number is one that is going to be paid for.
+"""
+
+BURST_S = 60.0
+"""How long more than `burst_maximum` must have been wanted before it is granted.
+
+As long as the load is measured over as shipped: what has not lasted longer may be one bad count.
 """
 
 
@@ -68,6 +88,29 @@ def limit_step(proposed: int, context: Context) -> Step | None:
     if after == proposed:
         return None
     return Step(Reason.STEP_LIMIT, proposed, after, {"furthest": furthest})
+
+
+def curb_burst(proposed: int, context: Context) -> Step | None:
+    """Beyond the burst ceiling only what has been wanted for a while."""
+    ceiling, wanted_s = context.burst_maximum, context.beyond_burst_s or 0.0
+    if ceiling is None or proposed <= ceiling or proposed <= context.current:
+        return None
+    if wanted_s >= BURST_S:
+        return None
+    because = {"burst_max": ceiling, "hold_s": BURST_S, "wanted_s": wanted_s}
+    return Step(Reason.BURST, proposed, max(ceiling, context.current), because)
+
+
+def follow_schedules(proposed: int, context: Context) -> Step | None:
+    """The strictest bounds of all schedules that are open. If they cross, the ceiling wins."""
+    after, because = proposed, dict[str, float | str]()
+    for schedule in context.schedules:
+        if schedule.minimum is not None and after < schedule.minimum:
+            after, because = schedule.minimum, {"schedule": schedule.name, "min": schedule.minimum}
+    for schedule in context.schedules:
+        if schedule.maximum is not None and after > schedule.maximum:
+            after, because = schedule.maximum, {"schedule": schedule.name, "max": schedule.maximum}
+    return Step(Reason.SCHEDULE, proposed, after, because) if because else None
 
 
 def keep_bounds(proposed: int, context: Context) -> Step | None:
@@ -112,6 +155,17 @@ def settle(proposed: int, context: Context) -> Step | None:
     return Step(Reason.SETTLING, proposed, current, because)
 
 
+def fit(proposed: int, context: Context) -> Step | None:
+    """Up to what fits on the nodes as they are seen, if they are certain to be all there is."""
+    if proposed <= context.current:
+        return None
+    most = most_allocations(context.stats, context.room)
+    if most is None or proposed <= most:
+        return None
+    after = max(most, context.current, context.minimum)
+    return Step(Reason.FIT, proposed, after, {"fits": most}) if after < proposed else None
+
+
 def stay_feasible(proposed: int, context: Context) -> Step | None:
     """Below a number that was refused, approach the largest one that fits by halves.
 
@@ -147,10 +201,13 @@ def back_off(proposed: int, context: Context) -> Step | None:
 RULES: tuple[Constraint, ...] = (
     stabilise,  # first, so that it sees what the policy wants and not what limits make of it
     limit_step,
+    curb_burst,
+    follow_schedules,
     keep_bounds,  # the operator's word: nothing below may leave them
     distrust,
     relieve,
     settle,
+    fit,
     stay_feasible,
     respect_maintenance,
     back_off,

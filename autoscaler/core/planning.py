@@ -1,11 +1,16 @@
 """The one entry point: from an observation to a plan."""
 
+from collections.abc import Collection
 from typing import Any, NamedTuple
 
+from msgspec import UNSET
+from msgspec.structs import replace
+
+from autoscaler.core.capacity import Room, room_of
 from autoscaler.core.constraints import Context, constrain, words
 from autoscaler.core.feedback import follow, is_unsettled
 from autoscaler.core.measurement import Measurement, measure
-from autoscaler.core.policies import Situation
+from autoscaler.core.policies import Situation, ask
 from autoscaler.core.selection import Rule, select
 from autoscaler.core.state import Capacity, DeploymentState, Refused, State, capacity_of, without
 from autoscaler.core.values import (
@@ -18,6 +23,7 @@ from autoscaler.core.values import (
     Reason,
     Sample,
     Satisfied,
+    Schedule,
     Step,
     Unmanaged,
     Value,
@@ -43,11 +49,19 @@ class Policy(Value, frozen=True, kw_only=True):
     longest_interval_s: float  # between observations that may still be compared
 
 
-def plan(state: State, observation: Observation, policy: Policy) -> tuple[Plan, State]:
+def plan(
+    state: State,
+    observation: Observation,
+    policy: Policy,
+    open_schedules: Collection[Schedule] = (),
+) -> tuple[Plan, State]:
     """Decide every managed deployment's allocations.
 
     Pure: the result depends on the arguments alone, and `observation.at` is the only time there
     is. A deployment that cannot be measured is held, and its first step says so.
+
+    Args:
+        open_schedules: of all schedules of the policy's rules, those whose window is open now.
 
     Returns:
         The plan, with decisions in order of deployment id, and the state for the next call.
@@ -55,17 +69,19 @@ def plan(state: State, observation: Observation, policy: Policy) -> tuple[Plan, 
     moment = _Moment(
         at=observation.at,
         capacity=capacity_of(observation),
+        room=room_of(observation),
         maintenance=_maintenance(observation.cluster),
         forbidden=state.forbidden,
         longest_interval_s=policy.longest_interval_s,
     )
+    rules = _in_force(policy.rules, open_schedules)
     deployments = _unmentioned(state, observation)
     decisions: list[Decision] = []
     unmanaged: dict[str, Unmanaged] = {}
     satisfied: list[Satisfied] = []
     for name in sorted(observation.deployments):
         stats = observation.deployments[name]
-        rule = select(policy.rules, stats)
+        rule = select(rules, stats)
         if isinstance(rule, Unmanaged):
             unmanaged[name] = rule
             continue
@@ -91,6 +107,7 @@ class _Moment(NamedTuple):
 
     at: float
     capacity: Capacity
+    room: Room
     maintenance: str
     forbidden: Refused | None
     longest_interval_s: float
@@ -108,10 +125,11 @@ def _decide(
         load_window_s=rule.policy.load_window_s,
         longest_interval_s=moment.longest_interval_s,
     )
-    memory = rule.policy.begin()
+    memory = UNSET
     if known is not None and known.policy == rule.policy.name:
         memory = known.memory
-    first, memory = _recommend(stats, measured, rule, memory)
+    new_node_s = None if known is None else known.new_node_s
+    first, memory = _recommend(stats, measured, rule, moment.room, new_node_s, memory)
     known, news = _remember(known, stats, measured, first, rule, moment, memory)
     decision = Decision(
         deployment_id=stats.deployment_id,
@@ -127,6 +145,18 @@ def _decide(
         load=measured.load,
     )
     return decision, known, news
+
+
+def _in_force(rules: tuple[Rule, ...], open_schedules: Collection[Schedule]) -> tuple[Rule, ...]:
+    """The rules, with those of their schedules that are open."""
+    return tuple(
+        [
+            replace(rule, schedules=tuple([s for s in rule.schedules if s in open_schedules]))
+            if rule.schedules
+            else rule
+            for rule in rules
+        ]
+    )
 
 
 def _unmentioned(state: State, observation: Observation) -> dict[str, DeploymentState]:
@@ -160,14 +190,17 @@ def _remember(
     at = moment.at
     service_time_s = measured.load.service_time_s if measured.load else None
     unsettled_since = at if is_unsettled(stats) else None
-    pursuit, infeasible, refused, news = None, None, None, None
+    pursuit, infeasible, refused, news, new_node_s = None, None, None, None, None
     if known is not None:
+        new_node_s = known.new_node_s
         service_time_s = service_time_s or known.service_time_s
         pursuit, infeasible, refused = known.pursuit, known.infeasible, known.refused
         if unsettled_since is not None and known.unsettled_since is not None:
             unsettled_since = known.unsettled_since
         if pursuit is not None:
             pursuit, news = follow(pursuit, stats, at)
+            if news is not None and news.new_node:
+                new_node_s = news.took_s if new_node_s is None else (new_node_s + news.took_s) / 2.0
         if infeasible is not None and without(moment.capacity, stats).exceeds(infeasible.capacity):
             infeasible = None
     return DeploymentState(
@@ -179,16 +212,38 @@ def _remember(
         peaks=_peaks(measured.peaks, first, rule, at),
         policy=rule.policy.name,
         memory=memory,
+        beyond_burst_s=_beyond_burst(known, measured, first, rule, at),
         stalled_since=measured.stalled_since,
         unsettled_since=unsettled_since,
         infeasible=infeasible,
         pursuit=pursuit,
+        new_node_s=new_node_s,
         refused=refused,
     ), news
 
 
+def _beyond_burst(
+    known: DeploymentState | None, measured: Measurement, first: Step, rule: Rule, at: float
+) -> float | None:
+    """How long more than the burst ceiling has been wanted. Cycles without an opinion do not
+    count, in either direction; measuring that begins anew begins this anew."""
+    if rule.burst_maximum is None:
+        return None
+    before_s = known.beyond_burst_s if known else None
+    if first.reason in _NO_RECOMMENDATION:
+        return before_s if measured.samples else None
+    if first.after <= rule.burst_maximum:
+        return None
+    return 0.0 if known is None or before_s is None else before_s + at - known.seen_at
+
+
 def _recommend(
-    stats: DeploymentStats, measured: Measurement, rule: Rule, memory: Any
+    stats: DeploymentStats,
+    measured: Measurement,
+    rule: Rule,
+    room: Room,
+    new_node_s: float | None,
+    memory: Any,
 ) -> tuple[Step, Any]:
     current = stats.allocations
     if current is None:
@@ -209,9 +264,10 @@ def _recommend(
         in_flight=(measured.sample.pending,),
         nodes=stats.nodes,
         threads=stats.threads_per_allocation or 1,
+        free_threads=room.free_threads,
+        new_node_s=new_node_s,
     )
-    step, memory = rule.policy.recommend(situation, memory)
-    return step, memory
+    return ask(rule.policy, situation, memory)
 
 
 def _peaks(
@@ -227,7 +283,9 @@ def _peaks(
     return (*peaks, (at, first.after))
 
 
-_NO_RECOMMENDATION = frozenset({Reason.UNTRUSTED, Reason.NATIVE_SCALING, Reason.NOT_MEASURED})
+_NO_RECOMMENDATION = frozenset(
+    {Reason.UNTRUSTED, Reason.NATIVE_SCALING, Reason.NOT_MEASURED, Reason.POLICY_FAILED}
+)
 
 
 def _limit(
@@ -261,7 +319,11 @@ def _limit(
             stabilisation_window_s=rule.stabilisation_window_s,
             growth_factor=rule.growth_factor,
             shrink_factor=rule.shrink_factor,
+            burst_maximum=rule.burst_maximum,
+            beyond_burst_s=known.beyond_burst_s,
+            schedules=rule.schedules,
             unsettled_s=None if known.unsettled_since is None else at - known.unsettled_since,
+            room=moment.room,
             infeasible=infeasible.allocations if infeasible and at < infeasible.until else None,
             maintenance=moment.maintenance,
             back_off_s=refused.until - at if refused else 0.0,

@@ -2,7 +2,10 @@
 
 import math
 from collections.abc import Mapping
+from operator import index
 from typing import Any, ClassVar, Protocol, TypeVar
+
+from msgspec import UNSET
 
 from autoscaler.core.values import LoadEstimate, NodeStats, Reason, Sample, Step, Value
 
@@ -23,6 +26,7 @@ class Situation(Value, frozen=True, kw_only=True):
     nodes: tuple[NodeStats, ...] = ()  # that the deployment has routes to
     threads: int = 1  # of each allocation
     free_threads: Mapping[str, int] = {}  # of each ML node by its id, if the cluster has told
+    new_node_s: float | None = None  # an update took that needed a further node; None: not yet seen
 
 
 class ScalingPolicy(Protocol[Memory]):
@@ -45,6 +49,74 @@ class ScalingPolicy(Protocol[Memory]):
 
 
 AnyPolicy = ScalingPolicy[Any]
+
+MOST_WORDS = 200
+"""Characters that are kept of what an error says."""
+
+MOST_ALLOCATIONS = 2**31 - 1
+"""More than the API can be asked for."""
+
+
+def ask(policy: AnyPolicy, situation: Situation, memory: Any) -> tuple[Step, Any]:
+    """What the policy recommends, and what it then remembers; UNSET: it was never asked before.
+
+    A policy that fails holds the number and says why. It is asked again as if it had never been,
+    since what it remembers may be the cause.
+    """
+    try:
+        return policy.recommend(situation, policy.begin() if memory is UNSET else memory)
+    except Exception as defect:
+        because = {"error": _words_of(defect)}
+        return Step(Reason.POLICY_FAILED, situation.current, situation.current, because), UNSET
+
+
+def _words_of(defect: Exception) -> str:
+    """In one line: what is wrong, and in which file and line it became so."""
+    trace = defect.__traceback__
+    assert trace is not None, "it was raised"
+    while trace.tb_next is not None:
+        trace = trace.tb_next
+    file = trace.tb_frame.f_code.co_filename.rpartition("/")[2]
+    return f"{defect!r:.{MOST_WORDS}} ({file}:{trace.tb_lineno})"
+
+
+class Installed(Value, frozen=True, kw_only=True, eq=False):
+    """A policy of another distribution. It equals itself alone, whatever it is made of.
+
+    What it answers becomes a plain step here, since what is none would show only further on, in
+    the middle of a cycle that is not its own.
+    """
+
+    name: str  # of its entry point, whatever it calls itself
+    source: str  # object and distribution, for people
+    options: Mapping[str, object]
+    load_window_s: float
+    policy: AnyPolicy
+
+    def begin(self) -> Any:
+        """As the policy begins."""
+        return self.policy.begin()
+
+    def recommend(self, situation: Situation, memory: Any) -> tuple[Step, Any]:
+        """As the policy recommends: its number, its figures, and no other reason than that.
+
+        Raises:
+            TypeError: it answers something else than a step, in whole allocations, and a memory.
+            ValueError: nobody can have so many allocations.
+        """
+        step, memory = self.policy.recommend(situation, memory)
+        if not isinstance(step, Step):
+            raise TypeError(f"recommend() must return a Step and a memory, not {step!r:.40}")
+        after = index(step.after)
+        if not 0 <= after <= MOST_ALLOCATIONS:
+            raise ValueError(f"{after:.6g} allocations are not between 0 and {MOST_ALLOCATIONS}")
+        figures = {
+            str(name): str(figure) if isinstance(figure, str) else float(figure)
+            for name, figure in step.because.items()
+        }
+        unknown = step.reason is Reason.NOT_MEASURED
+        reason = Reason.NOT_MEASURED if unknown else Reason.RECOMMENDATION
+        return Step(reason, situation.current, after, figures), memory
 
 
 class Utilisation(Value, frozen=True, kw_only=True):

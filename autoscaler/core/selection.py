@@ -5,7 +5,7 @@ from fnmatch import fnmatchcase
 from functools import lru_cache
 
 from autoscaler.core.policies import AnyPolicy
-from autoscaler.core.values import DeploymentStats, Unmanaged, Value
+from autoscaler.core.values import DeploymentStats, Schedule, Unmanaged, Value
 
 
 class Rule(Value, frozen=True, kw_only=True):
@@ -24,6 +24,8 @@ class Rule(Value, frozen=True, kw_only=True):
     stabilisation_window_s: float
     growth_factor: float  # the most a number is multiplied by in one step up
     shrink_factor: float  # the most it is divided by in one step down
+    burst_maximum: int | None = None  # beyond it only what has been wanted for a while
+    schedules: tuple[Schedule, ...] = ()
 
 
 def select(rules: Sequence[Rule], stats: DeploymentStats) -> Rule | Unmanaged:

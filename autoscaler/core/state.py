@@ -7,6 +7,8 @@ for a whole stabilisation window before it scales down.
 from collections.abc import Mapping
 from typing import Any
 
+from msgspec import UNSET
+
 from autoscaler.core.values import DeploymentStats, Observation, Sample, Value
 
 
@@ -61,11 +63,13 @@ class DeploymentState(Value, frozen=True, kw_only=True):
     # those that no later one has reached; so their numbers fall from the oldest to the newest.
     peaks: tuple[tuple[float, int], ...] = ()
     policy: str = ""  # the name of the policy whose memory follows
-    memory: Any = None
+    memory: Any = UNSET  # until it was asked for the first time
+    beyond_burst_s: float | None = None  # how long more than the burst ceiling has been wanted
     stalled_since: float | None = None
     unsettled_since: float | None = None
     infeasible: Infeasible | None = None
     pursuit: Pursuit | None = None
+    new_node_s: float | None = None  # that updates took which needed a further node, lately
     refused: Refused | None = None
 
 

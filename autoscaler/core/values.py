@@ -107,6 +107,7 @@ class Cluster(Value, frozen=True, kw_only=True):
 
     nodes: tuple[NodeCapacity, ...]
     upgrade_mode: bool = False
+    growable: bool | None = None  # whether hardware follows demand; None: not known
 
     @property
     def mixed_versions(self) -> bool:
@@ -181,6 +182,17 @@ class LoadEstimate(Value, frozen=True, kw_only=True):
         return self.arrival_rate_per_s * (1.0 - self.cache_hit_fraction) * self.service_time_s
 
 
+class Schedule(Value, frozen=True, kw_only=True):
+    """A window of time, opened again and again by a clock on the wall, with bounds of its own."""
+
+    name: str
+    cron: str  # five fields; the window opens whenever they match
+    timezone: str  # an IANA name, such as Europe/Berlin
+    length_s: float  # how long it stays open, in time that passes
+    minimum: int | None = None
+    maximum: int | None = None
+
+
 class Reason(Word):
     """The rules that may have a say in a decision, one `Step` each."""
 
@@ -188,12 +200,16 @@ class Reason(Word):
     SLO = "slo"
     TARGET_TRACKING = "target_tracking"
     RECOMMENDATION = "recommendation"  # of a policy that gives no reason of its own
+    POLICY_FAILED = "policy_failed"
     STABILISATION = "stabilisation"
     STEP_LIMIT = "step_limit"
+    BURST = "burst"
+    SCHEDULE = "schedule"
     BOUNDS = "bounds"
     UNTRUSTED = "untrusted"
     OVERLOAD = "overload"
     SETTLING = "settling"
+    FIT = "fit"
     MAINTENANCE = "maintenance"
     CAPACITY = "capacity"
     BACK_OFF = "back_off"

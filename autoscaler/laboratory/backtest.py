@@ -14,7 +14,7 @@ from rich.console import Console
 from autoscaler import __version__
 from autoscaler.laboratory import files, report, table
 from autoscaler.laboratory.batch import Batch, progress_on, run_all
-from autoscaler.laboratory.contestants import CONTESTANTS
+from autoscaler.laboratory.contestants import CONTESTANTS, contestant, ensure_usable, names
 from autoscaler.laboratory.demand import demand_of, ensure_playable
 from autoscaler.laboratory.results import Trial
 from autoscaler.laboratory.scenario import Scenario, find_scenario, standard
@@ -91,6 +91,9 @@ def backtest(wish: Wish, out: Console, progress: Console) -> None:
     if wish.report is not None:
         report.plotly_js()
     scenarios = standard() if wish.scenario is None else (find_scenario(wish.scenario),)
+    for scenario in scenarios:
+        for name in wish.policies:
+            ensure_usable(name, scenario)
     traces = [source.read() for source in find_traces(wish.traces)]
     for trace in traces:
         for scenario in scenarios:
@@ -135,10 +138,10 @@ def entries_of(wish: Wish, *, first: bool) -> Iterator[Entry]:
     """Who is tried with a seed: as shipped, and with the `first` at all settings if wished."""
     for name in wish.policies or CONTESTANTS:
         yield Entry(policy=name, with_timeline=first and wish.report is not None)
-        contestant = CONTESTANTS[name]
+        tried = contestant(name)
         if first and wish.sweep:
-            for value in contestant.sweep:
-                if value != contestant.default:
+            for value in tried.sweep:
+                if value != tried.default:
                     yield Entry(policy=name, value=value)
 
 
@@ -148,13 +151,14 @@ def chosen_policies(texts: Iterable[str]) -> tuple[str, ...]:
     Raises:
         WrongUsage: there is no policy of such a name.
     """
-    names = [name.strip() for text in texts for name in text.split(",")]
-    for name in names:
-        if name not in CONTESTANTS:
+    wanted = [name.strip() for text in texts for name in text.split(",")]
+    known = names()
+    for name in wanted:
+        if name not in known:
             raise WrongUsage(
-                f"--policy: there is no policy {name!r}; choose from {', '.join(CONTESTANTS)}"
+                f"--policy: there is no policy {name!r}; choose from {', '.join(known)}"
             )
-    return tuple(dict.fromkeys(names))
+    return tuple(dict.fromkeys(wanted))
 
 
 def _keep(
@@ -191,7 +195,7 @@ def _report(
             )
             for scenario in scenarios
         },
-        policies={name: each.title for name, each in CONTESTANTS.items() if name in tried},
+        policies={name: contestant(name).title for name in names() if name in tried},
         shown=[name for name in SHOWN if name in tried] or sorted(tried)[:3],
         trials=trials,
     )

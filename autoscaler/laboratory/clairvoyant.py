@@ -41,6 +41,9 @@ LOWEST, HIGHEST = math.log(1e-3), math.log(1e4)
 """Logarithms of the allocation-seconds that a miss may be worth. At the highest, nothing is left to
 chance."""
 
+CALMER_S = (20.0, 60.0, 300.0, 1200.0)
+"""If those that react to everything all fail: levels that are held for so long before and after."""
+
 LIMITS = (0.0, 0.5, 1.0, 2.0, 5.0)
 """Delays that are told apart, in units of the wait that the SLO allows."""
 
@@ -91,7 +94,8 @@ class Foresight:
             return everything, False
         tried = list(self._schedules(allowed))
         if all(misses > allowed for _, misses in tried):
-            tried += [(plant, self._missed(plant.fleet)) for plant in self._fixed(allowed)]
+            plants = [*self._calmer(allowed), *self._fixed(allowed)]
+            tried += [(plant, self._missed(plant.fleet)) for plant in plants]
         kept = [plant for plant, misses in tried if misses <= allowed]
         return min([everything, *kept], key=_hours), True
 
@@ -112,6 +116,13 @@ class Foresight:
                 lead_s *= DETERRENT
             else:
                 aim *= 0.98 * allowed / misses
+
+    def _calmer(self, allowed: float) -> Iterator[Plant]:
+        """Schedules in which a level is held before and after the slots that it is meant for, so
+        that other nodes are ready in time and are not given up in between."""
+        path = self._cheapest(allowed, self._scenario.load_s)
+        for calm_s in CALMER_S:
+            yield self._carried_out(_held(path, round(calm_s / SLOT_S)))
 
     def _fixed(self, allowed: float) -> Iterator[Plant]:
         """Fixed numbers, on the way to the least that is enough."""
@@ -225,6 +236,13 @@ class _Search:
         # Never back onto what is known: at least a hundredth into what lies between.
         margin = 0.01 * (self._high - self._low)
         self.price = min(self._high - margin, max(self._low + margin, wanted))
+
+
+def _held(path: NDArray[np.int64], slots: int) -> NDArray[np.int64]:
+    """The highest level from so many slots before each to so many after it."""
+    padded = np.pad(path, slots)
+    windows = np.lib.stride_tricks.sliding_window_view(padded, 2 * slots + 1)
+    return np.asarray(windows.max(axis=1))
 
 
 def _hours(plant: Plant) -> float:

@@ -4,14 +4,19 @@ clairvoyant, most of them with one knob to turn."""
 import math
 from collections.abc import Callable, Mapping
 from enum import Enum, auto
+from functools import cache
 from types import MappingProxyType
 
 import numpy as np
 from msgspec import Struct
 from numpy.typing import NDArray
 
+from autoscaler.config.choosing import terms_of
 from autoscaler.config.document import ScalingTable
+from autoscaler.config.policies import Registry
+from autoscaler.core.objective import Objective
 from autoscaler.core.policies import AnyPolicy, Utilisation
+from autoscaler.core.slo import Slo
 from autoscaler.laboratory.comparison import CLAIRVOYANT
 from autoscaler.laboratory.demand import Demand
 from autoscaler.laboratory.peers.aws import PredictiveScaling, TargetTracking
@@ -75,6 +80,9 @@ class Contestant(Struct, frozen=True, kw_only=True):
         return f"{self.knob}={value:g}" if self.knob else ""
 
 
+SHARE = "share"
+"""The knob of those who are told what is promised: the share of the requests in time."""
+
 _BUSY = (0.4, 0.55, 0.7, 0.85, 0.97)
 """Targets for utilisation, which cannot pass 1."""
 
@@ -84,6 +92,17 @@ _LOW_TO_HIGH = 0.3 / 0.8
 
 def _utilisation_target(title: str, build: Callable[[float, Foreseen], AnyPeer]) -> Contestant:
     return Contestant(title=title, knob="target", default=0.7, sweep=_BUSY, build=build)
+
+
+def _slo(share: float, foreseen: Foreseen) -> AnyPolicy:
+    """With the scenario's objective, which is what its operator would have asked for."""
+    terms = terms_of(ScalingTable(), foreseen.scenario.poll_s)
+    return Slo(
+        objective=Objective(percentile=share, wait_s=foreseen.scenario.slo_wait_s),
+        drain_s=terms.drain_s,
+        caller_timeout_s=foreseen.scenario.timeout_s,
+        load_window_s=terms.load_window_s,
+    )
 
 
 def _utilisation(target: float, _: Foreseen) -> AnyPolicy:
@@ -129,6 +148,14 @@ def _loads(demand: Demand, slot_s: float) -> NDArray[np.float64]:
 
 CONTESTANTS: Mapping[str, Contestant] = MappingProxyType(
     {
+        "slo": Contestant(
+            title="autoscaler, policy slo",
+            home=Home.DAEMON,
+            knob=SHARE,
+            default=0.99,
+            sweep=(0.9, 0.97, 0.99, 0.995, 0.998),
+            build=_slo,
+        ),
         "utilisation": Contestant(
             title="autoscaler, policy utilisation",
             home=Home.DAEMON,
@@ -213,10 +240,40 @@ CONTESTANTS: Mapping[str, Contestant] = MappingProxyType(
         CLAIRVOYANT: Contestant(
             title="Clairvoyant",
             home=Home.FORESIGHT,
-            knob="share",
+            knob=SHARE,
             default=0.99,
             sweep=(0.8, 0.95, 0.98, 0.99, 0.999),
         ),
     }
 )
-"""By name."""
+"""By name: those that come with the program."""
+
+
+def names() -> tuple[str, ...]:
+    """All that `contestant` knows: our contestants, and what is installed under other names."""
+    return (*CONTESTANTS, *(name for name in Registry().others if name not in CONTESTANTS))
+
+
+@cache
+def contestant(name: str) -> Contestant:
+    """One of `CONTESTANTS`, or else an installed policy, in our daemon and without options."""
+    if name in CONTESTANTS:
+        return CONTESTANTS[name]
+    return Contestant(
+        title=f"{name}, installed",
+        home=Home.DAEMON,
+        build=lambda _, foreseen: _installed(name, foreseen.scenario),
+    )
+
+
+def ensure_usable(name: str, scenario: Scenario) -> None:
+    """
+    Raises:
+        Unusable: it is an installed policy that cannot be had.
+    """
+    if name not in CONTESTANTS:
+        _installed(name, scenario)
+
+
+def _installed(name: str, scenario: Scenario) -> AnyPolicy:
+    return Registry().installed(name, {}, scenario.poll_s)

@@ -9,17 +9,19 @@ import math
 from typing import Any, Protocol
 
 from autoscaler.config.document import ScalingTable
+from autoscaler.config.policies import stabilisation_window_s
 from autoscaler.core.feedback import learn
 from autoscaler.core.planning import LONGEST_INTERVAL_PERIODS, Policy, plan
 from autoscaler.core.policies import AnyPolicy, Situation
 from autoscaler.core.selection import Rule
 from autoscaler.core.state import State
-from autoscaler.core.values import Fate, LoadEstimate, Outcome, Plan, Sample
+from autoscaler.core.values import Fate, LoadEstimate, Outcome, Plan, Reason, Sample
 from autoscaler.laboratory.fleet import Totals
 from autoscaler.laboratory.peers.peer import AnyPeer
 from autoscaler.laboratory.peers.static import Static
 from autoscaler.laboratory.plant import Plant
 from autoscaler.laboratory.scenario import Scenario
+from autoscaler.mistakes import Mistake
 from autoscaler.simulation.errors import ApiError
 
 
@@ -63,6 +65,10 @@ class Planned:
         if self.plans is not None:
             self.plans.append(planned)
         for decision in planned.decisions:
+            first = decision.steps[0]
+            if first.reason is Reason.POLICY_FAILED:
+                # The daemon holds the number. That is nothing to measure a policy by.
+                raise Mistake(f"the policy failed: {first.because['error']}")
             if decision.changes:
                 fate = _update(plant, decision.desired)
                 self.refused += fate is not Fate.ACCEPTED
@@ -159,7 +165,7 @@ def as_configured(policy: AnyPolicy, scenario: Scenario) -> Policy:
         minimum=scenario.minimum,
         maximum=scenario.maximum,
         policy=policy,
-        stabilisation_window_s=shipped.stabilisation_window,
+        stabilisation_window_s=stabilisation_window_s(policy.name),
         growth_factor=shipped.growth_factor,
         shrink_factor=shipped.shrink_factor,
     )

@@ -97,7 +97,9 @@ class Plant:
                     processors=float(spec.processors),
                 )
                 for spec in nodes
-            )
+            ),
+            # Since the versions that name the processors that can be reached; see the emulator.
+            growable=False if self._state.behaviour.adaptive_allocations else None,
         )
         self._fleet = fleet_of(scenario, demand, born)
         self._lifecycle = Lifecycle(

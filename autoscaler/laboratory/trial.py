@@ -8,7 +8,7 @@ from msgspec import Struct
 
 from autoscaler.laboratory import scoring
 from autoscaler.laboratory.clairvoyant import Foresight
-from autoscaler.laboratory.contestants import CONTESTANTS, Contestant, Foreseen, Home
+from autoscaler.laboratory.contestants import SHARE, Contestant, Foreseen, Home, contestant
 from autoscaler.laboratory.demand import Demand
 from autoscaler.laboratory.drivers import Direct, Driver, Native, Planned, as_configured, drive
 from autoscaler.laboratory.peers.peer import Peer, Recalls
@@ -26,7 +26,7 @@ OPENING_UTILISATION = 0.7
 class Entry(Struct, frozen=True, kw_only=True):
     """A policy at a setting."""
 
-    policy: str  # a name of CONTESTANTS
+    policy: str  # a name that `contestant` knows
     value: float | None = None  # of its knob; None: as shipped
     with_timeline: bool = False
 
@@ -44,30 +44,28 @@ class Arena:
     def run(self, entry: Entry) -> Trial:
         """Try one policy."""
         began = time.perf_counter()
-        contestant = CONTESTANTS[entry.policy]
+        tried = contestant(entry.policy)
         value = self._value(entry)
-        if contestant.home is Home.FORESIGHT:
+        if tried.home is Home.FORESIGHT:
             plant, refused = self._clairvoyant(value), 0
         else:
-            driver = self._driver(contestant, value)
+            driver = self._driver(tried, value)
             plant = Plant(
                 self._scenario,
                 self._demand,
                 allocations=self._bounded(driver.opening or self._opening()),
-                version=contestant.version,
+                version=tried.version,
             )
             drive(plant, driver)
             refused = driver.refused
         return self._scored(entry, plant, refused, time.perf_counter() - began)
 
     def _value(self, entry: Entry) -> float:
-        """Of the knob. As shipped, who knows everything keeps what the scenario promises."""
-        contestant = CONTESTANTS[entry.policy]
+        """Of the knob. As shipped, who is told what is promised is told the scenario's promise."""
         if entry.value is not None:
             return entry.value
-        if contestant.home is Home.FORESIGHT:
-            return self._scenario.slo_share
-        return contestant.default
+        tried = contestant(entry.policy)
+        return self._scenario.slo_share if tried.knob == SHARE else tried.default
 
     def _clairvoyant(self, share: float) -> Plant:
         if self._foresight is None:
@@ -75,14 +73,14 @@ class Arena:
         plant, _ = self._foresight.best(share)
         return plant
 
-    def _driver(self, contestant: Contestant, value: float) -> Driver:
+    def _driver(self, tried: Contestant, value: float) -> Driver:
         scenario, past = self._scenario, self._demand.past
         minimum, maximum = scenario.minimum, scenario.maximum
-        if contestant.home is Home.CLUSTER:
+        if tried.home is Home.CLUSTER:
             return Native(minimum, maximum)
-        assert contestant.build is not None, "whoever has a policy can build it"
-        policy = contestant.build(value, Foreseen(scenario=scenario, demand=self._demand))
-        if contestant.home is Home.DAEMON:
+        assert tried.build is not None, "whoever has a policy can build it"
+        policy = tried.build(value, Foreseen(scenario=scenario, demand=self._demand))
+        if tried.home is Home.DAEMON:
             return Planned(as_configured(policy, scenario), scenario.poll_s)
         assert isinstance(policy, Peer), "who is at home elsewhere has a rhythm of its own"
         memory = policy.begin()
@@ -102,7 +100,7 @@ class Arena:
         return min(max(allocations, self._scenario.minimum), self._scenario.maximum)
 
     def _scored(self, entry: Entry, plant: Plant, refused: int, took_s: float) -> Trial:
-        demand, fleet, contestant = self._demand, plant.fleet, CONTESTANTS[entry.policy]
+        demand, fleet, tried = self._demand, plant.fleet, contestant(entry.policy)
         value = self._value(entry)
         met = scoring.met(demand, fleet.waits_s, fleet.fates, self._promise, plant.holdings)
         cost = scoring.cost(plant.holdings, *plant.span)
@@ -110,8 +108,8 @@ class Arena:
             trace=demand.trace,
             scenario=self._scenario.name,
             policy=entry.policy,
-            setting=contestant.setting(value),
-            default=entry.value is None or value == contestant.default,
+            setting=tried.setting(value),
+            default=entry.value is None or value == tried.default,
             seed=self._seed,
             requests=met.requests,
             misses=met.misses,

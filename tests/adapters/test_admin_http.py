@@ -1,12 +1,15 @@
+import json
 import socket
+from urllib.parse import quote
 
 import aiohttp
 import pytest
 from prometheus_client import CollectorRegistry, Gauge
 
-from autoscaler.adapters.admin_http import AdminServer, CannotListen, Health
+from autoscaler.adapters.admin_http import AdminServer, CannotListen, Decisions, Health
+from autoscaler.core.values import Fate, Unmanaged
 from autoscaler.ports import ObservationFailed, Trouble
-from tests.adapters.recorded import cycle
+from tests.adapters.recorded import cycle, decision, outcome, steady
 from tests.fakes import FakeClock
 
 
@@ -21,6 +24,11 @@ def health(clock):
 
 
 @pytest.fixture
+def decisions(clock):
+    return Decisions(clock, "1.2.3")
+
+
+@pytest.fixture
 def registry():
     registry = CollectorRegistry()
     Gauge("answer", "To everything.", registry=registry).set(42)
@@ -28,7 +36,7 @@ def registry():
 
 
 @pytest.fixture
-async def get(registry, health):
+async def get(registry, health, decisions):
     """Ask the server for a path; answers with status, content type and text."""
 
     async def get(path: str, **headers: str) -> tuple[int, str, str]:
@@ -36,7 +44,7 @@ async def get(registry, health):
         async with session.get(url, headers=headers) as answer:
             return answer.status, answer.headers["Content-Type"], await answer.text()
 
-    server = AdminServer(registry, health, host="127.0.0.1", port=0, version="1.2.3")
+    server = AdminServer(registry, health, decisions, host="127.0.0.1", port=0, version="1.2.3")
     async with server, aiohttp.ClientSession() as session:
         yield get
 
@@ -49,7 +57,7 @@ async def test_the_index_tells_what_there_is(get):
     status, content_type, text = await get("/")
     assert (status, content_type) == (200, "text/plain; charset=utf-8")
     assert text.startswith("autoscaler 1.2.3\n")
-    for path in ("/metrics", "/healthz", "/readyz"):
+    for path in ("/metrics", "/healthz", "/readyz", "/decisions", "/decisions/{deployment_id}"):
         assert path in text
 
 
@@ -127,12 +135,12 @@ async def test_patience_follows_the_poll_interval_down_to_a_floor(health, clock)
     assert health.why_not_alive() is not None
 
 
-async def test_a_port_in_use_is_one_clear_sentence(registry, health):
+async def test_a_port_in_use_is_one_clear_sentence(registry, health, decisions):
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         port = taken.getsockname()[1]
-        server = AdminServer(registry, health, host="127.0.0.1", port=port, version="1")
+        server = AdminServer(registry, health, decisions, host="127.0.0.1", port=port, version="1")
         with pytest.raises(CannotListen) as refused:
             await server.start()
         await server.stop()
@@ -142,21 +150,88 @@ async def test_a_port_in_use_is_one_clear_sentence(registry, health):
     )
 
 
-async def test_an_address_that_is_not_this_machines(registry, health):
-    server = AdminServer(registry, health, host="192.0.2.1", port=0, version="1")
+async def test_an_address_that_is_not_this_machines(registry, health, decisions):
+    server = AdminServer(registry, health, decisions, host="192.0.2.1", port=0, version="1")
     with pytest.raises(CannotListen, match=r"cannot listen on 192\.0\.2\.1:0: .*; set server"):
         await server.start()
 
 
-async def test_what_cannot_be_the_name_of_a_host(registry, health):
-    server = AdminServer(registry, health, host="x" * 64, port=0, version="1")
+async def test_what_cannot_be_the_name_of_a_host(registry, health, decisions):
+    server = AdminServer(registry, health, decisions, host="x" * 64, port=0, version="1")
     with pytest.raises(CannotListen, match=r"x:0: .*; set server\.host"):
         await server.start()
 
 
-async def test_once_stopped_it_can_start_again(registry, health):
-    server = AdminServer(registry, health, host="127.0.0.1", port=0, version="1")
+async def test_once_stopped_it_can_start_again(registry, health, decisions):
+    server = AdminServer(registry, health, decisions, host="127.0.0.1", port=0, version="1")
     for _ in range(2):
         await server.start()
         assert server.port > 0
         await server.stop()
+
+
+STRANGE = 'a"/\\{}?é %'
+
+
+class TestDecisions:
+    async def test_all_of_them_with_their_reasons(self, get, decisions, clock):
+        decisions.planned(*cycle(outcome(steady("b"), Fate.UNCHANGED), unmanaged=LEFT))
+        clock.pass_by(4.0)
+        status, content_type, text = await get("/decisions")
+        assert (status, content_type) == (200, "application/json")
+        answer = json.loads(text)
+        assert (answer["autoscaler"], answer["at"], answer["age_s"]) == ("1.2.3", 1_000.0, 4.0)
+        assert [each["deployment"] for each in answer["deployments"]] == [".x", "b"]
+
+    async def test_those_whose_ids_match(self, get, decisions):
+        names = ("e5-a", "e5-b", "elser")
+        decisions.planned(*cycle(*(outcome(steady(name), Fate.UNCHANGED) for name in names)))
+        _, _, text = await get("/decisions?deployment=e5-*")
+        assert [told["deployment"] for told in json.loads(text)["deployments"]] == ["e5-a", "e5-b"]
+
+    async def test_none_may_match(self, get, decisions):
+        decisions.planned(*cycle())
+        status, _, text = await get("/decisions?deployment=x")
+        assert (status, json.loads(text)["deployments"]) == (200, [])
+
+    async def test_one_of_them(self, get, decisions):
+        decisions.planned(*cycle(outcome(decision(), Fate.ACCEPTED)))
+        status, _, text = await get("/decisions/elser")
+        assert status == 200
+        assert json.loads(text)["deployment"]["sentence"].startswith("elser 3 -> 6: ")
+
+    async def test_one_of_a_strange_name(self, get, decisions):
+        decisions.planned(*cycle(outcome(steady(STRANGE), Fate.UNCHANGED)))
+        _, _, text = await get(f"/decisions/{quote(STRANGE, safe='')}")
+        assert json.loads(text)["deployment"]["deployment"] == STRANGE
+
+    async def test_one_that_is_not_there_is_a_sentence_with_what_was_perhaps_meant(
+        self, get, decisions
+    ):
+        decisions.planned(*cycle(outcome(steady("elser"), Fate.UNCHANGED)))
+        status, content_type, text = await get("/decisions/elsner")
+        assert (status, content_type) == (404, "application/json")
+        assert json.loads(text) == {
+            "autoscaler": "1.2.3",
+            "error": "the cluster reports no deployment elsner; did you mean elser?",
+        }
+
+    @pytest.mark.parametrize("path", ["/decisions", "/decisions/elser"])
+    async def test_before_the_first_observation_there_is_nothing_to_tell(
+        self, get, decisions, path
+    ):
+        decisions.skipped(failure(), 1_000.0)
+        status, _, text = await get(path)
+        assert status == 503
+        assert json.loads(text)["error"] == (
+            "the cluster has not been observed yet: connection refused"
+        )
+
+    async def test_a_thousand_are_compressed(self, get, decisions):
+        outcomes = (outcome(steady(f"d-{n:04}"), Fate.UNCHANGED) for n in range(1000))
+        decisions.planned(*cycle(*outcomes))
+        _, _, text = await get("/decisions", **{"Accept-Encoding": "gzip"})
+        assert len(json.loads(text)["deployments"]) == 1000
+
+
+LEFT = {".x": Unmanaged.HIDDEN}

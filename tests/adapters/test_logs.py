@@ -1,12 +1,13 @@
 import io
 import json
 import logging
+import math
 
 import pytest
 import structlog
 
 from autoscaler.adapters.logs import LogRecorder, configure
-from autoscaler.core.values import Fate, Reason, Satisfied, Step, Unmanaged
+from autoscaler.core.values import Candidate, Fate, Reason, Satisfied, Step, Unmanaged
 from autoscaler.ports import ObservationFailed, Trouble
 from tests.adapters.recorded import cycle, decision, outcome, steady
 
@@ -71,6 +72,8 @@ class TestDecisions:
             "reason": "bounds", "before": 7, "after": 6, "because": {"min": 1, "max": 6}
         }  # fmt: skip
         assert line["load"]["arrival_rate_per_s"] == 60.0
+        assert line["load"]["offered_load"] == 4.5
+        assert (line["minimum"], line["maximum"]) == (1, 6)
         assert line["sample"]["completed"] == 200
 
     def test_what_stays_as_it_is_is_told_once(self, log):
@@ -92,6 +95,19 @@ class TestDecisions:
         held = steady(steps=(Step(Reason.TARGET_TRACKING, 3, 2, _LOW), Step(Reason.STABILISATION,
                       2, 3, {"window_s": 300.0, "highest": 3})))  # fmt: skip
         assert log.planned(outcome(held, Fate.UNCHANGED)) == []
+
+    @pytest.mark.parametrize(
+        ("level", "candidates"),
+        [("debug", [[2, 1.0, None, 90.0], [3, 0.006, 0.12, 3.1]]), ("info", None)],
+    )
+    def test_what_was_weighed_is_told_at_debug_only_and_in_few_words(self, level, candidates):
+        stream = io.StringIO()
+        configure("json", level, version="1", environ={}, stream=stream)
+        weighed = steady(steps=(Step(Reason.SLO, 3, 3, _LOAD, _WEIGHED),))
+        LogRecorder().planned(*cycle(outcome(weighed, Fate.UNCHANGED)))
+        (step,) = json.loads(stream.getvalue())["steps"]
+        assert step["because"] == _LOAD
+        assert step.get("candidates") == candidates
 
     def test_a_dry_run_says_so(self, log):
         (line,) = log.planned(outcome(decision(dry_run=True), Fate.DRY_RUN))
@@ -139,6 +155,11 @@ class TestDecisions:
 
 
 _LOW = {"offered_load": 1.2, "target_utilisation": 0.7}
+_LOAD = {"offered_load": 2.0, "spread": 0.2}
+_WEIGHED = (
+    Candidate(allocations=2, late_share=1.0, wait_s=math.inf, cost=90.0),
+    Candidate(allocations=3, late_share=0.006, wait_s=0.12, cost=3.1),
+)
 
 
 class TestDeployments:

@@ -5,7 +5,7 @@ import structlog
 from msgspec.structs import replace
 from prometheus_client import CollectorRegistry, generate_latest
 
-from autoscaler.adapters.admin_http import Health
+from autoscaler.adapters.admin_http import Decisions, Health
 from autoscaler.adapters.logs import LogRecorder
 from autoscaler.adapters.prometheus import PrometheusRecorder
 from autoscaler.control_loop import ControlLoop
@@ -33,12 +33,17 @@ def health():
     return Health(FakeClock(START), 10.0)
 
 
+def decisions():
+    return Decisions(FakeClock(START), "0")
+
+
 RECORDERS = {
     "prometheus": prometheus,
     "logs": silent_log,
     "health": health,
+    "decisions": decisions,
     "list": ListRecorder,
-    "all of them": lambda: AllOf(prometheus(), silent_log(), health(), ListRecorder()),
+    "all of them": lambda: AllOf(prometheus(), silent_log(), health(), decisions(), ListRecorder()),
     "none": AllOf,
 }
 
@@ -133,3 +138,16 @@ def test_what_was_recorded_can_be_scraped():
         )
         recorder.planned(observed, planned, outcomes, TOOK)
         assert generate_latest(registry)
+
+
+def test_what_was_recorded_can_be_asked_for():
+    recorder = decisions()
+    for observed in OBSERVED.values():
+        planned, _ = plan(State(), observed, policy(rule(minimum=2)))
+        outcomes = tuple(
+            Outcome(decision=d, fate=Fate.ACCEPTED, at=START) for d in planned.decisions
+        )
+        recorder.planned(observed, planned, outcomes, TOOK)
+        told = {each.deployment for each in recorder.all().deployments}
+        assert told == observed.deployments.keys() | observed.unreadable.keys()
+        assert all(recorder.one(each).deployment.deployment == each for each in told)

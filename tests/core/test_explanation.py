@@ -3,23 +3,62 @@
 import pytest
 
 from autoscaler.core.constraints import words
-from autoscaler.core.explanation import explain, sentence
-from autoscaler.core.values import Decision, Flaw, Reason, Sample, Step
+from autoscaler.core.explanation import (
+    explain,
+    explain_outcome,
+    sentence,
+    share,
+    what_became,
+    why_nothing_changed,
+)
+from autoscaler.core.values import Candidate, Decision, Fate, Flaw, Outcome, Reason, Sample, Step
+
+SLO_FIGURES = {
+    "offered_load": 3.2,
+    "spread": 0.25,
+    "price": 20.0,
+    "attained": 0.994,
+    "backlog": 12,
+    "clearing": 4,
+    "forecast": 3.6,
+}
+
+
+def candidate(allocations, late_share, cost):
+    return Candidate(allocations=allocations, late_share=late_share, wait_s=0.1, cost=cost)
+
+
+FOUR, FIVE, SIX = candidate(4, 0.029, 5.9), candidate(5, 0.006, 5.4), candidate(6, 0.001, 6.1)
 
 STEPS = {
     "no request has been timed yet": Step(Reason.NOT_MEASURED, 2, 2),
     "load 4.90 at 70% needs 7": Step(
         Reason.TARGET_TRACKING, 2, 7, {"offered_load": 4.9, "target_utilisation": 0.7}
     ),
+    "load 3.20 ± 0.25, forecast 3.60, 12 waiting, 99.4% in time lately: "
+    "5 cost least (0.6% late; 4 would be 2.9% late)": Step(
+        Reason.SLO, 3, 5, SLO_FIGURES, (FOUR, FIVE)
+    ),
     "rate 12.3, because bursty asks for 7": Step(
         Reason.RECOMMENDATION, 2, 7, {"rate": 12.345, "because": "bursty"}
     ),
     "the policy asks for 3": Step(Reason.RECOMMENDATION, 2, 3),
+    "held, since the policy failed: KeyError('x') (mine.py:7)": Step(
+        Reason.POLICY_FAILED, 2, 2, {"error": "KeyError('x') (mine.py:7)"}
+    ),
     "5 was recommended within 300 s": Step(
         Reason.STABILISATION, 2, 5, {"highest": 5, "window_s": 300.0}
     ),
     "one step goes no further than 4": Step(Reason.STEP_LIMIT, 9, 4, {"furthest": 4}),
+    "above 8 only after 60 s, and 20 s have passed": Step(
+        Reason.BURST, 12, 8, {"burst_max": 8, "hold_s": 60.0, "wanted_s": 20.0}
+    ),
+    "schedule office hours has at least 4": Step(
+        Reason.SCHEDULE, 2, 4, {"schedule": "office hours", "min": 4}
+    ),
+    "schedule nights has at most 2": Step(Reason.SCHEDULE, 9, 2, {"schedule": "nights", "max": 2}),
     "bounds are 1..8": Step(Reason.BOUNDS, 9, 8, {"min": 1, "max": 8}),
+    "no more than 5 fit on the nodes": Step(Reason.FIT, 9, 5, {"fits": 5}),
     "held, since a node has just joined and totals have fallen": Step(
         Reason.UNTRUSTED, 2, 2, {"flaws": words((Flaw.NEW_NODE, Flaw.BACKWARDS))}
     ),
@@ -56,23 +95,89 @@ def test_no_flaw_is_without_words(flaw):
     assert told.startswith("held, since ")
 
 
-def test_a_decision_tells_its_recommendation_and_what_overruled_it():
+@pytest.mark.parametrize(
+    ("step", "told"),
+    [
+        (Step(Reason.SLO, 2, 5), "needs 5"),
+        (Step(Reason.SLO, 2, 5, {"offered_load": 3.2}), "load 3.20: needs 5"),
+        (Step(Reason.SLO, 2, 5, {"backlog": 0.0, "attained": 1.0}), "100% in time lately: needs 5"),
+        (Step(Reason.SLO, 2, 4, {}, (FOUR,)), "4 cost least (2.9% late)"),
+        (Step(Reason.SLO, 2, 1, {}, (candidate(1, 0.0, 1.0),)), "1 costs least (0% late)"),
+        (
+            Step(Reason.SLO, 2, 6, {"clearing": 6.0, "backlog": 40}, (FOUR, FIVE, SIX)),
+            "40 waiting: 6 clear what waits in time (0.1% late; 5 would be 0.6% late)",
+        ),
+        (Step(Reason.SLO, 2, 6, {"clearing": 6}, (FOUR, FIVE)),
+         "6 clear what waits in time (5 would be 0.6% late)"),
+        (Step(Reason.SLO, 2, 6, {}, (FIVE, SIX)),
+         "6, though 5 would cost least (0.1% late; 5 would be 0.6% late)"),
+        (Step(Reason.SLO, 2, 9, {}, (FIVE, SIX)), "9, though 5 would cost least"),
+    ],
+)  # fmt: skip
+def test_what_the_slo_policy_weighs_is_told_as_far_as_it_is_known(step, told):
+    assert sentence(step) == told
+
+
+def test_a_share_never_looks_like_none_or_all_unless_it_is():
+    assert [share(each) for each in (0.0, 1e-9, 0.9999999, 1.0)] == [
+        "0%", "<0.1%", ">99.9%", "100%"
+    ]  # fmt: skip
+
+
+def decided(current, *steps, fate=Fate.UNCHANGED, detail=""):
     decision = Decision(
         deployment_id="elser",
         model_id="m",
         at=0.0,
         rule="all",
         dry_run=False,
-        current=9,
+        current=current,
         minimum=1,
         maximum=8,
         sample=Sample(at=0.0, interval_s=10.0),
         load=None,
-        steps=(
-            Step(Reason.TARGET_TRACKING, 9, 12, {"offered_load": 8.4, "target_utilisation": 0.7}),
-            Step(Reason.BOUNDS, 12, 8, {"min": 1, "max": 8}),
-            Step(Reason.SETTLING, 8, 8, {"live": 8, "target": 9}),
-        ),
+        steps=steps,
     )
+    return Outcome(decision=decision, fate=fate, at=0.0, detail=detail)
+
+
+WANTS_12 = Step(Reason.TARGET_TRACKING, 9, 12, {"offered_load": 8.4, "target_utilisation": 0.7})
+AT_MOST_8 = Step(Reason.BOUNDS, 12, 8, {"min": 1, "max": 8})
+SETTLED = Step(Reason.SETTLING, 8, 8, {"live": 8, "target": 9})
+
+
+def test_a_decision_tells_its_recommendation_and_what_overruled_it():
+    decision = decided(9, WANTS_12, AT_MOST_8, SETTLED).decision
     assert explain(decision) == "elser 9 -> 8: load 8.40 at 70% needs 12; bounds are 1..8"
     assert decision.reason is Reason.BOUNDS
+
+
+def test_a_decision_that_changes_nothing_says_so_and_why():
+    held = decided(8, Step(Reason.RECOMMENDATION, 8, 12), AT_MOST_8)
+    assert explain(held.decision) == ("elser stays at 8: the policy asks for 12; bounds are 1..8")
+    assert why_nothing_changed(held) == "the policy wants 12, but bounds are 1..8"
+
+
+def test_a_number_that_is_right_stays_for_what_the_policy_says():
+    right = decided(5, Step(Reason.SLO, 5, 5, {"offered_load": 3.2}, (FOUR, FIVE)))
+    assert why_nothing_changed(right) == sentence(right.decision.steps[0])
+
+
+@pytest.mark.parametrize("fate", Fate)
+def test_no_fate_is_without_words(fate):
+    outcome = decided(9, WANTS_12, AT_MOST_8, fate=fate, detail="no room")
+    assert what_became(outcome).endswith(": no room")
+    assert explain_outcome(outcome).startswith("elser 9 -> 8: ")
+
+
+@pytest.mark.parametrize("fate", sorted(set(Fate) - {Fate.UNCHANGED, Fate.ACCEPTED, Fate.UNKNOWN}))
+def test_what_was_decided_and_not_done_is_told_with_the_clusters_words(fate):
+    outcome = decided(9, WANTS_12, AT_MOST_8, fate=fate, detail="no room")
+    told = why_nothing_changed(outcome)
+    assert told.startswith("8 was decided, but not done: ")
+    assert told.endswith(": no room")
+
+
+@pytest.mark.parametrize("fate", [Fate.ACCEPTED, Fate.UNKNOWN])
+def test_nothing_is_said_to_be_unchanged_that_may_have_changed(fate):
+    assert why_nothing_changed(decided(9, WANTS_12, AT_MOST_8, fate=fate)) == ""

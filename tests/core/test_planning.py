@@ -75,7 +75,7 @@ def test_load_is_met():
 def test_a_decision_that_changes_nothing_says_why():
     watch = Watch()
     watch.decide()
-    assert explain(watch.decide(rate=30.0)) == "elser 2 -> 2: load 1.22 at 70% needs 2"
+    assert explain(watch.decide(rate=30.0)) == "elser stays at 2: load 1.22 at 70% needs 2"
 
 
 def test_down_only_after_a_whole_stabilisation_window():

@@ -36,7 +36,8 @@ def _check_decision(decision: Decision, stats: DeploymentStats) -> None:
         assert step.before == number, f"a gap in the trail: {decision}"
         number = step.after
     words = explain(decision)
-    assert words.startswith(f"{decision.deployment_id} {decision.current} -> {number}: "), words
+    change = f"{decision.current} -> {number}" if decision.changes else f"stays at {number}"
+    assert words.startswith(f"{decision.deployment_id} {change}: "), words
     if not decision.changes:
         return
     assert 1 <= decision.minimum <= number <= decision.maximum, f"out of bounds: {words}"

@@ -26,6 +26,7 @@ def foreseen(requests=None, **given):
 
 def test_everybody_is_there():
     assert set(CONTESTANTS) - set(PEERS) == {
+        "slo",
         "utilisation",
         "native-8.16",
         "native-9",

@@ -124,12 +124,19 @@ class TestOurs:
         assert {number for _, number in changes(plant)} == {3}
         assert {plan.decisions[0].wanted for plan in driver.plans[-10:]} <= {5, 6, 7}
 
+    def test_it_asks_for_no_more_than_fits(self):
+        scene = scenario(processors=4, maximum=9)
+        driver = ours(scene)
+        plant = Plant(scene, busy_load(6.0, 250.0), allocations=3)
+        drive(plant, driver)
+        assert (plant.requested, driver.refused) == (4, 0)
+
     def test_it_learns_what_does_not_fit(self):
         """More is allowed than there is room for. It asks, is refused, and does not ask again
         until it may believe that something has changed."""
         scene = scenario(processors=4, maximum=9)
         driver = ours(scene)
-        plant = Plant(scene, busy_load(6.0, 250.0), allocations=3)
+        plant = Plant(scene, busy_load(6.0, 250.0), allocations=3, version="8.12")
         drive(plant, driver)
         assert plant.requested == 4
         asked = [decision for plan in driver.plans for decision in plan.decisions]

@@ -1,11 +1,14 @@
 """What the daemon answers over HTTP: /metrics for Prometheus, /healthz and /readyz for whatever
-starts and stops it.
+starts and stops it, /decisions for whoever asks why.
 
-health   whether the loop is alive, and what it knows fresh
-server   the routes, and the socket
+health     whether the loop is alive, and what it knows fresh
+document   the JSON of /decisions
+decisions  the last cycle, to be told of
+server     the routes, and the socket
 """
 
+from autoscaler.adapters.admin_http.decisions import Decisions
 from autoscaler.adapters.admin_http.health import Health
 from autoscaler.adapters.admin_http.server import AdminServer, CannotListen
 
-__all__ = ["AdminServer", "CannotListen", "Health"]
+__all__ = ["AdminServer", "CannotListen", "Decisions", "Health"]

@@ -3,13 +3,17 @@
 import asyncio
 import os
 from collections.abc import Awaitable, Callable, Iterable, Iterator
+from functools import partial
 from typing import Self
 
+import msgspec
 from aiohttp import hdrs, web
 from prometheus_client import CollectorRegistry, Metric
 from prometheus_client.exposition import choose_encoder
 from prometheus_client.registry import Collector
 
+from autoscaler.adapters.admin_http.decisions import Decisions, NoSuchDeployment, NotObserved
+from autoscaler.adapters.admin_http.document import Answer, Refusal
 from autoscaler.adapters.admin_http.health import Health
 from autoscaler.mistakes import Mistake
 
@@ -20,9 +24,11 @@ SHUTDOWN_TIMEOUT_S = 1.5
 
 _INDEX = """autoscaler {version}
 
-/metrics  for Prometheus
-/healthz  200 while the control loop turns
-/readyz   200 while the cluster is observed
+/metrics                    for Prometheus
+/healthz                    200 while the control loop turns
+/readyz                     200 while the cluster is observed
+/decisions                  what was decided, and why; ?deployment=GLOB narrows it down
+/decisions/{{deployment_id}}  the same of one deployment
 """
 
 
@@ -31,16 +37,25 @@ class CannotListen(Mistake):
 
 
 class AdminServer:
-    """Serves metrics and health; an async context manager, or `start` and `stop`."""
+    """Serves metrics, health and reasons; an async context manager, or `start` and `stop`."""
 
     def __init__(
-        self, registry: CollectorRegistry, health: Health, *, host: str, port: int, version: str
+        self,
+        registry: CollectorRegistry,
+        health: Health,
+        decisions: Decisions,
+        *,
+        host: str,
+        port: int,
+        version: str,
     ) -> None:
         self._registry = registry
         self._health = health
+        self._decisions = decisions
         self._host, self._port = host, port
         self._version = version
         self._scraping = asyncio.Lock()
+        self._explaining = asyncio.Lock()
         self._runner: web.AppRunner | None = None
 
     @property
@@ -92,6 +107,9 @@ class AdminServer:
         app.router.add_get("/metrics", self._metrics)
         app.router.add_get("/healthz", _probe(self._health.why_not_alive))
         app.router.add_get("/readyz", _probe(self._health.why_not_ready))
+        app.router.add_get("/decisions", self._explain_all)
+        # Left to itself, a part of a path matches neither braces nor slashes, quoted or not.
+        app.router.add_get("/decisions/{deployment_id:.+}", self._explain_one)
         return app
 
     async def _index(self, _request: web.Request) -> web.Response:
@@ -111,6 +129,34 @@ class AdminServer:
                 await response.write(chunk)
             await response.write_eof()
         return response
+
+    async def _explain_all(self, request: web.Request) -> web.Response:
+        return await self._explain(
+            partial(self._decisions.all, request.query.get("deployment", "*"))
+        )
+
+    async def _explain_one(self, request: web.Request) -> web.Response:
+        return await self._explain(
+            partial(self._decisions.one, request.match_info["deployment_id"])
+        )
+
+    async def _explain(self, tell: Callable[[], Answer]) -> web.Response:
+        # A thousand deployments are two megabytes; as with metrics, in a thread, one at a time.
+        async with self._explaining:
+            status, body = await asyncio.to_thread(self._encoded, tell)
+        response = web.Response(body=body, status=status, content_type="application/json")
+        response.enable_compression()
+        return response
+
+    def _encoded(self, tell: Callable[[], Answer]) -> tuple[int, bytes]:
+        """Status and body."""
+        try:
+            return 200, msgspec.json.encode(tell())
+        except NotObserved as why:
+            status, refusal = 503, Refusal(autoscaler=self._version, error=str(why))
+        except NoSuchDeployment as why:
+            status, refusal = 404, Refusal(autoscaler=self._version, error=str(why))
+        return status, msgspec.json.encode(refusal)
 
 
 class _Family(Collector):

@@ -1,5 +1,9 @@
 """From three partial descriptions of the nodes to one, by node id."""
 
+import math
+
+from msgspec import UNSET
+
 from autoscaler.core.values import Cluster, NodeCapacity
 from autoscaler.wire.cluster import (
     MemoryAnswer,
@@ -23,14 +27,30 @@ def cluster_of(
         return None
     described = nodes.nodes if nodes is not None else {}
     measured = memory.nodes if memory is not None else {}
-    return Cluster(
-        nodes=tuple(
-            _capacity(node_id, described.get(node_id), measured.get(node_id))
-            for node_id in sorted({*described, *measured})
-            if _runs_models(described.get(node_id), measured.get(node_id))
-        ),
-        upgrade_mode=upgrade_mode,
+    capacities = tuple(
+        _capacity(node_id, described.get(node_id), measured.get(node_id))
+        for node_id in sorted({*described, *measured})
+        if _runs_models(described.get(node_id), measured.get(node_id))
     )
+    return Cluster(
+        nodes=capacities, upgrade_mode=upgrade_mode, growable=_growable(capacities, ml_info)
+    )
+
+
+def _growable(nodes: tuple[NodeCapacity, ...], ml_info: MlInfoAnswer | None) -> bool | None:
+    """Whether hardware follows demand.
+
+    The processors that machine learning can reach are named only where that is certain, which it is
+    not while nodes may become larger; nodes that may be added are counted in. Fewer than there are
+    means that they are scaled down, and then nothing can be said.
+
+    Source: elastic/elasticsearch, ml/action/TransportMlInfoAction.java.
+    """
+    reachable = ml_info.limits.total_ml_processors if ml_info is not None else UNSET
+    if reachable is UNSET:
+        return None
+    present = math.floor(sum(node.processors or 0.0 for node in nodes))
+    return None if reachable < present else reachable > present
 
 
 def _runs_models(described: NodeInfo | None, measured: MemoryOfNode | None) -> bool:

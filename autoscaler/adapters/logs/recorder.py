@@ -8,26 +8,22 @@ import msgspec
 import structlog
 from structlog.typing import FilteringBoundLogger
 
-from autoscaler.core.explanation import explain, why_unmanaged
-from autoscaler.core.values import Decision, Fate, Observation, Outcome, Plan, Reason
+from autoscaler.core.explanation import explain_outcome, why_unmanaged
+from autoscaler.core.values import (
+    Decision,
+    Fate,
+    LoadEstimate,
+    Observation,
+    Outcome,
+    Plan,
+    Reason,
+    Step,
+)
 from autoscaler.ports import CycleTimes, ObservationFailed, Trouble
 
 _NOT_SENT = {Fate.UNCHANGED, Fate.DRY_RUN, Fate.WITHHELD}
 _FOR_PEOPLE = {Trouble.UNAUTHENTICATED, Trouble.FORBIDDEN, Trouble.DEFECT}
 """What does not pass by itself."""
-
-_FATES = {
-    Fate.DRY_RUN: "dry run, nothing sent",
-    Fate.WITHHELD: "withheld in this cycle",
-    Fate.NO_CAPACITY: "refused for lack of capacity",
-    Fate.NOT_STARTED: "refused, since it is starting or stopping",
-    Fate.NATIVE_SCALING: "refused, since the cluster scales it itself",
-    Fate.ENDPOINT_OWNED: "refused, since an inference endpoint owns it",
-    Fate.GONE: "refused, since it is gone",
-    Fate.FORBIDDEN: "forbidden, as all updates are until the privileges or the licence change",
-    Fate.UNKNOWN: "no answer, so nobody knows whether it took effect",
-    Fate.INVALID: "refused",
-}
 
 _Told = tuple[int, int, Reason, Fate]
 
@@ -36,7 +32,8 @@ class LogRecorder:
     """Writes what changed since the last cycle; the rest at level debug.
 
     Every decision is one line, complete in itself: `message` is the sentence, `steps` the
-    reasons as data. The event says what became of it:
+    reasons as data; at level debug with the candidates that were weighed, each as
+    [allocations, late share, wait in seconds, cost]. The event says what became of it:
 
         decision.made         not sent: nothing to change, a dry run, or withheld
         update.accepted       the cluster has taken the number over
@@ -129,7 +126,8 @@ class LogRecorder:
     def _write(self, event: str, level: int, outcome: Outcome) -> None:
         # To put a thousand unchanged decisions into words costs more than to make them.
         if self._log.is_enabled_for(level):
-            self._log.log(level, event, **_fields(outcome))
+            in_full = self._log.is_enabled_for(logging.DEBUG)
+            self._log.log(level, event, **_fields(outcome, in_full=in_full))
 
     def _tell_unmanaged(self, plan: Plan) -> None:
         for deployment_id, reason in plan.unmanaged.items():
@@ -182,11 +180,11 @@ def _level(fate: Fate) -> int:
     return logging.INFO if fate in _NOT_SENT or fate is Fate.ACCEPTED else logging.WARNING
 
 
-def _fields(outcome: Outcome) -> dict[str, Any]:
+def _fields(outcome: Outcome, *, in_full: bool) -> dict[str, Any]:
     """A decision and what became of it, as data and as a sentence."""
     decision = outcome.decision
     fields: dict[str, Any] = {
-        "message": _sentence(outcome),
+        "message": explain_outcome(outcome),
         "deployment": decision.deployment_id,
         "model": decision.model_id,
         "rule": decision.rule,
@@ -195,18 +193,30 @@ def _fields(outcome: Outcome) -> dict[str, Any]:
         "current": decision.current,
         "wanted": decision.wanted,
         "desired": decision.desired,
-        "steps": [msgspec.to_builtins(step) for step in decision.steps],
+        "minimum": decision.minimum,
+        "maximum": decision.maximum,
+        "steps": [_step(step, in_full=in_full) for step in decision.steps],
         "sample": msgspec.to_builtins(decision.sample),
-        "load": msgspec.to_builtins(decision.load),
+        "load": _load(decision.load),
     }
     if outcome.detail:
         fields["detail"] = outcome.detail
     return fields
 
 
-def _sentence(outcome: Outcome) -> str:
-    told = explain(outcome.decision)
-    if outcome.fate in (Fate.UNCHANGED, Fate.ACCEPTED):
-        return told
-    fate = _FATES[outcome.fate]
-    return f"{told} ({fate}{': ' if outcome.detail else ''}{outcome.detail})"
+def _step(step: Step, *, in_full: bool) -> dict[str, Any]:
+    fields: dict[str, Any] = {
+        "reason": str(step.reason),
+        "before": step.before,
+        "after": step.after,
+        "because": dict(step.because),
+    }
+    if in_full and step.candidates:
+        fields["candidates"] = [msgspec.structs.astuple(each) for each in step.candidates]
+    return fields
+
+
+def _load(load: LoadEstimate | None) -> dict[str, Any] | None:
+    if load is None:
+        return None
+    return {**msgspec.to_builtins(load), "offered_load": load.offered_load}

@@ -52,7 +52,7 @@ async def get_ml_info(emulation: Emulation, call: Call) -> MlInfoAnswer:
         total_ml_memory=_whole_megabytes(sum(sizes)),
         effective_max_model_memory_limit=_whole_megabytes(max(sizes, default=0)),
     )
-    if cluster.behaviour.adaptive_allocations:
+    if cluster.behaviour.adaptive_allocations and not cluster.can_grow:
         limits.total_ml_processors = sum(node.processors for node in cluster.nodes.values())
         limits.max_single_ml_node_processors = max(
             (node.processors for node in cluster.nodes.values()), default=0

@@ -91,6 +91,21 @@ async def test_an_observation_has_deployments_and_nodes():
     assert not observation.cluster.upgrade_mode
 
 
+@pytest.mark.parametrize(
+    ("limits", "growable"),
+    [
+        ({"total_ml_processors": 8}, False),
+        ({"total_ml_processors": 16}, True),
+        ({"total_ml_processors": 4}, None),  # counted in other units than the nodes count in
+        ({}, None),
+    ],
+)
+async def test_hardware_grows_if_more_of_it_can_be_reached_than_there_is(limits, growable):
+    info = {"upgrade_mode": False, "limits": limits}
+    async with cluster_of(endpoints(**{ML_INFO: answer(info)})) as (cluster, _, _):
+        assert (await cluster.observe()).cluster.growable is growable
+
+
 async def test_every_cycle_costs_one_request_and_the_nodes_one_a_minute():
     async with cluster_of(endpoints()) as (cluster, server, clock):
         for _ in range(12):

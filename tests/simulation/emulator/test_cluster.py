@@ -88,6 +88,10 @@ async def test_limits_and_upgrade_mode(es):
     info = read(await es.get("/_ml/info"), MlInfoAnswer)
     assert info.limits.total_ml_processors == 8
     assert info.limits.max_single_ml_node_processors == 4
+    es.cluster.can_grow = True
+    growing = read(await es.get("/_ml/info"), MlInfoAnswer).limits
+    assert growing.total_ml_processors is msgspec.UNSET, "nobody knows how large nodes will be"
+    es.cluster.can_grow = False
     assert not info.upgrade_mode
     assert (await es.post("/_ml/set_upgrade_mode?enabled=true")).status == 200
     assert read(await es.get("/_ml/info"), MlInfoAnswer).upgrade_mode

@@ -1,0 +1,61 @@
+"""Windows of time that open when a cron expression fires, in the time of a place."""
+
+import math
+from collections.abc import Iterable
+from datetime import UTC, datetime
+from typing import NamedTuple
+from zoneinfo import ZoneInfo
+
+from cronsim import CronSim
+
+from autoscaler.core.values import Schedule
+
+
+class CronCalendar:
+    """Fires as Debian's cron does.
+
+    A time of day that is skipped when clocks go forward fires right after, and one that comes
+    twice when they go back fires the first time only. Expressions whose minute or hour begins with
+    a star fire by the time that passes. A window lasts for the time that passes, too: one of ten
+    hours that opened the night before closes an hour later on the clock when that went forward.
+    """
+
+    def __init__(self) -> None:
+        self._answers: dict[Schedule, _Answer] = {}
+
+    def open_at(self, at: float, schedules: Iterable[Schedule]) -> frozenset[Schedule]:
+        known = self._answers
+        self._answers = {
+            schedule: answer
+            if (answer := known.get(schedule)) and answer.since <= at < answer.until
+            else _answer(schedule, at)
+            for schedule in schedules
+        }
+        return frozenset([schedule for schedule, answer in self._answers.items() if answer.is_open])
+
+
+class _Answer(NamedTuple):
+    """Whether a window is open, at any instant from `since` to before `until`."""
+
+    is_open: bool
+    since: float
+    until: float
+
+
+def _answer(schedule: Schedule, at: float) -> _Answer:
+    """A window is open if it has opened within its length. If none has, the first to open after
+    that begins in the future; if one has, it is certain to be open for as long as it lasts."""
+    opens_at = _next_firing(schedule, at - schedule.length_s)
+    if opens_at > at:
+        return _Answer(False, at, opens_at)
+    return _Answer(True, opens_at, opens_at + schedule.length_s)
+
+
+def _next_firing(schedule: Schedule, after: float) -> float:
+    """The first instant later than `after` at which the expression fires."""
+    zone = ZoneInfo(schedule.timezone)
+    for fires in CronSim(schedule.cron, datetime.fromtimestamp(after, UTC).astimezone(zone)):
+        # In the hour that comes twice, it begins with the first of the two.
+        if (fires_at := fires.timestamp()) > after:
+            return fires_at
+    return math.inf

@@ -1,0 +1,235 @@
+"""What load to expect next, as a distribution, learnt from counts alone.
+
+Several memories compete to explain each count. Three hold the present level: the last interval, the
+last minute, and the last minutes, each as a Gamma law of the rate with its Poisson uncertainty, so
+that few requests mean great doubt. Two hold which levels there have been, in the last quarter of an
+hour and in the last hours: they know of a burst what it looked like, and how often there is one.
+And one knows nothing, for what has never been seen. Who explained the last count best has most to
+say about the next; how often each was right in the long run decides how likely a leap is.
+
+So the expectation narrows by itself while the load is steady, follows at once when it leaps, and
+remembers a burst as long as bursts have come again. It is a mixture forecast with switching experts
+(Herbster and Warmuth, Tracking the best expert, 1998) whose levels are discounted Gamma-Poisson
+models (West and Harrison, Bayesian Forecasting and Dynamic Models, 1997, chapter 10).
+"""
+
+import math
+from collections.abc import Iterable, Mapping
+
+from autoscaler.core.values import Value
+
+LEVELS_S = (0.0, 60.0, 480.0)
+"""How long each memory of the present level lasts. 0: the last interval alone."""
+
+PASTS_S = (900.0, 14_400.0)
+"""How long each memory of levels lasts that there have been."""
+
+SWITCHING = 0.05
+"""From count to count, the share of trust that goes to what is right in the long run."""
+
+LEARNING = 0.005
+"""How much one count teaches about who is right in the long run."""
+
+FRACTION = 0.1
+"""Loads are told apart by their square roots, in steps of this: everywhere a like part of the
+random variation, which grows as the square root of the load."""
+
+LEAST_SPREAD = 0.03
+"""A level is not known better than to this share of itself: it drifts."""
+
+NEGLIGIBLE = 1e-4
+
+_UNSEEN = 14.0
+"""Log-uniform over six decades: the chance of each count that nobody has foreseen is one over this
+and over the count."""
+
+_NODES = ((-math.sqrt(3.0), 1.0 / 6.0), (0.0, 2.0 / 3.0), (math.sqrt(3.0), 1.0 / 6.0))
+"""Gauss-Hermite quadrature with three points."""
+
+Loads = Mapping[int, float]
+"""Weights by the number of a load; see `load_at`."""
+
+
+def load_at(number: int) -> float:
+    """Erlangs of the load that has this number."""
+    root = FRACTION * number
+    return root * root
+
+
+class Level(Value, frozen=True):
+    """Requests in so many seconds, both fading."""
+
+    requests: float = 0.0
+    time_s: float = 0.0
+
+
+class Expectation(Value, frozen=True, kw_only=True):
+    """What is to be expected, and who says so."""
+
+    levels: tuple[Level, ...] = (Level(),) * len(LEVELS_S)
+    pasts: tuple[Loads, ...] = ({},) * len(PASTS_S)
+    # Of each level, each past and the unknown, in this order: the trust in it now, ...
+    trust: tuple[float, ...] = (1.0, *(0.0,) * (len(LEVELS_S) + len(PASTS_S)))
+    # ... and how often it was right in the long run.
+    merits: tuple[float, ...] = (
+        *(0.97 / len(LEVELS_S),) * len(LEVELS_S),
+        *(0.01,) * (len(PASTS_S) + 1),
+    )
+
+    @property
+    def lasts_s(self) -> float:
+        """How long the present level has lasted, as far as the trusted memories say."""
+        return LEVELS_S[1] / 6.0 + sum(
+            [trust * lasts for trust, lasts in zip(self.trust, LEVELS_S, strict=False)]
+        )
+
+    @property
+    def rate_per_s(self) -> float:
+        """Of arrivals, by the trusted levels."""
+        rate = weight = 0.0
+        for trust, level in zip(self.trust, self.levels, strict=False):
+            if level.time_s > 0.0:
+                rate += trust * level.requests / level.time_s
+                weight += trust
+        return rate / weight if weight > 0.0 else 0.0
+
+
+def after(
+    known: Expectation, arrivals: int, interval_s: float, service_time_s: float, dispersion: float
+) -> Expectation:
+    """What is to be expected once so many requests have come in an interval.
+
+    Args:
+        dispersion: variance of counts over their mean, at least 1: so many requests are worth one
+            that comes by itself.
+    """
+    trust = _trust(known, arrivals, interval_s, service_time_s, dispersion)
+    merits = tuple([m + LEARNING * (t - m) for m, t in zip(known.merits, trust, strict=True)])
+    # After a leap, what the last interval shows is all that is known of the new level.
+    levels_count = len(LEVELS_S)
+    leapt = sum(trust[levels_count:])
+    trust = (trust[0] + leapt, *trust[1:levels_count], *(0.0,) * (len(trust) - levels_count))
+    now = Expectation(
+        levels=tuple(
+            [
+                _faded(level, lasts_s, arrivals, interval_s)
+                for level, lasts_s in zip(known.levels, LEVELS_S, strict=True)
+            ]
+        ),
+        pasts=known.pasts,
+        trust=tuple([t + SWITCHING * (m - t) for t, m in zip(trust, merits, strict=True)]),
+        merits=merits,
+    )
+    present = _present(now, trust, service_time_s, dispersion)
+    pasts = [
+        _blended(past, present, -math.expm1(-interval_s / lasts_s))
+        for past, lasts_s in zip(known.pasts, PASTS_S, strict=True)
+    ]
+    return Expectation(levels=now.levels, pasts=tuple(pasts), trust=now.trust, merits=merits)
+
+
+def expected(known: Expectation, service_time_s: float, dispersion: float) -> Loads:
+    """The loads to expect in the next interval, and how likely each is."""
+    loads = _present(known, known.trust, service_time_s, dispersion)
+    levels = len(LEVELS_S)
+    for trust, past in zip(known.trust[levels:], known.pasts, strict=False):
+        for number, weight in past.items():
+            loads[number] = loads.get(number, 0.0) + trust * weight
+    total = sum(loads.values())
+    return {number: weight / total for number, weight in loads.items() if weight > NEGLIGIBLE}
+
+
+def mean_and_spread(loads: Loads) -> tuple[float, float]:
+    """Erlangs: the mean of the loads to expect, and their standard deviation."""
+    mean = square = 0.0
+    for number, weight in loads.items():
+        load = load_at(number)
+        mean += weight * load
+        square += weight * load * load
+    return mean, math.sqrt(max(0.0, square - mean * mean))
+
+
+def _trust(
+    known: Expectation, arrivals: int, interval_s: float, service_time_s: float, dispersion: float
+) -> tuple[float, ...]:
+    """The trust in each, by Bayes' rule."""
+    count = arrivals / dispersion
+    log_factorial = math.lgamma(count + 1.0)
+    chances = [
+        _chance_of_level(level, count, interval_s, dispersion, log_factorial)
+        for level in known.levels
+    ]
+    per_erlang = interval_s / (dispersion * service_time_s)
+    chances += [_chance_in_past(past, count, per_erlang, log_factorial) for past in known.pasts]
+    chances.append(1.0 / (_UNSEEN * (count + 1.0)))
+    weighed = [trust * chance for trust, chance in zip(known.trust, chances, strict=True)]
+    total = sum(weighed)
+    if total <= 0.0:
+        return (*(0.0,) * (len(weighed) - 1), 1.0)
+    return tuple([weight / total for weight in weighed])
+
+
+def _chance_of_level(
+    level: Level, count: float, interval_s: float, dispersion: float, log_factorial: float
+) -> float:
+    """Of such a count, at a rate that is known from other counts: a negative binomial law."""
+    if level.time_s <= 0.0:
+        return 0.0
+    shape = level.requests / dispersion + 0.5
+    total_s = level.time_s + interval_s
+    return math.exp(
+        math.lgamma(count + shape)
+        - math.lgamma(shape)
+        - log_factorial
+        + shape * math.log(level.time_s / total_s)
+        + count * math.log(interval_s / total_s)
+    )
+
+
+def _chance_in_past(past: Loads, count: float, per_erlang: float, log_factorial: float) -> float:
+    """Of such a count, at one of the levels that there have been: Poisson laws."""
+    root, chance = math.sqrt(count), 0.0
+    for number, weight in past.items():
+        mean = load_at(number) * per_erlang
+        if abs(math.sqrt(mean) - root) < 3.0:  # six standard deviations
+            logarithm = count * math.log(mean) - mean if mean > 0.0 else -count
+            chance += weight * math.exp(logarithm - log_factorial)
+    return chance
+
+
+def _faded(level: Level, lasts_s: float, arrivals: int, interval_s: float) -> Level:
+    kept = math.exp(-interval_s / lasts_s) if lasts_s > 0.0 else 0.0
+    return Level(kept * level.requests + arrivals, kept * level.time_s + interval_s)
+
+
+def _present(
+    known: Expectation, trust: Iterable[float], service_time_s: float, dispersion: float
+) -> dict[int, float]:
+    """The loads that the levels speak for."""
+    loads: dict[int, float] = {}
+    for weight, level in zip(trust, known.levels, strict=False):
+        if weight < NEGLIGIBLE or level.time_s <= 0.0:
+            continue
+        shape = level.requests / dispersion + 0.5
+        load = shape * dispersion / level.time_s * service_time_s
+        spread = load * max(LEAST_SPREAD, 1.0 / math.sqrt(shape))
+        for score, share in _NODES:
+            _add(loads, max(0.0, load + score * spread), weight * share)
+    return loads
+
+
+def _add(loads: dict[int, float], load: float, weight: float) -> None:
+    """Share the weight between the two nearest loads that have a number."""
+    place = math.sqrt(load) / FRACTION
+    number = int(place)
+    above = weight * (place - number)
+    loads[number] = loads.get(number, 0.0) + weight - above
+    loads[number + 1] = loads.get(number + 1, 0.0) + above
+
+
+def _blended(past: Loads, present: Loads, share: float) -> Loads:
+    total = sum(present.values())
+    blended = {number: (1.0 - share) * weight for number, weight in past.items()}
+    for number, weight in present.items():
+        blended[number] = blended.get(number, 0.0) + share * weight / total
+    return {number: weight for number, weight in blended.items() if weight > NEGLIGIBLE / 10.0}

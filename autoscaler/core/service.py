@@ -1,0 +1,59 @@
+"""What is learnt about the requests themselves: how long they take, and how unevenly they come."""
+
+import math
+
+from autoscaler.core.values import Value
+
+REMEMBERED_S = 600.0
+"""How long a service time counts. It changes slowly, but for a change of the number."""
+
+AFTER_A_CHANGE = 0.3
+"""What earlier service times count for once another number of allocations shares the processors."""
+
+LEARNING = 0.02
+"""How much one look teaches about variability."""
+
+MOST = 25.0
+"""Of one look: what is further off is not variability but a change."""
+
+
+class Service(Value, frozen=True):
+    """How long requests take that no cache answers."""
+
+    requests: float = 0.0  # timed, fading
+    busy_s: float = 0.0  # allocation-seconds of those
+    scv: float = 0.5  # squared coefficient of variation
+
+    @property
+    def mean_s(self) -> float:
+        """Of at least one request."""
+        return self.busy_s / self.requests
+
+
+def learnt(known: Service, requests: int, busy_s: float, interval_s: float) -> Service:
+    """What is known once so many requests more were timed, in an interval.
+
+    The mean of N service times varies by one Nth of what a single one does.
+    """
+    kept = math.exp(-interval_s / REMEMBERED_S)
+    scv = known.scv
+    if requests and known.requests >= 1.0:
+        off = busy_s / requests / known.mean_s - 1.0
+        scv += LEARNING * (min(MOST, requests * off * off) - scv)
+    return Service(kept * known.requests + requests, kept * known.busy_s + busy_s, scv)
+
+
+def resized(known: Service) -> Service:
+    """What still holds once another number of allocations shares the processors."""
+    return Service(AFTER_A_CHANGE * known.requests, AFTER_A_CHANGE * known.busy_s, known.scv)
+
+
+def dispersion_after(known: float, before: int, now: int) -> float:
+    """The variance of counts over their mean, after another of equal intervals.
+
+    Of two independent counts the squared difference, over their sum, is that on average, whatever
+    slow change there is besides. Two empty intervals say nothing, so what was known fades.
+    """
+    total = before + now
+    difference = (now - before) * (now - before) / total if total else 1.0
+    return known + LEARNING * (min(MOST, difference) - known)

@@ -1,0 +1,249 @@
+"""The policy `slo`: the fewest allocations that keep a promise on waiting, and what a late request
+is worth decides which those are.
+
+For each number of allocations it is reckoned how many requests would be late: with the load that
+is to be expected (`expectation`), on the nodes as they would be split (`splitting`), by queueing
+theory (`queueing`). The number is chosen at which allocations and late requests together cost least
+(`weighing`), at the price that the error budget sets (`error_budget`).
+"""
+
+import math
+from typing import ClassVar
+
+from autoscaler.core import expectation, queueing
+from autoscaler.core.error_budget import ErrorBudget, Pricing, price_of, spend
+from autoscaler.core.estimation import TRUNCATION_S
+from autoscaler.core.expectation import Expectation
+from autoscaler.core.objective import Objective
+from autoscaler.core.policies import Situation
+from autoscaler.core.service import Service, dispersion_after, learnt, resized
+from autoscaler.core.splitting import Ground, ground_of
+from autoscaler.core.values import Reason, Sample, Step, Value
+from autoscaler.core.weighing import Terms, Weighing
+
+NEW_NODE_S = 60.0
+"""How long a node takes to load a model, until it is known better."""
+
+STANDING = 0.25
+"""A queue is a backlog if it takes more than this part of the allowed wait to serve."""
+
+THINKING_S = 60.0
+"""While counts are as expected, it thinks anew only so often."""
+
+SURPRISE = 1.5
+"""Standard deviations of a count from what was expected, at which it thinks at once."""
+
+
+class Tally(Value, frozen=True, kw_only=True):
+    """What was seen since it last thought."""
+
+    arrivals: int = 0
+    late: float = 0.0
+    timed: int = 0
+    timed_s: float = 0.0
+    time_s: float = 0.0
+
+
+class SloMemory(Value, frozen=True, kw_only=True):
+    """What it remembers of a deployment."""
+
+    tally: Tally = Tally()
+    service: Service = Service()
+    dispersion: float = 1.0  # variance of counts over their mean
+    arrivals: int | None = None  # in the last interval
+    in_system: int = 0  # requests at the last look
+    live: int = 0  # allocations at the last look
+    expectation: Expectation = Expectation()
+    rate_per_s: float = 0.0  # of arrivals, to be expected
+    budget: ErrorBudget = ErrorBudget()
+    backlog_at: float | None = None  # since when there is one
+    step: Step | None = None  # its last conclusion
+
+
+class Slo(Value, frozen=True, kw_only=True):
+    """At least `objective.percentile` of the requests are in time, at the least cost."""
+
+    name: ClassVar[str] = "slo"
+
+    objective: Objective = Objective()
+    drain_s: float = 30.0  # within which a backlog is to be cleared
+    caller_timeout_s: float = 10.0  # what has waited so long is not worth serving
+    load_window_s: float = 60.0
+    pricing: Pricing = Pricing()
+
+    def begin(self) -> SloMemory:
+        """Nothing has been seen yet."""
+        return SloMemory()
+
+    def recommend(self, situation: Situation, memory: SloMemory) -> tuple[Step, SloMemory]:
+        """The number at which allocations and late requests together cost least."""
+        current, sample = situation.current, situation.sample
+        if sample.interval_s <= 0.0:
+            return Step(Reason.NOT_MEASURED, current, current), memory
+        dispersion, arrivals = memory.dispersion, _asked(sample)
+        if memory.arrivals is not None:
+            dispersion = dispersion_after(dispersion, memory.arrivals, arrivals)
+        tally = self._counted(situation, memory)
+        quiet = (
+            memory.step is not None
+            and memory.step.before == current
+            and memory.live == situation.live
+            and memory.backlog_at is None
+            and tally.time_s < THINKING_S
+            and sample.pending <= current
+            and not sample.failed
+            and not _surprising(memory.rate_per_s * sample.interval_s, arrivals, dispersion)
+        )
+        if quiet:
+            assert memory.step is not None
+            return memory.step, SloMemory(
+                tally=tally, service=memory.service, dispersion=dispersion, arrivals=arrivals,
+                in_system=sample.pending, live=situation.live, expectation=memory.expectation,
+                rate_per_s=memory.rate_per_s, budget=memory.budget, step=memory.step,
+            )  # fmt: skip
+        return self._thought(situation, memory, tally, dispersion)
+
+    def _thought(
+        self, situation: Situation, memory: SloMemory, tally: Tally, dispersion: float
+    ) -> tuple[Step, SloMemory]:
+        """The conclusion from all that was seen."""
+        current, sample, live = situation.current, situation.sample, situation.live
+        service = memory.service if live == memory.live else resized(memory.service)
+        service = learnt(service, tally.timed, tally.timed_s, tally.time_s)
+        if service.requests <= 0.0 and situation.load.service_time_s is not None:
+            service = Service(1.0, situation.load.service_time_s, service.scv)
+        if service.requests <= 0.0:
+            return Step(Reason.NOT_MEASURED, current, current), memory
+        service_time_s, burstiness = service.mean_s, max(1.0, dispersion)
+        limit_s = self.objective.wait_limit_s(service_time_s, math.sqrt(service.scv))
+        reachable, limit_s = limit_s is not None, limit_s or 0.0
+        allowed = 1.0 - self.objective.percentile
+        budget = spend(
+            memory.budget, tally.arrivals, tally.late, tally.time_s, allowed, self.pricing
+        )
+        known = _learnt(memory, tally, sample, service_time_s, burstiness)
+        loads = expectation.expected(known, service_time_s, burstiness)
+        mean, spread = expectation.mean_and_spread(loads)
+        ground = ground_of(situation.nodes, situation.threads, situation.free_threads)
+        price = price_of(budget, allowed, self.pricing)
+        weighing = Weighing(
+            tuple(loads.items()),
+            ground,
+            price,
+            Terms.of(
+                limit=limit_s / service_time_s,
+                variability=(burstiness + service.scv) / 2.0,
+                interval=sample.interval_s / service_time_s,
+                aftermath=self.drain_s / sample.interval_s,
+                new_node=(situation.new_node_s or NEW_NODE_S) / sample.interval_s,
+            ),
+        )
+        near = max(1, min(current, math.ceil(mean + 3.0 * math.sqrt(mean))))
+        best = weighing.best(near)
+        number = weighing.worth_it(current, best, known.lasts_s)
+        waiting = self._worth_serving(situation, known.rate_per_s)
+        backlog_at, clearing = None, 0
+        if waiting * service_time_s > STANDING * limit_s * max(1, live):
+            backlog_at = situation.at if memory.backlog_at is None else memory.backlog_at
+            left_s = max(sample.interval_s, backlog_at + self.drain_s - situation.at)
+            clearing = math.ceil(mean + waiting * service_time_s / left_s - 1e-9)
+            number = max(number, clearing)
+        number = _first_where_it_is(number, situation, ground)
+        because: dict[str, float | str] = {
+            "offered_load": mean,
+            "spread": spread,
+            "price": price,
+            "percentile": self.objective.percentile,
+            "wait_limit_s": limit_s,
+        }
+        if not reachable:
+            because["objective"] = "out of reach, since the service alone takes longer"
+        if budget.in_time is not None:
+            because["attained"] = budget.in_time
+        if backlog_at is not None:
+            because |= {"backlog": float(waiting), "clearing": float(clearing)}
+        shown = sorted({max(1, number - 1), number, number + 1, max(1, current)})
+        candidates = weighing.candidates(shown, self.objective.percentile, service_time_s)
+        step = Step(Reason.SLO, current, number, because, candidates)
+        return step, SloMemory(
+            service=service,
+            dispersion=dispersion,
+            arrivals=_asked(sample),
+            in_system=sample.pending,
+            live=live,
+            expectation=known,
+            rate_per_s=known.rate_per_s,
+            budget=budget,
+            backlog_at=backlog_at,
+            step=step,
+        )
+
+    def _counted(self, situation: Situation, memory: SloMemory) -> Tally:
+        tally, sample = memory.tally, situation.sample
+        return Tally(
+            arrivals=tally.arrivals + _asked(sample),
+            late=tally.late + self._late(situation, memory),
+            timed=tally.timed + sample.timed,
+            timed_s=tally.timed_s + sample.timed_busy_s + sample.timed * TRUNCATION_S,
+            time_s=tally.time_s + sample.interval_s,
+        )
+
+    def _late(self, situation: Situation, memory: SloMemory) -> float:
+        """How many requests of the last interval were late, as far as it can be told.
+
+        Those that failed, and of the others as many as would have waited too long had they come at
+        its beginning or at its end, on average.
+        """
+        sample, live, service = situation.sample, situation.live, memory.service
+        # Nobody waits at a node with a free allocation.
+        if (sample.pending == 0 and memory.in_system < live) or service.requests <= 0.0:
+            return float(sample.failed)
+        limit_s = self.objective.wait_limit_s(service.mean_s, math.sqrt(service.scv)) or 0.0
+        limit, scv = limit_s / service.mean_s, service.scv
+        late = queueing.late_chance(memory.in_system, max(1, live), limit, scv) / 2.0
+        serving = sum([node.allocations or 0 for node in situation.nodes])
+        for node in situation.nodes:
+            if node.allocations and node.pending >= node.allocations:
+                chance = queueing.late_chance(node.pending, node.allocations, limit, scv)
+                late += chance * node.allocations / serving / 2.0
+        # Where requests come in bursts, more of them meet a queue than looks do.
+        unseen = min(1.5, 1.0 + 0.25 * max(0.0, memory.dispersion - 1.0))
+        return sample.failed + unseen * late * max(0, _asked(sample) - sample.failed)
+
+    def _worth_serving(self, situation: Situation, rate_per_s: float) -> int:
+        """Requests that wait for an allocation and whose callers have not given up."""
+        waiting = max(0, situation.sample.pending - situation.live)
+        return int(min(waiting, max(1.0, rate_per_s * self.caller_timeout_s)))
+
+
+def _asked(sample: Sample) -> int:
+    """Requests that take an allocation: the cache answers the others."""
+    return max(0, sample.arrivals - sample.cache_hits)
+
+
+def _learnt(
+    memory: SloMemory, tally: Tally, latest: Sample, service_time_s: float, burstiness: float
+) -> Expectation:
+    """What is to be expected. What was seen quietly is learnt apart from a last, surprising count,
+    which it would hide."""
+    known, arrivals, time_s = memory.expectation, tally.arrivals, tally.time_s
+    foreseen = memory.rate_per_s * latest.interval_s
+    last = _asked(latest)
+    if time_s > latest.interval_s and _surprising(foreseen, last, burstiness):
+        arrivals, time_s = arrivals - last, time_s - latest.interval_s
+        known = expectation.after(known, arrivals, time_s, service_time_s, burstiness)
+        arrivals, time_s = last, latest.interval_s
+    return expectation.after(known, arrivals, time_s, service_time_s, burstiness)
+
+
+def _surprising(foreseen: float, arrivals: int, dispersion: float) -> bool:
+    off = arrivals - foreseen
+    return off * off > SURPRISE * SURPRISE * max(1.0, foreseen) * max(1.0, dispersion)
+
+
+def _first_where_it_is(number: int, situation: Situation, ground: Ground) -> int:
+    """First what the nodes in use can take at once: a further node loads the model first, and the
+    cluster tells the others of their new numbers only when it has."""
+    if situation.live >= situation.current and situation.current < ground.within < number:
+        return ground.within
+    return number

@@ -1,0 +1,178 @@
+"""What each number of allocations would cost, late requests included."""
+
+import math
+from collections.abc import Sequence
+from functools import lru_cache
+
+from autoscaler.core import queueing
+from autoscaler.core.expectation import load_at
+from autoscaler.core.splitting import Ground, Split, split_of
+from autoscaler.core.values import Candidate, Value
+
+CHANGE_S = 20.0
+"""Allocation-seconds that a change is worth avoiding: nodes are told, caches are lost, neighbours
+may move. Fewer are asked for only if that saves more than this while the present load lasts."""
+
+LEAST_SAVING, LEAST_GAIN = 0.1, 0.05
+"""Allocations that a step down, or up, has to save at least. Less is within the error."""
+
+ATTEMPTS = 2
+"""How many numbers in a row may cost more than the best before no further one is looked at."""
+
+
+class Terms(Value, frozen=True):
+    """What waits depend on besides loads and allocations. Rounded, so that what was reckoned once
+    can be used again. Times are in units of the mean service time, but for the last two, which are
+    in intervals from look to look."""
+
+    limit: float  # that a request may wait
+    variability: float  # see `autoscaler.core.queueing`
+    interval: float
+    aftermath: float  # until a backlog is cleared
+    new_node: float  # until a further node serves
+
+    @staticmethod
+    def of(
+        *, limit: float, variability: float, interval: float, aftermath: float, new_node: float
+    ) -> "Terms":
+        """The nearest that others may share."""
+        return Terms(
+            _rounded(limit, 1.05),
+            _rounded(variability, 1.15),
+            _rounded(interval, 1.2),
+            _rounded(aftermath, 1.2),
+            _rounded(new_node, 1.2),
+        )
+
+
+class Weighing:
+    """The numbers of allocations on one scale: allocations, and late requests at their price."""
+
+    def __init__(
+        self, loads: Sequence[tuple[int, float]], ground: Ground, price: float, terms: Terms
+    ) -> None:
+        """Args:
+        loads: to be expected, by their numbers, and how likely they are.
+        price: allocations that one erlang of late requests is worth.
+        """
+        self._loads, self._ground = loads, ground
+        self._price, self._terms = price, terms
+        self._lates: dict[int, float] = {}
+
+    def late(self, number: int) -> float:
+        """Erlangs of requests that would be late."""
+        late = self._lates.get(number)
+        if late is None:
+            table, late = _table(split_of(self._ground, number), self._terms), 0.0
+            for place, weight in self._loads:
+                late += weight * table[place]
+            self._lates[number] = late
+        return late
+
+    def cost(self, number: int) -> float:
+        """Allocations, with what late requests are worth added."""
+        return number + self._price * self.late(number)
+
+    def best(self, near: int) -> int:
+        """The number that costs least, looked for from `near`, which is 1 or more.
+
+        A few on another node may be worse than none there, so one that fills the nodes in use is
+        compared with all that a further one could take.
+        """
+        best, least = near, self.cost(near)
+        for step in (-1, 1):
+            number, misses = near + step, 0
+            while number >= 1 and misses < ATTEMPTS:
+                cost = self.cost(number)
+                misses += 1
+                if cost < least:
+                    best, least, misses = number, cost, 0
+                number += step
+        within = self._ground.within
+        if self._ground.free and best <= within <= best + ATTEMPTS:
+            for number in range(within + 1, within + self._ground.free[0] + 1):
+                if self.cost(number) < least:
+                    best, least = number, self.cost(number)
+        return best
+
+    def worth_it(self, current: int, best: int, lasts_s: float) -> int:
+        """The best number, or the present one where a change would not pay.
+
+        Args:
+            lasts_s: how long the load is taken to stay as it is.
+        """
+        saving = self.cost(max(1, current)) - self.cost(best)
+        if best < current and saving < LEAST_SAVING + CHANGE_S / lasts_s:
+            return current
+        if best > current and saving < LEAST_GAIN:
+            return current
+        return best
+
+    def candidates(
+        self, numbers: Sequence[int], percentile: float, service_time_s: float
+    ) -> tuple[Candidate, ...]:
+        """What is expected of these numbers, each at least 1, at the mean load."""
+        mean = sum([weight * load_at(place) for place, weight in self._loads])
+        told = []
+        for number in numbers:
+            wait = queueing.wait_quantile(
+                split_of(self._ground, number).on_nodes, mean, percentile, self._terms.variability
+            )
+            late = min(1.0, self.late(number) / mean) if mean > 0.0 else 0.0
+            told.append(
+                Candidate(
+                    allocations=number,
+                    late_share=late,
+                    wait_s=wait * service_time_s,
+                    cost=self.cost(number),
+                )
+            )
+        return tuple(told)
+
+
+class _Table(dict[int, float]):
+    """Erlangs of late requests with one split, by the number of the load. Filled when asked."""
+
+    def __init__(self, split: Split, terms: Terms) -> None:
+        super().__init__()
+        self._split, self._terms = split, terms
+
+    def __missing__(self, place: int) -> float:
+        late = self[place] = _late_load(load_at(place), self._split, self._terms)
+        return late
+
+
+_table = lru_cache(maxsize=4096)(_Table)
+
+
+def _late_load(load: float, split: Split, terms: Terms) -> float:
+    """Erlangs of requests that are late until the next look, and because of what it finds.
+
+    An overload leaves a backlog, of which the next requests are late as well, until it is cleared;
+    what these nodes cannot serve at all is late until another one is ready.
+    """
+    total, late = sum(split.on_nodes), 0.0
+    for servers in split.on_nodes:
+        own = load * servers / total
+        share = queueing.late_share_soon(
+            servers, own, terms.limit, terms.variability, terms.interval
+        )
+        left = (own - servers) * terms.interval
+        if left > terms.limit * servers:
+            share += terms.aftermath * (1.0 - terms.limit * servers / left)
+        late += own * share
+    if load > split.reach:
+        late += load * terms.new_node / 2.0
+    return late
+
+
+def _rounded(value: float, ratio: float) -> float:
+    """To a power of the ratio."""
+    if value <= 0.0:
+        return 0.0
+    return _power(round(math.log(value) / math.log(ratio)), ratio)
+
+
+@lru_cache(maxsize=4096)
+def _power(exponent: int, ratio: float) -> float:
+    return float(ratio**exponent)

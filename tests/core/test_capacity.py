@@ -1,0 +1,281 @@
+"""What still fits, counted as Elasticsearch's planner counts; the planner's own word included."""
+
+import math
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from autoscaler.core.capacity import most_allocations, room_of
+from autoscaler.core.values import Cluster, NodeCapacity
+from autoscaler.simulation.placement import Demand, plan
+from autoscaler.simulation.placement import Room as Machine
+from tests.observations import deployment, loading, node, observation
+
+GIB = 2**30
+MIB = 2**20
+
+
+def machine(node_id, processors=4.0, memory=64 * GIB, free=None):
+    return NodeCapacity(
+        node_id=node_id,
+        name=node_id,
+        processors=processors,
+        ml_memory_bytes=memory,
+        free_ml_memory_bytes=memory if free is None else free,
+    )
+
+
+def hardware(*machines, growable=False):
+    return Cluster(nodes=machines, growable=growable)
+
+
+def most(stats, *others, cluster):
+    return most_allocations(stats, room_of(observation(0.0, stats, *others, cluster=cluster)))
+
+
+def other(*nodes, **given):
+    return deployment(*nodes, deployment_id="other", model_id="other", **given)
+
+
+class TestFreeThreads:
+    def free(self, *deployments, cluster):
+        return room_of(observation(0.0, *deployments, cluster=cluster)).free_threads
+
+    def test_are_the_processors_less_the_threads_of_all_allocations(self):
+        ours = deployment(node("n1", allocations=3))
+        theirs = other(node("n1", allocations=2), node("n2", allocations=1),
+                       threads_per_allocation=2)  # fmt: skip
+        cluster = hardware(machine("n1", 8.0), machine("n2", 8.0))
+        assert self.free(ours, theirs, cluster=cluster) == {"n1": 1, "n2": 6}
+
+    def test_parts_of_a_processor_are_rounded_up(self):
+        assert self.free(cluster=hardware(machine("n1", 3.2))) == {"n1": 4}
+
+    def test_low_priority_takes_none(self):
+        low = deployment(node("n1"), priority="low")
+        assert self.free(low, cluster=hardware(machine("n1"))) == {"n1": 4}
+
+    def test_what_is_still_loading_counts_where_it_loads(self):
+        stats = deployment(node("n1", allocations=2), loading("n2"), allocations=5)
+        cluster = hardware(machine("n1"), machine("n2"))
+        assert self.free(stats, cluster=cluster) == {"n1": 2, "n2": 1}
+
+    def test_what_loads_on_several_nodes_is_shared_among_them(self):
+        stats = deployment(loading("n1"), loading("n2"), allocations=3)
+        cluster = hardware(machine("n1"), machine("n2"))
+        assert self.free(stats, cluster=cluster) == {"n1": 2, "n2": 3}
+
+    def test_what_is_leaving_or_has_failed_takes_none(self):
+        stopping = node("n1", routing_state="stopping")
+        failed = node("n2", routing_state="failed", allocations=None)
+        cluster = hardware(machine("n1"), machine("n2"))
+        assert self.free(deployment(stopping, failed), cluster=cluster) == {"n1": 4, "n2": 4}
+
+    def test_are_never_fewer_than_none(self):
+        stats = deployment(node("n1", allocations=9))
+        assert self.free(stats, cluster=hardware(machine("n1"))) == {"n1": 0}
+
+    def test_are_not_known_where_the_cluster_did_not_say(self):
+        silent = machine("n2", processors=None)
+        assert self.free(cluster=None) == {}
+        assert self.free(cluster=hardware(machine("n1"), silent)) == {"n1": 4}
+
+
+class TestWhatFits:
+    def test_all_free_threads_of_all_nodes(self):
+        stats = deployment(node("n1", allocations=2))
+        assert most(stats, cluster=hardware(machine("n1"), machine("n2"))) == 8
+
+    def test_an_allocation_needs_all_its_threads_on_one_node(self):
+        stats = deployment(node("n1"), threads_per_allocation=4)
+        halves = other(node("n1", allocations=2), node("n2", allocations=2))
+        cluster = hardware(machine("n1", 8.0), machine("n2", 4.0))
+        assert most(stats, halves, cluster=cluster) == 1, "two threads are free on each"
+
+    def test_nothing_on_nodes_with_fewer_cores_than_threads(self):
+        stats = deployment(node("n1"), threads_per_allocation=8)
+        assert most(stats, cluster=hardware(machine("n1", 8.0), machine("n2", 7.0))) == 1
+
+    def test_no_other_deployment_is_expected_to_move(self):
+        stats = deployment(node("n1"), threads_per_allocation=2)
+        scattered = other(node("n1"), node("n2"))
+        assert most(stats, scattered, cluster=hardware(machine("n1"), machine("n2", 2.0))) == 1
+
+    @pytest.mark.parametrize("growable", [True, None])
+    def test_nothing_is_said_of_hardware_that_grows_or_may_grow(self, growable):
+        cluster = hardware(machine("n1"), growable=growable)
+        assert most(deployment(node("n1")), cluster=cluster) is None
+
+    @pytest.mark.parametrize(
+        "cluster",
+        [
+            None,
+            hardware(),
+            hardware(machine("n1"), machine("n2", processors=None)),
+            hardware(machine("n1"), machine("n2", processors=math.inf)),
+            hardware(machine("n1"), machine("n2", processors=math.nan)),
+            hardware(machine("n2")),  # and not n1, which has joined since
+        ],
+    )
+    def test_nothing_is_said_where_the_cluster_did_not_tell_all(self, cluster):
+        assert most(deployment(node("n1")), cluster=cluster) is None
+
+    def test_nothing_is_said_while_a_node_loads_that_has_just_joined(self):
+        stats = deployment(node("n1"), loading("n2"), allocations=2)
+        assert most(stats, cluster=hardware(machine("n1"))) is None
+
+    def test_what_is_loading_is_part_of_it(self):
+        stats = deployment(node("n1", allocations=4), loading("n2"), allocations=6)
+        cluster = hardware(machine("n1"), machine("n2"), machine("n3"))
+        assert most(stats, cluster=cluster) == 12
+
+    def test_nothing_is_said_of_low_priority_or_unknown_threads(self):
+        cluster = hardware(machine("n1"))
+        assert most(deployment(node("n1"), priority="low"), cluster=cluster) is None
+        silent = deployment(node("n1"), threads_per_allocation=None)
+        assert most(silent, cluster=cluster) is None
+
+
+class TestMemory:
+    def on_two_nodes(self, free, memory=8 * GIB, **given):
+        stats = deployment(node("n1", allocations=2), **given)
+        return most(
+            stats, cluster=hardware(machine("n1", free=0), machine("n2", 4.0, memory, free))
+        )
+
+    def test_a_node_that_runs_the_model_needs_no_more(self):
+        assert self.on_two_nodes(free=0, required_memory_bytes=GIB) == 4
+
+    def test_a_further_node_needs_memory_for_the_model(self):
+        elser = {"model_id": ".elser_model_2", "required_memory_bytes": 2004 * MIB}
+        assert self.on_two_nodes(free=2003 * MIB, **elser) == 4
+        assert self.on_two_nodes(free=2004 * MIB, **elser) == 8
+
+    def test_a_node_that_runs_nothing_yet_needs_some_for_the_code(self):
+        elser = {"model_id": ".elser_model_2", "required_memory_bytes": 2004 * MIB}
+        assert self.on_two_nodes(2004 * MIB, memory=2004 * MIB, **elser) == 4
+        assert self.on_two_nodes(2034 * MIB, memory=2034 * MIB, **elser) == 8
+
+    def test_of_a_figure_over_all_allocations_only_the_share_is_certain(self):
+        """2 of the 8 are ours; the other deployment of the model has 6."""
+        sibling = other(node("n1", allocations=6))
+        ours = deployment(
+            node("n1", allocations=2), model_id="other", required_memory_bytes=8 * GIB
+        )
+        for free, fitting in ((GIB - 1, 8), (GIB, 12)):
+            cluster = hardware(machine("n1", 14.0, free=0), machine("n2", 4.0, 64 * GIB, free))
+            assert most(ours, sibling, cluster=cluster) == fitting
+
+    def test_no_model_is_smaller_than_the_least(self):
+        assert self.on_two_nodes(free=239 * MIB, required_memory_bytes=300 * MIB) == 4
+        assert self.on_two_nodes(free=240 * MIB, required_memory_bytes=300 * MIB) == 8
+
+    @pytest.mark.parametrize("known", [{}, {"required_memory_bytes": 64 * GIB}])
+    def test_what_is_not_told_stands_in_nobodys_way(self, known):
+        silent = NodeCapacity(node_id="n2", name="n2", processors=4.0)
+        stats = deployment(node("n1", allocations=2), **known)
+        assert most(stats, cluster=hardware(machine("n1"), silent)) == 8
+
+
+@st.composite
+def fleets(draw):
+    """Deployments of ELSER, whose need of memory is certain, as the planner has placed them."""
+    machines = [
+        Machine(
+            node_id=f"n{i}",
+            zone="",
+            cores=draw(st.integers(1, 16)),
+            memory_bytes=draw(st.integers(0, 8)) * 2004 * MIB + 30 * MIB,
+        )
+        for i in range(draw(st.integers(1, 4)))
+    ]
+    demands = [
+        Demand(
+            deployment_id=f"d{i}",
+            allocations=draw(st.integers(1, 12)),
+            threads=draw(st.sampled_from([1, 2, 4, 8])),
+            memory_bytes=2004 * MIB,
+        )
+        for i in range(draw(st.integers(1, 4)))
+    ]
+    placed = plan(machines, demands).placed
+    settled = [
+        Demand(
+            deployment_id=d.deployment_id,
+            allocations=sum(placed[d.deployment_id].values()),
+            threads=d.threads,
+            memory_bytes=d.memory_bytes,
+            previously_assigned=True,
+            current=placed[d.deployment_id],
+        )
+        for d in demands
+        if placed[d.deployment_id]
+    ]
+    return machines, settled
+
+
+def seen(machines, demands):
+    """The observation that such a fleet makes."""
+    taken = {
+        m.node_id: sum(d.memory_bytes for d in demands if m.node_id in d.current) for m in machines
+    }
+    nodes = [
+        NodeCapacity(
+            node_id=m.node_id,
+            name=m.node_id,
+            processors=float(m.cores),
+            ml_memory_bytes=m.memory_bytes,
+            free_ml_memory_bytes=m.memory_bytes
+            - (taken[m.node_id] + 30 * MIB if taken[m.node_id] else 0),
+        )
+        for m in machines
+    ]
+    deployments = [
+        deployment(
+            *[node(node_id, allocations=n) for node_id, n in d.current.items()],
+            deployment_id=d.deployment_id,
+            model_id=".elser_model_2",
+            threads_per_allocation=d.threads,
+            required_memory_bytes=d.memory_bytes,
+        )
+        for d in demands
+    ]
+    return observation(0.0, *deployments, cluster=Cluster(nodes=tuple(nodes), growable=False))
+
+
+@given(fleets())
+def test_what_is_said_to_fit_the_planner_can_place(fleet):
+    machines, demands = fleet
+    observed = seen(machines, demands)
+    room = room_of(observed)
+    for demand in demands:
+        fits = most_allocations(observed.deployments[demand.deployment_id], room)
+        assert fits is not None
+        assert fits >= demand.allocations
+        asked = [
+            d if d is not demand else Demand(
+                deployment_id=d.deployment_id, allocations=fits, threads=d.threads,
+                memory_bytes=d.memory_bytes, previously_assigned=True, current=d.current,
+            )
+            for d in demands
+        ]  # fmt: skip
+        assert plan(machines, asked).reasons == {}
+
+
+@given(fleets())
+def test_one_more_than_fits_would_oversubscribe_every_node(fleet):
+    machines, demands = fleet
+    observed = seen(machines, demands)
+    room = room_of(observed)
+    for demand in demands:
+        fits = most_allocations(observed.deployments[demand.deployment_id], room)
+        slots = 0
+        for m in machines:
+            cores = m.cores - sum(d.current.get(m.node_id, 0) * d.threads for d in demands)
+            memory = m.memory_bytes - 30 * MIB - sum(
+                d.memory_bytes for d in demands if m.node_id in d.current
+            )  # fmt: skip
+            if m.node_id in demand.current or memory >= demand.memory_bytes:
+                slots += cores // demand.threads
+        assert fits == demand.allocations + slots

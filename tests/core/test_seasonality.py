@@ -1,0 +1,116 @@
+"""A profile of the day and of the week is learnt from slots."""
+
+import math
+
+import pytest
+
+from autoscaler.core.seasonality import (
+    DAY,
+    FARTHEST,
+    SLOT_S,
+    UNKNOWN,
+    WEEK,
+    ended,
+    interpolated,
+    mean_of,
+    unseen,
+)
+
+FIRST = 10 * WEEK
+
+
+def daily(number):
+    return 5.0 + 4.0 * math.sin(2.0 * math.pi * number / DAY)
+
+
+def weekly(number):
+    """Two days of seven are quiet."""
+    return daily(number) * (0.2 if number // DAY % 7 < 2 else 1.0)
+
+
+def learnt(load, slots, first=FIRST):
+    season = unseen(first)
+    for number in range(first, first + slots):
+        season = ended(season, number, load(number))
+    return season
+
+
+def middle(number):
+    return (number + 0.5) * SLOT_S
+
+
+def test_nothing_is_known_of_a_time_that_never_was():
+    season = learnt(daily, DAY // 2)
+    assert math.isnan(interpolated(season, middle(season.number + 1)))
+    assert math.isnan(mean_of(season, season.number + 1))
+
+
+def test_a_day_is_known_after_a_day():
+    season = learnt(daily, DAY + 24)
+    for ahead in range(1, 7):
+        expected = daily(season.number + ahead)
+        assert interpolated(season, middle(season.number + ahead)) == pytest.approx(expected, 1e-3)
+
+
+def test_a_week_is_known_after_a_week():
+    for day in range(7):
+        season = learnt(weekly, 2 * WEEK + day * DAY + 6)
+        expected = weekly(season.number + 2)
+        assert interpolated(season, middle(season.number + 2)) == pytest.approx(expected, rel=0.02)
+
+
+def test_a_busier_day_raises_its_profile():
+    season = learnt(
+        lambda number: daily(number) * (2.0 if number >= FIRST + DAY else 1.0), DAY + 90
+    )
+    number = season.number + 3
+    assert interpolated(season, middle(number)) == pytest.approx(2.0 * daily(number), rel=1e-3)
+
+
+def test_a_ratio_is_believed_only_so_far():
+    season = learnt(lambda number: 100.0 if number >= FIRST + DAY else 1.0, DAY + 90)
+    assert interpolated(season, middle(season.number + 1)) == FARTHEST
+
+
+def test_one_day_unlike_the_others_is_outvoted():
+    unlike = range(FIRST + 2 * DAY, FIRST + 3 * DAY)
+    season = learnt(lambda number: 50.0 if number in unlike else 5.0, 3 * DAY + 30)
+    assert interpolated(season, middle(season.number + 1)) == pytest.approx(5.0)
+
+
+def test_between_the_middles_of_slots_lies_a_line():
+    season = learnt(daily, 2 * DAY)
+    number = season.number + 2
+    one, two = (interpolated(season, middle(each)) for each in (number, number + 1))
+    assert interpolated(season, middle(number) + SLOT_S / 4) == pytest.approx(one + (two - one) / 4)
+
+
+def test_slots_left_out_are_unknown_and_the_rest_is_kept():
+    season = learnt(daily, 2 * DAY)
+    later = ended(season, season.number + 20, 3.0)
+    assert math.isnan(mean_of(later, season.number + 1))
+    assert mean_of(later, season.number) == pytest.approx(daily(season.number))
+    assert mean_of(later, later.number) == 3.0
+
+
+def test_it_is_the_same_whether_slots_are_left_out_or_unmeasured():
+    season = skipped = learnt(daily, 2 * DAY)
+    for number in range(season.number + 1, season.number + 30):
+        season = ended(season, number, UNKNOWN)
+    number = season.number + 1
+    season, skipped = ended(season, number, 4.0), ended(skipped, number, 4.0)
+    assert repr(season) == repr(skipped)
+
+
+def test_after_months_without_a_measurement_nothing_is_known():
+    season = learnt(daily, 2 * DAY)
+    later = ended(season, season.number + 9 * WEEK, 3.0)
+    assert math.isnan(interpolated(later, middle(later.number + 1)))
+
+
+def test_a_clock_set_back_lets_slots_come_again():
+    season = learnt(daily, 3 * DAY)
+    again = season.number - 12
+    back = ended(season, again, daily(again))
+    assert back.number == again
+    assert interpolated(back, middle(again + 2)) == pytest.approx(daily(again + 2), rel=1e-3)
