@@ -23,7 +23,6 @@ from autoscaler.config import (
 )
 from autoscaler.config.document import Document
 from autoscaler.config.durations import format_duration, parse_duration
-from autoscaler.core.policies import Utilisation
 from autoscaler.core.selection import Rule
 from autoscaler.core.slo import Slo
 

@@ -159,8 +159,8 @@ class TestFound:
 class TestRefused:
     def test_a_name_that_nobody_has(self, problem, distribution):
         assert problem(rule("stedy")) == (
-            "config.toml: rules[0].policy: there is no policy 'stedy', only slo, utilisation, absent, "
-            "endless, gone, nameless, none and steady; did you mean steady?"
+            "config.toml: rules[0].policy: there is no policy 'stedy', only slo, utilisation, "
+            "absent, endless, gone, nameless, none and steady; did you mean steady?"
         )
 
     def test_also_in_the_defaults_and_only_once(self, problem, distribution):

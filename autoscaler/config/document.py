@@ -229,7 +229,8 @@ class ScalingTable(_Table):
     policy: Line = Field(
         default="slo",
         examples=list(BUILT_IN),
-        description="What decides the number of allocations: slo, utilisation, or an installed policy.",
+        description="What decides the number of allocations: "
+        "slo, utilisation, or an installed policy.",
     )
     min_allocations: Allocations = Field(default=1, description="Never fewer allocations.")
     max_allocations: Allocations | None = Field(

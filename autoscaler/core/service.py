@@ -30,7 +30,7 @@ class Service(Value, frozen=True):
         return self.busy_s / self.requests
 
 
-def learnt(known: Service, requests: int, busy_s: float, interval_s: float) -> Service:
+def service_after(known: Service, requests: int, busy_s: float, interval_s: float) -> Service:
     """What is known once so many requests more were timed, in an interval.
 
     The mean of N service times varies by one Nth of what a single one does.

@@ -16,9 +16,9 @@ from autoscaler.core.estimation import TRUNCATION_S
 from autoscaler.core.expectation import Expectation
 from autoscaler.core.objective import Objective
 from autoscaler.core.policies import Situation
-from autoscaler.core.service import Service, dispersion_after, learnt, resized
+from autoscaler.core.service import Service, dispersion_after, resized, service_after
 from autoscaler.core.splitting import Ground, ground_of
-from autoscaler.core.values import Reason, Sample, Step, Value
+from autoscaler.core.values import Reason, Step, Value
 from autoscaler.core.weighing import Terms, Weighing
 
 NEW_NODE_S = 60.0
@@ -34,30 +34,32 @@ SURPRISE = 1.5
 """Standard deviations of a count from what was expected, at which it thinks at once."""
 
 
-class Tally(Value, frozen=True, kw_only=True):
-    """What was seen since it last thought."""
+class Learnt(Value, frozen=True, kw_only=True):
+    """What it knows since it last thought, and what it concluded."""
 
-    arrivals: int = 0
-    late: float = 0.0
-    timed: int = 0
-    timed_s: float = 0.0
-    time_s: float = 0.0
-
-
-class SloMemory(Value, frozen=True, kw_only=True):
-    """What it remembers of a deployment."""
-
-    tally: Tally = Tally()
     service: Service = Service()
-    dispersion: float = 1.0  # variance of counts over their mean
-    arrivals: int | None = None  # in the last interval
-    in_system: int = 0  # requests at the last look
-    live: int = 0  # allocations at the last look
     expectation: Expectation = Expectation()
     rate_per_s: float = 0.0  # of arrivals, to be expected
     budget: ErrorBudget = ErrorBudget()
     backlog_at: float | None = None  # since when there is one
-    step: Step | None = None  # its last conclusion
+    live: int = 0  # allocations then
+    step: Step | None = None  # the conclusion
+
+
+class SloMemory(Value, frozen=True):
+    """What it remembers of a deployment."""
+
+    learnt: Learnt = Learnt()
+    # Seen since it last thought; requests are those that take an allocation.
+    requests: int = 0
+    late: float = 0.0
+    timed: int = 0
+    timed_s: float = 0.0
+    time_s: float = 0.0
+    # Of the last look.
+    dispersion: float = 1.0  # variance of counts over their mean
+    last: int | None = None  # requests
+    in_system: int = 0
 
 
 class Slo(Value, frozen=True, kw_only=True):
@@ -77,51 +79,55 @@ class Slo(Value, frozen=True, kw_only=True):
 
     def recommend(self, situation: Situation, memory: SloMemory) -> tuple[Step, SloMemory]:
         """The number at which allocations and late requests together cost least."""
-        current, sample = situation.current, situation.sample
-        if sample.interval_s <= 0.0:
+        current, sample, learnt = situation.current, situation.sample, memory.learnt
+        interval_s = sample.interval_s
+        if interval_s <= 0.0:
             return Step(Reason.NOT_MEASURED, current, current), memory
-        dispersion, arrivals = memory.dispersion, _asked(sample)
-        if memory.arrivals is not None:
-            dispersion = dispersion_after(dispersion, memory.arrivals, arrivals)
-        tally = self._counted(situation, memory)
-        quiet = (
-            memory.step is not None
-            and memory.step.before == current
-            and memory.live == situation.live
-            and memory.backlog_at is None
-            and tally.time_s < THINKING_S
-            and sample.pending <= current
-            and not sample.failed
-            and not _surprising(memory.rate_per_s * sample.interval_s, arrivals, dispersion)
+        # The cache answers its hits without an allocation.
+        requests = max(0, sample.arrivals - sample.cache_hits)
+        dispersion = memory.dispersion
+        if memory.last is not None:
+            dispersion = dispersion_after(dispersion, memory.last, requests)
+        seen = SloMemory(
+            learnt,
+            memory.requests + requests,
+            memory.late + self._late(situation, memory, requests),
+            memory.timed + sample.timed,
+            memory.timed_s + sample.timed_busy_s + sample.timed * TRUNCATION_S,
+            memory.time_s + interval_s,
+            dispersion,
+            requests,
+            sample.pending,
         )
-        if quiet:
-            assert memory.step is not None
-            return memory.step, SloMemory(
-                tally=tally, service=memory.service, dispersion=dispersion, arrivals=arrivals,
-                in_system=sample.pending, live=situation.live, expectation=memory.expectation,
-                rate_per_s=memory.rate_per_s, budget=memory.budget, step=memory.step,
-            )  # fmt: skip
-        return self._thought(situation, memory, tally, dispersion)
+        foreseen = learnt.rate_per_s * interval_s
+        if (
+            learnt.step is None
+            or learnt.step.before != current
+            or learnt.live != situation.live
+            or seen.time_s >= THINKING_S
+            or sample.failed
+            or _surprising(foreseen, requests, dispersion)
+            or self._new_backlog(situation, memory)
+        ):
+            return self._thought(situation, seen)
+        return learnt.step, seen
 
-    def _thought(
-        self, situation: Situation, memory: SloMemory, tally: Tally, dispersion: float
-    ) -> tuple[Step, SloMemory]:
+    def _thought(self, situation: Situation, seen: SloMemory) -> tuple[Step, SloMemory]:
         """The conclusion from all that was seen."""
         current, sample, live = situation.current, situation.sample, situation.live
-        service = memory.service if live == memory.live else resized(memory.service)
-        service = learnt(service, tally.timed, tally.timed_s, tally.time_s)
+        before, dispersion = seen.learnt, seen.dispersion
+        service = before.service if live == before.live else resized(before.service)
+        service = service_after(service, seen.timed, seen.timed_s, seen.time_s)
         if service.requests <= 0.0 and situation.load.service_time_s is not None:
             service = Service(1.0, situation.load.service_time_s, service.scv)
         if service.requests <= 0.0:
-            return Step(Reason.NOT_MEASURED, current, current), memory
+            return Step(Reason.NOT_MEASURED, current, current), seen
         service_time_s, burstiness = service.mean_s, max(1.0, dispersion)
         limit_s = self.objective.wait_limit_s(service_time_s, math.sqrt(service.scv))
         reachable, limit_s = limit_s is not None, limit_s or 0.0
         allowed = 1.0 - self.objective.percentile
-        budget = spend(
-            memory.budget, tally.arrivals, tally.late, tally.time_s, allowed, self.pricing
-        )
-        known = _learnt(memory, tally, sample, service_time_s, burstiness)
+        budget = spend(before.budget, seen.requests, seen.late, seen.time_s, allowed, self.pricing)
+        known = _learnt(seen, sample.interval_s, service_time_s, burstiness)
         loads = expectation.expected(known, service_time_s, burstiness)
         mean, spread = expectation.mean_and_spread(loads)
         ground = ground_of(situation.nodes, situation.threads, situation.free_threads)
@@ -144,7 +150,7 @@ class Slo(Value, frozen=True, kw_only=True):
         waiting = self._worth_serving(situation, known.rate_per_s)
         backlog_at, clearing = None, 0
         if waiting * service_time_s > STANDING * limit_s * max(1, live):
-            backlog_at = situation.at if memory.backlog_at is None else memory.backlog_at
+            backlog_at = situation.at if before.backlog_at is None else before.backlog_at
             left_s = max(sample.interval_s, backlog_at + self.drain_s - situation.at)
             clearing = math.ceil(mean + waiting * service_time_s / left_s - 1e-9)
             number = max(number, clearing)
@@ -165,38 +171,34 @@ class Slo(Value, frozen=True, kw_only=True):
         shown = sorted({max(1, number - 1), number, number + 1, max(1, current)})
         candidates = weighing.candidates(shown, self.objective.percentile, service_time_s)
         step = Step(Reason.SLO, current, number, because, candidates)
-        return step, SloMemory(
+        learnt = Learnt(
             service=service,
-            dispersion=dispersion,
-            arrivals=_asked(sample),
-            in_system=sample.pending,
-            live=live,
             expectation=known,
             rate_per_s=known.rate_per_s,
             budget=budget,
             backlog_at=backlog_at,
+            live=live,
             step=step,
         )
-
-    def _counted(self, situation: Situation, memory: SloMemory) -> Tally:
-        tally, sample = memory.tally, situation.sample
-        return Tally(
-            arrivals=tally.arrivals + _asked(sample),
-            late=tally.late + self._late(situation, memory),
-            timed=tally.timed + sample.timed,
-            timed_s=tally.timed_s + sample.timed_busy_s + sample.timed * TRUNCATION_S,
-            time_s=tally.time_s + sample.interval_s,
+        return step, SloMemory(
+            learnt, dispersion=dispersion, last=seen.last, in_system=seen.in_system
         )
 
-    def _late(self, situation: Situation, memory: SloMemory) -> float:
+    def _new_backlog(self, situation: Situation, memory: SloMemory) -> bool:
+        """Whether more wait than did, or than should by now."""
+        backlog_at = memory.learnt.backlog_at
+        if backlog_at is not None and situation.at - backlog_at <= self.drain_s:
+            return True
+        return situation.sample.pending > max(situation.live, memory.in_system)
+
+    def _late(self, situation: Situation, memory: SloMemory, requests: int) -> float:
         """How many requests of the last interval were late, as far as it can be told.
 
         Those that failed, and of the others as many as would have waited too long had they come at
         its beginning or at its end, on average.
         """
-        sample, live, service = situation.sample, situation.live, memory.service
-        # Nobody waits at a node with a free allocation.
-        if (sample.pending == 0 and memory.in_system < live) or service.requests <= 0.0:
+        sample, live, service = situation.sample, situation.live, memory.learnt.service
+        if (sample.pending < live and memory.in_system < live) or service.requests <= 0.0:
             return float(sample.failed)
         limit_s = self.objective.wait_limit_s(service.mean_s, math.sqrt(service.scv)) or 0.0
         limit, scv = limit_s / service.mean_s, service.scv
@@ -208,7 +210,7 @@ class Slo(Value, frozen=True, kw_only=True):
                 late += chance * node.allocations / serving / 2.0
         # Where requests come in bursts, more of them meet a queue than looks do.
         unseen = min(1.5, 1.0 + 0.25 * max(0.0, memory.dispersion - 1.0))
-        return sample.failed + unseen * late * max(0, _asked(sample) - sample.failed)
+        return sample.failed + unseen * late * max(0, requests - sample.failed)
 
     def _worth_serving(self, situation: Situation, rate_per_s: float) -> int:
         """Requests that wait for an allocation and whose callers have not given up."""
@@ -216,24 +218,19 @@ class Slo(Value, frozen=True, kw_only=True):
         return int(min(waiting, max(1.0, rate_per_s * self.caller_timeout_s)))
 
 
-def _asked(sample: Sample) -> int:
-    """Requests that take an allocation: the cache answers the others."""
-    return max(0, sample.arrivals - sample.cache_hits)
-
-
 def _learnt(
-    memory: SloMemory, tally: Tally, latest: Sample, service_time_s: float, burstiness: float
+    seen: SloMemory, interval_s: float, service_time_s: float, burstiness: float
 ) -> Expectation:
     """What is to be expected. What was seen quietly is learnt apart from a last, surprising count,
     which it would hide."""
-    known, arrivals, time_s = memory.expectation, tally.arrivals, tally.time_s
-    foreseen = memory.rate_per_s * latest.interval_s
-    last = _asked(latest)
-    if time_s > latest.interval_s and _surprising(foreseen, last, burstiness):
-        arrivals, time_s = arrivals - last, time_s - latest.interval_s
-        known = expectation.after(known, arrivals, time_s, service_time_s, burstiness)
-        arrivals, time_s = last, latest.interval_s
-    return expectation.after(known, arrivals, time_s, service_time_s, burstiness)
+    known, requests, time_s = seen.learnt.expectation, seen.requests, seen.time_s
+    last, foreseen = seen.last or 0, seen.learnt.rate_per_s * interval_s
+    if time_s > interval_s and _surprising(foreseen, last, burstiness):
+        known = expectation.after(
+            known, requests - last, time_s - interval_s, service_time_s, burstiness
+        )
+        requests, time_s = last, interval_s
+    return expectation.after(known, requests, time_s, service_time_s, burstiness)
 
 
 def _surprising(foreseen: float, arrivals: int, dispersion: float) -> bool:
