@@ -56,6 +56,11 @@ def load_at(number: int) -> float:
     return root * root
 
 
+def number_of(load: float) -> int:
+    """Of the nearest load that has one."""
+    return round(math.sqrt(load) / FRACTION)
+
+
 class Level(Value, frozen=True):
     """Requests in so many seconds, both fading."""
 

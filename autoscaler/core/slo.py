@@ -13,11 +13,12 @@ from typing import ClassVar
 from autoscaler.core import expectation, queueing
 from autoscaler.core.error_budget import ErrorBudget, Pricing, price_of, spend
 from autoscaler.core.estimation import TRUNCATION_S
-from autoscaler.core.expectation import Expectation
+from autoscaler.core.expectation import Expectation, Loads
+from autoscaler.core.forecasting import Forecast, Forecaster, ForecastMemory
 from autoscaler.core.objective import Objective
 from autoscaler.core.policies import Situation
 from autoscaler.core.service import Service, dispersion_after, resized, service_after
-from autoscaler.core.splitting import Ground, ground_of
+from autoscaler.core.splitting import Ground, ground_of, split_of
 from autoscaler.core.values import Reason, Step, Value
 from autoscaler.core.weighing import Terms, Weighing
 
@@ -30,6 +31,10 @@ STANDING = 0.25
 THINKING_S = 60.0
 """While counts are as expected, it thinks anew only so often."""
 
+AHEAD = ((0.0, 0.75), (0.5, 0.2), (1.0, 0.05))
+"""The load at the end of a forecast: how far from what is expected to the quantile, and how likely.
+Below what is expected it does not matter."""
+
 SURPRISE = 1.5
 """Standard deviations of a count from what was expected, at which it thinks at once."""
 
@@ -41,6 +46,7 @@ class Learnt(Value, frozen=True, kw_only=True):
     expectation: Expectation = Expectation()
     rate_per_s: float = 0.0  # of arrivals, to be expected
     budget: ErrorBudget = ErrorBudget()
+    forecast: ForecastMemory | None = None
     backlog_at: float | None = None  # since when there is one
     live: int = 0  # allocations then
     step: Step | None = None  # the conclusion
@@ -62,6 +68,13 @@ class SloMemory(Value, frozen=True):
     in_system: int = 0
 
 
+class History(Value, frozen=True, kw_only=True):
+    """Loads that were recorded before the first look."""
+
+    loads: tuple[float, ...] = ()  # mean of each `SLOT_S` seconds in erlangs, oldest first
+    ends_at: float = 0.0  # Unix seconds
+
+
 class Slo(Value, frozen=True, kw_only=True):
     """At least `objective.percentile` of the requests are in time, at the least cost."""
 
@@ -72,10 +85,15 @@ class Slo(Value, frozen=True, kw_only=True):
     caller_timeout_s: float = 10.0  # what has waited so long is not worth serving
     load_window_s: float = 60.0
     pricing: Pricing = Pricing()
+    forecaster: Forecaster | None = Forecaster()
+    history: History = History()
 
     def begin(self) -> SloMemory:
-        """Nothing has been seen yet."""
-        return SloMemory()
+        """Nothing has been seen yet but what was recorded."""
+        if self.forecaster is None or not self.history.loads:
+            return SloMemory()
+        forecast = self.forecaster.recall(self.history.loads, self.history.ends_at)
+        return SloMemory(Learnt(forecast=forecast))
 
     def recommend(self, situation: Situation, memory: SloMemory) -> tuple[Step, SloMemory]:
         """The number at which allocations and late requests together cost least."""
@@ -154,6 +172,12 @@ class Slo(Value, frozen=True, kw_only=True):
             left_s = max(sample.interval_s, backlog_at + self.drain_s - situation.at)
             clearing = math.ceil(mean + waiting * service_time_s / left_s - 1e-9)
             number = max(number, clearing)
+        forecast_memory, forecast = self._foreseen(situation, seen, service_time_s, ground)
+        floor = 0
+        if forecast is not None and forecast.trusted:
+            floor = weighing.under(_ahead(forecast)).best(number)
+            if floor > split_of(ground, number).reach:
+                number = floor
         number = _first_where_it_is(number, situation, ground)
         because: dict[str, float | str] = {
             "offered_load": mean,
@@ -168,6 +192,8 @@ class Slo(Value, frozen=True, kw_only=True):
             because["attained"] = budget.in_time
         if backlog_at is not None:
             because |= {"backlog": float(waiting), "clearing": float(clearing)}
+        if forecast is not None:
+            because |= _told(forecast)
         shown = sorted({max(1, number - 1), number, number + 1, max(1, current)})
         candidates = weighing.candidates(shown, self.objective.percentile, service_time_s)
         step = Step(Reason.SLO, current, number, because, candidates)
@@ -176,6 +202,7 @@ class Slo(Value, frozen=True, kw_only=True):
             expectation=known,
             rate_per_s=known.rate_per_s,
             budget=budget,
+            forecast=forecast_memory,
             backlog_at=backlog_at,
             live=live,
             step=step,
@@ -183,6 +210,21 @@ class Slo(Value, frozen=True, kw_only=True):
         return step, SloMemory(
             learnt, dispersion=dispersion, last=seen.last, in_system=seen.in_system
         )
+
+    def _foreseen(
+        self, situation: Situation, seen: SloMemory, service_time_s: float, ground: Ground
+    ) -> tuple[ForecastMemory | None, Forecast | None]:
+        """What may come before a node that is asked for now would serve. Where there is but one
+        node, nothing has to be asked for so early."""
+        memory, sample = seen.learnt.forecast, situation.sample
+        if self.forecaster is None or not (ground.free or len(ground.used) > 1):
+            return memory, None
+        if memory is None:
+            memory = self.forecaster.begin()
+        load = seen.requests * service_time_s / seen.time_s
+        memory = self.forecaster.after(memory, situation.at, load, seen.time_s)
+        horizon_s = (situation.new_node_s or NEW_NODE_S) + sample.interval_s
+        return memory, self.forecaster.ahead(memory, situation.at, horizon_s)
 
     def _new_backlog(self, situation: Situation, memory: SloMemory) -> bool:
         """Whether more wait than did, or than should by now."""
@@ -231,6 +273,24 @@ def _learnt(
         )
         requests, time_s = last, interval_s
     return expectation.after(known, requests, time_s, service_time_s, burstiness)
+
+
+def _ahead(forecast: Forecast) -> Loads:
+    loads: dict[int, float] = {}
+    for far, likely in AHEAD:
+        load = forecast.expected + far * (forecast.load - forecast.expected)
+        number = expectation.number_of(load)
+        loads[number] = loads.get(number, 0.0) + likely
+    return loads
+
+
+def _told(forecast: Forecast) -> dict[str, float | str]:
+    told: dict[str, float | str] = {"forecast": forecast.load if forecast.trusted else "not used"}
+    if forecast.accuracy is not None:
+        told["forecast_accuracy"] = forecast.accuracy
+    if forecast.coverage is not None:
+        told["forecast_coverage"] = forecast.coverage
+    return told
 
 
 def _surprising(foreseen: float, arrivals: int, dispersion: float) -> bool:

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from functools import lru_cache
 
 from autoscaler.core import queueing
-from autoscaler.core.expectation import load_at
+from autoscaler.core.expectation import Loads, load_at
 from autoscaler.core.splitting import Ground, Split, split_of
 from autoscaler.core.values import Candidate, Value
 
@@ -58,6 +58,10 @@ class Weighing:
         self._loads, self._ground = loads, ground
         self._price, self._terms = price, terms
         self._lates: dict[int, float] = {}
+
+    def under(self, loads: Loads) -> "Weighing":
+        """The same with other loads."""
+        return Weighing(tuple(loads.items()), self._ground, self._price, self._terms)
 
     def late(self, number: int) -> float:
         """Erlangs of requests that would be late."""

@@ -16,7 +16,8 @@ from autoscaler.config.document import ScalingTable
 from autoscaler.config.policies import Registry
 from autoscaler.core.objective import Objective
 from autoscaler.core.policies import AnyPolicy, Utilisation
-from autoscaler.core.slo import Slo
+from autoscaler.core.seasonality import SLOT_S
+from autoscaler.core.slo import History, Slo
 from autoscaler.laboratory.comparison import CLAIRVOYANT
 from autoscaler.laboratory.demand import Demand
 from autoscaler.laboratory.peers.aws import PredictiveScaling, TargetTracking
@@ -25,7 +26,7 @@ from autoscaler.laboratory.peers.gcp import GcpPredictive
 from autoscaler.laboratory.peers.hpa import AverageInFlight, AverageUtilisation, Hpa
 from autoscaler.laboratory.peers.keda import Keda
 from autoscaler.laboratory.peers.kpa import Kpa
-from autoscaler.laboratory.peers.peer import AnyPeer
+from autoscaler.laboratory.peers.peer import AnyPeer, offered_loads
 from autoscaler.laboratory.peers.perfect_now import LOOK_S, PerfectNow, true_loads
 from autoscaler.laboratory.peers.predictive_hpa import PredictiveHpa
 from autoscaler.laboratory.peers.ray_serve import RayServe
@@ -94,14 +95,17 @@ def _utilisation_target(title: str, build: Callable[[float, Foreseen], AnyPeer])
     return Contestant(title=title, knob="target", default=0.7, sweep=_BUSY, build=build)
 
 
-def _slo(share: float, foreseen: Foreseen) -> AnyPolicy:
-    """With the scenario's objective, which is what its operator would have asked for."""
-    terms = terms_of(ScalingTable(), foreseen.scenario.poll_s)
+def _slo(share: float, foreseen: Foreseen) -> Slo:
+    """With the scenario's objective, which is what its operator would have asked for, and with what
+    it would know had it been there before."""
+    terms, past = terms_of(ScalingTable(), foreseen.scenario.poll_s), foreseen.demand.past
+    loads = () if past is None else tuple(offered_loads(past, SLOT_S).tolist())
     return Slo(
         objective=Objective(percentile=share, wait_s=foreseen.scenario.slo_wait_s),
         drain_s=terms.drain_s,
         caller_timeout_s=foreseen.scenario.timeout_s,
         load_window_s=terms.load_window_s,
+        history=History(loads=loads, ends_at=foreseen.demand.start),
     )
 
 

@@ -61,10 +61,16 @@ class TestPrice:
     def test_a_perfect_week_does_not_make_it_worthless(self):
         assert price(spent(0.0, 7 * 24.0)) == PRICING.least / ALLOWED
 
+    def test_an_outage_of_half_an_hour_is_paid_for_in_two_days(self):
+        kept = spent(0.9 * PRICING.used * ALLOWED, 48.0)
+        after_outage = spent(1.0, 0.5, kept)
+        assert price(after_outage) < PRICING.most / ALLOWED
+        assert price(spent(0.0, 48.0, after_outage)) < 2.0 * price(kept)
+
     def test_it_comes_back_from_either_end(self):
-        """What is at an end is moved away from it by the first hours that are otherwise."""
+        """What is at an end is left once days are otherwise."""
         dear, cheap = spent(1.0, 10.0), spent(0.0, 7 * 24.0)
-        assert price(spent(0.0, 72.0, dear)) < PRICING.most / ALLOWED
+        assert price(spent(0.0, 5 * 24.0, dear)) < PRICING.most / ALLOWED
         assert price(spent(5.0 * ALLOWED, 24.0, cheap)) > PRICING.least / ALLOWED
 
     def test_a_stricter_promise_is_dearer(self):

@@ -1,0 +1,199 @@
+"""The cheapest number, held against a look at all numbers."""
+
+import math
+import random
+
+import pytest
+
+from autoscaler.core.expectation import (
+    FRACTION,
+    Expectation,
+    after,
+    expected,
+    mean_and_spread,
+)
+from autoscaler.core.queueing import late_share
+from autoscaler.core.splitting import Ground
+from autoscaler.core.weighing import LEAST_GAIN, LEAST_SAVING, Terms, Weighing
+
+POLL_S = 10.0
+HIGHEST = 300
+
+ONE_NODE = Ground(used=((1, 10_000),), free=())
+
+TERMS = Terms.of(limit=2.0, variability=1.0, interval=100.0, aftermath=3.0, new_node=6.0)
+
+
+def certain(erlangs):
+    """A load known without doubt."""
+    number = round(math.sqrt(erlangs) / FRACTION)
+    return ((number, 1.0),)
+
+
+def weighing(erlangs=4.0, *, price=20.0, ground=ONE_NODE, terms=TERMS):
+    return Weighing(certain(erlangs), ground, price, terms)
+
+
+class Drawn:
+    """A deployment on one node, drawn at random: its load, its requests, its promise, the price."""
+
+    def __init__(self, seed, leaps=False):
+        dice = random.Random(seed)
+        service_time_s = 10.0 ** dice.uniform(-2.3, 0.5)
+        per_interval = 10.0 ** dice.uniform(-2.0, 1.3) / service_time_s * POLL_S
+        known = Expectation()
+        for _ in range(dice.randint(1, 60)):
+            count = max(0, round(dice.gauss(per_interval, math.sqrt(per_interval))))
+            known = after(known, count, POLL_S, service_time_s, 1.0)
+        if leaps:
+            count = round(per_interval * dice.choice([0.2, 3.0, 10.0]))
+            known = after(known, count, POLL_S, service_time_s, 1.0)
+        self.loads = expected(known, service_time_s, 1.0)
+        self.price = 10.0 ** dice.uniform(0.5, 2.7)
+        self.terms = Terms.of(
+            limit=dice.choice([2.0, 0.2 / service_time_s, 1.0 / service_time_s]),
+            variability=dice.choice([0.75, 1.0, 2.0, 5.0]),
+            interval=POLL_S / service_time_s,
+            aftermath=3.0,
+            new_node=6.0,
+        )
+        self.weighing = Weighing(tuple(self.loads.items()), ONE_NODE, self.price, self.terms)
+        mean, _ = mean_and_spread(self.loads)
+        self.ample = max(1, math.ceil(mean + 3.0 * math.sqrt(mean)))
+        self.cheapest = min(range(1, HIGHEST), key=self.weighing.cost)
+
+
+class TestBest:
+    @pytest.mark.parametrize("seed", range(150))
+    def test_it_is_the_cheapest_of_all_looked_for_from_above_the_load(self, seed):
+        drawn = Drawn(seed)
+        best = drawn.weighing.best(drawn.ample)
+        assert drawn.weighing.cost(best) == drawn.weighing.cost(drawn.cheapest)
+
+    @pytest.mark.parametrize("seed", range(50))
+    def test_it_is_never_dearer_than_where_it_begins(self, seed):
+        drawn = Drawn(seed, leaps=True)
+        for near in (1, 3, drawn.ample, drawn.cheapest, 2 * drawn.cheapest):
+            best = drawn.weighing.best(near)
+            assert drawn.weighing.cost(best) <= drawn.weighing.cost(near)
+
+    def test_a_dearer_late_request_makes_no_fewer_allocations(self):
+        numbers = [weighing(price=price).best(8) for price in (0.5, 2.0, 20.0, 200.0, 500.0)]
+        assert numbers == sorted(numbers)
+        assert numbers[-1] > numbers[0]
+
+    def test_more_load_makes_more(self):
+        numbers = [weighing(load).best(round(load) + 3) for load in (0.04, 1.0, 4.0, 16.0, 64.0)]
+        assert numbers == sorted(set(numbers))
+        assert all(number > load for number, load in zip(numbers[1:], (1, 4, 16, 64), strict=True))
+
+    def test_doubt_makes_more(self):
+        doubted = Weighing(((18, 0.5), (22, 0.5)), ONE_NODE, 20.0, TERMS)  # about four erlangs
+        assert doubted.best(8) > weighing().best(8)
+
+    def test_nothing_to_do_needs_one(self):
+        assert weighing(0.0).best(5) == 1
+
+    def test_a_few_on_a_further_node_are_not_bought_where_more_there_would_not_pay(self):
+        """A node with one allocation makes a poor queue of its share."""
+        full = Ground(used=((6, 0),), free=(6,))
+        load = weighing(4.4, price=50.0, ground=full)
+        assert load.cost(7) > load.cost(6)
+        best = load.best(6)
+        assert load.cost(best) == min(load.cost(number) for number in range(1, 13))
+
+    def test_beyond_what_the_nodes_can_take_the_further_one_is_worth_its_price(self):
+        full = Ground(used=((6, 0),), free=(6,))
+        load = weighing(7.0, price=20.0, ground=full)
+        best = load.best(6)
+        assert best > 7
+        assert load.cost(best) == min(load.cost(number) for number in range(1, 13))
+
+
+class TestCosts:
+    @pytest.mark.parametrize("number", [5, 6, 8])
+    def test_they_are_allocations_and_late_requests_at_their_price(self, number):
+        load = weighing(4.0, price=20.0)
+        assert load.cost(number) == number + 20.0 * load.late(number)
+
+    def test_in_a_long_interval_those_are_late_that_would_be_in_the_long_run(self):
+        terms = Terms.of(limit=2.0, variability=1.0, interval=1e6, aftermath=3.0, new_node=6.0)
+        late = weighing(4.0, terms=terms).late(5)
+        assert late / 4.0 == pytest.approx(late_share(5, 4.0, terms.limit, terms.variability), 0.01)
+
+    def test_an_overload_costs_more_than_its_own_requests(self):
+        """Those that come after it are late as well."""
+        assert weighing(8.0).late(4) > 8.0
+
+    def test_a_load_that_needs_a_further_node_waits_for_it(self):
+        here, there = (Ground(used=((4, room),), free=(8,)) for room in (8, 0))
+        assert weighing(6.0, ground=there).late(4) > weighing(6.0, ground=here).late(4) + 6.0
+
+    def test_a_split_makes_more_late(self):
+        split = Ground(used=((4, 0), (4, 0)), free=())
+        pooled = Ground(used=((8, 0),), free=())
+        assert weighing(6.0, ground=split).late(8) > weighing(6.0, ground=pooled).late(8)
+
+
+class TestWorthIt:
+    @pytest.mark.parametrize("seed", range(60))
+    @pytest.mark.parametrize("lasts_s", [10.0, 120.0, 480.0])
+    def test_the_number_is_kept_unless_the_saving_pays(self, seed, lasts_s):
+        drawn = Drawn(seed)
+        load, best = drawn.weighing, drawn.weighing.best(drawn.ample)
+        for current in range(1, best + 6):
+            number = load.worth_it(current, best, lasts_s)
+            saving = load.cost(current) - load.cost(best)
+            # Twenty allocation-seconds for the change itself, while the load lasts.
+            fee = LEAST_GAIN if best > current else LEAST_SAVING + 20.0 / lasts_s
+            assert number == (best if saving >= fee else current)
+
+    def test_the_longer_a_load_has_lasted_the_sooner_a_saving_pays(self):
+        load = weighing(4.0)
+        best = load.best(8)
+        assert load.worth_it(best + 1, best, 10.0) == best + 1
+        assert load.worth_it(best + 4, best, 480.0) == best
+
+    def test_a_deployment_without_allocations_gets_one(self):
+        assert weighing(0.0).worth_it(0, 1, 480.0) in {0, 1}
+
+
+class TestCandidates:
+    def test_each_says_what_is_expected_of_it(self):
+        load = weighing(4.0)
+        told = load.candidates((5, 6, 7), 0.99, 0.1)
+        assert [each.allocations for each in told] == [5, 6, 7]
+        assert [each.cost for each in told] == [load.cost(number) for number in (5, 6, 7)]
+        assert [each.late_share for each in told] == [load.late(n) / 4.0 for n in (5, 6, 7)]
+        waits = [each.wait_s for each in told]
+        assert waits == sorted(waits, reverse=True)
+
+    def test_waits_are_in_seconds(self):
+        one, ten = (weighing(3.2).candidates((4,), 0.99, each)[0].wait_s for each in (0.1, 1.0))
+        assert one == pytest.approx(0.51, rel=0.1)
+        assert ten == pytest.approx(10.0 * one)
+
+    def test_nobody_is_late_where_nobody_asks(self):
+        (told,) = weighing(0.0).candidates((1,), 0.99, 0.1)
+        assert (told.late_share, told.wait_s) == (0.0, 0.0)
+
+
+class TestTerms:
+    def test_they_are_rounded_by_no_more_than_is_known(self):
+        terms = Terms.of(limit=1.7, variability=0.83, interval=77.0, aftermath=3.3, new_node=5.1)
+        assert terms.limit == pytest.approx(1.7, rel=0.025)
+        assert terms.variability == pytest.approx(0.83, rel=0.075)
+        assert terms.interval == pytest.approx(77.0, rel=0.1)
+        assert terms.aftermath == pytest.approx(3.3, rel=0.1)
+        assert terms.new_node == pytest.approx(5.1, rel=0.1)
+
+    def test_who_differs_little_shares_them(self):
+        terms = {
+            Terms.of(limit=limit, variability=1.0, interval=100.0, aftermath=3.0, new_node=6.0)
+            for limit in (1.99, 2.0, 2.01)
+        }
+        assert len(terms) == 1
+
+    def test_no_wait_stays_none(self):
+        given = {"variability": 1.0, "interval": 100.0, "aftermath": 3.0, "new_node": 6.0}
+        assert Terms.of(limit=0.0, **given).limit == 0.0
