@@ -21,6 +21,9 @@ REMEMBERED_S = 86_400.0
 PRIOR_S = 3600.0
 """It is begun as if so much time had been spent with just the right number of late requests."""
 
+MOST_OVERDRAFT = 3.0
+"""Times what is meant to be late. What is beyond is forgiven."""
+
 LOWEST, HIGHEST = -4.0, 3.0
 """Of the logarithm by which a late request becomes dearer by and by."""
 
@@ -49,6 +52,7 @@ class ErrorBudget(Value, frozen=True, kw_only=True):
     late: float = 0.0
     requests: float = 0.0
     time_s: float = 0.0
+    debt: float = 0.0  # of `late`, what still counts: an outage is not to be paid for for days
     pressure: float = 0.0  # logarithm: how much dearer a late request has become by and by
 
     @property
@@ -76,18 +80,24 @@ def spend(
         requests=kept * budget.requests + requests,
         time_s=kept * budget.time_s + interval_s,
     )
+    most = MOST_OVERDRAFT * pricing.used * allowed * (spent.requests + _prior(spent))
+    spent = replace(spent, debt=min(most, kept * budget.debt + late))
     excess = min(1.0, overdraft(spent, allowed, pricing) - 1.0)
     pressure = budget.pressure + excess * interval_s / pricing.patience_s
     return replace(spent, pressure=min(HIGHEST, max(LOWEST, pressure)))
 
 
+def _prior(budget: ErrorBudget) -> float:
+    """Requests that it is begun with."""
+    return PRIOR_S * budget.requests / budget.time_s if budget.time_s > 0.0 else 0.0
+
+
 def overdraft(budget: ErrorBudget, allowed: float, pricing: Pricing) -> float:
     """How many times as many were late as are meant to be."""
-    meant = pricing.used * allowed
-    prior = PRIOR_S * budget.requests / budget.time_s if budget.time_s > 0.0 else 0.0
     if budget.requests <= 0.0:
         return 1.0
-    return (budget.late + meant * prior) / (meant * (budget.requests + prior))
+    meant, prior = pricing.used * allowed, _prior(budget)
+    return (budget.debt + meant * prior) / (meant * (budget.requests + prior))
 
 
 def price_of(budget: ErrorBudget, allowed: float, pricing: Pricing) -> float:

@@ -34,10 +34,14 @@ FRACTION = 0.1
 """Loads are told apart by their square roots, in steps of this: everywhere a like part of the
 random variation, which grows as the square root of the load."""
 
-LEAST_SPREAD = 0.03
+LEAST_SPREAD = 0.01
 """A level is not known better than to this share of itself: it drifts."""
 
-NEGLIGIBLE = 1e-4
+NEGLIGIBLE = 1e-6
+"""A load that is less likely is left out."""
+
+PAST_NEGLIGIBLE = 1e-5
+"""A level that there was more seldom is forgotten."""
 
 _UNSEEN = 14.0
 """Log-uniform over six decades: the chance of each count that nobody has foreseen is one over this
@@ -237,4 +241,4 @@ def _blended(past: Loads, present: Loads, share: float) -> Loads:
     blended = {number: (1.0 - share) * weight for number, weight in past.items()}
     for number, weight in present.items():
         blended[number] = blended.get(number, 0.0) + share * weight / total
-    return {number: weight for number, weight in blended.items() if weight > NEGLIGIBLE / 10.0}
+    return {number: weight for number, weight in blended.items() if weight > PAST_NEGLIGIBLE}

@@ -28,6 +28,13 @@ NEW_NODE_S = 60.0
 STANDING = 0.25
 """A queue is a backlog if it takes more than this part of the allowed wait to serve."""
 
+HORIZON = 3.0
+"""Looks that a number is meant to be right for: a queue outlives the look that finds it."""
+
+UNUSED_S = 300.0
+"""A deployment that nobody has asked for so long needs no more than one allocation, even though
+nobody knows how long a request would take."""
+
 THINKING_S = 60.0
 """While counts are as expected, it thinks anew only so often."""
 
@@ -35,7 +42,7 @@ AHEAD = ((0.0, 0.75), (0.5, 0.2), (1.0, 0.05))
 """The load at the end of a forecast: how far from what is expected to the quantile, and how likely.
 Below what is expected it does not matter."""
 
-SURPRISE = 1.5
+SURPRISE = 2.5
 """Standard deviations of a count from what was expected, at which it thinks at once."""
 
 
@@ -139,6 +146,8 @@ class Slo(Value, frozen=True, kw_only=True):
         if service.requests <= 0.0 and situation.load.service_time_s is not None:
             service = Service(1.0, situation.load.service_time_s, service.scv)
         if service.requests <= 0.0:
+            if seen.requests == 0 and seen.time_s >= UNUSED_S:
+                return Step(Reason.SLO, current, 1, {"offered_load": 0.0}), seen
             return Step(Reason.NOT_MEASURED, current, current), seen
         service_time_s, burstiness = service.mean_s, max(1.0, dispersion)
         limit_s = self.objective.wait_limit_s(service_time_s, math.sqrt(service.scv))
@@ -157,7 +166,7 @@ class Slo(Value, frozen=True, kw_only=True):
             Terms.of(
                 limit=limit_s / service_time_s,
                 variability=(burstiness + service.scv) / 2.0,
-                interval=sample.interval_s / service_time_s,
+                interval=HORIZON * sample.interval_s / service_time_s,
                 aftermath=self.drain_s / sample.interval_s,
                 new_node=(situation.new_node_s or NEW_NODE_S) / sample.interval_s,
             ),
@@ -168,7 +177,11 @@ class Slo(Value, frozen=True, kw_only=True):
         waiting = self._worth_serving(situation, known.rate_per_s)
         backlog_at, clearing = None, 0
         if waiting * service_time_s > STANDING * limit_s * max(1, live):
-            backlog_at = situation.at if before.backlog_at is None else before.backlog_at
+            # One that has doubled since the last look is another one.
+            grown = 2 * sample.queue_growth > waiting
+            backlog_at = before.backlog_at
+            if backlog_at is None or grown:
+                backlog_at = situation.at
             left_s = max(sample.interval_s, backlog_at + self.drain_s - situation.at)
             clearing = math.ceil(mean + waiting * service_time_s / left_s - 1e-9)
             number = max(number, clearing)
@@ -229,8 +242,10 @@ class Slo(Value, frozen=True, kw_only=True):
     def _new_backlog(self, situation: Situation, memory: SloMemory) -> bool:
         """Whether more wait than did, or than should by now."""
         backlog_at = memory.learnt.backlog_at
-        if backlog_at is not None and situation.at - backlog_at <= self.drain_s:
-            return True
+        if backlog_at is not None:
+            late_s = situation.at - backlog_at - self.drain_s
+            if late_s <= situation.sample.interval_s:
+                return True
         return situation.sample.pending > max(situation.live, memory.in_system)
 
     def _late(self, situation: Situation, memory: SloMemory, requests: int) -> float:

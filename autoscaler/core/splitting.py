@@ -17,7 +17,7 @@ from autoscaler.core.values import STARTED, NodeStats, Value
 class Ground(Value, frozen=True):
     """The nodes as far as they matter to one deployment."""
 
-    # (allocations, how many more fit) of each node that runs the deployment, or is about to.
+    # (allocations, how many more fit) of each node that runs the deployment.
     used: tuple[tuple[int, int], ...]
     free: tuple[int, ...]  # how many fit on each of the others, most first
 

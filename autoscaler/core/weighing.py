@@ -9,11 +9,11 @@ from autoscaler.core.expectation import Loads, load_at
 from autoscaler.core.splitting import Ground, Split, split_of
 from autoscaler.core.values import Candidate, Value
 
-CHANGE_S = 20.0
+CHANGE_S = 40.0
 """Allocation-seconds that a change is worth avoiding: nodes are told, caches are lost, neighbours
 may move. Fewer are asked for only if that saves more than this while the present load lasts."""
 
-LEAST_SAVING, LEAST_GAIN = 0.1, 0.05
+LEAST_SAVING, LEAST_GAIN = 0.3, 0.3
 """Allocations that a step down, or up, has to save at least. Less is within the error."""
 
 ATTEMPTS = 2
@@ -78,25 +78,31 @@ class Weighing:
         return number + self._price * self.late(number)
 
     def best(self, near: int) -> int:
-        """The number that costs least, looked for from `near`, which is 1 or more.
+        """The number that costs least, looked for from `near`, which is 1 or more, and from what
+        the highest load takes: in an overload, one more may cost more although many would not.
 
         A few on another node may be worse than none there, so one that fills the nodes in use is
         compared with all that a further one could take.
         """
-        best, least = near, self.cost(near)
+        highest = load_at(max([place for place, _ in self._loads]))
+        enough = math.ceil(highest + 3.0 * math.sqrt(highest))
+        found = [self._descent(near), self._descent(max(1, enough))]
+        within = self._ground.within
+        if self._ground.free and min(found) <= within <= max(found) + ATTEMPTS:
+            found += range(within + 1, within + self._ground.free[0] + 1)
+        return min(found, key=self.cost)
+
+    def _descent(self, number: int) -> int:
+        """From a number to a cheaper one, as long as there is any nearby."""
+        best, least = number, self.cost(number)
         for step in (-1, 1):
-            number, misses = near + step, 0
+            number, misses = best + step, 0
             while number >= 1 and misses < ATTEMPTS:
                 cost = self.cost(number)
                 misses += 1
                 if cost < least:
                     best, least, misses = number, cost, 0
                 number += step
-        within = self._ground.within
-        if self._ground.free and best <= within <= best + ATTEMPTS:
-            for number in range(within + 1, within + self._ground.free[0] + 1):
-                if self.cost(number) < least:
-                    best, least = number, self.cost(number)
         return best
 
     def worth_it(self, current: int, best: int, lasts_s: float) -> int:

@@ -1,6 +1,7 @@
 """What is learnt about requests, from requests whose law is known."""
 
 import math
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -23,7 +24,7 @@ POLL_S = 10.0
 def dispersions(counts):
     """What is known after each count."""
     known, course = 1.0, []
-    for before, now in zip(counts, counts[1:], strict=False):
+    for before, now in pairwise(counts):
         known = dispersion_after(known, int(before), int(now))
         course.append(known)
     return np.array(course)

@@ -1,8 +1,8 @@
 """The policy `slo` over minutes and hours: what it recommends, when it thinks, and what it says.
 
-A step of the load is sized once the number keeps the promise at the new load, by theory, and no more
-than one allocation, or a twentieth, is missing of what it settles at: the median of what is desired
-from two to eight minutes after the step. One count tells the load to a few per cent.
+A step of the load is sized once the number may be expected to keep the promise at the new load. Not
+far from there it settles, which is the median of what is desired from ten to twenty minutes after
+the step: what was late at first has raised the price of what is late, so it may be a few more.
 """
 
 import math
@@ -188,25 +188,23 @@ class TestSteps:
 
     def after_a_step(self, rate_per_s, times, polls, seed):
         """The most that was desired at so many looks, and what it settled at."""
-        load = stream((rate_per_s, self.STEP_S), (times * rate_per_s, 8 * MINUTE_S), seed=seed)
+        load = stream((rate_per_s, self.STEP_S), (times * rate_per_s, 20 * MINUTE_S), seed=seed)
         enough = math.ceil(3.0 * times * rate_per_s * SERVICE_S) + 4
         run = Run(load, scene(enough), math.ceil(rate_per_s * SERVICE_S / 0.7)).to_the_end()
         first = round(self.STEP_S / POLL_S) + 1  # the look that sees the first new interval
-        return max(run.desired[first : first + polls]), median(run.desired[first + 11 :])
+        return max(run.desired[first : first + polls]), median(run.desired[first + 60 :])
 
     def needed(self, erlangs):
         """The fewest of whom the promise may be expected."""
         numbers = range(math.ceil(erlangs), 1000)
-        return next(
-            n for n in numbers if wait_quantile((n,), erlangs, 0.99, self.MEAN_SCV) <= 2.0
-        )
+        return next(n for n in numbers if wait_quantile((n,), erlangs, 0.99, self.MEAN_SCV) <= 2.0)
 
     def is_sized(self, rate_per_s, times, polls):
         short = []
         for seed in range(20):
             number, settled = self.after_a_step(rate_per_s, times, polls, seed)
             enough = number >= self.needed(times * rate_per_s * SERVICE_S)
-            if not enough or settled - number > max(1.0, 0.05 * settled):
+            if not enough or settled - number > max(2.0, 0.05 * settled):
                 short.append((seed, number, settled))
         return not short, short
 
@@ -322,7 +320,7 @@ class TestObjectives:
 
     def test_longer_waits_take_fewer(self):
         waits_s = (0.05, 0.2, 2.0)
-        numbers = [Watch(objective=Objective(wait_s=w)).settle(800) for w in waits_s]
+        numbers = [Watch(16, objective=Objective(wait_s=w)).settle(800) for w in waits_s]
         assert numbers == sorted(set(numbers), reverse=True)
 
 
@@ -345,9 +343,7 @@ class TestThinking:
         assert step is not before
         assert step.because["offered_load"] == pytest.approx(arrivals * SERVICE_S / POLL_S, rel=0.2)
 
-    @pytest.mark.parametrize(
-        "given", [{"failed": 3}, {"pending": 30}], ids=["failures", "a queue"]
-    )
+    @pytest.mark.parametrize("given", [{"failed": 3}, {"pending": 30}], ids=["failures", "a queue"])
     def test_so_does_trouble(self, given):
         watch = Watch(4)
         watch.settle(300)
@@ -375,7 +371,9 @@ class TestThinking:
         def steps():
             rng = np.random.default_rng(3)
             watch = Watch(4)
-            return [watch.look(int(count), pending=int(count) % 7) for count in rng.poisson(200, 99)]
+            return [
+                watch.look(int(count), pending=int(count) % 7) for count in rng.poisson(200, 99)
+            ]
 
         assert steps() == steps()
 
