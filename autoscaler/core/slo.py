@@ -25,8 +25,8 @@ from autoscaler.core.weighing import Terms, Weighing
 NEW_NODE_S = 60.0
 """How long a node takes to load a model, until it is known better."""
 
-STANDING = 0.25
-"""A queue is a backlog if it takes more than this part of the allowed wait to serve."""
+STANDING = 1.0
+"""A queue is a backlog if it takes longer to serve than this many of the waits that are allowed."""
 
 HORIZON = 3.0
 """Looks that a number is meant to be right for: a queue outlives the look that finds it."""
@@ -46,6 +46,14 @@ SURPRISE = 2.5
 """Standard deviations of a count from what was expected, at which it thinks at once."""
 
 
+class Backlog(Value, frozen=True):
+    """Requests that wait and will be late, if they are not yet."""
+
+    since: float  # when it was first seen
+    waiting: int
+    clearing: int  # allocations that clear it in time
+
+
 class Learnt(Value, frozen=True, kw_only=True):
     """What it knows since it last thought, and what it concluded."""
 
@@ -54,7 +62,7 @@ class Learnt(Value, frozen=True, kw_only=True):
     rate_per_s: float = 0.0  # of arrivals, to be expected
     budget: ErrorBudget = ErrorBudget()
     forecast: ForecastMemory | None = None
-    backlog_at: float | None = None  # since when there is one
+    backlog: Backlog | None = None
     live: int = 0  # allocations then
     step: Step | None = None  # the conclusion
 
@@ -139,76 +147,52 @@ class Slo(Value, frozen=True, kw_only=True):
 
     def _thought(self, situation: Situation, seen: SloMemory) -> tuple[Step, SloMemory]:
         """The conclusion from all that was seen."""
-        current, sample, live = situation.current, situation.sample, situation.live
-        before, dispersion = seen.learnt, seen.dispersion
-        service = before.service if live == before.live else resized(before.service)
-        service = service_after(service, seen.timed, seen.timed_s, seen.time_s)
-        if service.requests <= 0.0 and situation.load.service_time_s is not None:
-            service = Service(1.0, situation.load.service_time_s, service.scv)
+        current, sample, before = situation.current, situation.sample, seen.learnt
+        service = _service_now(situation, seen)
         if service.requests <= 0.0:
             if seen.requests == 0 and seen.time_s >= UNUSED_S:
                 return Step(Reason.SLO, current, 1, {"offered_load": 0.0}), seen
             return Step(Reason.NOT_MEASURED, current, current), seen
-        service_time_s, burstiness = service.mean_s, max(1.0, dispersion)
-        limit_s = self.objective.wait_limit_s(service_time_s, math.sqrt(service.scv))
-        reachable, limit_s = limit_s is not None, limit_s or 0.0
+        mean_s, burstiness = service.mean_s, max(1.0, seen.dispersion)
+        limit_s = self.objective.wait_limit_s(mean_s, math.sqrt(service.scv))
         allowed = 1.0 - self.objective.percentile
         budget = spend(before.budget, seen.requests, seen.late, seen.time_s, allowed, self.pricing)
-        known = _learnt(seen, sample.interval_s, service_time_s, burstiness)
-        loads = expectation.expected(known, service_time_s, burstiness)
-        mean, spread = expectation.mean_and_spread(loads)
+        known = _learnt(seen, sample.interval_s, mean_s, burstiness)
+        loads = expectation.expected(known, mean_s, burstiness)
+        load, spread = expectation.mean_and_spread(loads)
         ground = ground_of(situation.nodes, situation.threads, situation.free_threads)
         price = price_of(budget, allowed, self.pricing)
-        weighing = Weighing(
-            tuple(loads.items()),
-            ground,
-            price,
-            Terms.of(
-                limit=limit_s / service_time_s,
-                variability=(burstiness + service.scv) / 2.0,
-                interval=HORIZON * sample.interval_s / service_time_s,
-                aftermath=self.drain_s / sample.interval_s,
-                new_node=(situation.new_node_s or NEW_NODE_S) / sample.interval_s,
-            ),
-        )
-        near = max(1, min(current, math.ceil(mean + 3.0 * math.sqrt(mean))))
-        best = weighing.best(near)
-        number = weighing.worth_it(current, best, known.lasts_s)
+        terms = self._terms(situation, service, burstiness, limit_s or 0.0)
+        weighing = Weighing(tuple(loads.items()), ground, price, terms)
+        near = max(1, min(current, math.ceil(load + 3.0 * math.sqrt(load))))
+        number = weighing.worth_it(current, weighing.best(near), known.lasts_s)
         waiting = self._worth_serving(situation, known.rate_per_s)
-        backlog_at, clearing = None, 0
-        if waiting * service_time_s > STANDING * limit_s * max(1, live):
-            # One that has doubled since the last look is another one.
-            grown = 2 * sample.queue_growth > waiting
-            backlog_at = before.backlog_at
-            if backlog_at is None or grown:
-                backlog_at = situation.at
-            left_s = max(sample.interval_s, backlog_at + self.drain_s - situation.at)
-            clearing = math.ceil(mean + waiting * service_time_s / left_s - 1e-9)
-            number = max(number, clearing)
-        forecast_memory, forecast = self._foreseen(situation, seen, service_time_s, ground)
-        floor = 0
+        backlog = None
+        if waiting * mean_s > STANDING * (limit_s or 0.0) * max(1, situation.live):
+            backlog = self._backlog(situation, before.backlog, waiting, load, mean_s)
+            number = max(number, backlog.clearing)
+        forecast_memory, forecast = self._foreseen(situation, seen, mean_s, ground)
         if forecast is not None and forecast.trusted:
             floor = weighing.under(_ahead(forecast)).best(number)
             if floor > split_of(ground, number).reach:
                 number = floor
-        number = _first_where_it_is(number, situation, ground)
         because: dict[str, float | str] = {
-            "offered_load": mean,
+            "offered_load": load,
             "spread": spread,
             "price": price,
             "percentile": self.objective.percentile,
-            "wait_limit_s": limit_s,
+            "wait_limit_s": limit_s or 0.0,
+            **_told(budget, backlog, forecast),
         }
-        if not reachable:
+        if limit_s is None:
             because["objective"] = "out of reach, since the service alone takes longer"
-        if budget.in_time is not None:
-            because["attained"] = budget.in_time
-        if backlog_at is not None:
-            because |= {"backlog": float(waiting), "clearing": float(clearing)}
-        if forecast is not None:
-            because |= _told(forecast)
+        if situation.live >= current and current < ground.within < number:
+            # A further node loads the model first, and the cluster tells the others of their new
+            # numbers only when it has. So first what the nodes in use can take at once.
+            because["in_the_end"] = float(number)
+            number = ground.within
         shown = sorted({max(1, number - 1), number, number + 1, max(1, current)})
-        candidates = weighing.candidates(shown, self.objective.percentile, service_time_s)
+        candidates = weighing.candidates(shown, self.objective.percentile, mean_s)
         step = Step(Reason.SLO, current, number, because, candidates)
         learnt = Learnt(
             service=service,
@@ -216,13 +200,40 @@ class Slo(Value, frozen=True, kw_only=True):
             rate_per_s=known.rate_per_s,
             budget=budget,
             forecast=forecast_memory,
-            backlog_at=backlog_at,
-            live=live,
+            backlog=backlog,
+            live=situation.live,
             step=step,
         )
         return step, SloMemory(
-            learnt, dispersion=dispersion, last=seen.last, in_system=seen.in_system
+            learnt, dispersion=seen.dispersion, last=seen.last, in_system=seen.in_system
         )
+
+    def _terms(
+        self, situation: Situation, service: Service, burstiness: float, limit_s: float
+    ) -> Terms:
+        interval_s = situation.sample.interval_s
+        return Terms.of(
+            limit=limit_s / service.mean_s,
+            variability=(burstiness + service.scv) / 2.0,
+            interval=HORIZON * interval_s / service.mean_s,
+            aftermath=self.drain_s / interval_s,
+            new_node=(situation.new_node_s or NEW_NODE_S) / interval_s,
+        )
+
+    def _backlog(
+        self,
+        situation: Situation,
+        known: Backlog | None,
+        waiting: int,
+        load: float,
+        service_time_s: float,
+    ) -> Backlog:
+        """One that has doubled since the last look is another one, with as much time again."""
+        at, interval_s = situation.at, situation.sample.interval_s
+        since = at if known is None or 2 * situation.sample.queue_growth > waiting else known.since
+        left_s = max(interval_s, since + self.drain_s - at)
+        clearing = math.ceil(load + waiting * service_time_s / left_s - 1e-9)
+        return Backlog(since, waiting, clearing)
 
     def _foreseen(
         self, situation: Situation, seen: SloMemory, service_time_s: float, ground: Ground
@@ -241,9 +252,9 @@ class Slo(Value, frozen=True, kw_only=True):
 
     def _new_backlog(self, situation: Situation, memory: SloMemory) -> bool:
         """Whether more wait than did, or than should by now."""
-        backlog_at = memory.learnt.backlog_at
-        if backlog_at is not None:
-            late_s = situation.at - backlog_at - self.drain_s
+        backlog = memory.learnt.backlog
+        if backlog is not None:
+            late_s = situation.at - backlog.since - self.drain_s
             if late_s <= situation.sample.interval_s:
                 return True
         return situation.sample.pending > max(situation.live, memory.in_system)
@@ -275,6 +286,16 @@ class Slo(Value, frozen=True, kw_only=True):
         return int(min(waiting, max(1.0, rate_per_s * self.caller_timeout_s)))
 
 
+def _service_now(situation: Situation, seen: SloMemory) -> Service:
+    """What is known of service times; no requests if nothing is."""
+    before, load = seen.learnt, situation.load
+    service = before.service if situation.live == before.live else resized(before.service)
+    service = service_after(service, seen.timed, seen.timed_s, seen.time_s)
+    if service.requests <= 0.0 and load.service_time_s is not None:
+        return Service(1.0, load.service_time_s, service.scv)
+    return service
+
+
 def _learnt(
     seen: SloMemory, interval_s: float, service_time_s: float, burstiness: float
 ) -> Expectation:
@@ -299,23 +320,25 @@ def _ahead(forecast: Forecast) -> Loads:
     return loads
 
 
-def _told(forecast: Forecast) -> dict[str, float | str]:
-    told: dict[str, float | str] = {"forecast": forecast.load if forecast.trusted else "not used"}
-    if forecast.accuracy is not None:
-        told["forecast_accuracy"] = forecast.accuracy
-    if forecast.coverage is not None:
-        told["forecast_coverage"] = forecast.coverage
+def _told(
+    budget: ErrorBudget, backlog: Backlog | None, forecast: Forecast | None
+) -> dict[str, float | str]:
+    """What is not always there."""
+    told: dict[str, float | str] = {}
+    if budget.in_time is not None:
+        told["attained"] = budget.in_time
+    if backlog is not None:
+        told["backlog"], told["clearing"] = float(backlog.waiting), float(backlog.clearing)
+    if forecast is not None:
+        if forecast.trusted:
+            told["forecast"] = forecast.load
+        if forecast.accuracy is not None:
+            told["forecast_accuracy"] = forecast.accuracy
+        if forecast.coverage is not None:
+            told["forecast_coverage"] = forecast.coverage
     return told
 
 
 def _surprising(foreseen: float, arrivals: int, dispersion: float) -> bool:
     off = arrivals - foreseen
     return off * off > SURPRISE * SURPRISE * max(1.0, foreseen) * max(1.0, dispersion)
-
-
-def _first_where_it_is(number: int, situation: Situation, ground: Ground) -> int:
-    """First what the nodes in use can take at once: a further node loads the model first, and the
-    cluster tells the others of their new numbers only when it has."""
-    if situation.live >= situation.current and situation.current < ground.within < number:
-        return ground.within
-    return number
