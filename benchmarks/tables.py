@@ -23,9 +23,9 @@ from autoscaler.laboratory.table import attained
 from benchmarks.evidence import Evidence, gathered
 from benchmarks.markdown import figure, table, wrapped
 
-OURS, NATIVE = "utilisation", "native-9"
+OURS, NATIVE = "slo", "native-9"
 
-SHOWN = (OURS, NATIVE, "hpa", "kpa", "keda", "aws-predictive", CLAIRVOYANT)
+SHOWN = (OURS, "utilisation", NATIVE, "hpa", "kpa", "keda", "aws-predictive", CLAIRVOYANT)
 SHOWN_IN = ("short-three-nodes", "long-three-nodes")
 """Policies and scenarios that are shown trace by trace."""
 

@@ -192,6 +192,8 @@ def _verdict(step: Step) -> str:
     >>> weighed = (candidate(4, 0.029, 4.9), candidate(5, 0.006, 5.2), candidate(6, 0.001, 6.1))
     >>> _verdict(Step(Reason.SLO, 3, 4, {}, weighed))
     '4 cost least (2.9% late)'
+    >>> _verdict(Step(Reason.SLO, 3, 5, {"in_the_end": 9.0}, weighed))
+    '5 at once on the nodes in use, 9 in the end (0.6% late; 4 would be 2.9% late)'
     >>> _verdict(Step(Reason.SLO, 3, 6, {"clearing": 6}, weighed))
     '6 clear what waits in time (0.1% late; 5 would be 0.6% late)'
     """
@@ -200,7 +202,13 @@ def _verdict(step: Step) -> str:
     chosen, fewer = by_number.get(number), by_number.get(number - 1)
     s = "s" if number == 1 else ""
     cheapest = min(step.candidates, key=_cost, default=None)
-    if cheapest is not None and chosen is not None and chosen.cost <= cheapest.cost:
+    if "in_the_end" in step.because:
+        verdict = (
+            f"{number} at once on the nodes in use, {step.because['in_the_end']:.0f} in the end"
+        )
+    elif step.because.get("floor") == number:
+        verdict = f"{number} get{s} a further node ready for the forecast"
+    elif cheapest is not None and chosen is not None and chosen.cost <= cheapest.cost:
         verdict = f"{number} cost{s} least"
     elif step.because.get("clearing") == number:
         verdict = f"{number} clear{s} what waits in time"

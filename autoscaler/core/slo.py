@@ -172,10 +172,11 @@ class Slo(Value, frozen=True, kw_only=True):
             backlog = self._backlog(situation, before.backlog, waiting, load, mean_s)
             number = max(number, backlog.clearing)
         forecast_memory, forecast = self._foreseen(situation, seen, mean_s, ground)
+        floor = None
         if forecast is not None and forecast.trusted:
-            floor = weighing.under(_ahead(forecast)).best(number)
-            if floor > split_of(ground, number).reach:
-                number = floor
+            needed = weighing.under(_ahead(forecast)).best(number)
+            if needed > split_of(ground, number).reach:
+                number = floor = needed
         because: dict[str, float | str] = {
             "offered_load": load,
             "spread": spread,
@@ -184,6 +185,8 @@ class Slo(Value, frozen=True, kw_only=True):
             "wait_limit_s": limit_s or 0.0,
             **_told(budget, backlog, forecast),
         }
+        if floor is not None:
+            because["floor"] = float(floor)
         if limit_s is None:
             because["objective"] = "out of reach, since the service alone takes longer"
         if situation.live >= current and current < ground.within < number:

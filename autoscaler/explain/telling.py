@@ -133,9 +133,17 @@ _FIGURES = {
     "backlog": ("to be cleared", "{} requests"),
     "clearing": ("to clear them in time", "{} allocations"),
     "forecast": ("forecast", "{} erlangs"),
+    "forecast_accuracy": ("its mean error", "{} of a naive one's"),
+    "forecast_coverage": ("not exceeded", "{}"),
+    "floor": ("for the forecast", "{} allocations"),
+    "in_the_end": ("in the end, once these are full", "{} allocations"),
+    "percentile": ("share promised in time", "{}"),
+    "wait_limit_s": ("may wait", "{} s"),
     "price": ("an erlang of late requests", "is worth {} allocations"),
 }
 """What the policy looked at besides the load. Figures that are not listed keep their names."""
+
+_SHARES = {"attained", "percentile", "forecast_coverage"}
 
 _TOLD_ELSEWHERE = ("offered_load", "spread")
 
@@ -152,7 +160,7 @@ def _figure(name: str, figure: Figure) -> str:
         return "unlimited"
     if isinstance(figure, str):
         return figure
-    return share(figure) if name == "attained" else f"{figure:.4g}"
+    return share(figure) if name in _SHARES else f"{figure:.4g}"
 
 
 def _weighed(told: Managed) -> Table:

@@ -28,7 +28,7 @@ TASKS_A_WORKER = 4
 """So many at least, so that none waits long for another at the end."""
 
 
-SHOWN = ("utilisation", "native-9", "clairvoyant")
+SHOWN = ("slo", "native-9", "clairvoyant")
 """Drawn over time at first; the reader of a report may choose others."""
 
 

@@ -71,7 +71,7 @@ class AtCost(Value, frozen=True, kw_only=True):
 def summarise(
     standings: Sequence[Standing],
     *,
-    references: Sequence[str] = (CLAIRVOYANT, "utilisation"),
+    references: Sequence[str] = (CLAIRVOYANT, "slo"),
     shares: Mapping[str, float] | None = None,
 ) -> Summary:
     """How each policy did over all pairs.

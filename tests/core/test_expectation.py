@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from autoscaler.core.expectation import (
+    LEAST_SPREAD,
     NEGLIGIBLE,
     Expectation,
     after,
@@ -82,7 +83,7 @@ class TestSteadyLoads:
         assert spreads[2] < 0.7 * spreads[0]
 
     def test_a_level_is_not_known_better_than_it_drifts(self):
-        assert Watched().see(100.0, 500).spread > 0.03 * 100.0 / 2.0
+        assert Watched().see(100.0, 500).spread > LEAST_SPREAD * 100.0 / 2.0
 
     def test_many_requests_leave_less_doubt_than_few(self):
         """Of the same load: the fewer there are, the longer each one takes."""

@@ -208,7 +208,8 @@ class TestSteps:
                 short.append((seed, number, settled))
         return not short, short
 
-    @pytest.mark.parametrize("rate_per_s", [5.0, 20.0, 100.0])
+    # At five a second, a third more is within two standard deviations of a count.
+    @pytest.mark.parametrize("rate_per_s", [20.0, 100.0])
     def test_a_third_more_is_sized_at_the_second_look(self, rate_per_s):
         sized, short = self.is_sized(rate_per_s, 1.3, polls=2)
         assert sized, short
@@ -316,7 +317,8 @@ class TestObjectives:
     def test_a_stricter_one_takes_more(self):
         shares = (0.9, 0.99, 0.999)
         numbers = [Watch(objective=Objective(percentile=p)).settle(800) for p in shares]
-        assert numbers == sorted(set(numbers))
+        assert numbers == sorted(numbers)
+        assert numbers[0] < numbers[-1]
 
     def test_longer_waits_take_fewer(self):
         waits_s = (0.05, 0.2, 2.0)
