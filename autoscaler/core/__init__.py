@@ -3,8 +3,7 @@
     sampling     two observations  -> Sample        what happened in between
     estimation   samples           -> LoadEstimate  arrival rate, service time, offered load
     measurement  both of these     -> Measurement   what one observation adds to what is known
-    objective    service time      -> wait limit    what was promised to callers
-    policies     load              -> Step          the allocations that would be right
+    policies     situation         -> Step          what a policy is; target tracking
     capacity     one observation   -> Room          what still fits on the nodes
     constraints  step, limits      -> Step, Step... the allocations we may ask for
     selection    rules, deployment -> Rule          who is managed, and how
@@ -12,5 +11,17 @@
     planning     all of the above  -> Plan          with every step that led to it
     explanation  decision          -> a sentence
 
-Each module imports only those above it, and the nouns in `values`.
+The default policy, `slo`, goes through
+
+    service      timed requests    -> Service       how long requests take, how unevenly they come
+    objective    service time      -> wait limit    what was promised to callers
+    expectation  counts            -> loads         what to expect next, as a distribution
+    splitting    nodes, number     -> Split         where a number of allocations would be
+    queueing     load, split       -> late share    how many requests would wait too long
+    error_budget late requests     -> price         what a late request is worth
+    weighing     all of these      -> number        the one that costs least
+    forecasting  loads             -> Forecast      the highest load to expect, and whether to
+                                                    trust it: probes, calibration, seasonality
+
+The nouns are in `values`. Which module may import which: docs/architecture.md.
 """

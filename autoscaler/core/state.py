@@ -1,7 +1,8 @@
 """What the next plan depends on besides its arguments. Plain data; losing it is safe.
 
-A planner that starts without state measures for one interval before it has an opinion, and waits
-for a whole stabilisation window before it scales down.
+A planner that starts without state measures for one interval before it has an opinion. Then its
+policy learns anew, and where a stabilisation window is set, nothing is scaled down before it is
+over.
 """
 
 from collections.abc import Mapping

@@ -122,7 +122,7 @@ class Foresight:
         that other nodes are ready in time and are not given up in between."""
         path = self._cheapest(allowed, self._scenario.load_s)
         for calm_s in CALMER_S:
-            yield self._carried_out(_held(path, round(calm_s / SLOT_S)))
+            yield self._carried_out(lingering(path, round(calm_s / SLOT_S)))
 
     def _fixed(self, allowed: float) -> Iterator[Plant]:
         """Fixed numbers, on the way to the least that is enough."""
@@ -238,7 +238,7 @@ class _Search:
         self.price = min(self._high - margin, max(self._low + margin, wanted))
 
 
-def _held(path: NDArray[np.int64], slots: int) -> NDArray[np.int64]:
+def lingering(path: NDArray[np.int64], slots: int) -> NDArray[np.int64]:
     """The highest level from so many slots before each to so many after it."""
     padded = np.pad(path, slots)
     windows = np.lib.stride_tricks.sliding_window_view(padded, 2 * slots + 1)

@@ -3,8 +3,10 @@
 from itertools import pairwise, product
 
 import numpy as np
+from hypothesis import given
+from hypothesis import strategies as st
 
-from autoscaler.laboratory.clairvoyant import SLOT_S, Change, Foresight, follow
+from autoscaler.laboratory.clairvoyant import SLOT_S, Change, Foresight, follow, lingering
 from autoscaler.laboratory.scoring import Promise, cost, missed
 from tests.laboratory.demands import demand, scenario
 
@@ -72,3 +74,25 @@ def test_hardly_any_schedule_is_cheaper():
     assert len(ratios) >= 8
     assert max(ratios) <= 1.1
     assert np.mean(ratios) <= 1.01
+
+
+def test_crowds_that_need_further_nodes_for_a_moment_cost_less_than_a_fixed_number():
+    """Where delays spoil what reacts to everything, calmer schedules are tried."""
+    rng = np.random.default_rng(3)
+    crowds = [rng.uniform(200.0 * n + 50.0, 200.0 * n + 90.0, 2400) for n in range(18)]
+    at = np.sort(np.concatenate([rng.uniform(0.0, 3600.0, 3600), *crowds]))
+    load = demand(at, 0.1, duration_s=3600.0)
+    place = scenario(nodes=3, processors=3, maximum=9, load_s=180.0)
+    plant, held = Foresight(place, load).best(0.99)
+    promise = Promise(place.slo_wait_s, 0.99)
+    late = np.count_nonzero(missed(plant.fleet.waits_s, plant.fleet.fates, promise))
+    assert held
+    assert late <= 0.01 * len(at)
+    assert hours(plant) < 9.0
+
+
+@given(st.lists(st.integers(1, 9), min_size=1, max_size=30), st.integers(1, 5))
+def test_a_calmer_schedule_holds_each_level_before_and_after(levels, slots):
+    held = lingering(np.array(levels), slots).tolist()
+    for place, level in enumerate(held):
+        assert level == max(levels[max(0, place - slots) : place + slots + 1])
