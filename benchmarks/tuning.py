@@ -29,7 +29,7 @@ from autoscaler.laboratory.traces import TraceSource, find_traces
 from benchmarks.markdown import table
 
 SHIPPED = Pricing().used
-SETTINGS = (0.55, SHIPPED, 0.85)
+SETTINGS = (0.5, SHIPPED, 0.8)
 
 FAMILIES = {
     "daily cycle": ("diurnal", "jul95", "taxi"),

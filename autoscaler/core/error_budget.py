@@ -34,7 +34,7 @@ class Pricing(Value, frozen=True, kw_only=True):
 
     # The share of the budget that is meant to be used. The rest is for what looks do not see: where
     # requests come in bursts, more of them meet a queue than looks do.
-    used: float = 0.7
+    used: float = 0.65
     # At the start, about as many are late as may be, at any load.
     start: float = 0.2
     least: float = 0.01

@@ -13,8 +13,9 @@ CHANGE_S = 40.0
 """Allocation-seconds that a change is worth avoiding: nodes are told, caches are lost, neighbours
 may move. Fewer are asked for only if that saves more than this while the present load lasts."""
 
-LEAST_SAVING, LEAST_GAIN = 0.3, 0.3
-"""Allocations that a step down, or up, has to save at least. Less is within the error."""
+LEAST_SAVING, CERTAIN_AT = 0.3, 3.0
+"""Allocations that a step has to save at least, up to a load of so many erlangs; beyond, the more,
+as its square root is larger. Less is within the error."""
 
 ATTEMPTS = 2
 """How many numbers in a row may cost more than the best before no further one is looked at."""
@@ -57,6 +58,7 @@ class Weighing:
         """
         self._loads, self._ground = loads, ground
         self._price, self._terms = price, terms
+        self._mean = sum([weight * load_at(place) for place, weight in loads])
         self._lates: dict[int, float] = {}
 
     def under(self, loads: Loads) -> "Weighing":
@@ -112,18 +114,16 @@ class Weighing:
             lasts_s: how long the load is taken to stay as it is.
         """
         saving = self.cost(max(1, current)) - self.cost(best)
-        if best < current and saving < LEAST_SAVING + CHANGE_S / lasts_s:
-            return current
-        if best > current and saving < LEAST_GAIN:
-            return current
-        return best
+        fee = LEAST_SAVING * math.sqrt(max(1.0, self._mean / CERTAIN_AT))
+        if best < current:
+            fee += CHANGE_S / lasts_s
+        return best if saving >= fee else current
 
     def candidates(
         self, numbers: Sequence[int], percentile: float, service_time_s: float
     ) -> tuple[Candidate, ...]:
         """What is expected of these numbers, each at least 1, at the mean load."""
-        mean = sum([weight * load_at(place) for place, weight in self._loads])
-        told = []
+        mean, told = self._mean, []
         for number in numbers:
             wait = queueing.wait_quantile(
                 split_of(self._ground, number).on_nodes, mean, percentile, self._terms.variability

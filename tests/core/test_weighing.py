@@ -14,7 +14,7 @@ from autoscaler.core.expectation import (
 )
 from autoscaler.core.queueing import late_share
 from autoscaler.core.splitting import Ground
-from autoscaler.core.weighing import CHANGE_S, LEAST_GAIN, LEAST_SAVING, Terms, Weighing
+from autoscaler.core.weighing import CERTAIN_AT, CHANGE_S, LEAST_SAVING, Terms, Weighing
 
 POLL_S = 10.0
 HIGHEST = 300
@@ -144,7 +144,9 @@ class TestWorthIt:
         for current in range(1, best + 6):
             number = load.worth_it(current, best, lasts_s)
             saving = load.cost(current) - load.cost(best)
-            fee = LEAST_GAIN if best > current else LEAST_SAVING + CHANGE_S / lasts_s
+            mean, _ = mean_and_spread(drawn.loads)
+            fee = LEAST_SAVING * math.sqrt(max(1.0, mean / CERTAIN_AT))
+            fee += CHANGE_S / lasts_s if best < current else 0.0
             assert number == (best if saving >= fee else current)
 
     def test_the_longer_a_load_has_lasted_the_sooner_a_saving_pays(self):
