@@ -150,15 +150,15 @@ class TestWhatIsTold:
 
     @staticmethod
     def duel():
-        """`utilisation` holds nothing as shipped, and half of it all at `target=0.4`."""
+        """`slo` holds nothing as shipped, and half of it all at `share=0.999`."""
         points = [
             *[("a", "clairvoyant", "share=0.99", 10.0, 0.01)],
             *[("b", "clairvoyant", "share=0.99", 10.0, 0.01)],
             *[("a", "native-9", "", 20.0, 0.02), ("b", "native-9", "", 10.0, 0.04)],
-            *[("a", "utilisation", "target=0.7", 20.0, 0.1)],
-            *[("a", "utilisation", "target=0.4", 40.0, 0.001)],
-            *[("b", "utilisation", "target=0.7", 20.0, 0.1)],
-            *[("b", "utilisation", "target=0.4", 40.0, 0.02)],
+            *[("a", "slo", "share=0.99", 20.0, 0.1)],
+            *[("a", "slo", "share=0.999", 40.0, 0.001)],
+            *[("b", "slo", "share=0.99", 20.0, 0.1)],
+            *[("b", "slo", "share=0.999", 40.0, 0.02)],
         ]
         return [
             row(
@@ -166,7 +166,7 @@ class TestWhatIsTold:
                 scenario=SCENARIO,
                 policy=policy,
                 setting=setting,
-                default=setting != "target=0.4",
+                default=setting != "share=0.999",
                 allocation_hours=hours,
                 miss_fraction=missed,
             )
@@ -176,25 +176,23 @@ class TestWhatIsTold:
     def test_at_equal_attainment_by_hand(self):
         text = section(told([results(self.duel())]), "At equal attainment")
         # Half-way from 20 to 40, on `a` alone.
-        assert cells(text, "utilisation") == [
-            *["utilisation", "target=0.4", "1 of 2", "3.00 (1)", "1.00 (1)"]
-        ]
+        assert cells(text, "slo") == [*["slo", "share=0.999", "1 of 2", "3.00 (1)", "1.00 (1)"]]
         assert cells(text, "native-9") == ["native-9", "-", "0 of 2", "-", "-"]
 
     def test_at_equal_cost_by_hand(self):
         text = section(told([results(self.duel())]), "At equal cost")
         # 10 % to 2 % on `a`; on `b` it takes twice as much at least.
-        assert cells(text, "utilisation") == ["utilisation", "5.00", "1", "1", "0"]
+        assert cells(text, "slo") == ["slo", "5.00", "1", "1", "0"]
         assert cells(text, "native-9") == ["native-9", "1.00", "2", "0", "0"]
         without = [each for each in self.duel() if each.trace == "b"]
         text = section(told([results(without)]), "At equal cost")
-        assert cells(text, "utilisation") == ["utilisation", "-", "0", "-", "-"]
+        assert cells(text, "slo") == ["slo", "-", "0", "-", "-"]
 
     def test_every_trace_has_its_line(self):
         text = section(told([results(self.duel())]), SCENARIO)
         shown = ["-", "-", "-", "-", "99.00 / 10.0"]
-        assert cells(text, "a") == ["a", "90.00 / 20.0", "98.00 / 20.0", *shown]
-        assert cells(text, "b") == ["b", "90.00 / 20.0", "96.00 / 10.0", *shown]
+        assert cells(text, "a") == ["a", "90.00 / 20.0", "-", "98.00 / 20.0", *shown]
+        assert cells(text, "b") == ["b", "90.00 / 20.0", "-", "96.00 / 10.0", *shown]
 
     def test_a_scenario_that_was_not_run_has_no_table(self):
         assert "long-three-nodes" not in self.TEXT
