@@ -103,6 +103,8 @@ def curb_burst(proposed: int, context: Context) -> Step | None:
 
 def follow_schedules(proposed: int, context: Context) -> Step | None:
     """The strictest bounds of all schedules that are open. If they cross, the ceiling wins."""
+    if not context.schedules:
+        return None
     after, because = proposed, dict[str, float | str]()
     for schedule in context.schedules:
         if schedule.minimum is not None and after < schedule.minimum:
