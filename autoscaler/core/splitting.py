@@ -2,7 +2,7 @@
 
 An increase first fills the nodes that run the model already, the one with most room first; then it
 takes further nodes. A decrease takes from the node with the fewest, and gives the whole node up as
-soon as it can.
+soon as it can. Where several nodes are equally good, the planner's choice is not foreseen.
 
 Source: elastic/elasticsearch, ml/inference/assignment/planning, AllocationReducer.java among them;
 availability zones are left out.
