@@ -43,6 +43,9 @@ NEGLIGIBLE = 1e-6
 PAST_NEGLIGIBLE = 1e-5
 """A level that there was more seldom is forgotten."""
 
+SHORTEST_S = 10.0
+"""No level is taken to have lasted less."""
+
 _UNSEEN = 14.0
 """Log-uniform over six decades: the chance of each count that nobody has foreseen is one over this
 and over the count."""
@@ -88,7 +91,7 @@ class Expectation(Value, frozen=True, kw_only=True):
     @property
     def lasts_s(self) -> float:
         """How long the present level has lasted, as far as the trusted memories say."""
-        return LEVELS_S[1] / 6.0 + sum(
+        return SHORTEST_S + sum(
             [trust * lasts for trust, lasts in zip(self.trust, LEVELS_S, strict=False)]
         )
 
@@ -118,28 +121,29 @@ def after(
     levels_count = len(LEVELS_S)
     leapt = sum(trust[levels_count:])
     trust = (trust[0] + leapt, *trust[1:levels_count], *(0.0,) * (len(trust) - levels_count))
-    now = Expectation(
-        levels=tuple(
+    levels = tuple(
+        [
+            _faded(level, lasts_s, arrivals, interval_s)
+            for level, lasts_s in zip(known.levels, LEVELS_S, strict=True)
+        ]
+    )
+    present = _present(levels, trust, service_time_s, dispersion)
+    return Expectation(
+        levels=levels,
+        pasts=tuple(
             [
-                _faded(level, lasts_s, arrivals, interval_s)
-                for level, lasts_s in zip(known.levels, LEVELS_S, strict=True)
+                _blended(past, present, -math.expm1(-interval_s / lasts_s))
+                for past, lasts_s in zip(known.pasts, PASTS_S, strict=True)
             ]
         ),
-        pasts=known.pasts,
         trust=tuple([t + SWITCHING * (m - t) for t, m in zip(trust, merits, strict=True)]),
         merits=merits,
     )
-    present = _present(now, trust, service_time_s, dispersion)
-    pasts = [
-        _blended(past, present, -math.expm1(-interval_s / lasts_s))
-        for past, lasts_s in zip(known.pasts, PASTS_S, strict=True)
-    ]
-    return Expectation(levels=now.levels, pasts=tuple(pasts), trust=now.trust, merits=merits)
 
 
 def expected(known: Expectation, service_time_s: float, dispersion: float) -> Loads:
     """The loads to expect in the next interval, and how likely each is."""
-    loads = _present(known, known.trust, service_time_s, dispersion)
+    loads = _present(known.levels, known.trust, service_time_s, dispersion)
     levels = len(LEVELS_S)
     for trust, past in zip(known.trust[levels:], known.pasts, strict=False):
         for number, weight in past.items():
@@ -212,11 +216,11 @@ def _faded(level: Level, lasts_s: float, arrivals: int, interval_s: float) -> Le
 
 
 def _present(
-    known: Expectation, trust: Iterable[float], service_time_s: float, dispersion: float
+    levels: Iterable[Level], trust: Iterable[float], service_time_s: float, dispersion: float
 ) -> dict[int, float]:
     """The loads that the levels speak for."""
     loads: dict[int, float] = {}
-    for weight, level in zip(trust, known.levels, strict=False):
+    for weight, level in zip(trust, levels, strict=False):
         if weight < NEGLIGIBLE or level.time_s <= 0.0:
             continue
         shape = level.requests / dispersion + 0.5

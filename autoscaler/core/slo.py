@@ -42,6 +42,10 @@ AHEAD = ((0.0, 0.75), (0.5, 0.2), (1.0, 0.05))
 """The load at the end of a forecast: how far from what is expected to the quantile, and how likely.
 Below what is expected it does not matter."""
 
+UNSEEN_IN_BURSTS, MOST_UNSEEN = 0.25, 1.5
+"""Where requests come in bursts, more of them meet a queue than looks do: so much more for each
+unit of dispersion above 1, and so many times as many at most."""
+
 SURPRISE = 2.5
 """Standard deviations of a count from what was expected, at which it thinks at once."""
 
@@ -59,7 +63,7 @@ class Learnt(Value, frozen=True, kw_only=True):
 
     service: Service = Service()
     expectation: Expectation = Expectation()
-    rate_per_s: float = 0.0  # of arrivals, to be expected
+    rate_per_s: float = 0.0  # that is expected, kept since every look compares with it
     budget: ErrorBudget = ErrorBudget()
     forecast: ForecastMemory | None = None
     backlog: Backlog | None = None
@@ -279,8 +283,8 @@ class Slo(Value, frozen=True, kw_only=True):
             if node.allocations and node.pending >= node.allocations:
                 chance = queueing.late_chance(node.pending, node.allocations, limit, scv)
                 late += chance * node.allocations / serving / 2.0
-        # Where requests come in bursts, more of them meet a queue than looks do.
-        unseen = min(1.5, 1.0 + 0.25 * max(0.0, memory.dispersion - 1.0))
+        bursts = UNSEEN_IN_BURSTS * max(0.0, memory.dispersion - 1.0)
+        unseen = min(MOST_UNSEEN, 1.0 + bursts)
         return sample.failed + unseen * late * max(0, requests - sample.failed)
 
     def _worth_serving(self, situation: Situation, rate_per_s: float) -> int:

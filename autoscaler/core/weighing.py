@@ -52,10 +52,8 @@ class Weighing:
     def __init__(
         self, loads: Sequence[tuple[int, float]], ground: Ground, price: float, terms: Terms
     ) -> None:
-        """Args:
-        loads: to be expected, by their numbers, and how likely they are.
-        price: allocations that one erlang of late requests is worth.
-        """
+        """With these loads to be expected, by their numbers and with how likely they are, and so
+        many allocations that one erlang of late requests is worth."""
         self._loads, self._ground = loads, ground
         self._price, self._terms = price, terms
         self._mean = sum([weight * load_at(place) for place, weight in loads])
