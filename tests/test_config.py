@@ -69,7 +69,7 @@ def test_the_promised_defaults(write):
                 maximum=4,
                 policy=Slo(),
                 stabilisation_window_s=0.0,
-                growth_factor=10.0,
+                growth_factor=100.0,
                 shrink_factor=2.0,
             ),
         ),

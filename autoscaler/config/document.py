@@ -271,7 +271,7 @@ class ScalingTable(_Table):
         "default: 5m for utilisation, none for other policies.",
     )
     growth_factor: Factor = Field(
-        default=10.0, description="The most a number is multiplied by in one step."
+        default=100.0, description="The most a number is multiplied by in one step."
     )
     shrink_factor: Factor = Field(
         default=2.0, description="The most a number is divided by in one step."

@@ -27,7 +27,16 @@ from autoscaler.core.probes import (
     judged,
     probed,
 )
-from autoscaler.core.seasonality import DAY, SLOT_S, UNKNOWN, WEEK, Season, ended, unseen
+from autoscaler.core.seasonality import (
+    DAY,
+    MOST_LEVEL,
+    SLOT_S,
+    UNKNOWN,
+    WEEK,
+    Season,
+    ended,
+    unseen,
+)
 from autoscaler.core.values import Value
 
 HORIZONS_S = (60.0, 180.0, 600.0, 1800.0)
@@ -39,9 +48,6 @@ nor of anything else that people set their clocks to, so that each distance from
 
 PATIENCE_S = 120.0
 """Longest time without a measurement before which a forecast is not judged, nor made."""
-
-MOST_LOAD = 1e9
-"""Erlangs above which a measurement is a mistake."""
 
 MOST_INTERVAL_S = DAY * SLOT_S
 """Beyond this, what was measured is no present load."""
@@ -76,7 +82,7 @@ class Learnt(Value, frozen=True, kw_only=True):
 
 
 class ForecastMemory(Value, frozen=True):
-    """What a forecaster knows of one load; about 20 kB."""
+    """What a forecaster knows of one load; about 16 kB."""
 
     at: float  # of the last measurement
     level: float
@@ -120,7 +126,7 @@ class Forecaster(Value, frozen=True, kw_only=True):
         After a gap, or when a clock was set, levels begin anew; what the season says is kept. A
         load that is no sensible number is as good as none.
         """
-        if not (0.0 <= load <= MOST_LOAD and 0.0 < interval_s <= MOST_INTERVAL_S):
+        if not (0.0 <= load <= MOST_LEVEL and 0.0 < interval_s <= MOST_INTERVAL_S):
             return memory
         if not memory.at < at <= memory.at + interval_s + PATIENCE_S:
             return self._resumed(memory, at, load, interval_s)

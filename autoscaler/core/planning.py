@@ -300,6 +300,8 @@ def _limit(
         measured.flaws and not _DAMAGED.isdisjoint(measured.flaws)
     ):
         return (first,)
+    if not first.changed and rule.minimum <= first.after <= rule.maximum and not rule.schedules:
+        return (first,)  # which is most of them: no other rule minds a number that stays
     at = moment.at
     infeasible = known.infeasible
     refused = known.refused

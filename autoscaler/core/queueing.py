@@ -69,16 +69,11 @@ def late_share_soon(
     """
     level = limit * servers  # of work, from which on a wait is too long
     drift, variance = load - servers, max(2.0 * load * variability, 1e-9)
-    soon = 0.0
-    for moment in _MOMENTS:
-        soon += _beyond(level, drift, variance, moment * horizon) / len(_MOMENTS)
+    times = [moment * horizon for moment in _MOMENTS]
     if drift >= 0.0:
-        return min(1.0, soon)
-    for_good = late_share(servers, load, limit, variability)
-    motion_for_good = math.exp(2.0 * drift * level / variance)
-    if motion_for_good < 1e-12:
-        return for_good
-    return for_good * min(1.0, soon / motion_for_good)
+        return sum([_beyond(level, drift, variance, time) for time in times]) / len(times)
+    come = sum([_come(level, drift, variance, time) for time in times]) / len(times)
+    return late_share(servers, load, limit, variability) * come
 
 
 def _beyond(level: float, drift: float, variance: float, time: float) -> float:
@@ -87,6 +82,13 @@ def _beyond(level: float, drift: float, variance: float, time: float) -> float:
     passed = _normal((drift * time - level) / deviation)
     mirrored = _log_normal((-level - drift * time) / deviation) + 2.0 * drift * level / variance
     return min(1.0, passed + math.exp(min(0.0, mirrored)))
+
+
+def _come(level: float, drift: float, variance: float, time: float) -> float:
+    """The same with a drift below 0, over what it is in the long run, which may be next to 0."""
+    deviation = math.sqrt(variance * time)
+    passed = _log_normal((drift * time - level) / deviation) - 2.0 * drift * level / variance
+    return min(1.0, math.exp(min(0.0, passed)) + _normal((-level - drift * time) / deviation))
 
 
 def _normal(score: float) -> float:

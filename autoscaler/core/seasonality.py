@@ -38,15 +38,19 @@ GAIN = 1.0 / 72.0
 UNKNOWN = math.nan
 """A level that was not measured. It is not `>= 0.0`, which known ones are."""
 
-_ENTRY = Layout("<f")
-_NO_ENTRY = _ENTRY.pack(UNKNOWN)
+MOST_LEVEL = 60_000.0
+"""Erlangs: the highest level that a week has room for."""
+
+_ENTRY = Layout("<e")
+_NO_WEEK = _ENTRY.pack(UNKNOWN) * WEEK  # shared by all of which nothing is known yet
 
 
 class Season(Value, frozen=True, kw_only=True):
     """A week of slots. Numbers of slots count from 1970; levels are nan where none is known."""
 
     number: int  # the slot that ended last
-    # Its mean loads as 32-bit floats, by number modulo a week: a fifth of what a tuple would weigh.
+    # Its mean loads by number modulo a week, as floats of 16 bits: three digits, and a sixteenth of
+    # what a tuple would weigh.
     week: bytes
     known: int = 0  # slots measured so far
     recent: tuple[float, ...] = (UNKNOWN,) * HOUR  # the means of the last slots
@@ -60,7 +64,7 @@ class Season(Value, frozen=True, kw_only=True):
 
 def unseen(number: int) -> Season:
     """Nothing is known before slot `number` has ended."""
-    return Season(number=number - 1, week=_NO_ENTRY * WEEK)
+    return Season(number=number - 1, week=_NO_WEEK)
 
 
 def mean_of(season: Season, number: int) -> float:

@@ -46,6 +46,10 @@ UNSEEN_IN_BURSTS, MOST_UNSEEN = 0.25, 1.5
 """Where requests come in bursts, more of them meet a queue than looks do: so much more for each
 unit of dispersion above 1, and so many times as many at most."""
 
+LEAP, SHORTEST_LEAP = 2.0, 0.1
+"""Times the count that was expected, from which a surprising one is a leap and not noise, and the
+share of an interval that a leap has lasted at least: a few requests at once look like one."""
+
 SURPRISE = 2.5
 """Standard deviations of a count from what was expected, at which it thinks at once."""
 
@@ -62,6 +66,7 @@ class Learnt(Value, frozen=True, kw_only=True):
     """What it knows since it last thought, and what it concluded."""
 
     service: Service = Service()
+    limit: float = 0.0  # of the wait, in service times
     expectation: Expectation = Expectation()
     rate_per_s: float = 0.0  # that is expected, kept since every look compares with it
     budget: ErrorBudget = ErrorBudget()
@@ -151,7 +156,7 @@ class Slo(Value, frozen=True, kw_only=True):
 
     def _thought(self, situation: Situation, seen: SloMemory) -> tuple[Step, SloMemory]:
         """The conclusion from all that was seen."""
-        current, sample, before = situation.current, situation.sample, seen.learnt
+        current, before = situation.current, seen.learnt
         service = _service_now(situation, seen)
         if service.requests <= 0.0:
             if seen.requests == 0 and seen.time_s >= UNUSED_S:
@@ -161,7 +166,7 @@ class Slo(Value, frozen=True, kw_only=True):
         limit_s = self.objective.wait_limit_s(mean_s, math.sqrt(service.scv))
         allowed = 1.0 - self.objective.percentile
         budget = spend(before.budget, seen.requests, seen.late, seen.time_s, allowed, self.pricing)
-        known = _learnt(seen, sample.interval_s, mean_s, burstiness)
+        known = _learnt(seen, situation, mean_s, burstiness)
         loads = expectation.expected(known, mean_s, burstiness)
         load, spread = expectation.mean_and_spread(loads)
         ground = ground_of(situation.nodes, situation.threads, situation.free_threads)
@@ -203,6 +208,7 @@ class Slo(Value, frozen=True, kw_only=True):
         step = Step(Reason.SLO, current, number, because, candidates)
         learnt = Learnt(
             service=service,
+            limit=(limit_s or 0.0) / mean_s,
             expectation=known,
             rate_per_s=known.rate_per_s,
             budget=budget,
@@ -275,8 +281,7 @@ class Slo(Value, frozen=True, kw_only=True):
         sample, live, service = situation.sample, situation.live, memory.learnt.service
         if (sample.pending < live and memory.in_system < live) or service.requests <= 0.0:
             return float(sample.failed)
-        limit_s = self.objective.wait_limit_s(service.mean_s, math.sqrt(service.scv)) or 0.0
-        limit, scv = limit_s / service.mean_s, service.scv
+        limit, scv = memory.learnt.limit, service.scv
         late = queueing.late_chance(memory.in_system, max(1, live), limit, scv) / 2.0
         serving = sum([node.allocations or 0 for node in situation.nodes])
         for node in situation.nodes:
@@ -304,18 +309,36 @@ def _service_now(situation: Situation, seen: SloMemory) -> Service:
 
 
 def _learnt(
-    seen: SloMemory, interval_s: float, service_time_s: float, burstiness: float
+    seen: SloMemory, situation: Situation, service_time_s: float, burstiness: float
 ) -> Expectation:
     """What is to be expected. What was seen quietly is learnt apart from a last, surprising count,
     which it would hide."""
-    known, requests, time_s = seen.learnt.expectation, seen.requests, seen.time_s
-    last, foreseen = seen.last or 0, seen.learnt.rate_per_s * interval_s
-    if time_s > interval_s and _surprising(foreseen, last, burstiness):
-        known = expectation.after(
-            known, requests - last, time_s - interval_s, service_time_s, burstiness
-        )
-        requests, time_s = last, interval_s
-    return expectation.after(known, requests, time_s, service_time_s, burstiness)
+    known, rate_per_s = seen.learnt.expectation, seen.learnt.rate_per_s
+    last, time_s = seen.last or 0, situation.sample.interval_s
+    if not _surprising(rate_per_s * time_s, last, burstiness):
+        return expectation.after(known, seen.requests, seen.time_s, service_time_s, burstiness)
+    quiet, quiet_s = seen.requests - last, seen.time_s - time_s
+    if quiet_s > 0.0:
+        known = expectation.after(known, quiet, quiet_s, service_time_s, burstiness)
+    if seen.learnt.step is not None and last > LEAP * rate_per_s * time_s:
+        since_s = _leapt_since(situation, rate_per_s * service_time_s, service_time_s)
+        last -= round(rate_per_s * (time_s - since_s))
+        time_s = since_s
+    return expectation.after(known, last, time_s, service_time_s, burstiness)
+
+
+def _leapt_since(situation: Situation, foreseen: float, service_time_s: float) -> float:
+    """How many seconds before the look the load leapt from `foreseen` erlangs, at most.
+
+    If requests wait now, all allocations have been busy since the leap, and did what was foreseen
+    before it. So what they did in all tells when that was.
+    """
+    sample, live = situation.sample, situation.live
+    if sample.pending <= live or foreseen >= live:
+        return sample.interval_s
+    done_s = sample.busy_s + live * service_time_s / 2.0  # half of what is being computed
+    since_s = (done_s - foreseen * sample.interval_s) / (live - foreseen)
+    return min(sample.interval_s, max(since_s, service_time_s, SHORTEST_LEAP * sample.interval_s))
 
 
 def _ahead(forecast: Forecast) -> Loads:

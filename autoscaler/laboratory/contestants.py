@@ -157,7 +157,7 @@ CONTESTANTS: Mapping[str, Contestant] = MappingProxyType(
             home=Home.DAEMON,
             knob=SHARE,
             default=0.99,
-            sweep=(0.9, 0.97, 0.99, 0.995, 0.998),
+            sweep=(0.5, 0.9, 0.97, 0.99, 0.998),
             build=_slo,
         ),
         "utilisation": Contestant(

@@ -363,6 +363,32 @@ class TestThinking:
         drifted = [watch.look(round(300 + look / 2)) for look in range(60)]
         assert drifted[-1].because["offered_load"] == pytest.approx(3.25, rel=0.05)
 
+    @pytest.mark.parametrize("seconds", [1.0, 3.0, 9.0])
+    def test_a_leap_is_as_high_as_it_is_however_late_in_the_interval_it_came(self, seconds):
+        """It filled the queue of allocations that were busy for so long."""
+        watch = Watch(4)
+        watch.settle(10)
+        watch.scale(4)
+        watch.looks(30, 10)
+        came, served = round(10 + 300 * seconds), round(10 + 40 * seconds)
+        step = watch.look(came, pending=came - served)
+        assert step.because["offered_load"] == pytest.approx(30.0, rel=0.15)
+
+    def test_twice_the_load_is_no_leap_while_allocations_are_idle(self):
+        watch = Watch(4)
+        watch.settle(100)
+        watch.scale(4)
+        watch.looks(30, 100)
+        step = watch.look(300, pending=3)
+        assert step.because["offered_load"] == pytest.approx(3.0, rel=0.15)
+
+    def test_nor_is_what_allocations_that_were_busy_before_leave_waiting(self):
+        """They did all they could in the whole interval, and it was not enough."""
+        watch = Watch(4)
+        watch.looks(30, 300)
+        step = watch.look(800, pending=400)
+        assert step.because["offered_load"] == pytest.approx(8.0, rel=0.15)
+
     def test_the_same_looks_have_the_same_consequences(self):
         def steps():
             rng = np.random.default_rng(3)
