@@ -1,9 +1,19 @@
 """What the control loop needs from the world. Adapters fulfil these; tests fake them."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Protocol
 
-from autoscaler.core.values import Fate, Observation, Outcome, Plan, Schedule, Value, Word
+from autoscaler.core.state import Sleeper
+from autoscaler.core.values import (
+    Change,
+    Fate,
+    Observation,
+    Outcome,
+    Plan,
+    Schedule,
+    Value,
+    Word,
+)
 
 
 class Trouble(Word):
@@ -33,6 +43,10 @@ class UpdateFailed(Exception):
     def __init__(self, fate: Fate, message: str) -> None:
         super().__init__(message)
         self.fate = fate
+
+
+class NotKept(Exception):
+    """The deployments that were stopped cannot be written down. The message says why."""
 
 
 class CycleTimes(Value, frozen=True, kw_only=True):
@@ -69,11 +83,22 @@ class Observer(Protocol):
 
 
 class Actuator(Protocol):
-    async def set_allocations(self, deployment_id: str, allocations: int) -> None:
-        """Ask for `allocations`. Returns when accepted, one lead time before they serve.
+    async def carry_out(self, deployment_id: str, change: Change) -> None:
+        """Ask for a change. Returns when accepted, one lead time before it takes effect.
 
         Raises:
             UpdateFailed: refused, or the answer was lost. Asking again is harmless.
+        """
+
+
+class Bedside(Protocol):
+    """Where the deployments that were stopped are written down, so that they are not forgotten."""
+
+    def keep(self, asleep: Mapping[str, Sleeper]) -> None:
+        """Replace what is written down, by deployment id, as a whole or not at all.
+
+        Raises:
+            NotKept: it cannot be written.
         """
 
 

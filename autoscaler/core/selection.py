@@ -5,7 +5,29 @@ from fnmatch import fnmatchcase
 from functools import lru_cache
 
 from autoscaler.core.policies import AnyPolicy
-from autoscaler.core.values import DeploymentStats, Schedule, Unmanaged, Value
+from autoscaler.core.values import DeploymentStats, Mode, Schedule, Unmanaged, Value, Word
+
+
+class Via(Word):
+    """How an idle deployment comes down to nothing."""
+
+    NATIVE = "native"  # by the cluster's own scaler, which also wakes it
+    STOP = "stop"  # it is stopped, and started again
+
+
+class Zero(Value, frozen=True):
+    """When an idle deployment may come down to nothing, and how."""
+
+    after_s: float  # without a request
+    via: Via
+
+
+class OnExit(Word):
+    """What becomes of a deployment when nobody scales it any more."""
+
+    KEEP = "keep"  # it stays as it is
+    NATIVE = "native"  # the cluster's own scaler takes over, within the bounds of the rule
+    FLOOR = "floor"  # it gets at least a number that is safe without anybody
 
 
 class Rule(Value, frozen=True, kw_only=True):
@@ -26,6 +48,11 @@ class Rule(Value, frozen=True, kw_only=True):
     shrink_factor: float  # the most it is divided by in one step down
     burst_maximum: int | None = None  # beyond it only what has been wanted for a while
     schedules: tuple[Schedule, ...] = ()
+    mode: Mode = Mode.DIRECT
+    take_over: bool = False  # switch the cluster's own scaler off where it is on; DIRECT only
+    zero: Zero | None = None
+    on_exit: OnExit = OnExit.KEEP
+    safe_allocations: int | None = None  # for OnExit.FLOOR
 
 
 def select(rules: Sequence[Rule], stats: DeploymentStats) -> Rule | Unmanaged:

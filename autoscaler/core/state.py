@@ -74,10 +74,20 @@ class DeploymentState(Value, frozen=True, kw_only=True):
     refused: Refused | None = None
 
 
+class Sleeper(Value, frozen=True, kw_only=True):
+    """A deployment that was stopped because it was idle."""
+
+    stats: DeploymentStats  # its last ones, from which it can be started again
+    since: float
+    usage: bytes = b""  # see `autoscaler.core.usage`
+
+
 class State(Value, frozen=True, kw_only=True):
     deployments: Mapping[str, DeploymentState] = {}
     capacity: Capacity = Capacity()
     forbidden: Refused | None = None  # by credentials or licence: concerns every deployment
+    # By id. These are not lost without harm, since nobody else would start them again.
+    asleep: Mapping[str, Sleeper] = {}
 
 
 def capacity_of(observation: Observation) -> Capacity:

@@ -120,6 +120,7 @@ class Observation(Value, frozen=True, kw_only=True):
     at: float
     deployments: Mapping[str, DeploymentStats]
     unreadable: Mapping[str, str] = {}  # deployment id, or place -> what is wrong with its entry
+    owned: Mapping[str, str] = {}  # deployment id -> inference endpoint that it belongs to
     cluster: Cluster | None = None  # None: not asked, or not permitted
 
 
@@ -213,7 +214,52 @@ class Reason(Word):
     MAINTENANCE = "maintenance"
     CAPACITY = "capacity"
     BACK_OFF = "back_off"
-    NATIVE_SCALING = "native_scaling"
+    NATIVE_SCALING = "native_scaling"  # the cluster's own scaler is on, and left alone
+    NATIVE_OFF = "native_off"  # somebody has switched it off, though its bounds are the lever
+    IDLE = "idle"  # nobody has asked for long enough
+    ASLEEP = "asleep"  # it was stopped because it was idle
+    WAKE = "wake"  # it is to be started again
+
+
+class Mode(Word):
+    """Which of a deployment's two levers is used."""
+
+    DIRECT = "direct"  # the number of allocations; the cluster's own scaler is off
+    BOUNDS = "bounds"  # the bounds of the cluster's own scaler, which is on
+
+
+class SetNumber(Value, frozen=True):
+    """Have so many allocations, at least one."""
+
+    allocations: int
+    take_over: bool = False  # switch the cluster's own scaler off in the same call
+
+
+class SetBounds(Value, frozen=True):
+    """Let the cluster's own scaler choose between these, both included; it is switched on."""
+
+    minimum: int
+    maximum: int
+
+
+class Stop(Value, frozen=True):
+    """Remove the deployment. Everything that is needed to start it again has been kept."""
+
+
+class Start(Value, frozen=True, kw_only=True):
+    """Deploy the model again as it was."""
+
+    model_id: str
+    allocations: int  # of no meaning where `native` is enabled, whose minimum counts
+    threads_per_allocation: int | None
+    queue_capacity: int | None
+    cache_bytes: int | None
+    priority: str
+    native: NativeScaling | None
+
+
+Change = SetNumber | SetBounds | Stop | Start
+"""What is asked of the cluster for one deployment."""
 
 
 class Candidate(Value, frozen=True, kw_only=True):
@@ -253,6 +299,8 @@ class Decision(Value, frozen=True, kw_only=True):
     steps: tuple[Step, ...]
     sample: Sample
     load: LoadEstimate | None  # None: nothing measured yet
+    mode: Mode = Mode.DIRECT  # BOUNDS: `current` and `desired` are minima of the cluster's scaler
+    change: Change | None = None  # None: nothing is asked for
 
     @property
     def wanted(self) -> int:
@@ -265,7 +313,7 @@ class Decision(Value, frozen=True, kw_only=True):
 
     @property
     def changes(self) -> bool:
-        return self.desired != self.current
+        return self.change is not None
 
     @property
     def reason(self) -> Reason:
@@ -313,8 +361,10 @@ class Fate(Word):
     NO_CAPACITY = "no_capacity"  # 429: nothing was changed
     NOT_STARTED = "not_started"  # 409: starting or stopping; wait
     NATIVE_SCALING = "native_scaling"  # 400: the cluster's own scaler is on
-    ENDPOINT_OWNED = "endpoint_owned"  # 409: an inference endpoint owns it
-    GONE = "gone"  # 404
+    UNSUPPORTED = "unsupported"  # this version has no such lever
+    ENDPOINT_OWNED = "endpoint_owned"  # an inference endpoint owns it, and we may not change that
+    IN_USE = "in_use"  # 409: not stopped, since pipelines or endpoints use it
+    GONE = "gone"  # 404: no such deployment; of a start, no such model
     FORBIDDEN = "forbidden"  # 401 and 403, licence included
     UNKNOWN = "unknown"  # no answer, or a proxy's: it may or may not have taken effect
     INVALID = "invalid"  # any other refusal
