@@ -11,28 +11,30 @@ from rich.text import Text
 from autoscaler.adapters.clock import HostClock
 from autoscaler.adapters.elasticsearch.api import ElasticsearchApi
 from autoscaler.adapters.elasticsearch.errors import ElasticsearchError
-from autoscaler.adapters.elasticsearch.preflight import Level, Preflight, inspect
+from autoscaler.adapters.elasticsearch.findings import Level, Preflight
+from autoscaler.adapters.elasticsearch.preflight import inspect
 from autoscaler.config import Config
 from autoscaler.core.explanation import why_unmanaged
-from autoscaler.core.selection import Rule, select
-from autoscaler.core.values import DeploymentStats, Unmanaged
+from autoscaler.core.levers import native_of
+from autoscaler.core.selection import Rule, Via, select
+from autoscaler.core.values import DeploymentStats, Mode, NativeScaling, Unmanaged
 from autoscaler.daemon import transport_to
 
-_MANAGED = "managed"
 
-
-class Prospect(Struct, frozen=True, kw_only=True):
+class Prospect(Struct, frozen=True):
     """What would become of one deployment."""
 
     deployment_id: str
     stats: DeploymentStats | None  # None: they make no sense
     rule: Rule | None  # None: it would be left alone
     remark: str
+    managed: bool = False
 
 
 class Findings(Struct, frozen=True, kw_only=True):
     preflight: Preflight
     prospects: tuple[Prospect, ...] = ()
+    levers_refused: tuple[str, ...] = ()  # why rules cannot be followed as they say
 
     @property
     def fatal(self) -> tuple[str, ...]:
@@ -44,7 +46,7 @@ class Findings(Struct, frozen=True, kw_only=True):
     def warnings(self) -> tuple[str, ...]:
         """Why it would do less than it could, other than only observe."""
         problems = self.preflight.problems
-        return tuple(
+        return self.levers_refused + tuple(
             problem.sentence
             for problem in problems
             if problem.level is not Level.FATAL
@@ -73,33 +75,64 @@ async def check(config: Config) -> Findings:
         *_unreadable(dict(statistics.unreadable)),
     ]
     prospects.sort(key=lambda prospect: prospect.deployment_id)
-    return Findings(preflight=preflight, prospects=tuple(prospects))
+    return Findings(
+        preflight=preflight,
+        prospects=tuple(prospects),
+        levers_refused=_levers_refused(config.rules, preflight),
+    )
+
+
+def _levers_refused(rules: tuple[Rule, ...], preflight: Preflight) -> tuple[str, ...]:
+    if preflight.observe_only_because:
+        return ()
+    followed = [rule for rule in rules if not rule.exclude and not rule.dry_run]
+    refused = [preflight.refuses(rule.mode) for rule in followed]
+    if any(rule.zero is not None and rule.zero.via is Via.STOP for rule in followed):
+        refused.append(preflight.stop_refused_because)
+    return tuple(sentence for sentence in dict.fromkeys(refused) if sentence)
 
 
 def _prospect(stats: DeploymentStats, rules: tuple[Rule, ...], preflight: Preflight) -> Prospect:
-    selected = select(rules, stats)
-    rule = None if isinstance(selected, Unmanaged) else selected
-    if isinstance(selected, Unmanaged):
-        remark = why_unmanaged(selected)
-    elif stats.native is not None and stats.native.enabled:
-        remark = "left to the cluster while its adaptive allocations are enabled"
-    elif preflight.observe_only_because:
-        remark = "observed, and nothing sent"
-    elif selected.dry_run:
-        remark = "dry run: decided, and nothing sent"
-    else:
-        remark = _MANAGED
-    return Prospect(deployment_id=stats.deployment_id, stats=stats, rule=rule, remark=remark)
+    rule = select(rules, stats)
+    if isinstance(rule, Unmanaged):
+        return Prospect(stats.deployment_id, stats, None, why_unmanaged(rule))
+    owned = stats.deployment_id in preflight.owned
+    held = _why_held(stats, rule, preflight, owned=owned)
+    remark = held or f"managed{_how(stats, rule, owned=owned)}"
+    return Prospect(stats.deployment_id, stats, rule, remark, managed=not held)
+
+
+def _why_held(stats: DeploymentStats, rule: Rule, preflight: Preflight, *, owned: bool) -> str:
+    """Why nothing would be sent; "" if something would be."""
+    if rule.mode is Mode.DIRECT and native_of(stats) is not None and not rule.take_over:
+        return "left to the cluster while its adaptive allocations are enabled"
+    if preflight.refuses(rule.mode):
+        return "observed, and nothing sent"
+    if owned and preflight.owned_refused_because:
+        return "left as it is, since its inference endpoint may not be changed"
+    return "dry run: decided, and nothing sent" if rule.dry_run else ""
+
+
+def _how(stats: DeploymentStats, rule: Rule, *, owned: bool) -> str:
+    """What is out of the ordinary about managing it."""
+    parts = []
+    match rule.mode, native_of(stats):
+        case Mode.DIRECT, NativeScaling():
+            parts.append("would be taken over from its adaptive allocations")
+        case Mode.BOUNDS, NativeScaling():
+            parts.append("its bounds would be moved")
+        case Mode.BOUNDS, None:
+            parts.append("its adaptive allocations would be enabled, and their bounds moved")
+    if owned:
+        parts.append("it belongs to an inference endpoint")
+    if owned and rule.zero is not None and rule.zero.via is Via.STOP:
+        parts.append("never stopped")
+    return f": {', '.join(parts)}" if parts else ""
 
 
 def _unreadable(problems: Mapping[str, str]) -> list[Prospect]:
     return [
-        Prospect(
-            deployment_id=place,
-            stats=None,
-            rule=None,
-            remark=f"left as it is while its statistics cannot be read: {problem}",
-        )
+        Prospect(place, None, None, f"left as it is while its statistics cannot be read: {problem}")
         for place, problem in problems.items()
     ]
 
@@ -122,7 +155,7 @@ def report(findings: Findings, console: Console) -> None:
         _say(console, "only observing: ", found.observe_only_because, "bold yellow")
     if findings.prospects:
         console.print(_table(findings.prospects))
-        managed = sum(prospect.remark == _MANAGED for prospect in findings.prospects)
+        managed = sum(prospect.managed for prospect in findings.prospects)
         console.print(f"{managed} of {len(findings.prospects)} would be scaled.", highlight=False)
 
 

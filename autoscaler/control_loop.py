@@ -1,17 +1,33 @@
 """The cycle: observe, plan, act, record. Knows the core and the ports, and no adapter."""
 
 import asyncio
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
-from autoscaler.core.feedback import learn
+from autoscaler.core.feedback import falls_asleep, learn
+from autoscaler.core.handing_back import hand_back, wake_up
 from autoscaler.core.planning import Policy, plan
-from autoscaler.core.state import State
-from autoscaler.core.values import Decision, Fate, Outcome, Plan, Schedule
+from autoscaler.core.selection import OnExit, Rule
+from autoscaler.core.state import Sleeper, State
+from autoscaler.core.values import (
+    Change,
+    Decision,
+    Fate,
+    Observation,
+    Outcome,
+    Plan,
+    Schedule,
+    Stop,
+)
 from autoscaler.ports import (
     Actuator,
+    Bedside,
     Calendar,
     Clock,
     CycleTimes,
+    NotKept,
     ObservationFailed,
     Observer,
     Recorder,
@@ -30,9 +46,21 @@ REFUSED_STRETCH = 6.0
 """Periods to wait after credentials were refused: people mend that, and each try is audited."""
 
 
+class HandedBack(NamedTuple):
+    """What became of a deployment at the end."""
+
+    deployment_id: str
+    to: OnExit
+    fate: Fate
+    detail: str
+
+
 @dataclass(kw_only=True)
 class ControlLoop:
-    """Runs cycles one after the other, never two at once. Without a calendar, no schedule opens."""
+    """Runs cycles one after the other, never two at once.
+
+    Without a calendar no schedule opens, and without a bedside nothing is stopped.
+    """
 
     clock: Clock
     observer: Observer
@@ -41,7 +69,10 @@ class ControlLoop:
     policy: Policy
     poll_s: float
     calendar: Calendar | None = None
+    bedside: Bedside | None = None
     state: State = field(default_factory=State)
+    _asked: set[str] = field(default_factory=set)
+    _last: tuple[Observation, Plan] | None = None
     _stopping: asyncio.Event = field(default_factory=asyncio.Event)
 
     async def run(self) -> None:
@@ -54,6 +85,13 @@ class ControlLoop:
     def stop(self) -> None:
         """Ask for no further cycle and no further update; an update under way is finished."""
         self._stopping.set()
+
+    def wake(self, deployment_id: str) -> bool:
+        """Start a deployment in the next cycle. Returns whether it is asleep, so that it can be."""
+        if deployment_id not in self.state.asleep:
+            return False
+        self._asked.add(deployment_id)
+        return True
 
     async def run_cycle(self) -> float:
         """One cycle.
@@ -69,12 +107,22 @@ class ControlLoop:
             refused = failure.trouble in {Trouble.UNAUTHENTICATED, Trouble.FORBIDDEN}
             return self.poll_s * (REFUSED_STRETCH if refused else 1.0)
         observed_at = self.clock.now()
+        asleep = self.state.asleep
         planned, self.state = plan(
-            self.state, observation, self.policy, self._open_schedules(observation.at)
+            self.state,
+            observation,
+            self.policy,
+            self._open_schedules(observation.at),
+            self._asked,
         )
+        self._last = observation, planned
         planned_at = self.clock.now()
         outcomes = await self._act(planned)
         self.state = learn(self.state, outcomes)
+        self._asked &= self.state.asleep.keys()
+        if self.state.asleep != asleep:
+            with suppress(NotKept):  # what is written down too much does no harm
+                self._keep(self.state.asleep)
         times = CycleTimes(
             observe_s=observed_at - started_at,
             plan_s=planned_at - observed_at,
@@ -135,12 +183,62 @@ class ControlLoop:
         )
 
     async def _send(self, decision: Decision) -> Outcome:
-        fate, detail = Fate.ACCEPTED, ""
+        change = decision.change
+        assert change is not None, "only changes are sent"
         try:
-            await self.actuator.set_allocations(decision.deployment_id, decision.desired)
-        except UpdateFailed as failure:
-            fate, detail = failure.fate, str(failure)
+            if isinstance(change, Stop):
+                self._remember_asleep(decision.deployment_id)
+        except NotKept as failure:
+            return Outcome(
+                decision=decision, fate=Fate.WITHHELD, at=self.clock.now(), detail=str(failure)
+            )
+        fate, detail = await self._carry_out(decision.deployment_id, change)
         return Outcome(decision=decision, fate=fate, at=self.clock.now(), detail=detail)
+
+    async def _carry_out(self, deployment_id: str, change: Change) -> tuple[Fate, str]:
+        """What became of it, and the cluster's words."""
+        try:
+            await self.actuator.carry_out(deployment_id, change)
+        except UpdateFailed as failure:
+            return failure.fate, str(failure)
+        return Fate.ACCEPTED, ""
+
+    def _remember_asleep(self, deployment_id: str) -> None:
+        """Write it down before it is stopped: whatever happens next, somebody will start it."""
+        sleeper = falls_asleep(self.state.deployments[deployment_id], self.clock.now())
+        self._keep({**self.state.asleep, deployment_id: sleeper})
+
+    def _keep(self, asleep: Mapping[str, Sleeper]) -> None:
+        if self.bedside is None:
+            raise NotKept("there is no state_file to write down what is stopped")
+        self.bedside.keep(asleep)
+
+    async def hand_back(self) -> list[HandedBack]:
+        """Leave every deployment that is scaled as its rule wants it to be left, and start again
+        those that were stopped, unless they are to be kept as they are. To be called when no cycle
+        runs any more."""
+        handed_back = []
+        for deployment_id, rule, change in self._to_hand_back():
+            fate, detail = await self._carry_out(deployment_id, change)
+            handed_back.append(HandedBack(deployment_id, rule.on_exit, fate, detail))
+        return handed_back
+
+    def _to_hand_back(self) -> Iterator[tuple[str, Rule, Change]]:
+        if self._last is None:
+            return
+        observation, planned = self._last
+        rules = {rule.name: rule for rule in self.policy.rules}
+        for decision in planned.decisions:
+            name, rule = decision.deployment_id, rules.get(decision.rule)
+            if rule is None or rule.dry_run or rule.on_exit is OnExit.KEEP or decision.stands_off:
+                continue
+            change: Change | None
+            if name in self.state.asleep:
+                change = wake_up(self.state.asleep[name], rule, rule.on_exit)
+            else:
+                change = hand_back(rule, observation.deployments[name], rule.on_exit)
+            if change is not None:
+                yield name, rule, change
 
     async def _pause(self, seconds: float) -> None:
         waits = [

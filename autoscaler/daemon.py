@@ -12,24 +12,30 @@ from prometheus_client import CollectorRegistry
 
 from autoscaler import __version__
 from autoscaler.adapters.admin_http import AdminServer, Decisions, Health
+from autoscaler.adapters.bedside import FileBedside
 from autoscaler.adapters.calendar import CronCalendar
 from autoscaler.adapters.clock import HostClock
 from autoscaler.adapters.elasticsearch.api import ElasticsearchApi
 from autoscaler.adapters.elasticsearch.cluster import ElasticsearchCluster
 from autoscaler.adapters.elasticsearch.connection import ApiKey, Basic, Bearer, Connection
-from autoscaler.adapters.elasticsearch.preflight import Problem, inspect
+from autoscaler.adapters.elasticsearch.preflight import Preflight, inspect
 from autoscaler.adapters.elasticsearch.transport import Transport
 from autoscaler.adapters.logs import LogRecorder
 from autoscaler.adapters.prometheus import PrometheusRecorder
 from autoscaler.config import Config, ConfigError, what_needs_restart
 from autoscaler.control_loop import ControlLoop
 from autoscaler.core.planning import LONGEST_INTERVAL_PERIODS, Policy
-from autoscaler.core.values import Observation, Outcome, Plan
+from autoscaler.core.selection import OnExit
+from autoscaler.core.state import State
+from autoscaler.core.values import Fate, Mode, Observation, Outcome, Plan
 from autoscaler.ports import Clock, CycleTimes, ObservationFailed, Recorder
 
 STOP_WITHIN_S = 2.5
 """How long an update under way may take to finish after SIGTERM; with a scrape that hangs as well,
 the end comes within five seconds."""
+
+HAND_BACK_WITHIN_S = 20.0
+"""How long handing deployments back may take at the end. Kubernetes waits thirty seconds."""
 
 LOOK_AGAIN_S = 900.0
 """How often a cluster that accepts no change is asked whether it does by now."""
@@ -59,6 +65,7 @@ class Daemon:
     Raises:
         ConfigError: `load` finds the configuration not valid.
         ConnectionSettingsError: the connection cannot be made as configured.
+        BedsideUnreadable: what was stopped and not started again cannot be read.
     """
 
     def __init__(
@@ -69,7 +76,7 @@ class Daemon:
         # Of the second one, connection, server and logging stay as they are until the end.
         self._config = self._config_at_start = config = load()
         self._refused = ""
-        self._observe_only_because = ""
+        self._found = Preflight()
         self.started = asyncio.Event()
         self._stopping = asyncio.Event()
         self._reload_now = asyncio.Event()
@@ -82,6 +89,7 @@ class Daemon:
         self._transport = transport_to(config, clock)
         self._api = ElasticsearchApi(self._transport)
         cluster = ElasticsearchCluster(self._api, clock)
+        bedside = FileBedside(config.state_file) if config.state_file is not None else None
         self._loop = ControlLoop(
             clock=clock,
             observer=cluster,
@@ -90,6 +98,8 @@ class Daemon:
             policy=self._policy(),
             poll_s=config.poll_interval_s,
             calendar=CronCalendar(),
+            bedside=bedside,
+            state=State(asleep=bedside.asleep() if bedside is not None else {}),
         )
         self.server = AdminServer(
             registry,
@@ -98,6 +108,7 @@ class Daemon:
             host=config.server.host,
             port=config.server.port,
             version=__version__,
+            wake=self._loop.wake,
         )
 
     async def run(self) -> None:
@@ -121,6 +132,7 @@ class Daemon:
             )
             self.started.set()
             await self._run_until_stopped()
+            await self._hand_back()
             self._log.info("daemon.stopped", message="autoscaler has stopped")
 
     def stop(self) -> None:
@@ -150,6 +162,33 @@ class Daemon:
             if isinstance(result, Exception):
                 raise result
 
+    async def _hand_back(self) -> None:
+        if all(rule.on_exit is OnExit.KEEP for rule in self._loop.policy.rules):
+            return
+        try:
+            async with asyncio.timeout(HAND_BACK_WITHIN_S):
+                handed_back = await self._loop.hand_back()
+        except TimeoutError:
+            self._log.error(
+                "daemon.handing_back_took_too_long",
+                message="not every deployment could be handed back in time; "
+                "`autoscaler release` does the rest",
+            )
+            return
+        for deployment_id, to, fate, detail in handed_back:
+            if fate is Fate.ACCEPTED:
+                self._log.info(
+                    "deployment.handed_back",
+                    message=f"{deployment_id} was left to {_HEIRS[to]}",
+                    deployment=deployment_id,
+                )
+            else:
+                self._log.error(
+                    "deployment.not_handed_back",
+                    message=f"{deployment_id} could not be handed back: {detail}",
+                    deployment=deployment_id,
+                )
+
     @contextmanager
     def _signals_handled(self) -> Iterator[None]:
         """Afterwards a signal means again what it meant before, for whoever goes on."""
@@ -172,26 +211,27 @@ class Daemon:
     async def _look_around(self) -> None:
         """Say at once what a misconfigured cluster would otherwise reveal one refusal at a time.
 
-        Where nothing can be changed, nothing is tried; whether that still holds is asked again.
+        A lever that cannot be moved is not tried; whether that still holds is asked again.
         """
-        told: tuple[Problem, ...] = ()
         while True:
-            found = await inspect(self._api)
-            reason = found.observe_only_because
-            for problem in found.problems:
-                if problem not in told and problem.sentence != reason:
+            before, self._found = self._found, await inspect(self._api)
+            refusals = self._refusals(self._found)
+            for problem in self._found.problems:
+                if problem not in before.problems and problem.sentence not in refusals:
                     self._log.warning("cluster.problem", message=problem.sentence)
-            told = found.problems
-            if reason and reason != self._observe_only_because:
+            for reason in sorted(refusals - self._refusals(before)):
                 self._log.warning("cluster.observe_only", message=f"only observing: {reason}")
-            self._observe_only_because = reason
             self._loop.policy = self._policy()
-            if not reason:
+            if not any(map(self._found.refuses, Mode)):
                 return
             await self._clock.sleep(LOOK_AGAIN_S)
 
+    def _refusals(self, found: Preflight) -> set[str]:
+        """Why some rules can only observe."""
+        return {found.refuses(rule.mode) for rule in self._config.rules} - {""}
+
     def _policy(self) -> Policy:
-        return policy_of(self._config, observe_only=bool(self._observe_only_because))
+        return policy_of(self._config, self._found)
 
     async def _reload_when_changed(self) -> None:
         while True:
@@ -229,6 +269,12 @@ class Daemon:
         )
 
 
+_HEIRS = {
+    OnExit.NATIVE: "the cluster's own scaler",
+    OnExit.FLOOR: "itself, with a number that is safe",
+}
+
+
 class AllOf:
     """A Recorder made of Recorders."""
 
@@ -246,11 +292,12 @@ class AllOf:
             recorder.skipped(failure, at)
 
 
-def policy_of(config: Config, *, observe_only: bool = False) -> Policy:
+def policy_of(config: Config, found: Preflight | None = None) -> Policy:
     """The configured policy; as a dry run where the cluster accepts no change."""
-    rules = config.rules
-    if observe_only:
-        rules = tuple(replace(rule, dry_run=True) for rule in rules)
+    rules = tuple(
+        replace(rule, dry_run=True) if found is not None and found.refuses(rule.mode) else rule
+        for rule in config.rules
+    )
     return Policy(rules=rules, longest_interval_s=LONGEST_INTERVAL_PERIODS * config.poll_interval_s)
 
 

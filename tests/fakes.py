@@ -2,11 +2,26 @@
 
 import asyncio
 import math
+from collections.abc import Mapping
 
 from msgspec.structs import replace
 
-from autoscaler.core.values import DeploymentStats, Fate, Observation, Outcome, Plan
-from autoscaler.ports import CycleTimes, ObservationFailed, Trouble, UpdateFailed
+from autoscaler.core.state import Sleeper
+from autoscaler.core.values import (
+    STARTED,
+    Change,
+    DeploymentStats,
+    Fate,
+    NativeScaling,
+    Observation,
+    Outcome,
+    Plan,
+    SetBounds,
+    SetNumber,
+    Start,
+    Stop,
+)
+from autoscaler.ports import CycleTimes, NotKept, ObservationFailed, Trouble, UpdateFailed
 
 
 class FakeClock:
@@ -29,18 +44,24 @@ class FakeClock:
 
 
 class FakeCluster:
-    """Deployments behind the ports, and what they answer to updates.
+    """Deployments behind the ports, and what they answer to changes.
 
-    `refusals` maps a deployment id to the fate of its updates, `trouble` makes the statistics
-    unreadable. An answer takes `latency_s`.
+    `refusals` maps a deployment id to the fate of its changes, `trouble` makes the statistics
+    unreadable. An answer takes `latency_s`. The cluster's own scaler raises and lowers a number
+    into its bounds at once, and does nothing else. `changes` holds all that was asked for, `asked`
+    the numbers among it.
     """
 
     def __init__(self, clock: FakeClock, *deployments: DeploymentStats) -> None:
         self.clock = clock
         self.deployments = {d.deployment_id: d for d in deployments}
+        self.stopped: dict[str, DeploymentStats] = {}
+        self.models = {d.model_id for d in deployments}
+        self.owned: dict[str, str] = {}
         self.refusals: dict[str, Fate] = {}
         self.trouble: Trouble | None = None
         self.latency_s = 0.0
+        self.changes: list[tuple[str, Change]] = []
         self.asked: list[tuple[str, int]] = []
         self.observed = 0
 
@@ -49,18 +70,81 @@ class FakeCluster:
         self.clock.pass_by(self.latency_s)
         if self.trouble is not None:
             raise ObservationFailed(self.trouble, f"the cluster is in trouble: {self.trouble}")
-        return Observation(at=self.clock.now(), deployments=dict(self.deployments))
+        return Observation(
+            at=self.clock.now(), deployments=dict(self.deployments), owned=dict(self.owned)
+        )
 
-    async def set_allocations(self, deployment_id: str, allocations: int) -> None:
-        self.asked.append((deployment_id, allocations))
+    async def carry_out(self, deployment_id: str, change: Change) -> None:
+        self.changes.append((deployment_id, change))
+        if isinstance(change, SetNumber):
+            self.asked.append((deployment_id, change.allocations))
         self.clock.pass_by(self.latency_s)
         if (fate := self.refusals.get(deployment_id)) is not None:
             raise UpdateFailed(fate, f"no: {fate}")
-        if deployment_id not in self.deployments:
-            raise UpdateFailed(Fate.GONE, f"{deployment_id} does not exist")
-        self.deployments[deployment_id] = replace(
-            self.deployments[deployment_id], allocations=allocations, target_allocations=allocations
-        )
+        match change:
+            case Start():
+                if change.model_id not in self.models:
+                    raise UpdateFailed(Fate.GONE, f"{change.model_id} does not exist")
+                if deployment_id not in self.deployments:
+                    before = self.stopped.pop(deployment_id, None)
+                    self.deployments[deployment_id] = _started(deployment_id, change, before)
+            case Stop():
+                if deployment_id in self.owned:
+                    raise UpdateFailed(Fate.ENDPOINT_OWNED, f"{deployment_id} is an endpoint's")
+                if deployment_id in self.deployments:
+                    self.stopped[deployment_id] = self.deployments.pop(deployment_id)
+            case SetNumber() | SetBounds():
+                if deployment_id not in self.deployments:
+                    raise UpdateFailed(Fate.GONE, f"{deployment_id} does not exist")
+                updated = _updated(self.deployments[deployment_id], change)
+                self.deployments[deployment_id] = updated
+
+
+def _updated(stats: DeploymentStats, change: SetNumber | SetBounds) -> DeploymentStats:
+    if isinstance(change, SetBounds):
+        native = NativeScaling(enabled=True, minimum=change.minimum, maximum=change.maximum)
+        number = min(max(stats.allocations or 0, change.minimum), change.maximum)
+        return replace(stats, native=native, allocations=number, target_allocations=number)
+    native = stats.native
+    if native is not None and native.enabled:
+        if not change.take_over:
+            raise UpdateFailed(Fate.NATIVE_SCALING, "the cluster's own scaler is on")
+        native = replace(native, enabled=False)
+    number = change.allocations
+    return replace(stats, native=native, allocations=number, target_allocations=number)
+
+
+def _started(deployment_id: str, start: Start, before: DeploymentStats | None) -> DeploymentStats:
+    """At once, and where it was, if it was stopped before."""
+    native = start.native
+    automatic = native is not None and native.enabled
+    number = (native.minimum or 0) if native and automatic else start.allocations
+    return replace(
+        before or DeploymentStats(deployment_id, start.model_id),
+        model_id=start.model_id,
+        state=STARTED,
+        allocations=number,
+        live_allocations=number,
+        target_allocations=number,
+        threads_per_allocation=start.threads_per_allocation,
+        queue_capacity=start.queue_capacity,
+        cache_bytes=start.cache_bytes,
+        priority=start.priority,
+        native=native,
+    )
+
+
+class FakeBedside:
+    """What was kept, latest last; with `full`, nothing more is."""
+
+    def __init__(self) -> None:
+        self.kept: list[dict[str, Sleeper]] = []
+        self.full = False
+
+    def keep(self, asleep: Mapping[str, Sleeper]) -> None:
+        if self.full:
+            raise NotKept("no space left")
+        self.kept.append(dict(asleep))
 
 
 class ListRecorder:

@@ -81,9 +81,7 @@ class TestReadme:
     def test_its_commands_and_options_exist(self):
         from autoscaler.cli import main
 
-        used = re.findall(
-            r"autoscaler (backtest|check|demo|emulate|explain|run)\b([^\n`|]*)", self.TEXT
-        )
+        used = re.findall(rf"autoscaler ({'|'.join(main.commands)})\b([^\n`|]*)", self.TEXT)
         assert used
         for name, rest in used:
             options = {option for each in main.commands[name].params for option in each.opts}

@@ -95,6 +95,117 @@ async def test_every_deployment_is_listed_with_what_would_be_done():
     assert found.fatal == ()
 
 
+LEVERS = """[
+    {"name": "bounds", "deployments": ["*-bounds"], "max_allocations": 8, "mode": "bounds"},
+    {"name": "taken", "deployments": ["*-taken"], "max_allocations": 8, "take_over": true},
+    {"name": "idle", "deployments": ["*-idle"], "max_allocations": 8,
+        "scale_to_zero": {"after": "30m", "via": "stop"}},
+    {"name": "watched", "deployments": ["watched"], "max_allocations": 3, "mode": "observe"}
+]"""
+NATIVE = Adaptive(enabled=True)
+
+
+def levers(version="9.2", **changes):
+    """A cluster with deployments for every lever."""
+    deployments = [
+        Deployment(model_id="e5", deployment_id="on-bounds", adaptive_allocations=NATIVE),
+        Deployment(model_id="e5", deployment_id="off-bounds"),
+        Deployment(model_id="e5", deployment_id="on-taken", adaptive_allocations=NATIVE),
+        Deployment(model_id="e5", deployment_id="off-taken"),
+        Deployment(model_id="e5", deployment_id="owned-bounds", owned_by_endpoint=True),
+        Deployment(model_id="e5", deployment_id="owned-idle", owned_by_endpoint=True),
+        Deployment(model_id="e5", deployment_id="free-idle"),
+        Deployment(model_id="e5", deployment_id="watched"),
+    ]
+    settings = {
+        "version": version,
+        "nodes": SCENARIO.nodes,
+        "models": SCENARIO.models,
+        "deployments": deployments,
+    }
+    return Scenario(**(settings | changes))
+
+
+async def lever_findings(scenario, tmp_path, **variables):
+    state_file = str(tmp_path / "asleep.json")
+    return await findings(
+        scenario, AUTOSCALER_RULES=LEVERS, AUTOSCALER_STATE_FILE=state_file, **variables
+    )
+
+
+async def test_what_would_be_done_with_each_lever(tmp_path):
+    found = await lever_findings(levers(), tmp_path)
+    assert remarks(found) == {
+        "on-bounds": "managed: its bounds would be moved",
+        "off-bounds": "managed: its adaptive allocations would be enabled, and their bounds moved",
+        "on-taken": "managed: would be taken over from its adaptive allocations",
+        "off-taken": "managed",
+        "owned-bounds": "managed: its adaptive allocations would be enabled, and their bounds "
+        "moved, it belongs to an inference endpoint",
+        "owned-idle": "managed: it belongs to an inference endpoint, never stopped",
+        "free-idle": "managed",
+        "watched": "dry run: decided, and nothing sent",
+    }
+    assert found.warnings == ()
+    assert "7 of 8 would be scaled." in shown(found)
+
+
+async def test_bounds_on_a_version_without_them_are_warned_of(tmp_path):
+    without = [Deployment(model_id="e5", deployment_id=f"off-{name}") for name in ("bounds", "x")]
+    found = await lever_findings(levers("8.15", deployments=without), tmp_path)
+    assert remarks(found)["off-bounds"] == "observed, and nothing sent"
+    (warning,) = found.warnings
+    assert "8.15.0 has no adaptive allocations" in warning
+    assert "upgrade to 8.16 or later" in warning
+    assert "8.15.0 has no adaptive allocations" in shown(found)
+
+
+async def test_bounds_that_no_rule_moves_are_not_warned_of():
+    rules = '[{"name": "numbers", "max_allocations": 8}]'
+    found = await findings(
+        levers("8.15", deployments=[Deployment(model_id="e5")]), AUTOSCALER_RULES=rules
+    )
+    assert found.warnings == ()
+    assert remarks(found) == {"e5": "managed"}
+
+
+async def test_on_serverless_only_bounds_can_be_moved(tmp_path):
+    found = await lever_findings(levers("serverless"), tmp_path)
+    told = remarks(found)
+    assert told["on-bounds"] == "managed: its bounds would be moved"
+    assert told["free-idle"] == "left to the cluster while its adaptive allocations are enabled"
+    assert told["on-taken"] == "observed, and nothing sent"
+    (warning,) = found.warnings
+    assert "serverless" in warning
+    assert 'mode = "bounds"' in warning
+
+
+async def findings_of_scaler(tmp_path, *privileges):
+    """What is found by a user with these privileges."""
+    account = Account(username="scaler", password="secret", roles=["scaling"])
+    security = SecuritySettings(accounts=[account], roles={"scaling": list(privileges)})
+    return await lever_findings(
+        levers(security=security),
+        tmp_path,
+        AUTOSCALER_ELASTICSEARCH__USERNAME="scaler",
+        AUTOSCALER_ELASTICSEARCH__PASSWORD="secret",
+    )
+
+
+async def test_who_cannot_tell_what_endpoints_own_stops_nothing(tmp_path):
+    found = await findings_of_scaler(tmp_path, "manage_ml")
+    assert any("grant monitor_inference" in warning for warning in found.warnings)
+
+
+async def test_endpoints_that_may_not_be_changed_are_told(tmp_path):
+    found = await findings_of_scaler(tmp_path, "manage_ml", "monitor", "monitor_inference")
+    told = remarks(found)
+    assert told["owned-bounds"] == "left as it is, since its inference endpoint may not be changed"
+    assert told["on-bounds"] == "managed: its bounds would be moved"
+    (warning,) = found.warnings
+    assert "scaler lacks the cluster privilege manage_inference; grant" in warning
+
+
 @pytest.mark.parametrize("width", [80, 120])
 async def test_the_report_fits_and_has_it_all(width):
     text = shown(await findings(SCENARIO), width, terminal=True)

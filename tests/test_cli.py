@@ -132,7 +132,7 @@ class TestWithoutACluster:
 
     def test_help_describes_every_command_in_one_line_of_a_narrow_terminal(self):
         shown = invoke("--help").output
-        for name in ("check", "demo", "emulate", "explain", "run"):
+        for name in main.commands:
             assert re.search(rf"^  {name} +\S.*[^.]\.$", shown, re.MULTILINE), shown
         assert not re.search(r"\w\.\.\.$", shown, re.MULTILINE), "cut off"
 
@@ -153,6 +153,18 @@ class TestWithoutACluster:
             ["demo", "--duration", "-3"],
             ["demo", "--duration", "nan"],
             ["demo", "--duration", "inf"],
+            ["start"],
+            ["start", "e5", "--allocations", "0"],
+            ["start", "e5", "--min", "1"],
+            ["start", "e5", "--max", "1"],
+            ["start", "e5", "--min", "2", "--max", "1"],
+            ["start", "e5", "--min", "1", "--max", "2", "--allocations", "1"],
+            ["start", "e5", "--wait-for", "ever"],
+            ["start", "e5", "--timeout", "5"],
+            ["start", "e5", "--timeout", "0s"],
+            ["stop"],
+            ["wake"],
+            ["release", "--to", "keep"],
         ],
         ids=" ".join,
     )
@@ -161,9 +173,13 @@ class TestWithoutACluster:
         assert result.exit_code == 2
         assert "Error: " in result.stderr
 
-    @pytest.mark.parametrize("name", ["run", "check"])
-    def test_no_configuration_at_all(self, name):
-        result = invoke(name)
+    @pytest.mark.parametrize(
+        "arguments",
+        [["run"], ["check"], ["start", "e5"], ["stop", "e5"], ["release"]],
+        ids=" ".join,
+    )
+    def test_no_configuration_at_all(self, arguments):
+        result = invoke(*arguments)
         assert result.exit_code == 78
         assert len(result.stderr.splitlines()) == 1
         assert "--config" in result.stderr
@@ -231,7 +247,9 @@ class TestWithoutACluster:
         result = invoke("check", "--config", written(tmp_path, VALID))
         assert result.exit_code == 70
         assert len(result.stderr.splitlines()) == 1
-        assert "please report it: ZeroDivisionError('division by zero') (cli.py:" in result.stderr
+        assert (
+            "please report it: ZeroDivisionError('division by zero') (shared.py:" in result.stderr
+        )
 
     def test_a_reader_that_has_seen_enough_is_no_error_of_ours(self, monkeypatch, tmp_path):
         def close(*_):
@@ -317,6 +335,46 @@ class TestPortsInUse:
             code, _, errors, _ = daemon.ended_by(0)
         assert code == 1
         assert re.fullmatch(rf"autoscaler: cannot listen on .*:{port}: .*server\.port.*\n", errors)
+
+
+class TestDeploymentsByHand:
+    @pytest.fixture
+    def configured(self, tmp_path):
+        """A command of an idle cluster that lives a minute in each of our seconds."""
+        with Process("emulate", "--port", "0", "--speed", "60", "--no-load") as emulator:
+            url = re.search(r"http://\S+", emulator.line())[0]
+            text = VALID.replace("http://127.0.0.1:9", url).replace("port = 0", "port = 1")
+            path = written(tmp_path, f"state_file = 'asleep'\n{text}")
+            yield lambda *arguments: invoke(*arguments, "--config", path)
+
+    def test_from_the_start_to_the_stop(self, configured):
+        started = configured("start", "e5-small", "--deployment-id", "mine", "--timeout", "60s")
+        assert (started.exit_code, started.stderr) == (0, "")
+        last = started.stdout.splitlines()[-1]
+        assert re.fullmatch(r"mine is .*: 1 of 1 allocations serve, after \d+ s", last)
+
+        would = configured("release", "mine", "--to", "floor", "--dry-run")
+        assert (would.exit_code, would.stdout) == (0, "mine would be given 8 allocations\n")
+        nobody = configured("release", "theirs")
+        assert nobody.exit_code == 1
+        assert nobody.stdout.startswith("theirs is not there: ")
+        assert nobody.stderr == "autoscaler: 1 could not be released; the lines above say why\n"
+
+        stopped = configured("stop", "mine")
+        assert (stopped.exit_code, stopped.stdout) == (0, "mine is stopped\n")
+        gone = configured("stop", "mine")
+        assert (gone.exit_code, gone.stdout) == (1, "")
+        assert gone.stderr.startswith("autoscaler: there is no deployment mine; ")
+
+    def test_a_start_that_is_refused(self, configured):
+        refused = configured("start", "no-such-model")
+        assert (refused.exit_code, refused.stdout) == (1, "")
+        assert refused.stderr.startswith("autoscaler: no-such-model was not started: ")
+
+    def test_nobody_wakes_without_a_daemon(self, configured):
+        told = configured("wake", "mine")
+        assert (told.exit_code, told.stdout) == (1, "")
+        assert told.stderr.startswith("autoscaler: no daemon answers at http://127.0.0.1:1: ")
 
 
 class TestEndToEnd:

@@ -149,7 +149,8 @@ class TestWhatIsRefused:
             ("[defaults]\npolicy = 'utilization'", ("defaults.policy: there is no policy "
              "'utilization', only slo and utilisation; did you mean utilisation?")),
             ("[defaults]\nmin_allocations = 0", ("defaults.min_allocations: must be at least 1, "
-             "not 0: Elasticsearch accepts 0 only from its own scaler, not over its API")),
+             "not 0: Elasticsearch accepts 0 only from its own scaler; scale_to_zero is the way "
+             "there")),
             ("[defaults]\ntarget_utilisation = 70",
              "defaults.target_utilisation: must be a fraction between 0.05 and 0.95, not 70"),
             ("[defaults]\nshrink_factor = 1",
@@ -421,16 +422,17 @@ def test_what_needs_a_restart(write):
     old = load(write(REACHABLE), {})
     live = load(write(f'poll_interval = "20s"\n{REACHABLE}request_timeout = "10s"\n'), {})
     assert what_needs_restart(old, live) == ()
-    other = load(write(f"{REACHABLE}[server]\nport = 1\n[logging]\nlevel = 'debug'\n"), {})
-    assert what_needs_restart(old, other) == ("server", "logging")
+    text = f"state_file = 'asleep'\n{REACHABLE}[server]\nport = 1\n[logging]\nlevel = 'debug'\n"
+    assert what_needs_restart(old, load(write(text), {})) == ("server", "logging", "state_file")
 
 
 def test_equal_configurations_have_equal_fingerprints_and_others_do_not(write):
     text = f'{REACHABLE}[[rules]]\nname = "a"\nmax_allocations = 5\n'
     config, same = load(write(text), {}), load(write(f"# a comment\n{text}"), {})
-    other = load(write(text.replace("5", "6")), {})
     assert config == same
-    assert config.fingerprint == same.fingerprint != other.fingerprint
+    assert config.fingerprint == same.fingerprint
+    for other in (text.replace("5", "6"), f"{text}mode = 'bounds'\n", f"state_file = 'x'\n{text}"):
+        assert load(write(other), {}).fingerprint != config.fingerprint
 
 
 @pytest.mark.parametrize(

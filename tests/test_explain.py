@@ -319,7 +319,7 @@ class TestTheCommand:
         assert failed("--url", url).startswith(f"{url.rstrip('/')} is no address of the form ")
 
     def test_somebody_who_does_not_answer(self, monkeypatch):
-        monkeypatch.setattr("autoscaler.explain.asking.TIMEOUT_S", 0.01)
+        monkeypatch.setattr("autoscaler.adapters.admin_http.client.TIMEOUT_S", 0.01)
         with socket.create_server(("127.0.0.1", 0)) as listener:
             told = failed("--url", f"http://127.0.0.1:{listener.getsockname()[1]}")
         assert "did not answer within" in told

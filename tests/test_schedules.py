@@ -106,7 +106,7 @@ class TestTheConfiguration:
             ({"length": '"8d"'}, "length: must be between 1m and 7d, not 8d"),
             ({"min_allocations": "0"},
              ("min_allocations: must be at least 1, not 0: "
-             "Elasticsearch accepts 0 only from its own scaler, not over its API")),
+             "Elasticsearch accepts 0 only from its own scaler; scale_to_zero is the way there")),
             ({"min_allocations": "9"},
              "min_allocations: must be within the bounds of the rule 'all', 1 to 8, not 9"),
             ({"max_allocations": "9"},

@@ -7,6 +7,7 @@ problems    what is wrong, in sentences
 policies    the policies there are, ours and installed ones
 choosing    scaling tables -> a policy
 brakes      burst ceiling, schedules
+levers      number or bounds, zero, what is left behind
 settled     the values the rest of the program gets
 settling    document -> settled values; relations between keys
 loading     file and environment -> document -> settled values

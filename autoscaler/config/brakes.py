@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 
 from autoscaler.config.document import ScalingTable
+from autoscaler.config.levers import safe_allocations_of
 from autoscaler.core.values import Schedule
 
 
@@ -25,7 +26,8 @@ def out_of_bounds(
 ) -> Iterator[tuple[tuple[str | int, ...], int]]:
     """The keys, as paths within the table, whose numbers the bounds would overrule."""
     numbers: dict[tuple[str | int, ...], int | None] = {
-        ("burst_max_allocations",): scaling.burst_max_allocations
+        ("burst_max_allocations",): scaling.burst_max_allocations,
+        ("safe_allocations",): safe_allocations_of(scaling),
     }
     for position, table in enumerate(scaling.schedules):
         numbers["schedules", position, "min_allocations"] = table.min_allocations

@@ -21,6 +21,7 @@ from autoscaler.config.calendar import Cron, TimeZone, WindowLength
 from autoscaler.config.durations import (
     CallerTimeout,
     Drain,
+    IdleFor,
     Latency,
     LoadWindow,
     PollInterval,
@@ -73,9 +74,18 @@ def _at_least_one(allocations: int) -> int:
     if allocations < 1:
         raise ValueError(
             f"must be at least 1, not {allocations}: "
-            "Elasticsearch accepts 0 only from its own scaler, not over its API"
+            "Elasticsearch accepts 0 only from its own scaler; scale_to_zero is the way there"
         )
     return allocations
+
+
+def _unless_false(value: object) -> object:
+    """TOML has no word for nothing, with which a rule could take back what [defaults] say."""
+    return None if value is False else value
+
+
+def _or_false(schema: dict[str, Any]) -> None:
+    schema["anyOf"].append({"const": False})
 
 
 def _from_one_up(factor: float) -> float:
@@ -167,7 +177,7 @@ class ElasticsearchTable(_Table):
 
 
 class ServerTable(_Table):
-    """Where /metrics, /healthz, /readyz and /decisions are served."""
+    """Where /metrics, /healthz, /readyz, /decisions and /wake are served."""
 
     host: Line = Field(default="127.0.0.1", description="Address to listen on.")
     port: int = Field(default=9464, ge=0, le=65535, description="Port to listen on; 0: any free.")
@@ -223,6 +233,16 @@ class ScheduleTable(_Table):
         return self
 
 
+class ZeroTable(_Table):
+    """When a deployment that nobody uses comes down to nothing, and how."""
+
+    after: IdleFor = Field(description="How long nobody must have asked for anything.")
+    via: Literal["native", "stop"] = Field(
+        description="native: Elasticsearch's own scaler does it, and wakes the deployment; "
+        "stop: it is stopped, and started again."
+    )
+
+
 class ScalingTable(_Table):
     """How deployments are scaled."""
 
@@ -231,6 +251,15 @@ class ScalingTable(_Table):
         examples=list(BUILT_IN),
         description="What decides the number of allocations: "
         "slo, utilisation, or an installed policy.",
+    )
+    mode: Literal["direct", "bounds", "observe"] = Field(
+        default="direct",
+        description="direct: the number of allocations is set; bounds: the minimum of "
+        "Elasticsearch's own scaler, which is on; observe: nothing.",
+    )
+    take_over: bool = Field(
+        default=False,
+        description="Whether Elasticsearch's own scaler is switched off where it is on.",
     )
     min_allocations: Allocations = Field(default=1, description="Never fewer allocations.")
     max_allocations: Allocations | None = Field(
@@ -241,6 +270,20 @@ class ScalingTable(_Table):
     )
     schedules: Annotated[list[ScheduleTable], AfterValidator(_each_with_its_name)] = Field(
         default=[], description="Windows of time in which other bounds apply."
+    )
+    scale_to_zero: Annotated[ZeroTable | None, BeforeValidator(_unless_false)] = Field(
+        default=None,
+        description="Have none at all while nobody asks; false: never.",
+        json_schema_extra=_or_false,
+    )
+    on_exit: Literal["keep", "native", "floor"] = Field(
+        default="keep",
+        description="What becomes of a deployment when the daemon ends. keep: it stays as it is; "
+        "native: Elasticsearch's own scaler takes over; floor: it has safe_allocations at least.",
+    )
+    safe_allocations: Allocations | None = Field(
+        default=None,
+        description="Allocations that are enough without anybody; for on_exit floor.",
     )
     target_utilisation: Fraction = Field(
         default=0.7, description="Fraction of its allocations a deployment should keep busy."
@@ -315,6 +358,10 @@ class Document(BaseSettings):
     )
     dry_run: bool = Field(
         default=False, description="Observe and decide for all rules, but change nothing."
+    )
+    state_file: Line | None = Field(
+        default=None,
+        description="Where the deployments that are stopped while idle are written down.",
     )
     server: ServerTable = ServerTable()
     logging: LoggingTable = LoggingTable()

@@ -61,6 +61,7 @@ class Config(Struct, frozen=True, kw_only=True):
     server: Server
     logging: Logging
     rules: tuple[Rule, ...]
+    state_file: Path | None = None  # None: nothing is ever stopped
 
     @property
     def fingerprint(self) -> str:
@@ -75,6 +76,7 @@ class Config(Struct, frozen=True, kw_only=True):
             self.connection.username,
             self.connection.request_timeout_s,
             *(self.poll_interval_s, self.dry_run, self.server, self.logging),
+            str(self.state_file),
             [(rule.policy.name, _shown(rule)) for rule in self.rules],
         )
         return hashlib.sha256(msgspec.json.encode(shown)).hexdigest()[:16]
@@ -88,10 +90,11 @@ def _shown(rule: Rule) -> Any:
 
 
 def what_needs_restart(old: Config, new: Config) -> tuple[str, ...]:
-    """The tables that differ and are read only at the start, by their names in the file."""
+    """What differs and is read only at the start, by its name in the file."""
     pairs = {
         "elasticsearch": (old.connection, new.connection),
         "server": (old.server, new.server),
         "logging": (old.logging, new.logging),
+        "state_file": (old.state_file, new.state_file),
     }
-    return tuple(table for table, (before, after) in pairs.items() if before != after)
+    return tuple(name for name, (before, after) in pairs.items() if before != after)

@@ -1,5 +1,6 @@
 """A valid document -> settled values. What holds between keys is checked here."""
 
+import os
 from functools import partial
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -9,11 +10,13 @@ from pydantic import SecretStr
 from autoscaler.config.brakes import out_of_bounds, schedules_of
 from autoscaler.config.choosing import check, check_use, choose, inherit
 from autoscaler.config.document import Document, ElasticsearchTable, ScalingTable
+from autoscaler.config.levers import contradictions, mode_of, safe_allocations_of, zero_of
 from autoscaler.config.policies import Registry, stabilisation_window_s
 from autoscaler.config.problems import ConfigError, Places
 from autoscaler.config.settled import Config, Connection, Logging, Server
 from autoscaler.core.policies import AnyPolicy, Utilisation
-from autoscaler.core.selection import Rule
+from autoscaler.core.selection import OnExit, Rule
+from autoscaler.core.values import Mode
 
 LONGEST_DEFAULT_TIMEOUT_S = 30.0
 
@@ -45,6 +48,7 @@ class Settling:
             server=Server(host=document.server.host, port=document.server.port),
             logging=Logging(style=document.logging.format, level=document.logging.level),
             rules=tuple(self._rule(index) for index in range(len(document.rules))),
+            state_file=self._state_file(document.state_file),
         )
         self._check_order(config.rules)
         if self._problems:
@@ -125,6 +129,14 @@ class Settling:
             self._complain(("elasticsearch", key), f"{file} cannot be read: {error.strerror}")
         return path
 
+    def _state_file(self, file: str | None) -> Path | None:
+        if file is None:
+            return None
+        path = self._directory / file
+        if complaint := _not_writable(path):
+            self._complain(("state_file",), f"{file} cannot be written: {complaint}")
+        return path
+
     def _check_tables(self) -> None:
         rules = [(("rules", index), rule) for index, rule in enumerate(self._document.rules)]
         for path, table in [(("defaults",), self._document.defaults), *rules]:
@@ -139,6 +151,7 @@ class Settling:
         policy: AnyPolicy | None = None
         if not rule.exclude:
             self._check_bounds(index, scaling)
+            self._check_levers(index, scaling)
             complain = partial(self._complain_of, index)
             policy = choose(scaling, self._registry, self._document.poll_interval, complain)
             if policy is not None:
@@ -153,7 +166,7 @@ class Settling:
             exclude=rule.exclude,
             hidden=scaling.hidden,
             low_priority=scaling.low_priority,
-            dry_run=self._document.dry_run or scaling.dry_run,
+            dry_run=self._document.dry_run or scaling.dry_run or scaling.mode == "observe",
             minimum=scaling.min_allocations,
             maximum=scaling.max_allocations or scaling.min_allocations,
             policy=policy or _NONE,
@@ -162,6 +175,11 @@ class Settling:
             shrink_factor=scaling.shrink_factor,
             burst_maximum=scaling.burst_max_allocations,
             schedules=schedules_of(scaling),
+            mode=mode_of(scaling),
+            take_over=scaling.take_over and mode_of(scaling) is Mode.DIRECT,
+            zero=zero_of(scaling),
+            on_exit=OnExit(scaling.on_exit),
+            safe_allocations=safe_allocations_of(scaling),
         )
 
     def _check_bounds(self, index: int, scaling: ScalingTable) -> None:
@@ -183,6 +201,12 @@ class Settling:
                     f"must be within the bounds of the rule {self._document.rules[index].name!r}, "
                     f"{minimum} to {maximum}, not {number}",
                 )
+
+    def _check_levers(self, index: int, scaling: ScalingTable) -> None:
+        own = frozenset(self._document.rules[index].model_fields_set)
+        state_file = self._document.state_file is not None
+        for key, complaint in contradictions(scaling, own, state_file=state_file):
+            self._complain_of(index, key, complaint)
 
     def _complain_of(self, index: int, key: str, complaint: str) -> None:
         """Of a key of a rule, wherever it was written."""
@@ -223,6 +247,18 @@ def _not_a_secret(path: Path) -> str | None:
     if len(content) <= SECRET_BYTES and secret and secret.isprintable():
         return None
     return "must hold the secret on one line, and nothing else"
+
+
+def _not_writable(path: Path) -> str | None:
+    """Why a file that is replaced as a whole cannot be; it need not be there yet."""
+    folder = path.parent
+    if not os.path.isdir(folder):  # that of Path raises if it may not look
+        return f"there is no directory {folder}"
+    if os.path.isdir(path):
+        return "it is a directory"
+    if not os.access(folder, os.W_OK | os.X_OK):
+        return f"the directory {folder} is not writable"
+    return None
 
 
 def _patterns(texts: list[str] | str) -> tuple[str, ...]:

@@ -43,6 +43,11 @@ class Context(Value, frozen=True, kw_only=True):
     maintenance: str  # what goes on in the cluster; empty: nothing
     back_off_s: float  # still to wait after a refusal
     back_off_because: str
+    idle_s: float = 0.0  # without a request
+    zero_after_s: float | None = None  # idle, from which on nothing is enough; None: never
+    zero_unsafe: str = ""  # why nothing is never enough here; empty: it may be
+    bounds_moved_s: float | None = None  # since bounds were moved; None: they are not the lever
+    usual_soon: bool = False  # whether it is about to be used, as on past days
 
 
 Constraint = Callable[[int, Context], Step | None]
@@ -59,6 +64,10 @@ BURST_S = 60.0
 
 As long as the load is measured over as shipped: what has not lasted longer may be one bad count.
 """
+
+
+BOUNDS_PAUSE_S = 60.0
+"""Between two steps down of the bounds of the cluster's own scaler, or up and down."""
 
 
 def stabilise(proposed: int, context: Context) -> Step | None:
@@ -80,7 +89,7 @@ def limit_step(proposed: int, context: Context) -> Step | None:
     if proposed == current:
         return None
     if proposed > current:
-        furthest = max(math.ceil(current * context.growth_factor), current + 1)
+        furthest = max(math.ceil(max(current, 1) * context.growth_factor), current + 1)
         after = min(proposed, furthest)
     else:
         furthest = min(math.floor(current / context.shrink_factor), current - 1)
@@ -122,6 +131,19 @@ def keep_bounds(proposed: int, context: Context) -> Step | None:
     after = min(max(proposed, context.minimum), context.maximum)
     because = {"min": context.minimum, "max": context.maximum}
     return Step(Reason.BOUNDS, proposed, after, because)
+
+
+def go_to_zero(proposed: int, context: Context) -> Step | None:
+    """Nothing, when nobody has asked for long enough and nobody is expected to."""
+    after_s = context.zero_after_s
+    if after_s is None or context.idle_s < after_s or context.usual_soon:
+        return None
+    if any(schedule.minimum is not None for schedule in context.schedules):
+        return None
+    because: dict[str, float | str] = {"idle_s": context.idle_s}
+    if context.zero_unsafe:
+        return Step(Reason.IDLE, proposed, proposed, because | {"unsafe": context.zero_unsafe})
+    return Step(Reason.IDLE, proposed, 0, because)
 
 
 def distrust(proposed: int, context: Context) -> Step | None:
@@ -168,17 +190,32 @@ def fit(proposed: int, context: Context) -> Step | None:
     return Step(Reason.FIT, proposed, after, {"fits": most}) if after < proposed else None
 
 
+def pace(proposed: int, context: Context) -> Step | None:
+    """Bounds come down once in a while: each move is an update of the whole cluster's state, and a
+    floor that is high a little longer costs nothing that its scaler would not have used."""
+    moved_s = context.bounds_moved_s
+    if proposed >= context.current or moved_s is None or moved_s >= BOUNDS_PAUSE_S:
+        return None
+    because = {"moved_s": moved_s, "pause_s": BOUNDS_PAUSE_S}
+    return Step(Reason.PACE, proposed, context.current, because)
+
+
 def stay_feasible(proposed: int, context: Context) -> Step | None:
     """Below a number that was refused, approach the largest one that fits by halves.
 
     A refusal changes nothing and tells only that the number was too large.
     """
     infeasible, current = context.infeasible, context.current
-    if infeasible is None or proposed < infeasible or proposed <= current:
+    # As a minimum of the cluster's own scaler a number may be in force and yet not granted.
+    requested = context.stats.allocations
+    granted = current if requested is None else min(current, requested)
+    if infeasible is None or proposed < infeasible or proposed <= granted:
         return None
-    after = current + max(0, infeasible - current) // 2
+    after = granted + max(0, infeasible - granted) // 2
     if after < context.minimum:
         after = current
+    if after == proposed:
+        return None
     return Step(Reason.CAPACITY, proposed, after, {"infeasible": infeasible})
 
 
@@ -205,11 +242,13 @@ RULES: tuple[Constraint, ...] = (
     limit_step,
     curb_burst,
     follow_schedules,
-    keep_bounds,  # the operator's word: nothing below may leave them
+    keep_bounds,  # the operator's word: nothing below may leave them, ...
+    go_to_zero,  # ... but for this, which is the operator's word as well
     distrust,
     relieve,
     settle,
     fit,
+    pace,
     stay_feasible,
     respect_maintenance,
     back_off,

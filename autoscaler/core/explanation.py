@@ -7,9 +7,14 @@ from autoscaler.core.values import (
     Decision,
     Fate,
     Flaw,
+    Mode,
     Outcome,
     Reason,
+    SetBounds,
+    SetNumber,
+    Start,
     Step,
+    Stop,
     Unmanaged,
 )
 
@@ -28,6 +33,9 @@ _SENTENCES = {
     Reason.CAPACITY: "the cluster has refused {infeasible} for lack of capacity",
     Reason.BACK_OFF: "waiting another {wait_s:.0f} s after a refusal ({because})",
     Reason.NATIVE_SCALING: "the cluster's own adaptive allocations are on, so it is left to them",
+    Reason.NATIVE_OFF: "its adaptive allocations were switched off again, so it is left as it is",
+    Reason.PACE: "bounds come down once in {pause_s:.0f} s, and were moved {moved_s:.0f} s ago",
+    Reason.WAKE: "{because}",
 }
 
 
@@ -62,7 +70,9 @@ _FATES = {
     Fate.NO_CAPACITY: "refused for lack of capacity",
     Fate.NOT_STARTED: "refused, since it is starting or stopping",
     Fate.NATIVE_SCALING: "refused, since the cluster scales it itself",
-    Fate.ENDPOINT_OWNED: "refused, since an inference endpoint owns it",
+    Fate.UNSUPPORTED: "refused, since this version knows no adaptive allocations",
+    Fate.ENDPOINT_OWNED: "left alone, since an inference endpoint owns it",
+    Fate.IN_USE: "not stopped, since something uses it",
     Fate.GONE: "refused, since it is gone",
     Fate.FORBIDDEN: "forbidden, as all updates are until the privileges or the licence change",
     Fate.UNKNOWN: "no answer, so nobody knows whether it took effect",
@@ -86,6 +96,7 @@ def explain(decision: Decision) -> str:
     >>> print(explain(Decision(
     ...     deployment_id="elser", model_id="elser", at=0.0, rule="all", dry_run=False, current=3,
     ...     minimum=1, maximum=6, sample=Sample(at=0.0, interval_s=10.0), load=None,
+    ...     change=SetNumber(6),
     ...     steps=(
     ...         Step(Reason.TARGET_TRACKING, 3, 7, because),
     ...         Step(Reason.BOUNDS, 7, 6, {"min": 1, "max": 6}),
@@ -93,11 +104,29 @@ def explain(decision: Decision) -> str:
     ... )))
     elser 3 -> 6: load 4.90 at 70% needs 7; bounds are 1..6
     """
-    change = f"{decision.current} -> {decision.desired}"
-    if not decision.changes:
-        change = f"stays at {decision.current}"
     reasons = "; ".join(map(sentence, (decision.steps[0], *_overruling(decision))))
-    return f"{decision.deployment_id} {change}: {reasons}"
+    return f"{decision.deployment_id} {what_changes(decision)}: {reasons}"
+
+
+def what_changes(decision: Decision) -> str:
+    """What is asked of the cluster, by the lever that is used."""
+    current, desired = decision.current, decision.desired
+    match decision.change:
+        case SetNumber(allocations=allocations, take_over=True):
+            return f"taken over from the cluster's own scaler, at {allocations}"
+        case SetBounds(minimum=minimum, maximum=maximum):
+            moved = "" if minimum == current else f"{current} -> "
+            return f"at least {moved}{minimum}, at most {maximum}"
+        case Stop():
+            return "is stopped"
+        case Start():
+            return f"is started again with {desired}"
+        case None if decision.steps[0].reason is Reason.ASLEEP:
+            return "sleeps"
+        case None:
+            at_least = " at least" if decision.mode is Mode.BOUNDS else ""
+            return f"stays at {current}{at_least}"
+    return f"{current} -> {desired}"
 
 
 def explain_outcome(outcome: Outcome) -> str:
@@ -138,8 +167,8 @@ def why_nothing_changed(outcome: Outcome) -> str:
 
 
 def _overruling(decision: Decision) -> tuple[Step, ...]:
-    """The limits that moved the number, in their order."""
-    return tuple(step for step in decision.steps[1:] if step.changed)
+    """The limits that moved the number, or would have if it were safe, in their order."""
+    return tuple(step for step in decision.steps[1:] if step.changed or "unsafe" in step.because)
 
 
 def sentence(step: Step) -> str:
@@ -161,11 +190,30 @@ def sentence(step: Step) -> str:
         if "state" in step.because:
             return f"its state is {step.because['state']}"
         return "{live} of {target} allocations serve so far".format(**step.because)
+    if step.reason is Reason.IDLE:
+        idle = f"nobody has asked for {_duration(step.because['idle_s'])}"
+        unsafe = step.because.get("unsafe")
+        return idle if unsafe is None else f"{idle}, but it has to stay: {unsafe}"
+    if step.reason is Reason.ASLEEP:
+        return f"it was stopped {_duration(step.because['since_s'])} ago, since nobody asked for it"
+    if step.reason is Reason.NATIVE_SCALING and "again" in step.because:
+        return "its adaptive allocations were switched on again, so it is left to them"
     because = dict(step.because)
     if step.reason is Reason.UNTRUSTED:
         flaws = str(because["flaws"]).split(", ")
         because["flaws"] = " and ".join(_FLAWS[Flaw(flaw)] for flaw in flaws)
     return _SENTENCES[step.reason].format(after=step.after, **because)
+
+
+def _duration(seconds: float | str) -> str:
+    """
+    >>> _duration(90.0), _duration(1800.0), _duration(90_000.0)
+    ('90 s', '30 min', '25 h')
+    """
+    seconds = float(seconds)
+    if seconds < 120.0:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60.0:.0f} min" if seconds < 7200.0 else f"{seconds / 3600.0:.0f} h"
 
 
 def _figure(value: float | str) -> str:

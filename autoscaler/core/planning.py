@@ -1,6 +1,6 @@
 """The one entry point: from an observation to a plan."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from typing import Any, NamedTuple
 
 from msgspec import UNSET
@@ -8,12 +8,28 @@ from msgspec.structs import replace
 
 from autoscaler.core.capacity import Room, room_of
 from autoscaler.core.constraints import Context, constrain, words
-from autoscaler.core.feedback import follow, is_unsettled
+from autoscaler.core.feedback import INFEASIBLE_HOLD_S, follow, is_unsettled
+from autoscaler.core.idleness import Version, idle_since, is_usual_soon, version_of, why_unsafe
+from autoscaler.core.levers import change_for, lever_in_use, present, stands_off
 from autoscaler.core.measurement import Measurement, measure
 from autoscaler.core.policies import Situation, ask
 from autoscaler.core.selection import Rule, select
-from autoscaler.core.state import Capacity, DeploymentState, Refused, State, capacity_of, without
+from autoscaler.core.sleeping import decide_asleep, still_asleep
+from autoscaler.core.state import (
+    Capacity,
+    DeploymentState,
+    Infeasible,
+    Pursuit,
+    Refused,
+    Sleeper,
+    State,
+    capacity_of,
+    without,
+)
+from autoscaler.core.usage import used
 from autoscaler.core.values import (
+    STARTED,
+    Change,
     Cluster,
     Decision,
     DeploymentStats,
@@ -32,6 +48,10 @@ from autoscaler.core.values import (
 LONGEST_INTERVAL_PERIODS = 6.0
 """Periods after which two observations are no longer compared: an average over more hides what
 happened in between. Twice as long as a slow cluster may stretch a period."""
+
+NATIVE_PATIENCE_S = 60.0
+"""Within which the cluster's own scaler, which looks every ten seconds, has done what it can. What
+it has not reached by then does not fit; it asks for all or nothing, again and again."""
 
 FORGET_AFTER_S = 900.0
 """How long a deployment that is no longer reported is remembered."""
@@ -54,6 +74,7 @@ def plan(
     observation: Observation,
     policy: Policy,
     open_schedules: Collection[Schedule] = (),
+    asked: Collection[str] = (),
 ) -> tuple[Plan, State]:
     """Decide every managed deployment's allocations.
 
@@ -62,6 +83,7 @@ def plan(
 
     Args:
         open_schedules: of all schedules of the policy's rules, those whose window is open now.
+        asked: deployments that somebody wants to be started, if they were stopped.
 
     Returns:
         The plan, with decisions in order of deployment id, and the state for the next call.
@@ -73,20 +95,26 @@ def plan(
         maintenance=_maintenance(observation.cluster),
         forbidden=state.forbidden,
         longest_interval_s=policy.longest_interval_s,
+        version=version_of(observation.cluster),
+        owned=observation.owned,
     )
+    asleep = still_asleep(state.asleep, observation.deployments)
     rules = _in_force(policy.rules, open_schedules)
     deployments = _unmentioned(state, observation)
     decisions: list[Decision] = []
     unmanaged: dict[str, Unmanaged] = {}
     satisfied: list[Satisfied] = []
-    for name in sorted(observation.deployments):
+    for name in sorted({*observation.deployments, *asleep}):
+        if name in asleep:
+            decisions.append(_decide_asleep(name, asleep[name], rules, moment, asked))
+            continue
         stats = observation.deployments[name]
         rule = select(rules, stats)
         if isinstance(rule, Unmanaged):
             unmanaged[name] = rule
             continue
         decision, deployments[name], news = _decide(
-            state.deployments.get(name), stats, rule, moment
+            state.deployments.get(name), stats, rule, moment, state.asleep.get(name)
         )
         decisions.append(decision)
         if news is not None:
@@ -98,7 +126,10 @@ def plan(
         satisfied=tuple(satisfied),
     )
     return planned, State(
-        deployments=deployments, capacity=moment.capacity, forbidden=state.forbidden
+        deployments=deployments,
+        capacity=moment.capacity,
+        forbidden=state.forbidden,
+        asleep=asleep,
     )
 
 
@@ -111,10 +142,31 @@ class _Moment(NamedTuple):
     maintenance: str
     forbidden: Refused | None
     longest_interval_s: float
+    version: Version | None
+    owned: Mapping[str, str]
+
+
+def _decide_asleep(
+    name: str, sleeper: Sleeper, rules: tuple[Rule, ...], moment: _Moment, asked: Collection[str]
+) -> Decision:
+    rule = select(rules, sleeper.stats)
+    return decide_asleep(
+        name,
+        sleeper,
+        None if isinstance(rule, Unmanaged) else rule,
+        at=moment.at,
+        asked=asked,
+        maintenance=moment.maintenance,
+        forbidden=moment.forbidden,
+    )
 
 
 def _decide(
-    known: DeploymentState | None, stats: DeploymentStats, rule: Rule, moment: _Moment
+    known: DeploymentState | None,
+    stats: DeploymentStats,
+    rule: Rule,
+    moment: _Moment,
+    sleeper: Sleeper | None,
 ) -> tuple[Decision, DeploymentState, Satisfied | None]:
     if known is not None and known.baseline.server_created_at != stats.server_created_at:
         known = None  # stopped and started again: another deployment of the same name
@@ -128,9 +180,13 @@ def _decide(
     memory = UNSET
     if known is not None and known.policy == rule.policy.name:
         memory = known.memory
-    new_node_s = None if known is None else known.new_node_s
-    first, memory = _recommend(stats, measured, rule, moment.room, new_node_s, memory)
-    known, news = _remember(known, stats, measured, first, rule, moment, memory)
+    first, memory = _recommend(stats, measured, rule, moment.room, known, memory)
+    if known is None and sleeper is not None:
+        usage = used(sleeper.usage, moment.at, since=sleeper.since, requests=False)
+    else:
+        usage = b"" if known is None else known.usage
+    known, news = _remember(known, stats, measured, first, rule, moment, memory, usage)
+    steps = _limit(first, stats, measured.sample, known, rule, moment)
     decision = Decision(
         deployment_id=stats.deployment_id,
         model_id=stats.model_id,
@@ -140,9 +196,11 @@ def _decide(
         current=first.before,
         minimum=rule.minimum,
         maximum=rule.maximum,
-        steps=_limit(first, stats, measured.sample, known, rule, moment),
+        steps=steps,
         sample=measured.sample,
         load=measured.load,
+        mode=rule.mode,
+        change=_change(rule, stats, steps, measured.sample, known, moment),
     )
     return decision, known, news
 
@@ -185,20 +243,26 @@ def _remember(
     rule: Rule,
     moment: _Moment,
     memory: Any,
+    usage: bytes,
 ) -> tuple[DeploymentState, Satisfied | None]:
     """All that is known now: the measurement, the window, the last update, the last refusal."""
     at = moment.at
     service_time_s = measured.load.service_time_s if measured.load else None
     unsettled_since = at if is_unsettled(stats) else None
     pursuit, infeasible, refused, news, new_node_s = None, None, None, None, None
+    idle, lever, moved_at = None, None, None
     if known is not None:
+        idle, lever, moved_at = known.idle_since, known.lever, known.bounds_moved_at
         new_node_s = known.new_node_s
         service_time_s = service_time_s or known.service_time_s
         pursuit, infeasible, refused = known.pursuit, known.infeasible, known.refused
         if unsettled_since is not None and known.unsettled_since is not None:
             unsettled_since = known.unsettled_since
         if pursuit is not None:
+            refused_by_native = _out_of_reach(pursuit, known, stats, moment)
             pursuit, news = follow(pursuit, stats, at)
+            if refused_by_native is not None:
+                pursuit, infeasible = None, refused_by_native
             if news is not None and news.new_node:
                 new_node_s = news.took_s if new_node_s is None else (new_node_s + news.took_s) / 2.0
         if infeasible is not None and without(moment.capacity, stats).exceeds(infeasible.capacity):
@@ -219,7 +283,32 @@ def _remember(
         pursuit=pursuit,
         new_node_s=new_node_s,
         refused=refused,
+        bounds_moved_at=moved_at,
+        lever=lever_in_use(rule, stats, lever),
+        idle_since=idle_since(idle, measured.sample),
+        usage=usage if rule.zero is None else _usage(usage, known, measured.sample),
     ), news
+
+
+def _usage(usage: bytes, known: DeploymentState | None, sample: Sample) -> bytes:
+    since = sample.at if known is None else known.seen_at
+    return used(usage, sample.at, since=since, requests=sample.arrivals > 0)
+
+
+def _out_of_reach(
+    pursuit: Pursuit, known: DeploymentState, stats: DeploymentStats, moment: _Moment
+) -> Infeasible | None:
+    """A minimum that the cluster's own scaler has not reached: it was refused, and does not say."""
+    waited_s = moment.at - pursuit.asked_at
+    reached = (stats.allocations or 0) >= pursuit.allocations
+    if not pursuit.at_least or reached or waited_s <= NATIVE_PATIENCE_S:
+        return None
+    return Infeasible(
+        allocations=pursuit.allocations,
+        capacity=without(moment.capacity, stats),
+        hold_s=INFEASIBLE_HOLD_S,
+        until=moment.at + INFEASIBLE_HOLD_S,
+    )
 
 
 def _beyond_burst(
@@ -242,16 +331,17 @@ def _recommend(
     measured: Measurement,
     rule: Rule,
     room: Room,
-    new_node_s: float | None,
+    known: DeploymentState | None,
     memory: Any,
 ) -> tuple[Step, Any]:
-    current = stats.allocations
+    current = present(rule.mode, stats)
     if current is None:
         number = stats.target_allocations or 0
         because = {"flaws": words(measured.sample.flaws)}
         return Step(Reason.UNTRUSTED, number, number, because), memory
-    if stats.native is not None and stats.native.enabled:
-        return Step(Reason.NATIVE_SCALING, current, current), memory
+    elsewhere = stands_off(rule, stats, current, known.lever if known else None)
+    if elsewhere is not None:
+        return elsewhere, memory
     if measured.sample.flaws or measured.load is None:
         because = {"flaws": words(measured.sample.flaws)}
         return Step(Reason.UNTRUSTED, current, current, because), memory
@@ -265,7 +355,7 @@ def _recommend(
         nodes=stats.nodes,
         threads=stats.threads_per_allocation or 1,
         free_threads=room.free_threads,
-        new_node_s=new_node_s,
+        new_node_s=known.new_node_s if known else None,
     )
     return ask(rule.policy, situation, memory)
 
@@ -284,8 +374,16 @@ def _peaks(
 
 
 _NO_RECOMMENDATION = frozenset(
-    {Reason.UNTRUSTED, Reason.NATIVE_SCALING, Reason.NOT_MEASURED, Reason.POLICY_FAILED}
+    {
+        Reason.UNTRUSTED,
+        Reason.NATIVE_SCALING,
+        Reason.NATIVE_OFF,
+        Reason.NOT_MEASURED,
+        Reason.POLICY_FAILED,
+    }
 )
+
+_ELSEWHERE = frozenset({Reason.NATIVE_SCALING, Reason.NATIVE_OFF})
 
 
 def _limit(
@@ -296,18 +394,17 @@ def _limit(
     rule: Rule,
     moment: _Moment,
 ) -> tuple[Step, ...]:
-    if first.reason is Reason.NATIVE_SCALING or (
-        measured.flaws and not _DAMAGED.isdisjoint(measured.flaws)
-    ):
+    if first.reason in _ELSEWHERE or (measured.flaws and not _DAMAGED.isdisjoint(measured.flaws)):
         return (first,)
-    if not first.changed and rule.minimum <= first.after <= rule.maximum and not rule.schedules:
+    if not first.changed and _minds_nothing(rule, first.after, known):
         return (first,)  # which is most of them: no other rule minds a number that stays
-    at = moment.at
+    at, zero = moment.at, rule.zero
     infeasible = known.infeasible
-    refused = known.refused
-    forbidden = moment.forbidden
-    if forbidden is not None and (refused is None or refused.until < forbidden.until):
-        refused = forbidden
+    refused = _refused(known, moment)
+    unsafe = ""
+    if zero is not None:
+        owner = moment.owned.get(stats.deployment_id)
+        unsafe = why_unsafe(zero, stats, owner, moment.version)
     return constrain(
         first,
         Context(
@@ -330,5 +427,41 @@ def _limit(
             maintenance=moment.maintenance,
             back_off_s=refused.until - at if refused else 0.0,
             back_off_because=refused.because if refused else "",
+            idle_s=0.0 if known.idle_since is None else at - known.idle_since,
+            zero_after_s=None if zero is None else zero.after_s,
+            zero_unsafe=unsafe,
+            bounds_moved_s=None if known.bounds_moved_at is None else at - known.bounds_moved_at,
+            usual_soon=zero is not None and is_usual_soon(known.usage, at),
         ),
     )
+
+
+def _minds_nothing(rule: Rule, number: int, known: DeploymentState) -> bool:
+    """Whether no limit could have a say about a number that is to stay as it is."""
+    in_bounds = rule.minimum <= number <= rule.maximum
+    return in_bounds and not rule.schedules and rule.zero is None and known.infeasible is None
+
+
+def _refused(known: DeploymentState, moment: _Moment) -> Refused | None:
+    """The refusal that is to be waited for the longest."""
+    refused, forbidden = known.refused, moment.forbidden
+    if forbidden is not None and (refused is None or refused.until < forbidden.until):
+        return forbidden
+    return refused
+
+
+def _change(
+    rule: Rule,
+    stats: DeploymentStats,
+    steps: tuple[Step, ...],
+    measured: Sample,
+    known: DeploymentState,
+    moment: _Moment,
+) -> Change | None:
+    """What to ask for. Limits keep a number where it is while nothing may be asked for at all; a
+    lever that is to be changed at the same number has to be kept as well."""
+    refused = _refused(known, moment)
+    waiting = refused is not None and moment.at < refused.until
+    if moment.maintenance or waiting or stats.state != STARTED:
+        return None
+    return change_for(rule, stats, steps, certain=not measured.flaws)

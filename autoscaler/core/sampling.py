@@ -74,11 +74,13 @@ def sample(
         if (node.server_last_access_at or 0.0) - (node.server_started_at or 0.0) >= WARM_UP_S:
             warm_timed += completed - hits
             warm_busy_s += busy_s
-    if not served and Flaw.INCOMPLETE not in flaws:
-        # What was asked for before it began to serve was refused, and counted nowhere.
-        flaws.append(Flaw.NEW_NODE)
-    if earlier and Flaw.INCOMPLETE not in flaws and any(n.reports for n in earlier.values()):
-        flaws.append(Flaw.RESET)
+    # With no allocations nobody is refused, for the first request is kept until it can be served.
+    if Flaw.INCOMPLETE not in flaws and after.allocations != 0:
+        if not served:
+            # What was asked for before it began to serve was refused, and counted nowhere.
+            flaws.append(Flaw.NEW_NODE)
+        if earlier and any(n.reports for n in earlier.values()):
+            flaws.append(Flaw.RESET)
     overloaded = all_timeouts > TIMEOUT_SHARE * all_completed
     timed, timed_busy_s = warm_timed, warm_busy_s
     if overloaded:

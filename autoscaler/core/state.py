@@ -10,7 +10,7 @@ from typing import Any
 
 from msgspec import UNSET
 
-from autoscaler.core.values import DeploymentStats, Observation, Sample, Value
+from autoscaler.core.values import DeploymentStats, Mode, Observation, Sample, Value
 
 
 class Capacity(Value, frozen=True):
@@ -44,6 +44,7 @@ class Pursuit(Value, frozen=True, kw_only=True):
     allocations: int
     asked_at: float
     nodes: frozenset[str]  # that served when it was asked
+    at_least: bool = False  # the cluster's own scaler may choose more
 
 
 class Refused(Value, frozen=True, kw_only=True):
@@ -72,6 +73,10 @@ class DeploymentState(Value, frozen=True, kw_only=True):
     pursuit: Pursuit | None = None
     new_node_s: float | None = None  # that updates took which needed a further node, lately
     refused: Refused | None = None
+    bounds_moved_at: float | None = None  # those of the cluster's own scaler, by us
+    lever: Mode | None = None  # of the rule's mode, once it has been found in place
+    idle_since: float | None = None
+    usage: bytes = b""  # at which times of the week it is used; see `autoscaler.core.usage`
 
 
 class Sleeper(Value, frozen=True, kw_only=True):
@@ -80,6 +85,7 @@ class Sleeper(Value, frozen=True, kw_only=True):
     stats: DeploymentStats  # its last ones, from which it can be started again
     since: float
     usage: bytes = b""  # see `autoscaler.core.usage`
+    refused: Refused | None = None  # to be started again
 
 
 class State(Value, frozen=True, kw_only=True):

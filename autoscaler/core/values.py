@@ -216,6 +216,7 @@ class Reason(Word):
     BACK_OFF = "back_off"
     NATIVE_SCALING = "native_scaling"  # the cluster's own scaler is on, and left alone
     NATIVE_OFF = "native_off"  # somebody has switched it off, though its bounds are the lever
+    PACE = "pace"  # bounds of the cluster's scaler are not lowered all the time
     IDLE = "idle"  # nobody has asked for long enough
     ASLEEP = "asleep"  # it was stopped because it was idle
     WAKE = "wake"  # it is to be started again
@@ -314,6 +315,11 @@ class Decision(Value, frozen=True, kw_only=True):
     @property
     def changes(self) -> bool:
         return self.change is not None
+
+    @property
+    def stands_off(self) -> bool:
+        """Whether the lever is somebody else's."""
+        return self.steps[0].reason in {Reason.NATIVE_SCALING, Reason.NATIVE_OFF}
 
     @property
     def reason(self) -> Reason:

@@ -3,27 +3,15 @@
 from typing import NamedTuple
 from urllib.parse import quote
 
-import aiohttp
 import msgspec
 
+from autoscaler.adapters.admin_http.client import NAME_IT, NoAnswer, send
 from autoscaler.adapters.admin_http.document import All, One, Refusal
 from autoscaler.config import Server
-from autoscaler.mistakes import ConfigurationMistake, Mistake
-
-USUAL_URL = "http://127.0.0.1:9464"
-"""Where the daemon answers unless it is configured otherwise."""
-
-TIMEOUT_S = 10.0
-"""The daemon answers at once; a thousand deployments take it a fraction of a second."""
+from autoscaler.mistakes import ConfigurationMistake
 
 _OWN_MACHINE = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104
 """How to reach who listens on all addresses."""
-
-_NAME_IT = "name the address of the daemon, [server] in its configuration, with --url"
-
-
-class NoAnswer(Mistake):
-    """The daemon cannot be asked, or has nothing to say. The message says what to do."""
 
 
 class Reply(NamedTuple):
@@ -54,9 +42,8 @@ async def ask(url: str, deployment_id: str | None = None) -> Reply:
     Raises:
         NoAnswer: there is no daemon, or it does not know the deployment, or knows nothing yet.
     """
-    url = url.rstrip("/") if "://" in url else f"http://{url.rstrip('/')}"
     path = "/decisions" if deployment_id is None else f"/decisions/{quote(deployment_id, safe='')}"
-    status, body = await _get(url, path)
+    status, body = await send("GET", url, path)
     try:
         if status != 200:
             raise NoAnswer(msgspec.json.decode(body, type=Refusal).error)
@@ -65,34 +52,10 @@ async def ask(url: str, deployment_id: str | None = None) -> Reply:
     except msgspec.DecodeError as error:
         raise NoAnswer(
             f"{url} is not an autoscaler that explains itself: it answered {status} to {path}; "
-            f"{_NAME_IT}"
+            f"{NAME_IT}"
         ) from error
 
 
 def pretty(reply: Reply) -> str:
     """The daemon's JSON, to be read."""
     return msgspec.json.format(reply.body, indent=2).decode()
-
-
-async def _get(url: str, path: str) -> tuple[int, bytes]:
-    """Status and body."""
-    timeout = aiohttp.ClientTimeout(total=TIMEOUT_S)
-    try:
-        async with (
-            aiohttp.ClientSession(timeout=timeout) as session,
-            session.get(url + path) as response,
-        ):
-            return response.status, await response.read()
-    except (aiohttp.InvalidURL, aiohttp.NonHttpUrlClientError) as error:
-        raise NoAnswer(f"{url} is no address of the form {USUAL_URL}; {_NAME_IT}") from error
-    except aiohttp.ClientConnectorError as error:
-        raise NoAnswer(
-            f"no daemon answers at {url}: {error.strerror or error}; "
-            f"start it with `autoscaler run`, or {_NAME_IT}"
-        ) from error
-    except TimeoutError as error:
-        raise NoAnswer(f"{url} did not answer within {TIMEOUT_S:.0f} s; {_NAME_IT}") from error
-    except aiohttp.ClientError as error:
-        raise NoAnswer(
-            f"{url} does not speak HTTP as the daemon does: {error}; {_NAME_IT}"
-        ) from error

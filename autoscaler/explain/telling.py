@@ -78,12 +78,7 @@ def _tell_story(answer: One, told: Managed, console: Console) -> None:
     def ago(at: float) -> str:
         return f"{_duration(answer.at + answer.age_s - at)} ago"
 
-    change = (
-        f"stays at {told.current}"
-        if told.current == told.desired
-        else _change(told.current, told.desired)
-    )
-    _say(console, f"{told.deployment} {change}", "bold")
+    _say(console, f"{told.deployment} {told.change.replace('->', '→')}", "bold")
     if told.nothing_changed_because:
         _say(console, f"Nothing changed: {told.nothing_changed_because}.", "bold yellow")
     console.print(_grid([*_governed(told, ago), *_measured(told), *_figures(told)]))

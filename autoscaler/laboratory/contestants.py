@@ -18,6 +18,7 @@ from autoscaler.core.objective import Objective
 from autoscaler.core.policies import AnyPolicy, Utilisation
 from autoscaler.core.seasonality import SLOT_S
 from autoscaler.core.slo import History, Slo
+from autoscaler.core.values import Mode
 from autoscaler.laboratory.comparison import CLAIRVOYANT
 from autoscaler.laboratory.demand import Demand
 from autoscaler.laboratory.peers.aws import PredictiveScaling, TargetTracking
@@ -70,7 +71,8 @@ class Contestant(Struct, frozen=True, kw_only=True):
     default: float = math.nan
     sweep: tuple[float, ...] = ()  # from generous to stingy or back, the default among them
     build: Build | None = None  # the policy, unless it is at home where policies are not
-    version: str | None = None  # of the cluster it is part of; None: the scenario's
+    mode: Mode = Mode.DIRECT  # the lever, of whoever is at home in the daemon
+    version: str | None = None  # of the cluster whose own scaler it needs; None: the scenario's
 
     def setting(self, value: float) -> str:
         """What a row of results calls it.
@@ -83,6 +85,8 @@ class Contestant(Struct, frozen=True, kw_only=True):
 
 SHARE = "share"
 """The knob of those who are told what is promised: the share of the requests in time."""
+
+_WITH_SCALER = "9.3.0"
 
 _BUSY = (0.4, 0.55, 0.7, 0.85, 0.97)
 """Targets for utilisation, which cannot pass 1."""
@@ -160,6 +164,16 @@ CONTESTANTS: Mapping[str, Contestant] = MappingProxyType(
             sweep=(0.5, 0.9, 0.97, 0.99, 0.998),
             build=_slo,
         ),
+        "slo-bounds": Contestant(
+            title="autoscaler, policy slo, moving bounds",
+            home=Home.DAEMON,
+            knob=SHARE,
+            default=0.99,
+            sweep=(0.5, 0.9, 0.97, 0.99, 0.998),
+            build=_slo,
+            mode=Mode.BOUNDS,
+            version=_WITH_SCALER,
+        ),
         "utilisation": Contestant(
             title="autoscaler, policy utilisation",
             home=Home.DAEMON,
@@ -172,7 +186,7 @@ CONTESTANTS: Mapping[str, Contestant] = MappingProxyType(
             title="Elasticsearch 8.16, adaptive allocations", home=Home.CLUSTER, version="8.16.0"
         ),
         "native-9": Contestant(
-            title="Elasticsearch 9, adaptive allocations", home=Home.CLUSTER, version="9.3.0"
+            title="Elasticsearch 9, adaptive allocations", home=Home.CLUSTER, version=_WITH_SCALER
         ),
         "hpa": _utilisation_target(
             "Kubernetes HPA",

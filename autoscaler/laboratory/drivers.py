@@ -15,7 +15,18 @@ from autoscaler.core.planning import LONGEST_INTERVAL_PERIODS, Policy, plan
 from autoscaler.core.policies import AnyPolicy, Situation
 from autoscaler.core.selection import Rule
 from autoscaler.core.state import State
-from autoscaler.core.values import Fate, LoadEstimate, Outcome, Plan, Reason, Sample
+from autoscaler.core.values import (
+    Change,
+    Fate,
+    LoadEstimate,
+    Mode,
+    Outcome,
+    Plan,
+    Reason,
+    Sample,
+    SetBounds,
+    SetNumber,
+)
 from autoscaler.laboratory.fleet import Totals
 from autoscaler.laboratory.peers.peer import AnyPeer
 from autoscaler.laboratory.peers.static import Static
@@ -23,6 +34,7 @@ from autoscaler.laboratory.plant import Plant
 from autoscaler.laboratory.scenario import Scenario
 from autoscaler.mistakes import Mistake
 from autoscaler.simulation.errors import ApiError
+from autoscaler.simulation.native_scaling import TICK_S
 
 
 class Driver(Protocol):
@@ -53,6 +65,7 @@ class Planned:
         self.period_s = period_s
         self.opening = None
         self.refused = 0
+        self.updates = 0  # that were sent
         self.plans: list[Plan] | None = None  # kept if somebody sets a list
         self._policy = policy
         self._state = State()
@@ -69,8 +82,9 @@ class Planned:
             if first.reason is Reason.POLICY_FAILED:
                 # The daemon holds the number. That is nothing to measure a policy by.
                 raise Mistake(f"the policy failed: {first.because['error']}")
-            if decision.changes:
-                fate = _update(plant, decision.desired)
+            if decision.change is not None:
+                fate = _carried_out(plant, decision.change)
+                self.updates += 1
                 self.refused += fate is not Fate.ACCEPTED
                 outcome = Outcome(decision=decision, fate=fate, at=plant.now)
                 self._state = learn(self._state, [outcome])
@@ -79,7 +93,7 @@ class Planned:
 class Native:
     """The cluster's own scaler."""
 
-    period_s = 10.0
+    period_s = TICK_S
     opening = None
     refused = 0  # by itself; it does not tell
 
@@ -138,7 +152,8 @@ class Direct:
         step, self._memory = self._policy.recommend(situation, self._memory)
         number = min(max(step.after, self._minimum), self._maximum)
         if number != requested:
-            self.refused += _update(plant, number) is not Fate.ACCEPTED
+            fate = _carried_out(plant, SetNumber(number))
+            self.refused += fate is not Fate.ACCEPTED
 
 
 def drive(plant: Plant, driver: Driver) -> None:
@@ -151,8 +166,8 @@ def drive(plant: Plant, driver: Driver) -> None:
     plant.finish()
 
 
-def as_configured(policy: AnyPolicy, scenario: Scenario) -> Policy:
-    """The policy under a rule that leaves everything but the bounds as it is shipped."""
+def as_configured(policy: AnyPolicy, scenario: Scenario, mode: Mode = Mode.DIRECT) -> Policy:
+    """The policy under a rule that leaves everything but bounds and lever as it is shipped."""
     shipped = ScalingTable()
     rule = Rule(
         name="backtest",
@@ -168,6 +183,7 @@ def as_configured(policy: AnyPolicy, scenario: Scenario) -> Policy:
         stabilisation_window_s=stabilisation_window_s(policy.name),
         growth_factor=shipped.growth_factor,
         shrink_factor=shipped.shrink_factor,
+        mode=mode,
     )
     return Policy(rules=(rule,), longest_interval_s=LONGEST_INTERVAL_PERIODS * scenario.poll_s)
 
@@ -197,9 +213,13 @@ def _sample(before: Totals, after: Totals, at: float, interval_s: float) -> Samp
     )
 
 
-def _update(plant: Plant, number: int) -> Fate:
+def _carried_out(plant: Plant, change: Change) -> Fate:
     try:
-        plant.set_allocations(number)
+        if isinstance(change, SetBounds):
+            plant.enable_native_scaling(change.minimum, change.maximum)
+        else:
+            assert isinstance(change, SetNumber), "no rule of a back-test lets anybody sleep"
+            plant.set_allocations(change.allocations)
     except ApiError as refusal:
         return Fate.NO_CAPACITY if refusal.status == 429 else Fate.NOT_STARTED
     return Fate.ACCEPTED

@@ -18,6 +18,7 @@ from autoscaler.simulation.deployment import STARTED, AdaptiveSettings, Deployme
 from autoscaler.simulation.errors import conflict
 from autoscaler.simulation.ledger import Ledger
 from autoscaler.simulation.lifecycle import Lifecycle
+from autoscaler.simulation.native_scaler import SHIPPED, Thresholds
 from autoscaler.simulation.native_scaling import NativeScaling
 from autoscaler.simulation.placement import Plan
 from autoscaler.simulation.specs import GIB, ModelSpec, NodeSpec
@@ -69,11 +70,18 @@ class Plant:
     """One deployment. What it reports is what a cluster would report."""
 
     def __init__(
-        self, scenario: Scenario, demand: Demand, *, allocations: int, version: str | None = None
+        self,
+        scenario: Scenario,
+        demand: Demand,
+        *,
+        allocations: int,
+        version: str | None = None,
+        thresholds: Thresholds = SHIPPED,
     ) -> None:
         """The deployment is started with so many allocations, long enough ago to be warm.
 
-        `version` is that of the cluster, if it is not to be the scenario's.
+        `version` is that of the cluster, if it is not to be the scenario's; `thresholds` are those
+        of its own scaler.
         """
         born = demand.start - SETTLED_S - scenario.load_s
         nodes = [
@@ -109,7 +117,7 @@ class Plant:
             control_message_s=scenario.control_s,
         )
         self._assignment = Assignment(self._state, self._lifecycle)
-        self._native = NativeScaling(self._state, update=self._scale)
+        self._native = NativeScaling(self._state, self._scale, thresholds)
         self._deployment = _deployment(scenario, allocations, born)
         self.span = (demand.start, demand.start + demand.duration_s)
         """From when until when what is held counts."""
@@ -192,7 +200,12 @@ class Plant:
             self._look_at_control()
 
     def enable_native_scaling(self, minimum: int, maximum: int) -> None:
-        """Leave the number to the cluster's own scaler from now on."""
+        """`_update` of the bounds: from now on the cluster's own scaler chooses between them.
+
+        Raises:
+            ApiError: 409 while the deployment is not started.
+        """
+        self._ensure_started(self._deployment)
         self._deployment.adaptive = AdaptiveSettings(
             enabled=True, min_number_of_allocations=minimum, max_number_of_allocations=maximum
         )
@@ -204,9 +217,12 @@ class Plant:
         self._look_at_control()
 
     def _scale(self, deployment: Deployment, number: int) -> None:
+        self._ensure_started(deployment)
+        self._assignment.scale(deployment, number, can_grow=False)
+
+    def _ensure_started(self, deployment: Deployment) -> None:
         if deployment.state != STARTED:
             raise conflict(f"deployment [{deployment.deployment_id}] is not in [started] state")
-        self._assignment.scale(deployment, number, can_grow=False)
 
     def _run_control(self) -> None:
         self._state.now = self._fleet.now

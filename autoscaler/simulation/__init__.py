@@ -11,6 +11,7 @@ What it is made of, from the bottom up:
     state, events      everything that is, and everything that is due
     lifecycle          from targets to processes: loading, resizing, draining, crashing
     traffic, parking   requests on their way, and those who wait for a first allocation
+    directory          which deployment an id means
     native_scaler      the arithmetic of Elasticsearch's own scaler; native_scaling: at work
     validation         what an operation may not say; admission: what the state forbids
     assignment         from wanted numbers to targets, all or nothing on fixed hardware

@@ -21,6 +21,7 @@ class Conditions:
         mixed_versions: a rolling upgrade is under way; nothing can be started.
         feature_reset: the ML feature is being reset; nothing can be started.
         inference_endpoints: ids of endpoints; each owns the deployment of the same id.
+        attached_endpoints: endpoint id -> id of a deployment that was there before it.
         pipelines: ingest pipeline id -> id of the deployment or model that it uses.
     """
 
@@ -30,6 +31,7 @@ class Conditions:
         self.mixed_versions = False
         self.feature_reset = False
         self.inference_endpoints: set[str] = set()
+        self.attached_endpoints: dict[str, str] = {}
         self.pipelines: dict[str, str] = {}
 
 
@@ -78,11 +80,14 @@ def check_unused(state: State, conditions: Conditions, deployment: Deployment) -
     name = deployment.deployment_id
     used_as = {name, deployment.model_id}
     pipelines = sorted(key for key, used in conditions.pipelines.items() if used in used_as)
+    attached = sorted(key for key, used in conditions.attached_endpoints.items() if used == name)
     reliance = None
     if pipelines:
         reliance = f"is used by ingest pipelines {pipelines}"
     elif state.behaviour.stop_guard and name in conditions.inference_endpoints:
         reliance = f"was created by inference endpoint [{name}]"
+    elif state.behaviour.stop_guard and attached:
+        reliance = f"is used by inference endpoints {attached}"
     if reliance:
         raise conflict(
             f"Cannot stop deployment [{name}] as it {reliance}; use force to stop the deployment"

@@ -8,7 +8,6 @@ ml/inference/assignment/TrainedModelAssignmentClusterService.java.
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 
-import numpy as np
 from msgspec import UNSET, UnsetType
 
 from autoscaler.simulation.admission import (
@@ -20,15 +19,14 @@ from autoscaler.simulation.admission import (
 )
 from autoscaler.simulation.assignment import Assignment
 from autoscaler.simulation.deployment import (
-    FAILED,
     STARTED,
-    STARTING,
     STOPPING,
     AdaptivePatch,
     AdaptiveSettings,
     Deployment,
     Parameters,
 )
+from autoscaler.simulation.directory import Directory
 from autoscaler.simulation.errors import ApiError, conflict, no_such_deployment
 from autoscaler.simulation.ledger import Ledger
 from autoscaler.simulation.lifecycle import Lifecycle, process_gone, worker_shut_down
@@ -41,6 +39,7 @@ from autoscaler.simulation.state import Node, State
 from autoscaler.simulation.traffic import Traffic
 from autoscaler.simulation.validation import (
     StartRequest,
+    always_adaptive,
     check_merged,
     check_start,
     check_update,
@@ -62,8 +61,6 @@ __all__ = [
 
 _STRETCH_S = 30.0
 """Requests are simulated in stretches of at most this, which bounds the memory they take."""
-
-_BEST_FIRST = (STARTED, STARTING, STOPPING, FAILED)
 
 
 class Cluster(Conditions):
@@ -94,7 +91,7 @@ class Cluster(Conditions):
         )
         self._assignment = Assignment(self._state, self._lifecycle)
         self._native = NativeScaling(self._state, update=self._scale_internally)
-        self._choices = np.random.default_rng(seed)
+        self._directory = Directory(self._state, self._parking)
         for model in models:
             self.put_model(model)
         for node in nodes:
@@ -193,6 +190,8 @@ class Cluster(Conditions):
         adaptive: AdaptiveSettings | None = None,
     ) -> Deployment:
         """`_start`. Returns at once: to wait for a state is the caller's part."""
+        if self.behaviour.serverless:
+            adaptive, number_of_allocations = always_adaptive(adaptive), None
         request = StartRequest(
             number_of_allocations=number_of_allocations,
             threads_per_allocation=threads_per_allocation,
@@ -223,6 +222,8 @@ class Cluster(Conditions):
             start_time=self.now,
         )
         self._assignment.add(deployment, can_grow=self.can_grow)
+        if self.behaviour.start_forgets_zero:
+            self._forget_empty()
         return deployment
 
     def update_deployment(
@@ -232,26 +233,24 @@ class Cluster(Conditions):
         number_of_allocations: int | None = None,
         adaptive: AdaptivePatch | UnsetType | None = UNSET,
         internal: bool = False,
+        by_endpoint: bool = False,
     ) -> Deployment:
         """`_update`. `adaptive`: UNSET says nothing, None removes the settings.
 
-        An internal update, as the native scaler's, is free of the rules for outsiders.
+        An internal update, as the native scaler's, is free of the rules for outsiders; one by the
+        inference endpoint that owns the deployment only of that which keeps others away.
         """
         patch = adaptive if isinstance(adaptive, AdaptivePatch) else None
         if not internal:
             check_update(number_of_allocations, patch)
+        if not (internal or by_endpoint):
             check_owner(self._state, self, deployment_id)
         deployment = self._deployment(deployment_id)
         merged = deployment.adaptive
         if adaptive is not UNSET:
             merged = patch.applied_to(deployment.adaptive) if patch else None
         if not internal:
-            check_merged(
-                deployment,
-                number_of_allocations,
-                merged,
-                low_priority_check=self.behaviour.low_priority_check,
-            )
+            check_merged(deployment, number_of_allocations, merged, self.behaviour)
         number = deployment.requested if number_of_allocations is None else number_of_allocations
         if number == deployment.requested and _says_nothing_new(adaptive, deployment.adaptive):
             return deployment
@@ -297,8 +296,12 @@ class Cluster(Conditions):
         priority: str = "normal",
     ) -> list[Request]:
         """`_infer`: one request a document, each routed by itself. Advance to see their fate."""
+        deployment = self._directory.serving(target_id)
+        if lost := self._directory.lost(target_id, deployment):
+            self._wake(deployment)
+            raise lost
         requests = self._traffic.infer(
-            self._serving(target_id), documents, timeout_s=timeout_s, priority=priority
+            deployment, documents, timeout_s=timeout_s, priority=priority
         )
         self._wake_sleepers()
         return requests
@@ -313,28 +316,24 @@ class Cluster(Conditions):
         """
         self._traffic.drive(deployment_id, arrivals, timeout_s)
 
-    def _serving(self, target_id: str) -> Deployment:
-        if target_id in self.deployments:
-            candidates = [self.deployments[target_id]]
-        else:
-            model_of(self._state, target_id)
-            candidates = [d for d in self.deployments.values() if d.model_id == target_id]
-        if not candidates:
-            raise conflict(f"Trained model [{target_id}] must be deployed to use")
-        ranks = [_BEST_FIRST.index(d.reported_state()) for d in candidates]
-        best = [d for d, rank in zip(candidates, ranks, strict=True) if rank == min(ranks)]
-        chosen = best[int(self._choices.integers(len(best)))] if len(best) > 1 else best[0]
-        if _BEST_FIRST[min(ranks)] in (STOPPING, FAILED):
-            state = chosen.reported_state()
-            raise conflict(f"Trained model deployment [{target_id}] is in state [{state}]")
-        return chosen
-
     def _wake_sleepers(self) -> None:
         """Scale up what is at zero and asked for. Without capacity the requests time out."""
         for deployment in self._parking.sleepers():
-            with suppress(ApiError):
-                self._scale_internally(deployment, 1)
-                self._native.awoken(deployment)
+            self._wake(deployment)
+
+    def _wake(self, deployment: Deployment) -> None:
+        if deployment.requested > 0:
+            return
+        with suppress(ApiError):
+            self._scale_internally(deployment, 1)
+            self._native.awoken(deployment)
+
+    def _forget_empty(self) -> None:
+        """Drop the deployments without allocations, as if they had never been."""
+        for deployment in list(self.deployments.values()):
+            if deployment.requested == 0:
+                self._parking.dissolve(deployment)
+                del self._state.deployments[deployment.deployment_id]
 
     # Hardware and its failures
 

@@ -18,6 +18,16 @@ _SMOOTHING = 100.0
 _CHANGE_DEVIATIONS_SQUARED = 100.0
 
 
+class Thresholds(Struct, frozen=True, kw_only=True):
+    """Loads of each allocation at which the number changes. No version can be told others."""
+
+    up_above: float = SCALE_UP_ABOVE
+    down_below: float = SCALE_DOWN_BELOW
+
+
+SHIPPED = Thresholds()
+
+
 class Filter(Struct, frozen=True, kw_only=True):
     """A one-dimensional Kalman filter of a value that is constant but for sudden changes."""
 
@@ -76,6 +86,7 @@ class Limits(Struct, frozen=True, kw_only=True):
     minimum: int | None = None
     maximum: int | None = None
     scale_to_zero_s: float | None = None  # None: this version never does
+    thresholds: Thresholds = SHIPPED
 
 
 class NativeScaler(Struct, frozen=True, kw_only=True):
@@ -116,19 +127,19 @@ class NativeScaler(Struct, frozen=True, kw_only=True):
         high = UNKNOWN_TIME_S if self.time.upper is None else self.time.upper
         return max(0.0, self.rate.lower or 0.0) * max(0.0, low), (self.rate.upper or 0.0) * high
 
-    def needed(self, current: int) -> int:
+    def needed(self, current: int, thresholds: Thresholds = SHIPPED) -> int:
         """Allocations wanted before bounds: the nearest to `current` of those that would do."""
         low, high = self.load
         needed = current
-        while low > 0.0 if needed == 0 else low / needed > SCALE_UP_ABOVE:
+        while low > 0.0 if needed == 0 else low / needed > thresholds.up_above:
             needed += 1
-        while needed > 1 and high / (needed - 1) < SCALE_DOWN_BELOW:
+        while needed > 1 and high / (needed - 1) < thresholds.down_below:
             needed -= 1
         return needed
 
     def decide(self, current: int, limits: Limits) -> tuple[int, "NativeScaler"]:
         """The number of allocations to have, and the scaler having decided so."""
-        number = self.needed(current)
+        number = self.needed(current, limits.thresholds)
         if limits.maximum is None:
             number = min(number, MAXIMUM_IF_UNSET)
         if limits.minimum is not None:

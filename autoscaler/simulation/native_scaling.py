@@ -11,7 +11,13 @@ from msgspec import Struct
 
 from autoscaler.simulation.deployment import STARTED, Deployment
 from autoscaler.simulation.errors import ApiError
-from autoscaler.simulation.native_scaler import Interval, Limits, NativeScaler
+from autoscaler.simulation.native_scaler import (
+    SHIPPED,
+    Interval,
+    Limits,
+    NativeScaler,
+    Thresholds,
+)
 from autoscaler.simulation.state import State
 from autoscaler.simulation.statistics import Counters
 
@@ -34,9 +40,15 @@ class _Memory(Struct):
 class NativeScaling:
     """Scales deployments whose adaptive allocations are enabled, with `update` of a number."""
 
-    def __init__(self, state: State, update: Callable[[Deployment, int], None]) -> None:
+    def __init__(
+        self,
+        state: State,
+        update: Callable[[Deployment, int], None],
+        thresholds: Thresholds = SHIPPED,
+    ) -> None:
         self._state = state
         self._update = update
+        self._thresholds = thresholds
         self._memory: dict[str, _Memory] = {}
         release = tuple(int(part) for part in state.behaviour.number.split(".")[:2])
         self._respects_slow_starts = release >= _RESPECTS_SLOW_STARTS
@@ -92,6 +104,7 @@ class NativeScaling:
             minimum=deployment.adaptive.min_number_of_allocations,
             maximum=deployment.adaptive.max_number_of_allocations,
             scale_to_zero_s=behaviour.scale_to_zero_s if behaviour.zero_allocations else None,
+            thresholds=self._thresholds,
         )
 
     def _too_soon(

@@ -22,7 +22,7 @@ load = {kind = "steady", rate_per_s = 60.0}
 import math
 import re
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import msgspec
 from msgspec import Meta, Struct
@@ -93,6 +93,19 @@ class Deployment(_Part, frozen=True, kw_only=True):
         return self.deployment_id or self.model_id
 
 
+class Endpoint(_Part, frozen=True, kw_only=True):
+    """An inference endpoint, of a deployment that runs when the emulation begins."""
+
+    inference_id: Id
+    deployment_id: str = ""  # attached to it; "": owns the deployment of its own id
+    task_type: str = "text_embedding"
+    service: Literal["elasticsearch", "elser"] = "elasticsearch"
+
+    @property
+    def serves(self) -> str:
+        return self.deployment_id or self.inference_id
+
+
 class Account(_Part, frozen=True, kw_only=True):
     """Somebody who may ask: with name and password, an API key `id:key`, or a token."""
 
@@ -119,6 +132,7 @@ class Scenario(_Part, frozen=True, kw_only=True):
     nodes: list[Node]
     models: list[Model] = []
     deployments: list[Deployment] = []
+    endpoints: list[Endpoint] = []
     security: SecuritySettings | None = None  # None: security is disabled
 
 
@@ -176,6 +190,20 @@ def check_scenario(scenario: Scenario) -> None:
             _check_deployment(deployment, known, behaviour)
         except ScenarioError as error:
             raise ScenarioError(f"deployments[{index}].{error}") from error
+    _check_endpoints(scenario, behaviour)
+
+
+def _check_endpoints(scenario: Scenario, behaviour: Behaviour) -> None:
+    _require_unique("endpoints", [endpoint.inference_id for endpoint in scenario.endpoints])
+    deployed = {deployment.id for deployment in scenario.deployments}
+    for index, endpoint in enumerate(scenario.endpoints):
+        if not behaviour.inference_api:
+            raise ScenarioError(f"endpoints[{index}]: version {behaviour.number} has none")
+        if endpoint.serves not in deployed:
+            raise ScenarioError(
+                f"endpoints[{index}]: there is no deployment {endpoint.serves!r}: "
+                "add it to [[deployments]]"
+            )
 
 
 def _check_deployment(deployment: Deployment, models: set[str], behaviour: Behaviour) -> None:
@@ -237,7 +265,8 @@ def _in_version(scenario: Scenario, number: str) -> Scenario:
         deployments = [replace(item, adaptive_allocations=None) for item in deployments]
     if not behaviour.deployment_id:
         deployments = [replace(item, deployment_id="") for item in deployments]
-    return replace(scenario, version=number, deployments=deployments)
+    endpoints = scenario.endpoints if behaviour.inference_api else []
+    return replace(scenario, version=number, deployments=deployments, endpoints=endpoints)
 
 
 def _with_superuser(settings: SecuritySettings | None, user: str) -> SecuritySettings:

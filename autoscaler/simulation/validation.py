@@ -12,6 +12,7 @@ from autoscaler.simulation.versions import Behaviour
 MAX_THREADS = 32
 
 _NOT_WITH_ADAPTIVE = "[number_of_allocations] cannot be set if adaptive allocations is enabled"
+_ALWAYS_ADAPTIVE = "[adaptive_allocations] cannot be disabled when running in serverless mode"
 
 
 class StartRequest(Struct, frozen=True, kw_only=True):
@@ -56,6 +57,19 @@ def check_start(request: StartRequest, behaviour: Behaviour) -> None:
         raise invalid_request(*complaints)
 
 
+def always_adaptive(wanted: AdaptiveSettings | None) -> AdaptiveSettings:
+    """What serverless makes of the settings that a deployment is to be started with.
+
+    That its native scaler cannot be switched off and goes to zero is documented
+    (elastic/docs-content, trained-model-autoscaling.md); the rest is made up.
+    """
+    return AdaptiveSettings(
+        enabled=True,
+        min_number_of_allocations=0,
+        max_number_of_allocations=wanted.max_number_of_allocations if wanted else None,
+    )
+
+
 def check_update(number_of_allocations: int | None, patch: AdaptivePatch | None) -> None:
     """Raise the 400 that shows in the request of `_update` alone, if there is one."""
     complaints = []
@@ -73,16 +87,17 @@ def check_merged(
     deployment: Deployment,
     number_of_allocations: int | None,
     merged: AdaptiveSettings | None,
-    *,
-    low_priority_check: bool,
+    behaviour: Behaviour,
 ) -> None:
     """Raise the 400 of an update that contradicts the settings it would lead to."""
     complaints = []
+    if behaviour.serverless and not (merged and merged.enabled):
+        complaints.append(_ALWAYS_ADAPTIVE)
     if merged is not None:
         if merged.enabled and number_of_allocations is not None:
             complaints.append(_NOT_WITH_ADAPTIVE)
         complaints += _bounds_complaints(merged)
-    if low_priority_check and deployment.low:
+    if behaviour.low_priority_check and deployment.low:
         complaints += _low_priority_complaints(number_of_allocations, merged)
     if complaints:
         raise invalid_state(*complaints)

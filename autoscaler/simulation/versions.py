@@ -1,26 +1,52 @@
 """What differs between the Elasticsearch versions that can be emulated."""
 
 import re
+from collections.abc import Mapping
+from typing import NamedTuple
 
 from msgspec import Struct
 
 _LAST_MINOR = {8: 19, 9: 3}
 _FIRST = (8, 6)  # the first with `_update`
 
-SUPPORTED = "8.6 to 8.19 and 9.0 to 9.3"
+SERVERLESS = "serverless"
+SUPPORTED = f"8.6 to 8.19, 9.0 to 9.3, and {SERVERLESS}"
 
-# The first patch of each minor that lets a removed process finish its queue (elastic/elasticsearch
-# #134673, September 2025); the patch numbers follow from the dates of release.
-_DRAINS_FROM_PATCH = {(8, 18): 8, (8, 19): 5, (9, 0): 8, (9, 1): 5}
+_SERVERLESS_REPORTS = "8.11.0"
+"""What a project says means nothing; this number is as good as any."""
+
+
+class Release(NamedTuple):
+    major: int
+    minor: int
+    patch: int = 0
+
+
+# The first patch of each minor that has what was put into several minors at once. Minors beyond
+# the last one named have it from their beginning.
+_FirstPatches = Mapping[tuple[int, int], int]
+
+# A removed process finishes its queue (elastic/elasticsearch#134673, September 2025).
+_DRAINS: _FirstPatches = {(8, 18): 8, (8, 19): 5, (9, 0): 8, (9, 1): 5, (9, 2): 0}
+
+# `_stop` refuses what an inference endpoint uses (#129325, June 2025; in the notes of 9.0.4).
+_STOP_GUARD: _FirstPatches = {(8, 18): 4, (8, 19): 0, (9, 0): 4, (9, 1): 0}
+
+# `_update` keeps low priority at one allocation (#139989, January 2026; in the notes of 9.2.4).
+_LOW_PRIORITY: _FirstPatches = {(8, 19): 10, (9, 2): 4, (9, 3): 0}
+
+# The inference API refuses new threads instead of ignoring them (#138122; in the notes of 9.2.2).
+_FIXED_THREADS: _FirstPatches = {(9, 2): 2, (9, 3): 0}
 
 
 class Behaviour(Struct, frozen=True, kw_only=True):
-    """How one version behaves where versions differ.
+    """How one version behaves where versions differ, defects included.
 
-    Sources: the pull requests named at the fields, all of elastic/elasticsearch.
+    Sources: the pull requests and issues named at the fields, all of elastic/elasticsearch.
     """
 
-    number: str  # the full version, such as "8.19.4"
+    number: str  # the full version, such as "8.19.4"; of serverless, what it is taken to be
+    serverless: bool  # adaptive allocations always, nodes unseen, some endpoints missing
     deployment_id: bool  # several deployments of one model, each with its id
     memory_parameters: bool  # memory of a deployment and of an allocation in the assignment
     update_query_parameter: bool  # `?number_of_allocations=` of `_update` (#108868)
@@ -30,17 +56,30 @@ class Behaviour(Struct, frozen=True, kw_only=True):
     queue_capacity: int  # the default; requests waiting at one process (#115041)
     scale_to_zero_s: float | None  # idle time before the native scaler removes all; None: never
     drains: bool  # a removed process finishes its queue (#134673)
-    endpoint_owned_conflict: bool  # `_update` refuses what an inference endpoint owns (#130940)
+    inference_api: bool  # `_inference`
+    inference_update: bool  # ... and its `_update`, of the number only at first (#114457)
+    inference_adaptive: bool  # ... then of either the number or the adaptive settings (#137129)
+    inference_threads_fixed: bool  # ... and new threads are refused, not ignored (#138122)
+    endpoint_owned_conflict: bool  # either API refuses what the other has made (#130940)
     stop_guard: bool  # `_stop` refuses what an inference endpoint uses (#129325)
     low_priority_check: bool  # `_update` refuses a second allocation of low priority (#139989)
+    start_forgets_zero: bool  # defect: a start deletes deployments at zero (#137134)
+    waits_for_asked_id: bool  # defect: 409 at zero to who asks by another id (#146835)
 
     @property
     def major(self) -> int:
         return int(self.number.partition(".")[0])
 
+    @property
+    def reported_number(self) -> str:
+        """What `GET /` says."""
+        return _SERVERLESS_REPORTS if self.serverless else self.number
+
 
 def behaviour_of(version: str) -> Behaviour:
     """The behaviour of a version: a minor such as "8.19", meaning its first patch, or a full one.
+
+    Serverless, which has no version, is the newest that can be emulated, with its own ways.
 
     Raises:
         ValueError: no such version can be emulated.
@@ -49,12 +88,15 @@ def behaviour_of(version: str) -> Behaviour:
     '8.16.0'
     >>> behaviour_of("8.19.4").queue_capacity
     10000
+    >>> behaviour_of("serverless").serverless
+    True
     """
-    major, minor, patch = _parse(version)
-    release = (major, minor)
+    serverless = version == SERVERLESS
+    release = Release(9, _LAST_MINOR[9]) if serverless else _parse(version)
     adaptive = release >= (8, 16)
     return Behaviour(
-        number=f"{major}.{minor}.{patch}",
+        number=".".join(map(str, release)),
+        serverless=serverless,
         deployment_id=release >= (8, 8),
         memory_parameters=release >= (8, 11),
         update_query_parameter=release >= (8, 15),
@@ -63,25 +105,38 @@ def behaviour_of(version: str) -> Behaviour:
         zero_is_fully_allocated=adaptive,
         queue_capacity=10_000 if release >= (8, 17) else 1024,
         scale_to_zero_s=_scale_to_zero_s(release) if adaptive else None,
-        drains=release >= (9, 2) or patch >= _DRAINS_FROM_PATCH.get(release, patch + 1),
+        drains=_has(release, _DRAINS),
+        inference_api=release >= (8, 11),
+        inference_update=release >= (8, 17),
+        inference_adaptive=release >= (9, 2),
+        inference_threads_fixed=_has(release, _FIXED_THREADS),
         endpoint_owned_conflict=release >= (9, 2),
-        stop_guard=release >= (8, 18),
-        low_priority_check=release >= (9, 2),
+        stop_guard=_has(release, _STOP_GUARD),
+        low_priority_check=_has(release, _LOW_PRIORITY),
+        start_forgets_zero=(9, 1) <= release < (9, 3),
+        waits_for_asked_id=adaptive,
     )
 
 
-def _scale_to_zero_s(release: tuple[int, int]) -> float:
-    """A quarter of an hour at first; a day since 8.19 and 9.1, which were released together."""
-    return 86_400.0 if release == (8, 19) or release >= (9, 1) else 900.0
+def _has(release: Release, firsts: _FirstPatches) -> bool:
+    """Whether a release is one of those that have what came with `firsts`."""
+    minor = (release.major, release.minor)
+    return minor > max(firsts) or release.patch >= firsts.get(minor, release.patch + 1)
 
 
-def _parse(version: str) -> tuple[int, int, int]:
+def _scale_to_zero_s(release: Release) -> float:
+    """A quarter of an hour at first; a day since 8.19 and 9.1, released together (#128914)."""
+    return 86_400.0 if release[:2] == (8, 19) or release >= (9, 1) else 900.0
+
+
+def _parse(version: str) -> Release:
     found = re.fullmatch(r"(\d{1,2})\.(\d{1,3})(?:\.(\d{1,3}))?", version)
     if found is None:
         raise ValueError(
-            f"{version!r} is not a version of Elasticsearch: write it like 8.19 or 8.19.4"
+            f"{version!r} is not a version of Elasticsearch: write it like 8.19 or 8.19.4, "
+            f"or {SERVERLESS!r}"
         )
-    major, minor, patch = int(found[1]), int(found[2]), int(found[3] or 0)
-    if (major, minor) < _FIRST or minor > _LAST_MINOR.get(major, -1):
+    release = Release(int(found[1]), int(found[2]), int(found[3] or 0))
+    if release < _FIRST or release.minor > _LAST_MINOR.get(release.major, -1):
         raise ValueError(f"Elasticsearch {version} cannot be emulated: choose from {SUPPORTED}")
-    return major, minor, patch
+    return release

@@ -17,6 +17,7 @@ from autoscaler.core.values import (
     Reason,
     Sample,
     Satisfied,
+    SetNumber,
     Step,
     Unmanaged,
 )
@@ -103,8 +104,10 @@ def decision(deployment_id: str = "elser", **changed: Any) -> Decision:
         ),
         "sample": Sample(at=1_000.0, interval_s=10.0, completed=200),
         "load": LOAD,
-    }
-    return Decision(**{**fields, **changed})
+    } | changed
+    desired = fields["steps"][-1].after
+    fields.setdefault("change", SetNumber(desired) if desired != fields["current"] else None)
+    return Decision(**fields)
 
 
 def steady(deployment_id: str = "elser", **changed: Any) -> Decision:

@@ -1,5 +1,6 @@
 import json
 import socket
+from functools import partial
 from urllib.parse import quote
 
 import aiohttp
@@ -36,17 +37,41 @@ def registry():
 
 
 @pytest.fixture
-async def get(registry, health, decisions):
-    """Ask the server for a path; answers with status, content type and text."""
+def asleep():
+    """The deployments that can be woken."""
+    return {"elser", STRANGE}
 
-    async def get(path: str, **headers: str) -> tuple[int, str, str]:
+
+@pytest.fixture
+async def send(registry, health, decisions, asleep):
+    """Send a request to the server; answers with status, content type and text."""
+
+    async def send(method: str, path: str, **headers: str) -> tuple[int, str, str]:
         url = f"http://127.0.0.1:{server.port}{path}"
-        async with session.get(url, headers=headers) as answer:
+        async with session.request(method, url, headers=headers) as answer:
             return answer.status, answer.headers["Content-Type"], await answer.text()
 
-    server = AdminServer(registry, health, decisions, host="127.0.0.1", port=0, version="1.2.3")
+    server = AdminServer(
+        registry,
+        health,
+        decisions,
+        host="127.0.0.1",
+        port=0,
+        version="1.2.3",
+        wake=asleep.__contains__,
+    )
     async with server, aiohttp.ClientSession() as session:
-        yield get
+        yield send
+
+
+@pytest.fixture
+def get(send):
+    return partial(send, "GET")
+
+
+@pytest.fixture
+def post(send):
+    return partial(send, "POST")
 
 
 def failure() -> ObservationFailed:
@@ -57,8 +82,9 @@ async def test_the_index_tells_what_there_is(get):
     status, content_type, text = await get("/")
     assert (status, content_type) == (200, "text/plain; charset=utf-8")
     assert text.startswith("autoscaler 1.2.3\n")
-    for path in ("/metrics", "/healthz", "/readyz", "/decisions", "/decisions/{deployment_id}"):
-        assert path in text
+    paths = ("metrics", "healthz", "readyz", "decisions", "decisions/{deployment_id}")
+    for path in (*paths, "wake/{deployment_id}"):
+        assert f"\n/{path} " in text
 
 
 async def test_there_is_nothing_else(get):
@@ -232,6 +258,44 @@ class TestDecisions:
         decisions.planned(*cycle(*outcomes))
         _, _, text = await get("/decisions", **{"Accept-Encoding": "gzip"})
         assert len(json.loads(text)["deployments"]) == 1000
+
+
+class TestWaking:
+    async def test_the_daemon_takes_note(self, post):
+        status, content_type, text = await post("/wake/elser")
+        assert (status, content_type) == (202, "application/json")
+        assert json.loads(text) == {
+            "autoscaler": "1.2.3",
+            "message": "elser is asleep, and is started again in the next cycle",
+        }
+
+    async def test_one_of_a_strange_name(self, post):
+        assert (await post(f"/wake/{quote(STRANGE, safe='')}"))[0] == 202
+
+    async def test_one_that_is_not_asleep(self, post):
+        status, content_type, text = await post("/wake/e5")
+        assert (status, content_type) == (404, "application/json")
+        assert json.loads(text) == {
+            "autoscaler": "1.2.3",
+            "error": "e5 is not asleep; `autoscaler explain` tells what is",
+        }
+
+    @pytest.mark.parametrize("method", ["GET", "HEAD", "PUT", "DELETE"])
+    async def test_is_asked_for_and_not_looked_at(self, send, method):
+        assert (await send(method, "/wake/elser"))[0] == 405
+
+    async def test_whom_must_be_said(self, post):
+        assert (await post("/wake/"))[0] == 404
+
+    async def test_nothing_else_can_be_changed(self, post):
+        assert (await post("/decisions/elser"))[0] == 405
+
+    async def test_nobody_sleeps_where_nothing_is_ever_stopped(self, registry, health, decisions):
+        server = AdminServer(registry, health, decisions, host="127.0.0.1", port=0, version="1")
+        async with server, aiohttp.ClientSession() as session:
+            url = f"http://127.0.0.1:{server.port}/wake/elser"
+            async with session.post(url) as answer:
+                assert answer.status == 404
 
 
 LEFT = {".x": Unmanaged.HIDDEN}

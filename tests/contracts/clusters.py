@@ -10,10 +10,11 @@ from autoscaler.adapters.elasticsearch.transport import Transport
 from autoscaler.core.values import Fate
 from autoscaler.ports import Trouble
 from autoscaler.simulation.cluster import AdaptivePatch
+from autoscaler.simulation.emulator.emulation import InferenceEndpoint
 from autoscaler.simulation.emulator.faults import Fault, Reset
 from autoscaler.simulation.emulator.server import running_emulator
 from autoscaler.simulation.scenario import Deployment
-from tests.end_to_end.world import STATS, scenario, update_of
+from tests.end_to_end.world import STATS, scenario
 from tests.fakes import FakeClock, FakeCluster
 from tests.observations import deployment, node
 from tests.virtual_clock import VirtualClock
@@ -25,12 +26,16 @@ class Fake:
     def __init__(self):
         self.clock = FakeClock(start=1_000.0)
         known = [
-            deployment(node(allocations=n), deployment_id=name) for name, n in ALLOCATIONS.items()
+            deployment(node(allocations=n), deployment_id=name, model_id=name)
+            for name, n in ALLOCATIONS.items()
         ]
         self.ports = FakeCluster(self.clock, *known)
 
     async def run(self, awaitable):
         return await awaitable
+
+    async def pass_by(self, seconds):
+        self.clock.pass_by(seconds)
 
     def delete(self, name):
         del self.ports.deployments[name]
@@ -40,6 +45,9 @@ class Fake:
 
     def fail(self, trouble):
         self.ports.trouble = trouble
+
+    def own(self, name):
+        self.ports.owned[name] = name
 
     def number_of(self, name):
         return self.ports.deployments[name].allocations
@@ -52,7 +60,10 @@ _REFUSALS = {
     Fate.UNKNOWN: (503, "master_not_discovered_exception", ""),
     Fate.INVALID: (400, "illegal_argument_exception", "what?"),
     Fate.ENDPOINT_OWNED: (409, "status_exception", "created by inference endpoint [x]"),
+    Fate.UNSUPPORTED: (400, "x_content_parse_exception", "unknown field [adaptive_allocations]"),
+    Fate.IN_USE: (409, "status_exception", "referenced by ingest processors; use force"),
 }
+_PATHS = {Fate.IN_USE: "/_stop"}  # where it is not the update that is refused
 _TROUBLES = {
     Trouble.UNAUTHENTICATED: {"status": 401, "error_type": "security_exception"},
     Trouble.FORBIDDEN: {"status": 403, "error_type": "security_exception"},
@@ -70,6 +81,10 @@ class OverHttp:
     async def run(self, awaitable):
         return await self.clock.run(awaitable)
 
+    async def pass_by(self, seconds):
+        await self.clock.advance(seconds)
+        await self.running.emulation.catch_up()
+
     def delete(self, name):
         self.running.cluster.stop_deployment(name, force=True)
 
@@ -78,7 +93,17 @@ class OverHttp:
             self.running.cluster.update_deployment(name, adaptive=AdaptivePatch(enabled=True))
             return
         status, type_, reason = _REFUSALS[fate]
-        self._add(path=update_of(name), status=status, error_type=type_, body=reason)
+        path = _PATHS.get(fate, "/_update")
+        self._add(
+            path=f"/_ml/trained_models/{name}/deployment{path}",
+            status=status,
+            error_type=type_,
+            body=reason,
+        )
+
+    def own(self, name):
+        endpoint = InferenceEndpoint(inference_id=name, model_id=name)
+        self.running.emulation.add_endpoint(endpoint)
 
     def fail(self, trouble):
         self._add(path=STATS, **_TROUBLES[trouble])
@@ -96,12 +121,12 @@ async def fake():
 
 
 @asynccontextmanager
-async def over_http():
+async def over_http(version="9.2"):
     deployed = [
         Deployment(model_id=name, number_of_allocations=n) for name, n in ALLOCATIONS.items()
     ]
     clock = VirtualClock()
-    async with running_emulator(scenario(*deployed), clock=clock) as running:
+    async with running_emulator(scenario(*deployed, version=version), clock=clock) as running:
         connection = Connection(hosts=(running.url,))
         async with Transport(connection, clock, random.Random(1)) as transport:
             yield OverHttp(clock, running, ElasticsearchCluster(ElasticsearchApi(transport), clock))

@@ -2,47 +2,192 @@
 
 import pytest
 
-from autoscaler.core.values import Fate
+from autoscaler.core.values import (
+    Fate,
+    NativeScaling,
+    SetBounds,
+    SetNumber,
+    Start,
+    Stop,
+)
 from autoscaler.ports import UpdateFailed
 
 NEVER_RAISED = {Fate.UNCHANGED, Fate.DRY_RUN, Fate.WITHHELD, Fate.ACCEPTED, Fate.GONE}
+OF_A_STOP = {Fate.IN_USE}
+CHANGES = {
+    "number": SetNumber(2),
+    "number, taken over": SetNumber(2, take_over=True),
+    "bounds": SetBounds(2, 5),
+    "stop": Stop(),
+}
 
 
-async def ask(cluster, name, allocations):
-    return await cluster.run(cluster.ports.set_allocations(name, allocations))
+async def ask(cluster, name, change):
+    return await cluster.run(cluster.ports.carry_out(name, change))
+
+
+async def refusal_of(cluster, name, change):
+    with pytest.raises(UpdateFailed) as caught:
+        await ask(cluster, name, change)
+    assert str(caught.value)
+    return caught.value.fate
+
+
+async def seen(cluster, name):
+    return (await cluster.run(cluster.ports.observe())).deployments.get(name)
+
+
+def start(model_id="a", **given):
+    fields = {
+        "allocations": 1,
+        "threads_per_allocation": 1,
+        "queue_capacity": 1024,
+        "cache_bytes": 0,
+        "priority": "normal",
+        "native": None,
+    }
+    return Start(model_id=model_id, **(fields | given))
 
 
 @pytest.mark.parametrize("allocations", [1, 2, 5])
 async def test_what_is_accepted_is_the_target(cluster, allocations):
-    assert await ask(cluster, "a", allocations) is None
+    assert await ask(cluster, "a", SetNumber(allocations)) is None
     assert cluster.number_of("a") == allocations
     assert cluster.number_of("b") == 2
-    observation = await cluster.run(cluster.ports.observe())
-    assert observation.deployments["a"].allocations == allocations
-    assert observation.deployments["a"].target_allocations == allocations
+    found = await seen(cluster, "a")
+    assert found.allocations == found.target_allocations == allocations
 
 
-async def test_asking_again_is_harmless(cluster):
-    for _ in range(3):
-        await ask(cluster, "b", 4)
-    assert cluster.number_of("b") == 4
+@pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES)
+async def test_asking_again_is_harmless(cluster, change):
+    await ask(cluster, "b", change)
+    once = await seen(cluster, "b")
+    for _ in range(2):
+        await ask(cluster, "b", change)
+    again = await seen(cluster, "b")
+    assert (once and (once.allocations, once.native)) == (
+        again and (again.allocations, again.native)
+    )
 
 
-async def test_what_is_gone_cannot_be_changed(cluster):
+@pytest.mark.parametrize("bounds", [(0, 1), (1, 1), (2, 5)], ids=str)
+async def test_bounds_switch_the_clusters_own_scaler_on(cluster, bounds):
+    minimum, maximum = bounds
+    await ask(cluster, "a", SetBounds(minimum, maximum))
+    expected = NativeScaling(enabled=True, minimum=minimum, maximum=maximum)
+    assert (await seen(cluster, "a")).native == expected
+    assert (await seen(cluster, "b")).native is None
+
+
+async def test_bounds_are_moved(cluster):
+    for minimum, maximum in ((1, 3), (2, 8), (0, 2)):
+        await ask(cluster, "a", SetBounds(minimum, maximum))
+        native = (await seen(cluster, "a")).native
+        assert (native.minimum, native.maximum) == (minimum, maximum)
+
+
+async def test_the_clusters_own_scaler_is_respected_unless_taken_over_from(cluster):
+    await ask(cluster, "a", SetBounds(1, 4))
+    assert await refusal_of(cluster, "a", SetNumber(3)) is Fate.NATIVE_SCALING
+    assert (await seen(cluster, "a")).native.enabled
+    await ask(cluster, "a", SetNumber(3, take_over=True))
+    found = await seen(cluster, "a")
+    assert found.allocations == 3
+    assert not found.native.enabled
+    await ask(cluster, "a", SetNumber(2))
+    assert cluster.number_of("a") == 2
+
+
+async def test_what_is_stopped_is_not_there_any_more(cluster):
+    await ask(cluster, "a", Stop())
+    assert await seen(cluster, "a") is None
+    assert await seen(cluster, "b") is not None
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {},
+        {"allocations": 3, "threads_per_allocation": 2, "queue_capacity": 77},
+        {"cache_bytes": 3 * 2**20, "priority": "low"},
+        {"native": NativeScaling(enabled=True, minimum=1, maximum=4)},
+        {"native": NativeScaling(enabled=True, minimum=2, maximum=None)},
+        {"native": NativeScaling(enabled=False, minimum=1, maximum=4)},
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("name", ["a", "another-id"])
+async def test_what_is_started_is_as_it_was_asked_for(cluster, given, name):
+    wanted = start(**given)
+    await ask(cluster, "a", Stop())
+    await ask(cluster, name, wanted)
+    found = await seen(cluster, name)
+    native = wanted.native
+    automatic = native is not None and native.enabled
+    assert (found.deployment_id, found.model_id) == (name, "a")
+    assert found.allocations == (native.minimum if automatic else wanted.allocations)
+    assert found.threads_per_allocation == wanted.threads_per_allocation
+    assert found.queue_capacity == wanted.queue_capacity
+    assert found.cache_bytes == wanted.cache_bytes
+    assert found.priority == wanted.priority
+    assert found.native == native
+
+
+async def test_a_start_of_what_runs_changes_nothing(cluster):
+    await ask(cluster, "b", start("b", allocations=7))
+    assert cluster.number_of("b") == 2
+
+
+async def test_what_was_stopped_can_be_started_and_changed(cluster):
+    await ask(cluster, "a", Stop())
+    assert await refusal_of(cluster, "a", SetNumber(2)) is Fate.GONE
+    await ask(cluster, "a", start())
+    await cluster.pass_by(30.0)
+    await ask(cluster, "a", SetNumber(2))
+    assert cluster.number_of("a") == 2
+
+
+@pytest.mark.parametrize("change", [SetNumber(2), SetBounds(1, 2)], ids=str)
+async def test_what_is_gone_cannot_be_changed(cluster, change):
     cluster.delete("a")
-    with pytest.raises(UpdateFailed) as caught:
-        await ask(cluster, "a", 2)
-    assert caught.value.fate is Fate.GONE
-    await ask(cluster, "b", 3)
+    assert await refusal_of(cluster, "a", change) is Fate.GONE
+    await ask(cluster, "b", SetNumber(3))
+
+
+async def test_what_is_gone_need_not_be_stopped(cluster):
+    cluster.delete("a")
+    assert await ask(cluster, "a", Stop()) is None
+
+
+async def test_a_model_that_is_gone_cannot_be_started(cluster):
+    assert await refusal_of(cluster, "c", start("no-such-model")) is Fate.GONE
 
 
 @pytest.mark.parametrize("fate", sorted(set(Fate) - NEVER_RAISED))
 async def test_a_refusal_says_what_became_of_it_and_changes_nothing(cluster, fate):
     cluster.refuse("a", fate)
-    with pytest.raises(UpdateFailed) as caught:
-        await ask(cluster, "a", 2)
-    assert caught.value.fate is fate
-    assert str(caught.value)
+    change = Stop() if fate in OF_A_STOP else SetNumber(2)
+    assert await refusal_of(cluster, "a", change) is fate
     assert cluster.number_of("a") == 1
-    await ask(cluster, "b", 3)
+    await ask(cluster, "b", SetNumber(3))
     assert cluster.number_of("b") == 3
+
+
+async def test_what_an_endpoint_owns_is_named(cluster):
+    cluster.own("b")
+    assert (await cluster.run(cluster.ports.observe())).owned == {"b": "b"}
+
+
+@pytest.mark.parametrize("noticed", [True, False], ids=["noticed", "not noticed"])
+async def test_what_an_endpoint_owns_can_be_changed_and_not_stopped(cluster, noticed):
+    cluster.own("b")
+    if noticed:
+        await cluster.run(cluster.ports.observe())
+    assert await refusal_of(cluster, "b", Stop()) is Fate.ENDPOINT_OWNED
+    await ask(cluster, "b", SetNumber(4))
+    assert cluster.number_of("b") == 4
+    await ask(cluster, "b", SetBounds(1, 6))
+    assert (await seen(cluster, "b")).native == NativeScaling(enabled=True, minimum=1, maximum=6)
+    await ask(cluster, "b", SetNumber(3, take_over=True))
+    assert cluster.number_of("b") == 3
+    assert not (await seen(cluster, "b")).native.enabled

@@ -11,7 +11,17 @@ from autoscaler.core.explanation import (
     what_became,
     why_nothing_changed,
 )
-from autoscaler.core.values import Candidate, Decision, Fate, Flaw, Outcome, Reason, Sample, Step
+from autoscaler.core.values import (
+    Candidate,
+    Decision,
+    Fate,
+    Flaw,
+    Outcome,
+    Reason,
+    Sample,
+    SetNumber,
+    Step,
+)
 
 SLO_FIGURES = {
     "offered_load": 3.2,
@@ -77,6 +87,23 @@ STEPS = {
     "the cluster's own adaptive allocations are on, so it is left to them": Step(
         Reason.NATIVE_SCALING, 2, 2
     ),
+    "its adaptive allocations were switched on again, so it is left to them": Step(
+        Reason.NATIVE_SCALING, 2, 2, {"again": "yes"}
+    ),
+    "its adaptive allocations were switched off again, so it is left as it is": Step(
+        Reason.NATIVE_OFF, 2, 2
+    ),
+    "bounds come down once in 60 s, and were moved 20 s ago": Step(
+        Reason.PACE, 3, 5, {"pause_s": 60.0, "moved_s": 20.0}
+    ),
+    "nobody has asked for 30 min": Step(Reason.IDLE, 1, 0, {"idle_s": 1800.0}),
+    "nobody has asked for 45 min, but it has to stay: it must": Step(
+        Reason.IDLE, 1, 1, {"idle_s": 2700.0, "unsafe": "it must"}
+    ),
+    "it was stopped 3 h ago, since nobody asked for it": Step(
+        Reason.ASLEEP, 0, 0, {"since_s": 10_800.0}
+    ),
+    "somebody asked for it": Step(Reason.WAKE, 0, 1, {"because": "somebody asked for it"}),
 }
 
 
@@ -137,6 +164,7 @@ def decided(current, *steps, fate=Fate.UNCHANGED, detail=""):
         sample=Sample(at=0.0, interval_s=10.0),
         load=None,
         steps=steps,
+        change=SetNumber(steps[-1].after) if steps[-1].after != current else None,
     )
     return Outcome(decision=decision, fate=fate, at=0.0, detail=detail)
 

@@ -9,6 +9,11 @@ from autoscaler.core.values import (
     Observation,
     Outcome,
     Plan,
+    Reason,
+    SetBounds,
+    SetNumber,
+    Start,
+    Stop,
 )
 
 NOT_SENT = frozenset({Fate.UNCHANGED, Fate.DRY_RUN, Fate.WITHHELD})
@@ -19,31 +24,78 @@ def check(observation: Observation, plan: Plan, outcomes: tuple[Outcome, ...]) -
     decided = [decision.deployment_id for decision in plan.decisions]
     assert decided == sorted(set(decided)), "one decision a deployment, in order"
     assert not set(decided) & set(plan.unmanaged), "managed or not, never both"
-    assert {*decided, *plan.unmanaged} == set(observation.deployments), "nobody is passed over"
+    asleep = {d.deployment_id for d in plan.decisions if d.steps[0].reason is Reason.ASLEEP}
+    assert {*decided, *plan.unmanaged} == {*observation.deployments, *asleep}, "each has its word"
     assert [outcome.decision for outcome in outcomes] == list(plan.decisions), (
         "each decision has its outcome"
     )
     for decision in plan.decisions:
-        _check_decision(decision, observation.deployments[decision.deployment_id])
+        _check_trail(decision)
+        if decision.deployment_id in asleep:
+            _check_asleep(decision, observation)
+        else:
+            _check_awake(decision, observation.deployments[decision.deployment_id], observation)
     for outcome in outcomes:
         assert outcome.decision.changes or outcome.fate is Fate.UNCHANGED, outcome
         assert not outcome.decision.dry_run or outcome.fate in NOT_SENT, outcome
 
 
-def _check_decision(decision: Decision, stats: DeploymentStats) -> None:
+def _check_trail(decision: Decision) -> None:
     number = decision.current
     for step in decision.steps:
         assert step.before == number, f"a gap in the trail: {decision}"
         number = step.after
     words = explain(decision)
-    change = f"{decision.current} -> {number}" if decision.changes else f"stays at {number}"
-    assert words.startswith(f"{decision.deployment_id} {change}: "), words
+    assert words.startswith(f"{decision.deployment_id} "), words
+    assert "\n" not in words, words
+    assert decision.changes or number == decision.current, f"nothing asked, and yet: {words}"
+
+
+def _check_asleep(decision: Decision, observation: Observation) -> None:
+    words = explain(decision)
+    stats = observation.deployments.get(decision.deployment_id)
+    assert stats is None or stats.state == "stopping", f"asleep, and runs: {words}"
+    if decision.changes:
+        assert isinstance(decision.change, Start), words
+        assert decision.change.allocations >= 1, words
+
+
+def _check_awake(decision: Decision, stats: DeploymentStats, observation: Observation) -> None:
+    words = explain(decision)
     if not decision.changes:
         return
-    assert 1 <= decision.minimum <= number <= decision.maximum, f"out of bounds: {words}"
-    assert any(step.changed for step in decision.steps), f"changed without a reason: {words}"
-    assert decision.current == stats.allocations, f"from a number it does not have: {words}"
     assert stats.state == STARTED, f"changed while {stats.state}: {words}"
-    assert stats.native is None or not stats.native.enabled, f"fights the cluster: {words}"
-    if number < decision.current:
-        assert not decision.sample.flaws, f"down on damaged statistics: {words}"
+    assert not decision.stands_off, f"fights: {words}"
+    match decision.change:
+        case SetNumber():
+            _check_number(decision, decision.change, stats, words)
+        case SetBounds():
+            _check_bounds(decision, decision.change, words)
+        case Stop():
+            assert decision.steps[-1].reason is Reason.IDLE, words
+            assert not decision.sample.flaws, f"stopped on damaged statistics: {words}"
+            assert decision.deployment_id not in observation.owned, f"not ours to stop: {words}"
+        case _:
+            raise AssertionError(f"it runs already: {words}")
+
+
+def _check_number(
+    decision: Decision, change: SetNumber, stats: DeploymentStats, words: str
+) -> None:
+    number, native = change.allocations, stats.native is not None and stats.native.enabled
+    assert 1 <= decision.minimum <= number <= decision.maximum, f"out of bounds: {words}"
+    assert number == max(decision.desired, 1), f"another number than was decided: {words}"
+    assert decision.current == stats.allocations, f"from a number it does not have: {words}"
+    assert native == change.take_over, f"fights the cluster: {words}"
+    assert number > decision.current or not decision.sample.flaws, f"damaged, down: {words}"
+    if not native:
+        assert any(step.changed for step in decision.steps), f"without a reason: {words}"
+        assert f" {decision.current} -> {number}: " in words, words
+
+
+def _check_bounds(decision: Decision, change: SetBounds, words: str) -> None:
+    to_zero = decision.steps[-1].reason is Reason.IDLE and change.minimum == 0
+    assert to_zero or decision.minimum <= change.minimum, f"out of bounds: {words}"
+    assert change.minimum <= change.maximum <= decision.maximum, f"out of bounds: {words}"
+    assert change.minimum == decision.desired, f"another floor than was decided: {words}"
+    assert change.minimum >= decision.current or not decision.sample.flaws, f"damaged: {words}"

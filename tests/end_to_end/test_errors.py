@@ -114,6 +114,12 @@ UPDATE_REFUSALS = {
     "unknown-field": Refusal(
         400, "x_content_parse_exception", "[1:2] unknown field [number]", Fate.INVALID
     ),
+    "unknown-adaptive-field": Refusal(
+        400,
+        "x_content_parse_exception",
+        "[1:2] unknown field [adaptive_allocations]",
+        Fate.UNSUPPORTED,
+    ),
     "unparsable": Refusal(
         400, "illegal_argument_exception", "Failed to parse int parameter", Fate.INVALID
     ),
@@ -203,6 +209,7 @@ ASKED_AT = {
     Fate.GONE: [POLL_S * n for n in range(32)],
     Fate.NATIVE_SCALING: [0.0, 60.0, 120.0, 180.0, 240.0, 300.0],
     Fate.ENDPOINT_OWNED: [0.0],
+    Fate.UNSUPPORTED: [0.0],
     Fate.INVALID: [0.0, 60.0, 180.0],
     # Nobody is asked for a quarter of an hour.
     Fate.FORBIDDEN: [0.0],
@@ -318,16 +325,28 @@ async def test_an_inference_endpoint_owns_it():
     owned = Deployment(model_id=UNRULY, owned_by_endpoint=True)
     async with world_of(scenario(BOTH[0], owned), THREE) as world:
         first = await world.cycle()
+        assert (first.fate(UNRULY), first.fate(OTHER)) == (Fate.ACCEPTED, Fate.ACCEPTED)
+        assert world.requested(UNRULY) == 3
+        assert world.attempts(update_of(UNRULY)) == 0
+
+
+async def test_an_inference_endpoint_owns_it_and_may_not_be_changed():
+    owned = Deployment(model_id=UNRULY, owned_by_endpoint=True)
+    async with world_of(scenario(BOTH[0], owned), THREE) as world:
+        endpoint = f"/_inference/text_embedding/{UNRULY}/_update"
+        world.fail(endpoint, calls=None, status=403, error_type="security_exception")
+        first = await world.cycle()
         assert (first.fate(UNRULY), first.fate(OTHER)) == (Fate.ENDPOINT_OWNED, Fate.ACCEPTED)
+        assert "grant it" in first.outcome(UNRULY).detail
         await world.cycles(20)
-        assert world.updates_of(UNRULY) == [3]
+        assert world.attempts(endpoint) == 1
         assert world.requested(UNRULY) == 1
 
 
 async def test_low_priority_takes_no_second_allocation():
     low = Deployment(model_id=UNRULY, priority="low")
     governed = policy(rule(deployments=(UNRULY,), minimum=3, low_priority=True), rule(minimum=2))
-    async with world_of(scenario(BOTH[0], low), governed) as world:
+    async with world_of(scenario(BOTH[0], low, version="9.2.4"), governed) as world:
         first = await world.cycle()
         assert (first.fate(UNRULY), first.fate(OTHER)) == (Fate.INVALID, Fate.ACCEPTED)
         assert world.requested(UNRULY) == 1

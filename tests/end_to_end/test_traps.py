@@ -554,4 +554,4 @@ async def test_one_request_a_cycle_is_all_it_costs():
     async with world_of(scenario(busy(), busy("b"))) as world:
         await world.cycles(12)
         assert world.attempts(STATS) == 12
-        assert len(world.faults.arrived) - len(world.updates) <= 12 + 2 * 3
+        assert len(world.faults.arrived) - len(world.updates) <= 12 + 2 * 4

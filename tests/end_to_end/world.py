@@ -3,17 +3,22 @@
 import random
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any, NamedTuple
 
+import aiohttp
 import msgspec
 
+from autoscaler.adapters.bedside import FileBedside
+from autoscaler.adapters.calendar import CronCalendar
 from autoscaler.adapters.elasticsearch.api import ElasticsearchApi
 from autoscaler.adapters.elasticsearch.cluster import ElasticsearchCluster
 from autoscaler.adapters.elasticsearch.connection import Connection
 from autoscaler.adapters.elasticsearch.transport import Request, Transport
-from autoscaler.control_loop import ControlLoop
+from autoscaler.control_loop import ControlLoop, HandedBack
 from autoscaler.core.explanation import explain
 from autoscaler.core.planning import Policy
+from autoscaler.core.state import State
 from autoscaler.core.values import Decision, Fate, Observation, Outcome, Plan
 from autoscaler.ports import CycleTimes, ObservationFailed
 from autoscaler.simulation.cluster import AdaptivePatch, Cluster, Deployment
@@ -36,11 +41,19 @@ def update_of(deployment_id: str) -> str:
 
 
 class Update(NamedTuple):
-    """An update that was sent: when, seconds after the start, and what it asked for."""
+    """A number that was asked for, and when, seconds after the start."""
 
     at: float
     deployment_id: str
     allocations: int
+
+
+class Ask(NamedTuple):
+    """A change that was sent to a deployment or its endpoint, and when."""
+
+    at: float
+    path: str
+    body: dict[str, Any]
 
 
 class Cycle(NamedTuple):
@@ -119,6 +132,7 @@ class World:
         transport: WitnessedTransport,
         governed: Policy,
         poll_s: float,
+        state_file: Path | None,
     ) -> None:
         self.clock = clock
         self.running = running
@@ -126,21 +140,30 @@ class World:
         self.faults = self.emulation.faults = WitnessedFaults()
         self.transport = transport
         self.recorder = CheckedRecorder()
-        seen = ElasticsearchCluster(ElasticsearchApi(transport), clock)
-        self.loop = ControlLoop(
-            clock=clock,
-            observer=seen,
-            actuator=seen,
-            recorder=self.recorder,
-            policy=governed,
-            poll_s=poll_s,
-        )
+        self.state_file = state_file
+        self.loop = self._daemon(governed, poll_s)
 
         # The emulation has a past before the start, in which models were loaded.
         self._held_before = {
             name: deployment.ledger.requested_allocation_s
             for name, deployment in self.cluster.deployments.items()
         }
+
+    def _daemon(self, governed: Policy, poll_s: float) -> ControlLoop:
+        """One that has just been started, and knows what is written down."""
+        seen = ElasticsearchCluster(ElasticsearchApi(self.transport), self.clock)
+        bedside = FileBedside(self.state_file) if self.state_file is not None else None
+        return ControlLoop(
+            clock=self.clock,
+            observer=seen,
+            actuator=seen,
+            recorder=self.recorder,
+            policy=governed,
+            poll_s=poll_s,
+            calendar=CronCalendar(),
+            bedside=bedside,
+            state=State(asleep=bedside.asleep() if bedside is not None else {}),
+        )
 
     @property
     def cluster(self) -> Cluster:
@@ -158,16 +181,26 @@ class World:
 
     @property
     def updates(self) -> list[Update]:
-        """All updates sent so far."""
+        """All numbers asked for so far, of deployments themselves."""
         return [
-            Update(
-                at - START,
-                request.path.split("/")[3],
-                msgspec.json.decode(request.body)["number_of_allocations"],
-            )
-            for at, request in self.transport.sent
-            if request.path.endswith("/_update")
+            Update(asked.at, asked.path.split("/")[3], asked.body["number_of_allocations"])
+            for asked in self.asked
+            if asked.path.endswith("/deployment/_update") and "number_of_allocations" in asked.body
         ]
+
+    @property
+    def asked(self) -> list[Ask]:
+        """All that was asked to change so far."""
+        return [
+            Ask(at - START, request.path, msgspec.json.decode(request.body or b"{}"))
+            for at, request in self.transport.sent
+            if request.method in ("POST", "PUT")
+        ]
+
+    @property
+    def bodies(self) -> list[dict[str, Any]]:
+        """The same, without when and of whom."""
+        return [asked.body for asked in self.asked]
 
     def updates_of(self, deployment_id: str) -> list[int]:
         return [n for _, found, n in self.updates if found == deployment_id]
@@ -182,7 +215,22 @@ class World:
         """How often a request for `path` arrived."""
         return self.faults.arrived.count(path)
 
+    # The daemon
+
+    def kill(self, governed: Policy | None = None) -> None:
+        """It ends without a word, and another begins, perhaps with another configuration."""
+        self.loop = self._daemon(governed or self.loop.policy, self.loop.poll_s)
+
+    async def hand_back(self) -> list[HandedBack]:
+        """It ends as it should."""
+        self.loop.stop()
+        return await self.clock.run(self.loop.hand_back())
+
     # Time
+
+    async def without_daemon(self, seconds: float) -> None:
+        await self.clock.advance(seconds)
+        await self.emulation.catch_up()
 
     async def cycle(self) -> Cycle:
         """One cycle, and the time to the next."""
@@ -229,6 +277,18 @@ class World:
         """Something happens between the statistics and the next update of a deployment."""
         self.faults.surprises[update_of(deployment_id)] = happens
 
+    async def ask(self, method: str, path: str, body: object = None) -> tuple[int, Any]:
+        """What somebody else asks of the cluster: the status and the answer."""
+
+        async def send() -> tuple[int, Any]:
+            async with (
+                aiohttp.ClientSession(self.running.url) as session,
+                session.request(method, path, json=body) as response,
+            ):
+                return response.status, await response.json()
+
+        return await self.clock.run(send())
+
     def set_native(self, deployment_id: str, **settings: Any) -> None:
         """Somebody changes the settings of the cluster's own scaler."""
         self.cluster.update_deployment(deployment_id, adaptive=AdaptivePatch(**settings))
@@ -266,6 +326,7 @@ async def world_of(
     governed: Policy | None = None,
     *,
     poll_s: float = POLL_S,
+    state_file: Path | None = None,
     **connection: Any,
 ) -> AsyncIterator[World]:
     """A daemon at its first cycle, and the cluster it looks after."""
@@ -275,4 +336,4 @@ async def world_of(
         transport = WitnessedTransport(Connection(**settings), clock, random.Random(7))
         transport.sent = []
         async with transport:
-            yield World(clock, running, transport, governed or policy(), poll_s)
+            yield World(clock, running, transport, governed or policy(), poll_s, state_file)

@@ -7,8 +7,11 @@ from msgspec.structs import replace
 
 from autoscaler.core.explanation import explain
 from autoscaler.core.policies import Utilisation
+from autoscaler.core.values import Mode, SetBounds
 from autoscaler.laboratory.drivers import Planned, as_configured, drive
 from autoscaler.laboratory.plant import DEPLOYMENT_ID, MODEL_ID, Plant
+from autoscaler.laboratory.steered import Steered
+from autoscaler.simulation.native_scaling import TICK_S
 from autoscaler.simulation.scenario import Deployment, Model, Node, Scenario
 from autoscaler.simulation.workload import Arrival
 from tests.end_to_end.world import START, world_of
@@ -34,23 +37,20 @@ def load_of_a_bad_day():
     return replace(made, routing=routing)
 
 
-async def test_both_tell_the_same_story():
-    load = load_of_a_bad_day()
-    # More is allowed than fits, so that the cluster refuses.
-    scene = laboratory_scenario(nodes=3, processors=3, maximum=14, load_s=40.0, version="9.3.0")
-    governed = as_configured(Utilisation(target=0.7, load_window_s=60.0), scene)
+# More is allowed than fits, so that the cluster refuses.
+SCENE = laboratory_scenario(nodes=3, processors=3, maximum=14, load_s=40.0, version="9.3.0")
+BEGIN_WITH = 3
+POLICY = Utilisation(target=0.7, load_window_s=60.0)
 
-    back_test = Planned(governed, scene.poll_s)
-    back_test.plans = []
-    drive(Plant(scene, load, allocations=3), back_test)
-    told = [explain(decision) for plan in back_test.plans for decision in plan.decisions]
 
-    emulated = Scenario(
-        version=scene.version,
+def emulated():
+    """The same cluster, for the daemon."""
+    return Scenario(
+        version=SCENE.version,
         seed=0,
         nodes=[
-            Node(name=f"node-{n}", node_id=f"node-{n}", processors=scene.processors, memory="64gb")
-            for n in range(1, scene.nodes + 1)
+            Node(name=f"node-{n}", node_id=f"node-{n}", processors=SCENE.processors, memory="64gb")
+            for n in range(1, SCENE.nodes + 1)
         ],
         models=[
             Model(
@@ -58,29 +58,50 @@ async def test_both_tell_the_same_story():
                 size="100mb",
                 service_time_s=1.0,  # times the size of each request
                 service_cv=0.0,
-                load_s=scene.load_s,
+                load_s=SCENE.load_s,
             )
         ],
         deployments=[
             Deployment(
                 model_id=MODEL_ID,
                 deployment_id=DEPLOYMENT_ID,
-                number_of_allocations=3,
-                queue_capacity=scene.queue_capacity,
+                number_of_allocations=BEGIN_WITH,
+                queue_capacity=SCENE.queue_capacity,
             )
         ],
     )
-    async with world_of(emulated, governed, poll_s=scene.poll_s) as world:
+
+
+def told_in_the_laboratory(driver, load):
+    driver.plans = []
+    drive(Plant(SCENE, load, allocations=BEGIN_WITH), driver)
+    return [explain(decision) for plan in driver.plans for decision in plan.decisions]
+
+
+async def cycles_over_http(governed, load, *, native=None):
+    """All cycles of the daemon; with these settings of the cluster's own scaler, if any."""
+    async with world_of(emulated(), governed, poll_s=SCENE.poll_s) as world:
+        if native is not None:
+            world.set_native(DEPLOYMENT_ID, **native)
         requests = zip(load.at.tolist(), load.work_s.tolist(), strict=True)
         world.cluster.drive(
             DEPLOYMENT_ID,
             (Arrival(at, size) for at, size in requests),
-            timeout_s=scene.timeout_s,
+            timeout_s=SCENE.timeout_s,
         )
-        cycles = await world.run_for(load.duration_s)
-        over_http = [cycle.words(DEPLOYMENT_ID) for cycle in cycles]
+        return await world.run_for(load.duration_s)
 
-    assert over_http == told
+
+def words(cycles):
+    return [cycle.words(DEPLOYMENT_ID) for cycle in cycles]
+
+
+async def test_both_tell_the_same_story():
+    load = load_of_a_bad_day()
+    governed = as_configured(POLICY, SCENE)
+    told = told_in_the_laboratory(Planned(governed, SCENE.poll_s), load)
+    cycles = await cycles_over_http(governed, load)
+    assert words(cycles) == told
     assert len(told) == HOURS * 360
     changes = [
         outcome for cycle in cycles for outcome in cycle.outcomes if outcome.decision.changes
@@ -88,3 +109,24 @@ async def test_both_tell_the_same_story():
     assert len(changes) > 15
     assert any("fit on the nodes" in line for line in told)
     assert any(cycle.decision(DEPLOYMENT_ID).sample.timeouts for cycle in cycles)
+
+
+async def test_both_tell_the_same_story_of_bounds_that_move():
+    """The cluster's own scaler acts on the emulator's cluster whenever the daemon is about to."""
+    load = load_of_a_bad_day()
+    governed = as_configured(POLICY, SCENE, Mode.BOUNDS)
+    bounds = {"minimum": SCENE.minimum, "maximum": SCENE.maximum}
+    told = told_in_the_laboratory(Steered(governed, SCENE.poll_s, **bounds, lag_s=TICK_S), load)
+    native = {f"{name[:3]}_number_of_allocations": bound for name, bound in bounds.items()}
+    cycles = await cycles_over_http(governed, load, native={"enabled": True, **native})
+    assert words(cycles) == told
+    changes = [change for cycle in cycles if (change := cycle.decision(DEPLOYMENT_ID).change)]
+    assert len(changes) > 15
+    assert all(isinstance(change, SetBounds) for change in changes)
+    beyond = [
+        cycle
+        for cycle in cycles
+        if cycle.observation.deployments[DEPLOYMENT_ID].allocations
+        > cycle.decision(DEPLOYMENT_ID).current
+    ]
+    assert beyond

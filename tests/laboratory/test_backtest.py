@@ -298,7 +298,7 @@ class TestMistakes:
     def test_an_unknown_policy(self):
         said = invoke("load.csv", "--policy", "hpa,hpx", "--json", "kept.json")
         assert said.exit_code == 2
-        assert "there is no policy 'hpx'; choose from slo, utilisation, " in said.stderr
+        assert "there is no policy 'hpx'; choose from slo, slo-bounds, " in said.stderr
 
     @pytest.mark.parametrize("option", ["--json", "--report"])
     def test_a_file_that_cannot_be_written_is_found_out_before_anything_is_done(self, option):

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from autoscaler.core.values import Mode
 from autoscaler.laboratory.contestants import CONTESTANTS, Foreseen, Home
 from autoscaler.laboratory.peers.peer import Peer
 from tests.laboratory.demands import demand, poisson, scenario
@@ -27,6 +28,7 @@ def foreseen(requests=None, **given):
 def test_everybody_is_there():
     assert set(CONTESTANTS) - set(PEERS) == {
         "slo",
+        "slo-bounds",
         "utilisation",
         "native-8.16",
         "native-9",
@@ -57,7 +59,9 @@ def test_titles_tell_them_apart():
 def test_where_it_is_at_home_says_what_it_is(name):
     contestant = CONTESTANTS[name]
     home, version = contestant.home, contestant.version
-    assert (version is not None) == (home is Home.CLUSTER)
+    needs_its_scaler = home is Home.CLUSTER or contestant.mode is Mode.BOUNDS
+    assert (version is not None) == needs_its_scaler
+    assert contestant.mode is Mode.DIRECT or home is Home.DAEMON
     if home in (Home.CLUSTER, Home.FORESIGHT):
         assert contestant.build is None
     else:
@@ -84,6 +88,13 @@ def test_its_settings_are_told_apart_in_a_row(name):
     texts = {contestant.setting(value) for value in contestant.sweep}
     assert len(texts) == 5
     assert all(text.startswith(f"{contestant.knob}=") for text in texts)
+
+
+def test_both_levers_are_tried_with_the_same_policy():
+    direct, bounds = CONTESTANTS["slo"], CONTESTANTS["slo-bounds"]
+    assert (direct.mode, bounds.mode) == (Mode.DIRECT, Mode.BOUNDS)
+    assert direct.build is bounds.build
+    assert (direct.default, direct.sweep) == (bounds.default, bounds.sweep)
 
 
 @every_peer

@@ -101,5 +101,5 @@ def test_one_that_fails_on_the_way_has_no_result():
 def test_a_name_that_nobody_has_comes_with_those_there_are():
     said = backtest("square-rout")
     assert said.exit_code == 2
-    assert "there is no policy 'square-rout'; choose from slo, utilisation, " in said.stderr
+    assert "there is no policy 'square-rout'; choose from slo, slo-bounds, " in said.stderr
     assert said.stderr.endswith("clairvoyant, fragile, reluctant, square-root\n")

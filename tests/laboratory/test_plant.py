@@ -1,5 +1,6 @@
 """A deployment on its cluster: what its life cycle does to requests, and the other way round."""
 
+import math
 from contextlib import suppress
 
 import numpy as np
@@ -9,9 +10,12 @@ from hypothesis import strategies as st
 from msgspec.structs import astuple
 
 from autoscaler.core.values import NativeScaling
+from autoscaler.laboratory.drivers import Native, drive
 from autoscaler.laboratory.kernel import COMPLETED, LOST, PENDING, REJECTED
 from autoscaler.laboratory.plant import DEPLOYMENT_ID, Plant
+from autoscaler.simulation.deployment import STOPPING
 from autoscaler.simulation.errors import ApiError
+from autoscaler.simulation.native_scaler import Thresholds
 from tests.laboratory.demands import demand, poisson, scenario
 
 
@@ -157,6 +161,25 @@ class TestLooks:
         plant.enable_native_scaling(2, 3)
         native = plant.statistics().native
         assert native == NativeScaling(enabled=True, minimum=2, maximum=3)
+
+    def test_its_bounds_are_not_heard_before_the_deployment_has_started(self):
+        plant = plant_of()
+        plant._deployment.state = STOPPING
+        with pytest.raises(ApiError, match="is not in"):
+            plant.enable_native_scaling(2, 3)
+        assert plant.statistics().native is None
+
+    @pytest.mark.parametrize("factor", [1.0, 0.7, 0.4])
+    def test_it_keeps_its_allocations_between_its_thresholds(self, factor):
+        """Four erlangs, as even as a clock."""
+        load = demand(np.arange(0.0, 1200.0, 0.05), 0.2, duration_s=1200.0)
+        thresholds = Thresholds(up_above=0.9 * factor, down_below=0.85 * factor)
+        scene = scenario(processors=16, physical_cores=16, maximum=16)
+        plant = Plant(scene, load, allocations=1, thresholds=thresholds)
+        drive(plant, Native(1, 16))
+        # It reckons with a load a little higher when it goes down.
+        most = 1 + math.floor(1.1 * 4.0 / thresholds.down_below)
+        assert math.ceil(4.0 / thresholds.up_above) <= plant.requested <= most
 
     def test_an_observation_is_of_the_deployment_and_its_nodes(self):
         plant = plant_of(nodes=2, processors=3, version="8.19.0")

@@ -50,6 +50,15 @@ model_id = "e5"
 deployment_id = "ingest"
 adaptive_allocations = {enabled = true, min_number_of_allocations = 1}
 
+[[endpoints]]
+inference_id = "ingest"
+service = "elser"
+
+[[endpoints]]
+inference_id = "mine"
+deployment_id = "search"
+task_type = "rerank"
+
 [security]
 roles = {scaling = ["manage_ml"]}
 accounts = [{username = "a", password = "b", roles = ["scaling"]}]
@@ -68,6 +77,7 @@ def test_a_file_says_all_there_is_to_say(tmp_path):
     search, ingest = scenario.deployments
     assert search.load == Diurnal(mean_per_s=10.0, peak_per_s=15.0, period_s=3600.0)
     assert ingest.adaptive_allocations.enabled
+    assert [endpoint.serves for endpoint in scenario.endpoints] == ["ingest", "search"]
     cluster = build_cluster(scenario, now=1_760_000_000.0)
     assert set(cluster.nodes) == {"ml-1", "n2"}
     assert cluster.nodes["ml-1"].memory_bytes == 8 << 30
@@ -119,6 +129,9 @@ def test_every_kind_of_load_can_be_written_down(tmp_path, load, expected):
         (('"diurnal"', '"lunar"'), "deployments[0].load"),
         (("queue_capacity = 100", "queue_capacity = true"), "deployments[0].queue_capacity"),
         (("enabled = true", "enable = true"), "deployments[1].adaptive_allocations"),
+        (('inference_id = "mine"', 'inference_id = "ingest"'), "endpoints[1]"),
+        (('"search"\ntask_type', '"sarch"\ntask_type'), "endpoints[1]"),
+        (('"elser"', '"openai"'), "endpoints[0].service"),
         (("speed = 60.0", "speed = 0"), "speed"),
         (('model_id = "e5"\nsize', 'model_id = "e6"\nsize'), "deployments[0].model_id"),
         (("seed = 3", "seed = "), "scenario.toml"),
@@ -191,6 +204,19 @@ def test_an_older_version_leaves_out_what_it_does_not_have():
     assert all(d.id == d.model_id for d in sample_scenario(version="8.6").deployments)
 
 
+def test_serverless_is_a_version_like_any_other(tmp_path):
+    read = read_scenario(written(tmp_path, COMPLETE.replace("8.19.4", "serverless")))
+    cluster = build_cluster(read, now=1_760_000_000.0)
+    assert all(deployment.adaptive.enabled for deployment in cluster.deployments.values())
+    assert sample_scenario(version="serverless").version == "serverless"
+
+
+def test_endpoints_are_left_out_where_there_are_none(tmp_path):
+    read = read_scenario(written(tmp_path, COMPLETE))
+    assert adjust(read, number="8.11").endpoints == read.endpoints
+    assert adjust(read, number="8.10").endpoints == []
+
+
 def test_what_the_command_line_says_wins():
     adjusted = adjust(sample_scenario(), number="8.19.4", load=False, speed=60.0, user="me:secret")
     assert (adjusted.version, adjusted.speed) == ("8.19.4", 60.0)
@@ -215,5 +241,18 @@ def test_a_file_must_not_ask_for_what_its_version_does_not_have(tmp_path, versio
     text = COMPLETE.replace("8.19.4", version)
     if key != "adaptive_allocations":
         text = text.replace(adaptive, "")
+    text = text.partition("[[endpoints]]")[0]
     with pytest.raises(ScenarioError, match=rf"deployments\[\d\]\.{key}"):
+        read_scenario(written(tmp_path, text))
+
+
+def test_a_file_must_not_ask_for_endpoints_of_a_version_without(tmp_path):
+    text = """
+        version = "8.10"
+        nodes = [{name = "n"}]
+        models = [{model_id = "m"}]
+        deployments = [{model_id = "m"}]
+        endpoints = [{inference_id = "m"}]
+    """
+    with pytest.raises(ScenarioError, match=r"endpoints\[0\]: version 8\.10\.0 has none"):
         read_scenario(written(tmp_path, text))

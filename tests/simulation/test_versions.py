@@ -24,11 +24,17 @@ def test_a_full_number_is_kept():
         ("adaptive_allocations", "8.15", "8.16"),
         ("zero_allocations", "8.15", "8.16"),
         ("zero_is_fully_allocated", "8.15", "8.16"),
-        ("stop_guard", "8.16", "8.18"),
+        ("inference_api", "8.8", "8.11"),
+        ("inference_update", "8.16.9", "8.17"),
+        ("inference_adaptive", "9.1.9", "9.2"),
+        ("inference_threads_fixed", "9.2.1", "9.2.2"),
+        ("stop_guard", "8.17", "8.18.4"),
+        ("stop_guard", "9.0.3", "9.0.4"),
         ("drains", "8.19.4", "8.19.5"),
         ("drains", "9.1", "9.2"),
         ("endpoint_owned_conflict", "9.1", "9.2"),
-        ("low_priority_check", "9.1", "9.2"),
+        ("low_priority_check", "8.19.9", "8.19.10"),
+        ("low_priority_check", "9.1.10", "9.2.4"),
     ],
 )
 def test_what_a_version_brought_it_keeps(flag, without, first):
@@ -51,6 +57,27 @@ def test_scaling_to_zero_came_late_and_then_took_a_day():
         900.0,
         86_400.0,
     ]
+
+
+@pytest.mark.parametrize(
+    ("flag", "first", "last", "never"),
+    [
+        ("start_forgets_zero", "9.1.0", "9.2.8", ["8.16", "8.19", "9.0", "9.3"]),
+        ("waits_for_asked_id", "8.16.0", "9.3.9", ["8.15"]),
+    ],
+)
+def test_a_defect_has_a_beginning_and_may_have_an_end(flag, first, last, never):
+    assert getattr(behaviour_of(first), flag)
+    assert getattr(behaviour_of(last), flag)
+    assert not any(getattr(behaviour_of(version), flag) for version in never)
+
+
+def test_serverless_is_the_newest_with_its_own_ways():
+    serverless, newest = behaviour_of("serverless"), behaviour_of("9.3")
+    assert serverless.serverless
+    assert (serverless.number, serverless.major) == (newest.number, 9)
+    assert (serverless.reported_number, newest.reported_number) == ("8.11.0", "9.3.0")
+    assert serverless.scale_to_zero_s == 86_400.0
 
 
 @pytest.mark.parametrize("version", ["", "8", "latest", "8.19.4-SNAPSHOT", "7.17", "8.5", "8.99"])

@@ -15,6 +15,7 @@ from autoscaler.core.explanation import (
     explain_outcome,
     sentence,
     what_became,
+    what_changes,
     why_nothing_changed,
     why_unmanaged,
 )
@@ -91,6 +92,8 @@ class Managed(Struct, frozen=True, kw_only=True, tag_field="status", tag="manage
 
     deployment: str
     model: str
+    mode: str
+    change: str  # in words; that nothing is asked for, too
     sentence: str
     nothing_changed_because: str  # empty if something has changed, or may have
     at: float
@@ -150,6 +153,8 @@ def managed(outcome: Outcome, last_update: Outcome | None) -> Managed:
     return Managed(
         deployment=decision.deployment_id,
         model=decision.model_id,
+        mode=decision.mode,
+        change=what_changes(decision),
         sentence=explain_outcome(outcome),
         nothing_changed_because=why_nothing_changed(outcome),
         at=decision.at,

@@ -15,6 +15,7 @@ from prometheus_client.registry import Collector
 from autoscaler.adapters.admin_http.decisions import Decisions, NoSuchDeployment, NotObserved
 from autoscaler.adapters.admin_http.document import Answer, Refusal
 from autoscaler.adapters.admin_http.health import Health
+from autoscaler.adapters.admin_http.waking import Noted
 from autoscaler.mistakes import Mistake
 
 _OPENMETRICS_END = b"# EOF\n"
@@ -29,15 +30,26 @@ _INDEX = """autoscaler {version}
 /readyz                     200 while the cluster is observed
 /decisions                  what was decided, and why; ?deployment=GLOB narrows it down
 /decisions/{{deployment_id}}  the same of one deployment
+/wake/{{deployment_id}}       POST starts one again that was stopped because nobody used it
 """
+
+Wake = Callable[[str], bool]
+"""Asks for a deployment to be started again; False: it is not asleep. Must return at once."""
 
 
 class CannotListen(Mistake):
     """The address or port is not to be had. The message says what to change."""
 
 
+def _nobody_sleeps(_deployment_id: str) -> bool:
+    return False
+
+
 class AdminServer:
-    """Serves metrics, health and reasons; an async context manager, or `start` and `stop`."""
+    """Serves metrics, health and reasons, and takes note of who is to be woken.
+
+    An async context manager, or `start` and `stop`.
+    """
 
     def __init__(
         self,
@@ -48,12 +60,14 @@ class AdminServer:
         host: str,
         port: int,
         version: str,
+        wake: Wake = _nobody_sleeps,
     ) -> None:
         self._registry = registry
         self._health = health
         self._decisions = decisions
         self._host, self._port = host, port
         self._version = version
+        self._wake = wake
         self._scraping = asyncio.Lock()
         self._explaining = asyncio.Lock()
         self._runner: web.AppRunner | None = None
@@ -110,6 +124,7 @@ class AdminServer:
         app.router.add_get("/decisions", self._explain_all)
         # Left to itself, a part of a path matches neither braces nor slashes, quoted or not.
         app.router.add_get("/decisions/{deployment_id:.+}", self._explain_one)
+        app.router.add_post("/wake/{deployment_id:.+}", self._wake_one)
         return app
 
     async def _index(self, _request: web.Request) -> web.Response:
@@ -147,6 +162,18 @@ class AdminServer:
         response = web.Response(body=body, status=status, content_type="application/json")
         response.enable_compression()
         return response
+
+    async def _wake_one(self, request: web.Request) -> web.Response:
+        deployment_id = request.match_info["deployment_id"]
+        answer: Noted | Refusal
+        if self._wake(deployment_id):
+            message = f"{deployment_id} is asleep, and is started again in the next cycle"
+            status, answer = 202, Noted(autoscaler=self._version, message=message)
+        else:
+            error = f"{deployment_id} is not asleep; `autoscaler explain` tells what is"
+            status, answer = 404, Refusal(autoscaler=self._version, error=error)
+        body = msgspec.json.encode(answer)
+        return web.Response(body=body, status=status, content_type="application/json")
 
     def _encoded(self, tell: Callable[[], Answer]) -> tuple[int, bytes]:
         """Status and body."""

@@ -12,7 +12,10 @@
     api              one method per endpoint
     capacity         three descriptions of the nodes -> one
     meanings         errors -> what they mean to the control loop
+    ownership        which deployments belong to inference endpoints
+    changes          a change -> one request, or as many as it takes to find the right one
     cluster          the ports
+    findings         what the next one has found
     preflight        is everything as it must be?
 
 Each module imports only those above it.

@@ -32,12 +32,16 @@ from autoscaler.wire.deployments import (
     StopAnswer,
     UpdateRequest,
 )
+from autoscaler.wire.inference import (
+    EndpointDocument,
+    EndpointPatch,
+    EndpointsAnswer,
+    UpdateEndpointRequest,
+)
 from autoscaler.wire.stats import FILTER_PATH, MalformedStats, parse_stats
 
 PAGE_SIZE = 1000  # models; the server's default of 100 drops the rest without a word
 MAX_PAGES = 100
-# A forced stop ends processes on all nodes before it answers.
-_STOP_PATIENCE_S = 20.0
 
 Answer = TypeVar("Answer")
 
@@ -137,6 +141,38 @@ class ElasticsearchApi:
             UpdateRequest(number_of_allocations=allocations, adaptive_allocations=adaptive),
         )
 
+    async def inference_endpoints(self) -> list[EndpointDocument]:
+        """The endpoints of the inference API, of all services. Needs `monitor_inference`."""
+        path = "/_inference/_all"
+        return _read(await self._get(path), EndpointsAnswer, path).endpoints
+
+    async def update_endpoint(
+        self,
+        endpoint: EndpointDocument,
+        *,
+        allocations: int | UnsetType = UNSET,
+        adaptive: AdaptivePatch | UnsetType = UNSET,
+    ) -> EndpointDocument:
+        """Set one of what `update` sets, for a deployment that an endpoint owns. Since 8.17.
+
+        Needs `manage_inference`. The answer is the endpoint as it is then: the first versions
+        refuse `adaptive`, or ignore it without a word. The path has the task type, which has to be
+        said (elastic/elasticsearch, `ServiceUtils.java`). The HTTP library may send a PUT again if
+        a connection from before breaks under it, which does no harm, as all settings are absolute.
+        """
+        path = (
+            f"/_inference/{quote(endpoint.task_type, safe='')}"
+            f"/{quote(endpoint.inference_id, safe='')}/_update"
+        )
+        patch = EndpointPatch(num_allocations=allocations, adaptive_allocations=adaptive)
+        request = Request(
+            method="PUT",
+            path=path,
+            body=msgspec.json.encode(UpdateEndpointRequest(service_settings=patch)),
+            operation=Operation.UPDATE,
+        )
+        return _read(await self._transport.send(request), EndpointDocument, path)
+
     async def start(
         self, model_id: str, parameters: StartRequest, *, patience_s: float = 30.0
     ) -> Assignment:
@@ -148,16 +184,25 @@ class ElasticsearchApi:
         return await self._assign(model_id, Operation.START, parameters, patience_s=patience_s)
 
     async def stop(
-        self, deployment_id: str, *, force: bool = False, allow_no_match: bool = True
+        self,
+        deployment_id: str,
+        *,
+        force: bool = False,
+        allow_no_match: bool = True,
+        patience_s: float = 20.0,
     ) -> bool:
-        """Remove a deployment. Returns whether the server calls it stopped."""
+        """Remove a deployment. Returns whether the server calls it stopped.
+
+        Processes end on all nodes before it answers; `patience_s` is how long to wait for that
+        beyond the usual.
+        """
         path = _deployment_path(deployment_id, Operation.STOP)
         request = Request(
             method="POST",
             path=path,
             query={"force": _text(force), "allow_no_match": _text(allow_no_match)},
             operation=Operation.STOP,
-            patience_s=_STOP_PATIENCE_S,
+            patience_s=patience_s,
         )
         return _read(await self._transport.send(request), StopAnswer, path).stopped
 

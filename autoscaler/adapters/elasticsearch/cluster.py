@@ -2,28 +2,31 @@
 
 import asyncio
 from collections.abc import Awaitable
+from contextlib import suppress
 from typing import TypeVar
 
 from autoscaler.adapters.elasticsearch.api import ElasticsearchApi
 from autoscaler.adapters.elasticsearch.capacity import cluster_of
+from autoscaler.adapters.elasticsearch.changes import Changes
 from autoscaler.adapters.elasticsearch.errors import ElasticsearchError
-from autoscaler.adapters.elasticsearch.meanings import fate_of, trouble_of
+from autoscaler.adapters.elasticsearch.meanings import trouble_of
+from autoscaler.adapters.elasticsearch.ownership import Ownership
 from autoscaler.adapters.elasticsearch.refusals import Forbidden
-from autoscaler.core.values import Cluster, Observation
-from autoscaler.ports import Clock, ObservationFailed, UpdateFailed
+from autoscaler.core.values import Change, Cluster, Observation
+from autoscaler.ports import Clock, ObservationFailed
 
-# Nodes come and go in minutes, and three more requests a cycle would be the larger part of them.
+# Nodes come and go in minutes, and four more requests a cycle would be the larger part of them.
 CAPACITY_INTERVAL_S = 60.0
 # How long the last known capacity may stand in for one that cannot be read.
 CAPACITY_KEPT_S = 300.0
-# All three requests together: an observation must not wait for what is only an addition to it.
+# All these requests together: an observation must not wait for what is only an addition to it.
 CAPACITY_TIMEOUT_S = 3.0
 
 Answer = TypeVar("Answer")
 
 
 class ElasticsearchCluster:
-    """Reads all deployments and sets their allocations; remembers nothing but the capacity.
+    """Reads all deployments and changes them; remembers the nodes, and who owns what.
 
     A cluster before 8.6 has no `_update`: it can be observed, and every change is refused.
     """
@@ -31,6 +34,8 @@ class ElasticsearchCluster:
     def __init__(self, api: ElasticsearchApi, clock: Clock) -> None:
         self._api = api
         self._clock = clock
+        self._ownership = Ownership(api)
+        self._changes = Changes(api, self._ownership)
         self._cycle = 0
         self._cluster: Cluster | None = None
         self._cluster_read_at = float("-inf")
@@ -46,19 +51,27 @@ class ElasticsearchCluster:
         at = self._clock.now()
         if at >= self._capacity_due_at:
             self._capacity_due_at = at + CAPACITY_INTERVAL_S
-            await self._read_capacity(at)
+            await asyncio.gather(self._read_capacity(at), self._read_ownership())
         return Observation(
             at=at,
             deployments={stats.deployment_id: stats for stats in statistics.deployments},
             unreadable=dict(statistics.unreadable),
+            owned={
+                stats.deployment_id: owner.inference_id
+                for stats in statistics.deployments
+                if (owner := self._ownership.owner_of(stats.deployment_id)) is not None
+            },
             cluster=self._cluster,
         )
 
-    async def set_allocations(self, deployment_id: str, allocations: int) -> None:
-        try:
-            await self._api.update(deployment_id, allocations=allocations)
-        except ElasticsearchError as error:
-            raise UpdateFailed(fate_of(error), str(error)) from error
+    async def carry_out(self, deployment_id: str, change: Change) -> None:
+        await self._changes.carry_out(deployment_id, change)
+
+    async def _read_ownership(self) -> None:
+        """Whatever fails, the observation goes on with what was known before."""
+        with suppress(ElasticsearchError, TimeoutError):
+            async with asyncio.timeout(CAPACITY_TIMEOUT_S):
+                await self._ownership.read()
 
     async def _read_capacity(self, at: float) -> None:
         """Refresh what is known of the nodes. Whatever fails, the observation goes on."""

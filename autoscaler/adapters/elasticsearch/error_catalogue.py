@@ -65,9 +65,12 @@ CATALOGUE: tuple[Row, ...] = (
     Row(_CHANGE, 400, _MERGED_INVALID, "cannot be set if adaptive", r.NativeScalingEnabled),
     Row(_CHANGE, 400, _MERGED_INVALID, "is low", r.LowPriorityLimit),
     Row(_CHANGE, 400, _MERGED_INVALID, "", r.InvalidAdaptiveBounds),
+    Row(_CHANGE, 400, None, "unknown field [adaptive_allocations]", r.NoAdaptiveAllocations),
     Row(_START, 400, _ILLEGAL, "enum", r.UnknownEnumValue),
     Row(_START, 400, _ILLEGAL, "not enough memory on node", r.PlannerInconsistency),
     Row(_START, 400, _STATUS, "removed", r.AssignmentRemoved),
+    Row(_START, 400, _STATUS, "deployment with the same id", r.DeploymentExists),
+    Row(_START, 400, _STATUS, "already exists", r.DeploymentExists),
     Row(_START, 400, _STATUS, "", r.NotDeployable),
     Row(_UPDATE, 400, _STATUS, "", r.InconsistentId),
     Row(_STOP, 400, _STATUS, "", r.InconsistentId),
@@ -133,6 +136,7 @@ _BY_STATUS: dict[int, type[r.ApiError]] = {
     404: r.NotFound,
     408: r.ServerTimeout,
     409: r.Conflict,
+    410: r.NotAvailable,
     429: r.TooManyRequests,
 }
 

@@ -13,10 +13,11 @@
     └── ApiError                      Elasticsearch refuses, by status:
         ├── BadRequest           400  NotPositive, ContradictoryRequest, InvalidAdaptiveBounds,
         │                             NativeScalingEnabled, LowPriorityLimit, InconsistentId,
-        │                             UnparsableRequest, BodyRequired, InvalidThreads,
-        │                             LimitExceeded, UnknownEnumValue, NotDeployable,
-        │                             PlannerInconsistency, AssignmentRemoved, InvalidInference,
-        │                             RequestCancelled, EndpointMissing
+        │                             UnparsableRequest (NoAdaptiveAllocations), BodyRequired,
+        │                             InvalidThreads, LimitExceeded, UnknownEnumValue,
+        │                             NotDeployable, DeploymentExists, PlannerInconsistency,
+        │                             AssignmentRemoved, InvalidInference, RequestCancelled,
+        │                             EndpointMissing
         ├── Unauthenticated      401
         ├── Forbidden            403  MissingPrivilege, LicenceNotCompliant, MixedVersions,
         │                             WrongTaskType
@@ -26,6 +27,7 @@
         ├── Conflict             409  NotStarted, OwnedByEndpoint, AlreadyStarted, FeatureReset,
         │                             DeploymentInUse, NotDeployed, DeploymentEnding, NotAllocated,
         │                             ProcessGone
+        ├── NotAvailable         410
         ├── TooManyRequests      429  NotEnoughCapacity (NoNodeWithCapacity), TooManyDeployments,
         │                             UpgradeModeEnabled, QueueFull, WorkerShutDown,
         │                             TooManyWaiting, ServerBusy

@@ -8,12 +8,19 @@ from autoscaler.ports import Trouble
 # The first class that fits decides, so the particular stand before the general.
 _FATES: tuple[tuple[type[e.ElasticsearchError], Fate], ...] = (
     (r.NotEnoughCapacity, Fate.NO_CAPACITY),
+    (r.TooManyDeployments, Fate.NO_CAPACITY),
     (r.OwnedByEndpoint, Fate.ENDPOINT_OWNED),
+    (r.DeploymentInUse, Fate.IN_USE),
+    (r.NoAdaptiveAllocations, Fate.UNSUPPORTED),
     (r.NotStarted, Fate.NOT_STARTED),
     (r.NativeScalingEnabled, Fate.NATIVE_SCALING),
-    # We never send both; a server that says so speaks of its stored settings.
+    # We never contradict ourselves; a server that says so speaks of its stored settings.
     (r.ContradictoryRequest, Fate.NATIVE_SCALING),
     (r.DeploymentNotFound, Fate.GONE),
+    (r.ModelNotFound, Fate.GONE),
+    # Nothing was started, which will be possible when the upgrade is over; nobody need grant it.
+    (r.MixedVersions, Fate.INVALID),
+    (r.UpgradeModeEnabled, Fate.INVALID),
     (r.Unauthenticated, Fate.FORBIDDEN),
     (r.Forbidden, Fate.FORBIDDEN),
     # Nothing is known to have happened; the next observation will tell.
@@ -40,7 +47,7 @@ _TROUBLES: tuple[tuple[type[e.ElasticsearchError], Trouble], ...] = (
 
 
 def fate_of(error: e.ElasticsearchError) -> Fate:
-    """What became of an update that ended in `error`."""
+    """What became of a change that ended in `error`."""
     return next(fate for kind, fate in _FATES if isinstance(error, kind))
 
 

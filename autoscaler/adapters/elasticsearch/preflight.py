@@ -5,8 +5,7 @@ what to do. Nothing is changed.
 """
 
 import re
-from collections.abc import Awaitable, Mapping
-from enum import StrEnum
+from collections.abc import Awaitable
 from typing import TypeVar
 
 from msgspec import Struct
@@ -19,31 +18,29 @@ from autoscaler.adapters.elasticsearch.errors import (
     MalformedAnswer,
     TransportError,
 )
+from autoscaler.adapters.elasticsearch.findings import Level, Preflight, Problem
+from autoscaler.adapters.elasticsearch.ownership import Ownership
 from autoscaler.adapters.elasticsearch.refusals import (
     ApiError,
     EndpointMissing,
     MissingPrivilege,
+    NotAvailable,
     NotFound,
     Unauthenticated,
 )
 
+__all__ = ["Level", "Preflight", "Problem", "inspect"]
+
 _OLDEST = (8, 0)
 _OLDEST_WITH_UPDATE = (8, 6)
+_OLDEST_WITH_ADAPTIVE = (8, 16)
+_OLDEST_WITH_ENDPOINT_UPDATE = (8, 17)
 _ENTITLING = frozenset({"platinum", "enterprise", "trial"})
 _IN_FORCE = frozenset({"active", "valid"})
+_MANAGE_INFERENCE = "manage_inference"
 _SECURITY_IS_OFF = ("security must be explicitly enabled", "security is not enabled")
 
 Answer = TypeVar("Answer")
-
-
-class Level(StrEnum):
-    FATAL = "fatal"  # the daemon would do nothing
-    WARNING = "warning"  # it would do less than it could
-
-
-class Problem(Struct, frozen=True):
-    level: Level
-    sentence: str
 
 
 class _Need(Struct, frozen=True):
@@ -59,34 +56,6 @@ _NEEDS = (
 )
 
 
-class Preflight(Struct, frozen=True, kw_only=True):
-    """What was found. What could not be found out is empty, or None."""
-
-    cluster_name: str = ""
-    version: str = ""  # "" on serverless, whose number means nothing
-    build_flavor: str = ""
-    observe_only_because: str = ""  # "": allocations can be set, as far as is known
-    licence_type: str = ""
-    licence_status: str = ""
-    licence_ok: bool | None = None
-    security_enabled: bool | None = None
-    user: str = ""
-    authentication_type: str = ""  # realm, api_key, token, anonymous
-    privileges: Mapping[str, bool] = {}
-    upgrade_mode: bool | None = None
-    deployments: int | None = None
-    problems: tuple[Problem, ...] = ()
-
-    @property
-    def can_update(self) -> bool:
-        return not self.observe_only_because and self.ok
-
-    @property
-    def ok(self) -> bool:
-        """Whether the daemon can do its work, if only a part of it."""
-        return all(problem.level is not Level.FATAL for problem in self.problems)
-
-
 async def inspect(api: ElasticsearchApi) -> Preflight:
     """Ask the cluster everything that matters. Never raises: what fails becomes a problem."""
     inspection = _Inspection(api)
@@ -96,6 +65,7 @@ async def inspect(api: ElasticsearchApi) -> Preflight:
         await inspection.look_at_licence()
         await inspection.look_at_machine_learning()
         await inspection.look_at_deployments()
+        await inspection.look_at_ownership()
     except (TransportError, Unauthenticated) as error:
         # Whatever else would be asked would meet with the same.
         inspection.note(Level.FATAL, f"{error}{_hint(error)}")
@@ -114,6 +84,7 @@ class _Inspection:
 
     def __init__(self, api: ElasticsearchApi) -> None:
         self._api = api
+        self._deployed: frozenset[str] = frozenset()
         self.found = Preflight()
 
     def note(self, level: Level, sentence: str) -> None:
@@ -132,8 +103,10 @@ class _Inspection:
             version=version,
         )
         if serverless:
-            self._observe_only(
-                "serverless scales its deployments itself and accepts no number of allocations"
+            self.found = replace(
+                self.found,
+                number_refused_because="serverless scales its deployments itself and accepts no "
+                'number of allocations; set mode = "bounds" to move the bounds it keeps to',
             )
         elif (known := _major_and_minor(version)) is None:
             self.note(Level.WARNING, f"the version {version!r} is not understood")
@@ -146,6 +119,12 @@ class _Inspection:
             self._observe_only(
                 f"Elasticsearch {version} cannot change a running deployment; "
                 "upgrade to 8.6 or later"
+            )
+        elif known < _OLDEST_WITH_ADAPTIVE:
+            self.found = replace(
+                self.found,
+                bounds_refused_because=f"Elasticsearch {version} has no adaptive allocations, "
+                'whose bounds could be moved; upgrade to 8.16 or later, or set mode = "direct"',
             )
 
     async def look_at_security(self) -> None:
@@ -223,11 +202,51 @@ class _Inspection:
         statistics = await self._answer(self._api.stats(), Level.FATAL)
         if statistics is None:
             return
-        self.found = replace(self.found, deployments=len(statistics.deployments))
+        self._deployed = frozenset(stats.deployment_id for stats in statistics.deployments)
+        self.found = replace(self.found, deployments=len(self._deployed))
         for place, what in statistics.unreadable:
             self.note(Level.WARNING, f"the statistics of {place} cannot be read: {what}")
         if not statistics.deployments and not statistics.unreadable:
             self.note(Level.WARNING, "there are no deployments; start one to have it scaled")
+
+    async def look_at_ownership(self) -> None:
+        """What it takes to change deployments of inference endpoints, if there are any."""
+        ownership = Ownership(self._api)
+        try:
+            await ownership.read()
+            owned = frozenset(filter(ownership.owner_of, self._deployed))
+            self.found = replace(self.found, owned=owned)
+            if not owned or not self.found.security_enabled or self._lacks_endpoint_update():
+                return
+            privileges = (await self._api.has_privileges((_MANAGE_INFERENCE,))).cluster
+        except Unauthenticated:
+            raise
+        except MissingPrivilege:
+            because = (
+                f"no deployment can be stopped, because {self.found.user} lacks the cluster "
+                "privilege monitor_inference, which tells what belongs to inference endpoints; "
+                "grant monitor_inference"
+            )
+            self.found = replace(self.found, stop_refused_because=because)
+            return
+        except (ApiError, MalformedAnswer):
+            return  # a deployment that turns out to be owned will say so
+        held = privileges.get(_MANAGE_INFERENCE, False)
+        self.found = replace(
+            self.found, privileges={**self.found.privileges, _MANAGE_INFERENCE: held}
+        )
+        if not held:
+            because = (
+                f"deployments of inference endpoints can be watched but not scaled, because "
+                f"{self.found.user} lacks the cluster privilege {_MANAGE_INFERENCE}; "
+                f"grant {_MANAGE_INFERENCE}"
+            )
+            self.found = replace(self.found, owned_refused_because=because)
+            self.note(Level.WARNING, because)
+
+    def _lacks_endpoint_update(self) -> bool:
+        known = _major_and_minor(self.found.version)
+        return known is not None and known < _OLDEST_WITH_ENDPOINT_UPDATE
 
     async def _answer(
         self, asked: Awaitable[Answer], level: Level = Level.WARNING
@@ -242,9 +261,10 @@ class _Inspection:
             return None
 
     def _note_refusal(self, error: ElasticsearchError, level: Level = Level.WARNING) -> None:
-        # A missing privilege has been noted by its name already.
+        # A missing privilege has been noted by its name already, and what serverless lacks is
+        # nothing that anybody could mend.
         explained = isinstance(error, MissingPrivilege) and not all(self.found.privileges.values())
-        if not explained:
+        if not explained and not isinstance(error, NotAvailable):
             self.note(level, str(error))
 
     def _observe_only(self, because: str) -> None:

@@ -75,6 +75,16 @@ class UnparsableRequest(BadRequest):
     """An unknown field or a wrong type."""
 
 
+class NoAdaptiveAllocations(UnparsableRequest):
+    """This version has no scaler of its own, whose settings were sent."""
+
+    advice = "adaptive allocations need Elasticsearch 8.16 or later"
+
+
+class DeploymentExists(BadRequest):
+    """A start under the id of a deployment that there is."""
+
+
 class BodyRequired(BadRequest):
     """A request without the body it needs."""
 
@@ -263,6 +273,10 @@ class NotAllocated(Conflict):
 
 class ProcessGone(Conflict):
     """The process ended during the request."""
+
+
+class NotAvailable(ApiError):
+    """410: the endpoint exists, and serverless does not let anybody use it."""
 
 
 class TooManyRequests(ApiError):

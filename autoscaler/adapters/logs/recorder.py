@@ -76,7 +76,7 @@ class LogRecorder:
             )
         self._tell_unmanaged(plan)
         self._tell_unreadable(observation.unreadable)
-        self._tell_vanished(observation)
+        self._tell_vanished(observation, plan)
 
     def skipped(self, failure: ObservationFailed, at: float) -> None:
         if self._failure is None:
@@ -151,8 +151,10 @@ class LogRecorder:
                 )
         self._unreadable = dict(unreadable)
 
-    def _tell_vanished(self, observation: Observation) -> None:
-        known = observation.deployments.keys() | observation.unreadable.keys()
+    def _tell_vanished(self, observation: Observation, plan: Plan) -> None:
+        # What sleeps is reported no longer, and yet decided on.
+        decided = {decision.deployment_id for decision in plan.decisions}
+        known = decided | observation.deployments.keys() | observation.unreadable.keys()
         for deployment_id in sorted(self._known - known):
             self._told.pop(deployment_id, None)
             self._log.info(
@@ -189,6 +191,7 @@ def _fields(outcome: Outcome, *, in_full: bool) -> dict[str, Any]:
         "model": decision.model_id,
         "rule": decision.rule,
         "fate": str(outcome.fate),
+        "mode": str(decision.mode),
         "reason": str(decision.reason),
         "current": decision.current,
         "wanted": decision.wanted,

@@ -302,6 +302,11 @@ MANAGED = Family(
     "Whether a deployment is scaled: 1 by this rule, or 0 for this reason (rule, reason).",
 )
 
+ASLEEP = Family(
+    "autoscaler_asleep",
+    "1 for a deployment that was stopped because nobody used it, and is started when it is wanted.",
+)
+
 DECISION: tuple[Figure[Decided], ...] = (
     Figure(
         "autoscaler_wanted_allocations",
@@ -310,7 +315,7 @@ DECISION: tuple[Figure[Decided], ...] = (
     ),
     Figure(
         "autoscaler_desired_allocations",
-        "Allocations decided on, limits respected.",
+        "Allocations decided on, limits respected; with bounds as the lever, the least of them.",
         lambda d: d.decision.desired,
     ),
     Figure(

@@ -12,7 +12,14 @@ from prometheus_client.samples import Sample
 
 from autoscaler.adapters.prometheus import families
 from autoscaler.adapters.prometheus.families import Decided, Family, Figure
-from autoscaler.core.values import Cluster, DeploymentStats, NodeStats, Observation, Plan
+from autoscaler.core.values import (
+    Cluster,
+    DeploymentStats,
+    NodeStats,
+    Observation,
+    Plan,
+    Reason,
+)
 
 T = TypeVar("T")
 Labels = dict[str, str]
@@ -90,6 +97,8 @@ def _decisions(observation: Observation, plan: Plan) -> Iterator[Metric]:
         for id_, reason in plan.unmanaged.items()
     ]
     yield family(families.MANAGED, managed + left_alone)
+    asleep = [d for d in plan.decisions if d.steps[0].reason is Reason.ASLEEP]
+    yield family(families.ASLEEP, [({"deployment": d.deployment_id}, 1.0) for d in asleep])
 
 
 def family(declared: Family, rows: Rows[float]) -> Metric:

@@ -7,11 +7,12 @@ DELETE nodes/{node}                     ... and leaves
 POST   nodes/{node}/swallow?calls=3     its statistics are missing from the next answers
 POST   nodes/{node}/version?number=9.2  it alone runs another version; without number: no more
 POST   deployments/{id}/crash?node=ml-1 its process there ends
-POST   deployments/{id}/own             an inference endpoint owns it; DELETE: no more
 POST   deployments/{id}/adaptive        the native scaler's settings, as in `_update`
 POST   deployments/{id}/load            a load begins, in place of any before; DELETE ends it
 DELETE deployments/{id}                 somebody stops it by force
 POST   conditions                       master, licence, upgrade mode, growing hardware
+
+What concerns inference endpoints is in admin_inference.
 """
 
 from typing import Any, cast
@@ -22,7 +23,7 @@ from msgspec import UNSET, Struct, UnsetType
 from autoscaler.simulation.cluster import AdaptivePatch, Deployment, NodeSpec
 from autoscaler.simulation.emulator.bodies import parse_body
 from autoscaler.simulation.emulator.calls import Call, Endpoint, Handler
-from autoscaler.simulation.emulator.emulation import Emulation, InferenceEndpoint
+from autoscaler.simulation.emulator.emulation import Emulation
 from autoscaler.simulation.emulator.faults import Fault
 from autoscaler.simulation.emulator.loads import Load
 from autoscaler.simulation.emulator.parameters import illegal_argument
@@ -50,6 +51,9 @@ async def get_state(emulation: Emulation, call: Call) -> object:
         "deployments": {
             id_: _deployment(deployment, cluster.now)
             for id_, deployment in cluster.deployments.items()
+        },
+        "endpoints": {
+            id_: msgspec.to_builtins(endpoint) for id_, endpoint in emulation.endpoints.items()
         },
         "loads": {id_: msgspec.to_builtins(load) for id_, load in emulation.loads.items()},
     }
@@ -140,19 +144,6 @@ async def crash(emulation: Emulation, call: Call) -> object:
             f"deployment [{deployment.deployment_id}] has no process on node [{node_id}]"
         )
     emulation.cluster.crash_process(deployment.deployment_id, node_id)
-    return _DONE
-
-
-async def own(emulation: Emulation, call: Call) -> object:
-    deployment = _found(emulation, call)
-    emulation.add_endpoint(
-        InferenceEndpoint(inference_id=deployment.deployment_id, model_id=deployment.model_id)
-    )
-    return _DONE
-
-
-async def disown(emulation: Emulation, call: Call) -> object:
-    emulation.remove_endpoint(_found(emulation, call).deployment_id)
     return _DONE
 
 
@@ -247,8 +238,6 @@ ENDPOINTS = (
     _endpoint("POST", "nodes/{node}/swallow", swallow, "calls"),
     _endpoint("POST", "nodes/{node}/version", set_version, "number"),
     _endpoint("POST", "deployments/{id}/crash", crash, "node"),
-    _endpoint("POST", "deployments/{id}/own", own),
-    _endpoint("DELETE", "deployments/{id}/own", disown),
     _endpoint("POST", "deployments/{id}/adaptive", set_adaptive),
     _endpoint("POST", "deployments/{id}/load", start_load),
     _endpoint("DELETE", "deployments/{id}/load", stop_load),

@@ -10,6 +10,7 @@ from aiohttp import web
 
 from autoscaler.simulation.emulator import (
     admin,
+    admin_inference,
     cluster_endpoints,
     deployment_endpoints,
     infer_endpoints,
@@ -29,6 +30,7 @@ from autoscaler.simulation.emulator.emulation import Emulation
 from autoscaler.simulation.emulator.faults import Fault, Reset
 from autoscaler.simulation.emulator.media_types import PLAIN, check_content, negotiate
 from autoscaler.simulation.emulator.parameters import Query, parse_boolean
+from autoscaler.simulation.emulator.serverless import available_on_serverless
 from autoscaler.simulation.errors import ApiError
 
 _MAX_BODY_BYTES = 16 * 2**20
@@ -52,13 +54,19 @@ def build_application(emulation: Emulation) -> web.Application:
 
 
 def _endpoints(emulation: Emulation) -> Iterable[Endpoint]:
+    serverless = emulation.cluster.behaviour.serverless
+    return map(available_on_serverless, _all(emulation)) if serverless else _all(emulation)
+
+
+def _all(emulation: Emulation) -> Iterable[Endpoint]:
     yield from cluster_endpoints.ENDPOINTS
     yield from node_endpoints.ENDPOINTS
     yield from model_endpoints.ENDPOINTS
     yield from deployment_endpoints.ENDPOINTS
     yield from infer_endpoints.ENDPOINTS
-    yield from inference_endpoints.ENDPOINTS
+    yield from inference_endpoints.endpoints_of(emulation.cluster.behaviour)
     yield from admin.ENDPOINTS
+    yield from admin_inference.ENDPOINTS
     if emulation.security is not None:
         yield from security_endpoints.ENDPOINTS
 
@@ -160,6 +168,7 @@ async def _call(emulation: Emulation, endpoint: Endpoint, request: web.Request) 
     if endpoint.needs_master:
         await _require_master(emulation, query)
     return Call(
+        method=request.method,
         path=request.path,
         ids=dict(request.match_info),
         query=query,

@@ -8,6 +8,7 @@ from autoscaler.simulation.errors import ApiError
 from autoscaler.simulation.scenario import (
     Adaptive,
     Deployment,
+    Endpoint,
     Model,
     Node,
     Scenario,
@@ -38,7 +39,19 @@ def build_emulation(scenario: Scenario, clock: Clock) -> Emulation:
             )
         if deployment.load is not None:
             emulation.start_load(deployment.id, deployment.load)
+    for endpoint in scenario.endpoints:
+        emulation.add_endpoint(_inference_endpoint(endpoint, emulation.cluster))
     return emulation
+
+
+def _inference_endpoint(endpoint: Endpoint, cluster: Cluster) -> InferenceEndpoint:
+    return InferenceEndpoint(
+        inference_id=endpoint.inference_id,
+        model_id=cluster.deployments[endpoint.serves].model_id,
+        task_type=endpoint.task_type,
+        service=endpoint.service,
+        deployment_id=endpoint.deployment_id or None,
+    )
 
 
 def _security(settings: SecuritySettings | None) -> Security | None:

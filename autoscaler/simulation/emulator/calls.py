@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 class Call(Struct, frozen=True, kw_only=True):
     """A request that has passed all that is checked for every endpoint alike."""
 
+    method: str
     path: str
     ids: Mapping[str, str]  # the variable parts of the path
     query: Query

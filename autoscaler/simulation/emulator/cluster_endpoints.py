@@ -25,15 +25,15 @@ _VALID_S = 30 * 86_400.0
 
 
 async def get_info(emulation: Emulation, call: Call) -> InfoAnswer:
-    number = emulation.cluster.behaviour.number
-    major = emulation.cluster.behaviour.major
+    behaviour = emulation.cluster.behaviour
+    major = behaviour.major
     return InfoAnswer(
         name=COORDINATOR.name,
         cluster_name=emulation.name,
         cluster_uuid="emulated-cluster-uuid",
         version=VersionDocument(
-            number=number,
-            build_flavor="default",
+            number=behaviour.reported_number,
+            build_flavor="serverless" if behaviour.serverless else "default",
             build_type="docker",
             build_hash="0000000000000000000000000000000000000000",
             build_date="2025-06-01T00:00:00.000Z",

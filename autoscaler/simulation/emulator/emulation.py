@@ -27,6 +27,7 @@ class InferenceEndpoint(Struct, frozen=True, kw_only=True):
     inference_id: str
     model_id: str
     task_type: str = "text_embedding"
+    service: str = "elasticsearch"
     deployment_id: str | None = None
 
     @property
@@ -86,13 +87,17 @@ class Emulation:
         self.cluster.mixed_versions = bool(self.node_versions)
 
     def add_endpoint(self, endpoint: InferenceEndpoint) -> None:
+        self.remove_endpoint(endpoint.inference_id)
         self.endpoints[endpoint.inference_id] = endpoint
         if endpoint.deployment_id is None:
             self.cluster.inference_endpoints.add(endpoint.inference_id)
+        else:
+            self.cluster.attached_endpoints[endpoint.inference_id] = endpoint.deployment_id
 
     def remove_endpoint(self, inference_id: str) -> None:
         self.endpoints.pop(inference_id, None)
         self.cluster.inference_endpoints.discard(inference_id)
+        self.cluster.attached_endpoints.pop(inference_id, None)
 
     def require_licence(self) -> None:
         """Refuse what needs a licence.

@@ -1,25 +1,46 @@
-"""`_inference`: endpoints, which may own deployments that only they may change."""
+"""`_inference`: endpoints, which may own deployments that only they may change.
 
+Source: elastic/elasticsearch, `TransportUpdateInferenceModelAction.java`,
+`ElasticsearchInternalServiceSettings.java` and `ServiceUtils.java`.
+"""
+
+from collections.abc import Sequence
 from typing import Any
 
 from msgspec import UNSET, Struct, UnsetType
 
+from autoscaler.simulation.cluster import AdaptivePatch
 from autoscaler.simulation.emulator.bodies import parse_body
 from autoscaler.simulation.emulator.calls import Call, Endpoint
 from autoscaler.simulation.emulator.emulation import Emulation, InferenceEndpoint
-from autoscaler.simulation.errors import ApiError, invalid_request
+from autoscaler.simulation.errors import (
+    ApiError,
+    conflict,
+    invalid_state,
+    not_found,
+)
+from autoscaler.simulation.versions import Behaviour
 from autoscaler.wire.deployments import AdaptivePatch as AdaptivePatchDocument
 
 
 class ServiceSettings(Struct, frozen=True, kw_only=True):
-    """Other settings cannot be changed; they are accepted and ignored, as the server does."""
+    """What an update may say. A null says nothing; what else there is, is ignored."""
 
-    num_allocations: int | UnsetType = UNSET
+    num_allocations: int | UnsetType | None = UNSET
     adaptive_allocations: AdaptivePatchDocument | UnsetType | None = UNSET
+    num_threads: int | UnsetType | None = UNSET
 
 
 class UpdateEndpointRequest(Struct, frozen=True, kw_only=True):
+    task_type: str | UnsetType = UNSET
     service_settings: ServiceSettings = ServiceSettings()
+
+
+class Change(Struct, frozen=True, kw_only=True):
+    """What is to become of a deployment: its number, or its native scaler's settings."""
+
+    number: int | None = None
+    adaptive: AdaptivePatch | UnsetType = UNSET
 
 
 async def get_all(emulation: Emulation, call: Call) -> object:
@@ -28,73 +49,155 @@ async def get_all(emulation: Emulation, call: Call) -> object:
 
 
 async def get_one(emulation: Emulation, call: Call) -> object:
-    return {"endpoints": [_document(emulation, _found(emulation, call.ids["inference_id"]))]}
+    inference_id = call.ids["inference_id"]
+    endpoint = emulation.endpoints.get(inference_id)
+    if endpoint is None:
+        raise _unknown(f"Inference endpoint not found [{inference_id}]")
+    return {"endpoints": [_document(emulation, endpoint)]}
 
 
 async def update(emulation: Emulation, call: Call) -> object:
-    endpoint = _found(emulation, call.ids["inference_id"])
-    settings = parse_body(
-        call.body, UpdateEndpointRequest, parser="update_inference_model"
-    ).service_settings
-    if not isinstance(settings.num_allocations, UnsetType):
-        _scale(emulation, endpoint, settings.num_allocations)
+    inference_id = call.ids["inference_id"]
+    request = parse_body(call.body, UpdateEndpointRequest, parser="update_inference_model")
+    task_type = _task_type(call.ids.get("task_type"), request.task_type)
+    endpoint = emulation.endpoints.get(inference_id)
+    if endpoint is None:
+        raise _unknown(
+            f"The inference endpoint [{inference_id}] does not exist and cannot be updated"
+        )
+    if task_type != endpoint.task_type:
+        raise _bad("Task type must match the task type of the existing endpoint")
+    behaviour = emulation.cluster.behaviour
+    change = _change(request.service_settings, behaviour, call)
+    if endpoint.serves not in emulation.cluster.deployments:
+        raise not_found(
+            inference_id, f"The model of inference endpoint [{inference_id}] is not deployed"
+        )
+    if behaviour.endpoint_owned_conflict:
+        _require_ownership(endpoint)
+    emulation.cluster.update_deployment(
+        endpoint.serves,
+        number_of_allocations=change.number,
+        adaptive=change.adaptive,
+        by_endpoint=True,
+    )
     return _document(emulation, endpoint)
 
 
-def _scale(emulation: Emulation, endpoint: InferenceEndpoint, allocations: int) -> None:
-    if allocations < 1:
-        raise invalid_request("[num_allocations] must be a positive integer")
-    deployment = emulation.cluster.deployments.get(endpoint.serves)
-    if deployment is not None and deployment.adaptive is not None and deployment.adaptive.enabled:
-        raise invalid_request("[num_allocations] cannot be set if adaptive allocations is enabled")
-    emulation.cluster.update_deployment(
-        endpoint.serves, number_of_allocations=allocations, internal=True
+def _task_type(in_path: str | None, in_body: str | UnsetType) -> str:
+    """The task type that is meant: it has to be said, in the path or in the body."""
+    if isinstance(in_body, UnsetType):
+        if in_path is None:
+            raise _bad("model is missing required setting [task_type]")
+        return in_path
+    if in_path not in (None, in_body):
+        raise _bad(
+            f"Cannot resolve conflicting task_type parameter in the request URL [{in_path}] and "
+            f"the request body [{in_body}]"
+        )
+    return in_body
+
+
+def _change(settings: ServiceSettings, behaviour: Behaviour, call: Call) -> Change:
+    """What the settings ask for, as far as the version has ears for it.
+
+    Raises:
+        ApiError: 400: nothing, too much, or something that is fixed.
+    """
+    number = settings.num_allocations if isinstance(settings.num_allocations, int) else None
+    if not behaviour.inference_adaptive:  # whatever else is said goes unheard
+        if number is None:
+            said = call.body.decode(errors="replace")
+            raise _bad(f"Failed to parse [num_allocations] of update request [{said}]")
+        return Change(number=number)
+    if behaviour.inference_threads_fixed and isinstance(settings.num_threads, int):
+        raise invalid_state("[num_threads] cannot be updated")
+    document = settings.adaptive_allocations
+    if not isinstance(document, AdaptivePatchDocument):
+        if number is None:
+            raise invalid_state(
+                "[service_settings] does not contain one of the required settings "
+                "[num_allocations, adaptive_allocations]"
+            )
+        if number < 1:
+            raise invalid_state(
+                f"[service_settings] Invalid value [{number}]. [num_allocations] must be a "
+                "positive integer"
+            )
+        return Change(number=number)
+    if number is not None:
+        raise invalid_state("[num_allocations] cannot be set if [adaptive_allocations] is set")
+    return Change(
+        adaptive=AdaptivePatch(
+            enabled=document.enabled,
+            min_number_of_allocations=document.min_number_of_allocations,
+            max_number_of_allocations=document.max_number_of_allocations,
+        )
     )
 
 
-def _found(emulation: Emulation, inference_id: str) -> InferenceEndpoint:
-    endpoint = emulation.endpoints.get(inference_id)
-    if endpoint is None:
-        raise ApiError(
-            404, "resource_not_found_exception", f"Inference endpoint not found [{inference_id}]"
+def _require_ownership(endpoint: InferenceEndpoint) -> None:
+    """Refuse to change a deployment through an endpoint that has not made it."""
+    if endpoint.deployment_id is not None:
+        raise conflict(
+            f"Inference endpoint [{endpoint.inference_id}] cannot update deployment "
+            f"[{endpoint.deployment_id}], which it did not create: it must be updated through the "
+            "trained model API"
         )
-    return endpoint
+
+
+def _bad(reason: str) -> ApiError:
+    return ApiError(400, "status_exception", reason)
+
+
+def _unknown(reason: str) -> ApiError:
+    return ApiError(404, "resource_not_found_exception", reason)
 
 
 def _document(emulation: Emulation, endpoint: InferenceEndpoint) -> dict[str, Any]:
     settings: dict[str, Any] = {"model_id": endpoint.model_id, "num_threads": 1}
-    if endpoint.deployment_id is not None:
-        settings["deployment_id"] = endpoint.deployment_id
     deployment = emulation.cluster.deployments.get(endpoint.serves)
     if deployment is not None:
         settings["num_allocations"] = deployment.requested
         settings["num_threads"] = deployment.parameters.threads_per_allocation
+        adaptive = deployment.adaptive
+        if adaptive is not None:
+            settings["adaptive_allocations"] = {"enabled": bool(adaptive.enabled)} | {
+                name: bound
+                for name in ("min_number_of_allocations", "max_number_of_allocations")
+                if (bound := getattr(adaptive, name)) is not None
+            }
+    if endpoint.deployment_id is not None:
+        settings["deployment_id"] = endpoint.deployment_id
     return {
         "inference_id": endpoint.inference_id,
         "task_type": endpoint.task_type,
-        "service": "elasticsearch",
+        "service": endpoint.service,
         "service_settings": settings,
     }
 
 
 _GET, _UPDATE = "cluster:monitor/xpack/inference/get", "cluster:admin/xpack/inference/update"
 
-ENDPOINTS = (
+_READING = (
     Endpoint(method="GET", path="/_inference", handler=get_all, action=_GET),
     Endpoint(method="GET", path="/_inference/_all", handler=get_all, action=_GET),
     Endpoint(method="GET", path="/_inference/{inference_id}", handler=get_one, action=_GET),
-    Endpoint(
-        method="PUT",
-        path="/_inference/{inference_id}/_update",
-        handler=update,
-        action=_UPDATE,
-        needs_master=True,
-    ),
-    Endpoint(
-        method="PUT",
-        path="/_inference/{task_type}/{inference_id}/_update",
-        handler=update,
-        action=_UPDATE,
-        needs_master=True,
-    ),
 )
+
+_UPDATING = tuple(
+    Endpoint(
+        method="PUT",
+        path=f"/_inference/{task_type}{{inference_id}}/_update",
+        handler=update,
+        action=_UPDATE,
+        needs_master=True,
+    )
+    for task_type in ("", "{task_type}/")
+)
+
+
+def endpoints_of(behaviour: Behaviour) -> Sequence[Endpoint]:
+    """What a version has of the inference API."""
+    reading = _READING if behaviour.inference_api else ()
+    return (*reading, *_UPDATING) if behaviour.inference_update else reading

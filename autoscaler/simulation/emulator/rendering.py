@@ -10,6 +10,7 @@ from msgspec import UNSET
 from autoscaler.simulation.cluster import Cluster, Deployment
 from autoscaler.simulation.deployment import AdaptiveSettings as NativeSettings
 from autoscaler.simulation.emulator.matching import Page
+from autoscaler.simulation.emulator.serverless import one_unnamed_node
 from autoscaler.simulation.route import Route
 from autoscaler.simulation.statistics import Counters
 from autoscaler.wire import deployments, stats
@@ -93,6 +94,8 @@ def _deployment_document(
         _node_document(cluster, route, versions, silent=route.node_id in missing_nodes)
         for route in deployment.routes.values()
     ]
+    if cluster.behaviour.serverless:
+        nodes = one_unnamed_node(nodes)
     document = stats.DeploymentDocument(
         deployment_id=parameters.deployment_id if cluster.behaviour.deployment_id else "",
         model_id=parameters.model_id,

@@ -17,7 +17,12 @@ PRIVILEGES: Mapping[str, tuple[str, ...]] = {
     "monitor_ml": ("cluster:monitor/xpack/ml/*",),
     "manage_ml": ("cluster:monitor/xpack/ml/*", "cluster:admin/xpack/ml/*"),
     "monitor_inference": ("cluster:monitor/xpack/inference*",),
-    "manage_inference": ("cluster:monitor/xpack/inference*", "cluster:admin/xpack/inference/*"),
+    "manage_inference": (
+        "cluster:monitor/xpack/inference*",
+        "cluster:admin/xpack/inference/*",
+        "cluster:admin/xpack/ml/trained_models/deployment/start",
+        "cluster:admin/xpack/ml/trained_models/deployment/stop",
+    ),
     "monitor": ("cluster:monitor/*",),
     "manage": ("cluster:*",),
     "all": ("cluster:*",),
@@ -27,6 +32,8 @@ BUILT_IN_ROLES: Mapping[str, tuple[str, ...]] = {
     "superuser": ("all",),
     "machine_learning_admin": ("manage_ml",),
     "machine_learning_user": ("monitor_ml",),
+    "inference_admin": ("manage_inference",),
+    "inference_user": ("monitor_inference",),
 }
 
 CHALLENGES = ('Basic realm="security" charset="UTF-8"', 'Bearer realm="security"', "ApiKey")

@@ -163,6 +163,15 @@ def stats(*entries, count=None):
     }
 
 
+def endpoint(inference_id, service="elasticsearch", **settings):
+    return {
+        "inference_id": inference_id,
+        "task_type": "sparse_embedding",
+        "service": service,
+        "service_settings": {"num_threads": 1, "model_id": "m", **settings},
+    }
+
+
 def assignment(allocations=4):
     return {
         "assignment": {

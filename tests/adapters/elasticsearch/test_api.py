@@ -7,12 +7,14 @@ from autoscaler.adapters.elasticsearch import api as api_module
 from autoscaler.adapters.elasticsearch.errors import GatewayError, MalformedAnswer, TimedOut
 from autoscaler.adapters.elasticsearch.refusals import StartTimedOut
 from autoscaler.wire.deployments import AdaptivePatch, StartRequest
+from autoscaler.wire.inference import EndpointDocument
 from tests.adapters.elasticsearch.servers import (
     PRODUCT,
     answer,
     api_for,
     assignment,
     deployment,
+    endpoint,
     page,
     refusal,
     serving,
@@ -162,6 +164,40 @@ async def test_a_stop():
         assert await api.stop("search", force=True, allow_no_match=False)
     assert server.paths == ["/_ml/trained_models/search/deployment/_stop"]
     assert dict(server.requests[0].query) == {"force": "true", "allow_no_match": "false"}
+
+
+async def test_all_endpoints():
+    listed = answer({"endpoints": [endpoint("a", num_allocations=1), endpoint("b", "openai")]})
+    async with serving(listed) as server, api_for(server) as api:
+        found = await api.inference_endpoints()
+    assert server.paths == ["/_inference/_all"]
+    assert [(e.inference_id, e.task_type, e.service) for e in found] == [
+        ("a", "sparse_embedding", "elasticsearch"),
+        ("b", "sparse_embedding", "openai"),
+    ]
+    assert found[0].service_settings["num_allocations"] == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "settings"),
+    [
+        ({"allocations": 3}, {"num_allocations": 3}),
+        (
+            {"adaptive": AdaptivePatch(enabled=True, min_number_of_allocations=1)},
+            {"adaptive_allocations": {"enabled": True, "min_number_of_allocations": 1}},
+        ),
+    ],
+    ids=["number", "adaptive"],
+)
+async def test_an_endpoint_is_updated_under_its_task_type(arguments, settings):
+    known = EndpointDocument(inference_id=".elser/2 ü", task_type="sparse_embedding")
+    async with serving(answer(endpoint("x", num_allocations=3))) as server, api_for(server) as api:
+        updated = await api.update_endpoint(known, **arguments)
+    (request,) = server.requests
+    assert request.method == "PUT"
+    assert request.raw_path == "/_inference/sparse_embedding/.elser%2F2%20%C3%BC/_update"
+    assert server.body() == {"service_settings": settings}
+    assert updated.service_settings["num_allocations"] == 3
 
 
 @pytest.mark.parametrize("change", ["update", "stop"])

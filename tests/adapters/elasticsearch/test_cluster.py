@@ -1,4 +1,4 @@
-"""The ports: observations, changes, and what is said when there are none."""
+"""Observations: what is in them, and what is said when there are none."""
 
 from contextlib import asynccontextmanager
 
@@ -9,13 +9,12 @@ from autoscaler.adapters.elasticsearch.cluster import (
     CAPACITY_KEPT_S,
     ElasticsearchCluster,
 )
-from autoscaler.core.values import Fate
-from autoscaler.ports import ObservationFailed, Trouble, UpdateFailed
+from autoscaler.ports import ObservationFailed, Trouble
 from tests.adapters.elasticsearch.servers import (
     answer,
     api_for,
-    assignment,
     deployment,
+    endpoint,
     page,
     refusal,
     reset,
@@ -25,11 +24,12 @@ from tests.adapters.elasticsearch.servers import (
 )
 from tests.fakes import FakeClock
 
-STATS, NODES, MEMORY, ML_INFO = (
+STATS, NODES, MEMORY, ML_INFO, INFERENCE = (
     "/_ml/trained_models/_stats",
     "/_nodes/ml:true",
     "/_ml/memory/_stats",
     "/_ml/info",
+    "/_inference/_all",
 )
 GIB = 2**30
 UNAUTHORISED = refusal(403, "security_exception", "action [x] is unauthorized for user [u]")
@@ -221,60 +221,63 @@ async def test_no_observation_in_time():
     assert caught.value.trouble is Trouble.TIMEOUT
 
 
-async def test_a_change_is_a_number_in_the_body():
-    async with cluster_of(answer(assignment(4))) as (cluster, server, _):
-        await cluster.set_allocations("elser", 4)
-    (request,) = server.requests
-    assert (request.method, request.path) == (
-        "POST",
-        "/_ml/trained_models/elser/deployment/_update",
+def owning(*endpoints):
+    return {INFERENCE: answer({"endpoints": list(endpoints)})}
+
+
+async def test_what_belongs_to_inference_endpoints_is_named():
+    answers = endpoints(
+        **owning(
+            endpoint("elser"),
+            endpoint("not-deployed-yet"),
+            endpoint("attached", deployment_id="elser"),
+            endpoint("elsewhere", service="openai"),
+        )
     )
-    assert request.query_string == ""
-    assert server.body() == {"number_of_allocations": 4}
+    async with cluster_of(answers) as (cluster, _, _):
+        assert (await cluster.observe()).owned == {"elser": "elser"}
 
 
-STATUS = "status_exception"
+async def test_owners_are_asked_for_as_seldom_as_nodes():
+    async with cluster_of(endpoints(**owning(endpoint("elser")))) as (cluster, server, clock):
+        for _ in range(12):
+            assert (await cluster.observe()).owned == {"elser": "elser"}
+            clock.pass_by(10.0)
+    assert server.paths.count(INFERENCE) == 2
 
 
 @pytest.mark.parametrize(
-    ("given", "fate"),
-    [
-        (refusal(429, STATUS, "not enough resources to provide all"), Fate.NO_CAPACITY),
-        (refusal(409, STATUS, "[starting] not in [started] state"), Fate.NOT_STARTED),
-        (refusal(409, STATUS, "created by inference endpoint [x]"), Fate.ENDPOINT_OWNED),
-        (
-            refusal(400, "validation_exception", "cannot be set if adaptive allocations is on"),
-            Fate.NATIVE_SCALING,
-        ),
-        (
-            refusal(404, "resource_not_found_exception", "No known model deployment with id [x]"),
-            Fate.GONE,
-        ),
-        (UNAUTHORISED, Fate.FORBIDDEN),
-        (refusal(401, "security_exception", "no"), Fate.FORBIDDEN),
-        (NO_MASTER, Fate.UNKNOWN),
-        (page(502), Fate.UNKNOWN),
-        (page(429), Fate.UNKNOWN),
-        (page(404), Fate.UNKNOWN),
-        (reset, Fate.UNKNOWN),
-        (truncated, Fate.UNKNOWN),
-        (answer({"assignment": {}}), Fate.UNKNOWN),
-        (refusal(400, "x_content_parse_exception", "unknown field"), Fate.INVALID),
-    ],
-    ids=lambda value: value if isinstance(value, Fate) else None,
+    "lost",
+    [NO_MASTER, UNAUTHORISED, reset, truncated, page(502), answer([]), answer({"endpoints": 3})],
+    ids=lambda _: None,
 )
-async def test_a_change_that_is_refused_or_lost(given, fate):
-    async with cluster_of(given) as (cluster, server, _):
-        with pytest.raises(UpdateFailed) as caught:
-            await cluster.set_allocations("elser", 4)
-    assert caught.value.fate is fate
-    assert str(caught.value)
-    assert len(server.requests) == 1
+async def test_owners_that_cannot_be_read_are_those_known_before(lost):
+    async with cluster_of(endpoints(**{INFERENCE: lost}), retries=0) as (cluster, server, clock):
+        assert (await cluster.observe()).owned == {}
+        server.answers = [endpoints(**owning(endpoint("elser")))]
+        clock.pass_by(CAPACITY_INTERVAL_S)
+        assert (await cluster.observe()).owned == {"elser": "elser"}
+        server.answers = [endpoints(**{INFERENCE: lost})]
+        clock.pass_by(CAPACITY_INTERVAL_S)
+        observation = await cluster.observe()
+    assert observation.owned == {"elser": "elser"}
+    assert observation.cluster is not None
 
 
-async def test_a_cluster_without_updates_can_only_be_observed():
-    async with cluster_of(endpoints()) as (cluster, _, _):
+NO_SUCH_API = {
+    "no handler": None,
+    "404": refusal(404, "resource_not_found_exception", "what?"),
+    "405": answer({"error": "Incorrect HTTP method for uri [/_inference/_all]"}, 405),
+    "410": refusal(410, "api_not_available_exception", "not on this offering"),
+}
+
+
+@pytest.mark.parametrize("lacking", NO_SUCH_API.values(), ids=NO_SUCH_API)
+async def test_without_an_inference_api_nobody_owns_anything(lacking):
+    answers = endpoints(**owning(endpoint("elser")))
+    async with cluster_of(answers) as (cluster, server, clock):
         await cluster.observe()
-        with pytest.raises(UpdateFailed, match=r"needs Elasticsearch 8\.6") as caught:
-            await cluster.set_allocations("elser", 4)
-    assert caught.value.fate is Fate.INVALID
+        del answers[INFERENCE]
+        server.answers = [answers | ({INFERENCE: lacking} if lacking else {})]
+        clock.pass_by(CAPACITY_INTERVAL_S)
+        assert (await cluster.observe()).owned == {}

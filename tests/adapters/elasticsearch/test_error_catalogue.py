@@ -104,6 +104,13 @@ CASES = (
         UPDATE, 400, STATUS, "inconsistent id; [a] in the body, [b] in the path", r.InconsistentId
     ),
     Case(UPDATE, 400, PARSE, "[1:9] unknown field [allocations]", r.UnparsableRequest),
+    Case(
+        UPDATE,
+        400,
+        PARSE,
+        "[1:2] [update_trained_model_deployment_request] unknown field [adaptive_allocations]",
+        r.NoAdaptiveAllocations,
+    ),
     Case(UPDATE, 400, ILLEGAL, "failed to parse [x] as an integer", r.UnparsableRequest),
     Case(UPDATE, 400, "parse_exception", "request body is required", r.BodyRequired),
     Case(
@@ -207,6 +214,16 @@ CASES = (
     Case(START, 400, ILLEGAL, "No enum constant Priority.MIDDLING", r.UnknownEnumValue),
     Case(START, 400, STATUS, "the id [a] is taken by another model", r.NotDeployable),
     Case(START, 400, STATUS, "[a] is not a PyTorch model", r.NotDeployable),
+    Case(
+        START,
+        400,
+        STATUS,
+        "Could not start model deployment because an existing deployment with the same id [a] "
+        "exist",
+        r.DeploymentExists,
+    ),
+    Case(START, 400, STATUS, "deployment with id [a] already exists", r.DeploymentExists),
+    Case(START, 400, PARSE, "[1:2] unknown field [adaptive_allocations]", r.NoAdaptiveAllocations),
     Case(START, 400, ILLEGAL, "not enough memory on node [n1]", r.PlannerInconsistency),
     Case(START, 400, STATUS, "the assignment was removed while waiting", r.AssignmentRemoved),
     Case(START, 403, STATUS, "cannot start while an upgrade is in progress", r.MixedVersions),
@@ -297,6 +314,7 @@ CASES = (
     Case(UPDATE, 400, "new_exception", "new", r.BadRequest),
     Case(OTHER, 404, "new_exception", "new", r.NotFound),
     Case(OTHER, 409, "new_exception", "new", r.Conflict),
+    Case(OTHER, 410, "api_not_available_exception", "not in serverless mode", r.NotAvailable),
     Case(OTHER, 500, "null_pointer_exception", "oops", r.ServerError),
     Case(OTHER, 418, "teapot_exception", "short and stout", r.ApiError),
 )
@@ -374,6 +392,7 @@ def test_the_resource_is_taken_from_the_metadata_first():
         (r.MasterNotDiscovered, Fate.UNKNOWN),
         (r.ClusterBlocked, Fate.UNKNOWN),
         (r.ClusterEventTimedOut, Fate.UNKNOWN),
+        (r.NoAdaptiveAllocations, Fate.UNSUPPORTED),
         (r.NotPositive, Fate.INVALID),
         (r.LowPriorityLimit, Fate.INVALID),
         (r.EndpointMissing, Fate.INVALID),

@@ -4,11 +4,14 @@ import re
 
 import pytest
 
-from autoscaler.adapters.elasticsearch.preflight import Level, inspect
+from autoscaler.adapters.elasticsearch.findings import Level
+from autoscaler.adapters.elasticsearch.preflight import inspect
+from autoscaler.core.values import Mode
 from tests.adapters.elasticsearch.servers import (
     answer,
     api_for,
     deployment,
+    endpoint,
     info,
     page,
     refusal,
@@ -17,19 +20,20 @@ from tests.adapters.elasticsearch.servers import (
     stats,
 )
 
-ROOT, AUTHENTICATE, PRIVILEGES, LICENCE, ML_INFO, STATS = (
+ROOT, AUTHENTICATE, PRIVILEGES, LICENCE, ML_INFO, STATS, INFERENCE = (
     "/",
     "/_security/_authenticate",
     "/_security/user/_has_privileges",
     "/_license",
     "/_ml/info",
     "/_ml/trained_models/_stats",
+    "/_inference/_all",
 )
+USUAL = ("monitor_ml", "manage_ml", "monitor")
 UNAUTHORISED = refusal(403, "security_exception", "action [x] is unauthorized for user [scaler]")
 
 
-def privileges(*missing):
-    names = ("monitor_ml", "manage_ml", "monitor")
+def privileges(*missing, names=USUAL):
     return answer({"cluster": {name: name not in missing for name in names}})
 
 
@@ -99,7 +103,6 @@ async def test_security_may_be_off(answers):
         ({ROOT: answer(info("8.5.3"))}, Level.WARNING, r"8\.5\.3 cannot change .*upgrade to 8\.6"),
         ({ROOT: answer(info("7.17.0"))}, Level.FATAL, r"7\.17\.0 .*upgrade to 8\.6"),
         ({ROOT: answer(info("main"))}, Level.WARNING, "'main' is not understood"),
-        ({ROOT: answer(info("8.11.0", "serverless"))}, Level.WARNING, "serverless"),
         (
             {AUTHENTICATE: refusal(500, "null_pointer_exception", "oops")},
             Level.WARNING,
@@ -147,16 +150,97 @@ async def test_one_problem_is_one_sentence(changes, level, sentence):
     "changes",
     [
         {ROOT: answer(info("8.5.3"))},
-        {ROOT: answer(info("8.11.0", "serverless"))},
         {PRIVILEGES: privileges("manage_ml")},
     ],
-    ids=["old", "serverless", "privilege"],
+    ids=["old", "privilege"],
 )
 async def test_some_clusters_can_only_be_observed(changes):
     found = await inspected(endpoints(**changes))
     assert found.ok
     assert not found.can_update
     assert found.observe_only_because == found.problems[0].sentence
+
+
+@pytest.mark.parametrize(
+    ("root", "number", "bounds"),
+    [
+        (info("8.11.0", "serverless"), 'serverless .*set mode = "bounds"', None),
+        (info("8.15.5"), None, r'8\.15\.5 has no adaptive .*upgrade to 8\.16.*mode = "direct"'),
+        (info("8.16.0"), None, None),
+        (info("9.2.0"), None, None),
+    ],
+    ids=["serverless", "8.15", "8.16", "9.2"],
+)
+async def test_not_every_cluster_has_both_levers(root, number, bounds):
+    found = await inspected(endpoints(**{ROOT: answer(root)}))
+    assert found.can_update
+    assert found.problems == ()  # whether it is one depends on the rules
+    for mode, sentence in ((Mode.DIRECT, number), (Mode.BOUNDS, bounds)):
+        refused = found.refuses(mode)
+        assert re.search(sentence, refused) if sentence else refused == ""
+
+
+async def test_what_serverless_lacks_is_no_problem():
+    lacking = refusal(410, "api_not_available_exception", "not available in serverless mode")
+    changes = {ROOT: answer(info("8.11.0", "serverless")), ML_INFO: lacking, LICENCE: lacking}
+    found = await inspected(endpoints(**changes))
+    assert found.problems == ()
+    assert found.upgrade_mode is None
+
+
+@pytest.mark.parametrize("mode", Mode)
+async def test_what_can_only_be_observed_has_no_lever(mode):
+    found = await inspected(endpoints(**{ROOT: answer(info("8.5.3"))}))
+    assert found.refuses(mode) == found.observe_only_because
+
+
+def owning(*missing, version="9.2.0"):
+    """A cluster in which an endpoint owns the deployment."""
+    return endpoints(
+        **{
+            ROOT: answer(info(version)),
+            INFERENCE: answer({"endpoints": [endpoint("elser"), endpoint("not-deployed")]}),
+            PRIVILEGES: privileges(*missing, names=(*USUAL, "manage_inference")),
+        }
+    )
+
+
+async def test_endpoints_can_be_changed_by_whom_they_are_granted_to():
+    found = await inspected(owning())
+    assert found.owned == {"elser"}
+    assert found.owned_refused_because == ""
+    assert found.problems == ()
+    assert found.privileges["manage_inference"]
+
+
+async def test_the_privilege_for_endpoints_is_asked_for_where_there_are_any():
+    found = await inspected(owning("manage_inference"))
+    (problem,) = found.problems
+    assert problem.level is Level.WARNING
+    assert problem.sentence == found.owned_refused_because
+    assert "scaler lacks the cluster privilege manage_inference; grant" in problem.sentence
+    assert found.can_update
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {INFERENCE: answer({"endpoints": []})},
+        {INFERENCE: answer({"endpoints": [endpoint("not-deployed")]})},
+        {INFERENCE: answer({"endpoints": [endpoint("x", deployment_id="elser")]})},
+        {INFERENCE: UNAUTHORISED},
+        {INFERENCE: refusal(500, "null_pointer_exception", "oops")},
+        {INFERENCE: answer([])},
+        {ROOT: answer(info("8.16.0"))},  # whose endpoints cannot be updated
+    ],
+    ids=["none", "not deployed", "attached", "not to be told", "error", "nonsense", "old"],
+)
+async def test_nothing_is_said_of_endpoints_where_there_is_nothing_to_lose(changes):
+    found = await inspected(owning("manage_inference") | changes)
+    assert found.problems == ()  # what cannot be stopped is one where something is to be
+    assert "manage_inference" not in found.privileges
+    untold = changes.get(INFERENCE) is UNAUTHORISED
+    assert ("grant monitor_inference" in found.stop_refused_because) is untold
 
 
 async def test_a_missing_privilege_is_told_once():
@@ -188,7 +272,7 @@ async def test_nothing_can_be_asked(broken, sentence):
     assert re.search(sentence, problem.sentence)
 
 
-@pytest.mark.parametrize("path", [ROOT, PRIVILEGES, LICENCE, STATS])
+@pytest.mark.parametrize("path", [ROOT, PRIVILEGES, LICENCE, STATS, INFERENCE])
 async def test_credentials_may_be_revoked_halfway(path):
     found = await inspected(endpoints(**{path: refusal(401, "security_exception", "expired")}))
     (problem,) = found.problems

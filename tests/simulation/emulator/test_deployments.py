@@ -2,7 +2,6 @@ import asyncio
 
 import pytest
 
-from autoscaler.simulation.emulator.emulation import InferenceEndpoint
 from autoscaler.simulation.scenario import Deployment, Node
 from tests.simulation.emulator.conftest import client_of, scenario
 
@@ -232,55 +231,6 @@ async def test_stopping_what_is_not_there(es):
     assert (await es.post(path, {"allow_no_match": False})).status == 404
     assert (await es.post(f"{path}?allow_no_match=false")).status == 404
     assert (await es.post(path, {"id": "other"})).status == 400
-
-
-async def test_what_an_endpoint_owns_only_the_endpoint_changes():
-    owned = Deployment(model_id="e5", owned_by_endpoint=True)
-    async with client_of(scenario(deployments=[owned])) as es:
-        refused = await es.post(f"{E5}/_update", {"number_of_allocations": 2})
-        assert refused.status == 409
-        assert "inference endpoint" in refused.error["reason"]
-        assert (await es.post(f"{E5}/_stop")).status == 409
-        (endpoint,) = (await es.get("/_inference/_all")).document["endpoints"]
-        assert (endpoint["inference_id"], endpoint["service"]) == ("e5", "elasticsearch")
-        assert "deployment_id" not in endpoint["service_settings"]
-        body = {"service_settings": {"num_allocations": 2}}
-        answer = await es.put("/_inference/text_embedding/e5/_update", body)
-        assert answer.document["service_settings"]["num_allocations"] == 2
-        assert (await es.deployment("e5"))["number_of_allocations"] == 2
-        await es.delete("/_emulator/deployments/e5/own")
-        assert (await es.post(f"{E5}/_update", {"number_of_allocations": 1})).status == 200
-
-
-async def test_an_older_version_lets_anybody_change_it():
-    owned = Deployment(model_id="e5", owned_by_endpoint=True)
-    async with client_of(scenario(version="8.16", deployments=[owned])) as es:
-        assert (await es.post(f"{E5}/_update", {"number_of_allocations": 2})).status == 200
-
-
-async def test_an_endpoint_does_not_own_what_it_is_attached_to(es):
-    es.running.emulation.add_endpoint(
-        InferenceEndpoint(inference_id="mine", model_id="e5", deployment_id="e5")
-    )
-    (endpoint,) = (await es.get("/_inference/mine")).document["endpoints"]
-    assert endpoint["service_settings"]["deployment_id"] == "e5"
-    assert (await es.post(f"{E5}/_update", {"number_of_allocations": 2})).status == 200
-    assert (await es.get("/_inference")).document["endpoints"] != []
-
-
-async def test_an_endpoint_leaves_the_number_to_the_native_scaler(es):
-    await es.post("/_emulator/deployments/e5/own")
-    await es.post("/_emulator/deployments/e5/adaptive", {"enabled": True})
-    body = {"service_settings": {"num_allocations": 2}}
-    assert (await es.put("/_inference/e5/_update", body)).status == 400
-
-
-async def test_endpoints_that_are_not_there_or_asked_too_much(es):
-    assert (await es.get("/_inference/nope")).status == 404
-    await es.post("/_emulator/deployments/e5/own")
-    body = {"service_settings": {"num_allocations": 0}}
-    assert (await es.put("/_inference/e5/_update", body)).status == 400
-    assert (await es.get("/_inference/e5")).document["endpoints"][0]["inference_id"] == "e5"
 
 
 async def test_an_inference_takes_its_time_and_each_document_has_its_own_result(es):

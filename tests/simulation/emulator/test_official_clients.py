@@ -108,6 +108,45 @@ async def test_the_cluster(library):
         assert (await call("cluster.health"))["status"] == "green"
 
 
+async def test_adaptive_allocations(library):
+    async with official(library) as (es, call):
+        bounds = {"enabled": True, "min_number_of_allocations": 1, "max_number_of_allocations": 4}
+        updated = await call(
+            "ml.update_trained_model_deployment", model_id="e5", adaptive_allocations=bounds
+        )
+        assert updated["assignment"]["adaptive_allocations"] == bounds
+        with pytest.raises(library.BadRequestError):
+            await call("ml.update_trained_model_deployment", model_id="e5", number_of_allocations=2)
+        await call(
+            "ml.update_trained_model_deployment",
+            model_id="e5",
+            number_of_allocations=2,
+            adaptive_allocations={"enabled": False},
+        )
+        assert es.cluster.deployments["e5"].requested == 2
+
+
+async def test_inference_endpoints(library):
+    wanted = scenario(deployments=[Deployment(model_id="e5", owned_by_endpoint=True)])
+    async with official(library, wanted) as (es, call):
+        for arguments in ({}, {"inference_id": "e5"}):
+            (endpoint,) = (await call("inference.get", **arguments))["endpoints"]
+            assert endpoint["service_settings"]["num_allocations"] == 1
+        update = {"inference_id": "e5", "task_type": endpoint["task_type"]}
+        for settings in (
+            {"num_allocations": 2},
+            {"adaptive_allocations": {"enabled": True, "max_number_of_allocations": 4}},
+        ):
+            config = {"service_settings": settings}
+            answer = await call("inference.update", **update, inference_config=config)
+            assert answer["service_settings"].items() >= settings.items()
+        assert es.cluster.deployments["e5"].adaptive.max_number_of_allocations == 4
+        with pytest.raises(library.ConflictError):
+            await call("ml.update_trained_model_deployment", model_id="e5", number_of_allocations=3)
+        with pytest.raises(library.NotFoundError):
+            await call("inference.get", inference_id="nope")
+
+
 @pytest.mark.parametrize(
     ("method", "arguments", "error", "status"),
     [

@@ -1,0 +1,101 @@
+"""The two levers of a deployment: its number of allocations, and the bounds of the cluster's own
+scaler, `adaptive_allocations`. While that one is on, Elasticsearch refuses the number.
+
+A rule's mode says which lever is used. What the policy wants is the number in DIRECT, and the
+minimum in BOUNDS: the cluster's own scaler may go higher within seconds, up to the maximum, even
+while nobody else watches.
+
+Source: elastic/elasticsearch, `TransportUpdateTrainedModelDeploymentAction.java` and
+`TrainedModelAssignmentClusterService.java`.
+"""
+
+from autoscaler.core.selection import Rule, Via
+from autoscaler.core.values import (
+    Change,
+    DeploymentStats,
+    Mode,
+    NativeScaling,
+    Reason,
+    SetBounds,
+    SetNumber,
+    Step,
+    Stop,
+)
+
+
+def native_of(stats: DeploymentStats) -> NativeScaling | None:
+    """The settings of the cluster's own scaler if it is on."""
+    return stats.native if stats.native is not None and stats.native.enabled else None
+
+
+def present(mode: Mode, stats: DeploymentStats) -> int | None:
+    """What the lever is at: the requested number, or the minimum; None: the cluster did not say."""
+    native = native_of(stats)
+    if mode is Mode.BOUNDS and native is not None:
+        return native.minimum or 0
+    return stats.allocations
+
+
+def lever_in_use(rule: Rule, stats: DeploymentStats, before: Mode | None) -> Mode | None:
+    """The mode whose lever has been found in place, or was once; None while it never was."""
+    in_place = Mode.DIRECT if native_of(stats) is None else Mode.BOUNDS
+    return rule.mode if rule.mode in (in_place, before) else None
+
+
+def stands_off(
+    rule: Rule, stats: DeploymentStats, current: int, in_use: Mode | None
+) -> Step | None:
+    """A step that holds where the lever is somebody else's: never was ours to take, or has been
+    put back by somebody since. Two that switch it to and fro would help nobody.
+
+    Args:
+        in_use: of the last look; see `lever_in_use`.
+    """
+    native = native_of(stats)
+    if rule.mode is Mode.BOUNDS:
+        if native is None and in_use is Mode.BOUNDS:
+            return Step(Reason.NATIVE_OFF, current, current)
+        return None
+    if native is None or (rule.take_over and in_use is not Mode.DIRECT):
+        return None
+    because = {"again": "yes"} if rule.take_over else {}
+    return Step(Reason.NATIVE_SCALING, current, current, because)
+
+
+def change_for(
+    rule: Rule, stats: DeploymentStats, steps: tuple[Step, ...], *, certain: bool
+) -> Change | None:
+    """What to ask of the cluster so that a decision comes true; None if it is true already.
+
+    Args:
+        steps: of the decision.
+        certain: whether the statistics can be trusted. A lever is not changed on others.
+    """
+    current, desired = steps[0].before, steps[-1].after
+    native = native_of(stats)
+    if steps[-1].reason is Reason.IDLE and desired == 0 and rule.zero is not None:
+        if rule.zero.via is Via.STOP:
+            return Stop()
+    elif steps[0].reason in {Reason.NATIVE_SCALING, Reason.NATIVE_OFF}:
+        return None
+    if rule.mode is Mode.DIRECT:
+        if native is None:
+            return SetNumber(desired) if desired != current else None
+        return SetNumber(max(desired, 1), take_over=True) if certain else None
+    wanted = SetBounds(desired, _ceiling(rule, desired))
+    if native is None:
+        return wanted if certain else None
+    in_force = SetBounds(native.minimum or 0, native.maximum or 0)
+    return wanted if wanted != in_force else None
+
+
+def _ceiling(rule: Rule, desired: int) -> int:
+    """The budget: the maximum of the rule, of its schedules that are open, and up to the burst
+    ceiling while no more than that has been granted."""
+    ceiling = rule.maximum
+    if rule.burst_maximum is not None and desired <= rule.burst_maximum:
+        ceiling = rule.burst_maximum
+    for schedule in rule.schedules:
+        if schedule.maximum is not None:
+            ceiling = min(ceiling, schedule.maximum)
+    return max(ceiling, desired, 1)

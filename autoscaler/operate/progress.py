@@ -1,0 +1,107 @@
+"""How far the start of a deployment has come, for people."""
+
+from types import TracebackType
+from typing import Self
+
+from rich.console import Console
+from rich.status import Status
+from rich.text import Text
+
+from autoscaler.core.values import STARTED, DeploymentStats, NodeStats, Value
+
+LEVELS = ("starting", "started", "fully_allocated")
+"""What can be waited for, in the order in which it comes."""
+
+_WORDS = dict(zip(LEVELS, ("starting", "started", "fully allocated"), strict=True))
+
+
+class Progress(Value, frozen=True, kw_only=True):
+    """What is known of a deployment, so long after it was started."""
+
+    deployment_id: str
+    elapsed_s: float
+    stats: DeploymentStats | None = None  # None: nothing yet
+    trouble: str = ""  # why nothing newer is known
+
+    @property
+    def failed(self) -> bool:
+        """No node could load the model, and none is trying."""
+        return self.stats is not None and self.stats.state == "failed"
+
+    def has_reached(self, level: str) -> bool:
+        if self.stats is None or self.stats.allocation_state not in LEVELS:
+            return False
+        return LEVELS.index(self.stats.allocation_state) >= LEVELS.index(level)
+
+    @property
+    def sentence(self) -> str:
+        """What it is, and what it still waits for."""
+        return f"{self.deployment_id} is {self._level}{self.details}"
+
+    @property
+    def details(self) -> str:
+        """Allocations, nodes and the cluster's words, to be put behind a sentence."""
+        parts = [*self._serving(), *self._nodes()]
+        if self.stats is not None and self.stats.reason:
+            parts.append(f"Elasticsearch says: {_plain(self.stats.reason)}")
+        if self.trouble:
+            parts.append(f"not looked at since: {self.trouble}")
+        return f": {'; '.join(parts)}" if parts else ""
+
+    @property
+    def _level(self) -> str:
+        if self.stats is None:
+            return "not reported yet"
+        return "failed" if self.failed else _WORDS.get(self.stats.allocation_state, "starting")
+
+    def _serving(self) -> list[str]:
+        if self.stats is None or self.stats.allocations is None:
+            return []
+        return [f"{self.stats.live_allocations or 0} of {self.stats.allocations} allocations serve"]
+
+    def _nodes(self) -> list[str]:
+        """The nodes that do not serve yet, and why."""
+        nodes = self.stats.nodes if self.stats is not None else ()
+        return [_node(node) for node in nodes if node.routing_state != STARTED]
+
+
+def _node(node: NodeStats) -> str:
+    name = node.name or node.node_id or "a node"
+    doing = "is loading the model" if node.routing_state == "starting" else node.routing_state
+    reason = _plain(node.routing_reason)
+    return f"{name} {doing}{f' ({reason})' if reason else ''}"
+
+
+def _plain(reason: str) -> str:
+    return reason.rstrip(". ")
+
+
+class Watching:
+    """Shows progress until the end of the block: in place on a terminal, line by line elsewhere."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._status = Status("", console=console) if console.is_terminal else None
+        self._shown = ""
+
+    def __enter__(self) -> Self:
+        if self._status is not None:
+            self._status.start()
+        return self
+
+    def __exit__(
+        self,
+        _type: type[BaseException] | None,
+        _error: BaseException | None,
+        _traceback: TracebackType | None,
+    ) -> None:
+        if self._status is not None:
+            self._status.stop()
+
+    def __call__(self, progress: Progress) -> None:
+        # As texts, since ids and reasons are not markup.
+        if self._status is not None:
+            self._status.update(Text(f"{progress.elapsed_s:.0f} s  {progress.sentence}"))
+        elif progress.sentence != self._shown:
+            self._shown = progress.sentence
+            self._console.print(Text(progress.sentence), soft_wrap=True)

@@ -1,0 +1,60 @@
+"""Which deployment answers to an id: the one of that name, or any of the model of that name.
+
+Source: elastic/elasticsearch, ml/action/TransportInternalInferModelAction.java and
+ml/inference/InferenceWaitForAllocation.java.
+"""
+
+import numpy as np
+
+from autoscaler.simulation.admission import model_of
+from autoscaler.simulation.deployment import FAILED, STARTED, STARTING, STOPPING, Deployment
+from autoscaler.simulation.errors import ApiError, conflict
+from autoscaler.simulation.parking import Parking
+from autoscaler.simulation.state import State
+from autoscaler.simulation.traffic import usable_routes
+
+_BEST_FIRST = (STARTED, STARTING, STOPPING, FAILED)
+
+
+class Directory:
+    """Finds deployments; among equals of one model, by chance."""
+
+    def __init__(self, state: State, parking: Parking) -> None:
+        self._state = state
+        self._parking = parking
+        self._choices = np.random.default_rng(state.seed)
+
+    def serving(self, target_id: str) -> Deployment:
+        """The deployment that `_infer` of an id means.
+
+        Raises:
+            ApiError: 404, there is no such model; 409, none of its deployments can serve.
+        """
+        deployments = self._state.deployments
+        if target_id in deployments:
+            candidates = [deployments[target_id]]
+        else:
+            model_of(self._state, target_id)
+            candidates = [d for d in deployments.values() if d.model_id == target_id]
+        if not candidates:
+            raise conflict(f"Trained model [{target_id}] must be deployed to use")
+        ranks = [_BEST_FIRST.index(d.reported_state()) for d in candidates]
+        best = [d for d, rank in zip(candidates, ranks, strict=True) if rank == min(ranks)]
+        chosen = best[int(self._choices.integers(len(best)))] if len(best) > 1 else best[0]
+        if _BEST_FIRST[min(ranks)] in (STOPPING, FAILED):
+            state = chosen.reported_state()
+            raise conflict(f"Trained model deployment [{target_id}] is in state [{state}]")
+        return chosen
+
+    def lost(self, target_id: str, deployment: Deployment) -> ApiError | None:
+        """The 409 of a request that would wait for an allocation of what it did not ask for.
+
+        A defect: the wait is for a deployment of the id that was asked for, and there is none.
+        """
+        if target_id == deployment.deployment_id or not self._state.behaviour.waits_for_asked_id:
+            return None
+        if usable_routes(deployment) or not self._parking.admits(deployment):
+            return None
+        return conflict(
+            f"[{target_id}] Error waiting for a model allocation, model assignment has been removed"
+        )

@@ -1,0 +1,103 @@
+"""`/_emulator/endpoints` and `…/own`: inference endpoints come and go.
+
+POST   endpoints                        one that owns a deployment of its own id, which is started
+                                        if need be; with `deployment_id`, one attached to another's
+DELETE endpoints/{id}                   it goes; its deployment stays
+POST   deployments/{id}/own             an endpoint of the deployment's id owns it; DELETE: no more
+"""
+
+from msgspec import Struct
+
+from autoscaler.simulation.cluster import AdaptiveSettings
+from autoscaler.simulation.deployment import Deployment
+from autoscaler.simulation.emulator.bodies import parse_body
+from autoscaler.simulation.emulator.calls import Call, Endpoint
+from autoscaler.simulation.emulator.emulation import Emulation, InferenceEndpoint
+from autoscaler.simulation.emulator.parameters import illegal_argument
+from autoscaler.simulation.errors import no_such_deployment
+
+_DONE = {"acknowledged": True}
+
+
+class NewEndpoint(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The body of a new endpoint, and how the deployment that it owns is started."""
+
+    inference_id: str
+    model_id: str = ""  # of a deployment that is not there yet
+    deployment_id: str | None = None  # attached to it, instead of owning one
+    task_type: str = "text_embedding"
+    service: str = "elasticsearch"
+    num_allocations: int | None = None
+    num_threads: int = 1
+    adaptive_allocations: AdaptiveSettings | None = None
+
+
+async def add_endpoint(emulation: Emulation, call: Call) -> object:
+    wanted = parse_body(call.body, NewEndpoint, parser="endpoint")
+    if not emulation.cluster.behaviour.inference_api:
+        raise illegal_argument("this version has no inference API")
+    if wanted.inference_id in emulation.endpoints:
+        raise illegal_argument(f"there is already an endpoint [{wanted.inference_id}]")
+    serving = wanted.deployment_id or wanted.inference_id
+    deployment = emulation.cluster.deployments.get(serving)
+    if deployment is None and wanted.deployment_id is not None:
+        raise no_such_deployment(wanted.deployment_id)
+    deployment = deployment or _started(emulation, wanted)
+    emulation.add_endpoint(
+        InferenceEndpoint(
+            inference_id=wanted.inference_id,
+            model_id=deployment.model_id,
+            task_type=wanted.task_type,
+            service=wanted.service,
+            deployment_id=wanted.deployment_id,
+        )
+    )
+    return _DONE
+
+
+def _started(emulation: Emulation, wanted: NewEndpoint) -> Deployment:
+    return emulation.cluster.start_deployment(
+        wanted.model_id,
+        deployment_id=wanted.inference_id,
+        number_of_allocations=wanted.num_allocations,
+        threads_per_allocation=wanted.num_threads,
+        adaptive=wanted.adaptive_allocations,
+    )
+
+
+async def remove_endpoint(emulation: Emulation, call: Call) -> object:
+    if call.ids["id"] not in emulation.endpoints:
+        raise illegal_argument(f"there is no endpoint [{call.ids['id']}]")
+    emulation.remove_endpoint(call.ids["id"])
+    return _DONE
+
+
+async def own(emulation: Emulation, call: Call) -> object:
+    deployment = _found(emulation, call)
+    emulation.add_endpoint(
+        InferenceEndpoint(inference_id=deployment.deployment_id, model_id=deployment.model_id)
+    )
+    return _DONE
+
+
+async def disown(emulation: Emulation, call: Call) -> object:
+    emulation.remove_endpoint(_found(emulation, call).deployment_id)
+    return _DONE
+
+
+def _found(emulation: Emulation, call: Call) -> Deployment:
+    deployment = emulation.cluster.deployments.get(call.ids["id"])
+    if deployment is None:
+        raise no_such_deployment(call.ids["id"])
+    return deployment
+
+
+ENDPOINTS = tuple(
+    Endpoint(method=method, path=f"/_emulator/{path}", handler=handler)
+    for method, path, handler in (
+        ("POST", "endpoints", add_endpoint),
+        ("DELETE", "endpoints/{id}", remove_endpoint),
+        ("POST", "deployments/{id}/own", own),
+        ("DELETE", "deployments/{id}/own", disown),
+    )
+)

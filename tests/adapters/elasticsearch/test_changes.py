@@ -1,0 +1,450 @@
+"""Changes: which requests are sent for them, and what becomes of those."""
+
+from contextlib import asynccontextmanager
+
+import pytest
+
+from autoscaler.adapters.elasticsearch.cluster import ElasticsearchCluster
+from autoscaler.core.values import (
+    Fate,
+    NativeScaling,
+    SetBounds,
+    SetNumber,
+    Start,
+    Stop,
+)
+from autoscaler.ports import UpdateFailed
+from tests.adapters.elasticsearch.servers import (
+    answer,
+    api_for,
+    assignment,
+    deployment,
+    endpoint,
+    page,
+    refusal,
+    reset,
+    serving,
+    stats,
+    truncated,
+)
+from tests.fakes import FakeClock
+
+STATS, INFERENCE = "/_ml/trained_models/_stats", "/_inference/_all"
+UPDATE, STOP, START = (
+    f"/_ml/trained_models/elser/deployment/{verb}" for verb in ("_update", "_stop", "_start")
+)
+UPDATE_ENDPOINT = "/_inference/sparse_embedding/elser/_update"
+STATUS = "status_exception"
+OWNED = answer({"endpoints": [endpoint("elser")]})
+NOBODYS = answer({"endpoints": []})
+OWNED_CONFLICT = refusal(
+    409,
+    STATUS,
+    "Cannot update deployment [elser] as it was created by inference endpoint [elser]. "
+    "This model deployment must be updated through the inference API.",
+)
+UNAUTHORISED = refusal(
+    403, "security_exception", "action [x] is unauthorized for user [scaler] with roles [r]"
+)
+NO_MASTER = refusal(503, "master_not_discovered_exception", "no master")
+NOT_STARTED = refusal(409, STATUS, "[starting] not in [started] state")
+UNKNOWN_FIELD = refusal(
+    400,
+    "x_content_parse_exception",
+    "[1:2] [update_trained_model_deployment_request] unknown field [adaptive_allocations]",
+)
+
+
+@asynccontextmanager
+async def cluster_of(*answers, **settings):
+    async with serving(*answers) as server, api_for(server, **settings) as api:
+        yield ElasticsearchCluster(api, FakeClock(start=1_000.0)), server
+
+
+async def fate_of(cluster, change, words=None, name="elser"):
+    with pytest.raises(UpdateFailed, match=words) as caught:
+        await cluster.carry_out(name, change)
+    assert str(caught.value)
+    return caught.value.fate
+
+
+def sent(server, path):
+    """What was sent there, in order."""
+    return [server.body(i) for i, found in enumerate(server.paths) if found == path]
+
+
+BODIES = {
+    "number": (SetNumber(4), {"number_of_allocations": 4}),
+    "take over": (
+        SetNumber(4, take_over=True),
+        {"number_of_allocations": 4, "adaptive_allocations": {"enabled": False}},
+    ),
+    "bounds": (
+        SetBounds(0, 8),
+        {
+            "adaptive_allocations": {
+                "enabled": True,
+                "min_number_of_allocations": 0,
+                "max_number_of_allocations": 8,
+            }
+        },
+    ),
+}
+
+
+@pytest.mark.parametrize(("change", "body"), BODIES.values(), ids=BODIES)
+async def test_a_change_of_a_lever_is_one_call_with_all_of_it_in_the_body(change, body):
+    async with cluster_of(answer(assignment(4))) as (cluster, server):
+        await cluster.carry_out("elser", change)
+    (request,) = server.requests
+    assert (request.method, request.path, request.query_string) == ("POST", UPDATE, "")
+    assert server.body() == body
+
+
+@pytest.mark.parametrize(
+    ("given", "fate"),
+    [
+        (refusal(429, STATUS, "not enough resources to provide all"), Fate.NO_CAPACITY),
+        (NOT_STARTED, Fate.NOT_STARTED),
+        (
+            refusal(400, "validation_exception", "cannot be set if adaptive allocations is on"),
+            Fate.NATIVE_SCALING,
+        ),
+        (
+            refusal(404, "resource_not_found_exception", "No known model deployment with id [x]"),
+            Fate.GONE,
+        ),
+        (UNKNOWN_FIELD, Fate.UNSUPPORTED),
+        (UNAUTHORISED, Fate.FORBIDDEN),
+        (refusal(401, "security_exception", "no"), Fate.FORBIDDEN),
+        (NO_MASTER, Fate.UNKNOWN),
+        (page(502), Fate.UNKNOWN),
+        (page(429), Fate.UNKNOWN),
+        (page(404), Fate.UNKNOWN),
+        (reset, Fate.UNKNOWN),
+        (truncated, Fate.UNKNOWN),
+        (answer({"assignment": {}}), Fate.UNKNOWN),
+        (refusal(400, "x_content_parse_exception", "unknown field"), Fate.INVALID),
+    ],
+    ids=lambda value: value if isinstance(value, Fate) else None,
+)
+@pytest.mark.parametrize("change", [SetNumber(4), SetBounds(1, 4)], ids=str)
+async def test_a_change_that_is_refused_or_lost_is_sent_once(given, fate, change):
+    async with cluster_of(given) as (cluster, server):
+        assert await fate_of(cluster, change) is fate
+    assert len(server.requests) == 1
+
+
+async def test_a_version_without_adaptive_allocations_is_named():
+    async with cluster_of(UNKNOWN_FIELD) as (cluster, _):
+        await fate_of(cluster, SetBounds(1, 4), r"need Elasticsearch 8\.16 or later")
+
+
+async def test_a_cluster_without_updates_can_only_be_observed():
+    async with cluster_of({STATS: answer(stats(deployment("elser")))}) as (cluster, _):
+        await cluster.observe()
+        fate = await fate_of(cluster, SetNumber(4), r"needs Elasticsearch 8\.6")
+    assert fate is Fate.INVALID
+
+
+# What inference endpoints own
+
+
+def owned(**answers):
+    """A cluster in which an endpoint owns the deployment."""
+    usual = {
+        STATS: answer(stats(deployment("elser"))),
+        INFERENCE: OWNED,
+        UPDATE_ENDPOINT: answer(endpoint("elser")),
+        UPDATE: OWNED_CONFLICT,
+    }
+    return usual | answers
+
+
+def echo(**settings):
+    return answer(endpoint("elser", **settings))
+
+
+ENABLED = {"enabled": True, "min_number_of_allocations": 1, "max_number_of_allocations": 8}
+DISABLED = {"adaptive_allocations": {"enabled": False}}
+ENDPOINT_BODIES = {
+    "number": (SetNumber(4), [{"num_allocations": 4}], echo(num_allocations=4)),
+    "take over": (
+        SetNumber(4, take_over=True),
+        [DISABLED, {"num_allocations": 4}],
+        echo(num_allocations=4, adaptive_allocations={"enabled": False}),
+    ),
+    "take over, settings removed": (
+        SetNumber(4, take_over=True),
+        [DISABLED, {"num_allocations": 4}],
+        echo(num_allocations=4),
+    ),
+    "bounds": (
+        SetBounds(1, 8),
+        [{"adaptive_allocations": ENABLED}],
+        echo(adaptive_allocations=ENABLED),
+    ),
+}
+
+
+@pytest.mark.parametrize("noticed", [True, False], ids=["noticed", "not noticed"])
+@pytest.mark.parametrize(
+    ("change", "settings", "answered"), ENDPOINT_BODIES.values(), ids=ENDPOINT_BODIES
+)
+async def test_what_an_endpoint_owns_is_changed_through_it(change, settings, answered, noticed):
+    async with cluster_of(owned(**{UPDATE_ENDPOINT: answered})) as (cluster, server):
+        if noticed:
+            await cluster.observe()
+        for _ in range(2):
+            await cluster.carry_out("elser", change)
+    assert sent(server, UPDATE_ENDPOINT) == [{"service_settings": s} for s in settings] * 2
+    assert server.requests[-1].method == "PUT"
+    # Once refused, it is known whose it is.
+    assert server.paths.count(UPDATE) == (0 if noticed else 1)
+
+
+WITHOUT = {
+    "no such API": None,
+    "not through it": refusal(400, STATUS, "[adaptive_allocations] cannot be updated"),
+    "ignored": echo(num_allocations=1),
+    "other bounds": echo(adaptive_allocations=ENABLED | {"min_number_of_allocations": 0}),
+    "endpoint gone": refusal(404, "resource_not_found_exception", "no endpoint [elser]"),
+}
+
+
+@pytest.mark.parametrize("lacking", WITHOUT.values(), ids=WITHOUT)
+async def test_what_an_endpoint_cannot_take_the_deployment_may(lacking):
+    answers = owned(**{UPDATE: answer(assignment())}) | {UPDATE_ENDPOINT: lacking}
+    async with cluster_of({k: v for k, v in answers.items() if v}) as (cluster, server):
+        await cluster.observe()
+        await cluster.carry_out("elser", SetBounds(1, 8))
+    assert sent(server, UPDATE) == [{"adaptive_allocations": ENABLED}]
+
+
+async def test_what_an_endpoint_cannot_give_up_is_taken_over_in_one_call():
+    answers = owned(**{UPDATE_ENDPOINT: WITHOUT["not through it"], UPDATE: answer(assignment())})
+    async with cluster_of(answers) as (cluster, server):
+        await cluster.observe()
+        await cluster.carry_out("elser", SetNumber(4, take_over=True))
+    assert sent(server, UPDATE) == [{"number_of_allocations": 4} | DISABLED]
+
+
+async def test_the_refusal_of_the_endpoint_is_reported_if_the_deployment_refuses_on_principle():
+    refused = refusal(400, "validation_exception", "cannot be set if adaptive allocations is on")
+    async with cluster_of(owned(**{UPDATE_ENDPOINT: refused})) as (cluster, _):
+        await cluster.observe()
+        fate = await fate_of(cluster, SetNumber(4), "cannot be set if adaptive")
+    assert fate is Fate.NATIVE_SCALING
+
+
+async def test_bounds_that_neither_takes_are_those_of_an_endpoint():
+    async with cluster_of(owned()) as (cluster, _):
+        await cluster.observe()
+        fate = await fate_of(cluster, SetBounds(1, 8), "must be updated through")
+    assert fate is Fate.ENDPOINT_OWNED
+
+
+@pytest.mark.parametrize("denied", [INFERENCE, UPDATE_ENDPOINT])
+async def test_the_privilege_that_is_missing_for_an_endpoint_is_named(denied):
+    async with cluster_of(owned(**{denied: UNAUTHORISED})) as (cluster, _):
+        await cluster.observe()
+        for _ in range(2):
+            fate = await fate_of(cluster, SetNumber(4), "manage_inference; grant it to scaler")
+            assert fate is Fate.ENDPOINT_OWNED
+
+
+@pytest.mark.parametrize(
+    ("lost", "fate"),
+    [
+        (NO_MASTER, Fate.UNKNOWN),
+        (truncated, Fate.UNKNOWN),
+        (NOT_STARTED, Fate.NOT_STARTED),
+        (refusal(429, STATUS, "not enough resources to provide all"), Fate.NO_CAPACITY),
+        (refusal(401, "security_exception", "no"), Fate.FORBIDDEN),
+        (refusal(403, "security_exception", "non-compliant for [inference]"), Fate.FORBIDDEN),
+    ],
+    ids=lambda value: value if isinstance(value, Fate) else None,
+)
+async def test_a_change_through_an_endpoint_that_is_refused_or_lost_is_sent_once(lost, fate):
+    async with cluster_of(owned(**{UPDATE_ENDPOINT: lost})) as (cluster, server):
+        await cluster.observe()
+        assert await fate_of(cluster, SetNumber(4)) is fate
+    assert server.paths.count(UPDATE_ENDPOINT) == 1
+    assert UPDATE not in server.paths
+
+
+@pytest.mark.parametrize("lost", [NO_MASTER, NOBODYS, page(502)], ids=lambda _: None)
+async def test_an_owner_that_cannot_be_found_is_reported_in_the_clusters_words(lost):
+    async with cluster_of(owned(**{INFERENCE: lost}), retries=0) as (cluster, _):
+        fate = await fate_of(cluster, SetNumber(4), "created by inference endpoint")
+    assert fate is Fate.ENDPOINT_OWNED
+
+
+# Stop
+
+
+def stopping(given=None, owners=NOBODYS):
+    return {INFERENCE: owners, STOP: given or answer({"stopped": True})}
+
+
+async def test_a_stop_is_not_forced():
+    async with cluster_of(stopping()) as (cluster, server):
+        await cluster.carry_out("elser", Stop())
+    assert server.paths == [INFERENCE, STOP]
+    assert dict(server.requests[-1].query) == {"force": "false", "allow_no_match": "true"}
+
+
+async def test_a_stop_without_an_inference_api():
+    async with cluster_of({STOP: answer({"stopped": True})}) as (cluster, server):
+        await cluster.carry_out("elser", Stop())
+    assert STOP in server.paths
+
+
+@pytest.mark.parametrize(
+    ("given", "fate"),
+    [
+        (refusal(409, STATUS, "referenced by ingest processors; use force"), Fate.IN_USE),
+        (refusal(409, STATUS, "it is used by inference endpoint [x]"), Fate.IN_USE),
+        (UNAUTHORISED, Fate.FORBIDDEN),
+        (NO_MASTER, Fate.UNKNOWN),
+        (reset, Fate.UNKNOWN),
+    ],
+    ids=lambda value: value if isinstance(value, Fate) else None,
+)
+async def test_a_stop_that_is_refused_or_lost_is_sent_once(given, fate):
+    async with cluster_of(stopping(given)) as (cluster, server):
+        assert await fate_of(cluster, Stop()) is fate
+    assert server.paths.count(STOP) == 1
+
+
+async def test_a_stop_that_takes_long_is_not_waited_for():
+    async with serving(None) as server, api_for(server, request_timeout_s=0.05) as api:
+        server.answers = [{INFERENCE: NOBODYS, STOP: server.never}]
+        cluster = ElasticsearchCluster(api, FakeClock(start=1_000.0))
+        assert await fate_of(cluster, Stop()) is Fate.UNKNOWN
+
+
+@pytest.mark.parametrize(
+    ("owners", "fate", "words"),
+    [
+        (OWNED, Fate.ENDPOINT_OWNED, "belongs to the inference endpoint"),
+        (UNAUTHORISED, Fate.ENDPOINT_OWNED, "grant monitor_inference to scaler"),
+        (NO_MASTER, Fate.UNKNOWN, "no master"),
+        (page(502), Fate.UNKNOWN, "502"),
+    ],
+    ids=["owned", "not to be told", "no master", "proxy"],
+)
+async def test_nothing_is_stopped_that_may_belong_to_an_endpoint(owners, fate, words):
+    async with cluster_of(stopping(owners=owners), retries=0) as (cluster, server):
+        assert await fate_of(cluster, Stop(), words) is fate
+    assert STOP not in server.paths
+
+
+# Start
+
+
+def start(**given):
+    fields = {
+        "model_id": "elser",
+        "allocations": 2,
+        "threads_per_allocation": 4,
+        "queue_capacity": 500,
+        "cache_bytes": 1_000,
+        "priority": "normal",
+        "native": None,
+    }
+    return Start(**(fields | given))
+
+
+STARTED = {
+    "number_of_allocations": 2,
+    "threads_per_allocation": 4,
+    "queue_capacity": 500,
+    "cache_size": "1000b",
+    "priority": "normal",
+    "wait_for": "starting",
+    "timeout": "5s",
+}
+WITHOUT_NUMBER = {k: v for k, v in STARTED.items() if k != "number_of_allocations"}
+START_BODIES = {
+    "as it was": (start(), STARTED),
+    "no cache": (start(cache_bytes=0), STARTED | {"cache_size": "0b"}),
+    "cluster's own scaler on": (
+        start(native=NativeScaling(enabled=True, minimum=1, maximum=8)),
+        WITHOUT_NUMBER | {"adaptive_allocations": ENABLED},
+    ),
+    "without bounds": (
+        start(native=NativeScaling(enabled=True)),
+        WITHOUT_NUMBER | {"adaptive_allocations": {"enabled": True}},
+    ),
+    "off": (
+        start(native=NativeScaling(enabled=False, minimum=1, maximum=8)),
+        STARTED | {"adaptive_allocations": ENABLED | {"enabled": False}},
+    ),
+    "little known": (
+        start(threads_per_allocation=None, queue_capacity=None, cache_bytes=None),
+        {k: STARTED[k] for k in ("number_of_allocations", "priority", "wait_for", "timeout")},
+    ),
+}
+
+
+@pytest.mark.parametrize(("change", "body"), START_BODIES.values(), ids=START_BODIES)
+async def test_a_start_repeats_every_parameter(change, body):
+    async with cluster_of(answer(assignment())) as (cluster, server):
+        await cluster.carry_out("elser", change)
+    assert server.paths == [START]
+    assert server.body() == body
+
+
+async def test_a_start_names_the_deployment_if_it_is_not_called_like_the_model():
+    async with cluster_of(answer(assignment())) as (cluster, server):
+        await cluster.carry_out("search", start())
+    assert server.paths == [START]
+    assert server.body() == STARTED | {"deployment_id": "search"}
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        refusal(408, STATUS, "Timed out after [5s] waiting for model deployment"),
+        refusal(409, STATUS, "Cannot start deployment [elser] because it has already been started"),
+        refusal(400, STATUS, "an existing deployment with the same id [elser] exist"),
+    ],
+    ids=["still starting", "started", "exists"],
+)
+async def test_a_start_is_done_when_the_deployment_is_there(given):
+    async with cluster_of(given) as (cluster, server):
+        assert await cluster.carry_out("elser", start()) is None
+    assert len(server.requests) == 1
+
+
+@pytest.mark.parametrize(
+    ("given", "fate"),
+    [
+        (refusal(404, "resource_not_found_exception", "Could not find trained model"), Fate.GONE),
+        (
+            refusal(
+                404,
+                "resource_not_found_exception",
+                "Could not find trained model definition [elser]",
+            ),
+            Fate.INVALID,
+        ),
+        (refusal(429, STATUS, "No ML nodes with sufficient capacity were found"), Fate.NO_CAPACITY),
+        (refusal(429, STATUS, "not enough resources to provide all"), Fate.NO_CAPACITY),
+        (refusal(429, STATUS, "the limit of [100] deployments is reached"), Fate.NO_CAPACITY),
+        (refusal(429, STATUS, "while upgrade mode is enabled"), Fate.INVALID),
+        (refusal(403, STATUS, "an upgrade is in progress"), Fate.INVALID),
+        (refusal(409, STATUS, "a feature reset is in progress"), Fate.INVALID),
+        (refusal(408, STATUS, "the model is still being downloaded"), Fate.UNKNOWN),
+        (UNKNOWN_FIELD, Fate.UNSUPPORTED),
+        (UNAUTHORISED, Fate.FORBIDDEN),
+        (NO_MASTER, Fate.UNKNOWN),
+        (reset, Fate.UNKNOWN),
+    ],
+    ids=lambda value: value if isinstance(value, Fate) else None,
+)
+async def test_a_start_that_is_refused_or_lost_is_sent_once(given, fate):
+    async with cluster_of(given) as (cluster, server):
+        assert await fate_of(cluster, start()) is fate
+    assert len(server.requests) == 1

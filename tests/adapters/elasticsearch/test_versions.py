@@ -1,0 +1,89 @@
+"""The same changes, whatever version of the cluster has to carry them out."""
+
+import pytest
+
+from autoscaler.core.values import Fate, NativeScaling, SetBounds, SetNumber, Start, Stop
+from autoscaler.ports import UpdateFailed
+from tests.contracts.clusters import over_http
+
+WITHOUT_ADAPTIVE = ("8.6", "8.10", "8.15")
+# The first without an update of endpoints, those with one for numbers alone, and with one for all.
+WITH_ADAPTIVE = ("8.16", "8.17", "8.19", "9.1", "9.2", "9.3")
+
+
+async def ask(cluster, name, change):
+    await cluster.run(cluster.ports.carry_out(name, change))
+
+
+async def seen(cluster, name):
+    return (await cluster.run(cluster.ports.observe())).deployments.get(name)
+
+
+@pytest.mark.parametrize("owned", [False, True], ids=["free", "owned"])
+@pytest.mark.parametrize("version", WITH_ADAPTIVE)
+async def test_both_levers(version, owned):
+    async with over_http(version) as cluster:
+        if owned:
+            cluster.own("b")
+        await seen(cluster, "b")
+        await ask(cluster, "b", SetNumber(3))
+        assert cluster.number_of("b") == 3
+        for minimum, maximum in ((2, 5), (0, 6)):
+            await ask(cluster, "b", SetBounds(minimum, maximum))
+            native = NativeScaling(enabled=True, minimum=minimum, maximum=maximum)
+            assert (await seen(cluster, "b")).native == native
+        with pytest.raises(UpdateFailed) as caught:
+            await ask(cluster, "b", SetNumber(4))
+        assert caught.value.fate is Fate.NATIVE_SCALING
+        await ask(cluster, "b", SetNumber(4, take_over=True))
+        assert cluster.number_of("b") == 4
+        assert not (await seen(cluster, "b")).native.enabled
+
+
+@pytest.mark.parametrize("version", WITHOUT_ADAPTIVE)
+async def test_bounds_need_a_scaler_that_keeps_to_them(version):
+    async with over_http(version) as cluster:
+        with pytest.raises(UpdateFailed, match=r"8\.16 or later") as caught:
+            await ask(cluster, "b", SetBounds(1, 4))
+        assert caught.value.fate is Fate.UNSUPPORTED
+        await ask(cluster, "b", SetNumber(4))
+        assert cluster.number_of("b") == 4
+
+
+@pytest.mark.parametrize("version", WITHOUT_ADAPTIVE + WITH_ADAPTIVE)
+async def test_stopped_and_started_again(version):
+    async with over_http(version) as cluster:
+        before = await seen(cluster, "b")
+        await ask(cluster, "b", Stop())
+        assert await seen(cluster, "b") is None
+        start = Start(
+            model_id="b",
+            allocations=before.allocations,
+            threads_per_allocation=before.threads_per_allocation,
+            queue_capacity=before.queue_capacity,
+            cache_bytes=before.cache_bytes,
+            priority=before.priority,
+            native=before.native,
+        )
+        at = cluster.clock.now()
+        for _ in range(2):
+            await ask(cluster, "b", start)
+        assert cluster.clock.now() <= at + 5.0
+        await cluster.pass_by(60.0)
+        after = await seen(cluster, "b")
+        assert (after.state, after.allocations, after.queue_capacity, after.cache_bytes) == (
+            before.state,
+            before.allocations,
+            before.queue_capacity,
+            before.cache_bytes,
+        )
+
+
+async def test_serverless_moves_bounds_and_sets_no_number():
+    async with over_http("serverless") as cluster:
+        await ask(cluster, "b", SetBounds(2, 6))
+        native = NativeScaling(enabled=True, minimum=2, maximum=6)
+        assert (await seen(cluster, "b")).native == native
+        with pytest.raises(UpdateFailed) as caught:
+            await ask(cluster, "b", SetNumber(4))
+        assert caught.value.fate is Fate.NATIVE_SCALING

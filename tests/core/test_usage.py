@@ -1,0 +1,63 @@
+"""At which times of the week a deployment is used, and when it will be wanted again."""
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from autoscaler.core.usage import DAY, SLOT_S, UNUSED, WEEK, is_usual, used
+
+DAY_S, WEEK_S = DAY * SLOT_S, WEEK * SLOT_S
+MONDAY_9 = 10 * WEEK_S + 9 * 3600.0
+
+
+def history(*uses, until, step_s=300.0):
+    """The usage at `until`, looked at every `step_s`, with requests at the instants of `uses`."""
+    usage, before = UNUSED, min(uses, default=until) - step_s
+    while before < until:
+        at = before + step_s
+        usage = used(usage, at, since=before, requests=any(before < each <= at for each in uses))
+        before = at
+    return usage
+
+
+def test_what_was_used_at_this_time_on_two_of_three_days_is_usual():
+    uses = (MONDAY_9, MONDAY_9 + 2 * DAY_S)
+    usage = history(*uses, until=MONDAY_9 + 3 * DAY_S - 3600.0)
+    assert is_usual(usage, MONDAY_9 + 3 * DAY_S)
+    assert not is_usual(usage, MONDAY_9 + 3 * DAY_S - 1800.0)
+
+
+def test_a_single_day_is_no_habit():
+    usage = history(MONDAY_9, until=MONDAY_9 + DAY_S - 3600.0)
+    assert not is_usual(usage, MONDAY_9 + DAY_S)
+
+
+def test_what_was_used_a_week_ago_is_usual():
+    usage = history(MONDAY_9, until=MONDAY_9 + WEEK_S - 3600.0)
+    assert is_usual(usage, MONDAY_9 + WEEK_S)
+
+
+def test_a_habit_is_given_up():
+    usage = history(MONDAY_9, MONDAY_9 + DAY_S, until=MONDAY_9 + WEEK_S + 2 * DAY_S)
+    assert not any(
+        is_usual(usage, MONDAY_9 + WEEK_S + 2 * DAY_S + hours * 3600.0) for hours in range(24)
+    )
+
+
+def test_of_what_was_never_watched_nothing_is_usual():
+    assert not is_usual(b"", MONDAY_9)
+
+
+@given(st.lists(st.floats(0.0, 3 * WEEK_S), max_size=20), st.floats(0.0, 2 * WEEK_S))
+def test_a_long_silence_is_remembered_as_unused_whatever_was_before(uses, silence_s):
+    usage, before = UNUSED, 0.0
+    for at in sorted(uses):
+        usage = used(usage, at, since=before, requests=True)
+        before = at
+    later = used(usage, before + WEEK_S + silence_s, since=before, requests=False)
+    assert later == UNUSED
+
+
+@given(st.floats(0.0, WEEK_S), st.booleans())
+def test_looking_twice_at_the_same_time_changes_nothing(at, requests):
+    once = used(UNUSED, at, since=at - 1.0, requests=requests)
+    assert used(once, at, since=at, requests=requests) == once

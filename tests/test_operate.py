@@ -1,0 +1,388 @@
+"""Starting and stopping deployments by hand, against an emulated cluster."""
+
+import io
+import re
+
+import msgspec
+import pytest
+from rich.console import Console
+
+from autoscaler.config import load
+from autoscaler.core.values import DeploymentStats, NodeStats
+from autoscaler.operate.progress import Progress, Watching
+from autoscaler.operate.starting import NotStarted, Wish, start
+from autoscaler.operate.stopping import NotStopped, stop
+from autoscaler.simulation.emulator.faults import Fault, Reset
+from autoscaler.simulation.emulator.server import running_emulator
+from autoscaler.simulation.scenario import (
+    Account,
+    Deployment,
+    Model,
+    Node,
+    Scenario,
+    SecuritySettings,
+)
+from tests.virtual_clock import VirtualClock
+
+START = "*/deployment/_start"
+STATS = "/_ml/trained_models/_stats"
+
+SCENARIO = Scenario(
+    nodes=[Node(name="ml-1", processors=4)],
+    models=[
+        Model(model_id="e5", load_s=20.0),
+        Model(model_id="elser", load_s=20.0),
+        Model(model_id="huge", size="1000gb"),
+    ],
+    deployments=[Deployment(model_id="e5")],
+)
+WATCHER = SecuritySettings(
+    accounts=[
+        Account(username="watcher", password="secret", roles=["watching"]),
+        Account(username="starter", password="secret", roles=["starting"]),
+    ],
+    roles={"watching": ["monitor_ml", "monitor"], "starting": ["manage_ml"]},
+)
+
+
+class World:
+    """An emulated cluster with whom to ask for things, and the time both live in."""
+
+    def __init__(self, emulator, clock, environ):
+        self.emulation, self.cluster = emulator.emulation, emulator.cluster
+        self.clock = clock
+        self.looks: list[Progress] = []
+        self.config = load(None, {"AUTOSCALER_ELASTICSEARCH__HOSTS": emulator.url} | environ)
+
+    async def start(self, model_id, **wish):
+        wish = Wish(model_id=model_id, **wish)
+        return await self.clock.run(start(self.config, wish, self.clock, self.looks.append))
+
+    async def refused_to_start(self, model_id, **wish):
+        with pytest.raises(NotStarted) as refused:
+            await self.start(model_id, **wish)
+        (sentence,) = str(refused.value).splitlines()
+        return sentence
+
+    async def stop(self, deployment_id, *, force=False):
+        await self.clock.run(stop(self.config, deployment_id, self.clock, force=force))
+
+    async def refused_to_stop(self, deployment_id):
+        with pytest.raises(NotStopped) as refused:
+            await self.stop(deployment_id)
+        (sentence,) = str(refused.value).splitlines()
+        return sentence
+
+    def fail(self, **fault):
+        self.emulation.faults.add(Fault(**fault))
+
+
+class Opening:
+    """A world until the end of the block."""
+
+    def __init__(self, scenario=SCENARIO, **environ):
+        self._scenario, self._environ = scenario, environ
+        self._clock = VirtualClock()
+
+    async def __aenter__(self):
+        self._emulator = running_emulator(self._scenario, clock=self._clock)
+        world = World(await self._emulator.__aenter__(), self._clock, self._environ)
+        await self._clock.advance(60.0)
+        return world
+
+    async def __aexit__(self, *error):
+        await self._emulator.__aexit__(*error)
+
+
+def of_user(name, scenario=SCENARIO):
+    return Opening(
+        msgspec.structs.replace(scenario, security=WATCHER),
+        AUTOSCALER_ELASTICSEARCH__USERNAME=name,
+        AUTOSCALER_ELASTICSEARCH__PASSWORD="secret",
+    )
+
+
+class TestAStart:
+    async def test_waits_until_the_deployment_serves(self):
+        async with Opening() as world:
+            reached = await world.start("elser")
+            assert reached.sentence == "elser is fully allocated: 1 of 1 allocations serve"
+            assert 15.0 <= reached.elapsed_s <= 30.0
+            assert world.cluster.deployments["elser"].allocation_state() == "fully_allocated"
+
+    async def test_says_meanwhile_what_it_waits_for(self):
+        async with Opening() as world:
+            await world.start("elser")
+        sentences = [look.sentence for look in world.looks]
+        assert sentences[0] == (
+            "elser is starting: 0 of 1 allocations serve; ml-1 is loading the model"
+        )
+        assert len(sentences) > 5
+
+    async def test_does_not_wait_for_more_than_it_is_told_to(self):
+        async with Opening() as world:
+            reached = await world.start("elser", wait_for="starting")
+            assert reached.elapsed_s < 1.0
+            assert world.cluster.deployments["elser"].allocation_state() == "starting"
+
+    async def test_passes_on_all_that_was_asked_for(self):
+        async with Opening() as world:
+            await world.start(
+                "elser",
+                deployment_id="elser-search",
+                allocations=1,
+                threads=2,
+                queue_capacity=77,
+                cache_size="5mb",
+                priority="normal",
+                wait_for="fully_allocated",
+            )
+            given = world.cluster.deployments["elser-search"].parameters
+        assert (given.model_id, given.number_of_allocations) == ("elser", 1)
+        assert (given.threads_per_allocation, given.queue_capacity) == (2, 77)
+        assert (given.cache_bytes, given.priority) == (5 * 2**20, "normal")
+
+    async def test_may_leave_the_number_to_the_clusters_scaler(self):
+        async with Opening() as world:
+            await world.start("elser", minimum=1, maximum=3)
+            adaptive = world.cluster.deployments["elser"].adaptive
+        assert adaptive.enabled
+        assert (adaptive.min_number_of_allocations, adaptive.max_number_of_allocations) == (1, 3)
+
+    async def test_that_takes_longer_says_what_there_is_how_to_watch_and_how_to_undo_it(self):
+        async with Opening() as world:
+            told = await world.refused_to_start("elser", timeout_s=5.0)
+            assert told == (
+                "elser is not started after 5s; it stays and goes on starting: 0 of 1 allocations "
+                "serve; ml-1 is loading the model; watch it with "
+                "`GET _ml/trained_models/elser/_stats`, undo it with `autoscaler stop elser`"
+            )
+            assert "elser" in world.cluster.deployments
+
+    async def test_of_which_a_part_does_not_fit_tells_the_clusters_reason(self):
+        scenario = msgspec.structs.replace(SCENARIO, can_grow=True)
+        async with Opening(scenario) as world:
+            told = await world.refused_to_start(
+                "elser", allocations=9, wait_for="fully_allocated", timeout_s=60.0
+            )
+        assert "elser is not fully allocated after 1m" in told
+        assert "3 of 9 allocations serve" in told
+        assert "Elasticsearch says: " in told
+
+    async def test_that_the_server_gives_up_waiting_for_goes_on_all_the_same(self):
+        async with Opening() as world:
+            await world.start("elser", deployment_id="other", wait_for="starting")
+            world.fail(
+                path=START, status=408, error_type="status_exception",
+                body="Timed out after [20s] waiting for model deployment [other] to start",
+            )  # fmt: skip
+            # It is there as if this request had made it.
+            reached = await world.start("elser", deployment_id="other")
+        assert reached.has_reached("started")
+
+    async def test_that_no_node_can_make_has_failed(self):
+        async with Opening() as world:
+
+            def crash_it(progress):
+                if progress.elapsed_s < 1.0:
+                    world.cluster.crash_process("elser", "ml-1")
+
+            wish = Wish(model_id="elser")
+            with pytest.raises(NotStarted) as failed:
+                await world.clock.run(start(world.config, wish, world.clock, crash_it))
+        assert re.fullmatch(
+            "elser has failed: 0 of 1 allocations serve; ml-1 failed .*; it stays until it is "
+            "stopped: `autoscaler stop elser`",
+            str(failed.value),
+        )
+
+    async def test_goes_on_though_the_statistics_cannot_be_read_for_a_while(self):
+        async with Opening() as world:
+            world.fail(path=STATS, calls=3, status=400, error_type="illegal_argument_exception")
+            await world.start("elser")
+        first = world.looks[0].sentence
+        assert first.startswith("elser is not reported yet: not looked at since: GET ")
+        assert "not looked at since" not in world.looks[-1].sentence
+
+    async def test_that_nobody_may_watch_is_no_secret(self):
+        async with of_user("starter") as world:
+            world.fail(path=STATS, calls=None, status=403, error_type="security_exception")
+            told = await world.refused_to_start("elser")
+            assert told.startswith("elser was started, but cannot be watched: ")
+            assert "elser" in world.cluster.deployments
+
+    async def test_of_what_somebody_stops_meanwhile(self):
+        async with Opening() as world:
+
+            def stop_it(progress):
+                world.cluster.stop_deployment("elser", force=True)
+
+            wish = Wish(model_id="elser")
+            with pytest.raises(NotStarted, match="elser was stopped by somebody while"):
+                await world.clock.run(start(world.config, wish, world.clock, stop_it))
+
+
+class TestARefusedStart:
+    @pytest.mark.parametrize(
+        ("wish", "told"),
+        [
+            (
+                {"model_id": "elsr"},
+                "elsr was not started: .*`GET _ml/trained_models` lists the models",
+            ),
+            ({"model_id": "e5"}, "e5 was not started: .*exists; name another with --deployment-id"),
+            (
+                {"model_id": "elser", "allocations": 99},
+                "elser was not started: .*not enough resources.*; ask for less, stop another",
+            ),
+            (
+                {"model_id": "huge"},
+                "huge was not started: .*no ML nodes with sufficient capacity.*; ask for less",
+            ),
+            ({"model_id": "elser", "threads": 3}, "elser was not started: .*power of 2"),
+            ({"model_id": "elser", "cache_size": "much"}, "elser was not started: .*cache_size"),
+            (
+                {"model_id": "elser", "priority": "low", "allocations": 2},
+                "elser was not started: .*low",
+            ),
+        ],
+    )
+    async def test_is_a_sentence_that_says_what_to_do(self, wish, told):
+        async with Opening() as world:
+            sentence = await world.refused_to_start(**wish)
+        assert re.search(told, sentence), sentence
+        assert world.looks == []
+
+    async def test_for_want_of_a_licence(self):
+        async with Opening() as world:
+            world.emulation.licence_expired = True
+            told = await world.refused_to_start("elser")
+        assert "platinum, enterprise or trial licence" in told
+
+    async def test_for_want_of_a_privilege(self):
+        async with of_user("watcher") as world:
+            told = await world.refused_to_start("elser")
+        assert told.endswith("it takes the cluster privilege manage_ml")
+
+    @pytest.mark.parametrize(
+        ("version", "wish", "told"),
+        [
+            ("8.7", {"deployment_id": "other"}, "--deployment-id needs Elasticsearch 8.8 or later"),
+            ("8.15", {"minimum": 0, "maximum": 2}, "--min and --max need Elasticsearch 8.16"),
+        ],
+    )
+    async def test_by_a_version_that_is_too_old(self, version, wish, told):
+        scenario = msgspec.structs.replace(SCENARIO, version=version)
+        async with Opening(scenario) as world:
+            assert told in await world.refused_to_start("elser", **wish)
+
+    async def test_while_the_model_is_still_downloaded(self):
+        async with Opening() as world:
+            world.fail(
+                path=START, status=408, error_type="status_exception",
+                body="Model download task is currently running.",
+            )  # fmt: skip
+            assert await world.refused_to_start("elser") == (
+                "elser was not started: Model download task is currently running; "
+                "start it again when the download has ended"
+            )
+
+    async def test_whose_answer_is_lost_may_have_been_none(self):
+        async with Opening() as world:
+            world.fail(path=START, reset=Reset.AFTER)
+            told = await world.refused_to_start("elser")
+            assert "elser" in world.cluster.deployments
+        assert "whether elser was started is not known" in told
+        assert "`GET _ml/trained_models/_stats` tells" in told
+
+    async def test_by_nobody(self):
+        async with Opening() as world:
+            pass
+        told = await world.refused_to_start("elser")
+        assert "cannot be reached" in told
+        assert "not known" not in told
+
+
+class TestAStop:
+    async def test_removes_the_deployment(self):
+        async with Opening() as world:
+            await world.stop("e5")
+            assert world.cluster.deployments == {}
+
+    async def test_of_what_is_not_there(self):
+        async with Opening() as world:
+            assert await world.refused_to_stop("e6") == (
+                "there is no deployment e6; `autoscaler check` lists those there are"
+            )
+
+    async def test_of_what_is_used_says_by_whom_and_what_force_would_do(self):
+        async with Opening() as world:
+            world.cluster.pipelines["enrich"] = "e5"
+            told = await world.refused_to_stop("e5")
+            assert "enrich" in told
+            assert told.startswith("e5 was not stopped, since it is used: ")
+            assert "with --force it is stopped all the same: requests that wait are refused" in told
+            await world.stop("e5", force=True)
+            assert world.cluster.deployments == {}
+
+    async def test_for_want_of_a_privilege(self):
+        async with of_user("watcher") as world:
+            told = await world.refused_to_stop("e5")
+        assert told.startswith("e5 was not stopped: ")
+        assert "manage_ml" in told
+
+    async def test_whose_answer_is_lost(self):
+        async with Opening() as world:
+            world.fail(path="*/deployment/_stop", reset=Reset.AFTER)
+            told = await world.refused_to_stop("e5")
+        assert "whether e5 was stopped is not known" in told
+
+    async def test_of_a_cluster_that_is_not_there(self):
+        async with Opening() as world:
+            pass
+        assert "cannot be reached" in await world.refused_to_stop("e5")
+
+
+FAILED = DeploymentStats(
+    "e5",
+    "e5",
+    state="failed",
+    allocations=2,
+    nodes=(
+        NodeStats("a", "failed", name="ml-1", routing_reason="no [memory]."),
+        NodeStats("b", "starting"),
+        NodeStats("c", "started"),
+    ),
+)
+
+
+class TestProgress:
+    def test_of_nodes_that_failed(self):
+        progress = Progress(deployment_id="e5", elapsed_s=1.0, stats=FAILED)
+        assert progress.failed
+        assert progress.sentence == (
+            "e5 is failed: 0 of 2 allocations serve; ml-1 failed (no [memory]); "
+            "b is loading the model"
+        )
+
+    def test_of_what_is_not_reported_yet(self):
+        progress = Progress(deployment_id="e5", elapsed_s=0.0)
+        assert progress.sentence == "e5 is not reported yet"
+        assert not progress.has_reached("starting")
+
+    def shown(self, *progresses, terminal):
+        stream = io.StringIO()
+        with Watching(Console(file=stream, force_terminal=terminal, width=120)) as watch:
+            for progress in progresses:
+                watch(progress)
+        return stream.getvalue()
+
+    def test_is_a_line_for_each_change_where_there_is_no_terminal(self):
+        progress = Progress(deployment_id="e5", elapsed_s=1.0, stats=FAILED)
+        later = msgspec.structs.replace(progress, elapsed_s=2.0)
+        text = self.shown(progress, later, terminal=False)
+        assert text == f"{progress.sentence}\n"
+
+    def test_is_shown_in_place_on_a_terminal(self):
+        progress = Progress(deployment_id="e5", elapsed_s=1.4, stats=FAILED)
+        assert f"1 s  {progress.sentence}" in self.shown(progress, terminal=True)
