@@ -217,26 +217,30 @@ class ControlLoop:
         """Leave every deployment that is scaled as its rule wants it to be left, and start again
         those that were stopped, unless they are to be kept as they are. To be called when no cycle
         runs any more."""
+        if self._last is None:
+            return []
+        observation, planned = self._last
+        with suppress(ObservationFailed):  # the last one does not show what its cycle has changed
+            observation = await self.observer.observe()
         handed_back = []
-        for deployment_id, rule, change in self._to_hand_back():
+        for deployment_id, rule, change in self._to_hand_back(observation, planned):
             fate, detail = await self._carry_out(deployment_id, change)
             handed_back.append(HandedBack(deployment_id, rule.on_exit, fate, detail))
         return handed_back
 
-    def _to_hand_back(self) -> Iterator[tuple[str, Rule, Change]]:
-        if self._last is None:
-            return
-        observation, planned = self._last
+    def _to_hand_back(
+        self, observation: Observation, planned: Plan
+    ) -> Iterator[tuple[str, Rule, Change]]:
         rules = {rule.name: rule for rule in self.policy.rules}
         for decision in planned.decisions:
             name, rule = decision.deployment_id, rules.get(decision.rule)
             if rule is None or rule.dry_run or rule.on_exit is OnExit.KEEP or decision.stands_off:
                 continue
-            change: Change | None
+            change: Change | None = None
             if name in self.state.asleep:
                 change = wake_up(self.state.asleep[name], rule, rule.on_exit)
-            else:
-                change = hand_back(rule, observation.deployments[name], rule.on_exit)
+            elif (stats := observation.deployments.get(name)) is not None:
+                change = hand_back(rule, stats, rule.on_exit)
             if change is not None:
                 yield name, rule, change
 

@@ -14,7 +14,7 @@ from rich.console import Console
 from autoscaler import __version__
 from autoscaler.laboratory import files, report, table
 from autoscaler.laboratory.batch import Batch, progress_on, run_all
-from autoscaler.laboratory.contestants import CONTESTANTS, contestant, ensure_usable, names
+from autoscaler.laboratory.contestants import USUAL, contestant, ensure_usable, names
 from autoscaler.laboratory.demand import demand_of, ensure_playable
 from autoscaler.laboratory.results import Trial
 from autoscaler.laboratory.scenario import Scenario, find_scenario, standard
@@ -136,7 +136,7 @@ def tasks_of(
 
 def entries_of(wish: Wish, *, first: bool) -> Iterator[Entry]:
     """Who is tried with a seed: as shipped, and with the `first` at all settings if wished."""
-    for name in wish.policies or CONTESTANTS:
+    for name in wish.policies or USUAL:
         yield Entry(policy=name, with_timeline=first and wish.report is not None)
         tried = contestant(name)
         if first and wish.sweep:

@@ -5,7 +5,8 @@ from msgspec.structs import replace
 
 from autoscaler.core.explanation import explain
 from autoscaler.core.feedback import learn
-from autoscaler.core.planning import NATIVE_PATIENCE_S, plan
+from autoscaler.core.planning import plan
+from autoscaler.core.remembering import NATIVE_PATIENCE_S
 from autoscaler.core.selection import Via, Zero
 from autoscaler.core.state import State
 from autoscaler.core.values import (
