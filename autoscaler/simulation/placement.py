@@ -145,12 +145,14 @@ class _Board:
     def quality(self, demands: Sequence[Demand]) -> tuple[int, float, int]:
         """More is better: the once assigned first, then allocations, then memory left."""
         satisfied = sum(d.previously_assigned and self.count(d) > 0 for d in demands)
-        allocations = 0.0
+        staying = allocations = 0
         for demand in demands:
             for node_id, placed in self._of(demand).items():
-                staying = min(placed, demand.current.get(node_id, 0))
-                allocations += _STAYING_BONUS * staying + (placed - staying)
-        return satisfied, allocations, sum(self._memory.values())
+                staying += min(placed, demand.current.get(node_id, 0))
+                allocations += placed
+        # Of whole numbers, so that rounding does not make one of two equal ones better.
+        worth = _STAYING_BONUS * staying + (allocations - staying)
+        return satisfied, worth, sum(self._memory.values())
 
     def why_short(self, demand: Demand) -> str:
         if not self._rooms:

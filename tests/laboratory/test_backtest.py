@@ -15,7 +15,7 @@ from click.testing import CliRunner
 
 from autoscaler.cli import main
 from autoscaler.laboratory.backtest import TASKS_A_WORKER, Wish, entries_of, tasks_of
-from autoscaler.laboratory.contestants import CONTESTANTS
+from autoscaler.laboratory.contestants import CONTESTANTS, USUAL
 from autoscaler.laboratory.files import read
 from autoscaler.laboratory.scenario import STANDARD, find_scenario
 from autoscaler.laboratory.traces import find_traces
@@ -115,7 +115,7 @@ class TestResults:
 
     def test_everybody_is_tried_if_nobody_is_named(self):
         rows = rows_of("load.csv")
-        assert [row["policy"] for row in rows] == list(CONTESTANTS)
+        assert [row["policy"] for row in rows] == list(USUAL)
         assert all(row["default"] for row in rows)
 
     def test_the_standard_scenarios_are_played_if_none_is_named(self, folder):
@@ -200,7 +200,7 @@ class TestTasks:
     def test_many_groups_are_not(self):
         tasks = self.tasks(2, seeds=8)
         assert [task.seed for task in tasks] == [*range(1, 9)]
-        assert {len(task.entries) for task in tasks} == {len(CONTESTANTS)}
+        assert {len(task.entries) for task in tasks} == {len(USUAL)}
 
     def test_more_workers_than_runs_get_one_each(self):
         tasks = self.tasks(64, policies=("hpa", "keda"))
