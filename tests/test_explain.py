@@ -199,6 +199,17 @@ class TestAllOfThem:
 
 
 class TestOneOfThem:
+    def test_one_that_sleeps_has_no_load_to_tell_of(self, clock):
+        found = Decisions(clock, "1.2.3")
+        asleep = Step(Reason.ASLEEP, 0, 0, {"since_s": 3600.0})
+        silent = Sample(at=1_000.0, interval_s=0.0)
+        sleeping = decision(current=0, steps=(asleep,), sample=silent, load=None)
+        found.planned(*cycle(outcome(sleeping, Fate.UNCHANGED)))
+        story = shown(found.one("elser"))
+        assert "elser sleeps" in story
+        assert "it was stopped 60 min ago" in story
+        assert "arrivals" not in story
+
     def test_the_whole_story(self, decisions):
         found = rows(shown(decisions.one("elser")))
         for row in (

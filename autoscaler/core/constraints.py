@@ -48,6 +48,7 @@ class Context(Value, frozen=True, kw_only=True):
     zero_unsafe: str = ""  # why nothing is never enough here; empty: it may be
     bounds_moved_s: float | None = None  # since bounds were moved; None: they are not the lever
     usual_soon: bool = False  # whether it is about to be used, as on past days
+    at_zero: bool = False  # whether the cluster's own scaler has been allowed nothing already
 
 
 Constraint = Callable[[int, Context], Step | None]
@@ -136,7 +137,12 @@ def keep_bounds(proposed: int, context: Context) -> Step | None:
 def go_to_zero(proposed: int, context: Context) -> Step | None:
     """Nothing, when nobody has asked for long enough and nobody is expected to."""
     after_s = context.zero_after_s
-    if after_s is None or context.idle_s < after_s or context.usual_soon:
+    if after_s is None or context.usual_soon:
+        return None
+    sample = context.sample
+    # To have lost sight of one that sleeps is no reason to wake it.
+    sleeps = context.at_zero and sample.arrivals == 0 and sample.pending == 0
+    if context.idle_s < after_s and not sleeps:
         return None
     if any(schedule.minimum is not None for schedule in context.schedules):
         return None

@@ -9,6 +9,7 @@ Source: elastic/elasticsearch, `TransportUpdateTrainedModelDeploymentAction.java
 `TrainedModelAssignmentClusterService.java`.
 """
 
+from autoscaler.core.constraints import BOUNDS_PAUSE_S
 from autoscaler.core.selection import Rule, Via
 from autoscaler.core.values import (
     Change,
@@ -63,13 +64,19 @@ def stands_off(
 
 
 def change_for(
-    rule: Rule, stats: DeploymentStats, steps: tuple[Step, ...], *, certain: bool
+    rule: Rule,
+    stats: DeploymentStats,
+    steps: tuple[Step, ...],
+    *,
+    certain: bool,
+    moved_s: float | None = None,
 ) -> Change | None:
     """What to ask of the cluster so that a decision comes true; None if it is true already.
 
     Args:
         steps: of the decision.
         certain: whether the statistics can be trusted. A lever is not changed on others.
+        moved_s: since we have moved the bounds of the cluster's own scaler; None: not lately.
     """
     current, desired = steps[0].before, steps[-1].after
     native = native_of(stats)
@@ -82,11 +89,20 @@ def change_for(
         if native is None:
             return SetNumber(desired) if desired != current else None
         return SetNumber(max(desired, 1), take_over=True) if certain else None
-    wanted = SetBounds(desired, _ceiling(rule, desired))
+    scarce = any(step.reason in _SCARCE for step in steps)
+    wanted = SetBounds(desired, max(desired, 1) if scarce else _ceiling(rule, desired))
     if native is None:
         return wanted if certain else None
     in_force = SetBounds(native.minimum or 0, native.maximum or 0)
+    was_scarce = desired == in_force.minimum == in_force.maximum
+    if was_scarce and (not certain or (moved_s is not None and moved_s < BOUNDS_PAUSE_S)):
+        return None
     return wanted if wanted != in_force else None
+
+
+_SCARCE = frozenset({Reason.FIT, Reason.CAPACITY})
+"""Less is possible than is wanted. The cluster's own scaler asks for all that it wants or nothing,
+again and again, so that it must not want more than there is."""
 
 
 def _ceiling(rule: Rule, desired: int) -> int:

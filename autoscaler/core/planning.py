@@ -14,7 +14,7 @@ from autoscaler.core.measurement import Measurement, measure
 from autoscaler.core.moment import Moment, moment_of
 from autoscaler.core.policies import Situation, ask
 from autoscaler.core.remembering import remember
-from autoscaler.core.selection import Rule, select
+from autoscaler.core.selection import Rule, Via, select
 from autoscaler.core.sleeping import decide_asleep, still_asleep
 from autoscaler.core.state import (
     DeploymentState,
@@ -285,6 +285,7 @@ def _limit(
             zero_unsafe=unsafe,
             bounds_moved_s=None if known.bounds_moved_at is None else at - known.bounds_moved_at,
             usual_soon=zero is not None and is_usual_soon(known.usage, at),
+            at_zero=zero is not None and zero.via is Via.NATIVE and first.before == 0,
         ),
     )
 
@@ -317,4 +318,5 @@ def _change(
     waiting = refused is not None and moment.at < refused.until
     if moment.maintenance or waiting or stats.state != STARTED:
         return None
-    return change_for(rule, stats, steps, certain=not measured.flaws)
+    moved_s = None if known.bounds_moved_at is None else moment.at - known.bounds_moved_at
+    return change_for(rule, stats, steps, certain=not measured.flaws, moved_s=moved_s)

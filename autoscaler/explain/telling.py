@@ -81,7 +81,8 @@ def _tell_story(answer: One, told: Managed, console: Console) -> None:
     _say(console, f"{told.deployment} {told.change.replace('->', '→')}", "bold")
     if told.nothing_changed_because:
         _say(console, f"Nothing changed: {told.nothing_changed_because}.", "bold yellow")
-    console.print(_grid([*_governed(told, ago), *_measured(told), *_figures(told)]))
+    measured = () if told.reason == "asleep" else _measured(told)
+    console.print(_grid([*_governed(told, ago), *measured, *_figures(told)]))
     if told.steps[0].candidates:
         console.print(_weighed(told))
     console.print(_trail(told))
@@ -140,7 +141,7 @@ _FIGURES = {
 
 _SHARES = {"attained", "percentile", "forecast_coverage"}
 
-_TOLD_ELSEWHERE = ("offered_load", "spread")
+_TOLD_ELSEWHERE = ("offered_load", "spread", "since_s")
 
 
 def _figures(told: Managed) -> Iterator[_Row]:

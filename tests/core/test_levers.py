@@ -220,12 +220,12 @@ class TestBounds:
         assert changes(stage.looks(10, rate=100.0)) == [SetBounds(6, 20)]
 
     def test_a_floor_that_the_cluster_cannot_reach_is_lowered_by_halves(self):
-        """Its scaler asks for all or nothing, so that a floor too high is worse than none."""
+        """Its scaler asks for all or nothing, so that it must not want more than there is."""
         stage = Stage(BOUNDS)
         stage.obeys = False
         stage.looks(2, rate=200.0)
         asked = changes(stage.for_seconds(NATIVE_PATIENCE_S + 30.0, rate=200.0))
-        assert asked == [SetBounds(7, 20)]
+        assert asked == [SetBounds(7, 7)]
 
     def test_in_a_dry_run_nothing_is_asked_for(self):
         stage = Stage(replace(BOUNDS, dry_run=True))

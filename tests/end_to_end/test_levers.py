@@ -213,7 +213,9 @@ async def test_bounds_are_moved_seldom():
         assert native_of(opened) == (1, 8)
 
 
-async def test_a_floor_that_does_not_fit_comes_down_until_the_cluster_reaches_it():
+@pytest.mark.parametrize("seen", [True, False], ids=["nodes seen", "nodes unseen"])
+async def test_where_more_is_wanted_than_fits_the_clusters_scaler_gets_what_does(seen):
+    """Left to itself it asks for all that it wants, is refused each time, and has one."""
     governed = policy(replace(BOUNDS, maximum=20))
     deployed = Deployment(model_id="a", load=Steady(rate_per_s=200.0))
     other = Deployment(model_id="b", number_of_allocations=3)
@@ -221,11 +223,16 @@ async def test_a_floor_that_does_not_fit_comes_down_until_the_cluster_reaches_it
     wanted = scenario(deployed, other, version="9.3", nodes=nodes)
     only_a = policy(rule(name="b", deployments=("b",), exclude=True), *governed.rules)
     async with world_of(wanted, only_a) as opened:
+        if not seen:
+            for path in ("/_nodes*", "/_ml/info", "/_ml/memory/_stats"):
+                opened.fail(path, calls=None, status=403, error_type="security_exception")
         await opened.run_for(600.0)
         low, _ = native_of(opened)
         assert 4 <= low <= 5
         assert opened.requested("a") == low
         assert len(opened.asked) <= 6
+        opened.delete("b")
+        await opened.run_until(lambda _: opened.requested("a") == 8, within_s=400.0)
 
 
 # Handing back
