@@ -6,6 +6,8 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+from msgspec.structs import replace
+
 from autoscaler.core.feedback import falls_asleep, learn
 from autoscaler.core.handing_back import hand_back, wake_up
 from autoscaler.core.planning import Policy, plan
@@ -226,7 +228,18 @@ class ControlLoop:
         for deployment_id, rule, change in self._to_hand_back(observation, planned):
             fate, detail = await self._carry_out(deployment_id, change)
             handed_back.append(HandedBack(deployment_id, rule.on_exit, fate, detail))
+            if fate is Fate.ACCEPTED and deployment_id in self.state.asleep:
+                self._is_awake(deployment_id)
         return handed_back
+
+    def _is_awake(self, deployment_id: str) -> None:
+        """Whoever stops it from now on does not want it to be started again."""
+        asleep = {
+            name: sleeper for name, sleeper in self.state.asleep.items() if name != deployment_id
+        }
+        self.state = replace(self.state, asleep=asleep)
+        with suppress(NotKept):  # the next daemon sees that it runs
+            self._keep(asleep)
 
     def _to_hand_back(
         self, observation: Observation, planned: Plan

@@ -5,9 +5,10 @@ import asyncio
 import pytest
 
 from autoscaler.control_loop import MOST_STRETCH, REFUSED_STRETCH, ControlLoop
+from autoscaler.core.selection import OnExit, Via, Zero
 from autoscaler.core.values import Fate
 from autoscaler.ports import Trouble
-from tests.fakes import FakeClock, FakeCluster, ListRecorder
+from tests.fakes import FakeBedside, FakeClock, FakeCluster, ListRecorder
 from tests.observations import deployment, node, policy, rule
 
 POLL_S = 10.0
@@ -158,3 +159,19 @@ async def test_stopping_ends_a_pause_and_sends_nothing_more():
     await loop.run_cycle()
     assert len(cluster.asked) == asked
     assert fates(recorder) == [Fate.WITHHELD]
+
+
+async def test_one_that_is_started_at_the_end_is_no_longer_written_down():
+    """Or the next daemon would start it again after somebody has stopped it."""
+    sleepy = rule(zero=Zero(60.0, Via.STOP), on_exit=OnExit.NATIVE)
+    loop, cluster, _ = loop_over(named("a", 1), rules=(sleepy,))
+    loop.bedside = bedside = FakeBedside()
+    for _ in range(10):
+        await loop.run_cycle()
+        loop.clock.pass_by(POLL_S)
+    assert cluster.deployments == {}
+    assert set(bedside.kept[-1]) == {"a"}
+    (handed_back,) = await loop.hand_back()
+    assert handed_back.fate is Fate.ACCEPTED
+    assert set(cluster.deployments) == {"a"}
+    assert bedside.kept[-1] == {}

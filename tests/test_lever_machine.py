@@ -273,6 +273,8 @@ class Levers(RuleBasedStateMachine):
             for name in NAMES:
                 if name in self.stopped_by_hand:
                     assert name not in self.world.deployments
+                elif name in self.loop.state.asleep:
+                    assert decisions[name].dry_run  # it would be started
                 else:
                     self.is_in_order(name, decisions[name])
         finally:

@@ -147,6 +147,8 @@ def go_to_zero(proposed: int, context: Context) -> Step | None:
     if any(schedule.minimum is not None for schedule in context.schedules):
         return None
     because: dict[str, float | str] = {"idle_s": context.idle_s}
+    if context.idle_s < after_s:
+        because["sleeps"] = "yes"
     if context.zero_unsafe:
         return Step(Reason.IDLE, proposed, proposed, because | {"unsafe": context.zero_unsafe})
     return Step(Reason.IDLE, proposed, 0, because)
@@ -274,4 +276,4 @@ def constrain(first: Step, context: Context) -> tuple[Step, ...]:
 
 
 def words(flaws: tuple[Flaw, ...]) -> str:
-    return ", ".join(flaws)
+    return ", ".join(dict.fromkeys(flaws))  # several nodes may have the same

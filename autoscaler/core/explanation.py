@@ -192,6 +192,8 @@ def sentence(step: Step) -> str:
         return "{live} of {target} allocations serve so far".format(**step.because)
     if step.reason is Reason.IDLE:
         idle = f"nobody has asked for {_duration(step.because['idle_s'])}"
+        if "sleeps" in step.because:
+            idle = "it may have none, and nobody asks for it"
         unsafe = step.because.get("unsafe")
         return idle if unsafe is None else f"{idle}, but it has to stay: {unsafe}"
     if step.reason is Reason.ASLEEP:

@@ -32,7 +32,7 @@ def idle_since(before: float | None, sample: Sample) -> float:
 
 def is_usual_soon(usage: bytes, at: float) -> bool:
     """Whether it is about to be used, as on past days."""
-    return is_usual(usage, at + LEAD_S)
+    return is_usual(usage, at + LEAD_S, known_until=at)
 
 
 def version_of(cluster: Cluster | None) -> Version | None:

@@ -89,6 +89,8 @@ def change_for(
         if native is None:
             return SetNumber(desired) if desired != current else None
         return SetNumber(max(desired, 1), take_over=True) if certain else None
+    if desired > rule.maximum:
+        return None  # it has to come down, and must not yet
     scarce = any(step.reason in _SCARCE for step in steps)
     wanted = SetBounds(desired, max(desired, 1) if scarce else _ceiling(rule, desired))
     if native is None:

@@ -29,16 +29,20 @@ def used(usage: bytes, at: float, *, since: float, requests: bool) -> bytes:
     return bytes(slots)
 
 
-def is_usual(usage: bytes, at: float) -> bool:
+def is_usual(usage: bytes, at: float, *, known_until: float = 0.0) -> bool:
     """Whether it has been used at this time before: on two of the last three days, or a week ago.
 
     `at` may be up to a day ahead of the last slot that `usage` knows.
+
+    Args:
+        known_until: what the slot of this instant says is of today, and no longer of a week ago.
     """
     if not usage:
         return False
     number = int(at // SLOT_S)
     days = sum([_is_used(usage, number - day * DAY) for day in (1, 2, 3)])
-    return days >= 2 or _is_used(usage, number - WEEK)
+    a_week_ago = number != int(known_until // SLOT_S) and _is_used(usage, number - WEEK)
+    return days >= 2 or a_week_ago
 
 
 def _is_used(usage: bytes, number: int) -> bool:

@@ -97,6 +97,9 @@ STEPS = {
         Reason.PACE, 3, 5, {"pause_s": 60.0, "moved_s": 20.0}
     ),
     "nobody has asked for 30 min": Step(Reason.IDLE, 1, 0, {"idle_s": 1800.0}),
+    "it may have none, and nobody asks for it": Step(
+        Reason.IDLE, 1, 0, {"idle_s": 20.0, "sleeps": "yes"}
+    ),
     "nobody has asked for 45 min, but it has to stay: it must": Step(
         Reason.IDLE, 1, 1, {"idle_s": 2700.0, "unsafe": "it must"}
     ),

@@ -219,6 +219,15 @@ class TestBounds:
         assert changes(stage.looks(4, rate=100.0)) == [SetBounds(5, 5)]
         assert changes(stage.looks(10, rate=100.0)) == [SetBounds(6, 20)]
 
+    def test_nothing_beyond_the_maximum_is_asked_for_while_it_must_not_come_down_yet(self):
+        stage = Stage(
+            replace(BOUNDS, maximum=6),
+            native=NativeScaling(enabled=True, minimum=9, maximum=12),
+            allocations=9,
+        )
+        assert stage.look(rate=100.0).change is None
+        assert changes(stage.looks(2, rate=100.0)) == [SetBounds(6, 6)]
+
     def test_a_floor_that_the_cluster_cannot_reach_is_lowered_by_halves(self):
         """Its scaler asks for all or nothing, so that it must not want more than there is."""
         stage = Stage(BOUNDS)

@@ -36,6 +36,11 @@ def test_what_was_used_a_week_ago_is_usual():
     assert is_usual(usage, MONDAY_9 + WEEK_S)
 
 
+def test_what_was_used_a_moment_ago_is_not_a_habit():
+    usage = history(MONDAY_9 + 60.0, until=MONDAY_9 + 600.0)
+    assert not is_usual(usage, MONDAY_9 + 720.0, known_until=MONDAY_9 + 600.0)
+
+
 def test_a_habit_is_given_up():
     usage = history(MONDAY_9, MONDAY_9 + DAY_S, until=MONDAY_9 + WEEK_S + 2 * DAY_S)
     assert not any(

@@ -5,7 +5,8 @@ from contextlib import suppress
 
 import pytest
 
-from autoscaler.core.values import Fate
+from autoscaler.core.selection import Via, Zero
+from autoscaler.core.values import Fate, Mode
 from autoscaler.simulation.emulator.faults import Reset
 from autoscaler.simulation.emulator.loads import Steady
 from autoscaler.simulation.errors import ApiError
@@ -27,15 +28,19 @@ EFFECTS = (
 )
 
 
+LOADS = {"a": 50.0, "b": 20.0}
+
+
 class Chaos:
     """Does one bad thing after the other to a world."""
 
-    def __init__(self, world, seed):
+    def __init__(self, world, seed, kinds):
         self._world, self._rng = world, random.Random(seed)
         self._nodes = dict(world.cluster.nodes)
+        self._kinds = kinds
 
     def strike(self):
-        for bad in self._rng.sample((*self._BAD, _nothing), 2):
+        for bad in self._rng.sample((*self._kinds, _nothing), 2):
             with suppress(ApiError):  # that the cluster will not have it is bad, too
                 bad(self)
 
@@ -48,10 +53,12 @@ class Chaos:
                 world.cluster.add_node(node)
         # What has failed to load is tried again when the cluster places its models anew.
         world.cluster.add_node(NodeSpec(node_id="ml-4", name="ml-4", processors=5))
-        if "b" not in world.cluster.deployments:
-            world.cluster.start_deployment("b", number_of_allocations=1)
-        for name in list(world.cluster.deployments):
+        for name in LOADS:
+            if name not in world.cluster.deployments:
+                world.cluster.start_deployment(name, number_of_allocations=1)
+        for name, rate in LOADS.items():
             world.cluster.update_deployment(name, adaptive=None, internal=True)
+            world.emulation.start_load(name, Steady(rate_per_s=rate, seed=1))
 
     def _fail_statistics(self):
         self._world.fail(STATS, calls=self._rng.randint(1, 4), **self._rng.choice(EFFECTS))
@@ -90,7 +97,17 @@ class Chaos:
     def _licence(self):
         self._world.emulation.licence_expired = self._rng.random() < 0.3
 
-    _BAD = (
+    def _kill(self):
+        self._world.kill()
+
+    def _silence(self):
+        self._world.emulation.stop_load(self._rng.choice(sorted(LOADS)))
+
+    def _wake(self):
+        for name in list(self._world.loop.state.asleep):
+            self._world.loop.wake(name)
+
+    BAD = (
         _fail_statistics,
         _fail_updates,
         _swallow,
@@ -101,28 +118,41 @@ class Chaos:
         _maintenance,
         _licence,
     )
+    WORSE = (*BAD, _kill, _silence, _wake)
 
 
 def _nothing(_chaos):
     pass
 
 
-@pytest.mark.parametrize("seed", range(5))
-async def test_chaos(seed):
-    loads = {"a": 50.0, "b": 20.0}
+def chaotic(seed):
     deployed = [
         Deployment(model_id=name, number_of_allocations=2, load=Steady(rate_per_s=rate, seed=seed))
-        for name, rate in loads.items()
+        for name, rate in LOADS.items()
     ]
-    wanted = scenario(
+    return scenario(
         *deployed,
-        models=[Model(model_id=name, service_time_s=0.05, load_s=8.0) for name in loads],
+        models=[Model(model_id=name, service_time_s=0.05, load_s=8.0) for name in LOADS],
         nodes=[Node(name=f"ml-{number}", processors=5) for number in (1, 2, 3)],
         seed=seed + 1,
     )
+
+
+def asks_within_bounds(body):
+    native = body.get("adaptive_allocations", {})
+    asked = [
+        body.get("number_of_allocations", 1),
+        native.get("min_number_of_allocations", 1),
+        native.get("max_number_of_allocations", MOST),
+    ]
+    return all(1 <= number <= MOST for number in asked)
+
+
+@pytest.mark.parametrize("seed", range(5))
+async def test_chaos(seed):
     governed = policy(rule(maximum=MOST, stabilisation_window_s=30.0))
-    async with world_of(wanted, governed) as world:
-        chaos = Chaos(world, seed)
+    async with world_of(chaotic(seed), governed) as world:
+        chaos = Chaos(world, seed, Chaos.BAD)
         for _ in range(60):
             chaos.strike()
             await world.cycle()
@@ -132,4 +162,33 @@ async def test_chaos(seed):
         await world.run_for(1200.0)
         (last,) = await world.cycles(1)
         assert set(last.fates) == {Fate.UNCHANGED}
-        assert {name: world.requested(name) for name in loads} == {"a": 4, "b": 2}
+        assert {name: world.requested(name) for name in LOADS} == {"a": 4, "b": 2}
+
+
+@pytest.mark.parametrize("seed", [5, 6])
+@pytest.mark.parametrize(
+    "lever",
+    [
+        {"take_over": True},
+        {"mode": Mode.BOUNDS},
+        {"take_over": True, "zero": Zero(60.0, Via.STOP)},
+        {"mode": Mode.BOUNDS, "zero": Zero(60.0, Via.STOP)},
+    ],
+    ids=["take_over", "bounds", "stop", "bounds and stop"],
+)
+async def test_chaos_with_more_to_lose(lever, seed, tmp_path):
+    governed = policy(rule(maximum=MOST, stabilisation_window_s=30.0, **lever))
+    async with world_of(chaotic(seed), governed, state_file=tmp_path / "asleep.json") as world:
+        chaos = Chaos(world, seed, Chaos.WORSE)
+        for _ in range(60):
+            chaos.strike()
+            await world.cycle()
+        assert all(asks_within_bounds(body) for body in world.bodies)
+        chaos.end()
+        world.kill()  # to whom the lever is nobody's yet
+        await world.run_for(1200.0)
+        (last,) = await world.cycles(1)
+        assert set(last.fates) == {Fate.UNCHANGED}
+        assert {decision.desired for decision in last.plan.decisions} == {4, 2}
+        for name, number in {"a": 4, "b": 2}.items():
+            assert number <= world.requested(name) <= MOST

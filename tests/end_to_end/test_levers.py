@@ -1,5 +1,6 @@
 """Both levers on every version: which one is used, who else may, and how each is left behind."""
 
+import itertools
 from contextlib import asynccontextmanager
 
 import pytest
@@ -88,7 +89,7 @@ async def test_serverless_keeps_its_scaler_which_is_said_and_not_asked_for_all_t
     governed = replace(policy(TAKES_OVER), longest_interval_s=360.0)
     async with world("serverless", rate_per_s=20.0, poll_s=60.0) as opened:
         opened.loop.policy = governed
-        cycles = await opened.run_for(2 * 3600.0)
+        cycles = await opened.run_for(3600.0)
         refused = [c.outcome("a") for c in cycles if c.fate("a") is Fate.INVALID]
         assert 1 <= len(opened.asked) == len(refused) <= 8
         assert "cannot be disabled when running in serverless mode" in refused[0].detail
@@ -209,7 +210,7 @@ async def test_bounds_are_moved_seldom():
         assert len(opened.asked) <= 12
         assert all(set(asked) == {"adaptive_allocations"} for asked in opened.bodies)
         downs = [asked.at for asked in opened.asked if asked.at > 900.0]
-        assert all(after - before >= 60.0 for before, after in zip(downs, downs[1:], strict=False))
+        assert all(after - before >= 60.0 for before, after in itertools.pairwise(downs))
         assert native_of(opened) == (1, 8)
 
 
@@ -226,7 +227,7 @@ async def test_where_more_is_wanted_than_fits_the_clusters_scaler_gets_what_does
         if not seen:
             for path in ("/_nodes*", "/_ml/info", "/_ml/memory/_stats"):
                 opened.fail(path, calls=None, status=403, error_type="security_exception")
-        await opened.run_for(600.0)
+        await opened.run_for(500.0)
         low, _ = native_of(opened)
         assert 4 <= low <= 5
         assert opened.requested("a") == low
@@ -355,7 +356,7 @@ async def released(opened, on_exit):
     return line
 
 
-@pytest.mark.parametrize("version", EVERY_VERSION)
+@pytest.mark.parametrize("version", ["8.12", "8.16", "9.3", "serverless"])
 @pytest.mark.parametrize("on_exit", ["native", "floor", "keep"])
 async def test_by_hand_it_is_left_as_at_the_end_of_the_daemon(version, on_exit):
     mode = Mode.DIRECT if version in WITHOUT_NATIVE else Mode.BOUNDS

@@ -1,0 +1,228 @@
+"""Several deployments of one model, and other people's clients, beside the daemon."""
+
+import asyncio
+import random
+from contextlib import asynccontextmanager
+
+import elasticsearch8
+import elasticsearch9
+import pytest
+
+from autoscaler.adapters.bedside import FileBedside
+from autoscaler.core.selection import OnExit, Via, Zero
+from autoscaler.core.values import Fate, Mode, Reason
+from autoscaler.simulation.emulator.loads import Steady
+from autoscaler.simulation.scenario import Adaptive, Deployment, Model
+from tests.end_to_end.world import scenario, world_of
+from tests.observations import policy, rule
+
+AFTER_S = 120.0
+MOST = 6
+
+# A deployment for searches and one for ingest, of one model
+
+
+def search_rule(mode):
+    return rule(
+        name="search",
+        deployments=("*-search",),
+        mode=mode,
+        minimum=2,
+        maximum=MOST,
+        stabilisation_window_s=60.0,
+        on_exit=OnExit.FLOOR,
+        safe_allocations=5,
+    )
+
+
+INGEST = rule(
+    name="ingest",
+    deployments=("*-ingest",),
+    take_over=True,
+    maximum=4,
+    stabilisation_window_s=60.0,
+    zero=Zero(AFTER_S, Via.STOP),
+)
+
+
+def two_of_one_model(version):
+    searches = Deployment(
+        model_id="elser", deployment_id="elser-search", load=Steady(rate_per_s=30.0)
+    )
+    ingest = Deployment(
+        model_id="elser",
+        deployment_id="elser-ingest",
+        threads_per_allocation=2,
+        queue_capacity=500,
+        adaptive_allocations=None
+        if version == "8.12"
+        else Adaptive(enabled=True, max_number_of_allocations=2),
+        load=Steady(rate_per_s=30.0),
+    )
+    return scenario(searches, ingest, version=version)
+
+
+@pytest.mark.parametrize("version", ["8.12", "8.16", "8.19", "9.1", "9.3"])
+async def test_searches_and_ingest_of_one_model_stay_apart(version, tmp_path):
+    mode = Mode.DIRECT if version == "8.12" else Mode.BOUNDS
+    governed = policy(search_rule(mode), INGEST)
+    path = tmp_path / "asleep.json"
+    async with world_of(two_of_one_model(version), governed, state_file=path) as world:
+        await world.cycles(12)
+        search, ingest = (world.deployment(f"elser-{use}") for use in ("search", "ingest"))
+        if mode is Mode.BOUNDS:
+            assert (search.adaptive.enabled, search.adaptive.min_number_of_allocations) == (True, 3)
+            assert not ingest.adaptive.enabled
+        assert search.requested == 3
+        assert 1 <= ingest.requested <= 4
+
+        world.emulation.stop_load("elser-ingest")
+        cycles = await world.run_for(AFTER_S + 60.0)
+        assert set(world.cluster.deployments) == {"elser-search"}
+        assert set(FileBedside(path).asleep()) == {"elser-ingest"}
+        assert cycles[-1].words("elser-ingest").startswith("elser-ingest sleeps: ")
+        assert world.deployment("elser-search") is search
+        assert search.ledger.failed == search.ledger.rejected == 0
+
+        assert not world.loop.wake("elser-search")
+        assert not world.loop.wake("elser")
+        assert world.loop.wake("elser-ingest")
+        await world.cycles(6)
+        again = world.deployment("elser-ingest")
+        assert again.parameters.threads_per_allocation == 2
+        assert again.parameters.queue_capacity == 500
+        assert not (again.adaptive and again.adaptive.enabled)
+        assert again.live >= 1
+
+        handed_back = await world.hand_back()
+        assert [each.deployment_id for each in handed_back] == ["elser-search"]
+        assert search.requested == 5
+        assert search.ledger.failed == search.ledger.rejected == 0
+
+
+# Other people's clients
+
+PAIRS = [
+    (elasticsearch8, "8.6"),
+    (elasticsearch8, "8.12"),
+    (elasticsearch8, "8.16"),
+    (elasticsearch8, "8.19"),
+    (elasticsearch8, "9.1"),
+    (elasticsearch9, "9.1"),
+    (elasticsearch9, "9.3"),
+    (elasticsearch9, "serverless"),
+]
+UNSURPRISING = {
+    Fate.UNCHANGED,
+    Fate.ACCEPTED,
+    Fate.NOT_STARTED,  # the client is starting it
+    Fate.NATIVE_SCALING,  # the client has switched it on since the look
+    Fate.GONE,  # the client has stopped it since the look
+}
+
+
+class Colleague:
+    """Does this and that with an official client; what the server refuses is told by its status."""
+
+    def __init__(self, client, library, version):
+        self._client, self._library = client, library
+        self._has_bounds = version not in ("8.6", "8.12")
+        self._rng = random.Random(version)
+        self.refused = []
+
+    async def does_something(self):
+        kinds = [self._looks, self._sets_the_number, self._stops_or_starts, self._asks]
+        if self._has_bounds:
+            kinds.append(self._moves_bounds)
+        name = self._rng.choice(["a", "b"])
+        try:
+            await self._rng.choice(kinds)(name)
+        except self._library.ApiError as error:
+            self.refused.append(error.status_code)
+
+    async def _looks(self, name):
+        stats = await self._client.ml.get_trained_models_stats(model_id=name)
+        (model,) = stats["trained_model_stats"]
+        if "deployment_stats" in model:
+            assert model["deployment_stats"].get("number_of_allocations", 1) >= 1
+
+    async def _sets_the_number(self, name):
+        await self._client.ml.update_trained_model_deployment(
+            model_id=name, number_of_allocations=self._rng.randint(1, MOST)
+        )
+
+    async def _moves_bounds(self, name):
+        low = self._rng.randint(1, 3)
+        await self._client.ml.update_trained_model_deployment(
+            model_id=name,
+            adaptive_allocations={
+                "enabled": self._rng.random() < 0.6,
+                "min_number_of_allocations": low,
+                "max_number_of_allocations": low + self._rng.randint(0, 3),
+            },
+        )
+
+    async def _stops_or_starts(self, name):
+        if self._rng.random() < 0.3:
+            await self._client.ml.stop_trained_model_deployment(model_id=name)
+        else:
+            await self._client.ml.start_trained_model_deployment(
+                model_id=name, number_of_allocations=self._rng.randint(1, 3), timeout="20s"
+            )
+
+    async def _asks(self, name):
+        await self._client.ml.infer_trained_model(model_id=name, docs=[{"text_field": "hello"}])
+
+
+@asynccontextmanager
+async def colleague_of(world, library, version):
+    client = library.AsyncElasticsearch(world.running.url, max_retries=0, request_timeout=60)
+    try:
+        yield Colleague(client, library, version)
+    finally:
+        await client.close()
+
+
+def others(version):
+    """`a` is scaled by its number, `b` by its bounds, as far as the version lets them."""
+    bounds = Mode.DIRECT if version in ("8.6", "8.12") else Mode.BOUNDS
+    return policy(
+        rule(name="a", deployments=("a",), take_over=version != "serverless", maximum=MOST),
+        rule(name="b", deployments=("b",), mode=bounds, maximum=MOST),
+    )
+
+
+@pytest.mark.parametrize(("library", "version"), PAIRS)
+async def test_a_colleague_with_an_official_client_surprises_nobody(library, version):
+    deployed = [Deployment(model_id=name, load=Steady(rate_per_s=30.0)) for name in ("a", "b")]
+    models = [Model(model_id=name, service_time_s=0.05, load_s=4.0) for name in ("a", "b")]
+    wanted = scenario(*deployed, models=models, version=version)
+    async with (
+        world_of(wanted, others(version)) as world,
+        colleague_of(world, library, version) as colleague,
+    ):
+        cycles = []
+        for _ in range(40):
+            meanwhile = asyncio.ensure_future(colleague.does_something())
+            cycles.append(await world.cycle())  # its plan passes the checker
+            await world.clock.run(meanwhile)
+        assert [cycle.failure for cycle in cycles] == [None] * len(cycles)
+        assert {fate for cycle in cycles for fate in cycle.fates} <= UNSURPRISING
+        assert set(colleague.refused) <= {400, 404, 409}
+        for asked in world.asked:
+            assert 1 <= asked.body.get("number_of_allocations", 1) <= MOST
+            assert asked.path.endswith("_update"), "the daemon has not been told to stop anything"
+
+        # And when the colleague goes home, all is as configured, or told why not.
+        for name in ("a", "b"):
+            if name not in world.cluster.deployments:
+                world.cluster.start_deployment(name)
+        await world.run_for(400.0)
+        (last,) = await world.cycles(1)
+        assert set(last.fates) == {Fate.UNCHANGED}
+        for name in ("a", "b"):
+            decision = last.decision(name)
+            if decision.stands_off:
+                assert decision.reason in {Reason.NATIVE_SCALING, Reason.NATIVE_OFF}
+            else:
+                assert 1 <= world.requested(name) <= MOST
