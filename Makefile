@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
-.PHONY: demo test lint lab bench frontier lock clean
+.PHONY: demo test lint lab bench frontier levers lock clean
 .DELETE_ON_ERROR:
 
 demo: .venv/runtime
@@ -28,7 +28,7 @@ lab: .venv/lab
 
 # Every policy on every trace of a folder: as shipped in all standard scenarios with five seeds, and
 # at all settings on three nodes with one. The figures go into docs/benchmarks.md. TRACES may also
-# name generators. It takes an hour on two cores.
+# name generators. It takes an hour and a half on two cores.
 TRACES ?= ../shared/traces
 BACKTEST = $(BIN)/autoscaler backtest $(TRACES)
 frontier: .venv/dev
@@ -38,6 +38,11 @@ frontier: .venv/dev
 	$(BACKTEST) --sweep --scenario long-three-nodes --json build/long.json
 	$(BIN)/python -m benchmarks.frontier build/matrix.json build/short.json build/long.json \
 	  docs/benchmarks.md
+
+# The default policy with either lever, beside Elasticsearch's own scaler, for docs/benchmarks.md.
+# It takes half an hour on two cores.
+levers: .venv/dev
+	$(BIN)/python -m benchmarks.levers $(TRACES)
 
 # Needs uv. Hashes only: the files name no index and no address.
 lock:
