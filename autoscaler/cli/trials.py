@@ -25,7 +25,11 @@ from autoscaler.mistakes import Mistake
     type=click.Path(path_type=Path),
     help="A TOML file that describes the cluster. Without it: a small sample cluster.",
 )
-@click.option("--version", "number", help="The version to emulate, such as 8.19, or serverless.  [default: 9.2]")
+@click.option(
+    "--version",
+    "number",
+    help="The version to emulate, such as 8.19, or serverless.  [default: 9.2]",
+)
 @click.option("--load/--no-load", default=None, help="Whether requests come.  [default: they do]")
 @click.option(
     "--speed",
