@@ -296,7 +296,7 @@ class Levers(RuleBasedStateMachine):
 
 TestLevers = Levers.TestCase
 TestLevers.settings = settings(
-    max_examples=60,
+    max_examples=25,
     stateful_step_count=20,
     deadline=None,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much],
