@@ -154,9 +154,9 @@ class Levers(RuleBasedStateMachine):
     def written_down(self):
         return self.bedside.kept[-1] if self.bedside.kept else {}
 
-    def for_cycles(self, count):
+    def for_cycles(self, count, every_s=POLL_S):
         for _ in range(count):
-            self.clock.pass_by(POLL_S)
+            self.clock.pass_by(every_s)
             self.runner.run(self.loop.run_cycle())
 
     # What the autoscaler does, and what is done to it.
@@ -264,7 +264,7 @@ class Levers(RuleBasedStateMachine):
         """When all is well again, everything is as it should be within minutes."""
         try:
             self.all_is_well_again()
-            self.for_cycles(400)  # refusals are waited for up to an hour
+            self.for_cycles(80, every_s=50.0)  # refusals are waited for up to an hour
             for name in list(self.loop.state.asleep):
                 assert self.loop.wake(name)
             self.world.rates = dict.fromkeys(NAMES, 20.0)
@@ -296,8 +296,8 @@ class Levers(RuleBasedStateMachine):
 
 TestLevers = Levers.TestCase
 TestLevers.settings = settings(
-    max_examples=25,
-    stateful_step_count=20,
+    max_examples=12,
+    stateful_step_count=15,
     deadline=None,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much],
 )
