@@ -102,7 +102,8 @@ def demo(trace: Path | None, speed: float, duration: float, *, keep_running: boo
     "policies",
     multiple=True,
     metavar="NAME[,NAME...]",
-    help="Try these only; installed ones as well.  [default: all that come with the program]",
+    help="Try these only; installed ones as well.  [default: all that come with the program, but "
+    "for slo-bounds]",
 )
 @click.option(
     "--scenario",

@@ -83,7 +83,7 @@ def change_for(
     if steps[-1].reason is Reason.IDLE and desired == 0 and rule.zero is not None:
         if rule.zero.via is Via.STOP:
             return Stop()
-    elif steps[0].reason in {Reason.NATIVE_SCALING, Reason.NATIVE_OFF}:
+    elif steps[0].stands_off:
         return None
     if rule.mode is Mode.DIRECT:
         if native is None:

@@ -236,9 +236,6 @@ def _recommend(
     return ask(rule.policy, situation, memory)
 
 
-_ELSEWHERE = frozenset({Reason.NATIVE_SCALING, Reason.NATIVE_OFF})
-
-
 def _limit(
     first: Step,
     stats: DeploymentStats,
@@ -247,7 +244,7 @@ def _limit(
     rule: Rule,
     moment: Moment,
 ) -> tuple[Step, ...]:
-    if first.reason in _ELSEWHERE or (measured.flaws and not _DAMAGED.isdisjoint(measured.flaws)):
+    if first.stands_off or (measured.flaws and not _DAMAGED.isdisjoint(measured.flaws)):
         return (first,)
     if not first.changed and _minds_nothing(rule, first.after, known):
         return (first,)  # which is most of them: no other rule minds a number that stays

@@ -16,16 +16,7 @@ NATIVE_PATIENCE_S = 60.0
 """Within which the cluster's own scaler, which looks every ten seconds, has done what it can. What
 it has not reached by then does not fit; it asks for all or nothing, again and again."""
 
-
-_NO_RECOMMENDATION = frozenset(
-    {
-        Reason.UNTRUSTED,
-        Reason.NATIVE_SCALING,
-        Reason.NATIVE_OFF,
-        Reason.NOT_MEASURED,
-        Reason.POLICY_FAILED,
-    }
-)
+_NO_RECOMMENDATION = frozenset({Reason.UNTRUSTED, Reason.NOT_MEASURED, Reason.POLICY_FAILED})
 
 
 def remember(
@@ -61,7 +52,7 @@ def remember(
         if unsettled_since is not None and known.unsettled_since is not None:
             unsettled_since = known.unsettled_since
         if pursuit is not None:
-            refused_by_native = _out_of_reach(pursuit, known, stats, moment)
+            refused_by_native = _out_of_reach(pursuit, stats, moment)
             pursuit, news = follow(pursuit, stats, at)
             if refused_by_native is not None:
                 pursuit, infeasible = None, refused_by_native
@@ -97,9 +88,7 @@ def _usage(usage: bytes, known: DeploymentState | None, sample: Sample) -> bytes
     return used(usage, sample.at, since=since, requests=sample.arrivals > 0)
 
 
-def _out_of_reach(
-    pursuit: Pursuit, known: DeploymentState, stats: DeploymentStats, moment: Moment
-) -> Infeasible | None:
+def _out_of_reach(pursuit: Pursuit, stats: DeploymentStats, moment: Moment) -> Infeasible | None:
     """A minimum that the cluster's own scaler has not reached: it was refused, and does not say."""
     waited_s = moment.at - pursuit.asked_at
     reached = (stats.allocations or 0) >= pursuit.allocations
@@ -121,11 +110,16 @@ def _beyond_burst(
     if rule.burst_maximum is None:
         return None
     before_s = known.beyond_burst_s if known else None
-    if first.reason in _NO_RECOMMENDATION:
+    if _has_no_opinion(first):
         return before_s if measured.samples else None
     if first.after <= rule.burst_maximum:
         return None
     return 0.0 if known is None or before_s is None else before_s + at - known.seen_at
+
+
+def _has_no_opinion(first: Step) -> bool:
+    """Whether it holds the number, and recommends none."""
+    return first.stands_off or first.reason in _NO_RECOMMENDATION
 
 
 def _peaks(
@@ -134,7 +128,7 @@ def _peaks(
     oldest = at - rule.stabilisation_window_s
     while peaks and peaks[0][0] <= oldest:
         peaks = peaks[1:]
-    if first.reason in _NO_RECOMMENDATION:
+    if _has_no_opinion(first):
         return peaks
     while peaks and peaks[-1][1] <= first.after:
         peaks = peaks[:-1]

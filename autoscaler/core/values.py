@@ -285,6 +285,11 @@ class Step(Value, frozen=True):
     def changed(self) -> bool:
         return self.before != self.after
 
+    @property
+    def stands_off(self) -> bool:
+        """Whether it holds because the lever is somebody else's."""
+        return self.reason is Reason.NATIVE_SCALING or self.reason is Reason.NATIVE_OFF
+
 
 class Decision(Value, frozen=True, kw_only=True):
     """The allocations one deployment should have. The first step recommends, the others limit."""
@@ -319,7 +324,7 @@ class Decision(Value, frozen=True, kw_only=True):
     @property
     def stands_off(self) -> bool:
         """Whether the lever is somebody else's."""
-        return self.steps[0].reason in {Reason.NATIVE_SCALING, Reason.NATIVE_OFF}
+        return self.steps[0].stands_off
 
     @property
     def reason(self) -> Reason:
