@@ -20,6 +20,9 @@ as its square root is larger. Less is within the error."""
 ATTEMPTS = 2
 """How many numbers in a row may cost more than the best before no further one is looked at."""
 
+STRIDE = 1.1
+"""From one number to the next, where it is first looked for from afar."""
+
 
 class Terms(Value, frozen=True):
     """What waits depend on besides loads and allocations. Rounded, so that what was reckoned once
@@ -54,7 +57,7 @@ class Weighing:
     ) -> None:
         """With these loads to be expected, by their numbers and with how likely they are, and so
         many allocations that one erlang of late requests is worth."""
-        self._loads, self._ground = loads, ground
+        self._loads, self._ground = sorted(loads, reverse=True), ground
         self._price, self._terms = price, terms
         self._mean = sum([weight * load_at(place) for place, weight in loads])
         self._lates: dict[int, float] = {}
@@ -69,7 +72,10 @@ class Weighing:
         if late is None:
             table, late = _table(split_of(self._ground, number), self._terms), 0.0
             for place, weight in self._loads:
-                late += weight * table[place]
+                of_these = table[place]
+                if of_these == 0.0:
+                    break  # as they are of all lower loads
+                late += weight * of_these
             self._lates[number] = late
         return late
 
@@ -78,15 +84,16 @@ class Weighing:
         return number + self._price * self.late(number)
 
     def best(self, near: int) -> int:
-        """The number that costs least, looked for from `near`, which is 1 or more, and from what
-        the highest load takes: in an overload, one more may cost more although many would not.
+        """The number that costs least, looked for between `near`, which is 1 or more, and what the
+        highest load takes: in an overload, one more may cost more although many would not.
 
         A few on another node may be worse than none there, so one that fills the nodes in use is
         compared with all that a further one could take.
         """
-        highest = load_at(max([place for place, _ in self._loads]))
-        enough = math.ceil(highest + 3.0 * math.sqrt(highest))
-        found = [self._descent(near), self._descent(max(1, enough))]
+        highest = load_at(self._loads[0][0])
+        enough = max(1, math.ceil(highest + 3.0 * math.sqrt(highest)))
+        from_afar = min(_strides(*sorted([near, enough])), key=self.cost)
+        found = [self._descent(near), self._descent(from_afar)]
         within = self._ground.within
         if self._ground.free and min(found) <= within <= max(found) + ATTEMPTS:
             found += range(within + 1, within + self._ground.free[0] + 1)
@@ -159,19 +166,39 @@ def _late_load(load: float, split: Split, terms: Terms) -> float:
     An overload leaves a backlog, of which the next requests are late as well, until it is cleared;
     what these nodes cannot serve at all is late until another one is ready.
     """
-    total, late = sum(split.on_nodes), 0.0
+    total, late, of_node = sum(split.on_nodes), 0.0, 0.0
+    before = 0
     for servers in split.on_nodes:
-        own = load * servers / total
-        share = queueing.late_share_soon(
-            servers, own, terms.limit, terms.variability, terms.interval
-        )
-        left = (own - servers) * terms.interval
-        if left > terms.limit * servers:
-            share += terms.aftermath * (1.0 - terms.limit * servers / left)
-        late += own * share
+        if servers != before:
+            of_node, before = _late_on_node(load * servers / total, servers, terms), servers
+        late += of_node
     if load > split.reach:
         late += load * terms.new_node / 2.0
     return late
+
+
+def _late_on_node(load: float, servers: int, terms: Terms) -> float:
+    """Erlangs of one node's load."""
+    share = queueing.late_share_soon(servers, load, terms.limit, terms.variability, terms.interval)
+    left = (load - servers) * terms.interval
+    if left > terms.limit * servers:
+        share += terms.aftermath * (1.0 - terms.limit * servers / left)
+    return load * share
+
+
+def _strides(lowest: int, highest: int) -> list[int]:
+    """Numbers from one to the other, both included.
+
+    >>> _strides(8, 14)
+    [8, 9, 10, 11, 12, 13, 14]
+    >>> _strides(90, 120)
+    [90, 99, 108, 118, 120]
+    """
+    numbers = []
+    while lowest < highest:
+        numbers.append(lowest)
+        lowest = max(lowest + 1, int(lowest * STRIDE))
+    return [*numbers, highest]
 
 
 def _rounded(value: float, ratio: float) -> float:

@@ -202,8 +202,12 @@ class TestLateShareSoon:
     ):
         load = utilisation * servers
         assert late_share_soon(servers, load, limit, variability, 1e7) == pytest.approx(
-            late_share(servers, load, limit, variability), rel=0.01
+            late_share(servers, load, limit, variability), rel=0.01, abs=1e-9
         )
+
+    def test_one_in_a_billion_is_nobody(self):
+        assert late_share(30, 8.0, 1.0, 1.0) < 1e-9
+        assert late_share_soon(30, 8.0, 1.0, 1.0, 100.0) == 0.0
 
     @given(servers_counts, st.floats(1.01, 4.0), limits, variabilities)
     def test_an_overload_makes_everybody_late_in_the_end(
