@@ -31,13 +31,19 @@ CORRECTIONS = 5
 TOLERABLE, DETERRENT = 1.5, 4.0
 """Times what may miss: beyond, another node is made so many times as dear."""
 
-STEPS = 5
+STEPS = 6
 """How often the price is corrected, for one schedule, at most."""
 
 CLOSE = 0.94
 """A schedule that makes use of so much of what may miss is good enough."""
 
-LOWEST, HIGHEST = math.log(1e-3), math.log(1e4)
+WORTH = 1.003
+"""So is one that costs no more than so many times what one costs with which too many miss."""
+
+LEAST_OFF, LEAST_GAP = 0.05, 0.03
+"""What is no further off, and prices that are no further apart, are as good as the same."""
+
+LOWEST, START, HIGHEST = math.log(1e-3), math.log(2.0), math.log(1e4)
 """Logarithms of the allocation-seconds that a miss may be worth. At the highest, nothing is left to
 chance."""
 
@@ -144,18 +150,24 @@ class Foresight:
 
         Levels are followed here without delay, which is quick. If none keeps to it, the last.
         """
-        best: tuple[int, NDArray[np.int64]] | None = None
+        best: NDArray[np.int64] | None = None
+        too_little = 0  # allocations of all slots, with which too many miss
         search = _Search()
         for _ in range(STEPS):
             path = self._path(math.exp(search.price), lead_s)
             misses = self._missed(self._followed(path))
-            if misses <= aim:
-                if best is None or path.sum() < best[0]:
-                    best = int(path.sum()), path
-                if misses >= CLOSE * aim:
-                    break
+            if misses > aim:
+                too_little = max(too_little, int(path.sum()))
+            elif best is None or path.sum() < best.sum():
+                best = path
+            if best is not None and (
+                CLOSE * aim <= misses <= aim or best.sum() <= WORTH * too_little
+            ):
+                break
             search.learn(math.log((misses + 0.5) / (aim + 0.5)))
-        return path if best is None else best[1]
+            if search.ended:
+                break
+        return path if best is None else best
 
     def _path(self, price_s: float, lead_s: float) -> NDArray[np.int64]:
         scenario = self._scenario
@@ -212,30 +224,44 @@ class Foresight:
 class _Search:
     """For the price at which just as many miss as may.
 
-    The logarithm of the misses is nearly linear in that of the price: regula falsi, or the slope
-    that is usual until there is something on both sides.
+    Steps that double until there is a price on either side, and then regula falsi, in which an end
+    that stays loses weight (Illinois). Misses are told by their logarithm, and no more than e-fold:
+    at prices for which serving does not pay, all of them miss at once.
     """
 
     def __init__(self) -> None:
-        self.price = 0.0  # its logarithm
-        self._slope = -0.7
-        self._last: tuple[float, float] | None = None
-        self._low, self._high = LOWEST, HIGHEST
+        self.price = START  # its logarithm
+        self._step = 0.5
+        self._cheap: tuple[float, float] | None = None
+        self._dear: tuple[float, float] | None = None
+
+    @property
+    def ended(self) -> bool:
+        """Whether no other price is left to try."""
+        if self._cheap is None or self._dear is None:
+            return False
+        return self._dear[0] - self._cheap[0] < LEAST_GAP
 
     def learn(self, off: float) -> None:
         """`off` is by how much too many missed at the present price, in logarithms."""
+        end = (self.price, min(1.0, max(LEAST_OFF, abs(off))))
         if off > 0.0:
-            self._low = self.price
+            self._dear = _lighter(self._dear)
+            self._cheap = end
         else:
-            self._high = self.price
-        if self._last is not None and self.price != self._last[0]:
-            slope = (off - self._last[1]) / (self.price - self._last[0])
-            self._slope = min(-0.2, max(-3.0, slope))
-        self._last = (self.price, off)
-        wanted = self.price - (off + 0.03) / self._slope
-        # Never back onto what is known: at least a hundredth into what lies between.
-        margin = 0.01 * (self._high - self._low)
-        self.price = min(self._high - margin, max(self._low + margin, wanted))
+            self._cheap = _lighter(self._cheap)
+            self._dear = end
+        if self._cheap is not None and self._dear is not None:
+            (low, over), (high, under) = self._cheap, self._dear
+            self.price = low + (high - low) * over / (over + under)
+        else:
+            step = self._step if off > 0.0 else -self._step
+            self.price = min(HIGHEST, max(LOWEST, self.price + step))
+            self._step *= 2.0
+
+
+def _lighter(end: tuple[float, float] | None) -> tuple[float, float] | None:
+    return None if end is None else (end[0], end[1] / 2.0)
 
 
 def lingering(path: NDArray[np.int64], slots: int) -> NDArray[np.int64]:

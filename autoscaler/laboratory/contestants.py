@@ -264,10 +264,10 @@ CONTESTANTS: Mapping[str, Contestant] = MappingProxyType(
         ),
     }
 )
+"""By name: those that come with the program."""
 
 USUAL = tuple(name for name, each in CONTESTANTS.items() if each.mode is Mode.DIRECT)
 """Who is tried unless others are named: policies, and not what another lever makes of one."""
-"""By name: those that come with the program."""
 
 
 def names() -> tuple[str, ...]:

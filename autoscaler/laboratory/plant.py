@@ -212,9 +212,10 @@ class Plant:
 
     def run_native_scaler(self) -> None:
         """One run of the native scaler, which the elected master does every ten seconds."""
-        self._state.now = self.now
+        self._state.now, requested = self.now, self.requested
         self._native.tick()
-        self._look_at_control()
+        if self.requested != requested:
+            self._look_at_control()
 
     def _scale(self, deployment: Deployment, number: int) -> None:
         self._ensure_started(deployment)

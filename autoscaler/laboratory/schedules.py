@@ -11,6 +11,8 @@ from numba import njit
 _ENOUGH = 2
 """Levels in a row without a miss after which no higher one is looked at."""
 
+_ALL = np.iinfo(np.int64).max
+
 
 @njit(cache=True)
 def _replace_least(heap, begin, end, value):
@@ -30,11 +32,11 @@ def _replace_least(heap, begin, end, value):
 
 
 @njit(cache=True)
-def _serve(at, work, where, first, last, workers, free_at, limit_s, timeout_s):
+def _serve(at, work, where, first, last, workers, free_at, limit_s, timeout_s, most):
     """Serve the requests [first, last), first come, first served; how many waited too long.
 
     `workers` are those of each node, in order; `free_at` says when each is free, a heap a node, and
-    is kept.
+    is kept. It ends as soon as more than `most` have.
     """
     total = 0
     for count in workers:
@@ -50,6 +52,8 @@ def _serve(at, work, where, first, last, workers, free_at, limit_s, timeout_s):
         waited = free_at[begin] - at[request]
         if waited > limit_s:
             misses += 1
+            if misses > most:
+                break
         if waited < timeout_s:
             _replace_least(free_at, begin, end, max(at[request], free_at[begin]) + work[request])
     return misses
@@ -66,7 +70,8 @@ def _left(free_at, total, now):
 
 @njit(cache=True)
 def _resized(free_at, before, after, now):
-    """The workers of each node once their numbers have changed.
+    """The workers of each node, in the order in which they become free, once their numbers have
+    changed.
 
     Where all are busy there may be a queue, which all that are left share. Else those that go are
     the first to become free, since work in service is finished.
@@ -75,15 +80,16 @@ def _resized(free_at, before, after, now):
     old, new = 0, 0
     for node in range(len(after)):
         had, has = before[node], after[node]
-        kept = np.sort(free_at[old : old + had])
+        kept = free_at[old : old + had]
         if has > 0 and had > 0 and has != had and kept[0] > now:
             changed[new : new + has] = now + _left(kept, had, now) / has
         elif has <= had:
             changed[new : new + has] = kept[had - has :]
         else:
-            changed[new : new + had] = kept
-            changed[new + had : new + has] = now
-            changed[new : new + has].sort()
+            free, busy = np.searchsorted(kept, now), new + has - had
+            changed[new : new + free] = kept[:free]
+            changed[new + free : busy + free] = now
+            changed[busy + free : new + has] = kept[free:]
         old += had
         new += has
     return changed
@@ -123,7 +129,7 @@ def tabulate(
                 free_at[:level] = edges[slot] + delays_s[index] * (loads[slot] + 1.0) / level
                 misses[slot, offset, index] = _serve(
                     at, work, where, slots[slot], slots[slot + 1], split[level], free_at,
-                    limit_s, timeout_s,
+                    limit_s, timeout_s, _ALL,
                 )  # fmt: skip
                 work_left = _left(free_at, level, edges[slot + 1])
                 left[slot, offset, index] = work_left / (loads[slot + 1] + 1.0)
@@ -185,23 +191,32 @@ def roll_out(
     free_at = np.full(level, edges[0])
     for slot in range(total_slots):
         used = nodes[level]
-        best, chosen, best_free, free = np.inf, level, free_at, 0
-        for candidate in range(lowest[slot], min(lowest[slot] + count, highest + 1)):
+        begin = 0
+        for workers in split[level]:
+            free_at[begin : begin + workers].sort()
+            begin += workers
+        first, end = lowest[slot], min(lowest[slot] + count, highest + 1)
+        last = min(max(level, first), end - 1)
+        best, chosen, best_free = np.inf, level, free_at
+        for number in range(first, end):
+            # That of the last slot comes first, so that most others are soon seen to be dearer.
+            candidate = last if number == first else first if number == last else number
+            total = slot_s * candidate
+            if slot > 0:
+                total += lead_s * max(0, candidate - used * processors)
+            to_go = cost[slot + 1, nodes[candidate]]
+            worth = (best - total - to_go.min()) / price  # misses
+            if worth < 0.0:
+                continue
             tried = _resized(free_at, split[level], split[candidate], edges[slot])
             misses = _serve(
                 at, work, where, slots[slot], slots[slot + 1], split[candidate], tried,
-                limit_s, timeout_s,
+                limit_s, timeout_s, worth,
             )  # fmt: skip
             delay_s = _left(tried, candidate, edges[slot + 1]) / (loads[slot + 1] + 1.0)
-            total = slot_s * candidate + price * misses
-            if slot > 0:
-                total += lead_s * max(0, candidate - used * processors)
-            total += _interpolated(cost[slot + 1, nodes[candidate]], delays_s, delay_s)
+            total += price * misses + _interpolated(to_go, delays_s, delay_s)
             if total < best:
                 best, chosen, best_free = total, candidate, tried
-            free = free + 1 if misses == 0 else 0
-            if free >= _ENOUGH:
-                break
         level, free_at = chosen, best_free
         path[slot] = level
     return path
