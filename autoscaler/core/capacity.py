@@ -9,9 +9,12 @@ core/action/StartTrainedModelDeploymentAction.java for memory.
 
 import math
 from collections.abc import Iterable, Mapping
+from functools import lru_cache
+from typing import NamedTuple
 
 from autoscaler.core.values import (
     STARTED,
+    Cluster,
     DeploymentStats,
     NodeCapacity,
     NodeStats,
@@ -37,6 +40,25 @@ class Room(Value, frozen=True, kw_only=True):
     fixed: bool = False  # whether this is certain to be all there is
 
 
+class _Hardware(NamedTuple):
+    """What the nodes offer, whatever runs on them."""
+
+    nodes: Mapping[str, NodeCapacity]  # by id: those whose processors are known
+    threads: Mapping[str, int]  # of each of these: its processors, rounded up
+    fixed: bool  # whether this is certain to be all there is
+
+
+@lru_cache(maxsize=1)  # it is the same from cycle to cycle
+def _hardware_of(cluster: Cluster) -> _Hardware:
+    nodes, threads = {}, {}
+    for node in cluster.nodes:
+        if node.processors is not None and math.isfinite(node.processors):
+            nodes[node.node_id] = node
+            threads[node.node_id] = math.ceil(node.processors)
+    fixed = cluster.growable is False and 0 < len(nodes) == len(cluster.nodes)
+    return _Hardware(nodes, threads, fixed)
+
+
 def room_of(observation: Observation) -> Room:
     """The free threads of each node: its processors, rounded up, less those of all allocations.
 
@@ -45,13 +67,8 @@ def room_of(observation: Observation) -> Room:
     cluster = observation.cluster
     if cluster is None:
         return Room()
-    nodes = {
-        node.node_id: node
-        for node in cluster.nodes
-        if node.processors is not None and math.isfinite(node.processors)
-    }
-    free = {node_id: math.ceil(node.processors or 0.0) for node_id, node in nodes.items()}
-    fixed = cluster.growable is False and 0 < len(nodes) == len(cluster.nodes)
+    nodes, offered, fixed = _hardware_of(cluster)
+    free = dict(offered)
     for stats in observation.deployments.values():
         if stats.priority == "low":
             continue

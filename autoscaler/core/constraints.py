@@ -9,13 +9,14 @@ import math
 from collections.abc import Callable, Mapping
 
 from autoscaler.core.capacity import Room, most_allocations
+from autoscaler.core.selection import Rule, Via
+from autoscaler.core.state import DeploymentState, Refused
 from autoscaler.core.values import (
     STARTED,
     DeploymentStats,
     Flaw,
     Reason,
     Sample,
-    Schedule,
     Step,
     Value,
 )
@@ -28,27 +29,13 @@ class Context(Value, frozen=True, kw_only=True):
     current: int
     stats: DeploymentStats
     sample: Sample
-    highest: int  # recommended within the stabilisation window
-    minimum: int
-    maximum: int
-    stabilisation_window_s: float
-    growth_factor: float
-    shrink_factor: float
-    burst_maximum: int | None
-    beyond_burst_s: float | None  # how long more than that has been wanted; None: it is not
-    schedules: tuple[Schedule, ...]  # those that are open now
-    unsettled_s: float | None  # how long nodes have been loading or live allocations too few
+    rule: Rule  # with those of its schedules that are open now
+    known: DeploymentState  # by now
     room: Room
-    infeasible: int | None  # the least number that was refused for lack of capacity
     maintenance: str  # what goes on in the cluster; empty: nothing
-    back_off_s: float  # still to wait after a refusal
-    back_off_because: str
-    idle_s: float = 0.0  # without a request
-    zero_after_s: float | None = None  # idle, from which on nothing is enough; None: never
+    refused: Refused | None  # the refusal that is to be waited for the longest
     zero_unsafe: str = ""  # why nothing is never enough here; empty: it may be
-    bounds_moved_s: float | None = None  # since bounds were moved; None: they are not the lever
     usual_soon: bool = False  # whether it is about to be used, as on past days
-    at_zero: bool = False  # whether the cluster's own scaler has been allowed nothing already
 
 
 Constraint = Callable[[int, Context], Step | None]
@@ -75,8 +62,10 @@ def stabilise(proposed: int, context: Context) -> Step | None:
     """Scale down only to the highest recommendation of the stabilisation window."""
     if proposed >= context.current:
         return None
-    after = min(max(proposed, context.highest), context.current)
-    because = {"window_s": context.stabilisation_window_s, "highest": context.highest}
+    peaks = context.known.peaks
+    highest = peaks[0][1] if peaks else proposed
+    after = min(max(proposed, highest), context.current)
+    because = {"window_s": context.rule.stabilisation_window_s, "highest": highest}
     return Step(Reason.STABILISATION, proposed, after, because) if after != proposed else None
 
 
@@ -90,10 +79,10 @@ def limit_step(proposed: int, context: Context) -> Step | None:
     if proposed == current:
         return None
     if proposed > current:
-        furthest = max(math.ceil(max(current, 1) * context.growth_factor), current + 1)
+        furthest = max(math.ceil(max(current, 1) * context.rule.growth_factor), current + 1)
         after = min(proposed, furthest)
     else:
-        furthest = min(math.floor(current / context.shrink_factor), current - 1)
+        furthest = min(math.floor(current / context.rule.shrink_factor), current - 1)
         after = max(proposed, furthest)
     if after == proposed:
         return None
@@ -102,7 +91,7 @@ def limit_step(proposed: int, context: Context) -> Step | None:
 
 def curb_burst(proposed: int, context: Context) -> Step | None:
     """Beyond the burst ceiling only what has been wanted for a while."""
-    ceiling, wanted_s = context.burst_maximum, context.beyond_burst_s or 0.0
+    ceiling, wanted_s = context.rule.burst_maximum, context.known.beyond_burst_s or 0.0
     if ceiling is None or proposed <= ceiling or proposed <= context.current:
         return None
     if wanted_s >= BURST_S:
@@ -113,13 +102,14 @@ def curb_burst(proposed: int, context: Context) -> Step | None:
 
 def follow_schedules(proposed: int, context: Context) -> Step | None:
     """The strictest bounds of all schedules that are open. If they cross, the ceiling wins."""
-    if not context.schedules:
+    schedules = context.rule.schedules
+    if not schedules:
         return None
     after, because = proposed, dict[str, float | str]()
-    for schedule in context.schedules:
+    for schedule in schedules:
         if schedule.minimum is not None and after < schedule.minimum:
             after, because = schedule.minimum, {"schedule": schedule.name, "min": schedule.minimum}
-    for schedule in context.schedules:
+    for schedule in schedules:
         if schedule.maximum is not None and after > schedule.maximum:
             after, because = schedule.maximum, {"schedule": schedule.name, "max": schedule.maximum}
     return Step(Reason.SCHEDULE, proposed, after, because) if because else None
@@ -127,27 +117,30 @@ def follow_schedules(proposed: int, context: Context) -> Step | None:
 
 def keep_bounds(proposed: int, context: Context) -> Step | None:
     """The operator's word: at least `minimum`, at most `maximum`."""
-    if context.minimum <= proposed <= context.maximum:
+    minimum, maximum = context.rule.minimum, context.rule.maximum
+    if minimum <= proposed <= maximum:
         return None
-    after = min(max(proposed, context.minimum), context.maximum)
-    because = {"min": context.minimum, "max": context.maximum}
+    after = min(max(proposed, minimum), maximum)
+    because = {"min": minimum, "max": maximum}
     return Step(Reason.BOUNDS, proposed, after, because)
 
 
 def go_to_zero(proposed: int, context: Context) -> Step | None:
     """Nothing, when nobody has asked for long enough and nobody is expected to."""
-    after_s = context.zero_after_s
-    if after_s is None or context.usual_soon:
+    zero = context.rule.zero
+    if zero is None or context.usual_soon:
         return None
-    sample = context.sample
+    idle_since, sample = context.known.idle_since, context.sample
+    idle_s = 0.0 if idle_since is None else context.at - idle_since
     # To have lost sight of one that sleeps is no reason to wake it.
-    sleeps = context.at_zero and sample.arrivals == 0 and sample.pending == 0
-    if context.idle_s < after_s and not sleeps:
+    at_zero = zero.via is Via.NATIVE and context.current == 0
+    sleeps = at_zero and sample.arrivals == 0 and sample.pending == 0
+    if idle_s < zero.after_s and not sleeps:
         return None
-    if any(schedule.minimum is not None for schedule in context.schedules):
+    if any(schedule.minimum is not None for schedule in context.rule.schedules):
         return None
-    because: dict[str, float | str] = {"idle_s": context.idle_s}
-    if context.idle_s < after_s:
+    because: dict[str, float | str] = {"idle_s": idle_s}
+    if idle_s < zero.after_s:
         because["sleeps"] = "yes"
     if context.zero_unsafe:
         return Step(Reason.IDLE, proposed, proposed, because | {"unsafe": context.zero_unsafe})
@@ -180,8 +173,8 @@ def settle(proposed: int, context: Context) -> Step | None:
         return None
     if stats.state != STARTED:
         return Step(Reason.SETTLING, proposed, current, {"state": stats.state or "unknown"})
-    unsettled_s = context.unsettled_s
-    if proposed > current or unsettled_s is None or unsettled_s > SETTLING_LIMIT_S:
+    since = context.known.unsettled_since
+    if proposed > current or since is None or context.at - since > SETTLING_LIMIT_S:
         return None
     because = {"live": stats.live_allocations or 0, "target": current}
     return Step(Reason.SETTLING, proposed, current, because)
@@ -194,15 +187,18 @@ def fit(proposed: int, context: Context) -> Step | None:
     most = most_allocations(context.stats, context.room)
     if most is None or proposed <= most:
         return None
-    after = max(most, context.current, context.minimum)
+    after = max(most, context.current, context.rule.minimum)
     return Step(Reason.FIT, proposed, after, {"fits": most}) if after < proposed else None
 
 
 def pace(proposed: int, context: Context) -> Step | None:
     """Bounds come down once in a while: each move is an update of the whole cluster's state, and a
     floor that is high a little longer costs nothing that its scaler would not have used."""
-    moved_s = context.bounds_moved_s
-    if proposed >= context.current or moved_s is None or moved_s >= BOUNDS_PAUSE_S:
+    moved_at = context.known.bounds_moved_at
+    if proposed >= context.current or moved_at is None:
+        return None
+    moved_s = context.at - moved_at
+    if moved_s >= BOUNDS_PAUSE_S:
         return None
     because = {"moved_s": moved_s, "pause_s": BOUNDS_PAUSE_S}
     return Step(Reason.PACE, proposed, context.current, because)
@@ -213,18 +209,20 @@ def stay_feasible(proposed: int, context: Context) -> Step | None:
 
     A refusal changes nothing and tells only that the number was too large.
     """
-    infeasible, current = context.infeasible, context.current
+    refused, current = context.known.infeasible, context.current
+    if refused is None or context.at >= refused.until:
+        return None
     # As a minimum of the cluster's own scaler a number may be in force and yet not granted.
     requested = context.stats.allocations
     granted = current if requested is None else min(current, requested)
-    if infeasible is None or proposed < infeasible or proposed <= granted:
+    if proposed < refused.allocations or proposed <= granted:
         return None
-    after = granted + max(0, infeasible - granted) // 2
-    if after < context.minimum:
+    after = granted + max(0, refused.allocations - granted) // 2
+    if after < context.rule.minimum:
         after = current
     if after == proposed:
         return None
-    return Step(Reason.CAPACITY, proposed, after, {"infeasible": infeasible})
+    return Step(Reason.CAPACITY, proposed, after, {"infeasible": refused.allocations})
 
 
 def respect_maintenance(proposed: int, context: Context) -> Step | None:
@@ -236,11 +234,12 @@ def respect_maintenance(proposed: int, context: Context) -> Step | None:
 
 def back_off(proposed: int, context: Context) -> Step | None:
     """Wait after a refusal that trying again would not change."""
-    if proposed == context.current or context.back_off_s <= 0.0:
+    refused = context.refused
+    if proposed == context.current or refused is None or context.at >= refused.until:
         return None
     because: Mapping[str, float | str] = {
-        "wait_s": context.back_off_s,
-        "because": context.back_off_because,
+        "wait_s": refused.until - context.at,
+        "because": refused.because,
     }
     return Step(Reason.BACK_OFF, proposed, context.current, because)
 
@@ -267,8 +266,8 @@ def constrain(first: Step, context: Context) -> tuple[Step, ...]:
     """Apply `RULES` to what `first` recommends; return the whole trail."""
     steps = [first]
     number = first.after
-    for rule in RULES:
-        step = rule(number, context)
+    for constraint in RULES:
+        step = constraint(number, context)
         if step is not None:
             steps.append(step)
             number = step.after

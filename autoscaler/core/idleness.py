@@ -1,6 +1,7 @@
 """When a deployment that nobody asks may come down to nothing, and when that is not safe."""
 
 import re
+from functools import lru_cache
 
 from autoscaler.core.selection import Via, Zero
 from autoscaler.core.usage import is_usual
@@ -35,6 +36,7 @@ def is_usual_soon(usage: bytes, at: float) -> bool:
     return is_usual(usage, at + LEAD_S, known_until=at)
 
 
+@lru_cache(maxsize=1)  # it is the same from cycle to cycle
 def version_of(cluster: Cluster | None) -> Version | None:
     """Of the machine-learning nodes; None if it is not known, or not one."""
     versions = {node.version for node in cluster.nodes} if cluster is not None else set()

@@ -1,13 +1,11 @@
 """What one observation adds to what is known of a deployment: a sample, and the load by now."""
 
-from typing import NamedTuple
-
 from msgspec.structs import replace
 
 from autoscaler.core.estimation import estimate
 from autoscaler.core.sampling import find_flaws, sample
 from autoscaler.core.state import DeploymentState
-from autoscaler.core.values import DeploymentStats, Flaw, LoadEstimate, Sample
+from autoscaler.core.values import DeploymentStats, Flaw, LoadEstimate, Sample, Value
 
 STALL_LIMIT_S = 600.0
 """Requests that have waited so long without any coming or going are an error of the count.
@@ -25,7 +23,7 @@ _BEGINNINGS = frozenset({Flaw.FIRST_SIGHT, Flaw.OVERDUE, Flaw.NOT_STARTED})
 """Flaws after which the stabilisation window starts anew: what came before is not known."""
 
 
-class Measurement(NamedTuple):
+class Measurement(Value, frozen=True):
     """What one observation adds to what is known of a deployment."""
 
     sample: Sample

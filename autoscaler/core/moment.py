@@ -1,15 +1,14 @@
 """What all decisions of one plan share."""
 
 from collections.abc import Mapping
-from typing import NamedTuple
 
 from autoscaler.core.capacity import Room, room_of
 from autoscaler.core.idleness import Version, version_of
 from autoscaler.core.state import Capacity, Refused, State, capacity_of
-from autoscaler.core.values import Cluster, Observation
+from autoscaler.core.values import Cluster, Observation, Value
 
 
-class Moment(NamedTuple):
+class Moment(Value, frozen=True, kw_only=True):
     """What all decisions of one plan share."""
 
     at: float

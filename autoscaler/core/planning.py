@@ -14,7 +14,7 @@ from autoscaler.core.measurement import Measurement, measure
 from autoscaler.core.moment import Moment, moment_of
 from autoscaler.core.policies import Situation, ask
 from autoscaler.core.remembering import remember
-from autoscaler.core.selection import Rule, Via, select
+from autoscaler.core.selection import Rule, select
 from autoscaler.core.sleeping import decide_asleep, still_asleep
 from autoscaler.core.state import (
     DeploymentState,
@@ -249,8 +249,6 @@ def _limit(
     if not first.changed and _minds_nothing(rule, first.after, known):
         return (first,)  # which is most of them: no other rule minds a number that stays
     at, zero = moment.at, rule.zero
-    infeasible = known.infeasible
-    refused = _refused(known, moment)
     unsafe = ""
     if zero is not None:
         owner = moment.owned.get(stats.deployment_id)
@@ -262,27 +260,13 @@ def _limit(
             current=first.before,
             stats=stats,
             sample=measured,
-            highest=known.peaks[0][1] if known.peaks else first.after,
-            minimum=rule.minimum,
-            maximum=rule.maximum,
-            stabilisation_window_s=rule.stabilisation_window_s,
-            growth_factor=rule.growth_factor,
-            shrink_factor=rule.shrink_factor,
-            burst_maximum=rule.burst_maximum,
-            beyond_burst_s=known.beyond_burst_s,
-            schedules=rule.schedules,
-            unsettled_s=None if known.unsettled_since is None else at - known.unsettled_since,
+            rule=rule,
+            known=known,
             room=moment.room,
-            infeasible=infeasible.allocations if infeasible and at < infeasible.until else None,
             maintenance=moment.maintenance,
-            back_off_s=refused.until - at if refused else 0.0,
-            back_off_because=refused.because if refused else "",
-            idle_s=0.0 if known.idle_since is None else at - known.idle_since,
-            zero_after_s=None if zero is None else zero.after_s,
+            refused=_refused(known, moment),
             zero_unsafe=unsafe,
-            bounds_moved_s=None if known.bounds_moved_at is None else at - known.bounds_moved_at,
             usual_soon=zero is not None and is_usual_soon(known.usage, at),
-            at_zero=zero is not None and zero.via is Via.NATIVE and first.before == 0,
         ),
     )
 

@@ -2,6 +2,8 @@
 
 from typing import Any
 
+from msgspec.structs import replace
+
 from autoscaler.core.feedback import INFEASIBLE_HOLD_S, follow, is_unsettled
 from autoscaler.core.idleness import idle_since
 from autoscaler.core.levers import lever_in_use
@@ -40,32 +42,30 @@ def remember(
         That, and whether an accepted update has now been carried out.
     """
     at = moment.at
+    if known is None:
+        known = DeploymentState(seen_at=at, baseline=measured.baseline, baseline_at=at)
     service_time_s = measured.load.service_time_s if measured.load else None
-    unsettled_since = at if is_unsettled(stats) else None
-    pursuit, infeasible, refused, news, new_node_s = None, None, None, None, None
-    idle, lever, moved_at = None, None, None
-    if known is not None:
-        idle, lever, moved_at = known.idle_since, known.lever, known.bounds_moved_at
-        new_node_s = known.new_node_s
-        service_time_s = service_time_s or known.service_time_s
-        pursuit, infeasible, refused = known.pursuit, known.infeasible, known.refused
-        if unsettled_since is not None and known.unsettled_since is not None:
-            unsettled_since = known.unsettled_since
-        if pursuit is not None:
-            refused_by_native = _out_of_reach(pursuit, stats, moment)
-            pursuit, news = follow(pursuit, stats, at)
-            if refused_by_native is not None:
-                pursuit, infeasible = None, refused_by_native
-            if news is not None and news.new_node:
-                new_node_s = news.took_s if new_node_s is None else (new_node_s + news.took_s) / 2.0
-        if infeasible is not None and without(moment.capacity, stats).exceeds(infeasible.capacity):
-            infeasible = None
-    return DeploymentState(
+    unsettled_since = None
+    if is_unsettled(stats):
+        unsettled_since = at if known.unsettled_since is None else known.unsettled_since
+    pursuit, infeasible, news = known.pursuit, known.infeasible, None
+    new_node_s = known.new_node_s
+    if pursuit is not None:
+        refused_by_native = _out_of_reach(pursuit, stats, moment)
+        pursuit, news = follow(pursuit, stats, at)
+        if refused_by_native is not None:
+            pursuit, infeasible = None, refused_by_native
+        if news is not None and news.new_node:
+            new_node_s = news.took_s if new_node_s is None else (new_node_s + news.took_s) / 2.0
+    if infeasible is not None and without(moment.capacity, stats).exceeds(infeasible.capacity):
+        infeasible = None
+    return replace(
+        known,
         seen_at=at,
         baseline=measured.baseline,
         baseline_at=measured.baseline_at,
         samples=measured.samples,
-        service_time_s=service_time_s,
+        service_time_s=service_time_s or known.service_time_s,
         peaks=_peaks(measured.peaks, first, rule, at),
         policy=rule.policy.name,
         memory=memory,
@@ -75,17 +75,14 @@ def remember(
         infeasible=infeasible,
         pursuit=pursuit,
         new_node_s=new_node_s,
-        refused=refused,
-        bounds_moved_at=moved_at,
-        lever=lever_in_use(rule, stats, lever),
-        idle_since=None if rule.zero is None else idle_since(idle, measured.sample),
+        lever=lever_in_use(rule, stats, known.lever),
+        idle_since=None if rule.zero is None else idle_since(known.idle_since, measured.sample),
         usage=usage if rule.zero is None else _usage(usage, known, measured.sample),
     ), news
 
 
-def _usage(usage: bytes, known: DeploymentState | None, sample: Sample) -> bytes:
-    since = sample.at if known is None else known.seen_at
-    return used(usage, sample.at, since=since, requests=sample.arrivals > 0)
+def _usage(usage: bytes, known: DeploymentState, sample: Sample) -> bytes:
+    return used(usage, sample.at, since=known.seen_at, requests=sample.arrivals > 0)
 
 
 def _out_of_reach(pursuit: Pursuit, stats: DeploymentStats, moment: Moment) -> Infeasible | None:
@@ -103,18 +100,18 @@ def _out_of_reach(pursuit: Pursuit, stats: DeploymentStats, moment: Moment) -> I
 
 
 def _beyond_burst(
-    known: DeploymentState | None, measured: Measurement, first: Step, rule: Rule, at: float
+    known: DeploymentState, measured: Measurement, first: Step, rule: Rule, at: float
 ) -> float | None:
     """How long more than the burst ceiling has been wanted. Cycles without an opinion do not
     count, in either direction; measuring that begins anew begins this anew."""
     if rule.burst_maximum is None:
         return None
-    before_s = known.beyond_burst_s if known else None
+    before_s = known.beyond_burst_s
     if _has_no_opinion(first):
         return before_s if measured.samples else None
     if first.after <= rule.burst_maximum:
         return None
-    return 0.0 if known is None or before_s is None else before_s + at - known.seen_at
+    return 0.0 if before_s is None else before_s + at - known.seen_at
 
 
 def _has_no_opinion(first: Step) -> bool:

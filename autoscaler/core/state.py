@@ -6,11 +6,12 @@ over.
 """
 
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any
 
 from msgspec import UNSET
 
-from autoscaler.core.values import DeploymentStats, Mode, Observation, Sample, Value
+from autoscaler.core.values import Cluster, DeploymentStats, Mode, Observation, Sample, Value
 
 
 class Capacity(Value, frozen=True):
@@ -107,10 +108,16 @@ def capacity_of(observation: Observation) -> Capacity:
     )
     cluster = observation.cluster
     if cluster is not None:
-        processors = sum([node.processors or 0.0 for node in cluster.nodes])
-        return Capacity(frozenset([node.node_id for node in cluster.nodes]), processors, threads)
+        return Capacity(*_hardware_of(cluster), threads)
     nodes = {node.node_id for stats in observation.deployments.values() for node in stats.nodes}
     return Capacity(frozenset(nodes), 0.0, threads)
+
+
+@lru_cache(maxsize=1)  # it is the same from cycle to cycle
+def _hardware_of(cluster: Cluster) -> tuple[frozenset[str], float]:
+    """The ids of the nodes, and their processors together."""
+    processors = sum([node.processors or 0.0 for node in cluster.nodes])
+    return frozenset([node.node_id for node in cluster.nodes]), processors
 
 
 def without(capacity: Capacity, stats: DeploymentStats) -> Capacity:

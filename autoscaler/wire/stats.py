@@ -6,8 +6,8 @@ The structs serve both directions: what equals its default is not written.
 """
 
 import re
-from collections.abc import Sequence
 from functools import lru_cache
+from sys import intern
 from typing import Annotated
 
 import msgspec
@@ -141,7 +141,9 @@ class StatsDocument(Struct, kw_only=True):
     trained_model_stats: list[ModelDocument] = []
 
 
-class _Lenient(Struct, kw_only=True):
+class _Page(Struct, kw_only=True):
+    """A `StatsDocument` whose entries are yet to be read."""
+
     count: Count = 0
     trained_model_stats: list[Raw] = []
 
@@ -154,8 +156,7 @@ class StatsPage(Struct, frozen=True, kw_only=True):
     unreadable: tuple[tuple[str, str], ...]  # (deployment id, or place), what is wrong
 
 
-_page = msgspec.json.Decoder(StatsDocument)
-_lenient_page = msgspec.json.Decoder(_Lenient)
+_page = msgspec.json.Decoder(_Page)
 _model = msgspec.json.Decoder(ModelDocument)
 
 
@@ -170,40 +171,20 @@ def parse_stats(body: bytes) -> StatsPage:
         if not body.isascii():
             body.decode()
         page = _page.decode(body)
-    except msgspec.ValidationError:
-        return _parse_each(body)
+    except msgspec.ValidationError as error:
+        raise MalformedStats(f"the statistics are malformed: {error}") from error
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise MalformedStats(f"the statistics are not JSON: {error}") from error
-    return _read(page.count, page.trained_model_stats, [])
-
-
-def _parse_each(body: bytes) -> StatsPage:
-    try:
-        page = _lenient_page.decode(body)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise MalformedStats(f"the statistics are malformed: {error}") from error
-    models: list[ModelDocument] = []
+    deployments: dict[str, DeploymentStats] = {}
     unreadable: list[tuple[str, str]] = []
+    # One entry after the other, so that no more than one is in memory in both forms.
     for index, entry in enumerate(page.trained_model_stats):
         try:
-            models.append(_model.decode(entry))
+            model = _model.decode(entry)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             place = f"trained_model_stats[{index}]"
             unreadable.append((_id_of(bytes(entry)) or place, f"{place}: {error}"))
-    return _read(page.count, models, unreadable)
-
-
-def _id_of(entry: bytes) -> str | None:
-    """The deployment an unreadable entry is about, as far as its bytes still tell."""
-    found = re.search(rb'"deployment_id"\s*:\s*"([^"\\]+)"', entry)
-    return found[1].decode(errors="replace") if found else None
-
-
-def _read(
-    count: int, models: Sequence[ModelDocument], unreadable: list[tuple[str, str]]
-) -> StatsPage:
-    deployments: dict[str, DeploymentStats] = {}
-    for model in models:
+            continue
         if model.deployment_stats is None:
             continue
         stats = _deployment(model, model.deployment_stats)
@@ -213,27 +194,35 @@ def _read(
     for deployment_id, _ in unreadable:
         deployments.pop(deployment_id, None)
     return StatsPage(
-        models_in_all=count,
+        models_in_all=page.count,
         deployments=tuple(deployments.values()),
         unreadable=tuple(unreadable),
     )
 
 
+def _id_of(entry: bytes) -> str | None:
+    """The deployment an unreadable entry is about, as far as its bytes still tell."""
+    found = re.search(rb'"deployment_id"\s*:\s*"([^"\\]+)"', entry)
+    return found[1].decode(errors="replace") if found else None
+
+
 def _deployment(model: ModelDocument, document: DeploymentDocument) -> DeploymentStats:
     status = document.allocation_status or AllocationStatus()
     size = model.model_size_stats
+    # Texts are the same in every answer. Interned, they are kept once, and compared at a glance.
+    model_id = intern(document.model_id or model.model_id)
     # By position, here and in `_node`: keywords take five times as long, and a large cluster has
     # thousands of these in every answer. A round trip through the emulator's side tests the order.
     return DeploymentStats(
-        document.deployment_id or document.model_id or model.model_id,
-        document.model_id or model.model_id,
-        document.state,
+        intern(document.deployment_id) or model_id,
+        model_id,
+        intern(document.state),
         document.reason,
-        document.priority or "normal",
+        intern(document.priority) or "normal",
         document.number_of_allocations,
         status.allocation_count,
         status.target_allocation_count,
-        status.state,
+        intern(status.state),
         document.threads_per_allocation,
         document.queue_capacity,
         parse_size(document.cache_size),
@@ -260,8 +249,8 @@ def _node(document: NodeDocument) -> NodeStats:
     last_minute_ms = document.average_inference_time_ms_last_minute
     return NodeStats(
         node_id,
-        document.routing_state.routing_state,
-        name,
+        intern(document.routing_state.routing_state),
+        intern(name),
         document.routing_state.reason,
         None if started_ms is None else started_ms / 1000.0,
         document.number_of_allocations,
