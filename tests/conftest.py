@@ -1,6 +1,7 @@
-"""What all tests share: traces if they are there, and no silent skips in CI."""
+"""What all tests share: traces if they are there, Ctrl-C, and no silent skips in CI."""
 
 import os
+import signal
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,13 @@ def shared(path: str) -> Path:
     if not found.exists():
         pytest.skip(f"{NEEDS_SHARED}: {path}")
     return found
+
+
+def pytest_sessionstart() -> None:
+    """A background shell has its commands ignore Ctrl-C, and they hand that on to all they start.
+    The programs that tests interrupt shall not."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
