@@ -108,13 +108,13 @@ def capacity_of(observation: Observation) -> Capacity:
     )
     cluster = observation.cluster
     if cluster is not None:
-        return Capacity(*_hardware_of(cluster), threads)
+        return Capacity(*_nodes_and_processors(cluster), threads)
     nodes = {node.node_id for stats in observation.deployments.values() for node in stats.nodes}
     return Capacity(frozenset(nodes), 0.0, threads)
 
 
 @lru_cache(maxsize=1)  # it is the same from cycle to cycle
-def _hardware_of(cluster: Cluster) -> tuple[frozenset[str], float]:
+def _nodes_and_processors(cluster: Cluster) -> tuple[frozenset[str], float]:
     """The ids of the nodes, and their processors together."""
     processors = sum([node.processors or 0.0 for node in cluster.nodes])
     return frozenset([node.node_id for node in cluster.nodes]), processors

@@ -169,7 +169,7 @@ def _late_load(load: float, split: Split, terms: Terms) -> float:
     total, late, of_node = sum(split.on_nodes), 0.0, 0.0
     before = 0
     for servers in split.on_nodes:
-        if servers != before:
+        if servers != before:  # equal nodes follow one another
             of_node, before = _late_on_node(load * servers / total, servers, terms), servers
         late += of_node
     if load > split.reach:

@@ -12,6 +12,7 @@ _ENOUGH = 2
 """Levels in a row without a miss after which no higher one is looked at."""
 
 _ALL = np.iinfo(np.int64).max
+"""Misses: as many as there are."""
 
 
 @njit(cache=True)
