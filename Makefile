@@ -1,37 +1,48 @@
-# `make demo` and `make test` set up all they need. PYTHON picks the interpreter (3.11 to 3.13).
+# `make demo` and `make test` set up all they need. PYTHON selects the interpreter (3.11 to 3.13),
+# VENV the environment.
 PYTHON ?= python3
-BIN := .venv/bin
-INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check
+VENV := .venv
+BIN := $(VENV)/bin
+INSTALL := tools/environment.sh "$(PYTHON)" $(VENV) requirements-build.lock
 
-.PHONY: demo test lint lab bench frontier levers lock clean
+.PHONY: demo test smoke lint lab bench frontier levers lock clean
 .DELETE_ON_ERROR:
 
-demo: .venv/runtime
+demo: $(VENV)/runtime
 	$(BIN)/autoscaler demo
 
-test: .venv/dev
+test: $(VENV)/dev
 	$(BIN)/python -m pytest -n auto --cov --cov-report=term:skip-covered
 	$(BIN)/python -m coverage report --include='autoscaler/core/*' --fail-under=95
 	$(BIN)/python -m coverage report --fail-under=90 --format=total
 
-lint: .venv/dev
+# What an installation can do with this interpreter: first with the daemon's own requirements, then
+# with all. `.ci/run` does it with each supported interpreter of the machine.
+smoke: $(VENV)/runtime
+	$(BIN)/autoscaler --version
+	$(BIN)/autoscaler demo --duration 5
+	$(MAKE) --no-print-directory VENV=$(VENV) $(VENV)/dev
+	$(BIN)/autoscaler backtest square-wave --policy slo --scenario short-one-node
+	$(BIN)/python -m pytest -q -n0 tests/test_locks.py tests/test_cli.py
+
+lint: $(VENV)/dev
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-bench: .venv/dev
+bench: $(VENV)/dev
 	$(BIN)/python -m benchmarks
 
 # Adds what `autoscaler backtest` needs.
-lab: .venv/lab
+lab: $(VENV)/lab
 
 # Every policy on every trace of a folder: as shipped in all standard scenarios with five seeds, and
 # at all settings on three nodes with one. The figures go into docs/benchmarks.md. TRACES may also
 # name generators. It takes an hour and a half on two cores.
 TRACES ?= ../shared/traces
 BACKTEST = $(BIN)/autoscaler backtest $(TRACES)
-frontier: .venv/dev
+frontier: $(VENV)/dev
 	mkdir -p build
 	$(BACKTEST) --seeds 5 --json build/matrix.json --report build/matrix.html --no-sweep
 	$(BACKTEST) --sweep --scenario short-three-nodes --json build/short.json
@@ -41,35 +52,32 @@ frontier: .venv/dev
 
 # The default policy with either lever, beside Elasticsearch's own scaler, for docs/benchmarks.md.
 # It takes half an hour on two cores.
-levers: .venv/dev
+levers: $(VENV)/dev
 	$(BIN)/python -m benchmarks.levers $(TRACES)
 
-# Needs uv. Hashes only: the files name no index and no address.
+# Needs uv. Hashes only: the files contain no index and no address. Pinned versions stay as they
+# are unless pyproject.toml excludes them; `make lock UPGRADE="--upgrade-package aiohttp"` raises one.
+# The locks share one environment, so all have the versions of requirements-dev.lock.
+UPGRADE :=
+COMPILE = uv pip compile --quiet --universal --generate-hashes --python-version 3.11 \
+  --no-strip-extras --no-emit-index-url --no-header --no-annotate $(UPGRADE)
 lock:
-	uv pip compile pyproject.toml --quiet --universal --generate-hashes --python-version 3.11 \
-	  --no-emit-index-url --no-header --no-annotate -o requirements.lock
-	uv pip compile pyproject.toml --quiet --universal --generate-hashes --python-version 3.11 \
-	  --no-emit-index-url --no-header --no-annotate --extra lab -o requirements-lab.lock
-	uv pip compile pyproject.toml --quiet --universal --generate-hashes --python-version 3.11 \
-	  --no-emit-index-url --no-header --no-annotate --extra dev -o requirements-dev.lock
+	$(COMPILE) pyproject.toml --extra dev -o requirements-dev.lock
+	$(COMPILE) pyproject.toml --extra lab -c requirements-dev.lock -o requirements-lab.lock
+	$(COMPILE) pyproject.toml -c requirements-dev.lock -o requirements.lock
+	$(COMPILE) --group build -c requirements-dev.lock -o requirements-build.lock
 
 clean:
 	rm -rf .venv build dist *.egg-info .coverage .mypy_cache .pytest_cache .ruff_cache
 
-.venv/bin/python:
-	$(PYTHON) -m venv .venv
+$(VENV)/runtime: requirements-build.lock requirements.lock pyproject.toml
+	@$(INSTALL) requirements.lock
+	@touch $@
 
-.venv/runtime: requirements.lock pyproject.toml | .venv/bin/python
-	$(INSTALL) --require-hashes -r requirements.lock
-	$(INSTALL) --no-deps -e .
-	touch $@
+$(VENV)/lab: requirements-build.lock requirements-lab.lock pyproject.toml
+	@$(INSTALL) requirements-lab.lock
+	@touch $@ $(VENV)/runtime
 
-.venv/lab: requirements-lab.lock pyproject.toml | .venv/bin/python
-	$(INSTALL) --require-hashes -r requirements-lab.lock
-	$(INSTALL) --no-deps -e .
-	touch $@ .venv/runtime
-
-.venv/dev: requirements-dev.lock pyproject.toml | .venv/bin/python
-	$(INSTALL) --require-hashes -r requirements-dev.lock
-	$(INSTALL) --no-deps -e .
-	touch $@ .venv/runtime
+$(VENV)/dev: requirements-build.lock requirements-dev.lock pyproject.toml
+	@$(INSTALL) requirements-dev.lock
+	@touch $@ $(VENV)/runtime
