@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALL := tools/environment.sh "$(PYTHON)" $(VENV) requirements-build.lock
 
-.PHONY: demo test smoke lint lab bench frontier levers lock clean
+.PHONY: demo test smoke lint backtest-deps bench frontier modes lock clean
 .DELETE_ON_ERROR:
 
 demo: $(VENV)/runtime
@@ -35,7 +35,7 @@ bench: $(VENV)/dev
 	$(BIN)/python -m benchmarks
 
 # Adds what `autoscaler backtest` needs.
-lab: $(VENV)/lab
+backtest-deps: $(VENV)/backtest
 
 # Every policy on every trace of a folder: as shipped in all standard scenarios with five seeds, and
 # at all settings on three nodes with one. The figures go into docs/benchmarks.md. TRACES may also
@@ -52,8 +52,8 @@ frontier: $(VENV)/dev
 
 # The default policy with either lever, beside Elasticsearch's own scaler, for docs/benchmarks.md.
 # It takes half an hour on two cores.
-levers: $(VENV)/dev
-	$(BIN)/python -m benchmarks.levers $(TRACES)
+modes: $(VENV)/dev
+	$(BIN)/python -m benchmarks.modes $(TRACES)
 
 # Needs uv. Hashes only: the files contain no index and no address. Pinned versions stay as they
 # are unless pyproject.toml excludes them; `make lock UPGRADE="--upgrade-package aiohttp"` raises one.
@@ -63,7 +63,7 @@ COMPILE = uv pip compile --quiet --universal --generate-hashes --python-version 
   --no-strip-extras --no-emit-index-url --no-header --no-annotate $(UPGRADE)
 lock:
 	$(COMPILE) pyproject.toml --extra dev -o requirements-dev.lock
-	$(COMPILE) pyproject.toml --extra lab -c requirements-dev.lock -o requirements-lab.lock
+	$(COMPILE) pyproject.toml --extra backtest -c requirements-dev.lock -o requirements-backtest.lock
 	$(COMPILE) pyproject.toml -c requirements-dev.lock -o requirements.lock
 	$(COMPILE) --group build -c requirements-dev.lock -o requirements-build.lock
 
@@ -74,8 +74,8 @@ $(VENV)/runtime: requirements-build.lock requirements.lock pyproject.toml
 	@$(INSTALL) requirements.lock
 	@touch $@
 
-$(VENV)/lab: requirements-build.lock requirements-lab.lock pyproject.toml
-	@$(INSTALL) requirements-lab.lock
+$(VENV)/backtest: requirements-build.lock requirements-backtest.lock pyproject.toml
+	@$(INSTALL) requirements-backtest.lock
 	@touch $@ $(VENV)/runtime
 
 $(VENV)/dev: requirements-build.lock requirements-dev.lock pyproject.toml

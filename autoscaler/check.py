@@ -11,17 +11,17 @@ from rich.text import Text
 from autoscaler.adapters.clock import HostClock
 from autoscaler.adapters.elasticsearch.api import ElasticsearchApi
 from autoscaler.adapters.elasticsearch.errors import ElasticsearchError
-from autoscaler.adapters.elasticsearch.findings import Level, Preflight
 from autoscaler.adapters.elasticsearch.preflight import inspect
+from autoscaler.adapters.elasticsearch.preflight_report import PreflightReport, Severity
 from autoscaler.config import Config
-from autoscaler.core.explanation import why_unmanaged
-from autoscaler.core.levers import native_of
-from autoscaler.core.selection import Rule, Via, select
-from autoscaler.core.values import DeploymentStats, Mode, NativeScaling, Unmanaged
+from autoscaler.core.explanation import unmanaged_text
+from autoscaler.core.flow.control_mode import active_adaptive
+from autoscaler.core.selection import Rule, ZeroMethod, select
+from autoscaler.core.values import AdaptiveAllocations, DeploymentStats, Mode, Unmanaged
 from autoscaler.daemon import transport_to
 
 
-class Prospect(Struct, frozen=True):
+class DeploymentCheck(Struct, frozen=True):
     """What would become of one deployment."""
 
     deployment_id: str
@@ -31,30 +31,30 @@ class Prospect(Struct, frozen=True):
     managed: bool = False
 
 
-class Findings(Struct, frozen=True, kw_only=True):
-    preflight: Preflight
-    prospects: tuple[Prospect, ...] = ()
-    levers_refused: tuple[str, ...] = ()  # why rules cannot be followed as they say
+class CheckReport(Struct, frozen=True, kw_only=True):
+    preflight: PreflightReport
+    prospects: tuple[DeploymentCheck, ...] = ()
+    modes_rejected: tuple[str, ...] = ()  # why rules cannot be followed as they say
 
     @property
     def fatal(self) -> tuple[str, ...]:
         """Why the daemon could do nothing: a sentence each, none if it could do something."""
         problems = self.preflight.problems
-        return tuple(problem.sentence for problem in problems if problem.level is Level.FATAL)
+        return tuple(problem.sentence for problem in problems if problem.level is Severity.FATAL)
 
     @property
     def warnings(self) -> tuple[str, ...]:
         """Why it would do less than it could, other than only observe."""
         problems = self.preflight.problems
-        return self.levers_refused + tuple(
+        return self.modes_rejected + tuple(
             problem.sentence
             for problem in problems
-            if problem.level is not Level.FATAL
+            if problem.level is not Severity.FATAL
             and problem.sentence != self.preflight.observe_only_because
         )
 
 
-async def check(config: Config) -> Findings:
+async def check(config: Config) -> CheckReport:
     """Look at the configured cluster.
 
     Raises:
@@ -64,49 +64,53 @@ async def check(config: Config) -> Findings:
         api = ElasticsearchApi(transport)
         preflight = await inspect(api)
         if not preflight.ok:
-            return Findings(preflight=preflight)
+            return CheckReport(preflight=preflight)
         try:
             statistics = await api.stats()
         except ElasticsearchError:
             # The preflight has asked the same and has the sentence about it.
-            return Findings(preflight=preflight)
+            return CheckReport(preflight=preflight)
     prospects = [
         *(_prospect(stats, config.rules, preflight) for stats in statistics.deployments),
         *_unreadable(dict(statistics.unreadable)),
     ]
     prospects.sort(key=lambda prospect: prospect.deployment_id)
-    return Findings(
+    return CheckReport(
         preflight=preflight,
         prospects=tuple(prospects),
-        levers_refused=_levers_refused(config.rules, preflight),
+        modes_rejected=_modes_rejected(config.rules, preflight),
     )
 
 
-def _levers_refused(rules: tuple[Rule, ...], preflight: Preflight) -> tuple[str, ...]:
+def _modes_rejected(rules: tuple[Rule, ...], preflight: PreflightReport) -> tuple[str, ...]:
     if preflight.observe_only_because:
         return ()
     followed = [rule for rule in rules if not rule.exclude and not rule.dry_run]
-    refused = [preflight.refuses(rule.mode) for rule in followed]
-    if any(rule.zero is not None and rule.zero.via is Via.STOP for rule in followed):
+    refused = [preflight.rejection_of(rule.mode) for rule in followed]
+    if any(rule.zero is not None and rule.zero.via is ZeroMethod.STOP for rule in followed):
         refused.append(preflight.stop_refused_because)
     return tuple(sentence for sentence in dict.fromkeys(refused) if sentence)
 
 
-def _prospect(stats: DeploymentStats, rules: tuple[Rule, ...], preflight: Preflight) -> Prospect:
+def _prospect(
+    stats: DeploymentStats, rules: tuple[Rule, ...], preflight: PreflightReport
+) -> DeploymentCheck:
     rule = select(rules, stats)
     if isinstance(rule, Unmanaged):
-        return Prospect(stats.deployment_id, stats, None, why_unmanaged(rule))
+        return DeploymentCheck(stats.deployment_id, stats, None, unmanaged_text(rule))
     owned = stats.deployment_id in preflight.owned
-    held = _why_held(stats, rule, preflight, owned=owned)
-    remark = held or f"managed{_how(stats, rule, owned=owned)}"
-    return Prospect(stats.deployment_id, stats, rule, remark, managed=not held)
+    hold_reason = _hold_reason(stats, rule, preflight, owned=owned)
+    remark = hold_reason or f"managed{_how(stats, rule, owned=owned)}"
+    return DeploymentCheck(stats.deployment_id, stats, rule, remark, managed=not hold_reason)
 
 
-def _why_held(stats: DeploymentStats, rule: Rule, preflight: Preflight, *, owned: bool) -> str:
+def _hold_reason(
+    stats: DeploymentStats, rule: Rule, preflight: PreflightReport, *, owned: bool
+) -> str:
     """Why nothing would be sent; "" if something would be."""
-    if rule.mode is Mode.DIRECT and native_of(stats) is not None and not rule.take_over:
+    if rule.mode is Mode.DIRECT and active_adaptive(stats) is not None and not rule.take_over:
         return "left to the cluster while its adaptive allocations are enabled"
-    if preflight.refuses(rule.mode):
+    if preflight.rejection_of(rule.mode):
         return "observed, and nothing sent"
     if owned and preflight.owned_refused_because:
         return "left as it is, since its inference endpoint may not be changed"
@@ -116,28 +120,30 @@ def _why_held(stats: DeploymentStats, rule: Rule, preflight: Preflight, *, owned
 def _how(stats: DeploymentStats, rule: Rule, *, owned: bool) -> str:
     """What is out of the ordinary about managing it."""
     parts = []
-    match rule.mode, native_of(stats):
-        case Mode.DIRECT, NativeScaling():
+    match rule.mode, active_adaptive(stats):
+        case Mode.DIRECT, AdaptiveAllocations():
             parts.append("would be taken over from its adaptive allocations")
-        case Mode.BOUNDS, NativeScaling():
+        case Mode.BOUNDS, AdaptiveAllocations():
             parts.append("its bounds would be moved")
         case Mode.BOUNDS, None:
             parts.append("its adaptive allocations would be enabled, and their bounds moved")
     if owned:
         parts.append("it belongs to an inference endpoint")
-    if owned and rule.zero is not None and rule.zero.via is Via.STOP:
+    if owned and rule.zero is not None and rule.zero.via is ZeroMethod.STOP:
         parts.append("never stopped")
     return f": {', '.join(parts)}" if parts else ""
 
 
-def _unreadable(problems: Mapping[str, str]) -> list[Prospect]:
+def _unreadable(problems: Mapping[str, str]) -> list[DeploymentCheck]:
     return [
-        Prospect(place, None, None, f"left as it is while its statistics cannot be read: {problem}")
+        DeploymentCheck(
+            place, None, None, f"left as it is while its statistics cannot be read: {problem}"
+        )
         for place, problem in problems.items()
     ]
 
 
-def report(findings: Findings, console: Console) -> None:
+def report(findings: CheckReport, console: Console) -> None:
     """Print what was found: the cluster, what is amiss but not fatal, and every deployment."""
     found = findings.preflight
     for name, value in (
@@ -145,7 +151,10 @@ def report(findings: Findings, console: Console) -> None:
         ("version", f"{found.version} {found.build_flavor}".strip()),
         ("licence", f"{found.licence_type} {found.licence_status}".strip()),
         ("user", "nobody is asked: security is off" if _is_open(found) else found.user),
-        ("privileges", ", ".join(name for name, held in found.privileges.items() if held)),
+        (
+            "privileges",
+            ", ".join(name for name, hold_reason in found.privileges.items() if hold_reason),
+        ),
     ):
         if value:
             _say(console, f"{name:12}", value, "dim")
@@ -159,7 +168,7 @@ def report(findings: Findings, console: Console) -> None:
         console.print(f"{managed} of {len(findings.prospects)} would be scaled.", highlight=False)
 
 
-def _is_open(found: Preflight) -> bool:
+def _is_open(found: PreflightReport) -> bool:
     return found.security_enabled is False
 
 
@@ -170,7 +179,7 @@ def _say(console: Console, label: str, sentence: str, style: str) -> None:
     )
 
 
-def _table(prospects: tuple[Prospect, ...]) -> Table:
+def _table(prospects: tuple[DeploymentCheck, ...]) -> Table:
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     table.add_column("deployment", overflow="fold", ratio=2)
     table.add_column("now", justify="right", no_wrap=True)
@@ -188,7 +197,7 @@ def _table(prospects: tuple[Prospect, ...]) -> Table:
                 ("" if model_id in ("", prospect.deployment_id) else f"\n  {model_id}", "dim"),
             ),
             "?" if allocations is None else str(allocations),
-            f"{rule.minimum}..{rule.maximum}" if rule else "",
+            f"{rule.min_allocations}..{rule.max_allocations}" if rule else "",
             Text(rule.name if rule else ""),
             Text(prospect.remark),
             style="" if rule else "dim",

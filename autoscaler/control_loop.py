@@ -8,52 +8,52 @@ from typing import NamedTuple
 
 from msgspec.structs import replace
 
-from autoscaler.core.feedback import falls_asleep, learn
-from autoscaler.core.handing_back import hand_back, wake_up
-from autoscaler.core.planning import Policy, plan
+from autoscaler.core.flow.feedback import apply_outcomes, stopped_deployment
+from autoscaler.core.flow.planning import Ruleset, plan
+from autoscaler.core.flow.release import release_change, released_start
 from autoscaler.core.selection import OnExit, Rule
-from autoscaler.core.state import Sleeper, State
+from autoscaler.core.state import State, StoppedDeployment
 from autoscaler.core.values import (
     Change,
     Decision,
-    Fate,
     Observation,
     Outcome,
+    OutcomeKind,
     Plan,
     Schedule,
     Stop,
 )
 from autoscaler.ports import (
     Actuator,
-    Bedside,
     Calendar,
     Clock,
     CycleTimes,
-    NotKept,
+    FailureKind,
     ObservationFailed,
     Observer,
     Recorder,
-    Trouble,
+    StateNotSaved,
+    StateStore,
     UpdateFailed,
 )
 
-OBSERVING_SHARE = 0.1
+MAX_OBSERVE_FRACTION = 0.1
 """The most of its time the cluster should spend on answering us; collecting the statistics asks
 every machine-learning node (elastic/elasticsearch#97137)."""
 
-MOST_STRETCH = 3.0
+MAX_INTERVAL_FACTOR = 3.0
 """How much longer than asked for a slow cluster may make the period."""
 
-REFUSED_STRETCH = 6.0
+DENIED_INTERVAL_FACTOR = 6.0
 """Periods to wait after credentials were refused: people mend that, and each try is audited."""
 
 
-class HandedBack(NamedTuple):
+class ReleaseResult(NamedTuple):
     """What became of a deployment at the end."""
 
     deployment_id: str
     to: OnExit
-    fate: Fate
+    kind: OutcomeKind
     detail: str
 
 
@@ -68,12 +68,12 @@ class ControlLoop:
     observer: Observer
     actuator: Actuator
     recorder: Recorder
-    policy: Policy
-    poll_s: float
+    ruleset: Ruleset
+    poll_interval_s: float
     calendar: Calendar | None = None
-    bedside: Bedside | None = None
+    state_store: StateStore | None = None
     state: State = field(default_factory=State)
-    _asked: set[str] = field(default_factory=set)
+    _resume_requested: set[str] = field(default_factory=set)
     _last: tuple[Observation, Plan] | None = None
     _stopping: asyncio.Event = field(default_factory=asyncio.Event)
 
@@ -88,11 +88,11 @@ class ControlLoop:
         """Ask for no further cycle and no further update; an update under way is finished."""
         self._stopping.set()
 
-    def wake(self, deployment_id: str) -> bool:
+    def resume(self, deployment_id: str) -> bool:
         """Start a deployment in the next cycle. Returns whether it is asleep, so that it can be."""
-        if deployment_id not in self.state.asleep:
+        if deployment_id not in self.state.stopped:
             return False
-        self._asked.add(deployment_id)
+        self._resume_requested.add(deployment_id)
         return True
 
     async def run_cycle(self) -> float:
@@ -106,33 +106,33 @@ class ControlLoop:
             observation = await self.observer.observe()
         except ObservationFailed as failure:
             self.recorder.skipped(failure, self.clock.now())
-            refused = failure.trouble in {Trouble.UNAUTHENTICATED, Trouble.FORBIDDEN}
-            return self.poll_s * (REFUSED_STRETCH if refused else 1.0)
+            refused = failure.kind in {FailureKind.UNAUTHENTICATED, FailureKind.FORBIDDEN}
+            return self.poll_interval_s * (DENIED_INTERVAL_FACTOR if refused else 1.0)
         observed_at = self.clock.now()
-        asleep = self.state.asleep
+        stopped = self.state.stopped
         planned, self.state = plan(
             self.state,
             observation,
-            self.policy,
+            self.ruleset,
             self._open_schedules(observation.at),
-            self._asked,
+            self._resume_requested,
         )
         self._last = observation, planned
         planned_at = self.clock.now()
         outcomes = await self._act(planned)
-        self.state = learn(self.state, outcomes)
-        self._asked &= self.state.asleep.keys()
-        if self.state.asleep != asleep:
-            with suppress(NotKept):  # what is written down too much does no harm
-                self._keep(self.state.asleep)
+        self.state = apply_outcomes(self.state, outcomes)
+        self._resume_requested &= self.state.stopped.keys()
+        if self.state.stopped != stopped:
+            with suppress(StateNotSaved):  # what is written down too much does no harm
+                self._save_stopped(self.state.stopped)
         times = CycleTimes(
             observe_s=observed_at - started_at,
             plan_s=planned_at - observed_at,
             act_s=self.clock.now() - planned_at,
         )
         self.recorder.planned(observation, planned, outcomes, times)
-        wanted_s = max(self.poll_s, times.observe_s / OBSERVING_SHARE)
-        return min(wanted_s, self.poll_s * MOST_STRETCH)
+        wanted_s = max(self.poll_interval_s, times.observe_s / MAX_OBSERVE_FRACTION)
+        return min(wanted_s, self.poll_interval_s * MAX_INTERVAL_FACTOR)
 
     async def _guarded_cycle(self) -> float:
         try:
@@ -140,13 +140,13 @@ class ControlLoop:
         # The one place that catches everything: a defect met in one cycle must not end the
         # daemon, whose next cycle starts from a fresh observation.
         except Exception as defect:
-            failure = ObservationFailed(Trouble.DEFECT, f"the cycle failed: {defect!r}")
+            failure = ObservationFailed(FailureKind.DEFECT, f"the cycle failed: {defect!r}")
             failure.__cause__ = defect
             self.recorder.skipped(failure, self.clock.now())
-            return self.poll_s
+            return self.poll_interval_s
 
     def _open_schedules(self, at: float) -> frozenset[Schedule]:
-        schedules = {schedule for rule in self.policy.rules for schedule in rule.schedules}
+        schedules = {schedule for rule in self.ruleset.rules for schedule in rule.schedules}
         if self.calendar is None or not schedules:
             return frozenset()
         return self.calendar.open_at(at, schedules)
@@ -158,7 +158,7 @@ class ControlLoop:
         left for the next cycle, which decides afresh.
         """
         outcomes: dict[str, Outcome] = {}
-        deadline = self.clock.now() + self.poll_s
+        deadline = self.clock.now() + self.poll_interval_s
         withheld = ""
         for decision in _in_order_of_sending(planned):
             name = decision.deployment_id
@@ -167,19 +167,24 @@ class ControlLoop:
             elif not withheld and self.clock.now() > deadline:
                 withheld = "the updates of this cycle took a whole period"
             if decision.dry_run:
-                outcomes[name] = Outcome(decision=decision, fate=Fate.DRY_RUN, at=self.clock.now())
+                outcomes[name] = Outcome(
+                    decision=decision, kind=OutcomeKind.DRY_RUN, at=self.clock.now()
+                )
             elif withheld:
                 outcomes[name] = Outcome(
-                    decision=decision, fate=Fate.WITHHELD, at=self.clock.now(), detail=withheld
+                    decision=decision,
+                    kind=OutcomeKind.WITHHELD,
+                    at=self.clock.now(),
+                    detail=withheld,
                 )
             else:
                 outcome = outcomes[name] = await self._send(decision)
-                if outcome.fate in {Fate.FORBIDDEN, Fate.UNKNOWN}:
+                if outcome.kind in {OutcomeKind.FORBIDDEN, OutcomeKind.UNKNOWN}:
                     withheld = outcome.detail
         return tuple(
             [
                 outcomes.get(decision.deployment_id)
-                or Outcome(decision=decision, fate=Fate.UNCHANGED, at=planned.at)
+                or Outcome(decision=decision, kind=OutcomeKind.UNCHANGED, at=planned.at)
                 for decision in planned.decisions
             ]
         )
@@ -189,33 +194,36 @@ class ControlLoop:
         assert change is not None, "only changes are sent"
         try:
             if isinstance(change, Stop):
-                self._remember_asleep(decision.deployment_id)
-        except NotKept as failure:
+                self._record_stop(decision.deployment_id)
+        except StateNotSaved as failure:
             return Outcome(
-                decision=decision, fate=Fate.WITHHELD, at=self.clock.now(), detail=str(failure)
+                decision=decision,
+                kind=OutcomeKind.WITHHELD,
+                at=self.clock.now(),
+                detail=str(failure),
             )
-        fate, detail = await self._carry_out(decision.deployment_id, change)
-        return Outcome(decision=decision, fate=fate, at=self.clock.now(), detail=detail)
+        kind, detail = await self._carry_out(decision.deployment_id, change)
+        return Outcome(decision=decision, kind=kind, at=self.clock.now(), detail=detail)
 
-    async def _carry_out(self, deployment_id: str, change: Change) -> tuple[Fate, str]:
+    async def _carry_out(self, deployment_id: str, change: Change) -> tuple[OutcomeKind, str]:
         """What became of it, and the cluster's words."""
         try:
             await self.actuator.carry_out(deployment_id, change)
         except UpdateFailed as failure:
-            return failure.fate, str(failure)
-        return Fate.ACCEPTED, ""
+            return failure.kind, str(failure)
+        return OutcomeKind.ACCEPTED, ""
 
-    def _remember_asleep(self, deployment_id: str) -> None:
+    def _record_stop(self, deployment_id: str) -> None:
         """Write it down before it is stopped: whatever happens next, somebody will start it."""
-        sleeper = falls_asleep(self.state.deployments[deployment_id], self.clock.now())
-        self._keep({**self.state.asleep, deployment_id: sleeper})
+        deployment = stopped_deployment(self.state.deployments[deployment_id], self.clock.now())
+        self._save_stopped({**self.state.stopped, deployment_id: deployment})
 
-    def _keep(self, asleep: Mapping[str, Sleeper]) -> None:
-        if self.bedside is None:
-            raise NotKept("there is no state_file to write down what is stopped")
-        self.bedside.keep(asleep)
+    def _save_stopped(self, stopped: Mapping[str, StoppedDeployment]) -> None:
+        if self.state_store is None:
+            raise StateNotSaved("there is no state_file to write down what is stopped")
+        self.state_store.save(stopped)
 
-    async def hand_back(self) -> list[HandedBack]:
+    async def release_all(self) -> list[ReleaseResult]:
         """Leave every deployment that is scaled as its rule wants it to be left, and start again
         those that were stopped, unless they are to be kept as they are. To be called when no cycle
         runs any more."""
@@ -224,36 +232,43 @@ class ControlLoop:
         observation, planned = self._last
         with suppress(ObservationFailed):  # the last one does not show what its cycle has changed
             observation = await self.observer.observe()
-        handed_back = []
-        for deployment_id, rule, change in self._to_hand_back(observation, planned):
-            fate, detail = await self._carry_out(deployment_id, change)
-            handed_back.append(HandedBack(deployment_id, rule.on_exit, fate, detail))
-            if fate is Fate.ACCEPTED and deployment_id in self.state.asleep:
-                self._is_awake(deployment_id)
-        return handed_back
+        results = []
+        for deployment_id, rule, change in self._to_release(observation, planned):
+            kind, detail = await self._carry_out(deployment_id, change)
+            results.append(ReleaseResult(deployment_id, rule.on_exit, kind, detail))
+            if kind is OutcomeKind.ACCEPTED and deployment_id in self.state.stopped:
+                self._remove_stopped(deployment_id)
+        return results
 
-    def _is_awake(self, deployment_id: str) -> None:
+    def _remove_stopped(self, deployment_id: str) -> None:
         """Whoever stops it from now on does not want it to be started again."""
-        asleep = {
-            name: sleeper for name, sleeper in self.state.asleep.items() if name != deployment_id
+        stopped = {
+            name: deployment
+            for name, deployment in self.state.stopped.items()
+            if name != deployment_id
         }
-        self.state = replace(self.state, asleep=asleep)
-        with suppress(NotKept):  # the next daemon sees that it runs
-            self._keep(asleep)
+        self.state = replace(self.state, stopped=stopped)
+        with suppress(StateNotSaved):  # the next daemon sees that it runs
+            self._save_stopped(stopped)
 
-    def _to_hand_back(
+    def _to_release(
         self, observation: Observation, planned: Plan
     ) -> Iterator[tuple[str, Rule, Change]]:
-        rules = {rule.name: rule for rule in self.policy.rules}
+        rules = {rule.name: rule for rule in self.ruleset.rules}
         for decision in planned.decisions:
             name, rule = decision.deployment_id, rules.get(decision.rule)
-            if rule is None or rule.dry_run or rule.on_exit is OnExit.KEEP or decision.stands_off:
+            if (
+                rule is None
+                or rule.dry_run
+                or rule.on_exit is OnExit.KEEP
+                or decision.externally_controlled
+            ):
                 continue
             change: Change | None = None
-            if name in self.state.asleep:
-                change = wake_up(self.state.asleep[name], rule, rule.on_exit)
+            if name in self.state.stopped:
+                change = released_start(self.state.stopped[name], rule, rule.on_exit)
             elif (stats := observation.deployments.get(name)) is not None:
-                change = hand_back(rule, stats, rule.on_exit)
+                change = release_change(rule, stats, rule.on_exit)
             if change is not None:
                 yield name, rule, change
 

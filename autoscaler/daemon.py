@@ -11,33 +11,33 @@ from msgspec.structs import replace
 from prometheus_client import CollectorRegistry
 
 from autoscaler import __version__
-from autoscaler.adapters.admin_http import AdminServer, Decisions, Health
-from autoscaler.adapters.bedside import FileBedside
+from autoscaler.adapters.admin_http import AdminServer, DecisionRecorder, Health
 from autoscaler.adapters.calendar import CronCalendar
 from autoscaler.adapters.clock import HostClock
 from autoscaler.adapters.elasticsearch.api import ElasticsearchApi
 from autoscaler.adapters.elasticsearch.cluster import ElasticsearchCluster
 from autoscaler.adapters.elasticsearch.connection import ApiKey, Basic, Bearer, Connection
-from autoscaler.adapters.elasticsearch.preflight import Preflight, inspect
+from autoscaler.adapters.elasticsearch.preflight import PreflightReport, inspect
 from autoscaler.adapters.elasticsearch.transport import Transport
 from autoscaler.adapters.logs import LogRecorder
 from autoscaler.adapters.prometheus import PrometheusRecorder
+from autoscaler.adapters.state_file import StateFile
 from autoscaler.config import Config, ConfigError, what_needs_restart
 from autoscaler.control_loop import ControlLoop
-from autoscaler.core.planning import LONGEST_INTERVAL_PERIODS, Policy
+from autoscaler.core.flow.planning import MAX_INTERVAL_POLLS, Ruleset
 from autoscaler.core.selection import OnExit
 from autoscaler.core.state import State
-from autoscaler.core.values import Fate, Mode, Observation, Outcome, Plan
+from autoscaler.core.values import Mode, Observation, Outcome, OutcomeKind, Plan
 from autoscaler.ports import Clock, CycleTimes, ObservationFailed, Recorder
 
-STOP_WITHIN_S = 2.5
+STOP_TIMEOUT_S = 2.5
 """How long an update under way may take to finish after SIGTERM; with a scrape that hangs as well,
 the end comes within five seconds."""
 
-HAND_BACK_WITHIN_S = 20.0
+RELEASE_TIMEOUT_S = 20.0
 """How long handing deployments back may take at the end. Kubernetes waits thirty seconds."""
 
-LOOK_AGAIN_S = 900.0
+PREFLIGHT_INTERVAL_S = 900.0
 """How often a cluster that accepts no change is asked whether it does by now."""
 
 RELOAD_INTERVAL_S = 5.0
@@ -76,7 +76,7 @@ class Daemon:
         # Of the second one, connection, server and logging stay as they are until the end.
         self._config = self._config_at_start = config = load()
         self._refused = ""
-        self._found = Preflight()
+        self._preflight = PreflightReport()
         self.started = asyncio.Event()
         self._stopping = asyncio.Event()
         self._reload_now = asyncio.Event()
@@ -85,21 +85,23 @@ class Daemon:
         self._metrics = PrometheusRecorder(registry, clock, __version__)
         self._metrics.config_accepted(config.fingerprint, config.poll_interval_s)
         self._health = Health(clock, config.poll_interval_s)
-        decisions = Decisions(clock, __version__)
+        decisions = DecisionRecorder(clock, __version__)
         self._transport = transport_to(config, clock)
         self._api = ElasticsearchApi(self._transport)
         cluster = ElasticsearchCluster(self._api, clock)
-        bedside = FileBedside(config.state_file) if config.state_file is not None else None
+        state_store = StateFile(config.state_file) if config.state_file is not None else None
         self._loop = ControlLoop(
             clock=clock,
             observer=cluster,
             actuator=cluster,
-            recorder=AllOf(LogRecorder(), self._metrics, self._health, decisions, *recorders),
-            policy=self._policy(),
-            poll_s=config.poll_interval_s,
+            recorder=CompositeRecorder(
+                LogRecorder(), self._metrics, self._health, decisions, *recorders
+            ),
+            ruleset=self._policy(),
+            poll_interval_s=config.poll_interval_s,
             calendar=CronCalendar(),
-            bedside=bedside,
-            state=State(asleep=bedside.asleep() if bedside is not None else {}),
+            state_store=state_store,
+            state=State(stopped=state_store.load() if state_store is not None else {}),
         )
         self.server = AdminServer(
             registry,
@@ -108,7 +110,7 @@ class Daemon:
             host=config.server.host,
             port=config.server.port,
             version=__version__,
-            wake=self._loop.wake,
+            resume=self._loop.resume,
         )
 
     async def run(self) -> None:
@@ -118,9 +120,9 @@ class Daemon:
             CannotListen: the port for metrics and probes is not to be had.
         """
         with self._signals_handled():
-            await self._live()
+            await self._serve()
 
-    async def _live(self) -> None:
+    async def _serve(self) -> None:
         async with self._transport, self.server:
             self._log.info(
                 "daemon.started",
@@ -132,7 +134,7 @@ class Daemon:
             )
             self.started.set()
             await self._run_until_stopped()
-            await self._hand_back()
+            await self._release()
             self._log.info("daemon.stopped", message="autoscaler has stopped")
 
     def stop(self) -> None:
@@ -148,11 +150,11 @@ class Daemon:
         """If one task fails, all end, and the process with them; its supervisor starts another."""
         works = (self._loop.run, self._reload_when_changed, self._stopping.wait)
         loop, *others = [asyncio.ensure_future(work()) for work in works]
-        looking = asyncio.ensure_future(self._look_around())
+        looking = asyncio.ensure_future(self._run_preflight())
         try:
             await asyncio.wait({loop, *others}, return_when=asyncio.FIRST_COMPLETED)
             self._loop.stop()
-            await asyncio.wait({loop}, timeout=STOP_WITHIN_S)
+            await asyncio.wait({loop}, timeout=STOP_TIMEOUT_S)
         finally:
             tasks = (loop, looking, *others)
             for task in tasks:
@@ -162,29 +164,29 @@ class Daemon:
             if isinstance(result, Exception):
                 raise result
 
-    async def _hand_back(self) -> None:
-        if all(rule.on_exit is OnExit.KEEP for rule in self._loop.policy.rules):
+    async def _release(self) -> None:
+        if all(rule.on_exit is OnExit.KEEP for rule in self._loop.ruleset.rules):
             return
         try:
-            async with asyncio.timeout(HAND_BACK_WITHIN_S):
-                handed_back = await self._loop.hand_back()
+            async with asyncio.timeout(RELEASE_TIMEOUT_S):
+                results = await self._loop.release_all()
         except TimeoutError:
             self._log.error(
-                "daemon.handing_back_took_too_long",
+                "daemon.release_timed_out",
                 message="not every deployment could be handed back in time; "
                 "`autoscaler release` does the rest",
             )
             return
-        for deployment_id, to, fate, detail in handed_back:
-            if fate is Fate.ACCEPTED:
+        for deployment_id, to, kind, detail in results:
+            if kind is OutcomeKind.ACCEPTED:
                 self._log.info(
-                    "deployment.handed_back",
-                    message=f"{deployment_id} was left to {_HEIRS[to]}",
+                    "deployment.released",
+                    message=f"{deployment_id} was left to {_RELEASE_TEXTS[to]}",
                     deployment=deployment_id,
                 )
             else:
                 self._log.error(
-                    "deployment.not_handed_back",
+                    "deployment.release_failed",
                     message=f"{deployment_id} could not be handed back: {detail}",
                     deployment=deployment_id,
                 )
@@ -208,30 +210,30 @@ class Daemon:
                 running.remove_signal_handler(number)
                 signal.signal(number, meaning)
 
-    async def _look_around(self) -> None:
+    async def _run_preflight(self) -> None:
         """Say at once what a misconfigured cluster would otherwise reveal one refusal at a time.
 
         A lever that cannot be moved is not tried; whether that still holds is asked again.
         """
         while True:
-            before, self._found = self._found, await inspect(self._api)
-            refusals = self._refusals(self._found)
-            for problem in self._found.problems:
+            before, self._preflight = self._preflight, await inspect(self._api)
+            refusals = self._refusals(self._preflight)
+            for problem in self._preflight.problems:
                 if problem not in before.problems and problem.sentence not in refusals:
                     self._log.warning("cluster.problem", message=problem.sentence)
             for reason in sorted(refusals - self._refusals(before)):
                 self._log.warning("cluster.observe_only", message=f"only observing: {reason}")
-            self._loop.policy = self._policy()
-            if not any(map(self._found.refuses, Mode)):
+            self._loop.ruleset = self._policy()
+            if not any(map(self._preflight.rejection_of, Mode)):
                 return
-            await self._clock.sleep(LOOK_AGAIN_S)
+            await self._clock.sleep(PREFLIGHT_INTERVAL_S)
 
-    def _refusals(self, found: Preflight) -> set[str]:
+    def _refusals(self, found: PreflightReport) -> set[str]:
         """Why some rules can only observe."""
-        return {found.refuses(rule.mode) for rule in self._config.rules} - {""}
+        return {found.rejection_of(rule.mode) for rule in self._config.rules} - {""}
 
-    def _policy(self) -> Policy:
-        return policy_of(self._config, self._found)
+    def _policy(self) -> Ruleset:
+        return ruleset_of(self._config, self._preflight)
 
     async def _reload_when_changed(self) -> None:
         while True:
@@ -248,7 +250,7 @@ class Daemon:
             config = self._load()
         except ConfigError as error:
             if asked or str(error) != self._refused:
-                self._log.error("config.refused", message=f"the old one stays: {error}")
+                self._log.error("config.reload_failed", message=f"the old one stays: {error}")
             self._refused = str(error)
             self._metrics.config_refused()
             return
@@ -258,8 +260,8 @@ class Daemon:
         self._metrics.config_accepted(config.fingerprint, config.poll_interval_s)
         self._health.poll_interval_s = config.poll_interval_s
         self._config = config
-        self._loop.policy = self._policy()
-        self._loop.poll_s = config.poll_interval_s
+        self._loop.ruleset = self._policy()
+        self._loop.poll_interval_s = config.poll_interval_s
         waiting = what_needs_restart(self._config_at_start, config)
         self._log.info(
             "config.reloaded",
@@ -269,13 +271,13 @@ class Daemon:
         )
 
 
-_HEIRS = {
-    OnExit.NATIVE: "the cluster's own scaler",
+_RELEASE_TEXTS = {
+    OnExit.ADAPTIVE: "the cluster's own scaler",
     OnExit.FLOOR: "itself, with a number that is safe",
 }
 
 
-class AllOf:
+class CompositeRecorder:
     """A Recorder made of Recorders."""
 
     def __init__(self, *recorders: Recorder) -> None:
@@ -292,13 +294,13 @@ class AllOf:
             recorder.skipped(failure, at)
 
 
-def policy_of(config: Config, found: Preflight | None = None) -> Policy:
+def ruleset_of(config: Config, found: PreflightReport | None = None) -> Ruleset:
     """The configured policy; as a dry run where the cluster accepts no change."""
     rules = tuple(
-        replace(rule, dry_run=True) if found is not None and found.refuses(rule.mode) else rule
+        replace(rule, dry_run=True) if found is not None and found.rejection_of(rule.mode) else rule
         for rule in config.rules
     )
-    return Policy(rules=rules, longest_interval_s=LONGEST_INTERVAL_PERIODS * config.poll_interval_s)
+    return Ruleset(rules=rules, max_interval_s=MAX_INTERVAL_POLLS * config.poll_interval_s)
 
 
 def transport_to(config: Config, clock: Clock) -> Transport:

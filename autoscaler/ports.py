@@ -3,20 +3,20 @@
 from collections.abc import Iterable, Mapping
 from typing import Protocol
 
-from autoscaler.core.state import Sleeper
+from autoscaler.core.state import StoppedDeployment
 from autoscaler.core.values import (
     Change,
-    Fate,
+    FastStrEnum,
     Observation,
     Outcome,
+    OutcomeKind,
     Plan,
     Schedule,
     Value,
-    Word,
 )
 
 
-class Trouble(Word):
+class FailureKind(FastStrEnum):
     """Kinds of failed observations, as an operator would tell them apart."""
 
     UNREACHABLE = "unreachable"  # no connection, or it broke
@@ -32,20 +32,20 @@ class Trouble(Word):
 class ObservationFailed(Exception):
     """The statistics could not be read: nothing is known about this instant."""
 
-    def __init__(self, trouble: Trouble, message: str) -> None:
+    def __init__(self, kind: FailureKind, message: str) -> None:
         super().__init__(message)
-        self.trouble = trouble
+        self.kind = kind
 
 
 class UpdateFailed(Exception):
     """A change was refused, or its answer was lost; `fate` says which."""
 
-    def __init__(self, fate: Fate, message: str) -> None:
+    def __init__(self, kind: OutcomeKind, message: str) -> None:
         super().__init__(message)
-        self.fate = fate
+        self.kind = kind
 
 
-class NotKept(Exception):
+class StateNotSaved(Exception):
     """The deployments that were stopped cannot be written down. The message says why."""
 
 
@@ -91,14 +91,14 @@ class Actuator(Protocol):
         """
 
 
-class Bedside(Protocol):
+class StateStore(Protocol):
     """Where the deployments that were stopped are written down, so that they are not forgotten."""
 
-    def keep(self, asleep: Mapping[str, Sleeper]) -> None:
+    def save(self, stopped: Mapping[str, StoppedDeployment]) -> None:
         """Replace what is written down, by deployment id, as a whole or not at all.
 
         Raises:
-            NotKept: it cannot be written.
+            StateNotSaved: it cannot be written.
         """
 
 

@@ -12,10 +12,10 @@ from prometheus_client.exposition import generate_latest
 from autoscaler.adapters.clock import HostClock
 from autoscaler.adapters.prometheus import PrometheusRecorder
 from autoscaler.config import load
-from autoscaler.core.planning import plan
+from autoscaler.core.flow.planning import plan
 from autoscaler.core.state import State
-from autoscaler.core.values import Fate, Observation, Outcome
-from autoscaler.daemon import policy_of
+from autoscaler.core.values import Observation, Outcome, OutcomeKind
+from autoscaler.daemon import ruleset_of
 from autoscaler.ports import CycleTimes
 from autoscaler.wire.stats import parse_stats
 from benchmarks.payload import stats
@@ -34,7 +34,7 @@ def report() -> None:
     clock = HostClock()
     registry = CollectorRegistry()
     recorder = PrometheusRecorder(registry, clock, "benchmark")
-    policy = policy_of(load(None, ENVIRON))
+    policy = ruleset_of(load(None, ENVIRON))
     state = State()
     seconds: dict[str, list[float]] = {"json": [], "decode": [], "plan": [], "metrics": []}
 
@@ -54,7 +54,7 @@ def report() -> None:
         )
         planned, state = timed("plan", lambda seen=seen, state=state: plan(state, seen, policy))
         outcomes = tuple(
-            Outcome(decision=decision, fate=Fate.UNCHANGED, at=seen.at)
+            Outcome(decision=decision, kind=OutcomeKind.UNCHANGED, at=seen.at)
             for decision in planned.decisions
         )
         times = CycleTimes(observe_s=0.1, plan_s=0.1, act_s=0.0)

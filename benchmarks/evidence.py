@@ -5,19 +5,19 @@ from collections.abc import Iterable, Mapping, Sequence
 from msgspec import Struct
 from msgspec.structs import replace
 
-from autoscaler.laboratory.comparison import SLO_SHARE, Pair, standings
-from autoscaler.laboratory.files import Fact, Results
-from autoscaler.laboratory.results import Row
-from autoscaler.laboratory.summary import summarise
-from autoscaler.mistakes import Mistake
+from autoscaler.backtest.results.comparison import SLO_SHARE, Pair, aggregates
+from autoscaler.backtest.results.file import Fact, Results
+from autoscaler.backtest.results.rows import ResultRow
+from autoscaler.backtest.results.summary import summarise
+from autoscaler.errors import UserError
 
 
 class Evidence(Struct, frozen=True, kw_only=True):
     """All rows, and which of them answer which question."""
 
-    rows: tuple[Row, ...]
-    shipped: tuple[Row, ...]  # at default settings, with all seeds
-    swept: tuple[Row, ...]  # at all settings, with the seeds with which all were tried
+    rows: tuple[ResultRow, ...]
+    shipped: tuple[ResultRow, ...]  # at default settings, with all seeds
+    swept: tuple[ResultRow, ...]  # at all settings, with the seeds with which all were tried
     shares: Mapping[str, float]  # of requests that must not miss, by scenario
     pairs: frozenset[Pair]  # that can be held
     hopeless: tuple[Pair, ...]  # the others
@@ -27,16 +27,16 @@ def gathered(results: Sequence[Results]) -> Evidence:
     """What the files say together.
 
     Raises:
-        Mistake: they hold nothing, or do not go together.
+        UserError: they hold nothing, or do not go together.
     """
     rows, shares = merged(each.rows for each in results), shares_of(results)
     if not rows:
-        raise Mistake("there are no runs in these files; name results of `autoscaler backtest`")
+        raise UserError("there are no runs in these files; name results of `autoscaler backtest`")
     shipped = tuple(row for row in rows if row.default)
     # All settings on the same requests, or chance would tell them apart as well.
     seeds = {row.seed for row in rows if not row.default}
-    by_default = standings(shipped)
-    hopeless = summarise(by_default, shares=shares).beyond_all
+    by_default = aggregates(shipped)
+    hopeless = summarise(by_default, shares=shares).infeasible
     return Evidence(
         rows=rows,
         shipped=shipped,
@@ -47,18 +47,18 @@ def gathered(results: Sequence[Results]) -> Evidence:
     )
 
 
-def merged(groups: Iterable[Iterable[Row]]) -> tuple[Row, ...]:
+def merged(groups: Iterable[Iterable[ResultRow]]) -> tuple[ResultRow, ...]:
     """The rows of all groups, each run once.
 
     Raises:
-        Mistake: the same run had another result.
+        UserError: the same run had another result.
     """
-    runs: dict[tuple[str, str, str, str, int], Row] = {}
+    runs: dict[tuple[str, str, str, str, int], ResultRow] = {}
     for row in (row for rows in groups for row in rows):
         key = row.trace, row.scenario, row.policy, row.setting, row.seed
         known = runs.setdefault(key, row)
-        if replace(known, took_s=row.took_s) != row:
-            raise Mistake(
+        if replace(known, elapsed_s=row.elapsed_s) != row:
+            raise UserError(
                 f"the files disagree about {row.policy} on {row.trace}, {row.scenario}, seed "
                 f"{row.seed}; make all of them with the same program and the same traces"
             )
@@ -69,13 +69,13 @@ def shares_of(results: Iterable[Results]) -> dict[str, float]:
     """The share of requests that must not miss, by scenario.
 
     Raises:
-        Mistake: files mean different things by the same name.
+        UserError: files mean different things by the same name.
     """
     known: dict[str, Mapping[str, Fact]] = {}
     for each in results:
         for name, facts in each.scenarios.items():
             if known.setdefault(name, facts) != facts:
-                raise Mistake(
+                raise UserError(
                     f"the files mean different scenarios by {name}; make all of them with the same"
                 )
     return {name: float(facts.get("slo_share") or SLO_SHARE) for name, facts in known.items()}

@@ -20,12 +20,12 @@ import numpy as np
 from msgspec import Struct
 from numpy.typing import NDArray
 
-from autoscaler.core.forecasting import Forecast, Forecaster
-from autoscaler.laboratory.demand import START
-from autoscaler.laboratory.generators import GENERATORS
-from autoscaler.laboratory.scenario import standard
-from autoscaler.laboratory.traces import find_traces
-from autoscaler.mistakes import Mistake
+from autoscaler.backtest.world.generators import GENERATORS
+from autoscaler.backtest.world.scenario import standard
+from autoscaler.backtest.world.traces import find_traces
+from autoscaler.backtest.world.workload import START
+from autoscaler.core.forecast.forecaster import Forecast, Forecaster
+from autoscaler.errors import UserError
 from autoscaler.simulation.traces import Trace
 from autoscaler.simulation.workload import arrival_counts
 from benchmarks.markdown import figure, table
@@ -35,7 +35,7 @@ LONGEST_S = 56 * DAY_S
 HORIZONS_S = (70.0, 600.0)
 ASKED_EVERY = 7  # polls, so that every distance from the full minute is met
 SCENARIO = standard()[0]
-POLL_S = SCENARIO.poll_s
+POLL_S = SCENARIO.poll_interval_s
 POLLS_A_DAY = round(DAY_S / POLL_S)
 
 Loads = NDArray[np.float64]
@@ -54,13 +54,13 @@ def report(arguments: Sequence[str]) -> None:
     """Print a line for each trace and horizon.
 
     Raises:
-        Mistake: there is no such trace, or none that lasts for more than a day.
+        UserError: there is no such trace, or none that lasts for more than a day.
     """
     named = arguments or [each.name for each in GENERATORS.values() if each.days > 1.0]
     traces = [source.read() for source in find_traces(named)]
     long = [trace for trace in traces if trace.duration_s > DAY_S + max(HORIZONS_S)]
     if not long:
-        raise Mistake("none of these traces lasts for more than a day: name others")
+        raise UserError("none of these traces lasts for more than a day: name others")
     headings = ("trace", "horizon", "coverage", "width", "height", "MASE", "to now", "trusted")
     print(table(headings, [line for trace in long for line in _lines(trace)]))
 
@@ -88,10 +88,10 @@ def cases_of(loads: Loads) -> dict[float, list[Case]]:
     asked: list[tuple[float, int, Forecast]] = []
     for poll, load in enumerate(loads.tolist(), 1):
         at = START + poll * POLL_S
-        memory = forecaster.after(memory, at, load, POLL_S)
+        memory = forecaster.updated(memory, at, load, POLL_S)
         levels.append(memory.level)
         if poll >= POLLS_A_DAY and poll % ASKED_EVERY == 0:
-            asked += [(each, poll, forecaster.ahead(memory, at, each)) for each in HORIZONS_S]
+            asked += [(each, poll, forecaster.predict(memory, at, each)) for each in HORIZONS_S]
     highest = {horizon_s: _highest(levels, horizon_s) for horizon_s in HORIZONS_S}
     cases: dict[float, list[Case]] = {horizon_s: [] for horizon_s in HORIZONS_S}
     for horizon_s, poll, forecast in asked:
@@ -131,7 +131,7 @@ def _lines(trace: Trace) -> Iterator[list[str]]:
 def main() -> None:
     try:
         report(sys.argv[1:])
-    except Mistake as mistake:
+    except UserError as mistake:
         sys.exit(str(mistake))
 
 

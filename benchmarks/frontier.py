@@ -9,8 +9,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from autoscaler.laboratory import files
-from autoscaler.mistakes import ConfigurationMistake, Mistake
+from autoscaler.backtest.results import file as files
+from autoscaler.errors import InputError, UserError
 from benchmarks.tables import told
 
 BEGIN, END = "<!-- frontier: begin -->", "<!-- frontier: end -->"
@@ -25,7 +25,7 @@ def inserted(document: str, text: str, path: Path) -> str:
     before, _, rest = document.partition(BEGIN)
     _, end, after = rest.partition(END)
     if not end or document.count(BEGIN) + document.count(END) > 2:
-        raise ConfigurationMistake(
+        raise InputError(
             f"{path} must have the line {BEGIN} once and after it the line {END} once; put them "
             "where the tables are to go"
         )
@@ -36,16 +36,16 @@ def update(results: Sequence[Path], document: Path) -> None:
     """Put what the results say into the document.
 
     Raises:
-        Mistake: the results cannot be read or do not go together, or the document has no place for
+        UserError: the results cannot be read or do not go together, or the document has no place for
             them or cannot be written. It is left as it was.
     """
     try:
         before = document.read_bytes().decode()
     except OSError as refusal:
         why = (refusal.strerror or str(refusal)).lower()
-        raise ConfigurationMistake(f"cannot read {document}: {why}; name a document") from refusal
+        raise InputError(f"cannot read {document}: {why}; name a document") from refusal
     except UnicodeDecodeError as error:
-        raise ConfigurationMistake(f"{document} is not UTF-8: {error}; convert it") from error
+        raise InputError(f"{document} is not UTF-8: {error}; convert it") from error
     text = told([files.read(path) for path in results])
     files.write(document, inserted(before, text, document))
 
@@ -57,7 +57,7 @@ def main(arguments: Sequence[str]) -> None:
     chosen = parser.parse_args(arguments)
     try:
         update(chosen.results, chosen.document)
-    except Mistake as mistake:
+    except UserError as mistake:
         print(f"error: {mistake}", file=sys.stderr)
         sys.exit(mistake.exit_code)
 

@@ -10,11 +10,11 @@ import numpy as np
 import simpy
 from msgspec.structs import replace
 
-from autoscaler.core.policies import Utilisation
-from autoscaler.laboratory.demand import START, Demand
-from autoscaler.laboratory.drivers import Planned, as_configured, drive
-from autoscaler.laboratory.plant import Plant
-from autoscaler.laboratory.scenario import Scenario, standard
+from autoscaler.backtest.drivers import PlanDriver, as_configured, drive
+from autoscaler.backtest.world.plant import Plant
+from autoscaler.backtest.world.scenario import BacktestScenario, standard
+from autoscaler.backtest.world.workload import START, Workload
+from autoscaler.core.policies import UtilisationPolicy
 
 GOAL_PER_S, GOAL_SIMPY, GOAL_FORTNIGHT_S = 1e6, 20.0, 10.0
 DAY_S = 86_400.0
@@ -29,26 +29,26 @@ def report() -> None:
     _fortnight(scene)
 
 
-def demand_of(count: int, duration_s: float, mean_s: float, swing: float = 0.8) -> Demand:
+def demand_of(count: int, duration_s: float, mean_s: float, swing: float = 0.8) -> Workload:
     """About so many requests in a daily cycle: a sine of that swing about its mean."""
     rng = np.random.default_rng(1)
     candidates = np.sort(rng.random(2 * count) * duration_s)
     level = 0.5 - 0.5 * swing * np.cos(2.0 * math.pi * candidates / DAY_S)
     at = START + candidates[rng.random(2 * count) < level]
     sigma = math.sqrt(math.log1p(0.7**2))
-    return Demand(
+    return Workload(
         trace="daily",
         start=START,
         duration_s=duration_s,
         at=at,
         work_s=mean_s * rng.lognormal(-(sigma**2) / 2.0, sigma, len(at)),
         routing=rng.random(len(at)),
-        chance=rng.random(len(at)),
-        past=None,
+        retry_draw=rng.random(len(at)),
+        history=None,
     )
 
 
-def _plant(scene: Scenario) -> None:
+def _plant(scene: BacktestScenario) -> None:
     demand = demand_of(2_000_000, DAY_S, scene.service_time_s)
     seconds = _median(lambda: _fixed(scene, demand))
     rate = len(demand.at) / seconds
@@ -56,7 +56,7 @@ def _plant(scene: Scenario) -> None:
     print(f"  {rate / 1e6:.1f} million a second (goal: at least {GOAL_PER_S / 1e6:g})")
 
 
-def _fixed(scene: Scenario, demand: Demand, allocations: int = 9) -> Plant:
+def _fixed(scene: BacktestScenario, demand: Workload, allocations: int = 9) -> Plant:
     plant = Plant(scene, demand, allocations=allocations)
     start, end = plant.span
     for number in range(1, int((end - start) / 10.0)):
@@ -65,7 +65,7 @@ def _fixed(scene: Scenario, demand: Demand, allocations: int = 9) -> Plant:
     return plant
 
 
-def _simpy(scene: Scenario) -> None:
+def _simpy(scene: BacktestScenario) -> None:
     demand = demand_of(60_000, 800.0, scene.service_time_s, swing=0.0)
     plant = _fixed(scene, demand)
     ours_s = _median(lambda: _fixed(scene, demand))
@@ -80,7 +80,7 @@ def _simpy(scene: Scenario) -> None:
     print(f"(99 % sampling error {1e3 * error:.3f} ms)")
 
 
-def _by_simpy(scene: Scenario, demand: Demand) -> list[float]:
+def _by_simpy(scene: BacktestScenario, demand: Workload) -> list[float]:
     """What each request waits; nan: it gave up, or was refused."""
     split = [7, 2]  # nine allocations, filled node by node
     environment = simpy.Environment(initial_time=demand.start)
@@ -112,14 +112,14 @@ def _by_simpy(scene: Scenario, demand: Demand) -> list[float]:
     return waits_s
 
 
-def _fortnight(scene: Scenario) -> None:
+def _fortnight(scene: BacktestScenario) -> None:
     demand = demand_of(5_000_000, 14.0 * DAY_S, scene.service_time_s)
-    policy = Utilisation(target=0.7, load_window_s=60.0)
+    policy = UtilisationPolicy(target=0.7, load_window_s=60.0)
 
     def run() -> None:
         drive(
             Plant(scene, demand, allocations=3),
-            Planned(as_configured(policy, scene), scene.poll_s),
+            PlanDriver(as_configured(policy, scene), scene.poll_interval_s),
         )
 
     seconds = _median(run)

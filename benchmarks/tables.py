@@ -7,25 +7,25 @@ from collections.abc import Iterable, Sequence
 from itertools import chain
 from pathlib import Path
 
-from autoscaler.laboratory.comparison import CLAIRVOYANT, Mean, Pair, standings
-from autoscaler.laboratory.files import Results
-from autoscaler.laboratory.results import Row
-from autoscaler.laboratory.summary import (
-    AsShipped,
-    AtCost,
+from autoscaler.backtest.results.comparison import ORACLE, Mean, Pair, aggregates
+from autoscaler.backtest.results.file import Results
+from autoscaler.backtest.results.rows import ResultRow
+from autoscaler.backtest.results.summary import (
+    DefaultSummary,
+    EqualCostSummary,
     PolicySummary,
     Ratio,
     as_shipped,
     at_cost_of,
     summarise,
 )
-from autoscaler.laboratory.table import attained
+from autoscaler.backtest.results.table import attainment
 from benchmarks.evidence import Evidence, gathered
 from benchmarks.markdown import figure, table, wrapped
 
-OURS, NATIVE = "slo", "native-9"
+OURS, NATIVE = "slo", "adaptive-9"
 
-SHOWN = (OURS, "utilisation", NATIVE, "hpa", "kpa", "keda", "aws-predictive", CLAIRVOYANT)
+SHOWN = (OURS, "utilisation", NATIVE, "hpa", "kpa", "keda", "aws-predictive", ORACLE)
 SHOWN_IN = ("short-three-nodes", "long-three-nodes")
 """Policies and scenarios that are shown trace by trace."""
 
@@ -62,7 +62,7 @@ def told(results: Sequence[Results]) -> str:
     """All there is to say.
 
     Raises:
-        Mistake: the results do not go together, or there are none.
+        UserError: the results do not go together, or there are none.
     """
     evidence = gathered(results)
     seeds = _seeds(evidence.swept)
@@ -101,7 +101,7 @@ def what_was_run(evidence: Evidence, results: Sequence[Results]) -> str:
         f"{_count(len(_seeds_of(evidence.shipped)), 'seed')}, and at all "
         f"{_count(settings, 'setting')} with {_count(len(_seeds_of(evidence.swept)), 'seed')}. "
         f"{_count(len(rows), 'run')} of {_count(sum(row.requests for row in rows), 'request')} "
-        f"in all, {sum(row.took_s for row in rows):,.0f} s of computing with {programs}"
+        f"in all, {sum(row.elapsed_s for row in rows):,.0f} s of computing with {programs}"
         + (f"; {_count(missing, 'part')} of it failed." if missing else ".")
     )
 
@@ -110,11 +110,11 @@ def _count(number: int, one: str, many: str = "") -> str:
     return f"{number:,} {one if number == 1 else many or one + 's'}"
 
 
-def _seeds_of(rows: Iterable[Row]) -> list[int]:
+def _seeds_of(rows: Iterable[ResultRow]) -> list[int]:
     return sorted({row.seed for row in rows})
 
 
-def _seeds(rows: Iterable[Row]) -> str:
+def _seeds(rows: Iterable[ResultRow]) -> str:
     seeds = _seeds_of(rows)
     return f"{'Seed' if len(seeds) == 1 else 'Seeds'} {', '.join(map(str, seeds))}"
 
@@ -159,9 +159,9 @@ def shipped_table(evidence: Evidence) -> str:
     """Those first that hold most, and of equals the cheapest."""
     found = as_shipped(evidence.shipped, evidence.pairs, shares=evidence.shares)
 
-    def merit(policy: AsShipped) -> tuple[float, float]:
+    def merit(policy: DefaultSummary) -> tuple[float, float]:
         hours = policy.relative_hours
-        return -policy.held / policy.pairs, hours.value if hours else math.inf
+        return -policy.met / policy.pairs, hours.value if hours else math.inf
 
     headings = "policy|held|worst, %|out of SLO, %|hours|changes/h|reversals/d"
     return table(
@@ -169,9 +169,9 @@ def shipped_table(evidence: Evidence) -> str:
         [
             [
                 each.policy,
-                f"{each.held} of {each.pairs}",
-                attained(each.worst_miss_fraction),
-                _with_interval(each.miss_fraction, 2, scale=100.0),
+                f"{each.met} of {each.pairs}",
+                attainment(each.worst_violation_fraction),
+                _with_interval(each.violation_fraction, 2, scale=100.0),
                 _with_interval(each.relative_hours, 2),
                 _with_interval(each.changes_per_hour, 1),
                 _with_interval(each.reversals_per_day, 0),
@@ -183,21 +183,21 @@ def shipped_table(evidence: Evidence) -> str:
 
 def attainment_table(evidence: Evidence) -> str:
     """Those first whose best setting holds most, and of equals the cheapest."""
-    able = [each for each in standings(evidence.swept) if each.pair in evidence.pairs]
-    found = summarise(able, references=(CLAIRVOYANT, OURS), shares=evidence.shares).policies
+    able = [each for each in aggregates(evidence.swept) if each.pair in evidence.pairs]
+    found = summarise(able, references=(ORACLE, OURS), shares=evidence.shares).policies
 
     def merit(policy: PolicySummary) -> tuple[float, float]:
-        cost = policy.relative_cost.get(CLAIRVOYANT)
-        return -policy.held_by_best / policy.pairs, cost.value if cost else math.inf
+        cost = policy.relative_cost.get(ORACLE)
+        return -policy.met_by_best / policy.pairs, cost.value if cost else math.inf
 
     return table(
-        ["policy", "best setting", "held", f"hours to {CLAIRVOYANT}'s", f"hours to {OURS}'s"],
+        ["policy", "best setting", "held", f"hours to {ORACLE}'s", f"hours to {OURS}'s"],
         [
             [
                 each.policy,
-                (each.best_setting if each.held_by_best else "") or "-",
-                f"{each.held_by_best} of {each.pairs}",
-                _ratio(each.relative_cost.get(CLAIRVOYANT)),
+                (each.best_setting if each.met_by_best else "") or "-",
+                f"{each.met_by_best} of {each.pairs}",
+                _ratio(each.relative_cost.get(ORACLE)),
                 _ratio(each.relative_cost.get(OURS)),
             ]
             for each in sorted(found, key=merit)
@@ -208,10 +208,10 @@ def attainment_table(evidence: Evidence) -> str:
 
 def cost_table(evidence: Evidence) -> str:
     """Those first that miss least."""
-    able = [each for each in standings(evidence.swept) if each.pair in evidence.pairs]
+    able = [each for each in aggregates(evidence.swept) if each.pair in evidence.pairs]
 
-    def merit(policy: AtCost) -> float:
-        return policy.relative_misses.value if policy.relative_misses else math.inf
+    def merit(policy: EqualCostSummary) -> float:
+        return policy.relative_violations.value if policy.relative_violations else math.inf
 
     return table(
         ["policy", f"misses to {NATIVE}'s", "pairs", "with more misses", "with hours to spare"],
@@ -223,18 +223,20 @@ def cost_table(evidence: Evidence) -> str:
                 str(each.more),
                 str(each.beyond_sweep),
             ]
-            if (ratio := each.relative_misses)
+            if (ratio := each.relative_violations)
             else [each.policy, "-", "0", "-", "-"]
             for each in sorted(at_cost_of(NATIVE, able), key=merit)
         ],
     )
 
 
-def trace_tables(rows: Iterable[Row]) -> list[str]:
+def trace_tables(rows: Iterable[ResultRow]) -> list[str]:
     """A heading and a table for each of the scenarios that are shown."""
     cells: dict[str, dict[str, dict[str, str]]] = defaultdict(lambda: defaultdict(dict))
-    for each in standings(rows):
-        cell = f"{attained(each.miss_fraction.value)} / {figure(each.allocation_hours.value)}"
+    for each in aggregates(rows):
+        cell = (
+            f"{attainment(each.violation_fraction.value)} / {figure(each.allocation_hours.value)}"
+        )
         cells[each.scenario][each.trace][each.policy] = cell
     return [
         part

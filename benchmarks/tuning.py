@@ -17,18 +17,18 @@ from pathlib import Path
 from msgspec import Struct
 from msgspec.structs import replace
 
-from autoscaler.core.error_budget import Pricing
-from autoscaler.core.slo import Slo
-from autoscaler.laboratory import scoring
-from autoscaler.laboratory.contestants import Foreseen, contestant
-from autoscaler.laboratory.demand import demand_of
-from autoscaler.laboratory.drivers import Planned, as_configured, drive
-from autoscaler.laboratory.plant import Plant
-from autoscaler.laboratory.scenario import standard
-from autoscaler.laboratory.traces import TraceSource, find_traces
+from autoscaler.backtest.drivers import PlanDriver, as_configured, drive
+from autoscaler.backtest.policy_specs import RunInputs, policy_spec
+from autoscaler.backtest.results import scoring
+from autoscaler.backtest.world.plant import Plant
+from autoscaler.backtest.world.scenario import standard
+from autoscaler.backtest.world.traces import TraceSource, find_traces
+from autoscaler.backtest.world.workload import workload_of
+from autoscaler.core.slo.error_budget import WeightSettings
+from autoscaler.core.slo.policy import SloPolicy
 from benchmarks.markdown import table
 
-SHIPPED = Pricing().used
+SHIPPED = WeightSettings().planned_fraction
 SETTINGS = (0.5, SHIPPED, 0.8)
 
 FAMILIES = {
@@ -66,25 +66,27 @@ def tried(source: TraceSource) -> list[Outcome]:
     for scenario in standard():
         if scenario.nodes > 1:
             continue
-        demand = demand_of(trace, scenario, 1)
-        promise = scoring.Promise(scenario.slo_wait_s, scenario.slo_share)
-        build = contestant("slo").build
+        demand = workload_of(trace, scenario, 1)
+        promise = scoring.RequestSlo(scenario.slo_wait_s, scenario.slo_share)
+        build = policy_spec("slo").build
         assert build is not None
         for setting in SETTINGS:
-            policy = build(scenario.slo_share, Foreseen(demand=demand, scenario=scenario))
-            assert isinstance(policy, Slo)
-            policy = replace(policy, pricing=Pricing(used=setting))
+            policy = build(scenario.slo_share, RunInputs(workload=demand, scenario=scenario))
+            assert isinstance(policy, SloPolicy)
+            policy = replace(policy, pricing=WeightSettings(planned_fraction=setting))
             plant = Plant(scenario, demand, allocations=scenario.minimum + PROCESSORS_TO_SPARE)
-            drive(plant, Planned(as_configured(policy, scenario), scenario.poll_s))
+            drive(plant, PlanDriver(as_configured(policy, scenario), scenario.poll_interval_s))
             fleet = plant.fleet
-            met = scoring.met(demand, fleet.waits_s, fleet.fates, promise, plant.holdings)
+            met = scoring.request_score(
+                demand, fleet.waits_s, fleet.outcomes, promise, plant.allocation_spans
+            )
             found.append(
                 Outcome(
                     family=family_of(trace.name),
                     pair=(trace.name, scenario.name),
                     setting=setting,
-                    in_time=1.0 - met.misses / met.requests,
-                    hours=scoring.cost(plant.holdings, *plant.span).allocation_hours,
+                    in_time=1.0 - met.violations / met.requests,
+                    hours=scoring.cost(plant.allocation_spans, *plant.span).allocation_hours,
                 )
             )
     return found

@@ -6,22 +6,22 @@ from collections.abc import Mapping
 
 from msgspec.structs import replace
 
-from autoscaler.core.state import Sleeper
+from autoscaler.core.state import StoppedDeployment
 from autoscaler.core.values import (
     STARTED,
+    AdaptiveAllocations,
     Change,
     DeploymentStats,
-    Fate,
-    NativeScaling,
     Observation,
     Outcome,
+    OutcomeKind,
     Plan,
+    SetAllocations,
     SetBounds,
-    SetNumber,
     Start,
     Stop,
 )
-from autoscaler.ports import CycleTimes, NotKept, ObservationFailed, Trouble, UpdateFailed
+from autoscaler.ports import CycleTimes, FailureKind, ObservationFailed, StateNotSaved, UpdateFailed
 
 
 class FakeClock:
@@ -58,8 +58,8 @@ class FakeCluster:
         self.stopped: dict[str, DeploymentStats] = {}
         self.models = {d.model_id for d in deployments}
         self.owned: dict[str, str] = {}
-        self.refusals: dict[str, Fate] = {}
-        self.trouble: Trouble | None = None
+        self.refusals: dict[str, OutcomeKind] = {}
+        self.kind: FailureKind | None = None
         self.latency_s = 0.0
         self.changes: list[tuple[str, Change]] = []
         self.asked: list[tuple[str, int]] = []
@@ -68,15 +68,15 @@ class FakeCluster:
     async def observe(self) -> Observation:
         self.observed += 1
         self.clock.pass_by(self.latency_s)
-        if self.trouble is not None:
-            raise ObservationFailed(self.trouble, f"the cluster is in trouble: {self.trouble}")
+        if self.kind is not None:
+            raise ObservationFailed(self.kind, f"the cluster is in trouble: {self.kind}")
         return Observation(
             at=self.clock.now(), deployments=dict(self.deployments), owned=dict(self.owned)
         )
 
     async def carry_out(self, deployment_id: str, change: Change) -> None:
         self.changes.append((deployment_id, change))
-        if isinstance(change, SetNumber):
+        if isinstance(change, SetAllocations):
             self.asked.append((deployment_id, change.allocations))
         self.clock.pass_by(self.latency_s)
         if (fate := self.refusals.get(deployment_id)) is not None:
@@ -84,39 +84,41 @@ class FakeCluster:
         match change:
             case Start():
                 if change.model_id not in self.models:
-                    raise UpdateFailed(Fate.GONE, f"{change.model_id} does not exist")
+                    raise UpdateFailed(OutcomeKind.GONE, f"{change.model_id} does not exist")
                 if deployment_id not in self.deployments:
                     before = self.stopped.pop(deployment_id, None)
                     self.deployments[deployment_id] = _started(deployment_id, change, before)
             case Stop():
                 if deployment_id in self.owned:
-                    raise UpdateFailed(Fate.ENDPOINT_OWNED, f"{deployment_id} is an endpoint's")
+                    raise UpdateFailed(
+                        OutcomeKind.ENDPOINT_OWNED, f"{deployment_id} is an endpoint's"
+                    )
                 if deployment_id in self.deployments:
                     self.stopped[deployment_id] = self.deployments.pop(deployment_id)
-            case SetNumber() | SetBounds():
+            case SetAllocations() | SetBounds():
                 if deployment_id not in self.deployments:
-                    raise UpdateFailed(Fate.GONE, f"{deployment_id} does not exist")
+                    raise UpdateFailed(OutcomeKind.GONE, f"{deployment_id} does not exist")
                 updated = _updated(self.deployments[deployment_id], change)
                 self.deployments[deployment_id] = updated
 
 
-def _updated(stats: DeploymentStats, change: SetNumber | SetBounds) -> DeploymentStats:
+def _updated(stats: DeploymentStats, change: SetAllocations | SetBounds) -> DeploymentStats:
     if isinstance(change, SetBounds):
-        native = NativeScaling(enabled=True, minimum=change.minimum, maximum=change.maximum)
+        native = AdaptiveAllocations(enabled=True, minimum=change.minimum, maximum=change.maximum)
         number = min(max(stats.allocations or 0, change.minimum), change.maximum)
-        return replace(stats, native=native, allocations=number, target_allocations=number)
-    native = stats.native
+        return replace(stats, adaptive=native, allocations=number, target_allocations=number)
+    native = stats.adaptive
     if native is not None and native.enabled:
         if not change.take_over:
-            raise UpdateFailed(Fate.NATIVE_SCALING, "the cluster's own scaler is on")
+            raise UpdateFailed(OutcomeKind.ADAPTIVE_ENABLED, "the cluster's own scaler is on")
         native = replace(native, enabled=False)
     number = change.allocations
-    return replace(stats, native=native, allocations=number, target_allocations=number)
+    return replace(stats, adaptive=native, allocations=number, target_allocations=number)
 
 
 def _started(deployment_id: str, start: Start, before: DeploymentStats | None) -> DeploymentStats:
     """At once, and where it was, if it was stopped before."""
-    native = start.native
+    native = start.adaptive
     automatic = native is not None and native.enabled
     number = (native.minimum or 0) if native and automatic else start.allocations
     return replace(
@@ -124,13 +126,13 @@ def _started(deployment_id: str, start: Start, before: DeploymentStats | None) -
         model_id=start.model_id,
         state=STARTED,
         allocations=number,
-        live_allocations=number,
+        running_allocations=number,
         target_allocations=number,
         threads_per_allocation=start.threads_per_allocation,
         queue_capacity=start.queue_capacity,
         cache_bytes=start.cache_bytes,
         priority=start.priority,
-        native=native,
+        adaptive=native,
     )
 
 
@@ -138,13 +140,13 @@ class FakeBedside:
     """What was kept, latest last; with `full`, nothing more is."""
 
     def __init__(self) -> None:
-        self.kept: list[dict[str, Sleeper]] = []
+        self.kept: list[dict[str, StoppedDeployment]] = []
         self.full = False
 
-    def keep(self, asleep: Mapping[str, Sleeper]) -> None:
+    def save(self, stopped: Mapping[str, StoppedDeployment]) -> None:
         if self.full:
-            raise NotKept("no space left")
-        self.kept.append(dict(asleep))
+            raise StateNotSaved("no space left")
+        self.kept.append(dict(stopped))
 
 
 class ListRecorder:

@@ -2,16 +2,16 @@
 
 from typing import Any
 
-from autoscaler.core.planning import Policy
-from autoscaler.core.policies import Utilisation
+from autoscaler.core.flow.planning import Ruleset
+from autoscaler.core.policies import UtilisationPolicy
 from autoscaler.core.selection import Rule
 from autoscaler.core.values import (
     Decision,
     DeploymentStats,
-    Fate,
     NodeStats,
     Observation,
     Outcome,
+    OutcomeKind,
 )
 
 
@@ -43,7 +43,7 @@ def deployment(*nodes: NodeStats, **given: Any) -> DeploymentStats:
         "model_id": "elser-model",
         "state": "started",
         "allocations": live,
-        "live_allocations": live,
+        "running_allocations": live,
         "threads_per_allocation": 1,
         "queue_capacity": 1024,
         "server_created_at": 900.0,
@@ -67,9 +67,9 @@ def rule(**given: Any) -> Rule:
         "hidden": False,
         "low_priority": False,
         "dry_run": False,
-        "minimum": 1,
-        "maximum": 20,
-        "policy": Utilisation(target=0.7, load_window_s=60.0),
+        "min_allocations": 1,
+        "max_allocations": 20,
+        "policy": UtilisationPolicy(target=0.7, load_window_s=60.0),
         "stabilisation_window_s": 300.0,
         "growth_factor": 10.0,
         "shrink_factor": 2.0,
@@ -77,11 +77,13 @@ def rule(**given: Any) -> Rule:
     return Rule(**(fields | given))
 
 
-def policy(*rules: Rule, longest_interval_s: float = 60.0) -> Policy:
-    return Policy(rules=rules or (rule(),), longest_interval_s=longest_interval_s)
+def policy(*rules: Rule, longest_interval_s: float = 60.0) -> Ruleset:
+    return Ruleset(rules=rules or (rule(),), max_interval_s=longest_interval_s)
 
 
-def outcome(decision: Decision, fate: Fate, at: float | None = None, detail: str = "") -> Outcome:
+def outcome(
+    decision: Decision, fate: OutcomeKind, at: float | None = None, detail: str = ""
+) -> Outcome:
     return Outcome(
-        decision=decision, fate=fate, at=decision.at if at is None else at, detail=detail
+        decision=decision, kind=fate, at=decision.at if at is None else at, detail=detail
     )

@@ -16,10 +16,10 @@ from autoscaler.simulation.emulator.server import running_emulator
 from autoscaler.simulation.scenario import (
     Account,
     Adaptive,
-    Deployment,
-    Model,
-    Node,
-    Scenario,
+    ClusterScenario,
+    ScenarioDeployment,
+    ScenarioModel,
+    ScenarioNode,
     SecuritySettings,
     adjust,
 )
@@ -33,22 +33,22 @@ RULES = """[
     {"name": "models", "models": ["e5"], "max_allocations": 8}
 ]"""
 
-SCENARIO = Scenario(
-    nodes=[Node(name="ml-1")],
-    models=[Model(model_id="e5"), Model(model_id="reranker")],
+SCENARIO = ClusterScenario(
+    nodes=[ScenarioNode(name="ml-1")],
+    models=[ScenarioModel(model_id="e5"), ScenarioModel(model_id="reranker")],
     deployments=[
-        Deployment(model_id="e5"),
-        Deployment(model_id="e5", deployment_id="test-1"),
-        Deployment(model_id="e5", deployment_id=".hidden"),
-        Deployment(model_id="e5", deployment_id="lazy", priority="low"),
-        Deployment(model_id="e5", deployment_id="watched"),
-        Deployment(
+        ScenarioDeployment(model_id="e5"),
+        ScenarioDeployment(model_id="e5", deployment_id="test-1"),
+        ScenarioDeployment(model_id="e5", deployment_id=".hidden"),
+        ScenarioDeployment(model_id="e5", deployment_id="lazy", priority="low"),
+        ScenarioDeployment(model_id="e5", deployment_id="watched"),
+        ScenarioDeployment(
             model_id="e5", deployment_id="native", adaptive_allocations=Adaptive(enabled=True)
         ),
-        Deployment(model_id="reranker"),
+        ScenarioDeployment(model_id="reranker"),
     ],
 )
-SECURED = Scenario(
+SECURED = ClusterScenario(
     nodes=SCENARIO.nodes,
     models=SCENARIO.models,
     deployments=SCENARIO.deployments,
@@ -108,14 +108,14 @@ NATIVE = Adaptive(enabled=True)
 def levers(version="9.2", **changes):
     """A cluster with deployments for every lever."""
     deployments = [
-        Deployment(model_id="e5", deployment_id="on-bounds", adaptive_allocations=NATIVE),
-        Deployment(model_id="e5", deployment_id="off-bounds"),
-        Deployment(model_id="e5", deployment_id="on-taken", adaptive_allocations=NATIVE),
-        Deployment(model_id="e5", deployment_id="off-taken"),
-        Deployment(model_id="e5", deployment_id="owned-bounds", owned_by_endpoint=True),
-        Deployment(model_id="e5", deployment_id="owned-idle", owned_by_endpoint=True),
-        Deployment(model_id="e5", deployment_id="free-idle"),
-        Deployment(model_id="e5", deployment_id="watched"),
+        ScenarioDeployment(model_id="e5", deployment_id="on-bounds", adaptive_allocations=NATIVE),
+        ScenarioDeployment(model_id="e5", deployment_id="off-bounds"),
+        ScenarioDeployment(model_id="e5", deployment_id="on-taken", adaptive_allocations=NATIVE),
+        ScenarioDeployment(model_id="e5", deployment_id="off-taken"),
+        ScenarioDeployment(model_id="e5", deployment_id="owned-bounds", owned_by_endpoint=True),
+        ScenarioDeployment(model_id="e5", deployment_id="owned-idle", owned_by_endpoint=True),
+        ScenarioDeployment(model_id="e5", deployment_id="free-idle"),
+        ScenarioDeployment(model_id="e5", deployment_id="watched"),
     ]
     settings = {
         "version": version,
@@ -123,7 +123,7 @@ def levers(version="9.2", **changes):
         "models": SCENARIO.models,
         "deployments": deployments,
     }
-    return Scenario(**(settings | changes))
+    return ClusterScenario(**(settings | changes))
 
 
 async def lever_findings(scenario, tmp_path, **variables):
@@ -151,7 +151,9 @@ async def test_what_would_be_done_with_each_lever(tmp_path):
 
 
 async def test_bounds_on_a_version_without_them_are_warned_of(tmp_path):
-    without = [Deployment(model_id="e5", deployment_id=f"off-{name}") for name in ("bounds", "x")]
+    without = [
+        ScenarioDeployment(model_id="e5", deployment_id=f"off-{name}") for name in ("bounds", "x")
+    ]
     found = await lever_findings(levers("8.15", deployments=without), tmp_path)
     assert remarks(found)["off-bounds"] == "observed, and nothing sent"
     (warning,) = found.warnings
@@ -163,7 +165,7 @@ async def test_bounds_on_a_version_without_them_are_warned_of(tmp_path):
 async def test_bounds_that_no_rule_moves_are_not_warned_of():
     rules = '[{"name": "numbers", "max_allocations": 8}]'
     found = await findings(
-        levers("8.15", deployments=[Deployment(model_id="e5")]), AUTOSCALER_RULES=rules
+        levers("8.15", deployments=[ScenarioDeployment(model_id="e5")]), AUTOSCALER_RULES=rules
     )
     assert found.warnings == ()
     assert remarks(found) == {"e5": "managed"}

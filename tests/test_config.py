@@ -14,17 +14,17 @@ from rich.pretty import pretty_repr
 from autoscaler.config import (
     Config,
     ConfigError,
-    Connection,
+    ConnectionSettings,
     Logging,
     Server,
     json_schema,
     load,
     what_needs_restart,
 )
-from autoscaler.config.document import Document
+from autoscaler.config.document import ConfigDocument
 from autoscaler.config.durations import format_duration, parse_duration
 from autoscaler.core.selection import Rule
-from autoscaler.core.slo import Slo
+from autoscaler.core.slo.policy import SloPolicy
 
 ROOT = Path(__file__).parents[1]
 REACHABLE = '[elasticsearch]\nhosts = ["https://es:9200"]\n'
@@ -51,7 +51,7 @@ def problems(path: Path | None, environ: dict[str, str] | None = None) -> list[s
 def test_the_promised_defaults(write):
     config = load(write(REACHABLE + '[[rules]]\nname = "all"\nmax_allocations = 4\n'), {})
     assert config == Config(
-        connection=Connection(hosts=("https://es:9200",), request_timeout_s=10.0),
+        connection=ConnectionSettings(hosts=("https://es:9200",), request_timeout_s=10.0),
         poll_interval_s=10.0,
         dry_run=False,
         server=Server(host="127.0.0.1", port=9464),
@@ -65,9 +65,9 @@ def test_the_promised_defaults(write):
                 hidden=False,
                 low_priority=False,
                 dry_run=False,
-                minimum=1,
-                maximum=4,
-                policy=Slo(),
+                min_allocations=1,
+                max_allocations=4,
+                policy=SloPolicy(),
                 stabilisation_window_s=0.0,
                 growth_factor=100.0,
                 shrink_factor=2.0,
@@ -80,7 +80,7 @@ class TestTheExample:
     def test_loads(self):
         config = load(ROOT / "config.example.toml", {})
         assert [rule.name for rule in config.rules] == ["experiments", "rerankers", "all others"]
-        assert config.rules[2].maximum == 8
+        assert config.rules[2].max_allocations == 8
 
     def test_shows_every_key(self):
         text = (ROOT / "config.example.toml").read_text()
@@ -299,8 +299,8 @@ def test_rules_inherit_what_they_do_not_say(write):
         max_allocations = 9
         """
     first, second = load(write(REACHABLE + text), {}).rules
-    assert (first.maximum, first.dry_run, first.models) == (5, False, (".elser*",))
-    assert (second.maximum, second.dry_run, second.models) == (9, True, ("*",))
+    assert (first.max_allocations, first.dry_run, first.models) == (5, False, (".elser*",))
+    assert (second.max_allocations, second.dry_run, second.models) == (9, True, ("*",))
     assert first.policy.load_window_s == second.policy.load_window_s == 120.0
 
 
@@ -323,7 +323,7 @@ class TestTheEnvironment:
         rules = '[{"name": "a", "max_allocations": 3}]'
         config = load(None, {**HOST, "AUTOSCALER_RULES": rules})
         assert config.connection.hosts == ("https://a:9200", "https://b:9200")
-        assert config.rules[0].maximum == 3
+        assert config.rules[0].max_allocations == 3
 
     def test_overrides_single_keys_of_the_file(self, write):
         path = write(REACHABLE + "[server]\nhost = '::1'\nport = 1\n")
@@ -468,7 +468,7 @@ def test_every_default_lies_in_its_own_range():
         }
         for name, table in tables.items()
     }
-    Document(**written, poll_interval=schema["properties"]["poll_interval"]["default"])
+    ConfigDocument(**written, poll_interval=schema["properties"]["poll_interval"]["default"])
 
 
 KEYS = st.sampled_from(

@@ -4,10 +4,10 @@ import asyncio
 
 import pytest
 
-from autoscaler.control_loop import MOST_STRETCH, REFUSED_STRETCH, ControlLoop
-from autoscaler.core.selection import OnExit, Via, Zero
-from autoscaler.core.values import Fate
-from autoscaler.ports import Trouble
+from autoscaler.control_loop import DENIED_INTERVAL_FACTOR, MAX_INTERVAL_FACTOR, ControlLoop
+from autoscaler.core.selection import OnExit, ScaleToZero, ZeroMethod
+from autoscaler.core.values import OutcomeKind
+from autoscaler.ports import FailureKind
 from tests.fakes import FakeBedside, FakeClock, FakeCluster, ListRecorder
 from tests.observations import deployment, node, policy, rule
 
@@ -26,35 +26,35 @@ def loop_over(*deployments, rules=(), clock=None):
         observer=cluster,
         actuator=cluster,
         recorder=recorder,
-        policy=policy(*rules),
-        poll_s=POLL_S,
+        ruleset=policy(*rules),
+        poll_interval_s=POLL_S,
     )
     return loop, cluster, recorder
 
 
 def fates(recorder):
-    return [outcome.fate for outcome in recorder.outcomes[-1]]
+    return [outcome.kind for outcome in recorder.outcomes[-1]]
 
 
 async def test_what_changes_is_asked_for_and_the_rest_is_not():
     loop, cluster, recorder = loop_over(
-        named("a", 1), named("b", 4), rules=(rule(minimum=2, maximum=9),)
+        named("a", 1), named("b", 4), rules=(rule(min_allocations=2, max_allocations=9),)
     )
     await loop.run_cycle()
     assert cluster.asked == [("a", 2)]
-    assert fates(recorder) == [Fate.ACCEPTED, Fate.UNCHANGED]
+    assert fates(recorder) == [OutcomeKind.ACCEPTED, OutcomeKind.UNCHANGED]
 
 
 async def test_decreases_go_first_and_the_most_pressing_increase_next():
     rules = (
-        rule(name="down", deployments=("down",), maximum=2),
-        rule(name="slight", deployments=("slight",), minimum=5),
-        rule(name="urgent", deployments=("urgent",), minimum=8),
+        rule(name="down", deployments=("down",), max_allocations=2),
+        rule(name="slight", deployments=("slight",), min_allocations=5),
+        rule(name="urgent", deployments=("urgent",), min_allocations=8),
     )
     loop, cluster, _ = loop_over(
         named("down", 6), named("slight", 4), named("urgent", 1), rules=rules
     )
-    cluster.refusals = dict.fromkeys(("slight", "urgent"), Fate.NOT_STARTED)
+    cluster.refusals = dict.fromkeys(("slight", "urgent"), OutcomeKind.NOT_STARTED)
     await loop.run_cycle()
     cluster.asked.clear()
     loop.clock.pass_by(POLL_S)
@@ -63,54 +63,65 @@ async def test_decreases_go_first_and_the_most_pressing_increase_next():
 
 
 async def test_a_dry_run_asks_for_nothing():
-    loop, cluster, recorder = loop_over(named("a", 1), rules=(rule(minimum=2, dry_run=True),))
+    loop, cluster, recorder = loop_over(
+        named("a", 1), rules=(rule(min_allocations=2, dry_run=True),)
+    )
     await loop.run_cycle()
     assert cluster.asked == []
-    assert fates(recorder) == [Fate.DRY_RUN]
+    assert fates(recorder) == [OutcomeKind.DRY_RUN]
 
 
-@pytest.mark.parametrize("fate", [Fate.FORBIDDEN, Fate.UNKNOWN])
+@pytest.mark.parametrize("fate", [OutcomeKind.FORBIDDEN, OutcomeKind.UNKNOWN])
 async def test_an_answer_that_concerns_all_ends_the_sending_for_this_cycle(fate):
-    loop, cluster, recorder = loop_over(named("a", 1), named("b", 1), rules=(rule(minimum=2),))
+    loop, cluster, recorder = loop_over(
+        named("a", 1), named("b", 1), rules=(rule(min_allocations=2),)
+    )
     cluster.refusals["a"] = fate
     await loop.run_cycle()
     assert cluster.asked == [("a", 2)]
-    assert fates(recorder) == [fate, Fate.WITHHELD]
+    assert fates(recorder) == [fate, OutcomeKind.WITHHELD]
 
 
 async def test_one_refusal_does_not_keep_the_others_from_being_asked():
-    loop, cluster, recorder = loop_over(named("a", 1), named("b", 1), rules=(rule(minimum=2),))
-    cluster.refusals["a"] = Fate.NO_CAPACITY
+    loop, cluster, recorder = loop_over(
+        named("a", 1), named("b", 1), rules=(rule(min_allocations=2),)
+    )
+    cluster.refusals["a"] = OutcomeKind.NO_CAPACITY
     await loop.run_cycle()
-    assert fates(recorder) == [Fate.NO_CAPACITY, Fate.ACCEPTED]
+    assert fates(recorder) == [OutcomeKind.NO_CAPACITY, OutcomeKind.ACCEPTED]
 
 
 async def test_updates_that_take_a_whole_period_wait_for_the_next():
     loop, cluster, recorder = loop_over(
-        *[named(f"d{i}", 1) for i in range(4)], rules=(rule(minimum=2),)
+        *[named(f"d{i}", 1) for i in range(4)], rules=(rule(min_allocations=2),)
     )
     cluster.latency_s = 6.0
     await loop.run_cycle()
-    assert fates(recorder) == [Fate.ACCEPTED, Fate.ACCEPTED, Fate.WITHHELD, Fate.WITHHELD]
+    assert fates(recorder) == [
+        OutcomeKind.ACCEPTED,
+        OutcomeKind.ACCEPTED,
+        OutcomeKind.WITHHELD,
+        OutcomeKind.WITHHELD,
+    ]
 
 
 async def test_without_an_observation_nothing_is_done_and_it_is_said():
-    loop, cluster, recorder = loop_over(named("a", 1), rules=(rule(minimum=2),))
-    cluster.trouble = Trouble.UNREACHABLE
+    loop, cluster, recorder = loop_over(named("a", 1), rules=(rule(min_allocations=2),))
+    cluster.kind = FailureKind.UNREACHABLE
     assert await loop.run_cycle() == POLL_S
     assert cluster.asked == []
-    assert [failure.trouble for failure in recorder.failures] == [Trouble.UNREACHABLE]
+    assert [failure.kind for failure in recorder.failures] == [FailureKind.UNREACHABLE]
 
 
-@pytest.mark.parametrize("trouble", [Trouble.UNAUTHENTICATED, Trouble.FORBIDDEN])
+@pytest.mark.parametrize("trouble", [FailureKind.UNAUTHENTICATED, FailureKind.FORBIDDEN])
 async def test_refused_credentials_are_not_tried_every_period(trouble):
     loop, cluster, _ = loop_over(named("a", 1))
-    cluster.trouble = trouble
-    assert await loop.run_cycle() == POLL_S * REFUSED_STRETCH
+    cluster.kind = trouble
+    assert await loop.run_cycle() == POLL_S * DENIED_INTERVAL_FACTOR
 
 
 @pytest.mark.parametrize(
-    ("latency_s", "period_s"), [(0.5, POLL_S), (2.0, 20.0), (60.0, POLL_S * MOST_STRETCH)]
+    ("latency_s", "period_s"), [(0.5, POLL_S), (2.0, 20.0), (60.0, POLL_S * MAX_INTERVAL_FACTOR)]
 )
 async def test_a_slow_cluster_is_asked_less_often(latency_s, period_s):
     loop, cluster, _ = loop_over(named("a", 1))
@@ -129,7 +140,7 @@ async def test_a_defect_costs_one_cycle_and_not_the_daemon():
         await asyncio.sleep(0)
     loop.stop()
     await task
-    assert recorder.failures[0].trouble is Trouble.DEFECT
+    assert recorder.failures[0].kind is FailureKind.DEFECT
     assert isinstance(recorder.failures[0].__cause__, TypeError)
 
 
@@ -147,7 +158,7 @@ async def test_cycles_are_a_period_apart_from_start_to_start():
 
 async def test_stopping_ends_a_pause_and_sends_nothing_more():
     loop, cluster, recorder = loop_over(
-        named("a", 1), rules=(rule(minimum=2),), clock=FakeClock(until=5.0)
+        named("a", 1), rules=(rule(min_allocations=2),), clock=FakeClock(until=5.0)
     )
     task = asyncio.create_task(loop.run())
     while not recorder.plans:
@@ -158,20 +169,20 @@ async def test_stopping_ends_a_pause_and_sends_nothing_more():
     cluster.deployments["a"] = named("a", 1)
     await loop.run_cycle()
     assert len(cluster.asked) == asked
-    assert fates(recorder) == [Fate.WITHHELD]
+    assert fates(recorder) == [OutcomeKind.WITHHELD]
 
 
 async def test_one_that_is_started_at_the_end_is_no_longer_written_down():
     """Or the next daemon would start it again after somebody has stopped it."""
-    sleepy = rule(zero=Zero(60.0, Via.STOP), on_exit=OnExit.NATIVE)
+    sleepy = rule(zero=ScaleToZero(60.0, ZeroMethod.STOP), on_exit=OnExit.ADAPTIVE)
     loop, cluster, _ = loop_over(named("a", 1), rules=(sleepy,))
-    loop.bedside = bedside = FakeBedside()
+    loop.state_store = bedside = FakeBedside()
     for _ in range(10):
         await loop.run_cycle()
         loop.clock.pass_by(POLL_S)
     assert cluster.deployments == {}
     assert set(bedside.kept[-1]) == {"a"}
-    (handed_back,) = await loop.hand_back()
-    assert handed_back.fate is Fate.ACCEPTED
+    (handed_back,) = await loop.release_all()
+    assert handed_back.kind is OutcomeKind.ACCEPTED
     assert set(cluster.deployments) == {"a"}
     assert bedside.kept[-1] == {}

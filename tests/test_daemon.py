@@ -15,28 +15,28 @@ from structlog.testing import capture_logs
 from autoscaler import daemon as composition
 from autoscaler.adapters.admin_http import CannotListen
 from autoscaler.config import ConfigError, load
-from autoscaler.daemon import LOOK_AGAIN_S, Daemon
+from autoscaler.daemon import PREFLIGHT_INTERVAL_S, Daemon
 from autoscaler.simulation.emulator.faults import Fault
 from autoscaler.simulation.emulator.loads import Steady
 from autoscaler.simulation.emulator.server import running_emulator
 from autoscaler.simulation.scenario import (
     Account,
-    Deployment,
-    Model,
-    Node,
-    Scenario,
+    ClusterScenario,
+    ScenarioDeployment,
+    ScenarioModel,
+    ScenarioNode,
     SecuritySettings,
 )
 from tests.virtual_clock import VirtualClock
 
-SCENARIO = Scenario(
-    nodes=[Node(name="ml-1")],
-    models=[Model(model_id="e5", service_time_s=0.05, load_s=2.0)],
+SCENARIO = ClusterScenario(
+    nodes=[ScenarioNode(name="ml-1")],
+    models=[ScenarioModel(model_id="e5", service_time_s=0.05, load_s=2.0)],
     deployments=[
-        Deployment(model_id="e5", number_of_allocations=1, load=Steady(rate_per_s=60.0)),
+        ScenarioDeployment(model_id="e5", number_of_allocations=1, load=Steady(rate_per_s=60.0)),
     ],
 )
-WATCHED_ONLY = Scenario(
+WATCHED_ONLY = ClusterScenario(
     nodes=SCENARIO.nodes,
     models=SCENARIO.models,
     deployments=SCENARIO.deployments,
@@ -204,11 +204,11 @@ class TestReloading:
             setup.write(most=3)
             await setup.until_said("config.reloaded")
             setup.write(top="nonsense = 1")
-            await setup.until_said("config.refused")
+            await setup.until_said("config.reload_failed")
             setup.write(most=3)
             await setup.until_said("config.reloaded", times=2)
         assert len(setup.said("config.reloaded")) == 2
-        assert len(setup.said("config.refused")) == 1
+        assert len(setup.said("config.reload_failed")) == 1
 
     async def test_a_bad_file_changes_nothing_and_is_explained(self, tmp_path):
         async with running(tmp_path) as setup:
@@ -216,7 +216,7 @@ class TestReloading:
             assert await setup.metric(successful) == 1.0
             setup.write(top='poll_interval = "soon"', most=2)
             setup.daemon.reload()
-            told = await setup.until_said("config.refused")
+            told = await setup.until_said("config.reload_failed")
             assert told.startswith("the old one stays: ")
             assert "poll_interval" in told
             assert await setup.metric(successful) == 0.0
@@ -291,7 +291,7 @@ async def test_what_cannot_be_changed_is_not_tried_until_it_can(tmp_path):
         assert any("dry run" in told for told in setup.said("decision.made"))
         roles = setup.emulator.emulation.security.roles
         roles["watching"] = ("monitor_ml", "manage_ml", "monitor")
-        await setup.clock.advance(LOOK_AGAIN_S)
+        await setup.clock.advance(PREFLIGHT_INTERVAL_S)
         assert setup.said("update.accepted")
         assert len(setup.said("cluster.observe_only")) == 1
 

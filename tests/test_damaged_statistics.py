@@ -8,7 +8,7 @@ import random
 import pytest
 from msgspec.structs import replace
 
-from autoscaler.core.planning import plan
+from autoscaler.core.flow.planning import plan
 from autoscaler.core.state import State
 from autoscaler.core.values import Observation
 from autoscaler.wire.stats import MalformedStats, parse_stats
@@ -17,7 +17,7 @@ from tests.observations import policy, rule
 ALLOCATIONS, MINIMUM, MAXIMUM = 8, 2, 12
 RATE_PER_S, SERVICE_MS = 60, 90.0  # an offered load of 5.4, for which 8 allocations are right
 # Without a stabilisation window there is no memory that could hide a rash decision.
-POLICY = policy(rule(minimum=MINIMUM, maximum=MAXIMUM, stabilisation_window_s=1.0))
+POLICY = policy(rule(min_allocations=MINIMUM, max_allocations=MAXIMUM, stabilisation_window_s=1.0))
 
 
 def answer(cycle):
@@ -207,7 +207,7 @@ def test_damage_never_lowers_a_number_and_never_leaves_the_bounds(warm, batch):
 def test_a_number_above_the_bounds_is_not_lowered_by_damage_either(warm):
     """Here the undamaged answer would lower it: only what is sound may."""
     rng = random.Random(99)
-    tight = replace(POLICY, rules=(replace(POLICY.rules[0], maximum=6),))
+    tight = replace(POLICY, rules=(replace(POLICY.rules[0], max_allocations=6),))
     before, good = answer(11), answer(12)
     planned, _ = plan(warm, read(json.dumps(good).encode(), at=120.0), tight)
     assert planned.decisions[0].desired == 6

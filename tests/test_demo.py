@@ -10,17 +10,17 @@ from rich.console import Console
 
 from autoscaler.core.values import Observation, Plan
 from autoscaler.demo import show
-from autoscaler.demo.comparison import Reckoning, Result, in_words, replay
-from autoscaler.demo.scenes import (
-    MOST_ALLOCATIONS,
+from autoscaler.demo.comparison import Result, Score, as_text, replay
+from autoscaler.demo.scenarios import (
+    MAX_ALLOCATIONS,
     built_in,
     fixed_at_the_peak,
-    left_to_the_cluster,
     replayed,
+    with_adaptive_allocations,
 )
 from autoscaler.demo.view import View
-from autoscaler.mistakes import ConfigurationMistake
-from autoscaler.ports import CycleTimes, ObservationFailed, Trouble
+from autoscaler.errors import InputError
+from autoscaler.ports import CycleTimes, FailureKind, ObservationFailed
 from autoscaler.simulation.emulator.building import build_emulation
 from autoscaler.simulation.emulator.server import running_emulator
 from tests.conftest import shared
@@ -58,13 +58,13 @@ class TestScenes:
 
     def test_a_fixed_number_is_no_higher_than_the_daemon_may_go(self, tmp_path):
         path = trace(tmp_path, [1] * 300 + [1000] + [1] * 300)
-        assert numbers(fixed_at_the_peak(replayed(path, MINUTES))) == [MOST_ALLOCATIONS]
+        assert numbers(fixed_at_the_peak(replayed(path, MINUTES))) == [MAX_ALLOCATIONS]
 
     def test_the_cluster_scales_between_the_same_bounds(self):
-        for deployment in left_to_the_cluster(built_in(MINUTES)).deployments:
+        for deployment in with_adaptive_allocations(built_in(MINUTES)).deployments:
             native = deployment.adaptive_allocations
             assert native.enabled
-            assert native.max_number_of_allocations == MOST_ALLOCATIONS
+            assert native.max_number_of_allocations == MAX_ALLOCATIONS
 
     def test_a_trace_is_replayed_around_its_peak(self, tmp_path):
         counts = [10] * 100
@@ -81,7 +81,7 @@ class TestScenes:
         assert load.to_s - load.from_s == 600.0
 
     def test_an_idle_trace_is_a_mistake_of_the_users(self, tmp_path):
-        with pytest.raises(ConfigurationMistake, match=r"trace\.csv"):
+        with pytest.raises(InputError, match=r"trace\.csv"):
             replayed(trace(tmp_path, [0, 0, 0]), MINUTES)
 
     @pytest.mark.parametrize(
@@ -98,7 +98,7 @@ class TestComparison:
     async def test_every_way_gets_the_same_requests(self):
         scene = built_in(MINUTES)
         ways = [("one", scene), ("more", fixed_at_the_peak(scene))]
-        ways.append(("own", left_to_the_cluster(scene)))
+        ways.append(("own", with_adaptive_allocations(scene)))
         results = await replay(ways, begin=BEGIN, end=BEGIN + MINUTES)
         assert len({each.requests for each in results}) == 1
         assert results[0].requests > 1000
@@ -128,8 +128,8 @@ class TestComparison:
 
     def test_nothing_has_been_held_before_it_begins(self):
         cluster = build_emulation(built_in(MINUTES), FakeClock(BEGIN)).cluster
-        assert Reckoning("us", cluster).result() == Result(
-            way="us", allocation_hours=0.0, requests=0, waited_too_long=0, refused=0, changes=0
+        assert Score("us", cluster).result() == Result(
+            label="us", allocation_hours=0.0, requests=0, late=0, refused=0, changes=0
         )
 
     @pytest.mark.parametrize(
@@ -146,23 +146,21 @@ class TestComparison:
         def result(way, figures):
             hours, late = figures
             return Result(
-                way=way,
+                label=way,
                 allocation_hours=hours,
                 requests=1000,
-                waited_too_long=late,
+                late=late,
                 refused=0,
                 changes=1,
             )
 
-        told = in_words(result("autoscaler", ours), [result("other", theirs)])
+        told = as_text(result("autoscaler", ours), [result("other", theirs)])
         assert words in told
         assert told.endswith("on yours the figures will be others.")
 
     def test_the_refused_are_let_down_as_well(self):
-        result = Result(
-            way="us", allocation_hours=1.0, requests=10, waited_too_long=1, refused=2, changes=0
-        )
-        assert result.let_down == 0.3
+        result = Result(label="us", allocation_hours=1.0, requests=10, late=1, refused=2, changes=0)
+        assert result.failed_fraction == 0.3
 
 
 class TestView:
@@ -186,7 +184,7 @@ class TestView:
         view, console = self.view(width)
         before = self.drawn(view, console)
         for second in range(30):
-            view.skipped(ObservationFailed(Trouble.TIMEOUT, "no answer " * 20), BEGIN + second)
+            view.skipped(ObservationFailed(FailureKind.TIMEOUT, "no answer " * 20), BEGIN + second)
         after = self.drawn(view, console)
         assert len(before) == len(after)
         assert max(map(len, after)) <= width

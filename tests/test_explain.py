@@ -16,14 +16,22 @@ from click.testing import CliRunner
 from prometheus_client import CollectorRegistry
 from rich.console import Console
 
-from autoscaler.adapters.admin_http import AdminServer, Decisions, Health
-from autoscaler.adapters.admin_http.document import All
+from autoscaler.adapters.admin_http import AdminServer, DecisionRecorder, Health
+from autoscaler.adapters.admin_http.document import DeploymentsResponse
 from autoscaler.cli import main
 from autoscaler.config import Server, load
-from autoscaler.core.values import Candidate, Fate, Flaw, Reason, Sample, Step, Unmanaged
-from autoscaler.explain import USUAL_URL, address_of, tell
-from autoscaler.mistakes import ConfigurationMistake
-from autoscaler.ports import ObservationFailed, Trouble
+from autoscaler.core.values import (
+    Candidate,
+    DataIssue,
+    OutcomeKind,
+    Reason,
+    Sample,
+    Step,
+    Unmanaged,
+)
+from autoscaler.errors import InputError
+from autoscaler.explain import DEFAULT_URL, address_of, render
+from autoscaler.ports import FailureKind, ObservationFailed
 from tests.adapters.recorded import cycle, decision, outcome, steady
 from tests.fakes import FakeClock
 
@@ -40,21 +48,21 @@ max_allocations = 8
 
 FIGURES = {
     "offered_load": 3.2,
-    "spread": 0.25,
-    "price": 20.0,
-    "attained": 0.9941,
-    "backlog": 40,
-    "clearing": 4,
-    "forecast": 3.61,
+    "load_stddev": 0.25,
+    "violation_weight": 20.0,
+    "slo_attainment": 0.9941,
+    "backlog_requests": 40,
+    "backlog_allocations": 4,
+    "forecast_load": 3.61,
     "forecast_error": 0.1234,
     "room": math.inf,
-    "because": "[bold]",
+    "reason": "[bold]",
 }
 WEIGHED = (
-    Candidate(allocations=3, late_share=1.0, wait_s=math.inf, cost=math.inf),
-    Candidate(allocations=4, late_share=0.029, wait_s=0.21, cost=5.9),
-    Candidate(allocations=5, late_share=0.006, wait_s=0.08, cost=5.4),
-    Candidate(allocations=6, late_share=0.001, wait_s=0.03, cost=6.1),
+    Candidate(allocations=3, violation_fraction=1.0, queue_wait_s=math.inf, cost=math.inf),
+    Candidate(allocations=4, violation_fraction=0.029, queue_wait_s=0.21, cost=5.9),
+    Candidate(allocations=5, violation_fraction=0.006, queue_wait_s=0.08, cost=5.4),
+    Candidate(allocations=6, violation_fraction=0.001, queue_wait_s=0.03, cost=6.1),
 )
 HELD = decision(
     current=6,
@@ -81,23 +89,25 @@ def clock():
 @pytest.fixture
 def decisions(clock):
     """What a daemon knows: one held, one refused, one in a dry run, two left alone."""
-    found = Decisions(clock, "1.2.3")
-    found.planned(*cycle(outcome(decision(), Fate.ACCEPTED)))
+    found = DecisionRecorder(clock, "1.2.3")
+    found.planned(*cycle(outcome(decision(), OutcomeKind.ACCEPTED)))
     clock.pass_by(312.0)
-    damaged = Sample(at=1_312.0, interval_s=10.0, flaws=(Flaw.NEW_NODE,), failed=4, timeouts=3)
+    damaged = Sample(
+        at=1_312.0, interval_s=10.0, issues=(DataIssue.NEW_NODE,), failed=4, timeouts=3
+    )
     found.planned(
         *cycle(
-            outcome(HELD, Fate.UNCHANGED),
-            outcome(decision("refused"), Fate.NO_CAPACITY, "could not update"),
-            outcome(decision("trial", dry_run=True), Fate.DRY_RUN),
+            outcome(HELD, OutcomeKind.UNCHANGED),
+            outcome(decision("refused"), OutcomeKind.NO_CAPACITY, "could not update"),
+            outcome(decision("trial", dry_run=True), OutcomeKind.DRY_RUN),
             outcome(
                 steady(
                     "new[bold]",
                     load=None,
                     sample=damaged,
-                    steps=(Step(Reason.UNTRUSTED, 3, 3, {"flaws": "new_node"}),),
+                    steps=(Step(Reason.DATA_QUALITY, 3, 3, {"issues": "new_node"}),),
                 ),
-                Fate.UNCHANGED,
+                OutcomeKind.UNCHANGED,
             ),
             at=1_312.0,
             unmanaged={".hidden": Unmanaged.HIDDEN},
@@ -153,7 +163,7 @@ def failed(*arguments):
 
 def shown(answer, width=120):
     stream = io.StringIO()
-    tell(answer, Console(file=stream, width=width, force_terminal=True, color_system=None))
+    render(answer, Console(file=stream, width=width, force_terminal=True, color_system=None))
     return stream.getvalue()
 
 
@@ -165,13 +175,13 @@ def rows(text):
 class TestAllOfThem:
     @pytest.mark.parametrize("width", [80, 120])
     def test_a_table_that_fits(self, decisions, width):
-        text = shown(decisions.all(), width)
+        text = shown(decisions.list_deployments(), width)
         assert max(map(len, text.splitlines())) <= width
         for name in (".hidden", "elser", "new[bold]", "odd", "refused", "trial"):
             assert name in text
 
     def test_why_in_a_few_words(self, decisions):
-        found = rows(shown(decisions.all(), 140))
+        found = rows(shown(decisions.list_deployments(), 140))
         for row in (
             "elser stabilisation, wants 5 6 4.50 30 ms",
             "refused bounds, wants 7, no capacity 3 → 6 4.50",
@@ -182,36 +192,38 @@ class TestAllOfThem:
             assert row in found
 
     def test_how_old_it_is(self, decisions):
-        assert "Observed 4 s ago by autoscaler 1.2.3." in shown(decisions.all())
+        assert "Observed 4 s ago by autoscaler 1.2.3." in shown(decisions.list_deployments())
 
     @pytest.mark.parametrize(
         ("age_s", "told"), [(119.0, "119 s"), (180.0, "3 min"), (7200.0, "2 h")]
     )
     def test_how_old_it_is_in_few_digits(self, age_s, told):
-        answer = All(autoscaler="1", at=0.0, age_s=age_s, failure="", deployments=())
+        answer = DeploymentsResponse(
+            autoscaler="1", at=0.0, age_s=age_s, failure="", deployments=()
+        )
         text = shown(answer)
         assert f"Observed {told} ago" in text
         assert "The cluster reports no deployment." in text
 
     def test_what_went_wrong_since(self, decisions, clock):
-        decisions.skipped(ObservationFailed(Trouble.TIMEOUT, "no answer"), clock.now())
-        assert "Not observed since: no answer" in shown(decisions.all())
+        decisions.skipped(ObservationFailed(FailureKind.TIMEOUT, "no answer"), clock.now())
+        assert "Not observed since: no answer" in shown(decisions.list_deployments())
 
 
 class TestOneOfThem:
     def test_one_that_sleeps_has_no_load_to_tell_of(self, clock):
-        found = Decisions(clock, "1.2.3")
-        asleep = Step(Reason.ASLEEP, 0, 0, {"since_s": 3600.0})
+        found = DecisionRecorder(clock, "1.2.3")
+        asleep = Step(Reason.STOPPED, 0, 0, {"since_s": 3600.0})
         silent = Sample(at=1_000.0, interval_s=0.0)
         sleeping = decision(current=0, steps=(asleep,), sample=silent, load=None)
-        found.planned(*cycle(outcome(sleeping, Fate.UNCHANGED)))
-        story = shown(found.one("elser"))
+        found.planned(*cycle(outcome(sleeping, OutcomeKind.UNCHANGED)))
+        story = shown(found.get_deployment("elser"))
         assert "elser sleeps" in story
         assert "it was stopped 60 min ago" in story
         assert "arrivals" not in story
 
     def test_the_whole_story(self, decisions):
-        found = rows(shown(decisions.one("elser")))
+        found = rows(shown(decisions.get_deployment("elser")))
         for row in (
             "elser stays at 6",
             "Nothing changed: the policy wants 5, but 6 was recommended within 300 s.",
@@ -241,36 +253,36 @@ class TestOneOfThem:
     @pytest.mark.parametrize("width", [80, 120])
     def test_it_fits(self, decisions, width):
         for name in ("elser", "refused", "trial", "new[bold]", "odd", ".hidden"):
-            text = shown(decisions.one(name), width)
+            text = shown(decisions.get_deployment(name), width)
             assert max(map(len, text.splitlines())) <= width
 
     def test_a_refusal_with_the_clusters_words(self, decisions):
         assert (
             "Nothing changed: 6 was decided, but not done: "
             "refused for lack of capacity: could not update."
-        ) in rows(shown(decisions.one("refused")))
+        ) in rows(shown(decisions.get_deployment("refused")))
 
     def test_a_dry_run(self, decisions):
-        found = rows(shown(decisions.one("trial")))
+        found = rows(shown(decisions.get_deployment("trial")))
         assert "rule all, 1..6 allocations, dry run" in found
         assert "Nothing changed: 6 was decided, but not done: dry run, nothing sent." in found
 
     def test_a_change(self, clock):
-        decisions = Decisions(clock, "1")
-        decisions.planned(*cycle(outcome(decision(), Fate.ACCEPTED)))
-        text = shown(decisions.one("elser"))
+        decisions = DecisionRecorder(clock, "1")
+        decisions.planned(*cycle(outcome(decision(), OutcomeKind.ACCEPTED)))
+        text = shown(decisions.get_deployment("elser"))
         assert text.startswith("elser 3 → 6\n")
         assert "last update 3 → 6, 0 s ago: accepted" in rows(text)
         assert "Nothing changed" not in text
 
     def test_one_that_cannot_be_measured(self, decisions):
-        found = rows(shown(decisions.one("new[bold]")))
+        found = rows(shown(decisions.get_deployment("new[bold]")))
         for row in ("load never measured", "failed 4, of which 3 timed out"):
             assert row in found
         assert "not trusted new node" in found
 
     def test_one_that_is_left_alone(self, decisions):
-        told = rows(shown(decisions.one(".hidden")))[0]
+        told = rows(shown(decisions.get_deployment(".hidden")))[0]
         assert told.startswith(".hidden is left alone: its id begins with a dot")
 
 
@@ -312,7 +324,7 @@ class TestTheCommand:
         )
 
     def test_a_daemon_that_has_observed_nothing_yet(self, clock):
-        with serving(Decisions(clock, "1"), clock) as url:
+        with serving(DecisionRecorder(clock, "1"), clock) as url:
             for arguments in ((), ("elser",)):
                 told = failed(*arguments, "--url", url)
                 assert told == "the cluster has not been observed yet"
@@ -356,7 +368,7 @@ class TestTheCommand:
         assert "--url" in told
 
     def test_a_newer_daemon_that_says_more(self, decisions):
-        answer = msgspec.to_builtins(decisions.all()) | {"mood": "sunny"}
+        answer = msgspec.to_builtins(decisions.list_deployments()) | {"mood": "sunny"}
         with answering(200, msgspec.json.encode(answer)) as url:
             assert invoke("--url", url).exit_code == 0
 
@@ -378,11 +390,11 @@ def test_where_a_daemon_answers_on_its_own_machine(host, told):
 def test_without_a_configuration_it_is_asked_where_it_answers_by_default(tmp_path):
     path = tmp_path / "config.toml"
     path.write_text(CONFIG.replace('host = "0.0.0.0"\nport = {port}\n', ""))
-    assert address_of(load(path, {}).server) == USUAL_URL
+    assert address_of(load(path, {}).server) == DEFAULT_URL
 
 
 def test_nobody_knows_which_port_was_free():
-    with pytest.raises(ConfigurationMistake, match="--url"):
+    with pytest.raises(InputError, match="--url"):
         address_of(Server(host="127.0.0.1", port=0))
 
 

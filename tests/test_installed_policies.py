@@ -6,7 +6,7 @@ import msgspec
 import pytest
 
 from autoscaler.config import ConfigError, load
-from autoscaler.core.policies import Installed
+from autoscaler.core.policies import InstalledPolicy
 from tests.plugins import install
 from tests.test_config import REACHABLE
 
@@ -111,7 +111,7 @@ class TestFound:
     def test_by_the_name_of_its_entry_point_and_made_from_its_options(self, config, distribution):
         settled = config(rule("steady", "options = { number = 3 }"), 'poll_interval = "20s"').rules
         (policy,) = [each.policy for each in settled]
-        assert isinstance(policy, Installed)
+        assert isinstance(policy, InstalledPolicy)
         assert (policy.name, policy.load_window_s, policy.policy.number) == ("steady", 30.0, 3)
         assert policy.source == f"{distribution.replace('-', '_')}:make of {distribution} 1.0"
         assert module_of(distribution).made == [({"number": 3}, 20.0)]
@@ -139,7 +139,7 @@ class TestFound:
 
     def test_it_cannot_take_the_name_of_one_of_ours(self, config, distribution):
         (settled,) = config(rule("utilisation")).rules
-        assert not isinstance(settled.policy, Installed)
+        assert not isinstance(settled.policy, InstalledPolicy)
 
     def test_options_go_with_the_policy_that_they_are_written_for(self, config, distribution):
         rules = """
@@ -153,7 +153,7 @@ class TestFound:
         )
         a, b, c = (each.policy for each in config(rules).rules)
         assert (a.options, c.options) == ({"number": 3}, {})
-        assert not isinstance(b, Installed)
+        assert not isinstance(b, InstalledPolicy)
 
 
 class TestRefused:

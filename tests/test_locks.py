@@ -22,8 +22,8 @@ RUNTIME = PROJECT["project"]["dependencies"]
 EXTRAS = PROJECT["project"]["optional-dependencies"]
 LOCKED = {
     "requirements.lock": RUNTIME,
-    "requirements-lab.lock": [*RUNTIME, *EXTRAS["lab"]],
-    "requirements-dev.lock": [*RUNTIME, *EXTRAS["lab"], *EXTRAS["dev"]],
+    "requirements-backtest.lock": [*RUNTIME, *EXTRAS["backtest"]],
+    "requirements-dev.lock": [*RUNTIME, *EXTRAS["backtest"], *EXTRAS["dev"]],
     "requirements-build.lock": [
         *PROJECT["build-system"]["requires"],
         *PROJECT["dependency-groups"]["build"],

@@ -9,17 +9,17 @@ from rich.console import Console
 
 from autoscaler.config import load
 from autoscaler.core.values import DeploymentStats, NodeStats
-from autoscaler.operate.progress import Progress, Watching
-from autoscaler.operate.starting import NotStarted, Wish, start
-from autoscaler.operate.stopping import NotStopped, stop
+from autoscaler.operate.progress import Progress, ProgressView
+from autoscaler.operate.start import StartFailed, StartOptions, start
+from autoscaler.operate.stop import StopFailed, stop
 from autoscaler.simulation.emulator.faults import Fault, Reset
 from autoscaler.simulation.emulator.server import running_emulator
 from autoscaler.simulation.scenario import (
     Account,
-    Deployment,
-    Model,
-    Node,
-    Scenario,
+    ClusterScenario,
+    ScenarioDeployment,
+    ScenarioModel,
+    ScenarioNode,
     SecuritySettings,
 )
 from tests.virtual_clock import VirtualClock
@@ -27,14 +27,14 @@ from tests.virtual_clock import VirtualClock
 START = "*/deployment/_start"
 STATS = "/_ml/trained_models/_stats"
 
-SCENARIO = Scenario(
-    nodes=[Node(name="ml-1", processors=4)],
+SCENARIO = ClusterScenario(
+    nodes=[ScenarioNode(name="ml-1", processors=4)],
     models=[
-        Model(model_id="e5", load_s=20.0),
-        Model(model_id="elser", load_s=20.0),
-        Model(model_id="huge", size="1000gb"),
+        ScenarioModel(model_id="e5", load_s=20.0),
+        ScenarioModel(model_id="elser", load_s=20.0),
+        ScenarioModel(model_id="huge", size="1000gb"),
     ],
-    deployments=[Deployment(model_id="e5")],
+    deployments=[ScenarioDeployment(model_id="e5")],
 )
 WATCHER = SecuritySettings(
     accounts=[
@@ -55,11 +55,11 @@ class World:
         self.config = load(None, {"AUTOSCALER_ELASTICSEARCH__HOSTS": emulator.url} | environ)
 
     async def start(self, model_id, **wish):
-        wish = Wish(model_id=model_id, **wish)
+        wish = StartOptions(model_id=model_id, **wish)
         return await self.clock.run(start(self.config, wish, self.clock, self.looks.append))
 
     async def refused_to_start(self, model_id, **wish):
-        with pytest.raises(NotStarted) as refused:
+        with pytest.raises(StartFailed) as refused:
             await self.start(model_id, **wish)
         (sentence,) = str(refused.value).splitlines()
         return sentence
@@ -68,7 +68,7 @@ class World:
         await self.clock.run(stop(self.config, deployment_id, self.clock, force=force))
 
     async def refused_to_stop(self, deployment_id):
-        with pytest.raises(NotStopped) as refused:
+        with pytest.raises(StopFailed) as refused:
             await self.stop(deployment_id)
         (sentence,) = str(refused.value).splitlines()
         return sentence
@@ -187,8 +187,8 @@ class TestAStart:
                 if progress.elapsed_s < 1.0:
                     world.cluster.crash_process("elser", "ml-1")
 
-            wish = Wish(model_id="elser")
-            with pytest.raises(NotStarted) as failed:
+            wish = StartOptions(model_id="elser")
+            with pytest.raises(StartFailed) as failed:
                 await world.clock.run(start(world.config, wish, world.clock, crash_it))
         assert re.fullmatch(
             "elser has failed: 0 of 1 allocations serve; ml-1 failed .*; it stays until it is "
@@ -217,8 +217,8 @@ class TestAStart:
             def stop_it(progress):
                 world.cluster.stop_deployment("elser", force=True)
 
-            wish = Wish(model_id="elser")
-            with pytest.raises(NotStarted, match="elser was stopped by somebody while"):
+            wish = StartOptions(model_id="elser")
+            with pytest.raises(StartFailed, match="elser was stopped by somebody while"):
                 await world.clock.run(start(world.config, wish, world.clock, stop_it))
 
 
@@ -372,7 +372,7 @@ class TestProgress:
 
     def shown(self, *progresses, terminal):
         stream = io.StringIO()
-        with Watching(Console(file=stream, force_terminal=terminal, width=120)) as watch:
+        with ProgressView(Console(file=stream, force_terminal=terminal, width=120)) as watch:
             for progress in progresses:
                 watch(progress)
         return stream.getvalue()

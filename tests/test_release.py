@@ -4,41 +4,47 @@ import json
 
 import pytest
 
-from autoscaler.adapters.bedside import FileBedside
+from autoscaler.adapters.state_file import StateFile
 from autoscaler.config import load
 from autoscaler.core.selection import OnExit
-from autoscaler.core.state import Sleeper
-from autoscaler.core.values import DeploymentStats, NativeScaling
-from autoscaler.operate.releasing import NotObserved, Wish, release
+from autoscaler.core.state import StoppedDeployment
+from autoscaler.core.values import AdaptiveAllocations, DeploymentStats
+from autoscaler.operate.release import DeploymentsUnreadable, ReleaseOptions, release
 from autoscaler.simulation.emulator.faults import Fault
 from autoscaler.simulation.emulator.server import running_emulator
-from autoscaler.simulation.scenario import Adaptive, Deployment, Model, Node, Scenario
+from autoscaler.simulation.scenario import (
+    Adaptive,
+    ClusterScenario,
+    ScenarioDeployment,
+    ScenarioModel,
+    ScenarioNode,
+)
 from tests.virtual_clock import VirtualClock
 
-SCENARIO = Scenario(
-    nodes=[Node(name="ml-1", processors=32)],
-    models=[Model(model_id="e5")],
+SCENARIO = ClusterScenario(
+    nodes=[ScenarioNode(name="ml-1", processors=32)],
+    models=[ScenarioModel(model_id="e5")],
     deployments=[
-        Deployment(model_id="e5", deployment_id="kept", number_of_allocations=2),
-        Deployment(model_id="e5", deployment_id="own-scaler"),
-        Deployment(
+        ScenarioDeployment(model_id="e5", deployment_id="kept", number_of_allocations=2),
+        ScenarioDeployment(model_id="e5", deployment_id="own-scaler"),
+        ScenarioDeployment(
             model_id="e5",
             deployment_id="steered",
             adaptive_allocations=Adaptive(
                 enabled=True, min_number_of_allocations=3, max_number_of_allocations=4
             ),
         ),
-        Deployment(model_id="e5", deployment_id="safe", number_of_allocations=2),
-        Deployment(model_id="e5", deployment_id="watched"),
-        Deployment(model_id="e5", deployment_id="nobodys"),
+        ScenarioDeployment(model_id="e5", deployment_id="safe", number_of_allocations=2),
+        ScenarioDeployment(model_id="e5", deployment_id="watched"),
+        ScenarioDeployment(model_id="e5", deployment_id="nobodys"),
     ],
 )
 RULES = [
     {"name": "kept", "deployments": "kept"},
-    {"name": "native", "deployments": "own-scaler", "on_exit": "native"},
-    {"name": "bounds", "deployments": "steered", "on_exit": "native", "mode": "bounds"},
+    {"name": "native", "deployments": "own-scaler", "on_exit": "adaptive"},
+    {"name": "bounds", "deployments": "steered", "on_exit": "adaptive", "mode": "bounds"},
     {"name": "floor", "deployments": "safe", "on_exit": "floor", "safe_allocations": 5},
-    {"name": "dry", "deployments": "watched", "on_exit": "native", "mode": "observe"},
+    {"name": "dry", "deployments": "watched", "on_exit": "adaptive", "mode": "observe"},
     {"name": "sleepers", "deployments": "sleep*", "min_allocations": 2},
 ]
 MAXIMUM = 6
@@ -49,7 +55,7 @@ class World:
 
     def __init__(self, emulator, clock, state_file):
         self.emulation, self.cluster = emulator.emulation, emulator.cluster
-        self.bedside = FileBedside(state_file)
+        self.bedside = StateFile(state_file)
         self.lines: list[str] = []
         self._clock = clock
         environ = {
@@ -66,7 +72,7 @@ class World:
         def tell(line):
             self.lines.append(f"{line.deployment_id} {line.sentence}")
 
-        wish = Wish(names=names, to=to, dry_run=dry_run)
+        wish = ReleaseOptions(names=names, to=to, dry_run=dry_run)
         return await self._clock.run(release(self._config, wish, self._clock, tell))
 
     def number(self, deployment_id):
@@ -99,7 +105,7 @@ async def world(open_world):
 
 def sleeper(deployment_id, **stats):
     stats = {"threads_per_allocation": 1, "queue_capacity": 77, "allocations": 4} | stats
-    return Sleeper(stats=DeploymentStats(deployment_id, "e5", **stats), since=0.0)
+    return StoppedDeployment(stats=DeploymentStats(deployment_id, "e5", **stats), since=0.0)
 
 
 async def test_each_is_left_as_its_rule_says(world):
@@ -118,7 +124,7 @@ async def test_each_is_left_as_its_rule_says(world):
 
 
 async def test_all_to_the_clusters_scaler(world):
-    assert await world.release(to=OnExit.NATIVE) == 0
+    assert await world.release(to=OnExit.ADAPTIVE) == 0
     for deployment_id in ("kept", "own-scaler", "safe", "steered"):
         assert world.native(deployment_id) == (1, 6)
     assert world.native("watched") is None
@@ -155,16 +161,16 @@ async def test_only_those_that_are_named_even_if_only_observed(world):
 
 async def test_what_the_clusters_scaler_has_had_all_along_stays_its(open_world):
     on = Adaptive(enabled=True)
-    scenario = Scenario(
+    scenario = ClusterScenario(
         nodes=SCENARIO.nodes,
         models=SCENARIO.models,
         deployments=[
-            Deployment(model_id="e5", deployment_id=name, adaptive_allocations=on)
+            ScenarioDeployment(model_id="e5", deployment_id=name, adaptive_allocations=on)
             for name in ("kept", "safe")
         ],
     )
     async for world in open_world(scenario):
-        assert await world.release(to=OnExit.NATIVE) == 0
+        assert await world.release(to=OnExit.ADAPTIVE) == 0
         left = "is left as it is, since Elasticsearch's own scaler has it; name it to include it"
         assert world.lines == [f"kept {left}", f"safe {left}"]
         assert await world.release("safe") == 0
@@ -180,13 +186,13 @@ async def test_what_is_nobodys_and_what_is_not_there_are_not_released(world):
 
 
 async def test_to_see_what_would_be_done_changes_nothing(world):
-    world.bedside.keep({"sleepy": sleeper("sleepy")})
-    assert await world.release(to=OnExit.NATIVE, dry_run=True) == 0
+    world.bedside.save({"sleepy": sleeper("sleepy")})
+    assert await world.release(to=OnExit.ADAPTIVE, dry_run=True) == 0
     assert "kept would be left to Elasticsearch's own scaler, between 1 and 6 allocations" in (
         world.lines
     )
     assert world.native("kept") is None
-    assert "sleepy" in world.bedside.asleep()
+    assert "sleepy" in world.bedside.load()
     assert "sleepy" not in world.cluster.deployments
 
 
@@ -205,7 +211,7 @@ async def test_a_refusal_is_told_and_the_others_are_released(world):
 
 
 async def test_before_8_16_there_is_nobody_to_leave_them_to(open_world):
-    old = Scenario(
+    old = ClusterScenario(
         version="8.15", nodes=SCENARIO.nodes, models=SCENARIO.models,
         deployments=SCENARIO.deployments[1:2],
     )  # fmt: skip
@@ -218,28 +224,28 @@ async def test_before_8_16_there_is_nobody_to_leave_them_to(open_world):
 async def test_a_cluster_that_is_not_there(open_world):
     async for each in open_world():
         world = each
-    with pytest.raises(NotObserved, match="cannot be reached"):
+    with pytest.raises(DeploymentsUnreadable, match="cannot be reached"):
         await world.release()
 
 
 class TestSleepers:
     async def test_are_started_again_as_their_rule_allows_and_no_longer_written_down(self, world):
-        world.bedside.keep({"sleepy": sleeper("sleepy")})
+        world.bedside.save({"sleepy": sleeper("sleepy")})
         assert await world.release("sleepy") == 0
         assert world.lines == ["sleepy was started again, with 2 allocations"]
         assert world.cluster.deployments["sleepy"].parameters.queue_capacity == 77
         assert world.number("sleepy") == 2
-        assert world.bedside.asleep() == {}
+        assert world.bedside.load() == {}
 
     async def test_are_woken_with_all_the_others(self, world):
-        world.bedside.keep({"sleepy": sleeper("sleepy"), "sleep-2": sleeper("sleep-2")})
+        world.bedside.save({"sleepy": sleeper("sleepy"), "sleep-2": sleeper("sleep-2")})
         assert await world.release() == 0
         assert {"sleepy", "sleep-2"} <= set(world.cluster.deployments)
-        assert world.bedside.asleep() == {}
+        assert world.bedside.load() == {}
 
     async def test_are_started_as_what_they_are_released_to(self, world):
-        world.bedside.keep({"sleepy": sleeper("sleepy"), "sleep-2": sleeper("sleep-2")})
-        assert await world.release("sleepy", to=OnExit.NATIVE) == 0
+        world.bedside.save({"sleepy": sleeper("sleepy"), "sleep-2": sleeper("sleep-2")})
+        assert await world.release("sleepy", to=OnExit.ADAPTIVE) == 0
         assert await world.release("sleep-2", to=OnExit.FLOOR) == 0
         assert world.lines == [
             "sleepy was started again, with Elasticsearch's own scaler between 2 and 6",
@@ -249,29 +255,29 @@ class TestSleepers:
         assert world.number("sleep-2") == MAXIMUM
 
     async def test_without_a_rule_are_started_as_they_were(self, world):
-        native = NativeScaling(enabled=True, minimum=1, maximum=3)
-        world.bedside.keep({"other": sleeper("other"), "third": sleeper("third", native=native)})
+        native = AdaptiveAllocations(enabled=True, minimum=1, maximum=3)
+        world.bedside.save({"other": sleeper("other"), "third": sleeper("third", adaptive=native)})
         assert await world.release("other", "third") == 0
         assert world.number("other") == 4
         assert world.native("third") == (1, 3)
 
     async def test_that_cannot_be_started_stay_written_down(self, world):
-        unknown = Sleeper(stats=DeploymentStats("sleepy", "no-such-model"), since=0.0)
-        world.bedside.keep({"sleepy": unknown})
+        unknown = StoppedDeployment(stats=DeploymentStats("sleepy", "no-such-model"), since=0.0)
+        world.bedside.save({"sleepy": unknown})
         assert await world.release("sleepy") == 1
         assert world.lines[0].startswith("sleepy was not started again, with 2 allocations: ")
-        assert "sleepy" in world.bedside.asleep()
+        assert "sleepy" in world.bedside.load()
 
     async def test_that_somebody_has_started_meanwhile_are_only_forgotten(self, world):
-        world.bedside.keep({"kept": sleeper("kept"), "nobodys": sleeper("nobodys")})
+        world.bedside.save({"kept": sleeper("kept"), "nobodys": sleeper("nobodys")})
         assert await world.release() == 0
         assert "nobodys runs again already" in world.lines
-        assert world.bedside.asleep() == {}
+        assert world.bedside.load() == {}
         assert world.number("kept") == 2
 
     async def test_that_cannot_be_struck_off_are_a_failure(self, open_world, tmp_path):
         longest = "x" * 250  # a name that can be read, but leaves no room for one beside it
-        FileBedside(tmp_path / "short").keep({"sleepy": sleeper("sleepy")})
+        StateFile(tmp_path / "short").save({"sleepy": sleeper("sleepy")})
         (tmp_path / "short").rename(tmp_path / longest)
         async for world in open_world(state_file=longest):
             assert await world.release("sleepy") == 1

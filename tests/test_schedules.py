@@ -60,8 +60,8 @@ class TestTheConfiguration:
                 cron="0 8 * * mon-fri",
                 timezone="Europe/Berlin",
                 length_s=36_000.0,
-                minimum=4,
-                maximum=6,
+                min_allocations=4,
+                max_allocations=6,
             ),
         )
 
@@ -74,9 +74,11 @@ class TestTheConfiguration:
         assert [len(each.schedules) for each in (one, other)] == [1, 0]
 
     def test_a_rule_has_a_burst_ceiling_only_if_it_says_so(self, write):
-        assert load(write(of_a_rule()), {}).rules[0].burst_maximum is None
+        assert load(write(of_a_rule()), {}).rules[0].burst_max_allocations is None
         assert (
-            load(write(of_a_rule(more="burst_max_allocations = 5\n")), {}).rules[0].burst_maximum
+            load(write(of_a_rule(more="burst_max_allocations = 5\n")), {})
+            .rules[0]
+            .burst_max_allocations
             == 5
         )
 
@@ -171,7 +173,7 @@ class TestTheConfiguration:
 
 class TestTheLoop:
     OPENS_AT = 1_000.0
-    SALE = Schedule(name="sale", cron="", timezone="", length_s=30.0, minimum=5)
+    SALE = Schedule(name="sale", cron="", timezone="", length_s=30.0, min_allocations=5)
 
     def loop(self, calendar, *schedules):
         clock = FakeClock(self.OPENS_AT - 20.0, until=self.OPENS_AT + 50.0)
@@ -182,8 +184,8 @@ class TestTheLoop:
             observer=cluster,
             actuator=cluster,
             recorder=self.recorder,
-            policy=policy(rule(schedules=schedules)),
-            poll_s=10.0,
+            ruleset=policy(rule(schedules=schedules)),
+            poll_interval_s=10.0,
             calendar=calendar,
         )
 

@@ -8,7 +8,7 @@ import pytest
 
 from autoscaler.config import ConfigError, load
 from autoscaler.core.explanation import explain
-from autoscaler.core.planning import plan
+from autoscaler.core.flow.planning import plan
 from autoscaler.core.state import State
 from tests.observations import deployment, node, observation, policy
 from tests.plugins import install

@@ -21,20 +21,22 @@ class CronCalendar:
     """
 
     def __init__(self) -> None:
-        self._answers: dict[Schedule, _Answer] = {}
+        self._window_states: dict[Schedule, _WindowState] = {}
 
     def open_at(self, at: float, schedules: Iterable[Schedule]) -> frozenset[Schedule]:
-        known = self._answers
-        self._answers = {
-            schedule: answer
-            if (answer := known.get(schedule)) and answer.since <= at < answer.until
-            else _answer(schedule, at)
+        known = self._window_states
+        self._window_states = {
+            schedule: state
+            if (state := known.get(schedule)) and state.since <= at < state.until
+            else _window_state(schedule, at)
             for schedule in schedules
         }
-        return frozenset([schedule for schedule, answer in self._answers.items() if answer.is_open])
+        return frozenset(
+            [schedule for schedule, state in self._window_states.items() if state.is_open]
+        )
 
 
-class _Answer(NamedTuple):
+class _WindowState(NamedTuple):
     """Whether a window is open, at any instant from `since` to before `until`."""
 
     is_open: bool
@@ -42,13 +44,13 @@ class _Answer(NamedTuple):
     until: float
 
 
-def _answer(schedule: Schedule, at: float) -> _Answer:
+def _window_state(schedule: Schedule, at: float) -> _WindowState:
     """A window is open if it has opened within its length. If none has, the first to open after
     that begins in the future; if one has, it is certain to be open for as long as it lasts."""
     opens_at = _next_firing(schedule, at - schedule.length_s)
     if opens_at > at:
-        return _Answer(False, at, opens_at)
-    return _Answer(True, opens_at, opens_at + schedule.length_s)
+        return _WindowState(False, at, opens_at)
+    return _WindowState(True, opens_at, opens_at + schedule.length_s)
 
 
 def _next_firing(schedule: Schedule, after: float) -> float:

@@ -13,8 +13,8 @@ import click
 
 from autoscaler import __version__
 from autoscaler.cli.daemon import check, explain, run
-from autoscaler.cli.deployments import release, start, stop, wake
-from autoscaler.cli.trials import backtest, demo, emulate
+from autoscaler.cli.deployments import release, resume, start, stop
+from autoscaler.cli.sandbox import backtest, demo, emulate
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -23,5 +23,5 @@ def main() -> None:
     """Scales Elasticsearch trained-model deployments with their load, and says why."""
 
 
-for command in (run, check, explain, start, stop, wake, release, emulate, demo, backtest):
+for command in (run, check, explain, start, stop, resume, release, emulate, demo, backtest):
     main.add_command(command)

@@ -11,17 +11,17 @@ from autoscaler import __version__
 from autoscaler.cli.shared import (
     address,
     config_option,
-    errors_in_one_sentence,
     load_config,
+    report_errors,
     run_async,
     url_option,
 )
-from autoscaler.mistakes import Mistake
+from autoscaler.errors import UserError
 
 
 @click.command()
 @config_option
-@errors_in_one_sentence()
+@report_errors()
 def run(path: Path | None) -> None:
     """Run the daemon until SIGTERM or Ctrl-C.
 
@@ -41,7 +41,7 @@ def run(path: Path | None) -> None:
 
 @click.command()
 @config_option
-@errors_in_one_sentence()
+@report_errors()
 def check(path: Path | None) -> None:
     """Show what would be managed, and what is wrong.
 
@@ -55,7 +55,7 @@ def check(path: Path | None) -> None:
     findings = run_async(look(load_config(path)))
     report(findings, Console())
     if findings.fatal:
-        raise Mistake("\n".join(findings.fatal))
+        raise UserError("\n".join(findings.fatal))
 
 
 @click.command()
@@ -63,19 +63,19 @@ def check(path: Path | None) -> None:
 @url_option
 @config_option
 @click.option("--json", "as_json", is_flag=True, help="Print the daemon's answer as it is.")
-@errors_in_one_sentence()
+@report_errors()
 def explain(deployment: str | None, url: str | None, path: Path | None, *, as_json: bool) -> None:
     """Ask the running daemon why it wants that number.
 
     Of one DEPLOYMENT, every step from what was measured to what was done; without a name, a table
     of all.
     """
-    from autoscaler.explain import ask, pretty, tell
+    from autoscaler.explain import fetch, pretty, render
 
-    reply = run_async(ask(address(url, path), deployment))
+    reply = run_async(fetch(address(url, path), deployment))
     if as_json:
         click.echo(pretty(reply))
         return
     from rich.console import Console
 
-    tell(reply.answer, Console())
+    render(reply.response, Console())

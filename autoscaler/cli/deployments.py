@@ -9,12 +9,12 @@ from autoscaler.cli.shared import (
     address,
     config_option,
     duration,
-    errors_in_one_sentence,
     load_config,
+    report_errors,
     run_async,
     url_option,
 )
-from autoscaler.mistakes import Mistake
+from autoscaler.errors import UserError
 
 
 @click.command()
@@ -49,7 +49,7 @@ from autoscaler.mistakes import Mistake
     help="How long to wait for that. The deployment stays, and goes on starting.",
 )
 @config_option
-@errors_in_one_sentence()
+@report_errors()
 def start(model: str, path: Path | None, **given: Any) -> None:
     """Start a deployment of MODEL and wait until it serves."""
     minimum, maximum = given["minimum"], given["maximum"]
@@ -62,13 +62,15 @@ def start(model: str, path: Path | None, **given: Any) -> None:
     from rich.console import Console
 
     from autoscaler.adapters.clock import HostClock
-    from autoscaler.operate.progress import Watching
-    from autoscaler.operate.starting import Wish
-    from autoscaler.operate.starting import start as begin
+    from autoscaler.operate.progress import ProgressView
+    from autoscaler.operate.start import StartOptions
+    from autoscaler.operate.start import start as begin
 
     config = load_config(path)
-    with Watching(Console()) as watch:
-        reached = run_async(begin(config, Wish(model_id=model, **given), HostClock(), watch))
+    with ProgressView(Console()) as watch:
+        reached = run_async(
+            begin(config, StartOptions(model_id=model, **given), HostClock(), watch)
+        )
     click.echo(f"{reached.sentence}, after {reached.elapsed_s:.0f} s")
 
 
@@ -76,11 +78,11 @@ def start(model: str, path: Path | None, **given: Any) -> None:
 @click.argument("deployment")
 @click.option("--force", is_flag=True, help="Stop it though pipelines or endpoints use it.")
 @config_option
-@errors_in_one_sentence()
+@report_errors()
 def stop(deployment: str, path: Path | None, *, force: bool) -> None:
     """Stop DEPLOYMENT, which frees what it takes."""
     from autoscaler.adapters.clock import HostClock
-    from autoscaler.operate.stopping import stop as end
+    from autoscaler.operate.stop import stop as end
 
     run_async(end(load_config(path), deployment, HostClock(), force=force))
     click.echo(f"{deployment} is stopped")
@@ -90,13 +92,13 @@ def stop(deployment: str, path: Path | None, *, force: bool) -> None:
 @click.argument("deployment")
 @url_option
 @config_option
-@errors_in_one_sentence()
-def wake(deployment: str, url: str | None, path: Path | None) -> None:
+@report_errors()
+def resume(deployment: str, url: str | None, path: Path | None) -> None:
     """Have the daemon start DEPLOYMENT again, which sleeps.
 
     It was stopped because nobody used it (scale_to_zero via stop).
     """
-    from autoscaler.operate.waking import wake as rouse
+    from autoscaler.operate.resume import resume as rouse
 
     click.echo(run_async(rouse(address(url, path), deployment)))
 
@@ -105,13 +107,13 @@ def wake(deployment: str, url: str | None, path: Path | None) -> None:
 @click.argument("deployments", nargs=-1, metavar="[DEPLOYMENT]...")
 @click.option(
     "--to",
-    type=click.Choice(["native", "floor"]),
+    type=click.Choice(["adaptive", "floor"]),
     help="native: to Elasticsearch's own scaler, within the bounds of the rule. floor: at least "
     "safe_allocations, or else max_allocations.  [default: as on_exit of the rule says]",
 )
 @click.option("--dry-run", is_flag=True, help="Say what would be done, and do nothing.")
 @config_option
-@errors_in_one_sentence()
+@report_errors()
 def release(
     deployments: tuple[str, ...], to: str | None, path: Path | None, *, dry_run: bool
 ) -> None:
@@ -122,13 +124,13 @@ def release(
     """
     from autoscaler.adapters.clock import HostClock
     from autoscaler.core.selection import OnExit
-    from autoscaler.operate.releasing import Line, Wish
-    from autoscaler.operate.releasing import release as hand_back
+    from autoscaler.operate.release import ReleaseLine, ReleaseOptions
+    from autoscaler.operate.release import release as hand_back
 
-    def tell(line: Line) -> None:
+    def tell(line: ReleaseLine) -> None:
         click.echo(f"{line.deployment_id} {line.sentence}")
 
-    wish = Wish(names=deployments, to=OnExit(to) if to else None, dry_run=dry_run)
-    failures = run_async(hand_back(load_config(path), wish, HostClock(), tell))
+    options = ReleaseOptions(names=deployments, to=OnExit(to) if to else None, dry_run=dry_run)
+    failures = run_async(hand_back(load_config(path), options, HostClock(), tell))
     if failures:
-        raise Mistake(f"{failures} could not be released; the lines above say why")
+        raise UserError(f"{failures} could not be released; the lines above say why")

@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 import click
 
-from autoscaler.mistakes import ConfigurationMistake, Mistake
+from autoscaler.errors import InputError, UserError
 
 if TYPE_CHECKING:
     from autoscaler.config import Config
 
-Answer = TypeVar("Answer")
+Response = TypeVar("Response")
 
 EX_SOFTWARE = 70
 INTERRUPTED = 130
@@ -47,11 +47,11 @@ def duration(text: str) -> float:
 
 
 @contextmanager
-def errors_in_one_sentence() -> Iterator[None]:
+def report_errors() -> Iterator[None]:
     """Nobody who uses the program gets to see a traceback, whatever happens and whenever."""
     try:
         yield
-    except Mistake as mistake:
+    except UserError as mistake:
         _fail(str(mistake), mistake.exit_code)
     except KeyboardInterrupt:
         _fail("interrupted", INTERRUPTED)
@@ -95,7 +95,7 @@ url_option = click.option(
 )
 
 
-def run_async(command: Coroutine[Any, Any, Answer]) -> Answer:
+def run_async(command: Coroutine[Any, Any, Response]) -> Response:
     # A connection that comes about while its task is being cancelled is logged as an error, with
     # a traceback, and would be all that is seen of a Ctrl-C. (The daemon has its log for that.)
     logging.getLogger("asyncio").setLevel(logging.CRITICAL)
@@ -106,7 +106,7 @@ def load_config(path: Path | None) -> "Config":
     from autoscaler.config import CONFIG_VARIABLE, load
 
     if not is_configured(path):
-        raise ConfigurationMistake(
+        raise InputError(
             "there is no configuration; name a file with --config or in "
             f"{CONFIG_VARIABLE}, such as a copy of config.example.toml"
         )
@@ -115,11 +115,11 @@ def load_config(path: Path | None) -> "Config":
 
 def address(url: str | None, path: Path | None) -> str:
     """Where the daemon answers."""
-    from autoscaler.explain import USUAL_URL, address_of
+    from autoscaler.explain import DEFAULT_URL, address_of
 
     if url is not None:
         return url
-    return address_of(load_config(path).server) if is_configured(path) else USUAL_URL
+    return address_of(load_config(path).server) if is_configured(path) else DEFAULT_URL
 
 
 def is_configured(path: Path | None) -> bool:

@@ -14,15 +14,21 @@ loading     file and environment -> document -> settled values
 """
 
 from autoscaler.config.document import json_schema
-from autoscaler.config.loading import CONFIG_VARIABLE, load
-from autoscaler.config.problems import ConfigError
-from autoscaler.config.settled import Config, Connection, Logging, Server, what_needs_restart
+from autoscaler.config.loader import CONFIG_VARIABLE, load
+from autoscaler.config.messages import ConfigError
+from autoscaler.config.values import (
+    Config,
+    ConnectionSettings,
+    Logging,
+    Server,
+    what_needs_restart,
+)
 
 __all__ = [
     "CONFIG_VARIABLE",
     "Config",
     "ConfigError",
-    "Connection",
+    "ConnectionSettings",
     "Logging",
     "Server",
     "json_schema",

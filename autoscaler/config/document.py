@@ -233,11 +233,11 @@ class ScheduleTable(_Table):
         return self
 
 
-class ZeroTable(_Table):
+class ScaleToZeroTable(_Table):
     """When a deployment that nobody uses comes down to nothing, and how."""
 
     after: IdleFor = Field(description="How long nobody must have asked for anything.")
-    via: Literal["native", "stop"] = Field(
+    via: Literal["adaptive", "stop"] = Field(
         description="native: Elasticsearch's own scaler does it, and wakes the deployment; "
         "stop: it is stopped, and started again."
     )
@@ -271,12 +271,12 @@ class ScalingTable(_Table):
     schedules: Annotated[list[ScheduleTable], AfterValidator(_each_with_its_name)] = Field(
         default=[], description="Windows of time in which other bounds apply."
     )
-    scale_to_zero: Annotated[ZeroTable | None, BeforeValidator(_unless_false)] = Field(
+    scale_to_zero: Annotated[ScaleToZeroTable | None, BeforeValidator(_unless_false)] = Field(
         default=None,
         description="Have none at all while nobody asks; false: never.",
         json_schema_extra=_or_false,
     )
-    on_exit: Literal["keep", "native", "floor"] = Field(
+    on_exit: Literal["keep", "adaptive", "floor"] = Field(
         default="keep",
         description="What becomes of a deployment when the daemon ends. keep: it stays as it is; "
         "native: Elasticsearch's own scaler takes over; floor: it has safe_allocations at least.",
@@ -339,7 +339,7 @@ class RuleTable(ScalingTable):
     exclude: bool = Field(default=False, description="Leave alone what matches.")
 
 
-class Document(BaseSettings):
+class ConfigDocument(BaseSettings):
     """The whole configuration."""
 
     model_config = SettingsConfigDict(
@@ -384,7 +384,7 @@ class Document(BaseSettings):
 
 def json_schema() -> dict[str, Any]:
     """The schema editors check a configuration file against, its defaults as one writes them."""
-    schema: dict[str, Any] = Document.model_json_schema()
+    schema: dict[str, Any] = ConfigDocument.model_json_schema()
     properties = [schema["properties"], *(d["properties"] for d in schema["$defs"].values())]
     for table in properties:
         for key, field in table.items():

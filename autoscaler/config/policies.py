@@ -11,34 +11,34 @@ from types import MappingProxyType
 
 from msgspec import Struct
 
-from autoscaler.core.objective import Objective
-from autoscaler.core.policies import AnyPolicy, Installed, Utilisation
-from autoscaler.core.slo import Slo
-from autoscaler.mistakes import ConfigurationMistake
+from autoscaler.core.policies import AnyPolicy, InstalledPolicy, UtilisationPolicy
+from autoscaler.core.slo.objective import SloObjective
+from autoscaler.core.slo.policy import SloPolicy
+from autoscaler.errors import InputError
 
 GROUP = "autoscaler.policies"
 
 Factory = Callable[[Mapping[str, object], float], AnyPolicy]
 """What an entry point names: from the rule's options, and poll_interval in seconds, to a policy."""
 
-LONGEST_LOAD_WINDOW_S = 3600.0
+MAX_LOAD_WINDOW_S = 3600.0
 """Samples of so long are kept of each deployment, as for the key load_window."""
 
-MOST_WORDS = 200
+MAX_ERROR_CHARACTERS = 200
 """Characters that are kept of what an error says."""
 
 
-class Unusable(ConfigurationMistake):
+class PolicyUnusable(InputError):
     """An installed policy that cannot be had."""
 
 
-class Terms(Struct, frozen=True, kw_only=True):
+class BuiltInSettings(Struct, frozen=True, kw_only=True):
     """What a rule says to a policy that comes with the program, settled."""
 
-    poll_s: float
+    poll_interval_s: float
     load_window_s: float
     target_utilisation: float
-    objective: Objective
+    objective: SloObjective
     drain_s: float
     caller_timeout_s: float
 
@@ -46,7 +46,7 @@ class Terms(Struct, frozen=True, kw_only=True):
 class BuiltIn(Struct, frozen=True, kw_only=True):
     """A policy that comes with the program."""
 
-    build: Callable[[Terms], AnyPolicy]
+    build: Callable[[BuiltInSettings], AnyPolicy]
     keys: frozenset[str]  # of the configuration, that mean something to it and not to every policy
     stabilisation_window_s: float = 0.0  # unless the configuration says another
 
@@ -54,7 +54,7 @@ class BuiltIn(Struct, frozen=True, kw_only=True):
 BUILT_IN: Mapping[str, BuiltIn] = MappingProxyType(
     {
         "slo": BuiltIn(
-            build=lambda terms: Slo(
+            build=lambda terms: SloPolicy(
                 objective=terms.objective,
                 drain_s=terms.drain_s,
                 caller_timeout_s=terms.caller_timeout_s,
@@ -63,7 +63,7 @@ BUILT_IN: Mapping[str, BuiltIn] = MappingProxyType(
             keys=frozenset({"slo", "drain", "caller_timeout", "load_window"}),
         ),
         "utilisation": BuiltIn(
-            build=lambda terms: Utilisation(
+            build=lambda terms: UtilisationPolicy(
                 target=terms.target_utilisation, load_window_s=terms.load_window_s
             ),
             keys=frozenset({"target_utilisation", "load_window"}),
@@ -98,7 +98,9 @@ class Registry:
     def __contains__(self, name: str) -> bool:
         return name in BUILT_IN or name in self.others
 
-    def installed(self, name: str, options: Mapping[str, object], poll_s: float) -> Installed:
+    def installed(
+        self, name: str, options: Mapping[str, object], poll_interval_s: float
+    ) -> InstalledPolicy:
         """An installed policy, made once for the same options, however often it is asked for.
 
         So a configuration that is read again every few seconds equals itself, and a policy that
@@ -113,10 +115,16 @@ class Registry:
         points = [point for point in self._points if point.name == name]
         if len(points) > 1:
             places = " and ".join(sorted(_source(point) for point in points))
-            raise Unusable(f"the policy {name!r} is installed twice, as {places}; keep one of them")
-        wanted = (points[0], repr(options), poll_s)  # as text, which tells 1, 1.0 and True apart
+            raise PolicyUnusable(
+                f"the policy {name!r} is installed twice, as {places}; keep one of them"
+            )
+        wanted = (
+            points[0],
+            repr(options),
+            poll_interval_s,
+        )  # as text, which tells 1, 1.0 and True apart
         if wanted not in _made:
-            _made[wanted] = _make(points[0], options, poll_s)
+            _made[wanted] = _make(points[0], options, poll_interval_s)
         return _made[wanted]
 
     @cached_property
@@ -124,7 +132,7 @@ class Registry:
         return tuple(entry_points(group=GROUP))
 
 
-_made: dict[tuple[EntryPoint, str, float], Installed] = {}
+_made: dict[tuple[EntryPoint, str, float], InstalledPolicy] = {}
 """For as long as the process lives, which meets few configurations."""
 
 
@@ -133,22 +141,24 @@ def _source(point: EntryPoint) -> str:
     return f"{point.value} of {distribution}"
 
 
-def _make(point: EntryPoint, options: Mapping[str, object], poll_s: float) -> Installed:
+def _make(
+    point: EntryPoint, options: Mapping[str, object], poll_interval_s: float
+) -> InstalledPolicy:
     who = f"the policy {point.name!r}, which is {_source(point)},"
     try:
         factory: Factory = point.load()
     except Exception as error:
-        raise Unusable(f"{who} cannot be imported: {_words_of(error)}") from error
+        raise PolicyUnusable(f"{who} cannot be imported: {_text_of(error)}") from error
     try:
-        policy = factory(deepcopy(dict(options)), poll_s)  # to keep
+        policy = factory(deepcopy(dict(options)), poll_interval_s)  # to keep
     except Exception as error:
         given = f"from its options ({', '.join(options)})" if options else "without options"
-        raise Unusable(f"{who} cannot be made {given}: {_words_of(error)}") from error
+        raise PolicyUnusable(f"{who} cannot be made {given}: {_text_of(error)}") from error
     try:
         load_window_s = _checked(policy)
     except Exception as error:
-        raise Unusable(f"{who} is not fit for use: {_words_of(error)}") from error
-    return Installed(
+        raise PolicyUnusable(f"{who} is not fit for use: {_text_of(error)}") from error
+    return InstalledPolicy(
         name=point.name,
         source=_source(point),
         options=options,
@@ -178,15 +188,17 @@ def _checked(policy: AnyPolicy) -> float:
     if not isinstance(policy.name, str):
         raise TypeError(f"the name of {what} must be a text, not {policy.name!r:.40}")
     window_s = float(policy.load_window_s)
-    if not 0.0 < window_s <= LONGEST_LOAD_WINDOW_S:
-        most = f"{LONGEST_LOAD_WINDOW_S:g}"
+    if not 0.0 < window_s <= MAX_LOAD_WINDOW_S:
+        most = f"{MAX_LOAD_WINDOW_S:g}"
         raise ValueError(
             f"load_window_s of {what} must be above 0 and at most {most}, not {window_s:g}"
         )
     return window_s
 
 
-def _words_of(error: Exception) -> str:
+def _text_of(error: Exception) -> str:
     """In one line, with the kind of error, since some say no more than a name."""
     said = " ".join(str(error).split())
-    return f"{type(error).__name__}: {said:.{MOST_WORDS}}" if said else type(error).__name__
+    return (
+        f"{type(error).__name__}: {said:.{MAX_ERROR_CHARACTERS}}" if said else type(error).__name__
+    )

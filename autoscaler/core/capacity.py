@@ -31,7 +31,7 @@ _BASE_BYTES = 240 * _MIB  # the least that any model but ELSER needs
 _ELSER_IDS = (".elser_model_1", ".elser_model_2")  # need the same for any number of allocations
 
 
-class Room(Value, frozen=True, kw_only=True):
+class FreeCapacity(Value, frozen=True, kw_only=True):
     """What the nodes have left, as one observation shows them."""
 
     free_threads: Mapping[str, int] = {}  # by node id: cores that no allocation was placed on
@@ -59,14 +59,14 @@ def _hardware_of(cluster: Cluster) -> _Hardware:
     return _Hardware(nodes, threads, fixed)
 
 
-def room_of(observation: Observation) -> Room:
+def free_capacity_of(observation: Observation) -> FreeCapacity:
     """The free threads of each node: its processors, rounded up, less those of all allocations.
 
     Deployments of low priority take none: they are planned afterwards, and may share cores.
     """
     cluster = observation.cluster
     if cluster is None:
-        return Room()
+        return FreeCapacity()
     nodes, offered, fixed = _hardware_of(cluster)
     free = dict(offered)
     for stats in observation.deployments.values():
@@ -86,7 +86,7 @@ def room_of(observation: Observation) -> Room:
                 free[node_id] -= allocations * threads
             else:
                 fixed = False
-    return Room(
+    return FreeCapacity(
         free_threads={node_id: max(0, threads) for node_id, threads in free.items()},
         nodes=nodes,
         model_allocations=_by_model(observation.deployments.values()) if fixed else {},
@@ -101,7 +101,7 @@ def _by_model(deployments: Iterable[DeploymentStats]) -> Mapping[str, int]:
     return numbers
 
 
-def most_allocations(stats: DeploymentStats, room: Room) -> int | None:
+def max_allocations_that_fit(stats: DeploymentStats, room: FreeCapacity) -> int | None:
     """The most the deployment can have where everything else stays as it is.
 
     An allocation needs all its threads on one node. A node that does not run the deployment needs
@@ -118,7 +118,7 @@ def most_allocations(stats: DeploymentStats, room: Room) -> int | None:
     placed.update(_loading(stats))
     most = sum(placed.values())
     for node_id, free in room.free_threads.items():
-        if free >= threads and (node_id in placed or _may_load(stats, node_id, room)):
+        if free >= threads and (node_id in placed or _may_have_memory(stats, node_id, room)):
             most += free // threads
     return most
 
@@ -141,7 +141,7 @@ def _loading(stats: DeploymentStats) -> list[tuple[str, int]]:
     return [(node_id, each + (i < more)) for i, node_id in enumerate(nodes)]
 
 
-def _may_load(stats: DeploymentStats, node_id: str, room: Room) -> bool:
+def _may_have_memory(stats: DeploymentStats, node_id: str, room: FreeCapacity) -> bool:
     """Whether the node may have memory for the model, or does not say.
 
     `required_native_memory_bytes` is reckoned with all allocations of all deployments of the

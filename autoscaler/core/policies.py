@@ -17,7 +17,7 @@ class Situation(Value, frozen=True, kw_only=True):
 
     at: float
     current: int  # allocations requested
-    live: int  # of those, serving now
+    running: int  # of those, serving now
     sample: Sample  # what happened since the last look
     load: LoadEstimate  # over the policy's own window
     # Requests queued or in service at equally spaced instants since the last look, the last of
@@ -50,14 +50,14 @@ class ScalingPolicy(Protocol[Memory]):
 
 AnyPolicy = ScalingPolicy[Any]
 
-MOST_WORDS = 200
+MAX_ERROR_CHARACTERS = 200
 """Characters that are kept of what an error says."""
 
-MOST_ALLOCATIONS = 2**31 - 1
+MAX_ALLOCATIONS = 2**31 - 1
 """More than the API can be asked for."""
 
 
-def ask(policy: AnyPolicy, situation: Situation, memory: Any) -> tuple[Step, Any]:
+def recommend_safely(policy: AnyPolicy, situation: Situation, memory: Any) -> tuple[Step, Any]:
     """What the policy recommends, and what it then remembers; UNSET: it was never asked before.
 
     A policy that fails holds the number and says why. It is asked again as if it had never been,
@@ -66,8 +66,8 @@ def ask(policy: AnyPolicy, situation: Situation, memory: Any) -> tuple[Step, Any
     try:
         return policy.recommend(situation, policy.begin() if memory is UNSET else memory)
     except Exception as defect:
-        because = {"error": _words_of(defect)}
-        return Step(Reason.POLICY_FAILED, situation.current, situation.current, because), UNSET
+        inputs = {"error": _words_of(defect)}
+        return Step(Reason.POLICY_FAILED, situation.current, situation.current, inputs), UNSET
 
 
 def _words_of(defect: Exception) -> str:
@@ -77,10 +77,10 @@ def _words_of(defect: Exception) -> str:
     while trace.tb_next is not None:
         trace = trace.tb_next
     file = trace.tb_frame.f_code.co_filename.rpartition("/")[2]
-    return f"{defect!r:.{MOST_WORDS}} ({file}:{trace.tb_lineno})"
+    return f"{defect!r:.{MAX_ERROR_CHARACTERS}} ({file}:{trace.tb_lineno})"
 
 
-class Installed(Value, frozen=True, kw_only=True, eq=False):
+class InstalledPolicy(Value, frozen=True, kw_only=True, eq=False):
     """A policy of another distribution. It equals itself alone, whatever it is made of.
 
     What it answers becomes a plain step here, since what is none would show only further on, in
@@ -108,18 +108,18 @@ class Installed(Value, frozen=True, kw_only=True, eq=False):
         if not isinstance(step, Step):
             raise TypeError(f"recommend() must return a Step and a memory, not {step!r:.40}")
         after = index(step.after)
-        if not 0 <= after <= MOST_ALLOCATIONS:
-            raise ValueError(f"{after:.6g} allocations are not between 0 and {MOST_ALLOCATIONS}")
+        if not 0 <= after <= MAX_ALLOCATIONS:
+            raise ValueError(f"{after:.6g} allocations are not between 0 and {MAX_ALLOCATIONS}")
         figures = {
             str(name): str(figure) if isinstance(figure, str) else float(figure)
-            for name, figure in step.because.items()
+            for name, figure in step.inputs.items()
         }
         unknown = step.reason is Reason.NOT_MEASURED
         reason = Reason.NOT_MEASURED if unknown else Reason.RECOMMENDATION
         return Step(reason, situation.current, after, figures), memory
 
 
-class Utilisation(Value, frozen=True, kw_only=True):
+class UtilisationPolicy(Value, frozen=True, kw_only=True):
     """Target tracking: as many allocations as keep utilisation at its target."""
 
     name: ClassVar[str] = "utilisation"
@@ -156,5 +156,5 @@ class Utilisation(Value, frozen=True, kw_only=True):
             return Step(Reason.NOT_MEASURED, current, current), None
         # Without the tolerance, 4.9 / 0.7 = 7.000000000000001 would ask for an eighth.
         after = math.ceil(offered_load / self.target - 1e-9)
-        because = {"offered_load": offered_load, "target_utilisation": self.target}
-        return Step(Reason.TARGET_TRACKING, current, after, because), None
+        inputs = {"offered_load": offered_load, "target_utilisation": self.target}
+        return Step(Reason.TARGET_TRACKING, current, after, inputs), None

@@ -5,28 +5,28 @@ from fnmatch import fnmatchcase
 from functools import lru_cache
 
 from autoscaler.core.policies import AnyPolicy
-from autoscaler.core.values import DeploymentStats, Mode, Schedule, Unmanaged, Value, Word
+from autoscaler.core.values import DeploymentStats, FastStrEnum, Mode, Schedule, Unmanaged, Value
 
 
-class Via(Word):
+class ZeroMethod(FastStrEnum):
     """How an idle deployment comes down to nothing."""
 
-    NATIVE = "native"  # by the cluster's own scaler, which also wakes it
+    ADAPTIVE = "adaptive"  # by the cluster's own scaler, which also wakes it
     STOP = "stop"  # it is stopped, and started again
 
 
-class Zero(Value, frozen=True):
+class ScaleToZero(Value, frozen=True):
     """When an idle deployment may come down to nothing, and how."""
 
     after_s: float  # without a request
-    via: Via
+    via: ZeroMethod
 
 
-class OnExit(Word):
+class OnExit(FastStrEnum):
     """What becomes of a deployment when nobody scales it any more."""
 
     KEEP = "keep"  # it stays as it is
-    NATIVE = "native"  # the cluster's own scaler takes over, within the bounds of the rule
+    ADAPTIVE = "adaptive"  # the cluster's own scaler takes over, within the bounds of the rule
     FLOOR = "floor"  # it gets at least a number that is safe without anybody
 
 
@@ -40,17 +40,17 @@ class Rule(Value, frozen=True, kw_only=True):
     hidden: bool  # whether ids that begin with a dot may match
     low_priority: bool  # whether deployments of priority `low` may match
     dry_run: bool
-    minimum: int
-    maximum: int
+    min_allocations: int
+    max_allocations: int
     policy: AnyPolicy
     stabilisation_window_s: float
     growth_factor: float  # the most a number is multiplied by in one step up
     shrink_factor: float  # the most it is divided by in one step down
-    burst_maximum: int | None = None  # beyond it only what has been wanted for a while
+    burst_max_allocations: int | None = None  # beyond it only what has been wanted for a while
     schedules: tuple[Schedule, ...] = ()
     mode: Mode = Mode.DIRECT
     take_over: bool = False  # switch the cluster's own scaler off where it is on; DIRECT only
-    zero: Zero | None = None
+    zero: ScaleToZero | None = None
     on_exit: OnExit = OnExit.KEEP
     safe_allocations: int | None = None  # for OnExit.FLOOR
 

@@ -14,14 +14,14 @@ from msgspec import UNSET
 from autoscaler.core.values import Cluster, DeploymentStats, Mode, Observation, Sample, Value
 
 
-class Capacity(Value, frozen=True):
+class ClusterCapacity(Value, frozen=True):
     """What decides whether an increase fits, as far as it can be seen from outside."""
 
     nodes: frozenset[str] = frozenset()
     processors: float = 0.0
     threads: int = 0  # requested by all deployments together
 
-    def exceeds(self, other: "Capacity") -> bool:
+    def exceeds(self, other: "ClusterCapacity") -> bool:
         """Whether something may fit now that did not fit then."""
         return (
             self.threads < other.threads
@@ -30,30 +30,30 @@ class Capacity(Value, frozen=True):
         )
 
 
-class Infeasible(Value, frozen=True, kw_only=True):
+class CapacityRefusal(Value, frozen=True, kw_only=True):
     """A number that was refused for lack of capacity."""
 
     allocations: int
-    capacity: Capacity  # then, without what the deployment itself had
+    capacity: ClusterCapacity  # then, without what the deployment itself had
     hold_s: float  # how long the refusal is believed if no change of capacity is seen
     until: float
 
 
-class Pursuit(Value, frozen=True, kw_only=True):
+class Rollout(Value, frozen=True, kw_only=True):
     """An accepted update that is not yet carried out."""
 
     allocations: int
-    asked_at: float
+    accepted_at: float
     nodes: frozenset[str]  # that served when it was asked
     at_least: bool = False  # the cluster's own scaler may choose more
 
 
-class Refused(Value, frozen=True, kw_only=True):
+class BackOff(Value, frozen=True, kw_only=True):
     """Refusals in a row that trying again would not change."""
 
     times: int
     until: float
-    because: str
+    reason: str
 
 
 class DeploymentState(Value, frozen=True, kw_only=True):
@@ -67,37 +67,37 @@ class DeploymentState(Value, frozen=True, kw_only=True):
     peaks: tuple[tuple[float, int], ...] = ()
     policy: str = ""  # the name of the policy whose memory follows
     memory: Any = UNSET  # until it was asked for the first time
-    beyond_burst_s: float | None = None  # how long more than the burst ceiling has been wanted
+    above_burst_s: float | None = None  # how long more than the burst ceiling has been wanted
     stalled_since: float | None = None
     unsettled_since: float | None = None
-    infeasible: Infeasible | None = None
-    pursuit: Pursuit | None = None
+    infeasible: CapacityRefusal | None = None
+    rollout: Rollout | None = None
     new_node_s: float | None = None  # that updates took which needed a further node, lately
-    refused: Refused | None = None
+    back_off: BackOff | None = None
     bounds_moved_at: float | None = None  # those of the cluster's own scaler, by us
-    lever: Mode | None = None  # of the rule's mode, once it has been found in place
+    mode_seen: Mode | None = None  # of the rule's mode, once it has been found in place
     idle_since: float | None = None
     usage: bytes = b""  # at which times of the week it is used; see `autoscaler.core.usage`
 
 
-class Sleeper(Value, frozen=True, kw_only=True):
+class StoppedDeployment(Value, frozen=True, kw_only=True):
     """A deployment that was stopped because it was idle."""
 
     stats: DeploymentStats  # its last ones, from which it can be started again
     since: float
     usage: bytes = b""  # see `autoscaler.core.usage`
-    refused: Refused | None = None  # to be started again
+    back_off: BackOff | None = None  # to be started again
 
 
 class State(Value, frozen=True, kw_only=True):
     deployments: Mapping[str, DeploymentState] = {}
-    capacity: Capacity = Capacity()
-    forbidden: Refused | None = None  # by credentials or licence: concerns every deployment
+    capacity: ClusterCapacity = ClusterCapacity()
+    cluster_back_off: BackOff | None = None  # by credentials or licence: concerns every deployment
     # By id. These are not lost without harm, since nobody else would start them again.
-    asleep: Mapping[str, Sleeper] = {}
+    stopped: Mapping[str, StoppedDeployment] = {}
 
 
-def capacity_of(observation: Observation) -> Capacity:
+def capacity_of(observation: Observation) -> ClusterCapacity:
     """The ML nodes, from their own report or else as far as deployments use them, and the load on
     them."""
     threads = sum(
@@ -108,9 +108,9 @@ def capacity_of(observation: Observation) -> Capacity:
     )
     cluster = observation.cluster
     if cluster is not None:
-        return Capacity(*_nodes_and_processors(cluster), threads)
+        return ClusterCapacity(*_nodes_and_processors(cluster), threads)
     nodes = {node.node_id for stats in observation.deployments.values() for node in stats.nodes}
-    return Capacity(frozenset(nodes), 0.0, threads)
+    return ClusterCapacity(frozenset(nodes), 0.0, threads)
 
 
 @lru_cache(maxsize=1)  # it is the same from cycle to cycle
@@ -120,7 +120,7 @@ def _nodes_and_processors(cluster: Cluster) -> tuple[frozenset[str], float]:
     return frozenset([node.node_id for node in cluster.nodes]), processors
 
 
-def without(capacity: Capacity, stats: DeploymentStats) -> Capacity:
+def excluding(capacity: ClusterCapacity, stats: DeploymentStats) -> ClusterCapacity:
     """`capacity` with the deployment's own threads left out."""
     own = (stats.allocations or 0) * (stats.threads_per_allocation or 1)
-    return Capacity(capacity.nodes, capacity.processors, capacity.threads - own)
+    return ClusterCapacity(capacity.nodes, capacity.processors, capacity.threads - own)

@@ -12,12 +12,19 @@ from msgspec import Struct
 STARTED = "started"
 """The routing state of a node, and the state of a deployment, that serves requests."""
 
+ROUNDING_LOSS_S = 0.0005
+"""Service times are counted in whole milliseconds, rounded down: half of one is lost on average.
+
+Source: elastic/ml-cpp, `bin/pytorch_inference`; without this, a model that answers in less than a
+millisecond would look like no work at all.
+"""
+
 
 class Value(Struct, frozen=True, gc=False):
     """An immutable value. Values form trees, so the garbage collector need not search them."""
 
 
-class Word(StrEnum):
+class FastStrEnum(StrEnum):
     """One of a few words. Hashed as the string it is, for which an enumeration is far slower."""
 
     __hash__ = str.__hash__
@@ -55,7 +62,7 @@ class NodeStats(Value, frozen=True):
         return self.server_started_at is not None
 
 
-class NativeScaling(Value, frozen=True, kw_only=True):
+class AdaptiveAllocations(Value, frozen=True, kw_only=True):
     """The settings of the cluster's own scaler, `adaptive_allocations`, for one deployment."""
 
     enabled: bool
@@ -72,13 +79,13 @@ class DeploymentStats(Value, frozen=True):
     reason: str = ""
     priority: str = "normal"
     allocations: int | None = None  # requested; None: the cluster did not say
-    live_allocations: int | None = None  # current allocations of started routes
+    running_allocations: int | None = None  # current allocations of started routes
     target_allocations: int | None = None
     allocation_state: str = ""  # starting, started, fully_allocated
     threads_per_allocation: int | None = None
     queue_capacity: int | None = None
     cache_bytes: int | None = None
-    native: NativeScaling | None = None  # None: never set, or removed
+    adaptive: AdaptiveAllocations | None = None  # None: never set, or removed
     server_created_at: float | None = None
     completed: int = (
         0  # this and the next three: sums over the nodes of one answer, never differenced
@@ -124,19 +131,19 @@ class Observation(Value, frozen=True, kw_only=True):
     cluster: Cluster | None = None  # None: not asked, or not permitted
 
 
-class Flaw(Word):
+class DataIssue(FastStrEnum):
     """Why a sample must not be trusted. The load may be higher than it says; never scale down."""
 
-    FIRST_SIGHT = "first_sight"  # nothing to compare with
-    OVERDUE = "overdue"  # the last observation is too long ago
+    FIRST_OBSERVATION = "first_observation"  # nothing to compare with
+    OBSERVATION_GAP = "observation_gap"  # the last observation is too long ago
     CLOCK = "clock"  # time did not advance
     NOT_STARTED = "not_started"  # the deployment is not in state started
     INCOMPLETE = "incomplete"  # a node that serves did not answer
     NEW_NODE = "new_node"  # a node's totals have no known beginning
-    RESET = "reset"  # a process ended and took its totals with it
-    BACKWARDS = "backwards"  # totals of one process fell
-    CONTRADICTORY = "contradictory"  # two figures of one answer exclude each other
-    IMPOSSIBLE = "impossible"  # more work than the allocations could have done
+    COUNTER_RESET = "counter_reset"  # a process ended and took its totals with it
+    COUNTER_DECREASED = "counter_decreased"  # totals of one process fell
+    INCONSISTENT = "inconsistent"  # two figures of one answer exclude each other
+    IMPLAUSIBLE = "implausible"  # more work than the allocations could have done
     STALLED = "stalled"  # requests wait, and none comes or goes
 
 
@@ -153,9 +160,9 @@ class Sample(Value, frozen=True, kw_only=True):
     busy_s: float = 0.0  # allocation-seconds of the completed requests
     timed: int = 0  # completions to learn the service time from: no cache hits, no warm-up
     timed_busy_s: float = 0.0  # allocation-seconds of those
-    pending: int = 0
+    in_flight: int = 0
     overloaded: bool = False  # so many callers gave up that no service time can be learnt
-    flaws: tuple[Flaw, ...] = ()
+    issues: tuple[DataIssue, ...] = ()
 
     @property
     def arrivals(self) -> int:
@@ -170,7 +177,7 @@ class LoadEstimate(Value, frozen=True, kw_only=True):
     throughput_per_s: float
     service_time_s: float | None  # of a request not answered by the cache; None: never measured
     cache_hit_fraction: float
-    pending: int
+    in_flight: int
     window_s: float  # what the rates are measured over
 
     @property
@@ -190,11 +197,11 @@ class Schedule(Value, frozen=True, kw_only=True):
     cron: str  # five fields; the window opens whenever they match
     timezone: str  # an IANA name, such as Europe/Berlin
     length_s: float  # how long it stays open, in time that passes
-    minimum: int | None = None
-    maximum: int | None = None
+    min_allocations: int | None = None
+    max_allocations: int | None = None
 
 
-class Reason(Word):
+class Reason(FastStrEnum):
     """The rules that may have a say in a decision, one `Step` each."""
 
     NOT_MEASURED = "not_measured"
@@ -207,29 +214,33 @@ class Reason(Word):
     BURST = "burst"
     SCHEDULE = "schedule"
     BOUNDS = "bounds"
-    UNTRUSTED = "untrusted"
+    DATA_QUALITY = "data_quality"
     OVERLOAD = "overload"
     SETTLING = "settling"
     FIT = "fit"
     MAINTENANCE = "maintenance"
     CAPACITY = "capacity"
     BACK_OFF = "back_off"
-    NATIVE_SCALING = "native_scaling"  # the cluster's own scaler is on, and left alone
-    NATIVE_OFF = "native_off"  # somebody has switched it off, though its bounds are the lever
-    PACE = "pace"  # bounds of the cluster's scaler are not lowered all the time
+    ADAPTIVE_ENABLED = "adaptive_enabled"  # the cluster's own scaler is on, and left alone
+    ADAPTIVE_DISABLED = (
+        "adaptive_disabled"  # somebody has switched it off, though its bounds are the lever
+    )
+    BOUNDS_COOLDOWN = (
+        "bounds_cooldown"  # bounds of the cluster's scaler are not lowered all the time
+    )
     IDLE = "idle"  # nobody has asked for long enough
-    ASLEEP = "asleep"  # it was stopped because it was idle
-    WAKE = "wake"  # it is to be started again
+    STOPPED = "stopped"  # it was stopped because it was idle
+    RESUME = "resume"  # it is to be started again
 
 
-class Mode(Word):
+class Mode(FastStrEnum):
     """Which of a deployment's two levers is used."""
 
     DIRECT = "direct"  # the number of allocations; the cluster's own scaler is off
     BOUNDS = "bounds"  # the bounds of the cluster's own scaler, which is on
 
 
-class SetNumber(Value, frozen=True):
+class SetAllocations(Value, frozen=True):
     """Have so many allocations, at least one."""
 
     allocations: int
@@ -256,10 +267,10 @@ class Start(Value, frozen=True, kw_only=True):
     queue_capacity: int | None
     cache_bytes: int | None
     priority: str
-    native: NativeScaling | None
+    adaptive: AdaptiveAllocations | None
 
 
-Change = SetNumber | SetBounds | Stop | Start
+Change = SetAllocations | SetBounds | Stop | Start
 """What is asked of the cluster for one deployment."""
 
 
@@ -267,8 +278,8 @@ class Candidate(Value, frozen=True, kw_only=True):
     """What a policy expects of a number of allocations."""
 
     allocations: int
-    late_share: float  # of the requests: those that would wait longer than the SLO allows
-    wait_s: float  # that the share of requests which the SLO names would not exceed
+    violation_fraction: float  # of the requests: those that would wait longer than the SLO allows
+    queue_wait_s: float  # that the share of requests which the SLO names would not exceed
     cost: float  # allocations, with what late requests are worth added
 
 
@@ -278,7 +289,7 @@ class Step(Value, frozen=True):
     reason: Reason
     before: int
     after: int
-    because: Mapping[str, float | str] = {}
+    inputs: Mapping[str, float | str] = {}
     candidates: tuple[Candidate, ...] = ()  # numbers that were weighed against each other
 
     @property
@@ -286,9 +297,9 @@ class Step(Value, frozen=True):
         return self.before != self.after
 
     @property
-    def stands_off(self) -> bool:
+    def externally_controlled(self) -> bool:
         """Whether it holds because the lever is somebody else's."""
-        return self.reason is Reason.NATIVE_SCALING or self.reason is Reason.NATIVE_OFF
+        return self.reason is Reason.ADAPTIVE_ENABLED or self.reason is Reason.ADAPTIVE_DISABLED
 
 
 class Decision(Value, frozen=True, kw_only=True):
@@ -300,8 +311,8 @@ class Decision(Value, frozen=True, kw_only=True):
     rule: str
     dry_run: bool
     current: int
-    minimum: int
-    maximum: int
+    min_allocations: int
+    max_allocations: int
     steps: tuple[Step, ...]
     sample: Sample
     load: LoadEstimate | None  # None: nothing measured yet
@@ -309,7 +320,7 @@ class Decision(Value, frozen=True, kw_only=True):
     change: Change | None = None  # None: nothing is asked for
 
     @property
-    def wanted(self) -> int:
+    def recommended(self) -> int:
         """What the policy recommends, limits aside."""
         return self.steps[0].after
 
@@ -322,9 +333,9 @@ class Decision(Value, frozen=True, kw_only=True):
         return self.change is not None
 
     @property
-    def stands_off(self) -> bool:
+    def externally_controlled(self) -> bool:
         """Whether the lever is somebody else's."""
-        return self.steps[0].stands_off
+        return self.steps[0].externally_controlled
 
     @property
     def reason(self) -> Reason:
@@ -335,16 +346,16 @@ class Decision(Value, frozen=True, kw_only=True):
         return self.steps[0].reason
 
 
-class Satisfied(Value, frozen=True, kw_only=True):
+class CompletedRollout(Value, frozen=True, kw_only=True):
     """An accepted update that the cluster has now fully carried out."""
 
     deployment_id: str
     allocations: int
-    took_s: float
+    lead_time_s: float
     new_node: bool  # whether a process had to be started for it
 
 
-class Unmanaged(Word):
+class Unmanaged(FastStrEnum):
     """Why a deployment is left alone."""
 
     NO_RULE = "no_rule"
@@ -359,10 +370,10 @@ class Plan(Value, frozen=True, kw_only=True):
     at: float
     decisions: tuple[Decision, ...]
     unmanaged: Mapping[str, Unmanaged] = {}
-    satisfied: tuple[Satisfied, ...] = ()
+    completed_rollouts: tuple[CompletedRollout, ...] = ()
 
 
-class Fate(Word):
+class OutcomeKind(FastStrEnum):
     """What became of a decision."""
 
     UNCHANGED = "unchanged"  # nothing to do
@@ -371,7 +382,7 @@ class Fate(Word):
     ACCEPTED = "accepted"  # 200: the number is the cluster's target now
     NO_CAPACITY = "no_capacity"  # 429: nothing was changed
     NOT_STARTED = "not_started"  # 409: starting or stopping; wait
-    NATIVE_SCALING = "native_scaling"  # 400: the cluster's own scaler is on
+    ADAPTIVE_ENABLED = "adaptive_enabled"  # 400: the cluster's own scaler is on
     UNSUPPORTED = "unsupported"  # this version has no such lever
     ENDPOINT_OWNED = "endpoint_owned"  # an inference endpoint owns it, and we may not change that
     IN_USE = "in_use"  # 409: not stopped, since pipelines or endpoints use it
@@ -385,6 +396,6 @@ class Outcome(Value, frozen=True, kw_only=True):
     """What became of a decision, and the cluster's words if it refused."""
 
     decision: Decision
-    fate: Fate
+    kind: OutcomeKind
     at: float
     detail: str = ""

@@ -5,9 +5,9 @@ from collections.abc import Iterable
 
 from msgspec import Struct
 
-from autoscaler.simulation.cluster import Cluster
+from autoscaler.simulation.cluster import SimulatedCluster
 from autoscaler.simulation.emulator.building import build_emulation
-from autoscaler.simulation.scenario import Scenario
+from autoscaler.simulation.scenario import ClusterScenario
 
 WAIT_LIMIT_S = 0.5
 """A request that waits longer in a queue has waited too long."""
@@ -18,20 +18,20 @@ _SLICE_S = 10.0
 class Result(Struct, frozen=True, kw_only=True):
     """What one way of scaling gave the callers, and what it took."""
 
-    way: str
+    label: str
     allocation_hours: float  # requested
     requests: int
-    waited_too_long: int
+    late: int
     refused: int  # or given up on
     changes: int
 
     @property
-    def let_down(self) -> float:
+    def failed_fraction(self) -> float:
         """The fraction of requests that waited too long, were refused or were given up on."""
-        return (self.waited_too_long + self.refused) / max(1, self.requests)
+        return (self.late + self.refused) / max(1, self.requests)
 
 
-class _StandingClock:
+class _FixedClock:
     """For a cluster that is advanced by hand."""
 
     def __init__(self, at: float) -> None:
@@ -44,15 +44,15 @@ class _StandingClock:
         raise AssertionError("nobody waits in a replay")
 
 
-class Reckoning:
+class Score:
     """The score of a cluster, over all its deployments, from now on.
 
     A cluster has a past when it is handed over: its deployments have loaded their models. What
     they held meanwhile nobody chose, and it would weigh most where most is held for good.
     """
 
-    def __init__(self, way: str, cluster: Cluster) -> None:
-        self._way = way
+    def __init__(self, label: str, cluster: SimulatedCluster) -> None:
+        self._way = label
         self._cluster = cluster
         self._held_before_s = self._held_s()
 
@@ -61,11 +61,11 @@ class Reckoning:
         refused = sum(ledger.rejected + ledger.timed_out + ledger.failed for ledger in ledgers)
         too_long = sum(ledger.waited_longer_than(WAIT_LIMIT_S) for ledger in ledgers)
         return Result(
-            way=self._way,
+            label=self._way,
             allocation_hours=(self._held_s() - self._held_before_s) / 3600.0,
             requests=sum(ledger.requests for ledger in ledgers),
             # The ledger counts those never served as having waited for ever.
-            waited_too_long=max(0, too_long - refused),
+            late=max(0, too_long - refused),
             refused=refused,
             changes=sum(ledger.changes for ledger in ledgers),
         )
@@ -75,7 +75,9 @@ class Reckoning:
         return sum(deployment.ledger.requested_allocation_s for deployment in deployments)
 
 
-async def replay(ways: Iterable[tuple[str, Scenario]], *, begin: float, end: float) -> list[Result]:
+async def replay(
+    ways: Iterable[tuple[str, ClusterScenario]], *, begin: float, end: float
+) -> list[Result]:
     """Live through each scenario, from `begin` to `end` of the cluster's time, without a daemon.
 
     The instants at which requests arrive are those of any other run of the same loads from the
@@ -84,19 +86,19 @@ async def replay(ways: Iterable[tuple[str, Scenario]], *, begin: float, end: flo
     busy is drawn by the process that serves it, so of that only the distribution is the same.
     """
     results = []
-    for way, scenario in ways:
-        cluster = build_emulation(scenario, _StandingClock(begin)).cluster
-        reckoning = Reckoning(way, cluster)
+    for label, scenario in ways:
+        cluster = build_emulation(scenario, _FixedClock(begin)).cluster
+        score = Score(label, cluster)
         at = begin
         while at < end:
             at = min(at + _SLICE_S, end)
             cluster.advance(at)
             await asyncio.sleep(0)  # so that it can be interrupted
-        results.append(reckoning.result())
+        results.append(score.result())
     return results
 
 
-def in_words(ours: Result, others: Iterable[Result]) -> str:
+def as_text(ours: Result, others: Iterable[Result]) -> str:
     """What the figures say: a sentence for each of the others, and how far to trust them."""
     sentences = [_next_to(ours, other) for other in others]
     caveat = "This was one load on an emulated cluster; on yours the figures will be others."
@@ -110,11 +112,9 @@ def _next_to(ours: Result, other: Result) -> str:
     else:
         cost = f"took {abs(ratio - 1.0):.0%} {'more' if ratio > 1.0 else 'fewer'} allocation hours"
     was_let_down = "waited too long or got no answer"
-    if round(ours.let_down, 4) == round(other.let_down, 4):
-        service = f"as many requests {was_let_down}, {ours.let_down:.2%}"
+    if round(ours.failed_fraction, 4) == round(other.failed_fraction, 4):
+        service = f"as many requests {was_let_down}, {ours.failed_fraction:.2%}"
     else:
-        more = "more" if ours.let_down > other.let_down else "fewer"
-        service = (
-            f"{more} requests {was_let_down}: {ours.let_down:.2%} instead of {other.let_down:.2%}"
-        )
-    return f"Compared with “{other.way}”, {ours.way} {cost}, and {service}."
+        more = "more" if ours.failed_fraction > other.failed_fraction else "fewer"
+        service = f"{more} requests {was_let_down}: {ours.failed_fraction:.2%} instead of {other.failed_fraction:.2%}"
+    return f"Compared with “{other.label}”, {ours.label} {cost}, and {service}."

@@ -17,18 +17,18 @@ from autoscaler.adapters.clock import HostClock
 from autoscaler.adapters.logs import configure
 from autoscaler.config import load
 from autoscaler.daemon import Daemon
-from autoscaler.demo.comparison import WAIT_LIMIT_S, Reckoning, Result, in_words, replay
-from autoscaler.demo.scenes import (
-    MOST_ALLOCATIONS,
+from autoscaler.demo.comparison import WAIT_LIMIT_S, Result, Score, as_text, replay
+from autoscaler.demo.scenarios import (
+    MAX_ALLOCATIONS,
     TARGET_UTILISATION,
     built_in,
     fixed_at_the_peak,
-    left_to_the_cluster,
     replayed,
+    with_adaptive_allocations,
 )
 from autoscaler.demo.view import View
 from autoscaler.simulation.emulator.server import running_emulator
-from autoscaler.simulation.scenario import Scenario
+from autoscaler.simulation.scenario import ClusterScenario
 
 DRAWINGS_PER_S = 4
 
@@ -38,7 +38,7 @@ NARROW = 80
 POLL_INTERVAL_S = 10.0
 """As by default, unless the cluster's time runs too fast for it."""
 
-SHORTEST_POLL_S = 0.2
+MIN_POLL_INTERVAL_S = 0.2
 """Of our time. A cycle takes about 20 ms over HTTP, of which it should spend little waiting."""
 
 
@@ -46,7 +46,7 @@ async def show(trace: Path | None, *, speed: float, duration_s: float, keep_runn
     """Play the demo for `duration_s` of our time, at `speed` times its pace.
 
     Raises:
-        Mistake: the trace cannot be used, or a port is not to be had.
+        UserError: the trace cannot be used, or a port is not to be had.
     """
     console = Console()
     configure("console", "error", version=__version__, environ=os.environ)
@@ -57,7 +57,7 @@ async def show(trace: Path | None, *, speed: float, duration_s: float, keep_runn
     async with running_emulator(scenario, clock=clock, keep_up=True) as emulator:
         # Nothing has moved the cluster yet, so this is the instant at which its loads begin.
         begin = emulator.cluster.now
-        reckoning = Reckoning("autoscaler", emulator.cluster)
+        score = Score("autoscaler", emulator.cluster)
         shown_s = math.inf if keep_running else lasting_s
         view = View(console, emulator.cluster, clock, lasting_s=shown_s, speed=speed)
         poll_s = poll_interval_s(speed)
@@ -73,20 +73,20 @@ async def show(trace: Path | None, *, speed: float, duration_s: float, keep_runn
         finally:
             running.cancel()
             await asyncio.gather(running, return_exceptions=True)
-        ours = reckoning.result()
+        ours = score.result()
         end = emulator.cluster.now
     console.print("\nThe same requests again, scaled in two other ways …", highlight=False)
     results = await replay(_other_ways(scenario), begin=begin, end=end)
     console.print(_summary([ours, *results], console.width))
-    console.print(in_words(ours, results), highlight=False)
+    console.print(as_text(ours, results), highlight=False)
 
 
-def _other_ways(scenario: Scenario) -> list[tuple[str, Scenario]]:
+def _other_ways(scenario: ClusterScenario) -> list[tuple[str, ClusterScenario]]:
     fixed = fixed_at_the_peak(scenario)
-    enough = all(each.number_of_allocations != MOST_ALLOCATIONS for each in fixed.deployments)
+    enough = all(each.number_of_allocations != MAX_ALLOCATIONS for each in fixed.deployments)
     return [
-        ("fixed at the peak" if enough else f"fixed at the most, {MOST_ALLOCATIONS}", fixed),
-        ("Elasticsearch's own", left_to_the_cluster(scenario)),
+        ("fixed at the peak" if enough else f"fixed at the most, {MAX_ALLOCATIONS}", fixed),
+        ("Elasticsearch's own", with_adaptive_allocations(scenario)),
     ]
 
 
@@ -98,7 +98,7 @@ def poll_interval_s(speed: float) -> float:
     >>> poll_interval_s(400.0)
     80.0
     """
-    return max(POLL_INTERVAL_S, float(math.ceil(SHORTEST_POLL_S * speed)))
+    return max(POLL_INTERVAL_S, float(math.ceil(MIN_POLL_INTERVAL_S * speed)))
 
 
 def _environ(url: str, poll_s: float) -> dict[str, str]:
@@ -109,7 +109,7 @@ def _environ(url: str, poll_s: float) -> dict[str, str]:
         "AUTOSCALER_SERVER__PORT": "0",
         "AUTOSCALER_DEFAULTS__TARGET_UTILISATION": str(TARGET_UTILISATION),
         "AUTOSCALER_DEFAULTS__LOAD_WINDOW": f"{max(60.0, poll_s):.0f}s",
-        "AUTOSCALER_RULES": f'[{{"name": "demo", "max_allocations": {MOST_ALLOCATIONS}}}]',
+        "AUTOSCALER_RULES": f'[{{"name": "demo", "max_allocations": {MAX_ALLOCATIONS}}}]',
     }
 
 
@@ -162,17 +162,17 @@ def _summary(results: list[Result], width: int) -> Table:
     if width < NARROW:
         table.add_column(f"{late} or no answer", justify="right")
         for each in results:
-            table.add_row(each.way, f"{each.allocation_hours:.2f}", f"{each.let_down:.2%}")
+            table.add_row(each.label, f"{each.allocation_hours:.2f}", f"{each.failed_fraction:.2%}")
         return table
     for heading in ("requests", late, "refused", "changes"):
         table.add_column(heading, justify="right", no_wrap=heading == late)
     for each in results:
-        share = each.waited_too_long / max(1, each.requests)
+        share = each.late / max(1, each.requests)
         table.add_row(
-            each.way,
+            each.label,
             f"{each.allocation_hours:.2f}",
             f"{each.requests:,}",
-            f"{each.waited_too_long:,} ({share:.2%})",
+            f"{each.late:,} ({share:.2%})",
             f"{each.refused:,}",
             str(each.changes),
         )

@@ -9,17 +9,21 @@ from rich.table import Table
 from rich.text import Text
 
 from autoscaler.core.explanation import explain
-from autoscaler.core.values import Decision, Fate, Observation, Outcome, Plan
+from autoscaler.core.values import Decision, Observation, Outcome, OutcomeKind, Plan
 from autoscaler.demo.comparison import WAIT_LIMIT_S
 from autoscaler.ports import Clock, CycleTimes, ObservationFailed
-from autoscaler.simulation.cluster import Cluster
+from autoscaler.simulation.cluster import SimulatedCluster
 
-_MOST_NEWS, _LEAST_NEWS = 10, 1
-_LINES_BESIDE_NEWS = 13  # of a screen: above and below the table, and of it with two deployments
+_MAX_RECENT, _MIN_RECENT = 10, 1
+_LINES_BESIDE_RECENT = 13  # of a screen: above and below the table, and of it with two deployments
 _WIDE_ENOUGH_FOR_BARS = 90
 _WIDE_ENOUGH_FOR_QUEUES = 70
 
-_FATES = {Fate.ACCEPTED: "green", Fate.NO_CAPACITY: "yellow", Fate.NOT_STARTED: "yellow"}
+_OUTCOME_COLOURS = {
+    OutcomeKind.ACCEPTED: "green",
+    OutcomeKind.NO_CAPACITY: "yellow",
+    OutcomeKind.NOT_STARTED: "yellow",
+}
 
 
 class View:
@@ -32,7 +36,13 @@ class View:
     """
 
     def __init__(
-        self, console: Console, cluster: Cluster, clock: Clock, *, lasting_s: float, speed: float
+        self,
+        console: Console,
+        cluster: SimulatedCluster,
+        clock: Clock,
+        *,
+        lasting_s: float,
+        speed: float,
     ) -> None:
         self._console = console
         self._cluster = cluster
@@ -42,8 +52,8 @@ class View:
         self._speed = speed
         self._decisions: tuple[Decision, ...] = ()
         self._live: dict[str, int] = {}
-        news = min(max(console.height - _LINES_BESIDE_NEWS, _LEAST_NEWS), _MOST_NEWS)
-        self._news: deque[Text] = deque(maxlen=news)
+        recent = min(max(console.height - _LINES_BESIDE_RECENT, _MIN_RECENT), _MAX_RECENT)
+        self._recent_lines: deque[Text] = deque(maxlen=recent)
         self.metrics_url = ""
 
     def planned(
@@ -51,15 +61,17 @@ class View:
     ) -> None:
         self._decisions = plan.decisions
         self._live = {
-            stats.deployment_id: stats.live_allocations or 0
+            stats.deployment_id: stats.running_allocations or 0
             for stats in observation.deployments.values()
         }
-        for done in plan.satisfied:
+        for done in plan.completed_rollouts:
             told = f"{done.deployment_id} has its {done.allocations} allocations"
-            self._tell(plan.at, f"{told} after {done.took_s:.0f} s", "dim")
+            self._tell(plan.at, f"{told} after {done.lead_time_s:.0f} s", "dim")
         for outcome in outcomes:
-            if outcome.fate is not Fate.UNCHANGED:
-                self._tell(outcome.at, explain(outcome.decision), _FATES.get(outcome.fate, "red"))
+            if outcome.kind is not OutcomeKind.UNCHANGED:
+                self._tell(
+                    outcome.at, explain(outcome.decision), _OUTCOME_COLOURS.get(outcome.kind, "red")
+                )
 
     def skipped(self, failure: ObservationFailed, at: float) -> None:
         self._tell(at, str(failure), "red")
@@ -70,8 +82,8 @@ class View:
             legend = f"█ busy  ░ idle  · loading its model   {legend}"
         above = [self._progress(), Text(f"metrics  {self.metrics_url}", style="dim")]
         # As many lines each time, or everything below would jump.
-        blank = [Text()] * ((self._news.maxlen or 0) - len(self._news))
-        below = [Text(legend, style="dim"), *self._news, *blank]
+        blank = [Text()] * ((self._recent_lines.maxlen or 0) - len(self._recent_lines))
+        below = [Text(legend, style="dim"), *self._recent_lines, *blank]
         for line in (*above, *below):
             line.no_wrap, line.overflow = True, "ellipsis"
         return Group(*above, self._table(), *below)
@@ -122,7 +134,7 @@ class View:
             Text(decision.deployment_id),
             f"{load.arrival_rate_per_s:.0f}" if load else "",
             "" if offered is None else f"{offered:.1f}",
-            *self._waiting(str(decision.sample.pending)),
+            *self._waiting(str(decision.sample.in_flight)),
             str(decision.desired),
         ]
         if self._has_bars:
@@ -131,7 +143,7 @@ class View:
 
     def _tell(self, at: float, told: str, style: str) -> None:
         line = Text(f"{_minutes(at - self._begin):>6}  {told}", style=style)
-        self._news.append(line)
+        self._recent_lines.append(line)
         if not self._console.is_terminal:
             self._console.print(line, soft_wrap=True)
 

@@ -4,8 +4,8 @@ asking    the daemon's /decisions, over HTTP
 telling   its answer, for people
 """
 
-from autoscaler.adapters.admin_http.client import USUAL_URL, NoAnswer
-from autoscaler.explain.asking import Reply, address_of, ask, pretty
-from autoscaler.explain.telling import tell
+from autoscaler.adapters.admin_http.client import DEFAULT_URL, AdminRequestFailed
+from autoscaler.explain.client import Reply, address_of, fetch, pretty
+from autoscaler.explain.render import render
 
-__all__ = ["USUAL_URL", "NoAnswer", "Reply", "address_of", "ask", "pretty", "tell"]
+__all__ = ["DEFAULT_URL", "AdminRequestFailed", "Reply", "address_of", "fetch", "pretty", "render"]

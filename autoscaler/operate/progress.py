@@ -21,7 +21,7 @@ class Progress(Value, frozen=True, kw_only=True):
     deployment_id: str
     elapsed_s: float
     stats: DeploymentStats | None = None  # None: nothing yet
-    trouble: str = ""  # why nothing newer is known
+    stale_reason: str = ""  # why nothing newer is known
 
     @property
     def failed(self) -> bool:
@@ -44,8 +44,8 @@ class Progress(Value, frozen=True, kw_only=True):
         parts = [*self._serving(), *self._nodes()]
         if self.stats is not None and self.stats.reason:
             parts.append(f"Elasticsearch says: {_plain(self.stats.reason)}")
-        if self.trouble:
-            parts.append(f"not looked at since: {self.trouble}")
+        if self.stale_reason:
+            parts.append(f"not looked at since: {self.stale_reason}")
         return f": {'; '.join(parts)}" if parts else ""
 
     @property
@@ -57,7 +57,9 @@ class Progress(Value, frozen=True, kw_only=True):
     def _serving(self) -> list[str]:
         if self.stats is None or self.stats.allocations is None:
             return []
-        return [f"{self.stats.live_allocations or 0} of {self.stats.allocations} allocations serve"]
+        return [
+            f"{self.stats.running_allocations or 0} of {self.stats.allocations} allocations serve"
+        ]
 
     def _nodes(self) -> list[str]:
         """The nodes that do not serve yet, and why."""
@@ -76,7 +78,7 @@ def _plain(reason: str) -> str:
     return reason.rstrip(". ")
 
 
-class Watching:
+class ProgressView:
     """Shows progress until the end of the block: in place on a terminal, line by line elsewhere."""
 
     def __init__(self, console: Console) -> None:

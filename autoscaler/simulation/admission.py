@@ -4,10 +4,10 @@ Source: elastic/elasticsearch,
 ml/action/Transport{Start,Update,Stop}TrainedModelDeploymentAction.java.
 """
 
-from autoscaler.simulation.deployment import Deployment
-from autoscaler.simulation.errors import ApiError, conflict, not_found
+from autoscaler.simulation.deployment import SimulatedDeployment
+from autoscaler.simulation.errors import SimulatedApiError, conflict, not_found
 from autoscaler.simulation.specs import ModelSpec
-from autoscaler.simulation.state import State
+from autoscaler.simulation.state import ClusterState
 
 MAX_DEPLOYMENTS = 100
 
@@ -35,27 +35,31 @@ class Conditions:
         self.pipelines: dict[str, str] = {}
 
 
-def model_of(state: State, model_id: str) -> ModelSpec:
+def model_of(state: ClusterState, model_id: str) -> ModelSpec:
     """The model of that id, or the 404."""
     if model_id not in state.models:
         raise not_found(model_id, f"Could not find trained model [{model_id}]")
     return state.models[model_id]
 
 
-def startable(state: State, conditions: Conditions, model_id: str, deployment_id: str) -> ModelSpec:
+def startable(
+    state: ClusterState, conditions: Conditions, model_id: str, deployment_id: str
+) -> ModelSpec:
     """The model to start as `deployment_id`, or the reason why it cannot be started."""
     if conditions.upgrade_mode:
         reason = "Cannot start deployments while upgrade mode is enabled"
-        raise ApiError(429, "status_exception", reason)
+        raise SimulatedApiError(429, "status_exception", reason)
     if conditions.mixed_versions:
         reason = "Cannot start a deployment while the nodes have different versions"
-        raise ApiError(403, "status_exception", f"{reason}: an upgrade is in progress")
+        raise SimulatedApiError(403, "status_exception", f"{reason}: an upgrade is in progress")
     if deployment_id in conditions.inference_endpoints:
         raise _bad(f"deployment id [{deployment_id}] is the id of an inference endpoint")
     model = model_of(state, model_id)
     if len(state.deployments) >= MAX_DEPLOYMENTS:
         reason = f"the limit of [{MAX_DEPLOYMENTS}] deployments is reached"
-        raise ApiError(429, "status_exception", f"Cannot start [{deployment_id}]: {reason}")
+        raise SimulatedApiError(
+            429, "status_exception", f"Cannot start [{deployment_id}]: {reason}"
+        )
     if conditions.feature_reset:
         raise conflict("Cannot start a deployment while the ML feature is being reset")
     if deployment_id in state.deployments:
@@ -65,7 +69,7 @@ def startable(state: State, conditions: Conditions, model_id: str, deployment_id
     return model
 
 
-def check_owner(state: State, conditions: Conditions, deployment_id: str) -> None:
+def check_owner(state: ClusterState, conditions: Conditions, deployment_id: str) -> None:
     """Refuse an update of what an inference endpoint owns, in versions that do."""
     owned = deployment_id in conditions.inference_endpoints
     if owned and state.behaviour.endpoint_owned_conflict:
@@ -75,7 +79,9 @@ def check_owner(state: State, conditions: Conditions, deployment_id: str) -> Non
         )
 
 
-def check_unused(state: State, conditions: Conditions, deployment: Deployment) -> None:
+def check_unused(
+    state: ClusterState, conditions: Conditions, deployment: SimulatedDeployment
+) -> None:
     """Refuse to stop what a pipeline or an inference endpoint relies on."""
     name = deployment.deployment_id
     used_as = {name, deployment.model_id}
@@ -94,5 +100,5 @@ def check_unused(state: State, conditions: Conditions, deployment: Deployment) -
         )
 
 
-def _bad(reason: str) -> ApiError:
-    return ApiError(400, "status_exception", f"Could not start model deployment: {reason}")
+def _bad(reason: str) -> SimulatedApiError:
+    return SimulatedApiError(400, "status_exception", f"Could not start model deployment: {reason}")

@@ -6,22 +6,22 @@ ml/inference/assignment/TrainedModelAssignmentClusterService.java.
 
 from msgspec.structs import replace
 
-from autoscaler.simulation.deployment import Deployment
-from autoscaler.simulation.errors import ApiError
+from autoscaler.simulation.deployment import SimulatedDeployment
+from autoscaler.simulation.errors import SimulatedApiError
 from autoscaler.simulation.lifecycle import Lifecycle
-from autoscaler.simulation.placement import Plan
+from autoscaler.simulation.placement import AssignmentPlan
 from autoscaler.simulation.reduction import reduced
-from autoscaler.simulation.state import State
+from autoscaler.simulation.state import ClusterState
 
 
-class Assignment:
+class AssignmentService:
     """Plans, and hands the targets to the life cycle."""
 
-    def __init__(self, state: State, lifecycle: Lifecycle) -> None:
+    def __init__(self, state: ClusterState, lifecycle: Lifecycle) -> None:
         self._state = state
         self._lifecycle = lifecycle
 
-    def add(self, deployment: Deployment, *, can_grow: bool) -> None:
+    def add(self, deployment: SimulatedDeployment, *, can_grow: bool) -> None:
         """Place a new deployment.
 
         Raises:
@@ -36,10 +36,12 @@ class Assignment:
                 raise _not_enough("start", name)
             reason = f"Could not start deployment [{name}]: no ML nodes with sufficient capacity"
             cause = ("illegal_state_exception", plan.reasons[name])
-            raise ApiError(429, "status_exception", f"{reason} were found", caused_by=cause)
+            raise SimulatedApiError(
+                429, "status_exception", f"{reason} were found", caused_by=cause
+            )
         self._apply(plan)
 
-    def scale(self, deployment: Deployment, number: int, *, can_grow: bool) -> None:
+    def scale(self, deployment: SimulatedDeployment, number: int, *, can_grow: bool) -> None:
         """Change a deployment's number of allocations.
 
         More plans all deployments anew, fewer touches no other.
@@ -57,14 +59,14 @@ class Assignment:
         if self._state.deployments:
             self._apply(self._state.planned())
 
-    def _grow(self, deployment: Deployment, number: int, *, can_grow: bool) -> None:
+    def _grow(self, deployment: SimulatedDeployment, number: int, *, can_grow: bool) -> None:
         plan = self._state.planned(deployment, number)
         if deployment.deployment_id in plan.reasons and not can_grow:
             raise _not_enough("update", deployment.deployment_id)
         deployment.parameters = replace(deployment.parameters, number_of_allocations=number)
         self._apply(plan)
 
-    def _shrink(self, deployment: Deployment, number: int) -> None:
+    def _shrink(self, deployment: SimulatedDeployment, number: int) -> None:
         zones = {node_id: node.spec.zone for node_id, node in self._state.nodes.items()}
         targets = reduced(deployment.targets, zones, number)
         deployment.parameters = replace(deployment.parameters, number_of_allocations=number)
@@ -72,15 +74,15 @@ class Assignment:
             deployment.reason = None
         self._lifecycle.set_targets(deployment, targets)
 
-    def _apply(self, plan: Plan) -> None:
+    def _apply(self, plan: AssignmentPlan) -> None:
         for deployment in self._state.deployments.values():
             name = deployment.deployment_id
             deployment.reason = plan.reasons.get(name)
             self._lifecycle.set_targets(deployment, plan.placed.get(name, {}))
 
 
-def _not_enough(verb: str, deployment_id: str) -> ApiError:
-    return ApiError(
+def _not_enough(verb: str, deployment_id: str) -> SimulatedApiError:
+    return SimulatedApiError(
         429,
         "status_exception",
         f"Could not {verb} deployment [{deployment_id}] because there are not enough resources "

@@ -10,6 +10,7 @@ from contextlib import suppress
 
 from msgspec import UNSET, UnsetType
 
+from autoscaler.simulation.adaptive_allocations_service import TICK_S, AdaptiveAllocationsService
 from autoscaler.simulation.admission import (
     Conditions,
     check_owner,
@@ -17,53 +18,52 @@ from autoscaler.simulation.admission import (
     model_of,
     startable,
 )
-from autoscaler.simulation.assignment import Assignment
+from autoscaler.simulation.assignment import AssignmentService
 from autoscaler.simulation.deployment import (
     STARTED,
     STOPPING,
     AdaptivePatch,
     AdaptiveSettings,
-    Deployment,
     Parameters,
+    SimulatedDeployment,
 )
 from autoscaler.simulation.directory import Directory
-from autoscaler.simulation.errors import ApiError, conflict, no_such_deployment
+from autoscaler.simulation.errors import SimulatedApiError, conflict, no_such_deployment
 from autoscaler.simulation.ledger import Ledger
 from autoscaler.simulation.lifecycle import Lifecycle, process_gone, worker_shut_down
-from autoscaler.simulation.memory import NodeMemory, required_bytes
-from autoscaler.simulation.native_scaling import TICK_S, NativeScaling
-from autoscaler.simulation.parking import Parking
-from autoscaler.simulation.requests import Request
+from autoscaler.simulation.memory import MemoryReservation, required_bytes
+from autoscaler.simulation.requests import InferenceRequest
 from autoscaler.simulation.specs import ModelSpec, NodeSpec
-from autoscaler.simulation.state import Node, State
+from autoscaler.simulation.state import ClusterState, SimulatedNode
 from autoscaler.simulation.traffic import Traffic
 from autoscaler.simulation.validation import (
-    StartRequest,
+    StartParameters,
     always_adaptive,
     check_merged,
     check_start,
     check_update,
 )
-from autoscaler.simulation.versions import Behaviour
+from autoscaler.simulation.versions import VersionBehaviour
 from autoscaler.simulation.workload import Arrival
+from autoscaler.simulation.zero_queue import ZeroQueue
 
 __all__ = [
     "UNSET",
     "AdaptivePatch",
     "AdaptiveSettings",
-    "Cluster",
-    "Deployment",
+    "InferenceRequest",
+    "MemoryReservation",
     "ModelSpec",
-    "NodeMemory",
     "NodeSpec",
-    "Request",
+    "SimulatedCluster",
+    "SimulatedDeployment",
 ]
 
 _STRETCH_S = 30.0
 """Requests are simulated in stretches of at most this, which bounds the memory they take."""
 
 
-class Cluster(Conditions):
+class SimulatedCluster(Conditions):
     """Nodes, models and deployments. Every operation raises `ApiError` where the API refuses."""
 
     def __init__(
@@ -71,7 +71,7 @@ class Cluster(Conditions):
         nodes: Sequence[NodeSpec],
         models: Sequence[ModelSpec],
         *,
-        behaviour: Behaviour,
+        behaviour: VersionBehaviour,
         seed: int,
         now: float,
         can_grow: bool = False,
@@ -79,18 +79,18 @@ class Cluster(Conditions):
     ) -> None:
         super().__init__(can_grow=can_grow)
         self.behaviour = behaviour
-        self._state = State(
+        self._state = ClusterState(
             behaviour=behaviour, seed=seed, now=now, ml_memory_fraction=ml_memory_fraction
         )
-        self._parking = Parking(self._state)
+        self._parking = ZeroQueue(self._state)
         self._traffic = Traffic(self._state, self._parking)
         self._lifecycle = Lifecycle(
             self._state,
             start_process=self._traffic.start_process,
             on_ready=self._traffic.release,
         )
-        self._assignment = Assignment(self._state, self._lifecycle)
-        self._native = NativeScaling(self._state, update=self._scale_internally)
+        self._assignment = AssignmentService(self._state, self._lifecycle)
+        self._adaptive = AdaptiveAllocationsService(self._state, update=self._scale_internally)
         self._directory = Directory(self._state, self._parking)
         for model in models:
             self.put_model(model)
@@ -112,7 +112,7 @@ class Cluster(Conditions):
         return self._state.models
 
     @property
-    def deployments(self) -> Mapping[str, Deployment]:
+    def deployments(self) -> Mapping[str, SimulatedDeployment]:
         return self._state.deployments
 
     def advance(self, to: float) -> None:
@@ -124,7 +124,7 @@ class Cluster(Conditions):
             self._state.now = at
             self._lifecycle.finish_drained()
             self._traffic.expire()
-            self._wake_sleepers()
+            self._scale_from_zero()
             events.run_due(at)
             if at >= to:
                 break
@@ -136,7 +136,7 @@ class Cluster(Conditions):
         candidates = (
             self._state.events.next_at,
             self._lifecycle.next_drained_at(),
-            self._traffic.next_wake_at(),
+            self._traffic.next_resume_at(),
             self.now + _STRETCH_S,
         )
         return max(self.now, min(to, *(at for at in candidates if at is not None)))
@@ -149,7 +149,7 @@ class Cluster(Conditions):
         candidates = (
             self._state.events.next_at,
             self._lifecycle.next_drained_at(),
-            self._traffic.next_answer_at(),
+            self._traffic.next_response_at(),
         )
         return min((at for at in candidates if at is not None), default=None)
 
@@ -157,7 +157,7 @@ class Cluster(Conditions):
 
     def put_model(self, spec: ModelSpec) -> None:
         if spec.model_id in self._state.models:
-            raise ApiError(
+            raise SimulatedApiError(
                 400,
                 "resource_already_exists_exception",
                 f"Trained machine learning model [{spec.model_id}] already exists",
@@ -188,11 +188,11 @@ class Cluster(Conditions):
         cache_bytes: int | None = None,
         priority: str = "normal",
         adaptive: AdaptiveSettings | None = None,
-    ) -> Deployment:
+    ) -> SimulatedDeployment:
         """`_start`. Returns at once: to wait for a state is the caller's part."""
         if self.behaviour.serverless:
             adaptive, number_of_allocations = always_adaptive(adaptive), None
-        request = StartRequest(
+        request = StartParameters(
             number_of_allocations=number_of_allocations,
             threads_per_allocation=threads_per_allocation,
             queue_capacity=queue_capacity,
@@ -213,7 +213,7 @@ class Cluster(Conditions):
             cache_bytes=model.size_bytes if cache_bytes is None else cache_bytes,
             priority=priority,
         )
-        deployment = Deployment(
+        deployment = SimulatedDeployment(
             parameters=parameters,
             model=model,
             adaptive=adaptive,
@@ -234,7 +234,7 @@ class Cluster(Conditions):
         adaptive: AdaptivePatch | UnsetType | None = UNSET,
         internal: bool = False,
         by_endpoint: bool = False,
-    ) -> Deployment:
+    ) -> SimulatedDeployment:
         """`_update`. `adaptive`: UNSET says nothing, None removes the settings.
 
         An internal update, as the native scaler's, is free of the rules for outsiders; one by the
@@ -275,12 +275,12 @@ class Cluster(Conditions):
             check_unused(self._state, self, deployment)
         deployment.state = STOPPING
         for node_id in list(deployment.routes):
-            self._lifecycle.lose(deployment, node_id, worker_shut_down())
-        self._parking.dissolve(deployment)
+            self._lifecycle.remove_process(deployment, node_id, worker_shut_down())
+        self._parking.reject_all(deployment)
         del self._state.deployments[deployment_id]
         self._assignment.rebalance()
 
-    def _scale_internally(self, deployment: Deployment, number: int) -> None:
+    def _scale_internally(self, deployment: SimulatedDeployment, number: int) -> None:
         self.update_deployment(
             deployment.deployment_id, number_of_allocations=number, internal=True
         )
@@ -294,16 +294,16 @@ class Cluster(Conditions):
         *,
         timeout_s: float = 10.0,
         priority: str = "normal",
-    ) -> list[Request]:
+    ) -> list[InferenceRequest]:
         """`_infer`: one request a document, each routed by itself. Advance to see their fate."""
         deployment = self._directory.serving(target_id)
         if lost := self._directory.lost(target_id, deployment):
-            self._wake(deployment)
+            self._scale_up_from_zero(deployment)
             raise lost
         requests = self._traffic.infer(
             deployment, documents, timeout_s=timeout_s, priority=priority
         )
-        self._wake_sleepers()
+        self._scale_from_zero()
         return requests
 
     def drive(
@@ -316,23 +316,23 @@ class Cluster(Conditions):
         """
         self._traffic.drive(deployment_id, arrivals, timeout_s)
 
-    def _wake_sleepers(self) -> None:
+    def _scale_from_zero(self) -> None:
         """Scale up what is at zero and asked for. Without capacity the requests time out."""
-        for deployment in self._parking.sleepers():
-            self._wake(deployment)
+        for deployment in self._parking.deployments_at_zero():
+            self._scale_up_from_zero(deployment)
 
-    def _wake(self, deployment: Deployment) -> None:
+    def _scale_up_from_zero(self, deployment: SimulatedDeployment) -> None:
         if deployment.requested > 0:
             return
-        with suppress(ApiError):
+        with suppress(SimulatedApiError):
             self._scale_internally(deployment, 1)
-            self._native.awoken(deployment)
+            self._adaptive.awoken(deployment)
 
     def _forget_empty(self) -> None:
         """Drop the deployments without allocations, as if they had never been."""
         for deployment in list(self.deployments.values()):
             if deployment.requested == 0:
-                self._parking.dissolve(deployment)
+                self._parking.reject_all(deployment)
                 del self._state.deployments[deployment.deployment_id]
 
     # Hardware and its failures
@@ -340,7 +340,7 @@ class Cluster(Conditions):
     def add_node(self, spec: NodeSpec) -> None:
         if spec.node_id in self._state.nodes:
             raise ValueError(f"node {spec.node_id!r} is in the cluster already")
-        self._state.nodes[spec.node_id] = Node(spec)
+        self._state.nodes[spec.node_id] = SimulatedNode(spec)
         self._assignment.rebalance()
 
     def remove_node(self, node_id: str) -> None:
@@ -348,7 +348,7 @@ class Cluster(Conditions):
         self._state.nodes[node_id]
         for deployment in self.deployments.values():
             if node_id in deployment.routes:
-                self._lifecycle.lose(deployment, node_id, process_gone())
+                self._lifecycle.remove_process(deployment, node_id, process_gone())
         del self._state.nodes[node_id]
         self._assignment.rebalance()
 
@@ -356,16 +356,16 @@ class Cluster(Conditions):
         """The process dies; one that is still loading fails. Raises KeyError if there is none."""
         self._lifecycle.crash(self.deployments[deployment_id], node_id)
 
-    def memory_of(self, node_id: str) -> NodeMemory:
+    def memory_of(self, node_id: str) -> MemoryReservation:
         return self._state.memory_of(node_id)
 
     # Within
 
     def _tick(self) -> None:
         self._state.events.schedule(self.now + TICK_S, self._tick)
-        self._native.tick()
+        self._adaptive.tick()
 
-    def _deployment(self, deployment_id: str) -> Deployment:
+    def _deployment(self, deployment_id: str) -> SimulatedDeployment:
         if deployment_id not in self.deployments:
             raise no_such_deployment(deployment_id)
         return self.deployments[deployment_id]

@@ -67,7 +67,7 @@ class Parameters(Struct, frozen=True, kw_only=True):
     priority: str  # normal or low
 
 
-class Deployment(Struct, kw_only=True, eq=False):
+class SimulatedDeployment(Struct, kw_only=True, eq=False):
     """One deployment in the cluster's state. Read freely; only the cluster changes it."""
 
     parameters: Parameters
@@ -99,9 +99,9 @@ class Deployment(Struct, kw_only=True, eq=False):
         return self.parameters.priority == "low"
 
     @property
-    def live(self) -> int:
+    def running(self) -> int:
         """Current allocations of started routes."""
-        return sum(route.live_allocations for route in self.routes.values())
+        return sum(route.running_allocations for route in self.routes.values())
 
     @property
     def targets(self) -> Mapping[str, int]:
@@ -118,10 +118,10 @@ class Deployment(Struct, kw_only=True, eq=False):
 
     def allocation_state(self) -> str:
         """starting, started or fully_allocated, as `allocation_status.state` of the statistics."""
-        live = self.live
-        if live >= self.requested and (live > 0 or self.zero_is_fully_allocated):
+        running = self.running
+        if running >= self.requested and (running > 0 or self.zero_is_fully_allocated):
             return "fully_allocated"
-        return STARTED if live else STARTING
+        return STARTED if running else STARTING
 
     def reported_state(self) -> str:
         """The state as the statistics show it: failed if there are routes and all have failed."""

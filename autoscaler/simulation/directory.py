@@ -7,11 +7,17 @@ ml/inference/InferenceWaitForAllocation.java.
 import numpy as np
 
 from autoscaler.simulation.admission import model_of
-from autoscaler.simulation.deployment import FAILED, STARTED, STARTING, STOPPING, Deployment
-from autoscaler.simulation.errors import ApiError, conflict
-from autoscaler.simulation.parking import Parking
-from autoscaler.simulation.state import State
+from autoscaler.simulation.deployment import (
+    FAILED,
+    STARTED,
+    STARTING,
+    STOPPING,
+    SimulatedDeployment,
+)
+from autoscaler.simulation.errors import SimulatedApiError, conflict
+from autoscaler.simulation.state import ClusterState
 from autoscaler.simulation.traffic import usable_routes
+from autoscaler.simulation.zero_queue import ZeroQueue
 
 _BEST_FIRST = (STARTED, STARTING, STOPPING, FAILED)
 
@@ -19,12 +25,12 @@ _BEST_FIRST = (STARTED, STARTING, STOPPING, FAILED)
 class Directory:
     """Finds deployments; among equals of one model, by chance."""
 
-    def __init__(self, state: State, parking: Parking) -> None:
+    def __init__(self, state: ClusterState, parking: ZeroQueue) -> None:
         self._state = state
         self._parking = parking
         self._choices = np.random.default_rng(state.seed)
 
-    def serving(self, target_id: str) -> Deployment:
+    def serving(self, target_id: str) -> SimulatedDeployment:
         """The deployment that `_infer` of an id means.
 
         Raises:
@@ -46,7 +52,7 @@ class Directory:
             raise conflict(f"Trained model deployment [{target_id}] is in state [{state}]")
         return chosen
 
-    def lost(self, target_id: str, deployment: Deployment) -> ApiError | None:
+    def lost(self, target_id: str, deployment: SimulatedDeployment) -> SimulatedApiError | None:
         """The 409 of a request that would wait for an allocation of what it did not ask for.
 
         A defect: the wait is for a deployment of the id that was asked for, and there is none.

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 
 
-class ApiError(Exception):
+class SimulatedApiError(Exception):
     """An operation the API refuses: HTTP status, exception type in snake case, and reason.
 
     `metadata` holds further fields of the error object, such as `resource.id`; `caused_by` is the
@@ -30,13 +30,13 @@ class ApiError(Exception):
         return f"ApiError({self.status}, {self.type!r}, {self.reason!r})"
 
 
-def conflict(reason: str) -> ApiError:
+def conflict(reason: str) -> SimulatedApiError:
     """409: the state of a deployment does not allow the operation."""
-    return ApiError(409, "status_exception", reason)
+    return SimulatedApiError(409, "status_exception", reason)
 
 
-def not_found(resource_id: str, reason: str) -> ApiError:
-    return ApiError(
+def not_found(resource_id: str, reason: str) -> SimulatedApiError:
+    return SimulatedApiError(
         404,
         "resource_not_found_exception",
         reason,
@@ -44,17 +44,19 @@ def not_found(resource_id: str, reason: str) -> ApiError:
     )
 
 
-def no_such_deployment(deployment_id: str) -> ApiError:
+def no_such_deployment(deployment_id: str) -> SimulatedApiError:
     return not_found(deployment_id, f"No known model deployment with id [{deployment_id}]")
 
 
-def invalid_request(*complaints: str) -> ApiError:
+def invalid_request(*complaints: str) -> SimulatedApiError:
     """400: what is wrong shows in the request alone."""
     listed = "".join(f"{number}: {text};" for number, text in enumerate(complaints, 1))
-    return ApiError(400, "action_request_validation_exception", f"Validation Failed: {listed}")
+    return SimulatedApiError(
+        400, "action_request_validation_exception", f"Validation Failed: {listed}"
+    )
 
 
-def invalid_state(*complaints: str) -> ApiError:
+def invalid_state(*complaints: str) -> SimulatedApiError:
     """400: the request is well formed but contradicts the deployment's settings."""
     listed = "".join(f"{number}: {text};" for number, text in enumerate(complaints, 1))
-    return ApiError(400, "validation_exception", f"Validation Failed: {listed}")
+    return SimulatedApiError(400, "validation_exception", f"Validation Failed: {listed}")

@@ -6,15 +6,15 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-_SHORTEST_S, _LONGEST_S = 1e-4, 1e5
+_MIN_S, _MAX_S = 1e-4, 1e5
 _PER_DECADE = 200  # a resolution of 1.2 %
 
 
 def _edges() -> NDArray[np.float64]:
     """Bounds of the histogram: a geometric series, and 1, 2, 5 of every decade, exactly."""
-    decades = round(math.log10(_LONGEST_S / _SHORTEST_S))
-    series = _SHORTEST_S * 10.0 ** (np.arange(decades * _PER_DECADE + 1) / _PER_DECADE)
-    low = round(math.log10(_SHORTEST_S))
+    decades = round(math.log10(_MAX_S / _MIN_S))
+    series = _MIN_S * 10.0 ** (np.arange(decades * _PER_DECADE + 1) / _PER_DECADE)
+    low = round(math.log10(_MIN_S))
     round_figures = [float(f"{digit}e{low + k}") for k in range(decades + 1) for digit in (1, 2, 5)]
     merged = np.concatenate([series, round_figures])
     # A member of the series that only differs from a round figure by rounding would split a bin.
@@ -41,12 +41,12 @@ class Ledger:
         self.failed = 0  # any other error
         self.changes = 0  # of the requested number of allocations
         self.requested_allocation_s = 0.0
-        self.live_allocation_s = 0.0
+        self.running_allocation_s = 0.0
         self._never_served = 0
         self._served_at_once = 0
         self._waits: list[float] = []
         self._histogram = np.zeros(len(_EDGES) + 1, dtype=np.int64)
-        self._now, self._requested, self._live = now, requested, 0
+        self._now, self._requested, self._running = now, requested, 0
 
     @property
     def pending(self) -> int:
@@ -76,14 +76,14 @@ class Ledger:
         if len(self._waits) >= _FLUSH:
             self._flush()
 
-    def accrue(self, now: float, *, requested: int, live: int) -> None:
+    def accrue(self, now: float, *, requested: int, running: int) -> None:
         """Charge the allocations held since the last call, and note those held from now on."""
         elapsed = now - self._now
         self.requested_allocation_s += self._requested * elapsed
-        self.live_allocation_s += self._live * elapsed
+        self.running_allocation_s += self._running * elapsed
         if requested != self._requested:
             self.changes += 1
-        self._now, self._requested, self._live = now, requested, live
+        self._now, self._requested, self._running = now, requested, running
 
     def waited_longer_than(self, limit_s: float) -> int:
         """Requests that waited longer in a queue, those never served included.

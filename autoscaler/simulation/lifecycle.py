@@ -7,8 +7,8 @@ ml/inference/deployment/DeploymentManager.java.
 from collections.abc import Callable, Mapping
 from functools import partial
 
-from autoscaler.simulation.deployment import Deployment
-from autoscaler.simulation.errors import ApiError, conflict
+from autoscaler.simulation.deployment import SimulatedDeployment
+from autoscaler.simulation.errors import SimulatedApiError, conflict
 from autoscaler.simulation.route import (
     FAILED,
     STARTED,
@@ -17,7 +17,7 @@ from autoscaler.simulation.route import (
     Route,
     ServingProcess,
 )
-from autoscaler.simulation.state import Load, State
+from autoscaler.simulation.state import ClusterState, Load
 
 CONTROL_MESSAGE_S = 0.2
 """From a new target to a resized thread pool, on a node that already runs the deployment."""
@@ -25,7 +25,7 @@ CONTROL_MESSAGE_S = 0.2
 DRAIN_LIMIT_S = 180.0
 RESTARTS, RESTARTS_WITHIN_S = 3, 86_400.0
 
-StartProcess = Callable[[Deployment, str, int, int], ServingProcess]
+StartProcess = Callable[[SimulatedDeployment, str, int, int], ServingProcess]
 """Of a deployment, on a node, with so many allocations of so many threads."""
 
 
@@ -34,10 +34,10 @@ class Lifecycle:
 
     def __init__(
         self,
-        state: State,
+        state: ClusterState,
         *,
         start_process: StartProcess,
-        on_ready: Callable[[Deployment], None],
+        on_ready: Callable[[SimulatedDeployment], None],
         control_message_s: float = CONTROL_MESSAGE_S,
     ) -> None:
         self._state = state
@@ -45,31 +45,33 @@ class Lifecycle:
         self._on_ready = on_ready
         self._control_message_s = control_message_s
 
-    def set_targets(self, deployment: Deployment, targets: Mapping[str, int]) -> None:
+    def set_targets(self, deployment: SimulatedDeployment, targets: Mapping[str, int]) -> None:
         """Have so many allocations on each node, and none elsewhere."""
         for route in list(deployment.kept_routes()):
             if route.node_id not in targets:
                 self._retire(deployment, route)
         for node_id, target in targets.items():
             self._set_target(deployment, node_id, target)
-        self._tell(deployment)
+        self._send_targets(deployment)
         self.account(deployment)
 
-    def lose(self, deployment: Deployment, node_id: str, error: ApiError) -> None:
+    def remove_process(
+        self, deployment: SimulatedDeployment, node_id: str, error: SimulatedApiError
+    ) -> None:
         """A process is gone with all it had, and its route too."""
         route = deployment.routes[node_id]
         self._end_process(route, error)
         self._cancel_load(route)
         del deployment.routes[node_id]
         self._slow_down(node_id)
-        self._tell(deployment)
+        self._send_targets(deployment)
         self.account(deployment)
 
-    def crash(self, deployment: Deployment, node_id: str) -> None:
+    def crash(self, deployment: SimulatedDeployment, node_id: str) -> None:
         """A process dies by itself: restarted in place, unless it has done so too often."""
         route, now = deployment.routes[node_id], self._state.now
         if route.state in (STOPPING, FAILED):
-            self.lose(deployment, node_id, process_gone())
+            self.remove_process(deployment, node_id, process_gone())
             return
         self._end_process(route, process_gone())
         self._cancel_load(route)
@@ -88,7 +90,7 @@ class Lifecycle:
         for deployment in list(self._state.deployments.values()):
             for route in list(deployment.routes.values()):
                 if route.state == STOPPING and route.process and route.process.idle:
-                    self.lose(deployment, route.node_id, worker_shut_down())
+                    self.remove_process(deployment, route.node_id, worker_shut_down())
 
     def next_drained_at(self) -> float | None:
         """A lower bound of when the next draining process will be idle."""
@@ -102,13 +104,13 @@ class Lifecycle:
             default=None,
         )
 
-    def account(self, deployment: Deployment) -> None:
+    def account(self, deployment: SimulatedDeployment) -> None:
         """Charge the allocations held until now."""
-        live = deployment.live
-        deployment.max_assigned_allocations = max(deployment.max_assigned_allocations, live)
-        deployment.ledger.accrue(self._state.now, requested=deployment.requested, live=live)
+        running = deployment.running
+        deployment.max_assigned_allocations = max(deployment.max_assigned_allocations, running)
+        deployment.ledger.accrue(self._state.now, requested=deployment.requested, running=running)
 
-    def _set_target(self, deployment: Deployment, node_id: str, target: int) -> None:
+    def _set_target(self, deployment: SimulatedDeployment, node_id: str, target: int) -> None:
         route = deployment.routes.get(node_id)
         if route is None:
             route = deployment.routes[node_id] = Route(node_id, target)
@@ -122,19 +124,21 @@ class Lifecycle:
             route.current_allocations = target
         route.target_allocations = target
 
-    def _retire(self, deployment: Deployment, route: Route) -> None:
+    def _retire(self, deployment: SimulatedDeployment, route: Route) -> None:
         if route.process is None or route.process.idle or not self._state.behaviour.drains:
-            self.lose(deployment, route.node_id, worker_shut_down())
+            self.remove_process(deployment, route.node_id, worker_shut_down())
             return
         route.state, route.target_allocations = STOPPING, 0
         self._after(DRAIN_LIMIT_S, partial(self._stop_draining, deployment, route, route.process))
 
-    def _stop_draining(self, deployment: Deployment, route: Route, process: ServingProcess) -> None:
+    def _stop_draining(
+        self, deployment: SimulatedDeployment, route: Route, process: ServingProcess
+    ) -> None:
         stopping = self._has(deployment, route) and route.state == STOPPING
         if stopping and route.process is process:
-            self.lose(deployment, route.node_id, worker_shut_down())
+            self.remove_process(deployment, route.node_id, worker_shut_down())
 
-    def _tell(self, deployment: Deployment) -> None:
+    def _send_targets(self, deployment: SimulatedDeployment) -> None:
         """Tell processes their new number of allocations; not while any node is starting."""
         if deployment.loading:
             return
@@ -142,7 +146,7 @@ class Lifecycle:
             if route.process and route.current_allocations != route.target_allocations:
                 self._after(self._control_message_s, partial(self._resize, deployment, route))
 
-    def _resize(self, deployment: Deployment, route: Route) -> None:
+    def _resize(self, deployment: SimulatedDeployment, route: Route) -> None:
         if not self._has(deployment, route) or deployment.loading or route.process is None:
             return
         if route.state != STARTED:
@@ -152,7 +156,7 @@ class Lifecycle:
         self._slow_down(route.node_id)
         self.account(deployment)
 
-    def _load(self, deployment: Deployment, route: Route) -> None:
+    def _load(self, deployment: SimulatedDeployment, route: Route) -> None:
         loads = self._state.nodes[route.node_id].loads
         loads.append(Load(deployment, route))
         if len(loads) == 1:
@@ -180,7 +184,7 @@ class Lifecycle:
         if node.loads and node.loads[0] is not under_way:
             self._begin_load(route.node_id)
 
-    def _ready(self, deployment: Deployment, route: Route) -> None:
+    def _ready(self, deployment: SimulatedDeployment, route: Route) -> None:
         route.state, route.reason = STARTED, ""
         route.current_allocations = route.target_allocations
         threads = min(deployment.parameters.threads_per_allocation, self._processors(route))
@@ -189,11 +193,11 @@ class Lifecycle:
         self._slow_down(route.node_id)
         if deployment.state == STARTING:
             deployment.state = STARTED
-        self._tell(deployment)
+        self._send_targets(deployment)
         self.account(deployment)
         self._on_ready(deployment)
 
-    def _clamped(self, deployment: Deployment, route: Route) -> int:
+    def _clamped(self, deployment: SimulatedDeployment, route: Route) -> int:
         """What the process can use of the target: its hardware's threads, rounded up."""
         threads = deployment.parameters.threads_per_allocation
         return min(route.target_allocations, -(-self._processors(route) // threads))
@@ -223,16 +227,16 @@ class Lifecycle:
             competing = threads[False] + (threads[True] if deployment.low else 0)
             process.slow_down = max(1.0, competing / node.spec.cores)
 
-    def _fail(self, deployment: Deployment, route: Route, reason: str) -> None:
+    def _fail(self, deployment: SimulatedDeployment, route: Route, reason: str) -> None:
         route.state, route.reason = FAILED, reason
-        self._tell(deployment)
+        self._send_targets(deployment)
 
-    def _end_process(self, route: Route, queued: ApiError) -> None:
+    def _end_process(self, route: Route, queued: SimulatedApiError) -> None:
         if route.process is not None:
             route.process.end(self._state.now, queued=queued)
             route.process = None
 
-    def _has(self, deployment: Deployment, route: Route) -> bool:
+    def _has(self, deployment: SimulatedDeployment, route: Route) -> bool:
         known = self._state.deployments.get(deployment.deployment_id) is deployment
         return known and deployment.routes.get(route.node_id) is route
 
@@ -240,10 +244,12 @@ class Lifecycle:
         self._state.events.schedule(self._state.now + seconds, action)
 
 
-def worker_shut_down() -> ApiError:
+def worker_shut_down() -> SimulatedApiError:
     """What requests get that wait for a process which is being removed."""
-    return ApiError(429, "es_rejected_execution_exception", "inference process has shutdown")
+    return SimulatedApiError(
+        429, "es_rejected_execution_exception", "inference process has shutdown"
+    )
 
 
-def process_gone() -> ApiError:
+def process_gone() -> SimulatedApiError:
     return conflict("inference process stopped unexpectedly")

@@ -16,7 +16,7 @@ _ELSER_BYTES = 2004 * MIB
 _ELSER_IDS = (".elser_model_1", ".elser_model_2")
 
 
-class NodeMemory(Struct, frozen=True, kw_only=True):
+class MemoryReservation(Struct, frozen=True, kw_only=True):
     """What one node has for machine learning, and what is reserved of it."""
 
     ml_max_bytes: int

@@ -18,7 +18,7 @@ _STAYING_BONUS = 1.1
 """What an allocation that stays on its node weighs against one that moves."""
 
 
-class Room(Struct, frozen=True, kw_only=True):
+class PlannerNode(Struct, frozen=True, kw_only=True):
     """What a node has to give to deployments."""
 
     node_id: str
@@ -27,7 +27,7 @@ class Room(Struct, frozen=True, kw_only=True):
     memory_bytes: int  # for machine learning, less what processes on their way out still hold
 
 
-class Demand(Struct, frozen=True, kw_only=True):
+class PlannerDeployment(Struct, frozen=True, kw_only=True):
     """What a deployment asks for, and has."""
 
     deployment_id: str
@@ -39,7 +39,7 @@ class Demand(Struct, frozen=True, kw_only=True):
     current: Mapping[str, int] = field(default_factory=dict)  # node id -> allocations
 
 
-class Plan(Struct, frozen=True, kw_only=True):
+class AssignmentPlan(Struct, frozen=True, kw_only=True):
     """Allocations by deployment id and node id, and why some have fewer than they asked for."""
 
     placed: Mapping[str, Mapping[str, int]]
@@ -49,149 +49,158 @@ class Plan(Struct, frozen=True, kw_only=True):
         return sum(self.placed.get(deployment_id, {}).values())
 
 
-def plan(rooms: Sequence[Room], demands: Sequence[Demand]) -> Plan:
+def plan(nodes: Sequence[PlannerNode], deployments: Sequence[PlannerDeployment]) -> AssignmentPlan:
     """Place all deployments; earlier demands go first where not everything fits.
 
     Normal priority never oversubscribes the cores of a node; no deployment oversubscribes its
     memory. Low priority is planned in a second round, in the memory that is left.
     """
     # Staying put is tried first, and wins unless moving places more: a move costs a load.
-    boards = [_settle(rooms, demands, keep) for keep in (_everything, _one_allocation)]
-    best = max(boards, key=lambda board: board.quality(demands))
-    return Plan(
-        placed={demand.deployment_id: best.placed[demand.deployment_id] for demand in demands},
+    boards = [_settle(nodes, deployments, keep) for keep in (_everything, _one_allocation)]
+    best = max(boards, key=lambda board: board.quality(deployments))
+    return AssignmentPlan(
+        placed={
+            deployment.deployment_id: best.placed[deployment.deployment_id]
+            for deployment in deployments
+        },
         reasons={
-            demand.deployment_id: best.why_short(demand)
-            for demand in demands
-            if best.count(demand) < demand.allocations
+            deployment.deployment_id: best.why_short(deployment)
+            for deployment in deployments
+            if best.count(deployment) < deployment.allocations
         },
     )
 
 
-def _everything(demand: Demand) -> Mapping[str, int]:
-    return demand.current
+def _everything(deployment: PlannerDeployment) -> Mapping[str, int]:
+    return deployment.current
 
 
-def _one_allocation(demand: Demand) -> Mapping[str, int]:
+def _one_allocation(deployment: PlannerDeployment) -> Mapping[str, int]:
     """Only one is certain to stay: where most are, so that most find their place taken again."""
-    if not demand.current:
+    if not deployment.current:
         return {}
-    return {max(demand.current, key=lambda node_id: (demand.current[node_id], node_id)): 1}
+    return {max(deployment.current, key=lambda node_id: (deployment.current[node_id], node_id)): 1}
 
 
 def _settle(
-    rooms: Sequence[Room], demands: Sequence[Demand], keep: Callable[[Demand], Mapping[str, int]]
+    nodes: Sequence[PlannerNode],
+    deployments: Sequence[PlannerDeployment],
+    keep: Callable[[PlannerDeployment], Mapping[str, int]],
 ) -> "_Board":
-    board = _Board(rooms)
+    board = _Board(nodes)
     for low in (False, True):
-        round_ = [demand for demand in demands if demand.low == low]
-        for demand in round_:
-            for node_id, allocations in sorted(keep(demand).items()):
+        round_ = [deployment for deployment in deployments if deployment.low == low]
+        for deployment in round_:
+            for node_id, allocations in sorted(keep(deployment).items()):
                 for _ in range(allocations):
-                    if board.fits(demand, node_id):
-                        board.place(demand, node_id)
+                    if board.fits(deployment, node_id):
+                        board.place(deployment, node_id)
         # Whoever once had an allocation gets one before anyone gets a second, then newcomers.
-        for demand in sorted(round_, key=lambda demand: not demand.previously_assigned):
-            if not board.count(demand):
-                board.fill(demand, 1)
-        for demand in round_:
-            board.fill(demand, demand.allocations)
+        for deployment in sorted(round_, key=lambda deployment: not deployment.previously_assigned):
+            if not board.count(deployment):
+                board.fill(deployment, 1)
+        for deployment in round_:
+            board.fill(deployment, deployment.allocations)
     return board
 
 
 class _Board:
     """Nodes being filled."""
 
-    def __init__(self, rooms: Sequence[Room]) -> None:
-        self._rooms = {room.node_id: room for room in sorted(rooms, key=lambda r: r.node_id)}
+    def __init__(self, nodes: Sequence[PlannerNode]) -> None:
+        self._nodes = {node.node_id: node for node in sorted(nodes, key=lambda r: r.node_id)}
         self._cores = {False: {}, True: {}}  # type: dict[bool, dict[str, int]]
-        for room in self._rooms.values():
-            self._cores[False][room.node_id] = room.cores
-            self._cores[True][room.node_id] = LOW_PRIORITY_CORES
-        self._memory = {room.node_id: room.memory_bytes for room in self._rooms.values()}
+        for node in self._nodes.values():
+            self._cores[False][node.node_id] = node.cores
+            self._cores[True][node.node_id] = LOW_PRIORITY_CORES
+        self._memory = {node.node_id: node.memory_bytes for node in self._nodes.values()}
         self._running: set[str] = set()  # ids of nodes that run anything
         self.placed: dict[str, dict[str, int]] = {}
 
-    def count(self, demand: Demand) -> int:
-        return sum(self._of(demand).values())
+    def count(self, deployment: PlannerDeployment) -> int:
+        return sum(self._of(deployment).values())
 
-    def fits(self, demand: Demand, node_id: str) -> bool:
-        if node_id not in self._rooms or self.count(demand) >= demand.allocations:
+    def fits(self, deployment: PlannerDeployment, node_id: str) -> bool:
+        if node_id not in self._nodes or self.count(deployment) >= deployment.allocations:
             return False
-        return self._has_cores(demand, node_id) and self._has_memory(demand, node_id)
+        return self._has_cores(deployment, node_id) and self._has_memory(deployment, node_id)
 
-    def place(self, demand: Demand, node_id: str) -> None:
-        if node_id not in self._of(demand):
-            self._memory[node_id] -= self._needs(demand, node_id)
+    def place(self, deployment: PlannerDeployment, node_id: str) -> None:
+        if node_id not in self._of(deployment):
+            self._memory[node_id] -= self._needs(deployment, node_id)
             self._running.add(node_id)
-        self._of(demand)[node_id] = self._of(demand).get(node_id, 0) + 1
-        self._cores[demand.low][node_id] -= demand.threads
+        self._of(deployment)[node_id] = self._of(deployment).get(node_id, 0) + 1
+        self._cores[deployment.low][node_id] -= deployment.threads
 
-    def fill(self, demand: Demand, allocations: int) -> None:
+    def fill(self, deployment: PlannerDeployment, allocations: int) -> None:
         """Place one at a time until there are `allocations`, or no node takes another."""
-        while self.count(demand) < min(allocations, demand.allocations):
-            fitting = [node_id for node_id in self._rooms if self.fits(demand, node_id)]
+        while self.count(deployment) < min(allocations, deployment.allocations):
+            fitting = [node_id for node_id in self._nodes if self.fits(deployment, node_id)]
             if not fitting:
                 return
-            self.place(demand, min(fitting, key=lambda node_id: self._preference(demand, node_id)))
+            self.place(
+                deployment, min(fitting, key=lambda node_id: self._preference(deployment, node_id))
+            )
 
-    def _preference(self, demand: Demand, node_id: str) -> tuple[int, bool, int, str]:
+    def _preference(
+        self, deployment: PlannerDeployment, node_id: str
+    ) -> tuple[int, bool, int, str]:
         """Least first: balance the zones, then load the model nowhere new, then spread."""
-        zone = self._rooms[node_id].zone
-        in_zone = sum(n for id_, n in self._of(demand).items() if self._rooms[id_].zone == zone)
-        runs_here = node_id in self._of(demand)
-        return (in_zone, not runs_here, -self._cores[demand.low][node_id], node_id)
+        zone = self._nodes[node_id].zone
+        in_zone = sum(n for id_, n in self._of(deployment).items() if self._nodes[id_].zone == zone)
+        runs_here = node_id in self._of(deployment)
+        return (in_zone, not runs_here, -self._cores[deployment.low][node_id], node_id)
 
-    def quality(self, demands: Sequence[Demand]) -> tuple[int, float, int]:
+    def quality(self, deployments: Sequence[PlannerDeployment]) -> tuple[int, float, int]:
         """More is better: the once assigned first, then allocations, then memory left."""
-        satisfied = sum(d.previously_assigned and self.count(d) > 0 for d in demands)
+        satisfied = sum(d.previously_assigned and self.count(d) > 0 for d in deployments)
         staying = allocations = 0
-        for demand in demands:
-            for node_id, placed in self._of(demand).items():
-                staying += min(placed, demand.current.get(node_id, 0))
+        for deployment in deployments:
+            for node_id, placed in self._of(deployment).items():
+                staying += min(placed, deployment.current.get(node_id, 0))
                 allocations += placed
         # Of whole numbers, so that rounding does not make one of two equal ones better.
         worth = _STAYING_BONUS * staying + (allocations - staying)
         return satisfied, worth, sum(self._memory.values())
 
-    def why_short(self, demand: Demand) -> str:
-        if not self._rooms:
+    def why_short(self, deployment: PlannerDeployment) -> str:
+        if not self._nodes:
             return "No ML nodes exist in the cluster"
         return "|".join(
             f"Could not assign (more) allocations on node [{node_id}]. Reason: "
-            + self._complaint(demand, node_id)
-            for node_id in self._rooms
+            + self._complaint(deployment, node_id)
+            for node_id in self._nodes
         )
 
-    def _complaint(self, demand: Demand, node_id: str) -> str:
-        if not self._has_memory(demand, node_id):
+    def _complaint(self, deployment: PlannerDeployment, node_id: str) -> str:
+        if not self._has_memory(deployment, node_id):
             return (
                 "the node has insufficient available memory: "
-                f"{_mb(self._rooms[node_id].memory_bytes)} for machine learning, "
+                f"{_mb(self._nodes[node_id].memory_bytes)} for machine learning, "
                 f"{_mb(self._memory[node_id])} free, "
-                f"{_mb(self._needs(demand, node_id))} estimated to be required"
+                f"{_mb(self._needs(deployment, node_id))} estimated to be required"
             )
-        cores = LOW_PRIORITY_CORES if demand.low else self._rooms[node_id].cores
+        cores = LOW_PRIORITY_CORES if deployment.low else self._nodes[node_id].cores
         return (
             f"the node has insufficient allocated processors: {cores} available, "
-            f"{self._cores[demand.low][node_id]} free, {demand.threads} required per allocation"
+            f"{self._cores[deployment.low][node_id]} free, {deployment.threads} required per allocation"
         )
 
-    def _of(self, demand: Demand) -> dict[str, int]:
-        return self.placed.setdefault(demand.deployment_id, {})
+    def _of(self, deployment: PlannerDeployment) -> dict[str, int]:
+        return self.placed.setdefault(deployment.deployment_id, {})
 
-    def _has_cores(self, demand: Demand, node_id: str) -> bool:
-        return self._cores[demand.low][node_id] >= demand.threads
+    def _has_cores(self, deployment: PlannerDeployment, node_id: str) -> bool:
+        return self._cores[deployment.low][node_id] >= deployment.threads
 
-    def _has_memory(self, demand: Demand, node_id: str) -> bool:
-        if node_id in self._of(demand):
+    def _has_memory(self, deployment: PlannerDeployment, node_id: str) -> bool:
+        if node_id in self._of(deployment):
             return True
-        return self._memory[node_id] >= self._needs(demand, node_id)
+        return self._memory[node_id] >= self._needs(deployment, node_id)
 
-    def _needs(self, demand: Demand, node_id: str) -> int:
+    def _needs(self, deployment: PlannerDeployment, node_id: str) -> int:
         """Bytes that placing a first allocation here would take."""
         overhead = 0 if node_id in self._running else NATIVE_CODE_OVERHEAD_BYTES
-        return demand.memory_bytes + overhead
+        return deployment.memory_bytes + overhead
 
 
 def _mb(size_bytes: int) -> str:

@@ -10,13 +10,13 @@ from collections import deque
 from collections.abc import Iterable
 from heapq import heappop, heappush
 
-from autoscaler.simulation.errors import ApiError, conflict
+from autoscaler.simulation.errors import SimulatedApiError, conflict
 from autoscaler.simulation.ledger import Ledger
-from autoscaler.simulation.requests import Request
-from autoscaler.simulation.service import HIT_S, ServiceTimes
-from autoscaler.simulation.statistics import Counters, Minutes, Totals
+from autoscaler.simulation.requests import InferenceRequest
+from autoscaler.simulation.service_times import HIT_S, ServiceTimes
+from autoscaler.simulation.statistics import Counters, MinuteBuckets, ProcessTotals
 
-Offer = tuple[float, float, float, bool, Request | None]
+Offer = tuple[float, float, float, bool, InferenceRequest | None]
 """One document for a process: when it arrives, its deadline, its size (which multiplies the service
 time), whether its priority is high, and the request if somebody waits for it.
 
@@ -49,7 +49,7 @@ class Process:
         self._high: deque[Offer] = deque()
         self._normal: deque[Offer] = deque()
         # (finish, serial number, deadline, milliseconds, cache hit, request), soonest first
-        self._in_service: list[tuple[float, int, float, int, bool, Request | None]] = []
+        self._in_service: list[tuple[float, int, float, int, bool, InferenceRequest | None]] = []
         self._watched = 0  # requests here that somebody waits for
         self._begun = 0
         self._completed = 0
@@ -59,7 +59,7 @@ class Process:
         self._timeouts = 0
         self._expired_in_queue = 0
         self._last_access: float | None = None
-        self._minutes = Minutes(now)
+        self._minutes = MinuteBuckets(now)
         self._waits: list[float] = []
         self._booked = (0, 0, 0, 0, 0)
 
@@ -148,7 +148,7 @@ class Process:
         self.allocations = allocations
         self.offer((), now)
 
-    def end(self, now: float, *, queued: ApiError) -> None:
+    def end(self, now: float, *, queued: SimulatedApiError) -> None:
         """Die: what waits fails as `queued` says, what is in service as that of a lost process."""
         self.offer((), now)
         waiting = [*self._high, *self._normal]
@@ -206,10 +206,10 @@ class Process:
         self._rejections += 1
         if offer[4] is not None:
             reason = "inference process queue is full. Unable to execute command"
-            offer[4].fail(now, ApiError(429, "es_rejected_execution_exception", reason))
+            offer[4].fail(now, SimulatedApiError(429, "es_rejected_execution_exception", reason))
 
-    def _totals(self) -> Totals:
-        return Totals(self._completed, self._inference_ms, self._cache_hits)
+    def _totals(self) -> ProcessTotals:
+        return ProcessTotals(self._completed, self._inference_ms, self._cache_hits)
 
     def _book(self, offered: int) -> None:
         booked = (

@@ -1,9 +1,9 @@
 """A request somebody waits for: one document of an `_infer` call."""
 
-from autoscaler.simulation.errors import ApiError
+from autoscaler.simulation.errors import SimulatedApiError
 
 
-class Request:
+class InferenceRequest:
     """Its fate becomes known while the cluster advances."""
 
     __slots__ = ("arrived", "deadline", "done", "error", "finished_at", "size")
@@ -14,7 +14,7 @@ class Request:
         self.size = size
         self.done = False
         self.finished_at: float | None = None
-        self.error: ApiError | None = None
+        self.error: SimulatedApiError | None = None
 
     @property
     def state(self) -> str:
@@ -27,6 +27,6 @@ class Request:
         if not self.done:
             self.done, self.finished_at = True, at
 
-    def fail(self, at: float, error: ApiError) -> None:
+    def fail(self, at: float, error: SimulatedApiError) -> None:
         if not self.done:
             self.done, self.finished_at, self.error = True, at, error

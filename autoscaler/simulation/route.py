@@ -5,7 +5,7 @@ Source: elastic/elasticsearch, core/inference/assignment/{RoutingInfo,RoutingSta
 
 from typing import Protocol
 
-from autoscaler.simulation.errors import ApiError
+from autoscaler.simulation.errors import SimulatedApiError
 from autoscaler.simulation.statistics import Counters
 
 STARTING, STARTED, STOPPING, FAILED = "starting", "started", "stopping", "failed"
@@ -31,7 +31,7 @@ class ServingProcess(Protocol):
     def resize(self, now: float, allocations: int) -> None:
         """Use so many workers from now on."""
 
-    def end(self, now: float, *, queued: ApiError) -> None:
+    def end(self, now: float, *, queued: SimulatedApiError) -> None:
         """Die; what waits fails as `queued` says."""
 
     def counters(self, now: float) -> Counters:
@@ -51,7 +51,7 @@ class Route:
         self.crashes: list[float] = []  # instants, of the last 24 hours
 
     @property
-    def live_allocations(self) -> int:
+    def running_allocations(self) -> int:
         return self.current_allocations if self.state == STARTED else 0
 
     @property

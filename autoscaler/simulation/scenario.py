@@ -28,16 +28,16 @@ import msgspec
 from msgspec import Meta, Struct
 from msgspec.structs import replace
 
-from autoscaler.mistakes import ConfigurationMistake
+from autoscaler.errors import InputError
 from autoscaler.simulation.emulator.loads import Diurnal, Load, Recorded, Steady, arrivals_of
-from autoscaler.simulation.versions import Behaviour, behaviour_of
+from autoscaler.simulation.versions import VersionBehaviour, behaviour_of
 
 Positive = Annotated[float, Meta(gt=0.0)]
 Size = Annotated[str, Meta(pattern=r"^\d{1,18}(\.\d{1,9})?\s*([kmgt]?b)?$")]
 Id = Annotated[str, Meta(pattern=r"^[a-z0-9._][a-z0-9_.-]*$")]
 
 
-class ScenarioError(ConfigurationMistake):
+class ClusterScenarioError(InputError):
     """A scenario that cannot be used. The message names the file and the key."""
 
 
@@ -45,7 +45,7 @@ class _Part(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     pass
 
 
-class Node(_Part, frozen=True, kw_only=True):
+class ScenarioNode(_Part, frozen=True, kw_only=True):
     """One ML node."""
 
     name: str
@@ -55,7 +55,7 @@ class Node(_Part, frozen=True, kw_only=True):
     zone: str = ""
 
 
-class Model(_Part, frozen=True, kw_only=True):
+class ScenarioModel(_Part, frozen=True, kw_only=True):
     """A model that has been uploaded."""
 
     model_id: Id
@@ -74,7 +74,7 @@ class Adaptive(_Part, frozen=True, kw_only=True):
     max_number_of_allocations: Annotated[int, Meta(ge=1)] | None = None
 
 
-class Deployment(_Part, frozen=True, kw_only=True):
+class ScenarioDeployment(_Part, frozen=True, kw_only=True):
     """A deployment that runs when the emulation begins; a load begins with it."""
 
     model_id: str
@@ -93,7 +93,7 @@ class Deployment(_Part, frozen=True, kw_only=True):
         return self.deployment_id or self.model_id
 
 
-class Endpoint(_Part, frozen=True, kw_only=True):
+class ScenarioEndpoint(_Part, frozen=True, kw_only=True):
     """An inference endpoint, of a deployment that runs when the emulation begins."""
 
     inference_id: Id
@@ -121,7 +121,7 @@ class SecuritySettings(_Part, frozen=True, kw_only=True):
     roles: dict[str, list[str]] = {}  # beside the built-in ones: cluster privileges
 
 
-class Scenario(_Part, frozen=True, kw_only=True):
+class ClusterScenario(_Part, frozen=True, kw_only=True):
     """A cluster to emulate."""
 
     version: str = "9.2"
@@ -129,35 +129,35 @@ class Scenario(_Part, frozen=True, kw_only=True):
     seed: int = 1
     speed: Positive = 1.0  # virtual seconds a second
     can_grow: bool = False  # the hardware follows demand
-    nodes: list[Node]
-    models: list[Model] = []
-    deployments: list[Deployment] = []
-    endpoints: list[Endpoint] = []
+    nodes: list[ScenarioNode]
+    models: list[ScenarioModel] = []
+    deployments: list[ScenarioDeployment] = []
+    endpoints: list[ScenarioEndpoint] = []
     security: SecuritySettings | None = None  # None: security is disabled
 
 
-def read_scenario(path: Path) -> Scenario:
+def read_scenario(path: Path) -> ClusterScenario:
     """Read a scenario file.
 
     Raises:
         ScenarioError: it cannot be read, or what it says cannot be.
     """
     try:
-        scenario = _beside(path, msgspec.toml.decode(path.read_bytes(), type=Scenario))
+        scenario = _beside(path, msgspec.toml.decode(path.read_bytes(), type=ClusterScenario))
         check_scenario(scenario)
     except OSError as error:
-        raise ScenarioError(f"{path}: cannot be read: {error.strerror}") from error
+        raise ClusterScenarioError(f"{path}: cannot be read: {error.strerror}") from error
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise ScenarioError(f"{path}: {_with_key_first(str(error))}") from error
-    except ScenarioError as error:
-        raise ScenarioError(f"{path}: {error}") from error
+        raise ClusterScenarioError(f"{path}: {_with_key_first(str(error))}") from error
+    except ClusterScenarioError as error:
+        raise ClusterScenarioError(f"{path}: {error}") from error
     return scenario
 
 
-def _beside(path: Path, scenario: Scenario) -> Scenario:
+def _beside(path: Path, scenario: ClusterScenario) -> ClusterScenario:
     """The scenario with the paths of its traces, which are relative to its own file, resolved."""
 
-    def resolved(deployment: Deployment) -> Deployment:
+    def resolved(deployment: ScenarioDeployment) -> ScenarioDeployment:
         if not isinstance(deployment.load, Recorded):
             return deployment
         load = replace(deployment.load, file=str(path.parent / deployment.load.file))
@@ -172,7 +172,7 @@ def _with_key_first(complaint: str) -> str:
     return f"{found[2] or 'top level'}: {found[1]}" if found else complaint
 
 
-def check_scenario(scenario: Scenario) -> None:
+def check_scenario(scenario: ClusterScenario) -> None:
     """Find what contradicts itself.
 
     Raises:
@@ -180,7 +180,7 @@ def check_scenario(scenario: Scenario) -> None:
     """
     behaviour = _behaviour(scenario.version)
     if not scenario.nodes:
-        raise ScenarioError("nodes: a cluster needs at least one ML node: add [[nodes]]")
+        raise ClusterScenarioError("nodes: a cluster needs at least one ML node: add [[nodes]]")
     _require_unique("nodes", [node.node_id or node.name for node in scenario.nodes])
     _require_unique("models", [model.model_id for model in scenario.models])
     _require_unique("deployments", [deployment.id for deployment in scenario.deployments])
@@ -188,50 +188,52 @@ def check_scenario(scenario: Scenario) -> None:
     for index, deployment in enumerate(scenario.deployments):
         try:
             _check_deployment(deployment, known, behaviour)
-        except ScenarioError as error:
-            raise ScenarioError(f"deployments[{index}].{error}") from error
+        except ClusterScenarioError as error:
+            raise ClusterScenarioError(f"deployments[{index}].{error}") from error
     _check_endpoints(scenario, behaviour)
 
 
-def _check_endpoints(scenario: Scenario, behaviour: Behaviour) -> None:
+def _check_endpoints(scenario: ClusterScenario, behaviour: VersionBehaviour) -> None:
     _require_unique("endpoints", [endpoint.inference_id for endpoint in scenario.endpoints])
     deployed = {deployment.id for deployment in scenario.deployments}
     for index, endpoint in enumerate(scenario.endpoints):
         if not behaviour.inference_api:
-            raise ScenarioError(f"endpoints[{index}]: version {behaviour.number} has none")
+            raise ClusterScenarioError(f"endpoints[{index}]: version {behaviour.number} has none")
         if endpoint.serves not in deployed:
-            raise ScenarioError(
+            raise ClusterScenarioError(
                 f"endpoints[{index}]: there is no deployment {endpoint.serves!r}: "
                 "add it to [[deployments]]"
             )
 
 
-def _check_deployment(deployment: Deployment, models: set[str], behaviour: Behaviour) -> None:
+def _check_deployment(
+    deployment: ScenarioDeployment, models: set[str], behaviour: VersionBehaviour
+) -> None:
     if deployment.model_id not in models:
-        raise ScenarioError(
+        raise ClusterScenarioError(
             f"model_id: there is no model {deployment.model_id!r}: add it to [[models]]"
         )
     if deployment.adaptive_allocations is not None and not behaviour.adaptive_allocations:
-        raise ScenarioError(f"adaptive_allocations: version {behaviour.number} has none")
+        raise ClusterScenarioError(f"adaptive_allocations: version {behaviour.number} has none")
     if deployment.id != deployment.model_id and not behaviour.deployment_id:
-        raise ScenarioError(
+        raise ClusterScenarioError(
             f"deployment_id: in version {behaviour.number} it can only be that of the model"
         )
     try:
         if deployment.load is not None:
             arrivals_of(deployment.load, 0.0)
     except ValueError as error:
-        raise ScenarioError(f"load: {error}") from error
+        raise ClusterScenarioError(f"load: {error}") from error
 
 
 def adjust(
-    scenario: Scenario,
+    scenario: ClusterScenario,
     *,
     number: str | None = None,
     load: bool | None = None,
     speed: float | None = None,
     user: str | None = None,
-) -> Scenario:
+) -> ClusterScenario:
     """A scenario with some of it said otherwise; None leaves it as it is.
 
     Args:
@@ -250,7 +252,7 @@ def adjust(
         scenario = replace(scenario, deployments=without)
     if speed is not None:
         if not 0.0 < speed < math.inf:
-            raise ScenarioError(f"speed: {speed:g} is not a positive number")
+            raise ClusterScenarioError(f"speed: {speed:g} is not a positive number")
         scenario = replace(scenario, speed=speed)
     if user is not None:
         scenario = replace(scenario, security=_with_superuser(scenario.security, user))
@@ -258,7 +260,7 @@ def adjust(
     return scenario
 
 
-def _in_version(scenario: Scenario, number: str) -> Scenario:
+def _in_version(scenario: ClusterScenario, number: str) -> ClusterScenario:
     behaviour = _behaviour(number)
     deployments = scenario.deployments
     if not behaviour.adaptive_allocations:
@@ -272,26 +274,28 @@ def _in_version(scenario: Scenario, number: str) -> Scenario:
 def _with_superuser(settings: SecuritySettings | None, user: str) -> SecuritySettings:
     name, colon, password = user.partition(":")
     if not (name and colon and password):
-        raise ScenarioError("user: write it as NAME:PASSWORD")
+        raise ClusterScenarioError("user: write it as NAME:PASSWORD")
     account = Account(username=name, password=password, roles=["superuser"])
     settings = settings or SecuritySettings(accounts=[])
     return replace(settings, accounts=[*settings.accounts, account])
 
 
-def _behaviour(number: str) -> Behaviour:
+def _behaviour(number: str) -> VersionBehaviour:
     try:
         return behaviour_of(number)
     except ValueError as error:
-        raise ScenarioError(f"version: {error}") from error
+        raise ClusterScenarioError(f"version: {error}") from error
 
 
 def _require_unique(key: str, ids: list[str]) -> None:
     for index, id_ in enumerate(ids):
         if id_ in ids[:index]:
-            raise ScenarioError(f"{key}[{index}]: {id_!r} is there twice")
+            raise ClusterScenarioError(f"{key}[{index}]: {id_!r} is there twice")
 
 
-def sample_scenario(*, version: str = "9.2", load: bool = True, speed: float = 1.0) -> Scenario:
+def sample_scenario(
+    *, version: str = "9.2", load: bool = True, speed: float = 1.0
+) -> ClusterScenario:
     """A small cluster to try things on: three nodes, four models, three of them deployed.
 
     One deployment is left to the cluster's own scaler where the version has one. With `load`,
@@ -300,29 +304,31 @@ def sample_scenario(*, version: str = "9.2", load: bool = True, speed: float = 1
     return adjust(_SAMPLE, number=version, load=load, speed=speed)
 
 
-_SAMPLE = Scenario(
+_SAMPLE = ClusterScenario(
     name="sample",
-    nodes=[Node(name=f"ml-{number}", zone=f"zone-{number}") for number in (1, 2, 3)],
+    nodes=[ScenarioNode(name=f"ml-{number}", zone=f"zone-{number}") for number in (1, 2, 3)],
     models=[
-        Model(
+        ScenarioModel(
             model_id=".elser_model_2_linux-x86_64",
             size="262mb",
             service_time_s=0.09,
             cache_hit_fraction=0.05,
         ),
-        Model(model_id="e5-small", size="120mb", service_time_s=0.02),
-        Model(model_id="reranker", size="440mb", service_time_s=0.15, service_cv=0.4),
-        Model(model_id="sentiment", size="260mb", service_time_s=0.03),
+        ScenarioModel(model_id="e5-small", size="120mb", service_time_s=0.02),
+        ScenarioModel(model_id="reranker", size="440mb", service_time_s=0.15, service_cv=0.4),
+        ScenarioModel(model_id="sentiment", size="260mb", service_time_s=0.03),
     ],
     deployments=[
-        Deployment(
+        ScenarioDeployment(
             model_id=".elser_model_2_linux-x86_64",
             deployment_id="elser-search",
             number_of_allocations=2,
             load=Diurnal(mean_per_s=30.0, peak_per_s=55.0, period_s=3600.0),
         ),
-        Deployment(model_id="e5-small", number_of_allocations=2, load=Steady(rate_per_s=30.0)),
-        Deployment(
+        ScenarioDeployment(
+            model_id="e5-small", number_of_allocations=2, load=Steady(rate_per_s=30.0)
+        ),
+        ScenarioDeployment(
             model_id="reranker",
             adaptive_allocations=Adaptive(
                 enabled=True, min_number_of_allocations=1, max_number_of_allocations=4

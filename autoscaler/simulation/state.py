@@ -3,23 +3,27 @@
 from collections import deque
 from typing import NamedTuple
 
-from autoscaler.simulation.deployment import STOPPING, Deployment
+from autoscaler.simulation.deployment import STOPPING, SimulatedDeployment
 from autoscaler.simulation.events import Events
-from autoscaler.simulation.memory import NATIVE_CODE_OVERHEAD_BYTES, NodeMemory, required_bytes
-from autoscaler.simulation.placement import Demand, Plan, Room, plan
+from autoscaler.simulation.memory import (
+    NATIVE_CODE_OVERHEAD_BYTES,
+    MemoryReservation,
+    required_bytes,
+)
+from autoscaler.simulation.placement import AssignmentPlan, PlannerDeployment, PlannerNode, plan
 from autoscaler.simulation.route import Route
 from autoscaler.simulation.specs import ModelSpec, NodeSpec
-from autoscaler.simulation.versions import Behaviour
+from autoscaler.simulation.versions import VersionBehaviour
 
 
 class Load(NamedTuple):
     """A process that waits to be started on a node, or is being started."""
 
-    deployment: Deployment
+    deployment: SimulatedDeployment
     route: Route
 
 
-class Node:
+class SimulatedNode:
     """A machine, and what it still has to load, one model at a time."""
 
     def __init__(self, spec: NodeSpec) -> None:
@@ -27,35 +31,37 @@ class Node:
         self.loads: deque[Load] = deque()  # the first is under way
 
 
-class State:
+class ClusterState:
     """Nodes, models, deployments and what is due."""
 
     def __init__(
-        self, *, behaviour: Behaviour, seed: int, now: float, ml_memory_fraction: float
+        self, *, behaviour: VersionBehaviour, seed: int, now: float, ml_memory_fraction: float
     ) -> None:
         self.behaviour = behaviour
         self.seed = seed
         self.now = now
         self.ml_memory_fraction = ml_memory_fraction
-        self.nodes: dict[str, Node] = {}
+        self.nodes: dict[str, SimulatedNode] = {}
         self.models: dict[str, ModelSpec] = {}
-        self.deployments: dict[str, Deployment] = {}
+        self.deployments: dict[str, SimulatedDeployment] = {}
         self.events = Events()
 
-    def memory_of(self, node_id: str) -> NodeMemory:
+    def memory_of(self, node_id: str) -> MemoryReservation:
         """What is reserved on a node by the processes that run, load or drain there."""
         reserved = [
             memory_bytes(deployment)
             for deployment in self.deployments.values()
             if node_id in deployment.routes
         ]
-        return NodeMemory(
+        return MemoryReservation(
             ml_max_bytes=int(self.nodes[node_id].spec.memory_bytes * self.ml_memory_fraction),
             native_code_overhead_bytes=NATIVE_CODE_OVERHEAD_BYTES if reserved else 0,
             native_inference_bytes=sum(reserved),
         )
 
-    def planned(self, changing: Deployment | None = None, allocations: int = 0) -> Plan:
+    def planned(
+        self, changing: SimulatedDeployment | None = None, allocations: int = 0
+    ) -> AssignmentPlan:
         """Where everything should go if `changing` had so many allocations."""
         wanted = {d.deployment_id: d.requested for d in self.deployments.values()}
         if changing is not None:
@@ -65,22 +71,22 @@ class State:
             key=lambda d: (d.start_time, d.deployment_id),
         )
         return plan(
-            [self._room(node) for node in self.nodes.values()],
+            [self._planner_node(node) for node in self.nodes.values()],
             [
-                _demand(deployment, wanted[deployment.deployment_id])
+                _planner_deployment(deployment, wanted[deployment.deployment_id])
                 for deployment in deployments
                 if wanted[deployment.deployment_id] > 0
             ],
         )
 
-    def _room(self, node: Node) -> Room:
+    def _planner_node(self, node: SimulatedNode) -> PlannerNode:
         node_id = node.spec.node_id
         draining = sum(
             memory_bytes(deployment)
             for deployment in self.deployments.values()
             if node_id in deployment.routes and deployment.routes[node_id].state == STOPPING
         )
-        return Room(
+        return PlannerNode(
             node_id=node_id,
             zone=node.spec.zone,
             cores=node.spec.processors,
@@ -88,14 +94,14 @@ class State:
         )
 
 
-def memory_bytes(deployment: Deployment) -> int:
+def memory_bytes(deployment: SimulatedDeployment) -> int:
     """What a deployment needs on each node it runs on."""
     parameters = deployment.parameters
     return required_bytes(parameters.model_id, parameters.model_bytes, parameters.cache_bytes)
 
 
-def _demand(deployment: Deployment, allocations: int) -> Demand:
-    return Demand(
+def _planner_deployment(deployment: SimulatedDeployment, allocations: int) -> PlannerDeployment:
+    return PlannerDeployment(
         deployment_id=deployment.deployment_id,
         allocations=allocations,
         threads=deployment.parameters.threads_per_allocation,

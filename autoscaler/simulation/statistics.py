@@ -47,7 +47,7 @@ def _mean(total: int, count: int) -> float | None:
     return total / count if count else None
 
 
-class Totals(Struct, frozen=True):
+class ProcessTotals(Struct, frozen=True):
     """The three totals that are also kept by the minute."""
 
     completed: int = 0
@@ -55,23 +55,23 @@ class Totals(Struct, frozen=True):
     cache_hits: int = 0
 
 
-class Minutes:
+class MinuteBuckets:
     """One-minute buckets aligned to the start of the process, not to the wall clock."""
 
     def __init__(self, started_at: float) -> None:
         self.ends_at = started_at + MINUTE_S
         self.peak = 0
-        self.last = Totals()  # of the last complete bucket
-        self._before = Totals()  # totals when the open bucket began
+        self.last = ProcessTotals()  # of the last complete bucket
+        self._before = ProcessTotals()  # totals when the open bucket began
 
-    def close(self, now: float, totals: Totals) -> None:
+    def close(self, now: float, totals: ProcessTotals) -> None:
         """Close the buckets that end by `now`, given the totals when the open one ends.
 
         Whoever counts calls this before counting the first result beyond `ends_at`.
         """
         if now < self.ends_at:
             return
-        self.last = Totals(
+        self.last = ProcessTotals(
             totals.completed - self._before.completed,
             totals.inference_ms - self._before.inference_ms,
             totals.cache_hits - self._before.cache_hits,
@@ -80,5 +80,5 @@ class Minutes:
         self._before = totals
         elapsed = 1 + int((now - self.ends_at) // MINUTE_S)
         if elapsed > 1:
-            self.last = Totals()
+            self.last = ProcessTotals()
         self.ends_at += elapsed * MINUTE_S

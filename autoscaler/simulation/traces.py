@@ -17,17 +17,17 @@ import numpy as np
 from msgspec import Struct
 from numpy.typing import NDArray
 
-from autoscaler.mistakes import ConfigurationMistake
+from autoscaler.errors import InputError
 
-_LARGEST = 2**53
-_MOST_DIGITS = len(str(_LARGEST))
+_MAX_COUNT = 2**53
+_MAX_DIGITS = len(str(_MAX_COUNT))
 _ROUNDING = 1e-9  # of a bin
 _SHOWN_CHARACTERS = 60
 _ENCODING = "utf-8-sig"  # spreadsheets begin their files with a byte order mark
 _NUMBERS = ("t_seconds", "mean_size", "dispersion")
 
 
-class TraceError(ConfigurationMistake, ValueError):
+class TraceError(InputError, ValueError):
     """A file is not a trace. The message names the file and the line."""
 
 
@@ -217,7 +217,7 @@ class _Reader:
 
 
 def _is_count(cell: str) -> bool:
-    return cell.isdecimal() and len(cell) <= _MOST_DIGITS and int(cell) < _LARGEST
+    return cell.isdecimal() and len(cell) <= _MAX_DIGITS and int(cell) < _MAX_COUNT
 
 
 def _shown(cell: str) -> str:

@@ -13,15 +13,15 @@ from zlib import crc32
 
 import numpy as np
 
-from autoscaler.simulation.deployment import STOPPING, Deployment
-from autoscaler.simulation.errors import ApiError, conflict
-from autoscaler.simulation.parking import Parking, not_allocated, refuse
+from autoscaler.simulation.deployment import STOPPING, SimulatedDeployment
+from autoscaler.simulation.errors import SimulatedApiError, conflict
 from autoscaler.simulation.process import Offer, Process
-from autoscaler.simulation.requests import Request
+from autoscaler.simulation.requests import InferenceRequest
 from autoscaler.simulation.route import STARTED, Route
-from autoscaler.simulation.service import ServiceTimes
-from autoscaler.simulation.state import State
+from autoscaler.simulation.service_times import ServiceTimes
+from autoscaler.simulation.state import ClusterState
 from autoscaler.simulation.workload import HIGH, Arrival
+from autoscaler.simulation.zero_queue import ZeroQueue, not_allocated, refuse
 
 
 class _Source:
@@ -57,17 +57,17 @@ class _Source:
 class Traffic:
     """Routes requests: each to a node at random, weighted by current allocations."""
 
-    def __init__(self, state: State, parking: Parking) -> None:
+    def __init__(self, state: ClusterState, parking: ZeroQueue) -> None:
         self._state = state
         self._parking = parking
         self._sources: dict[str, list[_Source]] = {}
-        self._deadlines: list[tuple[float, int, Request]] = []
+        self._deadlines: list[tuple[float, int, InferenceRequest]] = []
         self._serial = count()
         self._choices: dict[str, np.random.Generator] = {}
         self._processes: Counter[tuple[str, str]] = Counter()  # started so far, for their seeds
 
     def start_process(
-        self, deployment: Deployment, node_id: str, allocations: int, threads: int
+        self, deployment: SimulatedDeployment, node_id: str, allocations: int, threads: int
     ) -> Process:
         """A process of the deployment, ready now."""
         key = (deployment.deployment_id, node_id)
@@ -106,8 +106,8 @@ class Traffic:
                     process.offer((), until)
 
     def infer(
-        self, deployment: Deployment, documents: int, *, timeout_s: float, priority: str
-    ) -> list[Request]:
+        self, deployment: SimulatedDeployment, documents: int, *, timeout_s: float, priority: str
+    ) -> list[InferenceRequest]:
         """One request a document.
 
         Raises:
@@ -116,7 +116,9 @@ class Traffic:
         now = self._state.now
         if not usable_routes(deployment) and not self._parking.admits(deployment):
             raise not_allocated(deployment)
-        requests = [Request(arrived=now, deadline=now + timeout_s) for _ in range(documents)]
+        requests = [
+            InferenceRequest(arrived=now, deadline=now + timeout_s) for _ in range(documents)
+        ]
         for request in requests:
             heappush(self._deadlines, (request.deadline, next(self._serial), request))
         high = priority == HIGH
@@ -125,9 +127,9 @@ class Traffic:
         )
         return requests
 
-    def release(self, deployment: Deployment) -> None:
+    def release(self, deployment: SimulatedDeployment) -> None:
         """Route those that waited for the first allocation."""
-        offers = self._parking.leave(deployment)
+        offers = self._parking.take_all(deployment)
         if offers:
             self._route(deployment, offers, self._state.now)
 
@@ -140,9 +142,9 @@ class Traffic:
             heappop(self._deadlines)
             if not request.done:
                 reason = "timeout while waiting for inference result"
-                request.fail(deadline, ApiError(408, "status_exception", reason))
+                request.fail(deadline, SimulatedApiError(408, "status_exception", reason))
 
-    def next_wake_at(self) -> float | None:
+    def next_resume_at(self) -> float | None:
         """When a driven request will find a deployment scaled to zero, and wake it."""
         return min(
             (
@@ -157,7 +159,7 @@ class Traffic:
             default=None,
         )
 
-    def next_answer_at(self) -> float | None:
+    def next_response_at(self) -> float | None:
         """When somebody who waits may next get an answer."""
         candidates = [
             at
@@ -168,7 +170,9 @@ class Traffic:
         candidates += [deadline for deadline, _, request in self._deadlines[:1] if not request.done]
         return min(candidates, default=None)
 
-    def _route(self, deployment: Deployment, offers: Sequence[Offer], until: float) -> None:
+    def _route(
+        self, deployment: SimulatedDeployment, offers: Sequence[Offer], until: float
+    ) -> None:
         usable = usable_routes(deployment)
         if not usable:
             self._parking.take(deployment, offers)
@@ -190,7 +194,7 @@ class Traffic:
                 self._hand_over(deployment, route, share, until)
 
     def _hand_over(
-        self, deployment: Deployment, route: Route, offers: Sequence[Offer], until: float
+        self, deployment: SimulatedDeployment, route: Route, offers: Sequence[Offer], until: float
     ) -> None:
         process = _process(route)
         if process is not None:
@@ -199,7 +203,7 @@ class Traffic:
         for offer in offers:  # the process is being restarted; the routing table does not know
             refuse(deployment, offer, conflict("inference process is not running"))
 
-    def _choice(self, deployment: Deployment) -> np.random.Generator:
+    def _choice(self, deployment: SimulatedDeployment) -> np.random.Generator:
         name = deployment.deployment_id
         if name not in self._choices:
             self._choices[name] = np.random.default_rng([self._state.seed, crc32(name.encode())])
@@ -212,7 +216,7 @@ def _process(route: Route) -> Process | None:
     return process
 
 
-def usable_routes(deployment: Deployment) -> list[Route]:
+def usable_routes(deployment: SimulatedDeployment) -> list[Route]:
     """Where requests go: to started routes, for want of those to stopping ones."""
     for state in (STARTED, STOPPING):
         routes = [

@@ -5,9 +5,9 @@ Source: elastic/elasticsearch, core/action/{Start,Update}TrainedModelDeploymentA
 
 from msgspec import Struct
 
-from autoscaler.simulation.deployment import AdaptivePatch, AdaptiveSettings, Deployment
-from autoscaler.simulation.errors import ApiError, invalid_request, invalid_state
-from autoscaler.simulation.versions import Behaviour
+from autoscaler.simulation.deployment import AdaptivePatch, AdaptiveSettings, SimulatedDeployment
+from autoscaler.simulation.errors import SimulatedApiError, invalid_request, invalid_state
+from autoscaler.simulation.versions import VersionBehaviour
 
 MAX_THREADS = 32
 
@@ -15,7 +15,7 @@ _NOT_WITH_ADAPTIVE = "[number_of_allocations] cannot be set if adaptive allocati
 _ALWAYS_ADAPTIVE = "[adaptive_allocations] cannot be disabled when running in serverless mode"
 
 
-class StartRequest(Struct, frozen=True, kw_only=True):
+class StartParameters(Struct, frozen=True, kw_only=True):
     """The parameters of `_start`. None: left to the server."""
 
     number_of_allocations: int | None
@@ -25,10 +25,10 @@ class StartRequest(Struct, frozen=True, kw_only=True):
     adaptive: AdaptiveSettings | None
 
 
-def check_start(request: StartRequest, behaviour: Behaviour) -> None:
+def check_start(request: StartParameters, behaviour: VersionBehaviour) -> None:
     """Raise the 400 that lists all that is wrong with the parameters, if anything is."""
     if request.priority not in ("normal", "low"):
-        raise ApiError(
+        raise SimulatedApiError(
             400, "illegal_argument_exception", f"No enum constant Priority.{request.priority}"
         )
     complaints = [
@@ -41,7 +41,7 @@ def check_start(request: StartRequest, behaviour: Behaviour) -> None:
         complaints.append(
             f"[threads_per_allocation] must be a power of 2 less than or equal to {MAX_THREADS}"
         )
-    longest = _longest_queue(behaviour)
+    longest = _max_queue(behaviour)
     if request.queue_capacity is not None and request.queue_capacity > longest:
         complaints.append(f"[queue_capacity] must be less than {longest}")
     if request.priority == "low":
@@ -84,10 +84,10 @@ def check_update(number_of_allocations: int | None, patch: AdaptivePatch | None)
 
 
 def check_merged(
-    deployment: Deployment,
+    deployment: SimulatedDeployment,
     number_of_allocations: int | None,
     merged: AdaptiveSettings | None,
-    behaviour: Behaviour,
+    behaviour: VersionBehaviour,
 ) -> None:
     """Raise the 400 of an update that contradicts the settings it would lead to."""
     complaints = []
@@ -103,7 +103,7 @@ def check_merged(
         raise invalid_state(*complaints)
 
 
-def _longest_queue(behaviour: Behaviour) -> int:
+def _max_queue(behaviour: VersionBehaviour) -> int:
     """The change that made the default longer made the limit shorter (#115041)."""
     return 100_000 if behaviour.queue_capacity > 1024 else 1_000_000
 

@@ -39,7 +39,7 @@ _LOW_PRIORITY: _FirstPatches = {(8, 19): 10, (9, 2): 4, (9, 3): 0}
 _FIXED_THREADS: _FirstPatches = {(9, 2): 2, (9, 3): 0}
 
 
-class Behaviour(Struct, frozen=True, kw_only=True):
+class VersionBehaviour(Struct, frozen=True, kw_only=True):
     """How one version behaves where versions differ, defects included.
 
     Sources: the pull requests and issues named at the fields, all of elastic/elasticsearch.
@@ -76,7 +76,7 @@ class Behaviour(Struct, frozen=True, kw_only=True):
         return _SERVERLESS_REPORTS if self.serverless else self.number
 
 
-def behaviour_of(version: str) -> Behaviour:
+def behaviour_of(version: str) -> VersionBehaviour:
     """The behaviour of a version: a minor such as "8.19", meaning its first patch, or a full one.
 
     Serverless, which has no version, is the newest that can be emulated, with its own ways.
@@ -94,7 +94,7 @@ def behaviour_of(version: str) -> Behaviour:
     serverless = version == SERVERLESS
     release = Release(9, _LAST_MINOR[9]) if serverless else _parse(version)
     adaptive = release >= (8, 16)
-    return Behaviour(
+    return VersionBehaviour(
         number=".".join(map(str, release)),
         serverless=serverless,
         deployment_id=release >= (8, 8),

@@ -23,7 +23,7 @@ _BINS_AT_ONCE = 256
 INTERPOLATED_FROM_S = 300.0
 """Bins at least this long are not taken for steps: the rate between their centres is a line."""
 
-LARGEST_GAMMA_DISPERSION = 10.0
+MAX_GAMMA_DISPERSION = 10.0
 """Above this a bin is taken to be active for a part of its time only."""
 
 _OFFSETS = np.linspace(0.0, 1.0, 61)
@@ -190,8 +190,8 @@ def arrival_counts(
         so_far = np.interp(edges_s, ends_s, np.concatenate([[0], np.cumsum(trace.counts)]))
         return _scaled(np.diff(np.floor(so_far).astype(np.int64)), factor, rng)
     expected, dispersion = _expected_requests(trace, factor), _dispersions(trace, factor)
-    bursty = dispersion > LARGEST_GAMMA_DISPERSION
-    active = LARGEST_GAMMA_DISPERSION / dispersion[bursty, np.newaxis]
+    bursty = dispersion > MAX_GAMMA_DISPERSION
+    active = MAX_GAMMA_DISPERSION / dispersion[bursty, np.newaxis]
     begin = rng.random(active.shape) * (1.0 - active)
     expected[bursty] = expected[bursty, -1:] * np.clip((_OFFSETS - begin) / active, 0.0, 1.0)
     before = np.concatenate([[0.0], np.cumsum(expected[:-1, -1])])
@@ -238,8 +238,8 @@ def _long_bins(
     to_next = 0.0  # expected requests until the next arrival
     dispersions = _dispersions(trace, factor).tolist()
     for index, expected in enumerate(_expected_requests(trace, factor)):
-        if dispersions[index] > LARGEST_GAMMA_DISPERSION:
-            active = LARGEST_GAMMA_DISPERSION / dispersions[index]
+        if dispersions[index] > MAX_GAMMA_DISPERSION:
+            active = MAX_GAMMA_DISPERSION / dispersions[index]
             begin = rng.random() * (1.0 - active)
             spots = np.sort(rng.random(int(rng.poisson(expected[-1]))))
             yield (index + begin + active * spots) * trace.bin_s

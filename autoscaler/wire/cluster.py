@@ -22,7 +22,7 @@ class VersionDocument(Struct, kw_only=True):
     minimum_index_compatibility_version: str = ""
 
 
-class InfoAnswer(Struct, kw_only=True):
+class InfoResponse(Struct, kw_only=True):
     """`GET /`: of the node that answers, which during a rolling upgrade is not every node."""
 
     name: str = ""
@@ -39,7 +39,7 @@ class NodeInfo(Struct, kw_only=True):
     attributes: dict[str, str] = {}  # all values are texts, numbers too
 
 
-class NodesAnswer(Struct, kw_only=True):
+class NodesResponse(Struct, kw_only=True):
     """`GET _nodes`."""
 
     nodes: dict[str, NodeInfo] = {}
@@ -66,7 +66,7 @@ class MlMemory(Struct, kw_only=True):
         return max(0, self.max_in_bytes - taken)
 
 
-class NodeMemory(Struct, kw_only=True):
+class NodeMemoryDocument(Struct, kw_only=True):
     total_in_bytes: int = 0
     adjusted_total_in_bytes: int = 0
     ml: MlMemory = field(default_factory=MlMemory)
@@ -84,7 +84,7 @@ class MemoryOfNode(Struct, kw_only=True):
     attributes: dict[str, str] = {}
     roles: list[str] = []
     ephemeral_id: str = ""
-    mem: NodeMemory = field(default_factory=NodeMemory)
+    mem: NodeMemoryDocument = field(default_factory=NodeMemoryDocument)
     jvm: JvmMemory = field(default_factory=JvmMemory)
 
 
@@ -94,7 +94,7 @@ class NodesHeader(Struct, kw_only=True):
     failed: int = 0
 
 
-class MemoryAnswer(Struct, kw_only=True):
+class MemoryResponse(Struct, kw_only=True):
     """`GET _ml/memory/_stats`: nodes without machine learning appear with zeros."""
 
     header: NodesHeader | UnsetType = field(default=UNSET, name="_nodes")
@@ -117,7 +117,7 @@ class MlLimits(Struct, kw_only=True):
     max_single_ml_node_processors: float | UnsetType = UNSET
 
 
-class MlInfoAnswer(Struct, kw_only=True):
+class MlInfoResponse(Struct, kw_only=True):
     """`GET _ml/info`."""
 
     defaults: dict[str, Any] = {}
@@ -140,7 +140,7 @@ class LicenseDocument(Struct, kw_only=True):
     start_date_in_millis: int | UnsetType = UNSET
 
 
-class LicenseAnswer(Struct, kw_only=True):
+class LicenseResponse(Struct, kw_only=True):
     """`GET _license`; a 404 for a short time after the start of a cluster."""
 
     license: LicenseDocument
@@ -156,7 +156,7 @@ class ApiKeyInfo(Struct, kw_only=True):
     name: str = ""
 
 
-class AuthenticateAnswer(Struct, kw_only=True):
+class AuthenticateResponse(Struct, kw_only=True):
     """`GET _security/_authenticate`: who is asking."""
 
     username: str = ""
@@ -175,7 +175,7 @@ class HasPrivilegesRequest(Struct, frozen=True, kw_only=True):
     cluster: list[str]
 
 
-class HasPrivilegesAnswer(Struct, kw_only=True):
+class HasPrivilegesResponse(Struct, kw_only=True):
     """`POST _security/user/_has_privileges`."""
 
     username: str = ""

@@ -11,7 +11,7 @@ from typing import Any
 from msgspec import UNSET, Struct, UnsetType
 
 
-class AdaptivePatch(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class AdaptivePatchDocument(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A change of the cluster's own scaler. Unset keeps what is stored, null clears it."""
 
     enabled: bool | UnsetType | None = UNSET
@@ -27,7 +27,7 @@ class UpdateRequest(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     """
 
     number_of_allocations: int | UnsetType = UNSET
-    adaptive_allocations: AdaptivePatch | UnsetType | None = UNSET
+    adaptive_allocations: AdaptivePatchDocument | UnsetType | None = UNSET
     model_id: str | UnsetType = UNSET  # if given, the id of the path again
     timeout: str | UnsetType = UNSET
     model_threads: int | UnsetType = UNSET  # deprecated name of number_of_allocations
@@ -44,7 +44,7 @@ class StartRequest(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     queue_capacity: int | UnsetType = UNSET
     cache_size: str | UnsetType = UNSET  # such as "100mb"; "0b" disables
     priority: str | UnsetType = UNSET  # normal, low
-    adaptive_allocations: AdaptivePatch | UnsetType | None = UNSET
+    adaptive_allocations: AdaptivePatchDocument | UnsetType | None = UNSET
     model_id: str | UnsetType = UNSET
     model_threads: int | UnsetType = UNSET  # deprecated name of number_of_allocations
     inference_threads: int | UnsetType = UNSET  # deprecated name of threads_per_allocation
@@ -58,7 +58,7 @@ class StopRequest(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
     force: bool | UnsetType = UNSET
 
 
-class StopAnswer(Struct, frozen=True, kw_only=True):
+class StopResponse(Struct, frozen=True, kw_only=True):
     stopped: bool = False
 
 
@@ -77,7 +77,7 @@ class TaskParameters(Struct, kw_only=True):
     per_allocation_memory_bytes: int | UnsetType = UNSET
 
 
-class Route(Struct, kw_only=True):
+class RouteDocument(Struct, kw_only=True):
     """One deployment on one node."""
 
     current_allocations: int = 0
@@ -86,26 +86,28 @@ class Route(Struct, kw_only=True):
     reason: str = ""
 
 
-class AdaptiveSettings(Struct, kw_only=True):
+class AdaptiveSettingsDocument(Struct, kw_only=True):
     enabled: bool = False
     min_number_of_allocations: int | UnsetType | None = UNSET
     max_number_of_allocations: int | UnsetType | None = UNSET
 
 
-class Assignment(Struct, kw_only=True):
+class AssignmentDocument(Struct, kw_only=True):
     task_parameters: TaskParameters
-    routing_table: dict[str, Route] = {}  # by node id
+    routing_table: dict[str, RouteDocument] = {}  # by node id
     assignment_state: str = ""  # starting, started, stopping
     reason: str | UnsetType = UNSET  # set when not everything could be placed
     start_time: str | int | UnsetType = UNSET  # ISO 8601, unlike `_stats`
     max_assigned_allocations: int | UnsetType = UNSET
-    adaptive_allocations: AdaptiveSettings | UnsetType | None = UNSET  # always there since 8.16
+    adaptive_allocations: AdaptiveSettingsDocument | UnsetType | None = (
+        UNSET  # always there since 8.16
+    )
 
 
-class AssignmentAnswer(Struct, kw_only=True):
+class AssignmentResponse(Struct, kw_only=True):
     """The answer of `_start` and `_update`."""
 
-    assignment: Assignment
+    assignment: AssignmentDocument
 
 
 class InferRequest(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -113,7 +115,7 @@ class InferRequest(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     inference_config: dict[str, Any] | UnsetType = UNSET
 
 
-class InferAnswer(Struct, frozen=True, kw_only=True):
+class InferResponse(Struct, frozen=True, kw_only=True):
     """One result a document; what is in it depends on the model's task."""
 
     inference_results: list[dict[str, Any]] = []

@@ -22,7 +22,7 @@ class Cause(Struct, frozen=True):
     reason: str = ""
 
 
-class ErrorAnswer(Struct, frozen=True, kw_only=True):
+class ErrorResponse(Struct, frozen=True, kw_only=True):
     """An answer that is not a 2xx, read as far as it could be."""
 
     status: int
@@ -33,18 +33,18 @@ class ErrorAnswer(Struct, frozen=True, kw_only=True):
     enveloped: bool = False  # whether it has the form above, if only with a plain text
 
 
-def parse_error(status: int, body: bytes) -> ErrorAnswer:
+def parse_error(status: int, body: bytes) -> ErrorResponse:
     """Read what came with `status`. Never fails: what is no envelope becomes the reason."""
     try:
         document = msgspec.json.decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        return ErrorAnswer(status=status, reason=_shortened(body.decode(errors="replace")))
+        return ErrorResponse(status=status, reason=_shortened(body.decode(errors="replace")))
     error = document.get("error") if isinstance(document, dict) else None
     if isinstance(error, str):
-        return ErrorAnswer(status=status, reason=_shortened(error), enveloped=True)
+        return ErrorResponse(status=status, reason=_shortened(error), enveloped=True)
     if not isinstance(error, dict):
-        return ErrorAnswer(status=status, reason=_shortened(body.decode(errors="replace")))
-    return ErrorAnswer(
+        return ErrorResponse(status=status, reason=_shortened(body.decode(errors="replace")))
+    return ErrorResponse(
         status=status,
         type=_text(error.get("type")),
         reason=_shortened(_text(error.get("reason"))),

@@ -8,7 +8,7 @@ from typing import Any
 
 from msgspec import UNSET, Struct, UnsetType
 
-from autoscaler.wire.deployments import AdaptivePatch
+from autoscaler.wire.deployments import AdaptivePatchDocument
 
 # The services whose endpoints run on machine learning nodes; the second is the older name.
 _IN_CLUSTER = frozenset({"elasticsearch", "elser"})
@@ -31,7 +31,7 @@ class EndpointDocument(Struct, frozen=True, kw_only=True):
         return self.service in _IN_CLUSTER and not self.service_settings.get("deployment_id")
 
 
-class EndpointsAnswer(Struct, frozen=True, kw_only=True):
+class EndpointsResponse(Struct, frozen=True, kw_only=True):
     """`GET _inference/_all`."""
 
     endpoints: list[EndpointDocument] = []
@@ -39,7 +39,7 @@ class EndpointsAnswer(Struct, frozen=True, kw_only=True):
 
 class EndpointPatch(Struct, frozen=True, kw_only=True):
     num_allocations: int | UnsetType = UNSET
-    adaptive_allocations: AdaptivePatch | UnsetType = UNSET
+    adaptive_allocations: AdaptivePatchDocument | UnsetType = UNSET
 
 
 class UpdateEndpointRequest(Struct, frozen=True, kw_only=True):

@@ -13,7 +13,7 @@ from typing import Annotated
 import msgspec
 from msgspec import Meta, Raw, Struct
 
-from autoscaler.core.values import DeploymentStats, NativeScaling, NodeStats
+from autoscaler.core.values import AdaptiveAllocations, DeploymentStats, NodeStats
 
 # Beyond these a number is damage, not load; 2**53 is where a double stops counting exactly.
 Count = Annotated[int, Meta(ge=0, le=2**53)]
@@ -86,7 +86,7 @@ class AllocationStatus(_Document, kw_only=True):
     state: str = ""
 
 
-class AdaptiveAllocations(_Document, kw_only=True):
+class AdaptiveAllocationsDocument(_Document, kw_only=True):
     enabled: bool | None = None
     min_number_of_allocations: Count | None = None
     max_number_of_allocations: Count | None = None
@@ -97,7 +97,7 @@ class DeploymentDocument(_Document, kw_only=True):
     model_id: str = ""
     threads_per_allocation: Count | None = None
     number_of_allocations: Count | None = None
-    adaptive_allocations: AdaptiveAllocations | None = None
+    adaptive_allocations: AdaptiveAllocationsDocument | None = None
     queue_capacity: Count | None = None
     state: str = ""
     reason: str = ""
@@ -226,7 +226,7 @@ def _deployment(model: ModelDocument, document: DeploymentDocument) -> Deploymen
         document.threads_per_allocation,
         document.queue_capacity,
         parse_size(document.cache_size),
-        _native(document.adaptive_allocations),
+        _adaptive(document.adaptive_allocations),
         None if document.start_time is None else document.start_time / 1000.0,
         document.inference_count,
         document.error_count,
@@ -274,10 +274,10 @@ def _node(document: NodeDocument) -> NodeStats:
     )
 
 
-def _native(document: AdaptiveAllocations | None) -> NativeScaling | None:
+def _adaptive(document: AdaptiveAllocationsDocument | None) -> AdaptiveAllocations | None:
     if document is None:
         return None
-    return NativeScaling(
+    return AdaptiveAllocations(
         enabled=bool(document.enabled),
         minimum=document.min_number_of_allocations,
         maximum=document.max_number_of_allocations,

@@ -3,21 +3,21 @@
 from typing import Any
 
 from autoscaler.core.values import (
+    AdaptiveAllocations,
     Cluster,
+    CompletedRollout,
     Decision,
     DeploymentStats,
-    Fate,
     LoadEstimate,
-    NativeScaling,
     NodeCapacity,
     NodeStats,
     Observation,
     Outcome,
+    OutcomeKind,
     Plan,
     Reason,
     Sample,
-    Satisfied,
-    SetNumber,
+    SetAllocations,
     Step,
     Unmanaged,
 )
@@ -58,13 +58,13 @@ def stats(deployment_id: str = "elser", **changed: Any) -> DeploymentStats:
         "model_id": ".elser_model_2",
         "state": "started",
         "allocations": 3,
-        "live_allocations": 2,
+        "running_allocations": 2,
         "target_allocations": 3,
         "allocation_state": "started",
         "threads_per_allocation": 4,
         "queue_capacity": 1024,
         "cache_bytes": 2048,
-        "native": NativeScaling(enabled=False, minimum=1, maximum=9),
+        "adaptive": AdaptiveAllocations(enabled=False, minimum=1, maximum=9),
         "server_created_at": 50.0,
         "completed": 1000,
         "errors": 1,
@@ -82,7 +82,7 @@ LOAD = LoadEstimate(
     throughput_per_s=20.0,
     service_time_s=0.1,
     cache_hit_fraction=0.25,
-    pending=7,
+    in_flight=7,
     window_s=60.0,
 )
 
@@ -96,17 +96,17 @@ def decision(deployment_id: str = "elser", **changed: Any) -> Decision:
         "rule": "all",
         "dry_run": False,
         "current": 3,
-        "minimum": 1,
-        "maximum": 6,
+        "min_allocations": 1,
+        "max_allocations": 6,
         "steps": (
             Step(Reason.TARGET_TRACKING, 3, 7, because),
-            Step(Reason.BOUNDS, 7, 6, {"min": 1, "max": 6}),
+            Step(Reason.BOUNDS, 7, 6, {"min_allocations": 1, "max_allocations": 6}),
         ),
         "sample": Sample(at=1_000.0, interval_s=10.0, completed=200),
         "load": LOAD,
     } | changed
     desired = fields["steps"][-1].after
-    fields.setdefault("change", SetNumber(desired) if desired != fields["current"] else None)
+    fields.setdefault("change", SetAllocations(desired) if desired != fields["current"] else None)
     return Decision(**fields)
 
 
@@ -117,8 +117,8 @@ def steady(deployment_id: str = "elser", **changed: Any) -> Decision:
     return decision(deployment_id, **{"steps": steps, **changed})
 
 
-def outcome(of: Decision, fate: Fate, detail: str = "") -> Outcome:
-    return Outcome(decision=of, fate=fate, at=of.at, detail=detail)
+def outcome(of: Decision, fate: OutcomeKind, detail: str = "") -> Outcome:
+    return Outcome(decision=of, kind=fate, at=of.at, detail=detail)
 
 
 def observation(*deployments: DeploymentStats, at: float = 1_000.0, **more: Any) -> Observation:
@@ -143,7 +143,7 @@ def cycle(
     *outcomes: Outcome,
     at: float = 1_000.0,
     unmanaged: dict[str, Unmanaged] | None = None,
-    satisfied: tuple[Satisfied, ...] = (),
+    satisfied: tuple[CompletedRollout, ...] = (),
     unreadable: dict[str, str] | None = None,
 ) -> tuple[Observation, Plan, tuple[Outcome, ...], CycleTimes]:
     """The arguments of `Recorder.planned`: what was decided, and what became of it."""
@@ -151,5 +151,5 @@ def cycle(
     ids = [*(o.decision.deployment_id for o in outcomes), *unmanaged]
     seen = observation(*map(stats, ids), at=at, unreadable=unreadable or {}, cluster=CLUSTER)
     decisions = tuple(o.decision for o in outcomes)
-    plan = Plan(at=at, decisions=decisions, unmanaged=unmanaged, satisfied=satisfied)
+    plan = Plan(at=at, decisions=decisions, unmanaged=unmanaged, completed_rollouts=satisfied)
     return seen, plan, outcomes, TOOK

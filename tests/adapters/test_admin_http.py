@@ -7,9 +7,9 @@ import aiohttp
 import pytest
 from prometheus_client import CollectorRegistry, Gauge
 
-from autoscaler.adapters.admin_http import AdminServer, CannotListen, Decisions, Health
-from autoscaler.core.values import Fate, Unmanaged
-from autoscaler.ports import ObservationFailed, Trouble
+from autoscaler.adapters.admin_http import AdminServer, CannotListen, DecisionRecorder, Health
+from autoscaler.core.values import OutcomeKind, Unmanaged
+from autoscaler.ports import FailureKind, ObservationFailed
 from tests.adapters.recorded import cycle, decision, outcome, steady
 from tests.fakes import FakeClock
 
@@ -26,7 +26,7 @@ def health(clock):
 
 @pytest.fixture
 def decisions(clock):
-    return Decisions(clock, "1.2.3")
+    return DecisionRecorder(clock, "1.2.3")
 
 
 @pytest.fixture
@@ -58,7 +58,7 @@ async def send(registry, health, decisions, asleep):
         host="127.0.0.1",
         port=0,
         version="1.2.3",
-        wake=asleep.__contains__,
+        resume=asleep.__contains__,
     )
     async with server, aiohttp.ClientSession() as session:
         yield send
@@ -75,7 +75,7 @@ def post(send):
 
 
 def failure() -> ObservationFailed:
-    return ObservationFailed(Trouble.UNREACHABLE, "connection refused")
+    return ObservationFailed(FailureKind.UNREACHABLE, "connection refused")
 
 
 async def test_the_index_tells_what_there_is(get):
@@ -201,7 +201,7 @@ STRANGE = 'a"/\\{}?é %'
 
 class TestDecisions:
     async def test_all_of_them_with_their_reasons(self, get, decisions, clock):
-        decisions.planned(*cycle(outcome(steady("b"), Fate.UNCHANGED), unmanaged=LEFT))
+        decisions.planned(*cycle(outcome(steady("b"), OutcomeKind.UNCHANGED), unmanaged=LEFT))
         clock.pass_by(4.0)
         status, content_type, text = await get("/decisions")
         assert (status, content_type) == (200, "application/json")
@@ -211,7 +211,7 @@ class TestDecisions:
 
     async def test_those_whose_ids_match(self, get, decisions):
         names = ("e5-a", "e5-b", "elser")
-        decisions.planned(*cycle(*(outcome(steady(name), Fate.UNCHANGED) for name in names)))
+        decisions.planned(*cycle(*(outcome(steady(name), OutcomeKind.UNCHANGED) for name in names)))
         _, _, text = await get("/decisions?deployment=e5-*")
         assert [told["deployment"] for told in json.loads(text)["deployments"]] == ["e5-a", "e5-b"]
 
@@ -221,20 +221,20 @@ class TestDecisions:
         assert (status, json.loads(text)["deployments"]) == (200, [])
 
     async def test_one_of_them(self, get, decisions):
-        decisions.planned(*cycle(outcome(decision(), Fate.ACCEPTED)))
+        decisions.planned(*cycle(outcome(decision(), OutcomeKind.ACCEPTED)))
         status, _, text = await get("/decisions/elser")
         assert status == 200
         assert json.loads(text)["deployment"]["sentence"].startswith("elser 3 -> 6: ")
 
     async def test_one_of_a_strange_name(self, get, decisions):
-        decisions.planned(*cycle(outcome(steady(STRANGE), Fate.UNCHANGED)))
+        decisions.planned(*cycle(outcome(steady(STRANGE), OutcomeKind.UNCHANGED)))
         _, _, text = await get(f"/decisions/{quote(STRANGE, safe='')}")
         assert json.loads(text)["deployment"]["deployment"] == STRANGE
 
     async def test_one_that_is_not_there_is_a_sentence_with_what_was_perhaps_meant(
         self, get, decisions
     ):
-        decisions.planned(*cycle(outcome(steady("elser"), Fate.UNCHANGED)))
+        decisions.planned(*cycle(outcome(steady("elser"), OutcomeKind.UNCHANGED)))
         status, content_type, text = await get("/decisions/elsner")
         assert (status, content_type) == (404, "application/json")
         assert json.loads(text) == {
@@ -254,7 +254,7 @@ class TestDecisions:
         )
 
     async def test_a_thousand_are_compressed(self, get, decisions):
-        outcomes = (outcome(steady(f"d-{n:04}"), Fate.UNCHANGED) for n in range(1000))
+        outcomes = (outcome(steady(f"d-{n:04}"), OutcomeKind.UNCHANGED) for n in range(1000))
         decisions.planned(*cycle(*outcomes))
         _, _, text = await get("/decisions", **{"Accept-Encoding": "gzip"})
         assert len(json.loads(text)["deployments"]) == 1000

@@ -17,7 +17,9 @@ HOUR = 3600.0
 
 
 def schedule(cron, hours, timezone="Europe/Berlin"):
-    return Schedule(name="s", cron=cron, timezone=timezone, length_s=hours * HOUR, minimum=1)
+    return Schedule(
+        name="s", cron=cron, timezone=timezone, length_s=hours * HOUR, min_allocations=1
+    )
 
 
 def berlin(text, fold=0):
@@ -114,7 +116,7 @@ def test_what_is_no_longer_asked_for_is_forgotten():
     calendar = CronCalendar()
     for hours in range(1, 50):
         calendar.open_at(0.0, [schedule("0 8 * * *", hours)])
-    assert len(calendar._answers) == 1
+    assert len(calendar._window_states) == 1
 
 
 expressions = st.sampled_from(

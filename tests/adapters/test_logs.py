@@ -7,8 +7,8 @@ import pytest
 import structlog
 
 from autoscaler.adapters.logs import LogRecorder, configure
-from autoscaler.core.values import Candidate, Fate, Reason, Satisfied, Step, Unmanaged
-from autoscaler.ports import ObservationFailed, Trouble
+from autoscaler.core.values import Candidate, CompletedRollout, OutcomeKind, Reason, Step, Unmanaged
+from autoscaler.ports import FailureKind, ObservationFailed
 from tests.adapters.recorded import cycle, decision, outcome, steady
 
 
@@ -50,7 +50,7 @@ class Log:
         self.recorder.planned(*cycle(*outcomes, **more))
         return self.take()
 
-    def skipped(self, trouble: Trouble, at: float = 1_000.0) -> list[dict]:
+    def skipped(self, trouble: FailureKind, at: float = 1_000.0) -> list[dict]:
         self.recorder.skipped(ObservationFailed(trouble, "no answer from https://es:9200"), at)
         return self.take()
 
@@ -61,40 +61,40 @@ def events(lines: list[dict]) -> list[tuple[str, str]]:
 
 class TestDecisions:
     def test_an_accepted_update_is_one_line_complete_in_itself(self, log):
-        (line,) = log.planned(outcome(decision(), Fate.ACCEPTED))
+        (line,) = log.planned(outcome(decision(), OutcomeKind.ACCEPTED))
         assert line["event"] == "update.accepted"
         assert line["level"] == "info"
         assert line["logger"] == "autoscaler"
         assert line["message"] == ("elser 3 -> 6: load 4.50 at 70% needs 7; bounds are 1..6")
-        assert (line["current"], line["wanted"], line["desired"]) == (3, 7, 6)
-        assert (line["rule"], line["reason"], line["fate"]) == ("all", "bounds", "accepted")
+        assert (line["current"], line["recommended"], line["desired"]) == (3, 7, 6)
+        assert (line["rule"], line["reason"], line["outcome"]) == ("all", "bounds", "accepted")
         assert line["steps"][1] == {
-            "reason": "bounds", "before": 7, "after": 6, "because": {"min": 1, "max": 6}
+            "reason": "bounds", "before": 7, "after": 6, "inputs": {"min_allocations": 1, "max_allocations": 6}
         }  # fmt: skip
         assert line["load"]["arrival_rate_per_s"] == 60.0
         assert line["load"]["offered_load"] == 4.5
-        assert (line["minimum"], line["maximum"]) == (1, 6)
+        assert (line["min_allocations"], line["max_allocations"]) == (1, 6)
         assert line["sample"]["completed"] == 200
 
     def test_what_stays_as_it_is_is_told_once(self, log):
-        calm = outcome(steady(), Fate.UNCHANGED)
+        calm = outcome(steady(), OutcomeKind.UNCHANGED)
         assert events(log.planned(calm)) == [("info", "decision.made")]
         assert log.planned(calm) == []
         log.recorder.planned(*cycle(calm))
         assert events(log.take(debug=True)) == [("debug", "decision.made")]
 
     def test_a_new_reason_is_told_even_if_the_number_stays(self, log):
-        log.planned(outcome(steady(), Fate.UNCHANGED))
-        held = steady(steps=(Step(Reason.TARGET_TRACKING, 3, 2, _LOW), Step(Reason.UNTRUSTED, 2, 3,
-                      {"flaws": "reset"})))  # fmt: skip
-        (line,) = log.planned(outcome(held, Fate.UNCHANGED))
-        assert (line["event"], line["reason"]) == ("decision.made", "untrusted")
+        log.planned(outcome(steady(), OutcomeKind.UNCHANGED))
+        held = steady(steps=(Step(Reason.TARGET_TRACKING, 3, 2, _LOW), Step(Reason.DATA_QUALITY, 2, 3,
+                      {"issues": "reset"})))  # fmt: skip
+        (line,) = log.planned(outcome(held, OutcomeKind.UNCHANGED))
+        assert (line["event"], line["reason"]) == ("decision.made", "data_quality")
 
     def test_the_noise_of_a_steady_load_is_not(self, log):
-        log.planned(outcome(steady(), Fate.UNCHANGED))
+        log.planned(outcome(steady(), OutcomeKind.UNCHANGED))
         held = steady(steps=(Step(Reason.TARGET_TRACKING, 3, 2, _LOW), Step(Reason.STABILISATION,
                       2, 3, {"window_s": 300.0, "highest": 3})))  # fmt: skip
-        assert log.planned(outcome(held, Fate.UNCHANGED)) == []
+        assert log.planned(outcome(held, OutcomeKind.UNCHANGED)) == []
 
     @pytest.mark.parametrize(
         ("level", "candidates"),
@@ -104,19 +104,19 @@ class TestDecisions:
         stream = io.StringIO()
         configure("json", level, version="1", environ={}, stream=stream)
         weighed = steady(steps=(Step(Reason.SLO, 3, 3, _LOAD, _WEIGHED),))
-        LogRecorder().planned(*cycle(outcome(weighed, Fate.UNCHANGED)))
+        LogRecorder().planned(*cycle(outcome(weighed, OutcomeKind.UNCHANGED)))
         (step,) = json.loads(stream.getvalue())["steps"]
-        assert step["because"] == _LOAD
+        assert step["reason"] == _LOAD
         assert step.get("candidates") == candidates
 
     def test_a_dry_run_says_so(self, log):
-        (line,) = log.planned(outcome(decision(dry_run=True), Fate.DRY_RUN))
+        (line,) = log.planned(outcome(decision(dry_run=True), OutcomeKind.DRY_RUN))
         assert (line["level"], line["event"]) == ("info", "decision.made")
         assert line["message"].endswith("(dry run, nothing sent)")
-        assert log.planned(outcome(decision(dry_run=True), Fate.DRY_RUN)) == []
+        assert log.planned(outcome(decision(dry_run=True), OutcomeKind.DRY_RUN)) == []
 
     def test_a_refusal_is_a_warning_with_the_clusters_words_told_once(self, log):
-        refused = outcome(decision(), Fate.NO_CAPACITY, "Could not update deployment")
+        refused = outcome(decision(), OutcomeKind.NO_CAPACITY, "Could not update deployment")
         (line,) = log.planned(refused)
         assert (line["level"], line["event"]) == ("warning", "update.refused")
         assert line["detail"] == "Could not update deployment"
@@ -126,30 +126,33 @@ class TestDecisions:
         assert log.planned(refused) == []
 
     def test_no_answer_is_not_a_refusal(self, log):
-        lines = log.planned(outcome(decision(), Fate.UNKNOWN, "connection reset"))
+        lines = log.planned(outcome(decision(), OutcomeKind.UNKNOWN, "connection reset"))
         assert events(lines) == [("warning", "update.unanswered")]
 
-    @pytest.mark.parametrize("fate", Fate)
+    @pytest.mark.parametrize("fate", OutcomeKind)
     def test_every_fate_has_a_sentence(self, log, fate):
         (line,) = log.planned(outcome(decision(), fate))
-        assert line["fate"] == str(fate)
+        assert line["outcome"] == str(fate)
 
     def test_what_is_forbidden_is_told_once_for_all(self, log):
         def forbidden() -> list[dict]:
             return log.planned(
-                outcome(decision("a"), Fate.FORBIDDEN), outcome(decision("b"), Fate.FORBIDDEN)
+                outcome(decision("a"), OutcomeKind.FORBIDDEN),
+                outcome(decision("b"), OutcomeKind.FORBIDDEN),
             )
 
         (line,) = forbidden()
         assert (line["level"], line["event"]) == ("error", "update.refused")
         assert forbidden() == []
-        log.planned(outcome(decision("a"), Fate.ACCEPTED))
+        log.planned(outcome(decision("a"), OutcomeKind.ACCEPTED))
         assert len(forbidden()) == 1
 
     def test_satisfied_allocations(self, log):
-        done = Satisfied(deployment_id="elser", allocations=6, took_s=25.4, new_node=True)
-        (line,) = log.planned(satisfied=(done,))
-        assert (line["level"], line["event"]) == ("info", "allocations.satisfied")
+        done = CompletedRollout(
+            deployment_id="elser", allocations=6, lead_time_s=25.4, new_node=True
+        )
+        (line,) = log.planned(completed_rollouts=(done,))
+        assert (line["level"], line["event"]) == ("info", "update.completed")
         assert line["message"] == "elser has its 6 allocations after 25 s"
         assert (line["took_s"], line["new_node"]) == (25.4, True)
 
@@ -157,8 +160,8 @@ class TestDecisions:
 _LOW = {"offered_load": 1.2, "target_utilisation": 0.7}
 _LOAD = {"offered_load": 2.0, "spread": 0.2}
 _WEIGHED = (
-    Candidate(allocations=2, late_share=1.0, wait_s=math.inf, cost=90.0),
-    Candidate(allocations=3, late_share=0.006, wait_s=0.12, cost=3.1),
+    Candidate(allocations=2, violation_fraction=1.0, queue_wait_s=math.inf, cost=90.0),
+    Candidate(allocations=3, violation_fraction=0.006, queue_wait_s=0.12, cost=3.1),
 )
 
 
@@ -179,7 +182,7 @@ class TestDeployments:
         assert len(log.planned(unreadable={"x": "again"})) == 1
 
     def test_one_that_vanished_is_forgotten(self, log):
-        calm = outcome(steady(), Fate.UNCHANGED)
+        calm = outcome(steady(), OutcomeKind.UNCHANGED)
         log.planned(calm)
         assert events(log.planned()) == [("info", "deployment.vanished")]
         assert log.planned() == []
@@ -188,18 +191,18 @@ class TestDeployments:
 
 class TestObservations:
     def test_a_failure_is_told_when_it_begins_changes_and_ends(self, log):
-        (line,) = log.skipped(Trouble.TIMEOUT, at=1_000.0)
+        (line,) = log.skipped(FailureKind.TIMEOUT, at=1_000.0)
         assert (line["level"], line["event"]) == ("warning", "observation.failed")
         assert line["message"] == "no answer from https://es:9200"
         assert line["trouble"] == "timeout"
-        assert log.skipped(Trouble.TIMEOUT, at=1_010.0) == []
-        assert len(log.skipped(Trouble.UNREACHABLE, at=1_020.0)) == 1
+        assert log.skipped(FailureKind.TIMEOUT, at=1_010.0) == []
+        assert len(log.skipped(FailureKind.UNREACHABLE, at=1_020.0)) == 1
         (line,) = log.planned(at=1_030.0)
         assert (line["level"], line["event"]) == ("info", "observation.recovered")
         assert (line["skipped_cycles"], line["lasted_s"]) == (3, 30.0)
         assert log.planned(at=1_040.0) == []
 
-    @pytest.mark.parametrize("trouble", [Trouble.FORBIDDEN, Trouble.UNAUTHENTICATED])
+    @pytest.mark.parametrize("trouble", [FailureKind.FORBIDDEN, FailureKind.UNAUTHENTICATED])
     def test_what_only_the_operator_can_change_is_an_error_told_once(self, log, trouble):
         assert events(log.skipped(trouble)) == [("error", "observation.failed")]
         assert log.skipped(trouble) == []
@@ -210,7 +213,7 @@ class TestObservations:
                 try:
                     raise cause
                 except Exception as error:
-                    failed = ObservationFailed(Trouble.DEFECT, f"the cycle failed: {error!r}")
+                    failed = ObservationFailed(FailureKind.DEFECT, f"the cycle failed: {error!r}")
                     raise failed from error
             except ObservationFailed as failure:
                 log.recorder.skipped(failure, 1_000.0)
@@ -244,14 +247,14 @@ class TestForms:
     def test_a_console_shows_the_sentence_and_not_the_data(self):
         stream = io.StringIO()
         configure("console", "info", version="1", environ={}, stream=stream)
-        LogRecorder().planned(*cycle(outcome(decision(), Fate.ACCEPTED)))
+        LogRecorder().planned(*cycle(outcome(decision(), OutcomeKind.ACCEPTED)))
         assert "elser 3 -> 6: load 4.50 at 70% needs 7" in stream.getvalue()
         assert "steps=" not in stream.getvalue()
 
     def test_ecs_has_the_schemas_names_and_nests_the_rest(self):
         stream = io.StringIO()
         configure("ecs", "info", version="1.2.3", environ={}, stream=stream)
-        LogRecorder().planned(*cycle(outcome(decision(), Fate.ACCEPTED)))
+        LogRecorder().planned(*cycle(outcome(decision(), OutcomeKind.ACCEPTED)))
         line = json.loads(stream.getvalue())
         assert line["@timestamp"].endswith("Z")
         assert line["log.level"] == "info"
@@ -299,7 +302,7 @@ class TestForms:
     def test_what_is_less_important_than_the_level_is_dropped(self):
         stream = io.StringIO()
         configure("json", "warning", version="1", environ={}, stream=stream)
-        LogRecorder().planned(*cycle(outcome(decision(), Fate.ACCEPTED)))
+        LogRecorder().planned(*cycle(outcome(decision(), OutcomeKind.ACCEPTED)))
         assert stream.getvalue() == ""
 
     def test_json_begins_with_what_one_looks_for_first(self):

@@ -7,10 +7,10 @@ from prometheus_client.openmetrics.exposition import generate_latest as generate
 from prometheus_client.openmetrics.parser import text_string_to_metric_families
 
 from autoscaler.adapters.prometheus import PrometheusRecorder
-from autoscaler.adapters.prometheus.counting import Histogram
+from autoscaler.adapters.prometheus.counters import Histogram
 from autoscaler.adapters.prometheus.recorder import FORGET_AFTER_S, STALE_AFTER_S
-from autoscaler.core.values import Fate, Flaw, Sample, Satisfied, Unmanaged
-from autoscaler.ports import ObservationFailed, Trouble
+from autoscaler.core.values import CompletedRollout, DataIssue, OutcomeKind, Sample, Unmanaged
+from autoscaler.ports import FailureKind, ObservationFailed
 from tests.adapters.recorded import (
     cycle,
     decision,
@@ -40,12 +40,12 @@ def recorder(registry, clock):
 
 def busy_cycle(at: float = 1_000.0):
     return cycle(
-        outcome(decision(), Fate.ACCEPTED),
-        outcome(steady("e5", sample=Sample(at=at, interval_s=10.0, flaws=(Flaw.RESET,)),
-                       load=None, dry_run=True), Fate.UNCHANGED),
+        outcome(decision(), OutcomeKind.ACCEPTED),
+        outcome(steady("e5", sample=Sample(at=at, interval_s=10.0, issues=(DataIssue.COUNTER_RESET,)),
+                       load=None, dry_run=True), OutcomeKind.UNCHANGED),
         at=at,
         unmanaged={".hidden": Unmanaged.HIDDEN},
-        satisfied=(Satisfied(deployment_id="elser", allocations=3, took_s=25.0, new_node=True),),
+        satisfied=(CompletedRollout(deployment_id="elser", allocations=3, lead_time_s=25.0, new_node=True),),
         unreadable={"broken": "trained_model_stats[7]: Expected `int`"},
     )  # fmt: skip
 
@@ -179,7 +179,7 @@ def test_decisions_updates_and_flaws_are_counted(recorder, registry):
     assert count("autoscaler_updates_total", accepted) == 3
     unchanged = {"deployment": "e5", "outcome": "unchanged"}
     assert count("autoscaler_updates_total", unchanged) is None
-    assert count("autoscaler_flawed_samples_total", {"deployment": "e5", "flaw": "reset"}) == 3
+    assert count("autoscaler_sample_issues_total", {"deployment": "e5", "flaw": "reset"}) == 3
 
 
 def test_lead_times_tell_a_new_process_from_a_changed_one(recorder, registry):
@@ -205,7 +205,7 @@ def test_failures_are_counted_by_kind_and_the_age_of_the_data_grows(recorder, re
     recorder.planned(*busy_cycle())
     assert value("autoscaler_elasticsearch_up") == 1
     clock.pass_by(12.0)
-    recorder.skipped(ObservationFailed(Trouble.TIMEOUT, "too slow"), clock.now())
+    recorder.skipped(ObservationFailed(FailureKind.TIMEOUT, "too slow"), clock.now())
     assert value("autoscaler_elasticsearch_up") == 0
     assert value("autoscaler_observation_age_seconds") == 12.0
     assert value("autoscaler_observation_failures_total", {"kind": "timeout"}) == 1
@@ -233,12 +233,12 @@ def test_a_deployment_that_vanished_leaves_no_figures_and_in_time_no_counts(
 ):
     recorder.planned(*busy_cycle())
     clock.pass_by(10.0)
-    recorder.planned(*cycle(outcome(steady("e5"), Fate.UNCHANGED), at=clock.now()))
+    recorder.planned(*cycle(outcome(steady("e5"), OutcomeKind.UNCHANGED), at=clock.now()))
     assert registry.get_sample_value("autoscaler_desired_allocations", {"deployment": "e5"}) == 3
     assert b'requested_allocations{deployment="elser"}' not in generate_latest(registry)
     assert b'decisions_total{deployment="elser"' in generate_latest(registry)
     clock.pass_by(FORGET_AFTER_S)
-    recorder.planned(*cycle(outcome(steady("e5"), Fate.UNCHANGED), at=clock.now()))
+    recorder.planned(*cycle(outcome(steady("e5"), OutcomeKind.UNCHANGED), at=clock.now()))
     assert b'"elser"' not in generate_latest(registry)
 
 

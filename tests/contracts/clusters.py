@@ -7,13 +7,13 @@ from autoscaler.adapters.elasticsearch.api import ElasticsearchApi
 from autoscaler.adapters.elasticsearch.cluster import ElasticsearchCluster
 from autoscaler.adapters.elasticsearch.connection import Connection
 from autoscaler.adapters.elasticsearch.transport import Transport
-from autoscaler.core.values import Fate
-from autoscaler.ports import Trouble
+from autoscaler.core.values import OutcomeKind
+from autoscaler.ports import FailureKind
 from autoscaler.simulation.cluster import AdaptivePatch
 from autoscaler.simulation.emulator.emulation import InferenceEndpoint
 from autoscaler.simulation.emulator.faults import Fault, Reset
 from autoscaler.simulation.emulator.server import running_emulator
-from autoscaler.simulation.scenario import Deployment
+from autoscaler.simulation.scenario import ScenarioDeployment
 from tests.end_to_end.world import STATS, scenario
 from tests.fakes import FakeClock, FakeCluster
 from tests.observations import deployment, node
@@ -44,7 +44,7 @@ class Fake:
         self.ports.refusals[name] = fate
 
     def fail(self, trouble):
-        self.ports.trouble = trouble
+        self.ports.kind = trouble
 
     def own(self, name):
         self.ports.owned[name] = name
@@ -54,23 +54,27 @@ class Fake:
 
 
 _REFUSALS = {
-    Fate.NO_CAPACITY: (429, "status_exception", "not enough resources to provide all"),
-    Fate.NOT_STARTED: (409, "status_exception", "not in [started] state"),
-    Fate.FORBIDDEN: (403, "security_exception", "action [x] is unauthorized for user [u]"),
-    Fate.UNKNOWN: (503, "master_not_discovered_exception", ""),
-    Fate.INVALID: (400, "illegal_argument_exception", "what?"),
-    Fate.ENDPOINT_OWNED: (409, "status_exception", "created by inference endpoint [x]"),
-    Fate.UNSUPPORTED: (400, "x_content_parse_exception", "unknown field [adaptive_allocations]"),
-    Fate.IN_USE: (409, "status_exception", "referenced by ingest processors; use force"),
+    OutcomeKind.NO_CAPACITY: (429, "status_exception", "not enough resources to provide all"),
+    OutcomeKind.NOT_STARTED: (409, "status_exception", "not in [started] state"),
+    OutcomeKind.FORBIDDEN: (403, "security_exception", "action [x] is unauthorized for user [u]"),
+    OutcomeKind.UNKNOWN: (503, "master_not_discovered_exception", ""),
+    OutcomeKind.INVALID: (400, "illegal_argument_exception", "what?"),
+    OutcomeKind.ENDPOINT_OWNED: (409, "status_exception", "created by inference endpoint [x]"),
+    OutcomeKind.UNSUPPORTED: (
+        400,
+        "x_content_parse_exception",
+        "unknown field [adaptive_allocations]",
+    ),
+    OutcomeKind.IN_USE: (409, "status_exception", "referenced by ingest processors; use force"),
 }
-_PATHS = {Fate.IN_USE: "/_stop"}  # where it is not the update that is refused
+_PATHS = {OutcomeKind.IN_USE: "/_stop"}  # where it is not the update that is refused
 _TROUBLES = {
-    Trouble.UNAUTHENTICATED: {"status": 401, "error_type": "security_exception"},
-    Trouble.FORBIDDEN: {"status": 403, "error_type": "security_exception"},
-    Trouble.UNAVAILABLE: {"status": 503},
-    Trouble.UNREACHABLE: {"reset": Reset.BEFORE},
-    Trouble.MALFORMED: {"status": 200, "body": "<html>"},
-    Trouble.REFUSED: {"status": 500, "error_type": "null_pointer_exception"},
+    FailureKind.UNAUTHENTICATED: {"status": 401, "error_type": "security_exception"},
+    FailureKind.FORBIDDEN: {"status": 403, "error_type": "security_exception"},
+    FailureKind.UNAVAILABLE: {"status": 503},
+    FailureKind.UNREACHABLE: {"reset": Reset.BEFORE},
+    FailureKind.MALFORMED: {"status": 200, "body": "<html>"},
+    FailureKind.REFUSED: {"status": 500, "error_type": "null_pointer_exception"},
 }
 
 
@@ -89,7 +93,7 @@ class OverHttp:
         self.running.cluster.stop_deployment(name, force=True)
 
     def refuse(self, name, fate):
-        if fate is Fate.NATIVE_SCALING:
+        if fate is OutcomeKind.ADAPTIVE_ENABLED:
             self.running.cluster.update_deployment(name, adaptive=AdaptivePatch(enabled=True))
             return
         status, type_, reason = _REFUSALS[fate]
@@ -123,7 +127,8 @@ async def fake():
 @asynccontextmanager
 async def over_http(version="9.2"):
     deployed = [
-        Deployment(model_id=name, number_of_allocations=n) for name, n in ALLOCATIONS.items()
+        ScenarioDeployment(model_id=name, number_of_allocations=n)
+        for name, n in ALLOCATIONS.items()
     ]
     clock = VirtualClock()
     async with running_emulator(scenario(*deployed, version=version), clock=clock) as running:

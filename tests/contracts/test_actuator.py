@@ -3,20 +3,26 @@
 import pytest
 
 from autoscaler.core.values import (
-    Fate,
-    NativeScaling,
+    AdaptiveAllocations,
+    OutcomeKind,
+    SetAllocations,
     SetBounds,
-    SetNumber,
     Start,
     Stop,
 )
 from autoscaler.ports import UpdateFailed
 
-NEVER_RAISED = {Fate.UNCHANGED, Fate.DRY_RUN, Fate.WITHHELD, Fate.ACCEPTED, Fate.GONE}
-OF_A_STOP = {Fate.IN_USE}
+NEVER_RAISED = {
+    OutcomeKind.UNCHANGED,
+    OutcomeKind.DRY_RUN,
+    OutcomeKind.WITHHELD,
+    OutcomeKind.ACCEPTED,
+    OutcomeKind.GONE,
+}
+OF_A_STOP = {OutcomeKind.IN_USE}
 CHANGES = {
-    "number": SetNumber(2),
-    "number, taken over": SetNumber(2, take_over=True),
+    "number": SetAllocations(2),
+    "number, taken over": SetAllocations(2, take_over=True),
     "bounds": SetBounds(2, 5),
     "stop": Stop(),
 }
@@ -30,7 +36,7 @@ async def refusal_of(cluster, name, change):
     with pytest.raises(UpdateFailed) as caught:
         await ask(cluster, name, change)
     assert str(caught.value)
-    return caught.value.fate
+    return caught.value.kind
 
 
 async def seen(cluster, name):
@@ -44,14 +50,14 @@ def start(model_id="a", **given):
         "queue_capacity": 1024,
         "cache_bytes": 0,
         "priority": "normal",
-        "native": None,
+        "adaptive": None,
     }
     return Start(model_id=model_id, **(fields | given))
 
 
 @pytest.mark.parametrize("allocations", [1, 2, 5])
 async def test_what_is_accepted_is_the_target(cluster, allocations):
-    assert await ask(cluster, "a", SetNumber(allocations)) is None
+    assert await ask(cluster, "a", SetAllocations(allocations)) is None
     assert cluster.number_of("a") == allocations
     assert cluster.number_of("b") == 2
     found = await seen(cluster, "a")
@@ -65,8 +71,8 @@ async def test_asking_again_is_harmless(cluster, change):
     for _ in range(2):
         await ask(cluster, "b", change)
     again = await seen(cluster, "b")
-    assert (once and (once.allocations, once.native)) == (
-        again and (again.allocations, again.native)
+    assert (once and (once.allocations, once.adaptive)) == (
+        again and (again.allocations, again.adaptive)
     )
 
 
@@ -74,27 +80,27 @@ async def test_asking_again_is_harmless(cluster, change):
 async def test_bounds_switch_the_clusters_own_scaler_on(cluster, bounds):
     minimum, maximum = bounds
     await ask(cluster, "a", SetBounds(minimum, maximum))
-    expected = NativeScaling(enabled=True, minimum=minimum, maximum=maximum)
-    assert (await seen(cluster, "a")).native == expected
-    assert (await seen(cluster, "b")).native is None
+    expected = AdaptiveAllocations(enabled=True, minimum=minimum, maximum=maximum)
+    assert (await seen(cluster, "a")).adaptive == expected
+    assert (await seen(cluster, "b")).adaptive is None
 
 
 async def test_bounds_are_moved(cluster):
     for minimum, maximum in ((1, 3), (2, 8), (0, 2)):
         await ask(cluster, "a", SetBounds(minimum, maximum))
-        native = (await seen(cluster, "a")).native
+        native = (await seen(cluster, "a")).adaptive
         assert (native.minimum, native.maximum) == (minimum, maximum)
 
 
 async def test_the_clusters_own_scaler_is_respected_unless_taken_over_from(cluster):
     await ask(cluster, "a", SetBounds(1, 4))
-    assert await refusal_of(cluster, "a", SetNumber(3)) is Fate.NATIVE_SCALING
-    assert (await seen(cluster, "a")).native.enabled
-    await ask(cluster, "a", SetNumber(3, take_over=True))
+    assert await refusal_of(cluster, "a", SetAllocations(3)) is OutcomeKind.ADAPTIVE_ENABLED
+    assert (await seen(cluster, "a")).adaptive.enabled
+    await ask(cluster, "a", SetAllocations(3, take_over=True))
     found = await seen(cluster, "a")
     assert found.allocations == 3
-    assert not found.native.enabled
-    await ask(cluster, "a", SetNumber(2))
+    assert not found.adaptive.enabled
+    await ask(cluster, "a", SetAllocations(2))
     assert cluster.number_of("a") == 2
 
 
@@ -110,9 +116,9 @@ async def test_what_is_stopped_is_not_there_any_more(cluster):
         {},
         {"allocations": 3, "threads_per_allocation": 2, "queue_capacity": 77},
         {"cache_bytes": 3 * 2**20, "priority": "low"},
-        {"native": NativeScaling(enabled=True, minimum=1, maximum=4)},
-        {"native": NativeScaling(enabled=True, minimum=2, maximum=None)},
-        {"native": NativeScaling(enabled=False, minimum=1, maximum=4)},
+        {"adaptive": AdaptiveAllocations(enabled=True, minimum=1, maximum=4)},
+        {"adaptive": AdaptiveAllocations(enabled=True, minimum=2, maximum=None)},
+        {"adaptive": AdaptiveAllocations(enabled=False, minimum=1, maximum=4)},
     ],
     ids=str,
 )
@@ -122,7 +128,7 @@ async def test_what_is_started_is_as_it_was_asked_for(cluster, given, name):
     await ask(cluster, "a", Stop())
     await ask(cluster, name, wanted)
     found = await seen(cluster, name)
-    native = wanted.native
+    native = wanted.adaptive
     automatic = native is not None and native.enabled
     assert (found.deployment_id, found.model_id) == (name, "a")
     assert found.allocations == (native.minimum if automatic else wanted.allocations)
@@ -130,7 +136,7 @@ async def test_what_is_started_is_as_it_was_asked_for(cluster, given, name):
     assert found.queue_capacity == wanted.queue_capacity
     assert found.cache_bytes == wanted.cache_bytes
     assert found.priority == wanted.priority
-    assert found.native == native
+    assert found.adaptive == native
 
 
 async def test_a_start_of_what_runs_changes_nothing(cluster):
@@ -140,18 +146,18 @@ async def test_a_start_of_what_runs_changes_nothing(cluster):
 
 async def test_what_was_stopped_can_be_started_and_changed(cluster):
     await ask(cluster, "a", Stop())
-    assert await refusal_of(cluster, "a", SetNumber(2)) is Fate.GONE
+    assert await refusal_of(cluster, "a", SetAllocations(2)) is OutcomeKind.GONE
     await ask(cluster, "a", start())
     await cluster.pass_by(30.0)
-    await ask(cluster, "a", SetNumber(2))
+    await ask(cluster, "a", SetAllocations(2))
     assert cluster.number_of("a") == 2
 
 
-@pytest.mark.parametrize("change", [SetNumber(2), SetBounds(1, 2)], ids=str)
+@pytest.mark.parametrize("change", [SetAllocations(2), SetBounds(1, 2)], ids=str)
 async def test_what_is_gone_cannot_be_changed(cluster, change):
     cluster.delete("a")
-    assert await refusal_of(cluster, "a", change) is Fate.GONE
-    await ask(cluster, "b", SetNumber(3))
+    assert await refusal_of(cluster, "a", change) is OutcomeKind.GONE
+    await ask(cluster, "b", SetAllocations(3))
 
 
 async def test_what_is_gone_need_not_be_stopped(cluster):
@@ -160,16 +166,16 @@ async def test_what_is_gone_need_not_be_stopped(cluster):
 
 
 async def test_a_model_that_is_gone_cannot_be_started(cluster):
-    assert await refusal_of(cluster, "c", start("no-such-model")) is Fate.GONE
+    assert await refusal_of(cluster, "c", start("no-such-model")) is OutcomeKind.GONE
 
 
-@pytest.mark.parametrize("fate", sorted(set(Fate) - NEVER_RAISED))
+@pytest.mark.parametrize("fate", sorted(set(OutcomeKind) - NEVER_RAISED))
 async def test_a_refusal_says_what_became_of_it_and_changes_nothing(cluster, fate):
     cluster.refuse("a", fate)
-    change = Stop() if fate in OF_A_STOP else SetNumber(2)
+    change = Stop() if fate in OF_A_STOP else SetAllocations(2)
     assert await refusal_of(cluster, "a", change) is fate
     assert cluster.number_of("a") == 1
-    await ask(cluster, "b", SetNumber(3))
+    await ask(cluster, "b", SetAllocations(3))
     assert cluster.number_of("b") == 3
 
 
@@ -183,11 +189,13 @@ async def test_what_an_endpoint_owns_can_be_changed_and_not_stopped(cluster, not
     cluster.own("b")
     if noticed:
         await cluster.run(cluster.ports.observe())
-    assert await refusal_of(cluster, "b", Stop()) is Fate.ENDPOINT_OWNED
-    await ask(cluster, "b", SetNumber(4))
+    assert await refusal_of(cluster, "b", Stop()) is OutcomeKind.ENDPOINT_OWNED
+    await ask(cluster, "b", SetAllocations(4))
     assert cluster.number_of("b") == 4
     await ask(cluster, "b", SetBounds(1, 6))
-    assert (await seen(cluster, "b")).native == NativeScaling(enabled=True, minimum=1, maximum=6)
-    await ask(cluster, "b", SetNumber(3, take_over=True))
+    assert (await seen(cluster, "b")).adaptive == AdaptiveAllocations(
+        enabled=True, minimum=1, maximum=6
+    )
+    await ask(cluster, "b", SetAllocations(3, take_over=True))
     assert cluster.number_of("b") == 3
-    assert not (await seen(cluster, "b")).native.enabled
+    assert not (await seen(cluster, "b")).adaptive.enabled

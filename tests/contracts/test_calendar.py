@@ -9,8 +9,12 @@ from tests.calendars import FakeCalendar
 MIDNIGHT = 1_767_225_600.0  # the first of January 2026, in UTC
 HOUR = 3600.0
 
-MORNINGS = Schedule(name="mornings", cron="0 8 * * *", timezone="UTC", length_s=2 * HOUR, minimum=4)
-NOONS = Schedule(name="noons", cron="30 9 * * *", timezone="UTC", length_s=4 * HOUR, maximum=9)
+MORNINGS = Schedule(
+    name="mornings", cron="0 8 * * *", timezone="UTC", length_s=2 * HOUR, min_allocations=4
+)
+NOONS = Schedule(
+    name="noons", cron="30 9 * * *", timezone="UTC", length_s=4 * HOUR, max_allocations=9
+)
 
 DAYS = [MIDNIGHT + day * 24 * HOUR for day in range(-2, 5)]
 
@@ -61,5 +65,7 @@ def test_an_instant_has_one_answer_in_whatever_order_it_is_asked_for(calendar):
 
 
 def test_schedules_are_told_apart_by_all_they_say_and_not_by_name(calendar):
-    short = Schedule(name="mornings", cron="0 8 * * *", timezone="UTC", length_s=HOUR, minimum=4)
+    short = Schedule(
+        name="mornings", cron="0 8 * * *", timezone="UTC", length_s=HOUR, min_allocations=4
+    )
     assert calendar.open_at(MIDNIGHT + 9.25 * HOUR, [short, MORNINGS]) == {MORNINGS}

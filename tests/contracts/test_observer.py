@@ -3,7 +3,7 @@
 import pytest
 
 from autoscaler.core.values import STARTED
-from autoscaler.ports import ObservationFailed, Trouble
+from autoscaler.ports import FailureKind, ObservationFailed
 from tests.contracts.clusters import ALLOCATIONS
 
 
@@ -17,7 +17,7 @@ async def test_every_deployment_is_observed_under_its_id(cluster):
     for name, stats in observation.deployments.items():
         assert stats.deployment_id == name
         assert stats.state == STARTED
-        assert stats.live_allocations == stats.target_allocations == stats.allocations
+        assert stats.running_allocations == stats.target_allocations == stats.allocations
         assert sum(n.allocations or 0 for n in stats.nodes) == stats.allocations
     assert not observation.unreadable
 
@@ -39,10 +39,12 @@ async def test_what_is_gone_is_not_observed(cluster):
     assert list((await observe(cluster)).deployments) == ["b"]
 
 
-@pytest.mark.parametrize("trouble", sorted(set(Trouble) - {Trouble.TIMEOUT, Trouble.DEFECT}))
+@pytest.mark.parametrize(
+    "trouble", sorted(set(FailureKind) - {FailureKind.TIMEOUT, FailureKind.DEFECT})
+)
 async def test_there_is_an_observation_or_a_reason_why_not(cluster, trouble):
     cluster.fail(trouble)
     with pytest.raises(ObservationFailed) as caught:
         await observe(cluster)
-    assert caught.value.trouble is trouble
+    assert caught.value.kind is trouble
     assert str(caught.value)

@@ -5,15 +5,15 @@ import structlog
 from msgspec.structs import replace
 from prometheus_client import CollectorRegistry, generate_latest
 
-from autoscaler.adapters.admin_http import Decisions, Health
+from autoscaler.adapters.admin_http import DecisionRecorder, Health
 from autoscaler.adapters.logs import LogRecorder
 from autoscaler.adapters.prometheus import PrometheusRecorder
 from autoscaler.control_loop import ControlLoop
-from autoscaler.core.planning import plan
+from autoscaler.core.flow.planning import plan
 from autoscaler.core.state import State
-from autoscaler.core.values import Cluster, Fate, NodeCapacity, Outcome, Plan
-from autoscaler.daemon import AllOf
-from autoscaler.ports import CycleTimes, ObservationFailed, Trouble
+from autoscaler.core.values import Cluster, NodeCapacity, Outcome, OutcomeKind, Plan
+from autoscaler.daemon import CompositeRecorder
+from autoscaler.ports import CycleTimes, FailureKind, ObservationFailed
 from tests.fakes import FakeClock, FakeCluster, ListRecorder
 from tests.observations import deployment, loading, node, observation, policy, rule
 
@@ -34,7 +34,7 @@ def health():
 
 
 def decisions():
-    return Decisions(FakeClock(START), "0")
+    return DecisionRecorder(FakeClock(START), "0")
 
 
 RECORDERS = {
@@ -43,8 +43,10 @@ RECORDERS = {
     "health": health,
     "decisions": decisions,
     "list": ListRecorder,
-    "all of them": lambda: AllOf(prometheus(), silent_log(), health(), decisions(), ListRecorder()),
-    "none": AllOf,
+    "all of them": lambda: CompositeRecorder(
+        prometheus(), silent_log(), health(), decisions(), ListRecorder()
+    ),
+    "none": CompositeRecorder,
 }
 
 
@@ -62,7 +64,8 @@ OBSERVED = {
     "partial": observation(START, deployment(node(), loading(), allocations=2)),
     "not placed": observation(START, deployment(state="starting", allocations=3)),
     "numbers missing": observation(
-        START, deployment(node(), allocations=None, target_allocations=None, live_allocations=None)
+        START,
+        deployment(node(), allocations=None, target_allocations=None, running_allocations=None),
     ),
     "unmanaged": observation(START, deployment(node(), deployment_id=".hidden")),
     "unreadable": observation(START, unreadable={"elser": "no sense", "$.x": "neither"}),
@@ -74,17 +77,17 @@ OBSERVED = {
 @pytest.mark.parametrize("observed", OBSERVED.values(), ids=OBSERVED)
 def test_any_plan_and_any_outcome(recorder, observed):
     state = State()
-    for moment, fate in enumerate(Fate):
+    for moment, fate in enumerate(OutcomeKind):
         seen = replace(observed, at=START + 10.0 * moment)
-        planned, state = plan(state, seen, policy(rule(minimum=2)))
+        planned, state = plan(state, seen, policy(rule(min_allocations=2)))
         outcomes = tuple(
-            Outcome(decision=decision, fate=fate, at=seen.at, detail="because")
+            Outcome(decision=decision, kind=fate, at=seen.at, detail="because")
             for decision in planned.decisions
         )
         assert recorder.planned(seen, planned, outcomes, TOOK) is None
 
 
-@pytest.mark.parametrize("trouble", [*Trouble])
+@pytest.mark.parametrize("trouble", [*FailureKind])
 def test_any_failure(recorder, trouble):
     failure = ObservationFailed(trouble, "it is {broken} %s")
     failure.__cause__ = ValueError("the cause")
@@ -95,7 +98,7 @@ def test_any_failure(recorder, trouble):
 def test_failures_and_plans_by_turns(recorder):
     observed = OBSERVED["one"]
     for moment in range(4):
-        recorder.skipped(ObservationFailed(Trouble.TIMEOUT, "late"), START + moment)
+        recorder.skipped(ObservationFailed(FailureKind.TIMEOUT, "late"), START + moment)
         recorder.planned(observed, Plan(at=START + moment, decisions=()), (), TOOK)
 
 
@@ -107,11 +110,11 @@ async def test_a_loop_can_record_to_it(recorder):
         observer=cluster,
         actuator=cluster,
         recorder=recorder,
-        policy=policy(rule(minimum=2)),
-        poll_s=10.0,
+        ruleset=policy(rule(min_allocations=2)),
+        poll_interval_s=10.0,
     )
-    for trouble in (None, Trouble.UNREACHABLE, None):
-        cluster.trouble = trouble
+    for trouble in (None, FailureKind.UNREACHABLE, None):
+        cluster.kind = trouble
         await loop.run_cycle()
         clock.pass_by(10.0)
     assert cluster.asked == [("a", 2)]
@@ -119,8 +122,8 @@ async def test_a_loop_can_record_to_it(recorder):
 
 def test_all_of_them_are_told():
     first, second = ListRecorder(), ListRecorder()
-    both = AllOf(first, second)
-    failure = ObservationFailed(Trouble.TIMEOUT, "late")
+    both = CompositeRecorder(first, second)
+    failure = ObservationFailed(FailureKind.TIMEOUT, "late")
     both.skipped(failure, START)
     both.planned(OBSERVED["nothing"], Plan(at=START, decisions=()), (), TOOK)
     for recorder in (first, second):
@@ -134,7 +137,7 @@ def test_what_was_recorded_can_be_scraped():
     for observed in OBSERVED.values():
         planned, _ = plan(State(), observed, policy())
         outcomes = tuple(
-            Outcome(decision=d, fate=Fate.UNCHANGED, at=START) for d in planned.decisions
+            Outcome(decision=d, kind=OutcomeKind.UNCHANGED, at=START) for d in planned.decisions
         )
         recorder.planned(observed, planned, outcomes, TOOK)
         assert generate_latest(registry)
@@ -143,11 +146,11 @@ def test_what_was_recorded_can_be_scraped():
 def test_what_was_recorded_can_be_asked_for():
     recorder = decisions()
     for observed in OBSERVED.values():
-        planned, _ = plan(State(), observed, policy(rule(minimum=2)))
+        planned, _ = plan(State(), observed, policy(rule(min_allocations=2)))
         outcomes = tuple(
-            Outcome(decision=d, fate=Fate.ACCEPTED, at=START) for d in planned.decisions
+            Outcome(decision=d, kind=OutcomeKind.ACCEPTED, at=START) for d in planned.decisions
         )
         recorder.planned(observed, planned, outcomes, TOOK)
-        told = {each.deployment for each in recorder.all().deployments}
+        told = {each.deployment for each in recorder.list_deployments().deployments}
         assert told == observed.deployments.keys() | observed.unreadable.keys()
-        assert all(recorder.one(each).deployment.deployment == each for each in told)
+        assert all(recorder.get_deployment(each).deployment.deployment == each for each in told)

@@ -6,10 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from autoscaler.core.capacity import most_allocations, room_of
+from autoscaler.core.capacity import free_capacity_of, max_allocations_that_fit
 from autoscaler.core.values import Cluster, NodeCapacity
-from autoscaler.simulation.placement import Demand, plan
-from autoscaler.simulation.placement import Room as Machine
+from autoscaler.simulation.placement import PlannerDeployment, plan
+from autoscaler.simulation.placement import PlannerNode as Machine
 from tests.observations import deployment, loading, node, observation
 
 GIB = 2**30
@@ -31,7 +31,9 @@ def hardware(*machines, growable=False):
 
 
 def most(stats, *others, cluster):
-    return most_allocations(stats, room_of(observation(0.0, stats, *others, cluster=cluster)))
+    return max_allocations_that_fit(
+        stats, free_capacity_of(observation(0.0, stats, *others, cluster=cluster))
+    )
 
 
 def other(*nodes, **given):
@@ -40,7 +42,7 @@ def other(*nodes, **given):
 
 class TestFreeThreads:
     def free(self, *deployments, cluster):
-        return room_of(observation(0.0, *deployments, cluster=cluster)).free_threads
+        return free_capacity_of(observation(0.0, *deployments, cluster=cluster)).free_threads
 
     def test_are_the_processors_less_the_threads_of_all_allocations(self):
         ours = deployment(node("n1", allocations=3))
@@ -191,7 +193,7 @@ def fleets(draw):
         for i in range(draw(st.integers(1, 4)))
     ]
     demands = [
-        Demand(
+        PlannerDeployment(
             deployment_id=f"d{i}",
             allocations=draw(st.integers(1, 12)),
             threads=draw(st.sampled_from([1, 2, 4, 8])),
@@ -201,7 +203,7 @@ def fleets(draw):
     ]
     placed = plan(machines, demands).placed
     settled = [
-        Demand(
+        PlannerDeployment(
             deployment_id=d.deployment_id,
             allocations=sum(placed[d.deployment_id].values()),
             threads=d.threads,
@@ -248,13 +250,13 @@ def seen(machines, demands):
 def test_what_is_said_to_fit_the_planner_can_place(fleet):
     machines, demands = fleet
     observed = seen(machines, demands)
-    room = room_of(observed)
+    room = free_capacity_of(observed)
     for demand in demands:
-        fits = most_allocations(observed.deployments[demand.deployment_id], room)
+        fits = max_allocations_that_fit(observed.deployments[demand.deployment_id], room)
         assert fits is not None
         assert fits >= demand.allocations
         asked = [
-            d if d is not demand else Demand(
+            d if d is not demand else PlannerDeployment(
                 deployment_id=d.deployment_id, allocations=fits, threads=d.threads,
                 memory_bytes=d.memory_bytes, previously_assigned=True, current=d.current,
             )
@@ -267,9 +269,9 @@ def test_what_is_said_to_fit_the_planner_can_place(fleet):
 def test_one_more_than_fits_would_oversubscribe_every_node(fleet):
     machines, demands = fleet
     observed = seen(machines, demands)
-    room = room_of(observed)
+    room = free_capacity_of(observed)
     for demand in demands:
-        fits = most_allocations(observed.deployments[demand.deployment_id], room)
+        fits = max_allocations_that_fit(observed.deployments[demand.deployment_id], room)
         slots = 0
         for m in machines:
             cores = m.cores - sum(d.current.get(m.node_id, 0) * d.threads for d in demands)

@@ -2,40 +2,42 @@
 
 import pytest
 
-from autoscaler.core.constraints import words
 from autoscaler.core.explanation import (
     explain,
     explain_outcome,
-    sentence,
-    share,
-    what_became,
-    why_nothing_changed,
+    outcome_text,
+    percent_text,
+    step_text,
+    unchanged_text,
 )
+from autoscaler.core.flow.constraints import joined
 from autoscaler.core.values import (
     Candidate,
+    DataIssue,
     Decision,
-    Fate,
-    Flaw,
     Outcome,
+    OutcomeKind,
     Reason,
     Sample,
-    SetNumber,
+    SetAllocations,
     Step,
 )
 
 SLO_FIGURES = {
     "offered_load": 3.2,
-    "spread": 0.25,
-    "price": 20.0,
-    "attained": 0.994,
-    "backlog": 12,
-    "clearing": 4,
-    "forecast": 3.6,
+    "load_stddev": 0.25,
+    "violation_weight": 20.0,
+    "slo_attainment": 0.994,
+    "backlog_requests": 12,
+    "backlog_allocations": 4,
+    "forecast_load": 3.6,
 }
 
 
 def candidate(allocations, late_share, cost):
-    return Candidate(allocations=allocations, late_share=late_share, wait_s=0.1, cost=cost)
+    return Candidate(
+        allocations=allocations, violation_fraction=late_share, queue_wait_s=0.1, cost=cost
+    )
 
 
 FOUR, FIVE, SIX = candidate(4, 0.029, 5.9), candidate(5, 0.006, 5.4), candidate(6, 0.001, 6.1)
@@ -50,7 +52,7 @@ STEPS = {
         Reason.SLO, 3, 5, SLO_FIGURES, (FOUR, FIVE)
     ),
     "rate 12.3, because bursty asks for 7": Step(
-        Reason.RECOMMENDATION, 2, 7, {"rate": 12.345, "because": "bursty"}
+        Reason.RECOMMENDATION, 2, 7, {"rate": 12.345, "reason": "bursty"}
     ),
     "the policy asks for 3": Step(Reason.RECOMMENDATION, 2, 3),
     "held, since the policy failed: KeyError('x') (mine.py:7)": Step(
@@ -61,67 +63,72 @@ STEPS = {
     ),
     "one step goes no further than 4": Step(Reason.STEP_LIMIT, 9, 4, {"furthest": 4}),
     "above 8 only after 60 s, and 20 s have passed": Step(
-        Reason.BURST, 12, 8, {"burst_max": 8, "hold_s": 60.0, "wanted_s": 20.0}
+        Reason.BURST, 12, 8, {"burst_max": 8, "hold_s": 60.0, "above_s": 20.0}
     ),
     "schedule office hours has at least 4": Step(
-        Reason.SCHEDULE, 2, 4, {"schedule": "office hours", "min": 4}
+        Reason.SCHEDULE, 2, 4, {"schedule": "office hours", "min_allocations": 4}
     ),
-    "schedule nights has at most 2": Step(Reason.SCHEDULE, 9, 2, {"schedule": "nights", "max": 2}),
-    "bounds are 1..8": Step(Reason.BOUNDS, 9, 8, {"min": 1, "max": 8}),
+    "schedule nights has at most 2": Step(
+        Reason.SCHEDULE, 9, 2, {"schedule": "nights", "max_allocations": 2}
+    ),
+    "bounds are 1..8": Step(Reason.BOUNDS, 9, 8, {"min_allocations": 1, "max_allocations": 8}),
     "no more than 5 fit on the nodes": Step(Reason.FIT, 9, 5, {"fits": 5}),
     "held, since a node has just joined and totals have fallen": Step(
-        Reason.UNTRUSTED, 2, 2, {"flaws": words((Flaw.NEW_NODE, Flaw.BACKWARDS))}
+        Reason.DATA_QUALITY,
+        2,
+        2,
+        {"issues": joined((DataIssue.NEW_NODE, DataIssue.COUNTER_DECREASED))},
     ),
     "40 callers gave up meanwhile": Step(Reason.OVERLOAD, 2, 5, {"timeouts": 40}),
     "its state is stopping": Step(Reason.SETTLING, 3, 2, {"state": "stopping"}),
-    "2 of 6 allocations serve so far": Step(Reason.SETTLING, 3, 6, {"live": 2, "target": 6}),
+    "2 of 6 allocations serve so far": Step(Reason.SETTLING, 3, 6, {"running": 2, "target": 6}),
     "machine-learning upgrade mode is on": Step(
-        Reason.MAINTENANCE, 3, 2, {"because": "machine-learning upgrade mode is on"}
+        Reason.MAINTENANCE, 3, 2, {"reason": "machine-learning upgrade mode is on"}
     ),
     "the cluster has refused 5 for lack of capacity": Step(
         Reason.CAPACITY, 5, 3, {"infeasible": 5}
     ),
     "waiting another 42 s after a refusal (forbidden)": Step(
-        Reason.BACK_OFF, 5, 3, {"wait_s": 42.0, "because": "forbidden"}
+        Reason.BACK_OFF, 5, 3, {"wait_s": 42.0, "reason": "forbidden"}
     ),
     "the cluster's own adaptive allocations are on, so it is left to them": Step(
-        Reason.NATIVE_SCALING, 2, 2
+        Reason.ADAPTIVE_ENABLED, 2, 2
     ),
     "its adaptive allocations were switched on again, so it is left to them": Step(
-        Reason.NATIVE_SCALING, 2, 2, {"again": "yes"}
+        Reason.ADAPTIVE_ENABLED, 2, 2, {"again": "yes"}
     ),
     "its adaptive allocations were switched off again, so it is left as it is": Step(
-        Reason.NATIVE_OFF, 2, 2
+        Reason.ADAPTIVE_DISABLED, 2, 2
     ),
     "bounds come down once in 60 s, and were moved 20 s ago": Step(
-        Reason.PACE, 3, 5, {"pause_s": 60.0, "moved_s": 20.0}
+        Reason.BOUNDS_COOLDOWN, 3, 5, {"pause_s": 60.0, "moved_s": 20.0}
     ),
     "nobody has asked for 30 min": Step(Reason.IDLE, 1, 0, {"idle_s": 1800.0}),
     "it may have none, and nobody asks for it": Step(
-        Reason.IDLE, 1, 0, {"idle_s": 20.0, "sleeps": "yes"}
+        Reason.IDLE, 1, 0, {"idle_s": 20.0, "scaled_to_zero": "yes"}
     ),
     "nobody has asked for 45 min, but it has to stay: it must": Step(
         Reason.IDLE, 1, 1, {"idle_s": 2700.0, "unsafe": "it must"}
     ),
     "it was stopped 3 h ago, since nobody asked for it": Step(
-        Reason.ASLEEP, 0, 0, {"since_s": 10_800.0}
+        Reason.STOPPED, 0, 0, {"since_s": 10_800.0}
     ),
-    "somebody asked for it": Step(Reason.WAKE, 0, 1, {"because": "somebody asked for it"}),
+    "somebody asked for it": Step(Reason.RESUME, 0, 1, {"reason": "somebody asked for it"}),
 }
 
 
 @pytest.mark.parametrize(("told", "step"), STEPS.items(), ids=[s.reason for s in STEPS.values()])
 def test_each_rule_tells_the_figures_it_looked_at(told, step):
-    assert sentence(step) == told
+    assert step_text(step) == told
 
 
 def test_no_reason_is_without_a_sentence():
     assert {step.reason for step in STEPS.values()} == set(Reason)
 
 
-@pytest.mark.parametrize("flaw", Flaw)
+@pytest.mark.parametrize("flaw", DataIssue)
 def test_no_flaw_is_without_words(flaw):
-    told = sentence(Step(Reason.UNTRUSTED, 2, 2, {"flaws": words((flaw,))}))
+    told = step_text(Step(Reason.DATA_QUALITY, 2, 2, {"issues": joined((flaw,))}))
     assert told.startswith("held, since ")
 
 
@@ -130,14 +137,14 @@ def test_no_flaw_is_without_words(flaw):
     [
         (Step(Reason.SLO, 2, 5), "needs 5"),
         (Step(Reason.SLO, 2, 5, {"offered_load": 3.2}), "load 3.20: needs 5"),
-        (Step(Reason.SLO, 2, 5, {"backlog": 0.0, "attained": 1.0}), "100% in time lately: needs 5"),
+        (Step(Reason.SLO, 2, 5, {"backlog_requests": 0.0, "slo_attainment": 1.0}), "100% in time lately: needs 5"),
         (Step(Reason.SLO, 2, 4, {}, (FOUR,)), "4 cost least (2.9% late)"),
         (Step(Reason.SLO, 2, 1, {}, (candidate(1, 0.0, 1.0),)), "1 costs least (0% late)"),
         (
-            Step(Reason.SLO, 2, 6, {"clearing": 6.0, "backlog": 40}, (FOUR, FIVE, SIX)),
+            Step(Reason.SLO, 2, 6, {"backlog_allocations": 6.0, "backlog_requests": 40}, (FOUR, FIVE, SIX)),
             "40 waiting: 6 clear what waits in time (0.1% late; 5 would be 0.6% late)",
         ),
-        (Step(Reason.SLO, 2, 6, {"clearing": 6}, (FOUR, FIVE)),
+        (Step(Reason.SLO, 2, 6, {"backlog_allocations": 6}, (FOUR, FIVE)),
          "6 clear what waits in time (5 would be 0.6% late)"),
         (Step(Reason.SLO, 2, 6, {}, (FIVE, SIX)),
          "6, though 5 would cost least (0.1% late; 5 would be 0.6% late)"),
@@ -145,16 +152,16 @@ def test_no_flaw_is_without_words(flaw):
     ],
 )  # fmt: skip
 def test_what_the_slo_policy_weighs_is_told_as_far_as_it_is_known(step, told):
-    assert sentence(step) == told
+    assert step_text(step) == told
 
 
 def test_a_share_never_looks_like_none_or_all_unless_it_is():
-    assert [share(each) for each in (0.0, 1e-9, 0.9999999, 1.0)] == [
+    assert [percent_text(each) for each in (0.0, 1e-9, 0.9999999, 1.0)] == [
         "0%", "<0.1%", ">99.9%", "100%"
     ]  # fmt: skip
 
 
-def decided(current, *steps, fate=Fate.UNCHANGED, detail=""):
+def decided(current, *steps, fate=OutcomeKind.UNCHANGED, detail=""):
     decision = Decision(
         deployment_id="elser",
         model_id="m",
@@ -162,19 +169,19 @@ def decided(current, *steps, fate=Fate.UNCHANGED, detail=""):
         rule="all",
         dry_run=False,
         current=current,
-        minimum=1,
-        maximum=8,
+        min_allocations=1,
+        max_allocations=8,
         sample=Sample(at=0.0, interval_s=10.0),
         load=None,
         steps=steps,
-        change=SetNumber(steps[-1].after) if steps[-1].after != current else None,
+        change=SetAllocations(steps[-1].after) if steps[-1].after != current else None,
     )
-    return Outcome(decision=decision, fate=fate, at=0.0, detail=detail)
+    return Outcome(decision=decision, kind=fate, at=0.0, detail=detail)
 
 
 WANTS_12 = Step(Reason.TARGET_TRACKING, 9, 12, {"offered_load": 8.4, "target_utilisation": 0.7})
-AT_MOST_8 = Step(Reason.BOUNDS, 12, 8, {"min": 1, "max": 8})
-SETTLED = Step(Reason.SETTLING, 8, 8, {"live": 8, "target": 9})
+AT_MOST_8 = Step(Reason.BOUNDS, 12, 8, {"min_allocations": 1, "max_allocations": 8})
+SETTLED = Step(Reason.SETTLING, 8, 8, {"running": 8, "target": 9})
 
 
 def test_a_decision_tells_its_recommendation_and_what_overruled_it():
@@ -186,29 +193,32 @@ def test_a_decision_tells_its_recommendation_and_what_overruled_it():
 def test_a_decision_that_changes_nothing_says_so_and_why():
     held = decided(8, Step(Reason.RECOMMENDATION, 8, 12), AT_MOST_8)
     assert explain(held.decision) == ("elser stays at 8: the policy asks for 12; bounds are 1..8")
-    assert why_nothing_changed(held) == "the policy wants 12, but bounds are 1..8"
+    assert unchanged_text(held) == "the policy wants 12, but bounds are 1..8"
 
 
 def test_a_number_that_is_right_stays_for_what_the_policy_says():
     right = decided(5, Step(Reason.SLO, 5, 5, {"offered_load": 3.2}, (FOUR, FIVE)))
-    assert why_nothing_changed(right) == sentence(right.decision.steps[0])
+    assert unchanged_text(right) == step_text(right.decision.steps[0])
 
 
-@pytest.mark.parametrize("fate", Fate)
+@pytest.mark.parametrize("fate", OutcomeKind)
 def test_no_fate_is_without_words(fate):
     outcome = decided(9, WANTS_12, AT_MOST_8, fate=fate, detail="no room")
-    assert what_became(outcome).endswith(": no room")
+    assert outcome_text(outcome).endswith(": no room")
     assert explain_outcome(outcome).startswith("elser 9 -> 8: ")
 
 
-@pytest.mark.parametrize("fate", sorted(set(Fate) - {Fate.UNCHANGED, Fate.ACCEPTED, Fate.UNKNOWN}))
+@pytest.mark.parametrize(
+    "fate",
+    sorted(set(OutcomeKind) - {OutcomeKind.UNCHANGED, OutcomeKind.ACCEPTED, OutcomeKind.UNKNOWN}),
+)
 def test_what_was_decided_and_not_done_is_told_with_the_clusters_words(fate):
     outcome = decided(9, WANTS_12, AT_MOST_8, fate=fate, detail="no room")
-    told = why_nothing_changed(outcome)
+    told = unchanged_text(outcome)
     assert told.startswith("8 was decided, but not done: ")
     assert told.endswith(": no room")
 
 
-@pytest.mark.parametrize("fate", [Fate.ACCEPTED, Fate.UNKNOWN])
+@pytest.mark.parametrize("fate", [OutcomeKind.ACCEPTED, OutcomeKind.UNKNOWN])
 def test_nothing_is_said_to_be_unchanged_that_may_have_changed(fate):
-    assert why_nothing_changed(decided(9, WANTS_12, AT_MOST_8, fate=fate)) == ""
+    assert unchanged_text(decided(9, WANTS_12, AT_MOST_8, fate=fate)) == ""

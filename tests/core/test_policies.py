@@ -7,8 +7,8 @@ import pytest
 from msgspec import UNSET
 
 from autoscaler.core.explanation import explain
-from autoscaler.core.planning import plan
-from autoscaler.core.policies import MOST_ALLOCATIONS, Installed, Situation, ask
+from autoscaler.core.flow.planning import plan
+from autoscaler.core.policies import MAX_ALLOCATIONS, InstalledPolicy, Situation, recommend_safely
 from autoscaler.core.state import State
 from autoscaler.core.values import LoadEstimate, Reason, Sample, Step, Value
 from tests.observations import deployment, node, observation, policy, rule
@@ -16,14 +16,14 @@ from tests.observations import deployment, node, observation, policy, rule
 NOW = Situation(
     at=60.0,
     current=3,
-    live=3,
+    running=3,
     sample=Sample(at=60.0, interval_s=10.0),
     load=LoadEstimate(
         arrival_rate_per_s=49.0,
         throughput_per_s=30.0,
         service_time_s=0.1,
         cache_hit_fraction=0.0,
-        pending=0,
+        in_flight=0,
         window_s=60.0,
     ),
     in_flight=(0,),
@@ -51,7 +51,7 @@ class Scripted(Value, frozen=True, kw_only=True):
 
 
 def guest(**given):
-    return Installed(
+    return InstalledPolicy(
         name="guest",
         source="guest:make of guest 1.0",
         options={},
@@ -62,9 +62,9 @@ def guest(**given):
 
 class TestFailing:
     def test_the_number_is_held_and_the_error_told_with_its_place(self):
-        step, memory = ask(Scripted(breaks_at=0), NOW, UNSET)
+        step, memory = recommend_safely(Scripted(breaks_at=0), NOW, UNSET)
         assert (step.reason, step.before, step.after) == (Reason.POLICY_FAILED, 3, 3)
-        assert step.because["error"].startswith(
+        assert step.inputs["error"].startswith(
             'ZeroDivisionError("of the policy\'s own") (test_policies.py:'
         )
         assert memory is UNSET
@@ -73,7 +73,7 @@ class TestFailing:
         fragile = Scripted(breaks_at=2)
         numbers, memory = [], UNSET
         for _ in range(5):
-            step, memory = ask(fragile, NOW, memory)
+            step, memory = recommend_safely(fragile, NOW, memory)
             numbers.append((step.reason is Reason.POLICY_FAILED, step.after))
         assert numbers == [(False, 5), (False, 6), (True, 3), (False, 5), (False, 6)]
 
@@ -82,7 +82,7 @@ class TestFailing:
             def begin(self):
                 raise KeyError("nothing")
 
-        step, memory = ask(Broken(), NOW, UNSET)
+        step, memory = recommend_safely(Broken(), NOW, UNSET)
         assert (step.reason, memory) == (Reason.POLICY_FAILED, UNSET)
 
     def test_long_errors_are_cut_short(self):
@@ -90,9 +90,9 @@ class TestFailing:
             def recommend(self, situation, memory):
                 raise ValueError("x\n" * 10_000)
 
-        step, _ = ask(Talkative(), NOW, UNSET)
-        assert len(step.because["error"]) < 300
-        assert "\n" not in step.because["error"]
+        step, _ = recommend_safely(Talkative(), NOW, UNSET)
+        assert len(step.inputs["error"]) < 300
+        assert "\n" not in step.inputs["error"]
 
 
 class TestPlanning:
@@ -116,30 +116,30 @@ class TestPlanning:
         assert (decisions["a"].desired, decisions["b"].desired) == (2, 5)
 
     def test_bounds_are_kept_without_it(self):
-        fails = rule(policy=Scripted(breaks_at=0), minimum=4)
+        fails = rule(policy=Scripted(breaks_at=0), min_allocations=4)
         assert {each.desired for each in self.planned(fails).values()} == {4}
 
     def test_what_it_held_is_not_what_it_recommended(self):
         """A window of recommendations would be none if failures filled it."""
         fragile = rule(policy=Scripted(breaks_at=1), stabilisation_window_s=0.0)
         first, second = (self.planned(fragile, cycles=cycles)["a"] for cycles in (2, 3))
-        assert (first.wanted, second.reason) == (5, Reason.POLICY_FAILED)
+        assert (first.recommended, second.reason) == (5, Reason.POLICY_FAILED)
 
 
 class TestGuests:
     def test_its_number_and_figures_become_a_plain_step(self):
         because = {"load": np.float64(4.9), "count": np.int64(3), "mood": np.str_("calm")}
         answer = Step(Reason.TARGET_TRACKING, 99, np.int64(7), because), "memory"
-        step, memory = ask(guest(answer=answer), NOW, UNSET)
+        step, memory = recommend_safely(guest(answer=answer), NOW, UNSET)
         assert memory == "memory"
         assert step == Step(
             Reason.RECOMMENDATION, 3, 7, {"load": 4.9, "count": 3.0, "mood": "calm"}
         )
-        assert {type(value) for value in (step.after, *step.because.values())} == {int, float, str}
+        assert {type(value) for value in (step.after, *step.inputs.values())} == {int, float, str}
 
     def test_it_may_say_that_it_knows_nothing(self):
         answer = Step(Reason.NOT_MEASURED, 3, 3), None
-        assert ask(guest(answer=answer), NOW, UNSET)[0].reason is Reason.NOT_MEASURED
+        assert recommend_safely(guest(answer=answer), NOW, UNSET)[0].reason is Reason.NOT_MEASURED
 
     @pytest.mark.parametrize(
         ("answer", "said"),
@@ -148,12 +148,12 @@ class TestGuests:
             ((7, None), "recommend() must return a Step and a memory, not 7"),
             ((Step(Reason.RECOMMENDATION, 3, 7.5), None), "'float' object cannot be interpreted"),
             ((Step(Reason.RECOMMENDATION, 3, -1), None), "-1 allocations are not between 0 and"),
-            ((Step(Reason.RECOMMENDATION, 3, MOST_ALLOCATIONS + 1), None), "allocations are not"),
+            ((Step(Reason.RECOMMENDATION, 3, MAX_ALLOCATIONS + 1), None), "allocations are not"),
             ((Step(Reason.RECOMMENDATION, 3, 7, {"x": [1]}), None), "float() argument must be"),
             ((Step(Reason.RECOMMENDATION, 3, 7, [1]), None), "'list' object has no attribute"),
         ],
     )
     def test_an_answer_that_is_none_is_a_failure(self, answer, said):
-        step, memory = ask(guest(answer=answer), NOW, UNSET)
+        step, memory = recommend_safely(guest(answer=answer), NOW, UNSET)
         assert (step.reason, step.after, memory) == (Reason.POLICY_FAILED, 3, UNSET)
-        assert said in step.because["error"]
+        assert said in step.inputs["error"]

@@ -3,9 +3,16 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from autoscaler.core.usage import DAY, SLOT_S, UNUSED, WEEK, is_usual, used
+from autoscaler.core.scale_to_zero import (
+    SLOT_S,
+    SLOTS_PER_DAY,
+    SLOTS_PER_WEEK,
+    UNUSED,
+    is_usually_used,
+    updated_usage,
+)
 
-DAY_S, WEEK_S = DAY * SLOT_S, WEEK * SLOT_S
+DAY_S, WEEK_S = SLOTS_PER_DAY * SLOT_S, SLOTS_PER_WEEK * SLOT_S
 MONDAY_9 = 10 * WEEK_S + 9 * 3600.0
 
 
@@ -14,7 +21,9 @@ def history(*uses, until, step_s=300.0):
     usage, before = UNUSED, min(uses, default=until) - step_s
     while before < until:
         at = before + step_s
-        usage = used(usage, at, since=before, requests=any(before < each <= at for each in uses))
+        usage = updated_usage(
+            usage, at, since=before, requests=any(before < each <= at for each in uses)
+        )
         before = at
     return usage
 
@@ -22,47 +31,48 @@ def history(*uses, until, step_s=300.0):
 def test_what_was_used_at_this_time_on_two_of_three_days_is_usual():
     uses = (MONDAY_9, MONDAY_9 + 2 * DAY_S)
     usage = history(*uses, until=MONDAY_9 + 3 * DAY_S - 3600.0)
-    assert is_usual(usage, MONDAY_9 + 3 * DAY_S)
-    assert not is_usual(usage, MONDAY_9 + 3 * DAY_S - 1800.0)
+    assert is_usually_used(usage, MONDAY_9 + 3 * DAY_S)
+    assert not is_usually_used(usage, MONDAY_9 + 3 * DAY_S - 1800.0)
 
 
 def test_a_single_day_is_no_habit():
     usage = history(MONDAY_9, until=MONDAY_9 + DAY_S - 3600.0)
-    assert not is_usual(usage, MONDAY_9 + DAY_S)
+    assert not is_usually_used(usage, MONDAY_9 + DAY_S)
 
 
 def test_what_was_used_a_week_ago_is_usual():
     usage = history(MONDAY_9, until=MONDAY_9 + WEEK_S - 3600.0)
-    assert is_usual(usage, MONDAY_9 + WEEK_S)
+    assert is_usually_used(usage, MONDAY_9 + WEEK_S)
 
 
 def test_what_was_used_a_moment_ago_is_not_a_habit():
     usage = history(MONDAY_9 + 60.0, until=MONDAY_9 + 600.0)
-    assert not is_usual(usage, MONDAY_9 + 720.0, known_until=MONDAY_9 + 600.0)
+    assert not is_usually_used(usage, MONDAY_9 + 720.0, known_until=MONDAY_9 + 600.0)
 
 
 def test_a_habit_is_given_up():
     usage = history(MONDAY_9, MONDAY_9 + DAY_S, until=MONDAY_9 + WEEK_S + 2 * DAY_S)
     assert not any(
-        is_usual(usage, MONDAY_9 + WEEK_S + 2 * DAY_S + hours * 3600.0) for hours in range(24)
+        is_usually_used(usage, MONDAY_9 + WEEK_S + 2 * DAY_S + hours * 3600.0)
+        for hours in range(24)
     )
 
 
 def test_of_what_was_never_watched_nothing_is_usual():
-    assert not is_usual(b"", MONDAY_9)
+    assert not is_usually_used(b"", MONDAY_9)
 
 
 @given(st.lists(st.floats(0.0, 3 * WEEK_S), max_size=20), st.floats(0.0, 2 * WEEK_S))
 def test_a_long_silence_is_remembered_as_unused_whatever_was_before(uses, silence_s):
     usage, before = UNUSED, 0.0
     for at in sorted(uses):
-        usage = used(usage, at, since=before, requests=True)
+        usage = updated_usage(usage, at, since=before, requests=True)
         before = at
-    later = used(usage, before + WEEK_S + silence_s, since=before, requests=False)
+    later = updated_usage(usage, before + WEEK_S + silence_s, since=before, requests=False)
     assert later == UNUSED
 
 
 @given(st.floats(0.0, WEEK_S), st.booleans())
 def test_looking_twice_at_the_same_time_changes_nothing(at, requests):
-    once = used(UNUSED, at, since=at - 1.0, requests=requests)
-    assert used(once, at, since=at, requests=requests) == once
+    once = updated_usage(UNUSED, at, since=at - 1.0, requests=requests)
+    assert updated_usage(once, at, since=at, requests=requests) == once

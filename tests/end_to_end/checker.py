@@ -5,18 +5,18 @@ from autoscaler.core.values import (
     STARTED,
     Decision,
     DeploymentStats,
-    Fate,
     Observation,
     Outcome,
+    OutcomeKind,
     Plan,
     Reason,
+    SetAllocations,
     SetBounds,
-    SetNumber,
     Start,
     Stop,
 )
 
-NOT_SENT = frozenset({Fate.UNCHANGED, Fate.DRY_RUN, Fate.WITHHELD})
+NOT_SENT = frozenset({OutcomeKind.UNCHANGED, OutcomeKind.DRY_RUN, OutcomeKind.WITHHELD})
 
 
 def check(observation: Observation, plan: Plan, outcomes: tuple[Outcome, ...]) -> None:
@@ -24,7 +24,7 @@ def check(observation: Observation, plan: Plan, outcomes: tuple[Outcome, ...]) -
     decided = [decision.deployment_id for decision in plan.decisions]
     assert decided == sorted(set(decided)), "one decision a deployment, in order"
     assert not set(decided) & set(plan.unmanaged), "managed or not, never both"
-    asleep = {d.deployment_id for d in plan.decisions if d.steps[0].reason is Reason.ASLEEP}
+    asleep = {d.deployment_id for d in plan.decisions if d.steps[0].reason is Reason.STOPPED}
     assert {*decided, *plan.unmanaged} == {*observation.deployments, *asleep}, "each has its word"
     assert [outcome.decision for outcome in outcomes] == list(plan.decisions), (
         "each decision has its outcome"
@@ -36,8 +36,8 @@ def check(observation: Observation, plan: Plan, outcomes: tuple[Outcome, ...]) -
         else:
             _check_awake(decision, observation.deployments[decision.deployment_id], observation)
     for outcome in outcomes:
-        assert outcome.decision.changes or outcome.fate is Fate.UNCHANGED, outcome
-        assert not outcome.decision.dry_run or outcome.fate in NOT_SENT, outcome
+        assert outcome.decision.changes or outcome.kind is OutcomeKind.UNCHANGED, outcome
+        assert not outcome.decision.dry_run or outcome.kind in NOT_SENT, outcome
 
 
 def _check_trail(decision: Decision) -> None:
@@ -49,7 +49,7 @@ def _check_trail(decision: Decision) -> None:
     assert words.startswith(f"{decision.deployment_id} "), words
     assert "\n" not in words, words
     # A lever that is not in place yet waits for statistics that can be trusted.
-    waits = decision.steps[0].reason is Reason.UNTRUSTED
+    waits = decision.steps[0].reason is Reason.DATA_QUALITY
     assert decision.changes or waits or number == decision.current, f"nothing asked: {words}"
 
 
@@ -67,29 +67,31 @@ def _check_awake(decision: Decision, stats: DeploymentStats, observation: Observ
     if not decision.changes:
         return
     assert stats.state == STARTED, f"changed while {stats.state}: {words}"
-    assert not decision.stands_off, f"fights: {words}"
+    assert not decision.externally_controlled, f"fights: {words}"
     match decision.change:
-        case SetNumber():
+        case SetAllocations():
             _check_number(decision, decision.change, stats, words)
         case SetBounds():
             _check_bounds(decision, decision.change, words)
         case Stop():
             assert decision.steps[-1].reason is Reason.IDLE, words
-            assert not decision.sample.flaws, f"stopped on damaged statistics: {words}"
+            assert not decision.sample.issues, f"stopped on damaged statistics: {words}"
             assert decision.deployment_id not in observation.owned, f"not ours to stop: {words}"
         case _:
             raise AssertionError(f"it runs already: {words}")
 
 
 def _check_number(
-    decision: Decision, change: SetNumber, stats: DeploymentStats, words: str
+    decision: Decision, change: SetAllocations, stats: DeploymentStats, words: str
 ) -> None:
-    number, native = change.allocations, stats.native is not None and stats.native.enabled
-    assert 1 <= decision.minimum <= number <= decision.maximum, f"out of bounds: {words}"
+    number, native = change.allocations, stats.adaptive is not None and stats.adaptive.enabled
+    assert 1 <= decision.min_allocations <= number <= decision.max_allocations, (
+        f"out of bounds: {words}"
+    )
     assert number == max(decision.desired, 1), f"another number than was decided: {words}"
     assert decision.current == stats.allocations, f"from a number it does not have: {words}"
     assert native == change.take_over, f"fights the cluster: {words}"
-    assert number > decision.current or not decision.sample.flaws, f"damaged, down: {words}"
+    assert number > decision.current or not decision.sample.issues, f"damaged, down: {words}"
     if not native:
         assert any(step.changed for step in decision.steps), f"without a reason: {words}"
         assert f" {decision.current} -> {number}: " in words, words
@@ -97,7 +99,7 @@ def _check_number(
 
 def _check_bounds(decision: Decision, change: SetBounds, words: str) -> None:
     to_zero = decision.steps[-1].reason is Reason.IDLE and change.minimum == 0
-    assert to_zero or decision.minimum <= change.minimum, f"out of bounds: {words}"
-    assert change.minimum <= change.maximum <= decision.maximum, f"out of bounds: {words}"
+    assert to_zero or decision.min_allocations <= change.minimum, f"out of bounds: {words}"
+    assert change.minimum <= change.maximum <= decision.max_allocations, f"out of bounds: {words}"
     assert change.minimum == decision.desired, f"another floor than was decided: {words}"
-    assert change.minimum >= decision.current or not decision.sample.flaws, f"damaged: {words}"
+    assert change.minimum >= decision.current or not decision.sample.issues, f"damaged: {words}"

@@ -5,12 +5,12 @@ from contextlib import suppress
 
 import pytest
 
-from autoscaler.core.selection import Via, Zero
-from autoscaler.core.values import Fate, Mode
+from autoscaler.core.selection import ScaleToZero, ZeroMethod
+from autoscaler.core.values import Mode, OutcomeKind
 from autoscaler.simulation.emulator.faults import Reset
 from autoscaler.simulation.emulator.loads import Steady
-from autoscaler.simulation.errors import ApiError
-from autoscaler.simulation.scenario import Deployment, Model, Node
+from autoscaler.simulation.errors import SimulatedApiError
+from autoscaler.simulation.scenario import ScenarioDeployment, ScenarioModel, ScenarioNode
 from autoscaler.simulation.specs import NodeSpec
 from tests.end_to_end.world import STATS, scenario, world_of
 from tests.observations import policy, rule
@@ -41,7 +41,7 @@ class Chaos:
 
     def strike(self):
         for bad in self._rng.sample((*self._kinds, _nothing), 2):
-            with suppress(ApiError):  # that the cluster will not have it is bad, too
+            with suppress(SimulatedApiError):  # that the cluster will not have it is bad, too
                 bad(self)
 
     def end(self):
@@ -104,8 +104,8 @@ class Chaos:
         self._world.emulation.stop_load(self._rng.choice(sorted(LOADS)))
 
     def _wake(self):
-        for name in list(self._world.loop.state.asleep):
-            self._world.loop.wake(name)
+        for name in list(self._world.loop.state.stopped):
+            self._world.loop.resume(name)
 
     BAD = (
         _fail_statistics,
@@ -127,13 +127,15 @@ def _nothing(_chaos):
 
 def chaotic(seed):
     deployed = [
-        Deployment(model_id=name, number_of_allocations=2, load=Steady(rate_per_s=rate, seed=seed))
+        ScenarioDeployment(
+            model_id=name, number_of_allocations=2, load=Steady(rate_per_s=rate, seed=seed)
+        )
         for name, rate in LOADS.items()
     ]
     return scenario(
         *deployed,
-        models=[Model(model_id=name, service_time_s=0.05, load_s=8.0) for name in LOADS],
-        nodes=[Node(name=f"ml-{number}", processors=5) for number in (1, 2, 3)],
+        models=[ScenarioModel(model_id=name, service_time_s=0.05, load_s=8.0) for name in LOADS],
+        nodes=[ScenarioNode(name=f"ml-{number}", processors=5) for number in (1, 2, 3)],
         seed=seed + 1,
     )
 
@@ -150,7 +152,7 @@ def asks_within_bounds(body):
 
 @pytest.mark.parametrize("seed", range(5))
 async def test_chaos(seed):
-    governed = policy(rule(maximum=MOST, stabilisation_window_s=30.0))
+    governed = policy(rule(max_allocations=MOST, stabilisation_window_s=30.0))
     async with world_of(chaotic(seed), governed) as world:
         chaos = Chaos(world, seed, Chaos.BAD)
         for _ in range(60):
@@ -161,7 +163,7 @@ async def test_chaos(seed):
         chaos.end()
         await world.run_for(1200.0)
         (last,) = await world.cycles(1)
-        assert set(last.fates) == {Fate.UNCHANGED}
+        assert set(last.kinds) == {OutcomeKind.UNCHANGED}
         assert {name: world.requested(name) for name in LOADS} == {"a": 4, "b": 2}
 
 
@@ -171,13 +173,13 @@ async def test_chaos(seed):
     [
         {"take_over": True},
         {"mode": Mode.BOUNDS},
-        {"take_over": True, "zero": Zero(60.0, Via.STOP)},
-        {"mode": Mode.BOUNDS, "zero": Zero(60.0, Via.STOP)},
+        {"take_over": True, "zero": ScaleToZero(60.0, ZeroMethod.STOP)},
+        {"mode": Mode.BOUNDS, "zero": ScaleToZero(60.0, ZeroMethod.STOP)},
     ],
     ids=["take_over", "bounds", "stop", "bounds and stop"],
 )
 async def test_chaos_with_more_to_lose(lever, seed, tmp_path):
-    governed = policy(rule(maximum=MOST, stabilisation_window_s=30.0, **lever))
+    governed = policy(rule(max_allocations=MOST, stabilisation_window_s=30.0, **lever))
     async with world_of(chaotic(seed), governed, state_file=tmp_path / "asleep.json") as world:
         chaos = Chaos(world, seed, Chaos.WORSE)
         for _ in range(60):
@@ -188,7 +190,7 @@ async def test_chaos_with_more_to_lose(lever, seed, tmp_path):
         world.kill()  # to whom the lever is nobody's yet
         await world.run_for(1200.0)
         (last,) = await world.cycles(1)
-        assert set(last.fates) == {Fate.UNCHANGED}
+        assert set(last.kinds) == {OutcomeKind.UNCHANGED}
         assert {decision.desired for decision in last.plan.decisions} == {4, 2}
         for name, number in {"a": 4, "b": 2}.items():
             assert number <= world.requested(name) <= MOST

@@ -6,25 +6,30 @@ import pytest
 import structlog
 from rich.console import Console
 
-from autoscaler.core.values import Fate
-from autoscaler.explain import NoAnswer, ask, tell
+from autoscaler.core.values import OutcomeKind
+from autoscaler.explain import AdminRequestFailed, fetch, render
 from autoscaler.simulation.emulator.faults import Fault
 from autoscaler.simulation.emulator.loads import Steady
-from autoscaler.simulation.scenario import Deployment, Model, Node, Scenario
+from autoscaler.simulation.scenario import (
+    ClusterScenario,
+    ScenarioDeployment,
+    ScenarioModel,
+    ScenarioNode,
+)
 from tests.end_to_end.world import STATS
 from tests.test_daemon import SCENARIO, running
 
-CROWDED = Scenario(
-    nodes=[Node(name="ml-1", processors=2)],
+CROWDED = ClusterScenario(
+    nodes=[ScenarioNode(name="ml-1", processors=2)],
     models=SCENARIO.models,
     deployments=SCENARIO.deployments,
 )
-TWO = Scenario(
+TWO = ClusterScenario(
     nodes=SCENARIO.nodes,
-    models=[Model(model_id="e5", service_time_s=0.05, load_s=2.0)],
+    models=[ScenarioModel(model_id="e5", service_time_s=0.05, load_s=2.0)],
     deployments=[
-        Deployment(model_id="e5", number_of_allocations=1, load=Steady(rate_per_s=60.0)),
-        Deployment(model_id="e5", deployment_id=".hidden"),
+        ScenarioDeployment(model_id="e5", number_of_allocations=1, load=Steady(rate_per_s=60.0)),
+        ScenarioDeployment(model_id="e5", deployment_id=".hidden"),
     ],
 )
 
@@ -40,44 +45,46 @@ def url_of(setup):
 
 async def story_of(setup, deployment_id="e5"):
     """The entry of one deployment, and what people get to read of it."""
-    answer, _ = await ask(url_of(setup), deployment_id)
+    answer, _ = await fetch(url_of(setup), deployment_id)
     stream = io.StringIO()
-    tell(answer, Console(file=stream, width=120, color_system=None))
+    render(answer, Console(file=stream, width=120, color_system=None))
     return answer.deployment, stream.getvalue()
 
 
 async def test_a_daemon_that_has_just_started_says_that_it_has_nothing_to_tell(tmp_path):
     async with running(tmp_path) as setup:
-        with pytest.raises(NoAnswer, match="the cluster has not been observed yet"):
-            await ask(url_of(setup))
+        with pytest.raises(AdminRequestFailed, match="the cluster has not been observed yet"):
+            await fetch(url_of(setup))
 
 
 async def test_an_update_and_why_nothing_changed_afterwards(tmp_path):
     async with running(tmp_path) as setup:
         await setup.clock.advance(12.0)
         story, _ = await story_of(setup)
-        assert (story.current, story.desired, story.outcome.fate) == (1, story.desired, "accepted")
-        assert story.nothing_changed_because == ""
+        assert (story.current, story.desired, story.outcome.kind) == (1, story.desired, "accepted")
+        assert story.unchanged_because == ""
         grown = story.desired
         await setup.clock.advance(120.0)
         story, told = await story_of(setup)
-        assert (story.current, story.desired, story.outcome.fate) == (grown, grown, "unchanged")
+        assert (story.current, story.desired, story.outcome.kind) == (grown, grown, "unchanged")
         assert story.load.arrival_rate_per_s == pytest.approx(60.0, rel=0.2)
         assert story.load.service_time_s == pytest.approx(0.05, rel=0.05)
-        assert (story.last_update.fate, story.last_update.desired) == ("accepted", grown)
+        assert (story.last_update.kind, story.last_update.desired) == ("accepted", grown)
         assert f"e5 stays at {grown}\n" in told
-        assert f"Nothing changed: {story.nothing_changed_because}." in told
+        assert f"Nothing changed: {story.unchanged_because}." in told
 
 
 async def test_all_of_them_and_why_one_is_left_alone(tmp_path):
     async with running(tmp_path, TWO) as setup:
         await setup.clock.advance(30.0)
-        answer, _ = await ask(url_of(setup))
+        answer, _ = await fetch(url_of(setup))
         hidden, managed = answer.deployments
         assert (hidden.deployment, hidden.reason) == (".hidden", "hidden")
         assert managed.deployment == "e5"
-        with pytest.raises(NoAnswer, match=r"no deployment .hiden; did you mean .hidden\?"):
-            await ask(url_of(setup), ".hiden")
+        with pytest.raises(
+            AdminRequestFailed, match=r"no deployment .hiden; did you mean .hidden\?"
+        ):
+            await fetch(url_of(setup), ".hiden")
 
 
 async def test_a_refusal_is_told_in_the_clusters_words(tmp_path):
@@ -86,9 +93,9 @@ async def test_a_refusal_is_told_in_the_clusters_words(tmp_path):
         setup.emulator.emulation.faults.add(Fault(path="/_ml/info", calls=None, status=403))
         await setup.clock.advance(22.0)
         story, told = await story_of(setup)
-        assert story.outcome.fate == Fate.NO_CAPACITY
+        assert story.outcome.kind == OutcomeKind.NO_CAPACITY
         assert story.outcome.detail
-        assert story.nothing_changed_because.endswith(story.outcome.detail)
+        assert story.unchanged_because.endswith(story.outcome.detail)
         assert "Nothing changed: " in told
 
 
@@ -96,7 +103,7 @@ async def test_a_dry_run_is_told_as_such(tmp_path):
     async with running(tmp_path, AUTOSCALER_DRY_RUN="true") as setup:
         await setup.clock.advance(60.0)
         story, told = await story_of(setup)
-        assert (story.current, story.dry_run, story.outcome.fate) == (1, True, "dry_run")
+        assert (story.current, story.dry_run, story.outcome.kind) == (1, True, "dry_run")
         assert story.last_update is None
         assert "not done: dry run, nothing sent" in told
 
@@ -104,11 +111,11 @@ async def test_a_dry_run_is_told_as_such(tmp_path):
 async def test_a_cluster_that_cannot_be_observed_any_more_is_told_with_the_age(tmp_path):
     async with running(tmp_path) as setup:
         await setup.clock.advance(30.0)
-        before, _ = await ask(url_of(setup))
+        before, _ = await fetch(url_of(setup))
         assert before.failure == ""
         setup.emulator.emulation.faults.add(Fault(path=STATS, calls=None, status=503))
         await setup.clock.advance(100.0)
-        answer, _ = await ask(url_of(setup))
+        answer, _ = await fetch(url_of(setup))
         assert answer.age_s >= 90.0
         assert "503" in answer.failure
         assert answer.deployments == before.deployments

@@ -11,23 +11,28 @@ import pytest
 from msgspec.structs import replace
 
 from autoscaler.adapters.elasticsearch.connection import Basic
-from autoscaler.adapters.elasticsearch.error_catalogue import CATALOGUE, Operation
-from autoscaler.control_loop import REFUSED_STRETCH
-from autoscaler.core.feedback import FORBIDDEN_S, INFEASIBLE_HOLD_S
-from autoscaler.core.values import Fate, Reason
-from autoscaler.ports import Trouble
+from autoscaler.adapters.elasticsearch.error_rules import ERROR_RULES, Operation
+from autoscaler.control_loop import DENIED_INTERVAL_FACTOR
+from autoscaler.core.flow.feedback import FORBIDDEN_BACK_OFF_S, INFEASIBLE_HOLD_S
+from autoscaler.core.values import OutcomeKind, Reason
+from autoscaler.ports import FailureKind
 from autoscaler.simulation.emulator.faults import Reset
 from autoscaler.simulation.emulator.loads import Steady
 from autoscaler.simulation.emulator.security import Security
-from autoscaler.simulation.scenario import Account, Deployment, Node, SecuritySettings
+from autoscaler.simulation.scenario import (
+    Account,
+    ScenarioDeployment,
+    ScenarioNode,
+    SecuritySettings,
+)
 from tests.end_to_end.world import POLL_S, STATS, scenario, update_of, world_of
 from tests.observations import policy, rule
 
 UNRULY, OTHER = "unruly", "other"
-BOTH = (Deployment(model_id=OTHER), Deployment(model_id=UNRULY))
+BOTH = (ScenarioDeployment(model_id=OTHER), ScenarioDeployment(model_id=UNRULY))
 THREE = policy(
-    rule(name="first", deployments=(UNRULY,), minimum=3, maximum=6),
-    rule(minimum=2, maximum=6),
+    rule(name="first", deployments=(UNRULY,), min_allocations=3, max_allocations=6),
+    rule(min_allocations=2, max_allocations=6),
 )
 """`unruly` has farther to go, so it is asked for first."""
 
@@ -40,7 +45,7 @@ class Refusal(NamedTuple):
     status: int
     type: str | None  # None: not the cluster's answer, but that of something before it
     reason: str
-    fate: Fate
+    kind: OutcomeKind
 
 
 INVALID = "action_request_validation_exception"
@@ -53,169 +58,177 @@ UPDATE_REFUSALS = {
         400,
         INVALID,
         "Validation Failed: 1: [number_of_allocations] must be a positive integer;",
-        Fate.INVALID,
+        OutcomeKind.INVALID,
     ),
     "number-with-adaptive-in-the-request": Refusal(
         400,
         INVALID,
         "Validation Failed: 1: [number_of_allocations] cannot be set if adaptive allocations is "
         "enabled;",
-        Fate.NATIVE_SCALING,
+        OutcomeKind.ADAPTIVE_ENABLED,
     ),
     "minimum-negative": Refusal(
         400,
         INVALID,
         "Validation Failed: 1: [min_number_of_allocations] must be a non-negative integer or null;",
-        Fate.INVALID,
+        OutcomeKind.INVALID,
     ),
     "maximum-not-positive": Refusal(
         400,
         INVALID,
         "Validation Failed: 1: [max_number_of_allocations] must be a positive integer or null;",
-        Fate.INVALID,
+        OutcomeKind.INVALID,
     ),
     "minimum-above-maximum": Refusal(
         400,
         INVALID,
         "Validation Failed: 1: [min_number_of_allocations] must not be larger than "
         "[max_number_of_allocations];",
-        Fate.INVALID,
+        OutcomeKind.INVALID,
     ),
     "low-priority-in-the-request": Refusal(
         400,
         INVALID,
         "Validation Failed: 1: [number_of_allocations] must be 1 when [priority] is low;",
-        Fate.INVALID,
+        OutcomeKind.INVALID,
     ),
-    "threads": Refusal(400, INVALID, "[threads] must be a power of 2", Fate.INVALID),
-    "queue": Refusal(400, INVALID, "[queue_capacity] must be less than 100000", Fate.INVALID),
-    "wait-for": Refusal(400, INVALID, "[wait_for] is not known", Fate.INVALID),
+    "threads": Refusal(400, INVALID, "[threads] must be a power of 2", OutcomeKind.INVALID),
+    "queue": Refusal(
+        400, INVALID, "[queue_capacity] must be less than 100000", OutcomeKind.INVALID
+    ),
+    "wait-for": Refusal(400, INVALID, "[wait_for] is not known", OutcomeKind.INVALID),
     "adaptive-enabled": Refusal(
         400,
         "validation_exception",
         "[number_of_allocations] cannot be set if adaptive allocations is enabled",
-        Fate.NATIVE_SCALING,
+        OutcomeKind.ADAPTIVE_ENABLED,
     ),
     "merged-bounds": Refusal(
         400,
         "validation_exception",
         "[min_number_of_allocations] must not be larger than [max_number_of_allocations]",
-        Fate.INVALID,
+        OutcomeKind.INVALID,
     ),
     "low-priority": Refusal(
         400,
         "validation_exception",
         "[number_of_allocations] must be 1 when [priority] is low",
-        Fate.INVALID,
+        OutcomeKind.INVALID,
     ),
     "inconsistent-id": Refusal(
-        400, STATUS, "Inconsistent id; [x] specified in the body differs", Fate.INVALID
+        400, STATUS, "Inconsistent id; [x] specified in the body differs", OutcomeKind.INVALID
     ),
     "unknown-field": Refusal(
-        400, "x_content_parse_exception", "[1:2] unknown field [number]", Fate.INVALID
+        400, "x_content_parse_exception", "[1:2] unknown field [number]", OutcomeKind.INVALID
     ),
     "unknown-adaptive-field": Refusal(
         400,
         "x_content_parse_exception",
         "[1:2] unknown field [adaptive_allocations]",
-        Fate.UNSUPPORTED,
+        OutcomeKind.UNSUPPORTED,
     ),
     "unparsable": Refusal(
-        400, "illegal_argument_exception", "Failed to parse int parameter", Fate.INVALID
+        400, "illegal_argument_exception", "Failed to parse int parameter", OutcomeKind.INVALID
     ),
-    "no-body": Refusal(400, "parse_exception", "request body is required", Fate.INVALID),
+    "no-body": Refusal(400, "parse_exception", "request body is required", OutcomeKind.INVALID),
     "no-such-endpoint": Refusal(
-        400, "illegal_argument_exception", "no handler found for uri [/_ml/…]", Fate.INVALID
+        400, "illegal_argument_exception", "no handler found for uri [/_ml/…]", OutcomeKind.INVALID
     ),
-    "wrong-method": Refusal(405, "illegal_argument_exception", "Incorrect method", Fate.INVALID),
-    "wrong-media-type": Refusal(406, "media_type_header_exception", "header", Fate.INVALID),
+    "wrong-method": Refusal(
+        405, "illegal_argument_exception", "Incorrect method", OutcomeKind.INVALID
+    ),
+    "wrong-media-type": Refusal(406, "media_type_header_exception", "header", OutcomeKind.INVALID),
     "no-deployment": Refusal(
         404,
         "resource_not_found_exception",
         f"No known model deployment with id [{UNRULY}]",
-        Fate.GONE,
+        OutcomeKind.GONE,
     ),
     "no-deployment-in-other-words": Refusal(
-        404, "resource_not_found_exception", "deployment missing", Fate.GONE
+        404, "resource_not_found_exception", "deployment missing", OutcomeKind.GONE
     ),
     "not-started": Refusal(
         409,
         STATUS,
         f"cannot update deployment [{UNRULY}] that is not in [started] state",
-        Fate.NOT_STARTED,
+        OutcomeKind.NOT_STARTED,
     ),
     "owned-by-an-endpoint": Refusal(
         409,
         STATUS,
         f"[{UNRULY}] was created by inference endpoint [{UNRULY}]",
-        Fate.ENDPOINT_OWNED,
+        OutcomeKind.ENDPOINT_OWNED,
     ),
     "owned-by-an-endpoint-in-other-words": Refusal(
-        409, STATUS, "must be updated through the inference API", Fate.ENDPOINT_OWNED
+        409, STATUS, "must be updated through the inference API", OutcomeKind.ENDPOINT_OWNED
     ),
     "no-capacity": Refusal(
         429,
         STATUS,
         "Could not update deployment because there are not enough resources to provide all "
         "requested allocations",
-        Fate.NO_CAPACITY,
+        OutcomeKind.NO_CAPACITY,
     ),
-    "no-capacity-in-other-words": Refusal(429, STATUS, "it is full", Fate.NO_CAPACITY),
+    "no-capacity-in-other-words": Refusal(429, STATUS, "it is full", OutcomeKind.NO_CAPACITY),
     "upgrade-mode": Refusal(
-        429, STATUS, "cannot update while upgrade mode is enabled", Fate.NO_CAPACITY
+        429, STATUS, "cannot update while upgrade mode is enabled", OutcomeKind.NO_CAPACITY
     ),
     "overloaded": Refusal(
-        429, "es_rejected_execution_exception", "rejected execution of task", Fate.UNKNOWN
+        429, "es_rejected_execution_exception", "rejected execution of task", OutcomeKind.UNKNOWN
     ),
     "out-of-memory": Refusal(
-        429, "circuit_breaking_exception", "[parent] Data too large", Fate.UNKNOWN
+        429, "circuit_breaking_exception", "[parent] Data too large", OutcomeKind.UNKNOWN
     ),
-    "unauthenticated": Refusal(401, SECURITY, "unable to authenticate user [u]", Fate.FORBIDDEN),
+    "unauthenticated": Refusal(
+        401, SECURITY, "unable to authenticate user [u]", OutcomeKind.FORBIDDEN
+    ),
     "unauthorised": Refusal(
-        403, SECURITY, "action [x] is unauthorized for user [u]", Fate.FORBIDDEN
+        403, SECURITY, "action [x] is unauthorized for user [u]", OutcomeKind.FORBIDDEN
     ),
-    "licence": Refusal(403, SECURITY, "current license is non-compliant for [ml]", Fate.FORBIDDEN),
+    "licence": Refusal(
+        403, SECURITY, "current license is non-compliant for [ml]", OutcomeKind.FORBIDDEN
+    ),
     "no-master-block": Refusal(
         503,
         "cluster_block_exception",
         "blocked by: [SERVICE_UNAVAILABLE/2/no master];",
-        Fate.UNKNOWN,
+        OutcomeKind.UNKNOWN,
     ),
-    "no-master": Refusal(503, "master_not_discovered_exception", "", Fate.UNKNOWN),
+    "no-master": Refusal(503, "master_not_discovered_exception", "", OutcomeKind.UNKNOWN),
     "slow-master": Refusal(
-        503, "process_cluster_event_timeout_exception", "failed to process", Fate.UNKNOWN
+        503, "process_cluster_event_timeout_exception", "failed to process", OutcomeKind.UNKNOWN
     ),
     "slow-master-in-other-versions": Refusal(
-        429, "process_cluster_event_timeout_exception", "failed to process", Fate.UNKNOWN
+        429, "process_cluster_event_timeout_exception", "failed to process", OutcomeKind.UNKNOWN
     ),
-    "node-left": Refusal(500, "node_not_connected_exception", "[ml-1] left", Fate.UNKNOWN),
-    "server-timeout": Refusal(408, STATUS, "timed out", Fate.UNKNOWN),
-    "proxy-502": Refusal(502, None, PAGE, Fate.UNKNOWN),
-    "proxy-503": Refusal(503, None, PAGE, Fate.UNKNOWN),
-    "proxy-504": Refusal(504, None, PAGE, Fate.UNKNOWN),
-    "proxy-rate-limit": Refusal(429, None, PAGE, Fate.UNKNOWN),
-    "proxy-empty": Refusal(502, None, "", Fate.UNKNOWN),
-    "proxy-that-knows-no-such-path": Refusal(404, None, PAGE, Fate.UNKNOWN),
-    "portal-that-says-yes": Refusal(200, None, PAGE, Fate.UNKNOWN),
+    "node-left": Refusal(500, "node_not_connected_exception", "[ml-1] left", OutcomeKind.UNKNOWN),
+    "server-timeout": Refusal(408, STATUS, "timed out", OutcomeKind.UNKNOWN),
+    "proxy-502": Refusal(502, None, PAGE, OutcomeKind.UNKNOWN),
+    "proxy-503": Refusal(503, None, PAGE, OutcomeKind.UNKNOWN),
+    "proxy-504": Refusal(504, None, PAGE, OutcomeKind.UNKNOWN),
+    "proxy-rate-limit": Refusal(429, None, PAGE, OutcomeKind.UNKNOWN),
+    "proxy-empty": Refusal(502, None, "", OutcomeKind.UNKNOWN),
+    "proxy-that-knows-no-such-path": Refusal(404, None, PAGE, OutcomeKind.UNKNOWN),
+    "portal-that-says-yes": Refusal(200, None, PAGE, OutcomeKind.UNKNOWN),
 }
 
 OBSERVED_S = 320.0
 
 ASKED_AT = {
     # A refusal of the number is believed until the hold is over, since nothing else changes.
-    Fate.NO_CAPACITY: [0.0, INFEASIBLE_HOLD_S],
+    OutcomeKind.NO_CAPACITY: [0.0, INFEASIBLE_HOLD_S],
     # The next statistics say whether it has started, or still exists; here they say it has.
-    Fate.NOT_STARTED: [POLL_S * n for n in range(32)],
-    Fate.GONE: [POLL_S * n for n in range(32)],
-    Fate.NATIVE_SCALING: [0.0, 60.0, 120.0, 180.0, 240.0, 300.0],
-    Fate.ENDPOINT_OWNED: [0.0],
-    Fate.UNSUPPORTED: [0.0],
-    Fate.INVALID: [0.0, 60.0, 180.0],
+    OutcomeKind.NOT_STARTED: [POLL_S * n for n in range(32)],
+    OutcomeKind.GONE: [POLL_S * n for n in range(32)],
+    OutcomeKind.ADAPTIVE_ENABLED: [0.0, 60.0, 120.0, 180.0, 240.0, 300.0],
+    OutcomeKind.ENDPOINT_OWNED: [0.0],
+    OutcomeKind.UNSUPPORTED: [0.0],
+    OutcomeKind.INVALID: [0.0, 60.0, 180.0],
     # Nobody is asked for a quarter of an hour.
-    Fate.FORBIDDEN: [0.0],
-    Fate.UNKNOWN: [0.0, 10.0, 30.0, 70.0, 150.0, 310.0],
+    OutcomeKind.FORBIDDEN: [0.0],
+    OutcomeKind.UNKNOWN: [0.0, 10.0, 30.0, 70.0, 150.0, 310.0],
 }
-CONCERNS_ALL = {Fate.FORBIDDEN, Fate.UNKNOWN}
+CONCERNS_ALL = {OutcomeKind.FORBIDDEN, OutcomeKind.UNKNOWN}
 
 
 @pytest.mark.parametrize("refusal", UPDATE_REFUSALS.values(), ids=UPDATE_REFUSALS)
@@ -229,17 +242,17 @@ async def test_an_update_that_is_refused_again_and_again(refusal):
             body=refusal.reason,
         )
         first = await world.cycle()
-        assert first.fate(UNRULY) is refusal.fate
+        assert first.kind(UNRULY) is refusal.kind
         assert first.outcome(UNRULY).detail, "an operator wants to know why"
-        withheld = refusal.fate in CONCERNS_ALL
-        assert first.fate(OTHER) is (Fate.WITHHELD if withheld else Fate.ACCEPTED)
+        withheld = refusal.kind in CONCERNS_ALL
+        assert first.kind(OTHER) is (OutcomeKind.WITHHELD if withheld else OutcomeKind.ACCEPTED)
 
         await world.run_for(OBSERVED_S - world.now)
         asked = [update.at for update in world.updates if update.deployment_id == UNRULY]
-        assert asked == ASKED_AT[refusal.fate]
+        assert asked == ASKED_AT[refusal.kind]
         assert world.attempts(update_of(UNRULY)) == len(asked), "updates are not repeated at once"
         assert world.requested(UNRULY) == 1
-        assert world.requested(OTHER) == (1 if refusal.fate is Fate.FORBIDDEN else 2)
+        assert world.requested(OTHER) == (1 if refusal.kind is OutcomeKind.FORBIDDEN else 2)
 
         world.faults.clear()
         await world.clock.advance(3600.0)
@@ -254,7 +267,7 @@ def test_no_row_of_the_catalogue_is_left_out():
         return next(
             (
                 row
-                for row in CATALOGUE
+                for row in ERROR_RULES
                 if Operation.UPDATE in row.operations
                 and row.status == refusal.status
                 and row.kind in (None, refusal.type)
@@ -267,7 +280,7 @@ def test_no_row_of_the_catalogue_is_left_out():
     elsewhere = {"could not find trained model definition", "could not find trained model"}
     missing = {
         row
-        for row in CATALOGUE
+        for row in ERROR_RULES
         if Operation.UPDATE in row.operations and row.fragment not in elsewhere
     } - tried
     assert not missing
@@ -280,9 +293,9 @@ async def test_the_native_scaler_is_switched_on_just_before_the_update():
     async with world_of(both(), THREE) as world:
         world.before_update(UNRULY, lambda: world.set_native(UNRULY, enabled=True))
         first, *later = await world.cycles(12)
-        assert first.fate(UNRULY) is Fate.NATIVE_SCALING
-        assert first.fate(OTHER) is Fate.ACCEPTED
-        assert {cycle.decision(UNRULY).reason for cycle in later} == {Reason.NATIVE_SCALING}
+        assert first.kind(UNRULY) is OutcomeKind.ADAPTIVE_ENABLED
+        assert first.kind(OTHER) is OutcomeKind.ACCEPTED
+        assert {cycle.decision(UNRULY).reason for cycle in later} == {Reason.ADAPTIVE_ENABLED}
         assert world.updates_of(UNRULY) == [3]
 
 
@@ -290,7 +303,7 @@ async def test_it_is_deleted_just_before_the_update():
     async with world_of(both(), THREE) as world:
         world.before_update(UNRULY, lambda: world.delete(UNRULY))
         first, second, *_ = await world.cycles(6)
-        assert (first.fate(UNRULY), first.fate(OTHER)) == (Fate.GONE, Fate.ACCEPTED)
+        assert (first.kind(UNRULY), first.kind(OTHER)) == (OutcomeKind.GONE, OutcomeKind.ACCEPTED)
         assert UNRULY not in second.observation.deployments
         assert world.updates_of(UNRULY) == [3]
         assert UNRULY not in world.loop.state.deployments
@@ -305,8 +318,11 @@ async def test_it_is_started_anew_just_before_the_update():
 
         world.before_update(UNRULY, restart)
         first, second = await world.cycles(2)
-        assert (first.fate(UNRULY), first.fate(OTHER)) == (Fate.NOT_STARTED, Fate.ACCEPTED)
-        assert second.fate(UNRULY) is Fate.ACCEPTED
+        assert (first.kind(UNRULY), first.kind(OTHER)) == (
+            OutcomeKind.NOT_STARTED,
+            OutcomeKind.ACCEPTED,
+        )
+        assert second.kind(UNRULY) is OutcomeKind.ACCEPTED
 
 
 async def test_while_it_is_starting_nothing_is_asked():
@@ -322,21 +338,27 @@ async def test_while_it_is_starting_nothing_is_asked():
 
 
 async def test_an_inference_endpoint_owns_it():
-    owned = Deployment(model_id=UNRULY, owned_by_endpoint=True)
+    owned = ScenarioDeployment(model_id=UNRULY, owned_by_endpoint=True)
     async with world_of(scenario(BOTH[0], owned), THREE) as world:
         first = await world.cycle()
-        assert (first.fate(UNRULY), first.fate(OTHER)) == (Fate.ACCEPTED, Fate.ACCEPTED)
+        assert (first.kind(UNRULY), first.kind(OTHER)) == (
+            OutcomeKind.ACCEPTED,
+            OutcomeKind.ACCEPTED,
+        )
         assert world.requested(UNRULY) == 3
         assert world.attempts(update_of(UNRULY)) == 0
 
 
 async def test_an_inference_endpoint_owns_it_and_may_not_be_changed():
-    owned = Deployment(model_id=UNRULY, owned_by_endpoint=True)
+    owned = ScenarioDeployment(model_id=UNRULY, owned_by_endpoint=True)
     async with world_of(scenario(BOTH[0], owned), THREE) as world:
         endpoint = f"/_inference/text_embedding/{UNRULY}/_update"
         world.fail(endpoint, calls=None, status=403, error_type="security_exception")
         first = await world.cycle()
-        assert (first.fate(UNRULY), first.fate(OTHER)) == (Fate.ENDPOINT_OWNED, Fate.ACCEPTED)
+        assert (first.kind(UNRULY), first.kind(OTHER)) == (
+            OutcomeKind.ENDPOINT_OWNED,
+            OutcomeKind.ACCEPTED,
+        )
         assert "grant it" in first.outcome(UNRULY).detail
         await world.cycles(20)
         assert world.attempts(endpoint) == 1
@@ -344,18 +366,26 @@ async def test_an_inference_endpoint_owns_it_and_may_not_be_changed():
 
 
 async def test_low_priority_takes_no_second_allocation():
-    low = Deployment(model_id=UNRULY, priority="low")
-    governed = policy(rule(deployments=(UNRULY,), minimum=3, low_priority=True), rule(minimum=2))
+    low = ScenarioDeployment(model_id=UNRULY, priority="low")
+    governed = policy(
+        rule(deployments=(UNRULY,), min_allocations=3, low_priority=True), rule(min_allocations=2)
+    )
     async with world_of(scenario(BOTH[0], low, version="9.2.4"), governed) as world:
         first = await world.cycle()
-        assert (first.fate(UNRULY), first.fate(OTHER)) == (Fate.INVALID, Fate.ACCEPTED)
+        assert (first.kind(UNRULY), first.kind(OTHER)) == (
+            OutcomeKind.INVALID,
+            OutcomeKind.ACCEPTED,
+        )
         assert world.requested(UNRULY) == 1
 
 
 async def test_the_nodes_are_full():
-    async with world_of(both(nodes=[Node(name="ml-1", processors=3)]), THREE) as world:
+    async with world_of(both(nodes=[ScenarioNode(name="ml-1", processors=3)]), THREE) as world:
         cycles = await world.cycles(20)
-        assert (cycles[0].fate(UNRULY), cycles[0].fate(OTHER)) == (Fate.NO_CAPACITY, Fate.ACCEPTED)
+        assert (cycles[0].kind(UNRULY), cycles[0].kind(OTHER)) == (
+            OutcomeKind.NO_CAPACITY,
+            OutcomeKind.ACCEPTED,
+        )
         assert {c.decision(UNRULY).reason for c in cycles[1:]} <= {Reason.CAPACITY, Reason.BOUNDS}
         assert world.updates_of(UNRULY) == [3]
         assert (world.requested(UNRULY), world.requested(OTHER)) == (1, 2)
@@ -376,8 +406,8 @@ async def authenticated(roles, body):
 
 async def test_who_may_only_watch_watches():
     async def body(world):
-        cycles = await world.run_for(FORBIDDEN_S)
-        assert cycles[0].fates == [Fate.WITHHELD, Fate.FORBIDDEN]
+        cycles = await world.run_for(FORBIDDEN_BACK_OFF_S)
+        assert cycles[0].kinds == [OutcomeKind.WITHHELD, OutcomeKind.FORBIDDEN]
         assert "manage_ml" in cycles[0].outcome(UNRULY).detail
         assert len(world.updates) == 1
         assert all(cycle.plan is not None for cycle in cycles)
@@ -390,7 +420,7 @@ async def test_who_may_only_watch_watches():
 
 async def test_who_may_do_all_does():
     async def body(world):
-        assert (await world.cycle()).fates == [Fate.ACCEPTED, Fate.ACCEPTED]
+        assert (await world.cycle()).kinds == [OutcomeKind.ACCEPTED, OutcomeKind.ACCEPTED]
 
     await authenticated(["machine_learning_admin"], body)
 
@@ -402,8 +432,8 @@ async def test_credentials_are_revoked_between_the_statistics_and_the_update():
 
         world.before_update(UNRULY, revoke)
         first, second = await world.cycles(2)
-        assert first.fates == [Fate.WITHHELD, Fate.FORBIDDEN]
-        assert second.failure.trouble is Trouble.UNAUTHENTICATED
+        assert first.kinds == [OutcomeKind.WITHHELD, OutcomeKind.FORBIDDEN]
+        assert second.failure.kind is FailureKind.UNAUTHENTICATED
         assert len(world.updates) == 1
 
     await authenticated(["machine_learning_admin"], body)
@@ -423,7 +453,7 @@ async def test_a_cluster_without_a_master_is_not_asked_for_more():
     async with world_of(both(), THREE) as world:
         world.emulation.has_master = False
         (first,) = await world.cycles(1)
-        assert first.fates == [Fate.WITHHELD, Fate.UNKNOWN]
+        assert first.kinds == [OutcomeKind.WITHHELD, OutcomeKind.UNKNOWN]
         world.emulation.has_master = True
         await world.cycles(3)
         assert (world.requested(UNRULY), world.requested(OTHER)) == (3, 2)
@@ -440,7 +470,7 @@ async def test_a_master_elected_in_time_makes_no_difference():
         electing = asyncio.create_task(elect())
         first = await world.cycle()
         await electing
-        assert first.fate(UNRULY) is Fate.ACCEPTED
+        assert first.kind(UNRULY) is OutcomeKind.ACCEPTED
 
 
 @pytest.mark.parametrize("situation", ["upgrade_mode", "mixed_versions"])
@@ -483,7 +513,7 @@ async def test_the_answer_is_lost(effect, applied):
     async with world_of(both(), THREE) as world:
         world.fail(update_of(UNRULY), **effect)
         first = await world.cycle()
-        assert first.fates == [Fate.WITHHELD, Fate.UNKNOWN]
+        assert first.kinds == [OutcomeKind.WITHHELD, OutcomeKind.UNKNOWN]
         assert world.attempts(update_of(UNRULY)) == 1
         assert world.requested(UNRULY) == (3 if applied else 1)
         await world.cycles(3)
@@ -496,7 +526,7 @@ async def test_the_answer_comes_too_late():
     async with world_of(both(), THREE, request_timeout_s=0.5) as world:
         world.fail(update_of(UNRULY), delay_s=3.0)
         first = await world.hanging_cycle()
-        assert first.fates == [Fate.WITHHELD, Fate.UNKNOWN]
+        assert first.kinds == [OutcomeKind.WITHHELD, OutcomeKind.UNKNOWN]
         await world.cycles(3)
         assert world.updates_of(UNRULY) == [3], "it was carried out after all"
         assert (world.requested(UNRULY), world.requested(OTHER)) == (3, 2)
@@ -507,7 +537,7 @@ async def test_the_answer_comes_too_late():
 
 class Failure(NamedTuple):
     effect: dict[str, object]
-    trouble: Trouble
+    kind: FailureKind
     attempts: int = 1  # of one cycle
     period_s: float = POLL_S
 
@@ -520,59 +550,65 @@ def page(status):
     return {"status": status, "body": PAGE}
 
 
-SELDOM_S = POLL_S * REFUSED_STRETCH
+SELDOM_S = POLL_S * DENIED_INTERVAL_FACTOR
 
 STATS_FAILURES = {
     "unauthenticated": Failure(
-        answered(401, SECURITY, "unable to authenticate"), Trouble.UNAUTHENTICATED, 1, SELDOM_S
+        answered(401, SECURITY, "unable to authenticate"), FailureKind.UNAUTHENTICATED, 1, SELDOM_S
     ),
-    "proxy-401": Failure(page(401), Trouble.UNAUTHENTICATED, 1, SELDOM_S),
+    "proxy-401": Failure(page(401), FailureKind.UNAUTHENTICATED, 1, SELDOM_S),
     "unauthorised": Failure(
         answered(403, SECURITY, "action [x] is unauthorized for user [u]"),
-        Trouble.FORBIDDEN,
+        FailureKind.FORBIDDEN,
         1,
         SELDOM_S,
     ),
     "licence": Failure(
         answered(403, SECURITY, "current license is non-compliant for [ml]"),
-        Trouble.FORBIDDEN,
+        FailureKind.FORBIDDEN,
         1,
         SELDOM_S,
     ),
     "unknown-parameter": Failure(
         answered(400, "illegal_argument_exception", "contains unrecognized parameter"),
-        Trouble.REFUSED,
+        FailureKind.REFUSED,
     ),
     "not-found": Failure(
         answered(404, "resource_not_found_exception", "Could not find trained model"),
-        Trouble.REFUSED,
+        FailureKind.REFUSED,
     ),
-    "wrong-method": Failure(answered(405, None, '{"error":"no","status":405}'), Trouble.REFUSED),
-    "server-timeout": Failure(answered(408, STATUS, "timed out"), Trouble.REFUSED),
-    "overloaded": Failure(answered(429, "es_rejected_execution_exception"), Trouble.REFUSED, 3),
-    "out-of-memory": Failure(answered(429, "circuit_breaking_exception"), Trouble.REFUSED, 3),
-    "defect": Failure(answered(500, "null_pointer_exception", "oops"), Trouble.REFUSED),
+    "wrong-method": Failure(
+        answered(405, None, '{"error":"no","status":405}'), FailureKind.REFUSED
+    ),
+    "server-timeout": Failure(answered(408, STATUS, "timed out"), FailureKind.REFUSED),
+    "overloaded": Failure(answered(429, "es_rejected_execution_exception"), FailureKind.REFUSED, 3),
+    "out-of-memory": Failure(answered(429, "circuit_breaking_exception"), FailureKind.REFUSED, 3),
+    "defect": Failure(answered(500, "null_pointer_exception", "oops"), FailureKind.REFUSED),
     "no-master-block": Failure(
-        answered(503, "cluster_block_exception", "blocked by: no master"), Trouble.UNAVAILABLE, 3
-    ),
-    "no-master": Failure(answered(503, "master_not_discovered_exception"), Trouble.UNAVAILABLE, 3),
-    "shards": Failure(
-        answered(503, "search_phase_execution_exception", "all shards failed"),
-        Trouble.UNAVAILABLE,
+        answered(503, "cluster_block_exception", "blocked by: no master"),
+        FailureKind.UNAVAILABLE,
         3,
     ),
-    "proxy-502": Failure(page(502), Trouble.UNAVAILABLE, 3),
-    "proxy-503": Failure(page(503), Trouble.UNAVAILABLE, 3),
-    "proxy-504": Failure(page(504), Trouble.UNAVAILABLE, 3),
-    "proxy-429": Failure(page(429), Trouble.UNAVAILABLE, 3),
-    "proxy-404": Failure(page(404), Trouble.MALFORMED),
-    "proxy-redirect": Failure(page(302), Trouble.MALFORMED),
-    "portal": Failure(page(200), Trouble.MALFORMED),
+    "no-master": Failure(
+        answered(503, "master_not_discovered_exception"), FailureKind.UNAVAILABLE, 3
+    ),
+    "shards": Failure(
+        answered(503, "search_phase_execution_exception", "all shards failed"),
+        FailureKind.UNAVAILABLE,
+        3,
+    ),
+    "proxy-502": Failure(page(502), FailureKind.UNAVAILABLE, 3),
+    "proxy-503": Failure(page(503), FailureKind.UNAVAILABLE, 3),
+    "proxy-504": Failure(page(504), FailureKind.UNAVAILABLE, 3),
+    "proxy-429": Failure(page(429), FailureKind.UNAVAILABLE, 3),
+    "proxy-404": Failure(page(404), FailureKind.MALFORMED),
+    "proxy-redirect": Failure(page(302), FailureKind.MALFORMED),
+    "portal": Failure(page(200), FailureKind.MALFORMED),
     # aiohttp by itself repeats a GET once whose connection breaks before the first byte.
-    "reset-before": Failure({"reset": Reset.BEFORE}, Trouble.UNREACHABLE, 6),
-    "reset-after": Failure({"reset": Reset.AFTER}, Trouble.UNREACHABLE, 6),
-    "truncated": Failure({"truncate_to": 100}, Trouble.UNREACHABLE, 3),
-    "nothing-arrives": Failure({"truncate_to": 0}, Trouble.UNREACHABLE, 3),
+    "reset-before": Failure({"reset": Reset.BEFORE}, FailureKind.UNREACHABLE, 6),
+    "reset-after": Failure({"reset": Reset.AFTER}, FailureKind.UNREACHABLE, 6),
+    "truncated": Failure({"truncate_to": 100}, FailureKind.UNREACHABLE, 3),
+    "nothing-arrives": Failure({"truncate_to": 0}, FailureKind.UNREACHABLE, 3),
 }
 
 
@@ -583,61 +619,65 @@ async def test_statistics_that_cannot_be_had(failure):
         for number in (1, 2, 3):
             cycle = await world.cycle()
             assert cycle.plan is None
-            assert cycle.failure.trouble is failure.trouble
+            assert cycle.failure.kind is failure.kind
             assert str(cycle.failure)
             assert cycle.period_s == failure.period_s
             assert world.attempts(STATS) == number * failure.attempts
         assert world.updates == []
         assert (world.requested(UNRULY), world.requested(OTHER)) == (1, 1)
         world.faults.clear()
-        assert (await world.cycle()).fates == [Fate.ACCEPTED, Fate.ACCEPTED]
+        assert (await world.cycle()).kinds == [OutcomeKind.ACCEPTED, OutcomeKind.ACCEPTED]
 
 
 @pytest.mark.parametrize("failure", ["proxy-502", "reset-before", "truncated", "overloaded"])
 async def test_a_passing_failure_costs_not_even_the_cycle(failure):
     async with world_of(both(), THREE) as world:
         world.fail(STATS, **STATS_FAILURES[failure].effect)
-        assert (await world.cycle()).fates == [Fate.ACCEPTED, Fate.ACCEPTED]
+        assert (await world.cycle()).kinds == [OutcomeKind.ACCEPTED, OutcomeKind.ACCEPTED]
 
 
 async def test_statistics_that_do_not_come_in_time():
     async with world_of(both(), THREE, request_timeout_s=0.5) as world:
         world.fail(STATS, delay_s=60.0)
         cycle = await world.hanging_cycle()
-        assert cycle.failure.trouble is Trouble.TIMEOUT
+        assert cycle.failure.kind is FailureKind.TIMEOUT
         assert world.attempts(STATS) == 1
         assert world.updates == []
-        assert (await world.cycle()).fates == [Fate.ACCEPTED, Fate.ACCEPTED]
+        assert (await world.cycle()).kinds == [OutcomeKind.ACCEPTED, OutcomeKind.ACCEPTED]
 
 
 @pytest.mark.parametrize("path", ["/_nodes/*", "/_ml/memory/*", "/_ml/info"])
 async def test_the_nodes_are_only_an_addition(path):
     async with world_of(both(), THREE) as world:
         world.fail(path, calls=None, **page(502))
-        assert (await world.cycle()).fates == [Fate.ACCEPTED, Fate.ACCEPTED]
+        assert (await world.cycle()).kinds == [OutcomeKind.ACCEPTED, OutcomeKind.ACCEPTED]
 
 
 async def test_a_server_that_has_gone_away_and_come_back():
     async with world_of(both(), THREE, hosts=("http://127.0.0.1:9",)) as world:
         cycle = await world.cycle()
-        assert cycle.failure.trouble is Trouble.UNREACHABLE
+        assert cycle.failure.kind is FailureKind.UNREACHABLE
         assert "127.0.0.1:9" in str(cycle.failure)
 
 
 async def test_short_gaps_are_measured_over():
-    busy = Deployment(model_id=UNRULY, number_of_allocations=2, load=Steady(rate_per_s=20.0))
+    busy = ScenarioDeployment(
+        model_id=UNRULY, number_of_allocations=2, load=Steady(rate_per_s=20.0)
+    )
     async with world_of(scenario(busy)) as world:
         await world.cycles(4)
         world.fail(STATS, calls=2, **answered(500, "null_pointer_exception"))
         assert [cycle.plan for cycle in await world.cycles(2)] == [None, None]
         sample = (await world.cycle()).decision(UNRULY).sample
         assert sample.interval_s == pytest.approx(3 * POLL_S)
-        assert sample.flaws == ()
+        assert sample.issues == ()
         assert sample.arrivals == pytest.approx(600, rel=0.2)
 
 
 async def test_blindness_never_ends_in_a_decrease():
-    busy = Deployment(model_id=UNRULY, number_of_allocations=6, load=Steady(rate_per_s=60.0))
+    busy = ScenarioDeployment(
+        model_id=UNRULY, number_of_allocations=6, load=Steady(rate_per_s=60.0)
+    )
     governed = policy(rule(stabilisation_window_s=120.0))
     async with world_of(scenario(busy), governed) as world:
         await world.cycles(20)

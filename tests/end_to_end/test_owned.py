@@ -6,18 +6,18 @@ import pytest
 from msgspec.structs import replace
 
 from autoscaler.adapters.elasticsearch.connection import Basic
-from autoscaler.core.selection import OnExit, Via, Zero
-from autoscaler.core.values import Fate, Mode
+from autoscaler.core.selection import OnExit, ScaleToZero, ZeroMethod
+from autoscaler.core.values import Mode, OutcomeKind
 from autoscaler.simulation.emulator.emulation import InferenceEndpoint
 from autoscaler.simulation.emulator.loads import Steady
 from autoscaler.simulation.scenario import (
     Account,
     Adaptive,
-    Deployment,
-    Endpoint,
+    ScenarioDeployment,
+    ScenarioEndpoint,
     SecuritySettings,
 )
-from tests.end_to_end.test_levers import BOUNDS, NATIVE, TAKES_OVER, body, native_of
+from tests.end_to_end.test_modes import BOUNDS, NATIVE, TAKES_OVER, body, native_of
 from tests.end_to_end.world import scenario, world_of
 from tests.observations import policy, rule
 
@@ -31,7 +31,7 @@ BOTH_LEVERS = ("9.3",)
 WITH_ENDPOINTS = (*WITHOUT_UPDATE, *NUMBER_ONLY, *BOTH_LEVERS)
 
 AFTER_S = 120.0
-SLEEPY = rule(zero=Zero(AFTER_S, Via.STOP))
+SLEEPY = rule(zero=ScaleToZero(AFTER_S, ZeroMethod.STOP))
 
 ROLES = {
     "both": ["manage_ml", "monitor", "manage_inference"],
@@ -43,7 +43,7 @@ ROLES = {
 @asynccontextmanager
 async def owned(version, *rules, role="both", rate_per_s=50.0, native=None, **given):
     """One deployment, `a`, that the endpoint `a` has made, and a daemon with these privileges."""
-    deployed = Deployment(
+    deployed = ScenarioDeployment(
         model_id="a",
         adaptive_allocations=native,
         load=Steady(rate_per_s=rate_per_s) if rate_per_s else None,
@@ -52,7 +52,7 @@ async def owned(version, *rules, role="both", rate_per_s=50.0, native=None, **gi
     wanted = scenario(
         deployed,
         version=version,
-        endpoints=[Endpoint(inference_id="a")],
+        endpoints=[ScenarioEndpoint(inference_id="a")],
         security=SecuritySettings(accounts=[account], roles=ROLES),
     )
     auth = Basic("scaler", "secret")
@@ -137,7 +137,7 @@ async def test_if_the_second_half_of_taking_over_is_lost_the_next_cycle_does_it(
             world.fail(ENDPOINT, status=503, calls=None)
 
         surprises[ENDPOINT] = lambda: surprises.update({ENDPOINT: is_lost})
-        await world.run_until(lambda cycle: cycle.fate("a") is Fate.UNKNOWN)
+        await world.run_until(lambda cycle: cycle.kind("a") is OutcomeKind.UNKNOWN)
         assert native_of(world) is None
         world.faults.clear()
         await world.cycles(8)
@@ -145,14 +145,14 @@ async def test_if_the_second_half_of_taking_over_is_lost_the_next_cycle_does_it(
 
 
 @pytest.mark.parametrize("version", ["8.16", *NUMBER_ONLY, *BOTH_LEVERS])
-@pytest.mark.parametrize("on_exit", [OnExit.NATIVE, OnExit.FLOOR])
+@pytest.mark.parametrize("on_exit", [OnExit.ADAPTIVE, OnExit.FLOOR])
 async def test_it_is_handed_back(version, on_exit):
-    governed = rule(on_exit=on_exit, safe_allocations=6, maximum=8)
+    governed = rule(on_exit=on_exit, safe_allocations=6, max_allocations=8)
     async with owned(version, governed) as world:
         await world.cycles(6)
         (handed_back,) = await world.hand_back()
-        assert handed_back.fate is Fate.ACCEPTED
-        if on_exit is OnExit.NATIVE:
+        assert handed_back.kind is OutcomeKind.ACCEPTED
+        if on_exit is OnExit.ADAPTIVE:
             assert native_of(world) == (1, 8)
         else:
             assert (world.requested("a"), native_of(world)) == (6, None)
@@ -165,9 +165,9 @@ async def test_it_is_handed_back(version, on_exit):
 @pytest.mark.parametrize("version", BOTH_LEVERS)
 async def test_without_the_privilege_it_is_left_alone_and_the_privilege_is_named(version, role):
     async with owned(version, role=role, rate_per_s=20.0, poll_s=60.0) as world:
-        world.loop.policy = replace(policy(rule()), longest_interval_s=360.0)
+        world.loop.ruleset = replace(policy(rule()), max_interval_s=360.0)
         cycles = await world.run_for(3500.0)
-        (refused,) = [c.outcome("a") for c in cycles if c.fate("a") is Fate.ENDPOINT_OWNED]
+        (refused,) = [c.outcome("a") for c in cycles if c.kind("a") is OutcomeKind.ENDPOINT_OWNED]
         assert "needs the cluster privilege manage_inference; grant it to scaler" in refused.detail
         assert len(world.asked) == 1
         assert world.requested("a") == 1
@@ -177,7 +177,7 @@ async def test_without_the_privilege_it_is_left_alone_and_the_privilege_is_named
 async def test_where_the_endpoint_may_not_be_changed_nothing_is_half_done(version):
     async with owned(version, role="looks", rate_per_s=20.0) as world:
         cycles = await world.cycles(12)
-        (refused,) = [c.outcome("a") for c in cycles if c.fate("a") is Fate.ENDPOINT_OWNED]
+        (refused,) = [c.outcome("a") for c in cycles if c.kind("a") is OutcomeKind.ENDPOINT_OWNED]
         assert "manage_inference" in refused.detail
         assert asked(world) == [(ENDPOINT, through_endpoint(num_allocations=2))]
         assert world.requested("a") == 1
@@ -208,7 +208,7 @@ async def test_nor_if_nobody_may_tell_whose_it_is(version, tmp_path):
     path = tmp_path / "asleep.json"
     async with owned(version, SLEEPY, role="neither", rate_per_s=0.0, state_file=path) as world:
         cycles = await world.run_for(AFTER_S + 300.0)
-        (refused,) = [c.outcome("a") for c in cycles if c.fate("a") is Fate.ENDPOINT_OWNED]
+        (refused,) = [c.outcome("a") for c in cycles if c.kind("a") is OutcomeKind.ENDPOINT_OWNED]
         assert "grant monitor_inference to scaler, which tells" in refused.detail
         assert STOP not in [path for path, _ in asked(world)]
 
@@ -216,13 +216,13 @@ async def test_nor_if_nobody_may_tell_whose_it_is(version, tmp_path):
 @pytest.mark.parametrize("version", WITH_ENDPOINTS)
 async def test_nor_if_it_has_got_an_owner_the_moment_before(version, tmp_path):
     path = tmp_path / "asleep.json"
-    governed = policy(replace(SLEEPY, zero=Zero(150.0, Via.STOP)))
-    wanted = scenario(Deployment(model_id="a"), version=version)
+    governed = policy(replace(SLEEPY, zero=ScaleToZero(150.0, ZeroMethod.STOP)))
+    wanted = scenario(ScenarioDeployment(model_id="a"), version=version)
     async with world_of(wanted, governed, state_file=path) as world:
         await world.run_for(130.0)  # owners have been asked for ten seconds before
         world.emulation.add_endpoint(InferenceEndpoint(inference_id="a", model_id="a"))
         cycle = await world.run_until(lambda cycle: cycle.decision("a").changes)
-        assert cycle.fate("a") is Fate.ENDPOINT_OWNED
+        assert cycle.kind("a") is OutcomeKind.ENDPOINT_OWNED
         assert "it belongs to the inference endpoint" in cycle.outcome("a").detail
         assert "a" in world.cluster.deployments
         assert STOP not in [path for path, _ in asked(world)]
@@ -230,7 +230,7 @@ async def test_nor_if_it_has_got_an_owner_the_moment_before(version, tmp_path):
 
 @pytest.mark.parametrize("version", ["8.16", *NUMBER_ONLY, *BOTH_LEVERS])
 async def test_the_clusters_scaler_may_have_it_come_down_where_that_is_safe(version):
-    governed = replace(BOUNDS, zero=Zero(AFTER_S, Via.NATIVE))
+    governed = replace(BOUNDS, zero=ScaleToZero(AFTER_S, ZeroMethod.ADAPTIVE))
     async with owned(version, governed, rate_per_s=0.0) as world:
         cycles = await world.run_for(AFTER_S + 60.0)
         if version == "9.1":
@@ -241,12 +241,12 @@ async def test_the_clusters_scaler_may_have_it_come_down_where_that_is_safe(vers
 
 
 async def test_one_that_is_only_attached_is_a_deployment_like_any_other():
-    deployed = Deployment(
+    deployed = ScenarioDeployment(
         model_id="a",
         load=Steady(rate_per_s=50.0),
         adaptive_allocations=Adaptive(enabled=True, max_number_of_allocations=2),
     )
-    attached = [Endpoint(inference_id="mine", deployment_id="a")]
+    attached = [ScenarioEndpoint(inference_id="mine", deployment_id="a")]
     async with world_of(
         scenario(deployed, version="9.3", endpoints=attached), policy(TAKES_OVER)
     ) as world:

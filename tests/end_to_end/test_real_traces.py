@@ -5,9 +5,9 @@ from typing import NamedTuple
 
 import pytest
 
-from autoscaler.core.values import Fate
+from autoscaler.core.values import OutcomeKind
 from autoscaler.simulation.emulator.loads import Recorded
-from autoscaler.simulation.scenario import Deployment, Model, Node
+from autoscaler.simulation.scenario import ScenarioDeployment, ScenarioModel, ScenarioNode
 from autoscaler.simulation.traces import read_trace
 from tests.conftest import shared
 from tests.end_to_end.checker import NOT_SENT
@@ -47,18 +47,18 @@ async def test_a_recorded_load(replay):
         allocations=AT_P99, service_time_s=SERVICE_TIME_S, utilisation=UTILISATION
     )
     load = Recorded(file=str(file), factor=factor, from_s=replay.from_s, to_s=replay.to_s)
-    model = Model(model_id="a", service_time_s=SERVICE_TIME_S, load_s=15.0)
+    model = ScenarioModel(model_id="a", service_time_s=SERVICE_TIME_S, load_s=15.0)
     wanted = scenario(
-        Deployment(model_id="a", number_of_allocations=1, load=load),
+        ScenarioDeployment(model_id="a", number_of_allocations=1, load=load),
         models=[model],
-        nodes=[Node(name="ml-1", processors=6), Node(name="ml-2", processors=6)],
+        nodes=[ScenarioNode(name="ml-1", processors=6), ScenarioNode(name="ml-2", processors=6)],
     )
-    async with world_of(wanted, policy(rule(maximum=MOST))) as world:
+    async with world_of(wanted, policy(rule(max_allocations=MOST))) as world:
         cycles = await world.run_for(replay.to_s - replay.from_s)
         ledger, hours = world.deployment("a").ledger, world.now / HOUR_S
 
-        sent = [o.fate for c in cycles for o in c.outcomes if o.fate not in NOT_SENT]
-        assert set(sent) == {Fate.ACCEPTED}
+        sent = [o.kind for c in cycles for o in c.outcomes if o.kind not in NOT_SENT]
+        assert set(sent) == {OutcomeKind.ACCEPTED}
         assert all(cycle.failure is None for cycle in cycles)
         assert all(1 <= cycle.decision("a").desired <= MOST for cycle in cycles)
         assert ledger.changes <= replay.changes * hours

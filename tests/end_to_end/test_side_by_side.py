@@ -8,11 +8,11 @@ import elasticsearch8
 import elasticsearch9
 import pytest
 
-from autoscaler.adapters.bedside import FileBedside
-from autoscaler.core.selection import OnExit, Via, Zero
-from autoscaler.core.values import Fate, Mode, Reason
+from autoscaler.adapters.state_file import StateFile
+from autoscaler.core.selection import OnExit, ScaleToZero, ZeroMethod
+from autoscaler.core.values import Mode, OutcomeKind, Reason
 from autoscaler.simulation.emulator.loads import Steady
-from autoscaler.simulation.scenario import Adaptive, Deployment, Model
+from autoscaler.simulation.scenario import Adaptive, ScenarioDeployment, ScenarioModel
 from tests.end_to_end.world import scenario, world_of
 from tests.observations import policy, rule
 
@@ -27,8 +27,8 @@ def search_rule(mode):
         name="search",
         deployments=("*-search",),
         mode=mode,
-        minimum=2,
-        maximum=MOST,
+        min_allocations=2,
+        max_allocations=MOST,
         stabilisation_window_s=60.0,
         on_exit=OnExit.FLOOR,
         safe_allocations=5,
@@ -39,17 +39,17 @@ INGEST = rule(
     name="ingest",
     deployments=("*-ingest",),
     take_over=True,
-    maximum=4,
+    max_allocations=4,
     stabilisation_window_s=60.0,
-    zero=Zero(AFTER_S, Via.STOP),
+    zero=ScaleToZero(AFTER_S, ZeroMethod.STOP),
 )
 
 
 def two_of_one_model(version):
-    searches = Deployment(
+    searches = ScenarioDeployment(
         model_id="elser", deployment_id="elser-search", load=Steady(rate_per_s=30.0)
     )
-    ingest = Deployment(
+    ingest = ScenarioDeployment(
         model_id="elser",
         deployment_id="elser-ingest",
         threads_per_allocation=2,
@@ -79,20 +79,20 @@ async def test_searches_and_ingest_of_one_model_stay_apart(version, tmp_path):
         world.emulation.stop_load("elser-ingest")
         cycles = await world.run_for(AFTER_S + 60.0)
         assert set(world.cluster.deployments) == {"elser-search"}
-        assert set(FileBedside(path).asleep()) == {"elser-ingest"}
+        assert set(StateFile(path).load()) == {"elser-ingest"}
         assert cycles[-1].words("elser-ingest").startswith("elser-ingest sleeps: ")
         assert world.deployment("elser-search") is search
         assert search.ledger.failed == search.ledger.rejected == 0
 
-        assert not world.loop.wake("elser-search")
-        assert not world.loop.wake("elser")
-        assert world.loop.wake("elser-ingest")
+        assert not world.loop.resume("elser-search")
+        assert not world.loop.resume("elser")
+        assert world.loop.resume("elser-ingest")
         await world.cycles(6)
         again = world.deployment("elser-ingest")
         assert again.parameters.threads_per_allocation == 2
         assert again.parameters.queue_capacity == 500
         assert not (again.adaptive and again.adaptive.enabled)
-        assert again.live >= 1
+        assert again.running >= 1
 
         handed_back = await world.hand_back()
         assert [each.deployment_id for each in handed_back] == ["elser-search"]
@@ -113,11 +113,11 @@ PAIRS = [
     (elasticsearch9, "serverless"),
 ]
 UNSURPRISING = {
-    Fate.UNCHANGED,
-    Fate.ACCEPTED,
-    Fate.NOT_STARTED,  # the client is starting it
-    Fate.NATIVE_SCALING,  # the client has switched it on since the look
-    Fate.GONE,  # the client has stopped it since the look
+    OutcomeKind.UNCHANGED,
+    OutcomeKind.ACCEPTED,
+    OutcomeKind.NOT_STARTED,  # the client is starting it
+    OutcomeKind.ADAPTIVE_ENABLED,  # the client has switched it on since the look
+    OutcomeKind.GONE,  # the client has stopped it since the look
 }
 
 
@@ -187,15 +187,17 @@ def others(version):
     """`a` is scaled by its number, `b` by its bounds, as far as the version lets them."""
     bounds = Mode.DIRECT if version in ("8.6", "8.12") else Mode.BOUNDS
     return policy(
-        rule(name="a", deployments=("a",), take_over=version != "serverless", maximum=MOST),
-        rule(name="b", deployments=("b",), mode=bounds, maximum=MOST),
+        rule(name="a", deployments=("a",), take_over=version != "serverless", max_allocations=MOST),
+        rule(name="b", deployments=("b",), mode=bounds, max_allocations=MOST),
     )
 
 
 @pytest.mark.parametrize(("library", "version"), PAIRS)
 async def test_a_colleague_with_an_official_client_surprises_nobody(library, version):
-    deployed = [Deployment(model_id=name, load=Steady(rate_per_s=30.0)) for name in ("a", "b")]
-    models = [Model(model_id=name, service_time_s=0.05, load_s=4.0) for name in ("a", "b")]
+    deployed = [
+        ScenarioDeployment(model_id=name, load=Steady(rate_per_s=30.0)) for name in ("a", "b")
+    ]
+    models = [ScenarioModel(model_id=name, service_time_s=0.05, load_s=4.0) for name in ("a", "b")]
     wanted = scenario(*deployed, models=models, version=version)
     async with (
         world_of(wanted, others(version)) as world,
@@ -207,7 +209,7 @@ async def test_a_colleague_with_an_official_client_surprises_nobody(library, ver
             cycles.append(await world.cycle())  # its plan passes the checker
             await world.clock.run(meanwhile)
         assert [cycle.failure for cycle in cycles] == [None] * len(cycles)
-        assert {fate for cycle in cycles for fate in cycle.fates} <= UNSURPRISING
+        assert {fate for cycle in cycles for fate in cycle.kinds} <= UNSURPRISING
         assert set(colleague.refused) <= {400, 404, 409}
         for asked in world.asked:
             assert 1 <= asked.body.get("number_of_allocations", 1) <= MOST
@@ -219,10 +221,10 @@ async def test_a_colleague_with_an_official_client_surprises_nobody(library, ver
                 world.cluster.start_deployment(name)
         await world.run_for(400.0)
         (last,) = await world.cycles(1)
-        assert set(last.fates) == {Fate.UNCHANGED}
+        assert set(last.kinds) == {OutcomeKind.UNCHANGED}
         for name in ("a", "b"):
             decision = last.decision(name)
-            if decision.stands_off:
-                assert decision.reason in {Reason.NATIVE_SCALING, Reason.NATIVE_OFF}
+            if decision.externally_controlled:
+                assert decision.reason in {Reason.ADAPTIVE_ENABLED, Reason.ADAPTIVE_DISABLED}
             else:
                 assert 1 <= world.requested(name) <= MOST

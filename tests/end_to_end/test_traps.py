@@ -17,15 +17,15 @@ import pytest
 from autoscaler.adapters.elasticsearch.cluster import ElasticsearchCluster
 from autoscaler.adapters.elasticsearch.connection import ApiKey
 from autoscaler.control_loop import ControlLoop
-from autoscaler.core.measurement import STALL_LIMIT_S
-from autoscaler.core.values import Fate, Flaw, Reason, Unmanaged
+from autoscaler.core.flow.measurement import STALL_LIMIT_S
+from autoscaler.core.values import DataIssue, OutcomeKind, Reason, Unmanaged
 from autoscaler.simulation.emulator.loads import OnOff, Spike, Steady
 from autoscaler.simulation.emulator.security import Security, User
 from autoscaler.simulation.scenario import (
     Account,
-    Deployment,
-    Model,
-    Node,
+    ScenarioDeployment,
+    ScenarioModel,
+    ScenarioNode,
     SecuritySettings,
 )
 from autoscaler.simulation.specs import NodeSpec
@@ -39,7 +39,7 @@ IMPATIENT = policy(rule(stabilisation_window_s=0.0))
 
 def busy(model_id="a", *, allocations=4, rate_per_s=50.0, **settings):
     """Fifty requests a second of 50 ms each need four allocations, with a little to spare."""
-    return Deployment(
+    return ScenarioDeployment(
         model_id=model_id,
         number_of_allocations=allocations,
         load=Steady(rate_per_s=rate_per_s) if rate_per_s else None,
@@ -48,7 +48,9 @@ def busy(model_id="a", *, allocations=4, rate_per_s=50.0, **settings):
 
 
 def small_nodes(count, processors=2):
-    return [Node(name=f"ml-{number}", processors=processors) for number in range(1, count + 1)]
+    return [
+        ScenarioNode(name=f"ml-{number}", processors=processors) for number in range(1, count + 1)
+    ]
 
 
 # Ownership
@@ -63,7 +65,7 @@ async def test_the_native_scaler_is_left_alone_while_it_is_on_and_replaced_when_
         )
         during = await world.cycles(20)
         assert world.requested("a") == 2
-        assert {cycle.decision("a").reason for cycle in during} == {Reason.NATIVE_SCALING}
+        assert {cycle.decision("a").reason for cycle in during} == {Reason.ADAPTIVE_ENABLED}
         assert world.updates_of("a") == [4]
         world.set_native("a", enabled=False)
         await world.run_until(lambda _: world.requested("a") >= 4, within_s=60.0)
@@ -79,8 +81,8 @@ async def test_two_daemons_by_mistake_do_no_more_than_one():
             observer=seen,
             actuator=seen,
             recorder=CheckedRecorder(),
-            policy=world.loop.policy,
-            poll_s=10.0,
+            ruleset=world.loop.ruleset,
+            poll_interval_s=10.0,
         )
         for _ in range(60):
             await world.clock.run(second.run_cycle())
@@ -90,16 +92,16 @@ async def test_two_daemons_by_mistake_do_no_more_than_one():
 
 
 async def test_what_begins_with_a_dot_is_elastics_own():
-    hidden = Deployment(model_id=".elser", load=Steady(rate_per_s=80.0))
-    async with world_of(scenario(hidden), policy(rule(minimum=2))) as world:
+    hidden = ScenarioDeployment(model_id=".elser", load=Steady(rate_per_s=80.0))
+    async with world_of(scenario(hidden), policy(rule(min_allocations=2))) as world:
         (cycle,) = (await world.cycles(3))[-1:]
         assert cycle.plan.unmanaged == {".elser": Unmanaged.HIDDEN}
         assert world.updates == []
 
 
 async def test_low_priority_has_one_allocation_and_keeps_it():
-    low = Deployment(model_id="a", priority="low", load=Steady(rate_per_s=80.0))
-    async with world_of(scenario(low), policy(rule(minimum=2))) as world:
+    low = ScenarioDeployment(model_id="a", priority="low", load=Steady(rate_per_s=80.0))
+    async with world_of(scenario(low), policy(rule(min_allocations=2))) as world:
         (cycle,) = (await world.cycles(3))[-1:]
         assert cycle.plan.unmanaged == {"a": Unmanaged.LOW_PRIORITY}
         assert world.updates == []
@@ -112,7 +114,7 @@ async def test_a_deployment_started_anew_has_no_past():
         world.delete("a")
         world.cluster.start_deployment("a", number_of_allocations=6)
         first, *others = await world.cycles(10)
-        assert Flaw.FIRST_SIGHT in first.decision("a").sample.flaws
+        assert DataIssue.FIRST_OBSERVATION in first.decision("a").sample.issues
         assert first.decision("a").load is None
         assert not any(cycle.decision("a").changes for cycle in others)
         await world.cycles(10)
@@ -133,8 +135,8 @@ async def test_never_asked_is_not_busy():
 
 
 async def test_nothing_finished_yet_is_not_idle():
-    slow = [Model(model_id="a", service_time_s=100.0, service_cv=0.0)]
-    deployed = Deployment(
+    slow = [ScenarioModel(model_id="a", service_time_s=100.0, service_cv=0.0)]
+    deployed = ScenarioDeployment(
         model_id="a", number_of_allocations=4, load=Steady(rate_per_s=2.0, timeout_s=300.0)
     )
     async with world_of(scenario(deployed, models=slow), IMPATIENT) as world:
@@ -149,17 +151,17 @@ async def test_one_that_is_deleted_does_not_hide_the_others():
         world.delete("a")
         cycle = await world.cycle()
         assert list(cycle.observation.deployments) == ["b"]
-        assert cycle.decision("b").sample.flaws == ()
+        assert cycle.decision("b").sample.issues == ()
 
 
 @pytest.mark.parametrize("models", [130, 1010])
 async def test_no_model_is_beyond_the_page(models):
-    many = [Model(model_id=f"m-{number:04}") for number in range(models)]
+    many = [ScenarioModel(model_id=f"m-{number:04}") for number in range(models)]
     last = many[-1].model_id
-    deployed = Deployment(model_id=last)
-    async with world_of(scenario(deployed, models=many), policy(rule(minimum=2))) as world:
+    deployed = ScenarioDeployment(model_id=last)
+    async with world_of(scenario(deployed, models=many), policy(rule(min_allocations=2))) as world:
         cycle = await world.cycle()
-        assert cycle.fate(last) is Fate.ACCEPTED
+        assert cycle.kind(last) is OutcomeKind.ACCEPTED
 
 
 async def test_a_node_that_leaves_takes_its_totals_and_not_the_load():
@@ -170,7 +172,7 @@ async def test_a_node_that_leaves_takes_its_totals_and_not_the_load():
         assert len(world.deployment("a").routes) == 2
         world.cluster.remove_node(next(iter(world.deployment("a").routes)))
         after = await world.cycles(12)
-        assert Flaw.RESET in after[0].decision("a").sample.flaws
+        assert DataIssue.COUNTER_RESET in after[0].decision("a").sample.issues
         assert all(cycle.decision("a").desired >= held for cycle in after)
         rate = after[-1].decision("a").load.arrival_rate_per_s
         assert rate == pytest.approx(50.0, rel=0.15)
@@ -185,10 +187,10 @@ async def test_a_node_missing_from_some_answers_is_not_idle(answers):
         silent = next(iter(world.deployment("a").routes))
         world.faults.swallow(silent, answers)
         during = await world.cycles(answers)
-        assert all(Flaw.INCOMPLETE in cycle.decision("a").sample.flaws for cycle in during)
+        assert all(DataIssue.INCOMPLETE in cycle.decision("a").sample.issues for cycle in during)
         assert all(cycle.decision("a").desired >= held for cycle in during)
         after = (await world.cycle()).decision("a")
-        assert after.sample.flaws == ()
+        assert after.sample.issues == ()
         # What happened meanwhile is measured when the node is back.
         assert after.sample.interval_s == pytest.approx(10.0 * (answers + 1))
         assert after.sample.arrivals == pytest.approx(500 * (answers + 1), rel=0.15)
@@ -215,14 +217,16 @@ async def test_a_process_that_crashes_was_not_idle():
         assert len(world.deployment("a").routes) == 2
         world.cluster.crash_process("a", next(iter(world.deployment("a").routes)))
         after = await world.cycles(12)
-        assert any(Flaw.RESET in cycle.decision("a").sample.flaws for cycle in after[:2])
+        assert any(
+            DataIssue.COUNTER_RESET in cycle.decision("a").sample.issues for cycle in after[:2]
+        )
         assert all(cycle.decision("a").desired >= held for cycle in after)
         assert after[-1].decision("a").load.arrival_rate_per_s == pytest.approx(50.0, rel=0.15)
 
 
 async def test_a_leap_is_answered_before_the_last_minute_shows_it():
     leap = Spike(base_per_s=10.0, peak_per_s=80.0, after_s=600.0, for_s=600.0)
-    deployed = Deployment(model_id="a", load=leap)
+    deployed = ScenarioDeployment(model_id="a", load=leap)
     async with world_of(scenario(deployed)) as world:
         await world.run_for(600.0)
         assert world.updates == []
@@ -251,7 +255,7 @@ async def test_requests_that_become_longer_are_timed_anew():
     ids=["half-cached", "mostly-cached", "milliseconds", "less-than-a-millisecond"],
 )
 async def test_cache_hits_and_whole_milliseconds_do_not_hide_work(service_time_s, hits, rate_per_s):
-    model = Model(
+    model = ScenarioModel(
         model_id="a", service_time_s=service_time_s, service_cv=0.3, cache_hit_fraction=hits
     )
     deployed = busy(allocations=8, rate_per_s=rate_per_s)
@@ -261,14 +265,14 @@ async def test_cache_hits_and_whole_milliseconds_do_not_hide_work(service_time_s
         assert cycle.decision("a").load.offered_load == pytest.approx(work, rel=0.25)
 
 
-OVERLOADED = Model(model_id="a", service_time_s=0.1, service_cv=1.5)
+OVERLOADED = ScenarioModel(model_id="a", service_time_s=0.1, service_cv=1.5)
 """Far more work than five allocations can do: most callers give up before they are answered."""
 
 
 async def test_the_answers_that_come_in_time_are_not_the_measure_of_those_that_do_not():
     # Only answers that still find their caller are timed, and in an overload those are the quick.
     wanted = scenario(busy(allocations=5, rate_per_s=70.0), models=[OVERLOADED])
-    async with world_of(wanted, policy(rule(maximum=5))) as world:
+    async with world_of(wanted, policy(rule(max_allocations=5))) as world:
         (cycle,) = (await world.run_for(300.0))[-1:]
         load = cycle.decision("a").load
         assert cycle.decision("a").sample.failed > 300
@@ -278,7 +282,7 @@ async def test_the_answers_that_come_in_time_are_not_the_measure_of_those_that_d
 
 async def test_an_overload_that_lasts_is_no_reason_to_scale_down():
     wanted = scenario(busy(allocations=5, rate_per_s=70.0), models=[OVERLOADED])
-    async with world_of(wanted, policy(rule(maximum=5))) as world:
+    async with world_of(wanted, policy(rule(max_allocations=5))) as world:
         await world.run_for(1200.0)
         assert world.updates == []
 
@@ -288,7 +292,7 @@ async def test_a_count_of_waiting_requests_that_stays_for_ever_is_disbelieved_in
         forever = Arrival(world.cluster.now + 1.0, 1e6)
         world.cluster.drive("a", iter([forever]), timeout_s=1e6)
         during = await world.run_for(STALL_LIMIT_S)
-        assert Flaw.STALLED in during[-1].decision("a").sample.flaws
+        assert DataIssue.STALLED in during[-1].decision("a").sample.issues
         assert world.updates == []
         await world.cycles(10)
         assert world.requested("a") == 1
@@ -321,26 +325,26 @@ async def test_the_clocks_of_server_and_daemon_need_not_agree(by_s):
 
 
 async def test_accepted_is_not_done():
-    models = [Model(model_id="a", service_time_s=0.05, load_s=45.0)]
+    models = [ScenarioModel(model_id="a", service_time_s=0.05, load_s=45.0)]
     nodes = small_nodes(4)
     crowd = busy(allocations=1, rate_per_s=50.0)
     async with world_of(scenario(crowd, models=models, nodes=nodes)) as world:
         cycles = await world.cycles(12)
-        news = [(cycle.at, told) for cycle in cycles for told in cycle.plan.satisfied]
+        news = [(cycle.at, told) for cycle in cycles for told in cycle.plan.completed_rollouts]
         asked_at, _, number = world.updates[0]
         at, told = news[0]
         assert number >= 4
         assert at >= asked_at + 45.0
-        assert told.took_s == pytest.approx(at - asked_at, abs=1.0)
+        assert told.lead_time_s == pytest.approx(at - asked_at, abs=1.0)
         assert told.new_node
         # Until then nothing is taken back, and nothing is asked for twice.
         assert all(update.allocations >= number for update in world.updates)
 
 
 async def test_nothing_is_taken_away_while_a_node_is_loading():
-    models = [Model(model_id="a", service_time_s=0.05, service_cv=0.0, load_s=120.0)]
+    models = [ScenarioModel(model_id="a", service_time_s=0.05, service_cv=0.0, load_s=120.0)]
     leap = Spike(base_per_s=1.0, peak_per_s=80.0, after_s=30.0, for_s=30.0)
-    deployed = Deployment(model_id="a", load=leap)
+    deployed = ScenarioDeployment(model_id="a", load=leap)
     wanted = scenario(deployed, models=models, nodes=small_nodes(4))
     async with world_of(wanted, IMPATIENT) as world:
         cycles = await world.run_for(300.0)
@@ -359,12 +363,12 @@ async def test_a_refusal_is_stepped_back_from_and_forgotten_when_a_node_joins():
     deployed, nodes = busy(allocations=1, rate_per_s=110.0), small_nodes(1, processors=6)
     async with world_of(scenario(deployed, nodes=nodes, version="8.12")) as world:
         cycles = await world.run_for(200.0)
-        assert any(cycle.fate("a") is Fate.NO_CAPACITY for cycle in cycles)
+        assert any(cycle.kind("a") is OutcomeKind.NO_CAPACITY for cycle in cycles)
         assert world.requested("a") == 6, "the most that fits is found"
-        refused = [c for c in cycles if c.fate("a") is Fate.NO_CAPACITY]
+        refused = [c for c in cycles if c.kind("a") is OutcomeKind.NO_CAPACITY]
         assert len(refused) <= 4
         quiet = await world.run_for(100.0)
-        assert not any(cycle.fate("a") is Fate.NO_CAPACITY for cycle in quiet)
+        assert not any(cycle.kind("a") is OutcomeKind.NO_CAPACITY for cycle in quiet)
         world.cluster.add_node(NodeSpec(node_id="ml-2", name="ml-2", processors=8))
         await world.run_until(lambda _: world.requested("a") >= 8, within_s=90.0)
 
@@ -375,7 +379,7 @@ async def test_what_does_not_fit_is_not_asked_for_until_a_node_joins():
         cycles = await world.run_for(200.0)
         assert world.requested("a") == 6
         assert cycles[-1].decision("a").reason is Reason.FIT
-        assert not any(cycle.fate("a") is Fate.NO_CAPACITY for cycle in cycles)
+        assert not any(cycle.kind("a") is OutcomeKind.NO_CAPACITY for cycle in cycles)
         world.cluster.add_node(NodeSpec(node_id="ml-2", name="ml-2", processors=8))
         await world.run_until(lambda _: world.requested("a") >= 8, within_s=90.0)
 
@@ -384,7 +388,7 @@ async def test_a_refusal_is_tried_again_when_others_make_room():
     # Eight processors: `b` has six of them, and `a` needs four.
     both = (busy("a", allocations=1), busy("b", allocations=6, rate_per_s=0.0))
     governed = policy(
-        rule(name="b", deployments=("b",), stabilisation_window_s=120.0, minimum=1), rule()
+        rule(name="b", deployments=("b",), stabilisation_window_s=120.0, min_allocations=1), rule()
     )
     wanted = scenario(*both, nodes=small_nodes(1, processors=8))
     async with world_of(wanted, governed) as world:
@@ -398,8 +402,8 @@ async def test_free_processors_on_different_nodes_are_not_asked_for_again_and_ag
     # Two processors are free on each node, and one allocation takes four.
     deployed = busy(allocations=1, rate_per_s=60.0, threads_per_allocation=4)
     others = busy("b", allocations=2, rate_per_s=0.0, threads_per_allocation=2)
-    nodes = [Node(name="ml-1", processors=6), Node(name="ml-2", processors=2)]
-    governed = policy(rule(name="b", deployments=("b",), exclude=True), rule(minimum=2))
+    nodes = [ScenarioNode(name="ml-1", processors=6), ScenarioNode(name="ml-2", processors=2)]
+    governed = policy(rule(name="b", deployments=("b",), exclude=True), rule(min_allocations=2))
     async with world_of(scenario(deployed, others, nodes=nodes), governed) as world:
         await world.run_for(290.0)
         assert world.requested("a") == 1
@@ -407,19 +411,19 @@ async def test_free_processors_on_different_nodes_are_not_asked_for_again_and_ag
 
 
 async def test_hardware_that_grows_is_not_asked_for_more_than_the_bounds():
-    governed = policy(rule(maximum=12))
+    governed = policy(rule(max_allocations=12))
     deluge = busy(allocations=1, rate_per_s=1000.0)
     wanted = scenario(deluge, nodes=small_nodes(1), can_grow=True)
     async with world_of(wanted, governed) as world:
         await world.run_for(300.0)
         assert world.requested("a") == 12
         assert max(world.updates_of("a")) == 12
-        assert world.deployment("a").live == 2
+        assert world.deployment("a").running == 2
 
 
 async def test_a_burst_is_taken_back_in_few_steps():
     burst = Spike(base_per_s=10.0, peak_per_s=150.0, after_s=60.0, for_s=120.0)
-    async with world_of(scenario(Deployment(model_id="a", load=burst))) as world:
+    async with world_of(scenario(ScenarioDeployment(model_id="a", load=burst))) as world:
         await world.run_for(1800.0)
         downs = [n for b, n in itertools.pairwise(world.updates_of("a")) if n < b]
         assert world.requested("a") == 1
@@ -442,11 +446,11 @@ async def test_none_left_by_the_native_scaler_becomes_the_minimum():
         world.set_native("a", enabled=False)
         await world.cycles(8)
         assert world.updates_of("a") == [1]
-        assert world.deployment("a").live == 1
+        assert world.deployment("a").running == 1
 
 
 async def test_the_number_is_in_the_body_and_nowhere_else():
-    async with world_of(scenario(busy()), policy(rule(minimum=6))) as world:
+    async with world_of(scenario(busy()), policy(rule(min_allocations=6))) as world:
         await world.cycle()
         (update,) = [r for _, r in world.transport.sent if r.path.endswith("/_update")]
         assert update.body == b'{"number_of_allocations":6}'
@@ -455,9 +459,9 @@ async def test_the_number_is_in_the_body_and_nowhere_else():
 
 async def test_unusual_ids_are_found():
     name = "a.b_c-1"
-    deployed = Deployment(model_id="model.x_y-2", deployment_id=name)
-    async with world_of(scenario(deployed), policy(rule(minimum=2))) as world:
-        assert (await world.cycle()).fate(name) is Fate.ACCEPTED
+    deployed = ScenarioDeployment(model_id="model.x_y-2", deployment_id=name)
+    async with world_of(scenario(deployed), policy(rule(min_allocations=2))) as world:
+        assert (await world.cycle()).kind(name) is OutcomeKind.ACCEPTED
         assert world.requested(name) == 2
 
 
@@ -500,7 +504,7 @@ async def test_a_key_that_is_replaced_too_late_costs_cycles_and_no_decrease(tmp_
 @pytest.mark.parametrize("load_s", [5.0, 33.0, 98.0, 403.0])
 async def test_a_restart_of_the_whole_cluster_is_not_idleness(load_s, governed):
     """Everything is starting and all totals are zero; callers are refused, uncounted."""
-    models = [Model(model_id="a", service_time_s=0.05, service_cv=0.0, load_s=load_s)]
+    models = [ScenarioModel(model_id="a", service_time_s=0.05, service_cv=0.0, load_s=load_s)]
     async with world_of(scenario(busy(), models=models), governed) as world:
         await world.cycles(20)
         world.restart_cluster()
@@ -512,7 +516,7 @@ async def test_a_restart_of_the_whole_cluster_is_not_idleness(load_s, governed):
 @pytest.mark.parametrize("governed", [policy(), IMPATIENT], ids=["usual", "impatient"])
 @pytest.mark.parametrize("load_s", [5.0, 33.0, 98.0, 403.0])
 async def test_the_only_process_crashes_and_is_loaded_again(load_s, governed):
-    models = [Model(model_id="a", service_time_s=0.05, service_cv=0.0, load_s=load_s)]
+    models = [ScenarioModel(model_id="a", service_time_s=0.05, service_cv=0.0, load_s=load_s)]
     wanted = scenario(busy(), models=models, nodes=small_nodes(1, 8))
     async with world_of(wanted, governed) as world:
         await world.cycles(20)
@@ -526,8 +530,8 @@ async def test_what_is_given_up_is_given_to_who_needs_it():
     leap = Spike(base_per_s=10.0, peak_per_s=80.0, after_s=300.0, for_s=3600.0)
     ebb = Spike(base_per_s=5.0, peak_per_s=80.0, after_s=0.0, for_s=280.0)
     both = (
-        Deployment(model_id="a", number_of_allocations=1, load=leap),
-        Deployment(model_id="b", number_of_allocations=7, load=ebb),
+        ScenarioDeployment(model_id="a", number_of_allocations=1, load=leap),
+        ScenarioDeployment(model_id="b", number_of_allocations=7, load=ebb),
     )
     wanted = scenario(*both, nodes=small_nodes(1, processors=8))
     async with world_of(wanted, policy(rule(stabilisation_window_s=60.0))) as world:
@@ -545,7 +549,7 @@ async def test_what_is_given_up_is_given_to_who_needs_it():
 
 async def test_on_and_off_does_not_make_the_number_follow():
     wave = OnOff(rate_per_s=56.0, on_s=60.0, off_s=60.0)
-    async with world_of(scenario(Deployment(model_id="a", load=wave))) as world:
+    async with world_of(scenario(ScenarioDeployment(model_id="a", load=wave))) as world:
         await world.run_for(1800.0)
         assert world.deployment("a").ledger.changes <= 3
 

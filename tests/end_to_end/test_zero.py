@@ -6,18 +6,18 @@ import pytest
 from msgspec.structs import replace
 from prometheus_client import CollectorRegistry
 
-from autoscaler.adapters.admin_http import AdminServer, Decisions, Health
-from autoscaler.adapters.bedside import FileBedside
-from autoscaler.core.selection import OnExit, Via, Zero
-from autoscaler.core.values import Fate, Mode, Schedule
-from autoscaler.operate.waking import wake
+from autoscaler.adapters.admin_http import AdminServer, DecisionRecorder, Health
+from autoscaler.adapters.state_file import StateFile
+from autoscaler.core.selection import OnExit, ScaleToZero, ZeroMethod
+from autoscaler.core.values import Mode, OutcomeKind, Schedule
+from autoscaler.operate.resume import resume
 from autoscaler.simulation.emulator.faults import Reset
 from autoscaler.simulation.emulator.loads import Steady
-from autoscaler.simulation.errors import ApiError
-from autoscaler.simulation.scenario import Adaptive, Deployment
+from autoscaler.simulation.errors import SimulatedApiError
+from autoscaler.simulation.scenario import Adaptive, ScenarioDeployment
 from autoscaler.simulation.specs import NodeSpec
 from autoscaler.simulation.versions import behaviour_of
-from tests.end_to_end.test_levers import EVERY_VERSION, WITH_NATIVE, body, native_of
+from tests.end_to_end.test_modes import EVERY_VERSION, WITH_NATIVE, body, native_of
 from tests.end_to_end.world import scenario, world_of
 from tests.observations import policy, rule
 
@@ -25,9 +25,12 @@ AFTER_S = 120.0
 FALLS_ASLEEP_S = AFTER_S + 30.0
 START, STOP = (f"/_ml/trained_models/a/deployment/_{verb}" for verb in ("start", "stop"))
 
-SLEEPY = rule(zero=Zero(AFTER_S, Via.STOP), maximum=8)
+SLEEPY = rule(zero=ScaleToZero(AFTER_S, ZeroMethod.STOP), max_allocations=8)
 NATIVE_ZERO = rule(
-    mode=Mode.BOUNDS, zero=Zero(AFTER_S, Via.NATIVE), maximum=8, stabilisation_window_s=60.0
+    mode=Mode.BOUNDS,
+    zero=ScaleToZero(AFTER_S, ZeroMethod.ADAPTIVE),
+    max_allocations=8,
+    stabilisation_window_s=60.0,
 )
 OFF = Adaptive(enabled=False, min_number_of_allocations=2, max_number_of_allocations=5)
 
@@ -43,7 +46,7 @@ def idle(tmp_path):
     async def opened(version="9.3", *rules, state_file="asleep.json", **given):
         if version == "serverless":
             rules = tuple(replace(each, mode=Mode.BOUNDS) for each in rules or (SLEEPY,))
-        deployed = Deployment(**{"model_id": "a"} | given)
+        deployed = ScenarioDeployment(**{"model_id": "a"} | given)
         path = tmp_path / state_file if state_file else None
         wanted = scenario(deployed, version=version)
         async with world_of(wanted, policy(*(rules or (SLEEPY,))), state_file=path) as world:
@@ -67,7 +70,7 @@ def asleep(idle):
 
 
 def written_down(world):
-    return set(FileBedside(world.state_file).asleep())
+    return set(StateFile(world.state_file).load())
 
 
 def sent(world, path):
@@ -81,7 +84,7 @@ def runs(world):
 async def awake(world, within_s=60.0):
     """Until it serves again, and is no longer written down."""
     return await world.run_until(
-        lambda _: runs(world) and world.deployment("a").live > 0 and not written_down(world),
+        lambda _: runs(world) and world.deployment("a").running > 0 and not written_down(world),
         within_s=within_s,
     )
 
@@ -103,7 +106,7 @@ async def test_it_is_stopped_once_and_started_as_it_was(idle, version):
         assert cycle.words("a").startswith("a sleeps: it was stopped ")
         await world.cycles(10)
         assert len(sent(world, STOP)) == 1
-        assert world.loop.wake("a")
+        assert world.loop.resume("a")
         await awake(world)
         await world.cycles(2)
         after = world.deployment("a")
@@ -121,17 +124,19 @@ async def test_it_is_stopped_once_and_started_as_it_was(idle, version):
 @pytest.mark.parametrize("version", EVERY_VERSION)
 async def test_so_is_one_of_low_priority(asleep, version):
     given = {"priority": "low", "cache_size": "50mb"}
-    async with asleep(version, replace(SLEEPY, low_priority=True, maximum=1), **given) as world:
-        world.loop.wake("a")
+    async with asleep(
+        version, replace(SLEEPY, low_priority=True, max_allocations=1), **given
+    ) as world:
+        world.loop.resume("a")
         await awake(world)
         assert world.deployment("a").parameters.priority == "low"
 
 
 @pytest.mark.parametrize("version", [*WITH_NATIVE, "serverless"])
 async def test_the_clusters_scaler_is_on_again_if_it_was(asleep, version):
-    governed = replace(NATIVE_ZERO, zero=Zero(AFTER_S, Via.STOP))
+    governed = replace(NATIVE_ZERO, zero=ScaleToZero(AFTER_S, ZeroMethod.STOP))
     async with asleep(version, governed) as world:
-        world.loop.wake("a")
+        world.loop.resume("a")
         await awake(world)
         await world.cycles(2)
         assert native_of(world) == (1, 8)
@@ -153,7 +158,9 @@ async def test_what_is_asked_for_is_not_stopped(idle):
 # Woken by
 
 
-OPENING = Schedule(name="opening", cron="0 9 * * *", timezone="UTC", length_s=3600.0, minimum=3)
+OPENING = Schedule(
+    name="opening", cron="0 9 * * *", timezone="UTC", length_s=3600.0, min_allocations=3
+)
 """From 400 s after the start of these worlds."""
 
 
@@ -169,14 +176,14 @@ async def test_woken_when_its_schedule_opens(asleep, version):
 
 async def test_woken_shortly_before_the_time_at_which_it_was_used_on_two_days(tmp_path):
     a_quarter, a_day = 900.0, 86_400.0
-    sleepy = replace(SLEEPY, zero=Zero(a_quarter, Via.STOP))
-    governed = replace(policy(sleepy), longest_interval_s=3600.0)
-    wanted = scenario(Deployment(model_id="a"), version="9.3")
+    sleepy = replace(SLEEPY, zero=ScaleToZero(a_quarter, ZeroMethod.STOP))
+    governed = replace(policy(sleepy), max_interval_s=3600.0)
+    wanted = scenario(ScenarioDeployment(model_id="a"), version="9.3")
     path = tmp_path / "asleep.json"
     async with world_of(wanted, governed, poll_s=300.0, state_file=path) as world:
         for day in (0.0, 1.0):
             if not runs(world):
-                world.loop.wake("a")
+                world.loop.resume("a")
                 await awake(world, within_s=900.0)
             world.emulation.start_load("a", Steady(rate_per_s=1.0))
             await world.run_for(1200.0)
@@ -199,24 +206,24 @@ async def test_woken_by_who_asks_the_daemon_for_it(asleep, version):
         server = AdminServer(
             CollectorRegistry(),
             Health(world.clock, 10.0),
-            Decisions(world.clock, "1.2.3"),
+            DecisionRecorder(world.clock, "1.2.3"),
             host="127.0.0.1",
             port=0,
             version="1.2.3",
-            wake=world.loop.wake,
+            resume=world.loop.wake,
         )
         async with server:
-            told = await world.clock.run(wake(f"http://127.0.0.1:{server.port}", "a"))
+            told = await world.clock.run(resume(f"http://127.0.0.1:{server.port}", "a"))
         assert told == "a is asleep, and is started again in the next cycle"
         cycle = await world.cycle()
         assert cycle.words("a").endswith("somebody asked for it")
         await awake(world)
-        assert not world.loop.wake("a")
+        assert not world.loop.resume("a")
 
 
 @pytest.mark.parametrize(
     ("changed", "allocations"),
-    [(rule(minimum=2), 2), (rule(deployments=("others",)), 4), (rule(exclude=True), 4)],
+    [(rule(min_allocations=2), 2), (rule(deployments=("others",)), 4), (rule(exclude=True), 4)],
     ids=["may not sleep", "no rule", "excluded"],
 )
 async def test_woken_when_no_rule_lets_it_sleep_any_more(idle, changed, allocations):
@@ -238,7 +245,7 @@ async def test_who_sleeps_is_remembered_by_the_next_daemon(asleep, version):
         (cycle,) = await world.cycles(1)
         assert cycle.words("a").startswith("a sleeps: ")
         world.kill()
-        assert world.loop.wake("a")
+        assert world.loop.resume("a")
         await awake(world)
 
 
@@ -249,7 +256,7 @@ async def test_if_nobody_knows_whether_it_was_stopped_it_is_looked_after_either_
 ):
     async with idle() as world:
         world.fail(STOP, reset=reset)
-        cycle = await world.run_until(lambda cycle: cycle.fate("a") is Fate.UNKNOWN)
+        cycle = await world.run_until(lambda cycle: cycle.kind("a") is OutcomeKind.UNKNOWN)
         assert "a is stopped: " in cycle.words("a")
         assert written_down(world) == {"a"}
         if killed:
@@ -261,7 +268,7 @@ async def test_if_nobody_knows_whether_it_was_stopped_it_is_looked_after_either_
             await world.run_for(FALLS_ASLEEP_S)
         assert not runs(world)
         assert written_down(world) == {"a"}
-        world.loop.wake("a")
+        world.loop.resume("a")
         await awake(world)
 
 
@@ -269,11 +276,11 @@ async def test_if_nobody_knows_whether_it_was_stopped_it_is_looked_after_either_
 async def test_if_nobody_knows_whether_it_was_started_it_is_in_the_end(asleep, reset):
     async with asleep() as world:
         world.fail(START, reset=reset)
-        world.loop.wake("a")
+        world.loop.resume("a")
         await world.cycle()
         world.kill()
         if reset is Reset.BEFORE:
-            world.loop.wake("a")
+            world.loop.resume("a")
         await awake(world)
         assert len(world.cluster.deployments) == 1
 
@@ -288,15 +295,15 @@ async def test_at_the_end_of_the_daemon(asleep, version, on_exit):
         if on_exit is OnExit.KEEP:
             assert handed_back is None
             assert written_down(world) == {"a"}
-        elif on_exit is OnExit.NATIVE and version not in (*WITH_NATIVE, "serverless"):
-            assert handed_back.fate is Fate.UNSUPPORTED
+        elif on_exit is OnExit.ADAPTIVE and version not in (*WITH_NATIVE, "serverless"):
+            assert handed_back.kind is OutcomeKind.UNSUPPORTED
             assert written_down(world) == {"a"}, "for the next daemon to start"
         else:
-            assert handed_back.fate is Fate.ACCEPTED
-            assert world.deployment("a").live >= 1
+            assert handed_back.kind is OutcomeKind.ACCEPTED
+            assert world.deployment("a").running >= 1
             if version == "serverless":
                 assert native_of(world) is not None
-            elif on_exit is OnExit.NATIVE:
+            elif on_exit is OnExit.ADAPTIVE:
                 assert native_of(world) == (1, 8)
             else:
                 assert (world.requested("a"), native_of(world)) == (3, None)
@@ -319,7 +326,7 @@ async def test_what_cannot_be_written_down_is_not_stopped(idle, state_file, told
     async with idle(state_file=state_file) as world:
         cycles = await world.run_for(2 * FALLS_ASLEEP_S)
         assert told in cycles[-1].outcome("a").detail
-        assert cycles[-1].fate("a") is Fate.WITHHELD
+        assert cycles[-1].kind("a") is OutcomeKind.WITHHELD
         assert world.asked == []
 
 
@@ -328,7 +335,7 @@ async def test_what_a_pipeline_uses_is_not_stopped_nor_asked_for_all_the_time(id
     async with idle(version) as world:
         world.cluster.pipelines["enrich"] = "a"
         cycles = await world.run_for(FALLS_ASLEEP_S + 300.0)
-        (refused,) = [c.outcome("a") for c in cycles if c.fate("a") is Fate.IN_USE]
+        (refused,) = [c.outcome("a") for c in cycles if c.kind("a") is OutcomeKind.IN_USE]
         assert "is used by ingest pipelines" in refused.detail
         assert len(sent(world, STOP)) == 1
         world.kill()
@@ -348,9 +355,9 @@ async def test_what_somebody_has_started_meanwhile_is_awake(asleep):
 async def test_what_is_no_longer_there_to_start_is_forgotten(asleep):
     async with asleep() as world:
         world.cluster.delete_model("a")
-        world.loop.wake("a")
+        world.loop.resume("a")
         cycle = await world.cycle()
-        assert cycle.fate("a") is Fate.GONE
+        assert cycle.kind("a") is OutcomeKind.GONE
         await world.cycles(3)
         assert written_down(world) == set()
         assert len(sent(world, START)) == 1
@@ -360,9 +367,9 @@ async def test_what_finds_no_room_is_started_when_there_is_some(asleep):
     async with asleep() as world:
         for node_id in list(world.cluster.nodes):
             world.cluster.remove_node(node_id)
-        world.loop.wake("a")
+        world.loop.resume("a")
         cycles = await world.cycles(6)
-        assert Fate.NO_CAPACITY in {c.fate("a") for c in cycles}
+        assert OutcomeKind.NO_CAPACITY in {c.kind("a") for c in cycles}
         assert len(sent(world, START)) <= 2
         assert written_down(world) == {"a"}
         with pytest.raises(AssertionError):
@@ -422,7 +429,7 @@ async def test_where_that_is_not_safe_it_stays_and_says_why(idle, version, ids, 
 async def test_before_8_16_there_is_nobody_who_could(idle, version):
     async with idle(version, NATIVE_ZERO) as world:
         cycles = await world.run_for(FALLS_ASLEEP_S + 300.0)
-        assert [c.fate("a") for c in cycles].count(Fate.UNSUPPORTED) == len(world.asked) == 1
+        assert [c.kind("a") for c in cycles].count(OutcomeKind.UNSUPPORTED) == len(world.asked) == 1
         assert world.requested("a") == 1
 
 
@@ -436,5 +443,5 @@ async def test_9_1_would_indeed_have_lost_it(idle):
         world.cluster.put_model(replace(world.cluster.models["a"], model_id="b"))
         world.cluster.start_deployment("b")
         assert not runs(world)
-        with pytest.raises(ApiError):
+        with pytest.raises(SimulatedApiError):
             world.cluster.infer("a")

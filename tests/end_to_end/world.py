@@ -9,24 +9,24 @@ from typing import Any, NamedTuple
 import aiohttp
 import msgspec
 
-from autoscaler.adapters.bedside import FileBedside
 from autoscaler.adapters.calendar import CronCalendar
 from autoscaler.adapters.elasticsearch.api import ElasticsearchApi
 from autoscaler.adapters.elasticsearch.cluster import ElasticsearchCluster
 from autoscaler.adapters.elasticsearch.connection import Connection
-from autoscaler.adapters.elasticsearch.transport import Request, Transport
-from autoscaler.control_loop import ControlLoop, HandedBack
+from autoscaler.adapters.elasticsearch.transport import HttpRequest, Transport
+from autoscaler.adapters.state_file import StateFile
+from autoscaler.control_loop import ControlLoop, ReleaseResult
 from autoscaler.core.explanation import explain
-from autoscaler.core.planning import Policy
+from autoscaler.core.flow.planning import Ruleset
 from autoscaler.core.state import State
-from autoscaler.core.values import Decision, Fate, Observation, Outcome, Plan
+from autoscaler.core.values import Decision, Observation, Outcome, OutcomeKind, Plan
 from autoscaler.ports import CycleTimes, ObservationFailed
-from autoscaler.simulation.cluster import AdaptivePatch, Cluster, Deployment
+from autoscaler.simulation.cluster import AdaptivePatch, SimulatedCluster, SimulatedDeployment
 from autoscaler.simulation.emulator.emulation import Emulation
 from autoscaler.simulation.emulator.faults import Fault, Faults
 from autoscaler.simulation.emulator.server import RunningEmulator, running_emulator
-from autoscaler.simulation.scenario import Deployment as Deployed
-from autoscaler.simulation.scenario import Model, Node, Scenario
+from autoscaler.simulation.scenario import ClusterScenario, ScenarioModel, ScenarioNode
+from autoscaler.simulation.scenario import ScenarioDeployment as Deployed
 from tests.end_to_end.checker import check
 from tests.observations import policy
 from tests.virtual_clock import VirtualClock
@@ -72,15 +72,15 @@ class Cycle(NamedTuple):
     def decision(self, deployment_id: str) -> Decision:
         return self.outcome(deployment_id).decision
 
-    def fate(self, deployment_id: str) -> Fate:
-        return self.outcome(deployment_id).fate
+    def kind(self, deployment_id: str) -> OutcomeKind:
+        return self.outcome(deployment_id).kind
 
     def words(self, deployment_id: str) -> str:
         return explain(self.decision(deployment_id))
 
     @property
-    def fates(self) -> list[Fate]:
-        return [outcome.fate for outcome in self.outcomes]
+    def kinds(self) -> list[OutcomeKind]:
+        return [outcome.kind for outcome in self.outcomes]
 
 
 class CheckedRecorder:
@@ -102,9 +102,9 @@ class CheckedRecorder:
 class WitnessedTransport(Transport):
     """Notes what is sent, before it is."""
 
-    sent: list[tuple[float, Request]]
+    sent: list[tuple[float, HttpRequest]]
 
-    async def send(self, request: Request) -> bytes:
+    async def send(self, request: HttpRequest) -> bytes:
         self.sent.append((self._clock.now(), request))
         return await super().send(request)
 
@@ -130,7 +130,7 @@ class World:
         clock: VirtualClock,
         running: RunningEmulator,
         transport: WitnessedTransport,
-        governed: Policy,
+        governed: Ruleset,
         poll_s: float,
         state_file: Path | None,
     ) -> None:
@@ -149,24 +149,24 @@ class World:
             for name, deployment in self.cluster.deployments.items()
         }
 
-    def _daemon(self, governed: Policy, poll_s: float) -> ControlLoop:
+    def _daemon(self, governed: Ruleset, poll_s: float) -> ControlLoop:
         """One that has just been started, and knows what is written down."""
         seen = ElasticsearchCluster(ElasticsearchApi(self.transport), self.clock)
-        bedside = FileBedside(self.state_file) if self.state_file is not None else None
+        bedside = StateFile(self.state_file) if self.state_file is not None else None
         return ControlLoop(
             clock=self.clock,
             observer=seen,
             actuator=seen,
             recorder=self.recorder,
-            policy=governed,
-            poll_s=poll_s,
+            ruleset=governed,
+            poll_interval_s=poll_s,
             calendar=CronCalendar(),
-            bedside=bedside,
-            state=State(asleep=bedside.asleep() if bedside is not None else {}),
+            state_store=bedside,
+            state=State(stopped=bedside.load() if bedside is not None else {}),
         )
 
     @property
-    def cluster(self) -> Cluster:
+    def cluster(self) -> SimulatedCluster:
         return self.emulation.cluster
 
     def allocation_s(self, deployment_id: str) -> float:
@@ -205,7 +205,7 @@ class World:
     def updates_of(self, deployment_id: str) -> list[int]:
         return [n for _, found, n in self.updates if found == deployment_id]
 
-    def deployment(self, deployment_id: str) -> Deployment:
+    def deployment(self, deployment_id: str) -> SimulatedDeployment:
         return self.cluster.deployments[deployment_id]
 
     def requested(self, deployment_id: str) -> int:
@@ -217,14 +217,14 @@ class World:
 
     # The daemon
 
-    def kill(self, governed: Policy | None = None) -> None:
+    def kill(self, governed: Ruleset | None = None) -> None:
         """It ends without a word, and another begins, perhaps with another configuration."""
-        self.loop = self._daemon(governed or self.loop.policy, self.loop.poll_s)
+        self.loop = self._daemon(governed or self.loop.ruleset, self.loop.poll_interval_s)
 
-    async def hand_back(self) -> list[HandedBack]:
+    async def hand_back(self) -> list[ReleaseResult]:
         """It ends as it should."""
         self.loop.stop()
-        return await self.clock.run(self.loop.hand_back())
+        return await self.clock.run(self.loop.release_all())
 
     # Time
 
@@ -305,25 +305,25 @@ class World:
             self.cluster.add_node(node)
 
 
-def scenario(*deployments: Deployed, **changes: Any) -> Scenario:
+def scenario(*deployments: Deployed, **changes: Any) -> ClusterScenario:
     """Two nodes of eight processors; every model takes 50 ms a request and 2 s to load."""
     models = {deployed.model_id: None for deployed in deployments}
     settings: dict[str, Any] = {
         "version": "9.2",
-        "nodes": [Node(name="ml-1"), Node(name="ml-2")],
+        "nodes": [ScenarioNode(name="ml-1"), ScenarioNode(name="ml-2")],
         "models": [
-            Model(model_id=model_id, service_time_s=0.05, service_cv=0.0, load_s=2.0)
+            ScenarioModel(model_id=model_id, service_time_s=0.05, service_cv=0.0, load_s=2.0)
             for model_id in models
         ],
         "deployments": list(deployments),
     }
-    return Scenario(**(settings | changes))
+    return ClusterScenario(**(settings | changes))
 
 
 @asynccontextmanager
 async def world_of(
-    wanted: Scenario,
-    governed: Policy | None = None,
+    wanted: ClusterScenario,
+    governed: Ruleset | None = None,
     *,
     poll_s: float = POLL_S,
     state_file: Path | None = None,

@@ -3,7 +3,7 @@
 import pytest
 
 from autoscaler.simulation.cluster import AdaptiveSettings
-from autoscaler.simulation.errors import ApiError
+from autoscaler.simulation.errors import SimulatedApiError
 from tests.simulation.worlds import after, cluster
 
 TO_ZERO = AdaptiveSettings(enabled=True, min_number_of_allocations=0)
@@ -38,7 +38,7 @@ def test_what_is_not_at_zero_survives_that():
 
 def test_neither_does_a_start_that_is_refused_delete_anything():
     world, _ = asleep("9.1")
-    with pytest.raises(ApiError, match="not enough resources"):
+    with pytest.raises(SimulatedApiError, match="not enough resources"):
         world.start_deployment("other", number_of_allocations=99)
     assert set(world.deployments) == {"acme"}
 
@@ -46,11 +46,11 @@ def test_neither_does_a_start_that_is_refused_delete_anything():
 @pytest.mark.parametrize("version", ["8.16", "8.19", "9.1", "9.3"])
 def test_who_asks_by_the_model_wakes_a_deployment_of_another_name_but_is_refused(version):
     world, deployment = asleep(version, deployment_id="acme-two")
-    with pytest.raises(ApiError, match="model assignment has been removed") as refusal:
+    with pytest.raises(SimulatedApiError, match="model assignment has been removed") as refusal:
         world.infer("acme")
     assert refusal.value.status == 409
     assert deployment.requested == 1
-    with pytest.raises(ApiError, match="has been removed"):
+    with pytest.raises(SimulatedApiError, match="has been removed"):
         world.infer("acme")  # while it loads
     after(world, 10.0)
     (request,) = world.infer("acme")

@@ -52,9 +52,9 @@ def test_nothing_is_known_without_requests():
 
 def test_allocation_seconds_are_charged_from_one_change_to_the_next():
     ledger = Ledger(100.0, 2)
-    ledger.accrue(110.0, requested=2, live=2)
-    ledger.accrue(120.0, requested=5, live=2)
-    ledger.accrue(130.0, requested=5, live=5)
+    ledger.accrue(110.0, requested=2, running=2)
+    ledger.accrue(120.0, requested=5, running=2)
+    ledger.accrue(130.0, requested=5, running=5)
     assert ledger.requested_allocation_s == pytest.approx(20 + 20 + 50)
-    assert ledger.live_allocation_s == pytest.approx(0 + 20 + 20)
+    assert ledger.running_allocation_s == pytest.approx(0 + 20 + 20)
     assert ledger.changes == 1

@@ -3,7 +3,7 @@
 import pytest
 
 from autoscaler.simulation.cluster import AdaptiveSettings
-from autoscaler.simulation.errors import ApiError
+from autoscaler.simulation.errors import SimulatedApiError
 from tests.simulation.worlds import after, cluster, load, model, node, targets
 
 
@@ -42,7 +42,7 @@ def test_a_removed_process_finishes_its_queue_in_versions_that_drain():
     requests = world.infer("acme", 200)
     world.update_deployment("acme", number_of_allocations=4)
     assert states(deployment) == {"a": "started", "b": "stopping"}
-    assert deployment.live == 4
+    assert deployment.running == 4
     after(world, 9.0)
     assert states(deployment) == {"a": "started"}
     assert {request.state for request in requests} == {"completed"}
@@ -129,7 +129,7 @@ def test_the_fourth_crash_of_a_day_is_the_last():
     after(world, 60.0)
     assert states(deployment) == {"a": "failed", "b": "started"}
     assert "crashed too often" in deployment.routes["a"].reason
-    assert deployment.live == 2
+    assert deployment.running == 2
 
 
 def test_crashes_of_yesterday_are_forgiven():
@@ -147,7 +147,7 @@ def test_a_failed_load_shows_and_is_retried_at_the_next_rebalance():
     assert states(deployment) == {"a": "failed"}
     assert (deployment.state, deployment.reported_state()) == ("starting", "failed")
     assert deployment.reported_reason().startswith("All node routes are failed")
-    with pytest.raises(ApiError, match="failed") as refusal:
+    with pytest.raises(SimulatedApiError, match="failed") as refusal:
         world.infer("acme")
     assert refusal.value.status == 409
     world.start_deployment("other")
@@ -180,7 +180,7 @@ def test_without_any_node_a_deployment_stays_and_waits():
         "started",
         "No ML nodes exist in the cluster",
     )
-    with pytest.raises(ApiError, match="is not allocated to any nodes") as refusal:
+    with pytest.raises(SimulatedApiError, match="is not allocated to any nodes") as refusal:
         world.infer("acme")
     assert refusal.value.status == 409
     world.add_node(node("c"))
@@ -209,7 +209,7 @@ def test_stopping_frees_everything_and_fails_what_waits():
 def test_stopping_what_is_not_there():
     world = cluster()
     world.stop_deployment("nobody")
-    with pytest.raises(ApiError, match="No known model deployment with id") as refusal:
+    with pytest.raises(SimulatedApiError, match="No known model deployment with id") as refusal:
         world.stop_deployment("nobody", allow_no_match=False)
     assert refusal.value.status == 404
 
@@ -221,7 +221,7 @@ def test_what_is_in_use_stops_only_by_force(used):
         world.pipelines["ingest-texts"] = "acme"
     else:
         world.inference_endpoints.add("acme")
-    with pytest.raises(ApiError, match="force") as refusal:
+    with pytest.raises(SimulatedApiError, match="force") as refusal:
         world.stop_deployment("acme")
     assert refusal.value.status == 409
     world.stop_deployment("acme", force=True)
@@ -255,7 +255,7 @@ def test_a_native_process_is_clamped_to_its_hardware():
     after(world, 5.0)
     world.update_deployment("acme", number_of_allocations=5)  # this version lets it
     after(world, 1.0)
-    assert (deployment.live, deployment.routes["a"].counters(world.now).allocations) == (5, 2)
+    assert (deployment.running, deployment.routes["a"].counters(world.now).allocations) == (5, 2)
 
 
 def test_the_ledger_charges_allocations_wanted_and_live():
@@ -264,12 +264,12 @@ def test_the_ledger_charges_allocations_wanted_and_live():
     after(world, 100.0)
     ledger = deployment.ledger
     assert ledger.requested_allocation_s == pytest.approx(200.0)
-    assert ledger.live_allocation_s == pytest.approx(180.0)
+    assert ledger.running_allocation_s == pytest.approx(180.0)
     assert ledger.changes == 0
     world.update_deployment("acme", number_of_allocations=4)
     after(world, 100.0)
     assert ledger.requested_allocation_s == pytest.approx(600.0)
-    assert ledger.live_allocation_s == pytest.approx(580.0, abs=1.0)
+    assert ledger.running_allocation_s == pytest.approx(580.0, abs=1.0)
     assert ledger.changes == 1
 
 

@@ -4,16 +4,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from autoscaler.simulation.memory import MIB, NATIVE_CODE_OVERHEAD_BYTES, required_bytes
-from autoscaler.simulation.placement import Demand, Room, plan
+from autoscaler.simulation.placement import PlannerDeployment, PlannerNode, plan
 
 
-def room(node_id: str, cores: int = 4, zone: str = "", memory: int = 10_000) -> Room:
-    return Room(node_id=node_id, zone=zone, cores=cores, memory_bytes=memory * MIB)
+def room(node_id: str, cores: int = 4, zone: str = "", memory: int = 10_000) -> PlannerNode:
+    return PlannerNode(node_id=node_id, zone=zone, cores=cores, memory_bytes=memory * MIB)
 
 
-def demand(deployment_id: str, allocations: int, **other) -> Demand:
+def demand(deployment_id: str, allocations: int, **other) -> PlannerDeployment:
     memory = other.pop("memory", 100)
-    return Demand(
+    return PlannerDeployment(
         deployment_id=deployment_id,
         allocations=allocations,
         threads=other.pop("threads", 1),
@@ -54,10 +54,14 @@ def test_an_allocation_fits_on_one_node_or_not_at_all():
 
 def test_memory_is_needed_once_a_node_and_with_it_the_overhead():
     needs = required_bytes("m", 100 * MIB, 100 * MIB)
-    tight = Room(node_id="a", zone="", cores=8, memory_bytes=needs + NATIVE_CODE_OVERHEAD_BYTES - 1)
-    wanted = Demand(deployment_id="m", allocations=8, threads=1, memory_bytes=needs)
+    tight = PlannerNode(
+        node_id="a", zone="", cores=8, memory_bytes=needs + NATIVE_CODE_OVERHEAD_BYTES - 1
+    )
+    wanted = PlannerDeployment(deployment_id="m", allocations=8, threads=1, memory_bytes=needs)
     assert "insufficient available memory" in plan([tight], [wanted]).reasons["m"]
-    enough = Room(node_id="a", zone="", cores=8, memory_bytes=needs + NATIVE_CODE_OVERHEAD_BYTES)
+    enough = PlannerNode(
+        node_id="a", zone="", cores=8, memory_bytes=needs + NATIVE_CODE_OVERHEAD_BYTES
+    )
     assert plan([enough], [wanted]).placed == {"m": {"a": 8}}
 
 

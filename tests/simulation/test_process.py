@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from autoscaler.simulation.errors import conflict
 from autoscaler.simulation.ledger import Ledger
 from autoscaler.simulation.process import Process
-from autoscaler.simulation.requests import Request
-from autoscaler.simulation.service import ServiceTimes, speed_up
+from autoscaler.simulation.requests import InferenceRequest
+from autoscaler.simulation.service_times import ServiceTimes, speed_up
 from autoscaler.simulation.specs import ModelSpec
 
 
@@ -50,12 +50,14 @@ def process(service=None, allocations: int = 1, capacity: int = 10**6) -> tuple[
     return started, ledger
 
 
-def offer(at: float, timeout_s: float = 1e9, high: bool = False, request: Request | None = None):
+def offer(
+    at: float, timeout_s: float = 1e9, high: bool = False, request: InferenceRequest | None = None
+):
     return (at, at + timeout_s, 1.0, high, request)
 
 
 def watched(at: float, timeout_s: float = 1e9, high: bool = False):
-    request = Request(arrived=at, deadline=at + timeout_s)
+    request = InferenceRequest(arrived=at, deadline=at + timeout_s)
     return offer(at, timeout_s, high, request), request
 
 

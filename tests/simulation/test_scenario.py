@@ -6,7 +6,7 @@ from autoscaler.simulation import scenario as scenario_module
 from autoscaler.simulation.emulator.building import build_cluster
 from autoscaler.simulation.emulator.loads import Diurnal, OnOff, Ramp, Spike, Steady, arrivals_of
 from autoscaler.simulation.scenario import (
-    ScenarioError,
+    ClusterScenarioError,
     adjust,
     check_scenario,
     read_scenario,
@@ -139,7 +139,7 @@ def test_every_kind_of_load_can_be_written_down(tmp_path, load, expected):
 )
 def test_a_mistake_is_reported_with_file_and_key(tmp_path, change, key):
     path = written(tmp_path, COMPLETE.replace(*change, 1))
-    with pytest.raises(ScenarioError) as error:
+    with pytest.raises(ClusterScenarioError) as error:
         read_scenario(path)
     assert str(path) in str(error.value)
     assert key in str(error.value)
@@ -162,7 +162,7 @@ def test_a_trace_is_found_beside_the_scenario(tmp_path):
     """
     load = read_scenario(written(tmp_path, text)).deployments[0].load
     assert len(list(arrivals_of(load, 0.0))) == 90
-    with pytest.raises(ScenarioError, match=r"deployments\[0\]\.load.*three\.csv"):
+    with pytest.raises(ClusterScenarioError, match=r"deployments\[0\]\.load.*three\.csv"):
         read_scenario(written(tmp_path, text.replace("two.csv", "three.csv")))
 
 
@@ -174,17 +174,17 @@ def test_a_load_that_contradicts_itself(tmp_path):
             {model_id = "m", load = {kind = "diurnal", mean_per_s = 1, peak_per_s = 9}}
         ]
     """
-    with pytest.raises(ScenarioError, match=r"deployments\[0\]\.load: .*peak"):
+    with pytest.raises(ClusterScenarioError, match=r"deployments\[0\]\.load: .*peak"):
         read_scenario(written(tmp_path, text))
 
 
 def test_a_file_that_is_not_there(tmp_path):
-    with pytest.raises(ScenarioError, match=r"gone\.toml"):
+    with pytest.raises(ClusterScenarioError, match=r"gone\.toml"):
         read_scenario(tmp_path / "gone.toml")
 
 
 def test_a_cluster_needs_nodes(tmp_path):
-    with pytest.raises(ScenarioError, match="nodes"):
+    with pytest.raises(ClusterScenarioError, match="nodes"):
         read_scenario(written(tmp_path, "nodes = []"))
 
 
@@ -229,7 +229,7 @@ def test_what_the_command_line_says_wins():
     "arguments", [{"number": "7.0"}, {"speed": 0.0}, {"speed": float("inf")}, {"user": "me"}]
 )
 def test_what_the_command_line_cannot_say(arguments):
-    with pytest.raises(ScenarioError, match=r"version|speed|user"):
+    with pytest.raises(ClusterScenarioError, match=r"version|speed|user"):
         adjust(sample_scenario(), **arguments)
 
 
@@ -242,7 +242,7 @@ def test_a_file_must_not_ask_for_what_its_version_does_not_have(tmp_path, versio
     if key != "adaptive_allocations":
         text = text.replace(adaptive, "")
     text = text.partition("[[endpoints]]")[0]
-    with pytest.raises(ScenarioError, match=rf"deployments\[\d\]\.{key}"):
+    with pytest.raises(ClusterScenarioError, match=rf"deployments\[\d\]\.{key}"):
         read_scenario(written(tmp_path, text))
 
 
@@ -254,5 +254,5 @@ def test_a_file_must_not_ask_for_endpoints_of_a_version_without(tmp_path):
         deployments = [{model_id = "m"}]
         endpoints = [{inference_id = "m"}]
     """
-    with pytest.raises(ScenarioError, match=r"endpoints\[0\]: version 8\.10\.0 has none"):
+    with pytest.raises(ClusterScenarioError, match=r"endpoints\[0\]: version 8\.10\.0 has none"):
         read_scenario(written(tmp_path, text))

@@ -3,14 +3,14 @@
 import pytest
 
 from autoscaler.simulation.cluster import AdaptiveSettings, ModelSpec
-from autoscaler.simulation.errors import ApiError
+from autoscaler.simulation.errors import SimulatedApiError
 from tests.simulation.worlds import after, cluster, model, node, targets
 
 CONTRADICTORY = AdaptiveSettings(min_number_of_allocations=3, max_number_of_allocations=2)
 
 
-def refused(action) -> ApiError:
-    with pytest.raises(ApiError) as refusal:
+def refused(action) -> SimulatedApiError:
+    with pytest.raises(SimulatedApiError) as refusal:
         action()
     return refusal.value
 

@@ -8,15 +8,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from autoscaler.simulation.cluster import AdaptiveSettings
-from autoscaler.simulation.errors import ApiError
+from autoscaler.simulation.errors import SimulatedApiError
 from autoscaler.simulation.workload import Arrival
 from tests.simulation.worlds import after, cluster, load, model, node
 
 TO_ZERO = AdaptiveSettings(enabled=True, min_number_of_allocations=0)
 
 
-def refused(world, target="acme", **other) -> ApiError:
-    with pytest.raises(ApiError) as refusal:
+def refused(world, target="acme", **other) -> SimulatedApiError:
+    with pytest.raises(SimulatedApiError) as refusal:
         world.infer(target, **other)
     return refusal.value
 
@@ -228,12 +228,12 @@ def test_whatever_happens_no_request_is_lost_and_no_core_used_twice(events, vers
                 world.add_node(node(f"n{number}"))
             else:
                 world.stop_deployment("other")
-        except (ApiError, KeyError):
+        except (SimulatedApiError, KeyError):
             pass
         used = dict.fromkeys(world.nodes, 0)
         for deployment in world.deployments.values():
             assert sum(deployment.targets.values()) <= deployment.requested
-            assert deployment.live >= 0
+            assert deployment.running >= 0
             for node_id, target in deployment.targets.items():
                 used[node_id] += target
         assert all(used[node_id] <= spec.processors for node_id, spec in world.nodes.items())

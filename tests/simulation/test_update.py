@@ -3,7 +3,7 @@
 import pytest
 
 from autoscaler.simulation.cluster import UNSET, AdaptivePatch, AdaptiveSettings
-from autoscaler.simulation.errors import ApiError
+from autoscaler.simulation.errors import SimulatedApiError
 from tests.simulation.worlds import after, cluster, targets
 
 
@@ -23,8 +23,8 @@ def started(stored=None, version="9.3", priority="normal", **other):
     return after(world, 3.0), deployment
 
 
-def refused(world, deployment_id="acme", **change) -> ApiError:
-    with pytest.raises(ApiError) as refusal:
+def refused(world, deployment_id="acme", **change) -> SimulatedApiError:
+    with pytest.raises(SimulatedApiError) as refusal:
         world.update_deployment(deployment_id, **change)
     return refusal.value
 
@@ -251,14 +251,14 @@ def test_a_target_is_at_once_in_the_state_and_a_moment_later_at_work():
     world.update_deployment("acme", number_of_allocations=3)
     route = deployment.routes["a"]
     assert (route.target_allocations, route.current_allocations) == (3, 1)
-    assert (deployment.live, deployment.allocation_state()) == (1, "started")
+    assert (deployment.running, deployment.allocation_state()) == (1, "started")
     after(world, 1.0)
-    assert (deployment.live, deployment.allocation_state()) == (3, "fully_allocated")
+    assert (deployment.running, deployment.allocation_state()) == (3, "fully_allocated")
     assert route.counters(world.now).allocations == 3
     world.update_deployment("acme", number_of_allocations=2)
-    assert deployment.live == 3
+    assert deployment.running == 3
     after(world, 1.0)
-    assert (deployment.live, deployment.max_assigned_allocations) == (2, 3)
+    assert (deployment.running, deployment.max_assigned_allocations) == (2, 3)
 
 
 def test_growth_in_place_waits_while_another_node_loads():
@@ -270,9 +270,9 @@ def test_growth_in_place_waits_while_another_node_loads():
     assert deployment.routes["b"].state == "starting"
     after(world, 0.6)
     assert deployment.routes["b"].state == "started"
-    assert deployment.live == 3
+    assert deployment.running == 3
     after(world, 0.5)
-    assert deployment.live == 6
+    assert deployment.running == 6
 
 
 def test_a_decrease_may_remove_a_node_with_its_counters():

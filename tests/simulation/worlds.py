@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from autoscaler.simulation.cluster import Cluster, Deployment, ModelSpec, NodeSpec
+from autoscaler.simulation.cluster import ModelSpec, NodeSpec, SimulatedCluster, SimulatedDeployment
 from autoscaler.simulation.versions import behaviour_of
 from autoscaler.simulation.workload import Arrival, steady
 
@@ -21,8 +21,8 @@ def model(model_id: str = "acme", service_time_s: float = 0.1, **other) -> Model
 
 def cluster(
     *nodes: NodeSpec, models: tuple[ModelSpec, ...] = (), version: str = "9.3", **other
-) -> Cluster:
-    return Cluster(
+) -> SimulatedCluster:
+    return SimulatedCluster(
         nodes or (node("a"), node("b")),
         models or (model(), model("other")),
         behaviour=behaviour_of(version),
@@ -32,14 +32,14 @@ def cluster(
     )
 
 
-def after(world: Cluster, seconds: float) -> Cluster:
+def after(world: SimulatedCluster, seconds: float) -> SimulatedCluster:
     world.advance(world.now + seconds)
     return world
 
 
-def targets(deployment: Deployment) -> dict[str, int]:
+def targets(deployment: SimulatedDeployment) -> dict[str, int]:
     return dict(deployment.targets)
 
 
-def load(world: Cluster, rate_per_s: float, seed: int = 1) -> Iterator[Arrival]:
+def load(world: SimulatedCluster, rate_per_s: float, seed: int = 1) -> Iterator[Arrival]:
     return steady(rate_per_s, start=world.now, rng=np.random.default_rng(seed))

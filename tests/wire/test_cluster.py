@@ -4,23 +4,23 @@ import msgspec
 import pytest
 
 from autoscaler.wire.cluster import (
-    AuthenticateAnswer,
-    HasPrivilegesAnswer,
-    InfoAnswer,
-    LicenseAnswer,
-    MemoryAnswer,
-    MlInfoAnswer,
+    AuthenticateResponse,
+    HasPrivilegesResponse,
+    InfoResponse,
+    LicenseResponse,
+    MemoryResponse,
+    MlInfoResponse,
     MlMemory,
-    NodesAnswer,
+    NodesResponse,
 )
 
 FORMS = (
-    InfoAnswer,
-    NodesAnswer,
-    MemoryAnswer,
-    MlInfoAnswer,
-    AuthenticateAnswer,
-    HasPrivilegesAnswer,
+    InfoResponse,
+    NodesResponse,
+    MemoryResponse,
+    MlInfoResponse,
+    AuthenticateResponse,
+    HasPrivilegesResponse,
 )
 
 
@@ -37,12 +37,12 @@ def test_what_is_not_known_yet_is_ignored(form):
 
 def test_a_licence_is_required_to_be_there():
     with pytest.raises(msgspec.ValidationError):
-        msgspec.json.decode(b"{}", type=LicenseAnswer)
+        msgspec.json.decode(b"{}", type=LicenseResponse)
 
 
 def test_an_unlimited_licence():
     body = b'{"license":{"status":"active","type":"enterprise","max_nodes":null}}'
-    assert msgspec.json.decode(body, type=LicenseAnswer).license.max_nodes is None
+    assert msgspec.json.decode(body, type=LicenseResponse).license.max_nodes is None
 
 
 def test_memory_that_is_left_for_deployments():
@@ -61,7 +61,7 @@ def test_memory_names_are_those_of_elasticsearch():
     body = b"""{"_nodes": {"total": 1, "successful": 1, "failed": 0}, "cluster_name": "demo",
       "nodes": {"n1": {"name": "ml-a", "roles": ["ml"], "mem": {"total_in_bytes": 16,
       "ml": {"max_in_bytes": 5, "native_inference_in_bytes": 4}}}}}"""
-    read = msgspec.json.decode(body, type=MemoryAnswer)
+    read = msgspec.json.decode(body, type=MemoryResponse)
     assert read.header.total == 1
     assert read.nodes["n1"].mem.ml.free_bytes == 1
     assert "_nodes" in msgspec.to_builtins(read)

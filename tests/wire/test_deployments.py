@@ -4,12 +4,12 @@ import msgspec
 import pytest
 
 from autoscaler.wire.deployments import (
-    AdaptivePatch,
-    AdaptiveSettings,
-    Assignment,
-    AssignmentAnswer,
+    AdaptivePatchDocument,
+    AdaptiveSettingsDocument,
+    AssignmentDocument,
+    AssignmentResponse,
     InferRequest,
-    Route,
+    RouteDocument,
     StartRequest,
     StopRequest,
     TaskParameters,
@@ -47,22 +47,24 @@ ANSWER = {
 
 
 def test_an_assignment_is_written_as_it_was_read():
-    read = msgspec.convert(ANSWER, AssignmentAnswer)
+    read = msgspec.convert(ANSWER, AssignmentResponse)
     assert read.assignment.task_parameters.number_of_allocations == 4
     assert read.assignment.routing_table["n1"].routing_state == "started"
     assert msgspec.json.decode(msgspec.json.encode(read)) == ANSWER
 
 
 def test_older_versions_leave_fields_out():
-    bare = Assignment(task_parameters=TaskParameters(model_id="m"), routing_table={"n1": Route()})
+    bare = AssignmentDocument(
+        task_parameters=TaskParameters(model_id="m"), routing_table={"n1": RouteDocument()}
+    )
     written = msgspec.to_builtins(bare)
     assert "adaptive_allocations" not in written
     assert "deployment_id" not in written["task_parameters"]
-    assert msgspec.convert(written, Assignment) == bare
+    assert msgspec.convert(written, AssignmentDocument) == bare
 
 
 def test_the_settings_of_the_clusters_own_scaler():
-    settings = AdaptiveSettings(enabled=True, max_number_of_allocations=8)
+    settings = AdaptiveSettingsDocument(enabled=True, max_number_of_allocations=8)
     assert msgspec.to_builtins(settings) == {"enabled": True, "max_number_of_allocations": 8}
 
 
@@ -92,7 +94,7 @@ def test_unset_and_null_are_kept_apart(body):
         (UpdateRequest, {"allocations": 3}),
         (UpdateRequest, {"number_of_allocations": "3"}),
         (UpdateRequest, {"adaptive_allocations": {"minimum": 3}}),
-        (AdaptivePatch, {"enabled": "yes"}),
+        (AdaptivePatchDocument, {"enabled": "yes"}),
         (StartRequest, {"threads": 3}),
         (StopRequest, {"forced": True}),
         (InferRequest, {"docs": [{}], "timeout": "1s"}),

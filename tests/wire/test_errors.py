@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from autoscaler.wire.errors import MAX_REASON, Cause, ErrorAnswer, parse_error, render_error
+from autoscaler.wire.errors import MAX_REASON, Cause, ErrorResponse, parse_error, render_error
 
 PLAIN = st.text(alphabet=st.characters(codec="ascii", categories=("L", "N", "P")), max_size=100)
 
@@ -36,7 +36,7 @@ def test_the_complete_form():
         },
         "status": 429,
     }
-    assert parse_error(429, body) == ErrorAnswer(
+    assert parse_error(429, body) == ErrorResponse(
         status=429,
         type="status_exception",
         reason="no ML nodes",

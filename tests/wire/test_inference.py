@@ -3,11 +3,11 @@
 import msgspec
 import pytest
 
-from autoscaler.wire.deployments import AdaptivePatch
+from autoscaler.wire.deployments import AdaptivePatchDocument
 from autoscaler.wire.inference import (
     EndpointDocument,
     EndpointPatch,
-    EndpointsAnswer,
+    EndpointsResponse,
     UpdateEndpointRequest,
 )
 
@@ -40,7 +40,7 @@ def test_settings_of_other_services_may_be_anything():
             {"inference_id": "b", "service": "elser", "chunking_settings": {"strategy": "none"}},
         ]
     }
-    read = msgspec.convert(body, EndpointsAnswer)
+    read = msgspec.convert(body, EndpointsResponse)
     assert [e.inference_id for e in read.endpoints if e.owns_deployment] == ["b"]
 
 
@@ -49,7 +49,7 @@ def test_settings_of_other_services_may_be_anything():
     [
         (EndpointPatch(num_allocations=3), {"num_allocations": 3}),
         (
-            EndpointPatch(adaptive_allocations=AdaptivePatch(enabled=False)),
+            EndpointPatch(adaptive_allocations=AdaptivePatchDocument(enabled=False)),
             {"adaptive_allocations": {"enabled": False}},
         ),
     ],

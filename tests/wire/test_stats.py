@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from autoscaler.core.values import NativeScaling
+from autoscaler.core.values import AdaptiveAllocations
 from autoscaler.wire.stats import MalformedStats, StatsDocument, parse_size, parse_stats
 
 STARTED = {
@@ -70,8 +70,8 @@ def test_a_whole_answer():
     (found,) = page.deployments
     assert page.models_in_all == 7
     assert (found.deployment_id, found.model_id, found.state) == ("search", "embed", "started")
-    assert (found.allocations, found.live_allocations, found.target_allocations) == (3, 2, 3)
-    assert found.native == NativeScaling(enabled=False)
+    assert (found.allocations, found.running_allocations, found.target_allocations) == (3, 2, 3)
+    assert found.adaptive == AdaptiveAllocations(enabled=False)
     assert found.cache_bytes == 90911539
     assert found.server_created_at == 1760990000.0
     assert found.required_memory_bytes == 43
@@ -97,7 +97,7 @@ def test_counters_that_are_absent_are_zero_and_averages_unknown():
 def test_before_8_8_a_deployment_has_the_name_of_its_model():
     (found,) = parsed({"model_id": "embed", "deployment_stats": {}}).deployments
     assert found.deployment_id == found.model_id == "embed"
-    assert found.native is None
+    assert found.adaptive is None
 
 
 def test_models_that_are_not_deployed_are_left_out():

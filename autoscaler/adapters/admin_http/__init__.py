@@ -9,8 +9,8 @@ server     the routes, and the socket
 client     the other end, for commands
 """
 
-from autoscaler.adapters.admin_http.decisions import Decisions
+from autoscaler.adapters.admin_http.decisions import DecisionRecorder
 from autoscaler.adapters.admin_http.health import Health
 from autoscaler.adapters.admin_http.server import AdminServer, CannotListen
 
-__all__ = ["AdminServer", "CannotListen", "Decisions", "Health"]
+__all__ = ["AdminServer", "CannotListen", "DecisionRecorder", "Health"]

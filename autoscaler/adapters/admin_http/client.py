@@ -2,18 +2,18 @@
 
 import aiohttp
 
-from autoscaler.mistakes import Mistake
+from autoscaler.errors import UserError
 
-USUAL_URL = "http://127.0.0.1:9464"
+DEFAULT_URL = "http://127.0.0.1:9464"
 """Where the daemon answers unless it is configured otherwise."""
 
 TIMEOUT_S = 10.0
 """The daemon answers at once; a thousand deployments take it a fraction of a second."""
 
-NAME_IT = "name the address of the daemon, [server] in its configuration, with --url"
+URL_HINT = "name the address of the daemon, [server] in its configuration, with --url"
 
 
-class NoAnswer(Mistake):
+class AdminRequestFailed(UserError):
     """The daemon cannot be asked, or refuses. The message says what to do."""
 
 
@@ -32,15 +32,19 @@ async def send(method: str, url: str, path: str) -> tuple[int, bytes]:
         ):
             return response.status, await response.read()
     except (aiohttp.InvalidURL, aiohttp.NonHttpUrlClientError) as error:
-        raise NoAnswer(f"{url} is no address of the form {USUAL_URL}; {NAME_IT}") from error
+        raise AdminRequestFailed(
+            f"{url} is no address of the form {DEFAULT_URL}; {URL_HINT}"
+        ) from error
     except aiohttp.ClientConnectorError as error:
-        raise NoAnswer(
+        raise AdminRequestFailed(
             f"no daemon answers at {url}: {error.strerror or error}; "
-            f"start it with `autoscaler run`, or {NAME_IT}"
+            f"start it with `autoscaler run`, or {URL_HINT}"
         ) from error
     except TimeoutError as error:
-        raise NoAnswer(f"{url} did not answer within {TIMEOUT_S:.0f} s; {NAME_IT}") from error
+        raise AdminRequestFailed(
+            f"{url} did not answer within {TIMEOUT_S:.0f} s; {URL_HINT}"
+        ) from error
     except aiohttp.ClientError as error:
-        raise NoAnswer(
-            f"{url} does not speak HTTP as the daemon does: {error}; {NAME_IT}"
+        raise AdminRequestFailed(
+            f"{url} does not speak HTTP as the daemon does: {error}; {URL_HINT}"
         ) from error

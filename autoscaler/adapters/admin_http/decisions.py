@@ -6,23 +6,23 @@ from fnmatch import fnmatchcase
 from typing import Any
 
 from autoscaler.adapters.admin_http.document import (
-    All,
-    One,
-    Told,
+    DeploymentResponse,
+    DeploymentsResponse,
+    DeploymentView,
     managed,
     unmanaged,
     unreadable,
 )
-from autoscaler.core.values import Fate, Observation, Outcome, Plan, Unmanaged, Value
+from autoscaler.core.values import Observation, Outcome, OutcomeKind, Plan, Unmanaged, Value
 from autoscaler.ports import Clock, CycleTimes, ObservationFailed
 
 FORGET_AFTER_S = 3600.0
 """The last update of a deployment that has gone is kept so long; one that returns is the same."""
 
-_NOT_SENT = frozenset({Fate.UNCHANGED, Fate.DRY_RUN, Fate.WITHHELD})
+_NOT_SENT = frozenset({OutcomeKind.UNCHANGED, OutcomeKind.DRY_RUN, OutcomeKind.WITHHELD})
 
 
-class NotObserved(Exception):
+class NoObservationYet(Exception):
     """There has been no cycle to tell of."""
 
 
@@ -43,7 +43,7 @@ class _Cycle(Value, frozen=True, kw_only=True):
         return {**self.unreadable, **self.plan.unmanaged, **by_id}
 
 
-class Decisions:
+class DecisionRecorder:
     """A Recorder that keeps the last cycle, and puts it into words when it is asked.
 
     Recording costs next to nothing. Whoever asks may do so from another thread, since a cycle is
@@ -67,7 +67,7 @@ class Decisions:
             or observation.at - outcome.at < FORGET_AFTER_S
         }
         for outcome in outcomes:
-            if outcome.fate not in _NOT_SENT:
+            if outcome.kind not in _NOT_SENT:
                 updates[outcome.decision.deployment_id] = outcome
         self._cycle = _Cycle(
             plan=plan, outcomes=outcomes, unreadable=observation.unreadable, updates=updates
@@ -77,7 +77,7 @@ class Decisions:
     def skipped(self, failure: ObservationFailed, at: float) -> None:
         self._failure = str(failure)
 
-    def all(self, glob: str = "*") -> All:
+    def list_deployments(self, glob: str = "*") -> DeploymentsResponse:
         """The deployments whose ids match, with their reasons.
 
         Raises:
@@ -89,9 +89,9 @@ class Decisions:
             for deployment_id, what in sorted(cycle.deployments.items())
             if fnmatchcase(deployment_id, glob)
         ]
-        return All(**self._heading(cycle), deployments=tuple(told))
+        return DeploymentsResponse(**self._heading(cycle), deployments=tuple(told))
 
-    def one(self, deployment_id: str) -> One:
+    def get_deployment(self, deployment_id: str) -> DeploymentResponse:
         """One deployment, with its reasons.
 
         Raises:
@@ -105,12 +105,12 @@ class Decisions:
             meant = f"; did you mean {alike[0]}?" if alike else ""
             raise NoSuchDeployment(f"the cluster reports no deployment {deployment_id}{meant}")
         told = _tell(deployment_id, deployments[deployment_id], cycle.updates.get(deployment_id))
-        return One(**self._heading(cycle), deployment=told)
+        return DeploymentResponse(**self._heading(cycle), deployment=told)
 
     def _observed(self) -> _Cycle:
         if self._cycle is None:
             failure = f": {self._failure}" if self._failure else ""
-            raise NotObserved(f"the cluster has not been observed yet{failure}")
+            raise NoObservationYet(f"the cluster has not been observed yet{failure}")
         return self._cycle
 
     def _heading(self, cycle: _Cycle) -> dict[str, Any]:
@@ -122,7 +122,9 @@ class Decisions:
         }
 
 
-def _tell(deployment_id: str, what: Outcome | Unmanaged | str, last: Outcome | None) -> Told:
+def _tell(
+    deployment_id: str, what: Outcome | Unmanaged | str, last: Outcome | None
+) -> DeploymentView:
     if isinstance(what, Outcome):
         return managed(what, last)
     if isinstance(what, Unmanaged):

@@ -12,12 +12,12 @@ import msgspec
 from msgspec import Struct
 
 from autoscaler.core.explanation import (
+    change_text,
     explain_outcome,
-    sentence,
-    what_became,
-    what_changes,
-    why_nothing_changed,
-    why_unmanaged,
+    outcome_text,
+    step_text,
+    unchanged_text,
+    unmanaged_text,
 )
 from autoscaler.core.values import Candidate, Outcome, Step, Unmanaged
 
@@ -25,27 +25,27 @@ Figure = int | float | str | None
 Known = TypeVar("Known", float, float | str)
 
 
-class CandidateTold(Struct, frozen=True, kw_only=True):
+class CandidateView(Struct, frozen=True, kw_only=True):
     """What the policy expects of a number of allocations."""
 
     allocations: int
-    late_share: float | None
-    wait_s: float | None
+    violation_fraction: float | None
+    queue_wait_s: float | None
     cost: float | None
 
 
-class StepTold(Struct, frozen=True, kw_only=True):
+class StepView(Struct, frozen=True, kw_only=True):
     """One rule's effect on the number. The first of a decision recommends, the others limit."""
 
     reason: str
     before: int
     after: int
-    sentence: str
-    because: dict[str, Figure]
-    candidates: tuple[CandidateTold, ...]
+    message: str
+    inputs: dict[str, Figure]
+    candidates: tuple[CandidateView, ...]
 
 
-class SampleTold(Struct, frozen=True, kw_only=True):
+class SampleView(Struct, frozen=True, kw_only=True):
     """What happened in the `interval_s` seconds before `at`."""
 
     at: float
@@ -59,12 +59,12 @@ class SampleTold(Struct, frozen=True, kw_only=True):
     busy_s: float
     timed: int
     timed_busy_s: float
-    pending: int
+    in_flight: int
     overloaded: bool
-    flaws: tuple[str, ...]
+    issues: tuple[str, ...]
 
 
-class LoadTold(Struct, frozen=True, kw_only=True):
+class LoadView(Struct, frozen=True, kw_only=True):
     """The load over the last `window_s` seconds; `offered_load` in erlangs."""
 
     arrival_rate_per_s: float
@@ -72,58 +72,58 @@ class LoadTold(Struct, frozen=True, kw_only=True):
     service_time_s: float | None
     offered_load: float | None
     cache_hit_fraction: float
-    pending: int
+    in_flight: int
     window_s: float
 
 
-class OutcomeTold(Struct, frozen=True, kw_only=True):
+class OutcomeView(Struct, frozen=True, kw_only=True):
     """What became of a decision; `detail` has the cluster's words."""
 
     at: float
     current: int
     desired: int
-    fate: str
+    kind: str
     detail: str
-    sentence: str
+    message: str
 
 
-class Managed(Struct, frozen=True, kw_only=True, tag_field="status", tag="managed"):
+class ManagedView(Struct, frozen=True, kw_only=True, tag_field="status", tag="managed"):
     """A deployment that a rule governs: the latest decision, and all that led to it."""
 
     deployment: str
     model: str
     mode: str
     change: str  # in words; that nothing is asked for, too
-    sentence: str
-    nothing_changed_because: str  # empty if something has changed, or may have
+    message: str
+    unchanged_because: str  # empty if something has changed, or may have
     at: float
     rule: str
     dry_run: bool
     current: int
-    wanted: int
+    recommended: int
     desired: int
-    minimum: int
-    maximum: int
+    min_allocations: int
+    max_allocations: int
     reason: str
-    steps: tuple[StepTold, ...]
-    sample: SampleTold
-    load: LoadTold | None
-    outcome: OutcomeTold
-    last_update: OutcomeTold | None  # the last one that was sent; None: none since the start
+    steps: tuple[StepView, ...]
+    sample: SampleView
+    load: LoadView | None
+    outcome: OutcomeView
+    last_update: OutcomeView | None  # the last one that was sent; None: none since the start
 
 
-class LeftAlone(Struct, frozen=True, kw_only=True, tag_field="status", tag="left_alone"):
+class UnmanagedView(Struct, frozen=True, kw_only=True, tag_field="status", tag="left_alone"):
     """A deployment about which nothing is decided, and why."""
 
     deployment: str
     reason: str
-    sentence: str
+    message: str
 
 
-Told = Managed | LeftAlone
+DeploymentView = ManagedView | UnmanagedView
 
 
-class Answer(Struct, frozen=True, kw_only=True):
+class ResponseHeader(Struct, frozen=True, kw_only=True):
     """What every answer begins with."""
 
     autoscaler: str  # the version of the daemon
@@ -132,76 +132,76 @@ class Answer(Struct, frozen=True, kw_only=True):
     failure: str  # why the cluster could not be observed since; empty if it was not tried
 
 
-class All(Answer, frozen=True, kw_only=True):
-    deployments: tuple[Told, ...]  # in order of their ids
+class DeploymentsResponse(ResponseHeader, frozen=True, kw_only=True):
+    deployments: tuple[DeploymentView, ...]  # in order of their ids
 
 
-class One(Answer, frozen=True, kw_only=True):
-    deployment: Told
+class DeploymentResponse(ResponseHeader, frozen=True, kw_only=True):
+    deployment: DeploymentView
 
 
-class Refusal(Struct, frozen=True, kw_only=True):
+class AdminError(Struct, frozen=True, kw_only=True):
     """Why there is no answer, in one sentence."""
 
     autoscaler: str
     error: str
 
 
-def managed(outcome: Outcome, last_update: Outcome | None) -> Managed:
+def managed(outcome: Outcome, last_update: Outcome | None) -> ManagedView:
     """A decision with its reasons."""
     decision = outcome.decision
-    return Managed(
+    return ManagedView(
         deployment=decision.deployment_id,
         model=decision.model_id,
         mode=decision.mode,
-        change=what_changes(decision),
-        sentence=explain_outcome(outcome),
-        nothing_changed_because=why_nothing_changed(outcome),
+        change=change_text(decision),
+        message=explain_outcome(outcome),
+        unchanged_because=unchanged_text(outcome),
         at=decision.at,
         rule=decision.rule,
         dry_run=decision.dry_run,
         current=decision.current,
-        wanted=decision.wanted,
+        recommended=decision.recommended,
         desired=decision.desired,
-        minimum=decision.minimum,
-        maximum=decision.maximum,
+        min_allocations=decision.min_allocations,
+        max_allocations=decision.max_allocations,
         reason=decision.reason,
         steps=tuple(map(_step, decision.steps)),
-        sample=msgspec.convert(decision.sample, SampleTold, from_attributes=True),
-        load=msgspec.convert(decision.load, LoadTold | None, from_attributes=True),
+        sample=msgspec.convert(decision.sample, SampleView, from_attributes=True),
+        load=msgspec.convert(decision.load, LoadView | None, from_attributes=True),
         outcome=_outcome(outcome),
         last_update=None if last_update is None else _outcome(last_update),
     )
 
 
-def unmanaged(deployment_id: str, reason: Unmanaged) -> LeftAlone:
+def unmanaged(deployment_id: str, reason: Unmanaged) -> UnmanagedView:
     """One that no rule takes."""
-    told = f"{deployment_id} is {why_unmanaged(reason)}"
-    return LeftAlone(deployment=deployment_id, reason=reason, sentence=told)
+    told = f"{deployment_id} is {unmanaged_text(reason)}"
+    return UnmanagedView(deployment=deployment_id, reason=reason, message=told)
 
 
-def unreadable(place: str, problem: str) -> LeftAlone:
+def unreadable(place: str, problem: str) -> UnmanagedView:
     """One whose statistics make no sense. Where not even its id does, the place stands for it."""
     told = f"{place} is left as it is while its statistics cannot be read: {problem}"
-    return LeftAlone(deployment=place, reason="unreadable", sentence=told)
+    return UnmanagedView(deployment=place, reason="unreadable", message=told)
 
 
-def _step(step: Step) -> StepTold:
-    return StepTold(
+def _step(step: Step) -> StepView:
+    return StepView(
         reason=step.reason,
         before=step.before,
         after=step.after,
-        sentence=sentence(step),
-        because={name: _bounded(figure) for name, figure in step.because.items()},
+        message=step_text(step),
+        inputs={name: _bounded(figure) for name, figure in step.inputs.items()},
         candidates=tuple(map(_candidate, step.candidates)),
     )
 
 
-def _candidate(candidate: Candidate) -> CandidateTold:
-    return CandidateTold(
+def _candidate(candidate: Candidate) -> CandidateView:
+    return CandidateView(
         allocations=candidate.allocations,
-        late_share=_bounded(candidate.late_share),
-        wait_s=_bounded(candidate.wait_s),
+        violation_fraction=_bounded(candidate.violation_fraction),
+        queue_wait_s=_bounded(candidate.queue_wait_s),
         cost=_bounded(candidate.cost),
     )
 
@@ -211,13 +211,13 @@ def _bounded(figure: Known) -> Known | None:
     return None if isinstance(figure, float) and not math.isfinite(figure) else figure
 
 
-def _outcome(outcome: Outcome) -> OutcomeTold:
+def _outcome(outcome: Outcome) -> OutcomeView:
     decision = outcome.decision
-    return OutcomeTold(
+    return OutcomeView(
         at=outcome.at,
         current=decision.current,
         desired=decision.desired,
-        fate=outcome.fate,
+        kind=outcome.kind,
         detail=outcome.detail,
-        sentence=what_became(outcome),
+        message=outcome_text(outcome),
     )

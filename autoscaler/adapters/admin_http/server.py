@@ -12,11 +12,15 @@ from prometheus_client import CollectorRegistry, Metric
 from prometheus_client.exposition import choose_encoder
 from prometheus_client.registry import Collector
 
-from autoscaler.adapters.admin_http.decisions import Decisions, NoSuchDeployment, NotObserved
-from autoscaler.adapters.admin_http.document import Answer, Refusal
+from autoscaler.adapters.admin_http.decisions import (
+    DecisionRecorder,
+    NoObservationYet,
+    NoSuchDeployment,
+)
+from autoscaler.adapters.admin_http.document import AdminError, ResponseHeader
 from autoscaler.adapters.admin_http.health import Health
-from autoscaler.adapters.admin_http.waking import Noted
-from autoscaler.mistakes import Mistake
+from autoscaler.adapters.admin_http.resume import ResumeAccepted
+from autoscaler.errors import UserError
 
 _OPENMETRICS_END = b"# EOF\n"
 
@@ -33,15 +37,15 @@ _INDEX = """autoscaler {version}
 /wake/{{deployment_id}}       POST starts one again that was stopped because nobody used it
 """
 
-Wake = Callable[[str], bool]
+Resume = Callable[[str], bool]
 """Asks for a deployment to be started again; False: it is not asleep. Must return at once."""
 
 
-class CannotListen(Mistake):
+class CannotListen(UserError):
     """The address or port is not to be had. The message says what to change."""
 
 
-def _nobody_sleeps(_deployment_id: str) -> bool:
+def _none_stopped(_deployment_id: str) -> bool:
     return False
 
 
@@ -55,19 +59,19 @@ class AdminServer:
         self,
         registry: CollectorRegistry,
         health: Health,
-        decisions: Decisions,
+        decisions: DecisionRecorder,
         *,
         host: str,
         port: int,
         version: str,
-        wake: Wake = _nobody_sleeps,
+        resume: Resume = _none_stopped,
     ) -> None:
         self._registry = registry
         self._health = health
         self._decisions = decisions
         self._host, self._port = host, port
         self._version = version
-        self._wake = wake
+        self._resume = resume
         self._scraping = asyncio.Lock()
         self._explaining = asyncio.Lock()
         self._runner: web.AppRunner | None = None
@@ -124,7 +128,7 @@ class AdminServer:
         app.router.add_get("/decisions", self._explain_all)
         # Left to itself, a part of a path matches neither braces nor slashes, quoted or not.
         app.router.add_get("/decisions/{deployment_id:.+}", self._explain_one)
-        app.router.add_post("/wake/{deployment_id:.+}", self._wake_one)
+        app.router.add_post("/wake/{deployment_id:.+}", self._resume_one)
         return app
 
     async def _index(self, _request: web.Request) -> web.Response:
@@ -147,15 +151,15 @@ class AdminServer:
 
     async def _explain_all(self, request: web.Request) -> web.Response:
         return await self._explain(
-            partial(self._decisions.all, request.query.get("deployment", "*"))
+            partial(self._decisions.list_deployments, request.query.get("deployment", "*"))
         )
 
     async def _explain_one(self, request: web.Request) -> web.Response:
         return await self._explain(
-            partial(self._decisions.one, request.match_info["deployment_id"])
+            partial(self._decisions.get_deployment, request.match_info["deployment_id"])
         )
 
-    async def _explain(self, tell: Callable[[], Answer]) -> web.Response:
+    async def _explain(self, tell: Callable[[], ResponseHeader]) -> web.Response:
         # A thousand deployments are two megabytes; as with metrics, in a thread, one at a time.
         async with self._explaining:
             status, body = await asyncio.to_thread(self._encoded, tell)
@@ -163,26 +167,26 @@ class AdminServer:
         response.enable_compression()
         return response
 
-    async def _wake_one(self, request: web.Request) -> web.Response:
+    async def _resume_one(self, request: web.Request) -> web.Response:
         deployment_id = request.match_info["deployment_id"]
-        answer: Noted | Refusal
-        if self._wake(deployment_id):
+        response: ResumeAccepted | AdminError
+        if self._resume(deployment_id):
             message = f"{deployment_id} is asleep, and is started again in the next cycle"
-            status, answer = 202, Noted(autoscaler=self._version, message=message)
+            status, response = 202, ResumeAccepted(autoscaler=self._version, message=message)
         else:
             error = f"{deployment_id} is not asleep; `autoscaler explain` tells what is"
-            status, answer = 404, Refusal(autoscaler=self._version, error=error)
-        body = msgspec.json.encode(answer)
+            status, response = 404, AdminError(autoscaler=self._version, error=error)
+        body = msgspec.json.encode(response)
         return web.Response(body=body, status=status, content_type="application/json")
 
-    def _encoded(self, tell: Callable[[], Answer]) -> tuple[int, bytes]:
+    def _encoded(self, tell: Callable[[], ResponseHeader]) -> tuple[int, bytes]:
         """Status and body."""
         try:
             return 200, msgspec.json.encode(tell())
-        except NotObserved as why:
-            status, refusal = 503, Refusal(autoscaler=self._version, error=str(why))
+        except NoObservationYet as why:
+            status, refusal = 503, AdminError(autoscaler=self._version, error=str(why))
         except NoSuchDeployment as why:
-            status, refusal = 404, Refusal(autoscaler=self._version, error=str(why))
+            status, refusal = 404, AdminError(autoscaler=self._version, error=str(why))
         return status, msgspec.json.encode(refusal)
 
 
@@ -210,11 +214,11 @@ def _encoded(registry: CollectorRegistry, encode: Callable[[Collector], bytes]) 
 
 
 def _probe(why_not: Callable[[], str | None]) -> Callable[[web.Request], Awaitable[web.Response]]:
-    async def answer(_request: web.Request) -> web.Response:
+    async def response(_request: web.Request) -> web.Response:
         reason = why_not()
         return web.Response(text=f"{reason or 'ok'}\n", status=503 if reason else 200)
 
-    return answer
+    return response
 
 
 def _cause(error: OSError | UnicodeError) -> str:

@@ -9,33 +9,33 @@ from urllib.parse import quote
 import msgspec
 from msgspec import UNSET, Struct, UnsetType
 
-from autoscaler.adapters.elasticsearch.error_catalogue import Operation
-from autoscaler.adapters.elasticsearch.errors import MalformedAnswer
-from autoscaler.adapters.elasticsearch.transport import Request, Transport
+from autoscaler.adapters.elasticsearch.error_rules import Operation
+from autoscaler.adapters.elasticsearch.errors import MalformedResponse
+from autoscaler.adapters.elasticsearch.transport import HttpRequest, Transport
 from autoscaler.core.values import DeploymentStats
 from autoscaler.wire.cluster import (
-    AuthenticateAnswer,
-    HasPrivilegesAnswer,
+    AuthenticateResponse,
     HasPrivilegesRequest,
-    InfoAnswer,
-    LicenseAnswer,
+    HasPrivilegesResponse,
+    InfoResponse,
     LicenseDocument,
-    MemoryAnswer,
-    MlInfoAnswer,
-    NodesAnswer,
+    LicenseResponse,
+    MemoryResponse,
+    MlInfoResponse,
+    NodesResponse,
 )
 from autoscaler.wire.deployments import (
-    AdaptivePatch,
-    Assignment,
-    AssignmentAnswer,
+    AdaptivePatchDocument,
+    AssignmentDocument,
+    AssignmentResponse,
     StartRequest,
-    StopAnswer,
+    StopResponse,
     UpdateRequest,
 )
 from autoscaler.wire.inference import (
     EndpointDocument,
     EndpointPatch,
-    EndpointsAnswer,
+    EndpointsResponse,
     UpdateEndpointRequest,
 )
 from autoscaler.wire.stats import FILTER_PATH, MalformedStats, parse_stats
@@ -43,7 +43,7 @@ from autoscaler.wire.stats import FILTER_PATH, MalformedStats, parse_stats
 PAGE_SIZE = 1000  # models; the server's default of 100 drops the rest without a word
 MAX_PAGES = 100
 
-Answer = TypeVar("Answer")
+Response = TypeVar("Response")
 
 
 class Statistics(Struct, frozen=True, kw_only=True):
@@ -74,7 +74,7 @@ class ElasticsearchApi:
             try:
                 page = parse_stats(body)
             except MalformedStats as error:
-                raise MalformedAnswer(str(error)) from error
+                raise MalformedResponse(str(error)) from error
             deployments.update((stats.deployment_id, stats) for stats in page.deployments)
             unreadable.update(page.unreadable)
             if begin + PAGE_SIZE >= page.models_in_all:
@@ -86,49 +86,49 @@ class ElasticsearchApi:
             unreadable=tuple(unreadable.items()),
         )
 
-    async def info(self) -> InfoAnswer:
-        return _read(await self._get("/"), InfoAnswer, "/")
+    async def info(self) -> InfoResponse:
+        return _read(await self._get("/"), InfoResponse, "/")
 
-    async def nodes(self) -> NodesAnswer:
+    async def nodes(self) -> NodesResponse:
         """The machine learning nodes."""
         path = "/_nodes/ml:true"
         fields = ("name", "version", "roles", "attributes")
         query = {"filter_path": ",".join(f"nodes.*.{field}" for field in fields)}
-        return _read(await self._get(path, query), NodesAnswer, path)
+        return _read(await self._get(path, query), NodesResponse, path)
 
-    async def memory(self) -> MemoryAnswer:
+    async def memory(self) -> MemoryResponse:
         """Machine learning memory, node by node; since 8.2."""
         path = "/_ml/memory/_stats"
-        return _read(await self._get(path), MemoryAnswer, path)
+        return _read(await self._get(path), MemoryResponse, path)
 
-    async def ml_info(self) -> MlInfoAnswer:
-        return _read(await self._get("/_ml/info"), MlInfoAnswer, "/_ml/info")
+    async def ml_info(self) -> MlInfoResponse:
+        return _read(await self._get("/_ml/info"), MlInfoResponse, "/_ml/info")
 
     async def license(self) -> LicenseDocument:
-        return _read(await self._get("/_license"), LicenseAnswer, "/_license").license
+        return _read(await self._get("/_license"), LicenseResponse, "/_license").license
 
-    async def authenticate(self) -> AuthenticateAnswer:
+    async def authenticate(self) -> AuthenticateResponse:
         path = "/_security/_authenticate"
-        return _read(await self._get(path), AuthenticateAnswer, path)
+        return _read(await self._get(path), AuthenticateResponse, path)
 
-    async def has_privileges(self, cluster: tuple[str, ...]) -> HasPrivilegesAnswer:
+    async def has_privileges(self, cluster: tuple[str, ...]) -> HasPrivilegesResponse:
         """Which of the given cluster privileges the user has."""
         path = "/_security/user/_has_privileges"
-        request = Request(
+        request = HttpRequest(
             method="POST",
             path=path,
             body=msgspec.json.encode(HasPrivilegesRequest(cluster=list(cluster))),
             repeatable=True,  # a question, in spite of its method
         )
-        return _read(await self._transport.send(request), HasPrivilegesAnswer, path)
+        return _read(await self._transport.send(request), HasPrivilegesResponse, path)
 
     async def update(
         self,
         deployment_id: str,
         *,
         allocations: int | UnsetType = UNSET,
-        adaptive: AdaptivePatch | UnsetType | None = UNSET,
-    ) -> Assignment:
+        adaptive: AdaptivePatchDocument | UnsetType | None = UNSET,
+    ) -> AssignmentDocument:
         """Set the number of allocations, the cluster's own scaler, or both. Since 8.6.
 
         A number with `AdaptivePatch(enabled=False)` takes the deployment over in one call;
@@ -144,14 +144,14 @@ class ElasticsearchApi:
     async def inference_endpoints(self) -> list[EndpointDocument]:
         """The endpoints of the inference API, of all services. Needs `monitor_inference`."""
         path = "/_inference/_all"
-        return _read(await self._get(path), EndpointsAnswer, path).endpoints
+        return _read(await self._get(path), EndpointsResponse, path).endpoints
 
     async def update_endpoint(
         self,
         endpoint: EndpointDocument,
         *,
         allocations: int | UnsetType = UNSET,
-        adaptive: AdaptivePatch | UnsetType = UNSET,
+        adaptive: AdaptivePatchDocument | UnsetType = UNSET,
     ) -> EndpointDocument:
         """Set one of what `update` sets, for a deployment that an endpoint owns. Since 8.17.
 
@@ -165,7 +165,7 @@ class ElasticsearchApi:
             f"/{quote(endpoint.inference_id, safe='')}/_update"
         )
         patch = EndpointPatch(num_allocations=allocations, adaptive_allocations=adaptive)
-        request = Request(
+        request = HttpRequest(
             method="PUT",
             path=path,
             body=msgspec.json.encode(UpdateEndpointRequest(service_settings=patch)),
@@ -175,7 +175,7 @@ class ElasticsearchApi:
 
     async def start(
         self, model_id: str, parameters: StartRequest, *, patience_s: float = 30.0
-    ) -> Assignment:
+    ) -> AssignmentDocument:
         """Deploy a model, and wait for what `parameters.wait_for` says.
 
         `patience_s` is how long to wait for the answer beyond the usual; at least the
@@ -197,14 +197,14 @@ class ElasticsearchApi:
         beyond the usual.
         """
         path = _deployment_path(deployment_id, Operation.STOP)
-        request = Request(
+        request = HttpRequest(
             method="POST",
             path=path,
             query={"force": _text(force), "allow_no_match": _text(allow_no_match)},
             operation=Operation.STOP,
-            patience_s=patience_s,
+            extra_timeout_s=patience_s,
         )
-        return _read(await self._transport.send(request), StopAnswer, path).stopped
+        return _read(await self._transport.send(request), StopResponse, path).stopped
 
     async def _assign(
         self,
@@ -213,19 +213,19 @@ class ElasticsearchApi:
         parameters: UpdateRequest | StartRequest,
         *,
         patience_s: float = 0.0,
-    ) -> Assignment:
+    ) -> AssignmentDocument:
         path = _deployment_path(id_, operation)
-        request = Request(
+        request = HttpRequest(
             method="POST",
             path=path,
             body=msgspec.json.encode(parameters),
             operation=operation,
-            patience_s=patience_s,
+            extra_timeout_s=patience_s,
         )
-        return _read(await self._transport.send(request), AssignmentAnswer, path).assignment
+        return _read(await self._transport.send(request), AssignmentResponse, path).assignment
 
     async def _get(self, path: str, query: dict[str, str] | None = None) -> bytes:
-        request = Request(method="GET", path=path, query=query or {}, repeatable=True)
+        request = HttpRequest(method="GET", path=path, query=query or {}, repeatable=True)
         return await self._transport.send(request)
 
 
@@ -237,8 +237,8 @@ def _text(flag: bool) -> str:
     return "true" if flag else "false"
 
 
-def _read(body: bytes, type_: type[Answer], path: str) -> Answer:
+def _read(body: bytes, type_: type[Response], path: str) -> Response:
     try:
         return msgspec.json.decode(body, type=type_)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise MalformedAnswer(f"the answer of {path} cannot be read: {error}") from error
+        raise MalformedResponse(f"the answer of {path} cannot be read: {error}") from error

@@ -14,10 +14,7 @@ from typing import Any
 from msgspec import UNSET, Struct, UnsetType
 
 from autoscaler.adapters.elasticsearch.api import ElasticsearchApi
-from autoscaler.adapters.elasticsearch.errors import ElasticsearchError
-from autoscaler.adapters.elasticsearch.meanings import fate_of
-from autoscaler.adapters.elasticsearch.ownership import Ownership
-from autoscaler.adapters.elasticsearch.refusals import (
+from autoscaler.adapters.elasticsearch.api_errors import (
     AlreadyStarted,
     ApiError,
     BadRequest,
@@ -27,21 +24,32 @@ from autoscaler.adapters.elasticsearch.refusals import (
     OwnedByEndpoint,
     StartTimedOut,
 )
-from autoscaler.core.values import Change, Fate, NativeScaling, SetBounds, SetNumber, Start, Stop
+from autoscaler.adapters.elasticsearch.error_mapping import outcome_kind_of
+from autoscaler.adapters.elasticsearch.errors import ElasticsearchError
+from autoscaler.adapters.elasticsearch.ownership import Ownership
+from autoscaler.core.values import (
+    AdaptiveAllocations,
+    Change,
+    OutcomeKind,
+    SetAllocations,
+    SetBounds,
+    Start,
+    Stop,
+)
 from autoscaler.ports import UpdateFailed
-from autoscaler.wire.deployments import AdaptivePatch, StartRequest
+from autoscaler.wire.deployments import AdaptivePatchDocument, StartRequest
 from autoscaler.wire.inference import EndpointDocument
 
 # The control loop waits meanwhile. What a longer wait would tell, the next observation tells, too.
 _START_TIMEOUT = "5s"
 
 
-class _Levers(Struct, frozen=True):
+class _Settings(Struct, frozen=True):
     allocations: int | UnsetType = UNSET
-    adaptive: AdaptivePatch | UnsetType = UNSET
+    adaptive: AdaptivePatchDocument | UnsetType = UNSET
 
 
-class Changes:
+class ChangeExecutor:
     """Carries changes out; see `ports.Actuator`."""
 
     def __init__(self, api: ElasticsearchApi, ownership: Ownership) -> None:
@@ -51,51 +59,51 @@ class Changes:
     async def carry_out(self, deployment_id: str, change: Change) -> None:
         try:
             match change:
-                case SetNumber() | SetBounds():
-                    await self._update(deployment_id, _levers(change))
+                case SetAllocations() | SetBounds():
+                    await self._update(deployment_id, _settings_of(change))
                 case Stop():
                     await self._stop(deployment_id)
                 case Start():
                     await self._start(deployment_id, change)
         except ElasticsearchError as error:
-            raise UpdateFailed(fate_of(error), str(error)) from error
+            raise UpdateFailed(outcome_kind_of(error), str(error)) from error
 
-    async def _update(self, deployment_id: str, levers: _Levers) -> None:
+    async def _update(self, deployment_id: str, settings: _Settings) -> None:
         endpoint = self._ownership.owner_of(deployment_id)
         if endpoint is None:
             try:
-                return await self._update_deployment(deployment_id, levers)
+                return await self._update_deployment(deployment_id, settings)
             except OwnedByEndpoint as conflict:
                 endpoint = await self._owner_after(conflict, deployment_id)
         refusal: ApiError | None = None
         try:
-            if await self._update_endpoint(endpoint, levers):
+            if await self._update_endpoint(endpoint, settings):
                 return None
         except (BadRequest, NotFound) as error:
             # No such API, nothing of the kind through it, or the endpoint is gone.
             refusal = error
         try:
-            return await self._update_deployment(deployment_id, levers)
+            return await self._update_deployment(deployment_id, settings)
         except OwnedByEndpoint as conflict:
             raise refusal or conflict from conflict
 
-    async def _update_deployment(self, deployment_id: str, levers: _Levers) -> None:
+    async def _update_deployment(self, deployment_id: str, settings: _Settings) -> None:
         await self._api.update(
-            deployment_id, allocations=levers.allocations, adaptive=levers.adaptive
+            deployment_id, allocations=settings.allocations, adaptive=settings.adaptive
         )
 
-    async def _update_endpoint(self, endpoint: EndpointDocument, levers: _Levers) -> bool:
+    async def _update_endpoint(self, endpoint: EndpointDocument, settings: _Settings) -> bool:
         """Whether the endpoint has taken all of it: one lever a call, for it refuses both at once.
 
         The cluster's own scaler is switched off first, since a number is refused while it is on.
         """
         try:
-            if levers.adaptive is not UNSET:
-                updated = await self._api.update_endpoint(endpoint, adaptive=levers.adaptive)
-                if not _agrees(updated.service_settings, levers.adaptive):
+            if settings.adaptive is not UNSET:
+                updated = await self._api.update_endpoint(endpoint, adaptive=settings.adaptive)
+                if not _agrees(updated.service_settings, settings.adaptive):
                     return False
-            if levers.allocations is not UNSET:
-                await self._api.update_endpoint(endpoint, allocations=levers.allocations)
+            if settings.allocations is not UNSET:
+                await self._api.update_endpoint(endpoint, allocations=settings.allocations)
         except MissingPrivilege as error:
             raise _not_permitted(endpoint.inference_id, error) from error
         return True
@@ -119,13 +127,13 @@ class Changes:
             await self._ownership.read()
         except MissingPrivilege as error:
             raise UpdateFailed(
-                Fate.ENDPOINT_OWNED,
+                OutcomeKind.ENDPOINT_OWNED,
                 f"{deployment_id} was not stopped, because it may belong to an inference endpoint; "
                 f"grant monitor_inference{_to(error)}, which tells",
             ) from error
         if self._ownership.owner_of(deployment_id) is not None:
             raise UpdateFailed(
-                Fate.ENDPOINT_OWNED,
+                OutcomeKind.ENDPOINT_OWNED,
                 f"{deployment_id} was not stopped, because it belongs to the inference endpoint of "
                 'that name; let it come down by itself, with mode = "bounds" and via = "native"',
             )
@@ -141,13 +149,15 @@ class Changes:
             return
 
 
-def _levers(change: SetNumber | SetBounds) -> _Levers:
+def _settings_of(change: SetAllocations | SetBounds) -> _Settings:
     match change:
-        case SetNumber(allocations, take_over):
-            return _Levers(allocations, AdaptivePatch(enabled=False) if take_over else UNSET)
+        case SetAllocations(allocations, take_over):
+            return _Settings(
+                allocations, AdaptivePatchDocument(enabled=False) if take_over else UNSET
+            )
         case SetBounds(minimum, maximum):
-            return _Levers(
-                adaptive=AdaptivePatch(
+            return _Settings(
+                adaptive=AdaptivePatchDocument(
                     enabled=True,
                     min_number_of_allocations=minimum,
                     max_number_of_allocations=maximum,
@@ -157,7 +167,7 @@ def _levers(change: SetNumber | SetBounds) -> _Levers:
 
 def _start_request(deployment_id: str, start: Start) -> StartRequest:
     """Everything that cannot be changed later, and what can."""
-    automatic = start.native is not None and start.native.enabled
+    automatic = start.adaptive is not None and start.adaptive.enabled
     return StartRequest(
         # Before 8.8 the field does not exist, and the id is always that of the model.
         deployment_id=UNSET if deployment_id == start.model_id else deployment_id,
@@ -168,15 +178,15 @@ def _start_request(deployment_id: str, start: Start) -> StartRequest:
         queue_capacity=_or_unset(start.queue_capacity),
         cache_size=UNSET if start.cache_bytes is None else f"{start.cache_bytes}b",
         priority=start.priority,
-        adaptive_allocations=UNSET if start.native is None else _settings(start.native),
+        adaptive_allocations=UNSET if start.adaptive is None else _settings(start.adaptive),
     )
 
 
-def _settings(native: NativeScaling) -> AdaptivePatch:
-    return AdaptivePatch(
-        enabled=native.enabled,
-        min_number_of_allocations=_or_unset(native.minimum),
-        max_number_of_allocations=_or_unset(native.maximum),
+def _settings(adaptive: AdaptiveAllocations) -> AdaptivePatchDocument:
+    return AdaptivePatchDocument(
+        enabled=adaptive.enabled,
+        min_number_of_allocations=_or_unset(adaptive.minimum),
+        max_number_of_allocations=_or_unset(adaptive.maximum),
     )
 
 
@@ -184,7 +194,7 @@ def _or_unset(number: int | None) -> int | UnsetType:
     return UNSET if number is None else number
 
 
-def _agrees(service_settings: Mapping[str, Any], asked: AdaptivePatch) -> bool:
+def _agrees(service_settings: Mapping[str, Any], asked: AdaptivePatchDocument) -> bool:
     """Whether an endpoint's settings of the cluster's own scaler are those asked for."""
     stored = service_settings.get("adaptive_allocations")
     settings = stored if isinstance(stored, dict) else {}
@@ -199,7 +209,7 @@ def _agrees(service_settings: Mapping[str, Any], asked: AdaptivePatch) -> bool:
 
 def _not_permitted(inference_id: str, error: MissingPrivilege) -> UpdateFailed:
     return UpdateFailed(
-        Fate.ENDPOINT_OWNED,
+        OutcomeKind.ENDPOINT_OWNED,
         f"{inference_id} belongs to the inference endpoint of that name, and changing that needs "
         f"the cluster privilege manage_inference; grant it{_to(error)}, or exclude the deployment",
     )

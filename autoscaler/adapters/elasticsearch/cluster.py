@@ -6,12 +6,12 @@ from contextlib import suppress
 from typing import TypeVar
 
 from autoscaler.adapters.elasticsearch.api import ElasticsearchApi
-from autoscaler.adapters.elasticsearch.capacity import cluster_of
-from autoscaler.adapters.elasticsearch.changes import Changes
+from autoscaler.adapters.elasticsearch.api_errors import Forbidden
+from autoscaler.adapters.elasticsearch.changes import ChangeExecutor
+from autoscaler.adapters.elasticsearch.error_mapping import failure_kind_of
 from autoscaler.adapters.elasticsearch.errors import ElasticsearchError
-from autoscaler.adapters.elasticsearch.meanings import trouble_of
+from autoscaler.adapters.elasticsearch.nodes import cluster_of
 from autoscaler.adapters.elasticsearch.ownership import Ownership
-from autoscaler.adapters.elasticsearch.refusals import Forbidden
 from autoscaler.core.values import Change, Cluster, Observation
 from autoscaler.ports import Clock, ObservationFailed
 
@@ -22,7 +22,7 @@ CAPACITY_KEPT_S = 300.0
 # All these requests together: an observation must not wait for what is only an addition to it.
 CAPACITY_TIMEOUT_S = 3.0
 
-Answer = TypeVar("Answer")
+Response = TypeVar("Response")
 
 
 class ElasticsearchCluster:
@@ -35,7 +35,7 @@ class ElasticsearchCluster:
         self._api = api
         self._clock = clock
         self._ownership = Ownership(api)
-        self._changes = Changes(api, self._ownership)
+        self._changes = ChangeExecutor(api, self._ownership)
         self._cycle = 0
         self._cluster: Cluster | None = None
         self._cluster_read_at = float("-inf")
@@ -47,7 +47,7 @@ class ElasticsearchCluster:
         try:
             statistics = await self._api.stats()
         except ElasticsearchError as error:
-            raise ObservationFailed(trouble_of(error), str(error)) from error
+            raise ObservationFailed(failure_kind_of(error), str(error)) from error
         at = self._clock.now()
         if at >= self._capacity_due_at:
             self._capacity_due_at = at + CAPACITY_INTERVAL_S
@@ -77,7 +77,7 @@ class ElasticsearchCluster:
         """Refresh what is known of the nodes. Whatever fails, the observation goes on."""
         failures: list[ElasticsearchError | TimeoutError] = []
 
-        async def attempt(asked: Awaitable[Answer]) -> Answer | None:
+        async def attempt(asked: Awaitable[Response]) -> Response | None:
             try:
                 async with asyncio.timeout(CAPACITY_TIMEOUT_S):
                     return await asked

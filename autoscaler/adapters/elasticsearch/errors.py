@@ -38,14 +38,14 @@ The refusals are in `refusals`, and which answer becomes which in `error_catalog
 is one sentence, free of secrets, fit for an operator.
 """
 
-from autoscaler.mistakes import ConfigurationMistake
+from autoscaler.errors import InputError
 
 
 class ElasticsearchError(Exception):
     """The root of everything this adapter raises."""
 
 
-class ConnectionSettingsError(ElasticsearchError, ConfigurationMistake):
+class ConnectionSettingsError(ElasticsearchError, InputError):
     """The settings of the connection cannot be obeyed."""
 
 
@@ -82,5 +82,5 @@ class NotElasticsearch(TransportError):
     """What answers is not Elasticsearch."""
 
 
-class MalformedAnswer(TransportError):
+class MalformedResponse(TransportError):
     """A successful answer whose body cannot be read, or is larger than allowed."""

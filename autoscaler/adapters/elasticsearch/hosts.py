@@ -10,7 +10,7 @@ from autoscaler.adapters.elasticsearch.connection import Connection
 from autoscaler.adapters.elasticsearch.errors import ConnectionSettingsError
 
 FIRST_BACK_OFF_S = 1.0
-LONGEST_BACK_OFF_S = 30.0  # a host that comes back is noticed within three cycles of ten seconds
+MAX_BACK_OFF_S = 30.0  # a host that comes back is noticed within three cycles of ten seconds
 _MAX_DOUBLINGS = 10
 
 
@@ -25,7 +25,7 @@ class Host:
     def failed(self, now: float) -> None:
         back_off = FIRST_BACK_OFF_S * 2.0 ** min(self.failures, _MAX_DOUBLINGS)
         self.failures += 1
-        self.dead_until = now + min(back_off, LONGEST_BACK_OFF_S)
+        self.dead_until = now + min(back_off, MAX_BACK_OFF_S)
 
     def answered(self) -> None:
         self.failures = 0

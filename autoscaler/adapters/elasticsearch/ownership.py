@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 
 from autoscaler.adapters.elasticsearch.api import ElasticsearchApi
-from autoscaler.adapters.elasticsearch.refusals import BadRequest, NotAvailable, NotFound
+from autoscaler.adapters.elasticsearch.api_errors import BadRequest, NotAvailable, NotFound
 from autoscaler.wire.inference import EndpointDocument
 
 

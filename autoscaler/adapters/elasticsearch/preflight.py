@@ -12,15 +12,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from autoscaler.adapters.elasticsearch.api import ElasticsearchApi
-from autoscaler.adapters.elasticsearch.errors import (
-    ConnectionBroken,
-    ElasticsearchError,
-    MalformedAnswer,
-    TransportError,
-)
-from autoscaler.adapters.elasticsearch.findings import Level, Preflight, Problem
-from autoscaler.adapters.elasticsearch.ownership import Ownership
-from autoscaler.adapters.elasticsearch.refusals import (
+from autoscaler.adapters.elasticsearch.api_errors import (
     ApiError,
     EndpointMissing,
     MissingPrivilege,
@@ -28,8 +20,16 @@ from autoscaler.adapters.elasticsearch.refusals import (
     NotFound,
     Unauthenticated,
 )
+from autoscaler.adapters.elasticsearch.errors import (
+    ConnectionBroken,
+    ElasticsearchError,
+    MalformedResponse,
+    TransportError,
+)
+from autoscaler.adapters.elasticsearch.ownership import Ownership
+from autoscaler.adapters.elasticsearch.preflight_report import PreflightReport, Problem, Severity
 
-__all__ = ["Level", "Preflight", "Problem", "inspect"]
+__all__ = ["PreflightReport", "Problem", "Severity", "inspect"]
 
 _OLDEST = (8, 0)
 _OLDEST_WITH_UPDATE = (8, 6)
@@ -40,35 +40,35 @@ _IN_FORCE = frozenset({"active", "valid"})
 _MANAGE_INFERENCE = "manage_inference"
 _SECURITY_IS_OFF = ("security must be explicitly enabled", "security is not enabled")
 
-Answer = TypeVar("Answer")
+Response = TypeVar("Response")
 
 
 class _Need(Struct, frozen=True):
     privilege: str
-    level: Level
+    level: Severity
     without: str
 
 
 _NEEDS = (
-    _Need("monitor_ml", Level.FATAL, "the statistics of deployments cannot be read"),
-    _Need("manage_ml", Level.WARNING, "deployments can be watched but not scaled"),
-    _Need("monitor", Level.WARNING, "the version, the licence and the nodes are not known"),
+    _Need("monitor_ml", Severity.FATAL, "the statistics of deployments cannot be read"),
+    _Need("manage_ml", Severity.WARNING, "deployments can be watched but not scaled"),
+    _Need("monitor", Severity.WARNING, "the version, the licence and the nodes are not known"),
 )
 
 
-async def inspect(api: ElasticsearchApi) -> Preflight:
+async def inspect(api: ElasticsearchApi) -> PreflightReport:
     """Ask the cluster everything that matters. Never raises: what fails becomes a problem."""
     inspection = _Inspection(api)
     try:
-        await inspection.look_at_security()
-        await inspection.look_at_version()
-        await inspection.look_at_licence()
-        await inspection.look_at_machine_learning()
-        await inspection.look_at_deployments()
-        await inspection.look_at_ownership()
+        await inspection.check_security()
+        await inspection.check_version()
+        await inspection.check_licence()
+        await inspection.check_machine_learning()
+        await inspection.check_deployments()
+        await inspection.check_ownership()
     except (TransportError, Unauthenticated) as error:
         # Whatever else would be asked would meet with the same.
-        inspection.note(Level.FATAL, f"{error}{_hint(error)}")
+        inspection.note(Severity.FATAL, f"{error}{_hint(error)}")
     return inspection.found
 
 
@@ -85,13 +85,13 @@ class _Inspection:
     def __init__(self, api: ElasticsearchApi) -> None:
         self._api = api
         self._deployed: frozenset[str] = frozenset()
-        self.found = Preflight()
+        self.found = PreflightReport()
 
-    def note(self, level: Level, sentence: str) -> None:
+    def note(self, level: Severity, sentence: str) -> None:
         self.found = replace(self.found, problems=(*self.found.problems, Problem(level, sentence)))
 
-    async def look_at_version(self) -> None:
-        info = await self._answer(self._api.info())
+    async def check_version(self) -> None:
+        info = await self._response(self._api.info())
         if info is None:
             return
         serverless = info.version.build_flavor == "serverless"
@@ -105,14 +105,14 @@ class _Inspection:
         if serverless:
             self.found = replace(
                 self.found,
-                number_refused_because="serverless scales its deployments itself and accepts no "
+                direct_rejected_because="serverless scales its deployments itself and accepts no "
                 'number of allocations; set mode = "bounds" to move the bounds it keeps to',
             )
         elif (known := _major_and_minor(version)) is None:
-            self.note(Level.WARNING, f"the version {version!r} is not understood")
+            self.note(Severity.WARNING, f"the version {version!r} is not understood")
         elif known < _OLDEST:
             self.note(
-                Level.FATAL,
+                Severity.FATAL,
                 f"Elasticsearch {version} has no deployments of models; upgrade to 8.6 or later",
             )
         elif known < _OLDEST_WITH_UPDATE:
@@ -123,18 +123,18 @@ class _Inspection:
         elif known < _OLDEST_WITH_ADAPTIVE:
             self.found = replace(
                 self.found,
-                bounds_refused_because=f"Elasticsearch {version} has no adaptive allocations, "
+                bounds_rejected_because=f"Elasticsearch {version} has no adaptive allocations, "
                 'whose bounds could be moved; upgrade to 8.16 or later, or set mode = "direct"',
             )
 
-    async def look_at_security(self) -> None:
+    async def check_security(self) -> None:
         try:
             who = await self._api.authenticate()
             asked = tuple(need.privilege for need in _NEEDS)
             privileges = (await self._api.has_privileges(asked)).cluster
         except Unauthenticated:
             raise
-        except (ApiError, MalformedAnswer) as error:
+        except (ApiError, MalformedResponse) as error:
             if _says_security_is_off(error):
                 self.found = replace(self.found, security_enabled=False)
             else:
@@ -161,15 +161,15 @@ class _Inspection:
         else:
             self.note(need.level, sentence)
 
-    async def look_at_licence(self) -> None:
+    async def check_licence(self) -> None:
         try:
             licence = await self._api.license()
         except Unauthenticated:
             raise
         except NotFound:
-            self.note(Level.WARNING, "the cluster has no licence yet; ask again in a minute")
+            self.note(Severity.WARNING, "the cluster has no licence yet; ask again in a minute")
             return
-        except (ApiError, MalformedAnswer) as error:
+        except (ApiError, MalformedResponse) as error:
             self._note_refusal(error)
             return
         entitled = licence.type in _ENTITLING and licence.status in _IN_FORCE
@@ -181,35 +181,35 @@ class _Inspection:
         )
         if not entitled:
             self.note(
-                Level.WARNING,
+                Severity.WARNING,
                 f"the licence is {licence.type} and {licence.status}, but deployments need a "
                 "platinum, enterprise or trial licence in force; renew it or change the level",
             )
 
-    async def look_at_machine_learning(self) -> None:
-        ml_info = await self._answer(self._api.ml_info())
+    async def check_machine_learning(self) -> None:
+        ml_info = await self._response(self._api.ml_info())
         if ml_info is None:
             return
         self.found = replace(self.found, upgrade_mode=ml_info.upgrade_mode)
         if ml_info.upgrade_mode:
             self.note(
-                Level.WARNING,
+                Severity.WARNING,
                 "machine learning is in upgrade mode, so nothing will be changed; "
                 "end it with POST _ml/set_upgrade_mode?enabled=false",
             )
 
-    async def look_at_deployments(self) -> None:
-        statistics = await self._answer(self._api.stats(), Level.FATAL)
+    async def check_deployments(self) -> None:
+        statistics = await self._response(self._api.stats(), Severity.FATAL)
         if statistics is None:
             return
         self._deployed = frozenset(stats.deployment_id for stats in statistics.deployments)
         self.found = replace(self.found, deployments=len(self._deployed))
         for place, what in statistics.unreadable:
-            self.note(Level.WARNING, f"the statistics of {place} cannot be read: {what}")
+            self.note(Severity.WARNING, f"the statistics of {place} cannot be read: {what}")
         if not statistics.deployments and not statistics.unreadable:
-            self.note(Level.WARNING, "there are no deployments; start one to have it scaled")
+            self.note(Severity.WARNING, "there are no deployments; start one to have it scaled")
 
-    async def look_at_ownership(self) -> None:
+    async def check_ownership(self) -> None:
         """What it takes to change deployments of inference endpoints, if there are any."""
         ownership = Ownership(self._api)
         try:
@@ -222,54 +222,54 @@ class _Inspection:
         except Unauthenticated:
             raise
         except MissingPrivilege:
-            because = (
+            reason = (
                 f"no deployment can be stopped, because {self.found.user} lacks the cluster "
                 "privilege monitor_inference, which tells what belongs to inference endpoints; "
                 "grant monitor_inference"
             )
-            self.found = replace(self.found, stop_refused_because=because)
+            self.found = replace(self.found, stop_refused_because=reason)
             return
-        except (ApiError, MalformedAnswer):
+        except (ApiError, MalformedResponse):
             return  # a deployment that turns out to be owned will say so
         held = privileges.get(_MANAGE_INFERENCE, False)
         self.found = replace(
             self.found, privileges={**self.found.privileges, _MANAGE_INFERENCE: held}
         )
         if not held:
-            because = (
+            reason = (
                 f"deployments of inference endpoints can be watched but not scaled, because "
                 f"{self.found.user} lacks the cluster privilege {_MANAGE_INFERENCE}; "
                 f"grant {_MANAGE_INFERENCE}"
             )
-            self.found = replace(self.found, owned_refused_because=because)
-            self.note(Level.WARNING, because)
+            self.found = replace(self.found, owned_refused_because=reason)
+            self.note(Severity.WARNING, reason)
 
     def _lacks_endpoint_update(self) -> bool:
         known = _major_and_minor(self.found.version)
         return known is not None and known < _OLDEST_WITH_ENDPOINT_UPDATE
 
-    async def _answer(
-        self, asked: Awaitable[Answer], level: Level = Level.WARNING
-    ) -> Answer | None:
+    async def _response(
+        self, asked: Awaitable[Response], level: Severity = Severity.WARNING
+    ) -> Response | None:
         """The answer; None if there is none that makes sense, which is noted."""
         try:
             return await asked
         except Unauthenticated:
             raise
-        except (ApiError, MalformedAnswer) as error:
+        except (ApiError, MalformedResponse) as error:
             self._note_refusal(error, level)
             return None
 
-    def _note_refusal(self, error: ElasticsearchError, level: Level = Level.WARNING) -> None:
+    def _note_refusal(self, error: ElasticsearchError, level: Severity = Severity.WARNING) -> None:
         # A missing privilege has been noted by its name already, and what serverless lacks is
         # nothing that anybody could mend.
         explained = isinstance(error, MissingPrivilege) and not all(self.found.privileges.values())
         if not explained and not isinstance(error, NotAvailable):
             self.note(level, str(error))
 
-    def _observe_only(self, because: str) -> None:
-        self.found = replace(self.found, observe_only_because=because)
-        self.note(Level.WARNING, because)
+    def _observe_only(self, reason: str) -> None:
+        self.found = replace(self.found, observe_only_because=reason)
+        self.note(Severity.WARNING, reason)
 
 
 def _major_and_minor(version: str) -> tuple[int, int] | None:

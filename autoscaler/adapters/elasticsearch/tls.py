@@ -10,8 +10,8 @@ from yarl import URL
 
 from autoscaler.adapters.elasticsearch.connection import Connection
 from autoscaler.adapters.elasticsearch.errors import ConnectionSettingsError, TlsError
-from autoscaler.adapters.elasticsearch.failures import unreachable, untrusted
 from autoscaler.adapters.elasticsearch.hosts import place_of
+from autoscaler.adapters.elasticsearch.transport_errors import unreachable, untrusted
 
 
 class Trust:
@@ -63,7 +63,7 @@ class Trust:
             self._pinned[url] = _anchored(self._connection, anchor)
         return self._pinned[url]
 
-    def distrust(self) -> None:
+    def reload_before_next(self) -> None:
         """Read all files again before the next connection: they may have been replaced since."""
         self._outdated = True
 

@@ -17,23 +17,23 @@ from msgspec import Struct
 from yarl import URL
 
 from autoscaler import __version__
+from autoscaler.adapters.elasticsearch.api_errors import ApiError, Unauthenticated
 from autoscaler.adapters.elasticsearch.connection import Connection
 from autoscaler.adapters.elasticsearch.credentials import Authorization
-from autoscaler.adapters.elasticsearch.error_catalogue import Operation, classify
+from autoscaler.adapters.elasticsearch.error_rules import Operation, classify
 from autoscaler.adapters.elasticsearch.errors import (
     ConnectionBroken,
     ElasticsearchError,
     GatewayError,
-    MalformedAnswer,
+    MalformedResponse,
     NotElasticsearch,
     TlsError,
     TransportError,
     Unreachable,
 )
-from autoscaler.adapters.elasticsearch.failures import retry_after, translated
 from autoscaler.adapters.elasticsearch.hosts import Host, Hosts, place_of, urls_of
-from autoscaler.adapters.elasticsearch.refusals import ApiError, Unauthenticated
 from autoscaler.adapters.elasticsearch.tls import Trust
+from autoscaler.adapters.elasticsearch.transport_errors import retry_after, transport_error_of
 from autoscaler.ports import Clock
 from autoscaler.wire.errors import parse_error
 
@@ -44,17 +44,17 @@ MAX_BODY_BYTES = 128 * 2**20
 MAX_CONNECT_S = 3.0
 _TRANSIENT = frozenset({429, 502, 503, 504})  # statuses that may be others a moment later
 FIRST_PAUSE_S = 0.5
-LONGEST_PAUSE_S = 5.0
+MAX_PAUSE_S = 5.0
 
 
-class Request(Struct, frozen=True, kw_only=True):
+class HttpRequest(Struct, frozen=True, kw_only=True):
     method: str
     path: str  # percent-encoded
     query: Mapping[str, str] = {}
     body: bytes = b""
     operation: Operation = Operation.OTHER
     repeatable: bool = False  # whether sending it again changes nothing, and is worth the while
-    patience_s: float = 0.0  # how much longer than usual, where the server is told to wait
+    extra_timeout_s: float = 0.0  # how much longer than usual, where the server is told to wait
 
     def __str__(self) -> str:
         return f"{self.method} {self.path}"
@@ -98,7 +98,7 @@ class Transport:
         assert self._session is not None
         await self._session.close()
 
-    async def send(self, request: Request) -> bytes:
+    async def send(self, request: HttpRequest) -> bytes:
         """The body of a successful answer.
 
         Raises:
@@ -137,10 +137,10 @@ class Transport:
                 pass
             case _:
                 return None
-        longest_s = min(LONGEST_PAUSE_S, FIRST_PAUSE_S * 2.0**attempt)
+        longest_s = min(MAX_PAUSE_S, FIRST_PAUSE_S * 2.0**attempt)
         return asked_s + self._jitter.uniform(0.0, longest_s)
 
-    async def _send_to_some_host(self, request: Request) -> bytes:
+    async def _send_to_some_host(self, request: HttpRequest) -> bytes:
         failure: TransportError | None = None
         for host in self._hosts.in_turn(self._clock.now()):
             try:
@@ -154,7 +154,7 @@ class Transport:
         assert failure is not None
         raise failure
 
-    async def _send_to(self, host: Host, request: Request) -> bytes:
+    async def _send_to(self, host: Host, request: HttpRequest) -> bytes:
         try:
             body = await self._send_authorised(host.url, request)
         except TransportError:
@@ -166,7 +166,7 @@ class Transport:
         host.answered()
         return body
 
-    async def _send_authorised(self, url: URL, request: Request) -> bytes:
+    async def _send_authorised(self, url: URL, request: HttpRequest) -> bytes:
         """Send; on a 401, which carries nothing out, once more if a file has new credentials."""
         try:
             return await self._exchange(url, request)
@@ -175,18 +175,18 @@ class Transport:
                 raise
         return await self._exchange(url, request)
 
-    async def _exchange(self, url: URL, request: Request) -> bytes:
-        timeout_s = self._connection.request_timeout_s + request.patience_s
+    async def _exchange(self, url: URL, request: HttpRequest) -> bytes:
+        timeout_s = self._connection.request_timeout_s + request.extra_timeout_s
         try:
             async with asyncio.timeout(timeout_s):
-                return await self._ask(url, request)
+                return await self._send_once(url, request)
         except (aiohttp.ClientError, OSError) as error:  # a time-out is an OSError, too
-            failure = translated(error, request=str(request), place=place_of(url))
+            failure = transport_error_of(error, request=str(request), place=place_of(url))
             if isinstance(failure, TlsError):
-                self._trust.distrust()
+                self._trust.reload_before_next()
             raise failure from error
 
-    async def _ask(self, url: URL, request: Request) -> bytes:
+    async def _send_once(self, url: URL, request: HttpRequest) -> bytes:
         assert self._session is not None, "use the transport as a context manager"
         headers = {"X-Opaque-Id": self.opaque_id, **self._authorization.headers}
         if request.body:
@@ -204,7 +204,7 @@ class Transport:
             return self._checked(url, request, response, body)
 
     def _checked(
-        self, url: URL, request: Request, response: aiohttp.ClientResponse, body: bytes
+        self, url: URL, request: HttpRequest, response: aiohttp.ClientResponse, body: bytes
     ) -> bytes:
         """The body of a success of Elasticsearch; anything else raises what it means."""
         status, place = response.status, place_of(url)
@@ -232,16 +232,18 @@ class Transport:
         )
 
 
-def _address(url: URL, request: Request) -> URL:
+def _address(url: URL, request: HttpRequest) -> URL:
     query = f"?{urlencode(request.query, safe='*,')}" if request.query else ""
     return URL(f"{str(url).rstrip('/')}{request.path}{query}", encoded=True)
 
 
-async def _bounded(response: aiohttp.ClientResponse, request: Request) -> bytes:
+async def _bounded(response: aiohttp.ClientResponse, request: HttpRequest) -> bytes:
     body = bytearray()
     async for chunk in response.content.iter_any():
         body += chunk
         if len(body) > MAX_BODY_BYTES:
             response.close()
-            raise MalformedAnswer(f"the answer to {request} is larger than {MAX_BODY_BYTES} bytes")
+            raise MalformedResponse(
+                f"the answer to {request} is larger than {MAX_BODY_BYTES} bytes"
+            )
     return bytes(body)

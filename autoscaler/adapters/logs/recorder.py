@@ -8,24 +8,24 @@ import msgspec
 import structlog
 from structlog.typing import FilteringBoundLogger
 
-from autoscaler.core.explanation import explain_outcome, why_unmanaged
+from autoscaler.core.explanation import explain_outcome, unmanaged_text
 from autoscaler.core.values import (
     Decision,
-    Fate,
     LoadEstimate,
     Observation,
     Outcome,
+    OutcomeKind,
     Plan,
     Reason,
     Step,
 )
-from autoscaler.ports import CycleTimes, ObservationFailed, Trouble
+from autoscaler.ports import CycleTimes, FailureKind, ObservationFailed
 
-_NOT_SENT = {Fate.UNCHANGED, Fate.DRY_RUN, Fate.WITHHELD}
-_FOR_PEOPLE = {Trouble.UNAUTHENTICATED, Trouble.FORBIDDEN, Trouble.DEFECT}
+_NOT_SENT = {OutcomeKind.UNCHANGED, OutcomeKind.DRY_RUN, OutcomeKind.WITHHELD}
+_NEEDS_OPERATOR = {FailureKind.UNAUTHENTICATED, FailureKind.FORBIDDEN, FailureKind.DEFECT}
 """What does not pass by itself."""
 
-_Told = tuple[int, int, Reason, Fate]
+_Logged = tuple[int, int, Reason, OutcomeKind]
 
 
 class LogRecorder:
@@ -39,7 +39,7 @@ class LogRecorder:
         update.accepted       the cluster has taken the number over
         update.refused        it has not; `detail` holds its words
         update.unanswered     nobody knows
-        allocations.satisfied all the allocations asked for serve
+        update.completed all the allocations asked for serve
         deployment.unmanaged  left alone, and why
         deployment.unreadable its statistics make no sense
         deployment.vanished   the cluster no longer reports it
@@ -49,12 +49,12 @@ class LogRecorder:
 
     def __init__(self, logger: FilteringBoundLogger | None = None) -> None:
         self._log = logger or structlog.get_logger("autoscaler")
-        self._told: dict[str, _Told] = {}
+        self._last_logged: dict[str, _Logged] = {}
         self._unmanaged: dict[str, str] = {}
         self._unreadable: dict[str, str] = {}
         self._known: frozenset[str] = frozenset()
         self._forbidden = False
-        self._failure: tuple[Trouble, str] | None = None
+        self._failure: tuple[FailureKind, str] | None = None
         self._skipped = 0
         self._failing_since = 0.0
 
@@ -64,32 +64,32 @@ class LogRecorder:
         self._recover(observation.at)
         for outcome in outcomes:
             self._decision(outcome)
-        for done in plan.satisfied:
+        for done in plan.completed_rollouts:
             self._log.info(
-                "allocations.satisfied",
+                "update.completed",
                 message=f"{done.deployment_id} has its {done.allocations} allocations "
-                f"after {done.took_s:.0f} s",
+                f"after {done.lead_time_s:.0f} s",
                 deployment=done.deployment_id,
                 allocations=done.allocations,
-                took_s=done.took_s,
+                took_s=done.lead_time_s,
                 new_node=done.new_node,
             )
-        self._tell_unmanaged(plan)
-        self._tell_unreadable(observation.unreadable)
-        self._tell_vanished(observation, plan)
+        self._log_unmanaged(plan)
+        self._log_unreadable(observation.unreadable)
+        self._log_vanished(observation, plan)
 
     def skipped(self, failure: ObservationFailed, at: float) -> None:
         if self._failure is None:
             self._failing_since = at
         self._skipped += 1
-        level = logging.ERROR if failure.trouble in _FOR_PEOPLE else logging.WARNING
+        level = logging.ERROR if failure.kind in _NEEDS_OPERATOR else logging.WARNING
         # Words may differ from time to time, and from host to host. Two defects are two defects.
-        kind = (failure.trouble, str(failure) if failure.trouble is Trouble.DEFECT else "")
+        kind = (failure.kind, str(failure) if failure.kind is FailureKind.DEFECT else "")
         if kind == self._failure:
             level = logging.DEBUG
         self._failure = kind
-        fields: dict[str, Any] = {"message": str(failure), "trouble": str(failure.trouble)}
-        if failure.trouble is Trouble.DEFECT:
+        fields: dict[str, Any] = {"message": str(failure), "kind": str(failure.kind)}
+        if failure.kind is FailureKind.DEFECT:
             fields["exc_info"] = failure.__cause__ or failure
         self._log.log(level, "observation.failed", **fields)
 
@@ -107,21 +107,21 @@ class LogRecorder:
         self._failure, self._skipped = None, 0
 
     def _decision(self, outcome: Outcome) -> None:
-        decision, fate = outcome.decision, outcome.fate
-        told = (decision.current, decision.desired, _notable(decision), fate)
-        is_news = self._told.get(decision.deployment_id) != told
-        self._told[decision.deployment_id] = told
+        decision, kind = outcome.decision, outcome.kind
+        told = (decision.current, decision.desired, _log_reason(decision), kind)
+        is_news = self._last_logged.get(decision.deployment_id) != told
+        self._last_logged[decision.deployment_id] = told
         event = "decision.made"
-        if fate is Fate.ACCEPTED:
+        if kind is OutcomeKind.ACCEPTED:
             event, is_news, self._forbidden = "update.accepted", True, False
-        elif fate is Fate.UNKNOWN:
+        elif kind is OutcomeKind.UNKNOWN:
             event = "update.unanswered"
-        elif fate is Fate.FORBIDDEN:
+        elif kind is OutcomeKind.FORBIDDEN:
             # What is forbidden for one deployment is forbidden for all, and stays so.
             event, is_news, self._forbidden = "update.refused", not self._forbidden, True
-        elif fate not in _NOT_SENT:
+        elif kind not in _NOT_SENT:
             event = "update.refused"
-        self._write(event, _level(fate) if is_news else logging.DEBUG, outcome)
+        self._write(event, _level(kind) if is_news else logging.DEBUG, outcome)
 
     def _write(self, event: str, level: int, outcome: Outcome) -> None:
         # To put a thousand unchanged decisions into words costs more than to make them.
@@ -129,18 +129,18 @@ class LogRecorder:
             in_full = self._log.is_enabled_for(logging.DEBUG)
             self._log.log(level, event, **_fields(outcome, in_full=in_full))
 
-    def _tell_unmanaged(self, plan: Plan) -> None:
+    def _log_unmanaged(self, plan: Plan) -> None:
         for deployment_id, reason in plan.unmanaged.items():
             if self._unmanaged.get(deployment_id) != reason:
                 self._log.info(
                     "deployment.unmanaged",
-                    message=f"{deployment_id} is {why_unmanaged(reason)}",
+                    message=f"{deployment_id} is {unmanaged_text(reason)}",
                     deployment=deployment_id,
                     reason=str(reason),
                 )
         self._unmanaged = dict(plan.unmanaged)
 
-    def _tell_unreadable(self, unreadable: Mapping[str, str]) -> None:
+    def _log_unreadable(self, unreadable: Mapping[str, str]) -> None:
         for deployment_id, problem in unreadable.items():
             if deployment_id not in self._unreadable:
                 self._log.warning(
@@ -151,12 +151,12 @@ class LogRecorder:
                 )
         self._unreadable = dict(unreadable)
 
-    def _tell_vanished(self, observation: Observation, plan: Plan) -> None:
+    def _log_vanished(self, observation: Observation, plan: Plan) -> None:
         # What sleeps is reported no longer, and yet decided on.
         decided = {decision.deployment_id for decision in plan.decisions}
         known = decided | observation.deployments.keys() | observation.unreadable.keys()
         for deployment_id in sorted(self._known - known):
-            self._told.pop(deployment_id, None)
+            self._last_logged.pop(deployment_id, None)
             self._log.info(
                 "deployment.vanished",
                 message=f"{deployment_id} is no longer reported by the cluster",
@@ -165,7 +165,7 @@ class LogRecorder:
         self._known = frozenset(known)
 
 
-def _notable(decision: Decision) -> Reason:
+def _log_reason(decision: Decision) -> Reason:
     """The reason, unless it comes and goes with the noise of the load.
 
     At a steady number, whether the policy wants exactly it or a little less, and is held up by
@@ -176,10 +176,10 @@ def _notable(decision: Decision) -> Reason:
     return decision.reason
 
 
-def _level(fate: Fate) -> int:
-    if fate is Fate.FORBIDDEN:
+def _level(kind: OutcomeKind) -> int:
+    if kind is OutcomeKind.FORBIDDEN:
         return logging.ERROR
-    return logging.INFO if fate in _NOT_SENT or fate is Fate.ACCEPTED else logging.WARNING
+    return logging.INFO if kind in _NOT_SENT or kind is OutcomeKind.ACCEPTED else logging.WARNING
 
 
 def _fields(outcome: Outcome, *, in_full: bool) -> dict[str, Any]:
@@ -190,14 +190,14 @@ def _fields(outcome: Outcome, *, in_full: bool) -> dict[str, Any]:
         "deployment": decision.deployment_id,
         "model": decision.model_id,
         "rule": decision.rule,
-        "fate": str(outcome.fate),
+        "outcome": str(outcome.kind),
         "mode": str(decision.mode),
         "reason": str(decision.reason),
         "current": decision.current,
-        "wanted": decision.wanted,
+        "recommended": decision.recommended,
         "desired": decision.desired,
-        "minimum": decision.minimum,
-        "maximum": decision.maximum,
+        "min_allocations": decision.min_allocations,
+        "max_allocations": decision.max_allocations,
         "steps": [_step(step, in_full=in_full) for step in decision.steps],
         "sample": msgspec.to_builtins(decision.sample),
         "load": _load(decision.load),
@@ -212,7 +212,7 @@ def _step(step: Step, *, in_full: bool) -> dict[str, Any]:
         "reason": str(step.reason),
         "before": step.before,
         "after": step.after,
-        "because": dict(step.because),
+        "inputs": dict(step.inputs),
     }
     if in_full and step.candidates:
         fields["candidates"] = [msgspec.structs.astuple(each) for each in step.candidates]

@@ -12,10 +12,18 @@ from prometheus_client import (
 from prometheus_client.registry import Collector
 
 from autoscaler.adapters.prometheus import families
-from autoscaler.adapters.prometheus.counting import Histogram, Tally, histogram_family
-from autoscaler.adapters.prometheus.latest import collect_cycle, family
-from autoscaler.core.values import Fate, Flaw, Observation, Outcome, Plan, Reason, Satisfied
-from autoscaler.ports import Clock, CycleTimes, ObservationFailed, Trouble
+from autoscaler.adapters.prometheus.counters import Histogram, LabelledCounter, histogram_family
+from autoscaler.adapters.prometheus.cycle_metrics import collect_cycle, family
+from autoscaler.core.values import (
+    CompletedRollout,
+    DataIssue,
+    Observation,
+    Outcome,
+    OutcomeKind,
+    Plan,
+    Reason,
+)
+from autoscaler.ports import Clock, CycleTimes, FailureKind, ObservationFailed
 
 CYCLE_BUCKETS_S = (0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
 
@@ -34,9 +42,9 @@ class _Counts:
 
     def __init__(self) -> None:
         self.seen_at = 0.0
-        self.decisions: Tally[Reason] = Tally()
-        self.updates: Tally[Fate] = Tally()
-        self.flaws: Tally[Flaw] = Tally()
+        self.decisions: LabelledCounter[Reason] = LabelledCounter()
+        self.updates: LabelledCounter[OutcomeKind] = LabelledCounter()
+        self.issues: LabelledCounter[DataIssue] = LabelledCounter()
         self.lead_times: dict[bool, Histogram] = {}  # by whether a process had to be started
 
 
@@ -51,7 +59,7 @@ class PrometheusRecorder(Collector):
         self._up: bool | None = None
         self._deployments: dict[str, _Counts] = {}
         self._cycles = {"completed": 0, "skipped": 0}
-        self._failures = dict.fromkeys(Trouble, 0)
+        self._failures = dict.fromkeys(FailureKind, 0)
         self._durations = {part: Histogram(CYCLE_BUCKETS_S) for part in ("observe", "plan", "act")}
         self._config: tuple[str, float, float] | None = None  # fingerprint, poll interval, at
         self._config_valid = True
@@ -71,14 +79,14 @@ class PrometheusRecorder(Collector):
         self._durations["act"].observe(took.act_s)
         for outcome in outcomes:
             self._count(outcome)
-        for satisfied in plan.satisfied:
-            self._count_satisfied(satisfied)
+        for satisfied in plan.completed_rollouts:
+            self._count_completed_rollouts(satisfied)
         self._forget(observation)
 
     def skipped(self, failure: ObservationFailed, at: float) -> None:
         self._up = False
         self._cycles["skipped"] += 1
-        self._failures[failure.trouble] += 1
+        self._failures[failure.kind] += 1
 
     def config_accepted(self, fingerprint: str, poll_interval_s: float) -> None:
         """A valid configuration is in force, from the start or since a reload."""
@@ -105,16 +113,16 @@ class PrometheusRecorder(Collector):
         decision = outcome.decision
         counts = self._of(decision.deployment_id)
         counts.decisions.add(decision.reason)
-        if outcome.fate is not Fate.UNCHANGED:
-            counts.updates.add(outcome.fate)
-        for flaw in decision.sample.flaws:
-            counts.flaws.add(flaw)
+        if outcome.kind is not OutcomeKind.UNCHANGED:
+            counts.updates.add(outcome.kind)
+        for issue in decision.sample.issues:
+            counts.issues.add(issue)
 
-    def _count_satisfied(self, satisfied: Satisfied) -> None:
+    def _count_completed_rollouts(self, satisfied: CompletedRollout) -> None:
         by_new_node = self._of(satisfied.deployment_id).lead_times
         if satisfied.new_node not in by_new_node:
             by_new_node[satisfied.new_node] = Histogram(LEAD_TIME_BUCKETS_S)
-        by_new_node[satisfied.new_node].observe(satisfied.took_s)
+        by_new_node[satisfied.new_node].observe(satisfied.lead_time_s)
 
     def _of(self, deployment_id: str) -> _Counts:
         counts = self._deployments.get(deployment_id)
@@ -145,17 +153,17 @@ class PrometheusRecorder(Collector):
         yield family(
             families.UPDATES,
             [
-                ({"deployment": id_, "outcome": str(fate)}, float(count))
+                ({"deployment": id_, "outcome": str(kind)}, float(count))
                 for id_, counts in each
-                for fate, count in counts.updates.items()
+                for kind, count in counts.updates.items()
             ],
         )
         yield family(
-            families.FLAWED_SAMPLES,
+            families.SAMPLE_ISSUES,
             [
-                ({"deployment": id_, "flaw": str(flaw)}, float(count))
+                ({"deployment": id_, "flaw": str(issue)}, float(count))
                 for id_, counts in each
-                for flaw, count in counts.flaws.items()
+                for issue, count in counts.issues.items()
             ],
         )
         yield histogram_family(
@@ -174,7 +182,7 @@ class PrometheusRecorder(Collector):
         yield family(families.CYCLES, [({"result": r}, float(n)) for r, n in self._cycles.items()])
         yield family(
             families.OBSERVATION_FAILURES,
-            [({"kind": str(trouble)}, float(count)) for trouble, count in self._failures.items()],
+            [({"kind": str(kind)}, float(count)) for kind, count in self._failures.items()],
         )
         yield histogram_family(
             families.CYCLE_DURATION,

@@ -20,15 +20,15 @@ from typing import Any, cast
 import msgspec
 from msgspec import UNSET, Struct, UnsetType
 
-from autoscaler.simulation.cluster import AdaptivePatch, Deployment, NodeSpec
+from autoscaler.simulation.cluster import AdaptivePatch, NodeSpec, SimulatedDeployment
 from autoscaler.simulation.emulator.bodies import parse_body
-from autoscaler.simulation.emulator.calls import Call, Endpoint, Handler
+from autoscaler.simulation.emulator.calls import ApiEndpoint, Call, Handler
 from autoscaler.simulation.emulator.emulation import Emulation
 from autoscaler.simulation.emulator.faults import Fault
 from autoscaler.simulation.emulator.loads import Load
 from autoscaler.simulation.emulator.parameters import illegal_argument
 from autoscaler.simulation.errors import no_such_deployment
-from autoscaler.wire.deployments import AdaptivePatch as AdaptivePatchDocument
+from autoscaler.wire.deployments import AdaptivePatchDocument as AdaptivePatchDocument
 
 _DONE = {"acknowledged": True}
 
@@ -59,7 +59,7 @@ async def get_state(emulation: Emulation, call: Call) -> object:
     }
 
 
-def _deployment(deployment: Deployment, now: float) -> dict[str, Any]:
+def _deployment(deployment: SimulatedDeployment, now: float) -> dict[str, Any]:
     ledger = deployment.ledger
     routes = {}
     for node_id, route in deployment.routes.items():
@@ -75,7 +75,7 @@ def _deployment(deployment: Deployment, now: float) -> dict[str, Any]:
         "model_id": deployment.model_id,
         "state": deployment.state,
         "requested_allocations": deployment.requested,
-        "live_allocations": deployment.live,
+        "live_allocations": deployment.running,
         "routes": routes,
         "ledger": {
             "requests": ledger.requests,
@@ -84,7 +84,7 @@ def _deployment(deployment: Deployment, now: float) -> dict[str, Any]:
             "timed_out": ledger.timed_out,
             "failed": ledger.failed,
             "requested_allocation_s": ledger.requested_allocation_s,
-            "live_allocation_s": ledger.live_allocation_s,
+            "live_allocation_s": ledger.running_allocation_s,
             "changes": ledger.changes,
         },
     }
@@ -183,7 +183,7 @@ async def delete_deployment(emulation: Emulation, call: Call) -> object:
     return _DONE
 
 
-class Conditions(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class ConditionsBody(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The conditions a cluster is in. What is not said stays as it is."""
 
     master: bool | UnsetType = UNSET
@@ -193,7 +193,7 @@ class Conditions(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
 
 async def set_conditions(emulation: Emulation, call: Call) -> object:
-    wanted = parse_body(call.body, Conditions, parser="conditions")
+    wanted = parse_body(call.body, ConditionsBody, parser="conditions")
     if wanted.master is not UNSET:
         emulation.has_master = wanted.master
     if wanted.licence_expired is not UNSET:
@@ -205,7 +205,7 @@ async def set_conditions(emulation: Emulation, call: Call) -> object:
     return _DONE
 
 
-def _found(emulation: Emulation, call: Call) -> Deployment:
+def _found(emulation: Emulation, call: Call) -> SimulatedDeployment:
     deployment = emulation.cluster.deployments.get(call.ids["id"])
     if deployment is None:
         raise no_such_deployment(call.ids["id"])
@@ -219,8 +219,8 @@ def _node_id(emulation: Emulation, id_or_name: str) -> str:
     raise illegal_argument(f"there is no ML node [{id_or_name}]")
 
 
-def _endpoint(method: str, path: str, handler: Handler, *parameters: str) -> Endpoint:
-    return Endpoint(
+def _endpoint(method: str, path: str, handler: Handler, *parameters: str) -> ApiEndpoint:
+    return ApiEndpoint(
         method=method,
         path=f"/_emulator/{path}",
         handler=handler,

@@ -9,9 +9,9 @@ POST   deployments/{id}/own             an endpoint of the deployment's id owns 
 from msgspec import Struct
 
 from autoscaler.simulation.cluster import AdaptiveSettings
-from autoscaler.simulation.deployment import Deployment
+from autoscaler.simulation.deployment import SimulatedDeployment
 from autoscaler.simulation.emulator.bodies import parse_body
-from autoscaler.simulation.emulator.calls import Call, Endpoint
+from autoscaler.simulation.emulator.calls import ApiEndpoint, Call
 from autoscaler.simulation.emulator.emulation import Emulation, InferenceEndpoint
 from autoscaler.simulation.emulator.parameters import illegal_argument
 from autoscaler.simulation.errors import no_such_deployment
@@ -55,7 +55,7 @@ async def add_endpoint(emulation: Emulation, call: Call) -> object:
     return _DONE
 
 
-def _started(emulation: Emulation, wanted: NewEndpoint) -> Deployment:
+def _started(emulation: Emulation, wanted: NewEndpoint) -> SimulatedDeployment:
     return emulation.cluster.start_deployment(
         wanted.model_id,
         deployment_id=wanted.inference_id,
@@ -85,7 +85,7 @@ async def disown(emulation: Emulation, call: Call) -> object:
     return _DONE
 
 
-def _found(emulation: Emulation, call: Call) -> Deployment:
+def _found(emulation: Emulation, call: Call) -> SimulatedDeployment:
     deployment = emulation.cluster.deployments.get(call.ids["id"])
     if deployment is None:
         raise no_such_deployment(call.ids["id"])
@@ -93,7 +93,7 @@ def _found(emulation: Emulation, call: Call) -> Deployment:
 
 
 ENDPOINTS = tuple(
-    Endpoint(method=method, path=f"/_emulator/{path}", handler=handler)
+    ApiEndpoint(method=method, path=f"/_emulator/{path}", handler=handler)
     for method, path, handler in (
         ("POST", "endpoints", add_endpoint),
         ("DELETE", "endpoints/{id}", remove_endpoint),

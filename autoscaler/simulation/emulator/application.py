@@ -19,19 +19,19 @@ from autoscaler.simulation.emulator import (
     node_endpoints,
     security_endpoints,
 )
-from autoscaler.simulation.emulator.answers import (
-    document_answer,
-    error_answer,
-    text_error_answer,
-)
-from autoscaler.simulation.emulator.calls import Call, Endpoint
-from autoscaler.simulation.emulator.disruption import replaced_answer, reset, truncated
+from autoscaler.simulation.emulator.calls import ApiEndpoint, Call
+from autoscaler.simulation.emulator.disruption import replaced_response, reset, truncated
 from autoscaler.simulation.emulator.emulation import Emulation
 from autoscaler.simulation.emulator.faults import Fault, Reset
 from autoscaler.simulation.emulator.media_types import PLAIN, check_content, negotiate
 from autoscaler.simulation.emulator.parameters import Query, parse_boolean
+from autoscaler.simulation.emulator.responses import (
+    document_response,
+    error_response,
+    text_error_response,
+)
 from autoscaler.simulation.emulator.serverless import available_on_serverless
-from autoscaler.simulation.errors import ApiError
+from autoscaler.simulation.errors import SimulatedApiError
 
 _MAX_BODY_BYTES = 16 * 2**20
 
@@ -42,10 +42,10 @@ def build_application(emulation: Emulation) -> web.Application:
     """The emulated cluster as an aiohttp application."""
 
     @web.middleware
-    async def answer(request: web.Request, handler: AiohttpHandler) -> web.StreamResponse:
-        return await _answer(emulation, request, handler)
+    async def response(request: web.Request, handler: AiohttpHandler) -> web.StreamResponse:
+        return await _response(emulation, request, handler)
 
-    application = web.Application(middlewares=[answer], client_max_size=_MAX_BODY_BYTES)
+    application = web.Application(middlewares=[response], client_max_size=_MAX_BODY_BYTES)
     for endpoint in _endpoints(emulation):
         application.router.add_route(
             endpoint.method, endpoint.path, _aiohttp_handler(emulation, endpoint)
@@ -53,12 +53,12 @@ def build_application(emulation: Emulation) -> web.Application:
     return application
 
 
-def _endpoints(emulation: Emulation) -> Iterable[Endpoint]:
+def _endpoints(emulation: Emulation) -> Iterable[ApiEndpoint]:
     serverless = emulation.cluster.behaviour.serverless
     return map(available_on_serverless, _all(emulation)) if serverless else _all(emulation)
 
 
-def _all(emulation: Emulation) -> Iterable[Endpoint]:
+def _all(emulation: Emulation) -> Iterable[ApiEndpoint]:
     yield from cluster_endpoints.ENDPOINTS
     yield from node_endpoints.ENDPOINTS
     yield from model_endpoints.ENDPOINTS
@@ -71,7 +71,7 @@ def _all(emulation: Emulation) -> Iterable[Endpoint]:
         yield from security_endpoints.ENDPOINTS
 
 
-async def _answer(
+async def _response(
     emulation: Emulation, request: web.Request, handler: AiohttpHandler
 ) -> web.StreamResponse:
     """Answer whatever comes, with the faults that are due."""
@@ -85,7 +85,7 @@ async def _answer(
     if fault.reset is Reset.BEFORE:
         return reset(request)
     if fault.status is not None:
-        return replaced_answer(fault)
+        return replaced_response(fault)
     return await _disrupted(fault, request, await _handled(request, handler))
 
 
@@ -118,15 +118,15 @@ def _http_error(error: web.HTTPException, request: web.Request) -> web.Response:
     if isinstance(error, web.HTTPMethodNotAllowed):
         allowed = sorted(error.allowed_methods)
         reason = f"Incorrect HTTP method for {where}, allowed: [{', '.join(allowed)}]"
-        response = text_error_answer(405, reason)
+        response = text_error_response(405, reason)
         response.headers["Allow"] = ",".join(allowed)
         return response
     if isinstance(error, web.HTTPNotFound):
-        return text_error_answer(400, f"no handler found for {where}")
-    return text_error_answer(error.status, error.reason)
+        return text_error_response(400, f"no handler found for {where}")
+    return text_error_response(error.status, error.reason)
 
 
-def _aiohttp_handler(emulation: Emulation, endpoint: Endpoint) -> AiohttpHandler:
+def _aiohttp_handler(emulation: Emulation, endpoint: ApiEndpoint) -> AiohttpHandler:
     async def handle(request: web.Request) -> web.StreamResponse:
         media_type, pretty = PLAIN, False
         try:
@@ -136,9 +136,9 @@ def _aiohttp_handler(emulation: Emulation, endpoint: Endpoint) -> AiohttpHandler
             pretty = "pretty" in request.query and parse_boolean(request.query["pretty"])
             call = await _call(emulation, endpoint, request)
             document = await endpoint.handler(emulation, call)
-        except ApiError as error:
-            return error_answer(error, media_type=media_type, pretty=pretty)
-        return document_answer(
+        except SimulatedApiError as error:
+            return error_response(error, media_type=media_type, pretty=pretty)
+        return document_response(
             document,
             media_type=media_type,
             filter_path=request.query.get("filter_path", ""),
@@ -148,7 +148,7 @@ def _aiohttp_handler(emulation: Emulation, endpoint: Endpoint) -> AiohttpHandler
     return handle
 
 
-async def _call(emulation: Emulation, endpoint: Endpoint, request: web.Request) -> Call:
+async def _call(emulation: Emulation, endpoint: ApiEndpoint, request: web.Request) -> Call:
     """Check what is checked for all endpoints.
 
     Raises:
@@ -182,7 +182,9 @@ async def _require_master(emulation: Emulation, query: Query) -> None:
     timeout_s = query.duration_s("master_timeout")
     timeout_s = 30.0 if timeout_s is None else timeout_s
     if not await emulation.until(lambda: emulation.has_master, timeout_s=timeout_s):
-        raise ApiError(503, "master_not_discovered_exception", "no master was elected in time")
+        raise SimulatedApiError(
+            503, "master_not_discovered_exception", "no master was elected in time"
+        )
 
 
 def _is_admin(request: web.Request) -> bool:

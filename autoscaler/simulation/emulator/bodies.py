@@ -5,7 +5,7 @@ from typing import TypeVar
 
 import msgspec
 
-from autoscaler.simulation.errors import ApiError
+from autoscaler.simulation.errors import SimulatedApiError
 
 Request = TypeVar("Request")
 
@@ -22,7 +22,7 @@ def parse_body(raw: bytes, kind: type[Request], *, parser: str) -> Request:
         reason = _reason(raw, str(error), parser)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         reason = f"[1:1] {error}"
-    raise ApiError(400, "x_content_parse_exception", reason)
+    raise SimulatedApiError(400, "x_content_parse_exception", reason)
 
 
 def _reason(raw: bytes, complaint: str, parser: str) -> str:

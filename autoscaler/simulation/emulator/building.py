@@ -1,18 +1,18 @@
 """From a scenario to what is served: the cluster, its loads, and who may ask."""
 
 from autoscaler.ports import Clock
-from autoscaler.simulation.cluster import AdaptiveSettings, Cluster, ModelSpec, NodeSpec
+from autoscaler.simulation.cluster import AdaptiveSettings, ModelSpec, NodeSpec, SimulatedCluster
 from autoscaler.simulation.emulator.emulation import Emulation, InferenceEndpoint
 from autoscaler.simulation.emulator.security import Security, User
-from autoscaler.simulation.errors import ApiError
+from autoscaler.simulation.errors import SimulatedApiError
 from autoscaler.simulation.scenario import (
     Adaptive,
-    Deployment,
-    Endpoint,
-    Model,
-    Node,
-    Scenario,
-    ScenarioError,
+    ClusterScenario,
+    ClusterScenarioError,
+    ScenarioDeployment,
+    ScenarioEndpoint,
+    ScenarioModel,
+    ScenarioNode,
     SecuritySettings,
     check_scenario,
 )
@@ -20,7 +20,7 @@ from autoscaler.simulation.versions import behaviour_of
 from autoscaler.wire.stats import parse_size
 
 
-def build_emulation(scenario: Scenario, clock: Clock) -> Emulation:
+def build_emulation(scenario: ClusterScenario, clock: Clock) -> Emulation:
     """The emulation of a scenario, loads included, without a server.
 
     Raises:
@@ -44,7 +44,7 @@ def build_emulation(scenario: Scenario, clock: Clock) -> Emulation:
     return emulation
 
 
-def _inference_endpoint(endpoint: Endpoint, cluster: Cluster) -> InferenceEndpoint:
+def _inference_endpoint(endpoint: ScenarioEndpoint, cluster: SimulatedCluster) -> InferenceEndpoint:
     return InferenceEndpoint(
         inference_id=endpoint.inference_id,
         model_id=cluster.deployments[endpoint.serves].model_id,
@@ -79,14 +79,14 @@ def _security(settings: SecuritySettings | None) -> Security | None:
 _WARM_UP_S = 600.0
 
 
-def build_cluster(scenario: Scenario, *, now: float) -> Cluster:
+def build_cluster(scenario: ClusterScenario, *, now: float) -> SimulatedCluster:
     """The cluster of a scenario at the instant `now`, its deployments started, without load.
 
     Raises:
         ScenarioError: a deployment cannot be started.
     """
     check_scenario(scenario)
-    cluster = Cluster(
+    cluster = SimulatedCluster(
         [_node_spec(node) for node in scenario.nodes],
         [_model_spec(model) for model in scenario.models],
         behaviour=behaviour_of(scenario.version),
@@ -97,13 +97,13 @@ def build_cluster(scenario: Scenario, *, now: float) -> Cluster:
     for index, deployment in enumerate(scenario.deployments):
         try:
             _start(cluster, deployment)
-        except ApiError as error:
-            raise ScenarioError(f"deployments[{index}]: {error.reason}") from error
+        except SimulatedApiError as error:
+            raise ClusterScenarioError(f"deployments[{index}]: {error.reason}") from error
     cluster.advance(now)
     return cluster
 
 
-def _start(cluster: Cluster, deployment: Deployment) -> None:
+def _start(cluster: SimulatedCluster, deployment: ScenarioDeployment) -> None:
     cluster.start_deployment(
         deployment.model_id,
         deployment_id=deployment.deployment_id or None,
@@ -126,7 +126,7 @@ def _adaptive_settings(settings: Adaptive | None) -> AdaptiveSettings | None:
     )
 
 
-def _node_spec(node: Node) -> NodeSpec:
+def _node_spec(node: ScenarioNode) -> NodeSpec:
     memory_bytes = parse_size(node.memory)
     assert memory_bytes is not None, node.memory
     return NodeSpec(
@@ -138,7 +138,7 @@ def _node_spec(node: Node) -> NodeSpec:
     )
 
 
-def _model_spec(model: Model) -> ModelSpec:
+def _model_spec(model: ScenarioModel) -> ModelSpec:
     size_bytes = parse_size(model.size)
     assert size_bytes is not None, model.size
     return ModelSpec(

@@ -31,7 +31,7 @@ Handler = Callable[["Emulation", Call], Awaitable[object]]
 """Answers a call with a document; raises ApiError to refuse it."""
 
 
-class Endpoint(Struct, frozen=True, kw_only=True):
+class ApiEndpoint(Struct, frozen=True, kw_only=True):
     """A method and path, and what to demand of whoever calls it."""
 
     method: str

@@ -6,15 +6,15 @@ import msgspec
 from msgspec import Struct
 
 from autoscaler.simulation.emulator.bodies import parse_body
-from autoscaler.simulation.emulator.calls import Call, Endpoint
+from autoscaler.simulation.emulator.calls import ApiEndpoint, Call
 from autoscaler.simulation.emulator.emulation import Emulation
 from autoscaler.simulation.emulator.node_endpoints import COORDINATOR
 from autoscaler.simulation.emulator.rendering import iso_time
 from autoscaler.wire.cluster import (
-    InfoAnswer,
-    LicenseAnswer,
+    InfoResponse,
     LicenseDocument,
-    MlInfoAnswer,
+    LicenseResponse,
+    MlInfoResponse,
     MlLimits,
     NativeCode,
     VersionDocument,
@@ -24,10 +24,10 @@ _ISSUED_AT = 1_750_000_000.0
 _VALID_S = 30 * 86_400.0
 
 
-async def get_info(emulation: Emulation, call: Call) -> InfoAnswer:
+async def get_info(emulation: Emulation, call: Call) -> InfoResponse:
     behaviour = emulation.cluster.behaviour
     major = behaviour.major
-    return InfoAnswer(
+    return InfoResponse(
         name=COORDINATOR.name,
         cluster_name=emulation.name,
         cluster_uuid="emulated-cluster-uuid",
@@ -45,7 +45,7 @@ async def get_info(emulation: Emulation, call: Call) -> InfoAnswer:
     )
 
 
-async def get_ml_info(emulation: Emulation, call: Call) -> MlInfoAnswer:
+async def get_ml_info(emulation: Emulation, call: Call) -> MlInfoResponse:
     cluster = emulation.cluster
     sizes = [cluster.memory_of(node_id).ml_max_bytes for node_id in cluster.nodes]
     limits = MlLimits(
@@ -57,7 +57,7 @@ async def get_ml_info(emulation: Emulation, call: Call) -> MlInfoAnswer:
         limits.max_single_ml_node_processors = max(
             (node.processors for node in cluster.nodes.values()), default=0
         )
-    return MlInfoAnswer(
+    return MlInfoResponse(
         defaults={"anomaly_detectors": {"model_memory_limit": "1gb"}},
         upgrade_mode=cluster.upgrade_mode,
         native_code=NativeCode(version=cluster.behaviour.number, build_hash="00000000000000"),
@@ -70,13 +70,13 @@ async def set_upgrade_mode(emulation: Emulation, call: Call) -> object:
     return {"acknowledged": True}
 
 
-async def get_license(emulation: Emulation, call: Call) -> LicenseAnswer:
+async def get_license(emulation: Emulation, call: Call) -> LicenseResponse:
     expires_at = (
         emulation.clock.now() - 86_400.0
         if emulation.licence_expired
         else emulation.clock.now() + _VALID_S
     )
-    return LicenseAnswer(
+    return LicenseResponse(
         license=LicenseDocument(
             status="expired" if emulation.licence_expired else "active",
             uid="00000000-0000-0000-0000-000000000000",
@@ -106,14 +106,14 @@ async def get_xpack(emulation: Emulation, call: Call) -> object:
 
 
 async def get_settings(emulation: Emulation, call: Call) -> object:
-    answer: dict[str, Any] = dict(emulation.settings)
+    response: dict[str, Any] = dict(emulation.settings)
     if call.query.boolean("include_defaults", False):
-        answer["defaults"] = {
+        response["defaults"] = {
             "xpack.ml.max_lazy_ml_nodes": str(int(emulation.cluster.can_grow)),
             "xpack.ml.max_machine_memory_percent": "30",
             "xpack.ml.use_auto_machine_memory_percent": "false",
         }
-    return answer
+    return response
 
 
 class PutSettingsRequest(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -150,15 +150,15 @@ def _whole_megabytes(size_bytes: int) -> str:
 _STATE = "cluster:monitor/state"
 
 ENDPOINTS = (
-    Endpoint(method="GET", path="/", handler=get_info, action="cluster:monitor/main"),
-    Endpoint(method="HEAD", path="/", handler=get_info, action="cluster:monitor/main"),
-    Endpoint(
+    ApiEndpoint(method="GET", path="/", handler=get_info, action="cluster:monitor/main"),
+    ApiEndpoint(method="HEAD", path="/", handler=get_info, action="cluster:monitor/main"),
+    ApiEndpoint(
         method="GET",
         path="/_ml/info",
         handler=get_ml_info,
         action="cluster:monitor/xpack/ml/info/get",
     ),
-    Endpoint(
+    ApiEndpoint(
         method="POST",
         path="/_ml/set_upgrade_mode",
         handler=set_upgrade_mode,
@@ -166,28 +166,28 @@ ENDPOINTS = (
         parameters=frozenset({"enabled", "timeout"}),
         needs_master=True,
     ),
-    Endpoint(
+    ApiEndpoint(
         method="GET",
         path="/_license",
         handler=get_license,
         action="cluster:monitor/xpack/license/get",
         parameters=frozenset({"accept_enterprise", "local"}),
     ),
-    Endpoint(
+    ApiEndpoint(
         method="GET",
         path="/_xpack",
         handler=get_xpack,
         action="cluster:monitor/xpack/info",
         parameters=frozenset({"accept_enterprise", "categories"}),
     ),
-    Endpoint(
+    ApiEndpoint(
         method="GET",
         path="/_cluster/settings",
         handler=get_settings,
         action=_STATE,
         parameters=frozenset({"flat_settings", "include_defaults", "master_timeout", "timeout"}),
     ),
-    Endpoint(
+    ApiEndpoint(
         method="PUT",
         path="/_cluster/settings",
         handler=put_settings,
@@ -195,7 +195,7 @@ ENDPOINTS = (
         parameters=frozenset({"flat_settings", "master_timeout", "timeout"}),
         needs_master=True,
     ),
-    Endpoint(
+    ApiEndpoint(
         method="GET",
         path="/_cluster/health",
         handler=get_health,

@@ -5,9 +5,9 @@ from typing import TypeVar
 
 from msgspec import UNSET, UnsetType
 
-from autoscaler.simulation.cluster import AdaptivePatch, AdaptiveSettings, Deployment
+from autoscaler.simulation.cluster import AdaptivePatch, AdaptiveSettings, SimulatedDeployment
 from autoscaler.simulation.emulator.bodies import parse_body
-from autoscaler.simulation.emulator.calls import Call, Endpoint
+from autoscaler.simulation.emulator.calls import ApiEndpoint, Call
 from autoscaler.simulation.emulator.emulation import Emulation
 from autoscaler.simulation.emulator.model_endpoints import LANGUAGE_IDENTIFICATION
 from autoscaler.simulation.emulator.parameters import (
@@ -15,16 +15,16 @@ from autoscaler.simulation.emulator.parameters import (
     parse_bytes,
     parse_duration_s,
 )
-from autoscaler.simulation.emulator.rendering import assignment_answer
-from autoscaler.simulation.errors import ApiError, invalid_request
+from autoscaler.simulation.emulator.rendering import assignment_response
+from autoscaler.simulation.errors import SimulatedApiError, invalid_request
 from autoscaler.wire.deployments import (
-    AdaptivePatch as AdaptivePatchDocument,
+    AdaptivePatchDocument as AdaptivePatchDocument,
 )
 from autoscaler.wire.deployments import (
-    AssignmentAnswer,
+    AssignmentResponse,
     StartRequest,
-    StopAnswer,
     StopRequest,
+    StopResponse,
     UpdateRequest,
 )
 
@@ -32,7 +32,7 @@ _LEVELS = ("starting", "started", "fully_allocated")
 _PRIORITIES = ("normal", "low")
 
 
-async def start(emulation: Emulation, call: Call) -> AssignmentAnswer:
+async def start(emulation: Emulation, call: Call) -> AssignmentResponse:
     """Start a deployment and wait for it. After a time-out it goes on starting."""
     emulation.require_licence()
     cluster, query, model_id = emulation.cluster, call.query, call.ids["id"]
@@ -51,7 +51,7 @@ async def start(emulation: Emulation, call: Call) -> AssignmentAnswer:
         call, body.timeout, default_s=30.0 if cluster.behaviour.major >= 9 else 20.0
     )
     if model_id == LANGUAGE_IDENTIFICATION:
-        raise ApiError(
+        raise SimulatedApiError(
             400,
             "status_exception",
             f"Cannot deploy model [{model_id}]: only models of type [pytorch] can be deployed",
@@ -81,11 +81,11 @@ async def start(emulation: Emulation, call: Call) -> AssignmentAnswer:
         adaptive=_adaptive_settings(body.adaptive_allocations),
     )
     await _wait_for(emulation, deployment, wait_for, timeout_s)
-    return assignment_answer(cluster, deployment)
+    return assignment_response(cluster, deployment)
 
 
 async def _wait_for(
-    emulation: Emulation, deployment: Deployment, level: str, timeout_s: float
+    emulation: Emulation, deployment: SimulatedDeployment, level: str, timeout_s: float
 ) -> None:
     """Wait until a deployment has reached a level, or nothing is under way that could reach it."""
     cluster, id_ = emulation.cluster, deployment.deployment_id
@@ -99,7 +99,7 @@ async def _wait_for(
         )
 
     if not await emulation.until(decided, timeout_s=timeout_s):
-        raise ApiError(
+        raise SimulatedApiError(
             408,
             "status_exception",
             f"Timed out after [{timeout_s:g}s] waiting for model deployment [{id_}] to reach "
@@ -107,7 +107,7 @@ async def _wait_for(
             "and try again once it has started.",
         )
     if cluster.deployments.get(id_) is not deployment:
-        raise ApiError(
+        raise SimulatedApiError(
             400,
             "status_exception",
             f"Error waiting for the model deployment [{id_}]: it was removed while starting",
@@ -115,7 +115,7 @@ async def _wait_for(
     if deployment.reported_state() == "failed":
         reasons = ", ".join(f"{node}: {route.reason}" for node, route in deployment.routes.items())
         cluster.stop_deployment(id_, force=True)
-        raise ApiError(
+        raise SimulatedApiError(
             500,
             "status_exception",
             f"Could not start trained model deployment [{id_}], the following nodes failed with "
@@ -123,7 +123,7 @@ async def _wait_for(
         )
 
 
-async def update(emulation: Emulation, call: Call) -> AssignmentAnswer:
+async def update(emulation: Emulation, call: Call) -> AssignmentResponse:
     emulation.require_licence()
     cluster, deployment_id = emulation.cluster, call.ids["id"]
     number = call.query.integer("number_of_allocations")
@@ -145,10 +145,10 @@ async def update(emulation: Emulation, call: Call) -> AssignmentAnswer:
     deployment = cluster.update_deployment(
         deployment_id, number_of_allocations=number, adaptive=adaptive
     )
-    return assignment_answer(cluster, deployment)
+    return assignment_response(cluster, deployment)
 
 
-async def stop(emulation: Emulation, call: Call) -> StopAnswer:
+async def stop(emulation: Emulation, call: Call) -> StopResponse:
     deployment_id = call.ids["id"]
     body = parse_body(call.body, StopRequest, parser="stop_trained_model_deployment_request")
     _require_same_id(deployment_id, body.id)
@@ -157,7 +157,7 @@ async def stop(emulation: Emulation, call: Call) -> StopAnswer:
         force=call.query.boolean("force", _given(body.force) or False),
         allow_no_match=call.query.boolean("allow_no_match", body.allow_no_match is not False),
     )
-    return StopAnswer(stopped=True)
+    return StopResponse(stopped=True)
 
 
 Value = TypeVar("Value")
@@ -199,7 +199,7 @@ def _timeout_s(call: Call, in_body: str | UnsetType, *, default_s: float) -> flo
 
 def _require_same_id(in_path: str, in_body: str | UnsetType) -> None:
     if in_body and in_body != in_path:
-        raise ApiError(
+        raise SimulatedApiError(
             400,
             "status_exception",
             f"Inconsistent id; [{in_body}] specified in the body differs from [{in_path}] "
@@ -216,7 +216,9 @@ def _require_known(emulation: Emulation, fields: Mapping[str, object]) -> None:
     }
     for name, value in fields.items():
         if value is not UNSET and not known[name]:
-            raise ApiError(400, "x_content_parse_exception", f"[1:2] unknown field [{name}]")
+            raise SimulatedApiError(
+                400, "x_content_parse_exception", f"[1:2] unknown field [{name}]"
+            )
 
 
 def _adaptive_patch(
@@ -256,7 +258,7 @@ _START_PARAMETERS = frozenset(
 )
 
 ENDPOINTS = (
-    Endpoint(
+    ApiEndpoint(
         method="POST",
         path=f"{_PATH}/deployment/_start",
         handler=start,
@@ -264,7 +266,7 @@ ENDPOINTS = (
         parameters=_START_PARAMETERS,
         needs_master=True,
     ),
-    Endpoint(
+    ApiEndpoint(
         method="POST",
         path=f"{_PATH}/deployment/_update",
         handler=update,
@@ -272,7 +274,7 @@ ENDPOINTS = (
         parameters=frozenset({"number_of_allocations", "timeout", "master_timeout"}),
         needs_master=True,
     ),
-    Endpoint(
+    ApiEndpoint(
         method="POST",
         path=f"{_PATH}/deployment/_stop",
         handler=stop,

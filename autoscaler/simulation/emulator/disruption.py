@@ -5,18 +5,18 @@ import struct
 
 from aiohttp import web
 
-from autoscaler.simulation.emulator.answers import error_answer
 from autoscaler.simulation.emulator.faults import Fault
-from autoscaler.simulation.errors import ApiError
+from autoscaler.simulation.emulator.responses import error_response
+from autoscaler.simulation.errors import SimulatedApiError
 
 _LINGER_FOR_NOTHING = struct.pack("ii", 1, 0)
 
 
-def replaced_answer(fault: Fault) -> web.Response:
+def replaced_response(fault: Fault) -> web.Response:
     """What the client gets in place of an answer: an error of the cluster, or a proxy's page."""
     assert fault.status is not None
     if fault.error_type is not None:
-        return error_answer(ApiError(fault.status, fault.error_type, fault.body))
+        return error_response(SimulatedApiError(fault.status, fault.error_type, fault.body))
     content_type = {"Content-Type": fault.content_type}
     return web.Response(status=fault.status, text=fault.body, headers=content_type)
 

@@ -7,18 +7,18 @@ from collections.abc import Callable
 from msgspec import Struct
 
 from autoscaler.ports import Clock
-from autoscaler.simulation.cluster import Cluster
+from autoscaler.simulation.cluster import SimulatedCluster
 from autoscaler.simulation.emulator.faults import Faults
 from autoscaler.simulation.emulator.loads import Load, Stoppable, arrivals_of
 from autoscaler.simulation.emulator.security import Security
-from autoscaler.simulation.errors import ApiError
+from autoscaler.simulation.errors import SimulatedApiError
 
 # Computing the cluster's past is cut into pieces of this many virtual seconds, and the event loop
 # gets a turn after each: a request never waits for more than one.
 _SLICE_S = 5.0
 
 # How often a waiting request looks whether it is done, at least, where nothing announces it.
-_LONGEST_WAIT_S = 60.0
+_MAX_WAIT_S = 60.0
 
 
 class InferenceEndpoint(Struct, frozen=True, kw_only=True):
@@ -40,7 +40,7 @@ class Emulation:
 
     def __init__(
         self,
-        cluster: Cluster,
+        cluster: SimulatedCluster,
         clock: Clock,
         *,
         name: str = "emulated",
@@ -106,7 +106,7 @@ class Emulation:
             ApiError: 403: it has expired.
         """
         if self.licence_expired:
-            raise ApiError(
+            raise SimulatedApiError(
                 403,
                 "security_exception",
                 "current license is non-compliant for [ml]",
@@ -133,8 +133,8 @@ class Emulation:
             if now >= deadline:
                 return False
             next_event = self.cluster.next_event_at()
-            wake_at = min(deadline, math.inf if next_event is None else next_event)
-            await self.clock.sleep(min(_LONGEST_WAIT_S, max(wake_at - now, 1e-3)))
+            next_due_at = min(deadline, math.inf if next_event is None else next_event)
+            await self.clock.sleep(min(_MAX_WAIT_S, max(next_due_at - now, 1e-3)))
 
     async def keep_up(self, every_s: float) -> None:
         """Catch up again and again, so that no request finds a long past to live through."""

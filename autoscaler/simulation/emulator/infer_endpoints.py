@@ -3,10 +3,10 @@
 import zlib
 
 from autoscaler.simulation.emulator.bodies import parse_body
-from autoscaler.simulation.emulator.calls import Call, Endpoint
+from autoscaler.simulation.emulator.calls import ApiEndpoint, Call
 from autoscaler.simulation.emulator.emulation import Emulation
-from autoscaler.simulation.errors import ApiError, no_such_deployment
-from autoscaler.wire.deployments import InferAnswer, InferRequest
+from autoscaler.simulation.errors import SimulatedApiError, no_such_deployment
+from autoscaler.wire.deployments import InferRequest, InferResponse
 
 _INPUT_FIELD = "text_field"
 _TIMEOUT_S = 10.0
@@ -19,14 +19,14 @@ async def clear_cache(emulation: Emulation, call: Call) -> object:
     return {"cleared": True}
 
 
-async def infer(emulation: Emulation, call: Call) -> InferAnswer:
+async def infer(emulation: Emulation, call: Call) -> InferResponse:
     """Answer when the simulated requests are done. If one document fails, all fail."""
     if not call.body:
-        raise ApiError(400, "parse_exception", "request body is required")
+        raise SimulatedApiError(400, "parse_exception", "request body is required")
     body = parse_body(call.body, InferRequest, parser="infer_trained_model_request")
     for document in body.docs:
         if not isinstance(document.get(_INPUT_FIELD), str):
-            raise ApiError(
+            raise SimulatedApiError(
                 400,
                 "status_exception",
                 f"Input field [{_INPUT_FIELD}] does not exist in the document",
@@ -44,7 +44,7 @@ async def infer(emulation: Emulation, call: Call) -> InferAnswer:
     for request in requests:
         if request.error is not None:
             raise request.error
-    return InferAnswer(
+    return InferResponse(
         inference_results=[_result(document[_INPUT_FIELD]) for document in body.docs]
     )
 
@@ -56,14 +56,14 @@ def _result(text: str) -> dict[str, object]:
 
 
 ENDPOINTS = (
-    Endpoint(
+    ApiEndpoint(
         method="POST",
         path="/_ml/trained_models/{id}/deployment/cache/_clear",
         handler=clear_cache,
         action="cluster:admin/xpack/ml/trained_models/deployment/clear_cache",
         parameters=frozenset({"timeout"}),
     ),
-    Endpoint(
+    ApiEndpoint(
         method="POST",
         path="/_ml/trained_models/{id}/_infer",
         handler=infer,

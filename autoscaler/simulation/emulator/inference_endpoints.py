@@ -11,16 +11,16 @@ from msgspec import UNSET, Struct, UnsetType
 
 from autoscaler.simulation.cluster import AdaptivePatch
 from autoscaler.simulation.emulator.bodies import parse_body
-from autoscaler.simulation.emulator.calls import Call, Endpoint
+from autoscaler.simulation.emulator.calls import ApiEndpoint, Call
 from autoscaler.simulation.emulator.emulation import Emulation, InferenceEndpoint
 from autoscaler.simulation.errors import (
-    ApiError,
+    SimulatedApiError,
     conflict,
     invalid_state,
     not_found,
 )
-from autoscaler.simulation.versions import Behaviour
-from autoscaler.wire.deployments import AdaptivePatch as AdaptivePatchDocument
+from autoscaler.simulation.versions import VersionBehaviour
+from autoscaler.wire.deployments import AdaptivePatchDocument as AdaptivePatchDocument
 
 
 class ServiceSettings(Struct, frozen=True, kw_only=True):
@@ -31,12 +31,12 @@ class ServiceSettings(Struct, frozen=True, kw_only=True):
     num_threads: int | UnsetType | None = UNSET
 
 
-class UpdateEndpointRequest(Struct, frozen=True, kw_only=True):
+class UpdateEndpointBody(Struct, frozen=True, kw_only=True):
     task_type: str | UnsetType = UNSET
     service_settings: ServiceSettings = ServiceSettings()
 
 
-class Change(Struct, frozen=True, kw_only=True):
+class EndpointChange(Struct, frozen=True, kw_only=True):
     """What is to become of a deployment: its number, or its native scaler's settings."""
 
     number: int | None = None
@@ -58,7 +58,7 @@ async def get_one(emulation: Emulation, call: Call) -> object:
 
 async def update(emulation: Emulation, call: Call) -> object:
     inference_id = call.ids["inference_id"]
-    request = parse_body(call.body, UpdateEndpointRequest, parser="update_inference_model")
+    request = parse_body(call.body, UpdateEndpointBody, parser="update_inference_model")
     task_type = _task_type(call.ids.get("task_type"), request.task_type)
     endpoint = emulation.endpoints.get(inference_id)
     if endpoint is None:
@@ -98,7 +98,7 @@ def _task_type(in_path: str | None, in_body: str | UnsetType) -> str:
     return in_body
 
 
-def _change(settings: ServiceSettings, behaviour: Behaviour, call: Call) -> Change:
+def _change(settings: ServiceSettings, behaviour: VersionBehaviour, call: Call) -> EndpointChange:
     """What the settings ask for, as far as the version has ears for it.
 
     Raises:
@@ -109,7 +109,7 @@ def _change(settings: ServiceSettings, behaviour: Behaviour, call: Call) -> Chan
         if number is None:
             said = call.body.decode(errors="replace")
             raise _bad(f"Failed to parse [num_allocations] of update request [{said}]")
-        return Change(number=number)
+        return EndpointChange(number=number)
     if behaviour.inference_threads_fixed and isinstance(settings.num_threads, int):
         raise invalid_state("[num_threads] cannot be updated")
     document = settings.adaptive_allocations
@@ -124,10 +124,10 @@ def _change(settings: ServiceSettings, behaviour: Behaviour, call: Call) -> Chan
                 f"[service_settings] Invalid value [{number}]. [num_allocations] must be a "
                 "positive integer"
             )
-        return Change(number=number)
+        return EndpointChange(number=number)
     if number is not None:
         raise invalid_state("[num_allocations] cannot be set if [adaptive_allocations] is set")
-    return Change(
+    return EndpointChange(
         adaptive=AdaptivePatch(
             enabled=document.enabled,
             min_number_of_allocations=document.min_number_of_allocations,
@@ -146,12 +146,12 @@ def _require_ownership(endpoint: InferenceEndpoint) -> None:
         )
 
 
-def _bad(reason: str) -> ApiError:
-    return ApiError(400, "status_exception", reason)
+def _bad(reason: str) -> SimulatedApiError:
+    return SimulatedApiError(400, "status_exception", reason)
 
 
-def _unknown(reason: str) -> ApiError:
-    return ApiError(404, "resource_not_found_exception", reason)
+def _unknown(reason: str) -> SimulatedApiError:
+    return SimulatedApiError(404, "resource_not_found_exception", reason)
 
 
 def _document(emulation: Emulation, endpoint: InferenceEndpoint) -> dict[str, Any]:
@@ -180,13 +180,13 @@ def _document(emulation: Emulation, endpoint: InferenceEndpoint) -> dict[str, An
 _GET, _UPDATE = "cluster:monitor/xpack/inference/get", "cluster:admin/xpack/inference/update"
 
 _READING = (
-    Endpoint(method="GET", path="/_inference", handler=get_all, action=_GET),
-    Endpoint(method="GET", path="/_inference/_all", handler=get_all, action=_GET),
-    Endpoint(method="GET", path="/_inference/{inference_id}", handler=get_one, action=_GET),
+    ApiEndpoint(method="GET", path="/_inference", handler=get_all, action=_GET),
+    ApiEndpoint(method="GET", path="/_inference/_all", handler=get_all, action=_GET),
+    ApiEndpoint(method="GET", path="/_inference/{inference_id}", handler=get_one, action=_GET),
 )
 
 _UPDATING = tuple(
-    Endpoint(
+    ApiEndpoint(
         method="PUT",
         path=f"/_inference/{task_type}{{inference_id}}/_update",
         handler=update,
@@ -197,7 +197,7 @@ _UPDATING = tuple(
 )
 
 
-def endpoints_of(behaviour: Behaviour) -> Sequence[Endpoint]:
+def endpoints_of(behaviour: VersionBehaviour) -> Sequence[ApiEndpoint]:
     """What a version has of the inference API."""
     reading = _READING if behaviour.inference_api else ()
     return (*reading, *_UPDATING) if behaviour.inference_update else reading

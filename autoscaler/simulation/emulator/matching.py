@@ -8,7 +8,7 @@ from fnmatch import fnmatchcase
 
 from msgspec import Struct
 
-from autoscaler.simulation.errors import ApiError
+from autoscaler.simulation.errors import SimulatedApiError
 
 
 class Page(Struct, frozen=True, kw_only=True):
@@ -57,7 +57,7 @@ def find_page(
         and not any(_means(token, id_) for id_ in known)
     ]
     if missing:
-        raise ApiError(
+        raise SimulatedApiError(
             404,
             "resource_not_found_exception",
             f"Could not find trained model [{','.join(missing)}]",

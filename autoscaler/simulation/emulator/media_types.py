@@ -7,7 +7,7 @@ elastic/elasticsearch, `RestRequest.java` and `RestCompatibleVersionHelper.java`
 
 import re
 
-from autoscaler.simulation.errors import ApiError
+from autoscaler.simulation.errors import SimulatedApiError
 
 PLAIN = "application/json"
 
@@ -38,17 +38,19 @@ def check_content(content_type: str | None, *, major: int) -> None:
         ApiError: 406: not JSON; 400: a version the server does not understand.
     """
     if not content_type:
-        raise ApiError(406, "media_type_header_exception", "Content-Type header is missing")
+        raise SimulatedApiError(
+            406, "media_type_header_exception", "Content-Type header is missing"
+        )
     if found := _VENDOR.match(content_type):
         _require_compatible("Content-Type", int(found[1] or major), content_type, major)
     elif content_type.partition(";")[0].strip().lower() not in (PLAIN, "application/x-ndjson"):
         reason = f"Content-Type header [{content_type}] is not supported"
-        raise ApiError(406, "media_type_header_exception", reason)
+        raise SimulatedApiError(406, "media_type_header_exception", reason)
 
 
 def _require_compatible(header: str, version: int, value: str, major: int) -> None:
     if version not in (major, major - 1):
-        raise ApiError(
+        raise SimulatedApiError(
             400,
             "media_type_header_exception",
             f"{header} version must be either version {major} or {major - 1}, "

@@ -2,14 +2,14 @@
 
 from msgspec import UNSET, Struct, UnsetType
 
-from autoscaler.simulation.cluster import Cluster, ModelSpec
+from autoscaler.simulation.cluster import ModelSpec, SimulatedCluster
 from autoscaler.simulation.emulator.bodies import parse_body
-from autoscaler.simulation.emulator.calls import Call, Endpoint
+from autoscaler.simulation.emulator.calls import ApiEndpoint, Call
 from autoscaler.simulation.emulator.emulation import Emulation
 from autoscaler.simulation.emulator.matching import Page, find_page
 from autoscaler.simulation.emulator.parameters import illegal_argument
 from autoscaler.simulation.emulator.rendering import stats_document
-from autoscaler.simulation.errors import ApiError
+from autoscaler.simulation.errors import SimulatedApiError
 
 LANGUAGE_IDENTIFICATION = "lang_ident_model_1"
 """The model that every cluster has, and that cannot be deployed."""
@@ -70,7 +70,7 @@ async def put_model(emulation: Emulation, call: Call) -> object:
             f"[{request.model_type}]"
         )
     if model_id == LANGUAGE_IDENTIFICATION:
-        raise ApiError(
+        raise SimulatedApiError(
             400, "resource_already_exists_exception", f"Trained model [{model_id}] already exists"
         )
     emulated = request.emulator
@@ -101,7 +101,7 @@ async def delete_model(emulation: Emulation, call: Call) -> object:
     return {"acknowledged": True}
 
 
-def _page(call: Call, cluster: Cluster, deployed: dict[str, str]) -> Page:
+def _page(call: Call, cluster: SimulatedCluster, deployed: dict[str, str]) -> Page:
     start, size = call.query.integer("from"), call.query.integer("size")
     for name, value in (("from", start), ("size", size)):
         if value is not None and value < 0:
@@ -143,31 +143,31 @@ _MODELS = "/_ml/trained_models"
 _GET_PARAMETERS = _PAGING | {"include", "decompress_definition", "exclude_generated", "tags"}
 
 ENDPOINTS = (
-    Endpoint(
+    ApiEndpoint(
         method="GET",
         path=f"{_MODELS}/_stats",
         handler=get_stats,
         action=_STATS,
         parameters=_PAGING,
     ),
-    Endpoint(
+    ApiEndpoint(
         method="GET",
         path=f"{_MODELS}/{{ids}}/_stats",
         handler=get_stats,
         action=_STATS,
         parameters=_PAGING,
     ),
-    Endpoint(
+    ApiEndpoint(
         method="GET", path=_MODELS, handler=get_models, action=_GET, parameters=_GET_PARAMETERS
     ),
-    Endpoint(
+    ApiEndpoint(
         method="GET",
         path=f"{_MODELS}/{{ids}}",
         handler=get_models,
         action=_GET,
         parameters=_GET_PARAMETERS,
     ),
-    Endpoint(
+    ApiEndpoint(
         method="PUT",
         path=f"{_MODELS}/{{model_id}}",
         handler=put_model,
@@ -175,7 +175,7 @@ ENDPOINTS = (
         parameters=frozenset({"defer_definition_decompression", "wait_for_completion"}),
         needs_master=True,
     ),
-    Endpoint(
+    ApiEndpoint(
         method="DELETE",
         path=f"{_MODELS}/{{model_id}}",
         handler=delete_model,

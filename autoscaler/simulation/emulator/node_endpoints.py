@@ -6,16 +6,16 @@ from typing import Any
 import msgspec
 
 from autoscaler.simulation.cluster import NodeSpec
-from autoscaler.simulation.emulator.calls import Call, Endpoint
+from autoscaler.simulation.emulator.calls import ApiEndpoint, Call
 from autoscaler.simulation.emulator.emulation import Emulation
 from autoscaler.simulation.emulator.rendering import format_size
 from autoscaler.wire.cluster import (
     JvmMemory,
-    MemoryAnswer,
     MemoryOfNode,
+    MemoryResponse,
     MlMemory,
     NodeInfo,
-    NodeMemory,
+    NodeMemoryDocument,
     NodesHeader,
 )
 
@@ -44,14 +44,14 @@ async def get_nodes(emulation: Emulation, call: Call) -> object:
 
 async def get_memory(emulation: Emulation, call: Call) -> object:
     nodes = _nodes_meant(emulation, call.ids.get("filter", "_all"))
-    answer = MemoryAnswer(
+    response = MemoryResponse(
         header=NodesHeader(total=len(nodes), successful=len(nodes)),
         cluster_name=emulation.name,
         nodes={node.node_id: _memory_of(emulation, node) for node in nodes},
     )
     if not call.human:
-        return answer
-    document = msgspec.to_builtins(answer)
+        return response
+    document = msgspec.to_builtins(response)
     _add_readable_sizes(document)
     return document
 
@@ -72,7 +72,7 @@ def _memory_of(emulation: Emulation, node: NodeSpec) -> MemoryOfNode:
         attributes=_attributes(emulation, node),
         roles=_roles(node),
         ephemeral_id=f"{node.node_id}-e",
-        mem=NodeMemory(
+        mem=NodeMemoryDocument(
             total_in_bytes=node.memory_bytes, adjusted_total_in_bytes=node.memory_bytes, ml=ml
         ),
         jvm=JvmMemory(
@@ -126,9 +126,11 @@ _NODES = "cluster:monitor/nodes/info"
 _MEMORY = "cluster:monitor/xpack/ml/trained_models/memory/stats"
 
 ENDPOINTS = (
-    Endpoint(method="GET", path="/_nodes", handler=get_nodes, action=_NODES),
-    Endpoint(method="GET", path="/_nodes/{filter}", handler=get_nodes, action=_NODES),
-    Endpoint(method="GET", path="/_nodes/{filter}/{metric}", handler=get_nodes, action=_NODES),
-    Endpoint(method="GET", path="/_ml/memory/_stats", handler=get_memory, action=_MEMORY),
-    Endpoint(method="GET", path="/_ml/memory/{filter}/_stats", handler=get_memory, action=_MEMORY),
+    ApiEndpoint(method="GET", path="/_nodes", handler=get_nodes, action=_NODES),
+    ApiEndpoint(method="GET", path="/_nodes/{filter}", handler=get_nodes, action=_NODES),
+    ApiEndpoint(method="GET", path="/_nodes/{filter}/{metric}", handler=get_nodes, action=_NODES),
+    ApiEndpoint(method="GET", path="/_ml/memory/_stats", handler=get_memory, action=_MEMORY),
+    ApiEndpoint(
+        method="GET", path="/_ml/memory/{filter}/_stats", handler=get_memory, action=_MEMORY
+    ),
 )

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Mapping
 
-from autoscaler.simulation.errors import ApiError
+from autoscaler.simulation.errors import SimulatedApiError
 
 COMMON = frozenset({"pretty", "human", "error_trace", "filter_path", "format"})
 """Parameters every endpoint takes."""
@@ -67,8 +67,8 @@ class Query:
         return None if found is None else parse_duration_s(name, found)
 
 
-def illegal_argument(reason: str) -> ApiError:
-    return ApiError(400, "illegal_argument_exception", reason)
+def illegal_argument(reason: str) -> SimulatedApiError:
+    return SimulatedApiError(400, "illegal_argument_exception", reason)
 
 
 def parse_boolean(text: str) -> bool:
@@ -102,7 +102,7 @@ def parse_bytes(name: str, text: str) -> int:
     """Bytes of a size such as `100mb` or `0`."""
     found = re.fullmatch(r"(\d{1,18}(?:\.\d{1,9})?)\s*([kmgt]?b?)", text.strip().lower())
     if found is None:
-        raise ApiError(
+        raise SimulatedApiError(
             400,
             "parse_exception",
             f"failed to parse setting [{name}] with value [{text}] as a size in bytes: "

@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 from msgspec import UNSET
 
-from autoscaler.simulation.cluster import Cluster, Deployment
+from autoscaler.simulation.cluster import SimulatedCluster, SimulatedDeployment
 from autoscaler.simulation.deployment import AdaptiveSettings as NativeSettings
 from autoscaler.simulation.emulator.matching import Page
 from autoscaler.simulation.emulator.serverless import one_unnamed_node
@@ -17,7 +17,7 @@ from autoscaler.wire import deployments, stats
 
 
 def stats_document(
-    cluster: Cluster,
+    cluster: SimulatedCluster,
     page: Page,
     *,
     missing_nodes: frozenset[str] = frozenset(),
@@ -40,7 +40,7 @@ def stats_document(
 
 
 def _model_entries(
-    cluster: Cluster,
+    cluster: SimulatedCluster,
     page: Page,
     model_id: str,
     missing_nodes: frozenset[str],
@@ -84,8 +84,8 @@ def _inference_stats(rendered: stats.DeploymentDocument, now: float) -> stats.In
 
 
 def _deployment_document(
-    cluster: Cluster,
-    deployment: Deployment,
+    cluster: SimulatedCluster,
+    deployment: SimulatedDeployment,
     missing_nodes: frozenset[str],
     versions: dict[str, str],
 ) -> stats.DeploymentDocument:
@@ -115,14 +115,14 @@ def _deployment_document(
         nodes=nodes,
     )
     if cluster.behaviour.adaptive_allocations and deployment.adaptive is not None:
-        document.adaptive_allocations = stats.AdaptiveAllocations(
+        document.adaptive_allocations = stats.AdaptiveAllocationsDocument(
             enabled=bool(deployment.adaptive.enabled),
             min_number_of_allocations=deployment.adaptive.min_number_of_allocations,
             max_number_of_allocations=deployment.adaptive.max_number_of_allocations,
         )
     if deployment.state != "stopping":
         document.allocation_status = stats.AllocationStatus(
-            allocation_count=deployment.live,
+            allocation_count=deployment.running,
             target_allocation_count=deployment.requested,
             state=deployment.allocation_state(),
         )
@@ -130,7 +130,7 @@ def _deployment_document(
 
 
 def _node_document(
-    cluster: Cluster, route: Route, versions: dict[str, str], *, silent: bool
+    cluster: SimulatedCluster, route: Route, versions: dict[str, str], *, silent: bool
 ) -> stats.NodeDocument:
     """A node's part; of a `silent` node only what the routing table knows."""
     document = stats.NodeDocument(
@@ -170,7 +170,7 @@ def _add_counters(document: stats.NodeDocument, counters: Counters) -> None:
 
 
 def _node_description(
-    cluster: Cluster, node_id: str, versions: dict[str, str]
+    cluster: SimulatedCluster, node_id: str, versions: dict[str, str]
 ) -> stats.NodeDescription:
     node = cluster.nodes.get(node_id)
     name = node_id if node is None else node.name
@@ -187,7 +187,9 @@ def _node_description(
     )
 
 
-def assignment_answer(cluster: Cluster, deployment: Deployment) -> deployments.AssignmentAnswer:
+def assignment_response(
+    cluster: SimulatedCluster, deployment: SimulatedDeployment
+) -> deployments.AssignmentResponse:
     """The answer of `_start` and `_update`."""
     parameters, behaviour = deployment.parameters, cluster.behaviour
     task = deployments.TaskParameters(
@@ -203,11 +205,11 @@ def assignment_answer(cluster: Cluster, deployment: Deployment) -> deployments.A
         task.deployment_id = parameters.deployment_id
     if behaviour.memory_parameters:
         task.per_deployment_memory_bytes = task.per_allocation_memory_bytes = 0
-    return deployments.AssignmentAnswer(
-        assignment=deployments.Assignment(
+    return deployments.AssignmentResponse(
+        assignment=deployments.AssignmentDocument(
             task_parameters=task,
             routing_table={
-                route.node_id: deployments.Route(
+                route.node_id: deployments.RouteDocument(
                     current_allocations=route.current_allocations,
                     target_allocations=route.target_allocations,
                     routing_state=route.state,
@@ -226,10 +228,12 @@ def assignment_answer(cluster: Cluster, deployment: Deployment) -> deployments.A
     )
 
 
-def _adaptive_settings(settings: NativeSettings | None) -> deployments.AdaptiveSettings | None:
+def _adaptive_settings(
+    settings: NativeSettings | None,
+) -> deployments.AdaptiveSettingsDocument | None:
     if settings is None:
         return None
-    rendered = deployments.AdaptiveSettings(enabled=bool(settings.enabled))
+    rendered = deployments.AdaptiveSettingsDocument(enabled=bool(settings.enabled))
     if settings.min_number_of_allocations is not None:
         rendered.min_number_of_allocations = settings.min_number_of_allocations
     if settings.max_number_of_allocations is not None:

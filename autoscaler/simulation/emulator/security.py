@@ -11,7 +11,7 @@ from fnmatch import fnmatchcase
 
 from msgspec import Struct
 
-from autoscaler.simulation.errors import ApiError
+from autoscaler.simulation.errors import SimulatedApiError
 
 PRIVILEGES: Mapping[str, tuple[str, ...]] = {
     "monitor_ml": ("cluster:monitor/xpack/ml/*",),
@@ -101,7 +101,7 @@ class Security(Struct, frozen=True, kw_only=True):
             who = f"API key id [{user.api_key_id}] of {who}"
         enough = ",".join(name for name in PRIVILEGES if _grants([name], action))
         roles = ",".join(user.roles)
-        raise ApiError(
+        raise SimulatedApiError(
             403,
             "security_exception",
             f"action [{action}] is unauthorized for {who} with effective roles [{roles}], "
@@ -116,7 +116,7 @@ class Security(Struct, frozen=True, kw_only=True):
         """
         wanted = PRIVILEGES.get(privilege)
         if wanted is None:
-            raise ApiError(
+            raise SimulatedApiError(
                 400, "illegal_argument_exception", f"unknown cluster privilege [{privilege}]"
             )
         granted = self.privileges_of(user)
@@ -136,8 +136,8 @@ def _decoded(credentials: str) -> str:
         return ""
 
 
-def _unauthenticated(reason: str) -> ApiError:
-    return ApiError(
+def _unauthenticated(reason: str) -> SimulatedApiError:
+    return SimulatedApiError(
         401,
         "security_exception",
         reason,

@@ -1,22 +1,22 @@
 """`_security/*`: who is asking, and what they may do. Absent where security is off."""
 
 from autoscaler.simulation.emulator.bodies import parse_body
-from autoscaler.simulation.emulator.calls import Call, Endpoint
+from autoscaler.simulation.emulator.calls import ApiEndpoint, Call
 from autoscaler.simulation.emulator.emulation import Emulation
 from autoscaler.wire.cluster import (
     ApiKeyInfo,
-    AuthenticateAnswer,
-    HasPrivilegesAnswer,
+    AuthenticateResponse,
     HasPrivilegesRequest,
+    HasPrivilegesResponse,
     Realm,
 )
 
 
-async def authenticate(emulation: Emulation, call: Call) -> AuthenticateAnswer:
+async def authenticate(emulation: Emulation, call: Call) -> AuthenticateResponse:
     assert call.user is not None
     by_key = call.user.api_key_id is not None
     realm = Realm(name="_es_api_key", type="_es_api_key") if by_key else _NATIVE
-    answer = AuthenticateAnswer(
+    response = AuthenticateResponse(
         username=call.user.username,
         roles=list(call.user.roles),
         authentication_realm=realm,
@@ -24,16 +24,16 @@ async def authenticate(emulation: Emulation, call: Call) -> AuthenticateAnswer:
         authentication_type="api_key" if by_key else "realm",
     )
     if call.user.api_key_id is not None:
-        answer.api_key = ApiKeyInfo(id=call.user.api_key_id, name=call.user.username)
-    return answer
+        response.api_key = ApiKeyInfo(id=call.user.api_key_id, name=call.user.username)
+    return response
 
 
-async def has_privileges(emulation: Emulation, call: Call) -> HasPrivilegesAnswer:
+async def has_privileges(emulation: Emulation, call: Call) -> HasPrivilegesResponse:
     assert call.user is not None
     assert emulation.security is not None
     wanted = parse_body(call.body, HasPrivilegesRequest, parser="has_privileges").cluster
     granted = {name: emulation.security.has_privilege(call.user, name) for name in sorted(wanted)}
-    return HasPrivilegesAnswer(
+    return HasPrivilegesResponse(
         username=call.user.username,
         has_all_requested=all(granted.values()),
         cluster=granted,
@@ -43,7 +43,7 @@ async def has_privileges(emulation: Emulation, call: Call) -> HasPrivilegesAnswe
 _NATIVE = Realm(name="native1", type="native")
 
 ENDPOINTS = (
-    Endpoint(method="GET", path="/_security/_authenticate", handler=authenticate),
-    Endpoint(method="GET", path="/_security/user/_has_privileges", handler=has_privileges),
-    Endpoint(method="POST", path="/_security/user/_has_privileges", handler=has_privileges),
+    ApiEndpoint(method="GET", path="/_security/_authenticate", handler=authenticate),
+    ApiEndpoint(method="GET", path="/_security/user/_has_privileges", handler=has_privileges),
+    ApiEndpoint(method="POST", path="/_security/user/_has_privileges", handler=has_privileges),
 )

@@ -9,18 +9,18 @@ from pathlib import Path
 from aiohttp import web
 from msgspec import Struct
 
-from autoscaler.mistakes import Mistake
+from autoscaler.errors import UserError
 from autoscaler.ports import Clock
-from autoscaler.simulation.cluster import Cluster
+from autoscaler.simulation.cluster import SimulatedCluster
 from autoscaler.simulation.emulator.application import build_application
 from autoscaler.simulation.emulator.building import build_emulation
 from autoscaler.simulation.emulator.emulation import Emulation
-from autoscaler.simulation.scenario import Scenario
+from autoscaler.simulation.scenario import ClusterScenario
 
 _CATCH_UP_EVERY_S = 0.05  # of the host's time
 
 
-class CannotServe(Mistake):
+class CannotServe(UserError):
     """The address or port is not to be had."""
 
 
@@ -38,13 +38,13 @@ class RunningEmulator(Struct, frozen=True, kw_only=True):
     emulation: Emulation
 
     @property
-    def cluster(self) -> Cluster:
+    def cluster(self) -> SimulatedCluster:
         return self.emulation.cluster
 
 
 @asynccontextmanager
 async def running_emulator(
-    scenario: Scenario,
+    scenario: ClusterScenario,
     *,
     host: str = "127.0.0.1",
     port: int = 0,

@@ -9,9 +9,9 @@ from collections.abc import Iterable, Sequence
 
 from msgspec.structs import replace
 
-from autoscaler.simulation.emulator.calls import Call, Endpoint
+from autoscaler.simulation.emulator.calls import ApiEndpoint, Call
 from autoscaler.simulation.emulator.emulation import Emulation
-from autoscaler.simulation.errors import ApiError
+from autoscaler.simulation.errors import SimulatedApiError
 from autoscaler.wire import stats
 
 _MISSING = (
@@ -26,7 +26,7 @@ _MISSING = (
 _BEST_FIRST = ("started", "starting", "stopping", "stopped", "failed")
 
 
-def available_on_serverless(endpoint: Endpoint) -> Endpoint:
+def available_on_serverless(endpoint: ApiEndpoint) -> ApiEndpoint:
     """The endpoint as it is, or one of the same path that is not to be had."""
     if not endpoint.path.startswith(_MISSING):
         return endpoint
@@ -34,7 +34,7 @@ def available_on_serverless(endpoint: Endpoint) -> Endpoint:
 
 
 async def _not_available(emulation: Emulation, call: Call) -> object:
-    raise ApiError(
+    raise SimulatedApiError(
         410,
         "api_not_available_exception",
         f"Request for uri [{call.path}] with method [{call.method}] exists but is not available "

@@ -4,9 +4,9 @@ import pytest
 from aiohttp import web
 
 from autoscaler.adapters.elasticsearch import api as api_module
-from autoscaler.adapters.elasticsearch.errors import GatewayError, MalformedAnswer, TimedOut
-from autoscaler.adapters.elasticsearch.refusals import StartTimedOut
-from autoscaler.wire.deployments import AdaptivePatch, StartRequest
+from autoscaler.adapters.elasticsearch.api_errors import StartTimedOut
+from autoscaler.adapters.elasticsearch.errors import GatewayError, MalformedResponse, TimedOut
+from autoscaler.wire.deployments import AdaptivePatchDocument, StartRequest
 from autoscaler.wire.inference import EndpointDocument
 from tests.adapters.elasticsearch.servers import (
     PRODUCT,
@@ -77,7 +77,7 @@ async def test_one_damaged_entry_costs_one_deployment():
 @pytest.mark.parametrize("document", [[], "x", {"trained_model_stats": 3}])
 async def test_statistics_that_make_no_sense(document):
     async with serving(answer(document)) as server, api_for(server) as api:
-        with pytest.raises(MalformedAnswer):
+        with pytest.raises(MalformedResponse):
             await api.stats()
 
 
@@ -86,15 +86,15 @@ async def test_statistics_that_make_no_sense(document):
     [
         ({"allocations": 3}, {"number_of_allocations": 3}),
         (
-            {"allocations": 3, "adaptive": AdaptivePatch(enabled=False)},
+            {"allocations": 3, "adaptive": AdaptivePatchDocument(enabled=False)},
             {"number_of_allocations": 3, "adaptive_allocations": {"enabled": False}},
         ),
         (
-            {"adaptive": AdaptivePatch(enabled=True, min_number_of_allocations=1)},
+            {"adaptive": AdaptivePatchDocument(enabled=True, min_number_of_allocations=1)},
             {"adaptive_allocations": {"enabled": True, "min_number_of_allocations": 1}},
         ),
         (
-            {"adaptive": AdaptivePatch(max_number_of_allocations=None)},
+            {"adaptive": AdaptivePatchDocument(max_number_of_allocations=None)},
             {"adaptive_allocations": {"max_number_of_allocations": None}},
         ),
         ({"adaptive": None}, {"adaptive_allocations": None}),
@@ -183,7 +183,7 @@ async def test_all_endpoints():
     [
         ({"allocations": 3}, {"num_allocations": 3}),
         (
-            {"adaptive": AdaptivePatch(enabled=True, min_number_of_allocations=1)},
+            {"adaptive": AdaptivePatchDocument(enabled=True, min_number_of_allocations=1)},
             {"adaptive_allocations": {"enabled": True, "min_number_of_allocations": 1}},
         ),
     ],

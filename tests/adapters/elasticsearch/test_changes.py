@@ -6,10 +6,10 @@ import pytest
 
 from autoscaler.adapters.elasticsearch.cluster import ElasticsearchCluster
 from autoscaler.core.values import (
-    Fate,
-    NativeScaling,
+    AdaptiveAllocations,
+    OutcomeKind,
+    SetAllocations,
     SetBounds,
-    SetNumber,
     Start,
     Stop,
 )
@@ -65,7 +65,7 @@ async def fate_of(cluster, change, words=None, name="elser"):
     with pytest.raises(UpdateFailed, match=words) as caught:
         await cluster.carry_out(name, change)
     assert str(caught.value)
-    return caught.value.fate
+    return caught.value.kind
 
 
 def sent(server, path):
@@ -74,9 +74,9 @@ def sent(server, path):
 
 
 BODIES = {
-    "number": (SetNumber(4), {"number_of_allocations": 4}),
+    "number": (SetAllocations(4), {"number_of_allocations": 4}),
     "take over": (
-        SetNumber(4, take_over=True),
+        SetAllocations(4, take_over=True),
         {"number_of_allocations": 4, "adaptive_allocations": {"enabled": False}},
     ),
     "bounds": (
@@ -104,31 +104,31 @@ async def test_a_change_of_a_lever_is_one_call_with_all_of_it_in_the_body(change
 @pytest.mark.parametrize(
     ("given", "fate"),
     [
-        (refusal(429, STATUS, "not enough resources to provide all"), Fate.NO_CAPACITY),
-        (NOT_STARTED, Fate.NOT_STARTED),
+        (refusal(429, STATUS, "not enough resources to provide all"), OutcomeKind.NO_CAPACITY),
+        (NOT_STARTED, OutcomeKind.NOT_STARTED),
         (
             refusal(400, "validation_exception", "cannot be set if adaptive allocations is on"),
-            Fate.NATIVE_SCALING,
+            OutcomeKind.ADAPTIVE_ENABLED,
         ),
         (
             refusal(404, "resource_not_found_exception", "No known model deployment with id [x]"),
-            Fate.GONE,
+            OutcomeKind.GONE,
         ),
-        (UNKNOWN_FIELD, Fate.UNSUPPORTED),
-        (UNAUTHORISED, Fate.FORBIDDEN),
-        (refusal(401, "security_exception", "no"), Fate.FORBIDDEN),
-        (NO_MASTER, Fate.UNKNOWN),
-        (page(502), Fate.UNKNOWN),
-        (page(429), Fate.UNKNOWN),
-        (page(404), Fate.UNKNOWN),
-        (reset, Fate.UNKNOWN),
-        (truncated, Fate.UNKNOWN),
-        (answer({"assignment": {}}), Fate.UNKNOWN),
-        (refusal(400, "x_content_parse_exception", "unknown field"), Fate.INVALID),
+        (UNKNOWN_FIELD, OutcomeKind.UNSUPPORTED),
+        (UNAUTHORISED, OutcomeKind.FORBIDDEN),
+        (refusal(401, "security_exception", "no"), OutcomeKind.FORBIDDEN),
+        (NO_MASTER, OutcomeKind.UNKNOWN),
+        (page(502), OutcomeKind.UNKNOWN),
+        (page(429), OutcomeKind.UNKNOWN),
+        (page(404), OutcomeKind.UNKNOWN),
+        (reset, OutcomeKind.UNKNOWN),
+        (truncated, OutcomeKind.UNKNOWN),
+        (answer({"assignment": {}}), OutcomeKind.UNKNOWN),
+        (refusal(400, "x_content_parse_exception", "unknown field"), OutcomeKind.INVALID),
     ],
-    ids=lambda value: value if isinstance(value, Fate) else None,
+    ids=lambda value: value if isinstance(value, OutcomeKind) else None,
 )
-@pytest.mark.parametrize("change", [SetNumber(4), SetBounds(1, 4)], ids=str)
+@pytest.mark.parametrize("change", [SetAllocations(4), SetBounds(1, 4)], ids=str)
 async def test_a_change_that_is_refused_or_lost_is_sent_once(given, fate, change):
     async with cluster_of(given) as (cluster, server):
         assert await fate_of(cluster, change) is fate
@@ -143,8 +143,8 @@ async def test_a_version_without_adaptive_allocations_is_named():
 async def test_a_cluster_without_updates_can_only_be_observed():
     async with cluster_of({STATS: answer(stats(deployment("elser")))}) as (cluster, _):
         await cluster.observe()
-        fate = await fate_of(cluster, SetNumber(4), r"needs Elasticsearch 8\.6")
-    assert fate is Fate.INVALID
+        fate = await fate_of(cluster, SetAllocations(4), r"needs Elasticsearch 8\.6")
+    assert fate is OutcomeKind.INVALID
 
 
 # What inference endpoints own
@@ -168,14 +168,14 @@ def echo(**settings):
 ENABLED = {"enabled": True, "min_number_of_allocations": 1, "max_number_of_allocations": 8}
 DISABLED = {"adaptive_allocations": {"enabled": False}}
 ENDPOINT_BODIES = {
-    "number": (SetNumber(4), [{"num_allocations": 4}], echo(num_allocations=4)),
+    "number": (SetAllocations(4), [{"num_allocations": 4}], echo(num_allocations=4)),
     "take over": (
-        SetNumber(4, take_over=True),
+        SetAllocations(4, take_over=True),
         [DISABLED, {"num_allocations": 4}],
         echo(num_allocations=4, adaptive_allocations={"enabled": False}),
     ),
     "take over, settings removed": (
-        SetNumber(4, take_over=True),
+        SetAllocations(4, take_over=True),
         [DISABLED, {"num_allocations": 4}],
         echo(num_allocations=4),
     ),
@@ -225,7 +225,7 @@ async def test_what_an_endpoint_cannot_give_up_is_taken_over_in_one_call():
     answers = owned(**{UPDATE_ENDPOINT: WITHOUT["not through it"], UPDATE: answer(assignment())})
     async with cluster_of(answers) as (cluster, server):
         await cluster.observe()
-        await cluster.carry_out("elser", SetNumber(4, take_over=True))
+        await cluster.carry_out("elser", SetAllocations(4, take_over=True))
     assert sent(server, UPDATE) == [{"number_of_allocations": 4} | DISABLED]
 
 
@@ -233,15 +233,15 @@ async def test_the_refusal_of_the_endpoint_is_reported_if_the_deployment_refuses
     refused = refusal(400, "validation_exception", "cannot be set if adaptive allocations is on")
     async with cluster_of(owned(**{UPDATE_ENDPOINT: refused})) as (cluster, _):
         await cluster.observe()
-        fate = await fate_of(cluster, SetNumber(4), "cannot be set if adaptive")
-    assert fate is Fate.NATIVE_SCALING
+        fate = await fate_of(cluster, SetAllocations(4), "cannot be set if adaptive")
+    assert fate is OutcomeKind.ADAPTIVE_ENABLED
 
 
 async def test_bounds_that_neither_takes_are_those_of_an_endpoint():
     async with cluster_of(owned()) as (cluster, _):
         await cluster.observe()
         fate = await fate_of(cluster, SetBounds(1, 8), "must be updated through")
-    assert fate is Fate.ENDPOINT_OWNED
+    assert fate is OutcomeKind.ENDPOINT_OWNED
 
 
 @pytest.mark.parametrize("denied", [INFERENCE, UPDATE_ENDPOINT])
@@ -249,26 +249,29 @@ async def test_the_privilege_that_is_missing_for_an_endpoint_is_named(denied):
     async with cluster_of(owned(**{denied: UNAUTHORISED})) as (cluster, _):
         await cluster.observe()
         for _ in range(2):
-            fate = await fate_of(cluster, SetNumber(4), "manage_inference; grant it to scaler")
-            assert fate is Fate.ENDPOINT_OWNED
+            fate = await fate_of(cluster, SetAllocations(4), "manage_inference; grant it to scaler")
+            assert fate is OutcomeKind.ENDPOINT_OWNED
 
 
 @pytest.mark.parametrize(
     ("lost", "fate"),
     [
-        (NO_MASTER, Fate.UNKNOWN),
-        (truncated, Fate.UNKNOWN),
-        (NOT_STARTED, Fate.NOT_STARTED),
-        (refusal(429, STATUS, "not enough resources to provide all"), Fate.NO_CAPACITY),
-        (refusal(401, "security_exception", "no"), Fate.FORBIDDEN),
-        (refusal(403, "security_exception", "non-compliant for [inference]"), Fate.FORBIDDEN),
+        (NO_MASTER, OutcomeKind.UNKNOWN),
+        (truncated, OutcomeKind.UNKNOWN),
+        (NOT_STARTED, OutcomeKind.NOT_STARTED),
+        (refusal(429, STATUS, "not enough resources to provide all"), OutcomeKind.NO_CAPACITY),
+        (refusal(401, "security_exception", "no"), OutcomeKind.FORBIDDEN),
+        (
+            refusal(403, "security_exception", "non-compliant for [inference]"),
+            OutcomeKind.FORBIDDEN,
+        ),
     ],
-    ids=lambda value: value if isinstance(value, Fate) else None,
+    ids=lambda value: value if isinstance(value, OutcomeKind) else None,
 )
 async def test_a_change_through_an_endpoint_that_is_refused_or_lost_is_sent_once(lost, fate):
     async with cluster_of(owned(**{UPDATE_ENDPOINT: lost})) as (cluster, server):
         await cluster.observe()
-        assert await fate_of(cluster, SetNumber(4)) is fate
+        assert await fate_of(cluster, SetAllocations(4)) is fate
     assert server.paths.count(UPDATE_ENDPOINT) == 1
     assert UPDATE not in server.paths
 
@@ -276,8 +279,8 @@ async def test_a_change_through_an_endpoint_that_is_refused_or_lost_is_sent_once
 @pytest.mark.parametrize("lost", [NO_MASTER, NOBODYS, page(502)], ids=lambda _: None)
 async def test_an_owner_that_cannot_be_found_is_reported_in_the_clusters_words(lost):
     async with cluster_of(owned(**{INFERENCE: lost}), retries=0) as (cluster, _):
-        fate = await fate_of(cluster, SetNumber(4), "created by inference endpoint")
-    assert fate is Fate.ENDPOINT_OWNED
+        fate = await fate_of(cluster, SetAllocations(4), "created by inference endpoint")
+    assert fate is OutcomeKind.ENDPOINT_OWNED
 
 
 # Stop
@@ -303,13 +306,13 @@ async def test_a_stop_without_an_inference_api():
 @pytest.mark.parametrize(
     ("given", "fate"),
     [
-        (refusal(409, STATUS, "referenced by ingest processors; use force"), Fate.IN_USE),
-        (refusal(409, STATUS, "it is used by inference endpoint [x]"), Fate.IN_USE),
-        (UNAUTHORISED, Fate.FORBIDDEN),
-        (NO_MASTER, Fate.UNKNOWN),
-        (reset, Fate.UNKNOWN),
+        (refusal(409, STATUS, "referenced by ingest processors; use force"), OutcomeKind.IN_USE),
+        (refusal(409, STATUS, "it is used by inference endpoint [x]"), OutcomeKind.IN_USE),
+        (UNAUTHORISED, OutcomeKind.FORBIDDEN),
+        (NO_MASTER, OutcomeKind.UNKNOWN),
+        (reset, OutcomeKind.UNKNOWN),
     ],
-    ids=lambda value: value if isinstance(value, Fate) else None,
+    ids=lambda value: value if isinstance(value, OutcomeKind) else None,
 )
 async def test_a_stop_that_is_refused_or_lost_is_sent_once(given, fate):
     async with cluster_of(stopping(given)) as (cluster, server):
@@ -321,16 +324,16 @@ async def test_a_stop_that_takes_long_is_not_waited_for():
     async with serving(None) as server, api_for(server, request_timeout_s=0.05) as api:
         server.answers = [{INFERENCE: NOBODYS, STOP: server.never}]
         cluster = ElasticsearchCluster(api, FakeClock(start=1_000.0))
-        assert await fate_of(cluster, Stop()) is Fate.UNKNOWN
+        assert await fate_of(cluster, Stop()) is OutcomeKind.UNKNOWN
 
 
 @pytest.mark.parametrize(
     ("owners", "fate", "words"),
     [
-        (OWNED, Fate.ENDPOINT_OWNED, "belongs to the inference endpoint"),
-        (UNAUTHORISED, Fate.ENDPOINT_OWNED, "grant monitor_inference to scaler"),
-        (NO_MASTER, Fate.UNKNOWN, "no master"),
-        (page(502), Fate.UNKNOWN, "502"),
+        (OWNED, OutcomeKind.ENDPOINT_OWNED, "belongs to the inference endpoint"),
+        (UNAUTHORISED, OutcomeKind.ENDPOINT_OWNED, "grant monitor_inference to scaler"),
+        (NO_MASTER, OutcomeKind.UNKNOWN, "no master"),
+        (page(502), OutcomeKind.UNKNOWN, "502"),
     ],
     ids=["owned", "not to be told", "no master", "proxy"],
 )
@@ -351,7 +354,7 @@ def start(**given):
         "queue_capacity": 500,
         "cache_bytes": 1_000,
         "priority": "normal",
-        "native": None,
+        "adaptive": None,
     }
     return Start(**(fields | given))
 
@@ -370,15 +373,15 @@ START_BODIES = {
     "as it was": (start(), STARTED),
     "no cache": (start(cache_bytes=0), STARTED | {"cache_size": "0b"}),
     "cluster's own scaler on": (
-        start(native=NativeScaling(enabled=True, minimum=1, maximum=8)),
+        start(native=AdaptiveAllocations(enabled=True, minimum=1, maximum=8)),
         WITHOUT_NUMBER | {"adaptive_allocations": ENABLED},
     ),
     "without bounds": (
-        start(native=NativeScaling(enabled=True)),
+        start(native=AdaptiveAllocations(enabled=True)),
         WITHOUT_NUMBER | {"adaptive_allocations": {"enabled": True}},
     ),
     "off": (
-        start(native=NativeScaling(enabled=False, minimum=1, maximum=8)),
+        start(native=AdaptiveAllocations(enabled=False, minimum=1, maximum=8)),
         STARTED | {"adaptive_allocations": ENABLED | {"enabled": False}},
     ),
     "little known": (
@@ -421,28 +424,37 @@ async def test_a_start_is_done_when_the_deployment_is_there(given):
 @pytest.mark.parametrize(
     ("given", "fate"),
     [
-        (refusal(404, "resource_not_found_exception", "Could not find trained model"), Fate.GONE),
+        (
+            refusal(404, "resource_not_found_exception", "Could not find trained model"),
+            OutcomeKind.GONE,
+        ),
         (
             refusal(
                 404,
                 "resource_not_found_exception",
                 "Could not find trained model definition [elser]",
             ),
-            Fate.INVALID,
+            OutcomeKind.INVALID,
         ),
-        (refusal(429, STATUS, "No ML nodes with sufficient capacity were found"), Fate.NO_CAPACITY),
-        (refusal(429, STATUS, "not enough resources to provide all"), Fate.NO_CAPACITY),
-        (refusal(429, STATUS, "the limit of [100] deployments is reached"), Fate.NO_CAPACITY),
-        (refusal(429, STATUS, "while upgrade mode is enabled"), Fate.INVALID),
-        (refusal(403, STATUS, "an upgrade is in progress"), Fate.INVALID),
-        (refusal(409, STATUS, "a feature reset is in progress"), Fate.INVALID),
-        (refusal(408, STATUS, "the model is still being downloaded"), Fate.UNKNOWN),
-        (UNKNOWN_FIELD, Fate.UNSUPPORTED),
-        (UNAUTHORISED, Fate.FORBIDDEN),
-        (NO_MASTER, Fate.UNKNOWN),
-        (reset, Fate.UNKNOWN),
+        (
+            refusal(429, STATUS, "No ML nodes with sufficient capacity were found"),
+            OutcomeKind.NO_CAPACITY,
+        ),
+        (refusal(429, STATUS, "not enough resources to provide all"), OutcomeKind.NO_CAPACITY),
+        (
+            refusal(429, STATUS, "the limit of [100] deployments is reached"),
+            OutcomeKind.NO_CAPACITY,
+        ),
+        (refusal(429, STATUS, "while upgrade mode is enabled"), OutcomeKind.INVALID),
+        (refusal(403, STATUS, "an upgrade is in progress"), OutcomeKind.INVALID),
+        (refusal(409, STATUS, "a feature reset is in progress"), OutcomeKind.INVALID),
+        (refusal(408, STATUS, "the model is still being downloaded"), OutcomeKind.UNKNOWN),
+        (UNKNOWN_FIELD, OutcomeKind.UNSUPPORTED),
+        (UNAUTHORISED, OutcomeKind.FORBIDDEN),
+        (NO_MASTER, OutcomeKind.UNKNOWN),
+        (reset, OutcomeKind.UNKNOWN),
     ],
-    ids=lambda value: value if isinstance(value, Fate) else None,
+    ids=lambda value: value if isinstance(value, OutcomeKind) else None,
 )
 async def test_a_start_that_is_refused_or_lost_is_sent_once(given, fate):
     async with cluster_of(given) as (cluster, server):

@@ -9,7 +9,7 @@ from autoscaler.adapters.elasticsearch.cluster import (
     CAPACITY_KEPT_S,
     ElasticsearchCluster,
 )
-from autoscaler.ports import ObservationFailed, Trouble
+from autoscaler.ports import FailureKind, ObservationFailed
 from tests.adapters.elasticsearch.servers import (
     answer,
     api_for,
@@ -191,25 +191,25 @@ async def test_nodes_that_cannot_be_read_never_cost_the_observation(lost):
 @pytest.mark.parametrize(
     ("lost", "trouble"),
     [
-        (reset, Trouble.UNREACHABLE),
-        (truncated, Trouble.UNREACHABLE),
-        (page(502), Trouble.UNAVAILABLE),
-        (NO_MASTER, Trouble.UNAVAILABLE),
-        (refusal(401, "security_exception", "no"), Trouble.UNAUTHENTICATED),
-        (UNAUTHORISED, Trouble.FORBIDDEN),
-        (answer([]), Trouble.MALFORMED),
-        (answer(stats(), headers={}), Trouble.MALFORMED),
-        (page(404), Trouble.MALFORMED),
-        (refusal(500, "null_pointer_exception", "oops"), Trouble.REFUSED),
-        (refusal(429, "circuit_breaking_exception", "too large"), Trouble.REFUSED),
+        (reset, FailureKind.UNREACHABLE),
+        (truncated, FailureKind.UNREACHABLE),
+        (page(502), FailureKind.UNAVAILABLE),
+        (NO_MASTER, FailureKind.UNAVAILABLE),
+        (refusal(401, "security_exception", "no"), FailureKind.UNAUTHENTICATED),
+        (UNAUTHORISED, FailureKind.FORBIDDEN),
+        (answer([]), FailureKind.MALFORMED),
+        (answer(stats(), headers={}), FailureKind.MALFORMED),
+        (page(404), FailureKind.MALFORMED),
+        (refusal(500, "null_pointer_exception", "oops"), FailureKind.REFUSED),
+        (refusal(429, "circuit_breaking_exception", "too large"), FailureKind.REFUSED),
     ],
-    ids=lambda value: value if isinstance(value, Trouble) else None,
+    ids=lambda value: value if isinstance(value, FailureKind) else None,
 )
 async def test_no_observation(lost, trouble):
     async with cluster_of(lost) as (cluster, _, _):
         with pytest.raises(ObservationFailed) as caught:
             await cluster.observe()
-    assert caught.value.trouble is trouble
+    assert caught.value.kind is trouble
     assert str(caught.value)
 
 
@@ -218,7 +218,7 @@ async def test_no_observation_in_time():
         server.answers = [server.never]
         with pytest.raises(ObservationFailed) as caught:
             await ElasticsearchCluster(api, FakeClock()).observe()
-    assert caught.value.trouble is Trouble.TIMEOUT
+    assert caught.value.kind is FailureKind.TIMEOUT
 
 
 def owning(*endpoints):

@@ -6,7 +6,7 @@ import pytest
 from yarl import URL
 
 from autoscaler.adapters.elasticsearch.connection import Connection, ConnectionSettingsError
-from autoscaler.adapters.elasticsearch.hosts import LONGEST_BACK_OFF_S, Hosts, urls_of
+from autoscaler.adapters.elasticsearch.hosts import MAX_BACK_OFF_S, Hosts, urls_of
 
 
 def cloud_id(text, name="demo:"):
@@ -95,7 +95,7 @@ def test_the_dead_come_last_and_the_first_to_return_first():
     a.failed(0.0)
     b.failed(0.0)
     assert order(group) == "cba"
-    assert order(group, now=LONGEST_BACK_OFF_S) == "cab"
+    assert order(group, now=MAX_BACK_OFF_S) == "cab"
 
 
 def test_a_host_is_left_alone_longer_each_time_but_never_for_long():
@@ -106,7 +106,7 @@ def test_a_host_is_left_alone_longer_each_time_but_never_for_long():
         times.append(host.dead_until)
     assert times == sorted(times)
     assert times[:3] == [1.0, 2.0, 4.0]
-    assert times[-1] == LONGEST_BACK_OFF_S
+    assert times[-1] == MAX_BACK_OFF_S
 
 
 def test_an_answer_clears_the_record():

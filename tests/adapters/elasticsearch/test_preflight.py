@@ -4,8 +4,8 @@ import re
 
 import pytest
 
-from autoscaler.adapters.elasticsearch.findings import Level
 from autoscaler.adapters.elasticsearch.preflight import inspect
+from autoscaler.adapters.elasticsearch.preflight_report import Severity
 from autoscaler.core.values import Mode
 from tests.adapters.elasticsearch.servers import (
     answer,
@@ -100,39 +100,43 @@ async def test_security_may_be_off(answers):
 @pytest.mark.parametrize(
     ("changes", "level", "sentence"),
     [
-        ({ROOT: answer(info("8.5.3"))}, Level.WARNING, r"8\.5\.3 cannot change .*upgrade to 8\.6"),
-        ({ROOT: answer(info("7.17.0"))}, Level.FATAL, r"7\.17\.0 .*upgrade to 8\.6"),
-        ({ROOT: answer(info("main"))}, Level.WARNING, "'main' is not understood"),
+        (
+            {ROOT: answer(info("8.5.3"))},
+            Severity.WARNING,
+            r"8\.5\.3 cannot change .*upgrade to 8\.6",
+        ),
+        ({ROOT: answer(info("7.17.0"))}, Severity.FATAL, r"7\.17\.0 .*upgrade to 8\.6"),
+        ({ROOT: answer(info("main"))}, Severity.WARNING, "'main' is not understood"),
         (
             {AUTHENTICATE: refusal(500, "null_pointer_exception", "oops")},
-            Level.WARNING,
+            Severity.WARNING,
             "_authenticate was refused with 500",
         ),
         (
             {PRIVILEGES: privileges("monitor_ml")},
-            Level.FATAL,
+            Severity.FATAL,
             "statistics .*scaler lacks the cluster privilege monitor_ml; grant monitor_ml",
         ),
         (
             {PRIVILEGES: privileges("manage_ml")},
-            Level.WARNING,
+            Severity.WARNING,
             "watched but not scaled.*grant manage_ml",
         ),
-        ({PRIVILEGES: privileges("monitor")}, Level.WARNING, "nodes .*grant monitor$"),
-        ({LICENCE: licence("basic")}, Level.WARNING, "the licence is basic and active"),
-        ({LICENCE: licence("trial", "expired")}, Level.WARNING, "trial and expired"),
-        ({LICENCE: answer({}, 404)}, Level.WARNING, "no licence yet"),
-        ({LICENCE: answer([])}, Level.WARNING, "cannot be read"),
-        ({ML_INFO: answer({"upgrade_mode": True})}, Level.WARNING, "set_upgrade_mode"),
-        ({STATS: answer(stats())}, Level.WARNING, "no deployments"),
+        ({PRIVILEGES: privileges("monitor")}, Severity.WARNING, "nodes .*grant monitor$"),
+        ({LICENCE: licence("basic")}, Severity.WARNING, "the licence is basic and active"),
+        ({LICENCE: licence("trial", "expired")}, Severity.WARNING, "trial and expired"),
+        ({LICENCE: answer({}, 404)}, Severity.WARNING, "no licence yet"),
+        ({LICENCE: answer([])}, Severity.WARNING, "cannot be read"),
+        ({ML_INFO: answer({"upgrade_mode": True})}, Severity.WARNING, "set_upgrade_mode"),
+        ({STATS: answer(stats())}, Severity.WARNING, "no deployments"),
         (
             {STATS: answer(stats(deployment("a", queue_capacity=-1)))},
-            Level.WARNING,
+            Severity.WARNING,
             "the statistics of a cannot be read: .*queue_capacity",
         ),
         (
             {STATS: refusal(500, "null_pointer_exception", "oops")},
-            Level.FATAL,
+            Severity.FATAL,
             "_stats was refused with 500 null_pointer_exception: oops",
         ),
     ],
@@ -142,7 +146,7 @@ async def test_one_problem_is_one_sentence(changes, level, sentence):
     found = await inspected(endpoints(**changes))
     (problem,) = found.problems
     assert problem.level is level
-    assert found.ok is (level is Level.WARNING)
+    assert found.ok is (level is Severity.WARNING)
     assert re.search(sentence, problem.sentence)
 
 
@@ -176,7 +180,7 @@ async def test_not_every_cluster_has_both_levers(root, number, bounds):
     assert found.can_update
     assert found.problems == ()  # whether it is one depends on the rules
     for mode, sentence in ((Mode.DIRECT, number), (Mode.BOUNDS, bounds)):
-        refused = found.refuses(mode)
+        refused = found.rejection_of(mode)
         assert re.search(sentence, refused) if sentence else refused == ""
 
 
@@ -191,7 +195,7 @@ async def test_what_serverless_lacks_is_no_problem():
 @pytest.mark.parametrize("mode", Mode)
 async def test_what_can_only_be_observed_has_no_lever(mode):
     found = await inspected(endpoints(**{ROOT: answer(info("8.5.3"))}))
-    assert found.refuses(mode) == found.observe_only_because
+    assert found.rejection_of(mode) == found.observe_only_because
 
 
 def owning(*missing, version="9.2.0"):
@@ -216,7 +220,7 @@ async def test_endpoints_can_be_changed_by_whom_they_are_granted_to():
 async def test_the_privilege_for_endpoints_is_asked_for_where_there_are_any():
     found = await inspected(owning("manage_inference"))
     (problem,) = found.problems
-    assert problem.level is Level.WARNING
+    assert problem.level is Severity.WARNING
     assert problem.sentence == found.owned_refused_because
     assert "scaler lacks the cluster privilege manage_inference; grant" in problem.sentence
     assert found.can_update
@@ -248,7 +252,7 @@ async def test_a_missing_privilege_is_told_once():
     found = await inspected(
         endpoints(**refused, **{PRIVILEGES: privileges("monitor_ml", "monitor")})
     )
-    assert [problem.level for problem in found.problems] == [Level.FATAL, Level.WARNING]
+    assert [problem.level for problem in found.problems] == [Severity.FATAL, Severity.WARNING]
     assert not found.ok
 
 
@@ -266,7 +270,7 @@ async def test_a_missing_privilege_is_told_once():
 async def test_nothing_can_be_asked(broken, sentence):
     found = await inspected(broken, retries=0)
     (problem,) = found.problems
-    assert problem.level is Level.FATAL
+    assert problem.level is Severity.FATAL
     assert not found.ok
     assert not found.can_update
     assert re.search(sentence, problem.sentence)
@@ -276,7 +280,7 @@ async def test_nothing_can_be_asked(broken, sentence):
 async def test_credentials_may_be_revoked_halfway(path):
     found = await inspected(endpoints(**{path: refusal(401, "security_exception", "expired")}))
     (problem,) = found.problems
-    assert problem.level is Level.FATAL
+    assert problem.level is Severity.FATAL
     assert "check the credentials" in problem.sentence
 
 

@@ -10,8 +10,8 @@ from yarl import URL
 
 from autoscaler.adapters.elasticsearch.connection import Connection, ConnectionSettingsError
 from autoscaler.adapters.elasticsearch.errors import ConnectionBroken, TlsError, Unreachable
-from autoscaler.adapters.elasticsearch.failures import translated
 from autoscaler.adapters.elasticsearch.tls import Trust
+from autoscaler.adapters.elasticsearch.transport_errors import transport_error_of
 from tests.adapters.elasticsearch.servers import answer, api_for, assignment, info, serving
 
 OK = answer(info())
@@ -192,7 +192,7 @@ async def test_a_pinned_port_that_does_not_speak_tls():
 async def test_an_alert_after_the_handshake_is_a_matter_of_certificates():
     lost = aiohttp.ClientOSError(1, "certificate required")
     lost.__cause__ = ssl.SSLError(1, "[SSL: TLSV13_ALERT_CERTIFICATE_REQUIRED] alert")
-    failure = translated(lost, request="GET /", place="https://es:9200")
+    failure = transport_error_of(lost, request="GET /", place="https://es:9200")
     assert type(failure) is TlsError
     assert "client_certificate" in str(failure)
 

@@ -9,21 +9,21 @@ import pytest
 from aiohttp import web
 
 from autoscaler.adapters.elasticsearch import transport as transport_module
-from autoscaler.adapters.elasticsearch.connection import ApiKey, Basic, Bearer
-from autoscaler.adapters.elasticsearch.errors import (
-    ConnectionBroken,
-    GatewayError,
-    MalformedAnswer,
-    NotElasticsearch,
-    TimedOut,
-    Unreachable,
-)
-from autoscaler.adapters.elasticsearch.failures import translated
-from autoscaler.adapters.elasticsearch.refusals import (
+from autoscaler.adapters.elasticsearch.api_errors import (
     EndpointMissing,
     MasterNotDiscovered,
     Unauthenticated,
 )
+from autoscaler.adapters.elasticsearch.connection import ApiKey, Basic, Bearer
+from autoscaler.adapters.elasticsearch.errors import (
+    ConnectionBroken,
+    GatewayError,
+    MalformedResponse,
+    NotElasticsearch,
+    TimedOut,
+    Unreachable,
+)
+from autoscaler.adapters.elasticsearch.transport_errors import transport_error_of
 from tests.adapters.elasticsearch.servers import (
     PRODUCT,
     answer,
@@ -284,7 +284,7 @@ async def test_a_port_that_speaks_something_else():
 
 
 def test_a_connection_that_does_not_come_about_was_not_used():
-    failure = translated(
+    failure = transport_error_of(
         aiohttp.ConnectionTimeoutError("too slow"), request="POST /x", place="http://es:9200"
     )
     assert type(failure) is Unreachable
@@ -324,7 +324,7 @@ async def test_a_success_that_makes_no_sense(body):
         return web.Response(body=body, headers=PRODUCT)
 
     async with serving(give) as server, api_for(server) as api:
-        with pytest.raises(MalformedAnswer):
+        with pytest.raises(MalformedResponse):
             await api.info()
 
 
@@ -336,7 +336,7 @@ async def test_an_answer_may_not_be_endless(monkeypatch):
         return web.Response(body=body, headers={**PRODUCT, "Content-Encoding": "gzip"})
 
     async with serving(give) as server, api_for(server) as api:
-        with pytest.raises(MalformedAnswer, match="larger than"):
+        with pytest.raises(MalformedResponse, match="larger than"):
             await api.info()
 
 

@@ -2,7 +2,14 @@
 
 import pytest
 
-from autoscaler.core.values import Fate, NativeScaling, SetBounds, SetNumber, Start, Stop
+from autoscaler.core.values import (
+    AdaptiveAllocations,
+    OutcomeKind,
+    SetAllocations,
+    SetBounds,
+    Start,
+    Stop,
+)
 from autoscaler.ports import UpdateFailed
 from tests.contracts.clusters import over_http
 
@@ -26,18 +33,18 @@ async def test_both_levers(version, owned):
         if owned:
             cluster.own("b")
         await seen(cluster, "b")
-        await ask(cluster, "b", SetNumber(3))
+        await ask(cluster, "b", SetAllocations(3))
         assert cluster.number_of("b") == 3
         for minimum, maximum in ((2, 5), (0, 6)):
             await ask(cluster, "b", SetBounds(minimum, maximum))
-            native = NativeScaling(enabled=True, minimum=minimum, maximum=maximum)
-            assert (await seen(cluster, "b")).native == native
+            native = AdaptiveAllocations(enabled=True, minimum=minimum, maximum=maximum)
+            assert (await seen(cluster, "b")).adaptive == native
         with pytest.raises(UpdateFailed) as caught:
-            await ask(cluster, "b", SetNumber(4))
-        assert caught.value.fate is Fate.NATIVE_SCALING
-        await ask(cluster, "b", SetNumber(4, take_over=True))
+            await ask(cluster, "b", SetAllocations(4))
+        assert caught.value.kind is OutcomeKind.ADAPTIVE_ENABLED
+        await ask(cluster, "b", SetAllocations(4, take_over=True))
         assert cluster.number_of("b") == 4
-        assert not (await seen(cluster, "b")).native.enabled
+        assert not (await seen(cluster, "b")).adaptive.enabled
 
 
 @pytest.mark.parametrize("version", WITHOUT_ADAPTIVE)
@@ -45,8 +52,8 @@ async def test_bounds_need_a_scaler_that_keeps_to_them(version):
     async with over_http(version) as cluster:
         with pytest.raises(UpdateFailed, match=r"8\.16 or later") as caught:
             await ask(cluster, "b", SetBounds(1, 4))
-        assert caught.value.fate is Fate.UNSUPPORTED
-        await ask(cluster, "b", SetNumber(4))
+        assert caught.value.kind is OutcomeKind.UNSUPPORTED
+        await ask(cluster, "b", SetAllocations(4))
         assert cluster.number_of("b") == 4
 
 
@@ -63,7 +70,7 @@ async def test_stopped_and_started_again(version):
             queue_capacity=before.queue_capacity,
             cache_bytes=before.cache_bytes,
             priority=before.priority,
-            native=before.native,
+            adaptive=before.adaptive,
         )
         at = cluster.clock.now()
         for _ in range(2):
@@ -82,8 +89,8 @@ async def test_stopped_and_started_again(version):
 async def test_serverless_moves_bounds_and_sets_no_number():
     async with over_http("serverless") as cluster:
         await ask(cluster, "b", SetBounds(2, 6))
-        native = NativeScaling(enabled=True, minimum=2, maximum=6)
-        assert (await seen(cluster, "b")).native == native
+        native = AdaptiveAllocations(enabled=True, minimum=2, maximum=6)
+        assert (await seen(cluster, "b")).adaptive == native
         with pytest.raises(UpdateFailed) as caught:
-            await ask(cluster, "b", SetNumber(4))
-        assert caught.value.fate is Fate.NATIVE_SCALING
+            await ask(cluster, "b", SetAllocations(4))
+        assert caught.value.kind is OutcomeKind.ADAPTIVE_ENABLED

@@ -8,7 +8,12 @@ import msgspec
 import pytest
 
 from autoscaler.simulation.emulator.server import running_emulator
-from autoscaler.simulation.scenario import Deployment, Model, Node, Scenario
+from autoscaler.simulation.scenario import (
+    ClusterScenario,
+    ScenarioDeployment,
+    ScenarioModel,
+    ScenarioNode,
+)
 from tests.virtual_clock import VirtualClock
 
 
@@ -71,14 +76,18 @@ def scenario(**changes):
     """Two nodes of four processors; `e5` runs with one allocation, `big` is not deployed."""
     settings = {
         "version": "9.2",
-        "nodes": [Node(name="ml-1", processors=4), Node(name="ml-2", processors=4)],
+        "nodes": [ScenarioNode(name="ml-1", processors=4), ScenarioNode(name="ml-2", processors=4)],
         "models": [
-            Model(model_id="e5", size="100mb", service_time_s=0.05, service_cv=0.0, load_s=2.0),
-            Model(model_id="big", size="400mb", service_time_s=0.2, service_cv=0.0, load_s=10.0),
+            ScenarioModel(
+                model_id="e5", size="100mb", service_time_s=0.05, service_cv=0.0, load_s=2.0
+            ),
+            ScenarioModel(
+                model_id="big", size="400mb", service_time_s=0.2, service_cv=0.0, load_s=10.0
+            ),
         ],
-        "deployments": [Deployment(model_id="e5", number_of_allocations=1)],
+        "deployments": [ScenarioDeployment(model_id="e5", number_of_allocations=1)],
     }
-    return Scenario(**{**settings, **changes})
+    return ClusterScenario(**{**settings, **changes})
 
 
 @asynccontextmanager

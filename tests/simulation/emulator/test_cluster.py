@@ -6,13 +6,13 @@ import pytest
 
 from autoscaler.simulation.scenario import Account, SecuritySettings
 from autoscaler.wire.cluster import (
-    AuthenticateAnswer,
-    HasPrivilegesAnswer,
-    InfoAnswer,
-    LicenseAnswer,
-    MemoryAnswer,
-    MlInfoAnswer,
-    NodesAnswer,
+    AuthenticateResponse,
+    HasPrivilegesResponse,
+    InfoResponse,
+    LicenseResponse,
+    MemoryResponse,
+    MlInfoResponse,
+    NodesResponse,
 )
 from tests.simulation.emulator.conftest import client_of, scenario
 
@@ -33,7 +33,7 @@ def read(answer, kind):
 
 async def test_the_root_says_which_version_it_is():
     async with client_of(scenario(version="8.19.4")) as es:
-        info = read(await es.get("/"), InfoAnswer)
+        info = read(await es.get("/"), InfoResponse)
         assert info.version.number == "8.19.4"
         assert info.version.build_flavor == "default"
         assert info.tagline == "You Know, for Search"
@@ -41,7 +41,7 @@ async def test_the_root_says_which_version_it_is():
 
 
 async def test_nodes_say_what_they_have(es):
-    nodes = read(await es.get("/_nodes/ml:true"), NodesAnswer).nodes
+    nodes = read(await es.get("/_nodes/ml:true"), NodesResponse).nodes
     assert {node.name for node in nodes.values()} == {"ml-1", "ml-2"}
     for node in nodes.values():
         assert "ml" in node.roles
@@ -62,12 +62,12 @@ async def test_nodes_say_what_they_have(es):
     ],
 )
 async def test_nodes_are_found_by_filters(es, path, names):
-    nodes = read(await es.get(path), NodesAnswer).nodes
+    nodes = read(await es.get(path), NodesResponse).nodes
     assert {node.name for node in nodes.values()} == names
 
 
 async def test_memory_is_what_the_planner_has_reserved(es):
-    memory = read(await es.get("/_ml/memory/ml:true/_stats"), MemoryAnswer)
+    memory = read(await es.get("/_ml/memory/ml:true/_stats"), MemoryResponse)
     reserved = {
         node_id: node.mem.ml.native_inference_in_bytes for node_id, node in memory.nodes.items()
     }
@@ -85,16 +85,16 @@ async def test_memory_for_people(es):
 
 
 async def test_limits_and_upgrade_mode(es):
-    info = read(await es.get("/_ml/info"), MlInfoAnswer)
+    info = read(await es.get("/_ml/info"), MlInfoResponse)
     assert info.limits.total_ml_processors == 8
     assert info.limits.max_single_ml_node_processors == 4
     es.cluster.can_grow = True
-    growing = read(await es.get("/_ml/info"), MlInfoAnswer).limits
+    growing = read(await es.get("/_ml/info"), MlInfoResponse).limits
     assert growing.total_ml_processors is msgspec.UNSET, "nobody knows how large nodes will be"
     es.cluster.can_grow = False
     assert not info.upgrade_mode
     assert (await es.post("/_ml/set_upgrade_mode?enabled=true")).status == 200
-    assert read(await es.get("/_ml/info"), MlInfoAnswer).upgrade_mode
+    assert read(await es.get("/_ml/info"), MlInfoResponse).upgrade_mode
     start = await es.post("/_ml/trained_models/big/deployment/_start")
     assert start.status == 429
     assert "upgrade mode" in start.error["reason"]
@@ -120,9 +120,9 @@ async def test_health_and_features(es):
 
 
 async def test_an_expired_licence_forbids_changes_and_says_so(es):
-    assert read(await es.get("/_license"), LicenseAnswer).license.status == "active"
+    assert read(await es.get("/_license"), LicenseResponse).license.status == "active"
     await es.post("/_emulator/conditions", {"licence_expired": True})
-    assert read(await es.get("/_license"), LicenseAnswer).license.status == "expired"
+    assert read(await es.get("/_license"), LicenseResponse).license.status == "expired"
     for path in (f"{E5}/_update", "/_ml/trained_models/big/deployment/_start"):
         refused = await es.post(path, {})
         assert (refused.status, refused.error["type"]) == (403, "security_exception")
@@ -225,10 +225,10 @@ async def test_with_security_everybody_may_do_what_their_roles_grant():
 async def test_who_am_i_and_what_may_i():
     async with client_of(scenario(security=SECURITY)) as es:
         key = {"Authorization": "ApiKey azE6a2V5"}
-        me = read(await es.get("/_security/_authenticate", headers=key), AuthenticateAnswer)
+        me = read(await es.get("/_security/_authenticate", headers=key), AuthenticateResponse)
         assert (me.username, me.authentication_type, me.api_key.id) == ("scaler", "api_key", "k1")
         user = read(
-            await es.get("/_security/_authenticate", auth="viewer:secret"), AuthenticateAnswer
+            await es.get("/_security/_authenticate", auth="viewer:secret"), AuthenticateResponse
         )
         assert (user.authentication_type, user.roles) == ("realm", ["machine_learning_user"])
         answer = await es.post(
@@ -236,6 +236,6 @@ async def test_who_am_i_and_what_may_i():
             {"cluster": ["monitor_ml", "manage_ml"]},
             auth="viewer:secret",
         )
-        granted = read(answer, HasPrivilegesAnswer)
+        granted = read(answer, HasPrivilegesResponse)
         assert granted.cluster == {"manage_ml": False, "monitor_ml": True}
         assert not granted.has_all_requested

@@ -2,7 +2,7 @@ import asyncio
 
 import pytest
 
-from autoscaler.simulation.scenario import Deployment, Node
+from autoscaler.simulation.scenario import ScenarioDeployment, ScenarioNode
 from tests.simulation.emulator.conftest import client_of, scenario
 
 E5 = "/_ml/trained_models/e5/deployment"
@@ -251,7 +251,7 @@ async def test_an_inference_that_takes_too_long_times_out(es):
 
 
 async def test_a_full_queue_rejects():
-    narrow = Deployment(model_id="e5", queue_capacity=2)
+    narrow = ScenarioDeployment(model_id="e5", queue_capacity=2)
     async with client_of(scenario(deployments=[narrow])) as es:
         body = {"docs": [{"text_field": "x"}] * 20}
         answer = await es.post("/_ml/trained_models/e5/_infer", body)
@@ -314,7 +314,7 @@ async def test_a_model_that_cannot_be_emulated_is_refused(es, body):
 
 
 async def test_where_nothing_fits_nothing_starts():
-    small = scenario(nodes=[Node(name="ml-1", processors=1, memory="2gb")])
+    small = scenario(nodes=[ScenarioNode(name="ml-1", processors=1, memory="2gb")])
     async with client_of(small) as es:
         answer = await es.post(f"{BIG}/_start?number_of_allocations=2")
         assert (answer.status, answer.error["type"]) == (429, "status_exception")

@@ -2,12 +2,17 @@
 
 import pytest
 
-from autoscaler.simulation.scenario import Account, Deployment, Endpoint, SecuritySettings
+from autoscaler.simulation.scenario import (
+    Account,
+    ScenarioDeployment,
+    ScenarioEndpoint,
+    SecuritySettings,
+)
 from tests.simulation.emulator.conftest import client_of, scenario
 
 E5 = "/_ml/trained_models/e5/deployment"
 MINE = "/_inference/text_embedding/e5/_update"
-OWNED = Deployment(model_id="e5", number_of_allocations=1, owned_by_endpoint=True)
+OWNED = ScenarioDeployment(model_id="e5", number_of_allocations=1, owned_by_endpoint=True)
 OFF = {"adaptive_allocations": {"enabled": False}}
 ON = {"adaptive_allocations": {"enabled": True, "min_number_of_allocations": 2}}
 
@@ -149,7 +154,7 @@ async def test_an_endpoint_that_is_not_there_or_has_lost_its_deployment():
 
 @pytest.mark.parametrize(("version", "status"), [("9.1", 200), ("9.2", 409)])
 async def test_through_an_endpoint_that_is_only_attached_nothing_changes_any_more(version, status):
-    attached = Endpoint(inference_id="mine", deployment_id="e5", task_type="rerank")
+    attached = ScenarioEndpoint(inference_id="mine", deployment_id="e5", task_type="rerank")
     async with client_of(scenario(version=version, endpoints=[attached])) as es:
         assert (await settings_of(es, "mine"))["deployment_id"] == "e5"
         path = "/_inference/rerank/mine/_update"
@@ -164,7 +169,7 @@ async def test_through_an_endpoint_that_is_only_attached_nothing_changes_any_mor
 @pytest.mark.parametrize("inference_id", ["e5", "mine"])
 async def test_what_an_endpoint_uses_is_stopped_only_by_force(version, status, inference_id):
     deployment_id = "" if inference_id == "e5" else "e5"
-    endpoint = Endpoint(inference_id=inference_id, deployment_id=deployment_id)
+    endpoint = ScenarioEndpoint(inference_id=inference_id, deployment_id=deployment_id)
     async with client_of(scenario(version=version, endpoints=[endpoint])) as es:
         assert (await es.post(f"{E5}/_stop")).status == status
         assert (await es.post(f"{E5}/_stop?force=true")).status == 200

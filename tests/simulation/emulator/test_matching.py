@@ -1,7 +1,7 @@
 import pytest
 
 from autoscaler.simulation.emulator.matching import find_page
-from autoscaler.simulation.errors import ApiError
+from autoscaler.simulation.errors import SimulatedApiError
 
 MODELS = ["reranker", "e5", "elser"]
 DEPLOYMENTS = {"search": "e5", "ingest": "e5", "elser": "elser"}
@@ -44,12 +44,14 @@ def test_pages_are_cut_from_the_models_and_count_all():
 @pytest.mark.parametrize("ids", ["gone", "e5,gone", "*,gone"])
 @pytest.mark.parametrize("allow_no_match", [True, False])
 def test_an_unknown_id_without_wildcard_fails_the_whole_request(ids, allow_no_match):
-    with pytest.raises(ApiError, match=r"Could not find trained model \[gone\]") as refusal:
+    with pytest.raises(
+        SimulatedApiError, match=r"Could not find trained model \[gone\]"
+    ) as refusal:
         page(ids, allow_no_match=allow_no_match)
     assert refusal.value.status == 404
 
 
 def test_wildcards_may_match_nothing_unless_told_otherwise():
     assert page("gone*").count == 0
-    with pytest.raises(ApiError, match=r"gone\*"):
+    with pytest.raises(SimulatedApiError, match=r"gone\*"):
         page("gone*", allow_no_match=False)

@@ -7,7 +7,7 @@ import elasticsearch8
 import elasticsearch9
 import pytest
 
-from autoscaler.simulation.scenario import Account, Deployment, SecuritySettings
+from autoscaler.simulation.scenario import Account, ScenarioDeployment, SecuritySettings
 from tests.simulation.emulator.conftest import client_of, scenario
 
 CLIENTS = {"8": elasticsearch8, "9": elasticsearch9}
@@ -127,7 +127,7 @@ async def test_adaptive_allocations(library):
 
 
 async def test_inference_endpoints(library):
-    wanted = scenario(deployments=[Deployment(model_id="e5", owned_by_endpoint=True)])
+    wanted = scenario(deployments=[ScenarioDeployment(model_id="e5", owned_by_endpoint=True)])
     async with official(library, wanted) as (es, call):
         for arguments in ({}, {"inference_id": "e5"}):
             (endpoint,) = (await call("inference.get", **arguments))["endpoints"]
@@ -217,7 +217,7 @@ async def test_a_client_of_version_9_cannot_talk_to_version_8():
 
 
 async def test_a_client_in_a_thread():
-    async with client_of(scenario(deployments=[Deployment(model_id="e5")])) as es:
+    async with client_of(scenario(deployments=[ScenarioDeployment(model_id="e5")])) as es:
         client = elasticsearch8.Elasticsearch(es.running.url, max_retries=0)
 
         def start():

@@ -12,7 +12,7 @@ from autoscaler.simulation.emulator.parameters import (
     parse_duration_s,
     parse_integer,
 )
-from autoscaler.simulation.errors import ApiError
+from autoscaler.simulation.errors import SimulatedApiError
 from autoscaler.wire.deployments import UpdateRequest
 
 
@@ -25,7 +25,7 @@ def test_durations(text, seconds):
 
 @pytest.mark.parametrize("text", ["30", "", "s", "1.5s", "one", "1w"])
 def test_a_duration_needs_its_unit(text):
-    with pytest.raises(ApiError, match="timeout"):
+    with pytest.raises(SimulatedApiError, match="timeout"):
         parse_duration_s("timeout", text)
 
 
@@ -36,13 +36,13 @@ def test_sizes(text, size):
 
 @pytest.mark.parametrize("text", ["", "mb", "-1", "1zb"])
 def test_a_size_that_is_none_is_refused(text):
-    with pytest.raises(ApiError, match="cache_size"):
+    with pytest.raises(SimulatedApiError, match="cache_size"):
         parse_bytes("cache_size", text)
 
 
 @pytest.mark.parametrize("text", ["", "1.0", "x", "99999999999"])
 def test_an_integer_that_is_none_is_refused(text):
-    with pytest.raises(ApiError, match="size"):
+    with pytest.raises(SimulatedApiError, match="size"):
         parse_integer("size", text)
 
 
@@ -50,13 +50,13 @@ def test_booleans_are_true_when_merely_present():
     assert parse_boolean("")
     assert parse_boolean("true")
     assert not parse_boolean("false")
-    with pytest.raises(ApiError):
+    with pytest.raises(SimulatedApiError):
         parse_boolean("yes")
 
 
 def test_unknown_parameters_are_refused_by_name():
     query = Query({"size": "1", "pretty": "", "sizes": "2", "form": "3"})
-    with pytest.raises(ApiError) as refusal:
+    with pytest.raises(SimulatedApiError) as refusal:
         query.require_known("/_stats", frozenset({"size"}))
     assert "unrecognized parameters: [form], [sizes]" in refusal.value.reason
 
@@ -79,7 +79,7 @@ def test_a_body_may_be_empty_and_numbers_may_be_texts():
     ],
 )
 def test_a_body_that_is_not_understood_is_refused_with_the_place(body, words):
-    with pytest.raises(ApiError) as refusal:
+    with pytest.raises(SimulatedApiError) as refusal:
         parse_body(body, UpdateRequest, parser="p")
     assert refusal.value.status == 400
     assert refusal.value.type == "x_content_parse_exception"
@@ -102,7 +102,7 @@ def test_a_compatible_version_is_echoed():
 
 @pytest.mark.parametrize(("asked", "major"), [(9, 8), (7, 9), (6, 8)])
 def test_an_incompatible_version_is_refused(asked, major):
-    with pytest.raises(ApiError) as refusal:
+    with pytest.raises(SimulatedApiError) as refusal:
         negotiate(vendor(asked), major=major)
     assert (refusal.value.status, refusal.value.type) == (400, "media_type_header_exception")
     assert f"either version {major} or {major - 1}, but found {asked}" in refusal.value.reason
@@ -112,7 +112,7 @@ def test_only_json_is_read():
     check_content("application/json; charset=utf-8", major=8)
     check_content(vendor(8), major=8)
     for content_type in (None, "text/plain", "application/x-www-form-urlencoded"):
-        with pytest.raises(ApiError) as refusal:
+        with pytest.raises(SimulatedApiError) as refusal:
             check_content(content_type, major=8)
         assert refusal.value.status == 406
 

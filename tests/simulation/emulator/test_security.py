@@ -3,7 +3,7 @@ import base64
 import pytest
 
 from autoscaler.simulation.emulator.security import Security, User
-from autoscaler.simulation.errors import ApiError
+from autoscaler.simulation.errors import SimulatedApiError
 
 UPDATE = "cluster:admin/xpack/ml/trained_models/deployment/update"
 STATS = "cluster:monitor/xpack/ml/inference/stats/get"
@@ -47,7 +47,7 @@ def test_each_scheme_finds_its_user(authorization, user):
     ],
 )
 def test_who_cannot_be_identified_is_told_how_to_be(authorization, words):
-    with pytest.raises(ApiError) as refusal:
+    with pytest.raises(SimulatedApiError) as refusal:
         SECURITY.authenticate(authorization, "/_ml/info")
     assert refusal.value.status == 401
     assert words in refusal.value.reason
@@ -62,7 +62,7 @@ def test_a_role_allows_what_its_privileges_cover():
 
 
 def test_a_refusal_names_the_action_and_what_would_grant_it():
-    with pytest.raises(ApiError) as refusal:
+    with pytest.raises(SimulatedApiError) as refusal:
         SECURITY.authorise(VIEWER, UPDATE)
     assert refusal.value.status == 403
     assert f"action [{UPDATE}] is unauthorized for user [viewer]" in refusal.value.reason
@@ -70,7 +70,7 @@ def test_a_refusal_names_the_action_and_what_would_grant_it():
 
 
 def test_a_refusal_names_the_api_key():
-    with pytest.raises(ApiError, match=r"for API key id \[k1\] of user \[scaler\]"):
+    with pytest.raises(SimulatedApiError, match=r"for API key id \[k1\] of user \[scaler\]"):
         SECURITY.authorise(SCALER, "cluster:admin/settings/update")
 
 
@@ -89,5 +89,5 @@ def test_a_role_that_does_not_exist_grants_nothing():
 
 
 def test_an_unknown_privilege_cannot_be_asked_about():
-    with pytest.raises(ApiError, match="fly"):
+    with pytest.raises(SimulatedApiError, match="fly"):
         SECURITY.has_privilege(VIEWER, "fly")

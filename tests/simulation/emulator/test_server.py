@@ -6,7 +6,7 @@ import trustme
 
 from autoscaler.adapters.clock import HostClock
 from autoscaler.simulation.emulator.server import Tls, running_emulator
-from autoscaler.simulation.scenario import Deployment, ScenarioError, sample_scenario
+from autoscaler.simulation.scenario import ClusterScenarioError, ScenarioDeployment, sample_scenario
 from tests.simulation.emulator.conftest import scenario
 from tests.virtual_clock import VirtualClock
 
@@ -72,8 +72,8 @@ async def test_the_same_scenario_gives_the_same_history():
 
 
 async def test_what_cannot_be_started_is_found_before_serving():
-    impossible = scenario(deployments=[Deployment(model_id="e5", number_of_allocations=99)])
-    with pytest.raises(ScenarioError, match=r"deployments\[0\]"):
+    impossible = scenario(deployments=[ScenarioDeployment(model_id="e5", number_of_allocations=99)])
+    with pytest.raises(ClusterScenarioError, match=r"deployments\[0\]"):
         async with running_emulator(impossible, clock=VirtualClock()):
             pass
 

@@ -4,7 +4,7 @@ import elasticsearch9
 import pytest
 
 from autoscaler.simulation.emulator.serverless import one_unnamed_node
-from autoscaler.simulation.scenario import Adaptive, Deployment, sample_scenario
+from autoscaler.simulation.scenario import Adaptive, ScenarioDeployment, sample_scenario
 from autoscaler.wire.stats import NodeDocument, RoutingStateAndReason
 from tests.simulation.emulator.conftest import client_of, scenario
 
@@ -142,7 +142,7 @@ async def test_the_sample_and_a_scenario_of_another_version_can_be_served_so():
     async with client_of(sample_scenario(version="serverless", load=False)) as es:
         assert all(deployment.adaptive.enabled for deployment in es.cluster.deployments.values())
     bounded = Adaptive(enabled=True, min_number_of_allocations=2, max_number_of_allocations=3)
-    wanted = Deployment(model_id="e5", adaptive_allocations=bounded)
+    wanted = ScenarioDeployment(model_id="e5", adaptive_allocations=bounded)
     async with client_of(scenario(version="serverless", deployments=[wanted])) as es:
         assert es.cluster.deployments["e5"].adaptive.max_number_of_allocations == 3
 

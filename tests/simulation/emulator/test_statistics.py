@@ -2,7 +2,7 @@ import msgspec
 import pytest
 
 from autoscaler.simulation.emulator.rendering import format_size
-from autoscaler.simulation.scenario import Deployment
+from autoscaler.simulation.scenario import ScenarioDeployment
 from autoscaler.wire.stats import FILTER_PATH, parse_size, parse_stats
 from tests.simulation.emulator.conftest import client_of, scenario
 
@@ -76,8 +76,8 @@ async def test_a_node_that_loads_says_little(es):
 async def test_what_is_rendered_is_what_is_read():
     wanted = scenario(
         deployments=[
-            Deployment(model_id="e5", deployment_id="a", number_of_allocations=2),
-            Deployment(model_id="e5", deployment_id="b", threads_per_allocation=2),
+            ScenarioDeployment(model_id="e5", deployment_id="a", number_of_allocations=2),
+            ScenarioDeployment(model_id="e5", deployment_id="b", threads_per_allocation=2),
         ]
     )
     async with client_of(wanted) as es:
@@ -87,7 +87,7 @@ async def test_what_is_rendered_is_what_is_read():
         assert {d.deployment_id: d.allocations for d in page.deployments} == {"a": 2, "b": 1}
         deployment = next(d for d in page.deployments if d.deployment_id == "a")
         simulated = es.cluster.deployments["a"]
-        assert deployment.live_allocations == simulated.live
+        assert deployment.running_allocations == simulated.running
         assert deployment.server_created_at == pytest.approx(simulated.start_time, abs=1e-3)
         assert {node.node_id for node in deployment.nodes} == set(simulated.routes)
         assert deployment.nodes[0].name == "ml-1"
@@ -95,7 +95,7 @@ async def test_what_is_rendered_is_what_is_read():
 
 async def test_two_deployments_of_one_model_are_two_entries_of_one_model():
     wanted = scenario(
-        deployments=[Deployment(model_id="e5", deployment_id=id_) for id_ in ("a", "b")]
+        deployments=[ScenarioDeployment(model_id="e5", deployment_id=id_) for id_ in ("a", "b")]
     )
     async with client_of(wanted) as es:
         document = await stats(es, "?size=1&from=1")

@@ -1,0 +1,86 @@
+"""From three partial descriptions of the nodes to one, by node id."""
+
+import math
+
+from msgspec import UNSET
+
+from autoscaler.core.values import Cluster, NodeCapacity
+from autoscaler.wire.cluster import (
+    MemoryOfNode,
+    MemoryResponse,
+    MlInfoResponse,
+    NodeInfo,
+    NodesResponse,
+)
+
+
+def cluster_of(
+    nodes: NodesResponse | None, memory: MemoryResponse | None, ml_info: MlInfoResponse | None
+) -> Cluster | None:
+    """What is known of the machine learning nodes; None if nothing is.
+
+    Any of the three may be missing, because they need different privileges. Upgrade mode is
+    passed on even if no node could be read: it is an order to keep still.
+    """
+    upgrade_mode = ml_info is not None and ml_info.upgrade_mode
+    if nodes is None and memory is None and not upgrade_mode:
+        return None
+    described = nodes.nodes if nodes is not None else {}
+    measured = memory.nodes if memory is not None else {}
+    capacities = tuple(
+        _capacity(node_id, described.get(node_id), measured.get(node_id))
+        for node_id in sorted({*described, *measured})
+        if _runs_models(described.get(node_id), measured.get(node_id))
+    )
+    return Cluster(
+        nodes=capacities, upgrade_mode=upgrade_mode, growable=_growable(capacities, ml_info)
+    )
+
+
+def _growable(nodes: tuple[NodeCapacity, ...], ml_info: MlInfoResponse | None) -> bool | None:
+    """Whether hardware follows demand.
+
+    The processors that machine learning can reach are named only where that is certain, which it is
+    not while nodes may become larger; nodes that may be added are counted in. Fewer than there are
+    means that they are scaled down, and then nothing can be said.
+
+    Source: elastic/elasticsearch, ml/action/TransportMlInfoAction.java.
+    """
+    reachable = ml_info.limits.total_ml_processors if ml_info is not None else UNSET
+    if reachable is UNSET:
+        return None
+    present = math.floor(sum(node.processors or 0.0 for node in nodes))
+    return None if reachable < present else reachable > present
+
+
+def _runs_models(described: NodeInfo | None, measured: MemoryOfNode | None) -> bool:
+    return any(node is not None and "ml" in node.roles for node in (described, measured))
+
+
+def _capacity(
+    node_id: str, described: NodeInfo | None, measured: MemoryOfNode | None
+) -> NodeCapacity:
+    attributes = {
+        **(measured.attributes if measured else {}),
+        **(described.attributes if described else {}),
+    }
+    # The size of the share is zero until the node has told it; then it is not known.
+    ml = measured.mem.ml if measured and measured.mem.ml.max_in_bytes > 0 else None
+    return NodeCapacity(
+        node_id=node_id,
+        name=(described.name if described else "") or (measured.name if measured else ""),
+        version=described.version if described else "",
+        processors=_processors(attributes),
+        ml_memory_bytes=ml.max_in_bytes if ml else None,
+        free_ml_memory_bytes=ml.free_bytes if ml else None,
+    )
+
+
+def _processors(attributes: dict[str, str]) -> float | None:
+    """Processors that allocations may use; the fractional attribute exists since 8.5."""
+    for name in ("ml.allocated_processors_double", "ml.allocated_processors"):
+        try:
+            return float(attributes[name])
+        except (KeyError, ValueError):
+            continue
+    return None

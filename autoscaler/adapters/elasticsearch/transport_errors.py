@@ -1,0 +1,85 @@
+"""From what the HTTP library raises to what became of the request."""
+
+import os
+import ssl
+from collections.abc import Mapping
+from email.utils import parsedate_to_datetime
+
+import aiohttp
+
+from autoscaler.adapters.elasticsearch.errors import (
+    ConnectionBroken,
+    NotElasticsearch,
+    TimedOut,
+    TlsError,
+    TransportError,
+    Unreachable,
+)
+
+
+def transport_error_of(error: Exception, *, request: str, place: str) -> TransportError:
+    """The transport error for an exception of aiohttp, a time-out, or the operating system."""
+    match error:
+        case aiohttp.ClientSSLError():
+            return untrusted(error, place)
+        case aiohttp.ClientConnectorError():
+            return unreachable(error.os_error, place)
+        case aiohttp.ConnectionTimeoutError():
+            return Unreachable(f"{place} does not accept connections: no answer to connecting")
+        case TimeoutError():
+            return TimedOut(f"{place} did not answer {request} in time")
+        case aiohttp.ClientOSError() if isinstance(error.__cause__, ssl.SSLError):
+            # TLS 1.3: a server refuses a client's certificate only after the handshake.
+            return untrusted(error.__cause__, place)
+        case aiohttp.ClientResponseError():
+            return NotElasticsearch(f"{place} does not answer in HTTP; check the address and port")
+        case _:
+            return ConnectionBroken(
+                f"the connection to {place} broke before {request} was answered completely"
+            )
+
+
+def unreachable(error: OSError, place: str) -> Unreachable:
+    return Unreachable(
+        f"{place} cannot be reached: {_words(error)}; "
+        "check the address, and whether the server is running"
+    )
+
+
+def _words(error: OSError) -> str:
+    # asyncio puts the address into `strerror`, which `place` has already said.
+    if error.errno is not None and error.errno > 0:
+        return os.strerror(error.errno)
+    return error.strerror or str(error)
+
+
+def untrusted(error: OSError, place: str) -> TlsError:
+    cause: Exception = error
+    if isinstance(error, aiohttp.ClientConnectorCertificateError):
+        cause = error.certificate_error
+    elif isinstance(error, aiohttp.ClientConnectorError):
+        cause = error.os_error
+    if isinstance(cause, ssl.SSLCertVerificationError):
+        return TlsError(
+            f"the certificate of {place} is not trusted: {cause.verify_message}; "
+            "check ca_certs or ca_fingerprint, and the host name"
+        )
+    reason = getattr(cause, "reason", None) or "the handshake failed"
+    return TlsError(
+        f"no TLS connection with {place}: {reason}; "
+        "check that the port speaks TLS, and client_certificate if the server wants one"
+    )
+
+
+def retry_after(headers: Mapping[str, str], now: float) -> float | None:
+    """Seconds that a server asks to wait, given as such or as a date; None: it does not say.
+
+    Source: RFC 9110, section 10.2.3.
+    """
+    text = headers.get("Retry-After", "").strip()
+    if text.isascii() and text.isdigit() and len(text) < 10:
+        return float(text)
+    try:
+        return max(0.0, parsedate_to_datetime(text).timestamp() - now)
+    except (ValueError, OverflowError):
+        return None

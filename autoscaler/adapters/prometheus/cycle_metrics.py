@@ -1,0 +1,128 @@
+"""The last completed cycle as metrics.
+
+What is shown is made at scrape time from the last observation and plan, so that a deployment
+that vanished leaves no series behind, and recording a cycle costs nothing.
+"""
+
+from collections.abc import Iterable, Iterator, Sequence
+from typing import TypeVar
+
+from prometheus_client import Metric
+from prometheus_client.samples import Sample
+
+from autoscaler.adapters.prometheus import families
+from autoscaler.adapters.prometheus.families import DecisionRow, FieldMetric, MetricFamily
+from autoscaler.core.values import (
+    Cluster,
+    DeploymentStats,
+    NodeStats,
+    Observation,
+    Plan,
+    Reason,
+)
+
+T = TypeVar("T")
+Labels = dict[str, str]
+Rows = Sequence[tuple[Labels, T]]
+
+
+def collect_cycle(observation: Observation, plan: Plan) -> Iterator[Metric]:
+    """All families about one cycle, with their samples."""
+    deployments = [({"deployment": id_}, stats) for id_, stats in observation.deployments.items()]
+    yield from _deployments(deployments)
+    yield from _nodes(observation.deployments.values())
+    yield from _cluster(observation.cluster)
+    yield from _decisions(observation, plan)
+    yield family(families.UNREADABLE, [({}, len(observation.unreadable))])
+
+
+def _deployments(rows: Rows[DeploymentStats]) -> Iterator[Metric]:
+    for figure in families.DEPLOYMENT:
+        yield _measured(figure, rows)
+    yield family(
+        families.DEPLOYMENT_INFO,
+        [({**own, "model": s.model_id, "priority": s.priority}, 1.0) for own, s in rows],
+    )
+    yield _states(families.DEPLOYMENT_STATE, [(own, s.state) for own, s in rows])
+    yield _states(families.ALLOCATION_STATE, [(own, s.allocation_state) for own, s in rows])
+
+
+def _nodes(deployments: Iterable[DeploymentStats]) -> Iterator[Metric]:
+    rows = [
+        ({"deployment": stats.deployment_id, "node": name}, node)
+        for stats in deployments
+        for name, node in _by_name(stats.nodes).items()
+    ]
+    for figure in families.NODE:
+        yield _measured(figure, rows)
+    yield _states(families.ROUTING_STATE, [(own, node.routing_state) for own, node in rows])
+
+
+def _by_name(nodes: Iterable[NodeStats]) -> dict[str, NodeStats]:
+    """Two series of equal labels would cost the whole scrape, so no two nodes share a name."""
+    named: dict[str, NodeStats] = {}
+    for node in nodes:
+        name = node.name or node.node_id
+        named[node.node_id if name in named else name] = node
+    return named
+
+
+def _cluster(cluster: Cluster | None) -> Iterator[Metric]:
+    nodes = {node.name or node.node_id: node for node in cluster.nodes} if cluster else {}
+    rows = [({"node": name}, node) for name, node in nodes.items()]
+    for figure in families.CAPACITY:
+        yield _measured(figure, rows)
+    yield family(
+        families.NODE_INFO,
+        [({**own, "node_id": node.node_id, "version": node.version}, 1.0) for own, node in rows],
+    )
+    for about_all in families.CLUSTER:
+        yield _measured(about_all, [({}, cluster)] if cluster else [])
+
+
+def _decisions(observation: Observation, plan: Plan) -> Iterator[Metric]:
+    rows = [
+        (
+            {"deployment": decision.deployment_id},
+            DecisionRow(decision, observation.deployments[decision.deployment_id]),
+        )
+        for decision in plan.decisions
+        if decision.deployment_id in observation.deployments
+    ]
+    for figure in families.DECISION:
+        yield _measured(figure, rows)
+    managed = [({**own, "rule": row.decision.rule, "reason": ""}, 1.0) for own, row in rows]
+    left_alone = [
+        ({"deployment": id_, "rule": "", "reason": str(reason)}, 0.0)
+        for id_, reason in plan.unmanaged.items()
+    ]
+    yield family(families.MANAGED, managed + left_alone)
+    stopped = [d for d in plan.decisions if d.steps[0].reason is Reason.STOPPED]
+    yield family(
+        families.DEPLOYMENT_STOPPED, [({"deployment": d.deployment_id}, 1.0) for d in stopped]
+    )
+
+
+def family(declared: MetricFamily, rows: Rows[float]) -> Metric:
+    """A gauge or counter with a sample for each row of labels and value."""
+    metric = Metric(declared.name, declared.help, declared.kind)
+    name = sample_name(declared.name, declared.kind)
+    metric.samples = [Sample(name, labels, value) for labels, value in rows]
+    return metric
+
+
+def sample_name(name: str, kind: str) -> str:
+    return f"{name}_total" if kind == "counter" else name
+
+
+def _measured(figure: FieldMetric[T], rows: Rows[T]) -> Metric:
+    metric = Metric(figure.name, figure.help, figure.kind)
+    name, read = sample_name(figure.name, figure.kind), figure.read
+    metric.samples = [
+        Sample(name, labels, value) for labels, row in rows if (value := read(row)) is not None
+    ]
+    return metric
+
+
+def _states(declared: MetricFamily, rows: Rows[str]) -> Metric:
+    return family(declared, [({**own, "state": state}, 1.0) for own, state in rows if state])

@@ -1,0 +1,227 @@
+"""How a policy meets the plant: what it looks at, how often, and how its number gets there.
+
+Ours is driven as the daemon drives it, through `plan` and `learn`, on the statistics of a cluster.
+The others look at what they would have in their own homes: metrics of the deployment as a whole,
+at their own pace, and no planner of ours between them and the number but the bounds.
+"""
+
+import math
+from typing import Any, Protocol
+
+from autoscaler.backtest.baselines.baseline import AnyBaseline
+from autoscaler.backtest.baselines.static import Static
+from autoscaler.backtest.world.fleet import FleetTotals
+from autoscaler.backtest.world.plant import Plant
+from autoscaler.backtest.world.scenario import BacktestScenario
+from autoscaler.config.document import ScalingTable
+from autoscaler.config.policies import stabilisation_window_s
+from autoscaler.core.flow.feedback import apply_outcomes
+from autoscaler.core.flow.planning import MAX_INTERVAL_POLLS, Ruleset, plan
+from autoscaler.core.policies import AnyPolicy, Situation
+from autoscaler.core.selection import Rule
+from autoscaler.core.state import State
+from autoscaler.core.values import (
+    Change,
+    LoadEstimate,
+    Mode,
+    Outcome,
+    OutcomeKind,
+    Plan,
+    Reason,
+    Sample,
+    SetAllocations,
+    SetBounds,
+)
+from autoscaler.errors import UserError
+from autoscaler.simulation.adaptive_allocations_service import TICK_S
+from autoscaler.simulation.errors import SimulatedApiError
+
+
+class Driver(Protocol):
+    """Looks at a plant once a period, and sets its number."""
+
+    @property
+    def poll_interval_s(self) -> float:
+        """Seconds from look to look."""
+
+    @property
+    def initial_allocations(self) -> int | None:
+        """Allocations to begin with; None: those that everybody begins with."""
+
+    refused: int
+    """Updates that the cluster refused so far."""
+
+    def advance(self, plant: Plant, to: float) -> None:
+        """Let the plant run until the next look, watching what this one watches meanwhile."""
+
+    def poll(self, plant: Plant) -> None:
+        """Observe, decide, act."""
+
+
+class PlanDriver:
+    """The daemon's own cycle, without the waiting."""
+
+    def __init__(self, policy: Ruleset, poll_interval_s: float) -> None:
+        self.poll_interval_s = poll_interval_s
+        self.initial_allocations = None
+        self.refused = 0
+        self.updates = 0  # that were sent
+        self.plans: list[Plan] | None = None  # kept if somebody sets a list
+        self._policy = policy
+        self._state = State()
+
+    def advance(self, plant: Plant, to: float) -> None:
+        plant.advance(to)
+
+    def poll(self, plant: Plant) -> None:
+        planned, self._state = plan(self._state, plant.observation(), self._policy)
+        if self.plans is not None:
+            self.plans.append(planned)
+        for decision in planned.decisions:
+            first = decision.steps[0]
+            if first.reason is Reason.POLICY_FAILED:
+                # The daemon holds the number. That is nothing to measure a policy by.
+                raise UserError(f"the policy failed: {first.inputs['error']}")
+            if decision.change is not None:
+                kind = _carried_out(plant, decision.change)
+                self.updates += 1
+                self.refused += kind is not OutcomeKind.ACCEPTED
+                outcome = Outcome(decision=decision, kind=kind, at=plant.now)
+                self._state = apply_outcomes(self._state, [outcome])
+
+
+class AdaptiveDriver:
+    """The cluster's own scaler."""
+
+    poll_interval_s = TICK_S
+    initial_allocations = None
+    refused = 0  # by itself; it does not tell
+
+    def __init__(self, minimum: int, maximum: int) -> None:
+        self._bounds = (minimum, maximum)
+        self._enabled = False
+
+    def advance(self, plant: Plant, to: float) -> None:
+        plant.advance(to)
+
+    def poll(self, plant: Plant) -> None:
+        if not self._enabled:
+            plant.enable_adaptive_allocations(*self._bounds)
+            self._enabled = True
+        plant.run_adaptive_scaler()
+
+
+class BaselineDriver:
+    """A policy of another home: it decides, the bounds limit, the cluster is told."""
+
+    def __init__(self, policy: AnyBaseline, memory: Any, minimum: int, maximum: int) -> None:
+        self.poll_interval_s = policy.poll_interval_s
+        self.initial_allocations = policy.allocations if isinstance(policy, Static) else None
+        self.refused = 0
+        self._policy = policy
+        self._memory = memory
+        self._steps = max(1, round(policy.poll_interval_s / policy.sampling_s))
+        self._minimum = minimum
+        self._maximum = maximum
+        self._in_flight: list[int] = []
+        self._before: FleetTotals | None = None
+        self._at = 0.0
+
+    def advance(self, plant: Plant, to: float) -> None:
+        if self._steps == 1:
+            plant.advance(to)
+            self._in_flight = []
+        else:
+            self._in_flight = plant.advance_sampled(to, self._steps)
+
+    def poll(self, plant: Plant) -> None:
+        totals, now, before = plant.totals(), plant.now, self._before
+        self._before = totals
+        interval_s, self._at = now - self._at, now
+        if before is None:
+            return
+        requested = plant.requested
+        situation = Situation(
+            at=now,
+            current=requested,
+            running=plant.running,
+            sample=_sample(before, totals, now, interval_s),
+            load=_NOTHING_ESTIMATED,
+            in_flight=tuple(self._in_flight) or (totals.pending,),
+        )
+        step, self._memory = self._policy.recommend(situation, self._memory)
+        number = min(max(step.after, self._minimum), self._maximum)
+        if number != requested:
+            kind = _carried_out(plant, SetAllocations(number))
+            self.refused += kind is not OutcomeKind.ACCEPTED
+
+
+def drive(plant: Plant, driver: Driver) -> None:
+    """Let the driver look at the plant from the start of the demand to its end."""
+    start, end = plant.span
+    driver.poll(plant)
+    for number in range(1, math.ceil((end - start) / driver.poll_interval_s)):
+        driver.advance(plant, start + number * driver.poll_interval_s)
+        driver.poll(plant)
+    plant.finish()
+
+
+def as_configured(
+    policy: AnyPolicy, scenario: BacktestScenario, mode: Mode = Mode.DIRECT
+) -> Ruleset:
+    """The policy under a rule that leaves everything but bounds and lever as it is shipped."""
+    shipped = ScalingTable()
+    rule = Rule(
+        name="backtest",
+        deployments=("*",),
+        models=("*",),
+        exclude=False,
+        hidden=False,
+        low_priority=False,
+        dry_run=False,
+        min_allocations=scenario.minimum,
+        max_allocations=scenario.maximum,
+        policy=policy,
+        stabilisation_window_s=stabilisation_window_s(policy.name),
+        growth_factor=shipped.growth_factor,
+        shrink_factor=shipped.shrink_factor,
+        mode=mode,
+    )
+    return Ruleset(rules=(rule,), max_interval_s=MAX_INTERVAL_POLLS * scenario.poll_interval_s)
+
+
+_NOTHING_ESTIMATED = LoadEstimate(
+    arrival_rate_per_s=math.nan,
+    throughput_per_s=math.nan,
+    service_time_s=None,
+    cache_hit_fraction=0.0,
+    in_flight=0,
+    window_s=0.0,
+)
+"""They make their own estimates, from samples."""
+
+
+def _sample(before: FleetTotals, after: FleetTotals, at: float, interval_s: float) -> Sample:
+    return Sample(
+        at=at,
+        interval_s=interval_s,
+        completed=after.completed - before.completed,
+        failed=after.failed - before.failed,
+        queue_growth=(after.tries - before.tries)
+        - (after.completed - before.completed)
+        - (after.failed - before.failed),
+        busy_s=after.busy_s - before.busy_s,
+        in_flight=after.pending,
+    )
+
+
+def _carried_out(plant: Plant, change: Change) -> OutcomeKind:
+    try:
+        if isinstance(change, SetBounds):
+            plant.enable_adaptive_allocations(change.minimum, change.maximum)
+        else:
+            assert isinstance(change, SetAllocations), "no rule of a back-test lets anybody sleep"
+            plant.set_allocations(change.allocations)
+    except SimulatedApiError as refusal:
+        return OutcomeKind.NO_CAPACITY if refusal.status == 429 else OutcomeKind.NOT_STARTED
+    return OutcomeKind.ACCEPTED

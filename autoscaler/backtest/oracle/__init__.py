@@ -1,0 +1,1 @@
+"""The scheduler that knows all requests in advance."""

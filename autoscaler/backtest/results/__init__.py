@@ -1,0 +1,1 @@
+"""How runs are scored, compared, stored and shown."""

@@ -1,0 +1,244 @@
+"use strict";
+
+// The three plots of the page.
+
+// Okabe and Ito's colours, which people tell apart whatever their eyes, without the yellow.
+const COLOURS = ["#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9"];
+const DASHES = ["solid", "dash", "dot", "dashdot"];
+const MARKS = ["circle", "square", "diamond", "triangle-up"];
+const FONT = { family: "system-ui, -apple-system, 'Segoe UI', Roboto, Arial, sans-serif", size: 13, color: "#1d2630" };
+const GRID = { gridcolor: "#e8ecf0", zeroline: false, linecolor: "#b6bfc9", automargin: true };
+const CONFIG = {
+  responsive: true,
+  displaylogo: false,
+  modeBarButtonsToRemove: ["select2d", "lasso2d"],
+  // Nothing leaves the page, not even if a reader presses a button.
+  showSendToCloud: false,
+  plotlyServerURL: "",
+};
+const NEVER_SERVED_MARK = "x";
+const LEAST_WAIT_S = 0.001;
+// Of what is allowed. It matters little how far below a policy is, and would take all the room.
+const LEAST_SHARE = 0.01;
+
+// Those shown from the start have the first colours, in which all are most unlike each other.
+function styles(data) {
+  const ordered = [...data.policies].sort((one, other) => other.shown - one.shown);
+  const coloured = ordered.filter((policy) => policy.name !== data.oracle);
+  const found = new Map(
+    coloured.map((policy, n) => {
+      const round = Math.floor(n / COLOURS.length);
+      return [policy.name, {
+        colour: COLOURS[n % COLOURS.length],
+        dash: DASHES[round % DASHES.length],
+        mark: MARKS[round % MARKS.length],
+      }];
+    }),
+  );
+  return found.set(data.oracle, { colour: "#000000", dash: "dot", mark: "star" });
+}
+
+function layout(more) {
+  return {
+    font: FONT,
+    paper_bgcolor: "#fff",
+    plot_bgcolor: "#fff",
+    margin: { l: 70, r: 20, t: 20, b: 55 },
+    hoverlabel: { font: { size: 12 } },
+    ...more,
+  };
+}
+
+function drawMatrix(element, data, pairs, allowed, choose) {
+  const cells = pairs.map((pair) =>
+    data.policies.map(({ name }) => (pair.policies[name] ? asShipped(pair.policies[name]) : null)),
+  );
+  const each = (write) => cells.map((row) => row.map((point) => (point ? write(point) : null)));
+  const bounded = (figure) => Math.min(2, Math.max(-2, figure));
+  Plotly.react(element, [{
+    type: "heatmap",
+    x: data.policies.map(({ name }) => plain(name)),
+    y: pairs.map((pair) => plain(pair.trace)),
+    z: each((point) => bounded(Math.log10(drawnShare(point) / allowed))),
+    text: each((point) => hours(point.allocation_hours.value)),
+    customdata: each((point) => `${percent(point.violation_fraction.value)} missed`),
+    texttemplate: "%{text}",
+    hovertemplate: "%{y}<br><b>%{x}</b><br>%{customdata}<br>%{text} allocation-hours<extra></extra>",
+    hoverongaps: false,
+    zmin: -2,
+    zmax: 2,
+    xgap: 2,
+    ygap: 2,
+    colorscale: [[0, "#2a6fb0"], [0.5, "#cfe0ee"], [0.5, "#fad9bd"], [1, "#b64d05"]],
+    colorbar: {
+      title: { text: "missed", side: "top" },
+      thickness: 12,
+      lenmode: "pixels",
+      len: 170,
+      y: 1,
+      yanchor: "top",
+      tickvals: [-2, -1, 0, 1, 2],
+      ticktext: [-2, -1, 0, 1, 2].map((power) => {
+        const sign = power === -2 ? "≤ " : power === 2 ? "≥ " : "";
+        return sign + percent(Math.min(1, allowed * 10 ** power));
+      }),
+    },
+  }], layout({
+    height: 190 + 26 * pairs.length,
+    margin: { l: 20, r: 20, t: 20, b: 20 },
+    xaxis: { type: "category", side: "top", tickangle: -40, automargin: true, fixedrange: true },
+    yaxis: { type: "category", autorange: "reversed", automargin: true, ticksuffix: "  ", fixedrange: true },
+  }), CONFIG);
+  element.removeAllListeners("plotly_click");
+  element.on("plotly_click", (event) => choose(event.points[0].pointNumber[0]));
+}
+
+function drawTime(element, data, pair, longestAllowed, style) {
+  const limit = Math.max(longestAllowed, LEAST_WAIT_S);
+  const at = pair.offered_load.map((_, n) => (n * (pair.step_s ?? 0)) / 3600);
+  const courses = data.policies.filter(({ name }) => pair.courses[name]);
+  const longest = Math.max(limit, ...courses.flatMap(({ name }) => pair.courses[name].wait_p99_s));
+  const traces = [{
+    x: at,
+    y: pair.offered_load,
+    name: "load",
+    mode: "lines",
+    fill: "tozeroy",
+    fillcolor: "#e4e8ed",
+    line: { color: "#aab3bd", width: 1 },
+    hovertemplate: "%{y:.1f}",
+  }];
+  for (const { name, shown } of courses) {
+    traces.push(...courseOf(name, pair.courses[name], at, style.get(name), shown, 3 * longest));
+  }
+  const line = { type: "line", xref: "paper", x0: 0, x1: 1, yref: "y2", y0: limit, y1: limit };
+  Plotly.react(element, traces, layout({
+    height: 680,
+    hovermode: "x unified",
+    legend: { tracegroupgap: 0, itemwidth: 40 },
+    xaxis: { ...GRID, title: { text: "hours since the beginning" }, anchor: "y2", ...hourAxis(pair, at) },
+    yaxis: { ...GRID, title: { text: "allocations" }, domain: [0.42, 1], rangemode: "tozero" },
+    yaxis2: { ...GRID, title: { text: "p99 wait" }, domain: [0, 0.36], type: "log", ...secondsAxis(longest) },
+    shapes: [{ ...line, line: { color: "#1d2630", width: 1, dash: "dash" } }],
+    annotations: [note(`limit ${seconds(limit)}`, { xref: "paper", x: 1, yref: "y2", y: Math.log10(limit) })],
+  }), CONFIG);
+}
+
+function courseOf(name, course, at, style, shown, ceiling) {
+  const common = {
+    x: at,
+    name: plain(name),
+    legendgroup: name,
+    zorder: style.mark === "star" ? 1 : 2,
+    visible: shown ? true : "legendonly",
+    line: { color: style.colour, dash: style.dash, width: 2, shape: "hv" },
+  };
+  const lost = course.wait_p99_s.map((wait, n) => (wait === null && course.violations[n] > 0 ? ceiling : null));
+  return [
+    {
+      ...common,
+      y: course.requested,
+      mode: "lines",
+      customdata: course.running,
+      hovertemplate: "%{y:.3~g} (running %{customdata:.3~g})",
+    },
+    {
+      ...common,
+      y: course.wait_p99_s.map((wait) => (wait === null ? null : Math.max(wait, LEAST_WAIT_S))),
+      mode: "lines",
+      yaxis: "y2",
+      showlegend: false,
+      customdata: course.wait_p99_s.map(seconds),
+      hovertemplate: "%{customdata}",
+      line: { ...common.line, width: 1.5 },
+    },
+    {
+      ...common,
+      y: lost,
+      mode: "markers",
+      yaxis: "y2",
+      showlegend: false,
+      marker: { symbol: NEVER_SERVED_MARK, color: style.colour, size: 7 },
+      hovertemplate: "never served",
+    },
+  ];
+}
+
+function hourAxis(pair, at) {
+  const end = (at.length * (pair.step_s ?? 0)) / 3600;
+  return { range: [0, end], ...(end > 6 && end <= 36 ? { dtick: 3 } : {}) };
+}
+
+function secondsAxis(longest) {
+  const ticks = [0.001, 0.01, 0.1, 1, 10, 100, 1000, 10000];
+  const range = [Math.log10(0.7 * LEAST_WAIT_S), Math.log10(5 * longest)];
+  return { tickvals: ticks, ticktext: ["≤ 1 ms", ...ticks.slice(1).map(seconds)], range };
+}
+
+function drawFrontier(element, data, pair, allowed, style) {
+  const swept = data.policies.filter(({ name }) => pair.policies[name]);
+  const least = allowed * LEAST_SHARE;
+  const shareOf = (point) => Math.max(drawnShare(point), least);
+  const shares = swept.flatMap(({ name }) => pair.policies[name].points.map(shareOf));
+  const traces = swept.flatMap(({ name, shown }) =>
+    frontierOf(name, pair.policies[name], style.get(name), shown || name === data.oracle, shareOf),
+  );
+  const range = [Math.log10(least / 1.4), Math.log10(Math.max(allowed, ...shares) * 1.4)];
+  const ticks = [1, 0.1, 0.01, 0.001, 0.0001, 0.00001].filter((share) => share > 1.5 * least);
+  const line = { type: "line", xref: "paper", x0: 0, x1: 1, y0: allowed, y1: allowed };
+  Plotly.react(element, traces, layout({
+    height: 560,
+    hovermode: "closest",
+    legend: { tracegroupgap: 0, itemwidth: 40 },
+    xaxis: { ...GRID, title: { text: "allocation-hours" } },
+    yaxis: {
+      ...GRID, title: { text: "requests that missed" }, type: "log", range,
+      tickvals: [...ticks, least], ticktext: [...ticks.map(percent), `≤ ${percent(least)}`],
+    },
+    shapes: [{ ...line, line: { color: "#1d2630", width: 1, dash: "dash" } }],
+    annotations: [note(`${percent(allowed)} may miss`, { xref: "paper", x: 1, y: Math.log10(allowed) })],
+  }), CONFIG);
+}
+
+function frontierOf(name, policy, style, prominent, shareOf) {
+  const star = style.mark === "star";
+  const drawn = (points, more) => ({
+    x: points.map((point) => point.allocation_hours.value),
+    y: points.map(shareOf),
+    name: plain(name),
+    legendgroup: name,
+    customdata: points.map((point) => [
+      plain(point.setting || "no setting"),
+      plusMinus(point.violation_fraction, percent),
+      plusMinus(point.allocation_hours, hours),
+    ]),
+    hovertemplate: `<b>${plain(name)}</b> %{customdata[0]}<br>%{customdata[1]} missed<br>%{customdata[2]} allocation-hours<extra></extra>`,
+    opacity: prominent ? 1 : 0.6,
+    ...more,
+  });
+  const marker = { symbol: style.mark, color: style.colour, size: star ? 15 : prominent ? 8 : 6 };
+  return [
+    drawn(policy.points.filter((point) => point.efficient), {
+      mode: "lines+markers",
+      line: { color: style.colour, dash: style.dash, width: prominent ? 2.5 : 1.2 },
+      marker,
+    }),
+    drawn(policy.points.filter((point) => !point.efficient), {
+      mode: "markers", marker, opacity: 0.3, showlegend: false,
+    }),
+    drawn(policy.points.filter((point) => point.default && !star), {
+      mode: "markers",
+      marker: { symbol: "circle-open", color: style.colour, size: 15, line: { width: 1.5 } },
+      showlegend: false,
+      hoverinfo: "skip",
+      hovertemplate: null,
+    }),
+  ];
+}
+
+function note(text, where) {
+  return {
+    text, showarrow: false, xanchor: "right", yanchor: "bottom",
+    font: { size: 12, color: "#5c6773" }, ...where,
+  };
+}

@@ -1,0 +1,1 @@
+"""The simulated deployment, its load and its scenario."""

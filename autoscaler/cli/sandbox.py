@@ -1,0 +1,166 @@
+"""To try things without a cluster."""
+
+import asyncio
+from pathlib import Path
+from typing import Any
+
+import click
+
+from autoscaler.cli.shared import Number, report_errors, run_async
+from autoscaler.errors import UserError
+
+
+@click.command()
+@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
+@click.option(
+    "--port",
+    type=click.IntRange(0, 65535),
+    default=9200,
+    show_default=True,
+    help="Port; 0 takes any that is free.",
+)
+@click.option(
+    "--scenario",
+    "path",
+    type=click.Path(path_type=Path),
+    help="A TOML file that describes the cluster. Without it: a small sample cluster.",
+)
+@click.option(
+    "--version",
+    "number",
+    help="The version to emulate, such as 8.19, or serverless.  [default: 9.2]",
+)
+@click.option("--load/--no-load", default=None, help="Whether requests come.  [default: they do]")
+@click.option(
+    "--speed",
+    type=Number(0.001, 10_000),
+    help="Seconds of the cluster in one of ours.  [default: 1]",
+)
+@click.option("--user", metavar="NAME:PASSWORD", help="Ask for these credentials, of a superuser.")
+@report_errors()
+def emulate(path: Path | None, **given: Any) -> None:
+    """Serve an emulated Elasticsearch cluster.
+
+    It answers the part of the API that has to do with trained models, over simulated nodes, until
+    SIGTERM or Ctrl-C.
+    """
+    from autoscaler.adapters.clock import HostClock
+    from autoscaler.simulation.emulator.server import running_emulator
+    from autoscaler.simulation.scenario import adjust, read_scenario, sample_scenario
+
+    host, port = given.pop("host"), given.pop("port")
+
+    async def serve() -> None:
+        clock = HostClock(scenario.speed)
+        async with running_emulator(
+            scenario, host=host, port=port, clock=clock, keep_up=True
+        ) as emulator:
+            click.echo(f"An emulated Elasticsearch {scenario.version} listens on {emulator.url}")
+            await _until_interrupted()
+
+    scenario = adjust(read_scenario(path) if path else sample_scenario(), **given)
+    run_async(serve())
+
+
+@click.command()
+@click.option(
+    "--trace",
+    type=click.Path(path_type=Path),
+    help="Replay this request-rate trace (t_seconds,requests) instead of the built-in load.",
+)
+@click.option(
+    "--speed",
+    type=Number(0.1, 1000),
+    default=20.0,
+    show_default=True,
+    help="Seconds of the cluster in one of ours.",
+)
+@click.option(
+    "--duration",
+    type=Number(1, 86_400),
+    default=90.0,
+    show_default=True,
+    help="Our seconds that it lasts.",
+)
+@click.option("--keep-running", is_flag=True, help="Go on until Ctrl-C.")
+@report_errors()
+def demo(trace: Path | None, speed: float, duration: float, *, keep_running: bool) -> None:
+    """Watch the daemon scale an emulated cluster.
+
+    The cluster is under load, and the daemon speaks to it over HTTP, as it would to any. At the
+    end, or on Ctrl-C, two other ways of scaling are given the same requests, to compare.
+    """
+    from autoscaler.demo import show
+
+    run_async(show(trace, speed=speed, duration_s=duration, keep_running=keep_running))
+
+
+@click.command()
+@click.argument("traces", nargs=-1, required=True, metavar="TRACE...")
+@click.option(
+    "--policy",
+    "policies",
+    multiple=True,
+    metavar="NAME[,NAME...]",
+    help="Try these only; installed ones as well.  [default: all that come with the program, but "
+    "for slo-bounds]",
+)
+@click.option(
+    "--scenario",
+    metavar="FILE.toml",
+    help="The deployment, its nodes and its callers; or the name of a standard scenario."
+    "  [default: all four of those]",
+)
+@click.option(
+    "--seeds",
+    type=click.IntRange(1, 1000),
+    default=1,
+    show_default=True,
+    help="How often to repeat it with other random numbers.",
+)
+@click.option(
+    "--sweep/--no-sweep",
+    default=None,
+    help="Whether to try other settings of each policy too, once, to draw frontiers."
+    "  [default: for a report]",
+)
+@click.option("--json", type=click.Path(path_type=Path), help="Write one row a run to this file.")
+@click.option("--report", type=click.Path(path_type=Path), help="Write plots to this HTML file.")
+@click.option("--workers", type=click.IntRange(1), help="Processes.  [default: one a core]")
+@report_errors()
+def backtest(policies: tuple[str, ...], *, sweep: bool | None, **given: Any) -> None:
+    """Find out what any autoscaler would have made of a load.
+
+    A TRACE is a file of request counts (t_seconds,requests), a directory of such files, or the
+    name of a generator. Every request is simulated, for our policy, for Elasticsearch's own
+    scaler, for the autoscalers that people know, and for one that knows the future. Ctrl-C keeps
+    what is finished.
+    """
+    from rich.console import Console
+
+    try:
+        from autoscaler.backtest.command import BacktestOptions, chosen_policies
+        from autoscaler.backtest.command import backtest as run_all
+    except ImportError as absent:
+        raise UserError(
+            f"back-tests need {absent.name}, which is not installed; install it with "
+            "`pip install 'autoscaler[backtest]'`"
+        ) from absent
+
+    options = BacktestOptions(
+        policies=chosen_policies(policies),
+        sweep=given["report"] is not None if sweep is None else sweep,
+        **given,
+    )
+    # Rows are wider than the 80 columns that are taken for granted where there is no terminal.
+    out = Console()
+    run_all(options, out if out.is_terminal else Console(width=120), Console(stderr=True))
+
+
+async def _until_interrupted() -> None:
+    import signal
+
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    await stop.wait()

@@ -1,0 +1,51 @@
+"""What becomes of deployments when nobody scales them any more."""
+
+from msgspec.structs import replace
+
+from autoscaler.core.scale_to_zero import start_change
+from autoscaler.core.selection import OnExit, Rule
+from autoscaler.core.state import StoppedDeployment
+from autoscaler.core.values import (
+    AdaptiveAllocations,
+    Change,
+    DeploymentStats,
+    SetAllocations,
+    SetBounds,
+    Start,
+)
+
+
+def release_change(rule: Rule, stats: DeploymentStats, to: OnExit) -> Change | None:
+    """What leaves a deployment safe without anybody; None if it is so already.
+
+    What has to be at least a safe number is never lowered: nobody will be there to raise it.
+    """
+    adaptive = stats.adaptive if stats.adaptive is not None and stats.adaptive.enabled else None
+    if to is OnExit.KEEP:
+        return None
+    if to is OnExit.ADAPTIVE:
+        bounds = SetBounds(rule.min_allocations, rule.max_allocations)
+        in_force = adaptive is not None and (adaptive.minimum, adaptive.maximum) == (
+            bounds.minimum,
+            bounds.maximum,
+        )
+        return None if in_force else bounds
+    safe = max(stats.allocations or 0, rule.safe_allocations or rule.max_allocations)
+    if adaptive is None and safe == stats.allocations:
+        return None
+    return SetAllocations(safe, take_over=adaptive is not None)
+
+
+def released_start(stopped_deployment: StoppedDeployment, rule: Rule | None, to: OnExit) -> Start:
+    """What starts a stopped deployment and leaves it released in the same request."""
+    start = start_change(stopped_deployment, rule)
+    if rule is None:
+        return start
+    stats = replace(stopped_deployment.stats, allocations=start.allocations)
+    match release_change(rule, stats, to):
+        case SetBounds(minimum=minimum, maximum=maximum):
+            adaptive = AdaptiveAllocations(enabled=True, minimum=minimum, maximum=maximum)
+            return replace(start, adaptive=adaptive)
+        case SetAllocations(allocations=allocations):
+            return replace(start, allocations=allocations, adaptive=None)
+    return start

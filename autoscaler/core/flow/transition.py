@@ -1,0 +1,137 @@
+"""What one decision leaves behind for the next one about the same deployment."""
+
+from typing import Any
+
+from msgspec.structs import replace
+
+from autoscaler.core.flow.control_mode import mode_in_effect
+from autoscaler.core.flow.feedback import INFEASIBLE_HOLD_S, is_unsettled, track_rollout
+from autoscaler.core.flow.measurement import Measurement
+from autoscaler.core.flow.plan_context import PlanContext
+from autoscaler.core.scale_to_zero import idle_since, updated_usage
+from autoscaler.core.selection import Rule
+from autoscaler.core.state import CapacityRefusal, DeploymentState, Rollout, excluding
+from autoscaler.core.values import CompletedRollout, DeploymentStats, Reason, Sample, Step
+
+ADAPTIVE_TIMEOUT_S = 60.0
+"""Within which the cluster's own scaler, which looks every ten seconds, has done what it can. What
+it has not reached by then does not fit; it asks for all or nothing, again and again."""
+
+_NO_RECOMMENDATION = frozenset({Reason.DATA_QUALITY, Reason.NOT_MEASURED, Reason.POLICY_FAILED})
+
+
+def next_state(
+    known: DeploymentState | None,
+    stats: DeploymentStats,
+    measured: Measurement,
+    first: Step,
+    rule: Rule,
+    context: PlanContext,
+    memory: Any,
+    usage: bytes,
+) -> tuple[DeploymentState, CompletedRollout | None]:
+    """All that is known now: the measurement, the window, the last update, the last refusal.
+
+    Args:
+        known: what was known before; None: nothing, or of another deployment of this name.
+        first: what the policy recommends, and `memory` what it remembers.
+        usage: at which times of the week it was used, as far as is known.
+
+    Returns:
+        That, and whether an accepted update has now been carried out.
+    """
+    at = context.at
+    if known is None:
+        known = DeploymentState(seen_at=at, baseline=measured.baseline, baseline_at=at)
+    service_time_s = measured.load.service_time_s if measured.load else None
+    unsettled_since = None
+    if is_unsettled(stats):
+        unsettled_since = at if known.unsettled_since is None else known.unsettled_since
+    rollout, infeasible, completed = known.rollout, known.infeasible, None
+    new_node_s = known.new_node_s
+    if rollout is not None:
+        refused_by_native = _minimum_not_reached(rollout, stats, context)
+        rollout, completed = track_rollout(rollout, stats, at)
+        if refused_by_native is not None:
+            rollout, infeasible = None, refused_by_native
+        if completed is not None and completed.new_node:
+            new_node_s = (
+                completed.lead_time_s
+                if new_node_s is None
+                else (new_node_s + completed.lead_time_s) / 2.0
+            )
+    if infeasible is not None and excluding(context.capacity, stats).exceeds(infeasible.capacity):
+        infeasible = None
+    return replace(
+        known,
+        seen_at=at,
+        baseline=measured.baseline,
+        baseline_at=measured.baseline_at,
+        samples=measured.samples,
+        service_time_s=service_time_s or known.service_time_s,
+        peaks=_peaks(measured.peaks, first, rule, at),
+        policy=rule.policy.name,
+        memory=memory,
+        above_burst_s=_above_burst_s(known, measured, first, rule, at),
+        stalled_since=measured.stalled_since,
+        unsettled_since=unsettled_since,
+        infeasible=infeasible,
+        rollout=rollout,
+        new_node_s=new_node_s,
+        mode_seen=mode_in_effect(rule, stats, known.mode_seen),
+        idle_since=None if rule.zero is None else idle_since(known.idle_since, measured.sample),
+        usage=usage if rule.zero is None else _usage(usage, known, measured.sample),
+    ), completed
+
+
+def _usage(usage: bytes, known: DeploymentState, sample: Sample) -> bytes:
+    return updated_usage(usage, sample.at, since=known.seen_at, requests=sample.arrivals > 0)
+
+
+def _minimum_not_reached(
+    rollout: Rollout, stats: DeploymentStats, context: PlanContext
+) -> CapacityRefusal | None:
+    """A minimum that the cluster's own scaler has not reached: it was refused, and does not say."""
+    waited_s = context.at - rollout.accepted_at
+    reached = (stats.allocations or 0) >= rollout.allocations
+    if not rollout.at_least or reached or waited_s <= ADAPTIVE_TIMEOUT_S:
+        return None
+    return CapacityRefusal(
+        allocations=rollout.allocations,
+        capacity=excluding(context.capacity, stats),
+        hold_s=INFEASIBLE_HOLD_S,
+        until=context.at + INFEASIBLE_HOLD_S,
+    )
+
+
+def _above_burst_s(
+    known: DeploymentState, measured: Measurement, first: Step, rule: Rule, at: float
+) -> float | None:
+    """How long more than the burst ceiling has been wanted. Cycles without an opinion do not
+    count, in either direction; measuring that begins anew begins this anew."""
+    if rule.burst_max_allocations is None:
+        return None
+    before_s = known.above_burst_s
+    if _has_no_recommendation(first):
+        return before_s if measured.samples else None
+    if first.after <= rule.burst_max_allocations:
+        return None
+    return 0.0 if before_s is None else before_s + at - known.seen_at
+
+
+def _has_no_recommendation(first: Step) -> bool:
+    """Whether it holds the number, and recommends none."""
+    return first.externally_controlled or first.reason in _NO_RECOMMENDATION
+
+
+def _peaks(
+    peaks: tuple[tuple[float, int], ...], first: Step, rule: Rule, at: float
+) -> tuple[tuple[float, int], ...]:
+    oldest = at - rule.stabilisation_window_s
+    while peaks and peaks[0][0] <= oldest:
+        peaks = peaks[1:]
+    if _has_no_recommendation(first):
+        return peaks
+    while peaks and peaks[-1][1] <= first.after:
+        peaks = peaks[:-1]
+    return (*peaks, (at, first.after))

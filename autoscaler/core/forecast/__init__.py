@@ -1,0 +1,1 @@
+"""The highest load that is to be expected, and how far that forecast is trusted."""

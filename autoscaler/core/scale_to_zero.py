@@ -1,0 +1,228 @@
+"""Scale to zero: when a deployment is idle, when 0 allocations are safe, which times of the week it
+is usually used at, and when a stopped deployment is started again.
+
+Usage is stored in slots of a quarter of an hour, in UTC, one bit each; a week has 672 slots.
+"""
+
+import re
+from collections.abc import Collection, Mapping
+from functools import lru_cache
+
+from autoscaler.core.selection import Rule, ScaleToZero, ZeroMethod
+from autoscaler.core.state import BackOff, StoppedDeployment
+from autoscaler.core.values import (
+    Cluster,
+    Decision,
+    DeploymentStats,
+    Reason,
+    Sample,
+    Start,
+    Step,
+)
+
+RESUME_LEAD_S = 120.0
+"""How long before it is usually used a deployment is started, or no longer stopped."""
+
+Version = tuple[int, int, int]
+
+MIN_VERSION: Version = (8, 16, 0)
+"""The cluster's own scaler goes to zero, and wakes what is asked for (elastic/elasticsearch#113455,
+#114719)."""
+
+UNSAFE_VERSIONS: tuple[Version, Version] = ((9, 1, 0), (9, 3, 0))
+"""From, and before: what has no allocations may be deleted when another deployment is started
+(elastic/elasticsearch#137134; the notes of 9.3.0 are the first to name the fix)."""
+
+RESUMES_BY_DEPLOYMENT_ID: Version = (9, 4, 5)
+"""Before, a request under an id that is not the model's is refused instead of waking it
+(elastic/elasticsearch#146835)."""
+
+SLOT_S = 900.0
+SLOTS_PER_DAY = 96
+"""Slots of a day."""
+
+SLOTS_PER_WEEK = 7 * SLOTS_PER_DAY
+
+UNUSED = bytes(SLOTS_PER_WEEK // 8)
+
+STOPPING = "stopping"
+"""The state of a deployment that is on its way out, and may be reported still."""
+
+
+def idle_since(before: float | None, sample: Sample) -> float:
+    """Since when nobody has asked, as far as can be told: what cannot be trusted begins it anew."""
+    quiet = not sample.issues and sample.arrivals == 0 and sample.in_flight == 0
+    return before if quiet and before is not None else sample.at
+
+
+def is_used_soon(usage: bytes, at: float) -> bool:
+    """Whether it is about to be used, as on past days."""
+    return is_usually_used(usage, at + RESUME_LEAD_S, known_until=at)
+
+
+@lru_cache(maxsize=1)  # it is the same from cycle to cycle
+def version_of(cluster: Cluster | None) -> Version | None:
+    """Of the machine-learning nodes; None if it is not known, or not one."""
+    versions = {node.version for node in cluster.nodes} if cluster is not None else set()
+    found = re.match(r"(\d{1,3})\.(\d{1,3})\.(\d{1,3})", versions.pop()) if versions else None
+    return (int(found[1]), int(found[2]), int(found[3])) if found and not versions else None
+
+
+def unsafe_reason(
+    zero: ScaleToZero, stats: DeploymentStats, owner: str | None, version: Version | None
+) -> str:
+    """Why this deployment must not come down to nothing; empty if it may."""
+    if zero.via is ZeroMethod.STOP:
+        return f"it belongs to the inference endpoint {owner}" if owner is not None else ""
+    if version is None:
+        return "the version of its nodes is not known, and not every one wakes what sleeps"
+    if version < MIN_VERSION:
+        return "this version cannot wake what sleeps; 8.16 and later can"
+    if UNSAFE_VERSIONS[0] <= version < UNSAFE_VERSIONS[1]:
+        return "9.1 and 9.2 may delete what has no allocations (elasticsearch#137134)"
+    if version < RESUMES_BY_DEPLOYMENT_ID and stats.deployment_id != stats.model_id:
+        return "its id is not its model's, so requests could not wake it (elasticsearch#146835)"
+    return ""
+
+
+def updated_usage(usage: bytes, at: float, *, since: float, requests: bool) -> bytes:
+    """The usage after the stretch of time up to `at`, in Unix seconds, in which there were
+    `requests` or none. Slots that have begun since `since` were not used before."""
+    number = int(at // SLOT_S)
+    begun = range(max(int(since // SLOT_S) + 1, number - SLOTS_PER_WEEK + 1), number + 1)
+    if not begun and (not requests or _is_used(usage, number)):
+        return usage
+    slots = bytearray(usage or UNUSED)
+    for each in begun:
+        slots[each % SLOTS_PER_WEEK // 8] &= ~(1 << each % 8)
+    if requests:
+        slots[number % SLOTS_PER_WEEK // 8] |= 1 << number % 8
+    return bytes(slots)
+
+
+def is_usually_used(usage: bytes, at: float, *, known_until: float = 0.0) -> bool:
+    """Whether it has been used at this time before: on two of the last three days, or a week ago.
+
+    `at` may be up to a day ahead of the last slot that `usage` knows.
+
+    Args:
+        known_until: what the slot of this instant says is of today, and no longer of a week ago.
+    """
+    if not usage:
+        return False
+    number = int(at // SLOT_S)
+    days = sum([_is_used(usage, number - day * SLOTS_PER_DAY) for day in (1, 2, 3)])
+    a_week_ago = number != int(known_until // SLOT_S) and _is_used(usage, number - SLOTS_PER_WEEK)
+    return days >= 2 or a_week_ago
+
+
+def _is_used(usage: bytes, number: int) -> bool:
+    return bool(usage and usage[number % SLOTS_PER_WEEK // 8] >> number % 8 & 1)
+
+
+def start_change(stopped_deployment: StoppedDeployment, rule: Rule | None) -> Start:
+    """What starts a deployment with its former settings and the minimum of its rule, or with its
+    former allocations if no rule governs it any more."""
+    stats = stopped_deployment.stats
+    allocations = rule.min_allocations if rule is not None else stats.allocations
+    return Start(
+        model_id=stats.model_id,
+        allocations=max(1, allocations or 1),
+        threads_per_allocation=stats.threads_per_allocation,
+        queue_capacity=stats.queue_capacity,
+        cache_bytes=stats.cache_bytes,
+        priority=stats.priority,
+        adaptive=stats.adaptive,
+    )
+
+
+def still_stopped(
+    stopped: Mapping[str, StoppedDeployment], deployments: Mapping[str, DeploymentStats]
+) -> dict[str, StoppedDeployment]:
+    """Those that nobody has started meanwhile."""
+    return {
+        name: stopped_deployment
+        for name, stopped_deployment in stopped.items()
+        if name not in deployments or deployments[name].state == STOPPING
+    }
+
+
+def decide_stopped(
+    name: str,
+    stopped_deployment: StoppedDeployment,
+    rule: Rule | None,
+    *,
+    at: float,
+    resume_requested: Collection[str],
+    maintenance: str,
+    forbidden: BackOff | None,
+) -> Decision:
+    """Whether to start it again, and why.
+
+    Args:
+        rule: that governs it now, with the schedules that are open; None: none does.
+        asked: deployments that somebody wants to be started.
+    """
+    start = start_change(stopped_deployment, rule)
+    steps = [Step(Reason.STOPPED, 0, 0, {"since_s": at - stopped_deployment.since})]
+    reason = _resume_reason(name, stopped_deployment, rule, at, resume_requested)
+    if reason:
+        steps.append(Step(Reason.RESUME, 0, start.allocations, {"reason": reason}))
+        hold = _hold(start.allocations, stopped_deployment, at, maintenance, forbidden)
+        if hold is not None:
+            steps.append(hold)
+    return Decision(
+        deployment_id=name,
+        model_id=stopped_deployment.stats.model_id,
+        at=at,
+        rule=rule.name if rule is not None else "",
+        dry_run=rule is not None and rule.dry_run,
+        current=0,
+        min_allocations=rule.min_allocations if rule is not None else 0,
+        max_allocations=rule.max_allocations if rule is not None else start.allocations,
+        steps=tuple(steps),
+        sample=Sample(at=at, interval_s=0.0),
+        load=None,
+        change=start if steps[-1].after > 0 else None,
+    )
+
+
+def _resume_reason(
+    name: str,
+    stopped_deployment: StoppedDeployment,
+    rule: Rule | None,
+    at: float,
+    resume_requested: Collection[str],
+) -> str:
+    """Empty if it may sleep on."""
+    if name in resume_requested:
+        return "somebody asked for it"
+    if rule is None or rule.zero is None or rule.zero.via is not ZeroMethod.STOP:
+        return "no rule lets it sleep any more"
+    for schedule in rule.schedules:
+        if schedule.min_allocations is not None:
+            return f"the schedule {schedule.name} is open"
+    usage = updated_usage(
+        stopped_deployment.usage, at, since=stopped_deployment.since, requests=False
+    )
+    return "it is usually used at this time" if is_used_soon(usage, at) else ""
+
+
+def _hold(
+    recommended: int,
+    stopped_deployment: StoppedDeployment,
+    at: float,
+    maintenance: str,
+    forbidden: BackOff | None,
+) -> Step | None:
+    """A reason not to start it just now."""
+    if maintenance:
+        return Step(Reason.MAINTENANCE, recommended, 0, {"reason": maintenance})
+    for refused in (stopped_deployment.back_off, forbidden):
+        if refused is not None and at < refused.until:
+            reason: dict[str, float | str] = {
+                "wait_s": refused.until - at,
+                "reason": refused.reason,
+            }
+            return Step(Reason.BACK_OFF, recommended, 0, reason)
+    return None

@@ -1,0 +1,1 @@
+"""The default policy: meets the SLO at the least cost."""

@@ -1,0 +1,37 @@
+"""The configured cluster, for as long as one command takes."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from autoscaler.adapters.elasticsearch.api import ElasticsearchApi
+from autoscaler.adapters.elasticsearch.api_errors import ServerError
+from autoscaler.adapters.elasticsearch.errors import (
+    ElasticsearchError,
+    NotElasticsearch,
+    TlsError,
+    TransportError,
+    Unreachable,
+)
+from autoscaler.config import Config
+from autoscaler.daemon import transport_to
+from autoscaler.ports import Clock
+
+_NEVER_ARRIVED = (Unreachable, TlsError, NotElasticsearch)
+
+
+@asynccontextmanager
+async def api_session(config: Config, clock: Clock) -> AsyncIterator[ElasticsearchApi]:
+    """The API of the configured cluster until the end of the block.
+
+    Raises:
+        ConnectionSettingsError: the connection cannot be made as configured.
+    """
+    async with transport_to(config, clock) as transport:
+        yield ElasticsearchApi(transport)
+
+
+def outcome_unknown(error: ElasticsearchError) -> bool:
+    """Whether what was asked for may have been done all the same."""
+    if isinstance(error, TransportError):
+        return not isinstance(error, _NEVER_ARRIVED)
+    return isinstance(error, ServerError)

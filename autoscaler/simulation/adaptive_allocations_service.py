@@ -1,0 +1,143 @@
+"""The native scaler at work: reads the processes every ten seconds and updates deployments.
+
+Source: elastic/elasticsearch,
+ml/inference/adaptiveallocations/AdaptiveAllocationsScalerService.java.
+"""
+
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+
+from msgspec import Struct
+
+from autoscaler.simulation.adaptive_allocations_scaler import (
+    SHIPPED,
+    AdaptiveAllocationsScaler,
+    Interval,
+    Limits,
+    Thresholds,
+)
+from autoscaler.simulation.deployment import STARTED, SimulatedDeployment
+from autoscaler.simulation.errors import SimulatedApiError
+from autoscaler.simulation.state import ClusterState
+from autoscaler.simulation.statistics import Counters
+
+TICK_S = 10.0
+COOL_DOWN_S = 300.0
+"""No scaling down for so long after scaling up."""
+
+_RESPECTS_SLOW_STARTS = (8, 17)
+"""From this version on it does not scale down while or soon after a node started (#125297)."""
+
+
+class _Memory(Struct):
+    """What it remembers of one deployment."""
+
+    scaler: AdaptiveAllocationsScaler
+    seen: Mapping[str, Counters]  # by node id
+    scaled_up_at: float | None = None
+
+
+class AdaptiveAllocationsService:
+    """Scales deployments whose adaptive allocations are enabled, with `update` of a number."""
+
+    def __init__(
+        self,
+        state: ClusterState,
+        update: Callable[[SimulatedDeployment, int], None],
+        thresholds: Thresholds = SHIPPED,
+    ) -> None:
+        self._state = state
+        self._update = update
+        self._thresholds = thresholds
+        self._memory: dict[str, _Memory] = {}
+        release = tuple(int(part) for part in state.behaviour.number.split(".")[:2])
+        self._respects_slow_starts = release >= _RESPECTS_SLOW_STARTS
+
+    def tick(self) -> None:
+        adaptive = {
+            deployment.deployment_id: deployment
+            for deployment in self._state.deployments.values()
+            if deployment.adaptive is not None and deployment.adaptive.enabled
+        }
+        self._memory = {key: kept for key, kept in self._memory.items() if key in adaptive}
+        for deployment in adaptive.values():
+            self._evaluate(deployment)
+
+    def awoken(self, deployment: SimulatedDeployment) -> None:
+        """A request has scaled the deployment up from zero: it is not idle (#115400)."""
+        memory = self._memory.get(deployment.deployment_id)
+        if memory is not None:
+            memory.scaler = memory.scaler.scaled_from_zero()
+
+    def _evaluate(self, deployment: SimulatedDeployment) -> None:
+        now = self._state.now
+        counters = {
+            node_id: counters
+            for node_id, route in deployment.routes.items()
+            if (counters := route.counters(now)) is not None
+        }
+        memory = self._memory.setdefault(
+            deployment.deployment_id, _Memory(scaler=AdaptiveAllocationsScaler(), seen={})
+        )
+        interval = interval_between(memory.seen, counters, TICK_S)
+        memory.seen = counters
+        if interval is None:
+            return
+        memory.scaler = memory.scaler.after(interval)
+        number, decided = memory.scaler.decide(deployment.requested, self._limits(deployment))
+        memory.scaler = decided
+        before = deployment.requested
+        if number == before or deployment.state != STARTED:
+            return
+        if number < before and self._too_soon(deployment, memory, counters):
+            return
+        # Without capacity there is no step back: the next tick tries what it computes then.
+        with suppress(SimulatedApiError):
+            self._update(deployment, number)
+            if number > before:
+                memory.scaled_up_at = now
+
+    def _limits(self, deployment: SimulatedDeployment) -> Limits:
+        assert deployment.adaptive is not None
+        behaviour = self._state.behaviour
+        return Limits(
+            minimum=deployment.adaptive.min_number_of_allocations,
+            maximum=deployment.adaptive.max_number_of_allocations,
+            scale_to_zero_s=behaviour.scale_to_zero_s if behaviour.zero_allocations else None,
+            thresholds=self._thresholds,
+        )
+
+    def _too_soon(
+        self, deployment: SimulatedDeployment, memory: _Memory, counters: Mapping[str, Counters]
+    ) -> bool:
+        recently = self._state.now - COOL_DOWN_S
+        if memory.scaled_up_at is not None and memory.scaled_up_at > recently:
+            return True
+        if not self._respects_slow_starts:
+            return False
+        return deployment.loading or any(c.start_time > recently for c in counters.values())
+
+
+def interval_between(
+    before: Mapping[str, Counters], after: Mapping[str, Counters], duration_s: float
+) -> Interval | None:
+    """What happened on the nodes known at both instants; None if there are none.
+
+    A node without results leaves the mean inference time of the whole deployment undefined.
+    """
+    pairs = [(before[node_id], now) for node_id, now in after.items() if node_id in before]
+    if not pairs:
+        return None
+    success = [max(0, now.completed - then.completed) for then, now in pairs]
+    busy_ms = sum(now.inference_ms - then.inference_ms for then, now in pairs)
+    return Interval(
+        duration_s=duration_s,
+        success=sum(success),
+        in_flight=sum(max(0, now.pending - then.pending) for then, now in pairs),
+        failed=sum(max(0, _failures(now) - _failures(then)) for then, now in pairs),
+        inference_time_s=busy_ms / sum(success) / 1000.0 if all(success) else None,
+    )
+
+
+def _failures(counters: Counters) -> int:
+    return counters.errors + counters.timeouts + counters.rejections

@@ -1,0 +1,103 @@
+"""Tables on a terminal: complete, and no wider than it."""
+
+import io
+
+import pytest
+from rich.console import Console
+
+from autoscaler.backtest.results.table import MAX_LINES, show
+from tests.backtest.synthetic import POLICIES, row, trials
+
+
+def printed(rows, width=100, **given):
+    console = Console(file=io.StringIO(), width=width, force_terminal=False)
+    show(console, rows, **given)
+    return console.file.getvalue()
+
+
+def rows_of(**given):
+    return [each.row for each in trials(**given)]
+
+
+def line_of(text, start):
+    return next(line for line in text.splitlines() if line.strip().startswith(start))
+
+
+@pytest.mark.parametrize("seeds", [(1,), (1, 2, 3)])
+def test_a_hundred_columns_are_enough(seeds):
+    text = printed(rows_of(traces=["servegen_m_large_diurnal", "b"], seeds=seeds))
+    assert max(map(len, text.splitlines())) <= 100
+    assert "…" not in text
+
+
+def test_one_trace_is_shown_in_full_and_needs_no_summary():
+    text = printed(rows_of(traces=["diurnal"]))
+    assert all(policy in text for policy in POLICIES)
+    assert "All traces together" not in text
+
+
+def test_many_traces_are_summed_up():
+    traces = [f"trace {n}" for n in range(1 + MAX_LINES // len(POLICIES))]
+    text = printed(rows_of(traces=traces))
+    assert "All traces together" in text
+    assert "p99 wait" not in text
+    assert f"of {len(traces)}" in line_of(text, "planned")
+
+
+def test_a_line_says_what_happened():
+    text = printed([row(violations=15, violation_fraction=0.015, wait_p99_s=None)])
+    assert line_of(text, "utilisation").split() == [
+        *["utilisation", "✗", "98.50", "15", "0.050", "s", "-", "24.0", "2.0", "4"]
+    ]
+
+
+def test_several_seeds_show_how_far_to_trust_them():
+    text = printed([row(seed=1, violation_fraction=0.001), row(seed=2, violation_fraction=0.002)])
+    assert "✓ 99.85 ±0.64" in line_of(text, "utilisation")
+
+
+def test_almost_all_is_not_all():
+    text = printed([row(violation_fraction=1e-7), row(policy="static", violation_fraction=0.0)])
+    assert "✓ 99.99" in line_of(text, "utilisation")
+    assert "✓ 100 " in line_of(text, "static")
+
+
+def test_a_policy_is_shown_at_its_default_or_else_at_every_setting():
+    text = printed(
+        [
+            row(setting="target=0.5", default=False),
+            row(setting="target=0.7", default=True),
+            row(policy="hpa", setting="target=0.6", default=False),
+        ]
+    )
+    assert "target=0.5" not in text
+    assert "hpa target=0.6" in text
+
+
+def test_the_best_comes_first_and_of_equals_the_cheapest():
+    text = printed(
+        [
+            row(policy="dear", allocation_hours=30.0),
+            row(policy="cheap", allocation_hours=20.0),
+            row(policy="good", violation_fraction=0.001, allocation_hours=40.0),
+        ]
+    )
+    assert text.index("good") < text.index("cheap") < text.index("dear")
+
+
+def test_names_are_no_markup():
+    assert "[red]x[/red]" in printed([row(trace="[red]x[/red]")])
+
+
+def test_what_nobody_holds_is_named():
+    text = printed(
+        [
+            row(trace="mild", policy="oracle", violation_fraction=0.0),
+            row(trace="cruel", policy="oracle", violation_fraction=0.5),
+        ]
+    )
+    assert "left out of the summary: cruel (small)" in " ".join(text.split())
+
+
+def test_no_rows_are_no_tables():
+    assert printed([]) == ""

@@ -1,0 +1,141 @@
+"""The daemon over HTTP and the back-test decide the same, on the same load, cycle by cycle."""
+
+from zlib import crc32
+
+import numpy as np
+from msgspec.structs import replace
+
+from autoscaler.backtest.bounds_driver import BoundsDriver
+from autoscaler.backtest.drivers import PlanDriver, as_configured, drive
+from autoscaler.backtest.world.plant import DEPLOYMENT_ID, MODEL_ID, Plant
+from autoscaler.core.explanation import explain
+from autoscaler.core.policies import UtilisationPolicy
+from autoscaler.core.values import Mode, SetBounds
+from autoscaler.simulation.adaptive_allocations_service import TICK_S
+from autoscaler.simulation.scenario import (
+    ClusterScenario,
+    ScenarioDeployment,
+    ScenarioModel,
+    ScenarioNode,
+)
+from autoscaler.simulation.workload import Arrival
+from tests.backtest.workloads import demand
+from tests.backtest.workloads import scenario as laboratory_scenario
+from tests.end_to_end.world import START, world_of
+
+HOURS = 1.5
+
+
+def load_of_a_bad_day():
+    """A swell, two leaps, a silence, and more than the nodes can carry."""
+    rng = np.random.default_rng(11)
+    seconds = HOURS * 3600.0
+    candidates = np.sort(rng.random(int(60.0 * seconds)) * seconds)
+    minutes = candidates / 60.0
+    rate = 14.0 + 10.0 * np.sin(candidates / seconds * 2.0 * np.pi)
+    rate = np.where((minutes > 20) & (minutes < 24), 45.0, rate)
+    rate = np.where((minutes > 40) & (minutes < 46), 0.0, rate)
+    rate = np.where((minutes > 60) & (minutes < 66), 58.0, rate)
+    at = candidates[rng.random(len(candidates)) * 60.0 < rate]
+    routing = np.random.default_rng([0, crc32(DEPLOYMENT_ID.encode())]).random(len(at))
+    made = demand(at, rng.lognormal(np.log(0.2), 0.6, len(at)), duration_s=seconds, start=START)
+    return replace(made, routing=routing)
+
+
+# More is allowed than fits, so that the cluster refuses.
+SCENE = laboratory_scenario(nodes=3, processors=3, maximum=14, load_s=40.0, version="9.3.0")
+BEGIN_WITH = 3
+POLICY = UtilisationPolicy(target=0.7, load_window_s=60.0)
+
+
+def emulated():
+    """The same cluster, for the daemon."""
+    return ClusterScenario(
+        version=SCENE.version,
+        seed=0,
+        nodes=[
+            ScenarioNode(
+                name=f"node-{n}", node_id=f"node-{n}", processors=SCENE.processors, memory="64gb"
+            )
+            for n in range(1, SCENE.nodes + 1)
+        ],
+        models=[
+            ScenarioModel(
+                model_id=MODEL_ID,
+                size="100mb",
+                service_time_s=1.0,  # times the size of each request
+                service_cv=0.0,
+                load_s=SCENE.load_s,
+            )
+        ],
+        deployments=[
+            ScenarioDeployment(
+                model_id=MODEL_ID,
+                deployment_id=DEPLOYMENT_ID,
+                number_of_allocations=BEGIN_WITH,
+                queue_capacity=SCENE.queue_capacity,
+            )
+        ],
+    )
+
+
+def told_in_the_laboratory(driver, load):
+    driver.plans = []
+    drive(Plant(SCENE, load, allocations=BEGIN_WITH), driver)
+    return [explain(decision) for plan in driver.plans for decision in plan.decisions]
+
+
+async def cycles_over_http(governed, load, *, native=None):
+    """All cycles of the daemon; with these settings of the cluster's own scaler, if any."""
+    async with world_of(emulated(), governed, poll_s=SCENE.poll_interval_s) as world:
+        if native is not None:
+            world.set_native(DEPLOYMENT_ID, **native)
+        requests = zip(load.at.tolist(), load.work_s.tolist(), strict=True)
+        world.cluster.drive(
+            DEPLOYMENT_ID,
+            (Arrival(at, size) for at, size in requests),
+            timeout_s=SCENE.timeout_s,
+        )
+        return await world.run_for(load.duration_s)
+
+
+def words(cycles):
+    return [cycle.words(DEPLOYMENT_ID) for cycle in cycles]
+
+
+async def test_both_tell_the_same_story():
+    load = load_of_a_bad_day()
+    governed = as_configured(POLICY, SCENE)
+    told = told_in_the_laboratory(PlanDriver(governed, SCENE.poll_interval_s), load)
+    cycles = await cycles_over_http(governed, load)
+    assert words(cycles) == told
+    assert len(told) == HOURS * 360
+    changes = [
+        outcome for cycle in cycles for outcome in cycle.outcomes if outcome.decision.changes
+    ]
+    assert len(changes) > 15
+    assert any("fit on the nodes" in line for line in told)
+    assert any(cycle.decision(DEPLOYMENT_ID).sample.timeouts for cycle in cycles)
+
+
+async def test_both_tell_the_same_story_of_bounds_that_move():
+    """The cluster's own scaler acts on the emulator's cluster whenever the daemon is about to."""
+    load = load_of_a_bad_day()
+    governed = as_configured(POLICY, SCENE, Mode.BOUNDS)
+    bounds = {"minimum": SCENE.minimum, "maximum": SCENE.maximum}
+    told = told_in_the_laboratory(
+        BoundsDriver(governed, SCENE.poll_interval_s, **bounds, lag_s=TICK_S), load
+    )
+    native = {f"{name[:3]}_number_of_allocations": bound for name, bound in bounds.items()}
+    cycles = await cycles_over_http(governed, load, native={"enabled": True, **native})
+    assert words(cycles) == told
+    changes = [change for cycle in cycles if (change := cycle.decision(DEPLOYMENT_ID).change)]
+    assert len(changes) > 15
+    assert all(isinstance(change, SetBounds) for change in changes)
+    beyond = [
+        cycle
+        for cycle in cycles
+        if cycle.observation.deployments[DEPLOYMENT_ID].allocations
+        > cycle.decision(DEPLOYMENT_ID).current
+    ]
+    assert beyond

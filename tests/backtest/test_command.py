@@ -1,0 +1,388 @@
+"""The command as its user meets it: what is shown and written, and what is said of mistakes."""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+from contextlib import suppress
+from pathlib import Path
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+
+from autoscaler.backtest.command import TASKS_A_WORKER, BacktestOptions, entries_of, tasks_of
+from autoscaler.backtest.policy_specs import DEFAULT_POLICIES, POLICY_SPECS
+from autoscaler.backtest.results.file import read
+from autoscaler.backtest.world.scenario import STANDARD, find_scenario
+from autoscaler.backtest.world.traces import find_traces
+from autoscaler.cli import main
+
+ROOT = Path(__file__).parents[2]
+
+SCENARIO = """\
+[model]
+service_time = "250ms"
+load = "20s"
+
+[nodes]
+processors = 8
+
+[slo]
+wait = "500ms"
+
+[trace]
+factor = 1
+window = "10m"
+"""
+
+COLUMNS = {
+    "trace", "policy", "setting", "seed", "requests", "violations", "violation_fraction", "rejected",
+    "timed_out", "violation_minutes", "wait_p50_s", "wait_p95_s", "wait_p99_s", "allocation_hours",
+    "changes", "reversals", "simulated_s",
+}  # fmt: skip
+
+
+def trace_text(minutes=10, per_bin=60):
+    """Bins of ten seconds, in which there is more and more to do."""
+    counts = np.linspace(0.2 * per_bin, 2.0 * per_bin, 6 * minutes).astype(int)
+    rows = [f"{10 * number},{count}" for number, count in enumerate(counts)]
+    return "\n".join(["# source: made up", "t_seconds,requests", *rows, ""])
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path, monkeypatch):
+    """A trace and a scenario."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "load.csv").write_text(trace_text())
+    (tmp_path / "small.toml").write_text(SCENARIO)
+    return tmp_path
+
+
+def invoke(*arguments):
+    """The command in this process, with one worker, on the small scenario unless told otherwise."""
+    arguments = ["backtest", "--workers", "1", *(str(each) for each in arguments)]
+    if "--scenario" not in arguments:
+        arguments += ["--scenario", "small.toml"]
+    return CliRunner().invoke(main, arguments)
+
+
+def done(*arguments):
+    result = invoke(*arguments)
+    assert result.exit_code == 0, result.stderr
+    return result
+
+
+def rows_of(*arguments):
+    """The rows that it writes."""
+    done(*arguments, "--json", "rows.json")
+    return json.loads(Path("rows.json").read_text())["rows"]
+
+
+class TestResults:
+    def test_a_table_is_shown_and_progress_apart_from_it(self):
+        shown = done("load.csv", "--policy", "utilisation,static-peak")
+        assert "small: 99 % of the requests are to be in time" in shown.stdout
+        for word in ("load", "utilisation", "static-peak", "in time, %", "alloc. hours"):
+            assert word in shown.stdout
+        assert "\x1b" not in shown.stdout
+        assert shown.stderr == "back-test: 1 of 2\nback-test: 2 of 2\n"
+
+    def test_a_row_of_json_for_every_run(self, folder):
+        done("load.csv", "--policy", "hpa,adaptive-9", "--seeds", 2, "--json", "rows.json")
+        rows = json.loads((folder / "rows.json").read_text())["rows"]
+        assert [(row["policy"], row["seed"]) for row in rows] == [
+            ("hpa", 1), ("adaptive-9", 1), ("hpa", 2), ("adaptive-9", 2),
+        ]  # fmt: skip
+        for row in rows:
+            assert set(row) >= COLUMNS
+            assert (row["trace"], row["scenario"], row["simulated_s"]) == ("load", "small", 600.0)
+            assert row["requests"] > 3000
+            assert 600 / 3600 <= row["allocation_hours"] <= 8 * 600 / 3600
+        # Both policies meet the same requests, and others with another seed.
+        assert rows[0]["requests"] == rows[1]["requests"]
+        assert rows[0]["wait_p99_s"] != rows[2]["wait_p99_s"]
+
+    def test_json_tells_all_that_is_needed_to_ask_again(self, folder):
+        done("load.csv", "--policy", "hpa", "--json", "rows.json")
+        results = read(folder / "rows.json")
+        assert results.program.startswith("autoscaler ")
+        assert results.command.startswith("autoscaler")
+        assert results.missing == 0
+        assert results.scenarios == {"small": find_scenario("small.toml").facts()}
+
+    def test_everybody_is_tried_if_nobody_is_named(self):
+        rows = rows_of("load.csv")
+        assert [row["policy"] for row in rows] == list(DEFAULT_POLICIES)
+        assert all(row["default"] for row in rows)
+
+    def test_the_standard_scenarios_are_played_if_none_is_named(self, folder):
+        arguments = ["backtest", "load.csv", "--policy", "static-mean", "--json", "rows.json"]
+        result = CliRunner().invoke(main, [*arguments, "--workers", "1"])
+        assert result.exit_code == 0, result.stderr
+        assert tuple(row.scenario for row in read(folder / "rows.json").rows) == STANDARD
+        assert "All traces together" in result.stdout
+
+    def test_files_folders_and_generators_are_traces(self, folder):
+        (folder / "traces").mkdir()
+        for name in ("a.csv", "b.csv"):
+            (folder / "traces" / name).write_text(trace_text())
+        rows = rows_of("steps", "traces", "load.csv", "--policy", "static-mean")
+        assert [row["trace"] for row in rows] == ["steps", "a", "b", "load"]
+
+    def test_the_same_again_is_the_same(self):
+        one, other = (rows_of("load.csv", "--policy", "hpa,keda", "--seeds", 2) for _ in range(2))
+        for row in one + other:
+            del row["elapsed_s"]
+        assert one == other
+
+    def test_a_report_is_a_page_with_the_runs_in_it(self, folder):
+        done("load.csv", "--policy", "hpa,oracle", "--no-sweep", "--report", "page.html")
+        page = (folder / "page.html").read_text()
+        assert page.lower().startswith("<!doctype html>")
+        for word in ("hpa", "oracle", "small", "load"):
+            assert word in page
+
+    def test_nothing_is_left_behind_but_what_was_asked_for(self, folder):
+        before = set(folder.iterdir())
+        done("load.csv", "--policy", "hpa", "--json", "new.json")
+        assert set(folder.iterdir()) == before | {folder / "new.json"}
+
+
+class TestSweeps:
+    def test_settings_are_swept_with_the_first_seed_only(self):
+        rows = rows_of("load.csv", "--policy", "hpa,adaptive-9", "--sweep", "--seeds", 2)
+        hpa = [(row["seed"], row["setting"]) for row in rows if row["policy"] == "hpa"]
+        sweep = [f"target={value:g}" for value in POLICY_SPECS["hpa"].sweep]
+        assert sorted(hpa) == sorted([(1, each) for each in sweep] + [(2, "target=0.7")])
+        assert [row["setting"] for row in rows if row["default"] and row["policy"] == "hpa"] == [
+            "target=0.7"
+        ] * 2
+        assert len([row for row in rows if row["policy"] == "adaptive-9"]) == 2
+
+    @pytest.mark.parametrize(
+        ("options", "runs"),
+        [
+            ([], 1),
+            (["--sweep"], 5),
+            (["--report", "p.html"], 5),
+            (["--report", "p.html", "--no-sweep"], 1),
+        ],
+    )
+    def test_a_report_wants_them_unless_told_otherwise(self, options, runs):
+        assert len(rows_of("load.csv", "--policy", "static-mean", *options)) == runs
+
+
+def wish(**given):
+    fields = {
+        "traces": ("load.csv",), "policies": (), "scenario": None, "seeds": 1, "sweep": False,
+        "json": None, "report": None, "workers": None,
+    }  # fmt: skip
+    return BacktestOptions(**fields | given)
+
+
+class TestTasks:
+    def tasks(self, workers, **given):
+        traces = [source.read() for source in find_traces(["load.csv"])]
+        return list(tasks_of(wish(**given), traces, [find_scenario("small.toml")], workers))
+
+    def test_few_groups_are_split_so_that_no_worker_is_idle(self):
+        tasks = self.tasks(2)
+        assert len(tasks) >= TASKS_A_WORKER
+        sizes = {len(task.entries) for task in tasks[:-1]}
+        assert len(sizes) == 1
+        assert len(tasks[-1].entries) <= sizes.pop()
+        entries = [entry for task in tasks for entry in task.entries]
+        assert entries == list(entries_of(wish(), first=True))
+
+    def test_many_groups_are_not(self):
+        tasks = self.tasks(2, seeds=8)
+        assert [task.seed for task in tasks] == [*range(1, 9)]
+        assert {len(task.entries) for task in tasks} == {len(DEFAULT_POLICIES)}
+
+    def test_more_workers_than_runs_get_one_each(self):
+        tasks = self.tasks(64, policies=("hpa", "keda"))
+        assert [len(task.entries) for task in tasks] == [1, 1]
+
+    def test_their_names_tell_them_apart(self):
+        assert [task.name for task in self.tasks(1, seeds=4)] == [
+            f"load, small, seed {seed}" for seed in range(1, 5)
+        ]
+
+    def test_courses_are_kept_for_the_first_seed_of_a_report_and_without_a_sweep(self):
+        asked = wish(report=Path("page.html"), sweep=True, policies=("hpa",))
+        shipped, *others = entries_of(asked, first=True)
+        assert (shipped.value, shipped.with_timeline) == (None, True)
+        assert {entry.value for entry in others} == {*POLICY_SPECS["hpa"].sweep} - {0.7}
+        assert not any(entry.with_timeline for entry in others)
+        assert not any(entry.with_timeline for entry in entries_of(asked, first=False))
+
+
+BAD_TRACES = {
+    "a missing column": ("t_seconds,count\n0,1\n", 1, "the header must be t_seconds,requests"),
+    "a negative count": ("t_seconds,requests\n0,1\n10,-1\n", 3, "a whole count, not '-1'"),
+    "no number": ("t_seconds,requests\n0,nan\n", 2, "a whole count, not 'nan'"),
+    "no instant": ("t_seconds,requests\n0,1\nnan,1\n", 3, "not negative, not 'nan'"),
+    "an unsorted time": ("t_seconds,requests\n10,1\n0,1\n", 3, "must increase"),
+    "an unsorted time later": ("t_seconds,requests\n0,1\n10,1\n5,1\n", 4, "must begin 10 s after"),
+    "a gap": ("t_seconds,requests\n0,1\n10,1\n30,1\n", 4, "must begin 10 s after"),
+    "a bin of no length": ("# bin_seconds: 0\nt_seconds,requests\n0,5\n", 3, "bin_seconds"),
+    "two bins at once": ("t_seconds,requests\n0,5\n0,5\n", 3, "must increase"),
+    "a row too short": ("t_seconds,requests\n0,1\n10\n", 3, "1 cells for 2 columns"),
+    "nothing": ("", 1, "the file ends before the first bin"),
+    "bytes": ("t_seconds,requests\n0,\udcff\n", None, "is not UTF-8 text"),
+}
+
+BAD_SCENARIOS = {
+    "an unknown key": (SCENARIO + "windows = 5\n", 14, "no such key; did you mean window?"),
+    "a wrong type": (SCENARIO.replace("8", '"8"'), 6, "a valid integer, not '8'"),
+    "no number": (SCENARIO.replace("= 1\n", "= nan\n"), 12, "must be a finite number"),
+    "a missing key": (SCENARIO.replace("processors = 8", ""), 5, "processors: is missing"),
+    "bad syntax": (SCENARIO.replace("[slo]", "[slo"), 8, "Expected ']'"),
+    "a contradiction": (SCENARIO + "[deployment]\nmaximum = 9\n", 15, "at most the 8 processors"),
+}
+
+
+class TestMistakes:
+    @pytest.fixture(autouse=True)
+    def nothing_is_written(self, folder):
+        """Neither new files nor half ones, and those that were there are as they were."""
+        (folder / "kept.json").write_text("from before")
+        before = {path: path.read_bytes() for path in folder.iterdir()}
+        yield
+        for path in folder.iterdir():
+            if path.name.startswith("bad"):
+                before.setdefault(path, path.read_bytes())
+        assert {path: path.read_bytes() for path in folder.iterdir()} == before
+
+    def refused(self, *arguments, exit_code=78):
+        files = ["--json", "kept.json", "--report", "new.html"]
+        result = invoke(*arguments, "--policy", "hpa", *files)
+        assert result.exit_code == exit_code, result.stderr
+        assert result.stdout == ""
+        assert len(result.stderr.splitlines()) == 1
+        return result.stderr
+
+    @pytest.mark.parametrize(("text", "line", "told"), BAD_TRACES.values(), ids=BAD_TRACES)
+    @pytest.mark.parametrize("alone", [True, False])
+    def test_a_bad_trace_is_told_with_its_line(self, folder, text, line, told, alone):
+        (folder / "bad.csv").write_bytes(text.encode(errors="surrogateescape"))
+        said = self.refused(*([] if alone else ["load.csv"]), "bad.csv")
+        place = r"\d+" if line is None else line
+        assert re.match(rf"autoscaler: bad\.csv, line {place}: ", said), said
+        assert told in said
+
+    @pytest.mark.parametrize(("text", "line", "told"), BAD_SCENARIOS.values(), ids=BAD_SCENARIOS)
+    def test_a_bad_scenario_is_told_with_its_line(self, folder, text, line, told):
+        (folder / "bad.toml").write_text(text)
+        said = self.refused("load.csv", "--scenario", "bad.toml")
+        assert said.startswith(f"autoscaler: bad.toml, line {line}: "), said
+        assert told in said
+
+    def test_what_is_not_there_is_named(self):
+        assert "absent.csv: neither a file" in self.refused("absent.csv")
+        said = self.refused("load.csv", "--scenario", "absent.toml")
+        assert "absent.toml: neither a file nor a standard scenario" in said
+
+    def test_a_window_that_the_trace_does_not_have(self, folder):
+        (folder / "bad.toml").write_text(SCENARIO + 'start = "3h"\n')
+        said = self.refused("load.csv", "--scenario", "bad.toml")
+        assert "trace load has no bin" in said
+
+    def test_a_trace_without_requests(self, folder):
+        (folder / "bad.csv").write_text("t_seconds,requests\n0,0\n10,0\n")
+        assert "trace bad has no request in the window" in self.refused("bad.csv")
+
+    def test_an_unknown_policy(self):
+        said = invoke("load.csv", "--policy", "hpa,hpx", "--json", "kept.json")
+        assert said.exit_code == 2
+        assert "there is no policy 'hpx'; choose from slo, slo-bounds, " in said.stderr
+
+    @pytest.mark.parametrize("option", ["--json", "--report"])
+    def test_a_file_that_cannot_be_written_is_found_out_before_anything_is_done(self, option):
+        result = invoke("load.csv", option, "absent/file")
+        assert result.exit_code == 1
+        assert re.match(r"autoscaler: cannot write absent/file: no such file", result.stderr)
+        assert (result.stdout, len(result.stderr.splitlines())) == ("", 1)
+
+    @pytest.mark.parametrize(
+        "arguments",
+        [
+            [],
+            ["load.csv", "--seeds", "0"],
+            ["load.csv", "--seeds", "many"],
+            ["load.csv", "--workers", "0"],
+            ["load.csv", "--what"],
+        ],
+        ids=" ".join,
+    )
+    def test_wrong_usage(self, arguments):
+        assert CliRunner().invoke(main, ["backtest", *arguments]).exit_code == 2
+
+    def test_without_the_compiler_it_is_said_what_to_install(self):
+        script = (
+            "import sys; sys.modules['numba'] = None\n"
+            "from autoscaler.cli import main; main(['backtest', 'load.csv'])"
+        )
+        ran = subprocess.run(
+            [sys.executable, "-c", script],
+            env=environment(),
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert ran.returncode == 1
+        assert ran.stderr == (
+            "autoscaler: back-tests need numba, which is not installed; "
+            "install it with `pip install 'autoscaler[backtest]'`\n"
+        )
+
+
+def environment():
+    return {**os.environ, "PYTHONPATH": str(ROOT)}
+
+
+def test_one_trace_that_cannot_be_played_stops_all_before_anything_is_run(folder):
+    (folder / "huge.csv").write_text(trace_text(per_bin=10**9))
+    result = invoke("load.csv", "huge.csv", "--policy", "hpa", "--json", "rows.json")
+    assert result.exit_code == 78
+    (said,) = result.stderr.splitlines()
+    assert said.startswith("autoscaler: trace huge would have ")
+    assert said.endswith("use a scenario with a shorter window or a smaller scale")
+    assert not (folder / "rows.json").exists()
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_control_c_keeps_what_is_finished(folder, workers):
+    (folder / "rows.json").write_text("from before")
+    arguments = ["load.csv", "--scenario", "small.toml", "--policy", "hpa"]
+    arguments += ["--seeds", "1000", "--workers", str(workers), "--json", "rows.json"]
+    with subprocess.Popen(
+        [sys.executable, "-m", "autoscaler", "backtest", *arguments],
+        env=environment(),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    ) as program:
+        try:
+            assert program.stderr.readline() == "back-test: 100 of 1000\n"
+            os.killpg(program.pid, signal.SIGINT)  # as a terminal does: to every process
+            output, errors = program.communicate(timeout=60)
+        finally:
+            with suppress(ProcessLookupError):
+                os.killpg(program.pid, signal.SIGKILL)
+    assert program.returncode == 130
+    said = errors.splitlines()[-1]
+    missing = re.fullmatch(
+        r"autoscaler: (\d+) of 1000 parts of it are missing from what is shown", said
+    )
+    assert missing, errors
+    assert "Traceback" not in errors
+    results = read(folder / "rows.json")
+    assert results.missing == int(missing[1])
+    assert 100 <= len(results.rows) == 1000 - results.missing < 1000
+    assert "hpa" in output
+    assert not [path for path in folder.iterdir() if "partial" in path.name]

@@ -1,0 +1,283 @@
+"""The figures in the document: each run counted once, told in tables, and nothing else touched."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from msgspec.structs import replace
+
+from autoscaler.backtest.results.file import Results, to_json
+from autoscaler.errors import InputError, UserError
+from benchmarks.evidence import gathered, merged
+from benchmarks.frontier import BEGIN, END, inserted, main, update
+from benchmarks.markdown import figure, table, wrapped
+from benchmarks.tables import told
+from tests.backtest.synthetic import SKILLS, row, trials
+
+SCENARIO = "short-three-nodes"
+FACTS = {"slo_share": 0.99, "nodes": 3}
+TRACES = ("diurnal", "flash crowd")
+
+
+def results(rows, command="autoscaler backtest diurnal", **given):
+    figures = {
+        "program": "autoscaler 1.0",
+        "command": command,
+        "made_at": "2026-01-01T00:00:00Z",
+        "scenarios": {SCENARIO: FACTS},
+        "rows": tuple(rows),
+    }
+    return Results(**{**figures, **given})
+
+
+def swept():
+    """Every setting with one seed, the native scaler by its name."""
+    skills = {{"native": "adaptive-9"}.get(name, name): skill for name, skill in SKILLS.items()}
+    return [each.row for each in trials(TRACES, (SCENARIO,), skills=skills)]
+
+
+def shipped(seeds=(1, 2, 3)):
+    """The default settings of the same, with several seeds."""
+    return [
+        replace(each, seed=seed, allocation_hours=each.allocation_hours + seed - 1)
+        for each in swept()
+        if each.default
+        for seed in seeds
+    ]
+
+
+def section(text, heading):
+    return text.partition(f"# {heading}\n")[2].partition("\n#")[0]
+
+
+def cells(text, first):
+    """Of the line of a table that begins with this."""
+    lines = [[cell.strip() for cell in line.split("|")[1:-1]] for line in text.splitlines()]
+    return next(line for line in lines if line and line[0] == first)
+
+
+class TestEvidence:
+    def test_a_run_that_is_in_two_files_counts_once(self):
+        rows = merged([shipped(), swept()])
+        assert len(rows) == len(shipped()) + sum(not each.default for each in swept())
+        assert merged([shipped(), swept(), shipped()]) == rows
+
+    def test_how_long_a_run_took_may_differ(self):
+        assert merged([[row(elapsed_s=1.0)], [row(elapsed_s=2.0)]]) == (row(elapsed_s=1.0),)
+
+    def test_files_that_contradict_each_other_are_refused(self):
+        with pytest.raises(UserError, match="disagree about utilisation on steady, small, seed 1"):
+            merged([[row(violations=10)], [row(violations=11)]])
+
+    def test_files_that_mean_different_scenarios_by_a_name_are_refused(self):
+        other = results(swept(), scenarios={SCENARIO: FACTS | {"nodes": 1}})
+        with pytest.raises(UserError, match=f"different scenarios by {SCENARIO}"):
+            gathered([results(shipped()), other])
+
+    def test_files_without_runs_are_refused(self):
+        with pytest.raises(UserError, match="no runs"):
+            gathered([results([])])
+
+    def test_settings_are_compared_on_the_requests_that_all_of_them_had(self):
+        evidence = gathered([results(shipped()), results(swept())])
+        assert {each.seed for each in evidence.shipped} == {1, 2, 3}
+        assert {each.seed for each in evidence.swept} == {1}
+        assert sorted(evidence.swept, key=str) == sorted(swept(), key=str)
+
+    def test_without_a_sweep_all_rows_are_compared(self):
+        evidence = gathered([results(shipped())])
+        assert evidence.swept == evidence.shipped == evidence.rows
+
+    def test_what_the_clairvoyant_cannot_hold_does_not_count(self):
+        rows = [
+            row(trace="a", scenario=SCENARIO, policy="oracle", violation_fraction=0.2),
+            row(trace="b", scenario=SCENARIO, policy="oracle", violation_fraction=0.01),
+        ]
+        evidence = gathered([results(rows)])
+        assert evidence.hopeless == (("a", SCENARIO),)
+        assert evidence.pairs == {("b", SCENARIO)}
+
+
+class TestWhatIsTold:
+    TEXT = told([results(shipped()), results(swept())])
+
+    def test_what_was_run_is_counted(self):
+        rows = merged([shipped(), swept()])
+        requests = sum(each.requests for each in rows)
+        opening = " ".join(self.TEXT.partition("```")[0].split())
+        assert opening == (
+            f"2 traces in 1 scenario, {len(SKILLS)} policies: as shipped with 3 seeds, and at all "
+            f"{len(swept()) // 2} settings with 1 seed. {len(rows)} runs of {requests:,} requests "
+            f"in all, {len(rows) / 2:.0f} s of computing with autoscaler 1.0."
+        )
+
+    def test_what_failed_is_not_passed_over(self):
+        assert "; 1 part of it failed." in told([results(shipped(), missing=1)])
+
+    def test_the_commands_say_nothing_of_the_machine_they_ran_on(self):
+        command = "autoscaler backtest /srv/traces ../more --json build/matrix.json"
+        text = told([results(shipped(), command=command)])
+        assert "```sh\nautoscaler backtest traces ../more --json build/matrix.json\n```" in text
+
+    def test_every_policy_is_in_every_summary(self):
+        for heading in ("As shipped", "At equal attainment", "At equal cost"):
+            lines = section(self.TEXT, heading)
+            names = ["adaptive-9" if name == "native" else name for name in SKILLS]
+            assert all(cells(lines, name) for name in names)
+
+    def test_pairs_that_nobody_holds_are_named_by_trace(self):
+        rows = [
+            row(trace=trace, scenario=scenario, policy="oracle", violation_fraction=missed)
+            for trace, scenario, missed in [
+                *[("a", "long", 0.2), ("a", "short", 0.3)],
+                *[("b", "long", 0.2), ("b", "short", 0.0)],
+                *[("c", "long", 0.0), ("c", "short", 0.0)],
+            ]
+        ]
+        text = " ".join(told([results(rows)]).split())
+        assert "Of 6 pairs, 3 cannot be held even by the clairvoyant: a (all), b (long)." in text
+        assert "The 3 pairs that can be held" in text
+
+    def test_several_seeds_show_how_far_to_trust_them(self):
+        # Misses of the three seeds 1 %, 2 %, 3 %: 4.303 x 1 % / sqrt(3).
+        rows = [
+            row(scenario=SCENARIO, seed=seed, violations=10 * seed, violation_fraction=seed / 100.0)
+            for seed in (1, 2, 3)
+        ]
+        line = cells(section(told([results(rows)]), "As shipped"), "utilisation")
+        assert line == [
+            *["utilisation", "0 of 1", "98.00", "2.00 ±2.48", "-", "2.0 ±0.0", "4 ±0"],
+        ]
+
+    @staticmethod
+    def duel():
+        """`slo` holds nothing as shipped, and half of it all at `share=0.999`."""
+        points = [
+            *[("a", "oracle", "share=0.99", 10.0, 0.01)],
+            *[("b", "oracle", "share=0.99", 10.0, 0.01)],
+            *[("a", "adaptive-9", "", 20.0, 0.02), ("b", "adaptive-9", "", 10.0, 0.04)],
+            *[("a", "slo", "share=0.99", 20.0, 0.1)],
+            *[("a", "slo", "share=0.999", 40.0, 0.001)],
+            *[("b", "slo", "share=0.99", 20.0, 0.1)],
+            *[("b", "slo", "share=0.999", 40.0, 0.02)],
+        ]
+        return [
+            row(
+                trace=trace,
+                scenario=SCENARIO,
+                policy=policy,
+                setting=setting,
+                default=setting != "share=0.999",
+                allocation_hours=hours,
+                violation_fraction=missed,
+            )
+            for trace, policy, setting, hours, missed in points
+        ]
+
+    def test_at_equal_attainment_by_hand(self):
+        text = section(told([results(self.duel())]), "At equal attainment")
+        # Half-way from 20 to 40, on `a` alone.
+        assert cells(text, "slo") == [*["slo", "share=0.999", "1 of 2", "3.00 (1)", "1.00 (1)"]]
+        assert cells(text, "adaptive-9") == ["adaptive-9", "-", "0 of 2", "-", "-"]
+
+    def test_at_equal_cost_by_hand(self):
+        text = section(told([results(self.duel())]), "At equal cost")
+        # 10 % to 2 % on `a`; on `b` it takes twice as much at least.
+        assert cells(text, "slo") == ["slo", "5.00", "1", "1", "0"]
+        assert cells(text, "adaptive-9") == ["adaptive-9", "1.00", "2", "0", "0"]
+        without = [each for each in self.duel() if each.trace == "b"]
+        text = section(told([results(without)]), "At equal cost")
+        assert cells(text, "slo") == ["slo", "-", "0", "-", "-"]
+
+    def test_every_trace_has_its_line(self):
+        text = section(told([results(self.duel())]), SCENARIO)
+        shown = ["-", "-", "-", "-", "99.00 / 10.0"]
+        assert cells(text, "a") == ["a", "90.00 / 20.0", "-", "98.00 / 20.0", *shown]
+        assert cells(text, "b") == ["b", "90.00 / 20.0", "-", "96.00 / 10.0", *shown]
+
+    def test_a_scenario_that_was_not_run_has_no_table(self):
+        assert "long-three-nodes" not in self.TEXT
+
+    def test_if_nobody_holds_anything_that_is_said(self):
+        rows = [replace(each, violation_fraction=0.5) for each in shipped()]
+        assert "The 0 pairs that can be held" in told([results(rows)])
+
+
+class TestMarkdown:
+    def test_figures_are_aligned(self):
+        assert table(["policy", "pairs"], [["a", "9"], ["hpa", "10"]]).splitlines() == [
+            "| policy | pairs |",
+            "| ------ | ----: |",
+            "| a      |     9 |",
+            "| hpa    |    10 |",
+        ]
+
+    @given(st.lists(st.tuples(st.text("a|\\ ±", max_size=9), st.text("0.,", max_size=9))))
+    def test_lines_are_equally_long_whatever_is_in_them(self, lines):
+        assert len({len(line) for line in table(["x", "y"], lines).splitlines()}) == 1
+
+    @pytest.mark.parametrize(
+        ("value", "shown"),
+        [(0.0, "0.000"), (0.0123, "0.012"), (1.234, "1.23"), (12.34, "12.3"), (1234.5, "1,234")],
+    )
+    def test_figures_have_about_three_digits(self, value, shown):
+        assert figure(value) == shown
+
+    @given(st.text("ab- \n", max_size=400))
+    def test_wrapping_changes_only_the_space_between_words(self, text):
+        assert wrapped(text).split() == text.split()
+
+
+documents = st.text().filter(lambda text: BEGIN not in text and END not in text)
+
+
+class TestTheDocument:
+    @given(documents, documents, documents, documents)
+    def test_only_what_is_between_the_markers_changes(self, before, old, new, after):
+        once = inserted(f"{before}{BEGIN}{old}{END}{after}", new, "x.md")
+        assert once == f"{before}{BEGIN}\n\n{new}\n\n{END}{after}"
+        assert inserted(once, new, "x.md") == once
+
+    @pytest.mark.parametrize(
+        "text", ["", BEGIN, END, f"{END} {BEGIN}", f"{BEGIN} {BEGIN} {END}", f"{BEGIN}{END}{END}"]
+    )
+    def test_without_both_markers_once_and_in_order_it_is_refused(self, text):
+        with pytest.raises(InputError, match=r"^x\.md must have the line"):
+            inserted(text, "new", "x.md")
+
+    def written(self, folder, *, document=f"# Before\r\n{BEGIN}\nold\n{END}\r\nafter"):
+        names = [folder / "matrix.json", folder / "sweep.json"]
+        for name, rows in zip(names, (shipped(), swept()), strict=True):
+            name.write_text(to_json(results(rows)))
+        target = folder / "benchmarks.md"
+        target.write_bytes(document.encode())
+        return names, target
+
+    def test_it_is_brought_up_to_date(self, tmp_path):
+        names, target = self.written(tmp_path)
+        main([*map(str, names), str(target)])
+        text = target.read_bytes().decode()
+        assert text.startswith(f"# Before\r\n{BEGIN}\n\n2 traces in 1 scenario")
+        assert text.endswith(f"|\n\n{END}\r\nafter")
+        assert "old" not in text.split()
+        update(names, target)
+        assert target.read_bytes().decode() == text
+
+    def test_a_document_without_markers_is_left_as_it_is(self, tmp_path, capsys):
+        names, target = self.written(tmp_path, document="# Nothing\n")
+        with pytest.raises(SystemExit) as ended:
+            main([*map(str, names), str(target)])
+        assert ended.value.code == InputError.exit_code
+        assert capsys.readouterr().err.startswith(f"error: {target} must have the line")
+        assert target.read_text() == "# Nothing\n"
+
+    def test_no_document_is_told_in_a_sentence(self, tmp_path):
+        names, target = self.written(tmp_path)
+        target.unlink()
+        with pytest.raises(InputError, match=r"cannot read .*: no such file"):
+            update(names, target)
+
+    def test_a_document_in_another_encoding_is_told_in_a_sentence(self, tmp_path):
+        names, target = self.written(tmp_path)
+        target.write_bytes(b"\xff")
+        with pytest.raises(InputError, match="is not UTF-8"):
+            update(names, target)

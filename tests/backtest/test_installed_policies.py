@@ -1,0 +1,105 @@
+"""Back-tests of policies that other distributions bring."""
+
+import json
+
+import pytest
+from click.testing import CliRunner
+
+from autoscaler.backtest.command import chosen_policies
+from autoscaler.backtest.drivers import as_configured
+from autoscaler.backtest.policy_specs import POLICY_SPECS, names, policy_spec
+from autoscaler.cli import main
+from autoscaler.config.policies import Registry
+from tests.backtest.test_command import SCENARIO, trace_text
+from tests.backtest.workloads import scenario
+from tests.plugins import install
+from tests.test_writing_a_policy import MODULE
+
+BROKEN = """
+from autoscaler.core.values import Reason, Step
+
+class Fragile:
+    name, load_window_s = "fragile", 60.0
+
+    def begin(self):
+        return 0
+
+    def recommend(self, situation, memory):
+        if memory == 9:
+            raise RuntimeError("enough is enough")
+        return Step(Reason.RECOMMENDATION, situation.current, 2), memory + 1
+
+def make(options, poll_s):
+    return Fragile()
+
+def refuse(options, poll_s):
+    raise ValueError("needs the option speed")
+"""
+
+
+@pytest.fixture(autouse=True)
+def _installed(tmp_path, monkeypatch):
+    install(
+        tmp_path, monkeypatch, MODULE, name="square_root", points="square-root=square_root:make"
+    )
+    points = "fragile = fragile:make\nreluctant = fragile:refuse\nhpa = fragile:make"
+    install(tmp_path, monkeypatch, BROKEN, name="fragile", points=points)
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "load.csv").write_text(trace_text())
+    (tmp_path / "small.toml").write_text(SCENARIO)
+
+
+def backtest(policies, *more):
+    arguments = ["backtest", "load.csv", "--scenario", "small.toml", "--workers", "1"]
+    return CliRunner().invoke(main, [*arguments, "--policy", policies, *more])
+
+
+def test_they_can_be_chosen_and_are_not_tried_unasked():
+    assert names() == (*POLICY_SPECS, "fragile", "reluctant", "square-root")
+    assert chosen_policies(["square-root,hpa"]) == ("square-root", "hpa")
+
+
+def test_a_contestant_of_that_name_goes_before_them():
+    assert policy_spec("hpa") is POLICY_SPECS["hpa"]
+
+
+def test_they_run_in_our_daemon_as_they_are_shipped(tmp_path):
+    said = backtest("square-root,utilisation", "--json", "rows.json", "--report", "report.html")
+    assert said.exit_code == 0, said.stderr
+    rows = json.loads((tmp_path / "rows.json").read_text())["rows"]
+    ours, *_ = [row for row in rows if row["policy"] == "square-root"]
+    assert (ours["setting"], ours["default"]) == ("", True)
+    assert ours["changes"] > 3
+    assert ours["violation_fraction"] < 0.2
+    assert "square-root, installed" in (tmp_path / "report.html").read_text()
+
+
+def test_nothing_delays_what_they_take_down():
+    guest = Registry().installed("square-root", {}, 10.0)
+    (rule,) = as_configured(guest, scenario()).rules
+    assert (rule.policy, rule.stabilisation_window_s) == (guest, 0.0)
+
+
+def test_one_that_cannot_be_had_is_said_before_anything_is_run():
+    said = backtest("reluctant")
+    assert said.exit_code == 78
+    assert said.stderr == (
+        "autoscaler: the policy 'reluctant', which is fragile:refuse of fragile 1.0, cannot be "
+        "made without options: ValueError: needs the option speed\n"
+    )
+
+
+def test_one_that_fails_on_the_way_has_no_result():
+    said = backtest("fragile")
+    assert said.exit_code == 1
+    error = (
+        "load, small, seed 1: the policy failed: RuntimeError('enough is enough') (fragile.py:12)"
+    )
+    assert error in said.stderr
+
+
+def test_a_name_that_nobody_has_comes_with_those_there_are():
+    said = backtest("square-rout")
+    assert said.exit_code == 2
+    assert "there is no policy 'square-rout'; choose from slo, slo-bounds, " in said.stderr
+    assert said.stderr.endswith("clairvoyant, fragile, reluctant, square-root\n")

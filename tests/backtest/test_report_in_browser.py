@@ -1,0 +1,87 @@
+"""The page in a browser: it is drawn, and drawn again when the reader chooses."""
+
+import re
+import shutil
+import subprocess
+
+import pytest
+
+from autoscaler.backtest.results.report import render
+from tests.backtest.synthetic import SKILLS, report, trials
+
+pytestmark = pytest.mark.skipif(
+    shutil.which("chromium") is None, reason="chromium is not installed"
+)
+
+NASTY = "<img src=x onerror=alert(1)> </script>"
+CHOOSE_THE_SECOND = """<script>
+document.getElementById("next").click();
+document.querySelector("#scenario").selectedIndex = 1;
+document.querySelector("#scenario").dispatchEvent(new Event("change"));
+</script></body>"""
+
+
+@pytest.fixture
+def drawn(tmp_path):
+    """What a browser makes of a page, as text."""
+
+    def draw(text):
+        path = tmp_path / "page.html"
+        path.write_text(text)
+        ran = subprocess.run(
+            [
+                *("chromium", "--headless", "--no-sandbox", "--disable-gpu"),
+                *("--disable-dev-shm-usage", f"--user-data-dir={tmp_path / 'profile'}"),
+                *("--virtual-time-budget=20000", "--window-size=1280,3000", "--dump-dom"),
+                path.as_uri(),
+            ],
+            capture_output=True,
+            text=True,
+            timeout=100,
+            check=True,
+        )
+        return ran.stdout
+
+    return draw
+
+
+def content(page, kind, name):
+    """The HTML inside an element that has no other of its kind inside."""
+    return re.search(rf'<{kind} [^>]*id="{name}"[^>]*>(.*?)</{kind}>', page, re.DOTALL)[1]
+
+
+def test_plots_and_tables_are_drawn_without_an_error(drawn):
+    page = drawn(render(report()))
+    assert page.count('class="plot js-plotly-plot"') == 3
+    assert content(page, "p", "error") == ""
+    # A step line of each policy that is shown, a frontier of each, a cell of each on each trace.
+    assert page.count('class="trace scatter') >= 2 * 4 + len(SKILLS)
+    assert page.count('class="heatmap-label') >= 2 * len(SKILLS)
+    assert content(page, "table", "summary").count("<tr>") == 1 + len(SKILLS)
+    assert content(page, "table", "figures").count("<tr>") == 1 + len(SKILLS)
+    assert content(page, "span", "chosen") == "diurnal"
+    assert "NaN" not in page.partition("<main>")[2].partition("</main>")[0]
+
+
+def test_no_button_offers_to_send_the_data_anywhere(drawn):
+    buttons = re.findall(r'data-title="([^"]+)"', drawn(render(report())))
+    assert "Zoom" in buttons
+    assert [each for each in buttons if re.search(r"share|cloud|plotly", each, re.IGNORECASE)] == []
+
+
+def test_another_trace_of_another_scenario_is_drawn_when_chosen(drawn):
+    found = trials(scenarios=("small", "large"), traces=("diurnal", NASTY))
+    page = drawn(render(report(trials=found)).replace("</body>", CHOOSE_THE_SECOND))
+    assert content(page, "p", "error") == ""
+    assert "<img" not in page.partition("<main>")[2].partition("</main>")[0]
+    order = sorted(("diurnal", NASTY))
+    shown = order[1].replace("<", "&lt;").replace(">", "&gt;")
+    assert content(page, "span", "chosen") == shown
+
+
+def test_without_courses_and_with_one_policy_there_is_still_something_to_see(drawn):
+    skills = {"hpa": SKILLS["hpa"]}
+    found = [each for each in trials(skills=skills) if not each.row.default]
+    page = drawn(render(report(trials=found)))
+    assert content(page, "p", "error") == ""
+    assert page.count('class="plot js-plotly-plot"') == 3

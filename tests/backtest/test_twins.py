@@ -1,0 +1,172 @@
+"""The compiled requests and the emulator's are twins: the same counts at every look."""
+
+from zlib import crc32
+
+import msgspec
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from msgspec.structs import replace
+
+from autoscaler.backtest.world.plant import DEPLOYMENT_ID, MODEL_BYTES, MODEL_ID, WARM_S, Plant
+from autoscaler.simulation.cluster import SimulatedCluster
+from autoscaler.simulation.emulator.matching import Page
+from autoscaler.simulation.emulator.rendering import stats_document
+from autoscaler.simulation.errors import SimulatedApiError
+from autoscaler.simulation.specs import GIB, ModelSpec, NodeSpec
+from autoscaler.simulation.versions import behaviour_of
+from autoscaler.simulation.workload import Arrival
+from autoscaler.wire.stats import parse_stats
+from tests.backtest.workloads import demand, scenario
+
+
+class Twins:
+    """A plant and an emulated cluster, under the same load, looked at and changed alike."""
+
+    def __init__(self, scene, load, allocations):
+        routing = np.random.default_rng([0, crc32(DEPLOYMENT_ID.encode())]).random(len(load.at))
+        load = replace(load, routing=routing)
+        self.plant = Plant(scene, load, allocations=allocations)
+        nodes = [
+            NodeSpec(
+                node_id=f"node-{number}",
+                name=f"node-{number}",
+                processors=scene.processors,
+                physical_cores=scene.physical_cores,
+                memory_bytes=64 * GIB,
+            )
+            for number in range(1, scene.nodes + 1)
+        ]
+        model = ModelSpec(
+            model_id=MODEL_ID,
+            size_bytes=MODEL_BYTES,
+            service_time_s=1.0,  # times the size of each request
+            service_cv=0.0,
+            load_s=scene.load_s,
+            warm_up_s=scene.warm_up_s,
+            warm_up_factor=scene.warm_up_factor,
+        )
+        self.cluster = SimulatedCluster(
+            nodes,
+            [model],
+            behaviour=behaviour_of(scene.version),
+            seed=0,
+            now=load.start - WARM_S - scene.load_s,
+        )
+        self.cluster.start_deployment(
+            MODEL_ID,
+            deployment_id=DEPLOYMENT_ID,
+            number_of_allocations=allocations,
+            queue_capacity=scene.queue_capacity,
+        )
+        self.cluster.advance(load.start)
+        self.cluster.drive(
+            DEPLOYMENT_ID,
+            (
+                Arrival(at, size)
+                for at, size in zip(load.at.tolist(), load.work_s.tolist(), strict=True)
+            ),
+            timeout_s=scene.timeout_s,
+        )
+
+    def advance(self, to):
+        self.plant.advance(to)
+        self.cluster.advance(to)
+
+    def update(self, number):
+        refused = []
+        for update in (
+            lambda: self.plant.set_allocations(number),
+            lambda: self.cluster.update_deployment(DEPLOYMENT_ID, number_of_allocations=number),
+        ):
+            try:
+                update()
+                refused.append(None)
+            except SimulatedApiError as error:
+                refused.append(error.status)
+        return refused
+
+    def reports(self):
+        page = Page(models=(MODEL_ID,), count=1, tokens=("*",))
+        document = stats_document(self.cluster, page)
+        (decoded,) = parse_stats(msgspec.json.encode(document)).deployments
+        return self.plant.statistics(), decoded
+
+
+def load_of(rate_per_s, seconds, mean_s, seed):
+    rng = np.random.default_rng(seed)
+    count = max(1, int(rate_per_s * seconds))
+    at = np.sort(rng.random(count) * seconds)
+    return demand(at, rng.lognormal(np.log(mean_s) - 0.2, 0.63, count), duration_s=seconds)
+
+
+numbers = st.lists(st.integers(1, 7), min_size=1, max_size=6)
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    numbers=numbers,
+    nodes=st.integers(1, 3),
+    mean_s=st.sampled_from([0.02, 0.1, 1.0]),
+    busy=st.sampled_from([0.3, 0.9, 1.5]),
+    capacity=st.sampled_from([5, 1024]),
+    warm_up=st.sampled_from([(0.0, 1.0), (30.0, 3.0)]),
+    version=st.sampled_from(["8.12.0", "8.19.0", "9.3.0"]),
+    seed=st.integers(0, 1000),
+)
+def test_both_report_the_same_whatever_is_asked_of_them(
+    numbers, nodes, mean_s, busy, capacity, warm_up, version, seed
+):
+    scene = scenario(
+        nodes=nodes,
+        processors=3,
+        physical_cores=2,
+        maximum=3 * nodes,
+        queue_capacity=capacity,
+        timeout_s=2.0,
+        warm_up_s=warm_up[0],
+        warm_up_factor=warm_up[1],
+        version=version,
+    )
+    seconds = 15.0 * len(numbers)
+    load = load_of(3 * busy / mean_s, seconds, mean_s, seed)
+    twins = Twins(scene, load, allocations=1)
+    for turn, number in enumerate(numbers, start=1):
+        twins.advance(load.start + 15.0 * turn - 4.7)
+        ours, theirs = twins.reports()
+        assert ours == theirs
+        ours, theirs = twins.update(number)
+        assert ours == theirs
+        twins.advance(load.start + 15.0 * turn)
+    ours, theirs = twins.reports()
+    assert ours == theirs
+
+
+def test_callers_meet_the_same_fates():
+    scene = scenario(processors=3, physical_cores=3, maximum=3, timeout_s=1.0, queue_capacity=30)
+    load = load_of(40.0, 120.0, 0.1, seed=5)
+    twins = Twins(scene, load, allocations=3)
+    twins.advance(load.start + 60.0)
+    assert twins.update(1) == [None, None]
+    twins.advance(load.start + 140.0)
+    ledger = twins.cluster.deployments[DEPLOYMENT_ID].ledger
+    totals, fates = twins.plant.totals(), np.bincount(twins.plant.fleet.outcomes, minlength=5)
+    assert [totals.tries, totals.completed] == [ledger.requests, ledger.completed]
+    assert fates.tolist() == [0, ledger.completed, ledger.rejected, ledger.timed_out, 0]
+    assert min(ledger.completed, ledger.rejected, ledger.timed_out) > 100
+    waits_s = twins.plant.fleet.waits_s
+    late = int(np.count_nonzero(~(waits_s <= 0.5)))
+    assert late == ledger.waited_longer_than(0.5)
+
+
+@pytest.mark.parametrize("factor", [1.0, 2.0])
+def test_threads_beyond_the_cores_slow_down_both(factor):
+    scene = scenario(processors=4, physical_cores=int(4 / factor), maximum=4)
+    load = load_of(20.0, 60.0, 0.1, seed=2)
+    twins = Twins(scene, load, allocations=4)
+    twins.advance(load.start + 60.0)
+    ours, theirs = twins.reports()
+    assert ours == theirs
+    mean_s = ours.nodes[0].mean_inference_s
+    assert mean_s == pytest.approx(factor * load.work_s.mean(), rel=0.02)

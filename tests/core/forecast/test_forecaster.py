@@ -1,0 +1,254 @@
+"""What a load will be is learnt from what it was, and is doubted where it should be."""
+
+import math
+import random
+import sys
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from autoscaler.core.forecast.forecaster import HORIZONS_S, MAX_GAP_S, Forecaster
+from autoscaler.core.forecast.seasonality import SLOT_S
+
+FORECASTER = Forecaster()
+MONDAY = 1_767_571_200.0  # 5 January 2026, 0:00 UTC
+DAY_S = 86_400.0
+POLL_S = 10.0
+
+
+def daily(at):
+    """Between 2 and 18 erlangs, most at noon."""
+    return 10.0 - 8.0 * math.cos(2.0 * math.pi * at / DAY_S)
+
+
+def weekly(at):
+    return daily(at) * (0.25 if (at - MONDAY) // DAY_S % 7 >= 5 else 1.0)
+
+
+def steady(at):
+    return 10.0
+
+
+def instants(start, days):
+    return [start + POLL_S * poll for poll in range(1, round(days * DAY_S / POLL_S) + 1)]
+
+
+def learnt(load, days, memory=None, start=MONDAY, noise=0.0, seed=1):
+    memory, dice = memory or FORECASTER.begin(), random.Random(seed)
+    for at in instants(start, days):
+        measured = max(0.0, load(at) + noise * math.sqrt(load(at)) * dice.gauss(0.0, 1.0))
+        memory = FORECASTER.updated(memory, at, measured, POLL_S)
+    return memory
+
+
+def ahead(memory, horizon_s=70.0):
+    return FORECASTER.predict(memory, memory.at, horizon_s)
+
+
+class TestLearning:
+    def test_nothing_is_promised_before_anything_was_seen(self):
+        forecast = FORECASTER.predict(FORECASTER.begin(), MONDAY, 70.0)
+        assert (forecast.load, forecast.trusted) == (0.0, False)
+        assert forecast.accuracy is forecast.coverage is None
+
+    def test_it_takes_a_day_to_be_trusted(self):
+        before = learnt(daily, 0.99)
+        assert not ahead(before).trusted
+        assert ahead(learnt(daily, 0.02, before, before.at)).trusted
+
+    def test_a_daily_cycle_is_learnt(self):
+        memory = learnt(daily, 4.25)
+        for horizon_s in (600.0, 1800.0):
+            forecast = ahead(memory, horizon_s)
+            assert forecast.expected == pytest.approx(daily(memory.at + horizon_s), rel=0.03)
+            assert forecast.trusted
+
+    def test_a_weekly_cycle_is_learnt(self):
+        """On a Monday morning, which the days before would have as quiet as a Sunday's."""
+        start = MONDAY + 14 * DAY_S
+        memory = learnt(weekly, 14.25, noise=0.05)
+        assert memory.at > start
+        forecast = ahead(memory, 1800.0)
+        assert forecast.expected == pytest.approx(weekly(memory.at + 1800.0), rel=0.05)
+        assert forecast.trusted
+
+    def test_it_is_better_than_yesterday_on_a_load_that_wanders(self):
+        accuracy = ahead(learnt(steady, 3, noise=0.5), 600.0).accuracy
+        assert accuracy is not None
+        assert accuracy < 1.1
+
+    def test_more_is_expected_of_a_longer_time(self):
+        memory = learnt(daily, 3.25, noise=0.5)
+        loads = [ahead(memory, horizon_s).load for horizon_s in (70.0, 600.0, 1800.0)]
+        assert loads == sorted(loads)
+
+
+class TestDoubt:
+    def test_a_change_of_regime_switches_it_off_and_on_again(self):
+        """A steady load becomes a cycle that is unlike anything before."""
+        memory, hour = learnt(steady, 2, noise=0.2), round(3600.0 / POLL_S)
+        assert ahead(memory, 600.0).trusted
+        trusted = []
+        for at in instants(memory.at, 4):
+            memory = FORECASTER.updated(memory, at, 5.0 * daily(at), POLL_S)
+            trusted.append(ahead(memory, 600.0).trusted)
+        assert not all(trusted[: 12 * hour])
+        assert all(trusted[-12 * hour :])
+
+    def test_a_cycle_that_is_turned_round_is_not_followed(self):
+        """Day becomes night: where the profile would have the load rise, it falls."""
+        memory = learnt(daily, 4.25)
+        memory = learnt(lambda at: daily(at + DAY_S / 2), 0.25, memory, memory.at)
+        forecast = ahead(memory, 1800.0)
+        assert forecast.expected < 4.0 or not forecast.trusted
+
+    def test_an_old_measurement_is_not_trusted(self):
+        memory = learnt(daily, 2)
+        assert ahead(memory).trusted
+        assert not FORECASTER.predict(memory, memory.at + MAX_GAP_S + 1.0, 70.0).trusted
+
+    def test_a_horizon_longer_than_any_that_was_judged_is_not_trusted(self):
+        memory = learnt(daily, 3, noise=0.1)
+        assert ahead(memory, HORIZONS_S[-1]).trusted
+        assert not ahead(memory, HORIZONS_S[-1] + 1.0).trusted
+
+
+class TestCoverage:
+    @pytest.mark.parametrize("horizon_s", [70.0, 600.0])
+    @pytest.mark.parametrize("load", [steady, daily, weekly])
+    def test_the_quantile_is_one(self, load, horizon_s):
+        assert self.covered(load, horizon_s, noise=0.3) == pytest.approx(0.95, abs=0.02)
+
+    @pytest.mark.parametrize("horizon_s", [70.0, 600.0])
+    def test_also_of_a_load_that_wanders(self, horizon_s):
+        dice, logarithms = random.Random(2), [2.0]
+        for _ in range(8 * 1440):
+            logarithms.append(2.0 + 0.98 * (logarithms[-1] - 2.0) + dice.gauss(0.0, 0.1))
+
+        def wandering(at):
+            return math.exp(logarithms[int((at - MONDAY) // 60.0)])
+
+        assert self.covered(wandering, horizon_s, noise=0.2) == pytest.approx(0.95, abs=0.02)
+
+    @staticmethod
+    def covered(load, horizon_s, noise):
+        """The share of forecasts after the first day, of a week, that were not exceeded."""
+        dice, memory = random.Random(11), FORECASTER.begin()
+        levels, loads = [], []
+        for poll, at in enumerate(instants(MONDAY, 8)):
+            measured = max(0.0, load(at) + noise * math.sqrt(load(at)) * dice.gauss(0.0, 1.0))
+            memory = FORECASTER.updated(memory, at, measured, POLL_S)
+            levels.append(memory.level)
+            if at > MONDAY + DAY_S and poll % 7 == 0:
+                loads.append((poll, ahead(memory, horizon_s).load))
+        polls = round(horizon_s / POLL_S)
+        hits = [
+            max(levels[poll + 1 : poll + 1 + polls]) <= foretold
+            for poll, foretold in loads
+            if poll + polls < len(levels)
+        ]
+        return sum(hits) / len(hits)
+
+
+class TestHarm:
+    @staticmethod
+    def size(memory):
+        season, records = memory.learnt.season, memory.learnt.records
+        parts = [season.week, season.recent, season.daily, season.weekly, season.outlook]
+        for record in records:
+            parts += [record.calibration.scores, record.calibration.ranked]
+        return sum(map(sys.getsizeof, parts))
+
+    def test_memory_is_bounded(self):
+        memory = FORECASTER.from_history([1.0 + n % 7 for n in range(2016)], MONDAY)
+        sizes = {self.size(learnt(daily, days, memory)) for days in (3, 6)}
+        assert len(sizes) == 1
+        assert sizes.pop() < 25_000
+
+    def test_a_gap_costs_no_more_than_what_it_hid(self):
+        memory = learnt(daily, 3)
+        later = learnt(daily, 0.25, memory, memory.at + 6 * 3600.0)
+        forecast = ahead(later, 600.0)
+        assert forecast.trusted
+        assert forecast.load == pytest.approx(daily(later.at + 600.0), rel=0.1)
+
+    @pytest.mark.parametrize("step_s", [-30.0, -3600.0, -3 * DAY_S, 3600.0, 40 * DAY_S])
+    def test_a_clock_that_is_set_is_got_used_to(self, step_s):
+        memory = learnt(daily, 3)
+        later = learnt(daily, 1.5, memory, memory.at + step_s)
+        forecast = ahead(later, 600.0)
+        assert forecast.load == pytest.approx(daily(later.at + 600.0), rel=0.2)
+
+    @pytest.mark.parametrize("load", [math.nan, math.inf, -1.0, 1e300])
+    def test_what_is_no_load_is_as_good_as_not_measured(self, load):
+        memory = learnt(daily, 0.1)
+        assert FORECASTER.updated(memory, memory.at + POLL_S, load, POLL_S) is memory
+
+    def test_within_a_slot_nothing_but_sums_change(self):
+        memory = learnt(steady, 1)
+        while memory.next_due_at <= memory.at + POLL_S:
+            memory = FORECASTER.updated(memory, memory.at + POLL_S, 10.0, POLL_S)
+        after = FORECASTER.updated(memory, memory.at + POLL_S, 12.0, POLL_S)
+        assert after.learnt is memory.learnt
+        assert after.work == memory.work + 120.0
+
+    measurements = st.lists(
+        st.tuples(
+            st.sampled_from(
+                [10.0, 10.0, 10.0, 3.0, 61.0, 300.0, 4000.0, 2e5, 2e6, 0.0, -5.0, -9e4]
+            ),
+            st.floats(0.0, 1e6) | st.sampled_from([0.0, 1e-300, math.nan, -1.0, math.inf]),
+            st.sampled_from([10.0, 0.0, 1e-9, 300.0, 1e9, math.nan, math.inf]),
+        ),
+        max_size=150,
+    )
+
+    @settings(max_examples=60, deadline=None)
+    @given(measurements, st.floats(1.0, 7200.0))
+    def test_whatever_is_measured_a_forecast_is_a_number(self, measurements, horizon_s):
+        memory, at = FORECASTER.begin(), MONDAY
+        for step_s, load, interval_s in measurements:
+            at += step_s
+            memory = FORECASTER.updated(memory, at, load, interval_s)
+            forecast = FORECASTER.predict(memory, at, horizon_s)
+            assert 0.0 <= forecast.expected <= forecast.load < math.inf
+            assert forecast.accuracy is None or 0.0 <= forecast.accuracy < math.inf
+            assert forecast.coverage is None or 0.0 <= forecast.coverage <= 1.0
+
+    @settings(max_examples=30, deadline=None)
+    @given(measurements)
+    def test_the_same_measurements_teach_the_same(self, measurements):
+        memories = []
+        for _ in range(2):
+            memory, at = FORECASTER.begin(), MONDAY
+            for step_s, load, interval_s in measurements:
+                at += step_s
+                memory = FORECASTER.updated(memory, at, load, interval_s)
+            memories.append(repr(memory))
+        assert memories[0] == memories[1]
+
+
+class TestRecall:
+    @staticmethod
+    def recorded(days):
+        starts = [MONDAY + SLOT_S * (number + 0.5) for number in range(round(days * 288))]
+        return [daily(at) for at in starts]
+
+    def test_what_was_recorded_is_known_at_once(self):
+        ends_at = MONDAY + 3.25 * DAY_S
+        memory = FORECASTER.from_history(self.recorded(3.25), ends_at)
+        assert memory.at == ends_at
+        memory = learnt(daily, 0.01, memory, ends_at)
+        forecast = ahead(memory, 600.0)
+        assert forecast.trusted
+        assert forecast.load == pytest.approx(daily(memory.at + 600.0), rel=0.1)
+
+    def test_slots_that_were_not_recorded_may_be_left_open(self):
+        slots = self.recorded(3.25)
+        slots[100:150] = [math.nan] * 50
+        memory = FORECASTER.from_history(slots, MONDAY + 3.25 * DAY_S)
+        assert ahead(memory, 600.0).trusted
+
+    def test_nothing_recorded_is_nothing_known(self):
+        assert FORECASTER.from_history([], MONDAY) == FORECASTER.begin()

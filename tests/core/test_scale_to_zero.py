@@ -1,0 +1,91 @@
+"""When nobody asks, and when it is safe to have nothing."""
+
+import pytest
+
+from autoscaler.core.scale_to_zero import idle_since, unsafe_reason, version_of
+from autoscaler.core.selection import ScaleToZero, ZeroMethod
+from autoscaler.core.values import Cluster, DataIssue, NodeCapacity, Sample
+from tests.observations import deployment, node
+
+NATIVE, STOP = ScaleToZero(1800.0, ZeroMethod.ADAPTIVE), ScaleToZero(1800.0, ZeroMethod.STOP)
+
+
+def cluster(*versions):
+    nodes = [
+        NodeCapacity(node_id=f"n{place}", name=f"ml-{place}", version=version)
+        for place, version in enumerate(versions)
+    ]
+    return Cluster(nodes=tuple(nodes))
+
+
+def sample(**given):
+    return Sample(at=100.0, interval_s=10.0, **given)
+
+
+def test_silence_lasts_since_it_began():
+    assert idle_since(40.0, sample()) == 40.0
+
+
+@pytest.mark.parametrize(
+    "given",
+    [{"completed": 1}, {"failed": 1}, {"pending": 1}, {"issues": (DataIssue.INCOMPLETE,)}],
+    ids=["answered", "refused", "waiting", "unknown"],
+)
+def test_whatever_is_asked_or_may_have_been_begins_it_anew(given):
+    assert idle_since(40.0, sample(**given)) == 100.0
+
+
+@pytest.mark.parametrize(
+    ("versions", "known"),
+    [
+        (("8.19.3",), (8, 19, 3)),
+        (("9.2.0", "9.2.0"), (9, 2, 0)),
+        (("9.3.0-SNAPSHOT",), (9, 3, 0)),
+        (("8.19.3", "9.2.0"), None),
+        (("",), None),
+        ((), None),
+    ],
+)
+def test_the_version_is_that_of_all_nodes(versions, known):
+    assert version_of(cluster(*versions)) == known
+
+
+def test_of_a_cluster_that_does_not_tell_no_version_is_known():
+    assert version_of(None) is None
+
+
+SAME_IDS = deployment(node(), deployment_id="elser", model_id="elser")
+PAIR = deployment(node(), deployment_id="elser-search", model_id="elser")
+
+
+@pytest.mark.parametrize("version", [(8, 16, 0), (8, 19, 5), (9, 0, 8), (9, 3, 0)])
+def test_the_clusters_own_scaler_may_take_it_to_zero(version):
+    assert unsafe_reason(NATIVE, SAME_IDS, None, version) == ""
+
+
+@pytest.mark.parametrize(
+    ("version", "because"),
+    [
+        (None, "not known"),
+        ((8, 15, 5), "8.16 and later"),
+        ((9, 1, 0), "#137134"),
+        ((9, 1, 7), "#137134"),
+        ((9, 2, 4), "#137134"),
+    ],
+)
+def test_not_where_it_would_be_lost_or_never_wake(version, because):
+    assert because in unsafe_reason(NATIVE, SAME_IDS, None, version)
+
+
+def test_not_under_an_id_by_which_requests_could_not_wake_it():
+    assert "#146835" in unsafe_reason(NATIVE, PAIR, None, (9, 4, 4))
+    assert unsafe_reason(NATIVE, PAIR, None, (9, 4, 5)) == ""
+
+
+@pytest.mark.parametrize("version", [None, (8, 6, 0), (9, 1, 0)])
+def test_it_can_be_stopped_in_any_version(version):
+    assert unsafe_reason(STOP, PAIR, None, version) == ""
+
+
+def test_not_if_it_belongs_to_an_inference_endpoint():
+    assert "my-endpoint" in unsafe_reason(STOP, SAME_IDS, "my-endpoint", (9, 3, 0))

@@ -1,0 +1,139 @@
+"""Which levers each version has, and how it refuses the others."""
+
+import msgspec
+import pytest
+
+from autoscaler.simulation.scenario import Adaptive, ScenarioDeployment
+from tests.simulation.emulator.conftest import client_of, scenario
+
+E5 = "/_ml/trained_models/e5/deployment"
+BIG = "/_ml/trained_models/big/deployment"
+ON = {"adaptive_allocations": {"enabled": True, "max_number_of_allocations": 4}}
+TAKE_OVER = {"number_of_allocations": 3, "adaptive_allocations": {"enabled": False}}
+NUMBER = {"number_of_allocations": 2}
+
+
+class Levers(msgspec.Struct):
+    version: str
+    number: bool = True
+    adaptive: bool = True
+    owned: int = 200  # the answer to `_update` of what an endpoint owns
+    queue: int = 10_000
+    zero_after_s: float = 86_400.0
+
+
+EVERY = [
+    Levers("8.6", adaptive=False, queue=1024),
+    Levers("8.12", adaptive=False, queue=1024),
+    Levers("8.15", adaptive=False, queue=1024),
+    Levers("8.16", queue=1024, zero_after_s=900.0),
+    Levers("8.18", zero_after_s=900.0),
+    Levers("8.19"),
+    Levers("9.0", zero_after_s=900.0),
+    Levers("9.1.3"),
+    Levers("9.2", owned=409),
+    Levers("9.3", owned=409),
+    Levers("serverless", number=False, owned=409),
+]
+SELF_SCALING = [levers for levers in EVERY if levers.adaptive]
+TO_ZERO = Adaptive(enabled=True, min_number_of_allocations=0)
+
+
+def named(levers):
+    return levers.version
+
+
+@pytest.fixture(params=EVERY, ids=named)
+def levers(request):
+    return request.param
+
+
+@pytest.fixture(params=SELF_SCALING, ids=named)
+def scaling(request):
+    return request.param
+
+
+def refusal(answer):
+    return answer.status, answer.error["type"]
+
+
+async def test_the_number(levers):
+    async with client_of(scenario(version=levers.version)) as es:
+        answer = await es.post(f"{E5}/_update", NUMBER)
+        assert answer.status == (200 if levers.number else 400)
+        assert (await es.deployment("e5"))["number_of_allocations"] == (2 if levers.number else 1)
+
+
+async def test_no_version_is_told_zero(levers):
+    async with client_of(scenario(version=levers.version)) as es:
+        answer = await es.post(f"{E5}/_update", {"number_of_allocations": 0})
+        assert refusal(answer) == (400, "action_request_validation_exception")
+        answer = await es.post(f"{BIG}/_start", {"number_of_allocations": 0})
+        assert answer.status == (400 if levers.number else 200), answer.text
+
+
+async def test_adaptive_settings_are_unknown_or_accepted(levers):
+    async with client_of(scenario(version=levers.version)) as es:
+        for path in (f"{E5}/_update", f"{BIG}/_start"):
+            answer = await es.post(path, ON)
+            if levers.adaptive:
+                assert answer.status == 200, answer.text
+                assert answer.document["assignment"]["adaptive_allocations"]["enabled"] is True
+            else:
+                assert refusal(answer) == (400, "x_content_parse_exception")
+                assert "unknown field [adaptive_allocations]" in answer.error["reason"]
+        assert ("adaptive_allocations" in await es.deployment("e5")) is levers.adaptive
+
+
+async def test_a_number_is_refused_while_the_native_scaler_is_on(scaling):
+    async with client_of(scenario(version=scaling.version)) as es:
+        await es.post(f"{E5}/_update", ON)
+        answer = await es.post(f"{E5}/_update", NUMBER)
+        assert refusal(answer) == (400, "validation_exception")
+        assert "cannot be set if adaptive allocations is enabled" in answer.error["reason"]
+        answer = await es.post(f"{E5}/_update", TAKE_OVER)
+        assert answer.status == (200 if scaling.number else 400)
+
+
+async def test_what_an_endpoint_owns(levers):
+    async with client_of(scenario(version=levers.version)) as es:
+        await es.post("/_emulator/deployments/e5/own")
+        answer = await es.post(f"{E5}/_update", ON if levers.adaptive else NUMBER)
+        assert answer.status == levers.owned
+        if levers.owned == 409:
+            assert "must be updated through the inference API" in answer.error["reason"]
+
+
+async def test_the_usual_length_of_a_queue(levers):
+    async with client_of(scenario(version=levers.version)) as es:
+        assert (await es.deployment("e5"))["queue_capacity"] == levers.queue
+
+
+async def test_when_the_native_scaler_goes_to_zero_and_what_that_looks_like(scaling):
+    idle = ScenarioDeployment(model_id="e5", adaptive_allocations=TO_ZERO)
+    async with client_of(scenario(version=scaling.version, deployments=[idle])) as es:
+        # Idle since it was started, in the ten minutes before the beginning.
+        await es.clock.advance(scaling.zero_after_s - 660.0)
+        assert (await es.deployment("e5"))["number_of_allocations"] == 1
+        await es.clock.advance(120.0)
+        stats = await es.deployment("e5")
+        assert (stats["state"], stats["number_of_allocations"]) == ("started", 0)
+        assert stats["nodes"] == []
+        assert stats["allocation_status"] == {
+            "allocation_count": 0,
+            "target_allocation_count": 0,
+            "state": "fully_allocated",
+        }
+        answer = await es.post("/_ml/trained_models/e5/_infer", {"docs": [{"text_field": "x"}]})
+        assert answer.status == 200, answer.text
+        assert (await es.deployment("e5"))["number_of_allocations"] == 1
+
+
+async def test_the_bounds_steer_the_native_scaler(scaling):
+    async with client_of(scenario(version=scaling.version)) as es:
+        await es.post(f"{E5}/_update", ON)
+        for minimum in (3, 1):
+            patch = {"adaptive_allocations": {"min_number_of_allocations": minimum}}
+            assert (await es.post(f"{E5}/_update", patch)).status == 200
+            await es.clock.advance(700.0)
+            assert (await es.deployment("e5"))["number_of_allocations"] == minimum

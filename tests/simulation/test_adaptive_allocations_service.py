@@ -1,0 +1,139 @@
+"""The native scaler at work on a simulated cluster: its input, its gates, its habits."""
+
+from itertools import takewhile
+
+import pytest
+
+from autoscaler.simulation.adaptive_allocations_service import interval_between
+from autoscaler.simulation.cluster import AdaptivePatch, AdaptiveSettings
+from autoscaler.simulation.statistics import Counters
+from tests.simulation.worlds import after, cluster, load, node
+
+
+def counters(completed=0, busy_ms=0, pending=0, timeouts=0) -> Counters:
+    return Counters(
+        start_time=0.0,
+        allocations=1,
+        threads_per_allocation=1,
+        completed=completed,
+        cache_hits=0,
+        errors=0,
+        rejections=0,
+        timeouts=timeouts,
+        pending=pending,
+        inference_ms=busy_ms,
+        last_access=None,
+        peak_per_minute=0,
+        completed_last_minute=0,
+        inference_ms_last_minute=0,
+        cache_hits_last_minute=0,
+    )
+
+
+def adaptive(world, minimum=None, maximum=None):
+    settings = AdaptiveSettings(
+        enabled=True, min_number_of_allocations=minimum, max_number_of_allocations=maximum
+    )
+    return world.start_deployment("acme", adaptive=settings)
+
+
+def test_growths_are_counted_and_shrinkage_is_not():
+    before = {"a": counters(100, 5000, pending=3), "b": counters(10, 500, pending=9)}
+    now = {"a": counters(140, 7000, pending=7, timeouts=2), "b": counters(20, 1500, pending=1)}
+    interval = interval_between(before, now, 10.0)
+    assert (interval.success, interval.in_flight, interval.failed) == (50, 4, 2)
+    assert interval.inference_time_s == pytest.approx(0.06)
+
+
+def test_a_node_seen_first_adds_nothing_and_alone_means_no_input():
+    assert interval_between({}, {"a": counters(100)}, 10.0) is None
+    both = interval_between({"a": counters()}, {"a": counters(1, 50), "b": counters(9, 9)}, 10.0)
+    assert (both.success, both.inference_time_s) == (1, 0.05)
+
+
+def test_one_idle_node_leaves_the_inference_time_undefined():
+    before = {"a": counters(), "b": counters()}
+    interval = interval_between(before, {"a": counters(10, 500), "b": counters()}, 10.0)
+    assert (interval.success, interval.inference_time_s) == (10, None)
+
+
+def test_it_follows_the_load_upwards_within_its_bounds():
+    """3 erlangs at 0.85 to 0.9 are 4; the backlog of the start, counted twice, may make it 5."""
+    world = cluster(node("a", processors=8))
+    deployment = adaptive(world, 1, 6)
+    world.drive("acme", load(world, 30.0))
+    after(world, 120.0)
+    assert deployment.requested in (4, 5)
+    world.drive("acme", load(world, 60.0, seed=2))
+    after(world, 120.0)
+    assert deployment.requested == 6
+
+
+def test_it_does_not_scale_down_within_five_minutes_of_scaling_up():
+    world = cluster(node("a", processors=8))
+    deployment = adaptive(world, 1, 8)
+    end = world.now + 100.0
+    world.drive("acme", takewhile(lambda arrival: arrival.at < end, load(world, 50.0)))
+    seen = [after(world, 10.0).deployments["acme"].requested for _ in range(60)]
+    assert deployment.requested == 1
+    assert max(seen) >= 6
+    last_up = max(i for i in range(1, 60) if seen[i] > seen[i - 1])
+    first_down = next(i for i in range(1, 60) if seen[i] < seen[i - 1])
+    assert first_down - last_up >= 30
+
+
+@pytest.mark.parametrize(("version", "held"), [("8.16", False), ("9.0", True)])
+def test_newer_versions_wait_for_young_nodes_before_scaling_down(version, held):
+    world = cluster(version=version)
+    deployment = adaptive(world, 1, 8)
+    after(world, 5.0)
+    world.update_deployment("acme", number_of_allocations=3, internal=True)
+    after(world, 60.0)
+    assert deployment.requested == (3 if held else 1)
+    after(world, 300.0)
+    assert deployment.requested == 1
+
+
+def test_it_leaves_a_deployment_that_is_idle_for_long_enough_with_nothing():
+    world = cluster(version="8.16")
+    deployment = adaptive(world, 0, 4)
+    after(world, 900.0)
+    assert deployment.requested == 1
+    after(world, 60.0)
+    assert (deployment.requested, deployment.routes) == (0, {})
+    (request,) = world.infer("acme")
+    after(world, 5.0)
+    assert (deployment.requested, request.state) == (1, "completed")
+    after(world, 800.0)
+    assert deployment.requested == 1  # woken, it is not idle at once
+
+
+def test_it_stays_above_zero_with_a_minimum_and_where_zero_is_unknown():
+    for world, minimum in ((cluster(version="8.16"), 1), (cluster(version="8.15"), 0)):
+        deployment = adaptive(world, minimum, 4)
+        after(world, 2000.0)
+        assert deployment.requested == 1
+
+
+def test_without_room_it_takes_no_smaller_step():
+    """10 erlangs need 12 allocations; there is room for 8, and it stays at 5."""
+    world = cluster(node("a", processors=8))
+    deployment = world.start_deployment("acme", number_of_allocations=5)
+    after(world, 5.0)
+    world.update_deployment("acme", adaptive=AdaptivePatch(enabled=True))
+    world.drive("acme", load(world, 100.0))
+    after(world, 120.0)
+    assert deployment.requested == 5
+
+
+def test_switched_off_it_leaves_the_number_alone_and_starts_afresh_when_on():
+    world = cluster(node("a", processors=8))
+    deployment = adaptive(world, 1, 8)
+    world.drive("acme", load(world, 30.0))
+    after(world, 60.0)
+    world.update_deployment("acme", number_of_allocations=8, adaptive=AdaptivePatch(enabled=False))
+    after(world, 600.0)
+    assert deployment.requested == 8
+    world.update_deployment("acme", adaptive=AdaptivePatch(enabled=True))
+    after(world, 60.0)
+    assert deployment.requested == 4

@@ -1,0 +1,185 @@
+"""The keys of the scaling tables that some policies look at and others do not."""
+
+import pytest
+
+from autoscaler.config import ConfigError, load, policies
+from autoscaler.config.document import ScalingTable
+from autoscaler.config.policies import BUILT_IN, BuiltIn, BuiltInSettings
+from autoscaler.config.policy_settings import built_in_settings
+from autoscaler.core.policies import UtilisationPolicy
+from autoscaler.core.slo.objective import SloObjective
+from autoscaler.core.values import Value
+from tests.test_config import REACHABLE
+
+
+class Promising(Value, frozen=True, kw_only=True):
+    """In place of a policy that looks at all there is to look at."""
+
+    terms: BuiltInSettings
+    name: str = "slo"
+    load_window_s: float = 60.0
+
+
+@pytest.fixture(autouse=True)
+def _promising(monkeypatch):
+    keys = frozenset({"slo", "drain", "caller_timeout", "load_window"})
+    slo = BuiltIn(build=lambda terms: Promising(terms=terms), keys=keys)
+    monkeypatch.setattr(policies, "BUILT_IN", {**BUILT_IN, "slo": slo})
+
+
+@pytest.fixture
+def settle(tmp_path):
+    def settle(text: str, environ: dict[str, str] | None = None):
+        path = tmp_path / "config.toml"
+        path.write_text(f"{text}\n{REACHABLE}")
+        return load(path, environ or {})
+
+    return settle
+
+
+@pytest.fixture
+def problems(settle, tmp_path):
+    def problems(text: str) -> list[str]:
+        with pytest.raises(ConfigError) as refused:
+            settle(text)
+        return [each.replace(f"{tmp_path}/config.toml: ", "") for each in refused.value.problems]
+
+    return problems
+
+
+def rule(text="", policy="slo"):
+    return f'[[rules]]\nname = "a"\nmax_allocations = 4\npolicy = "{policy}"\n{text}\n'
+
+
+def terms(config):
+    return config.rules[0].policy.terms
+
+
+class TestDefaults:
+    def test_of_what_is_promised(self, settle):
+        said = terms(settle(rule()))
+        assert said.objective == SloObjective(target=0.99, wait_s=None, latency_s=None)
+        assert (said.drain_s, said.caller_timeout_s, said.poll_interval_s) == (30.0, 10.0, 10.0)
+
+    def test_a_backlog_has_a_cycle_at_least(self, settle):
+        said = terms(settle('poll_interval = "1m"\n' + rule()))
+        assert said.drain_s == 60.0
+
+    def test_of_the_stabilisation_window_depend_on_the_policy(self, settle):
+        text = rule('deployments = "b"') + rule(policy="utilisation").replace('"a"', '"b"')
+        slo, utilisation = settle(text).rules
+        assert (slo.stabilisation_window_s, utilisation.stabilisation_window_s) == (0.0, 300.0)
+
+    def test_but_what_is_written_holds_for_all(self, settle):
+        text = '[defaults]\nstabilisation_window = "2m"\n'
+        for policy in ("slo", "utilisation"):
+            assert settle(text + rule(policy=policy)).rules[0].stabilisation_window_s == 120.0
+
+    def test_a_table_of_its_own_is_complete(self):
+        shipped = built_in_settings(ScalingTable(), 10.0)
+        assert (shipped.target_utilisation, shipped.load_window_s) == (0.7, 60.0)
+
+
+class TestWhatIsPromised:
+    @pytest.mark.parametrize(
+        ("slo", "objective"),
+        [
+            ('{ latency = "250ms", percentile = 0.95 }',
+             SloObjective(target=0.95, latency_s=0.25)),
+            ('{ latency = "1s" }', SloObjective(latency_s=1.0)),
+            ('{ wait = "100ms" }', SloObjective(wait_s=0.1)),
+            ('{ wait = "0s", percentile = 0.5 }', SloObjective(target=0.5, wait_s=0.0)),
+        ],
+    )  # fmt: skip
+    def test_a_latency_or_a_wait_and_for_how_many(self, settle, slo, objective):
+        assert terms(settle(rule(f"slo = {slo}"))).objective == objective
+
+    def test_it_is_inherited_as_a_whole(self, settle):
+        text = '[defaults.slo]\nlatency = "250ms"\npercentile = 0.9\n'
+        assert terms(settle(text + rule())).objective == SloObjective(target=0.9, latency_s=0.25)
+        overruled = settle(text + rule('slo = { wait = "1s" }'))
+        assert terms(overruled).objective == SloObjective(wait_s=1.0)
+
+    def test_the_environment_may_say_it(self, settle):
+        environ = {
+            "AUTOSCALER_DEFAULTS__SLO__WAIT": "200ms",
+            "AUTOSCALER_DEFAULTS__SLO__PERCENTILE": "0.9",
+            "AUTOSCALER_DEFAULTS__DRAIN": "1m",
+        }
+        said = terms(settle(rule(), environ))
+        assert (said.objective, said.drain_s) == (SloObjective(target=0.9, wait_s=0.2), 60.0)
+
+    @pytest.mark.parametrize(
+        ("slo", "problem"),
+        [
+            ("{ percentile = 0.9 }", ": set latency or wait; neither is set"),
+            ('{ latency = "1s", wait = "1s" }', ": set latency or wait; not both"),
+            ('{ wait = "1s", percentile = 0.4 }',
+             ".percentile: must be a share between 0.5 and 0.9999, not 0.4"),
+            ('{ wait = "1s", percentile = 99 }',
+             ".percentile: must be a share between 0.5 and 0.9999, not 99"),
+            ('{ latency = "0s" }', ".latency: must be between 1ms and 1h, not 0s"),
+            ('{ wait = "2h" }', ".wait: must be between 0s and 1h, not 2h"),
+            ('{ wiat = "1s" }', ".wiat: no such key; did you mean wait?"),
+            ("3", ": must be a table"),
+        ],
+    )  # fmt: skip
+    @pytest.mark.parametrize("place", ["defaults", "rules[0]"])
+    def test_what_makes_no_sense_is_refused_where_it_is_written(
+        self, problems, slo, problem, place
+    ):
+        text = f"[defaults]\nslo = {slo}\n" if place == "defaults" else rule(f"slo = {slo}")
+        assert problems(text) == [f"{place}.slo{problem}"]
+
+    @pytest.mark.parametrize("slo", ['{ latency = "10s" }', '{ wait = "10s" }'])
+    def test_a_promise_that_no_caller_waits_for(self, problems, slo):
+        assert problems(rule(f"slo = {slo}")) == [
+            "rules[0].slo: must be shorter than caller_timeout, which is 10s, not 10s"
+        ]
+
+
+class TestTimes:
+    @pytest.mark.parametrize(
+        ("text", "problem"),
+        [
+            ('drain = "500ms"', "drain: must be between 1s and 1h, not 500ms"),
+            ('drain = "5s"', "drain: must be at least poll_interval, which is 10s, not 5s"),
+            ('caller_timeout = "3h"', "caller_timeout: must be between 100ms and 2h, not 3h"),
+            ("caller_timeout = 5", ("caller_timeout: must be a duration with its unit, such as "
+             '"30s", "5m" or "1h30m"')),
+        ],
+    )  # fmt: skip
+    def test_have_their_ranges(self, problems, text, problem):
+        assert problems(rule(text)) == [f"rules[0].{problem}"]
+
+    def test_are_what_is_written(self, settle):
+        said = terms(settle(rule('drain = "2m"\ncaller_timeout = "30s"')))
+        assert (said.drain_s, said.caller_timeout_s) == (120.0, 30.0)
+
+
+class TestUse:
+    @pytest.mark.parametrize(
+        ("policy", "text"),
+        [
+            ("utilisation", 'slo = { wait = "1s" }'),
+            ("utilisation", 'drain = "30s"'),
+            ("utilisation", 'caller_timeout = "30s"'),
+            ("slo", "target_utilisation = 0.5"),
+        ],
+    )
+    def test_a_rule_may_not_set_what_its_policy_does_not_look_at(self, problems, policy, text):
+        key = text.partition(" ")[0]
+        assert problems(rule(text, policy)) == [
+            f"rules[0].{key}: has no effect, since the policy is {policy}"
+        ]
+
+    def test_the_defaults_may_say_something_to_every_policy(self, settle):
+        text = """
+            [defaults]
+            target_utilisation = 0.5
+            load_window = "2m"
+            slo = { wait = "1s" }
+            drain = "5s"
+            """
+        (settled,) = settle(text + rule(policy="utilisation")).rules
+        assert settled.policy == UtilisationPolicy(target=0.5, load_window_s=120.0)
