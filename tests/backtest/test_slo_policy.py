@@ -165,7 +165,7 @@ class TestBacklogs:
                 looked = look_s = at_s
                 driver.poll(plant)
                 step = driver.plans[-1].decisions[0].steps[0]
-                if at_s >= end_s and not noticed_s and "backlog" in step.inputs:
+                if at_s >= end_s and not noticed_s and "backlog_requests" in step.inputs:
                     noticed_s = look_s
         raise AssertionError("it is never cleared")
 
