@@ -373,15 +373,15 @@ START_BODIES = {
     "as it was": (start(), STARTED),
     "no cache": (start(cache_bytes=0), STARTED | {"cache_size": "0b"}),
     "cluster's own scaler on": (
-        start(native=AdaptiveAllocations(enabled=True, minimum=1, maximum=8)),
+        start(adaptive=AdaptiveAllocations(enabled=True, minimum=1, maximum=8)),
         WITHOUT_NUMBER | {"adaptive_allocations": ENABLED},
     ),
     "without bounds": (
-        start(native=AdaptiveAllocations(enabled=True)),
+        start(adaptive=AdaptiveAllocations(enabled=True)),
         WITHOUT_NUMBER | {"adaptive_allocations": {"enabled": True}},
     ),
     "off": (
-        start(native=AdaptiveAllocations(enabled=False, minimum=1, maximum=8)),
+        start(adaptive=AdaptiveAllocations(enabled=False, minimum=1, maximum=8)),
         STARTED | {"adaptive_allocations": ENABLED | {"enabled": False}},
     ),
     "little known": (
