@@ -7,7 +7,6 @@ process, and without end: `itertools.takewhile`, or the cluster that consumes th
 
 import math
 from collections.abc import Callable, Iterator
-from heapq import merge
 from typing import NamedTuple
 
 import numpy as np
@@ -36,11 +35,6 @@ class Arrival(NamedTuple):
     at: float  # Unix seconds of virtual time
     size: float = 1.0  # multiplies the service time
     priority: str = NORMAL  # or HIGH
-
-
-def together(*loads: Iterator[Arrival]) -> Iterator[Arrival]:
-    """Several loads as one."""
-    return merge(*loads, key=lambda arrival: arrival.at)
 
 
 def steady(

@@ -75,13 +75,6 @@ def test_a_rate_beyond_what_was_promised_is_an_error():
         list(takewhile(lambda a: a.at < START + 100.0, arrivals))
 
 
-def test_loads_run_together_in_order():
-    both = workload.together(
-        iter([Arrival(1.0), Arrival(3.0)]), iter([Arrival(2.0, priority="high"), Arrival(3.5)])
-    )
-    assert [arrival.at for arrival in both] == [1.0, 2.0, 3.0, 3.5]
-
-
 def test_the_same_seed_gives_the_same_load():
     def first_hundred(seed):
         return [next(load) for load in [workload.steady(5.0, start=START, rng=rng(seed))] * 100]

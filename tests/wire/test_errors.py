@@ -1,11 +1,11 @@
-"""The error envelope, as Elasticsearch writes it and as others do."""
+"""The error envelope, as Elasticsearch and intermediaries write it."""
 
 import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from autoscaler.wire.errors import MAX_REASON, Cause, ErrorResponse, parse_error, render_error
+from autoscaler.wire.errors import MAX_REASON, ErrorResponse, parse_error, render_error
 
 PLAIN = st.text(alphabet=st.characters(codec="ascii", categories=("L", "N", "P")), max_size=100)
 
@@ -40,15 +40,13 @@ def test_the_complete_form():
         status=429,
         type="status_exception",
         reason="no ML nodes",
-        causes=(Cause("illegal_state_exception", "n1: full"),),
-        metadata={"resource.id": "elser", "resource.type": "deployment"},
         enveloped=True,
     )
 
 
 @settings(deadline=None, derandomize=True)
 @given(status=st.integers(400, 599), kind=PLAIN, reason=PLAIN)
-def test_what_is_written_can_be_read(status, kind, reason):
+def test_a_rendered_envelope_can_be_read(status, kind, reason):
     found = parse_error(status, render_error(status, kind, reason))
     assert (found.status, found.type, found.reason) == (status, kind, reason)
 
@@ -75,22 +73,11 @@ def test_other_forms(body, reason, enveloped):
 
 @settings(deadline=None, derandomize=True)
 @given(st.binary(max_size=200))
-def test_whatever_comes_is_read(body):
+def test_any_body_can_be_read(body):
     assert parse_error(502, body).status == 502
 
 
-def test_nothing_becomes_endless():
+def test_long_reasons_and_deep_nesting_are_bounded():
     found = parse_error(500, b"x" * 100_000)
     assert len(found.reason) == MAX_REASON
-    deep: dict = {}
-    for _ in range(200):
-        deep = {"type": "t", "reason": "r", "caused_by": deep}
-    assert len(parse_error(500, msgspec.json.encode({"error": deep})).causes) <= 10
     assert not parse_error(500, b'{"error":' * 100_000).enveloped
-
-
-def test_several_resources_are_joined():
-    body = render_error(
-        404, "resource_not_found_exception", "", metadata={"resource.id": ["a", "b"]}
-    )
-    assert parse_error(404, body).metadata == {"resource.id": "a,b"}

@@ -1,76 +1,65 @@
-"""What can go wrong between us and Elasticsearch.
+"""Errors of the connection to Elasticsearch.
 
     ElasticsearchError
-    ├── ConnectionSettingsError       the settings cannot be obeyed; nothing was sent
-    ├── TransportError                no answer of Elasticsearch
-    │   ├── Unreachable               certainly not sent: refused, no such host, no route
-    │   ├── TlsError                  certainly not carried out: certificates
+    ├── ConnectionSettingsError       invalid settings; nothing was sent
+    ├── TransportError                no response from Elasticsearch
+    │   ├── Unreachable               not sent: refused, no such host, no route
+    │   ├── TlsError                  not executed: certificates
     │   ├── TimedOut                  outcome unknown
     │   ├── ConnectionBroken          outcome unknown
-    │   ├── GatewayError              outcome unknown: an intermediary answers in its place
-    │   ├── NotElasticsearch          something else answers
-    │   └── MalformedAnswer           a 2xx whose body makes no sense
-    └── ApiError                      Elasticsearch refuses, by status:
-        ├── BadRequest           400  NotPositive, ContradictoryRequest, InvalidAdaptiveBounds,
-        │                             NativeScalingEnabled, LowPriorityLimit, InconsistentId,
-        │                             UnparsableRequest (NoAdaptiveAllocations), BodyRequired,
-        │                             InvalidThreads, LimitExceeded, UnknownEnumValue,
-        │                             NotDeployable, DeploymentExists, PlannerInconsistency,
-        │                             AssignmentRemoved, InvalidInference, RequestCancelled,
-        │                             EndpointMissing
+    │   ├── GatewayError              outcome unknown: response of an intermediary
+    │   ├── NotElasticsearch          response of another program
+    │   └── MalformedResponse         a 2xx with an unreadable body
+    └── ApiError                      Elasticsearch refused the request, by status:
+        ├── BadRequest           400  ContradictoryRequest, AdaptiveAllocationsEnabled,
+        │                             UnparsableRequest (NoAdaptiveAllocations),
+        │                             DeploymentExists, EndpointMissing
         ├── Unauthenticated      401
-        ├── Forbidden            403  MissingPrivilege, LicenceNotCompliant, MixedVersions,
-        │                             WrongTaskType
-        ├── NotFound             404  DeploymentNotFound, ModelNotFound, DefinitionNotFound,
-        │                             RouteNotFound
-        ├── ServerTimeout        408  StartTimedOut, ModelDownloading, InferenceTimedOut
-        ├── Conflict             409  NotStarted, OwnedByEndpoint, AlreadyStarted, FeatureReset,
-        │                             DeploymentInUse, NotDeployed, DeploymentEnding, NotAllocated,
-        │                             ProcessGone
+        ├── Forbidden            403  MissingPrivilege, LicenceNotCompliant, MixedVersions
+        ├── NotFound             404  DeploymentNotFound, ModelNotFound, DefinitionNotFound
+        ├── ServerTimeout        408  StartTimedOut, ModelDownloading
+        ├── Conflict             409  NotStarted, OwnedByEndpoint, AlreadyStarted, DeploymentInUse
         ├── NotAvailable         410
-        ├── TooManyRequests      429  NotEnoughCapacity (NoNodeWithCapacity), TooManyDeployments,
-        │                             UpgradeModeEnabled, QueueFull, WorkerShutDown,
-        │                             TooManyWaiting, ServerBusy
-        └── ServerError          5xx  RoutesFailed, InferenceFailed, ClusterBlocked,
-                                      MasterNotDiscovered, ClusterEventTimedOut
+        ├── TooManyRequests      429  NotEnoughCapacity, TooManyDeployments, UpgradeModeEnabled
+        └── ServerError          5xx
 
-The refusals are in `refusals`, and which answer becomes which in `error_catalogue`. Every message
-is one sentence, free of secrets, fit for an operator.
+The classes of `ApiError` are in `api_errors`; `error_rules` maps responses to them. Every message
+is one sentence for the operator, without secrets.
 """
 
 from autoscaler.errors import InputError
 
 
 class ElasticsearchError(Exception):
-    """The root of everything this adapter raises."""
+    """The base class of all errors of this adapter."""
 
 
 class ConnectionSettingsError(ElasticsearchError, InputError):
-    """The settings of the connection cannot be obeyed."""
+    """A setting of the connection is invalid, or a file it names cannot be read."""
 
 
 class TransportError(ElasticsearchError):
-    """No answer of Elasticsearch."""
+    """No response from Elasticsearch."""
 
 
 class Unreachable(TransportError):
-    """There was no connection, so the request was certainly not sent."""
+    """No connection could be made, so the request was not sent."""
 
 
 class TlsError(TransportError):
-    """The two sides do not accept each other's certificates; nothing was carried out."""
+    """The TLS handshake failed; nothing was executed."""
 
 
 class TimedOut(TransportError):
-    """No complete answer in time. The request may have been carried out."""
+    """No complete response before the time-out. The request may have been executed."""
 
 
 class ConnectionBroken(TransportError):
-    """The connection ended before the answer did. The request may have been carried out."""
+    """The connection was lost during the exchange. The request may have been executed."""
 
 
 class GatewayError(TransportError):
-    """A proxy or load balancer answered instead. The request may have been carried out."""
+    """A proxy or load balancer responded instead. The request may have been executed."""
 
     def __init__(self, message: str, *, status: int, retry_after_s: float | None = None) -> None:
         super().__init__(message)
@@ -79,8 +68,8 @@ class GatewayError(TransportError):
 
 
 class NotElasticsearch(TransportError):
-    """What answers is not Elasticsearch."""
+    """The response is from a program other than Elasticsearch."""
 
 
 class MalformedResponse(TransportError):
-    """A successful answer whose body cannot be read, or is larger than allowed."""
+    """A 2xx response whose body cannot be read or exceeds the size limit."""

@@ -42,10 +42,6 @@ class PreflightReport(Struct, frozen=True, kw_only=True):
     stop_refused_because: str = ""  # "": deployments can be stopped, as far as is known
     problems: tuple[Problem, ...] = ()
 
-    @property
-    def can_update(self) -> bool:
-        return not self.observe_only_because and self.ok
-
     def rejection_of(self, mode: Mode) -> str:
         """Why changes by this lever would be refused, in a sentence; "" if they would not."""
         by_mode = {

@@ -62,7 +62,7 @@ async def test_all_is_well():
     found = await inspected(endpoints())
     assert found.problems == ()
     assert found.ok
-    assert found.can_update
+    assert not found.observe_only_because
     assert (found.cluster_name, found.version, found.build_flavor) == ("demo", "8.18.3", "default")
     assert (found.user, found.authentication_type) == ("scaler", "api_key")
     assert found.privileges == {"monitor_ml": True, "manage_ml": True, "monitor": True}
@@ -94,7 +94,8 @@ async def test_security_may_be_off(answers):
     found = await inspected(answers)
     assert found.security_enabled is False
     assert found.problems == ()
-    assert found.can_update
+    assert found.ok
+    assert not found.observe_only_because
 
 
 @pytest.mark.parametrize(
@@ -161,7 +162,7 @@ async def test_one_problem_is_one_sentence(changes, level, sentence):
 async def test_some_clusters_can_only_be_observed(changes):
     found = await inspected(endpoints(**changes))
     assert found.ok
-    assert not found.can_update
+    assert found.observe_only_because
     assert found.observe_only_because == found.problems[0].sentence
 
 
@@ -177,7 +178,8 @@ async def test_some_clusters_can_only_be_observed(changes):
 )
 async def test_not_every_cluster_has_both_levers(root, number, bounds):
     found = await inspected(endpoints(**{ROOT: answer(root)}))
-    assert found.can_update
+    assert found.ok
+    assert not found.observe_only_because
     assert found.problems == ()  # whether it is one depends on the rules
     for mode, sentence in ((Mode.DIRECT, number), (Mode.BOUNDS, bounds)):
         refused = found.rejection_of(mode)
@@ -223,7 +225,8 @@ async def test_the_privilege_for_endpoints_is_asked_for_where_there_are_any():
     assert problem.level is Severity.WARNING
     assert problem.sentence == found.owned_refused_because
     assert "scaler lacks the cluster privilege manage_inference; grant" in problem.sentence
-    assert found.can_update
+    assert found.ok
+    assert not found.observe_only_because
 
 
 @pytest.mark.parametrize(
@@ -272,7 +275,7 @@ async def test_nothing_can_be_asked(broken, sentence):
     (problem,) = found.problems
     assert problem.level is Severity.FATAL
     assert not found.ok
-    assert not found.can_update
+    assert not found.ok
     assert re.search(sentence, problem.sentence)
 
 
