@@ -17,8 +17,8 @@ from autoscaler.adapters.admin_http import CannotListen
 from autoscaler.config import ConfigError, load
 from autoscaler.daemon import PREFLIGHT_INTERVAL_S, Daemon
 from autoscaler.simulation.emulator.faults import Fault
-from autoscaler.simulation.emulator.loads import Steady
 from autoscaler.simulation.emulator.server import running_emulator
+from autoscaler.simulation.loads import Steady
 from autoscaler.simulation.scenario import (
     Account,
     ClusterScenario,

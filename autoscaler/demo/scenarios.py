@@ -6,7 +6,7 @@ from pathlib import Path
 from msgspec.structs import replace
 
 from autoscaler.errors import InputError
-from autoscaler.simulation.emulator.loads import Diurnal, Recorded, Spike
+from autoscaler.simulation.loads import Diurnal, Recorded, Spike
 from autoscaler.simulation.scenario import (
     Adaptive,
     ClusterScenario,

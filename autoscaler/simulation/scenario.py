@@ -29,7 +29,7 @@ from msgspec import Meta, Struct
 from msgspec.structs import replace
 
 from autoscaler.errors import InputError
-from autoscaler.simulation.emulator.loads import Diurnal, Load, Recorded, Steady, arrivals_of
+from autoscaler.simulation.loads import Diurnal, Load, Recorded, Steady, arrivals_of
 from autoscaler.simulation.versions import VersionBehaviour, behaviour_of
 
 Positive = Annotated[float, Meta(gt=0.0)]

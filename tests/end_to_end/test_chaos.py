@@ -8,8 +8,8 @@ import pytest
 from autoscaler.core.selection import ScaleToZero, ZeroMethod
 from autoscaler.core.values import Mode, OutcomeKind
 from autoscaler.simulation.emulator.faults import Reset
-from autoscaler.simulation.emulator.loads import Steady
 from autoscaler.simulation.errors import SimulatedApiError
+from autoscaler.simulation.loads import Steady
 from autoscaler.simulation.scenario import ScenarioDeployment, ScenarioModel, ScenarioNode
 from autoscaler.simulation.specs import NodeSpec
 from tests.end_to_end.world import STATS, scenario, world_of

@@ -9,7 +9,7 @@ from rich.console import Console
 from autoscaler.core.values import OutcomeKind
 from autoscaler.explain import AdminRequestFailed, fetch, render
 from autoscaler.simulation.emulator.faults import Fault
-from autoscaler.simulation.emulator.loads import Steady
+from autoscaler.simulation.loads import Steady
 from autoscaler.simulation.scenario import (
     ClusterScenario,
     ScenarioDeployment,

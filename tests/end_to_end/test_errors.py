@@ -17,8 +17,8 @@ from autoscaler.core.flow.feedback import FORBIDDEN_BACK_OFF_S, INFEASIBLE_HOLD_
 from autoscaler.core.values import OutcomeKind, Reason
 from autoscaler.ports import FailureKind
 from autoscaler.simulation.emulator.faults import Reset
-from autoscaler.simulation.emulator.loads import Steady
 from autoscaler.simulation.emulator.security import Security
+from autoscaler.simulation.loads import Steady
 from autoscaler.simulation.scenario import (
     Account,
     ScenarioDeployment,

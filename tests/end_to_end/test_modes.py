@@ -10,7 +10,7 @@ from autoscaler.config import load
 from autoscaler.core.selection import OnExit
 from autoscaler.core.values import Mode, OutcomeKind, Reason, Schedule
 from autoscaler.operate.release import ReleaseOptions, release
-from autoscaler.simulation.emulator.loads import Spike, Steady
+from autoscaler.simulation.loads import Spike, Steady
 from autoscaler.simulation.scenario import Adaptive, ScenarioDeployment, ScenarioNode
 from tests.end_to_end.world import scenario, world_of
 from tests.observations import policy, rule

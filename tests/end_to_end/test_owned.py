@@ -9,7 +9,7 @@ from autoscaler.adapters.elasticsearch.connection import Basic
 from autoscaler.core.selection import OnExit, ScaleToZero, ZeroMethod
 from autoscaler.core.values import Mode, OutcomeKind
 from autoscaler.simulation.emulator.emulation import InferenceEndpoint
-from autoscaler.simulation.emulator.loads import Steady
+from autoscaler.simulation.loads import Steady
 from autoscaler.simulation.scenario import (
     Account,
     Adaptive,

@@ -6,7 +6,7 @@ from typing import NamedTuple
 import pytest
 
 from autoscaler.core.values import OutcomeKind
-from autoscaler.simulation.emulator.loads import Recorded
+from autoscaler.simulation.loads import Recorded
 from autoscaler.simulation.scenario import ScenarioDeployment, ScenarioModel, ScenarioNode
 from autoscaler.simulation.traces import read_trace
 from tests.conftest import shared

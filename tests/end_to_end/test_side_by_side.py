@@ -11,7 +11,7 @@ import pytest
 from autoscaler.adapters.state_file import StateFile
 from autoscaler.core.selection import OnExit, ScaleToZero, ZeroMethod
 from autoscaler.core.values import Mode, OutcomeKind, Reason
-from autoscaler.simulation.emulator.loads import Steady
+from autoscaler.simulation.loads import Steady
 from autoscaler.simulation.scenario import Adaptive, ScenarioDeployment, ScenarioModel
 from tests.end_to_end.world import scenario, world_of
 from tests.observations import policy, rule

@@ -19,8 +19,8 @@ from autoscaler.adapters.elasticsearch.connection import ApiKey
 from autoscaler.control_loop import ControlLoop
 from autoscaler.core.flow.measurement import STALL_LIMIT_S
 from autoscaler.core.values import DataIssue, OutcomeKind, Reason, Unmanaged
-from autoscaler.simulation.emulator.loads import OnOff, Spike, Steady
 from autoscaler.simulation.emulator.security import Security, User
+from autoscaler.simulation.loads import OnOff, Spike, Steady
 from autoscaler.simulation.scenario import (
     Account,
     ScenarioDeployment,

@@ -12,8 +12,8 @@ from autoscaler.core.selection import OnExit, ScaleToZero, ZeroMethod
 from autoscaler.core.values import Mode, OutcomeKind, Schedule
 from autoscaler.operate.resume import resume
 from autoscaler.simulation.emulator.faults import Reset
-from autoscaler.simulation.emulator.loads import Steady
 from autoscaler.simulation.errors import SimulatedApiError
+from autoscaler.simulation.loads import Steady
 from autoscaler.simulation.scenario import Adaptive, ScenarioDeployment
 from autoscaler.simulation.specs import NodeSpec
 from autoscaler.simulation.versions import behaviour_of

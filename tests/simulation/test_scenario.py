@@ -4,7 +4,7 @@ import pytest
 
 from autoscaler.simulation import scenario as scenario_module
 from autoscaler.simulation.emulator.building import build_cluster
-from autoscaler.simulation.emulator.loads import Diurnal, OnOff, Ramp, Spike, Steady, arrivals_of
+from autoscaler.simulation.loads import Diurnal, OnOff, Ramp, Spike, Steady, arrivals_of
 from autoscaler.simulation.scenario import (
     ClusterScenarioError,
     adjust,

@@ -25,10 +25,10 @@ from autoscaler.simulation.emulator.bodies import parse_body
 from autoscaler.simulation.emulator.calls import ApiEndpoint, Call, Handler
 from autoscaler.simulation.emulator.emulation import Emulation
 from autoscaler.simulation.emulator.faults import Fault
-from autoscaler.simulation.emulator.loads import Load
 from autoscaler.simulation.emulator.parameters import illegal_argument
 from autoscaler.simulation.errors import no_such_deployment
-from autoscaler.wire.deployments import AdaptivePatchDocument as AdaptivePatchDocument
+from autoscaler.simulation.loads import Load
+from autoscaler.wire.deployments import AdaptivePatchDocument
 
 _DONE = {"acknowledged": True}
 

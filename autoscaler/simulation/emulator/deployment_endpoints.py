@@ -18,9 +18,7 @@ from autoscaler.simulation.emulator.parameters import (
 from autoscaler.simulation.emulator.rendering import assignment_response
 from autoscaler.simulation.errors import SimulatedApiError, invalid_request
 from autoscaler.wire.deployments import (
-    AdaptivePatchDocument as AdaptivePatchDocument,
-)
-from autoscaler.wire.deployments import (
+    AdaptivePatchDocument,
     AssignmentResponse,
     StartRequest,
     StopRequest,

@@ -9,9 +9,9 @@ from msgspec import Struct
 from autoscaler.ports import Clock
 from autoscaler.simulation.cluster import SimulatedCluster
 from autoscaler.simulation.emulator.faults import Faults
-from autoscaler.simulation.emulator.loads import Load, Stoppable, arrivals_of
 from autoscaler.simulation.emulator.security import Security
 from autoscaler.simulation.errors import SimulatedApiError
+from autoscaler.simulation.loads import Load, Stoppable, arrivals_of
 
 # Computing the cluster's past is cut into pieces of this many virtual seconds, and the event loop
 # gets a turn after each: a request never waits for more than one.

@@ -20,7 +20,7 @@ from autoscaler.simulation.errors import (
     not_found,
 )
 from autoscaler.simulation.versions import VersionBehaviour
-from autoscaler.wire.deployments import AdaptivePatchDocument as AdaptivePatchDocument
+from autoscaler.wire.deployments import AdaptivePatchDocument
 
 
 class ServiceSettings(Struct, frozen=True, kw_only=True):
