@@ -78,4 +78,4 @@ def shares_of(results: Iterable[Results]) -> dict[str, float]:
                 raise UserError(
                     f"the files mean different scenarios by {name}; make all of them with the same"
                 )
-    return {name: float(facts.get("slo_share") or SLO_SHARE) for name, facts in known.items()}
+    return {name: float(facts.get("slo_target") or SLO_SHARE) for name, facts in known.items()}

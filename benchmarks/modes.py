@@ -65,7 +65,7 @@ def play(task: Task) -> list[Run]:
 
 
 def _ours(arena: TrialRunner, scenario: BacktestScenario) -> Iterator[Run]:
-    shipped = scenario.slo_share
+    shipped = scenario.slo_target
     for name, shares in ((DIRECT, (shipped,)), (BOUNDS, sorted({*SHARES, shipped}))):
         tried = policy_spec(name)
         for share in shares:
@@ -78,7 +78,7 @@ def _ours(arena: TrialRunner, scenario: BacktestScenario) -> Iterator[Run]:
 
 
 def _theirs(arena: TrialRunner, scenario: BacktestScenario, demand: Workload) -> Iterator[Run]:
-    least, most = scenario.minimum, scenario.maximum
+    least, most = scenario.min_allocations, scenario.max_allocations
 
     def run(
         policy: str, setting: str, minimum: int, thresholds: Thresholds = SHIPPED, of: str = NATIVE

@@ -67,14 +67,16 @@ def tried(source: TraceSource) -> list[Outcome]:
         if scenario.nodes > 1:
             continue
         demand = workload_of(trace, scenario, 1)
-        promise = scoring.RequestSlo(scenario.slo_wait_s, scenario.slo_share)
+        promise = scoring.RequestSlo(scenario.slo_wait_s, scenario.slo_target)
         build = policy_spec("slo").build
         assert build is not None
         for setting in SETTINGS:
-            policy = build(scenario.slo_share, RunInputs(workload=demand, scenario=scenario))
+            policy = build(scenario.slo_target, RunInputs(workload=demand, scenario=scenario))
             assert isinstance(policy, SloPolicy)
             policy = replace(policy, pricing=WeightSettings(planned_fraction=setting))
-            plant = Plant(scenario, demand, allocations=scenario.minimum + PROCESSORS_TO_SPARE)
+            plant = Plant(
+                scenario, demand, allocations=scenario.min_allocations + PROCESSORS_TO_SPARE
+            )
             drive(plant, PlanDriver(as_configured(policy, scenario), scenario.poll_interval_s))
             fleet = plant.fleet
             met = scoring.request_score(

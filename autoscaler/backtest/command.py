@@ -82,9 +82,9 @@ def backtest(options: BacktestOptions, out: Console, progress: Console) -> None:
     """Run it all, and show it.
 
     Raises:
-        UserError: what was asked for is not to be had, and nothing was run; or some runs failed, and
-            what is finished was shown and kept.
-        Interrupted: the same after a Ctrl-C.
+        UserError: the options or input files are invalid, and nothing was run; or some runs failed,
+            and the results of the others were shown and written.
+        Interrupted: the same after Ctrl-C.
     """
     for path in (options.json, options.report):
         if path is not None:
@@ -106,7 +106,7 @@ def backtest(options: BacktestOptions, out: Console, progress: Console) -> None:
     trials = [trial for result in done.results for trial in result]
     _keep(options, scenarios, trials, done)
     if trials:
-        shares = {scenario.name: scenario.slo_share for scenario in scenarios}
+        shares = {scenario.name: scenario.slo_target for scenario in scenarios}
         table.show(out, [trial.row for trial in trials], shares=shares)
     for failure in done.failures:
         progress.print(failure.sentence, style="red", markup=False, highlight=False, soft_wrap=True)
@@ -198,7 +198,7 @@ def _report(
             scenario.name: report.ScenarioSummary(
                 facts=scenario_text(scenario),
                 slo_wait_s=scenario.slo_wait_s,
-                slo_share=scenario.slo_share,
+                slo_target=scenario.slo_target,
             )
             for scenario in scenarios
         },

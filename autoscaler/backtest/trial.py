@@ -48,7 +48,7 @@ class TrialRunner:
         self._scenario = scenario
         self._workload = workload
         self._seed = seed
-        self._request_slo = scoring.RequestSlo(scenario.slo_wait_s, scenario.slo_share)
+        self._request_slo = scoring.RequestSlo(scenario.slo_wait_s, scenario.slo_target)
         self._oracle_for: Oracle | None = None
 
     def run(self, entry: TrialSpec) -> Trial:
@@ -81,7 +81,7 @@ class TrialRunner:
     def driver(self, tried: PolicySpec, value: float) -> Driver:
         """Of whoever does not know the future, with its knob at a value."""
         scenario, history = self._scenario, self._workload.history
-        minimum, maximum = scenario.minimum, scenario.maximum
+        minimum, maximum = scenario.min_allocations, scenario.max_allocations
         if tried.runtime is Runtime.CLUSTER:
             return AdaptiveDriver(minimum, maximum)
         assert tried.build is not None, "whoever has a policy can build it"
@@ -147,7 +147,7 @@ class TrialRunner:
         if entry.value is not None:
             return entry.value
         tried = policy_spec(entry.policy)
-        return self._scenario.slo_share if tried.parameter == SHARE else tried.default
+        return self._scenario.slo_target if tried.parameter == SHARE else tried.default
 
     def _oracle(self, share: float) -> Plant:
         if self._oracle_for is None:
@@ -164,7 +164,7 @@ class TrialRunner:
         return math.ceil(load / INITIAL_UTILISATION)
 
     def _bounded(self, allocations: int) -> int:
-        return min(max(allocations, self._scenario.minimum), self._scenario.maximum)
+        return min(max(allocations, self._scenario.min_allocations), self._scenario.max_allocations)
 
     def _scored(self, entry: TrialSpec, plant: Plant, refused: int, elapsed_s: float) -> Trial:
         workload, fleet, tried = self._workload, plant.fleet, policy_spec(entry.policy)

@@ -43,7 +43,7 @@ def load_of_a_bad_day():
 
 
 # More is allowed than fits, so that the cluster refuses.
-SCENE = laboratory_scenario(nodes=3, processors=3, maximum=14, load_s=40.0, version="9.3.0")
+SCENE = laboratory_scenario(nodes=3, processors=3, max_allocations=14, load_s=40.0, version="9.3.0")
 BEGIN_WITH = 3
 POLICY = UtilisationPolicy(target=0.7, load_window_s=60.0)
 
@@ -122,7 +122,7 @@ async def test_both_tell_the_same_story_of_bounds_that_move():
     """The cluster's own scaler acts on the emulator's cluster whenever the daemon is about to."""
     load = load_of_a_bad_day()
     governed = as_configured(POLICY, SCENE, Mode.BOUNDS)
-    bounds = {"minimum": SCENE.minimum, "maximum": SCENE.maximum}
+    bounds = {"minimum": SCENE.min_allocations, "maximum": SCENE.max_allocations}
     told = told_in_the_laboratory(
         BoundsDriver(governed, SCENE.poll_interval_s, **bounds, lag_s=TICK_S), load
     )

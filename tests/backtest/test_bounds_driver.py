@@ -41,7 +41,7 @@ def swelling(erlangs, seconds=900.0, *, seed=1):
 
 
 def scene_of(**given):
-    return scenario(**{"processors": 24, "physical_cores": 24, "maximum": 24} | given)
+    return scenario(**{"processors": 24, "physical_cores": 24, "max_allocations": 24} | given)
 
 
 class Witnessed(BoundsDriver):
@@ -49,7 +49,7 @@ class Witnessed(BoundsDriver):
 
     def __init__(self, policy, scene, **given):
         configured = as_configured(policy, scene, Mode.BOUNDS)
-        bounds = {"minimum": scene.minimum, "maximum": scene.maximum}
+        bounds = {"minimum": scene.min_allocations, "maximum": scene.max_allocations}
         super().__init__(configured, scene.poll_interval_s, **bounds | given)
         self.plans = []
         self.seen = []
@@ -94,7 +94,9 @@ FOLLOWING = UtilisationPolicy(target=0.7, load_window_s=60.0)
 
 class TestBounds:
     def test_they_are_those_of_the_scenario_at_first(self):
-        driver, _ = steered(Floors(numbers=(2,)), swelling(1.0), minimum=2, maximum=9)
+        driver, _ = steered(
+            Floors(numbers=(2,)), swelling(1.0), min_allocations=2, max_allocations=9
+        )
         assert driver.sent == []
         assert {after for *_, after in driver.seen} == {
             AdaptiveAllocations(enabled=True, minimum=2, maximum=9)
@@ -116,7 +118,7 @@ class TestBounds:
         assert plant.statistics().adaptive == last
 
     def test_it_is_the_minimum_that_moves_and_the_maximum_is_what_may_be_spent(self):
-        driver, _ = steered(FOLLOWING, swelling(3.0), minimum=2, maximum=17)
+        driver, _ = steered(FOLLOWING, swelling(3.0), min_allocations=2, max_allocations=17)
         assert {change.maximum for change in driver.sent} == {17}
         assert {change.minimum for change in driver.sent} >= {3, 4, 5}
         assert all(isinstance(change, SetBounds) for change in driver.sent)
@@ -140,7 +142,7 @@ class TestTheClustersOwnScaler:
     def test_it_never_leaves_the_bounds_it_has_been_given(self, floors, least, most, seed):
         policy = Floors(numbers=tuple(floors))
         load = swelling(2.0, 400.0, seed=seed)
-        given = {"minimum": least, "maximum": most, "allocations": least}
+        given = {"min_allocations": least, "max_allocations": most, "allocations": least}
         driver, _ = steered(policy, load, **given)
         for in_force, number, _ in driver.seen[1:]:
             assert in_force.minimum <= number <= in_force.maximum
@@ -177,7 +179,7 @@ class TestTheClustersOwnScaler:
 class TestWithoutMoving:
     @pytest.mark.parametrize(("least", "most"), [(1, 24), (3, 6), (8, 8)])
     def test_with_bounds_that_stay_it_is_the_cluster_alone(self, least, most):
-        given = {"minimum": least, "maximum": most}
+        given = {"min_allocations": least, "max_allocations": most}
         load = swelling(3.0)
         driver, plant = steered(Floors(numbers=(0,)), load, lag_s=0.0, allocations=least, **given)
         alone = Plant(scene_of(**given), load, allocations=least)

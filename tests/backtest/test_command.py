@@ -39,8 +39,8 @@ window = "10m"
 """
 
 COLUMNS = {
-    "trace", "policy", "setting", "seed", "requests", "violations", "violation_fraction", "rejected",
-    "timed_out", "violation_minutes", "wait_p50_s", "wait_p95_s", "wait_p99_s", "allocation_hours",
+    "trace", "policy", "setting", "seed", "requests", "violations", "violation_fraction",
+    "rejected", "timed_out", "violation_minutes", "wait_p50_s", "wait_p95_s", "wait_p99_s", "allocation_hours",
     "changes", "reversals", "simulated_s",
 }  # fmt: skip
 
@@ -241,7 +241,11 @@ BAD_SCENARIOS = {
     "no number": (SCENARIO.replace("= 1\n", "= nan\n"), 12, "must be a finite number"),
     "a missing key": (SCENARIO.replace("processors = 8", ""), 5, "processors: is missing"),
     "bad syntax": (SCENARIO.replace("[slo]", "[slo"), 8, "Expected ']'"),
-    "a contradiction": (SCENARIO + "[deployment]\nmaximum = 9\n", 15, "at most the 8 processors"),
+    "a contradiction": (
+        SCENARIO + "[deployment]\nmax_allocations = 9\n",
+        15,
+        "at most the 8 processors",
+    ),
 }
 
 

@@ -122,7 +122,7 @@ def ours(scene, target=0.7):
 
 class TestOurs:
     def test_it_follows_the_load_within_the_bounds(self):
-        scene = scenario(minimum=2, maximum=3, processors=8)
+        scene = scenario(min_allocations=2, max_allocations=3, processors=8)
         load = busy_load(4.0)
         driver = ours(scene)
         plant = Plant(scene, load, allocations=2)
@@ -132,7 +132,7 @@ class TestOurs:
         assert {plan.decisions[0].recommended for plan in driver.plans[-10:]} <= {5, 6, 7}
 
     def test_it_asks_for_no_more_than_fits(self):
-        scene = scenario(processors=4, maximum=9)
+        scene = scenario(processors=4, max_allocations=9)
         driver = ours(scene)
         plant = Plant(scene, busy_load(6.0, 250.0), allocations=3)
         drive(plant, driver)
@@ -141,7 +141,7 @@ class TestOurs:
     def test_it_learns_what_does_not_fit(self):
         """More is allowed than there is room for. It asks, is refused, and does not ask again
         until it may believe that something has changed."""
-        scene = scenario(processors=4, maximum=9)
+        scene = scenario(processors=4, max_allocations=9)
         driver = ours(scene)
         plant = Plant(scene, busy_load(6.0, 250.0), allocations=3, version="8.12")
         drive(plant, driver)
@@ -155,7 +155,7 @@ class TestOurs:
         assert all(each.desired <= 4 < each.recommended for each in held[len(refused) :])
 
     def test_it_is_configured_as_shipped_but_for_the_bounds(self):
-        scene = scenario(minimum=2, maximum=3, poll_interval_s=20.0)
+        scene = scenario(min_allocations=2, max_allocations=3, poll_interval_s=20.0)
         policy = UtilisationPolicy(target=0.6, load_window_s=30.0)
         configured = as_configured(policy, scene)
         (rule,) = configured.rules
@@ -196,7 +196,7 @@ class TestOthers:
         assert [seen.current for seen in driver.shown] == [2, 3, 3, 3, 4]
 
     def test_they_see_what_was_asked_for_and_what_runs_by_now(self):
-        scene = scenario(nodes=2, processors=2, maximum=4, load_s=25.0)
+        scene = scenario(nodes=2, processors=2, max_allocations=4, load_s=25.0)
         plant = Plant(scene, busy_load(0.1, 70.0), allocations=2)
         driver = Told(4)
         drive(plant, driver)

@@ -14,7 +14,7 @@ from benchmarks.tables import told
 from tests.backtest.synthetic import SKILLS, row, trials
 
 SCENARIO = "short-three-nodes"
-FACTS = {"slo_share": 0.99, "nodes": 3}
+FACTS = {"slo_target": 0.99, "nodes": 3}
 TRACES = ("diurnal", "flash crowd")
 
 

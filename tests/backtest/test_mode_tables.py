@@ -186,8 +186,8 @@ def test_on_a_seasonal_day_no_fixed_minimum_is_half_as_good_at_any_cost_up_to_th
     arena = TrialRunner(task.scenario, demand, task.seed)
     ours = arena.run(TrialSpec(policy=BOUNDS)).row
     assert ours.violation_fraction < 0.01
-    for minimum in range(1, task.scenario.maximum):
-        plant = arena.run_driver(AdaptiveDriver(minimum, task.scenario.maximum))
+    for minimum in range(1, task.scenario.max_allocations):
+        plant = arena.run_driver(AdaptiveDriver(minimum, task.scenario.max_allocations))
         theirs = arena.row(plant, NATIVE)
         assert theirs.violations > 2 * ours.violations
         if theirs.allocation_hours > ours.allocation_hours:

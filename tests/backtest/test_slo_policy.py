@@ -43,7 +43,7 @@ def scene(processors, **given):
     return scenario(
         processors=processors,
         physical_cores=processors,
-        maximum=processors * given.get("nodes", 1),
+        max_allocations=processors * given.get("nodes", 1),
         **given,
     )
 

@@ -41,7 +41,7 @@ def served(load, *, allocations, nodes=1, processors=None, **given):
         nodes=nodes,
         processors=size,
         physical_cores=size,
-        maximum=size * nodes,
+        max_allocations=size * nodes,
         timeout_s=1e6,
         queue_capacity=given.pop("queue_capacity", 100_000),
         **given,

@@ -35,7 +35,7 @@ def scene(nodes=1, **given):
     """Twelve processors on so many nodes."""
     size = 12 // nodes
     fields = {"service_time_s": 0.5, "slo_wait_s": 1.0, "retry_share": 0.5, "load_s": 20.0}
-    fields |= {"nodes": nodes, "processors": size, "physical_cores": size, "maximum": 12}
+    fields |= {"nodes": nodes, "processors": size, "physical_cores": size, "max_allocations": 12}
     return scenario(**fields | given)
 
 
@@ -137,7 +137,7 @@ class TestClairvoyant:
         assert min(holding, key=holding.__getitem__) == "oracle"
 
     def test_as_shipped_it_holds_what_the_scenario_promises_and_says_so(self):
-        row = row_of(TrialRunner(scene(slo_share=0.9), rising(3.0), seed=1), "oracle")
+        row = row_of(TrialRunner(scene(slo_target=0.9), rising(3.0), seed=1), "oracle")
         assert 0.01 < row.violation_fraction <= 0.1
         assert row.default
         assert row.setting == "share=0.9"
@@ -173,9 +173,9 @@ class TestBeginnings:
         assert self.held("utilisation") == 5
 
     def test_one_begins_within_the_bounds(self):
-        assert self.held("utilisation", maximum=3) == 3
-        assert self.held("utilisation", minimum=8) == 8
-        assert self.held("static-peak", maximum=2) == 2
+        assert self.held("utilisation", max_allocations=3) == 3
+        assert self.held("utilisation", min_allocations=8) == 8
+        assert self.held("static-peak", max_allocations=2) == 2
 
 
 RECALLING = ("aws-predictive", "gcp-predictive", "predictive-hpa-holt-winters")

@@ -122,7 +122,7 @@ def test_both_report_the_same_whatever_is_asked_of_them(
         nodes=nodes,
         processors=3,
         physical_cores=2,
-        maximum=3 * nodes,
+        max_allocations=3 * nodes,
         queue_capacity=capacity,
         timeout_s=2.0,
         warm_up_s=warm_up[0],
@@ -144,7 +144,9 @@ def test_both_report_the_same_whatever_is_asked_of_them(
 
 
 def test_callers_meet_the_same_fates():
-    scene = scenario(processors=3, physical_cores=3, maximum=3, timeout_s=1.0, queue_capacity=30)
+    scene = scenario(
+        processors=3, physical_cores=3, max_allocations=3, timeout_s=1.0, queue_capacity=30
+    )
     load = load_of(40.0, 120.0, 0.1, seed=5)
     twins = Twins(scene, load, allocations=3)
     twins.advance(load.start + 60.0)
@@ -162,7 +164,7 @@ def test_callers_meet_the_same_fates():
 
 @pytest.mark.parametrize("factor", [1.0, 2.0])
 def test_threads_beyond_the_cores_slow_down_both(factor):
-    scene = scenario(processors=4, physical_cores=int(4 / factor), maximum=4)
+    scene = scenario(processors=4, physical_cores=int(4 / factor), max_allocations=4)
     load = load_of(20.0, 60.0, 0.1, seed=2)
     twins = Twins(scene, load, allocations=4)
     twins.advance(load.start + 60.0)

@@ -16,7 +16,7 @@ def scenario(**given: Any) -> BacktestScenario:
         "nodes": 1,
         "processors": 4,
         "physical_cores": 4,
-        "maximum": 4,
+        "max_allocations": 4,
         "load_s": 20.0,
         "retry_share": 0.0,
     }

@@ -68,7 +68,7 @@ class Oracle:
     def __init__(self, scenario: BacktestScenario, workload: Workload) -> None:
         self._scenario = scenario
         self._workload = workload
-        levels = range(scenario.maximum + 1)
+        levels = range(scenario.max_allocations + 1)
         self._split = np.array([_split(level, scenario) for level in levels], np.int64)
         self._nodes = np.count_nonzero(self._split, axis=1)
         count = max(1, math.ceil(workload.duration_s / SLOT_S))
@@ -79,7 +79,9 @@ class Oracle:
         # The work of a slot varies as a Poisson count does, and so does what it takes to serve it.
         spread = np.sqrt(self._loads[:-1])
         lowest = np.floor(self._loads[:-1] - SIGMAS_BELOW * spread)
-        self._lowest = np.clip(lowest, scenario.minimum, scenario.maximum).astype(np.int64)
+        self._lowest = np.clip(lowest, scenario.min_allocations, scenario.max_allocations).astype(
+            np.int64
+        )
         self._count = 4 + math.ceil((SIGMAS_BELOW + SIGMAS_ABOVE) * float(spread.max()))
         self._delays_s = scenario.slo_wait_s * np.array(DELAY_GRID)
         self._requests = (workload.at, workload.work_s, workload.routing)
@@ -95,7 +97,7 @@ class Oracle:
         """
         slo = RequestSlo(self._scenario.slo_wait_s, share)
         allowed = slo.allowed(float(len(self._workload.at)))
-        everything = self._fixed_at(self._scenario.maximum)
+        everything = self._fixed_at(self._scenario.max_allocations)
         if self._violated(everything.fleet) > allowed:
             return everything, False
         tried = list(self._schedules(allowed))
@@ -132,7 +134,7 @@ class Oracle:
 
     def _fixed(self, allowed: float) -> Iterator[Plant]:
         """Fixed numbers, on the way to the least that is enough."""
-        low, high = self._scenario.minimum, self._scenario.maximum
+        low, high = self._scenario.min_allocations, self._scenario.max_allocations
         while low <= high:
             middle = (low + high) // 2
             plant = self._fixed_at(middle)
@@ -186,7 +188,7 @@ class Oracle:
         return path
 
     def _violated(self, fleet: Fleet) -> int:
-        slo = RequestSlo(self._scenario.slo_wait_s, self._scenario.slo_share)
+        slo = RequestSlo(self._scenario.slo_wait_s, self._scenario.slo_target)
         return int(np.count_nonzero(violations(fleet.waits_s, fleet.outcomes, slo)))
 
     def _followed(self, path: NDArray[np.int64]) -> Fleet:

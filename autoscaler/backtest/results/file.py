@@ -9,11 +9,25 @@ from typing import Any, NoReturn
 import msgspec
 from msgspec import Struct
 
-from autoscaler.backtest.results.rows import ResultRow
+from autoscaler.backtest.results.rows import FORMER_POLICY_NAMES, ResultRow
 from autoscaler.errors import InputError, UserError
 
-FORMAT = 1
-"""Of the file. Raised when an older program could misread it."""
+FORMAT = 2
+"""The format of result files. It is raised when an older program could misread a newer file."""
+
+_FIELDS_OF_FORMAT_1: Mapping[str, str] = {
+    "misses": "violations",
+    "miss_fraction": "violation_fraction",
+    "longest_backlog_s": "max_backlog_s",
+    "seconds": "simulated_s",
+    "took_s": "elapsed_s",
+}
+_FACTS_OF_FORMAT_1: Mapping[str, str] = {
+    "minimum": "min_allocations",
+    "maximum": "max_allocations",
+    "slo_share": "slo_target",
+    "poll_s": "poll_interval_s",
+}
 
 Fact = str | int | float | bool | None
 
@@ -110,17 +124,44 @@ def read(path: Path) -> Results:
         raise ResultsError(f"cannot read results from {path}: {why}") from refusal
     except (ValueError, RecursionError) as error:
         raise ResultsError(f"{path} is not JSON: {error}") from error
-    if isinstance(found, dict) and found.get("version", FORMAT) != FORMAT:
+    version = found.get("version", FORMAT) if isinstance(found, dict) else FORMAT
+    if version not in (1, FORMAT):
         raise ResultsError(
-            f"{path} holds results of format {found['version']!r}, and this program reads format "
+            f"{path} holds results of format {version!r}, and this program reads formats 1 to "
             f"{FORMAT}; read it with the program that wrote it"
         )
     try:
-        return msgspec.convert(found, Results)
+        return msgspec.convert(_from_format_1(found) if version == 1 else found, Results)
     except msgspec.ValidationError as error:
         raise ResultsError(
             f"{path} does not hold results of the laboratory: {error}; name a file that it wrote"
         ) from error
+
+
+def _from_format_1(found: Mapping[str, Any]) -> dict[str, Any]:
+    """The same results with the names of the current format."""
+    rows, scenarios = found.get("rows"), found.get("scenarios")
+    current = {**found, "version": FORMAT}
+    if isinstance(rows, list):
+        current["rows"] = [_renamed_row(row) for row in rows]
+    if isinstance(scenarios, dict):
+        current["scenarios"] = {
+            name: _renamed(facts, _FACTS_OF_FORMAT_1) for name, facts in scenarios.items()
+        }
+    return current
+
+
+def _renamed_row(row: Any) -> Any:
+    renamed = _renamed(row, _FIELDS_OF_FORMAT_1)
+    if isinstance(renamed, dict) and isinstance(policy := renamed.get("policy"), str):
+        renamed["policy"] = FORMER_POLICY_NAMES.get(policy, policy)
+    return renamed
+
+
+def _renamed(table: Any, names: Mapping[str, str]) -> Any:
+    if not isinstance(table, dict):
+        return table  # refused when it is converted
+    return {names.get(key, key): value for key, value in table.items()}
 
 
 def _no_number(word: str) -> NoReturn:

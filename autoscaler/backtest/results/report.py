@@ -38,7 +38,7 @@ class ScenarioSummary(Struct, frozen=True, kw_only=True):
 
     facts: Mapping[str, str]  # in words, in the order in which they are to be read
     slo_wait_s: float  # a request that waited longer has missed
-    slo_share: float = SLO_SHARE  # of the requests that must not miss
+    slo_target: float = SLO_SHARE  # of the requests that must not miss
 
 
 class Report(Struct, frozen=True, kw_only=True):
@@ -95,7 +95,7 @@ def _embedded(data: Any) -> str:
 
 def _data(report: Report) -> dict[str, Any]:
     found = aggregates(trial.row for trial in report.trials)
-    shares = {name: setting.slo_share for name, setting in report.scenarios.items()}
+    shares = {name: setting.slo_target for name, setting in report.scenarios.items()}
     about = {each.policy: "" for each in found} | dict(report.policies)
     return {
         "policies": [

@@ -1,6 +1,19 @@
 """What a run leaves behind: one row of figures, and its course over time."""
 
+from collections.abc import Mapping
+from types import MappingProxyType
+
 from msgspec import Struct
+
+FORMER_POLICY_NAMES: Mapping[str, str] = MappingProxyType(
+    {
+        "native-8.16": "adaptive-8.16",
+        "native-9": "adaptive-9",
+        "perfect-now": "zero-lag-oracle",
+        "clairvoyant": "oracle",
+    }
+)
+"""Policy names of result files of format 1, which `--policy` still accepts, and their names now."""
 
 
 class ResultRow(Struct, frozen=True, kw_only=True):

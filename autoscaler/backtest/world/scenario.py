@@ -52,16 +52,16 @@ class BacktestScenario(Struct, frozen=True, kw_only=True):
     warm_up_s: float  # a process so young is slower,
     warm_up_factor: float  # by so much
     queue_capacity: int  # of each process
-    minimum: int  # allocations; the bounds of every policy
-    maximum: int
+    min_allocations: int  # of every policy, except a rule that sets its own
+    max_allocations: int
     nodes: int
     processors: int  # of each node
     physical_cores: int  # of each node; more threads than these slow all of them down
     timeout_s: float
     retry_share: float  # of failed requests, that are tried once more
     retry_after_s: float
-    slo_wait_s: float  # at least `slo_share` of the requests wait no longer than this
-    slo_share: float
+    slo_wait_s: float  # at least `slo_target` of the requests wait no longer than this
+    slo_target: float
     poll_interval_s: float  # of our daemon
     scale: Scale
     sizes: bool  # whether the trace's sizes, over their mean, multiply the service time
@@ -152,8 +152,8 @@ def _settled(document: ScenarioDocument, name: str) -> BacktestScenario:
         warm_up_s=model.warm_up,
         warm_up_factor=model.warm_up_factor,
         queue_capacity=deployment.queue_capacity,
-        minimum=deployment.minimum,
-        maximum=deployment.maximum or nodes.count * nodes.processors,
+        min_allocations=deployment.min_allocations,
+        max_allocations=deployment.max_allocations or nodes.count * nodes.processors,
         nodes=nodes.count,
         processors=nodes.processors,
         physical_cores=nodes.physical_cores or nodes.processors,
@@ -161,8 +161,8 @@ def _settled(document: ScenarioDocument, name: str) -> BacktestScenario:
         retry_share=callers.retry_share,
         retry_after_s=callers.retry_after,
         slo_wait_s=slo.wait,
-        slo_share=slo.share,
-        poll_interval_s=document.poll,
+        slo_target=slo.target,
+        poll_interval_s=document.poll_interval,
         scale=Scale(
             allocations=trace.allocations, utilisation=trace.utilisation, factor=trace.factor
         ),

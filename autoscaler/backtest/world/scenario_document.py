@@ -55,8 +55,8 @@ class ModelTable(_Table):
 
 
 class DeploymentTable(_Table):
-    minimum: Annotated[int, Field(ge=1)] = 1
-    maximum: Annotated[int, Field(ge=1)] | None = None  # None: as many as there are processors
+    min_allocations: Annotated[int, Field(ge=1)] = 1
+    max_allocations: Annotated[int, Field(ge=1)] | None = None  # None: one for each processor
     queue_capacity: Annotated[int, Field(ge=1, le=1_000_000)] = 1024
 
 
@@ -74,7 +74,7 @@ class CallersTable(_Table):
 
 class ScenarioSloTable(_Table):
     wait: FromZeroToHour
-    share: SomeFraction = 0.99
+    target: SomeFraction = 0.99
 
 
 class TraceTable(_Table):
@@ -88,7 +88,7 @@ class TraceTable(_Table):
 
 class ScenarioDocument(_Table):
     version: Annotated[str, AfterValidator(_can_be_emulated)] = "9.3"
-    poll: PollInterval = 10.0
+    poll_interval: PollInterval = 10.0
     model: ModelTable
     deployment: DeploymentTable = DeploymentTable()
     nodes: NodesTable
@@ -100,13 +100,14 @@ class ScenarioDocument(_Table):
         """Keys that cannot be what they are since others are what they are, and why."""
         nodes, deployment, trace = self.nodes, self.deployment, self.trace
         room = nodes.count * nodes.processors
-        most = room if deployment.maximum is None else deployment.maximum
+        most = room if deployment.max_allocations is None else deployment.max_allocations
         if most > room:
             complaint = f"must be at most the {room} processors of all nodes, not {most}"
-            yield ("deployment", "maximum"), complaint
-        if deployment.minimum > most:
-            complaint = f"must be at most the maximum of {most}, not {deployment.minimum}"
-            yield ("deployment", "minimum"), complaint
+            yield ("deployment", "max_allocations"), complaint
+        if deployment.min_allocations > most:
+            minimum = deployment.min_allocations
+            complaint = f"must be at most max_allocations, which is {most}, not {minimum}"
+            yield ("deployment", "min_allocations"), complaint
         cores = nodes.processors if nodes.physical_cores is None else nodes.physical_cores
         if cores > nodes.processors:
             complaint = f"must be at most the {nodes.processors} processors, not {cores}"

@@ -15,10 +15,10 @@ def scenario_text(scenario: BacktestScenario) -> dict[str, str]:
         "requests": f"{format_duration(scenario.service_time_s)} of an allocation on average, "
         f"coefficient of variation {scenario.service_cv:g}"
         + (", longer or shorter as the trace's sizes are" if scenario.sizes else ""),
-        "promise": f"{100.0 * scenario.slo_share:.4g} % of the requests wait at most "
+        "promise": f"{100.0 * scenario.slo_target:.4g} % of the requests wait at most "
         f"{format_duration(scenario.slo_wait_s)} for an allocation",
         "nodes": _nodes(scenario),
-        "allocations": f"{scenario.minimum} to {scenario.maximum}; in force after "
+        "allocations": f"{scenario.min_allocations} to {scenario.max_allocations}; in force after "
         f"{format_duration(scenario.control_s)} on a node that has the model, after "
         f"{format_duration(scenario.load_s)} on another",
         "warm-up": _warm_up(scenario),

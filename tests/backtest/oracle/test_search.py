@@ -26,8 +26,8 @@ def case(seed):
 
 def scene():
     return scenario(
-        processors=LEVELS, physical_cores=LEVELS, maximum=LEVELS, service_time_s=0.5,
-        slo_wait_s=1.0, slo_share=0.9,
+        processors=LEVELS, physical_cores=LEVELS, max_allocations=LEVELS, service_time_s=0.5,
+        slo_wait_s=1.0, slo_target=0.9,
     )  # fmt: skip
 
 
@@ -82,7 +82,7 @@ def test_crowds_that_need_further_nodes_for_a_moment_cost_less_than_a_fixed_numb
     crowds = [rng.uniform(200.0 * n + 50.0, 200.0 * n + 90.0, 2400) for n in range(18)]
     at = np.sort(np.concatenate([rng.uniform(0.0, 3600.0, 3600), *crowds]))
     load = demand(at, 0.1, duration_s=3600.0)
-    place = scenario(nodes=3, processors=3, maximum=9, load_s=180.0)
+    place = scenario(nodes=3, processors=3, max_allocations=9, load_s=180.0)
     plant, held = Oracle(place, load).best(0.99)
     promise = RequestSlo(place.slo_wait_s, 0.99)
     late = np.count_nonzero(violations(plant.fleet.waits_s, plant.fleet.outcomes, promise))

@@ -2,6 +2,7 @@
 
 import json
 import math
+from typing import ClassVar
 
 import pytest
 
@@ -68,7 +69,9 @@ class TestReading:
             ("[" * 100_000, "is not JSON"),
             ("[]", "does not hold results"),
             ('{"version": 1, "rows": []}', "does not hold results"),
-            ('{"version": 2}', "format 2, and this program reads format 1"),
+            ('{"version": 1, "rows": [1], "scenarios": {"a": 1}}', "does not hold results"),
+            ('{"version": 2, "rows": []}', "does not hold results"),
+            ('{"version": 3}', "format 3, and this program reads formats 1 to 2"),
         ],
     )
     def test_anything_else_is_refused_in_one_sentence(self, tmp_path, text, told):
@@ -78,6 +81,54 @@ class TestReading:
             read(path)
         assert "\n" not in str(error.value)
         assert "results.json" in str(error.value)
+
+
+class TestFormat1:
+    ROW: ClassVar = {
+        "trace": "day",
+        "scenario": "small",
+        "policy": "native-9",
+        "setting": "",
+        "default": True,
+        "seed": 1,
+        "requests": 1000,
+        "misses": 10,
+        "miss_fraction": 0.01,
+        "rejected": 2,
+        "timed_out": 1,
+        "retries": 1,
+        "violation_minutes": 3,
+        "wait_p50_s": 0.0,
+        "wait_p95_s": 0.1,
+        "wait_p99_s": None,
+        "allocation_hours": 20.0,
+        "running_allocation_hours": 19.5,
+        "changes": 4,
+        "reversals": 1,
+        "refused_updates": 0,
+        "longest_backlog_s": 20.0,
+        "seconds": 86400.0,
+        "took_s": 0.5,
+    }
+    FACTS: ClassVar = {"slo_share": 0.99, "minimum": 1, "maximum": 8, "poll_s": 10.0}
+
+    def test_is_read_with_the_current_names(self, tmp_path):
+        file = tmp_path / "format-1.json"
+        header = {"program": "autoscaler 0.1.0", "command": "", "made_at": "", "version": 1}
+        file.write_text(
+            json.dumps({**header, "scenarios": {"small": self.FACTS}, "rows": [self.ROW]})
+        )
+        found = read(file)
+        assert found.version == 2
+        assert found.scenarios["small"] == {
+            "slo_target": 0.99,
+            "min_allocations": 1,
+            "max_allocations": 8,
+            "poll_interval_s": 10.0,
+        }
+        (only,) = found.rows
+        assert (only.policy, only.violations, only.violation_fraction) == ("adaptive-9", 10, 0.01)
+        assert (only.simulated_s, only.elapsed_s, only.max_backlog_s) == (86400.0, 0.5, 20.0)
 
 
 class TestWriting:

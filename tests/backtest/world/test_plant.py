@@ -174,7 +174,7 @@ class TestLooks:
         """Four erlangs, as even as a clock."""
         load = demand(np.arange(0.0, 1200.0, 0.05), 0.2, duration_s=1200.0)
         thresholds = Thresholds(up_above=0.9 * factor, down_below=0.85 * factor)
-        scene = scenario(processors=16, physical_cores=16, maximum=16)
+        scene = scenario(processors=16, physical_cores=16, max_allocations=16)
         plant = Plant(scene, load, allocations=1, thresholds=thresholds)
         drive(plant, AdaptiveDriver(1, 16))
         # It reckons with a load a little higher when it goes down.

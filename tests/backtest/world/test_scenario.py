@@ -52,13 +52,13 @@ class TestStandard:
     def test_there_is_room_for_four_times_the_busy_hours(self, scenario):
         processors = scenario.nodes * scenario.processors
         assert processors >= 4 * scenario.scale.allocations > processors - scenario.nodes
-        assert (scenario.minimum, scenario.maximum) == (1, processors)
+        assert (scenario.min_allocations, scenario.max_allocations) == (1, processors)
         assert scenario.physical_cores == scenario.processors
 
     @pytest.mark.parametrize("scenario", standard(), ids=STANDARD)
     def test_the_promise_is_two_service_times(self, scenario):
         assert scenario.slo_wait_s == 2.0 * scenario.service_time_s
-        assert scenario.slo_share == 0.99
+        assert scenario.slo_target == 0.99
 
     def test_they_differ_in_length_and_nodes_only(self):
         short, short_three, long, long_three = standard()
@@ -83,7 +83,11 @@ def test_what_can_be_left_out(tmp_path):
     scenario = read_scenario(written(tmp_path, LEAST))
     assert scenario.name == "made-up"
     assert (scenario.service_time_s, scenario.slo_wait_s) == (0.25, 1.0)
-    assert (scenario.minimum, scenario.maximum, scenario.physical_cores) == (1, 8, 8)
+    assert (scenario.min_allocations, scenario.max_allocations, scenario.physical_cores) == (
+        1,
+        8,
+        8,
+    )
     assert scenario.scale == Scale(factor=2.0)
     assert (scenario.hours, scenario.start_h) == (24.0, None)
 
@@ -141,8 +145,8 @@ def test_what_is_wrong_is_told_with_its_line(tmp_path, nodes, line, complaint):
         ('start = "soon"', 12, "trace.start: must be a duration with its unit"),
         ("[callers]\nretry_share = 2", 13, "callers.retry_share: must be less than or equal to 1"),
         ('[callers]\ntimeout = "2h"', 13, "callers.timeout: must be between 1ms and 1h, not 2h"),
-        ("[deployment]\nmaximum = 9", 13, "at most the 8 processors of all nodes, not 9"),
-        ("[deployment]\nminimum = 9", 13, "at most the maximum of 8, not 9"),
+        ("[deployment]\nmax_allocations = 9", 13, "at most the 8 processors of all nodes, not 9"),
+        ("[deployment]\nmin_allocations = 9", 13, "at most max_allocations, which is 8, not 9"),
     ],
 )
 def test_values_out_of_range(tmp_path, added, line, complaint):
@@ -162,9 +166,9 @@ def test_versions_that_cannot_be_emulated(tmp_path, version, complaint):
 
 
 def test_every_problem_is_told(tmp_path):
-    told = refusal(tmp_path, "poll = 10\n[slo]\nwait = true\n[callers]\nx = 1\n")
+    told = refusal(tmp_path, "poll_interval = 10\n[slo]\nwait = true\n[callers]\nx = 1\n")
     assert [line.split(": ")[:2] for line in told.splitlines()] == [
-        ["made-up.toml, line 1", "poll"],
+        ["made-up.toml, line 1", "poll_interval"],
         ["made-up.toml, line 1", "model"],
         ["made-up.toml, line 1", "nodes"],
         ["made-up.toml, line 5", "callers.x"],

@@ -19,7 +19,7 @@ function start() {
   const chosen = () => data.scenarios.find(({ name }) => name === scenario.value);
 
   function drawScenario() {
-    const { facts, slo_share: share } = chosen();
+    const { facts, slo_target: share } = chosen();
     const kept = trace.value;
     fillList(by("facts"), Object.entries(facts));
     offer(trace, pairs().map((pair) => pair.trace));
@@ -34,7 +34,7 @@ function start() {
   }
 
   function drawTrace() {
-    const { slo_share: share, slo_wait_s: limit } = chosen();
+    const { slo_target: share, slo_wait_s: limit } = chosen();
     const pair = pairs()[trace.selectedIndex];
     by("chosen").textContent = pair.trace;
     by("previous").disabled = trace.selectedIndex === 0;
