@@ -9,9 +9,15 @@ from functools import cached_property
 from importlib.metadata import EntryPoint, entry_points
 from types import MappingProxyType
 
-from msgspec import Struct
+from msgspec import Struct, msgpack
 
-from autoscaler.core.policies import AnyPolicy, InstalledPolicy, UtilisationPolicy
+from autoscaler.core.policies import (
+    AnyPolicy,
+    InstalledPolicy,
+    MemoryFormat,
+    UtilisationPolicy,
+    memory_format_of,
+)
 from autoscaler.core.slo.objective import SloObjective
 from autoscaler.core.slo.policy import SloPolicy
 from autoscaler.errors import InputError
@@ -155,7 +161,7 @@ def _make(
         given = f"from its options ({', '.join(options)})" if options else "without options"
         raise PolicyUnusable(f"{who} cannot be made {given}: {_text_of(error)}") from error
     try:
-        load_window_s = _checked(policy)
+        load_window_s, memory_format = _checked(policy)
     except Exception as error:
         raise PolicyUnusable(f"{who} is not fit for use: {_text_of(error)}") from error
     return InstalledPolicy(
@@ -163,17 +169,18 @@ def _make(
         source=_source(point),
         options=options,
         load_window_s=load_window_s,
+        memory_format=memory_format,
         policy=policy,
     )
 
 
-def _checked(policy: AnyPolicy) -> float:
-    """The load window of what should be a policy.
+def _checked(policy: AnyPolicy) -> tuple[float, MemoryFormat | None]:
+    """The load window of a policy, and the stored form of its memory.
 
     Raises:
-        TypeError: it is not.
-        ValueError: its window is too long or no window.
-        Exception: whatever a property of it raises.
+        TypeError: the object is not a policy, or its memory cannot be stored.
+        ValueError: its window or its version is out of range.
+        Exception: an exception of one of its properties.
     """
     what = type(policy).__name__
     missing = [
@@ -193,7 +200,29 @@ def _checked(policy: AnyPolicy) -> float:
         raise ValueError(
             f"load_window_s of {what} must be above 0 and at most {most}, not {window_s:g}"
         )
-    return window_s
+    return window_s, _checked_format(memory_format_of(policy), what)
+
+
+def _checked_format(memory_format: object, what: str) -> MemoryFormat | None:
+    if memory_format is None:
+        return None
+    if not isinstance(memory_format, MemoryFormat):
+        raise TypeError(
+            f"memory_format of {what} must be a MemoryFormat, not {memory_format!r:.40}"
+        )
+    version: object = memory_format.version
+    if not isinstance(version, int) or version < 1:
+        raise ValueError(
+            f"the version in memory_format of {what} must be an integer of at least 1, not "
+            f"{version!r:.40}"
+        )
+    try:
+        msgpack.Decoder(memory_format.type)
+    except Exception as error:
+        raise TypeError(
+            f"msgspec cannot decode the type in memory_format of {what}: {error}"
+        ) from error
+    return memory_format
 
 
 def _text_of(error: Exception) -> str:

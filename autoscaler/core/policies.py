@@ -1,77 +1,105 @@
-"""The allocations that would be right, limits aside. A policy is one object behind one method."""
+"""What a policy is: it recommends allocations, before constraints. And the policy `utilisation`."""
 
 import math
 from collections.abc import Mapping
 from operator import index
 from typing import Any, ClassVar, Protocol, TypeVar
 
-from msgspec import UNSET
-
+from autoscaler.core.state import PolicyMemory
 from autoscaler.core.values import LoadEstimate, NodeStats, Reason, Sample, Step, Value
 
 Memory = TypeVar("Memory")
 
 
 class Situation(Value, frozen=True, kw_only=True):
-    """All that a policy may look at, measured without flaw."""
+    """The inputs of a policy, from samples without a data-quality issue."""
 
     at: float
-    current: int  # allocations requested
-    running: int  # of those, serving now
-    sample: Sample  # what happened since the last look
-    load: LoadEstimate  # over the policy's own window
-    # Requests queued or in service at equally spaced instants since the last look, the last of
-    # them now. A poll knows one; a faster sampler, more.
+    current: int  # current allocations
+    running: int  # running allocations
+    sample: Sample  # since the previous poll
+    load: LoadEstimate  # over the policy's `load_window_s`
+    # In-flight requests at equally spaced instants since the previous poll; the last is now. A
+    # poll provides one value, a faster sampler more.
     in_flight: tuple[int, ...]
-    nodes: tuple[NodeStats, ...] = ()  # that the deployment has routes to
+    nodes: tuple[NodeStats, ...] = ()  # to which the deployment has routes
     threads: int = 1  # of each allocation
-    free_threads: Mapping[str, int] = {}  # of each ML node by its id, if the cluster has told
-    new_node_s: float | None = None  # an update took that needed a further node; None: not yet seen
+    free_threads: Mapping[str, int] = {}  # by the id of the ML node; empty: not reported
+    new_node_s: float | None = None  # lead time of an update that needs a new node; None: unknown
 
 
 class ScalingPolicy(Protocol[Memory]):
-    """Chooses a number of allocations. Pure: what it remembers is handed to it and returned."""
+    """Recommends allocations. Pure: its memory of a deployment is passed in and returned.
+
+    A policy whose memory can be stored has an attribute `memory_format` as well; see
+    `memory_format_of`.
+    """
 
     @property
     def name(self) -> str:
-        """What the configuration calls it."""
+        """The name in the configuration."""
 
     @property
     def load_window_s(self) -> float:
-        """How long a stretch the load it is given should be measured over, in seconds."""
+        """The time over which `Situation.load` is measured. Seconds."""
 
     def begin(self) -> Memory:
-        """What it knows of a deployment that it has never seen. An immutable value."""
+        """The memory of a deployment that has not been observed yet: an immutable value."""
 
     def recommend(self, situation: Situation, memory: Memory) -> tuple[Step, Memory]:
-        """The step from the current allocations to those that would suit, and what it then
-        remembers. Bounds and other limits are not its business."""
+        """The step from the current to the recommended allocations, before constraints, and the
+        new memory."""
 
 
 AnyPolicy = ScalingPolicy[Any]
 
+
+class MemoryFormat(Value, frozen=True, eq=False):
+    """The stored form of a policy's memory."""
+
+    type: Any  # of the memory: any type that msgspec can encode and decode
+    version: int  # at least 1; changes whenever the type or the meaning of a field changes
+
+
+def memory_format_of(policy: AnyPolicy) -> MemoryFormat | None:
+    """The stored form of the policy's memory; None if the memory is not stored."""
+    memory_format: MemoryFormat | None = getattr(policy, "memory_format", None)
+    return memory_format
+
+
 MAX_ERROR_CHARACTERS = 200
-"""Characters that are kept of what an error says."""
+"""Characters of an error's text that are kept: enough for a sentence in a log line."""
 
 MAX_ALLOCATIONS = 2**31 - 1
-"""More than the API can be asked for."""
+"""The largest allocation count that the API accepts: a signed integer of 32 bits."""
 
 
-def recommend_safely(policy: AnyPolicy, situation: Situation, memory: Any) -> tuple[Step, Any]:
-    """What the policy recommends, and what it then remembers; UNSET: it was never asked before.
+def recommend_safely(
+    policy: AnyPolicy, situation: Situation, memory: PolicyMemory | None
+) -> tuple[Step, PolicyMemory | None]:
+    """The policy's recommendation and its new memory.
 
-    A policy that fails holds the number and says why. It is asked again as if it had never been,
-    since what it remembers may be the cause.
+    If the policy raises, the current allocations are held with the error as the reason, and the
+    memory is discarded, since it may be the cause.
+
+    Args:
+        memory: from the previous call for this deployment; None: the policy begins.
     """
     try:
-        return policy.recommend(situation, policy.begin() if memory is UNSET else memory)
+        before = policy.begin() if memory is None else memory.value
+        step, after = policy.recommend(situation, before)
     except Exception as defect:
-        inputs = {"error": _words_of(defect)}
-        return Step(Reason.POLICY_FAILED, situation.current, situation.current, inputs), UNSET
+        inputs = {"error": _error_text(defect)}
+        return Step(Reason.POLICY_FAILED, situation.current, situation.current, inputs), None
+    if memory is None or after is not before:
+        memory_format = memory_format_of(policy)
+        version = None if memory_format is None else memory_format.version
+        memory = PolicyMemory(policy.name, version, after)
+    return step, memory
 
 
-def _words_of(defect: Exception) -> str:
-    """In one line: what is wrong, and in which file and line it became so."""
+def _error_text(defect: Exception) -> str:
+    """The error in one line, with the file and the line that raised it."""
     trace = defect.__traceback__
     assert trace is not None, "it was raised"
     while trace.tb_next is not None:
@@ -81,28 +109,30 @@ def _words_of(defect: Exception) -> str:
 
 
 class InstalledPolicy(Value, frozen=True, kw_only=True, eq=False):
-    """A policy of another distribution. It equals itself alone, whatever it is made of.
+    """A policy of another distribution. It is equal only to itself, whatever its fields.
 
-    What it answers becomes a plain step here, since what is none would show only further on, in
-    the middle of a cycle that is not its own.
+    Its return values are converted to a plain step here, so that an invalid one is reported as a
+    failure of the policy and does not break the cycle later on.
     """
 
-    name: str  # of its entry point, whatever it calls itself
-    source: str  # object and distribution, for people
+    name: str  # of the entry point, whatever `policy.name` is
+    source: str  # object and distribution, for messages
     options: Mapping[str, object]
     load_window_s: float
+    memory_format: MemoryFormat | None = None
     policy: AnyPolicy
 
     def begin(self) -> Any:
-        """As the policy begins."""
+        """The result of the policy's own `begin`."""
         return self.policy.begin()
 
     def recommend(self, situation: Situation, memory: Any) -> tuple[Step, Any]:
-        """As the policy recommends: its number, its figures, and no other reason than that.
+        """The policy's own recommendation, with its allocations and its inputs. Its reason is
+        `RECOMMENDATION`, unless it is `NOT_MEASURED`.
 
         Raises:
-            TypeError: it answers something else than a step, in whole allocations, and a memory.
-            ValueError: nobody can have so many allocations.
+            TypeError: the policy did not return a step with whole allocations, and a memory.
+            ValueError: the allocations are out of range.
         """
         step, memory = self.policy.recommend(situation, memory)
         if not isinstance(step, Step):
@@ -110,29 +140,30 @@ class InstalledPolicy(Value, frozen=True, kw_only=True, eq=False):
         after = index(step.after)
         if not 0 <= after <= MAX_ALLOCATIONS:
             raise ValueError(f"{after:.6g} allocations are not between 0 and {MAX_ALLOCATIONS}")
-        figures = {
-            str(name): str(figure) if isinstance(figure, str) else float(figure)
-            for name, figure in step.inputs.items()
+        inputs = {
+            str(name): str(value) if isinstance(value, str) else float(value)
+            for name, value in step.inputs.items()
         }
         unknown = step.reason is Reason.NOT_MEASURED
         reason = Reason.NOT_MEASURED if unknown else Reason.RECOMMENDATION
-        return Step(reason, situation.current, after, figures), memory
+        return Step(reason, situation.current, after, inputs), memory
 
 
 class UtilisationPolicy(Value, frozen=True, kw_only=True):
-    """Target tracking: as many allocations as keep utilisation at its target."""
+    """Target tracking: the allocations that bring utilisation to its target."""
 
     name: ClassVar[str] = "utilisation"
+    memory_format: ClassVar[MemoryFormat] = MemoryFormat(type(None), 1)
 
-    target: float  # fraction of its allocations a deployment should keep busy, in (0, 1)
+    target: float  # utilisation, a fraction in (0, 1)
     load_window_s: float
 
     def begin(self) -> None:
-        """Nothing: the load says it all."""
+        """The policy has no memory: `Situation.load` is all it needs."""
 
     def recommend(self, situation: Situation, memory: None) -> tuple[Step, None]:
-        """Allocations that bring utilisation to its target; the present number if the load is
-        unknown because nothing was ever completed.
+        """The allocations that bring utilisation to its target. The current allocations, if the
+        offered load is unknown because no request has been completed yet.
 
         >>> from autoscaler.core.values import LoadEstimate, Sample
         >>> load = LoadEstimate(
@@ -140,21 +171,21 @@ class UtilisationPolicy(Value, frozen=True, kw_only=True):
         ...     throughput_per_s=30.0,
         ...     service_time_s=0.1,
         ...     cache_hit_fraction=0.0,
-        ...     pending=190,
+        ...     in_flight=190,
         ...     window_s=60.0,
         ... )
         >>> sample = Sample(at=60.0, interval_s=10.0)
         >>> now = Situation(
-        ...     at=60.0, current=3, live=3, sample=sample, load=load, in_flight=(190,)
+        ...     at=60.0, current=3, running=3, sample=sample, load=load, in_flight=(190,)
         ... )
-        >>> step, _ = Utilisation(target=0.7, load_window_s=60.0).recommend(now, None)
+        >>> step, _ = UtilisationPolicy(target=0.7, load_window_s=60.0).recommend(now, None)
         >>> step.after
         7
         """
         current, offered_load = situation.current, situation.load.offered_load
         if offered_load is None:
             return Step(Reason.NOT_MEASURED, current, current), None
-        # Without the tolerance, 4.9 / 0.7 = 7.000000000000001 would ask for an eighth.
+        # Without the tolerance, 4.9 / 0.7 = 7.000000000000001 would be rounded up to 8.
         after = math.ceil(offered_load / self.target - 1e-9)
         inputs = {"offered_load": offered_load, "target_utilisation": self.target}
         return Step(Reason.TARGET_TRACKING, current, after, inputs), None

@@ -1,28 +1,27 @@
-"""What the next plan depends on besides its arguments. Plain data; losing it is safe.
+"""The state between cycles: what the next plan depends on besides its arguments. Plain data.
 
-A planner that starts without state measures for one interval before it has an opinion. Then its
-policy learns anew, and where a stabilisation window is set, nothing is scaled down before it is
-over.
+Losing it is safe, except for `State.stopped`. A planner without state measures for one interval
+before it recommends anything. The memory of the policies starts again, and where a stabilisation
+window is set, nothing is scaled down before it has passed.
+
+`autoscaler.wire.state` defines the stored form, which has names of its own.
 """
 
 from collections.abc import Mapping
 from functools import lru_cache
-from typing import Any
-
-from msgspec import UNSET
 
 from autoscaler.core.values import Cluster, DeploymentStats, Mode, Observation, Sample, Value
 
 
 class ClusterCapacity(Value, frozen=True):
-    """What decides whether an increase fits, as far as it can be seen from outside."""
+    """What determines whether an increase fits, as far as the cluster reports it."""
 
     nodes: frozenset[str] = frozenset()
     processors: float = 0.0
     threads: int = 0  # requested by all deployments together
 
     def exceeds(self, other: "ClusterCapacity") -> bool:
-        """Whether something may fit now that did not fit then."""
+        """Whether an increase may fit now that did not fit with `other`."""
         return (
             self.threads < other.threads
             or self.processors > other.processors
@@ -31,75 +30,86 @@ class ClusterCapacity(Value, frozen=True):
 
 
 class CapacityRefusal(Value, frozen=True, kw_only=True):
-    """A number that was refused for lack of capacity."""
+    """An allocation count that was refused for lack of capacity."""
 
     allocations: int
-    capacity: ClusterCapacity  # then, without what the deployment itself had
-    hold_s: float  # how long the refusal is believed if no change of capacity is seen
+    capacity: ClusterCapacity  # at that time, without the deployment's own threads
+    hold_s: float  # time until the next attempt, if the capacity does not change
     until: float
 
 
 class Rollout(Value, frozen=True, kw_only=True):
-    """An accepted update that is not yet carried out."""
+    """An accepted update that is not complete yet."""
 
     allocations: int
     accepted_at: float
-    nodes: frozenset[str]  # that served when it was asked
-    at_least: bool = False  # the cluster's own scaler may choose more
+    nodes: frozenset[str]  # with running allocations when it was accepted
+    at_least: bool = False  # adaptive allocations may choose more
 
 
 class BackOff(Value, frozen=True, kw_only=True):
-    """Refusals in a row that trying again would not change."""
+    """Consecutive refusals that would be repeated, and the time until the next attempt."""
 
     times: int
     until: float
     reason: str
 
 
+class PolicyMemory(Value, frozen=True):
+    """A policy's memory of one deployment. Only that policy reads the value."""
+
+    policy: str  # its name
+    version: int | None  # of the stored form of the value; None: it is not stored
+    value: object
+
+
 class DeploymentState(Value, frozen=True, kw_only=True):
+    """The state of one deployment."""
+
     seen_at: float
-    baseline: DeploymentStats  # the last answer that later ones can be compared with
+    baseline: DeploymentStats  # the last statistics that later ones can be compared with
     baseline_at: float
-    samples: tuple[Sample, ...] = ()  # trusted, within the load window, oldest first
+    samples: tuple[Sample, ...] = ()  # without issues, within the load window, oldest first
     service_time_s: float | None = None  # last measured
-    # (at, allocations): the recommendations that may yet be the highest of a window, which are
-    # those that no later one has reached; so their numbers fall from the oldest to the newest.
+    # (at, allocations) of the recommendations that can still become the highest of a stabilisation
+    # window: those that no later one has reached. The allocations fall from oldest to newest.
     peaks: tuple[tuple[float, int], ...] = ()
-    policy: str = ""  # the name of the policy whose memory follows
-    memory: Any = UNSET  # until it was asked for the first time
-    above_burst_s: float | None = None  # how long more than the burst ceiling has been wanted
+    memory: PolicyMemory | None = None  # None: the policy has not recommended anything yet
+    above_burst_s: float | None = None  # time for which the burst ceiling has been exceeded
     stalled_since: float | None = None
     unsettled_since: float | None = None
     infeasible: CapacityRefusal | None = None
     rollout: Rollout | None = None
-    new_node_s: float | None = None  # that updates took which needed a further node, lately
+    new_node_s: float | None = None  # mean lead time of recent updates that needed a new node
     back_off: BackOff | None = None
-    bounds_moved_at: float | None = None  # those of the cluster's own scaler, by us
-    mode_seen: Mode | None = None  # of the rule's mode, once it has been found in place
+    bounds_moved_at: float | None = None  # the adaptive bounds, by the daemon
+    mode_seen: Mode | None = None  # the rule's mode, once it was in effect
     idle_since: float | None = None
-    usage: bytes = b""  # at which times of the week it is used; see `autoscaler.core.usage`
+    usage: bytes = b""  # by time of the week; see `autoscaler.core.scale_to_zero`
 
 
 class StoppedDeployment(Value, frozen=True, kw_only=True):
-    """A deployment that was stopped because it was idle."""
+    """A deployment that the daemon stopped because it was idle."""
 
-    stats: DeploymentStats  # its last ones, from which it can be started again
+    stats: DeploymentStats  # the last ones; the start parameters come from them
     since: float
-    usage: bytes = b""  # see `autoscaler.core.usage`
-    back_off: BackOff | None = None  # to be started again
+    usage: bytes = b""  # as in `DeploymentState`
+    back_off: BackOff | None = None  # of the start
 
 
 class State(Value, frozen=True, kw_only=True):
+    """The state of the planner. The mappings are by deployment id."""
+
     deployments: Mapping[str, DeploymentState] = {}
     capacity: ClusterCapacity = ClusterCapacity()
-    cluster_back_off: BackOff | None = None  # by credentials or licence: concerns every deployment
-    # By id. These are not lost without harm, since nobody else would start them again.
+    cluster_back_off: BackOff | None = None  # credentials or licence: for all deployments
+    # Losing these does harm: only the daemon starts them again.
     stopped: Mapping[str, StoppedDeployment] = {}
 
 
 def capacity_of(observation: Observation) -> ClusterCapacity:
-    """The ML nodes, from their own report or else as far as deployments use them, and the load on
-    them."""
+    """The ML nodes and the threads that are requested on them. Without a report about the nodes, the
+    nodes that the deployments use."""
     threads = sum(
         [
             (stats.allocations or 0) * (stats.threads_per_allocation or 1)
@@ -113,14 +123,14 @@ def capacity_of(observation: Observation) -> ClusterCapacity:
     return ClusterCapacity(frozenset(nodes), 0.0, threads)
 
 
-@lru_cache(maxsize=1)  # it is the same from cycle to cycle
+@lru_cache(maxsize=1)  # the cluster is the same object in most cycles
 def _nodes_and_processors(cluster: Cluster) -> tuple[frozenset[str], float]:
-    """The ids of the nodes, and their processors together."""
+    """The ids of the nodes, and the sum of their processors."""
     processors = sum([node.processors or 0.0 for node in cluster.nodes])
     return frozenset([node.node_id for node in cluster.nodes]), processors
 
 
 def excluding(capacity: ClusterCapacity, stats: DeploymentStats) -> ClusterCapacity:
-    """`capacity` with the deployment's own threads left out."""
+    """The capacity without the deployment's own threads."""
     own = (stats.allocations or 0) * (stats.threads_per_allocation or 1)
     return ClusterCapacity(capacity.nodes, capacity.processors, capacity.threads - own)

@@ -1,15 +1,20 @@
-"""What becomes of a policy that fails, and of what a guest answers."""
+"""Policies that fail, and the return values of installed policies."""
 
 from typing import Any, ClassVar
 
 import numpy as np
 import pytest
-from msgspec import UNSET
 
 from autoscaler.core.explanation import explain
 from autoscaler.core.flow.planning import plan
-from autoscaler.core.policies import MAX_ALLOCATIONS, InstalledPolicy, Situation, recommend_safely
-from autoscaler.core.state import State
+from autoscaler.core.policies import (
+    MAX_ALLOCATIONS,
+    InstalledPolicy,
+    MemoryFormat,
+    Situation,
+    recommend_safely,
+)
+from autoscaler.core.state import PolicyMemory, State
 from autoscaler.core.values import LoadEstimate, Reason, Sample, Step, Value
 from tests.observations import deployment, node, observation, policy, rule
 
@@ -31,12 +36,12 @@ NOW = Situation(
 
 
 class Scripted(Value, frozen=True, kw_only=True):
-    """Answers by what it is given: a memory that counts, and an error at the number `breaks_at`."""
+    """Counts its calls in its memory, and raises an error at the call `breaks_at`."""
 
     name: ClassVar[str] = "scripted"
     load_window_s: ClassVar[float] = 60.0
 
-    answer: Any = None
+    result: Any = None
     breaks_at: int = 10**9
 
     def begin(self):
@@ -45,52 +50,53 @@ class Scripted(Value, frozen=True, kw_only=True):
     def recommend(self, situation, memory):
         if memory >= self.breaks_at:
             raise ZeroDivisionError("of the policy's own")
-        if self.answer is not None:
-            return self.answer
+        if self.result is not None:
+            return self.result
         return Step(Reason.RECOMMENDATION, situation.current, memory + 5), memory + 1
 
 
-def guest(**given):
+def guest(memory_format=None, **given):
     return InstalledPolicy(
         name="guest",
         source="guest:make of guest 1.0",
         options={},
         load_window_s=60.0,
+        memory_format=memory_format,
         policy=Scripted(**given),
     )
 
 
 class TestFailing:
-    def test_the_number_is_held_and_the_error_told_with_its_place(self):
-        step, memory = recommend_safely(Scripted(breaks_at=0), NOW, UNSET)
+    def test_the_allocations_are_held_with_the_error_and_its_line(self):
+        step, memory = recommend_safely(Scripted(breaks_at=0), NOW, None)
         assert (step.reason, step.before, step.after) == (Reason.POLICY_FAILED, 3, 3)
         assert step.inputs["error"].startswith(
             'ZeroDivisionError("of the policy\'s own") (test_policies.py:'
         )
-        assert memory is UNSET
+        assert memory is None
 
-    def test_it_begins_anew_afterwards(self):
+    def test_it_begins_again_afterwards(self):
         fragile = Scripted(breaks_at=2)
-        numbers, memory = [], UNSET
+        results, memory = [], None
         for _ in range(5):
             step, memory = recommend_safely(fragile, NOW, memory)
-            numbers.append((step.reason is Reason.POLICY_FAILED, step.after))
-        assert numbers == [(False, 5), (False, 6), (True, 3), (False, 5), (False, 6)]
+            results.append((step.reason is Reason.POLICY_FAILED, step.after))
+        assert results == [(False, 5), (False, 6), (True, 3), (False, 5), (False, 6)]
 
-    def test_not_even_a_beginning_is_taken_for_granted(self):
+    def test_an_error_in_begin_is_reported_too(self):
         class Broken(Scripted):
             def begin(self):
                 raise KeyError("nothing")
 
-        step, memory = recommend_safely(Broken(), NOW, UNSET)
-        assert (step.reason, memory) == (Reason.POLICY_FAILED, UNSET)
+        step, memory = recommend_safely(Broken(), NOW, None)
+        assert (step.reason, memory) == (Reason.POLICY_FAILED, None)
 
-    def test_long_errors_are_cut_short(self):
+    def test_long_errors_are_truncated(self):
         class Talkative(Scripted):
             def recommend(self, situation, memory):
                 raise ValueError("x\n" * 10_000)
 
-        step, _ = recommend_safely(Talkative(), NOW, UNSET)
+        step, _ = recommend_safely(Talkative(), NOW, None)
         assert len(step.inputs["error"]) < 300
         assert "\n" not in step.inputs["error"]
 
@@ -108,41 +114,62 @@ class TestPlanning:
             decisions = {each.deployment_id: each for each in planned.decisions}
         return decisions
 
-    def test_a_policy_that_fails_disturbs_no_other_deployment(self):
+    def test_a_policy_that_fails_affects_no_other_deployment(self):
         fails = rule(name="fails", deployments=("a",), policy=Scripted(breaks_at=0))
         decisions = self.planned(fails, rule(policy=Scripted()))
         assert decisions["a"].reason is Reason.POLICY_FAILED
         assert "held, since the policy failed: ZeroDivisionError" in explain(decisions["a"])
         assert (decisions["a"].desired, decisions["b"].desired) == (2, 5)
 
-    def test_bounds_are_kept_without_it(self):
+    def test_bounds_are_enforced_without_it(self):
         fails = rule(policy=Scripted(breaks_at=0), min_allocations=4)
         assert {each.desired for each in self.planned(fails).values()} == {4}
 
-    def test_what_it_held_is_not_what_it_recommended(self):
-        """A window of recommendations would be none if failures filled it."""
+    def test_a_hold_after_a_failure_is_not_a_recommendation(self):
+        """Otherwise, failures would fill the stabilisation window."""
         fragile = rule(policy=Scripted(breaks_at=1), stabilisation_window_s=0.0)
         first, second = (self.planned(fragile, cycles=cycles)["a"] for cycles in (2, 3))
         assert (first.recommended, second.reason) == (5, Reason.POLICY_FAILED)
 
 
-class TestGuests:
-    def test_its_number_and_figures_become_a_plain_step(self):
-        because = {"load": np.float64(4.9), "count": np.int64(3), "mood": np.str_("calm")}
-        answer = Step(Reason.TARGET_TRACKING, 99, np.int64(7), because), "memory"
-        step, memory = recommend_safely(guest(answer=answer), NOW, UNSET)
-        assert memory == "memory"
+class TestMemory:
+    @pytest.mark.parametrize("memory_format", [None, MemoryFormat(int, 3)])
+    def test_it_carries_the_name_and_the_version_of_the_policy(self, memory_format):
+        versioned = guest(memory_format=memory_format)
+        _, memory = recommend_safely(versioned, NOW, None)
+        assert memory == PolicyMemory("guest", memory_format and 3, 1)
+        _, memory = recommend_safely(versioned, NOW, memory)
+        assert memory == PolicyMemory("guest", memory_format and 3, 2)
+
+    def test_a_rule_with_another_policy_begins_without_it(self):
+        state = State()
+        for cycle in range(1, 4):
+            served = node(completed=100 * cycle, allocations=2)
+            seen = observation(10.0 * cycle, deployment(served, allocations=2))
+            _, state = plan(state, seen, policy(rule(policy=guest())))
+        assert state.deployments["elser"].memory == PolicyMemory("guest", None, 2)
+        seen = observation(40.0, deployment(node(completed=400, allocations=2), allocations=2))
+        _, state = plan(state, seen, policy(rule(policy=Scripted())))
+        assert state.deployments["elser"].memory == PolicyMemory("scripted", None, 1)
+
+
+class TestInstalled:
+    def test_its_allocations_and_inputs_become_a_plain_step(self):
+        inputs = {"load": np.float64(4.9), "count": np.int64(3), "mood": np.str_("calm")}
+        result = Step(Reason.TARGET_TRACKING, 99, np.int64(7), inputs), "memory"
+        step, memory = recommend_safely(guest(result=result), NOW, None)
+        assert memory == PolicyMemory("guest", None, "memory")
         assert step == Step(
             Reason.RECOMMENDATION, 3, 7, {"load": 4.9, "count": 3.0, "mood": "calm"}
         )
         assert {type(value) for value in (step.after, *step.inputs.values())} == {int, float, str}
 
-    def test_it_may_say_that_it_knows_nothing(self):
-        answer = Step(Reason.NOT_MEASURED, 3, 3), None
-        assert recommend_safely(guest(answer=answer), NOW, UNSET)[0].reason is Reason.NOT_MEASURED
+    def test_it_may_return_not_measured(self):
+        result = Step(Reason.NOT_MEASURED, 3, 3), None
+        assert recommend_safely(guest(result=result), NOW, None)[0].reason is Reason.NOT_MEASURED
 
     @pytest.mark.parametrize(
-        ("answer", "said"),
+        ("result", "error"),
         [
             (7, "cannot unpack non-iterable int object"),
             ((7, None), "recommend() must return a Step and a memory, not 7"),
@@ -153,7 +180,7 @@ class TestGuests:
             ((Step(Reason.RECOMMENDATION, 3, 7, [1]), None), "'list' object has no attribute"),
         ],
     )
-    def test_an_answer_that_is_none_is_a_failure(self, answer, said):
-        step, memory = recommend_safely(guest(answer=answer), NOW, UNSET)
-        assert (step.reason, step.after, memory) == (Reason.POLICY_FAILED, 3, UNSET)
-        assert said in step.inputs["error"]
+    def test_an_invalid_return_value_is_a_failure(self, result, error):
+        step, memory = recommend_safely(guest(result=result), NOW, None)
+        assert (step.reason, step.after, memory) == (Reason.POLICY_FAILED, 3, None)
+        assert error in step.inputs["error"]

@@ -1,9 +1,7 @@
 """The one entry point: from an observation to a plan."""
 
 from collections.abc import Collection
-from typing import Any
 
-from msgspec import UNSET
 from msgspec.structs import replace
 
 from autoscaler.core.capacity import FreeCapacity
@@ -24,6 +22,7 @@ from autoscaler.core.selection import Rule, select
 from autoscaler.core.state import (
     BackOff,
     DeploymentState,
+    PolicyMemory,
     State,
     StoppedDeployment,
 )
@@ -166,9 +165,9 @@ def _decide(
         load_window_s=rule.policy.load_window_s,
         max_interval_s=max_interval_s,
     )
-    memory = UNSET
-    if known is not None and known.policy == rule.policy.name:
-        memory = known.memory
+    memory = None if known is None else known.memory
+    if memory is not None and memory.policy != rule.policy.name:
+        memory = None
     first, memory = _recommend(stats, measured, rule, context.room, known, memory)
     if known is None and stopped_deployment is not None:
         usage = updated_usage(
@@ -224,8 +223,8 @@ def _recommend(
     rule: Rule,
     room: FreeCapacity,
     known: DeploymentState | None,
-    memory: Any,
-) -> tuple[Step, Any]:
+    memory: PolicyMemory | None,
+) -> tuple[Step, PolicyMemory | None]:
     current = current_allocations(rule.mode, stats)
     if current is None:
         number = stats.target_allocations or 0

@@ -1,7 +1,5 @@
 """What one decision leaves behind for the next one about the same deployment."""
 
-from typing import Any
-
 from msgspec.structs import replace
 
 from autoscaler.core.flow.control_mode import mode_in_effect
@@ -10,7 +8,13 @@ from autoscaler.core.flow.measurement import Measurement
 from autoscaler.core.flow.plan_context import PlanContext
 from autoscaler.core.scale_to_zero import idle_since, updated_usage
 from autoscaler.core.selection import Rule
-from autoscaler.core.state import CapacityRefusal, DeploymentState, Rollout, excluding
+from autoscaler.core.state import (
+    CapacityRefusal,
+    DeploymentState,
+    PolicyMemory,
+    Rollout,
+    excluding,
+)
 from autoscaler.core.values import CompletedRollout, DeploymentStats, Reason, Sample, Step
 
 ADAPTIVE_TIMEOUT_S = 60.0
@@ -27,7 +31,7 @@ def next_state(
     first: Step,
     rule: Rule,
     context: PlanContext,
-    memory: Any,
+    memory: PolicyMemory | None,
     usage: bytes,
 ) -> tuple[DeploymentState, CompletedRollout | None]:
     """All that is known now: the measurement, the window, the last update, the last refusal.
@@ -70,7 +74,6 @@ def next_state(
         samples=measured.samples,
         service_time_s=service_time_s or known.service_time_s,
         peaks=_peaks(measured.peaks, first, rule, at),
-        policy=rule.policy.name,
         memory=memory,
         above_burst_s=_above_burst_s(known, measured, first, rule, at),
         stalled_since=measured.stalled_since,
