@@ -28,7 +28,7 @@ def test_silence_lasts_since_it_began():
 
 @pytest.mark.parametrize(
     "given",
-    [{"completed": 1}, {"failed": 1}, {"pending": 1}, {"issues": (DataIssue.INCOMPLETE,)}],
+    [{"completed": 1}, {"failed": 1}, {"in_flight": 1}, {"issues": (DataIssue.INCOMPLETE,)}],
     ids=["answered", "refused", "waiting", "unknown"],
 )
 def test_whatever_is_asked_or_may_have_been_begins_it_anew(given):

@@ -206,16 +206,17 @@ def rules(draw):
         st.lists(
             st.builds(
                 schedule, st.sampled_from("abc"),
-                minimum=st.none() | numbers, maximum=st.none() | numbers,
+                min_allocations=st.none() | numbers,
+                max_allocations=st.none() | numbers,
             ),
             max_size=3, unique_by=lambda s: s.name,
         )
     )  # fmt: skip
     return {
-        "minimum": minimum,
-        "maximum": maximum,
+        "min_allocations": minimum,
+        "max_allocations": maximum,
         "schedules": tuple(schedules),
-        "burst_maximum": draw(st.none() | numbers),
+        "burst_max_allocations": draw(st.none() | numbers),
     }
 
 
@@ -239,16 +240,16 @@ def test_no_raise_exceeds_what_fits_and_nothing_leaves_the_bounds(given, wishes,
         if decision.sample.issues:
             continue
         if decision.changes:
-            low, high = min(given["minimum"], before), max(given["maximum"], before)
+            low, high = min(given["min_allocations"], before), max(given["max_allocations"], before)
             assert low <= decision.desired <= high
         if decision.desired > before:
-            assert decision.desired <= max(cores or math.inf, given["minimum"])
+            assert decision.desired <= max(cores or math.inf, given["min_allocations"])
         watch.answer(fate)
 
 
 @given(rules(), st.integers(0, 60))
 def test_without_a_refusal_a_measured_number_lies_within_the_bounds(given, wish):
     open_schedules = frozenset(given["schedules"])
-    watch = Watch(allocations=given["minimum"], open_schedules=open_schedules, **given)
+    watch = Watch(allocations=given["min_allocations"], open_schedules=open_schedules, **given)
     watch.answer(OutcomeKind.ACCEPTED)
-    assert given["minimum"] <= watch.wants(wish).desired <= given["maximum"]
+    assert given["min_allocations"] <= watch.wants(wish).desired <= given["max_allocations"]

@@ -258,7 +258,7 @@ class TestZero:
         decisions = stage.looks(3)
         assert changes(decisions) == [Stop()]
         assert not stage.runs
-        assert explain(decisions[-1]).startswith("elser sleeps: it was stopped ")
+        assert explain(decisions[-1]).startswith("elser stays stopped: it was stopped ")
 
     def test_a_single_request_begins_the_time_anew(self):
         stage = Stage(SLEEPY)
