@@ -8,8 +8,9 @@ from typing import NamedTuple
 
 from msgspec.structs import replace
 
-from autoscaler.core.flow.feedback import apply_outcomes, stopped_deployment
-from autoscaler.core.flow.planning import Ruleset, plan
+from autoscaler.core.flow.cycle import Cycle, begin_cycle, end_cycle
+from autoscaler.core.flow.feedback import stopped_deployment
+from autoscaler.core.flow.planning import Ruleset
 from autoscaler.core.flow.release import release_change, released_start
 from autoscaler.core.selection import OnExit, Rule
 from autoscaler.core.state import State, StoppedDeployment
@@ -20,7 +21,6 @@ from autoscaler.core.values import (
     Outcome,
     OutcomeKind,
     Plan,
-    Schedule,
     Stop,
 )
 from autoscaler.ports import (
@@ -73,7 +73,6 @@ class ControlLoop:
     calendar: Calendar | None = None
     state_store: StateStore | None = None
     state: State = field(default_factory=State)
-    _resume_requested: set[str] = field(default_factory=set)
     _last: tuple[Observation, Plan] | None = None
     _stopping: asyncio.Event = field(default_factory=asyncio.Event)
 
@@ -92,7 +91,8 @@ class ControlLoop:
         """Start a deployment in the next cycle. Returns whether it is asleep, so that it can be."""
         if deployment_id not in self.state.stopped:
             return False
-        self._resume_requested.add(deployment_id)
+        requested = self.state.resume_requested | {deployment_id}
+        self.state = replace(self.state, resume_requested=requested)
         return True
 
     async def run_cycle(self) -> float:
@@ -110,29 +110,25 @@ class ControlLoop:
             return self.poll_interval_s * (DENIED_INTERVAL_FACTOR if refused else 1.0)
         observed_at = self.clock.now()
         stopped = self.state.stopped
-        planned, self.state = plan(
-            self.state,
-            observation,
-            self.ruleset,
-            self._open_schedules(observation.at),
-            self._resume_requested,
-        )
-        self._last = observation, planned
+        open_at = None if self.calendar is None else self.calendar.open_at
+        cycle = begin_cycle(self.state, observation, self.ruleset, open_at)
+        self.state = cycle.state
+        self._last = observation, cycle.plan
         planned_at = self.clock.now()
-        outcomes = await self._act(planned)
-        self.state = apply_outcomes(self.state, outcomes)
-        self._resume_requested &= self.state.stopped.keys()
+        sent = await self._act(cycle)
+        # `self.state` and not `cycle.state`: resume requests may have arrived meanwhile.
+        outcomes, self.state = end_cycle(cycle.plan, sent, self.state)
         if self.state.stopped != stopped:
-            with suppress(StateNotSaved):  # what is written down too much does no harm
+            with suppress(StateNotSaved):  # an entry too many in the file does no harm
                 self._save_stopped(self.state.stopped)
         times = CycleTimes(
             observe_s=observed_at - started_at,
             plan_s=planned_at - observed_at,
             act_s=self.clock.now() - planned_at,
         )
-        self.recorder.planned(observation, planned, outcomes, times)
-        wanted_s = max(self.poll_interval_s, times.observe_s / MAX_OBSERVE_FRACTION)
-        return min(wanted_s, self.poll_interval_s * MAX_INTERVAL_FACTOR)
+        self.recorder.planned(observation, cycle.plan, outcomes, times)
+        interval_s = max(self.poll_interval_s, times.observe_s / MAX_OBSERVE_FRACTION)
+        return min(interval_s, self.poll_interval_s * MAX_INTERVAL_FACTOR)
 
     async def _guarded_cycle(self) -> float:
         try:
@@ -145,49 +141,34 @@ class ControlLoop:
             self.recorder.skipped(failure, self.clock.now())
             return self.poll_interval_s
 
-    def _open_schedules(self, at: float) -> frozenset[Schedule]:
-        schedules = {schedule for rule in self.ruleset.rules for schedule in rule.schedules}
-        if self.calendar is None or not schedules:
-            return frozenset()
-        return self.calendar.open_at(at, schedules)
+    async def _act(self, cycle: Cycle) -> dict[str, Outcome]:
+        """Send the updates one after the other, because the master plans again for each one.
 
-    async def _act(self, planned: Plan) -> tuple[Outcome, ...]:
-        """Send what changes, one update after the other: the master re-plans at each.
+        After a response that concerns every deployment, or when a poll interval has passed, the
+        rest is left to the next cycle, which decides from new statistics.
 
-        After an answer that concerns every deployment, or when a period is used up, the rest is
-        left for the next cycle, which decides afresh.
+        Returns:
+            The outcomes of the updates, by deployment id.
         """
         outcomes: dict[str, Outcome] = {}
         deadline = self.clock.now() + self.poll_interval_s
         withheld = ""
-        for decision in _in_order_of_sending(planned):
-            name = decision.deployment_id
+        for decision in cycle.updates:
             if self._stopping.is_set():
                 withheld = "the autoscaler is stopping"
             elif not withheld and self.clock.now() > deadline:
-                withheld = "the updates of this cycle took a whole period"
-            if decision.dry_run:
-                outcomes[name] = Outcome(
-                    decision=decision, kind=OutcomeKind.DRY_RUN, at=self.clock.now()
-                )
-            elif withheld:
-                outcomes[name] = Outcome(
-                    decision=decision,
-                    kind=OutcomeKind.WITHHELD,
-                    at=self.clock.now(),
-                    detail=withheld,
-                )
+                withheld = "the updates of this cycle took a whole poll interval"
+            if withheld:
+                outcome = self._outcome(decision, OutcomeKind.WITHHELD, withheld)
             else:
-                outcome = outcomes[name] = await self._send(decision)
+                outcome = await self._send(decision)
                 if outcome.kind in {OutcomeKind.FORBIDDEN, OutcomeKind.UNKNOWN}:
                     withheld = outcome.detail
-        return tuple(
-            [
-                outcomes.get(decision.deployment_id)
-                or Outcome(decision=decision, kind=OutcomeKind.UNCHANGED, at=planned.at)
-                for decision in planned.decisions
-            ]
-        )
+            outcomes[decision.deployment_id] = outcome
+        return outcomes
+
+    def _outcome(self, decision: Decision, kind: OutcomeKind, detail: str) -> Outcome:
+        return Outcome(decision=decision, kind=kind, at=self.clock.now(), detail=detail)
 
     async def _send(self, decision: Decision) -> Outcome:
         change = decision.change
@@ -196,14 +177,9 @@ class ControlLoop:
             if isinstance(change, Stop):
                 self._record_stop(decision.deployment_id)
         except StateNotSaved as failure:
-            return Outcome(
-                decision=decision,
-                kind=OutcomeKind.WITHHELD,
-                at=self.clock.now(),
-                detail=str(failure),
-            )
+            return self._outcome(decision, OutcomeKind.WITHHELD, str(failure))
         kind, detail = await self._carry_out(decision.deployment_id, change)
-        return Outcome(decision=decision, kind=kind, at=self.clock.now(), detail=detail)
+        return self._outcome(decision, kind, detail)
 
     async def _carry_out(self, deployment_id: str, change: Change) -> tuple[OutcomeKind, str]:
         """What became of it, and the cluster's words."""
@@ -282,15 +258,3 @@ class ControlLoop:
         finally:
             for wait in waits:
                 wait.cancel()
-
-
-def _in_order_of_sending(planned: Plan) -> list[Decision]:
-    """Decreases first, since they make room; then increases, the most pressing first."""
-    changes = [decision for decision in planned.decisions if decision.changes]
-    return sorted(
-        changes,
-        key=lambda decision: (
-            decision.desired > decision.current,
-            -decision.desired / max(decision.current, 1),
-        ),
-    )

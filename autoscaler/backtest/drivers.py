@@ -15,13 +15,14 @@ from autoscaler.backtest.world.plant import Plant
 from autoscaler.backtest.world.scenario import BacktestScenario
 from autoscaler.config.document import ScalingTable
 from autoscaler.config.policies import stabilisation_window_s
-from autoscaler.core.flow.feedback import apply_outcomes
-from autoscaler.core.flow.planning import MAX_INTERVAL_POLLS, Ruleset, plan
+from autoscaler.core.flow.cycle import begin_cycle, end_cycle
+from autoscaler.core.flow.planning import MAX_INTERVAL_POLLS, Ruleset
 from autoscaler.core.policies import AnyPolicy, Situation
 from autoscaler.core.selection import Rule
 from autoscaler.core.state import State
 from autoscaler.core.values import (
     Change,
+    Decision,
     LoadEstimate,
     Mode,
     Outcome,
@@ -61,33 +62,36 @@ class Driver(Protocol):
 class PlanDriver:
     """The daemon's own cycle, without the waiting."""
 
-    def __init__(self, policy: Ruleset, poll_interval_s: float) -> None:
+    def __init__(self, ruleset: Ruleset, poll_interval_s: float) -> None:
         self.poll_interval_s = poll_interval_s
         self.initial_allocations = None
         self.refused = 0
         self.updates = 0  # that were sent
         self.plans: list[Plan] | None = None  # kept if somebody sets a list
-        self._policy = policy
+        self._ruleset = ruleset
         self._state = State()
 
     def advance(self, plant: Plant, to: float) -> None:
         plant.advance(to)
 
     def poll(self, plant: Plant) -> None:
-        planned, self._state = plan(self._state, plant.observation(), self._policy)
+        cycle = begin_cycle(self._state, plant.observation(), self._ruleset)
         if self.plans is not None:
-            self.plans.append(planned)
-        for decision in planned.decisions:
+            self.plans.append(cycle.plan)
+        for decision in cycle.plan.decisions:
             first = decision.steps[0]
             if first.reason is Reason.POLICY_FAILED:
-                # The daemon holds the number. That is nothing to measure a policy by.
+                # The daemon would hold the allocations. That would not measure the policy.
                 raise UserError(f"the policy failed: {first.inputs['error']}")
-            if decision.change is not None:
-                kind = _carried_out(plant, decision.change)
-                self.updates += 1
-                self.refused += kind is not OutcomeKind.ACCEPTED
-                outcome = Outcome(decision=decision, kind=kind, at=plant.now)
-                self._state = apply_outcomes(self._state, [outcome])
+        outcomes = {each.deployment_id: self._send(plant, each) for each in cycle.updates}
+        _, self._state = end_cycle(cycle.plan, outcomes, cycle.state)
+
+    def _send(self, plant: Plant, decision: Decision) -> Outcome:
+        assert decision.change is not None, "only changes are sent"
+        kind = _carried_out(plant, decision.change)
+        self.updates += 1
+        self.refused += kind is not OutcomeKind.ACCEPTED
+        return Outcome(decision=decision, kind=kind, at=plant.now)
 
 
 class AdaptiveDriver:

@@ -105,6 +105,7 @@ class State(Value, frozen=True, kw_only=True):
     cluster_back_off: BackOff | None = None  # credentials or licence: for all deployments
     # Losing these does harm: only the daemon starts them again.
     stopped: Mapping[str, StoppedDeployment] = {}
+    resume_requested: frozenset[str] = frozenset()  # of the stopped deployments
 
 
 def capacity_of(observation: Observation) -> ClusterCapacity:

@@ -74,7 +74,6 @@ def plan(
     observation: Observation,
     policy: Ruleset,
     open_schedules: Collection[Schedule] = (),
-    resume_requested: Collection[str] = (),
 ) -> tuple[Plan, State]:
     """Decide every managed deployment's allocations.
 
@@ -83,7 +82,6 @@ def plan(
 
     Args:
         open_schedules: of all schedules of the policy's rules, those whose window is open now.
-        asked: deployments that somebody wants to be started, if they were stopped.
 
     Returns:
         The plan, with decisions in order of deployment id, and the state for the next call.
@@ -97,7 +95,9 @@ def plan(
     completed_rollouts: list[CompletedRollout] = []
     for name in sorted({*observation.deployments, *stopped}):
         if name in stopped:
-            decisions.append(_decide_stopped(name, stopped[name], rules, context, resume_requested))
+            decisions.append(
+                _decide_stopped(name, stopped[name], rules, context, state.resume_requested)
+            )
             continue
         stats = observation.deployments[name]
         rule = select(rules, stats)
@@ -126,6 +126,7 @@ def plan(
         capacity=context.capacity,
         cluster_back_off=state.cluster_back_off,
         stopped=stopped,
+        resume_requested=state.resume_requested,
     )
 
 

@@ -66,7 +66,8 @@ class Stage:
             cluster=self.cluster,
             owned=self.owned,
         )
-        planned, self.state = plan(self.state, seen, self.policy, open_schedules, asked)
+        state = replace(self.state, resume_requested=frozenset(asked))
+        planned, self.state = plan(state, seen, self.policy, open_schedules)
         (decision,) = planned.decisions
         if decision.change is not None and not decision.dry_run:
             self.state = apply_outcomes(self.state, [outcome(decision, fate, at=self.at)])

@@ -1,0 +1,91 @@
+"""One cycle without its I/O: from an observation to the updates, and from their outcomes to the
+state for the next cycle.
+
+The daemon and the back-test both call these functions. They differ in where observations come from
+and in how updates are sent.
+"""
+
+from collections.abc import Callable, Collection, Iterable, Mapping
+
+from autoscaler.core.flow.feedback import apply_outcomes
+from autoscaler.core.flow.planning import Ruleset, plan
+from autoscaler.core.state import State
+from autoscaler.core.values import (
+    Decision,
+    Observation,
+    Outcome,
+    OutcomeKind,
+    Plan,
+    Schedule,
+    Value,
+)
+
+OpenAt = Callable[[float, Iterable[Schedule]], Collection[Schedule]]
+"""Returns the schedules whose window is open at an instant, in Unix seconds."""
+
+
+class Cycle(Value, frozen=True, kw_only=True):
+    """The decisions of one cycle, before any update is sent."""
+
+    plan: Plan
+    state: State  # to be passed to `end_cycle`
+
+    @property
+    def updates(self) -> list[Decision]:
+        """The decisions to carry out, in the order of sending: decreases first, since they free
+        capacity; then increases, the largest ratio first. Dry runs are left out."""
+        return sorted(
+            [
+                decision
+                for decision in self.plan.decisions
+                if decision.change is not None and not decision.dry_run
+            ],
+            key=_sending_order,
+        )
+
+
+def begin_cycle(
+    state: State, observation: Observation, ruleset: Ruleset, open_at: OpenAt | None = None
+) -> Cycle:
+    """Decide every managed deployment's allocations.
+
+    Args:
+        open_at: the calendar; None: no schedule is ever open.
+    """
+    open_schedules: Collection[Schedule] = ()
+    if open_at is not None:
+        schedules = {schedule for rule in ruleset.rules for schedule in rule.schedules}
+        if schedules:
+            open_schedules = open_at(observation.at, schedules)
+    planned, after = plan(state, observation, ruleset, open_schedules)
+    return Cycle(plan=planned, state=after)
+
+
+def end_cycle(
+    planned: Plan, outcomes: Mapping[str, Outcome], state: State
+) -> tuple[tuple[Outcome, ...], State]:
+    """The outcome of every decision, in the order of the plan, and the state for the next cycle.
+
+    Args:
+        outcomes: of the updates, by deployment id.
+        state: that of the cycle, with the resume requests that have arrived since.
+    """
+    complete = tuple(
+        [
+            outcomes.get(decision.deployment_id) or _unsent(decision)
+            for decision in planned.decisions
+        ]
+    )
+    return complete, apply_outcomes(state, complete)
+
+
+def _unsent(decision: Decision) -> Outcome:
+    kind = OutcomeKind.UNCHANGED if decision.change is None else OutcomeKind.DRY_RUN
+    return Outcome(decision=decision, kind=kind, at=decision.at)
+
+
+def _sending_order(decision: Decision) -> tuple[bool, float]:
+    return (
+        decision.desired > decision.current,
+        -decision.desired / max(decision.current, 1),
+    )
