@@ -13,12 +13,12 @@ from autoscaler.adapters.elasticsearch.api import ElasticsearchApi
 from autoscaler.adapters.elasticsearch.errors import ElasticsearchError
 from autoscaler.adapters.elasticsearch.preflight import inspect
 from autoscaler.adapters.elasticsearch.preflight_report import PreflightReport, Severity
+from autoscaler.cluster_controller import transport_to
 from autoscaler.config import Config
 from autoscaler.core.explanation import unmanaged_text
 from autoscaler.core.flow.control_mode import active_adaptive
 from autoscaler.core.selection import Rule, ZeroMethod, select
 from autoscaler.core.values import AdaptiveAllocations, DeploymentStats, Mode, Unmanaged
-from autoscaler.daemon import transport_to
 
 
 class DeploymentCheck(Struct, frozen=True):

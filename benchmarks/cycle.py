@@ -11,11 +11,11 @@ from prometheus_client.exposition import generate_latest
 
 from autoscaler.adapters.clock import HostClock
 from autoscaler.adapters.prometheus import PrometheusRecorder
+from autoscaler.cluster_controller import ruleset_of
 from autoscaler.config import load
 from autoscaler.core.flow.planning import plan
 from autoscaler.core.state import State
 from autoscaler.core.values import Observation, Outcome, OutcomeKind
-from autoscaler.daemon import ruleset_of
 from autoscaler.ports import CycleTimes
 from autoscaler.wire.stats import parse_stats
 from benchmarks.payload import stats
@@ -33,7 +33,8 @@ ENVIRON = {
 def report() -> None:
     clock = HostClock()
     registry = CollectorRegistry()
-    recorder = PrometheusRecorder(registry, clock, "benchmark")
+    recorder = PrometheusRecorder(clock)
+    registry.register(recorder)
     policy = ruleset_of(load(None, ENVIRON))
     state = State()
     seconds: dict[str, list[float]] = {"json": [], "decode": [], "plan": [], "metrics": []}

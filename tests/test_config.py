@@ -415,7 +415,7 @@ class TestSecrets:
         new = load(write(f"{REACHABLE}api_key = 'b'\n"), {})
         assert old != new
         assert old.fingerprint == new.fingerprint
-        assert what_needs_restart(old, new) == ("elasticsearch",)
+        assert what_needs_restart(old, new) == ("[elasticsearch]",)
 
 
 def test_what_needs_a_restart(write):
@@ -423,7 +423,11 @@ def test_what_needs_a_restart(write):
     live = load(write(f'poll_interval = "20s"\n{REACHABLE}request_timeout = "10s"\n'), {})
     assert what_needs_restart(old, live) == ()
     text = f"state_file = 'asleep'\n{REACHABLE}[server]\nport = 1\n[logging]\nlevel = 'debug'\n"
-    assert what_needs_restart(old, load(write(text), {})) == ("server", "logging", "state_file")
+    assert what_needs_restart(old, load(write(text), {})) == (
+        "[server]",
+        "[logging]",
+        "state_file",
+    )
 
 
 def test_equal_configurations_have_equal_fingerprints_and_others_do_not(write):

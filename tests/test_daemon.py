@@ -14,8 +14,9 @@ from structlog.testing import capture_logs
 
 from autoscaler import daemon as composition
 from autoscaler.adapters.admin_http import CannotListen
+from autoscaler.cluster_controller import PREFLIGHT_INTERVAL_S
 from autoscaler.config import ConfigError, load
-from autoscaler.daemon import PREFLIGHT_INTERVAL_S, Daemon
+from autoscaler.daemon import Daemon
 from autoscaler.simulation.emulator.faults import Fault
 from autoscaler.simulation.emulator.server import running_emulator
 from autoscaler.simulation.loads import Steady
@@ -187,7 +188,7 @@ class TestReloading:
             setup.write(most=2)
             os.kill(os.getpid(), signal.SIGHUP)
             told = await setup.until_said("config.reloaded")
-            assert told == "the configuration is in force"
+            assert told == "configuration reloaded"
             await setup.clock.advance(60.0)
             assert setup.requested == 2
 
@@ -217,7 +218,7 @@ class TestReloading:
             setup.write(top='poll_interval = "soon"', most=2)
             setup.daemon.reload()
             told = await setup.until_said("config.reload_failed")
-            assert told.startswith("the old one stays: ")
+            assert told.startswith("the previous configuration stays in effect: ")
             assert "poll_interval" in told
             assert await setup.metric(successful) == 0.0
             await setup.clock.advance(60.0)
@@ -231,11 +232,13 @@ class TestReloading:
         async with running(tmp_path) as setup:
             setup.write(port=9)
             setup.daemon.reload()
-            assert "server, which need a restart" in await setup.until_said("config.reloaded")
+            assert "except [server], which needs a restart" in await setup.until_said(
+                "config.reloaded"
+            )
             setup.write(port=9, most=3)
             setup.daemon.reload()
             told = await setup.until_said("config.reloaded", times=2)
-            assert "server, which need a restart" in told
+            assert "except [server], which needs a restart" in told
             setup.write(most=3)
             setup.daemon.reload()
             assert "restart" not in await setup.until_said("config.reloaded", times=3)

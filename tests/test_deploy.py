@@ -8,9 +8,8 @@ from pathlib import Path
 
 import pytest
 from packaging.requirements import Requirement
-from prometheus_client import CollectorRegistry
 
-from autoscaler.adapters.prometheus import PrometheusRecorder
+from autoscaler.adapters.prometheus import DaemonMetrics, PrometheusRecorder
 from autoscaler.config import load
 from tests.fakes import FakeClock
 
@@ -56,10 +55,11 @@ class TestAlerts:
 
     @pytest.mark.parametrize("name", ["rules.yml", "rules_test.yml"])
     def test_they_speak_of_metrics_that_exist(self, name):
-        recorder = PrometheusRecorder(CollectorRegistry(), FakeClock(), "1")
+        collectors = (PrometheusRecorder(FakeClock()), DaemonMetrics(FakeClock(), "1"))
         known = {
             family.name + ("_total" if family.type == "counter" else "")
-            for family in recorder.describe()
+            for collector in collectors
+            for family in collector.describe()
         }
         text = (DEPLOY / "prometheus" / name).read_text()
         named = set(re.findall(r"\b(?:autoscaler|elasticsearch)_[a-z_]+", text))

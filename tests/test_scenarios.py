@@ -17,10 +17,10 @@ import msgspec
 import pytest
 from msgspec import Meta, Struct
 
+from autoscaler.cluster_controller import ruleset_of
 from autoscaler.config import load
 from autoscaler.core.explanation import explain
 from autoscaler.core.values import OutcomeKind
-from autoscaler.daemon import ruleset_of
 from autoscaler.simulation.scenario import ClusterScenario
 from tests.end_to_end.world import Cycle, World, world_of
 

@@ -92,9 +92,9 @@ def _shown(rule: Rule) -> Any:
 def what_needs_restart(old: Config, new: Config) -> tuple[str, ...]:
     """What differs and is read only at the start, by its name in the file."""
     pairs = {
-        "elasticsearch": (old.connection, new.connection),
-        "server": (old.server, new.server),
-        "logging": (old.logging, new.logging),
+        "[elasticsearch]": (old.connection, new.connection),
+        "[server]": (old.server, new.server),
+        "[logging]": (old.logging, new.logging),
         "state_file": (old.state_file, new.state_file),
     }
     return tuple(name for name, (before, after) in pairs.items() if before != after)

@@ -12,8 +12,8 @@ from autoscaler.adapters.elasticsearch.errors import (
     TransportError,
     Unreachable,
 )
+from autoscaler.cluster_controller import transport_to
 from autoscaler.config import Config
-from autoscaler.daemon import transport_to
 from autoscaler.ports import Clock
 
 _NEVER_ARRIVED = (Unreachable, TlsError, NotElasticsearch)

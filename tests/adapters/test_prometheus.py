@@ -6,7 +6,7 @@ from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.openmetrics.exposition import generate_latest as generate_openmetrics
 from prometheus_client.openmetrics.parser import text_string_to_metric_families
 
-from autoscaler.adapters.prometheus import PrometheusRecorder
+from autoscaler.adapters.prometheus import DaemonMetrics, PrometheusRecorder
 from autoscaler.adapters.prometheus.counters import Histogram
 from autoscaler.adapters.prometheus.recorder import FORGET_AFTER_S, STALE_AFTER_S
 from autoscaler.core.values import CompletedRollout, DataIssue, OutcomeKind, Sample, Unmanaged
@@ -35,7 +35,16 @@ def registry():
 
 @pytest.fixture
 def recorder(registry, clock):
-    return PrometheusRecorder(registry, clock, "1.2.3")
+    found = PrometheusRecorder(clock)
+    registry.register(found)
+    return found
+
+
+@pytest.fixture
+def daemon(registry, clock):
+    found = DaemonMetrics(clock, "1.2.3")
+    found.register(registry)
+    return found
 
 
 def busy_cycle(at: float = 1_000.0):
@@ -242,22 +251,22 @@ def test_a_deployment_that_vanished_leaves_no_figures_and_in_time_no_counts(
     assert b'"elser"' not in generate_latest(registry)
 
 
-def test_the_configuration_in_force(recorder, registry, clock):
+def test_the_configuration_in_force(daemon, registry, clock):
     value = registry.get_sample_value
     assert value("autoscaler_config_last_reload_successful") is None
-    recorder.config_accepted("cafe", 10.0)
+    daemon.config_accepted("cafe", 10.0)
     clock.pass_by(60.0)
-    recorder.config_refused()
+    daemon.config_refused()
     assert value("autoscaler_config_info", {"fingerprint": "cafe"}) == 1
     assert value("autoscaler_poll_interval_seconds") == 10.0
     assert value("autoscaler_config_last_reload_successful") == 0
     assert value("autoscaler_config_last_reload_success_timestamp_seconds") == 1_000.0
-    recorder.config_accepted("f00d", 5.0)
+    daemon.config_accepted("f00d", 5.0)
     assert value("autoscaler_config_info", {"fingerprint": "cafe"}) is None
     assert value("autoscaler_config_last_reload_successful") == 1
 
 
-def test_the_process_and_the_build(recorder, registry):
+def test_the_process_and_the_build(daemon, registry):
     assert registry.get_sample_value("autoscaler_build_info", {"version": "1.2.3"}) == 1
     text = generate_latest(registry)
     assert b"python_info" in text
@@ -273,8 +282,8 @@ def test_no_two_nodes_of_a_deployment_share_a_series(recorder, registry):
         assert registry.get_sample_value(name, {"deployment": "elser", "node": label}) == 2
 
 
-def test_both_formats_are_valid_and_have_no_created_series(recorder, registry):
-    recorder.config_accepted("cafe", 10.0)
+def test_both_formats_are_valid_and_have_no_created_series(recorder, daemon, registry):
+    daemon.config_accepted("cafe", 10.0)
     recorder.planned(*busy_cycle())
     openmetrics = generate_openmetrics(registry).decode()
     families = {family.name for family in text_string_to_metric_families(openmetrics)}
@@ -285,12 +294,12 @@ def test_both_formats_are_valid_and_have_no_created_series(recorder, registry):
 
 def test_two_recorders_cannot_share_a_registry(recorder, registry, clock):
     with pytest.raises(ValueError, match="Duplicated timeseries"):
-        PrometheusRecorder(registry, clock, "1.2.3")
+        registry.register(PrometheusRecorder(clock))
 
 
 @pytest.mark.skipif(shutil.which("promtool") is None, reason="promtool is not installed")
-def test_promtool_finds_nothing_to_improve(recorder, registry):
-    recorder.config_accepted("cafe", 10.0)
+def test_promtool_finds_nothing_to_improve(recorder, daemon, registry):
+    daemon.config_accepted("cafe", 10.0)
     recorder.planned(*busy_cycle())
     text = b"".join(
         line + b"\n"

@@ -8,11 +8,11 @@ from prometheus_client import CollectorRegistry, generate_latest
 from autoscaler.adapters.admin_http import DecisionRecorder, Health
 from autoscaler.adapters.logs import LogRecorder
 from autoscaler.adapters.prometheus import PrometheusRecorder
+from autoscaler.cluster_controller import CompositeRecorder
 from autoscaler.control_loop import ControlLoop
 from autoscaler.core.flow.planning import plan
 from autoscaler.core.state import State
 from autoscaler.core.values import Cluster, NodeCapacity, Outcome, OutcomeKind, Plan
-from autoscaler.daemon import CompositeRecorder
 from autoscaler.ports import CycleTimes, FailureKind, ObservationFailed
 from tests.fakes import FakeClock, FakeCluster, ListRecorder
 from tests.observations import deployment, loading, node, observation, policy, rule
@@ -26,7 +26,7 @@ def silent_log():
 
 
 def prometheus():
-    return PrometheusRecorder(CollectorRegistry(), FakeClock(START), "0")
+    return PrometheusRecorder(FakeClock(START))
 
 
 def health():
@@ -133,7 +133,8 @@ def test_all_of_them_are_told():
 
 def test_what_was_recorded_can_be_scraped():
     registry = CollectorRegistry()
-    recorder = PrometheusRecorder(registry, FakeClock(START), "0")
+    recorder = PrometheusRecorder(FakeClock(START))
+    registry.register(recorder)
     for observed in OBSERVED.values():
         planned, _ = plan(State(), observed, policy())
         outcomes = tuple(

@@ -2,13 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 
-from prometheus_client import (
-    CollectorRegistry,
-    GCCollector,
-    Metric,
-    PlatformCollector,
-    ProcessCollector,
-)
+from prometheus_client import Metric
 from prometheus_client.registry import Collector
 
 from autoscaler.adapters.prometheus import families
@@ -49,11 +43,16 @@ class _Counts:
 
 
 class PrometheusRecorder(Collector):
-    """Records cycles, and serves them through the registry it is given."""
+    """Records the cycles of one cluster, and provides their metrics for a registry.
 
-    def __init__(self, registry: CollectorRegistry, clock: Clock, version: str) -> None:
+    Args:
+        cluster: the label `cluster` of every metric; empty where there is one cluster only, whose
+            metrics have no such label.
+    """
+
+    def __init__(self, clock: Clock, cluster: str = "") -> None:
         self._clock = clock
-        self._version = version
+        self._cluster = cluster
         self._latest: tuple[Observation, Plan] | None = None
         self._observed_at = clock.now()
         self._up: bool | None = None
@@ -61,12 +60,6 @@ class PrometheusRecorder(Collector):
         self._cycles = {"completed": 0, "skipped": 0}
         self._failures = dict.fromkeys(FailureKind, 0)
         self._durations = {part: Histogram(CYCLE_BUCKETS_S) for part in ("observe", "plan", "act")}
-        self._config: tuple[str, float, float] | None = None  # fingerprint, poll interval, at
-        self._config_valid = True
-        registry.register(self)
-        ProcessCollector(registry=registry)
-        PlatformCollector(registry=registry)
-        GCCollector(registry=registry)
 
     def planned(
         self, observation: Observation, plan: Plan, outcomes: tuple[Outcome, ...], took: CycleTimes
@@ -88,26 +81,29 @@ class PrometheusRecorder(Collector):
         self._cycles["skipped"] += 1
         self._failures[failure.kind] += 1
 
-    def config_accepted(self, fingerprint: str, poll_interval_s: float) -> None:
-        """A valid configuration is in force, from the start or since a reload."""
-        self._config = (fingerprint, poll_interval_s, self._clock.now())
-        self._config_valid = True
-
-    def config_refused(self) -> None:
-        """A new configuration was not valid; the old one stays in force."""
-        self._config_valid = False
-
     def describe(self) -> Iterator[Metric]:
         nothing = Observation(at=0.0, deployments={})
         yield from collect_cycle(nothing, Plan(at=0.0, decisions=()))
         yield from self._of_deployments({})
-        yield from self._of_the_daemon()
+        yield from self._of_the_loop()
 
     def collect(self) -> Iterator[Metric]:
+        if not self._cluster:
+            return self._collect()
+        return map(self._labelled, self._collect())
+
+    def _labelled(self, metric: Metric) -> Metric:
+        metric.samples = [
+            sample._replace(labels={"cluster": self._cluster, **sample.labels})
+            for sample in metric.samples
+        ]
+        return metric
+
+    def _collect(self) -> Iterator[Metric]:
         if self._latest is not None and self._age_s() <= STALE_AFTER_S:
             yield from collect_cycle(*self._latest)
         yield from self._of_deployments(dict(self._deployments))
-        yield from self._of_the_daemon()
+        yield from self._of_the_loop()
 
     def _count(self, outcome: Outcome) -> None:
         decision = outcome.decision
@@ -175,8 +171,7 @@ class PrometheusRecorder(Collector):
             ],
         )
 
-    def _of_the_daemon(self) -> Iterator[Metric]:
-        yield family(families.BUILD_INFO, [({"version": self._version}, 1.0)])
+    def _of_the_loop(self) -> Iterator[Metric]:
         yield family(families.UP, [] if self._up is None else [({}, float(self._up))])
         yield family(families.OBSERVATION_AGE, [({}, self._age_s())])
         yield family(families.CYCLES, [({"result": r}, float(n)) for r, n in self._cycles.items()])
@@ -188,12 +183,3 @@ class PrometheusRecorder(Collector):
             families.CYCLE_DURATION,
             [({"part": part}, histogram) for part, histogram in self._durations.items()],
         )
-        yield from self._of_the_config()
-
-    def _of_the_config(self) -> Iterator[Metric]:
-        fingerprint, poll_interval_s, at = self._config or ("", 0.0, 0.0)
-        known = self._config is not None
-        yield family(families.CONFIG_INFO, [({"fingerprint": fingerprint}, 1.0)] if known else [])
-        yield family(families.POLL_INTERVAL, [({}, poll_interval_s)] if known else [])
-        yield family(families.CONFIG_SUCCESS, [({}, float(self._config_valid))] if known else [])
-        yield family(families.CONFIG_SUCCESS_AT, [({}, at)] if known else [])

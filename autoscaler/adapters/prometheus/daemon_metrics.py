@@ -1,0 +1,54 @@
+"""What exists once for each process, for Prometheus: the build, the configuration, the process."""
+
+from collections.abc import Iterator
+
+from prometheus_client import (
+    CollectorRegistry,
+    GCCollector,
+    Metric,
+    PlatformCollector,
+    ProcessCollector,
+)
+from prometheus_client.registry import Collector
+
+from autoscaler.adapters.prometheus import families
+from autoscaler.adapters.prometheus.cycle_metrics import family
+from autoscaler.ports import Clock
+
+
+class DaemonMetrics(Collector):
+    """The build and the configuration in effect."""
+
+    def __init__(self, clock: Clock, version: str) -> None:
+        self._clock = clock
+        self._version = version
+        self._config: tuple[str, float, float] | None = None  # fingerprint, poll interval, at
+        self._config_valid = True
+
+    def register(self, registry: CollectorRegistry) -> None:
+        """Add these metrics and those of the process."""
+        registry.register(self)
+        ProcessCollector(registry=registry)
+        PlatformCollector(registry=registry)
+        GCCollector(registry=registry)
+
+    def config_accepted(self, fingerprint: str, poll_interval_s: float) -> None:
+        """A valid configuration is in effect, from the start or since a reload."""
+        self._config = (fingerprint, poll_interval_s, self._clock.now())
+        self._config_valid = True
+
+    def config_refused(self) -> None:
+        """A new configuration was not valid; the previous one stays in effect."""
+        self._config_valid = False
+
+    def collect(self) -> Iterator[Metric]:
+        fingerprint, poll_interval_s, at = self._config or ("", 0.0, 0.0)
+        known = self._config is not None
+        yield family(families.BUILD_INFO, [({"version": self._version}, 1.0)])
+        yield family(families.CONFIG_INFO, [({"fingerprint": fingerprint}, 1.0)] if known else [])
+        yield family(families.POLL_INTERVAL, [({}, poll_interval_s)] if known else [])
+        yield family(families.CONFIG_SUCCESS, [({}, float(self._config_valid))] if known else [])
+        yield family(families.CONFIG_SUCCESS_AT, [({}, at)] if known else [])
+
+    def describe(self) -> Iterator[Metric]:
+        return self.collect()

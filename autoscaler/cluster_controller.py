@@ -1,0 +1,238 @@
+"""One cluster: its connection, its control loop, its preflight check, and what records its cycles.
+
+A process that scales several clusters has one controller for each. Two controllers share the clock
+and nothing else.
+"""
+
+import asyncio
+import random
+from types import TracebackType
+from typing import Self
+
+import structlog
+from msgspec.structs import replace
+
+from autoscaler import __version__
+from autoscaler.adapters.admin_http import DecisionRecorder, Health
+from autoscaler.adapters.calendar import CronCalendar
+from autoscaler.adapters.elasticsearch.api import ElasticsearchApi
+from autoscaler.adapters.elasticsearch.cluster import ElasticsearchCluster
+from autoscaler.adapters.elasticsearch.connection import ApiKey, Basic, Bearer, Connection
+from autoscaler.adapters.elasticsearch.preflight import PreflightReport, inspect
+from autoscaler.adapters.elasticsearch.transport import Transport
+from autoscaler.adapters.logs import LogRecorder
+from autoscaler.adapters.prometheus import PrometheusRecorder
+from autoscaler.adapters.state_file import StateFile
+from autoscaler.config import Config
+from autoscaler.control_loop import ControlLoop
+from autoscaler.core.flow.planning import MAX_INTERVAL_POLLS, Ruleset
+from autoscaler.core.selection import OnExit
+from autoscaler.core.state import State
+from autoscaler.core.values import Mode, Observation, Outcome, OutcomeKind, Plan
+from autoscaler.ports import Clock, CycleTimes, ObservationFailed, Recorder
+
+RELEASE_TIMEOUT_S = 20.0
+"""Seconds that the release of all deployments may take when the daemon ends. 20 s, because
+Kubernetes kills the process after thirty."""
+
+PREFLIGHT_INTERVAL_S = 900.0
+"""Seconds between preflight checks while the cluster accepts no change. 15 min, because an operator
+has to grant a privilege or upgrade the cluster."""
+
+
+class ClusterController:
+    """Everything that exists once for each cluster.
+
+    An async context manager, which holds the connections to the cluster open.
+
+    Args:
+        cluster: the cluster's name: a label of its metrics and a field of its log lines. Empty
+            where there is one cluster only: no label, no field.
+        recorders: record every cycle, besides the logs, the metrics and the probes.
+
+    Raises:
+        ConnectionSettingsError: the connection settings are not usable.
+        StateFileUnreadable: the state file cannot be read.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        clock: Clock,
+        *,
+        cluster: str = "",
+        recorders: tuple[Recorder, ...] = (),
+    ) -> None:
+        self._config = config
+        self._clock = clock
+        self._preflight = PreflightReport()
+        fields = {"cluster": cluster} if cluster else {}
+        self._log = structlog.get_logger("autoscaler", **fields)
+        self.metrics = PrometheusRecorder(clock, cluster)
+        self.health = Health(clock, config.poll_interval_s)
+        self.decisions = DecisionRecorder(clock, __version__)
+        self._transport = transport_to(config, clock)
+        self._api = ElasticsearchApi(self._transport)
+        api = ElasticsearchCluster(self._api, clock)
+        state_store = StateFile(config.state_file) if config.state_file is not None else None
+        self._loop = ControlLoop(
+            clock=clock,
+            observer=api,
+            actuator=api,
+            recorder=CompositeRecorder(
+                LogRecorder(self._log), self.metrics, self.health, self.decisions, *recorders
+            ),
+            ruleset=ruleset_of(config),
+            poll_interval_s=config.poll_interval_s,
+            calendar=CronCalendar(),
+            state_store=state_store,
+            state=State(stopped=state_store.load() if state_store is not None else {}),
+        )
+
+    async def __aenter__(self) -> Self:
+        await self._transport.__aenter__()
+        return self
+
+    async def __aexit__(
+        self,
+        error_type: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        await self._transport.__aexit__(error_type, error, traceback)
+
+    async def run(self) -> None:
+        """Run the preflight check and cycles until `stop` is called."""
+        preflight = asyncio.ensure_future(self._run_preflight())
+        try:
+            await self._loop.run()
+        finally:
+            preflight.cancel()
+            (result,) = await asyncio.gather(preflight, return_exceptions=True)
+        if isinstance(result, Exception):
+            raise result
+
+    def stop(self) -> None:
+        """Begin no further cycle and no further update; the current update is completed."""
+        self._loop.stop()
+
+    def resume(self, deployment_id: str) -> bool:
+        """Start a stopped deployment in the next cycle. Returns whether it is stopped."""
+        return self._loop.resume(deployment_id)
+
+    def apply(self, config: Config) -> None:
+        """Put the rules and the poll interval of a new configuration into effect."""
+        self._config = config
+        self.health.poll_interval_s = config.poll_interval_s
+        self._loop.ruleset = ruleset_of(config, self._preflight)
+        self._loop.poll_interval_s = config.poll_interval_s
+
+    async def release(self) -> None:
+        """Leave every deployment as `on_exit` of its rule says. For use after `run` has ended."""
+        if all(rule.on_exit is OnExit.KEEP for rule in self._loop.ruleset.rules):
+            return
+        try:
+            async with asyncio.timeout(RELEASE_TIMEOUT_S):
+                results = await self._loop.release_all()
+        except TimeoutError:
+            self._log.error(
+                "daemon.release_timed_out",
+                message=f"not every deployment was released within {RELEASE_TIMEOUT_S:.0f} s; "
+                "run `autoscaler release` to release the others",
+            )
+            return
+        for deployment_id, to, kind, detail in results:
+            if kind is OutcomeKind.ACCEPTED:
+                self._log.info(
+                    "deployment.released",
+                    message=f"{deployment_id} was released: {_RELEASE_TEXTS[to]}",
+                    deployment=deployment_id,
+                )
+            else:
+                self._log.error(
+                    "deployment.release_failed",
+                    message=f"{deployment_id} was not released: {detail}",
+                    deployment=deployment_id,
+                )
+
+    async def _run_preflight(self) -> None:
+        """Report at the start what would otherwise appear one failed update at a time.
+
+        Rules whose control mode the cluster rejects become a dry run, until a later check finds
+        that the cluster accepts it.
+        """
+        while True:
+            before, self._preflight = self._preflight, await inspect(self._api)
+            rejections = self._rejections(self._preflight)
+            for problem in self._preflight.problems:
+                if problem not in before.problems and problem.sentence not in rejections:
+                    self._log.warning("cluster.problem", message=problem.sentence)
+            for reason in sorted(rejections - self._rejections(before)):
+                self._log.warning("cluster.observe_only", message=f"only observing: {reason}")
+            self._loop.ruleset = ruleset_of(self._config, self._preflight)
+            if not any(map(self._preflight.rejection_of, Mode)):
+                return
+            await self._clock.sleep(PREFLIGHT_INTERVAL_S)
+
+    def _rejections(self, found: PreflightReport) -> set[str]:
+        """Why some rules can only observe."""
+        return {found.rejection_of(rule.mode) for rule in self._config.rules} - {""}
+
+
+_RELEASE_TEXTS = {
+    OnExit.ADAPTIVE: "adaptive allocations are enabled",
+    OnExit.FLOOR: "it has at least its safe_allocations",
+}
+
+
+class CompositeRecorder:
+    """A Recorder made of Recorders."""
+
+    def __init__(self, *recorders: Recorder) -> None:
+        self._recorders = recorders
+
+    def planned(
+        self, observation: Observation, plan: Plan, outcomes: tuple[Outcome, ...], took: CycleTimes
+    ) -> None:
+        for recorder in self._recorders:
+            recorder.planned(observation, plan, outcomes, took)
+
+    def skipped(self, failure: ObservationFailed, at: float) -> None:
+        for recorder in self._recorders:
+            recorder.skipped(failure, at)
+
+
+def ruleset_of(config: Config, found: PreflightReport | None = None) -> Ruleset:
+    """The configured rules; as a dry run where the cluster rejects their control mode."""
+    rules = tuple(
+        replace(rule, dry_run=True) if found is not None and found.rejection_of(rule.mode) else rule
+        for rule in config.rules
+    )
+    return Ruleset(rules=rules, max_interval_s=MAX_INTERVAL_POLLS * config.poll_interval_s)
+
+
+def transport_to(config: Config, clock: Clock) -> Transport:
+    """The HTTP client of the configured cluster.
+
+    Raises:
+        ConnectionSettingsError: the connection settings are not usable.
+    """
+    settings = config.connection
+    auth: ApiKey | Basic | Bearer | None = None
+    if settings.api_key is not None:
+        auth = ApiKey(settings.api_key)
+    elif settings.username is not None:
+        auth = Basic(settings.username, settings.password or "")
+    elif settings.bearer_token is not None:
+        auth = Bearer(settings.bearer_token)
+    connection = Connection(
+        hosts=settings.hosts,
+        cloud_id=settings.cloud_id or "",
+        auth=auth,
+        ca_certs=settings.ca_certs,
+        ca_fingerprint=settings.ca_fingerprint or "",
+        client_certificate=settings.client_certificate,
+        client_key=settings.client_key,
+        request_timeout_s=settings.request_timeout_s,
+    )
+    return Transport(connection, clock, random.Random())
