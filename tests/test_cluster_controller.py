@@ -10,8 +10,8 @@ from structlog.testing import capture_logs
 from autoscaler.cluster_controller import ClusterController
 from autoscaler.config import load
 from autoscaler.simulation.emulator.faults import Fault
-from autoscaler.simulation.emulator.loads import Steady
 from autoscaler.simulation.emulator.server import running_emulator
+from autoscaler.simulation.loads import Steady
 from autoscaler.simulation.scenario import (
     ClusterScenario,
     ScenarioDeployment,
@@ -26,6 +26,7 @@ hosts = ["{url}"]
 [[rules]]
 name = "all"
 max_allocations = {most}
+policy = "utilisation"
 """
 
 
