@@ -1,14 +1,18 @@
-"""What we may ask for: rules that take a proposed number and return a Step.
+"""The constraints: functions that limit or hold the proposed allocations and return a Step.
 
-The order is written once, in `RULES`. Bounds come after everything that shapes the number: they
-are the operator's word. After them come the reasons to leave things as they are, which only ever
-lead back towards the present number, never past a bound.
+Their order is `CONSTRAINTS`. The bounds come after everything that shapes the proposal. After them
+come the reasons to keep the allocations as they are, which only lead back towards the current
+allocations and never past a bound.
+
+Those before `limit_to_free_capacity` concern the deployment alone; their result is what it claims
+of the free capacity. The others are applied when the claims of all deployments have been compared.
 """
 
 import math
 from collections.abc import Callable, Mapping
 
-from autoscaler.core.capacity import FreeCapacity, max_allocations_that_fit
+from msgspec.structs import replace
+
 from autoscaler.core.selection import Rule, ZeroMethod
 from autoscaler.core.state import BackOff, DeploymentState
 from autoscaler.core.values import (
@@ -22,40 +26,43 @@ from autoscaler.core.values import (
 )
 
 
+class Grant(Value, frozen=True):
+    """What a deployment was granted of the free capacity, if less than it claimed."""
+
+    allocations: int  # at most
+    inputs: Mapping[str, float | str]  # of the step that says so
+
+
 class ConstraintContext(Value, frozen=True, kw_only=True):
-    """What a rule may look at besides the proposed number."""
+    """The inputs of a constraint, besides the proposed allocations."""
 
     at: float
     current: int
     stats: DeploymentStats
     sample: Sample
-    rule: Rule  # with those of its schedules that are open now
-    known: DeploymentState  # by now
-    room: FreeCapacity
-    maintenance: str  # what goes on in the cluster; empty: nothing
-    refused: BackOff | None  # the refusal that is to be waited for the longest
-    zero_unsafe: str = ""  # why nothing is never enough here; empty: it may be
-    usual_soon: bool = False  # whether it is about to be used, as on past days
+    rule: Rule  # with the schedules that are open
+    known: DeploymentState  # this observation included
+    maintenance: str  # why the cluster must not be changed now; empty: it may be
+    refused: BackOff | None  # the back-off that ends last
+    zero_unsafe: str = ""  # why 0 allocations are not safe; empty: they are
+    usual_soon: bool = False  # whether usage recurs about now, as on past days
+    grant: Grant | None = None  # None: granted in full
 
 
 Constraint = Callable[[int, ConstraintContext], Step | None]
-"""Returns None where the rule has nothing to say about the number."""
+"""Returns None where the constraint does not apply to the proposed allocations."""
 
 SETTLING_LIMIT_S = 600.0
-"""What has not come within this time will not come soon; waiting for it no longer holds a number.
-
-On hardware that may grow, an unsatisfied number is one that is going to be paid for.
-"""
+"""Seconds for which missing allocations prevent a decrease. 10 min: allocations that have not
+started by then will not start soon, and on hardware that grows they would have to be paid for."""
 
 BURST_HOLD_S = 60.0
-"""How long more than `burst_maximum` must have been wanted before it is granted.
-
-As long as the load is measured over as shipped: what has not lasted longer may be one bad count.
-"""
-
+"""Seconds for which more than `burst_max_allocations` must have been recommended before it is
+granted. 60 s, the default load window, because a shorter excess may be one bad count."""
 
 BOUNDS_COOLDOWN_S = 60.0
-"""Between two steps down of the bounds of the cluster's own scaler, or up and down."""
+"""Minimum seconds between a change of the adaptive bounds and the next decrease of them. 60 s: each
+change updates the cluster state, and a minimum that is too high for a minute costs little."""
 
 
 def stabilise(proposed: int, context: ConstraintContext) -> Step | None:
@@ -70,10 +77,10 @@ def stabilise(proposed: int, context: ConstraintContext) -> Step | None:
 
 
 def limit_step(proposed: int, context: ConstraintContext) -> Step | None:
-    """Multiply or divide by no more than the step limits at once.
+    """Multiply or divide the allocations by no more than the step limits at once.
 
-    The largest step is rounded away from the present number, so that 1 can become 2 and 2 can
-    become 1 whatever the factor.
+    The largest step is rounded away from the current allocations, so that 1 can become 2 and 2 can
+    become 1 with any factor.
     """
     current = context.current
     if proposed == current:
@@ -90,18 +97,18 @@ def limit_step(proposed: int, context: ConstraintContext) -> Step | None:
 
 
 def limit_burst(proposed: int, context: ConstraintContext) -> Step | None:
-    """Beyond the burst ceiling only what has been wanted for a while."""
-    ceiling, wanted_s = context.rule.burst_max_allocations, context.known.above_burst_s or 0.0
+    """Exceed the burst ceiling only if more has been recommended for `BURST_HOLD_S`."""
+    ceiling, above_s = context.rule.burst_max_allocations, context.known.above_burst_s or 0.0
     if ceiling is None or proposed <= ceiling or proposed <= context.current:
         return None
-    if wanted_s >= BURST_HOLD_S:
+    if above_s >= BURST_HOLD_S:
         return None
-    inputs = {"burst_max": ceiling, "hold_s": BURST_HOLD_S, "above_s": wanted_s}
+    inputs = {"burst_max": ceiling, "hold_s": BURST_HOLD_S, "above_s": above_s}
     return Step(Reason.BURST, proposed, max(ceiling, context.current), inputs)
 
 
 def apply_schedules(proposed: int, context: ConstraintContext) -> Step | None:
-    """The strictest bounds of all schedules that are open. If they cross, the ceiling wins."""
+    """Apply the strictest bounds of all open schedules. If they cross, the maximum applies."""
     schedules = context.rule.schedules
     if not schedules:
         return None
@@ -122,7 +129,7 @@ def apply_schedules(proposed: int, context: ConstraintContext) -> Step | None:
 
 
 def apply_bounds(proposed: int, context: ConstraintContext) -> Step | None:
-    """The operator's word: at least `minimum`, at most `maximum`."""
+    """Apply the bounds of the rule: at least `min_allocations`, at most `max_allocations`."""
     minimum, maximum = context.rule.min_allocations, context.rule.max_allocations
     if minimum <= proposed <= maximum:
         return None
@@ -132,16 +139,16 @@ def apply_bounds(proposed: int, context: ConstraintContext) -> Step | None:
 
 
 def scale_to_zero(proposed: int, context: ConstraintContext) -> Step | None:
-    """Nothing, when nobody has asked for long enough and nobody is expected to."""
+    """Propose 0 for a deployment that has been idle for long enough and is not usually used now."""
     zero = context.rule.zero
     if zero is None or context.usual_soon:
         return None
     idle_since, sample = context.known.idle_since, context.sample
     idle_s = 0.0 if idle_since is None else context.at - idle_since
-    # To have lost sight of one that sleeps is no reason to wake it.
+    # A gap in the observations does not resume a deployment that is scaled to zero.
     at_zero = zero.via is ZeroMethod.ADAPTIVE and context.current == 0
-    sleeps = at_zero and sample.arrivals == 0 and sample.in_flight == 0
-    if idle_s < zero.after_s and not sleeps:
+    stays_at_zero = at_zero and sample.arrivals == 0 and sample.in_flight == 0
+    if idle_s < zero.after_s and not stays_at_zero:
         return None
     if any(schedule.min_allocations is not None for schedule in context.rule.schedules):
         return None
@@ -154,7 +161,7 @@ def scale_to_zero(proposed: int, context: ConstraintContext) -> Step | None:
 
 
 def hold_on_data_issues(proposed: int, context: ConstraintContext) -> Step | None:
-    """Never down on statistics that are missing, partial or damaged."""
+    """Never scale down on statistics with a data-quality issue."""
     issues = context.sample.issues
     if proposed >= context.current or not issues:
         return None
@@ -162,17 +169,17 @@ def hold_on_data_issues(proposed: int, context: ConstraintContext) -> Step | Non
 
 
 def hold_on_overload(proposed: int, context: ConstraintContext) -> Step | None:
-    """Never down while callers give up: what they asked for is not measured well then."""
+    """Never scale down while callers give up: the load is not measured well then."""
     if proposed >= context.current or not context.sample.overloaded:
         return None
     return Step(Reason.OVERLOAD, proposed, context.current, {"timeouts": context.sample.timeouts})
 
 
 def hold_while_settling(proposed: int, context: ConstraintContext) -> Step | None:
-    """Leave alone what is still changing.
+    """Hold a deployment that is still changing.
 
-    A deployment that is starting or stopping accepts no update. While a node loads the model, its
-    share of the load is not known, and what looks like too much may be just enough.
+    A deployment that starts or stops accepts no update. While a node loads the model, its part of
+    the load is not known, and a seeming excess of allocations may be just enough.
     """
     stats, current = context.stats, context.current
     if proposed == current:
@@ -187,19 +194,16 @@ def hold_while_settling(proposed: int, context: ConstraintContext) -> Step | Non
 
 
 def limit_to_free_capacity(proposed: int, context: ConstraintContext) -> Step | None:
-    """Up to what fits on the nodes as they are seen, if they are certain to be all there is."""
-    if proposed <= context.current:
+    """Scale up only as far as the deployment was granted free capacity."""
+    grant = context.grant
+    if grant is None or proposed <= context.current:
         return None
-    most = max_allocations_that_fit(context.stats, context.room)
-    if most is None or proposed <= most:
-        return None
-    after = max(most, context.current, context.rule.min_allocations)
-    return Step(Reason.FIT, proposed, after, {"fits": most}) if after < proposed else None
+    after = max(grant.allocations, context.current)
+    return Step(Reason.FIT, proposed, after, grant.inputs) if after < proposed else None
 
 
 def limit_bounds_rate(proposed: int, context: ConstraintContext) -> Step | None:
-    """Bounds come down once in a while: each move is an update of the whole cluster's state, and a
-    floor that is high a little longer costs nothing that its scaler would not have used."""
+    """Lower the adaptive bounds no more often than once in `BOUNDS_COOLDOWN_S`."""
     moved_at = context.known.bounds_moved_at
     if proposed >= context.current or moved_at is None:
         return None
@@ -211,19 +215,19 @@ def limit_bounds_rate(proposed: int, context: ConstraintContext) -> Step | None:
 
 
 def search_below_refusal(proposed: int, context: ConstraintContext) -> Step | None:
-    """Below a number that was refused, approach the largest one that fits by halves.
+    """Below a refused allocation count, approach the largest one that fits by halves.
 
-    A refusal changes nothing and tells only that the number was too large.
+    A refusal changes nothing and shows only that the count was too large.
     """
     refused, current = context.known.infeasible, context.current
     if refused is None or context.at >= refused.until:
         return None
-    # As a minimum of the cluster's own scaler a number may be in force and yet not granted.
+    # A minimum of adaptive allocations may be in force although it has not been reached.
     requested = context.stats.allocations
-    granted = current if requested is None else min(current, requested)
-    if proposed < refused.allocations or proposed <= granted:
+    reached = current if requested is None else min(current, requested)
+    if proposed < refused.allocations or proposed <= reached:
         return None
-    after = granted + max(0, refused.allocations - granted) // 2
+    after = reached + max(0, refused.allocations - reached) // 2
     if after < context.rule.min_allocations:
         after = current
     if after == proposed:
@@ -232,14 +236,14 @@ def search_below_refusal(proposed: int, context: ConstraintContext) -> Step | No
 
 
 def hold_in_maintenance(proposed: int, context: ConstraintContext) -> Step | None:
-    """A cluster that is being upgraded is left as it is."""
+    """Change nothing while the cluster is being upgraded."""
     if proposed == context.current or not context.maintenance:
         return None
     return Step(Reason.MAINTENANCE, proposed, context.current, {"reason": context.maintenance})
 
 
 def back_off(proposed: int, context: ConstraintContext) -> Step | None:
-    """Wait after a refusal that trying again would not change."""
+    """Wait after a refusal that a retry would not change."""
     refused = context.refused
     if proposed == context.current or refused is None or context.at >= refused.until:
         return None
@@ -251,12 +255,12 @@ def back_off(proposed: int, context: ConstraintContext) -> Step | None:
 
 
 CONSTRAINTS: tuple[Constraint, ...] = (
-    stabilise,  # first, so that it sees what the policy wants and not what limits make of it
+    stabilise,  # first: it compares recommendations, which no limit has changed yet
     limit_step,
     limit_burst,
     apply_schedules,
-    apply_bounds,  # the operator's word: nothing below may leave them, ...
-    scale_to_zero,  # ... but for this, which is the operator's word as well
+    apply_bounds,  # no later constraint may leave the bounds, ...
+    scale_to_zero,  # ... except this one, which the operator has configured as well
     hold_on_data_issues,
     hold_on_overload,
     hold_while_settling,
@@ -267,18 +271,44 @@ CONSTRAINTS: tuple[Constraint, ...] = (
     back_off,
 )
 
+_GRANT = CONSTRAINTS.index(limit_to_free_capacity)
 
-def constrain(first: Step, context: ConstraintContext) -> tuple[Step, ...]:
-    """Apply `RULES` to what `first` recommends; return the whole trail."""
-    steps = [first]
-    number = first.after
-    for constraint in CONSTRAINTS:
-        step = constraint(number, context)
+
+def before_grant(first: Step, context: ConstraintContext) -> tuple[Step, ...]:
+    """Apply the constraints that concern the deployment alone; return all steps.
+
+    Args:
+        first: the recommendation.
+    """
+    return _applied(CONSTRAINTS[:_GRANT], (first,), context)
+
+
+def after_grant(
+    steps: tuple[Step, ...], context: ConstraintContext, grant: Grant | None
+) -> tuple[Step, ...]:
+    """Apply the other constraints; return all steps.
+
+    Args:
+        steps: those of `before_grant`.
+        grant: None if the claim was granted in full.
+    """
+    if grant is not None:
+        context = replace(context, grant=grant)
+    return _applied(CONSTRAINTS[_GRANT:], steps, context)
+
+
+def _applied(
+    constraints: tuple[Constraint, ...], steps: tuple[Step, ...], context: ConstraintContext
+) -> tuple[Step, ...]:
+    proposed, further = steps[-1].after, []
+    for constraint in constraints:
+        step = constraint(proposed, context)
         if step is not None:
-            steps.append(step)
-            number = step.after
-    return tuple(steps)
+            further.append(step)
+            proposed = step.after
+    return (*steps, *further) if further else steps
 
 
 def joined(issues: tuple[DataIssue, ...]) -> str:
+    """The issues as one input of a step, each of them once."""
     return ", ".join(dict.fromkeys(issues))  # several nodes may have the same

@@ -13,19 +13,19 @@ class PlanContext(Value, frozen=True, kw_only=True):
 
     at: float
     capacity: ClusterCapacity
-    room: FreeCapacity
-    maintenance: str  # what goes on in the cluster; empty: nothing
-    forbidden: BackOff | None
-    version: Version | None  # of the machine-learning nodes
+    free_capacity: FreeCapacity
+    maintenance: str  # why the cluster must not be changed now; empty: it may be
+    forbidden: BackOff | None  # after a response that concerns every deployment
+    version: Version | None  # of the ML nodes
     owned: Mapping[str, str]  # deployment id -> inference endpoint that it belongs to
 
 
 def plan_context_of(state: State, observation: Observation) -> PlanContext:
-    """The circumstances under which is decided."""
+    """The context of a plan for this observation."""
     return PlanContext(
         at=observation.at,
         capacity=capacity_of(observation),
-        room=free_capacity_of(observation),
+        free_capacity=free_capacity_of(observation),
         maintenance=_maintenance(observation.cluster),
         forbidden=state.cluster_back_off,
         version=version_of(observation.cluster),

@@ -1,0 +1,240 @@
+"""The first and the last pass of a plan, for one deployment.
+
+`assess` measures the load, asks the policy, applies the limits that concern the deployment alone,
+and states what it claims of the free capacity. `conclude` takes what was granted, applies the
+remaining limits, and derives the change.
+
+Claims are made after the deployment's own limits, because a policy may recommend more than its rule
+allows: what the deployment could not use would be granted to it and refused to another.
+"""
+
+from autoscaler.core.capacity import FreeCapacity
+from autoscaler.core.flow.arbitration import Claim
+from autoscaler.core.flow.constraints import (
+    ConstraintContext,
+    Grant,
+    after_grant,
+    before_grant,
+    joined,
+)
+from autoscaler.core.flow.control_mode import change_for, current_allocations, external_control_step
+from autoscaler.core.flow.measurement import Measurement, measure
+from autoscaler.core.flow.plan_context import PlanContext
+from autoscaler.core.flow.transition import next_state
+from autoscaler.core.policies import Situation, recommend_safely
+from autoscaler.core.scale_to_zero import is_used_soon, unsafe_reason, updated_usage
+from autoscaler.core.selection import Rule
+from autoscaler.core.state import BackOff, DeploymentState, PolicyMemory, StoppedDeployment
+from autoscaler.core.values import (
+    STARTED,
+    Change,
+    CompletedRollout,
+    DataIssue,
+    Decision,
+    DeploymentStats,
+    Reason,
+    Sample,
+    Step,
+    Value,
+)
+
+_COUNT_UNRELIABLE = frozenset(
+    {
+        DataIssue.NOT_STARTED,
+        DataIssue.CLOCK,
+        DataIssue.INCONSISTENT,
+        DataIssue.COUNTER_DECREASED,
+        DataIssue.IMPLAUSIBLE,
+    }
+)
+"""Data-quality issues that make the reported allocation count itself unreliable. No limit applies
+then, not even the bounds."""
+
+
+class Assessment(Value, frozen=True):
+    """One deployment before arbitration."""
+
+    stats: DeploymentStats
+    rule: Rule  # with the schedules that are open
+    measured: Measurement
+    steps: tuple[Step, ...]  # of the policy, and of the limits before the grant
+    state: DeploymentState  # for the next plan
+    completed: CompletedRollout | None
+    limits: ConstraintContext | None  # None: no limit applies
+
+    @property
+    def claim(self) -> Claim | None:
+        """What the deployment claims of the free capacity; None if it claims nothing."""
+        proposed, limits = self.steps[-1].after, self.limits
+        if limits is None or proposed <= limits.current:
+            return None
+        return Claim(self.stats, limits.current, proposed, self.rule.min_allocations)
+
+
+def assess(
+    known: DeploymentState | None,
+    stats: DeploymentStats,
+    rule: Rule,
+    context: PlanContext,
+    stopped_deployment: StoppedDeployment | None,
+    max_interval_s: float,
+) -> Assessment:
+    """Measure the load, ask the policy, and apply the limits that concern the deployment alone.
+
+    Args:
+        known: the state after the last plan; None: it has not been observed before.
+        stopped_deployment: its entry among the stopped deployments, if it has one.
+        max_interval_s: between two observations that may still be compared.
+    """
+    if known is not None and known.baseline.server_created_at != stats.server_created_at:
+        known = None  # stopped and started again: another deployment of the same name
+    measured = measure(
+        known,
+        stats,
+        at=context.at,
+        load_window_s=rule.policy.load_window_s,
+        max_interval_s=max_interval_s,
+    )
+    memory = None if known is None else known.memory
+    if memory is not None and memory.policy != rule.policy.name:
+        memory = None
+    first, memory = _recommend(stats, measured, rule, context.free_capacity, known, memory)
+    if known is None and stopped_deployment is not None:
+        usage = updated_usage(
+            stopped_deployment.usage, context.at, since=stopped_deployment.since, requests=False
+        )
+    else:
+        usage = b"" if known is None else known.usage
+    state, completed = next_state(known, stats, measured, first, rule, context, memory, usage)
+    limits = _limits(first, stats, measured.sample, state, rule, context)
+    steps = (first,) if limits is None else before_grant(first, limits)
+    return Assessment(stats, rule, measured, steps, state, completed, limits)
+
+
+def conclude(assessment: Assessment, grant: Grant | None, context: PlanContext) -> Decision:
+    """The decision, given what was granted.
+
+    Args:
+        grant: None if the claim was granted in full, or there was none.
+    """
+    stats, rule, steps = assessment.stats, assessment.rule, assessment.steps
+    sample, first = assessment.measured.sample, assessment.steps[0]
+    if assessment.limits is not None:
+        steps = after_grant(steps, assessment.limits, grant)
+    return Decision(
+        deployment_id=stats.deployment_id,
+        model_id=stats.model_id,
+        at=context.at,
+        rule=rule.name,
+        dry_run=rule.dry_run,
+        current=first.before,
+        min_allocations=rule.min_allocations,
+        max_allocations=rule.max_allocations,
+        steps=steps,
+        sample=sample,
+        load=assessment.measured.load,
+        mode=rule.mode,
+        change=_change(rule, stats, steps, sample, assessment.state, context),
+    )
+
+
+def _recommend(
+    stats: DeploymentStats,
+    measured: Measurement,
+    rule: Rule,
+    free_capacity: FreeCapacity,
+    known: DeploymentState | None,
+    memory: PolicyMemory | None,
+) -> tuple[Step, PolicyMemory | None]:
+    """The first step of the decision, and the policy's memory after it."""
+    current = current_allocations(rule.mode, stats)
+    if current is None:
+        current = stats.target_allocations or 0
+        inputs = {"issues": joined(measured.sample.issues)}
+        return Step(Reason.DATA_QUALITY, current, current, inputs), memory
+    external = external_control_step(rule, stats, current, known.mode_seen if known else None)
+    if external is not None:
+        return external, memory
+    if measured.sample.issues or measured.load is None:
+        inputs = {"issues": joined(measured.sample.issues)}
+        return Step(Reason.DATA_QUALITY, current, current, inputs), memory
+    situation = Situation(
+        at=measured.sample.at,
+        current=current,
+        running=stats.running_allocations or 0,
+        sample=measured.sample,
+        load=measured.load,
+        in_flight=(measured.sample.in_flight,),
+        nodes=stats.nodes,
+        threads=stats.threads_per_allocation or 1,
+        free_threads=free_capacity.free_threads,
+        new_node_s=known.new_node_s if known else None,
+    )
+    return recommend_safely(rule.policy, situation, memory)
+
+
+def _limits(
+    first: Step,
+    stats: DeploymentStats,
+    sample: Sample,
+    state: DeploymentState,
+    rule: Rule,
+    context: PlanContext,
+) -> ConstraintContext | None:
+    """What the limits depend on; None if none of them applies."""
+    if first.externally_controlled or (
+        sample.issues and not _COUNT_UNRELIABLE.isdisjoint(sample.issues)
+    ):
+        return None
+    if not first.changed and _is_unconstrained(rule, first.after, state):
+        return None  # the usual case: no limit applies to allocations that stay as they are
+    zero = rule.zero
+    unsafe = ""
+    if zero is not None:
+        owner = context.owned.get(stats.deployment_id)
+        unsafe = unsafe_reason(zero, stats, owner, context.version)
+    return ConstraintContext(
+        at=context.at,
+        current=first.before,
+        stats=stats,
+        sample=sample,
+        rule=rule,
+        known=state,
+        maintenance=context.maintenance,
+        refused=_refused(state, context),
+        zero_unsafe=unsafe,
+        usual_soon=zero is not None and is_used_soon(state.usage, context.at),
+    )
+
+
+def _is_unconstrained(rule: Rule, allocations: int, state: DeploymentState) -> bool:
+    """Whether no limit could apply to allocations that stay as they are."""
+    in_bounds = rule.min_allocations <= allocations <= rule.max_allocations
+    return in_bounds and not rule.schedules and rule.zero is None and state.infeasible is None
+
+
+def _refused(state: DeploymentState, context: PlanContext) -> BackOff | None:
+    """The back-off that ends last: the deployment's own, or that of the whole cluster."""
+    refused, forbidden = state.back_off, context.forbidden
+    if forbidden is not None and (refused is None or refused.until < forbidden.until):
+        return forbidden
+    return refused
+
+
+def _change(
+    rule: Rule,
+    stats: DeploymentStats,
+    steps: tuple[Step, ...],
+    sample: Sample,
+    state: DeploymentState,
+    context: PlanContext,
+) -> Change | None:
+    """The change to request. The limits keep the allocations as they are while nothing may be
+    requested at all; a change of the control mode at the same allocations has to wait as well."""
+    if context.maintenance or stats.state != STARTED:
+        return None
+    refused = _refused(state, context)
+    if refused is not None and context.at < refused.until:
+        return None
+    moved_s = None if state.bounds_moved_at is None else context.at - state.bounds_moved_at
+    return change_for(rule, stats, steps, certain=not sample.issues, moved_s=moved_s)
