@@ -73,7 +73,7 @@ def tried(source: TraceSource) -> list[Outcome]:
         for setting in SETTINGS:
             policy = build(scenario.slo_target, RunInputs(workload=demand, scenario=scenario))
             assert isinstance(policy, SloPolicy)
-            policy = replace(policy, pricing=WeightSettings(planned_fraction=setting))
+            policy = replace(policy, weight_settings=WeightSettings(planned_fraction=setting))
             plant = Plant(
                 scenario, demand, allocations=scenario.min_allocations + PROCESSORS_TO_SPARE
             )

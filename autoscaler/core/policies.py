@@ -79,7 +79,7 @@ def recommend_safely(
 ) -> tuple[Step, PolicyMemory | None]:
     """The policy's recommendation and its new memory.
 
-    If the policy raises, the current allocations are held with the error as the reason, and the
+    If the policy raises, the current allocations are held, with the error as the reason. The
     memory is discarded, since it may be the cause.
 
     Args:
@@ -109,13 +109,13 @@ def _error_text(defect: Exception) -> str:
 
 
 class InstalledPolicy(Value, frozen=True, kw_only=True, eq=False):
-    """A policy of another distribution. It is equal only to itself, whatever its fields.
+    """A policy of another distribution. It is equal only to itself.
 
     Its return values are converted to a plain step here, so that an invalid one is reported as a
     failure of the policy and does not break the cycle later on.
     """
 
-    name: str  # of the entry point, whatever `policy.name` is
+    name: str  # of the entry point; `policy.name` may differ
     source: str  # object and distribution, for messages
     options: Mapping[str, object]
     load_window_s: float

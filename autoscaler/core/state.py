@@ -4,7 +4,7 @@ Losing it is safe, except for `State.stopped`. A planner without state measures 
 before it recommends anything. The memory of the policies starts again, and where a stabilisation
 window is set, nothing is scaled down before it has passed.
 
-`autoscaler.wire.state` defines the stored form, which has names of its own.
+`autoscaler.wire.state` defines the stored form, with separate field names.
 """
 
 from collections.abc import Mapping
@@ -72,7 +72,7 @@ class DeploymentState(Value, frozen=True, kw_only=True):
     samples: tuple[Sample, ...] = ()  # without issues, within the load window, oldest first
     service_time_s: float | None = None  # last measured
     # (at, allocations) of the recommendations that can still become the highest of a stabilisation
-    # window: those that no later one has reached. The allocations fall from oldest to newest.
+    # window: the ones above all later ones. So the allocations fall from oldest to newest.
     peaks: tuple[tuple[float, int], ...] = ()
     memory: PolicyMemory | None = None  # None: the policy has not recommended anything yet
     above_burst_s: float | None = None  # time for which the burst ceiling has been exceeded
@@ -109,8 +109,10 @@ class State(Value, frozen=True, kw_only=True):
 
 
 def capacity_of(observation: Observation) -> ClusterCapacity:
-    """The ML nodes and the threads that are requested on them. Without a report about the nodes, the
-    nodes that the deployments use."""
+    """The ML nodes, and the threads that are requested on them.
+
+    Without a report about the nodes, the nodes in use by deployments.
+    """
     threads = sum(
         [
             (stats.allocations or 0) * (stats.threads_per_allocation or 1)

@@ -1,1 +1,1 @@
-"""The highest load that is to be expected, and how far that forecast is trusted."""
+"""Forecasts the highest load within a horizon, and measures how reliable the forecast is."""

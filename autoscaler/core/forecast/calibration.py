@@ -1,12 +1,12 @@
-"""How far above a forecast the load may be: measured, not assumed.
+"""The margin of a forecast: how far the load may rise above its centre. Measured, not assumed.
 
-The margin is a quantile of the scores that the last forecasts got when their time had come (split
-conformal prediction). Since loads change, the level of that quantile is itself corrected after each
-outcome, so that in the long run the share of outcomes within the margin is the one promised
-(adaptive conformal inference: I. Gibbs and E. Candès, Adaptive Conformal Inference Under
-Distribution Shift, 2021). Theirs holds for any load, at the price of margins that may be infinite.
-Here the highest of the last scores is the widest margin, so that a load whose every leap is higher
-than all before is not covered; the measured coverage then says so.
+The margin is a quantile of the scores of the last forecasts (split conformal prediction). Because
+loads change, the level of that quantile is corrected after each outcome, so that in the long run
+the fraction of outcomes within the margin equals the quantile (adaptive conformal inference: I.
+Gibbs and E. Candès, Adaptive Conformal Inference Under Distribution Shift, 2021). Their guarantee
+holds for any load, but needs margins that may be infinite. Here the margin is at most the highest
+of the last scores. So a load whose jumps grow each time is not covered, which the measured coverage
+then shows.
 """
 
 import math
@@ -16,54 +16,54 @@ from struct import Struct as Layout
 from autoscaler.core.values import Value
 
 SCORE_COUNT = 200
-"""That are kept: for the shortest horizon those of a day."""
+"""Scores that are kept: one day of them for the shortest horizon."""
 
 MIN_SCORES = 20
-"""Scores from which a quantile of 95 % can be told."""
+"""Scores that are needed to estimate a quantile of 0.95."""
 
 LEVEL_STEP = 0.01
-"""By which the level is corrected. Gibbs and Candès: 0.005 to 0.05; larger ones are nervous."""
+"""Correction of the level per outcome. Gibbs and Candès use 0.005 to 0.05; larger steps make the
+margin unsteady."""
 
 MIN_LEVEL = 0.5
-"""Of a margin, which is never below the median score."""
+"""Lower bound of the level: the margin is at least the median score."""
 
 COVERAGE_GAIN = 0.02
-"""Of the measured coverage: a memory of about fifty outcomes."""
+"""Weight of one outcome in the measured coverage. 0.02: an average over about fifty outcomes."""
 
 _ENTRY = Layout("f")
 
 
 class Calibration(Value, frozen=True, kw_only=True):
-    """The scores of the last forecasts, and what they say about the next."""
+    """The scores of the last forecasts, and the margin that follows from them."""
 
-    level: float  # of the quantile that is the margin; at most 1
-    coverage: float  # share of the last outcomes within their margin
-    margin: float = 0.0  # promised to be exceeded by no more outcomes than agreed; not negative
-    median: float = 0.0  # score
+    level: float  # probability whose quantile of the scores is the margin; at most 1
+    coverage: float  # fraction of the last outcomes within their margin
+    margin: float = 0.0  # in square roots of erlangs; at least 0
+    median: float = 0.0  # of the scores
     outcomes: int = 0
-    # As 32-bit floats, which weigh a tenth of a tuple's.
+    # As 32-bit floats, which take a tenth of the memory of a tuple.
     scores: bytes = b""  # oldest first
     ranked: bytes = b""  # the same, smallest first
 
 
 def initial_calibration(quantile: float) -> Calibration:
-    """Before any outcome."""
+    """The calibration before any outcome."""
     return Calibration(level=quantile, coverage=quantile)
 
 
 def updated_calibration(before: Calibration, quantile: float, score: float) -> Calibration:
-    """After an outcome that should have been within the margin with probability `quantile`."""
+    """The calibration after an outcome that was within the margin with probability `quantile`."""
     entry = _ENTRY.pack(score)
-    within: bool = (
-        _score_at(entry, 1.0) <= before.margin
-    )  # as it is kept, or a tie might look a miss
+    # Rounded as the stored scores are, so that a score equal to the margin is within it.
+    within: bool = _score_at(entry, 1.0) <= before.margin
     scores, ranked = before.scores, before.ranked
     if len(scores) == SCORE_COUNT * _ENTRY.size:
-        place = _place(ranked, scores[: _ENTRY.size])
+        offset = _offset(ranked, scores[: _ENTRY.size])
         scores = scores[_ENTRY.size :]
-        ranked = ranked[:place] + ranked[place + _ENTRY.size :]
-    place = _place(ranked, entry)
-    ranked = ranked[:place] + entry + ranked[place:]
+        ranked = ranked[:offset] + ranked[offset + _ENTRY.size :]
+    offset = _offset(ranked, entry)
+    ranked = ranked[:offset] + entry + ranked[offset:]
     level = before.level + LEVEL_STEP * (quantile if not within else quantile - 1.0)
     level = min(1.0, max(MIN_LEVEL, level))
     return Calibration(
@@ -77,14 +77,14 @@ def updated_calibration(before: Calibration, quantile: float, score: float) -> C
     )
 
 
-def _place(ranked: bytes, entry: bytes) -> int:
-    """Where in `ranked` the first score begins that is not smaller than that of `entry`."""
+def _offset(ranked: bytes, entry: bytes) -> int:
+    """The offset in `ranked` of the first score that is not smaller than that of `entry`."""
     return bisect_left(memoryview(ranked).cast("f"), _ENTRY.unpack(entry)[0]) * _ENTRY.size
 
 
 def _score_at(ranked: bytes, level: float) -> float:
-    """The score that a further one does not exceed with probability `level`."""
+    """The score that the next one does not exceed with probability `level`."""
     count = len(ranked) // _ENTRY.size
-    place = min(count, math.ceil(level * (count + 1))) - 1
-    score: float = _ENTRY.unpack_from(ranked, place * _ENTRY.size)[0]
+    rank = min(count, math.ceil(level * (count + 1))) - 1
+    score: float = _ENTRY.unpack_from(ranked, rank * _ENTRY.size)[0]
     return score

@@ -1,9 +1,9 @@
-"""Forecasts over fixed horizons, which are judged when their time has come.
+"""Forecasts over fixed horizons, scored when they are due.
 
-What the load will be is guessed in four ways: that it stays as it is; that it goes on rising or
-falling for a while; what the season says; that it is as yesterday. The first and the last are naive
-forecasts, by which any other has to be measured. The centre of a forecast is the mean of the
-guesses, weighted by how well each did of late over that horizon.
+There are four point forecasts: the present load; the trend, which continues for a while; the
+seasonal profile; and the load of a day earlier. The first and the last are naive forecasts, the
+standard of comparison for any other. The centre of a forecast is their mean, weighted by their
+accuracy over that horizon in the recent past.
 """
 
 import math
@@ -19,127 +19,136 @@ from autoscaler.core.forecast.seasonality import (
 from autoscaler.core.values import Value
 
 SMOOTHING_S = 30.0
-"""Time constant of the level. It is as noisy, and lags as much, as the mean of a minute."""
+"""Time constant of the level, in seconds. 30 s: as much noise and lag as the mean of one minute."""
 
 TREND_S = 600.0
-"""Time constant of the slower mean. How far the level is from it tells the slope."""
+"""Time constant of the slower mean, in seconds. Its distance from the level determines the
+slope."""
 
 DAMPING_S = 300.0
-"""Time constant with which a slope wears off. Undamped, every rise is followed by an overshoot."""
+"""Time constant with which a slope decays, in seconds. Without damping, an overshoot follows every
+rise."""
 
 ERROR_GAIN = 0.02
-"""Of mean errors: a memory of about fifty forecasts."""
+"""Weight of one outcome in the mean errors. 0.02: an average over about fifty forecasts."""
 
 WEIGHT_EXPONENT = 4
-"""A guess that errs twice as much weighs so many binary orders less."""
+"""Point forecasts are weighted by the inverse of this power of their error. 4: twice the error
+gives a sixteenth of the weight."""
 
 PointForecasts = tuple[float, float, float, float]
-"""Levels at the horizon: as now; following the trend; following the season; as yesterday. Now's
-level stands for those that are not known."""
+"""Loads at the horizon, in erlangs: unchanged; following the trend; following the profile; as a day
+earlier. The present load replaces unknown ones."""
 
 
 class HorizonRecord(Value, frozen=True, kw_only=True):
-    """How forecasts over one horizon did. Errors are means of absolute ones, in erlangs."""
+    """The accuracy of forecasts over one horizon. Errors are mean absolute errors, in erlangs."""
 
     calibration: Calibration
-    seasonal: int = 0  # outcomes for which yesterday's load was known
-    guess_errors: PointForecasts = (0.0, 0.0, 0.0, 0.0)
+    seasonal: int = 0  # outcomes for which the load of a day earlier was known
+    point_errors: PointForecasts = (0.0, 0.0, 0.0, 0.0)
     weights: PointForecasts = (1.0, 0.0, 0.0, 0.0)
     error: float = 0.0
 
-    def centre(self, guesses: PointForecasts) -> float:
-        """Before its margin: the highest load on the way from the present level to the guesses."""
-        return max(guesses[0], _mean(self.weights, guesses))
+    def centre(self, points: PointForecasts) -> float:
+        """The forecast before its margin: the higher of the present level and the weighted mean."""
+        return max(points[0], _mean(self.weights, points))
 
 
 class PendingForecast(Value, frozen=True, kw_only=True):
-    """A forecast whose time has not come."""
+    """A forecast that is not due yet."""
 
     due_at: float
-    guesses: PointForecasts
-    seasonal: bool  # whether yesterday's load was known
-    highest: float = 0.0  # level since then
+    points: PointForecasts
+    seasonal: bool  # whether the load of a day earlier was known
+    highest: float = 0.0  # level since the forecast was made
 
 
 def pending_forecast(
-    season: SeasonalProfile, at: float, level: float, slow: float, horizon_s: float
+    profile: SeasonalProfile, at: float, level: float, slow_level: float, horizon_s: float
 ) -> PendingForecast:
-    """A forecast to be judged, made at `at`, when the load is at `level` and was about `slow`."""
+    """A forecast to be scored later, made at `at` from the level and the slower mean."""
     return PendingForecast(
         due_at=at + horizon_s,
-        guesses=point_forecasts(season, at, level, slow, horizon_s),
-        seasonal=_yesterday(season, at + horizon_s) >= 0.0,
+        points=point_forecasts(profile, at, level, slow_level, horizon_s),
+        seasonal=_yesterday(profile, at + horizon_s) >= 0.0,
     )
 
 
 def point_forecasts(
-    season: SeasonalProfile, at: float, level: float, slow: float, horizon_s: float
+    profile: SeasonalProfile, at: float, level: float, slow_level: float, horizon_s: float
 ) -> PointForecasts:
-    """What the load may be `horizon_s` after `at`, when it is at `level` and was about `slow`."""
-    # On a ramp the two means lag by their time constants, so their distance is its slope times
-    # the difference of these.
-    slope = (level - slow) / (TREND_S - SMOOTHING_S)
+    """The point forecasts for `horizon_s` seconds after `at`, from the level and the slower
+    mean."""
+    # On a ramp, the means lag by their time constants, so their distance is the slope times the
+    # difference of the time constants.
+    slope = (level - slow_level) / (TREND_S - SMOOTHING_S)
     trend = max(0.0, level - slope * DAMPING_S * math.expm1(-horizon_s / DAMPING_S))
-    usual, yesterday = interpolated(season, at + horizon_s), _yesterday(season, at + horizon_s)
+    seasonal_level, yesterday = (
+        interpolated(profile, at + horizon_s),
+        _yesterday(profile, at + horizon_s),
+    )
     return (
         level,
         trend,
-        usual if usual >= 0.0 else level,
+        seasonal_level if seasonal_level >= 0.0 else level,
         yesterday if yesterday >= 0.0 else level,
     )
 
 
-def _yesterday(season: SeasonalProfile, at: float) -> float:
-    return slot_mean(season, int(at // SLOT_S) - SLOTS_PER_DAY)
+def _yesterday(profile: SeasonalProfile, at: float) -> float:
+    return slot_mean(profile, int(at // SLOT_S) - SLOTS_PER_DAY)
 
 
 def with_margin(centre: float, margin: float) -> float:
-    """Square roots of counts are about equally noisy at any level (M. S. Bartlett, 1936)."""
+    """The load above the centre by a margin in square roots, because square roots of counts have
+    about the same noise at any level (M. S. Bartlett, 1936)."""
     return max(0.0, math.sqrt(centre) + margin) ** 2
 
 
 def scored(
-    record: HorizonRecord, quantile: float, probe: PendingForecast, highest: float, level: float
+    record: HorizonRecord, quantile: float, forecast: PendingForecast, highest: float, level: float
 ) -> HorizonRecord:
-    """The record after a forecast whose time has come: the load is now `level`, and was `highest`.
+    """The record after a forecast is due: the load is now `level`, and was at most `highest`.
 
     The forecast must have been made with this record.
     """
-    guesses = probe.guesses
-    score = math.sqrt(highest) - math.sqrt(record.centre(guesses))
+    points = forecast.points
+    score = math.sqrt(highest) - math.sqrt(record.centre(points))
     calibration = updated_calibration(record.calibration, quantile, score)
-    seasonal = record.seasonal + probe.seasonal
-    # The first outcomes that yesterday could have told weigh more than all that it could not.
-    gain = max(ERROR_GAIN, 1.0 / (seasonal + 1 if probe.seasonal else calibration.outcomes))
-    one, two, three, four = record.guess_errors
+    seasonal = record.seasonal + forecast.seasonal
+    # The first outcomes with a known load of a day earlier outweigh all without it.
+    gain = max(ERROR_GAIN, 1.0 / (seasonal + 1 if forecast.seasonal else calibration.outcomes))
+    one, two, three, four = record.point_errors
     errors = (
-        one + gain * (abs(guesses[0] - level) - one),
-        two + gain * (abs(guesses[1] - level) - two),
-        three + gain * (abs(guesses[2] - level) - three),
-        four + gain * (abs(guesses[3] - level) - four),
+        one + gain * (abs(points[0] - level) - one),
+        two + gain * (abs(points[1] - level) - two),
+        three + gain * (abs(points[2] - level) - three),
+        four + gain * (abs(points[3] - level) - four),
     )
-    error = abs(_mean(record.weights, guesses) - level)
+    mean_error = abs(_mean(record.weights, points) - level)
     return HorizonRecord(
         calibration=calibration,
         seasonal=seasonal,
-        guess_errors=errors,
+        point_errors=errors,
         weights=_weights(errors),
-        error=record.error + gain * (error - record.error),
+        error=record.error + gain * (mean_error - record.error),
     )
 
 
 def _weights(errors: PointForecasts) -> PointForecasts:
-    """By the inverse of a power of the errors; all to those that were never wrong, if there are."""
-    least = min(errors)
-    if least <= 0.0:
-        weights = [1.0 if each <= 0.0 else 0.0 for each in errors]
+    """Weights by the inverse of a power of the errors; equal ones for point forecasts without
+    error, if there are any."""
+    smallest = min(errors)
+    if smallest <= 0.0:
+        weights = [1.0 if error <= 0.0 else 0.0 for error in errors]
     else:
-        weights = [(least / each) ** WEIGHT_EXPONENT for each in errors]
+        weights = [(smallest / error) ** WEIGHT_EXPONENT for error in errors]
     one, two, three, four = weights
     total = one + two + three + four
     return one / total, two / total, three / total, four / total
 
 
-def _mean(weights: PointForecasts, guesses: PointForecasts) -> float:
-    one, two, three, four = guesses
+def _mean(weights: PointForecasts, points: PointForecasts) -> float:
+    one, two, three, four = points
     return weights[0] * one + weights[1] * two + weights[2] * three + weights[3] * four

@@ -1,1 +1,1 @@
-"""The default policy: meets the SLO at the least cost."""
+"""The policy `slo`, the default: meets the SLO at the lowest cost."""

@@ -1,4 +1,4 @@
-"""What each number of allocations would cost, late requests included."""
+"""The cost of each allocation count: allocations plus weighted SLO violations."""
 
 import math
 from collections.abc import Sequence
@@ -10,36 +10,39 @@ from autoscaler.core.slo.placement import NodeSlots, Placement, placement_of
 from autoscaler.core.values import Candidate, Value
 
 SCALE_DOWN_COST_S = 40.0
-"""Allocation-seconds that a change is worth avoiding: nodes are told, caches are lost, neighbours
-may move. Fewer are asked for only if that saves more than this while the present load lasts."""
+"""Allocation-seconds that a decrease costs: updates of the nodes, lost caches, moved neighbours. A
+decrease has to save more than 40 of them while the current load lasts."""
 
 MIN_SAVING, MIN_SAVING_LOAD = 0.3, 3.0
-"""Allocations that a step has to save at least, up to a load of so many erlangs; beyond, the more,
-as its square root is larger. Less is within the error."""
+"""Allocations that a change has to save, for a load up to `MIN_SAVING_LOAD` erlangs. Above, the
+threshold grows with the square root of the load. Smaller savings are within the error of the
+model."""
 
 MAX_WORSE_IN_A_ROW = 2
-"""How many numbers in a row may cost more than the best before no further one is looked at."""
+"""The search for the cheapest allocation count stops after this many consecutive, costlier
+candidates."""
 
 COARSE_RATIO = 1.1
-"""From one number to the next, where it is first looked for from afar."""
+"""Ratio of consecutive allocation counts in the coarse search. 1.1: about 60 candidates up to 1,000
+allocations."""
 
 
 class QueueParameters(Value, frozen=True):
-    """What waits depend on besides loads and allocations. Rounded, so that what was reckoned once
-    can be used again. Times are in units of the mean service time, but for the last two, which are
-    in intervals from look to look."""
+    """The inputs of the queue model besides loads and allocations. They are rounded, so that
+    results can be reused. Times are in units of the mean service time, except for the last two,
+    which are in poll intervals."""
 
-    max_wait: float  # that a request may wait
+    max_wait: float  # queue wait that the SLO allows
     variability: float  # see `autoscaler.core.slo.queueing`
     horizon: float
-    drain: float  # until a backlog is cleared
-    new_node: float  # until a further node serves
+    drain: float  # time to drain a backlog
+    new_node: float  # lead time of a new node
 
     @staticmethod
     def of(
         *, max_wait: float, variability: float, horizon: float, drain: float, new_node: float
     ) -> "QueueParameters":
-        """The nearest that others may share."""
+        """The parameters, rounded to values that other deployments may share."""
         return QueueParameters(
             _rounded(max_wait, 1.05),
             _rounded(variability, 1.15),
@@ -50,120 +53,133 @@ class QueueParameters(Value, frozen=True):
 
 
 class CostModel:
-    """The numbers of allocations on one scale: allocations, and late requests at their price."""
+    """The cost of each allocation count, for one distribution of the load."""
 
     def __init__(
         self,
         loads: Sequence[tuple[int, float]],
         node_slots: NodeSlots,
         violation_weight: float,
-        terms: QueueParameters,
+        parameters: QueueParameters,
     ) -> None:
-        """With these loads to be expected, by their numbers and with how likely they are, and so
-        many allocations that one erlang of late requests is worth."""
-        self._loads, self._node_slots = sorted(loads, reverse=True), node_slots
-        self._violation_weight, self._terms = violation_weight, terms
-        self._mean = sum([weight * load_of_index(place) for place, weight in loads])
-        self._lates: dict[int, float] = {}
-
-    def with_loads(self, loads: LoadDistribution) -> "CostModel":
-        """The same with other loads."""
-        return CostModel(
-            tuple(loads.items()), self._node_slots, self._violation_weight, self._terms
-        )
-
-    def violation_load(self, number: int) -> float:
-        """Erlangs of requests that would be late."""
-        violation_load = self._lates.get(number)
-        if violation_load is None:
-            table, violation_load = _table(placement_of(self._node_slots, number), self._terms), 0.0
-            for place, weight in self._loads:
-                of_these = table[place]
-                if of_these == 0.0:
-                    break  # as they are of all lower loads
-                violation_load += weight * of_these
-            self._lates[number] = violation_load
-        return violation_load
-
-    def cost(self, number: int) -> float:
-        """Allocations, with what late requests are worth added."""
-        return number + self._violation_weight * self.violation_load(number)
-
-    def cheapest(self, near: int) -> int:
-        """The number that costs least, looked for between `near`, which is 1 or more, and what the
-        highest load takes: in an overload, one more may cost more although many would not.
-
-        A few on another node may be worse than none there, so one that fills the nodes in use is
-        compared with all that a further one could take.
-        """
-        highest = load_of_index(self._loads[0][0])
-        enough = max(1, math.ceil(highest + 3.0 * math.sqrt(highest)))
-        from_afar = min(_strides(*sorted([near, enough])), key=self.cost)
-        found = [self._descent(near), self._descent(from_afar)]
-        within = self._node_slots.max_without_new_node
-        if self._node_slots.free and min(found) <= within <= max(found) + MAX_WORSE_IN_A_ROW:
-            found += range(within + 1, within + self._node_slots.free[0] + 1)
-        return min(found, key=self.cost)
-
-    def _descent(self, number: int) -> int:
-        """From a number to a cheaper one, as long as there is any nearby."""
-        cheapest, least = number, self.cost(number)
-        for step in (-1, 1):
-            number, violations = cheapest + step, 0
-            while number >= 1 and violations < MAX_WORSE_IN_A_ROW:
-                cost = self.cost(number)
-                violations += 1
-                if cost < least:
-                    cheapest, least, violations = number, cost, 0
-                number += step
-        return cheapest
-
-    def with_change_threshold(self, current: int, cheapest: int, lasts_s: float) -> int:
-        """The best number, or the present one where a change would not pay.
+        """The costs for the given loads.
 
         Args:
-            lasts_s: how long the load is taken to stay as it is.
+            loads: (index, probability) of each load to expect.
+            node_slots: free slots of the nodes.
+            violation_weight: allocations that one erlang of late requests counts for.
+            parameters: the other inputs of the queue model.
+        """
+        self._loads, self._node_slots = sorted(loads, reverse=True), node_slots
+        self._violation_weight, self._parameters = violation_weight, parameters
+        self._mean = sum([weight * load_of_index(index) for index, weight in loads])
+        self._violation_loads: dict[int, float] = {}
+
+    def with_loads(self, loads: LoadDistribution) -> "CostModel":
+        """The same model with another distribution of the load."""
+        return CostModel(
+            tuple(loads.items()), self._node_slots, self._violation_weight, self._parameters
+        )
+
+    def violation_load(self, allocations: int) -> float:
+        """Erlangs of late requests."""
+        violation_load = self._violation_loads.get(allocations)
+        if violation_load is None:
+            table, violation_load = (
+                _table(placement_of(self._node_slots, allocations), self._parameters),
+                0.0,
+            )
+            for index, weight in self._loads:
+                erlangs = table[index]
+                if erlangs == 0.0:
+                    break  # also 0 for all lower loads
+                violation_load += weight * erlangs
+            self._violation_loads[allocations] = violation_load
+        return violation_load
+
+    def cost(self, allocations: int) -> float:
+        """Allocations plus weighted violations. In allocations."""
+        return allocations + self._violation_weight * self.violation_load(allocations)
+
+    def cheapest(self, near: int) -> int:
+        """The allocation count with the lowest cost, from a search between `near`, which is at
+        least 1, and the count that the highest load needs. In an overload, one more allocation may
+        cost more although many more would cost less.
+
+        A few allocations on another node may be worse than none there. So if the nodes in use are
+        just filled, all counts that a new node could take are compared as well.
+        """
+        max_load = load_of_index(self._loads[0][0])
+        sufficient = max(1, math.ceil(max_load + 3.0 * math.sqrt(max_load)))
+        coarse = min(_coarse_counts(*sorted([near, sufficient])), key=self.cost)
+        minima = [self._descent(near), self._descent(coarse)]
+        within = self._node_slots.max_without_new_node
+        if self._node_slots.free and min(minima) <= within <= max(minima) + MAX_WORSE_IN_A_ROW:
+            minima += range(within + 1, within + self._node_slots.free[0] + 1)
+        return min(minima, key=self.cost)
+
+    def _descent(self, allocations: int) -> int:
+        """The local minimum of the cost that is reached from a given allocation count."""
+        cheapest, lowest_cost = allocations, self.cost(allocations)
+        for step in (-1, 1):
+            allocations, worse = cheapest + step, 0
+            while allocations >= 1 and worse < MAX_WORSE_IN_A_ROW:
+                cost = self.cost(allocations)
+                worse += 1
+                if cost < lowest_cost:
+                    cheapest, lowest_cost, worse = allocations, cost, 0
+                allocations += step
+        return cheapest
+
+    def with_change_threshold(self, current: int, cheapest: int, expected_duration_s: float) -> int:
+        """The cheapest allocation count, or the current one if the change would save too little.
+
+        Args:
+            expected_duration_s: seconds for which the load is expected to stay as it is.
         """
         saving = self.cost(max(1, current)) - self.cost(cheapest)
-        fee = MIN_SAVING * math.sqrt(max(1.0, self._mean / MIN_SAVING_LOAD))
+        threshold = MIN_SAVING * math.sqrt(max(1.0, self._mean / MIN_SAVING_LOAD))
         if cheapest < current:
-            fee += SCALE_DOWN_COST_S / lasts_s
-        return cheapest if saving >= fee else current
+            threshold += SCALE_DOWN_COST_S / expected_duration_s
+        return cheapest if saving >= threshold else current
 
     def candidates(
-        self, numbers: Sequence[int], percentile: float, service_time_s: float
+        self, counts: Sequence[int], target: float, service_time_s: float
     ) -> tuple[Candidate, ...]:
-        """What is expected of these numbers, each at least 1, at the mean load."""
-        mean, told = self._mean, []
-        for number in numbers:
+        """Predictions for these allocation counts, each at least 1. Queue waits are those at the
+        mean load."""
+        mean, found = self._mean, []
+        for allocations in counts:
             wait = queueing.wait_quantile(
-                placement_of(self._node_slots, number).per_node,
+                placement_of(self._node_slots, allocations).per_node,
                 mean,
-                percentile,
-                self._terms.variability,
+                target,
+                self._parameters.variability,
             )
-            violation_load = min(1.0, self.violation_load(number) / mean) if mean > 0.0 else 0.0
-            told.append(
+            violation_fraction = (
+                min(1.0, self.violation_load(allocations) / mean) if mean > 0.0 else 0.0
+            )
+            found.append(
                 Candidate(
-                    allocations=number,
-                    violation_fraction=violation_load,
+                    allocations=allocations,
+                    violation_fraction=violation_fraction,
                     queue_wait_s=wait * service_time_s,
-                    cost=self.cost(number),
+                    cost=self.cost(allocations),
                 )
             )
-        return tuple(told)
+        return tuple(found)
 
 
 class _ViolationTable(dict[int, float]):
-    """Erlangs of late requests with one split, by the number of the load. Filled when asked."""
+    """Erlangs of late requests with one placement, by the index of the load. Computed on access."""
 
-    def __init__(self, split: Placement, terms: QueueParameters) -> None:
+    def __init__(self, placement: Placement, parameters: QueueParameters) -> None:
         super().__init__()
-        self._split, self._terms = split, terms
+        self._placement, self._parameters = placement, parameters
 
-    def __missing__(self, place: int) -> float:
-        violation_load = self[place] = _violation_load(
-            load_of_index(place), self._split, self._terms
+    def __missing__(self, index: int) -> float:
+        violation_load = self[index] = _violation_load(
+            load_of_index(index), self._placement, self._parameters
         )
         return violation_load
 
@@ -171,51 +187,54 @@ class _ViolationTable(dict[int, float]):
 _table = lru_cache(maxsize=4096)(_ViolationTable)
 
 
-def _violation_load(load: float, split: Placement, terms: QueueParameters) -> float:
-    """Erlangs of requests that are late until the next look, and because of what it finds.
+def _violation_load(load: float, placement: Placement, parameters: QueueParameters) -> float:
+    """Erlangs of requests that are late until the next poll, or because of the backlog it finds.
 
-    An overload leaves a backlog, of which the next requests are late as well, until it is cleared;
-    what these nodes cannot serve at all is late until another one is ready.
+    After an overload, the next requests are late as well, until the backlog is drained. A load that
+    these nodes cannot serve at all is late until a new node is ready.
     """
-    total, violation_load, of_node = sum(split.per_node), 0.0, 0.0
+    total, violation_load, of_node = sum(placement.per_node), 0.0, 0.0
     before = 0
-    for servers in split.per_node:
-        if servers != before:  # equal nodes follow one another
-            of_node, before = _violations_on_node(load * servers / total, servers, terms), servers
+    for servers in placement.per_node:
+        if servers != before:  # nodes with equal allocations are adjacent
+            of_node, before = (
+                _violations_on_node(load * servers / total, servers, parameters),
+                servers,
+            )
         violation_load += of_node
-    if load > split.max_on_these_nodes:
-        violation_load += load * terms.new_node / 2.0
+    if load > placement.max_on_these_nodes:
+        violation_load += load * parameters.new_node / 2.0
     return violation_load
 
 
-def _violations_on_node(load: float, servers: int, terms: QueueParameters) -> float:
-    """Erlangs of one node's load."""
-    share = queueing.violation_fraction_within(
-        servers, load, terms.max_wait, terms.variability, terms.horizon
+def _violations_on_node(load: float, servers: int, parameters: QueueParameters) -> float:
+    """Erlangs of late requests of one node's load."""
+    fraction = queueing.violation_fraction_within(
+        servers, load, parameters.max_wait, parameters.variability, parameters.horizon
     )
-    left = (load - servers) * terms.horizon
-    if left > terms.max_wait * servers:
-        share += terms.drain * (1.0 - terms.max_wait * servers / left)
-    return load * share
+    left = (load - servers) * parameters.horizon
+    if left > parameters.max_wait * servers:
+        fraction += parameters.drain * (1.0 - parameters.max_wait * servers / left)
+    return load * fraction
 
 
-def _strides(lowest: int, highest: int) -> list[int]:
-    """Numbers from one to the other, both included.
+def _coarse_counts(first: int, last: int) -> list[int]:
+    """Allocation counts from one to the other, both included.
 
-    >>> _strides(8, 14)
+    >>> _coarse_counts(8, 14)
     [8, 9, 10, 11, 12, 13, 14]
-    >>> _strides(90, 120)
+    >>> _coarse_counts(90, 120)
     [90, 99, 108, 118, 120]
     """
-    numbers = []
-    while lowest < highest:
-        numbers.append(lowest)
-        lowest = max(lowest + 1, int(lowest * COARSE_RATIO))
-    return [*numbers, highest]
+    counts = []
+    while first < last:
+        counts.append(first)
+        first = max(first + 1, int(first * COARSE_RATIO))
+    return [*counts, last]
 
 
 def _rounded(value: float, ratio: float) -> float:
-    """To a power of the ratio."""
+    """The value, rounded to a power of the ratio."""
     if value <= 0.0:
         return 0.0
     return _power(round(math.log(value) / math.log(ratio)), ratio)

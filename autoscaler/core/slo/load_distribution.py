@@ -1,16 +1,17 @@
-"""What load to expect next, as a distribution, learnt from counts alone.
+"""The load to expect next, as a distribution, learned from arrival counts alone.
 
-Several memories compete to explain each count. Three hold the present level: the last interval, the
-last minute, and the last minutes, each as a Gamma law of the rate with its Poisson uncertainty, so
-that few requests mean great doubt. Two hold which levels there have been, in the last quarter of an
-hour and in the last hours: they know of a burst what it looked like, and how often there is one.
-And one knows nothing, for what has never been seen. Who explained the last count best has most to
-say about the next; how often each was right in the long run decides how likely a leap is.
+The prediction is a mixture of six models, each weighted by the likelihood it gave to recent counts.
+Three estimate the present rate: from the last interval, the last minute, and the last minutes. Each
+is a Gamma distribution of the rate with Poisson uncertainty, so that a few requests leave it wide.
+Two hold the distribution of past loads, of the last quarter of an hour and of the last hours: after
+a burst, they contain its load and how often bursts occur. One is uninformative, for loads never
+observed before. The weights are updated with each count by Bayes' rule; prior weights, averaged
+over a long time, determine the probability of a load jump.
 
-So the expectation narrows by itself while the load is steady, follows at once when it leaps, and
-remembers a burst as long as bursts have come again. It is a mixture forecast with switching experts
-(Herbster and Warmuth, Tracking the best expert, 1998) whose levels are discounted Gamma-Poisson
-models (West and Harrison, Bayesian Forecasting and Dynamic Models, 1997, chapter 10).
+So the prediction narrows while the load is steady, follows a jump at once, and retains the load of
+a burst as long as bursts recur. It is a mixture forecast with switching experts (Herbster and
+Warmuth, Tracking the best expert, 1998) whose rates are discounted Gamma-Poisson models (West and
+Harrison, Bayesian Forecasting and Dynamic Models, 1997, chapter 10).
 """
 
 import math
@@ -19,70 +20,71 @@ from collections.abc import Iterable, Mapping
 from autoscaler.core.values import Value
 
 RATE_WINDOWS_S = (0.0, 60.0, 480.0)
-"""How long each memory of the present level lasts. 0: the last interval alone."""
+"""Time constants of the rate estimates, in seconds. 0: the last interval alone."""
 
 HISTORY_WINDOWS_S = (900.0, 14_400.0)
-"""How long each memory of levels lasts that there have been."""
+"""Time constants of the distributions of past loads, in seconds: a quarter of an hour, and 4 h."""
 
 SWITCHING_RATE = 0.05
-"""From count to count, the share of trust that goes to what is right in the long run."""
+"""Fraction of the weight that moves to the prior weights with each count, so that another model can
+take over."""
 
 PRIOR_LEARNING_RATE = 0.005
-"""How much one count teaches about who is right in the long run."""
+"""Weight of one count in the prior weights. 0.005: an average over about two hundred counts."""
 
 GRID_STEP = 0.1
-"""Loads are told apart by their square roots, in steps of this: everywhere a like part of the
-random variation, which grows as the square root of the load."""
+"""Step of the load grid, in square roots of erlangs. Random variation grows with the square root of
+the load, so the grid resolves it equally well at any load."""
 
 MIN_SPREAD = 0.01
-"""A level is not known better than to this share of itself: it drifts."""
+"""Minimum relative standard deviation of a rate. 1 %, because loads drift."""
 
 NEGLIGIBLE = 1e-6
-"""A load that is less likely is left out."""
+"""Probability below which a load is left out of the prediction."""
 
 PAST_NEGLIGIBLE = 1e-5
-"""A level that there was more seldom is forgotten."""
+"""Probability below which a load is dropped from the past loads."""
 
 MIN_DURATION_S = 10.0
-"""No level is taken to have lasted less."""
+"""Minimum seconds that a load is assumed to have lasted: about one poll interval."""
 
 _UNKNOWN_NORMALISER = 14.0
-"""Log-uniform over six decades: the chance of each count that nobody has foreseen is one over this
-and over the count."""
+"""Normaliser of the uninformative model, which is log-uniform over six decades: about ln(1e6). The
+probability of a count is 1 / (14 * (count + 1))."""
 
 _NODES = ((-math.sqrt(3.0), 1.0 / 6.0), (0.0, 2.0 / 3.0), (math.sqrt(3.0), 1.0 / 6.0))
-"""Gauss-Hermite quadrature with three points."""
+"""Gauss-Hermite quadrature with three points, as (score, probability)."""
 
 LoadDistribution = Mapping[int, float]
-"""Weights by the number of a load; see `load_at`."""
+"""Probabilities by the index of the load; see `load_of_index`."""
 
 
-def load_of_index(number: int) -> float:
-    """Erlangs of the load that has this number."""
-    root = GRID_STEP * number
+def load_of_index(index: int) -> float:
+    """The load with this index, in erlangs."""
+    root = GRID_STEP * index
     return root * root
 
 
 def index_of_load(load: float) -> int:
-    """Of the nearest load that has one."""
+    """The index of the nearest load on the grid."""
     return round(math.sqrt(load) / GRID_STEP)
 
 
 class RateEstimate(Value, frozen=True):
-    """Requests in so many seconds, both fading."""
+    """Requests and the seconds in which they arrived, both decayed."""
 
     requests: float = 0.0
     time_s: float = 0.0
 
 
 class LoadMixture(Value, frozen=True, kw_only=True):
-    """What is to be expected, and who says so."""
+    """The models of the load, and their weights."""
 
     rates: tuple[RateEstimate, ...] = (RateEstimate(),) * len(RATE_WINDOWS_S)
     histories: tuple[LoadDistribution, ...] = ({},) * len(HISTORY_WINDOWS_S)
-    # Of each level, each past and the unknown, in this order: the trust in it now, ...
+    # Of each rate, each history and the uninformative model, in this order: the weight now, ...
     weights: tuple[float, ...] = (1.0, *(0.0,) * (len(RATE_WINDOWS_S) + len(HISTORY_WINDOWS_S)))
-    # ... and how often it was right in the long run.
+    # ... and its average over a long time.
     prior_weights: tuple[float, ...] = (
         *(0.97 / len(RATE_WINDOWS_S),) * len(RATE_WINDOWS_S),
         *(0.01,) * (len(HISTORY_WINDOWS_S) + 1),
@@ -90,50 +92,54 @@ class LoadMixture(Value, frozen=True, kw_only=True):
 
     @property
     def expected_duration_s(self) -> float:
-        """How long the present level has lasted, as far as the trusted memories say."""
+        """Seconds for which the present load has lasted, according to the weighted rate
+        estimates."""
         return MIN_DURATION_S + sum(
-            [weights * lasts for weights, lasts in zip(self.weights, RATE_WINDOWS_S, strict=False)]
+            [
+                weight * window_s
+                for weight, window_s in zip(self.weights, RATE_WINDOWS_S, strict=False)
+            ]
         )
 
     @property
     def rate_per_s(self) -> float:
-        """Of arrivals, by the trusted levels."""
-        rate = weight = 0.0
-        for weights, level in zip(self.weights, self.rates, strict=False):
-            if level.time_s > 0.0:
-                rate += weights * level.requests / level.time_s
-                weight += weights
-        return rate / weight if weight > 0.0 else 0.0
+        """Arrival rate, according to the weighted rate estimates."""
+        mean = total = 0.0
+        for weight, rate in zip(self.weights, self.rates, strict=False):
+            if rate.time_s > 0.0:
+                mean += weight * rate.requests / rate.time_s
+                total += weight
+        return mean / total if total > 0.0 else 0.0
 
 
 def updated(
     known: LoadMixture, arrivals: int, interval_s: float, service_time_s: float, dispersion: float
 ) -> LoadMixture:
-    """What is to be expected once so many requests have come in an interval.
+    """The mixture after a count of `arrivals` in an interval.
 
     Args:
-        dispersion: variance of counts over their mean, at least 1: so many requests are worth one
-            that comes by itself.
+        dispersion: variance of arrival counts over their mean, at least 1: that many requests carry
+            the information of one independent arrival.
     """
-    weights = _trust(known, arrivals, interval_s, service_time_s, dispersion)
+    weights = _posterior_weights(known, arrivals, interval_s, service_time_s, dispersion)
     prior_weights = tuple(
         [
-            m + PRIOR_LEARNING_RATE * (t - m)
-            for m, t in zip(known.prior_weights, weights, strict=True)
+            prior + PRIOR_LEARNING_RATE * (weight - prior)
+            for prior, weight in zip(known.prior_weights, weights, strict=True)
         ]
     )
-    # After a leap, what the last interval shows is all that is known of the new level.
-    levels_count = len(RATE_WINDOWS_S)
-    jumped = sum(weights[levels_count:])
+    # After a jump, the last interval is the only evidence of the new load.
+    rate_count = len(RATE_WINDOWS_S)
+    jumped = sum(weights[rate_count:])
     weights = (
         weights[0] + jumped,
-        *weights[1:levels_count],
-        *(0.0,) * (len(weights) - levels_count),
+        *weights[1:rate_count],
+        *(0.0,) * (len(weights) - rate_count),
     )
     rates = tuple(
         [
-            _decayed(level, expected_duration_s, arrivals, interval_s)
-            for level, expected_duration_s in zip(known.rates, RATE_WINDOWS_S, strict=True)
+            _decayed(rate, window_s, arrivals, interval_s)
+            for rate, window_s in zip(known.rates, RATE_WINDOWS_S, strict=True)
         ]
     )
     present = _present(rates, weights, service_time_s, dispersion)
@@ -141,95 +147,99 @@ def updated(
         rates=rates,
         histories=tuple(
             [
-                _mixed(past, present, -math.expm1(-interval_s / expected_duration_s))
-                for past, expected_duration_s in zip(
-                    known.histories, HISTORY_WINDOWS_S, strict=True
-                )
+                _mixed(past, present, -math.expm1(-interval_s / window_s))
+                for past, window_s in zip(known.histories, HISTORY_WINDOWS_S, strict=True)
             ]
         ),
         weights=tuple(
-            [t + SWITCHING_RATE * (m - t) for t, m in zip(weights, prior_weights, strict=True)]
+            [
+                weight + SWITCHING_RATE * (prior - weight)
+                for weight, prior in zip(weights, prior_weights, strict=True)
+            ]
         ),
         prior_weights=prior_weights,
     )
 
 
 def predicted(known: LoadMixture, service_time_s: float, dispersion: float) -> LoadDistribution:
-    """The loads to expect in the next interval, and how likely each is."""
+    """The loads to expect in the next interval, with their probabilities."""
     loads = _present(known.rates, known.weights, service_time_s, dispersion)
-    rates = len(RATE_WINDOWS_S)
-    for weights, past in zip(known.weights[rates:], known.histories, strict=False):
-        for number, weight in past.items():
-            loads[number] = loads.get(number, 0.0) + weights * weight
+    rate_count = len(RATE_WINDOWS_S)
+    for weight, past in zip(known.weights[rate_count:], known.histories, strict=False):
+        for index, probability in past.items():
+            loads[index] = loads.get(index, 0.0) + weight * probability
     total = sum(loads.values())
-    return {number: weight / total for number, weight in loads.items() if weight > NEGLIGIBLE}
+    return {index: weight / total for index, weight in loads.items() if weight > NEGLIGIBLE}
 
 
 def mean_and_spread(loads: LoadDistribution) -> tuple[float, float]:
-    """Erlangs: the mean of the loads to expect, and their standard deviation."""
+    """The mean and the standard deviation of the loads to expect, in erlangs."""
     mean = square = 0.0
-    for number, weight in loads.items():
-        load = load_of_index(number)
+    for index, weight in loads.items():
+        load = load_of_index(index)
         mean += weight * load
         square += weight * load * load
     return mean, math.sqrt(max(0.0, square - mean * mean))
 
 
-def _trust(
+def _posterior_weights(
     known: LoadMixture, arrivals: int, interval_s: float, service_time_s: float, dispersion: float
 ) -> tuple[float, ...]:
-    """The trust in each, by Bayes' rule."""
+    """The weights of the models after a count, by Bayes' rule."""
     count = arrivals / dispersion
     log_factorial = math.lgamma(count + 1.0)
-    chances = [
-        _chance_of_level(level, count, interval_s, dispersion, log_factorial)
-        for level in known.rates
+    likelihoods = [
+        _likelihood_of_rate(rate, count, interval_s, dispersion, log_factorial)
+        for rate in known.rates
     ]
     per_erlang = interval_s / (dispersion * service_time_s)
-    chances += [_chance_in_past(past, count, per_erlang, log_factorial) for past in known.histories]
-    chances.append(1.0 / (_UNKNOWN_NORMALISER * (count + 1.0)))
-    weighted = [weights * chance for weights, chance in zip(known.weights, chances, strict=True)]
-    total = sum(weighted)
+    likelihoods += [
+        _likelihood_in_history(past, count, per_erlang, log_factorial) for past in known.histories
+    ]
+    likelihoods.append(1.0 / (_UNKNOWN_NORMALISER * (count + 1.0)))
+    products = [
+        weight * likelihood for weight, likelihood in zip(known.weights, likelihoods, strict=True)
+    ]
+    total = sum(products)
     if total <= 0.0:
-        return (*(0.0,) * (len(weighted) - 1), 1.0)
-    return tuple([weight / total for weight in weighted])
+        return (*(0.0,) * (len(products) - 1), 1.0)
+    return tuple([product / total for product in products])
 
 
-def _chance_of_level(
-    level: RateEstimate, count: float, interval_s: float, dispersion: float, log_factorial: float
+def _likelihood_of_rate(
+    rate: RateEstimate, count: float, interval_s: float, dispersion: float, log_factorial: float
 ) -> float:
-    """Of such a count, at a rate that is known from other counts: a negative binomial law."""
-    if level.time_s <= 0.0:
+    """The probability of a count, at a rate estimated from earlier counts: a negative binomial
+    distribution."""
+    if rate.time_s <= 0.0:
         return 0.0
-    shape = level.requests / dispersion + 0.5
-    total_s = level.time_s + interval_s
+    shape = rate.requests / dispersion + 0.5
+    total_s = rate.time_s + interval_s
     return math.exp(
         math.lgamma(count + shape)
         - math.lgamma(shape)
         - log_factorial
-        + shape * math.log(level.time_s / total_s)
+        + shape * math.log(rate.time_s / total_s)
         + count * math.log(interval_s / total_s)
     )
 
 
-def _chance_in_past(
+def _likelihood_in_history(
     past: LoadDistribution, count: float, per_erlang: float, log_factorial: float
 ) -> float:
-    """Of such a count, at one of the levels that there have been: Poisson laws."""
-    root, chance = math.sqrt(count), 0.0
-    for number, weight in past.items():
-        mean = load_of_index(number) * per_erlang
+    """The probability of a count, at one of the past loads: a mixture of Poisson distributions."""
+    root, likelihood = math.sqrt(count), 0.0
+    for index, weight in past.items():
+        mean = load_of_index(index) * per_erlang
         if abs(math.sqrt(mean) - root) < 3.0:  # six standard deviations
             logarithm = count * math.log(mean) - mean if mean > 0.0 else -count
-            chance += weight * math.exp(logarithm - log_factorial)
-    return chance
+            likelihood += weight * math.exp(logarithm - log_factorial)
+    return likelihood
 
 
-def _decayed(
-    level: RateEstimate, expected_duration_s: float, arrivals: int, interval_s: float
-) -> RateEstimate:
-    kept = math.exp(-interval_s / expected_duration_s) if expected_duration_s > 0.0 else 0.0
-    return RateEstimate(kept * level.requests + arrivals, kept * level.time_s + interval_s)
+def _decayed(rate: RateEstimate, window_s: float, arrivals: int, interval_s: float) -> RateEstimate:
+    kept = math.exp(-interval_s / window_s) if window_s > 0.0 else 0.0
+    return RateEstimate(kept * rate.requests + arrivals, kept * rate.time_s + interval_s)
 
 
 def _present(
@@ -238,31 +248,31 @@ def _present(
     service_time_s: float,
     dispersion: float,
 ) -> dict[int, float]:
-    """The loads that the levels speak for."""
+    """The distribution of the load according to the rate estimates."""
     loads: dict[int, float] = {}
-    for weight, level in zip(weights, rates, strict=False):
-        if weight < NEGLIGIBLE or level.time_s <= 0.0:
+    for weight, rate in zip(weights, rates, strict=False):
+        if weight < NEGLIGIBLE or rate.time_s <= 0.0:
             continue
-        shape = level.requests / dispersion + 0.5
-        load = shape * dispersion / level.time_s * service_time_s
-        spread = load * max(MIN_SPREAD, 1.0 / math.sqrt(shape))
-        for score, share in _NODES:
-            _add(loads, max(0.0, load + score * spread), weight * share)
+        shape = rate.requests / dispersion + 0.5
+        load = shape * dispersion / rate.time_s * service_time_s
+        stddev = load * max(MIN_SPREAD, 1.0 / math.sqrt(shape))
+        for score, probability in _NODES:
+            _add(loads, max(0.0, load + score * stddev), weight * probability)
     return loads
 
 
 def _add(loads: dict[int, float], load: float, weight: float) -> None:
-    """Share the weight between the two nearest loads that have a number."""
-    place = math.sqrt(load) / GRID_STEP
-    number = int(place)
-    above = weight * (place - number)
-    loads[number] = loads.get(number, 0.0) + weight - above
-    loads[number + 1] = loads.get(number + 1, 0.0) + above
+    """Divides the probability between the two nearest loads on the grid."""
+    position = math.sqrt(load) / GRID_STEP
+    index = int(position)
+    above = weight * (position - index)
+    loads[index] = loads.get(index, 0.0) + weight - above
+    loads[index + 1] = loads.get(index + 1, 0.0) + above
 
 
-def _mixed(past: LoadDistribution, present: LoadDistribution, share: float) -> LoadDistribution:
+def _mixed(past: LoadDistribution, present: LoadDistribution, fraction: float) -> LoadDistribution:
     total = sum(present.values())
-    blended = {number: (1.0 - share) * weight for number, weight in past.items()}
-    for number, weight in present.items():
-        blended[number] = blended.get(number, 0.0) + share * weight / total
-    return {number: weight for number, weight in blended.items() if weight > PAST_NEGLIGIBLE}
+    mixed = {index: (1.0 - fraction) * weight for index, weight in past.items()}
+    for index, weight in present.items():
+        mixed[index] = mixed.get(index, 0.0) + fraction * weight / total
+    return {index: weight for index, weight in mixed.items() if weight > PAST_NEGLIGIBLE}

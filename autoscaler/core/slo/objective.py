@@ -1,4 +1,4 @@
-"""What is promised to callers, as the longest wait for an allocation that keeps the promise."""
+"""The SLO, as the longest queue wait that meets it."""
 
 import math
 from functools import lru_cache
@@ -7,46 +7,49 @@ from statistics import NormalDist
 from autoscaler.core.values import Value
 
 DEFAULT_WAIT_SERVICE_TIMES = 2.0
-"""The wait allowed where nothing is said: who waits so long sees three service times in all."""
+"""Max queue wait without a configured one, in mean service times. 2: the latency is then at most
+three service times."""
 
 SERVICE_TIME_BUDGET_FRACTION = 0.5
-"""Of the requests that may be late, the share that may be so for their service time alone."""
+"""Fraction of the error budget of a latency SLO that long service times alone may use."""
 
 
 class SloObjective(Value, frozen=True, kw_only=True):
-    """A service-level objective: a share of the requests, and how long they may take."""
+    """A service-level objective: a fraction of the requests, and their longest queue wait or
+    latency."""
 
-    target: float = 0.99  # share of the requests that must be in time, in (0, 1)
-    wait_s: float | None = None  # they may wait so long for an allocation; or
-    latency_s: float | None = None  # wait plus service; both None: two mean service times of wait
+    target: float = 0.99  # fraction of the requests that must meet the SLO, in (0, 1)
+    wait_s: float | None = None  # longest queue wait; or
+    latency_s: float | None = None  # longest latency; both None: a wait of two mean service times
 
     def max_queue_wait_s(self, service_time_s: float, service_cv: float) -> float | None:
-        """The wait that the share `percentile` of the requests must not exceed.
+        """The queue wait that the fraction `target` of the requests must not exceed.
 
-        Of a latency, what a long request leaves. Let the share 1 - percentile be the budget. The
-        service time that only `SERVICE_SHARE` of the budget exceeds is set aside, under a
-        log-normal law with the mean and the coefficient of variation given.
+        For a latency SLO, it is the rest of the latency after a long service time, which only the
+        fraction `SERVICE_TIME_BUDGET_FRACTION` of the error budget (1 - target) exceeds.
+        Service times are assumed to be log-normal, with the given mean and coefficient of
+        variation.
 
-        Then no more requests are late than 1 + `SERVICE_SHARE` budgets, whatever the law of the
-        waits: the sum of those that wait too long and of those that take too long. In a queue,
-        whose waits have an exponential tail, fewer than one budget are, since hardly a request
-        has both a long wait and a long service; but for a latency that exceeds what is set aside
-        by less than a quarter.
+        Then at most 1 + `SERVICE_TIME_BUDGET_FRACTION` error budgets of the requests are late,
+        for any distribution of queue waits: requests with too long a wait plus requests with too
+        long a service time. In a queue, whose waits have an exponential tail, it is less than one
+        error budget, because few requests have both a long wait and a long service time. The
+        exception is a latency that exceeds the assumed service time by less than a quarter.
 
         Args:
             service_time_s: mean, in seconds, above 0.
             service_cv: standard deviation of the service time divided by its mean.
 
         Returns:
-            Seconds. 0 if next to no request may wait. None if the latency cannot be kept: a whole
-            budget of the requests takes longer even without a wait.
+            Seconds. 0 if almost no request may wait. None if the latency is unreachable: the
+            service time alone exceeds it for a whole error budget of the requests.
 
-        >>> Objective().wait_limit_s(0.040, 1.0)
+        >>> SloObjective().max_queue_wait_s(0.040, 1.0)
         0.08
-        >>> within_250_ms = Objective(percentile=0.95, latency_s=0.250)
-        >>> round(within_250_ms.wait_limit_s(0.040, 0.5), 3)
+        >>> within_250_ms = SloObjective(target=0.95, latency_s=0.250)
+        >>> round(within_250_ms.max_queue_wait_s(0.040, 0.5), 3)
         0.16
-        >>> within_250_ms.wait_limit_s(0.200, 0.5) is None
+        >>> within_250_ms.max_queue_wait_s(0.200, 0.5) is None
         True
         """
         if self.wait_s is not None:
@@ -63,4 +66,4 @@ class SloObjective(Value, frozen=True, kw_only=True):
 
 
 _normal_quantile = lru_cache(maxsize=256)(NormalDist().inv_cdf)
-"""Of the standard normal law. Two for each objective that is configured."""
+"""Quantiles of the standard normal distribution. Each SLO in the configuration needs two."""

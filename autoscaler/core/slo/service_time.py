@@ -1,62 +1,67 @@
-"""What is learnt about the requests themselves: how long they take, and how unevenly they come."""
+"""Estimates of service times and of the dispersion of arrivals."""
 
 import math
 
 from autoscaler.core.values import Value
 
 TIME_CONSTANT_S = 600.0
-"""How long a service time counts. It changes slowly, but for a change of the number."""
+"""Seconds in which the weight of a timed request decays by the factor e. 600 s: service times
+change slowly, except when the allocations change."""
 
 RESIZE_DISCOUNT = 0.3
-"""What earlier service times count for once another number of allocations shares the processors."""
+"""Factor on the weight of earlier service times when another number of allocations shares the
+processors. 0.3: they remain a starting point, which new ones soon outweigh."""
 
 LEARNING_RATE = 0.02
-"""How much one look teaches about variability."""
+"""Weight of one poll in the estimates of SCV and dispersion. 0.02: an average over about fifty
+polls."""
 
 MAX_OBSERVED_RATIO = 25.0
-"""Of one look: what is further off is not variability but a change."""
+"""Cap on the variability that one poll contributes. A larger value is caused by a change of the
+load or of the service time."""
 
 
 class ServiceTimeEstimate(Value, frozen=True):
-    """How long requests take that no cache answers."""
+    """Service times of requests that are not cache hits."""
 
-    requests: float = 0.0  # timed, fading
-    busy_s: float = 0.0  # allocation-seconds of those
+    requests: float = 0.0  # timed requests, decayed
+    busy_s: float = 0.0  # allocation-seconds of those, decayed
     scv: float = 0.5  # squared coefficient of variation
 
     @property
     def mean_s(self) -> float:
-        """Of at least one request."""
+        """Mean service time. Needs at least one timed request."""
         return self.busy_s / self.requests
 
 
 def updated_service_time(
     known: ServiceTimeEstimate, requests: int, busy_s: float, interval_s: float
 ) -> ServiceTimeEstimate:
-    """What is known once so many requests more were timed, in an interval.
+    """The estimate after `requests` more timed requests in an interval.
 
-    The mean of N service times varies by one Nth of what a single one does.
+    The mean of N service times has one Nth of the variance of a single one.
     """
     kept = math.exp(-interval_s / TIME_CONSTANT_S)
     scv = known.scv
     if requests and known.requests >= 1.0:
-        off = busy_s / requests / known.mean_s - 1.0
-        scv += LEARNING_RATE * (min(MAX_OBSERVED_RATIO, requests * off * off) - scv)
+        deviation = busy_s / requests / known.mean_s - 1.0
+        scv += LEARNING_RATE * (min(MAX_OBSERVED_RATIO, requests * deviation * deviation) - scv)
     return ServiceTimeEstimate(kept * known.requests + requests, kept * known.busy_s + busy_s, scv)
 
 
 def discounted(known: ServiceTimeEstimate) -> ServiceTimeEstimate:
-    """What still holds once another number of allocations shares the processors."""
+    """The estimate after the allocations of the deployment have changed."""
     return ServiceTimeEstimate(
         RESIZE_DISCOUNT * known.requests, RESIZE_DISCOUNT * known.busy_s, known.scv
     )
 
 
 def dispersion_after(known: float, before: int, now: int) -> float:
-    """The variance of counts over their mean, after another of equal intervals.
+    """The dispersion after another arrival count, over an interval of equal length.
 
-    Of two independent counts the squared difference, over their sum, is that on average, whatever
-    slow change there is besides. Two empty intervals say nothing, so what was known fades.
+    The expected value of (difference)² / sum of two independent counts is their dispersion,
+    also if the load changes slowly. Two empty intervals count as 1, so that the estimate
+    decays towards a Poisson process.
     """
     total = before + now
     difference = (now - before) * (now - before) / total if total else 1.0

@@ -15,11 +15,11 @@ from autoscaler.core.forecast.seasonality import initial_profile
 NOTHING = initial_profile(100)
 
 
-def experienced(guesses, level, times=50):
+def experienced(points, level, times=50):
     record = HorizonRecord(calibration=initial_calibration(0.95))
     for _ in range(times):
-        probe = PendingForecast(due_at=0.0, guesses=guesses, seasonal=True)
-        record = scored(record, 0.95, probe, highest=level, level=level)
+        forecast = PendingForecast(due_at=0.0, points=points, seasonal=True)
+        record = scored(record, 0.95, forecast, highest=level, level=level)
     return record
 
 

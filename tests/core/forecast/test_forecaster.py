@@ -1,4 +1,4 @@
-"""What a load will be is learnt from what it was, and is doubted where it should be."""
+"""Forecasts of loads with a known course, and when they are trusted."""
 
 import math
 import random
@@ -34,7 +34,7 @@ def instants(start, days):
     return [start + POLL_S * poll for poll in range(1, round(days * DAY_S / POLL_S) + 1)]
 
 
-def learnt(load, days, memory=None, start=MONDAY, noise=0.0, seed=1):
+def memory_after(load, days, memory=None, start=MONDAY, noise=0.0, seed=1):
     memory, dice = memory or FORECASTER.begin(), random.Random(seed)
     for at in instants(start, days):
         measured = max(0.0, load(at) + noise * math.sqrt(load(at)) * dice.gauss(0.0, 1.0))
@@ -42,7 +42,7 @@ def learnt(load, days, memory=None, start=MONDAY, noise=0.0, seed=1):
     return memory
 
 
-def ahead(memory, horizon_s=70.0):
+def forecast_for(memory, horizon_s=70.0):
     return FORECASTER.predict(memory, memory.at, horizon_s)
 
 
@@ -53,65 +53,65 @@ class TestLearning:
         assert forecast.accuracy is forecast.coverage is None
 
     def test_it_takes_a_day_to_be_trusted(self):
-        before = learnt(daily, 0.99)
-        assert not ahead(before).trusted
-        assert ahead(learnt(daily, 0.02, before, before.at)).trusted
+        before = memory_after(daily, 0.99)
+        assert not forecast_for(before).trusted
+        assert forecast_for(memory_after(daily, 0.02, before, before.at)).trusted
 
     def test_a_daily_cycle_is_learnt(self):
-        memory = learnt(daily, 4.25)
+        memory = memory_after(daily, 4.25)
         for horizon_s in (600.0, 1800.0):
-            forecast = ahead(memory, horizon_s)
+            forecast = forecast_for(memory, horizon_s)
             assert forecast.expected == pytest.approx(daily(memory.at + horizon_s), rel=0.03)
             assert forecast.trusted
 
     def test_a_weekly_cycle_is_learnt(self):
         """On a Monday morning, which the days before would have as quiet as a Sunday's."""
         start = MONDAY + 14 * DAY_S
-        memory = learnt(weekly, 14.25, noise=0.05)
+        memory = memory_after(weekly, 14.25, noise=0.05)
         assert memory.at > start
-        forecast = ahead(memory, 1800.0)
+        forecast = forecast_for(memory, 1800.0)
         assert forecast.expected == pytest.approx(weekly(memory.at + 1800.0), rel=0.05)
         assert forecast.trusted
 
     def test_it_is_better_than_yesterday_on_a_load_that_wanders(self):
-        accuracy = ahead(learnt(steady, 3, noise=0.5), 600.0).accuracy
+        accuracy = forecast_for(memory_after(steady, 3, noise=0.5), 600.0).accuracy
         assert accuracy is not None
         assert accuracy < 1.1
 
     def test_more_is_expected_of_a_longer_time(self):
-        memory = learnt(daily, 3.25, noise=0.5)
-        loads = [ahead(memory, horizon_s).load for horizon_s in (70.0, 600.0, 1800.0)]
+        memory = memory_after(daily, 3.25, noise=0.5)
+        loads = [forecast_for(memory, horizon_s).load for horizon_s in (70.0, 600.0, 1800.0)]
         assert loads == sorted(loads)
 
 
 class TestDoubt:
     def test_a_change_of_regime_switches_it_off_and_on_again(self):
         """A steady load becomes a cycle that is unlike anything before."""
-        memory, hour = learnt(steady, 2, noise=0.2), round(3600.0 / POLL_S)
-        assert ahead(memory, 600.0).trusted
+        memory, hour = memory_after(steady, 2, noise=0.2), round(3600.0 / POLL_S)
+        assert forecast_for(memory, 600.0).trusted
         trusted = []
         for at in instants(memory.at, 4):
             memory = FORECASTER.updated(memory, at, 5.0 * daily(at), POLL_S)
-            trusted.append(ahead(memory, 600.0).trusted)
+            trusted.append(forecast_for(memory, 600.0).trusted)
         assert not all(trusted[: 12 * hour])
         assert all(trusted[-12 * hour :])
 
     def test_a_cycle_that_is_turned_round_is_not_followed(self):
         """Day becomes night: where the profile would have the load rise, it falls."""
-        memory = learnt(daily, 4.25)
-        memory = learnt(lambda at: daily(at + DAY_S / 2), 0.25, memory, memory.at)
-        forecast = ahead(memory, 1800.0)
+        memory = memory_after(daily, 4.25)
+        memory = memory_after(lambda at: daily(at + DAY_S / 2), 0.25, memory, memory.at)
+        forecast = forecast_for(memory, 1800.0)
         assert forecast.expected < 4.0 or not forecast.trusted
 
     def test_an_old_measurement_is_not_trusted(self):
-        memory = learnt(daily, 2)
-        assert ahead(memory).trusted
+        memory = memory_after(daily, 2)
+        assert forecast_for(memory).trusted
         assert not FORECASTER.predict(memory, memory.at + MAX_GAP_S + 1.0, 70.0).trusted
 
     def test_a_horizon_longer_than_any_that_was_judged_is_not_trusted(self):
-        memory = learnt(daily, 3, noise=0.1)
-        assert ahead(memory, HORIZONS_S[-1]).trusted
-        assert not ahead(memory, HORIZONS_S[-1] + 1.0).trusted
+        memory = memory_after(daily, 3, noise=0.1)
+        assert forecast_for(memory, HORIZONS_S[-1]).trusted
+        assert not forecast_for(memory, HORIZONS_S[-1] + 1.0).trusted
 
 
 class TestCoverage:
@@ -141,7 +141,7 @@ class TestCoverage:
             memory = FORECASTER.updated(memory, at, measured, POLL_S)
             levels.append(memory.level)
             if at > MONDAY + DAY_S and poll % 7 == 0:
-                loads.append((poll, ahead(memory, horizon_s).load))
+                loads.append((poll, forecast_for(memory, horizon_s).load))
         polls = round(horizon_s / POLL_S)
         hits = [
             max(levels[poll + 1 : poll + 1 + polls]) <= foretold
@@ -154,7 +154,7 @@ class TestCoverage:
 class TestHarm:
     @staticmethod
     def size(memory):
-        season, records = memory.learnt.season, memory.learnt.records
+        season, records = memory.state.profile, memory.state.records
         parts = [season.week, season.recent, season.daily, season.weekly, season.outlook]
         for record in records:
             parts += [record.calibration.scores, record.calibration.ranked]
@@ -162,36 +162,36 @@ class TestHarm:
 
     def test_memory_is_bounded(self):
         memory = FORECASTER.from_history([1.0 + n % 7 for n in range(2016)], MONDAY)
-        sizes = {self.size(learnt(daily, days, memory)) for days in (3, 6)}
+        sizes = {self.size(memory_after(daily, days, memory)) for days in (3, 6)}
         assert len(sizes) == 1
         assert sizes.pop() < 25_000
 
     def test_a_gap_costs_no_more_than_what_it_hid(self):
-        memory = learnt(daily, 3)
-        later = learnt(daily, 0.25, memory, memory.at + 6 * 3600.0)
-        forecast = ahead(later, 600.0)
+        memory = memory_after(daily, 3)
+        later = memory_after(daily, 0.25, memory, memory.at + 6 * 3600.0)
+        forecast = forecast_for(later, 600.0)
         assert forecast.trusted
         assert forecast.load == pytest.approx(daily(later.at + 600.0), rel=0.1)
 
     @pytest.mark.parametrize("step_s", [-30.0, -3600.0, -3 * DAY_S, 3600.0, 40 * DAY_S])
     def test_a_clock_that_is_set_is_got_used_to(self, step_s):
-        memory = learnt(daily, 3)
-        later = learnt(daily, 1.5, memory, memory.at + step_s)
-        forecast = ahead(later, 600.0)
+        memory = memory_after(daily, 3)
+        later = memory_after(daily, 1.5, memory, memory.at + step_s)
+        forecast = forecast_for(later, 600.0)
         assert forecast.load == pytest.approx(daily(later.at + 600.0), rel=0.2)
 
     @pytest.mark.parametrize("load", [math.nan, math.inf, -1.0, 1e300])
     def test_what_is_no_load_is_as_good_as_not_measured(self, load):
-        memory = learnt(daily, 0.1)
+        memory = memory_after(daily, 0.1)
         assert FORECASTER.updated(memory, memory.at + POLL_S, load, POLL_S) is memory
 
     def test_within_a_slot_nothing_but_sums_change(self):
-        memory = learnt(steady, 1)
+        memory = memory_after(steady, 1)
         while memory.next_due_at <= memory.at + POLL_S:
             memory = FORECASTER.updated(memory, memory.at + POLL_S, 10.0, POLL_S)
         after = FORECASTER.updated(memory, memory.at + POLL_S, 12.0, POLL_S)
-        assert after.learnt is memory.learnt
-        assert after.work == memory.work + 120.0
+        assert after.state is memory.state
+        assert after.slot_erlang_s == memory.slot_erlang_s + 120.0
 
     measurements = st.lists(
         st.tuples(
@@ -239,8 +239,8 @@ class TestRecall:
         ends_at = MONDAY + 3.25 * DAY_S
         memory = FORECASTER.from_history(self.recorded(3.25), ends_at)
         assert memory.at == ends_at
-        memory = learnt(daily, 0.01, memory, ends_at)
-        forecast = ahead(memory, 600.0)
+        memory = memory_after(daily, 0.01, memory, ends_at)
+        forecast = forecast_for(memory, 600.0)
         assert forecast.trusted
         assert forecast.load == pytest.approx(daily(memory.at + 600.0), rel=0.1)
 
@@ -248,7 +248,7 @@ class TestRecall:
         slots = self.recorded(3.25)
         slots[100:150] = [math.nan] * 50
         memory = FORECASTER.from_history(slots, MONDAY + 3.25 * DAY_S)
-        assert ahead(memory, 600.0).trusted
+        assert forecast_for(memory, 600.0).trusted
 
     def test_nothing_recorded_is_nothing_known(self):
         assert FORECASTER.from_history([], MONDAY) == FORECASTER.begin()

@@ -1,4 +1,4 @@
-"""A profile of the day and of the week is learnt from slots."""
+"""The profile of the day and of the week, learned from slots."""
 
 import math
 
@@ -21,101 +21,101 @@ KEPT = 2.0**-11
 """Of a level: how exactly it is kept."""
 
 
-def daily(number):
-    return 5.0 + 4.0 * math.sin(2.0 * math.pi * number / SLOTS_PER_DAY)
+def daily(slot):
+    return 5.0 + 4.0 * math.sin(2.0 * math.pi * slot / SLOTS_PER_DAY)
 
 
-def weekly(number):
+def weekly(slot):
     """Two days of seven are quiet."""
-    return daily(number) * (0.2 if number // SLOTS_PER_DAY % 7 < 2 else 1.0)
+    return daily(slot) * (0.2 if slot // SLOTS_PER_DAY % 7 < 2 else 1.0)
 
 
-def learnt(load, slots, first=FIRST):
-    season = initial_profile(first)
-    for number in range(first, first + slots):
-        season = after_slot(season, number, load(number))
-    return season
+def profile_of(load, slots, first=FIRST):
+    profile = initial_profile(first)
+    for slot in range(first, first + slots):
+        profile = after_slot(profile, slot, load(slot))
+    return profile
 
 
-def middle(number):
-    return (number + 0.5) * SLOT_S
+def middle(slot):
+    return (slot + 0.5) * SLOT_S
 
 
 def test_nothing_is_known_of_a_time_that_never_was():
-    season = learnt(daily, SLOTS_PER_DAY // 2)
-    assert math.isnan(interpolated(season, middle(season.number + 1)))
-    assert math.isnan(slot_mean(season, season.number + 1))
+    profile = profile_of(daily, SLOTS_PER_DAY // 2)
+    assert math.isnan(interpolated(profile, middle(profile.slot + 1)))
+    assert math.isnan(slot_mean(profile, profile.slot + 1))
 
 
 def test_a_day_is_known_after_a_day():
-    season = learnt(daily, SLOTS_PER_DAY + 24)
+    profile = profile_of(daily, SLOTS_PER_DAY + 24)
     for ahead in range(1, 7):
-        expected = daily(season.number + ahead)
-        assert interpolated(season, middle(season.number + ahead)) == pytest.approx(expected, 1e-3)
+        expected = daily(profile.slot + ahead)
+        assert interpolated(profile, middle(profile.slot + ahead)) == pytest.approx(expected, 1e-3)
 
 
 def test_a_week_is_known_after_a_week():
     for day in range(7):
-        season = learnt(weekly, 2 * SLOTS_PER_WEEK + day * SLOTS_PER_DAY + 6)
-        expected = weekly(season.number + 2)
-        assert interpolated(season, middle(season.number + 2)) == pytest.approx(expected, rel=0.02)
+        profile = profile_of(weekly, 2 * SLOTS_PER_WEEK + day * SLOTS_PER_DAY + 6)
+        expected = weekly(profile.slot + 2)
+        assert interpolated(profile, middle(profile.slot + 2)) == pytest.approx(expected, rel=0.02)
 
 
 def test_a_busier_day_raises_its_profile():
-    season = learnt(
-        lambda number: daily(number) * (2.0 if number >= FIRST + SLOTS_PER_DAY else 1.0),
+    profile = profile_of(
+        lambda slot: daily(slot) * (2.0 if slot >= FIRST + SLOTS_PER_DAY else 1.0),
         SLOTS_PER_DAY + 90,
     )
-    number = season.number + 3
-    assert interpolated(season, middle(number)) == pytest.approx(2.0 * daily(number), rel=1e-3)
+    slot = profile.slot + 3
+    assert interpolated(profile, middle(slot)) == pytest.approx(2.0 * daily(slot), rel=1e-3)
 
 
 def test_a_ratio_is_believed_only_so_far():
-    season = learnt(
-        lambda number: 100.0 if number >= FIRST + SLOTS_PER_DAY else 1.0, SLOTS_PER_DAY + 90
+    profile = profile_of(
+        lambda slot: 100.0 if slot >= FIRST + SLOTS_PER_DAY else 1.0, SLOTS_PER_DAY + 90
     )
-    assert interpolated(season, middle(season.number + 1)) == MAX_LEVEL_RATIO
+    assert interpolated(profile, middle(profile.slot + 1)) == MAX_LEVEL_RATIO
 
 
 def test_one_day_unlike_the_others_is_outvoted():
     unlike = range(FIRST + 2 * SLOTS_PER_DAY, FIRST + 3 * SLOTS_PER_DAY)
-    season = learnt(lambda number: 50.0 if number in unlike else 5.0, 3 * SLOTS_PER_DAY + 30)
-    assert interpolated(season, middle(season.number + 1)) == pytest.approx(5.0)
+    profile = profile_of(lambda slot: 50.0 if slot in unlike else 5.0, 3 * SLOTS_PER_DAY + 30)
+    assert interpolated(profile, middle(profile.slot + 1)) == pytest.approx(5.0)
 
 
 def test_between_the_middles_of_slots_lies_a_line():
-    season = learnt(daily, 2 * SLOTS_PER_DAY)
-    number = season.number + 2
-    one, two = (interpolated(season, middle(each)) for each in (number, number + 1))
-    assert interpolated(season, middle(number) + SLOT_S / 4) == pytest.approx(one + (two - one) / 4)
+    profile = profile_of(daily, 2 * SLOTS_PER_DAY)
+    slot = profile.slot + 2
+    one, two = (interpolated(profile, middle(each)) for each in (slot, slot + 1))
+    assert interpolated(profile, middle(slot) + SLOT_S / 4) == pytest.approx(one + (two - one) / 4)
 
 
 def test_slots_left_out_are_unknown_and_the_rest_is_kept():
-    season = learnt(daily, 2 * SLOTS_PER_DAY)
-    later = after_slot(season, season.number + 20, 3.0)
-    assert math.isnan(slot_mean(later, season.number + 1))
-    assert slot_mean(later, season.number) == pytest.approx(daily(season.number), rel=KEPT)
-    assert slot_mean(later, later.number) == 3.0
+    profile = profile_of(daily, 2 * SLOTS_PER_DAY)
+    later = after_slot(profile, profile.slot + 20, 3.0)
+    assert math.isnan(slot_mean(later, profile.slot + 1))
+    assert slot_mean(later, profile.slot) == pytest.approx(daily(profile.slot), rel=KEPT)
+    assert slot_mean(later, later.slot) == 3.0
 
 
 def test_it_is_the_same_whether_slots_are_left_out_or_unmeasured():
-    season = skipped = learnt(daily, 2 * SLOTS_PER_DAY)
-    for number in range(season.number + 1, season.number + 30):
-        season = after_slot(season, number, UNKNOWN)
-    number = season.number + 1
-    season, skipped = after_slot(season, number, 4.0), after_slot(skipped, number, 4.0)
-    assert repr(season) == repr(skipped)
+    profile = skipped = profile_of(daily, 2 * SLOTS_PER_DAY)
+    for slot in range(profile.slot + 1, profile.slot + 30):
+        profile = after_slot(profile, slot, UNKNOWN)
+    slot = profile.slot + 1
+    profile, skipped = after_slot(profile, slot, 4.0), after_slot(skipped, slot, 4.0)
+    assert repr(profile) == repr(skipped)
 
 
 def test_after_months_without_a_measurement_nothing_is_known():
-    season = learnt(daily, 2 * SLOTS_PER_DAY)
-    later = after_slot(season, season.number + 9 * SLOTS_PER_WEEK, 3.0)
-    assert math.isnan(interpolated(later, middle(later.number + 1)))
+    profile = profile_of(daily, 2 * SLOTS_PER_DAY)
+    later = after_slot(profile, profile.slot + 9 * SLOTS_PER_WEEK, 3.0)
+    assert math.isnan(interpolated(later, middle(later.slot + 1)))
 
 
 def test_a_clock_set_back_lets_slots_come_again():
-    season = learnt(daily, 3 * SLOTS_PER_DAY)
-    again = season.number - 12
-    back = after_slot(season, again, daily(again))
-    assert back.number == again
+    profile = profile_of(daily, 3 * SLOTS_PER_DAY)
+    again = profile.slot - 12
+    back = after_slot(profile, again, daily(again))
+    assert back.slot == again
     assert interpolated(back, middle(again + 2)) == pytest.approx(daily(again + 2), rel=1e-3)
