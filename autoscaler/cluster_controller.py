@@ -17,7 +17,6 @@ from autoscaler.adapters.admin_http import DecisionRecorder, Health
 from autoscaler.adapters.calendar import CronCalendar
 from autoscaler.adapters.elasticsearch.api import ElasticsearchApi
 from autoscaler.adapters.elasticsearch.cluster import ElasticsearchCluster
-from autoscaler.adapters.elasticsearch.connection import ApiKey, Basic, Bearer, Connection
 from autoscaler.adapters.elasticsearch.preflight import PreflightReport, inspect
 from autoscaler.adapters.elasticsearch.transport import Transport
 from autoscaler.adapters.logs import LogRecorder
@@ -217,22 +216,4 @@ def transport_to(config: Config, clock: Clock) -> Transport:
     Raises:
         ConnectionSettingsError: the connection settings are not usable.
     """
-    settings = config.connection
-    auth: ApiKey | Basic | Bearer | None = None
-    if settings.api_key is not None:
-        auth = ApiKey(settings.api_key)
-    elif settings.username is not None:
-        auth = Basic(settings.username, settings.password or "")
-    elif settings.bearer_token is not None:
-        auth = Bearer(settings.bearer_token)
-    connection = Connection(
-        hosts=settings.hosts,
-        cloud_id=settings.cloud_id or "",
-        auth=auth,
-        ca_certs=settings.ca_certs,
-        ca_fingerprint=settings.ca_fingerprint or "",
-        client_certificate=settings.client_certificate,
-        client_key=settings.client_key,
-        request_timeout_s=settings.request_timeout_s,
-    )
-    return Transport(connection, clock, random.Random())
+    return Transport(config.connection, clock, random.Random())

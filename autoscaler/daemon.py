@@ -96,6 +96,8 @@ class Daemon:
                 dry_run=self._config.dry_run,
                 rules=len(self._config.rules),
             )
+            for warning in self._config.warnings:
+                self._log.warning("config.deprecated", message=warning)
             self.started.set()
             await self._run_until_stopped()
             await self._cluster.release()

@@ -14,7 +14,6 @@ from rich.pretty import pretty_repr
 from autoscaler.config import (
     Config,
     ConfigError,
-    ConnectionSettings,
     Logging,
     Server,
     json_schema,
@@ -23,6 +22,7 @@ from autoscaler.config import (
 )
 from autoscaler.config.document import ConfigDocument
 from autoscaler.config.durations import format_duration, parse_duration
+from autoscaler.connection import ApiKey, Basic, Connection
 from autoscaler.core.selection import Rule
 from autoscaler.core.slo.policy import SloPolicy
 
@@ -51,7 +51,7 @@ def problems(path: Path | None, environ: dict[str, str] | None = None) -> list[s
 def test_the_promised_defaults(write):
     config = load(write(REACHABLE + '[[rules]]\nname = "all"\nmax_allocations = 4\n'), {})
     assert config == Config(
-        connection=ConnectionSettings(hosts=("https://es:9200",), request_timeout_s=10.0),
+        connection=Connection(hosts=("https://es:9200",), request_timeout_s=10.0),
         poll_interval_s=10.0,
         dry_run=False,
         server=Server(host="127.0.0.1", port=9464),
@@ -149,15 +149,14 @@ class TestWhatIsRefused:
             ("[defaults]\npolicy = 'utilization'", ("defaults.policy: there is no policy "
              "'utilization', only slo and utilisation; did you mean utilisation?")),
             ("[defaults]\nmin_allocations = 0", ("defaults.min_allocations: must be at least 1, "
-             "not 0: Elasticsearch accepts 0 only from its own scaler; scale_to_zero is the way "
-             "there")),
+             "not 0; use scale_to_zero to allow 0")),
             ("[defaults]\ntarget_utilisation = 70",
              "defaults.target_utilisation: must be a fraction between 0.05 and 0.95, not 70"),
             ("[defaults]\nshrink_factor = 1",
              "defaults.shrink_factor: must be above 1 and at most 1000, not 1"),
             ("[defaults]\nload_window = '2h'",
              "defaults.load_window: must be between 1s and 1h, not 2h"),
-            ("[[rules]]\nmax_allocations = 3", "rules[0].name: is missing"),
+            ("[[rules]]\nmax_allocations = 3", "rules[0].name: is required"),
             ("[[rules]]\nname = 'a'\ndeployment = 'b'",
              "rules[0].deployment: no such key; did you mean deployments?"),
         ],
@@ -169,7 +168,8 @@ class TestWhatIsRefused:
         ("text", "problem"),
         [
             ("", ": set hosts or cloud_id; neither is set"),
-            ("hosts = 'http://es'\ncloud_id = 'x:y'", ": set hosts or cloud_id; not both"),
+            ("hosts = 'http://es'\ncloud_id = 'x:Y2xvdWQuZXhhbXBsZSRhYmM='",
+             ": set hosts or cloud_id; not both"),
             ("hosts = ['es:9200']",
              ".hosts: must be an address such as https://localhost:9200"),
             (
@@ -182,7 +182,7 @@ class TestWhatIsRefused:
             ),
             (
                 'hosts = "https://es"\nca_certs = "\\u0000"',
-                ".ca_certs: must be a text without line breaks, tabs and the like",
+                ".ca_certs: must be a text without control characters",
             ),
             ("hosts = ['https://es:port']", (".hosts: must be an address such as "
              "https://localhost:9200: Port could not be cast to integer value as 'port'")),
@@ -191,9 +191,9 @@ class TestWhatIsRefused:
             ("hosts = 'http://es'\nusername = 'a'",
              ": username and password belong together; set both"),
             ("hosts = 'https://es'\nclient_key = 'config.toml'",
-             ".client_key: is of no use without the certificate"),
+             ".client_key: requires client_certificate; set both"),
             ("hosts = 'http://es'\nca_certs = 'config.toml'",
-             ".ca_certs: has no effect, since hosts begin http://"),
+             ".ca_certs: has no effect, because all hosts begin with http://; remove it"),
             ("hosts = 'https://es'\nca_certs = 'gone.crt'",
              ".ca_certs: gone.crt cannot be read: No such file or directory"),
             ("hosts = 'https://es'\nca_fingerprint = '12:34'",
@@ -201,7 +201,7 @@ class TestWhatIsRefused:
             ("hosts = 'http://es'\napi_key_file = 'gone'",
              ".api_key_file: gone cannot be read: No such file or directory"),
             ("hosts = 'http://es'\napi_key_file = 'config.toml'",
-             ".api_key_file: config.toml must hold the secret on one line, and nothing else"),
+             ".api_key_file: config.toml must contain the secret on one line, and nothing else"),
         ],
     )  # fmt: skip
     def test_a_cluster_that_cannot_be_reached_as_told(self, write, text, problem):
@@ -212,8 +212,8 @@ class TestWhatIsRefused:
     def test_a_rule_without_an_upper_bound(self, write):
         assert problems(write(REACHABLE + '[[rules]]\nname = "all"\n')) == [
             (
-                "config.toml: rules[0].max_allocations: is missing; how much hardware may be used "
-                "is for you to say, here or in defaults"
+                "config.toml: rules[0].max_allocations: is required; "
+                "set it in this rule or in [defaults]"
             )
         ]
 
@@ -247,15 +247,15 @@ class TestWhatIsRefused:
             """
         assert problems(write(REACHABLE + text)) == [
             (
-                "config.toml: rules[1]: 'elser' never applies, since 'all' before it takes all "
-                "deployments; put it first"
+                "config.toml: rules[1]: 'elser' never applies, because 'all' before it matches "
+                "all deployments; move it before that rule"
             )
         ]
 
     def test_a_name_given_twice(self, write):
         text = "[[rules]]\nname = 'a'\nexclude = true\ndeployments = 'x'\n" * 2
         assert problems(write(REACHABLE + text)) == [
-            "config.toml: rules[1].name: 'a' names an earlier rule"
+            "config.toml: rules[1].name: 'a' is the name of an earlier rule; use another"
         ]
 
     def test_everything_at_once_in_one_go(self, write):
@@ -266,7 +266,7 @@ class TestWhatIsRefused:
                 'or "1h30m"'
             ),
             "config.toml: rules[0].max_allocations: must be a valid integer, not 'x'",
-            "config.toml: rules[0].name: must be a text without line breaks, tabs and the like",
+            "config.toml: rules[0].name: must be a text without control characters",
             "config.toml: servr: no such key; did you mean server?",
         ]
 
@@ -335,7 +335,7 @@ class TestTheEnvironment:
         environ = {"AUTOSCALER_SERVER__PORT": "many", "AUTOSCALER_RULES": '[{"nam": 1}]'}
         assert problems(write(REACHABLE), environ) == [
             "AUTOSCALER_SERVER__PORT: must be a valid integer, not 'many'",
-            "AUTOSCALER_RULES: rules[0].name: is missing",
+            "AUTOSCALER_RULES: rules[0].name: is required",
             "AUTOSCALER_RULES: rules[0].nam: no such key; did you mean name?",
         ]
 
@@ -347,7 +347,7 @@ class TestTheEnvironment:
 
     def test_a_table_must_be_json(self):
         assert problems(None, {"AUTOSCALER_RULES": "[{"}) == [
-            "AUTOSCALER_RULES: must be JSON, since it stands for a table"
+            "AUTOSCALER_RULES: must be JSON, because it sets a table"
         ]
 
     def test_what_kubernetes_sets_for_a_service_of_our_name_is_not_for_us(self):
@@ -373,7 +373,7 @@ class TestSecrets:
     def test_stay_in_files_beside_the_configuration_which_may_be_replaced(self, write, tmp_path):
         (tmp_path / "key").write_text("c2VzYW1l\n")
         config = load(write(f"{REACHABLE}api_key_file = 'key'\n"), {})
-        assert config.connection.api_key == tmp_path / "key"
+        assert config.connection.auth == ApiKey(tmp_path / "key")
 
     def test_are_refused_when_given_twice(self, write, tmp_path):
         (tmp_path / "key").write_text("c2VzYW1l\n")
@@ -384,7 +384,7 @@ class TestSecrets:
 
     def test_are_shown_nowhere(self, write):
         config = load(write(f"{REACHABLE}username = 'me'\npassword = 'open sesame'\n"), {})
-        assert config.connection.password == "open sesame"
+        assert config.connection.auth == Basic("me", "open sesame")
         assert "sesame" not in repr(config) + str(config) + pretty_repr(config) + config.fingerprint
 
     @pytest.mark.parametrize(
@@ -422,7 +422,7 @@ def test_what_needs_a_restart(write):
     old = load(write(REACHABLE), {})
     live = load(write(f'poll_interval = "20s"\n{REACHABLE}request_timeout = "10s"\n'), {})
     assert what_needs_restart(old, live) == ()
-    text = f"state_file = 'asleep'\n{REACHABLE}[server]\nport = 1\n[logging]\nlevel = 'debug'\n"
+    text = f"state_file = 'stopped'\n{REACHABLE}[server]\nport = 1\n[logging]\nlevel = 'debug'\n"
     assert what_needs_restart(old, load(write(text), {})) == (
         "[server]",
         "[logging]",

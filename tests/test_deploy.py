@@ -11,6 +11,7 @@ from packaging.requirements import Requirement
 
 from autoscaler.adapters.prometheus import DaemonMetrics, PrometheusRecorder
 from autoscaler.config import load
+from autoscaler.connection import ApiKey
 from tests.fakes import FakeClock
 
 ROOT = Path(__file__).parents[1]
@@ -133,4 +134,4 @@ class TestSystemd:
         (tmp_path / "api_key").write_text("c2VzYW1l")
         variables = dict(re.findall(r"^Environment=(AUTOSCALER_\w+)=(\S+)$", text, re.MULTILINE))
         hosts = {"AUTOSCALER_ELASTICSEARCH__HOSTS": "https://es:9200"}
-        assert load(None, {**hosts, **variables}).connection.api_key == tmp_path / "api_key"
+        assert load(None, {**hosts, **variables}).connection.auth == ApiKey(tmp_path / "api_key")

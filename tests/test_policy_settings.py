@@ -84,18 +84,18 @@ class TestWhatIsPromised:
     @pytest.mark.parametrize(
         ("slo", "objective"),
         [
-            ('{ latency = "250ms", percentile = 0.95 }',
+            ('{ latency = "250ms", target = 0.95 }',
              SloObjective(target=0.95, latency_s=0.25)),
             ('{ latency = "1s" }', SloObjective(latency_s=1.0)),
             ('{ wait = "100ms" }', SloObjective(wait_s=0.1)),
-            ('{ wait = "0s", percentile = 0.5 }', SloObjective(target=0.5, wait_s=0.0)),
+            ('{ wait = "0s", target = 0.5 }', SloObjective(target=0.5, wait_s=0.0)),
         ],
     )  # fmt: skip
     def test_a_latency_or_a_wait_and_for_how_many(self, settle, slo, objective):
         assert terms(settle(rule(f"slo = {slo}"))).objective == objective
 
     def test_it_is_inherited_as_a_whole(self, settle):
-        text = '[defaults.slo]\nlatency = "250ms"\npercentile = 0.9\n'
+        text = '[defaults.slo]\nlatency = "250ms"\ntarget = 0.9\n'
         assert terms(settle(text + rule())).objective == SloObjective(target=0.9, latency_s=0.25)
         overruled = settle(text + rule('slo = { wait = "1s" }'))
         assert terms(overruled).objective == SloObjective(wait_s=1.0)
@@ -112,12 +112,12 @@ class TestWhatIsPromised:
     @pytest.mark.parametrize(
         ("slo", "problem"),
         [
-            ("{ percentile = 0.9 }", ": set latency or wait; neither is set"),
+            ("{ target = 0.9 }", ": set latency or wait; neither is set"),
             ('{ latency = "1s", wait = "1s" }', ": set latency or wait; not both"),
-            ('{ wait = "1s", percentile = 0.4 }',
-             ".percentile: must be a share between 0.5 and 0.9999, not 0.4"),
-            ('{ wait = "1s", percentile = 99 }',
-             ".percentile: must be a share between 0.5 and 0.9999, not 99"),
+            ('{ wait = "1s", target = 0.4 }',
+             ".target: must be a fraction between 0.5 and 0.9999, not 0.4"),
+            ('{ wait = "1s", target = 99 }',
+             ".target: must be a fraction between 0.5 and 0.9999, not 99"),
             ('{ latency = "0s" }', ".latency: must be between 1ms and 1h, not 0s"),
             ('{ wait = "2h" }', ".wait: must be between 0s and 1h, not 2h"),
             ('{ wiat = "1s" }', ".wiat: no such key; did you mean wait?"),
@@ -170,7 +170,7 @@ class TestUse:
     def test_a_rule_may_not_set_what_its_policy_does_not_look_at(self, problems, policy, text):
         key = text.partition(" ")[0]
         assert problems(rule(text, policy)) == [
-            f"rules[0].{key}: has no effect, since the policy is {policy}"
+            f"rules[0].{key}: has no effect with policy {policy}; remove it"
         ]
 
     def test_the_defaults_may_say_something_to_every_policy(self, settle):

@@ -91,24 +91,23 @@ class TestTheConfiguration:
         [
             ({"cron": '"0 8 * * mon-fry"'},
              ('cron: must be a cron expression, such as "0 8 * * mon-fri"; '
-             "its day-of-week makes no sense")),
+             "its day-of-week is invalid")),
             ({"cron": '"0 25 * * *"'},
-             'cron: must be a cron expression, such as "0 8 * * mon-fri"; its hour makes no sense'),
+             'cron: must be a cron expression, such as "0 8 * * mon-fri"; its hour is invalid'),
             ({"cron": '"0 0 8 * * *"'},
              'cron: must be a cron expression of five fields, such as "0 8 * * mon-fri", not of 6'),
             ({"cron": '"0 8 */20 * 1L"'},
-             "cron: must be a cron expression that fires; this one never does"),
-            ({"cron": None}, "cron: is missing"),
+             "cron: must be a cron expression that fires at some time; this one never does"),
+            ({"cron": None}, "cron: is required"),
             ({"timezone": '"Europe/Berln"'},
              "timezone: must be the name of a time zone; did you mean Europe/Berlin?"),
             ({"timezone": '"../zone"'},
              "timezone: must be the name of a time zone, such as Europe/Berlin"),
-            ({"timezone": None}, "timezone: is missing"),
+            ({"timezone": None}, "timezone: is required"),
             ({"length": '"0s"'}, "length: must be between 1m and 7d, not 0s"),
             ({"length": '"8d"'}, "length: must be between 1m and 7d, not 8d"),
             ({"min_allocations": "0"},
-             ("min_allocations: must be at least 1, not 0: "
-             "Elasticsearch accepts 0 only from its own scaler; scale_to_zero is the way there")),
+             "min_allocations: must be at least 1, not 0; use scale_to_zero to allow 0"),
             ({"min_allocations": "9"},
              "min_allocations: must be within the bounds of the rule 'all', 1 to 8, not 9"),
             ({"max_allocations": "9"},
@@ -138,7 +137,7 @@ class TestTheConfiguration:
 
     def test_refuses_a_name_given_twice(self, write):
         assert problems(write(of_a_rule(table(), table(length='"1h"')))) == [
-            "rules[0].schedules: 'office hours' is the name of several; give each its own"
+            "rules[0].schedules: more than one is named 'office hours'; names must be unique"
         ]
 
     def test_refuses_a_burst_ceiling_outside_the_bounds(self, write):

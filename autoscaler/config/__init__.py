@@ -1,16 +1,20 @@
-"""config.toml -> settled values. After this, nothing asks again what was meant.
+"""config.toml -> resolved values.
 
-durations   "1h30m" -> 5400.0
-calendar    cron expressions, time zones
-document    every key: type, default, range
-problems    what is wrong, in sentences
-policies    the policies there are, ours and installed ones
-choosing    scaling tables -> a policy
-brakes      burst ceiling, schedules
-levers      number or bounds, zero, what is left behind
-settled     the values the rest of the program gets
-settling    document -> settled values; relations between keys
-loading     file and environment -> document -> settled values
+messages         problems, in sentences that name the key
+durations        "1h30m" -> 5400.0
+calendar         cron expressions, time zones
+policies         the known policies, built-in and installed
+document         every key: type, default, range
+connection       [elasticsearch] -> a connection
+policy_settings  scaling tables -> a policy
+mode_settings    control mode, scale to zero, release
+limits           burst maximum, schedules
+rules            a complete table and a policy -> a rule
+values           the resolved values
+resolver         document -> resolved values; relations between keys
+aliases          former names of keys and values
+toml_file        a file -> a table
+loader           file and environment -> document -> resolved values
 """
 
 from autoscaler.config.document import json_schema
@@ -18,7 +22,6 @@ from autoscaler.config.loader import CONFIG_VARIABLE, load
 from autoscaler.config.messages import ConfigError
 from autoscaler.config.values import (
     Config,
-    ConnectionSettings,
     Logging,
     Server,
     what_needs_restart,
@@ -28,7 +31,6 @@ __all__ = [
     "CONFIG_VARIABLE",
     "Config",
     "ConfigError",
-    "ConnectionSettings",
     "Logging",
     "Server",
     "json_schema",

@@ -1,4 +1,4 @@
-"""Durations as people write them: 30s, 5m, 1h30m."""
+"""Durations with their unit: 30s, 5m, 1h30m."""
 
 import re
 from collections.abc import Callable
@@ -14,10 +14,10 @@ _PATTERN = r"^([0-9]{1,9}(\.[0-9]{1,9})?(ms|d|h|m|s)){1,5}$"
 def parse_duration(text: object) -> float:
     """Seconds of a duration such as 30s, 5m, 1h30m, 250ms.
 
-    A bare number is refused: nobody can tell whether it means seconds or milliseconds.
+    A number without a unit is rejected, because it could mean seconds or milliseconds.
 
     Raises:
-        ValueError: for anything else.
+        ValueError: the text is not a duration.
 
     >>> parse_duration("1h30m")
     5400.0
@@ -28,7 +28,7 @@ def parse_duration(text: object) -> float:
 
 
 def format_duration(seconds: float) -> str:
-    """The shortest way to write a duration.
+    """The shortest text for a duration.
 
     >>> format_duration(5400.0), format_duration(0.25), format_duration(0.0)
     ('1h30m', '250ms', '0s')
@@ -41,13 +41,14 @@ def format_duration(seconds: float) -> str:
     return "".join(parts) or "0s"
 
 
-def between(least: str, most: str) -> Callable[[float], float]:
-    """A validator: the duration is no shorter than `least` and no longer than `most`."""
-    least_s, most_s = parse_duration(least), parse_duration(most)
+def between(minimum: str, maximum: str) -> Callable[[float], float]:
+    """A validator: the duration is at least `minimum` and at most `maximum`."""
+    min_s, max_s = parse_duration(minimum), parse_duration(maximum)
 
     def check(seconds: float) -> float:
-        if not least_s <= seconds <= most_s:
-            raise ValueError(f"must be between {least} and {most}, not {format_duration(seconds)}")
+        if not min_s <= seconds <= max_s:
+            text = format_duration(seconds)
+            raise ValueError(f"must be between {minimum} and {maximum}, not {text}")
         return seconds
 
     return check
@@ -59,7 +60,7 @@ Duration = Annotated[
     PlainSerializer(format_duration, return_type=str),
     WithJsonSchema({"type": "string", "pattern": _PATTERN, "examples": ["30s", "5m", "1h30m"]}),
 ]
-"""Seconds, written with their unit."""
+"""Seconds; in the file, a text with a unit."""
 
 PollInterval = Annotated[Duration, AfterValidator(between("1s", "10m"))]
 RequestTimeout = Annotated[Duration, AfterValidator(between("100ms", "5m"))]

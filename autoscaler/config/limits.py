@@ -1,4 +1,4 @@
-"""What narrows the bounds of a rule at times: its burst ceiling and its schedules."""
+"""The limits of a rule within its bounds: the burst maximum and schedules."""
 
 from collections.abc import Iterator
 
@@ -24,14 +24,14 @@ def schedules_of(scaling: ScalingTable) -> tuple[Schedule, ...]:
 def out_of_bounds(
     scaling: ScalingTable, minimum: int, maximum: int
 ) -> Iterator[tuple[tuple[str | int, ...], int]]:
-    """The keys, as paths within the table, whose numbers the bounds would overrule."""
-    numbers: dict[tuple[str | int, ...], int | None] = {
+    """Keys outside the bounds of the rule, as paths within the table, and their allocations."""
+    values: dict[tuple[str | int, ...], int | None] = {
         ("burst_max_allocations",): scaling.burst_max_allocations,
         ("safe_allocations",): safe_allocations_of(scaling),
     }
     for position, table in enumerate(scaling.schedules):
-        numbers["schedules", position, "min_allocations"] = table.min_allocations
-        numbers["schedules", position, "max_allocations"] = table.max_allocations
-    for path, number in numbers.items():
-        if number is not None and not minimum <= number <= maximum:
-            yield path, number
+        values["schedules", position, "min_allocations"] = table.min_allocations
+        values["schedules", position, "max_allocations"] = table.max_allocations
+    for path, allocations in values.items():
+        if allocations is not None and not minimum <= allocations <= maximum:
+            yield path, allocations

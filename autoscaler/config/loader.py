@@ -1,36 +1,49 @@
 """config.toml and the environment -> Config."""
 
 import re
-import tomllib
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, get_origin
 
+from msgspec import Struct
 from pydantic import BaseModel, ValidationError
 from pydantic_settings import EnvSettingsSource, SettingsError
 
-from autoscaler.config.document import DELIMITER, PREFIX, ConfigDocument
-from autoscaler.config.messages import ConfigError, KeySources, describe, did_you_mean, table_of
-from autoscaler.config.resolver import Resolver
+from autoscaler.config.aliases import with_current_names
+from autoscaler.config.document import ConfigDocument
+from autoscaler.config.durations import format_duration
+from autoscaler.config.messages import (
+    DELIMITER,
+    PREFIX,
+    ConfigError,
+    KeySources,
+    describe,
+    did_you_mean,
+    table_of,
+)
+from autoscaler.config.resolver import Resolver, resolve_rules
+from autoscaler.config.toml_file import read_toml
 from autoscaler.config.values import Config
+from autoscaler.core.selection import Rule
 
 CONFIG_VARIABLE = f"{PREFIX}CONFIG"
-"""Names the file itself; read by the command line."""
+"""The variable that names the file. The command line reads it."""
 
 _KUBERNETES_VARIABLES = re.compile(rf"{PREFIX}(SERVICE_(HOST|PORT.*)|PORT(_\d+_.*)?)")
-"""What Kubernetes sets in every container if a service is called autoscaler. Not for us."""
+"""Variables that Kubernetes sets in every container if a service is named autoscaler. They are
+ignored."""
 
-MAX_BYTES = 1 << 20
-"""A thousand rules take a fifth of it; a larger file was named by mistake."""
+_FORMER_VARIABLES = ("DEFAULTS__SLO__PERCENTILE",)
+"""Variables of keys that have another name now, without the prefix."""
 
 
 def load(path: Path | None, environ: Mapping[str, str]) -> Config:
-    """Read and settle a configuration. Variables of the environment override the file.
+    """Read and resolve a configuration. Environment variables override the file.
 
     Relative paths in it are relative to the directory of the file.
 
     Args:
-        path: the TOML file; None: the environment says it all.
+        path: the TOML file; None: everything is set in the environment.
         environ: AUTOSCALER_POLL_INTERVAL is the key `poll_interval`, and
             AUTOSCALER_ELASTICSEARCH__API_KEY is `api_key` in `[elasticsearch]`; lists of tables
             are JSON. An empty variable counts as unset.
@@ -38,42 +51,79 @@ def load(path: Path | None, environ: Mapping[str, str]) -> Config:
     Raises:
         ConfigError: with one sentence for every problem.
     """
-    places = KeySources(str(path) if path else "configuration", environ)
-    written = _read(path) if path else {}
-    _refuse_unknown(environ)
+    written = read(path, environ)
+    sources = written.sources(environ)
+    document = _validated(written.tables, sources)
+    directory = path.parent if path else Path()
+    return Resolver(document, sources, directory, written.warnings).resolve()
+
+
+class Written(Struct, frozen=True, kw_only=True):
+    """A configuration as plain data with current names, before anything is validated."""
+
+    file: str
+    tables: dict[str, Any]
+    aliases: Mapping[tuple[int | str, ...], tuple[int | str, ...]]
+    warnings: tuple[str, ...]
+
+    def sources(self, environ: Mapping[str, str]) -> KeySources:
+        return KeySources(self.file, environ, self.aliases)
+
+
+def read(path: Path | None, environ: Mapping[str, str]) -> Written:
+    """Read the file and the environment.
+
+    Raises:
+        ConfigError: the file cannot be read, or a variable is unknown.
+    """
+    sources = KeySources(str(path) if path else "configuration", environ)
+    in_file = KeySources(str(path), {})
+    hint = "begin with a copy of config.example.toml"
+    tables, in_file_warnings = with_current_names(
+        read_toml(path, ConfigError, hint=hint) if path else {}, in_file
+    )
+    _reject_unknown(environ)
+    variables, warnings = with_current_names(_from_environment(environ), sources)
+    return Written(
+        file=sources.file,
+        tables=_merged(tables, variables),
+        aliases=in_file.aliases | sources.aliases,
+        warnings=in_file_warnings + warnings,
+    )
+
+
+def rules_of(
+    written: Written,
+    *,
+    environ: Mapping[str, str],
+    poll_interval_s: float,
+    min_allocations: int,
+    max_allocations: int,
+) -> tuple[float, tuple[Rule, ...]]:
+    """The poll interval in seconds, and the rules, without the connection and all other settings.
+
+    The arguments are used where the configuration sets nothing.
+
+    Raises:
+        ConfigError: a rule is invalid.
+    """
+    bounds = {"min_allocations": min_allocations, "max_allocations": max_allocations}
+    absent = {"poll_interval": format_duration(poll_interval_s), "defaults": bounds}
+    tables = _merged(absent, written.tables)
+    sources = written.sources(environ)
+    document = _validated(tables, sources)
+    return document.poll_interval, resolve_rules(document, sources)
+
+
+def _validated(tables: Mapping[str, Any], sources: KeySources) -> ConfigDocument:
     try:
-        document = ConfigDocument(**_merged(written, _from_environment(environ)))
+        return ConfigDocument(**tables)
     except ValidationError as error:
-        raise ConfigError(describe(error, places)) from None
-    return Resolver(document, places, path.parent if path else Path()).resolve()
-
-
-def _read(path: Path) -> dict[str, Any]:
-    try:
-        with path.open("rb") as file:
-            content = file.read(MAX_BYTES + 1)
-        if len(content) > MAX_BYTES:
-            raise ConfigError([f"{path}: is larger than 1 MiB, so it cannot be a configuration"])
-        return tomllib.loads(content.decode())
-    except FileNotFoundError:
-        raise ConfigError(
-            [f"{path}: no such file; begin with a copy of config.example.toml"]
-        ) from None
-    except OSError as error:
-        raise ConfigError([f"{path}: cannot be read: {error.strerror}"]) from None
-    except UnicodeDecodeError as error:
-        raise ConfigError([f"{path}: is not UTF-8 at byte {error.start}"]) from None
-    except tomllib.TOMLDecodeError as error:
-        raise ConfigError([_syntax_error(path, str(error))]) from None
-
-
-def _syntax_error(path: Path, message: str) -> str:
-    found = re.fullmatch(r"(.*) \(at line (\d+), column (\d+)\)", message, re.DOTALL)
-    return f"{path}:{found[2]}:{found[3]}: {found[1]}" if found else f"{path}: {message}"
+        raise ConfigError(describe(error, sources, ConfigDocument)) from None
 
 
 class _Environment(EnvSettingsSource):
-    """The variables of a given mapping instead of the process's."""
+    """Reads a given mapping instead of the environment of the process."""
 
     def __init__(self, environ: Mapping[str, str]) -> None:
         self._environ = environ
@@ -87,23 +137,24 @@ def _from_environment(environ: Mapping[str, str]) -> dict[str, Any]:
     try:
         return _Environment(environ)()
     except SettingsError as error:
-        # The library's message names the key and nothing of the value.
+        # The library's message contains the key and nothing of the value.
         found = re.search(r'field "(\w+)"', str(error))
         variable = PREFIX + found[1].upper() if found else "environment"
-        raise ConfigError([f"{variable}: must be JSON, since it stands for a table"]) from None
+        raise ConfigError([f"{variable}: must be JSON, because it sets a table"]) from None
 
 
-def _refuse_unknown(environ: Mapping[str, str]) -> None:
-    known = {CONFIG_VARIABLE, *_variables(ConfigDocument, PREFIX)}
+def _reject_unknown(environ: Mapping[str, str]) -> None:
+    current = {CONFIG_VARIABLE, *_variables(ConfigDocument, PREFIX)}
+    known = {*current, *(PREFIX + name for name in _FORMER_VARIABLES)}
     problems = []
     for name in sorted(environ):
         variable = name.upper()
         if variable.startswith(PREFIX) and variable not in known:
             if _KUBERNETES_VARIABLES.fullmatch(variable):
                 continue
-            # Without the prefix, which all have in common and which would make all alike.
-            meant = did_you_mean(variable.removeprefix(PREFIX), _without_prefix(known), PREFIX)
-            problems.append(f"{name}: no such setting{meant}")
+            # Compared without the prefix, which would make all names similar.
+            hint = did_you_mean(variable.removeprefix(PREFIX), _without_prefix(current), PREFIX)
+            problems.append(f"{name}: no such setting{hint}")
     if problems:
         raise ConfigError(problems)
 
@@ -113,7 +164,7 @@ def _without_prefix(variables: Iterable[str]) -> list[str]:
 
 
 def _variables(table: type[BaseModel], prefix: str) -> Iterator[str]:
-    """The name of every variable that sets something."""
+    """The names of all variables."""
     for key, field in table.model_fields.items():
         name = prefix + key.upper()
         yield name

@@ -1,4 +1,4 @@
-"""What is wrong with a configuration, in sentences that name the place and the key."""
+"""Problems of a configuration or a scenario: sentences with the file or variable, and the key."""
 
 import difflib
 import re
@@ -9,43 +9,64 @@ from pydantic import BaseModel, SecretStr, ValidationError
 from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 
-from autoscaler.config.document import DELIMITER, PREFIX, ConfigDocument
 from autoscaler.errors import InputError
 
+PREFIX = "AUTOSCALER_"
+"""The environment variables of the configuration begin with it."""
+
+DELIMITER = "__"
+"""In the name of an environment variable, between the keys of nested tables."""
+
 SHOWN_CHARACTERS = 60
-"""Values longer than this are left out of messages; no number or address is."""
+"""Longer values are omitted from messages. Allocations and addresses are shorter."""
+
+KeyPath = tuple[int | str, ...]
+"""The keys and list indexes that lead to a value of a document."""
 
 
-class ConfigError(InputError):
-    """A configuration that cannot be obeyed: one sentence a problem, a line each."""
+class DocumentError(InputError):
+    """An invalid file: one sentence for each problem, one line each."""
 
     def __init__(self, problems: Iterable[str]) -> None:
         self.problems = tuple(problems)
         super().__init__("\n".join(self.problems))
 
 
+class ConfigError(DocumentError):
+    """An invalid configuration."""
+
+
 class KeySources:
-    """Tells where a value came from: the file, or a variable of the environment."""
+    """The origin of each value: the file, or an environment variable."""
 
-    def __init__(self, file: str, environ: Mapping[str, str]) -> None:
-        self._file = file
+    def __init__(
+        self, file: str, environ: Mapping[str, str], aliases: Mapping[KeyPath, KeyPath] = {}
+    ) -> None:
+        self.file = file
         self._set = {name.upper() for name, value in environ.items() if value}
+        self.aliases = dict(aliases)
 
-    def of(self, path: tuple[int | str, ...]) -> str:
-        """Where to look for the key at `path`.
+    def add_alias(self, path: KeyPath, written: KeyPath) -> None:
+        """The key at `path` is written as a former name in the document."""
+        self.aliases[path] = written
 
-        The longest variable that covers the key is to blame, since variables override the file.
+    def of(self, path: KeyPath) -> str:
+        """The file or the variable, and the key at `path` as it is written there.
+
+        If several variables contain the key, it is the most specific one. Variables override the
+        file.
         """
+        path = self.aliases.get(path, path)
         names = [str(part).upper() for part in path if isinstance(part, str)]
         for length in range(len(names), 0, -1):
             if (variable := PREFIX + DELIMITER.join(names[:length])) in self._set:
                 whole = length == len(names) and len(names) == len(path)
                 return variable if whole else f"{variable}: {dotted(path)}"
-        return f"{self._file}: {dotted(path)}"
+        return f"{self.file}: {dotted(path)}"
 
 
-def dotted(path: tuple[int | str, ...]) -> str:
-    """A path as one reads it.
+def dotted(path: KeyPath) -> str:
+    """A path in the notation of TOML, with indexes.
 
     >>> dotted(("rules", 0, "name"))
     'rules[0].name'
@@ -54,28 +75,30 @@ def dotted(path: tuple[int | str, ...]) -> str:
     return text.removeprefix(".")
 
 
-def describe(error: ValidationError, places: KeySources) -> Iterator[str]:
+def describe(
+    error: ValidationError, sources: KeySources, document: type[BaseModel]
+) -> Iterator[str]:
     """A sentence for every problem that validation found, in the order of the document."""
-    told: set[tuple[int | str, ...]] = set()
+    reported: set[KeyPath] = set()
     for details in error.errors(include_url=False):
-        path = _path_of_key(details["loc"])
-        if path not in told:
-            told.add(path)
-            yield f"{places.of(path)}: {_complaint(details, path)}"
+        path = _path_of_key(details["loc"], document)
+        if path not in reported:
+            reported.add(path)
+            yield f"{sources.of(path)}: {_problem(details, path, document)}"
 
 
 def did_you_mean(name: str, known: Iterable[str], prefix: str = "") -> str:
-    """The end of a sentence about an unknown `name`: the known one that is most like it."""
+    """The end of a sentence about an unknown `name`: the most similar known one."""
     close = difflib.get_close_matches(name, list(known), n=1)
     return f"; did you mean {prefix}{close[0]}?" if close else ""
 
 
-def _complaint(details: ErrorDetails, path: tuple[int | str, ...]) -> str:
+def _problem(details: ErrorDetails, path: KeyPath, document: type[BaseModel]) -> str:
     match details["type"]:
         case "extra_forbidden":
-            return f"no such key{did_you_mean(str(path[-1]), _siblings(path))}"
+            return f"no such key{did_you_mean(str(path[-1]), _siblings(path, document))}"
         case "missing":
-            return "is missing"
+            return "is required"
         case "value_error":
             return str(details["ctx"]["error"])
         case "model_type" | "model_attributes_type" | "dict_type":
@@ -83,22 +106,21 @@ def _complaint(details: ErrorDetails, path: tuple[int | str, ...]) -> str:
         case "list_type":
             return "must be a list"
     message = re.sub("^(Input|String) should", "must", details["msg"]).split(", unable to")[0]
-    return message + _shown(details["input"], path)
+    return message + _shown(details["input"], _field(path, document))
 
 
-def _shown(value: object, path: tuple[int | str, ...]) -> str:
-    """The offending value, unless it is, or might be, a secret."""
-    field = _field(path)
+def _shown(value: object, field: FieldInfo | None) -> str:
+    """The invalid value, unless it is, or could be, a secret."""
     secret = field is None or SecretStr in _types(field)
     if secret or not isinstance(value, str | int | float) or len(str(value)) > SHOWN_CHARACTERS:
         return ""
     return f", not {value!r}"
 
 
-def _path_of_key(location: tuple[int | str, ...]) -> tuple[int | str, ...]:
-    """`location` without what pydantic appends for the members of a union."""
+def _path_of_key(location: KeyPath, document: type[BaseModel]) -> KeyPath:
+    """`location` without the parts that pydantic appends for members of a union."""
     path: list[int | str] = []
-    table: Any = ConfigDocument
+    table: Any = document
     for part in location:
         if table is None and isinstance(part, str):
             break
@@ -108,16 +130,16 @@ def _path_of_key(location: tuple[int | str, ...]) -> tuple[int | str, ...]:
     return tuple(path)
 
 
-def _siblings(path: tuple[int | str, ...]) -> Iterable[str]:
-    table: Any = ConfigDocument
+def _siblings(path: KeyPath, document: type[BaseModel]) -> Iterable[str]:
+    table: Any = document
     for part in path[:-1]:
         if isinstance(part, str):
             table = table_of(table.model_fields[part])
     return table.model_fields if table else ()
 
 
-def _field(path: tuple[int | str, ...]) -> FieldInfo | None:
-    table: Any = ConfigDocument
+def _field(path: KeyPath, document: type[BaseModel]) -> FieldInfo | None:
+    table: Any = document
     field = None
     for part in path:
         if isinstance(part, str):

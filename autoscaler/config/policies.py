@@ -1,6 +1,6 @@
-"""The policies there are, by name: those that come with the program, and installed ones.
+"""The known policies by name: built-in ones, and installed ones.
 
-An installed policy is an entry point of the group `GROUP` in any distribution beside this one.
+An installed policy is an entry point of the group `GROUP` in another distribution.
 """
 
 from collections.abc import Callable, Mapping
@@ -25,21 +25,23 @@ from autoscaler.errors import InputError
 GROUP = "autoscaler.policies"
 
 Factory = Callable[[Mapping[str, object], float], AnyPolicy]
-"""What an entry point names: from the rule's options, and poll_interval in seconds, to a policy."""
+"""The object that an entry point names. It makes a policy from the rule's options and from
+poll_interval in seconds."""
 
 MAX_LOAD_WINDOW_S = 3600.0
-"""Samples of so long are kept of each deployment, as for the key load_window."""
+"""The longest load window of a policy, in seconds: the maximum of the key load_window, because
+samples of each deployment are kept for this time."""
 
 MAX_ERROR_CHARACTERS = 200
-"""Characters that are kept of what an error says."""
+"""Longer messages of errors that a policy raises are cut off, so that problems stay readable."""
 
 
 class PolicyUnusable(InputError):
-    """An installed policy that cannot be had."""
+    """An installed policy cannot be loaded or made."""
 
 
 class BuiltInSettings(Struct, frozen=True, kw_only=True):
-    """What a rule says to a policy that comes with the program, settled."""
+    """The settings of a rule for a built-in policy, with defaults resolved."""
 
     poll_interval_s: float
     load_window_s: float
@@ -50,55 +52,52 @@ class BuiltInSettings(Struct, frozen=True, kw_only=True):
 
 
 class BuiltIn(Struct, frozen=True, kw_only=True):
-    """A policy that comes with the program."""
+    """A policy that is part of the program."""
 
     build: Callable[[BuiltInSettings], AnyPolicy]
-    keys: frozenset[str]  # of the configuration, that mean something to it and not to every policy
-    stabilisation_window_s: float = 0.0  # unless the configuration says another
+    keys: frozenset[str]  # the policy-specific keys of the configuration that it uses
+    stabilisation_window_s: float = 0.0  # the default
 
 
 BUILT_IN: Mapping[str, BuiltIn] = MappingProxyType(
     {
         "slo": BuiltIn(
-            build=lambda terms: SloPolicy(
-                objective=terms.objective,
-                drain_s=terms.drain_s,
-                caller_timeout_s=terms.caller_timeout_s,
-                load_window_s=terms.load_window_s,
+            build=lambda settings: SloPolicy(
+                objective=settings.objective,
+                drain_s=settings.drain_s,
+                caller_timeout_s=settings.caller_timeout_s,
+                load_window_s=settings.load_window_s,
             ),
             keys=frozenset({"slo", "drain", "caller_timeout", "load_window"}),
         ),
         "utilisation": BuiltIn(
-            build=lambda terms: UtilisationPolicy(
-                target=terms.target_utilisation, load_window_s=terms.load_window_s
+            build=lambda settings: UtilisationPolicy(
+                target=settings.target_utilisation, load_window_s=settings.load_window_s
             ),
             keys=frozenset({"target_utilisation", "load_window"}),
             stabilisation_window_s=300.0,
         ),
     }
 )
-"""By name. None of these can be taken by an installed policy."""
+"""Built-in policies by name. An installed policy cannot use one of these names."""
 
 
 def stabilisation_window_s(name: str) -> float:
-    """Of a policy about which the configuration says nothing.
-
-    An installed one gets none: how long it remembers is for itself to know.
-    """
+    """The default of a policy. 0 for an installed one, which keeps the history that it needs."""
     return BUILT_IN[name].stabilisation_window_s if name in BUILT_IN else 0.0
 
 
 class Registry:
-    """All policies there are at one instant: what is installed is looked up once."""
+    """All known policies. Installed ones are looked up once."""
 
     @cached_property
     def names(self) -> tuple[str, ...]:
-        """Those that come with the program first."""
+        """The names of all policies, built-in ones first."""
         return (*BUILT_IN, *self.others)
 
     @cached_property
     def others(self) -> tuple[str, ...]:
-        """Those that are installed."""
+        """The names of installed policies."""
         return tuple(sorted({point.name for point in self._points} - set(BUILT_IN)))
 
     def __contains__(self, name: str) -> bool:
@@ -107,16 +106,16 @@ class Registry:
     def installed(
         self, name: str, options: Mapping[str, object], poll_interval_s: float
     ) -> InstalledPolicy:
-        """An installed policy, made once for the same options, however often it is asked for.
+        """An installed policy. The same arguments return the same object.
 
-        So a configuration that is read again every few seconds equals itself, and a policy that
-        takes long to make is not made every few seconds.
+        A configuration is read again every few seconds. It must equal itself, and a policy that
+        takes long to make must not be made every time.
 
         Args:
             name: one of `others`.
 
         Raises:
-            Unusable: it is not what a policy should be.
+            PolicyUnusable: it cannot be imported or made, or it is not a policy.
         """
         points = [point for point in self._points if point.name == name]
         if len(points) > 1:
@@ -124,14 +123,10 @@ class Registry:
             raise PolicyUnusable(
                 f"the policy {name!r} is installed twice, as {places}; keep one of them"
             )
-        wanted = (
-            points[0],
-            repr(options),
-            poll_interval_s,
-        )  # as text, which tells 1, 1.0 and True apart
-        if wanted not in _made:
-            _made[wanted] = _make(points[0], options, poll_interval_s)
-        return _made[wanted]
+        key = (points[0], repr(options), poll_interval_s)  # repr distinguishes 1, 1.0 and True
+        if key not in _made:
+            _made[key] = _make(points[0], options, poll_interval_s)
+        return _made[key]
 
     @cached_property
     def _points(self) -> tuple[EntryPoint, ...]:
@@ -139,7 +134,8 @@ class Registry:
 
 
 _made: dict[tuple[EntryPoint, str, float], InstalledPolicy] = {}
-"""For as long as the process lives, which meets few configurations."""
+"""Installed policies that were made. It is never emptied, because a process reads few different
+configurations."""
 
 
 def _source(point: EntryPoint) -> str:
@@ -150,20 +146,20 @@ def _source(point: EntryPoint) -> str:
 def _make(
     point: EntryPoint, options: Mapping[str, object], poll_interval_s: float
 ) -> InstalledPolicy:
-    who = f"the policy {point.name!r}, which is {_source(point)},"
+    subject = f"the policy {point.name!r}, which is {_source(point)},"
     try:
         factory: Factory = point.load()
     except Exception as error:
-        raise PolicyUnusable(f"{who} cannot be imported: {_text_of(error)}") from error
+        raise PolicyUnusable(f"{subject} cannot be imported: {_text_of(error)}") from error
     try:
-        policy = factory(deepcopy(dict(options)), poll_interval_s)  # to keep
+        policy = factory(deepcopy(dict(options)), poll_interval_s)  # the policy may keep them
     except Exception as error:
         given = f"from its options ({', '.join(options)})" if options else "without options"
-        raise PolicyUnusable(f"{who} cannot be made {given}: {_text_of(error)}") from error
+        raise PolicyUnusable(f"{subject} cannot be made {given}: {_text_of(error)}") from error
     try:
         load_window_s, memory_format = _checked(policy)
     except Exception as error:
-        raise PolicyUnusable(f"{who} is not fit for use: {_text_of(error)}") from error
+        raise PolicyUnusable(f"{subject} is not a policy: {_text_of(error)}") from error
     return InstalledPolicy(
         name=point.name,
         source=_source(point),
@@ -182,25 +178,25 @@ def _checked(policy: AnyPolicy) -> tuple[float, MemoryFormat | None]:
         ValueError: its window or its version is out of range.
         Exception: an exception of one of its properties.
     """
-    what = type(policy).__name__
+    kind = type(policy).__name__
     missing = [
         member
         for member in ("name", "load_window_s", "begin", "recommend")
         if not hasattr(policy, member)
     ]
     if missing:
-        raise TypeError(f"{what} has no {' and no '.join(missing)}")
+        raise TypeError(f"{kind} has no {' and no '.join(missing)}")
     if not callable(policy.begin) or not callable(policy.recommend):
-        raise TypeError(f"begin and recommend of {what} must be methods")
+        raise TypeError(f"begin and recommend of {kind} must be methods")
     if not isinstance(policy.name, str):
-        raise TypeError(f"the name of {what} must be a text, not {policy.name!r:.40}")
+        raise TypeError(f"the name of {kind} must be a text, not {policy.name!r:.40}")
     window_s = float(policy.load_window_s)
     if not 0.0 < window_s <= MAX_LOAD_WINDOW_S:
-        most = f"{MAX_LOAD_WINDOW_S:g}"
+        maximum = f"{MAX_LOAD_WINDOW_S:g}"
         raise ValueError(
-            f"load_window_s of {what} must be above 0 and at most {most}, not {window_s:g}"
+            f"load_window_s of {kind} must be above 0 and at most {maximum}, not {window_s:g}"
         )
-    return window_s, _checked_format(memory_format_of(policy), what)
+    return window_s, _checked_format(memory_format_of(policy), kind)
 
 
 def _checked_format(memory_format: object, what: str) -> MemoryFormat | None:
@@ -226,8 +222,7 @@ def _checked_format(memory_format: object, what: str) -> MemoryFormat | None:
 
 
 def _text_of(error: Exception) -> str:
-    """In one line, with the kind of error, since some say no more than a name."""
-    said = " ".join(str(error).split())
-    return (
-        f"{type(error).__name__}: {said:.{MAX_ERROR_CHARACTERS}}" if said else type(error).__name__
-    )
+    """One line that begins with the class, because the message of some errors is only a name."""
+    message = " ".join(str(error).split())[:MAX_ERROR_CHARACTERS]
+    name = type(error).__name__
+    return f"{name}: {message}" if message else name

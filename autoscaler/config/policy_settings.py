@@ -1,4 +1,4 @@
-"""What the scaling tables say of policies -> a policy. What holds between those keys is here."""
+"""The keys of a scaling table that concern policies -> a policy, with their relations checked."""
 
 from collections.abc import Callable, Iterator, Sequence
 
@@ -11,23 +11,25 @@ from autoscaler.core.policies import AnyPolicy
 from autoscaler.core.slo.objective import SloObjective
 
 MIN_DEFAULT_DRAIN_S = 30.0
+"""The default of drain in seconds, unless poll_interval is longer. Three cycles of the default
+poll interval."""
 
 POLICY_SPECIFIC_KEYS = frozenset(
     {"target_utilisation", "load_window", "slo", "drain", "caller_timeout", "options"}
 )
-"""Keys that some policies do not look at."""
+"""Keys that only some policies use."""
 
 ProblemHandler = Callable[[str, str], None]
-"""Told a key of the scaling tables, and what is wrong with it."""
+"""Called with a key of a scaling table and what is wrong with it."""
 
 
-def check_table(table: ScalingTable, registry: Registry, complain: ProblemHandler) -> None:
-    """What can be said of one table as it is written, whatever it inherits or bequeaths."""
+def check_table(table: ScalingTable, registry: Registry, on_problem: ProblemHandler) -> None:
+    """Check one table as it is written, apart from what it inherits."""
     if table.policy not in registry:
-        complain("policy", no_such_policy(table.policy, registry.names))
+        on_problem("policy", no_such_policy(table.policy, registry.names))
     if table.slo is not None and (table.slo.latency is None) == (table.slo.wait is None):
-        both = "neither is set" if table.slo.wait is None else "not both"
-        complain("slo", f"set latency or wait; {both}")
+        count = "neither is set" if table.slo.wait is None else "not both"
+        on_problem("slo", f"set latency or wait; {count}")
 
 
 def no_such_policy(name: str, known: Sequence[str]) -> str:
@@ -36,57 +38,54 @@ def no_such_policy(name: str, known: Sequence[str]) -> str:
     "there is no policy 'utilization', only calm and utilisation; did you mean utilisation?"
     """
     *others, last = known
-    there_are = f"{', '.join(others)} and {last}" if others else last
+    choices = f"{', '.join(others)} and {last}" if others else last
     shown = f"{name!r:.{SHOWN_CHARACTERS}}"
-    return f"there is no policy {shown}, only {there_are}{did_you_mean(name, known)}"
+    return f"there is no policy {shown}, only {choices}{did_you_mean(name, known)}"
 
 
 def inherit(rule: ScalingTable, defaults: ScalingTable) -> ScalingTable:
-    """The rule with what it leaves out taken from the defaults.
+    """The rule, with keys that it does not set taken from the defaults.
 
-    Of options, only if they are for the same policy.
+    Options are inherited only with the policy that they are for.
     """
-    written = set(rule.model_fields_set)
-    if "policy" in written and rule.policy != defaults.policy:
-        written.add("options")
+    own = set(rule.model_fields_set)
+    if "policy" in own and rule.policy != defaults.policy:
+        own.add("options")
     return ScalingTable.model_construct(
-        **{
-            key: getattr(rule if key in written else defaults, key)
-            for key in ScalingTable.model_fields
-        }
+        **{key: getattr(rule if key in own else defaults, key) for key in ScalingTable.model_fields}
     )
 
 
 def policy_for(
-    scaling: ScalingTable, registry: Registry, poll_interval_s: float, complain: ProblemHandler
+    scaling: ScalingTable, registry: Registry, poll_interval_s: float, on_problem: ProblemHandler
 ) -> AnyPolicy | None:
-    """The policy that a complete table asks for. None: it cannot be had, and `complain` knows."""
+    """The policy of a complete table. None: there is none, and the problem is reported."""
     if scaling.policy in policies.BUILT_IN:
         built_in = policies.BUILT_IN[scaling.policy]
-        terms = built_in_settings(scaling, poll_interval_s)
-        for key, complaint in _conflicts(scaling, terms):
+        settings = built_in_settings(scaling, poll_interval_s)
+        for key, problem in _conflicts(scaling, settings):
             if key in built_in.keys:
-                complain(key, complaint)
-        return built_in.build(terms)
-    if scaling.policy not in registry:  # as `check` has said where it is written
+                on_problem(key, problem)
+        return built_in.build(settings)
+    if scaling.policy not in registry:  # `check_table` reports it
         return None
     try:
         return registry.installed(scaling.policy, scaling.options, poll_interval_s)
     except PolicyUnusable as unusable:
-        complain("policy", str(unusable))
+        on_problem("policy", str(unusable))
         return None
 
 
-def check_use(rule: ScalingTable, policy: str, complain: ProblemHandler) -> None:
-    """A key that a rule sets for nothing was set by mistake."""
+def check_use(rule: ScalingTable, policy: str, on_problem: ProblemHandler) -> None:
+    """Report keys of a rule that its policy does not use: they were set by mistake."""
     used = policies.BUILT_IN[policy].keys if policy in policies.BUILT_IN else {"options"}
     for key in sorted(POLICY_SPECIFIC_KEYS & rule.model_fields_set):
         if key not in used:
-            complain(key, f"has no effect, since the policy is {policy}")
+            on_problem(key, f"has no effect with policy {policy}; remove it")
 
 
 def built_in_settings(scaling: ScalingTable, poll_interval_s: float) -> BuiltInSettings:
-    """What a complete table says to a policy that comes with the program."""
+    """The settings of a complete table for a built-in policy."""
     return BuiltInSettings(
         poll_interval_s=poll_interval_s,
         load_window_s=scaling.load_window,
@@ -100,20 +99,22 @@ def built_in_settings(scaling: ScalingTable, poll_interval_s: float) -> BuiltInS
 def _objective(slo: SloTable | None) -> SloObjective:
     if slo is None:
         return SloObjective()
-    return SloObjective(target=slo.percentile, wait_s=slo.wait, latency_s=slo.latency)
+    return SloObjective(target=slo.target, wait_s=slo.wait, latency_s=slo.latency)
 
 
-def _conflicts(scaling: ScalingTable, terms: BuiltInSettings) -> Iterator[tuple[str, str]]:
-    """Keys that others rule out, each with what is wrong."""
-    poll_interval = f"poll_interval, which is {format_duration(terms.poll_interval_s)}"
-    if terms.load_window_s < terms.poll_interval_s:
-        window = format_duration(terms.load_window_s)
+def _conflicts(scaling: ScalingTable, settings: BuiltInSettings) -> Iterator[tuple[str, str]]:
+    """Keys that conflict with others, each with what is wrong."""
+    poll_interval = f"poll_interval, which is {format_duration(settings.poll_interval_s)}"
+    if settings.load_window_s < settings.poll_interval_s:
+        window = format_duration(settings.load_window_s)
         yield "load_window", f"must be at least {poll_interval}, not {window}"
-    if terms.drain_s < terms.poll_interval_s:
-        drain = format_duration(terms.drain_s)
+    if settings.drain_s < settings.poll_interval_s:
+        drain = format_duration(settings.drain_s)
         yield "drain", f"must be at least {poll_interval}, not {drain}"
     if scaling.slo is not None:
         max_s = scaling.slo.latency or scaling.slo.wait or 0.0
-        if max_s >= terms.caller_timeout_s:
-            caller_timeout = f"caller_timeout, which is {format_duration(terms.caller_timeout_s)}"
+        if max_s >= settings.caller_timeout_s:
+            caller_timeout = (
+                f"caller_timeout, which is {format_duration(settings.caller_timeout_s)}"
+            )
             yield "slo", f"must be shorter than {caller_timeout}, not {format_duration(max_s)}"

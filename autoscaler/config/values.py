@@ -1,4 +1,4 @@
-"""The configuration as the rest of the program gets it: plain values, nothing left to look up."""
+"""The configuration as resolved values."""
 
 import hashlib
 from pathlib import Path
@@ -7,42 +7,16 @@ from typing import Any
 import msgspec
 from msgspec import Struct, structs
 
+from autoscaler.connection import Connection
 from autoscaler.core.policies import InstalledPolicy
 from autoscaler.core.selection import Rule
 
 
-class ConnectionSettings(Struct, frozen=True, kw_only=True):
-    """How to reach the cluster. Of the three kinds of credentials, at most one is set.
-
-    A secret is itself or the file that holds it, which whoever uses it reads again when it has
-    been replaced.
-    """
-
-    hosts: tuple[str, ...] = ()  # without a trailing slash; empty if `cloud_id` is set
-    cloud_id: str | None = None
-    api_key: str | Path | None = None
-    username: str | None = None
-    password: str | Path | None = None
-    bearer_token: str | Path | None = None
-    ca_certs: Path | None = None  # None: the system's authorities
-    ca_fingerprint: str | None = None  # 64 hexadecimal digits, lower case
-    client_certificate: Path | None = None
-    client_key: Path | None = None
-    request_timeout_s: float
-
-    def __repr__(self) -> str:
-        """Without the credentials: what is printed gets copied into bug reports."""
-        return f"Connection({', '.join(self.hosts) or self.cloud_id})"
-
-    def __rich_repr__(self) -> list[tuple[str, Any]]:
-        return [("hosts", self.hosts), ("cloud_id", self.cloud_id)]
-
-
 class Server(Struct, frozen=True, kw_only=True):
-    """Where the daemon's own HTTP server listens."""
+    """The address of the daemon's HTTP server."""
 
     host: str
-    port: int  # 0: any that is free
+    port: int  # 0: any free port
 
 
 class Logging(Struct, frozen=True, kw_only=True):
@@ -53,22 +27,23 @@ class Logging(Struct, frozen=True, kw_only=True):
 
 
 class Config(Struct, frozen=True, kw_only=True):
-    """Everything settled. Two are equal if, and only if, they say the same, secrets included."""
+    """All settings. Two are equal if and only if their settings are, secrets included."""
 
-    connection: ConnectionSettings
+    connection: Connection
     poll_interval_s: float
-    dry_run: bool  # already part of every rule
+    dry_run: bool  # also set in every rule
     server: Server
     logging: Logging
     rules: tuple[Rule, ...]
-    state_file: Path | None = None  # None: nothing is ever stopped
+    state_file: Path | None = None  # None: no deployment is ever stopped
+    warnings: tuple[str, ...] = ()  # one sentence for each deprecated name that is used
 
     @property
     def fingerprint(self) -> str:
-        """Sixteen hexadecimal digits to tell configurations apart by, in metrics and logs.
+        """Sixteen hexadecimal digits that identify a configuration in metrics and logs.
 
-        Secrets have no part in it, so that nothing can be guessed from it. To find out whether
-        a configuration has changed, compare the values.
+        Secrets are not part of it, so that they cannot be guessed from it. To detect changes,
+        compare the values.
         """
         shown = (
             self.connection.hosts,
@@ -83,14 +58,14 @@ class Config(Struct, frozen=True, kw_only=True):
 
 
 def _shown(rule: Rule) -> Any:
-    """A rule as plain data. What an installed policy is made of is for itself to know."""
+    """A rule as data that can be encoded. An installed policy may contain any objects."""
     if not isinstance(rule.policy, InstalledPolicy):
         return rule
     return {**structs.asdict(rule), "policy": (rule.policy.source, rule.policy.options)}
 
 
 def what_needs_restart(old: Config, new: Config) -> tuple[str, ...]:
-    """What differs and is read only at the start, by its name in the file."""
+    """The settings that differ and take effect at the next start only, by name in the file."""
     pairs = {
         "[elasticsearch]": (old.connection, new.connection),
         "[server]": (old.server, new.server),

@@ -5,8 +5,8 @@ from contextlib import asynccontextmanager
 
 from autoscaler.adapters.elasticsearch.api import ElasticsearchApi
 from autoscaler.adapters.elasticsearch.cluster import ElasticsearchCluster
-from autoscaler.adapters.elasticsearch.connection import Connection
 from autoscaler.adapters.elasticsearch.transport import Transport
+from autoscaler.connection import Connection
 from autoscaler.core.values import OutcomeKind
 from autoscaler.ports import FailureKind
 from autoscaler.simulation.cluster import AdaptivePatch

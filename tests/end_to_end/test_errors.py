@@ -10,8 +10,8 @@ from typing import NamedTuple
 import pytest
 from msgspec.structs import replace
 
-from autoscaler.adapters.elasticsearch.connection import Basic
 from autoscaler.adapters.elasticsearch.error_rules import ERROR_RULES, Operation
+from autoscaler.connection import Basic
 from autoscaler.control_loop import DENIED_INTERVAL_FACTOR
 from autoscaler.core.flow.feedback import FORBIDDEN_BACK_OFF_S, INFEASIBLE_HOLD_S
 from autoscaler.core.values import OutcomeKind, Reason

@@ -5,7 +5,7 @@ from contextlib import asynccontextmanager
 import pytest
 from msgspec.structs import replace
 
-from autoscaler.adapters.elasticsearch.connection import Basic
+from autoscaler.connection import Basic
 from autoscaler.core.selection import OnExit, ScaleToZero, ZeroMethod
 from autoscaler.core.values import Mode, OutcomeKind
 from autoscaler.simulation.emulator.emulation import InferenceEndpoint

@@ -15,7 +15,7 @@ import itertools
 import pytest
 
 from autoscaler.adapters.elasticsearch.cluster import ElasticsearchCluster
-from autoscaler.adapters.elasticsearch.connection import ApiKey
+from autoscaler.connection import ApiKey
 from autoscaler.control_loop import ControlLoop
 from autoscaler.core.flow.measurement import STALL_LIMIT_S
 from autoscaler.core.values import DataIssue, OutcomeKind, Reason, Unmanaged

@@ -12,9 +12,9 @@ import msgspec
 from autoscaler.adapters.calendar import CronCalendar
 from autoscaler.adapters.elasticsearch.api import ElasticsearchApi
 from autoscaler.adapters.elasticsearch.cluster import ElasticsearchCluster
-from autoscaler.adapters.elasticsearch.connection import Connection
 from autoscaler.adapters.elasticsearch.transport import HttpRequest, Transport
 from autoscaler.adapters.state_file import StateFile
+from autoscaler.connection import Connection
 from autoscaler.control_loop import ControlLoop, ReleaseResult
 from autoscaler.core.explanation import explain
 from autoscaler.core.flow.planning import Ruleset

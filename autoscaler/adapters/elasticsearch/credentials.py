@@ -1,12 +1,16 @@
 """From credentials to the Authorization header, and from an old header to a renewed one."""
 
 from base64 import b64encode
-from pathlib import Path
 
-from autoscaler.adapters.elasticsearch.connection import ApiKey, Basic, Bearer, Credentials
-from autoscaler.adapters.elasticsearch.errors import ConnectionSettingsError
-
-_MAX_SECRET_BYTES = 64 * 1024  # of a file; a token has a few kilobytes at most
+from autoscaler.adapters.elasticsearch.errors import ConnectionSettingsError, ensure_none
+from autoscaler.connection import (
+    ApiKey,
+    Basic,
+    Bearer,
+    Credentials,
+    credential_problems,
+    secret_of,
+)
 
 
 class Authorization:
@@ -39,45 +43,21 @@ class Authorization:
 
 
 def _header(credentials: Credentials | None) -> str:
-    match credentials:
-        case None:
-            return ""
-        case ApiKey(key):
-            text = _secret(key, "API key")
-            return f"ApiKey {_base64(text) if ':' in text else text}"
-        case Basic(username, password):
-            if not username or ":" in username or not username.isprintable():
-                raise ConnectionSettingsError("the user name is empty or contains a colon")
-            return f"Basic {_base64(username + ':' + _secret(password, 'password'))}"
-        case Bearer(token):
-            return f"Bearer {_secret(token, 'token')}"
-
-
-def _secret(given: str | Path, what: str) -> str:
-    text = (_read(given, what) if isinstance(given, Path) else given).strip()
-    where = f" in {given}" if isinstance(given, Path) else ""
-    if not text:
-        raise ConnectionSettingsError(f"the {what}{where} is empty")
-    # A line break would end the header; other characters cannot be in one, save in a password,
-    # which is encoded.
-    if not text.isprintable() or not (text.isascii() or what == "password"):
-        raise ConnectionSettingsError(f"the {what}{where} contains characters it cannot have")
-    return text
-
-
-def _read(path: Path, what: str) -> str:
+    ensure_none(credential_problems(credentials))
     try:
-        with path.open("rb") as file:
-            content = file.read(_MAX_SECRET_BYTES + 1)
-        if len(content) > _MAX_SECRET_BYTES:
-            raise ConnectionSettingsError(f"the file {path} is too large to hold the {what}")
-        return content.decode()
-    except OSError as error:
-        raise ConnectionSettingsError(
-            f"the file {path} with the {what} cannot be read: {error.strerror}"
-        ) from error
-    except UnicodeDecodeError as error:
-        raise ConnectionSettingsError(f"the file {path} with the {what} is not a text") from error
+        match credentials:
+            case None:
+                return ""
+            case ApiKey(key):
+                text = secret_of(key)
+                return f"ApiKey {_base64(text) if ':' in text else text}"
+            case Basic(username, password):
+                secret = secret_of(password, ascii_only=False)
+                return f"Basic {_base64(f'{username}:{secret}')}"
+            case Bearer(token):
+                return f"Bearer {secret_of(token)}"
+    except ValueError as error:  # the file was replaced since it was checked
+        raise ConnectionSettingsError(str(error)) from error
 
 
 def _base64(text: str) -> str:

@@ -27,6 +27,9 @@ The classes of `ApiError` are in `api_errors`; `error_rules` maps responses to t
 is one sentence for the operator, without secrets.
 """
 
+from collections.abc import Iterable
+
+from autoscaler.connection import Problem
 from autoscaler.errors import InputError
 
 
@@ -36,6 +39,15 @@ class ElasticsearchError(Exception):
 
 class ConnectionSettingsError(ElasticsearchError, InputError):
     """A setting of the connection is invalid, or a file it names cannot be read."""
+
+
+def ensure_none(problems: Iterable[Problem]) -> None:
+    """
+    Raises:
+        ConnectionSettingsError: there is a problem; the message is about the first.
+    """
+    for key, problem in problems:
+        raise ConnectionSettingsError(f"{key}: {problem}" if key else problem)
 
 
 class TransportError(ElasticsearchError):

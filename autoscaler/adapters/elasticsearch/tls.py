@@ -1,17 +1,16 @@
 """Whom to trust: the system's authorities, a file of them, or one certificate by its digest."""
 
 import asyncio
-import re
 import ssl
 from hashlib import sha256
 from typing import Any
 
 from yarl import URL
 
-from autoscaler.adapters.elasticsearch.connection import Connection
-from autoscaler.adapters.elasticsearch.errors import ConnectionSettingsError, TlsError
+from autoscaler.adapters.elasticsearch.errors import ConnectionSettingsError, TlsError, ensure_none
 from autoscaler.adapters.elasticsearch.hosts import place_of
 from autoscaler.adapters.elasticsearch.transport_errors import unreachable, untrusted
+from autoscaler.connection import Connection, normal_fingerprint, tls_problems
 
 
 class Trust:
@@ -21,29 +20,15 @@ class Trust:
         ConnectionSettingsError: a file cannot be read, or settings exclude each other.
     """
 
-    def __init__(self, connection: Connection, urls: tuple[URL, ...]) -> None:
+    def __init__(self, connection: Connection) -> None:
+        ensure_none(tls_problems(connection))
         self._connection = connection
-        self._fingerprint = _digest(connection.ca_fingerprint)
-        self._check(urls)
+        fingerprint = connection.ca_fingerprint
+        self._fingerprint = bytes.fromhex(normal_fingerprint(fingerprint)) if fingerprint else b""
         # Read at once, so that a missing file is found at the start.
         self._context = _context(connection)
         self._outdated = False
         self._pinned: dict[URL, ssl.SSLContext] = {}
-
-    def _check(self, urls: tuple[URL, ...]) -> None:
-        connection = self._connection
-        if connection.client_key and not connection.client_certificate:
-            raise ConnectionSettingsError("client_key is given without client_certificate")
-        if not self._fingerprint:
-            return
-        if connection.ca_certs:
-            raise ConnectionSettingsError("give either ca_certs or ca_fingerprint, not both")
-        if not connection.verify_certificates:
-            raise ConnectionSettingsError(
-                "ca_fingerprint is given, but verify_certificates is false; remove one"
-            )
-        if any(url.scheme != "https" for url in urls):
-            raise ConnectionSettingsError("ca_fingerprint is given, but a host is http; use https")
 
     async def context_for(self, url: URL) -> ssl.SSLContext | bool:
         """What to connect with.
@@ -99,15 +84,6 @@ class Trust:
             f"{place_of(url)} presents no certificate with the digest of ca_fingerprint; "
             "compare it with the SHA-256 digest of the cluster's http_ca.crt"
         )
-
-
-def _digest(fingerprint: str) -> bytes:
-    text = re.sub(r"[\s:]", "", fingerprint)
-    if text and not re.fullmatch(r"[0-9a-fA-F]{64}", text):
-        raise ConnectionSettingsError(
-            "ca_fingerprint is not a SHA-256 digest of 64 hexadecimal digits"
-        )
-    return bytes.fromhex(text)
 
 
 def _context(connection: Connection) -> ssl.SSLContext:

@@ -18,7 +18,6 @@ from yarl import URL
 
 from autoscaler import __version__
 from autoscaler.adapters.elasticsearch.api_errors import ApiError, Unauthenticated
-from autoscaler.adapters.elasticsearch.connection import Connection
 from autoscaler.adapters.elasticsearch.credentials import Authorization
 from autoscaler.adapters.elasticsearch.error_rules import Operation, classify
 from autoscaler.adapters.elasticsearch.errors import (
@@ -34,6 +33,7 @@ from autoscaler.adapters.elasticsearch.errors import (
 from autoscaler.adapters.elasticsearch.hosts import Host, Hosts, place_of, urls_of
 from autoscaler.adapters.elasticsearch.tls import Trust
 from autoscaler.adapters.elasticsearch.transport_errors import retry_after, transport_error_of
+from autoscaler.connection import Connection
 from autoscaler.ports import Clock
 from autoscaler.wire.errors import parse_error
 
@@ -68,12 +68,11 @@ class Transport:
     """
 
     def __init__(self, connection: Connection, clock: Clock, jitter: random.Random) -> None:
-        urls = urls_of(connection)
         self._connection = connection
         self._clock = clock
         self._jitter = jitter
-        self._hosts = Hosts(urls)
-        self._trust = Trust(connection, urls)
+        self._hosts = Hosts(urls_of(connection))
+        self._trust = Trust(connection)
         self._authorization = Authorization(connection.auth)
         self._session: aiohttp.ClientSession | None = None
         self.opaque_id = "autoscaler"  # Elasticsearch repeats it in its logs and task lists

@@ -9,8 +9,8 @@ from aiohttp import web
 from aiohttp.test_utils import TestServer
 
 from autoscaler.adapters.elasticsearch.api import ElasticsearchApi
-from autoscaler.adapters.elasticsearch.connection import Connection
 from autoscaler.adapters.elasticsearch.transport import Transport
+from autoscaler.connection import Connection
 from autoscaler.wire.errors import render_error
 from tests.fakes import FakeClock
 

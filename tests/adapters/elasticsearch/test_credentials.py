@@ -5,14 +5,9 @@ from io import StringIO
 import pytest
 from rich.console import Console
 
-from autoscaler.adapters.elasticsearch.connection import (
-    ApiKey,
-    Basic,
-    Bearer,
-    Connection,
-    ConnectionSettingsError,
-)
 from autoscaler.adapters.elasticsearch.credentials import Authorization
+from autoscaler.adapters.elasticsearch.errors import ConnectionSettingsError
+from autoscaler.connection import ApiKey, Basic, Bearer, Connection
 
 
 def header(credentials):
@@ -67,12 +62,12 @@ def test_credentials_given_inline_cannot_be_renewed():
 @pytest.mark.parametrize(
     ("credentials", "message"),
     [
-        (ApiKey(""), "the API key is empty"),
-        (ApiKey("id:k\r\nX-Evil: 1"), "characters it cannot have"),
-        (Bearer("tök"), "characters it cannot have"),
-        (Basic("", "password"), "user name"),
-        (Basic("a:b", "password"), "user name"),
-        (Basic("user", ""), "the password is empty"),
+        (ApiKey(""), "^api_key: must contain the secret on one line"),
+        (ApiKey("id:k\r\nX-Evil: 1"), "^api_key: must contain the secret on one line"),
+        (Bearer("tök"), "^bearer_token: must consist of ASCII"),
+        (Basic("", "password"), "^username: must not be empty"),
+        (Basic("a:b", "password"), "^username: .* colon"),
+        (Basic("user", ""), "^password: must contain the secret on one line"),
     ],
 )
 def test_what_cannot_be_a_secret(credentials, message):
@@ -85,9 +80,9 @@ def test_what_cannot_be_a_secret(credentials, message):
     ("content", "message"),
     [
         (None, "cannot be read: No such file"),
-        (b"", "in .*secret is empty"),
-        (b"\xff\xfe", "is not a text"),
-        (b"x" * 100_000, "too large"),
+        (b"", "^api_key_file: .*secret must contain the secret on one line"),
+        (b"\xff\xfe", "is not UTF-8 text"),
+        (b"x" * 100_000, "larger than 64 KiB"),
     ],
 )
 def test_a_file_that_holds_no_secret(tmp_path, content, message):

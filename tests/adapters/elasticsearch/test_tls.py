@@ -8,10 +8,15 @@ import pytest
 import trustme
 from yarl import URL
 
-from autoscaler.adapters.elasticsearch.connection import Connection, ConnectionSettingsError
-from autoscaler.adapters.elasticsearch.errors import ConnectionBroken, TlsError, Unreachable
+from autoscaler.adapters.elasticsearch.errors import (
+    ConnectionBroken,
+    ConnectionSettingsError,
+    TlsError,
+    Unreachable,
+)
 from autoscaler.adapters.elasticsearch.tls import Trust
 from autoscaler.adapters.elasticsearch.transport_errors import transport_error_of
+from autoscaler.connection import Connection
 from tests.adapters.elasticsearch.servers import answer, api_for, assignment, info, serving
 
 OK = answer(info())
@@ -104,7 +109,7 @@ async def test_authorities_need_not_be_strictly_standard(monkeypatch):
         return made
 
     monkeypatch.setattr(ssl, "create_default_context", strict)
-    made = Trust(Connection(hosts=("https://es",)), (URL("https://es"),))
+    made = Trust(Connection(hosts=("https://es",)))
     used = await made.context_for(URL("https://es"))
     assert not used.verify_flags & ssl.VERIFY_X509_STRICT
 
@@ -248,14 +253,14 @@ async def test_nobody_listens_where_a_pinned_certificate_should_be():
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"ca_certs": "missing.pem"}, "ca_certs .*missing.pem cannot be used: No such file"),
+        ({"ca_certs": "missing.pem"}, "ca_certs: .*missing.pem cannot be read: No such file"),
         ({"ca_certs": "empty.pem"}, "ca_certs .*empty.pem cannot be used"),
-        ({"client_certificate": "missing.pem"}, "client_certificate .* cannot be used"),
-        ({"client_key": "empty.pem"}, "client_key is given without"),
+        ({"client_certificate": "missing.pem"}, "client_certificate: .* cannot be read"),
+        ({"client_key": "empty.pem"}, "client_key: requires client_certificate"),
         ({"ca_fingerprint": "abc"}, "64 hexadecimal digits"),
-        ({"ca_fingerprint": "ab" * 32, "ca_certs": "empty.pem"}, "not both"),
+        ({"ca_fingerprint": "ab" * 32, "ca_certs": "empty.pem"}, "excludes ca_certs"),
         ({"ca_fingerprint": "ab" * 32, "verify_certificates": False}, "remove one"),
-        ({"ca_fingerprint": "ab" * 32, "hosts": ("http://es:9200",)}, "use https"),
+        ({"ca_fingerprint": "ab" * 32, "hosts": ("http://es:9200",)}, "requires https://"),
     ],
     ids=lambda value: None if isinstance(value, dict) else value[:20],
 )

@@ -14,7 +14,6 @@ from autoscaler.adapters.elasticsearch.api_errors import (
     MasterNotDiscovered,
     Unauthenticated,
 )
-from autoscaler.adapters.elasticsearch.connection import ApiKey, Basic, Bearer
 from autoscaler.adapters.elasticsearch.errors import (
     ConnectionBroken,
     GatewayError,
@@ -24,6 +23,7 @@ from autoscaler.adapters.elasticsearch.errors import (
     Unreachable,
 )
 from autoscaler.adapters.elasticsearch.transport_errors import transport_error_of
+from autoscaler.connection import ApiKey, Basic, Bearer
 from tests.adapters.elasticsearch.servers import (
     PRODUCT,
     answer,

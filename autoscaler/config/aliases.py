@@ -1,0 +1,78 @@
+"""Former names of keys and values, which are accepted for one release with a warning each."""
+
+from collections.abc import Iterator
+from copy import deepcopy
+from typing import Any
+
+from autoscaler.config.messages import KeyPath, KeySources
+
+
+class Aliases:
+    """Replaces former names in one document, in place.
+
+    A key whose new name is set as well is not replaced, and is then rejected as unknown.
+    """
+
+    def __init__(self, sources: KeySources) -> None:
+        self._sources = sources
+        self.warnings: list[str] = []
+
+    def key(self, table: Any, path: KeyPath, old: str, new: str) -> None:
+        """Rename a key of the table at `path`."""
+        if not isinstance(table, dict) or old not in table or new in table:
+            return
+        self.warnings.append(f"{self._sources.of((*path, old))}: deprecated; use {new}")
+        self._sources.add_alias((*path, new), (*path, old))
+        table[new] = table.pop(old)
+
+    def value(self, table: Any, path: KeyPath, key: str, old: str, new: str) -> None:
+        """Replace a value of the table at `path`."""
+        if isinstance(table, dict) and table.get(key) == old:
+            place = self._sources.of((*path, key))
+            self.warnings.append(f'{place}: "{old}" is deprecated; use "{new}"')
+            table[key] = new
+
+    def note(self, path: KeyPath, problem: str) -> None:
+        """Add a warning about the key at `path`."""
+        self.warnings.append(f"{self._sources.of(path)}: {problem}")
+
+
+def with_current_names(
+    document: dict[str, Any], sources: KeySources
+) -> tuple[dict[str, Any], tuple[str, ...]]:
+    """The configuration with current names, and a warning for each former one."""
+    current = deepcopy(document)
+    aliases = Aliases(sources)
+    _replace_observe(current, aliases)
+    for path, table in _scaling_tables(current):
+        aliases.key(table.get("slo"), (*path, "slo"), "percentile", "target")
+        aliases.value(
+            table.get("scale_to_zero"), (*path, "scale_to_zero"), "via", "native", "adaptive"
+        )
+        aliases.value(table, path, "on_exit", "native", "adaptive")
+    return current, tuple(aliases.warnings)
+
+
+def _scaling_tables(document: dict[str, Any]) -> Iterator[tuple[KeyPath, dict[str, Any]]]:
+    defaults, rules = document.get("defaults"), document.get("rules")
+    if isinstance(defaults, dict):
+        yield ("defaults",), defaults
+    for index, rule in enumerate(rules if isinstance(rules, list) else ()):
+        if isinstance(rule, dict):
+            yield ("rules", index), rule
+
+
+def _replace_observe(document: dict[str, Any], aliases: Aliases) -> None:
+    """The former mode observe is a dry run of direct, whatever dry_run says.
+
+    A rule that overrides an inherited mode observe does not inherit the dry run with it.
+    """
+    inherited: object = None
+    for path, table in _scaling_tables(document):
+        if table.get("mode") == "observe":
+            aliases.note((*path, "mode"), '"observe" is deprecated; use dry_run = true')
+            if path == ("defaults",):
+                inherited = table.get("dry_run", False)
+            table |= {"mode": "direct", "dry_run": True}
+        elif inherited is not None and "mode" in table:
+            table.setdefault("dry_run", inherited)

@@ -1,0 +1,232 @@
+"""How to reach the cluster: addresses, credentials and trust, and everything that can be wrong.
+
+The configuration and the Elasticsearch adapter share this value, and nobody else validates it.
+"""
+
+import binascii
+import re
+from base64 import b64decode
+from collections.abc import Iterator
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from msgspec import Struct
+
+MAX_SECRET_BYTES = 65_536
+"""The size limit of a file with a secret, in bytes. Tokens have a few kilobytes at most, so a
+larger file was named by mistake."""
+
+Problem = tuple[str, str]
+"""A configuration key of [elasticsearch], or "" for the whole table, and what is wrong with it."""
+
+
+class _Secret(Struct, frozen=True):
+    """Its representations do not contain the secret."""
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}(...)"
+
+    def __rich_repr__(self) -> list[tuple[str, str]]:
+        return []
+
+
+class ApiKey(_Secret, frozen=True):
+    """An API key, in its encoded form or as `id:api_key`; or a file that contains either."""
+
+    key: str | Path
+
+
+class Basic(_Secret, frozen=True):
+    """A user and a password, or a file that contains the password."""
+
+    username: str
+    password: str | Path
+
+
+class Bearer(_Secret, frozen=True):
+    """A token, for example of a service account, or a file that contains it."""
+
+    token: str | Path
+
+
+Credentials = ApiKey | Basic | Bearer
+
+
+class Connection(Struct, frozen=True, kw_only=True):
+    """The addresses of the cluster, the credentials and the certificates to trust.
+
+    Exactly one of `hosts` and `cloud_id` is set. For https, `ca_certs` is a file of authorities to
+    trust instead of the system's, and `ca_fingerprint` the SHA-256 digest of the certificate of an
+    authority or of the server, in hexadecimal, with or without colons, as Elasticsearch prints it
+    at its first start.
+    """
+
+    hosts: tuple[str, ...] = ()  # such as https://es-1:9200; a path is kept as a prefix
+    cloud_id: str = ""
+    auth: Credentials | None = None  # None: security is off, or client certificates are used
+    ca_certs: Path | None = None
+    ca_fingerprint: str = ""
+    client_certificate: Path | None = None  # PEM; it contains the key unless `client_key` is set
+    client_key: Path | None = None
+    verify_certificates: bool = True
+    request_timeout_s: float = 10.0  # of one attempt, from connecting to the last byte
+    retries: int = 2  # further attempts of requests that are safe to repeat
+
+    @property
+    def username(self) -> str | None:
+        return self.auth.username if isinstance(self.auth, Basic) else None
+
+
+def normal_host(address: str) -> str:
+    """The address without a trailing slash.
+
+    Raises:
+        ValueError: it is not an http or https address, or it contains credentials.
+    """
+    example = "must be an address such as https://localhost:9200"
+    if not address.isprintable() or " " in address:
+        raise ValueError(example)
+    try:
+        parts = urlsplit(address)
+        parts.port  # noqa: B018 - reading it checks it
+    except ValueError as error:
+        raise ValueError(f"{example}: {error}") from None
+    if parts.username is not None or parts.password is not None:
+        raise ValueError("must not contain credentials; use api_key_file, or username and password")
+    after_path = parts.query or parts.fragment
+    if parts.scheme not in {"http", "https"} or not parts.hostname or after_path:
+        raise ValueError(example)
+    return address.rstrip("/")
+
+
+def normal_fingerprint(digest: str) -> str:
+    """The digest in lower case, without colons.
+
+    Raises:
+        ValueError: it is not a SHA-256 digest.
+    """
+    plain = re.sub(r"[\s:]", "", digest).lower()
+    if not re.fullmatch(r"[0-9a-f]{64}", plain):
+        raise ValueError("must be a SHA-256 fingerprint: 64 hexadecimal digits")
+    return plain
+
+
+def host_of_cloud_id(cloud_id: str) -> str:
+    """The Elasticsearch address in a cloud id: `name:base64(domain[:port]$elasticsearch$...)`.
+
+    Raises:
+        ValueError: it cannot be decoded.
+
+    >>> host_of_cloud_id("demo:Y2xvdWQuZXhhbXBsZSRhYmMkZGVm")
+    'https://abc.cloud.example'
+    """
+    _, _, encoded = cloud_id.rpartition(":")
+    try:
+        parts = b64decode(encoded, validate=True).decode("ascii").split("$")
+        domain, _, port = parts[0].partition(":")
+        name, _, own_port = parts[1].partition(":")
+        if not domain or not name:
+            raise ValueError("a part is empty")
+        number = int(own_port or port or 443)
+        return normal_host(f"https://{name}.{domain}" + (f":{number}" if number != 443 else ""))
+    except (ValueError, IndexError, binascii.Error):
+        raise ValueError("cannot be decoded; copy it again from the cloud console") from None
+
+
+def secret_of(given: str | Path, *, ascii_only: bool = True) -> str:
+    """The secret itself, read from its file if `given` is one.
+
+    Raises:
+        ValueError: the file cannot be read, or the content cannot be sent in a header.
+    """
+    text = (_content(given) if isinstance(given, Path) else given).strip()
+    subject = f"{given} " if isinstance(given, Path) else ""
+    if not text or not text.isprintable():
+        raise ValueError(f"{subject}must contain the secret on one line, and nothing else")
+    if ascii_only and not text.isascii():
+        raise ValueError(f"{subject}must consist of ASCII characters")
+    return text
+
+
+def _content(path: Path) -> str:
+    try:
+        with path.open("rb") as file:
+            content = file.read(MAX_SECRET_BYTES + 1)
+        if len(content) > MAX_SECRET_BYTES:
+            raise ValueError(f"{path} is larger than 64 KiB, so it cannot be a secret")
+        return content.decode()
+    except OSError as error:
+        raise ValueError(f"{path} cannot be read: {error.strerror}") from None
+    except UnicodeDecodeError:
+        raise ValueError(f"{path} is not UTF-8 text") from None
+
+
+def problems_of(connection: Connection) -> Iterator[Problem]:
+    """Everything that makes the connection unusable, files that it names included."""
+    yield from host_problems(connection)
+    yield from credential_problems(connection.auth)
+    yield from tls_problems(connection)
+
+
+def host_problems(connection: Connection) -> Iterator[Problem]:
+    if bool(connection.hosts) == bool(connection.cloud_id):
+        count = "not both" if connection.hosts else "neither is set"
+        yield "", f"set hosts or cloud_id; {count}"
+    for host in connection.hosts:
+        try:
+            normal_host(host)
+        except ValueError as error:
+            yield "hosts", str(error)
+    if connection.cloud_id:
+        try:
+            host_of_cloud_id(connection.cloud_id)
+        except ValueError as error:
+            yield "cloud_id", str(error)
+
+
+def credential_problems(credentials: Credentials | None) -> Iterator[Problem]:
+    match credentials:
+        case None:
+            return
+        case ApiKey(secret):
+            key = "api_key"
+        case Basic(username, secret):
+            key = "password"
+            if not username or ":" in username or not username.isprintable():
+                yield "username", "must not be empty or contain a colon"
+        case Bearer(secret):
+            key = "bearer_token"
+    try:
+        secret_of(secret, ascii_only=key != "password")
+    except ValueError as error:
+        yield f"{key}_file" if isinstance(secret, Path) else key, str(error)
+
+
+def tls_problems(connection: Connection) -> Iterator[Problem]:
+    if connection.client_key and not connection.client_certificate:
+        yield "client_key", "requires client_certificate; set both"
+    plain = [host.startswith("http://") for host in connection.hosts]
+    if connection.ca_fingerprint:
+        try:
+            normal_fingerprint(connection.ca_fingerprint)
+        except ValueError as error:
+            yield "ca_fingerprint", str(error)
+        if connection.ca_certs:
+            yield "ca_fingerprint", "excludes ca_certs; keep one of the two"
+        if not connection.verify_certificates:
+            yield "ca_fingerprint", "excludes verify_certificates = false; remove one"
+        if any(plain):
+            yield "ca_fingerprint", "requires https:// in all hosts"
+    for key, file in (
+        ("ca_certs", connection.ca_certs),
+        ("client_certificate", connection.client_certificate),
+        ("client_key", connection.client_key),
+    ):
+        if file is None:
+            continue
+        if plain and all(plain) and key != "client_key":
+            yield key, "has no effect, because all hosts begin with http://; remove it"
+        try:
+            file.open("rb").close()
+        except OSError as error:
+            yield key, f"{file} cannot be read: {error.strerror}"
