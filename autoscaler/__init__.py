@@ -1,14 +1,21 @@
-"""Scales Elasticsearch trained-model deployments with their load, and says why.
+"""Scales Elasticsearch trained-model deployments with their load, and explains each decision.
 
-core          decides; pure
-wire          Elasticsearch's JSON, both ways
-ports         what the control loop needs from the world
-config        config.toml -> settled values
-control_loop  one cycle: observe, plan, act, record
-adapters      the world: Elasticsearch, Prometheus, logs, HTTP
-simulation    a cluster that is not there: workload, plant, emulator
-daemon        puts the parts together
-cli           run, check, demo, emulate
+core                decides; pure
+errors              the errors that a user can fix
+wire                Elasticsearch's JSON, both ways
+ports               the interfaces that the control loop needs
+config              config.toml -> plain values
+control_loop        one cycle: observe, plan, act, record
+adapters            implementations of the ports: Elasticsearch, Prometheus, logs, HTTP
+simulation          a simulated cluster: workload, plant, emulator
+cluster_controller  what exists once for each cluster
+daemon              what exists once for each process
+check               what would be managed, and which problems the cluster has
+explain             the decisions of a running daemon as text
+operate             start, stop, resume and release deployments
+demo                the daemon and the emulator, with a live view
+backtest            policies and baselines compared over recorded loads
+cli                 commands, options, exit codes
 """
 
 __version__ = "0.1.0"

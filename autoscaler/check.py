@@ -1,4 +1,4 @@
-"""Will it work, and what would it do? Asks the cluster and changes nothing."""
+"""`autoscaler check`: what would be managed, and which problems there are. Changes nothing."""
 
 from collections.abc import Mapping
 
@@ -22,29 +22,29 @@ from autoscaler.core.values import AdaptiveAllocations, DeploymentStats, Mode, U
 
 
 class DeploymentCheck(Struct, frozen=True):
-    """What would become of one deployment."""
+    """What the daemon would do with one deployment."""
 
     deployment_id: str
-    stats: DeploymentStats | None  # None: they make no sense
-    rule: Rule | None  # None: it would be left alone
+    stats: DeploymentStats | None  # None: they cannot be read
+    rule: Rule | None  # None: it would not be managed
     remark: str
     managed: bool = False
 
 
 class CheckReport(Struct, frozen=True, kw_only=True):
     preflight: PreflightReport
-    prospects: tuple[DeploymentCheck, ...] = ()
-    modes_rejected: tuple[str, ...] = ()  # why rules cannot be followed as they say
+    deployments: tuple[DeploymentCheck, ...] = ()
+    modes_rejected: tuple[str, ...] = ()  # why the cluster rejects what rules configure
 
     @property
     def fatal(self) -> tuple[str, ...]:
-        """Why the daemon could do nothing: a sentence each, none if it could do something."""
+        """Why the daemon could do nothing: a sentence each; empty if it could do something."""
         problems = self.preflight.problems
         return tuple(problem.sentence for problem in problems if problem.level is Severity.FATAL)
 
     @property
     def warnings(self) -> tuple[str, ...]:
-        """Why it would do less than it could, other than only observe."""
+        """Why the daemon could do less than is configured, except if it could only observe."""
         problems = self.preflight.problems
         return self.modes_rejected + tuple(
             problem.sentence
@@ -55,10 +55,10 @@ class CheckReport(Struct, frozen=True, kw_only=True):
 
 
 async def check(config: Config) -> CheckReport:
-    """Look at the configured cluster.
+    """Check the configured cluster.
 
     Raises:
-        ConnectionSettingsError: the connection cannot be made as configured.
+        ConnectionSettingsError: the connection settings are not usable.
     """
     async with transport_to(config, HostClock()) as transport:
         api = ElasticsearchApi(transport)
@@ -68,16 +68,16 @@ async def check(config: Config) -> CheckReport:
         try:
             statistics = await api.stats()
         except ElasticsearchError:
-            # The preflight has asked the same and has the sentence about it.
+            # The preflight check has sent the same request and reports the error.
             return CheckReport(preflight=preflight)
-    prospects = [
-        *(_prospect(stats, config.rules, preflight) for stats in statistics.deployments),
+    deployments = [
+        *(_deployment_check(stats, config.rules, preflight) for stats in statistics.deployments),
         *_unreadable(dict(statistics.unreadable)),
     ]
-    prospects.sort(key=lambda prospect: prospect.deployment_id)
+    deployments.sort(key=lambda deployment: deployment.deployment_id)
     return CheckReport(
         preflight=preflight,
-        prospects=tuple(prospects),
+        deployments=tuple(deployments),
         modes_rejected=_modes_rejected(config.rules, preflight),
     )
 
@@ -85,14 +85,14 @@ async def check(config: Config) -> CheckReport:
 def _modes_rejected(rules: tuple[Rule, ...], preflight: PreflightReport) -> tuple[str, ...]:
     if preflight.observe_only_because:
         return ()
-    followed = [rule for rule in rules if not rule.exclude and not rule.dry_run]
-    refused = [preflight.rejection_of(rule.mode) for rule in followed]
-    if any(rule.zero is not None and rule.zero.via is ZeroMethod.STOP for rule in followed):
-        refused.append(preflight.stop_refused_because)
-    return tuple(sentence for sentence in dict.fromkeys(refused) if sentence)
+    active = [rule for rule in rules if not rule.exclude and not rule.dry_run]
+    rejected = [preflight.rejection_of(rule.mode) for rule in active]
+    if any(rule.zero is not None and rule.zero.via is ZeroMethod.STOP for rule in active):
+        rejected.append(preflight.stop_refused_because)
+    return tuple(sentence for sentence in dict.fromkeys(rejected) if sentence)
 
 
-def _prospect(
+def _deployment_check(
     stats: DeploymentStats, rules: tuple[Rule, ...], preflight: PreflightReport
 ) -> DeploymentCheck:
     rule = select(rules, stats)
@@ -100,35 +100,38 @@ def _prospect(
         return DeploymentCheck(stats.deployment_id, stats, None, unmanaged_text(rule))
     owned = stats.deployment_id in preflight.owned
     hold_reason = _hold_reason(stats, rule, preflight, owned=owned)
-    remark = hold_reason or f"managed{_how(stats, rule, owned=owned)}"
+    remark = hold_reason or f"managed{_details(stats, rule, owned=owned)}"
     return DeploymentCheck(stats.deployment_id, stats, rule, remark, managed=not hold_reason)
 
 
 def _hold_reason(
     stats: DeploymentStats, rule: Rule, preflight: PreflightReport, *, owned: bool
 ) -> str:
-    """Why nothing would be sent; "" if something would be."""
+    """Why no update would be sent; "" if one could be."""
     if rule.mode is Mode.DIRECT and active_adaptive(stats) is not None and not rule.take_over:
-        return "left to the cluster while its adaptive allocations are enabled"
+        return (
+            "held: adaptive allocations are enabled; set take_over = true or "
+            f'mode = "{Mode.BOUNDS}"'
+        )
     if preflight.rejection_of(rule.mode):
-        return "observed, and nothing sent"
+        return f'observed only: the cluster rejects updates in mode "{rule.mode}"'
     if owned and preflight.owned_refused_because:
-        return "left as it is, since its inference endpoint may not be changed"
-    return "dry run: decided, and nothing sent" if rule.dry_run else ""
+        return "observed only: its inference endpoint cannot be updated"
+    return "dry run: decisions are logged and not sent" if rule.dry_run else ""
 
 
-def _how(stats: DeploymentStats, rule: Rule, *, owned: bool) -> str:
-    """What is out of the ordinary about managing it."""
+def _details(stats: DeploymentStats, rule: Rule, *, owned: bool) -> str:
+    """How this differs from setting the allocations of a deployment that has no owner."""
     parts = []
     match rule.mode, active_adaptive(stats):
         case Mode.DIRECT, AdaptiveAllocations():
-            parts.append("would be taken over from its adaptive allocations")
+            parts.append("adaptive allocations would be disabled")
         case Mode.BOUNDS, AdaptiveAllocations():
-            parts.append("its bounds would be moved")
+            parts.append("bounds of its adaptive allocations would be set")
         case Mode.BOUNDS, None:
-            parts.append("its adaptive allocations would be enabled, and their bounds moved")
+            parts.append("adaptive allocations would be enabled and their bounds set")
     if owned:
-        parts.append("it belongs to an inference endpoint")
+        parts.append("owned by an inference endpoint")
     if owned and rule.zero is not None and rule.zero.via is ZeroMethod.STOP:
         parts.append("never stopped")
     return f": {', '.join(parts)}" if parts else ""
@@ -136,70 +139,65 @@ def _how(stats: DeploymentStats, rule: Rule, *, owned: bool) -> str:
 
 def _unreadable(problems: Mapping[str, str]) -> list[DeploymentCheck]:
     return [
-        DeploymentCheck(
-            place, None, None, f"left as it is while its statistics cannot be read: {problem}"
-        )
+        DeploymentCheck(place, None, None, f"not managed: its statistics cannot be read: {problem}")
         for place, problem in problems.items()
     ]
 
 
-def report(findings: CheckReport, console: Console) -> None:
-    """Print what was found: the cluster, what is amiss but not fatal, and every deployment."""
-    found = findings.preflight
+def report(found: CheckReport, console: Console) -> None:
+    """Print the cluster, the problems that are not fatal, and every deployment."""
+    preflight = found.preflight
+    granted = (name for name, is_granted in preflight.privileges.items() if is_granted)
     for name, value in (
-        ("cluster", found.cluster_name),
-        ("version", f"{found.version} {found.build_flavor}".strip()),
-        ("licence", f"{found.licence_type} {found.licence_status}".strip()),
-        ("user", "nobody is asked: security is off" if _is_open(found) else found.user),
-        (
-            "privileges",
-            ", ".join(name for name, hold_reason in found.privileges.items() if hold_reason),
-        ),
+        ("cluster", preflight.cluster_name),
+        ("version", f"{preflight.version} {preflight.build_flavor}".strip()),
+        ("licence", f"{preflight.licence_type} {preflight.licence_status}".strip()),
+        ("security", "disabled" if preflight.security_enabled is False else ""),
+        ("user", preflight.user if preflight.security_enabled is not False else ""),
+        ("privileges", ", ".join(granted)),
     ):
         if value:
-            _say(console, f"{name:12}", value, "dim")
-    for sentence in findings.warnings:
-        _say(console, "warning: ", sentence, "bold yellow")
-    if found.observe_only_because:
-        _say(console, "only observing: ", found.observe_only_because, "bold yellow")
-    if findings.prospects:
-        console.print(_table(findings.prospects))
-        managed = sum(prospect.managed for prospect in findings.prospects)
-        console.print(f"{managed} of {len(findings.prospects)} would be scaled.", highlight=False)
+            _print(console, f"{name:12}", value, "dim")
+    for sentence in found.warnings:
+        _print(console, "warning: ", sentence, "bold yellow")
+    if preflight.observe_only_because:
+        _print(console, "only observing: ", preflight.observe_only_because, "bold yellow")
+    if found.deployments:
+        console.print(_table(found.deployments))
+        managed = sum(deployment.managed for deployment in found.deployments)
+        console.print(
+            f"{managed} of {len(found.deployments)} deployments would be managed.", highlight=False
+        )
 
 
-def _is_open(found: PreflightReport) -> bool:
-    return found.security_enabled is False
-
-
-def _say(console: Console, label: str, sentence: str, style: str) -> None:
-    """A line; as long as it is where no terminal asks for shorter ones."""
+def _print(console: Console, label: str, sentence: str, style: str) -> None:
+    """Print one line, which is wrapped on terminals only."""
     console.print(
         Text.assemble((label, style), sentence), highlight=False, soft_wrap=not console.is_terminal
     )
 
 
-def _table(prospects: tuple[DeploymentCheck, ...]) -> Table:
+def _table(deployments: tuple[DeploymentCheck, ...]) -> Table:
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     table.add_column("deployment", overflow="fold", ratio=2)
-    table.add_column("now", justify="right", no_wrap=True)
+    table.add_column("allocations", justify="right", no_wrap=True)
     table.add_column("bounds", no_wrap=True)
     table.add_column("rule", overflow="fold", max_width=16)
-    table.add_column("what would be done", overflow="fold", ratio=3)
-    for prospect in prospects:
-        stats, rule = prospect.stats, prospect.rule
+    table.add_column("status", overflow="fold", ratio=3)
+    for deployment in deployments:
+        stats, rule = deployment.stats, deployment.rule
         allocations = stats.allocations if stats else None
         model_id = stats.model_id if stats else ""
-        # As texts, since ids are the user's and not markup.
+        # As Text, since ids are the user's and not markup.
         table.add_row(
             Text.assemble(
-                prospect.deployment_id,
-                ("" if model_id in ("", prospect.deployment_id) else f"\n  {model_id}", "dim"),
+                deployment.deployment_id,
+                ("" if model_id in ("", deployment.deployment_id) else f"\n  {model_id}", "dim"),
             ),
             "?" if allocations is None else str(allocations),
             f"{rule.min_allocations}..{rule.max_allocations}" if rule else "",
             Text(rule.name if rule else ""),
-            Text(prospect.remark),
+            Text(deployment.remark),
             style="" if rule else "dim",
         )
     return table

@@ -42,7 +42,7 @@ has to grant a privilege or upgrade the cluster."""
 class ClusterController:
     """Everything that exists once for each cluster.
 
-    An async context manager, which holds the connections to the cluster open.
+    An async context manager: the connections to the cluster are open inside the block.
 
     Args:
         cluster: the cluster's name: a label of its metrics and a field of its log lines. Empty

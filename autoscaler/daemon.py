@@ -137,15 +137,15 @@ class Daemon:
             signal.SIGHUP: self.reload,
         }
         running = asyncio.get_running_loop()
-        before = {number: signal.getsignal(number) for number in handlers}
-        for number, handler in handlers.items():
-            running.add_signal_handler(number, handler)
+        before = {signum: signal.getsignal(signum) for signum in handlers}
+        for signum, handler in handlers.items():
+            running.add_signal_handler(signum, handler)
         try:
             yield
         finally:
-            for number, previous in before.items():
-                running.remove_signal_handler(number)
-                signal.signal(number, previous)
+            for signum, previous in before.items():
+                running.remove_signal_handler(signum)
+                signal.signal(signum, previous)
 
     async def _reload_when_changed(self) -> None:
         while True:

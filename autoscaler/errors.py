@@ -1,13 +1,13 @@
-"""The errors that a user can mend."""
+"""The errors that a user can fix."""
 
 
 class UserError(Exception):
-    """What is wrong, where, and what to do about it, in one sentence or one for each problem."""
+    """The message has a line for each problem: the problem, its place, and how to fix it."""
 
     exit_code = 1
 
 
 class InputError(UserError):
-    """It is in something that was written down: a configuration, a scenario, a trace."""
+    """An error in a file or a variable: a configuration, a scenario, a trace."""
 
     exit_code = 78  # EX_CONFIG of sysexits.h

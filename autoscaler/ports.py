@@ -1,4 +1,4 @@
-"""What the control loop needs from the world. Adapters fulfil these; tests fake them."""
+"""The interfaces that the control loop needs. Adapters implement them; tests fake them."""
 
 from collections.abc import Iterable, Mapping
 from typing import Protocol
@@ -17,20 +17,20 @@ from autoscaler.core.values import (
 
 
 class FailureKind(FastStrEnum):
-    """Kinds of failed observations, as an operator would tell them apart."""
+    """Kinds of failed observations, as an operator would distinguish them."""
 
     UNREACHABLE = "unreachable"  # no connection, or it broke
     TIMEOUT = "timeout"
     UNAVAILABLE = "unavailable"  # 502, 503, 504: no master, a proxy without a server behind it
     UNAUTHENTICATED = "unauthenticated"  # 401
     FORBIDDEN = "forbidden"  # 403
-    MALFORMED = "malformed"  # an answer that makes no sense
-    REFUSED = "refused"  # any other error of the server
-    DEFECT = "defect"  # an error of this program; its cause has the traceback
+    MALFORMED = "malformed"  # a response that cannot be parsed
+    REFUSED = "refused"  # any other error response
+    DEFECT = "defect"  # an error in this program; its cause has the traceback
 
 
 class ObservationFailed(Exception):
-    """The statistics could not be read: nothing is known about this instant."""
+    """The statistics could not be read."""
 
     def __init__(self, kind: FailureKind, message: str) -> None:
         super().__init__(message)
@@ -38,7 +38,7 @@ class ObservationFailed(Exception):
 
 
 class UpdateFailed(Exception):
-    """A change was refused, or its answer was lost; `fate` says which."""
+    """A change was refused, or the response to it was lost; `kind` says which."""
 
     def __init__(self, kind: OutcomeKind, message: str) -> None:
         super().__init__(message)
@@ -46,11 +46,11 @@ class UpdateFailed(Exception):
 
 
 class StateNotSaved(Exception):
-    """The deployments that were stopped cannot be written down. The message says why."""
+    """The stopped deployments cannot be saved. The message says why."""
 
 
 class CycleTimes(Value, frozen=True, kw_only=True):
-    """How long the parts of one cycle took, in seconds."""
+    """Duration of each part of one cycle, in seconds."""
 
     observe_s: float
     plan_s: float
@@ -59,7 +59,7 @@ class CycleTimes(Value, frozen=True, kw_only=True):
 
 class Clock(Protocol):
     def now(self) -> float:
-        """Unix seconds that never jump: the time at start plus what has passed since."""
+        """Unix seconds that never jump: the time at the start plus the time elapsed since."""
 
     async def sleep(self, seconds: float) -> None:
         """Wait; at once if `seconds` is not positive."""
@@ -67,9 +67,9 @@ class Clock(Protocol):
 
 class Calendar(Protocol):
     def open_at(self, at: float, schedules: Iterable[Schedule]) -> frozenset[Schedule]:
-        """Those whose window is open at `at`, in Unix seconds. Asked in every cycle.
+        """The schedules whose window is open at `at`, in Unix seconds. Called in every cycle.
 
-        A window is open from the instant it opens to just before `length_s` seconds later.
+        A window is open from its start until just before `length_s` seconds later.
         """
 
 
@@ -78,27 +78,27 @@ class Observer(Protocol):
         """Read every deployment.
 
         Raises:
-            ObservationFailed: the cluster is unreachable, or its answer makes no sense.
+            ObservationFailed: the cluster is unreachable, or its response cannot be parsed.
         """
 
 
 class Actuator(Protocol):
     async def carry_out(self, deployment_id: str, change: Change) -> None:
-        """Ask for a change. Returns when accepted, one lead time before it takes effect.
+        """Request a change. Returns when it is accepted, one lead time before it takes effect.
 
         Raises:
-            UpdateFailed: refused, or the answer was lost. Asking again is harmless.
+            UpdateFailed: refused, or the response was lost. A repeated request is harmless.
         """
 
 
 class StateStore(Protocol):
-    """Where the deployments that were stopped are written down, so that they are not forgotten."""
+    """Stores the deployments that the daemon stopped, so that the next daemon can start them."""
 
     def save(self, stopped: Mapping[str, StoppedDeployment]) -> None:
-        """Replace what is written down, by deployment id, as a whole or not at all.
+        """Replace all stored deployments, by deployment id, completely or not at all.
 
         Raises:
-            StateNotSaved: it cannot be written.
+            StateNotSaved: the store cannot be written.
         """
 
 
@@ -106,7 +106,7 @@ class Recorder(Protocol):
     def planned(
         self, observation: Observation, plan: Plan, outcomes: tuple[Outcome, ...], took: CycleTimes
     ) -> None:
-        """A cycle has been completed. `outcomes` holds one for each decision of the plan."""
+        """A cycle has been completed. `outcomes` has one for each decision of the plan."""
 
     def skipped(self, failure: ObservationFailed, at: float) -> None:
-        """A cycle had no observation to plan from."""
+        """A cycle was skipped, because its observation failed."""

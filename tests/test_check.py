@@ -1,4 +1,4 @@
-"""`check`: what it finds and how it is shown, against an emulated cluster."""
+"""`check`: its findings and its report, against an emulated cluster."""
 
 import io
 from contextlib import asynccontextmanager
@@ -27,6 +27,8 @@ from tests.virtual_clock import VirtualClock
 
 STATS = "/_ml/trained_models/_stats"
 
+OBSERVED_ONLY = 'observed only: the cluster rejects updates in mode "{}"'
+
 RULES = """[
     {"name": "not these", "deployments": ["test-*"], "exclude": true, "low_priority": true},
     {"name": "watched", "deployments": ["watched"], "max_allocations": 3, "dry_run": true},
@@ -43,7 +45,7 @@ SCENARIO = ClusterScenario(
         ScenarioDeployment(model_id="e5", deployment_id="lazy", priority="low"),
         ScenarioDeployment(model_id="e5", deployment_id="watched"),
         ScenarioDeployment(
-            model_id="e5", deployment_id="native", adaptive_allocations=Adaptive(enabled=True)
+            model_id="e5", deployment_id="adaptive", adaptive_allocations=Adaptive(enabled=True)
         ),
         ScenarioDeployment(model_id="reranker"),
     ],
@@ -75,42 +77,42 @@ def shown(found, width=120, terminal=False):
 
 
 def remarks(found):
-    return {prospect.deployment_id: prospect.remark for prospect in found.prospects}
+    return {deployment.deployment_id: deployment.remark for deployment in found.deployments}
 
 
-async def test_every_deployment_is_listed_with_what_would_be_done():
+async def test_every_deployment_is_listed_with_its_status():
     found = await findings(SCENARIO)
-    told = remarks(found)
-    assert list(told) == sorted(told)
-    assert told["e5"] == "managed"
-    for deployment_id, words in {
+    listed = remarks(found)
+    assert list(listed) == sorted(listed)
+    assert listed["e5"] == "managed"
+    for deployment_id, text in {
         "test-1": "excludes it",
         ".hidden": "dot",
         "lazy": "priority is low",
         "watched": "dry run",
-        "native": "left to the cluster",
+        "adaptive": "held: adaptive allocations are enabled",
         "reranker": "no rule matches it",
     }.items():
-        assert words in told[deployment_id], deployment_id
+        assert text in listed[deployment_id], deployment_id
     assert found.fatal == ()
 
 
-LEVERS = """[
+MODES = """[
     {"name": "bounds", "deployments": ["*-bounds"], "max_allocations": 8, "mode": "bounds"},
     {"name": "taken", "deployments": ["*-taken"], "max_allocations": 8, "take_over": true},
     {"name": "idle", "deployments": ["*-idle"], "max_allocations": 8,
         "scale_to_zero": {"after": "30m", "via": "stop"}},
-    {"name": "watched", "deployments": ["watched"], "max_allocations": 3, "mode": "observe"}
+    {"name": "watched", "deployments": ["watched"], "max_allocations": 3, "dry_run": true}
 ]"""
-NATIVE = Adaptive(enabled=True)
+ENABLED = Adaptive(enabled=True)
 
 
-def levers(version="9.2", **changes):
-    """A cluster with deployments for every lever."""
+def mode_scenario(version="9.2", **changes):
+    """A cluster with deployments for every control mode."""
     deployments = [
-        ScenarioDeployment(model_id="e5", deployment_id="on-bounds", adaptive_allocations=NATIVE),
+        ScenarioDeployment(model_id="e5", deployment_id="on-bounds", adaptive_allocations=ENABLED),
         ScenarioDeployment(model_id="e5", deployment_id="off-bounds"),
-        ScenarioDeployment(model_id="e5", deployment_id="on-taken", adaptive_allocations=NATIVE),
+        ScenarioDeployment(model_id="e5", deployment_id="on-taken", adaptive_allocations=ENABLED),
         ScenarioDeployment(model_id="e5", deployment_id="off-taken"),
         ScenarioDeployment(model_id="e5", deployment_id="owned-bounds", owned_by_endpoint=True),
         ScenarioDeployment(model_id="e5", deployment_id="owned-idle", owned_by_endpoint=True),
@@ -126,108 +128,109 @@ def levers(version="9.2", **changes):
     return ClusterScenario(**(settings | changes))
 
 
-async def lever_findings(scenario, tmp_path, **variables):
-    state_file = str(tmp_path / "asleep.json")
+async def mode_findings(scenario, tmp_path, **variables):
+    state_file = str(tmp_path / "stopped.json")
     return await findings(
-        scenario, AUTOSCALER_RULES=LEVERS, AUTOSCALER_STATE_FILE=state_file, **variables
+        scenario, AUTOSCALER_RULES=MODES, AUTOSCALER_STATE_FILE=state_file, **variables
     )
 
 
-async def test_what_would_be_done_with_each_lever(tmp_path):
-    found = await lever_findings(levers(), tmp_path)
+async def test_the_status_in_each_control_mode(tmp_path):
+    found = await mode_findings(mode_scenario(), tmp_path)
     assert remarks(found) == {
-        "on-bounds": "managed: its bounds would be moved",
-        "off-bounds": "managed: its adaptive allocations would be enabled, and their bounds moved",
-        "on-taken": "managed: would be taken over from its adaptive allocations",
+        "on-bounds": "managed: bounds of its adaptive allocations would be set",
+        "off-bounds": "managed: adaptive allocations would be enabled and their bounds set",
+        "on-taken": "managed: adaptive allocations would be disabled",
         "off-taken": "managed",
-        "owned-bounds": "managed: its adaptive allocations would be enabled, and their bounds "
-        "moved, it belongs to an inference endpoint",
-        "owned-idle": "managed: it belongs to an inference endpoint, never stopped",
+        "owned-bounds": "managed: adaptive allocations would be enabled and their bounds set, "
+        "owned by an inference endpoint",
+        "owned-idle": "managed: owned by an inference endpoint, never stopped",
         "free-idle": "managed",
-        "watched": "dry run: decided, and nothing sent",
+        "watched": "dry run: decisions are logged and not sent",
     }
     assert found.warnings == ()
-    assert "7 of 8 would be scaled." in shown(found)
+    assert "7 of 8 deployments would be managed." in shown(found)
 
 
 async def test_bounds_on_a_version_without_them_are_warned_of(tmp_path):
     without = [
         ScenarioDeployment(model_id="e5", deployment_id=f"off-{name}") for name in ("bounds", "x")
     ]
-    found = await lever_findings(levers("8.15", deployments=without), tmp_path)
-    assert remarks(found)["off-bounds"] == "observed, and nothing sent"
+    found = await mode_findings(mode_scenario("8.15", deployments=without), tmp_path)
+    assert remarks(found)["off-bounds"] == OBSERVED_ONLY.format("bounds")
     (warning,) = found.warnings
     assert "8.15.0 has no adaptive allocations" in warning
     assert "upgrade to 8.16 or later" in warning
     assert "8.15.0 has no adaptive allocations" in shown(found)
 
 
-async def test_bounds_that_no_rule_moves_are_not_warned_of():
-    rules = '[{"name": "numbers", "max_allocations": 8}]'
+async def test_bounds_that_no_rule_sets_are_not_warned_of():
+    rules = '[{"name": "direct", "max_allocations": 8}]'
     found = await findings(
-        levers("8.15", deployments=[ScenarioDeployment(model_id="e5")]), AUTOSCALER_RULES=rules
+        mode_scenario("8.15", deployments=[ScenarioDeployment(model_id="e5")]),
+        AUTOSCALER_RULES=rules,
     )
     assert found.warnings == ()
     assert remarks(found) == {"e5": "managed"}
 
 
-async def test_on_serverless_only_bounds_can_be_moved(tmp_path):
-    found = await lever_findings(levers("serverless"), tmp_path)
-    told = remarks(found)
-    assert told["on-bounds"] == "managed: its bounds would be moved"
-    assert told["free-idle"] == "left to the cluster while its adaptive allocations are enabled"
-    assert told["on-taken"] == "observed, and nothing sent"
+async def test_on_serverless_only_bounds_can_be_set(tmp_path):
+    found = await mode_findings(mode_scenario("serverless"), tmp_path)
+    listed = remarks(found)
+    assert listed["on-bounds"] == "managed: bounds of its adaptive allocations would be set"
+    assert listed["free-idle"].startswith("held: adaptive allocations are enabled; set take_over")
+    assert listed["on-taken"] == OBSERVED_ONLY.format("direct")
     (warning,) = found.warnings
     assert "serverless" in warning
     assert 'mode = "bounds"' in warning
 
 
 async def findings_of_scaler(tmp_path, *privileges):
-    """What is found by a user with these privileges."""
+    """The findings for a user with these privileges."""
     account = Account(username="scaler", password="secret", roles=["scaling"])
     security = SecuritySettings(accounts=[account], roles={"scaling": list(privileges)})
-    return await lever_findings(
-        levers(security=security),
+    return await mode_findings(
+        mode_scenario(security=security),
         tmp_path,
         AUTOSCALER_ELASTICSEARCH__USERNAME="scaler",
         AUTOSCALER_ELASTICSEARCH__PASSWORD="secret",
     )
 
 
-async def test_who_cannot_tell_what_endpoints_own_stops_nothing(tmp_path):
+async def test_without_monitor_inference_nothing_is_stopped(tmp_path):
     found = await findings_of_scaler(tmp_path, "manage_ml")
     assert any("grant monitor_inference" in warning for warning in found.warnings)
 
 
-async def test_endpoints_that_may_not_be_changed_are_told(tmp_path):
+async def test_endpoints_that_cannot_be_updated_are_reported(tmp_path):
     found = await findings_of_scaler(tmp_path, "manage_ml", "monitor", "monitor_inference")
-    told = remarks(found)
-    assert told["owned-bounds"] == "left as it is, since its inference endpoint may not be changed"
-    assert told["on-bounds"] == "managed: its bounds would be moved"
+    listed = remarks(found)
+    assert listed["owned-bounds"] == "observed only: its inference endpoint cannot be updated"
+    assert listed["on-bounds"] == "managed: bounds of its adaptive allocations would be set"
     (warning,) = found.warnings
     assert "scaler lacks the cluster privilege manage_inference; grant" in warning
 
 
 @pytest.mark.parametrize("width", [80, 120])
-async def test_the_report_fits_and_has_it_all(width):
+async def test_the_report_is_complete_and_fits(width):
     text = shown(await findings(SCENARIO), width, terminal=True)
-    for words in ("9.2.0", "trial active", "security is off", "native", "1..8", "models"):
-        assert words in text
-    assert "1 of 7 would be scaled." in text
+    for part in ("9.2.0", "trial active", "security", "disabled", "adaptive", "1..8", "models"):
+        assert part in text
+    assert "1 of 7 deployments would be managed." in text
     assert max(map(len, text.splitlines())) <= width
 
 
-async def test_who_may_only_watch_is_told_so_once():
+async def test_a_user_without_manage_ml_can_only_observe_which_is_reported_once():
     found = await findings(
         SECURED,
         AUTOSCALER_ELASTICSEARCH__USERNAME="watcher",
         AUTOSCALER_ELASTICSEARCH__PASSWORD="secret",
     )
     assert found.fatal == ()
-    assert remarks(found)["e5"] == "observed, and nothing sent"
+    assert remarks(found)["e5"] == OBSERVED_ONLY.format("direct")
     text = shown(found)
-    assert text.count("manage_ml") == 2  # what is missing, and what to grant
-    assert "0 of 7 would be scaled." in text
+    assert text.count("manage_ml") == 2  # the missing privilege, and the remedy
+    assert "0 of 7 deployments would be managed." in text
 
 
 async def test_wrong_credentials_are_fatal():
@@ -239,10 +242,10 @@ async def test_wrong_credentials_are_fatal():
     (sentence,) = found.fatal
     assert "401" in sentence
     assert "wrong" not in sentence
-    assert found.prospects == ()
+    assert found.deployments == ()
 
 
-async def test_a_cluster_that_is_not_there_is_fatal():
+async def test_a_cluster_that_cannot_be_reached_is_fatal():
     async with running_emulator(SCENARIO, clock=VirtualClock()) as emulator:
         url = emulator.url
     found = await check(load(None, {"AUTOSCALER_ELASTICSEARCH__HOSTS": url}))
@@ -253,16 +256,16 @@ async def test_a_cluster_that_is_not_there_is_fatal():
 
 @asynccontextmanager
 async def damaging(url):
-    """The address of a proxy that makes the statistics of `e5` unreadable on their way."""
+    """The address of a proxy that makes the statistics of `e5` unreadable."""
 
     async def forward(request):
-        async with aiohttp.request(request.method, url + request.path_qs) as answer:
-            document = await answer.json()
+        async with aiohttp.request(request.method, url + request.path_qs) as response:
+            document = await response.json()
         for entry in document.get("trained_model_stats", ()):
             if entry.get("deployment_stats", {}).get("deployment_id") == "e5":
                 entry["deployment_stats"]["queue_capacity"] = "many"
         headers = {"X-Elastic-Product": "Elasticsearch"}
-        return web.json_response(document, status=answer.status, headers=headers)
+        return web.json_response(document, status=response.status, headers=headers)
 
     proxy = web.Application()
     proxy.router.add_route("*", "/{path:.*}", forward)
@@ -270,29 +273,29 @@ async def damaging(url):
         yield str(server.make_url("")).rstrip("/")
 
 
-async def test_a_deployment_whose_statistics_make_no_sense_is_listed_too():
+async def test_a_deployment_whose_statistics_cannot_be_read_is_listed_too():
     async with (
         running_emulator(SCENARIO, clock=VirtualClock()) as emulator,
         damaging(emulator.url) as url,
     ):
         environ = {"AUTOSCALER_ELASTICSEARCH__HOSTS": url, "AUTOSCALER_RULES": RULES}
         found = await check(load(None, environ))
-    told = remarks(found)["e5"]
-    assert told.startswith("left as it is while its statistics cannot be read: ")
-    assert "queue_capacity" in told
-    assert "0 of 7 would be scaled." in shown(found)
+    remark = remarks(found)["e5"]
+    assert remark.startswith("not managed: its statistics cannot be read: ")
+    assert "queue_capacity" in remark
+    assert "0 of 7 deployments would be managed." in shown(found)
 
 
-async def test_statistics_that_are_refused_the_second_time_leave_what_is_known():
+async def test_without_statistics_the_report_has_no_deployments():
     harmless = Fault(path=STATS)
     refusal = Fault(path=STATS, calls=None, status=400, error_type="illegal_argument_exception")
     found = await findings(SCENARIO, faults=[harmless, refusal])
     assert found.preflight.deployments == 7
-    assert found.prospects == ()
-    assert "would be scaled" not in shown(found)
+    assert found.deployments == ()
+    assert "would be managed" not in shown(found)
 
 
-async def test_what_looks_like_markup_is_shown_as_it_is():
+async def test_markup_in_ids_is_shown_literally():
     rules = '[{"name": "[bold]all", "max_allocations": 8}]'
     found = await findings(SCENARIO, AUTOSCALER_RULES=rules)
     assert "[bold]all" in shown(found)

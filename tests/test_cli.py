@@ -1,4 +1,4 @@
-"""The program as its user meets it: what is printed, and the exit code."""
+"""The command line: output and exit codes."""
 
 import logging
 import os
@@ -21,7 +21,7 @@ from autoscaler.cli import main
 
 ROOT = Path(__file__).parents[1]
 
-# A daemon that is told to stop has this long, whatever the cluster does.
+# Seconds within which a daemon ends after a signal, even if the cluster does not respond.
 STOPS_WITHIN_S = 5.0
 
 VALID = """
@@ -37,7 +37,7 @@ max_allocations = 8
 
 @pytest.fixture(autouse=True)
 def own_environment(monkeypatch, tmp_path):
-    """No variable of whoever runs the tests, and logs as they were before."""
+    """No variables from outside, and logging restored afterwards."""
     for name in list(os.environ):
         if name.upper().startswith("AUTOSCALER_"):
             monkeypatch.delenv(name)
@@ -69,7 +69,7 @@ def environment(**variables):
 
 
 class Process:
-    """A command that runs beside the test; killed at the end of it, if it still does."""
+    """A command in another process, which is killed at the end of the block."""
 
     def __init__(self, *arguments):
         self._process = subprocess.Popen(
@@ -94,16 +94,16 @@ class Process:
     def error_line(self):
         return self._process.stderr.readline()
 
-    def ended_by(self, number):
+    def ended_by(self, signum):
         """Exit code, output, errors and seconds it took after the signal."""
         begin = time.monotonic()
-        self._process.send_signal(number)
+        self._process.send_signal(signum)
         output, errors = self._process.communicate(timeout=30)
         return self._process.returncode, output, errors, time.monotonic() - begin
 
 
 def deaf_server():
-    """A port that takes connections and never answers."""
+    """A port that accepts connections and never responds."""
     listener = socket.create_server(("127.0.0.1", 0))
     return listener, listener.getsockname()[1]
 
@@ -132,7 +132,8 @@ class TestWithoutACluster:
 
     def test_help_describes_every_command_in_one_line_of_a_narrow_terminal(self):
         shown = invoke("--help").output
-        for name in main.commands:
+        visible = [name for name, command in main.commands.items() if not command.hidden]
+        for name in visible:
             assert re.search(rf"^  {name} +\S.*[^.]\.$", shown, re.MULTILINE), shown
         assert not re.search(r"\w\.\.\.$", shown, re.MULTILINE), "cut off"
 
@@ -163,7 +164,9 @@ class TestWithoutACluster:
             ["start", "e5", "--timeout", "5"],
             ["start", "e5", "--timeout", "0s"],
             ["stop"],
+            ["resume"],
             ["wake"],
+            ["release", "--to", "floors"],
             ["release", "--to", "keep"],
         ],
         ids=" ".join,
@@ -210,12 +213,12 @@ class TestWithoutACluster:
         assert all(line.startswith("autoscaler: ") for line in result.stderr.splitlines())
 
     @pytest.mark.parametrize("name", ["run", "check"])
-    def test_a_file_that_is_not_there(self, name):
+    def test_a_missing_file(self, name):
         result = invoke(name, "--config", "missing.toml")
         assert result.exit_code == 78
         assert "missing.toml: no such file" in result.stderr
 
-    def test_the_file_may_be_named_by_the_environment(self, monkeypatch):
+    def test_the_file_can_be_set_by_a_variable(self, monkeypatch):
         monkeypatch.setenv("AUTOSCALER_CONFIG", "named.toml")
         assert "named.toml: no such file" in invoke("check").stderr
 
@@ -225,7 +228,7 @@ class TestWithoutACluster:
             (["emulate", "--scenario", "missing.toml"], "missing.toml: cannot be read"),
             (["emulate", "--scenario", "bad.toml"], "bad.toml: "),
             (["emulate", "--version", "six"], "version: "),
-            (["emulate", "--user", "nobody"], "user: "),
+            (["emulate", "--user", "elastic"], "user: "),
             (["demo", "--trace", "missing.csv"], "missing.csv: cannot be read"),
             (["demo", "--trace", "bad.toml"], "bad.toml, line 1: "),
             (["demo", "--trace", "idle.csv"], "idle.csv: "),
@@ -240,18 +243,17 @@ class TestWithoutACluster:
         assert result.stderr.startswith(f"autoscaler: {complaint}")
         assert len(result.stderr.splitlines()) == 1
 
-    def test_an_error_of_the_program_is_a_sentence_that_names_the_place(
-        self, monkeypatch, tmp_path
-    ):
+    def test_an_internal_error_is_a_sentence_with_its_place(self, monkeypatch, tmp_path):
         monkeypatch.setattr("autoscaler.config.load", lambda *_: 1 / 0)
         result = invoke("check", "--config", written(tmp_path, VALID))
         assert result.exit_code == 70
         assert len(result.stderr.splitlines()) == 1
         assert (
-            "please report it: ZeroDivisionError('division by zero') (shared.py:" in result.stderr
+            "internal error, please report it: ZeroDivisionError('division by zero') (shared.py:"
+            in result.stderr
         )
 
-    def test_a_reader_that_has_seen_enough_is_no_error_of_ours(self, monkeypatch, tmp_path):
+    def test_a_closed_pipe_is_not_reported(self, monkeypatch, tmp_path):
         def close(*_):
             raise BrokenPipeError(32, "Broken pipe")
 
@@ -260,8 +262,8 @@ class TestWithoutACluster:
         assert (result.exit_code, result.stderr) == (1, "")
 
 
-class SomethingElse(BaseHTTPRequestHandler):
-    """A web server that knows no page at all."""
+class AnotherServer(BaseHTTPRequestHandler):
+    """A web server without any page."""
 
     def do_GET(self):
         self.send_error(404)
@@ -270,7 +272,7 @@ class SomethingElse(BaseHTTPRequestHandler):
         pass
 
 
-class TestTheClusterIsNotAsExpected:
+class TestAnUnexpectedCluster:
     def check(self, tmp_path, port):
         path = written(tmp_path, VALID.replace(":9", f":{port}"))
         result = invoke("check", "--config", path)
@@ -278,34 +280,34 @@ class TestTheClusterIsNotAsExpected:
         (line,) = result.stderr.splitlines()
         return line
 
-    def test_nobody_listens(self, tmp_path):
+    def test_no_server(self, tmp_path):
         listener, port = deaf_server()
         listener.close()
-        told = self.check(tmp_path, port)
-        assert told.startswith(f"autoscaler: http://127.0.0.1:{port} cannot be reached")
+        line = self.check(tmp_path, port)
+        assert line.startswith(f"autoscaler: http://127.0.0.1:{port} cannot be reached")
 
-    def test_something_else_answers(self, tmp_path):
-        with HTTPServer(("127.0.0.1", 0), SomethingElse) as server:
+    def test_another_server(self, tmp_path):
+        with HTTPServer(("127.0.0.1", 0), AnotherServer) as server:
             thread = threading.Thread(target=server.serve_forever)
             thread.start()
             try:
-                told = self.check(tmp_path, server.server_port)
+                line = self.check(tmp_path, server.server_port)
             finally:
                 server.shutdown()
                 thread.join()
-        assert "Elasticsearch" in told
-        assert "check the address" in told
+        assert "Elasticsearch" in line
+        assert "check the address" in line
 
-    def test_the_daemon_runs_on_until_it_is_told_to_stop(self, tmp_path):
+    def test_the_daemon_continues_until_a_signal(self, tmp_path):
         listener, port = deaf_server()
         path = written(tmp_path, VALID.replace(":9", f":{port}"))
 
-        def stop_once_asked():
+        def stop_after_a_connection():
             listener.accept()[0].close()
             listener.close()
             os.kill(os.getpid(), signal.SIGTERM)
 
-        thread = threading.Thread(target=stop_once_asked)
+        thread = threading.Thread(target=stop_after_a_connection)
         thread.start()
         result = invoke("run", "--config", path)
         thread.join()
@@ -321,14 +323,14 @@ def test_a_demo_ends_by_itself():
 
 
 class TestPortsInUse:
-    def test_of_the_emulator(self):
+    def test_the_emulator(self):
         listener, port = deaf_server()
         with listener:
             result = invoke("emulate", "--port", port)
         assert result.exit_code == 1
         assert re.fullmatch(rf"autoscaler: cannot listen on \S+:{port}: .*\n", result.stderr)
 
-    def test_of_the_metrics(self, tmp_path):
+    def test_the_metrics(self, tmp_path):
         listener, port = deaf_server()
         path = written(tmp_path, VALID.replace("port = 0", f"port = {port}"))
         with listener, Process("run", "--config", path) as daemon:
@@ -337,48 +339,63 @@ class TestPortsInUse:
         assert re.fullmatch(rf"autoscaler: cannot listen on .*:{port}: .*server\.port.*\n", errors)
 
 
-class TestDeploymentsByHand:
+class TestDeployments:
     @pytest.fixture
     def configured(self, tmp_path):
-        """A command of an idle cluster that lives a minute in each of our seconds."""
+        """A command for an idle cluster, of which a minute passes in each second."""
         with Process("emulate", "--port", "0", "--speed", "60", "--no-load") as emulator:
             url = re.search(r"http://\S+", emulator.line())[0]
             text = VALID.replace("http://127.0.0.1:9", url).replace("port = 0", "port = 1")
-            path = written(tmp_path, f"state_file = 'asleep'\n{text}")
+            path = written(tmp_path, f"state_file = 'stopped.json'\n{text}")
             yield lambda *arguments: invoke(*arguments, "--config", path)
 
     def test_from_the_start_to_the_stop(self, configured):
         started = configured("start", "e5-small", "--deployment-id", "mine", "--timeout", "60s")
         assert (started.exit_code, started.stderr) == (0, "")
         last = started.stdout.splitlines()[-1]
-        assert re.fullmatch(r"mine is .*: 1 of 1 allocations serve, after \d+ s", last)
+        assert re.fullmatch(r"mine is .*: 1 of 1 allocations run, after \d+ s", last)
 
         would = configured("release", "mine", "--to", "floor", "--dry-run")
         assert (would.exit_code, would.stdout) == (0, "mine would be given 8 allocations\n")
-        nobody = configured("release", "theirs")
-        assert nobody.exit_code == 1
-        assert nobody.stdout.startswith("theirs is not there: ")
-        assert nobody.stderr == "autoscaler: 1 could not be released; the lines above say why\n"
+        unknown = configured("release", "theirs")
+        assert unknown.exit_code == 1
+        assert unknown.stdout == "theirs: not found in the cluster or in the state file\n"
+        assert unknown.stderr == "autoscaler: 1 not released; the lines above state the reasons\n"
 
         stopped = configured("stop", "mine")
         assert (stopped.exit_code, stopped.stdout) == (0, "mine is stopped\n")
         gone = configured("stop", "mine")
         assert (gone.exit_code, gone.stdout) == (1, "")
-        assert gone.stderr.startswith("autoscaler: there is no deployment mine; ")
+        assert gone.stderr.startswith("autoscaler: deployment mine not found; ")
 
     def test_a_start_that_is_refused(self, configured):
         refused = configured("start", "no-such-model")
         assert (refused.exit_code, refused.stdout) == (1, "")
         assert refused.stderr.startswith("autoscaler: no-such-model was not started: ")
 
-    def test_nobody_wakes_without_a_daemon(self, configured):
-        told = configured("wake", "mine")
-        assert (told.exit_code, told.stdout) == (1, "")
-        assert told.stderr.startswith("autoscaler: no daemon answers at http://127.0.0.1:1: ")
+    def test_resume_needs_a_daemon(self, configured):
+        result = configured("resume", "mine")
+        assert (result.exit_code, result.stdout) == (1, "")
+        assert result.stderr.startswith("autoscaler: ")
+        assert "http://127.0.0.1:1" in result.stderr
+
+    def test_former_names_work_with_a_warning(self, configured):
+        configured("start", "e5-small", "--deployment-id", "mine")
+        former, present = configured("wake", "mine"), configured("resume", "mine")
+        warning = "autoscaler: warning: `autoscaler wake` is deprecated; use `autoscaler resume`\n"
+        assert former.stderr == warning + present.stderr
+        assert (former.exit_code, former.stdout) == (present.exit_code, present.stdout)
+
+        former, present = (
+            configured("release", "mine", "--to", to, "--dry-run") for to in ("native", "adaptive")
+        )
+        warning = "autoscaler: warning: --to native is deprecated; use --to adaptive\n"
+        assert (former.exit_code, former.stderr, present.stderr) == (0, warning, "")
+        assert former.stdout == present.stdout
 
 
 class TestEndToEnd:
-    def test_a_daemon_beside_an_emulator_until_sigterm(self, tmp_path):
+    def test_a_daemon_and_an_emulator_until_sigterm(self, tmp_path):
         with Process("emulate", "--port", "0") as emulator:
             url = re.search(r"http://\S+", emulator.line())[0]
             path = written(tmp_path, VALID.replace("http://127.0.0.1:9", url))
@@ -394,7 +411,7 @@ class TestEndToEnd:
             with Process("run", "--config", path) as daemon:
                 seen = daemon.error_line()
                 while "decision.made" not in seen:
-                    assert seen, "the daemon has ended by itself"
+                    assert seen, "the daemon has ended"
                     seen = daemon.error_line()
                 code, _, errors, took_s = daemon.ended_by(signal.SIGTERM)
             assert (code, "daemon.stopped" in errors, "Traceback" in errors) == (0, True, False)
@@ -402,11 +419,11 @@ class TestEndToEnd:
             code, _, errors, _ = emulator.ended_by(signal.SIGINT)
             assert (code, errors) == (0, "")
 
-    def test_ctrl_c_ends_a_check_of_a_cluster_that_does_not_answer(self, tmp_path):
+    def test_ctrl_c_ends_a_check_of_a_cluster_that_does_not_respond(self, tmp_path):
         listener, port = deaf_server()
         path = written(tmp_path, VALID.replace(":9", f":{port}"))
         with listener, Process("check", "--config", path) as check:
-            connection, _ = listener.accept()  # now it waits for an answer
+            connection, _ = listener.accept()  # now it waits for a response
             with connection:
                 code, output, errors, took_s = check.ended_by(signal.SIGINT)
         assert (code, output, errors) == (130, "", "autoscaler: interrupted\n")

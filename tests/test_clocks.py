@@ -4,25 +4,25 @@ from autoscaler.adapters.clock import HostClock
 from tests.virtual_clock import VirtualClock
 
 
-async def test_virtual_time_passes_only_when_told():
+async def test_virtual_time_passes_only_when_advanced():
     clock = VirtualClock(start=100.0)
-    woken = []
+    ended = []
 
-    async def sleeper(seconds):
+    async def wait(seconds):
         await clock.sleep(seconds)
-        woken.append((seconds, clock.now()))
+        ended.append((seconds, clock.now()))
 
-    tasks = [asyncio.create_task(sleeper(seconds)) for seconds in (30.0, 10.0, 20.0)]
+    tasks = [asyncio.create_task(wait(seconds)) for seconds in (30.0, 10.0, 20.0)]
     await clock.advance(0.0)
-    assert woken == []
+    assert ended == []
     await clock.advance(20.0)
-    assert woken == [(10.0, 110.0), (20.0, 120.0)]
+    assert ended == [(10.0, 110.0), (20.0, 120.0)]
     await clock.advance(10.0)
     await asyncio.gather(*tasks)
     assert clock.now() == 130.0
 
 
-async def test_a_sleeper_that_sleeps_again_is_woken_within_one_advance():
+async def test_a_task_can_wait_repeatedly_within_one_advance():
     clock, ticks = VirtualClock(start=0.0), []
 
     async def tick():
@@ -48,7 +48,7 @@ async def test_run_takes_as_much_time_as_needed_and_no_more():
     assert clock.now() == 7.0
 
 
-async def test_who_stops_waiting_does_not_move_time():
+async def test_a_cancelled_task_does_not_move_time():
     clock = VirtualClock(start=0.0)
     task = asyncio.create_task(clock.sleep(5.0))
     await clock.advance(1.0)
@@ -61,4 +61,4 @@ async def test_the_hosts_clock_may_run_faster():
     clock = HostClock(speed=1e6)
     before = clock.now()
     await clock.sleep(100.0)
-    assert clock.now() - before >= 99.0  # event loops wake a moment early
+    assert clock.now() - before >= 99.0  # event loops return a moment early

@@ -1,4 +1,4 @@
-"""Starting and stopping deployments by hand, against an emulated cluster."""
+"""`start` and `stop`, against an emulated cluster."""
 
 import io
 import re
@@ -46,28 +46,28 @@ WATCHER = SecuritySettings(
 
 
 class World:
-    """An emulated cluster with whom to ask for things, and the time both live in."""
+    """An emulated cluster, its clock, and the configuration of the commands."""
 
     def __init__(self, emulator, clock, environ):
         self.emulation, self.cluster = emulator.emulation, emulator.cluster
         self.clock = clock
-        self.looks: list[Progress] = []
+        self.polls: list[Progress] = []
         self.config = load(None, {"AUTOSCALER_ELASTICSEARCH__HOSTS": emulator.url} | environ)
 
-    async def start(self, model_id, **wish):
-        wish = StartOptions(model_id=model_id, **wish)
-        return await self.clock.run(start(self.config, wish, self.clock, self.looks.append))
+    async def start(self, model_id, **settings):
+        options = StartOptions(model_id=model_id, **settings)
+        return await self.clock.run(start(self.config, options, self.clock, self.polls.append))
 
-    async def refused_to_start(self, model_id, **wish):
+    async def start_error(self, model_id, **settings):
         with pytest.raises(StartFailed) as refused:
-            await self.start(model_id, **wish)
+            await self.start(model_id, **settings)
         (sentence,) = str(refused.value).splitlines()
         return sentence
 
     async def stop(self, deployment_id, *, force=False):
         await self.clock.run(stop(self.config, deployment_id, self.clock, force=force))
 
-    async def refused_to_stop(self, deployment_id):
+    async def stop_error(self, deployment_id):
         with pytest.raises(StopFailed) as refused:
             await self.stop(deployment_id)
         (sentence,) = str(refused.value).splitlines()
@@ -78,7 +78,7 @@ class World:
 
 
 class Opening:
-    """A world until the end of the block."""
+    """A world, until the end of the block."""
 
     def __init__(self, scenario=SCENARIO, **environ):
         self._scenario, self._environ = scenario, environ
@@ -103,29 +103,29 @@ def of_user(name, scenario=SCENARIO):
 
 
 class TestAStart:
-    async def test_waits_until_the_deployment_serves(self):
+    async def test_waits_until_the_deployment_runs(self):
         async with Opening() as world:
             reached = await world.start("elser")
-            assert reached.sentence == "elser is fully allocated: 1 of 1 allocations serve"
+            assert reached.sentence == "elser is fully allocated: 1 of 1 allocations run"
             assert 15.0 <= reached.elapsed_s <= 30.0
             assert world.cluster.deployments["elser"].allocation_state() == "fully_allocated"
 
-    async def test_says_meanwhile_what_it_waits_for(self):
+    async def test_reports_meanwhile_what_it_waits_for(self):
         async with Opening() as world:
             await world.start("elser")
-        sentences = [look.sentence for look in world.looks]
+        sentences = [poll.sentence for poll in world.polls]
         assert sentences[0] == (
-            "elser is starting: 0 of 1 allocations serve; ml-1 is loading the model"
+            "elser is starting: 0 of 1 allocations run; ml-1 is loading the model"
         )
         assert len(sentences) > 5
 
-    async def test_does_not_wait_for_more_than_it_is_told_to(self):
+    async def test_waits_for_the_given_state_only(self):
         async with Opening() as world:
             reached = await world.start("elser", wait_for="starting")
             assert reached.elapsed_s < 1.0
             assert world.cluster.deployments["elser"].allocation_state() == "starting"
 
-    async def test_passes_on_all_that_was_asked_for(self):
+    async def test_sends_every_option(self):
         async with Opening() as world:
             await world.start(
                 "elser",
@@ -142,102 +142,105 @@ class TestAStart:
         assert (given.threads_per_allocation, given.queue_capacity) == (2, 77)
         assert (given.cache_bytes, given.priority) == (5 * 2**20, "normal")
 
-    async def test_may_leave_the_number_to_the_clusters_scaler(self):
+    async def test_can_enable_adaptive_allocations(self):
         async with Opening() as world:
             await world.start("elser", minimum=1, maximum=3)
             adaptive = world.cluster.deployments["elser"].adaptive
         assert adaptive.enabled
         assert (adaptive.min_number_of_allocations, adaptive.max_number_of_allocations) == (1, 3)
 
-    async def test_that_takes_longer_says_what_there_is_how_to_watch_and_how_to_undo_it(self):
+    async def test_that_times_out_reports_the_state_and_how_to_watch_and_remove_it(self):
         async with Opening() as world:
-            told = await world.refused_to_start("elser", timeout_s=5.0)
-            assert told == (
-                "elser is not started after 5s; it stays and goes on starting: 0 of 1 allocations "
-                "serve; ml-1 is loading the model; watch it with "
-                "`GET _ml/trained_models/elser/_stats`, undo it with `autoscaler stop elser`"
+            message = await world.start_error("elser", timeout_s=5.0)
+            assert message == (
+                "elser is not started after 5s; it continues to start: 0 of 1 allocations run; "
+                "ml-1 is loading the model; watch it with "
+                "`GET _ml/trained_models/elser/_stats`, remove it with `autoscaler stop elser`"
             )
             assert "elser" in world.cluster.deployments
 
-    async def test_of_which_a_part_does_not_fit_tells_the_clusters_reason(self):
+    async def test_of_which_a_part_does_not_fit_reports_the_reason(self):
         scenario = msgspec.structs.replace(SCENARIO, can_grow=True)
         async with Opening(scenario) as world:
-            told = await world.refused_to_start(
+            message = await world.start_error(
                 "elser", allocations=9, wait_for="fully_allocated", timeout_s=60.0
             )
-        assert "elser is not fully allocated after 1m" in told
-        assert "3 of 9 allocations serve" in told
-        assert "Elasticsearch says: " in told
+        assert "elser is not fully allocated after 1m" in message
+        assert "3 of 9 allocations run" in message
+        assert "reason: " in message
 
-    async def test_that_the_server_gives_up_waiting_for_goes_on_all_the_same(self):
+    async def test_continues_after_a_timeout_of_the_server(self):
         async with Opening() as world:
             await world.start("elser", deployment_id="other", wait_for="starting")
             world.fail(
                 path=START, status=408, error_type="status_exception",
                 body="Timed out after [20s] waiting for model deployment [other] to start",
             )  # fmt: skip
-            # It is there as if this request had made it.
+            # The deployment exists, as if this request had created it.
             reached = await world.start("elser", deployment_id="other")
         assert reached.has_reached("started")
 
-    async def test_that_no_node_can_make_has_failed(self):
+    async def test_that_every_node_rejects_has_failed(self):
         async with Opening() as world:
 
             def crash_it(progress):
                 if progress.elapsed_s < 1.0:
                     world.cluster.crash_process("elser", "ml-1")
 
-            wish = StartOptions(model_id="elser")
+            options = StartOptions(model_id="elser")
             with pytest.raises(StartFailed) as failed:
-                await world.clock.run(start(world.config, wish, world.clock, crash_it))
+                await world.clock.run(start(world.config, options, world.clock, crash_it))
         assert re.fullmatch(
-            "elser has failed: 0 of 1 allocations serve; ml-1 failed .*; it stays until it is "
-            "stopped: `autoscaler stop elser`",
+            "elser has failed: 0 of 1 allocations run; ml-1 failed .*; remove it with "
+            "`autoscaler stop elser`",
             str(failed.value),
         )
 
-    async def test_goes_on_though_the_statistics_cannot_be_read_for_a_while(self):
+    async def test_continues_while_the_statistics_cannot_be_read(self):
         async with Opening() as world:
             world.fail(path=STATS, calls=3, status=400, error_type="illegal_argument_exception")
             await world.start("elser")
-        first = world.looks[0].sentence
-        assert first.startswith("elser is not reported yet: not looked at since: GET ")
-        assert "not looked at since" not in world.looks[-1].sentence
+        first = world.polls[0].sentence
+        assert first.startswith("elser is not reported yet: not polled since: GET ")
+        assert "not polled since" not in world.polls[-1].sentence
 
-    async def test_that_nobody_may_watch_is_no_secret(self):
+    async def test_whose_state_may_not_be_read_is_reported(self):
         async with of_user("starter") as world:
             world.fail(path=STATS, calls=None, status=403, error_type="security_exception")
-            told = await world.refused_to_start("elser")
-            assert told.startswith("elser was started, but cannot be watched: ")
+            message = await world.start_error("elser")
+            assert message.startswith("elser was started, but its state cannot be read: ")
             assert "elser" in world.cluster.deployments
 
-    async def test_of_what_somebody_stops_meanwhile(self):
+    async def test_of_a_deployment_that_another_client_stops(self):
         async with Opening() as world:
 
             def stop_it(progress):
                 world.cluster.stop_deployment("elser", force=True)
 
-            wish = StartOptions(model_id="elser")
-            with pytest.raises(StartFailed, match="elser was stopped by somebody while"):
-                await world.clock.run(start(world.config, wish, world.clock, stop_it))
+            options = StartOptions(model_id="elser")
+            with pytest.raises(StartFailed, match="elser was stopped by another client while"):
+                await world.clock.run(start(world.config, options, world.clock, stop_it))
 
 
 class TestARefusedStart:
     @pytest.mark.parametrize(
-        ("wish", "told"),
+        ("settings", "pattern"),
         [
             (
                 {"model_id": "elsr"},
                 "elsr was not started: .*`GET _ml/trained_models` lists the models",
             ),
-            ({"model_id": "e5"}, "e5 was not started: .*exists; name another with --deployment-id"),
+            (
+                {"model_id": "e5"},
+                "e5 was not started: .*exists; choose another id with --deployment-id",
+            ),
             (
                 {"model_id": "elser", "allocations": 99},
-                "elser was not started: .*not enough resources.*; ask for less, stop another",
+                "elser was not started: .*not enough resources.*; reduce --allocations",
             ),
             (
                 {"model_id": "huge"},
-                "huge was not started: .*no ML nodes with sufficient capacity.*; ask for less",
+                "huge was not started: .*no ML nodes with sufficient capacity.*; reduce",
             ),
             ({"model_id": "elser", "threads": 3}, "elser was not started: .*power of 2"),
             ({"model_id": "elser", "cache_size": "much"}, "elser was not started: .*cache_size"),
@@ -247,34 +250,34 @@ class TestARefusedStart:
             ),
         ],
     )
-    async def test_is_a_sentence_that_says_what_to_do(self, wish, told):
+    async def test_is_a_sentence_with_a_remedy(self, settings, pattern):
         async with Opening() as world:
-            sentence = await world.refused_to_start(**wish)
-        assert re.search(told, sentence), sentence
-        assert world.looks == []
+            sentence = await world.start_error(**settings)
+        assert re.search(pattern, sentence), sentence
+        assert world.polls == []
 
-    async def test_for_want_of_a_licence(self):
+    async def test_without_a_licence(self):
         async with Opening() as world:
             world.emulation.licence_expired = True
-            told = await world.refused_to_start("elser")
-        assert "platinum, enterprise or trial licence" in told
+            message = await world.start_error("elser")
+        assert "platinum, enterprise or trial licence" in message
 
-    async def test_for_want_of_a_privilege(self):
+    async def test_without_a_privilege(self):
         async with of_user("watcher") as world:
-            told = await world.refused_to_start("elser")
-        assert told.endswith("it takes the cluster privilege manage_ml")
+            message = await world.start_error("elser")
+        assert message.endswith("grant the cluster privilege manage_ml")
 
     @pytest.mark.parametrize(
-        ("version", "wish", "told"),
+        ("version", "settings", "text"),
         [
             ("8.7", {"deployment_id": "other"}, "--deployment-id needs Elasticsearch 8.8 or later"),
             ("8.15", {"minimum": 0, "maximum": 2}, "--min and --max need Elasticsearch 8.16"),
         ],
     )
-    async def test_by_a_version_that_is_too_old(self, version, wish, told):
+    async def test_by_a_version_that_is_too_old(self, version, settings, text):
         scenario = msgspec.structs.replace(SCENARIO, version=version)
         async with Opening(scenario) as world:
-            assert told in await world.refused_to_start("elser", **wish)
+            assert text in await world.start_error("elser", **settings)
 
     async def test_while_the_model_is_still_downloaded(self):
         async with Opening() as world:
@@ -282,25 +285,24 @@ class TestARefusedStart:
                 path=START, status=408, error_type="status_exception",
                 body="Model download task is currently running.",
             )  # fmt: skip
-            assert await world.refused_to_start("elser") == (
+            assert await world.start_error("elser") == (
                 "elser was not started: Model download task is currently running; "
                 "start it again when the download has ended"
             )
 
-    async def test_whose_answer_is_lost_may_have_been_none(self):
+    async def test_whose_response_is_lost_may_have_been_accepted(self):
         async with Opening() as world:
             world.fail(path=START, reset=Reset.AFTER)
-            told = await world.refused_to_start("elser")
+            message = await world.start_error("elser")
             assert "elser" in world.cluster.deployments
-        assert "whether elser was started is not known" in told
-        assert "`GET _ml/trained_models/_stats` tells" in told
+        assert "elser may have been started: check with `GET _ml/trained_models/_stats`" in message
 
-    async def test_by_nobody(self):
+    async def test_of_a_cluster_that_cannot_be_reached(self):
         async with Opening() as world:
             pass
-        told = await world.refused_to_start("elser")
-        assert "cannot be reached" in told
-        assert "not known" not in told
+        message = await world.start_error("elser")
+        assert "cannot be reached" in message
+        assert "may have been" not in message
 
 
 class TestAStop:
@@ -309,38 +311,38 @@ class TestAStop:
             await world.stop("e5")
             assert world.cluster.deployments == {}
 
-    async def test_of_what_is_not_there(self):
+    async def test_of_an_unknown_deployment(self):
         async with Opening() as world:
-            assert await world.refused_to_stop("e6") == (
-                "there is no deployment e6; `autoscaler check` lists those there are"
+            assert await world.stop_error("e6") == (
+                "deployment e6 not found; `autoscaler check` lists the deployments"
             )
 
-    async def test_of_what_is_used_says_by_whom_and_what_force_would_do(self):
+    async def test_of_a_deployment_in_use_names_its_users_and_the_effect_of_force(self):
         async with Opening() as world:
             world.cluster.pipelines["enrich"] = "e5"
-            told = await world.refused_to_stop("e5")
-            assert "enrich" in told
-            assert told.startswith("e5 was not stopped, since it is used: ")
-            assert "with --force it is stopped all the same: requests that wait are refused" in told
+            message = await world.stop_error("e5")
+            assert "enrich" in message
+            assert message.startswith("e5 was not stopped, because it is in use: ")
+            assert "with --force it is stopped anyway: queued requests are refused" in message
             await world.stop("e5", force=True)
             assert world.cluster.deployments == {}
 
-    async def test_for_want_of_a_privilege(self):
+    async def test_without_a_privilege(self):
         async with of_user("watcher") as world:
-            told = await world.refused_to_stop("e5")
-        assert told.startswith("e5 was not stopped: ")
-        assert "manage_ml" in told
+            message = await world.stop_error("e5")
+        assert message.startswith("e5 was not stopped: ")
+        assert "manage_ml" in message
 
-    async def test_whose_answer_is_lost(self):
+    async def test_whose_response_is_lost(self):
         async with Opening() as world:
             world.fail(path="*/deployment/_stop", reset=Reset.AFTER)
-            told = await world.refused_to_stop("e5")
-        assert "whether e5 was stopped is not known" in told
+            message = await world.stop_error("e5")
+        assert "e5 may have been stopped: check with" in message
 
-    async def test_of_a_cluster_that_is_not_there(self):
+    async def test_of_a_cluster_that_cannot_be_reached(self):
         async with Opening() as world:
             pass
-        assert "cannot be reached" in await world.refused_to_stop("e5")
+        assert "cannot be reached" in await world.stop_error("e5")
 
 
 FAILED = DeploymentStats(
@@ -361,28 +363,28 @@ class TestProgress:
         progress = Progress(deployment_id="e5", elapsed_s=1.0, stats=FAILED)
         assert progress.failed
         assert progress.sentence == (
-            "e5 is failed: 0 of 2 allocations serve; ml-1 failed (no [memory]); "
+            "e5 is failed: 0 of 2 allocations run; ml-1 failed (no [memory]); "
             "b is loading the model"
         )
 
-    def test_of_what_is_not_reported_yet(self):
+    def test_of_a_deployment_that_is_not_reported_yet(self):
         progress = Progress(deployment_id="e5", elapsed_s=0.0)
         assert progress.sentence == "e5 is not reported yet"
         assert not progress.has_reached("starting")
 
     def shown(self, *progresses, terminal):
         stream = io.StringIO()
-        with ProgressView(Console(file=stream, force_terminal=terminal, width=120)) as watch:
+        with ProgressView(Console(file=stream, force_terminal=terminal, width=120)) as show:
             for progress in progresses:
-                watch(progress)
+                show(progress)
         return stream.getvalue()
 
-    def test_is_a_line_for_each_change_where_there_is_no_terminal(self):
+    def test_without_a_terminal_is_a_line_for_each_change(self):
         progress = Progress(deployment_id="e5", elapsed_s=1.0, stats=FAILED)
         later = msgspec.structs.replace(progress, elapsed_s=2.0)
         text = self.shown(progress, later, terminal=False)
         assert text == f"{progress.sentence}\n"
 
-    def test_is_shown_in_place_on_a_terminal(self):
+    def test_on_a_terminal_is_shown_in_one_line(self):
         progress = Progress(deployment_id="e5", elapsed_s=1.4, stats=FAILED)
         assert f"1 s  {progress.sentence}" in self.shown(progress, terminal=True)

@@ -1,4 +1,4 @@
-"""`release`: deployments left safe without a daemon, against an emulated cluster."""
+"""`release`, against an emulated cluster."""
 
 import json
 
@@ -26,36 +26,36 @@ SCENARIO = ClusterScenario(
     models=[ScenarioModel(model_id="e5")],
     deployments=[
         ScenarioDeployment(model_id="e5", deployment_id="kept", number_of_allocations=2),
-        ScenarioDeployment(model_id="e5", deployment_id="own-scaler"),
+        ScenarioDeployment(model_id="e5", deployment_id="adaptive"),
         ScenarioDeployment(
             model_id="e5",
-            deployment_id="steered",
+            deployment_id="bounded",
             adaptive_allocations=Adaptive(
                 enabled=True, min_number_of_allocations=3, max_number_of_allocations=4
             ),
         ),
         ScenarioDeployment(model_id="e5", deployment_id="safe", number_of_allocations=2),
         ScenarioDeployment(model_id="e5", deployment_id="watched"),
-        ScenarioDeployment(model_id="e5", deployment_id="nobodys"),
+        ScenarioDeployment(model_id="e5", deployment_id="unmanaged"),
     ],
 )
 RULES = [
     {"name": "kept", "deployments": "kept"},
-    {"name": "native", "deployments": "own-scaler", "on_exit": "adaptive"},
-    {"name": "bounds", "deployments": "steered", "on_exit": "adaptive", "mode": "bounds"},
+    {"name": "adaptive", "deployments": "adaptive", "on_exit": "adaptive"},
+    {"name": "bounds", "deployments": "bounded", "on_exit": "adaptive", "mode": "bounds"},
     {"name": "floor", "deployments": "safe", "on_exit": "floor", "safe_allocations": 5},
-    {"name": "dry", "deployments": "watched", "on_exit": "adaptive", "mode": "observe"},
-    {"name": "sleepers", "deployments": "sleep*", "min_allocations": 2},
+    {"name": "dry", "deployments": "watched", "on_exit": "adaptive", "dry_run": True},
+    {"name": "idle", "deployments": "idle*", "min_allocations": 2},
 ]
 MAXIMUM = 6
 
 
 class World:
-    """A cluster, the time it lives in, a configuration, and what was said."""
+    """An emulated cluster, its clock, a configuration, and the lines that were shown."""
 
     def __init__(self, emulator, clock, state_file):
         self.emulation, self.cluster = emulator.emulation, emulator.cluster
-        self.bedside = StateFile(state_file)
+        self.state_file = StateFile(state_file)
         self.lines: list[str] = []
         self._clock = clock
         environ = {
@@ -67,19 +67,19 @@ class World:
         self._config = load(None, environ)
 
     async def release(self, *names, to=None, dry_run=False):
-        """How many could not be released."""
+        """The number of deployments that could not be released."""
 
-        def tell(line):
-            self.lines.append(f"{line.deployment_id} {line.sentence}")
+        def show(line):
+            self.lines.append(line.message)
 
-        wish = ReleaseOptions(names=names, to=to, dry_run=dry_run)
-        return await self._clock.run(release(self._config, wish, self._clock, tell))
+        options = ReleaseOptions(names=names, to=to, dry_run=dry_run)
+        return await self._clock.run(release(self._config, options, self._clock, show))
 
-    def number(self, deployment_id):
+    def allocations(self, deployment_id):
         return self.cluster.deployments[deployment_id].parameters.number_of_allocations
 
-    def native(self, deployment_id):
-        """The bounds of the cluster's own scaler, if it is on."""
+    def adaptive(self, deployment_id):
+        """The bounds of the adaptive allocations, if they are enabled."""
         found = self.cluster.deployments[deployment_id].adaptive
         if found is None or not found.enabled:
             return None
@@ -88,7 +88,7 @@ class World:
 
 @pytest.fixture
 def open_world(tmp_path):
-    async def opened(scenario=SCENARIO, state_file="asleep.json"):
+    async def opened(scenario=SCENARIO, state_file="stopped.json"):
         clock = VirtualClock()
         async with running_emulator(scenario, clock=clock) as emulator:
             await clock.advance(60.0)
@@ -103,63 +103,58 @@ async def world(open_world):
         yield each
 
 
-def sleeper(deployment_id, **stats):
+def stopped(deployment_id, **stats):
     stats = {"threads_per_allocation": 1, "queue_capacity": 77, "allocations": 4} | stats
     return StoppedDeployment(stats=DeploymentStats(deployment_id, "e5", **stats), since=0.0)
 
 
-async def test_each_is_left_as_its_rule_says(world):
+async def test_each_is_released_as_its_rule_says(world):
     assert await world.release() == 0
-    kept = "is left as it is, since on_exit of the rule kept is keep"
     assert world.lines == [
-        f"kept {kept}; say --to native or --to floor to change that",
-        "own-scaler was left to Elasticsearch's own scaler, between 1 and 6 allocations",
+        "adaptive was given adaptive allocations between 1 and 6",
+        "bounded was given adaptive allocations between 1 and 6",
+        "kept is unchanged: on_exit of rule kept is keep; use --to adaptive or --to floor",
         "safe was given 5 allocations",
-        "steered was left to Elasticsearch's own scaler, between 1 and 6 allocations",
-        "watched is left as it is, since the rule dry only observes; name it to include it",
+        "watched is unchanged: rule dry is a dry run; name it to include it",
     ]
-    assert world.native("own-scaler") == world.native("steered") == (1, 6)
-    assert (world.number("safe"), world.number("kept")) == (5, 2)
-    assert world.native("watched") is None
+    assert world.adaptive("adaptive") == world.adaptive("bounded") == (1, 6)
+    assert (world.allocations("safe"), world.allocations("kept")) == (5, 2)
+    assert world.adaptive("watched") is None
 
 
-async def test_all_to_the_clusters_scaler(world):
+async def test_all_to_adaptive_allocations(world):
     assert await world.release(to=OnExit.ADAPTIVE) == 0
-    for deployment_id in ("kept", "own-scaler", "safe", "steered"):
-        assert world.native(deployment_id) == (1, 6)
-    assert world.native("watched") is None
-    assert world.native("nobodys") is None
+    for deployment_id in ("kept", "adaptive", "safe", "bounded"):
+        assert world.adaptive(deployment_id) == (1, 6)
+    assert world.adaptive("watched") is None
+    assert world.adaptive("unmanaged") is None
 
 
-async def test_all_to_a_number_that_is_safe(world):
+async def test_all_to_the_floor(world):
     assert await world.release(to=OnExit.FLOOR) == 0
-    assert world.number("safe") == 5
-    for deployment_id in ("kept", "own-scaler", "steered"):
-        assert world.number(deployment_id) == MAXIMUM
-    assert "steered was given 6 allocations, and taken from Elasticsearch's own scaler" in (
-        world.lines
-    )
-    assert world.native("steered") is None
+    assert world.allocations("safe") == 5
+    for deployment_id in ("kept", "adaptive", "bounded"):
+        assert world.allocations(deployment_id) == MAXIMUM
+    assert "bounded was given 6 allocations and its adaptive allocations disabled" in (world.lines)
+    assert world.adaptive("bounded") is None
 
 
-async def test_the_second_time_there_is_nothing_to_do(world):
+async def test_the_second_time_nothing_changes(world):
     await world.release(to=OnExit.FLOOR)
     world.lines.clear()
     assert await world.release(to=OnExit.FLOOR) == 0
     assert [line for line in world.lines if not line.startswith("watched")] == [
-        f"{name} is safe as it is" for name in ("kept", "own-scaler", "safe", "steered")
+        f"{name} needs no change" for name in ("adaptive", "bounded", "kept", "safe")
     ]
 
 
-async def test_only_those_that_are_named_even_if_only_observed(world):
+async def test_named_deployments_only_even_in_dry_run(world):
     assert await world.release("watched") == 0
-    assert world.lines == [
-        "watched was left to Elasticsearch's own scaler, between 1 and 6 allocations"
-    ]
-    assert world.native("own-scaler") is None
+    assert world.lines == ["watched was given adaptive allocations between 1 and 6"]
+    assert world.adaptive("adaptive") is None
 
 
-async def test_what_the_clusters_scaler_has_had_all_along_stays_its(open_world):
+async def test_deployments_with_adaptive_allocations_from_the_start_stay_unchanged(open_world):
     on = Adaptive(enabled=True)
     scenario = ClusterScenario(
         nodes=SCENARIO.nodes,
@@ -171,116 +166,118 @@ async def test_what_the_clusters_scaler_has_had_all_along_stays_its(open_world):
     )
     async for world in open_world(scenario):
         assert await world.release(to=OnExit.ADAPTIVE) == 0
-        left = "is left as it is, since Elasticsearch's own scaler has it; name it to include it"
-        assert world.lines == [f"kept {left}", f"safe {left}"]
+        text = "is unchanged: its adaptive allocations are enabled; name it to include it"
+        assert world.lines == [f"kept {text}", f"safe {text}"]
         assert await world.release("safe") == 0
-        assert (world.number("safe"), world.native("safe")) == (5, None)
+        assert (world.allocations("safe"), world.adaptive("safe")) == (5, None)
 
 
-async def test_what_is_nobodys_and_what_is_not_there_are_not_released(world):
-    assert await world.release("nobodys", "gone") == 2
+async def test_unmanaged_and_unknown_deployments_are_not_released(world):
+    assert await world.release("unmanaged", "gone") == 2
     assert world.lines == [
-        "gone is not there: the cluster reports no such deployment, and none sleeps",
-        "nobodys is left as it is, since no rule governs it",
+        "gone: not found in the cluster or in the state file",
+        "unmanaged is unchanged: no rule manages it",
     ]
 
 
-async def test_to_see_what_would_be_done_changes_nothing(world):
-    world.bedside.save({"sleepy": sleeper("sleepy")})
+async def test_a_dry_run_changes_nothing(world):
+    world.state_file.save({"idle-1": stopped("idle-1")})
     assert await world.release(to=OnExit.ADAPTIVE, dry_run=True) == 0
-    assert "kept would be left to Elasticsearch's own scaler, between 1 and 6 allocations" in (
-        world.lines
-    )
-    assert world.native("kept") is None
-    assert "sleepy" in world.bedside.load()
-    assert "sleepy" not in world.cluster.deployments
+    assert "kept would be given adaptive allocations between 1 and 6" in (world.lines)
+    assert world.adaptive("kept") is None
+    assert "idle-1" in world.state_file.load()
+    assert "idle-1" not in world.cluster.deployments
 
 
-async def test_a_refusal_is_told_and_the_others_are_released(world):
+async def test_a_refusal_is_reported_and_the_others_are_released(world):
     world.emulation.faults.add(
-        Fault(path="*/own-scaler/deployment/_update", calls=None, status=429,
+        Fault(path="*/adaptive/deployment/_update", calls=None, status=429,
               error_type="status_exception", body="not enough resources")
     )  # fmt: skip
     assert await world.release() == 1
-    (told,) = [line for line in world.lines if line.startswith("own-scaler")]
-    assert told.startswith(
-        "own-scaler was not left to Elasticsearch's own scaler, between 1 and 6 allocations: "
-    )
-    assert "not enough resources" in told
-    assert world.native("steered") == (1, 6)
+    (line,) = [line for line in world.lines if line.startswith("adaptive")]
+    assert line.startswith("adaptive was not given adaptive allocations between 1 and 6: ")
+    assert "not enough resources" in line
+    assert world.adaptive("bounded") == (1, 6)
 
 
-async def test_before_8_16_there_is_nobody_to_leave_them_to(open_world):
+async def test_before_8_16_there_are_no_adaptive_allocations(open_world):
     old = ClusterScenario(
         version="8.15", nodes=SCENARIO.nodes, models=SCENARIO.models,
         deployments=SCENARIO.deployments[1:2],
     )  # fmt: skip
     async for world in open_world(old):
         assert await world.release() == 1
-        (told,) = world.lines
-        assert "8.16 or later" in told
+        (line,) = world.lines
+        assert "8.16 or later" in line
 
 
-async def test_a_cluster_that_is_not_there(open_world):
+async def test_a_cluster_that_cannot_be_reached(open_world):
     async for each in open_world():
         world = each
     with pytest.raises(DeploymentsUnreadable, match="cannot be reached"):
         await world.release()
 
 
-class TestSleepers:
-    async def test_are_started_again_as_their_rule_allows_and_no_longer_written_down(self, world):
-        world.bedside.save({"sleepy": sleeper("sleepy")})
-        assert await world.release("sleepy") == 0
-        assert world.lines == ["sleepy was started again, with 2 allocations"]
-        assert world.cluster.deployments["sleepy"].parameters.queue_capacity == 77
-        assert world.number("sleepy") == 2
-        assert world.bedside.load() == {}
+class TestStoppedDeployments:
+    async def test_are_started_as_their_rule_allows_and_removed_from_the_state_file(self, world):
+        world.state_file.save({"idle-1": stopped("idle-1")})
+        assert await world.release("idle-1") == 0
+        assert world.lines == ["idle-1 was started again, with 2 allocations"]
+        assert world.cluster.deployments["idle-1"].parameters.queue_capacity == 77
+        assert world.allocations("idle-1") == 2
+        assert world.state_file.load() == {}
 
-    async def test_are_woken_with_all_the_others(self, world):
-        world.bedside.save({"sleepy": sleeper("sleepy"), "sleep-2": sleeper("sleep-2")})
+    async def test_are_started_with_all_the_others(self, world):
+        world.state_file.save({"idle-1": stopped("idle-1"), "idle-2": stopped("idle-2")})
         assert await world.release() == 0
-        assert {"sleepy", "sleep-2"} <= set(world.cluster.deployments)
-        assert world.bedside.load() == {}
+        assert {"idle-1", "idle-2"} <= set(world.cluster.deployments)
+        assert world.state_file.load() == {}
 
-    async def test_are_started_as_what_they_are_released_to(self, world):
-        world.bedside.save({"sleepy": sleeper("sleepy"), "sleep-2": sleeper("sleep-2")})
-        assert await world.release("sleepy", to=OnExit.ADAPTIVE) == 0
-        assert await world.release("sleep-2", to=OnExit.FLOOR) == 0
+    async def test_are_started_in_the_state_they_are_released_to(self, world):
+        world.state_file.save({"idle-1": stopped("idle-1"), "idle-2": stopped("idle-2")})
+        assert await world.release("idle-1", to=OnExit.ADAPTIVE) == 0
+        assert await world.release("idle-2", to=OnExit.FLOOR) == 0
         assert world.lines == [
-            "sleepy was started again, with Elasticsearch's own scaler between 2 and 6",
-            "sleep-2 was started again, with 6 allocations",
+            "idle-1 was started again, with adaptive allocations between 2 and 6",
+            "idle-2 was started again, with 6 allocations",
         ]
-        assert world.native("sleepy") == (2, 6)
-        assert world.number("sleep-2") == MAXIMUM
+        assert world.adaptive("idle-1") == (2, 6)
+        assert world.allocations("idle-2") == MAXIMUM
 
     async def test_without_a_rule_are_started_as_they_were(self, world):
-        native = AdaptiveAllocations(enabled=True, minimum=1, maximum=3)
-        world.bedside.save({"other": sleeper("other"), "third": sleeper("third", adaptive=native)})
+        adaptive = AdaptiveAllocations(enabled=True, minimum=1, maximum=3)
+        world.state_file.save(
+            {"other": stopped("other"), "third": stopped("third", adaptive=adaptive)}
+        )
         assert await world.release("other", "third") == 0
-        assert world.number("other") == 4
-        assert world.native("third") == (1, 3)
+        assert world.allocations("other") == 4
+        assert world.adaptive("third") == (1, 3)
 
-    async def test_that_cannot_be_started_stay_written_down(self, world):
-        unknown = StoppedDeployment(stats=DeploymentStats("sleepy", "no-such-model"), since=0.0)
-        world.bedside.save({"sleepy": unknown})
-        assert await world.release("sleepy") == 1
-        assert world.lines[0].startswith("sleepy was not started again, with 2 allocations: ")
-        assert "sleepy" in world.bedside.load()
+    async def test_that_cannot_be_started_stay_in_the_state_file(self, world):
+        unknown = StoppedDeployment(stats=DeploymentStats("idle-1", "no-such-model"), since=0.0)
+        world.state_file.save({"idle-1": unknown})
+        assert await world.release("idle-1") == 1
+        assert world.lines[0].startswith("idle-1 was not started again, with 2 allocations: ")
+        assert "idle-1" in world.state_file.load()
 
-    async def test_that_somebody_has_started_meanwhile_are_only_forgotten(self, world):
-        world.bedside.save({"kept": sleeper("kept"), "nobodys": sleeper("nobodys")})
+    async def test_that_run_again_are_only_removed_from_the_state_file(self, world):
+        world.state_file.save({"kept": stopped("kept"), "unmanaged": stopped("unmanaged")})
         assert await world.release() == 0
-        assert "nobodys runs again already" in world.lines
-        assert world.bedside.load() == {}
-        assert world.number("kept") == 2
+        assert "unmanaged is already running" in world.lines
+        assert world.state_file.load() == {}
+        assert world.allocations("kept") == 2
 
-    async def test_that_cannot_be_struck_off_are_a_failure(self, open_world, tmp_path):
-        longest = "x" * 250  # a name that can be read, but leaves no room for one beside it
-        StateFile(tmp_path / "short").save({"sleepy": sleeper("sleepy")})
+    async def test_that_cannot_be_removed_from_the_state_file_are_a_failure(
+        self, open_world, tmp_path
+    ):
+        longest = "x" * 250  # a name that can be read, but is too long for a temporary file
+        StateFile(tmp_path / "short").save({"idle-1": stopped("idle-1")})
         (tmp_path / "short").rename(tmp_path / longest)
         async for world in open_world(state_file=longest):
-            assert await world.release("sleepy") == 1
-            told = "sleepy was started again, with 2 allocations, but is still written down as "
-            assert world.lines[0].startswith(f"{told}asleep: the state file")
-            assert "sleepy" in world.cluster.deployments
+            assert await world.release("idle-1") == 1
+            text = (
+                "idle-1 was started again, with 2 allocations, but is still recorded as stopped: "
+            )
+            assert world.lines[0].startswith(f"{text}the state file")
+            assert "idle-1" in world.cluster.deployments

@@ -1,4 +1,4 @@
-"""Time for a daemon and an emulated cluster together, that passes when a test says so."""
+"""Time for a daemon and an emulated cluster, which a test advances."""
 
 import asyncio
 import heapq
@@ -10,18 +10,18 @@ Result = TypeVar("Result")
 
 
 class VirtualClock:
-    """Time that stands still until it is told to pass, and passes without waiting.
+    """Time that stands still until it is advanced, and then passes without waiting.
 
-    Before each jump everything on the event loop is given the chance to finish what it can do
-    without time passing, requests over loopback included. Sleepers wake in order of their instants.
+    Before each jump, everything on the event loop can finish what needs no time, requests over
+    loopback included. Calls of `sleep` return in the order of their instants.
     """
 
-    # More passes of the event loop than any chain of loopback events takes; a request takes twenty.
+    # Passes of the event loop: more than any chain of loopback events needs; a request needs 20.
     _SETTLING_PASSES = 100
 
     def __init__(self, start: float = 1_760_000_000.0) -> None:
         self._now = start
-        self._sleepers: list[tuple[float, int, asyncio.Future[None]]] = []
+        self._waiting: list[tuple[float, int, asyncio.Future[None]]] = []
         self._order = itertools.count()
 
     def now(self) -> float:
@@ -32,7 +32,7 @@ class VirtualClock:
             await asyncio.sleep(0)
             return
         future = asyncio.get_running_loop().create_future()
-        heapq.heappush(self._sleepers, (self._now + seconds, next(self._order), future))
+        heapq.heappush(self._waiting, (self._now + seconds, next(self._order), future))
         await future
 
     async def advance(self, seconds: float) -> None:
@@ -40,7 +40,7 @@ class VirtualClock:
         end = self._now + seconds
         await self._settle()
         while self._next() <= end:
-            self._wake_next()
+            self._release_next()
             await self._settle()
         self._now = end
 
@@ -52,10 +52,10 @@ class VirtualClock:
                 await self._settle()
                 if task.done():
                     break
-                if self._sleepers:
-                    self._wake_next()
+                if self._waiting:
+                    self._release_next()
                 else:
-                    # A thread is at work, of which the event loop knows nothing.
+                    # A thread is running, which the event loop does not see.
                     await asyncio.wait([task], timeout=0.001)
             return await task
         finally:
@@ -66,13 +66,13 @@ class VirtualClock:
             await asyncio.sleep(0)
 
     def _next(self) -> float:
-        while self._sleepers and self._sleepers[0][2].done():
-            heapq.heappop(self._sleepers)
-        return self._sleepers[0][0] if self._sleepers else float("inf")
+        while self._waiting and self._waiting[0][2].done():
+            heapq.heappop(self._waiting)
+        return self._waiting[0][0] if self._waiting else float("inf")
 
-    def _wake_next(self) -> None:
+    def _release_next(self) -> None:
         if self._next() == float("inf"):
             return
-        at, _, future = heapq.heappop(self._sleepers)
+        at, _, future = heapq.heappop(self._waiting)
         self._now = max(self._now, at)
         future.set_result(None)

@@ -1,4 +1,4 @@
-"""The daemon, and questions about it."""
+"""The daemon, and what it would do and has done."""
 
 import asyncio
 import os
@@ -30,45 +30,45 @@ def run(path: Path | None) -> None:
     from autoscaler.adapters.logs import configure
     from autoscaler.daemon import Daemon
 
-    async def live() -> None:
+    async def serve() -> None:
         await Daemon(load).run()
 
     load = partial(load_config, path)
-    wanted = load().logging
-    configure(wanted.style, wanted.level, version=__version__, environ=os.environ)
-    asyncio.run(live())
+    logging = load().logging
+    configure(logging.style, logging.level, version=__version__, environ=os.environ)
+    asyncio.run(serve())
 
 
 @click.command()
 @config_option
 @report_errors()
 def check(path: Path | None) -> None:
-    """Show what would be managed, and what is wrong.
+    """Show what would be managed, and which problems there are.
 
-    Connects, names every problem with its remedy, and lists the deployments. Changes nothing.
+    Connects, reports every problem with its remedy, and lists the deployments. Changes nothing.
     """
     from rich.console import Console
 
-    from autoscaler.check import check as look
+    from autoscaler.check import check as run_check
     from autoscaler.check import report
 
-    findings = run_async(look(load_config(path)))
-    report(findings, Console())
-    if findings.fatal:
-        raise UserError("\n".join(findings.fatal))
+    found = run_async(run_check(load_config(path)))
+    report(found, Console())
+    if found.fatal:
+        raise UserError("\n".join(found.fatal))
 
 
 @click.command()
 @click.argument("deployment", required=False)
 @url_option
 @config_option
-@click.option("--json", "as_json", is_flag=True, help="Print the daemon's answer as it is.")
+@click.option("--json", "as_json", is_flag=True, help="Print the daemon's response as JSON.")
 @report_errors()
 def explain(deployment: str | None, url: str | None, path: Path | None, *, as_json: bool) -> None:
-    """Ask the running daemon why it wants that number.
+    """Show the decisions of the running daemon.
 
-    Of one DEPLOYMENT, every step from what was measured to what was done; without a name, a table
-    of all.
+    For one DEPLOYMENT, every step from the measurements to the update; without an id, a table of
+    all deployments.
     """
     from autoscaler.explain import fetch, pretty, render
 

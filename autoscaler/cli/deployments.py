@@ -1,4 +1,4 @@
-"""Deployments by hand."""
+"""Deployments, started, stopped, resumed and released by an operator."""
 
 from pathlib import Path
 from typing import Any
@@ -6,6 +6,7 @@ from typing import Any
 import click
 
 from autoscaler.cli.shared import (
+    RenamedChoice,
     address,
     config_option,
     duration,
@@ -13,31 +14,38 @@ from autoscaler.cli.shared import (
     report_errors,
     run_async,
     url_option,
+    warn,
 )
 from autoscaler.errors import UserError
 
 
 @click.command()
 @click.argument("model")
-@click.option("--deployment-id", metavar="ID", help="What to call it.  [default: as the model]")
-@click.option("--allocations", type=click.IntRange(1), help="How many it has.  [default: 1]")
+@click.option(
+    "--deployment-id", metavar="ID", help="Id of the deployment.  [default: the model's id]"
+)
+@click.option("--allocations", type=click.IntRange(1), help="Number of allocations.  [default: 1]")
 @click.option(
     "--min",
     "minimum",
     type=click.IntRange(0),
-    help="With --max, in place of --allocations: Elasticsearch's own scaler chooses.",
+    help="With --max, instead of --allocations: enable adaptive allocations.",
 )
-@click.option("--max", "maximum", type=click.IntRange(1), help="The most that scaler may choose.")
-@click.option("--threads", type=click.IntRange(1, 32), help="Threads of an allocation: 1, 2, 4 ...")
-@click.option("--queue-capacity", type=click.IntRange(1), help="Requests that may wait on a node.")
-@click.option("--cache-size", metavar="SIZE", help="Memory for answers, such as 100mb; 0b: none.")
+@click.option(
+    "--max", "maximum", type=click.IntRange(1), help="Maximum of the adaptive allocations."
+)
+@click.option("--threads", type=click.IntRange(1, 32), help="Threads per allocation: 1, 2, 4 ...")
+@click.option("--queue-capacity", type=click.IntRange(1), help="Requests that may queue on a node.")
+@click.option(
+    "--cache-size", metavar="SIZE", help="Memory of the inference cache, such as 100mb; 0b: none."
+)
 @click.option("--priority", type=click.Choice(["normal", "low"]), help="[default: normal]")
 @click.option(
     "--wait-for",
     type=click.Choice(["starting", "started", "fully_allocated"]),
     default="started",
     show_default=True,
-    help="When it is enough.",
+    help="The allocation state to wait for.",
 )
 @click.option(
     "--timeout",
@@ -46,17 +54,17 @@ from autoscaler.errors import UserError
     metavar="DURATION",
     default="5m",
     show_default=True,
-    help="How long to wait for that. The deployment stays, and goes on starting.",
+    help="How long to wait. After that, the deployment continues to start.",
 )
 @config_option
 @report_errors()
 def start(model: str, path: Path | None, **given: Any) -> None:
-    """Start a deployment of MODEL and wait until it serves."""
+    """Start a deployment of MODEL and wait until it runs."""
     minimum, maximum = given["minimum"], given["maximum"]
     if (minimum is None) != (maximum is None):
-        raise click.UsageError("--min and --max belong together; set both.")
+        raise click.UsageError("--min and --max need each other; set both.")
     if minimum is not None and given["allocations"] is not None:
-        raise click.UsageError("--allocations excludes --min and --max.")
+        raise click.UsageError("--allocations cannot be combined with --min and --max.")
     if minimum is not None and maximum < minimum:
         raise click.UsageError("--max must be at least --min.")
     from rich.console import Console
@@ -64,27 +72,26 @@ def start(model: str, path: Path | None, **given: Any) -> None:
     from autoscaler.adapters.clock import HostClock
     from autoscaler.operate.progress import ProgressView
     from autoscaler.operate.start import StartOptions
-    from autoscaler.operate.start import start as begin
+    from autoscaler.operate.start import start as start_deployment
 
     config = load_config(path)
-    with ProgressView(Console()) as watch:
-        reached = run_async(
-            begin(config, StartOptions(model_id=model, **given), HostClock(), watch)
-        )
+    options = StartOptions(model_id=model, **given)
+    with ProgressView(Console()) as show:
+        reached = run_async(start_deployment(config, options, HostClock(), show))
     click.echo(f"{reached.sentence}, after {reached.elapsed_s:.0f} s")
 
 
 @click.command()
 @click.argument("deployment")
-@click.option("--force", is_flag=True, help="Stop it though pipelines or endpoints use it.")
+@click.option("--force", is_flag=True, help="Stop it even if pipelines or endpoints use it.")
 @config_option
 @report_errors()
 def stop(deployment: str, path: Path | None, *, force: bool) -> None:
-    """Stop DEPLOYMENT, which frees what it takes."""
+    """Stop DEPLOYMENT, which frees its processors and memory."""
     from autoscaler.adapters.clock import HostClock
-    from autoscaler.operate.stop import stop as end
+    from autoscaler.operate.stop import stop as stop_deployment
 
-    run_async(end(load_config(path), deployment, HostClock(), force=force))
+    run_async(stop_deployment(load_config(path), deployment, HostClock(), force=force))
     click.echo(f"{deployment} is stopped")
 
 
@@ -94,43 +101,54 @@ def stop(deployment: str, path: Path | None, *, force: bool) -> None:
 @config_option
 @report_errors()
 def resume(deployment: str, url: str | None, path: Path | None) -> None:
-    """Have the daemon start DEPLOYMENT again, which sleeps.
+    """Let the daemon start a stopped DEPLOYMENT.
 
-    It was stopped because nobody used it (scale_to_zero via stop).
+    The daemon stopped it because it was idle (scale_to_zero via stop).
     """
-    from autoscaler.operate.resume import resume as rouse
+    from autoscaler.operate.resume import resume as request_resume
 
-    click.echo(run_async(rouse(address(url, path), deployment)))
+    click.echo(run_async(request_resume(address(url, path), deployment)))
+
+
+@click.command(hidden=True)
+@click.argument("deployment")
+@url_option
+@config_option
+@click.pass_context
+def wake(context: click.Context, /, **given: Any) -> None:
+    """Former name of `resume`; works for one release."""
+    warn("`autoscaler wake` is deprecated; use `autoscaler resume`")
+    context.invoke(resume, **given)
 
 
 @click.command()
 @click.argument("deployments", nargs=-1, metavar="[DEPLOYMENT]...")
 @click.option(
     "--to",
-    type=click.Choice(["adaptive", "floor"]),
-    help="native: to Elasticsearch's own scaler, within the bounds of the rule. floor: at least "
-    "safe_allocations, or else max_allocations.  [default: as on_exit of the rule says]",
+    type=RenamedChoice(["adaptive", "floor"], renamed={"native": "adaptive"}),
+    help="adaptive: enable adaptive allocations, within the bounds of the rule. floor: at least "
+    "safe_allocations, or else max_allocations.  [default: on_exit of the rule]",
 )
-@click.option("--dry-run", is_flag=True, help="Say what would be done, and do nothing.")
+@click.option("--dry-run", is_flag=True, help="Show what would be done, and change nothing.")
 @config_option
 @report_errors()
 def release(
     deployments: tuple[str, ...], to: str | None, path: Path | None, *, dry_run: bool
 ) -> None:
-    """Leave deployments safe without a daemon.
+    """Leave deployments in a state that is safe without a daemon.
 
-    All that it scales, unless some are named; those that it has stopped are started again. What
-    is only observed is left alone unless it is named. Stop the daemon first.
+    Without arguments: all deployments that the daemon scales; stopped ones are started again.
+    Deployments in dry run are only released if they are named. Stop the daemon first.
     """
     from autoscaler.adapters.clock import HostClock
     from autoscaler.core.selection import OnExit
     from autoscaler.operate.release import ReleaseLine, ReleaseOptions
-    from autoscaler.operate.release import release as hand_back
+    from autoscaler.operate.release import release as release_deployments
 
-    def tell(line: ReleaseLine) -> None:
-        click.echo(f"{line.deployment_id} {line.sentence}")
+    def show(line: ReleaseLine) -> None:
+        click.echo(line.message)
 
     options = ReleaseOptions(names=deployments, to=OnExit(to) if to else None, dry_run=dry_run)
-    failures = run_async(hand_back(load_config(path), options, HostClock(), tell))
+    failures = run_async(release_deployments(load_config(path), options, HostClock(), show))
     if failures:
-        raise UserError(f"{failures} could not be released; the lines above say why")
+        raise UserError(f"{failures} not released; the lines above state the reasons")

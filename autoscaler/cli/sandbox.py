@@ -1,4 +1,4 @@
-"""To try things without a cluster."""
+"""Commands that need no cluster."""
 
 import asyncio
 from pathlib import Path
@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from autoscaler.cli.shared import Number, report_errors, run_async
+from autoscaler.cli.shared import FiniteFloat, report_errors, run_async
 from autoscaler.errors import UserError
 
 
@@ -17,7 +17,7 @@ from autoscaler.errors import UserError
     type=click.IntRange(0, 65535),
     default=9200,
     show_default=True,
-    help="Port; 0 takes any that is free.",
+    help="Port; 0: any free port.",
 )
 @click.option(
     "--scenario",
@@ -30,19 +30,20 @@ from autoscaler.errors import UserError
     "number",
     help="The version to emulate, such as 8.19, or serverless.  [default: 9.2]",
 )
-@click.option("--load/--no-load", default=None, help="Whether requests come.  [default: they do]")
+@click.option(
+    "--load/--no-load", default=None, help="Whether to simulate requests.  [default: --load]"
+)
 @click.option(
     "--speed",
-    type=Number(0.001, 10_000),
-    help="Seconds of the cluster in one of ours.  [default: 1]",
+    type=FiniteFloat(0.001, 10_000),
+    help="Simulated seconds per second.  [default: 1]",
 )
-@click.option("--user", metavar="NAME:PASSWORD", help="Ask for these credentials, of a superuser.")
+@click.option("--user", metavar="NAME:PASSWORD", help="Require these credentials, of a superuser.")
 @report_errors()
 def emulate(path: Path | None, **given: Any) -> None:
     """Serve an emulated Elasticsearch cluster.
 
-    It answers the part of the API that has to do with trained models, over simulated nodes, until
-    SIGTERM or Ctrl-C.
+    It implements the trained-model part of the API over simulated nodes, until SIGTERM or Ctrl-C.
     """
     from autoscaler.adapters.clock import HostClock
     from autoscaler.simulation.emulator.server import running_emulator
@@ -55,7 +56,7 @@ def emulate(path: Path | None, **given: Any) -> None:
         async with running_emulator(
             scenario, host=host, port=port, clock=clock, keep_up=True
         ) as emulator:
-            click.echo(f"An emulated Elasticsearch {scenario.version} listens on {emulator.url}")
+            click.echo(f"emulated Elasticsearch {scenario.version} listens on {emulator.url}")
             await _until_interrupted()
 
     scenario = adjust(read_scenario(path) if path else sample_scenario(), **given)
@@ -70,25 +71,25 @@ def emulate(path: Path | None, **given: Any) -> None:
 )
 @click.option(
     "--speed",
-    type=Number(0.1, 1000),
+    type=FiniteFloat(0.1, 1000),
     default=20.0,
     show_default=True,
-    help="Seconds of the cluster in one of ours.",
+    help="Simulated seconds per second.",
 )
 @click.option(
     "--duration",
-    type=Number(1, 86_400),
+    type=FiniteFloat(1, 86_400),
     default=90.0,
     show_default=True,
-    help="Our seconds that it lasts.",
+    help="Seconds until it ends.",
 )
-@click.option("--keep-running", is_flag=True, help="Go on until Ctrl-C.")
+@click.option("--keep-running", is_flag=True, help="Run until Ctrl-C.")
 @report_errors()
 def demo(trace: Path | None, speed: float, duration: float, *, keep_running: bool) -> None:
     """Watch the daemon scale an emulated cluster.
 
-    The cluster is under load, and the daemon speaks to it over HTTP, as it would to any. At the
-    end, or on Ctrl-C, two other ways of scaling are given the same requests, to compare.
+    The cluster is under load, and the daemon connects to it over HTTP, as to any cluster. At the
+    end, or on Ctrl-C, two other ways of scaling get the same requests, for comparison.
     """
     from autoscaler.demo import show
 
@@ -102,39 +103,40 @@ def demo(trace: Path | None, speed: float, duration: float, *, keep_running: boo
     "policies",
     multiple=True,
     metavar="NAME[,NAME...]",
-    help="Try these only; installed ones as well.  [default: all that come with the program, but "
-    "for slo-bounds]",
+    help="Run these policies only; includes installed ones.  [default: all built-in ones except "
+    "slo-bounds]",
 )
 @click.option(
     "--scenario",
     metavar="FILE.toml",
     help="The deployment, its nodes and its callers; or the name of a standard scenario."
-    "  [default: all four of those]",
+    "  [default: all four standard scenarios]",
 )
 @click.option(
     "--seeds",
     type=click.IntRange(1, 1000),
     default=1,
     show_default=True,
-    help="How often to repeat it with other random numbers.",
+    help="Number of runs, each with its own random seed.",
 )
 @click.option(
     "--sweep/--no-sweep",
     default=None,
-    help="Whether to try other settings of each policy too, once, to draw frontiers."
-    "  [default: for a report]",
+    help="Whether to run other settings of each policy as well, once, to draw frontiers."
+    "  [default: only with --report]",
 )
-@click.option("--json", type=click.Path(path_type=Path), help="Write one row a run to this file.")
+@click.option(
+    "--json", type=click.Path(path_type=Path), help="Write a row for each run to this file."
+)
 @click.option("--report", type=click.Path(path_type=Path), help="Write plots to this HTML file.")
-@click.option("--workers", type=click.IntRange(1), help="Processes.  [default: one a core]")
+@click.option("--workers", type=click.IntRange(1), help="Processes.  [default: one for each core]")
 @report_errors()
 def backtest(policies: tuple[str, ...], *, sweep: bool | None, **given: Any) -> None:
-    """Find out what any autoscaler would have made of a load.
+    """Compare autoscalers on recorded or generated loads.
 
     A TRACE is a file of request counts (t_seconds,requests), a directory of such files, or the
-    name of a generator. Every request is simulated, for our policy, for Elasticsearch's own
-    scaler, for the autoscalers that people know, and for one that knows the future. Ctrl-C keeps
-    what is finished.
+    name of a generator. Every request is simulated, for each policy of this program, for adaptive
+    allocations, for other autoscalers, and for an oracle. Ctrl-C keeps the completed runs.
     """
     from rich.console import Console
 
@@ -152,7 +154,7 @@ def backtest(policies: tuple[str, ...], *, sweep: bool | None, **given: Any) -> 
         sweep=given["report"] is not None if sweep is None else sweep,
         **given,
     )
-    # Rows are wider than the 80 columns that are taken for granted where there is no terminal.
+    # Rows are wider than the 80 columns that rich assumes without a terminal.
     out = Console()
     run_all(options, out if out.is_terminal else Console(width=120), Console(stderr=True))
 
@@ -161,6 +163,6 @@ async def _until_interrupted() -> None:
     import signal
 
     stop = asyncio.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    for signum in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(signum, stop.set)
     await stop.wait()

@@ -1,4 +1,4 @@
-"""What every command needs: options, the configuration, and errors in one sentence."""
+"""What every command needs: options, the configuration, and errors in one sentence each."""
 
 import asyncio
 import logging
@@ -6,7 +6,7 @@ import math
 import os
 import sys
 import traceback
-from collections.abc import Coroutine, Iterator
+from collections.abc import Coroutine, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
@@ -24,20 +24,40 @@ EX_SOFTWARE = 70
 INTERRUPTED = 130
 
 
-class Number(click.FloatRange):
-    """A number in a range. Not a number is in none, though it compares as if it were."""
+class FiniteFloat(click.FloatRange):
+    """A float in a range. NaN is rejected, though its comparisons would let it pass."""
 
     def convert(
         self, value: Any, param: click.Parameter | None, ctx: click.Context | None
     ) -> float:
-        number = float(super().convert(value, param, ctx))
-        if math.isnan(number):
-            self.fail(f"{value!r} is not a number.", param, ctx)
-        return number
+        parsed = float(super().convert(value, param, ctx))
+        if math.isnan(parsed):
+            self.fail(f"{value!r} is not finite.", param, ctx)
+        return parsed
+
+
+class RenamedChoice(click.Choice[str]):
+    """A choice that accepts former names, with a warning, for one release."""
+
+    def __init__(self, choices: Sequence[str], *, renamed: Mapping[str, str]) -> None:
+        super().__init__(choices)
+        self._renamed = renamed
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        if value in self._renamed:
+            option = param.opts[0] if param is not None else "this option"
+            warn(f"{option} {value} is deprecated; use {option} {self._renamed[value]}")
+            value = self._renamed[value]
+        return super().convert(value, param, ctx)
+
+
+def warn(message: str) -> None:
+    """Print a warning to standard error."""
+    click.echo(f"autoscaler: warning: {message}", err=True)
 
 
 def duration(text: str) -> float:
-    """Seconds, from one to those of a day."""
+    """Seconds, from one second to one day."""
     from autoscaler.config.durations import between, parse_duration
 
     try:
@@ -48,28 +68,28 @@ def duration(text: str) -> float:
 
 @contextmanager
 def report_errors() -> Iterator[None]:
-    """Nobody who uses the program gets to see a traceback, whatever happens and whenever."""
+    """Print each error as a sentence, never as a traceback, and exit with its code."""
     try:
         yield
-    except UserError as mistake:
-        _fail(str(mistake), mistake.exit_code)
+    except UserError as error:
+        _fail(str(error), error.exit_code)
     except KeyboardInterrupt:
         _fail("interrupted", INTERRUPTED)
     except (click.ClickException, BrokenPipeError):
-        raise  # click tells of wrong usage, and ends quietly if our reader has seen enough
+        raise  # click reports wrong usage, and ends silently if the reader has closed the pipe
     except Exception as defect:
         _fail(
-            f"an error of the program itself, please report it: {defect!r} ({_place_of(defect)})",
+            f"internal error, please report it: {defect!r} ({_place_of(defect)})",
             EX_SOFTWARE,
         )
 
 
 def _place_of(defect: Exception) -> str:
-    """The last line of ours that had to do with it."""
+    """The last line of this program in the traceback."""
     frames = traceback.extract_tb(defect.__traceback__)
     package = str(Path(__file__).parents[1])
-    ours = [frame for frame in frames if frame.filename.startswith(package)]
-    where = (ours or frames)[-1]
+    own = [frame for frame in frames if frame.filename.startswith(package)]
+    where = (own or frames)[-1]
     return f"{Path(where.filename).name}:{where.lineno}"
 
 
@@ -85,19 +105,19 @@ config_option = click.option(
     type=click.Path(path_type=Path),
     envvar="AUTOSCALER_CONFIG",
     show_envvar=True,
-    help="The TOML file. Without it, the AUTOSCALER_... variables say everything.",
+    help="The TOML file. Without it, the AUTOSCALER_... variables are the configuration.",
 )
 
 url_option = click.option(
     "--url",
-    help="Where the daemon answers.  [default: as [server] of the configuration says; without one, "
+    help="Address of the daemon.  [default: [server] of the configuration; without one, "
     "http://127.0.0.1:9464]",
 )
 
 
 def run_async(command: Coroutine[Any, Any, Response]) -> Response:
-    # A connection that comes about while its task is being cancelled is logged as an error, with
-    # a traceback, and would be all that is seen of a Ctrl-C. (The daemon has its log for that.)
+    # A connection that is established while its task is cancelled is logged as an error, with a
+    # traceback, after a Ctrl-C. (The daemon does not use this function: it has its log.)
     logging.getLogger("asyncio").setLevel(logging.CRITICAL)
     return asyncio.run(command)
 
@@ -107,14 +127,14 @@ def load_config(path: Path | None) -> "Config":
 
     if not is_configured(path):
         raise InputError(
-            "there is no configuration; name a file with --config or in "
-            f"{CONFIG_VARIABLE}, such as a copy of config.example.toml"
+            f"no configuration; name a file with --config or {CONFIG_VARIABLE}, such as a copy of "
+            "config.example.toml"
         )
     return load(path, os.environ)
 
 
 def address(url: str | None, path: Path | None) -> str:
-    """Where the daemon answers."""
+    """The address of the daemon."""
     from autoscaler.explain import DEFAULT_URL, address_of
 
     if url is not None:
@@ -123,5 +143,5 @@ def address(url: str | None, path: Path | None) -> str:
 
 
 def is_configured(path: Path | None) -> bool:
-    """Whether there is a file, or a variable that stands for one."""
+    """Whether there is a file or a variable of the configuration."""
     return path is not None or any(name.upper().startswith("AUTOSCALER_") for name in os.environ)

@@ -1,9 +1,9 @@
-"""What an operator does by hand: start and stop deployments, wake them, hand them back.
+"""What an operator does with the CLI: start, stop, resume and release deployments.
 
-connecting  the cluster, for as long as one command takes
-starting    start a deployment, and wait for it
-progress    how far a start has come, for people
-stopping    stop a deployment
-waking      have the daemon start a deployment again that it has stopped
-releasing   leave deployments safe without a daemon
+session   the configured cluster, for the duration of one command
+start     start a deployment and wait for it
+progress  the progress of a start, as text
+stop      stop a deployment
+resume    let the daemon start a deployment that it has stopped
+release   leave deployments in a state that is safe without a daemon
 """

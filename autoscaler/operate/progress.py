@@ -1,4 +1,4 @@
-"""How far the start of a deployment has come, for people."""
+"""The progress of a start, as text."""
 
 from types import TracebackType
 from typing import Self
@@ -10,18 +10,18 @@ from rich.text import Text
 from autoscaler.core.values import STARTED, DeploymentStats, NodeStats, Value
 
 LEVELS = ("starting", "started", "fully_allocated")
-"""What can be waited for, in the order in which it comes."""
+"""The allocation states that a start can wait for, in their order."""
 
-_WORDS = dict(zip(LEVELS, ("starting", "started", "fully allocated"), strict=True))
+_TEXTS = dict(zip(LEVELS, ("starting", "started", "fully allocated"), strict=True))
 
 
 class Progress(Value, frozen=True, kw_only=True):
-    """What is known of a deployment, so long after it was started."""
+    """The state of a deployment, `elapsed_s` seconds after it was started."""
 
     deployment_id: str
     elapsed_s: float
-    stats: DeploymentStats | None = None  # None: nothing yet
-    stale_reason: str = ""  # why nothing newer is known
+    stats: DeploymentStats | None = None  # None: not reported yet
+    stale_reason: str = ""  # why `stats` are not of the last poll
 
     @property
     def failed(self) -> bool:
@@ -35,43 +35,43 @@ class Progress(Value, frozen=True, kw_only=True):
 
     @property
     def sentence(self) -> str:
-        """What it is, and what it still waits for."""
+        """The state and what it waits for."""
         return f"{self.deployment_id} is {self._level}{self.details}"
 
     @property
     def details(self) -> str:
-        """Allocations, nodes and the cluster's words, to be put behind a sentence."""
-        parts = [*self._serving(), *self._nodes()]
+        """Allocations, nodes and the reason that Elasticsearch gives, to append to a sentence."""
+        parts = [*self._running(), *self._nodes()]
         if self.stats is not None and self.stats.reason:
-            parts.append(f"Elasticsearch says: {_plain(self.stats.reason)}")
+            parts.append(f"reason: {_plain(self.stats.reason)}")
         if self.stale_reason:
-            parts.append(f"not looked at since: {self.stale_reason}")
+            parts.append(f"not polled since: {self.stale_reason}")
         return f": {'; '.join(parts)}" if parts else ""
 
     @property
     def _level(self) -> str:
         if self.stats is None:
             return "not reported yet"
-        return "failed" if self.failed else _WORDS.get(self.stats.allocation_state, "starting")
+        return "failed" if self.failed else _TEXTS.get(self.stats.allocation_state, "starting")
 
-    def _serving(self) -> list[str]:
+    def _running(self) -> list[str]:
         if self.stats is None or self.stats.allocations is None:
             return []
         return [
-            f"{self.stats.running_allocations or 0} of {self.stats.allocations} allocations serve"
+            f"{self.stats.running_allocations or 0} of {self.stats.allocations} allocations run"
         ]
 
     def _nodes(self) -> list[str]:
-        """The nodes that do not serve yet, and why."""
+        """The nodes on which the deployment is not started, and why."""
         nodes = self.stats.nodes if self.stats is not None else ()
         return [_node(node) for node in nodes if node.routing_state != STARTED]
 
 
 def _node(node: NodeStats) -> str:
     name = node.name or node.node_id or "a node"
-    doing = "is loading the model" if node.routing_state == "starting" else node.routing_state
+    state = "is loading the model" if node.routing_state == "starting" else node.routing_state
     reason = _plain(node.routing_reason)
-    return f"{name} {doing}{f' ({reason})' if reason else ''}"
+    return f"{name} {state}{f' ({reason})' if reason else ''}"
 
 
 def _plain(reason: str) -> str:
@@ -79,7 +79,7 @@ def _plain(reason: str) -> str:
 
 
 class ProgressView:
-    """Shows progress until the end of the block: in place on a terminal, line by line elsewhere."""
+    """Shows progress until the end of the block: in one line on a terminal, else line by line."""
 
     def __init__(self, console: Console) -> None:
         self._console = console
@@ -101,7 +101,7 @@ class ProgressView:
             self._status.stop()
 
     def __call__(self, progress: Progress) -> None:
-        # As texts, since ids and reasons are not markup.
+        # As Text, since ids and reasons are not markup.
         if self._status is not None:
             self._status.update(Text(f"{progress.elapsed_s:.0f} s  {progress.sentence}"))
         elif progress.sentence != self._shown:

@@ -1,7 +1,7 @@
-"""Leave deployments safe without a daemon, and start again what it has stopped.
+"""Leave deployments in a state that is safe without a daemon, and start the stopped ones again.
 
-It does by hand what `on_exit` has the daemon do at its end: for one that has ended some other way,
-or that is not to come back.
+It does what `on_exit` makes the daemon do when it ends: for a daemon that ended in another way, or
+that is not to run again.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -37,43 +37,44 @@ class DeploymentsUnreadable(UserError):
 
 
 class ReleaseOptions(Value, frozen=True, kw_only=True):
-    """What is to be released, and how."""
+    """What to release, and how."""
 
-    names: tuple[str, ...] = ()  # deployment ids; none: all that are scaled
-    to: OnExit | None = None  # None: as `on_exit` of the rule says
+    names: tuple[str, ...] = ()  # deployment ids; empty: all that are scaled
+    to: OnExit | None = None  # None: `on_exit` of the rule
     dry_run: bool = False
 
 
 class ReleaseLine(Value, frozen=True):
-    """What became of one deployment."""
+    """The result for one deployment."""
 
-    deployment_id: str
-    sentence: str  # what is said of it, without its id
+    message: str
     failed: bool = False
 
 
 class _ReleaseStep(Value, frozen=True, kw_only=True):
-    """One deployment, and what is to be done about it."""
+    """What to do with one deployment."""
 
     deployment_id: str
     change: Change | None = None
-    because: str = ""  # why there is nothing to do
-    failed: bool = False  # there would have been, but it cannot be done
-    remove_from_state: bool = False  # it is written down as asleep, and need no longer be
+    message: str = ""  # why there is no change
+    failed: bool = False  # a change is needed, but is not possible
+    remove_from_state: bool = False  # once the step is done, the deployment is not stopped
 
 
 async def release(
-    config: Config, options: ReleaseOptions, clock: Clock, tell: Callable[[ReleaseLine], None]
+    config: Config, options: ReleaseOptions, clock: Clock, show: Callable[[ReleaseLine], None]
 ) -> int:
-    """Hand back what the rules govern; how many could not be. `tell` hears of each when it is done.
+    """Release the deployments, and return how many could not be released.
+
+    `show` is called for each deployment when it is done.
 
     Raises:
-        NotObserved: the deployments cannot be read.
-        BedsideUnreadable: the state file cannot be understood.
-        ConnectionSettingsError: the connection cannot be made as configured.
+        DeploymentsUnreadable: the deployments cannot be read.
+        StateFileUnreadable: the state file cannot be read.
+        ConnectionSettingsError: the connection settings are not usable.
     """
-    bedside = StateFile(config.state_file) if config.state_file is not None else None
-    stopped = bedside.load() if bedside is not None else {}
+    state_file = StateFile(config.state_file) if config.state_file is not None else None
+    stopped = state_file.load() if state_file is not None else {}
     failures = 0
     async with api_session(config, clock) as api:
         cluster = ElasticsearchCluster(api, clock)
@@ -82,16 +83,13 @@ async def release(
         except ObservationFailed as failure:
             raise DeploymentsUnreadable(str(failure)) from failure
         for step in _steps(config.rules, options, observation, stopped):
-            line = await _take(step, cluster, dry_run=options.dry_run)
-            if (
-                step.remove_from_state
-                and bedside is not None
-                and not (line.failed or options.dry_run)
-            ):
+            line = await _carry_out(step, cluster, dry_run=options.dry_run)
+            done = not (line.failed or options.dry_run)
+            if step.remove_from_state and state_file is not None and done:
                 del stopped[step.deployment_id]
-                line = _written_down(line, bedside, stopped)
+                line = _saved(line, state_file, stopped)
             failures += line.failed
-            tell(line)
+            show(line)
     return failures
 
 
@@ -106,68 +104,63 @@ def _steps(
     for deployment_id in sorted({*options.names} or known):
         named = deployment_id in options.names
         if (stats := observation.deployments.get(deployment_id)) is not None:
-            step = _of_one_that_runs(rules, options, stats, named=named)
+            step = _step_of_running(rules, options, stats, named=named)
             if deployment_id in stopped:
-                step = step or _ReleaseStep(
-                    deployment_id=deployment_id, because="runs again already"
-                )
+                step = step or _unchanged(deployment_id, "is already running")
                 step = replace(step, remove_from_state=True)
             if step is not None:
                 yield step
         elif (problem := observation.unreadable.get(deployment_id)) is not None:
-            yield _ReleaseStep(
-                deployment_id=deployment_id,
-                because=f"is left as it is, since its statistics cannot be read: {problem}",
-                failed=True,
-            )
+            because = f"is unchanged: its statistics cannot be read: {problem}"
+            yield _unchanged(deployment_id, because, failed=True)
         elif (stopped_deployment := stopped.get(deployment_id)) is not None:
-            yield _of_stopped(rules, options, deployment_id, stopped_deployment)
+            yield _step_of_stopped(rules, options, deployment_id, stopped_deployment)
         else:
-            yield _ReleaseStep(
-                deployment_id=deployment_id,
-                because="is not there: the cluster reports no such deployment, and none sleeps",
-                failed=True,
-            )
+            message = f"{deployment_id}: not found in the cluster or in the state file"
+            yield _ReleaseStep(deployment_id=deployment_id, message=message, failed=True)
 
 
-def _of_one_that_runs(
+def _unchanged(deployment_id: str, because: str, *, failed: bool = False) -> _ReleaseStep:
+    message = f"{deployment_id} {because}"
+    return _ReleaseStep(deployment_id=deployment_id, message=message, failed=failed)
+
+
+def _step_of_running(
     rules: tuple[Rule, ...], options: ReleaseOptions, stats: DeploymentStats, *, named: bool
 ) -> _ReleaseStep | None:
-    """None: nobody has asked for it, and it was never ours."""
+    """None: the deployment is neither named nor managed."""
     name = stats.deployment_id
     rule = _rule_of(rules, stats)
     if rule is None:
-        because = "is left as it is, since no rule governs it"
-        return _ReleaseStep(deployment_id=name, because=because, failed=True) if named else None
-    if _is_the_clusters(rule, stats) and not named:
-        because = "is left as it is, since Elasticsearch's own scaler has it; name it to include it"
-        return _ReleaseStep(deployment_id=name, because=because)
-    if rule.dry_run and not named:
-        because = (
-            f"is left as it is, since the rule {rule.name} only observes; name it to include it"
+        because = "is unchanged: no rule manages it"
+        return _unchanged(name, because, failed=True) if named else None
+    if _is_externally_controlled(rule, stats) and not named:
+        return _unchanged(
+            name, "is unchanged: its adaptive allocations are enabled; name it to include it"
         )
-        return _ReleaseStep(deployment_id=name, because=because)
+    if rule.dry_run and not named:
+        return _unchanged(
+            name, f"is unchanged: rule {rule.name} is a dry run; name it to include it"
+        )
     to = options.to or rule.on_exit
     change = release_change(rule, stats, to)
     if change is not None:
         return _ReleaseStep(deployment_id=name, change=change)
     if to is OnExit.KEEP:
-        because = (
-            f"is left as it is, since on_exit of the rule {rule.name} is keep; "
-            "say --to native or --to floor to change that"
+        return _unchanged(
+            name,
+            f"is unchanged: on_exit of rule {rule.name} is keep; use --to adaptive or --to floor",
         )
-    else:
-        because = "is safe as it is"
-    return _ReleaseStep(deployment_id=name, because=because)
+    return _unchanged(name, "needs no change")
 
 
-def _of_stopped(
+def _step_of_stopped(
     rules: tuple[Rule, ...],
     options: ReleaseOptions,
     deployment_id: str,
     stopped_deployment: StoppedDeployment,
 ) -> _ReleaseStep:
-    """It is started as what it would be handed back as."""
+    """Start the deployment in the state in which it is to be released."""
     rule = _rule_of(rules, stopped_deployment.stats)
     start = released_start(
         stopped_deployment, rule, options.to or (rule.on_exit if rule else OnExit.KEEP)
@@ -175,8 +168,8 @@ def _of_stopped(
     return _ReleaseStep(deployment_id=deployment_id, change=start, remove_from_state=True)
 
 
-def _is_the_clusters(rule: Rule, stats: DeploymentStats) -> bool:
-    """Whether the daemon leaves it to Elasticsearch's own scaler, and always has."""
+def _is_externally_controlled(rule: Rule, stats: DeploymentStats) -> bool:
+    """Whether the daemon has always left the deployment to its adaptive allocations."""
     return rule.mode is Mode.DIRECT and not rule.take_over and active_adaptive(stats) is not None
 
 
@@ -185,46 +178,44 @@ def _rule_of(rules: tuple[Rule, ...], stats: DeploymentStats) -> Rule | None:
     return None if isinstance(selected, Unmanaged) else selected
 
 
-async def _take(step: _ReleaseStep, actuator: Actuator, *, dry_run: bool) -> ReleaseLine:
+async def _carry_out(step: _ReleaseStep, actuator: Actuator, *, dry_run: bool) -> ReleaseLine:
     name, change = step.deployment_id, step.change
     if change is None:
-        return ReleaseLine(name, step.because, step.failed)
+        return ReleaseLine(step.message, step.failed)
     if dry_run:
-        return ReleaseLine(name, f"would be {_done(change)}")
+        return ReleaseLine(f"{name} would be {_participle(change)}")
     try:
         await actuator.carry_out(name, change)
     except UpdateFailed as refused:
-        return ReleaseLine(name, f"was not {_done(change)}: {refused}", failed=True)
-    return ReleaseLine(name, f"was {_done(change)}")
+        return ReleaseLine(f"{name} was not {_participle(change)}: {refused}", failed=True)
+    return ReleaseLine(f"{name} was {_participle(change)}")
 
 
-def _done(change: Change) -> str:
+def _participle(change: Change) -> str:
     """What was done, as a participle."""
     match change:
         case SetBounds(minimum, maximum):
-            return (
-                f"left to Elasticsearch's own scaler, between {minimum} and {maximum} allocations"
-            )
+            return f"given adaptive allocations between {minimum} and {maximum}"
         case SetAllocations(allocations, take_over):
-            off = ", and taken from Elasticsearch's own scaler" if take_over else ""
-            return f"given {_allocations(allocations)}{off}"
+            disabled = " and its adaptive allocations disabled" if take_over else ""
+            return f"given {_allocations(allocations)}{disabled}"
         case Start(adaptive=AdaptiveAllocations(enabled=True, minimum=minimum, maximum=maximum)):
-            return f"started again, with Elasticsearch's own scaler between {minimum} and {maximum}"
+            return f"started again, with adaptive allocations between {minimum} and {maximum}"
         case Start(allocations=allocations):
             return f"started again, with {_allocations(allocations)}"
     return "stopped"
 
 
-def _allocations(number: int) -> str:
-    return f"{number} allocation{'s' if number != 1 else ''}"
+def _allocations(count: int) -> str:
+    return f"{count} allocation{'s' if count != 1 else ''}"
 
 
-def _written_down(
-    line: ReleaseLine, bedside: StateFile, stopped: Mapping[str, StoppedDeployment]
+def _saved(
+    line: ReleaseLine, state_file: StateFile, stopped: Mapping[str, StoppedDeployment]
 ) -> ReleaseLine:
     try:
-        bedside.save(stopped)
+        state_file.save(stopped)
     except StateNotSaved as reason:
-        told = f"{line.sentence}, but is still written down as asleep: {reason}"
-        return ReleaseLine(line.deployment_id, told, failed=True)
+        message = f"{line.message}, but is still recorded as stopped: {reason}"
+        return ReleaseLine(message, failed=True)
     return line

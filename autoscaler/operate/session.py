@@ -1,4 +1,4 @@
-"""The configured cluster, for as long as one command takes."""
+"""The configured cluster, for the duration of one command."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -21,17 +21,17 @@ _NEVER_ARRIVED = (Unreachable, TlsError, NotElasticsearch)
 
 @asynccontextmanager
 async def api_session(config: Config, clock: Clock) -> AsyncIterator[ElasticsearchApi]:
-    """The API of the configured cluster until the end of the block.
+    """The API of the configured cluster, until the end of the block.
 
     Raises:
-        ConnectionSettingsError: the connection cannot be made as configured.
+        ConnectionSettingsError: the connection settings are not usable.
     """
     async with transport_to(config, clock) as transport:
         yield ElasticsearchApi(transport)
 
 
 def outcome_unknown(error: ElasticsearchError) -> bool:
-    """Whether what was asked for may have been done all the same."""
+    """Whether the request may have been carried out."""
     if isinstance(error, TransportError):
         return not isinstance(error, _NEVER_ARRIVED)
     return isinstance(error, ServerError)

@@ -1,4 +1,4 @@
-"""Start a deployment, and wait for it."""
+"""Start a deployment and wait for it."""
 
 from collections.abc import Callable
 from typing import TypeVar
@@ -20,41 +20,41 @@ from autoscaler.wire.deployments import AdaptivePatchDocument, StartRequest
 Given = TypeVar("Given", int, str)
 
 POLL_INTERVAL_S = 2.0
-"""The statistics ask every node, so that more often would be a burden on a large cluster."""
+"""Seconds between two polls. 2 s, because each poll sends a request to every node."""
 
 _ADVICE: tuple[tuple[type[r.ApiError], str], ...] = (
-    (r.ModelNotFound, "`GET _ml/trained_models` lists the models that there are"),
+    (r.ModelNotFound, "`GET _ml/trained_models` lists the models"),
     (r.DefinitionNotFound, "upload its weights first"),
     (r.ModelDownloading, "start it again when the download has ended"),
-    (r.DeploymentExists, "name another with --deployment-id, or stop that one first"),
-    (r.AlreadyStarted, "name another with --deployment-id, or stop that one first"),
+    (r.DeploymentExists, "choose another id with --deployment-id, or stop that deployment first"),
+    (r.AlreadyStarted, "choose another id with --deployment-id, or stop that deployment first"),
     (
         r.NotEnoughCapacity,
-        "ask for less, stop another deployment, or add machine learning nodes",
+        "reduce --allocations or --threads, stop another deployment, or add machine learning nodes",
     ),
     (r.TooManyDeployments, "stop another deployment first"),
     (r.UpgradeModeEnabled, "start it when the upgrade is over"),
     (r.MixedVersions, "start it when all nodes have the same version"),
     (r.NoAdaptiveAllocations, "--min and --max need Elasticsearch 8.16 or later"),
     (r.UnparsableRequest, "--deployment-id needs Elasticsearch 8.8 or later"),
-    (r.MissingPrivilege, "it takes the cluster privilege manage_ml"),
+    (r.MissingPrivilege, "grant the cluster privilege manage_ml"),
     (r.LicenceNotCompliant, "deployments need a platinum, enterprise or trial licence"),
     (r.Unauthenticated, "check the credentials"),
 )
-"""What to do about a refusal. The first class that fits counts."""
+"""The remedy for each refusal. The first class that matches applies."""
 
 
 class StartFailed(UserError):
-    """The deployment does not serve as was asked for. The message says what there is instead."""
+    """The deployment did not reach the requested state. The message states its present state."""
 
 
 class StartOptions(Value, frozen=True, kw_only=True):
-    """What is to be started, and what is to be waited for. None: as the server thinks fit."""
+    """What to start, and which state to wait for. None: the server's default."""
 
     model_id: str
     deployment_id: str | None = None  # None: the id of the model
     allocations: int | None = None
-    minimum: int | None = None  # with `maximum`: Elasticsearch's own scaler chooses between them
+    minimum: int | None = None  # with `maximum`: the bounds of adaptive allocations
     maximum: int | None = None
     threads: int | None = None
     queue_capacity: int | None = None
@@ -69,22 +69,24 @@ class StartOptions(Value, frozen=True, kw_only=True):
 
 
 async def start(
-    config: Config, options: StartOptions, clock: Clock, watch: Callable[[Progress], None]
+    config: Config, options: StartOptions, clock: Clock, show: Callable[[Progress], None]
 ) -> Progress:
-    """Start a deployment; what it has become when it serves as wished. `watch` sees each look.
+    """Start a deployment, and return its progress when it has reached the state to wait for.
+
+    `show` is called after each poll.
 
     Raises:
-        NotStarted: it was refused, has failed, or takes longer than the wish allows.
-        ConnectionSettingsError: the connection cannot be made as configured.
+        StartFailed: it was refused, has failed, or takes longer than `timeout_s`.
+        ConnectionSettingsError: the connection settings are not usable.
     """
     async with api_session(config, clock) as api:
         begun_at = clock.now()
         await _request(api, options)
-        return await _wait(api, options, clock, begun_at, watch)
+        return await _wait(api, options, clock, begun_at, show)
 
 
 async def _request(api: ElasticsearchApi, options: StartOptions) -> None:
-    """Ask for it without waiting for more than the cluster's having taken note."""
+    """Send the request, and wait for its acceptance only."""
     adaptive: AdaptivePatchDocument | UnsetType = UNSET
     if options.maximum is not None:
         adaptive = AdaptivePatchDocument(
@@ -105,7 +107,7 @@ async def _request(api: ElasticsearchApi, options: StartOptions) -> None:
     try:
         await api.start(options.model_id, request)
     except r.StartTimedOut:
-        pass  # it is there, and goes on starting: the statistics tell how far it comes
+        pass  # it exists and continues to start; the statistics show its progress
     except ElasticsearchError as error:
         raise StartFailed(_why_not(options.name, error)) from error
 
@@ -117,8 +119,8 @@ def _given(value: Given | None) -> Given | UnsetType:
 def _why_not(name: str, error: ElasticsearchError) -> str:
     if outcome_unknown(error):
         return (
-            f"{error}; whether {name} was started is not known: "
-            "`GET _ml/trained_models/_stats` tells, before you try again"
+            f"{error}; {name} may have been started: check with `GET _ml/trained_models/_stats` "
+            "before you try again"
         )
     if not isinstance(error, r.ApiError):
         return str(error)
@@ -132,18 +134,18 @@ async def _wait(
     options: StartOptions,
     clock: Clock,
     begun_at: float,
-    watch: Callable[[Progress], None],
+    show: Callable[[Progress], None],
 ) -> Progress:
     give_up_at = begun_at + options.timeout_s
     known = Progress(deployment_id=options.name, elapsed_s=0.0)
     while True:
         known = await _poll(api, known, clock.now() - begun_at)
-        watch(known)
+        show(known)
         if known.has_reached(options.wait_for):
             return known
         if known.failed:
             raise StartFailed(
-                f"{options.name} has failed{known.details}; it stays until it is stopped: "
+                f"{options.name} has failed{known.details}; remove it with "
                 f"`autoscaler stop {options.name}`"
             )
         now = clock.now()
@@ -153,16 +155,16 @@ async def _wait(
 
 
 async def _poll(api: ElasticsearchApi, before: Progress, elapsed_s: float) -> Progress:
-    """What the statistics say now. If they cannot be read, what was known, and why it is old.
+    """The present state. If the statistics cannot be read: the last known state, and the reason.
 
     Raises:
-        NotStarted: they may not be read, or the deployment has gone again.
+        StartFailed: reading the statistics is forbidden, or the deployment is gone.
     """
     name, reason = before.deployment_id, ""
     try:
         statistics = await api.stats()
     except (r.Forbidden, r.Unauthenticated) as error:
-        raise StartFailed(f"{name} was started, but cannot be watched: {error}") from error
+        raise StartFailed(f"{name} was started, but its state cannot be read: {error}") from error
     except ElasticsearchError as error:
         reason = str(error)
     else:
@@ -171,7 +173,7 @@ async def _poll(api: ElasticsearchApi, before: Progress, elapsed_s: float) -> Pr
             return Progress(deployment_id=name, elapsed_s=elapsed_s, stats=found)
         reason = dict(statistics.unreadable).get(name, "")
         if before.stats is not None and not reason:
-            raise StartFailed(f"{name} was stopped by somebody while it was starting")
+            raise StartFailed(f"{name} was stopped by another client while it was starting")
     return Progress(
         deployment_id=name, elapsed_s=elapsed_s, stats=before.stats, stale_reason=reason
     )
@@ -180,7 +182,7 @@ async def _poll(api: ElasticsearchApi, before: Progress, elapsed_s: float) -> Pr
 def _too_slow(options: StartOptions, known: Progress) -> str:
     return (
         f"{options.name} is not {options.wait_for.replace('_', ' ')} after "
-        f"{format_duration(options.timeout_s)}; it stays and goes on starting{known.details}; "
+        f"{format_duration(options.timeout_s)}; it continues to start{known.details}; "
         f"watch it with `GET _ml/trained_models/{options.model_id}/_stats`, "
-        f"undo it with `autoscaler stop {options.name}`"
+        f"remove it with `autoscaler stop {options.name}`"
     )

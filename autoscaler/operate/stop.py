@@ -9,15 +9,15 @@ from autoscaler.ports import Clock
 
 
 class StopFailed(UserError):
-    """The deployment is still there, or may be. The message says why."""
+    """The deployment was not stopped, or may not have been. The message says why."""
 
 
 async def stop(config: Config, deployment_id: str, clock: Clock, *, force: bool) -> None:
-    """Remove a deployment; with `force` also one that is used.
+    """Stop a deployment; with `force` even if pipelines or endpoints use it.
 
     Raises:
-        NotStopped: it was refused, or nobody knows.
-        ConnectionSettingsError: the connection cannot be made as configured.
+        StopFailed: the request was refused, or its outcome is unknown.
+        ConnectionSettingsError: the connection settings are not usable.
     """
     async with api_session(config, clock) as api:
         try:
@@ -29,19 +29,17 @@ async def stop(config: Config, deployment_id: str, clock: Clock, *, force: bool)
 def _why_not(deployment_id: str, error: ElasticsearchError) -> str:
     if outcome_unknown(error):
         return (
-            f"{error}; whether {deployment_id} was stopped is not known: "
-            "`GET _ml/trained_models/_stats` tells"
+            f"{error}; {deployment_id} may have been stopped: check with "
+            "`GET _ml/trained_models/_stats`"
         )
     match error:
         case r.NotFound():
-            return (
-                f"there is no deployment {deployment_id}; `autoscaler check` lists those there are"
-            )
+            return f"deployment {deployment_id} not found; `autoscaler check` lists the deployments"
         case r.DeploymentInUse():
             return (
-                f"{deployment_id} was not stopped, since it is used: {error.reason.rstrip('.; ')}; "
-                "with --force it is stopped all the same: requests that wait are refused, and what "
-                "uses it fails until it is started again"
+                f"{deployment_id} was not stopped, because it is in use: "
+                f"{error.reason.rstrip('.; ')}; with --force it is stopped anyway: queued requests "
+                "are refused, and its users fail until it is started again"
             )
         case r.ApiError():
             advice = f"; {error.advice}" if error.advice else ""
