@@ -223,7 +223,7 @@ async def test_nor_if_it_has_got_an_owner_the_moment_before(version, tmp_path):
         world.emulation.add_endpoint(InferenceEndpoint(inference_id="a", model_id="a"))
         cycle = await world.run_until(lambda cycle: cycle.decision("a").changes)
         assert cycle.kind("a") is OutcomeKind.ENDPOINT_OWNED
-        assert "it belongs to the inference endpoint" in cycle.outcome("a").detail
+        assert "inference endpoint a owns it" in cycle.outcome("a").detail
         assert "a" in world.cluster.deployments
         assert STOP not in [path for path, _ in asked(world)]
 

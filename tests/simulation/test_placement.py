@@ -126,7 +126,7 @@ rooms_ = st.lists(
     max_size=4,
 ).map(lambda drawn: [room(f"n{i}", *parts) for i, parts in enumerate(drawn)])
 
-wishes = st.lists(
+demands_ = st.lists(
     st.tuples(st.integers(1, 9), st.sampled_from([1, 2, 4]), st.integers(50, 500), st.booleans()),
     min_size=1,
     max_size=4,
@@ -134,7 +134,7 @@ wishes = st.lists(
 
 
 @settings(max_examples=150, deadline=None)
-@given(rooms_, wishes, wishes)
+@given(rooms_, demands_, demands_)
 def test_no_plan_oversubscribes_or_gives_more_than_asked_or_takes_the_last(rooms, first, second):
     def demands(drawn, current):
         return [
@@ -153,19 +153,19 @@ def test_no_plan_oversubscribes_or_gives_more_than_asked_or_takes_the_last(rooms
     merged = [new[:1] + old[1:] for old, new in zip(first, second, strict=False)] + first[
         len(second) :
     ]
-    for made, asked in (
+    for made, requested in (
         (before, demands(first, {})),
         (plan(rooms, demands(merged, before.placed)), demands(merged, before.placed)),
     ):
         for r in rooms:
-            here = [d for d in asked if r.node_id in made.placed[d.deployment_id]]
+            here = [d for d in requested if r.node_id in made.placed[d.deployment_id]]
             cores = sum(
                 made.placed[d.deployment_id][r.node_id] * d.threads for d in here if not d.low
             )
             memory = sum(d.memory_bytes for d in here)
             assert cores <= r.cores
             assert memory + (NATIVE_CODE_OVERHEAD_BYTES if here else 0) <= r.memory_bytes
-        for d in asked:
+        for d in requested:
             given_ = made.allocations_of(d.deployment_id)
             assert given_ <= d.allocations
             assert (d.deployment_id in made.reasons) == (given_ < d.allocations)

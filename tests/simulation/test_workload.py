@@ -7,7 +7,6 @@ import pytest
 
 from autoscaler.simulation import workload
 from autoscaler.simulation.traces import Trace
-from autoscaler.simulation.workload import Arrival
 
 START = 500.0
 

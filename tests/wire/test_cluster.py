@@ -1,4 +1,4 @@
-"""Answers about the cluster: read with whatever is missing, written as they are."""
+"""Responses about the cluster: read with whatever is missing, written as they are."""
 
 import msgspec
 import pytest

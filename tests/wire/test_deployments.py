@@ -16,7 +16,7 @@ from autoscaler.wire.deployments import (
     UpdateRequest,
 )
 
-ANSWER = {
+RESPONSE = {
     "assignment": {
         "task_parameters": {
             "model_id": "embed",
@@ -47,10 +47,10 @@ ANSWER = {
 
 
 def test_an_assignment_is_written_as_it_was_read():
-    read = msgspec.convert(ANSWER, AssignmentResponse)
+    read = msgspec.convert(RESPONSE, AssignmentResponse)
     assert read.assignment.task_parameters.number_of_allocations == 4
     assert read.assignment.routing_table["n1"].routing_state == "started"
-    assert msgspec.json.decode(msgspec.json.encode(read)) == ANSWER
+    assert msgspec.json.decode(msgspec.json.encode(read)) == RESPONSE
 
 
 def test_older_versions_leave_fields_out():

@@ -1,4 +1,4 @@
-"""The statistics: read from whole answers, from sparse ones, and around damage."""
+"""The statistics: read from whole responses, from sparse ones, and around damage."""
 
 import json
 

@@ -1,22 +1,22 @@
-"""Elasticsearch, from the address of a host to an Observer and an Actuator.
+"""The Elasticsearch adapter: an Observer and an Actuator over HTTP.
 
-    errors           what can go wrong, as a tree
-    refusals         the part of the tree that Elasticsearch itself answers
-    connection       settings: where the cluster is, and how to be let in
-    error_catalogue  which answer means which refusal
-    failures         which exception of the HTTP library means which error
-    credentials      secrets -> the Authorization header, renewed when it is refused
-    hosts            which host to ask next
-    tls              whom to trust
-    transport        one request, repeated elsewhere and later where that is harmless
-    api              one method per endpoint
-    capacity         three descriptions of the nodes -> one
-    meanings         errors -> what they mean to the control loop
-    ownership        which deployments belong to inference endpoints
-    changes          a change -> one request, or as many as it takes to find the right one
-    cluster          the ports
-    findings         what the next one has found
-    preflight        is everything as it must be?
+    errors            the errors, as a tree
+    preflight_report  what the preflight found
+    nodes             three descriptions of the nodes -> one
+    connection        settings: the address of the cluster, and the credentials
+    api_errors        the errors for which Elasticsearch itself refuses a request
+    transport_errors  exceptions of the HTTP library -> errors
+    hosts             the host for the next request
+    credentials       secrets -> the Authorization header, renewed after a 401
+    error_rules       error responses -> errors
+    error_mapping     errors -> outcomes and failure kinds of the control loop
+    tls               the TLS contexts
+    transport         one request, repeated later or on another host where that is safe
+    api               one method per endpoint
+    ownership         which deployments inference endpoints own
+    changes           a change -> one request, or several
+    cluster           the ports
+    preflight         are all requirements of the daemon met?
 
 Each module imports only those above it.
 """

@@ -1,4 +1,4 @@
-"""The endpoints in use, one method each: arguments in, typed answers out, typed errors raised.
+"""One method per endpoint in use, with typed arguments, results and errors.
 
 All methods raise `TransportError` and `ApiError`, as `Transport.send` does.
 """
@@ -40,7 +40,9 @@ from autoscaler.wire.inference import (
 )
 from autoscaler.wire.stats import FILTER_PATH, MalformedStats, parse_stats
 
-PAGE_SIZE = 1000  # models; the server's default of 100 drops the rest without a word
+PAGE_SIZE = 1000
+"""Models per page. Without `size`, the server silently returns only the first 100."""
+
 MAX_PAGES = 100
 
 Response = TypeVar("Response")
@@ -50,7 +52,7 @@ class Statistics(Struct, frozen=True, kw_only=True):
     """All pages of `_stats`."""
 
     deployments: tuple[DeploymentStats, ...]
-    unreadable: tuple[tuple[str, str], ...]  # (deployment id, or place), what is wrong
+    unreadable: tuple[tuple[str, str], ...]  # (deployment id or place, error)
 
 
 class ElasticsearchApi:
@@ -58,7 +60,7 @@ class ElasticsearchApi:
         self._transport = transport
 
     def begin(self, opaque_id: str) -> None:
-        """Mark the requests that follow, so that they can be found in Elasticsearch's logs."""
+        """Set the X-Opaque-Id of the following requests, which appears in Elasticsearch's logs."""
         self._transport.opaque_id = opaque_id
 
     async def stats(self) -> Statistics:
@@ -97,7 +99,7 @@ class ElasticsearchApi:
         return _read(await self._get(path, query), NodesResponse, path)
 
     async def memory(self) -> MemoryResponse:
-        """Machine learning memory, node by node; since 8.2."""
+        """Machine learning memory per node; since 8.2."""
         path = "/_ml/memory/_stats"
         return _read(await self._get(path), MemoryResponse, path)
 
@@ -118,7 +120,7 @@ class ElasticsearchApi:
             method="POST",
             path=path,
             body=msgspec.json.encode(HasPrivilegesRequest(cluster=list(cluster))),
-            repeatable=True,  # a question, in spite of its method
+            repeatable=True,  # only reads, in spite of its method
         )
         return _read(await self._transport.send(request), HasPrivilegesResponse, path)
 
@@ -129,11 +131,12 @@ class ElasticsearchApi:
         allocations: int | UnsetType = UNSET,
         adaptive: AdaptivePatchDocument | UnsetType | None = UNSET,
     ) -> AssignmentDocument:
-        """Set the number of allocations, the cluster's own scaler, or both. Since 8.6.
+        """Set the allocations, the settings of adaptive allocations, or both. Since 8.6.
 
-        A number with `AdaptivePatch(enabled=False)` takes the deployment over in one call;
-        None for `adaptive` removes its settings. All in the body: a query parameter would make
-        the server ignore it (elastic/elasticsearch, `RestUpdateTrainedModelDeploymentAction.java`).
+        `allocations` with `AdaptivePatchDocument(enabled=False)` takes a deployment over in one
+        call. None for `adaptive` removes its settings. All parameters are in the body, because the
+        server ignores the body if there is a query parameter (elastic/elasticsearch,
+        `RestUpdateTrainedModelDeploymentAction.java`).
         """
         return await self._assign(
             deployment_id,
@@ -153,12 +156,12 @@ class ElasticsearchApi:
         allocations: int | UnsetType = UNSET,
         adaptive: AdaptivePatchDocument | UnsetType = UNSET,
     ) -> EndpointDocument:
-        """Set one of what `update` sets, for a deployment that an endpoint owns. Since 8.17.
+        """Set the allocations or `adaptive` of a deployment that an endpoint owns. Since 8.17.
 
-        Needs `manage_inference`. The answer is the endpoint as it is then: the first versions
-        refuse `adaptive`, or ignore it without a word. The path has the task type, which has to be
-        said (elastic/elasticsearch, `ServiceUtils.java`). The HTTP library may send a PUT again if
-        a connection from before breaks under it, which does no harm, as all settings are absolute.
+        Needs `manage_inference`. Returns the endpoint after the update: the first versions refuse
+        `adaptive` or silently ignore it. The path contains the task type, which is required
+        (elastic/elasticsearch, `ServiceUtils.java`). The HTTP library may send a PUT again if it is
+        sent on a reused connection that breaks; this is safe, because all settings are absolute.
         """
         path = (
             f"/_inference/{quote(endpoint.task_type, safe='')}"
@@ -174,14 +177,16 @@ class ElasticsearchApi:
         return _read(await self._transport.send(request), EndpointDocument, path)
 
     async def start(
-        self, model_id: str, parameters: StartRequest, *, patience_s: float = 30.0
+        self, model_id: str, parameters: StartRequest, *, extra_timeout_s: float = 30.0
     ) -> AssignmentDocument:
-        """Deploy a model, and wait for what `parameters.wait_for` says.
+        """Deploy a model, and wait for the state `parameters.wait_for`.
 
-        `patience_s` is how long to wait for the answer beyond the usual; at least the
-        `timeout` of the parameters.
+        `extra_timeout_s` is added to the request time-out; it should be at least the `timeout` of
+        the parameters.
         """
-        return await self._assign(model_id, Operation.START, parameters, patience_s=patience_s)
+        return await self._assign(
+            model_id, Operation.START, parameters, extra_timeout_s=extra_timeout_s
+        )
 
     async def stop(
         self,
@@ -189,12 +194,12 @@ class ElasticsearchApi:
         *,
         force: bool = False,
         allow_no_match: bool = True,
-        patience_s: float = 20.0,
+        extra_timeout_s: float = 20.0,
     ) -> bool:
-        """Remove a deployment. Returns whether the server calls it stopped.
+        """Remove a deployment. Returns whether the server reports it as stopped.
 
-        Processes end on all nodes before it answers; `patience_s` is how long to wait for that
-        beyond the usual.
+        The server responds after the processes have ended on all nodes; `extra_timeout_s` is added
+        to the request time-out for that.
         """
         path = _deployment_path(deployment_id, Operation.STOP)
         request = HttpRequest(
@@ -202,7 +207,7 @@ class ElasticsearchApi:
             path=path,
             query={"force": _text(force), "allow_no_match": _text(allow_no_match)},
             operation=Operation.STOP,
-            extra_timeout_s=patience_s,
+            extra_timeout_s=extra_timeout_s,
         )
         return _read(await self._transport.send(request), StopResponse, path).stopped
 
@@ -212,7 +217,7 @@ class ElasticsearchApi:
         operation: Operation,
         parameters: UpdateRequest | StartRequest,
         *,
-        patience_s: float = 0.0,
+        extra_timeout_s: float = 0.0,
     ) -> AssignmentDocument:
         path = _deployment_path(id_, operation)
         request = HttpRequest(
@@ -220,7 +225,7 @@ class ElasticsearchApi:
             path=path,
             body=msgspec.json.encode(parameters),
             operation=operation,
-            extra_timeout_s=patience_s,
+            extra_timeout_s=extra_timeout_s,
         )
         return _read(await self._transport.send(request), AssignmentResponse, path).assignment
 
@@ -241,4 +246,4 @@ def _read(body: bytes, type_: type[Response], path: str) -> Response:
     try:
         return msgspec.json.decode(body, type=type_)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise MalformedResponse(f"the answer of {path} cannot be read: {error}") from error
+        raise MalformedResponse(f"the response of {path} cannot be read: {error}") from error

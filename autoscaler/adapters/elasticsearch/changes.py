@@ -1,8 +1,9 @@
-"""How a change is asked for: by which API, in which words, and what an answer leaves open.
+"""Executes changes through the right API.
 
-What an inference endpoint owns is changed through the endpoint, whose stored settings would differ
-otherwise, and since about 9.2 has to be. Versions before 8.17 have no way to do so, and some later
-ones only for the number; there the API for trained models takes the change.
+A deployment that an inference endpoint owns is changed through the endpoint, because the stored
+settings of the endpoint would differ otherwise; since about 9.2 this is required. Versions before
+8.17 have no such API, and some later ones accept only `num_allocations` in it; with these, the
+change is made through the API for trained models.
 
 Source: elastic/elasticsearch, `TransportUpdateTrainedModelDeploymentAction.java`,
 `TransportUpdateInferenceModelAction.java`, `TransportStartTrainedModelDeploymentAction.java`.
@@ -40,8 +41,8 @@ from autoscaler.ports import UpdateFailed
 from autoscaler.wire.deployments import AdaptivePatchDocument, StartRequest
 from autoscaler.wire.inference import EndpointDocument
 
-# The control loop waits meanwhile. What a longer wait would tell, the next observation tells, too.
 _START_TIMEOUT = "5s"
+"""Time-out of `_start`. The control loop waits for it, and the next observation shows the state."""
 
 
 class _Settings(Struct, frozen=True):
@@ -50,7 +51,7 @@ class _Settings(Struct, frozen=True):
 
 
 class ChangeExecutor:
-    """Carries changes out; see `ports.Actuator`."""
+    """Executes changes; see `ports.Actuator`."""
 
     def __init__(self, api: ElasticsearchApi, ownership: Ownership) -> None:
         self._api = api
@@ -80,7 +81,7 @@ class ChangeExecutor:
             if await self._update_endpoint(endpoint, settings):
                 return None
         except (BadRequest, NotFound) as error:
-            # No such API, nothing of the kind through it, or the endpoint is gone.
+            # No such API, the API does not accept the setting, or the endpoint no longer exists.
             refusal = error
         try:
             return await self._update_deployment(deployment_id, settings)
@@ -93,9 +94,10 @@ class ChangeExecutor:
         )
 
     async def _update_endpoint(self, endpoint: EndpointDocument, settings: _Settings) -> bool:
-        """Whether the endpoint has taken all of it: one lever a call, for it refuses both at once.
+        """Whether the endpoint has accepted all settings. It refuses two settings in one request.
 
-        The cluster's own scaler is switched off first, since a number is refused while it is on.
+        Adaptive allocations are disabled first, because `num_allocations` is refused while they
+        are enabled.
         """
         try:
             if settings.adaptive is not UNSET:
@@ -109,7 +111,7 @@ class ChangeExecutor:
         return True
 
     async def _owner_after(self, conflict: OwnedByEndpoint, deployment_id: str) -> EndpointDocument:
-        """The endpoint that a refusal tells of."""
+        """The endpoint that owns the deployment, read after a refusal for that reason."""
         try:
             await self._ownership.read()
         except MissingPrivilege as error:
@@ -122,28 +124,29 @@ class ChangeExecutor:
         return found
 
     async def _stop(self, deployment_id: str) -> None:
-        """Asks for the owner afresh, since an endpoint would be left without what it owns."""
+        """Reads the owners first, because an inference endpoint needs its deployment."""
         try:
             await self._ownership.read()
         except MissingPrivilege as error:
             raise UpdateFailed(
                 OutcomeKind.ENDPOINT_OWNED,
-                f"{deployment_id} was not stopped, because it may belong to an inference endpoint; "
-                f"grant monitor_inference{_to(error)}, which tells",
+                f"{deployment_id} was not stopped: it may belong to an inference endpoint; "
+                f"grant monitor_inference{_to(error)}, so that this can be checked",
             ) from error
-        if self._ownership.owner_of(deployment_id) is not None:
+        endpoint = self._ownership.owner_of(deployment_id)
+        if endpoint is not None:
             raise UpdateFailed(
                 OutcomeKind.ENDPOINT_OWNED,
-                f"{deployment_id} was not stopped, because it belongs to the inference endpoint of "
-                'that name; let it come down by itself, with mode = "bounds" and via = "native"',
+                f"{deployment_id} was not stopped: inference endpoint {endpoint.inference_id} owns "
+                'it; use mode = "bounds" with scale_to_zero via "adaptive"',
             )
-        await self._api.stop(deployment_id, force=False, allow_no_match=True, patience_s=0.0)
+        await self._api.stop(deployment_id, force=False, allow_no_match=True, extra_timeout_s=0.0)
 
     async def _start(self, deployment_id: str, start: Start) -> None:
-        """Returns as soon as the deployment is there, started or not."""
+        """Returns as soon as the deployment exists, started or not."""
         try:
             await self._api.start(
-                start.model_id, _start_request(deployment_id, start), patience_s=0.0
+                start.model_id, _start_request(deployment_id, start), extra_timeout_s=0.0
             )
         except (StartTimedOut, AlreadyStarted, DeploymentExists):
             return
@@ -166,14 +169,14 @@ def _settings_of(change: SetAllocations | SetBounds) -> _Settings:
 
 
 def _start_request(deployment_id: str, start: Start) -> StartRequest:
-    """Everything that cannot be changed later, and what can."""
-    automatic = start.adaptive is not None and start.adaptive.enabled
+    """The body of `_start`, with the settings that cannot be changed later."""
+    scales_itself = start.adaptive is not None and start.adaptive.enabled
     return StartRequest(
         # Before 8.8 the field does not exist, and the id is always that of the model.
         deployment_id=UNSET if deployment_id == start.model_id else deployment_id,
         timeout=_START_TIMEOUT,
         wait_for="starting",
-        number_of_allocations=UNSET if automatic else start.allocations,
+        number_of_allocations=UNSET if scales_itself else start.allocations,
         threads_per_allocation=_or_unset(start.threads_per_allocation),
         queue_capacity=_or_unset(start.queue_capacity),
         cache_size=UNSET if start.cache_bytes is None else f"{start.cache_bytes}b",
@@ -190,28 +193,29 @@ def _settings(adaptive: AdaptiveAllocations) -> AdaptivePatchDocument:
     )
 
 
-def _or_unset(number: int | None) -> int | UnsetType:
-    return UNSET if number is None else number
+def _or_unset(value: int | None) -> int | UnsetType:
+    return UNSET if value is None else value
 
 
-def _agrees(service_settings: Mapping[str, Any], asked: AdaptivePatchDocument) -> bool:
-    """Whether an endpoint's settings of the cluster's own scaler are those asked for."""
+def _agrees(service_settings: Mapping[str, Any], requested: AdaptivePatchDocument) -> bool:
+    """Whether the settings of adaptive allocations of an endpoint are the requested ones."""
     stored = service_settings.get("adaptive_allocations")
     settings = stored if isinstance(stored, dict) else {}
-    if not asked.enabled:
+    if not requested.enabled:
         return not settings.get("enabled")
     return (
         settings.get("enabled") is True
-        and settings.get("min_number_of_allocations") == asked.min_number_of_allocations
-        and settings.get("max_number_of_allocations") == asked.max_number_of_allocations
+        and settings.get("min_number_of_allocations") == requested.min_number_of_allocations
+        and settings.get("max_number_of_allocations") == requested.max_number_of_allocations
     )
 
 
 def _not_permitted(inference_id: str, error: MissingPrivilege) -> UpdateFailed:
     return UpdateFailed(
         OutcomeKind.ENDPOINT_OWNED,
-        f"{inference_id} belongs to the inference endpoint of that name, and changing that needs "
-        f"the cluster privilege manage_inference; grant it{_to(error)}, or exclude the deployment",
+        f"{inference_id} was not changed: inference endpoint {inference_id} owns it, and changing it "
+        f"needs the cluster privilege manage_inference; grant it{_to(error)}, or exclude the "
+        "deployment",
     )
 
 

@@ -1,4 +1,4 @@
-"""The cluster as the control loop sees it: an Observer and an Actuator."""
+"""The ports of the control loop for one cluster: an Observer and an Actuator."""
 
 import asyncio
 from collections.abc import Awaitable
@@ -15,18 +15,22 @@ from autoscaler.adapters.elasticsearch.ownership import Ownership
 from autoscaler.core.values import Change, Cluster, Observation
 from autoscaler.ports import Clock, ObservationFailed
 
-# Nodes come and go in minutes, and four more requests a cycle would be the larger part of them.
 CAPACITY_INTERVAL_S = 60.0
-# How long the last known capacity may stand in for one that cannot be read.
+"""Seconds between reads of the nodes and the owners. 60 s: nodes are added and removed within
+minutes, and four more requests per cycle would be most of all requests."""
+
 CAPACITY_KEPT_S = 300.0
-# All these requests together: an observation must not wait for what is only an addition to it.
+"""Seconds for which the last known capacity is used when the nodes cannot be read."""
+
 CAPACITY_TIMEOUT_S = 3.0
+"""Time limit of each of these requests, in seconds. They run concurrently, and the observation
+waits for them."""
 
 Response = TypeVar("Response")
 
 
 class ElasticsearchCluster:
-    """Reads all deployments and changes them; remembers the nodes, and who owns what.
+    """Reads and changes deployments; caches the nodes and the owners of deployments.
 
     A cluster before 8.6 has no `_update`: it can be observed, and every change is refused.
     """
@@ -68,19 +72,19 @@ class ElasticsearchCluster:
         await self._changes.carry_out(deployment_id, change)
 
     async def _read_ownership(self) -> None:
-        """Whatever fails, the observation goes on with what was known before."""
+        """Refresh the owners. After a failure, the observation uses the previous ones."""
         with suppress(ElasticsearchError, TimeoutError):
             async with asyncio.timeout(CAPACITY_TIMEOUT_S):
                 await self._ownership.read()
 
     async def _read_capacity(self, at: float) -> None:
-        """Refresh what is known of the nodes. Whatever fails, the observation goes on."""
+        """Refresh the nodes. A failure does not fail the observation."""
         failures: list[ElasticsearchError | TimeoutError] = []
 
-        async def attempt(asked: Awaitable[Response]) -> Response | None:
+        async def attempt(request: Awaitable[Response]) -> Response | None:
             try:
                 async with asyncio.timeout(CAPACITY_TIMEOUT_S):
-                    return await asked
+                    return await request
             except (ElasticsearchError, TimeoutError) as error:
                 failures.append(error)
                 return None

@@ -1,4 +1,4 @@
-"""From credentials to the Authorization header, and from an old header to a renewed one."""
+"""The Authorization header: built from the credentials, and renewed from their file."""
 
 from base64 import b64encode
 
@@ -14,10 +14,10 @@ from autoscaler.connection import (
 
 
 class Authorization:
-    """The header to send. Those read from a file can be renewed when they are refused.
+    """The header to send. Credentials from a file can be renewed after a 401.
 
     Raises:
-        ConnectionSettingsError: the file cannot be read, or what is given cannot be a secret.
+        ConnectionSettingsError: the file cannot be read, or the secret is invalid.
     """
 
     def __init__(self, credentials: Credentials | None) -> None:
@@ -32,11 +32,11 @@ class Authorization:
         return {"Authorization": self._header} if self._header else {}
 
     def renew(self) -> bool:
-        """Read the file again. False: the same credentials, or none that could be used."""
+        """Read the file again. Returns whether it contained different, usable credentials."""
         try:
             header = _header(self._credentials)
         except ConnectionSettingsError:
-            return False  # a file in the middle of being replaced; the old secret stays
+            return False  # the file is being replaced; the previous secret stays
         changed = header != self._header
         self._header = header
         return changed

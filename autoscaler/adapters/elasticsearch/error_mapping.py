@@ -1,11 +1,11 @@
-"""What this adapter's errors mean to the control loop."""
+"""Errors of this adapter as outcomes and failure kinds of the control loop."""
 
 from autoscaler.adapters.elasticsearch import api_errors as r
 from autoscaler.adapters.elasticsearch import errors as e
 from autoscaler.core.values import OutcomeKind
 from autoscaler.ports import FailureKind
 
-# The first class that fits decides, so the particular stand before the general.
+# The first matching class applies, so subclasses come before their base classes.
 _OUTCOME_KINDS: tuple[tuple[type[e.ElasticsearchError], OutcomeKind], ...] = (
     (r.NotEnoughCapacity, OutcomeKind.NO_CAPACITY),
     (r.TooManyDeployments, OutcomeKind.NO_CAPACITY),
@@ -14,16 +14,16 @@ _OUTCOME_KINDS: tuple[tuple[type[e.ElasticsearchError], OutcomeKind], ...] = (
     (r.NoAdaptiveAllocations, OutcomeKind.UNSUPPORTED),
     (r.NotStarted, OutcomeKind.NOT_STARTED),
     (r.AdaptiveAllocationsEnabled, OutcomeKind.ADAPTIVE_ENABLED),
-    # We never contradict ourselves; a server that says so speaks of its stored settings.
+    # The daemon never sends both settings; the error refers to the stored ones.
     (r.ContradictoryRequest, OutcomeKind.ADAPTIVE_ENABLED),
     (r.DeploymentNotFound, OutcomeKind.GONE),
     (r.ModelNotFound, OutcomeKind.GONE),
-    # Nothing was started, which will be possible when the upgrade is over; nobody need grant it.
+    # Nothing was started. It will be possible after the upgrade, without a new privilege.
     (r.MixedVersions, OutcomeKind.INVALID),
     (r.UpgradeModeEnabled, OutcomeKind.INVALID),
     (r.Unauthenticated, OutcomeKind.FORBIDDEN),
     (r.Forbidden, OutcomeKind.FORBIDDEN),
-    # Nothing is known to have happened; the next observation will tell.
+    # The change may have been applied; the next observation shows it.
     (e.TransportError, OutcomeKind.UNKNOWN),
     (e.ConnectionSettingsError, OutcomeKind.UNKNOWN),
     (r.ServerError, OutcomeKind.UNKNOWN),
@@ -47,12 +47,12 @@ _FAILURE_KINDS: tuple[tuple[type[e.ElasticsearchError], FailureKind], ...] = (
 
 
 def outcome_kind_of(error: e.ElasticsearchError) -> OutcomeKind:
-    """What became of a change that ended in `error`."""
+    """The outcome of a change that failed with `error`."""
     return next(outcome_kind for kind, outcome_kind in _OUTCOME_KINDS if isinstance(error, kind))
 
 
 def failure_kind_of(error: e.ElasticsearchError) -> FailureKind:
-    """What an operator would call an observation that ended in `error`."""
+    """The failure kind of an observation that failed with `error`."""
     if isinstance(error, r.ApiError) and error.status in (502, 503, 504):
         return FailureKind.UNAVAILABLE
     return next((t for kind, t in _FAILURE_KINDS if isinstance(error, kind)), FailureKind.REFUSED)

@@ -84,7 +84,7 @@ ERROR_RULES: tuple[ErrorRule, ...] = (
     ErrorRule(_START, 409, None, "reset", r.Conflict),  # of all of machine learning
     ErrorRule(_START, 409, None, "", r.AlreadyStarted),
     ErrorRule(_STOP, 409, _STATUS, "", r.DeploymentInUse),
-    # 429: what is scarce. A full thread pool and a full cluster differ in type
+    # 429: the scarce resource. A full thread pool and a full cluster differ in type
     ErrorRule(_START, 429, _STATUS, "upgrade mode", r.UpgradeModeEnabled),
     ErrorRule(_START, 429, _STATUS, "no ml nodes with sufficient capacity", r.NotEnoughCapacity),
     ErrorRule(_CHANGE, 429, _STATUS, "not enough resources", r.NotEnoughCapacity),

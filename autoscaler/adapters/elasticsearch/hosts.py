@@ -1,4 +1,4 @@
-"""Where to send the next request: hosts taken in turn, those that failed left out for a while."""
+"""The host for the next request: hosts in turn, failed ones excluded for some seconds."""
 
 from collections.abc import Sequence
 
@@ -8,26 +8,31 @@ from autoscaler.adapters.elasticsearch.errors import ConnectionSettingsError, en
 from autoscaler.connection import Connection, host_of_cloud_id, host_problems, normal_host
 
 FIRST_BACK_OFF_S = 1.0
-MAX_BACK_OFF_S = 30.0  # a host that comes back is noticed within three cycles of ten seconds
+"""Seconds for which a host is excluded after its first failure; doubled by each further one."""
+
+MAX_BACK_OFF_S = 30.0
+"""Maximum seconds for which a host is excluded. 30 s, so that a recovered host is used again within
+three cycles of ten seconds."""
+
 _MAX_DOUBLINGS = 10
 
 
 class Host:
-    """One address, and until when it is left alone."""
+    """One address, and until when it is excluded."""
 
     def __init__(self, url: URL) -> None:
         self.url = url
         self.failures = 0
-        self.dead_until = 0.0
+        self.excluded_until = 0.0
 
     def failed(self, now: float) -> None:
         back_off = FIRST_BACK_OFF_S * 2.0 ** min(self.failures, _MAX_DOUBLINGS)
         self.failures += 1
-        self.dead_until = now + min(back_off, MAX_BACK_OFF_S)
+        self.excluded_until = now + min(back_off, MAX_BACK_OFF_S)
 
-    def answered(self) -> None:
+    def succeeded(self) -> None:
         self.failures = 0
-        self.dead_until = 0.0
+        self.excluded_until = 0.0
 
 
 class Hosts:
@@ -39,14 +44,14 @@ class Hosts:
         self._next = 0
 
     def in_turn(self, now: float) -> list[Host]:
-        """Each host once: the living in turn, then the dead, the soonest to return first.
+        """Each host once: the available ones in turn, then the excluded ones by end of exclusion.
 
-        The dead are kept at the end because when all have failed, trying is the only way to
-        find out which of them is back.
+        Excluded hosts are included at the end: when all hosts have failed, only a request shows
+        which of them has recovered.
         """
         turned = self._hosts[self._next :] + self._hosts[: self._next]
         self._next = (self._next + 1) % len(self._hosts)
-        return sorted(turned, key=lambda host: max(0.0, host.dead_until - now))
+        return sorted(turned, key=lambda host: max(0.0, host.excluded_until - now))
 
 
 def urls_of(connection: Connection) -> tuple[URL, ...]:

@@ -1,4 +1,4 @@
-"""From three partial descriptions of the nodes to one, by node id."""
+"""Joins three partial descriptions of the nodes into one, by node id."""
 
 import math
 
@@ -17,10 +17,10 @@ from autoscaler.wire.cluster import (
 def cluster_of(
     nodes: NodesResponse | None, memory: MemoryResponse | None, ml_info: MlInfoResponse | None
 ) -> Cluster | None:
-    """What is known of the machine learning nodes; None if nothing is.
+    """The machine learning nodes as far as they are known; None if nothing is known.
 
     Any of the three may be missing, because they need different privileges. Upgrade mode is
-    passed on even if no node could be read: it is an order to keep still.
+    included even if no node could be read, because nothing may be changed during it.
     """
     upgrade_mode = ml_info is not None and ml_info.upgrade_mode
     if nodes is None and memory is None and not upgrade_mode:
@@ -38,11 +38,11 @@ def cluster_of(
 
 
 def _growable(nodes: tuple[NodeCapacity, ...], ml_info: MlInfoResponse | None) -> bool | None:
-    """Whether hardware follows demand.
+    """Whether nodes are added under load; None if that is unknown.
 
-    The processors that machine learning can reach are named only where that is certain, which it is
-    not while nodes may become larger; nodes that may be added are counted in. Fewer than there are
-    means that they are scaled down, and then nothing can be said.
+    `total_ml_processors` is reported only where the reachable processors are certain, which they
+    are not while nodes may become larger. It includes nodes that may be added. A value below the
+    present processors means that nodes are being removed; the result is then None.
 
     Source: elastic/elasticsearch, ml/action/TransportMlInfoAction.java.
     """
@@ -64,7 +64,7 @@ def _capacity(
         **(measured.attributes if measured else {}),
         **(described.attributes if described else {}),
     }
-    # The size of the share is zero until the node has told it; then it is not known.
+    # 0 until the node has reported the size of its share, which is unknown until then.
     ml = measured.mem.ml if measured and measured.mem.ml.max_in_bytes > 0 else None
     return NodeCapacity(
         node_id=node_id,

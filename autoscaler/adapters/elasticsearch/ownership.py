@@ -1,4 +1,4 @@
-"""Which deployments belong to inference endpoints, as far as it is known."""
+"""The deployments that inference endpoints own, as far as they are known."""
 
 from collections.abc import Mapping
 
@@ -8,7 +8,7 @@ from autoscaler.wire.inference import EndpointDocument
 
 
 class Ownership:
-    """What was read last. A deployment belongs to the endpoint whose id it has.
+    """The owners as last read. A deployment belongs to the inference endpoint with the same id.
 
     Source: elastic/elasticsearch, `TransportUpdateTrainedModelDeploymentAction.java`.
     """
@@ -18,11 +18,11 @@ class Ownership:
         self._owners: Mapping[str, EndpointDocument] = {}
 
     async def read(self) -> None:
-        """Ask anew. What fails leaves what is known as it is.
+        """Read the inference endpoints again. After a failure, the previous ones stay.
 
         Raises:
-            TransportError: no answer.
-            ApiError: refused. If it is because there is no such API, nobody owns any instead.
+            TransportError: no response.
+            ApiError: refused. Without the inference API there are no owners, and no error.
         """
         try:
             endpoints = await self._api.inference_endpoints()

@@ -1,7 +1,7 @@
-"""Is everything as it must be, before a daemon relies on it?
+"""Checks the requirements of the daemon: connection, privileges, version, licence and deployments.
 
-Asks what the daemon will ask and a little more, and puts each problem into one sentence that says
-what to do. Nothing is changed.
+It sends the read requests of the daemon and a few more, changes nothing, and reports each problem
+as one sentence with its fix.
 """
 
 import re
@@ -46,18 +46,18 @@ Response = TypeVar("Response")
 class _Need(Struct, frozen=True):
     privilege: str
     level: Severity
-    without: str
+    without: str  # the consequence of lacking it
 
 
 _NEEDS = (
     _Need("monitor_ml", Severity.FATAL, "the statistics of deployments cannot be read"),
-    _Need("manage_ml", Severity.WARNING, "deployments can be watched but not scaled"),
-    _Need("monitor", Severity.WARNING, "the version, the licence and the nodes are not known"),
+    _Need("manage_ml", Severity.WARNING, "deployments can be observed but not scaled"),
+    _Need("monitor", Severity.WARNING, "the version, the licence and the nodes are unknown"),
 )
 
 
 async def inspect(api: ElasticsearchApi) -> PreflightReport:
-    """Ask the cluster everything that matters. Never raises: what fails becomes a problem."""
+    """Check the cluster. Never raises: a failed request is reported as a problem."""
     inspection = _Inspection(api)
     try:
         await inspection.check_security()
@@ -67,20 +67,20 @@ async def inspect(api: ElasticsearchApi) -> PreflightReport:
         await inspection.check_deployments()
         await inspection.check_ownership()
     except (TransportError, Unauthenticated) as error:
-        # Whatever else would be asked would meet with the same.
+        # All further requests would fail in the same way.
         inspection.note(Severity.FATAL, f"{error}{_hint(error)}")
     return inspection.found
 
 
 def _hint(error: ElasticsearchError) -> str:
     if isinstance(error, ConnectionBroken):
-        # What a port that speaks TLS does to a request in plain HTTP.
+        # A port that uses TLS drops the connection on a request in plain HTTP.
         return "; check whether the address must begin with https"
     return ""
 
 
 class _Inspection:
-    """The findings so far."""
+    """The report so far."""
 
     def __init__(self, api: ElasticsearchApi) -> None:
         self._api = api
@@ -105,15 +105,18 @@ class _Inspection:
         if serverless:
             self.found = replace(
                 self.found,
-                direct_rejected_because="serverless scales its deployments itself and accepts no "
-                'number of allocations; set mode = "bounds" to move the bounds it keeps to',
+                direct_rejected_because="serverless scales its deployments with adaptive "
+                'allocations and rejects a number of allocations; set mode = "bounds"',
             )
         elif (known := _major_and_minor(version)) is None:
-            self.note(Severity.WARNING, f"the version {version!r} is not understood")
+            self.note(
+                Severity.WARNING,
+                f"version {version!r} is unknown, so its features cannot be checked",
+            )
         elif known < _OLDEST:
             self.note(
                 Severity.FATAL,
-                f"Elasticsearch {version} has no deployments of models; upgrade to 8.6 or later",
+                f"Elasticsearch {version} has no model deployments; upgrade to 8.6 or later",
             )
         elif known < _OLDEST_WITH_UPDATE:
             self._observe_only(
@@ -123,15 +126,15 @@ class _Inspection:
         elif known < _OLDEST_WITH_ADAPTIVE:
             self.found = replace(
                 self.found,
-                bounds_rejected_because=f"Elasticsearch {version} has no adaptive allocations, "
-                'whose bounds could be moved; upgrade to 8.16 or later, or set mode = "direct"',
+                bounds_rejected_because=f"Elasticsearch {version} has no adaptive "
+                'allocations; upgrade to 8.16 or later, or set mode = "direct"',
             )
 
     async def check_security(self) -> None:
         try:
-            who = await self._api.authenticate()
-            asked = tuple(need.privilege for need in _NEEDS)
-            privileges = (await self._api.has_privileges(asked)).cluster
+            account = await self._api.authenticate()
+            names = tuple(need.privilege for need in _NEEDS)
+            privileges = (await self._api.has_privileges(names)).cluster
         except Unauthenticated:
             raise
         except (ApiError, MalformedResponse) as error:
@@ -143,13 +146,13 @@ class _Inspection:
         self.found = replace(
             self.found,
             security_enabled=True,
-            user=who.username,
-            authentication_type=who.authentication_type,
+            user=account.username,
+            authentication_type=account.authentication_type,
             privileges={need.privilege: privileges.get(need.privilege, False) for need in _NEEDS},
         )
         for need in _NEEDS:
             if not privileges.get(need.privilege):
-                self._note_missing(need, who.username)
+                self._note_missing(need, account.username)
 
     def _note_missing(self, need: _Need, user: str) -> None:
         name = need.privilege
@@ -167,7 +170,7 @@ class _Inspection:
         except Unauthenticated:
             raise
         except NotFound:
-            self.note(Severity.WARNING, "the cluster has no licence yet; ask again in a minute")
+            self.note(Severity.WARNING, "the cluster has no licence yet; check again in a minute")
             return
         except (ApiError, MalformedResponse) as error:
             self._note_refusal(error)
@@ -182,8 +185,8 @@ class _Inspection:
         if not entitled:
             self.note(
                 Severity.WARNING,
-                f"the licence is {licence.type} and {licence.status}, but deployments need a "
-                "platinum, enterprise or trial licence in force; renew it or change the level",
+                f"the licence is {licence.type} and {licence.status}, but deployments need an "
+                "active platinum, enterprise or trial licence; renew or upgrade it",
             )
 
     async def check_machine_learning(self) -> None:
@@ -194,7 +197,7 @@ class _Inspection:
         if ml_info.upgrade_mode:
             self.note(
                 Severity.WARNING,
-                "machine learning is in upgrade mode, so nothing will be changed; "
+                "machine learning is in upgrade mode, so nothing is changed; "
                 "end it with POST _ml/set_upgrade_mode?enabled=false",
             )
 
@@ -204,13 +207,13 @@ class _Inspection:
             return
         self._deployed = frozenset(stats.deployment_id for stats in statistics.deployments)
         self.found = replace(self.found, deployments=len(self._deployed))
-        for place, what in statistics.unreadable:
-            self.note(Severity.WARNING, f"the statistics of {place} cannot be read: {what}")
+        for place, error in statistics.unreadable:
+            self.note(Severity.WARNING, f"the statistics of {place} cannot be read: {error}")
         if not statistics.deployments and not statistics.unreadable:
-            self.note(Severity.WARNING, "there are no deployments; start one to have it scaled")
+            self.note(Severity.WARNING, "no deployments found; start one")
 
     async def check_ownership(self) -> None:
-        """What it takes to change deployments of inference endpoints, if there are any."""
+        """Check the privileges for deployments of inference endpoints, if there are any."""
         ownership = Ownership(self._api)
         try:
             await ownership.read()
@@ -224,20 +227,20 @@ class _Inspection:
         except MissingPrivilege:
             reason = (
                 f"no deployment can be stopped, because {self.found.user} lacks the cluster "
-                "privilege monitor_inference, which tells what belongs to inference endpoints; "
+                "privilege monitor_inference, which shows the deployments of inference endpoints; "
                 "grant monitor_inference"
             )
             self.found = replace(self.found, stop_refused_because=reason)
             return
         except (ApiError, MalformedResponse):
-            return  # a deployment that turns out to be owned will say so
-        held = privileges.get(_MANAGE_INFERENCE, False)
+            return  # an update of an owned deployment reports it
+        granted = privileges.get(_MANAGE_INFERENCE, False)
         self.found = replace(
-            self.found, privileges={**self.found.privileges, _MANAGE_INFERENCE: held}
+            self.found, privileges={**self.found.privileges, _MANAGE_INFERENCE: granted}
         )
-        if not held:
+        if not granted:
             reason = (
-                f"deployments of inference endpoints can be watched but not scaled, because "
+                f"deployments of inference endpoints can be observed but not scaled, because "
                 f"{self.found.user} lacks the cluster privilege {_MANAGE_INFERENCE}; "
                 f"grant {_MANAGE_INFERENCE}"
             )
@@ -249,11 +252,11 @@ class _Inspection:
         return known is not None and known < _OLDEST_WITH_ENDPOINT_UPDATE
 
     async def _response(
-        self, asked: Awaitable[Response], level: Severity = Severity.WARNING
+        self, request: Awaitable[Response], level: Severity = Severity.WARNING
     ) -> Response | None:
-        """The answer; None if there is none that makes sense, which is noted."""
+        """The response; None if it was refused or is unreadable, which is reported."""
         try:
-            return await asked
+            return await request
         except Unauthenticated:
             raise
         except (ApiError, MalformedResponse) as error:
@@ -261,8 +264,8 @@ class _Inspection:
             return None
 
     def _note_refusal(self, error: ElasticsearchError, level: Severity = Severity.WARNING) -> None:
-        # A missing privilege has been noted by its name already, and what serverless lacks is
-        # nothing that anybody could mend.
+        # A missing privilege has already been reported by name, and a missing feature of serverless
+        # cannot be fixed.
         explained = isinstance(error, MissingPrivilege) and not all(self.found.privileges.values())
         if not explained and not isinstance(error, NotAvailable):
             self.note(level, str(error))
@@ -278,7 +281,7 @@ def _major_and_minor(version: str) -> tuple[int, int] | None:
 
 
 def _says_security_is_off(error: ElasticsearchError) -> bool:
-    """Without security its endpoints do not exist, or say that it is not enabled."""
+    """With security disabled, its endpoints do not exist, or report that it is not enabled."""
     return isinstance(error, EndpointMissing) or (
         isinstance(error, ApiError)
         and any(words in error.reason.lower() for words in _SECURITY_IS_OFF)

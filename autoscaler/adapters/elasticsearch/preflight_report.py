@@ -1,4 +1,4 @@
-"""What a look at the cluster has found, and what that means for the daemon."""
+"""The findings of the preflight, and what they mean for the daemon."""
 
 from collections.abc import Mapping
 from enum import StrEnum
@@ -9,8 +9,8 @@ from autoscaler.core.values import Mode
 
 
 class Severity(StrEnum):
-    FATAL = "fatal"  # the daemon would do nothing
-    WARNING = "warning"  # it would do less than it could
+    FATAL = "fatal"  # the daemon cannot work
+    WARNING = "warning"  # a part of its work is impossible
 
 
 class Problem(Struct, frozen=True):
@@ -19,12 +19,12 @@ class Problem(Struct, frozen=True):
 
 
 class PreflightReport(Struct, frozen=True, kw_only=True):
-    """What was found. What could not be found out is empty, or None."""
+    """The findings. A value that could not be determined is empty or None."""
 
     cluster_name: str = ""
-    version: str = ""  # "" on serverless, whose number means nothing
+    version: str = ""  # "" on serverless, where it has no meaning
     build_flavor: str = ""
-    # Why no change, no number of allocations, no bounds can be set; "": it can, as far as is known.
+    # Why changes, allocations or bounds would be rejected; "": they would not, as far as is known.
     observe_only_because: str = ""
     direct_rejected_because: str = ""
     bounds_rejected_because: str = ""
@@ -37,13 +37,13 @@ class PreflightReport(Struct, frozen=True, kw_only=True):
     privileges: Mapping[str, bool] = {}
     upgrade_mode: bool | None = None
     deployments: int | None = None
-    owned: frozenset[str] = frozenset()  # deployments that belong to inference endpoints
+    owned: frozenset[str] = frozenset()  # deployments that inference endpoints own
     owned_refused_because: str = ""  # "": these can be changed, as far as is known
     stop_refused_because: str = ""  # "": deployments can be stopped, as far as is known
     problems: tuple[Problem, ...] = ()
 
     def rejection_of(self, mode: Mode) -> str:
-        """Why changes by this lever would be refused, in a sentence; "" if they would not."""
+        """Why changes in this control mode would be rejected, as a sentence; "": they would not."""
         by_mode = {
             Mode.DIRECT: self.direct_rejected_because,
             Mode.BOUNDS: self.bounds_rejected_because,
@@ -52,5 +52,5 @@ class PreflightReport(Struct, frozen=True, kw_only=True):
 
     @property
     def ok(self) -> bool:
-        """Whether the daemon can do its work, if only a part of it."""
+        """Whether the daemon can do at least a part of its work."""
         return all(problem.level is not Severity.FATAL for problem in self.problems)

@@ -1,4 +1,4 @@
-"""Whom to trust: the system's authorities, a file of them, or one certificate by its digest."""
+"""TLS contexts: trust in the system's authorities, a file of them, or one pinned certificate."""
 
 import asyncio
 import ssl
@@ -17,7 +17,7 @@ class Trust:
     """The TLS context for a host.
 
     Raises:
-        ConnectionSettingsError: a file cannot be read, or settings exclude each other.
+        ConnectionSettingsError: a file cannot be read, or settings conflict.
     """
 
     def __init__(self, connection: Connection) -> None:
@@ -31,7 +31,7 @@ class Trust:
         self._pinned: dict[URL, ssl.SSLContext] = {}
 
     async def context_for(self, url: URL) -> ssl.SSLContext | bool:
-        """What to connect with.
+        """The `ssl` argument of a request to `url`.
 
         Raises:
             TlsError: no certificate that the server presents has the pinned digest.
@@ -56,12 +56,12 @@ class Trust:
         try:
             self._context = _context(self._connection)
         except ConnectionSettingsError:
-            return  # in the middle of being replaced; what was read before stays
+            return  # the files are being replaced; the previous context stays
         self._pinned.clear()
         self._outdated = False
 
     async def _certificate_with_digest(self, url: URL) -> bytes:
-        """The pinned certificate, out of those the server presents.
+        """The pinned certificate, found in the chain that the server presents.
 
         That proves nothing by itself: anyone can present a copy of an authority's certificate.
         The handshake that counts is the next one, where this is the only anchor of trust.
@@ -93,10 +93,10 @@ def _context(connection: Connection) -> ssl.SSLContext:
         )
     except OSError as error:
         raise ConnectionSettingsError(
-            f"ca_certs {connection.ca_certs} cannot be used: {_why(error)}"
+            f"ca_certs {connection.ca_certs} cannot be used: {_reason_of(error)}"
         ) from error
-    # Python 3.13 is strict by default, and refuses the authorities that Elasticsearch generates for
-    # itself (elastic/elasticsearch#117769).
+    # Python 3.13 is strict by default, and rejects the authorities that Elasticsearch itself
+    # generates (elastic/elasticsearch#117769).
     context.verify_flags &= ~ssl.VERIFY_X509_STRICT
     _identify(context, connection)
     if connection.ca_fingerprint or not connection.verify_certificates:
@@ -111,17 +111,17 @@ def _identify(context: ssl.SSLContext, connection: Connection) -> None:
     if not connection.client_certificate:
         return
     try:
-        # The empty password keeps an encrypted key from asking for one at the terminal.
+        # With an empty password, an encrypted key fails instead of prompting at the terminal.
         context.load_cert_chain(connection.client_certificate, connection.client_key, password="")
     except OSError as error:  # ssl.SSLError is one
         raise ConnectionSettingsError(
             f"client_certificate {connection.client_certificate} or its key cannot be used: "
-            f"{_why(error)}"
+            f"{_reason_of(error)}"
         ) from error
 
 
 def _anchored(connection: Connection, anchor: bytes) -> ssl.SSLContext:
-    """A context that trusts nothing but what `anchor` is, or has signed.
+    """A context that trusts only the certificate `anchor`, and certificates signed by it.
 
     Names are not compared, as in the official clients: the pin says whose certificate it is, and
     Elasticsearch's own certificates name addresses that clients may not use.
@@ -144,7 +144,7 @@ def _presented(connection: Any) -> list[bytes]:
     return [certificate.public_bytes(der) for certificate in chain]
 
 
-def _why(error: OSError) -> str:
+def _reason_of(error: OSError) -> str:
     if isinstance(error, ssl.SSLError):
         return error.reason or "not in PEM form"
     return error.strerror or str(error)

@@ -1,8 +1,8 @@
-"""One request to one of the hosts, and what may be done when that fails.
+"""One request to one of the hosts, and the retries after a failure.
 
-A request that only reads is repeated after a pause and on another host. One that changes something
-goes to another host only while it has certainly not been sent: whoever asked decides about the
-rest. Nothing is logged here, and no message contains what authenticates us.
+A request that only reads is repeated after a pause and on another host. A request that changes
+something is sent to another host only if it was certainly not sent before; the caller handles all
+other failures. Nothing is logged here, and no message contains credentials.
 """
 
 import asyncio
@@ -37,14 +37,23 @@ from autoscaler.connection import Connection
 from autoscaler.ports import Clock
 from autoscaler.wire.errors import parse_error
 
-# Unpacked, the statistics of a page of 1000 models on ten nodes each have about 15 MB.
 MAX_BODY_BYTES = 128 * 2**20
-# Within a data centre a connection that takes longer is not going to come about, and there is
-# still time in the cycle for another host.
+"""Maximum size of a response, in bytes, decompressed. A page of statistics of 1000 models on ten
+nodes each has about 15 MB."""
+
 MAX_CONNECT_S = 3.0
-_TRANSIENT = frozenset({429, 502, 503, 504})  # statuses that may be others a moment later
+"""Maximum seconds for connecting. Within a data centre, a connection that takes longer will fail,
+and 3 s leave time in the cycle for another host."""
+
+_TRANSIENT = frozenset({429, 502, 503, 504})
+"""Statuses after which the same request may succeed a moment later."""
+
 FIRST_PAUSE_S = 0.5
+"""Upper limit of the random pause before the second attempt, in seconds; doubled for each
+further attempt."""
+
 MAX_PAUSE_S = 5.0
+"""Maximum of that upper limit, in seconds."""
 
 
 class HttpRequest(Struct, frozen=True, kw_only=True):
@@ -53,8 +62,8 @@ class HttpRequest(Struct, frozen=True, kw_only=True):
     query: Mapping[str, str] = {}
     body: bytes = b""
     operation: Operation = Operation.OTHER
-    repeatable: bool = False  # whether sending it again changes nothing, and is worth the while
-    extra_timeout_s: float = 0.0  # how much longer than usual, where the server is told to wait
+    repeatable: bool = False  # sending it again changes nothing
+    extra_timeout_s: float = 0.0  # added to the time-out, where the request makes the server wait
 
     def __str__(self) -> str:
         return f"{self.method} {self.path}"
@@ -64,7 +73,7 @@ class Transport:
     """Sends requests; use it as an asynchronous context manager.
 
     Raises:
-        ConnectionSettingsError: `connection` cannot be obeyed.
+        ConnectionSettingsError: a setting is invalid, or a file cannot be read.
     """
 
     def __init__(self, connection: Connection, clock: Clock, jitter: random.Random) -> None:
@@ -80,7 +89,7 @@ class Transport:
     async def __aenter__(self) -> Self:
         self._session = aiohttp.ClientSession(
             headers={
-                # A vendor type would tie us to one major version of the server.
+                # A vendor type would require one major version of the server.
                 "Accept": "application/json",
                 "User-Agent": f"autoscaler/{__version__}",
             },
@@ -98,13 +107,14 @@ class Transport:
         await self._session.close()
 
     async def send(self, request: HttpRequest) -> bytes:
-        """The body of a successful answer.
+        """The body of a successful response.
 
         Raises:
-            TransportError: no answer of Elasticsearch; its class says whether it may have acted.
-            ApiError: Elasticsearch refused; its class says why.
+            TransportError: no response from Elasticsearch; the class says whether it may have
+                acted.
+            ApiError: Elasticsearch refused; the class says why.
         """
-        # Attempts begin within one time-out, so that a whole request takes at most two.
+        # All attempts begin within one time-out, so that a request takes at most two.
         give_up_at = self._clock.now() + self._connection.request_timeout_s
         attempt = 0
         while True:
@@ -123,21 +133,21 @@ class Transport:
             attempt += 1
 
     def _pause_s(self, error: ElasticsearchError, attempt: int) -> float | None:
-        """How long to wait before another attempt; None: none is worth it.
+        """Seconds to wait before another attempt; None: another attempt would not help.
 
         Full jitter (AWS Architecture Blog, "Exponential Backoff And Jitter"), because replicas
         that failed together must not come back together.
         """
-        asked_s = 0.0
+        server_s = 0.0
         match error:
             case ApiError() | GatewayError() if error.status in _TRANSIENT:
-                asked_s = error.retry_after_s or 0.0
+                server_s = error.retry_after_s or 0.0
             case Unreachable() | ConnectionBroken():
                 pass
             case _:
                 return None
-        longest_s = min(MAX_PAUSE_S, FIRST_PAUSE_S * 2.0**attempt)
-        return asked_s + self._jitter.uniform(0.0, longest_s)
+        max_s = min(MAX_PAUSE_S, FIRST_PAUSE_S * 2.0**attempt)
+        return server_s + self._jitter.uniform(0.0, max_s)
 
     async def _send_to_some_host(self, request: HttpRequest) -> bytes:
         failure: TransportError | None = None
@@ -160,13 +170,13 @@ class Transport:
             host.failed(self._clock.now())
             raise
         except ApiError:
-            host.answered()
+            host.succeeded()
             raise
-        host.answered()
+        host.succeeded()
         return body
 
     async def _send_authorised(self, url: URL, request: HttpRequest) -> bytes:
-        """Send; on a 401, which carries nothing out, once more if a file has new credentials."""
+        """Send; after a 401, send once more if the file has new credentials."""
         try:
             return await self._exchange(url, request)
         except Unauthenticated:
@@ -205,29 +215,31 @@ class Transport:
     def _checked(
         self, url: URL, request: HttpRequest, response: aiohttp.ClientResponse, body: bytes
     ) -> bytes:
-        """The body of a success of Elasticsearch; anything else raises what it means."""
+        """The body of a 2xx response of Elasticsearch; raises the error for any other response."""
         status, place = response.status, place_of(url)
         is_product = response.headers.get("X-Elastic-Product") == "Elasticsearch"
         if 200 <= status < 300:
             if not is_product:
                 raise NotElasticsearch(
-                    f"{place} is not Elasticsearch; check the address, and that nothing between "
-                    "removes the header X-Elastic-Product"
+                    f"{place} is not Elasticsearch; check the address, and that no proxy removes "
+                    "the header X-Elastic-Product"
                 )
             return body
         wait_s = retry_after(response.headers, self._clock.now())
-        answer = parse_error(status, body)
-        if answer.enveloped or is_product or status == 401:
-            raise classify(request.operation, answer, request=str(request), retry_after_s=wait_s)
+        error_response = parse_error(status, body)
+        if error_response.enveloped or is_product or status == 401:
+            raise classify(
+                request.operation, error_response, request=str(request), retry_after_s=wait_s
+            )
         if status >= 500 or status in _TRANSIENT:
             raise GatewayError(
-                f"something in front of Elasticsearch at {place} answered {request} with {status}",
+                f"a proxy before Elasticsearch at {place} responded to {request} with {status}",
                 status=status,
                 retry_after_s=wait_s,
             )
         raise NotElasticsearch(
-            f"{place} answered {request} with {status}, and not as Elasticsearch does; "
-            "check the address, its path, and what stands between"
+            f"unexpected response from {place}: {status} to {request}, not from Elasticsearch; "
+            "check the address, its path, and any proxy"
         )
 
 
@@ -243,6 +255,6 @@ async def _bounded(response: aiohttp.ClientResponse, request: HttpRequest) -> by
         if len(body) > MAX_BODY_BYTES:
             response.close()
             raise MalformedResponse(
-                f"the answer to {request} is larger than {MAX_BODY_BYTES} bytes"
+                f"the response to {request} is larger than {MAX_BODY_BYTES} bytes"
             )
     return bytes(body)

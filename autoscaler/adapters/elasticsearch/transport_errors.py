@@ -1,4 +1,4 @@
-"""From what the HTTP library raises to what became of the request."""
+"""Exceptions of the HTTP library as errors that say what happened to the request."""
 
 import os
 import ssl
@@ -25,29 +25,33 @@ def transport_error_of(error: Exception, *, request: str, place: str) -> Transpo
         case aiohttp.ClientConnectorError():
             return unreachable(error.os_error, place)
         case aiohttp.ConnectionTimeoutError():
-            return Unreachable(f"{place} does not accept connections: no answer to connecting")
+            return Unreachable(f"{place} cannot be reached: connecting timed out")
         case TimeoutError():
-            return TimedOut(f"{place} did not answer {request} in time")
+            return TimedOut(
+                f"no complete response from {place} to {request} before request_timeout"
+            )
         case aiohttp.ClientOSError() if isinstance(error.__cause__, ssl.SSLError):
-            # TLS 1.3: a server refuses a client's certificate only after the handshake.
+            # TLS 1.3: a server rejects the client certificate only after the handshake.
             return untrusted(error.__cause__, place)
         case aiohttp.ClientResponseError():
-            return NotElasticsearch(f"{place} does not answer in HTTP; check the address and port")
+            return NotElasticsearch(
+                f"the response from {place} is not HTTP; check the address and port"
+            )
         case _:
             return ConnectionBroken(
-                f"the connection to {place} broke before {request} was answered completely"
+                f"the connection to {place} was lost before the response to {request} was complete"
             )
 
 
 def unreachable(error: OSError, place: str) -> Unreachable:
     return Unreachable(
-        f"{place} cannot be reached: {_words(error)}; "
+        f"{place} cannot be reached: {_reason_of(error)}; "
         "check the address, and whether the server is running"
     )
 
 
-def _words(error: OSError) -> str:
-    # asyncio puts the address into `strerror`, which `place` has already said.
+def _reason_of(error: OSError) -> str:
+    # asyncio puts the address into `strerror`; the message already contains it as `place`.
     if error.errno is not None and error.errno > 0:
         return os.strerror(error.errno)
     return error.strerror or str(error)
@@ -67,12 +71,12 @@ def untrusted(error: OSError, place: str) -> TlsError:
     reason = getattr(cause, "reason", None) or "the handshake failed"
     return TlsError(
         f"no TLS connection with {place}: {reason}; "
-        "check that the port speaks TLS, and client_certificate if the server wants one"
+        "check that the port uses TLS, and client_certificate if the server requires one"
     )
 
 
 def retry_after(headers: Mapping[str, str], now: float) -> float | None:
-    """Seconds that a server asks to wait, given as such or as a date; None: it does not say.
+    """Seconds to wait by the `Retry-After` header, which is in seconds or a date; None without it.
 
     Source: RFC 9110, section 10.2.3.
     """

@@ -1,4 +1,4 @@
-"""Loopback servers that answer as they are told, and clients for them."""
+"""Loopback servers with prepared responses, and clients for them."""
 
 import asyncio
 import json
@@ -17,7 +17,7 @@ from tests.fakes import FakeClock
 PRODUCT = {"X-Elastic-Product": "Elasticsearch"}
 
 
-def answer(document, status=200, headers=PRODUCT):
+def respond(document, status=200, headers=PRODUCT):
     async def give(request):
         return web.json_response(document, status=status, headers=headers)
 
@@ -38,7 +38,7 @@ def refusal(status, type_, reason, *, headers=(), **more):
 
 
 def page(status, text="<html>Bad Gateway</html>", **headers):
-    """What a proxy answers."""
+    """A response of a proxy."""
 
     async def give(request):
         return web.Response(status=status, text=text, content_type="text/html", headers=headers)
@@ -47,7 +47,7 @@ def page(status, text="<html>Bad Gateway</html>", **headers):
 
 
 async def reset(request):
-    """Read the request, perhaps carry it out, and be gone."""
+    """Read the request, then drop the connection."""
     await request.read()
     request.transport.abort()
     return web.Response()
@@ -63,7 +63,7 @@ async def truncated(request):
 
 
 def only(path, response, otherwise):
-    """One answer for one path."""
+    """One response for one path."""
 
     async def give(request):
         return await (response if request.path == path else otherwise)(request)
@@ -72,23 +72,23 @@ def only(path, response, otherwise):
 
 
 class Server:
-    """Gives `answers` in turn, the last one for ever; a dict gives one for each path."""
+    """Returns `responses` in turn and repeats the last one; a dict has one for each path."""
 
-    def __init__(self, *answers):
-        self.answers = list(answers)
+    def __init__(self, *responses):
+        self.responses = list(responses)
         self.requests = []
         self.bodies = []
         self._end = asyncio.Event()
         application = web.Application()
-        application.router.add_route("*", "/{path:.*}", self._answer)
+        application.router.add_route("*", "/{path:.*}", self._respond)
         self._server = TestServer(application, host="127.0.0.1")
 
-    async def _answer(self, request):
+    async def _respond(self, request):
         self.requests.append(request)
         self.bodies.append(await request.read())
-        chosen = self.answers[0]
-        if len(self.answers) > 1:
-            self.answers.pop(0)
+        chosen = self.responses[0]
+        if len(self.responses) > 1:
+            self.responses.pop(0)
         if isinstance(chosen, dict):
             chosen = chosen.get(request.path, self.no_handler)
         return await chosen(request)
@@ -127,8 +127,8 @@ class Server:
 
 
 @asynccontextmanager
-async def serving(*answers, tls=None):
-    server = Server(*answers)
+async def serving(*responses, tls=None):
+    server = Server(*responses)
     await server.start(tls)
     try:
         yield server
@@ -138,7 +138,7 @@ async def serving(*answers, tls=None):
 
 @asynccontextmanager
 async def api_for(*servers, clock=None, **settings):
-    """The API of a cluster that has `servers` for hosts."""
+    """The API of a cluster whose hosts are `servers`."""
     settings.setdefault("hosts", tuple(getattr(s, "url", s) for s in servers))
     clock = clock or FakeClock(start=1_000.0)
     async with Transport(Connection(**settings), clock, random.Random(7)) as transport:

@@ -1,4 +1,4 @@
-"""One method per endpoint: what is sent, and what is made of the answer."""
+"""One method per endpoint: the request, and the result read from the response."""
 
 import pytest
 from aiohttp import web
@@ -10,13 +10,13 @@ from autoscaler.wire.deployments import AdaptivePatchDocument, StartRequest
 from autoscaler.wire.inference import EndpointDocument
 from tests.adapters.elasticsearch.servers import (
     PRODUCT,
-    answer,
     api_for,
     assignment,
     deployment,
     endpoint,
     page,
     refusal,
+    respond,
     serving,
     stats,
 )
@@ -24,7 +24,7 @@ from tests.adapters.elasticsearch.servers import (
 
 async def test_statistics_of_all_deployments():
     async with (
-        serving(answer(stats(deployment("a"), {"model_id": "lang_ident"}))) as server,
+        serving(respond(stats(deployment("a"), {"model_id": "lang_ident"}))) as server,
         api_for(server) as api,
     ):
         found = await api.stats()
@@ -51,14 +51,14 @@ async def test_statistics_are_read_to_the_last_page(monkeypatch):
 
 async def test_pages_end_even_if_the_count_does_not(monkeypatch):
     monkeypatch.setattr(api_module, "MAX_PAGES", 3)
-    async with serving(answer(stats(count=2**40))) as server, api_for(server) as api:
+    async with serving(respond(stats(count=2**40))) as server, api_for(server) as api:
         await api.stats()
     assert len(server.requests) == 3
 
 
 async def test_a_deployment_that_moves_between_pages_counts_once(monkeypatch):
     monkeypatch.setattr(api_module, "PAGE_SIZE", 1)
-    pages = [answer(stats(deployment("a"), count=2)), answer(stats(deployment("a"), count=2))]
+    pages = [respond(stats(deployment("a"), count=2)), respond(stats(deployment("a"), count=2))]
     async with serving(*pages) as server, api_for(server) as api:
         assert len((await api.stats()).deployments) == 1
 
@@ -66,7 +66,7 @@ async def test_a_deployment_that_moves_between_pages_counts_once(monkeypatch):
 async def test_one_damaged_entry_costs_one_deployment():
     damaged = deployment("b", number_of_allocations="three")
     async with (
-        serving(answer(stats(deployment("a"), damaged))) as server,
+        serving(respond(stats(deployment("a"), damaged))) as server,
         api_for(server) as api,
     ):
         found = await api.stats()
@@ -75,8 +75,8 @@ async def test_one_damaged_entry_costs_one_deployment():
 
 
 @pytest.mark.parametrize("document", [[], "x", {"trained_model_stats": 3}])
-async def test_statistics_that_make_no_sense(document):
-    async with serving(answer(document)) as server, api_for(server) as api:
+async def test_unreadable_statistics(document):
+    async with serving(respond(document)) as server, api_for(server) as api:
         with pytest.raises(MalformedResponse):
             await api.stats()
 
@@ -100,10 +100,10 @@ async def test_statistics_that_make_no_sense(document):
         ({"adaptive": None}, {"adaptive_allocations": None}),
         ({}, {}),
     ],
-    ids=["number", "take over", "adaptive", "clear a bound", "remove", "nothing"],
+    ids=["allocations", "take over", "adaptive", "clear a bound", "remove", "nothing"],
 )
 async def test_updates_are_in_the_body_alone(arguments, body):
-    async with serving(answer(assignment(3))) as server, api_for(server) as api:
+    async with serving(respond(assignment(3))) as server, api_for(server) as api:
         updated = await api.update(".elser/2 ü", **arguments)
     assert server.body() == body
     assert server.requests[0].method == "POST"
@@ -126,7 +126,7 @@ async def test_a_start_has_all_parameters():
         cache_size="0b",
         priority="normal",
     )
-    async with serving(answer(assignment())) as server, api_for(server) as api:
+    async with serving(respond(assignment())) as server, api_for(server) as api:
         await api.start("elser", parameters)
     assert server.paths == ["/_ml/trained_models/elser/deployment/_start"]
     assert server.body() == {
@@ -141,17 +141,17 @@ async def test_a_start_has_all_parameters():
     }
 
 
-async def test_a_start_is_waited_for_longer_than_other_requests():
+async def test_a_start_has_a_longer_time_out_than_other_requests():
     async with (
-        serving(answer(assignment())) as server,
+        serving(respond(assignment())) as server,
         api_for(server, request_timeout_s=0.0) as api,
     ):
         with pytest.raises(TimedOut):
             await api.update("elser", allocations=1)
-        assert await api.start("elser", StartRequest(), patience_s=30.0)
+        assert await api.start("elser", StartRequest(), extra_timeout_s=30.0)
 
 
-async def test_a_start_that_takes_longer_than_asked():
+async def test_a_start_that_times_out():
     slow = refusal(408, "status_exception", "Timed out after [20s] waiting")
     async with serving(slow) as server, api_for(server) as api:
         with pytest.raises(StartTimedOut):
@@ -160,14 +160,14 @@ async def test_a_start_that_takes_longer_than_asked():
 
 
 async def test_a_stop():
-    async with serving(answer({"stopped": True})) as server, api_for(server) as api:
+    async with serving(respond({"stopped": True})) as server, api_for(server) as api:
         assert await api.stop("search", force=True, allow_no_match=False)
     assert server.paths == ["/_ml/trained_models/search/deployment/_stop"]
     assert dict(server.requests[0].query) == {"force": "true", "allow_no_match": "false"}
 
 
 async def test_all_endpoints():
-    listed = answer({"endpoints": [endpoint("a", num_allocations=1), endpoint("b", "openai")]})
+    listed = respond({"endpoints": [endpoint("a", num_allocations=1), endpoint("b", "openai")]})
     async with serving(listed) as server, api_for(server) as api:
         found = await api.inference_endpoints()
     assert server.paths == ["/_inference/_all"]
@@ -187,11 +187,11 @@ async def test_all_endpoints():
             {"adaptive_allocations": {"enabled": True, "min_number_of_allocations": 1}},
         ),
     ],
-    ids=["number", "adaptive"],
+    ids=["allocations", "adaptive"],
 )
 async def test_an_endpoint_is_updated_under_its_task_type(arguments, settings):
     known = EndpointDocument(inference_id=".elser/2 ü", task_type="sparse_embedding")
-    async with serving(answer(endpoint("x", num_allocations=3))) as server, api_for(server) as api:
+    async with serving(respond(endpoint("x", num_allocations=3))) as server, api_for(server) as api:
         updated = await api.update_endpoint(known, **arguments)
     (request,) = server.requests
     assert request.method == "PUT"
@@ -208,9 +208,9 @@ async def test_changes_are_sent_once(change):
     assert len(server.requests) == 1
 
 
-async def test_privileges_are_a_question_and_may_be_asked_again():
+async def test_the_privileges_request_may_be_repeated():
     granted = {"cluster": {"monitor_ml": True, "manage_ml": False}, "has_all_requested": False}
-    async with serving(page(503), answer(granted)) as server, api_for(server) as api:
+    async with serving(page(503), respond(granted)) as server, api_for(server) as api:
         found = await api.has_privileges(("monitor_ml", "manage_ml"))
     assert found.cluster == {"monitor_ml": True, "manage_ml": False}
     assert server.body() == {"cluster": ["monitor_ml", "manage_ml"]}

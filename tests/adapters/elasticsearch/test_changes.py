@@ -1,4 +1,4 @@
-"""Changes: which requests are sent for them, and what becomes of those."""
+"""Changes: the requests sent for them, and their outcomes."""
 
 from contextlib import asynccontextmanager
 
@@ -15,7 +15,6 @@ from autoscaler.core.values import (
 )
 from autoscaler.ports import UpdateFailed
 from tests.adapters.elasticsearch.servers import (
-    answer,
     api_for,
     assignment,
     deployment,
@@ -23,6 +22,7 @@ from tests.adapters.elasticsearch.servers import (
     page,
     refusal,
     reset,
+    respond,
     serving,
     stats,
     truncated,
@@ -35,8 +35,8 @@ UPDATE, STOP, START = (
 )
 UPDATE_ENDPOINT = "/_inference/sparse_embedding/elser/_update"
 STATUS = "status_exception"
-OWNED = answer({"endpoints": [endpoint("elser")]})
-NOBODYS = answer({"endpoints": []})
+OWNED = respond({"endpoints": [endpoint("elser")]})
+NO_ENDPOINTS = respond({"endpoints": []})
 OWNED_CONFLICT = refusal(
     409,
     STATUS,
@@ -56,12 +56,12 @@ UNKNOWN_FIELD = refusal(
 
 
 @asynccontextmanager
-async def cluster_of(*answers, **settings):
-    async with serving(*answers) as server, api_for(server, **settings) as api:
+async def cluster_of(*responses, **settings):
+    async with serving(*responses) as server, api_for(server, **settings) as api:
         yield ElasticsearchCluster(api, FakeClock(start=1_000.0)), server
 
 
-async def fate_of(cluster, change, words=None, name="elser"):
+async def outcome_of(cluster, change, words=None, name="elser"):
     with pytest.raises(UpdateFailed, match=words) as caught:
         await cluster.carry_out(name, change)
     assert str(caught.value)
@@ -69,12 +69,12 @@ async def fate_of(cluster, change, words=None, name="elser"):
 
 
 def sent(server, path):
-    """What was sent there, in order."""
+    """The bodies sent to `path`, in order."""
     return [server.body(i) for i, found in enumerate(server.paths) if found == path]
 
 
 BODIES = {
-    "number": (SetAllocations(4), {"number_of_allocations": 4}),
+    "allocations": (SetAllocations(4), {"number_of_allocations": 4}),
     "take over": (
         SetAllocations(4, take_over=True),
         {"number_of_allocations": 4, "adaptive_allocations": {"enabled": False}},
@@ -93,8 +93,8 @@ BODIES = {
 
 
 @pytest.mark.parametrize(("change", "body"), BODIES.values(), ids=BODIES)
-async def test_a_change_of_a_lever_is_one_call_with_all_of_it_in_the_body(change, body):
-    async with cluster_of(answer(assignment(4))) as (cluster, server):
+async def test_a_change_is_one_request_with_all_settings_in_the_body(change, body):
+    async with cluster_of(respond(assignment(4))) as (cluster, server):
         await cluster.carry_out("elser", change)
     (request,) = server.requests
     assert (request.method, request.path, request.query_string) == ("POST", UPDATE, "")
@@ -102,7 +102,7 @@ async def test_a_change_of_a_lever_is_one_call_with_all_of_it_in_the_body(change
 
 
 @pytest.mark.parametrize(
-    ("given", "fate"),
+    ("given", "outcome"),
     [
         (refusal(429, STATUS, "not enough resources to provide all"), OutcomeKind.NO_CAPACITY),
         (NOT_STARTED, OutcomeKind.NOT_STARTED),
@@ -123,52 +123,52 @@ async def test_a_change_of_a_lever_is_one_call_with_all_of_it_in_the_body(change
         (page(404), OutcomeKind.UNKNOWN),
         (reset, OutcomeKind.UNKNOWN),
         (truncated, OutcomeKind.UNKNOWN),
-        (answer({"assignment": {}}), OutcomeKind.UNKNOWN),
+        (respond({"assignment": {}}), OutcomeKind.UNKNOWN),
         (refusal(400, "x_content_parse_exception", "unknown field"), OutcomeKind.INVALID),
     ],
     ids=lambda value: value if isinstance(value, OutcomeKind) else None,
 )
 @pytest.mark.parametrize("change", [SetAllocations(4), SetBounds(1, 4)], ids=str)
-async def test_a_change_that_is_refused_or_lost_is_sent_once(given, fate, change):
+async def test_a_change_that_is_refused_or_lost_is_sent_once(given, outcome, change):
     async with cluster_of(given) as (cluster, server):
-        assert await fate_of(cluster, change) is fate
+        assert await outcome_of(cluster, change) is outcome
     assert len(server.requests) == 1
 
 
 async def test_a_version_without_adaptive_allocations_is_named():
     async with cluster_of(UNKNOWN_FIELD) as (cluster, _):
-        await fate_of(cluster, SetBounds(1, 4), r"need Elasticsearch 8\.16 or later")
+        await outcome_of(cluster, SetBounds(1, 4), r"need Elasticsearch 8\.16 or later")
 
 
 async def test_a_cluster_without_updates_can_only_be_observed():
-    async with cluster_of({STATS: answer(stats(deployment("elser")))}) as (cluster, _):
+    async with cluster_of({STATS: respond(stats(deployment("elser")))}) as (cluster, _):
         await cluster.observe()
-        fate = await fate_of(cluster, SetAllocations(4), r"needs Elasticsearch 8\.6")
-    assert fate is OutcomeKind.INVALID
+        outcome = await outcome_of(cluster, SetAllocations(4), r"needs Elasticsearch 8\.6")
+    assert outcome is OutcomeKind.INVALID
 
 
-# What inference endpoints own
+# Deployments of inference endpoints
 
 
-def owned(**answers):
+def owned(**responses):
     """A cluster in which an endpoint owns the deployment."""
     usual = {
-        STATS: answer(stats(deployment("elser"))),
+        STATS: respond(stats(deployment("elser"))),
         INFERENCE: OWNED,
-        UPDATE_ENDPOINT: answer(endpoint("elser")),
+        UPDATE_ENDPOINT: respond(endpoint("elser")),
         UPDATE: OWNED_CONFLICT,
     }
-    return usual | answers
+    return usual | responses
 
 
 def echo(**settings):
-    return answer(endpoint("elser", **settings))
+    return respond(endpoint("elser", **settings))
 
 
 ENABLED = {"enabled": True, "min_number_of_allocations": 1, "max_number_of_allocations": 8}
 DISABLED = {"adaptive_allocations": {"enabled": False}}
 ENDPOINT_BODIES = {
-    "number": (SetAllocations(4), [{"num_allocations": 4}], echo(num_allocations=4)),
+    "allocations": (SetAllocations(4), [{"num_allocations": 4}], echo(num_allocations=4)),
     "take over": (
         SetAllocations(4, take_over=True),
         [DISABLED, {"num_allocations": 4}],
@@ -187,20 +187,20 @@ ENDPOINT_BODIES = {
 }
 
 
-@pytest.mark.parametrize("noticed", [True, False], ids=["noticed", "not noticed"])
+@pytest.mark.parametrize("known", [True, False], ids=["known", "not known"])
 @pytest.mark.parametrize(
-    ("change", "settings", "answered"), ENDPOINT_BODIES.values(), ids=ENDPOINT_BODIES
+    ("change", "settings", "response"), ENDPOINT_BODIES.values(), ids=ENDPOINT_BODIES
 )
-async def test_what_an_endpoint_owns_is_changed_through_it(change, settings, answered, noticed):
-    async with cluster_of(owned(**{UPDATE_ENDPOINT: answered})) as (cluster, server):
-        if noticed:
+async def test_a_deployment_of_an_endpoint_is_changed_through_it(change, settings, response, known):
+    async with cluster_of(owned(**{UPDATE_ENDPOINT: response})) as (cluster, server):
+        if known:
             await cluster.observe()
         for _ in range(2):
             await cluster.carry_out("elser", change)
     assert sent(server, UPDATE_ENDPOINT) == [{"service_settings": s} for s in settings] * 2
     assert server.requests[-1].method == "PUT"
-    # Once refused, it is known whose it is.
-    assert server.paths.count(UPDATE) == (0 if noticed else 1)
+    # After a refusal, the owner is known.
+    assert server.paths.count(UPDATE) == (0 if known else 1)
 
 
 WITHOUT = {
@@ -213,48 +213,50 @@ WITHOUT = {
 
 
 @pytest.mark.parametrize("lacking", WITHOUT.values(), ids=WITHOUT)
-async def test_what_an_endpoint_cannot_take_the_deployment_may(lacking):
-    answers = owned(**{UPDATE: answer(assignment())}) | {UPDATE_ENDPOINT: lacking}
-    async with cluster_of({k: v for k, v in answers.items() if v}) as (cluster, server):
+async def test_a_change_that_the_endpoint_cannot_accept_is_sent_to_the_deployment(lacking):
+    responses = owned(**{UPDATE: respond(assignment())}) | {UPDATE_ENDPOINT: lacking}
+    async with cluster_of({k: v for k, v in responses.items() if v}) as (cluster, server):
         await cluster.observe()
         await cluster.carry_out("elser", SetBounds(1, 8))
     assert sent(server, UPDATE) == [{"adaptive_allocations": ENABLED}]
 
 
-async def test_what_an_endpoint_cannot_give_up_is_taken_over_in_one_call():
-    answers = owned(**{UPDATE_ENDPOINT: WITHOUT["not through it"], UPDATE: answer(assignment())})
-    async with cluster_of(answers) as (cluster, server):
+async def test_a_take_over_that_the_endpoint_ignores_is_one_call_to_the_deployment():
+    responses = owned(**{UPDATE_ENDPOINT: WITHOUT["not through it"], UPDATE: respond(assignment())})
+    async with cluster_of(responses) as (cluster, server):
         await cluster.observe()
         await cluster.carry_out("elser", SetAllocations(4, take_over=True))
     assert sent(server, UPDATE) == [{"number_of_allocations": 4} | DISABLED]
 
 
-async def test_the_refusal_of_the_endpoint_is_reported_if_the_deployment_refuses_on_principle():
+async def test_the_refusal_of_the_endpoint_is_reported_if_the_deployment_is_owned():
     refused = refusal(400, "validation_exception", "cannot be set if adaptive allocations is on")
     async with cluster_of(owned(**{UPDATE_ENDPOINT: refused})) as (cluster, _):
         await cluster.observe()
-        fate = await fate_of(cluster, SetAllocations(4), "cannot be set if adaptive")
-    assert fate is OutcomeKind.ADAPTIVE_ENABLED
+        outcome = await outcome_of(cluster, SetAllocations(4), "cannot be set if adaptive")
+    assert outcome is OutcomeKind.ADAPTIVE_ENABLED
 
 
-async def test_bounds_that_neither_takes_are_those_of_an_endpoint():
+async def test_bounds_that_neither_accepts_are_owned_by_the_endpoint():
     async with cluster_of(owned()) as (cluster, _):
         await cluster.observe()
-        fate = await fate_of(cluster, SetBounds(1, 8), "must be updated through")
-    assert fate is OutcomeKind.ENDPOINT_OWNED
+        outcome = await outcome_of(cluster, SetBounds(1, 8), "must be updated through")
+    assert outcome is OutcomeKind.ENDPOINT_OWNED
 
 
 @pytest.mark.parametrize("denied", [INFERENCE, UPDATE_ENDPOINT])
-async def test_the_privilege_that_is_missing_for_an_endpoint_is_named(denied):
+async def test_the_missing_privilege_for_an_endpoint_is_named(denied):
     async with cluster_of(owned(**{denied: UNAUTHORISED})) as (cluster, _):
         await cluster.observe()
         for _ in range(2):
-            fate = await fate_of(cluster, SetAllocations(4), "manage_inference; grant it to scaler")
-            assert fate is OutcomeKind.ENDPOINT_OWNED
+            outcome = await outcome_of(
+                cluster, SetAllocations(4), "manage_inference; grant it to scaler"
+            )
+            assert outcome is OutcomeKind.ENDPOINT_OWNED
 
 
 @pytest.mark.parametrize(
-    ("lost", "fate"),
+    ("lost", "outcome"),
     [
         (NO_MASTER, OutcomeKind.UNKNOWN),
         (truncated, OutcomeKind.UNKNOWN),
@@ -268,26 +270,26 @@ async def test_the_privilege_that_is_missing_for_an_endpoint_is_named(denied):
     ],
     ids=lambda value: value if isinstance(value, OutcomeKind) else None,
 )
-async def test_a_change_through_an_endpoint_that_is_refused_or_lost_is_sent_once(lost, fate):
+async def test_a_change_through_an_endpoint_that_is_refused_or_lost_is_sent_once(lost, outcome):
     async with cluster_of(owned(**{UPDATE_ENDPOINT: lost})) as (cluster, server):
         await cluster.observe()
-        assert await fate_of(cluster, SetAllocations(4)) is fate
+        assert await outcome_of(cluster, SetAllocations(4)) is outcome
     assert server.paths.count(UPDATE_ENDPOINT) == 1
     assert UPDATE not in server.paths
 
 
-@pytest.mark.parametrize("lost", [NO_MASTER, NOBODYS, page(502)], ids=lambda _: None)
-async def test_an_owner_that_cannot_be_found_is_reported_in_the_clusters_words(lost):
+@pytest.mark.parametrize("lost", [NO_MASTER, NO_ENDPOINTS, page(502)], ids=lambda _: None)
+async def test_a_refusal_is_reported_if_the_owner_cannot_be_read(lost):
     async with cluster_of(owned(**{INFERENCE: lost}), retries=0) as (cluster, _):
-        fate = await fate_of(cluster, SetAllocations(4), "created by inference endpoint")
-    assert fate is OutcomeKind.ENDPOINT_OWNED
+        outcome = await outcome_of(cluster, SetAllocations(4), "created by inference endpoint")
+    assert outcome is OutcomeKind.ENDPOINT_OWNED
 
 
 # Stop
 
 
-def stopping(given=None, owners=NOBODYS):
-    return {INFERENCE: owners, STOP: given or answer({"stopped": True})}
+def stopping(given=None, owners=NO_ENDPOINTS):
+    return {INFERENCE: owners, STOP: given or respond({"stopped": True})}
 
 
 async def test_a_stop_is_not_forced():
@@ -298,13 +300,13 @@ async def test_a_stop_is_not_forced():
 
 
 async def test_a_stop_without_an_inference_api():
-    async with cluster_of({STOP: answer({"stopped": True})}) as (cluster, server):
+    async with cluster_of({STOP: respond({"stopped": True})}) as (cluster, server):
         await cluster.carry_out("elser", Stop())
     assert STOP in server.paths
 
 
 @pytest.mark.parametrize(
-    ("given", "fate"),
+    ("given", "outcome"),
     [
         (refusal(409, STATUS, "referenced by ingest processors; use force"), OutcomeKind.IN_USE),
         (refusal(409, STATUS, "it is used by inference endpoint [x]"), OutcomeKind.IN_USE),
@@ -314,32 +316,32 @@ async def test_a_stop_without_an_inference_api():
     ],
     ids=lambda value: value if isinstance(value, OutcomeKind) else None,
 )
-async def test_a_stop_that_is_refused_or_lost_is_sent_once(given, fate):
+async def test_a_stop_that_is_refused_or_lost_is_sent_once(given, outcome):
     async with cluster_of(stopping(given)) as (cluster, server):
-        assert await fate_of(cluster, Stop()) is fate
+        assert await outcome_of(cluster, Stop()) is outcome
     assert server.paths.count(STOP) == 1
 
 
-async def test_a_stop_that_takes_long_is_not_waited_for():
+async def test_a_slow_stop_times_out():
     async with serving(None) as server, api_for(server, request_timeout_s=0.05) as api:
-        server.answers = [{INFERENCE: NOBODYS, STOP: server.never}]
+        server.responses = [{INFERENCE: NO_ENDPOINTS, STOP: server.never}]
         cluster = ElasticsearchCluster(api, FakeClock(start=1_000.0))
-        assert await fate_of(cluster, Stop()) is OutcomeKind.UNKNOWN
+        assert await outcome_of(cluster, Stop()) is OutcomeKind.UNKNOWN
 
 
 @pytest.mark.parametrize(
-    ("owners", "fate", "words"),
+    ("owners", "outcome", "words"),
     [
-        (OWNED, OutcomeKind.ENDPOINT_OWNED, "belongs to the inference endpoint"),
+        (OWNED, OutcomeKind.ENDPOINT_OWNED, "inference endpoint elser owns it"),
         (UNAUTHORISED, OutcomeKind.ENDPOINT_OWNED, "grant monitor_inference to scaler"),
         (NO_MASTER, OutcomeKind.UNKNOWN, "no master"),
         (page(502), OutcomeKind.UNKNOWN, "502"),
     ],
-    ids=["owned", "not to be told", "no master", "proxy"],
+    ids=["owned", "unknown", "no master", "proxy"],
 )
-async def test_nothing_is_stopped_that_may_belong_to_an_endpoint(owners, fate, words):
+async def test_nothing_is_stopped_that_may_belong_to_an_endpoint(owners, outcome, words):
     async with cluster_of(stopping(owners=owners), retries=0) as (cluster, server):
-        assert await fate_of(cluster, Stop(), words) is fate
+        assert await outcome_of(cluster, Stop(), words) is outcome
     assert STOP not in server.paths
 
 
@@ -393,14 +395,14 @@ START_BODIES = {
 
 @pytest.mark.parametrize(("change", "body"), START_BODIES.values(), ids=START_BODIES)
 async def test_a_start_repeats_every_parameter(change, body):
-    async with cluster_of(answer(assignment())) as (cluster, server):
+    async with cluster_of(respond(assignment())) as (cluster, server):
         await cluster.carry_out("elser", change)
     assert server.paths == [START]
     assert server.body() == body
 
 
-async def test_a_start_names_the_deployment_if_it_is_not_called_like_the_model():
-    async with cluster_of(answer(assignment())) as (cluster, server):
+async def test_a_start_has_a_deployment_id_if_it_is_not_the_model_id():
+    async with cluster_of(respond(assignment())) as (cluster, server):
         await cluster.carry_out("search", start())
     assert server.paths == [START]
     assert server.body() == STARTED | {"deployment_id": "search"}
@@ -415,14 +417,14 @@ async def test_a_start_names_the_deployment_if_it_is_not_called_like_the_model()
     ],
     ids=["still starting", "started", "exists"],
 )
-async def test_a_start_is_done_when_the_deployment_is_there(given):
+async def test_a_start_ends_when_the_deployment_exists(given):
     async with cluster_of(given) as (cluster, server):
         assert await cluster.carry_out("elser", start()) is None
     assert len(server.requests) == 1
 
 
 @pytest.mark.parametrize(
-    ("given", "fate"),
+    ("given", "outcome"),
     [
         (
             refusal(404, "resource_not_found_exception", "Could not find trained model"),
@@ -456,7 +458,7 @@ async def test_a_start_is_done_when_the_deployment_is_there(given):
     ],
     ids=lambda value: value if isinstance(value, OutcomeKind) else None,
 )
-async def test_a_start_that_is_refused_or_lost_is_sent_once(given, fate):
+async def test_a_start_that_is_refused_or_lost_is_sent_once(given, outcome):
     async with cluster_of(given) as (cluster, server):
-        assert await fate_of(cluster, start()) is fate
+        assert await outcome_of(cluster, start()) is outcome
     assert len(server.requests) == 1

@@ -1,4 +1,4 @@
-"""Observations: what is in them, and what is said when there are none."""
+"""Observations: their content, and the failure kinds."""
 
 from contextlib import asynccontextmanager
 
@@ -11,13 +11,13 @@ from autoscaler.adapters.elasticsearch.cluster import (
 )
 from autoscaler.ports import FailureKind, ObservationFailed
 from tests.adapters.elasticsearch.servers import (
-    answer,
     api_for,
     deployment,
     endpoint,
     page,
     refusal,
     reset,
+    respond,
     serving,
     stats,
     truncated,
@@ -57,9 +57,9 @@ def memory(name="ml-a", roles=("ml",), **ml):
 def endpoints(**more):
     """A cluster with one deployment and two nodes, of which one serves models."""
     usual = {
-        STATS: answer(stats(deployment("elser", number_of_allocations=2))),
-        NODES: answer({"nodes": {"n1": node(allocated_processors_double="8.0")}}),
-        MEMORY: answer(
+        STATS: respond(stats(deployment("elser", number_of_allocations=2))),
+        NODES: respond({"nodes": {"n1": node(allocated_processors_double="8.0")}}),
+        MEMORY: respond(
             {
                 "nodes": {
                     "n1": memory(max=5 * GIB, native_code_overhead=GIB, native_inference=GIB),
@@ -67,15 +67,15 @@ def endpoints(**more):
                 }
             }
         ),
-        ML_INFO: answer({"upgrade_mode": False}),
+        ML_INFO: respond({"upgrade_mode": False}),
     }
     return usual | more
 
 
 @asynccontextmanager
-async def cluster_of(*answers, **settings):
+async def cluster_of(*responses, **settings):
     clock = FakeClock(start=1_000.0)
-    async with serving(*answers) as server, api_for(server, clock=clock, **settings) as api:
+    async with serving(*responses) as server, api_for(server, clock=clock, **settings) as api:
         yield ElasticsearchCluster(api, clock), server, clock
 
 
@@ -96,17 +96,17 @@ async def test_an_observation_has_deployments_and_nodes():
     [
         ({"total_ml_processors": 8}, False),
         ({"total_ml_processors": 16}, True),
-        ({"total_ml_processors": 4}, None),  # counted in other units than the nodes count in
+        ({"total_ml_processors": 4}, None),  # in other units than the nodes report
         ({}, None),
     ],
 )
-async def test_hardware_grows_if_more_of_it_can_be_reached_than_there_is(limits, growable):
+async def test_hardware_can_grow_if_more_processors_are_reachable_than_present(limits, growable):
     info = {"upgrade_mode": False, "limits": limits}
-    async with cluster_of(endpoints(**{ML_INFO: answer(info)})) as (cluster, _, _):
+    async with cluster_of(endpoints(**{ML_INFO: respond(info)})) as (cluster, _, _):
         assert (await cluster.observe()).cluster.growable is growable
 
 
-async def test_every_cycle_costs_one_request_and_the_nodes_one_a_minute():
+async def test_one_request_per_cycle_and_the_nodes_once_per_minute():
     async with cluster_of(endpoints()) as (cluster, server, clock):
         for _ in range(12):
             await cluster.observe()
@@ -117,9 +117,9 @@ async def test_every_cycle_costs_one_request_and_the_nodes_one_a_minute():
 
 
 async def test_damaged_entries_are_reported():
-    answers = endpoints()
-    answers[STATS] = answer(stats(deployment("a"), deployment("b", queue_capacity=-1)))
-    async with cluster_of(answers) as (cluster, _, _):
+    responses = endpoints()
+    responses[STATS] = respond(stats(deployment("a"), deployment("b", queue_capacity=-1)))
+    async with cluster_of(responses) as (cluster, _, _):
         observation = await cluster.observe()
     assert set(observation.deployments) == {"a"}
     assert "queue_capacity" in observation.unreadable["b"]
@@ -144,52 +144,52 @@ async def test_nodes_may_not_be_known_at_all():
 
 async def test_nodes_of_different_versions():
     nodes = {"n1": node(), "n2": node("ml-b", version="8.19.0")}
-    async with cluster_of(endpoints(**{NODES: answer({"nodes": nodes})})) as (cluster, _, _):
+    async with cluster_of(endpoints(**{NODES: respond({"nodes": nodes})})) as (cluster, _, _):
         assert (await cluster.observe()).cluster.mixed_versions
 
 
-async def test_upgrade_mode_is_passed_on_even_without_nodes():
-    answers = endpoints(
+async def test_upgrade_mode_is_observed_even_without_nodes():
+    responses = endpoints(
         **{
             NODES: UNAUTHORISED,
             MEMORY: UNAUTHORISED,
-            ML_INFO: answer({"upgrade_mode": True}),
+            ML_INFO: respond({"upgrade_mode": True}),
         }
     )
-    async with cluster_of(answers) as (cluster, _, _):
+    async with cluster_of(responses) as (cluster, _, _):
         assert (await cluster.observe()).cluster.upgrade_mode
 
 
 @pytest.mark.parametrize(
     "attributes", [{}, {"allocated_processors_double": "many"}, {"allocated_processors": ""}]
 )
-async def test_processors_that_a_node_does_not_tell(attributes):
-    answers = endpoints(
-        **{NODES: answer({"nodes": {"n1": node(**attributes)}}), MEMORY: UNAUTHORISED}
+async def test_processors_that_a_node_does_not_report(attributes):
+    responses = endpoints(
+        **{NODES: respond({"nodes": {"n1": node(**attributes)}}), MEMORY: UNAUTHORISED}
     )
-    async with cluster_of(answers) as (cluster, _, _):
+    async with cluster_of(responses) as (cluster, _, _):
         assert (await cluster.observe()).cluster.nodes[0].processors is None
 
 
 @pytest.mark.parametrize(
-    "lost", [NO_MASTER, reset, truncated, page(502), answer([])], ids=lambda _: None
+    "lost", [NO_MASTER, reset, truncated, page(502), respond([])], ids=lambda _: None
 )
 async def test_nodes_that_cannot_be_read_never_cost_the_observation(lost):
     lost_all = dict.fromkeys((NODES, MEMORY, ML_INFO), lost)
     async with cluster_of(endpoints(), retries=0) as (cluster, server, clock):
         known = (await cluster.observe()).cluster
-        server.answers = [endpoints(**lost_all)]
+        server.responses = [endpoints(**lost_all)]
         clock.pass_by(CAPACITY_INTERVAL_S)
         assert (await cluster.observe()).cluster == known
         clock.pass_by(CAPACITY_KEPT_S)
         assert (await cluster.observe()).cluster is None
-        server.answers = [endpoints()]
+        server.responses = [endpoints()]
         clock.pass_by(CAPACITY_INTERVAL_S)
         assert (await cluster.observe()).cluster == known
 
 
 @pytest.mark.parametrize(
-    ("lost", "trouble"),
+    ("lost", "kind"),
     [
         (reset, FailureKind.UNREACHABLE),
         (truncated, FailureKind.UNREACHABLE),
@@ -197,36 +197,36 @@ async def test_nodes_that_cannot_be_read_never_cost_the_observation(lost):
         (NO_MASTER, FailureKind.UNAVAILABLE),
         (refusal(401, "security_exception", "no"), FailureKind.UNAUTHENTICATED),
         (UNAUTHORISED, FailureKind.FORBIDDEN),
-        (answer([]), FailureKind.MALFORMED),
-        (answer(stats(), headers={}), FailureKind.MALFORMED),
+        (respond([]), FailureKind.MALFORMED),
+        (respond(stats(), headers={}), FailureKind.MALFORMED),
         (page(404), FailureKind.MALFORMED),
         (refusal(500, "null_pointer_exception", "oops"), FailureKind.REFUSED),
         (refusal(429, "circuit_breaking_exception", "too large"), FailureKind.REFUSED),
     ],
     ids=lambda value: value if isinstance(value, FailureKind) else None,
 )
-async def test_no_observation(lost, trouble):
+async def test_no_observation(lost, kind):
     async with cluster_of(lost) as (cluster, _, _):
         with pytest.raises(ObservationFailed) as caught:
             await cluster.observe()
-    assert caught.value.kind is trouble
+    assert caught.value.kind is kind
     assert str(caught.value)
 
 
-async def test_no_observation_in_time():
+async def test_no_observation_before_the_time_out():
     async with serving(None) as server, api_for(server, request_timeout_s=0.05) as api:
-        server.answers = [server.never]
+        server.responses = [server.never]
         with pytest.raises(ObservationFailed) as caught:
             await ElasticsearchCluster(api, FakeClock()).observe()
     assert caught.value.kind is FailureKind.TIMEOUT
 
 
 def owning(*endpoints):
-    return {INFERENCE: answer({"endpoints": list(endpoints)})}
+    return {INFERENCE: respond({"endpoints": list(endpoints)})}
 
 
-async def test_what_belongs_to_inference_endpoints_is_named():
-    answers = endpoints(
+async def test_owners_are_in_the_observation():
+    responses = endpoints(
         **owning(
             endpoint("elser"),
             endpoint("not-deployed-yet"),
@@ -234,11 +234,11 @@ async def test_what_belongs_to_inference_endpoints_is_named():
             endpoint("elsewhere", service="openai"),
         )
     )
-    async with cluster_of(answers) as (cluster, _, _):
+    async with cluster_of(responses) as (cluster, _, _):
         assert (await cluster.observe()).owned == {"elser": "elser"}
 
 
-async def test_owners_are_asked_for_as_seldom_as_nodes():
+async def test_owners_are_read_as_rarely_as_nodes():
     async with cluster_of(endpoints(**owning(endpoint("elser")))) as (cluster, server, clock):
         for _ in range(12):
             assert (await cluster.observe()).owned == {"elser": "elser"}
@@ -248,16 +248,16 @@ async def test_owners_are_asked_for_as_seldom_as_nodes():
 
 @pytest.mark.parametrize(
     "lost",
-    [NO_MASTER, UNAUTHORISED, reset, truncated, page(502), answer([]), answer({"endpoints": 3})],
+    [NO_MASTER, UNAUTHORISED, reset, truncated, page(502), respond([]), respond({"endpoints": 3})],
     ids=lambda _: None,
 )
-async def test_owners_that_cannot_be_read_are_those_known_before(lost):
+async def test_after_a_failure_the_previous_owners_are_used(lost):
     async with cluster_of(endpoints(**{INFERENCE: lost}), retries=0) as (cluster, server, clock):
         assert (await cluster.observe()).owned == {}
-        server.answers = [endpoints(**owning(endpoint("elser")))]
+        server.responses = [endpoints(**owning(endpoint("elser")))]
         clock.pass_by(CAPACITY_INTERVAL_S)
         assert (await cluster.observe()).owned == {"elser": "elser"}
-        server.answers = [endpoints(**{INFERENCE: lost})]
+        server.responses = [endpoints(**{INFERENCE: lost})]
         clock.pass_by(CAPACITY_INTERVAL_S)
         observation = await cluster.observe()
     assert observation.owned == {"elser": "elser"}
@@ -267,17 +267,17 @@ async def test_owners_that_cannot_be_read_are_those_known_before(lost):
 NO_SUCH_API = {
     "no handler": None,
     "404": refusal(404, "resource_not_found_exception", "what?"),
-    "405": answer({"error": "Incorrect HTTP method for uri [/_inference/_all]"}, 405),
+    "405": respond({"error": "Incorrect HTTP method for uri [/_inference/_all]"}, 405),
     "410": refusal(410, "api_not_available_exception", "not on this offering"),
 }
 
 
 @pytest.mark.parametrize("lacking", NO_SUCH_API.values(), ids=NO_SUCH_API)
-async def test_without_an_inference_api_nobody_owns_anything(lacking):
-    answers = endpoints(**owning(endpoint("elser")))
-    async with cluster_of(answers) as (cluster, server, clock):
+async def test_without_an_inference_api_there_are_no_owners(lacking):
+    responses = endpoints(**owning(endpoint("elser")))
+    async with cluster_of(responses) as (cluster, server, clock):
         await cluster.observe()
-        del answers[INFERENCE]
-        server.answers = [answers | ({INFERENCE: lacking} if lacking else {})]
+        del responses[INFERENCE]
+        server.responses = [responses | ({INFERENCE: lacking} if lacking else {})]
         clock.pass_by(CAPACITY_INTERVAL_S)
         assert (await cluster.observe()).owned == {}

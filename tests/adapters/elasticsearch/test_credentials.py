@@ -1,4 +1,4 @@
-"""Secrets: sent as they must be, read again when replaced, and never shown."""
+"""Secrets: sent in the right form, read again when replaced, and never shown."""
 
 from io import StringIO
 
@@ -44,7 +44,7 @@ def test_credentials_in_a_file_can_be_renewed(tmp_path):
 
 
 @pytest.mark.parametrize("damage", ["", "a\nb"])
-def test_a_file_that_is_being_replaced_leaves_the_old_credentials(tmp_path, damage):
+def test_the_previous_credentials_stay_while_a_file_is_replaced(tmp_path, damage):
     file = tmp_path / "secret"
     file.write_text("one")
     authorization = Authorization(Bearer(file))
@@ -70,7 +70,7 @@ def test_credentials_given_inline_cannot_be_renewed():
         (Basic("user", ""), "^password: must contain the secret on one line"),
     ],
 )
-def test_what_cannot_be_a_secret(credentials, message):
+def test_invalid_secrets(credentials, message):
     with pytest.raises(ConnectionSettingsError, match=message) as caught:
         Authorization(credentials)
     assert "X-Evil" not in str(caught.value)
@@ -85,7 +85,7 @@ def test_what_cannot_be_a_secret(credentials, message):
         (b"x" * 100_000, "larger than 64 KiB"),
     ],
 )
-def test_a_file_that_holds_no_secret(tmp_path, content, message):
+def test_a_file_without_a_usable_secret(tmp_path, content, message):
     file = tmp_path / "secret"
     if content is not None:
         file.write_bytes(content)

@@ -1,4 +1,4 @@
-"""Addresses: which are accepted, and in which order they are asked."""
+"""Addresses: which are accepted, and the order in which hosts are tried."""
 
 from base64 import b64encode
 
@@ -89,7 +89,7 @@ def test_hosts_take_turns():
     assert [order(group) for _ in range(4)] == ["abc", "bca", "cab", "abc"]
 
 
-def test_the_dead_come_last_and_the_first_to_return_first():
+def test_excluded_hosts_come_last_by_end_of_exclusion():
     group = hosts("a", "b", "c")
     a, b, _ = group.in_turn(0.0)
     a.failed(0.0)
@@ -99,20 +99,20 @@ def test_the_dead_come_last_and_the_first_to_return_first():
     assert order(group, now=MAX_BACK_OFF_S) == "cab"
 
 
-def test_a_host_is_left_alone_longer_each_time_but_never_for_long():
+def test_the_exclusion_of_a_host_doubles_up_to_a_maximum():
     (host,) = hosts("a").in_turn(0.0)
     times = []
     for _ in range(2000):
         host.failed(0.0)
-        times.append(host.dead_until)
+        times.append(host.excluded_until)
     assert times == sorted(times)
     assert times[:3] == [1.0, 2.0, 4.0]
     assert times[-1] == MAX_BACK_OFF_S
 
 
-def test_an_answer_clears_the_record():
+def test_a_success_ends_the_exclusion():
     (host,) = hosts("a").in_turn(0.0)
     host.failed(0.0)
-    host.answered()
+    host.succeeded()
     host.failed(100.0)
-    assert host.dead_until == 101.0
+    assert host.excluded_until == 101.0

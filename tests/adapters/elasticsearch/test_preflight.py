@@ -1,4 +1,4 @@
-"""What is found before the daemon starts, and what the operator is told to do about it."""
+"""Findings of the preflight, each as a sentence with its fix."""
 
 import re
 
@@ -8,7 +8,6 @@ from autoscaler.adapters.elasticsearch.preflight import inspect
 from autoscaler.adapters.elasticsearch.preflight_report import Severity
 from autoscaler.core.values import Mode
 from tests.adapters.elasticsearch.servers import (
-    answer,
     api_for,
     deployment,
     endpoint,
@@ -16,6 +15,7 @@ from tests.adapters.elasticsearch.servers import (
     page,
     refusal,
     reset,
+    respond,
     serving,
     stats,
 )
@@ -34,31 +34,31 @@ UNAUTHORISED = refusal(403, "security_exception", "action [x] is unauthorized fo
 
 
 def privileges(*missing, names=USUAL):
-    return answer({"cluster": {name: name not in missing for name in names}})
+    return respond({"cluster": {name: name not in missing for name in names}})
 
 
 def licence(type_="enterprise", status="active"):
-    return answer({"license": {"type": type_, "status": status, "max_nodes": None}})
+    return respond({"license": {"type": type_, "status": status, "max_nodes": None}})
 
 
 def endpoints(**more):
     usual = {
-        ROOT: answer(info()),
-        AUTHENTICATE: answer({"username": "scaler", "authentication_type": "api_key"}),
+        ROOT: respond(info()),
+        AUTHENTICATE: respond({"username": "scaler", "authentication_type": "api_key"}),
         PRIVILEGES: privileges(),
         LICENCE: licence(),
-        ML_INFO: answer({"upgrade_mode": False}),
-        STATS: answer(stats(deployment("elser"))),
+        ML_INFO: respond({"upgrade_mode": False}),
+        STATS: respond(stats(deployment("elser"))),
     }
     return usual | more
 
 
-async def inspected(answers, **settings):
-    async with serving(answers) as server, api_for(server, **settings) as api:
+async def inspected(responses, **settings):
+    async with serving(responses) as server, api_for(server, **settings) as api:
         return await inspect(api)
 
 
-async def test_all_is_well():
+async def test_no_problems():
     found = await inspected(endpoints())
     assert found.problems == ()
     assert found.ok
@@ -89,9 +89,9 @@ WITHOUT_SECURITY = {
 del WITHOUT_SECURITY["no handler"][AUTHENTICATE]
 
 
-@pytest.mark.parametrize("answers", WITHOUT_SECURITY.values(), ids=WITHOUT_SECURITY)
-async def test_security_may_be_off(answers):
-    found = await inspected(answers)
+@pytest.mark.parametrize("responses", WITHOUT_SECURITY.values(), ids=WITHOUT_SECURITY)
+async def test_security_may_be_disabled(responses):
+    found = await inspected(responses)
     assert found.security_enabled is False
     assert found.problems == ()
     assert found.ok
@@ -102,12 +102,12 @@ async def test_security_may_be_off(answers):
     ("changes", "level", "sentence"),
     [
         (
-            {ROOT: answer(info("8.5.3"))},
+            {ROOT: respond(info("8.5.3"))},
             Severity.WARNING,
             r"8\.5\.3 cannot change .*upgrade to 8\.6",
         ),
-        ({ROOT: answer(info("7.17.0"))}, Severity.FATAL, r"7\.17\.0 .*upgrade to 8\.6"),
-        ({ROOT: answer(info("main"))}, Severity.WARNING, "'main' is not understood"),
+        ({ROOT: respond(info("7.17.0"))}, Severity.FATAL, r"7\.17\.0 .*upgrade to 8\.6"),
+        ({ROOT: respond(info("main"))}, Severity.WARNING, "'main' is unknown"),
         (
             {AUTHENTICATE: refusal(500, "null_pointer_exception", "oops")},
             Severity.WARNING,
@@ -121,17 +121,17 @@ async def test_security_may_be_off(answers):
         (
             {PRIVILEGES: privileges("manage_ml")},
             Severity.WARNING,
-            "watched but not scaled.*grant manage_ml",
+            "observed but not scaled.*grant manage_ml",
         ),
         ({PRIVILEGES: privileges("monitor")}, Severity.WARNING, "nodes .*grant monitor$"),
         ({LICENCE: licence("basic")}, Severity.WARNING, "the licence is basic and active"),
         ({LICENCE: licence("trial", "expired")}, Severity.WARNING, "trial and expired"),
-        ({LICENCE: answer({}, 404)}, Severity.WARNING, "no licence yet"),
-        ({LICENCE: answer([])}, Severity.WARNING, "cannot be read"),
-        ({ML_INFO: answer({"upgrade_mode": True})}, Severity.WARNING, "set_upgrade_mode"),
-        ({STATS: answer(stats())}, Severity.WARNING, "no deployments"),
+        ({LICENCE: respond({}, 404)}, Severity.WARNING, "no licence yet"),
+        ({LICENCE: respond([])}, Severity.WARNING, "cannot be read"),
+        ({ML_INFO: respond({"upgrade_mode": True})}, Severity.WARNING, "set_upgrade_mode"),
+        ({STATS: respond(stats())}, Severity.WARNING, "no deployments"),
         (
-            {STATS: answer(stats(deployment("a", queue_capacity=-1)))},
+            {STATS: respond(stats(deployment("a", queue_capacity=-1)))},
             Severity.WARNING,
             "the statistics of a cannot be read: .*queue_capacity",
         ),
@@ -154,7 +154,7 @@ async def test_one_problem_is_one_sentence(changes, level, sentence):
 @pytest.mark.parametrize(
     "changes",
     [
-        {ROOT: answer(info("8.5.3"))},
+        {ROOT: respond(info("8.5.3"))},
         {PRIVILEGES: privileges("manage_ml")},
     ],
     ids=["old", "privilege"],
@@ -167,7 +167,7 @@ async def test_some_clusters_can_only_be_observed(changes):
 
 
 @pytest.mark.parametrize(
-    ("root", "number", "bounds"),
+    ("root", "direct", "bounds"),
     [
         (info("8.11.0", "serverless"), 'serverless .*set mode = "bounds"', None),
         (info("8.15.5"), None, r'8\.15\.5 has no adaptive .*upgrade to 8\.16.*mode = "direct"'),
@@ -176,27 +176,27 @@ async def test_some_clusters_can_only_be_observed(changes):
     ],
     ids=["serverless", "8.15", "8.16", "9.2"],
 )
-async def test_not_every_cluster_has_both_levers(root, number, bounds):
-    found = await inspected(endpoints(**{ROOT: answer(root)}))
+async def test_some_clusters_support_one_control_mode_only(root, direct, bounds):
+    found = await inspected(endpoints(**{ROOT: respond(root)}))
     assert found.ok
     assert not found.observe_only_because
-    assert found.problems == ()  # whether it is one depends on the rules
-    for mode, sentence in ((Mode.DIRECT, number), (Mode.BOUNDS, bounds)):
+    assert found.problems == ()  # only the rules show whether it is a problem
+    for mode, sentence in ((Mode.DIRECT, direct), (Mode.BOUNDS, bounds)):
         refused = found.rejection_of(mode)
         assert re.search(sentence, refused) if sentence else refused == ""
 
 
-async def test_what_serverless_lacks_is_no_problem():
+async def test_missing_features_of_serverless_are_no_problem():
     lacking = refusal(410, "api_not_available_exception", "not available in serverless mode")
-    changes = {ROOT: answer(info("8.11.0", "serverless")), ML_INFO: lacking, LICENCE: lacking}
+    changes = {ROOT: respond(info("8.11.0", "serverless")), ML_INFO: lacking, LICENCE: lacking}
     found = await inspected(endpoints(**changes))
     assert found.problems == ()
     assert found.upgrade_mode is None
 
 
 @pytest.mark.parametrize("mode", Mode)
-async def test_what_can_only_be_observed_has_no_lever(mode):
-    found = await inspected(endpoints(**{ROOT: answer(info("8.5.3"))}))
+async def test_every_control_mode_is_rejected_without_updates(mode):
+    found = await inspected(endpoints(**{ROOT: respond(info("8.5.3"))}))
     assert found.rejection_of(mode) == found.observe_only_because
 
 
@@ -204,14 +204,14 @@ def owning(*missing, version="9.2.0"):
     """A cluster in which an endpoint owns the deployment."""
     return endpoints(
         **{
-            ROOT: answer(info(version)),
-            INFERENCE: answer({"endpoints": [endpoint("elser"), endpoint("not-deployed")]}),
+            ROOT: respond(info(version)),
+            INFERENCE: respond({"endpoints": [endpoint("elser"), endpoint("not-deployed")]}),
             PRIVILEGES: privileges(*missing, names=(*USUAL, "manage_inference")),
         }
     )
 
 
-async def test_endpoints_can_be_changed_by_whom_they_are_granted_to():
+async def test_deployments_of_endpoints_can_be_changed_with_the_privilege():
     found = await inspected(owning())
     assert found.owned == {"elser"}
     assert found.owned_refused_because == ""
@@ -219,7 +219,7 @@ async def test_endpoints_can_be_changed_by_whom_they_are_granted_to():
     assert found.privileges["manage_inference"]
 
 
-async def test_the_privilege_for_endpoints_is_asked_for_where_there_are_any():
+async def test_the_privilege_for_endpoints_is_required_if_there_are_any():
     found = await inspected(owning("manage_inference"))
     (problem,) = found.problems
     assert problem.level is Severity.WARNING
@@ -232,25 +232,25 @@ async def test_the_privilege_for_endpoints_is_asked_for_where_there_are_any():
 @pytest.mark.parametrize(
     "changes",
     [
-        {INFERENCE: answer({"endpoints": []})},
-        {INFERENCE: answer({"endpoints": [endpoint("not-deployed")]})},
-        {INFERENCE: answer({"endpoints": [endpoint("x", deployment_id="elser")]})},
+        {INFERENCE: respond({"endpoints": []})},
+        {INFERENCE: respond({"endpoints": [endpoint("not-deployed")]})},
+        {INFERENCE: respond({"endpoints": [endpoint("x", deployment_id="elser")]})},
         {INFERENCE: UNAUTHORISED},
         {INFERENCE: refusal(500, "null_pointer_exception", "oops")},
-        {INFERENCE: answer([])},
-        {ROOT: answer(info("8.16.0"))},  # whose endpoints cannot be updated
+        {INFERENCE: respond([])},
+        {ROOT: respond(info("8.16.0"))},  # whose endpoints cannot be updated
     ],
-    ids=["none", "not deployed", "attached", "not to be told", "error", "nonsense", "old"],
+    ids=["none", "not deployed", "attached", "unknown", "error", "nonsense", "old"],
 )
-async def test_nothing_is_said_of_endpoints_where_there_is_nothing_to_lose(changes):
+async def test_no_problem_with_endpoints_without_an_owned_deployment(changes):
     found = await inspected(owning("manage_inference") | changes)
-    assert found.problems == ()  # what cannot be stopped is one where something is to be
+    assert found.problems == ()  # only a rule that stops deployments makes it a problem
     assert "manage_inference" not in found.privileges
     untold = changes.get(INFERENCE) is UNAUTHORISED
     assert ("grant monitor_inference" in found.stop_refused_because) is untold
 
 
-async def test_a_missing_privilege_is_told_once():
+async def test_a_missing_privilege_is_reported_once():
     refused = dict.fromkeys((ROOT, LICENCE, ML_INFO, STATS), UNAUTHORISED)
     found = await inspected(
         endpoints(**refused, **{PRIVILEGES: privileges("monitor_ml", "monitor")})
@@ -263,14 +263,14 @@ async def test_a_missing_privilege_is_told_once():
     ("broken", "sentence"),
     [
         (refusal(401, "security_exception", "unable to authenticate"), "check the credentials"),
-        (page(404), "not as Elasticsearch does"),
-        (answer(info(), headers={}), "is not Elasticsearch"),
-        (page(502), "answered .* with 502"),
+        (page(404), "unexpected response .* 404"),
+        (respond(info(), headers={}), "is not Elasticsearch"),
+        (page(502), "responded .* with 502"),
         (reset, "must begin with https"),
     ],
     ids=["credentials", "page", "stranger", "proxy", "reset"],
 )
-async def test_nothing_can_be_asked(broken, sentence):
+async def test_a_connection_problem_is_the_only_one_reported(broken, sentence):
     found = await inspected(broken, retries=0)
     (problem,) = found.problems
     assert problem.level is Severity.FATAL
@@ -280,14 +280,14 @@ async def test_nothing_can_be_asked(broken, sentence):
 
 
 @pytest.mark.parametrize("path", [ROOT, PRIVILEGES, LICENCE, STATS, INFERENCE])
-async def test_credentials_may_be_revoked_halfway(path):
+async def test_credentials_may_be_revoked_during_the_preflight(path):
     found = await inspected(endpoints(**{path: refusal(401, "security_exception", "expired")}))
     (problem,) = found.problems
     assert problem.level is Severity.FATAL
     assert "check the credentials" in problem.sentence
 
 
-async def test_nobody_answers():
+async def test_an_unreachable_cluster_is_one_problem():
     async with api_for("http://127.0.0.1:1") as api:
         found = await inspect(api)
     (problem,) = found.problems

@@ -1,4 +1,4 @@
-"""Whom we trust, and whom we do not."""
+"""TLS: trusted and untrusted certificates, pins, and client certificates."""
 
 import ssl
 from hashlib import sha256
@@ -17,9 +17,9 @@ from autoscaler.adapters.elasticsearch.errors import (
 from autoscaler.adapters.elasticsearch.tls import Trust
 from autoscaler.adapters.elasticsearch.transport_errors import transport_error_of
 from autoscaler.connection import Connection
-from tests.adapters.elasticsearch.servers import answer, api_for, assignment, info, serving
+from tests.adapters.elasticsearch.servers import api_for, assignment, info, respond, serving
 
-OK = answer(info())
+OK = respond(info())
 
 
 @pytest.fixture(scope="module")
@@ -37,7 +37,7 @@ def digest(certificate):
 
 
 def server_context(directory, leaf, *more, clients=None):
-    """A server that presents `leaf`, followed by `more`, and wants certificates of `clients`."""
+    """A server that presents `leaf`, followed by `more`, and requires certificates of `clients`."""
     chain = directory / "chain.pem"
     blobs = [leaf.private_key_pem, *leaf.cert_chain_pems, *more]
     chain.write_bytes(b"".join(blob.bytes() for blob in blobs))
@@ -61,11 +61,11 @@ def leaf(authority):
 
 @pytest.fixture
 def context(tmp_path, authority, leaf):
-    """What Elasticsearch sets up for itself: the chain with the authority at its end."""
+    """The default of Elasticsearch: the chain with the authority at its end."""
     return server_context(tmp_path, leaf, authority.cert_pem)
 
 
-async def ask(server, **settings):
+async def cluster_name_from(server, **settings):
     async with api_for(server, **settings) as api:
         return (await api.info()).cluster_name
 
@@ -73,21 +73,21 @@ async def ask(server, **settings):
 async def test_an_authority_given_as_a_file(tmp_path, authority, context):
     ca = written(tmp_path / "ca.pem", authority.cert_pem)
     async with serving(OK, tls=context) as server:
-        assert await ask(server, ca_certs=ca) == "demo"
+        assert await cluster_name_from(server, ca_certs=ca) == "demo"
 
 
 async def test_an_authority_that_is_not_the_servers(tmp_path, stranger, context):
     ca = written(tmp_path / "ca.pem", stranger.cert_pem)
     async with serving(OK, tls=context) as server:
         with pytest.raises(TlsError, match=r"is not trusted: .*ca_certs"):
-            await ask(server, ca_certs=ca)
+            await cluster_name_from(server, ca_certs=ca)
         assert server.requests == []
 
 
 async def test_the_systems_authorities_are_the_default(context):
     async with serving(OK, tls=context) as server:
         with pytest.raises(TlsError):
-            await ask(server)
+            await cluster_name_from(server)
 
 
 async def test_a_certificate_for_another_name(tmp_path, authority):
@@ -96,11 +96,11 @@ async def test_a_certificate_for_another_name(tmp_path, authority):
     ca = written(tmp_path / "ca.pem", authority.cert_pem)
     async with serving(OK, tls=context) as server:
         with pytest.raises(TlsError, match="host name"):
-            await ask(server, ca_certs=ca)
+            await cluster_name_from(server, ca_certs=ca)
 
 
 async def test_authorities_need_not_be_strictly_standard(monkeypatch):
-    """Those that Elasticsearch generates lack a key usage, which Python 3.13 would not take."""
+    """The authorities of Elasticsearch lack a key usage, which Python 3.13 rejects by default."""
     default = ssl.create_default_context
 
     def strict(**arguments):
@@ -114,9 +114,9 @@ async def test_authorities_need_not_be_strictly_standard(monkeypatch):
     assert not used.verify_flags & ssl.VERIFY_X509_STRICT
 
 
-async def test_verification_can_be_switched_off(context):
+async def test_verification_can_be_disabled(context):
     async with serving(OK, tls=context) as server:
-        assert await ask(server, verify_certificates=False) == "demo"
+        assert await cluster_name_from(server, verify_certificates=False) == "demo"
 
 
 @pytest.mark.parametrize("separator", ["", ":", " "])
@@ -124,13 +124,16 @@ async def test_the_digest_of_the_authority(separator, authority, context):
     given = bytes.fromhex(digest(authority.cert_pem))
     pairs = separator.join(f"{byte:02X}" for byte in given)
     async with serving(OK, tls=context) as server:
-        assert await ask(server, ca_fingerprint=pairs) == "demo"
-        assert await ask(server, ca_fingerprint=pairs.lower()) == "demo"
+        assert await cluster_name_from(server, ca_fingerprint=pairs) == "demo"
+        assert await cluster_name_from(server, ca_fingerprint=pairs.lower()) == "demo"
 
 
-async def test_the_digest_of_the_servers_own_certificate(leaf, context):
+async def test_the_digest_of_the_certificate_of_the_server(leaf, context):
     async with serving(OK, tls=context) as server:
-        assert await ask(server, ca_fingerprint=digest(leaf.cert_chain_pems[0])) == "demo"
+        assert (
+            await cluster_name_from(server, ca_fingerprint=digest(leaf.cert_chain_pems[0]))
+            == "demo"
+        )
 
 
 async def test_the_digest_of_an_intermediate_authority(tmp_path, authority):
@@ -138,30 +141,32 @@ async def test_the_digest_of_an_intermediate_authority(tmp_path, authority):
     leaf = intermediate.issue_cert("127.0.0.1")
     context = server_context(tmp_path, leaf)
     async with serving(OK, tls=context) as server:
-        assert await ask(server, ca_fingerprint=digest(intermediate.cert_pem)) == "demo"
+        assert (
+            await cluster_name_from(server, ca_fingerprint=digest(intermediate.cert_pem)) == "demo"
+        )
 
 
 async def test_a_pinned_server_may_have_another_name(tmp_path, authority):
     leaf = authority.issue_cert("es-1.internal")
     context = server_context(tmp_path, leaf, authority.cert_pem)
     async with serving(OK, tls=context) as server:
-        assert await ask(server, ca_fingerprint=digest(authority.cert_pem)) == "demo"
+        assert await cluster_name_from(server, ca_fingerprint=digest(authority.cert_pem)) == "demo"
 
 
-async def test_the_digest_of_somebody_else(stranger, context):
+async def test_the_digest_of_another_authority(stranger, context):
     async with serving(OK, tls=context) as server:
         with pytest.raises(TlsError, match="ca_fingerprint"):
-            await ask(server, ca_fingerprint=digest(stranger.cert_pem))
+            await cluster_name_from(server, ca_fingerprint=digest(stranger.cert_pem))
         assert server.requests == []
 
 
 async def test_a_copy_of_the_pinned_authority_proves_nothing(tmp_path, authority, stranger):
-    """Anyone may append the genuine, public certificate to a chain of their own."""
+    """An attacker can append the genuine, public certificate to another chain."""
     forged = stranger.issue_cert("127.0.0.1")
     context = server_context(tmp_path, forged, authority.cert_pem)
     async with serving(OK, tls=context) as server:
         with pytest.raises(TlsError):
-            await ask(server, ca_fingerprint=digest(authority.cert_pem))
+            await cluster_name_from(server, ca_fingerprint=digest(authority.cert_pem))
         assert server.requests == []
 
 
@@ -174,24 +179,27 @@ async def test_a_client_certificate(tmp_path, authority, leaf):
     }
     ca = written(tmp_path / "ca.pem", authority.cert_pem)
     async with serving(OK, tls=context) as server:
-        assert await ask(server, ca_certs=ca, **files) == "demo"
-        assert await ask(server, ca_fingerprint=digest(authority.cert_pem), **files) == "demo"
+        assert await cluster_name_from(server, ca_certs=ca, **files) == "demo"
+        assert (
+            await cluster_name_from(server, ca_fingerprint=digest(authority.cert_pem), **files)
+            == "demo"
+        )
 
 
-async def test_a_server_that_misses_a_client_certificate(tmp_path, authority, leaf):
+async def test_a_server_that_requires_a_client_certificate(tmp_path, authority, leaf):
     context = server_context(tmp_path, leaf, authority.cert_pem, clients=authority)
     ca = written(tmp_path / "ca.pem", authority.cert_pem)
     async with serving(OK, tls=context) as server:
         # Whether the alert arrives before the end of the connection is up to the server.
         with pytest.raises((TlsError, ConnectionBroken)):
-            await ask(server, ca_certs=ca)
+            await cluster_name_from(server, ca_certs=ca)
         assert server.requests == []
 
 
-async def test_a_pinned_port_that_does_not_speak_tls():
+async def test_a_pinned_port_that_does_not_use_tls():
     async with serving(OK) as server:
         with pytest.raises((TlsError, Unreachable)):
-            await ask(server.url.replace("http:", "https:"), ca_fingerprint="ab" * 32)
+            await cluster_name_from(server.url.replace("http:", "https:"), ca_fingerprint="ab" * 32)
 
 
 async def test_an_alert_after_the_handshake_is_a_matter_of_certificates():
@@ -202,7 +210,7 @@ async def test_an_alert_after_the_handshake_is_a_matter_of_certificates():
     assert "client_certificate" in str(failure)
 
 
-async def test_an_authority_that_is_replaced_while_we_run(tmp_path, authority, stranger, context):
+async def test_an_authority_that_is_replaced_at_run_time(tmp_path, authority, stranger, context):
     ca = written(tmp_path / "ca.pem", stranger.cert_pem)
     async with serving(OK, tls=context) as server, api_for(server, ca_certs=ca) as api:
         with pytest.raises(TlsError):
@@ -217,7 +225,7 @@ async def test_an_authority_that_is_being_replaced(tmp_path, authority, stranger
         with pytest.raises(TlsError):
             await api.info()
         ca.unlink()
-        with pytest.raises(TlsError):  # as before: what was read last still counts
+        with pytest.raises(TlsError):  # the previous context is still in use
             await api.info()
         written(ca, authority.cert_pem)
         assert (await api.info()).cluster_name == "demo"
@@ -230,7 +238,7 @@ async def test_a_change_goes_to_a_host_that_can_be_trusted(tmp_path, authority, 
     ca = written(tmp_path / "ca.pem", authority.cert_pem)
     async with (
         serving(OK, tls=bad) as first,
-        serving(answer(assignment()), tls=good) as second,
+        serving(respond(assignment()), tls=good) as second,
         api_for(first, second, ca_certs=ca) as api,
     ):
         await api.update("elser", allocations=4)
@@ -238,16 +246,16 @@ async def test_a_change_goes_to_a_host_that_can_be_trusted(tmp_path, authority, 
     assert len(second.requests) == 1
 
 
-async def test_a_port_that_does_not_speak_tls():
+async def test_a_port_that_does_not_use_tls():
     async with serving(OK) as server:
         url = server.url.replace("http:", "https:")
         with pytest.raises((TlsError, Unreachable, ConnectionBroken)):
-            await ask(url, verify_certificates=False)
+            await cluster_name_from(url, verify_certificates=False)
 
 
-async def test_nobody_listens_where_a_pinned_certificate_should_be():
+async def test_a_closed_port_with_a_pinned_certificate():
     with pytest.raises(Unreachable, match="refused"):
-        await ask("https://127.0.0.1:1", ca_fingerprint="ab" * 32)
+        await cluster_name_from("https://127.0.0.1:1", ca_fingerprint="ab" * 32)
 
 
 @pytest.mark.parametrize(
@@ -264,11 +272,11 @@ async def test_nobody_listens_where_a_pinned_certificate_should_be():
     ],
     ids=lambda value: None if isinstance(value, dict) else value[:20],
 )
-async def test_settings_that_cannot_be_obeyed(tmp_path, settings, message):
+async def test_invalid_settings(tmp_path, settings, message):
     (tmp_path / "empty.pem").touch()
     files = {
         name: tmp_path / value if str(value).endswith(".pem") else value
         for name, value in settings.items()
     }
     with pytest.raises(ConnectionSettingsError, match=message):
-        await ask("https://es:9200", **files)
+        await cluster_name_from("https://es:9200", **files)

@@ -1,4 +1,4 @@
-"""The same changes, whatever version of the cluster has to carry them out."""
+"""The same changes on clusters of all versions."""
 
 import pytest
 
@@ -14,11 +14,11 @@ from autoscaler.ports import UpdateFailed
 from tests.contracts.clusters import over_http
 
 WITHOUT_ADAPTIVE = ("8.6", "8.10", "8.15")
-# The first without an update of endpoints, those with one for numbers alone, and with one for all.
+# Without an update of endpoints; with an update of num_allocations only; with an update of both.
 WITH_ADAPTIVE = ("8.16", "8.17", "8.19", "9.1", "9.2", "9.3")
 
 
-async def ask(cluster, name, change):
+async def carry_out(cluster, name, change):
     await cluster.run(cluster.ports.carry_out(name, change))
 
 
@@ -28,32 +28,32 @@ async def seen(cluster, name):
 
 @pytest.mark.parametrize("owned", [False, True], ids=["free", "owned"])
 @pytest.mark.parametrize("version", WITH_ADAPTIVE)
-async def test_both_levers(version, owned):
+async def test_both_control_modes(version, owned):
     async with over_http(version) as cluster:
         if owned:
             cluster.own("b")
         await seen(cluster, "b")
-        await ask(cluster, "b", SetAllocations(3))
+        await carry_out(cluster, "b", SetAllocations(3))
         assert cluster.number_of("b") == 3
         for minimum, maximum in ((2, 5), (0, 6)):
-            await ask(cluster, "b", SetBounds(minimum, maximum))
+            await carry_out(cluster, "b", SetBounds(minimum, maximum))
             native = AdaptiveAllocations(enabled=True, minimum=minimum, maximum=maximum)
             assert (await seen(cluster, "b")).adaptive == native
         with pytest.raises(UpdateFailed) as caught:
-            await ask(cluster, "b", SetAllocations(4))
+            await carry_out(cluster, "b", SetAllocations(4))
         assert caught.value.kind is OutcomeKind.ADAPTIVE_ENABLED
-        await ask(cluster, "b", SetAllocations(4, take_over=True))
+        await carry_out(cluster, "b", SetAllocations(4, take_over=True))
         assert cluster.number_of("b") == 4
         assert not (await seen(cluster, "b")).adaptive.enabled
 
 
 @pytest.mark.parametrize("version", WITHOUT_ADAPTIVE)
-async def test_bounds_need_a_scaler_that_keeps_to_them(version):
+async def test_bounds_need_adaptive_allocations(version):
     async with over_http(version) as cluster:
         with pytest.raises(UpdateFailed, match=r"8\.16 or later") as caught:
-            await ask(cluster, "b", SetBounds(1, 4))
+            await carry_out(cluster, "b", SetBounds(1, 4))
         assert caught.value.kind is OutcomeKind.UNSUPPORTED
-        await ask(cluster, "b", SetAllocations(4))
+        await carry_out(cluster, "b", SetAllocations(4))
         assert cluster.number_of("b") == 4
 
 
@@ -61,7 +61,7 @@ async def test_bounds_need_a_scaler_that_keeps_to_them(version):
 async def test_stopped_and_started_again(version):
     async with over_http(version) as cluster:
         before = await seen(cluster, "b")
-        await ask(cluster, "b", Stop())
+        await carry_out(cluster, "b", Stop())
         assert await seen(cluster, "b") is None
         start = Start(
             model_id="b",
@@ -74,7 +74,7 @@ async def test_stopped_and_started_again(version):
         )
         at = cluster.clock.now()
         for _ in range(2):
-            await ask(cluster, "b", start)
+            await carry_out(cluster, "b", start)
         assert cluster.clock.now() <= at + 5.0
         await cluster.pass_by(60.0)
         after = await seen(cluster, "b")
@@ -86,11 +86,11 @@ async def test_stopped_and_started_again(version):
         )
 
 
-async def test_serverless_moves_bounds_and_sets_no_number():
+async def test_serverless_accepts_bounds_only():
     async with over_http("serverless") as cluster:
-        await ask(cluster, "b", SetBounds(2, 6))
+        await carry_out(cluster, "b", SetBounds(2, 6))
         native = AdaptiveAllocations(enabled=True, minimum=2, maximum=6)
         assert (await seen(cluster, "b")).adaptive == native
         with pytest.raises(UpdateFailed) as caught:
-            await ask(cluster, "b", SetAllocations(4))
+            await carry_out(cluster, "b", SetAllocations(4))
         assert caught.value.kind is OutcomeKind.ADAPTIVE_ENABLED

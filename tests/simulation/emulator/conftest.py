@@ -17,7 +17,7 @@ from autoscaler.simulation.scenario import (
 from tests.virtual_clock import VirtualClock
 
 
-class Answer(msgspec.Struct):
+class Response(msgspec.Struct):
     status: int
     document: object
     headers: object
@@ -51,7 +51,7 @@ class Client:
             text = await response.text()
             is_json = "json" in response.headers.get("Content-Type", "") and text
             document = msgspec.json.decode(text) if is_json else None
-            return Answer(response.status, document, response.headers, text)
+            return Response(response.status, document, response.headers, text)
 
     async def get(self, path, **options):
         return await self("GET", path, **options)
@@ -67,9 +67,9 @@ class Client:
 
     async def deployment(self, deployment_id):
         """The deployment's part of the statistics."""
-        answer = await self.get(f"/_ml/trained_models/{deployment_id}/_stats")
-        assert answer.status == 200, answer.text
-        return answer.document["trained_model_stats"][0]["deployment_stats"]
+        response = await self.get(f"/_ml/trained_models/{deployment_id}/_stats")
+        assert response.status == 200, response.text
+        return response.document["trained_model_stats"][0]["deployment_stats"]
 
 
 def scenario(**changes):

@@ -6,22 +6,22 @@ UPDATE = {"number_of_allocations": 2}
 
 
 async def fault(es, **fields):
-    answer = await es.post("/_emulator/faults", fields)
-    assert answer.status == 200, answer.text
+    response = await es.post("/_emulator/faults", fields)
+    assert response.status == 200, response.text
 
 
 async def test_a_proxys_page_in_place_of_an_answer(es):
     await fault(es, path="*/_stats", status=502, body="<h1>Bad Gateway</h1>")
-    answer = await es.get("/_ml/trained_models/_stats")
-    assert (answer.status, answer.text) == (502, "<h1>Bad Gateway</h1>")
-    assert "X-Elastic-Product" not in answer.headers
+    response = await es.get("/_ml/trained_models/_stats")
+    assert (response.status, response.text) == (502, "<h1>Bad Gateway</h1>")
+    assert "X-Elastic-Product" not in response.headers
     assert (await es.get("/_ml/trained_models/_stats")).status == 200
 
 
 async def test_an_error_of_the_cluster_in_place_of_an_answer(es):
     await fault(es, path="*/_update", status=503, error_type="cluster_block_exception", body="b")
-    answer = await es.post(f"{E5}/_update", UPDATE)
-    assert (answer.status, answer.error["type"]) == (503, "cluster_block_exception")
+    response = await es.post(f"{E5}/_update", UPDATE)
+    assert (response.status, response.error["type"]) == (503, "cluster_block_exception")
     assert (await es.deployment("e5"))["number_of_allocations"] == 1
 
 

@@ -26,9 +26,9 @@ SECURITY = SecuritySettings(
 )
 
 
-def read(answer, kind):
-    assert answer.status == 200, answer.text
-    return msgspec.json.decode(answer.text, type=kind)
+def read(response, kind):
+    assert response.status == 200, response.text
+    return msgspec.json.decode(response.text, type=kind)
 
 
 async def test_the_root_says_which_version_it_is():
@@ -145,8 +145,8 @@ async def test_a_master_elected_in_time_is_good_enough(es):
 
 
 async def test_what_a_client_calls_its_request_comes_back(es):
-    answer = await es.get("/", headers={"X-Opaque-Id": "cycle-7"})
-    assert answer.headers["X-Opaque-Id"] == "cycle-7"
+    response = await es.get("/", headers={"X-Opaque-Id": "cycle-7"})
+    assert response.headers["X-Opaque-Id"] == "cycle-7"
 
 
 async def test_without_a_master_nothing_can_be_changed_but_statistics_can_be_read(es):
@@ -168,11 +168,11 @@ async def test_without_a_master_nothing_can_be_changed_but_statistics_can_be_rea
     ],
 )
 async def test_what_is_not_served_is_refused_with_a_text(es, method, path, status):
-    answer = await es(method, path)
-    assert answer.status == status
-    assert isinstance(answer.error, str)
-    assert path in answer.error
-    assert answer.headers["X-Elastic-Product"] == "Elasticsearch"
+    response = await es(method, path)
+    assert response.status == status
+    assert isinstance(response.error, str)
+    assert path in response.error
+    assert response.headers["X-Elastic-Product"] == "Elasticsearch"
 
 
 async def test_a_client_of_the_next_major_version_is_refused():
@@ -190,8 +190,8 @@ async def test_a_body_must_be_json(es):
 
 
 async def test_a_body_must_not_be_too_large(es):
-    answer = await es.post(f"{E5}/_update", raw=io.BytesIO(bytes(17 << 20)))
-    assert (answer.status, answer.document["status"]) == (413, 413)
+    response = await es.post(f"{E5}/_update", raw=io.BytesIO(bytes(17 << 20)))
+    assert (response.status, response.document["status"]) == (413, 413)
 
 
 async def test_a_filter_path_cuts_any_answer(es):
@@ -231,11 +231,11 @@ async def test_who_am_i_and_what_may_i():
             await es.get("/_security/_authenticate", auth="viewer:secret"), AuthenticateResponse
         )
         assert (user.authentication_type, user.roles) == ("realm", ["machine_learning_user"])
-        answer = await es.post(
+        response = await es.post(
             "/_security/user/_has_privileges",
             {"cluster": ["monitor_ml", "manage_ml"]},
             auth="viewer:secret",
         )
-        granted = read(answer, HasPrivilegesResponse)
+        granted = read(response, HasPrivilegesResponse)
         assert granted.cluster == {"manage_ml": False, "monitor_ml": True}
         assert not granted.has_all_requested

@@ -12,10 +12,10 @@ DOCS = {"docs": [{"text_field": "hello"}]}
 
 async def test_starting_waits_until_the_model_is_loaded(es):
     before = es.clock.now()
-    answer = await es.post(f"{BIG}/_start")
-    assert answer.status == 200, answer.text
+    response = await es.post(f"{BIG}/_start")
+    assert response.status == 200, response.text
     assert es.clock.now() - before >= 10.0
-    assignment = answer.document["assignment"]
+    assignment = response.document["assignment"]
     assert assignment["assignment_state"] == "started"
     assert assignment["task_parameters"]["model_id"] == "big"
     assert assignment["task_parameters"]["deployment_id"] == "big"
@@ -27,15 +27,15 @@ async def test_starting_waits_until_the_model_is_loaded(es):
 
 async def test_who_does_not_want_to_wait_need_not(es):
     before = es.clock.now()
-    answer = await es.post(f"{BIG}/_start?wait_for=starting")
-    assert answer.document["assignment"]["assignment_state"] == "starting"
+    response = await es.post(f"{BIG}/_start?wait_for=starting")
+    assert response.document["assignment"]["assignment_state"] == "starting"
     assert es.clock.now() == before
 
 
 async def test_after_a_timeout_the_deployment_goes_on_starting(es):
-    answer = await es.post(f"{BIG}/_start?timeout=3s")
-    assert answer.status == 408
-    assert "Timed out after" in answer.error["reason"]
+    response = await es.post(f"{BIG}/_start?timeout=3s")
+    assert response.status == 408
+    assert "Timed out after" in response.error["reason"]
     await es.clock.advance(60.0)
     assert (await es.deployment("big"))["state"] == "started"
 
@@ -78,42 +78,42 @@ async def test_what_the_query_says_wins(es):
     ],
 )
 async def test_a_start_that_cannot_be_is_refused(es, query, body, status, words):
-    answer = await es.post(f"{BIG}/_start{query}", body)
-    assert answer.status == status, answer.text
-    assert words in answer.error["reason"]
+    response = await es.post(f"{BIG}/_start{query}", body)
+    assert response.status == status, response.text
+    assert words in response.error["reason"]
 
 
 async def test_a_model_that_is_not_there_or_cannot_be_deployed(es):
     assert (await es.post("/_ml/trained_models/nope/deployment/_start")).status == 404
-    answer = await es.post("/_ml/trained_models/lang_ident_model_1/deployment/_start")
-    assert answer.status == 400
+    response = await es.post("/_ml/trained_models/lang_ident_model_1/deployment/_start")
+    assert response.status == 400
 
 
 async def test_a_deployment_deleted_while_somebody_waits_for_it(es):
     waiting = asyncio.ensure_future(es.request("POST", f"{BIG}/_start"))
     await es.clock.advance(1.0)
     assert (await es.post(f"{BIG}/_stop?force=true")).status == 200
-    answer = await es.clock.run(waiting)
-    assert answer.status == 400
-    assert "removed" in answer.error["reason"]
+    response = await es.clock.run(waiting)
+    assert response.status == 400
+    assert "removed" in response.error["reason"]
 
 
 async def test_a_deployment_that_fails_to_load_is_cleaned_up(es):
     waiting = asyncio.ensure_future(es.request("POST", f"{BIG}/_start"))
     await es.clock.advance(1.0)
     assert (await es.post("/_emulator/deployments/big/crash")).status == 200
-    answer = await es.clock.run(waiting)
-    assert (answer.status, answer.error["type"]) == (500, "status_exception")
-    assert "failed" in answer.error["reason"]
+    response = await es.clock.run(waiting)
+    assert (response.status, response.error["type"]) == (500, "status_exception")
+    assert "failed" in response.error["reason"]
     assert "big" not in es.cluster.deployments
 
 
 async def test_an_update_is_accepted_at_once_and_carried_out_later(es):
     before = es.clock.now()
-    answer = await es.post(f"{E5}/_update", {"number_of_allocations": 6})
-    assert answer.status == 200, answer.text
+    response = await es.post(f"{E5}/_update", {"number_of_allocations": 6})
+    assert response.status == 200, response.text
     assert es.clock.now() == before
-    assert answer.document["assignment"]["task_parameters"]["number_of_allocations"] == 6
+    assert response.document["assignment"]["task_parameters"]["number_of_allocations"] == 6
     status = (await es.deployment("e5"))["allocation_status"]
     assert status["allocation_count"] < status["target_allocation_count"] == 6
     await es.clock.advance(60.0)
@@ -121,35 +121,35 @@ async def test_an_update_is_accepted_at_once_and_carried_out_later(es):
 
 
 async def test_the_query_parameter_hides_the_body(es):
-    answer = await es.post(
+    response = await es.post(
         f"{E5}/_update?number_of_allocations=2", {"number_of_allocations": 3, "nonsense": True}
     )
-    assert answer.status == 200
-    assert answer.document["assignment"]["task_parameters"]["number_of_allocations"] == 2
+    assert response.status == 200
+    assert response.document["assignment"]["task_parameters"]["number_of_allocations"] == 2
 
 
 async def test_an_old_version_has_no_query_parameter():
     async with client_of(scenario(version="8.12")) as es:
-        answer = await es.post(f"{E5}/_update?number_of_allocations=2")
-        assert answer.status == 400
-        assert "unrecognized parameter: [number_of_allocations]" in answer.error["reason"]
+        response = await es.post(f"{E5}/_update?number_of_allocations=2")
+        assert response.status == 400
+        assert "unrecognized parameter: [number_of_allocations]" in response.error["reason"]
         assert (await es.post(f"{E5}/_update", {"number_of_allocations": 2})).status == 200
 
 
 async def test_an_old_version_has_no_adaptive_allocations():
     async with client_of(scenario(version="8.12")) as es:
-        answer = await es.post(f"{E5}/_update", {"adaptive_allocations": {"enabled": True}})
-        assert answer.status == 400
-        assert "unknown field [adaptive_allocations]" in answer.error["reason"]
-        answer = await es.post(f"{E5}/_update", {"number_of_allocations": 1})
-        assert "adaptive_allocations" not in answer.document["assignment"]
+        response = await es.post(f"{E5}/_update", {"adaptive_allocations": {"enabled": True}})
+        assert response.status == 400
+        assert "unknown field [adaptive_allocations]" in response.error["reason"]
+        response = await es.post(f"{E5}/_update", {"number_of_allocations": 1})
+        assert "adaptive_allocations" not in response.document["assignment"]
 
 
 async def test_an_empty_update_changes_nothing(es):
     for body in (None, {}):
-        answer = await es.post(f"{E5}/_update", body)
-        assert answer.status == 200
-        assert answer.document["assignment"]["task_parameters"]["number_of_allocations"] == 1
+        response = await es.post(f"{E5}/_update", body)
+        assert response.status == 200
+        assert response.document["assignment"]["task_parameters"]["number_of_allocations"] == 1
 
 
 @pytest.mark.parametrize(
@@ -168,24 +168,24 @@ async def test_an_empty_update_changes_nothing(es):
     ],
 )
 async def test_an_update_that_cannot_be_is_refused(es, body, status, error_type, words):
-    answer = await es.post(f"{E5}/_update", body)
-    assert (answer.status, answer.error["type"]) == (status, error_type)
-    assert words in answer.error["reason"]
-    assert answer.error["root_cause"][0]["type"] == error_type
+    response = await es.post(f"{E5}/_update", body)
+    assert (response.status, response.error["type"]) == (status, error_type)
+    assert words in response.error["reason"]
+    assert response.error["root_cause"][0]["type"] == error_type
     assert (await es.deployment("e5"))["number_of_allocations"] == 1
 
 
 async def test_an_unknown_deployment_cannot_be_updated(es):
-    answer = await es.post("/_ml/trained_models/nope/deployment/_update", {})
-    assert answer.status == 404
-    assert "No known model deployment with id" in answer.error["reason"]
+    response = await es.post("/_ml/trained_models/nope/deployment/_update", {})
+    assert response.status == 404
+    assert "No known model deployment with id" in response.error["reason"]
 
 
 async def test_a_deployment_that_is_starting_cannot_be_updated(es):
     await es.post(f"{BIG}/_start?wait_for=starting")
-    answer = await es.post(f"{BIG}/_update", {"number_of_allocations": 2})
-    assert answer.status == 409
-    assert "[started] state" in answer.error["reason"]
+    response = await es.post(f"{BIG}/_update", {"number_of_allocations": 2})
+    assert response.status == 409
+    assert "[started] state" in response.error["reason"]
 
 
 async def test_the_native_scaler_is_taken_over_from_in_one_call(es):
@@ -205,8 +205,8 @@ async def test_the_native_scaler_is_taken_over_from_in_one_call(es):
 
 async def test_on_growing_hardware_an_update_is_carried_out_in_part():
     async with client_of(scenario(can_grow=True)) as es:
-        answer = await es.post(f"{E5}/_update", {"number_of_allocations": 12})
-        assert answer.status == 200, answer.text
+        response = await es.post(f"{E5}/_update", {"number_of_allocations": 12})
+        assert response.status == 200, response.text
         await es.clock.advance(60.0)
         deployment = await es.deployment("e5")
         assert deployment["allocation_status"]["state"] == "started"
@@ -218,8 +218,8 @@ async def test_on_growing_hardware_an_update_is_carried_out_in_part():
 
 
 async def test_stopping_removes_a_deployment(es):
-    answer = await es.post(f"{E5}/_stop")
-    assert answer.document == {"stopped": True}
+    response = await es.post(f"{E5}/_stop")
+    assert response.document == {"stopped": True}
     await es.clock.advance(300.0)
     entry = (await es.get("/_ml/trained_models/e5/_stats")).document["trained_model_stats"][0]
     assert "deployment_stats" not in entry
@@ -236,16 +236,16 @@ async def test_stopping_what_is_not_there(es):
 async def test_an_inference_takes_its_time_and_each_document_has_its_own_result(es):
     before = es.clock.now()
     body = {"docs": [{"text_field": "a"}, {"text_field": "b"}, {"text_field": "a"}]}
-    answer = await es.post("/_ml/trained_models/e5/_infer", body)
-    first, second, third = answer.document["inference_results"]
+    response = await es.post("/_ml/trained_models/e5/_infer", body)
+    first, second, third = response.document["inference_results"]
     assert first == third != second
     assert es.clock.now() - before == pytest.approx(0.15, abs=0.02)
 
 
 async def test_an_inference_that_takes_too_long_times_out(es):
     body = {"docs": [{"text_field": "x"}] * 100}
-    answer = await es.post("/_ml/trained_models/e5/_infer?timeout=1s", body)
-    assert answer.status == 408, answer.text
+    response = await es.post("/_ml/trained_models/e5/_infer?timeout=1s", body)
+    assert response.status == 408, response.text
     await es.clock.advance(10.0)
     assert (await es.deployment("e5"))["timeout_count"] > 50
 
@@ -254,8 +254,8 @@ async def test_a_full_queue_rejects():
     narrow = ScenarioDeployment(model_id="e5", queue_capacity=2)
     async with client_of(scenario(deployments=[narrow])) as es:
         body = {"docs": [{"text_field": "x"}] * 20}
-        answer = await es.post("/_ml/trained_models/e5/_infer", body)
-        assert (answer.status, answer.error["type"]) == (429, "es_rejected_execution_exception")
+        response = await es.post("/_ml/trained_models/e5/_infer", body)
+        assert (response.status, response.error["type"]) == (429, "es_rejected_execution_exception")
         assert (await es.deployment("e5"))["rejected_execution_count"] > 0
 
 
@@ -270,8 +270,8 @@ async def test_a_full_queue_rejects():
     ],
 )
 async def test_an_inference_that_cannot_be_is_refused(es, path, body, status):
-    answer = await es.post(path, body)
-    assert answer.status == status, answer.text
+    response = await es.post(path, body)
+    assert response.status == status, response.text
 
 
 async def test_clearing_a_cache(es):
@@ -285,8 +285,8 @@ async def test_models_come_and_go(es):
         "inference_config": {"text_embedding": {}},
         "emulator": {"size_bytes": 50_000_000, "service_time_s": 0.01},
     }
-    answer = await es.put("/_ml/trained_models/mine", model)
-    assert answer.document["model_size_bytes"] == 50_000_000
+    response = await es.put("/_ml/trained_models/mine", model)
+    assert response.document["model_size_bytes"] == 50_000_000
     assert (await es.put("/_ml/trained_models/mine", model)).status == 400
     start = await es.post("/_ml/trained_models/mine/deployment/_start")
     assert start.status == 200
@@ -316,5 +316,5 @@ async def test_a_model_that_cannot_be_emulated_is_refused(es, body):
 async def test_where_nothing_fits_nothing_starts():
     small = scenario(nodes=[ScenarioNode(name="ml-1", processors=1, memory="2gb")])
     async with client_of(small) as es:
-        answer = await es.post(f"{BIG}/_start?number_of_allocations=2")
-        assert (answer.status, answer.error["type"]) == (429, "status_exception")
+        response = await es.post(f"{BIG}/_start?number_of_allocations=2")
+        assert (response.status, response.error["type"]) == (429, "status_exception")

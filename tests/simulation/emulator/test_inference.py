@@ -21,7 +21,7 @@ def owned(version="9.2", **changes):
     return client_of(scenario(version=version, deployments=[OWNED], **changes))
 
 
-async def asked(es, settings, path=MINE):
+async def update_endpoint(es, settings, path=MINE):
     return await es.put(path, {"service_settings": settings})
 
 
@@ -49,8 +49,8 @@ async def test_what_an_endpoint_owns_only_the_endpoint_changes():
         refused = await es.post(f"{E5}/_update", {"number_of_allocations": 2})
         assert refused.status == 409
         assert "inference endpoint" in refused.error["reason"]
-        answer = await asked(es, {"num_allocations": 2})
-        assert answer.document["service_settings"]["num_allocations"] == 2
+        response = await update_endpoint(es, {"num_allocations": 2})
+        assert response.document["service_settings"]["num_allocations"] == 2
         assert (await es.deployment("e5"))["number_of_allocations"] == 2
         await es.delete("/_emulator/deployments/e5/own")
         assert (await es.post(f"{E5}/_update", {"number_of_allocations": 1})).status == 200
@@ -63,45 +63,47 @@ async def test_an_older_version_lets_anybody_change_it():
 
 async def test_an_endpoint_takes_a_deployment_over_in_two_steps():
     async with owned() as es:
-        answer = await asked(es, ON)
-        assert answer.document["service_settings"]["adaptive_allocations"] == {
+        response = await update_endpoint(es, ON)
+        assert response.document["service_settings"]["adaptive_allocations"] == {
             "enabled": True,
             "min_number_of_allocations": 2,
         }
-        refused = await asked(es, {"num_allocations": 3})
+        refused = await update_endpoint(es, {"num_allocations": 3})
         assert (refused.status, refused.error["type"]) == (400, "validation_exception")
         assert "cannot be set if adaptive allocations is enabled" in refused.error["reason"]
-        refused = await asked(es, {"num_allocations": 3, **OFF})
+        refused = await update_endpoint(es, {"num_allocations": 3, **OFF})
         assert (refused.status, refused.error["type"]) == (400, "validation_exception")
         assert "[num_allocations] cannot be set if [adaptive_al" in refused.error["reason"]
-        assert (await asked(es, OFF)).status == 200
-        assert (await asked(es, {"num_allocations": 3})).status == 200
+        assert (await update_endpoint(es, OFF)).status == 200
+        assert (await update_endpoint(es, {"num_allocations": 3})).status == 200
         assert es.cluster.deployments["e5"].requested == 3
         assert (await settings_of(es))["adaptive_allocations"]["enabled"] is False
 
 
 async def test_an_update_of_adaptive_settings_is_a_patch():
     async with owned() as es:
-        await asked(es, ON)
-        await asked(es, {"adaptive_allocations": {"max_number_of_allocations": 5}})
+        await update_endpoint(es, ON)
+        await update_endpoint(es, {"adaptive_allocations": {"max_number_of_allocations": 5}})
         stored = es.cluster.deployments["e5"].adaptive
         assert (stored.min_number_of_allocations, stored.max_number_of_allocations) == (2, 5)
-        refused = await asked(es, {"adaptive_allocations": {"min_number_of_allocations": 6}})
+        refused = await update_endpoint(
+            es, {"adaptive_allocations": {"min_number_of_allocations": 6}}
+        )
         assert (refused.status, refused.error["type"]) == (400, "validation_exception")
 
 
 @pytest.mark.parametrize("version", ["8.17", "8.19", "9.1"])
 async def test_the_first_updates_hear_of_the_number_only(version):
     async with owned(version) as es:
-        answer = await asked(es, {"num_allocations": 2, **ON})
-        assert answer.document["service_settings"]["num_allocations"] == 2
-        assert "adaptive_allocations" not in answer.document["service_settings"]
-        refused = await asked(es, ON)
+        response = await update_endpoint(es, {"num_allocations": 2, **ON})
+        assert response.document["service_settings"]["num_allocations"] == 2
+        assert "adaptive_allocations" not in response.document["service_settings"]
+        refused = await update_endpoint(es, ON)
         assert (refused.status, refused.error["type"]) == (400, "status_exception")
         assert "Failed to parse [num_allocations]" in refused.error["reason"]
-        assert (await asked(es, {"num_allocations": 0})).status == 400
+        assert (await update_endpoint(es, {"num_allocations": 0})).status == 400
         await es.post(f"{E5}/_update", ON)
-        refused = await asked(es, {"num_allocations": 3, **OFF})
+        refused = await update_endpoint(es, {"num_allocations": 3, **OFF})
         assert "cannot be set if adaptive allocations is enabled" in refused.error["reason"]
 
 
@@ -118,7 +120,7 @@ async def test_the_first_updates_hear_of_the_number_only(version):
 )
 async def test_an_update_that_cannot_be_is_refused(settings, words):
     async with owned() as es:
-        refused = await asked(es, settings)
+        refused = await update_endpoint(es, settings)
         assert refused.status in (400, 429)
         assert words in refused.error["reason"]
         assert es.cluster.deployments["e5"].requested == 1
@@ -127,7 +129,9 @@ async def test_an_update_that_cannot_be_is_refused(settings, words):
 @pytest.mark.parametrize(("version", "status"), [("9.2.1", 200), ("9.2.2", 400)])
 async def test_new_threads_are_ignored_and_later_refused(version, status):
     async with owned(version) as es:
-        assert (await asked(es, {"num_allocations": 2, "num_threads": 4})).status == status
+        assert (
+            await update_endpoint(es, {"num_allocations": 2, "num_threads": 4})
+        ).status == status
         assert (await settings_of(es))["num_threads"] == 1
 
 
@@ -145,10 +149,12 @@ async def test_the_task_type_is_said_once_in_the_path_or_in_the_body():
 
 async def test_an_endpoint_that_is_not_there_or_has_lost_its_deployment():
     async with owned() as es:
-        refused = await asked(es, {"num_allocations": 2}, "/_inference/rerank/nope/_update")
+        refused = await update_endpoint(
+            es, {"num_allocations": 2}, "/_inference/rerank/nope/_update"
+        )
         assert (refused.status, refused.error["type"]) == (404, "resource_not_found_exception")
         await es.delete("/_emulator/deployments/e5")
-        assert (await asked(es, {"num_allocations": 2})).status == 404
+        assert (await update_endpoint(es, {"num_allocations": 2})).status == 404
         assert "num_allocations" not in await settings_of(es)
 
 
@@ -158,7 +164,7 @@ async def test_through_an_endpoint_that_is_only_attached_nothing_changes_any_mor
     async with client_of(scenario(version=version, endpoints=[attached])) as es:
         assert (await settings_of(es, "mine"))["deployment_id"] == "e5"
         path = "/_inference/rerank/mine/_update"
-        assert (await asked(es, {"num_allocations": 2}, path)).status == status
+        assert (await update_endpoint(es, {"num_allocations": 2}, path)).status == status
         assert (await es.post(f"{E5}/_update", {"number_of_allocations": 3})).status == 200
 
 
@@ -181,14 +187,14 @@ async def test_what_an_endpoint_uses_is_stopped_only_by_force(version, status, i
 )
 async def test_an_old_version_does_not_know_the_inference_api(version, reading, updating):
     async with owned(version) as es:
-        answer = await es.get("/_inference/_all")
-        assert answer.status == reading
+        response = await es.get("/_inference/_all")
+        assert response.status == reading
         if reading == 400:
-            assert "no handler found" in answer.error
-        answer = await asked(es, {"num_allocations": 2})
-        assert answer.status == updating
+            assert "no handler found" in response.error
+        response = await update_endpoint(es, {"num_allocations": 2})
+        assert response.status == updating
         if updating == 400:
-            assert "no handler found" in answer.error
+            assert "no handler found" in response.error
 
 
 async def test_an_endpoint_is_not_updated_by_any_method():
@@ -220,10 +226,10 @@ async def test_endpoints_have_privileges_of_their_own(role, reads, updates):
     async with owned(security=security) as es:
         me = {"auth": "somebody:secret"}
         assert (await es.get("/_inference/_all", **me)).status == reads
-        answer = await es.put(MINE, {"service_settings": {"num_allocations": 2}}, **me)
-        assert answer.status == updates
+        response = await es.put(MINE, {"service_settings": {"num_allocations": 2}}, **me)
+        assert response.status == updates
         if updates == 403:
-            assert "manage_inference" in answer.error["reason"]
+            assert "manage_inference" in response.error["reason"]
 
 
 async def test_the_emulator_makes_an_endpoint_with_a_deployment_of_its_own(es):

@@ -17,7 +17,7 @@ class Levers(msgspec.Struct):
     version: str
     number: bool = True
     adaptive: bool = True
-    owned: int = 200  # the answer to `_update` of what an endpoint owns
+    owned: int = 200  # the response to `_update` of what an endpoint owns
     queue: int = 10_000
     zero_after_s: float = 86_400.0
 
@@ -53,55 +53,55 @@ def scaling(request):
     return request.param
 
 
-def refusal(answer):
-    return answer.status, answer.error["type"]
+def refusal(response):
+    return response.status, response.error["type"]
 
 
 async def test_the_number(levers):
     async with client_of(scenario(version=levers.version)) as es:
-        answer = await es.post(f"{E5}/_update", NUMBER)
-        assert answer.status == (200 if levers.number else 400)
+        response = await es.post(f"{E5}/_update", NUMBER)
+        assert response.status == (200 if levers.number else 400)
         assert (await es.deployment("e5"))["number_of_allocations"] == (2 if levers.number else 1)
 
 
 async def test_no_version_is_told_zero(levers):
     async with client_of(scenario(version=levers.version)) as es:
-        answer = await es.post(f"{E5}/_update", {"number_of_allocations": 0})
-        assert refusal(answer) == (400, "action_request_validation_exception")
-        answer = await es.post(f"{BIG}/_start", {"number_of_allocations": 0})
-        assert answer.status == (400 if levers.number else 200), answer.text
+        response = await es.post(f"{E5}/_update", {"number_of_allocations": 0})
+        assert refusal(response) == (400, "action_request_validation_exception")
+        response = await es.post(f"{BIG}/_start", {"number_of_allocations": 0})
+        assert response.status == (400 if levers.number else 200), response.text
 
 
 async def test_adaptive_settings_are_unknown_or_accepted(levers):
     async with client_of(scenario(version=levers.version)) as es:
         for path in (f"{E5}/_update", f"{BIG}/_start"):
-            answer = await es.post(path, ON)
+            response = await es.post(path, ON)
             if levers.adaptive:
-                assert answer.status == 200, answer.text
-                assert answer.document["assignment"]["adaptive_allocations"]["enabled"] is True
+                assert response.status == 200, response.text
+                assert response.document["assignment"]["adaptive_allocations"]["enabled"] is True
             else:
-                assert refusal(answer) == (400, "x_content_parse_exception")
-                assert "unknown field [adaptive_allocations]" in answer.error["reason"]
+                assert refusal(response) == (400, "x_content_parse_exception")
+                assert "unknown field [adaptive_allocations]" in response.error["reason"]
         assert ("adaptive_allocations" in await es.deployment("e5")) is levers.adaptive
 
 
 async def test_a_number_is_refused_while_the_native_scaler_is_on(scaling):
     async with client_of(scenario(version=scaling.version)) as es:
         await es.post(f"{E5}/_update", ON)
-        answer = await es.post(f"{E5}/_update", NUMBER)
-        assert refusal(answer) == (400, "validation_exception")
-        assert "cannot be set if adaptive allocations is enabled" in answer.error["reason"]
-        answer = await es.post(f"{E5}/_update", TAKE_OVER)
-        assert answer.status == (200 if scaling.number else 400)
+        response = await es.post(f"{E5}/_update", NUMBER)
+        assert refusal(response) == (400, "validation_exception")
+        assert "cannot be set if adaptive allocations is enabled" in response.error["reason"]
+        response = await es.post(f"{E5}/_update", TAKE_OVER)
+        assert response.status == (200 if scaling.number else 400)
 
 
 async def test_what_an_endpoint_owns(levers):
     async with client_of(scenario(version=levers.version)) as es:
         await es.post("/_emulator/deployments/e5/own")
-        answer = await es.post(f"{E5}/_update", ON if levers.adaptive else NUMBER)
-        assert answer.status == levers.owned
+        response = await es.post(f"{E5}/_update", ON if levers.adaptive else NUMBER)
+        assert response.status == levers.owned
         if levers.owned == 409:
-            assert "must be updated through the inference API" in answer.error["reason"]
+            assert "must be updated through the inference API" in response.error["reason"]
 
 
 async def test_the_usual_length_of_a_queue(levers):
@@ -124,8 +124,8 @@ async def test_when_the_native_scaler_goes_to_zero_and_what_that_looks_like(scal
             "target_allocation_count": 0,
             "state": "fully_allocated",
         }
-        answer = await es.post("/_ml/trained_models/e5/_infer", {"docs": [{"text_field": "x"}]})
-        assert answer.status == 200, answer.text
+        response = await es.post("/_ml/trained_models/e5/_infer", {"docs": [{"text_field": "x"}]})
+        assert response.status == 200, response.text
         assert (await es.deployment("e5"))["number_of_allocations"] == 1
 
 

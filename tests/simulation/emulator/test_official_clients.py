@@ -62,8 +62,8 @@ async def test_a_deployments_life(library):
             "ml.update_trained_model_deployment", model_id="big-two", number_of_allocations=3
         )
         assert updated["assignment"]["task_parameters"]["number_of_allocations"] == 3
-        answer = await call("ml.infer_trained_model", model_id="big-two", docs=[DOC, DOC])
-        assert len(answer["inference_results"]) == 2
+        response = await call("ml.infer_trained_model", model_id="big-two", docs=[DOC, DOC])
+        assert len(response["inference_results"]) == 2
         stopped = await call("ml.stop_trained_model_deployment", model_id="big-two")
         assert stopped["stopped"] is True
         await es.clock.advance(300.0)
@@ -138,8 +138,8 @@ async def test_inference_endpoints(library):
             {"adaptive_allocations": {"enabled": True, "max_number_of_allocations": 4}},
         ):
             config = {"service_settings": settings}
-            answer = await call("inference.update", **update, inference_config=config)
-            assert answer["service_settings"].items() >= settings.items()
+            response = await call("inference.update", **update, inference_config=config)
+            assert response["service_settings"].items() >= settings.items()
         assert es.cluster.deployments["e5"].adaptive.max_number_of_allocations == 4
         with pytest.raises(library.ConflictError):
             await call("ml.update_trained_model_deployment", model_id="e5", number_of_allocations=3)

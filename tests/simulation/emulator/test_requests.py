@@ -100,12 +100,12 @@ def test_a_compatible_version_is_echoed():
     assert negotiate(vendor(9), major=9) == vendor(9).replace("; ", ";")
 
 
-@pytest.mark.parametrize(("asked", "major"), [(9, 8), (7, 9), (6, 8)])
-def test_an_incompatible_version_is_refused(asked, major):
+@pytest.mark.parametrize(("requested", "major"), [(9, 8), (7, 9), (6, 8)])
+def test_an_incompatible_version_is_refused(requested, major):
     with pytest.raises(SimulatedApiError) as refusal:
-        negotiate(vendor(asked), major=major)
+        negotiate(vendor(requested), major=major)
     assert (refusal.value.status, refusal.value.type) == (400, "media_type_header_exception")
-    assert f"either version {major} or {major - 1}, but found {asked}" in refusal.value.reason
+    assert f"either version {major} or {major - 1}, but found {requested}" in refusal.value.reason
 
 
 def test_only_json_is_read():

@@ -10,9 +10,9 @@ STATS = "/_ml/trained_models/_stats"
 
 
 async def stats(es, query=""):
-    answer = await es.get(STATS + query)
-    assert answer.status == 200, answer.text
-    return answer.document
+    response = await es.get(STATS + query)
+    assert response.status == 200, response.text
+    return response.document
 
 
 async def test_every_model_has_an_entry_and_only_the_deployed_have_a_deployment(es):
@@ -81,8 +81,8 @@ async def test_what_is_rendered_is_what_is_read():
         ]
     )
     async with client_of(wanted) as es:
-        answer = await es.get(f"{STATS}?filter_path={FILTER_PATH}")
-        page = parse_stats(answer.text.encode())
+        response = await es.get(f"{STATS}?filter_path={FILTER_PATH}")
+        page = parse_stats(response.text.encode())
         assert page.unreadable == ()
         assert {d.deployment_id: d.allocations for d in page.deployments} == {"a": 2, "b": 1}
         deployment = next(d for d in page.deployments if d.deployment_id == "a")
@@ -102,8 +102,8 @@ async def test_two_deployments_of_one_model_are_two_entries_of_one_model():
         assert document["count"] == 3
         ids = {e["deployment_stats"]["deployment_id"] for e in document["trained_model_stats"]}
         assert ids == {"a", "b"}
-        answer = await es.get("/_ml/trained_models/a/_stats")
-        assert [e["model_id"] for e in answer.document["trained_model_stats"]] == ["e5"]
+        response = await es.get("/_ml/trained_models/a/_stats")
+        assert [e["model_id"] for e in response.document["trained_model_stats"]] == ["e5"]
 
 
 @pytest.mark.parametrize(
@@ -119,11 +119,11 @@ async def test_two_deployments_of_one_model_are_two_entries_of_one_model():
     ],
 )
 async def test_what_cannot_be_answered_is_refused(es, path, status):
-    answer = await es.get(path)
-    assert answer.status == status
+    response = await es.get(path)
+    assert response.status == status
     if status != 200:
-        assert answer.document["status"] == status
-        assert answer.error["reason"]
+        assert response.document["status"] == status
+        assert response.error["reason"]
 
 
 async def test_a_swallowed_node_is_known_from_its_route_alone(es):
@@ -138,11 +138,11 @@ async def test_a_swallowed_node_is_known_from_its_route_alone(es):
 
 
 async def test_readable_twins_and_pretty_answers_are_for_people(es):
-    answer = await es.get("/_ml/trained_models/e5/_stats?human&pretty")
-    (entry,) = answer.document["trained_model_stats"]
+    response = await es.get("/_ml/trained_models/e5/_stats?human&pretty")
+    (entry,) = response.document["trained_model_stats"]
     assert entry["model_size_stats"]["model_size"] == "100mb"
     assert entry["deployment_stats"]["start_time_string"].endswith("Z")
-    assert answer.text.startswith('{\n  "count": 1')
+    assert response.text.startswith('{\n  "count": 1')
 
 
 async def test_nodes_are_listed_even_when_there_are_none():
@@ -172,7 +172,7 @@ def test_sizes_are_cut_off_and_not_rounded():
 
 async def test_answers_are_json_of_the_asked_kind(es):
     accept = "application/vnd.elasticsearch+json; compatible-with=9"
-    answer = await es.get(STATS, headers={"Accept": accept})
-    assert answer.headers["Content-Type"].replace(" ", "") == accept.replace(" ", "")
-    assert answer.headers["X-Elastic-Product"] == "Elasticsearch"
-    assert msgspec.json.decode(answer.text)["count"] == 3
+    response = await es.get(STATS, headers={"Accept": accept})
+    assert response.headers["Content-Type"].replace(" ", "") == accept.replace(" ", "")
+    assert response.headers["X-Elastic-Product"] == "Elasticsearch"
+    assert msgspec.json.decode(response.text)["count"] == 3
