@@ -27,7 +27,6 @@ from autoscaler.errors import UserError
 )
 @click.option(
     "--version",
-    "number",
     help="The version to emulate, such as 8.19, or serverless.  [default: 9.2]",
 )
 @click.option(

@@ -1,23 +1,27 @@
-"""A cluster that is not there: Elasticsearch's trained-model deployments in virtual time.
+"""A simulated cluster: trained-model deployments in virtual time.
 
-What it is made of, from the bottom up:
+The modules, from the lowest layer to the highest:
 
-    specs, versions    nodes and models as values; how Elasticsearch's versions differ
-    workload, traces   who asks when; recorded loads
-    ledger             what callers experienced and what it cost: the score of a run
-    process            one bounded queue and its workers (service, statistics, requests)
-    route, deployment  the cluster's state: settings, targets, what runs where
-    memory, placement  where allocations may go (growing); reduction: which go (shrinking)
-    state, events      everything that is, and everything that is due
-    lifecycle          from targets to processes: loading, resizing, draining, crashing
-    traffic, parking   requests on their way, and those who wait for a first allocation
-    directory          which deployment an id means
-    native_scaler      the arithmetic of Elasticsearch's own scaler; native_scaling: at work
-    validation         what an operation may not say; admission: what the state forbids
-    assignment         from wanted numbers to targets, all or nothing on fixed hardware
+    specs, versions    nodes and models as values; the differences between Elasticsearch versions
+    traces, workload   recorded request rates; arrival processes; loads: the same as data
+    errors, events     refusals of the API; scheduled actions
+    ledger             the totals of a run: requests, waits and allocation-seconds
+    statistics         the counters of one process; requests: one document each; service_times
+    process            one bounded queue and its workers
+    route, deployment  one deployment on one node; its settings, targets and routes
+    memory, placement  where allocations fit; reduction: which allocations are removed
+    state              nodes, models, deployments and events
+    lifecycle          processes: loading, resizing, draining, crashing
+    traffic            requests on their way to processes; zero_queue: at zero allocations
+    directory          the deployment for an id
+    validation         invalid requests; admission: requests that the state of the cluster rules out
+    assignment         allocation counts -> targets, all or nothing on fixed hardware
+    adaptive_allocations_scaler, adaptive_allocations_service
+                       the arithmetic of adaptive allocations, and the service that applies it
     cluster            the operations of the API: the one entry point
     scenario           a cluster described in a file
     emulator           the cluster behind Elasticsearch's HTTP API
 
-All but the emulator is pure: no I/O but reading files, no clock, and randomness from a seed.
+Everything except the emulator is pure: no I/O except reading files, no clock, and randomness from a
+seed.
 """

@@ -1,6 +1,6 @@
-"""The arithmetic of Elasticsearch's own scaler, `adaptive_allocations`: a baseline, and a rival.
+"""The arithmetic of adaptive allocations: an emulated API, and a baseline for comparison.
 
-Pure: measurements in, numbers out. Source: elastic/elasticsearch,
+Pure: measurements in, allocation counts out. Source: elastic/elasticsearch,
 ml/inference/adaptiveallocations/{AdaptiveAllocationsScaler,KalmanFilter1d}.java.
 """
 
@@ -9,17 +9,23 @@ import math
 from msgspec import Struct
 
 SCALE_UP_ABOVE = 0.9
+"""Load per allocation above which allocations are added."""
+
 SCALE_DOWN_BELOW = 0.85
+"""Load per remaining allocation below which allocations are removed."""
+
 MAXIMUM_IF_UNSET = 32
+"""Maximum allocations of a deployment without a maximum."""
+
 UNKNOWN_TIME_S = 1.0
-"""What a request is taken to cost before any was measured."""
+"""Inference time assumed before the first measurement, in seconds."""
 
 _SMOOTHING = 100.0
 _CHANGE_DEVIATIONS_SQUARED = 100.0
 
 
 class Thresholds(Struct, frozen=True, kw_only=True):
-    """Loads of each allocation at which the number changes. No version can be told others."""
+    """Loads per allocation at which allocations change. No version has a setting for them."""
 
     up_above: float = SCALE_UP_ABOVE
     down_below: float = SCALE_DOWN_BELOW
@@ -29,11 +35,11 @@ SHIPPED = Thresholds()
 
 
 class Filter(Struct, frozen=True, kw_only=True):
-    """A one-dimensional Kalman filter of a value that is constant but for sudden changes."""
+    """A one-dimensional Kalman filter of a value that is constant except for sudden changes."""
 
     value: float | None = None
     variance: float = math.inf
-    changed: bool = False  # whether the last measurement was taken for a change
+    changed: bool = False  # the last measurement was treated as a change
 
     @property
     def lower(self) -> float | None:
@@ -47,16 +53,16 @@ class Filter(Struct, frozen=True, kw_only=True):
     def after(
         self, measured: float, variance: float, *, changed: bool = False, detect: bool = False
     ) -> "Filter":
-        """The filter once it has seen a measurement of that variance.
+        """The filter after a measurement with this variance.
 
-        `changed` says that the value is known to have changed, `detect` that a measurement ten
-        standard deviations off is to be taken for a change.
+        `changed`: the value is known to have changed. `detect`: a measurement that is ten standard
+        deviations off is treated as a change.
         """
         if self.value is None:
             return Filter(value=measured, variance=variance, changed=True)
         off = (measured - self.value) ** 2 / (self.variance + variance)
         change = changed or (detect and off > _CHANGE_DEVIATIONS_SQUARED)
-        # A change takes two measurements to be believed, so the one after it is trusted as much.
+        # Two measurements are needed to confirm a change, so the next one gets the same weight.
         process = measured**2 if change or self.changed else variance / _SMOOTHING
         gain = (self.variance + process) / (self.variance + process + variance)
         return Filter(
@@ -67,10 +73,10 @@ class Filter(Struct, frozen=True, kw_only=True):
 
 
 class Interval(Struct, frozen=True, kw_only=True):
-    """What a deployment did between two looks at it."""
+    """The requests of a deployment between two polls."""
 
     duration_s: float
-    success: float  # each a growth, and 0 where there was none
+    success: float  # these three: increases, 0 if there was none
     in_flight: float
     failed: float
     inference_time_s: float | None  # mean; None: undefined
@@ -85,20 +91,20 @@ class Limits(Struct, frozen=True, kw_only=True):
 
     minimum: int | None = None
     maximum: int | None = None
-    scale_to_zero_s: float | None = None  # None: this version never does
+    scale_to_zero_s: float | None = None  # None: this version never scales to zero
     thresholds: Thresholds = SHIPPED
 
 
 class AdaptiveAllocationsScaler(Struct, frozen=True, kw_only=True):
-    """All that the scaler remembers of one deployment."""
+    """The state of the scaler for one deployment."""
 
     rate: Filter = Filter()
     time: Filter = Filter()
-    just_scaled: bool = False  # whether the last decision changed the number
+    just_scaled: bool = False  # the last decision changed the allocations
     idle_s: float = 0.0  # since the last request
 
     def after(self, interval: Interval) -> "AdaptiveAllocationsScaler":
-        """The scaler once it has seen an interval."""
+        """The scaler after an interval."""
         return AdaptiveAllocationsScaler(
             rate=self._rate_after(interval),
             time=self._time_after(interval),
@@ -108,7 +114,7 @@ class AdaptiveAllocationsScaler(Struct, frozen=True, kw_only=True):
     def _rate_after(self, interval: Interval) -> Filter:
         measured = interval.requests / interval.duration_s
         estimate = measured if self.rate.value is None else self.rate.value
-        # Poisson: a count varies as much as its mean, which is taken to be one at least.
+        # Poisson: the variance of a count is its mean, which is assumed to be at least 1.
         variance = max(1.0, estimate * interval.duration_s) / interval.duration_s**2
         return self.rate.after(measured, variance, detect=True)
 
@@ -128,7 +134,7 @@ class AdaptiveAllocationsScaler(Struct, frozen=True, kw_only=True):
         return max(0.0, self.rate.lower or 0.0) * max(0.0, low), (self.rate.upper or 0.0) * high
 
     def needed(self, current: int, thresholds: Thresholds = SHIPPED) -> int:
-        """Allocations wanted before bounds: the nearest to `current` of those that would do."""
+        """Allocations before bounds: the count nearest to `current` that meets the thresholds."""
         low, high = self.load
         needed = current
         while low > 0.0 if needed == 0 else low / needed > thresholds.up_above:
@@ -138,24 +144,24 @@ class AdaptiveAllocationsScaler(Struct, frozen=True, kw_only=True):
         return needed
 
     def decide(self, current: int, limits: Limits) -> tuple[int, "AdaptiveAllocationsScaler"]:
-        """The number of allocations to have, and the scaler having decided so."""
-        number = self.needed(current, limits.thresholds)
+        """The desired number of allocations, and the scaler after this decision."""
+        desired = self.needed(current, limits.thresholds)
         if limits.maximum is None:
-            number = min(number, MAXIMUM_IF_UNSET)
+            desired = min(desired, MAXIMUM_IF_UNSET)
         if limits.minimum is not None:
-            number = max(number, limits.minimum)
+            desired = max(desired, limits.minimum)
         if limits.maximum is not None:
-            number = min(number, limits.maximum)
+            desired = min(desired, limits.maximum)
         may_idle = limits.scale_to_zero_s is not None and not limits.minimum
         if may_idle and limits.scale_to_zero_s is not None and self.idle_s > limits.scale_to_zero_s:
-            number = 0
+            desired = 0
         decided = AdaptiveAllocationsScaler(
-            rate=self.rate, time=self.time, just_scaled=number != current, idle_s=self.idle_s
+            rate=self.rate, time=self.time, just_scaled=desired != current, idle_s=self.idle_s
         )
-        return number, decided
+        return desired, decided
 
     def scaled_from_zero(self) -> "AdaptiveAllocationsScaler":
-        """The scaler after a scale-up from zero: whoever asked counts as a request."""
+        """The scaler after a scale-up from zero, whose cause counts as a request."""
         return AdaptiveAllocationsScaler(
             rate=self.rate, time=self.time, just_scaled=self.just_scaled
         )

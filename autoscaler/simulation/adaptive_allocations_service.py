@@ -1,4 +1,4 @@
-"""The native scaler at work: reads the processes every ten seconds and updates deployments.
+"""The service behind adaptive allocations: reads counters every ten seconds, updates deployments.
 
 Source: elastic/elasticsearch,
 ml/inference/adaptiveallocations/AdaptiveAllocationsScalerService.java.
@@ -22,15 +22,17 @@ from autoscaler.simulation.state import ClusterState
 from autoscaler.simulation.statistics import Counters
 
 TICK_S = 10.0
+"""Seconds between evaluations."""
+
 COOL_DOWN_S = 300.0
-"""No scaling down for so long after scaling up."""
+"""Seconds after scaling up in which a deployment is not scaled down."""
 
 _RESPECTS_SLOW_STARTS = (8, 17)
-"""From this version on it does not scale down while or soon after a node started (#125297)."""
+"""The first version that does not scale down during or soon after the start of a node (#125297)."""
 
 
 class _Memory(Struct):
-    """What it remembers of one deployment."""
+    """The state of one deployment."""
 
     scaler: AdaptiveAllocationsScaler
     seen: Mapping[str, Counters]  # by node id
@@ -38,7 +40,7 @@ class _Memory(Struct):
 
 
 class AdaptiveAllocationsService:
-    """Scales deployments whose adaptive allocations are enabled, with `update` of a number."""
+    """Scales deployments with enabled adaptive allocations, by calling `update`."""
 
     def __init__(
         self,
@@ -63,8 +65,8 @@ class AdaptiveAllocationsService:
         for deployment in adaptive.values():
             self._evaluate(deployment)
 
-    def awoken(self, deployment: SimulatedDeployment) -> None:
-        """A request has scaled the deployment up from zero: it is not idle (#115400)."""
+    def scaled_from_zero(self, deployment: SimulatedDeployment) -> None:
+        """A request has scaled the deployment up from zero, so it is not idle (#115400)."""
         memory = self._memory.get(deployment.deployment_id)
         if memory is not None:
             memory.scaler = memory.scaler.scaled_from_zero()
@@ -84,17 +86,17 @@ class AdaptiveAllocationsService:
         if interval is None:
             return
         memory.scaler = memory.scaler.after(interval)
-        number, decided = memory.scaler.decide(deployment.requested, self._limits(deployment))
+        desired, decided = memory.scaler.decide(deployment.requested, self._limits(deployment))
         memory.scaler = decided
         before = deployment.requested
-        if number == before or deployment.state != STARTED:
+        if desired == before or deployment.state != STARTED:
             return
-        if number < before and self._too_soon(deployment, memory, counters):
+        if desired < before and self._too_soon(deployment, memory, counters):
             return
-        # Without capacity there is no step back: the next tick tries what it computes then.
+        # Without capacity there is no smaller step: the next tick uses its own result.
         with suppress(SimulatedApiError):
-            self._update(deployment, number)
-            if number > before:
+            self._update(deployment, desired)
+            if desired > before:
                 memory.scaled_up_at = now
 
     def _limits(self, deployment: SimulatedDeployment) -> Limits:
@@ -121,9 +123,9 @@ class AdaptiveAllocationsService:
 def interval_between(
     before: Mapping[str, Counters], after: Mapping[str, Counters], duration_s: float
 ) -> Interval | None:
-    """What happened on the nodes known at both instants; None if there are none.
+    """The requests on the nodes known at both instants; None if there are none.
 
-    A node without results leaves the mean inference time of the whole deployment undefined.
+    A node without results makes the mean inference time of the whole deployment undefined.
     """
     pairs = [(before[node_id], now) for node_id, now in after.items() if node_id in before]
     if not pairs:

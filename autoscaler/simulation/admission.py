@@ -1,4 +1,4 @@
-"""What the state of the cluster forbids, in the order in which the API finds out.
+"""Requests that the state of the cluster rules out, checked in the order of the API.
 
 Source: elastic/elasticsearch,
 ml/action/Transport{Start,Update,Stop}TrainedModelDeploymentAction.java.
@@ -10,18 +10,19 @@ from autoscaler.simulation.specs import ModelSpec
 from autoscaler.simulation.state import ClusterState
 
 MAX_DEPLOYMENTS = 100
+"""Deployments that a cluster may have."""
 
 
 class Conditions:
-    """Circumstances that scenarios may set at any time.
+    """Conditions that scenarios may set at any time.
 
     Attributes:
-        can_grow: the hardware may follow demand, so raises are accepted in part.
+        can_grow: nodes can be added, so increases are accepted in part.
         upgrade_mode: ML upgrade mode is on; nothing can be started.
-        mixed_versions: a rolling upgrade is under way; nothing can be started.
+        mixed_versions: a rolling upgrade is in progress; nothing can be started.
         feature_reset: the ML feature is being reset; nothing can be started.
         inference_endpoints: ids of endpoints; each owns the deployment of the same id.
-        attached_endpoints: endpoint id -> id of a deployment that was there before it.
+        attached_endpoints: endpoint id -> id of a deployment that existed before it.
         pipelines: ingest pipeline id -> id of the deployment or model that it uses.
     """
 
@@ -36,7 +37,7 @@ class Conditions:
 
 
 def model_of(state: ClusterState, model_id: str) -> ModelSpec:
-    """The model of that id, or the 404."""
+    """The model with this id; raises the 404."""
     if model_id not in state.models:
         raise not_found(model_id, f"Could not find trained model [{model_id}]")
     return state.models[model_id]
@@ -45,7 +46,7 @@ def model_of(state: ClusterState, model_id: str) -> ModelSpec:
 def startable(
     state: ClusterState, conditions: Conditions, model_id: str, deployment_id: str
 ) -> ModelSpec:
-    """The model to start as `deployment_id`, or the reason why it cannot be started."""
+    """The model to start as `deployment_id`; raises the reason why it cannot be started."""
     if conditions.upgrade_mode:
         reason = "Cannot start deployments while upgrade mode is enabled"
         raise SimulatedApiError(429, "status_exception", reason)
@@ -70,7 +71,7 @@ def startable(
 
 
 def check_owner(state: ClusterState, conditions: Conditions, deployment_id: str) -> None:
-    """Refuse an update of what an inference endpoint owns, in versions that do."""
+    """Refuse the update of a deployment of an inference endpoint, in versions that do."""
     owned = deployment_id in conditions.inference_endpoints
     if owned and state.behaviour.endpoint_owned_conflict:
         raise conflict(
@@ -82,7 +83,7 @@ def check_owner(state: ClusterState, conditions: Conditions, deployment_id: str)
 def check_unused(
     state: ClusterState, conditions: Conditions, deployment: SimulatedDeployment
 ) -> None:
-    """Refuse to stop what a pipeline or an inference endpoint relies on."""
+    """Refuse to stop a deployment that a pipeline or an inference endpoint uses."""
     name = deployment.deployment_id
     used_as = {name, deployment.model_id}
     pipelines = sorted(key for key, used in conditions.pipelines.items() if used in used_as)

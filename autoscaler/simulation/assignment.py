@@ -1,4 +1,4 @@
-"""From wanted numbers of allocations to targets on nodes, all or nothing on fixed hardware.
+"""Requested allocations as targets on nodes, all or nothing on fixed hardware.
 
 Source: elastic/elasticsearch,
 ml/inference/assignment/TrainedModelAssignmentClusterService.java.
@@ -15,7 +15,7 @@ from autoscaler.simulation.state import ClusterState
 
 
 class AssignmentService:
-    """Plans, and hands the targets to the life cycle."""
+    """Plans, and passes the targets to the life cycle."""
 
     def __init__(self, state: ClusterState, lifecycle: Lifecycle) -> None:
         self._state = state
@@ -25,7 +25,8 @@ class AssignmentService:
         """Place a new deployment.
 
         Raises:
-            ApiError: 429, not everything fits and the hardware cannot grow; nothing is changed.
+            SimulatedApiError: 429, not everything fits and the hardware cannot grow; nothing is
+                changed.
         """
         name = deployment.deployment_id
         self._state.deployments[name] = deployment
@@ -41,36 +42,37 @@ class AssignmentService:
             )
         self._apply(plan)
 
-    def scale(self, deployment: SimulatedDeployment, number: int, *, can_grow: bool) -> None:
-        """Change a deployment's number of allocations.
+    def scale(self, deployment: SimulatedDeployment, allocations: int, *, can_grow: bool) -> None:
+        """Change the number of allocations of a deployment.
 
-        More plans all deployments anew, fewer touches no other.
+        An increase plans all deployments again; a decrease does not affect others.
 
         Raises:
-            ApiError: 429, not everything fits and the hardware cannot grow; nothing is changed.
+            SimulatedApiError: 429, not everything fits and the hardware cannot grow; nothing is
+                changed.
         """
-        if number > deployment.requested:
-            self._grow(deployment, number, can_grow=can_grow)
-        elif number < deployment.requested:
-            self._shrink(deployment, number)
+        if allocations > deployment.requested:
+            self._grow(deployment, allocations, can_grow=can_grow)
+        elif allocations < deployment.requested:
+            self._shrink(deployment, allocations)
 
     def rebalance(self) -> None:
-        """Place what is short, and start anew what has failed."""
+        """Place missing allocations, and start failed routes again."""
         if self._state.deployments:
             self._apply(self._state.planned())
 
-    def _grow(self, deployment: SimulatedDeployment, number: int, *, can_grow: bool) -> None:
-        plan = self._state.planned(deployment, number)
+    def _grow(self, deployment: SimulatedDeployment, allocations: int, *, can_grow: bool) -> None:
+        plan = self._state.planned(deployment, allocations)
         if deployment.deployment_id in plan.reasons and not can_grow:
             raise _not_enough("update", deployment.deployment_id)
-        deployment.parameters = replace(deployment.parameters, number_of_allocations=number)
+        deployment.parameters = replace(deployment.parameters, number_of_allocations=allocations)
         self._apply(plan)
 
-    def _shrink(self, deployment: SimulatedDeployment, number: int) -> None:
+    def _shrink(self, deployment: SimulatedDeployment, allocations: int) -> None:
         zones = {node_id: node.spec.zone for node_id, node in self._state.nodes.items()}
-        targets = reduced(deployment.targets, zones, number)
-        deployment.parameters = replace(deployment.parameters, number_of_allocations=number)
-        if sum(targets.values()) == number:
+        targets = reduced(deployment.targets, zones, allocations)
+        deployment.parameters = replace(deployment.parameters, number_of_allocations=allocations)
+        if sum(targets.values()) == allocations:
             deployment.reason = None
         self._lifecycle.set_targets(deployment, targets)
 

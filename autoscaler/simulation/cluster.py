@@ -60,11 +60,11 @@ __all__ = [
 ]
 
 _STRETCH_S = 30.0
-"""Requests are simulated in stretches of at most this, which bounds the memory they take."""
+"""Maximum seconds of requests simulated in one step, which bounds their memory."""
 
 
 class SimulatedCluster(Conditions):
-    """Nodes, models and deployments. Every operation raises `ApiError` where the API refuses."""
+    """Nodes, models and deployments. Operations raise `SimulatedApiError` where the API refuses."""
 
     def __init__(
         self,
@@ -82,8 +82,8 @@ class SimulatedCluster(Conditions):
         self._state = ClusterState(
             behaviour=behaviour, seed=seed, now=now, ml_memory_fraction=ml_memory_fraction
         )
-        self._parking = ZeroQueue(self._state)
-        self._traffic = Traffic(self._state, self._parking)
+        self._zero_queue = ZeroQueue(self._state)
+        self._traffic = Traffic(self._state, self._zero_queue)
         self._lifecycle = Lifecycle(
             self._state,
             start_process=self._traffic.start_process,
@@ -91,7 +91,7 @@ class SimulatedCluster(Conditions):
         )
         self._assignment = AssignmentService(self._state, self._lifecycle)
         self._adaptive = AdaptiveAllocationsService(self._state, update=self._scale_internally)
-        self._directory = Directory(self._state, self._parking)
+        self._directory = Directory(self._state, self._zero_queue)
         for model in models:
             self.put_model(model)
         for node in nodes:
@@ -116,7 +116,7 @@ class SimulatedCluster(Conditions):
         return self._state.deployments
 
     def advance(self, to: float) -> None:
-        """Run everything that happens up to and including the instant `to`."""
+        """Simulate up to and including the instant `to`."""
         events = self._state.events
         while True:
             at = self._next_stop(to)
@@ -132,7 +132,7 @@ class SimulatedCluster(Conditions):
             self._lifecycle.account(deployment)
 
     def _next_stop(self, to: float) -> float:
-        """Until when requests can be simulated at one go: nothing else happens before."""
+        """The instant before which nothing but requests happens."""
         candidates = (
             self._state.events.next_at,
             self._lifecycle.next_drained_at(),
@@ -142,9 +142,9 @@ class SimulatedCluster(Conditions):
         return max(self.now, min(to, *(at for at in candidates if at is not None)))
 
     def next_event_at(self) -> float | None:
-        """When something that somebody may wait for will or may happen; None: nothing will.
+        """The next instant at which the result of an operation may become known; None: never.
 
-        Driven load is left out: nobody waits for it.
+        Driven loads are excluded, because no caller waits for their results.
         """
         candidates = (
             self._state.events.next_at,
@@ -189,7 +189,7 @@ class SimulatedCluster(Conditions):
         priority: str = "normal",
         adaptive: AdaptiveSettings | None = None,
     ) -> SimulatedDeployment:
-        """`_start`. Returns at once: to wait for a state is the caller's part."""
+        """`_start`. Returns at once; callers wait for a state themselves."""
         if self.behaviour.serverless:
             adaptive, number_of_allocations = always_adaptive(adaptive), None
         request = StartParameters(
@@ -235,10 +235,10 @@ class SimulatedCluster(Conditions):
         internal: bool = False,
         by_endpoint: bool = False,
     ) -> SimulatedDeployment:
-        """`_update`. `adaptive`: UNSET says nothing, None removes the settings.
+        """`_update`. `adaptive`: UNSET keeps the settings, None removes them.
 
-        An internal update, as the native scaler's, is free of the rules for outsiders; one by the
-        inference endpoint that owns the deployment only of that which keeps others away.
+        An internal update, such as that of adaptive allocations, skips the checks of the API. An
+        update by the inference endpoint that owns the deployment skips the check of the owner.
         """
         patch = adaptive if isinstance(adaptive, AdaptivePatch) else None
         if not internal:
@@ -251,21 +251,23 @@ class SimulatedCluster(Conditions):
             merged = patch.applied_to(deployment.adaptive) if patch else None
         if not internal:
             check_merged(deployment, number_of_allocations, merged, self.behaviour)
-        number = deployment.requested if number_of_allocations is None else number_of_allocations
-        if number == deployment.requested and _says_nothing_new(adaptive, deployment.adaptive):
+        allocations = (
+            deployment.requested if number_of_allocations is None else number_of_allocations
+        )
+        if allocations == deployment.requested and _is_unchanged(adaptive, deployment.adaptive):
             return deployment
         if deployment.state != STARTED:
             raise conflict(
                 f"cannot update deployment [{deployment_id}] that is not in [started] state"
             )
-        self._assignment.scale(deployment, number, can_grow=self.can_grow)
+        self._assignment.scale(deployment, allocations, can_grow=self.can_grow)
         deployment.adaptive = merged
         return deployment
 
     def stop_deployment(
         self, deployment_id: str, *, force: bool = False, allow_no_match: bool = True
     ) -> None:
-        """`_stop`. What waits or is being computed fails; others may grow into the room."""
+        """`_stop`. Its requests fail; other deployments may use the freed processors and memory."""
         deployment = self.deployments.get(deployment_id)
         if deployment is None:
             if allow_no_match:
@@ -276,13 +278,13 @@ class SimulatedCluster(Conditions):
         deployment.state = STOPPING
         for node_id in list(deployment.routes):
             self._lifecycle.remove_process(deployment, node_id, worker_shut_down())
-        self._parking.reject_all(deployment)
+        self._zero_queue.reject_all(deployment)
         del self._state.deployments[deployment_id]
         self._assignment.rebalance()
 
-    def _scale_internally(self, deployment: SimulatedDeployment, number: int) -> None:
+    def _scale_internally(self, deployment: SimulatedDeployment, allocations: int) -> None:
         self.update_deployment(
-            deployment.deployment_id, number_of_allocations=number, internal=True
+            deployment.deployment_id, number_of_allocations=allocations, internal=True
         )
 
     # Requests
@@ -295,11 +297,11 @@ class SimulatedCluster(Conditions):
         timeout_s: float = 10.0,
         priority: str = "normal",
     ) -> list[InferenceRequest]:
-        """`_infer`: one request a document, each routed by itself. Advance to see their fate."""
+        """`_infer`: one request per document, each routed separately. Advance for the results."""
         deployment = self._directory.serving(target_id)
-        if lost := self._directory.lost(target_id, deployment):
+        if error := self._directory.error_at_zero(target_id, deployment):
             self._scale_up_from_zero(deployment)
-            raise lost
+            raise error
         requests = self._traffic.infer(
             deployment, documents, timeout_s=timeout_s, priority=priority
         )
@@ -311,14 +313,14 @@ class SimulatedCluster(Conditions):
     ) -> None:
         """Offer a load, consumed lazily as the cluster advances.
 
-        It lasts as long as `arrivals` does. While the deployment does not exist it finds nobody,
-        and is lost.
+        It ends with `arrivals`. Requests that arrive while the deployment does not exist are
+        lost.
         """
         self._traffic.drive(deployment_id, arrivals, timeout_s)
 
     def _scale_from_zero(self) -> None:
-        """Scale up what is at zero and asked for. Without capacity the requests time out."""
-        for deployment in self._parking.deployments_at_zero():
+        """Scale up deployments at zero with requests. Without capacity the requests time out."""
+        for deployment in self._zero_queue.deployments_at_zero():
             self._scale_up_from_zero(deployment)
 
     def _scale_up_from_zero(self, deployment: SimulatedDeployment) -> None:
@@ -326,13 +328,13 @@ class SimulatedCluster(Conditions):
             return
         with suppress(SimulatedApiError):
             self._scale_internally(deployment, 1)
-            self._adaptive.awoken(deployment)
+            self._adaptive.scaled_from_zero(deployment)
 
     def _forget_empty(self) -> None:
-        """Drop the deployments without allocations, as if they had never been."""
+        """Delete the deployments without allocations."""
         for deployment in list(self.deployments.values()):
             if deployment.requested == 0:
-                self._parking.reject_all(deployment)
+                self._zero_queue.reject_all(deployment)
                 del self._state.deployments[deployment.deployment_id]
 
     # Hardware and its failures
@@ -344,7 +346,7 @@ class SimulatedCluster(Conditions):
         self._assignment.rebalance()
 
     def remove_node(self, node_id: str) -> None:
-        """The node is gone, with all that ran on it. Raises KeyError if there is no such node."""
+        """Remove a node with its processes. Raises KeyError if there is no such node."""
         self._state.nodes[node_id]
         for deployment in self.deployments.values():
             if node_id in deployment.routes:
@@ -353,13 +355,13 @@ class SimulatedCluster(Conditions):
         self._assignment.rebalance()
 
     def crash_process(self, deployment_id: str, node_id: str) -> None:
-        """The process dies; one that is still loading fails. Raises KeyError if there is none."""
+        """End a process; a loading one fails. Raises KeyError if there is no process."""
         self._lifecycle.crash(self.deployments[deployment_id], node_id)
 
     def memory_of(self, node_id: str) -> MemoryReservation:
         return self._state.memory_of(node_id)
 
-    # Within
+    # Internal
 
     def _tick(self) -> None:
         self._state.events.schedule(self.now + TICK_S, self._tick)
@@ -371,10 +373,10 @@ class SimulatedCluster(Conditions):
         return self.deployments[deployment_id]
 
 
-def _says_nothing_new(
+def _is_unchanged(
     adaptive: AdaptivePatch | UnsetType | None, stored: AdaptiveSettings | None
 ) -> bool:
-    """Whether the raw patch, fields not mentioned counting as null, is what is stored already."""
+    """Whether the raw patch, with unset fields as null, equals the stored settings."""
     if isinstance(adaptive, AdaptivePatch):
         return adaptive.applied_to(None) == stored
     return adaptive is UNSET or stored is None

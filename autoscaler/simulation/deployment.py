@@ -1,4 +1,4 @@
-"""A deployment: its settings, where its allocations are, and in what state.
+"""A deployment: its settings, its allocations per node, and its state.
 
 Source: elastic/elasticsearch, core/inference/assignment/TrainedModelAssignment.java,
 AllocationStatus.java and AdaptiveAllocationsSettings.java.
@@ -19,7 +19,7 @@ _T = TypeVar("_T")
 
 
 class AdaptiveSettings(Struct, frozen=True, kw_only=True):
-    """Settings of the native scaler. `enabled` None: never said, which counts as false."""
+    """Settings of adaptive allocations. `enabled` None: never set, which counts as false."""
 
     enabled: bool | None = None
     min_number_of_allocations: int | None = None
@@ -31,7 +31,7 @@ class AdaptiveSettings(Struct, frozen=True, kw_only=True):
 
 
 class AdaptivePatch(Struct, frozen=True, kw_only=True):
-    """A change of those settings, field by field: UNSET keeps what is stored, None clears it."""
+    """A change of those settings, per field: UNSET keeps the stored value, None clears it."""
 
     enabled: bool | UnsetType | None = UNSET
     min_number_of_allocations: int | UnsetType | None = UNSET
@@ -55,7 +55,7 @@ def _patched(change: _T | UnsetType, stored: _T) -> _T:
 
 
 class Parameters(Struct, frozen=True, kw_only=True):
-    """What a deployment was started with; only the number of allocations can change."""
+    """The parameters of a start; only the number of allocations can change."""
 
     deployment_id: str
     model_id: str
@@ -68,7 +68,7 @@ class Parameters(Struct, frozen=True, kw_only=True):
 
 
 class SimulatedDeployment(Struct, kw_only=True, eq=False):
-    """One deployment in the cluster's state. Read freely; only the cluster changes it."""
+    """One deployment in the state of the cluster. Only the cluster changes it."""
 
     parameters: Parameters
     model: ModelSpec
@@ -76,8 +76,8 @@ class SimulatedDeployment(Struct, kw_only=True, eq=False):
     zero_is_fully_allocated: bool
     adaptive: AdaptiveSettings | None = None  # None: never set, or removed
     state: str = STARTING  # starting, started, stopping
-    reason: str | None = None  # why not everything could be placed
-    start_time: float  # of the assignment, Unix seconds; not of readiness
+    reason: str | None = None  # why some allocations could not be placed
+    start_time: float  # of the assignment, not of readiness; Unix seconds
     max_assigned_allocations: int = 0
     routes: dict[str, Route] = field(default_factory=dict)  # by node id
 
@@ -105,7 +105,7 @@ class SimulatedDeployment(Struct, kw_only=True, eq=False):
 
     @property
     def targets(self) -> Mapping[str, int]:
-        """Target allocations by node id, routes being removed left out."""
+        """Target allocations by node id, without routes that are being removed."""
         return {route.node_id: route.target_allocations for route in self.kept_routes()}
 
     @property
@@ -124,11 +124,11 @@ class SimulatedDeployment(Struct, kw_only=True, eq=False):
         return STARTED if running else STARTING
 
     def reported_state(self) -> str:
-        """The state as the statistics show it: failed if there are routes and all have failed."""
+        """The state in the statistics: failed if there are routes and all have failed."""
         return FAILED if self._all_failed else self.state
 
     def reported_reason(self) -> str | None:
-        """The reason as the statistics show it."""
+        """The reason in the statistics."""
         if self._all_failed:
             return f"All node routes are failed; node ids {sorted(self.routes)}"
         return self.reason

@@ -1,4 +1,4 @@
-"""Which deployment answers to an id: the one of that name, or any of the model of that name.
+"""The deployment for an id: the deployment with this id, or any deployment of this model.
 
 Source: elastic/elasticsearch, ml/action/TransportInternalInferModelAction.java and
 ml/inference/InferenceWaitForAllocation.java.
@@ -23,18 +23,18 @@ _BEST_FIRST = (STARTED, STARTING, STOPPING, FAILED)
 
 
 class Directory:
-    """Finds deployments; among equals of one model, by chance."""
+    """Finds deployments; chooses at random among equivalent ones of a model."""
 
-    def __init__(self, state: ClusterState, parking: ZeroQueue) -> None:
+    def __init__(self, state: ClusterState, zero_queue: ZeroQueue) -> None:
         self._state = state
-        self._parking = parking
+        self._zero_queue = zero_queue
         self._choices = np.random.default_rng(state.seed)
 
     def serving(self, target_id: str) -> SimulatedDeployment:
-        """The deployment that `_infer` of an id means.
+        """The deployment that serves `_infer` of an id.
 
         Raises:
-            ApiError: 404, there is no such model; 409, none of its deployments can serve.
+            SimulatedApiError: 404, there is no such model; 409, none of its deployments can serve.
         """
         deployments = self._state.deployments
         if target_id in deployments:
@@ -52,14 +52,19 @@ class Directory:
             raise conflict(f"Trained model deployment [{target_id}] is in state [{state}]")
         return chosen
 
-    def lost(self, target_id: str, deployment: SimulatedDeployment) -> SimulatedApiError | None:
-        """The 409 of a request that would wait for an allocation of what it did not ask for.
+    def error_at_zero(
+        self, target_id: str, deployment: SimulatedDeployment
+    ) -> SimulatedApiError | None:
+        """The 409 of a request by model id that has to wait for an allocation.
 
-        A defect: the wait is for a deployment of the id that was asked for, and there is none.
+        A defect: the server waits for a deployment with the requested id, and there is none.
         """
-        if target_id == deployment.deployment_id or not self._state.behaviour.waits_for_asked_id:
+        if (
+            target_id == deployment.deployment_id
+            or not self._state.behaviour.waits_for_requested_id
+        ):
             return None
-        if usable_routes(deployment) or not self._parking.admits(deployment):
+        if usable_routes(deployment) or not self._zero_queue.admits(deployment):
             return None
         return conflict(
             f"[{target_id}] Error waiting for a model allocation, model assignment has been removed"

@@ -1,13 +1,13 @@
-"""Refusals of the simulated cluster, as its API would answer them."""
+"""Error responses of the simulated API."""
 
 from collections.abc import Mapping
 
 
 class SimulatedApiError(Exception):
-    """An operation the API refuses: HTTP status, exception type in snake case, and reason.
+    """A refusal of the API: HTTP status, exception type in snake case, and reason.
 
-    `metadata` holds further fields of the error object, such as `resource.id`; `caused_by` is the
-    type and reason of the cause, where the API reports one.
+    `metadata` has further fields of the error object, such as `resource.id`; `caused_by` is the
+    type and reason of the cause, if the API reports a cause.
     """
 
     def __init__(
@@ -27,7 +27,7 @@ class SimulatedApiError(Exception):
         self.caused_by = caused_by
 
     def __repr__(self) -> str:
-        return f"ApiError({self.status}, {self.type!r}, {self.reason!r})"
+        return f"SimulatedApiError({self.status}, {self.type!r}, {self.reason!r})"
 
 
 def conflict(reason: str) -> SimulatedApiError:
@@ -49,14 +49,14 @@ def no_such_deployment(deployment_id: str) -> SimulatedApiError:
 
 
 def invalid_request(*complaints: str) -> SimulatedApiError:
-    """400: what is wrong shows in the request alone."""
-    listed = "".join(f"{number}: {text};" for number, text in enumerate(complaints, 1))
+    """400: the request is invalid, regardless of any state."""
+    listed = "".join(f"{index}: {text};" for index, text in enumerate(complaints, 1))
     return SimulatedApiError(
         400, "action_request_validation_exception", f"Validation Failed: {listed}"
     )
 
 
 def invalid_state(*complaints: str) -> SimulatedApiError:
-    """400: the request is well formed but contradicts the deployment's settings."""
-    listed = "".join(f"{number}: {text};" for number, text in enumerate(complaints, 1))
+    """400: the request is valid, but contradicts the settings of the deployment."""
+    listed = "".join(f"{index}: {text};" for index, text in enumerate(complaints, 1))
     return SimulatedApiError(400, "validation_exception", f"Validation Failed: {listed}")

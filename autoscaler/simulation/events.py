@@ -1,4 +1,4 @@
-"""What will happen by itself, in order of time."""
+"""Scheduled actions, in order of time."""
 
 from collections.abc import Callable
 from heapq import heappop, heappush
@@ -6,7 +6,7 @@ from itertools import count
 
 
 class Events:
-    """Actions with the instants they are due; of the same instant, the first scheduled first."""
+    """Actions by due time; actions of the same instant run in the order of scheduling."""
 
     def __init__(self) -> None:
         self._due: list[tuple[float, int, Callable[[], None]]] = []
@@ -20,6 +20,6 @@ class Events:
         return self._due[0][0] if self._due else None
 
     def run_due(self, now: float) -> None:
-        """Run what is due by `now`, including what that schedules."""
+        """Run all actions due by `now`, including those scheduled by them."""
         while self._due and self._due[0][0] <= now:
             heappop(self._due)[2]()

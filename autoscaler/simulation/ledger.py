@@ -1,4 +1,4 @@
-"""What a deployment's callers experienced and what it cost: the score of a run."""
+"""The totals of a deployment over a run: requests, queue waits and allocation-seconds."""
 
 import math
 from collections.abc import Sequence
@@ -7,17 +7,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 _MIN_S, _MAX_S = 1e-4, 1e5
-_PER_DECADE = 200  # a resolution of 1.2 %
+_PER_DECADE = 200
+"""Bins of the histogram per factor of ten: a resolution of 1.2 %."""
 
 
 def _edges() -> NDArray[np.float64]:
-    """Bounds of the histogram: a geometric series, and 1, 2, 5 of every decade, exactly."""
+    """Bounds of the histogram: a geometric series, and exactly 1, 2 and 5 of every decade."""
     decades = round(math.log10(_MAX_S / _MIN_S))
     series = _MIN_S * 10.0 ** (np.arange(decades * _PER_DECADE + 1) / _PER_DECADE)
     low = round(math.log10(_MIN_S))
     round_figures = [float(f"{digit}e{low + k}") for k in range(decades + 1) for digit in (1, 2, 5)]
     merged = np.concatenate([series, round_figures])
-    # A member of the series that only differs from a round figure by rounding would split a bin.
+    # A member of the series that equals a round figure except for rounding would split a bin.
     keep = [not any(0 < abs(e - r) < 1e-9 * r for r in round_figures) for e in series]
     return np.unique(merged[np.concatenate([keep, [True] * len(round_figures)])])
 
@@ -27,9 +28,10 @@ _FLUSH = 8192
 
 
 class Ledger:
-    """Totals over the life of a deployment, whatever its processes forget.
+    """Totals over the life of a deployment, across restarts of its processes.
 
-    A request is counted once: completed, rejected, timed_out or failed, else it is still pending.
+    Every request is counted once, as completed, rejected, timed_out or failed; otherwise it is
+    in flight.
     A time-out is booked when the expired request leaves its queue or its worker.
     """
 
@@ -49,7 +51,7 @@ class Ledger:
         self._now, self._requested, self._running = now, requested, 0
 
     @property
-    def pending(self) -> int:
+    def in_flight(self) -> int:
         return self.requests - self.completed - self.rejected - self.timed_out - self.failed
 
     def book(
@@ -64,7 +66,7 @@ class Ledger:
         served_at_once: int = 0,
         waits_s: Sequence[float] = (),
     ) -> None:
-        """Add to the totals; `waits_s` are those of requests whose service began late."""
+        """Add to the totals; `waits_s` are the queue waits of requests that were queued."""
         self.requests += requests
         self.completed += completed
         self.rejected += rejected
@@ -77,7 +79,7 @@ class Ledger:
             self._flush()
 
     def accrue(self, now: float, *, requested: int, running: int) -> None:
-        """Charge the allocations held since the last call, and note those held from now on."""
+        """Add the allocation-seconds since the last call, and set the allocations from now on."""
         elapsed = now - self._now
         self.requested_allocation_s += self._requested * elapsed
         self.running_allocation_s += self._running * elapsed
@@ -86,18 +88,19 @@ class Ledger:
         self._now, self._requested, self._running = now, requested, running
 
     def waited_longer_than(self, limit_s: float) -> int:
-        """Requests that waited longer in a queue, those never served included.
+        """Requests with a longer queue wait, and requests that were never served.
 
-        Exact for limits of 1, 2 or 5 times a power of ten, else for a limit up to 1.2 % longer.
+        Exact for limits of 1, 2 or 5 times a power of ten; otherwise the count is that of a limit
+        up to 1.2 % longer.
         """
         self._flush()
         first = int(np.searchsorted(_EDGES, limit_s, side="left")) + 1
         return int(self._histogram[first:].sum()) + self._never_served
 
     def wait_percentile(self, fraction: float) -> float:
-        """Seconds in the queue that `fraction` of the requests did not exceed, within 1.2 %.
+        """The queue wait that `fraction` of the requests did not exceed, in seconds, within 1.2 %.
 
-        inf where requests that were never served reach down to it; nan without requests.
+        inf if that includes requests that were never served; nan without requests.
         """
         self._flush()
         served = self._served_at_once + int(self._histogram.sum())

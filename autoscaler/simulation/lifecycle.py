@@ -1,4 +1,4 @@
-"""From targets to processes: loading, resizing, draining, crashing.
+"""Processes: loading, resizing, draining and crashing.
 
 Source: elastic/elasticsearch, ml/inference/assignment/TrainedModelAssignmentNodeService.java and
 ml/inference/deployment/DeploymentManager.java.
@@ -20,17 +20,20 @@ from autoscaler.simulation.route import (
 from autoscaler.simulation.state import ClusterState, Load
 
 CONTROL_MESSAGE_S = 0.2
-"""From a new target to a resized thread pool, on a node that already runs the deployment."""
+"""Seconds from a new target to a resized thread pool, on a node that already has a process."""
 
 DRAIN_LIMIT_S = 180.0
+"""Seconds after which a draining process is ended."""
+
 RESTARTS, RESTARTS_WITHIN_S = 3, 86_400.0
+"""A process is restarted at most this often within this time, in seconds."""
 
 StartProcess = Callable[[SimulatedDeployment, str, int, int], ServingProcess]
-"""Of a deployment, on a node, with so many allocations of so many threads."""
+"""Starts a process: deployment, node id, allocations, threads per allocation."""
 
 
 class Lifecycle:
-    """Carries out targets. `on_ready` is called with a deployment when a process of it is ready."""
+    """Executes targets. `on_ready` is called with a deployment when a process of it is ready."""
 
     def __init__(
         self,
@@ -46,7 +49,7 @@ class Lifecycle:
         self._control_message_s = control_message_s
 
     def set_targets(self, deployment: SimulatedDeployment, targets: Mapping[str, int]) -> None:
-        """Have so many allocations on each node, and none elsewhere."""
+        """Set the allocations on each node; other nodes get none."""
         for route in list(deployment.kept_routes()):
             if route.node_id not in targets:
                 self._retire(deployment, route)
@@ -58,7 +61,7 @@ class Lifecycle:
     def remove_process(
         self, deployment: SimulatedDeployment, node_id: str, error: SimulatedApiError
     ) -> None:
-        """A process is gone with all it had, and its route too."""
+        """End a process and remove its route. Its requests fail with `error`."""
         route = deployment.routes[node_id]
         self._end_process(route, error)
         self._cancel_load(route)
@@ -68,7 +71,7 @@ class Lifecycle:
         self.account(deployment)
 
     def crash(self, deployment: SimulatedDeployment, node_id: str) -> None:
-        """A process dies by itself: restarted in place, unless it has done so too often."""
+        """A process crashes. It is restarted in place, unless it has crashed too often."""
         route, now = deployment.routes[node_id], self._state.now
         if route.state in (STOPPING, FAILED):
             self.remove_process(deployment, node_id, process_gone())
@@ -86,14 +89,14 @@ class Lifecycle:
         self.account(deployment)
 
     def finish_drained(self) -> None:
-        """Remove what was being drained and has become idle."""
+        """Remove draining processes that have become idle."""
         for deployment in list(self._state.deployments.values()):
             for route in list(deployment.routes.values()):
                 if route.state == STOPPING and route.process and route.process.idle:
                     self.remove_process(deployment, route.node_id, worker_shut_down())
 
     def next_drained_at(self) -> float | None:
-        """A lower bound of when the next draining process will be idle."""
+        """A lower bound of the instant at which the next draining process will be idle."""
         return min(
             (
                 route.process.last_finish_at
@@ -105,7 +108,7 @@ class Lifecycle:
         )
 
     def account(self, deployment: SimulatedDeployment) -> None:
-        """Charge the allocations held until now."""
+        """Add the allocation-seconds until now."""
         running = deployment.running
         deployment.max_assigned_allocations = max(deployment.max_assigned_allocations, running)
         deployment.ledger.accrue(self._state.now, requested=deployment.requested, running=running)
@@ -139,7 +142,7 @@ class Lifecycle:
             self.remove_process(deployment, route.node_id, worker_shut_down())
 
     def _send_targets(self, deployment: SimulatedDeployment) -> None:
-        """Tell processes their new number of allocations; not while any node is starting."""
+        """Send processes their new number of allocations, unless a node is still starting."""
         if deployment.loading:
             return
         for route in deployment.kept_routes():
@@ -169,7 +172,7 @@ class Lifecycle:
     def _end_load(self, node_id: str, load: Load) -> None:
         node = self._state.nodes.get(node_id)
         if node is None or not node.loads or node.loads[0] is not load:
-            return  # cancelled meanwhile
+            return  # cancelled in the meantime
         node.loads.popleft()
         if node.loads:
             self._begin_load(node_id)
@@ -177,11 +180,11 @@ class Lifecycle:
 
     def _cancel_load(self, route: Route) -> None:
         node = self._state.nodes[route.node_id]
-        under_way = node.loads[0] if node.loads else None
+        in_progress = node.loads[0] if node.loads else None
         kept = [load for load in node.loads if load.route is not route]
         node.loads.clear()
         node.loads.extend(kept)
-        if node.loads and node.loads[0] is not under_way:
+        if node.loads and node.loads[0] is not in_progress:
             self._begin_load(route.node_id)
 
     def _ready(self, deployment: SimulatedDeployment, route: Route) -> None:
@@ -198,7 +201,7 @@ class Lifecycle:
         self._on_ready(deployment)
 
     def _clamped(self, deployment: SimulatedDeployment, route: Route) -> int:
-        """What the process can use of the target: its hardware's threads, rounded up."""
+        """The target, limited to the threads of the node, rounded up to whole allocations."""
         threads = deployment.parameters.threads_per_allocation
         return min(route.target_allocations, -(-self._processors(route) // threads))
 
@@ -206,10 +209,10 @@ class Lifecycle:
         return self._state.nodes[route.node_id].spec.processors
 
     def _slow_down(self, node_id: str) -> None:
-        """Where threads outnumber cores, each gets its share, low priority what normal leaves.
+        """Slow down processes where threads outnumber cores; normal priority takes precedence.
 
-        All threads of a process count as in use. The planner sees to it that those of normal
-        priority do not outnumber the processors it knows of, which may be more than the cores.
+        All threads of a process count as in use. The planner ensures that threads of normal
+        priority do not exceed the processors, which may be more than the cores.
         """
         node = self._state.nodes.get(node_id)
         if node is None:
@@ -245,7 +248,7 @@ class Lifecycle:
 
 
 def worker_shut_down() -> SimulatedApiError:
-    """What requests get that wait for a process which is being removed."""
+    """The error of requests queued at a process that is removed."""
     return SimulatedApiError(
         429, "es_rejected_execution_exception", "inference process has shutdown"
     )

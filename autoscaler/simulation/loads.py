@@ -1,4 +1,4 @@
-"""Loads that can be put on a deployment, described as data."""
+"""Loads of a deployment, described as data."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,7 +16,7 @@ Seconds = Annotated[float, Meta(gt=0.0)]
 
 
 class _Load(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="kind"):
-    timeout_s: Seconds = 10.0  # after which a caller gives up
+    timeout_s: Seconds = 10.0  # after which a caller stops waiting
     seed: int = 1
 
 
@@ -33,7 +33,7 @@ class Diurnal(_Load, frozen=True, kw_only=True, tag="diurnal"):
 
 
 class Ramp(_Load, frozen=True, kw_only=True, tag="ramp"):
-    """From one rate to another, at which it stays."""
+    """From one rate to another, which then stays."""
 
     from_per_s: Rate
     to_per_s: Rate
@@ -41,7 +41,7 @@ class Ramp(_Load, frozen=True, kw_only=True, tag="ramp"):
 
 
 class Spike(_Load, frozen=True, kw_only=True, tag="spike"):
-    """A base rate but for one interval, `after_s` from the beginning."""
+    """A base rate, except in one interval that begins after `after_s`."""
 
     base_per_s: Rate
     peak_per_s: Rate
@@ -50,7 +50,7 @@ class Spike(_Load, frozen=True, kw_only=True, tag="spike"):
 
 
 class OnOff(_Load, frozen=True, kw_only=True, tag="on_off"):
-    """A rate and silence by turns."""
+    """A rate and no requests in turns."""
 
     rate_per_s: Rate
     on_s: Seconds
@@ -58,7 +58,7 @@ class OnOff(_Load, frozen=True, kw_only=True, tag="on_off"):
 
 
 class Recorded(_Load, frozen=True, kw_only=True, tag="trace"):
-    """A recorded load, from its file, that ends with it."""
+    """A recorded load from a file, which ends with it."""
 
     file: str
     factor: Annotated[float, Meta(gt=0.0)] = 1.0  # multiplies the rate
@@ -73,7 +73,7 @@ def arrivals_of(load: Load, start: float) -> Iterator[Arrival]:
     """The requests of a load that begins at the instant `start`.
 
     Raises:
-        ValueError: the figures contradict one another, or there is no such trace.
+        ValueError: the values contradict each other, or there is no such trace.
     """
     rng = np.random.default_rng(load.seed)
     match load:
@@ -105,7 +105,7 @@ def arrivals_of(load: Load, start: float) -> Iterator[Arrival]:
 
 
 class Stoppable(Iterator[Arrival]):
-    """Arrivals that end when told to, if they have not before."""
+    """Arrivals that can be ended early."""
 
     def __init__(self, arrivals: Iterator[Arrival]) -> None:
         self._arrivals = arrivals

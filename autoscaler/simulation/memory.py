@@ -1,4 +1,4 @@
-"""Memory by the planner's formulas: reservations, not measurements.
+"""Memory by the formulas of the planner: reservations, not measurements.
 
 Source: elastic/elasticsearch, core/action/StartTrainedModelDeploymentAction.java and
 ml/job/NodeLoadDetector.java.
@@ -9,7 +9,7 @@ from msgspec import Struct
 MIB = 2**20
 
 NATIVE_CODE_OVERHEAD_BYTES = 30 * MIB
-"""Charged once to a node that runs anything native."""
+"""Reserved once on each node that runs a native process, in bytes."""
 
 _BASE_BYTES = 240 * MIB
 _ELSER_BYTES = 2004 * MIB
@@ -17,7 +17,7 @@ _ELSER_IDS = (".elser_model_1", ".elser_model_2")
 
 
 class MemoryReservation(Struct, frozen=True, kw_only=True):
-    """What one node has for machine learning, and what is reserved of it."""
+    """The memory of one node for machine learning, and its reserved part."""
 
     ml_max_bytes: int
     native_code_overhead_bytes: int
@@ -25,7 +25,7 @@ class MemoryReservation(Struct, frozen=True, kw_only=True):
 
 
 def required_bytes(model_id: str, model_bytes: int, cache_bytes: int) -> int:
-    """Memory one deployment of a model needs on each node that it runs on."""
+    """Memory that a deployment of a model needs on each of its nodes."""
     elser = model_id.startswith(_ELSER_IDS)
     needed = _ELSER_BYTES if elser else _BASE_BYTES + 2 * model_bytes
     return needed + max(0, cache_bytes - model_bytes)

@@ -1,8 +1,10 @@
-"""Where allocations go: a deterministic greedy planner.
+"""Placement of allocations: a deterministic greedy planner.
 
-The constraints are those of Elasticsearch's planner, the method is simpler; it competes a linear
-program with bin packing, and clients cannot predict its choice anyway. Source of the constraints
-and of the order of quality: elastic/elasticsearch, ml/inference/assignment/planning/*.
+The constraints are those of the planner of Elasticsearch. The method is simpler: Elasticsearch
+compares a linear program with bin packing, and clients cannot predict its choice.
+
+Source of the constraints and of the order of quality: elastic/elasticsearch,
+ml/inference/assignment/planning/*.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -12,23 +14,23 @@ from msgspec import Struct, field
 from autoscaler.simulation.memory import MIB, NATIVE_CODE_OVERHEAD_BYTES
 
 LOW_PRIORITY_CORES = 100
-"""Cores every node is taken to have for low-priority deployments, which may oversubscribe them."""
+"""Cores per node assumed for low-priority deployments, which may oversubscribe a node."""
 
 _STAYING_BONUS = 1.1
-"""What an allocation that stays on its node weighs against one that moves."""
+"""Weight of an allocation that stays on its node, relative to an allocation that moves."""
 
 
 class PlannerNode(Struct, frozen=True, kw_only=True):
-    """What a node has to give to deployments."""
+    """The processors and memory of a node for deployments."""
 
     node_id: str
     zone: str
     cores: int
-    memory_bytes: int  # for machine learning, less what processes on their way out still hold
+    memory_bytes: int  # for machine learning, without the memory of draining processes
 
 
 class PlannerDeployment(Struct, frozen=True, kw_only=True):
-    """What a deployment asks for, and has."""
+    """The requested and current allocations of a deployment."""
 
     deployment_id: str
     allocations: int
@@ -40,7 +42,7 @@ class PlannerDeployment(Struct, frozen=True, kw_only=True):
 
 
 class AssignmentPlan(Struct, frozen=True, kw_only=True):
-    """Allocations by deployment id and node id, and why some have fewer than they asked for."""
+    """Allocations by deployment id and node id, and why some have fewer than requested."""
 
     placed: Mapping[str, Mapping[str, int]]
     reasons: Mapping[str, str]  # only of deployments that are short
@@ -50,12 +52,12 @@ class AssignmentPlan(Struct, frozen=True, kw_only=True):
 
 
 def plan(nodes: Sequence[PlannerNode], deployments: Sequence[PlannerDeployment]) -> AssignmentPlan:
-    """Place all deployments; earlier demands go first where not everything fits.
+    """Place all deployments; if some do not fit, earlier ones take precedence.
 
     Normal priority never oversubscribes the cores of a node; no deployment oversubscribes its
     memory. Low priority is planned in a second round, in the memory that is left.
     """
-    # Staying put is tried first, and wins unless moving places more: a move costs a load.
+    # The plan without moves is preferred unless moving places more, because a move loads a model.
     boards = [_settle(nodes, deployments, keep) for keep in (_everything, _one_allocation)]
     best = max(boards, key=lambda board: board.quality(deployments))
     return AssignmentPlan(
@@ -76,7 +78,7 @@ def _everything(deployment: PlannerDeployment) -> Mapping[str, int]:
 
 
 def _one_allocation(deployment: PlannerDeployment) -> Mapping[str, int]:
-    """Only one is certain to stay: where most are, so that most find their place taken again."""
+    """Only one allocation is certain to stay, on the node with the most."""
     if not deployment.current:
         return {}
     return {max(deployment.current, key=lambda node_id: (deployment.current[node_id], node_id)): 1}
@@ -95,7 +97,7 @@ def _settle(
                 for _ in range(allocations):
                     if board.fits(deployment, node_id):
                         board.place(deployment, node_id)
-        # Whoever once had an allocation gets one before anyone gets a second, then newcomers.
+        # Every deployment gets a first allocation before any gets a second; new ones come last.
         for deployment in sorted(round_, key=lambda deployment: not deployment.previously_assigned):
             if not board.count(deployment):
                 board.fill(deployment, 1)
@@ -105,7 +107,7 @@ def _settle(
 
 
 class _Board:
-    """Nodes being filled."""
+    """The nodes during planning."""
 
     def __init__(self, nodes: Sequence[PlannerNode]) -> None:
         self._nodes = {node.node_id: node for node in sorted(nodes, key=lambda r: r.node_id)}
@@ -114,7 +116,7 @@ class _Board:
             self._cores[False][node.node_id] = node.cores
             self._cores[True][node.node_id] = LOW_PRIORITY_CORES
         self._memory = {node.node_id: node.memory_bytes for node in self._nodes.values()}
-        self._running: set[str] = set()  # ids of nodes that run anything
+        self._running: set[str] = set()  # ids of nodes with allocations
         self.placed: dict[str, dict[str, int]] = {}
 
     def count(self, deployment: PlannerDeployment) -> int:
@@ -133,7 +135,7 @@ class _Board:
         self._cores[deployment.low][node_id] -= deployment.threads
 
     def fill(self, deployment: PlannerDeployment, allocations: int) -> None:
-        """Place one at a time until there are `allocations`, or no node takes another."""
+        """Place one at a time until there are `allocations`, or no node has room."""
         while self.count(deployment) < min(allocations, deployment.allocations):
             fitting = [node_id for node_id in self._nodes if self.fits(deployment, node_id)]
             if not fitting:
@@ -145,21 +147,21 @@ class _Board:
     def _preference(
         self, deployment: PlannerDeployment, node_id: str
     ) -> tuple[int, bool, int, str]:
-        """Least first: balance the zones, then load the model nowhere new, then spread."""
+        """Sort key, least first: balance zones, then avoid loading the model, then spread."""
         zone = self._nodes[node_id].zone
         in_zone = sum(n for id_, n in self._of(deployment).items() if self._nodes[id_].zone == zone)
         runs_here = node_id in self._of(deployment)
         return (in_zone, not runs_here, -self._cores[deployment.low][node_id], node_id)
 
     def quality(self, deployments: Sequence[PlannerDeployment]) -> tuple[int, float, int]:
-        """More is better: the once assigned first, then allocations, then memory left."""
+        """Greater is better: previously assigned deployments, allocations, then free memory."""
         satisfied = sum(d.previously_assigned and self.count(d) > 0 for d in deployments)
         staying = allocations = 0
         for deployment in deployments:
             for node_id, placed in self._of(deployment).items():
                 staying += min(placed, deployment.current.get(node_id, 0))
                 allocations += placed
-        # Of whole numbers, so that rounding does not make one of two equal ones better.
+        # A product of integers, so that rounding cannot make one of two equal plans better.
         worth = _STAYING_BONUS * staying + (allocations - staying)
         return satisfied, worth, sum(self._memory.values())
 
@@ -183,7 +185,8 @@ class _Board:
         cores = LOW_PRIORITY_CORES if deployment.low else self._nodes[node_id].cores
         return (
             f"the node has insufficient allocated processors: {cores} available, "
-            f"{self._cores[deployment.low][node_id]} free, {deployment.threads} required per allocation"
+            f"{self._cores[deployment.low][node_id]} free, "
+            f"{deployment.threads} required per allocation"
         )
 
     def _of(self, deployment: PlannerDeployment) -> dict[str, int]:
@@ -198,7 +201,7 @@ class _Board:
         return self._memory[node_id] >= self._needs(deployment, node_id)
 
     def _needs(self, deployment: PlannerDeployment, node_id: str) -> int:
-        """Bytes that placing a first allocation here would take."""
+        """Bytes that a first allocation on the node needs."""
         overhead = 0 if node_id in self._running else NATIVE_CODE_OVERHEAD_BYTES
         return deployment.memory_bytes + overhead
 

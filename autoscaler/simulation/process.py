@@ -1,4 +1,4 @@
-"""One native process: a bounded priority queue before as many workers as it has allocations.
+"""One native process: a bounded priority queue, and one worker per allocation.
 
 An M/G/c/K queue with two non-preemptive priorities, run in virtual time from one finishing time
 to the next. Source of its rules: elastic/elasticsearch,
@@ -17,15 +17,15 @@ from autoscaler.simulation.service_times import HIT_S, ServiceTimes
 from autoscaler.simulation.statistics import Counters, MinuteBuckets, ProcessTotals
 
 Offer = tuple[float, float, float, bool, InferenceRequest | None]
-"""One document for a process: when it arrives, its deadline, its size (which multiplies the service
-time), whether its priority is high, and the request if somebody waits for it.
+"""One document for a process: arrival, deadline, size (a factor of the service time), whether its
+priority is high, and the request if a caller waits for it.
 
-A plain tuple, for there are hundreds of thousands a second.
+A plain tuple, because there are hundreds of thousands per second.
 """
 
 
 class Process:
-    """The process of one deployment on one node, from being ready to its end."""
+    """The process of one deployment on one node, from the time it is ready until it ends."""
 
     def __init__(
         self,
@@ -50,7 +50,7 @@ class Process:
         self._normal: deque[Offer] = deque()
         # (finish, serial number, deadline, milliseconds, cache hit, request), soonest first
         self._in_service: list[tuple[float, int, float, int, bool, InferenceRequest | None]] = []
-        self._watched = 0  # requests here that somebody waits for
+        self._watched = 0  # requests here whose callers wait
         self._begun = 0
         self._completed = 0
         self._cache_hits = 0
@@ -69,18 +69,18 @@ class Process:
 
     @property
     def last_finish_at(self) -> float:
-        """When all that is in service now will be finished."""
+        """The instant at which all requests in service will be finished."""
         return max((entry[0] for entry in self._in_service), default=self._now)
 
     def next_watched_at(self) -> float | None:
-        """The soonest that the fate of a watched request may become known here."""
+        """A lower bound of the instant at which a watched request completes or fails here."""
         return self._in_service[0][0] if self._watched and self._in_service else None
 
     def offer(self, offers: Iterable[Offer], until: float) -> None:  # noqa: PLR0915
-        """Take `offers`, in order of time, and run until `until`, which none of them exceeds.
+        """Accept `offers`, in order of time and none after `until`, and run until `until`.
 
-        One turn of the loop is one event: a worker finishes, or a request arrives. All of a
-        simulation's time is spent here, hence the plain tuples and the local names.
+        Each iteration of the loop is one event: a worker finishes, or a request arrives. Almost all
+        of the run time is spent here, hence the plain tuples and the local names.
         """
         in_service, high_queue, normal_queue = self._in_service, self._high, self._normal
         drawn, slow_down, allocations = self._service_times.drawn, self.slow_down, self.allocations
@@ -127,10 +127,10 @@ class Process:
                 if request is not None:
                     self._watched -= 1
             elif arrival is not None:
-                now = max(now, horizon)  # it may have had to wait for this process to exist
+                now = max(now, horizon)  # it may have waited for the start of this process
                 offered += 1
                 if len(high_queue) + len(normal_queue) < self._capacity:
-                    # A free worker takes it from there at the same instant.
+                    # A free worker takes it from the queue at the same instant.
                     (high_queue if arrival[3] else normal_queue).append(arrival)
                     if arrival[4] is not None:
                         self._watched += 1
@@ -143,23 +143,23 @@ class Process:
         self._book(offered)
 
     def resize(self, now: float, allocations: int) -> None:
-        """Use so many workers from now on. Work in service is never interrupted."""
+        """Set the workers. Requests in service are never interrupted."""
         self.offer((), now)
         self.allocations = allocations
         self.offer((), now)
 
     def end(self, now: float, *, queued: SimulatedApiError) -> None:
-        """Die: what waits fails as `queued` says, what is in service as that of a lost process."""
+        """End the process: queued requests fail with `queued`, those in service with a conflict."""
         self.offer((), now)
         waiting = [*self._high, *self._normal]
         expired = sum(1 for offer in waiting if offer[1] <= now)
         lost = conflict("[pytorch_inference] process stopped while the request was in service")
-        late = sum(1 for entry in self._in_service if entry[2] <= now)
+        overdue = sum(1 for entry in self._in_service if entry[2] <= now)
         rejected = len(waiting) - expired if queued.status == 429 else 0
         self._ledger.book(
-            timed_out=expired + late,
+            timed_out=expired + overdue,
             rejected=rejected,
-            failed=len(waiting) - expired - rejected + len(self._in_service) - late,
+            failed=len(waiting) - expired - rejected + len(self._in_service) - overdue,
             never_served=len(waiting),
         )
         for offer in waiting:
@@ -174,14 +174,14 @@ class Process:
         self._watched = 0
 
     def counters(self, now: float) -> Counters:
-        """What the process reports, having been run until `now`.
+        """The counters that the process reports, after it was run until `now`.
 
-        A request that expired in the queue is pending until it is popped; one that expired in
-        service no longer is. Both have timed out.
+        Requests that expired in the queue are pending until they are popped; requests that expired
+        in service are not. Both have timed out.
         """
         self._minutes.close(now, self._totals())
         waiting = [*self._high, *self._normal]
-        late = sum(1 for entry in self._in_service if entry[2] <= now)
+        overdue = sum(1 for entry in self._in_service if entry[2] <= now)
         expired = sum(1 for offer in waiting if offer[1] <= now)
         last = self._minutes.last
         return Counters(
@@ -192,8 +192,8 @@ class Process:
             cache_hits=self._cache_hits,
             errors=0,
             rejections=self._rejections,
-            timeouts=self._timeouts + late + expired,
-            pending=len(waiting) + len(self._in_service) - late,
+            timeouts=self._timeouts + overdue + expired,
+            pending=len(waiting) + len(self._in_service) - overdue,
             inference_ms=self._inference_ms,
             last_access=self._last_access,
             peak_per_minute=self._minutes.peak,

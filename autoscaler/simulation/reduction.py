@@ -1,4 +1,4 @@
-"""Which allocations go when a deployment shrinks. No other deployment is touched.
+"""The allocations removed when a deployment is scaled down. Other deployments are not affected.
 
 Source: elastic/elasticsearch, ml/inference/assignment/planning/AllocationReducer.java.
 """
@@ -11,10 +11,10 @@ def reduced(
 ) -> dict[str, int]:
     """Targets by node id that sum to `allocations`; nodes left with none are dropped.
 
-    Each turn looks at the node with the fewest allocations in the zone with the most. The whole
-    node goes if that leaves the zones balanced, for a process that ends frees its memory; else
-    one allocation. `zones` maps each node id to its zone. Targets that sum to no more than
-    `allocations` are returned as they are.
+    Each step takes the node with the fewest allocations in the zone with the most. The whole node
+    is dropped if the zones stay balanced, because a process that ends frees its memory; otherwise
+    one allocation is removed. `zones` maps each node id to its zone. Targets that sum to no more
+    than `allocations` are returned unchanged.
     """
     left = {node_id: target for node_id, target in targets.items() if target > 0}
     while (surplus := sum(left.values()) - allocations) > 0:

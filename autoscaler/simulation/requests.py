@@ -1,10 +1,10 @@
-"""A request somebody waits for: one document of an `_infer` call."""
+"""One document of an `_infer` call, whose caller waits for the result."""
 
 from autoscaler.simulation.errors import SimulatedApiError
 
 
 class InferenceRequest:
-    """Its fate becomes known while the cluster advances."""
+    """Completed or failed as the simulated time advances."""
 
     __slots__ = ("arrived", "deadline", "done", "error", "finished_at", "size")
 

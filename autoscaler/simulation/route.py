@@ -1,4 +1,4 @@
-"""A route: one deployment on one node, as the cluster's state has it, with the process behind it.
+"""A route: one deployment on one node, with its process.
 
 Source: elastic/elasticsearch, core/inference/assignment/{RoutingInfo,RoutingState}.java.
 """
@@ -12,34 +12,34 @@ STARTING, STARTED, STOPPING, FAILED = "starting", "started", "stopping", "failed
 
 
 class ServingProcess(Protocol):
-    """What the life cycle asks of a process, whoever simulates its requests."""
+    """The process that the life cycle controls, with any simulation of requests."""
 
     slow_down: float
 
     @property
     def allocations(self) -> int:
-        """Workers in use, or free to be."""
+        """Workers, busy and free."""
 
     @property
     def idle(self) -> bool:
-        """Whether nothing waits or is in service."""
+        """Whether it has no requests, queued or in service."""
 
     @property
     def last_finish_at(self) -> float:
-        """When all that is in service now will be finished."""
+        """The instant at which all requests in service will be finished."""
 
     def resize(self, now: float, allocations: int) -> None:
-        """Use so many workers from now on."""
+        """Set the workers."""
 
     def end(self, now: float, *, queued: SimulatedApiError) -> None:
-        """Die; what waits fails as `queued` says."""
+        """End the process; queued requests fail with `queued`."""
 
     def counters(self, now: float) -> Counters:
-        """What it reports, having been run until `now`."""
+        """The counters that it reports, after it was run until `now`."""
 
 
 class Route:
-    """Read freely; only the cluster changes it."""
+    """One route. Only the cluster changes it."""
 
     def __init__(self, node_id: str, target: int) -> None:
         self.node_id = node_id
@@ -56,9 +56,9 @@ class Route:
 
     @property
     def reported_state(self) -> str:
-        """As the statistics show it: `stopped` while a crashed process is restarted in place."""
+        """The state in the statistics: `stopped` while a crashed process is restarted in place."""
         return "stopped" if self.state == STARTED and self.process is None else self.state
 
     def counters(self, now: float) -> Counters | None:
-        """What the process reports, having been run until `now`; None unless it is running."""
+        """The counters of the process, after it was run until `now`; None unless it runs."""
         return self.process.counters(now) if self.process else None

@@ -1,7 +1,7 @@
 """Scenarios: a cluster to emulate, described in a TOML file or built in code.
 
 version = "8.19.4"
-speed = 60.0                       # virtual seconds a second
+speed = 60.0                       # virtual seconds per second
 
 [[nodes]]
 name = "ml-1"
@@ -38,7 +38,7 @@ Id = Annotated[str, Meta(pattern=r"^[a-z0-9._][a-z0-9_.-]*$")]
 
 
 class ClusterScenarioError(InputError):
-    """A scenario that cannot be used. The message names the file and the key."""
+    """An invalid scenario. The message names the file and the key."""
 
 
 class _Part(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -67,7 +67,7 @@ class ScenarioModel(_Part, frozen=True, kw_only=True):
 
 
 class Adaptive(_Part, frozen=True, kw_only=True):
-    """Settings of the native scaler."""
+    """Settings of adaptive allocations."""
 
     enabled: bool
     min_number_of_allocations: Annotated[int, Meta(ge=0)] | None = None
@@ -75,7 +75,7 @@ class Adaptive(_Part, frozen=True, kw_only=True):
 
 
 class ScenarioDeployment(_Part, frozen=True, kw_only=True):
-    """A deployment that runs when the emulation begins; a load begins with it."""
+    """A deployment that is started with the emulation, and its load."""
 
     model_id: str
     deployment_id: str = ""  # "": the model's id
@@ -85,7 +85,7 @@ class ScenarioDeployment(_Part, frozen=True, kw_only=True):
     cache_size: Size | None = None
     priority: str = "normal"
     adaptive_allocations: Adaptive | None = None
-    owned_by_endpoint: bool = False  # an inference endpoint of the same id has created it
+    owned_by_endpoint: bool = False  # an inference endpoint with the same id created it
     load: Load | None = None
 
     @property
@@ -94,10 +94,10 @@ class ScenarioDeployment(_Part, frozen=True, kw_only=True):
 
 
 class ScenarioEndpoint(_Part, frozen=True, kw_only=True):
-    """An inference endpoint, of a deployment that runs when the emulation begins."""
+    """An inference endpoint of a deployment that is started with the emulation."""
 
     inference_id: Id
-    deployment_id: str = ""  # attached to it; "": owns the deployment of its own id
+    deployment_id: str = ""  # attached to it; "": owns the deployment with its id
     task_type: str = "text_embedding"
     service: Literal["elasticsearch", "elser"] = "elasticsearch"
 
@@ -107,7 +107,7 @@ class ScenarioEndpoint(_Part, frozen=True, kw_only=True):
 
 
 class Account(_Part, frozen=True, kw_only=True):
-    """Somebody who may ask: with name and password, an API key `id:key`, or a token."""
+    """A user: with name and password, an API key `id:key`, or a token."""
 
     username: str
     roles: list[str] = []
@@ -118,7 +118,9 @@ class Account(_Part, frozen=True, kw_only=True):
 
 class SecuritySettings(_Part, frozen=True, kw_only=True):
     accounts: list[Account]
-    roles: dict[str, list[str]] = {}  # beside the built-in ones: cluster privileges
+    roles: dict[
+        str, list[str]
+    ] = {}  # role -> cluster privileges, in addition to the built-in roles
 
 
 class ClusterScenario(_Part, frozen=True, kw_only=True):
@@ -127,8 +129,8 @@ class ClusterScenario(_Part, frozen=True, kw_only=True):
     version: str = "9.2"
     name: str = "emulated"
     seed: int = 1
-    speed: Positive = 1.0  # virtual seconds a second
-    can_grow: bool = False  # the hardware follows demand
+    speed: Positive = 1.0  # virtual seconds per second
+    can_grow: bool = False  # nodes can be added under load
     nodes: list[ScenarioNode]
     models: list[ScenarioModel] = []
     deployments: list[ScenarioDeployment] = []
@@ -140,7 +142,7 @@ def read_scenario(path: Path) -> ClusterScenario:
     """Read a scenario file.
 
     Raises:
-        ScenarioError: it cannot be read, or what it says cannot be.
+        ClusterScenarioError: it cannot be read, or is invalid.
     """
     try:
         scenario = _beside(path, msgspec.toml.decode(path.read_bytes(), type=ClusterScenario))
@@ -155,7 +157,7 @@ def read_scenario(path: Path) -> ClusterScenario:
 
 
 def _beside(path: Path, scenario: ClusterScenario) -> ClusterScenario:
-    """The scenario with the paths of its traces, which are relative to its own file, resolved."""
+    """The scenario with the paths of its traces resolved relative to its own file."""
 
     def resolved(deployment: ScenarioDeployment) -> ScenarioDeployment:
         if not isinstance(deployment.load, Recorded):
@@ -167,20 +169,20 @@ def _beside(path: Path, scenario: ClusterScenario) -> ClusterScenario:
 
 
 def _with_key_first(complaint: str) -> str:
-    """msgspec's complaint with its place, `- at `$.nodes[0].memory``, in front."""
+    """A message of msgspec with its location, `- at `$.nodes[0].memory``, in front."""
     found = re.fullmatch(r"(.*) - at `(?:key in )?\$\.?([^`]*)`", complaint)
     return f"{found[2] or 'top level'}: {found[1]}" if found else complaint
 
 
 def check_scenario(scenario: ClusterScenario) -> None:
-    """Find what contradicts itself.
+    """Check that a scenario is consistent.
 
     Raises:
-        ScenarioError: naming the key.
+        ClusterScenarioError: it is not; the message names the key.
     """
     behaviour = _behaviour(scenario.version)
     if not scenario.nodes:
-        raise ClusterScenarioError("nodes: a cluster needs at least one ML node: add [[nodes]]")
+        raise ClusterScenarioError("nodes: a cluster needs at least one ML node; add [[nodes]]")
     _require_unique("nodes", [node.node_id or node.name for node in scenario.nodes])
     _require_unique("models", [model.model_id for model in scenario.models])
     _require_unique("deployments", [deployment.id for deployment in scenario.deployments])
@@ -198,10 +200,12 @@ def _check_endpoints(scenario: ClusterScenario, behaviour: VersionBehaviour) -> 
     deployed = {deployment.id for deployment in scenario.deployments}
     for index, endpoint in enumerate(scenario.endpoints):
         if not behaviour.inference_api:
-            raise ClusterScenarioError(f"endpoints[{index}]: version {behaviour.number} has none")
+            raise ClusterScenarioError(
+                f"endpoints[{index}]: version {behaviour.number} has no inference API; remove it"
+            )
         if endpoint.serves not in deployed:
             raise ClusterScenarioError(
-                f"endpoints[{index}]: there is no deployment {endpoint.serves!r}: "
+                f"endpoints[{index}]: there is no deployment {endpoint.serves!r}; "
                 "add it to [[deployments]]"
             )
 
@@ -211,13 +215,15 @@ def _check_deployment(
 ) -> None:
     if deployment.model_id not in models:
         raise ClusterScenarioError(
-            f"model_id: there is no model {deployment.model_id!r}: add it to [[models]]"
+            f"model_id: there is no model {deployment.model_id!r}; add it to [[models]]"
         )
     if deployment.adaptive_allocations is not None and not behaviour.adaptive_allocations:
-        raise ClusterScenarioError(f"adaptive_allocations: version {behaviour.number} has none")
+        raise ClusterScenarioError(
+            f"adaptive_allocations: version {behaviour.number} has none; remove it"
+        )
     if deployment.id != deployment.model_id and not behaviour.deployment_id:
         raise ClusterScenarioError(
-            f"deployment_id: in version {behaviour.number} it can only be that of the model"
+            f"deployment_id: in version {behaviour.number} it must be the model id; remove it"
         )
     try:
         if deployment.load is not None:
@@ -229,30 +235,30 @@ def _check_deployment(
 def adjust(
     scenario: ClusterScenario,
     *,
-    number: str | None = None,
+    version: str | None = None,
     load: bool | None = None,
     speed: float | None = None,
     user: str | None = None,
 ) -> ClusterScenario:
-    """A scenario with some of it said otherwise; None leaves it as it is.
+    """A scenario with some values replaced; None keeps them.
 
     Args:
-        number: the version. What it does not have yet is left out of the deployments.
-        load: False takes all loads away.
-        speed: virtual seconds a second.
-        user: `name:password` of a superuser; credentials are asked for.
+        version: settings that it does not have are removed from the deployments.
+        load: False removes all loads.
+        speed: virtual seconds per second.
+        user: `name:password` of a superuser; enables security.
 
     Raises:
-        ScenarioError: naming the argument.
+        ClusterScenarioError: an invalid argument; the message names it.
     """
-    if number is not None:
-        scenario = _in_version(scenario, number)
+    if version is not None:
+        scenario = _in_version(scenario, version)
     if load is False:
         without = [replace(deployment, load=None) for deployment in scenario.deployments]
         scenario = replace(scenario, deployments=without)
     if speed is not None:
         if not 0.0 < speed < math.inf:
-            raise ClusterScenarioError(f"speed: {speed:g} is not a positive number")
+            raise ClusterScenarioError(f"speed: must be positive and finite, not {speed:g}")
         scenario = replace(scenario, speed=speed)
     if user is not None:
         scenario = replace(scenario, security=_with_superuser(scenario.security, user))
@@ -260,29 +266,29 @@ def adjust(
     return scenario
 
 
-def _in_version(scenario: ClusterScenario, number: str) -> ClusterScenario:
-    behaviour = _behaviour(number)
+def _in_version(scenario: ClusterScenario, version: str) -> ClusterScenario:
+    behaviour = _behaviour(version)
     deployments = scenario.deployments
     if not behaviour.adaptive_allocations:
         deployments = [replace(item, adaptive_allocations=None) for item in deployments]
     if not behaviour.deployment_id:
         deployments = [replace(item, deployment_id="") for item in deployments]
     endpoints = scenario.endpoints if behaviour.inference_api else []
-    return replace(scenario, version=number, deployments=deployments, endpoints=endpoints)
+    return replace(scenario, version=version, deployments=deployments, endpoints=endpoints)
 
 
 def _with_superuser(settings: SecuritySettings | None, user: str) -> SecuritySettings:
     name, colon, password = user.partition(":")
     if not (name and colon and password):
-        raise ClusterScenarioError("user: write it as NAME:PASSWORD")
+        raise ClusterScenarioError("user: must be NAME:PASSWORD")
     account = Account(username=name, password=password, roles=["superuser"])
     settings = settings or SecuritySettings(accounts=[])
     return replace(settings, accounts=[*settings.accounts, account])
 
 
-def _behaviour(number: str) -> VersionBehaviour:
+def _behaviour(version: str) -> VersionBehaviour:
     try:
-        return behaviour_of(number)
+        return behaviour_of(version)
     except ValueError as error:
         raise ClusterScenarioError(f"version: {error}") from error
 
@@ -290,23 +296,23 @@ def _behaviour(number: str) -> VersionBehaviour:
 def _require_unique(key: str, ids: list[str]) -> None:
     for index, id_ in enumerate(ids):
         if id_ in ids[:index]:
-            raise ClusterScenarioError(f"{key}[{index}]: {id_!r} is there twice")
+            raise ClusterScenarioError(f"{key}[{index}]: {id_!r} is defined twice; remove one")
 
 
 def sample_scenario(
     *, version: str = "9.2", load: bool = True, speed: float = 1.0
 ) -> ClusterScenario:
-    """A small cluster to try things on: three nodes, four models, three of them deployed.
+    """A small example cluster: three nodes, four models, three of them deployed.
 
-    One deployment is left to the cluster's own scaler where the version has one. With `load`,
-    requests come as on a day that passes in an hour.
+    One deployment has adaptive allocations, if the version has them. With `load`, the requests of
+    a day arrive within an hour.
     """
-    return adjust(_SAMPLE, number=version, load=load, speed=speed)
+    return adjust(_SAMPLE, version=version, load=load, speed=speed)
 
 
 _SAMPLE = ClusterScenario(
     name="sample",
-    nodes=[ScenarioNode(name=f"ml-{number}", zone=f"zone-{number}") for number in (1, 2, 3)],
+    nodes=[ScenarioNode(name=f"ml-{index}", zone=f"zone-{index}") for index in (1, 2, 3)],
     models=[
         ScenarioModel(
             model_id=".elser_model_2_linux-x86_64",

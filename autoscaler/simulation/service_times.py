@@ -1,4 +1,4 @@
-"""How long one allocation is busy with one request."""
+"""Random service times of a process."""
 
 import math
 
@@ -7,16 +7,16 @@ import numpy as np
 from autoscaler.simulation.specs import ModelSpec
 
 HIT_S = 0.0005
-"""An answer from the result cache; below a millisecond, so it counts as 0 ms."""
+"""Service time of a cache hit, in seconds. Below a millisecond, so it counts as 0 ms."""
 
 _SERIAL_FRACTION = 0.1
-"""The part of a forward pass that more threads do not speed up (Amdahl); a made-up figure."""
+"""Fraction of a forward pass that more threads do not speed up (Amdahl). An assumption."""
 
 _BLOCK = 1024
 
 
 def speed_up(threads: int) -> float:
-    """How many times faster an allocation of so many threads is than one of a single thread.
+    """Speed of an allocation with `threads`, relative to an allocation with one thread.
 
     >>> speed_up(1)
     1.0
@@ -29,8 +29,8 @@ def speed_up(threads: int) -> float:
 class ServiceTimes:
     """Random service times of one process, drawn in blocks.
 
-    Log-normal about the model's mean, the same law for each draw, so that the history does not
-    depend on how often the simulation pauses.
+    Log-normal with the mean of the model. All draws have the same distribution, so that the history
+    does not depend on how often the simulation pauses.
     """
 
     def __init__(self, model: ModelSpec, threads: int, rng: np.random.Generator) -> None:
@@ -43,9 +43,9 @@ class ServiceTimes:
         self.drawn: list[float] = []
 
     def draw(self) -> None:
-        """Put a block into `drawn`: seconds for requests of size 1 on an idle machine, in reverse.
+        """Add a block to `drawn`: seconds for requests of size 1 without contention, in reverse.
 
-        0 stands for a cache hit.
+        0 means a cache hit.
         """
         factors = self._rng.lognormal(-(self._sigma**2) / 2.0, self._sigma, _BLOCK)
         if self._hits > 0.0:

@@ -1,4 +1,4 @@
-"""What a simulated cluster is made of: nodes and models, as values."""
+"""Nodes and models of a simulated cluster, as values."""
 
 from msgspec import Struct
 
@@ -6,8 +6,11 @@ GIB = 2**30
 MB = 10**6
 
 LOAD_BASE_S = 2.0
+"""Seconds to load a model of size 0. An assumption."""
+
 LOAD_BYTES_PER_S = 200 * MB
-"""A made-up but plausible rate: a definition is fetched document by document from an index."""
+"""Bytes of a model loaded per second. A plausible assumption: a definition is fetched document by
+document from an index."""
 
 
 class NodeSpec(Struct, frozen=True, kw_only=True):
@@ -27,20 +30,20 @@ class NodeSpec(Struct, frozen=True, kw_only=True):
 
 
 class ModelSpec(Struct, frozen=True, kw_only=True):
-    """One model and how fast it is."""
+    """One model and its service times."""
 
     model_id: str
     size_bytes: int = 100 * MB
-    service_time_s: float = 0.04  # mean, with one thread an allocation
+    service_time_s: float = 0.04  # mean, with one thread per allocation
     service_cv: float = 0.7  # coefficient of variation, log-normal; 0: constant
     load_s: float | None = None  # None: from the size
     cache_hit_fraction: float = 0.0
-    warm_up_s: float = 0.0  # a young process is slower, for so long,
-    warm_up_factor: float = 1.0  # by so much
+    warm_up_s: float = 0.0  # after the start of a process, service times are multiplied
+    warm_up_factor: float = 1.0  # by this factor for `warm_up_s`
 
     @property
     def loading_s(self) -> float:
-        """Seconds from having a process to being ready."""
+        """Seconds from the start of a process until it is ready."""
         if self.load_s is not None:
             return self.load_s
         return LOAD_BASE_S + self.size_bytes / LOAD_BYTES_PER_S

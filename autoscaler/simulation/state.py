@@ -1,4 +1,4 @@
-"""The state of a simulated cluster, shared by those who change it."""
+"""The state of a simulated cluster, shared by the modules that change it."""
 
 from collections import deque
 from typing import NamedTuple
@@ -24,15 +24,15 @@ class Load(NamedTuple):
 
 
 class SimulatedNode:
-    """A machine, and what it still has to load, one model at a time."""
+    """A node and its queue of models to load, one at a time."""
 
     def __init__(self, spec: NodeSpec) -> None:
         self.spec = spec
-        self.loads: deque[Load] = deque()  # the first is under way
+        self.loads: deque[Load] = deque()  # the first is in progress
 
 
 class ClusterState:
-    """Nodes, models, deployments and what is due."""
+    """Nodes, models, deployments and scheduled events."""
 
     def __init__(
         self, *, behaviour: VersionBehaviour, seed: int, now: float, ml_memory_fraction: float
@@ -47,7 +47,7 @@ class ClusterState:
         self.events = Events()
 
     def memory_of(self, node_id: str) -> MemoryReservation:
-        """What is reserved on a node by the processes that run, load or drain there."""
+        """Memory reserved on a node by the processes that run, load or drain there."""
         reserved = [
             memory_bytes(deployment)
             for deployment in self.deployments.values()
@@ -62,10 +62,10 @@ class ClusterState:
     def planned(
         self, changing: SimulatedDeployment | None = None, allocations: int = 0
     ) -> AssignmentPlan:
-        """Where everything should go if `changing` had so many allocations."""
-        wanted = {d.deployment_id: d.requested for d in self.deployments.values()}
+        """The plan for all deployments, with `allocations` for `changing`."""
+        requested = {d.deployment_id: d.requested for d in self.deployments.values()}
         if changing is not None:
-            wanted[changing.deployment_id] = allocations
+            requested[changing.deployment_id] = allocations
         deployments = sorted(
             (d for d in self.deployments.values() if d.state != STOPPING),
             key=lambda d: (d.start_time, d.deployment_id),
@@ -73,9 +73,9 @@ class ClusterState:
         return plan(
             [self._planner_node(node) for node in self.nodes.values()],
             [
-                _planner_deployment(deployment, wanted[deployment.deployment_id])
+                _planner_deployment(deployment, requested[deployment.deployment_id])
                 for deployment in deployments
-                if wanted[deployment.deployment_id] > 0
+                if requested[deployment.deployment_id] > 0
             ],
         )
 
@@ -95,7 +95,7 @@ class ClusterState:
 
 
 def memory_bytes(deployment: SimulatedDeployment) -> int:
-    """What a deployment needs on each node it runs on."""
+    """Memory that a deployment needs on each of its nodes."""
     parameters = deployment.parameters
     return required_bytes(parameters.model_id, parameters.model_bytes, parameters.cache_bytes)
 

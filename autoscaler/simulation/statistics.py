@@ -1,4 +1,4 @@
-"""What one process counts, and the minutes it counts in.
+"""The counters of one process, in total and per minute.
 
 Source of the meanings: elastic/elasticsearch, ml/inference/deployment/DeploymentManager.java and
 ml/inference/pytorch/process/PyTorchResultProcessor.java.
@@ -10,12 +10,12 @@ MINUTE_S = 60.0
 
 
 class Counters(Struct, frozen=True, kw_only=True):
-    """What one process reports at an instant: totals since it became ready, and its queue now."""
+    """The counters that a process reports at an instant: totals since its start, and its queue."""
 
     start_time: float  # Unix seconds at which the process became ready: the epoch of the totals
     allocations: int  # acknowledged, clamped to the hardware
     threads_per_allocation: int
-    completed: int  # results delivered in time, cache hits included
+    completed: int  # results delivered before the deadline, cache hits included
     cache_hits: int
     errors: int
     rejections: int
@@ -48,7 +48,7 @@ def _mean(total: int, count: int) -> float | None:
 
 
 class ProcessTotals(Struct, frozen=True):
-    """The three totals that are also kept by the minute."""
+    """The three totals that are also counted per minute."""
 
     completed: int = 0
     inference_ms: int = 0
@@ -67,7 +67,7 @@ class MinuteBuckets:
     def close(self, now: float, totals: ProcessTotals) -> None:
         """Close the buckets that end by `now`, given the totals when the open one ends.
 
-        Whoever counts calls this before counting the first result beyond `ends_at`.
+        Call this before the first result after `ends_at` is counted.
         """
         if now < self.ends_at:
             return

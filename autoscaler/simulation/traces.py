@@ -1,9 +1,9 @@
-"""Recorded request rates: reading them, and what they say about themselves.
+"""Recorded request rates, and their files.
 
-A trace is a text file, `.csv` or `.csv.gz`: lines `# key: value`, then a header and a row for each
-bin of time, idle ones too. The columns `t_seconds` (start of the bin) and `requests` (a whole
-count) are required, `mean_size` (tokens) and `dispersion` (variance to mean of counts inside the
-bin; 1 is Poisson) optional, others ignored.
+A trace is a text file, `.csv` or `.csv.gz`: lines `# key: value`, then a header and one row for
+each bin of time, including idle bins. The columns `t_seconds` (start of the bin) and `requests` (an
+integer) are required, `mean_size` (tokens) and `dispersion` (variance to mean of counts inside the
+bin; 1 is Poisson) are optional, and others are ignored.
 """
 
 import gzip
@@ -24,7 +24,7 @@ _MAX_DIGITS = len(str(_MAX_COUNT))
 _ROUNDING = 1e-9  # of a bin
 _SHOWN_CHARACTERS = 60
 _ENCODING = "utf-8-sig"  # spreadsheets begin their files with a byte order mark
-_NUMBERS = ("t_seconds", "mean_size", "dispersion")
+_NUMERIC_COLUMNS = ("t_seconds", "mean_size", "dispersion")
 
 
 class TraceError(InputError, ValueError):
@@ -59,16 +59,16 @@ class Trace(Struct, frozen=True, kw_only=True, eq=False):
         return float(self.counts.max()) / self.bin_s
 
     def bins_of(self, instants_s: NDArray[np.float64]) -> NDArray[np.int64]:
-        """The bins in which instants lie that are seconds since the first began."""
+        """The bins that contain the instants, in seconds since the start of the first bin."""
         return np.minimum((instants_s / self.bin_s).astype(np.int64), len(self.counts) - 1)
 
     def first_bin_from(self, at_s: float) -> int:
-        """How many bins begin before an instant, which may lie beyond the trace."""
+        """The number of bins that begin before an instant, which may be outside the trace."""
         within_s = max(0.0, min(at_s, self.duration_s))
         return math.ceil(within_s / self.bin_s - _ROUNDING)
 
     def between(self, start_s: float, end_s: float) -> "Trace":
-        """The bins that begin in [start_s, end_s), as a trace of its own.
+        """The bins that begin in [start_s, end_s), as a trace.
 
         Raises:
             ValueError: there are none.
@@ -91,13 +91,13 @@ class Trace(Struct, frozen=True, kw_only=True, eq=False):
     def factor_for(
         self, *, allocations: float, service_time_s: float, utilisation: float = 0.7
     ) -> float:
-        """What to multiply the rate by, so that its 99th percentile needs `allocations`.
+        """The factor for the rate with which its 99th percentile needs `allocations`.
 
         Raises:
-            ValueError: the 99th percentile is no request at all.
+            ValueError: the 99th percentile is 0.
         """
         if self.p99_per_s == 0.0:
-            raise ValueError(f"trace {self.name} is idle at its 99th percentile: choose a window")
+            raise ValueError(f"trace {self.name} is idle at its 99th percentile; choose a window")
         return allocations * utilisation / service_time_s / self.p99_per_s
 
 
@@ -105,7 +105,7 @@ def read_trace(path: Path | str) -> Trace:
     """Read a trace.
 
     Raises:
-        TraceError: the file cannot be read or is not a trace; the message says where and why.
+        TraceError: the file cannot be read or is not a trace; the message names the line.
     """
     path = Path(path)
     reader = _Reader(path)
@@ -114,7 +114,7 @@ def read_trace(path: Path | str) -> Trace:
             for line in lines:
                 reader.read(line)
     except UnicodeDecodeError as error:
-        raise reader.error("what follows is not UTF-8 text") from error
+        raise reader.error("the next line is not UTF-8 text") from error
     except (OSError, EOFError, zlib.error) as error:
         raise reader.cut_off(getattr(error, "strerror", None) or str(error)) from error
     return reader.trace()
@@ -127,7 +127,7 @@ def _opened(path: Path) -> TextIO:
 
 
 class _Reader:
-    """Takes a file line by line, and knows which line it is at."""
+    """Reads a file line by line, and reports errors with the line."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -141,10 +141,10 @@ class _Reader:
         return TraceError(f"{self._path}, line {self._line}: {complaint}")
 
     def cut_off(self, reason: str) -> TraceError:
-        """The file cannot be read, or not beyond this line."""
+        """The error of a file that cannot be read, or not beyond this line."""
         if self._line == 0:
             return TraceError(f"{self._path}: cannot be read: {reason}")
-        return self.error(f"what follows cannot be read: {reason}")
+        return self.error(f"the next line cannot be read: {reason}")
 
     def read(self, line: str) -> None:
         self._line += 1
@@ -183,15 +183,19 @@ class _Reader:
             raise self.error(f"{len(row)} cells for {len(self._columns)} columns")
         for name, cell in zip(self._columns, row, strict=True):
             if name == "requests" and not _is_count(cell):
-                raise self.error(f"requests must be a whole count, not {_shown(cell)}")
-            if name in _NUMBERS and (cell or name == "t_seconds") and not _is_number(cell):
+                raise self.error(f"requests must be an integer of at least 0, not {_shown(cell)}")
+            if (
+                name in _NUMERIC_COLUMNS
+                and (cell or name == "t_seconds")
+                and not _is_non_negative(cell)
+            ):
                 shown = _shown(cell)
-                raise self.error(f"{name} must be a number that is not negative, not {shown}")
+                raise self.error(f"{name} must be a number of at least 0, not {shown}")
         self._check_spacing(float(row[0]))
         return row
 
     def _check_spacing(self, start: float) -> None:
-        """Every bin is present and as long as the first, for a gap would read as idleness."""
+        """All bins must be present and of equal length, because a gap would count as idle."""
         starts = self._starts
         starts.append(start)
         if len(starts) == 2 and start <= starts[0]:
@@ -205,7 +209,7 @@ class _Reader:
         if len(self._starts) > 1:
             return self._starts[1] - self._starts[0]
         stated = self._metadata.get("bin_seconds", "")
-        if not _is_number(stated) or float(stated) == 0.0:
+        if not _is_non_negative(stated) or float(stated) == 0.0:
             raise self.error("a single bin needs a line `# bin_seconds: ...`")
         return float(stated)
 
@@ -224,7 +228,7 @@ def _shown(cell: str) -> str:
     return repr(cell if len(cell) <= _SHOWN_CHARACTERS else cell[:_SHOWN_CHARACTERS] + "...")
 
 
-def _is_number(cell: str) -> bool:
+def _is_non_negative(cell: str) -> bool:
     try:
         return 0.0 <= float(cell) < math.inf
     except ValueError:

@@ -1,4 +1,4 @@
-"""Requests on their way to processes, and those who wait for an answer.
+"""Requests on their way to processes, and the deadlines of those whose callers wait.
 
 Source: elastic/elasticsearch, ml/action/TransportInternalInferModelAction.java,
 ml/inference/InferenceWaitForAllocation.java and
@@ -30,36 +30,36 @@ class _Source:
     def __init__(self, arrivals: Iterator[Arrival], timeout_s: float) -> None:
         self._arrivals = arrivals
         self._timeout_s = timeout_s
-        self._held = next(arrivals, None)
+        self._next = next(arrivals, None)
 
     @property
     def next_at(self) -> float | None:
-        return self._held.at if self._held else None
+        return self._next.at if self._next else None
 
     def take(self, until: float) -> list[Offer]:
-        """What arrives up to and including `until`."""
+        """The arrivals up to and including `until`."""
         taken: list[Offer] = []
-        if self._held is None or self._held.at > until:
+        if self._next is None or self._next.at > until:
             return taken
         timeout_s, append = self._timeout_s, taken.append
-        at, size, priority = self._held
+        at, size, priority = self._next
         append((at, at + timeout_s, size, priority == HIGH, None))
         for arrival in self._arrivals:
             at, size, priority = arrival
             if at > until:
-                self._held = arrival
+                self._next = arrival
                 return taken
             append((at, at + timeout_s, size, priority == HIGH, None))
-        self._held = None
+        self._next = None
         return taken
 
 
 class Traffic:
     """Routes requests: each to a node at random, weighted by current allocations."""
 
-    def __init__(self, state: ClusterState, parking: ZeroQueue) -> None:
+    def __init__(self, state: ClusterState, zero_queue: ZeroQueue) -> None:
         self._state = state
-        self._parking = parking
+        self._zero_queue = zero_queue
         self._sources: dict[str, list[_Source]] = {}
         self._deadlines: list[tuple[float, int, InferenceRequest]] = []
         self._serial = count()
@@ -86,9 +86,9 @@ class Traffic:
         self._sources.setdefault(deployment_id, []).append(_Source(arrivals, timeout_s))
 
     def run(self, until: float) -> None:
-        """Route what arrives up to `until`, and run all processes until then.
+        """Route the arrivals up to `until`, and run all processes until then.
 
-        Meanwhile nothing changes where requests go; the caller sees to that.
+        The caller guarantees that no route changes before `until`.
         """
         for deployment_id, sources in self._sources.items():
             offers = sources[0].take(until)
@@ -108,13 +108,13 @@ class Traffic:
     def infer(
         self, deployment: SimulatedDeployment, documents: int, *, timeout_s: float, priority: str
     ) -> list[InferenceRequest]:
-        """One request a document.
+        """One request per document.
 
         Raises:
-            ApiError: no process could ever answer.
+            SimulatedApiError: no process can serve it.
         """
         now = self._state.now
-        if not usable_routes(deployment) and not self._parking.admits(deployment):
+        if not usable_routes(deployment) and not self._zero_queue.admits(deployment):
             raise not_allocated(deployment)
         requests = [
             InferenceRequest(arrived=now, deadline=now + timeout_s) for _ in range(documents)
@@ -128,13 +128,13 @@ class Traffic:
         return requests
 
     def release(self, deployment: SimulatedDeployment) -> None:
-        """Route those that waited for the first allocation."""
-        offers = self._parking.take_all(deployment)
+        """Route the requests that waited for the first allocation."""
+        offers = self._zero_queue.take_all(deployment)
         if offers:
             self._route(deployment, offers, self._state.now)
 
     def expire(self) -> None:
-        """Answer those whose time is up. Their work is not stopped by that."""
+        """Fail the requests whose deadline has passed. Processes still complete them."""
         while self._deadlines:
             deadline, _, request = self._deadlines[0]
             if not request.done and deadline > self._state.now:
@@ -145,14 +145,14 @@ class Traffic:
                 request.fail(deadline, SimulatedApiError(408, "status_exception", reason))
 
     def next_resume_at(self) -> float | None:
-        """When a driven request will find a deployment scaled to zero, and wake it."""
+        """The next driven request to a deployment scaled to zero, which scales it up."""
         return min(
             (
                 source.next_at
                 for deployment_id, sources in self._sources.items()
                 if (deployment := self._state.deployments.get(deployment_id))
                 and deployment.requested == 0
-                and self._parking.admits(deployment)
+                and self._zero_queue.admits(deployment)
                 for source in sources
                 if source.next_at is not None
             ),
@@ -160,7 +160,7 @@ class Traffic:
         )
 
     def next_response_at(self) -> float | None:
-        """When somebody who waits may next get an answer."""
+        """The next instant at which a caller that waits may get a response."""
         candidates = [
             at
             for deployment in self._state.deployments.values()
@@ -175,12 +175,12 @@ class Traffic:
     ) -> None:
         usable = usable_routes(deployment)
         if not usable:
-            self._parking.take(deployment, offers)
+            self._zero_queue.take(deployment, offers)
             return
-        # Drawn for one route too: what a request meets then depends on no other than its own draw.
+        # Drawn even for one route, so that the draws of later requests do not depend on the routes.
         draws = self._choice(deployment).random(len(offers))
         if len(usable) == 1:
-            self._hand_over(deployment, usable[0], offers, until)
+            self._offer(deployment, usable[0], offers, until)
             return
         shares: list[list[Offer]] = [[] for _ in usable]
         bounds = np.cumsum([route.current_allocations for route in usable])
@@ -191,16 +191,16 @@ class Traffic:
             shares[index].append(offer)
         for route, share in zip(usable, shares, strict=True):
             if share:
-                self._hand_over(deployment, route, share, until)
+                self._offer(deployment, route, share, until)
 
-    def _hand_over(
+    def _offer(
         self, deployment: SimulatedDeployment, route: Route, offers: Sequence[Offer], until: float
     ) -> None:
         process = _process(route)
         if process is not None:
             process.offer(offers, until)
             return
-        for offer in offers:  # the process is being restarted; the routing table does not know
+        for offer in offers:  # the process is being restarted; the routing table does not show that
             refuse(deployment, offer, conflict("inference process is not running"))
 
     def _choice(self, deployment: SimulatedDeployment) -> np.random.Generator:
@@ -212,12 +212,12 @@ class Traffic:
 
 def _process(route: Route) -> Process | None:
     process = route.process
-    assert process is None or isinstance(process, Process), "started by somebody else"
+    assert process is None or isinstance(process, Process), "a process of another simulation"
     return process
 
 
 def usable_routes(deployment: SimulatedDeployment) -> list[Route]:
-    """Where requests go: to started routes, for want of those to stopping ones."""
+    """The routes for requests: started routes, or stopping ones if there are none."""
     for state in (STARTED, STOPPING):
         routes = [
             route

@@ -1,4 +1,4 @@
-"""What is wrong with a request, seen from the request and the deployment's settings alone.
+"""Requests that are invalid in themselves or contradict the settings of the deployment.
 
 Source: elastic/elasticsearch, core/action/{Start,Update}TrainedModelDeploymentAction.java.
 """
@@ -16,7 +16,7 @@ _ALWAYS_ADAPTIVE = "[adaptive_allocations] cannot be disabled when running in se
 
 
 class StartParameters(Struct, frozen=True, kw_only=True):
-    """The parameters of `_start`. None: left to the server."""
+    """The parameters of `_start`. None: the default of the server."""
 
     number_of_allocations: int | None
     threads_per_allocation: int
@@ -26,7 +26,7 @@ class StartParameters(Struct, frozen=True, kw_only=True):
 
 
 def check_start(request: StartParameters, behaviour: VersionBehaviour) -> None:
-    """Raise the 400 that lists all that is wrong with the parameters, if anything is."""
+    """Raise the 400 that lists all invalid parameters, if there are any."""
     if request.priority not in ("normal", "low"):
         raise SimulatedApiError(
             400, "illegal_argument_exception", f"No enum constant Priority.{request.priority}"
@@ -41,9 +41,9 @@ def check_start(request: StartParameters, behaviour: VersionBehaviour) -> None:
         complaints.append(
             f"[threads_per_allocation] must be a power of 2 less than or equal to {MAX_THREADS}"
         )
-    longest = _max_queue(behaviour)
-    if request.queue_capacity is not None and request.queue_capacity > longest:
-        complaints.append(f"[queue_capacity] must be less than {longest}")
+    max_queue = _max_queue(behaviour)
+    if request.queue_capacity is not None and request.queue_capacity > max_queue:
+        complaints.append(f"[queue_capacity] must be less than {max_queue}")
     if request.priority == "low":
         adaptive = request.adaptive if behaviour.low_priority_check else None
         complaints += _low_priority_complaints(request.number_of_allocations, adaptive)
@@ -57,21 +57,21 @@ def check_start(request: StartParameters, behaviour: VersionBehaviour) -> None:
         raise invalid_request(*complaints)
 
 
-def always_adaptive(wanted: AdaptiveSettings | None) -> AdaptiveSettings:
-    """What serverless makes of the settings that a deployment is to be started with.
+def always_adaptive(requested: AdaptiveSettings | None) -> AdaptiveSettings:
+    """The settings of adaptive allocations of a deployment started on serverless.
 
-    That its native scaler cannot be switched off and goes to zero is documented
-    (elastic/docs-content, trained-model-autoscaling.md); the rest is made up.
+    It is documented that they cannot be disabled and that they scale to zero
+    (elastic/docs-content, trained-model-autoscaling.md); the rest is an assumption.
     """
     return AdaptiveSettings(
         enabled=True,
         min_number_of_allocations=0,
-        max_number_of_allocations=wanted.max_number_of_allocations if wanted else None,
+        max_number_of_allocations=requested.max_number_of_allocations if requested else None,
     )
 
 
 def check_update(number_of_allocations: int | None, patch: AdaptivePatch | None) -> None:
-    """Raise the 400 that shows in the request of `_update` alone, if there is one."""
+    """Raise the 400 of an `_update` that is invalid in itself."""
     complaints = []
     if number_of_allocations is not None and number_of_allocations < 1:
         complaints.append("[number_of_allocations] must be a positive integer")
@@ -89,7 +89,7 @@ def check_merged(
     merged: AdaptiveSettings | None,
     behaviour: VersionBehaviour,
 ) -> None:
-    """Raise the 400 of an update that contradicts the settings it would lead to."""
+    """Raise the 400 of an update that contradicts the resulting settings."""
     complaints = []
     if behaviour.serverless and not (merged and merged.enabled):
         complaints.append(_ALWAYS_ADAPTIVE)
@@ -104,7 +104,7 @@ def check_merged(
 
 
 def _max_queue(behaviour: VersionBehaviour) -> int:
-    """The change that made the default longer made the limit shorter (#115041)."""
+    """The change that raised the default lowered the maximum (#115041)."""
     return 100_000 if behaviour.queue_capacity > 1024 else 1_000_000
 
 

@@ -1,4 +1,4 @@
-"""What differs between the Elasticsearch versions that can be emulated."""
+"""Differences between the Elasticsearch versions that can be emulated."""
 
 import re
 from collections.abc import Mapping
@@ -13,7 +13,7 @@ SERVERLESS = "serverless"
 SUPPORTED = f"8.6 to 8.19, 9.0 to 9.3, and {SERVERLESS}"
 
 _SERVERLESS_REPORTS = "8.11.0"
-"""What a project says means nothing; this number is as good as any."""
+"""The version that serverless reports. It has no meaning, and the value is arbitrary."""
 
 
 class Release(NamedTuple):
@@ -22,14 +22,14 @@ class Release(NamedTuple):
     patch: int = 0
 
 
-# The first patch of each minor that has what was put into several minors at once. Minors beyond
-# the last one named have it from their beginning.
+# For a change that was merged into several minors: the first patch of each minor that has it. Later
+# minors have it from their first release.
 _FirstPatches = Mapping[tuple[int, int], int]
 
 # A removed process finishes its queue (elastic/elasticsearch#134673, September 2025).
 _DRAINS: _FirstPatches = {(8, 18): 8, (8, 19): 5, (9, 0): 8, (9, 1): 5, (9, 2): 0}
 
-# `_stop` refuses what an inference endpoint uses (#129325, June 2025; in the notes of 9.0.4).
+# `_stop` refuses what inference endpoints use (#129325, June 2025; in the notes of 9.0.4).
 _STOP_GUARD: _FirstPatches = {(8, 18): 4, (8, 19): 0, (9, 0): 4, (9, 1): 0}
 
 # `_update` keeps low priority at one allocation (#139989, January 2026; in the notes of 9.2.4).
@@ -45,26 +45,28 @@ class VersionBehaviour(Struct, frozen=True, kw_only=True):
     Sources: the pull requests and issues named at the fields, all of elastic/elasticsearch.
     """
 
-    number: str  # the full version, such as "8.19.4"; of serverless, what it is taken to be
+    number: str  # the full version, such as "8.19.4" (serverless: the newest)
     serverless: bool  # adaptive allocations always, nodes unseen, some endpoints missing
     deployment_id: bool  # several deployments of one model, each with its id
     memory_parameters: bool  # memory of a deployment and of an allocation in the assignment
     update_query_parameter: bool  # `?number_of_allocations=` of `_update` (#108868)
-    adaptive_allocations: bool  # the native scaler
-    zero_allocations: bool  # the native scaler may remove all allocations (#113455)
+    adaptive_allocations: bool  # `adaptive_allocations` exists
+    zero_allocations: bool  # adaptive allocations may scale to zero (#113455)
     zero_is_fully_allocated: bool  # ... and that counts as fully allocated (#114570)
     queue_capacity: int  # the default; requests waiting at one process (#115041)
-    scale_to_zero_s: float | None  # idle time before the native scaler removes all; None: never
+    scale_to_zero_s: (
+        float | None
+    )  # idle time before adaptive allocations scale to zero; None: never
     drains: bool  # a removed process finishes its queue (#134673)
     inference_api: bool  # `_inference`
-    inference_update: bool  # ... and its `_update`, of the number only at first (#114457)
-    inference_adaptive: bool  # ... then of either the number or the adaptive settings (#137129)
+    inference_update: bool  # ... and its `_update`, at first of `num_allocations` only (#114457)
+    inference_adaptive: bool  # ... then of that or the adaptive settings (#137129)
     inference_threads_fixed: bool  # ... and new threads are refused, not ignored (#138122)
-    endpoint_owned_conflict: bool  # either API refuses what the other has made (#130940)
-    stop_guard: bool  # `_stop` refuses what an inference endpoint uses (#129325)
+    endpoint_owned_conflict: bool  # either API refuses deployments of the other (#130940)
+    stop_guard: bool  # `_stop` refuses a deployment that an inference endpoint uses (#129325)
     low_priority_check: bool  # `_update` refuses a second allocation of low priority (#139989)
     start_forgets_zero: bool  # defect: a start deletes deployments at zero (#137134)
-    waits_for_asked_id: bool  # defect: 409 at zero to who asks by another id (#146835)
+    waits_for_requested_id: bool  # defect: 409 at zero for requests by another id (#146835)
 
     @property
     def major(self) -> int:
@@ -72,14 +74,14 @@ class VersionBehaviour(Struct, frozen=True, kw_only=True):
 
     @property
     def reported_number(self) -> str:
-        """What `GET /` says."""
+        """The version that `GET /` reports."""
         return _SERVERLESS_REPORTS if self.serverless else self.number
 
 
 def behaviour_of(version: str) -> VersionBehaviour:
     """The behaviour of a version: a minor such as "8.19", meaning its first patch, or a full one.
 
-    Serverless, which has no version, is the newest that can be emulated, with its own ways.
+    Serverless, which has no version, is the newest supported version with its own differences.
 
     Raises:
         ValueError: no such version can be emulated.
@@ -114,18 +116,18 @@ def behaviour_of(version: str) -> VersionBehaviour:
         stop_guard=_has(release, _STOP_GUARD),
         low_priority_check=_has(release, _LOW_PRIORITY),
         start_forgets_zero=(9, 1) <= release < (9, 3),
-        waits_for_asked_id=adaptive,
+        waits_for_requested_id=adaptive,
     )
 
 
 def _has(release: Release, firsts: _FirstPatches) -> bool:
-    """Whether a release is one of those that have what came with `firsts`."""
+    """Whether a release has the change that came with `firsts`."""
     minor = (release.major, release.minor)
     return minor > max(firsts) or release.patch >= firsts.get(minor, release.patch + 1)
 
 
 def _scale_to_zero_s(release: Release) -> float:
-    """A quarter of an hour at first; a day since 8.19 and 9.1, released together (#128914)."""
+    """15 minutes at first; 24 hours since 8.19 and 9.1, which were released together (#128914)."""
     return 86_400.0 if release[:2] == (8, 19) or release >= (9, 1) else 900.0
 
 

@@ -1,8 +1,8 @@
-"""Arrival processes: who asks when.
+"""Arrival processes: the times and sizes of requests.
 
 Every generator yields arrivals lazily, in order of time, from the instant `start` on, and draws
-from the generator of random numbers it is given. Unless it says otherwise arrivals are a Poisson
-process, and without end: `itertools.takewhile`, or the cluster that consumes them, stops.
+from the given random generator. Unless stated otherwise, arrivals are an endless Poisson process:
+the consumer stops reading.
 """
 
 import math
@@ -20,13 +20,15 @@ _BLOCK = 1024
 _BINS_AT_ONCE = 256
 
 INTERPOLATED_FROM_S = 300.0
-"""Bins at least this long are not taken for steps: the rate between their centres is a line."""
+"""Bin length, in seconds, from which the rate is interpolated linearly between bin centres.
+Shorter bins have a constant rate."""
 
 MAX_GAMMA_DISPERSION = 10.0
-"""Above this a bin is taken to be active for a part of its time only."""
+"""Dispersion up to which gaps are gamma distributed. A bin with a higher dispersion is assumed to
+be active for a part of its time only."""
 
 _OFFSETS = np.linspace(0.0, 1.0, 61)
-"""Of a long bin: where the interpolated rate is looked at."""
+"""Points of a long bin, as fractions, at which the interpolated rate is evaluated."""
 
 _ALMOST_POISSON = 1e-9
 
@@ -57,10 +59,10 @@ def from_rate_function(
     rng: np.random.Generator,
     priority: str = NORMAL,
 ) -> Iterator[Arrival]:
-    """A rate that is a function of the seconds since `start` and never above `highest_per_s`.
+    """A rate as a function of the seconds since `start`, never above `highest_per_s`.
 
-    By thinning: candidates at the highest rate, each kept with the probability that its instant
-    deserves (Lewis and Shedler, 1979).
+    By thinning: candidates at the highest rate, each kept with the probability rate / highest
+    rate (Lewis and Shedler, 1979).
 
     Raises:
         ValueError: while being consumed, where the rate is negative or above the highest.
@@ -106,7 +108,7 @@ def diurnal(
 def ramp(
     from_per_s: float, to_per_s: float, over_s: float, *, start: float, rng: np.random.Generator
 ) -> Iterator[Arrival]:
-    """From one rate to another along a line, and then that for ever."""
+    """A linear change from one rate to another, which then stays."""
 
     def rate(elapsed_s: float) -> float:
         return from_per_s + min(1.0, elapsed_s / over_s) * (to_per_s - from_per_s)
@@ -123,7 +125,7 @@ def spike(
     start: float,
     rng: np.random.Generator,
 ) -> Iterator[Arrival]:
-    """A base rate, but for one interval that begins `after_s` after the start."""
+    """A base rate, except in one interval that begins `after_s` after the start."""
 
     def rate(elapsed_s: float) -> float:
         return peak_per_s if after_s <= elapsed_s < after_s + for_s else base_per_s
@@ -134,7 +136,7 @@ def spike(
 def on_off(
     rate_per_s: float, *, on_s: float, off_s: float, start: float, rng: np.random.Generator
 ) -> Iterator[Arrival]:
-    """A rate and silence by turns, the rate first."""
+    """A rate and no requests in turns, the rate first."""
 
     def rate(elapsed_s: float) -> float:
         return rate_per_s if elapsed_s % (on_s + off_s) < on_s else 0.0
@@ -147,7 +149,8 @@ def from_trace(
 ) -> Iterator[Arrival]:
     """A recorded load with its rate multiplied by `factor`, from its first bin to its last.
 
-    Sizes are those of the bin over their mean. For the rest see `arrival_instants`.
+    The size of a request is the mean size of its bin over that of all requests. See
+    `arrival_instants` for the rest.
     """
     sizes = relative_sizes(trace)
     for instants in arrival_instants(trace, factor, rng):
@@ -159,12 +162,12 @@ def from_trace(
 def arrival_instants(
     trace: Trace, factor: float, rng: np.random.Generator
 ) -> Iterator[NDArray[np.float64]]:
-    """When the requests of a recorded load come, in order: seconds since it began, array by array.
+    """The arrivals of a recorded load, in order: arrays of seconds since its start.
 
-    Short bins keep their counts: thinned at random below a factor of 1, redrawn from Poisson's law
-    above, for repeating each request would make batches; inside the bin they come uniformly. In
-    long bins the rate is interpolated and the arrivals are drawn, as bursty as the trace's
-    `dispersion` says.
+    Short bins keep their counts. A factor below 1 thins them at random; with a factor above 1 they
+    are drawn from a Poisson distribution, because repeating each request would make batches. Inside
+    a bin, arrivals are uniform. In long bins the rate is interpolated and the arrivals are drawn
+    with the `dispersion` of the trace.
     """
     if trace.bin_s < INTERPOLATED_FROM_S:
         return _short_bins(trace, factor, rng)
@@ -174,10 +177,10 @@ def arrival_instants(
 def arrival_counts(
     trace: Trace, edges_s: NDArray[np.float64], factor: float, rng: np.random.Generator
 ) -> NDArray[np.int64]:
-    """How many requests of a recorded load come between any two edges, which increase.
+    """The requests of a recorded load between each two edges, which increase.
 
-    Of the same law as `arrival_instants`, but without drawing the instants: weeks take no longer
-    than minutes. Bursts shorter than a step are as many as they should be, but begin anywhere.
+    The distribution is that of `arrival_instants`, but the instants are not drawn, so that weeks
+    take no longer than minutes. Bursts shorter than a step begin at random.
     """
     if trace.bin_s < INTERPOLATED_FROM_S:
         ends_s = np.arange(len(trace.counts) + 1) * trace.bin_s
@@ -198,7 +201,7 @@ def arrival_counts(
 
 
 def relative_sizes(trace: Trace) -> NDArray[np.float64]:
-    """The mean size of each bin over that of all requests; 1 where it is not known."""
+    """The mean size of each bin over that of all requests; 1 where it is unknown."""
     if trace.mean_size is None:
         return np.ones(len(trace.counts))
     known = np.isfinite(trace.mean_size) & (trace.counts > 0)
@@ -228,7 +231,7 @@ def _scaled(
 def _long_bins(
     trace: Trace, factor: float, rng: np.random.Generator
 ) -> Iterator[NDArray[np.float64]]:
-    """Arrivals as a renewal process in the time in which one request is expected per unit."""
+    """Arrivals as a renewal process in operational time: one expected request per unit."""
     to_next = 0.0  # expected requests until the next arrival
     dispersions = _dispersions(trace, factor).tolist()
     for index, expected in enumerate(_expected_requests(trace, factor)):
@@ -243,7 +246,7 @@ def _long_bins(
 
 
 def _expected_requests(trace: Trace, factor: float) -> NDArray[np.float64]:
-    """Requests expected in each bin up to each of its offsets: a row a bin."""
+    """Expected requests in each bin up to each of its offsets; one row per bin."""
     rates = trace.counts * (factor / trace.bin_s)
     padded = np.concatenate([rates[:1], rates, rates[-1:]])
     edges = (padded[:-1] + padded[1:])[:, np.newaxis] / 2.0
@@ -256,7 +259,7 @@ def _expected_requests(trace: Trace, factor: float) -> NDArray[np.float64]:
 
 
 def _dispersions(trace: Trace, factor: float) -> NDArray[np.float64]:
-    """How bursty each bin is; thinning takes burstiness away, more callers keep it."""
+    """The dispersion of each bin. Thinning reduces it; a factor above 1 keeps it."""
     if trace.dispersion is None:
         return np.ones(len(trace.counts))
     recorded = np.where(np.isfinite(trace.dispersion), trace.dispersion, 1.0)
@@ -266,7 +269,7 @@ def _dispersions(trace: Trace, factor: float) -> NDArray[np.float64]:
 def _renewals(
     until: float, dispersion: float, to_next: float, rng: np.random.Generator
 ) -> tuple[NDArray[np.float64], float]:
-    """Arrivals with gamma-distributed gaps of mean 1 in (0, until], and what is left of a gap."""
+    """Arrivals with gamma-distributed gaps of mean 1 in (0, until], and the rest of a gap."""
     shape = 1.0 / dispersion
     gaps = [np.array([to_next or rng.gamma(shape, dispersion)])]
     reached = float(gaps[0][0])

@@ -12,23 +12,23 @@ from autoscaler.simulation.route import STARTED
 from autoscaler.simulation.state import ClusterState
 
 LIMIT = 100
-"""Requests that may wait for the first allocation of one deployment."""
+"""Maximum requests that wait for the first allocation of one deployment."""
 
 
 class ZeroQueue:
-    """Those who wait, by deployment. Each leaves at its deadline at the latest."""
+    """The waiting requests by deployment. Each leaves at its deadline at the latest."""
 
     def __init__(self, state: ClusterState) -> None:
         self._state = state
         self._waiting: dict[str, list[Offer]] = {}
 
     def admits(self, deployment: SimulatedDeployment) -> bool:
-        """Whether a request may wait here for want of a route."""
+        """Whether requests of a deployment without routes may wait here."""
         able = self._state.behaviour.zero_allocations and deployment.state == STARTED
         return able and deployment.adaptive is not None and deployment.adaptive.scales_to_zero
 
     def take(self, deployment: SimulatedDeployment, offers: Sequence[Offer]) -> None:
-        """Let requests wait, or refuse them."""
+        """Queue requests, or refuse them."""
         for offer in offers:
             waiting = self._current(deployment, offer[0])
             if not self.admits(deployment):
@@ -47,18 +47,18 @@ class ZeroQueue:
                 )
 
     def take_all(self, deployment: SimulatedDeployment) -> list[Offer]:
-        """Those still waiting, who are forgotten here."""
+        """Remove and return the waiting requests."""
         waiting = self._current(deployment, self._state.now)
         del self._waiting[deployment.deployment_id]
         return waiting
 
     def reject_all(self, deployment: SimulatedDeployment) -> None:
-        """Refuse those who wait: the deployment is being stopped."""
+        """Refuse the waiting requests, because the deployment is being stopped."""
         for offer in self.take_all(deployment):
             refuse(deployment, offer, not_allocated(deployment))
 
     def deployments_at_zero(self) -> list[SimulatedDeployment]:
-        """Deployments at zero allocations that requests wait for."""
+        """Deployments at zero allocations with waiting requests."""
         return [
             deployment
             for deployment_id, waiting in self._waiting.items()
@@ -68,7 +68,7 @@ class ZeroQueue:
         ]
 
     def _current(self, deployment: SimulatedDeployment, now: float) -> list[Offer]:
-        """Those who wait, without the expired, who are booked."""
+        """The waiting requests. Books and removes the expired ones."""
         waiting = self._waiting.setdefault(deployment.deployment_id, [])
         expired = sum(offer[1] <= now for offer in waiting)
         if expired:
@@ -78,7 +78,7 @@ class ZeroQueue:
 
 
 def refuse(deployment: SimulatedDeployment, offer: Offer, error: SimulatedApiError) -> None:
-    """Book a request that no process ever saw."""
+    """Book a request that no process has received."""
     rejected = error.status == 429
     deployment.ledger.book(requests=1, rejected=rejected, failed=not rejected, never_served=1)
     if offer[4] is not None:

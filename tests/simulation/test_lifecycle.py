@@ -201,7 +201,7 @@ def test_stopping_frees_everything_and_fails_what_waits():
     world.stop_deployment("acme")
     assert world.deployments == {}
     assert all(request.done for request in requests)
-    assert deployment.ledger.pending == 0
+    assert deployment.ledger.in_flight == 0
     assert world.memory_of("a").native_inference_bytes == 0
     world.start_deployment("acme")
 

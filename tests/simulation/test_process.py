@@ -220,7 +220,7 @@ def test_an_ending_process_fails_all_it_has():
     started.offer([first, second, offer(0.0, timeout_s=0.1)], 0.2)
     started.end(0.5, queued=conflict("gone"))
     assert (one.state, two.state, two.error.reason) == ("failed", "failed", "gone")
-    assert (ledger.failed, ledger.timed_out, ledger.pending) == (2, 1, 0)
+    assert (ledger.failed, ledger.timed_out, ledger.in_flight) == (2, 1, 0)
     assert started.idle
 
 
@@ -243,7 +243,7 @@ def test_nothing_is_lost_and_pausing_changes_nothing(offers, allocations, capaci
             seen = started.counters(to)
             assert ledger.requests == len(offers) - len(left)
             done = seen.completed + seen.rejections + ledger.timed_out
-            assert done + ledger.pending == ledger.requests
+            assert done + ledger.in_flight == ledger.requests
             assert seen.timeouts >= ledger.timed_out
         return started.counters(40.0)
 

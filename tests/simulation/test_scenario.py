@@ -213,12 +213,12 @@ def test_serverless_is_a_version_like_any_other(tmp_path):
 
 def test_endpoints_are_left_out_where_there_are_none(tmp_path):
     read = read_scenario(written(tmp_path, COMPLETE))
-    assert adjust(read, number="8.11").endpoints == read.endpoints
-    assert adjust(read, number="8.10").endpoints == []
+    assert adjust(read, version="8.11").endpoints == read.endpoints
+    assert adjust(read, version="8.10").endpoints == []
 
 
 def test_what_the_command_line_says_wins():
-    adjusted = adjust(sample_scenario(), number="8.19.4", load=False, speed=60.0, user="me:secret")
+    adjusted = adjust(sample_scenario(), version="8.19.4", load=False, speed=60.0, user="me:secret")
     assert (adjusted.version, adjusted.speed) == ("8.19.4", 60.0)
     assert all(deployment.load is None for deployment in adjusted.deployments)
     assert [account.username for account in adjusted.security.accounts] == ["me"]
@@ -226,7 +226,7 @@ def test_what_the_command_line_says_wins():
 
 
 @pytest.mark.parametrize(
-    "arguments", [{"number": "7.0"}, {"speed": 0.0}, {"speed": float("inf")}, {"user": "me"}]
+    "arguments", [{"version": "7.0"}, {"speed": 0.0}, {"speed": float("inf")}, {"user": "me"}]
 )
 def test_what_the_command_line_cannot_say(arguments):
     with pytest.raises(ClusterScenarioError, match=r"version|speed|user"):
@@ -254,5 +254,7 @@ def test_a_file_must_not_ask_for_endpoints_of_a_version_without(tmp_path):
         deployments = [{model_id = "m"}]
         endpoints = [{inference_id = "m"}]
     """
-    with pytest.raises(ClusterScenarioError, match=r"endpoints\[0\]: version 8\.10\.0 has none"):
+    with pytest.raises(
+        ClusterScenarioError, match=r"endpoints\[0\]: version 8\.10\.0 has no inference API"
+    ):
         read_scenario(written(tmp_path, text))

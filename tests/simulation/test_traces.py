@@ -81,11 +81,11 @@ def test_a_factor_makes_the_busy_bins_need_so_many_allocations(tmp_path):
         ("time,requests\n0,1\n", 1, "the header must be"),
         ("t_seconds,hits\n0,1\n", 1, "the header must be"),
         ("t_seconds,requests\n0,1\n10\n", 3, "1 cells for 2 columns"),
-        ("t_seconds,requests\n0,1\n10,1.5\n", 3, "a whole count, not '1.5'"),
-        ("t_seconds,requests\n0,-1\n", 2, "a whole count, not '-1'"),
-        ("t_seconds,requests\n0,nan\n", 2, "a whole count, not 'nan'"),
-        ("t_seconds,requests\n0,\n", 2, "a whole count, not ''"),
-        (f"t_seconds,requests\n0,{'9' * 5000}\n", 2, "a whole count, not '999"),
+        ("t_seconds,requests\n0,1\n10,1.5\n", 3, "an integer of at least 0, not '1.5'"),
+        ("t_seconds,requests\n0,-1\n", 2, "an integer of at least 0, not '-1'"),
+        ("t_seconds,requests\n0,nan\n", 2, "an integer of at least 0, not 'nan'"),
+        ("t_seconds,requests\n0,\n", 2, "an integer of at least 0, not ''"),
+        (f"t_seconds,requests\n0,{'9' * 5000}\n", 2, "an integer of at least 0, not '999"),
         ("t_seconds,requests\nnan,1\n", 2, "t_seconds must be a number"),
         ("t_seconds,requests\nzero,1\n", 2, "t_seconds must be a number"),
         ("t_seconds,requests,mean_size\n0,1,big\n", 2, "mean_size must be a number"),
@@ -126,7 +126,7 @@ def test_a_compressed_trace_that_is_cut_off_is_told_with_the_last_line_that_was_
     rows = "".join(f"{10 * row},{row % 7}\n" for row in range(10_000))
     cut.write_bytes(gzip.compress(f"t_seconds,requests\n{rows}".encode())[:-500])
     with pytest.raises(
-        TraceError, match=r"cut\.csv\.gz, line 9\d\d\d: what follows cannot be read"
+        TraceError, match=r"cut\.csv\.gz, line 9\d\d\d: the next line cannot be read"
     ):
         read_trace(cut)
 

@@ -240,14 +240,14 @@ def test_whatever_happens_no_request_is_lost_and_no_core_used_twice(events, vers
     after(world, 20.0)
     assert all(request.done for request in requests)
     for ledger in ledgers:
-        assert 0 <= ledger.pending < 200
+        assert 0 <= ledger.in_flight < 200
     for deployment in world.deployments.values():
         pending = sum(
             counters.pending
             for route in deployment.routes.values()
             if (counters := route.counters(world.now))
         )
-        assert pending <= deployment.ledger.pending <= pending + deployment.requested
+        assert pending <= deployment.ledger.in_flight <= pending + deployment.requested
 
 
 @settings(max_examples=15, deadline=None)

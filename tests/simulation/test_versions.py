@@ -63,7 +63,7 @@ def test_scaling_to_zero_came_late_and_then_took_a_day():
     ("flag", "first", "last", "never"),
     [
         ("start_forgets_zero", "9.1.0", "9.2.8", ["8.16", "8.19", "9.0", "9.3"]),
-        ("waits_for_asked_id", "8.16.0", "9.3.9", ["8.15"]),
+        ("waits_for_requested_id", "8.16.0", "9.3.9", ["8.15"]),
     ],
 )
 def test_a_defect_has_a_beginning_and_may_have_an_end(flag, first, last, never):

@@ -1,13 +1,18 @@
-"""An Elasticsearch cluster that is not there, behind the part of its REST API that scaling needs.
+"""The emulator: a simulated cluster behind the part of Elasticsearch's REST API for scaling.
 
-server         a scenario at an address
-building       a scenario -> an emulation
-application    a request -> a call of an endpoint -> an answer; what is the same for all
-calls          what an endpoint is, and what it is called with
-*_endpoints    cluster, nodes, models, deployments, inferences, security: what is served
-admin          /_emulator: faults, loads, nodes, conditions; admin_inference: endpoints
-emulation      the cluster, the clock it lives by, and what is wrong with it
-rendering      the simulated cluster as Elasticsearch's JSON
-serverless     what of all that is different there
-loads faults matching filtering security media_types parameters bodies answers disruption
+    faults, filtering, media_types   faults and how often they occur; filter_path; media types
+    responses, parameters, bodies    responses as bytes; strict parsing of parameters and bodies
+    matching, security               ids and wildcards; credentials, roles and privileges
+    disruption                       faults that replace a response or end a connection
+    emulation                        the cluster, its clock, faults, loads and inference endpoints
+    calls                            an endpoint, and a call of it
+    serverless                       the differences on serverless
+    rendering                        the simulated cluster as Elasticsearch's JSON
+    admin, admin_inference           /_emulator: faults, loads, nodes, conditions, endpoints
+    *_endpoints                      the endpoints of Elasticsearch, by subject
+    building                         a scenario -> an emulation
+    application                      a request -> a call of an endpoint -> a response
+    server                           an emulation at an address
+
+Each module imports only those above it.
 """

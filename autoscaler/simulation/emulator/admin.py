@@ -1,18 +1,18 @@
-"""`/_emulator/*`: making things happen that no client of a cluster could ask for.
+"""`/_emulator/*`: control of the emulator, beyond the API of a cluster.
 
-GET    state                            everything, with each deployment's ledger
-GET    faults                           those in force; POST adds one, DELETE removes all
-POST   nodes                            a node joins
-DELETE nodes/{node}                     ... and leaves
-POST   nodes/{node}/swallow?calls=3     its statistics are missing from the next answers
-POST   nodes/{node}/version?number=9.2  it alone runs another version; without number: no more
-POST   deployments/{id}/crash?node=ml-1 its process there ends
-POST   deployments/{id}/adaptive        the native scaler's settings, as in `_update`
-POST   deployments/{id}/load            a load begins, in place of any before; DELETE ends it
-DELETE deployments/{id}                 somebody stops it by force
+GET    state                            the whole state, with the ledger of each deployment
+GET    faults                           the active faults; POST adds one, DELETE removes all
+POST   nodes                            adds a node
+DELETE nodes/{node}                     removes it
+POST   nodes/{node}/swallow?calls=3     omits its statistics from the next responses
+POST   nodes/{node}/version?number=9.2  sets the version of this node; without number: resets it
+POST   deployments/{id}/crash?node=ml-1 ends its process on the node
+POST   deployments/{id}/adaptive        settings of adaptive allocations, as in `_update`
+POST   deployments/{id}/load            starts a load, replacing any other; DELETE ends it
+DELETE deployments/{id}                 stops the deployment by force
 POST   conditions                       master, licence, upgrade mode, growing hardware
 
-What concerns inference endpoints is in admin_inference.
+`admin_inference` has those for inference endpoints.
 """
 
 from typing import Any, cast
@@ -75,7 +75,7 @@ def _deployment(deployment: SimulatedDeployment, now: float) -> dict[str, Any]:
         "model_id": deployment.model_id,
         "state": deployment.state,
         "requested_allocations": deployment.requested,
-        "live_allocations": deployment.running,
+        "running_allocations": deployment.running,
         "routes": routes,
         "ledger": {
             "requests": ledger.requests,
@@ -84,7 +84,7 @@ def _deployment(deployment: SimulatedDeployment, now: float) -> dict[str, Any]:
             "timed_out": ledger.timed_out,
             "failed": ledger.failed,
             "requested_allocation_s": ledger.requested_allocation_s,
-            "live_allocation_s": ledger.running_allocation_s,
+            "running_allocation_s": ledger.running_allocation_s,
             "changes": ledger.changes,
         },
     }
@@ -96,7 +96,7 @@ async def get_faults(emulation: Emulation, call: Call) -> object:
 
 def _faults(emulation: Emulation) -> dict[str, Any]:
     return {
-        "requests": [msgspec.to_builtins(fault) for fault in emulation.faults.in_force],
+        "requests": [msgspec.to_builtins(fault) for fault in emulation.faults.active],
         "swallowed_nodes": dict(emulation.faults.swallowed),
     }
 
@@ -114,7 +114,7 @@ async def clear_faults(emulation: Emulation, call: Call) -> object:
 async def add_node(emulation: Emulation, call: Call) -> object:
     node = parse_body(call.body, NodeSpec, parser="node")
     if node.node_id in emulation.cluster.nodes:
-        raise illegal_argument(f"there is already a node [{node.node_id}]")
+        raise illegal_argument(f"node [{node.node_id}] already exists; use another node_id")
     emulation.cluster.add_node(node)
     return _DONE
 
@@ -149,13 +149,13 @@ async def crash(emulation: Emulation, call: Call) -> object:
 
 async def set_adaptive(emulation: Emulation, call: Call) -> object:
     deployment = _found(emulation, call)
-    wanted = parse_body(call.body, AdaptivePatchDocument, parser="adaptive_allocations")
+    body = parse_body(call.body, AdaptivePatchDocument, parser="adaptive_allocations")
     emulation.cluster.update_deployment(
         deployment.deployment_id,
         adaptive=AdaptivePatch(
-            enabled=wanted.enabled,
-            min_number_of_allocations=wanted.min_number_of_allocations,
-            max_number_of_allocations=wanted.max_number_of_allocations,
+            enabled=body.enabled,
+            min_number_of_allocations=body.min_number_of_allocations,
+            max_number_of_allocations=body.max_number_of_allocations,
         ),
         internal=True,
     )
@@ -164,7 +164,7 @@ async def set_adaptive(emulation: Emulation, call: Call) -> object:
 
 async def start_load(emulation: Emulation, call: Call) -> object:
     deployment = _found(emulation, call)
-    # A union is not a class to type checkers, though it serves as one here.
+    # Type checkers do not accept a union as a class.
     load = parse_body(call.body, cast("type[Load]", Load), parser="load")
     try:
         emulation.start_load(deployment.deployment_id, load)
@@ -184,7 +184,7 @@ async def delete_deployment(emulation: Emulation, call: Call) -> object:
 
 
 class ConditionsBody(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The conditions a cluster is in. What is not said stays as it is."""
+    """Conditions of a cluster. Unset ones are unchanged."""
 
     master: bool | UnsetType = UNSET
     licence_expired: bool | UnsetType = UNSET
@@ -193,15 +193,15 @@ class ConditionsBody(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 
 
 async def set_conditions(emulation: Emulation, call: Call) -> object:
-    wanted = parse_body(call.body, ConditionsBody, parser="conditions")
-    if wanted.master is not UNSET:
-        emulation.has_master = wanted.master
-    if wanted.licence_expired is not UNSET:
-        emulation.licence_expired = wanted.licence_expired
-    if wanted.upgrade_mode is not UNSET:
-        emulation.cluster.upgrade_mode = wanted.upgrade_mode
-    if wanted.can_grow is not UNSET:
-        emulation.cluster.can_grow = wanted.can_grow
+    body = parse_body(call.body, ConditionsBody, parser="conditions")
+    if body.master is not UNSET:
+        emulation.has_master = body.master
+    if body.licence_expired is not UNSET:
+        emulation.licence_expired = body.licence_expired
+    if body.upgrade_mode is not UNSET:
+        emulation.cluster.upgrade_mode = body.upgrade_mode
+    if body.can_grow is not UNSET:
+        emulation.cluster.can_grow = body.can_grow
     return _DONE
 
 

@@ -1,9 +1,9 @@
-"""`/_emulator/endpoints` and `…/own`: inference endpoints come and go.
+"""`/_emulator/endpoints` and `…/own`: adds and removes inference endpoints.
 
-POST   endpoints                        one that owns a deployment of its own id, which is started
-                                        if need be; with `deployment_id`, one attached to another's
-DELETE endpoints/{id}                   it goes; its deployment stays
-POST   deployments/{id}/own             an endpoint of the deployment's id owns it; DELETE: no more
+POST   endpoints                        adds an endpoint that owns the deployment with its id, which
+                                        is started if necessary, or one attached to `deployment_id`
+DELETE endpoints/{id}                   removes it; its deployment stays
+POST   deployments/{id}/own             makes an endpoint with this id own it; DELETE: removes that
 """
 
 from msgspec import Struct
@@ -20,10 +20,10 @@ _DONE = {"acknowledged": True}
 
 
 class NewEndpoint(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The body of a new endpoint, and how the deployment that it owns is started."""
+    """The body of a new endpoint, with the parameters of the deployment that it owns."""
 
     inference_id: str
-    model_id: str = ""  # of a deployment that is not there yet
+    model_id: str = ""  # of a deployment that does not exist yet
     deployment_id: str | None = None  # attached to it, instead of owning one
     task_type: str = "text_embedding"
     service: str = "elasticsearch"
@@ -33,35 +33,35 @@ class NewEndpoint(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
 
 
 async def add_endpoint(emulation: Emulation, call: Call) -> object:
-    wanted = parse_body(call.body, NewEndpoint, parser="endpoint")
+    body = parse_body(call.body, NewEndpoint, parser="endpoint")
     if not emulation.cluster.behaviour.inference_api:
         raise illegal_argument("this version has no inference API")
-    if wanted.inference_id in emulation.endpoints:
-        raise illegal_argument(f"there is already an endpoint [{wanted.inference_id}]")
-    serving = wanted.deployment_id or wanted.inference_id
+    if body.inference_id in emulation.endpoints:
+        raise illegal_argument(f"endpoint [{body.inference_id}] already exists; use another id")
+    serving = body.deployment_id or body.inference_id
     deployment = emulation.cluster.deployments.get(serving)
-    if deployment is None and wanted.deployment_id is not None:
-        raise no_such_deployment(wanted.deployment_id)
-    deployment = deployment or _started(emulation, wanted)
+    if deployment is None and body.deployment_id is not None:
+        raise no_such_deployment(body.deployment_id)
+    deployment = deployment or _started(emulation, body)
     emulation.add_endpoint(
         InferenceEndpoint(
-            inference_id=wanted.inference_id,
+            inference_id=body.inference_id,
             model_id=deployment.model_id,
-            task_type=wanted.task_type,
-            service=wanted.service,
-            deployment_id=wanted.deployment_id,
+            task_type=body.task_type,
+            service=body.service,
+            deployment_id=body.deployment_id,
         )
     )
     return _DONE
 
 
-def _started(emulation: Emulation, wanted: NewEndpoint) -> SimulatedDeployment:
+def _started(emulation: Emulation, body: NewEndpoint) -> SimulatedDeployment:
     return emulation.cluster.start_deployment(
-        wanted.model_id,
-        deployment_id=wanted.inference_id,
-        number_of_allocations=wanted.num_allocations,
-        threads_per_allocation=wanted.num_threads,
-        adaptive=wanted.adaptive_allocations,
+        body.model_id,
+        deployment_id=body.inference_id,
+        number_of_allocations=body.num_allocations,
+        threads_per_allocation=body.num_threads,
+        adaptive=body.adaptive_allocations,
     )
 
 

@@ -1,6 +1,6 @@
-"""The HTTP side: from a request to a call of an endpoint, and from its answer to bytes.
+"""The HTTP side: a request becomes a call of an endpoint, and its result a response.
 
-Everything that is the same for all endpoints is here: faults, media types, credentials,
+Everything common to all endpoints is here: faults, media types, credentials,
 privileges, parameters. An endpoint is called only when all of these are in order.
 """
 
@@ -42,10 +42,10 @@ def build_application(emulation: Emulation) -> web.Application:
     """The emulated cluster as an aiohttp application."""
 
     @web.middleware
-    async def response(request: web.Request, handler: AiohttpHandler) -> web.StreamResponse:
-        return await _response(emulation, request, handler)
+    async def respond(request: web.Request, handler: AiohttpHandler) -> web.StreamResponse:
+        return await _respond(emulation, request, handler)
 
-    application = web.Application(middlewares=[response], client_max_size=_MAX_BODY_BYTES)
+    application = web.Application(middlewares=[respond], client_max_size=_MAX_BODY_BYTES)
     for endpoint in _endpoints(emulation):
         application.router.add_route(
             endpoint.method, endpoint.path, _aiohttp_handler(emulation, endpoint)
@@ -71,15 +71,15 @@ def _all(emulation: Emulation) -> Iterable[ApiEndpoint]:
         yield from security_endpoints.ENDPOINTS
 
 
-async def _response(
+async def _respond(
     emulation: Emulation, request: web.Request, handler: AiohttpHandler
 ) -> web.StreamResponse:
-    """Answer whatever comes, with the faults that are due."""
+    """The response to any request, with the faults that apply."""
     fault = None if _is_admin(request) else emulation.faults.strike(request.method, request.path)
     if fault is None:
         return await _handled(request, handler)
     if fault.delay_s:
-        # Whoever asks may hang up meanwhile; what is asked for is carried out all the same.
+        # The client may disconnect during the delay; the request is executed all the same.
         await request.read()
         await emulation.clock.sleep(fault.delay_s)
     if fault.reset is Reset.BEFORE:
@@ -105,7 +105,7 @@ async def _handled(request: web.Request, handler: AiohttpHandler) -> web.Respons
         assert isinstance(response, web.Response), response
     except web.HTTPException as error:
         response = _http_error(error, request)
-    # Official clients talk to nobody who does not say this.
+    # Official clients reject responses without this header.
     response.headers["X-Elastic-Product"] = "Elasticsearch"
     if (opaque_id := request.headers.get("X-Opaque-Id")) is not None:
         response.headers["X-Opaque-Id"] = opaque_id
@@ -113,7 +113,7 @@ async def _handled(request: web.Request, handler: AiohttpHandler) -> web.Respons
 
 
 def _http_error(error: web.HTTPException, request: web.Request) -> web.Response:
-    """What aiohttp refuses, in the words of Elasticsearch."""
+    """The error response of Elasticsearch for an error of aiohttp."""
     where = f"uri [{request.path_qs}] and method [{request.method}]"
     if isinstance(error, web.HTTPMethodNotAllowed):
         allowed = sorted(error.allowed_methods)
@@ -149,10 +149,10 @@ def _aiohttp_handler(emulation: Emulation, endpoint: ApiEndpoint) -> AiohttpHand
 
 
 async def _call(emulation: Emulation, endpoint: ApiEndpoint, request: web.Request) -> Call:
-    """Check what is checked for all endpoints.
+    """Perform the checks that are common to all endpoints.
 
     Raises:
-        ApiError: it was not in order.
+        SimulatedApiError: a check failed.
     """
     body = await request.read()
     if body and not _is_admin(request):
@@ -178,15 +178,15 @@ async def _call(emulation: Emulation, endpoint: ApiEndpoint, request: web.Reques
 
 
 async def _require_master(emulation: Emulation, query: Query) -> None:
-    """Wait for a master, as long as the request is willing to."""
+    """Wait for a master, up to the `master_timeout` of the request."""
     timeout_s = query.duration_s("master_timeout")
     timeout_s = 30.0 if timeout_s is None else timeout_s
     if not await emulation.until(lambda: emulation.has_master, timeout_s=timeout_s):
         raise SimulatedApiError(
-            503, "master_not_discovered_exception", "no master was elected in time"
+            503, "master_not_discovered_exception", "no master was elected before master_timeout"
         )
 
 
 def _is_admin(request: web.Request) -> bool:
-    """Requests about the emulator itself are none of the cluster's business."""
+    """Whether a request is to the emulator itself and not to the cluster."""
     return request.path.startswith("/_emulator/")

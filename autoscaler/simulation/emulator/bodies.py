@@ -1,4 +1,4 @@
-"""Reading JSON bodies strictly: what a body says beyond what is understood is an error."""
+"""Strict parsing of JSON bodies: an unknown field is an error."""
 
 import re
 from typing import TypeVar
@@ -11,10 +11,11 @@ Request = TypeVar("Request")
 
 
 def parse_body(raw: bytes, kind: type[Request], *, parser: str) -> Request:
-    """The body `raw`, empty taken for `{}`, as a `kind`. Numbers may be written as texts.
+    """The body `raw` as a `kind`; an empty body means `{}`. Numbers may be strings.
 
     Raises:
-        ApiError: 400, with the place; `parser` is what the server calls the body's reader.
+        SimulatedApiError: 400, with line and column; `parser` is the name of the parser of the
+            server.
     """
     try:
         return msgspec.json.decode(raw or b"{}", type=kind, strict=False)

@@ -1,4 +1,4 @@
-"""From a scenario to what is served: the cluster, its loads, and who may ask."""
+"""Builds the emulation of a scenario: the cluster, its loads and its users."""
 
 from autoscaler.ports import Clock
 from autoscaler.simulation.cluster import AdaptiveSettings, ModelSpec, NodeSpec, SimulatedCluster
@@ -24,7 +24,7 @@ def build_emulation(scenario: ClusterScenario, clock: Clock) -> Emulation:
     """The emulation of a scenario, loads included, without a server.
 
     Raises:
-        ScenarioError: the scenario contradicts itself.
+        ClusterScenarioError: the scenario is inconsistent.
     """
     emulation = Emulation(
         build_cluster(scenario, now=clock.now()),
@@ -75,15 +75,15 @@ def _security(settings: SecuritySettings | None) -> Security | None:
     return Security(passwords=passwords, api_keys=api_keys, tokens=tokens, roles=roles)
 
 
-# Time before the beginning in which deployments load their models: beyond any that are emulated.
 _WARM_UP_S = 600.0
+"""Seconds before the start in which deployments load their models: longer than any model takes."""
 
 
 def build_cluster(scenario: ClusterScenario, *, now: float) -> SimulatedCluster:
     """The cluster of a scenario at the instant `now`, its deployments started, without load.
 
     Raises:
-        ScenarioError: a deployment cannot be started.
+        ClusterScenarioError: a deployment cannot be started.
     """
     check_scenario(scenario)
     cluster = SimulatedCluster(

@@ -1,4 +1,4 @@
-"""What an endpoint is, and what it is called with."""
+"""Endpoints and their calls."""
 
 from collections.abc import Awaitable, Callable, Mapping
 from typing import TYPE_CHECKING
@@ -13,14 +13,14 @@ if TYPE_CHECKING:
 
 
 class Call(Struct, frozen=True, kw_only=True):
-    """A request that has passed all that is checked for every endpoint alike."""
+    """A request that has passed the checks common to all endpoints."""
 
     method: str
     path: str
     ids: Mapping[str, str]  # the variable parts of the path
     query: Query
     body: bytes
-    user: User | None  # None: security is off
+    user: User | None  # None: security is disabled
 
     @property
     def human(self) -> bool:
@@ -28,15 +28,15 @@ class Call(Struct, frozen=True, kw_only=True):
 
 
 Handler = Callable[["Emulation", Call], Awaitable[object]]
-"""Answers a call with a document; raises ApiError to refuse it."""
+"""Returns the document for a call; raises SimulatedApiError to refuse it."""
 
 
 class ApiEndpoint(Struct, frozen=True, kw_only=True):
-    """A method and path, and what to demand of whoever calls it."""
+    """A method and path, with the requirements for a call."""
 
     method: str
     path: str  # in aiohttp's notation
     handler: Handler
-    action: str | None = None  # whose privilege is needed; None: any authenticated user
-    parameters: frozenset[str] = frozenset()  # besides the common ones
+    action: str | None = None  # needs the privilege for this action; None: any authenticated user
+    parameters: frozenset[str] = frozenset()  # in addition to the common ones
     needs_master: bool = False

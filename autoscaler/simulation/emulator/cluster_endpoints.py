@@ -122,7 +122,7 @@ class PutSettingsRequest(Struct, frozen=True, kw_only=True, forbid_unknown_field
 
 
 async def put_settings(emulation: Emulation, call: Call) -> object:
-    """Kept and given back; no setting has an effect. A null removes one."""
+    """Settings are stored and returned, without effect. A null removes a setting."""
     request = parse_body(call.body, PutSettingsRequest, parser="cluster_update_settings")
     for kind, changes in (("persistent", request.persistent), ("transient", request.transient)):
         kept = emulation.settings[kind] | changes

@@ -31,7 +31,7 @@ _PRIORITIES = ("normal", "low")
 
 
 async def start(emulation: Emulation, call: Call) -> AssignmentResponse:
-    """Start a deployment and wait for it. After a time-out it goes on starting."""
+    """Start a deployment and wait for it. After a time-out, it continues to start."""
     emulation.require_licence()
     cluster, query, model_id = emulation.cluster, call.query, call.ids["id"]
     body = parse_body(call.body, StartRequest, parser="start_trained_model_deployment_request")
@@ -85,7 +85,7 @@ async def start(emulation: Emulation, call: Call) -> AssignmentResponse:
 async def _wait_for(
     emulation: Emulation, deployment: SimulatedDeployment, level: str, timeout_s: float
 ) -> None:
-    """Wait until a deployment has reached a level, or nothing is under way that could reach it."""
+    """Wait until a deployment has reached a state, or can no longer reach it."""
     cluster, id_ = emulation.cluster, deployment.deployment_id
 
     def decided() -> bool:
@@ -124,24 +124,24 @@ async def _wait_for(
 async def update(emulation: Emulation, call: Call) -> AssignmentResponse:
     emulation.require_licence()
     cluster, deployment_id = emulation.cluster, call.ids["id"]
-    number = call.query.integer("number_of_allocations")
+    allocations = call.query.integer("number_of_allocations")
     adaptive: AdaptivePatch | UnsetType | None = UNSET
     if "number_of_allocations" in call.query:
         if not cluster.behaviour.update_query_parameter:
             raise illegal_argument(
                 f"request [{call.path}] contains unrecognized parameter: [number_of_allocations]"
             )
-    else:  # with the parameter the body is not even read
+    else:  # with the parameter, the body is ignored
         body = parse_body(
             call.body, UpdateRequest, parser="update_trained_model_deployment_request"
         )
         _require_known(emulation, {"adaptive_allocations": body.adaptive_allocations})
         _require_same_id(deployment_id, body.model_id)
         _timeout_s(call, body.timeout, default_s=30.0)
-        number = _first_given(body.number_of_allocations, body.model_threads)
+        allocations = _first_given(body.number_of_allocations, body.model_threads)
         adaptive = _adaptive_patch(body.adaptive_allocations)
     deployment = cluster.update_deployment(
-        deployment_id, number_of_allocations=number, adaptive=adaptive
+        deployment_id, number_of_allocations=allocations, adaptive=adaptive
     )
     return assignment_response(cluster, deployment)
 
@@ -166,12 +166,12 @@ def _given(value: Value | UnsetType) -> Value | None:
 
 
 def _first_given(*values: int | UnsetType) -> int | None:
-    """A field, or else its deprecated name."""
+    """The value of a field, or that of its deprecated name."""
     return next((value for value in values if not isinstance(value, UnsetType)), None)
 
 
 def _integer(call: Call, fields: Mapping[str, int | UnsetType]) -> int | None:
-    """What the query says, or else the body, of a field and its deprecated name."""
+    """The value in the query, or in the body, of a field or its deprecated name."""
     in_query = (call.query.integer(name) for name in fields)
     return next((n for n in in_query if n is not None), _first_given(*fields.values()))
 
@@ -206,7 +206,7 @@ def _require_same_id(in_path: str, in_body: str | UnsetType) -> None:
 
 
 def _require_known(emulation: Emulation, fields: Mapping[str, object]) -> None:
-    """Refuse fields of the body that the emulated version does not know yet."""
+    """Refuse fields of the body that the emulated version does not have."""
     behaviour = emulation.cluster.behaviour
     known = {
         "adaptive_allocations": behaviour.adaptive_allocations,

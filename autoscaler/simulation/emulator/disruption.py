@@ -1,4 +1,4 @@
-"""Acting out the faults that end a connection or replace an answer."""
+"""Faults that end a connection or replace a response."""
 
 import socket
 import struct
@@ -13,7 +13,7 @@ _LINGER_FOR_NOTHING = struct.pack("ii", 1, 0)
 
 
 def replaced_response(fault: Fault) -> web.Response:
-    """What the client gets in place of an answer: an error of the cluster, or a proxy's page."""
+    """The response that replaces the real one: an error of the cluster, or a page of a proxy."""
     assert fault.status is not None
     if fault.error_type is not None:
         return error_response(SimulatedApiError(fault.status, fault.error_type, fault.body))
@@ -22,17 +22,17 @@ def replaced_response(fault: Fault) -> web.Response:
 
 
 def reset(request: web.Request) -> web.Response:
-    """Break the connection with a TCP reset, as a dying process or a firewall does."""
+    """Break the connection with a TCP reset, as a crashing process or a firewall does."""
     if request.transport is not None:
         connection = request.transport.get_extra_info("socket")
         if connection is not None:
             connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _LINGER_FOR_NOTHING)
         request.transport.abort()
-    return web.Response()  # goes nowhere
+    return web.Response()  # never sent
 
 
 async def truncated(response: web.Response, request: web.Request, size: int) -> web.StreamResponse:
-    """Send the first `size` bytes of an answer that announces all of them, then hang up."""
+    """Send the first `size` bytes of a response with its full Content-Length, then disconnect."""
     body = response.body
     assert isinstance(body, bytes)
     partial = web.StreamResponse(status=response.status, headers=response.headers)

@@ -1,4 +1,4 @@
-"""The state of an emulated cluster beyond its deployments, and how time reaches it."""
+"""The state of an emulated cluster in addition to its deployments, and its clock."""
 
 import asyncio
 import math
@@ -13,16 +13,16 @@ from autoscaler.simulation.emulator.security import Security
 from autoscaler.simulation.errors import SimulatedApiError
 from autoscaler.simulation.loads import Load, Stoppable, arrivals_of
 
-# Computing the cluster's past is cut into pieces of this many virtual seconds, and the event loop
-# gets a turn after each: a request never waits for more than one.
 _SLICE_S = 5.0
+"""Virtual seconds simulated before the event loop gets a turn, so that a request waits for at most
+one such slice."""
 
-# How often a waiting request looks whether it is done, at least, where nothing announces it.
 _MAX_WAIT_S = 60.0
+"""Maximum seconds between two checks of the condition that a request waits for."""
 
 
 class InferenceEndpoint(Struct, frozen=True, kw_only=True):
-    """An endpoint of the inference API. Without `deployment_id` it owns one of its own name."""
+    """An inference endpoint. Without `deployment_id` it owns the deployment with its id."""
 
     inference_id: str
     model_id: str
@@ -36,7 +36,7 @@ class InferenceEndpoint(Struct, frozen=True, kw_only=True):
 
 
 class Emulation:
-    """A cluster, the clock it lives by, and what can be wrong with it."""
+    """A cluster, its clock, and its faults and conditions."""
 
     def __init__(
         self,
@@ -60,10 +60,10 @@ class Emulation:
         self._arrivals: dict[str, Stoppable] = {}
 
     def start_load(self, deployment_id: str, load: Load) -> None:
-        """Offer `load` to a deployment from now on, in place of any before.
+        """Offer `load` to a deployment from now on; replaces any previous load.
 
         Raises:
-            ValueError: the load contradicts itself, or its trace cannot be read.
+            ValueError: the load is inconsistent, or its trace cannot be read.
         """
         arrivals = Stoppable(arrivals_of(load, self.cluster.now))
         self.stop_load(deployment_id)
@@ -78,12 +78,12 @@ class Emulation:
     def version_of(self, node_id: str) -> str:
         return self.node_versions.get(node_id, self.cluster.behaviour.number)
 
-    def set_version(self, node_id: str, number: str | None) -> None:
-        """Upgrade one node alone, or back with None: a rolling upgrade that stands still."""
-        if number is None:
+    def set_version(self, node_id: str, version: str | None) -> None:
+        """Set the version of one node, as during a rolling upgrade; None resets it."""
+        if version is None:
             self.node_versions.pop(node_id, None)
         else:
-            self.node_versions[node_id] = number
+            self.node_versions[node_id] = version
         self.cluster.mixed_versions = bool(self.node_versions)
 
     def add_endpoint(self, endpoint: InferenceEndpoint) -> None:
@@ -100,10 +100,10 @@ class Emulation:
         self.cluster.attached_endpoints.pop(inference_id, None)
 
     def require_licence(self) -> None:
-        """Refuse what needs a licence.
+        """Refuse a request that needs a licence.
 
         Raises:
-            ApiError: 403: it has expired.
+            SimulatedApiError: 403: the licence has expired.
         """
         if self.licence_expired:
             raise SimulatedApiError(
@@ -114,7 +114,7 @@ class Emulation:
             )
 
     async def catch_up(self) -> None:
-        """Let the cluster live through what has happened since it was last looked at."""
+        """Advance the cluster to the current time."""
         now = self.clock.now()
         while self.cluster.now + _SLICE_S < now:
             self.cluster.advance(self.cluster.now + _SLICE_S)
@@ -123,7 +123,7 @@ class Emulation:
             self.cluster.advance(now)
 
     async def until(self, condition: Callable[[], bool], *, timeout_s: float) -> bool:
-        """Wait until the cluster fulfils `condition`; False: it did not in `timeout_s`."""
+        """Wait until `condition` is true; False after `timeout_s`."""
         deadline = self.clock.now() + timeout_s
         while True:
             await self.catch_up()
@@ -137,7 +137,7 @@ class Emulation:
             await self.clock.sleep(min(_MAX_WAIT_S, max(next_due_at - now, 1e-3)))
 
     async def keep_up(self, every_s: float) -> None:
-        """Catch up again and again, so that no request finds a long past to live through."""
+        """Advance the cluster repeatedly, so that no request has to simulate a long time."""
         while True:
             await self.catch_up()
             await self.clock.sleep(every_s)

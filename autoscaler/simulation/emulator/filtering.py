@@ -1,8 +1,8 @@
-"""`filter_path`: answering with part of a document.
+"""`filter_path`: responses with a part of a document.
 
 Source: elastic/elasticsearch, `docs/reference/elasticsearch/rest-apis/common-options.md`: a list of
 dotted paths; `*` stands for any part of a name, `**` for any number of levels, a leading `-`
-excludes. Arrays are transparent. What filtering empties is left out.
+excludes. Arrays are transparent. Objects and arrays that become empty are omitted.
 """
 
 import re
@@ -15,7 +15,7 @@ _EMPTIED = object()
 
 
 def filter_document(document: object, filter_path: str) -> object:
-    """The part of a document, of dicts, lists and scalars, that `filter_path` asks for.
+    """The part of a document, of dicts, lists and scalars, that `filter_path` selects.
 
     >>> filter_document({"count": 1, "models": [{"id": "a", "size": 2}]}, "models.id")
     {'models': [{'id': 'a'}]}
@@ -73,7 +73,7 @@ def _without_emptied(items: Iterable[object]) -> list[object]:
 
 
 def _descend(patterns: Iterable[Pattern], key: str) -> tuple[bool, list[Pattern]]:
-    """Whether `key` is matched as a whole, and the patterns that go on inside it."""
+    """Whether `key` matches completely, and the patterns that continue inside it."""
     whole, deeper = False, []
     for first, *rest in patterns:
         if first == "**":

@@ -13,14 +13,14 @@ _TIMEOUT_S = 10.0
 
 
 async def clear_cache(emulation: Emulation, call: Call) -> object:
-    """Accepted, without effect: hits are drawn by chance, as no texts are remembered."""
+    """Accepted, without effect: cache hits are random, because no texts are stored."""
     if call.ids["id"] not in emulation.cluster.deployments:
         raise no_such_deployment(call.ids["id"])
     return {"cleared": True}
 
 
 async def infer(emulation: Emulation, call: Call) -> InferResponse:
-    """Answer when the simulated requests are done. If one document fails, all fail."""
+    """Returns when the simulated requests are done. If one document fails, all fail."""
     if not call.body:
         raise SimulatedApiError(400, "parse_exception", "request body is required")
     body = parse_body(call.body, InferRequest, parser="infer_trained_model_request")
@@ -50,7 +50,7 @@ async def infer(emulation: Emulation, call: Call) -> InferResponse:
 
 
 def _result(text: str) -> dict[str, object]:
-    """Two numbers that depend on the text alone: enough for a client to see that it is its own."""
+    """Two values that depend only on the text, so that clients can recognise their results."""
     seed = zlib.crc32(text.encode())
     return {"predicted_value": [(seed & 0xFFFF) / 0xFFFF, (seed >> 16) / 0xFFFF]}
 

@@ -1,4 +1,4 @@
-"""`_inference`: endpoints, which may own deployments that only they may change.
+"""`_inference`: endpoints, which may own deployments.
 
 Source: elastic/elasticsearch, `TransportUpdateInferenceModelAction.java`,
 `ElasticsearchInternalServiceSettings.java` and `ServiceUtils.java`.
@@ -24,7 +24,7 @@ from autoscaler.wire.deployments import AdaptivePatchDocument
 
 
 class ServiceSettings(Struct, frozen=True, kw_only=True):
-    """What an update may say. A null says nothing; what else there is, is ignored."""
+    """The settings in an update. A null counts as unset; other settings are ignored."""
 
     num_allocations: int | UnsetType | None = UNSET
     adaptive_allocations: AdaptivePatchDocument | UnsetType | None = UNSET
@@ -37,9 +37,9 @@ class UpdateEndpointBody(Struct, frozen=True, kw_only=True):
 
 
 class EndpointChange(Struct, frozen=True, kw_only=True):
-    """What is to become of a deployment: its number, or its native scaler's settings."""
+    """A change of a deployment: its allocations, or its settings of adaptive allocations."""
 
-    number: int | None = None
+    allocations: int | None = None
     adaptive: AdaptivePatch | UnsetType = UNSET
 
 
@@ -77,7 +77,7 @@ async def update(emulation: Emulation, call: Call) -> object:
         _require_ownership(endpoint)
     emulation.cluster.update_deployment(
         endpoint.serves,
-        number_of_allocations=change.number,
+        number_of_allocations=change.allocations,
         adaptive=change.adaptive,
         by_endpoint=True,
     )
@@ -85,7 +85,7 @@ async def update(emulation: Emulation, call: Call) -> object:
 
 
 def _task_type(in_path: str | None, in_body: str | UnsetType) -> str:
-    """The task type that is meant: it has to be said, in the path or in the body."""
+    """The task type, which is required in the path or in the body."""
     if isinstance(in_body, UnsetType):
         if in_path is None:
             raise _bad("model is missing required setting [task_type]")
@@ -99,33 +99,33 @@ def _task_type(in_path: str | None, in_body: str | UnsetType) -> str:
 
 
 def _change(settings: ServiceSettings, behaviour: VersionBehaviour, call: Call) -> EndpointChange:
-    """What the settings ask for, as far as the version has ears for it.
+    """The change for these settings, as far as the version supports them.
 
     Raises:
-        ApiError: 400: nothing, too much, or something that is fixed.
+        SimulatedApiError: 400: no setting, two settings, or a setting that cannot be changed.
     """
-    number = settings.num_allocations if isinstance(settings.num_allocations, int) else None
-    if not behaviour.inference_adaptive:  # whatever else is said goes unheard
-        if number is None:
-            said = call.body.decode(errors="replace")
-            raise _bad(f"Failed to parse [num_allocations] of update request [{said}]")
-        return EndpointChange(number=number)
+    allocations = settings.num_allocations if isinstance(settings.num_allocations, int) else None
+    if not behaviour.inference_adaptive:  # other settings are ignored
+        if allocations is None:
+            body = call.body.decode(errors="replace")
+            raise _bad(f"Failed to parse [num_allocations] of update request [{body}]")
+        return EndpointChange(allocations=allocations)
     if behaviour.inference_threads_fixed and isinstance(settings.num_threads, int):
         raise invalid_state("[num_threads] cannot be updated")
     document = settings.adaptive_allocations
     if not isinstance(document, AdaptivePatchDocument):
-        if number is None:
+        if allocations is None:
             raise invalid_state(
                 "[service_settings] does not contain one of the required settings "
                 "[num_allocations, adaptive_allocations]"
             )
-        if number < 1:
+        if allocations < 1:
             raise invalid_state(
-                f"[service_settings] Invalid value [{number}]. [num_allocations] must be a "
+                f"[service_settings] Invalid value [{allocations}]. [num_allocations] must be a "
                 "positive integer"
             )
-        return EndpointChange(number=number)
-    if number is not None:
+        return EndpointChange(allocations=allocations)
+    if allocations is not None:
         raise invalid_state("[num_allocations] cannot be set if [adaptive_allocations] is set")
     return EndpointChange(
         adaptive=AdaptivePatch(
@@ -137,7 +137,7 @@ def _change(settings: ServiceSettings, behaviour: VersionBehaviour, call: Call) 
 
 
 def _require_ownership(endpoint: InferenceEndpoint) -> None:
-    """Refuse to change a deployment through an endpoint that has not made it."""
+    """Refuse to change a deployment through an endpoint that did not create it."""
     if endpoint.deployment_id is not None:
         raise conflict(
             f"Inference endpoint [{endpoint.inference_id}] cannot update deployment "

@@ -1,4 +1,4 @@
-"""Which models and deployments a list of ids in a path means.
+"""The models and deployments for a list of ids in a path.
 
 Source: elastic/elasticsearch, `ExpandedIdsMatcher.java` and `TrainedModelProvider.java`.
 """
@@ -12,15 +12,17 @@ from autoscaler.simulation.errors import SimulatedApiError
 
 
 class Page(Struct, frozen=True, kw_only=True):
-    """A part of the models that match, in order of their ids."""
+    """A page of the matching models, in order of their ids."""
 
-    count: int  # of all that match
+    count: int  # of all matching models
     models: tuple[str, ...]
     tokens: tuple[str, ...]
 
     def includes_deployment(self, deployment_id: str, model_id: str) -> bool:
-        """Whether a deployment is meant: by its own id, or by its model's."""
-        return any(_means(token, deployment_id) or _means(token, model_id) for token in self.tokens)
+        """Whether a deployment matches, by its deployment id or its model id."""
+        return any(
+            _matches(token, deployment_id) or _matches(token, model_id) for token in self.tokens
+        )
 
 
 def find_page(
@@ -32,29 +34,32 @@ def find_page(
     size: int,
     allow_no_match: bool,
 ) -> Page:
-    """The models meant by `ids`, a comma list with wildcards; `deployments` maps id to model.
+    """The models for `ids`, a comma-separated list with wildcards.
+
+    `deployments` maps deployment ids to model ids.
 
     Raises:
-        ApiError: 404: an id without wildcard is unknown, or nothing matches and something must.
+        SimulatedApiError: 404: an id without wildcard is unknown, or nothing matches without
+            `allow_no_match`.
     """
     tokens = tuple(token.strip() for token in (ids or "_all").split(",") if token.strip())
-    meant = sorted(
+    matching = sorted(
         model
         for model in models
         if any(
-            _means(token, model)
-            or any(_means(token, id_) for id_, of in deployments.items() if of == model)
+            _matches(token, model)
+            or any(_matches(token, id_) for id_, of in deployments.items() if of == model)
             for token in tokens
         )
     )
-    page = meant[start : start + size]
-    # Only what is on the page counts as found.
+    page = matching[start : start + size]
+    # Only models on the page count as found.
     known = [*page, *(id_ for id_, model in deployments.items() if model in page)]
     missing = [
         token
         for token in tokens
         if (not allow_no_match or not _is_pattern(token))
-        and not any(_means(token, id_) for id_ in known)
+        and not any(_matches(token, id_) for id_ in known)
     ]
     if missing:
         raise SimulatedApiError(
@@ -62,14 +67,14 @@ def find_page(
             "resource_not_found_exception",
             f"Could not find trained model [{','.join(missing)}]",
         )
-    return Page(count=len(meant), models=tuple(page), tokens=tokens)
+    return Page(count=len(matching), models=tuple(page), tokens=tokens)
 
 
 def _is_pattern(token: str) -> bool:
     return token == "_all" or "*" in token  # noqa: S105
 
 
-def _means(token: str, id_: str) -> bool:
+def _matches(token: str, id_: str) -> bool:
     if not _is_pattern(token):
         return token == id_
     return token == "_all" or fnmatchcase(id_, token)  # noqa: S105

@@ -1,6 +1,6 @@
-"""Which media type to answer with, and which requests to refuse for theirs.
+"""The media type of a response, and the check of the media type of a request.
 
-Since 8.0 a client may ask for an older version's format: `application/vnd.elasticsearch+json;
+Since 8.0 a client may request the format of an older version: `application/vnd.elasticsearch+json;
 compatible-with=N`, where N is the server's major version or the one before. Source:
 elastic/elasticsearch, `RestRequest.java` and `RestCompatibleVersionHelper.java`.
 """
@@ -18,15 +18,15 @@ _VENDOR = re.compile(
 
 
 def negotiate(accept: str | None, *, major: int) -> str:
-    """The media type of the answer.
+    """The media type of the response.
 
     Raises:
-        ApiError: 400: the client is of a newer major version than the server, or far older.
+        SimulatedApiError: 400: the major version of the client is newer, or too old.
     """
-    for wanted in (part.strip() for part in (accept or "*/*").split(",")):
-        if found := _VENDOR.match(wanted):
+    for accepted in (part.strip() for part in (accept or "*/*").split(",")):
+        if found := _VENDOR.match(accepted):
             version = int(found[1] or major)
-            _require_compatible("Accept", version, wanted, major)
+            _require_compatible("Accept", version, accepted, major)
             return f"application/vnd.elasticsearch+json;compatible-with={version}"
     return PLAIN
 
@@ -35,7 +35,7 @@ def check_content(content_type: str | None, *, major: int) -> None:
     """Refuse a body that is not JSON.
 
     Raises:
-        ApiError: 406: not JSON; 400: a version the server does not understand.
+        SimulatedApiError: 406: not JSON; 400: an unsupported version.
     """
     if not content_type:
         raise SimulatedApiError(

@@ -12,7 +12,7 @@ from autoscaler.simulation.emulator.rendering import stats_document
 from autoscaler.simulation.errors import SimulatedApiError
 
 LANGUAGE_IDENTIFICATION = "lang_ident_model_1"
-"""The model that every cluster has, and that cannot be deployed."""
+"""The built-in model of every cluster, which cannot be deployed."""
 
 _PAGING = frozenset({"from", "size", "allow_no_match"})
 
@@ -38,7 +38,7 @@ async def get_models(emulation: Emulation, call: Call) -> object:
 
 
 class Emulated(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The section `emulator` of a model: what cannot be known without its weights."""
+    """The section `emulator` of a model: properties that would follow from its weights."""
 
     size_bytes: int = 100_000_000
     service_time_s: float = 0.04
@@ -48,7 +48,7 @@ class Emulated(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
 
 class PutModelRequest(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The body of a new model. What the emulator has no use for is accepted and forgotten."""
+    """The body of a new model. Fields that the emulator does not need are accepted and ignored."""
 
     model_type: str = "pytorch"
     emulator: Emulated = Emulated()

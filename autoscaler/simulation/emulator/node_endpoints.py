@@ -1,4 +1,4 @@
-"""`_nodes` and `_ml/memory`: what the nodes are and have."""
+"""`_nodes` and `_ml/memory`: the nodes and their memory."""
 
 from fnmatch import fnmatchcase
 from typing import Any
@@ -20,13 +20,13 @@ from autoscaler.wire.cluster import (
 )
 
 COORDINATOR = NodeSpec(node_id="coordinating-node", name="es-0", processors=2)
-"""The node that answers. It has no machine learning, so that clients must tell nodes apart."""
+"""The node that responds. It has no machine learning, so that clients must filter the nodes."""
 
 _JVM_BYTES = 2**30
 
 
 async def get_nodes(emulation: Emulation, call: Call) -> object:
-    nodes = _nodes_meant(emulation, call.ids.get("filter", "_all"))
+    nodes = _nodes_matching(emulation, call.ids.get("filter", "_all"))
     return {
         "_nodes": NodesHeader(total=len(nodes), successful=len(nodes)),
         "cluster_name": emulation.name,
@@ -43,7 +43,7 @@ async def get_nodes(emulation: Emulation, call: Call) -> object:
 
 
 async def get_memory(emulation: Emulation, call: Call) -> object:
-    nodes = _nodes_meant(emulation, call.ids.get("filter", "_all"))
+    nodes = _nodes_matching(emulation, call.ids.get("filter", "_all"))
     response = MemoryResponse(
         header=NodesHeader(total=len(nodes), successful=len(nodes)),
         cluster_name=emulation.name,
@@ -82,14 +82,14 @@ def _memory_of(emulation: Emulation, node: NodeSpec) -> MemoryOfNode:
     )
 
 
-def _nodes_meant(emulation: Emulation, node_filter: str) -> list[NodeSpec]:
-    """The nodes of a filter: ids, names, wildcards, `role:true`, joined by commas."""
+def _nodes_matching(emulation: Emulation, node_filter: str) -> list[NodeSpec]:
+    """The nodes for a filter of ids, names, wildcards and `role:true`, separated by commas."""
     nodes = [COORDINATOR, *emulation.cluster.nodes.values()]
     tokens = node_filter.split(",")
-    return [node for node in nodes if any(_is_meant(node, token) for token in tokens)]
+    return [node for node in nodes if any(_is_match(node, token) for token in tokens)]
 
 
-def _is_meant(node: NodeSpec, token: str) -> bool:
+def _is_match(node: NodeSpec, token: str) -> bool:
     name, colon, value = token.partition(":")
     if colon:
         return (name in _roles(node)) == (value == "true")
@@ -114,7 +114,7 @@ def _attributes(emulation: Emulation, node: NodeSpec) -> dict[str, str]:
 
 
 def _add_readable_sizes(document: dict[str, Any]) -> None:
-    """What `?human` adds: every size once more, for people."""
+    """Add the readable sizes of `?human`."""
     for name, value in list(document.items()):
         if isinstance(value, dict):
             _add_readable_sizes(value)

@@ -1,4 +1,4 @@
-"""Reading what a request says, as strictly as Elasticsearch does."""
+"""Parsing of request parameters, as strict as that of Elasticsearch."""
 
 import re
 from collections.abc import Mapping
@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from autoscaler.simulation.errors import SimulatedApiError
 
 COMMON = frozenset({"pretty", "human", "error_trace", "filter_path", "format"})
-"""Parameters every endpoint takes."""
+"""Parameters that every endpoint accepts."""
 
 _DURATION_UNITS = {
     "nanos": 1e-9,
@@ -32,10 +32,10 @@ class Query:
         self._values = values
 
     def require_known(self, path: str, known: frozenset[str]) -> None:
-        """Refuse parameters that the endpoint does not know.
+        """Refuse unknown parameters.
 
         Raises:
-            ApiError: 400, naming them.
+            SimulatedApiError: 400, naming them.
         """
         unknown = sorted(set(self._values) - known - COMMON)
         if unknown:

@@ -8,7 +8,7 @@ import msgspec
 from msgspec import UNSET
 
 from autoscaler.simulation.cluster import SimulatedCluster, SimulatedDeployment
-from autoscaler.simulation.deployment import AdaptiveSettings as NativeSettings
+from autoscaler.simulation.deployment import AdaptiveSettings
 from autoscaler.simulation.emulator.matching import Page
 from autoscaler.simulation.emulator.serverless import one_unnamed_node
 from autoscaler.simulation.route import Route
@@ -24,7 +24,7 @@ def stats_document(
     versions: dict[str, str] | None = None,
     human: bool = False,
 ) -> dict[str, Any]:
-    """The answer of `_stats`, without what the nodes `missing_nodes` would have said."""
+    """The response of `_stats`, without the statistics of the nodes `missing_nodes`."""
     entries = [
         entry
         for model_id in page.models
@@ -35,7 +35,7 @@ def stats_document(
     )
     if human:
         for entry in document["trained_model_stats"]:
-            _add_readable_twins(entry)
+            _add_readable_values(entry)
     return document
 
 
@@ -132,7 +132,7 @@ def _deployment_document(
 def _node_document(
     cluster: SimulatedCluster, route: Route, versions: dict[str, str], *, silent: bool
 ) -> stats.NodeDocument:
-    """A node's part; of a `silent` node only what the routing table knows."""
+    """The entry of a node; for a `silent` node, only the data of the routing table."""
     document = stats.NodeDocument(
         node={route.node_id: _node_description(cluster, route.node_id, versions)},
         routing_state=stats.RoutingStateAndReason(
@@ -190,7 +190,7 @@ def _node_description(
 def assignment_response(
     cluster: SimulatedCluster, deployment: SimulatedDeployment
 ) -> deployments.AssignmentResponse:
-    """The answer of `_start` and `_update`."""
+    """The response of `_start` and `_update`."""
     parameters, behaviour = deployment.parameters, cluster.behaviour
     task = deployments.TaskParameters(
         model_id=parameters.model_id,
@@ -229,7 +229,7 @@ def assignment_response(
 
 
 def _adaptive_settings(
-    settings: NativeSettings | None,
+    settings: AdaptiveSettings | None,
 ) -> deployments.AdaptiveSettingsDocument | None:
     if settings is None:
         return None
@@ -242,7 +242,7 @@ def _adaptive_settings(
 
 
 def format_size(size_bytes: int) -> str:
-    """A size as Elasticsearch prints it: at most one decimal, cut off and not rounded.
+    """A size as Elasticsearch prints it: at most one decimal, truncated and not rounded.
 
     >>> format_size(91_000_321)
     '86.7mb'
@@ -262,8 +262,8 @@ def iso_time(at: float) -> str:
     return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
-def _add_readable_twins(entry: dict[str, Any]) -> None:
-    """What `?human` adds: sizes and instants once more, for people."""
+def _add_readable_values(entry: dict[str, Any]) -> None:
+    """Add the readable sizes and times of `?human`."""
     size = entry.get("model_size_stats", {})
     for name in [name for name in size if name.endswith("_bytes")]:
         size[name.removesuffix("_bytes")] = format_size(size[name])

@@ -1,4 +1,4 @@
-"""Answers as bytes: documents, and Elasticsearch's two forms of an error."""
+"""Responses as bytes: documents, and the two forms of an error of Elasticsearch."""
 
 import msgspec
 from aiohttp import web
@@ -43,7 +43,7 @@ def error_response(
 
 
 def text_error_response(status: int, reason: str) -> web.Response:
-    """The older form, which failures to find a handler still have: `error` is a text."""
+    """The older form, with a text for `error`, used when no handler is found."""
     return document_response({"error": reason, "status": status}, status=status)
 
 

@@ -1,6 +1,6 @@
-"""Who may do what: credentials, roles and the privileges that grant an action.
+"""Credentials, roles, and the privileges that grant an action.
 
-Source: elastic/elasticsearch, `ClusterPrivilegeResolver.java`; the words of the refusals are those
+Source: elastic/elasticsearch, `ClusterPrivilegeResolver.java`; the texts of the refusals are those
 of `RBACEngine` and `DefaultAuthenticationFailureHandler`, as far as clients rely on them.
 """
 
@@ -40,7 +40,7 @@ CHALLENGES = ('Basic realm="security" charset="UTF-8"', 'Bearer realm="security"
 
 
 class User(Struct, frozen=True, kw_only=True):
-    """Whom a credential belongs to, and the roles that come with it."""
+    """The user of a credential, with its roles."""
 
     username: str
     roles: tuple[str, ...]
@@ -48,7 +48,7 @@ class User(Struct, frozen=True, kw_only=True):
 
 
 class Security(Struct, frozen=True, kw_only=True):
-    """Users and what their roles grant.
+    """Users, roles and privileges.
 
     `passwords` maps "name:password", `api_keys` "id:key" and `tokens` a token to its user.
     """
@@ -56,13 +56,15 @@ class Security(Struct, frozen=True, kw_only=True):
     passwords: Mapping[str, User] = {}
     api_keys: Mapping[str, User] = {}
     tokens: Mapping[str, User] = {}
-    roles: Mapping[str, tuple[str, ...]] = {}  # beside the built-in ones: cluster privileges
+    roles: Mapping[
+        str, tuple[str, ...]
+    ] = {}  # role -> cluster privileges, in addition to the built-in ones
 
     def authenticate(self, authorization: str | None, path: str) -> User:
-        """The user behind an `Authorization` header.
+        """The user of an `Authorization` header.
 
         Raises:
-            ApiError: 401.
+            SimulatedApiError: 401.
         """
         if not authorization:
             raise _unauthenticated(f"missing authentication credentials for REST request [{path}]")
@@ -80,7 +82,7 @@ class Security(Struct, frozen=True, kw_only=True):
         return user
 
     def privileges_of(self, user: User) -> frozenset[str]:
-        """The named privileges of a user's roles. A role that does not exist grants nothing."""
+        """The privileges of the roles of a user. An unknown role grants nothing."""
         granted = [
             privilege
             for role in user.roles
@@ -89,38 +91,38 @@ class Security(Struct, frozen=True, kw_only=True):
         return frozenset(granted)
 
     def authorise(self, user: User, action: str) -> None:
-        """Let `user` take `action`.
+        """Check that `user` may perform `action`.
 
         Raises:
-            ApiError: 403, naming the action and the privileges that would grant it.
+            SimulatedApiError: 403, naming the action and the privileges that would grant it.
         """
         if _grants(self.privileges_of(user), action):
             return
-        who = f"user [{user.username}]"
+        actor = f"user [{user.username}]"
         if user.api_key_id:
-            who = f"API key id [{user.api_key_id}] of {who}"
+            actor = f"API key id [{user.api_key_id}] of {actor}"
         enough = ",".join(name for name in PRIVILEGES if _grants([name], action))
         roles = ",".join(user.roles)
         raise SimulatedApiError(
             403,
             "security_exception",
-            f"action [{action}] is unauthorized for {who} with effective roles [{roles}], "
+            f"action [{action}] is unauthorized for {actor} with effective roles [{roles}], "
             f"this action is granted by the cluster privileges [{enough}]",
         )
 
     def has_privilege(self, user: User, privilege: str) -> bool:
-        """Whether a user's privileges include all that `privilege` grants.
+        """Whether the privileges of a user include all actions of `privilege`.
 
         Raises:
-            ApiError: 400: there is no such privilege.
+            SimulatedApiError: 400: there is no such privilege.
         """
-        wanted = PRIVILEGES.get(privilege)
-        if wanted is None:
+        actions = PRIVILEGES.get(privilege)
+        if actions is None:
             raise SimulatedApiError(
                 400, "illegal_argument_exception", f"unknown cluster privilege [{privilege}]"
             )
         granted = self.privileges_of(user)
-        return all(_grants(granted, action) for action in wanted)
+        return all(_grants(granted, action) for action in actions)
 
 
 def _grants(privileges: Iterable[str], action: str) -> bool:

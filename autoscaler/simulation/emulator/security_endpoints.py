@@ -1,4 +1,4 @@
-"""`_security/*`: who is asking, and what they may do. Absent where security is off."""
+"""`_security/*`: the user and its privileges. Absent if security is disabled."""
 
 from autoscaler.simulation.emulator.bodies import parse_body
 from autoscaler.simulation.emulator.calls import ApiEndpoint, Call
@@ -31,8 +31,10 @@ async def authenticate(emulation: Emulation, call: Call) -> AuthenticateResponse
 async def has_privileges(emulation: Emulation, call: Call) -> HasPrivilegesResponse:
     assert call.user is not None
     assert emulation.security is not None
-    wanted = parse_body(call.body, HasPrivilegesRequest, parser="has_privileges").cluster
-    granted = {name: emulation.security.has_privilege(call.user, name) for name in sorted(wanted)}
+    requested = parse_body(call.body, HasPrivilegesRequest, parser="has_privileges").cluster
+    granted = {
+        name: emulation.security.has_privilege(call.user, name) for name in sorted(requested)
+    }
     return HasPrivilegesResponse(
         username=call.user.username,
         has_all_requested=all(granted.values()),

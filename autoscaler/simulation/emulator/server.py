@@ -17,11 +17,12 @@ from autoscaler.simulation.emulator.building import build_emulation
 from autoscaler.simulation.emulator.emulation import Emulation
 from autoscaler.simulation.scenario import ClusterScenario
 
-_CATCH_UP_EVERY_S = 0.05  # of the host's time
+_CATCH_UP_EVERY_S = 0.05
+"""Seconds of host time between advances of the cluster."""
 
 
 class CannotServe(UserError):
-    """The address or port is not to be had."""
+    """The address or port is not available."""
 
 
 class Tls(Struct, frozen=True):
@@ -32,7 +33,7 @@ class Tls(Struct, frozen=True):
 
 
 class RunningEmulator(Struct, frozen=True, kw_only=True):
-    """An emulated cluster and where it listens."""
+    """An emulated cluster and its address."""
 
     url: str  # without a slash at the end
     emulation: Emulation
@@ -55,14 +56,14 @@ async def running_emulator(
     """Serve a scenario until the end of the block.
 
     Args:
-        port: 0 takes any that is free.
-        clock: the time the cluster lives in, which should run at the scenario's speed.
-        keep_up: live through time as it passes, and not only when somebody asks: for a clock that
-            does not wait.
+        port: 0 means any free port.
+        clock: the clock of the cluster, which should run at the speed of the scenario.
+        keep_up: advance the cluster continuously, and not only with requests; for a clock that
+            runs by itself.
 
     Raises:
-        ScenarioError: the scenario contradicts itself.
-        CannotServe: the address or port is not to be had.
+        ClusterScenarioError: the scenario is inconsistent.
+        CannotServe: the address or port is not available.
         OSError: a file of `tls` cannot be read.
     """
     emulation = build_emulation(scenario, clock)
@@ -72,10 +73,10 @@ async def running_emulator(
         site = web.TCPSite(runner, host, port, ssl_context=_ssl_context(tls))
         try:
             await site.start()
-        except (OSError, UnicodeError) as error:  # the latter for what cannot be a host's name
+        except (OSError, UnicodeError) as error:  # the latter for an invalid host name
             raise CannotServe(
-                f"cannot listen on {_authority(host, port)}: the port is taken, or the address is "
-                "not this machine's; choose another host or port"
+                f"cannot listen on {_authority(host, port)}: the port is in use, or the address "
+                "does not belong to this machine; choose another host or port"
             ) from error
         scheme = "https" if tls else "http"
         url = f"{scheme}://{_authority(host, runner.addresses[0][1])}"

@@ -1,8 +1,8 @@
-"""What of the API is different on serverless, where nobody sees nodes.
+"""The differences of the API on serverless, where nodes are hidden.
 
-Sources: elastic/elasticsearch-specification, the `@availability` notes of each request; the words
-of the refusal are public in elastic/elastic-labs#450. That statistics name no node is known from
-elastic/elasticsearch#124318; how several of them become one is made up.
+Sources: elastic/elasticsearch-specification, the `@availability` notes of each request; the text of
+the refusal is public in elastic/elastic-labs#450. That statistics have no node names is known from
+elastic/elasticsearch#124318; how the nodes are merged into one is an assumption.
 """
 
 from collections.abc import Iterable, Sequence
@@ -27,7 +27,7 @@ _BEST_FIRST = ("started", "starting", "stopping", "stopped", "failed")
 
 
 def available_on_serverless(endpoint: ApiEndpoint) -> ApiEndpoint:
-    """The endpoint as it is, or one of the same path that is not to be had."""
+    """The endpoint, or a refusal for its path if serverless does not have it."""
     if not endpoint.path.startswith(_MISSING):
         return endpoint
     return replace(endpoint, handler=_not_available, needs_master=False)
@@ -43,7 +43,7 @@ async def _not_available(emulation: Emulation, call: Call) -> object:
 
 
 def one_unnamed_node(nodes: Sequence[stats.NodeDocument]) -> list[stats.NodeDocument]:
-    """The entries of all nodes as one without a name: sums, and of instants the latest."""
+    """The entries of all nodes merged into one without a name: sums, and the latest times."""
     if not nodes:
         return []
     state = min(
@@ -99,7 +99,7 @@ def _latest(instants: Iterable[int | None]) -> int | None:
 
 
 def _mean(parts: Iterable[tuple[float | None, int | None]]) -> float | None:
-    """The mean of means, each with the count it is of; None: there is nothing to average."""
+    """The mean of means weighted by their counts; None if there are none."""
     known = [(mean, count) for mean, count in parts if mean is not None and count]
     total = sum(count for _, count in known)
     return sum(mean * count for mean, count in known) / total if total else None

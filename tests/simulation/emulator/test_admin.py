@@ -155,7 +155,7 @@ async def test_the_state_tells_what_clients_are_not_told(es):
     assert state["now"] == pytest.approx(es.clock.now())
     deployment = state["deployments"]["e5"]
     assert deployment["ledger"]["requests"] == deployment["ledger"]["completed"] == 1
-    assert deployment["requested_allocations"] == deployment["live_allocations"] == 1
+    assert deployment["requested_allocations"] == deployment["running_allocations"] == 1
     assert deployment["ledger"]["requested_allocation_s"] > 0.0
 
 

@@ -6,7 +6,7 @@ def test_a_fault_strikes_as_often_as_it_was_told():
     faults.add(Fault(path="*/_update", calls=2, status=503))
     struck = [faults.strike("POST", "/_ml/trained_models/a/deployment/_update") for _ in range(3)]
     assert [fault is not None for fault in struck] == [True, True, False]
-    assert faults.in_force == ()
+    assert faults.active == ()
 
 
 def test_a_fault_without_number_strikes_until_it_is_removed():
