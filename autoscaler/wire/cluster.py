@@ -1,8 +1,8 @@
-"""What is said about the cluster itself: version, nodes, memory, licence, security.
+"""Documents about the cluster itself: version, nodes, memory, licence and security.
 
 Source: elastic/elasticsearch-specification, `_global/info`, `nodes/info`, `ml/info`,
 `ml/get_memory_stats`, `license/get`, `security/authenticate`, `security/has_privileges`. The
-structs serve both directions; only what somebody reads or renders is declared.
+structs serve both directions; only fields that are read or rendered are declared.
 """
 
 from typing import Any
@@ -12,7 +12,7 @@ from msgspec import UNSET, Struct, UnsetType, field
 
 class VersionDocument(Struct, kw_only=True):
     number: str = ""
-    build_flavor: str = ""  # "default", or "serverless", where `number` means nothing
+    build_flavor: str = ""  # "default", or "serverless", where `number` has no meaning
     build_type: str = ""
     build_hash: str = ""
     build_date: str = ""
@@ -23,7 +23,7 @@ class VersionDocument(Struct, kw_only=True):
 
 
 class InfoResponse(Struct, kw_only=True):
-    """`GET /`: of the node that answers, which during a rolling upgrade is not every node."""
+    """`GET /`: the version of the node that responds. Others may differ during an upgrade."""
 
     name: str = ""
     cluster_name: str = ""
@@ -36,7 +36,7 @@ class NodeInfo(Struct, kw_only=True):
     name: str = ""
     version: str = ""
     roles: list[str] = []
-    attributes: dict[str, str] = {}  # all values are texts, numbers too
+    attributes: dict[str, str] = {}  # all values are strings
 
 
 class NodesResponse(Struct, kw_only=True):
@@ -56,7 +56,7 @@ class MlMemory(Struct, kw_only=True):
 
     @property
     def free_bytes(self) -> int:
-        """What further deployments may use of the node."""
+        """Memory of the node that is left for further deployments."""
         taken = (
             self.native_code_overhead_in_bytes
             + self.anomaly_detectors_in_bytes
@@ -108,7 +108,7 @@ class NativeCode(Struct, kw_only=True):
 
 
 class MlLimits(Struct, kw_only=True):
-    """With nodes that can be added, the sizes that can be reached."""
+    """Limits of the cluster. If nodes can be added, they include these nodes."""
 
     total_ml_memory: str | UnsetType = UNSET
     effective_max_model_memory_limit: str | UnsetType = UNSET
@@ -157,7 +157,7 @@ class ApiKeyInfo(Struct, kw_only=True):
 
 
 class AuthenticateResponse(Struct, kw_only=True):
-    """`GET _security/_authenticate`: who is asking."""
+    """`GET _security/_authenticate`: the authenticated user."""
 
     username: str = ""
     roles: list[str] = []

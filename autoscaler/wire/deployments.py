@@ -1,9 +1,9 @@
-"""What is said about changing and using deployments: `_start`, `_update`, `_stop`, `_infer`.
+"""Documents of the APIs for deployments: `_start`, `_update`, `_stop` and `_infer`.
 
 Source: elastic/elasticsearch, `UpdateTrainedModelDeploymentAction.java`,
 `StartTrainedModelDeploymentAction.java`, `StopTrainedModelDeploymentAction.java`,
 `TrainedModelAssignment.java`, `InferModelAction.java`. The structs serve both directions. Bodies
-of requests are strict, as the server is: an unknown field fails to decode.
+of requests are as strict as the server: an unknown field fails to decode.
 """
 
 from typing import Any
@@ -12,7 +12,7 @@ from msgspec import UNSET, Struct, UnsetType
 
 
 class AdaptivePatchDocument(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A change of the cluster's own scaler. Unset keeps what is stored, null clears it."""
+    """A change of adaptive allocations. Unset fields keep their value, null clears it."""
 
     enabled: bool | UnsetType | None = UNSET
     min_number_of_allocations: int | UnsetType | None = UNSET
@@ -22,19 +22,19 @@ class AdaptivePatchDocument(Struct, frozen=True, kw_only=True, forbid_unknown_fi
 class UpdateRequest(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The body of `_update`. A null for `adaptive_allocations` removes the settings.
 
-    A number together with `adaptive_allocations: {enabled: false}` takes a deployment over from
-    the cluster's own scaler in one call.
+    `number_of_allocations` together with `adaptive_allocations: {enabled: false}` disables adaptive
+    allocations and sets the allocations in one call.
     """
 
     number_of_allocations: int | UnsetType = UNSET
     adaptive_allocations: AdaptivePatchDocument | UnsetType | None = UNSET
-    model_id: str | UnsetType = UNSET  # if given, the id of the path again
+    model_id: str | UnsetType = UNSET  # if set, equal to the id in the path
     timeout: str | UnsetType = UNSET
     model_threads: int | UnsetType = UNSET  # deprecated name of number_of_allocations
 
 
 class StartRequest(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The body of `_start`. What is unset takes the server's default."""
+    """The body of `_start`. Unset fields get the default of the server."""
 
     deployment_id: str | UnsetType = UNSET
     timeout: str | UnsetType = UNSET
@@ -51,7 +51,7 @@ class StartRequest(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
 
 
 class StopRequest(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The body of `_stop`; both flags may be given in the query instead."""
+    """The body of `_stop`; both flags may be set in the query instead."""
 
     id: str | UnsetType = UNSET
     allow_no_match: bool | UnsetType = UNSET
@@ -63,7 +63,7 @@ class StopResponse(Struct, frozen=True, kw_only=True):
 
 
 class TaskParameters(Struct, kw_only=True):
-    """What a deployment was started with; `number_of_allocations` is the requested total."""
+    """The parameters of a deployment; `number_of_allocations` is the requested total."""
 
     model_id: str = ""
     deployment_id: str | UnsetType = UNSET  # since 8.8
@@ -96,16 +96,15 @@ class AssignmentDocument(Struct, kw_only=True):
     task_parameters: TaskParameters
     routing_table: dict[str, RouteDocument] = {}  # by node id
     assignment_state: str = ""  # starting, started, stopping
-    reason: str | UnsetType = UNSET  # set when not everything could be placed
+    reason: str | UnsetType = UNSET  # set if some allocations could not be placed
     start_time: str | int | UnsetType = UNSET  # ISO 8601, unlike `_stats`
     max_assigned_allocations: int | UnsetType = UNSET
-    adaptive_allocations: AdaptiveSettingsDocument | UnsetType | None = (
-        UNSET  # always there since 8.16
-    )
+    # Always present since 8.16.
+    adaptive_allocations: AdaptiveSettingsDocument | UnsetType | None = UNSET
 
 
 class AssignmentResponse(Struct, kw_only=True):
-    """The answer of `_start` and `_update`."""
+    """The response of `_start` and `_update`."""
 
     assignment: AssignmentDocument
 
@@ -116,6 +115,6 @@ class InferRequest(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
 
 
 class InferResponse(Struct, frozen=True, kw_only=True):
-    """One result a document; what is in it depends on the model's task."""
+    """One result per document; its fields depend on the task of the model."""
 
     inference_results: list[dict[str, Any]] = []

@@ -1,4 +1,4 @@
-"""What is said about inference endpoints, which may own deployments.
+"""Documents about inference endpoints, which may own deployments.
 
 Source: elastic/elasticsearch, `TransportUpdateInferenceModelAction.java`,
 `RestUpdateInferenceModelAction.java`, `ElasticsearchInternalServiceSettings.java`.
@@ -10,12 +10,12 @@ from msgspec import UNSET, Struct, UnsetType
 
 from autoscaler.wire.deployments import AdaptivePatchDocument
 
-# The services whose endpoints run on machine learning nodes; the second is the older name.
 _IN_CLUSTER = frozenset({"elasticsearch", "elser"})
+"""Services whose endpoints run on machine learning nodes; `elser` is the older name."""
 
 
 class EndpointDocument(Struct, frozen=True, kw_only=True):
-    """One endpoint. What its settings are depends on the service."""
+    """One endpoint. Its settings depend on the service."""
 
     inference_id: str = ""
     task_type: str = ""  # such as sparse_embedding
@@ -24,9 +24,9 @@ class EndpointDocument(Struct, frozen=True, kw_only=True):
 
     @property
     def owns_deployment(self) -> bool:
-        """Whether it has a deployment of its own, whose id is that of the endpoint.
+        """Whether it owns the deployment that has its id.
 
-        An endpoint may also be attached to a deployment that was there before, which it names.
+        An endpoint may also be attached to an existing deployment, named in its settings.
         """
         return self.service in _IN_CLUSTER and not self.service_settings.get("deployment_id")
 
@@ -43,10 +43,10 @@ class EndpointPatch(Struct, frozen=True, kw_only=True):
 
 
 class UpdateEndpointRequest(Struct, frozen=True, kw_only=True):
-    """The body of `PUT _inference/{task_type}/{inference_id}/_update`, which is there since 8.17.
+    """The body of `PUT _inference/{task_type}/{inference_id}/_update`, since 8.17.
 
-    The first versions ignore `adaptive_allocations` (elastic/elasticsearch#114457); the answer is
-    the endpoint as it is then, and shows it.
+    The first versions ignore `adaptive_allocations` (elastic/elasticsearch#114457). The
+    response is the endpoint after the update, and shows that.
     """
 
     service_settings: EndpointPatch

@@ -1,8 +1,8 @@
-"""The answer to `GET _ml/trained_models/_stats`.
+"""The response of `GET _ml/trained_models/_stats`.
 
-Source: elastic/elasticsearch-specification, `specification/ml/_types/TrainedModel.ts`. Fields come
-and go between versions and counters are left out while they are zero, so everything has a default.
-The structs serve both directions: what equals its default is not written.
+Source: elastic/elasticsearch-specification, `specification/ml/_types/TrainedModel.ts`. Fields
+differ between versions, and counters are omitted while they are 0, so every field has a default.
+The structs serve both directions: a value that equals its default is not written.
 """
 
 import re
@@ -15,7 +15,7 @@ from msgspec import Meta, Raw, Struct
 
 from autoscaler.core.values import AdaptiveAllocations, DeploymentStats, NodeStats
 
-# Beyond these a number is damage, not load; 2**53 is where a double stops counting exactly.
+# Values above these are damage, not load. Above 2**53, a double is not exact.
 Count = Annotated[int, Meta(ge=0, le=2**53)]
 Milliseconds = Annotated[float, Meta(ge=0.0, le=1e12)]
 EpochMillis = Annotated[int, Meta(ge=0, le=2**53)]
@@ -28,15 +28,15 @@ FILTER_PATH = (
     "-trained_model_stats.deployment_stats.nodes.node.*.version,"
     "-trained_model_stats.deployment_stats.nodes.node.*.*_*"
 )
-"""What the client asks for: everything about deployments but the descriptions of nodes."""
+"""The fields that the client requests: deployments, without the descriptions of nodes."""
 
 
 class MalformedStats(ValueError):
-    """The document is not an answer of `_stats`. The message says where."""
+    """The document is not a response of `_stats`. The message names the location."""
 
 
 class _Document(Struct, omit_defaults=True, gc=False):
-    """Documents are trees, so the garbage collector need not search them."""
+    """Base of documents. They are trees, so the garbage collector need not traverse them."""
 
 
 class NodeDescription(_Document, kw_only=True):
@@ -93,7 +93,7 @@ class AdaptiveAllocationsDocument(_Document, kw_only=True):
 
 
 class DeploymentDocument(_Document, kw_only=True):
-    deployment_id: str = ""  # since 8.8; before, a model had one deployment of its own name
+    deployment_id: str = ""  # since 8.8; before, the model id
     model_id: str = ""
     threads_per_allocation: Count | None = None
     number_of_allocations: Count | None = None
@@ -110,7 +110,7 @@ class DeploymentDocument(_Document, kw_only=True):
     timeout_count: Count = 0
     inference_count: Count = 0
     peak_throughput_per_minute: Count | None = None
-    nodes: list[NodeDocument] | None = None  # always sent, if only empty
+    nodes: list[NodeDocument] | None = None  # always sent, possibly empty
 
 
 class ModelSizeStats(_Document, kw_only=True):
@@ -127,7 +127,7 @@ class InferenceStats(_Document, kw_only=True):
 
 
 class ModelDocument(_Document, kw_only=True):
-    """`trained_model_stats[]`: one entry a deployment, or one for a model without any."""
+    """`trained_model_stats[]`: one entry per deployment, or one for a model without any."""
 
     model_id: str = ""
     model_size_stats: ModelSizeStats | None = None
@@ -137,23 +137,23 @@ class ModelDocument(_Document, kw_only=True):
 
 
 class StatsDocument(Struct, kw_only=True):
-    count: Count = 0  # models that match, which may be more than the page holds
+    count: Count = 0  # matching models, possibly more than the page has
     trained_model_stats: list[ModelDocument] = []
 
 
 class _Page(Struct, kw_only=True):
-    """A `StatsDocument` whose entries are yet to be read."""
+    """A `StatsDocument` with undecoded entries."""
 
     count: Count = 0
     trained_model_stats: list[Raw] = []
 
 
 class StatsPage(Struct, frozen=True, kw_only=True):
-    """One page, read."""
+    """One decoded page."""
 
-    models_in_all: int
+    total_models: int
     deployments: tuple[DeploymentStats, ...]
-    unreadable: tuple[tuple[str, str], ...]  # (deployment id, or place), what is wrong
+    unreadable: tuple[tuple[str, str], ...]  # (deployment id or place, error)
 
 
 _page = msgspec.json.Decoder(_Page)
@@ -161,13 +161,13 @@ _model = msgspec.json.Decoder(ModelDocument)
 
 
 def parse_stats(body: bytes) -> StatsPage:
-    """Read one page of statistics. One damaged entry costs only the deployment it is about.
+    """Read one page of statistics. A damaged entry affects only its own deployment.
 
     Raises:
-        MalformedStats: the whole document cannot be read; the message says where it goes wrong.
+        MalformedStats: the whole document cannot be read; the message names the location.
     """
     try:
-        # The decoder does not look into what it skips, and damage rarely comes alone.
+        # The decoder does not check the bytes that it skips, and damage is rarely isolated.
         if not body.isascii():
             body.decode()
         page = _page.decode(body)
@@ -177,7 +177,7 @@ def parse_stats(body: bytes) -> StatsPage:
         raise MalformedStats(f"the statistics are not JSON: {error}") from error
     deployments: dict[str, DeploymentStats] = {}
     unreadable: list[tuple[str, str]] = []
-    # One entry after the other, so that no more than one is in memory in both forms.
+    # Entry by entry, so that at most one is in memory in both forms.
     for index, entry in enumerate(page.trained_model_stats):
         try:
             model = _model.decode(entry)
@@ -194,14 +194,14 @@ def parse_stats(body: bytes) -> StatsPage:
     for deployment_id, _ in unreadable:
         deployments.pop(deployment_id, None)
     return StatsPage(
-        models_in_all=page.count,
+        total_models=page.count,
         deployments=tuple(deployments.values()),
         unreadable=tuple(unreadable),
     )
 
 
 def _id_of(entry: bytes) -> str | None:
-    """The deployment an unreadable entry is about, as far as its bytes still tell."""
+    """The deployment id of an unreadable entry, found in its bytes."""
     found = re.search(rb'"deployment_id"\s*:\s*"([^"\\]+)"', entry)
     return found[1].decode(errors="replace") if found else None
 
@@ -209,10 +209,10 @@ def _id_of(entry: bytes) -> str | None:
 def _deployment(model: ModelDocument, document: DeploymentDocument) -> DeploymentStats:
     status = document.allocation_status or AllocationStatus()
     size = model.model_size_stats
-    # Texts are the same in every answer. Interned, they are kept once, and compared at a glance.
+    # Strings repeat in every response. Interned, they are stored once and compared by identity.
     model_id = intern(document.model_id or model.model_id)
-    # By position, here and in `_node`: keywords take five times as long, and a large cluster has
-    # thousands of these in every answer. A round trip through the emulator's side tests the order.
+    # Positional here and in `_node`: keywords take five times as long, and a large cluster has
+    # thousands of these in every response. A round trip through the emulator tests the order.
     return DeploymentStats(
         intern(document.deployment_id) or model_id,
         model_id,
@@ -260,7 +260,7 @@ def _node(document: NodeDocument) -> NodeStats:
         document.error_count,
         document.rejected_execution_count,
         document.timeout_count,
-        # Only the mean is reported; as a total it can be differenced between observations.
+        # Only the mean is reported; differences between observations need the total.
         0.0 if mean_ms is None else completed * mean_ms / 1000.0,
         None if mean_ms is None else mean_ms / 1000.0,
         None if without_hits_ms is None else without_hits_ms / 1000.0,
@@ -289,7 +289,7 @@ _UNITS = {"": 1, "b": 1, "kb": 2**10, "mb": 2**20, "gb": 2**30, "tb": 2**40, "pb
 
 @lru_cache(maxsize=1024)
 def parse_size(text: str | None) -> int | None:
-    """Bytes of a size as Elasticsearch prints it; None for what is not one.
+    """Bytes of a size as Elasticsearch prints it; None for any other text.
 
     >>> parse_size("86.7mb")
     90911539

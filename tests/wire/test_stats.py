@@ -68,7 +68,7 @@ def parsed(*models, count=None):
 def test_a_whole_answer():
     page = parsed(model(), count=7)
     (found,) = page.deployments
-    assert page.models_in_all == 7
+    assert page.total_models == 7
     assert (found.deployment_id, found.model_id, found.state) == ("search", "embed", "started")
     assert (found.allocations, found.running_allocations, found.target_allocations) == (3, 2, 3)
     assert found.adaptive == AdaptiveAllocations(enabled=False)

@@ -3,7 +3,6 @@
     errors            the errors, as a tree
     preflight_report  what the preflight found
     nodes             three descriptions of the nodes -> one
-    connection        settings: the address of the cluster, and the credentials
     api_errors        the errors for which Elasticsearch itself refuses a request
     transport_errors  exceptions of the HTTP library -> errors
     hosts             the host for the next request

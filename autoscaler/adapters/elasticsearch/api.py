@@ -79,7 +79,7 @@ class ElasticsearchApi:
                 raise MalformedResponse(str(error)) from error
             deployments.update((stats.deployment_id, stats) for stats in page.deployments)
             unreadable.update(page.unreadable)
-            if begin + PAGE_SIZE >= page.models_in_all:
+            if begin + PAGE_SIZE >= page.total_models:
                 break
         return Statistics(
             deployments=tuple(

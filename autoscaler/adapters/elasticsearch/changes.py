@@ -213,8 +213,8 @@ def _agrees(service_settings: Mapping[str, Any], requested: AdaptivePatchDocumen
 def _not_permitted(inference_id: str, error: MissingPrivilege) -> UpdateFailed:
     return UpdateFailed(
         OutcomeKind.ENDPOINT_OWNED,
-        f"{inference_id} was not changed: inference endpoint {inference_id} owns it, and changing it "
-        f"needs the cluster privilege manage_inference; grant it{_to(error)}, or exclude the "
+        f"{inference_id} was not changed: inference endpoint {inference_id} owns it, and changing "
+        f"it needs the cluster privilege manage_inference; grant it{_to(error)}, or exclude the "
         "deployment",
     )
 

@@ -65,7 +65,9 @@ def urls_of(connection: Connection) -> tuple[URL, ...]:
     try:
         return tuple(URL(normal_host(host)) for host in hosts)
     except ValueError as error:  # stricter than the check
-        raise ConnectionSettingsError("hosts: one cannot be used as an address") from error
+        raise ConnectionSettingsError(
+            "hosts: an address is invalid; use a URL such as https://es:9200"
+        ) from error
 
 
 def place_of(url: URL) -> str:

@@ -25,7 +25,7 @@ class Trust:
         self._connection = connection
         fingerprint = connection.ca_fingerprint
         self._fingerprint = bytes.fromhex(normal_fingerprint(fingerprint)) if fingerprint else b""
-        # Read at once, so that a missing file is found at the start.
+        # Read now, so that a missing file is reported at the start.
         self._context = _context(connection)
         self._outdated = False
         self._pinned: dict[URL, ssl.SSLContext] = {}
