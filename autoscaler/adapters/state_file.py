@@ -1,4 +1,4 @@
-"""A file that says which deployments were stopped, and how to start them again."""
+"""The file of the stopped deployments, with all that is needed to start them again."""
 
 import contextlib
 import os
@@ -6,41 +6,29 @@ import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
-import msgspec
-from msgspec import Struct
-
 from autoscaler.core.state import StoppedDeployment
 from autoscaler.errors import UserError
 from autoscaler.ports import StateNotSaved
+from autoscaler.wire.state import Damaged, UnknownVersion, decode_stopped, encode_stopped
 
-_FORMAT = 1
-_RECOVERY = "start by hand the deployments that it names and delete it"
+_RECOVERY = "start the deployments that it names by hand and delete it"
 
 
 class StateFileUnreadable(UserError):
-    """The file cannot be understood. To go on without it would be to forget who sleeps."""
-
-
-class _StateDocument(Struct, frozen=True, kw_only=True):
-    version: int
-    stopped: dict[str, StoppedDeployment]  # by deployment id
-
-
-class _Header(Struct, frozen=True):
-    version: int
+    """The file cannot be read. Without it, the stopped deployments would not be started again."""
 
 
 class StateFile:
-    """Sleeping deployments in a JSON file, readable by its owner alone."""
+    """Stopped deployments in a file that only its owner can read."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
 
     def load(self) -> dict[str, StoppedDeployment]:
-        """What was kept last; nothing if there is no such file yet.
+        """The stopped deployments, by id; an empty mapping if the file does not exist yet.
 
         Raises:
-            BedsideUnreadable: the file is damaged, of another version, or not to be read.
+            StateFileUnreadable: the file is damaged, of another version, or not accessible.
         """
         try:
             content = self._path.read_bytes()
@@ -52,31 +40,31 @@ class StateFile:
                 "give the autoscaler access to it"
             ) from error
         try:
-            version = msgspec.json.decode(content, type=_Header).version
-            if version != _FORMAT:
-                raise StateFileUnreadable(
-                    f"the state file {self._path} is of version {version}, and this program reads "
-                    f"version {_FORMAT}; use the program that wrote it, or {_RECOVERY}"
-                )
-            return msgspec.json.decode(content, type=_StateDocument).stopped
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+            return decode_stopped(content)
+        except UnknownVersion as error:
+            raise StateFileUnreadable(
+                f"the state file {self._path} is {error}; use the program that wrote it, or "
+                f"{_RECOVERY}"
+            ) from error
+        except Damaged as error:
             raise StateFileUnreadable(
                 f"the state file {self._path} is damaged: {error}; restore it, or {_RECOVERY}"
             ) from error
 
     def save(self, stopped: Mapping[str, StoppedDeployment]) -> None:
-        """Replace the file; whoever reads it meanwhile finds the old one or the new one.
+        """Replace the file atomically: a reader finds the old content or the new one.
 
         Raises:
-            StateNotSaved: it cannot be written, and is as it was.
+            StateNotSaved: the file cannot be written; its content is unchanged.
         """
-        content = msgspec.json.encode(_StateDocument(version=_FORMAT, stopped=dict(stopped)))
+        content = encode_stopped(stopped)
         try:
             _replace(self._path, content)
         except OSError as error:
             raise StateNotSaved(
                 f"the state file {self._path} cannot be written: {error.strerror or error}; "
-                "give the autoscaler a directory on a disk that stays, with room in it"
+                "use a directory on a persistent disk with free space, to which the autoscaler may "
+                "write"
             ) from error
 
 
@@ -92,8 +80,8 @@ def _replace(path: Path, content: bytes) -> None:
         with contextlib.suppress(OSError):
             os.unlink(temporary)
         raise
-    # Or else the name may be lost with the power, though the content is not. Not every file system
-    # can do that.
+    # Without it, a power failure may lose the new name, though not the content. Some file systems do
+    # not support it.
     with contextlib.suppress(OSError):
         _sync(path.parent)
 

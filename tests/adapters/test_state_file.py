@@ -1,9 +1,9 @@
-"""The file of those asleep: never half, never silently empty, for nobody else's eyes."""
+"""The file of the stopped deployments: always complete, never silently empty, private."""
 
 import errno
-import json
 import os
 import stat
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -15,7 +15,9 @@ from autoscaler.core.values import AdaptiveAllocations
 from autoscaler.ports import StateNotSaved
 from tests.observations import deployment, node
 
-SLEEPER = StoppedDeployment(
+DATA = Path(__file__).parents[1] / "data"
+
+STOPPED = StoppedDeployment(
     stats=deployment(
         node(completed=7, name="ml-1"),
         deployment_id=".elser-2",
@@ -24,91 +26,102 @@ SLEEPER = StoppedDeployment(
         priority="low",
     ),
     since=1_000.25,
-    usage=bytes(range(256)),
-    back_off=BackOff(times=2, until=1_060.0, reason="no"),
+    usage=bytes(range(84)),
+    back_off=BackOff(times=2, until=1_060.0, reason="no capacity"),
 )
 
 
 @pytest.fixture
 def path(tmp_path):
-    return tmp_path / "asleep.json"
+    return tmp_path / "stopped"
 
 
 @pytest.fixture
-def bedside(path):
+def state_file(path):
     return StateFile(path)
 
 
-def test_it_outlives_the_program(bedside, path):
-    bedside.save({".elser-2": SLEEPER})
-    assert StateFile(path).load() == {".elser-2": SLEEPER}
+def test_it_outlives_the_process(state_file, path):
+    state_file.save({".elser-2": STOPPED})
+    assert StateFile(path).load() == {".elser-2": STOPPED}
 
 
-@given(
-    name=st.text(max_size=20),
-    reason=st.text(max_size=20),
-    since=st.floats(allow_nan=False, allow_infinity=False),
-)
-def test_any_name_and_any_reason(tmp_path_factory, name, reason, since):
-    bedside = StateFile(tmp_path_factory.getbasetemp() / "any.json")
-    sleeper = StoppedDeployment(stats=deployment(deployment_id=name, reason=reason), since=since)
-    bedside.save({name: sleeper})
-    assert bedside.load() == {name: sleeper}
+@given(name=st.text(max_size=20), reason=st.text(max_size=20), since=st.floats(allow_nan=False))
+def test_any_name_reason_and_instant(tmp_path_factory, name, reason, since):
+    state_file = StateFile(tmp_path_factory.getbasetemp() / "any")
+    stopped = StoppedDeployment(stats=deployment(deployment_id=name, reason=reason), since=since)
+    state_file.save({name: stopped})
+    assert state_file.load() == {name: stopped}
 
 
-def test_it_says_of_which_version_it_is(bedside, path):
-    bedside.save({})
-    assert json.loads(path.read_bytes()) == {"version": 1, "asleep": {}}
-
-
-def test_only_its_owner_may_read_it(bedside, path):
+def test_only_its_owner_may_read_it(state_file, path):
     for _ in range(2):
-        bedside.save({".elser-2": SLEEPER})
+        state_file.save({".elser-2": STOPPED})
         assert stat.S_IMODE(path.stat().st_mode) == 0o600
 
 
-def test_nothing_else_is_left_behind(bedside, path):
+def test_no_temporary_file_remains(state_file, path):
     for _ in range(3):
-        bedside.save({".elser-2": SLEEPER})
+        state_file.save({".elser-2": STOPPED})
     assert os.listdir(path.parent) == [path.name]
 
 
 class Broken:
     """Stands in for a call of the operating system that fails."""
 
-    def __init__(self, number):
-        self.number = number
+    def __init__(self, code):
+        self.code = code
 
     def __call__(self, *_):
-        raise OSError(self.number, os.strerror(self.number))
+        raise OSError(self.code, os.strerror(self.code))
 
 
 @pytest.mark.parametrize("call", ["fsync", "replace"])
-@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EACCES, errno.EROFS])
-def test_a_disk_that_fails_leaves_the_old_file(bedside, path, monkeypatch, call, number):
-    bedside.save({".elser-2": SLEEPER})
+@pytest.mark.parametrize("code", [errno.ENOSPC, errno.EACCES, errno.EROFS])
+def test_a_disk_that_fails_leaves_the_old_file(state_file, path, monkeypatch, call, code):
+    state_file.save({".elser-2": STOPPED})
     with monkeypatch.context() as patched:
-        patched.setattr(os, call, Broken(number))
-        with pytest.raises(StateNotSaved, match=os.strerror(number)) as caught:
-            bedside.save({})
+        patched.setattr(os, call, Broken(code))
+        with pytest.raises(StateNotSaved, match=os.strerror(code)) as caught:
+            state_file.save({})
     assert str(path) in str(caught.value)
-    assert bedside.load() == {".elser-2": SLEEPER}
+    assert state_file.load() == {".elser-2": STOPPED}
     assert os.listdir(path.parent) == [path.name]
 
 
-def test_a_directory_that_is_not_there_is_told(tmp_path):
-    bedside = StateFile(tmp_path / "none" / "asleep.json")
-    assert bedside.load() == {}
+def test_a_missing_directory_is_reported(tmp_path):
+    state_file = StateFile(tmp_path / "none" / "stopped")
+    assert state_file.load() == {}
     with pytest.raises(StateNotSaved, match="No such file or directory"):
-        bedside.save({})
+        state_file.save({})
+
+
+class TestVersion1:
+    """JSON, with the field names of that time."""
+
+    def test_it_is_read(self, path):
+        path.write_bytes((DATA / "stopped-1.json").read_bytes())
+        other = StoppedDeployment(stats=deployment(deployment_id="e5"), since=2_000.0)
+        assert StateFile(path).load() == {".elser-2": STOPPED, "e5": other}
+
+    def test_the_next_save_writes_the_present_version(self, state_file, path):
+        path.write_bytes((DATA / "stopped-1.json").read_bytes())
+        stopped = state_file.load()
+        state_file.save(stopped)
+        assert not path.read_bytes().startswith(b"{")
+        assert state_file.load() == stopped
 
 
 DAMAGED = {
     "empty": b"",
     "not JSON": b"{",
+    "not MessagePack": b"\xc1",
     "not text": b"\xff\xfe",
-    "no version": b'{"asleep": {}}',
-    "nobody": b'{"version": 1}',
+    "no version in JSON": b'{"asleep": {}}',
+    "no version": b"\x80",
+    "no deployments in JSON": b'{"version": 1}',
+    "no deployments": b"\x81\xa7version\x02",
+    "another document": b"\x82\xa8document\xb0autoscaler state\xa7version\x02",
     "a list": b"[]",
     "no statistics": b'{"version": 1, "asleep": {"a": {"since": 1.0}}}',
     "too deep": b'{"version": 1, "asleep": ' + b"[" * 100_000,
@@ -116,32 +129,34 @@ DAMAGED = {
 
 
 @pytest.mark.parametrize("content", DAMAGED.values(), ids=DAMAGED)
-def test_damage_is_told_and_not_taken_for_nobody(bedside, path, content):
+def test_damage_is_reported_and_not_read_as_an_empty_file(state_file, path, content):
     path.write_bytes(content)
-    with pytest.raises(
-        StateFileUnreadable, match=r"damaged.*restore it, or start by hand"
-    ) as caught:
-        bedside.load()
+    with pytest.raises(StateFileUnreadable, match=r"damaged.*restore it, or start") as caught:
+        state_file.load()
     assert str(path) in str(caught.value)
     assert path.read_bytes() == content
 
 
-def test_half_a_file_is_damage(bedside, path):
-    bedside.save({".elser-2": SLEEPER})
+def test_a_truncated_file_is_damaged(state_file, path):
+    state_file.save({".elser-2": STOPPED})
     whole = path.read_bytes()
-    for length in range(0, len(whole) - 1, 7):
+    for length in range(0, len(whole), 7):
         path.write_bytes(whole[:length])
         with pytest.raises(StateFileUnreadable):
-            bedside.load()
+            state_file.load()
 
 
-def test_another_version_is_told(bedside, path):
-    path.write_bytes(b'{"version": 2, "sleeping": []}')
-    with pytest.raises(StateFileUnreadable, match="is of version 2, and this program reads"):
-        bedside.load()
+@pytest.mark.parametrize(
+    "content", [b'{"version": 3, "sleeping": []}', b"\x82\xa7version\x03\xa1x\x00"]
+)
+def test_another_version_is_reported(state_file, path, content):
+    path.write_bytes(content)
+    said = "is of version 3, and this program reads version 2; use the program that wrote it, or"
+    with pytest.raises(StateFileUnreadable, match=said):
+        state_file.load()
 
 
-def test_a_file_that_is_none_is_told(path):
+def test_a_directory_in_its_place_is_reported(path):
     path.mkdir()
     with pytest.raises(StateFileUnreadable, match="cannot be read: Is a directory"):
         StateFile(path).load()

@@ -1,4 +1,4 @@
-"""What a Bedside promises, whoever keeps it."""
+"""What a StateStore guarantees, for each implementation."""
 
 import pytest
 
@@ -18,52 +18,52 @@ class File:
     def __init__(self, path):
         self.directory = path / "state"
         self.directory.mkdir()
-        self.ports = StateFile(self.directory / "asleep.json")
+        self.store = StateFile(self.directory / "stopped")
 
-    def kept(self):
-        return self.ports.load()
+    def saved(self):
+        return self.store.load()
 
-    def refuse(self):
+    def fail(self):
         self.directory.rename(self.directory.with_name("away"))
 
 
 class Fake:
     def __init__(self, path):
-        self.ports = FakeBedside()
+        self.store = FakeBedside()
 
-    def kept(self):
-        return self.ports.kept[-1] if self.ports.kept else {}
+    def saved(self):
+        return self.store.kept[-1] if self.store.kept else {}
 
-    def refuse(self):
-        self.ports.full = True
+    def fail(self):
+        self.store.full = True
 
 
 @pytest.fixture(params=[File, Fake])
-def bedside(request, tmp_path):
+def state(request, tmp_path):
     return request.param(tmp_path)
 
 
-def test_nobody_sleeps_at_first(bedside):
-    assert bedside.kept() == {}
+def test_no_deployment_is_stopped_at_first(state):
+    assert state.saved() == {}
 
 
-@pytest.mark.parametrize("asleep", [{}, {"elser": ELSER}, {"elser": ELSER, "e5": E5}], ids=len)
-def test_what_is_kept_is_what_was_given(bedside, asleep):
-    bedside.ports.save(asleep)
-    assert bedside.kept() == asleep
+@pytest.mark.parametrize("stopped", [{}, {"elser": ELSER}, {"elser": ELSER, "e5": E5}], ids=len)
+def test_the_saved_deployments_are_the_given_ones(state, stopped):
+    state.store.save(stopped)
+    assert state.saved() == stopped
 
 
-def test_the_latest_counts_and_as_a_whole(bedside):
-    bedside.ports.save({"elser": ELSER})
-    bedside.ports.save({"e5": E5})
-    assert bedside.kept() == {"e5": E5}
-    bedside.ports.save({})
-    assert bedside.kept() == {}
+def test_each_save_replaces_everything(state):
+    state.store.save({"elser": ELSER})
+    state.store.save({"e5": E5})
+    assert state.saved() == {"e5": E5}
+    state.store.save({})
+    assert state.saved() == {}
 
 
-def test_what_cannot_be_kept_is_told(bedside):
-    bedside.ports.save({"elser": ELSER})
-    bedside.refuse()
+def test_a_failure_to_save_is_reported(state):
+    state.store.save({"elser": ELSER})
+    state.fail()
     with pytest.raises(StateNotSaved) as caught:
-        bedside.ports.save({"e5": E5})
+        state.store.save({"e5": E5})
     assert str(caught.value)

@@ -10,7 +10,7 @@ import math
 from typing import ClassVar
 
 from autoscaler.core.forecast.forecaster import Forecast, Forecaster, ForecastMemory
-from autoscaler.core.policies import Situation
+from autoscaler.core.policies import MemoryFormat, Situation
 from autoscaler.core.slo import load_distribution, queueing
 from autoscaler.core.slo.cost_model import CostModel, QueueParameters
 from autoscaler.core.slo.error_budget import (
@@ -117,6 +117,7 @@ class SloPolicy(Value, frozen=True, kw_only=True):
     """Keeps the fraction `objective.target` of the requests within the SLO, at the lowest cost."""
 
     name: ClassVar[str] = "slo"
+    memory_format: ClassVar[MemoryFormat] = MemoryFormat(SloMemory, 1)
 
     objective: SloObjective = SloObjective()
     drain_s: float = 30.0  # time in which a backlog is served

@@ -1,0 +1,242 @@
+"""The state between cycles as bytes, and back. MessagePack, because JSON has neither nan nor inf.
+
+`autoscaler.wire.state_document` defines the stored form, apart from the values of the core. There
+are two documents. The whole state can be lost: if it cannot be read, the daemon starts without it,
+with a message. The stopped deployments cannot: if they cannot be read, that is an error.
+"""
+
+from collections.abc import Iterable, Mapping
+from typing import Any, TypeVar
+
+import msgspec
+from msgspec import Struct, field
+from msgspec.structs import replace
+
+from autoscaler.core.policies import AnyPolicy, memory_format_of
+from autoscaler.core.slo.policy import SloMemory, SloPolicy
+from autoscaler.core.state import DeploymentState, PolicyMemory, State, StoppedDeployment
+from autoscaler.core.values import Value
+from autoscaler.wire.state_document import (
+    StateDocument,
+    StoppedDocument,
+    Stored,
+    StoredAdaptiveAllocations,
+    StoredDeployment,
+    StoredDeploymentStats,
+    StoredMemory,
+    StoredSloMemory,
+    StoredState,
+    StoredStoppedDeployment,
+)
+
+STATE_VERSION = 1
+"""Version of the document of the whole state."""
+
+STOPPED_VERSION = 2
+"""Version of the document of the stopped deployments. Version 1 was JSON; it can still be read."""
+
+Target = TypeVar("Target")
+
+_SLO_MEMORIES: Mapping[int, type[Stored]] = {1: StoredSloMemory}
+"""The stored form of the memory of the policy `slo`, by version. The memory of other policies is
+stored as the type in their `memory_format`."""
+
+_DAMAGE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError, OverflowError)
+"""Exceptions of msgspec about invalid content; a `ValidationError` is a `DecodeError`."""
+
+
+class UnknownVersion(Exception):
+    """A document of a version that this program does not read."""
+
+    def __init__(self, version: int, known: int) -> None:
+        super().__init__(f"of version {version}, and this program reads version {known}")
+
+
+class Damaged(Exception):
+    """A document that cannot be decoded."""
+
+
+class EncodedState(Value, frozen=True):
+    """An encoded state, and a message for each part that is missing in it."""
+
+    content: bytes
+    messages: tuple[str, ...] = ()
+
+
+class DecodedState(Value, frozen=True):
+    """A decoded state, and a message for each part that was dropped."""
+
+    state: State
+    messages: tuple[str, ...] = ()
+
+
+def encode_state(state: State) -> EncodedState:
+    """The whole state, with the memory of each policy that has a `memory_format`.
+
+    A memory that cannot be encoded is left out, with a message.
+    """
+    deployments, messages = {}, []
+    for name, known in state.deployments.items():
+        try:
+            memory = _stored_memory(known.memory)
+        except Exception as error:  # of any kind, from the type of an installed policy
+            messages.append(f"{name}: the memory of its policy is not stored: {error}")
+            memory = None
+        stored = _converted(replace(known, memory=None), StoredDeployment)
+        deployments[name] = replace(stored, memory=memory)
+    stored_state = _converted(replace(state, deployments={}), StoredState)
+    document = StateDocument(
+        version=STATE_VERSION, state=replace(stored_state, deployments=deployments)
+    )
+    return EncodedState(msgspec.msgpack.encode(document), tuple(messages))
+
+
+def decode_state(content: bytes, policies: Iterable[AnyPolicy] = ()) -> DecodedState:
+    """The state of an encoded document; an empty one, with a message, if it cannot be decoded.
+
+    A policy's memory of an unknown policy or version is dropped, with a message. The policy then
+    begins again for that deployment.
+
+    Args:
+        policies: the policies in use. Each reads the version in its `memory_format`.
+    """
+    try:
+        _check_version(content, STATE_VERSION)
+        stored = msgspec.msgpack.decode(content, type=StateDocument).state
+        state = _converted(replace(stored, deployments={}), State)
+        known = {
+            name: _converted(replace(each, memory=None), DeploymentState)
+            for name, each in stored.deployments.items()
+        }
+    except UnknownVersion as error:
+        return DecodedState(State(), (f"starting without the stored state: it is {error}",))
+    except _DAMAGE as error:
+        return DecodedState(
+            State(), (f"starting without the stored state: it is damaged: {error}",)
+        )
+    formats = {policy.name: memory_format_of(policy) for policy in policies}
+    types = {name: (each.version, each.type) for name, each in formats.items() if each is not None}
+    messages = []
+    for name, each in stored.deployments.items():
+        try:
+            known[name] = replace(known[name], memory=_memory(each.memory, types))
+        except _MemoryDropped as error:
+            messages.append(f"{name}: starting without the stored memory of its policy: {error}")
+    return DecodedState(replace(state, deployments=known), tuple(messages))
+
+
+def encode_stopped(stopped: Mapping[str, StoppedDeployment]) -> bytes:
+    """The stopped deployments, by id."""
+    document = StoppedDocument(
+        version=STOPPED_VERSION,
+        stopped={name: _converted(each, StoredStoppedDeployment) for name, each in stopped.items()},
+    )
+    return msgspec.msgpack.encode(document)
+
+
+def decode_stopped(content: bytes) -> dict[str, StoppedDeployment]:
+    """The stopped deployments of an encoded document, by id.
+
+    Raises:
+        UnknownVersion: a program of another version wrote it.
+        Damaged: it cannot be decoded.
+    """
+    try:
+        if content.lstrip().startswith(b"{"):
+            return _of_version_1(content)
+        _check_version(content, STOPPED_VERSION)
+        stored = msgspec.msgpack.decode(content, type=StoppedDocument).stopped
+        return {name: _converted(each, StoppedDeployment) for name, each in stored.items()}
+    except _DAMAGE as error:
+        raise Damaged(str(error)) from error
+
+
+class _Header(Struct, frozen=True):
+    version: int
+
+
+def _check_version(content: bytes, known: int) -> None:
+    version = msgspec.msgpack.decode(content, type=_Header).version
+    if version != known:
+        raise UnknownVersion(version, known)
+
+
+def _converted(value: object, target: type[Target]) -> Target:
+    """The value with the same attributes, from the core to its stored form or back."""
+    return msgspec.convert(value, target, from_attributes=True)
+
+
+class _MemoryDropped(Exception):
+    """A stored memory that this program cannot read."""
+
+
+def _stored_memory(memory: PolicyMemory | None) -> StoredMemory | None:
+    if memory is None or memory.version is None:
+        return None
+    value: object = memory.value
+    if memory.policy == SloPolicy.name:
+        value = _converted(value, _SLO_MEMORIES[memory.version])
+    content = msgspec.msgpack.encode(value)
+    return StoredMemory(policy=memory.policy, version=memory.version, value=content)
+
+
+def _memory(
+    stored: StoredMemory | None, types: Mapping[str, tuple[int, Any]]
+) -> PolicyMemory | None:
+    if stored is None:
+        return None
+    policy = f"policy {stored.policy!r}"
+    try:
+        if stored.policy == SloPolicy.name:
+            if stored.version not in _SLO_MEMORIES:
+                raise _MemoryDropped(f"version {stored.version} of {policy} is not known")
+            form = msgspec.msgpack.decode(stored.value, type=_SLO_MEMORIES[stored.version])
+            value: object = _converted(form, SloMemory)
+        elif stored.policy not in types:
+            raise _MemoryDropped(f"{policy} is not in use, or its memory is not stored")
+        else:
+            version, memory_type = types[stored.policy]
+            if version != stored.version:
+                raise _MemoryDropped(
+                    f"it is of version {stored.version}, and {policy} reads version {version}"
+                )
+            value = msgspec.msgpack.decode(stored.value, type=memory_type)
+    except _MemoryDropped:
+        raise
+    except Exception as error:  # of any kind, from the type of an installed policy
+        raise _MemoryDropped(f"it is damaged: {error}") from error
+    return PolicyMemory(stored.policy, stored.version, value)
+
+
+# Version 1 of the stopped deployments, with the names that fields had at that time.
+
+
+class _StatsVersion1(StoredDeploymentStats, frozen=True, kw_only=True):
+    running_allocations: int | None = field(name="live_allocations")
+    adaptive: StoredAdaptiveAllocations | None = field(name="native")
+
+
+class _BackOffVersion1(Struct, frozen=True, kw_only=True):
+    times: int
+    until: float
+    reason: str = field(name="because")
+
+
+class _StoppedVersion1(Struct, frozen=True, kw_only=True):
+    stats: _StatsVersion1
+    since: float
+    usage: bytes
+    back_off: _BackOffVersion1 | None = field(name="refused")
+
+
+class _DocumentVersion1(Struct, frozen=True, kw_only=True):
+    version: int
+    stopped: dict[str, _StoppedVersion1] = field(name="asleep")
+
+
+def _of_version_1(content: bytes) -> dict[str, StoppedDeployment]:
+    version = msgspec.json.decode(content, type=_Header).version
+    if version != 1:
+        raise UnknownVersion(version, STOPPED_VERSION)
+    stored = msgspec.json.decode(content, type=_DocumentVersion1).stopped
+    return {name: _converted(each, StoppedDeployment) for name, each in stored.items()}

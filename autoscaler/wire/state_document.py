@@ -1,0 +1,318 @@
+"""The stored form of the state, version 1: one struct for each value of the core.
+
+Once released, a field here keeps its name, its type and its meaning. So that a renamed field of the
+core cannot change a file:
+
+- No field has a default. A core value without the attribute cannot be encoded.
+- If a field of the core is renamed, the attribute here follows, and `msgspec.field(name=...)` keeps
+  the stored name.
+- A changed meaning, or an additional field, is a new version, with new structs for what
+  changes. `autoscaler.wire.state` keeps the decoder of the old version.
+
+A golden file of each version guards this (tests/data).
+"""
+
+from msgspec import Struct
+from msgspec.structs import force_setattr
+
+Erlangs = dict[int, float]
+"""Probabilities by the index of a load. The order counts: sums of floats depend on it."""
+
+
+class Stored(Struct, frozen=True, kw_only=True, gc=False):
+    """A value as it is stored."""
+
+
+class StoredAdaptiveAllocations(Stored, frozen=True, kw_only=True):
+    enabled: bool
+    minimum: int | None
+    maximum: int | None
+
+
+class StoredNodeStats(Stored, frozen=True, kw_only=True):
+    node_id: str
+    routing_state: str
+    name: str
+    routing_reason: str
+    server_started_at: float | None
+    allocations: int | None
+    threads_per_allocation: int | None
+    completed: int
+    cache_hits: int
+    errors: int
+    rejections: int
+    timeouts: int
+    busy_s: float
+    mean_inference_s: float | None
+    mean_inference_without_hits_s: float | None
+    pending: int
+    server_last_access_at: float | None
+    throughput_last_minute: int
+    peak_throughput_per_minute: int
+    mean_inference_last_minute_s: float | None
+    cache_hits_last_minute: int
+    memory_bytes: int | None
+
+
+class StoredDeploymentStats(Stored, frozen=True, kw_only=True):
+    deployment_id: str
+    model_id: str
+    state: str
+    reason: str
+    priority: str
+    allocations: int | None
+    running_allocations: int | None
+    target_allocations: int | None
+    allocation_state: str
+    threads_per_allocation: int | None
+    queue_capacity: int | None
+    cache_bytes: int | None
+    adaptive: StoredAdaptiveAllocations | None
+    server_created_at: float | None
+    completed: int
+    errors: int
+    rejections: int
+    timeouts: int
+    peak_throughput_per_minute: int
+    required_memory_bytes: int | None
+    nodes: tuple[StoredNodeStats, ...]
+
+
+class StoredSample(Stored, frozen=True, kw_only=True):
+    at: float
+    interval_s: float
+    completed: int
+    cache_hits: int
+    failed: int
+    timeouts: int
+    queue_growth: int
+    busy_s: float
+    timed: int
+    timed_busy_s: float
+    in_flight: int
+    overloaded: bool
+    issues: tuple[str, ...]
+
+
+class StoredClusterCapacity(Stored, frozen=True, kw_only=True):
+    nodes: tuple[str, ...]  # sorted
+    processors: float
+    threads: int
+
+    def __post_init__(self) -> None:
+        force_setattr(self, "nodes", tuple(sorted(self.nodes)))
+
+
+class StoredCapacityRefusal(Stored, frozen=True, kw_only=True):
+    allocations: int
+    capacity: StoredClusterCapacity
+    hold_s: float
+    until: float
+
+
+class StoredRollout(Stored, frozen=True, kw_only=True):
+    allocations: int
+    accepted_at: float
+    nodes: tuple[str, ...]  # sorted
+    at_least: bool
+
+    def __post_init__(self) -> None:
+        force_setattr(self, "nodes", tuple(sorted(self.nodes)))
+
+
+class StoredBackOff(Stored, frozen=True, kw_only=True):
+    times: int
+    until: float
+    reason: str
+
+
+class StoredMemory(Stored, frozen=True, kw_only=True):
+    """A policy's memory. The value is encoded by itself, so that it can be dropped by itself."""
+
+    policy: str
+    version: int
+    value: bytes
+
+
+class StoredDeployment(Stored, frozen=True, kw_only=True):
+    seen_at: float
+    baseline: StoredDeploymentStats
+    baseline_at: float
+    samples: tuple[StoredSample, ...]
+    service_time_s: float | None
+    peaks: tuple[tuple[float, int], ...]
+    memory: StoredMemory | None
+    above_burst_s: float | None
+    stalled_since: float | None
+    unsettled_since: float | None
+    infeasible: StoredCapacityRefusal | None
+    rollout: StoredRollout | None
+    new_node_s: float | None
+    back_off: StoredBackOff | None
+    bounds_moved_at: float | None
+    mode_seen: str | None
+    idle_since: float | None
+    usage: bytes
+
+
+class StoredStoppedDeployment(Stored, frozen=True, kw_only=True):
+    stats: StoredDeploymentStats
+    since: float
+    usage: bytes
+    back_off: StoredBackOff | None
+
+
+class StoredState(Stored, frozen=True, kw_only=True):
+    """The whole state. The mappings are by deployment id."""
+
+    deployments: dict[str, StoredDeployment]
+    capacity: StoredClusterCapacity
+    cluster_back_off: StoredBackOff | None
+    stopped: dict[str, StoredStoppedDeployment]
+    resume_requested: tuple[str, ...]  # sorted
+
+    def __post_init__(self) -> None:
+        force_setattr(self, "resume_requested", tuple(sorted(self.resume_requested)))
+
+
+class StateDocument(
+    Stored, frozen=True, kw_only=True, tag_field="document", tag="autoscaler state"
+):
+    version: int
+    state: StoredState
+
+
+class StoppedDocument(
+    Stored, frozen=True, kw_only=True, tag_field="document", tag="autoscaler stopped deployments"
+):
+    version: int
+    stopped: dict[str, StoredStoppedDeployment]  # by deployment id
+
+
+# The memory of the policy `slo`, version 1.
+
+
+class StoredCandidate(Stored, frozen=True, kw_only=True):
+    allocations: int
+    violation_fraction: float
+    queue_wait_s: float
+    cost: float
+
+
+class StoredStep(Stored, frozen=True, kw_only=True):
+    reason: str
+    before: int
+    after: int
+    inputs: dict[str, float | str]
+    candidates: tuple[StoredCandidate, ...]
+
+
+class StoredServiceTime(Stored, frozen=True, kw_only=True):
+    requests: float
+    busy_s: float
+    scv: float
+
+
+class StoredRate(Stored, frozen=True, kw_only=True):
+    requests: float
+    time_s: float
+
+
+class StoredMixture(Stored, frozen=True, kw_only=True):
+    rates: tuple[StoredRate, ...]
+    histories: tuple[Erlangs, ...]
+    weights: tuple[float, ...]
+    prior_weights: tuple[float, ...]
+
+
+class StoredErrorBudget(Stored, frozen=True, kw_only=True):
+    violations: float
+    requests: float
+    time_s: float
+    counted_violations: float
+    log_weight: float
+
+
+class StoredCalibration(Stored, frozen=True, kw_only=True):
+    level: float
+    coverage: float
+    margin: float
+    median: float
+    outcomes: int
+    scores: bytes  # 32-bit floats
+    ranked: bytes
+
+
+class StoredHorizonRecord(Stored, frozen=True, kw_only=True):
+    calibration: StoredCalibration
+    seasonal: int
+    point_errors: tuple[float, float, float, float]
+    weights: tuple[float, float, float, float]
+    error: float
+
+
+class StoredPendingForecast(Stored, frozen=True, kw_only=True):
+    due_at: float
+    points: tuple[float, float, float, float]
+    seasonal: bool
+    highest: float
+
+
+class StoredProfile(Stored, frozen=True, kw_only=True):
+    slot: int
+    week: bytes  # 16-bit floats, little-endian
+    known: int
+    recent: tuple[float, ...]
+    daily: tuple[float, ...]
+    weekly: tuple[float, ...]
+    daily_error: float
+    weekly_error: float
+    outlook: tuple[float, ...]
+
+
+class StoredForecastState(Stored, frozen=True, kw_only=True):
+    profile: StoredProfile
+    records: tuple[StoredHorizonRecord, ...]
+    pending_forecasts: tuple[StoredPendingForecast | None, ...]
+    next_forecast_at: tuple[float, ...]
+
+
+class StoredForecast(Stored, frozen=True, kw_only=True):
+    at: float
+    level: float
+    slow_level: float
+    highest: float
+    slot_erlang_s: float
+    slot_measured_s: float
+    next_due_at: float
+    state: StoredForecastState | None
+
+
+class StoredBacklog(Stored, frozen=True, kw_only=True):
+    since: float
+    queued: int
+    allocations: int
+
+
+class StoredSloEstimate(Stored, frozen=True, kw_only=True):
+    service_time: StoredServiceTime
+    max_wait: float
+    mixture: StoredMixture
+    rate_per_s: float
+    budget: StoredErrorBudget
+    forecast: StoredForecast | None
+    backlog: StoredBacklog | None
+    running: int
+    step: StoredStep | None
+
+
+class StoredSloMemory(Stored, frozen=True, kw_only=True):
+    estimate: StoredSloEstimate
+    requests: int
+    violations: float
+    timed: int
+    timed_s: float
+    time_s: float
+    dispersion: float
+    last_requests: int | None
+    in_flight: int

@@ -1,0 +1,283 @@
+"""States for tests: one with all fields filled, any state at all, and comparison despite nan."""
+
+import collections.abc
+import math
+import types
+import typing
+from enum import Enum
+from typing import Any
+
+from hypothesis import strategies as st
+from msgspec import Struct
+
+from autoscaler.core.forecast.calibration import Calibration
+from autoscaler.core.forecast.evaluation import HorizonRecord, PendingForecast
+from autoscaler.core.forecast.forecaster import ForecastMemory, ForecastState
+from autoscaler.core.forecast.seasonality import SeasonalProfile
+from autoscaler.core.slo.error_budget import ErrorBudget
+from autoscaler.core.slo.load_distribution import LoadMixture, RateEstimate
+from autoscaler.core.slo.policy import Backlog, SloEstimate, SloMemory
+from autoscaler.core.slo.service_time import ServiceTimeEstimate
+from autoscaler.core.state import (
+    BackOff,
+    CapacityRefusal,
+    ClusterCapacity,
+    DeploymentState,
+    PolicyMemory,
+    Rollout,
+    State,
+    StoppedDeployment,
+)
+from autoscaler.core.values import (
+    AdaptiveAllocations,
+    Candidate,
+    DataIssue,
+    DeploymentStats,
+    Mode,
+    NodeStats,
+    Reason,
+    Sample,
+    Step,
+)
+
+PROFILE = SeasonalProfile(
+    slot=5_900_000,
+    week=bytes(range(8)),
+    known=300,
+    recent=(1.0, math.nan),
+    daily=(2.0, 3.0),
+    weekly=(4.0, math.nan),
+    daily_error=0.5,
+    weekly_error=math.nan,
+    outlook=(6.0, 7.0),
+)
+RECORD = HorizonRecord(
+    calibration=Calibration(
+        level=0.96,
+        coverage=0.94,
+        margin=1.5,
+        median=0.25,
+        outcomes=3,
+        scores=b"\0\1\2\3",
+        ranked=b"\3\2\1\0",
+    ),
+    seasonal=2,
+    point_errors=(1.0, 2.0, 3.0, 4.0),
+    weights=(0.4, 0.3, 0.2, 0.1),
+    error=0.75,
+)
+PENDING = PendingForecast(due_at=90.5, points=(1.0, 2.0, 3.0, 4.0), seasonal=True, highest=5.0)
+FORECAST = ForecastMemory(
+    70.0,
+    2.5,
+    2.25,
+    3.5,
+    25.0,
+    10.0,
+    80.0,
+    ForecastState(
+        profile=PROFILE,
+        records=(RECORD,),
+        pending_forecasts=(PENDING, None),
+        next_forecast_at=(math.inf, 500.0),
+    ),
+)
+STEP = Step(
+    Reason.SLO,
+    2,
+    3,
+    {"offered_load": 1.5, "slo_unreachable": "out of reach"},
+    (Candidate(allocations=3, violation_fraction=0.01, queue_wait_s=math.inf, cost=4.5),),
+)
+MEMORY = SloMemory(
+    SloEstimate(
+        service_time=ServiceTimeEstimate(10.0, 1.0, 0.7),
+        max_wait=2.0,
+        mixture=LoadMixture(
+            rates=(RateEstimate(100.0, 10.0), RateEstimate(600.0, 60.0)),
+            histories=({3: 0.25, 1: 0.75}, {}),
+            weights=(0.5, 0.25, 0.25),
+            prior_weights=(0.2, 0.3, 0.5),
+        ),
+        rate_per_s=10.0,
+        budget=ErrorBudget(
+            violations=1.5, requests=1000.0, time_s=600.0, counted_violations=1.0, log_weight=-0.5
+        ),
+        forecast=FORECAST,
+        backlog=Backlog(60.0, 40, 5),
+        running=2,
+        step=STEP,
+    ),
+    100,
+    0.5,
+    99,
+    9.5,
+    20.0,
+    1.25,
+    50,
+    4,
+)
+STATS = DeploymentStats(
+    "elser-search",
+    ".elser_model_2",
+    "started",
+    "because",
+    "low",
+    2,
+    1,
+    3,
+    "starting",
+    4,
+    1024,
+    2048,
+    AdaptiveAllocations(enabled=False, minimum=1, maximum=8),
+    1_000.5,
+    11,
+    12,
+    13,
+    14,
+    15,
+    16,
+    (
+        NodeStats(
+            node_id="n1",
+            routing_state="started",
+            name="ml-1",
+            routing_reason="why",
+            server_started_at=1_001.5,
+            allocations=1,
+            threads_per_allocation=4,
+            completed=21,
+            cache_hits=22,
+            errors=23,
+            rejections=24,
+            timeouts=25,
+            busy_s=2.6,
+            mean_inference_s=0.27,
+            mean_inference_without_hits_s=0.28,
+            pending=29,
+            server_last_access_at=1_030.5,
+            throughput_last_minute=31,
+            peak_throughput_per_minute=32,
+            mean_inference_last_minute_s=0.33,
+            cache_hits_last_minute=34,
+            memory_bytes=35,
+        ),
+    ),
+)
+SAMPLE = Sample(
+    at=60.0,
+    interval_s=10.0,
+    completed=41,
+    cache_hits=42,
+    failed=43,
+    timeouts=44,
+    queue_growth=-45,
+    busy_s=4.6,
+    timed=47,
+    timed_busy_s=4.8,
+    in_flight=49,
+    overloaded=True,
+    issues=tuple(DataIssue),
+)
+CAPACITY = ClusterCapacity(frozenset({"n2", "n1", "n3"}), 24.0, 17)
+BACK_OFF = BackOff(times=3, until=300.5, reason="no capacity")
+DEPLOYMENT = DeploymentState(
+    seen_at=60.0,
+    baseline=STATS,
+    baseline_at=50.0,
+    samples=(SAMPLE,),
+    service_time_s=0.05,
+    peaks=((40.0, 7), (50.0, 3)),
+    memory=PolicyMemory("slo", 1, MEMORY),
+    above_burst_s=12.0,
+    stalled_since=51.0,
+    unsettled_since=52.0,
+    infeasible=CapacityRefusal(allocations=9, capacity=CAPACITY, hold_s=120.0, until=200.0),
+    rollout=Rollout(allocations=3, accepted_at=45.0, nodes=frozenset({"n2", "n1"}), at_least=True),
+    new_node_s=65.0,
+    back_off=BACK_OFF,
+    bounds_moved_at=33.0,
+    mode_seen=Mode.BOUNDS,
+    idle_since=34.0,
+    usage=bytes(range(84)),
+)
+WHOLE = State(
+    deployments={
+        "elser-search": DEPLOYMENT,
+        "e5": DeploymentState(
+            seen_at=60.0,
+            baseline=STATS,
+            baseline_at=60.0,
+            memory=PolicyMemory("utilisation", 1, None),
+        ),
+    },
+    capacity=CAPACITY,
+    cluster_back_off=BACK_OFF,
+    stopped={"idle": StoppedDeployment(stats=STATS, since=9.5, usage=b"\xff", back_off=BACK_OFF)},
+    resume_requested=frozenset({"idle", "also"}),
+)
+"""A state in which no field has its default."""
+
+
+def hints(cls: type[Struct]) -> dict[str, Any]:
+    """The types of the fields of a struct, in order."""
+    found = typing.get_type_hints(cls)
+    return {name: found[name] for name in cls.__struct_fields__}
+
+
+def any_of(hint: Any) -> st.SearchStrategy[Any]:
+    """Any value of a type that occurs in the state, nan, inf and empty ones included."""
+    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
+    if origin in {typing.Union, types.UnionType}:
+        return st.one_of([any_of(each) for each in arguments])
+    if origin is tuple and arguments[-1] is ...:
+        return st.lists(any_of(arguments[0]), max_size=3).map(tuple)
+    if origin is tuple:
+        return st.tuples(*map(any_of, arguments))
+    if origin in {dict, collections.abc.Mapping}:
+        return st.dictionaries(*map(any_of, arguments), max_size=3)
+    if origin is frozenset:
+        return st.frozensets(any_of(arguments[0]), max_size=3)
+    if issubclass(hint, Struct):
+        return any_struct(hint)
+    if issubclass(hint, Enum):
+        return st.sampled_from(hint)
+    return PLAIN[hint]
+
+
+PLAIN: dict[Any, st.SearchStrategy[Any]] = {
+    float: st.floats(),
+    int: st.integers(-(2**63), 2**63 - 1),
+    bool: st.booleans(),
+    str: st.text(max_size=5),
+    bytes: st.binary(max_size=9),
+    type(None): st.none(),
+}
+
+
+def any_struct(cls: type[Struct]) -> st.SearchStrategy[Any]:
+    """Any struct of this class."""
+    if cls is PolicyMemory:
+        slo = st.builds(PolicyMemory, st.just("slo"), st.just(1), st.deferred(any_slo_memory))
+        return slo | st.just(PolicyMemory("utilisation", 1, None))
+    return st.builds(cls, **{name: any_of(hint) for name, hint in hints(cls).items()})
+
+
+def any_slo_memory() -> st.SearchStrategy[SloMemory]:
+    return any_struct(SloMemory)
+
+
+def same(one: Any, other: Any) -> bool:
+    """Whether two values are equal, with nan equal to nan, and in the same order."""
+    if type(one) is not type(other):
+        return False
+    if isinstance(one, Struct):
+        return all(same(getattr(one, f), getattr(other, f)) for f in one.__struct_fields__)
+    if isinstance(one, float):
+        return one == other or (math.isnan(one) and math.isnan(other))
+    if isinstance(one, dict):
+        return list(one) == list(other) and same(tuple(one.values()), tuple(other.values()))
+    if isinstance(one, tuple):
+        return len(one) == len(other) and all(map(same, one, other))
+    return bool(one == other)
