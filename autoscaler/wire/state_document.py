@@ -15,7 +15,7 @@ A golden file of each version guards this (tests/data).
 from msgspec import Struct
 from msgspec.structs import force_setattr
 
-Erlangs = dict[int, float]
+LoadProbabilities = dict[int, float]
 """Probabilities by the index of a load. The order counts: sums of floats depend on it."""
 
 
@@ -220,7 +220,7 @@ class StoredRate(Stored, frozen=True, kw_only=True):
 
 class StoredMixture(Stored, frozen=True, kw_only=True):
     rates: tuple[StoredRate, ...]
-    histories: tuple[Erlangs, ...]
+    histories: tuple[LoadProbabilities, ...]
     weights: tuple[float, ...]
     prior_weights: tuple[float, ...]
 
