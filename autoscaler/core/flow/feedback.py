@@ -92,7 +92,7 @@ def apply_outcomes(state: State, outcomes: Iterable[Outcome]) -> State:
         capacity=state.capacity,
         cluster_back_off=forbidden,
         stopped=stopped,
-        resume_requested=state.resume_requested & stopped.keys(),
+        resume_requested=state.resume_requested.intersection(stopped),
     )
 
 
