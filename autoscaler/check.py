@@ -88,7 +88,7 @@ def _modes_rejected(rules: tuple[Rule, ...], preflight: PreflightReport) -> tupl
     active = [rule for rule in rules if not rule.exclude and not rule.dry_run]
     rejected = [preflight.rejection_of(rule.mode) for rule in active]
     if any(rule.zero is not None and rule.zero.via is ZeroMethod.STOP for rule in active):
-        rejected.append(preflight.stop_refused_because)
+        rejected.append(preflight.stop_rejected_because)
     return tuple(sentence for sentence in dict.fromkeys(rejected) if sentence)
 
 
@@ -115,7 +115,7 @@ def _hold_reason(
         )
     if preflight.rejection_of(rule.mode):
         return f'observed only: the cluster rejects updates in mode "{rule.mode}"'
-    if owned and preflight.owned_refused_because:
+    if owned and preflight.owned_rejected_because:
         return "observed only: its inference endpoint cannot be updated"
     return "dry run: decisions are logged and not sent" if rule.dry_run else ""
 

@@ -1,4 +1,4 @@
-"""Requests on their way to processes, and the deadlines of those whose callers wait.
+"""Requests on their way to processes, and their deadlines.
 
 Source: elastic/elasticsearch, ml/action/TransportInternalInferModelAction.java,
 ml/inference/InferenceWaitForAllocation.java and

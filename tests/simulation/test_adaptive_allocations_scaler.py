@@ -1,4 +1,4 @@
-"""The native scaler, held to a record of what Elasticsearch's own computes."""
+"""The arithmetic of adaptive allocations, compared with a record of Elasticsearch."""
 
 import csv
 import json
@@ -29,7 +29,7 @@ STORIES = [
 
 def record(story: str) -> tuple[dict, list[dict[str, str]]]:
     if not (RECORDS / "index.json").exists():
-        pytest.skip(f"the records of the native scaler are not at {RECORDS}")
+        pytest.skip(f"no records of adaptive allocations at {RECORDS}")
     index = {entry["file"]: entry for entry in json.loads((RECORDS / "index.json").read_text())}
     with (RECORDS / f"{story}.csv").open() as file:
         return index[f"{story}.csv"], list(csv.DictReader(file))
@@ -48,7 +48,7 @@ def test_every_step_of_the_record_is_reproduced(story):
         scale_to_zero_s=settings["scale_to_zero_after_s"],
     )
     scaler = AdaptiveAllocationsScaler()
-    for number, row in enumerate(rows, 2):
+    for line, row in enumerate(rows, 2):
         current = int(row["current_allocations"])
         scaler = scaler.after(
             Interval(
@@ -59,7 +59,7 @@ def test_every_step_of_the_record_is_reproduced(story):
                 inference_time_s=optional(row["inference_time_s"]),
             )
         )
-        where = f"{story}.csv, line {number}"
+        where = f"{story}.csv, line {line}"
         low, high = scaler.load
         for name, ours in (
             ("rate", scaler.rate.value),
@@ -75,12 +75,12 @@ def test_every_step_of_the_record_is_reproduced(story):
                 assert ours == pytest.approx(recorded, rel=1e-9, abs=1e-300), f"{where}: {name}"
         needed = scaler.needed(current)
         decision, scaler = scaler.decide(current, limits)
-        # The record counts idleness among the wants, we among the limits.
+        # The record applies idleness before the limits, this scaler as a limit.
         assert (0 if decision == 0 else needed) == int(row["needed"]), where
         assert decision == (int(row["decision"]) if row["decision"] else current), where
 
 
-def test_a_settled_filter_forgets_in_ten_measurements():
+def test_a_converged_filter_has_a_memory_of_ten_measurements():
     """With constant variance M, P/M and the gain tend to (sqrt(1 + 400) - 1) / 200 = 0.0951."""
     settled = Filter()
     for _ in range(200):
@@ -89,7 +89,7 @@ def test_a_settled_filter_forgets_in_ten_measurements():
     assert settled.variance == pytest.approx(0.0951, abs=1e-4)
 
 
-def test_a_leap_of_ten_deviations_is_believed_at_once():
+def test_a_jump_of_ten_deviations_is_adopted_at_once():
     settled = Filter()
     for _ in range(50):
         settled = settled.after(100.0, 1.0, detect=True)
@@ -97,7 +97,7 @@ def test_a_leap_of_ten_deviations_is_believed_at_once():
     assert settled.after(500.0, 1.0).value == pytest.approx(138.0, rel=0.01)
 
 
-def test_the_number_moves_only_as_far_as_the_bounds_of_the_load_force_it():
+def test_allocations_change_by_the_least_that_meets_the_thresholds():
     busy = AdaptiveAllocationsScaler(
         rate=Filter(value=100.0, variance=0.0), time=Filter(value=0.05, variance=0.0)
     )
@@ -105,15 +105,15 @@ def test_the_number_moves_only_as_far_as_the_bounds_of_the_load_force_it():
     assert [busy.needed(current) for current in (0, 1, 5, 6, 7, 20)] == [6, 6, 6, 6, 6, 6]
 
 
-def test_nobody_asking_for_longer_than_allowed_means_none():
+def test_an_idle_deployment_is_scaled_to_zero():
     limits = Limits(minimum=0, maximum=4, scale_to_zero_s=900.0)
     quiet = Interval(duration_s=10.0, success=0, in_flight=0, failed=0, inference_time_s=None)
-    scaler, numbers = AdaptiveAllocationsScaler(), []
+    scaler, decisions = AdaptiveAllocationsScaler(), []
     for _ in range(91):
         scaler = scaler.after(quiet)
-        number, scaler = scaler.decide(1, limits)
-        numbers.append(number)
-    assert numbers == [1] * 90 + [0]
+        desired, scaler = scaler.decide(1, limits)
+        decisions.append(desired)
+    assert decisions == [1] * 90 + [0]
     assert scaler.scaled_from_zero().decide(1, limits)[0] == 1
 
 
@@ -123,7 +123,7 @@ def test_a_minimum_keeps_an_idle_deployment():
     assert scaler.decide(1, Limits(minimum=0, scale_to_zero_s=None))[0] == 1
 
 
-def test_without_a_maximum_there_is_a_safeguard():
+def test_without_a_maximum_there_is_a_default_one():
     scaler = AdaptiveAllocationsScaler(rate=Filter(value=1e4, variance=0.0))
     assert scaler.decide(1, Limits())[0] == 32
     assert scaler.decide(1, Limits(maximum=100))[0] == 100

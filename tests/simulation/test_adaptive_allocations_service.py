@@ -1,4 +1,4 @@
-"""The native scaler at work on a simulated cluster: its input, its gates, its habits."""
+"""Adaptive allocations on a simulated cluster: input, conditions and decisions."""
 
 from itertools import takewhile
 
@@ -37,7 +37,7 @@ def adaptive(world, minimum=None, maximum=None):
     return world.start_deployment("acme", adaptive=settings)
 
 
-def test_growths_are_counted_and_shrinkage_is_not():
+def test_increases_are_counted_and_decreases_are_not():
     before = {"a": counters(100, 5000, pending=3), "b": counters(10, 500, pending=9)}
     now = {"a": counters(140, 7000, pending=7, timeouts=2), "b": counters(20, 1500, pending=1)}
     interval = interval_between(before, now, 10.0)
@@ -45,7 +45,7 @@ def test_growths_are_counted_and_shrinkage_is_not():
     assert interval.inference_time_s == pytest.approx(0.06)
 
 
-def test_a_node_seen_first_adds_nothing_and_alone_means_no_input():
+def test_a_new_node_is_not_counted():
     assert interval_between({}, {"a": counters(100)}, 10.0) is None
     both = interval_between({"a": counters()}, {"a": counters(1, 50), "b": counters(9, 9)}, 10.0)
     assert (both.success, both.inference_time_s) == (1, 0.05)
@@ -82,19 +82,19 @@ def test_it_does_not_scale_down_within_five_minutes_of_scaling_up():
     assert first_down - last_up >= 30
 
 
-@pytest.mark.parametrize(("version", "held"), [("8.16", False), ("9.0", True)])
-def test_newer_versions_wait_for_young_nodes_before_scaling_down(version, held):
+@pytest.mark.parametrize(("version", "waits"), [("8.16", False), ("9.0", True)])
+def test_newer_versions_wait_for_young_nodes_before_scaling_down(version, waits):
     world = cluster(version=version)
     deployment = adaptive(world, 1, 8)
     after(world, 5.0)
     world.update_deployment("acme", number_of_allocations=3, internal=True)
     after(world, 60.0)
-    assert deployment.requested == (3 if held else 1)
+    assert deployment.requested == (3 if waits else 1)
     after(world, 300.0)
     assert deployment.requested == 1
 
 
-def test_it_leaves_a_deployment_that_is_idle_for_long_enough_with_nothing():
+def test_an_idle_deployment_is_scaled_to_zero_and_up_by_a_request():
     world = cluster(version="8.16")
     deployment = adaptive(world, 0, 4)
     after(world, 900.0)
@@ -105,17 +105,17 @@ def test_it_leaves_a_deployment_that_is_idle_for_long_enough_with_nothing():
     after(world, 5.0)
     assert (deployment.requested, request.state) == (1, "completed")
     after(world, 800.0)
-    assert deployment.requested == 1  # woken, it is not idle at once
+    assert deployment.requested == 1  # after the scale-up, it is not idle at once
 
 
-def test_it_stays_above_zero_with_a_minimum_and_where_zero_is_unknown():
+def test_it_stays_above_zero_with_a_minimum_and_in_old_versions():
     for world, minimum in ((cluster(version="8.16"), 1), (cluster(version="8.15"), 0)):
         deployment = adaptive(world, minimum, 4)
         after(world, 2000.0)
         assert deployment.requested == 1
 
 
-def test_without_room_it_takes_no_smaller_step():
+def test_without_capacity_it_takes_no_smaller_step():
     """10 erlangs need 12 allocations; there is room for 8, and it stays at 5."""
     world = cluster(node("a", processors=8))
     deployment = world.start_deployment("acme", number_of_allocations=5)
@@ -126,7 +126,7 @@ def test_without_room_it_takes_no_smaller_step():
     assert deployment.requested == 5
 
 
-def test_switched_off_it_leaves_the_number_alone_and_starts_afresh_when_on():
+def test_when_disabled_it_stops_and_when_enabled_it_starts_again():
     world = cluster(node("a", processors=8))
     deployment = adaptive(world, 1, 8)
     world.drive("acme", load(world, 30.0))

@@ -1,4 +1,4 @@
-"""The score of a run."""
+"""The totals of a run."""
 
 import math
 
@@ -16,13 +16,13 @@ def test_waits_are_counted_exactly_at_round_limits():
         assert ledger.waited_longer_than(limit) == sum(wait > limit for wait in waits)
 
 
-def test_a_wait_of_just_the_limit_is_not_longer():
+def test_a_wait_equal_to_the_limit_is_not_longer():
     ledger = Ledger(0.0)
     ledger.book(requests=3, completed=3, waits_s=[0.2, 0.2000001, 0.1])
     assert ledger.waited_longer_than(0.2) == 1
 
 
-def test_other_limits_and_percentiles_are_good_to_a_hundredth():
+def test_other_limits_and_percentiles_are_exact_within_a_hundredth():
     ledger = Ledger(0.0)
     waits = np.random.default_rng(2).exponential(0.5, 50_000)
     ledger.book(requests=50_000, completed=50_000, waits_s=waits.tolist())
@@ -33,7 +33,7 @@ def test_other_limits_and_percentiles_are_good_to_a_hundredth():
         assert exact <= ledger.wait_percentile(level) <= exact * 1.012
 
 
-def test_those_served_at_once_and_those_never_served_have_their_place():
+def test_requests_served_at_once_or_never_count_in_percentiles():
     ledger = Ledger(0.0)
     ledger.book(requests=100, served_at_once=50, waits_s=[1.0] * 40, never_served=10, rejected=10)
     assert [ledger.wait_percentile(level) for level in (0.5, 0.51, 0.9, 0.91)] == [
@@ -45,7 +45,7 @@ def test_those_served_at_once_and_those_never_served_have_their_place():
     assert ledger.waited_longer_than(1e4) == 10
 
 
-def test_nothing_is_known_without_requests():
+def test_an_empty_ledger():
     assert math.isnan(Ledger(0.0).wait_percentile(0.5))
     assert Ledger(0.0).waited_longer_than(1.0) == 0
 

@@ -1,4 +1,4 @@
-"""Processes come and go: loading, draining, crashing, and nodes joining and leaving."""
+"""Processes: loading, draining, crashing, and added and removed nodes."""
 
 import pytest
 
@@ -27,7 +27,7 @@ def test_a_node_loads_one_model_at_a_time():
     assert second.state == "started"
 
 
-def test_a_load_that_is_called_off_makes_way():
+def test_a_cancelled_load_lets_the_next_one_begin():
     world = cluster(node("a"), models=(model(load_s=50.0), model("other", load_s=5.0)))
     world.start_deployment("acme")
     second = world.start_deployment("other")
@@ -73,7 +73,7 @@ def test_a_removed_process_fails_its_queue_in_older_versions():
     assert ledger.rejected + ledger.failed == len(errors)
 
 
-def test_a_node_wanted_again_while_it_drains_goes_on():
+def test_a_draining_process_can_be_used_again():
     world, deployment = spread()
     epoch = deployment.routes["b"].counters(world.now).start_time
     world.infer("acme", 200)
@@ -132,7 +132,7 @@ def test_the_fourth_crash_of_a_day_is_the_last():
     assert deployment.running == 2
 
 
-def test_crashes_of_yesterday_are_forgiven():
+def test_crashes_older_than_a_day_do_not_count():
     world, deployment = spread()
     for _ in range(8):
         world.crash_process("acme", "a")
@@ -140,7 +140,7 @@ def test_crashes_of_yesterday_are_forgiven():
     assert states(deployment)["a"] == "started"
 
 
-def test_a_failed_load_shows_and_is_retried_at_the_next_rebalance():
+def test_a_failed_load_is_reported_and_retried_at_the_next_rebalance():
     world = cluster(node("a"))
     deployment = world.start_deployment("acme")
     world.crash_process("acme", "a")
@@ -156,7 +156,7 @@ def test_a_failed_load_shows_and_is_retried_at_the_next_rebalance():
     assert (deployment.reported_state(), deployment.reported_reason()) == ("started", None)
 
 
-def test_a_lost_node_takes_its_work_along_and_others_step_in():
+def test_the_allocations_of_a_lost_node_are_placed_elsewhere():
     world, deployment = spread()
     requests = world.infer("acme", 100)
     world.remove_node("a")
@@ -187,7 +187,7 @@ def test_without_any_node_a_deployment_stays_and_waits():
     assert targets(deployment) == {"c": 4}
 
 
-def test_a_node_cannot_join_twice_nor_a_stranger_leave():
+def test_a_node_cannot_be_added_twice_or_removed_if_unknown():
     world = cluster()
     with pytest.raises(ValueError, match="'a'"):
         world.add_node(node("a"))
@@ -195,7 +195,7 @@ def test_a_node_cannot_join_twice_nor_a_stranger_leave():
         world.remove_node("z")
 
 
-def test_stopping_frees_everything_and_fails_what_waits():
+def test_stopping_frees_resources_and_fails_waiting_requests():
     world, deployment = spread()
     requests = world.infer("acme", 100)
     world.stop_deployment("acme")
@@ -206,16 +206,16 @@ def test_stopping_frees_everything_and_fails_what_waits():
     world.start_deployment("acme")
 
 
-def test_stopping_what_is_not_there():
+def test_stopping_an_unknown_deployment():
     world = cluster()
-    world.stop_deployment("nobody")
+    world.stop_deployment("unknown")
     with pytest.raises(SimulatedApiError, match="No known model deployment with id") as refusal:
-        world.stop_deployment("nobody", allow_no_match=False)
+        world.stop_deployment("unknown", allow_no_match=False)
     assert refusal.value.status == 404
 
 
 @pytest.mark.parametrize("used", ["pipeline", "endpoint"])
-def test_what_is_in_use_stops_only_by_force(used):
+def test_a_deployment_in_use_is_stopped_only_by_force(used):
     world, _ = spread()
     if used == "pipeline":
         world.pipelines["ingest-texts"] = "acme"
@@ -228,7 +228,7 @@ def test_what_is_in_use_stops_only_by_force(used):
     assert world.deployments == {}
 
 
-def test_old_versions_stop_an_endpoints_deployment_unasked():
+def test_old_versions_stop_a_deployment_of_an_endpoint_without_force():
     world, _ = spread("8.16")
     world.inference_endpoints.add("acme")
     world.stop_deployment("acme")
@@ -258,7 +258,7 @@ def test_a_native_process_is_clamped_to_its_hardware():
     assert (deployment.running, deployment.routes["a"].counters(world.now).allocations) == (5, 2)
 
 
-def test_the_ledger_charges_allocations_wanted_and_live():
+def test_the_ledger_counts_requested_and_running_allocations():
     world = cluster(models=(model(load_s=10.0),))
     deployment = world.start_deployment("acme", number_of_allocations=2)
     after(world, 100.0)
@@ -273,7 +273,7 @@ def test_the_ledger_charges_allocations_wanted_and_live():
     assert ledger.changes == 1
 
 
-def test_a_deployments_load_outlives_it():
+def test_a_load_continues_without_its_deployment():
     world, _ = spread()
     world.drive("acme", load(world, 20.0))
     after(world, 10.0)

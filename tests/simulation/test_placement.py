@@ -1,4 +1,4 @@
-"""The planner, rule by rule, and what holds for every plan."""
+"""The planner: its constraints one by one, and invariants of every plan."""
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -27,7 +27,7 @@ def placed(rooms, *demands):
     return {name: dict(nodes) for name, nodes in plan(rooms, demands).placed.items()}
 
 
-def test_what_is_placed_stays_and_grows_where_it_runs():
+def test_placed_allocations_stay_and_grow_on_their_nodes():
     rooms = [room("a"), room("b", cores=8)]
     assert placed(rooms, demand("m", 3, current={"a": 2})) == {"m": {"a": 3}}
 
@@ -52,17 +52,17 @@ def test_an_allocation_fits_on_one_node_or_not_at_all():
     assert "node [a]" in short.reasons["m"].split("|")[0]
 
 
-def test_memory_is_needed_once_a_node_and_with_it_the_overhead():
+def test_memory_and_overhead_are_needed_once_per_node():
     needs = required_bytes("m", 100 * MIB, 100 * MIB)
     tight = PlannerNode(
         node_id="a", zone="", cores=8, memory_bytes=needs + NATIVE_CODE_OVERHEAD_BYTES - 1
     )
-    wanted = PlannerDeployment(deployment_id="m", allocations=8, threads=1, memory_bytes=needs)
-    assert "insufficient available memory" in plan([tight], [wanted]).reasons["m"]
+    deployment = PlannerDeployment(deployment_id="m", allocations=8, threads=1, memory_bytes=needs)
+    assert "insufficient available memory" in plan([tight], [deployment]).reasons["m"]
     enough = PlannerNode(
         node_id="a", zone="", cores=8, memory_bytes=needs + NATIVE_CODE_OVERHEAD_BYTES
     )
-    assert plan([enough], [wanted]).placed == {"m": {"a": 8}}
+    assert plan([enough], [deployment]).placed == {"m": {"a": 8}}
 
 
 def test_memory_by_the_formula_of_its_kind():
@@ -72,11 +72,11 @@ def test_memory_by_the_formula_of_its_kind():
     assert required_bytes(".elser_model_2_linux-x86_64", 250 * MIB, 250 * MIB) == 2004 * MIB
 
 
-def test_without_nodes_the_reason_says_so():
+def test_without_nodes_there_is_a_reason():
     assert plan([], [demand("m", 1)]).reasons == {"m": "No ML nodes exist in the cluster"}
 
 
-def test_what_is_wanted_less_is_not_short():
+def test_a_reduced_deployment_is_not_short():
     assert plan([room("a")], [demand("m", 4)]).reasons == {}
 
 
@@ -86,7 +86,7 @@ def test_one_allocation_is_never_taken_from_a_deployment():
     assert crowded == {"old": {"a": 2}, "new": {}}
 
 
-def test_whoever_lost_all_gets_one_back_before_others_keep_all():
+def test_a_deployment_without_allocations_gets_one_before_others_keep_all():
     rooms = [room("a", cores=4)]
     lost = demand("lost", 2, previously_assigned=True)
     assert placed(rooms, demand("rich", 4, current={"a": 4}), lost) == {
@@ -95,7 +95,7 @@ def test_whoever_lost_all_gets_one_back_before_others_keep_all():
     }
 
 
-def test_everyone_gets_one_before_anyone_gets_many():
+def test_every_deployment_gets_one_before_any_gets_more():
     rooms = [room("a", cores=4)]
     assert placed(rooms, demand("first", 9), demand("second", 9)) == {
         "first": {"a": 3},
@@ -120,13 +120,13 @@ def test_low_priority_takes_what_memory_is_left_and_oversubscribes_cores():
     assert "insufficient available memory" in full.reasons["low2"]
 
 
-rooms_ = st.lists(
+rooms = st.lists(
     st.tuples(st.integers(1, 8), st.sampled_from("xyz"), st.integers(100, 1000)),
     min_size=1,
     max_size=4,
 ).map(lambda drawn: [room(f"n{i}", *parts) for i, parts in enumerate(drawn)])
 
-demands_ = st.lists(
+demands = st.lists(
     st.tuples(st.integers(1, 9), st.sampled_from([1, 2, 4]), st.integers(50, 500), st.booleans()),
     min_size=1,
     max_size=4,
@@ -134,8 +134,8 @@ demands_ = st.lists(
 
 
 @settings(max_examples=150, deadline=None)
-@given(rooms_, demands_, demands_)
-def test_no_plan_oversubscribes_or_gives_more_than_asked_or_takes_the_last(rooms, first, second):
+@given(rooms, demands, demands)
+def test_no_plan_oversubscribes_or_exceeds_requests_or_removes_the_last(rooms, first, second):
     def demands(drawn, current):
         return [
             demand(

@@ -17,7 +17,7 @@ from autoscaler.simulation.specs import ModelSpec
 
 
 class Scripted:
-    """Service times that a test writes down; the last one for ever."""
+    """Service times given by a test; the last one is repeated."""
 
     def __init__(self, *seconds: float) -> None:
         self.drawn: list[float] = []
@@ -147,7 +147,7 @@ def test_a_full_queue_refuses_at_once():
     assert started.counters(0.0).rejections == 1
 
 
-def test_high_priority_goes_ahead_but_interrupts_nobody():
+def test_high_priority_goes_first_without_interrupting():
     started, _ = process(capacity=3)
     first, second, urgent = watched(0.0), watched(0.1), watched(0.2, high=True)
     started.offer([entry for entry, _ in (first, second, urgent)], 5.0)
@@ -179,7 +179,7 @@ def test_a_request_that_expires_in_service_wastes_the_work():
     assert (ledger.completed, ledger.timed_out) == (1, 1)
 
 
-def test_time_is_counted_in_whole_milliseconds_and_hits_as_none():
+def test_time_is_counted_in_whole_milliseconds_and_hits_as_0():
     started, _ = process(Scripted(0.0019, 0.0009, 0.0, 0.0))
     started.offer([offer(0.0), offer(1.0), offer(2.0), offer(3.0)], 4.0)
     counters = started.counters(4.0)
@@ -202,7 +202,7 @@ def test_minutes_are_aligned_to_the_start_of_the_process():
     assert started.counters(185.0).peak_per_minute == 2
 
 
-def test_growing_starts_those_who_wait_and_shrinking_interrupts_nobody():
+def test_an_increase_starts_queued_requests_and_a_decrease_interrupts_none():
     started, _ = process()
     started.offer([offer(0.0) for _ in range(4)], 0.0)
     started.resize(0.5, 3)
@@ -214,7 +214,7 @@ def test_growing_starts_those_who_wait_and_shrinking_interrupts_nobody():
     assert started.counters(2.5).completed == 4
 
 
-def test_an_ending_process_fails_all_it_has():
+def test_a_process_that_ends_fails_its_requests():
     started, ledger = process()
     (first, one), (second, two) = watched(0.0), watched(0.0)
     started.offer([first, second, offer(0.0, timeout_s=0.1)], 0.2)

@@ -1,4 +1,4 @@
-"""How a deployment shrinks, worked examples and what always holds."""
+"""Scaling down a deployment: examples and invariants."""
 
 import pytest
 from hypothesis import given
@@ -13,9 +13,9 @@ TWO_ZONES = {"a": "x", "b": "x", "c": "y", "d": "y"}
 @pytest.mark.parametrize(
     ("targets", "allocations", "left"),
     [
-        ({"a": 4, "b": 2}, 5, {"a": 4, "b": 1}),  # the smallest node gives, one at a time
-        ({"a": 4, "b": 1}, 4, {"a": 4}),  # its last one takes it away
-        ({"a": 4, "b": 2}, 3, {"a": 3}),  # a node goes whole if so many have to go
+        ({"a": 4, "b": 2}, 5, {"a": 4, "b": 1}),  # from the smallest node, one at a time
+        ({"a": 4, "b": 1}, 4, {"a": 4}),  # the last allocation of a node
+        ({"a": 4, "b": 2}, 3, {"a": 3}),  # a node is dropped if that removes enough
         ({"a": 4, "b": 2}, 0, {}),
         ({"a": 1, "b": 2}, 3, {"a": 1, "b": 2}),
         ({"a": 1, "b": 2}, 7, {"a": 1, "b": 2}),  # never fully placed: nothing to take
@@ -28,7 +28,7 @@ def test_within_one_zone_the_smallest_node_goes_first(targets, allocations, left
 @pytest.mark.parametrize(
     ("targets", "allocations", "left"),
     [
-        # The fuller zone gives; a whole node only if the zone keeps what the other has.
+        # From the fuller zone; a whole node only if the zones stay balanced.
         ({"a": 3, "b": 2, "c": 3}, 6, {"a": 3, "c": 3}),
         ({"a": 3, "b": 2, "c": 4}, 7, {"a": 3, "b": 1, "c": 3}),
         ({"a": 4, "c": 1}, 3, {"a": 2, "c": 1}),
@@ -44,7 +44,7 @@ def test_zones_stay_in_balance(targets, allocations, left):
     st.integers(0, 40),
     st.sampled_from([ONE_ZONE, TWO_ZONES]),
 )
-def test_the_sum_is_what_was_asked_for_and_no_node_gains(targets, allocations, zones):
+def test_the_sum_is_as_requested_and_no_node_gains(targets, allocations, zones):
     left = reduced(targets, zones, allocations)
     assert sum(left.values()) == min(allocations, sum(targets.values()))
     assert all(0 < kept <= targets[node_id] for node_id, kept in left.items())

@@ -71,7 +71,7 @@ def written(tmp_path, text):
     return path
 
 
-def test_a_file_says_all_there_is_to_say(tmp_path):
+def test_a_file_with_all_settings(tmp_path):
     scenario = read_scenario(written(tmp_path, COMPLETE))
     assert (scenario.version, scenario.speed, scenario.can_grow) == ("8.19.4", 60.0, True)
     search, ingest = scenario.deployments
@@ -107,7 +107,7 @@ def test_a_file_says_all_there_is_to_say(tmp_path):
         ),
     ],
 )
-def test_every_kind_of_load_can_be_written_down(tmp_path, load, expected):
+def test_every_kind_of_load_can_be_described(tmp_path, load, expected):
     text = f"""
         nodes = [{{name = "n"}}]
         models = [{{model_id = "m"}}]
@@ -137,7 +137,7 @@ def test_every_kind_of_load_can_be_written_down(tmp_path, load, expected):
         (("seed = 3", "seed = "), "scenario.toml"),
     ],
 )
-def test_a_mistake_is_reported_with_file_and_key(tmp_path, change, key):
+def test_an_error_is_reported_with_file_and_key(tmp_path, change, key):
     path = written(tmp_path, COMPLETE.replace(*change, 1))
     with pytest.raises(ClusterScenarioError) as error:
         read_scenario(path)
@@ -166,7 +166,7 @@ def test_a_trace_is_found_beside_the_scenario(tmp_path):
         read_scenario(written(tmp_path, text.replace("two.csv", "three.csv")))
 
 
-def test_a_load_that_contradicts_itself(tmp_path):
+def test_an_inconsistent_load(tmp_path):
     text = """
         nodes = [{name = "n"}]
         models = [{model_id = "m"}]
@@ -178,7 +178,7 @@ def test_a_load_that_contradicts_itself(tmp_path):
         read_scenario(written(tmp_path, text))
 
 
-def test_a_file_that_is_not_there(tmp_path):
+def test_a_missing_file(tmp_path):
     with pytest.raises(ClusterScenarioError, match=r"gone\.toml"):
         read_scenario(tmp_path / "gone.toml")
 
@@ -198,7 +198,7 @@ def test_the_sample_is_small_and_complete():
     assert all(d.allocation_state() == "fully_allocated" for d in cluster.deployments.values())
 
 
-def test_an_older_version_leaves_out_what_it_does_not_have():
+def test_an_older_version_omits_missing_features():
     assert any(d.adaptive_allocations for d in sample_scenario(version="8.16").deployments)
     assert not any(d.adaptive_allocations for d in sample_scenario(version="8.12").deployments)
     assert all(d.id == d.model_id for d in sample_scenario(version="8.6").deployments)
@@ -211,13 +211,13 @@ def test_serverless_is_a_version_like_any_other(tmp_path):
     assert sample_scenario(version="serverless").version == "serverless"
 
 
-def test_endpoints_are_left_out_where_there_are_none(tmp_path):
+def test_endpoints_are_omitted_in_versions_without_them(tmp_path):
     read = read_scenario(written(tmp_path, COMPLETE))
     assert adjust(read, version="8.11").endpoints == read.endpoints
     assert adjust(read, version="8.10").endpoints == []
 
 
-def test_what_the_command_line_says_wins():
+def test_the_command_line_takes_precedence():
     adjusted = adjust(sample_scenario(), version="8.19.4", load=False, speed=60.0, user="me:secret")
     assert (adjusted.version, adjusted.speed) == ("8.19.4", 60.0)
     assert all(deployment.load is None for deployment in adjusted.deployments)
@@ -228,7 +228,7 @@ def test_what_the_command_line_says_wins():
 @pytest.mark.parametrize(
     "arguments", [{"version": "7.0"}, {"speed": 0.0}, {"speed": float("inf")}, {"user": "me"}]
 )
-def test_what_the_command_line_cannot_say(arguments):
+def test_invalid_arguments(arguments):
     with pytest.raises(ClusterScenarioError, match=r"version|speed|user"):
         adjust(sample_scenario(), **arguments)
 
@@ -236,7 +236,7 @@ def test_what_the_command_line_cannot_say(arguments):
 @pytest.mark.parametrize(
     ("version", "key"), [("8.12", "adaptive_allocations"), ("8.6", "deployment_id")]
 )
-def test_a_file_must_not_ask_for_what_its_version_does_not_have(tmp_path, version, key):
+def test_a_file_must_not_use_missing_features(tmp_path, version, key):
     adaptive = "adaptive_allocations = {enabled = true, min_number_of_allocations = 1}"
     text = COMPLETE.replace("8.19.4", version)
     if key != "adaptive_allocations":
@@ -246,7 +246,7 @@ def test_a_file_must_not_ask_for_what_its_version_does_not_have(tmp_path, versio
         read_scenario(written(tmp_path, text))
 
 
-def test_a_file_must_not_ask_for_endpoints_of_a_version_without(tmp_path):
+def test_a_file_must_not_define_endpoints_in_a_version_without_them(tmp_path):
     text = """
         version = "8.10"
         nodes = [{name = "n"}]

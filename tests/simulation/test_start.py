@@ -1,4 +1,4 @@
-"""`_start`: what it checks, in which order, and what it sets off."""
+"""`_start`: its checks, their order, and its effects."""
 
 import pytest
 
@@ -30,7 +30,7 @@ def test_a_deployment_starts_once_a_node_has_loaded_the_model():
     assert deployment.max_assigned_allocations == 2
 
 
-def test_the_server_fills_in_what_is_left_to_it():
+def test_unset_parameters_get_defaults():
     world = cluster()
     parameters = world.start_deployment("acme").parameters
     assert (parameters.deployment_id, parameters.number_of_allocations) == ("acme", 1)
@@ -39,7 +39,7 @@ def test_the_server_fills_in_what_is_left_to_it():
     assert (old.parameters.queue_capacity, old.parameters.cache_bytes) == (1024, 0)
 
 
-def test_the_native_scalers_minimum_is_where_it_starts():
+def test_a_start_begins_at_the_adaptive_minimum():
     settings = AdaptiveSettings(enabled=True, min_number_of_allocations=3)
     assert cluster().start_deployment("acme", adaptive=settings).requested == 3
     to_zero = AdaptiveSettings(enabled=True, min_number_of_allocations=0)
@@ -71,14 +71,14 @@ def test_the_native_scalers_minimum_is_where_it_starts():
         ),
     ],
 )
-def test_nonsense_is_refused_before_anything_is_looked_up(parameters, fragment):
+def test_invalid_parameters_are_refused_before_any_lookup(parameters, fragment):
     error = refused(lambda: cluster().start_deployment("unknown", **parameters))
     assert (error.status, error.type) == (400, "action_request_validation_exception")
     assert error.reason.startswith("Validation Failed: 1:")
     assert fragment in error.reason
 
 
-def test_all_complaints_come_at_once():
+def test_all_problems_are_reported_together():
     error = refused(
         lambda: cluster().start_deployment("acme", number_of_allocations=0, queue_capacity=0)
     )
@@ -92,13 +92,13 @@ def test_an_unknown_priority_is_another_kind_of_400():
 
 
 def test_an_unknown_model_is_not_found():
-    error = refused(lambda: cluster().start_deployment("nobody"))
+    error = refused(lambda: cluster().start_deployment("unknown"))
     assert (error.status, error.type) == (404, "resource_not_found_exception")
-    assert "Could not find trained model [nobody]" in error.reason
-    assert error.metadata["resource.id"] == "nobody"
+    assert "Could not find trained model [unknown]" in error.reason
+    assert error.metadata["resource.id"] == "unknown"
 
 
-def test_an_id_serves_once():
+def test_an_id_can_be_used_once():
     world = cluster()
     world.start_deployment("acme", deployment_id="search")
     for taken in ("search", "other"):
@@ -115,7 +115,7 @@ def test_an_id_serves_once():
         ("feature_reset", 409, "being reset"),
     ],
 )
-def test_circumstances_forbid_starting(condition, status, fragment):
+def test_conditions_that_rule_out_a_start(condition, status, fragment):
     world = cluster()
     setattr(world, condition, True)
     error = refused(lambda: world.start_deployment("acme"))
@@ -123,23 +123,23 @@ def test_circumstances_forbid_starting(condition, status, fragment):
     assert fragment in error.reason
 
 
-def test_the_id_of_an_endpoint_is_not_for_deployments():
+def test_the_id_of_an_endpoint_cannot_be_used():
     world = cluster()
     world.inference_endpoints.add("mine")
     error = refused(lambda: world.start_deployment("acme", deployment_id="mine"))
     assert (error.status, error.type) == (400, "status_exception")
 
 
-def test_a_hundred_deployments_are_enough():
+def test_the_maximum_number_of_deployments():
     world = cluster(node("a", memory_bytes=2**40), models=(model(size_bytes=1000),))
-    for number in range(100):
-        world.start_deployment("acme", deployment_id=f"d{number}", priority="low")
+    for index in range(100):
+        world.start_deployment("acme", deployment_id=f"d{index}", priority="low")
     error = refused(lambda: world.start_deployment("acme", deployment_id="d100", priority="low"))
     assert (error.status, error.type) == (429, "status_exception")
     assert "[100]" in error.reason
 
 
-def test_no_room_at_all_is_refused_with_the_reasons_as_cause():
+def test_a_start_without_any_capacity_is_refused_with_a_cause():
     world = cluster()
     error = refused(lambda: world.start_deployment("acme", threads_per_allocation=8))
     assert (error.status, error.type) == (429, "status_exception")
@@ -150,7 +150,7 @@ def test_no_room_at_all_is_refused_with_the_reasons_as_cause():
     assert world.deployments == {}
 
 
-def test_room_for_some_is_refused_on_fixed_hardware_and_taken_on_growing():
+def test_a_partial_start_needs_growing_hardware():
     error = refused(lambda: cluster().start_deployment("acme", number_of_allocations=9))
     assert (error.status, error.type, error.caused_by) == (429, "status_exception", None)
     assert "not enough resources to provide all requested allocations" in error.reason
@@ -163,7 +163,7 @@ def test_room_for_some_is_refused_on_fixed_hardware_and_taken_on_growing():
     assert deployment.reason is None
 
 
-def test_on_growing_hardware_even_nothing_is_a_start():
+def test_on_growing_hardware_a_start_without_capacity_succeeds():
     world = cluster(node("a", processors=1), can_grow=True)
     deployment = world.start_deployment("acme", threads_per_allocation=4)
     after(world, 60.0)
@@ -178,7 +178,7 @@ def test_models_are_put_once_and_deleted_when_unused():
     assert refused(lambda: world.put_model(model())).status == 400
     world.start_deployment("acme", deployment_id="search")
     assert refused(lambda: world.delete_model("acme")).status == 409
-    assert refused(lambda: world.delete_model("nobody")).status == 404
+    assert refused(lambda: world.delete_model("unknown")).status == 404
     world.stop_deployment("search")
     world.delete_model("acme")
     assert "acme" not in world.models

@@ -1,4 +1,4 @@
-"""Reading recorded loads, and what is said when one cannot be read."""
+"""Reading recorded loads, and the errors of unreadable files."""
 
 import gzip
 from pathlib import Path
@@ -27,7 +27,7 @@ def written(folder: Path, text: str, name: str = "made-up.csv") -> Path:
     return path
 
 
-def test_a_trace_is_read_with_what_it_says_of_itself(tmp_path):
+def test_a_trace_is_read_with_its_metadata(tmp_path):
     trace = read_trace(written(tmp_path, GOOD))
     assert (trace.name, trace.bin_s, trace.duration_s) == ("made-up", 10.0, 30.0)
     assert list(trace.counts) == [4, 0, 16]
@@ -52,7 +52,7 @@ def test_a_window_is_a_trace(tmp_path):
 
 
 def test_rounding_does_not_lose_a_bin():
-    """Multiples of a tenth are no whole numbers of tenths to a computer."""
+    """Multiples of 0.1 are not exact in floating point."""
     tenths = Trace(name="made-up", bin_s=0.1, counts=np.arange(100))
     windows = [tenths.between(first * 0.1, (first + 1) * 0.1) for first in range(100)]
     assert [window.counts.tolist() for window in windows] == [[first] for first in range(100)]
@@ -64,7 +64,7 @@ def test_instants_lie_in_bins_and_at_the_end_in_the_last():
     assert [trace.first_bin_from(at) for at in (-1.0, 0.0, 0.1, 10.0, 99.0)] == [0, 0, 1, 1, 3]
 
 
-def test_a_factor_makes_the_busy_bins_need_so_many_allocations(tmp_path):
+def test_a_factor_scales_the_99th_percentile_to_the_given_allocations(tmp_path):
     trace = read_trace(written(tmp_path, GOOD))
     factor = trace.factor_for(allocations=8, service_time_s=0.1, utilisation=0.5)
     assert factor * trace.p99_per_s * 0.1 == pytest.approx(8 * 0.5)
@@ -98,7 +98,7 @@ def test_a_factor_makes_the_busy_bins_need_so_many_allocations(tmp_path):
         ("t_seconds,requests\n0,1\n", 2, "a single bin needs"),
     ],
 )
-def test_what_is_wrong_is_said_with_its_place(tmp_path, text, line, complaint):
+def test_an_error_is_reported_with_its_line(tmp_path, text, line, complaint):
     path = written(tmp_path, text)
     with pytest.raises(TraceError) as refusal:
         read_trace(path)
@@ -121,7 +121,7 @@ def test_files_that_cannot_be_read_at_all(tmp_path):
         read_trace(latin)
 
 
-def test_a_compressed_trace_that_is_cut_off_is_told_with_the_last_line_that_was_read(tmp_path):
+def test_a_truncated_compressed_trace_is_reported_with_the_last_line(tmp_path):
     cut = tmp_path / "cut.csv.gz"
     rows = "".join(f"{10 * row},{row % 7}\n" for row in range(10_000))
     cut.write_bytes(gzip.compress(f"t_seconds,requests\n{rows}".encode())[:-500])
@@ -138,7 +138,7 @@ def test_a_byte_order_mark_is_not_part_of_the_header(tmp_path):
 @pytest.mark.parametrize(
     "name", ["azure_fn_levels.csv", "nasa_http_launch_1s.csv.gz", "servegen_m_large_idle.csv"]
 )
-def test_recorded_traces_are_what_they_say(name):
+def test_recorded_traces_match_their_metadata(name):
     path = RECORDED / name
     if not path.exists():
         pytest.skip(f"the recorded traces are not at {RECORDED}")

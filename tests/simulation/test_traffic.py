@@ -1,4 +1,4 @@
-"""Where requests go, who waits for what, and what callers are told."""
+"""The routes of requests, queueing at zero allocations, and the responses."""
 
 import math
 from itertools import count
@@ -35,7 +35,7 @@ def zero(**other):
     return after(world, 1.0), deployment
 
 
-def test_requests_are_shared_out_by_current_allocations():
+def test_requests_are_distributed_by_current_allocations():
     """20 000 requests over nodes with 4 and 2 allocations: 2/3 to the first within 2 %."""
     world, deployment = serving()
     world.drive("acme", load(world, 40.0))
@@ -58,7 +58,7 @@ def test_a_split_deployment_waits_like_separate_queues():
     assert waited == pytest.approx(0.711, rel=0.03)
 
 
-def test_a_queue_is_the_nodes_and_a_full_one_does_not_pass_requests_on():
+def test_each_node_has_a_queue_and_a_full_one_rejects():
     world = cluster()
     deployment = world.start_deployment("acme", number_of_allocations=6, queue_capacity=10)
     after(world, 5.0)
@@ -70,7 +70,7 @@ def test_a_queue_is_the_nodes_and_a_full_one_does_not_pass_requests_on():
     assert len(rejected) == 60 - 26
 
 
-def test_each_document_is_answered_and_the_answer_is_announced():
+def test_each_document_completes_at_an_announced_instant():
     world, _ = serving()
     requests = world.infer("acme", 3)
     assert [request.state for request in requests] == ["waiting"] * 3
@@ -82,7 +82,7 @@ def test_each_document_is_answered_and_the_answer_is_announced():
     assert max(request.finished_at for request in requests) == pytest.approx(world.now)
 
 
-def test_a_caller_is_told_at_the_deadline():
+def test_a_request_fails_at_its_deadline():
     world, _ = serving(1, models=(model(service_time_s=5.0, service_cv=0.0),))
     one, two = world.infer("acme", 2, timeout_s=2.0)
     assert world.next_event_at() == pytest.approx(world.now + 2.0)
@@ -105,12 +105,12 @@ def test_an_id_is_that_of_a_deployment_or_else_of_a_model():
 @pytest.mark.parametrize(
     ("target", "status", "kind", "fragment"),
     [
-        ("nobody", 404, "resource_not_found_exception", "Could not find trained model"),
+        ("unknown", 404, "resource_not_found_exception", "Could not find trained model"),
         ("other", 409, "status_exception", "must be deployed to use"),
         ("acme", 409, "status_exception", "is not allocated to any nodes"),
     ],
 )
-def test_who_cannot_be_served_is_refused(target, status, kind, fragment):
+def test_requests_that_cannot_be_served_are_refused(target, status, kind, fragment):
     world = cluster()
     world.start_deployment("acme")
     error = refused(world, target)
@@ -118,7 +118,7 @@ def test_who_cannot_be_served_is_refused(target, status, kind, fragment):
     assert fragment in error.reason
 
 
-def test_a_request_wakes_what_sleeps_and_waits_for_it():
+def test_a_request_scales_up_from_zero_and_waits():
     world, deployment = zero()
     assert deployment.routes == {}
     (request,) = world.infer("acme")
@@ -131,7 +131,7 @@ def test_a_request_wakes_what_sleeps_and_waits_for_it():
     assert 2.0 < deployment.ledger.wait_percentile(1.0) < 3.0
 
 
-def test_a_driven_request_wakes_too():
+def test_a_driven_request_scales_up_from_zero():
     world, deployment = zero()
     world.drive("acme", iter([Arrival(world.now + 7.0), Arrival(world.now + 7.5)]))
     after(world, 6.9)
@@ -141,7 +141,7 @@ def test_a_driven_request_wakes_too():
     assert deployment.ledger.completed == 2
 
 
-def test_a_hundred_may_wait_for_a_sleeper():
+def test_a_hundred_requests_may_wait_at_zero():
     world, deployment = zero(models=(model(load_s=60.0),))
     requests = world.infer("acme", 103)
     rejected = [request for request in requests if request.done]
@@ -154,14 +154,14 @@ def test_a_hundred_may_wait_for_a_sleeper():
     assert (deployment.ledger.rejected, deployment.ledger.timed_out) == (3, 100)
 
 
-def test_a_sleeper_that_is_stopped_refuses_those_who_wait():
+def test_stopping_at_zero_refuses_waiting_requests():
     world, _ = zero()
     (request,) = world.infer("acme")
     world.stop_deployment("acme")
     assert request.error.status == 409
 
 
-def test_nothing_wakes_where_zero_is_not_the_native_scalers_doing():
+def test_only_adaptive_allocations_scale_up_from_zero():
     world, deployment = zero()
     deployment.adaptive = None
     assert refused(world).status == 409
@@ -176,7 +176,7 @@ def test_high_priority_overtakes():
     assert order.index(high) == 1
 
 
-def test_several_loads_with_their_own_patience():
+def test_several_loads_with_different_timeouts():
     world, deployment = serving(1, models=(model(service_time_s=1.0, service_cv=0.0),))
     at = world.now
     world.drive("acme", iter([Arrival(at), Arrival(at + 0.2)]), timeout_s=100.0)
@@ -185,7 +185,7 @@ def test_several_loads_with_their_own_patience():
     assert (deployment.ledger.completed, deployment.ledger.timed_out) == (2, 1)
 
 
-def test_a_load_without_end_is_taken_as_time_passes():
+def test_an_endless_load_is_consumed_lazily():
     world, deployment = serving()
     begun, taken = world.now, count()
     world.drive("acme", (Arrival(begun + second) for second in taken))
@@ -206,14 +206,14 @@ events = st.lists(
 
 @settings(max_examples=60, deadline=None)
 @given(events, st.sampled_from(["8.18", "9.3"]))
-def test_whatever_happens_no_request_is_lost_and_no_core_used_twice(events, version):
+def test_no_request_is_lost_and_no_core_used_twice(events, version):
     world = cluster(version=version, models=(model(), model("other", service_time_s=0.3)))
     ledgers = []
     for name in ("acme", "other"):
         ledgers.append(world.start_deployment(name, number_of_allocations=2).ledger)
         world.drive(name, load(world, 15.0), timeout_s=2.0)
     requests = []
-    for number, (what, n, pause) in enumerate(events):
+    for index, (what, n, pause) in enumerate(events):
         after(world, pause)
         try:
             if what == "scale":
@@ -225,7 +225,7 @@ def test_whatever_happens_no_request_is_lost_and_no_core_used_twice(events, vers
             elif what == "remove":
                 world.remove_node("b")
             elif what == "add":
-                world.add_node(node(f"n{number}"))
+                world.add_node(node(f"n{index}"))
             else:
                 world.stop_deployment("other")
         except (SimulatedApiError, KeyError):
@@ -252,15 +252,15 @@ def test_whatever_happens_no_request_is_lost_and_no_core_used_twice(events, vers
 
 @settings(max_examples=15, deadline=None)
 @given(st.lists(st.floats(0.0, 300.0), max_size=20))
-def test_how_often_one_looks_does_not_change_what_happens(pauses):
-    def history(looks):
+def test_the_step_of_advances_does_not_change_the_history(pauses):
+    def history(pauses_):
         world = cluster(seed=3)
         adaptive = AdaptiveSettings(enabled=True, max_number_of_allocations=8)
         deployment = world.start_deployment("acme", adaptive=adaptive)
         world.drive("acme", load(world, 30.0))
         begun = world.now
-        for look in sorted(looks):
-            world.advance(begun + look)
+        for pause in sorted(pauses_):
+            world.advance(begun + pause)
         world.advance(begun + 300.0)
         counters = {id_: route.counters(world.now) for id_, route in deployment.routes.items()}
         return deployment.requested, counters, deployment.ledger.wait_percentile(0.9)
@@ -278,7 +278,7 @@ def test_the_same_seed_gives_the_same_history_and_another_gives_another():
     assert history(1) == history(1) != history(2)
 
 
-def test_the_percentile_of_those_never_served_is_infinite():
+def test_the_percentile_of_requests_never_served_is_infinite():
     world, deployment = serving(1, models=(model(service_time_s=1.0),))
     world.drive("acme", load(world, 10.0), timeout_s=5.0)
     after(world, 300.0)

@@ -29,15 +29,15 @@ def refused(world, deployment_id="acme", **change) -> SimulatedApiError:
     return refusal.value
 
 
-NUMBER = {"number_of_allocations": 3}
+ALLOCATIONS = {"number_of_allocations": 3}
 
 
 @pytest.mark.parametrize("stored", [None, DISABLED])
 @pytest.mark.parametrize(
-    ("change", "number", "adaptive"),
+    ("change", "allocations", "adaptive"),
     [
-        (NUMBER, 3, "stored"),
-        ({**NUMBER, "adaptive": AdaptivePatch(enabled=False)}, 3, {"enabled": False}),
+        (ALLOCATIONS, 3, "stored"),
+        ({**ALLOCATIONS, "adaptive": AdaptivePatch(enabled=False)}, 3, {"enabled": False}),
         ({"adaptive": AdaptivePatch(enabled=True)}, 1, {"enabled": True}),
         ({"adaptive": AdaptivePatch(enabled=False)}, 1, {"enabled": False}),
         (
@@ -54,10 +54,10 @@ NUMBER = {"number_of_allocations": 3}
         ({}, 1, "stored"),
     ],
 )
-def test_without_native_scaling(stored, change, number, adaptive):
+def test_without_adaptive_allocations(stored, change, allocations, adaptive):
     world, deployment = started(stored)
     world.update_deployment("acme", **change)
-    assert deployment.requested == number
+    assert deployment.requested == allocations
     if adaptive == "stored":
         assert deployment.adaptive == stored
     elif adaptive is None:
@@ -71,10 +71,10 @@ def test_without_native_scaling(stored, change, number, adaptive):
 
 
 @pytest.mark.parametrize(
-    ("change", "number", "adaptive"),
+    ("change", "allocations", "adaptive"),
     [
         (
-            {**NUMBER, "adaptive": AdaptivePatch(enabled=False)},
+            {**ALLOCATIONS, "adaptive": AdaptivePatch(enabled=False)},
             3,
             settings(False, 1, 5),
         ),
@@ -103,30 +103,32 @@ def test_without_native_scaling(stored, change, number, adaptive):
             settings(True, 1),
         ),
         ({"adaptive": None}, 1, None),
-        ({**NUMBER, "adaptive": None}, 3, None),
+        ({**ALLOCATIONS, "adaptive": None}, 3, None),
         ({}, 1, ENABLED),
         ({"adaptive": UNSET}, 1, ENABLED),
     ],
 )
-def test_with_native_scaling(change, number, adaptive):
+def test_with_adaptive_allocations(change, allocations, adaptive):
     world, deployment = started(ENABLED)
     world.update_deployment("acme", **change)
-    assert (deployment.requested, deployment.adaptive) == (number, adaptive)
+    assert (deployment.requested, deployment.adaptive) == (allocations, adaptive)
 
 
-def test_a_number_is_refused_while_the_native_scaler_is_on():
+def test_allocations_are_refused_while_adaptive_allocations_are_enabled():
     world, deployment = started(ENABLED)
-    error = refused(world, **NUMBER)
+    error = refused(world, **ALLOCATIONS)
     assert (error.status, error.type) == (400, "validation_exception")
     assert "cannot be set if adaptive allocations is enabled" in error.reason
-    assert refused(world, number_of_allocations=1).status == 400  # even the same number
+    assert (
+        refused(world, number_of_allocations=1).status == 400
+    )  # even with the current allocations
     assert deployment.requested == 1
 
 
 @pytest.mark.parametrize("stored", [None, ENABLED])
-def test_a_number_and_enabling_at_once_is_nonsense(stored):
+def test_allocations_and_enabling_in_one_request_are_refused(stored):
     world, _ = started(stored)
-    error = refused(world, **NUMBER, adaptive=AdaptivePatch(enabled=True))
+    error = refused(world, **ALLOCATIONS, adaptive=AdaptivePatch(enabled=True))
     assert (error.status, error.type) == (400, "action_request_validation_exception")
 
 
@@ -142,8 +144,8 @@ def test_a_number_and_enabling_at_once_is_nonsense(stored):
         ),
     ],
 )
-def test_nonsense_is_refused_before_the_deployment_is_looked_up(change, fragment):
-    error = refused(cluster(), "nobody", **change)
+def test_invalid_parameters_are_refused_before_the_lookup(change, fragment):
+    error = refused(cluster(), "unknown", **change)
     assert (error.status, error.type) == (400, "action_request_validation_exception")
     assert fragment in error.reason
 
@@ -156,41 +158,41 @@ def test_bounds_that_contradict_the_stored_ones_are_refused():
 
 
 def test_an_unknown_deployment_is_not_found():
-    error = refused(cluster(), "nobody", **NUMBER)
+    error = refused(cluster(), "unknown", **ALLOCATIONS)
     assert (error.status, error.type) == (404, "resource_not_found_exception")
-    assert "No known model deployment with id [nobody]" in error.reason
+    assert "No known model deployment with id [unknown]" in error.reason
 
 
-def test_an_endpoints_deployment_is_refused_by_versions_that_do():
+def test_deployments_of_endpoints_are_refused_by_later_versions():
     world, _ = started()
     world.inference_endpoints.add("acme")
-    error = refused(world, **NUMBER)
+    error = refused(world, **ALLOCATIONS)
     assert (error.status, error.type) == (409, "status_exception")
     assert "created by inference endpoint" in error.reason
     assert "must be updated through the inference API" in error.reason
     old, deployment = started(version="8.19")
     old.inference_endpoints.add("acme")
-    old.update_deployment("acme", **NUMBER)
+    old.update_deployment("acme", **ALLOCATIONS)
     assert deployment.requested == 3
 
 
-def test_an_endpoints_name_is_known_before_whether_there_is_a_deployment():
+def test_the_owner_is_checked_before_the_deployment():
     world = cluster()
-    world.inference_endpoints.add("nobody")
-    assert refused(world, "nobody", **NUMBER).status == 409
+    world.inference_endpoints.add("unknown")
+    assert refused(world, "unknown", **ALLOCATIONS).status == 409
 
 
-def test_low_priority_stays_at_one_in_versions_that_see_to_it():
+def test_low_priority_stays_at_one_in_later_versions():
     world, _ = started(priority="low")
-    error = refused(world, **NUMBER)
+    error = refused(world, **ALLOCATIONS)
     assert (error.status, error.type) == (400, "validation_exception")
     assert "must be 1 when [priority] is low" in error.reason
     old, deployment = started(priority="low", version="8.18")
-    old.update_deployment("acme", **NUMBER)
+    old.update_deployment("acme", **ALLOCATIONS)
     assert deployment.requested == 3
 
 
-def test_only_a_started_deployment_changes_but_saying_nothing_new_is_always_fine():
+def test_an_update_needs_a_started_deployment_unless_nothing_changes():
     world = cluster()
     world.start_deployment("acme", adaptive=DISABLED)
     world.update_deployment("acme", number_of_allocations=1)
@@ -199,13 +201,13 @@ def test_only_a_started_deployment_changes_but_saying_nothing_new_is_always_fine
     )
     world.update_deployment("acme")
     # The raw patch is compared: what it leaves out counts as null.
-    for change in (NUMBER, {"adaptive": AdaptivePatch(enabled=False)}):
+    for change in (ALLOCATIONS, {"adaptive": AdaptivePatch(enabled=False)}):
         error = refused(world, **change)
         assert (error.status, error.type) == (409, "status_exception")
         assert "not in [started] state" in error.reason
 
 
-def test_too_much_is_refused_whole_on_fixed_hardware():
+def test_an_excessive_update_is_refused_on_fixed_hardware():
     world, deployment = started()
     error = refused(world, number_of_allocations=9)
     assert (error.status, error.type) == (429, "status_exception")
@@ -215,13 +217,13 @@ def test_too_much_is_refused_whole_on_fixed_hardware():
     assert targets(deployment) == {"a": 4, "b": 4}
 
 
-def test_a_refused_number_leaves_the_other_settings_too():
+def test_a_refused_update_changes_no_setting():
     world, deployment = started(ENABLED)
     refused(world, number_of_allocations=99, adaptive=AdaptivePatch(enabled=False))
     assert deployment.adaptive == ENABLED
 
 
-def test_too_much_is_taken_in_part_on_growing_hardware():
+def test_an_excessive_update_is_executed_in_part_on_growing_hardware():
     world, deployment = started(can_grow=True)
     world.update_deployment("acme", number_of_allocations=9)
     assert (deployment.requested, targets(deployment)) == (9, {"a": 4, "b": 4})
@@ -230,7 +232,7 @@ def test_too_much_is_taken_in_part_on_growing_hardware():
     assert (deployment.reason, targets(deployment)) == (None, {"a": 4, "b": 4})
 
 
-def test_fewer_than_asked_for_but_more_than_placed_changes_only_the_number():
+def test_a_decrease_above_the_placed_allocations_changes_only_the_request():
     world, deployment = started(can_grow=True)
     world.update_deployment("acme", number_of_allocations=12)
     world.update_deployment("acme", number_of_allocations=9)
@@ -238,7 +240,7 @@ def test_fewer_than_asked_for_but_more_than_placed_changes_only_the_number():
     assert deployment.reason
 
 
-def test_only_an_internal_update_takes_the_last():
+def test_only_an_internal_update_removes_the_last_allocation():
     world, deployment = started(ENABLED)
     world.update_deployment("acme", number_of_allocations=0, internal=True)
     after(world, 1.0)
@@ -246,7 +248,7 @@ def test_only_an_internal_update_takes_the_last():
     assert deployment.allocation_state() == "fully_allocated"
 
 
-def test_a_target_is_at_once_in_the_state_and_a_moment_later_at_work():
+def test_a_target_is_in_the_state_at_once_and_takes_effect_later():
     world, deployment = started()
     world.update_deployment("acme", number_of_allocations=3)
     route = deployment.routes["a"]

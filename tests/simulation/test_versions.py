@@ -37,7 +37,7 @@ def test_a_full_number_is_kept():
         ("low_priority_check", "9.1.10", "9.2.4"),
     ],
 )
-def test_what_a_version_brought_it_keeps(flag, without, first):
+def test_features_stay_in_later_versions(flag, without, first):
     assert not getattr(behaviour_of(without), flag)
     assert getattr(behaviour_of(first), flag)
     assert getattr(behaviour_of("9.3"), flag)
@@ -51,7 +51,7 @@ def test_queues_became_longer():
     ]
 
 
-def test_scaling_to_zero_came_late_and_then_took_a_day():
+def test_scale_to_zero_by_version():
     assert [behaviour_of(version).scale_to_zero_s for version in ("8.15", "8.16", "9.1")] == [
         None,
         900.0,
@@ -72,7 +72,7 @@ def test_a_defect_has_a_beginning_and_may_have_an_end(flag, first, last, never):
     assert not any(getattr(behaviour_of(version), flag) for version in never)
 
 
-def test_serverless_is_the_newest_with_its_own_ways():
+def test_serverless_is_the_newest_version_with_differences():
     serverless, newest = behaviour_of("serverless"), behaviour_of("9.3")
     assert serverless.serverless
     assert (serverless.number, serverless.major) == (newest.number, 9)

@@ -1,4 +1,4 @@
-"""Arrival processes: rates, order, burstiness and what a trace becomes."""
+"""Arrival processes: rates, order, burstiness and traces."""
 
 from itertools import pairwise, takewhile
 
@@ -16,7 +16,7 @@ def rng(seed: int = 1) -> np.random.Generator:
 
 
 def instants(arrivals, until_s: float) -> np.ndarray:
-    """Seconds since the start of those that come within `until_s`, which are in order."""
+    """Instants of the arrivals within `until_s`, in seconds since the start; checks their order."""
     taken = [a.at - START for a in takewhile(lambda a: a.at < START + until_s, arrivals)]
     assert all(earlier <= later for earlier, later in pairwise(taken))
     assert not taken or taken[0] >= 0.0
@@ -68,7 +68,7 @@ def test_shapes():
     assert rates(on_off, 100.0) == approx([50, 50, 0, 0, 0] * 2, rel=0.1)
 
 
-def test_a_rate_beyond_what_was_promised_is_an_error():
+def test_a_rate_above_the_maximum_is_an_error():
     arrivals = workload.from_rate_function(lambda s: s, 50.0, start=START, rng=rng())
     with pytest.raises(ValueError, match=r"s after its start the rate is 50\.\d+/s"):
         list(takewhile(lambda a: a.at < START + 100.0, arrivals))
@@ -95,7 +95,7 @@ def test_short_bins_keep_their_counts():
 
 
 def test_a_thinned_trace_keeps_its_quiet_hours():
-    """1000 bins of one request, a tenth of them wanted: 100 within 4 standard deviations."""
+    """1000 bins of one request, thinned to a tenth: 100 within 4 standard deviations."""
     thinned = played(trace([1] * 1000), factor=0.1)
     assert set(thinned) == {0, 1}
     assert thinned.sum() == pytest.approx(100, abs=40)
@@ -174,7 +174,7 @@ COUNTED = {
 
 
 @pytest.mark.parametrize(("source", "factor"), COUNTED.values(), ids=COUNTED)
-def test_counts_are_of_the_law_of_the_instants(source, factor):
+def test_counts_have_the_distribution_of_the_instants(source, factor):
     """1000 minutes: the mean within 2 % or what chance allows, the variance within 15 %."""
     edges = np.arange(0.0, source.duration_s + 1.0, 60.0)
     drawn = np.concatenate(list(workload.arrival_instants(source, factor, rng(1))))

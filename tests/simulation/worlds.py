@@ -1,4 +1,4 @@
-"""Small clusters to try things in."""
+"""Small clusters for tests."""
 
 from collections.abc import Iterator
 

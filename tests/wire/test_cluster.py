@@ -1,4 +1,4 @@
-"""Responses about the cluster: read with whatever is missing, written as they are."""
+"""Documents about the cluster: reading with missing fields, and rendering."""
 
 import msgspec
 import pytest
@@ -31,11 +31,11 @@ def test_nothing_is_required(form):
 
 
 @pytest.mark.parametrize("form", FORMS)
-def test_what_is_not_known_yet_is_ignored(form):
+def test_unknown_fields_are_ignored(form):
     assert msgspec.json.decode(b'{"new_in_10": [1]}', type=form)
 
 
-def test_a_licence_is_required_to_be_there():
+def test_a_licence_is_required():
     with pytest.raises(msgspec.ValidationError):
         msgspec.json.decode(b"{}", type=LicenseResponse)
 
@@ -45,7 +45,7 @@ def test_an_unlimited_licence():
     assert msgspec.json.decode(body, type=LicenseResponse).license.max_nodes is None
 
 
-def test_memory_that_is_left_for_deployments():
+def test_free_memory_for_deployments():
     full = MlMemory(
         max_in_bytes=100,
         native_code_overhead_in_bytes=30,

@@ -1,4 +1,4 @@
-"""Bodies about deployments: what is left out, what is null, and what is unknown."""
+"""Bodies of the deployment APIs: unset, null and unknown fields."""
 
 import msgspec
 import pytest
@@ -46,7 +46,7 @@ RESPONSE = {
 }
 
 
-def test_an_assignment_is_written_as_it_was_read():
+def test_an_assignment_survives_a_round_trip():
     read = msgspec.convert(RESPONSE, AssignmentResponse)
     assert read.assignment.task_parameters.number_of_allocations == 4
     assert read.assignment.routing_table["n1"].routing_state == "started"
@@ -63,7 +63,7 @@ def test_older_versions_leave_fields_out():
     assert msgspec.convert(written, AssignmentDocument) == bare
 
 
-def test_the_settings_of_the_clusters_own_scaler():
+def test_settings_of_adaptive_allocations():
     settings = AdaptiveSettingsDocument(enabled=True, max_number_of_allocations=8)
     assert msgspec.to_builtins(settings) == {"enabled": True, "max_number_of_allocations": 8}
 
@@ -83,7 +83,7 @@ def test_the_settings_of_the_clusters_own_scaler():
     ],
     ids=str,
 )
-def test_unset_and_null_are_kept_apart(body):
+def test_unset_and_null_differ(body):
     read = msgspec.convert(body, UpdateRequest)
     assert msgspec.json.decode(msgspec.json.encode(read)) == body
 

@@ -1,4 +1,4 @@
-"""Inference endpoints: which of them own a deployment, and what is said to them."""
+"""Inference endpoints: ownership of deployments, and the bodies of updates."""
 
 import msgspec
 import pytest
@@ -24,7 +24,7 @@ from autoscaler.wire.inference import (
         ("", {}, False),
     ],
 )
-def test_an_endpoint_owns_what_it_has_deployed_itself(service, settings, owns):
+def test_an_endpoint_owns_the_deployment_that_it_created(service, settings, owns):
     endpoint = EndpointDocument(inference_id="x", service=service, service_settings=settings)
     assert endpoint.owns_deployment is owns
 
@@ -54,6 +54,6 @@ def test_settings_of_other_services_may_be_anything():
         ),
     ],
 )
-def test_only_what_is_to_change_is_said(patch, body):
+def test_only_changed_settings_are_sent(patch, body):
     request = UpdateEndpointRequest(service_settings=patch)
     assert msgspec.to_builtins(request) == {"service_settings": body}

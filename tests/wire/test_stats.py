@@ -1,4 +1,4 @@
-"""The statistics: read from whole responses, from sparse ones, and around damage."""
+"""The statistics: complete, sparse and damaged responses."""
 
 import json
 
@@ -65,7 +65,7 @@ def parsed(*models, count=None):
     return parse_stats(json.dumps(document).encode())
 
 
-def test_a_whole_answer():
+def test_a_complete_response():
     page = parsed(model(), count=7)
     (found,) = page.deployments
     assert page.total_models == 7
@@ -100,7 +100,7 @@ def test_before_8_8_a_deployment_has_the_name_of_its_model():
     assert found.adaptive is None
 
 
-def test_models_that_are_not_deployed_are_left_out():
+def test_models_without_deployments_are_omitted():
     assert parsed({"model_id": "lang_ident_model_1"}).deployments == ()
 
 
@@ -116,7 +116,7 @@ def test_models_that_are_not_deployed_are_left_out():
     ],
     ids=lambda damage: next(iter(damage)),
 )
-def test_damage_costs_only_the_deployment_it_is_in(damage):
+def test_damage_affects_only_its_deployment(damage):
     page = parsed(model("a"), model("b", **damage), model("c"))
     assert [d.deployment_id for d in page.deployments] == ["a", "c"]
     ((place, what),) = page.unreadable
@@ -124,12 +124,12 @@ def test_damage_costs_only_the_deployment_it_is_in(damage):
     assert what.startswith("trained_model_stats[1]: ")
 
 
-def test_damage_beyond_recognition_is_named_by_its_place():
+def test_damage_without_a_deployment_id_is_named_by_its_location():
     page = parsed(model("a"), "nonsense")
     assert [place for place, _ in page.unreadable] == ["trained_model_stats[1]"]
 
 
-def test_two_entries_of_one_name_contradict_each_other():
+def test_two_entries_with_one_id_are_unreadable():
     page = parsed(model("a"), model("b"), model("a"))
     assert [d.deployment_id for d in page.deployments] == ["b"]
     assert [place for place, _ in page.unreadable] == ["a"]
@@ -138,19 +138,19 @@ def test_two_entries_of_one_name_contradict_each_other():
 @pytest.mark.parametrize(
     "body", [b"", b"[]", b"null", b'{"count":', b'{"count":-1}', b"\xff", b'{"a":' * 9999]
 )
-def test_a_document_that_is_no_statistics(body):
+def test_a_document_other_than_statistics(body):
     with pytest.raises(MalformedStats):
         parse_stats(body)
 
 
 @settings(deadline=None, derandomize=True)
 @given(st.recursive(st.none() | st.integers() | st.text(), st.lists))
-def test_whatever_an_entry_is_the_others_are_read(entry):
+def test_other_entries_are_read_with_any_damaged_entry(entry):
     page = parsed(model("a"), entry)
     assert "a" in {d.deployment_id for d in page.deployments}
 
 
-def test_what_was_read_is_written_again():
+def test_statistics_survive_a_round_trip():
     body = {"count": 1, "trained_model_stats": [model()]}
     read = msgspec.convert(body, StatsDocument)
     again = parse_stats(msgspec.json.encode(read))

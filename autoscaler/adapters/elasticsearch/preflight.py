@@ -230,7 +230,7 @@ class _Inspection:
                 "privilege monitor_inference, which shows the deployments of inference endpoints; "
                 "grant monitor_inference"
             )
-            self.found = replace(self.found, stop_refused_because=reason)
+            self.found = replace(self.found, stop_rejected_because=reason)
             return
         except (ApiError, MalformedResponse):
             return  # an update of an owned deployment reports it
@@ -244,7 +244,7 @@ class _Inspection:
                 f"{self.found.user} lacks the cluster privilege {_MANAGE_INFERENCE}; "
                 f"grant {_MANAGE_INFERENCE}"
             )
-            self.found = replace(self.found, owned_refused_because=reason)
+            self.found = replace(self.found, owned_rejected_because=reason)
             self.note(Severity.WARNING, reason)
 
     def _lacks_endpoint_update(self) -> bool:

@@ -38,8 +38,8 @@ class PreflightReport(Struct, frozen=True, kw_only=True):
     upgrade_mode: bool | None = None
     deployments: int | None = None
     owned: frozenset[str] = frozenset()  # deployments that inference endpoints own
-    owned_refused_because: str = ""  # "": these can be changed, as far as is known
-    stop_refused_because: str = ""  # "": deployments can be stopped, as far as is known
+    owned_rejected_because: str = ""  # "": these can be changed, as far as is known
+    stop_rejected_because: str = ""  # "": deployments can be stopped, as far as is known
     problems: tuple[Problem, ...] = ()
 
     def rejection_of(self, mode: Mode) -> str:

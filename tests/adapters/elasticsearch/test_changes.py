@@ -61,8 +61,8 @@ async def cluster_of(*responses, **settings):
         yield ElasticsearchCluster(api, FakeClock(start=1_000.0)), server
 
 
-async def outcome_of(cluster, change, words=None, name="elser"):
-    with pytest.raises(UpdateFailed, match=words) as caught:
+async def outcome_of(cluster, change, fragment=None, name="elser"):
+    with pytest.raises(UpdateFailed, match=fragment) as caught:
         await cluster.carry_out(name, change)
     assert str(caught.value)
     return caught.value.kind
@@ -330,7 +330,7 @@ async def test_a_slow_stop_times_out():
 
 
 @pytest.mark.parametrize(
-    ("owners", "outcome", "words"),
+    ("owners", "outcome", "fragment"),
     [
         (OWNED, OutcomeKind.ENDPOINT_OWNED, "inference endpoint elser owns it"),
         (UNAUTHORISED, OutcomeKind.ENDPOINT_OWNED, "grant monitor_inference to scaler"),
@@ -339,9 +339,9 @@ async def test_a_slow_stop_times_out():
     ],
     ids=["owned", "unknown", "no master", "proxy"],
 )
-async def test_nothing_is_stopped_that_may_belong_to_an_endpoint(owners, outcome, words):
+async def test_nothing_is_stopped_that_may_belong_to_an_endpoint(owners, outcome, fragment):
     async with cluster_of(stopping(owners=owners), retries=0) as (cluster, server):
-        assert await outcome_of(cluster, Stop(), words) is outcome
+        assert await outcome_of(cluster, Stop(), fragment) is outcome
     assert STOP not in server.paths
 
 
@@ -374,7 +374,7 @@ WITHOUT_NUMBER = {k: v for k, v in STARTED.items() if k != "number_of_allocation
 START_BODIES = {
     "as it was": (start(), STARTED),
     "no cache": (start(cache_bytes=0), STARTED | {"cache_size": "0b"}),
-    "cluster's own scaler on": (
+    "adaptive allocations enabled": (
         start(adaptive=AdaptiveAllocations(enabled=True, minimum=1, maximum=8)),
         WITHOUT_NUMBER | {"adaptive_allocations": ENABLED},
     ),

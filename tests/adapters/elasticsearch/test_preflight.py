@@ -214,7 +214,7 @@ def owning(*missing, version="9.2.0"):
 async def test_deployments_of_endpoints_can_be_changed_with_the_privilege():
     found = await inspected(owning())
     assert found.owned == {"elser"}
-    assert found.owned_refused_because == ""
+    assert found.owned_rejected_because == ""
     assert found.problems == ()
     assert found.privileges["manage_inference"]
 
@@ -223,7 +223,7 @@ async def test_the_privilege_for_endpoints_is_required_if_there_are_any():
     found = await inspected(owning("manage_inference"))
     (problem,) = found.problems
     assert problem.level is Severity.WARNING
-    assert problem.sentence == found.owned_refused_because
+    assert problem.sentence == found.owned_rejected_because
     assert "scaler lacks the cluster privilege manage_inference; grant" in problem.sentence
     assert found.ok
     assert not found.observe_only_because
@@ -246,8 +246,8 @@ async def test_no_problem_with_endpoints_without_an_owned_deployment(changes):
     found = await inspected(owning("manage_inference") | changes)
     assert found.problems == ()  # only a rule that stops deployments makes it a problem
     assert "manage_inference" not in found.privileges
-    untold = changes.get(INFERENCE) is UNAUTHORISED
-    assert ("grant monitor_inference" in found.stop_refused_because) is untold
+    unreadable = changes.get(INFERENCE) is UNAUTHORISED
+    assert ("grant monitor_inference" in found.stop_rejected_because) is unreadable
 
 
 async def test_a_missing_privilege_is_reported_once():

@@ -44,7 +44,7 @@ REFUSED = refusal(401, "security_exception", "unable to authenticate")
 
 
 class PausesClock(FakeClock):
-    """Records the durations of its sleeps."""
+    """Records the durations passed to `sleep`."""
 
     def __init__(self):
         super().__init__(start=1_000.0)
@@ -175,7 +175,7 @@ async def test_retry_after_is_added_to_the_pause(retry_after):
     assert 3.0 <= clock.pauses[0] <= 3.5
 
 
-async def test_a_server_that_wants_a_long_wait_is_left_to_the_next_cycle():
+async def test_a_long_retry_after_is_left_to_the_next_cycle():
     clock = PausesClock()
     async with (
         serving(page(503, **{"Retry-After": "3600"})) as server,
@@ -187,7 +187,7 @@ async def test_a_server_that_wants_a_long_wait_is_left_to_the_next_cycle():
     assert caught.value.retry_after_s == 3600.0
 
 
-async def test_what_will_not_change_is_not_asked_again():
+async def test_permanent_refusals_are_not_repeated():
     async with (
         serving(refusal(403, "security_exception", "no")) as server,
         api_for(server) as api,
@@ -221,7 +221,7 @@ async def test_a_change_goes_to_the_next_host_if_it_was_certainly_not_sent():
 
 
 @pytest.mark.parametrize("lost", [reset, truncated], ids=["reset", "truncated"])
-async def test_a_question_whose_answer_is_lost_goes_to_the_next_host(lost):
+async def test_a_read_without_a_response_goes_to_the_next_host(lost):
     clock = PausesClock()
     async with (
         serving(lost) as first,
@@ -232,7 +232,7 @@ async def test_a_question_whose_answer_is_lost_goes_to_the_next_host(lost):
     assert clock.pauses == []
 
 
-async def test_no_answer_in_time():
+async def test_no_response_before_the_time_out():
     async with serving(None) as first, serving(respond(info())) as second:
         first.responses = [first.never]
         async with api_for(first, second, request_timeout_s=0.05) as api:
@@ -242,14 +242,14 @@ async def test_no_answer_in_time():
     assert len(first.requests) == len(second.requests) == 1
 
 
-async def test_hosts_are_asked_in_turn():
+async def test_hosts_take_requests_in_turn():
     async with serving(respond(info())) as a, serving(respond(info())) as b, api_for(a, b) as api:
         for _ in range(4):
             await api.info()
     assert len(a.requests) == len(b.requests) == 2
 
 
-async def test_a_host_that_failed_is_left_out_for_a_while():
+async def test_a_failed_host_is_excluded_for_some_seconds():
     clock = FakeClock(start=1_000.0)
     # Twice, because the HTTP library repeats a question on a new connection by itself.
     async with (

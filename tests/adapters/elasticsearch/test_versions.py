@@ -37,8 +37,8 @@ async def test_both_control_modes(version, owned):
         assert cluster.number_of("b") == 3
         for minimum, maximum in ((2, 5), (0, 6)):
             await carry_out(cluster, "b", SetBounds(minimum, maximum))
-            native = AdaptiveAllocations(enabled=True, minimum=minimum, maximum=maximum)
-            assert (await seen(cluster, "b")).adaptive == native
+            bounds = AdaptiveAllocations(enabled=True, minimum=minimum, maximum=maximum)
+            assert (await seen(cluster, "b")).adaptive == bounds
         with pytest.raises(UpdateFailed) as caught:
             await carry_out(cluster, "b", SetAllocations(4))
         assert caught.value.kind is OutcomeKind.ADAPTIVE_ENABLED
@@ -89,8 +89,8 @@ async def test_stopped_and_started_again(version):
 async def test_serverless_accepts_bounds_only():
     async with over_http("serverless") as cluster:
         await carry_out(cluster, "b", SetBounds(2, 6))
-        native = AdaptiveAllocations(enabled=True, minimum=2, maximum=6)
-        assert (await seen(cluster, "b")).adaptive == native
+        bounds = AdaptiveAllocations(enabled=True, minimum=2, maximum=6)
+        assert (await seen(cluster, "b")).adaptive == bounds
         with pytest.raises(UpdateFailed) as caught:
             await carry_out(cluster, "b", SetAllocations(4))
         assert caught.value.kind is OutcomeKind.ADAPTIVE_ENABLED

@@ -1,4 +1,4 @@
-"""An emulator on loopback, in time that passes only when somebody waits."""
+"""An emulator on loopback, with a clock that advances only while a task sleeps."""
 
 import base64
 from contextlib import asynccontextmanager
@@ -29,7 +29,7 @@ class Response(msgspec.Struct):
 
 
 class Client:
-    """Requests as any HTTP client would make them, waited for in virtual time."""
+    """An HTTP client whose requests complete in virtual time."""
 
     def __init__(self, running, clock, session):
         self.running, self.clock, self._session = running, clock, session
@@ -91,10 +91,10 @@ def scenario(**changes):
 
 
 @asynccontextmanager
-async def client_of(wanted):
+async def client_of(scenario_):
     clock = VirtualClock()
     async with (
-        running_emulator(wanted, clock=clock) as running,
+        running_emulator(scenario_, clock=clock) as running,
         aiohttp.ClientSession() as session,
     ):
         yield Client(running, clock, session)

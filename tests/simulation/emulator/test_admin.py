@@ -10,7 +10,7 @@ async def fault(es, **fields):
     assert response.status == 200, response.text
 
 
-async def test_a_proxys_page_in_place_of_an_answer(es):
+async def test_a_page_of_a_proxy_replaces_a_response(es):
     await fault(es, path="*/_stats", status=502, body="<h1>Bad Gateway</h1>")
     response = await es.get("/_ml/trained_models/_stats")
     assert (response.status, response.text) == (502, "<h1>Bad Gateway</h1>")
@@ -18,14 +18,14 @@ async def test_a_proxys_page_in_place_of_an_answer(es):
     assert (await es.get("/_ml/trained_models/_stats")).status == 200
 
 
-async def test_an_error_of_the_cluster_in_place_of_an_answer(es):
+async def test_an_error_of_the_cluster_replaces_a_response(es):
     await fault(es, path="*/_update", status=503, error_type="cluster_block_exception", body="b")
     response = await es.post(f"{E5}/_update", UPDATE)
     assert (response.status, response.error["type"]) == (503, "cluster_block_exception")
     assert (await es.deployment("e5"))["number_of_allocations"] == 1
 
 
-async def test_a_slow_answer(es):
+async def test_a_slow_response(es):
     await fault(es, path="/", delay_s=45.0)
     before = es.clock.now()
     assert (await es.get("/")).status == 200
@@ -40,7 +40,7 @@ async def test_a_connection_may_break_before_or_after_the_change(es, when, alloc
     assert (await es.deployment("e5"))["number_of_allocations"] == allocations
 
 
-async def test_an_answer_may_arrive_in_part(es):
+async def test_a_response_may_be_truncated(es):
     await fault(es, path="*/_stats", truncate_to=40)
     with pytest.raises(aiohttp.ClientPayloadError):
         await es.get("/_ml/trained_models/_stats")
@@ -58,11 +58,11 @@ async def test_faults_are_listed_and_removed(es):
 
 
 @pytest.mark.parametrize("body", [{"status": "many"}, {"colour": 1}, {"reset": "sometimes"}])
-async def test_a_fault_that_cannot_be_is_refused(es, body):
+async def test_an_invalid_fault_is_refused(es, body):
     assert (await es.post("/_emulator/faults", body)).status == 400
 
 
-async def test_nodes_leave_and_join(es):
+async def test_nodes_are_removed_and_added(es):
     await es.post(f"{E5}/_update", {"number_of_allocations": 4})
     await es.clock.advance(60.0)
     (node_id,) = es.cluster.deployments["e5"].routes
@@ -74,10 +74,10 @@ async def test_nodes_leave_and_join(es):
     assert (await es.post("/_emulator/nodes", new)).status == 200
     assert (await es.post("/_emulator/nodes", new)).status == 400
     assert "n9" in (await es.get("/_nodes/ml:true")).document["nodes"]
-    assert (await es.delete("/_emulator/nodes/nobody")).status == 400
+    assert (await es.delete("/_emulator/nodes/unknown")).status == 400
 
 
-async def test_one_node_may_run_another_version(es):
+async def test_one_node_may_have_another_version(es):
     assert (await es.post("/_emulator/nodes/ml-1/version?number=9.3.0")).status == 200
     versions = {
         node["name"]: node["version"]
@@ -100,14 +100,14 @@ async def test_a_crash_restarts_the_counters(es):
     assert (await es.post("/_emulator/deployments/e5/crash?node=ml-99")).status == 400
 
 
-async def test_somebody_turns_the_native_scaler_on(es):
+async def test_adaptive_allocations_can_be_enabled_from_outside(es):
     settings = {"enabled": True, "min_number_of_allocations": 1}
     assert (await es.post("/_emulator/deployments/e5/adaptive", settings)).status == 200
     assert (await es.deployment("e5"))["adaptive_allocations"]["enabled"] is True
     assert (await es.post(f"{E5}/_update", UPDATE)).status == 400
 
 
-async def test_somebody_deletes_a_deployment(es):
+async def test_a_deployment_can_be_deleted_from_outside(es):
     assert (await es.delete("/_emulator/deployments/e5")).status == 200
     await es.clock.advance(300.0)
     assert (await es.post(f"{E5}/_update", UPDATE)).status == 404
@@ -127,7 +127,7 @@ async def test_a_load_is_served_until_it_ends(es):
     assert (await es.deployment("e5"))["inference_count"] == left
 
 
-async def test_a_load_takes_the_place_of_the_one_before(es):
+async def test_a_load_replaces_the_previous_one(es):
     for rate in (10.0, 1.0):
         await es.post("/_emulator/deployments/e5/load", {"kind": "steady", "rate_per_s": rate})
     await es.clock.advance(100.0)
@@ -145,11 +145,11 @@ async def test_a_load_takes_the_place_of_the_one_before(es):
         {"kind": "trace", "file": "no/such/trace.csv"},
     ],
 )
-async def test_a_load_that_cannot_be_is_refused(es, body):
+async def test_an_invalid_load_is_refused(es, body):
     assert (await es.post("/_emulator/deployments/e5/load", body)).status == 400
 
 
-async def test_the_state_tells_what_clients_are_not_told(es):
+async def test_the_state_contains_internal_data(es):
     await es.post("/_ml/trained_models/e5/_infer", {"docs": [{"text_field": "x"}]})
     state = (await es.get("/_emulator/state")).document
     assert state["now"] == pytest.approx(es.clock.now())
@@ -170,7 +170,7 @@ async def test_conditions_change_what_the_cluster_accepts(es):
     assert conditions["upgrade_mode"]
 
 
-async def test_faults_and_credentials_do_not_concern_the_emulators_own_pages(es):
+async def test_faults_and_credentials_do_not_apply_to_the_admin_api(es):
     await fault(es, calls=None, status=500)
     assert (await es.get("/_emulator/state")).status == 200
     assert (await es.post("/_emulator/conditions", {"weather": "fine"})).status == 400

@@ -31,7 +31,7 @@ def read(response, kind):
     return msgspec.json.decode(response.text, type=kind)
 
 
-async def test_the_root_says_which_version_it_is():
+async def test_the_root_reports_the_version():
     async with client_of(scenario(version="8.19.4")) as es:
         info = read(await es.get("/"), InfoResponse)
         assert info.version.number == "8.19.4"
@@ -40,7 +40,7 @@ async def test_the_root_says_which_version_it_is():
         assert (await es("HEAD", "/")).status == 200
 
 
-async def test_nodes_say_what_they_have(es):
+async def test_nodes_report_their_attributes(es):
     nodes = read(await es.get("/_nodes/ml:true"), NodesResponse).nodes
     assert {node.name for node in nodes.values()} == {"ml-1", "ml-2"}
     for node in nodes.values():
@@ -58,7 +58,7 @@ async def test_nodes_say_what_they_have(es):
         ("/_nodes/ml:false", {"es-0"}),
         ("/_nodes/ml-1", {"ml-1"}),
         ("/_nodes/ml-*,es-0", {"es-0", "ml-1", "ml-2"}),
-        ("/_nodes/nobody", set()),
+        ("/_nodes/unknown", set()),
     ],
 )
 async def test_nodes_are_found_by_filters(es, path, names):
@@ -66,7 +66,7 @@ async def test_nodes_are_found_by_filters(es, path, names):
     assert {node.name for node in nodes.values()} == names
 
 
-async def test_memory_is_what_the_planner_has_reserved(es):
+async def test_memory_is_the_reservation_of_the_planner(es):
     memory = read(await es.get("/_ml/memory/ml:true/_stats"), MemoryResponse)
     reserved = {
         node_id: node.mem.ml.native_inference_in_bytes for node_id, node in memory.nodes.items()
@@ -77,7 +77,7 @@ async def test_memory_is_what_the_planner_has_reserved(es):
     assert all(node.mem.ml.free_bytes > 0 for node in memory.nodes.values())
 
 
-async def test_memory_for_people(es):
+async def test_readable_memory(es):
     document = (await es.get("/_ml/memory/_stats?human")).document
     node = next(iter(document["nodes"].values()))
     assert node["mem"]["total"] == "16gb"
@@ -90,7 +90,7 @@ async def test_limits_and_upgrade_mode(es):
     assert info.limits.max_single_ml_node_processors == 4
     es.cluster.can_grow = True
     growing = read(await es.get("/_ml/info"), MlInfoResponse).limits
-    assert growing.total_ml_processors is msgspec.UNSET, "nobody knows how large nodes will be"
+    assert growing.total_ml_processors is msgspec.UNSET, "the size of future nodes is unknown"
     es.cluster.can_grow = False
     assert not info.upgrade_mode
     assert (await es.post("/_ml/set_upgrade_mode?enabled=true")).status == 200
@@ -119,7 +119,7 @@ async def test_health_and_features(es):
     assert features["security"]["enabled"] is False
 
 
-async def test_an_expired_licence_forbids_changes_and_says_so(es):
+async def test_an_expired_licence_rules_out_changes(es):
     assert read(await es.get("/_license"), LicenseResponse).license.status == "active"
     await es.post("/_emulator/conditions", {"licence_expired": True})
     assert read(await es.get("/_license"), LicenseResponse).license.status == "expired"
@@ -130,7 +130,7 @@ async def test_an_expired_licence_forbids_changes_and_says_so(es):
     assert (await es.deployment("e5"))["state"] == "started"
 
 
-async def test_a_master_elected_in_time_is_good_enough(es):
+async def test_a_request_waits_for_a_master(es):
     await es.post("/_emulator/conditions", {"master": False})
     update = es.request(
         "POST",
@@ -144,12 +144,12 @@ async def test_a_master_elected_in_time_is_good_enough(es):
     assert (await es.clock.run(waiting)).status == 200
 
 
-async def test_what_a_client_calls_its_request_comes_back(es):
+async def test_the_opaque_id_is_returned(es):
     response = await es.get("/", headers={"X-Opaque-Id": "cycle-7"})
     assert response.headers["X-Opaque-Id"] == "cycle-7"
 
 
-async def test_without_a_master_nothing_can_be_changed_but_statistics_can_be_read(es):
+async def test_without_a_master_only_statistics_can_be_read(es):
     await es.post("/_emulator/conditions", {"master": False})
     before = es.clock.now()
     refused = await es.post(f"{E5}/_update?master_timeout=7s", {"number_of_allocations": 2})
@@ -167,7 +167,7 @@ async def test_without_a_master_nothing_can_be_changed_but_statistics_can_be_rea
         ("GET", "/_security/_authenticate", 400),
     ],
 )
-async def test_what_is_not_served_is_refused_with_a_text(es, method, path, status):
+async def test_unknown_paths_are_refused_with_a_text(es, method, path, status):
     response = await es(method, path)
     assert response.status == status
     assert isinstance(response.error, str)
@@ -194,12 +194,12 @@ async def test_a_body_must_not_be_too_large(es):
     assert (response.status, response.document["status"]) == (413, 413)
 
 
-async def test_a_filter_path_cuts_any_answer(es):
+async def test_a_filter_path_applies_to_any_response(es):
     document = (await es.get("/?filter_path=version.number,-tagline")).document
     assert document == {"version": {"number": "9.2.0"}}
 
 
-async def test_with_security_everybody_must_say_who_they_are():
+async def test_with_security_credentials_are_required():
     async with client_of(scenario(security=SECURITY)) as es:
         refused = await es.get("/")
         assert refused.status == 401
@@ -211,7 +211,7 @@ async def test_with_security_everybody_must_say_who_they_are():
         assert (await es.get("/", headers=bearer)).status == 200
 
 
-async def test_with_security_everybody_may_do_what_their_roles_grant():
+async def test_with_security_roles_grant_actions():
     async with client_of(scenario(security=SECURITY)) as es:
         body = {"number_of_allocations": 2}
         refused = await es.post(f"{E5}/_update", body, auth="viewer:secret")
@@ -222,7 +222,7 @@ async def test_with_security_everybody_may_do_what_their_roles_grant():
         assert (await es.post(f"{E5}/_update", body, headers=key)).status == 200
 
 
-async def test_who_am_i_and_what_may_i():
+async def test_user_and_privileges():
     async with client_of(scenario(security=SECURITY)) as es:
         key = {"Authorization": "ApiKey azE6a2V5"}
         me = read(await es.get("/_security/_authenticate", headers=key), AuthenticateResponse)

@@ -25,14 +25,14 @@ async def test_starting_waits_until_the_model_is_loaded(es):
     assert route["routing_state"] == "started"
 
 
-async def test_who_does_not_want_to_wait_need_not(es):
+async def test_a_start_need_not_wait(es):
     before = es.clock.now()
     response = await es.post(f"{BIG}/_start?wait_for=starting")
     assert response.document["assignment"]["assignment_state"] == "starting"
     assert es.clock.now() == before
 
 
-async def test_after_a_timeout_the_deployment_goes_on_starting(es):
+async def test_after_a_timeout_the_deployment_continues_to_start(es):
     response = await es.post(f"{BIG}/_start?timeout=3s")
     assert response.status == 408
     assert "Timed out after" in response.error["reason"]
@@ -40,7 +40,7 @@ async def test_after_a_timeout_the_deployment_goes_on_starting(es):
     assert (await es.deployment("big"))["state"] == "started"
 
 
-async def test_everything_may_be_said_in_the_body(es):
+async def test_all_parameters_may_be_in_the_body(es):
     body = {
         "deployment_id": "big-two",
         "wait_for": "fully_allocated",
@@ -58,14 +58,14 @@ async def test_everything_may_be_said_in_the_body(es):
     assert deployment["allocation_status"]["state"] == "fully_allocated"
 
 
-async def test_what_the_query_says_wins(es):
+async def test_the_query_takes_precedence(es):
     path = f"{BIG}/_start?deployment_id=one&number_of_allocations=2&wait_for=starting"
     await es.post(path, {"deployment_id": "other", "number_of_allocations": 1})
     assert (await es.deployment("one"))["number_of_allocations"] == 2
 
 
 @pytest.mark.parametrize(
-    ("query", "body", "status", "words"),
+    ("query", "body", "status", "fragment"),
     [
         ("?number_of_allocations=0", None, 400, "must be a positive integer"),
         ("?threads_per_allocation=3", None, 400, "power of 2"),
@@ -77,19 +77,19 @@ async def test_what_the_query_says_wins(es):
         ("?colour=1", None, 400, "unrecognized parameter: [colour]"),
     ],
 )
-async def test_a_start_that_cannot_be_is_refused(es, query, body, status, words):
+async def test_an_invalid_start_is_refused(es, query, body, status, fragment):
     response = await es.post(f"{BIG}/_start{query}", body)
     assert response.status == status, response.text
-    assert words in response.error["reason"]
+    assert fragment in response.error["reason"]
 
 
-async def test_a_model_that_is_not_there_or_cannot_be_deployed(es):
+async def test_an_unknown_or_undeployable_model(es):
     assert (await es.post("/_ml/trained_models/nope/deployment/_start")).status == 404
     response = await es.post("/_ml/trained_models/lang_ident_model_1/deployment/_start")
     assert response.status == 400
 
 
-async def test_a_deployment_deleted_while_somebody_waits_for_it(es):
+async def test_a_deployment_deleted_during_its_start(es):
     waiting = asyncio.ensure_future(es.request("POST", f"{BIG}/_start"))
     await es.clock.advance(1.0)
     assert (await es.post(f"{BIG}/_stop?force=true")).status == 200
@@ -108,7 +108,7 @@ async def test_a_deployment_that_fails_to_load_is_cleaned_up(es):
     assert "big" not in es.cluster.deployments
 
 
-async def test_an_update_is_accepted_at_once_and_carried_out_later(es):
+async def test_an_update_is_accepted_at_once_and_executed_later(es):
     before = es.clock.now()
     response = await es.post(f"{E5}/_update", {"number_of_allocations": 6})
     assert response.status == 200, response.text
@@ -153,7 +153,7 @@ async def test_an_empty_update_changes_nothing(es):
 
 
 @pytest.mark.parametrize(
-    ("body", "status", "error_type", "words"),
+    ("body", "status", "error_type", "fragment"),
     [
         ({"number_of_allocations": 0}, 400, "action_request_validation_exception", "positive"),
         ({"number_of_allocations": 99}, 429, "status_exception", "not enough resources"),
@@ -167,10 +167,10 @@ async def test_an_empty_update_changes_nothing(es):
         ),
     ],
 )
-async def test_an_update_that_cannot_be_is_refused(es, body, status, error_type, words):
+async def test_an_invalid_update_is_refused(es, body, status, error_type, fragment):
     response = await es.post(f"{E5}/_update", body)
     assert (response.status, response.error["type"]) == (status, error_type)
-    assert words in response.error["reason"]
+    assert fragment in response.error["reason"]
     assert response.error["root_cause"][0]["type"] == error_type
     assert (await es.deployment("e5"))["number_of_allocations"] == 1
 
@@ -188,7 +188,7 @@ async def test_a_deployment_that_is_starting_cannot_be_updated(es):
     assert "[started] state" in response.error["reason"]
 
 
-async def test_the_native_scaler_is_taken_over_from_in_one_call(es):
+async def test_adaptive_allocations_are_taken_over_in_one_call(es):
     on = {"adaptive_allocations": {"enabled": True, "max_number_of_allocations": 4}}
     assert (await es.post(f"{E5}/_update", on)).status == 200
     assert (await es.deployment("e5"))["adaptive_allocations"]["enabled"] is True
@@ -203,7 +203,7 @@ async def test_the_native_scaler_is_taken_over_from_in_one_call(es):
     assert "adaptive_allocations" not in await es.deployment("e5")
 
 
-async def test_on_growing_hardware_an_update_is_carried_out_in_part():
+async def test_on_growing_hardware_an_update_is_executed_in_part():
     async with client_of(scenario(can_grow=True)) as es:
         response = await es.post(f"{E5}/_update", {"number_of_allocations": 12})
         assert response.status == 200, response.text
@@ -225,7 +225,7 @@ async def test_stopping_removes_a_deployment(es):
     assert "deployment_stats" not in entry
 
 
-async def test_stopping_what_is_not_there(es):
+async def test_stopping_an_unknown_deployment(es):
     path = "/_ml/trained_models/nope/deployment/_stop"
     assert (await es.post(path)).document == {"stopped": True}
     assert (await es.post(path, {"allow_no_match": False})).status == 404
@@ -233,7 +233,7 @@ async def test_stopping_what_is_not_there(es):
     assert (await es.post(path, {"id": "other"})).status == 400
 
 
-async def test_an_inference_takes_its_time_and_each_document_has_its_own_result(es):
+async def test_each_document_has_a_result(es):
     before = es.clock.now()
     body = {"docs": [{"text_field": "a"}, {"text_field": "b"}, {"text_field": "a"}]}
     response = await es.post("/_ml/trained_models/e5/_infer", body)
@@ -242,7 +242,7 @@ async def test_an_inference_takes_its_time_and_each_document_has_its_own_result(
     assert es.clock.now() - before == pytest.approx(0.15, abs=0.02)
 
 
-async def test_an_inference_that_takes_too_long_times_out(es):
+async def test_a_slow_inference_times_out(es):
     body = {"docs": [{"text_field": "x"}] * 100}
     response = await es.post("/_ml/trained_models/e5/_infer?timeout=1s", body)
     assert response.status == 408, response.text
@@ -269,7 +269,7 @@ async def test_a_full_queue_rejects():
         ("/_ml/trained_models/e5/_infer", {"documents": []}, 400),
     ],
 )
-async def test_an_inference_that_cannot_be_is_refused(es, path, body, status):
+async def test_an_invalid_inference_is_refused(es, path, body, status):
     response = await es.post(path, body)
     assert response.status == status, response.text
 
@@ -279,7 +279,7 @@ async def test_clearing_a_cache(es):
     assert (await es.post(f"{BIG}/cache/_clear")).status == 404
 
 
-async def test_models_come_and_go(es):
+async def test_models_are_added_and_deleted(es):
     model = {
         "model_type": "pytorch",
         "inference_config": {"text_embedding": {}},
@@ -309,11 +309,11 @@ async def test_models_are_listed_without_their_deployments(es):
 @pytest.mark.parametrize(
     "body", [{"model_type": "tree_ensemble"}, {"model_type": "pytorch", "colour": 1}]
 )
-async def test_a_model_that_cannot_be_emulated_is_refused(es, body):
+async def test_an_unsupported_model_is_refused(es, body):
     assert (await es.put("/_ml/trained_models/mine", body)).status == 400
 
 
-async def test_where_nothing_fits_nothing_starts():
+async def test_a_start_without_capacity_is_refused():
     small = scenario(nodes=[ScenarioNode(name="ml-1", processors=1, memory="2gb")])
     async with client_of(small) as es:
         response = await es.post(f"{BIG}/_start?number_of_allocations=2")

@@ -1,7 +1,7 @@
 from autoscaler.simulation.emulator.faults import Fault, Faults
 
 
-def test_a_fault_strikes_as_often_as_it_was_told():
+def test_a_fault_applies_to_the_given_number_of_calls():
     faults = Faults()
     faults.add(Fault(path="*/_update", calls=2, status=503))
     struck = [faults.strike("POST", "/_ml/trained_models/a/deployment/_update") for _ in range(3)]
@@ -9,7 +9,7 @@ def test_a_fault_strikes_as_often_as_it_was_told():
     assert faults.active == ()
 
 
-def test_a_fault_without_number_strikes_until_it_is_removed():
+def test_a_fault_without_calls_applies_until_it_is_removed():
     faults = Faults()
     faults.add(Fault(calls=None, status=502))
     assert all(faults.strike("GET", "/") for _ in range(10))
@@ -17,7 +17,7 @@ def test_a_fault_without_number_strikes_until_it_is_removed():
     assert faults.strike("GET", "/") is None
 
 
-def test_a_fault_spares_what_it_does_not_match():
+def test_a_fault_applies_to_matching_requests_only():
     faults = Faults()
     faults.add(Fault(method="POST", path="/a*", status=500))
     assert faults.strike("GET", "/abc") is None
@@ -25,14 +25,14 @@ def test_a_fault_spares_what_it_does_not_match():
     assert faults.strike("POST", "/abc") is not None
 
 
-def test_the_first_of_several_strikes_first():
+def test_the_first_of_several_faults_applies():
     faults = Faults()
     faults.add(Fault(status=500))
     faults.add(Fault(status=501))
     assert [faults.strike("GET", "/").status for _ in range(2)] == [500, 501]
 
 
-def test_a_node_is_missing_from_as_many_answers_as_told():
+def test_a_node_is_missing_from_the_given_number_of_responses():
     faults = Faults()
     faults.swallow("n1", 2)
     faults.swallow("n2", None)
@@ -40,7 +40,7 @@ def test_a_node_is_missing_from_as_many_answers_as_told():
     assert faults.swallowed == {"n2": None}
 
 
-def test_to_swallow_nothing_ends_it():
+def test_swallowing_0_responses_ends_it():
     faults = Faults()
     faults.swallow("n1", None)
     faults.swallow("n1", 0)

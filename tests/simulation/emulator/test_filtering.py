@@ -50,17 +50,17 @@ STATS = {
         ("", STATS),
     ],
 )
-def test_an_include_keeps_what_it_names_and_nothing_else(path, expected):
+def test_an_include_keeps_only_matching_values(path, expected):
     assert filter_document(STATS, path) == expected
 
 
-def test_two_stars_reach_any_depth():
+def test_two_stars_match_any_depth():
     found = filter_document(STATS, "**.name")
     nodes = found["trained_model_stats"][0]["deployment_stats"]["nodes"]
     assert nodes == [{"node": {"n1": {"name": "ml-1"}}}]
 
 
-def test_an_exclude_removes_what_it_names_and_nothing_else():
+def test_an_exclude_removes_only_matching_values():
     found = filter_document(STATS, "-trained_model_stats.deployment_stats,-count")
     assert found == {
         "trained_model_stats": [
@@ -70,7 +70,7 @@ def test_an_exclude_removes_what_it_names_and_nothing_else():
     }
 
 
-def test_excludes_apply_to_what_was_included():
+def test_excludes_apply_to_included_values():
     found = filter_document(STATS, FILTER_PATH)
     assert found["count"] == 1
     deployed, undeployed = found["trained_model_stats"]
@@ -80,7 +80,7 @@ def test_excludes_apply_to_what_was_included():
     ]
 
 
-def test_what_was_empty_stays_but_what_filtering_empties_goes():
+def test_only_values_emptied_by_filtering_are_omitted():
     assert filter_document({"a": [], "b": {"c": 1}}, "-b.c") == {"a": []}
     assert filter_document({"a": [], "b": {}}, "a") == {"a": []}
 

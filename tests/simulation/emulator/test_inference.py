@@ -1,4 +1,4 @@
-"""`_inference`: who owns a deployment, and what its owner may change, version by version."""
+"""`_inference`: owners of deployments, and the changes they may make, by version."""
 
 import pytest
 
@@ -30,7 +30,7 @@ async def settings_of(es, inference_id="e5"):
     return document["endpoints"][0]["service_settings"]
 
 
-async def test_an_endpoint_tells_what_it_owns():
+async def test_an_endpoint_reports_its_deployment():
     async with owned() as es:
         for path in ("/_inference", "/_inference/_all", "/_inference/e5"):
             (endpoint,) = (await es.get(path)).document["endpoints"]
@@ -44,7 +44,7 @@ async def test_an_endpoint_tells_what_it_owns():
         assert (await es.get("/_inference/nope")).status == 404
 
 
-async def test_what_an_endpoint_owns_only_the_endpoint_changes():
+async def test_an_owned_deployment_is_changed_through_its_endpoint_only():
     async with owned() as es:
         refused = await es.post(f"{E5}/_update", {"number_of_allocations": 2})
         assert refused.status == 409
@@ -56,12 +56,12 @@ async def test_what_an_endpoint_owns_only_the_endpoint_changes():
         assert (await es.post(f"{E5}/_update", {"number_of_allocations": 1})).status == 200
 
 
-async def test_an_older_version_lets_anybody_change_it():
+async def test_an_older_version_accepts_a_change_through_either_api():
     async with owned("9.1") as es:
         assert (await es.post(f"{E5}/_update", {"number_of_allocations": 2})).status == 200
 
 
-async def test_an_endpoint_takes_a_deployment_over_in_two_steps():
+async def test_an_endpoint_disables_adaptive_allocations_in_two_steps():
     async with owned() as es:
         response = await update_endpoint(es, ON)
         assert response.document["service_settings"]["adaptive_allocations"] == {
@@ -93,7 +93,7 @@ async def test_an_update_of_adaptive_settings_is_a_patch():
 
 
 @pytest.mark.parametrize("version", ["8.17", "8.19", "9.1"])
-async def test_the_first_updates_hear_of_the_number_only(version):
+async def test_the_first_updates_accept_num_allocations_only(version):
     async with owned(version) as es:
         response = await update_endpoint(es, {"num_allocations": 2, **ON})
         assert response.document["service_settings"]["num_allocations"] == 2
@@ -108,7 +108,7 @@ async def test_the_first_updates_hear_of_the_number_only(version):
 
 
 @pytest.mark.parametrize(
-    ("settings", "words"),
+    ("settings", "fragment"),
     [
         ({}, "does not contain one of the required settings"),
         ({"adaptive_allocations": None}, "does not contain one of the required settings"),
@@ -118,11 +118,11 @@ async def test_the_first_updates_hear_of_the_number_only(version):
         ({"num_allocations": 99}, "not enough resources"),
     ],
 )
-async def test_an_update_that_cannot_be_is_refused(settings, words):
+async def test_an_invalid_update_is_refused(settings, fragment):
     async with owned() as es:
         refused = await update_endpoint(es, settings)
         assert refused.status in (400, 429)
-        assert words in refused.error["reason"]
+        assert fragment in refused.error["reason"]
         assert es.cluster.deployments["e5"].requested == 1
 
 
@@ -135,7 +135,7 @@ async def test_new_threads_are_ignored_and_later_refused(version, status):
         assert (await settings_of(es))["num_threads"] == 1
 
 
-async def test_the_task_type_is_said_once_in_the_path_or_in_the_body():
+async def test_the_task_type_is_in_the_path_or_in_the_body():
     async with owned() as es:
         body = {"service_settings": {"num_allocations": 2}}
         refused = await es.put("/_inference/e5/_update", body)
@@ -147,7 +147,7 @@ async def test_the_task_type_is_said_once_in_the_path_or_in_the_body():
         assert (await es.put("/_inference/rerank/e5/_update", said)).status == 400
 
 
-async def test_an_endpoint_that_is_not_there_or_has_lost_its_deployment():
+async def test_an_unknown_endpoint_and_one_without_its_deployment():
     async with owned() as es:
         refused = await update_endpoint(
             es, {"num_allocations": 2}, "/_inference/rerank/nope/_update"
@@ -159,7 +159,7 @@ async def test_an_endpoint_that_is_not_there_or_has_lost_its_deployment():
 
 
 @pytest.mark.parametrize(("version", "status"), [("9.1", 200), ("9.2", 409)])
-async def test_through_an_endpoint_that_is_only_attached_nothing_changes_any_more(version, status):
+async def test_later_versions_refuse_updates_through_an_attached_endpoint(version, status):
     attached = ScenarioEndpoint(inference_id="mine", deployment_id="e5", task_type="rerank")
     async with client_of(scenario(version=version, endpoints=[attached])) as es:
         assert (await settings_of(es, "mine"))["deployment_id"] == "e5"
@@ -173,7 +173,7 @@ async def test_through_an_endpoint_that_is_only_attached_nothing_changes_any_mor
     [("8.12", 200), ("8.16", 200), ("8.18.3", 200), ("8.18.4", 409), ("8.19", 409)],
 )
 @pytest.mark.parametrize("inference_id", ["e5", "mine"])
-async def test_what_an_endpoint_uses_is_stopped_only_by_force(version, status, inference_id):
+async def test_a_deployment_of_an_endpoint_is_stopped_only_by_force(version, status, inference_id):
     deployment_id = "" if inference_id == "e5" else "e5"
     endpoint = ScenarioEndpoint(inference_id=inference_id, deployment_id=deployment_id)
     async with client_of(scenario(version=version, endpoints=[endpoint])) as es:
@@ -220,11 +220,11 @@ ROLES = {
         ("inference_admin", 200, 200),
     ],
 )
-async def test_endpoints_have_privileges_of_their_own(role, reads, updates):
-    somebody = Account(username="somebody", roles=[role], password="secret")
-    security = SecuritySettings(accounts=[somebody], roles=ROLES)
+async def test_endpoints_have_separate_privileges(role, reads, updates):
+    scaler = Account(username="scaler", roles=[role], password="secret")
+    security = SecuritySettings(accounts=[scaler], roles=ROLES)
     async with owned(security=security) as es:
-        me = {"auth": "somebody:secret"}
+        me = {"auth": "scaler:secret"}
         assert (await es.get("/_inference/_all", **me)).status == reads
         response = await es.put(MINE, {"service_settings": {"num_allocations": 2}}, **me)
         assert response.status == updates
@@ -232,7 +232,7 @@ async def test_endpoints_have_privileges_of_their_own(role, reads, updates):
             assert "manage_inference" in response.error["reason"]
 
 
-async def test_the_emulator_makes_an_endpoint_with_a_deployment_of_its_own(es):
+async def test_the_admin_api_adds_an_endpoint_with_its_deployment(es):
     body = {
         "inference_id": "mine",
         "model_id": "e5",
@@ -254,7 +254,7 @@ async def test_the_emulator_makes_an_endpoint_with_a_deployment_of_its_own(es):
     assert (await es.post(change, OFF)).status == 200
 
 
-async def test_the_emulator_makes_an_endpoint_for_a_deployment_that_is_there(es):
+async def test_the_admin_api_adds_an_endpoint_for_an_existing_deployment(es):
     attached = {"inference_id": "mine", "deployment_id": "e5"}
     assert (await es.post("/_emulator/endpoints", attached)).status == 200
     assert (await settings_of(es, "mine"))["deployment_id"] == "e5"

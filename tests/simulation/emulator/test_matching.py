@@ -25,17 +25,17 @@ def page(ids="", *, start=0, size=100, allow_no_match=True):
         ("nothing*", ()),
     ],
 )
-def test_ids_mean_models_by_their_own_name_or_a_deployments(ids, models):
+def test_ids_match_models_by_model_id_or_deployment_id(ids, models):
     assert page(ids).models == models
 
 
-def test_a_deployments_id_means_only_that_deployment():
+def test_a_deployment_id_matches_only_that_deployment():
     assert page("search").includes_deployment("search", "e5")
     assert not page("search").includes_deployment("ingest", "e5")
     assert page("e5").includes_deployment("ingest", "e5")
 
 
-def test_pages_are_cut_from_the_models_and_count_all():
+def test_pages_contain_models_and_the_total_count():
     second = page(start=2, size=2)
     assert (second.count, second.models) == (3, ("reranker",))
     assert page(start=7).models == ()
@@ -51,7 +51,7 @@ def test_an_unknown_id_without_wildcard_fails_the_whole_request(ids, allow_no_ma
     assert refusal.value.status == 404
 
 
-def test_wildcards_may_match_nothing_unless_told_otherwise():
+def test_wildcards_may_match_nothing_by_default():
     assert page("gone*").count == 0
     with pytest.raises(SimulatedApiError, match=r"gone\*"):
         page("gone*", allow_no_match=False)

@@ -1,4 +1,4 @@
-"""Which levers each version has, and how it refuses the others."""
+"""The control modes of each version, and the refusals of the others."""
 
 import msgspec
 import pytest
@@ -10,45 +10,45 @@ E5 = "/_ml/trained_models/e5/deployment"
 BIG = "/_ml/trained_models/big/deployment"
 ON = {"adaptive_allocations": {"enabled": True, "max_number_of_allocations": 4}}
 TAKE_OVER = {"number_of_allocations": 3, "adaptive_allocations": {"enabled": False}}
-NUMBER = {"number_of_allocations": 2}
+ALLOCATIONS = {"number_of_allocations": 2}
 
 
-class Levers(msgspec.Struct):
+class Support(msgspec.Struct):
     version: str
-    number: bool = True
+    direct: bool = True
     adaptive: bool = True
-    owned: int = 200  # the response to `_update` of what an endpoint owns
+    owned: int = 200  # the status of `_update` of an owned deployment
     queue: int = 10_000
     zero_after_s: float = 86_400.0
 
 
 EVERY = [
-    Levers("8.6", adaptive=False, queue=1024),
-    Levers("8.12", adaptive=False, queue=1024),
-    Levers("8.15", adaptive=False, queue=1024),
-    Levers("8.16", queue=1024, zero_after_s=900.0),
-    Levers("8.18", zero_after_s=900.0),
-    Levers("8.19"),
-    Levers("9.0", zero_after_s=900.0),
-    Levers("9.1.3"),
-    Levers("9.2", owned=409),
-    Levers("9.3", owned=409),
-    Levers("serverless", number=False, owned=409),
+    Support("8.6", adaptive=False, queue=1024),
+    Support("8.12", adaptive=False, queue=1024),
+    Support("8.15", adaptive=False, queue=1024),
+    Support("8.16", queue=1024, zero_after_s=900.0),
+    Support("8.18", zero_after_s=900.0),
+    Support("8.19"),
+    Support("9.0", zero_after_s=900.0),
+    Support("9.1.3"),
+    Support("9.2", owned=409),
+    Support("9.3", owned=409),
+    Support("serverless", direct=False, owned=409),
 ]
-SELF_SCALING = [levers for levers in EVERY if levers.adaptive]
+SELF_SCALING = [support for support in EVERY if support.adaptive]
 TO_ZERO = Adaptive(enabled=True, min_number_of_allocations=0)
 
 
-def named(levers):
-    return levers.version
+def name_of(support):
+    return support.version
 
 
-@pytest.fixture(params=EVERY, ids=named)
-def levers(request):
+@pytest.fixture(params=EVERY, ids=name_of)
+def support(request):
     return request.param
 
 
-@pytest.fixture(params=SELF_SCALING, ids=named)
+@pytest.fixture(params=SELF_SCALING, ids=name_of)
 def scaling(request):
     return request.param
 
@@ -57,59 +57,59 @@ def refusal(response):
     return response.status, response.error["type"]
 
 
-async def test_the_number(levers):
-    async with client_of(scenario(version=levers.version)) as es:
-        response = await es.post(f"{E5}/_update", NUMBER)
-        assert response.status == (200 if levers.number else 400)
-        assert (await es.deployment("e5"))["number_of_allocations"] == (2 if levers.number else 1)
+async def test_updates_of_the_allocations(support):
+    async with client_of(scenario(version=support.version)) as es:
+        response = await es.post(f"{E5}/_update", ALLOCATIONS)
+        assert response.status == (200 if support.direct else 400)
+        assert (await es.deployment("e5"))["number_of_allocations"] == (2 if support.direct else 1)
 
 
-async def test_no_version_is_told_zero(levers):
-    async with client_of(scenario(version=levers.version)) as es:
+async def test_no_version_accepts_zero(support):
+    async with client_of(scenario(version=support.version)) as es:
         response = await es.post(f"{E5}/_update", {"number_of_allocations": 0})
         assert refusal(response) == (400, "action_request_validation_exception")
         response = await es.post(f"{BIG}/_start", {"number_of_allocations": 0})
-        assert response.status == (400 if levers.number else 200), response.text
+        assert response.status == (400 if support.direct else 200), response.text
 
 
-async def test_adaptive_settings_are_unknown_or_accepted(levers):
-    async with client_of(scenario(version=levers.version)) as es:
+async def test_adaptive_settings_are_unknown_or_accepted(support):
+    async with client_of(scenario(version=support.version)) as es:
         for path in (f"{E5}/_update", f"{BIG}/_start"):
             response = await es.post(path, ON)
-            if levers.adaptive:
+            if support.adaptive:
                 assert response.status == 200, response.text
                 assert response.document["assignment"]["adaptive_allocations"]["enabled"] is True
             else:
                 assert refusal(response) == (400, "x_content_parse_exception")
                 assert "unknown field [adaptive_allocations]" in response.error["reason"]
-        assert ("adaptive_allocations" in await es.deployment("e5")) is levers.adaptive
+        assert ("adaptive_allocations" in await es.deployment("e5")) is support.adaptive
 
 
-async def test_a_number_is_refused_while_the_native_scaler_is_on(scaling):
+async def test_allocations_are_refused_while_adaptive_allocations_are_enabled(scaling):
     async with client_of(scenario(version=scaling.version)) as es:
         await es.post(f"{E5}/_update", ON)
-        response = await es.post(f"{E5}/_update", NUMBER)
+        response = await es.post(f"{E5}/_update", ALLOCATIONS)
         assert refusal(response) == (400, "validation_exception")
         assert "cannot be set if adaptive allocations is enabled" in response.error["reason"]
         response = await es.post(f"{E5}/_update", TAKE_OVER)
-        assert response.status == (200 if scaling.number else 400)
+        assert response.status == (200 if scaling.direct else 400)
 
 
-async def test_what_an_endpoint_owns(levers):
-    async with client_of(scenario(version=levers.version)) as es:
+async def test_updates_of_an_owned_deployment(support):
+    async with client_of(scenario(version=support.version)) as es:
         await es.post("/_emulator/deployments/e5/own")
-        response = await es.post(f"{E5}/_update", ON if levers.adaptive else NUMBER)
-        assert response.status == levers.owned
-        if levers.owned == 409:
+        response = await es.post(f"{E5}/_update", ON if support.adaptive else ALLOCATIONS)
+        assert response.status == support.owned
+        if support.owned == 409:
             assert "must be updated through the inference API" in response.error["reason"]
 
 
-async def test_the_usual_length_of_a_queue(levers):
-    async with client_of(scenario(version=levers.version)) as es:
-        assert (await es.deployment("e5"))["queue_capacity"] == levers.queue
+async def test_the_default_queue_capacity(support):
+    async with client_of(scenario(version=support.version)) as es:
+        assert (await es.deployment("e5"))["queue_capacity"] == support.queue
 
 
-async def test_when_the_native_scaler_goes_to_zero_and_what_that_looks_like(scaling):
+async def test_adaptive_allocations_scale_to_zero(scaling):
     idle = ScenarioDeployment(model_id="e5", adaptive_allocations=TO_ZERO)
     async with client_of(scenario(version=scaling.version, deployments=[idle])) as es:
         # Idle since it was started, in the ten minutes before the beginning.
@@ -129,7 +129,7 @@ async def test_when_the_native_scaler_goes_to_zero_and_what_that_looks_like(scal
         assert (await es.deployment("e5"))["number_of_allocations"] == 1
 
 
-async def test_the_bounds_steer_the_native_scaler(scaling):
+async def test_adaptive_allocations_stay_within_their_bounds(scaling):
     async with client_of(scenario(version=scaling.version)) as es:
         await es.post(f"{E5}/_update", ON)
         for minimum in (3, 1):

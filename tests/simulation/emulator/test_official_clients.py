@@ -1,4 +1,4 @@
-"""What the official Python clients make of the emulator is what they make of Elasticsearch."""
+"""The official Python clients work with the emulator as with Elasticsearch."""
 
 import asyncio
 from contextlib import asynccontextmanager
@@ -15,9 +15,9 @@ DOC = {"text_field": "hello"}
 
 
 @asynccontextmanager
-async def official(library, wanted=None, **options):
+async def official(library, scenario_=None, **options):
     """`call(method, **arguments)` calls a method of the client and waits in virtual time."""
-    async with client_of(wanted or scenario()) as es:
+    async with client_of(scenario_ or scenario()) as es:
         client = library.AsyncElasticsearch(es.running.url, max_retries=0, **options)
 
         async def call(method, /, **arguments):
@@ -127,8 +127,8 @@ async def test_adaptive_allocations(library):
 
 
 async def test_inference_endpoints(library):
-    wanted = scenario(deployments=[ScenarioDeployment(model_id="e5", owned_by_endpoint=True)])
-    async with official(library, wanted) as (es, call):
+    scenario_ = scenario(deployments=[ScenarioDeployment(model_id="e5", owned_by_endpoint=True)])
+    async with official(library, scenario_) as (es, call):
         for arguments in ({}, {"inference_id": "e5"}):
             (endpoint,) = (await call("inference.get", **arguments))["endpoints"]
             assert endpoint["service_settings"]["num_allocations"] == 1
@@ -178,7 +178,7 @@ async def test_inference_endpoints(library):
         ),
     ],
 )
-async def test_refusals_become_the_clients_errors(library, method, arguments, error, status):
+async def test_refusals_become_errors_of_the_client(library, method, arguments, error, status):
     async with official(library) as (_, call):
         with pytest.raises(getattr(library, error)) as raised:
             await call(method, **arguments)
@@ -191,23 +191,23 @@ async def test_credentials(library):
         Account(username="viewer", roles=["machine_learning_user"], password="secret"),
         Account(username="scaler", roles=["machine_learning_admin"], api_key="k1:key"),
     ]
-    wanted = scenario(security=SecuritySettings(accounts=accounts))
+    scenario_ = scenario(security=SecuritySettings(accounts=accounts))
     update = {"model_id": "e5", "number_of_allocations": 2}
-    async with official(library, wanted, basic_auth=("viewer", "wrong")) as (_, call):
+    async with official(library, scenario_, basic_auth=("viewer", "wrong")) as (_, call):
         with pytest.raises(library.AuthenticationException):
             await call("info")
-    async with official(library, wanted, basic_auth=("viewer", "secret")) as (_, call):
+    async with official(library, scenario_, basic_auth=("viewer", "secret")) as (_, call):
         assert (await call("security.authenticate"))["username"] == "viewer"
         granted = await call("security.has_privileges", cluster=["monitor_ml", "manage_ml"])
         assert granted["cluster"] == {"monitor_ml": True, "manage_ml": False}
         with pytest.raises(library.AuthorizationException):
             await call("ml.update_trained_model_deployment", **update)
-    async with official(library, wanted, api_key=("k1", "key")) as (es, call):
+    async with official(library, scenario_, api_key=("k1", "key")) as (es, call):
         await call("ml.update_trained_model_deployment", **update)
         assert es.cluster.deployments["e5"].requested == 2
 
 
-async def test_a_client_of_version_9_cannot_talk_to_version_8():
+async def test_a_client_of_version_9_is_refused_by_version_8():
     async with official(elasticsearch9, scenario(version="8.19")) as (_, call):
         with pytest.raises(elasticsearch9.BadRequestError) as raised:
             await call("ml.get_trained_models_stats")

@@ -1,4 +1,4 @@
-"""What requests say: parameters, bodies, media types."""
+"""Parsing of requests: parameters, bodies and media types."""
 
 import msgspec
 import pytest
@@ -35,18 +35,18 @@ def test_sizes(text, size):
 
 
 @pytest.mark.parametrize("text", ["", "mb", "-1", "1zb"])
-def test_a_size_that_is_none_is_refused(text):
+def test_an_invalid_size_is_refused(text):
     with pytest.raises(SimulatedApiError, match="cache_size"):
         parse_bytes("cache_size", text)
 
 
 @pytest.mark.parametrize("text", ["", "1.0", "x", "99999999999"])
-def test_an_integer_that_is_none_is_refused(text):
+def test_an_invalid_integer_is_refused(text):
     with pytest.raises(SimulatedApiError, match="size"):
         parse_integer("size", text)
 
 
-def test_booleans_are_true_when_merely_present():
+def test_an_empty_boolean_is_true():
     assert parse_boolean("")
     assert parse_boolean("true")
     assert not parse_boolean("false")
@@ -61,14 +61,14 @@ def test_unknown_parameters_are_refused_by_name():
     assert "unrecognized parameters: [form], [sizes]" in refusal.value.reason
 
 
-def test_a_body_may_be_empty_and_numbers_may_be_texts():
+def test_a_body_may_be_empty_and_numbers_may_be_strings():
     assert parse_body(b"", UpdateRequest, parser="p") == UpdateRequest()
     body = b'{"number_of_allocations": "3"}'
     assert parse_body(body, UpdateRequest, parser="p").number_of_allocations == 3
 
 
 @pytest.mark.parametrize(
-    ("body", "words"),
+    ("body", "fragment"),
     [
         (b'{\n "nmber": 3}', "[2:2] [p] unknown field [nmber]"),
         (b'{"number_of_allocations": "x"}', "failed to parse field [number_of_allocations]"),
@@ -78,12 +78,12 @@ def test_a_body_may_be_empty_and_numbers_may_be_texts():
         (b"\xff", "[1:1]"),
     ],
 )
-def test_a_body_that_is_not_understood_is_refused_with_the_place(body, words):
+def test_an_invalid_body_is_refused_with_its_location(body, fragment):
     with pytest.raises(SimulatedApiError) as refusal:
         parse_body(body, UpdateRequest, parser="p")
     assert refusal.value.status == 400
     assert refusal.value.type == "x_content_parse_exception"
-    assert words in refusal.value.reason
+    assert fragment in refusal.value.reason
 
 
 def vendor(version):
@@ -91,7 +91,7 @@ def vendor(version):
 
 
 @pytest.mark.parametrize("accept", [None, "*/*", "application/json", "text/plain"])
-def test_plain_json_is_for_everybody(accept):
+def test_plain_json_is_always_accepted(accept):
     assert negotiate(accept, major=8) == "application/json"
 
 
@@ -108,7 +108,7 @@ def test_an_incompatible_version_is_refused(requested, major):
     assert f"either version {major} or {major - 1}, but found {requested}" in refusal.value.reason
 
 
-def test_only_json_is_read():
+def test_only_json_is_accepted():
     check_content("application/json; charset=utf-8", major=8)
     check_content(vendor(8), major=8)
     for content_type in (None, "text/plain", "application/x-www-form-urlencoded"):

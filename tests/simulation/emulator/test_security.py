@@ -36,7 +36,7 @@ def test_each_scheme_finds_its_user(authorization, user):
 
 
 @pytest.mark.parametrize(
-    ("authorization", "words"),
+    ("authorization", "fragment"),
     [
         (None, "missing authentication credentials"),
         ("Digest abc", "missing authentication credentials"),
@@ -46,11 +46,11 @@ def test_each_scheme_finds_its_user(authorization, user):
         ("Bearer other", "unable to authenticate"),
     ],
 )
-def test_who_cannot_be_identified_is_told_how_to_be(authorization, words):
+def test_invalid_credentials_are_refused_with_the_schemes(authorization, fragment):
     with pytest.raises(SimulatedApiError) as refusal:
         SECURITY.authenticate(authorization, "/_ml/info")
     assert refusal.value.status == 401
-    assert words in refusal.value.reason
+    assert fragment in refusal.value.reason
     assert "/_ml/info" in refusal.value.reason
     assert any("ApiKey" in way for way in refusal.value.metadata["header"]["WWW-Authenticate"])
 
@@ -61,7 +61,7 @@ def test_a_role_allows_what_its_privileges_cover():
     SECURITY.authorise(SCALER, UPDATE)
 
 
-def test_a_refusal_names_the_action_and_what_would_grant_it():
+def test_a_refusal_names_the_action_and_the_privileges_that_grant_it():
     with pytest.raises(SimulatedApiError) as refusal:
         SECURITY.authorise(VIEWER, UPDATE)
     assert refusal.value.status == 403
@@ -74,7 +74,7 @@ def test_a_refusal_names_the_api_key():
         SECURITY.authorise(SCALER, "cluster:admin/settings/update")
 
 
-def test_a_privilege_includes_those_it_covers():
+def test_a_privilege_includes_narrower_privileges():
     assert SECURITY.has_privilege(SCALER, "manage_ml")
     assert SECURITY.has_privilege(SCALER, "monitor_ml")
     assert SECURITY.has_privilege(SCALER, "monitor_inference")
@@ -84,10 +84,10 @@ def test_a_privilege_includes_those_it_covers():
 
 
 def test_a_role_that_does_not_exist_grants_nothing():
-    nobody = User(username="nobody", roles=("no_such_role",))
-    assert not SECURITY.has_privilege(nobody, "monitor_ml")
+    unknown = User(username="unknown", roles=("no_such_role",))
+    assert not SECURITY.has_privilege(unknown, "monitor_ml")
 
 
-def test_an_unknown_privilege_cannot_be_asked_about():
+def test_an_unknown_privilege_is_refused():
     with pytest.raises(SimulatedApiError, match="fly"):
         SECURITY.has_privilege(VIEWER, "fly")

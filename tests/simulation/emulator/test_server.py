@@ -71,14 +71,14 @@ async def test_the_same_scenario_gives_the_same_history():
     assert await history() == await history()
 
 
-async def test_what_cannot_be_started_is_found_before_serving():
+async def test_an_invalid_scenario_is_reported_before_serving():
     impossible = scenario(deployments=[ScenarioDeployment(model_id="e5", number_of_allocations=99)])
     with pytest.raises(ClusterScenarioError, match=r"deployments\[0\]"):
         async with running_emulator(impossible, clock=VirtualClock()):
             pass
 
 
-async def test_on_the_hosts_clock_time_passes_by_itself():
+async def test_on_the_host_clock_time_passes_by_itself():
     scenario = sample_scenario(speed=1000.0)
     async with running_emulator(scenario, clock=HostClock(1000.0), keep_up=True) as running:
         start = running.emulation.clock.now()

@@ -1,4 +1,4 @@
-"""The cluster as serverless shows it."""
+"""The differences on serverless."""
 
 import elasticsearch9
 import pytest
@@ -19,7 +19,7 @@ async def es():
         yield client
 
 
-async def test_it_says_that_it_is(es):
+async def test_it_reports_its_build_flavour(es):
     version = (await es.get("/")).document["version"]
     assert (version["build_flavor"], version["number"]) == ("serverless", "8.11.0")
 
@@ -60,7 +60,7 @@ def test_nodes_are_merged_into_sums_and_the_latest():
     assert one_unnamed_node([]) == []
 
 
-async def test_whatever_is_started_is_left_to_the_native_scaler(es):
+async def test_every_deployment_has_adaptive_allocations(es):
     stats = await es.deployment("e5")
     assert stats["adaptive_allocations"] == {"enabled": True, "min_number_of_allocations": 0}
     body = {
@@ -86,14 +86,14 @@ async def test_whatever_is_started_is_left_to_the_native_scaler(es):
         {"adaptive_allocations": None},
     ],
 )
-async def test_the_native_scaler_cannot_be_overruled(es, body):
+async def test_adaptive_allocations_cannot_be_disabled(es, body):
     refused = await es.post(f"{E5}/_update", body)
     assert (refused.status, refused.error["type"]) == (400, "validation_exception")
     assert es.cluster.deployments["e5"].requested == 1
     assert es.cluster.deployments["e5"].adaptive.enabled
 
 
-async def test_nor_through_an_endpoint(es):
+async def test_adaptive_allocations_cannot_be_disabled_through_an_endpoint(es):
     await es.post("/_emulator/deployments/e5/own")
     for settings in ({"num_allocations": 2}, {"adaptive_allocations": OFF}):
         body = {"service_settings": settings}
@@ -101,7 +101,7 @@ async def test_nor_through_an_endpoint(es):
         assert (refused.status, refused.error["type"]) == (400, "validation_exception")
 
 
-async def test_its_bounds_can_be_moved(es):
+async def test_the_bounds_can_be_set(es):
     bounds = {"min_number_of_allocations": 2, "max_number_of_allocations": 4}
     assert (await es.post(f"{E5}/_update", {"adaptive_allocations": bounds})).status == 200
     await es.clock.advance(30.0)
@@ -127,27 +127,27 @@ async def test_a_day_without_requests_ends_at_zero(es):
         ("GET", "/_xpack"),
     ],
 )
-async def test_what_is_about_nodes_and_the_cluster_is_not_to_be_had(es, method, path):
+async def test_endpoints_about_nodes_and_the_cluster_are_not_available(es, method, path):
     await es.post("/_emulator/conditions", {"master": False})
     refused = await es(method, path)
     assert (refused.status, refused.error["type"]) == (410, "api_not_available_exception")
     assert f"uri [{path}] with method [{method}] exists but" in refused.error["reason"]
 
 
-async def test_the_licence_is_to_be_had(es):
+async def test_the_licence_is_available(es):
     assert (await es.get("/_license")).status == 200
 
 
-async def test_the_sample_and_a_scenario_of_another_version_can_be_served_so():
+async def test_scenarios_of_other_versions_can_be_served():
     async with client_of(sample_scenario(version="serverless", load=False)) as es:
         assert all(deployment.adaptive.enabled for deployment in es.cluster.deployments.values())
     bounded = Adaptive(enabled=True, min_number_of_allocations=2, max_number_of_allocations=3)
-    wanted = ScenarioDeployment(model_id="e5", adaptive_allocations=bounded)
-    async with client_of(scenario(version="serverless", deployments=[wanted])) as es:
+    deployment = ScenarioDeployment(model_id="e5", adaptive_allocations=bounded)
+    async with client_of(scenario(version="serverless", deployments=[deployment])) as es:
         assert es.cluster.deployments["e5"].adaptive.max_number_of_allocations == 3
 
 
-async def test_the_newest_official_client_speaks_to_it(es):
+async def test_the_newest_official_client_works(es):
     client = elasticsearch9.AsyncElasticsearch(es.running.url, max_retries=0)
     try:
         info = await es.clock.run(client.info())

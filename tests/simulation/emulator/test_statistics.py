@@ -15,7 +15,7 @@ async def stats(es, query=""):
     return response.document
 
 
-async def test_every_model_has_an_entry_and_only_the_deployed_have_a_deployment(es):
+async def test_every_model_has_an_entry(es):
     document = await stats(es)
     assert document["count"] == 3
     entries = {entry["model_id"]: entry for entry in document["trained_model_stats"]}
@@ -23,7 +23,7 @@ async def test_every_model_has_an_entry_and_only_the_deployed_have_a_deployment(
     assert [id_ for id_ in entries if "deployment_stats" in entries[id_]] == ["e5"]
 
 
-async def test_a_deployment_says_what_it_is(es):
+async def test_a_deployment_reports_its_settings(es):
     deployment = await es.deployment("e5")
     assert deployment["deployment_id"] == deployment["model_id"] == "e5"
     assert deployment["number_of_allocations"] == deployment["threads_per_allocation"] == 1
@@ -40,7 +40,7 @@ async def test_a_deployment_says_what_it_is(es):
     assert "adaptive_allocations" not in deployment
 
 
-async def test_counters_that_are_zero_are_absent_and_means_need_something_to_average(es):
+async def test_zero_counters_and_means_without_results_are_omitted(es):
     deployment = await es.deployment("e5")
     for absent in ("inference_count", "error_count", "timeout_count", "rejected_execution_count"):
         assert absent not in deployment
@@ -50,7 +50,7 @@ async def test_counters_that_are_zero_are_absent_and_means_need_something_to_ave
         assert absent not in node
 
 
-async def test_inferences_are_counted_on_the_node_that_made_them(es):
+async def test_inferences_are_counted_per_node(es):
     for _ in range(3):
         await es.post("/_ml/trained_models/e5/_infer", {"docs": [{"text_field": "hello"}]})
     deployment = await es.deployment("e5")
@@ -61,7 +61,7 @@ async def test_inferences_are_counted_on_the_node_that_made_them(es):
     assert node["number_of_allocations"] == 1
 
 
-async def test_a_node_that_loads_says_little(es):
+async def test_a_loading_node_reports_few_fields(es):
     await es.post("/_ml/trained_models/big/deployment/_start?wait_for=starting")
     (node,) = (await es.deployment("big"))["nodes"]
     assert set(node) == {
@@ -73,14 +73,14 @@ async def test_a_node_that_loads_says_little(es):
     assert node["routing_state"]["routing_state"] == "starting"
 
 
-async def test_what_is_rendered_is_what_is_read():
-    wanted = scenario(
+async def test_rendered_statistics_can_be_parsed():
+    scenario_ = scenario(
         deployments=[
             ScenarioDeployment(model_id="e5", deployment_id="a", number_of_allocations=2),
             ScenarioDeployment(model_id="e5", deployment_id="b", threads_per_allocation=2),
         ]
     )
-    async with client_of(wanted) as es:
+    async with client_of(scenario_) as es:
         response = await es.get(f"{STATS}?filter_path={FILTER_PATH}")
         page = parse_stats(response.text.encode())
         assert page.unreadable == ()
@@ -94,10 +94,10 @@ async def test_what_is_rendered_is_what_is_read():
 
 
 async def test_two_deployments_of_one_model_are_two_entries_of_one_model():
-    wanted = scenario(
+    scenario_ = scenario(
         deployments=[ScenarioDeployment(model_id="e5", deployment_id=id_) for id_ in ("a", "b")]
     )
-    async with client_of(wanted) as es:
+    async with client_of(scenario_) as es:
         document = await stats(es, "?size=1&from=1")
         assert document["count"] == 3
         ids = {e["deployment_stats"]["deployment_id"] for e in document["trained_model_stats"]}
@@ -118,7 +118,7 @@ async def test_two_deployments_of_one_model_are_two_entries_of_one_model():
         ("/_ml/trained_models/_stats?sise=1", 400),
     ],
 )
-async def test_what_cannot_be_answered_is_refused(es, path, status):
+async def test_invalid_requests_are_refused(es, path, status):
     response = await es.get(path)
     assert response.status == status
     if status != 200:
@@ -137,7 +137,7 @@ async def test_a_swallowed_node_is_known_from_its_route_alone(es):
     assert (await es.deployment("e5"))["inference_count"] == 1
 
 
-async def test_readable_twins_and_pretty_answers_are_for_people(es):
+async def test_human_and_pretty_responses(es):
     response = await es.get("/_ml/trained_models/e5/_stats?human&pretty")
     (entry,) = response.document["trained_model_stats"]
     assert entry["model_size_stats"]["model_size"] == "100mb"
@@ -152,14 +152,14 @@ async def test_nodes_are_listed_even_when_there_are_none():
         assert (await es.deployment("e5"))["nodes"] == []
 
 
-async def test_an_old_version_knows_no_deployment_ids():
+async def test_an_old_version_has_no_deployment_ids():
     async with client_of(scenario(version="8.6")) as es:
         deployment = await es.deployment("e5")
         assert "deployment_id" not in deployment
         assert deployment["queue_capacity"] == 1024
 
 
-def test_sizes_are_cut_off_and_not_rounded():
+def test_sizes_are_truncated_and_not_rounded():
     assert [format_size(size) for size in (0, 1023, 1024, 91_000_321, 3 << 29)] == [
         "0b",
         "1023b",
@@ -170,7 +170,7 @@ def test_sizes_are_cut_off_and_not_rounded():
     assert parse_size(format_size(86 << 20)) == 86 << 20
 
 
-async def test_answers_are_json_of_the_asked_kind(es):
+async def test_responses_have_the_requested_media_type(es):
     accept = "application/vnd.elasticsearch+json; compatible-with=9"
     response = await es.get(STATS, headers={"Accept": accept})
     assert response.headers["Content-Type"].replace(" ", "") == accept.replace(" ", "")
