@@ -1,7 +1,7 @@
-"""What still fits on the machine-learning nodes, counted as Elasticsearch's planner counts.
+"""The free capacity of the machine-learning nodes, counted as Elasticsearch's planner counts.
 
-The planner may also move what runs elsewhere to make room. That is never counted on: it restarts
-processes and empties queues of deployments that have nothing to do with it.
+The planner may also move other deployments to make room. This is never relied on: it restarts their
+processes and empties their queues.
 
 Source: elastic/elasticsearch, ml/inference/assignment/planning/*, ml/utils/MlProcessors.java, and
 core/action/StartTrainedModelDeploymentAction.java for memory.
@@ -9,6 +9,7 @@ core/action/StartTrainedModelDeploymentAction.java for memory.
 
 import math
 from collections.abc import Iterable, Mapping
+from copy import copy
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -23,32 +24,32 @@ from autoscaler.core.values import (
 )
 
 STARTING = "starting"
-"""The routing state of a node that still loads the model."""
+"""The routing state of a node that is loading the model."""
 
 _MIB = 2**20
-_OVERHEAD_BYTES = 30 * _MIB  # charged once to a node that runs anything native
-_BASE_BYTES = 240 * _MIB  # the least that any model but ELSER needs
-_ELSER_IDS = (".elser_model_1", ".elser_model_2")  # need the same for any number of allocations
+_OVERHEAD_BYTES = 30 * _MIB  # for native code, once on each node that runs any native process
+_BASE_BYTES = 240 * _MIB  # the minimum of every model except ELSER
+_ELSER_IDS = (".elser_model_1", ".elser_model_2")  # their need is independent of the allocations
 
 
 class FreeCapacity(Value, frozen=True, kw_only=True):
-    """What the nodes have left, as one observation shows them."""
+    """The free capacity that one observation shows."""
 
-    free_threads: Mapping[str, int] = {}  # by node id: cores that no allocation was placed on
+    free_threads: Mapping[str, int] = {}  # by node id: processors without an allocation
     nodes: Mapping[str, NodeCapacity] = {}
     model_allocations: Mapping[str, int] = {}  # by model id, over all its deployments
-    fixed: bool = False  # whether this is certain to be all there is
+    fixed: bool = False  # whether these are certain to be all nodes, and all they have
 
 
 class _Hardware(NamedTuple):
-    """What the nodes offer, whatever runs on them."""
+    """The capacity of the nodes, free or not."""
 
     nodes: Mapping[str, NodeCapacity]  # by id: those whose processors are known
     threads: Mapping[str, int]  # of each of these: its processors, rounded up
-    fixed: bool  # whether this is certain to be all there is
+    fixed: bool  # whether these are certain to be all nodes, and all they have
 
 
-@lru_cache(maxsize=1)  # it is the same from cycle to cycle
+@lru_cache(maxsize=1)  # the cluster is the same object in most cycles
 def _hardware_of(cluster: Cluster) -> _Hardware:
     nodes, threads = {}, {}
     for node in cluster.nodes:
@@ -62,7 +63,7 @@ def _hardware_of(cluster: Cluster) -> _Hardware:
 def free_capacity_of(observation: Observation) -> FreeCapacity:
     """The free threads of each node: its processors, rounded up, less those of all allocations.
 
-    Deployments of low priority take none: they are planned afterwards, and may share cores.
+    Deployments of low priority take none: they are planned afterwards and may share processors.
     """
     cluster = observation.cluster
     if cluster is None:
@@ -73,14 +74,14 @@ def free_capacity_of(observation: Observation) -> FreeCapacity:
         if stats.priority == "low":
             continue
         threads, settled = stats.threads_per_allocation or 1, True
-        # Spelt out, since it is done for every node of every deployment in every cycle.
+        # Spelt out for speed: this runs for every node of every deployment in every cycle.
         for node in stats.nodes:
             if node.routing_state != STARTED:
                 settled = False
             elif node.node_id in free:
                 free[node.node_id] -= (node.allocations or 0) * threads
             else:
-                fixed = False  # it came after the nodes were read
+                fixed = False  # it has joined since the nodes were read
         for node_id, allocations in () if settled else _loading(stats):
             if node_id in free:
                 free[node_id] -= allocations * threads
@@ -95,32 +96,145 @@ def free_capacity_of(observation: Observation) -> FreeCapacity:
 
 
 def _by_model(deployments: Iterable[DeploymentStats]) -> Mapping[str, int]:
-    numbers: dict[str, int] = {}
+    allocations: dict[str, int] = {}
     for stats in deployments:
-        numbers[stats.model_id] = numbers.get(stats.model_id, 0) + (stats.allocations or 0)
-    return numbers
+        of_model = allocations.get(stats.model_id, 0)
+        allocations[stats.model_id] = of_model + (stats.allocations or 0)
+    return allocations
 
 
-def max_allocations_that_fit(stats: DeploymentStats, room: FreeCapacity) -> int | None:
-    """The most the deployment can have where everything else stays as it is.
+class Occupant:
+    """One deployment on the nodes, and what one more allocation of it takes."""
+
+    def __init__(
+        self, *, threads: int, memory_bytes: float | None, nodes: Iterable[str], placed: int
+    ) -> None:
+        self.threads = threads  # of each allocation
+        self.memory_bytes = memory_bytes  # of the model on a further node; None: unknown
+        self.nodes = set(nodes)  # that run or load the model
+        self.placed = placed  # allocations
+
+    def copy(self) -> "Occupant":
+        return Occupant(
+            threads=self.threads,
+            memory_bytes=self.memory_bytes,
+            nodes=self.nodes,
+            placed=self.placed,
+        )
+
+
+def occupant_of(stats: DeploymentStats, free_capacity: FreeCapacity) -> Occupant | None:
+    """A running deployment. None if no limit is known for it: it has low priority and takes no
+    processors from others, or its threads are not reported."""
+    threads = stats.threads_per_allocation
+    if not threads or stats.priority == "low":
+        return None
+    placed = {node.node_id: node.allocations or 0 for node in _serving(stats)}
+    placed.update(_loading(stats))
+    sharing = free_capacity.model_allocations.get(stats.model_id, 0)
+    return Occupant(
+        threads=threads,
+        memory_bytes=_model_memory(stats, sharing),
+        nodes=placed,
+        placed=sum(placed.values()),
+    )
+
+
+def occupant_to_start(stats: DeploymentStats, free_capacity: FreeCapacity) -> Occupant | None:
+    """A stopped deployment, from its last statistics. With low priority it takes memory only. None
+    if its threads are not known."""
+    threads = stats.threads_per_allocation
+    if not threads:
+        return None
+    # The required memory was reported when its own allocations were part of it.
+    sharing = free_capacity.model_allocations.get(stats.model_id, 0) + (stats.allocations or 0)
+    return Occupant(
+        threads=0 if stats.priority == "low" else threads,
+        memory_bytes=_model_memory(stats, sharing),
+        nodes=(),
+        placed=0,
+    )
+
+
+class CapacityPool:
+    """Free threads and memory from which allocations are taken one by one."""
+
+    def __init__(self, free_capacity: FreeCapacity) -> None:
+        self._nodes = free_capacity.nodes
+        self._threads = dict(free_capacity.free_threads)
+        self._memory = {
+            node_id: node.free_ml_memory_bytes for node_id, node in free_capacity.nodes.items()
+        }
+
+    def copy(self) -> "CapacityPool":
+        other = copy(self)
+        other._threads, other._memory = dict(self._threads), dict(self._memory)
+        return other
+
+    def fitting(self, occupant: Occupant) -> int:
+        """How many more allocations fit, if nothing else is placed. At least one thread each."""
+        return sum(
+            [
+                free // occupant.threads
+                for node_id, free in self._threads.items()
+                if free >= occupant.threads and self._has_model_or_memory(occupant, node_id)
+            ]
+        )
+
+    def place(self, occupant: Occupant) -> bool:
+        """Take one more allocation from the pool; False if it fits nowhere.
+
+        As the planner does, it goes to a node that has the model already, or else to another one
+        with memory for it; of these, to the node with the most free threads.
+        """
+        best, most, has_model = "", -1, False
+        for node_id, free in self._threads.items():
+            known = node_id in occupant.nodes
+            if free < occupant.threads or (known, free) <= (has_model, most):
+                continue
+            if known or self._has_model_or_memory(occupant, node_id):
+                best, most, has_model = node_id, free, known
+        if most < 0:
+            return False
+        self._threads[best] -= occupant.threads
+        if not has_model:
+            self._load_model(occupant, best)
+        occupant.placed += 1
+        return True
+
+    def _has_model_or_memory(self, occupant: Occupant, node_id: str) -> bool:
+        if node_id in occupant.nodes:
+            return True
+        free, needed = self._memory[node_id], self._memory_needed(occupant, node_id)
+        return free is None or needed is None or free >= needed
+
+    def _memory_needed(self, occupant: Occupant, node_id: str) -> float | None:
+        needed = occupant.memory_bytes
+        if needed is not None and self._memory[node_id] == self._nodes[node_id].ml_memory_bytes:
+            needed += _OVERHEAD_BYTES
+        return needed
+
+    def _load_model(self, occupant: Occupant, node_id: str) -> None:
+        free, needed = self._memory[node_id], self._memory_needed(occupant, node_id)
+        if free is not None and needed is not None:
+            self._memory[node_id] = math.floor(free - needed)
+        occupant.nodes.add(node_id)
+
+
+def max_allocations_that_fit(stats: DeploymentStats, free_capacity: FreeCapacity) -> int | None:
+    """The maximum allocations of the deployment if all others stay as they are.
 
     An allocation needs all its threads on one node. A node that does not run the deployment needs
     memory for its model as well.
 
     Returns:
-        None where nothing can be said: hardware may grow or is not known, or the deployment has
-        low priority and takes no cores from others.
+        None if no limit is known: the hardware may grow or is not known, or the deployment has low
+        priority and takes no processors from others.
     """
-    threads = stats.threads_per_allocation
-    if not room.fixed or not threads or stats.priority == "low":
+    occupant = occupant_of(stats, free_capacity) if free_capacity.fixed else None
+    if occupant is None:
         return None
-    placed = {node.node_id: node.allocations or 0 for node in _serving(stats)}
-    placed.update(_loading(stats))
-    most = sum(placed.values())
-    for node_id, free in room.free_threads.items():
-        if free >= threads and (node_id in placed or _may_have_memory(stats, node_id, room)):
-            most += free // threads
-    return most
+    return occupant.placed + CapacityPool(free_capacity).fitting(occupant)
 
 
 def _serving(stats: DeploymentStats) -> list[NodeStats]:
@@ -128,10 +242,10 @@ def _serving(stats: DeploymentStats) -> list[NodeStats]:
 
 
 def _loading(stats: DeploymentStats) -> list[tuple[str, int]]:
-    """Allocations by node id, of the nodes that load the model.
+    """Allocations by node id, of the nodes that are loading the model.
 
-    They do not say how many they are going to run. What is requested and runs nowhere yet is taken
-    to be shared among them.
+    They do not report how many they are going to run. The requested allocations that run nowhere
+    yet are assumed to be shared among them.
     """
     nodes = [node.node_id for node in stats.nodes if node.routing_state == STARTING]
     if not nodes:
@@ -141,20 +255,17 @@ def _loading(stats: DeploymentStats) -> list[tuple[str, int]]:
     return [(node_id, each + (i < more)) for i, node_id in enumerate(nodes)]
 
 
-def _may_have_memory(stats: DeploymentStats, node_id: str, room: FreeCapacity) -> bool:
-    """Whether the node may have memory for the model, or does not say.
+def _model_memory(stats: DeploymentStats, sharing: int) -> float | None:
+    """Bytes that the model certainly needs on a further node; None if it is not known.
 
-    `required_native_memory_bytes` is reckoned with all allocations of all deployments of the
-    model. What one of them needs alone is at least its share; too little is no harm, because what
-    does not fit is refused, while too much would hold a deployment down for nothing.
+    `required_native_memory_bytes` is computed with all allocations of all deployments of the model.
+    One deployment needs at least its share of it. Too low an estimate costs a refusal; too high an
+    estimate would keep the deployment too small, and nothing would show it.
+
+    Args:
+        sharing: allocations of the model, over all its deployments.
     """
-    node, required = room.nodes[node_id], stats.required_memory_bytes
-    if node.free_ml_memory_bytes is None or required is None:
-        return True
-    needed: float = required
-    if not stats.model_id.startswith(_ELSER_IDS):
-        sharers = max(1, room.model_allocations[stats.model_id])
-        needed = min(needed, max(_BASE_BYTES, needed / sharers))
-    if node.free_ml_memory_bytes == node.ml_memory_bytes:
-        needed += _OVERHEAD_BYTES
-    return node.free_ml_memory_bytes >= needed
+    required = stats.required_memory_bytes
+    if required is None or stats.model_id.startswith(_ELSER_IDS):
+        return required
+    return min(float(required), max(_BASE_BYTES, required / max(1, sharing)))
