@@ -26,6 +26,9 @@ from autoscaler.core.values import (
 STARTING = "starting"
 """The routing state of a node that is loading the model."""
 
+UNLIMITED = 1_000_000
+"""Allocations of a deployment that takes no processors from others."""
+
 _MIB = 2**20
 _OVERHEAD_BYTES = 30 * _MIB  # for native code, once on each node that runs any native process
 _BASE_BYTES = 240 * _MIB  # the minimum of every model except ELSER
@@ -172,14 +175,15 @@ class CapacityPool:
         return other
 
     def fitting(self, occupant: Occupant) -> int:
-        """How many more allocations fit, if nothing else is placed. At least one thread each."""
-        return sum(
-            [
-                free // occupant.threads
-                for node_id, free in self._threads.items()
-                if free >= occupant.threads and self._has_model_or_memory(occupant, node_id)
-            ]
-        )
+        """How many more allocations fit, if nothing else is placed."""
+        usable = [
+            free
+            for node_id, free in self._threads.items()
+            if free >= occupant.threads and self._has_model_or_memory(occupant, node_id)
+        ]
+        if occupant.threads == 0:
+            return UNLIMITED if usable else 0
+        return sum([free // occupant.threads for free in usable])
 
     def place(self, occupant: Occupant) -> bool:
         """Take one more allocation from the pool; False if it fits nowhere.

@@ -202,6 +202,12 @@ def step_text(step: Step) -> str:
         return idle if unsafe is None else f"{idle}, but it has to stay: {unsafe}"
     if step.reason is Reason.STOPPED:
         return f"it was stopped {_duration(step.inputs['since_s'])} ago, since nobody asked for it"
+    if step.reason is Reason.FIT and "granted_to" in step.inputs:
+        return (
+            "{granted} of {claimed} granted, as free threads were granted to {granted_to}".format(
+                **step.inputs
+            )
+        )
     if step.reason is Reason.ADAPTIVE_ENABLED and "again" in step.inputs:
         return "its adaptive allocations were switched on again, so it is left to them"
     inputs = dict(step.inputs)

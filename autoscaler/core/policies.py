@@ -1,7 +1,7 @@
 """What a policy is: it recommends allocations, before constraints. And the policy `utilisation`."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from operator import index
 from typing import Any, ClassVar, Protocol, TypeVar
 
@@ -65,6 +65,29 @@ def memory_format_of(policy: AnyPolicy) -> MemoryFormat | None:
     """The stored form of the policy's memory; None if the memory is not stored."""
     memory_format: MemoryFormat | None = getattr(policy, "memory_format", None)
     return memory_format
+
+
+CostCurve = Callable[[int], float]
+"""The cost of an allocation count, which is at least 1, in allocations: the allocations themselves,
+and what the requests that are late with them cost."""
+
+
+def cost_curve_of(
+    policy: AnyPolicy, situation: Situation, memory: PolicyMemory | None
+) -> CostCurve | None:
+    """The cost curve behind a recommendation; None if the policy has none.
+
+    A policy that has one has a method `cost_curve` as well, with the arguments of `recommend`. It
+    is called only when the recommendations of several deployments do not fit together.
+
+    Args:
+        memory: that `recommend` returned.
+    """
+    curve = getattr(policy, "cost_curve", None)
+    if curve is None or memory is None:
+        return None
+    costs: CostCurve | None = curve(situation, memory.value)
+    return costs
 
 
 MAX_ERROR_CHARACTERS = 200

@@ -8,6 +8,8 @@ import re
 from collections.abc import Collection, Mapping
 from functools import lru_cache
 
+from msgspec.structs import replace
+
 from autoscaler.core.selection import Rule, ScaleToZero, ZeroMethod
 from autoscaler.core.state import BackOff, StoppedDeployment
 from autoscaler.core.values import (
@@ -185,6 +187,30 @@ def decide_stopped(
         load=None,
         change=start if steps[-1].after > 0 else None,
     )
+
+
+def starting_allocations(start: Start) -> int:
+    """The allocations that the deployment is started with."""
+    if start.adaptive is not None and start.adaptive.enabled:
+        return max(1, start.adaptive.minimum or 1)
+    return start.allocations
+
+
+def reduced_start(
+    decision: Decision, allocations: int, inputs: Mapping[str, float | str]
+) -> Decision:
+    """The decision to start a deployment, with fewer allocations; with 0, it stays stopped."""
+    start, before = decision.change, decision.desired
+    assert isinstance(start, Start), "the decision is to start it"
+    after = min(allocations, before)
+    change: Start | None = None
+    if allocations > 0:
+        adaptive = start.adaptive
+        if adaptive is not None and adaptive.enabled:
+            adaptive = replace(adaptive, minimum=allocations)
+        change = replace(start, allocations=after, adaptive=adaptive)
+    step = Step(Reason.FIT, before, after, inputs)
+    return replace(decision, steps=(*decision.steps, step), change=change)
 
 
 def _resume_reason(

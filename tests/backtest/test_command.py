@@ -222,7 +222,11 @@ class TestTasks:
 
 BAD_TRACES = {
     "a missing column": ("t_seconds,count\n0,1\n", 1, "the header must be t_seconds,requests"),
-    "a negative count": ("t_seconds,requests\n0,1\n10,-1\n", 3, "an integer of at least 0, not '-1'"),
+    "a negative count": (
+        "t_seconds,requests\n0,1\n10,-1\n",
+        3,
+        "an integer of at least 0, not '-1'",
+    ),
     "no number": ("t_seconds,requests\n0,nan\n", 2, "an integer of at least 0, not 'nan'"),
     "no instant": ("t_seconds,requests\n0,1\nnan,1\n", 3, "not negative, not 'nan'"),
     "an unsorted time": ("t_seconds,requests\n10,1\n0,1\n", 3, "must increase"),

@@ -1,29 +1,259 @@
-"""The second pass of a plan: all claims, against the capacity that is free."""
+"""The second pass of a plan: all claims together, against the capacity that is free.
 
-from collections.abc import Iterable
+The free capacity is granted once. While everything fits, every claim is granted in full, and no
+order is needed. Otherwise allocations are granted one by one, in this order:
 
-from autoscaler.core.capacity import FreeCapacity, max_allocations_that_fit
-from autoscaler.core.flow.constraints import Grant
+1. allocations that were requested in an earlier cycle and do not run yet: the cluster places them
+   by itself as soon as it can;
+2. allocations up to the minimum of a rule or of an open schedule, and those of a stopped deployment
+   that is resumed; the deployment that has the smallest fraction of its minimum comes first;
+3. all others, in order of the cost that each thread saves; see `_savings`.
+
+The claims of dry runs are compared with what is left, because nothing is requested for them.
+
+Decreases of the same plan free nothing here. An update may be refused, withheld or lost, and a
+process that gives up allocations may take minutes; the next observation shows what is really free.
+"""
+
+import heapq
+from collections.abc import Callable, Iterable, Iterator, Sequence
+
+from autoscaler.core.capacity import (
+    CapacityPool,
+    FreeCapacity,
+    Occupant,
+    occupant_of,
+    occupant_to_start,
+)
+from autoscaler.core.flow.constraints import ConstraintContext, Grant, search_below_refusal
+from autoscaler.core.policies import CostCurve
 from autoscaler.core.values import DeploymentStats, Value
 
+MAX_NAMED = 3
+"""Deployments that a step names as those that were granted the threads instead. 3, because the step
+becomes a line of the log."""
 
-class Claim(Value, frozen=True):
+
+class Claim(Value, frozen=True, kw_only=True):
     """What one deployment claims of the free capacity."""
 
     stats: DeploymentStats
     current: int  # allocations
     claimed: int  # allocations, more than the current ones
-    min_allocations: int
+    min_allocations: int  # of the rule and its open schedules
+    dry_run: bool
+    limits: ConstraintContext | None = None  # None: a stopped deployment, to be started
+    on_hold: bool = False  # whether a later constraint prevents the increase anyway
+    cost_curve: Callable[[], CostCurve | None] | None = None
 
 
-def arbitrate(claims: Iterable[Claim], free_capacity: FreeCapacity) -> dict[str, Grant]:
-    """The grants of those claims that are not granted in full, by deployment id."""
-    grants: dict[str, Grant] = {}
+def arbitrate(
+    claims: Iterable[Claim], requested: Iterable[DeploymentStats], free_capacity: FreeCapacity
+) -> dict[str, Grant]:
+    """The grants of the claims that are not granted in full, by deployment id.
+
+    Args:
+        requested: deployments with an accepted increase that is not complete yet. What is missing
+            is placed before any claim.
+
+    Returns:
+        No grants where the nodes are not certain to be all there are: a claim may be accepted then,
+        and a request is the only way to find out.
+    """
     if not free_capacity.fixed:
-        return grants
-    for claim in claims:
-        fits = max_allocations_that_fit(claim.stats, free_capacity)
-        if fits is not None and fits < claim.claimed:
-            granted = max(fits, claim.current, claim.min_allocations)
-            grants[claim.stats.deployment_id] = Grant(granted, {"fits": fits})
-    return grants
+        return {}
+    pool = CapacityPool(free_capacity)
+    claimants = [
+        claimant
+        for claim in claims
+        if (claimant := _claimant_of(claim, pool, free_capacity)) is not None
+    ]
+    taken = _place_requested(requested, claimants, pool, free_capacity)
+    for dry_run in (False, True):
+        competing = [each for each in claimants if each.competes and each.claim.dry_run is dry_run]
+        pool = _place_all(competing, pool) or _place_in_order(competing, pool)
+    for claimant in claimants:
+        if not claimant.claim.dry_run and claimant.threads_granted > 0:
+            taken[claimant.name] = claimant.threads_granted
+    return {
+        claimant.name: grant
+        for claimant in claimants
+        if (grant := _grant_of(claimant, taken)) is not None
+    }
+
+
+class _Claimant:
+    """A claim, and how much of it has been granted so far."""
+
+    def __init__(self, claim: Claim, occupant: Occupant, fits: int) -> None:
+        self.claim, self.occupant, self.fits = claim, occupant, fits
+        self.name = claim.stats.deployment_id
+        self.goal = _goal(claim, fits)
+        self.competes = self.goal > claim.current and not claim.on_hold
+        self._first = occupant.placed
+        self._savings: Sequence[float] = ()
+        self._savings_from = 0
+
+    @property
+    def granted(self) -> int:
+        """Allocations, those that run included."""
+        return self.occupant.placed
+
+    @property
+    def threads_granted(self) -> int:
+        return (self.occupant.placed - self._first) * self.occupant.threads
+
+    @property
+    def rank(self) -> tuple[bool, float, str]:
+        """Of its next allocation. The smallest rank is granted first."""
+        minimum = self.claim.min_allocations
+        if self.granted < minimum:
+            return (False, self.granted / minimum, self.name)
+        return (True, -self._saving() / max(1, self.occupant.threads), self.name)
+
+    def _saving(self) -> float:
+        """Of the next allocation. The cost curve is evaluated when this is first needed."""
+        if not self._savings:
+            curve = None if self.claim.cost_curve is None else self.claim.cost_curve()
+            self._savings_from = max(1, self.granted)
+            self._savings = _savings(curve, self._savings_from, self.goal)
+        return self._savings[self.granted - self._savings_from]
+
+
+def _claimant_of(claim: Claim, pool: CapacityPool, free_capacity: FreeCapacity) -> _Claimant | None:
+    """None where no limit is known for the deployment."""
+    if claim.limits is None:
+        occupant = occupant_to_start(claim.stats, free_capacity)
+    else:
+        occupant = occupant_of(claim.stats, free_capacity)
+    if occupant is None:
+        return None
+    return _Claimant(claim, occupant, occupant.placed + pool.fitting(occupant))
+
+
+def _goal(claim: Claim, fits: int) -> int:
+    """The allocations that would be granted if this were the only claim."""
+    goal = min(claim.claimed, fits)
+    if claim.limits is not None:
+        step = search_below_refusal(goal, claim.limits)
+        if step is not None:
+            goal = step.after
+    return goal
+
+
+def _place_requested(
+    requested: Iterable[DeploymentStats],
+    claimants: Iterable[_Claimant],
+    pool: CapacityPool,
+    free_capacity: FreeCapacity,
+) -> dict[str, int]:
+    """Place what earlier cycles have requested; the threads that it takes, by deployment id."""
+    known = {claimant.name: claimant.occupant for claimant in claimants}
+    taken: dict[str, int] = {}
+    for stats in requested:
+        name = stats.deployment_id
+        occupant = known.get(name) or occupant_of(stats, free_capacity)
+        if occupant is None:
+            continue
+        before = occupant.placed
+        while occupant.placed < (stats.allocations or 0) and pool.place(occupant):
+            pass
+        taken[name] = (occupant.placed - before) * occupant.threads
+    return taken
+
+
+def _place_all(claimants: Iterable[_Claimant], pool: CapacityPool) -> CapacityPool | None:
+    """Grant every claim in full and return the pool after it; None if they do not fit together."""
+    pool = pool.copy()
+    occupants = []
+    for claimant in claimants:
+        occupant = claimant.occupant.copy()
+        while occupant.placed < claimant.goal:
+            if not pool.place(occupant):
+                return None
+        occupants.append((claimant, occupant))
+    for claimant, occupant in occupants:
+        claimant.occupant = occupant
+    return pool
+
+
+def _place_in_order(claimants: Iterable[_Claimant], pool: CapacityPool) -> CapacityPool:
+    """Grant allocations one by one until no claimant has another one that fits."""
+    queue = [
+        (claimant.rank, claimant) for claimant in claimants if claimant.granted < claimant.goal
+    ]
+    heapq.heapify(queue)
+    while queue:
+        _, claimant = queue[0]
+        # An allocation that does not fit now will not fit later in this plan either.
+        if pool.place(claimant.occupant) and claimant.granted < claimant.goal:
+            heapq.heapreplace(queue, (claimant.rank, claimant))
+        else:
+            heapq.heappop(queue)
+    return pool
+
+
+def _grant_of(claimant: _Claimant, taken: dict[str, int]) -> Grant | None:
+    """None if the claim was granted in full, or is cut by a later constraint only.
+
+    Args:
+        taken: the threads that were granted to each deployment.
+    """
+    claim = claimant.claim
+    if not claimant.competes or claimant.granted >= claimant.goal:
+        if claimant.fits >= claim.claimed:
+            return None
+        return Grant(claimant.fits, {"fits": claimant.fits})
+    granted = max(claimant.granted, claim.current)
+    others = sorted(
+        [(-threads, name) for name, threads in taken.items() if threads and name != claimant.name]
+    )
+    if not others:  # a deployment of low priority took the memory
+        return Grant(granted, {"fits": granted})
+    named = [f"{name} ({-threads})" for threads, name in others[:MAX_NAMED]]
+    if len(others) > MAX_NAMED:
+        named.append(f"{len(others) - MAX_NAMED} more")
+    inputs: dict[str, float | str] = {
+        "claimed": claim.claimed,
+        "granted": granted,
+        "granted_to": ", ".join(named),
+    }
+    return Grant(granted, inputs)
+
+
+def _savings(curve: CostCurve | None, first: int, last: int) -> list[float]:
+    """What each allocation after `first` saves, in allocations, up to `last`; falling.
+
+    With a cost curve, the saving is the fall of its lower convex hull: where one allocation saves
+    nothing but several do, each of them counts with their mean. Without one, it is the shortfall
+    relative to the allocations before, which is not a cost but has a similar scale.
+
+    >>> costs = {1: 9.0, 2: 9.5, 3: 4.0, 4: 3.0, 5: 3.5}
+    >>> _savings(costs.__getitem__, 1, 5)
+    [2.5, 2.5, 1.0, -0.5]
+    >>> _savings(None, 1, 4)
+    [3.0, 1.0, 0.3333333333333333]
+    """
+    if curve is None:
+        return [_shortfall(allocations, last) for allocations in range(first, last)]
+    hull: list[tuple[int, float]] = []
+    for point in [(allocations, curve(allocations)) for allocations in range(first, last + 1)]:
+        while len(hull) > 1 and _slope(hull[-2], hull[-1]) >= _slope(hull[-1], point):
+            hull.pop()
+        hull.append(point)
+    return list(_falls(hull))
+
+
+def _falls(hull: Sequence[tuple[int, float]]) -> Iterator[float]:
+    for before, after in zip(hull, hull[1:], strict=False):
+        for _ in range(before[0], after[0]):
+            yield -_slope(before, after)
+
+
+def _slope(one: tuple[int, float], other: tuple[int, float]) -> float:
+    return (other[1] - one[1]) / (other[0] - one[0])
+
+
+def _shortfall(allocations: int, needed: int) -> float:
+    """How many more are needed, relative to those that are there."""
+    return (needed - allocations) / max(1, allocations)

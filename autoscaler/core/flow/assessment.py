@@ -8,6 +8,8 @@ Claims are made after the deployment's own limits, because a policy may recommen
 allows: what the deployment could not use would be granted to it and refused to another.
 """
 
+from functools import partial
+
 from autoscaler.core.capacity import FreeCapacity
 from autoscaler.core.flow.arbitration import Claim
 from autoscaler.core.flow.constraints import (
@@ -15,13 +17,20 @@ from autoscaler.core.flow.constraints import (
     Grant,
     after_grant,
     before_grant,
+    is_on_hold,
     joined,
 )
 from autoscaler.core.flow.control_mode import change_for, current_allocations, external_control_step
 from autoscaler.core.flow.measurement import Measurement, measure
 from autoscaler.core.flow.plan_context import PlanContext
 from autoscaler.core.flow.transition import next_state
-from autoscaler.core.policies import Situation, recommend_safely
+from autoscaler.core.policies import (
+    AnyPolicy,
+    CostCurve,
+    Situation,
+    cost_curve_of,
+    recommend_safely,
+)
 from autoscaler.core.scale_to_zero import is_used_soon, unsafe_reason, updated_usage
 from autoscaler.core.selection import Rule
 from autoscaler.core.state import BackOff, DeploymentState, PolicyMemory, StoppedDeployment
@@ -51,24 +60,49 @@ _COUNT_UNRELIABLE = frozenset(
 then, not even the bounds."""
 
 
+class Recommendation(Value, frozen=True):
+    """What the policy recommends, and what is needed to ask it for the costs."""
+
+    step: Step
+    memory: PolicyMemory | None
+    situation: Situation | None = None  # None: the policy was not called
+
+    def cost_curve(self, policy: AnyPolicy) -> CostCurve | None:
+        """The costs behind the recommendation; None if there are none."""
+        if self.situation is None:
+            return None
+        return cost_curve_of(policy, self.situation, self.memory)
+
+
 class Assessment(Value, frozen=True):
     """One deployment before arbitration."""
 
     stats: DeploymentStats
     rule: Rule  # with the schedules that are open
     measured: Measurement
-    steps: tuple[Step, ...]  # of the policy, and of the limits before the grant
+    recommendation: Recommendation
+    steps: tuple[Step, ...]  # the recommendation, and the constraints before the grant
     state: DeploymentState  # for the next plan
     completed: CompletedRollout | None
-    limits: ConstraintContext | None  # None: no limit applies
+    limits: ConstraintContext | None  # None: no constraint applies
 
     @property
     def claim(self) -> Claim | None:
         """What the deployment claims of the free capacity; None if it claims nothing."""
-        proposed, limits = self.steps[-1].after, self.limits
+        proposed, limits, rule = self.steps[-1].after, self.limits, self.rule
         if limits is None or proposed <= limits.current:
             return None
-        return Claim(self.stats, limits.current, proposed, self.rule.min_allocations)
+        minima = [schedule.min_allocations or 0 for schedule in rule.schedules]
+        return Claim(
+            stats=self.stats,
+            current=limits.current,
+            claimed=proposed,
+            min_allocations=max(rule.min_allocations, *minima) if minima else rule.min_allocations,
+            dry_run=rule.dry_run,
+            limits=limits,
+            on_hold=is_on_hold(limits),
+            cost_curve=partial(self.recommendation.cost_curve, rule.policy),
+        )
 
 
 def assess(
@@ -98,17 +132,20 @@ def assess(
     memory = None if known is None else known.memory
     if memory is not None and memory.policy != rule.policy.name:
         memory = None
-    first, memory = _recommend(stats, measured, rule, context.free_capacity, known, memory)
+    recommended = _recommend(stats, measured, rule, context.free_capacity, known, memory)
+    first = recommended.step
     if known is None and stopped_deployment is not None:
         usage = updated_usage(
             stopped_deployment.usage, context.at, since=stopped_deployment.since, requests=False
         )
     else:
         usage = b"" if known is None else known.usage
-    state, completed = next_state(known, stats, measured, first, rule, context, memory, usage)
+    state, completed = next_state(
+        known, stats, measured, first, rule, context, recommended.memory, usage
+    )
     limits = _limits(first, stats, measured.sample, state, rule, context)
     steps = (first,) if limits is None else before_grant(first, limits)
-    return Assessment(stats, rule, measured, steps, state, completed, limits)
+    return Assessment(stats, rule, measured, recommended, steps, state, completed, limits)
 
 
 def conclude(assessment: Assessment, grant: Grant | None, context: PlanContext) -> Decision:
@@ -145,19 +182,19 @@ def _recommend(
     free_capacity: FreeCapacity,
     known: DeploymentState | None,
     memory: PolicyMemory | None,
-) -> tuple[Step, PolicyMemory | None]:
+) -> Recommendation:
     """The first step of the decision, and the policy's memory after it."""
     current = current_allocations(rule.mode, stats)
     if current is None:
         current = stats.target_allocations or 0
         inputs = {"issues": joined(measured.sample.issues)}
-        return Step(Reason.DATA_QUALITY, current, current, inputs), memory
+        return Recommendation(Step(Reason.DATA_QUALITY, current, current, inputs), memory)
     external = external_control_step(rule, stats, current, known.mode_seen if known else None)
     if external is not None:
-        return external, memory
+        return Recommendation(external, memory)
     if measured.sample.issues or measured.load is None:
         inputs = {"issues": joined(measured.sample.issues)}
-        return Step(Reason.DATA_QUALITY, current, current, inputs), memory
+        return Recommendation(Step(Reason.DATA_QUALITY, current, current, inputs), memory)
     situation = Situation(
         at=measured.sample.at,
         current=current,
@@ -170,7 +207,7 @@ def _recommend(
         free_threads=free_capacity.free_threads,
         new_node_s=known.new_node_s if known else None,
     )
-    return recommend_safely(rule.policy, situation, memory)
+    return Recommendation(*recommend_safely(rule.policy, situation, memory), situation)
 
 
 def _limits(

@@ -297,6 +297,12 @@ def after_grant(
     return _applied(CONSTRAINTS[_GRANT:], steps, context)
 
 
+def is_on_hold(context: ConstraintContext) -> bool:
+    """Whether a constraint after the grant keeps the current allocations whatever is granted."""
+    refused = context.refused
+    return bool(context.maintenance) or (refused is not None and context.at < refused.until)
+
+
 def _applied(
     constraints: tuple[Constraint, ...], steps: tuple[Step, ...], context: ConstraintContext
 ) -> tuple[Step, ...]:

@@ -88,7 +88,8 @@ def change_for(
     if rule.mode is Mode.DIRECT:
         if adaptive is None:
             return SetAllocations(desired) if desired != current else None
-        return SetAllocations(max(desired, 1), take_over=True) if certain else None
+        # With 0, no capacity was granted: adaptive allocations stay as they are.
+        return SetAllocations(desired, take_over=True) if certain and desired > 0 else None
     if desired > rule.max_allocations:
         return None  # it has to come down, and must not yet
     scarce = any(step.reason in _CAPACITY_REASONS for step in steps)

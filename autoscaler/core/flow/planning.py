@@ -5,14 +5,20 @@
 3. *Conclude*: the limits that remain, the decision, and the change.
 """
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 
 from msgspec.structs import replace
 
-from autoscaler.core.flow.arbitration import arbitrate
+from autoscaler.core.flow.arbitration import Claim, arbitrate
 from autoscaler.core.flow.assessment import Assessment, assess, conclude
+from autoscaler.core.flow.constraints import SETTLING_LIMIT_S, Grant
 from autoscaler.core.flow.plan_context import PlanContext, plan_context_of
-from autoscaler.core.scale_to_zero import decide_stopped, still_stopped
+from autoscaler.core.scale_to_zero import (
+    decide_stopped,
+    reduced_start,
+    starting_allocations,
+    still_stopped,
+)
 from autoscaler.core.selection import Rule, select
 from autoscaler.core.state import DeploymentState, State, StoppedDeployment
 from autoscaler.core.values import (
@@ -20,6 +26,7 @@ from autoscaler.core.values import (
     Observation,
     Plan,
     Schedule,
+    Start,
     Unmanaged,
     Value,
 )
@@ -81,18 +88,23 @@ def plan(
         )
         deployments[name] = assessment.state
         assessments.append(assessment)
+    starts = {
+        name: _decide_stopped(name, each, rules, context, state.resume_requested)
+        for name, each in stopped.items()
+    }
 
-    claims = [claim for assessment in assessments if (claim := assessment.claim) is not None]
-    grants = arbitrate(claims, context.free_capacity) if claims else {}
+    grants = _granted(assessments, starts, stopped, context)
 
     decisions = [
         conclude(assessment, grants.get(assessment.stats.deployment_id), context)
         for assessment in assessments
     ]
-    if stopped:
+    if starts:
         decisions += [
-            _decide_stopped(name, each, rules, context, state.resume_requested)
-            for name, each in stopped.items()
+            reduced_start(decision, grant.allocations, grant.inputs)
+            if (grant := grants.get(name)) is not None
+            else decision
+            for name, decision in starts.items()
         ]
         decisions.sort(key=_deployment_id)
     planned = Plan(
@@ -108,6 +120,36 @@ def plan(
         stopped=stopped,
         resume_requested=state.resume_requested,
     )
+
+
+def _granted(
+    assessments: list[Assessment],
+    starts: Mapping[str, Decision],
+    stopped: Mapping[str, StoppedDeployment],
+    context: PlanContext,
+) -> dict[str, Grant]:
+    """The grants of the claims that are not granted in full, by deployment id."""
+    claims = [claim for assessment in assessments if (claim := assessment.claim) is not None]
+    claims += [
+        Claim(
+            stats=stopped[name].stats,
+            current=0,
+            claimed=starting_allocations(decision.change),
+            min_allocations=starting_allocations(decision.change),
+            dry_run=decision.dry_run,
+        )
+        for name, decision in starts.items()
+        if isinstance(decision.change, Start)
+    ]
+    if not claims:
+        return {}
+    requested = [
+        assessment.stats
+        for assessment in assessments
+        if (since := assessment.state.unsettled_since) is not None
+        and context.at - since <= SETTLING_LIMIT_S
+    ]
+    return arbitrate(claims, requested, context.free_capacity)
 
 
 def _in_force(rules: tuple[Rule, ...], open_schedules: Collection[Schedule]) -> tuple[Rule, ...]:

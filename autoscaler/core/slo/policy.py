@@ -10,7 +10,7 @@ import math
 from typing import ClassVar
 
 from autoscaler.core.forecast.forecaster import Forecast, Forecaster, ForecastMemory
-from autoscaler.core.policies import MemoryFormat, Situation
+from autoscaler.core.policies import CostCurve, MemoryFormat, Situation
 from autoscaler.core.slo import load_distribution, queueing
 from autoscaler.core.slo.cost_model import CostModel, QueueParameters
 from autoscaler.core.slo.error_budget import (
@@ -168,6 +168,23 @@ class SloPolicy(Value, frozen=True, kw_only=True):
         ):
             return self._recomputed(situation, seen)
         return estimate.step, seen
+
+    def cost_curve(self, situation: Situation, memory: SloMemory) -> CostCurve | None:
+        """The cost of each allocation count, with the estimates of the last recomputation; None if
+        there was none."""
+        estimate, service = memory.estimate, memory.estimate.service_time
+        if estimate.step is None or service.requests <= 0.0:
+            return None
+        burstiness = max(1.0, memory.dispersion)
+        loads = load_distribution.predicted(estimate.mixture, service.mean_s, burstiness)
+        return CostModel(
+            tuple(loads.items()),
+            node_slots_of(situation.nodes, situation.threads, situation.free_threads),
+            violation_weight(estimate.budget, 1.0 - self.objective.target, self.weight_settings),
+            self._queue_parameters(
+                situation, service, burstiness, estimate.max_wait * service.mean_s
+            ),
+        ).cost
 
     def _recomputed(self, situation: Situation, seen: SloMemory) -> tuple[Step, SloMemory]:
         """A new recommendation, from all samples since the last recomputation."""

@@ -363,3 +363,19 @@ class TestPrices:
         watch.looks(30, 300)
         watch.looks(30, 300, failed=30)
         assert watch.step.inputs["slo_attainment"] == pytest.approx(0.95, abs=0.01)
+
+
+class TestCostCurve:
+    def test_it_is_what_the_candidates_were_compared_by(self):
+        watch = Watch(4)
+        watch.settle(300)
+        step = watch.look(900)
+        curve = watch.policy.cost_curve(watch.situation, watch.memory)
+        assert [curve(each.allocations) for each in step.candidates] == pytest.approx(
+            [each.cost for each in step.candidates], rel=1e-6
+        )
+
+    def test_there_is_none_before_anything_was_measured(self):
+        watch = Watch(4)
+        watch.look(0)
+        assert watch.policy.cost_curve(watch.situation, watch.memory) is None
