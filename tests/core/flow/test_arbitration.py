@@ -505,7 +505,7 @@ def busy(name, rate, at):
     rest queued."""
     served = min(rate, 20)
     serving = node(completed=int(served * at), pending=int((rate - served) * at))
-    return deployment(serving, deployment_id=name)
+    return deployment(serving, deployment_id=name, queue_capacity=100_000)
 
 
 def test_under_slo_threads_go_where_they_save_late_requests():
