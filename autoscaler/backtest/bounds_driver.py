@@ -2,6 +2,7 @@
 
 from autoscaler.backtest.drivers import PlanDriver
 from autoscaler.backtest.world.plant import Plant
+from autoscaler.core.flow.cycle import OpenAt
 from autoscaler.core.flow.planning import Ruleset
 from autoscaler.simulation.adaptive_allocations_service import TICK_S
 
@@ -19,9 +20,16 @@ class BoundsDriver(PlanDriver):
     """
 
     def __init__(
-        self, policy: Ruleset, period_s: float, *, minimum: int, maximum: int, lag_s: float = LAG_S
+        self,
+        ruleset: Ruleset,
+        poll_interval_s: float,
+        open_at: OpenAt | None = None,
+        *,
+        minimum: int,
+        maximum: int,
+        lag_s: float = LAG_S,
     ) -> None:
-        super().__init__(policy, period_s)
+        super().__init__(ruleset, poll_interval_s, open_at)
         self._bounds = (minimum, maximum)
         self._lag_s = lag_s
         self._adaptive_at: float | None = None  # when it acts next; None: it is off

@@ -1,11 +1,12 @@
-"""The command: which runs there are to do, doing them, and telling what came of it."""
+"""The command: the runs to do, their execution and the output of their results."""
 
 import math
 import os
 import shlex
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 
 from msgspec import Struct
@@ -13,53 +14,62 @@ from rich.console import Console
 
 from autoscaler import __version__
 from autoscaler.backtest.batch import Batch, progress_on, run_all
-from autoscaler.backtest.policy_specs import DEFAULT_POLICIES, ensure_usable, names, policy_spec
+from autoscaler.backtest.configured_rule import ConfiguredRule, configured_rule
+from autoscaler.backtest.policy_specs import (
+    DEFAULT_POLICIES,
+    ensure_usable,
+    names,
+    policy_spec,
+    rule_spec,
+)
 from autoscaler.backtest.results import file as files
 from autoscaler.backtest.results import report, table
-from autoscaler.backtest.results.rows import Trial
+from autoscaler.backtest.results.rows import FORMER_POLICY_NAMES, Trial
 from autoscaler.backtest.trial import TrialRunner, TrialSpec
 from autoscaler.backtest.world.scenario import BacktestScenario, find_scenario, standard
 from autoscaler.backtest.world.scenario_text import scenario_text
 from autoscaler.backtest.world.traces import find_traces
 from autoscaler.backtest.world.workload import ensure_playable, workload_of
+from autoscaler.config.loader import read
 from autoscaler.errors import UserError
 from autoscaler.simulation.traces import Trace
 
 TASKS_A_WORKER = 4
-"""So many at least, so that none waits long for another at the end."""
+"""Minimum tasks for each worker. 4, so that workers finish at nearly the same time."""
 
 
 DEFAULT_SHOWN = ("slo", "adaptive-9", "oracle")
-"""Drawn over time at first; the reader of a report may choose others."""
+"""Policies whose timelines a report shows first; the reader can choose others."""
 
 
 class UsageError(UserError):
-    """Of the command line."""
+    """An option of the command line is invalid."""
 
     exit_code = 2
 
 
 class Interrupted(UserError):
-    """Somebody was in a hurry."""
+    """The command was ended by Ctrl-C."""
 
     exit_code = 130
 
 
 class BacktestOptions(Struct, frozen=True, kw_only=True):
-    """What was asked for on the command line."""
+    """The options of the command line."""
 
     traces: tuple[str, ...]
-    policies: tuple[str, ...]  # none: all
+    policies: tuple[str, ...]  # empty: the default ones, or only the rule
     scenario: str | None  # a file, or the name of a standard one; None: all of those
+    rule: ConfiguredRule | None = None  # of the configuration
     seeds: int
-    sweep: bool  # also every other setting, with the first seed
+    sweep: bool  # also all other settings, with the first seed
     json: Path | None
     report: Path | None
-    workers: int | None  # None: as many as there are cores
+    workers: int | None  # None: one for each core
 
 
 class Task(Struct, frozen=True, kw_only=True):
-    """Policies to try on the same requests."""
+    """Policies to run on the same requests."""
 
     trace: Trace
     scenario: BacktestScenario
@@ -72,14 +82,14 @@ class Task(Struct, frozen=True, kw_only=True):
 
 
 def run_task(task: Task) -> list[Trial]:
-    """Try them."""
+    """Run the policies of a task."""
     workload = workload_of(task.trace, task.scenario, task.seed)
     runner = TrialRunner(task.scenario, workload, task.seed)
     return [runner.run(entry) for entry in task.entries]
 
 
 def backtest(options: BacktestOptions, out: Console, progress: Console) -> None:
-    """Run it all, and show it.
+    """Run everything, and show and write the results.
 
     Raises:
         UserError: the options or input files are invalid, and nothing was run; or some runs failed,
@@ -91,8 +101,11 @@ def backtest(options: BacktestOptions, out: Console, progress: Console) -> None:
             files.ensure_writable(path)
     if options.report is not None:
         report.plotly_js()
-    scenarios = standard() if options.scenario is None else (find_scenario(options.scenario),)
+    warn = partial(progress.print, markup=False, highlight=False, soft_wrap=True)
+    scenarios = standard() if options.scenario is None else (find_scenario(options.scenario, warn),)
     for scenario in scenarios:
+        if options.rule is not None:
+            options.rule.in_scenario(scenario)
         for name in options.policies:
             ensure_usable(name, scenario)
     traces = [source.read() for source in find_traces(options.traces)]
@@ -101,18 +114,18 @@ def backtest(options: BacktestOptions, out: Console, progress: Console) -> None:
             ensure_playable(trace, scenario)
     workers = options.workers or os.cpu_count() or 1
     tasks = list(tasks_of(options, traces, scenarios, workers))
-    with progress_on(progress, "back-test") as tell:
-        done = run_all(tasks, run_task, workers=workers, progress=tell)
+    with progress_on(progress, "back-test") as report_progress:
+        done = run_all(tasks, run_task, workers=workers, progress=report_progress)
     trials = [trial for result in done.results for trial in result]
-    _keep(options, scenarios, trials, done)
+    _write_files(options, scenarios, trials, done)
     if trials:
         shares = {scenario.name: scenario.slo_target for scenario in scenarios}
         table.show(out, [trial.row for trial in trials], shares=shares)
     for failure in done.failures:
         progress.print(failure.sentence, style="red", markup=False, highlight=False, soft_wrap=True)
     if done.missing:
-        kept = f"{done.missing} of {done.total} parts of it are missing from what is shown"
-        raise Interrupted(kept) if done.interrupted else UserError(kept)
+        message = f"{done.missing} of {done.total} tasks are missing from the results"
+        raise Interrupted(message) if done.interrupted else UserError(message)
 
 
 def tasks_of(
@@ -121,7 +134,7 @@ def tasks_of(
     scenarios: Sequence[BacktestScenario],
     workers: int,
 ) -> Iterator[Task]:
-    """All runs, those on the same requests together, but in several parts if there are few."""
+    """All runs. Those on the same requests are one task, or several if there are few."""
     groups = len(traces) * len(scenarios) * options.seeds
     parts = math.ceil(TASKS_A_WORKER * workers / groups)
     for trace in traces:
@@ -139,9 +152,13 @@ def tasks_of(
 
 
 def entries_of(options: BacktestOptions, *, first: bool) -> Iterator[TrialSpec]:
-    """Who is tried with a seed: as shipped, and with the `first` at all settings if wished."""
-    for name in options.policies or DEFAULT_POLICIES:
-        yield TrialSpec(policy=name, with_timeline=first and options.report is not None)
+    """The runs of one seed: default settings, and with the `first` all settings of a sweep."""
+    with_timeline = first and options.report is not None
+    if options.rule is not None:
+        name = options.rule.policy
+        yield TrialSpec(policy=name, rule=options.rule, with_timeline=with_timeline)
+    for name in options.policies or (DEFAULT_POLICIES if options.rule is None else ()):
+        yield TrialSpec(policy=name, with_timeline=with_timeline)
         tried = policy_spec(name)
         if first and options.sweep:
             for value in tried.sweep:
@@ -149,29 +166,58 @@ def entries_of(options: BacktestOptions, *, first: bool) -> Iterator[TrialSpec]:
                     yield TrialSpec(policy=name, value=value)
 
 
-def chosen_policies(texts: Iterable[str]) -> tuple[str, ...]:
-    """The names in such lists as `hpa,kpa`.
+def chosen_policies(
+    texts: Iterable[str], warn: Callable[[str], None] = lambda _: None
+) -> tuple[str, ...]:
+    """The names in lists such as `hpa,kpa`. Former names are replaced, with a warning.
 
     Raises:
-        WrongUsage: there is no policy of such a name.
+        UsageError: there is no policy of such a name.
     """
-    wanted = [name.strip() for text in texts for name in text.split(",")]
+    chosen = []
     known = names()
-    for name in wanted:
-        if name not in known:
+    for name in [name.strip() for text in texts for name in text.split(",")]:
+        current = name if name in known else FORMER_POLICY_NAMES.get(name, name)
+        if current != name:
+            warn(f"--policy: {name} is deprecated; use {current}")
+        chosen.append(current)
+        if current not in known:
             raise UsageError(
                 f"--policy: there is no policy {name!r}; choose from {', '.join(known)}"
             )
-    return tuple(dict.fromkeys(wanted))
+    return tuple(dict.fromkeys(chosen))
 
 
-def _keep(
+def chosen_rule(
+    config: Path | None,
+    name: str | None,
+    environ: Mapping[str, str],
+    warn: Callable[[str], None] = lambda _: None,
+) -> ConfiguredRule | None:
+    """The rule to run; None without a configuration.
+
+    Raises:
+        ConfigError: the configuration cannot be read.
+        RuleError: there is no such rule, or none was named and there are several.
+        UsageError: a rule is named without a configuration.
+    """
+    if config is None:
+        if name is not None:
+            raise UsageError("--rule requires --config, the file that contains the rule")
+        return None
+    written = read(config, environ)
+    for warning in written.warnings:
+        warn(warning)
+    return configured_rule(written, name)
+
+
+def _write_files(
     options: BacktestOptions,
     scenarios: Sequence[BacktestScenario],
     trials: Sequence[Trial],
     done: Batch[list[Trial]],
 ) -> None:
-    """Write the files that were asked for."""
+    """Write the result file and the report, if they are requested."""
     results = files.Results(
         program=f"autoscaler {__version__}",
         command=shlex.join(["autoscaler", *sys.argv[1:]]),
@@ -183,13 +229,21 @@ def _keep(
     if options.json is not None:
         files.write(options.json, files.to_json(results))
     if options.report is not None:
-        files.write(options.report, report.render(_report(results, scenarios, trials)))
+        files.write(options.report, report.render(_report(options, results, scenarios, trials)))
 
 
 def _report(
-    results: files.Results, scenarios: Sequence[BacktestScenario], trials: Sequence[Trial]
+    options: BacktestOptions,
+    results: files.Results,
+    scenarios: Sequence[BacktestScenario],
+    trials: Sequence[Trial],
 ) -> report.Report:
     tried = {trial.row.policy for trial in trials}
+    titles = {name: policy_spec(name).title for name in names() if name in tried}
+    rule = options.rule
+    if rule is not None and rule.policy in tried:
+        titles = {rule.policy: rule_spec(rule).title, **titles}
+    shown = {*DEFAULT_SHOWN, rule.policy if rule is not None else ""}
     return report.Report(
         title="Back-test",
         made_at=results.made_at,
@@ -202,7 +256,7 @@ def _report(
             )
             for scenario in scenarios
         },
-        policies={name: policy_spec(name).title for name in names() if name in tried},
-        shown=[name for name in DEFAULT_SHOWN if name in tried] or sorted(tried)[:3],
+        policies=titles,
+        shown=[name for name in titles if name in shown] or sorted(tried)[:3],
         trials=trials,
     )

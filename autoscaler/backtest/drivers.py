@@ -14,11 +14,10 @@ from autoscaler.backtest.world.fleet import FleetTotals
 from autoscaler.backtest.world.plant import Plant
 from autoscaler.backtest.world.scenario import BacktestScenario
 from autoscaler.config.document import ScalingTable
-from autoscaler.config.policies import stabilisation_window_s
-from autoscaler.core.flow.cycle import begin_cycle, end_cycle
+from autoscaler.config.rules import build_rule
+from autoscaler.core.flow.cycle import OpenAt, begin_cycle, end_cycle
 from autoscaler.core.flow.planning import MAX_INTERVAL_POLLS, Ruleset
 from autoscaler.core.policies import AnyPolicy, Situation
-from autoscaler.core.selection import Rule
 from autoscaler.core.state import State
 from autoscaler.core.values import (
     Change,
@@ -62,20 +61,23 @@ class Driver(Protocol):
 class PlanDriver:
     """The daemon's own cycle, without the waiting."""
 
-    def __init__(self, ruleset: Ruleset, poll_interval_s: float) -> None:
+    def __init__(
+        self, ruleset: Ruleset, poll_interval_s: float, open_at: OpenAt | None = None
+    ) -> None:
         self.poll_interval_s = poll_interval_s
         self.initial_allocations = None
         self.refused = 0
         self.updates = 0  # that were sent
         self.plans: list[Plan] | None = None  # kept if somebody sets a list
         self._ruleset = ruleset
+        self._open_at = open_at
         self._state = State()
 
     def advance(self, plant: Plant, to: float) -> None:
         plant.advance(to)
 
     def poll(self, plant: Plant) -> None:
-        cycle = begin_cycle(self._state, plant.observation(), self._ruleset)
+        cycle = begin_cycle(self._state, plant.observation(), self._ruleset, self._open_at)
         if self.plans is not None:
             self.plans.append(cycle.plan)
         for decision in cycle.plan.decisions:
@@ -173,24 +175,13 @@ def drive(plant: Plant, driver: Driver) -> None:
 def as_configured(
     policy: AnyPolicy, scenario: BacktestScenario, mode: Mode = Mode.DIRECT
 ) -> Ruleset:
-    """The policy under a rule that leaves everything but bounds and lever as it is shipped."""
-    shipped = ScalingTable()
-    rule = Rule(
-        name="backtest",
-        deployments=("*",),
-        models=("*",),
-        exclude=False,
-        hidden=False,
-        low_priority=False,
-        dry_run=False,
+    """The policy in a rule that sets bounds and control mode, with all other keys at defaults."""
+    scaling = ScalingTable(
         min_allocations=scenario.min_allocations,
         max_allocations=scenario.max_allocations,
-        policy=policy,
-        stabilisation_window_s=stabilisation_window_s(policy.name),
-        growth_factor=shipped.growth_factor,
-        shrink_factor=shipped.shrink_factor,
-        mode=mode,
+        mode=mode.value,
     )
+    rule = build_rule(scaling, policy, name="backtest")
     return Ruleset(rules=(rule,), max_interval_s=MAX_INTERVAL_POLLS * scenario.poll_interval_s)
 
 

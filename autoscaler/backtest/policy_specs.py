@@ -1,5 +1,5 @@
-"""Who can be put to the test: our policy, the cluster's own scaler, those that people know, and the
-clairvoyant, most of them with one knob to turn."""
+"""The policies that a back-test compares: those of this autoscaler, adaptive allocations, baselines
+and the oracle. Most have one parameter."""
 
 import math
 from collections.abc import Callable, Mapping
@@ -24,12 +24,15 @@ from autoscaler.backtest.baselines.sizing import round_up
 from autoscaler.backtest.baselines.static import AT_MEAN, AT_PEAK, Static, for_load
 from autoscaler.backtest.baselines.threshold import ThresholdStep
 from autoscaler.backtest.baselines.zero_lag_oracle import POLL_INTERVAL_S, ZeroLagOracle, true_loads
+from autoscaler.backtest.configured_rule import ConfiguredRule
+from autoscaler.backtest.drivers import as_configured
 from autoscaler.backtest.results.comparison import ORACLE
 from autoscaler.backtest.world.scenario import BacktestScenario
 from autoscaler.backtest.world.workload import Workload
 from autoscaler.config.document import ScalingTable
 from autoscaler.config.policies import Registry
 from autoscaler.config.policy_settings import built_in_settings
+from autoscaler.core.flow.planning import MAX_INTERVAL_POLLS, Ruleset
 from autoscaler.core.forecast.seasonality import SLOT_S
 from autoscaler.core.policies import AnyPolicy, UtilisationPolicy
 from autoscaler.core.slo.objective import SloObjective
@@ -40,10 +43,11 @@ MINUTE_S = 60.0
 
 
 class RunInputs(Struct, frozen=True, kw_only=True):
-    """A run before it begins.
+    """What is known before a run begins.
 
-    The demand is for those alone that are defined by knowing it: the fixed numbers and
-    `zero-lag-oracle`. Of the scenario, all may know what their operator would: how long a start takes.
+    Only policies that are defined by the workload use it: the fixed allocations and
+    `zero-lag-oracle`. From the scenario, a policy uses what its operator would know, such as the
+    time to start a process.
     """
 
     workload: Workload
@@ -51,48 +55,52 @@ class RunInputs(Struct, frozen=True, kw_only=True):
 
 
 class Runtime(Enum):
-    """Where a contestant runs, which says what it sees and how its number gets to the cluster."""
+    """Where a policy runs, which determines its measurements and how its allocations are set."""
 
-    DAEMON = auto()  # in our daemon, under its rules
-    CLUSTER = auto()  # in the cluster itself
-    EXTERNAL = auto()  # in an orchestrator, which looks at metrics
-    ORACLE = auto()  # nowhere: it knows what will be
+    DAEMON = auto()  # in this daemon, with its constraints
+    CLUSTER = auto()  # in Elasticsearch
+    EXTERNAL = auto()  # in an orchestrator that reads metrics
+    ORACLE = auto()  # nowhere: it knows all requests in advance
 
 
 Build = Callable[[float, RunInputs], AnyPolicy]
 
 
 class PolicySpec(Struct, frozen=True, kw_only=True):
-    """An autoscaler, and its one knob if it has one."""
+    """An autoscaler, and its parameter if it has one."""
 
-    title: str  # for people
+    title: str  # in reports
     runtime: Runtime = Runtime.EXTERNAL
     parameter: str = ""
     default: float = math.nan
-    sweep: tuple[float, ...] = ()  # from generous to stingy or back, the default among them
-    build: Build | None = None  # the policy, unless it is at home where policies are not
-    mode: Mode = Mode.DIRECT  # the lever, of whoever is at home in the daemon
-    version: str | None = None  # of the cluster whose own scaler it needs; None: the scenario's
+    sweep: tuple[float, ...] = ()  # monotonic in cost; contains the default
+    build: Build | None = None  # None: the runtime needs no policy, or `rule` is set
+    mode: Mode = Mode.DIRECT  # the control mode of the daemon
+    version: str | None = (
+        None  # of the cluster, if adaptive allocations are needed; None: the scenario's
+    )
+    rule: ConfiguredRule | None = None  # the rule that it is, instead of a policy with defaults
 
     def setting(self, value: float) -> str:
-        """What a row of results calls it.
+        """The setting in a result row.
 
-        >>> CONTESTANTS["hpa"].setting(0.7)
+        >>> POLICY_SPECS["hpa"].setting(0.7)
         'target=0.7'
         """
         return f"{self.parameter}={value:g}" if self.parameter else ""
 
 
 SHARE = "share"
-"""The knob of those who are told what is promised: the share of the requests in time."""
+"""The parameter of policies that know the SLO: its target."""
 
 _WITH_SCALER = "9.3.0"
 
 _BUSY = (0.4, 0.55, 0.7, 0.85, 0.97)
-"""Targets for utilisation, which cannot pass 1."""
+"""Targets of utilisation, all below 1."""
 
 _LOW_TO_HIGH = 0.3 / 0.8
-"""The lower threshold goes with the upper, or a step down could call for a step up."""
+"""Ratio of the lower threshold to the upper. With a larger ratio, a step down could cause a step
+up."""
 
 
 def _utilisation_target(title: str, build: Callable[[float, RunInputs], AnyBaseline]) -> PolicySpec:
@@ -100,20 +108,21 @@ def _utilisation_target(title: str, build: Callable[[float, RunInputs], AnyBasel
 
 
 def _slo(share: float, inputs: RunInputs) -> SloPolicy:
-    """With the scenario's objective, which is what its operator would have asked for, and with what
-    it would know had it been there before."""
-    terms, history = (
-        built_in_settings(ScalingTable(), inputs.scenario.poll_interval_s),
-        inputs.workload.history,
-    )
-    loads = () if history is None else tuple(offered_loads(history, SLOT_S).tolist())
+    """With the SLO of the scenario, and with the history before the day."""
+    settings = built_in_settings(ScalingTable(), inputs.scenario.poll_interval_s)
     return SloPolicy(
         objective=SloObjective(target=share, wait_s=inputs.scenario.slo_wait_s),
-        drain_s=terms.drain_s,
+        drain_s=settings.drain_s,
         caller_timeout_s=inputs.scenario.timeout_s,
-        load_window_s=terms.load_window_s,
-        history=RecordedLoads(loads=loads, ends_at=inputs.workload.start),
+        load_window_s=settings.load_window_s,
+        history=_recorded_loads(inputs.workload),
     )
+
+
+def _recorded_loads(workload: Workload) -> RecordedLoads:
+    history = workload.history
+    loads = () if history is None else tuple(offered_loads(history, SLOT_S).tolist())
+    return RecordedLoads(loads=loads, ends_at=workload.start)
 
 
 def _utilisation(target: float, _: RunInputs) -> AnyPolicy:
@@ -144,7 +153,7 @@ def _static_mean(multiple: float, inputs: RunInputs) -> AnyBaseline:
     return Static(allocations=round_up(multiple * for_load(mean, AT_MEAN)))
 
 
-def _perfect_now(target: float, inputs: RunInputs) -> AnyBaseline:
+def _zero_lag_oracle(target: float, inputs: RunInputs) -> AnyBaseline:
     workload = inputs.workload
     return ZeroLagOracle(
         target=target, start=workload.start, loads=tuple(_loads(workload, POLL_INTERVAL_S).tolist())
@@ -166,7 +175,7 @@ POLICY_SPECS: Mapping[str, PolicySpec] = MappingProxyType(
             build=_slo,
         ),
         "slo-bounds": PolicySpec(
-            title="autoscaler, policy slo, moving bounds",
+            title="autoscaler, policy slo, mode bounds",
             runtime=Runtime.DAEMON,
             parameter=SHARE,
             default=0.99,
@@ -259,9 +268,9 @@ POLICY_SPECS: Mapping[str, PolicySpec] = MappingProxyType(
             sweep=(2.8, 2.0, 1.4, 1.0, 0.7),
             build=_static_mean,
         ),
-        "zero-lag-oracle": _utilisation_target("Knows the load of now", _perfect_now),
+        "zero-lag-oracle": _utilisation_target("Zero-lag oracle", _zero_lag_oracle),
         ORACLE: PolicySpec(
-            title="Clairvoyant",
+            title="Oracle",
             runtime=Runtime.ORACLE,
             parameter=SHARE,
             default=0.99,
@@ -269,20 +278,28 @@ POLICY_SPECS: Mapping[str, PolicySpec] = MappingProxyType(
         ),
     }
 )
-"""By name: those that come with the program."""
+"""The policies that are part of the program, by name."""
 
 DEFAULT_POLICIES = tuple(name for name, each in POLICY_SPECS.items() if each.mode is Mode.DIRECT)
-"""Who is tried unless others are named: policies, and not what another lever makes of one."""
+"""The policies that are run by default: those of mode direct, because `slo-bounds` is `slo` in
+another mode."""
 
 
 def names() -> tuple[str, ...]:
-    """All that `contestant` knows: our contestants, and what is installed under other names."""
+    """All names that `policy_spec` accepts: of built-in and of installed policies."""
     return (*POLICY_SPECS, *(name for name in Registry().others if name not in POLICY_SPECS))
+
+
+def rule_spec(rule: ConfiguredRule) -> PolicySpec:
+    """A rule of the operator's configuration."""
+    return PolicySpec(
+        title=f"rule {rule.name} of {rule.written.file}", runtime=Runtime.DAEMON, rule=rule
+    )
 
 
 @cache
 def policy_spec(name: str) -> PolicySpec:
-    """One of `CONTESTANTS`, or else an installed policy, in our daemon and without options."""
+    """One of `POLICY_SPECS`, or else an installed policy, in the daemon and without options."""
     if name in POLICY_SPECS:
         return POLICY_SPECS[name]
     return PolicySpec(
@@ -292,10 +309,23 @@ def policy_spec(name: str) -> PolicySpec:
     )
 
 
+def ruleset_of(spec: PolicySpec, value: float, inputs: RunInputs) -> tuple[float, Ruleset]:
+    """The poll interval in seconds, and the rules that the daemon runs with."""
+    scenario = inputs.scenario
+    if spec.rule is not None:
+        history = _recorded_loads(inputs.workload)
+        poll_interval_s, rule = spec.rule.in_scenario(scenario, history)
+        interval_s = MAX_INTERVAL_POLLS * poll_interval_s
+        return poll_interval_s, Ruleset(rules=(rule,), max_interval_s=interval_s)
+    assert spec.build is not None, "a policy of the daemon can be built"
+    policy = spec.build(value, inputs)
+    return scenario.poll_interval_s, as_configured(policy, scenario, spec.mode)
+
+
 def ensure_usable(name: str, scenario: BacktestScenario) -> None:
     """
     Raises:
-        Unusable: it is an installed policy that cannot be had.
+        PolicyUnusable: it is an installed policy that cannot be loaded.
     """
     if name not in POLICY_SPECS:
         _installed(name, scenario)

@@ -6,23 +6,33 @@ import time
 import numpy as np
 from msgspec import Struct
 
+from autoscaler.adapters.calendar import CronCalendar
 from autoscaler.backtest.baselines.baseline import AcceptsHistory, Baseline
 from autoscaler.backtest.bounds_driver import BoundsDriver
+from autoscaler.backtest.configured_rule import ConfiguredRule
 from autoscaler.backtest.drivers import (
     AdaptiveDriver,
     BaselineDriver,
     Driver,
     PlanDriver,
-    as_configured,
     drive,
 )
 from autoscaler.backtest.oracle.search import Oracle
-from autoscaler.backtest.policy_specs import SHARE, PolicySpec, RunInputs, Runtime, policy_spec
+from autoscaler.backtest.policy_specs import (
+    SHARE,
+    PolicySpec,
+    RunInputs,
+    Runtime,
+    policy_spec,
+    rule_spec,
+    ruleset_of,
+)
 from autoscaler.backtest.results import scoring
 from autoscaler.backtest.results.rows import ResultRow, Trial
 from autoscaler.backtest.world.plant import Plant
 from autoscaler.backtest.world.scenario import BacktestScenario
 from autoscaler.backtest.world.workload import Workload
+from autoscaler.core.flow.cycle import OpenAt
 from autoscaler.core.values import Mode
 from autoscaler.simulation.adaptive_allocations_scaler import SHIPPED, Thresholds
 
@@ -39,6 +49,11 @@ class TrialSpec(Struct, frozen=True, kw_only=True):
     policy: str  # a name that `contestant` knows
     value: float | None = None  # of its knob; None: as shipped
     with_timeline: bool = False
+    rule: ConfiguredRule | None = None  # the rule that `policy` names, if it names one
+
+    @property
+    def spec(self) -> PolicySpec:
+        return policy_spec(self.policy) if self.rule is None else rule_spec(self.rule)
 
 
 class TrialRunner:
@@ -54,7 +69,7 @@ class TrialRunner:
     def run(self, entry: TrialSpec) -> Trial:
         """Try one policy."""
         began = time.perf_counter()
-        tried = policy_spec(entry.policy)
+        tried = entry.spec
         value = self._value(entry)
         if tried.runtime is Runtime.ORACLE:
             plant, refused = self._oracle(value), 0
@@ -84,20 +99,32 @@ class TrialRunner:
         minimum, maximum = scenario.min_allocations, scenario.max_allocations
         if tried.runtime is Runtime.CLUSTER:
             return AdaptiveDriver(minimum, maximum)
-        assert tried.build is not None, "whoever has a policy can build it"
-        policy = tried.build(value, RunInputs(scenario=scenario, workload=self._workload))
+        inputs = RunInputs(scenario=scenario, workload=self._workload)
         if tried.runtime is Runtime.DAEMON:
-            configured = as_configured(policy, scenario, tried.mode)
-            if tried.mode is Mode.BOUNDS:
+            poll_interval_s, ruleset = ruleset_of(tried, value, inputs)
+            (rule,) = ruleset.rules
+            if rule.mode is Mode.BOUNDS:
                 return BoundsDriver(
-                    configured, scenario.poll_interval_s, minimum=minimum, maximum=maximum
+                    ruleset,
+                    poll_interval_s,
+                    self._open_at(),
+                    minimum=rule.min_allocations,
+                    maximum=rule.max_allocations,
                 )
-            return PlanDriver(configured, scenario.poll_interval_s)
+            return PlanDriver(ruleset, poll_interval_s, self._open_at())
+        assert tried.build is not None, "a baseline can be built"
+        policy = tried.build(value, inputs)
         assert isinstance(policy, Baseline), "who is at home elsewhere has a rhythm of its own"
         memory = policy.begin()
         if history is not None and isinstance(policy, AcceptsHistory):
             memory = policy.from_history(history, minimum, maximum)
         return BaselineDriver(policy, memory, minimum, maximum)
+
+    def _open_at(self) -> OpenAt:
+        """A calendar by the time of the trace: every run begins at the same virtual instant."""
+        offset_s = self._scenario.begins_at + self._workload.trace_offset_s - self._workload.start
+        calendar = CronCalendar()
+        return lambda at, schedules: calendar.open_at(at + offset_s, schedules)
 
     def row(
         self,
@@ -146,7 +173,7 @@ class TrialRunner:
         """Of the knob. As shipped, who is told what is promised is told the scenario's promise."""
         if entry.value is not None:
             return entry.value
-        tried = policy_spec(entry.policy)
+        tried = entry.spec
         return self._scenario.slo_target if tried.parameter == SHARE else tried.default
 
     def _oracle(self, share: float) -> Plant:
@@ -167,7 +194,7 @@ class TrialRunner:
         return min(max(allocations, self._scenario.min_allocations), self._scenario.max_allocations)
 
     def _scored(self, entry: TrialSpec, plant: Plant, refused: int, elapsed_s: float) -> Trial:
-        workload, fleet, tried = self._workload, plant.fleet, policy_spec(entry.policy)
+        workload, fleet, tried = self._workload, plant.fleet, entry.spec
         value = self._value(entry)
         row = self.row(
             plant,

@@ -1,12 +1,13 @@
 """Commands that need no cluster."""
 
 import asyncio
+import os
 from pathlib import Path
 from typing import Any
 
 import click
 
-from autoscaler.cli.shared import FiniteFloat, report_errors, run_async
+from autoscaler.cli.shared import FiniteFloat, report_errors, run_async, warn
 from autoscaler.errors import UserError
 
 
@@ -103,7 +104,17 @@ def demo(trace: Path | None, speed: float, duration: float, *, keep_running: boo
     multiple=True,
     metavar="NAME[,NAME...]",
     help="Run these policies only; includes installed ones.  [default: all built-in ones except "
-    "slo-bounds]",
+    "slo-bounds; with --config, only the rule]",
+)
+@click.option(
+    "--config",
+    type=click.Path(path_type=Path),
+    help="Run a rule of this configuration, with the AUTOSCALER_... variables.",
+)
+@click.option(
+    "--rule",
+    metavar="NAME",
+    help="The rule of --config.  [default: the only rule that scales]",
 )
 @click.option(
     "--scenario",
@@ -130,7 +141,14 @@ def demo(trace: Path | None, speed: float, duration: float, *, keep_running: boo
 @click.option("--report", type=click.Path(path_type=Path), help="Write plots to this HTML file.")
 @click.option("--workers", type=click.IntRange(1), help="Processes.  [default: one for each core]")
 @report_errors()
-def backtest(policies: tuple[str, ...], *, sweep: bool | None, **given: Any) -> None:
+def backtest(
+    policies: tuple[str, ...],
+    *,
+    config: Path | None,
+    rule: str | None,
+    sweep: bool | None,
+    **given: Any,
+) -> None:
     """Compare autoscalers on recorded or generated loads.
 
     A TRACE is a file of request counts (t_seconds,requests), a directory of such files, or the
@@ -140,7 +158,7 @@ def backtest(policies: tuple[str, ...], *, sweep: bool | None, **given: Any) -> 
     from rich.console import Console
 
     try:
-        from autoscaler.backtest.command import BacktestOptions, chosen_policies
+        from autoscaler.backtest.command import BacktestOptions, chosen_policies, chosen_rule
         from autoscaler.backtest.command import backtest as run_all
     except ImportError as absent:
         raise UserError(
@@ -149,7 +167,8 @@ def backtest(policies: tuple[str, ...], *, sweep: bool | None, **given: Any) -> 
         ) from absent
 
     options = BacktestOptions(
-        policies=chosen_policies(policies),
+        policies=chosen_policies(policies, warn),
+        rule=chosen_rule(config, rule, os.environ, warn),
         sweep=given["report"] is not None if sweep is None else sweep,
         **given,
     )

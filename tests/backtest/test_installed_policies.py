@@ -1,4 +1,4 @@
-"""Back-tests of policies that other distributions bring."""
+"""Back-tests of policies of other distributions."""
 
 import json
 
@@ -54,52 +54,52 @@ def backtest(policies, *more):
     return CliRunner().invoke(main, [*arguments, "--policy", policies, *more])
 
 
-def test_they_can_be_chosen_and_are_not_tried_unasked():
+def test_they_run_only_if_named():
     assert names() == (*POLICY_SPECS, "fragile", "reluctant", "square-root")
     assert chosen_policies(["square-root,hpa"]) == ("square-root", "hpa")
 
 
-def test_a_contestant_of_that_name_goes_before_them():
+def test_a_built_in_policy_of_that_name_takes_precedence():
     assert policy_spec("hpa") is POLICY_SPECS["hpa"]
 
 
-def test_they_run_in_our_daemon_as_they_are_shipped(tmp_path):
-    said = backtest("square-root,utilisation", "--json", "rows.json", "--report", "report.html")
-    assert said.exit_code == 0, said.stderr
+def test_they_run_in_the_daemon_with_default_settings(tmp_path):
+    result = backtest("square-root,utilisation", "--json", "rows.json", "--report", "report.html")
+    assert result.exit_code == 0, result.stderr
     rows = json.loads((tmp_path / "rows.json").read_text())["rows"]
-    ours, *_ = [row for row in rows if row["policy"] == "square-root"]
-    assert (ours["setting"], ours["default"]) == ("", True)
-    assert ours["changes"] > 3
-    assert ours["violation_fraction"] < 0.2
+    row, *_ = [row for row in rows if row["policy"] == "square-root"]
+    assert (row["setting"], row["default"]) == ("", True)
+    assert row["changes"] > 3
+    assert row["violation_fraction"] < 0.2
     assert "square-root, installed" in (tmp_path / "report.html").read_text()
 
 
-def test_nothing_delays_what_they_take_down():
-    guest = Registry().installed("square-root", {}, 10.0)
-    (rule,) = as_configured(guest, scenario()).rules
-    assert (rule.policy, rule.stabilisation_window_s) == (guest, 0.0)
+def test_they_have_no_stabilisation_window():
+    policy = Registry().installed("square-root", {}, 10.0)
+    (rule,) = as_configured(policy, scenario()).rules
+    assert (rule.policy, rule.stabilisation_window_s) == (policy, 0.0)
 
 
-def test_one_that_cannot_be_had_is_said_before_anything_is_run():
-    said = backtest("reluctant")
-    assert said.exit_code == 78
-    assert said.stderr == (
+def test_one_that_cannot_be_made_is_reported_before_any_run():
+    result = backtest("reluctant")
+    assert result.exit_code == 78
+    assert result.stderr == (
         "autoscaler: the policy 'reluctant', which is fragile:refuse of fragile 1.0, cannot be "
         "made without options: ValueError: needs the option speed\n"
     )
 
 
-def test_one_that_fails_on_the_way_has_no_result():
-    said = backtest("fragile")
-    assert said.exit_code == 1
+def test_one_that_fails_during_a_run_has_no_result():
+    result = backtest("fragile")
+    assert result.exit_code == 1
     error = (
         "load, small, seed 1: the policy failed: RuntimeError('enough is enough') (fragile.py:12)"
     )
-    assert error in said.stderr
+    assert error in result.stderr
 
 
-def test_a_name_that_nobody_has_comes_with_those_there_are():
-    said = backtest("square-rout")
-    assert said.exit_code == 2
-    assert "there is no policy 'square-rout'; choose from slo, slo-bounds, " in said.stderr
-    assert said.stderr.endswith("clairvoyant, fragile, reluctant, square-root\n")
+def test_an_unknown_name_is_reported_with_the_known_ones():
+    result = backtest("square-rout")
+    assert result.exit_code == 2
+    assert "there is no policy 'square-rout'; choose from slo, slo-bounds, " in result.stderr
+    assert result.stderr.endswith("oracle, fragile, reluctant, square-root\n")

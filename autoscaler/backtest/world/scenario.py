@@ -1,56 +1,55 @@
-"""Scenarios: a deployment, the nodes it runs on, its callers, and what they were promised.
+"""Scenarios: a deployment, its nodes, its callers and its SLO.
 
-They are TOML files. The standard ones, in `autoscaler/laboratory/scenarios`, explain every key.
+They are TOML files. The standard ones, in `autoscaler/backtest/scenarios`, explain every key.
 """
 
 import os
-import re
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Callable
 from importlib import resources
 from pathlib import Path
 from typing import Any
 
 from msgspec import Struct
 from msgspec.structs import asdict
-from pydantic import BaseModel, ValidationError
-from pydantic_core import ErrorDetails
+from pydantic import ValidationError
 
-from autoscaler.backtest.toml_lines import line_of, lines_of_keys
-from autoscaler.backtest.world.scenario_document import ScenarioDocument
-from autoscaler.config.messages import did_you_mean
-from autoscaler.errors import InputError
+from autoscaler.backtest.world.scenario_document import ScenarioDocument, replace_former_names
+from autoscaler.config.aliases import Aliases
+from autoscaler.config.messages import DocumentError, KeySources, describe, did_you_mean
+from autoscaler.config.toml_file import read_toml
 from autoscaler.simulation.versions import behaviour_of
 
 STANDARD = ("short-one-node", "short-three-nodes", "long-one-node", "long-three-nodes")
 """The scenarios that are part of the program."""
 
-SHOWN_CHARACTERS = 60
+Warn = Callable[[str], None]
+"""Called with a sentence about a deprecated name."""
 
 
-class BacktestScenarioError(InputError):
-    """A scenario that cannot be used: one sentence a problem, with file, line and key."""
+class BacktestScenarioError(DocumentError):
+    """An invalid scenario."""
 
 
 class Scale(Struct, frozen=True, kw_only=True):
-    """What the rate of a trace is multiplied by: a factor, or what makes it so demanding."""
+    """The scale of a trace's rate: a factor, or the allocations that its busy hours need."""
 
-    allocations: float | None = None  # that the 99th percentile of the rate needs ...
-    utilisation: float = 0.7  # ... when each of them is busy for so much of the time
-    factor: float | None = None  # or simply this
+    allocations: float | None = None  # that the 99th percentile of the rate needs
+    utilisation: float = 0.7  # of these allocations, at that rate
+    factor: float | None = None  # or the factor itself
 
 
 class BacktestScenario(Struct, frozen=True, kw_only=True):
-    """All that a run needs to know but for the load: durations in seconds, and counts."""
+    """Everything that a run depends on except the trace: durations in seconds, and counts."""
 
     name: str
     version: str  # of Elasticsearch, in full
     service_time_s: float  # mean, on an idle machine
-    service_cv: float  # coefficient of variation; the law is log-normal
+    service_cv: float  # coefficient of variation of the log-normal distribution
     load_s: float  # until a process on another node is ready: its start, and loading the model
-    control_s: float  # until a process on the same node heeds a new number
-    warm_up_s: float  # a process so young is slower,
-    warm_up_factor: float  # by so much
+    control_s: float  # until a process on the same node uses a new count
+    warm_up_s: float  # a process is slower for this time after its start
+    warm_up_factor: float  # service times are multiplied by it meanwhile
     queue_capacity: int  # of each process
     min_allocations: int  # of every policy, except a rule that sets its own
     max_allocations: int
@@ -58,18 +57,19 @@ class BacktestScenario(Struct, frozen=True, kw_only=True):
     processors: int  # of each node
     physical_cores: int  # of each node; more threads than these slow all of them down
     timeout_s: float
-    retry_share: float  # of failed requests, that are tried once more
+    retry_share: float  # fraction of failed requests that are retried once
     retry_after_s: float
-    slo_wait_s: float  # at least `slo_target` of the requests wait no longer than this
+    slo_wait_s: float  # the fraction `slo_target` of the requests waits no longer
     slo_target: float
-    poll_interval_s: float  # of our daemon
+    poll_interval_s: float  # of the daemon
     scale: Scale
     sizes: bool  # whether the trace's sizes, over their mean, multiply the service time
-    hours: float | None  # the length of the part of a trace that is played; None: all of it
-    start_h: float | None  # where it begins; None: where it is hardest
+    hours: float | None  # the simulated part of the trace; None: all of it
+    begins_at: float  # Unix seconds at which the trace begins, for schedules
+    start_h: float | None  # where that part begins; None: at its hardest day
 
     def facts(self) -> dict[str, str | int | float | bool | None]:
-        """Everything by its name, flat, for a file of results."""
+        """All fields in one flat table, for result files."""
         facts = asdict(self)
         scale = asdict(facts.pop("scale"))
         return facts | {f"scale_{name}": value for name, value in scale.items()}
@@ -77,69 +77,62 @@ class BacktestScenario(Struct, frozen=True, kw_only=True):
 
 def standard() -> tuple[BacktestScenario, ...]:
     """The scenarios that are part of the program: short and long requests, one node and three."""
-    return tuple(_shipped(name) for name in STANDARD)
+    return tuple(_standard(name) for name in STANDARD)
 
 
-def find_scenario(argument: str) -> BacktestScenario:
-    """The standard scenario of that name, or what is in that file.
+def _ignore(_: str) -> None: ...
+
+
+def find_scenario(argument: str, warn: Warn = _ignore) -> BacktestScenario:
+    """The standard scenario of that name, or the one in that file.
 
     Raises:
-        ScenarioError: there is neither, or the file is not a scenario.
+        BacktestScenarioError: there is neither, or the scenario is invalid.
     """
     if argument in STANDARD:
-        return _shipped(argument)
+        return _standard(argument)
     path = Path(argument)
     if not os.path.exists(path):
-        meant = did_you_mean(argument, STANDARD)
-        raise BacktestScenarioError(
-            f"{argument}: neither a file nor a standard scenario{meant}; "
-            f"the standard ones are {', '.join(STANDARD)}"
-        )
-    return read_scenario(path)
+        hint = did_you_mean(argument, STANDARD)
+        problem = f"{argument}: neither a file nor a standard scenario{hint}"
+        raise BacktestScenarioError([f"{problem}; the standard ones are {', '.join(STANDARD)}"])
+    return read_scenario(path, warn)
 
 
-def read_scenario(path: Path) -> BacktestScenario:
-    """Read a scenario, which is called as its file is.
+def read_scenario(path: Path, warn: Warn = _ignore) -> BacktestScenario:
+    """Read a scenario. Its name is that of the file.
 
     Raises:
-        ScenarioError: with a sentence for every problem.
+        BacktestScenarioError: with a sentence for every problem.
     """
-    try:
-        content = path.read_bytes()
-        text = content.decode()
-    except OSError as error:
-        raise BacktestScenarioError(f"{path}: cannot be read: {error.strerror}") from None
-    except UnicodeDecodeError as error:
-        line = content.count(b"\n", 0, error.start) + 1
-        raise BacktestScenarioError(f"{path}, line {line}: is not UTF-8 text") from None
-    return _parsed(text, str(path), path.stem)
+    hint = f"name a file or a standard scenario: {', '.join(STANDARD)}"
+    document = read_toml(path, BacktestScenarioError, hint=hint)
+    sources = KeySources(str(path), {})
+    aliases = Aliases(sources)
+    replace_former_names(document, aliases)
+    for warning in aliases.warnings:
+        warn(warning)
+    return _resolved(_validated(document, sources), path.stem)
 
 
-def _shipped(name: str) -> BacktestScenario:
+def _standard(name: str) -> BacktestScenario:
     file = resources.files("autoscaler.backtest") / "scenarios" / f"{name}.toml"
-    return _parsed(file.read_text(encoding="utf-8"), str(file), name)
+    document = tomllib.loads(file.read_text(encoding="utf-8"))
+    return _resolved(_validated(document, KeySources(str(file), {})), name)
 
 
-def _parsed(text: str, place: str, name: str) -> BacktestScenario:
+def _validated(tables: dict[str, Any], sources: KeySources) -> ScenarioDocument:
     try:
-        document = ScenarioDocument(**tomllib.loads(text))
-        problems = list(document.contradictions())
-    except tomllib.TOMLDecodeError as error:
-        raise BacktestScenarioError(_syntax_error(str(error), text, place)) from None
+        document = ScenarioDocument(**tables)
     except ValidationError as error:
-        problems = list(_complaints(error))
+        raise BacktestScenarioError(describe(error, sources, ScenarioDocument)) from None
+    problems = [f"{sources.of(path)}: {problem}" for path, problem in document.conflicts()]
     if problems:
-        lines = lines_of_keys(text)
-        raise BacktestScenarioError(
-            "\n".join(
-                f"{place}, line {line_of(path, lines)}: {'.'.join(path)}: {complaint}"
-                for path, complaint in problems
-            )
-        )
-    return _settled(document, name)
+        raise BacktestScenarioError(problems)
+    return document
 
 
-def _settled(document: ScenarioDocument, name: str) -> BacktestScenario:
+def _resolved(document: ScenarioDocument, name: str) -> BacktestScenario:
     model, deployment, nodes = document.model, document.deployment, document.nodes
     callers, slo, trace = document.callers, document.slo, document.trace
     return BacktestScenario(
@@ -168,41 +161,6 @@ def _settled(document: ScenarioDocument, name: str) -> BacktestScenario:
         ),
         sizes=trace.sizes,
         hours=None if trace.window is None else trace.window / 3600.0,
+        begins_at=trace.begins_at.timestamp(),
         start_h=None if trace.start is None else trace.start / 3600.0,
     )
-
-
-def _syntax_error(message: str, text: str, place: str) -> str:
-    found = re.fullmatch(r"(.*) \(at (?:line (\d+), column \d+|end of document)\)", message)
-    complaint, line = (found[1], found[2]) if found else (message, None)
-    last = text.rstrip().count("\n") + 1
-    return f"{place}, line {line or last}: {complaint}"
-
-
-def _complaints(error: ValidationError) -> Iterator[tuple[tuple[str, ...], str]]:
-    for details in error.errors(include_url=False):
-        path = tuple(str(part) for part in details["loc"])
-        yield path, _complaint(details, path)
-
-
-def _complaint(details: ErrorDetails, path: tuple[str, ...]) -> str:
-    match details["type"]:
-        case "extra_forbidden":
-            return f"no such key{did_you_mean(path[-1], _siblings(path))}; remove or rename it"
-        case "missing":
-            return "is missing; add it"
-        case "value_error":
-            return str(details["ctx"]["error"])
-        case "model_type":
-            return f"must be a table: write [{path[-1]}]"
-    message, value = details["msg"].replace("Input should", "must"), details["input"]
-    shown = isinstance(value, str | int | float) and len(str(value)) <= SHOWN_CHARACTERS
-    return f"{message}, not {value!r}" if shown else message
-
-
-def _siblings(path: tuple[str, ...]) -> list[str]:
-    table: Any = ScenarioDocument
-    for part in path[:-1]:
-        table = table.model_fields[part].annotation
-    assert issubclass(table, BaseModel)
-    return list(table.model_fields)

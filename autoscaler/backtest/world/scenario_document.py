@@ -1,16 +1,21 @@
-"""A scenario as it is written: every key, its type, its default and its range."""
+"""A scenario as it is written: every key, its type, its default and its range.
+
+The notation is that of the configuration: the same names for the same things, durations with units.
+"""
 
 from collections.abc import Iterator
-from typing import Annotated
+from datetime import UTC, datetime
+from typing import Annotated, Any
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
+from autoscaler.config.aliases import Aliases
 from autoscaler.config.durations import Duration, PollInterval, between, parse_duration
 from autoscaler.simulation.versions import behaviour_of
 
 
-def _unless(word: str) -> BeforeValidator:
-    """A duration, or the word, which stands for None."""
+def _or_word(word: str) -> BeforeValidator:
+    """Accept a duration, or the word, which is parsed as None."""
 
     def parsed(value: object) -> float | None:
         if value == word:
@@ -23,21 +28,30 @@ def _unless(word: str) -> BeforeValidator:
     return BeforeValidator(parsed)
 
 
-def _not_nothing(seconds: float | None) -> float | None:
+def _above_zero(seconds: float | None) -> float | None:
     if seconds == 0.0:
-        raise ValueError("must be longer than nothing")
+        raise ValueError("must be longer than 0s")
     return seconds
 
 
-def _can_be_emulated(version: str) -> str:
+def _with_offset(instant: datetime) -> datetime:
+    if instant.tzinfo is None:
+        raise ValueError(f"must be an instant with its offset, such as {instant.isoformat()}Z")
+    return instant
+
+
+def _emulated_version(version: str) -> str:
     behaviour_of(version)
     return version
 
 
+SUNDAY = datetime(2026, 1, 4, tzinfo=UTC)
+"""The default instant at which a trace begins. A Sunday, as in the generated load `weekly`."""
+
 UpToHour = Annotated[Duration, AfterValidator(between("1ms", "1h"))]
 FromZeroToHour = Annotated[Duration, AfterValidator(between("0s", "1h"))]
 Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
-SomeFraction = Annotated[float, Field(gt=0.0, le=1.0)]
+PositiveFraction = Annotated[float, Field(gt=0.0, le=1.0)]
 Factor = Annotated[float, Field(gt=0.0, le=1e6)]
 
 
@@ -63,7 +77,7 @@ class DeploymentTable(_Table):
 class NodesTable(_Table):
     count: Annotated[int, Field(ge=1, le=100)] = 1
     processors: Annotated[int, Field(ge=1, le=1024)]
-    physical_cores: Annotated[int, Field(ge=1)] | None = None  # None: as many as processors
+    physical_cores: Annotated[int, Field(ge=1)] | None = None  # None: one for each processor
 
 
 class CallersTable(_Table):
@@ -74,20 +88,21 @@ class CallersTable(_Table):
 
 class ScenarioSloTable(_Table):
     wait: FromZeroToHour
-    target: SomeFraction = 0.99
+    target: PositiveFraction = 0.99
 
 
 class TraceTable(_Table):
     allocations: Factor | None = None
-    utilisation: SomeFraction = 0.7
+    utilisation: PositiveFraction = 0.7
     factor: Factor | None = None
     sizes: bool = False
-    window: Annotated[float | None, _unless("all"), AfterValidator(_not_nothing)] = 86_400.0
-    start: Annotated[float | None, _unless("hardest")] = None
+    window: Annotated[float | None, _or_word("all"), AfterValidator(_above_zero)] = 86_400.0
+    start: Annotated[float | None, _or_word("hardest")] = None
+    begins_at: Annotated[datetime, AfterValidator(_with_offset)] = SUNDAY
 
 
 class ScenarioDocument(_Table):
-    version: Annotated[str, AfterValidator(_can_be_emulated)] = "9.3"
+    version: Annotated[str, AfterValidator(_emulated_version)] = "9.3"
     poll_interval: PollInterval = 10.0
     model: ModelTable
     deployment: DeploymentTable = DeploymentTable()
@@ -96,21 +111,29 @@ class ScenarioDocument(_Table):
     slo: ScenarioSloTable
     trace: TraceTable
 
-    def contradictions(self) -> Iterator[tuple[tuple[str, ...], str]]:
-        """Keys that cannot be what they are since others are what they are, and why."""
+    def conflicts(self) -> Iterator[tuple[tuple[str, ...], str]]:
+        """Keys that conflict with others, each with what is wrong."""
         nodes, deployment, trace = self.nodes, self.deployment, self.trace
-        room = nodes.count * nodes.processors
-        most = room if deployment.max_allocations is None else deployment.max_allocations
-        if most > room:
-            complaint = f"must be at most the {room} processors of all nodes, not {most}"
-            yield ("deployment", "max_allocations"), complaint
-        if deployment.min_allocations > most:
-            minimum = deployment.min_allocations
-            complaint = f"must be at most max_allocations, which is {most}, not {minimum}"
-            yield ("deployment", "min_allocations"), complaint
+        processors = nodes.count * nodes.processors
+        minimum, maximum = deployment.min_allocations, deployment.max_allocations or processors
+        if maximum > processors:
+            problem = f"must be at most the {processors} processors of all nodes, not {maximum}"
+            yield ("deployment", "max_allocations"), problem
+        if minimum > maximum:
+            problem = f"must be at most max_allocations, which is {maximum}, not {minimum}"
+            yield ("deployment", "min_allocations"), problem
         cores = nodes.processors if nodes.physical_cores is None else nodes.physical_cores
         if cores > nodes.processors:
-            complaint = f"must be at most the {nodes.processors} processors, not {cores}"
-            yield ("nodes", "physical_cores"), complaint
+            problem = f"must be at most the {nodes.processors} processors, not {cores}"
+            yield ("nodes", "physical_cores"), problem
         if (trace.allocations is None) == (trace.factor is None):
-            yield ("trace",), "must have either allocations or factor, which say how it is scaled"
+            yield ("trace",), "set either allocations or factor, which determine the scale"
+
+
+def replace_former_names(document: dict[str, Any], aliases: Aliases) -> None:
+    """Keys that had another name: they are accepted for one release."""
+    aliases.key(document, (), "poll", "poll_interval")
+    deployment = document.get("deployment")
+    aliases.key(deployment, ("deployment",), "minimum", "min_allocations")
+    aliases.key(deployment, ("deployment",), "maximum", "max_allocations")
+    aliases.key(document.get("slo"), ("slo",), "share", "target")

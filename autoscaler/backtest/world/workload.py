@@ -49,6 +49,7 @@ class Workload(Struct, frozen=True, kw_only=True, eq=False):
         np.float64
     ]  # uniform in [0, 1): below the retry share, its caller tries again
     history: LoadHistory | None  # None: the trace has nothing before
+    trace_offset_s: float = 0.0  # from the beginning of the trace to `start`
 
 
 def workload_of(trace: Trace, scenario: BacktestScenario, seed: int) -> Workload:
@@ -79,6 +80,7 @@ def workload_of(trace: Trace, scenario: BacktestScenario, seed: int) -> Workload
         history=_history(
             trace, first, factor, scenario.service_time_s * sizes, _rng(seed, _HISTORY)
         ),
+        trace_offset_s=first * trace.bin_s,
     )
 
 
