@@ -270,6 +270,8 @@ def any_slo_memory() -> st.SearchStrategy[SloMemory]:
 
 def same(one: Any, other: Any) -> bool:
     """Whether two values are equal, with nan equal to nan, and in the same order."""
+    if isinstance(one, str) and isinstance(other, str):
+        return one == other  # `BackOff.reason` may be an enumeration
     if type(one) is not type(other):
         return False
     if isinstance(one, Struct):
