@@ -1,4 +1,4 @@
-"""The demo: what it plays, what is seen of it, and a comparison that is fair."""
+"""The demo: its scenarios, its display, and a fair comparison."""
 
 import io
 import logging
@@ -28,7 +28,7 @@ from tests.fakes import FakeClock
 from tests.virtual_clock import VirtualClock
 
 BEGIN = 1_760_000_000.0
-MINUTES = 300.0  # a short built-in scene, in seconds of the cluster
+DURATION_S = 300.0  # of a short built-in scenario, in seconds of the cluster
 
 
 @pytest.fixture(autouse=True)
@@ -47,24 +47,24 @@ def trace(tmp_path, counts, bin_s=60):
     return path
 
 
-def numbers(scenario):
+def allocations(scenario):
     return [deployment.number_of_allocations for deployment in scenario.deployments]
 
 
-class TestScenes:
-    def test_a_fixed_number_suits_the_peak(self):
+class TestScenarios:
+    def test_fixed_allocations_suit_the_peak(self):
         # 65/s of 0.12 s and 150/s of 0.03 s, at 70 %
-        assert numbers(fixed_at_the_peak(built_in(MINUTES))) == [12, 7]
+        assert allocations(fixed_at_the_peak(built_in(DURATION_S))) == [12, 7]
 
-    def test_a_fixed_number_is_no_higher_than_the_daemon_may_go(self, tmp_path):
+    def test_fixed_allocations_are_no_more_than_the_maximum_of_the_rule(self, tmp_path):
         path = trace(tmp_path, [1] * 300 + [1000] + [1] * 300)
-        assert numbers(fixed_at_the_peak(replayed(path, MINUTES))) == [MAX_ALLOCATIONS]
+        assert allocations(fixed_at_the_peak(replayed(path, DURATION_S))) == [MAX_ALLOCATIONS]
 
-    def test_the_cluster_scales_between_the_same_bounds(self):
-        for deployment in with_adaptive_allocations(built_in(MINUTES)).deployments:
-            native = deployment.adaptive_allocations
-            assert native.enabled
-            assert native.max_number_of_allocations == MAX_ALLOCATIONS
+    def test_adaptive_allocations_have_the_same_bounds(self):
+        for deployment in with_adaptive_allocations(built_in(DURATION_S)).deployments:
+            adaptive = deployment.adaptive_allocations
+            assert adaptive.enabled
+            assert adaptive.max_number_of_allocations == MAX_ALLOCATIONS
 
     def test_a_trace_is_replayed_around_its_peak(self, tmp_path):
         counts = [10] * 100
@@ -80,9 +80,9 @@ class TestScenes:
         assert 0.0 <= load.from_s < load.to_s <= 6000.0
         assert load.to_s - load.from_s == 600.0
 
-    def test_an_idle_trace_is_a_mistake_of_the_users(self, tmp_path):
+    def test_a_trace_without_requests_is_an_input_error(self, tmp_path):
         with pytest.raises(InputError, match=r"trace\.csv"):
-            replayed(trace(tmp_path, [0, 0, 0]), MINUTES)
+            replayed(trace(tmp_path, [0, 0, 0]), DURATION_S)
 
     @pytest.mark.parametrize(
         "name", ["azure_fn_diurnal_bursty.csv", "azure_fn_flash_decay.csv", "azure_fn_levels.csv"]
@@ -95,20 +95,20 @@ class TestScenes:
 
 
 class TestComparison:
-    async def test_every_way_gets_the_same_requests(self):
-        scene = built_in(MINUTES)
-        ways = [("one", scene), ("more", fixed_at_the_peak(scene))]
-        ways.append(("own", with_adaptive_allocations(scene)))
-        results = await replay(ways, begin=BEGIN, end=BEGIN + MINUTES)
+    async def test_all_scenarios_get_the_same_requests(self):
+        scenario = built_in(DURATION_S)
+        scenarios = [("one", scenario), ("more", fixed_at_the_peak(scenario))]
+        scenarios.append(("adaptive", with_adaptive_allocations(scenario)))
+        results = await replay(scenarios, begin=BEGIN, end=BEGIN + DURATION_S)
         assert len({each.requests for each in results}) == 1
         assert results[0].requests > 1000
-        assert await replay(ways, begin=BEGIN, end=BEGIN + MINUTES) == results
+        assert await replay(scenarios, begin=BEGIN, end=BEGIN + DURATION_S) == results
 
-    async def test_a_served_cluster_gets_them_too(self):
-        """Scaled over HTTP, and however time reaches it."""
-        scene = built_in(MINUTES)
+    async def test_a_served_cluster_gets_the_same_requests(self):
+        """Scaled over HTTP, and advanced in other steps."""
+        scenario = built_in(DURATION_S)
         clock = VirtualClock(BEGIN)
-        async with running_emulator(scene, clock=clock) as emulator:
+        async with running_emulator(scenario, clock=clock) as emulator:
             assert emulator.cluster.now == BEGIN
             for allocations, seconds in ((3, 100.0), (7, 0.3), (2, 199.7)):
                 emulator.cluster.update_deployment(
@@ -117,36 +117,36 @@ class TestComparison:
                 await clock.advance(seconds)
                 await emulator.emulation.catch_up()
             served = sum(d.ledger.requests for d in emulator.cluster.deployments.values())
-        (alone,) = await replay([("one", scene)], begin=BEGIN, end=BEGIN + MINUTES)
+        (alone,) = await replay([("one", scenario)], begin=BEGIN, end=BEGIN + DURATION_S)
         assert served == alone.requests
 
-    async def test_only_what_is_held_during_the_scene_counts(self):
-        fixed = fixed_at_the_peak(built_in(MINUTES))
-        (result,) = await replay([("fixed", fixed)], begin=BEGIN, end=BEGIN + MINUTES)
-        assert result.allocation_hours == pytest.approx((12 + 7) * MINUTES / 3600.0)
+    async def test_only_allocations_during_the_demo_count(self):
+        fixed = fixed_at_the_peak(built_in(DURATION_S))
+        (result,) = await replay([("fixed", fixed)], begin=BEGIN, end=BEGIN + DURATION_S)
+        assert result.allocation_hours == pytest.approx((12 + 7) * DURATION_S / 3600.0)
         assert result.changes == 0
 
-    def test_nothing_has_been_held_before_it_begins(self):
-        cluster = build_emulation(built_in(MINUTES), FakeClock(BEGIN)).cluster
+    def test_nothing_counts_before_it_begins(self):
+        cluster = build_emulation(built_in(DURATION_S), FakeClock(BEGIN)).cluster
         assert Score("us", cluster).result() == Result(
             label="us", allocation_hours=0.0, requests=0, late=0, refused=0, changes=0
         )
 
     @pytest.mark.parametrize(
-        ("ours", "theirs", "words"),
+        ("ours", "theirs", "expected"),
         [
-            ((5.0, 30), (10.0, 0), "50% fewer allocation hours, and more requests"),
-            ((5.0, 30), (4.0, 250), "25% more allocation hours, and fewer requests"),
+            ((5.0, 30), (10.0, 0), "50% fewer allocation hours and had more late"),
+            ((5.0, 30), (4.0, 250), "25% more allocation hours and had fewer late"),
             ((5.0, 30), (4.0, 250), "3.00% instead of 25.00%"),
-            ((5.0, 30), (5.0, 30), "as many allocation hours, and as many requests"),
+            ((5.0, 30), (5.0, 30), "as many allocation hours and had the same fraction"),
             ((5.0, 0), (0.0, 0), "more allocation hours"),
         ],
     )
-    def test_it_says_which_was_cheaper_and_which_let_callers_down(self, ours, theirs, words):
-        def result(way, figures):
+    def test_the_text_compares_hours_and_late_requests(self, ours, theirs, expected):
+        def result(label, figures):
             hours, late = figures
             return Result(
-                label=way,
+                label=label,
                 allocation_hours=hours,
                 requests=1000,
                 late=late,
@@ -154,23 +154,23 @@ class TestComparison:
                 changes=1,
             )
 
-        told = as_text(result("autoscaler", ours), [result("other", theirs)])
-        assert words in told
-        assert told.endswith("on yours the figures will be others.")
+        text = as_text(result("autoscaler", ours), [result("other", theirs)])
+        assert expected in text
+        assert text.endswith("results on other clusters will differ.")
 
-    def test_the_refused_are_let_down_as_well(self):
+    def test_refused_requests_count_as_failed(self):
         result = Result(label="us", allocation_hours=1.0, requests=10, late=1, refused=2, changes=0)
         assert result.failed_fraction == 0.3
 
 
 class TestView:
     def view(self, width, height=40):
-        cluster = build_emulation(built_in(MINUTES), FakeClock(BEGIN)).cluster
+        cluster = build_emulation(built_in(DURATION_S), FakeClock(BEGIN)).cluster
         console = Console(
             file=io.StringIO(), width=width, height=height, force_terminal=True, color_system=None
         )
         clock = FakeClock(BEGIN + 90.0)
-        view = View(console, cluster, clock, lasting_s=MINUTES, speed=20.0)
+        view = View(console, cluster, clock, lasting_s=DURATION_S, speed=20.0)
         view.metrics_url = "http://127.0.0.1:12345/metrics"
         return view, console
 
@@ -180,20 +180,22 @@ class TestView:
         return capture.get().splitlines()
 
     @pytest.mark.parametrize("width", [40, 60, 80, 100, 200])
-    def test_it_keeps_its_shape_whatever_happens(self, width):
+    def test_its_height_is_constant(self, width):
         view, console = self.view(width)
         before = self.drawn(view, console)
         for second in range(30):
-            view.skipped(ObservationFailed(FailureKind.TIMEOUT, "no answer " * 20), BEGIN + second)
+            view.skipped(
+                ObservationFailed(FailureKind.TIMEOUT, "no response " * 20), BEGIN + second
+            )
         after = self.drawn(view, console)
         assert len(before) == len(after)
         assert max(map(len, after)) <= width
 
-    def test_a_low_terminal_gets_less_news(self):
+    def test_a_low_terminal_has_fewer_lines(self):
         high, low = (len(self.drawn(*self.view(100, height))) for height in (40, 15))
         assert low < high
 
-    def test_time_and_metrics_are_always_in_sight(self):
+    def test_time_and_metrics_are_always_shown(self):
         text = "\n".join(self.drawn(*self.view(80)))
         assert "1:30 of 5:00" in text
         assert "http://127.0.0.1:12345/metrics" in text
@@ -208,16 +210,16 @@ class TestView:
 
 
 class TestShow:
-    async def test_a_short_one_from_beginning_to_end(self, capsys):
+    async def test_a_short_demo(self, capsys):
         await show(None, speed=100.0, duration_s=2.0, keep_running=False)
         shown = capsys.readouterr().out
         assert re.search(r"http://127\.0\.0\.1:\d+/metrics", shown)
         assert re.search(r"^ +\d+:\d\d  elser-search 1 -> \d+: load ", shown, re.MULTILINE)
-        requests = re.findall(r"^ [aEf].* ([\d,]+) +[\d,]+ \(\d", shown, re.MULTILINE)
+        requests = re.findall(r"^ [af].* ([\d,]+) +[\d,]+ \(\d", shown, re.MULTILINE)
         assert len(requests) == 3, shown
-        assert len(set(requests)) == 1, "the ways of scaling met different requests"
+        assert len(set(requests)) == 1, "the scenarios got different requests"
         assert "Compared with" in shown
-        assert "asks every 20 s instead" in shown  # ten would be a tenth of a second
+        assert "polls every 20 s" in shown  # 10 s would be 100 ms of the host
 
     async def test_on_a_terminal_it_is_drawn_in_place(self, capsys, monkeypatch):
         for name, text in {"FORCE_COLOR": "1", "COLUMNS": "100", "LINES": "30"}.items():
@@ -227,7 +229,7 @@ class TestShow:
         shown = capsys.readouterr().out
         assert " of 1:00" in shown
         assert "░" in shown
-        assert "asks every" not in shown
+        assert "polls every" not in shown
 
     async def test_a_trace_is_played_on_a_narrow_terminal(self, capsys, monkeypatch, tmp_path):
         monkeypatch.setenv("COLUMNS", "60")

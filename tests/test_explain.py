@@ -1,4 +1,4 @@
-"""`explain`: a running daemon's server asked, and its answer for people."""
+"""`explain`: a request to a running daemon, and its response as text."""
 
 import asyncio
 import io
@@ -17,7 +17,6 @@ from prometheus_client import CollectorRegistry
 from rich.console import Console
 
 from autoscaler.adapters.admin_http import AdminServer, DecisionRecorder, Health
-from autoscaler.adapters.admin_http.document import DeploymentsResponse
 from autoscaler.cli import main
 from autoscaler.config import Server, load
 from autoscaler.core.values import (
@@ -32,6 +31,7 @@ from autoscaler.core.values import (
 from autoscaler.errors import InputError
 from autoscaler.explain import DEFAULT_URL, address_of, render
 from autoscaler.ports import FailureKind, ObservationFailed
+from autoscaler.wire.decisions import DeploymentsResponse
 from tests.adapters.recorded import cycle, decision, outcome, steady
 from tests.fakes import FakeClock
 
@@ -46,10 +46,12 @@ name = "all"
 max_allocations = 8
 """
 
-FIGURES = {
+INPUTS = {
     "offered_load": 3.2,
     "load_stddev": 0.25,
     "violation_weight": 20.0,
+    "slo_target": 0.99,
+    "max_queue_wait_s": 0.2,
     "slo_attainment": 0.9941,
     "backlog_requests": 40,
     "backlog_allocations": 4,
@@ -58,7 +60,7 @@ FIGURES = {
     "room": math.inf,
     "reason": "[bold]",
 }
-WEIGHED = (
+CANDIDATES = (
     Candidate(allocations=3, violation_fraction=1.0, queue_wait_s=math.inf, cost=math.inf),
     Candidate(allocations=4, violation_fraction=0.029, queue_wait_s=0.21, cost=5.9),
     Candidate(allocations=5, violation_fraction=0.006, queue_wait_s=0.08, cost=5.4),
@@ -67,7 +69,7 @@ WEIGHED = (
 HELD = decision(
     current=6,
     steps=(
-        Step(Reason.SLO, 6, 5, FIGURES, WEIGHED),
+        Step(Reason.SLO, 6, 5, INPUTS, CANDIDATES),
         Step(Reason.STABILISATION, 5, 6, {"highest": 6, "window_s": 300.0}),
     ),
 )
@@ -88,7 +90,7 @@ def clock():
 
 @pytest.fixture
 def decisions(clock):
-    """What a daemon knows: one held, one refused, one in a dry run, two left alone."""
+    """One deployment held, one refused, one in a dry run, two not managed."""
     found = DecisionRecorder(clock, "1.2.3")
     found.planned(*cycle(outcome(decision(), OutcomeKind.ACCEPTED)))
     clock.pass_by(312.0)
@@ -154,118 +156,142 @@ def invoke(*arguments):
 
 
 def failed(*arguments):
-    """What is said, in one sentence, where there is nothing to tell."""
+    """The error message, which is one line."""
     result = invoke(*arguments)
     assert (result.exit_code, result.stdout) == (1, "")
     (line,) = result.stderr.splitlines()
     return line.removeprefix("autoscaler: ")
 
 
-def shown(answer, width=120):
+def shown(response, width=120):
     stream = io.StringIO()
-    render(answer, Console(file=stream, width=width, force_terminal=True, color_system=None))
+    render(response, Console(file=stream, width=width, force_terminal=True, color_system=None))
     return stream.getvalue()
 
 
 def rows(text):
-    """Lines without what aligns them."""
+    """Lines without alignment."""
     return [" ".join(line.split()) for line in text.splitlines()]
 
 
-class TestAllOfThem:
+class TestAllDeployments:
     @pytest.mark.parametrize("width", [80, 120])
-    def test_a_table_that_fits(self, decisions, width):
+    def test_the_table_fits_the_terminal(self, decisions, width):
         text = shown(decisions.list_deployments(), width)
         assert max(map(len, text.splitlines())) <= width
         for name in (".hidden", "elser", "new[bold]", "odd", "refused", "trial"):
             assert name in text
 
-    def test_why_in_a_few_words(self, decisions):
+    def test_the_reasons_are_short(self, decisions):
         found = rows(shown(decisions.list_deployments(), 140))
         for row in (
-            "elser stabilisation, wants 5 6 4.50 30 ms",
-            "refused bounds, wants 7, no capacity 3 → 6 4.50",
-            "trial bounds, wants 7, dry run 3 → 6 4.50",
-            "new[bold] untrusted, new node 3 ?",
-            ".hidden left alone: its id begins with a dot, and no rule takes hidden ones",
+            "elser stabilisation, recommended 5 6 4.50 30 ms",
+            "refused bounds, recommended 7, no capacity 3 → 6 4.50",
+            "trial bounds, recommended 7, dry run 3 → 6 4.50",
+            "new[bold] data quality, new node 3 ?",
         ):
             assert row in found
 
-    def test_how_old_it_is(self, decisions):
+    def test_the_heading_names_the_quantile_that_all_rows_share(self, decisions, clock):
+        assert "expected p99 wait" in shown(decisions.list_deployments(), 140)
+        strict = Step(Reason.SLO, 6, 5, INPUTS | {"slo_target": 0.999}, CANDIDATES)
+        decisions.planned(
+            *cycle(
+                outcome(HELD, OutcomeKind.UNCHANGED),
+                outcome(decision("strict", steps=(strict,)), OutcomeKind.ACCEPTED),
+            )
+        )
+        text = shown(decisions.list_deployments(), 140)
+        assert "expected wait" in text
+        assert "30 ms (p99)" in text
+        assert "80 ms (p99.9)" in text
+
+    def test_a_deployment_that_is_not_managed_has_the_reason(self, decisions):
+        text = shown(decisions.list_deployments(), 160)
+        assert "not managed: its id begins with a dot" in text
+
+    def test_the_age_of_the_observation(self, decisions):
         assert "Observed 4 s ago by autoscaler 1.2.3." in shown(decisions.list_deployments())
 
     @pytest.mark.parametrize(
-        ("age_s", "told"), [(119.0, "119 s"), (180.0, "3 min"), (7200.0, "2 h")]
+        ("age_s", "age"), [(119.0, "119 s"), (180.0, "3 min"), (7200.0, "2 h")]
     )
-    def test_how_old_it_is_in_few_digits(self, age_s, told):
-        answer = DeploymentsResponse(
+    def test_the_age_has_few_digits(self, age_s, age):
+        response = DeploymentsResponse(
             autoscaler="1", at=0.0, age_s=age_s, failure="", deployments=()
         )
-        text = shown(answer)
-        assert f"Observed {told} ago" in text
+        text = shown(response)
+        assert f"Observed {age} ago" in text
         assert "The cluster reports no deployment." in text
 
-    def test_what_went_wrong_since(self, decisions, clock):
+    def test_a_failure_since_then(self, decisions, clock):
         decisions.skipped(ObservationFailed(FailureKind.TIMEOUT, "no answer"), clock.now())
         assert "Not observed since: no answer" in shown(decisions.list_deployments())
 
 
-class TestOneOfThem:
-    def test_one_that_sleeps_has_no_load_to_tell_of(self, clock):
+class TestOneDeployment:
+    def test_a_stopped_deployment_has_no_load(self, clock):
         found = DecisionRecorder(clock, "1.2.3")
-        asleep = Step(Reason.STOPPED, 0, 0, {"since_s": 3600.0})
+        step = Step(Reason.STOPPED, 0, 0, {"since_s": 3600.0})
         silent = Sample(at=1_000.0, interval_s=0.0)
-        sleeping = decision(current=0, steps=(asleep,), sample=silent, load=None)
-        found.planned(*cycle(outcome(sleeping, OutcomeKind.UNCHANGED)))
-        story = shown(found.get_deployment("elser"))
-        assert "elser sleeps" in story
-        assert "it was stopped 60 min ago" in story
-        assert "arrivals" not in story
+        stopped = decision(current=0, steps=(step,), sample=silent, load=None, change=None)
+        found.planned(*cycle(outcome(stopped, OutcomeKind.UNCHANGED)))
+        text = shown(found.get_deployment("elser"))
+        assert "elser stays stopped" in text
+        assert "stopped 60 min ago" in text
+        assert "arrivals" not in text
 
-    def test_the_whole_story(self, decisions):
+    def test_everything_about_it(self, decisions):
         found = rows(shown(decisions.get_deployment("elser")))
         for row in (
             "elser stays at 6",
-            "Nothing changed: the policy wants 5, but 6 was recommended within 300 s.",
+            (
+                "Nothing changed: the policy recommends 5, "
+                "but 6 was recommended within the last 5 min."
+            ),
             "rule all, 1..6 allocations",
-            "last update 3 → 6, 5 min ago: accepted",
-            "arrivals 60 a second over 60 s",
+            "last update 3 → 6, 5.3 min ago: accepted",
+            "arrival rate 60 per second over 60 s",
             "service time 100 ms",
             "offered load 3.20 ± 0.25 erlangs",
             "cache hits 25%",
             "latest interval 200 arrivals in 10 s",
-            "in time lately 99.4%",
-            "to be cleared 40 requests",
-            "to clear them in time 4 allocations",
+            "in-flight requests 0",
+            "SLO target 99%",
+            "max queue wait 200 ms",
+            "SLO attainment (24 h) 99.4%",
+            "SLO-violation weight 20 allocations per erlang",
+            "backlog 40 requests",
+            "drained in time by 4 allocations",
             "forecast 3.61 erlangs",
             "forecast error 0.1234",
             "room unlimited",
-            "because [bold]",
-            "an erlang of late requests is worth 20 allocations",
+            "reason [bold]",
+            "allocations expected p99 wait late cost",
             "3 ∞ 100% ∞",
             "4 210 ms 2.9% 5.90",
-            "5 80 ms 0.6% 5.40 wanted",
-            "6 30 ms 0.1% 6.10 now, decided",
-            "stabilisation 5 6 6 was recommended within 300 s",
+            "5 80 ms 0.6% 5.40 recommended",
+            "6 30 ms 0.1% 6.10 current, desired",
+            "stabilisation 5 6 6 was recommended within the last 5 min",
         ):
             assert row in found, row
 
     @pytest.mark.parametrize("width", [80, 120])
-    def test_it_fits(self, decisions, width):
+    def test_it_fits_the_terminal(self, decisions, width):
         for name in ("elser", "refused", "trial", "new[bold]", "odd", ".hidden"):
             text = shown(decisions.get_deployment(name), width)
             assert max(map(len, text.splitlines())) <= width
 
-    def test_a_refusal_with_the_clusters_words(self, decisions):
+    def test_a_refusal_with_the_message_of_the_cluster(self, decisions):
         assert (
-            "Nothing changed: 6 was decided, but not done: "
+            "Nothing changed: the update to 6 was not applied: "
             "refused for lack of capacity: could not update."
         ) in rows(shown(decisions.get_deployment("refused")))
 
     def test_a_dry_run(self, decisions):
         found = rows(shown(decisions.get_deployment("trial")))
         assert "rule all, 1..6 allocations, dry run" in found
-        assert "Nothing changed: 6 was decided, but not done: dry run, nothing sent." in found
+        assert "Nothing changed: the update to 6 was not applied: dry run, not sent." in found
 
     def test_a_change(self, clock):
         decisions = DecisionRecorder(clock, "1")
@@ -275,27 +301,27 @@ class TestOneOfThem:
         assert "last update 3 → 6, 0 s ago: accepted" in rows(text)
         assert "Nothing changed" not in text
 
-    def test_one_that_cannot_be_measured(self, decisions):
+    def test_a_deployment_that_cannot_be_measured(self, decisions):
         found = rows(shown(decisions.get_deployment("new[bold]")))
-        for row in ("load never measured", "failed 4, of which 3 timed out"):
+        for row in ("load not measured yet", "failed requests 4, of which 3 timed out"):
             assert row in found
-        assert "not trusted new node" in found
+        assert "data-quality issues new node" in found
 
-    def test_one_that_is_left_alone(self, decisions):
-        told = rows(shown(decisions.get_deployment(".hidden")))[0]
-        assert told.startswith(".hidden is left alone: its id begins with a dot")
+    def test_a_deployment_that_is_not_managed(self, decisions):
+        first = rows(shown(decisions.get_deployment(".hidden")))[0]
+        assert first.startswith(".hidden is not managed: its id begins with a dot")
 
 
 class TestTheCommand:
-    def test_all_of_them(self, url):
+    def test_all_deployments(self, url):
         result = invoke("--url", url)
         assert (result.exit_code, result.stderr) == (0, "")
-        assert "stabilisation, wants 5" in result.stdout
+        assert "recommended 5" in result.stdout
 
-    def test_one_of_them(self, url):
+    def test_one_deployment(self, url):
         result = invoke("elser", "--url", url)
         assert (result.exit_code, result.stderr) == (0, "")
-        assert "Nothing changed: the policy wants 5" in result.stdout
+        assert "Nothing changed: the policy recommends 5" in result.stdout
 
     @pytest.mark.parametrize("arguments", [(), ("elser",)], ids=["all", "one"])
     def test_as_json(self, url, arguments):
@@ -320,61 +346,61 @@ class TestTheCommand:
 
     def test_an_unknown_deployment(self, url):
         assert failed("elsner", "--url", url) == (
-            "the cluster reports no deployment elsner; did you mean elser?"
+            "elsner: not found in the cluster; did you mean elser?"
         )
 
     def test_a_daemon_that_has_observed_nothing_yet(self, clock):
         with serving(DecisionRecorder(clock, "1"), clock) as url:
             for arguments in ((), ("elser",)):
-                told = failed(*arguments, "--url", url)
-                assert told == "the cluster has not been observed yet"
+                text = failed(*arguments, "--url", url)
+                assert text == "the cluster has not been observed yet"
 
-    def test_nobody_there(self):
+    def test_no_daemon(self):
         with socket.create_server(("127.0.0.1", 0)) as listener:
             url = f"http://127.0.0.1:{listener.getsockname()[1]}"
-        told = failed("--url", url)
-        assert told.startswith(f"no daemon answers at {url}: ")
-        assert "autoscaler run" in told
-        assert "--url" in told
+        text = failed("--url", url)
+        assert text.startswith(f"cannot connect to the daemon at {url}: ")
+        assert "autoscaler run" in text
+        assert "--url" in text
 
     @pytest.mark.parametrize("url", ["ftp://127.0.0.1", "http://", "http://x:99999", "http://[::1"])
-    def test_what_is_no_address(self, url):
-        assert failed("--url", url).startswith(f"{url.rstrip('/')} is no address of the form ")
+    def test_an_invalid_address(self, url):
+        assert failed("--url", url).startswith(f"{url.rstrip('/')}: invalid address, expected ")
 
-    def test_somebody_who_does_not_answer(self, monkeypatch):
+    def test_a_server_that_does_not_respond(self, monkeypatch):
         monkeypatch.setattr("autoscaler.adapters.admin_http.client.TIMEOUT_S", 0.01)
         with socket.create_server(("127.0.0.1", 0)) as listener:
-            told = failed("--url", f"http://127.0.0.1:{listener.getsockname()[1]}")
-        assert "did not answer within" in told
-        assert "--url" in told
+            text = failed("--url", f"http://127.0.0.1:{listener.getsockname()[1]}")
+        assert "no response from" in text
+        assert "within 10 ms" in text
+        assert "--url" in text
 
-    def test_something_that_speaks_no_http(self):
+    def test_a_server_that_does_not_speak_http(self):
         with socket.create_server(("127.0.0.1", 0)) as listener:
             thread = threading.Thread(target=mumble, args=(listener,))
             thread.start()
-            told = failed("--url", f"http://127.0.0.1:{listener.getsockname()[1]}")
+            text = failed("--url", f"http://127.0.0.1:{listener.getsockname()[1]}")
             thread.join()
-        assert "does not speak HTTP" in told
-        assert "--url" in told
+        assert "not HTTP" in text
+        assert "--url" in text
 
     @pytest.mark.parametrize("body", [b"<h1>Welcome</h1>", b'{"error": "no handler found"}', b"[]"])
     @pytest.mark.parametrize("status", [200, 404])
     @pytest.mark.parametrize("arguments", [(), ("elser",)], ids=["all", "one"])
-    def test_somebody_else(self, status, body, arguments):
-        with answering(status, body) as url:
-            told = failed(*arguments, "--url", url)
-        assert told.startswith(f"{url} is not an autoscaler that explains itself: ")
-        assert f"answered {status}" in told
-        assert "--url" in told
+    def test_the_server_of_another_program(self, status, body, arguments):
+        with responding_with(status, body) as url:
+            text = failed(*arguments, "--url", url)
+        assert text.startswith(f"unexpected response from {url}: {status} to GET /decisions")
+        assert text.endswith("; set --url to the address in [server]")
 
-    def test_a_newer_daemon_that_says_more(self, decisions):
-        answer = msgspec.to_builtins(decisions.list_deployments()) | {"mood": "sunny"}
-        with answering(200, msgspec.json.encode(answer)) as url:
+    def test_a_newer_daemon_with_more_fields(self, decisions):
+        document = msgspec.to_builtins(decisions.list_deployments()) | {"mood": "sunny"}
+        with responding_with(200, msgspec.json.encode(document)) as url:
             assert invoke("--url", url).exit_code == 0
 
 
 @pytest.mark.parametrize(
-    ("host", "told"),
+    ("host", "url"),
     [
         ("127.0.0.1", "http://127.0.0.1:9464"),
         ("0.0.0.0", "http://127.0.0.1:9464"),
@@ -383,23 +409,23 @@ class TestTheCommand:
         ("scaler.example", "http://scaler.example:9464"),
     ],
 )
-def test_where_a_daemon_answers_on_its_own_machine(host, told):
-    assert address_of(Server(host=host, port=9464)) == told
+def test_the_address_of_a_daemon_on_its_own_machine(host, url):
+    assert address_of(Server(host=host, port=9464)) == url
 
 
-def test_without_a_configuration_it_is_asked_where_it_answers_by_default(tmp_path):
+def test_the_default_address(tmp_path):
     path = tmp_path / "config.toml"
     path.write_text(CONFIG.replace('host = "0.0.0.0"\nport = {port}\n', ""))
     assert address_of(load(path, {}).server) == DEFAULT_URL
 
 
-def test_nobody_knows_which_port_was_free():
+def test_the_port_is_unknown_if_the_daemon_takes_any_free_one():
     with pytest.raises(InputError, match="--url"):
         address_of(Server(host="127.0.0.1", port=0))
 
 
 def mumble(listener):
-    """Answer one request with something that is no HTTP."""
+    """Respond to one request with text that is not HTTP."""
     connection, _ = listener.accept()
     with connection:
         connection.recv(4096)
@@ -407,8 +433,8 @@ def mumble(listener):
 
 
 @contextmanager
-def answering(status, body):
-    """The address of a server that answers everything alike."""
+def responding_with(status, body):
+    """The address of a server with the same response to every request."""
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self):

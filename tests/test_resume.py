@@ -29,13 +29,15 @@ async def url():
 
 
 async def test_the_daemon_says_what_it_will_do(url):
-    assert await resume(url, "a/b c?") == "a/b c? is asleep, and is started again in the next cycle"
+    assert await resume(url, "a/b c?") == "a/b c?: will be resumed in the next cycle"
 
 
 async def test_one_that_is_not_asleep(url):
     with pytest.raises(AdminRequestFailed) as refused:
         await resume(url, "elser")
-    assert str(refused.value) == "elser is not asleep; `autoscaler explain` tells what is"
+    assert (
+        str(refused.value) == "elser: not stopped; `autoscaler explain` lists stopped deployments"
+    )
 
 
 async def test_the_scheme_goes_without_saying(url):
@@ -53,5 +55,5 @@ async def test_somebody_else(status):
         url = str(server.make_url("")).rstrip("/")
         with pytest.raises(AdminRequestFailed) as refused:
             await resume(url, "elser")
-    told = f"{url} is not an autoscaler that wakes deployments: it answered {status}; name the "
+    told = f"{url} is not an autoscaler that wakes deployments: it answered {status}; set --url "
     assert str(refused.value).startswith(told)

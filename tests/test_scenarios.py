@@ -1,9 +1,10 @@
-"""Stories: a cluster, a load, a configuration, and beside it what the daemon said.
+"""Scenarios: a cluster, a workload, a configuration, and the expected decisions.
 
 Each `tests/scenarios/*.toml` runs through the emulator in virtual time. Its transcript has a line
-for every cycle that brings something new, in the words operators read, and ends with what callers
-experienced. After a change of behaviour, `WRITE_STORIES=1 pytest tests/test_stories.py` writes the
-transcripts anew: review the difference like code.
+for every decision that differs from the last one, as the log explains it, and ends with the late
+requests and the allocations. After a change of behaviour,
+`WRITE_EXPECTED=1 pytest tests/test_scenarios.py` writes the transcripts again: review the
+difference like code.
 """
 
 import os
@@ -24,28 +25,28 @@ from autoscaler.core.values import OutcomeKind
 from autoscaler.simulation.scenario import ClusterScenario
 from tests.end_to_end.world import Cycle, World, world_of
 
-STORIES = Path(__file__).parent / "scenarios"
+SCENARIOS = Path(__file__).parent / "scenarios"
 LATE_S = 1.0
-"""A request that waited longer has been noticed by somebody."""
+"""Seconds of queue wait beyond which a request counts as late."""
 
 
 class Event(Struct, frozen=True, forbid_unknown_fields=True):
-    """Something that happens, as a request to the emulator."""
+    """A request to the emulator at a given time."""
 
     at_s: float
     request: str  # method and path
     body: dict[str, Any] | None = None
 
 
-class Story(Struct, frozen=True, forbid_unknown_fields=True):
+class Scenario(Struct, frozen=True, forbid_unknown_fields=True):
     for_s: Annotated[float, Meta(gt=0.0)]
     config: dict[str, Any]  # as in the configuration file
     cluster: ClusterScenario
     events: list[Event] = []
 
 
-def read_story(path: Path) -> Story:
-    return msgspec.convert(tomllib.loads(path.read_text()), Story)
+def read_scenario(path: Path) -> Scenario:
+    return msgspec.convert(tomllib.loads(path.read_text()), Scenario)
 
 
 def settings(config: dict[str, Any]) -> dict[str, str]:
@@ -62,45 +63,45 @@ def settings(config: dict[str, Any]) -> dict[str, str]:
     return variables
 
 
-async def tell(story: Story) -> list[str]:
-    """The transcript of a story."""
-    config = load(None, settings(story.config))
+async def transcript_of(scenario: Scenario) -> list[str]:
+    """The lines of the transcript."""
+    config = load(None, settings(scenario.config))
     lines: list[str] = []
-    told: dict[str, object] = {}
-    events = sorted(story.events, key=lambda event: event.at_s)
+    reported: dict[str, object] = {}
+    events = sorted(scenario.events, key=lambda event: event.at_s)
     async with (
-        world_of(story.cluster, ruleset_of(config), poll_s=config.poll_interval_s) as world,
+        world_of(scenario.cluster, ruleset_of(config), poll_s=config.poll_interval_s) as world,
         aiohttp.ClientSession(world.running.url) as session,
     ):
-        while world.now < story.for_s:
+        while world.now < scenario.for_s:
             while events and events[0].at_s <= world.now:
-                await world.clock.run(happen(session, events[0]))
+                await world.clock.run(send(session, events[0]))
                 lines.append(f"{world.now:6.0f} s  -- {events.pop(0).request}")
-            lines += news(await world.cycle(), told)
+            lines += changes_of(await world.cycle(), reported)
         return [*lines, *score(world)]
 
 
-async def happen(session: aiohttp.ClientSession, event: Event) -> None:
+async def send(session: aiohttp.ClientSession, event: Event) -> None:
     method, path = event.request.split()
     async with session.request(method, path, json=event.body) as response:
         assert response.status == 200, await response.text()
 
 
-def news(cycle: Cycle, told: dict[str, object]) -> Iterator[str]:
-    """What a cycle says that the last did not."""
+def changes_of(cycle: Cycle, reported: dict[str, object]) -> Iterator[str]:
+    """The failure and the decisions of a cycle that differ from those of the last one."""
     if cycle.failure is not None:
-        if told.get("") != cycle.failure.kind:
+        if reported.get("") != cycle.failure.kind:
             yield f"{cycle.at:6.0f} s  no statistics: {cycle.failure.kind}"
-        told[""] = cycle.failure.kind
+        reported[""] = cycle.failure.kind
         return
-    told[""] = None
+    reported[""] = None
     for outcome in cycle.outcomes:
         decision = outcome.decision
         key = (decision.current, decision.desired, decision.reason, outcome.kind)
-        if told.get(decision.deployment_id) != key:
+        if reported.get(decision.deployment_id) != key:
             sent = "" if outcome.kind is OutcomeKind.UNCHANGED else f" [{outcome.kind}]"
             yield f"{cycle.at:6.0f} s  {explain(decision)}{sent}"
-        told[decision.deployment_id] = key
+        reported[decision.deployment_id] = key
 
 
 def score(world: World) -> Iterator[str]:
@@ -114,19 +115,21 @@ def score(world: World) -> Iterator[str]:
         )
 
 
-@pytest.mark.parametrize("name", sorted(path.stem for path in STORIES.glob("*.toml")))
-async def test_story(name):
-    transcript = "\n".join(await tell(read_story(STORIES / f"{name}.toml"))) + "\n"
-    expected = STORIES / f"{name}.expected"
-    if os.environ.get("WRITE_STORIES"):
+@pytest.mark.parametrize("name", sorted(path.stem for path in SCENARIOS.glob("*.toml")))
+async def test_transcript(name):
+    transcript = "\n".join(await transcript_of(read_scenario(SCENARIOS / f"{name}.toml"))) + "\n"
+    expected = SCENARIOS / f"{name}.expected"
+    if os.environ.get("WRITE_EXPECTED"):
         expected.write_text(transcript)
     assert transcript == expected.read_text()
 
 
-async def test_a_story_is_always_the_same():
-    story = read_story(STORIES / "burst.toml")
-    assert await tell(story) == await tell(story)
+async def test_a_scenario_is_deterministic():
+    scenario = read_scenario(SCENARIOS / "burst.toml")
+    assert await transcript_of(scenario) == await transcript_of(scenario)
 
 
-def test_every_transcript_has_its_story():
-    assert {p.stem for p in STORIES.glob("*.expected")} == {p.stem for p in STORIES.glob("*.toml")}
+def test_every_transcript_has_its_scenario():
+    assert {p.stem for p in SCENARIOS.glob("*.expected")} == {
+        p.stem for p in SCENARIOS.glob("*.toml")
+    }

@@ -41,7 +41,7 @@ def test_it_decides_as_the_page_says(configuration):
         told.append(explain(planned.decisions[0]))
     _, risen, fallen = told
     assert f"\n{risen}\n" in PAGE
-    assert "load 2.22, peak 3.95 asks for 8" in fallen
+    assert "load 2.22, peak 3.95: 8 recommended" in fallen
 
 
 def test_it_refuses_what_it_does_not_understand(configuration):

@@ -1,4 +1,4 @@
-"""Windows of time that open when a cron expression fires, in the time of a place."""
+"""Schedule windows, which open when a cron expression fires in a time zone."""
 
 import math
 from collections.abc import Iterable
@@ -12,12 +12,12 @@ from autoscaler.core.values import Schedule
 
 
 class CronCalendar:
-    """Fires as Debian's cron does.
+    """Fires like Debian's cron.
 
-    A time of day that is skipped when clocks go forward fires right after, and one that comes
-    twice when they go back fires the first time only. Expressions whose minute or hour begins with
-    a star fire by the time that passes. A window lasts for the time that passes, too: one of ten
-    hours that opened the night before closes an hour later on the clock when that went forward.
+    A local time that is skipped when clocks go forward fires right afterwards; one that occurs
+    twice when clocks go back fires the first time only. Expressions whose minute or hour begins
+    with a star follow elapsed time. The length of a window is elapsed time as well: a window of ten
+    hours that opened the night before closes an hour later on the clock if that went forward.
     """
 
     def __init__(self) -> None:
@@ -45,8 +45,8 @@ class _WindowState(NamedTuple):
 
 
 def _window_state(schedule: Schedule, at: float) -> _WindowState:
-    """A window is open if it has opened within its length. If none has, the first to open after
-    that begins in the future; if one has, it is certain to be open for as long as it lasts."""
+    """A window is open if its expression has fired within the window's length before `at`; it then
+    stays open until that length has passed. Otherwise it opens at the next firing."""
     opens_at = _next_firing(schedule, at - schedule.length_s)
     if opens_at > at:
         return _WindowState(False, at, opens_at)
@@ -57,7 +57,7 @@ def _next_firing(schedule: Schedule, after: float) -> float:
     """The first instant later than `after` at which the expression fires."""
     zone = ZoneInfo(schedule.timezone)
     for fires in CronSim(schedule.cron, datetime.fromtimestamp(after, UTC).astimezone(zone)):
-        # In the hour that comes twice, it begins with the first of the two.
+        # In the hour that occurs twice, the iterator begins with the first of the two.
         if (fires_at := fires.timestamp()) > after:
             return fires_at
     return math.inf

@@ -1,4 +1,4 @@
-"""The host's clock, and one that runs faster than it."""
+"""The host's clock, at its own speed or another."""
 
 import asyncio
 import time
@@ -8,8 +8,8 @@ class HostClock:
     """Unix seconds that never jump: the time at start, plus what the monotonic clock adds.
 
     Args:
-        speed: seconds of this clock that pass in one of the host's. Other than 1 only beside an
-            emulated cluster whose time runs at the same speed.
+        speed: seconds of this clock per second of the host. Other than 1 only with an emulated
+            cluster whose time runs at the same speed.
     """
 
     def __init__(self, speed: float = 1.0) -> None:

@@ -1,9 +1,11 @@
-"""A decision in words. The only place where a decision becomes prose."""
+"""A decision as text. The only place where text is made from a decision."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 
+from autoscaler.core.units import duration_text, percent_text
 from autoscaler.core.values import (
     Candidate,
+    CompletedRollout,
     DataIssue,
     Decision,
     Mode,
@@ -18,244 +20,299 @@ from autoscaler.core.values import (
     Unmanaged,
 )
 
-_SENTENCES = {
-    Reason.NOT_MEASURED: "no request has been timed yet",
+Inputs = Mapping[str, float | str]
+
+_STEPS = {
+    Reason.NOT_MEASURED: "held: no request has been timed yet",
     Reason.TARGET_TRACKING: "load {offered_load:.2f} at {target_utilisation:.0%} needs {after}",
-    Reason.POLICY_FAILED: "held, since the policy failed: {error}",
-    Reason.STABILISATION: "{highest} was recommended within {window_s:.0f} s",
-    Reason.STEP_LIMIT: "one step goes no further than {furthest}",
-    Reason.BURST: "above {burst_max} only after {hold_s:.0f} s, and {above_s:.0f} s have passed",
+    Reason.POLICY_FAILED: "held: the policy failed: {error}",
+    Reason.STABILISATION: "{highest} was recommended within the last {window_s}",
+    Reason.BURST: "above {burst_max} only after {hold_s} of higher recommendations, now {above_s}",
     Reason.BOUNDS: "bounds are {min_allocations}..{max_allocations}",
-    Reason.DATA_QUALITY: "held, since {issues}",
-    Reason.OVERLOAD: "{timeouts} callers gave up meanwhile",
-    Reason.FIT: "no more than {fits} fit on the nodes",
-    Reason.MAINTENANCE: "{reason}",
-    Reason.CAPACITY: "the cluster has refused {infeasible} for lack of capacity",
-    Reason.BACK_OFF: "waiting another {wait_s:.0f} s after a refusal ({reason})",
-    Reason.ADAPTIVE_ENABLED: "the cluster's own adaptive allocations are on, so it is left to them",
-    Reason.ADAPTIVE_DISABLED: "its adaptive allocations were switched off again, so it is left as it is",
-    Reason.BOUNDS_COOLDOWN: "bounds come down once in {pause_s:.0f} s, and were moved {moved_s:.0f} s ago",
+    Reason.DATA_QUALITY: "held: {issues}",
+    Reason.OVERLOAD: "held: {timeouts} requests timed out in this interval",
+    Reason.MAINTENANCE: "held: {reason}",
+    Reason.CAPACITY: "the cluster refused {infeasible} for lack of capacity",
+    Reason.BACK_OFF: "held: waiting another {wait_s} after a refusal ({reason})",
+    Reason.ADAPTIVE_DISABLED: "held: adaptive allocations were disabled again",
+    Reason.BOUNDS_COOLDOWN: "held: bounds changed {moved_s} ago, lowered at most every {pause_s}",
+    Reason.STOPPED: "stopped {since_s} ago because it was idle",
     Reason.RESUME: "{reason}",
 }
+"""Texts that need the inputs of the step alone; `_TEXTS` has those that depend on more."""
 
 
 _ISSUES = {
-    DataIssue.FIRST_OBSERVATION: "it is seen for the first time",
-    DataIssue.OBSERVATION_GAP: "it was not observed for too long",
-    DataIssue.CLOCK: "no time has passed",
-    DataIssue.NOT_STARTED: "it is not started",
-    DataIssue.INCOMPLETE: "a node that serves did not answer",
-    DataIssue.NEW_NODE: "a node has just joined",
-    DataIssue.COUNTER_RESET: "a process has ended or restarted",
-    DataIssue.COUNTER_DECREASED: "totals have fallen",
-    DataIssue.INCONSISTENT: "the answer contradicts itself",
-    DataIssue.IMPLAUSIBLE: "more is reported than can be",
-    DataIssue.STALLED: "requests wait and none comes or goes",
+    DataIssue.FIRST_OBSERVATION: "first observation, nothing to compare with",
+    DataIssue.OBSERVATION_GAP: "the previous observation is too old",
+    DataIssue.CLOCK: "the clock did not advance",
+    DataIssue.NOT_STARTED: "the deployment is not started",
+    DataIssue.INCOMPLETE: "statistics of a serving node are missing",
+    DataIssue.NEW_NODE: "a node was added",
+    DataIssue.COUNTER_RESET: "a process ended or restarted",
+    DataIssue.COUNTER_DECREASED: "a counter decreased",
+    DataIssue.INCONSISTENT: "the statistics contradict one another",
+    DataIssue.IMPLAUSIBLE: "the statistics report more work than is possible",
+    DataIssue.STALLED: "requests are queued, but none arrives or completes",
 }
 
 
 _UNMANAGED = {
     Unmanaged.NO_RULE: "no rule matches it",
     Unmanaged.EXCLUDED: "a rule excludes it",
-    Unmanaged.HIDDEN: "its id begins with a dot, and no rule takes hidden ones",
-    Unmanaged.LOW_PRIORITY: "its priority is low, and no rule takes such",
+    Unmanaged.HIDDEN: "its id begins with a dot, and no rule includes hidden deployments",
+    Unmanaged.LOW_PRIORITY: "its priority is low, and no rule includes low-priority deployments",
 }
 
 
 _OUTCOMES = {
-    OutcomeKind.UNCHANGED: "nothing to change",
-    OutcomeKind.DRY_RUN: "dry run, nothing sent",
+    OutcomeKind.UNCHANGED: "no change",
+    OutcomeKind.DRY_RUN: "dry run, not sent",
     OutcomeKind.WITHHELD: "withheld in this cycle",
     OutcomeKind.ACCEPTED: "accepted",
     OutcomeKind.NO_CAPACITY: "refused for lack of capacity",
-    OutcomeKind.NOT_STARTED: "refused, since it is starting or stopping",
-    OutcomeKind.ADAPTIVE_ENABLED: "refused, since the cluster scales it itself",
-    OutcomeKind.UNSUPPORTED: "refused, since this version knows no adaptive allocations",
-    OutcomeKind.ENDPOINT_OWNED: "left alone, since an inference endpoint owns it",
-    OutcomeKind.IN_USE: "not stopped, since something uses it",
-    OutcomeKind.GONE: "refused, since it is gone",
-    OutcomeKind.FORBIDDEN: "forbidden, as all updates are until the privileges or the licence change",
-    OutcomeKind.UNKNOWN: "no answer, so nobody knows whether it took effect",
+    OutcomeKind.NOT_STARTED: "refused: the deployment is starting or stopping",
+    OutcomeKind.ADAPTIVE_ENABLED: "refused: adaptive allocations are enabled",
+    OutcomeKind.UNSUPPORTED: "refused: this version does not support adaptive allocations",
+    OutcomeKind.ENDPOINT_OWNED: "not changed: an inference endpoint owns it",
+    OutcomeKind.IN_USE: "not stopped: a pipeline or an inference endpoint uses it",
+    OutcomeKind.GONE: "refused: not found",
+    OutcomeKind.FORBIDDEN: "forbidden, like all updates until the privileges or the licence change",
+    OutcomeKind.UNKNOWN: "no response; the update may have been applied",
     OutcomeKind.INVALID: "refused",
 }
 
 
 def unmanaged_text(reason: Unmanaged) -> str:
     """
-    >>> why_unmanaged(Unmanaged.NO_RULE)
-    'left alone: no rule matches it'
+    >>> unmanaged_text(Unmanaged.NO_RULE)
+    'not managed: no rule matches it'
     """
-    return f"left alone: {_UNMANAGED[reason]}"
+    return f"not managed: {_UNMANAGED[reason]}"
 
 
 def explain(decision: Decision) -> str:
-    """One line: the change, if there is one, the recommendation, then every rule that overruled it.
+    """One line: the change if there is one, the recommendation, the constraints that limited it.
 
     >>> from autoscaler.core.values import Sample
-    >>> because = {"offered_load": 4.9, "target_utilisation": 0.7}
+    >>> inputs = {"offered_load": 4.9, "target_utilisation": 0.7}
     >>> print(explain(Decision(
     ...     deployment_id="elser", model_id="elser", at=0.0, rule="all", dry_run=False, current=3,
-    ...     minimum=1, maximum=6, sample=Sample(at=0.0, interval_s=10.0), load=None,
-    ...     change=SetNumber(6),
+    ...     min_allocations=1, max_allocations=6, sample=Sample(at=0.0, interval_s=10.0),
+    ...     load=None, change=SetAllocations(6),
     ...     steps=(
-    ...         Step(Reason.TARGET_TRACKING, 3, 7, because),
+    ...         Step(Reason.TARGET_TRACKING, 3, 7, inputs),
     ...         Step(Reason.BOUNDS, 7, 6, {"min_allocations": 1, "max_allocations": 6}),
     ...     ),
     ... )))
     elser 3 -> 6: load 4.90 at 70% needs 7; bounds are 1..6
     """
-    reasons = "; ".join(map(step_text, (decision.steps[0], *_overruling(decision))))
+    reasons = "; ".join(map(step_text, (decision.steps[0], *_limiting(decision))))
     return f"{decision.deployment_id} {change_text(decision)}: {reasons}"
 
 
 def change_text(decision: Decision) -> str:
-    """What is asked of the cluster, by the lever that is used."""
+    """The update that the decision sends, or what it keeps."""
     current, desired = decision.current, decision.desired
+    moved = f"stays at {current}" if current == desired else f"{current} -> {desired}"
     match decision.change:
-        case SetAllocations(allocations=allocations, take_over=True):
-            return f"taken over from the cluster's own scaler, at {allocations}"
+        case SetAllocations(take_over=True):
+            return f"{moved}, adaptive allocations disabled"
         case SetBounds(minimum=minimum, maximum=maximum):
-            moved = "" if minimum == current else f"{current} -> "
-            return f"at least {moved}{minimum}, at most {maximum}"
+            raised = f"{minimum}" if minimum == current else f"{current} -> {minimum}"
+            return f"minimum {raised}, maximum {maximum}"
         case Stop():
             return "is stopped"
         case Start():
-            return f"is started again with {desired}"
+            return f"is resumed with {desired}"
         case None if decision.steps[0].reason is Reason.STOPPED:
             return "stays stopped"
         case None:
-            at_least = " at least" if decision.mode is Mode.BOUNDS else ""
-            return f"stays at {current}{at_least}"
-    return f"{current} -> {desired}"
+            minimum_of = "minimum " if decision.mode is Mode.BOUNDS else ""
+            return f"{minimum_of}stays at {current}"
+    return moved
 
 
 def explain_outcome(outcome: Outcome) -> str:
-    """`explain`, and what became of it unless that goes without saying."""
-    told = explain(outcome.decision)
+    """`explain`, and the outcome unless it is as expected."""
+    text = explain(outcome.decision)
     if outcome.kind in (OutcomeKind.UNCHANGED, OutcomeKind.ACCEPTED):
-        return told
-    return f"{told} ({outcome_text(outcome)})"
+        return text
+    return f"{text} ({outcome_text(outcome)})"
 
 
 def outcome_text(outcome: Outcome) -> str:
-    """The fate of a decision, with the cluster's words if it had any."""
+    """The outcome of a decision, with the cluster's message if there is one."""
     return f"{_OUTCOMES[outcome.kind]}{': ' if outcome.detail else ''}{outcome.detail}"
 
 
+def completed_text(rollout: CompletedRollout) -> str:
+    """That an accepted update is complete.
+
+    >>> completed_text(
+    ...     CompletedRollout(deployment_id="elser", allocations=6, lead_time_s=10.2, new_node=False)
+    ... )
+    'elser runs 6 allocations, 10 s after the update'
+    """
+    s = "" if rollout.allocations == 1 else "s"
+    lead_time = duration_text(rollout.lead_time_s)
+    return (
+        f"{rollout.deployment_id} runs {rollout.allocations} allocation{s}, "
+        f"{lead_time} after the update"
+    )
+
+
 def unchanged_text(outcome: Outcome) -> str:
-    """Why the number is as it was; empty if the cluster has, or may have, taken over another.
+    """Why the allocations are as before; empty if an update was, or may have been, applied.
 
     >>> from autoscaler.core.values import Sample
     >>> print(unchanged_text(Outcome(kind=OutcomeKind.UNCHANGED, at=0.0, decision=Decision(
     ...     deployment_id="elser", model_id="elser", at=0.0, rule="all", dry_run=False, current=5,
-    ...     minimum=1, maximum=6, sample=Sample(at=0.0, interval_s=10.0), load=None,
+    ...     min_allocations=1, max_allocations=6, sample=Sample(at=0.0, interval_s=10.0), load=None,
     ...     steps=(
     ...         Step(Reason.RECOMMENDATION, 5, 3),
     ...         Step(Reason.STABILISATION, 3, 5, {"highest": 5, "window_s": 300.0}),
     ...     ),
     ... ))))
-    the policy wants 3, but 5 was recommended within 300 s
+    the policy recommends 3, but 5 was recommended within the last 5 min
     """
     decision = outcome.decision
     if outcome.kind in (OutcomeKind.ACCEPTED, OutcomeKind.UNKNOWN):
         return ""
     if outcome.kind is not OutcomeKind.UNCHANGED:
-        return f"{decision.desired} was decided, but not done: {outcome_text(outcome)}"
-    if overruling := "; ".join(map(step_text, _overruling(decision))):
-        return f"the policy wants {decision.recommended}, but {overruling}"
+        return f"the update to {decision.desired} was not applied: {outcome_text(outcome)}"
+    if limiting := "; ".join(map(step_text, _limiting(decision))):
+        return f"the policy recommends {decision.recommended}, but {limiting}"
     return step_text(decision.steps[0])
 
 
-def _overruling(decision: Decision) -> tuple[Step, ...]:
-    """The limits that moved the number, or would have if it were safe, in their order."""
+def _limiting(decision: Decision) -> tuple[Step, ...]:
+    """The constraints that changed the recommendation, or would have if it were safe, in order."""
     return tuple(step for step in decision.steps[1:] if step.changed or "unsafe" in step.inputs)
 
 
 def step_text(step: Step) -> str:
-    """What one rule looked at.
+    """The effect of one step, with its inputs.
 
-    >>> sentence(Step(Reason.BOUNDS, 9, 8, {"min_allocations": 1, "max_allocations": 8}))
+    >>> step_text(Step(Reason.BOUNDS, 9, 8, {"min_allocations": 1, "max_allocations": 8}))
     'bounds are 1..8'
     """
-    if step.reason is Reason.RECOMMENDATION:
-        figures = ", ".join(f"{name} {_figure(value)}" for name, value in step.inputs.items())
-        return f"{figures or 'the policy'} asks for {step.after}"
-    if step.reason is Reason.SLO:
-        figures = ", ".join(_figures_of_slo(step.inputs))
-        return f"{figures}{': ' if figures else ''}{_choice_text(step)}"
-    if step.reason is Reason.SCHEDULE:
-        bound = (
-            "at least {min_allocations}"
-            if "min_allocations" in step.inputs
-            else "at most {max_allocations}"
-        )
-        return f"schedule {{schedule}} has {bound}".format(**step.inputs)
-    if step.reason is Reason.SETTLING:
-        if "state" in step.inputs:
-            return f"its state is {step.inputs['state']}"
-        return "{running} of {target} allocations serve so far".format(**step.inputs)
-    if step.reason is Reason.IDLE:
-        idle = f"nobody has asked for {_duration(step.inputs['idle_s'])}"
-        if "scaled_to_zero" in step.inputs:
-            idle = "it may have none, and nobody asks for it"
-        unsafe = step.inputs.get("unsafe")
-        return idle if unsafe is None else f"{idle}, but it has to stay: {unsafe}"
-    if step.reason is Reason.STOPPED:
-        return f"it was stopped {_duration(step.inputs['since_s'])} ago, since nobody asked for it"
-    if step.reason is Reason.FIT and "granted_to" in step.inputs:
+    if (text := _TEXTS.get(step.reason)) is not None:
+        return text(step)
+    inputs = {
+        name: duration_text(value) if name.endswith("_s") and not isinstance(value, str) else value
+        for name, value in step.inputs.items()
+    }
+    return _STEPS[step.reason].format(after=step.after, **inputs)
+
+
+def _recommendation_text(step: Step) -> str:
+    inputs = ", ".join(f"{name} {_figure(value)}" for name, value in step.inputs.items())
+    return (
+        f"{inputs}: {step.after} recommended" if inputs else f"the policy recommends {step.after}"
+    )
+
+
+def _slo_text(step: Step) -> str:
+    inputs = ", ".join(_slo_inputs(step.inputs))
+    return f"{inputs}{': ' if inputs else ''}{_choice_text(step)}"
+
+
+def _step_limit_text(step: Step) -> str:
+    bound = "no more than" if step.before > step.after else "no fewer than"
+    return f"{bound} {step.inputs['furthest']} in one update"
+
+
+def _schedule_text(step: Step) -> str:
+    inputs = step.inputs
+    if "min_allocations" in inputs:
+        return f"schedule {inputs['schedule']} sets at least {inputs['min_allocations']}"
+    return f"schedule {inputs['schedule']} sets at most {inputs['max_allocations']}"
+
+
+def _data_quality_text(step: Step) -> str:
+    issues = str(step.inputs["issues"]).split(", ")
+    return f"held: {' and '.join(_ISSUES[DataIssue(issue)] for issue in issues)}"
+
+
+def _settling_text(step: Step) -> str:
+    inputs = step.inputs
+    if "state" in inputs:
+        return f"held: the deployment's state is {inputs['state']}"
+    return f"held: {inputs['running']} of {inputs['target']} allocations are running"
+
+
+def _fit_text(step: Step) -> str:
+    inputs = step.inputs
+    if "granted_to" in inputs:
         return (
-            "{granted} of {claimed} granted, as free threads were granted to {granted_to}".format(
-                **step.inputs
-            )
+            f"{inputs['granted']} of {inputs['claimed']} granted, "
+            f"as free threads were granted to {inputs['granted_to']}"
         )
-    if step.reason is Reason.ADAPTIVE_ENABLED and "again" in step.inputs:
-        return "its adaptive allocations were switched on again, so it is left to them"
-    inputs = dict(step.inputs)
-    if step.reason is Reason.DATA_QUALITY:
-        issues = str(inputs["issues"]).split(", ")
-        inputs["issues"] = " and ".join(_ISSUES[DataIssue(issue)] for issue in issues)
-    return _SENTENCES[step.reason].format(after=step.after, **inputs)
+    return f"no more than {inputs['fits']} fit on the nodes"
 
 
-def _duration(seconds: float | str) -> str:
-    """
-    >>> _duration(90.0), _duration(1800.0), _duration(90_000.0)
-    ('90 s', '30 min', '25 h')
-    """
-    seconds = float(seconds)
-    if seconds < 120.0:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60.0:.0f} min" if seconds < 7200.0 else f"{seconds / 3600.0:.0f} h"
+def _adaptive_enabled_text(step: Step) -> str:
+    if "again" in step.inputs:
+        return "held: adaptive allocations were enabled again"
+    return 'held: adaptive allocations are enabled; set take_over = true or mode = "bounds"'
+
+
+def _idle_text(step: Step) -> str:
+    inputs = step.inputs
+    if "scaled_to_zero" in inputs:
+        idle = "scaled to zero and still idle"
+    else:
+        idle = f"idle for {duration_text(float(inputs['idle_s']))}"
+    unsafe = inputs.get("unsafe")
+    return idle if unsafe is None else f"{idle}, but scale to zero is not safe: {unsafe}"
+
+
+_TEXTS: dict[Reason, Callable[[Step], str]] = {
+    Reason.SLO: _slo_text,
+    Reason.RECOMMENDATION: _recommendation_text,
+    Reason.STEP_LIMIT: _step_limit_text,
+    Reason.SCHEDULE: _schedule_text,
+    Reason.DATA_QUALITY: _data_quality_text,
+    Reason.SETTLING: _settling_text,
+    Reason.FIT: _fit_text,
+    Reason.ADAPTIVE_ENABLED: _adaptive_enabled_text,
+    Reason.IDLE: _idle_text,
+}
 
 
 def _figure(value: float | str) -> str:
     return value if isinstance(value, str) else f"{value:.3g}"
 
 
-def _figures_of_slo(inputs: Mapping[str, float | str]) -> Iterator[str]:
+def _slo_inputs(inputs: Inputs) -> Iterator[str]:
     if "offered_load" in inputs:
-        spread = f" ± {inputs['load_stddev']:.2f}" if "load_stddev" in inputs else ""
-        yield f"load {inputs['offered_load']:.2f}{spread}"
+        deviation = f" ± {inputs['load_stddev']:.2f}" if "load_stddev" in inputs else ""
+        yield f"load {inputs['offered_load']:.2f}{deviation}"
     if "forecast_load" in inputs:
         yield f"forecast {inputs['forecast_load']:.2f}"
     if inputs.get("backlog_requests"):
-        yield f"{inputs['backlog_requests']:.0f} waiting"
+        yield f"backlog {inputs['backlog_requests']:.0f}"
     if "slo_attainment" in inputs:
-        yield f"{percent_text(float(inputs['slo_attainment']))} in time lately"
+        yield f"SLO attainment (24 h) {percent_text(float(inputs['slo_attainment']))}"
 
 
 def _choice_text(step: Step) -> str:
-    """What speaks for the number: its cost, or else what was more important.
+    """Why the policy chose these allocations: their cost, or what took precedence over it.
 
-    >>> def candidate(allocations, late_share, cost):
-    ...     return Candidate(allocations=allocations, late_share=late_share, wait_s=0.1, cost=cost)
-    >>> weighed = (candidate(4, 0.029, 4.9), candidate(5, 0.006, 5.2), candidate(6, 0.001, 6.1))
-    >>> _verdict(Step(Reason.SLO, 3, 4, {}, weighed))
+    >>> def candidate(allocations, fraction, cost):
+    ...     return Candidate(
+    ...         allocations=allocations, violation_fraction=fraction, queue_wait_s=0.1, cost=cost
+    ...     )
+    >>> candidates = (candidate(4, 0.029, 4.9), candidate(5, 0.006, 5.2), candidate(6, 0.001, 6.1))
+    >>> _choice_text(Step(Reason.SLO, 3, 4, {}, candidates))
     '4 cost least (2.9% late)'
-    >>> _verdict(Step(Reason.SLO, 3, 5, {"after_new_node": 9.0}, weighed))
-    '5 at once on the nodes in use, 9 in the end (0.6% late; 4 would be 2.9% late)'
-    >>> _verdict(Step(Reason.SLO, 3, 6, {"backlog_allocations": 6}, weighed))
-    '6 clear what waits in time (0.1% late; 5 would be 0.6% late)'
+    >>> _choice_text(Step(Reason.SLO, 3, 5, {"after_new_node": 9.0}, candidates))
+    '5 now, target 9 after a new node loads the model (0.6% late; 4 would be 2.9% late)'
+    >>> _choice_text(Step(Reason.SLO, 3, 6, {"backlog_allocations": 6}, candidates))
+    '6 drain the backlog in time (0.1% late; 5 would be 0.6% late)'
+    >>> _choice_text(Step(Reason.SLO, 5, 5, {}, candidates))
+    'keeping 5: saving from 4 below threshold (0.6% late; 4 would be 2.9% late)'
     """
     number = step.after
     by_number = {candidate.allocations: candidate for candidate in step.candidates}
@@ -263,19 +320,18 @@ def _choice_text(step: Step) -> str:
     s = "s" if number == 1 else ""
     cheapest = min(step.candidates, key=_cost, default=None)
     if "after_new_node" in step.inputs:
-        verdict = (
-            f"{number} at once on the nodes in use, {step.inputs['after_new_node']:.0f} in the end"
-        )
+        target = step.inputs["after_new_node"]
+        choice = f"{number} now, target {target:.0f} after a new node loads the model"
     elif step.inputs.get("forecast_allocations") == number:
-        verdict = f"{number} get{s} a further node ready for the forecast"
+        choice = f"{number} start{s} a new node for the forecast"
     elif cheapest is not None and chosen is not None and chosen.cost <= cheapest.cost:
-        verdict = f"{number} cost{s} least"
+        choice = f"{number} cost{s} least"
     elif step.inputs.get("backlog_allocations") == number:
-        verdict = f"{number} clear{s} what waits in time"
-    elif cheapest is not None:
-        verdict = f"{number}, though {cheapest.allocations} would cost least"
+        choice = f"{number} drain{s} the backlog in time"
+    elif cheapest is not None and number == step.before:
+        choice = f"keeping {number}: saving from {cheapest.allocations} below threshold"
     else:
-        verdict = f"needs {number}"
+        choice = f"{number} recommended"
     expected = []
     if chosen is not None:
         expected.append(f"{percent_text(chosen.violation_fraction)} late")
@@ -283,22 +339,8 @@ def _choice_text(step: Step) -> str:
         expected.append(
             f"{fewer.allocations} would be {percent_text(fewer.violation_fraction)} late"
         )
-    return f"{verdict} ({'; '.join(expected)})" if expected else verdict
+    return f"{choice} ({'; '.join(expected)})" if expected else choice
 
 
 def _cost(candidate: Candidate) -> float:
     return candidate.cost
-
-
-def percent_text(fraction: float) -> str:
-    """A share of the requests in per cent; what is not quite none or all never looks like it.
-
-    >>> share(0.029), share(1e-5), share(0.99999), share(1.0)
-    ('2.9%', '<0.1%', '>99.9%', '100%')
-    """
-    percent = 100.0 * fraction
-    if 0.0 < percent < 0.05:
-        return "<0.1%"
-    if 99.95 <= percent < 100.0:
-        return ">99.9%"
-    return f"{percent:.1f}".removesuffix(".0") + "%"

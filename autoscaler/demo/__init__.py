@@ -1,9 +1,9 @@
-"""The daemon at work on an emulated cluster, to be watched.
+"""The daemon at work on an emulated cluster, shown as it runs.
 
-scenes      the cluster and its load
-view        what is seen while it runs
-comparison  what other ways of scaling would have given on the same load
-show        puts them together
+scenarios   the cluster and its workload
+view        the display while the demo runs
+comparison  the same requests with other ways of scaling
+show        runs the demo and prints the comparison
 """
 
 from autoscaler.demo.show import show

@@ -1,4 +1,4 @@
-"""What the demo plays: a small cluster, and a load that changes faster than anyone could type."""
+"""The clusters of the demo and their workloads."""
 
 import math
 from pathlib import Path
@@ -17,9 +17,10 @@ from autoscaler.simulation.scenario import (
 from autoscaler.simulation.traces import Trace, read_trace
 
 TARGET_UTILISATION = 0.7
+"""Utilisation at the peak with fixed allocations, and the target of a rule with that policy."""
 
 MAX_ALLOCATIONS = 16
-"""For any one deployment; the three nodes have room for 24 threads."""
+"""The maximum of each deployment. 16, of the 24 threads that the three nodes have."""
 
 _NODES = [ScenarioNode(name=f"ml-{number}", processors=8, memory="32gb") for number in (1, 2, 3)]
 
@@ -34,7 +35,7 @@ _REPLAYED_SERVICE_TIME_S, _REPLAYED_ALLOCATIONS = 0.1, 5.0
 
 
 def built_in(duration_s: float) -> ClusterScenario:
-    """Search traffic in waves, and an ingest job that comes all at once."""
+    """Search traffic in waves, and an ingest job that starts at once."""
     waves = Diurnal(mean_per_s=35.0, peak_per_s=65.0, period_s=duration_s / 1.5)
     job = Spike(base_per_s=15.0, peak_per_s=150.0, after_s=duration_s / 3.0, for_s=duration_s / 8.0)
     return ClusterScenario(
@@ -59,10 +60,10 @@ def built_in(duration_s: float) -> ClusterScenario:
 
 
 def replayed(path: Path, duration_s: float) -> ClusterScenario:
-    """The part of a recorded load around its peak, scaled to a handful of allocations.
+    """The part of a trace around its peak, scaled to 5 allocations.
 
     Raises:
-        ConfigurationMistake: the file is not a trace, or an idle one.
+        InputError: the file is not a trace, or a trace without requests.
     """
     trace = read_trace(path)
     window = _around_the_peak(trace, duration_s)
@@ -92,7 +93,7 @@ def replayed(path: Path, duration_s: float) -> ClusterScenario:
 
 
 def _around_the_peak(trace: Trace, duration_s: float) -> tuple[float, float]:
-    """A window that has the peak after two fifths of it, as far as the trace reaches."""
+    """A window with the peak after two fifths of it, as far as the trace allows."""
     peak_s = int(trace.counts.argmax()) * trace.bin_s
     begin_s = max(0.0, min(peak_s - 0.4 * duration_s, trace.duration_s - duration_s))
     begin_s -= begin_s % trace.bin_s
@@ -100,7 +101,7 @@ def _around_the_peak(trace: Trace, duration_s: float) -> tuple[float, float]:
 
 
 def fixed_at_the_peak(scenario: ClusterScenario) -> ClusterScenario:
-    """The same, each deployment with what its busiest moment needs, for good."""
+    """The same scenario with the allocations that each deployment needs at its peak, fixed."""
     service_time_s = {model.model_id: model.service_time_s for model in scenario.models}
     return replace(
         scenario,
@@ -117,7 +118,7 @@ def fixed_at_the_peak(scenario: ClusterScenario) -> ClusterScenario:
 
 
 def with_adaptive_allocations(scenario: ClusterScenario) -> ClusterScenario:
-    """The same, scaled by the cluster's own adaptive allocations between the same bounds."""
+    """The same scenario with adaptive allocations enabled, between the same bounds."""
     adaptive = Adaptive(
         enabled=True, min_number_of_allocations=1, max_number_of_allocations=MAX_ALLOCATIONS
     )

@@ -1,4 +1,4 @@
-"""Emulator, load and daemon, for as long as there is something to see; then the reckoning."""
+"""Runs emulator, workload and daemon, then compares the result with other ways of scaling."""
 
 import asyncio
 import math
@@ -16,8 +16,9 @@ from autoscaler import __version__
 from autoscaler.adapters.clock import HostClock
 from autoscaler.adapters.logs import configure
 from autoscaler.config import load
+from autoscaler.core.units import duration_text
 from autoscaler.daemon import Daemon
-from autoscaler.demo.comparison import WAIT_LIMIT_S, Result, Score, as_text, replay
+from autoscaler.demo.comparison import MAX_QUEUE_WAIT_S, Result, Score, as_text, replay
 from autoscaler.demo.scenarios import (
     MAX_ALLOCATIONS,
     TARGET_UTILISATION,
@@ -31,22 +32,23 @@ from autoscaler.simulation.emulator.server import running_emulator
 from autoscaler.simulation.scenario import ClusterScenario
 
 DRAWINGS_PER_S = 4
+"""Frames per second on a terminal: enough for a smooth display, at little processor time."""
 
 NARROW = 80
-"""Columns of a terminal; with fewer, the summary is a short one."""
+"""Columns of a terminal below which the summary has fewer columns."""
 
 POLL_INTERVAL_S = 10.0
-"""As by default, unless the cluster's time runs too fast for it."""
+"""The default poll interval, in seconds of the cluster; longer at high speeds."""
 
 MIN_POLL_INTERVAL_S = 0.2
-"""Of our time. A cycle takes about 20 ms over HTTP, of which it should spend little waiting."""
+"""Shortest poll interval in seconds of the host: ten times the 20 ms of a cycle over HTTP."""
 
 
 async def show(trace: Path | None, *, speed: float, duration_s: float, keep_running: bool) -> None:
-    """Play the demo for `duration_s` of our time, at `speed` times its pace.
+    """Run the demo for `duration_s` seconds of the host, at `speed` times its pace.
 
     Raises:
-        UserError: the trace cannot be used, or a port is not to be had.
+        UserError: the trace is invalid, or a port is not available.
     """
     console = Console()
     configure("console", "error", version=__version__, environ=os.environ)
@@ -55,7 +57,7 @@ async def show(trace: Path | None, *, speed: float, duration_s: float, keep_runn
     scenario = replace(scenario, speed=speed)
     clock = HostClock(speed)
     async with running_emulator(scenario, clock=clock, keep_up=True) as emulator:
-        # Nothing has moved the cluster yet, so this is the instant at which its loads begin.
+        # The cluster has not advanced yet, so its workload begins at this instant.
         begin = emulator.cluster.now
         score = Score("autoscaler", emulator.cluster)
         shown_s = math.inf if keep_running else lasting_s
@@ -75,7 +77,7 @@ async def show(trace: Path | None, *, speed: float, duration_s: float, keep_runn
             await asyncio.gather(running, return_exceptions=True)
         ours = score.result()
         end = emulator.cluster.now
-    console.print("\nThe same requests again, scaled in two other ways …", highlight=False)
+    console.print("\nReplaying the same requests with two other ways of scaling …", highlight=False)
     results = await replay(_other_ways(scenario), begin=begin, end=end)
     console.print(_summary([ours, *results], console.width))
     console.print(as_text(ours, results), highlight=False)
@@ -85,13 +87,13 @@ def _other_ways(scenario: ClusterScenario) -> list[tuple[str, ClusterScenario]]:
     fixed = fixed_at_the_peak(scenario)
     enough = all(each.number_of_allocations != MAX_ALLOCATIONS for each in fixed.deployments)
     return [
-        ("fixed at the peak" if enough else f"fixed at the most, {MAX_ALLOCATIONS}", fixed),
-        ("Elasticsearch's own", with_adaptive_allocations(scenario)),
+        ("fixed at the peak" if enough else f"fixed at the maximum, {MAX_ALLOCATIONS}", fixed),
+        ("adaptive allocations", with_adaptive_allocations(scenario)),
     ]
 
 
 def poll_interval_s(speed: float) -> float:
-    """How often the daemon should ask, in seconds of the cluster.
+    """The daemon's poll interval, in seconds of the cluster.
 
     >>> poll_interval_s(20.0)
     10.0
@@ -102,7 +104,7 @@ def poll_interval_s(speed: float) -> float:
 
 
 def _environ(url: str, poll_s: float) -> dict[str, str]:
-    """The daemon's configuration, as anyone would give it."""
+    """The daemon's configuration, as environment variables."""
     return {
         "AUTOSCALER_ELASTICSEARCH__HOSTS": url,
         "AUTOSCALER_POLL_INTERVAL": f"{poll_s:.0f}s",
@@ -114,15 +116,15 @@ def _environ(url: str, poll_s: float) -> dict[str, str]:
 
 
 def _introduce(console: Console, url: str, poll_s: float) -> None:
-    told = (
+    text = (
         f"autoscaler {__version__} scales an emulated Elasticsearch on {url}, over HTTP; "
         "Ctrl-C ends it early."
     )
-    console.print(told, highlight=False, soft_wrap=not console.is_terminal)
+    console.print(text, highlight=False, soft_wrap=not console.is_terminal)
     if poll_s > POLL_INTERVAL_S:
         console.print(
-            f"At this speed {POLL_INTERVAL_S:g} s are over before a request is answered, so the "
-            f"daemon asks every {poll_s:.0f} s instead and reacts later.",
+            f"At this speed, a poll interval of {duration_text(POLL_INTERVAL_S)} is too short; the "
+            f"daemon polls every {duration_text(poll_s)} and reacts later.",
             highlight=False,
             soft_wrap=not console.is_terminal,
         )
@@ -135,7 +137,7 @@ async def _draw(
     running: "asyncio.Future[None]",
     duration_s: float,
 ) -> None:
-    """Draw until the time is up, or the daemon has ended, of itself or by Ctrl-C."""
+    """Draw until the time is up or the daemon has ended, by Ctrl-C or a failure."""
     started: asyncio.Future[Any] = asyncio.ensure_future(daemon.started.wait())
     await asyncio.wait({started, running}, return_when=asyncio.FIRST_COMPLETED)
     started.cancel()
@@ -147,7 +149,7 @@ async def _draw(
         console.print(f"Metrics: {view.metrics_url}", highlight=False, soft_wrap=True)
         await asyncio.wait({running}, timeout=None if math.isinf(duration_s) else duration_s)
         return
-    # Drawn from here and not from a thread, which would look at a cluster in the act of moving.
+    # Drawn here and not in a thread, which would read a cluster while it advances.
     with Live(view, console=console, auto_refresh=False) as live:
         while not running.done() and (left_s := ending - asyncio.get_running_loop().time()) > 0.0:
             await asyncio.wait({running}, timeout=min(left_s, 1.0 / DRAWINGS_PER_S))
@@ -158,9 +160,9 @@ def _summary(results: list[Result], width: int) -> Table:
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     table.add_column("scaled by", no_wrap=True)
     table.add_column("allocation hours", justify="right")
-    late = f"waited > {WAIT_LIMIT_S:g} s"
+    late = f"late (> {duration_text(MAX_QUEUE_WAIT_S)})"
     if width < NARROW:
-        table.add_column(f"{late} or no answer", justify="right")
+        table.add_column(f"{late} or refused", justify="right")
         for each in results:
             table.add_row(each.label, f"{each.allocation_hours:.2f}", f"{each.failed_fraction:.2%}")
         return table

@@ -1,4 +1,4 @@
-"""What is seen of the demo while it runs: a table that changes, and the latest decisions."""
+"""The display of the demo while it runs: a table of deployments, and the latest decisions."""
 
 import math
 from collections import deque
@@ -8,9 +8,10 @@ from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from autoscaler.core.explanation import explain
+from autoscaler.core.explanation import completed_text, explain_outcome
+from autoscaler.core.units import duration_text
 from autoscaler.core.values import Decision, Observation, Outcome, OutcomeKind, Plan
-from autoscaler.demo.comparison import WAIT_LIMIT_S
+from autoscaler.demo.comparison import MAX_QUEUE_WAIT_S
 from autoscaler.ports import Clock, CycleTimes, ObservationFailed
 from autoscaler.simulation.cluster import SimulatedCluster
 
@@ -27,12 +28,12 @@ _OUTCOME_COLOURS = {
 
 
 class View:
-    """A Recorder that keeps what is drawn in place on a terminal, else prints line by line.
+    """A Recorder whose content a terminal draws in place; elsewhere it prints line by line.
 
     Args:
-        cluster: what is going on in it is seen from its callers' side as well.
-        lasting_s: of the cluster's time; inf: until somebody ends it.
-        speed: seconds of the cluster in one of ours.
+        cluster: the source of the callers' view, such as late requests.
+        lasting_s: of the cluster's time; inf: until Ctrl-C.
+        speed: seconds of the cluster per second of the host.
     """
 
     def __init__(
@@ -51,7 +52,7 @@ class View:
         self._lasting_s = lasting_s
         self._speed = speed
         self._decisions: tuple[Decision, ...] = ()
-        self._live: dict[str, int] = {}
+        self._running: dict[str, int] = {}
         recent = min(max(console.height - _LINES_BESIDE_RECENT, _MIN_RECENT), _MAX_RECENT)
         self._recent_lines: deque[Text] = deque(maxlen=recent)
         self.metrics_url = ""
@@ -60,28 +61,26 @@ class View:
         self, observation: Observation, plan: Plan, outcomes: tuple[Outcome, ...], took: CycleTimes
     ) -> None:
         self._decisions = plan.decisions
-        self._live = {
+        self._running = {
             stats.deployment_id: stats.running_allocations or 0
             for stats in observation.deployments.values()
         }
         for done in plan.completed_rollouts:
-            told = f"{done.deployment_id} has its {done.allocations} allocations"
-            self._tell(plan.at, f"{told} after {done.lead_time_s:.0f} s", "dim")
+            self._add_line(plan.at, completed_text(done), "dim")
         for outcome in outcomes:
             if outcome.kind is not OutcomeKind.UNCHANGED:
-                self._tell(
-                    outcome.at, explain(outcome.decision), _OUTCOME_COLOURS.get(outcome.kind, "red")
-                )
+                colour = _OUTCOME_COLOURS.get(outcome.kind, "red")
+                self._add_line(outcome.at, explain_outcome(outcome), colour)
 
     def skipped(self, failure: ObservationFailed, at: float) -> None:
-        self._tell(at, str(failure), "red")
+        self._add_line(at, str(failure), "red")
 
     def __rich__(self) -> RenderableType:
-        legend = f"late: waited more than {WAIT_LIMIT_S:g} s, or never had an answer"
+        legend = f"late: queue wait above {duration_text(MAX_QUEUE_WAIT_S)}, or no response"
         if self._has_bars:
-            legend = f"█ busy  ░ idle  · loading its model   {legend}"
+            legend = f"█ busy  ░ idle  · not running yet   {legend}"
         above = [self._progress(), Text(f"metrics  {self.metrics_url}", style="dim")]
-        # As many lines each time, or everything below would jump.
+        # Always the same count of lines, so that the lines below do not move.
         blank = [Text()] * ((self._recent_lines.maxlen or 0) - len(self._recent_lines))
         below = [Text(legend, style="dim"), *self._recent_lines, *blank]
         for line in (*above, *below):
@@ -92,27 +91,27 @@ class View:
     def _has_bars(self) -> bool:
         return self._console.width >= _WIDE_ENOUGH_FOR_BARS
 
-    def _waiting(self, cell: str) -> list[str]:
-        """The cell, if there is room for its column."""
+    def _in_flight(self, cell: str) -> list[str]:
+        """The cell, if the terminal is wide enough for its column."""
         return [cell] if self._console.width >= _WIDE_ENOUGH_FOR_QUEUES else []
 
     def _progress(self) -> Text:
         elapsed_s = self._clock.now() - self._begin
-        told = f"{_minutes(min(elapsed_s, self._lasting_s))}"
+        text = f"{_minutes(min(elapsed_s, self._lasting_s))}"
         if math.isinf(self._lasting_s):
-            told += ", until Ctrl-C"
+            text += ", until Ctrl-C"
         else:
-            told += f" of {_minutes(self._lasting_s)}"
+            text += f" of {_minutes(self._lasting_s)}"
         return Text.assemble(
             ("time     ", "dim"),
-            (told.strip(), "bold"),
-            (f"  of the cluster's time, {self._speed:g} s in each of yours", "dim"),
+            (text, "bold"),
+            (f"  of the cluster's time, {self._speed:g} s per second", "dim"),
         )
 
     def _table(self) -> Table:
         table = Table(box=box.SIMPLE_HEAD, pad_edge=False, expand=self._has_bars)
         table.add_column("deployment", no_wrap=True, overflow="ellipsis")
-        for heading in ("requests/s", "load", *self._waiting("waiting"), "allocations"):
+        for heading in ("requests/s", "load", *self._in_flight("in flight"), "allocations"):
             table.add_column(heading, justify="right", no_wrap=True)
         if self._has_bars:
             table.add_column("", no_wrap=True, min_width=16, ratio=1)
@@ -126,23 +125,23 @@ class View:
     def _row(self, decision: Decision) -> list[RenderableType]:
         deployment = self._cluster.deployments[decision.deployment_id]
         load = decision.load
-        late = deployment.ledger.waited_longer_than(WAIT_LIMIT_S)
-        share = late / max(1, deployment.ledger.requests)
+        late = deployment.ledger.waited_longer_than(MAX_QUEUE_WAIT_S)
+        fraction = late / max(1, deployment.ledger.requests)
         offered = load.offered_load if load else None
-        live = min(self._live.get(decision.deployment_id, 0), decision.desired)
+        running = min(self._running.get(decision.deployment_id, 0), decision.desired)
         row: list[RenderableType] = [
             Text(decision.deployment_id),
             f"{load.arrival_rate_per_s:.0f}" if load else "",
             "" if offered is None else f"{offered:.1f}",
-            *self._waiting(str(decision.sample.in_flight)),
+            *self._in_flight(str(decision.sample.in_flight)),
             str(decision.desired),
         ]
         if self._has_bars:
-            row.append(_bar(offered or 0.0, live, decision.desired))
-        return [*row, f"{share:.1%}"]
+            row.append(_bar(offered or 0.0, running, decision.desired))
+        return [*row, f"{fraction:.1%}"]
 
-    def _tell(self, at: float, told: str, style: str) -> None:
-        line = Text(f"{_minutes(at - self._begin):>6}  {told}", style=style)
+    def _add_line(self, at: float, text: str, style: str) -> None:
+        line = Text(f"{_minutes(at - self._begin):>6}  {text}", style=style)
         self._recent_lines.append(line)
         if not self._console.is_terminal:
             self._console.print(line, soft_wrap=True)
@@ -157,9 +156,11 @@ def _minutes(seconds: float) -> str:
     return f"{minutes}:{rest:02d}"
 
 
-def _bar(load: float, live: int, allocations: int) -> Text:
-    """Allocations as blocks: those the load keeps busy, the other live ones, those to come."""
-    busy = min(live, round(load))
+def _bar(load: float, running: int, allocations: int) -> Text:
+    """Allocations as blocks: busy ones, idle ones, and those that are not running yet."""
+    busy = min(running, round(load))
     return Text.assemble(
-        ("█" * busy, "green"), ("░" * (live - busy), "dim"), ("·" * (allocations - live), "yellow")
+        ("█" * busy, "green"),
+        ("░" * (running - busy), "dim"),
+        ("·" * (allocations - running), "yellow"),
     )

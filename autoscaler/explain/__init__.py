@@ -1,7 +1,7 @@
-"""Why does it want that number, and why did nothing change? Asks a running daemon, changes nothing.
+"""The latest decisions of a running daemon, and their reasons. Changes nothing.
 
-asking    the daemon's /decisions, over HTTP
-telling   its answer, for people
+client  requests the daemon's /decisions over HTTP
+render  prints the response
 """
 
 from autoscaler.adapters.admin_http.client import DEFAULT_URL, AdminRequestFailed

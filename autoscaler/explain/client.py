@@ -1,4 +1,4 @@
-"""The daemon's /decisions, over HTTP."""
+"""Requests to the daemon's /decisions, over HTTP."""
 
 from typing import NamedTuple
 from urllib.parse import quote
@@ -6,45 +6,42 @@ from urllib.parse import quote
 import msgspec
 
 from autoscaler.adapters.admin_http.client import URL_HINT, AdminRequestFailed, send
-from autoscaler.adapters.admin_http.document import (
-    AdminError,
-    DeploymentResponse,
-    DeploymentsResponse,
-)
 from autoscaler.config import Server
 from autoscaler.errors import InputError
+from autoscaler.wire.decisions import AdminError, DeploymentResponse, DeploymentsResponse
 
-_OWN_MACHINE = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104
-"""How to reach who listens on all addresses."""
+_LOOPBACK = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104
+"""The loopback address that reaches a server listening on all addresses."""
 
 
 class Reply(NamedTuple):
-    """What the daemon says, and the JSON in which it did."""
+    """The daemon's response, decoded and as the JSON that was received."""
 
     response: DeploymentsResponse | DeploymentResponse
     body: bytes
 
 
 def address_of(server: Server) -> str:
-    """Where a daemon of this configuration answers, as seen from its own machine.
+    """The URL of a daemon with this configuration, as seen from its own machine.
 
     Raises:
-        ConfigurationMistake: it takes any free port, so nobody can tell.
+        InputError: it listens on any free port, so that the port is not known.
     """
     if server.port == 0:
         raise InputError(
             "server.port is 0, so the daemon has taken any free port; "
-            "name its address with --url, its log says the port at the start"
+            "set --url to the address in its log line daemon.started"
         )
-    host = _OWN_MACHINE.get(server.host, server.host)
+    host = _LOOPBACK.get(server.host, server.host)
     return f"http://{f'[{host}]' if ':' in host else host}:{server.port}"
 
 
 async def fetch(url: str, deployment_id: str | None = None) -> Reply:
-    """Ask the daemon at `url` about one deployment, or about all.
+    """Request one deployment, or all, from the daemon at `url`.
 
     Raises:
-        NoAnswer: there is no daemon, or it does not know the deployment, or knows nothing yet.
+        AdminRequestFailed: no daemon responds, or it does not know the deployment, or has not
+            observed the cluster yet.
     """
     path = "/decisions" if deployment_id is None else f"/decisions/{quote(deployment_id, safe='')}"
     status, body = await send("GET", url, path)
@@ -57,11 +54,10 @@ async def fetch(url: str, deployment_id: str | None = None) -> Reply:
         return Reply(msgspec.json.decode(body, type=kind), body)
     except msgspec.DecodeError as error:
         raise AdminRequestFailed(
-            f"{url} is not an autoscaler that explains itself: it answered {status} to {path}; "
-            f"{URL_HINT}"
+            f"unexpected response from {url}: {status} to GET {path}; {URL_HINT}"
         ) from error
 
 
 def pretty(reply: Reply) -> str:
-    """The daemon's JSON, to be read."""
+    """The daemon's JSON, indented."""
     return msgspec.json.format(reply.body, indent=2).decode()

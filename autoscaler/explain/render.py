@@ -1,4 +1,4 @@
-"""The daemon's answer, for people."""
+"""The daemon's response, as tables and lines."""
 
 from collections.abc import Callable, Iterable, Iterator
 
@@ -7,7 +7,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from autoscaler.adapters.admin_http.document import (
+from autoscaler.core.units import duration_text, percent_text, quantile_text
+from autoscaler.wire.decisions import (
     CandidateView,
     DeploymentResponse,
     DeploymentsResponse,
@@ -17,193 +18,208 @@ from autoscaler.adapters.admin_http.document import (
     ManagedView,
     UnmanagedView,
 )
-from autoscaler.core.explanation import percent_text
 
-_GOES_WITHOUT_SAYING = {"unchanged", "accepted"}
-"""Fates that need no mention beside the number."""
+_AS_EXPECTED = {"unchanged", "accepted"}
+"""Outcomes that the table of all deployments does not repeat."""
 
 _Row = tuple[str, str]
 
 
 def render(response: DeploymentsResponse | DeploymentResponse, console: Console) -> None:
-    """Print a table of all deployments, or the whole story of one."""
+    """Print a table of all deployments, or one deployment in full."""
     if isinstance(response, DeploymentsResponse) and response.deployments:
         console.print(_overview(response.deployments))
     elif isinstance(response, DeploymentsResponse):
-        _say(console, "The cluster reports no deployment.", "bold")
+        _line(console, "The cluster reports no deployment.", "bold")
     elif isinstance(response.deployment, UnmanagedView):
-        _say(console, f"{response.deployment.message}.", "bold")
+        _line(console, f"{response.deployment.message}.", "bold")
     else:
         _render_deployment(response, response.deployment, console)
-    age = _duration(response.age_s)
-    _say(console, f"Observed {age} ago by autoscaler {response.autoscaler}.", "dim")
+    _line(console, f"Observed {_ago(response.age_s)} by autoscaler {response.autoscaler}.", "dim")
     if response.failure:
-        _say(console, f"Not observed since: {response.failure}", "bold yellow")
+        _line(console, f"Not observed since: {response.failure}", "bold yellow")
 
 
 def _overview(deployments: tuple[DeploymentView, ...]) -> Table:
+    targets = {
+        target
+        for view in deployments
+        if isinstance(view, ManagedView) and _expected(view) and (target := _slo_target(view))
+    }
     table = _table("deployment", "why")
     table.columns[0].ratio, table.columns[1].ratio = 2, 3
-    for heading in ("allocations", "load", "wait"):
-        table.add_column(heading, justify="right", no_wrap=True)
-    for told in deployments:
+    for heading in ("allocations", "load", _wait_heading(targets)):
+        table.add_column(heading, justify="right", no_wrap=heading != _wait_heading(targets))
+    for view in deployments:
         # As texts, since ids are the user's and not markup.
-        name = Text(told.deployment)
-        if isinstance(told, UnmanagedView):
-            why = told.message.removeprefix(f"{told.deployment} is ")
+        name = Text(view.deployment)
+        if isinstance(view, UnmanagedView):
+            why = view.message.removeprefix(f"{view.deployment} is ")
             table.add_row(name, Text(why), "", "", "", style="dim")
             continue
-        expected = _expected(told)
+        expected, target = _expected(view), _slo_target(view)
+        of_quantile = f" ({quantile_text(target)})" if target and len(targets) > 1 else ""
         table.add_row(
             name,
-            Text(", ".join(_few_words(told))),
-            _change(told.current, told.desired),
-            _erlangs(told.load),
-            _wait(expected) if expected else "",
+            Text(", ".join(_short_reasons(view))),
+            _change(view.current, view.desired),
+            _erlangs(view.load),
+            f"{_wait(expected)}{of_quantile}" if expected else "",
         )
     return table
 
 
-def _few_words(told: ManagedView) -> Iterator[str]:
-    yield told.reason.replace("_", " ")
-    if told.recommended != told.desired:
-        yield f"wants {told.recommended}"
-    for issue in told.sample.issues:
+def _short_reasons(view: ManagedView) -> Iterator[str]:
+    yield view.reason.replace("_", " ")
+    if view.recommended != view.desired:
+        yield f"recommended {view.recommended}"
+    for issue in view.sample.issues:
         yield issue.replace("_", " ")
-    if told.outcome.kind not in _GOES_WITHOUT_SAYING:
-        yield told.outcome.kind.replace("_", " ")
+    if view.outcome.kind not in _AS_EXPECTED:
+        yield view.outcome.kind.replace("_", " ")
 
 
-def _render_deployment(response: DeploymentResponse, told: ManagedView, console: Console) -> None:
+def _render_deployment(response: DeploymentResponse, view: ManagedView, console: Console) -> None:
     def ago(at: float) -> str:
-        return f"{_duration(response.at + response.age_s - at)} ago"
+        return _ago(response.at + response.age_s - at)
 
-    _say(console, f"{told.deployment} {told.change.replace('->', '→')}", "bold")
-    if told.unchanged_because:
-        _say(console, f"Nothing changed: {told.unchanged_because}.", "bold yellow")
-    measured = () if told.reason == "asleep" else _measured(told)
-    console.print(_grid([*_governed(told, ago), *measured, *_figures(told)]))
-    if told.steps[0].candidates:
-        console.print(_candidate_table(told))
-    console.print(_step_table(told))
-
-
-def _governed(told: ManagedView, ago: Callable[[float], str]) -> Iterator[_Row]:
-    dry_run = ", dry run" if told.dry_run else ""
-    yield (
-        "rule",
-        f"{told.rule}, {told.min_allocations}..{told.max_allocations} allocations{dry_run}",
-    )
-    if (last := told.last_update) is not None:
-        yield (
-            "last update",
-            f"{_change(last.current, last.desired)}, {ago(last.at)}: {last.message}",
-        )
+    _line(console, f"{view.deployment} {view.change.replace('->', '→')}", "bold")
+    if view.unchanged_because:
+        _line(console, f"Nothing changed: {view.unchanged_because}.", "bold yellow")
+    measured = () if view.reason == "stopped" else _measured(view)
+    console.print(_grid([*_governed(view, ago), *measured, *_inputs(view)]))
+    if view.steps[0].candidates:
+        console.print(_candidate_table(view))
+    console.print(_step_table(view))
 
 
-def _measured(told: ManagedView) -> Iterator[_Row]:
-    load, sample = told.load, told.sample
+def _governed(view: ManagedView, ago: Callable[[float], str]) -> Iterator[_Row]:
+    dry_run = ", dry run" if view.dry_run else ""
+    bounds = f"{view.min_allocations}..{view.max_allocations}"
+    yield "rule", f"{view.rule}, {bounds} allocations{dry_run}"
+    if (last := view.last_update) is not None:
+        change = _change(last.current, last.desired)
+        yield "last update", f"{change}, {ago(last.at)}: {last.message}"
+
+
+def _measured(view: ManagedView) -> Iterator[_Row]:
+    load, sample = view.load, view.sample
     if load is None:
-        yield "load", "never measured"
+        yield "load", "not measured yet"
     else:
-        yield "arrivals", f"{load.arrival_rate_per_s:.3g} a second over {load.window_s:.0f} s"
+        window = duration_text(load.window_s)
+        yield "arrival rate", f"{load.arrival_rate_per_s:.3g} per second over {window}"
         service_time_s = load.service_time_s
-        took = "never measured" if service_time_s is None else _seconds(service_time_s)
-        yield "service time", took
-        yield "offered load", f"{_estimate(told) or _erlangs(load)} erlangs"
+        measured = "not measured yet" if service_time_s is None else duration_text(service_time_s)
+        yield "service time", measured
+        yield "offered load", f"{_estimate(view) or _erlangs(load)} erlangs"
         if load.cache_hit_fraction:
             yield "cache hits", percent_text(load.cache_hit_fraction)
-    yield "latest interval", f"{sample.arrivals} arrivals in {sample.interval_s:.0f} s"
-    yield "waiting or served", str(sample.in_flight)
+    yield "latest interval", f"{sample.arrivals} arrivals in {duration_text(sample.interval_s)}"
+    yield "in-flight requests", str(sample.in_flight)
     if sample.failed:
-        yield "failed", f"{sample.failed}, of which {sample.timeouts} timed out"
+        yield "failed requests", f"{sample.failed}, of which {sample.timeouts} timed out"
     if sample.issues:
-        yield "not trusted", ", ".join(sample.issues).replace("_", " ")
+        yield "data-quality issues", ", ".join(sample.issues).replace("_", " ")
 
 
-def _estimate(told: ManagedView) -> str:
-    """The load as the policy sees it, if it says so, with its standard deviation."""
-    figures = [told.steps[0].inputs.get(name) for name in _SHOWN_ELSEWHERE]
+def _estimate(view: ManagedView) -> str:
+    """The offered load of the policy, if it is among its inputs, with its standard deviation."""
+    figures = [view.steps[0].inputs.get(name) for name in _SHOWN_ELSEWHERE]
     return " ± ".join(f"{figure:.2f}" for figure in figures if isinstance(figure, int | float))
 
 
 _INPUT_LABELS = {
-    "slo_attainment": ("in time lately", "{}"),
-    "backlog_requests": ("to be cleared", "{} requests"),
-    "backlog_allocations": ("to clear them in time", "{} allocations"),
-    "forecast_load": ("forecast_load", "{} erlangs"),
-    "forecast_accuracy": ("its mean error", "{} of a naive one's"),
-    "forecast_coverage": ("not exceeded", "{}"),
-    "forecast_allocations": ("for the forecast", "{} allocations"),
-    "after_new_node": ("in the end, once these are full", "{} allocations"),
-    "slo_target": ("share promised in time", "{}"),
-    "max_queue_wait_s": ("may wait", "{} s"),
-    "violation_weight": ("an erlang of late requests", "is worth {} allocations"),
+    "violation_weight": ("SLO-violation weight", "{} allocations per erlang"),
+    "slo_target": ("SLO target", "{}"),
+    "max_queue_wait_s": ("max queue wait", "{}"),
+    "slo_attainment": ("SLO attainment (24 h)", "{}"),
+    "slo_unreachable": ("SLO", "{}"),
+    "backlog_requests": ("backlog", "{} requests"),
+    "backlog_allocations": ("drained in time by", "{} allocations"),
+    "forecast_load": ("forecast", "{} erlangs"),
+    "forecast_accuracy": ("forecast error", "{} times that of a naive forecast"),
+    "forecast_coverage": ("forecast not exceeded", "in {} of the intervals"),
+    "forecast_allocations": ("needed for the forecast", "{} allocations"),
+    "after_new_node": ("target after a new node", "{} allocations"),
+    "target_utilisation": ("target utilisation", "{}"),
 }
-"""What the policy looked at besides the load. Figures that are not listed keep their names."""
+"""Labels and forms of the policy's inputs. An input without a label keeps its name."""
 
-_SHARES = {"slo_attainment", "slo_target", "forecast_coverage"}
+_FRACTIONS = {"slo_attainment", "slo_target", "forecast_coverage", "target_utilisation"}
 
 _SHOWN_ELSEWHERE = ("offered_load", "load_stddev", "since_s")
 
 
-def _figures(told: ManagedView) -> Iterator[_Row]:
-    for name, figure in told.steps[0].inputs.items():
+def _inputs(view: ManagedView) -> Iterator[_Row]:
+    for name, value in view.steps[0].inputs.items():
         if name not in _SHOWN_ELSEWHERE:
             label, form = _INPUT_LABELS.get(name, (name.replace("_", " "), "{}"))
-            yield label, form.format(_figure(name, figure))
+            yield label, form.format(_input(name, value))
 
 
-def _figure(name: str, figure: Figure) -> str:
-    if figure is None:
+def _input(name: str, value: Figure) -> str:
+    if value is None:
         return "unlimited"
-    if isinstance(figure, str):
-        return figure
-    return percent_text(figure) if name in _SHARES else f"{figure:.4g}"
+    if isinstance(value, str):
+        return value
+    if name.endswith("_s"):
+        return duration_text(value)
+    return percent_text(value) if name in _FRACTIONS else f"{value:.4g}"
 
 
-def _candidate_table(told: ManagedView) -> Table:
-    """The numbers that were weighed against each other."""
+def _candidate_table(view: ManagedView) -> Table:
+    """The allocation counts that the policy compared."""
     table = _table()
-    table.title = "What the policy expects of each number:"
+    table.title = "What the policy expects with each allocation count:"
     table.title_style, table.title_justify = "dim", "left"
-    for heading in ("allocations", "wait", "late", "cost"):
+    target = _slo_target(view)
+    for heading in ("allocations", _wait_heading({target} if target else set()), "late", "cost"):
         table.add_column(heading, justify="right")
     table.add_column("")
-    for candidate in told.steps[0].candidates:
-        chosen = candidate.allocations == told.recommended
+    for candidate in view.steps[0].candidates:
+        recommended = candidate.allocations == view.recommended
         marks = {
-            "wanted": chosen,
-            "now": candidate.allocations == told.current,
-            "decided": candidate.allocations == told.desired != told.recommended,
+            "recommended": recommended,
+            "current": candidate.allocations == view.current,
+            "desired": candidate.allocations == view.desired != view.recommended,
         }
+        fraction = candidate.violation_fraction
         table.add_row(
             str(candidate.allocations),
             _wait(candidate),
-            ""
-            if candidate.violation_fraction is None
-            else percent_text(candidate.violation_fraction),
+            "" if fraction is None else percent_text(fraction),
             "∞" if candidate.cost is None else f"{candidate.cost:.2f}",
-            ", ".join(mark for mark, holds in marks.items() if holds),
-            style="bold" if chosen else "",
+            ", ".join(mark for mark, applies in marks.items() if applies),
+            style="bold" if recommended else "",
         )
     return table
 
 
-def _step_table(told: ManagedView) -> Table:
-    """Every rule that had a say, in order."""
-    table = _table("rule", "from", "to", "because")
-    for step in told.steps:
+def _step_table(view: ManagedView) -> Table:
+    """The policy and every constraint that applied, in order."""
+    table = _table("step", "before", "after", "why")
+    for step in view.steps:
         table.add_row(
             step.reason.replace("_", " "), str(step.before), str(step.after), Text(step.message)
         )
     return table
 
 
-def _expected(told: ManagedView) -> CandidateView | None:
-    """What the policy expects of the number that was decided, if it weighed that one."""
-    candidates = told.steps[0].candidates
-    return next((each for each in candidates if each.allocations == told.desired), None)
+def _expected(view: ManagedView) -> CandidateView | None:
+    """What the policy expects with the desired allocations, if these are a candidate."""
+    candidates = view.steps[0].candidates
+    return next((each for each in candidates if each.allocations == view.desired), None)
+
+
+def _slo_target(view: ManagedView) -> float | None:
+    target = view.steps[0].inputs.get("slo_target")
+    return target if isinstance(target, float) else None
+
+
+def _wait_heading(targets: set[float]) -> str:
+    """The heading of a column of queue waits: with the quantile, if it is the same in all rows."""
+    return f"expected {quantile_text(*targets)} wait" if len(targets) == 1 else "expected wait"
 
 
 def _table(*headings: str) -> Table:
@@ -222,9 +238,9 @@ def _grid(rows: Iterable[_Row]) -> Table:
     return grid
 
 
-def _say(console: Console, sentence: str, style: str) -> None:
-    """A line; as long as it is where no terminal asks for shorter ones."""
-    console.print(Text(sentence, style), highlight=False, soft_wrap=not console.is_terminal)
+def _line(console: Console, text: str, style: str) -> None:
+    """Print a line, wrapped on a terminal only."""
+    console.print(Text(text, style), highlight=False, soft_wrap=not console.is_terminal)
 
 
 def _change(before: int, after: int) -> str:
@@ -236,14 +252,8 @@ def _erlangs(load: LoadView | None) -> str:
 
 
 def _wait(expected: CandidateView) -> str:
-    return "∞" if expected.queue_wait_s is None else _seconds(expected.queue_wait_s)
+    return "∞" if expected.queue_wait_s is None else duration_text(expected.queue_wait_s)
 
 
-def _seconds(seconds: float) -> str:
-    return f"{1000.0 * seconds:.3g} ms" if seconds < 1.0 else f"{seconds:.3g} s"
-
-
-def _duration(seconds: float) -> str:
-    if seconds < 120.0:
-        return f"{max(0.0, seconds):.0f} s"
-    return f"{seconds / 60.0:.0f} min" if seconds < 7200.0 else f"{seconds / 3600.0:.0f} h"
+def _ago(seconds: float) -> str:
+    return f"{duration_text(float(round(seconds)))} ago"

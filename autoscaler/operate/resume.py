@@ -5,8 +5,8 @@ from urllib.parse import quote
 import msgspec
 
 from autoscaler.adapters.admin_http.client import URL_HINT, AdminRequestFailed, send
-from autoscaler.adapters.admin_http.document import AdminError
 from autoscaler.adapters.admin_http.resume import ResumeAccepted
+from autoscaler.wire.decisions import AdminError
 
 
 async def resume(url: str, deployment_id: str) -> str:
@@ -15,7 +15,7 @@ async def resume(url: str, deployment_id: str) -> str:
     Raises:
         NoAnswer: there is no daemon, or it refuses: the deployment is not asleep.
     """
-    status, body = await send("POST", url, f"/wake/{quote(deployment_id, safe='')}")
+    status, body = await send("POST", url, f"/resume/{quote(deployment_id, safe='')}")
     try:
         if status != 202:
             raise AdminRequestFailed(msgspec.json.decode(body, type=AdminError).error)

@@ -1,10 +1,16 @@
-"""Elasticsearch's JSON, both ways: the client reads what the emulator renders.
+"""What is sent or stored, both ways: one side renders it, the other reads it.
 
-stats        trained-model statistics  <-> Observation
-deployments  bodies and responses of _start, _update, _stop and _infer
-inference    inference endpoints
-cluster      /, _nodes, _ml/info, _ml/memory/_stats, _license, _security
-errors       the error envelope
+Elasticsearch's JSON, which the client reads and the emulator renders:
+
+stats           trained-model statistics  <-> Observation
+deployments     bodies and responses of _start, _update, _stop and _infer
+inference       inference endpoints
+cluster         /, _nodes, _ml/info, _ml/memory/_stats, _license, _security
+errors          the error envelope
+
+The daemon's JSON:
+
+decisions       outcomes -> /decisions, which `explain` reads, and the fields of log lines
 
 And the stored form of the state, as MessagePack:
 

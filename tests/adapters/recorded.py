@@ -1,4 +1,4 @@
-"""A cycle to record: one deployment scaled up, one left alone, on two nodes."""
+"""A cycle to record: one deployment scaled up, one not managed, on two nodes."""
 
 from typing import Any
 
@@ -88,7 +88,7 @@ LOAD = LoadEstimate(
 
 
 def decision(deployment_id: str = "elser", **changed: Any) -> Decision:
-    because = {"offered_load": 4.5, "target_utilisation": 0.7}
+    inputs = {"offered_load": 4.5, "target_utilisation": 0.7}
     fields: dict[str, Any] = {
         "deployment_id": deployment_id,
         "model_id": ".elser_model_2",
@@ -99,7 +99,7 @@ def decision(deployment_id: str = "elser", **changed: Any) -> Decision:
         "min_allocations": 1,
         "max_allocations": 6,
         "steps": (
-            Step(Reason.TARGET_TRACKING, 3, 7, because),
+            Step(Reason.TARGET_TRACKING, 3, 7, inputs),
             Step(Reason.BOUNDS, 7, 6, {"min_allocations": 1, "max_allocations": 6}),
         ),
         "sample": Sample(at=1_000.0, interval_s=10.0, completed=200),
@@ -111,9 +111,9 @@ def decision(deployment_id: str = "elser", **changed: Any) -> Decision:
 
 
 def steady(deployment_id: str = "elser", **changed: Any) -> Decision:
-    """A decision to leave things as they are."""
-    because = {"offered_load": 2.0, "target_utilisation": 0.7}
-    steps = (Step(Reason.TARGET_TRACKING, 3, 3, because),)
+    """A decision without a change."""
+    inputs = {"offered_load": 2.0, "target_utilisation": 0.7}
+    steps = (Step(Reason.TARGET_TRACKING, 3, 3, inputs),)
     return decision(deployment_id, **{"steps": steps, **changed})
 
 
@@ -143,13 +143,15 @@ def cycle(
     *outcomes: Outcome,
     at: float = 1_000.0,
     unmanaged: dict[str, Unmanaged] | None = None,
-    satisfied: tuple[CompletedRollout, ...] = (),
+    completed_rollouts: tuple[CompletedRollout, ...] = (),
     unreadable: dict[str, str] | None = None,
 ) -> tuple[Observation, Plan, tuple[Outcome, ...], CycleTimes]:
-    """The arguments of `Recorder.planned`: what was decided, and what became of it."""
+    """The arguments of `Recorder.planned`."""
     unmanaged = unmanaged or {}
     ids = [*(o.decision.deployment_id for o in outcomes), *unmanaged]
-    seen = observation(*map(stats, ids), at=at, unreadable=unreadable or {}, cluster=CLUSTER)
+    observed = observation(*map(stats, ids), at=at, unreadable=unreadable or {}, cluster=CLUSTER)
     decisions = tuple(o.decision for o in outcomes)
-    plan = Plan(at=at, decisions=decisions, unmanaged=unmanaged, completed_rollouts=satisfied)
-    return seen, plan, outcomes, TOOK
+    plan = Plan(
+        at=at, decisions=decisions, unmanaged=unmanaged, completed_rollouts=completed_rollouts
+    )
+    return observed, plan, outcomes, TOOK

@@ -5,6 +5,7 @@ from urllib.parse import quote
 
 import aiohttp
 import pytest
+import structlog
 from prometheus_client import CollectorRegistry, Gauge
 
 from autoscaler.adapters.admin_http import AdminServer, CannotListen, DecisionRecorder, Health
@@ -37,19 +38,19 @@ def registry():
 
 
 @pytest.fixture
-def asleep():
-    """The deployments that can be woken."""
+def stopped():
+    """The deployments that can be resumed."""
     return {"elser", STRANGE}
 
 
 @pytest.fixture
-async def send(registry, health, decisions, asleep):
-    """Send a request to the server; answers with status, content type and text."""
+async def send(registry, health, decisions, stopped):
+    """Send a request to the server; return status, content type and text."""
 
     async def send(method: str, path: str, **headers: str) -> tuple[int, str, str]:
         url = f"http://127.0.0.1:{server.port}{path}"
-        async with session.request(method, url, headers=headers) as answer:
-            return answer.status, answer.headers["Content-Type"], await answer.text()
+        async with session.request(method, url, headers=headers) as response:
+            return response.status, response.headers["Content-Type"], await response.text()
 
     server = AdminServer(
         registry,
@@ -58,7 +59,7 @@ async def send(registry, health, decisions, asleep):
         host="127.0.0.1",
         port=0,
         version="1.2.3",
-        resume=asleep.__contains__,
+        resume=stopped.__contains__,
     )
     async with server, aiohttp.ClientSession() as session:
         yield send
@@ -78,16 +79,16 @@ def failure() -> ObservationFailed:
     return ObservationFailed(FailureKind.UNREACHABLE, "connection refused")
 
 
-async def test_the_index_tells_what_there_is(get):
+async def test_the_index_lists_the_paths(get):
     status, content_type, text = await get("/")
     assert (status, content_type) == (200, "text/plain; charset=utf-8")
     assert text.startswith("autoscaler 1.2.3\n")
     paths = ("metrics", "healthz", "readyz", "decisions", "decisions/{deployment_id}")
-    for path in (*paths, "wake/{deployment_id}"):
+    for path in (*paths, "resume/{deployment_id}"):
         assert f"\n/{path} " in text
 
 
-async def test_there_is_nothing_else(get):
+async def test_there_are_no_other_paths(get):
     assert (await get("/config"))[0] == 404
 
 
@@ -97,14 +98,14 @@ async def test_metrics_as_plain_text(get):
     assert "\nanswer 42.0\n" in text
 
 
-async def test_metrics_as_openmetrics_for_those_who_ask(get):
+async def test_metrics_as_openmetrics_on_request(get):
     accept = "application/openmetrics-text;version=1.0.0,text/plain;version=0.0.4;q=0.5"
     _, content_type, text = await get("/metrics", Accept=accept)
     assert content_type.startswith("application/openmetrics-text; version=1.0.0")
     assert text.endswith("# EOF\n")
 
 
-async def test_large_answers_are_compressed(get, registry):
+async def test_large_responses_are_compressed(get, registry):
     gauge = Gauge("many", "Many series.", ["n"], registry=registry)
     for n in range(5000):
         gauge.labels(str(n)).set(n)
@@ -117,12 +118,12 @@ async def test_a_daemon_that_has_just_started_is_alive_and_not_ready(get):
     assert (await get("/readyz"))[::2] == (503, "the cluster has not been observed yet\n")
 
 
-async def test_it_is_ready_once_it_has_seen_the_cluster(get, health):
+async def test_it_is_ready_once_it_has_observed_the_cluster(get, health):
     health.planned(*cycle())
     assert (await get("/readyz"))[::2] == (200, "ok\n")
 
 
-async def test_one_lost_answer_is_normal_and_more_are_not(get, health, clock):
+async def test_it_is_ready_until_several_polls_have_failed(get, health, clock):
     health.planned(*cycle())
     clock.pass_by(539.0)
     health.skipped(failure(), clock.now())
@@ -130,11 +131,11 @@ async def test_one_lost_answer_is_normal_and_more_are_not(get, health, clock):
     clock.pass_by(2.0)
     assert (await get("/readyz"))[::2] == (
         503,
-        "the cluster was last observed 541 s ago: connection refused\n",
+        "the cluster was last observed 9 min ago: connection refused\n",
     )
 
 
-async def test_a_cluster_that_is_down_is_no_reason_to_be_restarted(get, health, clock):
+async def test_an_unreachable_cluster_does_not_affect_liveness(get, health, clock):
     for _ in range(100):
         clock.pass_by(60.0)
         health.skipped(failure(), clock.now())
@@ -142,18 +143,18 @@ async def test_a_cluster_that_is_down_is_no_reason_to_be_restarted(get, health, 
     assert (await get("/readyz"))[0] == 503
 
 
-async def test_a_loop_that_does_not_turn_is(get, health, clock):
+async def test_a_loop_without_a_completed_cycle_is_not_alive(get, health, clock):
     health.planned(*cycle())
     clock.pass_by(600.0)
     assert (await get("/healthz"))[0] == 200
     clock.pass_by(1.0)
     assert (await get("/healthz"))[::2] == (
         503,
-        "the control loop has not completed a cycle for 601 s\n",
+        "the control loop has not completed a cycle for 10 min\n",
     )
 
 
-async def test_patience_follows_the_poll_interval_down_to_a_floor(health, clock):
+async def test_the_limit_follows_the_poll_interval_down_to_a_minimum(health, clock):
     health.poll_interval_s = 1.0
     clock.pass_by(120.0)
     assert health.why_not_alive() is None
@@ -161,34 +162,34 @@ async def test_patience_follows_the_poll_interval_down_to_a_floor(health, clock)
     assert health.why_not_alive() is not None
 
 
-async def test_a_port_in_use_is_one_clear_sentence(registry, health, decisions):
+async def test_a_port_in_use(registry, health, decisions):
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         port = taken.getsockname()[1]
         server = AdminServer(registry, health, decisions, host="127.0.0.1", port=port, version="1")
-        with pytest.raises(CannotListen) as refused:
+        with pytest.raises(CannotListen) as error:
             await server.start()
         await server.stop()
-    assert str(refused.value) == (
+    assert str(error.value) == (
         f"cannot listen on 127.0.0.1:{port}: address already in use; "
-        "set server.host and server.port to what is free"
+        "set server.host and server.port to a free address"
     )
 
 
-async def test_an_address_that_is_not_this_machines(registry, health, decisions):
+async def test_an_address_of_another_machine(registry, health, decisions):
     server = AdminServer(registry, health, decisions, host="192.0.2.1", port=0, version="1")
     with pytest.raises(CannotListen, match=r"cannot listen on 192\.0\.2\.1:0: .*; set server"):
         await server.start()
 
 
-async def test_what_cannot_be_the_name_of_a_host(registry, health, decisions):
+async def test_an_invalid_host_name(registry, health, decisions):
     server = AdminServer(registry, health, decisions, host="x" * 64, port=0, version="1")
     with pytest.raises(CannotListen, match=r"x:0: .*; set server\.host"):
         await server.start()
 
 
-async def test_once_stopped_it_can_start_again(registry, health, decisions):
+async def test_it_can_start_again_after_a_stop(registry, health, decisions):
     server = AdminServer(registry, health, decisions, host="127.0.0.1", port=0, version="1")
     for _ in range(2):
         await server.start()
@@ -200,52 +201,54 @@ STRANGE = 'a"/\\{}?é %'
 
 
 class TestDecisions:
-    async def test_all_of_them_with_their_reasons(self, get, decisions, clock):
-        decisions.planned(*cycle(outcome(steady("b"), OutcomeKind.UNCHANGED), unmanaged=LEFT))
+    async def test_all_deployments_with_their_reasons(self, get, decisions, clock):
+        decisions.planned(
+            *cycle(outcome(steady("b"), OutcomeKind.UNCHANGED), unmanaged=NOT_MANAGED)
+        )
         clock.pass_by(4.0)
         status, content_type, text = await get("/decisions")
         assert (status, content_type) == (200, "application/json")
-        answer = json.loads(text)
-        assert (answer["autoscaler"], answer["at"], answer["age_s"]) == ("1.2.3", 1_000.0, 4.0)
-        assert [each["deployment"] for each in answer["deployments"]] == [".x", "b"]
+        response = json.loads(text)
+        assert (response["autoscaler"], response["at"], response["age_s"]) == (
+            "1.2.3",
+            1_000.0,
+            4.0,
+        )
+        assert [each["deployment"] for each in response["deployments"]] == [".x", "b"]
 
-    async def test_those_whose_ids_match(self, get, decisions):
+    async def test_deployments_whose_ids_match(self, get, decisions):
         names = ("e5-a", "e5-b", "elser")
         decisions.planned(*cycle(*(outcome(steady(name), OutcomeKind.UNCHANGED) for name in names)))
         _, _, text = await get("/decisions?deployment=e5-*")
-        assert [told["deployment"] for told in json.loads(text)["deployments"]] == ["e5-a", "e5-b"]
+        assert [each["deployment"] for each in json.loads(text)["deployments"]] == ["e5-a", "e5-b"]
 
-    async def test_none_may_match(self, get, decisions):
+    async def test_no_deployment_matches(self, get, decisions):
         decisions.planned(*cycle())
         status, _, text = await get("/decisions?deployment=x")
         assert (status, json.loads(text)["deployments"]) == (200, [])
 
-    async def test_one_of_them(self, get, decisions):
+    async def test_one_deployment(self, get, decisions):
         decisions.planned(*cycle(outcome(decision(), OutcomeKind.ACCEPTED)))
         status, _, text = await get("/decisions/elser")
         assert status == 200
-        assert json.loads(text)["deployment"]["sentence"].startswith("elser 3 -> 6: ")
+        assert json.loads(text)["deployment"]["message"].startswith("elser 3 -> 6: ")
 
-    async def test_one_of_a_strange_name(self, get, decisions):
+    async def test_a_deployment_with_a_strange_id(self, get, decisions):
         decisions.planned(*cycle(outcome(steady(STRANGE), OutcomeKind.UNCHANGED)))
         _, _, text = await get(f"/decisions/{quote(STRANGE, safe='')}")
         assert json.loads(text)["deployment"]["deployment"] == STRANGE
 
-    async def test_one_that_is_not_there_is_a_sentence_with_what_was_perhaps_meant(
-        self, get, decisions
-    ):
+    async def test_an_unknown_deployment_is_an_error_with_a_suggestion(self, get, decisions):
         decisions.planned(*cycle(outcome(steady("elser"), OutcomeKind.UNCHANGED)))
         status, content_type, text = await get("/decisions/elsner")
         assert (status, content_type) == (404, "application/json")
         assert json.loads(text) == {
             "autoscaler": "1.2.3",
-            "error": "the cluster reports no deployment elsner; did you mean elser?",
+            "error": "elsner: not found in the cluster; did you mean elser?",
         }
 
     @pytest.mark.parametrize("path", ["/decisions", "/decisions/elser"])
-    async def test_before_the_first_observation_there_is_nothing_to_tell(
-        self, get, decisions, path
-    ):
+    async def test_before_the_first_observation(self, get, decisions, path):
         decisions.skipped(failure(), 1_000.0)
         status, _, text = await get(path)
         assert status == 503
@@ -260,42 +263,64 @@ class TestDecisions:
         assert len(json.loads(text)["deployments"]) == 1000
 
 
-class TestWaking:
-    async def test_the_daemon_takes_note(self, post):
-        status, content_type, text = await post("/wake/elser")
+class TestResume:
+    async def test_the_daemon_accepts_it(self, post):
+        status, content_type, text = await post("/resume/elser")
         assert (status, content_type) == (202, "application/json")
         assert json.loads(text) == {
             "autoscaler": "1.2.3",
-            "message": "elser is asleep, and is started again in the next cycle",
+            "message": "elser: will be resumed in the next cycle",
         }
 
-    async def test_one_of_a_strange_name(self, post):
-        assert (await post(f"/wake/{quote(STRANGE, safe='')}"))[0] == 202
+    async def test_a_deployment_with_a_strange_id(self, post):
+        assert (await post(f"/resume/{quote(STRANGE, safe='')}"))[0] == 202
 
-    async def test_one_that_is_not_asleep(self, post):
-        status, content_type, text = await post("/wake/e5")
+    async def test_a_deployment_that_is_not_stopped(self, post):
+        status, content_type, text = await post("/resume/e5")
         assert (status, content_type) == (404, "application/json")
         assert json.loads(text) == {
             "autoscaler": "1.2.3",
-            "error": "e5 is not asleep; `autoscaler explain` tells what is",
+            "error": "e5: not stopped; `autoscaler explain` lists stopped deployments",
         }
 
     @pytest.mark.parametrize("method", ["GET", "HEAD", "PUT", "DELETE"])
-    async def test_is_asked_for_and_not_looked_at(self, send, method):
-        assert (await send(method, "/wake/elser"))[0] == 405
+    async def test_only_post_is_allowed(self, send, method):
+        assert (await send(method, "/resume/elser"))[0] == 405
 
-    async def test_whom_must_be_said(self, post):
-        assert (await post("/wake/"))[0] == 404
+    async def test_the_id_is_required(self, post):
+        assert (await post("/resume/"))[0] == 404
 
     async def test_nothing_else_can_be_changed(self, post):
         assert (await post("/decisions/elser"))[0] == 405
 
-    async def test_nobody_sleeps_where_nothing_is_ever_stopped(self, registry, health, decisions):
+    async def test_the_old_path_works_and_is_logged_once_as_deprecated(
+        self, registry, health, decisions, stopped
+    ):
+        server = AdminServer(
+            registry,
+            health,
+            decisions,
+            host="127.0.0.1",
+            port=0,
+            version="1",
+            resume=stopped.__contains__,
+        )
+        with structlog.testing.capture_logs() as lines:
+            async with server, aiohttp.ClientSession() as session:
+                for _ in range(2):
+                    url = f"http://127.0.0.1:{server.port}/wake/elser"
+                    async with session.post(url) as response:
+                        assert response.status == 202
+                        assert response.headers["Deprecation"] == "true"
+        assert [line["event"] for line in lines] == ["http.deprecated_path"]
+        assert "POST /resume/{id}" in lines[0]["message"]
+
+    async def test_without_a_state_file_nothing_is_stopped(self, registry, health, decisions):
         server = AdminServer(registry, health, decisions, host="127.0.0.1", port=0, version="1")
         async with server, aiohttp.ClientSession() as session:
-            url = f"http://127.0.0.1:{server.port}/wake/elser"
-            async with session.post(url) as answer:
-                assert answer.status == 404
+            url = f"http://127.0.0.1:{server.port}/resume/elser"
+            async with session.post(url) as response:
+                assert response.status == 404
 
 
-LEFT = {".x": Unmanaged.HIDDEN}
+NOT_MANAGED = {".x": Unmanaged.HIDDEN}

@@ -50,8 +50,8 @@ class Log:
         self.recorder.planned(*cycle(*outcomes, **more))
         return self.take()
 
-    def skipped(self, trouble: FailureKind, at: float = 1_000.0) -> list[dict]:
-        self.recorder.skipped(ObservationFailed(trouble, "no answer from https://es:9200"), at)
+    def skipped(self, kind: FailureKind, at: float = 1_000.0) -> list[dict]:
+        self.recorder.skipped(ObservationFailed(kind, "no answer from https://es:9200"), at)
         return self.take()
 
 
@@ -60,7 +60,7 @@ def events(lines: list[dict]) -> list[tuple[str, str]]:
 
 
 class TestDecisions:
-    def test_an_accepted_update_is_one_line_complete_in_itself(self, log):
+    def test_an_accepted_update_is_one_complete_line(self, log):
         (line,) = log.planned(outcome(decision(), OutcomeKind.ACCEPTED))
         assert line["event"] == "update.accepted"
         assert line["level"] == "info"
@@ -69,28 +69,34 @@ class TestDecisions:
         assert (line["current"], line["recommended"], line["desired"]) == (3, 7, 6)
         assert (line["rule"], line["reason"], line["outcome"]) == ("all", "bounds", "accepted")
         assert line["steps"][1] == {
-            "reason": "bounds", "before": 7, "after": 6, "inputs": {"min_allocations": 1, "max_allocations": 6}
-        }  # fmt: skip
+            "reason": "bounds",
+            "before": 7,
+            "after": 6,
+            "inputs": {"min_allocations": 1, "max_allocations": 6},
+        }
         assert line["load"]["arrival_rate_per_s"] == 60.0
         assert line["load"]["offered_load"] == 4.5
         assert (line["min_allocations"], line["max_allocations"]) == (1, 6)
         assert line["sample"]["completed"] == 200
 
-    def test_what_stays_as_it_is_is_told_once(self, log):
+    def test_an_unchanged_decision_is_logged_once(self, log):
         calm = outcome(steady(), OutcomeKind.UNCHANGED)
         assert events(log.planned(calm)) == [("info", "decision.made")]
         assert log.planned(calm) == []
         log.recorder.planned(*cycle(calm))
         assert events(log.take(debug=True)) == [("debug", "decision.made")]
 
-    def test_a_new_reason_is_told_even_if_the_number_stays(self, log):
+    def test_a_new_reason_is_logged_even_if_the_allocations_stay(self, log):
         log.planned(outcome(steady(), OutcomeKind.UNCHANGED))
-        held = steady(steps=(Step(Reason.TARGET_TRACKING, 3, 2, _LOW), Step(Reason.DATA_QUALITY, 2, 3,
-                      {"issues": "reset"})))  # fmt: skip
+        steps = (
+            Step(Reason.TARGET_TRACKING, 3, 2, _LOW),
+            Step(Reason.DATA_QUALITY, 2, 3, {"issues": "counter_reset"}),
+        )
+        held = steady(steps=steps)
         (line,) = log.planned(outcome(held, OutcomeKind.UNCHANGED))
         assert (line["event"], line["reason"]) == ("decision.made", "data_quality")
 
-    def test_the_noise_of_a_steady_load_is_not(self, log):
+    def test_the_noise_of_a_steady_load_is_not_logged(self, log):
         log.planned(outcome(steady(), OutcomeKind.UNCHANGED))
         held = steady(steps=(Step(Reason.TARGET_TRACKING, 3, 2, _LOW), Step(Reason.STABILISATION,
                       2, 3, {"window_s": 300.0, "highest": 3})))  # fmt: skip
@@ -100,22 +106,22 @@ class TestDecisions:
         ("level", "candidates"),
         [("debug", [[2, 1.0, None, 90.0], [3, 0.006, 0.12, 3.1]]), ("info", None)],
     )
-    def test_what_was_weighed_is_told_at_debug_only_and_in_few_words(self, level, candidates):
+    def test_candidates_are_logged_at_debug_only_and_in_short(self, level, candidates):
         stream = io.StringIO()
         configure("json", level, version="1", environ={}, stream=stream)
-        weighed = steady(steps=(Step(Reason.SLO, 3, 3, _LOAD, _WEIGHED),))
-        LogRecorder().planned(*cycle(outcome(weighed, OutcomeKind.UNCHANGED)))
+        chosen = steady(steps=(Step(Reason.SLO, 3, 3, _LOAD, _CANDIDATES),))
+        LogRecorder().planned(*cycle(outcome(chosen, OutcomeKind.UNCHANGED)))
         (step,) = json.loads(stream.getvalue())["steps"]
-        assert step["reason"] == _LOAD
+        assert step["inputs"] == _LOAD
         assert step.get("candidates") == candidates
 
-    def test_a_dry_run_says_so(self, log):
+    def test_a_dry_run(self, log):
         (line,) = log.planned(outcome(decision(dry_run=True), OutcomeKind.DRY_RUN))
         assert (line["level"], line["event"]) == ("info", "decision.made")
-        assert line["message"].endswith("(dry run, nothing sent)")
+        assert line["message"].endswith("(dry run, not sent)")
         assert log.planned(outcome(decision(dry_run=True), OutcomeKind.DRY_RUN)) == []
 
-    def test_a_refusal_is_a_warning_with_the_clusters_words_told_once(self, log):
+    def test_a_refusal_is_logged_once_as_a_warning_with_the_message_of_the_cluster(self, log):
         refused = outcome(decision(), OutcomeKind.NO_CAPACITY, "Could not update deployment")
         (line,) = log.planned(refused)
         assert (line["level"], line["event"]) == ("warning", "update.refused")
@@ -125,16 +131,16 @@ class TestDecisions:
         )
         assert log.planned(refused) == []
 
-    def test_no_answer_is_not_a_refusal(self, log):
+    def test_no_response_is_not_a_refusal(self, log):
         lines = log.planned(outcome(decision(), OutcomeKind.UNKNOWN, "connection reset"))
         assert events(lines) == [("warning", "update.unanswered")]
 
-    @pytest.mark.parametrize("fate", OutcomeKind)
-    def test_every_fate_has_a_sentence(self, log, fate):
-        (line,) = log.planned(outcome(decision(), fate))
-        assert line["outcome"] == str(fate)
+    @pytest.mark.parametrize("kind", OutcomeKind)
+    def test_every_outcome_is_logged(self, log, kind):
+        (line,) = log.planned(outcome(decision(), kind))
+        assert line["outcome"] == str(kind)
 
-    def test_what_is_forbidden_is_told_once_for_all(self, log):
+    def test_forbidden_updates_are_logged_once_for_all_deployments(self, log):
         def forbidden() -> list[dict]:
             return log.planned(
                 outcome(decision("a"), OutcomeKind.FORBIDDEN),
@@ -147,33 +153,33 @@ class TestDecisions:
         log.planned(outcome(decision("a"), OutcomeKind.ACCEPTED))
         assert len(forbidden()) == 1
 
-    def test_satisfied_allocations(self, log):
+    def test_a_completed_rollout(self, log):
         done = CompletedRollout(
             deployment_id="elser", allocations=6, lead_time_s=25.4, new_node=True
         )
         (line,) = log.planned(completed_rollouts=(done,))
         assert (line["level"], line["event"]) == ("info", "update.completed")
-        assert line["message"] == "elser has its 6 allocations after 25 s"
+        assert line["message"] == "elser runs 6 allocations, 25 s after the update"
         assert (line["took_s"], line["new_node"]) == (25.4, True)
 
 
 _LOW = {"offered_load": 1.2, "target_utilisation": 0.7}
-_LOAD = {"offered_load": 2.0, "spread": 0.2}
-_WEIGHED = (
+_LOAD = {"offered_load": 2.0, "load_stddev": 0.2}
+_CANDIDATES = (
     Candidate(allocations=2, violation_fraction=1.0, queue_wait_s=math.inf, cost=90.0),
     Candidate(allocations=3, violation_fraction=0.006, queue_wait_s=0.12, cost=3.1),
 )
 
 
 class TestDeployments:
-    def test_one_left_alone_is_told_once_per_reason(self, log):
+    def test_a_deployment_that_is_not_managed_is_logged_once_per_reason(self, log):
         (line,) = log.planned(unmanaged={".x": Unmanaged.HIDDEN})
         assert (line["event"], line["reason"]) == ("deployment.unmanaged", "hidden")
-        assert line["message"].startswith(".x is left alone: its id begins with a dot")
+        assert line["message"].startswith(".x is not managed: its id begins with a dot")
         assert log.planned(unmanaged={".x": Unmanaged.HIDDEN}) == []
         assert len(log.planned(unmanaged={".x": Unmanaged.NO_RULE})) == 1
 
-    def test_an_unreadable_one_is_a_warning_told_once(self, log):
+    def test_an_unreadable_deployment_is_logged_once_as_a_warning(self, log):
         (line,) = log.planned(unreadable={"x": "trained_model_stats[0]: Expected `int`"})
         assert (line["level"], line["event"]) == ("warning", "deployment.unreadable")
         assert line["problem"] == "trained_model_stats[0]: Expected `int`"
@@ -181,7 +187,7 @@ class TestDeployments:
         log.planned()
         assert len(log.planned(unreadable={"x": "again"})) == 1
 
-    def test_one_that_vanished_is_forgotten(self, log):
+    def test_a_vanished_deployment_is_forgotten(self, log):
         calm = outcome(steady(), OutcomeKind.UNCHANGED)
         log.planned(calm)
         assert events(log.planned()) == [("info", "deployment.vanished")]
@@ -190,11 +196,11 @@ class TestDeployments:
 
 
 class TestObservations:
-    def test_a_failure_is_told_when_it_begins_changes_and_ends(self, log):
+    def test_a_failure_is_logged_when_it_begins_changes_and_ends(self, log):
         (line,) = log.skipped(FailureKind.TIMEOUT, at=1_000.0)
         assert (line["level"], line["event"]) == ("warning", "observation.failed")
         assert line["message"] == "no answer from https://es:9200"
-        assert line["trouble"] == "timeout"
+        assert line["kind"] == "timeout"
         assert log.skipped(FailureKind.TIMEOUT, at=1_010.0) == []
         assert len(log.skipped(FailureKind.UNREACHABLE, at=1_020.0)) == 1
         (line,) = log.planned(at=1_030.0)
@@ -202,12 +208,12 @@ class TestObservations:
         assert (line["skipped_cycles"], line["lasted_s"]) == (3, 30.0)
         assert log.planned(at=1_040.0) == []
 
-    @pytest.mark.parametrize("trouble", [FailureKind.FORBIDDEN, FailureKind.UNAUTHENTICATED])
-    def test_what_only_the_operator_can_change_is_an_error_told_once(self, log, trouble):
-        assert events(log.skipped(trouble)) == [("error", "observation.failed")]
-        assert log.skipped(trouble) == []
+    @pytest.mark.parametrize("kind", [FailureKind.FORBIDDEN, FailureKind.UNAUTHENTICATED])
+    def test_a_failure_that_needs_an_operator_is_logged_once_as_an_error(self, log, kind):
+        assert events(log.skipped(kind)) == [("error", "observation.failed")]
+        assert log.skipped(kind) == []
 
-    def test_a_defect_of_ours_comes_with_its_traceback_told_once(self, log):
+    def test_a_defect_is_logged_once_with_its_traceback(self, log):
         def defect(cause: Exception) -> list[dict]:
             try:
                 try:
@@ -244,14 +250,14 @@ class TestForms:
         structlog.get_logger("test").info("thing.done")
         assert ("\x1b[" in terminal.getvalue()) == coloured
 
-    def test_a_console_shows_the_sentence_and_not_the_data(self):
+    def test_a_console_shows_the_message_without_the_data(self):
         stream = io.StringIO()
         configure("console", "info", version="1", environ={}, stream=stream)
         LogRecorder().planned(*cycle(outcome(decision(), OutcomeKind.ACCEPTED)))
         assert "elser 3 -> 6: load 4.50 at 70% needs 7" in stream.getvalue()
         assert "steps=" not in stream.getvalue()
 
-    def test_ecs_has_the_schemas_names_and_nests_the_rest(self):
+    def test_ecs_has_the_names_of_the_schema_and_nests_other_fields(self):
         stream = io.StringIO()
         configure("ecs", "info", version="1.2.3", environ={}, stream=stream)
         LogRecorder().planned(*cycle(outcome(decision(), OutcomeKind.ACCEPTED)))
@@ -290,7 +296,7 @@ class TestForms:
         assert (line["error.type"], line["error.message"]) == ("ValueError", "a: b")
         assert line["error.stack_trace"].startswith("Traceback")
 
-    def test_the_libraries_lines_take_the_same_form_and_threshold(self):
+    def test_lines_of_libraries_have_the_same_format_and_threshold(self):
         stream = io.StringIO()
         configure("json", "warning", version="1", environ={}, stream=stream)
         logging.getLogger("aiohttp.client").info("quiet")
@@ -299,13 +305,13 @@ class TestForms:
         assert line["event"] == "3 connections left open"
         assert (line["level"], line["logger"]) == ("warning", "aiohttp.client")
 
-    def test_what_is_less_important_than_the_level_is_dropped(self):
+    def test_lines_below_the_level_are_dropped(self):
         stream = io.StringIO()
         configure("json", "warning", version="1", environ={}, stream=stream)
         LogRecorder().planned(*cycle(outcome(decision(), OutcomeKind.ACCEPTED)))
         assert stream.getvalue() == ""
 
-    def test_json_begins_with_what_one_looks_for_first(self):
+    def test_json_begins_with_time_level_event_and_message(self):
         stream = io.StringIO()
         configure("json", "info", version="1", environ={}, stream=stream)
         structlog.get_logger("test").info("thing.done", answer=42, message="it is done")

@@ -48,15 +48,18 @@ def daemon(registry, clock):
 
 
 def busy_cycle(at: float = 1_000.0):
+    reset = Sample(at=at, interval_s=10.0, issues=(DataIssue.COUNTER_RESET,))
+    rollout = CompletedRollout(
+        deployment_id="elser", allocations=3, lead_time_s=25.0, new_node=True
+    )
     return cycle(
         outcome(decision(), OutcomeKind.ACCEPTED),
-        outcome(steady("e5", sample=Sample(at=at, interval_s=10.0, issues=(DataIssue.COUNTER_RESET,)),
-                       load=None, dry_run=True), OutcomeKind.UNCHANGED),
+        outcome(steady("e5", sample=reset, load=None, dry_run=True), OutcomeKind.UNCHANGED),
         at=at,
         unmanaged={".hidden": Unmanaged.HIDDEN},
-        satisfied=(CompletedRollout(deployment_id="elser", allocations=3, lead_time_s=25.0, new_node=True),),
+        completed_rollouts=(rollout,),
         unreadable={"broken": "trained_model_stats[7]: Expected `int`"},
-    )  # fmt: skip
+    )
 
 
 @pytest.mark.parametrize(
@@ -64,6 +67,7 @@ def busy_cycle(at: float = 1_000.0):
     [
         ("requested_allocations", 3),
         ("target_allocations", 3),
+        ("running_allocations", 2),
         ("live_allocations", 2),
         ("threads_per_allocation", 4),
         ("queue_capacity_requests", 1024),
@@ -80,7 +84,7 @@ def busy_cycle(at: float = 1_000.0):
         ("adaptive_allocations_maximum", 9),
     ],
 )
-def test_what_the_cluster_said_of_a_deployment(recorder, registry, name, value):
+def test_reported_values_of_a_deployment(recorder, registry, name, value):
     recorder.planned(*busy_cycle())
     got = registry.get_sample_value(f"elasticsearch_ml_deployment_{name}", {"deployment": "elser"})
     assert got == value
@@ -109,13 +113,13 @@ def test_what_the_cluster_said_of_a_deployment(recorder, registry, name, value):
         ("resident_memory_bytes", 4096),
     ],
 )
-def test_what_the_cluster_said_of_a_deployment_on_a_node(recorder, registry, name, value):
+def test_reported_values_of_a_deployment_on_a_node(recorder, registry, name, value):
     recorder.planned(*busy_cycle())
     labels = {"deployment": "elser", "node": "ml-a"}
     assert registry.get_sample_value(f"elasticsearch_ml_deployment_node_{name}", labels) == value
 
 
-def test_a_node_whose_process_is_not_ready_has_a_state_and_no_totals(recorder, registry):
+def test_a_node_whose_process_is_not_ready_has_a_state_but_no_totals(recorder, registry):
     recorder.planned(*busy_cycle())
     labels = {"deployment": "elser", "node": "ml-b"}
     prefix = "elasticsearch_ml_deployment_node"
@@ -124,14 +128,14 @@ def test_a_node_whose_process_is_not_ready_has_a_state_and_no_totals(recorder, r
     assert registry.get_sample_value(f"{prefix}_routing_state", state) == 1
 
 
-def test_what_the_deployments_and_nodes_are(recorder, registry):
+def test_information_about_deployments_and_nodes(recorder, registry):
     recorder.planned(*busy_cycle())
-    what = {"deployment": "elser", "model": ".elser_model_2", "priority": "normal"}
-    assert registry.get_sample_value("elasticsearch_ml_deployment_info", what) == 1
+    info = {"deployment": "elser", "model": ".elser_model_2", "priority": "normal"}
+    assert registry.get_sample_value("elasticsearch_ml_deployment_info", info) == 1
     state = {"deployment": "elser", "state": "started"}
     assert registry.get_sample_value("elasticsearch_ml_deployment_state", state) == 1
-    who = {"node": "ml-a", "node_id": "id-of-ml-a", "version": "8.18.3"}
-    assert registry.get_sample_value("elasticsearch_ml_node_info", who) == 1
+    info = {"node": "ml-a", "node_id": "id-of-ml-a", "version": "8.18.3"}
+    assert registry.get_sample_value("elasticsearch_ml_node_info", info) == 1
     at = {"node": "ml-a"}
     assert registry.get_sample_value("elasticsearch_ml_node_processors", at) == 8
     assert registry.get_sample_value("elasticsearch_ml_node_free_memory_bytes", at) == 1 << 33
@@ -141,6 +145,7 @@ def test_what_the_deployments_and_nodes_are(recorder, registry):
 @pytest.mark.parametrize(
     ("name", "value"),
     [
+        ("recommended_allocations", 7),
         ("wanted_allocations", 7),
         ("desired_allocations", 6),
         ("minimum_allocations", 1),
@@ -151,17 +156,18 @@ def test_what_the_deployments_and_nodes_are(recorder, registry):
         ("service_time_seconds", 0.1),
         ("offered_load_erlangs", 4.5),
         ("utilisation_ratio", 2.25),
+        ("in_flight_requests", 7),
         ("pending_requests", 7),
         ("cache_hit_ratio", 0.25),
     ],
 )
-def test_what_was_made_of_it(recorder, registry, name, value):
+def test_derived_values(recorder, registry, name, value):
     recorder.planned(*busy_cycle())
     got = registry.get_sample_value(f"autoscaler_{name}", {"deployment": "elser"})
     assert got == pytest.approx(value)
 
 
-def test_what_was_never_measured_has_no_value(recorder, registry):
+def test_a_value_that_was_never_measured_has_no_series(recorder, registry):
     recorder.planned(*busy_cycle())
     e5 = {"deployment": "e5"}
     assert registry.get_sample_value("autoscaler_utilisation_ratio", e5) is None
@@ -169,16 +175,16 @@ def test_what_was_never_measured_has_no_value(recorder, registry):
     assert registry.get_sample_value("autoscaler_dry_run", e5) == 1
 
 
-def test_who_is_managed_and_why_not(recorder, registry):
+def test_managed_deployments_and_reasons(recorder, registry):
     recorder.planned(*busy_cycle())
     managed = {"deployment": "elser", "rule": "all", "reason": ""}
     assert registry.get_sample_value("autoscaler_managed", managed) == 1
-    left_alone = {"deployment": ".hidden", "rule": "", "reason": "hidden"}
-    assert registry.get_sample_value("autoscaler_managed", left_alone) == 0
+    not_managed = {"deployment": ".hidden", "rule": "", "reason": "hidden"}
+    assert registry.get_sample_value("autoscaler_managed", not_managed) == 0
     assert registry.get_sample_value("autoscaler_unreadable_deployments") == 1
 
 
-def test_decisions_updates_and_flaws_are_counted(recorder, registry):
+def test_decisions_updates_and_issues_are_counted(recorder, registry):
     for _ in range(3):
         recorder.planned(*busy_cycle())
     count = registry.get_sample_value
@@ -188,10 +194,12 @@ def test_decisions_updates_and_flaws_are_counted(recorder, registry):
     assert count("autoscaler_updates_total", accepted) == 3
     unchanged = {"deployment": "e5", "outcome": "unchanged"}
     assert count("autoscaler_updates_total", unchanged) is None
-    assert count("autoscaler_sample_issues_total", {"deployment": "e5", "flaw": "reset"}) == 3
+    assert (
+        count("autoscaler_sample_issues_total", {"deployment": "e5", "issue": "counter_reset"}) == 3
+    )
 
 
-def test_lead_times_tell_a_new_process_from_a_changed_one(recorder, registry):
+def test_lead_times_are_separate_for_new_processes(recorder, registry):
     recorder.planned(*busy_cycle())
     labels = {"deployment": "elser", "new_node": "true"}
     assert registry.get_sample_value("autoscaler_lead_time_seconds_sum", labels) == 25.0
@@ -228,7 +236,7 @@ def test_without_any_observation_the_age_counts_from_the_start(registry, recorde
     assert registry.get_sample_value("autoscaler_observation_age_seconds") == 30.0
 
 
-def test_figures_too_old_to_be_believed_are_no_longer_shown(recorder, registry, clock):
+def test_old_values_are_no_longer_exported(recorder, registry, clock):
     recorder.planned(*busy_cycle())
     elser = {"deployment": "elser"}
     clock.pass_by(STALE_AFTER_S)
@@ -237,9 +245,7 @@ def test_figures_too_old_to_be_believed_are_no_longer_shown(recorder, registry, 
     assert registry.get_sample_value("autoscaler_desired_allocations", elser) is None
 
 
-def test_a_deployment_that_vanished_leaves_no_figures_and_in_time_no_counts(
-    recorder, registry, clock
-):
+def test_a_vanished_deployment_leaves_no_values_and_later_no_counts(recorder, registry, clock):
     recorder.planned(*busy_cycle())
     clock.pass_by(10.0)
     recorder.planned(*cycle(outcome(steady("e5"), OutcomeKind.UNCHANGED), at=clock.now()))
@@ -249,6 +255,25 @@ def test_a_deployment_that_vanished_leaves_no_figures_and_in_time_no_counts(
     clock.pass_by(FORGET_AFTER_S)
     recorder.planned(*cycle(outcome(steady("e5"), OutcomeKind.UNCHANGED), at=clock.now()))
     assert b'"elser"' not in generate_latest(registry)
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("autoscaler_wanted_allocations", "autoscaler_recommended_allocations"),
+        ("autoscaler_pending_requests", "autoscaler_in_flight_requests"),
+        (
+            "elasticsearch_ml_deployment_live_allocations",
+            "elasticsearch_ml_deployment_running_allocations",
+        ),
+    ],
+)
+def test_the_old_name_of_a_metric_names_the_new_one(recorder, registry, old, new):
+    recorder.planned(*busy_cycle())
+    elser = {"deployment": "elser"}
+    assert registry.get_sample_value(old, elser) == registry.get_sample_value(new, elser)
+    help_text = f"# HELP {old} Deprecated: use {new}.\n"
+    assert help_text.encode() in generate_latest(registry)
 
 
 def test_the_configuration_in_force(daemon, registry, clock):

@@ -1,4 +1,4 @@
-"""What a Recorder promises: to take whatever happens, and to disturb nothing."""
+"""Every Recorder accepts any plan, outcome and failure, and affects nothing."""
 
 import pytest
 import structlog
@@ -63,7 +63,7 @@ OBSERVED = {
     "one": observation(START, deployment(node())),
     "partial": observation(START, deployment(node(), loading(), allocations=2)),
     "not placed": observation(START, deployment(state="starting", allocations=3)),
-    "numbers missing": observation(
+    "allocations missing": observation(
         START,
         deployment(node(), allocations=None, target_allocations=None, running_allocations=None),
     ),
@@ -77,28 +77,28 @@ OBSERVED = {
 @pytest.mark.parametrize("observed", OBSERVED.values(), ids=OBSERVED)
 def test_any_plan_and_any_outcome(recorder, observed):
     state = State()
-    for moment, fate in enumerate(OutcomeKind):
+    for moment, kind in enumerate(OutcomeKind):
         seen = replace(observed, at=START + 10.0 * moment)
         planned, state = plan(state, seen, policy(rule(min_allocations=2)))
         outcomes = tuple(
-            Outcome(decision=decision, kind=fate, at=seen.at, detail="because")
+            Outcome(decision=decision, kind=kind, at=seen.at, detail="no room")
             for decision in planned.decisions
         )
         assert recorder.planned(seen, planned, outcomes, TOOK) is None
 
 
-@pytest.mark.parametrize("trouble", [*FailureKind])
-def test_any_failure(recorder, trouble):
-    failure = ObservationFailed(trouble, "it is {broken} %s")
+@pytest.mark.parametrize("kind", [*FailureKind])
+def test_any_failure(recorder, kind):
+    failure = ObservationFailed(kind, "it is {broken} %s")
     failure.__cause__ = ValueError("the cause")
     for at in (START, START + 10.0):
         assert recorder.skipped(failure, at) is None
 
 
-def test_failures_and_plans_by_turns(recorder):
+def test_alternating_failures_and_plans(recorder):
     observed = OBSERVED["one"]
     for moment in range(4):
-        recorder.skipped(ObservationFailed(FailureKind.TIMEOUT, "late"), START + moment)
+        recorder.skipped(ObservationFailed(FailureKind.TIMEOUT, "no response"), START + moment)
         recorder.planned(observed, Plan(at=START + moment, decisions=()), (), TOOK)
 
 
@@ -113,17 +113,17 @@ async def test_a_loop_can_record_to_it(recorder):
         ruleset=policy(rule(min_allocations=2)),
         poll_interval_s=10.0,
     )
-    for trouble in (None, FailureKind.UNREACHABLE, None):
-        cluster.kind = trouble
+    for kind in (None, FailureKind.UNREACHABLE, None):
+        cluster.kind = kind
         await loop.run_cycle()
         clock.pass_by(10.0)
     assert cluster.asked == [("a", 2)]
 
 
-def test_all_of_them_are_told():
+def test_a_composite_recorder_records_to_all():
     first, second = ListRecorder(), ListRecorder()
     both = CompositeRecorder(first, second)
-    failure = ObservationFailed(FailureKind.TIMEOUT, "late")
+    failure = ObservationFailed(FailureKind.TIMEOUT, "no response")
     both.skipped(failure, START)
     both.planned(OBSERVED["nothing"], Plan(at=START, decisions=()), (), TOOK)
     for recorder in (first, second):
@@ -131,7 +131,7 @@ def test_all_of_them_are_told():
         assert len(recorder.plans) == 1
 
 
-def test_what_was_recorded_can_be_scraped():
+def test_recorded_cycles_can_be_scraped():
     registry = CollectorRegistry()
     recorder = PrometheusRecorder(FakeClock(START))
     registry.register(recorder)
@@ -144,7 +144,7 @@ def test_what_was_recorded_can_be_scraped():
         assert generate_latest(registry)
 
 
-def test_what_was_recorded_can_be_asked_for():
+def test_recorded_decisions_can_be_listed():
     recorder = decisions()
     for observed in OBSERVED.values():
         planned, _ = plan(State(), observed, policy(rule(min_allocations=2)))
@@ -152,6 +152,6 @@ def test_what_was_recorded_can_be_asked_for():
             Outcome(decision=d, kind=OutcomeKind.ACCEPTED, at=START) for d in planned.decisions
         )
         recorder.planned(observed, planned, outcomes, TOOK)
-        told = {each.deployment for each in recorder.list_deployments().deployments}
-        assert told == observed.deployments.keys() | observed.unreadable.keys()
-        assert all(recorder.get_deployment(each).deployment.deployment == each for each in told)
+        listed = {each.deployment for each in recorder.list_deployments().deployments}
+        assert listed == observed.deployments.keys() | observed.unreadable.keys()
+        assert all(recorder.get_deployment(each).deployment.deployment == each for each in listed)

@@ -1,29 +1,36 @@
-"""Every reason has its sentence."""
+"""Every reason, issue and outcome has a text."""
 
 import pytest
 
 from autoscaler.core.explanation import (
+    change_text,
     explain,
     explain_outcome,
     outcome_text,
-    percent_text,
     step_text,
     unchanged_text,
+    unmanaged_text,
 )
 from autoscaler.core.flow.constraints import joined
 from autoscaler.core.values import (
+    AdaptiveAllocations,
     Candidate,
     DataIssue,
     Decision,
+    Mode,
     Outcome,
     OutcomeKind,
     Reason,
     Sample,
     SetAllocations,
+    SetBounds,
+    Start,
     Step,
+    Stop,
+    Unmanaged,
 )
 
-SLO_FIGURES = {
+SLO_INPUTS = {
     "offered_load": 3.2,
     "load_stddev": 0.25,
     "violation_weight": 20.0,
@@ -34,134 +41,139 @@ SLO_FIGURES = {
 }
 
 
-def candidate(allocations, late_share, cost):
+def candidate(allocations, fraction, cost):
     return Candidate(
-        allocations=allocations, violation_fraction=late_share, queue_wait_s=0.1, cost=cost
+        allocations=allocations, violation_fraction=fraction, queue_wait_s=0.1, cost=cost
     )
 
 
 FOUR, FIVE, SIX = candidate(4, 0.029, 5.9), candidate(5, 0.006, 5.4), candidate(6, 0.001, 6.1)
 
 STEPS = {
-    "no request has been timed yet": Step(Reason.NOT_MEASURED, 2, 2),
+    "held: no request has been timed yet": Step(Reason.NOT_MEASURED, 2, 2),
     "load 4.90 at 70% needs 7": Step(
         Reason.TARGET_TRACKING, 2, 7, {"offered_load": 4.9, "target_utilisation": 0.7}
     ),
-    "load 3.20 ± 0.25, forecast 3.60, 12 waiting, 99.4% in time lately: "
+    "load 3.20 ± 0.25, forecast 3.60, backlog 12, SLO attainment (24 h) 99.4%: "
     "5 cost least (0.6% late; 4 would be 2.9% late)": Step(
-        Reason.SLO, 3, 5, SLO_FIGURES, (FOUR, FIVE)
+        Reason.SLO, 3, 5, SLO_INPUTS, (FOUR, FIVE)
     ),
-    "rate 12.3, because bursty asks for 7": Step(
+    "rate 12.3, reason bursty: 7 recommended": Step(
         Reason.RECOMMENDATION, 2, 7, {"rate": 12.345, "reason": "bursty"}
     ),
-    "the policy asks for 3": Step(Reason.RECOMMENDATION, 2, 3),
-    "held, since the policy failed: KeyError('x') (mine.py:7)": Step(
+    "the policy recommends 3": Step(Reason.RECOMMENDATION, 2, 3),
+    "held: the policy failed: KeyError('x') (mine.py:7)": Step(
         Reason.POLICY_FAILED, 2, 2, {"error": "KeyError('x') (mine.py:7)"}
     ),
-    "5 was recommended within 300 s": Step(
+    "5 was recommended within the last 5 min": Step(
         Reason.STABILISATION, 2, 5, {"highest": 5, "window_s": 300.0}
     ),
-    "one step goes no further than 4": Step(Reason.STEP_LIMIT, 9, 4, {"furthest": 4}),
-    "above 8 only after 60 s, and 20 s have passed": Step(
+    "no more than 4 in one update": Step(Reason.STEP_LIMIT, 9, 4, {"furthest": 4}),
+    "no fewer than 4 in one update": Step(Reason.STEP_LIMIT, 2, 4, {"furthest": 4}),
+    "above 8 only after 60 s of higher recommendations, now 20 s": Step(
         Reason.BURST, 12, 8, {"burst_max": 8, "hold_s": 60.0, "above_s": 20.0}
     ),
-    "schedule office hours has at least 4": Step(
+    "schedule office hours sets at least 4": Step(
         Reason.SCHEDULE, 2, 4, {"schedule": "office hours", "min_allocations": 4}
     ),
-    "schedule nights has at most 2": Step(
+    "schedule nights sets at most 2": Step(
         Reason.SCHEDULE, 9, 2, {"schedule": "nights", "max_allocations": 2}
     ),
     "bounds are 1..8": Step(Reason.BOUNDS, 9, 8, {"min_allocations": 1, "max_allocations": 8}),
     "no more than 5 fit on the nodes": Step(Reason.FIT, 9, 5, {"fits": 5}),
-    "held, since a node has just joined and totals have fallen": Step(
+    "3 of 5 granted, as free threads were granted to e5 (2)": Step(
+        Reason.FIT, 5, 3, {"granted": 3, "claimed": 5, "granted_to": "e5 (2)"}
+    ),
+    "held: a node was added and a counter decreased": Step(
         Reason.DATA_QUALITY,
         2,
         2,
         {"issues": joined((DataIssue.NEW_NODE, DataIssue.COUNTER_DECREASED))},
     ),
-    "40 callers gave up meanwhile": Step(Reason.OVERLOAD, 2, 5, {"timeouts": 40}),
-    "its state is stopping": Step(Reason.SETTLING, 3, 2, {"state": "stopping"}),
-    "2 of 6 allocations serve so far": Step(Reason.SETTLING, 3, 6, {"running": 2, "target": 6}),
-    "machine-learning upgrade mode is on": Step(
+    "held: 40 requests timed out in this interval": Step(Reason.OVERLOAD, 2, 5, {"timeouts": 40}),
+    "held: the deployment's state is stopping": Step(Reason.SETTLING, 3, 2, {"state": "stopping"}),
+    "held: 2 of 6 allocations are running": Step(
+        Reason.SETTLING, 3, 6, {"running": 2, "target": 6}
+    ),
+    "held: machine-learning upgrade mode is on": Step(
         Reason.MAINTENANCE, 3, 2, {"reason": "machine-learning upgrade mode is on"}
     ),
-    "the cluster has refused 5 for lack of capacity": Step(
-        Reason.CAPACITY, 5, 3, {"infeasible": 5}
-    ),
-    "waiting another 42 s after a refusal (forbidden)": Step(
+    "the cluster refused 5 for lack of capacity": Step(Reason.CAPACITY, 5, 3, {"infeasible": 5}),
+    "held: waiting another 42 s after a refusal (forbidden)": Step(
         Reason.BACK_OFF, 5, 3, {"wait_s": 42.0, "reason": "forbidden"}
     ),
-    "the cluster's own adaptive allocations are on, so it is left to them": Step(
+    'held: adaptive allocations are enabled; set take_over = true or mode = "bounds"': Step(
         Reason.ADAPTIVE_ENABLED, 2, 2
     ),
-    "its adaptive allocations were switched on again, so it is left to them": Step(
+    "held: adaptive allocations were enabled again": Step(
         Reason.ADAPTIVE_ENABLED, 2, 2, {"again": "yes"}
     ),
-    "its adaptive allocations were switched off again, so it is left as it is": Step(
-        Reason.ADAPTIVE_DISABLED, 2, 2
-    ),
-    "bounds come down once in 60 s, and were moved 20 s ago": Step(
+    "held: adaptive allocations were disabled again": Step(Reason.ADAPTIVE_DISABLED, 2, 2),
+    "held: bounds changed 20 s ago, lowered at most every 60 s": Step(
         Reason.BOUNDS_COOLDOWN, 3, 5, {"pause_s": 60.0, "moved_s": 20.0}
     ),
-    "nobody has asked for 30 min": Step(Reason.IDLE, 1, 0, {"idle_s": 1800.0}),
-    "it may have none, and nobody asks for it": Step(
+    "idle for 30 min": Step(Reason.IDLE, 1, 0, {"idle_s": 1800.0}),
+    "scaled to zero and still idle": Step(
         Reason.IDLE, 1, 0, {"idle_s": 20.0, "scaled_to_zero": "yes"}
     ),
-    "nobody has asked for 45 min, but it has to stay: it must": Step(
-        Reason.IDLE, 1, 1, {"idle_s": 2700.0, "unsafe": "it must"}
+    "idle for 45 min, but scale to zero is not safe: a pipeline uses it": Step(
+        Reason.IDLE, 1, 1, {"idle_s": 2700.0, "unsafe": "a pipeline uses it"}
     ),
-    "it was stopped 3 h ago, since nobody asked for it": Step(
-        Reason.STOPPED, 0, 0, {"since_s": 10_800.0}
-    ),
-    "somebody asked for it": Step(Reason.RESUME, 0, 1, {"reason": "somebody asked for it"}),
+    "stopped 3 h ago because it was idle": Step(Reason.STOPPED, 0, 0, {"since_s": 10_800.0}),
+    "an operator requested it": Step(Reason.RESUME, 0, 1, {"reason": "an operator requested it"}),
 }
 
 
-@pytest.mark.parametrize(("told", "step"), STEPS.items(), ids=[s.reason for s in STEPS.values()])
-def test_each_rule_tells_the_figures_it_looked_at(told, step):
-    assert step_text(step) == told
+@pytest.mark.parametrize(("text", "step"), STEPS.items(), ids=[s.reason for s in STEPS.values()])
+def test_the_text_of_a_step_has_its_inputs(text, step):
+    assert step_text(step) == text
 
 
-def test_no_reason_is_without_a_sentence():
+def test_every_reason_has_a_text():
     assert {step.reason for step in STEPS.values()} == set(Reason)
 
 
-@pytest.mark.parametrize("flaw", DataIssue)
-def test_no_flaw_is_without_words(flaw):
-    told = step_text(Step(Reason.DATA_QUALITY, 2, 2, {"issues": joined((flaw,))}))
-    assert told.startswith("held, since ")
+@pytest.mark.parametrize("issue", DataIssue)
+def test_every_issue_has_a_text(issue):
+    text = step_text(Step(Reason.DATA_QUALITY, 2, 2, {"issues": joined((issue,))}))
+    assert text.startswith("held: ")
+
+
+@pytest.mark.parametrize("reason", Unmanaged)
+def test_every_reason_not_to_manage_has_a_text(reason):
+    assert unmanaged_text(reason).startswith("not managed: ")
 
 
 @pytest.mark.parametrize(
-    ("step", "told"),
+    ("step", "text"),
     [
-        (Step(Reason.SLO, 2, 5), "needs 5"),
-        (Step(Reason.SLO, 2, 5, {"offered_load": 3.2}), "load 3.20: needs 5"),
-        (Step(Reason.SLO, 2, 5, {"backlog_requests": 0.0, "slo_attainment": 1.0}), "100% in time lately: needs 5"),
+        (Step(Reason.SLO, 2, 5), "5 recommended"),
+        (Step(Reason.SLO, 2, 5, {"offered_load": 3.2}), "load 3.20: 5 recommended"),
+        (Step(Reason.SLO, 2, 5, {"backlog_requests": 0.0, "slo_attainment": 1.0}),
+         "SLO attainment (24 h) 100%: 5 recommended"),
         (Step(Reason.SLO, 2, 4, {}, (FOUR,)), "4 cost least (2.9% late)"),
         (Step(Reason.SLO, 2, 1, {}, (candidate(1, 0.0, 1.0),)), "1 costs least (0% late)"),
-        (
-            Step(Reason.SLO, 2, 6, {"backlog_allocations": 6.0, "backlog_requests": 40}, (FOUR, FIVE, SIX)),
-            "40 waiting: 6 clear what waits in time (0.1% late; 5 would be 0.6% late)",
-        ),
+        (Step(Reason.SLO, 2, 6, {"backlog_allocations": 6.0, "backlog_requests": 40},
+              (FOUR, FIVE, SIX)),
+         "backlog 40: 6 drain the backlog in time (0.1% late; 5 would be 0.6% late)"),
         (Step(Reason.SLO, 2, 6, {"backlog_allocations": 6}, (FOUR, FIVE)),
-         "6 clear what waits in time (5 would be 0.6% late)"),
-        (Step(Reason.SLO, 2, 6, {}, (FIVE, SIX)),
-         "6, though 5 would cost least (0.1% late; 5 would be 0.6% late)"),
-        (Step(Reason.SLO, 2, 9, {}, (FIVE, SIX)), "9, though 5 would cost least"),
+         "6 drain the backlog in time (5 would be 0.6% late)"),
+        (Step(Reason.SLO, 6, 6, {}, (FIVE, SIX)),
+         "keeping 6: saving from 5 below threshold (0.1% late; 5 would be 0.6% late)"),
+        (Step(Reason.SLO, 2, 6, {"forecast_allocations": 6.0}, (FIVE, SIX)),
+         "6 start a new node for the forecast (0.1% late; 5 would be 0.6% late)"),
+        (Step(Reason.SLO, 2, 4, {"after_new_node": 15.0}, (FOUR, FIVE)),
+         "4 now, target 15 after a new node loads the model (2.9% late)"),
+        (Step(Reason.SLO, 2, 9, {}, (FIVE, SIX)), "9 recommended"),
     ],
 )  # fmt: skip
-def test_what_the_slo_policy_weighs_is_told_as_far_as_it_is_known(step, told):
-    assert step_text(step) == told
+def test_the_choice_of_the_slo_policy_as_far_as_its_inputs_are_known(step, text):
+    assert step_text(step) == text
 
 
-def test_a_share_never_looks_like_none_or_all_unless_it_is():
-    assert [percent_text(each) for each in (0.0, 1e-9, 0.9999999, 1.0)] == [
-        "0%", "<0.1%", ">99.9%", "100%"
-    ]  # fmt: skip
-
-
-def decided(current, *steps, fate=OutcomeKind.UNCHANGED, detail=""):
+def decided(current, *steps, kind=OutcomeKind.UNCHANGED, detail="", **changed):
+    desired = steps[-1].after
+    fields = {"change": SetAllocations(desired) if desired != current else None, **changed}
     decision = Decision(
         deployment_id="elser",
         model_id="m",
@@ -174,51 +186,94 @@ def decided(current, *steps, fate=OutcomeKind.UNCHANGED, detail=""):
         sample=Sample(at=0.0, interval_s=10.0),
         load=None,
         steps=steps,
-        change=SetAllocations(steps[-1].after) if steps[-1].after != current else None,
+        **fields,
     )
-    return Outcome(decision=decision, kind=fate, at=0.0, detail=detail)
+    return Outcome(decision=decision, kind=kind, at=0.0, detail=detail)
 
 
-WANTS_12 = Step(Reason.TARGET_TRACKING, 9, 12, {"offered_load": 8.4, "target_utilisation": 0.7})
+RECOMMENDS_12 = Step(
+    Reason.TARGET_TRACKING, 9, 12, {"offered_load": 8.4, "target_utilisation": 0.7}
+)
 AT_MOST_8 = Step(Reason.BOUNDS, 12, 8, {"min_allocations": 1, "max_allocations": 8})
 SETTLED = Step(Reason.SETTLING, 8, 8, {"running": 8, "target": 9})
 
 
-def test_a_decision_tells_its_recommendation_and_what_overruled_it():
-    decision = decided(9, WANTS_12, AT_MOST_8, SETTLED).decision
+def test_a_decision_has_its_recommendation_and_the_constraints_that_changed_it():
+    decision = decided(9, RECOMMENDS_12, AT_MOST_8, SETTLED).decision
     assert explain(decision) == "elser 9 -> 8: load 8.40 at 70% needs 12; bounds are 1..8"
     assert decision.reason is Reason.BOUNDS
 
 
-def test_a_decision_that_changes_nothing_says_so_and_why():
+def test_a_decision_without_a_change_has_the_reason():
     held = decided(8, Step(Reason.RECOMMENDATION, 8, 12), AT_MOST_8)
-    assert explain(held.decision) == ("elser stays at 8: the policy asks for 12; bounds are 1..8")
-    assert unchanged_text(held) == "the policy wants 12, but bounds are 1..8"
+    assert explain(held.decision) == "elser stays at 8: the policy recommends 12; bounds are 1..8"
+    assert unchanged_text(held) == "the policy recommends 12, but bounds are 1..8"
 
 
-def test_a_number_that_is_right_stays_for_what_the_policy_says():
+def test_without_constraints_nothing_changes_for_the_reason_of_the_policy():
     right = decided(5, Step(Reason.SLO, 5, 5, {"offered_load": 3.2}, (FOUR, FIVE)))
     assert unchanged_text(right) == step_text(right.decision.steps[0])
 
 
-@pytest.mark.parametrize("fate", OutcomeKind)
-def test_no_fate_is_without_words(fate):
-    outcome = decided(9, WANTS_12, AT_MOST_8, fate=fate, detail="no room")
+START = Start(
+    model_id="m",
+    allocations=2,
+    threads_per_allocation=1,
+    queue_capacity=None,
+    cache_bytes=None,
+    priority="normal",
+    adaptive=AdaptiveAllocations(enabled=False),
+)
+
+
+@pytest.mark.parametrize(
+    ("text", "desired", "changed"),
+    [
+        ("3 -> 5", 5, {}),
+        ("stays at 3", 3, {}),
+        ("3 -> 5, adaptive allocations disabled", 5, {"change": SetAllocations(5, take_over=True)}),
+        (
+            "stays at 3, adaptive allocations disabled",
+            3,
+            {"change": SetAllocations(3, take_over=True)},
+        ),
+        ("minimum 3 -> 5, maximum 8", 5, {"change": SetBounds(5, 8), "mode": Mode.BOUNDS}),
+        ("minimum 3, maximum 8", 3, {"change": SetBounds(3, 8), "mode": Mode.BOUNDS}),
+        ("minimum stays at 3", 3, {"mode": Mode.BOUNDS}),
+        ("is stopped", 0, {"change": Stop()}),
+        ("is resumed with 2", 2, {"change": START}),
+    ],
+)
+def test_the_change_in_each_control_mode(text, desired, changed):
+    step = Step(Reason.RECOMMENDATION, 3, desired)
+    assert change_text(decided(3, step, **changed).decision) == text
+
+
+def test_a_stopped_deployment_stays_stopped():
+    stopped = decided(0, Step(Reason.STOPPED, 0, 0, {"since_s": 60.0}))
+    assert explain(stopped.decision) == (
+        "elser stays stopped: stopped 60 s ago because it was idle"
+    )
+
+
+@pytest.mark.parametrize("kind", OutcomeKind)
+def test_every_outcome_has_a_text(kind):
+    outcome = decided(9, RECOMMENDS_12, AT_MOST_8, kind=kind, detail="no room")
     assert outcome_text(outcome).endswith(": no room")
     assert explain_outcome(outcome).startswith("elser 9 -> 8: ")
 
 
 @pytest.mark.parametrize(
-    "fate",
+    "kind",
     sorted(set(OutcomeKind) - {OutcomeKind.UNCHANGED, OutcomeKind.ACCEPTED, OutcomeKind.UNKNOWN}),
 )
-def test_what_was_decided_and_not_done_is_told_with_the_clusters_words(fate):
-    outcome = decided(9, WANTS_12, AT_MOST_8, fate=fate, detail="no room")
-    told = unchanged_text(outcome)
-    assert told.startswith("8 was decided, but not done: ")
-    assert told.endswith(": no room")
+def test_an_update_that_was_not_applied_has_the_message_of_the_cluster(kind):
+    outcome = decided(9, RECOMMENDS_12, AT_MOST_8, kind=kind, detail="no room")
+    text = unchanged_text(outcome)
+    assert text.startswith("the update to 8 was not applied: ")
+    assert text.endswith(": no room")
 
 
-@pytest.mark.parametrize("fate", [OutcomeKind.ACCEPTED, OutcomeKind.UNKNOWN])
-def test_nothing_is_said_to_be_unchanged_that_may_have_changed(fate):
-    assert unchanged_text(decided(9, WANTS_12, AT_MOST_8, fate=fate)) == ""
+@pytest.mark.parametrize("kind", [OutcomeKind.ACCEPTED, OutcomeKind.UNKNOWN])
+def test_an_update_that_may_have_been_applied_is_not_reported_as_unchanged(kind):
+    assert unchanged_text(decided(9, RECOMMENDS_12, AT_MOST_8, kind=kind)) == ""

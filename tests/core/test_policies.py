@@ -118,7 +118,7 @@ class TestPlanning:
         fails = rule(name="fails", deployments=("a",), policy=Scripted(breaks_at=0))
         decisions = self.planned(fails, rule(policy=Scripted()))
         assert decisions["a"].reason is Reason.POLICY_FAILED
-        assert "held, since the policy failed: ZeroDivisionError" in explain(decisions["a"])
+        assert "held: the policy failed: ZeroDivisionError" in explain(decisions["a"])
         assert (decisions["a"].desired, decisions["b"].desired) == (2, 5)
 
     def test_bounds_are_enforced_without_it(self):

@@ -82,7 +82,7 @@ async def test_all_of_them_and_why_one_is_left_alone(tmp_path):
         assert (hidden.deployment, hidden.reason) == (".hidden", "hidden")
         assert managed.deployment == "e5"
         with pytest.raises(
-            AdminRequestFailed, match=r"no deployment .hiden; did you mean .hidden\?"
+            AdminRequestFailed, match=r"\.hiden: not found in the cluster; did you mean .hidden\?"
         ):
             await fetch(url_of(setup), ".hiden")
 
@@ -105,7 +105,7 @@ async def test_a_dry_run_is_told_as_such(tmp_path):
         story, told = await story_of(setup)
         assert (story.current, story.dry_run, story.outcome.kind) == (1, True, "dry_run")
         assert story.last_update is None
-        assert "not done: dry run, nothing sent" in told
+        assert "was not applied: dry run, not sent" in told
 
 
 async def test_a_cluster_that_cannot_be_observed_any_more_is_told_with_the_age(tmp_path):

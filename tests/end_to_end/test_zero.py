@@ -103,7 +103,7 @@ async def test_it_is_stopped_once_and_started_as_it_was(idle, version):
         assert not runs(world)
         assert written_down(world) == {"a"}
         (cycle,) = await world.cycles(1)
-        assert cycle.words("a").startswith("a sleeps: it was stopped ")
+        assert cycle.words("a").startswith("a stays stopped: stopped ")
         await world.cycles(10)
         assert len(sent(world, STOP)) == 1
         assert world.loop.resume("a")
@@ -214,7 +214,7 @@ async def test_woken_by_who_asks_the_daemon_for_it(asleep, version):
         )
         async with server:
             told = await world.clock.run(resume(f"http://127.0.0.1:{server.port}", "a"))
-        assert told == "a is asleep, and is started again in the next cycle"
+        assert told == "a: will be resumed in the next cycle"
         cycle = await world.cycle()
         assert cycle.words("a").endswith("somebody asked for it")
         await awake(world)
@@ -243,7 +243,7 @@ async def test_who_sleeps_is_remembered_by_the_next_daemon(asleep, version):
     async with asleep(version) as world:
         world.kill()
         (cycle,) = await world.cycles(1)
-        assert cycle.words("a").startswith("a sleeps: ")
+        assert cycle.words("a").startswith("a stays stopped: ")
         world.kill()
         assert world.loop.resume("a")
         await awake(world)
@@ -421,7 +421,7 @@ async def test_where_that_is_not_safe_it_stays_and_says_why(idle, version, ids, 
     async with idle(version, NATIVE_ZERO, **ids) as world:
         cycles = await world.run_for(FALLS_ASLEEP_S + 60.0)
         (name,) = world.cluster.deployments
-        assert f"but it has to stay: {told}" in cycles[-1].words(name)
+        assert f"but scale to zero is not safe: {told}" in cycles[-1].words(name)
         assert world.bodies == [body(native=True, low=1, high=8)]
 
 

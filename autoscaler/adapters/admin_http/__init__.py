@@ -1,12 +1,11 @@
-"""What the daemon answers over HTTP: /metrics for Prometheus, /healthz and /readyz for whatever
-starts and stops it, /decisions for whoever asks why, /wake for whoever needs what sleeps.
+"""The daemon's HTTP server: /metrics for Prometheus, /healthz and /readyz for probes, /decisions
+for `autoscaler explain`, /resume for `autoscaler resume`.
 
-health     whether the loop is alive, and what it knows fresh
-document   the JSON of /decisions
-decisions  the last cycle, to be told of
-waking     the JSON of /wake
-server     the routes, and the socket
-client     the other end, for commands
+health     whether the control loop runs, and how old its observations are
+decisions  the last cycle, as the response of /decisions
+resume     the JSON of /resume
+server     the routes and the socket
+client     requests to the server, for commands
 """
 
 from autoscaler.adapters.admin_http.decisions import DecisionRecorder

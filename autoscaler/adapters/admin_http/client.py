@@ -2,26 +2,30 @@
 
 import aiohttp
 
+from autoscaler.core.units import duration_text
 from autoscaler.errors import UserError
 
 DEFAULT_URL = "http://127.0.0.1:9464"
-"""Where the daemon answers unless it is configured otherwise."""
+"""The address of a daemon with the default [server]."""
 
 TIMEOUT_S = 10.0
-"""The daemon answers at once; a thousand deployments take it a fraction of a second."""
+"""Seconds until a request is given up. The daemon needs less than 1 s for 1,000 deployments."""
 
-URL_HINT = "name the address of the daemon, [server] in its configuration, with --url"
+URL_HINT = "set --url to the address in [server]"
 
 
 class AdminRequestFailed(UserError):
-    """The daemon cannot be asked, or refuses. The message says what to do."""
+    """The daemon cannot be reached, or rejects the request. The message states the remedy."""
 
 
 async def send(method: str, url: str, path: str) -> tuple[int, bytes]:
-    """Status and body of what the daemon at `url` answers; `path` is percent-encoded.
+    """Send a request to the daemon at `url`; return the status and the body of its response.
+
+    Args:
+        path: percent-encoded.
 
     Raises:
-        NoAnswer: nobody does, or what answers does not speak HTTP.
+        AdminRequestFailed: there is no response, or it is not HTTP.
     """
     url = url.rstrip("/") if "://" in url else f"http://{url.rstrip('/')}"
     timeout = aiohttp.ClientTimeout(total=TIMEOUT_S)
@@ -33,18 +37,18 @@ async def send(method: str, url: str, path: str) -> tuple[int, bytes]:
             return response.status, await response.read()
     except (aiohttp.InvalidURL, aiohttp.NonHttpUrlClientError) as error:
         raise AdminRequestFailed(
-            f"{url} is no address of the form {DEFAULT_URL}; {URL_HINT}"
+            f"{url}: invalid address, expected one such as {DEFAULT_URL}; {URL_HINT}"
         ) from error
     except aiohttp.ClientConnectorError as error:
         raise AdminRequestFailed(
-            f"no daemon answers at {url}: {error.strerror or error}; "
+            f"cannot connect to the daemon at {url}: {error.strerror or error}; "
             f"start it with `autoscaler run`, or {URL_HINT}"
         ) from error
     except TimeoutError as error:
         raise AdminRequestFailed(
-            f"{url} did not answer within {TIMEOUT_S:.0f} s; {URL_HINT}"
+            f"no response from {url} within {duration_text(TIMEOUT_S)}; {URL_HINT}"
         ) from error
     except aiohttp.ClientError as error:
         raise AdminRequestFailed(
-            f"{url} does not speak HTTP as the daemon does: {error}; {URL_HINT}"
+            f"unexpected response from {url}: not HTTP ({error}); {URL_HINT}"
         ) from error

@@ -1,11 +1,13 @@
-"""Why every deployment has the allocations it has, for whoever asks."""
+"""The latest decision for every deployment, as the response of /decisions."""
 
 import difflib
 from collections.abc import Mapping
 from fnmatch import fnmatchcase
 from typing import Any
 
-from autoscaler.adapters.admin_http.document import (
+from autoscaler.core.values import Observation, Outcome, OutcomeKind, Plan, Unmanaged, Value
+from autoscaler.ports import Clock, CycleTimes, ObservationFailed
+from autoscaler.wire.decisions import (
     DeploymentResponse,
     DeploymentsResponse,
     DeploymentView,
@@ -13,21 +15,20 @@ from autoscaler.adapters.admin_http.document import (
     unmanaged,
     unreadable,
 )
-from autoscaler.core.values import Observation, Outcome, OutcomeKind, Plan, Unmanaged, Value
-from autoscaler.ports import Clock, CycleTimes, ObservationFailed
 
 FORGET_AFTER_S = 3600.0
-"""The last update of a deployment that has gone is kept so long; one that returns is the same."""
+"""Seconds for which the last update of a vanished deployment is kept. 1 h, so that a deployment
+that is stopped and started again within it keeps its last update."""
 
 _NOT_SENT = frozenset({OutcomeKind.UNCHANGED, OutcomeKind.DRY_RUN, OutcomeKind.WITHHELD})
 
 
 class NoObservationYet(Exception):
-    """There has been no cycle to tell of."""
+    """No cycle has been completed yet."""
 
 
 class NoSuchDeployment(Exception):
-    """The last observation has no deployment of this id."""
+    """The last observation contains no deployment with this id."""
 
 
 class _Cycle(Value, frozen=True, kw_only=True):
@@ -38,15 +39,15 @@ class _Cycle(Value, frozen=True, kw_only=True):
 
     @property
     def deployments(self) -> dict[str, Outcome | Unmanaged | str]:
-        """Of every deployment its outcome, why it is unmanaged, or why it cannot be read."""
+        """For every deployment: its outcome, why it is not managed, or why it is unreadable."""
         by_id = {outcome.decision.deployment_id: outcome for outcome in self.outcomes}
         return {**self.unreadable, **self.plan.unmanaged, **by_id}
 
 
 class DecisionRecorder:
-    """A Recorder that keeps the last cycle, and puts it into words when it is asked.
+    """A Recorder that keeps the last cycle, and renders it on request.
 
-    Recording costs next to nothing. Whoever asks may do so from another thread, since a cycle is
+    Recording costs next to nothing. Requests may come from other threads, since a cycle is
     immutable and replaced as a whole.
     """
 
@@ -81,31 +82,31 @@ class DecisionRecorder:
         """The deployments whose ids match, with their reasons.
 
         Raises:
-            NotObserved: the cluster has not been observed yet.
+            NoObservationYet: the cluster has not been observed yet.
         """
         cycle = self._observed()
-        told = [
-            _tell(deployment_id, what, cycle.updates.get(deployment_id))
-            for deployment_id, what in sorted(cycle.deployments.items())
+        views = [
+            _view(deployment_id, result, cycle.updates.get(deployment_id))
+            for deployment_id, result in sorted(cycle.deployments.items())
             if fnmatchcase(deployment_id, glob)
         ]
-        return DeploymentsResponse(**self._heading(cycle), deployments=tuple(told))
+        return DeploymentsResponse(**self._heading(cycle), deployments=tuple(views))
 
     def get_deployment(self, deployment_id: str) -> DeploymentResponse:
         """One deployment, with its reasons.
 
         Raises:
-            NotObserved: the cluster has not been observed yet.
-            NoSuchDeployment: the message says which was perhaps meant.
+            NoObservationYet: the cluster has not been observed yet.
+            NoSuchDeployment: the message suggests a similar id, if there is one.
         """
         cycle = self._observed()
         deployments = cycle.deployments
         if deployment_id not in deployments:
-            alike = difflib.get_close_matches(deployment_id, deployments, n=1)
-            meant = f"; did you mean {alike[0]}?" if alike else ""
-            raise NoSuchDeployment(f"the cluster reports no deployment {deployment_id}{meant}")
-        told = _tell(deployment_id, deployments[deployment_id], cycle.updates.get(deployment_id))
-        return DeploymentResponse(**self._heading(cycle), deployment=told)
+            similar = difflib.get_close_matches(deployment_id, deployments, n=1)
+            suggestion = f"; did you mean {similar[0]}?" if similar else ""
+            raise NoSuchDeployment(f"{deployment_id}: not found in the cluster{suggestion}")
+        view = _view(deployment_id, deployments[deployment_id], cycle.updates.get(deployment_id))
+        return DeploymentResponse(**self._heading(cycle), deployment=view)
 
     def _observed(self) -> _Cycle:
         if self._cycle is None:
@@ -122,11 +123,11 @@ class DecisionRecorder:
         }
 
 
-def _tell(
-    deployment_id: str, what: Outcome | Unmanaged | str, last: Outcome | None
+def _view(
+    deployment_id: str, result: Outcome | Unmanaged | str, last: Outcome | None
 ) -> DeploymentView:
-    if isinstance(what, Outcome):
-        return managed(what, last)
-    if isinstance(what, Unmanaged):
-        return unmanaged(deployment_id, what)
-    return unreadable(deployment_id, what)
+    if isinstance(result, Outcome):
+        return managed(result, last)
+    if isinstance(result, Unmanaged):
+        return unmanaged(deployment_id, result)
+    return unreadable(deployment_id, result)

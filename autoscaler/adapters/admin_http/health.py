@@ -1,21 +1,26 @@
-"""Whether the daemon does its work."""
+"""Liveness and readiness of the daemon."""
 
+from autoscaler.core.units import duration_text
 from autoscaler.core.values import Observation, Outcome, Plan
 from autoscaler.ports import Clock, CycleTimes, ObservationFailed
 
 ALIVE_PERIODS, ALIVE_AT_LEAST_S = 10, 120.0
-"""A cycle may be as slow as the cluster is, so a loop without progress gets some patience.
+"""Poll intervals, and seconds at least, without a completed cycle until the daemon is not alive.
 
-Being restarted costs the memory of the stabilisation windows; a cluster that is down is no reason.
+Long, because a cycle is as slow as the cluster, and a restart loses the stabilisation windows. An
+unreachable cluster does not count: the cycle ends, skipped.
 """
 
 READY_PERIODS, READY_AT_LEAST_S = 9, 30.0
-"""A cluster that is slow to answer is asked up to three times less often, and one lost answer is
-normal; three in a row are not."""
+"""Poll intervals, and seconds at least, without an observation until the daemon is not ready.
+
+9, because a slow cluster is polled up to three times less often, and one failed poll is normal,
+while three in a row are not.
+"""
 
 
 class Health:
-    """A Recorder that keeps when the loop last turned and when it last saw the cluster."""
+    """A Recorder that keeps the times of the last cycle and of the last observation."""
 
     def __init__(self, clock: Clock, poll_interval_s: float) -> None:
         self.poll_interval_s = poll_interval_s  # may change with the configuration
@@ -35,18 +40,18 @@ class Health:
         self._failure = str(failure)
 
     def why_not_alive(self) -> str | None:
-        """None while the control loop turns; it need not reach the cluster for that."""
+        """None while the control loop completes cycles, even if the cluster is unreachable."""
         idle_s = self._clock.now() - self._progress_at
         if idle_s <= max(ALIVE_PERIODS * self.poll_interval_s, ALIVE_AT_LEAST_S):
             return None
-        return f"the control loop has not completed a cycle for {idle_s:.0f} s"
+        return f"the control loop has not completed a cycle for {duration_text(idle_s)}"
 
     def why_not_ready(self) -> str | None:
-        """None while decisions are made from fresh statistics."""
+        """None while decisions are based on recent observations."""
         failure = f": {self._failure}" if self._failure else ""
         if self._observed_at is None:
             return f"the cluster has not been observed yet{failure}"
         age_s = self._clock.now() - self._observed_at
         if age_s <= max(READY_PERIODS * self.poll_interval_s, READY_AT_LEAST_S):
             return None
-        return f"the cluster was last observed {age_s:.0f} s ago{failure}"
+        return f"the cluster was last observed {duration_text(age_s)} ago{failure}"

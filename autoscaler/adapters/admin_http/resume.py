@@ -1,13 +1,13 @@
-"""The JSON of /wake, both ways: the daemon renders it, `autoscaler wake` reads it.
+"""The JSON of POST /resume: the daemon renders it, `autoscaler resume` reads it.
 
-What is refused is told as /decisions does.
+Errors have the form that /decisions uses.
 """
 
 from msgspec import Struct
 
 
 class ResumeAccepted(Struct, frozen=True, kw_only=True):
-    """The daemon has taken note, and acts in its next cycle."""
+    """The daemon has accepted the request, and starts the deployment in its next cycle."""
 
     autoscaler: str  # the daemon's version
     message: str

@@ -7,6 +7,7 @@ from functools import partial
 from typing import Self
 
 import msgspec
+import structlog
 from aiohttp import hdrs, web
 from prometheus_client import CollectorRegistry, Metric
 from prometheus_client.exposition import choose_encoder
@@ -17,32 +18,36 @@ from autoscaler.adapters.admin_http.decisions import (
     NoObservationYet,
     NoSuchDeployment,
 )
-from autoscaler.adapters.admin_http.document import AdminError, ResponseHeader
 from autoscaler.adapters.admin_http.health import Health
 from autoscaler.adapters.admin_http.resume import ResumeAccepted
 from autoscaler.errors import UserError
+from autoscaler.wire.decisions import AdminError, ResponseHeader
 
 _OPENMETRICS_END = b"# EOF\n"
 
 SHUTDOWN_TIMEOUT_S = 1.5
-"""How long a scrape in progress may delay the end. Whoever stops the daemon waits for it."""
+"""Seconds for which a scrape in progress may delay the end of the daemon. Short, because the
+process that stops the daemon waits for it."""
 
 _INDEX = """autoscaler {version}
 
 /metrics                    for Prometheus
-/healthz                    200 while the control loop turns
+/healthz                    200 while the control loop completes cycles
 /readyz                     200 while the cluster is observed
-/decisions                  what was decided, and why; ?deployment=GLOB narrows it down
-/decisions/{{deployment_id}}  the same of one deployment
-/wake/{{deployment_id}}       POST starts one again that was stopped because nobody used it
+/decisions                  the latest decisions and their reasons; ?deployment=GLOB filters them
+/decisions/{{deployment_id}}  the same for one deployment
+/resume/{{deployment_id}}     POST starts a deployment that was stopped because it was idle
 """
 
 Resume = Callable[[str], bool]
-"""Asks for a deployment to be started again; False: it is not asleep. Must return at once."""
+"""Requests the start of a stopped deployment; False: it is not stopped. Must return at once."""
+
+_OLD_RESUME_PATH = "/wake/{deployment_id:.+}"
+"""The path of resume requests before it was renamed; works for one release."""
 
 
 class CannotListen(UserError):
-    """The address or port is not to be had. The message says what to change."""
+    """The address or port is not available. The message states what to change."""
 
 
 def _none_stopped(_deployment_id: str) -> bool:
@@ -50,7 +55,7 @@ def _none_stopped(_deployment_id: str) -> bool:
 
 
 class AdminServer:
-    """Serves metrics, health and reasons, and takes note of who is to be woken.
+    """Serves metrics, health and decisions, and accepts requests to resume deployments.
 
     An async context manager, or `start` and `stop`.
     """
@@ -72,6 +77,8 @@ class AdminServer:
         self._host, self._port = host, port
         self._version = version
         self._resume = resume
+        self._log = structlog.get_logger("autoscaler.http")
+        self._old_path_logged = False
         self._scraping = asyncio.Lock()
         self._explaining = asyncio.Lock()
         self._runner: web.AppRunner | None = None
@@ -88,7 +95,7 @@ class AdminServer:
         Raises:
             CannotListen: the port is in use, or the address is not this machine's.
         """
-        # Signals are the daemon's business, and probes every few seconds are not worth a line.
+        # The daemon handles signals, and probes every few seconds would fill an access log.
         runner = web.AppRunner(
             self._app(),
             handle_signals=False,
@@ -98,11 +105,11 @@ class AdminServer:
         await runner.setup()
         try:
             await web.TCPSite(runner, self._host, self._port).start()
-        except (OSError, UnicodeError) as error:  # the latter for what cannot be a host's name
+        except (OSError, UnicodeError) as error:  # UnicodeError: not a valid host name
             await runner.cleanup()
             raise CannotListen(
                 f"cannot listen on {self._host}:{self._port}: {_cause(error)}; "
-                "set server.host and server.port to what is free"
+                "set server.host and server.port to a free address"
             ) from error
         self._runner = runner
 
@@ -126,9 +133,10 @@ class AdminServer:
         app.router.add_get("/healthz", _probe(self._health.why_not_alive))
         app.router.add_get("/readyz", _probe(self._health.why_not_ready))
         app.router.add_get("/decisions", self._explain_all)
-        # Left to itself, a part of a path matches neither braces nor slashes, quoted or not.
+        # By default, a part of a path matches neither braces nor slashes, quoted or not.
         app.router.add_get("/decisions/{deployment_id:.+}", self._explain_one)
-        app.router.add_post("/wake/{deployment_id:.+}", self._resume_one)
+        app.router.add_post("/resume/{deployment_id:.+}", self._resume_one)
+        app.router.add_post(_OLD_RESUME_PATH, self._resume_by_old_path)
         return app
 
     async def _index(self, _request: web.Request) -> web.Response:
@@ -138,9 +146,9 @@ class AdminServer:
         encode, content_type = choose_encoder(",".join(request.headers.getall(hdrs.ACCEPT, [])))
         response = web.StreamResponse(headers={hdrs.CONTENT_TYPE: content_type})
         response.enable_compression()
-        # A thousand deployments take a second to encode and are eight megabytes. In a thread, the
-        # control loop runs on meanwhile; family by family, no more than one is ever held; and
-        # one scrape at a time, however many ask, cannot starve the loop.
+        # A thousand deployments take a second to encode and are eight megabytes. Encoding in a
+        # thread lets the control loop continue; family by family limits the memory; one scrape
+        # at a time limits the processor time that concurrent scrapes take from the loop.
         async with self._scraping:
             await response.prepare(request)
             chunks = _encoded(self._registry, encode)
@@ -159,10 +167,10 @@ class AdminServer:
             partial(self._decisions.get_deployment, request.match_info["deployment_id"])
         )
 
-    async def _explain(self, tell: Callable[[], ResponseHeader]) -> web.Response:
-        # A thousand deployments are two megabytes; as with metrics, in a thread, one at a time.
+    async def _explain(self, view: Callable[[], ResponseHeader]) -> web.Response:
+        # A thousand deployments are two megabytes; like metrics, in a thread, one at a time.
         async with self._explaining:
-            status, body = await asyncio.to_thread(self._encoded, tell)
+            status, body = await asyncio.to_thread(self._encoded, view)
         response = web.Response(body=body, status=status, content_type="application/json")
         response.enable_compression()
         return response
@@ -171,27 +179,38 @@ class AdminServer:
         deployment_id = request.match_info["deployment_id"]
         response: ResumeAccepted | AdminError
         if self._resume(deployment_id):
-            message = f"{deployment_id} is asleep, and is started again in the next cycle"
+            message = f"{deployment_id}: will be resumed in the next cycle"
             status, response = 202, ResumeAccepted(autoscaler=self._version, message=message)
         else:
-            error = f"{deployment_id} is not asleep; `autoscaler explain` tells what is"
+            error = f"{deployment_id}: not stopped; `autoscaler explain` lists stopped deployments"
             status, response = 404, AdminError(autoscaler=self._version, error=error)
         body = msgspec.json.encode(response)
         return web.Response(body=body, status=status, content_type="application/json")
 
-    def _encoded(self, tell: Callable[[], ResponseHeader]) -> tuple[int, bytes]:
+    async def _resume_by_old_path(self, request: web.Request) -> web.Response:
+        if not self._old_path_logged:
+            self._old_path_logged = True
+            self._log.warning(
+                "http.deprecated_path",
+                message="HTTP: POST /wake/{id} is deprecated; use POST /resume/{id}",
+            )
+        response = await self._resume_one(request)
+        response.headers["Deprecation"] = "true"
+        return response
+
+    def _encoded(self, view: Callable[[], ResponseHeader]) -> tuple[int, bytes]:
         """Status and body."""
         try:
-            return 200, msgspec.json.encode(tell())
-        except NoObservationYet as why:
-            status, refusal = 503, AdminError(autoscaler=self._version, error=str(why))
-        except NoSuchDeployment as why:
-            status, refusal = 404, AdminError(autoscaler=self._version, error=str(why))
-        return status, msgspec.json.encode(refusal)
+            return 200, msgspec.json.encode(view())
+        except NoObservationYet as reason:
+            status, error = 503, AdminError(autoscaler=self._version, error=str(reason))
+        except NoSuchDeployment as reason:
+            status, error = 404, AdminError(autoscaler=self._version, error=str(reason))
+        return status, msgspec.json.encode(error)
 
 
 class _Family(Collector):
-    """One family, as the encoders want it: a registry that has nothing else."""
+    """A registry with one family, as the encoders require it."""
 
     def __init__(self, metric: Metric) -> None:
         self._metric = metric
@@ -201,11 +220,11 @@ class _Family(Collector):
 
 
 def _encoded(registry: CollectorRegistry, encode: Callable[[Collector], bytes]) -> Iterator[bytes]:
-    """The exposition in pieces, each of one family and none empty."""
+    """The exposition in pieces, one for each family, none empty."""
     ended = b""
     for metric in registry.collect():
         encoded = encode(_Family(metric))
-        # OpenMetrics ends with a mark, which belongs behind the last family only.
+        # The end mark of OpenMetrics must follow the last family only.
         if encoded.endswith(_OPENMETRICS_END):
             encoded, ended = encoded.removesuffix(_OPENMETRICS_END), _OPENMETRICS_END
         yield encoded
@@ -223,7 +242,7 @@ def _probe(why_not: Callable[[], str | None]) -> Callable[[web.Request], Awaitab
 
 def _cause(error: OSError | UnicodeError) -> str:
     if isinstance(error, UnicodeError):
-        return "this cannot be the name of a host"
+        return "not a valid host name"
     # The library's own text repeats the address. Errors of name resolution have negative numbers.
     number = error.errno or 0
     return os.strerror(number).lower() if number > 0 else str(error)

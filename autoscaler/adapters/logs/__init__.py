@@ -1,8 +1,8 @@
-"""What the daemon writes to standard error.
+"""The daemon's log, on standard error.
 
-setup     the stream, the form of a line, the libraries' lines
+setup     the stream, the format of a line, lines of libraries
 ecs       lines in the Elastic Common Schema
-recorder  the Recorder that writes what is new in each cycle
+recorder  the Recorder that writes the changes of each cycle
 """
 
 from autoscaler.adapters.logs.recorder import LogRecorder

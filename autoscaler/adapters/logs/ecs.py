@@ -5,11 +5,11 @@ from structlog.typing import EventDict, WrappedLogger
 ECS_VERSION = "8.17.0"
 
 _OWN = "autoscaler"
-"""The namespace of fields that the schema does not have."""
+"""The namespace of fields that the schema does not define."""
 
 
 class Ecs:
-    """A processor that renames what the schema knows and nests the rest.
+    """A processor that renames the fields of the schema and nests the others.
 
     Source: elastic/ecs, the field sets base, log, event, error and service.
     """

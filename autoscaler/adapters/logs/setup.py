@@ -1,4 +1,4 @@
-"""Where log lines go and what they look like."""
+"""The stream and the format of log lines."""
 
 import logging
 import sys
@@ -12,9 +12,10 @@ from structlog.typing import EventDict, Processor, WrappedLogger
 from autoscaler.adapters.logs.ecs import Ecs
 
 ONLY_FOR_MACHINES = ("steps", "load", "sample")
-"""Left out on a console, where the sentence in `message` says the same."""
+"""Fields left out on a console, where `message` has the same content as text."""
 
 FIRST = ("timestamp", "level", "event", "message")
+"""Fields at the beginning of a line, in this order, so that lines can be read from the left."""
 
 
 def configure(
@@ -25,13 +26,13 @@ def configure(
     environ: Mapping[str, str],
     stream: TextIO | None = None,
 ) -> None:
-    """Route all log lines, those of the libraries too, to one stream.
+    """Write all log lines, including those of libraries, to one stream.
 
     Args:
         style: console, json, ecs; or auto, which is console on a terminal and JSON elsewhere.
-        level: debug, info, warning or error; lines of less importance are dropped.
+        level: debug, info, warning or error; lines below this level are dropped.
         version: of this program, for `ecs`.
-        environ: NO_COLOR, if set and not empty, keeps colours off the console.
+        environ: NO_COLOR, if set and not empty, disables colours on the console.
         stream: default: standard error.
     """
     stream = stream or sys.stderr
@@ -70,10 +71,10 @@ def configure(
 def _rendering(style: str, version: str, colours: bool) -> list[Processor]:
     match style:
         case "console":
-            # The default prints local variables with a traceback, and so, one day, a secret.
+            # The default formatter prints local variables, which may include a secret.
             plain = structlog.dev.plain_traceback
             return [
-                _for_people,
+                _without_data,
                 structlog.dev.ConsoleRenderer(colors=colours, exception_formatter=plain),
             ]
         case "ecs":
@@ -88,16 +89,16 @@ def _rendering(style: str, version: str, colours: bool) -> list[Processor]:
     ]
 
 
-def _for_people(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
+def _without_data(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
     for key in ONLY_FOR_MACHINES:
         event.pop(key, None)
     return event
 
 
 def to_json(event: dict[str, Any], **_options: object) -> str:
-    """One line of JSON, what one looks for first at its beginning.
+    """One line of JSON that begins with the fields `FIRST`.
 
-    What has no form in JSON is written as text.
+    Values that JSON cannot represent are written as text.
     """
     first = {key: event[key] for key in FIRST if key in event}
     return msgspec.json.encode(first | event, enc_hook=str).decode()

@@ -1,4 +1,7 @@
-"""Counts that outlive a cycle. One writer, the control loop; scrapes may read from any thread."""
+"""Counts that are kept from cycle to cycle.
+
+The control loop is the only writer; scrapes may read from any thread.
+"""
 
 from bisect import bisect_left
 from collections.abc import Hashable, Iterator, Sequence
@@ -16,7 +19,7 @@ Labels = dict[str, str]
 
 
 class LabelledCounter(Generic[K]):
-    """How often each thing has happened."""
+    """A count for each key."""
 
     def __init__(self) -> None:
         self._counts: dict[K, int] = {}
@@ -25,12 +28,12 @@ class LabelledCounter(Generic[K]):
         self._counts[key] = self._counts.get(key, 0) + 1
 
     def items(self) -> list[tuple[K, int]]:
-        # One step of the interpreter, so that no writer can come in between.
+        # Atomic in the interpreter, so that no writer can interfere.
         return list(self._counts.items())
 
 
 class Histogram:
-    """Observed values by size. Without the `_created` series, which doubles for nothing."""
+    """Observed values by size, without the `_created` series."""
 
     def __init__(self, bounds: Sequence[float]) -> None:
         self._bounds = tuple(bounds)

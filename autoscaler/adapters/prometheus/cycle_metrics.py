@@ -1,7 +1,7 @@
 """The last completed cycle as metrics.
 
-What is shown is made at scrape time from the last observation and plan, so that a deployment
-that vanished leaves no series behind, and recording a cycle costs nothing.
+The metrics are made at scrape time from the last observation and plan, so that a deployment that
+vanished leaves no series, and recording a cycle costs nothing.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -37,8 +37,8 @@ def collect_cycle(observation: Observation, plan: Plan) -> Iterator[Metric]:
 
 
 def _deployments(rows: Rows[DeploymentStats]) -> Iterator[Metric]:
-    for figure in families.DEPLOYMENT:
-        yield _measured(figure, rows)
+    for field_metric in families.DEPLOYMENT:
+        yield _measured(field_metric, rows)
     yield family(
         families.DEPLOYMENT_INFO,
         [({**own, "model": s.model_id, "priority": s.priority}, 1.0) for own, s in rows],
@@ -53,13 +53,13 @@ def _nodes(deployments: Iterable[DeploymentStats]) -> Iterator[Metric]:
         for stats in deployments
         for name, node in _by_name(stats.nodes).items()
     ]
-    for figure in families.NODE:
-        yield _measured(figure, rows)
+    for field_metric in families.NODE:
+        yield _measured(field_metric, rows)
     yield _states(families.ROUTING_STATE, [(own, node.routing_state) for own, node in rows])
 
 
 def _by_name(nodes: Iterable[NodeStats]) -> dict[str, NodeStats]:
-    """Two series of equal labels would cost the whole scrape, so no two nodes share a name."""
+    """Nodes by unique name: two series with equal labels would fail the whole scrape."""
     named: dict[str, NodeStats] = {}
     for node in nodes:
         name = node.name or node.node_id
@@ -70,14 +70,14 @@ def _by_name(nodes: Iterable[NodeStats]) -> dict[str, NodeStats]:
 def _cluster(cluster: Cluster | None) -> Iterator[Metric]:
     nodes = {node.name or node.node_id: node for node in cluster.nodes} if cluster else {}
     rows = [({"node": name}, node) for name, node in nodes.items()]
-    for figure in families.CAPACITY:
-        yield _measured(figure, rows)
+    for field_metric in families.CAPACITY:
+        yield _measured(field_metric, rows)
     yield family(
         families.NODE_INFO,
         [({**own, "node_id": node.node_id, "version": node.version}, 1.0) for own, node in rows],
     )
-    for about_all in families.CLUSTER:
-        yield _measured(about_all, [({}, cluster)] if cluster else [])
+    for cluster_metric in families.CLUSTER:
+        yield _measured(cluster_metric, [({}, cluster)] if cluster else [])
 
 
 def _decisions(observation: Observation, plan: Plan) -> Iterator[Metric]:
@@ -89,14 +89,14 @@ def _decisions(observation: Observation, plan: Plan) -> Iterator[Metric]:
         for decision in plan.decisions
         if decision.deployment_id in observation.deployments
     ]
-    for figure in families.DECISION:
-        yield _measured(figure, rows)
+    for field_metric in families.DECISION:
+        yield _measured(field_metric, rows)
     managed = [({**own, "rule": row.decision.rule, "reason": ""}, 1.0) for own, row in rows]
-    left_alone = [
+    not_managed = [
         ({"deployment": id_, "rule": "", "reason": str(reason)}, 0.0)
         for id_, reason in plan.unmanaged.items()
     ]
-    yield family(families.MANAGED, managed + left_alone)
+    yield family(families.MANAGED, managed + not_managed)
     stopped = [d for d in plan.decisions if d.steps[0].reason is Reason.STOPPED]
     yield family(
         families.DEPLOYMENT_STOPPED, [({"deployment": d.deployment_id}, 1.0) for d in stopped]
@@ -115,9 +115,9 @@ def sample_name(name: str, kind: str) -> str:
     return f"{name}_total" if kind == "counter" else name
 
 
-def _measured(figure: FieldMetric[T], rows: Rows[T]) -> Metric:
-    metric = Metric(figure.name, figure.help, figure.kind)
-    name, read = sample_name(figure.name, figure.kind), figure.read
+def _measured(declared: FieldMetric[T], rows: Rows[T]) -> Metric:
+    metric = Metric(declared.name, declared.help, declared.kind)
+    name, read = sample_name(declared.name, declared.kind), declared.read
     metric.samples = [
         Sample(name, labels, value) for labels, row in rows if (value := read(row)) is not None
     ]

@@ -1,18 +1,18 @@
-"""Every metric of this program: its name, its meaning, and where its value comes from.
+"""Every metric of this program: its name, its meaning, and the source of its value.
 
 Names: `elasticsearch_ml_*` is what the cluster reported, passed through in base units;
-`autoscaler_*` is what this program made of it. Labels, everywhere the same:
+`autoscaler_*` is what this program derived from it. The labels are the same everywhere:
 
     deployment  the deployment's id
     node        the node's name, or its id where names are missing or not unique
-    model       the id of the model that is deployed
+    model       the id of the model that the deployment runs
     rule        the rule of the configuration that applies
-    reason      why: a rule of the decision (`Reason`), or why a deployment is left alone
-    outcome     what became of a change (`OutcomeKind`)
-    flaw        why a sample was not trusted (`DataIssue`)
-    kind        what went wrong with an observation (`FailureKind`)
+    reason      the reason of a decision (`Reason`), or why a deployment is not managed
+    outcome     the outcome of a change (`OutcomeKind`)
+    issue       the data-quality issue of a sample (`DataIssue`)
+    kind        the kind of a failed observation (`FailureKind`)
     part        observe, plan or act
-    state       a state, in the cluster's words; the present one alone has a series
+    state       a state, named as the cluster names it; only the current one has a series
 """
 
 from collections.abc import Callable
@@ -26,7 +26,7 @@ T = TypeVar("T")
 
 
 class MetricFamily(NamedTuple):
-    """A metric as it is declared. A counter's name is given without its `_total`."""
+    """The declaration of a metric. The name of a counter is without `_total`."""
 
     name: str
     help: str
@@ -34,23 +34,27 @@ class MetricFamily(NamedTuple):
 
 
 class FieldMetric(NamedTuple, Generic[T]):
-    """A metric that is read off a value; None makes no series."""
+    """A metric that is read from a value; None makes no series."""
 
     name: str
     help: str
     read: Callable[[T], float | None]
     kind: Literal["gauge", "counter"] = "gauge"
 
+    def alias(self, old_name: str) -> "FieldMetric[T]":
+        """The same metric under the name it had, which is exported for one more release."""
+        return self._replace(name=old_name, help=f"Deprecated: use {self.name}.")
+
 
 class DecisionRow(Struct, frozen=True):
-    """A decision and the statistics it was made from."""
+    """A decision and the statistics it is based on."""
 
     decision: Decision
     stats: DeploymentStats
 
     @property
     def utilisation(self) -> float | None:
-        """Offered load ÷ the allocations that serve."""
+        """Offered load ÷ running allocations."""
         load, running = self.decision.load, self.stats.running_allocations
         if load is None or load.offered_load is None or not running:
             return None
@@ -60,44 +64,47 @@ class DecisionRow(Struct, frozen=True):
 # --- what the cluster reported -----------------------------------------------------------------
 
 DEPLOYMENT_INFO = MetricFamily(
-    "elasticsearch_ml_deployment_info", "What a deployment is; always 1 (model, priority)."
+    "elasticsearch_ml_deployment_info",
+    "The model and the priority of a deployment; always 1 (model, priority).",
 )
 DEPLOYMENT_STATE = MetricFamily(
-    "elasticsearch_ml_deployment_state", "1 for the state a deployment is in (state)."
+    "elasticsearch_ml_deployment_state", "1 for the state of a deployment (state)."
 )
 ALLOCATION_STATE = MetricFamily(
     "elasticsearch_ml_deployment_allocation_state",
-    "1 for how far a deployment's allocations have come (state).",
+    "1 for the allocation state of a deployment (state).",
 )
 ROUTING_STATE = MetricFamily(
     "elasticsearch_ml_deployment_node_routing_state",
     "1 for the routing state of a deployment on a node (state).",
 )
 
+RUNNING: FieldMetric[DeploymentStats] = FieldMetric(
+    "elasticsearch_ml_deployment_running_allocations",
+    "Allocations on routes in state started.",
+    lambda d: d.running_allocations,
+)
 DEPLOYMENT: tuple[FieldMetric[DeploymentStats], ...] = (
     FieldMetric(
         "elasticsearch_ml_deployment_requested_allocations",
-        "Allocations the deployment was last asked to have.",
+        "Allocations last requested for the deployment.",
         lambda d: d.allocations,
     ),
     FieldMetric(
         "elasticsearch_ml_deployment_target_allocations",
-        "Allocations the cluster aims at, as its allocation status has it.",
+        "Target allocations of the deployment's allocation status.",
         lambda d: d.target_allocations,
     ),
-    FieldMetric(
-        "elasticsearch_ml_deployment_running_allocations",
-        "Allocations on nodes that serve requests.",
-        lambda d: d.running_allocations,
-    ),
+    RUNNING,
+    RUNNING.alias("elasticsearch_ml_deployment_live_allocations"),
     FieldMetric(
         "elasticsearch_ml_deployment_threads_per_allocation",
-        "Threads each allocation computes with.",
+        "Threads of each allocation.",
         lambda d: d.threads_per_allocation,
     ),
     FieldMetric(
         "elasticsearch_ml_deployment_queue_capacity_requests",
-        "Requests that may wait on each node; more are rejected.",
+        "Requests that each node queues at most; it rejects further ones.",
         lambda d: d.queue_capacity,
     ),
     FieldMetric(
@@ -107,7 +114,7 @@ DEPLOYMENT: tuple[FieldMetric[DeploymentStats], ...] = (
     ),
     FieldMetric(
         "elasticsearch_ml_deployment_required_memory_bytes",
-        "Native memory the model needs, over all its deployments.",
+        "Native memory that the model requires, over all its deployments.",
         lambda d: d.required_memory_bytes,
     ),
     FieldMetric(
@@ -117,25 +124,25 @@ DEPLOYMENT: tuple[FieldMetric[DeploymentStats], ...] = (
     ),
     FieldMetric(
         "elasticsearch_ml_deployment_inferences",
-        "Requests completed, over the nodes that answered; falls when one did not.",
+        "Requests completed, over the nodes that responded; falls when one does not.",
         lambda d: d.completed,
         "counter",
     ),
     FieldMetric(
         "elasticsearch_ml_deployment_errors",
-        "Requests that failed, over the nodes that answered.",
+        "Requests that failed, over the nodes that responded.",
         lambda d: d.errors,
         "counter",
     ),
     FieldMetric(
         "elasticsearch_ml_deployment_rejections",
-        "Requests refused by a full queue, over the nodes that answered.",
+        "Requests rejected by a full queue, over the nodes that responded.",
         lambda d: d.rejections,
         "counter",
     ),
     FieldMetric(
         "elasticsearch_ml_deployment_timeouts",
-        "Requests given up while they waited, over the nodes that answered.",
+        "Requests that timed out in the queue, over the nodes that responded.",
         lambda d: d.timeouts,
         "counter",
     ),
@@ -146,17 +153,17 @@ DEPLOYMENT: tuple[FieldMetric[DeploymentStats], ...] = (
     ),
     FieldMetric(
         "elasticsearch_ml_deployment_adaptive_allocations_enabled",
-        "Whether the cluster's own scaler is on: 1 or 0.",
+        "Whether adaptive allocations are enabled: 1 or 0.",
         lambda d: float(d.adaptive is not None and d.adaptive.enabled),
     ),
     FieldMetric(
         "elasticsearch_ml_deployment_adaptive_allocations_minimum",
-        "Fewest allocations the cluster's own scaler may choose.",
+        "Minimum of adaptive allocations.",
         lambda d: d.adaptive.minimum if d.adaptive else None,
     ),
     FieldMetric(
         "elasticsearch_ml_deployment_adaptive_allocations_maximum",
-        "Most allocations the cluster's own scaler may choose.",
+        "Maximum of adaptive allocations.",
         lambda d: d.adaptive.maximum if d.adaptive else None,
     ),
 )
@@ -184,7 +191,7 @@ NODE: tuple[FieldMetric[NodeStats], ...] = (
     ),
     FieldMetric(
         "elasticsearch_ml_deployment_node_pending_requests",
-        "Requests that wait or are being computed.",
+        "Pending requests: queued and in service.",
         lambda n: n.pending if n.reports else None,
     ),
     FieldMetric(
@@ -195,13 +202,13 @@ NODE: tuple[FieldMetric[NodeStats], ...] = (
     ),
     FieldMetric(
         "elasticsearch_ml_deployment_node_inference_seconds",
-        "Time spent on the completed requests: their number times their mean.",
+        "Inference time of the completed requests: their count times their mean.",
         lambda n: n.completed * (n.mean_inference_s or 0.0) if n.reports else None,
         "counter",
     ),
     FieldMetric(
         "elasticsearch_ml_deployment_node_cache_hits",
-        "Requests answered from the cache.",
+        "Requests served from the cache.",
         lambda n: n.cache_hits if n.reports else None,
         "counter",
     ),
@@ -213,13 +220,13 @@ NODE: tuple[FieldMetric[NodeStats], ...] = (
     ),
     FieldMetric(
         "elasticsearch_ml_deployment_node_rejections",
-        "Requests refused by a full queue.",
+        "Requests rejected by a full queue.",
         lambda n: n.rejections if n.reports else None,
         "counter",
     ),
     FieldMetric(
         "elasticsearch_ml_deployment_node_timeouts",
-        "Requests given up while they waited.",
+        "Requests that timed out in the queue.",
         lambda n: n.timeouts if n.reports else None,
         "counter",
     ),
@@ -230,7 +237,7 @@ NODE: tuple[FieldMetric[NodeStats], ...] = (
     ),
     FieldMetric(
         "elasticsearch_ml_deployment_node_mean_inference_without_cache_hits_seconds",
-        "Mean time of a request since the process started, cache hits left out.",
+        "Mean time of a request since the process started, cache hits excluded.",
         lambda n: n.mean_inference_without_hits_s,
     ),
     FieldMetric(
@@ -245,7 +252,7 @@ NODE: tuple[FieldMetric[NodeStats], ...] = (
     ),
     FieldMetric(
         "elasticsearch_ml_deployment_node_cache_hits_last_minute",
-        "Requests answered from the cache in the last full minute.",
+        "Requests served from the cache in the last full minute.",
         lambda n: n.cache_hits_last_minute if n.reports else None,
     ),
     FieldMetric(
@@ -261,7 +268,8 @@ NODE: tuple[FieldMetric[NodeStats], ...] = (
 )
 
 NODE_INFO = MetricFamily(
-    "elasticsearch_ml_node_info", "What a machine-learning node is; always 1 (node_id, version)."
+    "elasticsearch_ml_node_info",
+    "The id and the version of a machine-learning node; always 1 (node_id, version).",
 )
 
 CAPACITY: tuple[FieldMetric[NodeCapacity], ...] = (
@@ -277,7 +285,7 @@ CAPACITY: tuple[FieldMetric[NodeCapacity], ...] = (
     ),
     FieldMetric(
         "elasticsearch_ml_node_free_memory_bytes",
-        "Part of it that nothing has claimed.",
+        "Memory for machine learning on the node that is not in use.",
         lambda n: n.free_ml_memory_bytes,
     ),
 )
@@ -295,47 +303,54 @@ CLUSTER: tuple[FieldMetric[Cluster], ...] = (
     ),
 )
 
-# --- what this program makes of it -------------------------------------------------------------
+# --- what this program derives from it ---------------------------------------------------------
 
 MANAGED = MetricFamily(
     "autoscaler_managed",
-    "Whether a deployment is scaled: 1 by this rule, or 0 for this reason (rule, reason).",
+    "Whether a deployment is managed: 1 with the rule, 0 with the reason (rule, reason).",
 )
 
 DEPLOYMENT_STOPPED = MetricFamily(
     "autoscaler_deployment_stopped",
-    "1 for a deployment that was stopped because nobody used it, and is started when it is wanted.",
+    "1 for a deployment that the autoscaler stopped because it was idle.",
 )
 
+RECOMMENDED: FieldMetric[DecisionRow] = FieldMetric(
+    "autoscaler_recommended_allocations",
+    "Allocations that the policy recommends, before constraints.",
+    lambda d: d.decision.recommended,
+)
+IN_FLIGHT: FieldMetric[DecisionRow] = FieldMetric(
+    "autoscaler_in_flight_requests",
+    "Requests queued and in service, over all nodes.",
+    lambda d: d.decision.load.in_flight if d.decision.load else None,
+)
 DECISION: tuple[FieldMetric[DecisionRow], ...] = (
-    FieldMetric(
-        "autoscaler_recommended_allocations",
-        "Allocations the policy recommends, limits aside.",
-        lambda d: d.decision.recommended,
-    ),
+    RECOMMENDED,
+    RECOMMENDED.alias("autoscaler_wanted_allocations"),
     FieldMetric(
         "autoscaler_desired_allocations",
-        "Allocations decided on, limits respected; with bounds as the lever, the least of them.",
+        "Allocations decided on, after constraints; in mode bounds, the adaptive minimum.",
         lambda d: d.decision.desired,
     ),
     FieldMetric(
         "autoscaler_minimum_allocations",
-        "Fewest allocations the rule allows.",
+        "Minimum allocations of the rule.",
         lambda d: d.decision.min_allocations,
     ),
     FieldMetric(
         "autoscaler_maximum_allocations",
-        "Most allocations the rule allows.",
+        "Maximum allocations of the rule.",
         lambda d: d.decision.max_allocations,
     ),
     FieldMetric(
         "autoscaler_dry_run",
-        "Whether decisions are only observed, not carried out: 1 or 0.",
+        "Whether updates are not sent: 1 or 0.",
         lambda d: float(d.decision.dry_run),
     ),
     FieldMetric(
         "autoscaler_arrival_rate_per_second",
-        "Requests per second asked of the deployment, served or not.",
+        "Requests per second sent to the deployment, served or not.",
         lambda d: d.decision.load.arrival_rate_per_s if d.decision.load else None,
     ),
     FieldMetric(
@@ -345,7 +360,7 @@ DECISION: tuple[FieldMetric[DecisionRow], ...] = (
     ),
     FieldMetric(
         "autoscaler_service_time_seconds",
-        "Time one allocation is busy with one request, waiting and cache hits excluded.",
+        "Time one allocation is busy with one request, queueing and cache hits excluded.",
         lambda d: d.decision.load.service_time_s if d.decision.load else None,
     ),
     FieldMetric(
@@ -355,33 +370,32 @@ DECISION: tuple[FieldMetric[DecisionRow], ...] = (
     ),
     FieldMetric(
         "autoscaler_utilisation_ratio",
-        "Offered load divided by live allocations; above 1, requests queue up.",
+        "Offered load divided by running allocations; above 1 the queue grows.",
         lambda d: d.utilisation,
     ),
-    FieldMetric(
-        "autoscaler_in_flight_requests",
-        "Requests that wait or are being computed, over all nodes.",
-        lambda d: d.decision.load.in_flight if d.decision.load else None,
-    ),
+    IN_FLIGHT,
+    IN_FLIGHT.alias("autoscaler_pending_requests"),
     FieldMetric(
         "autoscaler_cache_hit_ratio",
-        "Fraction of requests answered from the cache.",
+        "Fraction of requests served from the cache.",
         lambda d: d.decision.load.cache_hit_fraction if d.decision.load else None,
     ),
 )
 
 DECISIONS = MetricFamily(
-    "autoscaler_decisions", "Decisions, by the rule that had the last word (reason).", "counter"
+    "autoscaler_decisions",
+    "Decisions, by the reason of the step that determined the result (reason).",
+    "counter",
 )
-UPDATES = MetricFamily(
-    "autoscaler_updates", "Changes decided on, by what became of them (outcome).", "counter"
-)
+UPDATES = MetricFamily("autoscaler_updates", "Changes decided on, by outcome (outcome).", "counter")
 SAMPLE_ISSUES = MetricFamily(
-    "autoscaler_sample_issues", "Samples not trusted to scale down on (flaw).", "counter"
+    "autoscaler_sample_issues",
+    "Samples with a data-quality issue, on which nothing is scaled down (issue).",
+    "counter",
 )
 LEAD_TIME = MetricFamily(
     "autoscaler_lead_time_seconds",
-    "From an accepted update to all its allocations serving (new_node: a process had to start).",
+    "Time from an accepted update until all its allocations run (new_node: on a new node).",
     "histogram",
 )
 
@@ -392,14 +406,14 @@ BUILD_INFO = MetricFamily(
 )
 CYCLES = MetricFamily(
     "autoscaler_cycles",
-    "Cycles, completed or skipped for lack of an observation (result).",
+    "Cycles, completed or skipped because the observation failed (result).",
     "counter",
 )
 CYCLE_DURATION = MetricFamily(
-    "autoscaler_cycle_duration_seconds", "Time the parts of a cycle took (part).", "histogram"
+    "autoscaler_cycle_duration_seconds", "Duration of the parts of a cycle (part).", "histogram"
 )
 OBSERVATION_FAILURES = MetricFamily(
-    "autoscaler_observation_failures", "Failed observations, by what went wrong (kind).", "counter"
+    "autoscaler_observation_failures", "Failed observations, by kind of failure (kind).", "counter"
 )
 UP = MetricFamily("autoscaler_elasticsearch_up", "Whether the last observation succeeded: 1 or 0.")
 OBSERVATION_AGE = MetricFamily(
@@ -407,7 +421,8 @@ OBSERVATION_AGE = MetricFamily(
     "Time since the last successful observation, or since the start if there was none.",
 )
 UNREADABLE = MetricFamily(
-    "autoscaler_unreadable_deployments", "Entries of the last statistics that made no sense."
+    "autoscaler_unreadable_deployments",
+    "Deployments with invalid statistics in the last observation.",
 )
 POLL_INTERVAL = MetricFamily(
     "autoscaler_poll_interval_seconds", "From the start of one cycle to the start of the next."

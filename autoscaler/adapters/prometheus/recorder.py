@@ -1,4 +1,4 @@
-"""What operators watch: cycles recorded for Prometheus."""
+"""Cycles recorded for Prometheus."""
 
 from collections.abc import Iterator, Mapping
 
@@ -20,30 +20,34 @@ from autoscaler.core.values import (
 from autoscaler.ports import Clock, CycleTimes, FailureKind, ObservationFailed
 
 CYCLE_BUCKETS_S = (0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
+"""Upper bounds in seconds: from the plan of one deployment to a very slow cluster."""
 
 LEAD_TIME_BUCKETS_S = (5.0, 10.0, 20.0, 30.0, 60.0, 120.0, 300.0, 600.0, 1800.0)
-"""From a thread count changed in place to a large model loaded on hardware yet to come."""
+"""Upper bounds in seconds: from a process that changes its threads, 5 s, to a large model on new
+hardware, 30 min."""
 
 STALE_AFTER_S = 300.0
-"""Older figures are no longer shown. It is how long Prometheus itself believes in a sample."""
+"""Seconds after which an observation is no longer exported. 5 min, as Prometheus itself considers a
+sample stale after that."""
 
 FORGET_AFTER_S = 3600.0
-"""A deployment gone for so long loses its counts. One that returns sooner is the same."""
+"""Seconds after which the counts of a vanished deployment are dropped. 1 h, so that a deployment
+that is stopped and started again within it keeps its counts."""
 
 
 class _Counts:
-    """What one deployment has been through."""
+    """The counts of one deployment."""
 
     def __init__(self) -> None:
         self.seen_at = 0.0
         self.decisions: LabelledCounter[Reason] = LabelledCounter()
         self.updates: LabelledCounter[OutcomeKind] = LabelledCounter()
         self.issues: LabelledCounter[DataIssue] = LabelledCounter()
-        self.lead_times: dict[bool, Histogram] = {}  # by whether a process had to be started
+        self.lead_times: dict[bool, Histogram] = {}  # by whether a process had to start
 
 
 class PrometheusRecorder(Collector):
-    """Records the cycles of one cluster, and provides their metrics for a registry.
+    """A Recorder that exports the cycles of one cluster, once a registry collects it.
 
     Args:
         cluster: the label `cluster` of every metric; empty where there is one cluster only, whose
@@ -72,8 +76,8 @@ class PrometheusRecorder(Collector):
         self._durations["act"].observe(took.act_s)
         for outcome in outcomes:
             self._count(outcome)
-        for satisfied in plan.completed_rollouts:
-            self._count_completed_rollouts(satisfied)
+        for rollout in plan.completed_rollouts:
+            self._count_rollout(rollout)
         self._forget(observation)
 
     def skipped(self, failure: ObservationFailed, at: float) -> None:
@@ -114,11 +118,11 @@ class PrometheusRecorder(Collector):
         for issue in decision.sample.issues:
             counts.issues.add(issue)
 
-    def _count_completed_rollouts(self, satisfied: CompletedRollout) -> None:
-        by_new_node = self._of(satisfied.deployment_id).lead_times
-        if satisfied.new_node not in by_new_node:
-            by_new_node[satisfied.new_node] = Histogram(LEAD_TIME_BUCKETS_S)
-        by_new_node[satisfied.new_node].observe(satisfied.lead_time_s)
+    def _count_rollout(self, rollout: CompletedRollout) -> None:
+        by_new_node = self._of(rollout.deployment_id).lead_times
+        if rollout.new_node not in by_new_node:
+            by_new_node[rollout.new_node] = Histogram(LEAD_TIME_BUCKETS_S)
+        by_new_node[rollout.new_node].observe(rollout.lead_time_s)
 
     def _of(self, deployment_id: str) -> _Counts:
         counts = self._deployments.get(deployment_id)
@@ -157,7 +161,7 @@ class PrometheusRecorder(Collector):
         yield family(
             families.SAMPLE_ISSUES,
             [
-                ({"deployment": id_, "flaw": str(issue)}, float(count))
+                ({"deployment": id_, "issue": str(issue)}, float(count))
                 for id_, counts in each
                 for issue, count in counts.issues.items()
             ],

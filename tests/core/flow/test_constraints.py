@@ -100,7 +100,7 @@ class TestSchedules:
         watch = Watch(schedules=(early,), open_schedules={early})
         decision = watch.wants(2)
         assert (decision.desired, decision.reason) == (6, Reason.SCHEDULE)
-        assert explain(decision).endswith("schedule office hours has at least 6")
+        assert explain(decision).endswith("schedule office hours sets at least 6")
 
     def test_an_open_one_lowers_to_its_maximum(self):
         night = schedule("night", max_allocations=3)
@@ -152,7 +152,9 @@ class TestBurst:
     def test_a_leap_gets_no_more_than_the_ceiling_at_once(self):
         decision = Watch(burst_max_allocations=5).wants(16)
         assert (decision.desired, decision.reason) == (5, Reason.BURST)
-        assert explain(decision).endswith("above 5 only after 60 s, and 0 s have passed")
+        assert explain(decision).endswith(
+            "above 5 only after 60 s of higher recommendations, now 0 s"
+        )
 
     def test_what_lasts_is_granted_after_a_minute(self):
         watch = Watch(burst_max_allocations=5)

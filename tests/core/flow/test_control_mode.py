@@ -118,9 +118,7 @@ class TestTakingOver:
         decisions = stage.looks(5, rate=100.0)
         assert changes(decisions) == [SetAllocations(6, take_over=True)]
         assert decisions[0].change is None
-        assert explain(decisions[1]).startswith(
-            "elser taken over from the cluster's own scaler, at 6: "
-        )
+        assert explain(decisions[1]).startswith("elser 2 -> 6, adaptive allocations disabled: ")
 
     def test_it_is_taken_over_even_if_the_number_is_right(self):
         stage = Stage(rule(take_over=True), allocations=6, native=ON)
@@ -132,7 +130,7 @@ class TestTakingOver:
         stage.native = ON
         decisions = stage.looks(5, rate=300.0)
         assert changes(decisions) == []
-        assert "were switched on again" in explain(decisions[-1])
+        assert "were enabled again" in explain(decisions[-1])
 
     def test_so_is_who_switches_it_on_where_it_was_off_at_first(self):
         stage = Stage(rule(take_over=True))
@@ -167,8 +165,8 @@ class TestBounds:
         stage = Stage(BOUNDS)
         decisions = stage.looks(3, rate=100.0)
         assert changes(decisions) == [SetBounds(6, 20)]
-        assert explain(decisions[1]).startswith("elser at least 2 -> 6, at most 20: ")
-        assert explain(decisions[2]).startswith("elser stays at 6 at least: ")
+        assert explain(decisions[1]).startswith("elser minimum 2 -> 6, maximum 20: ")
+        assert explain(decisions[2]).startswith("elser minimum stays at 6: ")
 
     def test_nothing_is_asked_for_while_the_floor_is_right(self):
         stage = Stage(BOUNDS)
@@ -202,7 +200,7 @@ class TestBounds:
         stage.native = replace(stage.native, enabled=False)
         decisions = stage.looks(5, rate=300.0)
         assert changes(decisions) == []
-        assert "were switched off again" in explain(decisions[-1])
+        assert "were disabled again" in explain(decisions[-1])
 
     def test_the_other_mode_in_the_configuration_takes_it_back(self):
         stage = Stage(BOUNDS)
@@ -259,7 +257,7 @@ class TestZero:
         decisions = stage.looks(3)
         assert changes(decisions) == [Stop()]
         assert not stage.runs
-        assert explain(decisions[-1]).startswith("elser stays stopped: it was stopped ")
+        assert explain(decisions[-1]).startswith("elser stays stopped: stopped ")
 
     def test_a_single_request_begins_the_time_anew(self):
         stage = Stage(SLEEPY)
@@ -274,7 +272,7 @@ class TestZero:
         assert changes(stage.for_seconds(3600.0)) == []
         decision = stage.look(asked=("elser",))
         assert isinstance(decision.change, Start)
-        assert explain(decision).startswith("elser is started again with 1: ")
+        assert explain(decision).startswith("elser is resumed with 1: ")
         assert stage.runs
         assert stage.look().desired == 1
         assert stage.state.stopped == {}
@@ -345,8 +343,9 @@ class TestZero:
         stage.owned = {"elser": "elser"}
         decisions = stage.for_seconds(HALF_AN_HOUR_S + 100.0)
         assert changes(decisions) == [SetAllocations(1)]
-        assert "but it has to stay: it belongs to the inference endpoint elser" in explain(
-            decisions[-1]
+        assert (
+            "but scale to zero is not safe: it belongs to the inference endpoint elser"
+            in explain(decisions[-1])
         )
 
     def test_what_is_in_use_is_not_asked_to_stop_all_the_time(self):
@@ -371,4 +370,4 @@ class TestZero:
         stage.looks(3, rate=100.0)
         decisions = stage.for_seconds(HALF_AN_HOUR_S + 100.0)
         assert stage.native.minimum == 1
-        assert "but it has to stay" in explain(decisions[-1])
+        assert "but scale to zero is not safe" in explain(decisions[-1])

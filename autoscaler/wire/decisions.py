@@ -1,12 +1,12 @@
-"""The JSON of /decisions, both ways: the daemon renders it, `autoscaler explain` reads it.
+"""A decision as data: the JSON of /decisions, which `autoscaler explain` reads, and log fields.
 
-It has plain types only, so that whoever reads an answer need not know every word of the version
-that wrote it. Instants are Unix seconds, durations end in `_s`, shares are fractions. A figure
-without bound, such as the wait for too few allocations, is null.
+All types are plain, so that a reader need not know the enumerations of the version that wrote the
+JSON. Instants are Unix seconds, durations end in `_s`, ratios are fractions. An unbounded value,
+such as the queue wait with too few allocations, is null.
 """
 
 import math
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import msgspec
 from msgspec import Struct
@@ -26,7 +26,7 @@ Known = TypeVar("Known", float, float | str)
 
 
 class CandidateView(Struct, frozen=True, kw_only=True):
-    """What the policy expects of a number of allocations."""
+    """What the policy expects with this allocation count."""
 
     allocations: int
     violation_fraction: float | None
@@ -35,7 +35,7 @@ class CandidateView(Struct, frozen=True, kw_only=True):
 
 
 class StepView(Struct, frozen=True, kw_only=True):
-    """One rule's effect on the number. The first of a decision recommends, the others limit."""
+    """The effect of the policy, in the first step of a decision, or of one constraint."""
 
     reason: str
     before: int
@@ -46,7 +46,7 @@ class StepView(Struct, frozen=True, kw_only=True):
 
 
 class SampleView(Struct, frozen=True, kw_only=True):
-    """What happened in the `interval_s` seconds before `at`."""
+    """What one deployment did in the `interval_s` seconds before `at`."""
 
     at: float
     interval_s: float
@@ -77,7 +77,7 @@ class LoadView(Struct, frozen=True, kw_only=True):
 
 
 class OutcomeView(Struct, frozen=True, kw_only=True):
-    """What became of a decision; `detail` has the cluster's words."""
+    """The result of a decision; `detail` is the cluster's message."""
 
     at: float
     current: int
@@ -88,14 +88,14 @@ class OutcomeView(Struct, frozen=True, kw_only=True):
 
 
 class ManagedView(Struct, frozen=True, kw_only=True, tag_field="status", tag="managed"):
-    """A deployment that a rule governs: the latest decision, and all that led to it."""
+    """A deployment that a rule governs: the latest decision, with every step and its inputs."""
 
     deployment: str
     model: str
     mode: str
-    change: str  # in words; that nothing is asked for, too
+    change: str  # the update as text, or that there is none
     message: str
-    unchanged_because: str  # empty if something has changed, or may have
+    unchanged_because: str  # empty if an update was, or may have been, applied
     at: float
     rule: str
     dry_run: bool
@@ -109,11 +109,11 @@ class ManagedView(Struct, frozen=True, kw_only=True, tag_field="status", tag="ma
     sample: SampleView
     load: LoadView | None
     outcome: OutcomeView
-    last_update: OutcomeView | None  # the last one that was sent; None: none since the start
+    last_update: OutcomeView | None  # the last update sent; None: none since the start
 
 
-class UnmanagedView(Struct, frozen=True, kw_only=True, tag_field="status", tag="left_alone"):
-    """A deployment about which nothing is decided, and why."""
+class UnmanagedView(Struct, frozen=True, kw_only=True, tag_field="status", tag="unmanaged"):
+    """A deployment without a decision, and the reason."""
 
     deployment: str
     reason: str
@@ -124,12 +124,12 @@ DeploymentView = ManagedView | UnmanagedView
 
 
 class ResponseHeader(Struct, frozen=True, kw_only=True):
-    """What every answer begins with."""
+    """The fields that every response begins with."""
 
     autoscaler: str  # the version of the daemon
     at: float  # of the observation
     age_s: float
-    failure: str  # why the cluster could not be observed since; empty if it was not tried
+    failure: str  # why later observations failed; empty if none did
 
 
 class DeploymentsResponse(ResponseHeader, frozen=True, kw_only=True):
@@ -141,14 +141,14 @@ class DeploymentResponse(ResponseHeader, frozen=True, kw_only=True):
 
 
 class AdminError(Struct, frozen=True, kw_only=True):
-    """Why there is no answer, in one sentence."""
+    """The body of an error response: the reason, in one sentence."""
 
     autoscaler: str
     error: str
 
 
-def managed(outcome: Outcome, last_update: Outcome | None) -> ManagedView:
-    """A decision with its reasons."""
+def managed(outcome: Outcome, last_update: Outcome | None = None) -> ManagedView:
+    """The view of a decision with its outcome."""
     decision = outcome.decision
     return ManagedView(
         deployment=decision.deployment_id,
@@ -175,15 +175,46 @@ def managed(outcome: Outcome, last_update: Outcome | None) -> ManagedView:
 
 
 def unmanaged(deployment_id: str, reason: Unmanaged) -> UnmanagedView:
-    """One that no rule takes."""
-    told = f"{deployment_id} is {unmanaged_text(reason)}"
-    return UnmanagedView(deployment=deployment_id, reason=reason, message=told)
+    """The view of a deployment that no rule governs."""
+    message = f"{deployment_id} is {unmanaged_text(reason)}"
+    return UnmanagedView(deployment=deployment_id, reason=reason, message=message)
 
 
-def unreadable(place: str, problem: str) -> UnmanagedView:
-    """One whose statistics make no sense. Where not even its id does, the place stands for it."""
-    told = f"{place} is left as it is while its statistics cannot be read: {problem}"
-    return UnmanagedView(deployment=place, reason="unreadable", message=told)
+def unreadable(deployment_id: str, problem: str) -> UnmanagedView:
+    """The view of a deployment with invalid statistics.
+
+    Args:
+        deployment_id: or the place in the statistics, where the id is unreadable too.
+        problem: what is invalid.
+    """
+    message = f"{deployment_id} is not managed while its statistics are invalid: {problem}"
+    return UnmanagedView(deployment=deployment_id, reason="unreadable", message=message)
+
+
+_REPEATED_IN_LOGS = ("status", "at", "dry_run", "change", "unchanged_because", "last_update")
+"""Fields that `message`, `outcome` and the time of a log line already contain."""
+
+
+def log_fields(outcome: Outcome, *, candidates: bool) -> dict[str, Any]:
+    """The view of a decision as the fields of one log line.
+
+    Args:
+        candidates: includes them, each as [allocations, violation_fraction, queue_wait_s, cost].
+    """
+    view = managed(outcome)
+    fields: dict[str, Any] = msgspec.to_builtins(view)
+    for name in _REPEATED_IN_LOGS:
+        fields.pop(name, None)
+    for step, written in zip(view.steps, fields["steps"], strict=True):
+        del written["message"]
+        if candidates and step.candidates:
+            written["candidates"] = [msgspec.structs.astuple(each) for each in step.candidates]
+        else:
+            del written["candidates"]
+    fields["outcome"] = view.outcome.kind
+    if view.outcome.detail:
+        fields["detail"] = view.outcome.detail
+    return fields
 
 
 def _step(step: Step) -> StepView:
@@ -192,7 +223,7 @@ def _step(step: Step) -> StepView:
         before=step.before,
         after=step.after,
         message=step_text(step),
-        inputs={name: _bounded(figure) for name, figure in step.inputs.items()},
+        inputs={name: _bounded(value) for name, value in step.inputs.items()},
         candidates=tuple(map(_candidate, step.candidates)),
     )
 
@@ -206,9 +237,9 @@ def _candidate(candidate: Candidate) -> CandidateView:
     )
 
 
-def _bounded(figure: Known) -> Known | None:
-    """The figure, unless JSON has no form for it."""
-    return None if isinstance(figure, float) and not math.isfinite(figure) else figure
+def _bounded(value: Known) -> Known | None:
+    """The value, or None where JSON cannot represent it."""
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _outcome(outcome: Outcome) -> OutcomeView:

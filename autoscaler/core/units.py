@@ -1,0 +1,60 @@
+"""Quantities as text: one style for messages, `explain`, `check` and the demo."""
+
+_UNITS = (
+    (86_400.0, 2.0, "d"),
+    (3_600.0, 2.0, "h"),
+    (60.0, 2.0, "min"),
+    (1.0, 1.0, "s"),
+)
+"""Seconds of each unit, and the smallest number of them that is written in it. From 2 on, because
+"90 s" is easier to compare with a timeout than "1.5 min"."""
+
+
+def duration_text(seconds: float) -> str:
+    """A duration in the largest unit that suits it.
+
+    Below 10 of a unit, it has two digits after the point, or one from minutes on; otherwise none.
+    A duration to be copied into a configuration is formatted by `config.durations`, without loss.
+
+    >>> [duration_text(seconds) for seconds in (0.2, 0.0125, 1.25, 12.3, 90.0)]
+    ['200 ms', '12 ms', '1.25 s', '12 s', '90 s']
+    >>> [duration_text(seconds) for seconds in (150.0, 600.0, 5400.0, 90_000.0, 604_800.0)]
+    ['2.5 min', '10 min', '90 min', '25 h', '7 d']
+    >>> duration_text(0.0), duration_text(float("inf"))
+    ('0 s', '∞')
+    """
+    if seconds == float("inf"):
+        return "∞"
+    if seconds <= 0.0:
+        return "0 s"
+    for size_s, smallest, unit in _UNITS:
+        if seconds >= smallest * size_s:
+            return f"{_short(seconds / size_s, 2 if unit == 's' else 1)} {unit}"
+    return f"{_short(1000.0 * seconds, 2)} ms"
+
+
+def _short(count: float, digits: int) -> str:
+    return f"{round(count, digits):g}" if count < 10.0 else f"{count:.0f}"
+
+
+def percent_text(fraction: float) -> str:
+    """A fraction as a percentage. One between 0 and 1 never looks like 0% or 100%.
+
+    >>> percent_text(0.029), percent_text(1e-5), percent_text(0.99999), percent_text(1.0)
+    ('2.9%', '<0.1%', '>99.9%', '100%')
+    """
+    percent = 100.0 * fraction
+    if 0.0 < percent < 0.05:
+        return "<0.1%"
+    if 99.95 <= percent < 100.0:
+        return ">99.9%"
+    return f"{percent:.1f}".removesuffix(".0") + "%"
+
+
+def quantile_text(fraction: float) -> str:
+    """The usual name of a quantile.
+
+    >>> quantile_text(0.99), quantile_text(0.999), quantile_text(0.5)
+    ('p99', 'p99.9', 'p50')
+    """
+    return f"p{100.0 * fraction:.6g}"
