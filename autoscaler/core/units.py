@@ -13,11 +13,11 @@ _UNITS = (
 def duration_text(seconds: float) -> str:
     """A duration in the largest unit that suits it.
 
-    Below 10 of a unit, it has two digits after the point, or one from minutes on; otherwise none.
-    A duration to be copied into a configuration is formatted by `config.durations`, without loss.
+    Below 10 of a unit it has two significant digits, otherwise none after the point. A duration to
+    be copied into a configuration is formatted by `config.durations`, without loss.
 
-    >>> [duration_text(seconds) for seconds in (0.2, 0.0125, 1.25, 12.3, 90.0)]
-    ['200 ms', '12 ms', '1.25 s', '12 s', '90 s']
+    >>> [duration_text(seconds) for seconds in (0.2, 0.0125, 1.5, 12.3, 90.0)]
+    ['200 ms', '12 ms', '1.5 s', '12 s', '90 s']
     >>> [duration_text(seconds) for seconds in (150.0, 600.0, 5400.0, 90_000.0, 604_800.0)]
     ['2.5 min', '10 min', '90 min', '25 h', '7 d']
     >>> duration_text(0.0), duration_text(float("inf"))
@@ -29,12 +29,12 @@ def duration_text(seconds: float) -> str:
         return "0 s"
     for size_s, smallest, unit in _UNITS:
         if seconds >= smallest * size_s:
-            return f"{_short(seconds / size_s, 2 if unit == 's' else 1)} {unit}"
-    return f"{_short(1000.0 * seconds, 2)} ms"
+            return f"{_short(seconds / size_s)} {unit}"
+    return f"{_short(1000.0 * seconds)} ms"
 
 
-def _short(count: float, digits: int) -> str:
-    return f"{round(count, digits):g}" if count < 10.0 else f"{count:.0f}"
+def _short(count: float) -> str:
+    return f"{count:.2g}" if count < 10.0 else f"{count:.0f}"
 
 
 def percent_text(fraction: float) -> str:
