@@ -37,8 +37,8 @@ bench: $(VENV)/dev
 # Adds what `autoscaler backtest` needs.
 backtest-deps: $(VENV)/backtest
 
-# Every policy on every trace of a folder: as shipped in all standard scenarios with five seeds, and
-# at all settings on three nodes with one. The figures go into docs/benchmarks.md. TRACES may also
+# Every policy on every trace of a folder: with default settings in all standard scenarios with five
+# seeds, and at all settings on three nodes with one seed, for docs/benchmarks.md. TRACES may also
 # name generators. It takes an hour and a half on two cores.
 TRACES ?= ../shared/traces
 BACKTEST = $(BIN)/autoscaler backtest $(TRACES)
@@ -50,7 +50,7 @@ frontier: $(VENV)/dev
 	$(BIN)/python -m benchmarks.frontier build/matrix.json build/short.json build/long.json \
 	  docs/benchmarks.md
 
-# The default policy with either lever, beside Elasticsearch's own scaler, for docs/benchmarks.md.
+# The default policy in both control modes, and adaptive allocations, for docs/benchmarks.md.
 # It takes half an hour on two cores.
 modes: $(VENV)/dev
 	$(BIN)/python -m benchmarks.modes $(TRACES)

@@ -1,4 +1,4 @@
-"""`make bench`: what a cycle costs, what the daemon weighs, how fast the laboratory simulates."""
+"""`make bench`: the time of a cycle, the memory of the daemon, the speed of back-tests."""
 
 from benchmarks import cycle, memory, plant
 

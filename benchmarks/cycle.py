@@ -45,12 +45,12 @@ def report() -> None:
         seconds[part].append(time.perf_counter() - began)
         return result
 
-    for number in range(CYCLES):
-        body = stats(DEPLOYMENTS, NODES, number)
+    for cycle in range(CYCLES):
+        body = stats(DEPLOYMENTS, NODES, cycle)
         timed("json", lambda body=body: json.loads(body))
         page = timed("decode", lambda body=body: parse_stats(body))
         seen = Observation(
-            at=clock.now() + 10.0 * number,
+            at=clock.now() + 10.0 * cycle,
             deployments={d.deployment_id: d for d in page.deployments},
         )
         planned, state = timed("plan", lambda seen=seen, state=state: plan(state, seen, policy))
@@ -69,5 +69,5 @@ def report() -> None:
     began = time.perf_counter()
     exposition = generate_latest(registry)
     scrape_ms = 1000.0 * (time.perf_counter() - began)
-    print(f"  a scrape, in a thread beside the cycle: {scrape_ms:.0f} ms,", end=" ")
+    print(f"  a scrape, in a thread parallel to the cycle: {scrape_ms:.0f} ms,", end=" ")
     print(f"{len(exposition) / 1e6:.1f} MB, {scrape_ms / took['json']:.1f} x json.loads")

@@ -1,11 +1,11 @@
-"""Several files of results, put together."""
+"""The rows of several result files, combined."""
 
 from collections.abc import Iterable, Mapping, Sequence
 
 from msgspec import Struct
 from msgspec.structs import replace
 
-from autoscaler.backtest.results.comparison import SLO_SHARE, Pair, aggregates
+from autoscaler.backtest.results.comparison import SLO_TARGET, Pair, aggregates
 from autoscaler.backtest.results.file import Fact, Results
 from autoscaler.backtest.results.rows import ResultRow
 from autoscaler.backtest.results.summary import summarise
@@ -13,37 +13,39 @@ from autoscaler.errors import UserError
 
 
 class Evidence(Struct, frozen=True, kw_only=True):
-    """All rows, and which of them answer which question."""
+    """All rows, and those of each comparison."""
 
     rows: tuple[ResultRow, ...]
-    shipped: tuple[ResultRow, ...]  # at default settings, with all seeds
-    swept: tuple[ResultRow, ...]  # at all settings, with the seeds with which all were tried
-    shares: Mapping[str, float]  # of requests that must not miss, by scenario
-    pairs: frozenset[Pair]  # that can be held
-    hopeless: tuple[Pair, ...]  # the others
+    by_default: tuple[ResultRow, ...]  # at default settings, with all seeds
+    swept: tuple[ResultRow, ...]  # at all settings, with the seeds of the sweep
+    targets: Mapping[str, float]  # SLO targets by scenario
+    pairs: frozenset[Pair]  # feasible ones
+    infeasible: tuple[Pair, ...]  # pairs on which no policy meets the SLO
 
 
-def gathered(results: Sequence[Results]) -> Evidence:
-    """What the files say together.
+def combined(results: Sequence[Results]) -> Evidence:
+    """Combine result files.
 
     Raises:
-        UserError: they hold nothing, or do not go together.
+        UserError: the files have no rows, or are inconsistent.
     """
-    rows, shares = merged(each.rows for each in results), shares_of(results)
+    rows, targets = merged(each.rows for each in results), targets_of(results)
     if not rows:
-        raise UserError("there are no runs in these files; name results of `autoscaler backtest`")
-    shipped = tuple(row for row in rows if row.default)
-    # All settings on the same requests, or chance would tell them apart as well.
+        raise UserError(
+            "these files contain no runs; name files written by `autoscaler backtest --json`"
+        )
+    by_default = tuple(row for row in rows if row.default)
+    # Settings are compared on the same requests, to exclude random differences.
     seeds = {row.seed for row in rows if not row.default}
-    by_default = aggregates(shipped)
-    hopeless = summarise(by_default, shares=shares).infeasible
+    found = aggregates(by_default)
+    infeasible = summarise(found, targets=targets).infeasible
     return Evidence(
         rows=rows,
-        shipped=shipped,
+        by_default=by_default,
         swept=tuple(row for row in rows if row.seed in seeds) or rows,
-        shares=shares,
-        pairs=frozenset(each.pair for each in by_default).difference(hopeless),
-        hopeless=hopeless,
+        targets=targets,
+        pairs=frozenset(each.pair for each in found).difference(infeasible),
+        infeasible=infeasible,
     )
 
 
@@ -51,7 +53,7 @@ def merged(groups: Iterable[Iterable[ResultRow]]) -> tuple[ResultRow, ...]:
     """The rows of all groups, each run once.
 
     Raises:
-        UserError: the same run had another result.
+        UserError: the same run has different results.
     """
     runs: dict[tuple[str, str, str, str, int], ResultRow] = {}
     for row in (row for rows in groups for row in rows):
@@ -59,23 +61,25 @@ def merged(groups: Iterable[Iterable[ResultRow]]) -> tuple[ResultRow, ...]:
         known = runs.setdefault(key, row)
         if replace(known, elapsed_s=row.elapsed_s) != row:
             raise UserError(
-                f"the files disagree about {row.policy} on {row.trace}, {row.scenario}, seed "
-                f"{row.seed}; make all of them with the same program and the same traces"
+                f"the files have different results for {row.policy} on "
+                f"{row.trace}, {row.scenario}, seed {row.seed}; create all of them with the same "
+                "version and traces"
             )
     return tuple(runs.values())
 
 
-def shares_of(results: Iterable[Results]) -> dict[str, float]:
-    """The share of requests that must not miss, by scenario.
+def targets_of(results: Iterable[Results]) -> dict[str, float]:
+    """The SLO targets by scenario.
 
     Raises:
-        UserError: files mean different things by the same name.
+        UserError: the files have different scenarios of the same name.
     """
     known: dict[str, Mapping[str, Fact]] = {}
     for each in results:
         for name, facts in each.scenarios.items():
             if known.setdefault(name, facts) != facts:
                 raise UserError(
-                    f"the files mean different scenarios by {name}; make all of them with the same"
+                    f"the files have different scenarios named {name}; create all of them with "
+                    "the same one"
                 )
-    return {name: float(facts.get("slo_target") or SLO_SHARE) for name, facts in known.items()}
+    return {name: float(facts.get("slo_target") or SLO_TARGET) for name, facts in known.items()}

@@ -1,7 +1,7 @@
 """Results of back-tests as tables in a document: `... -m benchmarks.frontier JSON... DOCUMENT`.
 
-The first file of results says what policies do as they are shipped, with several seeds. The others
-add settings. What stands in the document between the lines BEGIN and END is replaced.
+The first result file has all policies with default settings and several seeds. The others add
+settings. The text of the document between the lines BEGIN and END is replaced.
 """
 
 import argparse
@@ -11,55 +11,55 @@ from pathlib import Path
 
 from autoscaler.backtest.results import file as files
 from autoscaler.errors import InputError, UserError
-from benchmarks.tables import told
+from benchmarks.tables import section
 
 BEGIN, END = "<!-- frontier: begin -->", "<!-- frontier: end -->"
 
 
 def inserted(document: str, text: str, path: Path) -> str:
-    """The document at a path with this text between the markers, instead of what was there.
+    """The document with this text between the markers.
 
     Raises:
-        ConfigurationMistake: the markers are not there, or there are several.
+        InputError: the markers are absent or repeated.
     """
     before, _, rest = document.partition(BEGIN)
     _, end, after = rest.partition(END)
     if not end or document.count(BEGIN) + document.count(END) > 2:
         raise InputError(
-            f"{path} must have the line {BEGIN} once and after it the line {END} once; put them "
-            "where the tables are to go"
+            f"{path} must have the line {BEGIN} once and after it the line {END} once; add them "
+            "where the tables belong"
         )
     return f"{before}{BEGIN}\n\n{text}\n\n{END}{after}"
 
 
 def update(results: Sequence[Path], document: Path) -> None:
-    """Put what the results say into the document.
+    """Replace the tables of the document.
 
     Raises:
-        UserError: the results cannot be read or do not go together, or the document has no place for
-            them or cannot be written. It is left as it was.
+        UserError: the results cannot be read or are inconsistent, or the document has no markers or
+            cannot be written. It stays unchanged.
     """
     try:
         before = document.read_bytes().decode()
-    except OSError as refusal:
-        why = (refusal.strerror or str(refusal)).lower()
-        raise InputError(f"cannot read {document}: {why}; name a document") from refusal
+    except OSError as error:
+        reason = (error.strerror or str(error)).lower()
+        raise InputError(f"cannot read {document}: {reason}; name a document") from error
     except UnicodeDecodeError as error:
         raise InputError(f"{document} is not UTF-8: {error}; convert it") from error
-    text = told([files.read(path) for path in results])
+    text = section([files.read(path) for path in results])
     files.write(document, inserted(before, text, document))
 
 
 def main(arguments: Sequence[str]) -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.frontier", description=__doc__)
-    parser.add_argument("results", nargs="+", type=Path, help="what `backtest --json` wrote")
-    parser.add_argument("document", type=Path, help="with the two lines in it")
+    parser.add_argument("results", nargs="+", type=Path, help="files written by `backtest --json`")
+    parser.add_argument("document", type=Path, help="a file with the two marker lines")
     chosen = parser.parse_args(arguments)
     try:
         update(chosen.results, chosen.document)
-    except UserError as mistake:
-        print(f"error: {mistake}", file=sys.stderr)
-        sys.exit(mistake.exit_code)
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(error.exit_code)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Plain text that reads well as it is, and as Markdown."""
+"""Tables and paragraphs that are readable as plain text and as Markdown."""
 
 import textwrap
 from collections.abc import Sequence
@@ -7,7 +7,7 @@ WIDTH = 100
 
 
 def table(headings: Sequence[str], lines: Sequence[Sequence[str]], *, left: int = 1) -> str:
-    """An aligned table; all columns but the first `left` are figures, which end on the right."""
+    """An aligned table; the columns after the first `left` are figures, aligned right."""
     cells = [[each.replace("|", r"\|") for each in line] for line in [headings, *lines]]
     widths = [max(3, *map(len, column)) for column in zip(*cells, strict=True)]
     rule = ["-" * width if n < left else "-" * (width - 1) + ":" for n, width in enumerate(widths)]
@@ -23,13 +23,13 @@ def table(headings: Sequence[str], lines: Sequence[Sequence[str]], *, left: int 
 
 
 def figure(value: float) -> str:
-    """About three digits."""
+    """A figure with about three digits."""
     places = 3 if value < 0.1 else 2 if value < 10.0 else 1 if value < 100.0 else 0
     return f"{value:,.{places}f}"
 
 
 def wrapped(text: str) -> str:
-    """A paragraph. Words are left whole, however long."""
+    """A paragraph, without breaking words."""
     return textwrap.fill(
         " ".join(text.split()), WIDTH, break_long_words=False, break_on_hyphens=False
     )

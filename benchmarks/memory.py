@@ -18,11 +18,11 @@ CLUSTER_PORT, METRICS_PORT = 19_200, 19_464
 
 
 def serve() -> None:
-    """Just enough of a cluster: statistics that go on counting, and no for everything else."""
+    """A minimal cluster: statistics with increasing counters, and 404 for everything else."""
     bodies = [stats(DEPLOYMENTS, NODES, cycle) for cycle in range(CYCLES)]
     calls = iter(range(10**9))
 
-    async def answer(request: web.Request) -> web.Response:
+    async def respond(request: web.Request) -> web.Response:
         headers = {"X-Elastic-Product": "Elasticsearch"}
         if request.path != "/_ml/trained_models/_stats":
             return web.json_response({"error": "none", "status": 404}, status=404, headers=headers)
@@ -30,7 +30,7 @@ def serve() -> None:
         return web.Response(body=body, content_type="application/json", headers=headers)
 
     app = web.Application()
-    app.router.add_route("*", "/{path:.*}", answer)
+    app.router.add_route("*", "/{path:.*}", respond)
     web.run_app(app, host="127.0.0.1", port=CLUSTER_PORT, print=None)
 
 

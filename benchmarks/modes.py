@@ -1,8 +1,8 @@
-"""Is moving the bounds of Elasticsearch's own scaler worth it? `python -m benchmarks.modes TRACES`
+"""The control modes compared with adaptive allocations: `python -m benchmarks.modes TRACES`
 
-Policy `slo` with either lever, against that scaler alone, in the standard scenarios: as shipped,
-and at equal cost. For that the scaler is made dearer in two ways, of which its operators have only
-the second: other thresholds, and a fixed minimum.
+Policy `slo` in the modes `direct` and `bounds`, and adaptive allocations alone, in the standard
+scenarios: with default settings, and at equal cost. For the latter, the cost of adaptive
+allocations is raised by other thresholds, which cannot be configured, or by a fixed minimum.
 """
 
 import argparse
@@ -25,28 +25,28 @@ from autoscaler.errors import UserError
 from autoscaler.simulation.adaptive_allocations_scaler import SHIPPED, Thresholds
 from autoscaler.simulation.traces import Trace
 from benchmarks.mode_tables import (
+    ADAPTIVE,
     BOUNDS,
     DIRECT,
     MINIMUM,
-    NATIVE,
-    OLD_NATIVE,
+    OLD_ADAPTIVE,
     THRESHOLDS,
     Run,
-    told,
+    section,
 )
 
-SHARES = (0.5, 0.7, 0.9, 0.97, 0.99)
-"""Promises that the policy is told when it moves bounds, the last of them that of the scenarios."""
+TARGETS = (0.5, 0.7, 0.9, 0.97, 0.99)
+"""SLO targets in mode `bounds`; the last one is that of the standard scenarios."""
 
 FACTORS = (0.85, 0.7, 0.55, 0.45, 0.35, 0.25)
-"""What the thresholds are multiplied by."""
+"""Factors on the thresholds of adaptive allocations."""
 
 MULTIPLES = (0.7, 1.0, 1.2, 1.4, 1.7, 2.0, 2.8, 4.0)
-"""Fixed minima, as multiples of the mean load of the demand."""
+"""Fixed minima, as multiples of the mean offered load."""
 
 
 class Task(Struct, frozen=True, kw_only=True):
-    """Everybody on the same requests."""
+    """All policies on the same requests."""
 
     trace: Trace
     scenario: BacktestScenario
@@ -57,48 +57,53 @@ class Task(Struct, frozen=True, kw_only=True):
         return f"{self.trace.name}, {self.scenario.name}, seed {self.seed}"
 
 
-def play(task: Task) -> list[Run]:
-    """Try everybody."""
-    demand = workload_of(task.trace, task.scenario, task.seed)
-    arena = TrialRunner(task.scenario, demand, task.seed)
-    return [*_ours(arena, task.scenario), *_theirs(arena, task.scenario, demand)]
+def run_task(task: Task) -> list[Run]:
+    """Run all policies."""
+    workload = workload_of(task.trace, task.scenario, task.seed)
+    runner = TrialRunner(task.scenario, workload, task.seed)
+    return [*_slo(runner, task.scenario), *_adaptive(runner, task.scenario, workload)]
 
 
-def _ours(arena: TrialRunner, scenario: BacktestScenario) -> Iterator[Run]:
-    shipped = scenario.slo_target
-    for name, shares in ((DIRECT, (shipped,)), (BOUNDS, sorted({*SHARES, shipped}))):
-        tried = policy_spec(name)
-        for share in shares:
-            driver = arena.driver(tried, share)
-            plant = arena.run_driver(driver, version=tried.version)
-            assert isinstance(driver, PlanDriver), "ours is at home in the daemon"
-            setting, default = tried.setting(share), share == shipped
-            row = arena.row(plant, name, setting=setting, default=default, refused=driver.refused)
+def _slo(runner: TrialRunner, scenario: BacktestScenario) -> Iterator[Run]:
+    default_target = scenario.slo_target
+    both = ((DIRECT, (default_target,)), (BOUNDS, sorted({*TARGETS, default_target})))
+    for name, targets in both:
+        spec = policy_spec(name)
+        for target in targets:
+            driver = runner.driver(spec, target)
+            plant = runner.run_driver(driver, version=spec.version)
+            assert isinstance(driver, PlanDriver), "the daemon runs policy `slo`"
+            setting, default = spec.setting(target), target == default_target
+            row = runner.row(plant, name, setting=setting, default=default, refused=driver.refused)
             yield Run(row=row, updates=driver.updates)
 
 
-def _theirs(arena: TrialRunner, scenario: BacktestScenario, demand: Workload) -> Iterator[Run]:
-    least, most = scenario.min_allocations, scenario.max_allocations
+def _adaptive(runner: TrialRunner, scenario: BacktestScenario, workload: Workload) -> Iterator[Run]:
+    lowest, highest = scenario.min_allocations, scenario.max_allocations
 
     def run(
-        policy: str, setting: str, minimum: int, thresholds: Thresholds = SHIPPED, of: str = NATIVE
+        policy: str,
+        setting: str,
+        minimum: int,
+        thresholds: Thresholds = SHIPPED,
+        of: str = ADAPTIVE,
     ) -> Run:
         version = policy_spec(of).version
-        plant = arena.run_driver(
-            AdaptiveDriver(minimum, most), version=version, thresholds=thresholds
+        plant = runner.run_driver(
+            AdaptiveDriver(minimum, highest), version=version, thresholds=thresholds
         )
-        return Run(row=arena.row(plant, policy, setting=setting, default=not setting), updates=0)
+        return Run(row=runner.row(plant, policy, setting=setting, default=not setting), updates=0)
 
-    for name in (NATIVE, OLD_NATIVE):
-        yield run(name, "", least, of=name)
+    for name in (ADAPTIVE, OLD_ADAPTIVE):
+        yield run(name, "", lowest, of=name)
     for factor in FACTORS:
         thresholds = Thresholds(
             up_above=factor * SHIPPED.up_above, down_below=factor * SHIPPED.down_below
         )
-        yield run(THRESHOLDS, f"thresholds={factor:g}", least, thresholds)
-    mean = float(demand.work_s.sum()) / demand.duration_s
+        yield run(THRESHOLDS, f"thresholds={factor:g}", lowest, thresholds)
+    mean = float(workload.work_s.sum()) / workload.duration_s
     for multiple in MULTIPLES:
-        minimum = min(max(round_up(multiple * mean), least), most)
+        minimum = min(max(round_up(multiple * mean), lowest), highest)
         yield run(MINIMUM, f"multiple={multiple:g}", minimum)
 
 
@@ -116,14 +121,14 @@ def tasks(traces: Sequence[str], scenarios: Sequence[str], seeds: int) -> list[T
     ]
 
 
-def tried(wanted: Sequence[Task], workers: int, progress: Console) -> list[Run]:
-    """All runs, but for those that failed, which are told."""
-    with progress_on(progress, "levers") as tell:
-        done = run_all(wanted, play, workers=workers, progress=tell)
+def run_tasks(planned: Sequence[Task], workers: int, progress: Console) -> list[Run]:
+    """The runs of all tasks. Failures are printed."""
+    with progress_on(progress, "modes") as show:
+        done = run_all(planned, run_task, workers=workers, progress=show)
     for failure in done.failures:
-        progress.print(failure.sentence, markup=False, highlight=False, soft_wrap=True)
+        progress.print(failure.message, markup=False, highlight=False, soft_wrap=True)
     if done.missing:
-        progress.print(f"{done.missing} of {done.total} parts of it are missing", highlight=False)
+        progress.print(f"{done.missing} of {done.total} parts failed", highlight=False)
     return [run for result in done.results for run in result]
 
 
@@ -131,18 +136,20 @@ def main(arguments: Sequence[str]) -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.modes", description=__doc__)
     parser.add_argument("traces", nargs="+", help="files or folders of traces, or generators")
     parser.add_argument("--seeds", type=int, default=1)
-    parser.add_argument("--scenario", action="append", help="more than once; all standard ones")
+    parser.add_argument(
+        "--scenario", action="append", help="may be repeated; default: all standard scenarios"
+    )
     parser.add_argument("--workers", type=int, default=os.cpu_count() or 1)
     chosen = parser.parse_args(arguments)
     progress = Console(stderr=True)
     try:
-        wanted = tasks(chosen.traces, chosen.scenario or STANDARD, chosen.seeds)
-    except UserError as mistake:
-        print(f"error: {mistake}", file=sys.stderr)
-        sys.exit(mistake.exit_code)
-    runs = tried(wanted, chosen.workers, progress)
+        planned = tasks(chosen.traces, chosen.scenario or STANDARD, chosen.seeds)
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(error.exit_code)
+    runs = run_tasks(planned, chosen.workers, progress)
     if runs:
-        print(told(runs))
+        print(section(runs))
 
 
 if __name__ == "__main__":

@@ -17,14 +17,14 @@ EPOCH_MS = 1_760_000_000_000
 
 
 def stats(deployments: int, nodes: int, cycle: int) -> bytes:
-    """The answer to `_stats`, filtered as the client asks, after `cycle` intervals of 10 s."""
+    """The response to `_stats`, with the client's filter, after `cycle` intervals of 10 s."""
     models = [_model(index, nodes, cycle) for index in range(deployments)]
     return msgspec.json.encode(StatsDocument(count=deployments, trained_model_stats=models))
 
 
 def _model(index: int, nodes: int, cycle: int) -> ModelDocument:
     name = f"model-{index:04d}"
-    served = [_node(number, index, cycle) for number in range(nodes)]
+    served = [_node(node, index, cycle) for node in range(nodes)]
     return ModelDocument(
         model_id=name,
         model_size_stats=ModelSizeStats(
@@ -52,14 +52,14 @@ def _model(index: int, nodes: int, cycle: int) -> ModelDocument:
     )
 
 
-def _node(number: int, index: int, cycle: int) -> NodeDocument:
-    completed = 10_000 + cycle * (50 + (index * 7 + number) % 100)
+def _node(node: int, index: int, cycle: int) -> NodeDocument:
+    completed = 10_000 + cycle * (50 + (index * 7 + node) % 100)
     return NodeDocument(
-        node={f"q1W2e3R4t5Y6u7I8o9P{number:03d}": NodeDescription(name=f"ml-{number}")},
+        node={f"q1W2e3R4t5Y6u7I8o9P{node:03d}": NodeDescription(name=f"ml-{node}")},
         routing_state=RoutingStateAndReason(routing_state="started"),
         inference_count=completed,
-        average_inference_time_ms=38.25 + number / 7,
-        average_inference_time_ms_excluding_cache_hits=41.5 + number / 7,
+        average_inference_time_ms=38.25 + node / 7,
+        average_inference_time_ms_excluding_cache_hits=41.5 + node / 7,
         inference_cache_hit_count=completed // 12,
         last_access=EPOCH_MS + 10_000 * cycle,
         number_of_pending_requests=index % 5,

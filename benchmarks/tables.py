@@ -1,4 +1,4 @@
-"""What results of back-tests say, in Markdown."""
+"""The section of docs/benchmarks.md about policies, from result files."""
 
 import math
 import shlex
@@ -15,80 +15,82 @@ from autoscaler.backtest.results.summary import (
     EqualCostSummary,
     PolicySummary,
     Ratio,
-    as_shipped,
-    at_cost_of,
+    default_summaries,
+    equal_cost_summaries,
     summarise,
 )
 from autoscaler.backtest.results.table import attainment
-from benchmarks.evidence import Evidence, gathered
+from benchmarks.evidence import Evidence, combined
 from benchmarks.markdown import figure, table, wrapped
 
-OURS, NATIVE = "slo", "adaptive-9"
+OURS, ADAPTIVE = "slo", "adaptive-9"
 
-SHOWN = (OURS, "utilisation", NATIVE, "hpa", "kpa", "keda", "aws-predictive", ORACLE)
+SHOWN = (OURS, "utilisation", ADAPTIVE, "hpa", "kpa", "keda", "aws-predictive", ORACLE)
 SHOWN_IN = ("short-three-nodes", "long-three-nodes")
-"""Policies and scenarios that are shown trace by trace."""
+"""Policies and scenarios of the tables trace by trace."""
 
-SHIPPED = """
-The {pairs} pairs that can be held count here and in the next two tables. *Worst* is the lowest
-share in time on any of them; *out of SLO* is the share of all their requests that waited too long,
-were refused or timed out; *hours* are allocation-hours as a multiple of the clairvoyant's, the
-geometric mean over pairs. Reversals are changes of direction within five minutes. ± is the 95 %
-confidence interval over seeds, which is what chance does to these traces; other traces may differ
-by more.
+DEFAULT_SETTINGS = """
+The {pairs} feasible pairs count here and in the next two tables. *Worst* is the lowest percentage
+of requests that met the SLO on any of them; *late* is the percentage of all their requests that
+exceeded the max queue wait, were rejected or timed out; *hours* are allocation-hours as a multiple
+of the oracle's, the geometric mean over pairs. Reversals are changes of direction within five
+minutes. ± is the 95 % confidence interval over seeds, which covers only the randomness within these
+traces; other traces may differ by more.
 """
 
 EQUAL_ATTAINMENT = """
-{seeds}. On the left, the one setting that holds most pairs. On the right, each policy is
-tuned for each pair, in hindsight, so that it just holds it: the allocation-hours for that, as a
-multiple of another's. These are geometric means over the pairs that both can hold at some setting,
-whose number is in brackets; a policy that can hold only the easy ones is compared on these alone.
+{seeds}. *Best setting* is the one setting with which a policy meets the SLO on most pairs. For the
+last two columns, each policy is tuned for each pair, in hindsight, so that it only just meets the
+SLO; they show the allocation-hours for that as a multiple of another policy's. They are geometric
+means over the pairs on which both policies can meet the SLO at some setting; the number of these
+pairs is in brackets. A policy that can meet the SLO only on easy pairs is compared on these alone.
 """
 
 EQUAL_COST = """
-{seeds}. Each policy is given the allocation-hours that {native} takes as shipped: the
-share of requests that miss then, as a multiple of {native}'s, the geometric mean over pairs, where
-no miss at all counts as half a request. A pair is left out if the policy takes more at every
-setting tried; in *hours to spare*, the dearest one tried takes less, so there may be fewer misses
-yet.
+{seeds}. Each policy is given the allocation-hours that {adaptive} uses with default settings. The
+second column shows its late requests at that cost as a multiple of {adaptive}'s, the geometric mean
+over pairs, where no late request at all counts as half a request. A pair is left out if the policy
+uses more hours at every setting tried. On pairs *with hours to spare*, even the costliest setting
+tried uses fewer hours, so fewer late requests may be possible.
 """
 
 TRACE_BY_TRACE = """
-Percent of the requests in time, rounded down, and allocation-hours, as shipped, means over seeds.
+Percent of the requests that met the SLO, rounded down, and allocation-hours, with default settings,
+means over seeds.
 """
 
 
-def told(results: Sequence[Results]) -> str:
-    """All there is to say.
+def section(results: Sequence[Results]) -> str:
+    """The text of the section.
 
     Raises:
-        UserError: the results do not go together, or there are none.
+        UserError: the results are inconsistent or empty.
     """
-    evidence = gathered(results)
+    evidence = combined(results)
     seeds = _seeds(evidence.swept)
     return "\n\n".join(
         [
             what_was_run(evidence, results),
             _commands(results),
-            what_is_held(evidence),
-            "### As shipped",
-            wrapped(SHIPPED.format(pairs=len(evidence.pairs))),
-            shipped_table(evidence),
+            which_pairs_are_met(evidence),
+            "### With default settings",
+            wrapped(DEFAULT_SETTINGS.format(pairs=len(evidence.pairs))),
+            default_table(evidence),
             "### At equal attainment",
             wrapped(EQUAL_ATTAINMENT.format(seeds=seeds)),
             attainment_table(evidence),
             "### At equal cost",
-            wrapped(EQUAL_COST.format(seeds=seeds, native=NATIVE)),
+            wrapped(EQUAL_COST.format(seeds=seeds, adaptive=ADAPTIVE)),
             cost_table(evidence),
             "### Trace by trace",
             wrapped(TRACE_BY_TRACE),
-            *trace_tables(evidence.shipped),
+            *trace_tables(evidence.by_default),
         ]
     )
 
 
 def what_was_run(evidence: Evidence, results: Sequence[Results]) -> str:
-    """How much of what, and by which program."""
+    """The extent of the runs, and the version of the program."""
     rows, missing = evidence.rows, sum(each.missing for each in results)
     programs = " and ".join(sorted({each.program for each in results}))
     traces, scenarios, policies = (
@@ -97,17 +99,17 @@ def what_was_run(evidence: Evidence, results: Sequence[Results]) -> str:
     settings = len({(row.policy, row.setting) for row in rows})
     return wrapped(
         f"{_count(traces, 'trace')} in {_count(scenarios, 'scenario')}, "
-        f"{_count(policies, 'policy', 'policies')}: as shipped with "
-        f"{_count(len(_seeds_of(evidence.shipped)), 'seed')}, and at all "
+        f"{_count(policies, 'policy', 'policies')}: with default settings and "
+        f"{_count(len(_seeds_of(evidence.by_default)), 'seed')}, and at all "
         f"{_count(settings, 'setting')} with {_count(len(_seeds_of(evidence.swept)), 'seed')}. "
         f"{_count(len(rows), 'run')} of {_count(sum(row.requests for row in rows), 'request')} "
-        f"in all, {sum(row.elapsed_s for row in rows):,.0f} s of computing with {programs}"
-        + (f"; {_count(missing, 'part')} of it failed." if missing else ".")
+        f"in total, {sum(row.elapsed_s for row in rows):,.0f} s of computing with {programs}"
+        + (f"; {_count(missing, 'part')} failed." if missing else ".")
     )
 
 
-def _count(number: int, one: str, many: str = "") -> str:
-    return f"{number:,} {one if number == 1 else many or one + 's'}"
+def _count(count: int, one: str, many: str = "") -> str:
+    return f"{count:,} {one if count == 1 else many or one + 's'}"
 
 
 def _seeds_of(rows: Iterable[ResultRow]) -> list[int]:
@@ -124,27 +126,29 @@ def _commands(results: Iterable[Results]) -> str:
 
 
 def _without_folders(command: str) -> str:
-    """Where files lay on some machine tells nobody else anything."""
+    """The command without absolute paths, which differ between machines."""
     words = [Path(word).name if Path(word).is_absolute() else word for word in shlex.split(command)]
     return shlex.join(words)
 
 
-def what_is_held(evidence: Evidence) -> str:
-    """What that means, and the pairs that nobody holds, by trace."""
+def which_pairs_are_met(evidence: Evidence) -> str:
+    """The definition of meeting the SLO, and the infeasible pairs by trace."""
     definition = (
-        "A policy holds a pair, a trace in a scenario, if as large a share of the requests is in "
-        "time as the scenario asks for, which is 99 % in all the standard ones."
+        "A policy meets the SLO on a pair, which is a trace in a scenario, if the fraction of the "
+        "requests that met the SLO is at least the SLO target, which is 99 % in all standard "
+        "scenarios."
     )
-    if not evidence.hopeless:
-        return wrapped(f"{definition} Each pair is held by somebody.")
-    hopeless, tried = _by_trace(evidence.hopeless), _by_trace(evidence.pairs, evidence.hopeless)
+    if not evidence.infeasible:
+        return wrapped(f"{definition} On each pair, at least one policy meets the SLO.")
+    infeasible = _by_trace(evidence.infeasible)
+    tried = _by_trace(evidence.pairs, evidence.infeasible)
     named = ", ".join(
         f"{trace} ({'all' if scenarios == tried[trace] else ', '.join(scenarios)})"
-        for trace, scenarios in hopeless.items()
+        for trace, scenarios in infeasible.items()
     )
     return wrapped(
-        f"{definition} Of {sum(map(len, tried.values()))} pairs, {len(evidence.hopeless)} cannot "
-        f"be held even by the clairvoyant: {named}."
+        f"{definition} On {len(evidence.infeasible)} of {sum(map(len, tried.values()))} pairs no "
+        f"policy meets the SLO, not even the oracle, so these pairs are infeasible: {named}."
     )
 
 
@@ -155,15 +159,15 @@ def _by_trace(*pairs: Iterable[Pair]) -> dict[str, list[str]]:
     return scenarios
 
 
-def shipped_table(evidence: Evidence) -> str:
-    """Those first that hold most, and of equals the cheapest."""
-    found = as_shipped(evidence.shipped, evidence.pairs, shares=evidence.shares)
+def default_table(evidence: Evidence) -> str:
+    """A line for each policy: the most pairs first, then the cheapest."""
+    found = default_summaries(evidence.by_default, evidence.pairs, targets=evidence.targets)
 
-    def merit(policy: DefaultSummary) -> tuple[float, float]:
+    def rank(policy: DefaultSummary) -> tuple[float, float]:
         hours = policy.relative_hours
         return -policy.met / policy.pairs, hours.value if hours else math.inf
 
-    headings = "policy|held|worst, %|out of SLO, %|hours|changes/h|reversals/d"
+    headings = "policy|SLO met|worst, %|late, %|hours|changes/h|reversals/d"
     return table(
         headings.split("|"),
         [
@@ -176,22 +180,22 @@ def shipped_table(evidence: Evidence) -> str:
                 _with_interval(each.changes_per_hour, 1),
                 _with_interval(each.reversals_per_day, 0),
             ]
-            for each in sorted(found, key=merit)
+            for each in sorted(found, key=rank)
         ],
     )
 
 
 def attainment_table(evidence: Evidence) -> str:
-    """Those first whose best setting holds most, and of equals the cheapest."""
-    able = [each for each in aggregates(evidence.swept) if each.pair in evidence.pairs]
-    found = summarise(able, references=(ORACLE, OURS), shares=evidence.shares).policies
+    """A line for each policy: the most pairs at the best setting first, then the cheapest."""
+    feasible = [each for each in aggregates(evidence.swept) if each.pair in evidence.pairs]
+    found = summarise(feasible, references=(ORACLE, OURS), targets=evidence.targets).policies
 
-    def merit(policy: PolicySummary) -> tuple[float, float]:
+    def rank(policy: PolicySummary) -> tuple[float, float]:
         cost = policy.relative_cost.get(ORACLE)
         return -policy.met_by_best / policy.pairs, cost.value if cost else math.inf
 
     return table(
-        ["policy", "best setting", "held", f"hours to {ORACLE}'s", f"hours to {OURS}'s"],
+        ["policy", "best setting", "SLO met", f"hours, × {ORACLE}", f"hours, × {OURS}"],
         [
             [
                 each.policy,
@@ -200,21 +204,21 @@ def attainment_table(evidence: Evidence) -> str:
                 _ratio(each.relative_cost.get(ORACLE)),
                 _ratio(each.relative_cost.get(OURS)),
             ]
-            for each in sorted(found, key=merit)
+            for each in sorted(found, key=rank)
         ],
         left=2,
     )
 
 
 def cost_table(evidence: Evidence) -> str:
-    """Those first that miss least."""
-    able = [each for each in aggregates(evidence.swept) if each.pair in evidence.pairs]
+    """A line for each policy, the fewest late requests first."""
+    feasible = [each for each in aggregates(evidence.swept) if each.pair in evidence.pairs]
 
-    def merit(policy: EqualCostSummary) -> float:
+    def rank(policy: EqualCostSummary) -> float:
         return policy.relative_violations.value if policy.relative_violations else math.inf
 
     return table(
-        ["policy", f"misses to {NATIVE}'s", "pairs", "with more misses", "with hours to spare"],
+        ["policy", f"late, × {ADAPTIVE}", "pairs", "with more late", "with hours to spare"],
         [
             [
                 each.policy,
@@ -225,13 +229,13 @@ def cost_table(evidence: Evidence) -> str:
             ]
             if (ratio := each.relative_violations)
             else [each.policy, "-", "0", "-", "-"]
-            for each in sorted(at_cost_of(NATIVE, able), key=merit)
+            for each in sorted(equal_cost_summaries(ADAPTIVE, feasible), key=rank)
         ],
     )
 
 
 def trace_tables(rows: Iterable[ResultRow]) -> list[str]:
-    """A heading and a table for each of the scenarios that are shown."""
+    """A heading and a table for each scenario of `SHOWN_IN`."""
     cells: dict[str, dict[str, dict[str, str]]] = defaultdict(lambda: defaultdict(dict))
     for each in aggregates(rows):
         cell = (

@@ -1,9 +1,9 @@
-"""Is the policy fitted to the loads it was tried on? `python -m benchmarks.tuning TRACES`
+"""Is the policy fitted to the loads it was tested on? `python -m benchmarks.tuning TRACES`
 
-The one figure that trades late requests for allocations everywhere, the share of the error budget
-that is meant to be used, is chosen anew for each family of traces, on all the others; and what the
-choice does to the family left out is told beside what the shipped figure does there. All of it in
-the two standard scenarios with one node, with one seed.
+One parameter trades late requests for allocations everywhere: the planned fraction of the error
+budget. For each family of traces it is chosen on all other families, and the result of the choice
+on this family is compared with that of the default. The runs use the two standard scenarios with
+one node and one seed.
 """
 
 import argparse
@@ -28,8 +28,8 @@ from autoscaler.core.slo.error_budget import WeightSettings
 from autoscaler.core.slo.policy import SloPolicy
 from benchmarks.markdown import table
 
-SHIPPED = WeightSettings().planned_fraction
-SETTINGS = (0.5, SHIPPED, 0.8)
+DEFAULT = WeightSettings().planned_fraction
+SETTINGS = (0.5, DEFAULT, 0.8)
 
 FAMILIES = {
     "daily cycle": ("diurnal", "jul95", "taxi"),
@@ -40,17 +40,19 @@ FAMILIES = {
     "levels and growth": ("levels", "growth"),
     "mixed": ("servegen",),
 }
-"""By parts of the names of traces; the first that fits."""
+"""Families by parts of the names of their traces; the first match counts."""
 
-PROCESSORS_TO_SPARE = 2
-"""More allocations than the busiest ten minutes keep busy, to begin with."""
+INITIAL_HEADROOM = 2
+"""Allocations above the minimum at the beginning of a run."""
 
 
 class Outcome(Struct, frozen=True, kw_only=True):
+    """One trace in one scenario at one setting."""
+
     family: str
     pair: tuple[str, str]
     setting: float
-    in_time: float
+    attainment: float
     hours: float
 
 
@@ -60,49 +62,49 @@ def family_of(trace: str) -> str:
     )
 
 
-def tried(source: TraceSource) -> list[Outcome]:
+def outcomes_of(source: TraceSource) -> list[Outcome]:
     """Every setting on one trace."""
     trace, found = source.read(), []
     for scenario in standard():
         if scenario.nodes > 1:
             continue
-        demand = workload_of(trace, scenario, 1)
-        promise = scoring.RequestSlo(scenario.slo_wait_s, scenario.slo_target)
+        workload = workload_of(trace, scenario, 1)
+        slo = scoring.RequestSlo(scenario.slo_wait_s, scenario.slo_target)
         build = policy_spec("slo").build
         assert build is not None
         for setting in SETTINGS:
-            policy = build(scenario.slo_target, RunInputs(workload=demand, scenario=scenario))
+            policy = build(scenario.slo_target, RunInputs(workload=workload, scenario=scenario))
             assert isinstance(policy, SloPolicy)
             policy = replace(policy, weight_settings=WeightSettings(planned_fraction=setting))
             plant = Plant(
-                scenario, demand, allocations=scenario.min_allocations + PROCESSORS_TO_SPARE
+                scenario, workload, allocations=scenario.min_allocations + INITIAL_HEADROOM
             )
             drive(plant, PlanDriver(as_configured(policy, scenario), scenario.poll_interval_s))
             fleet = plant.fleet
-            met = scoring.request_score(
-                demand, fleet.waits_s, fleet.outcomes, promise, plant.allocation_spans
+            score = scoring.request_score(
+                workload, fleet.waits_s, fleet.outcomes, slo, plant.allocation_spans
             )
             found.append(
                 Outcome(
                     family=family_of(trace.name),
                     pair=(trace.name, scenario.name),
                     setting=setting,
-                    in_time=1.0 - met.violations / met.requests,
+                    attainment=1.0 - score.violations / score.requests,
                     hours=scoring.cost(plant.allocation_spans, *plant.span).allocation_hours,
                 )
             )
     return found
 
 
-def held_and_hours(outcomes: Iterable[Outcome], setting: float) -> tuple[int, float]:
-    """How many pairs a setting holds at 99 %, and the mean logarithm of its hours."""
+def met_and_hours(outcomes: Iterable[Outcome], setting: float) -> tuple[int, float]:
+    """Pairs on which a setting meets an SLO of 99 %, and the mean logarithm of its hours."""
     own = [each for each in outcomes if each.setting == setting]
-    held = sum(each.in_time >= 0.99 for each in own)
-    return held, sum(math.log(each.hours) for each in own) / max(1, len(own))
+    met = sum(each.attainment >= 0.99 for each in own)
+    return met, sum(math.log(each.hours) for each in own) / max(1, len(own))
 
 
 def folds(outcomes: Sequence[Outcome]) -> list[list[str]]:
-    """A row for each family: what is chosen without it, and what comes of it there."""
+    """A row for each family: the setting chosen without it, and the results of this setting."""
     rows = []
     by_family: dict[str, list[Outcome]] = defaultdict(list)
     for each in outcomes:
@@ -110,17 +112,17 @@ def folds(outcomes: Sequence[Outcome]) -> list[list[str]]:
     for family, own in by_family.items():
         others = [each for each in outcomes if each.family != family]
 
-        def merit(setting: float, others: Sequence[Outcome] = others) -> tuple[int, float]:
-            held, hours = held_and_hours(others, setting)
-            return held, -hours
+        def rank(setting: float, others: Sequence[Outcome] = others) -> tuple[int, float]:
+            met, hours = met_and_hours(others, setting)
+            return met, -hours
 
-        chosen = max(SETTINGS, key=merit)
-        (held, hours), (ours, our_hours) = (
-            held_and_hours(own, setting) for setting in (chosen, SHIPPED)
+        chosen = max(SETTINGS, key=rank)
+        (met, hours), (default_met, default_hours) = (
+            met_and_hours(own, setting) for setting in (chosen, DEFAULT)
         )
         pairs = len({each.pair for each in own})
-        ratio = math.exp(hours - our_hours)
-        rows.append([family, str(pairs), f"{chosen:g}", str(held), str(ours), f"{ratio:.3f}"])
+        ratio = math.exp(hours - default_hours)
+        rows.append([family, str(pairs), f"{chosen:g}", str(met), str(default_met), f"{ratio:.3f}"])
     return rows
 
 
@@ -129,12 +131,13 @@ def main() -> None:
     parser.add_argument("traces", nargs="+", type=Path, help="files or folders of traces")
     sources = find_traces(map(str, parser.parse_args().traces))
     with multiprocessing.Pool(os.cpu_count()) as pool:
-        outcomes = [each for found in pool.imap(tried, sources) for each in found]
-    headings = ["family left out", "pairs", "chosen", "held", "as shipped", "hours to shipped"]
+        outcomes = [each for found in pool.imap(outcomes_of, sources) for each in found]
+    headings = ["family left out", "pairs", "chosen", "SLO met", "with default", "hours, × default"]
     print(table(headings, folds(outcomes), left=1))
     for setting in SETTINGS:
-        held, _ = held_and_hours(outcomes, setting)
-        print(f"used = {setting:g}: holds {held} of {len(outcomes) // len(SETTINGS)}")
+        met, _ = met_and_hours(outcomes, setting)
+        pairs = len(outcomes) // len(SETTINGS)
+        print(f"planned_fraction = {setting:g}: SLO met on {met} of {pairs}")
 
 
 if __name__ == "__main__":

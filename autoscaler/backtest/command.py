@@ -119,10 +119,10 @@ def backtest(options: BacktestOptions, out: Console, progress: Console) -> None:
     trials = [trial for result in done.results for trial in result]
     _write_files(options, scenarios, trials, done)
     if trials:
-        shares = {scenario.name: scenario.slo_target for scenario in scenarios}
-        table.show(out, [trial.row for trial in trials], shares=shares)
+        targets = {scenario.name: scenario.slo_target for scenario in scenarios}
+        table.show(out, [trial.row for trial in trials], targets=targets)
     for failure in done.failures:
-        progress.print(failure.sentence, style="red", markup=False, highlight=False, soft_wrap=True)
+        progress.print(failure.message, style="red", markup=False, highlight=False, soft_wrap=True)
     if done.missing:
         message = f"{done.missing} of {done.total} tasks are missing from the results"
         raise Interrupted(message) if done.interrupted else UserError(message)

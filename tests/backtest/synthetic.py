@@ -1,4 +1,4 @@
-"""Trials that nobody ran: the arithmetic of a plausible one, for what reads and shows them."""
+"""Synthetic trials with plausible figures, for tests that read and show them."""
 
 import math
 import random
@@ -11,7 +11,7 @@ STEP_S = 300.0
 
 
 def row(**given):
-    """A row of round figures, but for what is given."""
+    """A row of round figures, except those given."""
     figures = {
         "trace": "steady",
         "scenario": "small",
@@ -42,10 +42,10 @@ def row(**given):
 
 
 SKILLS = {
-    # name: how much it takes more than the clairvoyant, the settings of its knob, as shipped
+    # name: cost relative to the oracle, values of its parameter, its default
     "planned": (1.15, (0.5, 0.6, 0.7, 0.8, 0.9), 0.7),
     "utilisation": (1.35, (0.5, 0.6, 0.7, 0.8, 0.9), 0.7),
-    "native": (1.5, (None,), None),
+    "adaptive": (1.5, (None,), None),
     "hpa": (1.6, (0.4, 0.5, 0.6, 0.7, 0.8), 0.7),
     "keda": (1.65, (0.4, 0.5, 0.6, 0.7, 0.8), 0.7),
     "knative": (1.45, (0.5, 0.6, 0.7, 0.8), 0.7),
@@ -61,11 +61,11 @@ SKILLS = {
     "watermarks": (1.6, (0.6, 0.8), 0.8),
     "oracle": (1.0, (None,), None),
 }
-POLICIES = {name: f"What {name} does, in a sentence." for name in SKILLS}
+POLICIES = {name: f"A description of {name}." for name in SKILLS}
 
 
 def trials(traces=("diurnal", "flash crowd"), scenarios=("small",), seeds=(1,), skills=SKILLS):
-    """Every policy at every setting on every pair; the course of the first seed at the default."""
+    """Every policy at every setting on every pair, with a timeline of the first seed by default."""
     return [
         _trial(trace, scenario, policy, value, default, seed, skill)
         for trace in traces
@@ -80,17 +80,17 @@ def _trial(trace, scenario, policy, value, default, seed, skill):
     # A string as the seed: the hash of anything else differs from process to process.
     random_ = random.Random(f"{trace} {scenario} {policy} {value} {seed}")
     load = _load(random.Random(f"{trace} {seed}"))
-    room = 1.0 if value is None or policy == "faro" else 0.7 / value
-    wanted = [max(1, math.ceil(each * 1.25 * room)) for each in load]
-    requested = _lagged(wanted, lag=0 if policy == "oracle" else round(4 * (skill - 1)))
+    headroom = 1.0 if value is None or policy == "faro" else 0.7 / value
+    recommended = [max(1, math.ceil(each * 1.25 * headroom)) for each in load]
+    requested = _lagged(recommended, lag=0 if policy == "oracle" else round(4 * (skill - 1)))
     short = [
-        max(0.0, each / held - 0.7 - 0.1 * random_.random())
-        for each, held in zip(load, requested, strict=True)
+        max(0.0, each / allocations - 0.7 - 0.1 * random_.random())
+        for each, allocations in zip(load, requested, strict=True)
     ]
     waits = [0.004 * math.exp(14.0 * each) * random_.uniform(0.6, 1.6) for each in short]
     waits = [0.0 if each < 0.003 else min(each, 40.0) for each in waits]
     arrivals = [round(600 * each) for each in load]
-    misses = [
+    violations = [
         round(n * min(1.0, max(0.0, wait - 0.15)) ** 0.7) if wait > 0.15 else 0
         for n, wait in zip(arrivals, waits, strict=True)
     ]
@@ -105,8 +105,8 @@ def _trial(trace, scenario, policy, value, default, seed, skill):
             default=value == default,
             seed=seed,
             requests=sum(arrivals),
-            violations=sum(misses),
-            violation_fraction=sum(misses) / sum(arrivals),
+            violations=sum(violations),
+            violation_fraction=sum(violations) / sum(arrivals),
             wait_p50_s=ordered[len(ordered) // 2],
             wait_p95_s=ordered[int(len(ordered) * 0.95)],
             wait_p99_s=None if ordered[-3] > 30.0 else ordered[-3],
@@ -120,7 +120,7 @@ def _trial(trace, scenario, policy, value, default, seed, skill):
             requested=[float(each) for each in requested],
             running=[float(each) for each in _lagged(requested, lag=1)],
             wait_p99_s=[None if each > 30.0 else each for each in waits],
-            violations=misses,
+            violations=violations,
         )
         if value == default and seed == 1
         else None,
@@ -128,7 +128,7 @@ def _trial(trace, scenario, policy, value, default, seed, skill):
 
 
 def _load(random_):
-    """Erlangs: a day's cycle, noise and, for an hour, a crowd."""
+    """Offered load in erlangs: a daily cycle, noise, and a flash crowd for an hour."""
     phase, height, crowd_at = (
         random_.uniform(0, 6),
         random_.uniform(2, 8),
@@ -154,13 +154,13 @@ def _lagged(figures, *, lag):
 
 
 def report(**given):
-    """A page about all of the above."""
+    """A report of these trials."""
     from autoscaler.backtest.results.report import Report, ScenarioSummary
 
     found = given.pop("trials", None) or trials()
     facts = {
-        "Model": "120 ms for a request, give or take half of that",
-        "Promise": "99 % of the requests wait no longer than 200 ms",
+        "Model": "120 ms per request, with a deviation of half of that",
+        "SLO": "99 % of the requests have a queue wait of at most 200 ms",
         "Cluster": "3 nodes of 8 processors, Elasticsearch 9.3",
     }
     scenarios = {each.row.scenario: ScenarioSummary(facts=facts, slo_wait_s=0.2) for each in found}
@@ -170,8 +170,8 @@ def report(**given):
         "command": "autoscaler backtest --report page.html",
         "scenarios": scenarios,
         "policies": POLICIES,
-        "shown": ("planned", "utilisation", "native", "oracle"),
-        "native": "native",
+        "shown": ("planned", "utilisation", "adaptive", "oracle"),
+        "adaptive": "adaptive",
         "trials": found,
     }
     return Report(**{**contents, **given})

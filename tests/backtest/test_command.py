@@ -84,8 +84,8 @@ def rows_of(*arguments):
 class TestResults:
     def test_the_table_is_on_stdout_and_progress_on_stderr(self):
         shown = done("load.csv", "--policy", "utilisation,static-peak")
-        assert "small: 99 % of the requests are to be in time" in shown.stdout
-        for word in ("load", "utilisation", "static-peak", "in time, %", "alloc. hours"):
+        assert "small: SLO target 99 %" in shown.stdout
+        for word in ("load", "utilisation", "static-peak", "attainment, %", "alloc. hours"):
             assert word in shown.stdout
         assert "\x1b" not in shown.stdout
         assert shown.stderr == "back-test: 1 of 2\nback-test: 2 of 2\n"
@@ -292,7 +292,7 @@ class TestErrors:
         assert problem in error
 
     def test_missing_files_are_named(self):
-        assert "absent.csv: neither a file" in self.error_of("absent.csv")
+        assert "absent.csv: not a file" in self.error_of("absent.csv")
         result = self.error_of("load.csv", "--scenario", "absent.toml")
         assert "absent.toml: neither a file nor a standard scenario" in result
 

@@ -1,4 +1,4 @@
-"""The figures in the document: each run counted once, told in tables, and nothing else touched."""
+"""The tables in the document: each run counts once, and the other text stays unchanged."""
 
 import pytest
 from hypothesis import given
@@ -7,10 +7,10 @@ from msgspec.structs import replace
 
 from autoscaler.backtest.results.file import Results, to_json
 from autoscaler.errors import InputError, UserError
-from benchmarks.evidence import gathered, merged
+from benchmarks.evidence import combined, merged
 from benchmarks.frontier import BEGIN, END, inserted, main, update
 from benchmarks.markdown import figure, table, wrapped
-from benchmarks.tables import told
+from benchmarks.tables import section
 from tests.backtest.synthetic import SKILLS, row, trials
 
 SCENARIO = "short-three-nodes"
@@ -30,12 +30,12 @@ def results(rows, command="autoscaler backtest diurnal", **given):
 
 
 def swept():
-    """Every setting with one seed, the native scaler by its name."""
-    skills = {{"native": "adaptive-9"}.get(name, name): skill for name, skill in SKILLS.items()}
+    """Every setting with one seed, with the policy name of adaptive allocations."""
+    skills = {{"adaptive": "adaptive-9"}.get(name, name): skill for name, skill in SKILLS.items()}
     return [each.row for each in trials(TRACES, (SCENARIO,), skills=skills)]
 
 
-def shipped(seeds=(1, 2, 3)):
+def by_default(seeds=(1, 2, 3)):
     """The default settings of the same, with several seeds."""
     return [
         replace(each, seed=seed, allocation_hours=each.allocation_hours + seed - 1)
@@ -45,7 +45,7 @@ def shipped(seeds=(1, 2, 3)):
     ]
 
 
-def section(text, heading):
+def part_of(text, heading):
     return text.partition(f"# {heading}\n")[2].partition("\n#")[0]
 
 
@@ -57,100 +57,104 @@ def cells(text, first):
 
 class TestEvidence:
     def test_a_run_that_is_in_two_files_counts_once(self):
-        rows = merged([shipped(), swept()])
-        assert len(rows) == len(shipped()) + sum(not each.default for each in swept())
-        assert merged([shipped(), swept(), shipped()]) == rows
+        rows = merged([by_default(), swept()])
+        assert len(rows) == len(by_default()) + sum(not each.default for each in swept())
+        assert merged([by_default(), swept(), by_default()]) == rows
 
     def test_how_long_a_run_took_may_differ(self):
         assert merged([[row(elapsed_s=1.0)], [row(elapsed_s=2.0)]]) == (row(elapsed_s=1.0),)
 
     def test_files_that_contradict_each_other_are_refused(self):
-        with pytest.raises(UserError, match="disagree about utilisation on steady, small, seed 1"):
+        with pytest.raises(
+            UserError, match="different results for utilisation on steady, small, seed 1"
+        ):
             merged([[row(violations=10)], [row(violations=11)]])
 
-    def test_files_that_mean_different_scenarios_by_a_name_are_refused(self):
+    def test_files_with_different_scenarios_of_one_name_are_refused(self):
         other = results(swept(), scenarios={SCENARIO: FACTS | {"nodes": 1}})
-        with pytest.raises(UserError, match=f"different scenarios by {SCENARIO}"):
-            gathered([results(shipped()), other])
+        with pytest.raises(UserError, match=f"different scenarios named {SCENARIO}"):
+            combined([results(by_default()), other])
 
     def test_files_without_runs_are_refused(self):
         with pytest.raises(UserError, match="no runs"):
-            gathered([results([])])
+            combined([results([])])
 
-    def test_settings_are_compared_on_the_requests_that_all_of_them_had(self):
-        evidence = gathered([results(shipped()), results(swept())])
-        assert {each.seed for each in evidence.shipped} == {1, 2, 3}
+    def test_settings_are_compared_on_the_same_requests(self):
+        evidence = combined([results(by_default()), results(swept())])
+        assert {each.seed for each in evidence.by_default} == {1, 2, 3}
         assert {each.seed for each in evidence.swept} == {1}
         assert sorted(evidence.swept, key=str) == sorted(swept(), key=str)
 
     def test_without_a_sweep_all_rows_are_compared(self):
-        evidence = gathered([results(shipped())])
-        assert evidence.swept == evidence.shipped == evidence.rows
+        evidence = combined([results(by_default())])
+        assert evidence.swept == evidence.by_default == evidence.rows
 
-    def test_what_the_clairvoyant_cannot_hold_does_not_count(self):
+    def test_infeasible_pairs_do_not_count(self):
         rows = [
             row(trace="a", scenario=SCENARIO, policy="oracle", violation_fraction=0.2),
             row(trace="b", scenario=SCENARIO, policy="oracle", violation_fraction=0.01),
         ]
-        evidence = gathered([results(rows)])
-        assert evidence.hopeless == (("a", SCENARIO),)
+        evidence = combined([results(rows)])
+        assert evidence.infeasible == (("a", SCENARIO),)
         assert evidence.pairs == {("b", SCENARIO)}
 
 
-class TestWhatIsTold:
-    TEXT = told([results(shipped()), results(swept())])
+class TestSection:
+    TEXT = section([results(by_default()), results(swept())])
 
     def test_what_was_run_is_counted(self):
-        rows = merged([shipped(), swept()])
+        rows = merged([by_default(), swept()])
         requests = sum(each.requests for each in rows)
         opening = " ".join(self.TEXT.partition("```")[0].split())
         assert opening == (
-            f"2 traces in 1 scenario, {len(SKILLS)} policies: as shipped with 3 seeds, and at all "
-            f"{len(swept()) // 2} settings with 1 seed. {len(rows)} runs of {requests:,} requests "
-            f"in all, {len(rows) / 2:.0f} s of computing with autoscaler 1.0."
+            f"2 traces in 1 scenario, {len(SKILLS)} policies: with default settings and 3 seeds, "
+            f"and at all {len(swept()) // 2} settings with 1 seed. {len(rows)} runs of "
+            f"{requests:,} requests in total, {len(rows) / 2:.0f} s of computing with "
+            "autoscaler 1.0."
         )
 
-    def test_what_failed_is_not_passed_over(self):
-        assert "; 1 part of it failed." in told([results(shipped(), missing=1)])
+    def test_failed_parts_are_counted(self):
+        text = section([results(by_default(), missing=1)])
+        assert "; 1 part failed." in " ".join(text.split())
 
-    def test_the_commands_say_nothing_of_the_machine_they_ran_on(self):
+    def test_the_commands_have_no_absolute_paths(self):
         command = "autoscaler backtest /srv/traces ../more --json build/matrix.json"
-        text = told([results(shipped(), command=command)])
+        text = section([results(by_default(), command=command)])
         assert "```sh\nautoscaler backtest traces ../more --json build/matrix.json\n```" in text
 
     def test_every_policy_is_in_every_summary(self):
-        for heading in ("As shipped", "At equal attainment", "At equal cost"):
-            lines = section(self.TEXT, heading)
-            names = ["adaptive-9" if name == "native" else name for name in SKILLS]
+        for heading in ("With default settings", "At equal attainment", "At equal cost"):
+            lines = part_of(self.TEXT, heading)
+            names = ["adaptive-9" if name == "adaptive" else name for name in SKILLS]
             assert all(cells(lines, name) for name in names)
 
-    def test_pairs_that_nobody_holds_are_named_by_trace(self):
+    def test_infeasible_pairs_are_named_by_trace(self):
         rows = [
-            row(trace=trace, scenario=scenario, policy="oracle", violation_fraction=missed)
-            for trace, scenario, missed in [
+            row(trace=trace, scenario=scenario, policy="oracle", violation_fraction=late)
+            for trace, scenario, late in [
                 *[("a", "long", 0.2), ("a", "short", 0.3)],
                 *[("b", "long", 0.2), ("b", "short", 0.0)],
                 *[("c", "long", 0.0), ("c", "short", 0.0)],
             ]
         ]
-        text = " ".join(told([results(rows)]).split())
-        assert "Of 6 pairs, 3 cannot be held even by the clairvoyant: a (all), b (long)." in text
-        assert "The 3 pairs that can be held" in text
+        text = " ".join(section([results(rows)]).split())
+        assert "so these pairs are infeasible: a (all), b (long)." in text
+        assert "The 3 feasible pairs" in text
 
-    def test_several_seeds_show_how_far_to_trust_them(self):
-        # Misses of the three seeds 1 %, 2 %, 3 %: 4.303 x 1 % / sqrt(3).
+    def test_several_seeds_have_an_interval(self):
+        # Violations of the three seeds 1 %, 2 %, 3 %: 4.303 x 1 % / sqrt(3).
         rows = [
             row(scenario=SCENARIO, seed=seed, violations=10 * seed, violation_fraction=seed / 100.0)
             for seed in (1, 2, 3)
         ]
-        line = cells(section(told([results(rows)]), "As shipped"), "utilisation")
+        line = cells(part_of(section([results(rows)]), "With default settings"), "utilisation")
         assert line == [
             *["utilisation", "0 of 1", "98.00", "2.00 ±2.48", "-", "2.0 ±0.0", "4 ±0"],
         ]
 
     @staticmethod
     def duel():
-        """`slo` holds nothing as shipped, and half of it all at `share=0.999`."""
+        """`slo` meets the SLO on no pair by default, and on half of them at `share=0.999`."""
         points = [
             *[("a", "oracle", "share=0.99", 10.0, 0.01)],
             *[("b", "oracle", "share=0.99", 10.0, 0.01)],
@@ -168,28 +172,28 @@ class TestWhatIsTold:
                 setting=setting,
                 default=setting != "share=0.999",
                 allocation_hours=hours,
-                violation_fraction=missed,
+                violation_fraction=late,
             )
-            for trace, policy, setting, hours, missed in points
+            for trace, policy, setting, hours, late in points
         ]
 
     def test_at_equal_attainment_by_hand(self):
-        text = section(told([results(self.duel())]), "At equal attainment")
+        text = part_of(section([results(self.duel())]), "At equal attainment")
         # Half-way from 20 to 40, on `a` alone.
         assert cells(text, "slo") == [*["slo", "share=0.999", "1 of 2", "3.00 (1)", "1.00 (1)"]]
         assert cells(text, "adaptive-9") == ["adaptive-9", "-", "0 of 2", "-", "-"]
 
     def test_at_equal_cost_by_hand(self):
-        text = section(told([results(self.duel())]), "At equal cost")
-        # 10 % to 2 % on `a`; on `b` it takes twice as much at least.
+        text = part_of(section([results(self.duel())]), "At equal cost")
+        # 10 % to 2 % on `a`; on `b` it costs at least twice as much.
         assert cells(text, "slo") == ["slo", "5.00", "1", "1", "0"]
         assert cells(text, "adaptive-9") == ["adaptive-9", "1.00", "2", "0", "0"]
         without = [each for each in self.duel() if each.trace == "b"]
-        text = section(told([results(without)]), "At equal cost")
+        text = part_of(section([results(without)]), "At equal cost")
         assert cells(text, "slo") == ["slo", "-", "0", "-", "-"]
 
     def test_every_trace_has_its_line(self):
-        text = section(told([results(self.duel())]), SCENARIO)
+        text = part_of(section([results(self.duel())]), SCENARIO)
         shown = ["-", "-", "-", "-", "99.00 / 10.0"]
         assert cells(text, "a") == ["a", "90.00 / 20.0", "-", "98.00 / 20.0", *shown]
         assert cells(text, "b") == ["b", "90.00 / 20.0", "-", "96.00 / 10.0", *shown]
@@ -197,9 +201,9 @@ class TestWhatIsTold:
     def test_a_scenario_that_was_not_run_has_no_table(self):
         assert "long-three-nodes" not in self.TEXT
 
-    def test_if_nobody_holds_anything_that_is_said(self):
-        rows = [replace(each, violation_fraction=0.5) for each in shipped()]
-        assert "The 0 pairs that can be held" in told([results(rows)])
+    def test_without_feasible_pairs_the_count_is_0(self):
+        rows = [replace(each, violation_fraction=0.5) for each in by_default()]
+        assert "The 0 feasible pairs" in section([results(rows)])
 
 
 class TestMarkdown:
@@ -212,7 +216,7 @@ class TestMarkdown:
         ]
 
     @given(st.lists(st.tuples(st.text("a|\\ ±", max_size=9), st.text("0.,", max_size=9))))
-    def test_lines_are_equally_long_whatever_is_in_them(self, lines):
+    def test_all_lines_have_the_same_length(self, lines):
         assert len({len(line) for line in table(["x", "y"], lines).splitlines()}) == 1
 
     @pytest.mark.parametrize(
@@ -246,13 +250,13 @@ class TestTheDocument:
 
     def written(self, folder, *, document=f"# Before\r\n{BEGIN}\nold\n{END}\r\nafter"):
         names = [folder / "matrix.json", folder / "sweep.json"]
-        for name, rows in zip(names, (shipped(), swept()), strict=True):
+        for name, rows in zip(names, (by_default(), swept()), strict=True):
             name.write_text(to_json(results(rows)))
         target = folder / "benchmarks.md"
         target.write_bytes(document.encode())
         return names, target
 
-    def test_it_is_brought_up_to_date(self, tmp_path):
+    def test_it_is_updated(self, tmp_path):
         names, target = self.written(tmp_path)
         main([*map(str, names), str(target)])
         text = target.read_bytes().decode()
@@ -262,7 +266,7 @@ class TestTheDocument:
         update(names, target)
         assert target.read_bytes().decode() == text
 
-    def test_a_document_without_markers_is_left_as_it_is(self, tmp_path, capsys):
+    def test_a_document_without_markers_stays_unchanged(self, tmp_path, capsys):
         names, target = self.written(tmp_path, document="# Nothing\n")
         with pytest.raises(SystemExit) as ended:
             main([*map(str, names), str(target)])
@@ -270,13 +274,13 @@ class TestTheDocument:
         assert capsys.readouterr().err.startswith(f"error: {target} must have the line")
         assert target.read_text() == "# Nothing\n"
 
-    def test_no_document_is_told_in_a_sentence(self, tmp_path):
+    def test_an_absent_document_is_reported_in_one_sentence(self, tmp_path):
         names, target = self.written(tmp_path)
         target.unlink()
         with pytest.raises(InputError, match=r"cannot read .*: no such file"):
             update(names, target)
 
-    def test_a_document_in_another_encoding_is_told_in_a_sentence(self, tmp_path):
+    def test_a_document_in_another_encoding_is_reported_in_one_sentence(self, tmp_path):
         names, target = self.written(tmp_path)
         target.write_bytes(b"\xff")
         with pytest.raises(InputError, match="is not UTF-8"):

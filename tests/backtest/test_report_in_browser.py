@@ -1,4 +1,4 @@
-"""The page in a browser: it is drawn, and drawn again when the reader chooses."""
+"""The page in a browser: it is drawn, and drawn again after a selection."""
 
 import re
 import shutil
@@ -23,7 +23,7 @@ document.querySelector("#scenario").dispatchEvent(new Event("change"));
 
 @pytest.fixture
 def drawn(tmp_path):
-    """What a browser makes of a page, as text."""
+    """The document of a page after its scripts have run."""
 
     def draw(text):
         path = tmp_path / "page.html"
@@ -63,13 +63,13 @@ def test_plots_and_tables_are_drawn_without_an_error(drawn):
     assert "NaN" not in page.partition("<main>")[2].partition("</main>")[0]
 
 
-def test_no_button_offers_to_send_the_data_anywhere(drawn):
+def test_no_button_sends_data_to_a_server(drawn):
     buttons = re.findall(r'data-title="([^"]+)"', drawn(render(report())))
     assert "Zoom" in buttons
     assert [each for each in buttons if re.search(r"share|cloud|plotly", each, re.IGNORECASE)] == []
 
 
-def test_another_trace_of_another_scenario_is_drawn_when_chosen(drawn):
+def test_another_trace_of_another_scenario_is_drawn_when_selected(drawn):
     found = trials(scenarios=("small", "large"), traces=("diurnal", NASTY))
     page = drawn(render(report(trials=found)).replace("</body>", CHOOSE_THE_SECOND))
     assert content(page, "p", "error") == ""
@@ -79,7 +79,7 @@ def test_another_trace_of_another_scenario_is_drawn_when_chosen(drawn):
     assert content(page, "span", "chosen") == shown
 
 
-def test_without_courses_and_with_one_policy_there_is_still_something_to_see(drawn):
+def test_without_timelines_and_with_one_policy_the_page_is_drawn(drawn):
     skills = {"hpa": SKILLS["hpa"]}
     found = [each for each in trials(skills=skills) if not each.row.default]
     page = drawn(render(report(trials=found)))

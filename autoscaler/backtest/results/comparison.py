@@ -1,7 +1,7 @@
-"""What rows of figures say about policies: at the same cost, and at the same attainment.
+"""Comparing policies at the same cost, and at the same SLO attainment.
 
-A pair is one trace in one scenario. A policy holds a pair if the share of requests that miss, the
-mean over seeds, is no more than the SLO allows.
+A pair is one trace in one scenario. A policy meets the SLO on a pair if its violation fraction, the
+mean over seeds, is within the error budget.
 """
 
 import math
@@ -12,13 +12,17 @@ from statistics import NormalDist, fmean
 from autoscaler.backtest.results.rows import ResultRow
 from autoscaler.core.values import Value
 
-SLO_SHARE = 0.99
-"""Of the requests that must not miss, where a scenario says nothing else."""
+SLO_TARGET = 0.99
+"""The SLO target of a scenario that does not state one, which is that of the standard scenarios."""
 
 ORACLE = "oracle"
-"""The policy that knows the future. What it cannot hold, nobody is expected to."""
+"""The policy that knows all requests in advance.
+
+A pair on which no policy meets the SLO, not even this one, is infeasible.
+"""
 
 _ROUNDING = 1e-9
+"""Violation fraction that rounding may add: 1 - 0.99 is less than 0.01 in binary."""
 
 Pair = tuple[str, str]
 """Trace and scenario."""
@@ -28,11 +32,11 @@ class Mean(Value, frozen=True):
     """A mean over seeds, and half the width of its 95 % confidence interval."""
 
     value: float
-    half_width: float | None  # None: one seed tells nothing about the others
+    half_width: float | None  # None: one seed has no interval
 
 
 class Aggregate(Value, frozen=True, kw_only=True):
-    """What one policy at one setting made of one pair, over all seeds."""
+    """One policy, setting and pair, over all seeds."""
 
     trace: str
     scenario: str
@@ -43,7 +47,7 @@ class Aggregate(Value, frozen=True, kw_only=True):
     requests: int  # of all seeds
     violations: Mean
     violation_fraction: Mean
-    wait_p95_s: float | None  # mean; None: beyond all bounds for at least one seed
+    wait_p95_s: float | None  # mean; None: never served for at least one seed
     wait_p99_s: float | None
     allocation_hours: Mean
     changes_per_hour: Mean
@@ -53,92 +57,93 @@ class Aggregate(Value, frozen=True, kw_only=True):
     def pair(self) -> Pair:
         return self.trace, self.scenario
 
-    def meets(self, share: float) -> bool:
-        return self.violation_fraction.value <= 1.0 - share + _ROUNDING
+    def meets(self, target: float) -> bool:
+        """Whether the SLO is met on the pair."""
+        return self.violation_fraction.value <= 1.0 - target + _ROUNDING
 
 
 class CostAtTarget(Value, frozen=True):
-    """Allocation-hours for an attainment."""
+    """The cost of an SLO target."""
 
     allocation_hours: float
-    beyond_sweep: bool  # the cheapest setting tried is better than asked: it may cost less yet
+    beyond_sweep: bool  # the cheapest setting tried exceeds the target: it may cost less
 
 
 class ViolationsAtCost(Value, frozen=True):
-    """The share of misses for a cost."""
+    """The violations at a cost."""
 
     fraction: float
-    beyond_sweep: bool  # the dearest useful setting is cheaper than that: there may be fewer yet
+    beyond_sweep: bool  # the costliest useful setting costs less: there may be fewer
 
 
 class Frontier(Value, frozen=True):
-    """What one policy can do with one pair, over the settings tried.
+    """One policy on one pair, over the settings tried.
 
-    Between neighbouring efficient settings the logarithm of the share of misses is taken to be
-    linear in the allocation-hours.
+    Between neighbouring efficient settings, the logarithm of the violation fraction is assumed to
+    be linear in the allocation-hours.
     """
 
     points: tuple[Aggregate, ...]  # by cost
 
     @property
     def efficient(self) -> tuple[Aggregate, ...]:
-        """The settings than which none is both as cheap and as good, by rising cost."""
+        """The settings that no other one equals in cost and in violations, by rising cost."""
         best: list[Aggregate] = []
         for point in self.points:
             if not best or point.violation_fraction.value < best[-1].violation_fraction.value:
                 best.append(point)
         return tuple(best)
 
-    def cost_at(self, share: float) -> CostAtTarget | None:
-        """What it takes so that this share of the requests does not miss. None: never reached."""
+    def cost_at(self, target: float) -> CostAtTarget | None:
+        """The cost at which this SLO target is met. None: at no setting."""
         efficient = self.efficient
-        reached = next((n for n, each in enumerate(efficient) if each.meets(share)), None)
+        reached = next((n for n, each in enumerate(efficient) if each.meets(target)), None)
         if reached is None:
             return None
         enough = efficient[reached]
         if reached == 0:
             return CostAtTarget(enough.allocation_hours.value, len(self.points) > 1)
         short = efficient[reached - 1]
-        much, little = _logarithm(short), _logarithm(enough)
-        aim = math.log(max(1.0 - share, _ROUNDING))
-        way = 1.0 if much <= little else min((much - aim) / (much - little), 1.0)
-        return CostAtTarget(_between(short, enough, way), False)
+        more, fewer = _logarithm(short), _logarithm(enough)
+        goal = math.log(max(1.0 - target, _ROUNDING))
+        weight = 1.0 if more <= fewer else min((more - goal) / (more - fewer), 1.0)
+        return CostAtTarget(_between(short, enough, weight), False)
 
     def violations_at(self, allocation_hours: float) -> ViolationsAtCost | None:
-        """The share of misses at this cost. None: the cheapest setting takes more."""
+        """The violation fraction at this cost. None: every setting costs more."""
         efficient = self.efficient
-        afforded = [each for each in efficient if each.allocation_hours.value <= allocation_hours]
-        if not afforded:
+        affordable = [each for each in efficient if each.allocation_hours.value <= allocation_hours]
+        if not affordable:
             return None
-        here = afforded[-1]
-        if len(afforded) == len(efficient):
+        here = affordable[-1]
+        if len(affordable) == len(efficient):
             spare = allocation_hours > here.allocation_hours.value
             return ViolationsAtCost(here.violation_fraction.value, spare and len(self.points) > 1)
-        following = efficient[len(afforded)]
-        cost, dearer = here.allocation_hours.value, following.allocation_hours.value
+        following = efficient[len(affordable)]
+        cost, next_cost = here.allocation_hours.value, following.allocation_hours.value
         if allocation_hours == cost:
             return ViolationsAtCost(here.violation_fraction.value, False)
-        way = (allocation_hours - cost) / (dearer - cost)
-        much, little = _logarithm(here), min(_logarithm(following), _logarithm(here))
+        weight = (allocation_hours - cost) / (next_cost - cost)
+        more, fewer = _logarithm(here), min(_logarithm(following), _logarithm(here))
         return ViolationsAtCost(
-            min(math.exp(much + way * (little - much)), here.violation_fraction.value), False
+            min(math.exp(more + weight * (fewer - more)), here.violation_fraction.value), False
         )
 
 
 def _logarithm(point: Aggregate) -> float:
-    """Of the share of misses. None at all counts as half a request, which has a logarithm."""
+    """The logarithm of the violation fraction; no violations count as half a request."""
     return math.log(max(point.violation_fraction.value, 0.5 / max(point.requests, 1)))
 
 
-def _between(short: Aggregate, enough: Aggregate, way: float) -> float:
-    cheap, dear = short.allocation_hours.value, enough.allocation_hours.value
-    return cheap + way * (dear - cheap)
+def _between(short: Aggregate, enough: Aggregate, weight: float) -> float:
+    low, high = short.allocation_hours.value, enough.allocation_hours.value
+    return low + weight * (high - low)
 
 
 def student_t(degrees: int) -> float:
-    """The 97.5 % quantile of Student's distribution, good to three decimals.
+    """The 97.5 % quantile of Student's distribution, accurate to three decimals.
 
-    From eleven degrees of freedom on by its expansion around the normal distribution: Abramowitz
+    From eleven degrees of freedom, by its expansion around the normal distribution: Abramowitz
     and Stegun, Handbook of Mathematical Functions, 26.7.5.
 
     >>> round(student_t(4), 3), round(student_t(30), 3)
@@ -155,7 +160,7 @@ def student_t(degrees: int) -> float:
 
 
 def mean(figures: Sequence[float]) -> Mean:
-    """The mean and how far to trust it. The order of the figures is of no influence.
+    """The mean with its confidence interval, independent of the order of the figures.
 
     >>> mean([1.0, 3.0])
     Mean(value=2.0, half_width=12.706)
@@ -168,7 +173,7 @@ def mean(figures: Sequence[float]) -> Mean:
 
 
 def aggregates(rows: Iterable[ResultRow]) -> tuple[Aggregate, ...]:
-    """One for each trace, scenario, policy and setting, in that order."""
+    """One aggregate for each trace, scenario, policy and setting, in that order."""
     alike: dict[tuple[str, str, str, str], list[ResultRow]] = defaultdict(list)
     for row in rows:
         alike[row.trace, row.scenario, row.policy, row.setting].append(row)
@@ -176,13 +181,13 @@ def aggregates(rows: Iterable[ResultRow]) -> tuple[Aggregate, ...]:
 
 
 def _aggregate(seeds: Sequence[ResultRow]) -> Aggregate:
-    any_of_them = seeds[0]
+    first = seeds[0]
     return Aggregate(
-        trace=any_of_them.trace,
-        scenario=any_of_them.scenario,
-        policy=any_of_them.policy,
-        setting=any_of_them.setting,
-        default=any_of_them.default,
+        trace=first.trace,
+        scenario=first.scenario,
+        policy=first.policy,
+        setting=first.setting,
+        default=first.default,
         seeds=len(seeds),
         requests=sum(row.requests for row in seeds),
         violations=mean([row.violations for row in seeds]),
@@ -201,7 +206,7 @@ def _mean_wait(waits: Sequence[float | None]) -> float | None:
 
 
 def frontiers(aggregates: Iterable[Aggregate]) -> dict[tuple[str, str, str], Frontier]:
-    """By trace, scenario and policy."""
+    """Frontiers by trace, scenario and policy."""
     swept: dict[tuple[str, str, str], list[Aggregate]] = defaultdict(list)
     for each in aggregates:
         swept[each.trace, each.scenario, each.policy].append(each)

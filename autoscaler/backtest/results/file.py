@@ -1,4 +1,4 @@
-"""Results as a file: strict JSON, one row a line, there as a whole or not at all."""
+"""Result files: strict JSON, one row per line, written as a whole or not at all."""
 
 import json
 import os
@@ -33,74 +33,74 @@ Fact = str | int | float | bool | None
 
 
 class Results(Struct, frozen=True, kw_only=True):
-    """What a command found out, and all that is needed to ask the same again."""
+    """The results of one command, with all that is needed to repeat it."""
 
     version: int = FORMAT
     program: str  # its name and version
     command: str
     made_at: str  # ISO 8601
     scenarios: Mapping[str, Mapping[str, Fact]]  # by name
-    missing: int = 0  # runs that failed, or were not done because somebody was in a hurry
+    missing: int = 0  # runs that failed or were interrupted
     rows: tuple[ResultRow, ...]
 
 
 class ResultsError(InputError):
-    """A file does not hold results. The message names it."""
+    """A file cannot be read as results. The message names it."""
 
 
 def ensure_writable(path: Path) -> None:
-    """Find out whether a file could be written, before anything is done for which it is needed.
+    """Check that a file can be written, before a long computation.
 
     Raises:
-        UserError: it could not.
+        UserError: it cannot be written.
     """
     try:
         target = path.resolve()
         if target.exists() and not target.is_file():
-            raise UserError(f"cannot write {path}: it is not a file; name one")
+            raise UserError(f"cannot write {path}: it is not a file; name a file")
         partial = _partial(target)
         partial.touch()
         partial.unlink()
-    except OSError as refusal:
-        _refuse(path, refusal)
+    except OSError as error:
+        _raise_unwritable(path, error)
 
 
 def write(path: Path, text: str) -> None:
-    """Write a file so that nobody ever sees half of it: under another name, then renamed.
+    """Write a file atomically: under another name, which is then renamed.
 
     Raises:
-        UserError: it cannot be written. What was there before still is.
+        UserError: it cannot be written. An existing file stays unchanged.
     """
     target = path.resolve()
     partial = _partial(target)
     try:
         try:
-            # File names that are not UTF-8 are in the text as characters that have no encoding.
+            # File names that are not UTF-8 contain surrogates, which cannot be encoded.
             partial.write_text(text, encoding="utf-8", errors="backslashreplace")
             os.replace(partial, target)
         except BaseException:
             partial.unlink(missing_ok=True)
             raise
-    except OSError as refusal:
-        _refuse(path, refusal)
+    except OSError as error:
+        _raise_unwritable(path, error)
 
 
 def _partial(target: Path) -> Path:
     return target.with_name(f".{target.name}.{os.getpid()}.partial")
 
 
-def _refuse(path: Path, refusal: OSError) -> NoReturn:
-    why = (refusal.strerror or str(refusal)).lower()
+def _raise_unwritable(path: Path, error: OSError) -> NoReturn:
+    reason = (error.strerror or str(error)).lower()
     raise UserError(
-        f"cannot write {path}: {why}; name a file in a folder that exists and is yours to write to"
-    ) from refusal
+        f"cannot write {path}: {reason}; name a file in an existing, writable folder"
+    ) from error
 
 
 def to_json(results: Results) -> str:
-    """The text of a file of results.
+    """The text of a result file.
 
     Raises:
-        ValueError: a figure is not a number, or infinite; JSON has neither.
+        ValueError: a figure is nan or infinite, which JSON does not support.
     """
     header = msgspec.to_builtins(results)
     lines = ",\n".join(_strict(row) for row in header.pop("rows"))
@@ -112,29 +112,30 @@ def _strict(value: Any) -> str:
 
 
 def read(path: Path) -> Results:
-    """Read results back.
+    """Read a result file of any known format.
 
     Raises:
-        ResultsError: there is no such file, or it holds something else.
+        ResultsError: the file does not exist or has other content.
     """
     try:
-        found = json.loads(path.read_bytes(), parse_constant=_no_number)
-    except OSError as refusal:
-        why = (refusal.strerror or str(refusal)).lower()
-        raise ResultsError(f"cannot read results from {path}: {why}") from refusal
+        found = json.loads(path.read_bytes(), parse_constant=_reject_constant)
+    except OSError as error:
+        reason = (error.strerror or str(error)).lower()
+        raise ResultsError(f"cannot read results from {path}: {reason}") from error
     except (ValueError, RecursionError) as error:
         raise ResultsError(f"{path} is not JSON: {error}") from error
     version = found.get("version", FORMAT) if isinstance(found, dict) else FORMAT
     if version not in (1, FORMAT):
         raise ResultsError(
-            f"{path} holds results of format {version!r}, and this program reads formats 1 to "
-            f"{FORMAT}; read it with the program that wrote it"
+            f"{path} has format {version!r}, but this version reads formats 1 to {FORMAT}; use the "
+            "version that wrote it"
         )
     try:
         return msgspec.convert(_from_format_1(found) if version == 1 else found, Results)
     except msgspec.ValidationError as error:
         raise ResultsError(
-            f"{path} does not hold results of the laboratory: {error}; name a file that it wrote"
+            f"{path} is not a result file: {error}; name a file that `autoscaler backtest "
+            "--json` wrote"
         ) from error
 
 
@@ -164,5 +165,5 @@ def _renamed(table: Any, names: Mapping[str, str]) -> Any:
     return {names.get(key, key): value for key, value in table.items()}
 
 
-def _no_number(word: str) -> NoReturn:
-    raise ValueError(f"{word} is no number of JSON")
+def _reject_constant(constant: str) -> NoReturn:
+    raise ValueError(f"{constant} is not valid in JSON")

@@ -1,7 +1,7 @@
-"""One HTML page with everything in it: nothing is loaded, and nothing is asked of a network.
+"""One self-contained HTML page, which loads nothing from a network.
 
-Python puts the figures into the page as JSON; the scripts in `page` draw whichever pair of trace
-and scenario the reader chooses.
+The figures are embedded as JSON; the scripts in `page` draw the trace and scenario that the reader
+selects.
 """
 
 import html
@@ -16,7 +16,7 @@ from msgspec import Struct
 
 from autoscaler.backtest.results.comparison import (
     ORACLE,
-    SLO_SHARE,
+    SLO_TARGET,
     Aggregate,
     Frontier,
     Pair,
@@ -30,43 +30,42 @@ from autoscaler.errors import UserError
 SCRIPTS = ("words.js", "plots.js", "tables.js", "report.js")
 _FOLDER = resources.files(__package__) / "page"
 _FIGURES = 4
-"""Significant digits of what is drawn over time."""
+"""Significant digits of timelines, enough for a plot and half the size of the page."""
 
 
 class ScenarioSummary(Struct, frozen=True, kw_only=True):
-    """A scenario, as far as a reader has to know it."""
+    """A scenario, as the page describes it."""
 
-    facts: Mapping[str, str]  # in words, in the order in which they are to be read
-    slo_wait_s: float  # a request that waited longer has missed
-    slo_target: float = SLO_SHARE  # of the requests that must not miss
+    facts: Mapping[str, str]  # texts by heading, in the order to be shown
+    slo_wait_s: float  # max queue wait
+    slo_target: float = SLO_TARGET
 
 
 class Report(Struct, frozen=True, kw_only=True):
-    """What the page is made of. All texts are plain, whatever characters they hold."""
+    """The content of the page. All texts are plain text and are escaped."""
 
     title: str
     made_at: str
     command: str
     scenarios: Mapping[str, ScenarioSummary]  # by name
-    policies: Mapping[str, str]  # what each does, by name, in the order they are to be listed
-    shown: Sequence[str]  # policies that are drawn over time unless the reader chooses others
-    native: str = "adaptive-9"  # the policy at whose cost the others are compared as well
+    policies: Mapping[str, str]  # descriptions by name, in the order to be listed
+    shown: Sequence[str]  # policies that the plots show at first
+    adaptive: str = "adaptive-9"  # the policy at whose cost the others are compared
     trials: Sequence[Trial]
 
 
 def plotly_js() -> str:
-    """The library that draws. Ask for it before anything is done that would be in vain without.
+    """The plotting library. Call it before a long computation, to find out that it is missing.
 
     Raises:
-        UserError: it is not installed.
+        UserError: plotly is not installed.
     """
     try:
         return str(import_module("plotly.offline").get_plotlyjs())
-    except ImportError as absent:
+    except ImportError as error:
         raise UserError(
-            "a report needs plotly, which is not installed; install it with "
-            "`pip install 'autoscaler[backtest]'`"
-        ) from absent
+            "--report needs plotly; install it with `pip install 'autoscaler[backtest]'`"
+        ) from error
 
 
 def render(report: Report) -> str:
@@ -88,14 +87,14 @@ def _page(name: str) -> str:
 
 
 def _embedded(data: Any) -> str:
-    """JSON that cannot end the element it stands in, nor begin another."""
+    """JSON that cannot end its HTML element or begin another one."""
     text = json.dumps(data, allow_nan=False, separators=(",", ":"))
     return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
 
 
 def _data(report: Report) -> dict[str, Any]:
     found = aggregates(trial.row for trial in report.trials)
-    shares = {name: setting.slo_target for name, setting in report.scenarios.items()}
+    targets = {name: scenario.slo_target for name, scenario in report.scenarios.items()}
     about = {each.policy: "" for each in found} | dict(report.policies)
     return {
         "policies": [
@@ -104,16 +103,16 @@ def _data(report: Report) -> dict[str, Any]:
             if any(each.policy == name for each in found)
         ],
         "oracle": ORACLE,
-        "native": report.native,
+        "adaptive": report.adaptive,
         "scenarios": [
             {"name": name, **msgspec.to_builtins(report.scenarios[name])}
             for name in report.scenarios
             if any(each.scenario == name for each in found)
         ],
-        "pairs": _pairs(report, found, shares),
+        "pairs": _pairs(report, found, targets),
         "summaries": {
             scenario: msgspec.to_builtins(
-                summarise([each for each in found if each.scenario == scenario], shares=shares)
+                summarise([each for each in found if each.scenario == scenario], targets=targets)
             )
             for scenario in sorted({each.scenario for each in found})
         },
@@ -121,45 +120,44 @@ def _data(report: Report) -> dict[str, Any]:
 
 
 def _in_order(about: Mapping[str, str], listed: Mapping[str, str]) -> list[tuple[str, str]]:
-    """Those that were listed, then any others."""
+    """The listed policies, then any others."""
     return [*listed.items(), *(each for each in about.items() if each[0] not in listed)]
 
 
 def _pairs(
-    report: Report, found: Sequence[Aggregate], shares: Mapping[str, float]
+    report: Report, found: Sequence[Aggregate], targets: Mapping[str, float]
 ) -> list[dict[str, Any]]:
     swept: dict[Pair, dict[str, Frontier]] = {}
     for (trace, scenario, policy), frontier in frontiers(found).items():
         swept.setdefault((trace, scenario), {})[policy] = frontier
-    courses = _timelines_by_pair(report.trials)
+    by_pair = _timelines_by_pair(report.trials)
     return [
         {
             "trace": trace,
             "scenario": scenario,
-            "policies": _policies(by_policy, shares[scenario], report.native),
-            **_timelines(courses.get((trace, scenario), {})),
+            "policies": _policies(by_policy, targets[scenario], report.adaptive),
+            **_timelines(by_pair.get((trace, scenario), {})),
         }
         for (trace, scenario), by_policy in swept.items()
     ]
 
 
 def _policies(
-    by_policy: Mapping[str, Frontier], share: float, native: str
+    by_policy: Mapping[str, Frontier], target: float, adaptive: str
 ) -> dict[str, dict[str, Any]]:
-    """What is told of each policy about one pair."""
-    default = (
-        [each for each in by_policy[native].points if each.default] if native in by_policy else []
-    )
-    spent = default[0].allocation_hours.value if default else None
+    """The figures of each policy on one pair."""
+    points = by_policy[adaptive].points if adaptive in by_policy else ()
+    default = [each for each in points if each.default]
+    hours = default[0].allocation_hours.value if default else None
     return {
         policy: {
             "points": [
                 {**msgspec.to_builtins(point), "efficient": point in frontier.efficient}
                 for point in frontier.points
             ],
-            "cost": msgspec.to_builtins(frontier.cost_at(share)),
+            "cost": msgspec.to_builtins(frontier.cost_at(target)),
             "violations_at_adaptive_cost": msgspec.to_builtins(
-                None if spent is None else frontier.violations_at(spent)
+                None if hours is None else frontier.violations_at(hours)
             ),
         }
         for policy, frontier in by_policy.items()
@@ -167,31 +165,31 @@ def _policies(
 
 
 def _timelines_by_pair(trials: Sequence[Trial]) -> dict[Pair, dict[str, Timeline]]:
-    """One for each policy and pair: at the default setting if there is one, of the first seed."""
-    courses: dict[Pair, dict[str, Timeline]] = {}
+    """The timeline of each policy and pair, at the default setting if tried, of the first seed."""
+    timelines: dict[Pair, dict[str, Timeline]] = {}
     for trial in sorted(trials, key=lambda each: (not each.row.default, each.row.seed)):
         if trial.timeline is not None:
             pair = trial.row.trace, trial.row.scenario
-            courses.setdefault(pair, {}).setdefault(trial.row.policy, trial.timeline)
-    return courses
+            timelines.setdefault(pair, {}).setdefault(trial.row.policy, trial.timeline)
+    return timelines
 
 
-def _timelines(courses: Mapping[str, Timeline]) -> dict[str, Any]:
-    """The load is the same for all."""
-    if not courses:
-        return {"step_s": None, "offered_load": [], "courses": {}}
-    any_of_them = next(iter(courses.values()))
+def _timelines(timelines: Mapping[str, Timeline]) -> dict[str, Any]:
+    """The offered load, which is the same for all policies, and a timeline for each of them."""
+    if not timelines:
+        return {"step_s": None, "offered_load": [], "timelines": {}}
+    first = next(iter(timelines.values()))
     return {
-        "step_s": any_of_them.step_s,
-        "offered_load": _rounded(any_of_them.offered_load),
-        "courses": {
+        "step_s": first.step_s,
+        "offered_load": _rounded(first.offered_load),
+        "timelines": {
             policy: {
-                "requested": _rounded(course.requested),
-                "running": _rounded(course.running),
-                "wait_p99_s": _rounded(course.wait_p99_s),
-                "violations": course.violations,
+                "requested": _rounded(timeline.requested),
+                "running": _rounded(timeline.running),
+                "wait_p99_s": _rounded(timeline.wait_p99_s),
+                "violations": timeline.violations,
             }
-            for policy, course in courses.items()
+            for policy, timeline in timelines.items()
         },
     }
 

@@ -1,4 +1,4 @@
-"""What a run leaves behind: one row of figures, and its course over time."""
+"""The result of one run: a row of figures, and a timeline."""
 
 from collections.abc import Mapping
 from types import MappingProxyType
@@ -17,18 +17,18 @@ FORMER_POLICY_NAMES: Mapping[str, str] = MappingProxyType(
 
 
 class ResultRow(Struct, frozen=True, kw_only=True):
-    """The score of one policy, at one setting, on one load. A line of the JSON output.
+    """The score of one policy at one setting on one workload. A line of the JSON output.
 
-    A request misses when it waited longer than the limit for an allocation, was refused, or timed
-    out; that a caller's second try went well does not undo it. The counts are of callers, not of
-    tries. Percentiles are None where requests that were never served reach down to them.
+    A request violates the SLO if its queue wait exceeded the maximum, or if it was rejected or
+    timed out; a successful retry does not undo that. Requests are counted, not attempts. A
+    percentile of the queue wait is None if it falls on requests that were never served.
     """
 
     trace: str
     scenario: str
     policy: str
-    setting: str  # the value of the policy's knob, such as `target=0.7`; "" if it has none
-    default: bool  # whether that is the setting it is shipped with
+    setting: str  # of the policy's parameter, such as `target=0.7`; "" without one
+    default: bool  # whether this is the default setting
     seed: int
     requests: int
     violations: int
@@ -36,28 +36,30 @@ class ResultRow(Struct, frozen=True, kw_only=True):
     rejected: int
     timed_out: int
     retries: int
-    violation_minutes: int  # minutes in which more of the requests missed than the SLO allows
+    violation_minutes: int  # minutes in which the SLO was not met
     wait_p50_s: float | None
     wait_p95_s: float | None
     wait_p99_s: float | None
-    allocation_hours: float  # requested, which is what the nodes set aside
+    allocation_hours: float  # requested, which is what the nodes reserve
     running_allocation_hours: float
     changes: int
     reversals: int  # changes of direction within five minutes
     refused_updates: int
-    max_backlog_s: float  # the longest time that more waited than there were allocations
-    simulated_s: float  # simulated
-    elapsed_s: float  # to simulate it
+    max_backlog_s: float  # longest time with more queued requests than allocations
+    simulated_s: float  # virtual time
+    elapsed_s: float  # computing time
 
 
 class Timeline(Struct, frozen=True, kw_only=True):
-    """The course of one run, in equal steps. Each list has one figure a step."""
+    """One run over time, in equal steps. Each list has one value per step."""
 
     step_s: float
     offered_load: list[float]  # erlangs: arrivals x mean service time
     requested: list[float]  # allocations, mean over the step
     running: list[float]
-    wait_p99_s: list[float | None]  # of the requests that came in the step; None: none, or lost
+    wait_p99_s: list[
+        float | None
+    ]  # of the arrivals of the step; None: no arrivals, or never served
     violations: list[int]
 
 

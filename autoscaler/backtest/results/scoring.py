@@ -1,4 +1,4 @@
-"""What callers met and what it cost."""
+"""Scores of one run: SLO violations, queue waits, and the cost in allocations."""
 
 from collections.abc import Sequence
 from itertools import pairwise
@@ -15,7 +15,7 @@ from autoscaler.backtest.world.workload import Workload
 
 MINUTE_S = 60.0
 GRID_S = 10.0
-"""A backlog is looked for so often."""
+"""Seconds between the instants at which the backlog is determined."""
 
 REVERSAL_WITHIN_S = 300.0
 
@@ -25,18 +25,18 @@ _ROUNDING = 1e-9
 
 
 class RequestSlo(Struct, frozen=True):
-    """The SLO: at least this share of the requests wait at most so long."""
+    """The SLO: at least the fraction `target` of the requests waits at most `max_queue_wait_s`."""
 
-    wait_s: float
-    share: float
+    max_queue_wait_s: float
+    target: float
 
     def allowed(self, requests: Requests) -> Requests:
-        """How many of so many requests may miss; 1 of 10 at a share of 0.9, whatever 1 - 0.9 is."""
-        return (1.0 - self.share) * requests + _ROUNDING
+        """The error budget in requests; 1 of 10 at a target of 0.9, although 1 - 0.9 < 0.1."""
+        return (1.0 - self.target) * requests + _ROUNDING
 
 
 class RequestScore(Struct, frozen=True, kw_only=True):
-    """What callers met."""
+    """Outcomes and queue waits of all requests."""
 
     requests: int
     violations: int
@@ -50,7 +50,7 @@ class RequestScore(Struct, frozen=True, kw_only=True):
 
 
 class AllocationCost(Struct, frozen=True, kw_only=True):
-    """What it took."""
+    """Allocation-hours and changes."""
 
     allocation_hours: float
     running_allocation_hours: float
@@ -61,10 +61,10 @@ class AllocationCost(Struct, frozen=True, kw_only=True):
 def violations(
     waits_s: NDArray[np.float64], outcomes: NDArray[np.int8], slo: RequestSlo
 ) -> NDArray[np.bool_]:
-    """Which requests waited too long, were refused or timed out."""
-    # A wait that is nan is longer than any: it never ended.
-    misses: NDArray[np.bool_] = (outcomes != COMPLETED) | ~(waits_s <= slo.wait_s)
-    return misses
+    """Which requests waited too long, were rejected or timed out."""
+    # nan: the request was never served.
+    violated: NDArray[np.bool_] = (outcomes != COMPLETED) | ~(waits_s <= slo.max_queue_wait_s)
+    return violated
 
 
 def request_score(
@@ -72,41 +72,41 @@ def request_score(
     waits_s: NDArray[np.float64],
     outcomes: NDArray[np.int8],
     slo: RequestSlo,
-    holdings: Sequence[AllocationSpan],
+    spans: Sequence[AllocationSpan],
 ) -> RequestScore:
-    """Add up what the requests of `demand` met."""
-    misses = violations(waits_s, outcomes, slo)
+    """The score of the requests of a workload."""
+    violated = violations(waits_s, outcomes, slo)
     p50, p95, p99 = _percentiles(waits_s, (0.5, 0.95, 0.99))
     return RequestScore(
         requests=len(outcomes),
-        violations=int(np.count_nonzero(misses)),
+        violations=int(np.count_nonzero(violated)),
         rejected=int(np.count_nonzero((outcomes == REJECTED) | (outcomes == LOST))),
         timed_out=int(np.count_nonzero(outcomes == TIMED_OUT)),
-        violation_minutes=_violation_minutes(workload, misses, slo),
+        violation_minutes=_violation_minutes(workload, violated, slo),
         wait_p50_s=p50,
         wait_p95_s=p95,
         wait_p99_s=p99,
-        max_backlog_s=_max_backlog_s(workload, waits_s, holdings),
+        max_backlog_s=_max_backlog_s(workload, waits_s, spans),
     )
 
 
-def cost(holdings: Sequence[AllocationSpan], start: float, end: float) -> AllocationCost:
-    """What was held from `start` to `end`."""
-    span = np.array([start, end])
-    requested, running = (float(_met(holdings, span, which)[0]) for which in (1, 2))
-    moves = [
+def cost(spans: Sequence[AllocationSpan], start: float, end: float) -> AllocationCost:
+    """The allocations between `start` and `end`."""
+    both = np.array([start, end])
+    requested, running = (float(_allocation_s(spans, both, which)[0]) for which in (1, 2))
+    changes = [
         (after.at, after.requested - before.requested)
-        for before, after in pairwise(holdings)
+        for before, after in pairwise(spans)
         if start <= after.at < end and after.requested != before.requested
     ]
     reversals = sum(
-        move * last < 0 and at - last_at <= REVERSAL_WITHIN_S
-        for (last_at, last), (at, move) in pairwise(moves)
+        change * last < 0 and at - last_at <= REVERSAL_WITHIN_S
+        for (last_at, last), (at, change) in pairwise(changes)
     )
     return AllocationCost(
         allocation_hours=requested / 3600.0,
         running_allocation_hours=running / 3600.0,
-        changes=len(moves),
+        changes=len(changes),
         reversals=reversals,
     )
 
@@ -116,19 +116,19 @@ def timeline(
     waits_s: NDArray[np.float64],
     outcomes: NDArray[np.int8],
     slo: RequestSlo,
-    holdings: Sequence[AllocationSpan],
+    spans: Sequence[AllocationSpan],
     step_s: float,
 ) -> Timeline:
-    """The course of a run in steps of `step_s`, the last of which may be cut short."""
+    """A run over time, in steps of `step_s`, the last of which may be shorter."""
     steps = max(1, int(np.ceil(workload.duration_s / step_s)))
     elapsed_s = np.minimum(step_s * np.arange(steps + 1), workload.duration_s)
     instants = workload.start + elapsed_s
     edges = np.searchsorted(workload.at, instants)
-    work_s, misses = (
+    work_s, violated = (
         np.diff(np.concatenate([[0.0], np.cumsum(each)])[edges])
         for each in (workload.work_s, violations(waits_s, outcomes, slo))
     )
-    requested, running = (_met(holdings, instants, which) for which in (1, 2))
+    requested, running = (_allocation_s(spans, instants, which) for which in (1, 2))
     lengths_s = np.diff(elapsed_s)
     return Timeline(
         step_s=step_s,
@@ -136,7 +136,7 @@ def timeline(
         requested=(requested / lengths_s).round(3).tolist(),
         running=(running / lengths_s).round(3).tolist(),
         wait_p99_s=[_percentiles(waits_s[a:b], (0.99,))[0] for a, b in pairwise(edges)],
-        violations=misses.astype(np.int64).tolist(),
+        violations=violated.astype(np.int64).tolist(),
     )
 
 
@@ -147,57 +147,58 @@ def _bins(elapsed_s: NDArray[np.float64], width_s: float, count: int) -> NDArray
 def _percentiles(
     waits_s: NDArray[np.float64], fractions: Sequence[float]
 ) -> tuple[float | None, ...]:
-    """Waits that so many of the requests did not exceed; None where they never ended, or none."""
+    """Queue waits at these fractions; None if never served, or without requests."""
     if not len(waits_s):
         return (None,) * len(fractions)
     ranks = [max(0, int(np.ceil(fraction * len(waits_s))) - 1) for fraction in fractions]
-    # Sorted, nan comes last, as the longest wait should.
+    # nan sorts last, as the longest wait.
     ordered = np.partition(waits_s, ranks)
     return tuple(
         None if np.isnan(ordered[rank]) else round(float(ordered[rank]), 6) for rank in ranks
     )
 
 
-def _violation_minutes(workload: Workload, misses: NDArray[np.bool_], slo: RequestSlo) -> int:
+def _violation_minutes(workload: Workload, violated: NDArray[np.bool_], slo: RequestSlo) -> int:
     minutes = max(1, int(np.ceil(workload.duration_s / MINUTE_S)))
     edges = np.searchsorted(workload.at, workload.start + MINUTE_S * np.arange(minutes + 1))
-    failed = np.diff(np.concatenate([[0], np.cumsum(misses)])[edges])
+    failed = np.diff(np.concatenate([[0], np.cumsum(violated)])[edges])
     return int(np.count_nonzero(failed > slo.allowed(np.diff(edges))))
 
 
 def _max_backlog_s(
-    workload: Workload, waits_s: NDArray[np.float64], holdings: Sequence[AllocationSpan]
+    workload: Workload, waits_s: NDArray[np.float64], spans: Sequence[AllocationSpan]
 ) -> float:
-    """The longest time during which more requests waited than allocations ran.
+    """The longest time with more queued requests than running allocations.
 
-    Those who were never served do not count: they show as misses.
+    Requests that were never served do not count here; they count as violations.
     """
-    waited = waits_s > 0.0  # the others leave the queue as they come to it
-    came_s = workload.at[waited] - workload.start
+    waited = waits_s > 0.0  # the others did not queue
+    arrived_s = workload.at[waited] - workload.start
     count = int(workload.duration_s / GRID_S) + 1
-    asked = np.bincount(_bins(came_s, GRID_S, count), minlength=count)
-    begun = np.bincount(_bins(came_s + waits_s[waited], GRID_S, count), minlength=count)
-    waiting = np.cumsum(asked) - np.cumsum(begun)
+    queued = np.bincount(_bins(arrived_s, GRID_S, count), minlength=count)
+    taken = np.bincount(_bins(arrived_s + waits_s[waited], GRID_S, count), minlength=count)
+    backlog = np.cumsum(queued) - np.cumsum(taken)
     ends = workload.start + GRID_S * (1 + np.arange(count))
-    changed = np.array([holding.at for holding in holdings])
-    running = np.array([holding.running for holding in holdings])
-    held = running[np.maximum(0, np.searchsorted(changed, ends, side="right") - 1)]
-    # The lengths of the stretches of True, between the places where it turns.
-    behind = np.concatenate([[0], (waiting > held).astype(np.int8), [0]])
+    changed = np.array([span.at for span in spans])
+    running = np.array([span.running for span in spans])
+    allocations = running[np.maximum(0, np.searchsorted(changed, ends, side="right") - 1)]
+    # The lengths of the stretches with a backlog, between the places where it begins and ends.
+    behind = np.concatenate([[0], (backlog > allocations).astype(np.int8), [0]])
     turns = np.flatnonzero(np.diff(behind))
     return GRID_S * float((turns[1::2] - turns[::2]).max(initial=0))
 
 
-def _met(
-    holdings: Sequence[AllocationSpan], instants: NDArray[np.float64], which: int
+def _allocation_s(
+    spans: Sequence[AllocationSpan], instants: NDArray[np.float64], which: int
 ) -> NDArray[np.float64]:
     """Allocation-seconds between neighbouring instants: requested (1) or running (2).
 
-    Before the first holding it counts as held, too.
+    The first span also counts before it begins.
     """
-    since = np.array([holding.at for holding in holdings])
-    level = np.array([holding[which] for holding in holdings], dtype=np.float64)
+    since = np.array([span.at for span in spans])
+    level = np.array([span[which] for span in spans], dtype=np.float64)
     before = np.concatenate([[0.0], np.cumsum(level[:-1] * np.diff(since))])
     place = np.maximum(0, np.searchsorted(since, instants, side="right") - 1)
-    held: NDArray[np.float64] = np.diff(before[place] + level[place] * (instants - since[place]))
-    return held
+    area = before[place] + level[place] * (instants - since[place])
+    allocation_s: NDArray[np.float64] = np.diff(area)
+    return allocation_s

@@ -1,6 +1,6 @@
-"""What policies did over many pairs: as shipped, at equal attainment, and at equal cost.
+"""Policies over many pairs: with default settings, at equal attainment, and at equal cost.
 
-The clairvoyant says which pairs count: what it cannot hold, nobody is expected to.
+Infeasible pairs, on which not even the oracle meets the SLO, are not counted.
 """
 
 import math
@@ -10,7 +10,7 @@ from statistics import fmean
 
 from autoscaler.backtest.results.comparison import (
     ORACLE,
-    SLO_SHARE,
+    SLO_TARGET,
     Aggregate,
     Frontier,
     Mean,
@@ -24,68 +24,70 @@ from autoscaler.core.values import Value
 
 
 class Ratio(Value, frozen=True):
-    """Geometric mean over pairs of one policy's figures relative to those of a reference."""
+    """Geometric mean over pairs of a policy's value divided by that of a reference."""
 
     value: float
-    pairs: int  # for which both have such a figure
+    pairs: int  # on which both have a value
 
 
 class PolicySummary(Value, frozen=True, kw_only=True):
-    """How one policy did over many pairs."""
+    """One policy over many pairs."""
 
     policy: str
-    pairs: int  # it was tried on, those that nobody can hold aside
+    pairs: int  # feasible ones on which it was tried
     met_by_default: int | None  # None: not tried at its default setting
-    best_setting: str  # the one that holds most pairs, of those the cheapest
+    best_setting: str  # the one that meets the SLO on most pairs, then the cheapest
     met_by_best: int
     relative_cost: Mapping[str, Ratio]  # at equal attainment, by reference; absent: no common pair
 
 
 class Summary(Value, frozen=True, kw_only=True):
+    """All policies over many pairs."""
+
     policies: tuple[PolicySummary, ...]  # by name
-    infeasible: tuple[Pair, ...]  # not even the clairvoyant holds them, nor does anybody else
+    infeasible: tuple[Pair, ...]  # no policy meets the SLO on them, including the oracle
 
 
 class DefaultSummary(Value, frozen=True, kw_only=True):
-    """What one policy at its default setting made of some pairs. Means over seeds."""
+    """One policy at its default setting over some pairs. Means over seeds."""
 
     policy: str
     pairs: int
     met: int
     worst_violation_fraction: float  # of any pair
     violation_fraction: Mean  # of the requests of all pairs
-    relative_hours: Mean | None  # geometric mean over pairs, to the clairvoyant's; None: unknown
+    relative_hours: Mean | None  # of the oracle's, geometric mean over pairs; None: unknown
     changes_per_hour: Mean
     reversals_per_day: Mean
 
 
 class EqualCostSummary(Value, frozen=True, kw_only=True):
-    """How many requests one policy misses with the allocation-hours of a reference."""
+    """The violations of one policy at the allocation-hours of a reference."""
 
     policy: str
-    relative_violations: Ratio | None  # None: on every pair, it takes more at every setting
-    more: int  # pairs with more misses than the reference's
-    beyond_sweep: int  # pairs with hours to spare at the dearest setting: it may miss fewer yet
+    relative_violations: Ratio | None  # None: every setting costs more, on every pair
+    more: int  # pairs with more violations than the reference
+    beyond_sweep: int  # pairs with hours to spare at the costliest setting: there may be fewer
 
 
 def summarise(
     aggregates: Sequence[Aggregate],
     *,
     references: Sequence[str] = (ORACLE, "slo"),
-    shares: Mapping[str, float] | None = None,
+    targets: Mapping[str, float] | None = None,
 ) -> Summary:
-    """How each policy did over all pairs.
+    """Summarise each policy over all pairs.
 
     Args:
-        references: the policies whose costs the others' are compared with.
-        shares: by scenario, the share of requests that must not miss; `SLO_SHARE` if not named.
+        references: the policies with whose costs the others are compared.
+        targets: SLO targets by scenario; `SLO_TARGET` for those absent.
     """
-    asked = {each.scenario: (shares or {}).get(each.scenario, SLO_SHARE) for each in aggregates}
-    met = {each.pair for each in aggregates if each.meets(asked[each.scenario])}
+    target = {each.scenario: (targets or {}).get(each.scenario, SLO_TARGET) for each in aggregates}
+    met = {each.pair for each in aggregates if each.meets(target[each.scenario])}
     infeasible = {each.pair for each in aggregates if each.policy == ORACLE} - met
     costs: dict[str, dict[Pair, float]] = defaultdict(dict)
     for (trace, scenario, policy), frontier in frontiers(aggregates).items():
-        if cost := frontier.cost_at(asked[scenario]):
+        if cost := frontier.cost_at(target[scenario]):
             costs[policy][trace, scenario] = cost.allocation_hours
     by_policy: dict[str, list[Aggregate]] = defaultdict(list)
     for each in aggregates:
@@ -93,7 +95,7 @@ def summarise(
             by_policy[each.policy].append(each)
     return Summary(
         policies=tuple(
-            _summary(by_policy[policy], asked, _ratios(costs[policy], costs, references))
+            _summary(by_policy[policy], target, _ratios(costs[policy], costs, references))
             for policy in sorted(by_policy)
         ),
         infeasible=tuple(sorted(infeasible)),
@@ -101,20 +103,20 @@ def summarise(
 
 
 def _summary(
-    tried: Sequence[Aggregate], asked: Mapping[str, float], relative_cost: Mapping[str, Ratio]
+    tried: Sequence[Aggregate], target: Mapping[str, float], relative_cost: Mapping[str, Ratio]
 ) -> PolicySummary:
     by_setting: dict[str, list[Aggregate]] = defaultdict(list)
     for each in tried:
         by_setting[each.setting].append(each)
 
     def met(some: Iterable[Aggregate]) -> int:
-        return sum(each.meets(asked[each.scenario]) for each in some)
+        return sum(each.meets(target[each.scenario]) for each in some)
 
-    def merit(setting: str) -> tuple[int, float, str]:
+    def rank(setting: str) -> tuple[int, float, str]:
         hours = [each.allocation_hours.value for each in by_setting[setting]]
         return -met(by_setting[setting]), _geometric_mean(hours), setting
 
-    best = min(by_setting, key=merit)
+    best = min(by_setting, key=rank)
     by_default = [each for each in tried if each.default]
     return PolicySummary(
         policy=tried[0].policy,
@@ -139,25 +141,28 @@ def _ratios(
 
 
 def _geometric_mean(figures: Sequence[float]) -> float:
-    """Nothing held at all costs nothing, on any mean."""
+    """0 if any value is 0."""
     return math.exp(fmean(map(math.log, figures))) if all(figures) else 0.0
 
 
-def as_shipped(
-    rows: Iterable[ResultRow], pairs: Collection[Pair], *, shares: Mapping[str, float] | None = None
+def default_summaries(
+    rows: Iterable[ResultRow],
+    pairs: Collection[Pair],
+    *,
+    targets: Mapping[str, float] | None = None,
 ) -> tuple[DefaultSummary, ...]:
-    """How each policy does on these pairs at its default setting, by name.
+    """Each policy at its default setting on these pairs, by name.
 
     Args:
-        shares: by scenario, the share of requests that must not miss; `SLO_SHARE` if not named.
+        targets: SLO targets by scenario; `SLO_TARGET` for those absent.
     """
     by_policy: dict[str, list[ResultRow]] = defaultdict(list)
     for row in rows:
         if row.default and (row.trace, row.scenario) in pairs:
             by_policy[row.policy].append(row)
-    least = {_workload(row): row.allocation_hours for row in by_policy[ORACLE]}
+    lowest = {_workload(row): row.allocation_hours for row in by_policy[ORACLE]}
     return tuple(
-        _as_shipped(policy, by_policy[policy], least, shares or {})
+        _default_summary(policy, by_policy[policy], lowest, targets or {})
         for policy in sorted(by_policy)
         if by_policy[policy]
     )
@@ -167,22 +172,22 @@ def _workload(row: ResultRow) -> tuple[str, str, int]:
     return row.trace, row.scenario, row.seed
 
 
-def _as_shipped(
+def _default_summary(
     policy: str,
     rows: Sequence[ResultRow],
-    least: Mapping[tuple[str, str, int], float],
-    shares: Mapping[str, float],
+    lowest: Mapping[tuple[str, str, int], float],
+    targets: Mapping[str, float],
 ) -> DefaultSummary:
     by_pair = aggregates(rows)
-    compared = [row for row in rows if least.get(_workload(row))]
+    compared = [row for row in rows if lowest.get(_workload(row))]
 
     def relative_hours(some: Sequence[ResultRow]) -> float:
-        return _geometric_mean([row.allocation_hours / least[_workload(row)] for row in some])
+        return _geometric_mean([row.allocation_hours / lowest[_workload(row)] for row in some])
 
     return DefaultSummary(
         policy=policy,
         pairs=len(by_pair),
-        met=sum(each.meets(shares.get(each.scenario, SLO_SHARE)) for each in by_pair),
+        met=sum(each.meets(targets.get(each.scenario, SLO_TARGET)) for each in by_pair),
         worst_violation_fraction=max(each.violation_fraction.value for each in by_pair),
         violation_fraction=_over_seeds(rows, _violation_fraction),
         relative_hours=_over_seeds(compared, relative_hours) if compared else None,
@@ -192,7 +197,7 @@ def _as_shipped(
 
 
 def _over_seeds(rows: Iterable[ResultRow], figure: Callable[[Sequence[ResultRow]], float]) -> Mean:
-    """The mean of a figure that all rows of a seed give together."""
+    """The mean over seeds of a figure computed from all rows of a seed."""
     by_seed: dict[int, list[ResultRow]] = defaultdict(list)
     for row in rows:
         by_seed[row.seed].append(row)
@@ -211,11 +216,13 @@ def _reversals_per_day(rows: Sequence[ResultRow]) -> float:
     return fmean(row.reversals * 86_400.0 / row.simulated_s for row in rows)
 
 
-def at_cost_of(reference: str, aggregates: Iterable[Aggregate]) -> tuple[EqualCostSummary, ...]:
-    """What each policy misses with the hours that the reference takes as shipped, by name.
+def equal_cost_summaries(
+    reference: str, aggregates: Iterable[Aggregate]
+) -> tuple[EqualCostSummary, ...]:
+    """The violations of each policy at the cost of the reference with default settings, by name.
 
-    None at all counts as half a request, so that there is a ratio. Pairs on which a policy takes
-    more than those hours at every setting do not count.
+    No violations count as half a request, so that there is a ratio. Pairs on which every setting of
+    a policy costs more are not counted.
     """
     found = frontiers(aggregates)
     theirs = {
@@ -228,12 +235,12 @@ def at_cost_of(reference: str, aggregates: Iterable[Aggregate]) -> tuple[EqualCo
     by_policy: dict[str, list[tuple[float, bool]]] = {policy: [] for *_, policy in found}
     for (trace, scenario, policy), frontier in found.items():
         given = theirs.get((trace, scenario))
-        if given is not None and (compared := _violations_beside(frontier, given)) is not None:
+        if given is not None and (compared := _violations_ratio(frontier, given)) is not None:
             by_policy[policy].append(compared)
-    return tuple(_at_cost(policy, by_policy[policy]) for policy in sorted(by_policy))
+    return tuple(_equal_cost_summary(policy, by_policy[policy]) for policy in sorted(by_policy))
 
 
-def _at_cost(policy: str, compared: Sequence[tuple[float, bool]]) -> EqualCostSummary:
+def _equal_cost_summary(policy: str, compared: Sequence[tuple[float, bool]]) -> EqualCostSummary:
     ratios = [ratio for ratio, _ in compared]
     return EqualCostSummary(
         policy=policy,
@@ -243,11 +250,11 @@ def _at_cost(policy: str, compared: Sequence[tuple[float, bool]]) -> EqualCostSu
     )
 
 
-def _violations_beside(frontier: Frontier, given: Aggregate) -> tuple[float, bool] | None:
-    """Misses relative to those of the standing at its cost, and whether there may be fewer yet."""
+def _violations_ratio(frontier: Frontier, given: Aggregate) -> tuple[float, bool] | None:
+    """The ratio of violations at the cost of an aggregate, and whether there may be fewer."""
     violations = frontier.violations_at(given.allocation_hours.value)
     if violations is None:
         return None
-    least = 0.5 / max(given.requests, 1)
-    ratio = max(violations.fraction, least) / max(given.violation_fraction.value, least)
+    minimum = 0.5 / max(given.requests, 1)
+    ratio = max(violations.fraction, minimum) / max(given.violation_fraction.value, minimum)
     return ratio, violations.beyond_sweep

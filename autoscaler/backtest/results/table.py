@@ -1,4 +1,4 @@
-"""Results on a terminal: who did what with each trace, or with many of them taken together."""
+"""Results on a terminal: every policy on each trace, or a summary over many traces."""
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
@@ -8,61 +8,63 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from autoscaler.backtest.results.comparison import SLO_SHARE, Aggregate, Mean, aggregates
+from autoscaler.backtest.results.comparison import SLO_TARGET, Aggregate, Mean, aggregates
 from autoscaler.backtest.results.rows import ResultRow
 from autoscaler.backtest.results.summary import PolicySummary, Summary, summarise
 
 MAX_LINES = 60
-"""Of a table in full. If it were to be longer, only the summary is shown."""
+"""Lines of the full table. With more, only the summary is shown."""
 
 
 def show(
-    console: Console, rows: Iterable[ResultRow], *, shares: Mapping[str, float] | None = None
+    console: Console, rows: Iterable[ResultRow], *, targets: Mapping[str, float] | None = None
 ) -> None:
-    """Print the results: every policy on every trace if they are few, and a summary if not.
+    """Print every policy on every trace if they are few, and a summary if there are several.
 
     Args:
-        shares: by scenario, the share of requests that must not miss.
+        targets: SLO targets by scenario; `SLO_TARGET` for those absent.
     """
-    shares = shares or {}
+    targets = targets or {}
     all_aggregates = aggregates(rows)
     shown = at_defaults(all_aggregates)
     if len(shown) <= MAX_LINES:
         for scenario in sorted({each.scenario for each in shown}):
             chosen = [each for each in shown if each.scenario == scenario]
-            console.print(in_full(scenario, chosen, shares.get(scenario, SLO_SHARE)))
+            console.print(in_full(scenario, chosen, targets.get(scenario, SLO_TARGET)))
     pairs = {each.pair for each in all_aggregates}
     if len(pairs) > 1 or len(shown) > MAX_LINES:
-        summary = summarise(all_aggregates, shares=shares)
+        summary = summarise(all_aggregates, targets=targets)
         console.print(in_short(summary))
-        _remark(console, summary)
+        _print_infeasible(console, summary)
 
 
 def at_defaults(aggregates: Sequence[Aggregate]) -> list[Aggregate]:
-    """Each policy at its default setting on each pair, at all its settings where that is absent."""
+    """Each policy at its default setting on each pair, or at all settings without that one."""
     by_default = {(each.pair, each.policy) for each in aggregates if each.default}
     return [
         each for each in aggregates if each.default or (each.pair, each.policy) not in by_default
     ]
 
 
-def in_full(scenario: str, aggregates: Iterable[Aggregate], share: float) -> Table:
+def in_full(scenario: str, aggregates: Iterable[Aggregate], target: float) -> Table:
     """A line for each policy on each trace of one scenario."""
-    told = f"{scenario}: {100.0 * share:.4g} % of the requests are to be in time"
-    table = _table(told, "✓ held  ✗ not  - never served  ± 95 % confidence interval over seeds")
+    table = _table(
+        f"{scenario}: SLO target {100.0 * target:.4g} %",
+        "✓ SLO met  ✗ not met  - never served  ± 95 % confidence interval over seeds",
+    )
     table.add_column("trace, policy", no_wrap=True, overflow="ellipsis", max_width=30)
-    for heading in ("in time, %", "misses", "p95 wait", "p99 wait", "alloc. hours", "chg/h"):
+    for heading in ("attainment, %", "late", "p95 wait", "p99 wait", "alloc. hours", "chg/h"):
         table.add_column(heading, justify="right", no_wrap=True)
     table.add_column("rev.", justify="right", no_wrap=True)
-    before = None
-    for each in sorted(aggregates, key=_as_read):
-        if each.trace != before:
+    previous = None
+    for each in sorted(aggregates, key=_by_violations):
+        if each.trace != previous:
             table.add_row(Text(each.trace, style="bold"))
-            before = each.trace
+            previous = each.trace
         setting = "" if each.default else f" {each.setting}"
         table.add_row(
             Text(f"  {each.policy}{setting}"),
-            _in_time(each.violation_fraction, held=each.meets(share)),
+            _attainment(each.violation_fraction, met=each.meets(target)),
             f"{each.violations.value:,.0f}",
             seconds(each.wait_p95_s),
             seconds(each.wait_p99_s),
@@ -85,10 +87,10 @@ def _table(title: str, caption: str) -> Table:
     )
 
 
-def _as_read(aggregate: Aggregate) -> tuple[str, float, float, str]:
-    """Trace by trace, the best first and of equals the cheapest."""
-    worth = aggregate.violation_fraction.value, aggregate.allocation_hours.value
-    return aggregate.trace, *worth, aggregate.policy
+def _by_violations(aggregate: Aggregate) -> tuple[str, float, float, str]:
+    """By trace; the fewest violations first, then the cheapest."""
+    rank = aggregate.violation_fraction.value, aggregate.allocation_hours.value
+    return aggregate.trace, *rank, aggregate.policy
 
 
 def in_short(summary: Summary) -> Table:
@@ -98,16 +100,16 @@ def in_short(summary: Summary) -> Table:
     )
     table = _table(
         "All traces together",
-        "held: as many of the requests were in time as asked for. Hours to a policy's: geometric "
-        "mean of the ratio of allocation-hours for that, and how many traces it is over",
+        "SLO met: traces on which the SLO was met. Hours, × policy: allocation-hours that just "
+        "meet the SLO, as a multiple of that policy's; geometric mean over the traces in brackets",
     )
     table.add_column("policy", no_wrap=True, overflow="ellipsis", max_width=24)
-    table.add_column("held as shipped", justify="right")
-    table.add_column("held at its best", justify="right")
+    table.add_column("SLO met, default", justify="right")
+    table.add_column("SLO met, best setting", justify="right")
     table.add_column("best setting", no_wrap=True, overflow="ellipsis", max_width=20)
     for reference in references:
-        table.add_column(Text(f"hours to {reference}'s"), justify="right")
-    for each in sorted(summary.policies, key=_merit):
+        table.add_column(Text(f"hours, × {reference}"), justify="right")
+    for each in sorted(summary.policies, key=_by_traces_met):
         ratios = (each.relative_cost.get(reference) for reference in references)
         table.add_row(
             Text(each.policy),
@@ -119,16 +121,16 @@ def in_short(summary: Summary) -> Table:
     return table
 
 
-def _merit(policy: PolicySummary) -> tuple[float, float, str]:
-    held = policy.met_by_best if policy.met_by_default is None else policy.met_by_default
-    return -held / max(policy.pairs, 1), -policy.met_by_best, policy.policy
+def _by_traces_met(policy: PolicySummary) -> tuple[float, float, str]:
+    met = policy.met_by_best if policy.met_by_default is None else policy.met_by_default
+    return -met / max(policy.pairs, 1), -policy.met_by_best, policy.policy
 
 
-def _remark(console: Console, summary: Summary) -> None:
+def _print_infeasible(console: Console, summary: Summary) -> None:
     if summary.infeasible:
         names = ", ".join(f"{trace} ({scenario})" for trace, scenario in summary.infeasible)
-        told = f"Not even the clairvoyant holds these, so they are left out of the summary: {names}"
-        console.print(Text(told))
+        text = f"No policy meets the SLO on these, so the summary excludes them: {names}"
+        console.print(Text(text))
 
 
 def seconds(wait_s: float | None) -> str:
@@ -143,9 +145,9 @@ def seconds(wait_s: float | None) -> str:
 
 
 def attainment(violation_fraction: float) -> str:
-    """The share of requests in time, in percent, rounded down: 100 means all of them.
+    """The percentage of requests that met the SLO, rounded down: 100 means all of them.
 
-    >>> attained(0.000_01), attained(0.0)
+    >>> attainment(0.000_01), attainment(0.0)
     ('99.99', '100')
     """
     if violation_fraction == 0.0:
@@ -153,12 +155,12 @@ def attainment(violation_fraction: float) -> str:
     return f"{math.floor(1e4 * (1.0 - violation_fraction) + 1e-6) / 100.0:.2f}"
 
 
-def _in_time(violation_fraction: Mean, *, held: bool) -> Text:
-    mark, style = ("✓", "green") if held else ("✗", "red")
-    told = f"{mark} {attainment(violation_fraction.value)}"
+def _attainment(violation_fraction: Mean, *, met: bool) -> Text:
+    mark, style = ("✓", "green") if met else ("✗", "red")
+    text = f"{mark} {attainment(violation_fraction.value)}"
     if violation_fraction.half_width is not None:
-        told += f" ±{100.0 * violation_fraction.half_width:.2f}"
-    return Text(told, style=style)
+        text += f" ±{100.0 * violation_fraction.half_width:.2f}"
+    return Text(text, style=style)
 
 
 def _with_interval(figure: Mean) -> str:

@@ -1,4 +1,4 @@
-"""Files of results: read back as they were, and never half there."""
+"""Result files: read back unchanged, and written atomically."""
 
 import json
 import math
@@ -30,13 +30,13 @@ def results(**given):
 
 
 class TestJson:
-    def test_what_is_written_is_read_back(self, tmp_path):
+    def test_a_written_file_is_read_back(self, tmp_path):
         path = tmp_path / "results.json"
         write(path, to_json(results()))
         assert read(path) == results()
 
     @pytest.mark.parametrize("rows", [(), (row(),)])
-    def test_any_number_of_rows_is_good_json(self, rows):
+    def test_any_count_of_rows_is_valid_json(self, rows):
         assert len(json.loads(to_json(results(rows=rows)))["rows"]) == len(rows)
 
     def test_a_row_is_a_line(self):
@@ -44,11 +44,11 @@ class TestJson:
         assert [json.loads(line.rstrip(","))["seed"] for line in lines[1:-1]] == [1, 2]
 
     @pytest.mark.parametrize("figure", [math.nan, math.inf])
-    def test_what_json_cannot_say_is_refused(self, figure):
+    def test_figures_that_json_does_not_support_are_refused(self, figure):
         with pytest.raises(ValueError, match="not JSON compliant"):
             to_json(results(rows=(row(wait_p99_s=figure),)))
 
-    def test_any_name_survives(self, tmp_path):
+    def test_any_name_is_read_back(self, tmp_path):
         path = tmp_path / "results.json"
         named = results(rows=(row(trace="</script> \u2028 Übung \udcff \x00"),))
         write(path, to_json(named))
@@ -56,28 +56,28 @@ class TestJson:
 
 
 class TestReading:
-    def test_a_file_that_is_not_there_is_named(self, tmp_path):
+    def test_an_absent_file_is_named(self, tmp_path):
         with pytest.raises(ResultsError, match=r"absent\.json: no such file"):
             read(tmp_path / "absent.json")
 
     @pytest.mark.parametrize(
-        ("text", "told"),
+        ("text", "message"),
         [
             ("{", "is not JSON"),
-            ('{"rows": [NaN]}', "NaN is no number of JSON"),
+            ('{"rows": [NaN]}', "NaN is not valid in JSON"),
             ("\xff", "is not JSON"),
             ("[" * 100_000, "is not JSON"),
-            ("[]", "does not hold results"),
-            ('{"version": 1, "rows": []}', "does not hold results"),
-            ('{"version": 1, "rows": [1], "scenarios": {"a": 1}}', "does not hold results"),
-            ('{"version": 2, "rows": []}', "does not hold results"),
-            ('{"version": 3}', "format 3, and this program reads formats 1 to 2"),
+            ("[]", "is not a result file"),
+            ('{"version": 1, "rows": []}', "is not a result file"),
+            ('{"version": 1, "rows": [1], "scenarios": {"a": 1}}', "is not a result file"),
+            ('{"version": 2, "rows": []}', "is not a result file"),
+            ('{"version": 3}', "format 3, but this version reads formats 1 to 2"),
         ],
     )
-    def test_anything_else_is_refused_in_one_sentence(self, tmp_path, text, told):
+    def test_other_content_is_refused_in_one_sentence(self, tmp_path, text, message):
         path = tmp_path / "results.json"
         path.write_bytes(text.encode("latin-1"))
-        with pytest.raises(ResultsError, match=told) as error:
+        with pytest.raises(ResultsError, match=message) as error:
             read(path)
         assert "\n" not in str(error.value)
         assert "results.json" in str(error.value)
@@ -132,30 +132,30 @@ class TestFormat1:
 
 
 class TestWriting:
-    def test_a_path_that_will_do_is_left_as_it_is(self, tmp_path):
+    def test_a_writable_path_is_left_unchanged(self, tmp_path):
         ensure_writable(tmp_path / "new.json")
         assert list(tmp_path.iterdir()) == []
 
     @pytest.mark.parametrize("path", ["absent/new.json", "file.txt/new.json", "n" * 300])
-    def test_a_path_that_cannot_be_written_is_found_out_beforehand(self, tmp_path, path):
+    def test_a_path_that_cannot_be_written_is_found_in_advance(self, tmp_path, path):
         (tmp_path / "file.txt").write_text("no folder")
         with pytest.raises(UserError, match="cannot write"):
             ensure_writable(tmp_path / path)
         with pytest.raises(UserError, match="cannot write"):
             write(tmp_path / path, "text")
 
-    def test_a_folder_is_no_file(self, tmp_path):
+    def test_a_folder_is_refused(self, tmp_path):
         with pytest.raises(UserError, match="it is not a file"):
             ensure_writable(tmp_path)
 
-    def test_what_was_there_is_replaced_as_a_whole(self, tmp_path):
+    def test_an_existing_file_is_replaced_as_a_whole(self, tmp_path):
         path = tmp_path / "results.json"
         write(path, "before, and longer")
         write(path, "after")
         assert path.read_text() == "after"
         assert list(tmp_path.iterdir()) == [path]
 
-    def test_a_link_stays_one(self, tmp_path):
+    def test_a_symbolic_link_is_kept(self, tmp_path):
         (tmp_path / "real.json").write_text("before")
         (tmp_path / "link.json").symlink_to("real.json")
         write(tmp_path / "link.json", "after")

@@ -1,4 +1,4 @@
-"""The page as a text: whole, self-contained, and indifferent to what things are called."""
+"""The page as a text: well-formed, self-contained, and independent of names."""
 
 import json
 import re
@@ -13,11 +13,11 @@ from autoscaler.errors import UserError
 from tests.backtest.synthetic import POLICIES, SKILLS, report, trials
 
 NASTY = "</script><!--<script> $data ${title} &amp; \u2028 'quoted' \"twice\" <img src=x>"
-FEW = {name: SKILLS[name] for name in ("planned", "native", "oracle")}
+FEW = {name: SKILLS[name] for name in ("planned", "adaptive", "oracle")}
 
 
 class Page(HTMLParser):
-    """Elements, attributes, the texts of scripts, and whether all that opens is closed."""
+    """Elements, attributes, scripts and texts; tags must be balanced."""
 
     VOID = frozenset({"meta", "link", "img", "br", "hr", "input"})
 
@@ -57,18 +57,18 @@ def few(**given):
 
 
 class TestStructure:
-    def test_everything_that_opens_is_closed(self, page):
+    def test_all_tags_are_closed(self, page):
         assert page.open == []
         assert [tag for tag, _ in page.elements].count("script") == 3
 
-    def test_the_scripts_find_what_they_look_for(self, page):
-        there = {attributes.get("id") for _, attributes in page.elements}
-        ours = "".join(module._page(name) for name in module.SCRIPTS)
-        wanted = set(re.findall(r'\b(?:by|getElementById)\("([\w-]+)"\)', ours))
-        assert len(wanted) > 8
-        assert wanted <= there
+    def test_the_elements_that_scripts_use_exist(self, page):
+        present = {attributes.get("id") for _, attributes in page.elements}
+        scripts = "".join(module._page(name) for name in module.SCRIPTS)
+        used = set(re.findall(r'\b(?:by|getElementById)\("([\w-]+)"\)', scripts))
+        assert len(used) > 8
+        assert used <= present
 
-    def test_it_says_what_it_is(self, page):
+    def test_it_has_the_title_and_the_command(self, page):
         assert "How autoscalers compare" in page.texts
         assert "autoscaler backtest --report page.html" in page.texts
 
@@ -78,12 +78,12 @@ class TestSelfContained:
         loading = {"src", "href", "srcset", "data", "action", "poster", "background"}
         assert [each for each in page.elements if loading & set(each[1])] == []
 
-    def test_the_browser_is_told_to_load_nothing(self, page):
+    def test_its_content_security_policy_forbids_loading(self, page):
         policy = next(a["content"] for _, a in page.elements if a.get("http-equiv"))
         assert "default-src 'none'" in policy
         assert "http" not in policy
 
-    def test_our_own_parts_name_no_address(self):
+    def test_its_own_parts_contain_no_address(self):
         names = (*module.SCRIPTS, "report.css", "template.html")
         assert [
             name for name in names if re.search(r"https?:|//\w|@import", module._page(name))
@@ -91,17 +91,17 @@ class TestSelfContained:
 
 
 class TestData:
-    def test_it_is_that_of_the_trials(self):
+    def test_the_figures_are_those_of_the_trials(self):
         found = few(seeds=(1, 2))
         data = Page(render(report(trials=found))).data
-        rows = [each.row for each in found if each.row.policy == "native"]
+        rows = [each.row for each in found if each.row.policy == "adaptive"]
         pair = next(each for each in data["pairs"] if each["trace"] == "diurnal")
-        (point,) = pair["policies"]["native"]["points"]
+        (point,) = pair["policies"]["adaptive"]["points"]
         hours = [each.allocation_hours for each in rows if each.trace == "diurnal"]
         assert point["seeds"] == 2
         assert point["allocation_hours"]["value"] == pytest.approx(sum(hours) / 2)
 
-    def test_every_policy_and_every_pair_is_in_it(self):
+    def test_every_policy_and_every_pair_is_included(self):
         data = Page(render(report(trials=few(scenarios=("small", "large"))))).data
         assert [each["name"] for each in data["policies"]] == list(FEW)
         assert {(each["trace"], each["scenario"]) for each in data["pairs"]} == {
@@ -112,26 +112,26 @@ class TestData:
         assert [each["name"] for each in data["scenarios"]] == ["small", "large"]
         assert set(data["summaries"]) == {"small", "large"}
 
-    def test_the_course_shown_is_that_of_the_default_setting(self):
+    def test_the_timeline_is_that_of_the_default_setting(self):
         found = few(traces=["diurnal"])
-        shipped = next(t for t in found if t.row.policy == "planned" and t.row.default)
+        default = next(t for t in found if t.row.policy == "planned" and t.row.default)
         other = next(t for t in found if t.row.policy == "planned" and not t.row.default)
-        mixed = [*found, replace(other, timeline=replace(shipped.timeline, requested=[99.0] * 288))]
+        mixed = [*found, replace(other, timeline=replace(default.timeline, requested=[99.0] * 288))]
         (pair,) = Page(render(report(trials=mixed))).data["pairs"]
-        assert pair["courses"]["planned"]["requested"] == shipped.timeline.requested
+        assert pair["timelines"]["planned"]["requested"] == default.timeline.requested
 
-    def test_rows_without_a_course_make_a_page_too(self):
+    def test_trials_without_timelines_make_a_page(self):
         rows = [replace(each, timeline=None) for each in few()]
         assert all(
-            pair["courses"] == {} for pair in Page(render(report(trials=rows))).data["pairs"]
+            pair["timelines"] == {} for pair in Page(render(report(trials=rows))).data["pairs"]
         )
 
-    def test_a_policy_nobody_described_is_listed_last(self):
-        data = Page(render(report(trials=few(), policies={"native": POLICIES["native"]}))).data
-        assert [each["name"] for each in data["policies"]] == ["native", "oracle", "planned"]
+    def test_a_policy_without_description_is_listed_last(self):
+        data = Page(render(report(trials=few(), policies={"adaptive": POLICIES["adaptive"]}))).data
+        assert [each["name"] for each in data["policies"]] == ["adaptive", "oracle", "planned"]
 
 
-def test_any_name_is_only_a_name():
+def test_names_are_escaped():
     found = trials(traces=[NASTY], scenarios=[NASTY], skills={**FEW, NASTY: SKILLS["hpa"]})
     text = render(report(title=NASTY, command=NASTY, made_at=NASTY, trials=found))
     page = Page(text)
@@ -144,7 +144,7 @@ def test_any_name_is_only_a_name():
     assert page.texts.count(NASTY.strip()) >= 2
 
 
-def test_without_the_library_it_says_how_to_get_it(monkeypatch):
+def test_without_plotly_the_error_says_how_to_install_it(monkeypatch):
     monkeypatch.setattr("sys.modules", {"plotly": None})
-    with pytest.raises(UserError, match=r"pip install 'autoscaler\[lab\]'"):
+    with pytest.raises(UserError, match=r"pip install 'autoscaler\[backtest\]'"):
         plotly_js()

@@ -1,4 +1,4 @@
-"""What callers met and what it cost, added up by hand."""
+"""Scores and costs of runs, in worked examples."""
 
 import math
 
@@ -26,32 +26,34 @@ def load_of(at, work_s=1.0, duration_s=60.0):
     return demand(at, work_s, duration_s=duration_s, start=START)
 
 
-def holdings(*lines):
+def spans(*lines):
     """Requested and running, by seconds since the start."""
     return [AllocationSpan(START + at, requested, running) for at, requested, running in lines]
 
 
-def met_by(waits, fates=None, *, at=None, share=0.99, duration_s=60.0, held=((0.0, 1, 1),)):
+def score_of(
+    waits, outcomes=None, *, at=None, target=0.99, duration_s=60.0, allocated=((0.0, 1, 1),)
+):
     at = np.zeros(len(waits)) if at is None else at
-    fates = np.full(len(waits), COMPLETED) if fates is None else np.array(fates)
+    outcomes = np.full(len(waits), COMPLETED) if outcomes is None else np.array(outcomes)
     load = load_of(at, duration_s=duration_s)
     return request_score(
-        load, np.array(waits), fates.astype(np.int8), RequestSlo(0.5, share), holdings(*held)
+        load, np.array(waits), outcomes.astype(np.int8), RequestSlo(0.5, target), spans(*allocated)
     )
 
 
-class TestMisses:
-    def test_they_are_waits_beyond_the_promise_and_all_that_fails(self):
+class TestViolations:
+    def test_they_are_long_waits_and_all_failures(self):
         waits = np.array([0.0, 0.5, 0.5001, 0.1, NEVER, NEVER, 0.2, NEVER])
-        fates = [COMPLETED] * 3 + [TIMED_OUT, TIMED_OUT, REJECTED, LOST, LOST]
-        misses = violations(waits, np.array(fates, np.int8), RequestSlo(0.5, 0.99))
-        assert misses.tolist() == [False, False, True, True, True, True, True, True]
-        counts = met_by(waits, fates)
+        outcomes = [COMPLETED] * 3 + [TIMED_OUT, TIMED_OUT, REJECTED, LOST, LOST]
+        violated = violations(waits, np.array(outcomes, np.int8), RequestSlo(0.5, 0.99))
+        assert violated.tolist() == [False, False, True, True, True, True, True, True]
+        counts = score_of(waits, outcomes)
         assert (counts.requests, counts.violations) == (8, 6)
-        assert (counts.rejected, counts.timed_out) == (3, 2)  # who is lost is refused
+        assert (counts.rejected, counts.timed_out) == (3, 2)  # lost requests count as rejected
 
-    def test_nothing_asked_is_nothing_missed(self):
-        nothing = met_by([], duration_s=30.0)
+    def test_without_requests_there_are_no_violations(self):
+        nothing = score_of([], duration_s=30.0)
         assert (nothing.requests, nothing.violations, nothing.violation_minutes) == (0, 0, 0)
         assert nothing.wait_p50_s is nothing.wait_p99_s is None
         assert nothing.max_backlog_s == 0.0
@@ -59,7 +61,7 @@ class TestMisses:
 
 class TestViolationMinutes:
     @pytest.mark.parametrize(
-        ("late", "of", "share", "violated"),
+        ("late", "of", "target", "violated"),
         [
             (1, 100, 0.99, 0),
             (2, 100, 0.99, 1),
@@ -72,27 +74,27 @@ class TestViolationMinutes:
             (3, 10, 0.8, 1),
         ],
     )
-    def test_are_those_in_which_more_miss_than_may(self, late, of, share, violated):
+    def test_they_are_minutes_that_exceed_the_error_budget(self, late, of, target, violated):
         waits = [1.0] * late + [0.0] * (of - late)
-        assert met_by(waits, share=share).violation_minutes == violated
+        assert score_of(waits, target=target).violation_minutes == violated
 
-    def test_are_minutes_since_the_start_by_when_requests_came(self):
+    def test_they_count_from_the_start_by_time_of_arrival(self):
         at = [0.0, 59.9, 60.0, 119.9, 120.0, 185.0]
         waits = [0.0, 100.0, 0.0, 0.0, 1.0, 1.0]
-        assert met_by(waits, at=at, duration_s=200.0).violation_minutes == 3
+        assert score_of(waits, at=at, duration_s=200.0).violation_minutes == 3
 
-    def test_a_minute_without_requests_is_none(self):
-        assert met_by([0.0, 1.0], at=[0.0, 600.0], duration_s=610.0).violation_minutes == 1
+    def test_a_minute_without_requests_does_not_count(self):
+        assert score_of([0.0, 1.0], at=[0.0, 600.0], duration_s=610.0).violation_minutes == 1
 
 
 class TestPercentiles:
-    def test_are_waits_that_so_many_did_not_exceed(self):
+    def test_they_are_waits_that_this_fraction_did_not_exceed(self):
         waits = np.arange(1, 101) / 100.0
-        figures = met_by(np.random.default_rng(1).permutation(waits))
+        figures = score_of(np.random.default_rng(1).permutation(waits))
         assert (figures.wait_p50_s, figures.wait_p95_s, figures.wait_p99_s) == (0.5, 0.95, 0.99)
 
     def test_of_one_request_they_are_its_wait(self):
-        figures = met_by([0.25])
+        figures = score_of([0.25])
         assert (figures.wait_p50_s, figures.wait_p95_s, figures.wait_p99_s) == (0.25,) * 3
 
     @pytest.mark.parametrize(
@@ -106,23 +108,23 @@ class TestPercentiles:
             (51, (None, None, None)),
         ],
     )
-    def test_who_was_never_served_waited_longest_of_all(self, unserved, percentiles):
+    def test_requests_never_served_have_the_longest_waits(self, unserved, percentiles):
         waits = [NEVER] * unserved + [1.0] * (100 - unserved)
-        fates = [TIMED_OUT] * unserved + [COMPLETED] * (100 - unserved)
-        figures = met_by(waits, fates)
+        outcomes = [TIMED_OUT] * unserved + [COMPLETED] * (100 - unserved)
+        figures = score_of(waits, outcomes)
         assert (figures.wait_p50_s, figures.wait_p95_s, figures.wait_p99_s) == percentiles
 
 
 class TestLongestBacklog:
-    def backlog(self, at, waits, *, held=((0.0, 1, 1),), duration_s=100.0):
-        return met_by(waits, at=at, held=held, duration_s=duration_s).max_backlog_s
+    def backlog(self, at, waits, *, allocated=((0.0, 1, 1),), duration_s=100.0):
+        return score_of(waits, at=at, allocated=allocated, duration_s=duration_s).max_backlog_s
 
-    def test_as_many_waiting_as_allocations_are_none(self):
+    def test_a_queue_no_longer_than_the_allocations_does_not_count(self):
         assert self.backlog([5.0], [50.0]) == 0.0
-        assert self.backlog([5.0, 5.0], [50.0, 50.0], held=((0.0, 2, 2),)) == 0.0
+        assert self.backlog([5.0, 5.0], [50.0, 50.0], allocated=((0.0, 2, 2),)) == 0.0
 
-    def test_it_lasts_while_more_wait(self):
-        # Two wait at the ends of the slots from 0 to 40, one until 50, and again two at 80.
+    def test_it_lasts_while_the_queue_is_longer(self):
+        # Two wait at the ends of the slots from 0 to 40, one until 50, and two again at 80.
         at, waits = [5.0, 5.0, 75.0, 75.0], [40.0, 50.0, 9.0, 9.0]
         assert self.backlog(at, waits) == 40.0
 
@@ -130,39 +132,39 @@ class TestLongestBacklog:
         at = [5.0, 5.0, 45.0, 45.0]
         assert self.backlog(at, [10.0, 10.0, 30.0, 30.0]) == 30.0
 
-    def test_what_runs_is_what_counts(self):
+    def test_only_running_allocations_count(self):
         at, waits = [5.0] * 3, [70.0] * 3
-        held = ((0.0, 3, 1), (30.0, 3, 3), (60.0, 2, 3), (61.0, 2, 2))
-        # More than run at the ends of the slots at 10 and 20, and at 70.
-        assert self.backlog(at, waits, held=held) == 20.0
-        assert self.backlog(at, waits, held=((-100.0, 2, 2),)) == 70.0
+        allocated = ((0.0, 3, 1), (30.0, 3, 3), (60.0, 2, 3), (61.0, 2, 2))
+        # More than the running allocations at the ends of the slots at 10 and 20, and at 70.
+        assert self.backlog(at, waits, allocated=allocated) == 20.0
+        assert self.backlog(at, waits, allocated=((-100.0, 2, 2),)) == 70.0
 
-    def test_who_is_never_served_is_no_backlog(self):
+    def test_requests_never_served_are_no_backlog(self):
         assert self.backlog([5.0] * 9, [NEVER] * 9) == 0.0
 
-    def test_one_that_outlasts_the_run_counts_until_its_end(self):
+    def test_a_backlog_that_outlasts_the_run_counts_until_its_end(self):
         assert self.backlog([55.0, 55.0], [500.0, 500.0]) == 50.0
 
 
 class TestCost:
-    def test_hours_are_what_was_asked_for_and_what_ran_in_the_span(self):
-        held = holdings((0.0, 2, 2), (600.0, 4, 2), (660.0, 4, 4), (3000.0, 1, 1))
-        spent = cost(held, START, START + 3600.0)
+    def test_hours_are_those_requested_and_running_within_the_time(self):
+        allocated = spans((0.0, 2, 2), (600.0, 4, 2), (660.0, 4, 4), (3000.0, 1, 1))
+        spent = cost(allocated, START, START + 3600.0)
         assert spent.allocation_hours == pytest.approx((600 * 2 + 2400 * 4 + 600) / 3600)
         assert spent.running_allocation_hours == pytest.approx((660 * 2 + 2340 * 4 + 600) / 3600)
 
-    def test_what_was_held_before_the_span_does_not_count(self):
-        held = holdings((-500.0, 9, 9), (-1.0, 3, 3))
-        assert cost(held, START, START + 1800.0).allocation_hours == pytest.approx(1.5)
+    def test_allocations_before_the_time_do_not_count(self):
+        allocated = spans((-500.0, 9, 9), (-1.0, 3, 3))
+        assert cost(allocated, START, START + 1800.0).allocation_hours == pytest.approx(1.5)
 
-    def test_what_is_held_from_some_instant_on_was_held_before(self):
-        held = holdings((600.0, 3, 3))
-        assert cost(held, START, START + 1800.0).allocation_hours == pytest.approx(1.5)
+    def test_the_first_span_also_counts_before_it_begins(self):
+        allocated = spans((600.0, 3, 3))
+        assert cost(allocated, START, START + 1800.0).allocation_hours == pytest.approx(1.5)
 
-    def test_changes_are_of_what_is_asked_for_within_the_span(self):
-        held = holdings((-10.0, 1, 1), (0.0, 2, 1), (0.2, 2, 2), (50.0, 4, 2), (100.0, 3, 2))
-        assert cost(held, START, START + 101.0).changes == 3
-        assert cost(held, START, START + 100.0).changes == 2  # the last comes with the end
+    def test_changes_are_those_of_requested_allocations_within_the_time(self):
+        allocated = spans((-10.0, 1, 1), (0.0, 2, 1), (0.2, 2, 2), (50.0, 4, 2), (100.0, 3, 2))
+        assert cost(allocated, START, START + 101.0).changes == 3
+        assert cost(allocated, START, START + 100.0).changes == 2  # the last one is at the end
 
     @pytest.mark.parametrize(
         ("lines", "reversals"),
@@ -171,17 +173,17 @@ class TestCost:
             ([(10.0, 3), (310.5, 2)], 0),
             ([(10.0, 3), (20.0, 4), (30.0, 6)], 0),
             ([(10.0, 3), (20.0, 2), (30.0, 3), (400.0, 2)], 2),
-            ([(10.0, 3), (250.0, 4), (500.0, 3)], 1),  # since the last change, whichever way
-            ([(10.0, 3), (250.0, 3), (310.0, 1)], 1),  # something else happened in between
+            ([(10.0, 3), (250.0, 4), (500.0, 3)], 1),  # since the last change in either direction
+            ([(10.0, 3), (250.0, 3), (310.0, 1)], 1),  # with another event in between
         ],
     )
-    def test_reversals_are_turns_within_five_minutes(self, lines, reversals):
-        held = holdings((0.0, 1, 1), *((at, number, number) for at, number in lines))
-        assert cost(held, START + 5.0, START + 3600.0).reversals == reversals
+    def test_reversals_are_changes_of_direction_within_five_minutes(self, lines, reversals):
+        allocated = spans((0.0, 1, 1), *((at, count, count) for at, count in lines))
+        assert cost(allocated, START + 5.0, START + 3600.0).reversals == reversals
 
-    def test_processes_that_get_ready_are_no_reversal_and_no_change(self):
-        held = holdings((0.0, 1, 1), (10.0, 3, 1), (70.0, 3, 3), (100.0, 2, 3), (100.2, 2, 2))
-        spent = cost(held, START, START + 600.0)
+    def test_starting_processes_are_no_change_and_no_reversal(self):
+        allocated = spans((0.0, 1, 1), (10.0, 3, 1), (70.0, 3, 3), (100.0, 2, 3), (100.2, 2, 2))
+        spent = cost(allocated, START, START + 600.0)
         assert (spent.changes, spent.reversals) == (2, 1)
 
 
@@ -189,35 +191,35 @@ class TestTimeline:
     AT = (0.0, 1.0, 9.5, 10.0, 19.0, 20.0, 24.0)
     WORK_S = (1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0)
     WAITS = (0.0, 0.25, 0.75, NEVER, 0.5, 1.0, 2.0)
-    HELD = ((0.0, 1, 1), (5.0, 3, 1), (15.0, 3, 3), (22.0, 2, 2))
+    ALLOCATED = ((0.0, 1, 1), (5.0, 3, 1), (15.0, 3, 3), (22.0, 2, 2))
 
-    def course(self):
-        fates = np.where(np.isnan(self.WAITS), REJECTED, COMPLETED).astype(np.int8)
+    def timeline(self):
+        outcomes = np.where(np.isnan(self.WAITS), REJECTED, COMPLETED).astype(np.int8)
         load = load_of(self.AT, self.WORK_S, duration_s=25.0)
-        promise = RequestSlo(0.5, 0.99)
-        return timeline(load, np.array(self.WAITS), fates, promise, holdings(*self.HELD), 10.0)
+        slo = RequestSlo(0.5, 0.99)
+        return timeline(load, np.array(self.WAITS), outcomes, slo, spans(*self.ALLOCATED), 10.0)
 
-    def test_each_step_has_its_means_and_the_last_is_cut_short(self):
-        course = self.course()
-        assert course.step_s == 10.0
-        assert course.offered_load == [0.6, 0.9, 2.6]
-        assert course.requested == [2.0, 3.0, 2.4]
-        assert course.running == [1.0, 2.0, 2.4]
-        assert course.violations == [1, 1, 2]
-        assert course.wait_p99_s == [0.75, None, 2.0]
+    def test_each_step_has_its_means_and_the_last_is_shorter(self):
+        found = self.timeline()
+        assert found.step_s == 10.0
+        assert found.offered_load == [0.6, 0.9, 2.6]
+        assert found.requested == [2.0, 3.0, 2.4]
+        assert found.running == [1.0, 2.0, 2.4]
+        assert found.violations == [1, 1, 2]
+        assert found.wait_p99_s == [0.75, None, 2.0]
 
     def test_a_step_without_requests_has_no_wait(self):
         load = load_of([25.0], duration_s=30.0)
-        course = timeline(
+        found = timeline(
             load,
             np.zeros(1),
             np.ones(1, np.int8),
             RequestSlo(0.5, 0.99),
-            holdings((0.0, 1, 1)),
+            spans((0.0, 1, 1)),
             10.0,
         )
-        assert course.wait_p99_s == [None, None, 0.0]
-        assert course.offered_load == [0.0, 0.0, 0.1]
+        assert found.wait_p99_s == [None, None, 0.0]
+        assert found.offered_load == [0.0, 0.0, 0.1]
 
     @given(
         seed=st.integers(0, 1000), duration_s=st.floats(1.0, 4000.0), step_s=st.floats(7.0, 900.0)
@@ -227,20 +229,21 @@ class TestTimeline:
         at = np.sort(rng.random(50) * duration_s * 0.999)
         load = load_of(at, rng.random(50), duration_s=duration_s)
         waits = np.where(rng.random(50) < 0.2, NEVER, rng.random(50))
-        fates = np.where(np.isnan(waits), TIMED_OUT, COMPLETED).astype(np.int8)
-        turns = np.sort(rng.random(5) * duration_s)
-        held = holdings((-9.0, 1, 1), *((at, n, n - 1) for n, at in enumerate(turns, start=2)))
-        promise = RequestSlo(0.5, 0.99)
-        course = timeline(load, waits, fates, promise, held, step_s)
-        assert sum(course.violations) == request_score(load, waits, fates, promise, held).violations
-        lengths_s = np.minimum(step_s, duration_s - step_s * np.arange(len(course.violations)))
+        outcomes = np.where(np.isnan(waits), TIMED_OUT, COMPLETED).astype(np.int8)
+        instants = np.sort(rng.random(5) * duration_s)
+        allocated = spans((-9.0, 1, 1), *((at, n, n - 1) for n, at in enumerate(instants, start=2)))
+        slo = RequestSlo(0.5, 0.99)
+        found = timeline(load, waits, outcomes, slo, allocated, step_s)
+        score = request_score(load, waits, outcomes, slo, allocated)
+        assert sum(found.violations) == score.violations
+        lengths_s = np.minimum(step_s, duration_s - step_s * np.arange(len(found.violations)))
         assert lengths_s.sum() == pytest.approx(duration_s)
         assert (lengths_s > 0.0).all()
-        spent = cost(held, START, START + duration_s)
+        spent = cost(allocated, START, START + duration_s)
         for figures, total in [
-            (course.offered_load, load.work_s.sum()),
-            (course.requested, 3600.0 * spent.allocation_hours),
-            (course.running, 3600.0 * spent.running_allocation_hours),
+            (found.offered_load, load.work_s.sum()),
+            (found.requested, 3600.0 * spent.allocation_hours),
+            (found.running, 3600.0 * spent.running_allocation_hours),
         ]:
             # Each figure is rounded to thousandths.
             assert lengths_s @ figures == pytest.approx(total, abs=5.1e-4 * duration_s)

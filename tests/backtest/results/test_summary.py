@@ -1,4 +1,4 @@
-"""Summaries over many pairs: worked out by hand, and what must hold whatever the figures."""
+"""Summaries over many pairs: worked examples, and properties for any figures."""
 
 import math
 import random
@@ -11,15 +11,15 @@ from autoscaler.backtest.results.comparison import Mean, aggregates
 from autoscaler.backtest.results.summary import (
     EqualCostSummary,
     Ratio,
-    as_shipped,
-    at_cost_of,
+    default_summaries,
+    equal_cost_summaries,
     summarise,
 )
 from tests.backtest.synthetic import row, trials
 
 
 def on(trace, policy, *points, **given):
-    """One policy on one trace, from (allocation-hours, share of misses); the first is shipped."""
+    """One policy on one trace, from (allocation-hours, violation fraction), the default first."""
     return [
         row(
             trace=trace,
@@ -27,12 +27,12 @@ def on(trace, policy, *points, **given):
             setting=f"target={n}",
             default=n == 0,
             allocation_hours=hours,
-            violation_fraction=share,
-            violations=round(share * 1_000_000),
+            violation_fraction=fraction,
+            violations=round(fraction * 1_000_000),
             requests=1_000_000,
             **given,
         )
-        for n, (hours, share) in enumerate(points)
+        for n, (hours, fraction) in enumerate(points)
     ]
 
 
@@ -41,17 +41,19 @@ ROWS = tuple(each.row for each in trials(seeds=(1, 2, 3)))
 
 @given(st.integers(0, 2**32))
 @settings(deadline=None, max_examples=10)
-def test_the_order_of_the_rows_is_of_no_influence(seed):
+def test_the_order_of_the_rows_does_not_matter(seed):
     shuffled = random.Random(seed).sample(ROWS, len(ROWS))
     pairs = {(each.trace, each.scenario) for each in ROWS}
     assert summarise(aggregates(shuffled)) == summarise(aggregates(ROWS))
-    assert as_shipped(shuffled, pairs) == as_shipped(ROWS, pairs)
-    assert at_cost_of("native", aggregates(shuffled)) == at_cost_of("native", aggregates(ROWS))
+    assert default_summaries(shuffled, pairs) == default_summaries(ROWS, pairs)
+    assert equal_cost_summaries("adaptive", aggregates(shuffled)) == equal_cost_summaries(
+        "adaptive", aggregates(ROWS)
+    )
 
 
 class TestSummary:
     def two_traces(self):
-        """`a` holds both as shipped; `b` only one, and the other at another setting."""
+        """`a` meets the SLO on both by default; `b` on one, and on the other at another setting."""
         return [
             *on("one", "oracle", (8.0, 0.001)),
             *on("two", "oracle", (16.0, 0.001)),
@@ -61,10 +63,10 @@ class TestSummary:
             *on("two", "b", (11.0, 0.008), (22.0, 0.001)),
         ]
 
-    def test_held_as_shipped_and_at_the_best_single_setting(self):
+    def test_met_by_default_and_at_the_best_single_setting(self):
         _, a, b = self.sorted(summarise(aggregates(self.two_traces())))
         assert (a.policy, a.pairs, a.met_by_default, a.met_by_best) == ("a", 2, 2, 2)
-        assert a.best_setting == "target=0"  # both settings hold both; this is the cheaper
+        assert a.best_setting == "target=0"  # both settings meet the SLO on both; this is cheaper
         assert (b.policy, b.pairs, b.met_by_default, b.met_by_best) == ("b", 2, 1, 2)
         assert b.best_setting == "target=1"
 
@@ -73,15 +75,15 @@ class TestSummary:
         # 16 to 8, and 16 to 16.
         assert a.relative_cost == {"oracle": Ratio(pytest.approx(math.sqrt(2.0)), 2)}
         # 15 to 8, half-way from 10 to 20; and 11 to 16, as the cheapest setting is good enough.
-        wanted = math.sqrt(15.0 / 8.0 * 11.0 / 16.0)
-        assert b.relative_cost == {"oracle": Ratio(pytest.approx(wanted), 2)}
+        expected = math.sqrt(15.0 / 8.0 * 11.0 / 16.0)
+        assert b.relative_cost == {"oracle": Ratio(pytest.approx(expected), 2)}
 
-    def test_a_reference_that_never_gets_there_is_no_reference(self):
+    def test_a_reference_that_never_meets_the_target_is_left_out(self):
         rows = [*self.two_traces(), *on("one", "utilisation", (10.0, 0.5))]
         summary = summarise(aggregates(rows))
         assert all("utilisation" not in each.relative_cost for each in summary.policies)
 
-    def test_what_not_even_the_clairvoyant_holds_is_set_apart(self):
+    def test_infeasible_pairs_are_set_apart(self):
         rows = [
             *self.two_traces(),
             *on("three", "oracle", (8.0, 0.2)),
@@ -91,17 +93,17 @@ class TestSummary:
         assert summary.infeasible == (("three", "small"),)
         assert [each.pairs for each in summary.policies] == [2, 2, 2]
 
-    def test_what_somebody_holds_is_not_beyond_all(self):
+    def test_a_pair_on_which_any_policy_meets_the_slo_is_feasible(self):
         rows = [*on("one", "oracle", (8.0, 0.2)), *on("one", "a", (80.0, 0.001))]
         assert summarise(aggregates(rows)).infeasible == ()
 
-    def test_every_scenario_is_held_to_its_own_promise(self):
+    def test_every_scenario_has_its_own_target(self):
         rows = on("one", "a", (8.0, 0.04))
         (strict,) = summarise(aggregates(rows)).policies
-        (lenient,) = summarise(aggregates(rows), shares={"small": 0.95}).policies
+        (lenient,) = summarise(aggregates(rows), targets={"small": 0.95}).policies
         assert (strict.met_by_default, lenient.met_by_default) == (0, 1)
 
-    def test_a_policy_never_tried_as_shipped_says_so(self):
+    def test_a_policy_never_tried_by_default_is_marked(self):
         rows = [row(setting="target=0.5", default=False, violation_fraction=0.0)]
         (policy,) = summarise(aggregates(rows)).policies
         assert policy.met_by_default is None
@@ -115,9 +117,9 @@ class TestSummary:
 BOTH = {("one", "small"), ("two", "small")}
 
 
-class TestAsShipped:
+class TestDefaultSummaries:
     def of(self, policy, rows, pairs=BOTH, **given):
-        found = {each.policy: each for each in as_shipped(rows, pairs, **given)}
+        found = {each.policy: each for each in default_summaries(rows, pairs, **given)}
         return found[policy]
 
     ROWS = (
@@ -127,26 +129,26 @@ class TestAsShipped:
         *on("two", "a", (16.0, 0.03), (99.0, 0.0)),
     )
 
-    def test_other_settings_than_that_which_is_shipped_do_not_count(self):
+    def test_only_the_default_setting_counts(self):
         a = self.of("a", self.ROWS)
         assert (a.pairs, a.met, a.worst_violation_fraction) == (2, 1, 0.03)
 
-    def test_every_request_counts_the_same_whatever_its_pair(self):
+    def test_every_request_counts_the_same_on_any_pair(self):
         rows = [
             row(trace="one", requests=100, violations=10, violation_fraction=0.1),
             row(trace="two", requests=900, violations=0, violation_fraction=0.0),
         ]
         assert self.of("utilisation", rows).violation_fraction == Mean(0.01, None)
 
-    def test_hours_are_relative_to_those_of_the_clairvoyant_on_the_same_pair(self):
+    def test_hours_are_relative_to_those_of_the_oracle_on_the_same_pair(self):
         # 16 to 8, and 16 to 16.
         assert self.of("a", self.ROWS).relative_hours == Mean(pytest.approx(math.sqrt(2.0)), None)
         assert self.of("oracle", self.ROWS).relative_hours == Mean(pytest.approx(1.0), None)
 
-    def test_nothing_is_relative_to_a_clairvoyant_that_was_not_tried(self):
+    def test_without_the_oracle_there_are_no_relative_hours(self):
         assert self.of("a", on("one", "a", (16.0, 0.002))).relative_hours is None
 
-    def test_the_interval_is_that_of_what_all_pairs_of_a_seed_give_together(self):
+    def test_the_interval_is_that_of_the_totals_of_each_seed(self):
         # Seeds give 0.01 and 0.03; the pairs of a seed differ by far more.
         rows = [
             *on("one", "a", (8.0, 0.0), seed=1),
@@ -157,27 +159,27 @@ class TestAsShipped:
         found = self.of("a", rows).violation_fraction
         assert found == Mean(pytest.approx(0.02), pytest.approx(0.12706))
 
-    def test_changes_are_by_the_hour_and_reversals_by_the_day(self):
+    def test_changes_are_per_hour_and_reversals_per_day(self):
         found = self.of("a", on("one", "a", (8.0, 0.0), changes=6, reversals=1, simulated_s=7200.0))
         assert found.changes_per_hour == Mean(3.0, None)
         assert found.reversals_per_day == Mean(12.0, None)
 
-    def test_only_the_pairs_that_were_named_count(self):
+    def test_only_the_given_pairs_count(self):
         found = self.of("a", self.ROWS, {("one", "small")})
         assert (found.pairs, found.met) == (1, 1)
-        assert as_shipped(self.ROWS, set()) == ()
+        assert default_summaries(self.ROWS, set()) == ()
 
-    def test_every_scenario_is_held_to_its_own_promise(self):
-        assert self.of("a", self.ROWS, shares={"small": 0.95}).met == 2
+    def test_every_scenario_has_its_own_target(self):
+        assert self.of("a", self.ROWS, targets={"small": 0.95}).met == 2
 
 
-class TestAtTheCostOfAnother:
+class TestEqualCostSummaries:
     def of(self, policy, rows):
-        found = {each.policy: each for each in at_cost_of("adaptive-9", aggregates(rows))}
+        found = {each.policy: each for each in equal_cost_summaries("adaptive-9", aggregates(rows))}
         return found[policy]
 
-    def test_misses_are_those_between_two_settings_at_its_hours(self):
-        # Half-way from 10 % to 0.1 % there are 1 %, a fourth of the 4 % of the other.
+    def test_violations_are_interpolated_at_the_hours_of_the_reference(self):
+        # Half-way from 10 % to 0.1 % is 1 %, a quarter of the 4 % of the reference.
         rows = [
             *on("one", "adaptive-9", (15.0, 0.04)),
             *on("one", "a", (10.0, 0.1), (20.0, 0.001)),
@@ -186,13 +188,13 @@ class TestAtTheCostOfAnother:
             policy="a", relative_violations=Ratio(pytest.approx(0.25), 1), more=0, beyond_sweep=0
         )
 
-    def test_no_miss_at_all_counts_as_half_a_request(self):
+    def test_no_violation_counts_as_half_a_request(self):
         rows = [*on("one", "adaptive-9", (15.0, 5e-6)), *on("one", "a", (15.0, 0.0))]
         assert self.of("a", rows).relative_violations == Ratio(pytest.approx(0.1), 1)
         rows = [*on("one", "adaptive-9", (15.0, 0.0)), *on("one", "a", (15.0, 0.0))]
         assert self.of("a", rows).relative_violations == Ratio(pytest.approx(1.0), 1)
 
-    def test_the_reference_is_taken_as_it_is_shipped(self):
+    def test_the_reference_has_its_default_setting(self):
         rows = [
             *on("one", "adaptive-9", (15.0, 0.04), (30.0, 0.02)),
             *on("one", "a", (15.0, 0.02), (30.0, 0.01)),
@@ -200,7 +202,7 @@ class TestAtTheCostOfAnother:
         assert self.of("a", rows).relative_violations == Ratio(pytest.approx(0.5), 1)
         assert self.of("adaptive-9", rows).relative_violations == Ratio(pytest.approx(1.0), 1)
 
-    def test_a_pair_on_which_a_policy_always_takes_more_does_not_count(self):
+    def test_a_pair_on_which_a_policy_always_costs_more_does_not_count(self):
         rows = [
             *on("one", "adaptive-9", (15.0, 0.04)),
             *on("two", "adaptive-9", (15.0, 0.04)),
@@ -212,7 +214,7 @@ class TestAtTheCostOfAnother:
         assert found.more == 1
         assert self.of("a", rows[1:]).relative_violations is None
 
-    def test_hours_to_spare_at_the_dearest_setting_are_told(self):
+    def test_hours_to_spare_at_the_costliest_setting_are_counted(self):
         rows = [
             *on("one", "adaptive-9", (50.0, 0.04)),
             *on("one", "a", (10.0, 0.1), (20.0, 0.001)),

@@ -1,4 +1,4 @@
-"""Tables on a terminal: complete, and no wider than it."""
+"""Tables on a terminal: complete, and within its width."""
 
 import io
 
@@ -36,7 +36,7 @@ def test_one_trace_is_shown_in_full_and_needs_no_summary():
     assert "All traces together" not in text
 
 
-def test_many_traces_are_summed_up():
+def test_many_traces_are_summarised():
     traces = [f"trace {n}" for n in range(1 + MAX_LINES // len(POLICIES))]
     text = printed(rows_of(traces=traces))
     assert "All traces together" in text
@@ -44,25 +44,25 @@ def test_many_traces_are_summed_up():
     assert f"of {len(traces)}" in line_of(text, "planned")
 
 
-def test_a_line_says_what_happened():
+def test_a_line_has_all_figures():
     text = printed([row(violations=15, violation_fraction=0.015, wait_p99_s=None)])
     assert line_of(text, "utilisation").split() == [
         *["utilisation", "✗", "98.50", "15", "0.050", "s", "-", "24.0", "2.0", "4"]
     ]
 
 
-def test_several_seeds_show_how_far_to_trust_them():
+def test_several_seeds_have_an_interval():
     text = printed([row(seed=1, violation_fraction=0.001), row(seed=2, violation_fraction=0.002)])
     assert "✓ 99.85 ±0.64" in line_of(text, "utilisation")
 
 
-def test_almost_all_is_not_all():
+def test_almost_all_requests_are_not_100_percent():
     text = printed([row(violation_fraction=1e-7), row(policy="static", violation_fraction=0.0)])
     assert "✓ 99.99" in line_of(text, "utilisation")
     assert "✓ 100 " in line_of(text, "static")
 
 
-def test_a_policy_is_shown_at_its_default_or_else_at_every_setting():
+def test_a_policy_is_shown_at_its_default_or_at_every_setting():
     text = printed(
         [
             row(setting="target=0.5", default=False),
@@ -74,30 +74,30 @@ def test_a_policy_is_shown_at_its_default_or_else_at_every_setting():
     assert "hpa target=0.6" in text
 
 
-def test_the_best_comes_first_and_of_equals_the_cheapest():
+def test_the_best_policy_is_first_then_the_cheapest():
     text = printed(
         [
-            row(policy="dear", allocation_hours=30.0),
+            row(policy="costly", allocation_hours=30.0),
             row(policy="cheap", allocation_hours=20.0),
             row(policy="good", violation_fraction=0.001, allocation_hours=40.0),
         ]
     )
-    assert text.index("good") < text.index("cheap") < text.index("dear")
+    assert text.index("good") < text.index("cheap") < text.index("costly")
 
 
-def test_names_are_no_markup():
+def test_names_are_not_interpreted_as_markup():
     assert "[red]x[/red]" in printed([row(trace="[red]x[/red]")])
 
 
-def test_what_nobody_holds_is_named():
+def test_infeasible_pairs_are_named():
     text = printed(
         [
             row(trace="mild", policy="oracle", violation_fraction=0.0),
-            row(trace="cruel", policy="oracle", violation_fraction=0.5),
+            row(trace="hard", policy="oracle", violation_fraction=0.5),
         ]
     )
-    assert "left out of the summary: cruel (small)" in " ".join(text.split())
+    assert "the summary excludes them: hard (small)" in " ".join(text.split())
 
 
-def test_no_rows_are_no_tables():
+def test_without_rows_there_is_no_table():
     assert printed([]) == ""

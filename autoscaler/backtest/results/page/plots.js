@@ -2,7 +2,7 @@
 
 // The three plots of the page.
 
-// Okabe and Ito's colours, which people tell apart whatever their eyes, without the yellow.
+// The palette of Okabe and Ito, which is safe for colour-blind readers, without its yellow.
 const COLOURS = ["#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9"];
 const DASHES = ["solid", "dash", "dot", "dashdot"];
 const MARKS = ["circle", "square", "diamond", "triangle-up"];
@@ -12,26 +12,26 @@ const CONFIG = {
   responsive: true,
   displaylogo: false,
   modeBarButtonsToRemove: ["select2d", "lasso2d"],
-  // Nothing leaves the page, not even if a reader presses a button.
+  // No button sends data to a server.
   showSendToCloud: false,
   plotlyServerURL: "",
 };
 const NEVER_SERVED_MARK = "x";
-const LEAST_WAIT_S = 0.001;
-// Of what is allowed. It matters little how far below a policy is, and would take all the room.
-const LEAST_SHARE = 0.01;
+const MIN_WAIT_S = 0.001;
+// Fraction of the error budget at which the axis ends; smaller fractions need not be distinguished.
+const MIN_BUDGET_FRACTION = 0.01;
 
-// Those shown from the start have the first colours, in which all are most unlike each other.
+// Policies that are shown at first have the first colours, which differ most from each other.
 function styles(data) {
   const ordered = [...data.policies].sort((one, other) => other.shown - one.shown);
   const coloured = ordered.filter((policy) => policy.name !== data.oracle);
   const found = new Map(
     coloured.map((policy, n) => {
-      const round = Math.floor(n / COLOURS.length);
+      const turn = Math.floor(n / COLOURS.length);
       return [policy.name, {
         colour: COLOURS[n % COLOURS.length],
-        dash: DASHES[round % DASHES.length],
-        mark: MARKS[round % MARKS.length],
+        dash: DASHES[turn % DASHES.length],
+        mark: MARKS[turn % MARKS.length],
       }];
     }),
   );
@@ -49,9 +49,9 @@ function layout(more) {
   };
 }
 
-function drawMatrix(element, data, pairs, allowed, choose) {
+function drawMatrix(element, data, pairs, budget, choose) {
   const cells = pairs.map((pair) =>
-    data.policies.map(({ name }) => (pair.policies[name] ? asShipped(pair.policies[name]) : null)),
+    data.policies.map(({ name }) => (pair.policies[name] ? defaultPoint(pair.policies[name]) : null)),
   );
   const each = (write) => cells.map((row) => row.map((point) => (point ? write(point) : null)));
   const bounded = (figure) => Math.min(2, Math.max(-2, figure));
@@ -59,9 +59,9 @@ function drawMatrix(element, data, pairs, allowed, choose) {
     type: "heatmap",
     x: data.policies.map(({ name }) => plain(name)),
     y: pairs.map((pair) => plain(pair.trace)),
-    z: each((point) => bounded(Math.log10(drawnShare(point) / allowed))),
+    z: each((point) => bounded(Math.log10(drawnFraction(point) / budget))),
     text: each((point) => hours(point.allocation_hours.value)),
-    customdata: each((point) => `${percent(point.violation_fraction.value)} missed`),
+    customdata: each((point) => `${percent(point.violation_fraction.value)} late`),
     texttemplate: "%{text}",
     hovertemplate: "%{y}<br><b>%{x}</b><br>%{customdata}<br>%{text} allocation-hours<extra></extra>",
     hoverongaps: false,
@@ -71,7 +71,7 @@ function drawMatrix(element, data, pairs, allowed, choose) {
     ygap: 2,
     colorscale: [[0, "#2a6fb0"], [0.5, "#cfe0ee"], [0.5, "#fad9bd"], [1, "#b64d05"]],
     colorbar: {
-      title: { text: "missed", side: "top" },
+      title: { text: "late", side: "top" },
       thickness: 12,
       lenmode: "pixels",
       len: 170,
@@ -80,7 +80,7 @@ function drawMatrix(element, data, pairs, allowed, choose) {
       tickvals: [-2, -1, 0, 1, 2],
       ticktext: [-2, -1, 0, 1, 2].map((power) => {
         const sign = power === -2 ? "≤ " : power === 2 ? "≥ " : "";
-        return sign + percent(Math.min(1, allowed * 10 ** power));
+        return sign + percent(Math.min(1, budget * 10 ** power));
       }),
     },
   }], layout({
@@ -93,38 +93,38 @@ function drawMatrix(element, data, pairs, allowed, choose) {
   element.on("plotly_click", (event) => choose(event.points[0].pointNumber[0]));
 }
 
-function drawTime(element, data, pair, longestAllowed, style) {
-  const limit = Math.max(longestAllowed, LEAST_WAIT_S);
+function drawTime(element, data, pair, maxWait, style) {
+  const limit = Math.max(maxWait, MIN_WAIT_S);
   const at = pair.offered_load.map((_, n) => (n * (pair.step_s ?? 0)) / 3600);
-  const courses = data.policies.filter(({ name }) => pair.courses[name]);
-  const longest = Math.max(limit, ...courses.flatMap(({ name }) => pair.courses[name].wait_p99_s));
+  const drawn = data.policies.filter(({ name }) => pair.timelines[name]);
+  const longest = Math.max(limit, ...drawn.flatMap(({ name }) => pair.timelines[name].wait_p99_s));
   const traces = [{
     x: at,
     y: pair.offered_load,
-    name: "load",
+    name: "offered load",
     mode: "lines",
     fill: "tozeroy",
     fillcolor: "#e4e8ed",
     line: { color: "#aab3bd", width: 1 },
     hovertemplate: "%{y:.1f}",
   }];
-  for (const { name, shown } of courses) {
-    traces.push(...courseOf(name, pair.courses[name], at, style.get(name), shown, 3 * longest));
+  for (const { name, shown } of drawn) {
+    traces.push(...timelineOf(name, pair.timelines[name], at, style.get(name), shown, 3 * longest));
   }
   const line = { type: "line", xref: "paper", x0: 0, x1: 1, yref: "y2", y0: limit, y1: limit };
   Plotly.react(element, traces, layout({
     height: 680,
     hovermode: "x unified",
     legend: { tracegroupgap: 0, itemwidth: 40 },
-    xaxis: { ...GRID, title: { text: "hours since the beginning" }, anchor: "y2", ...hourAxis(pair, at) },
+    xaxis: { ...GRID, title: { text: "hours since the start" }, anchor: "y2", ...hourAxis(pair, at) },
     yaxis: { ...GRID, title: { text: "allocations" }, domain: [0.42, 1], rangemode: "tozero" },
-    yaxis2: { ...GRID, title: { text: "p99 wait" }, domain: [0, 0.36], type: "log", ...secondsAxis(longest) },
+    yaxis2: { ...GRID, title: { text: "p99 queue wait" }, domain: [0, 0.36], type: "log", ...secondsAxis(longest) },
     shapes: [{ ...line, line: { color: "#1d2630", width: 1, dash: "dash" } }],
-    annotations: [note(`limit ${seconds(limit)}`, { xref: "paper", x: 1, yref: "y2", y: Math.log10(limit) })],
+    annotations: [note(`max queue wait ${seconds(limit)}`, { xref: "paper", x: 1, yref: "y2", y: Math.log10(limit) })],
   }), CONFIG);
 }
 
-function courseOf(name, course, at, style, shown, ceiling) {
+function timelineOf(name, timeline, at, style, shown, ceiling) {
   const common = {
     x: at,
     name: plain(name),
@@ -133,28 +133,28 @@ function courseOf(name, course, at, style, shown, ceiling) {
     visible: shown ? true : "legendonly",
     line: { color: style.colour, dash: style.dash, width: 2, shape: "hv" },
   };
-  const lost = course.wait_p99_s.map((wait, n) => (wait === null && course.violations[n] > 0 ? ceiling : null));
+  const neverServed = timeline.wait_p99_s.map((wait, n) => (wait === null && timeline.violations[n] > 0 ? ceiling : null));
   return [
     {
       ...common,
-      y: course.requested,
+      y: timeline.requested,
       mode: "lines",
-      customdata: course.running,
+      customdata: timeline.running,
       hovertemplate: "%{y:.3~g} (running %{customdata:.3~g})",
     },
     {
       ...common,
-      y: course.wait_p99_s.map((wait) => (wait === null ? null : Math.max(wait, LEAST_WAIT_S))),
+      y: timeline.wait_p99_s.map((wait) => (wait === null ? null : Math.max(wait, MIN_WAIT_S))),
       mode: "lines",
       yaxis: "y2",
       showlegend: false,
-      customdata: course.wait_p99_s.map(seconds),
+      customdata: timeline.wait_p99_s.map(seconds),
       hovertemplate: "%{customdata}",
       line: { ...common.line, width: 1.5 },
     },
     {
       ...common,
-      y: lost,
+      y: neverServed,
       mode: "markers",
       yaxis: "y2",
       showlegend: false,
@@ -171,40 +171,40 @@ function hourAxis(pair, at) {
 
 function secondsAxis(longest) {
   const ticks = [0.001, 0.01, 0.1, 1, 10, 100, 1000, 10000];
-  const range = [Math.log10(0.7 * LEAST_WAIT_S), Math.log10(5 * longest)];
+  const range = [Math.log10(0.7 * MIN_WAIT_S), Math.log10(5 * longest)];
   return { tickvals: ticks, ticktext: ["≤ 1 ms", ...ticks.slice(1).map(seconds)], range };
 }
 
-function drawFrontier(element, data, pair, allowed, style) {
+function drawFrontier(element, data, pair, budget, style) {
   const swept = data.policies.filter(({ name }) => pair.policies[name]);
-  const least = allowed * LEAST_SHARE;
-  const shareOf = (point) => Math.max(drawnShare(point), least);
-  const shares = swept.flatMap(({ name }) => pair.policies[name].points.map(shareOf));
+  const lowest = budget * MIN_BUDGET_FRACTION;
+  const fractionOf = (point) => Math.max(drawnFraction(point), lowest);
+  const fractions = swept.flatMap(({ name }) => pair.policies[name].points.map(fractionOf));
   const traces = swept.flatMap(({ name, shown }) =>
-    frontierOf(name, pair.policies[name], style.get(name), shown || name === data.oracle, shareOf),
+    frontierOf(name, pair.policies[name], style.get(name), shown || name === data.oracle, fractionOf),
   );
-  const range = [Math.log10(least / 1.4), Math.log10(Math.max(allowed, ...shares) * 1.4)];
-  const ticks = [1, 0.1, 0.01, 0.001, 0.0001, 0.00001].filter((share) => share > 1.5 * least);
-  const line = { type: "line", xref: "paper", x0: 0, x1: 1, y0: allowed, y1: allowed };
+  const range = [Math.log10(lowest / 1.4), Math.log10(Math.max(budget, ...fractions) * 1.4)];
+  const ticks = [1, 0.1, 0.01, 0.001, 0.0001, 0.00001].filter((fraction) => fraction > 1.5 * lowest);
+  const line = { type: "line", xref: "paper", x0: 0, x1: 1, y0: budget, y1: budget };
   Plotly.react(element, traces, layout({
     height: 560,
     hovermode: "closest",
     legend: { tracegroupgap: 0, itemwidth: 40 },
     xaxis: { ...GRID, title: { text: "allocation-hours" } },
     yaxis: {
-      ...GRID, title: { text: "requests that missed" }, type: "log", range,
-      tickvals: [...ticks, least], ticktext: [...ticks.map(percent), `≤ ${percent(least)}`],
+      ...GRID, title: { text: "late requests" }, type: "log", range,
+      tickvals: [...ticks, lowest], ticktext: [...ticks.map(percent), `≤ ${percent(lowest)}`],
     },
     shapes: [{ ...line, line: { color: "#1d2630", width: 1, dash: "dash" } }],
-    annotations: [note(`${percent(allowed)} may miss`, { xref: "paper", x: 1, y: Math.log10(allowed) })],
+    annotations: [note(`error budget ${percent(budget)}`, { xref: "paper", x: 1, y: Math.log10(budget) })],
   }), CONFIG);
 }
 
-function frontierOf(name, policy, style, prominent, shareOf) {
+function frontierOf(name, policy, style, prominent, fractionOf) {
   const star = style.mark === "star";
   const drawn = (points, more) => ({
     x: points.map((point) => point.allocation_hours.value),
-    y: points.map(shareOf),
+    y: points.map(fractionOf),
     name: plain(name),
     legendgroup: name,
     customdata: points.map((point) => [
@@ -212,7 +212,7 @@ function frontierOf(name, policy, style, prominent, shareOf) {
       plusMinus(point.violation_fraction, percent),
       plusMinus(point.allocation_hours, hours),
     ]),
-    hovertemplate: `<b>${plain(name)}</b> %{customdata[0]}<br>%{customdata[1]} missed<br>%{customdata[2]} allocation-hours<extra></extra>`,
+    hovertemplate: `<b>${plain(name)}</b> %{customdata[0]}<br>%{customdata[1]} late<br>%{customdata[2]} allocation-hours<extra></extra>`,
     opacity: prominent ? 1 : 0.6,
     ...more,
   });

@@ -1,11 +1,11 @@
 "use strict";
 
-// What is chosen, and what is drawn of it.
+// The selection, and the parts of the page that depend on it.
 
 window.addEventListener("error", (event) => {
-  const told = document.getElementById("error");
-  told.hidden = false;
-  told.textContent = `This page could not be drawn: ${event.message}`;
+  const alert = document.getElementById("error");
+  alert.hidden = false;
+  alert.textContent = `This page could not be drawn: ${event.message}`;
 });
 
 function start() {
@@ -19,29 +19,29 @@ function start() {
   const chosen = () => data.scenarios.find(({ name }) => name === scenario.value);
 
   function drawScenario() {
-    const { facts, slo_target: share } = chosen();
-    const kept = trace.value;
+    const { facts, slo_target: target } = chosen();
+    const previous = trace.value;
     fillList(by("facts"), Object.entries(facts));
     offer(trace, pairs().map((pair) => pair.trace));
-    if (pairs().some((pair) => pair.trace === kept)) trace.value = kept;
-    drawMatrix(by("matrix"), data, pairs(), allowed(share), choose);
+    if (pairs().some((pair) => pair.trace === previous)) trace.value = previous;
+    drawMatrix(by("matrix"), data, pairs(), errorBudget(target), choose);
     const summary = data.summaries[scenario.value];
     drawSummary(by("summary"), summary, data, style);
-    by("beyond").textContent = summary.beyond_all.length
-      ? `Not even the clairvoyant holds these, so they are left out of the table: ${summary.beyond_all.map(([name]) => name).join(", ")}.`
+    by("infeasible").textContent = summary.infeasible.length
+      ? `No policy meets the SLO on these, so the table excludes them: ${summary.infeasible.map(([name]) => name).join(", ")}.`
       : "";
     drawTrace();
   }
 
   function drawTrace() {
-    const { slo_target: share, slo_wait_s: limit } = chosen();
+    const { slo_target: target, slo_wait_s: limit } = chosen();
     const pair = pairs()[trace.selectedIndex];
     by("chosen").textContent = pair.trace;
     by("previous").disabled = trace.selectedIndex === 0;
     by("next").disabled = trace.selectedIndex === trace.length - 1;
     drawTime(by("time"), data, pair, limit, style);
-    drawFrontier(by("frontier"), data, pair, allowed(share), style);
-    drawFigures(by("figures"), pair, data, share, style);
+    drawFrontier(by("frontier"), data, pair, errorBudget(target), style);
+    drawFigures(by("figures"), pair, data, target, style);
   }
 
   function choose(index) {
@@ -64,9 +64,9 @@ function offer(select, names) {
   select.replaceChildren(...names.map((name) => new Option(name, name)));
 }
 
-// The share that may miss, not quite zero: it is the middle of logarithmic scales.
-function allowed(share) {
-  return Math.max(1 - share, 1e-6);
+// The fraction of requests that may be late, above zero, because scales are logarithmic.
+function errorBudget(target) {
+  return Math.max(1 - target, 1e-6);
 }
 
 start();

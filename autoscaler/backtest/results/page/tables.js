@@ -28,7 +28,7 @@ function rowOf(kind, cells) {
 }
 
 function fillList(list, entries) {
-  list.replaceChildren(...entries.flatMap(([term, told]) => [element("dt", term), element("dd", told)]));
+  list.replaceChildren(...entries.flatMap(([term, text]) => [element("dt", term), element("dd", text)]));
 }
 
 function swatched(name, style) {
@@ -44,8 +44,8 @@ function drawSummary(table, summary, data, style) {
   const of = (part, whole) => (part === null ? NONE : `${part} of ${whole}`);
   fillTable(
     table,
-    ["policy", "held as shipped", "held at its best", "best setting",
-      ...references.map((name) => `hours compared with ${name}`)],
+    ["policy", "SLO met, default", "SLO met, best setting", "best setting",
+      ...references.map((name) => `hours, × ${name}`)],
     inOrder(summary.policies, data, (each) => each.policy).map((each) => [
       swatched(each.policy, style),
       of(each.met_by_default, each.pairs),
@@ -53,28 +53,28 @@ function drawSummary(table, summary, data, style) {
       each.met_by_best ? each.best_setting || NONE : NONE,
       ...references.map((name) => {
         const ratio = each.relative_cost[name];
-        return ratio ? `${ratio.value.toFixed(2)} × (${ratio.pairs})` : NONE;
+        return ratio ? `${ratio.value.toFixed(2)} (${ratio.pairs})` : NONE;
       }),
     ]),
   );
 }
 
-function drawFigures(table, pair, data, share, style) {
+function drawFigures(table, pair, data, target, style) {
   const names = data.policies.map(({ name }) => name).filter((name) => pair.policies[name]);
-  const atNative = data.native in pair.policies;
+  const compared = data.adaptive in pair.policies;
   fillTable(
     table,
-    ["policy", "setting", "missed", "requests missed", "p95 wait", "p99 wait", "allocation-hours",
-      "changes per hour", "reversals", "hours for the attainment asked for",
-      ...(atNative ? ["misses at the cost of the cluster’s own scaler"] : [])],
+    ["policy", "setting", "late, %", "late requests", "p95 wait", "p99 wait", "allocation-hours",
+      "changes per hour", "reversals", "hours at the SLO target",
+      ...(compared ? [`late at the hours of ${data.adaptive}, %`] : [])],
     names.map((name) => {
       const policy = pair.policies[name];
-      const point = asShipped(policy);
-      const held = point.violation_fraction.value <= 1 - share + 1e-9;
+      const point = defaultPoint(policy);
+      const met = point.violation_fraction.value <= 1 - target + 1e-9;
       return [
         swatched(name, style),
         point.setting || NONE,
-        { text: plusMinus(point.violation_fraction, percent), classes: held ? "held" : "missed" },
+        { text: plusMinus(point.violation_fraction, percent), classes: met ? "met" : "violated" },
         Math.round(point.violations.value).toLocaleString("en"),
         seconds(point.wait_p95_s),
         seconds(point.wait_p99_s),
@@ -82,7 +82,7 @@ function drawFigures(table, pair, data, share, style) {
         point.changes_per_hour.value.toFixed(1),
         Math.round(point.reversals.value).toLocaleString("en"),
         bounded(policy.cost, (cost) => hours(cost.allocation_hours)),
-        ...(atNative ? [bounded(policy.violations_at_adaptive_cost, (misses) => percent(misses.fraction))] : []),
+        ...(compared ? [bounded(policy.violations_at_adaptive_cost, (at) => percent(at.fraction))] : []),
       ];
     }),
   );

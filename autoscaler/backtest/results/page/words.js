@@ -1,10 +1,10 @@
 "use strict";
 
-// How figures and names are written.
+// Formats of figures and names.
 
 const NONE = "–";
 
-// Plotly takes labels for a kind of HTML; names are plain text.
+// Plotly interprets labels as a subset of HTML; names are plain text.
 function plain(text) {
   return text.replaceAll("&", "&amp;").replaceAll("<", "&lt;").replaceAll(">", "&gt;");
 }
@@ -13,10 +13,10 @@ function hours(figure) {
   return figure < 9.95 ? figure.toFixed(1) : Math.round(figure).toLocaleString("en");
 }
 
-// A share in percent, with two significant digits; none at all is told from very few.
-function percent(share) {
-  if (share === 0) return "0 %";
-  return `${Number((100 * share).toPrecision(2))} %`;
+// A fraction in percent, with two significant digits; only 0 is shown as 0 %.
+function percent(fraction) {
+  if (fraction === 0) return "0 %";
+  return `${Number((100 * fraction).toPrecision(2))} %`;
 }
 
 function seconds(wait) {
@@ -30,12 +30,12 @@ function plusMinus(mean, write) {
   return write(mean.value) + width;
 }
 
-// What is drawn in place of no misses, for which a logarithmic axis has no room.
-function drawnShare(point) {
+// The violation fraction; no violations count as half a request, for the logarithmic axis.
+function drawnFraction(point) {
   return Math.max(point.violation_fraction.value, 0.5 / Math.max(point.requests, 1));
 }
 
-// The point of a policy that stands for it: as shipped, or its first where that was not tried.
-function asShipped(policy) {
+// The point at the default setting, or the first point if that was not tried.
+function defaultPoint(policy) {
   return policy.points.find((point) => point.default) ?? policy.points[0];
 }
