@@ -1,12 +1,15 @@
-"""Back-tests: any policy, ours or another's, on any load, in virtual time.
+"""Back-tests: any policy on any load, in virtual time.
 
-scenario     a file                -> Scenario      the deployment, its nodes, its callers
-generators   a name, a seed        -> Trace         loads that need no recording
-demand       trace, scenario, seed -> Demand        every request, and the days before
-plant        demand                -> statistics    a simulated cluster, compiled where it counts
-peers        what they look at     -> Step          every autoscaler people know
-contestants  a name, a setting     -> Contestant    who can be put to the test
-trial        contestant, demand    -> Trial         one run
-scoring      what callers met      -> Row           what it was worth and what it cost
-comparison   rows                  -> Standing      at equal cost, and at equal attainment
+world         the simulated deployment and the load on it
+baselines     other autoscalers, as policies
+oracle        the schedule of a scheduler that knows all requests in advance
+results       rows, comparisons, the terminal table and the report
+scenarios     the standard scenarios, TOML files
+
+policy_specs  a name, a setting        -> PolicySpec     the policies that can be tried
+drivers       plant, policy            -> changes        a policy, or the cluster, in a run
+bounds_driver plant, policy            -> changes        control mode `bounds`
+trial         policy, workload         -> Trial          one run, scored
+batch         tasks                    -> Batch          many runs, on all cores
+command       options                  -> exit status    `autoscaler backtest`
 """

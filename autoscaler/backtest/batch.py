@@ -1,4 +1,4 @@
-"""Many tasks over all cores: whatever fails or stops half-way, what is finished is not lost."""
+"""Many tasks on all cores. Results are kept when a task fails or the batch is interrupted."""
 
 import multiprocessing
 import os
@@ -21,7 +21,7 @@ from autoscaler.errors import UserError
 
 
 class Named(Protocol):
-    """What is to be done, and what it is called in an error."""
+    """A task, with its name in error messages."""
 
     @property
     def name(self) -> str: ...
@@ -32,13 +32,13 @@ Result = TypeVar("Result")
 
 
 class Failure(Struct, frozen=True):
-    """Why a task has no result, in one sentence that names it."""
+    """Why a task has no result."""
 
-    sentence: str
+    message: str  # begins with the name of the task
 
 
 class Batch(Struct, Generic[Result], frozen=True, kw_only=True):
-    """What came of the tasks. The results are in the order of the tasks, however they finished."""
+    """The results of the tasks, in the order of the tasks."""
 
     results: tuple[Result, ...]
     failures: tuple[Failure, ...]
@@ -52,7 +52,7 @@ class Batch(Struct, Generic[Result], frozen=True, kw_only=True):
 
 
 TaskResult = tuple[int, Result | Failure]
-"""What came of a task, by its number."""
+"""The index of a task, and its result."""
 
 
 def run_all(
@@ -62,15 +62,15 @@ def run_all(
     workers: int,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> Batch[Result]:
-    """Do all tasks, at most `workers` at a time, each in a process of its own; 1: in this one.
+    """Run all tasks, at most `workers` at a time, in worker processes; with 1, in this process.
 
     Args:
-        work: a function of a module, for the processes import it; so must tasks and results be
-            fit for pickling.
-        progress: told how many tasks are over, and of how many.
+        work: a function of a module, because worker processes import it. Tasks and results must be
+            picklable.
+        progress: called with the finished tasks and the total.
 
-    A task that raises, or whose process dies, is a failure, and the others go on. Ctrl-C ends the
-    batch early: what is under way is thrown away, what is finished is returned.
+    A task that raises, or whose process dies, is a failure; the others continue. Ctrl-C ends the
+    batch early: unfinished tasks are discarded, finished results are returned.
     """
     outcomes: dict[int, Result | Failure] = {}
     interrupted = False
@@ -78,12 +78,12 @@ def run_all(
     finishing = _in_process(tasks, work) if workers <= 1 else _in_workers(tasks, work, workers)
     try:
         with closing(finishing):
-            for number, outcome in finishing:
-                outcomes[number] = outcome
+            for index, outcome in finishing:
+                outcomes[index] = outcome
                 progress(len(outcomes), len(tasks))
     except KeyboardInterrupt:
         interrupted = True
-    in_order = [outcomes[number] for number in sorted(outcomes)]
+    in_order = [outcomes[index] for index in sorted(outcomes)]
     return Batch(
         results=tuple(each for each in in_order if not isinstance(each, Failure)),
         failures=tuple(each for each in in_order if isinstance(each, Failure)),
@@ -95,22 +95,20 @@ def run_all(
 def _in_process(
     tasks: Sequence[Task], work: Callable[[Task], Result]
 ) -> Generator[TaskResult[Result], None, None]:
-    for number, task in enumerate(tasks):
-        yield number, _attempt(work, task)
+    for index, task in enumerate(tasks):
+        yield index, _attempt(work, task)
 
 
 def _attempt(work: Callable[[Task], Result], task: Task) -> Result | Failure:
-    """The result, or why there is none: an exception might not survive pickling, words do."""
+    """The result or the failure. Failures are texts, because some exceptions cannot be pickled."""
     try:
         return work(task)
-    except UserError as mistake:
-        return Failure(f"{task.name}: {mistake}")
-    except Exception as defect:
-        frame = traceback.extract_tb(defect.__traceback__)[-1]
+    except UserError as error:
+        return Failure(f"{task.name}: {error}")
+    except Exception as error:
+        frame = traceback.extract_tb(error.__traceback__)[-1]
         place = f"{Path(frame.filename).name}:{frame.lineno}"
-        return Failure(
-            f"{task.name}: an error of the program itself, please report it: {defect!r} ({place})"
-        )
+        return Failure(f"{task.name}: internal error, please report it: {error!r} ({place})")
 
 
 def _in_workers(
@@ -119,19 +117,19 @@ def _in_workers(
     waiting = deque(enumerate(tasks))
     while waiting:
         suspects = yield from _until_one_dies(waiting, work, workers)
-        # Which of those under way it was that took its process down shows when each runs alone.
-        for number, task in suspects:
-            if (yield from _until_one_dies(deque([(number, task)]), work, 1)):
-                yield number, Failure(f"{task.name}: its process died, perhaps for want of memory")
+        # Each running task is tried again alone, to find the one whose process dies.
+        for index, task in suspects:
+            if (yield from _until_one_dies(deque([(index, task)]), work, 1)):
+                message = f"{task.name}: the worker process died, possibly out of memory"
+                yield index, Failure(message)
 
 
 def _until_one_dies(
     waiting: deque[tuple[int, Task]], work: Callable[[Task], Result], workers: int
 ) -> Generator[TaskResult[Result], None, list[tuple[int, Task]]]:
-    """Take and do what is waiting. Returns what was under way when a process died, if one did.
+    """Run the waiting tasks. Returns the running tasks if a process dies.
 
-    No more is handed out than there are processes, so that only that many can come under
-    suspicion.
+    At most one task for each process is submitted, so that few tasks can have been the cause.
     """
     running: dict[Future[Result | Failure], tuple[int, Task]] = {}
     lost: list[tuple[int, Task]] = []
@@ -140,27 +138,27 @@ def _until_one_dies(
         while running or (waiting and not broken):
             while waiting and not broken and len(running) < workers:
                 try:
-                    with _interrupts_held_back():
+                    with _interrupts_blocked():
                         future = pool.submit(_attempt, work, waiting[0][1])
                         running[future] = waiting.popleft()
                 except BrokenProcessPool:
                     broken = True
             done, _ = wait(running, return_when=FIRST_COMPLETED)
             for future in sorted(done, key=lambda each: running[each][0]):
-                number, task = running.pop(future)
+                index, task = running.pop(future)
                 if isinstance(future.exception(), BrokenProcessPool):
                     broken = True
-                    lost.append((number, task))
+                    lost.append((index, task))
                 else:
-                    yield number, future.result()
+                    yield index, future.result()
     return lost
 
 
 @contextmanager
-def _processes(number: int) -> Iterator[ProcessPoolExecutor]:
-    """Processes that start afresh, for a copy of this one could inherit a lock that is held."""
+def _processes(count: int) -> Iterator[ProcessPoolExecutor]:
+    """Spawned processes; a forked process could inherit a locked lock."""
     others = set(multiprocessing.active_children())
-    pool = ProcessPoolExecutor(number, multiprocessing.get_context("spawn"), _end_with_the_parent)
+    pool = ProcessPoolExecutor(count, multiprocessing.get_context("spawn"), _end_with_the_parent)
     try:
         yield pool
     except BaseException:
@@ -168,15 +166,15 @@ def _processes(number: int) -> Iterator[ProcessPoolExecutor]:
             process.terminate()
         raise
     finally:
-        with _interrupts_held_back():
+        with _interrupts_blocked():
             pool.shutdown(cancel_futures=True)
 
 
 @contextmanager
-def _interrupts_held_back() -> Iterator[None]:
-    """A Ctrl-C comes to this process afterwards, and never to processes started meanwhile.
+def _interrupts_blocked() -> Iterator[None]:
+    """Delay a Ctrl-C in this process, and block it in processes started meanwhile.
 
-    A terminal sends it to all of them, but it is for the parent to decide.
+    A terminal sends it to all processes, but only this one handles it.
     """
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
@@ -186,7 +184,7 @@ def _interrupts_held_back() -> Iterator[None]:
 
 
 def _end_with_the_parent() -> None:
-    """A process of a pool would wait for ever for the next task of a parent that was killed."""
+    """End this worker with its parent, which may be killed without closing the pool."""
 
     def watch() -> None:
         parent = multiprocessing.parent_process()
@@ -198,25 +196,25 @@ def _end_with_the_parent() -> None:
 
 
 @contextmanager
-def progress_on(console: Console, told: str) -> Iterator[Callable[[int, int], None]]:
-    """Show how far a batch is: a bar on a terminal, elsewhere a line at every tenth of the way."""
+def progress_on(console: Console, label: str) -> Iterator[Callable[[int, int], None]]:
+    """Show the progress of a batch: a bar on a terminal, otherwise a line for each tenth."""
     if not console.is_terminal:
-        yield _Lines(console, told)
+        yield _Lines(console, label)
         return
-    columns = (TextColumn(told), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    columns = (TextColumn(label), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=console, transient=True) as bar:
-        drawn = bar.add_task(told, total=None)
-        yield lambda done, total: bar.update(drawn, completed=done, total=total)
+        shown = bar.add_task(label, total=None)
+        yield lambda done, total: bar.update(shown, completed=done, total=total)
 
 
 class _Lines:
-    def __init__(self, console: Console, told: str) -> None:
+    def __init__(self, console: Console, label: str) -> None:
         self._console = console
-        self._told = told
+        self._label = label
         self._tenths = 0
 
     def __call__(self, done: int, total: int) -> None:
         tenths = 10 * done // total
         if tenths > self._tenths:
             self._tenths = tenths
-            self._console.print(f"{self._told}: {done} of {total}", highlight=False, markup=False)
+            self._console.print(f"{self._label}: {done} of {total}", highlight=False, markup=False)

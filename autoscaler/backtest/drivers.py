@@ -153,7 +153,7 @@ class BaselineDriver:
             running=plant.running,
             sample=_sample(before, totals, now, interval_s),
             load=_NOTHING_ESTIMATED,
-            in_flight=tuple(self._in_flight) or (totals.pending,),
+            in_flight=tuple(self._in_flight) or (totals.in_flight,),
         )
         step, self._memory = self._policy.recommend(situation, self._memory)
         number = min(max(step.after, self._minimum), self._maximum)
@@ -202,11 +202,11 @@ def _sample(before: FleetTotals, after: FleetTotals, at: float, interval_s: floa
         interval_s=interval_s,
         completed=after.completed - before.completed,
         failed=after.failed - before.failed,
-        queue_growth=(after.tries - before.tries)
+        queue_growth=(after.attempts - before.attempts)
         - (after.completed - before.completed)
         - (after.failed - before.failed),
         busy_s=after.busy_s - before.busy_s,
-        in_flight=after.pending,
+        in_flight=after.in_flight,
     )
 
 

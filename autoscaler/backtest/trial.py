@@ -1,4 +1,4 @@
-"""One run: a policy at a setting, on a demand, scored."""
+"""One run: a policy at a setting on a workload, scored."""
 
 import math
 import time
@@ -37,52 +37,56 @@ from autoscaler.core.values import Mode
 from autoscaler.simulation.adaptive_allocations_scaler import SHIPPED, Thresholds
 
 TIMELINE_STEP_S = 300.0
+"""Seconds that one point of a timeline covers: 288 points for a day."""
 
 INITIAL_LOAD_WINDOW_S = 600.0
+"""Seconds at the beginning of the load whose mean sets the initial allocations."""
+
 INITIAL_UTILISATION = 0.7
-"""All but fixed numbers begin with what the load of the first ten minutes keeps so busy."""
+"""Utilisation of the initial allocations under that mean load."""
 
 
 class TrialSpec(Struct, frozen=True, kw_only=True):
     """A policy at a setting."""
 
-    policy: str  # a name that `contestant` knows
-    value: float | None = None  # of its knob; None: as shipped
+    policy: str  # a name that `policy_spec` knows
+    value: float | None = None  # of its parameter; None: the default
     with_timeline: bool = False
     rule: ConfiguredRule | None = None  # the rule that `policy` names, if it names one
 
     @property
     def spec(self) -> PolicySpec:
+        """The policy, or the one of the rule."""
         return policy_spec(self.policy) if self.rule is None else rule_spec(self.rule)
 
 
 class TrialRunner:
-    """One demand, on which any number of policies can be tried."""
+    """One workload, on which any number of policies can be tried."""
 
     def __init__(self, scenario: BacktestScenario, workload: Workload, seed: int) -> None:
         self._scenario = scenario
         self._workload = workload
         self._seed = seed
         self._request_slo = scoring.RequestSlo(scenario.slo_wait_s, scenario.slo_target)
-        self._oracle_for: Oracle | None = None
+        self._oracle_search: Oracle | None = None
 
-    def run(self, entry: TrialSpec) -> Trial:
-        """Try one policy."""
+    def run(self, trial: TrialSpec) -> Trial:
+        """Run one policy."""
         began = time.perf_counter()
-        tried = entry.spec
-        value = self._value(entry)
-        if tried.runtime is Runtime.ORACLE:
+        policy = trial.spec
+        value = self._value(trial)
+        if policy.runtime is Runtime.ORACLE:
             plant, refused = self._oracle(value), 0
         else:
-            driver = self.driver(tried, value)
-            plant = self.run_driver(driver, version=tried.version)
+            driver = self.driver(policy, value)
+            plant = self.run_driver(driver, version=policy.version)
             refused = driver.refused
-        return self._scored(entry, plant, refused, time.perf_counter() - began)
+        return self._scored(trial, plant, refused, time.perf_counter() - began)
 
     def run_driver(
         self, driver: Driver, *, version: str | None = None, thresholds: Thresholds = SHIPPED
     ) -> Plant:
-        """The plant after the driver has seen the demand through, for `Plant`'s arguments."""
+        """The plant at the end of a run; `version` and `thresholds` are arguments of `Plant`."""
         plant = Plant(
             self._scenario,
             self._workload,
@@ -93,15 +97,15 @@ class TrialRunner:
         drive(plant, driver)
         return plant
 
-    def driver(self, tried: PolicySpec, value: float) -> Driver:
-        """Of whoever does not know the future, with its knob at a value."""
+    def driver(self, spec: PolicySpec, value: float) -> Driver:
+        """The driver of any policy but the oracle, with its parameter at `value`."""
         scenario, history = self._scenario, self._workload.history
         minimum, maximum = scenario.min_allocations, scenario.max_allocations
-        if tried.runtime is Runtime.CLUSTER:
+        if spec.runtime is Runtime.CLUSTER:
             return AdaptiveDriver(minimum, maximum)
         inputs = RunInputs(scenario=scenario, workload=self._workload)
-        if tried.runtime is Runtime.DAEMON:
-            poll_interval_s, ruleset = ruleset_of(tried, value, inputs)
+        if spec.runtime is Runtime.DAEMON:
+            poll_interval_s, ruleset = ruleset_of(spec, value, inputs)
             (rule,) = ruleset.rules
             if rule.mode is Mode.BOUNDS:
                 return BoundsDriver(
@@ -112,9 +116,9 @@ class TrialRunner:
                     maximum=rule.max_allocations,
                 )
             return PlanDriver(ruleset, poll_interval_s, self._open_at())
-        assert tried.build is not None, "a baseline can be built"
-        policy = tried.build(value, inputs)
-        assert isinstance(policy, Baseline), "who is at home elsewhere has a rhythm of its own"
+        assert spec.build is not None, "a baseline has a builder"
+        policy = spec.build(value, inputs)
+        assert isinstance(policy, Baseline), "an external autoscaler has its own poll interval"
         memory = policy.begin()
         if history is not None and isinstance(policy, AcceptsHistory):
             memory = policy.from_history(history, minimum, maximum)
@@ -136,9 +140,9 @@ class TrialRunner:
         refused: int = 0,
         elapsed_s: float = 0.0,
     ) -> ResultRow:
-        """The score of a policy of that name, which has seen the demand through on the plant."""
+        """The score of a policy, from the plant at the end of its run."""
         workload, fleet = self._workload, plant.fleet
-        met = scoring.request_score(
+        score = scoring.request_score(
             workload, fleet.waits_s, fleet.outcomes, self._request_slo, plant.allocation_spans
         )
         cost = scoring.cost(plant.allocation_spans, *plant.span)
@@ -149,41 +153,41 @@ class TrialRunner:
             setting=setting,
             default=default,
             seed=self._seed,
-            requests=met.requests,
-            violations=met.violations,
-            violation_fraction=met.violations / max(met.requests, 1),
-            rejected=met.rejected,
-            timed_out=met.timed_out,
-            retries=fleet.second_tries,
-            violation_minutes=met.violation_minutes,
-            wait_p50_s=met.wait_p50_s,
-            wait_p95_s=met.wait_p95_s,
-            wait_p99_s=met.wait_p99_s,
+            requests=score.requests,
+            violations=score.violations,
+            violation_fraction=score.violations / max(score.requests, 1),
+            rejected=score.rejected,
+            timed_out=score.timed_out,
+            retries=fleet.retries,
+            violation_minutes=score.violation_minutes,
+            wait_p50_s=score.wait_p50_s,
+            wait_p95_s=score.wait_p95_s,
+            wait_p99_s=score.wait_p99_s,
             allocation_hours=cost.allocation_hours,
             running_allocation_hours=cost.running_allocation_hours,
             changes=cost.changes,
             reversals=cost.reversals,
             refused_updates=refused,
-            max_backlog_s=met.max_backlog_s,
+            max_backlog_s=score.max_backlog_s,
             simulated_s=workload.duration_s,
             elapsed_s=elapsed_s,
         )
 
-    def _value(self, entry: TrialSpec) -> float:
-        """Of the knob. As shipped, who is told what is promised is told the scenario's promise."""
-        if entry.value is not None:
-            return entry.value
-        tried = entry.spec
-        return self._scenario.slo_target if tried.parameter == SHARE else tried.default
+    def _value(self, trial: TrialSpec) -> float:
+        """The value of the parameter. The default of an SLO target is that of the scenario."""
+        if trial.value is not None:
+            return trial.value
+        policy = trial.spec
+        return self._scenario.slo_target if policy.parameter == SHARE else policy.default
 
-    def _oracle(self, share: float) -> Plant:
-        if self._oracle_for is None:
-            self._oracle_for = Oracle(self._scenario, self._workload)
-        plant, _ = self._oracle_for.best(share)
+    def _oracle(self, target: float) -> Plant:
+        if self._oracle_search is None:
+            self._oracle_search = Oracle(self._scenario, self._workload)
+        plant, _ = self._oracle_search.best(target)
         return plant
 
     def _initial_allocations(self) -> int:
-        """What all begin with: as if somebody had set it by hand, knowing the present load."""
+        """The allocations at the start: enough for the load of the first ten minutes."""
         workload = self._workload
         initial_s = min(INITIAL_LOAD_WINDOW_S, workload.duration_s)
         first = int(np.searchsorted(workload.at, workload.start + initial_s))
@@ -193,18 +197,18 @@ class TrialRunner:
     def _bounded(self, allocations: int) -> int:
         return min(max(allocations, self._scenario.min_allocations), self._scenario.max_allocations)
 
-    def _scored(self, entry: TrialSpec, plant: Plant, refused: int, elapsed_s: float) -> Trial:
-        workload, fleet, tried = self._workload, plant.fleet, entry.spec
-        value = self._value(entry)
+    def _scored(self, trial: TrialSpec, plant: Plant, refused: int, elapsed_s: float) -> Trial:
+        workload, fleet, policy = self._workload, plant.fleet, trial.spec
+        value = self._value(trial)
         row = self.row(
             plant,
-            entry.policy,
-            setting=tried.setting(value),
-            default=entry.value is None or value == tried.default,
+            trial.policy,
+            setting=policy.setting(value),
+            default=trial.value is None or value == policy.default,
             refused=refused,
             elapsed_s=elapsed_s,
         )
-        if not entry.with_timeline:
+        if not trial.with_timeline:
             return Trial(row=row)
         timeline = scoring.timeline(
             workload,

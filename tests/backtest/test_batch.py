@@ -1,4 +1,4 @@
-"""Batches of tasks: nothing that is finished is lost, and every gap has a name."""
+"""Batches of tasks: finished results are kept, and every failure is named."""
 
 import io
 import os
@@ -20,24 +20,24 @@ from autoscaler.errors import UserError
 class Sum(Struct, frozen=True):
     name: str
     figures: tuple[int, ...]
-    ill: str = ""
+    fault: str = ""
 
 
 def add(task):
-    """The work of the tests. What is wrong with a task happens to whoever does it."""
-    if task.ill == "mistake":
+    """The work of the tests, which fails as the task says."""
+    if task.fault == "error":
         raise UserError("the figures are of no use; bring others")
-    if task.ill == "defect":
+    if task.fault == "defect":
         raise KeyError("nothing there")
-    if task.ill == "death":
+    if task.fault == "death":
         os._exit(9)
-    if task.ill == "interrupt":
+    if task.fault == "interrupt":
         raise KeyboardInterrupt
     return sum(task.figures)
 
 
-def tasks(*ills):
-    return [Sum(f"sum {n}", (n, n), ill) for n, ill in enumerate(ills)]
+def tasks(*faults):
+    return [Sum(f"sum {n}", (n, n), fault) for n, fault in enumerate(faults)]
 
 
 @pytest.mark.parametrize("workers", [1, 2])
@@ -47,39 +47,39 @@ class TestAllOfThem:
         assert batch.results == (0, 2, 4, 6, 8, 10, 12)
         assert (batch.failures, batch.missing, batch.interrupted) == ((), 0, False)
 
-    def test_progress_is_told_of_every_task_that_is_over(self, workers):
-        told = []
+    def test_progress_is_reported_for_every_finished_task(self, workers):
+        reported = []
         run_all(
             tasks("", "defect", ""),
             add,
             workers=workers,
-            progress=lambda done, total: told.append((done, total)),
+            progress=lambda done, total: reported.append((done, total)),
         )
-        assert told == [(1, 3), (2, 3), (3, 3)]
+        assert reported == [(1, 3), (2, 3), (3, 3)]
 
-    def test_one_that_raises_is_named_and_the_others_finish(self, workers):
-        batch = run_all(tasks("", "mistake", "defect", ""), add, workers=workers)
+    def test_a_task_that_raises_is_named_and_the_others_finish(self, workers):
+        batch = run_all(tasks("", "error", "defect", ""), add, workers=workers)
         assert batch.results == (0, 6)
         assert batch.missing == 2
-        mistake, defect = (failure.sentence for failure in batch.failures)
-        assert mistake == "sum 1: the figures are of no use; bring others"
-        assert defect.startswith("sum 2: an error of the program itself, please report it: KeyErr")
+        error, defect = (failure.message for failure in batch.failures)
+        assert error == "sum 1: the figures are of no use; bring others"
+        assert defect.startswith("sum 2: internal error, please report it: KeyError")
         assert "test_batch.py:" in defect
 
-    def test_no_tasks_are_done_at_once(self, workers):
+    def test_a_batch_without_tasks_is_empty(self, workers):
         batch = run_all([], add, workers=workers)
         assert (batch.results, batch.total, batch.missing) == ((), 0, 0)
 
 
-def test_one_whose_process_dies_is_named_and_the_others_finish():
+def test_a_task_whose_process_dies_is_named_and_the_others_finish():
     batch = run_all(tasks("", "", "death", "", ""), add, workers=2)
     assert batch.results == (0, 2, 6, 8)
-    assert [failure.sentence for failure in batch.failures] == [
-        "sum 2: its process died, perhaps for want of memory"
+    assert [failure.message for failure in batch.failures] == [
+        "sum 2: the worker process died, possibly out of memory"
     ]
 
 
-def test_an_interrupt_leaves_what_is_finished():
+def test_an_interrupt_keeps_finished_results():
     batch = run_all(tasks("", "", "interrupt", ""), add, workers=1)
     assert batch.results == (0, 2)
     assert (batch.interrupted, batch.missing, batch.total) == (True, 2, 4)
@@ -98,12 +98,12 @@ CONTROL_C = """
 from tests.backtest.test_batch import Sum, linger
 from autoscaler.backtest.batch import run_all
 
-def told(done, total):
+def show(done, total):
     print(done, "of", total, flush=True)
 
 if __name__ == "__main__":
     tasks = [Sum(str(n), (n,)) for n in (0, 1, 600, 601, 602)]
-    batch = run_all(tasks, linger, workers=2, progress=told)
+    batch = run_all(tasks, linger, workers=2, progress=show)
     print(batch.results, batch.interrupted, batch.missing, flush=True)
 """
 
@@ -118,7 +118,7 @@ def linger(task):
 class TestSignals:
     @pytest.fixture
     def running(self, tmp_path):
-        """A program, in a session of its own, that has finished two tasks and will not the rest."""
+        """A program in its session that has finished two tasks and never finishes the others."""
         script = tmp_path / "program.py"
         script.write_text(CONTROL_C)
         with subprocess.Popen(
@@ -136,7 +136,7 @@ class TestSignals:
                 with suppress(ProcessLookupError):
                     os.killpg(program.pid, signal.SIGKILL)
 
-    def test_control_c_ends_it_at_once_and_without_a_traceback(self, running):
+    def test_control_c_ends_it_at_once_without_a_traceback(self, running):
         os.killpg(running.pid, signal.SIGINT)  # as a terminal does: to every process
         output, errors = running.communicate(timeout=30)
         assert output == "(0, 1) True 3\n"
@@ -145,12 +145,12 @@ class TestSignals:
 
     def test_no_process_outlives_a_parent_that_is_killed(self, running):
         running.kill()
-        # Its processes hold the other ends of the pipes, so this ends when the last of them does.
+        # The processes have the other ends of the pipes, so this ends when the last of them does.
         running.communicate(timeout=30)
 
 
 class TestProgress:
-    def test_without_a_terminal_it_is_a_line_now_and_then(self):
+    def test_without_a_terminal_it_is_a_line_for_each_tenth(self):
         console = Console(file=io.StringIO(), force_terminal=False, width=80)
         with progress_on(console, "runs") as progress:
             for done in range(1, 101):
@@ -159,7 +159,7 @@ class TestProgress:
         assert len(lines) == 10
         assert lines[0] == "runs: 10 of 100"
 
-    def test_on_a_terminal_it_is_a_bar_that_leaves_nothing_behind(self):
+    def test_on_a_terminal_it_is_a_bar_that_is_cleared(self):
         console = Console(file=io.StringIO(), force_terminal=True, width=80)
         with progress_on(console, "runs") as progress:
             progress(3, 4)

@@ -11,9 +11,9 @@ from tests.backtest.workloads import demand, poisson, scenario
 
 DEFINED_BY_KNOWING = {"static-peak", "static-mean", "zero-lag-oracle"}
 
-PEERS = [name for name, each in POLICY_SPECS.items() if each.runtime is Runtime.EXTERNAL]
+BASELINES = [name for name, each in POLICY_SPECS.items() if each.runtime is Runtime.EXTERNAL]
 
-every_peer = pytest.mark.parametrize("name", PEERS)
+every_baseline = pytest.mark.parametrize("name", BASELINES)
 every_knob = pytest.mark.parametrize(
     "name", [name for name, each in POLICY_SPECS.items() if each.parameter]
 )
@@ -26,7 +26,7 @@ def foreseen(requests=None, **given):
 
 
 def test_everybody_is_there():
-    assert set(POLICY_SPECS) - set(PEERS) == {
+    assert set(POLICY_SPECS) - set(BASELINES) == {
         "slo",
         "slo-bounds",
         "utilisation",
@@ -34,7 +34,7 @@ def test_everybody_is_there():
         "adaptive-9",
         "oracle",
     }
-    assert set(PEERS) == {
+    assert set(BASELINES) == {
         "hpa",
         "keda",
         "kpa",
@@ -99,28 +99,28 @@ def test_both_levers_are_tried_with_the_same_policy():
     assert (direct.default, direct.sweep) == (bounds.default, bounds.sweep)
 
 
-@every_peer
+@every_baseline
 def test_it_looks_at_a_whole_number_of_samples_at_a_time(name):
     contestant = POLICY_SPECS[name]
-    peer = contestant.build(contestant.default, foreseen())
-    samples = peer.poll_interval_s / peer.sampling_s
+    baseline = contestant.build(contestant.default, foreseen())
+    samples = baseline.poll_interval_s / baseline.sampling_s
     assert samples == round(samples) >= 1
 
 
-@every_peer
+@every_baseline
 def test_it_is_named_as_its_policy_is(name):
     contestant = POLICY_SPECS[name]
     assert name.startswith(contestant.build(contestant.default, foreseen()).name)
 
 
-@every_peer
+@every_baseline
 def test_from_generous_to_stingy_it_takes_less_and_less(name):
     """At five erlangs, after two hours: the fewest it held in the second one."""
     contestant, fewest = POLICY_SPECS[name], []
     for value in contestant.sweep:
-        peer = contestant.build(value, foreseen())
+        baseline = contestant.build(value, foreseen())
         start = foreseen().workload.start
-        deployment = Obedient(peer, 7, load=lambda _: 5.0, in_flight=lambda _: 5)
+        deployment = Obedient(baseline, 7, load=lambda _: 5.0, in_flight=lambda _: 5)
         deployment.watch(start + 3600.0, begin_s=start)
         held = [deployment.allocations]
         held += deployment.watch(start + 7200.0, begin_s=start).values()
@@ -129,7 +129,7 @@ def test_from_generous_to_stingy_it_takes_less_and_less(name):
     assert fewest[0] > fewest[-1]
 
 
-@every_peer
+@every_baseline
 def test_only_who_is_defined_by_it_knows_the_demand(name):
     contestant = POLICY_SPECS[name]
     quiet = foreseen(poisson(1.0, 300, 0.1, seed=1))
@@ -165,12 +165,12 @@ class TestFixedNumbers:
         ],
     )
     def test_they_are_multiples_of_what_peak_or_mean_takes(self, name, multiple, number):
-        peer = POLICY_SPECS[name].build(multiple, foreseen(self.BURST))
-        assert peer.allocations == number
+        baseline = POLICY_SPECS[name].build(multiple, foreseen(self.BURST))
+        assert baseline.allocations == number
 
 
 def test_who_knows_now_knows_every_ten_seconds():
     requests = demand([1.0, 11.0, 12.0], [7.0, 14.0, 14.0], duration_s=30.0)
-    peer = POLICY_SPECS["zero-lag-oracle"].build(0.7, foreseen(requests))
-    assert peer.loads == pytest.approx((0.7, 2.8, 0.0))
-    assert peer.start == requests.start
+    baseline = POLICY_SPECS["zero-lag-oracle"].build(0.7, foreseen(requests))
+    assert baseline.loads == pytest.approx((0.7, 2.8, 0.0))
+    assert baseline.start == requests.start

@@ -159,7 +159,7 @@ class TestBacklogs:
                 process["allocations"] = 0
             if at_s == end_s:
                 process["allocations"] = plant.requested
-            if at_s > end_s and plant.totals().pending <= plant.running:
+            if at_s > end_s and plant.totals().in_flight <= plant.running:
                 return at_s - noticed_s, noticed_s - end_s
             if at_s - looked >= POLL_S:
                 looked = look_s = at_s

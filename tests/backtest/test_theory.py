@@ -1,7 +1,8 @@
-"""What requests wait in the plant is what queueing theory says.
+"""Queue waits in the plant agree with queueing theory.
 
-Each figure is the mean of 30 independent runs of 20,000 requests, whose first tenth is left out;
-theory must lie within their 99 % confidence interval (Student's t with 29 degrees of freedom).
+Each figure is the mean of 30 independent runs of 20,000 requests, without their first tenth. The
+theoretical value must lie within the 99 % confidence interval (Student's t with 29 degrees of
+freedom).
 """
 
 import math
@@ -35,7 +36,7 @@ def mean_wait_m_m_c(servers, load):
 
 
 def served(load, *, allocations, nodes=1, processors=None, **given):
-    """The plant once all of the load is over, at a fixed number of allocations."""
+    """The plant at the end of the load, with fixed allocations."""
     size = processors or allocations
     scene = scenario(
         nodes=nodes,
@@ -55,7 +56,7 @@ def assert_within(figures, theory):
     assert len(figures) == RUNS
     half_width = T_99 * stdev(figures) / math.sqrt(RUNS)
     assert fmean(figures) == pytest.approx(theory, abs=half_width)
-    assert half_width < 0.12 * theory  # the test would notice
+    assert half_width < 0.12 * theory  # so that the test detects deviations
 
 
 def settled(waits_s):
@@ -70,7 +71,7 @@ def waits_of_runs(busy, *, allocations, cv, **given):
 
 
 @pytest.mark.parametrize(("allocations", "busy"), [(1, 0.7), (4, 0.8), (16, 0.9)])
-def test_mean_wait_and_chance_of_waiting_are_those_of_m_m_c(allocations, busy):
+def test_mean_wait_and_probability_of_waiting_are_those_of_m_m_c(allocations, busy):
     waits_s = list(waits_of_runs(busy, allocations=allocations, cv=1.0))
     load = busy * allocations
     assert_within([fmean(run) for run in waits_s], mean_wait_m_m_c(allocations, load))
@@ -103,7 +104,7 @@ def test_nodes_do_not_share_a_queue():
 
 
 @pytest.mark.parametrize(("allocations", "waiting", "busy"), [(1, 4, 0.9), (4, 6, 1.2)])
-def test_the_share_refused_is_that_of_a_finite_queue(allocations, waiting, busy):
+def test_the_rejected_fraction_is_that_of_a_finite_queue(allocations, waiting, busy):
     """M/M/c/K with K places in all, from its stationary probabilities."""
     load = busy * allocations
     weights = [load**n / math.factorial(n) for n in range(allocations)]
@@ -118,6 +119,6 @@ def test_the_share_refused_is_that_of_a_finite_queue(allocations, waiting, busy)
     assert_within(refused, weights[-1] / sum(weights))
 
 
-def test_a_quiet_plant_makes_nobody_wait():
+def test_no_request_waits_in_an_idle_plant():
     plant = served(demand(np.arange(100.0), 0.5), allocations=1)
     assert plant.fleet.waits_s.tolist() == [0.0] * 100

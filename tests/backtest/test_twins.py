@@ -1,4 +1,4 @@
-"""The compiled requests and the emulator's are twins: the same counts at every look."""
+"""The compiled processes and those of the emulator have the same counts at every poll."""
 
 from zlib import crc32
 
@@ -22,7 +22,7 @@ from tests.backtest.workloads import demand, scenario
 
 
 class Twins:
-    """A plant and an emulated cluster, under the same load, looked at and changed alike."""
+    """A plant and an emulated cluster with the same load, the same polls and the same changes."""
 
     def __init__(self, scene, load, allocations):
         routing = np.random.default_rng([0, crc32(DEPLOYMENT_ID.encode())]).random(len(load.at))
@@ -30,13 +30,13 @@ class Twins:
         self.plant = Plant(scene, load, allocations=allocations)
         nodes = [
             NodeSpec(
-                node_id=f"node-{number}",
-                name=f"node-{number}",
+                node_id=f"node-{index}",
+                name=f"node-{index}",
                 processors=scene.processors,
                 physical_cores=scene.physical_cores,
                 memory_bytes=64 * GIB,
             )
-            for number in range(1, scene.nodes + 1)
+            for index in range(1, scene.nodes + 1)
         ]
         model = ModelSpec(
             model_id=MODEL_ID,
@@ -74,11 +74,13 @@ class Twins:
         self.plant.advance(to)
         self.cluster.advance(to)
 
-    def update(self, number):
+    def update(self, allocations):
         refused = []
         for update in (
-            lambda: self.plant.set_allocations(number),
-            lambda: self.cluster.update_deployment(DEPLOYMENT_ID, number_of_allocations=number),
+            lambda: self.plant.set_allocations(allocations),
+            lambda: self.cluster.update_deployment(
+                DEPLOYMENT_ID, number_of_allocations=allocations
+            ),
         ):
             try:
                 update()
@@ -101,12 +103,12 @@ def load_of(rate_per_s, seconds, mean_s, seed):
     return demand(at, rng.lognormal(np.log(mean_s) - 0.2, 0.63, count), duration_s=seconds)
 
 
-numbers = st.lists(st.integers(1, 7), min_size=1, max_size=6)
+targets = st.lists(st.integers(1, 7), min_size=1, max_size=6)
 
 
 @settings(max_examples=40, deadline=None)
 @given(
-    numbers=numbers,
+    targets=targets,
     nodes=st.integers(1, 3),
     mean_s=st.sampled_from([0.02, 0.1, 1.0]),
     busy=st.sampled_from([0.3, 0.9, 1.5]),
@@ -115,8 +117,8 @@ numbers = st.lists(st.integers(1, 7), min_size=1, max_size=6)
     version=st.sampled_from(["8.12.0", "8.19.0", "9.3.0"]),
     seed=st.integers(0, 1000),
 )
-def test_both_report_the_same_whatever_is_asked_of_them(
-    numbers, nodes, mean_s, busy, capacity, warm_up, version, seed
+def test_both_report_the_same_after_any_changes(
+    targets, nodes, mean_s, busy, capacity, warm_up, version, seed
 ):
     scene = scenario(
         nodes=nodes,
@@ -129,21 +131,21 @@ def test_both_report_the_same_whatever_is_asked_of_them(
         warm_up_factor=warm_up[1],
         version=version,
     )
-    seconds = 15.0 * len(numbers)
+    seconds = 15.0 * len(targets)
     load = load_of(3 * busy / mean_s, seconds, mean_s, seed)
     twins = Twins(scene, load, allocations=1)
-    for turn, number in enumerate(numbers, start=1):
+    for turn, allocations in enumerate(targets, start=1):
         twins.advance(load.start + 15.0 * turn - 4.7)
-        ours, theirs = twins.reports()
-        assert ours == theirs
-        ours, theirs = twins.update(number)
-        assert ours == theirs
+        plant, emulator = twins.reports()
+        assert plant == emulator
+        plant, emulator = twins.update(allocations)
+        assert plant == emulator
         twins.advance(load.start + 15.0 * turn)
-    ours, theirs = twins.reports()
-    assert ours == theirs
+    plant, emulator = twins.reports()
+    assert plant == emulator
 
 
-def test_callers_meet_the_same_fates():
+def test_requests_have_the_same_outcomes():
     scene = scenario(
         processors=3, physical_cores=3, max_allocations=3, timeout_s=1.0, queue_capacity=30
     )
@@ -153,9 +155,9 @@ def test_callers_meet_the_same_fates():
     assert twins.update(1) == [None, None]
     twins.advance(load.start + 140.0)
     ledger = twins.cluster.deployments[DEPLOYMENT_ID].ledger
-    totals, fates = twins.plant.totals(), np.bincount(twins.plant.fleet.outcomes, minlength=5)
-    assert [totals.tries, totals.completed] == [ledger.requests, ledger.completed]
-    assert fates.tolist() == [0, ledger.completed, ledger.rejected, ledger.timed_out, 0]
+    totals, outcomes = twins.plant.totals(), np.bincount(twins.plant.fleet.outcomes, minlength=5)
+    assert [totals.attempts, totals.completed] == [ledger.requests, ledger.completed]
+    assert outcomes.tolist() == [0, ledger.completed, ledger.rejected, ledger.timed_out, 0]
     assert min(ledger.completed, ledger.rejected, ledger.timed_out) > 100
     waits_s = twins.plant.fleet.waits_s
     late = int(np.count_nonzero(~(waits_s <= 0.5)))
@@ -168,7 +170,7 @@ def test_threads_beyond_the_cores_slow_down_both(factor):
     load = load_of(20.0, 60.0, 0.1, seed=2)
     twins = Twins(scene, load, allocations=4)
     twins.advance(load.start + 60.0)
-    ours, theirs = twins.reports()
-    assert ours == theirs
-    mean_s = ours.nodes[0].mean_inference_s
+    plant, emulator = twins.reports()
+    assert plant == emulator
+    mean_s = plant.nodes[0].mean_inference_s
     assert mean_s == pytest.approx(factor * load.work_s.mean(), rel=0.02)

@@ -1,4 +1,4 @@
-"""Scenarios and demands in few words, for tests."""
+"""Scenarios and workloads for tests."""
 
 from typing import Any
 
@@ -31,19 +31,19 @@ def demand(
     *,
     duration_s: float | None = None,
     seed: int = 1,
-    past: Any = None,
+    history: Any = None,
     start: float = START,
     routing: Any = None,
-    chance: Any = None,
+    retry_draw: Any = None,
 ) -> Workload:
-    """Requests at these seconds after the start, that take so long. What is not said of where they
-    go, and whether they would come back, is drawn."""
+    """Requests at these seconds after the start, with these service times. Routing and retries are
+    drawn unless they are given."""
     instants = start + np.asarray(at, dtype=np.float64)
     rng = np.random.default_rng([seed, 99])
     draws = [rng.random(len(instants)) for _ in range(2)]
-    routing, chance = (
-        drawn if said is None else np.asarray(said, dtype=np.float64)
-        for said, drawn in zip((routing, chance), draws, strict=True)
+    routing, retry_draw = (
+        drawn if values is None else np.asarray(values, dtype=np.float64)
+        for values, drawn in zip((routing, retry_draw), draws, strict=True)
     )
     return Workload(
         trace="made",
@@ -52,8 +52,8 @@ def demand(
         at=instants,
         work_s=np.broadcast_to(np.asarray(work_s, dtype=np.float64), instants.shape).copy(),
         routing=routing,
-        retry_draw=chance,
-        history=past,
+        retry_draw=retry_draw,
+        history=history,
     )
 
 

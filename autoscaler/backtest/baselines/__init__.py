@@ -1,23 +1,24 @@
-"""The autoscalers that people know, as policies for allocations: how each of them would decide.
+"""Other autoscalers, reimplemented as policies for comparison.
 
-    peer             what a laboratory needs to run one, and the past that some learn from
-    sizing           utilisation, and rounding up
-    window           the last samples and their mean
-    stabilisation    moving only as far as all recent recommendations agree
-    season           days and weeks of load, and what they promise for now
+    baseline          what a baseline needs beyond a policy, and the load history some learn from
+    sizing            utilisation, and rounding up
+    window            the last samples and their mean
+    stabilisation     the stabilisation window: the extreme of the recent recommendations
+    seasonal_history  load by time of day and week, and the peak expected from it
+    forecasts         forecasts of an allocation count from its past: linear, Holt-Winters
 
-    hpa              Kubernetes' horizontal pod autoscaler, and its parts
-    keda             the same on requests in flight, and to zero
-    kpa              Knative's, with its panic
-    ray_serve        Ray Serve's, with its delays
-    aws              target tracking, and with predictive scaling
-    gcp              a managed instance group, predictive
-    predictive_hpa   the horizontal pod autoscaler on forecasts of its own counts
-    threshold        one more, one fewer
-    static           a number for ever
-    perfect_now      what measuring without flaw would be worth
+    hpa               Kubernetes' horizontal pod autoscaler
+    keda              KEDA: the same on in-flight requests, with scale to zero
+    kpa               Knative's pod autoscaler, with its panic window
+    ray_serve         Ray Serve, with its delays
+    aws               target tracking, with and without predictive scaling
+    gcp               a managed instance group with predictive autoscaling
+    predictive_hpa    the horizontal pod autoscaler on forecasts of its own counts
+    threshold         one allocation more or fewer when a threshold is exceeded
+    static            a fixed number of allocations
+    zero_lag_oracle   target tracking on the true load of the next ten seconds
 
-Each is written from a description of what it does, with the defaults that it is shipped with
-where there are some. What an autoscaler calls a replica, pod, instance or machine is an allocation
-here; what it calls CPU utilisation is the part of their time that allocations are busy.
+Each follows a description of the autoscaler and has its default settings where there are some.
+What an autoscaler calls a replica, pod, instance or machine is an allocation here; what it calls
+CPU utilisation is the fraction of time for which the allocations are busy.
 """

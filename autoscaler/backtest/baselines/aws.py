@@ -1,7 +1,7 @@
-"""AWS: target tracking by two alarms, and predictive scaling as a floor under it.
+"""AWS: target tracking by two alarms, and predictive scaling as its lower limit.
 
-Source: the user guides of Application Auto Scaling and of EC2 Auto Scaling. They leave open how
-gently capacity falls; here it is sized for the busiest of the minutes that raised the alarm.
+Source: the user guides of Application Auto Scaling and of EC2 Auto Scaling. They do not
+say how fast capacity falls; here it is sized for the busiest of the minutes that raised the alarm.
 """
 
 import math
@@ -21,16 +21,16 @@ HOUR_S = 3600.0
 
 
 class Tracking(Value, frozen=True, kw_only=True):
-    """What target tracking remembers."""
+    """The state of target tracking."""
 
     points: tuple[float, ...] = ()  # utilisation, a minute each
-    out_at: float | None = None  # when capacity was last added,
-    before: int = 0  # and how much there was when the first of it was
-    in_at: float | None = None  # when it was last removed; None: or added since
+    out_at: float | None = None  # when capacity was last added
+    before: int = 0  # allocations before the first addition of the cool-down
+    in_at: float | None = None  # when capacity was last removed; None: never, or it was added since
 
 
 class TargetTracking(Value, frozen=True, kw_only=True):
-    """Utilisation held at a target: out after three minutes above, in after fifteen below."""
+    """Keeps utilisation at a target: out after 3 minutes above it, in after 15 minutes below."""
 
     name: ClassVar[str] = "aws-target-tracking"
     poll_interval_s: ClassVar[float] = POINT_S
@@ -40,11 +40,11 @@ class TargetTracking(Value, frozen=True, kw_only=True):
     target: float  # a fraction
 
     def begin(self) -> Tracking:
-        """No point was measured yet."""
+        """No point has been measured."""
         return Tracking()
 
     def recommend(self, situation: Situation, memory: Tracking) -> tuple[Step, Tracking]:
-        """In proportion to the utilisation if an alarm is on, and no cool-down forbids it."""
+        """In proportion to utilisation while an alarm is active, subject to the cool-down."""
         point = utilisation(situation)
         if point is None:
             return hold(situation), memory
@@ -61,7 +61,7 @@ class TargetTracking(Value, frozen=True, kw_only=True):
         return Step(Reason.RECOMMENDATION, situation.current, after, inputs), memory
 
     def _out(self, situation: Situation, memory: Tracking) -> tuple[int, Tracking]:
-        """During the cool-down only what goes beyond what was added before."""
+        """During the cool-down, only what exceeds the capacity already added counts."""
         at, current = situation.at, situation.current
         added = round_up(current * memory.points[-1] / self.target) - current
         cooling = memory.out_at is not None and at - memory.out_at < COOL_DOWN_S
@@ -71,7 +71,7 @@ class TargetTracking(Value, frozen=True, kw_only=True):
         return after, Tracking(points=memory.points, out_at=out_at, before=before)
 
     def _in(self, situation: Situation, memory: Tracking) -> tuple[int, Tracking]:
-        """The last one stays: without any there would be nothing to measure, for ever."""
+        """One allocation always remains: without any, utilisation could not be measured."""
         at, current = situation.at, situation.current
         if memory.in_at is not None and at - memory.in_at < COOL_DOWN_S:
             return current, memory
@@ -83,16 +83,17 @@ class TargetTracking(Value, frozen=True, kw_only=True):
 
 
 class Predicting(Value, frozen=True, kw_only=True):
-    """What predictive scaling remembers besides."""
+    """The state of target tracking and the load history."""
 
     tracking: Tracking = Tracking()
     season: SeasonalHistory = SeasonalHistory()
 
 
 class PredictiveScaling(Value, frozen=True, kw_only=True):
-    """Target tracking over a floor: what the forecast says for the hour, launched ahead of it.
+    """Target tracking, with the forecast for the hour as its lower limit.
 
-    The forecast of an hour is the peak of the mean of such hours. It needs a day of history.
+    The capacity for an hour is launched before it begins. The forecast of an hour is the peak of
+    the mean of such hours. It needs a day of history.
     """
 
     name: ClassVar[str] = "aws-predictive"
@@ -104,15 +105,17 @@ class PredictiveScaling(Value, frozen=True, kw_only=True):
     ahead_s: float  # how long before the hour its capacity is launched
 
     def begin(self) -> Predicting:
-        """No history yet: for a day, target tracking alone."""
+        """No history: for the first day, target tracking alone."""
         return Predicting()
 
-    def from_history(self, history: LoadHistoryView, minimum: int, maximum: int) -> Predicting:
-        """The history of the load is there already."""
+    def from_history(
+        self, history: LoadHistoryView, min_allocations: int, max_allocations: int
+    ) -> Predicting:
+        """Begin with the recorded load."""
         return Predicting(season=SeasonalHistory.of(history))
 
     def recommend(self, situation: Situation, memory: Predicting) -> tuple[Step, Predicting]:
-        """What target tracking says, but no less than the forecast."""
+        """The result of target tracking, but at least the forecast."""
         season = memory.season.after(situation)
         step, tracking = self.tracking.recommend(situation, memory.tracking)
         forecast = self._forecast(season, situation.at)
@@ -122,7 +125,7 @@ class PredictiveScaling(Value, frozen=True, kw_only=True):
         return step, Predicting(tracking=tracking, season=season)
 
     def _forecast(self, season: SeasonalHistory, at: float) -> float:
-        """The highest of the hours that begin before the launches of the next look are there."""
+        """The peak of the hours that begin before the launches of the next poll are ready."""
         if len(season.loads) < DAY:
             return 0.0
         last_at = at + self.poll_interval_s + self.ahead_s

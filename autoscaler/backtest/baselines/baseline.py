@@ -1,4 +1,4 @@
-"""What a laboratory needs to run a peer, and the past that some learn from."""
+"""What a baseline needs beyond a policy, and the load history that some learn from."""
 
 from typing import Any, Protocol, TypeVar, runtime_checkable
 
@@ -12,51 +12,53 @@ Memory = TypeVar("Memory")
 
 @runtime_checkable
 class Baseline(ScalingPolicy[Memory], Protocol[Memory]):
-    """A policy with a rhythm of its own."""
+    """A policy with its own poll interval."""
 
     @property
     def poll_interval_s(self) -> float:
-        """Seconds from look to look."""
+        """Seconds from poll to poll."""
 
     @property
     def sampling_s(self) -> float:
-        """Seconds between the samples of requests in flight that it wants in between."""
+        """Seconds between samples of the in-flight requests, taken between polls."""
 
 
 AnyBaseline = Baseline[Any]
 
 
 class LoadHistoryView(Protocol):
-    """The load before the first look, in equal steps, the last of which ends where it begins."""
+    """The load before the first poll, in equal steps; the last one ends when the run begins."""
 
     @property
     def step_s(self) -> float: ...
 
     @property
     def arrivals(self) -> NDArray[np.int64]:
-        """Requests, a step each, oldest first."""
+        """Requests in each step, oldest first."""
 
     @property
     def service_time_s(self) -> float:
-        """Mean."""
+        """Mean, in seconds."""
 
 
 @runtime_checkable
 class AcceptsHistory(Protocol):
-    """A policy that may begin with what was recorded before it came."""
+    """A policy that can begin with a recorded load history."""
 
-    def from_history(self, history: LoadHistoryView, minimum: int, maximum: int) -> Any:
-        """What it remembers having seen all that, with so many allocations at least and at most.
+    def from_history(
+        self, history: LoadHistoryView, min_allocations: int, max_allocations: int
+    ) -> Any:
+        """The state of a policy that ran throughout the history, within these limits.
 
-        Takes the place of `begin`.
+        It replaces that of `begin`.
         """
 
 
 def offered_loads(history: LoadHistoryView, slot_s: float) -> NDArray[np.float64]:
-    """Mean offered load, in erlangs, of each whole slot of the past, oldest first.
+    """Mean offered load, in erlangs, of each whole slot of the history, oldest first.
 
     Args:
-        slot_s: a whole number of the past's steps.
+        slot_s: a multiple of the history's step.
     """
     steps = max(1, round(slot_s / history.step_s))
     slots = len(history.arrivals) // steps

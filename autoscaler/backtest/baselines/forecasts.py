@@ -1,4 +1,4 @@
-"""Forecasts of a number of allocations from what the number was."""
+"""Forecasts of an allocation count from its past values."""
 
 from collections.abc import Sequence
 from typing import Any, ClassVar, Protocol
@@ -6,33 +6,35 @@ from typing import Any, ClassVar, Protocol
 from autoscaler.backtest.baselines.sizing import round_up
 from autoscaler.core.values import Value
 
-DAY = 1440  # minutes, and points: the season of Holt and Winters
+DAY = 1440
+"""Points of a day, one a minute: the length of a season in `HoltWinters`."""
+
 STORED_SEASONS = 4
 POINT_S = 60.0
 
 
 class ForecastModel(Protocol):
-    """Forecasts a count. Pure: what it remembers is handed to it and returned."""
+    """Forecasts a count. Pure: its state is an argument and part of the result."""
 
     @property
     def name(self) -> str: ...
 
     def begin(self) -> Any:
-        """What it remembers of no history."""
+        """The state without any history."""
 
     def from_history(self, counts: Sequence[int]) -> Any:
-        """What it remembers of a history of one count a minute, the last one now."""
+        """The state after a history of one count a minute, the last of them now."""
 
     def forecast(self, at: float, count: int, memory: Any) -> tuple[int, Any]:
-        """What is to be expected once `count` was seen `at`, and what it then remembers."""
+        """The count expected after `count` was observed at `at`, and the next state."""
 
 
 Points = tuple[tuple[float, int], ...]
-"""When, and how many."""
+"""Instants and counts."""
 
 
 class Linear(Value, frozen=True, kw_only=True):
-    """The least-squares line through the last counts, looked at some time ahead."""
+    """Extrapolates the least-squares line through the last counts."""
 
     name: ClassVar[str] = "linear"
 
@@ -43,23 +45,23 @@ class Linear(Value, frozen=True, kw_only=True):
         return ()
 
     def from_history(self, counts: Sequence[int]) -> Points:
-        """Minutes would be of no use among the points of each look."""
+        """Empty: points a minute apart would not fit those of the polls."""
         return ()
 
     def forecast(self, at: float, count: int, memory: Points) -> tuple[int, Points]:
-        """Rounded up, and not below none."""
+        """Rounded up, and at least 0."""
         points = (*memory, (at, count))[-self.history :]
         times = [since - at for since, _ in points]
         mean_time = sum(times) / len(points)
-        mean_count = sum([number for _, number in points]) / len(points)
+        mean_count = sum([past for _, past in points]) / len(points)
         spread = sum([(time - mean_time) ** 2 for time in times])
         if spread == 0.0:
             return count, points
         slope = (
             sum(
                 [
-                    (time - mean_time) * (number - mean_count)
-                    for time, (_, number) in zip(times, points, strict=True)
+                    (time - mean_time) * (past - mean_count)
+                    for time, (_, past) in zip(times, points, strict=True)
                 ]
             )
             / spread
@@ -68,15 +70,15 @@ class Linear(Value, frozen=True, kw_only=True):
 
 
 class Smoothing(Value, frozen=True, kw_only=True):
-    """Level, trend and season after a point. Additive."""
+    """Level, trend and season after a point (additive)."""
 
     level: float
     trend: float  # from point to point
-    season: tuple[float, ...]  # that of the next point first
+    season: tuple[float, ...]  # beginning with the value of the next point
 
 
 class HoltWintersState(Value, frozen=True, kw_only=True):
-    """What Holt and Winters' smoothing remembers."""
+    """The counts collected so far, or the smoothing that they led to."""
 
     collected: tuple[int, ...] = ()  # until there are two seasons
     smoothing: Smoothing | None = None
@@ -87,8 +89,8 @@ class HoltWintersState(Value, frozen=True, kw_only=True):
 class HoltWinters(Value, frozen=True, kw_only=True):
     """Triple exponential smoothing of one point a minute, seasons of a day, one point ahead.
 
-    The parameters are the user's to choose. The 0.9 for each that the manual's example chooses is
-    for seasons of six points; on minutes, it would make a trend of every flicker.
+    The original has no default parameters. The example in its manual uses 0.9 for each, for seasons
+    of six points; with one point a minute, that would turn noise into trends.
     """
 
     name: ClassVar[str] = "holt-winters"
@@ -101,7 +103,7 @@ class HoltWinters(Value, frozen=True, kw_only=True):
         return HoltWintersState()
 
     def from_history(self, counts: Sequence[int]) -> HoltWintersState:
-        """The whole seasons of the history; less than two are only collected."""
+        """Smooth over the whole seasons of the history; fewer than two are only collected."""
         seasons = min(len(counts) // DAY, STORED_SEASONS)
         if seasons < 2:
             return HoltWintersState(collected=tuple(counts))
@@ -114,7 +116,7 @@ class HoltWinters(Value, frozen=True, kw_only=True):
     def forecast(
         self, at: float, count: int, memory: HoltWintersState
     ) -> tuple[int, HoltWintersState]:
-        """Rounded up, and not below none; 0 while there are no two seasons. It holds a minute."""
+        """Rounded up, and at least 0; 0 until two seasons are known. Valid for a minute."""
         if memory.at is not None and at - memory.at < POINT_S:
             return memory.expected, memory
         collected, smoothing = memory.collected, memory.smoothing
@@ -139,7 +141,7 @@ class HoltWinters(Value, frozen=True, kw_only=True):
 
 
 def _begun(counts: Sequence[int]) -> Smoothing:
-    """From two seasons: the line through their means, and how far off it each point is."""
+    """From two seasons: the line through their means, and each point's distance from it."""
     first, second = counts[:DAY], counts[DAY:]
     trend = (sum(second) - sum(first)) / DAY**2
     middle = (sum(first) + sum(second)) / (2 * DAY)

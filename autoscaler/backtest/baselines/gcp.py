@@ -1,4 +1,4 @@
-"""Google Cloud: a managed instance group that scales on utilisation, with predictions.
+"""Google Cloud: a managed instance group that scales on utilisation, with predictive autoscaling.
 
 Source: the guides to autoscaling groups of instances of Compute Engine.
 """
@@ -18,17 +18,17 @@ STABILISATION = Stabilisation(up_s=0.0, down_s=600.0)
 
 
 class GcpMemory(Value, frozen=True, kw_only=True):
-    """What it remembers of a group."""
+    """Recent recommendations and the load history."""
 
     recommendations: Recommendations = ()
     season: SeasonalHistory = SeasonalHistory()
 
 
 class GcpPredictive(Value, frozen=True, kw_only=True):
-    """The larger of what the load now and the load soon need; in only to the peak of ten minutes.
+    """The larger of the needs of the present and the predicted load, stabilised over 10 minutes.
 
-    Those that are initialising are not counted: neither is anything expected of them, nor does
-    their idleness lower the utilisation. Predictions need three days of history.
+    Initialising allocations are ignored: they neither count as capacity nor lower the utilisation.
+    Predictions need three days of history.
     """
 
     name: ClassVar[str] = "gcp-predictive"
@@ -37,29 +37,31 @@ class GcpPredictive(Value, frozen=True, kw_only=True):
     load_window_s: ClassVar[float] = POLL_INTERVAL_S
 
     target: float  # utilisation, a fraction
-    initialisation_s: float  # how long a new one takes
+    initialisation_s: float  # time until a new allocation runs
 
     def begin(self) -> GcpMemory:
-        """No history yet."""
+        """No history."""
         return GcpMemory()
 
-    def from_history(self, history: LoadHistoryView, minimum: int, maximum: int) -> GcpMemory:
-        """The history of the load is there already."""
+    def from_history(
+        self, history: LoadHistoryView, min_allocations: int, max_allocations: int
+    ) -> GcpMemory:
+        """Begin with the recorded load."""
         return GcpMemory(season=SeasonalHistory.of(history))
 
     def recommend(self, situation: Situation, memory: GcpMemory) -> tuple[Step, GcpMemory]:
-        """The larger of what is measured and what is predicted, stabilised."""
+        """The larger of the measured and the predicted need, stabilised."""
         at, sample = situation.at, situation.sample
         season = memory.season.after(situation)
         current, load, predicted = situation.current, sample.busy_s / sample.interval_s, 0.0
         if len(season.loads) >= HISTORY_DAYS * DAY:
             predicted = season.peak(at, at + self.poll_interval_s + self.initialisation_s)
-        # While none has initialised there is nothing to measure.
+        # Until an allocation has initialised, utilisation cannot be measured.
         needed = round_up(load / self.target) if situation.running else current
         recommended = max(needed, round_up(predicted / self.target))
-        number, recommendations = STABILISATION.apply(
+        allocations, recommendations = STABILISATION.apply(
             recommended, current, at, memory.recommendations
         )
         inputs = {"load": load, "predicted": predicted, "target_utilisation": self.target}
-        step = Step(Reason.RECOMMENDATION, current, number, inputs)
+        step = Step(Reason.RECOMMENDATION, current, allocations, inputs)
         return step, GcpMemory(recommendations=recommendations, season=season)

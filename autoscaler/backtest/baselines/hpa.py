@@ -1,4 +1,4 @@
-"""Kubernetes' horizontal pod autoscaler, v2: a ratio, a tolerance, and how fast it may move.
+"""Kubernetes' horizontal pod autoscaler, v2: a ratio, a tolerance, and limits on the rate.
 
 Source: Kubernetes, `pkg/controller/podautoscaler` and the defaults of `autoscaling/v2`.
 """
@@ -11,27 +11,31 @@ from autoscaler.core.policies import Situation
 from autoscaler.core.values import Reason, Step, Value
 
 TOLERANCE = 0.1
-"""A ratio of metric to target so near to 1 changes nothing."""
+"""Deviation of the ratio of metric to target from 1 within which nothing changes.
+
+0.1 is the default of kube-controller-manager.
+"""
 
 SYNC_S = 15.0
+"""Seconds from one evaluation to the next, the default of kube-controller-manager."""
 
 
 class Metric(Protocol):
-    """What is held at a target."""
+    """A metric that is kept at a target."""
 
     def recommended(self, situation: Situation) -> int | None:
-        """Allocations that would bring it there; None where there is nothing to measure."""
+        """Allocations that would bring it to the target; None if it cannot be measured."""
 
 
 class AverageUtilisation(Value, frozen=True, kw_only=True):
-    """Resource utilisation: busy time over the time of the allocations that are ready."""
+    """Resource utilisation: busy time over the time of the ready allocations."""
 
     target: float  # a fraction
 
     def recommended(self, situation: Situation) -> int | None:
-        """The ready ones times the ratio of utilisation to its target.
+        """Ready allocations times the ratio of utilisation to its target.
 
-        When there are too few, those that are not ready yet count as idle, for they will help.
+        When scaling up, allocations that are not ready yet count as idle.
         """
         current, running = situation.current, situation.running
         measured = utilisation(situation)
@@ -46,17 +50,17 @@ class AverageUtilisation(Value, frozen=True, kw_only=True):
         return current if ratio <= 1.0 + TOLERANCE else round_up(ratio * current)
 
     def _ratio(self, measured: float) -> float:
-        """The measured percentage is a whole number, rounded down."""
+        """Percentages are integers, rounded down."""
         return int(100.0 * measured + 1e-9) / (100.0 * self.target)
 
 
 class AverageInFlight(Value, frozen=True, kw_only=True):
-    """An external metric with an average target: requests in flight now, for each allocation."""
+    """An external metric with an average target: in-flight requests per allocation."""
 
     target: float
 
     def recommended(self, situation: Situation) -> int | None:
-        """As many as share what is in flight; from none, without tolerance."""
+        """In-flight requests over the target; from 0 allocations, without tolerance."""
         total, current = situation.in_flight[-1], situation.current
         if current and abs(1.0 - total / (self.target * current)) <= TOLERANCE:
             return current
@@ -64,16 +68,16 @@ class AverageInFlight(Value, frozen=True, kw_only=True):
 
 
 class ScalingHistory(Value, frozen=True, kw_only=True):
-    """What was recommended, and what became of it."""
+    """Recent recommendations and changes."""
 
     recommendations: Recommendations = ()
     changes: tuple[tuple[float, int], ...] = ()  # when, and by how many allocations
-    at: float = 0.0  # of the last look
+    at: float = 0.0  # of the last poll
     current: int | None = None  # allocations then
 
 
 class ScalingBehaviour(Value, frozen=True, kw_only=True):
-    """How fast the number may move; of several limits, the one that allows most."""
+    """Limits on the rate of change; of several limits, the one that allows most counts."""
 
     stabilisation: Stabilisation = Stabilisation(up_s=0.0, down_s=300.0)
     max_added: int = 4  # in a period, or ...
@@ -82,40 +86,40 @@ class ScalingBehaviour(Value, frozen=True, kw_only=True):
     poll_interval_s: float = 15.0
 
     def shape(
-        self, recommended: int, situation: Situation, course: ScalingHistory
+        self, recommended: int, situation: Situation, history: ScalingHistory
     ) -> tuple[int, ScalingHistory]:
-        """The number to go to now, and the course with this look added."""
+        """The allocations to set now, and the history with this poll added."""
         at, current = situation.at, situation.current
-        changes = self._changes(situation, course)
-        number, recommendations = self.stabilisation.apply(
-            recommended, current, at, course.recommendations
+        changes = self._changes(situation, history)
+        allocations, recommendations = self.stabilisation.apply(
+            recommended, current, at, history.recommendations
         )
         base = current - sum([change for _, change in changes])
-        most = max(
+        highest = max(
             current,
             base + self.max_added,
             round_up(base * (1.0 + self.max_added_percent / 100.0)),
         )
-        fewest = min(current, int(base * (1.0 - self.max_removed_percent / 100.0)))
-        return min(max(number, fewest), most), ScalingHistory(
+        lowest = min(current, int(base * (1.0 - self.max_removed_percent / 100.0)))
+        return min(max(allocations, lowest), highest), ScalingHistory(
             recommendations=recommendations, changes=changes, at=at, current=current
         )
 
     def _changes(
-        self, situation: Situation, course: ScalingHistory
+        self, situation: Situation, history: ScalingHistory
     ) -> tuple[tuple[float, int], ...]:
-        """Those of the period: one exactly as old as the period no longer counts.
+        """The changes of the period; one that is exactly as old as the period no longer counts.
 
-        What was changed since the last look was changed right after it.
+        A change since the last poll is assumed to have happened right after that poll.
         """
-        changes = course.changes
-        if course.current is not None and course.current != situation.current:
-            changes = (*changes, (course.at, situation.current - course.current))
+        changes = history.changes
+        if history.current is not None and history.current != situation.current:
+            changes = (*changes, (history.at, situation.current - history.current))
         return tuple([each for each in changes if situation.at - each[0] < self.poll_interval_s])
 
 
 class Hpa(Value, frozen=True, kw_only=True):
-    """One metric, and the default behaviour."""
+    """One metric, with the default behaviour."""
 
     name: ClassVar[str] = "hpa"
     poll_interval_s: ClassVar[float] = SYNC_S
@@ -126,13 +130,13 @@ class Hpa(Value, frozen=True, kw_only=True):
     behaviour: ScalingBehaviour = ScalingBehaviour()
 
     def begin(self) -> ScalingHistory:
-        """Nothing was recommended yet."""
+        """No recommendation yet."""
         return ScalingHistory()
 
     def recommend(
         self, situation: Situation, memory: ScalingHistory
     ) -> tuple[Step, ScalingHistory]:
-        """What the metric wants, as fast as the behaviour allows; nothing without a metric.
+        """The recommendation of the metric within the behaviour's limits; held without a metric.
 
         >>> from autoscaler.core.values import LoadEstimate, Sample
         >>> load = LoadEstimate(
@@ -140,12 +144,12 @@ class Hpa(Value, frozen=True, kw_only=True):
         ...     throughput_per_s=9.0,
         ...     service_time_s=1.0,
         ...     cache_hit_fraction=0.0,
-        ...     pending=9,
+        ...     in_flight=9,
         ...     window_s=15.0,
         ... )
         >>> sample = Sample(at=15.0, interval_s=15.0, busy_s=135.0)
         >>> now = Situation(
-        ...     at=15.0, current=10, live=10, sample=sample, load=load, in_flight=(9,)
+        ...     at=15.0, current=10, running=10, sample=sample, load=load, in_flight=(9,)
         ... )
         >>> hpa = Hpa(metric=AverageUtilisation(target=0.7))
         >>> hpa.recommend(now, hpa.begin())[0].after
@@ -154,7 +158,6 @@ class Hpa(Value, frozen=True, kw_only=True):
         recommended = self.metric.recommended(situation)
         if recommended is None:
             return hold(situation), memory
-        number, memory = self.behaviour.shape(recommended, situation, memory)
-        return Step(
-            Reason.RECOMMENDATION, situation.current, number, {"wanted": recommended}
-        ), memory
+        allocations, memory = self.behaviour.shape(recommended, situation, memory)
+        inputs = {"recommended": recommended}
+        return Step(Reason.RECOMMENDATION, situation.current, allocations, inputs), memory

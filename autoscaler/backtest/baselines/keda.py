@@ -1,4 +1,4 @@
-"""KEDA: activation between none and some, and a horizontal pod autoscaler from one on.
+"""KEDA: activation between 0 and 1 allocations, and a horizontal pod autoscaler from 1 on.
 
 Source: kedacore/keda, `pkg/scaling`; the defaults of a `ScaledObject`.
 """
@@ -10,22 +10,22 @@ from autoscaler.core.policies import Situation
 from autoscaler.core.values import Reason, Step, Value
 
 POLL_INTERVAL_S = 30.0
-"""How often it asks whether there is anything to do."""
+"""Seconds between polls of the trigger, the default of a `ScaledObject`."""
 
 COOL_DOWN_S = 300.0
-"""How long there must have been nothing to do before the last allocation goes."""
+"""Seconds without activity until the last allocation is removed, the default likewise."""
 
 
 class KedaMemory(Value, frozen=True, kw_only=True):
-    """What it remembers of a deployment."""
+    """The state of the scaler and of the activation."""
 
-    course: ScalingHistory = ScalingHistory()
+    history: ScalingHistory = ScalingHistory()
     polled_at: float | None = None
-    active_at: float = 0.0  # when a poll last found something, or the first poll
+    active_at: float = 0.0  # when a poll last found in-flight requests; else the first poll
 
 
 class Keda(Value, frozen=True, kw_only=True):
-    """Requests in flight at a target for each allocation, and none when nobody asks."""
+    """In-flight requests per allocation at a target, and 0 allocations while there are none."""
 
     name: ClassVar[str] = "keda"
     poll_interval_s: ClassVar[float] = SYNC_S
@@ -33,14 +33,14 @@ class Keda(Value, frozen=True, kw_only=True):
     load_window_s: ClassVar[float] = SYNC_S
 
     scaler: Hpa
-    minimum: int = 1  # above 0, there is nothing to activate
+    min_allocations: int = 1  # above 0, activation is not needed
 
     def begin(self) -> KedaMemory:
-        """It has not polled yet."""
+        """No poll yet."""
         return KedaMemory()
 
     def recommend(self, situation: Situation, memory: KedaMemory) -> tuple[Step, KedaMemory]:
-        """To one or none where a poll says so; otherwise the scaler's number, at least one."""
+        """0 or 1 by activation; otherwise the scaler's recommendation, at least 1."""
         at, current = situation.at, situation.current
         polled_at, active_at, in_flight = (
             memory.polled_at,
@@ -51,14 +51,14 @@ class Keda(Value, frozen=True, kw_only=True):
         if polls:
             active_at = at if in_flight > 0 or polled_at is None else active_at
             polled_at = at
-        course = memory.course
+        history = memory.history
         if current == 0:
-            after = max(self.minimum, int(polls and in_flight > 0))
-        elif self.minimum == 0 and polls and at - active_at >= COOL_DOWN_S:
+            after = max(self.min_allocations, int(polls and in_flight > 0))
+        elif self.min_allocations == 0 and polls and at - active_at >= COOL_DOWN_S:
             after = 0
         else:
-            step, course = self.scaler.recommend(situation, course)
+            step, history = self.scaler.recommend(situation, history)
             after = max(1, step.after)
-        remembered = KedaMemory(course=course, polled_at=polled_at, active_at=active_at)
+        remembered = KedaMemory(history=history, polled_at=polled_at, active_at=active_at)
         inputs = {"in_flight": in_flight}
         return Step(Reason.RECOMMENDATION, current, after, inputs), remembered

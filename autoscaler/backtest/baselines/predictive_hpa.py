@@ -1,7 +1,7 @@
-"""The predictive horizontal pod autoscaler: the other one, on forecasts of its own counts.
+"""The predictive horizontal pod autoscaler: `hpa` on forecasts of its own recommendations.
 
-Source: jthomperoo/predictive-horizontal-pod-autoscaler. As what it forecasts is numbers that were
-wanted, and not what callers asked for, it does not see a demand that could not be met.
+Source: jthomperoo/predictive-horizontal-pod-autoscaler. It forecasts recommended allocations, not
+arrivals, so load that the allocations could not serve is missing from its history.
 """
 
 from typing import Any, ClassVar
@@ -22,14 +22,14 @@ from autoscaler.core.values import Reason, Step, Value
 
 
 class PredictiveHpaMemory(Value, frozen=True, kw_only=True):
-    """What it remembers of a deployment."""
+    """The state of the model and of the behaviour."""
 
     model: Any
-    course: ScalingHistory = ScalingHistory()
+    history: ScalingHistory = ScalingHistory()
 
 
 class PredictiveHpa(Value, frozen=True, kw_only=True):
-    """The larger of what the metric wants and what the model expects, then the usual behaviour."""
+    """The larger of the metric's recommendation and the forecast, within the behaviour's limits."""
 
     poll_interval_s: ClassVar[float] = SYNC_S
     sampling_s: ClassVar[float] = SYNC_S
@@ -41,30 +41,32 @@ class PredictiveHpa(Value, frozen=True, kw_only=True):
 
     @property
     def name(self) -> str:
-        """One for each model."""
+        """With the name of the model."""
         return f"predictive-hpa-{self.model.name}"
 
     def begin(self) -> PredictiveHpaMemory:
-        """Nothing was wanted yet."""
+        """No recommendation yet."""
         return PredictiveHpaMemory(model=self.model.begin())
 
     def from_history(
-        self, history: LoadHistoryView, minimum: int, maximum: int
+        self, history: LoadHistoryView, min_allocations: int, max_allocations: int
     ) -> PredictiveHpaMemory:
-        """As if it had wanted, minute by minute, what brings utilisation to its target."""
+        """As if it had recommended the target utilisation's allocations in each minute."""
         recommended = np.ceil(offered_loads(history, POINT_S) / self.metric.target - 1e-9)
-        counts = np.clip(recommended, minimum, maximum).astype(np.int64)
+        counts = np.clip(recommended, min_allocations, max_allocations).astype(np.int64)
         return PredictiveHpaMemory(model=self.model.from_history(counts.tolist()))
 
     def recommend(
         self, situation: Situation, memory: PredictiveHpaMemory
     ) -> tuple[Step, PredictiveHpaMemory]:
-        """As fast as the behaviour allows; nothing without a metric."""
+        """Within the behaviour's limits; held without a metric."""
         recommended = self.metric.recommended(situation)
         if recommended is None:
             return hold(situation), memory
         expected, model = self.model.forecast(situation.at, recommended, memory.model)
-        number, course = self.behaviour.shape(max(recommended, expected), situation, memory.course)
-        inputs = {"wanted": recommended, "expected": expected}
-        step = Step(Reason.RECOMMENDATION, situation.current, number, inputs)
-        return step, PredictiveHpaMemory(model=model, course=course)
+        allocations, history = self.behaviour.shape(
+            max(recommended, expected), situation, memory.history
+        )
+        inputs = {"recommended": recommended, "expected": expected}
+        step = Step(Reason.RECOMMENDATION, situation.current, allocations, inputs)
+        return step, PredictiveHpaMemory(model=model, history=history)

@@ -1,4 +1,4 @@
-"""Ray Serve: ongoing requests over half a minute, followed when they have insisted long enough.
+"""Ray Serve: ongoing requests over 30 s, and a delay before each change.
 
 Source: ray-project/ray, `python/ray/serve/autoscaling_policy.py` and `config.py`.
 """
@@ -12,18 +12,18 @@ from autoscaler.core.values import Reason, Step, Value
 
 
 class RayMemory(Value, frozen=True, kw_only=True):
-    """What it remembers of a deployment."""
+    """The last samples, and the change that waits for its delay."""
 
     window: Window = Window()
-    direction: int = 0  # of the change it considers: 1 up, -1 down
-    since: float = 0.0  # when it began to consider it
+    direction: int = 0  # of the change that waits: 1 up, -1 down
+    since: float = 0.0  # since when it waits
 
 
 class RayServe(Value, frozen=True, kw_only=True):
-    """Requests in the system held at a target for each allocation, with delays.
+    """Keeps in-flight requests per allocation at a target, with delays.
 
-    Its loop turns every 0.1 s, but sees something new only when metrics are pushed, every 10 s;
-    counting loops is counting seconds.
+    Its control loop runs every 0.1 s, but metrics arrive only every 10 s; so the number of loops it
+    waits is a time.
     """
 
     name: ClassVar[str] = "ray-serve"
@@ -32,17 +32,17 @@ class RayServe(Value, frozen=True, kw_only=True):
     load_window_s: ClassVar[float] = 10.0
 
     target: float  # ongoing and queued requests for each allocation
-    factor: float = 1.0  # how much of the way it goes
+    factor: float = 1.0  # fraction of the difference that one change covers
     look_back_s: float = 30.0
     up_delay_s: float = 30.0
     down_delay_s: float = 600.0
 
     def begin(self) -> RayMemory:
-        """No sample was taken yet."""
+        """No sample yet."""
         return RayMemory()
 
     def recommend(self, situation: Situation, memory: RayMemory) -> tuple[Step, RayMemory]:
-        """What it wants now, if it has wanted to go that way for as long as the delay."""
+        """The recommendation, once its direction has been the same for the delay."""
         at, current, in_flight = situation.at, situation.current, situation.in_flight
         spacing_s = situation.sample.interval_s / len(in_flight)
         window = memory.window.after(in_flight, max(1, round(self.look_back_s / spacing_s)))
@@ -54,7 +54,7 @@ class RayServe(Value, frozen=True, kw_only=True):
         if direction and (situation.running == 0 or at - since >= delay_s):
             after, direction = recommended, 0
         remembered = RayMemory(window=window, direction=direction, since=since)
-        inputs = {"in_flight": window.mean, "wanted": recommended}
+        inputs = {"in_flight": window.mean, "recommended": recommended}
         return Step(Reason.RECOMMENDATION, current, after, inputs), remembered
 
     def _recommended(self, in_flight: float, situation: Situation) -> int:
@@ -62,7 +62,7 @@ class RayServe(Value, frozen=True, kw_only=True):
         if running == 0:
             return max(round_up(self.factor), current) if in_flight > 0.0 else current
         desired = in_flight / self.target
-        number = round_up(running + self.factor * (desired - running))
-        if number == running > round_up(desired):
-            number -= 1  # or a small factor would keep it for ever
-        return max(number, 1 if current > 1 else 0)
+        allocations = round_up(running + self.factor * (desired - running))
+        if allocations == running > round_up(desired):
+            allocations -= 1  # otherwise a small factor would never remove the last ones
+        return max(allocations, 1 if current > 1 else 0)

@@ -1,4 +1,4 @@
-"""What the arithmetic of all peers comes down to."""
+"""Arithmetic that all baselines share."""
 
 import math
 
@@ -6,11 +6,11 @@ from autoscaler.core.policies import Situation
 from autoscaler.core.values import Reason, Step
 
 _ROUNDING = 1e-9
-"""What binary fractions add to a whole number is no reason for a further allocation."""
+"""Allocations by which binary fractions may exceed a whole number without being rounded up."""
 
 
 def round_up(allocations: float) -> int:
-    """The fewest whole allocations that are so many.
+    """Round up to whole allocations.
 
     >>> round_up(4.9 / 0.7), round_up(7.01)
     (7, 8)
@@ -19,14 +19,14 @@ def round_up(allocations: float) -> int:
 
 
 def utilisation(situation: Situation) -> float | None:
-    """The part of their time that the allocations serving now were busy since the last look.
+    """The fraction of time for which the running allocations were busy since the last poll.
 
-    None if none serves, so that there is nothing to measure.
+    None if none runs: then it cannot be measured.
     """
     available_s = situation.running * situation.sample.interval_s
     return situation.sample.busy_s / available_s if available_s > 0.0 else None
 
 
 def hold(situation: Situation) -> Step:
-    """Leave the number alone, for nothing was measured."""
+    """Keep the current allocations, because nothing was measured."""
     return Step(Reason.NOT_MEASURED, situation.current, situation.current)

@@ -1,4 +1,4 @@
-"""A number for ever, which is what most deployments have."""
+"""A fixed number of allocations, as most deployments have."""
 
 from typing import ClassVar
 
@@ -9,11 +9,14 @@ from autoscaler.core.values import Reason, Step, Value
 POLL_INTERVAL_S = 60.0
 
 AT_PEAK, AT_MEAN = 0.9, 0.7
-"""Utilisation in the busiest minute, or in the mean, that people size a fixed number for."""
+"""Usual utilisation targets for sizing a fixed number of allocations.
+
+`AT_PEAK` applies to the busiest minute, `AT_MEAN` to the mean load.
+"""
 
 
 def for_load(load: float, utilisation: float) -> int:
-    """The fewest allocations, at least one, that a load in erlangs keeps so busy at most.
+    """The fewest allocations, at least 1, with which a load in erlangs stays within a utilisation.
 
     >>> for_load(9.1, AT_PEAK)
     11
@@ -22,7 +25,7 @@ def for_load(load: float, utilisation: float) -> int:
 
 
 class Static(Value, frozen=True, kw_only=True):
-    """Always so many allocations."""
+    """Always the same allocations."""
 
     name: ClassVar[str] = "static"
     poll_interval_s: ClassVar[float] = POLL_INTERVAL_S
@@ -32,8 +35,8 @@ class Static(Value, frozen=True, kw_only=True):
     allocations: int
 
     def begin(self) -> None:
-        """There is nothing to know."""
+        """Without state."""
 
     def recommend(self, situation: Situation, memory: None) -> tuple[Step, None]:
-        """The number that it is."""
+        """The fixed allocations."""
         return Step(Reason.RECOMMENDATION, situation.current, self.allocations), None

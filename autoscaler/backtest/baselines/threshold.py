@@ -1,8 +1,7 @@
-"""One more where utilisation stays high, one fewer where it stays low.
+"""One allocation more while utilisation stays high, one fewer while it stays low.
 
-Built as zalando-incubator/es-operator is, with a threshold, a number of samples and a cool-down
-for each direction; its times, which are for nodes that hold data, are shortened here to what suits
-allocations.
+Modelled on zalando-incubator/es-operator, with a threshold, a number of samples and a cool-down for
+each direction. Its times are meant for data nodes; here they are shortened to suit allocations.
 """
 
 from typing import ClassVar
@@ -15,14 +14,14 @@ POLL_INTERVAL_S = 10.0
 
 
 class Direction(Value, frozen=True, kw_only=True):
-    """When to take a step in one direction."""
+    """The conditions of a step in one direction."""
 
     samples: int  # in a row beyond the threshold
     cool_down_s: float  # from one step to the next in this direction
 
 
 class ThresholdMemory(Value, frozen=True, kw_only=True):
-    """What it remembers of a deployment."""
+    """Consecutive samples beyond the thresholds, and the last steps."""
 
     above: int = 0  # samples in a row
     below: int = 0
@@ -31,7 +30,7 @@ class ThresholdMemory(Value, frozen=True, kw_only=True):
 
 
 class ThresholdStep(Value, frozen=True, kw_only=True):
-    """Steps of one, each when its threshold was passed for so many samples in a row."""
+    """Steps of one allocation, each after enough consecutive samples beyond its threshold."""
 
     name: ClassVar[str] = "threshold-step"
     poll_interval_s: ClassVar[float] = POLL_INTERVAL_S
@@ -44,13 +43,13 @@ class ThresholdStep(Value, frozen=True, kw_only=True):
     down: Direction = Direction(samples=30, cool_down_s=300.0)
 
     def begin(self) -> ThresholdMemory:
-        """No sample was taken yet."""
+        """No sample yet."""
         return ThresholdMemory()
 
     def recommend(
         self, situation: Situation, memory: ThresholdMemory
     ) -> tuple[Step, ThresholdMemory]:
-        """One more, one fewer or the same; the last one stays."""
+        """One allocation more, one fewer or the same; at least 1."""
         measured = utilisation(situation)
         if measured is None:
             return hold(situation), memory

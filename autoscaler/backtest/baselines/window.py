@@ -4,21 +4,21 @@ from autoscaler.core.values import Value
 
 
 class Window(Value, frozen=True):
-    """So many of the last samples, oldest first, and their sum."""
+    """The last samples, oldest first, and their sum."""
 
     samples: tuple[int, ...] = ()
     total: int = 0
 
-    def after(self, samples: tuple[int, ...], most: int) -> "Window":
-        """The window once it has seen more, holding `most` samples at most."""
+    def after(self, samples: tuple[int, ...], length: int) -> "Window":
+        """The window with more samples, cut to the last `length`."""
         kept = self.samples + samples
-        left = len(kept) - most
+        excess = len(kept) - length
         total = self.total + sum(samples)
-        if left <= 0:
+        if excess <= 0:
             return Window(kept, total)
-        return Window(kept[left:], total - sum(kept[:left]))
+        return Window(kept[excess:], total - sum(kept[:excess]))
 
     @property
     def mean(self) -> float:
-        """Of at least one sample."""
+        """The mean of at least one sample."""
         return self.total / len(self.samples)

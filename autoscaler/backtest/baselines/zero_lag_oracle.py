@@ -1,6 +1,6 @@
-"""What measuring without flaw would be worth: the load of the coming seconds, and a target.
+"""Target tracking on the true load of the ten seconds that begin now.
 
-It knows what is asked for now, to the last request, but neither what comes later nor what waits.
+It shows what perfect measurement would achieve. It knows neither later load nor the queue.
 """
 
 from typing import ClassVar
@@ -21,9 +21,9 @@ def true_loads(
     """Offered load, in erlangs, of each slot: the work that arrives in it over its length.
 
     Args:
-        elapsed_s: when each request arrives, from the beginning of the first slot on.
-        work_s: how many allocation-seconds it takes.
-        duration_s: what the last slot ends at or after; if after, it is shorter by that.
+        elapsed_s: when each request arrives, since the beginning of the first slot.
+        work_s: allocation-seconds that each request takes.
+        duration_s: when the load ends; the last slot is cut short there.
     """
     slots = max(1, int(np.ceil(duration_s / slot_s)))
     index = np.minimum((elapsed_s / slot_s).astype(np.int64), slots - 1)
@@ -33,7 +33,7 @@ def true_loads(
 
 
 class ZeroLagOracle(Value, frozen=True, kw_only=True):
-    """As many allocations as keep utilisation at its target, the load being known."""
+    """The allocations that keep utilisation at its target, given the true load."""
 
     name: ClassVar[str] = "zero-lag-oracle"
     poll_interval_s: ClassVar[float] = POLL_INTERVAL_S
@@ -42,13 +42,13 @@ class ZeroLagOracle(Value, frozen=True, kw_only=True):
 
     target: float  # utilisation, a fraction
     start: float  # Unix seconds at which the first slot begins
-    loads: tuple[float, ...]  # erlangs, one each ten seconds
+    loads: tuple[float, ...]  # erlangs, one value for each ten seconds
 
     def begin(self) -> None:
-        """It knows already."""
+        """Without state."""
 
     def recommend(self, situation: Situation, memory: None) -> tuple[Step, None]:
-        """What the slot needs that begins now; after the last one, as many as there are."""
+        """The need of the slot that begins now; held after the last slot."""
         current, slot = situation.current, int((situation.at - self.start) / POLL_INTERVAL_S)
         if not 0 <= slot < len(self.loads):
             return Step(Reason.NOT_MEASURED, current, current), None

@@ -1,23 +1,23 @@
-"""The arithmetic of the clairvoyant, compiled: levels, one a slot, that cost least.
+"""The arithmetic of the oracle, compiled: the cheapest sequence of levels, one for each slot.
 
-A level is a number of allocations, filled up node by node; a slot is a stretch of time in which it
-is held. What one slot leaves to the next is the work that is still to be done. Its measure, the
-delay, is that work over the offered load (plus one) of the next slot, in seconds.
+A level is an allocation count, placed node by node; a slot is the time for which it stays the same.
+A slot passes unfinished work on to the next one, measured as the delay: that work over the offered
+load of the next slot plus 1 erlang, in seconds.
 """
 
 import numpy as np
 from numba import njit
 
-_ENOUGH = 2
-"""Levels in a row without a miss after which no higher one is looked at."""
+_MAX_CLEAN_LEVELS = 2
+"""Consecutive levels without a violation after which higher levels are not computed."""
 
-_ALL = np.iinfo(np.int64).max
-"""Misses: as many as there are."""
+_UNLIMITED = np.iinfo(np.int64).max
+"""A limit on violations that no slot reaches."""
 
 
 @njit(cache=True)
-def _replace_least(heap, begin, end, value):
-    """Put another value in the place of the least, which is the first, of heap[begin:end]."""
+def _replace_smallest(heap, begin, end, value):
+    """Replace the smallest value, which is the first, of heap[begin:end]."""
     parent, count = 0, end - begin
     while True:
         child = 2 * parent + 1
@@ -33,11 +33,11 @@ def _replace_least(heap, begin, end, value):
 
 
 @njit(cache=True)
-def _serve(at, work, where, first, last, workers, free_at, limit_s, timeout_s, most):
-    """Serve the requests [first, last), first come, first served; how many waited too long.
+def _serve(at, work, where, first, last, workers, free_at, limit_s, timeout_s, max_violations):
+    """Serve the requests [first, last), first come, first served; count those that wait too long.
 
-    `workers` are those of each node, in order; `free_at` says when each is free, a heap a node, and
-    is kept. It ends as soon as more than `most` have.
+    `workers` are the workers of each node, in order; `free_at` is when each becomes free, a heap
+    for each node, and is updated. It ends once the count exceeds `max_violations`.
     """
     total = 0
     for count in workers:
@@ -53,16 +53,16 @@ def _serve(at, work, where, first, last, workers, free_at, limit_s, timeout_s, m
         waited = free_at[begin] - at[request]
         if waited > limit_s:
             violations += 1
-            if violations > most:
+            if violations > max_violations:
                 break
         if waited < timeout_s:
-            _replace_least(free_at, begin, end, max(at[request], free_at[begin]) + work[request])
+            _replace_smallest(free_at, begin, end, max(at[request], free_at[begin]) + work[request])
     return violations
 
 
 @njit(cache=True)
 def _left(free_at, total, now):
-    """Allocation-seconds of work still to be done."""
+    """Allocation-seconds of unfinished work."""
     left = 0.0
     for worker in range(total):
         left += max(0.0, free_at[worker] - now)
@@ -71,11 +71,10 @@ def _left(free_at, total, now):
 
 @njit(cache=True)
 def _resized(free_at, before, after, now):
-    """The workers of each node, in the order in which they become free, once their numbers have
-    changed.
+    """When the workers of each node become free, in order, after their allocations have changed.
 
-    Where all are busy there may be a queue, which all that are left share. Else those that go are
-    the first to become free, since work in service is finished.
+    If all are busy, there may be a queue, which the remaining workers share. Otherwise the removed
+    workers are those that become free first, because requests in service are finished.
     """
     changed = np.empty(after.sum())
     old, new = 0, 0
@@ -98,43 +97,45 @@ def _resized(free_at, before, after, now):
 
 @njit(cache=True)
 def tabulate(
-    at, work, where, slots, edges, split, lowest, delays_s, loads, limit_s, timeout_s, count
+    at, work, where, slots, edges, placements, lowest, delays_s, loads, limit_s, timeout_s, count
 ):
-    """What holding a level for a slot does, by slot, level and the delay it begins with.
+    """The effect of a level on a slot, by slot, level and the delay at its beginning.
 
     Args:
-        at, work, where: of each request: arrival, allocation-seconds, place among the workers.
-        slots, edges: index of the first request of each slot, and when it begins; and the end.
-        split: a row a level: allocations on each node.
-        lowest: the first of `count` levels that are looked at, a slot each.
-        delays_s: the delays that are looked at, from 0 upwards.
-        loads: offered load of each slot, erlangs, and a last one for what follows.
+        at, work, where: arrival, allocation-seconds and place among the workers of each request.
+        slots, edges: index of the first request of each slot, and when it begins; then the end.
+        placements: a row for each level, with the allocations on each node.
+        lowest: the first of the `count` levels that are computed, for each slot.
+        delays_s: the delays that are computed, from 0 upwards.
+        loads: offered load of each slot in erlangs, and one more for the time after the last.
 
     Returns:
-        How many of the slot's requests miss, and the delay that is left to the next slot.
+        The violations among the slot's requests, and the delay at the start of the next slot.
     """
     shape = (len(slots) - 1, count, len(delays_s))
     violations = np.zeros(shape, np.int32)
     left = np.zeros(shape, np.float32)
-    free_at = np.zeros(len(split))
+    free_at = np.zeros(len(placements))
     for slot in range(shape[0]):
         for index in range(len(delays_s)):
-            free = 0  # levels in a row without a miss
+            clean = 0  # consecutive levels without a violation
             for offset in range(count):
-                # More do no better, or there are no more.
-                if free >= _ENOUGH or (offset > 0 and lowest[slot] + offset >= len(split)):
+                # Higher levels are no better, or there are none.
+                if clean >= _MAX_CLEAN_LEVELS or (
+                    offset > 0 and lowest[slot] + offset >= len(placements)
+                ):
                     violations[slot, offset, index] = violations[slot, offset - 1, index]
                     left[slot, offset, index] = left[slot, offset - 1, index]
                     continue
                 level = lowest[slot] + offset
                 free_at[:level] = edges[slot] + delays_s[index] * (loads[slot] + 1.0) / level
                 violations[slot, offset, index] = _serve(
-                    at, work, where, slots[slot], slots[slot + 1], split[level], free_at,
-                    limit_s, timeout_s, _ALL,
+                    at, work, where, slots[slot], slots[slot + 1], placements[level], free_at,
+                    limit_s, timeout_s, _UNLIMITED,
                 )  # fmt: skip
                 work_left = _left(free_at, level, edges[slot + 1])
                 left[slot, offset, index] = work_left / (loads[slot + 1] + 1.0)
-                free = free + 1 if violations[slot, offset, index] == 0 else 0
+                clean = clean + 1 if violations[slot, offset, index] == 0 else 0
     return violations, left
 
 
@@ -149,17 +150,17 @@ def _interpolated(values, delays_s, delay_s):
 
 @njit(cache=True)
 def costs_to_go(violations, left, lowest, delays_s, nodes, processors, slot_s, lead_s, weight):
-    """The least that is still to be paid from each slot on, by nodes in use and delay.
+    """The lowest cost from each slot to the end, by nodes in use and delay.
 
-    Dynamic programming, from the last slot to the first. An allocation costs a second a second,
-    and a miss `price`. Levels may change freely from slot to slot, but what does not fit on the
-    nodes in use is paid for `lead_s` before it serves.
+    Dynamic programming, from the last slot to the first. The cost of a level is its
+    allocation-seconds, and `weight` for each violation. Levels may change freely from slot to slot,
+    but allocations on another node are also paid for during `lead_s` before they run.
     """
     slots, offsets, buckets = violations.shape
     most_nodes = nodes[-1]
     highest = len(nodes) - 1
     cost = np.zeros((slots + 1, most_nodes + 1, buckets))
-    # Of each level, but for what another node costs.
+    # Costs of each level, except those of another node.
     totals = np.empty(offsets)
     for slot in range(slots - 1, -1, -1):
         tried = min(offsets, highest + 1 - lowest[slot])
@@ -181,38 +182,38 @@ def costs_to_go(violations, left, lowest, delays_s, nodes, processors, slot_s, l
 
 @njit(cache=True)
 def roll_out(
-    cost, at, work, where, slots, edges, split, lowest, count, delays_s, loads, nodes, processors,
-    slot_s, lead_s, weight, limit_s, timeout_s,
+    cost, at, work, where, slots, edges, placements, lowest, count, delays_s, loads, nodes,
+    processors, slot_s, lead_s, weight, limit_s, timeout_s,
 ):  # fmt: skip
-    """The levels chosen, slot after slot, by what each choice really leads to."""
+    """Choose the levels slot after slot, simulating the effect of each."""
     total_slots = len(slots) - 1
-    highest = len(split) - 1
+    highest = len(placements) - 1
     path = np.empty(total_slots, np.int64)
     level = min(lowest[0], highest)
     free_at = np.full(level, edges[0])
     for slot in range(total_slots):
         used = nodes[level]
         begin = 0
-        for workers in split[level]:
+        for workers in placements[level]:
             free_at[begin : begin + workers].sort()
             begin += workers
         first, end = lowest[slot], min(lowest[slot] + count, highest + 1)
         last = min(max(level, first), end - 1)
         best, chosen, best_free = np.inf, level, free_at
-        for number in range(first, end):
-            # That of the last slot comes first, so that most others are soon seen to be dearer.
-            candidate = last if number == first else first if number == last else number
+        for position in range(first, end):
+            # The level of the last slot is first, so most others are soon found to cost more.
+            candidate = last if position == first else first if position == last else position
             total = slot_s * candidate
             if slot > 0:
                 total += lead_s * max(0, candidate - used * processors)
             to_go = cost[slot + 1, nodes[candidate]]
-            worth = (best - total - to_go.min()) / weight  # misses
-            if worth < 0.0:
+            affordable = (best - total - to_go.min()) / weight  # violations
+            if affordable < 0.0:
                 continue
-            tried = _resized(free_at, split[level], split[candidate], edges[slot])
+            tried = _resized(free_at, placements[level], placements[candidate], edges[slot])
             violations = _serve(
-                at, work, where, slots[slot], slots[slot + 1], split[candidate], tried,
-                limit_s, timeout_s, worth,
+                at, work, where, slots[slot], slots[slot + 1], placements[candidate], tried,
+                limit_s, timeout_s, affordable,
             )  # fmt: skip
             delay_s = _left(tried, candidate, edges[slot + 1]) / (loads[slot + 1] + 1.0)
             total += weight * violations + _interpolated(to_go, delays_s, delay_s)

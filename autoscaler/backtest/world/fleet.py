@@ -1,4 +1,4 @@
-"""The compiled processes of one deployment, as the life cycle of the simulation sees them."""
+"""The compiled processes of one deployment, with the interface of the simulation's processes."""
 
 from collections.abc import Sequence
 
@@ -15,25 +15,25 @@ from autoscaler.simulation.statistics import MINUTE_S, Counters
 
 
 class CallerSettings(Struct, frozen=True, kw_only=True):
-    """How those behave who ask."""
+    """How callers behave."""
 
     timeout_s: float
-    retry_share: float  # of those whose first try failed
+    retry_share: float  # fraction of failed first attempts that are retried
     retry_after_s: float
 
 
 class FleetTotals(Struct, frozen=True):
-    """What a deployment has seen since the beginning, whatever its processes forget."""
+    """Counters of a deployment since the beginning, over all of its processes."""
 
-    tries: int
+    attempts: int
     completed: int
     failed: int
-    pending: int
+    in_flight: int
     busy_s: float  # allocation-seconds worked
 
 
 class Fleet:
-    """All processes of a deployment, and the requests on their way to them."""
+    """All processes of a deployment, and the requests that they receive."""
 
     def __init__(
         self,
@@ -47,7 +47,7 @@ class Fleet:
         warm_up_factor: float,
         now: float,
     ) -> None:
-        """At most `processes` at a time, of at most so many `workers` each."""
+        """At most `processes` at a time, each with at most `workers` workers."""
         self._warm_up_s = warm_up_s
         self._slots = np.zeros(processes, kernel.SLOT)
         self._servers = np.zeros((processes, workers), kernel.TRY)
@@ -58,18 +58,18 @@ class Fleet:
         self._shared["retry_after_s"] = callers.retry_after_s
         self._shared["warm_up_factor"] = warm_up_factor
         self._shared["next_expiry"] = np.inf
-        # Room for all; memory that is never written to is never taken.
+        # Large enough for all requests; pages that are never written take no memory.
         self._retries = np.empty(len(workload.at) + 1, kernel.TRY)
         self._routes = np.zeros(processes, np.int64)
         self._bounds = np.zeros(processes)
         self.waits_s = np.full(len(workload.at), np.nan)
-        """Seconds that each request's first try waited for an allocation; nan: never served."""
+        """Queue wait of each request's first attempt, in seconds; nan: never served."""
         self.outcomes: NDArray[np.int8] = np.zeros(len(workload.at), np.int8)
         self._retry_draw = workload.retry_draw
-        self._world = (
+        self._arguments = (
             self._slots, self._servers, self._queues, self._shared, self._retries, self._routes,
-            self._bounds, workload.at, workload.work_s, workload.routing, workload.retry_draw, self.waits_s,
-            self.outcomes,
+            self._bounds, workload.at, workload.work_s, workload.routing, workload.retry_draw,
+            self.waits_s, self.outcomes,
         )  # fmt: skip
         self._free = list(range(processes))
         self._in_flight = np.empty(0, np.int64)
@@ -78,11 +78,11 @@ class Fleet:
     def start_process(
         self, _: SimulatedDeployment, _node_id: str, allocations: int, threads: int
     ) -> "FleetProcess":
-        """A process that is ready now."""
+        """Start a process that is ready now."""
         return self.start(allocations, threads)
 
     def start(self, allocations: int, threads: int = 1) -> "FleetProcess":
-        """A process that is ready now."""
+        """Start a process that is ready now."""
         index = self._free.pop(0)
         slot = np.zeros(1, kernel.SLOT)
         slot["allocations"], slot["slow_down"], slot["now"] = allocations, 1.0, self.now
@@ -92,51 +92,55 @@ class Fleet:
         return FleetProcess(self, index, self.now, threads)
 
     def route(self, routes: Sequence[Route]) -> None:
-        """From now on requests go there, weighted by current allocations."""
+        """From now on, send requests to these routes, weighted by current allocations."""
         total = 0
         for place, route in enumerate(routes):
             process = route.process
-            assert isinstance(process, FleetProcess), "a route that serves has a process of ours"
+            assert isinstance(process, FleetProcess), (
+                "each usable route has a process of this fleet"
+            )
             total += route.current_allocations
             self._routes[place] = process.index
             self._bounds[place] = total
         self._shared["routes"] = len(routes)
 
     def run(self, until: float) -> None:
-        """Let everything happen up to and including the instant `until`."""
-        kernel.run(until, *self._world)
+        """Simulate up to and including the instant `until`."""
+        kernel.run(until, *self._arguments)
         self.now = until
 
     def run_sampled(self, until: float, steps: int) -> list[int]:
-        """The same in equal steps; how many requests are under way at the end of each."""
+        """The same in equal steps; the in-flight requests at the end of each."""
         if len(self._in_flight) != steps:
             self._in_flight = np.empty(steps, np.int64)
-        kernel.run_sampled(self.now, (until - self.now) / steps, self._in_flight, *self._world)
+        kernel.run_sampled(self.now, (until - self.now) / steps, self._in_flight, *self._arguments)
         self.now = until
         counts: list[int] = self._in_flight.tolist()
         return counts
 
     def run_levels(
-        self, path: NDArray[np.int64], split: NDArray[np.int64], edges: NDArray[np.float64]
+        self, path: NDArray[np.int64], placements: NDArray[np.int64], edges: NDArray[np.float64]
     ) -> None:
-        """From edge to edge with a level of allocations, which has its row in `split`.
+        """Run from edge to edge, each time with one level, a row of `placements`.
 
-        A process for each column must have been started.
+        A process must have been started for each of its columns.
         """
-        kernel.run_levels(path, split, edges, *self._world)
+        kernel.run_levels(path, placements, edges, *self._arguments)
         self.now = float(edges[-1])
 
     def totals(self) -> FleetTotals:
-        """As of the last instant that it was run until."""
+        """Counters at the present instant."""
         (
             _, _, _, _, _, _, _, _, _,
-            arrived, completed, rejected, timed_out, lost, pending, will_time_out, started_s, ahead_s,
+            arrived, completed, rejected, timed_out, lost, in_flight, will_time_out, started_s,
+            remaining_s,
         ) = self._shared.item()  # fmt: skip
         failed = rejected + timed_out + lost - will_time_out
-        return FleetTotals(arrived, completed, failed, pending, started_s - ahead_s)
+        return FleetTotals(arrived, completed, failed, in_flight, started_s - remaining_s)
 
     @property
-    def second_tries(self) -> int:
+    def retries(self) -> int:
+        """Retries that have arrived."""
         return int(self._shared[0]["retried"])
 
     def slot(self, index: int) -> np.void:
@@ -144,7 +148,7 @@ class Fleet:
         return slot
 
     def last_finish_at(self, index: int) -> float:
-        """When all that is in service in a process now will be finished."""
+        """The instant at which all requests in service in a process now will be finished."""
         busy = int(self._slots[index]["busy"])
         return float(self._servers[index]["finish"][:busy].max(initial=self.now))
 
@@ -157,7 +161,7 @@ class Fleet:
 
 
 class FleetProcess:
-    """One process, from being ready to its end."""
+    """One process, from its start to its end."""
 
     def __init__(self, fleet: Fleet, index: int, now: float, threads: int) -> None:
         self.index = index
@@ -187,22 +191,22 @@ class FleetProcess:
         return self._fleet.last_finish_at(self.index)
 
     def resize(self, now: float, allocations: int) -> None:
-        """Use so many workers from now on. Work in service is never interrupted."""
+        """Change the workers from now on. Service is never interrupted."""
         self._fleet.run(now)
         self._fleet.slot(self.index)["allocations"] = allocations
         self._fleet.run(now)
 
     def end(self, now: float, *, queued: SimulatedApiError) -> None:
-        """Die; what waits is refused."""
+        """End the process; queued requests are rejected."""
         self._fleet.run(now)
         self._fleet.end(self.index)
 
     def counters(self, now: float) -> Counters:
-        """What the process reports, having been run until `now`."""
-        assert now == self._fleet.now, "it has not been run until then"
+        """The counters that the process reports; it must have been run until `now`."""
+        assert now == self._fleet.now, "the fleet must have been run until `now`"
         (
-            allocations, _, _, _, busy, _, queued, told, late, completed, inference_ms, rejections,
-            timeouts, last_access, _, _, _, last_completed, last_ms, peak,
+            allocations, _, _, _, busy, _, queued, reported, overdue, completed, inference_ms,
+            rejections, timeouts, last_access, _, _, _, last_completed, last_ms, peak,
         ) = self._fleet.slot(self.index).item()  # fmt: skip
         return Counters(
             start_time=self._start_time,
@@ -212,8 +216,8 @@ class FleetProcess:
             cache_hits=0,
             errors=0,
             rejections=rejections,
-            timeouts=timeouts + late + told,
-            pending=queued + busy - late,
+            timeouts=timeouts + overdue + reported,
+            pending=queued + busy - overdue,
             inference_ms=inference_ms,
             last_access=last_access if completed else None,
             peak_per_minute=peak,

@@ -1,8 +1,9 @@
-"""Loads that need no recording: made-up traces, each of one shape that scalers find hard.
+"""Synthetic traces: load shapes that are difficult to scale for, without a recording.
 
-A generator gives a rate over time, partly at random, and counts are drawn from it: by Poisson's law
-where nothing else is said. Absolute rates mean nothing, since a scenario scales them. They are
-higher than most scenarios make them, so that scaling thins, which adds no noise.
+A generator returns a rate over time, partly random, and counts are drawn from it, from a Poisson
+distribution unless stated otherwise. Absolute rates are arbitrary, since a scenario scales them;
+they are higher than in most scenarios, because scaling down thins the arrivals without adding
+noise.
 """
 
 import math
@@ -19,7 +20,7 @@ Rates = NDArray[np.float64]
 Hours = NDArray[np.float64]
 
 SEED = 1
-"""Of the one example of each shape that is used as if it were a recording."""
+"""Seed of the example that `TraceSource` uses as if it were a recording."""
 
 DAY_H = 24.0
 
@@ -27,25 +28,25 @@ _WORKING_DAY = (
     *(0.20, 0.12, 0.08, 0.05, 0.05, 0.06, 0.10, 0.22, 0.48, 0.78, 0.95, 1.00),
     *(0.75, 0.72, 0.88, 0.96, 0.90, 0.75, 0.60, 0.50, 0.45, 0.42, 0.36, 0.28),
 )
-"""Hour by hour from midnight: a peak before noon and one after, and a quiet night."""
+"""Rates of a working day, by hour from midnight: peaks before and after noon, a quiet night."""
 
 
 class Generator(Struct, frozen=True, kw_only=True):
-    """A shape."""
+    """A load shape."""
 
     name: str
-    description: str  # one line, for people
-    rates: Callable[[Hours, np.random.Generator], Rates]  # requests a second, at those hours
+    description: str  # one line, for the list of traces
+    rates: Callable[[Hours, np.random.Generator], Rates]  # requests per second at these hours
     days: float = 1.0
     bin_s: float = 10.0
-    dispersion: float = 1.0  # variance to mean of a bin's count, given its rate; 1 is Poisson
+    dispersion: float = 1.0  # of a bin's count, given its rate; 1: Poisson
 
 
 def generate(name: str, seed: int = SEED) -> Trace:
-    """An example of a shape, the same for the same name and seed.
+    """A trace of this shape; the same name and seed give the same trace.
 
     Raises:
-        KeyError: there is no such generator.
+        KeyError: no generator has this name.
     """
     generator = GENERATORS[name]
     rng = np.random.default_rng([seed, *name.encode()])
@@ -73,7 +74,7 @@ def _diurnal(hours: Hours, rng: np.random.Generator) -> Rates:
 
 
 def _weekly(hours: Hours, rng: np.random.Generator) -> Rates:
-    """Sunday to Monday. The second Monday is the busiest day, so that it has a week as its past."""
+    """Sunday to Monday. The second Monday is the busiest day, so it has a week of history."""
     day = (hours // DAY_H).astype(np.int64)
     level = np.array([0.35, 0.95, 0.92, 0.9, 0.92, 0.85, 0.4, 0.35, 1.1])[day]
     return 50.0 * level * _daily(hours) * _noise(hours, rng, 0.05, over_h=0.25)
@@ -102,15 +103,15 @@ def _steps(hours: Hours, rng: np.random.Generator) -> Rates:
 def _idle_with_bursts(hours: Hours, rng: np.random.Generator) -> Rates:
     stretch = _stretch(hours, rng, 0.75)
     heights = rng.uniform(20.0, 60.0, len(hours)) * (rng.random(len(hours)) < 0.2)
-    heights[len(np.unique(stretch)) // 2] = 60.0  # one burst for certain
+    heights[len(np.unique(stretch)) // 2] = 60.0  # at least one burst
     return heights[stretch]
 
 
 def _batch_arrivals(hours: Hours, rng: np.random.Generator) -> Rates:
-    """Jobs of minutes, each of which sends its requests by the dozen, all in one second."""
+    """Jobs that last minutes and send batches of requests, each batch within one second."""
     stretch = _stretch(hours, rng, 0.2)
-    at_work = rng.random(len(hours)) < 0.25
-    batches_per_s = np.where(at_work, rng.uniform(0.15, 0.6, len(hours)), 0.0)
+    active = rng.random(len(hours)) < 0.25
+    batches_per_s = np.where(active, rng.uniform(0.15, 0.6, len(hours)), 0.0)
     batch = rng.random(len(hours)) < batches_per_s[stretch]
     return 4.0 * _daily(hours) + 48.0 * batch
 
@@ -120,12 +121,12 @@ def _random_walk(hours: Hours, rng: np.random.Generator) -> Rates:
 
 
 def _daily(hours: Hours) -> Rates:
-    """A working day, of which the busiest hour is 1."""
+    """A working day, relative to its busiest hour."""
     return np.interp(hours % DAY_H, np.arange(DAY_H + 1.0), (*_WORKING_DAY, _WORKING_DAY[0]))
 
 
 def _noise(hours: Hours, rng: np.random.Generator, cv: float, over_h: float) -> Rates:
-    """A factor about 1 that wanders: log-normal, and forgotten after about `over_h`."""
+    """A random factor around 1: log-normal, with a correlation time of `over_h`."""
     step_h = 1.0 / 60.0
     minutes = np.arange(0.0, hours[-1] + step_h, step_h)
     sigma = math.sqrt(math.log1p(cv**2))
@@ -140,9 +141,9 @@ def _noise(hours: Hours, rng: np.random.Generator, cv: float, over_h: float) -> 
 
 
 def _stretch(hours: Hours, rng: np.random.Generator, mean_h: float) -> NDArray[np.int64]:
-    """Which stretch each hour belongs to. Their lengths are between a third and 5/3 of the mean."""
-    most = math.ceil(3.0 * hours[-1] / mean_h) + 1
-    ends = np.cumsum(mean_h * rng.uniform(1.0 / 3.0, 5.0 / 3.0, most))
+    """The stretch that each hour belongs to, with lengths of 1/3 to 5/3 of the mean."""
+    count = math.ceil(3.0 * hours[-1] / mean_h) + 1
+    ends = np.cumsum(mean_h * rng.uniform(1.0 / 3.0, 5.0 / 3.0, count))
     return np.searchsorted(ends, hours, side="right")
 
 
@@ -152,7 +153,7 @@ GENERATORS: Mapping[str, Generator] = MappingProxyType(
         for generator in (
             Generator(
                 name="stationary",
-                description="the same rate all day; whatever a scaler changes, it does for nothing",
+                description="a constant rate, for which no change of the allocations is necessary",
                 rates=_stationary,
             ),
             Generator(
@@ -162,7 +163,7 @@ GENERATORS: Mapping[str, Generator] = MappingProxyType(
             ),
             Generator(
                 name="weekly",
-                description="nine days of a working week and its quiet weekends, Sunday to Monday",
+                description="nine days, Sunday to Monday, with quiet weekends",
                 rates=_weekly,
                 days=9.0,
                 bin_s=60.0,
@@ -176,37 +177,37 @@ GENERATORS: Mapping[str, Generator] = MappingProxyType(
             ),
             Generator(
                 name="flash-crowd",
-                description="ten times the usual within two minutes, and hours until it is over",
+                description="a rise to ten times the rate within two minutes, and hours of decay",
                 rates=_flash_crowd,
             ),
             Generator(
                 name="square-wave",
-                description="a quarter of an hour ten times as busy as the next, by turns",
+                description="alternating quarters of an hour, ten times as busy as each other",
                 rates=_square_wave,
             ),
             Generator(
                 name="steps",
-                description="levels that last an hour or two, and jumps between them",
+                description="constant rates for an hour or two, with jumps between them",
                 rates=_steps,
             ),
             Generator(
                 name="idle-with-bursts",
-                description="mostly nothing at all, then bursts that last up to an hour or so",
+                description="mostly idle, with bursts that last up to about an hour",
                 rates=_idle_with_bursts,
             ),
             Generator(
                 name="batch-arrivals",
-                description="bulk ingests: jobs of minutes that send requests by the dozen",
+                description="bulk ingest: jobs that last minutes and send requests in batches",
                 rates=_batch_arrivals,
                 bin_s=1.0,
             ),
             Generator(
                 name="random-walk",
-                description="a rate that wanders over hours, with bursts on top",
+                description="a rate that drifts over hours, with bursts",
                 rates=_random_walk,
                 dispersion=4.0,
             ),
         )
     }
 )
-"""By name."""
+"""Generators by name."""

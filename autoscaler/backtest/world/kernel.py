@@ -1,38 +1,38 @@
-"""The processes of one deployment, compiled: every request, from its arrival to its fate.
+"""The processes of one deployment, compiled: every request, from its arrival to its outcome.
 
-The same rules as `autoscaler.simulation.process`, whose twin this is: a bounded queue before as
-many workers as a process has allocations, first come, first served; expired requests are skipped
-when their turn comes, work in service is never interrupted. In addition, callers who fail may try
-once more. A test holds the two against each other, count by count.
+The rules are those of `autoscaler.simulation.process`: a bounded queue before one worker for each
+allocation, first come, first served; expired requests are skipped when their turn comes; service
+is never interrupted. In addition, callers may retry a failed request once. A test compares the
+counters of both implementations.
 
-State lives in arrays, since that is what compiles: a slot is a process, a try is a request's first
-(2i) or second (2i + 1) attempt.
+State is kept in arrays, which can be compiled: a slot is a process, and request i has the attempts
+2i and, if it is retried, 2i + 1.
 """
 
 import numpy as np
 from numba import njit
 
-PENDING, COMPLETED, REJECTED, TIMED_OUT, LOST = range(5)
-"""What became of a request's first try. LOST: refused or dropped for want of a process."""
+UNFINISHED, COMPLETED, REJECTED, TIMED_OUT, LOST = range(5)
+"""Outcomes of a request's first attempt. LOST: no process was running, or its process ended."""
 
 SLOT = np.dtype(
     [
         ("allocations", np.int64),
         ("slow_down", np.float64),
         ("warm_until", np.float64),
-        ("now", np.float64),  # until when it has been run
+        ("now", np.float64),  # the instant up to which the process has been run
         ("busy", np.int64),  # workers in use
-        ("head", np.int64),  # of the ring that is its queue
+        ("head", np.int64),  # index of the first queued request in its ring buffer
         ("queued", np.int64),
-        ("reported", np.int64),  # of those queued, how many callers have given up
-        ("late", np.int64),  # of those in service, the same, when last looked at
+        ("reported", np.int64),  # queued requests whose callers have given up
+        ("overdue", np.int64),  # the same for those in service, at the last refresh
         ("completed", np.int64),
         ("inference_ms", np.int64),
         ("rejections", np.int64),
-        ("timeouts", np.int64),  # of those that have left
+        ("timeouts", np.int64),  # of requests that have left the process
         ("last_access", np.float64),
         ("minute_ends", np.float64),
-        ("minute_completed", np.int64),  # totals when the open minute began
+        ("minute_completed", np.int64),  # totals at the start of the current minute
         ("minute_ms", np.int64),
         ("last_completed", np.int64),  # in the last complete minute
         ("last_ms", np.int64),
@@ -47,49 +47,46 @@ FLEET = np.dtype(
         ("retry_share", np.float64),
         ("retry_after_s", np.float64),
         ("warm_up_factor", np.float64),
-        ("next", np.int64),  # the first request that has not arrived
-        ("retries", np.int64),  # waiting to come back
-        ("retried", np.int64),  # second tries in all
-        ("next_expiry", np.float64),  # no queued request expires before
+        ("next", np.int64),  # index of the first request that has not arrived
+        ("retries", np.int64),  # retries that have not arrived yet
+        ("retried", np.int64),  # total of retries that have arrived
+        ("next_expiry", np.float64),  # no queued request expires before this instant
         ("routes", np.int64),
-        ("arrived", np.int64),  # tries, and what became of them, all processes ever together
+        ("arrived", np.int64),  # attempts, and their outcomes, over all processes ever started
         ("completed", np.int64),
         ("rejected", np.int64),
         ("timed_out", np.int64),
         ("lost", np.int64),
-        ("pending", np.int64),  # when last looked at
-        (
-            "will_time_out",
-            np.int64,
-        ),  # in service then, of whom it is only known that they will be late
-        ("started_s", np.float64),  # allocation-seconds of all that was ever begun
-        ("ahead_s", np.float64),  # of those, still to be worked, when last looked at
+        ("in_flight", np.int64),  # at the last refresh
+        ("will_time_out", np.int64),  # in service then, certain to finish after their timeout
+        ("started_s", np.float64),  # allocation-seconds of all attempts whose service began
+        ("remaining_s", np.float64),  # of those, not yet worked at the last refresh
     ],
     align=True,
 )
 
 TRY = np.dtype(
     [
-        ("at", np.float64),  # when it arrived; where that is still to come, when it will
+        ("at", np.float64),  # instant of arrival, also if it is still to come
         ("finish", np.float64),
-        ("seconds", np.float64),  # that it occupies its worker
-        ("number", np.int64),  # twice the request's index, and one more if it is the second try
+        ("seconds", np.float64),  # of service
+        ("attempt", np.int64),  # twice the request's index, plus 1 for a retry
     ],
     align=True,
 )
 
 _compiled = njit(cache=True)
 _inlined = njit(cache=True, inline="always")
-"""For what runs for every request: arrays that are handed to a function are counted as references,
-and that alone would take half of the time."""
+"""For functions that run for every request: passing arrays to a function that is not inlined counts
+references, which would take half of the time."""
 
 _MINUTE_S = 60.0
-_GOLDEN = 0.6180339887498949  # sends most second tries elsewhere than the first
+_GOLDEN = 0.6180339887498949  # sends most retries to another process than the first attempt
 
 
 @_inlined
-def _push(heap, size, at, finish, seconds, allocations):
-    """Add to the heap of `size` tries, the first to finish at its root."""
+def _push(heap, size, at, finish, seconds, attempt):
+    """Add to a heap of `size` attempts, ordered by finish."""
     child = size
     while child > 0:
         parent = (child - 1) >> 1
@@ -100,12 +97,12 @@ def _push(heap, size, at, finish, seconds, allocations):
     heap[child].at = at
     heap[child].finish = finish
     heap[child].seconds = seconds
-    heap[child].number = allocations
+    heap[child].attempt = attempt
 
 
 @_inlined
 def _pop(heap, size):
-    """Take the root of the heap of `size` tries away."""
+    """Remove the root of a heap of `size` attempts."""
     last = size - 1
     finish = heap[last].finish
     parent = 0
@@ -123,47 +120,47 @@ def _pop(heap, size):
 
 
 @_compiled
-def _fail(fleet, retries, retry_draw, outcome, allocations, why, at):
-    """A caller learns at the instant `at` that its try has failed; some come back."""
+def _fail(fleet, retries, retry_draw, outcome, attempt, why, at):
+    """Report a failed attempt to its caller at `at`; some callers retry."""
     if why == REJECTED:
         fleet.rejected += 1
     elif why == TIMED_OUT:
         fleet.timed_out += 1
     else:
         fleet.lost += 1
-    if allocations & 1:
+    if attempt & 1:
         return
-    request = allocations >> 1
+    request = attempt >> 1
     outcome[request] = why
     if retry_draw[request] < fleet.retry_share:
         back = at + fleet.retry_after_s
-        _push(retries, fleet.retries, back, back, 0.0, allocations + 1)
+        _push(retries, fleet.retries, back, back, 0.0, attempt + 1)
         fleet.retries += 1
 
 
 @_inlined
-def _begin(slot, servers, fleet, retries, retry_draw, outcome, work, wait, allocations, at, now):
-    """A free worker takes a request that arrived at `at`."""
-    seconds = work[allocations >> 1] * slot.slow_down
+def _begin(slot, servers, fleet, retries, retry_draw, outcome, work, wait, attempt, at, now):
+    """Let a free worker take a request that arrived at `at`."""
+    seconds = work[attempt >> 1] * slot.slow_down
     if now < slot.warm_until:
         seconds *= fleet.warm_up_factor
     fleet.started_s += seconds
-    _push(servers, slot.busy, at, now + seconds, seconds, allocations)
+    _push(servers, slot.busy, at, now + seconds, seconds, attempt)
     slot.busy += 1
-    if allocations & 1 == 0:
-        wait[allocations >> 1] = now - at
+    if attempt & 1 == 0:
+        wait[attempt >> 1] = now - at
     if now + seconds > at + fleet.timeout_s:
-        _fail(fleet, retries, retry_draw, outcome, allocations, TIMED_OUT, at + fleet.timeout_s)
+        _fail(fleet, retries, retry_draw, outcome, attempt, TIMED_OUT, at + fleet.timeout_s)
 
 
 @_inlined
 def _advance(slot, servers, queue, fleet, retries, retry_draw, outcome, work, wait, until):
-    """Run one process until `until`: workers finish, and take what waits."""
+    """Run one process until `until`: workers finish and take queued requests."""
     now = slot.now
     capacity = len(queue)
     while True:
         while slot.queued > 0 and slot.busy < slot.allocations:
-            allocations, at = queue[slot.head].number, queue[slot.head].at
+            attempt, at = queue[slot.head].attempt, queue[slot.head].at
             slot.head += 1
             if slot.head == capacity:
                 slot.head = 0
@@ -174,24 +171,22 @@ def _advance(slot, servers, queue, fleet, retries, retry_draw, outcome, work, wa
                 if slot.reported > 0:
                     slot.reported -= 1
                 else:
-                    _fail(fleet, retries, retry_draw, outcome, allocations, TIMED_OUT, deadline)
+                    _fail(fleet, retries, retry_draw, outcome, attempt, TIMED_OUT, deadline)
                 continue
-            _begin(
-                slot, servers, fleet, retries, retry_draw, outcome, work, wait, allocations, at, now
-            )
+            _begin(slot, servers, fleet, retries, retry_draw, outcome, work, wait, attempt, at, now)
         if slot.busy == 0 or servers[0].finish > until:
             break
         now = servers[0].finish
         if now >= slot.minute_ends:
             _close_minute(slot, now)
         if now <= servers[0].at + fleet.timeout_s:
-            allocations = servers[0].number
+            attempt = servers[0].attempt
             slot.completed += 1
             slot.inference_ms += np.int64(servers[0].seconds * 1000.0)
             slot.last_access = now
             fleet.completed += 1
-            if allocations & 1 == 0:
-                outcome[allocations >> 1] = COMPLETED
+            if attempt & 1 == 0:
+                outcome[attempt >> 1] = COMPLETED
         else:
             slot.timeouts += 1
         _pop(servers, slot.busy)
@@ -201,7 +196,7 @@ def _advance(slot, servers, queue, fleet, retries, retry_draw, outcome, work, wa
 
 @_compiled
 def _close_minute(slot, now):
-    """Minutes are counted from the start of the process; one is closed when the next begins."""
+    """Record a minute when the next begins. Minutes count from the start of the process."""
     slot.last_completed = slot.completed - slot.minute_completed
     slot.last_ms = slot.inference_ms - slot.minute_ms
     slot.peak = max(slot.peak, slot.last_completed)
@@ -216,20 +211,20 @@ def _close_minute(slot, now):
 
 @_compiled
 def _give_up(slot, queue, fleet, retries, retry_draw, outcome, now):
-    """Callers whose time is up in the queue learn it; their requests keep their places."""
+    """Report timeouts to callers of queued requests; the requests keep their places."""
     while slot.reported < slot.queued:
         index = (slot.head + slot.reported) % len(queue)
         deadline = queue[index].at + fleet.timeout_s
         if deadline > now:
             return deadline
-        _fail(fleet, retries, retry_draw, outcome, queue[index].number, TIMED_OUT, deadline)
+        _fail(fleet, retries, retry_draw, outcome, queue[index].attempt, TIMED_OUT, deadline)
         slot.reported += 1
     return np.inf
 
 
 @_compiled
 def _expire(slots, servers, queues, fleet, retries, retry_draw, outcome, work, wait):
-    """Go to the instant at which the next caller may give up in a queue, and see who does."""
+    """Advance to the next instant at which a queued request may time out, and report those."""
     expiry = fleet.next_expiry
     fleet.next_expiry = np.inf
     for index in range(len(slots)):
@@ -243,27 +238,27 @@ def _expire(slots, servers, queues, fleet, retries, retry_draw, outcome, work, w
 
 @_compiled
 def _refresh_totals(until, slots, servers, queues, fleet, retries, retry_draw, outcome, work, wait):
-    """Run all processes until the same instant, and note what is under way there."""
-    fleet.pending = 0
+    """Run all processes until the same instant and count the requests in flight."""
+    fleet.in_flight = 0
     fleet.will_time_out = 0
-    fleet.ahead_s = 0.0
+    fleet.remaining_s = 0.0
     for index in range(len(slots)):
         slot, server, queue = slots[index], servers[index], queues[index]
         _advance(slot, server, queue, fleet, retries, retry_draw, outcome, work, wait, until)
-        slot.late = 0
+        slot.overdue = 0
         for place in range(slot.busy):
             deadline = server[place].at + fleet.timeout_s
-            slot.late += deadline <= until
+            slot.overdue += deadline <= until
             fleet.will_time_out += until < deadline < server[place].finish
-            fleet.ahead_s += server[place].finish - until
-        fleet.pending += slot.queued + slot.busy - slot.late
+            fleet.remaining_s += server[place].finish - until
+        fleet.in_flight += slot.queued + slot.busy - slot.overdue
         if until >= slot.minute_ends:
             _close_minute(slot, until)
 
 
 @_inlined
 def _route(where, routes, bounds, count):
-    """The slot whose share of [0, 1) the number `where` lies in."""
+    """The slot whose part of [0, 1) contains `where`."""
     where *= bounds[count - 1]
     route = 0
     while bounds[route] <= where:
@@ -276,16 +271,16 @@ def run(
     until, slots, servers, queues, fleets, retries, routes, bounds,
     at, work, routing, retry_draw, wait, outcome,
 ):  # fmt: skip
-    """Let everything happen up to and including the instant `until`.
+    """Simulate up to and including the instant `until`.
 
     Args:
         until: Unix seconds of virtual time.
-        slots, servers, queues: the processes: their counters, workers and waiting requests.
-        fleets: what they share, one entry.
-        retries: heap of second tries still to come.
-        routes, bounds: slots that requests go to, and the running sums of their weights.
-        at, work, routing, chance: the requests, see `autoscaler.backtest.world.workload`.
-        wait, fate: what they met, filled in.
+        slots, servers, queues: counters, workers and queued requests of each process.
+        fleets: shared state, one entry.
+        retries: heap of the retries that have not arrived yet.
+        routes, bounds: slots that receive requests, and the running sums of their weights.
+        at, work, routing, retry_draw: the requests, see `autoscaler.backtest.world.workload`.
+        wait, outcome: of each request, filled in.
     """
     fleet = fleets[0]
     while True:
@@ -299,45 +294,35 @@ def run(
         if comes > until:
             break
         if again:
-            allocations = retries[0].number
+            attempt = retries[0].attempt
             _pop(retries, fleet.retries)
             fleet.retries -= 1
             fleet.retried += 1
-            where = (routing[allocations >> 1] + _GOLDEN) % 1.0
+            where = (routing[attempt >> 1] + _GOLDEN) % 1.0
         else:
-            allocations = 2 * fleet.next
+            attempt = 2 * fleet.next
             where = routing[fleet.next]
             fleet.next += 1
         fleet.arrived += 1
         if fleet.routes == 0:
-            _fail(fleet, retries, retry_draw, outcome, allocations, LOST, comes)
+            _fail(fleet, retries, retry_draw, outcome, attempt, LOST, comes)
             continue
         index = _route(where, routes, bounds, fleet.routes)
         slot, server, queue = slots[index], servers[index], queues[index]
         _advance(slot, server, queue, fleet, retries, retry_draw, outcome, work, wait, comes)
         if slot.busy < slot.allocations:
             _begin(
-                slot,
-                server,
-                fleet,
-                retries,
-                retry_draw,
-                outcome,
-                work,
-                wait,
-                allocations,
-                comes,
-                comes,
+                slot, server, fleet, retries, retry_draw, outcome, work, wait, attempt, comes, comes
             )
         elif slot.queued < len(queue):
             place = (slot.head + slot.queued) % len(queue)
-            queue[place].number = allocations
+            queue[place].attempt = attempt
             queue[place].at = comes
             slot.queued += 1
             fleet.next_expiry = min(fleet.next_expiry, comes + fleet.timeout_s)
         else:
             slot.rejections += 1
-            _fail(fleet, retries, retry_draw, outcome, allocations, REJECTED, comes)
+            _fail(fleet, retries, retry_draw, outcome, attempt, REJECTED, comes)
     _refresh_totals(until, slots, servers, queues, fleet, retries, retry_draw, outcome, work, wait)
 
 
@@ -346,34 +331,34 @@ def run_sampled(
     since, step_s, in_flight, slots, servers, queues, fleets, retries, routes, bounds,
     at, work, routing, retry_draw, wait, outcome,
 ):  # fmt: skip
-    """Run for `len(in_flight)` steps, noting at the end of each how many requests are under way."""
+    """Run for `len(in_flight)` steps and record the in-flight requests at the end of each."""
     for step in range(len(in_flight)):
         run(
             since + (step + 1) * step_s, slots, servers, queues, fleets, retries, routes, bounds,
             at, work, routing, retry_draw, wait, outcome,
         )  # fmt: skip
-        in_flight[step] = fleets[0].pending
+        in_flight[step] = fleets[0].in_flight
 
 
 @_compiled
 def run_levels(
-    path, split, edges, slots, servers, queues, fleets, retries, routes, bounds,
+    path, placements, edges, slots, servers, queues, fleets, retries, routes, bounds,
     at, work, routing, retry_draw, wait, outcome,
 ):  # fmt: skip
-    """Run from edge to edge with the allocations of a level on each node, without any delay.
+    """Run from edge to edge, with the placement of a level in force at once.
 
     Args:
         path: the level between each edge and the next.
-        split: a row a level: allocations of each slot.
+        placements: a row for each level, with the allocations of each slot.
     """
     fleet = fleets[0]
     for step in range(len(path)):
         total = 0
         fleet.routes = 0
         for index in range(len(slots)):
-            slots[index].allocations = split[path[step], index]
-            total += split[path[step], index]
-            if split[path[step], index] > 0:
+            slots[index].allocations = placements[path[step], index]
+            total += placements[path[step], index]
+            if placements[path[step], index] > 0:
                 routes[fleet.routes] = index
                 bounds[fleet.routes] = total
                 fleet.routes += 1
@@ -385,16 +370,16 @@ def run_levels(
 
 @_compiled
 def end(now, slot_index, slots, servers, queues, fleets, retries, retry_draw, outcome):
-    """A process dies: what waits there is refused, what is in service is lost."""
+    """End a process: its queued requests are rejected, those in service are lost."""
     fleet, slot = fleets[0], slots[slot_index]
     queue, server = queues[slot_index], servers[slot_index]
     for place in range(slot.reported, slot.queued):
-        allocations = queue[(slot.head + place) % len(queue)].number
-        _fail(fleet, retries, retry_draw, outcome, allocations, REJECTED, now)
+        attempt = queue[(slot.head + place) % len(queue)].attempt
+        _fail(fleet, retries, retry_draw, outcome, attempt, REJECTED, now)
     for place in range(slot.busy):
-        # Those that would have been too late were booked as that when they began.
+        # Timeouts of these attempts were recorded when their service began.
         if server[place].finish <= server[place].at + fleet.timeout_s:
-            _fail(fleet, retries, retry_draw, outcome, server[place].number, LOST, now)
+            _fail(fleet, retries, retry_draw, outcome, server[place].attempt, LOST, now)
         fleet.started_s -= server[place].finish - now
     slot.queued = 0
     slot.reported = 0

@@ -1,8 +1,8 @@
-"""A deployment under a load, on a cluster of its own, in virtual time.
+"""The simulated deployment: one deployment on its own cluster, in virtual time.
 
-The planner, the life cycle of processes and the native scaler are the emulator's; only requests are
-simulated by compiled code, and only instants at which something other than a request happens cost
-more than that.
+The assignment planner, the life cycle of processes and adaptive allocations are the emulator's.
+Requests are simulated by compiled code; Python runs only when something other than a request
+happens.
 """
 
 import math
@@ -34,14 +34,14 @@ from autoscaler.simulation.versions import behaviour_of
 DEPLOYMENT_ID, MODEL_ID = "deployment", "model"
 
 MODEL_BYTES = 100 * 2**20
-"""A size that Elasticsearch prints without rounding it."""
+"""Size of the model in bytes: 100 MiB, which Elasticsearch prints without rounding."""
 
 WARM_S = 3600.0
-"""The deployment has run for so long when the load begins: it is warm, and nothing is young."""
+"""Seconds that the deployment has run when the load begins, so that it is warm."""
 
 
 class AllocationSpan(NamedTuple):
-    """Allocations from an instant on."""
+    """The allocations from an instant until the next span."""
 
     at: float
     requested: int
@@ -49,17 +49,17 @@ class AllocationSpan(NamedTuple):
 
 
 class _OneDeployment(ClusterState):
-    """The planner is asked the same few questions again and again, and answers as it did before."""
+    """A cluster that caches assignment plans, because the same few plans recur."""
 
     def __init__(self, version: str, now: float) -> None:
         super().__init__(behaviour=behaviour_of(version), seed=0, now=now, ml_memory_fraction=0.3)
-        self._answers: dict[object, AssignmentPlan] = {}
+        self._plans: dict[object, AssignmentPlan] = {}
 
     def planned(
         self, changing: SimulatedDeployment | None = None, allocations: int = 0
     ) -> AssignmentPlan:
         (deployment,) = self.deployments.values()
-        question = (
+        key = (
             allocations,
             deployment.requested,
             deployment.max_assigned_allocations > 0,
@@ -68,13 +68,13 @@ class _OneDeployment(ClusterState):
                 for route in deployment.routes.values()
             ],
         )
-        if question not in self._answers:
-            self._answers[question] = super().planned(changing, allocations)
-        return self._answers[question]
+        if key not in self._plans:
+            self._plans[key] = super().planned(changing, allocations)
+        return self._plans[key]
 
 
 class Plant:
-    """One deployment. What it reports is what a cluster would report."""
+    """One deployment, which reports the statistics that a cluster would report."""
 
     def __init__(
         self,
@@ -85,21 +85,21 @@ class Plant:
         version: str | None = None,
         thresholds: Thresholds = SHIPPED,
     ) -> None:
-        """The deployment is started with so many allocations, long enough ago to be warm.
+        """Start the deployment with `allocations`, long enough before the load to be warm.
 
-        `version` is that of the cluster, if it is not to be the scenario's; `thresholds` are those
-        of its own scaler.
+        `version` is that of the cluster; None: the scenario's. `thresholds` are those of adaptive
+        allocations.
         """
         born = workload.start - WARM_S - scenario.load_s
         nodes = [
             NodeSpec(
-                node_id=f"node-{number}",
-                name=f"node-{number}",
+                node_id=f"node-{index}",
+                name=f"node-{index}",
                 processors=scenario.processors,
                 physical_cores=scenario.physical_cores,
                 memory_bytes=64 * GIB,
             )
-            for number in range(1, scenario.nodes + 1)
+            for index in range(1, scenario.nodes + 1)
         ]
         self._state = _OneDeployment(version or scenario.version, born)
         self._state.nodes.update({spec.node_id: SimulatedNode(spec) for spec in nodes})
@@ -113,7 +113,7 @@ class Plant:
                 )
                 for spec in nodes
             ),
-            # Since the versions that name the processors that can be reached; see the emulator.
+            # Versions with adaptive allocations report the maximum number of processors.
             growable=False if self._state.behaviour.adaptive_allocations else None,
         )
         self._fleet = fleet_of(scenario, workload, born)
@@ -127,10 +127,10 @@ class Plant:
         self._adaptive = AdaptiveAllocationsService(self._state, self._scale, thresholds)
         self._deployment = _deployment(scenario, allocations, born)
         self.span = (workload.start, workload.start + workload.duration_s)
-        """From when until when what is held counts."""
+        """The instants between which allocations are counted."""
         self._timeout_s = scenario.timeout_s
         self.allocation_spans: list[AllocationSpan] = []
-        """What was asked for and what ran, a line for each change of either."""
+        """Requested and running allocations, one span for each change of either."""
         self._assignment.add(self._deployment, can_grow=False)
         self._control_at = 0.0
         self._update_control()
@@ -152,42 +152,42 @@ class Plant:
 
     @property
     def fleet(self) -> Fleet:
-        """What became of the requests."""
+        """The processes, with the outcomes of the requests."""
         return self._fleet
 
     def advance(self, to: float) -> None:
-        """Let everything happen up to and including the instant `to`."""
+        """Simulate up to and including the instant `to`."""
         while self._control_at <= to:
             self._fleet.run(self._control_at)
             self._run_control()
         self._fleet.run(to)
 
     def finish(self) -> None:
-        """Run to the end of the demand, and on until every caller knows the answer.
+        """Run to the end of the load, and on until every request has finished or timed out.
 
-        What is held after the end does not count.
+        Allocations after the end are not counted.
         """
         _, end = self.span
         self.advance(end)
         self._fleet.run(end + self._timeout_s)
 
     def advance_sampled(self, to: float, steps: int) -> list[int]:
-        """The same in equal steps: how many requests were under way at the end of each."""
+        """The same in equal steps; the in-flight requests at the end of each."""
         if self._control_at > to:
             return self._fleet.run_sampled(to, steps)
         since = self.now
         in_flight = []
         for step in range(1, steps + 1):
             self.advance(since + (to - since) * step / steps)
-            in_flight.append(self._fleet.totals().pending)
+            in_flight.append(self._fleet.totals().in_flight)
         return in_flight
 
     def statistics(self) -> DeploymentStats:
-        """`_stats` of now."""
+        """The `_stats` at the present instant."""
         return stats_of(self._deployment, self.now)
 
     def observation(self) -> Observation:
-        """All that the daemon would see now."""
+        """The observation that the daemon would make now."""
         return Observation(
             at=self.now, deployments={DEPLOYMENT_ID: self.statistics()}, cluster=self._hardware
         )
@@ -195,38 +195,40 @@ class Plant:
     def totals(self) -> FleetTotals:
         return self._fleet.totals()
 
-    def set_allocations(self, number: int) -> None:
-        """`_update`.
+    def set_allocations(self, allocations: int) -> None:
+        """`_update` of the allocations.
 
         Raises:
-            ApiError: 409 while the deployment is not started, 429 where it does not fit.
+            SimulatedApiError: 409 while the deployment is not started, 429 where it does not fit.
         """
-        if number != self.requested:
+        if allocations != self.requested:
             self._state.now = self.now
-            self._scale(self._deployment, number)
+            self._scale(self._deployment, allocations)
             self._update_control()
 
-    def enable_adaptive_allocations(self, minimum: int, maximum: int) -> None:
-        """`_update` of the bounds: from now on the cluster's own scaler chooses between them.
+    def enable_adaptive_allocations(self, min_allocations: int, max_allocations: int) -> None:
+        """`_update` of adaptive allocations: from now on they scale between these bounds.
 
         Raises:
-            ApiError: 409 while the deployment is not started.
+            SimulatedApiError: 409 while the deployment is not started.
         """
         self._ensure_started(self._deployment)
         self._deployment.adaptive = AdaptiveSettings(
-            enabled=True, min_number_of_allocations=minimum, max_number_of_allocations=maximum
+            enabled=True,
+            min_number_of_allocations=min_allocations,
+            max_number_of_allocations=max_allocations,
         )
 
     def run_adaptive_scaler(self) -> None:
-        """One run of the native scaler, which the elected master does every ten seconds."""
+        """Evaluate adaptive allocations once, as the elected master does every ten seconds."""
         self._state.now, requested = self.now, self.requested
         self._adaptive.tick()
         if self.requested != requested:
             self._update_control()
 
-    def _scale(self, deployment: SimulatedDeployment, number: int) -> None:
+    def _scale(self, deployment: SimulatedDeployment, allocations: int) -> None:
         self._ensure_started(deployment)
-        self._assignment.scale(deployment, number, can_grow=False)
+        self._assignment.scale(deployment, allocations, can_grow=False)
 
     def _ensure_started(self, deployment: SimulatedDeployment) -> None:
         if deployment.state != STARTED:
@@ -239,12 +241,12 @@ class Plant:
         self._update_control()
 
     def _update_control(self) -> None:
-        """Note what has changed, and when something other than a request may happen next."""
+        """Record changes, and the next instant at which other than a request may happen."""
         now, deployment = self._fleet.now, self._deployment
         self._fleet.route(usable_routes(deployment))
-        holding = AllocationSpan(now, deployment.requested, deployment.running)
-        if not self.allocation_spans or self.allocation_spans[-1][1:] != holding[1:]:
-            self.allocation_spans.append(holding)
+        span = AllocationSpan(now, deployment.requested, deployment.running)
+        if not self.allocation_spans or self.allocation_spans[-1][1:] != span[1:]:
+            self.allocation_spans.append(span)
         due, drained = self._state.events.next_at, self._lifecycle.next_drained_at()
         self._control_at = max(
             now, min(math.inf if due is None else due, math.inf if drained is None else drained)
@@ -252,7 +254,7 @@ class Plant:
 
 
 def fleet_of(scenario: BacktestScenario, workload: Workload, now: float) -> Fleet:
-    """The processes that a deployment may have on the nodes of the scenario; none is started."""
+    """A fleet with one process per node of the scenario, none of them started."""
     return Fleet(
         workload,
         CallerSettings(

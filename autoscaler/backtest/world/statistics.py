@@ -1,7 +1,7 @@
-"""The `_stats` of the simulated deployment, as the daemon would have read them.
+"""The `_stats` of the simulated deployment, as the daemon would read them.
 
-The values are those that `autoscaler.wire.stats` makes of the emulator's JSON, without the JSON; a
-test holds the two against each other.
+The values are those that `autoscaler.wire.stats` decodes from the emulator's JSON; a test compares
+both.
 """
 
 from autoscaler.core.values import AdaptiveAllocations, DeploymentStats, NodeStats
@@ -11,13 +11,13 @@ from autoscaler.simulation.route import Route
 
 
 def stats_of(deployment: SimulatedDeployment, now: float) -> DeploymentStats:
-    """What is reported at the instant `now`, until which its processes have been run."""
+    """The statistics at `now`; the processes must have been run until then."""
     parameters, adaptive = deployment.parameters, deployment.adaptive
     nodes = tuple([_node(route, now) for route in deployment.routes.values()])
     requested = deployment.requested
-    native = None
+    adaptive_allocations = None
     if adaptive is not None:
-        native = AdaptiveAllocations(
+        adaptive_allocations = AdaptiveAllocations(
             enabled=bool(adaptive.enabled),
             minimum=adaptive.min_number_of_allocations,
             maximum=adaptive.max_number_of_allocations,
@@ -36,7 +36,7 @@ def stats_of(deployment: SimulatedDeployment, now: float) -> DeploymentStats:
         parameters.threads_per_allocation,
         parameters.queue_capacity,
         parameters.cache_bytes,
-        native,
+        adaptive_allocations,
         _to_the_millisecond(deployment.start_time),
         sum([node.completed for node in nodes]),
         0,

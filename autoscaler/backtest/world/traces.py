@@ -1,4 +1,4 @@
-"""Traces by what people call them: files, directories of files, and generators."""
+"""Traces by name: files, directories of files, and generators."""
 
 import os
 from collections.abc import Iterable, Iterator
@@ -16,7 +16,7 @@ SUFFIXES = (".csv", ".csv.gz")
 
 
 class TraceNotFound(InputError):
-    """Nothing, or more than one thing, is meant by a name. The message says what there is."""
+    """No trace, or more than one, matches an argument. The message lists what exists."""
 
 
 class TraceSource(Struct, frozen=True):
@@ -26,7 +26,7 @@ class TraceSource(Struct, frozen=True):
     file: Path | None = None  # None: a generator of that name
 
     def read(self) -> Trace:
-        """The trace, under the name of the source. What is generated is the same every time.
+        """The trace, under the name of the source. A generator returns the same trace every time.
 
         Raises:
             TraceError: the file cannot be read or is not a trace.
@@ -37,55 +37,55 @@ class TraceSource(Struct, frozen=True):
 
     @property
     def place(self) -> str:
-        """Where it comes from, for people."""
+        """The origin, for messages."""
         return f"generator {self.name}" if self.file is None else str(self.file)
 
 
 def find_traces(arguments: Iterable[str]) -> list[TraceSource]:
-    """What is meant by each argument, in their order.
+    """The traces of each argument, in order.
 
     Args:
-        arguments: names of generators, files, or directories, which stand for the traces in them:
-            NAME.csv and NAME.csv.gz, by name. A NAME with a dot is a companion of a trace. What is
-            called as a generator means the generator; `./NAME` means the file.
+        arguments: names of generators, files, or directories. A directory means its traces,
+            NAME.csv and NAME.csv.gz, by name; a NAME with a dot is a companion file of a trace. The
+            name of a generator means the generator; write `./NAME` for a file of that name.
 
     Raises:
-        TraceNotFound: there is nothing of a name, or two traces are called the same.
+        TraceNotFound: an argument matches nothing, or two traces have the same name.
     """
     found: dict[str, TraceSource] = {}
     for argument in arguments:
-        for source in _meant_by(argument):
+        for source in _sources_of(argument):
             if source.name in found:
-                raise _confusion(found[source.name], source)
+                raise _duplicate(found[source.name], source)
             found[source.name] = source
     return list(found.values())
 
 
-def _confusion(one: TraceSource, other: TraceSource) -> TraceNotFound:
+def _duplicate(one: TraceSource, other: TraceSource) -> TraceNotFound:
     if one.place == other.place:
-        return TraceNotFound(f"{one.place} is given twice: give it once")
+        return TraceNotFound(f"{one.place} is given twice; give it once")
     return TraceNotFound(
-        f"two traces are called {one.name}, {one.place} and {other.place}: "
-        "give one of them, or rename a file"
+        f"two traces have the name {one.name}: {one.place} and {other.place}; "
+        "give only one of them, or rename a file"
     )
 
 
-def _meant_by(argument: str) -> Iterator[TraceSource]:
+def _sources_of(argument: str) -> Iterator[TraceSource]:
     path = Path(argument)
     if argument in GENERATORS:
         yield TraceSource(argument)
     elif os.path.isdir(path):
-        yield from _inside(path)
+        yield from _sources_in(path)
     elif os.path.exists(path):
         yield TraceSource(_name(path), path)
     else:
         raise TraceNotFound(
-            f"{argument}: neither a file, nor a directory, nor a generator"
+            f"{argument}: not a file, a directory or a generator"
             f"{did_you_mean(argument, GENERATORS)}; the generators are {', '.join(GENERATORS)}"
         )
 
 
-def _inside(directory: Path) -> Iterator[TraceSource]:
+def _sources_in(directory: Path) -> Iterator[TraceSource]:
     try:
         files = [path for path in directory.iterdir() if path.is_file()]
     except OSError as error:
@@ -93,7 +93,7 @@ def _inside(directory: Path) -> Iterator[TraceSource]:
     sources = [TraceSource(_name(path), path) for path in files if path.name.endswith(SUFFIXES)]
     traces = [source for source in sources if source.name and "." not in source.name]
     if not traces:
-        raise TraceNotFound(f"{directory}: has no traces in it, which are NAME.csv or NAME.csv.gz")
+        raise TraceNotFound(f"{directory}: contains no traces (NAME.csv or NAME.csv.gz)")
     yield from sorted(traces, key=lambda source: (source.name, str(source.file)))
 
 

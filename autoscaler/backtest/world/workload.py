@@ -1,7 +1,7 @@
-"""All that callers ask for in one run: every request, drawn before anybody scales anything.
+"""Every request of one run, drawn before the run.
 
-Arrivals, work, routing and patience are drawn apart, each from a stream of its own, so that every
-policy meets the very same requests, and a scenario with slower requests gets them at the same time.
+Arrivals, work, routing and retries are drawn from separate random streams, so every policy receives
+the same requests, and a scenario with slower requests receives them at the same instants.
 """
 
 import math
@@ -15,51 +15,49 @@ from autoscaler.simulation.traces import Trace, TraceError
 from autoscaler.simulation.workload import arrival_counts, arrival_instants, relative_sizes
 
 START = 1_767_225_600.0
-"""Unix seconds at which each run begins: the first midnight, UTC, of 2026."""
+"""Unix seconds at which each run begins: 2026-01-01T00:00:00Z, so that days begin at midnight."""
 
 HOUR_S = 3600.0
 HISTORY_STEP_S = 60.0
 MAX_HISTORY_S = 14 * 86_400.0
 
 MAX_REQUESTS = 50_000_000
-"""In one run. More would not fit into the memory of an ordinary machine."""
+"""Requests that one run may have; more would not fit into the memory of an ordinary machine."""
 
 _ARRIVALS, _WORK, _ROUTING, _RETRY_DRAW, _HISTORY = range(5)
-"""What random numbers are for. A purpose has the same stream whatever the others draw."""
+"""Random streams. Each is independent of how much the others draw."""
 
 
 class LoadHistory(Struct, frozen=True, kw_only=True, eq=False):
-    """What came before a run, as a daemon that had been there would know it."""
+    """The load before a run, as a daemon would have recorded it."""
 
     step_s: float
-    arrivals: NDArray[np.int64]  # a step each; the last one ends when the run begins
+    arrivals: NDArray[np.int64]  # in each step; the last one ends when the run begins
     service_time_s: float  # mean
 
 
 class Workload(Struct, frozen=True, kw_only=True, eq=False):
-    """Every request of a run: one element each, in order of time."""
+    """Every request of a run, in order of arrival; each array has one element per request."""
 
     trace: str
     start: float  # Unix seconds
     duration_s: float
     at: NDArray[np.float64]  # Unix seconds
-    work_s: NDArray[np.float64]  # allocation-seconds that it takes on an idle, warm machine
-    routing: NDArray[np.float64]  # uniform in [0, 1): chooses its node
-    retry_draw: NDArray[
-        np.float64
-    ]  # uniform in [0, 1): below the retry share, its caller tries again
-    history: LoadHistory | None  # None: the trace has nothing before
+    work_s: NDArray[np.float64]  # allocation-seconds on an idle, warm machine
+    routing: NDArray[np.float64]  # uniform in [0, 1): selects the node
+    retry_draw: NDArray[np.float64]  # uniform in [0, 1): retried if below the retry share
+    history: LoadHistory | None  # None: the trace begins with the run
     trace_offset_s: float = 0.0  # from the beginning of the trace to `start`
 
 
 def workload_of(trace: Trace, scenario: BacktestScenario, seed: int) -> Workload:
-    """Draw the requests of a scenario whose load is like the trace.
+    """Draw the requests of a scenario, with arrivals like those of the trace.
 
     Args:
-        seed: not negative. The same trace, scenario and seed give the same demand.
+        seed: not negative. The same trace, scenario and seed give the same workload.
 
     Raises:
-        TraceError: the trace has no such window, or the scale makes it too large or nothing.
+        TraceError: the trace has no such window, or the scaled load is empty or too large.
     """
     factor = _factor(trace, scenario)
     window, first = _window(trace, scenario)
@@ -72,7 +70,7 @@ def workload_of(trace: Trace, scenario: BacktestScenario, seed: int) -> Workload
         trace=trace.name,
         start=START,
         duration_s=window.duration_s,
-        # The sum is rounded, and what comes before the end must not come at it.
+        # The sum is rounded; every request must arrive before the end.
         at=np.minimum(START + instants, np.nextafter(end, START)),
         work_s=work_s,
         routing=_rng(seed, _ROUTING).random(len(instants)),
@@ -85,10 +83,10 @@ def workload_of(trace: Trace, scenario: BacktestScenario, seed: int) -> Workload
 
 
 def ensure_playable(trace: Trace, scenario: BacktestScenario) -> None:
-    """Find out, without drawing anything, whether there would be requests, and not too many.
+    """Check, without drawing, that there would be requests, and not too many.
 
     Raises:
-        TraceError: as `demand_of`.
+        TraceError: as `workload_of`.
     """
     window, _ = _window(trace, scenario)
     _ensure_some(window, _factor(trace, scenario), scenario)
@@ -99,14 +97,14 @@ def _rng(seed: int, purpose: int) -> np.random.Generator:
 
 
 def _factor(trace: Trace, scenario: BacktestScenario) -> float:
-    """Of the whole trace, whichever part of it is played."""
+    """The scale factor, which depends on the whole trace, not only on the window."""
     scale = scenario.scale
     if scale.allocations is None:
         return 1.0 if scale.factor is None else scale.factor
     if trace.p99_per_s == 0.0:
         raise TraceError(
-            f"trace {trace.name} is idle for 99 % of the time, so that its 99th percentile cannot "
-            f"be scaled to {scale.allocations:g} allocations: use a scenario with a factor"
+            f"trace {trace.name} is idle for 99 % of the time, so its 99th percentile cannot be "
+            f"scaled to {scale.allocations:g} allocations; use a scenario with a factor"
         )
     return trace.factor_for(
         allocations=scale.allocations,
@@ -116,7 +114,7 @@ def _factor(trace: Trace, scenario: BacktestScenario) -> float:
 
 
 def _window(trace: Trace, scenario: BacktestScenario) -> tuple[Trace, int]:
-    """The part of the trace that is played, and how many bins come before it."""
+    """The part of the trace that is played, and the bins before it."""
     length_s = math.inf if scenario.hours is None else scenario.hours * HOUR_S
     if scenario.start_h is not None:
         begin_s = scenario.start_h * HOUR_S
@@ -129,10 +127,10 @@ def _window(trace: Trace, scenario: BacktestScenario) -> tuple[Trace, int]:
 
 
 def hardest_s(trace: Trace, length_s: float) -> float:
-    """Where the window of that length begins in which the rate varies most.
+    """The start of the window of that length in which the rate varies most.
 
-    That is the one with the largest standard deviation, of those that begin at a whole hour of the
-    trace, which is longer than the window.
+    This is the window with the largest standard deviation among those that begin at a whole hour of
+    the trace. The trace must be longer than the window.
     """
     starts_s = np.arange(len(trace.counts)) * trace.bin_s
     hours = np.floor(starts_s / HOUR_S + 1e-9)
@@ -140,7 +138,7 @@ def hardest_s(trace: Trace, length_s: float) -> float:
     candidates_s = hours[begins & (hours * HOUR_S + length_s <= trace.duration_s)] * HOUR_S
     firsts = [trace.first_bin_from(begin_s) for begin_s in candidates_s.tolist()]
     ends = [trace.first_bin_from(begin_s + length_s) for begin_s in candidates_s.tolist()]
-    rates = trace.counts - trace.counts.mean()  # small, for the sake of their squares
+    rates = trace.counts - trace.counts.mean()  # centred, which keeps the squares accurate
     sums, squares = (
         np.diff(np.concatenate([[0.0], np.cumsum(power)])[[firsts, ends]], axis=0)[0]
         for power in (rates, rates**2)
@@ -154,7 +152,7 @@ def _ensure_some(window: Trace, factor: float, scenario: BacktestScenario) -> No
     if expected > MAX_REQUESTS:
         raise TraceError(
             f"trace {window.name} would have {expected / 1e6:.0f} million requests in scenario "
-            f"{scenario.name}, and {MAX_REQUESTS / 1e6:.0f} million is the most: "
+            f"{scenario.name}, more than the maximum of {MAX_REQUESTS / 1e6:.0f} million; "
             "use a scenario with a shorter window or a smaller scale"
         )
     if expected == 0.0:
@@ -163,15 +161,15 @@ def _ensure_some(window: Trace, factor: float, scenario: BacktestScenario) -> No
 
 def _no_request(window: Trace, scenario: BacktestScenario) -> TraceError:
     return TraceError(
-        f"trace {window.name} has no request in the window of scenario {scenario.name}: "
-        "use one with another window or a larger scale"
+        f"trace {window.name} has no request in the window of scenario {scenario.name}; "
+        "use a scenario with another window or a larger scale"
     )
 
 
 def _instants(
     window: Trace, factor: float, scenario: BacktestScenario, rng: np.random.Generator
 ) -> NDArray[np.float64]:
-    """Seconds since the beginning of the window."""
+    """Arrivals, in seconds since the beginning of the window."""
     _ensure_some(window, factor, scenario)
     instants = np.concatenate(list(arrival_instants(window, factor, rng)))
     if not len(instants):
@@ -194,18 +192,18 @@ def _history(
     service_times_s: NDArray[np.float64],
     rng: np.random.Generator,
 ) -> LoadHistory | None:
-    """What lies before the window, which begins with the bin `first`."""
+    """The load before the window, which begins with the bin `first`."""
     end_s = first * trace.bin_s
     steps = int(min(end_s, MAX_HISTORY_S) / HISTORY_STEP_S)
     if steps == 0:
         return None
     edges_s = end_s - HISTORY_STEP_S * np.arange(steps, -1, -1.0)
     before = slice(trace.first_bin_from(float(edges_s[0])), first)
-    asked = trace.counts[before]
+    counts = trace.counts[before]
     return LoadHistory(
         step_s=HISTORY_STEP_S,
         arrivals=arrival_counts(trace, edges_s, factor, rng),
         service_time_s=float(
-            np.average(service_times_s[before], weights=asked if asked.any() else None)
+            np.average(service_times_s[before], weights=counts if counts.any() else None)
         ),
     )

@@ -1,4 +1,4 @@
-"""What a peer is shown, and a deployment that does as it is told."""
+"""Situations for baselines, and a deployment that applies their recommendations."""
 
 import math
 from collections.abc import Callable
@@ -23,7 +23,7 @@ NO_ESTIMATE = LoadEstimate(
 
 
 class Recorded(Struct, frozen=True, kw_only=True):
-    """A past."""
+    """A load history."""
 
     arrivals: NDArray[np.int64]
     step_s: float = 60.0
@@ -31,26 +31,26 @@ class Recorded(Struct, frozen=True, kw_only=True):
 
 
 def recorded(loads, service_time_s: float = 0.01) -> Recorded:
-    """A past of so many erlangs, minute by minute."""
+    """A history of these loads in erlangs, one for each minute."""
     arrivals = np.rint(np.asarray(loads) * 60.0 / service_time_s).astype(np.int64)
     return Recorded(arrivals=arrivals, service_time_s=service_time_s)
 
 
-def look(
+def poll(
     at: float,
     *,
     current: int,
     interval_s: float,
     busy: float = 0.0,
-    live: int | None = None,
+    running: int | None = None,
     in_flight: tuple[int, ...] = (0,),
 ) -> Situation:
-    """A look at a deployment of which so many allocations were busy, in the mean."""
+    """A poll of a deployment with this mean of busy allocations."""
     sample = Sample(at=at, interval_s=interval_s, busy_s=busy * interval_s, in_flight=in_flight[-1])
     return Situation(
         at=at,
         current=current,
-        running=current if live is None else live,
+        running=current if running is None else running,
         sample=sample,
         load=NO_ESTIMATE,
         in_flight=in_flight,
@@ -58,39 +58,41 @@ def look(
 
 
 class Obedient:
-    """A deployment without delay: what a peer asks for is there at once, within bounds.
+    """A deployment without delay: recommendations take effect at once, within limits.
 
-    Its load is a function of time, in erlangs; what cannot be worked on is lost.
+    Its load is a function of time, in erlangs; load beyond the allocations is lost.
     """
 
     def __init__(
         self,
-        peer: AnyBaseline,
+        baseline: AnyBaseline,
         allocations: int,
         *,
         load: Callable[[float], float] = lambda _: 0.0,
         in_flight: Callable[[float], int] = lambda _: 0,
-        period_s: float | None = None,
+        poll_interval_s: float | None = None,
         minimum: int = 1,
         memory: Any = None,
     ) -> None:
-        self.peer, self.allocations, self.minimum = peer, allocations, minimum
+        self.baseline, self.allocations, self.minimum = baseline, allocations, minimum
         self.load, self.in_flight = load, in_flight
-        self.poll_interval_s = peer.poll_interval_s if period_s is None else period_s
-        self.sampling_s = min(peer.sampling_s, self.poll_interval_s)
-        self.memory = peer.begin() if memory is None else memory
-        self.looks = 0
+        self.poll_interval_s = (
+            baseline.poll_interval_s if poll_interval_s is None else poll_interval_s
+        )
+        self.sampling_s = min(baseline.sampling_s, self.poll_interval_s)
+        self.memory = baseline.begin() if memory is None else memory
+        self.polls = 0
         self.at = 0.0
 
     def watch(self, until_s: float, *, begin_s: float = 0.0) -> dict[float, int]:
-        """Looks once a period until that instant; returns every change, and when it was made."""
+        """Poll once per interval until that instant; the changes by instant."""
         changes: dict[float, int] = {}
         while True:
-            # Not a sum of periods, for a tenth has no exact binary fraction.
-            at = begin_s + self.looks * self.poll_interval_s
+            # Not a sum of intervals, because 0.1 has no exact binary fraction.
+            at = begin_s + self.polls * self.poll_interval_s
             if at > until_s:
                 return changes
-            self.looks += 1
+            self.polls += 1
             before = self.allocations
             self._once(at)
             if self.allocations != before:
@@ -98,16 +100,16 @@ class Obedient:
 
     def _once(self, at: float) -> None:
         samples = round(self.poll_interval_s / self.sampling_s)
-        seen = tuple(
+        in_flight = tuple(
             self.in_flight(at - self.sampling_s * back) for back in range(samples - 1, -1, -1)
         )
-        shown = look(
+        situation = poll(
             at,
             current=self.allocations,
             interval_s=self.poll_interval_s,
             busy=min(self.load(at), float(self.allocations)),
-            in_flight=seen,
+            in_flight=in_flight,
         )
-        step, self.memory = self.peer.recommend(shown, self.memory)
+        step, self.memory = self.baseline.recommend(situation, self.memory)
         assert step.before == self.allocations
         self.at, self.allocations = at, max(self.minimum, step.after)

@@ -1,4 +1,4 @@
-"""AWS: target tracking, and predictive scaling as a floor."""
+"""AWS: target tracking, and predictive scaling as its lower limit."""
 
 import math
 from itertools import pairwise
@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from autoscaler.backtest.baselines.aws import PredictiveScaling, TargetTracking, Tracking
-from tests.backtest.baselines.polls import Obedient, look, recorded
+from tests.backtest.baselines.polls import Obedient, poll, recorded
 
 TRACKING = TargetTracking(target=0.7)
 PREDICTIVE = PredictiveScaling(tracking=TRACKING, ahead_s=120.0)
@@ -34,7 +34,7 @@ class TestTargetTracking:
         deployment = Obedient(TRACKING, 10, load=between(600.0, 600.0 + 14 * 60.0, 2.0, 7.0))
         assert deployment.watch(7200.0) == {}
 
-    def test_the_fifteenth_minute_removes_what_even_the_busiest_did_not_need(self):
+    def test_the_fifteenth_minute_removes_what_no_minute_needed(self):
         def load(at):
             return 7.0 if at < 600.0 else 4.0 if at < 660.0 else 2.0
 
@@ -45,7 +45,7 @@ class TestTargetTracking:
         deployment = Obedient(TRACKING, 10, load=lambda _: 6.4)
         assert deployment.watch(7200.0) == {}
 
-    def test_once_removed_it_waits_five_minutes(self):
+    def test_after_a_removal_it_waits_five_minutes(self):
         deployment = Obedient(TRACKING, 40, load=lambda at: 20.0 if at < 60.0 else 1.0)
         changes = deployment.watch(3600.0)
         assert all(later - earlier >= 300.0 for earlier, later in pairwise(sorted(changes)))
@@ -53,48 +53,48 @@ class TestTargetTracking:
 
     def test_while_it_cools_down_only_a_larger_request_adds_the_difference(self):
         deployment = Obedient(TRACKING, 4, load=lambda _: 40.0)
-        # Saturated: 4 -> 6 adds 2; of 6, another 3 are 1 more than was added; of 7, 3 are no more.
+        # Saturated: 4 -> 6 adds 2; of 6, 3 more exceed that by 1; of 7, 3 more do not exceed it.
         assert deployment.watch(420.0) == {120.0: 6, 180.0: 7}
         assert deployment.watch(480.0) == {480.0: 10}
 
     def test_an_out_alarm_cancels_the_cool_down_of_removing(self):
         memory = Tracking(points=(0.9,) * 2, in_at=0.0)
-        step, memory = TRACKING.recommend(look(60.0, current=10, interval_s=60.0, busy=9.0), memory)
+        step, memory = TRACKING.recommend(poll(60.0, current=10, interval_s=60.0, busy=9.0), memory)
         assert (step.after, memory.in_at) == (13, None)
 
-    def test_a_minute_without_any_allocation_is_no_point(self):
+    def test_a_minute_without_any_allocation_has_no_point(self):
         memory = Tracking(points=(0.9,) * 2)
-        step, after = TRACKING.recommend(look(60.0, current=4, live=0, interval_s=60.0), memory)
+        step, after = TRACKING.recommend(poll(60.0, current=4, running=0, interval_s=60.0), memory)
         assert (step.after, after) == (4, memory)
 
-    def test_the_last_one_stays(self):
+    def test_one_allocation_always_remains(self):
         deployment = Obedient(TRACKING, 5, minimum=0)
         deployment.watch(7200.0)
         assert deployment.allocations == 1
 
 
 def days(count, hour_of_load, load=20.0, otherwise=2.0):
-    """Minutes of so many days with one busy hour each, beginning at midnight."""
+    """Minutes of `count` days with one busy hour each, beginning at midnight."""
     day = np.full(DAY_MINUTES, otherwise)
     day[hour_of_load * 60 : hour_of_load * 60 + 60] = load
     return np.tile(day, count)
 
 
 class TestPredictiveScaling:
-    def test_the_busy_hour_of_every_day_is_there_before_it_begins(self):
+    def test_the_capacity_of_a_busy_hour_runs_before_it_begins(self):
         memory = PREDICTIVE.from_history(recorded(days(2, 9)), 1, 100)
         deployment = Obedient(PREDICTIVE, 3, load=lambda _: 2.0, memory=memory)
         changes = deployment.watch(11 * HOUR_S)
-        # Looks are a minute apart and the launch two minutes ahead.
+        # Polls are a minute apart and the launch is two minutes ahead.
         first = min(changes)
         assert 9 * HOUR_S - 180.0 <= first <= 9 * HOUR_S - 120.0
         assert changes[first] == math.ceil(20.0 / 0.7)
 
-    def test_it_leaves_removing_to_target_tracking(self):
+    def test_only_target_tracking_removes_capacity(self):
         memory = PREDICTIVE.from_history(recorded(days(2, 9)), 1, 100)
         deployment = Obedient(PREDICTIVE, 3, load=lambda _: 2.0, memory=memory)
         changes = deployment.watch(11 * HOUR_S)
-        falls = [at for at, number in changes.items() if number < math.ceil(20.0 / 0.7)]
+        falls = [at for at, allocations in changes.items() if allocations < math.ceil(20.0 / 0.7)]
         assert falls
         assert min(falls) >= 10 * HOUR_S
 
@@ -102,9 +102,9 @@ class TestPredictiveScaling:
         memory = PREDICTIVE.from_history(recorded(days(1, 9)[1:-4]), 1, 100)
         deployment = Obedient(PREDICTIVE, 3, load=lambda _: 2.0, memory=memory)
         assert deployment.watch(60.0) == {}
-        assert deployment.memory.season.loads  # though something is known
+        assert deployment.memory.season.loads  # although some history is known
 
-    def test_what_happens_during_a_run_is_history_a_day_later(self):
+    def test_a_run_becomes_history_a_day_later(self):
         load = between(9 * HOUR_S, 10 * HOUR_S, 20.0, 2.0)
         deployment = Obedient(PREDICTIVE, 3, load=lambda at: load(at % (24 * HOUR_S)))
         first_day = deployment.watch(24 * HOUR_S)
@@ -114,11 +114,11 @@ class TestPredictiveScaling:
 
     @settings(max_examples=50, deadline=None)
     @given(st.lists(st.floats(0.0, 1.0), min_size=1, max_size=60), st.integers(1, 30))
-    def test_the_floor_never_lowers(self, utilisations, current):
+    def test_the_forecast_never_lowers_the_result(self, utilisations, current):
         memory = PREDICTIVE.from_history(recorded(days(2, 0, load=15.0)), 1, 100)
         plain = TRACKING.begin()
         for minute, utilisation in enumerate(utilisations, 1):
-            situation = look(
+            situation = poll(
                 minute * 60.0, current=current, interval_s=60.0, busy=utilisation * current
             )
             step, memory = PREDICTIVE.recommend(situation, memory)
@@ -126,13 +126,15 @@ class TestPredictiveScaling:
             assert step.after == max(without.after, math.ceil(15.0 / 0.7))
 
     @pytest.mark.parametrize("weeks", [1, 2])
-    def test_from_a_week_on_a_day_is_like_that_day_of_the_week(self, weeks):
+    def test_after_a_week_a_day_is_like_the_same_day_of_the_week(self, weeks):
         week = np.concatenate([days(5, 9), days(2, 9, load=2.0)])
         memory = PREDICTIVE.from_history(
             recorded(np.tile(week, weeks)[: 7 * weeks * DAY_MINUTES]), 1, 99
         )
         deployment = Obedient(PREDICTIVE, 3, load=lambda _: 2.0, memory=memory)
         rises = [
-            at / 86_400.0 for at, number in deployment.watch(7 * 86_400.0).items() if number > 20
+            at / 86_400.0
+            for at, allocations in deployment.watch(7 * 86_400.0).items()
+            if allocations > 20
         ]
         assert {int(day) for day in rises} == {0, 1, 2, 3, 4}

@@ -1,4 +1,4 @@
-"""What holds for every peer, whatever it is shown."""
+"""Properties of every baseline in any situation."""
 
 from typing import Any
 
@@ -27,7 +27,7 @@ from autoscaler.backtest.baselines.static import Static
 from autoscaler.backtest.baselines.threshold import ThresholdStep
 from autoscaler.backtest.baselines.zero_lag_oracle import ZeroLagOracle
 from autoscaler.core.values import Reason
-from tests.backtest.baselines.polls import look, recorded
+from tests.backtest.baselines.polls import poll, recorded
 
 UTILISATION = AverageUtilisation(target=0.7)
 IN_FLIGHT = Hpa(metric=AverageInFlight(target=1.0))
@@ -39,12 +39,12 @@ CAREFUL = ScalingBehaviour(
     poll_interval_s=60.0,
 )
 
-PEERS = {
+BASELINES = {
     "hpa": Hpa(metric=UTILISATION),
     "hpa on requests": IN_FLIGHT,
     "careful hpa": Hpa(metric=UTILISATION, behaviour=CAREFUL),
     "keda": Keda(scaler=IN_FLIGHT),
-    "keda to zero": Keda(scaler=IN_FLIGHT, minimum=0),
+    "keda to zero": Keda(scaler=IN_FLIGHT, min_allocations=0),
     "kpa": Kpa(target=0.7),
     "ray": RayServe(target=2.0),
     "slow ray": RayServe(target=1.0, factor=0.5),
@@ -59,29 +59,29 @@ PEERS = {
 }
 
 RESTING = ("static", "zero-lag-oracle")
-"""Those that ask for the same whatever becomes of the deployment."""
+"""Baselines whose recommendation does not depend on the deployment."""
 
-MOST_REMEMBERED = 2 * 2016 + 50
-"""Figures: two weeks of five minutes, and what else there is."""
+MAX_FIGURES = 2 * 2016 + 50
+"""Figures of a memory: twice two weeks in slots of five minutes, and a few others."""
 
-every_peer = pytest.mark.parametrize("peer", PEERS.values(), ids=PEERS)
+every_baseline = pytest.mark.parametrize("baseline", BASELINES.values(), ids=BASELINES)
 
 
 @st.composite
 def situations(draw):
-    """Looks at intervals of up to a day, at any deployment, with no regard to what was asked."""
+    """Polls at intervals of up to a day, of any deployment, independent of recommendations."""
     at, shown = draw(st.sampled_from([0.0, 1_767_225_600.0])), []
     for _ in range(draw(st.integers(1, 25))):
         interval_s = draw(st.sampled_from([0.1, 1.0, 2.0, 10.0, 15.0, 60.0, 61.5, 300.0, 86_400.0]))
         at += interval_s
-        current, live = draw(st.integers(0, 50)), draw(st.integers(0, 60))
+        current, running = draw(st.integers(0, 50)), draw(st.integers(0, 60))
         in_flight = draw(st.lists(st.integers(0, 5000), min_size=1, max_size=4))
-        busy = draw(st.floats(0.0, 1.2)) * live
+        busy = draw(st.floats(0.0, 1.2)) * running
         shown.append(
-            look(
+            poll(
                 at,
                 current=current,
-                live=live,
+                running=running,
                 interval_s=interval_s,
                 busy=busy,
                 in_flight=tuple(in_flight),
@@ -90,26 +90,26 @@ def situations(draw):
     return shown
 
 
-def replies(peer, shown):
-    memory, given_back = peer.begin(), []
+def results_of(baseline, shown):
+    memory, results = baseline.begin(), []
     for situation in shown:
-        step, memory = peer.recommend(situation, memory)
-        given_back.append((step, memory))
-    return given_back
+        step, memory = baseline.recommend(situation, memory)
+        results.append((step, memory))
+    return results
 
 
 def figures(memory: Any) -> int:
-    """How many figures a memory is made of."""
+    """The count of figures in a memory."""
     if isinstance(memory, msgspec.Struct):
         return sum(figures(getattr(memory, field)) for field in memory.__struct_fields__)
     return sum(map(figures, memory)) if isinstance(memory, tuple) else 1
 
 
-@every_peer
+@every_baseline
 @settings(max_examples=40, deadline=None)
 @given(shown=situations())
-def test_it_never_asks_for_less_than_none(peer, shown):
-    for situation, (step, _) in zip(shown, replies(peer, shown), strict=True):
+def test_it_never_recommends_less_than_0(baseline, shown):
+    for situation, (step, _) in zip(shown, results_of(baseline, shown), strict=True):
         assert isinstance(step.after, int)
         assert step.after >= 0
         assert step.before == situation.current
@@ -117,85 +117,89 @@ def test_it_never_asks_for_less_than_none(peer, shown):
         assert all(isinstance(figure, int | float | str) for figure in step.inputs.values())
 
 
-@every_peer
+@every_baseline
 @settings(max_examples=40, deadline=None)
 @given(shown=situations())
-def test_it_gives_the_same_answer_to_the_same_question(peer, shown):
-    first = replies(peer, shown)
-    assert replies(peer, shown) == first
-    for situation, (_, memory), answer in zip(shown[1:], first, first[1:], strict=False):
-        assert peer.recommend(situation, memory) == answer, "an earlier memory was changed"
+def test_the_same_situation_has_the_same_result(baseline, shown):
+    first = results_of(baseline, shown)
+    assert results_of(baseline, shown) == first
+    for situation, (_, memory), result in zip(shown[1:], first, first[1:], strict=False):
+        assert baseline.recommend(situation, memory) == result, "an earlier memory was changed"
 
 
-@every_peer
-def test_its_memory_is_a_value(peer):
-    situation = look(60.0, current=4, interval_s=60.0, busy=3.0, in_flight=(4,))
-    _, memory = peer.recommend(situation, peer.begin())
+@every_baseline
+def test_its_memory_is_a_value(baseline):
+    situation = poll(60.0, current=4, interval_s=60.0, busy=3.0, in_flight=(4,))
+    _, memory = baseline.recommend(situation, baseline.begin())
     hash(memory)
 
 
-@every_peer
-@pytest.mark.parametrize("interval_s", [None, 3600.0], ids=["at its own pace", "hourly"])
-def test_its_memory_does_not_grow_for_ever(peer, interval_s):
-    period_s = peer.poll_interval_s if interval_s is None else interval_s
+@every_baseline
+@pytest.mark.parametrize("interval_s", [None, 3600.0], ids=["its poll interval", "hourly"])
+def test_its_memory_is_bounded(baseline, interval_s):
+    poll_interval_s = baseline.poll_interval_s if interval_s is None else interval_s
     rng = np.random.default_rng(1)
-    memory, remembered = peer.begin(), []
+    memory, sizes = baseline.begin(), []
     for index in range(1, 3501):
         current, samples = (
             int(rng.integers(1, 30)),
-            max(1, round(peer.poll_interval_s / peer.sampling_s)),
+            max(1, round(baseline.poll_interval_s / baseline.sampling_s)),
         )
-        situation = look(
-            index * period_s,
+        situation = poll(
+            index * poll_interval_s,
             current=current,
-            interval_s=period_s,
+            interval_s=poll_interval_s,
             busy=float(rng.random()) * current,
             in_flight=tuple(rng.integers(0, 60, samples).tolist()),
         )
-        _, memory = peer.recommend(situation, memory)
+        _, memory = baseline.recommend(situation, memory)
         if index % 250 == 0:
-            remembered.append(figures(memory))
-    assert max(remembered) <= MOST_REMEMBERED
+            sizes.append(figures(memory))
+    assert max(sizes) <= MAX_FIGURES
     if interval_s is not None:
-        assert max(remembered[-2:]) <= max(remembered[:-2])
+        assert max(sizes[-2:]) <= max(sizes[:-2])
 
 
 @pytest.mark.parametrize(
-    "peer", [peer for name, peer in PEERS.items() if name not in RESTING], ids=lambda p: p.name
+    "baseline",
+    [baseline for name, baseline in BASELINES.items() if name not in RESTING],
+    ids=lambda p: p.name,
 )
-def test_at_a_steady_load_it_comes_to_rest(peer):
-    allocations, memory, at = 3, peer.begin(), 0.0
-    answers = []
-    for _ in range(int(3 * 3600.0 / peer.poll_interval_s)):
-        at += peer.poll_interval_s
-        situation = look(
+def test_at_a_steady_load_its_recommendation_becomes_constant(baseline):
+    allocations, memory, at = 3, baseline.begin(), 0.0
+    recommended = []
+    for _ in range(int(3 * 3600.0 / baseline.poll_interval_s)):
+        at += baseline.poll_interval_s
+        situation = poll(
             at,
             current=allocations,
-            interval_s=peer.poll_interval_s,
+            interval_s=baseline.poll_interval_s,
             busy=min(4.0, allocations),
-            in_flight=(5,) * round(peer.poll_interval_s / peer.sampling_s),
+            in_flight=(5,) * round(baseline.poll_interval_s / baseline.sampling_s),
         )
-        step, memory = peer.recommend(situation, memory)
+        step, memory = baseline.recommend(situation, memory)
         allocations = max(1, step.after)
-        answers.append(allocations)
-    assert len(set(answers[-int(1800.0 / peer.poll_interval_s) :])) == 1
-    assert answers[-1] >= 3
+        recommended.append(allocations)
+    assert len(set(recommended[-int(1800.0 / baseline.poll_interval_s) :])) == 1
+    assert recommended[-1] >= 3
 
 
 @pytest.mark.parametrize(
-    "peer",
-    [peer for peer in PEERS.values() if isinstance(peer, AcceptsHistory)],
+    "baseline",
+    [baseline for baseline in BASELINES.values() if isinstance(baseline, AcceptsHistory)],
     ids=lambda p: p.name,
 )
 @pytest.mark.parametrize("minutes", [1, 59, 1440, 5000, 14 * 1440])
-def test_a_past_of_any_length_can_be_recalled(peer, minutes):
-    memory = peer.from_history(recorded(np.full(minutes, 7.0)), 1, 30)
-    assert figures(memory) <= MOST_REMEMBERED
-    situation = look(60.0, current=10, interval_s=60.0, busy=7.0, in_flight=(7,))
-    step, _ = peer.recommend(situation, memory)
+def test_a_history_of_any_length_is_accepted(baseline, minutes):
+    memory = baseline.from_history(recorded(np.full(minutes, 7.0)), 1, 30)
+    assert figures(memory) <= MAX_FIGURES
+    situation = poll(60.0, current=10, interval_s=60.0, busy=7.0, in_flight=(7,))
+    step, _ = baseline.recommend(situation, memory)
     assert step.after == 10
 
 
-def test_those_that_learn_from_days_can_recall_them():
-    recalling = {name for name, peer in PEERS.items() if isinstance(peer, AcceptsHistory)}
-    assert recalling == {"aws predictive", "gcp", "linear", "holt-winters"}
+def test_baselines_that_learn_from_days_accept_a_history():
+    accepting = {
+        name for name, baseline in BASELINES.items() if isinstance(baseline, AcceptsHistory)
+    }
+    assert accepting == {"aws predictive", "gcp", "linear", "holt-winters"}

@@ -1,24 +1,24 @@
-"""The fixed number, and the one who knows the load of now."""
+"""The references: fixed allocations, and the zero-lag oracle."""
 
 import numpy as np
 import pytest
 
 from autoscaler.backtest.baselines.static import AT_MEAN, AT_PEAK, Static, for_load
 from autoscaler.backtest.baselines.zero_lag_oracle import ZeroLagOracle, true_loads
-from tests.backtest.baselines.polls import Obedient, look
+from tests.backtest.baselines.polls import Obedient, poll
 
 
 class TestStatic:
-    def test_it_asks_for_its_number_whatever_happens(self):
+    def test_it_always_recommends_the_same(self):
         deployment = Obedient(Static(allocations=7), 3, load=lambda at: at)
         assert deployment.watch(86_400.0) == {0.0: 7}
 
     @pytest.mark.parametrize(
-        ("load", "utilisation", "number"),
+        ("load", "utilisation", "allocations"),
         [(9.0, AT_PEAK, 10), (9.1, AT_PEAK, 11), (4.9, AT_MEAN, 7), (0.0, AT_MEAN, 1)],
     )
-    def test_it_is_sized_for_a_load(self, load, utilisation, number):
-        assert for_load(load, utilisation) == number
+    def test_it_is_sized_for_a_load(self, load, utilisation, allocations):
+        assert for_load(load, utilisation) == allocations
 
 
 class TestTrueLoads:
@@ -26,28 +26,28 @@ class TestTrueLoads:
         elapsed_s, work_s = np.array([0.0, 9.9, 10.0, 25.0]), np.array([5.0, 5.0, 30.0, 20.0])
         assert true_loads(elapsed_s, work_s, 30.0, 10.0).tolist() == [1.0, 3.0, 2.0]
 
-    def test_a_last_slot_that_is_cut_short_is_not_diluted(self):
+    def test_a_shorter_last_slot_has_its_own_length(self):
         assert true_loads(np.array([11.0]), np.array([8.0]), 14.0, 10.0).tolist() == [0.0, 2.0]
 
-    def test_none_of_the_work_is_lost(self):
+    def test_all_work_is_counted(self):
         rng = np.random.default_rng(5)
         elapsed_s, work_s = np.sort(rng.random(1000)) * 600.0, rng.random(1000)
         loads = true_loads(elapsed_s, work_s, 600.0, 10.0)
         assert loads.sum() * 10.0 == pytest.approx(work_s.sum())
 
 
-class TestPerfectNow:
-    PEER = ZeroLagOracle(target=0.7, start=1000.0, loads=(0.7, 7.0, 7.01, 0.0))
+class TestZeroLagOracle:
+    BASELINE = ZeroLagOracle(target=0.7, start=1000.0, loads=(0.7, 7.0, 7.01, 0.0))
 
     @pytest.mark.parametrize(
-        ("at", "number"), [(1000.0, 1), (1010.0, 10), (1020.0, 11), (1030.0, 0), (1040.0, 5)]
+        ("at", "allocations"), [(1000.0, 1), (1010.0, 10), (1020.0, 11), (1030.0, 0), (1040.0, 5)]
     )
-    def test_it_sizes_for_the_seconds_that_begin_now(self, at, number):
-        step, _ = self.PEER.recommend(look(at, current=5, interval_s=10.0), None)
-        assert step.after == number
+    def test_it_sizes_for_the_seconds_that_begin_now(self, at, allocations):
+        step, _ = self.BASELINE.recommend(poll(at, current=5, interval_s=10.0), None)
+        assert step.after == allocations
 
-    def test_what_waits_already_it_does_not_see(self):
-        step, _ = self.PEER.recommend(
-            look(1000.0, current=1, interval_s=10.0, busy=1.0, in_flight=(500,)), None
+    def test_it_ignores_the_queue(self):
+        step, _ = self.BASELINE.recommend(
+            poll(1000.0, current=1, interval_s=10.0, busy=1.0, in_flight=(500,)), None
         )
         assert step.after == 1

@@ -1,6 +1,6 @@
-"""Requests and their fates in the compiled processes, case by case, by hand.
+"""Requests and their outcomes in the compiled processes, in worked examples.
 
-Instants and durations are binary fractions, so that what comes at the same time does.
+Instants and durations are binary fractions, so that simultaneous events are exactly simultaneous.
 """
 
 import math
@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from autoscaler.backtest.world.kernel import COMPLETED, LOST, PENDING, REJECTED, TIMED_OUT
+from autoscaler.backtest.world.kernel import COMPLETED, LOST, REJECTED, TIMED_OUT, UNFINISHED
 from autoscaler.backtest.world.plant import fleet_of
 from autoscaler.simulation.errors import conflict
 from autoscaler.simulation.route import Route
@@ -20,14 +20,15 @@ NEVER = math.nan
 
 
 class World:
-    """A fleet with one process a node, each of so many allocations, that takes requests at once."""
+    """A fleet with one process for each node, with these allocations."""
 
     def __init__(self, load, *allocations, **given):
-        most = max(allocations, default=1)
-        scene = scenario(nodes=max(1, len(allocations)), processors=most, **given)
+        processors = max(allocations, default=1)
+        nodes = max(1, len(allocations))
+        scene = scenario(nodes=nodes, processors=processors, **given)
         self.start = load.start
         self.fleet = fleet_of(scene, load, load.start)
-        self.processes = [self.fleet.start(number) for number in allocations]
+        self.processes = [self.fleet.start(count) for count in allocations]
         self.route(*self.processes)
 
     def route(self, *processes):
@@ -58,8 +59,8 @@ class World:
         return self.fleet.totals()
 
     @property
-    def second_tries(self):
-        return self.fleet.second_tries
+    def retries(self):
+        return self.fleet.retries
 
 
 def same(waits, expected):
@@ -72,61 +73,61 @@ class TestQueue:
         assert world.waits == [0.0, 0.75, 1.5]
         assert world.outcomes == [COMPLETED] * 3
 
-    def test_who_finds_an_idle_worker_does_not_wait(self):
+    def test_a_request_that_finds_an_idle_worker_does_not_wait(self):
         world = World(demand([0.0, 0.25, 0.5], 1.0), 2).run(10.0)
         assert world.waits == [0.0, 0.0, 0.5]
 
-    def test_who_finds_the_queue_full_is_refused(self):
+    def test_a_request_that_finds_the_queue_full_is_rejected(self):
         world = World(demand([0.0, 0.25, 0.5], 1.0), 1, queue_capacity=1).run(0.5)
-        assert world.outcomes == [PENDING, PENDING, REJECTED]
+        assert world.outcomes == [UNFINISHED, UNFINISHED, REJECTED]
         world.run(10.0)
         assert world.outcomes == [COMPLETED, COMPLETED, REJECTED]
         assert same(world.waits, [0.0, 0.75, NEVER])
         assert world.counters(0).rejections == 1
 
-    def test_a_place_is_free_again_from_the_instant_its_request_is_taken(self):
+    def test_a_place_in_the_queue_is_free_once_its_request_is_taken(self):
         load = demand([0.0, 0.25, 0.5, 1.0, 1.25], 1.0)
         world = World(load, 1, queue_capacity=1).run(10.0)
         assert world.outcomes == [COMPLETED, COMPLETED, REJECTED, COMPLETED, REJECTED]
         assert same(world.waits, [0.0, 0.75, NEVER, 1.0, NEVER])
 
-    def test_a_queue_is_used_round_and_round(self):
+    def test_the_ring_buffer_of_the_queue_wraps_around(self):
         at = np.arange(40) * 0.5
         world = World(demand(at, 0.75), 1, queue_capacity=3, timeout_s=100.0).run(100.0)
-        # A worker does 4 in 3 seconds, in which 6 come. Those who come in wait as long as three
-        # more take at most.
+        # A worker serves 4 requests in 3 seconds, in which 6 arrive. A queued request waits at most
+        # for three others.
         assert world.outcomes.count(REJECTED) > 8
         waits = np.array(world.waits)[np.array(world.outcomes) == COMPLETED]
         assert waits.max() <= 3 * 0.75
         assert world.totals.completed == len(waits)
 
-    def test_requests_go_to_nodes_as_their_allocations_are(self):
+    def test_requests_are_routed_in_proportion_to_allocations(self):
         routing = [0.0, 0.24, 0.25, 0.99]
         world = World(demand([0.0, 1.0, 2.0, 3.0], 0.5, routing=routing), 1, 3).run(10.0)
         assert [world.counters(node).completed for node in (0, 1)] == [2, 2]
 
-    def test_without_a_process_all_are_lost(self):
-        world = World(demand([0.0, 1.0], 0.5, chance=0.9 * np.ones(2))).run(10.0)
+    def test_without_a_process_all_requests_are_lost(self):
+        world = World(demand([0.0, 1.0], 0.5, retry_draw=0.9 * np.ones(2))).run(10.0)
         assert world.outcomes == [LOST, LOST]
         assert same(world.waits, [NEVER, NEVER])
-        assert (world.totals.tries, world.totals.failed) == (2, 2)
+        assert (world.totals.attempts, world.totals.failed) == (2, 2)
 
 
-class TestTimeOuts:
-    def test_in_the_queue_they_are_skipped_and_take_no_worker(self):
-        # The first works until 10, when the time of the second has long been up.
+class TestTimeouts:
+    def test_queued_requests_are_skipped_and_take_no_worker(self):
+        # The first is served until 10; the second has timed out by then.
         load = demand([0.0, 1.0, 7.0], [10.0, 5.0, 0.5])
         world = World(load, 1, timeout_s=4.0).run(10.75)
         assert world.outcomes == [TIMED_OUT, TIMED_OUT, COMPLETED]
         assert same(world.waits, [0.0, NEVER, 3.0])
         assert world.totals.busy_s == 10.5
 
-    def test_in_the_queue_they_keep_their_places_until_their_turn(self):
+    def test_queued_requests_keep_their_places_until_their_turn(self):
         load = demand([0.0, 1.0, 6.0, 10.5], [10.0, 1.0, 1.0, 1.0])
         world = World(load, 1, timeout_s=4.0, queue_capacity=1).run(20.0)
         assert world.outcomes == [TIMED_OUT, TIMED_OUT, REJECTED, COMPLETED]
 
-    def test_in_service_they_keep_their_worker_to_the_end(self):
+    def test_requests_in_service_keep_their_worker_to_the_end(self):
         load = demand([0.0, 2.5], [3.0, 1.0])
         world = World(load, 1, timeout_s=2.0)
         assert world.run(2.75).totals.busy_s == 2.75
@@ -134,15 +135,15 @@ class TestTimeOuts:
         world.run(5.0)
         assert world.waits == [0.0, 0.5]
         assert world.outcomes == [TIMED_OUT, COMPLETED]
-        assert world.totals.busy_s == 4.0  # of which three were for nobody
+        assert world.totals.busy_s == 4.0  # of which three after the timeout
         assert world.counters(0).completed == 1
 
-    def test_an_answer_at_the_last_instant_is_one(self):
+    def test_a_response_at_the_last_instant_is_completed(self):
         world = World(demand([0.0, 0.0], [2.0, 2.0 + 2**-20]), 2, timeout_s=2.0).run(5.0)
         assert world.outcomes == [COMPLETED, TIMED_OUT]
 
-    def test_whose_turn_comes_at_the_last_instant_is_skipped(self):
-        # At 3 the worker is free. The second may not wait longer, the third may.
+    def test_a_request_whose_turn_is_at_the_last_instant_is_skipped(self):
+        # At 3 the worker is free. The second has timed out, the third has not.
         load = demand([0.0, 1.0, 1.25], [3.0, 0.25, 0.25])
         world = World(load, 1, timeout_s=2.0).run(5.0)
         assert world.outcomes == [TIMED_OUT, TIMED_OUT, COMPLETED]
@@ -151,97 +152,96 @@ class TestTimeOuts:
     @pytest.mark.parametrize(
         ("at", "work_s"), [([0.0], [3.0]), ([0.0, 0.0], [100.0, 1.0])], ids=["service", "queue"]
     )
-    def test_callers_give_up_at_the_instant_and_not_before(self, at, work_s):
-        load = demand(at, work_s, chance=np.zeros(len(at)))
+    def test_callers_give_up_at_the_timeout_and_not_before(self, at, work_s):
+        load = demand(at, work_s, retry_draw=np.zeros(len(at)))
         back_at = 2.0 + 0.5
         world = World(load, 1, timeout_s=2.0, retry_share=1.0, retry_after_s=0.5)
-        assert world.run(back_at - 2**-20).second_tries == 0
-        assert world.run(back_at).second_tries == len(at)
+        assert world.run(back_at - 2**-20).retries == 0
+        assert world.run(back_at).retries == len(at)
 
 
-class TestSecondTries:
-    def three_at_once(self, *nodes, work_s=1.0, chance=0.0, **given):
-        """On the first node there are a worker for one, a place for another, and a third comes."""
-        load = demand([0.0] * 3, work_s, routing=[0.0] * 3, chance=[0.99999, 0.99999, chance])
+class TestRetries:
+    def three_at_once(self, *nodes, work_s=1.0, draw=0.0, **given):
+        """Three requests for the first node, which has one worker and one place in the queue."""
+        load = demand([0.0] * 3, work_s, routing=[0.0] * 3, retry_draw=[0.99999, 0.99999, draw])
         given = {"retry_share": 1.0, "retry_after_s": 0.5, "queue_capacity": 1} | given
         return World(load, *nodes, **given)
 
     @pytest.mark.parametrize(
-        ("chance", "share", "tries"),
+        ("draw", "share", "retries"),
         [(0.0, 0.0, 0), (0.25, 0.25, 0), (0.24, 0.25, 1), (0.0, 0.001, 1), (0.9, 0.99, 1)],
     )
-    def test_they_are_made_by_those_who_fail_and_whose_chance_is_below_the_share(
-        self, chance, share, tries
-    ):
-        world = self.three_at_once(1, chance=chance, retry_share=share).run(50.0)
+    def test_a_failed_request_is_retried_if_its_draw_is_below_the_share(self, draw, share, retries):
+        world = self.three_at_once(1, draw=draw, retry_share=share).run(50.0)
         assert world.outcomes == [COMPLETED, COMPLETED, REJECTED]
-        assert world.second_tries == tries
+        assert world.retries == retries
 
-    def test_they_come_after_the_back_off_and_once_only(self):
+    def test_a_retry_arrives_after_the_back_off_and_only_once(self):
         world = self.three_at_once(1, work_s=4.0)
-        assert world.run(0.5 - 2**-20).totals.tries == 3
-        assert world.run(0.5).totals.tries == 4
-        assert world.second_tries == 1
-        assert world.counters(0).rejections == 2  # it is refused again,
-        assert world.run(100.0).totals.tries == 4  # and that was it
+        assert world.run(0.5 - 2**-20).totals.attempts == 3
+        assert world.run(0.5).totals.attempts == 4
+        assert world.retries == 1
+        assert world.counters(0).rejections == 2  # the retry is rejected too
+        assert world.run(100.0).totals.attempts == 4  # and is not retried
 
-    def test_they_go_elsewhere(self):
+    def test_a_retry_goes_to_another_process(self):
         world = self.three_at_once(1, 1).run(10.0)
         assert world.counters(0).rejections == 1
         assert [world.counters(node).completed for node in (0, 1)] == [2, 1]
 
     @settings(deadline=None)
     @given(routing=st.floats(0.0, 1.0, exclude_max=True))
-    def test_of_three_even_nodes_they_never_go_to_the_same_again(self, routing):
-        load = demand([0.0], 9.0, routing=[routing], chance=[0.0])
+    def test_with_three_equal_nodes_a_retry_never_goes_to_the_same_node(self, routing):
+        load = demand([0.0], 9.0, routing=[routing], retry_draw=[0.0])
         world = World(load, 1, 1, 1, timeout_s=1.0, retry_share=1.0, retry_after_s=0.5).run(5.0)
         assert sorted(world.counters(node).timeouts for node in range(3)) == [0, 1, 1]
 
-    def test_where_they_go_is_weighted_too(self):
-        # With bounds at 0.2 and 0.6, the first try goes to the first node. The draw of the second
-        # is further by the golden ratio.
-        load = demand([0.0], 9.0, routing=[0.1], chance=[0.0])
+    def test_retries_are_routed_in_proportion_to_allocations(self):
+        # With bounds at 0.2 and 0.6, the first attempt goes to the first node. The draw of the
+        # retry is larger by the golden ratio.
+        load = demand([0.0], 9.0, routing=[0.1], retry_draw=[0.0])
         world = World(load, 1, 2, 2, timeout_s=1.0, retry_share=1.0, retry_after_s=0.5).run(5.0)
         assert [world.counters(node).timeouts for node in range(3)] == [1, 0, 1]
 
-    def test_one_that_goes_well_undoes_no_miss(self):
+    def test_a_successful_retry_does_not_undo_the_violation(self):
         world = self.three_at_once(1, work_s=0.25).run(10.0)
         assert world.totals.completed == 3
         assert world.outcomes == [COMPLETED, COMPLETED, REJECTED]
         assert same(world.waits, [0.0, 0.25, NEVER])
 
-    def test_one_that_fails_is_no_second_miss(self):
+    def test_a_failed_retry_is_not_a_second_violation(self):
         world = self.three_at_once(1, work_s=4.0).run(100.0)
         assert world.outcomes == [COMPLETED, COMPLETED, REJECTED]
-        assert (world.totals.tries, world.totals.completed, world.totals.failed) == (4, 2, 2)
+        assert (world.totals.attempts, world.totals.completed, world.totals.failed) == (4, 2, 2)
 
     @pytest.mark.parametrize(("share", "wait_s"), [(0.0, 0.0), (0.5, 0.75)])
-    def test_they_are_load_for_others(self, share, wait_s):
-        load = demand([0.0, 0.0, 0.0, 2.75], 1.0, chance=[0.9, 0.9, 0.0, 0.9])
+    def test_retries_delay_other_requests(self, share, wait_s):
+        load = demand([0.0, 0.0, 0.0, 2.75], 1.0, retry_draw=[0.9, 0.9, 0.0, 0.9])
         given = {"retry_share": share, "retry_after_s": 2.5, "queue_capacity": 1}
-        # The second try comes at 2.5 and is worked on until 3.5.
+        # The retry arrives at 2.5 and is served until 3.5.
         assert World(load, 1, **given).run(10.0).waits[3] == wait_s
 
     @pytest.mark.parametrize(("timeout_s", "completed"), [(3.5, 2), (3.75, 3)])
-    def test_they_have_as_much_time_as_a_first(self, timeout_s, completed):
-        # The third is refused at 1, comes back at 1.5, is served at 3.25 and would be done at 5.25.
-        load = demand([0.0, 0.0, 1.0], [1.25, 2.0, 2.0], chance=[0.9, 0.9, 0.0])
+    def test_a_retry_has_the_same_timeout(self, timeout_s, completed):
+        # The third is rejected at 1, retried at 1.5, served at 3.25 and would finish at 5.25.
+        load = demand([0.0, 0.0, 1.0], [1.25, 2.0, 2.0], retry_draw=[0.9, 0.9, 0.0])
         given = {"retry_share": 0.5, "retry_after_s": 0.5, "queue_capacity": 1}
         world = World(load, 1, timeout_s=timeout_s, **given).run(20.0)
         assert world.outcomes == [COMPLETED, COMPLETED, REJECTED]
-        assert (world.second_tries, world.totals.completed) == (1, completed)
+        assert (world.retries, world.totals.completed) == (1, completed)
 
 
-class TestYoungProcesses:
-    def test_they_are_slower_until_they_are_warm(self):
+class TestWarmUp:
+    def test_processes_are_slower_until_they_are_warm(self):
         load = demand([0.0, 9.75, 20.0], 1.0)
         world = World(load, 3, warm_up_s=10.0, warm_up_factor=3.0)
         assert world.run(2.0).totals.busy_s == 2.0
         assert world.run(9.0).totals.busy_s == 3.0
-        assert world.run(15.0).totals.busy_s == 6.0  # what is begun young is slow to the end
+        # Service that begins during the warm-up is slow to the end.
+        assert world.run(15.0).totals.busy_s == 6.0
         assert world.run(30.0).totals.busy_s == 7.0
 
-    def test_from_the_instant_on_they_are_not(self):
+    def test_service_that_begins_at_the_end_of_the_warm_up_is_fast(self):
         world = World(demand([10.0], 1.0), 1, warm_up_s=10.0, warm_up_factor=3.0).run(20.0)
         assert world.totals.busy_s == 1.0
 
@@ -251,21 +251,21 @@ class TestEnds:
         world.processes[index].end(world.fleet.now, queued=conflict("gone"))
         world.route(*[each for each in world.processes if each.index != index])
 
-    def test_what_waits_is_refused_and_what_is_in_service_is_lost(self):
+    def test_queued_requests_are_rejected_and_those_in_service_are_lost(self):
         world = World(demand([0.0, 0.5, 1.0], 4.0), 1).run(1.0)
         self.end(world)
         world.run(10.0)
         assert world.outcomes == [LOST, REJECTED, REJECTED]
         assert same(world.waits, [0.0, NEVER, NEVER])
         assert world.totals.failed == 3
-        assert world.totals.pending == 0
+        assert world.totals.in_flight == 0
 
-    def test_only_what_was_worked_until_then_counts(self):
+    def test_only_the_work_until_then_counts(self):
         world = World(demand([0.0, 0.5], 4.0), 2).run(1.0)
         self.end(world)
         assert world.run(10.0).totals.busy_s == 1.5
 
-    def test_callers_who_had_given_up_are_told_once(self):
+    def test_a_timeout_is_counted_once(self):
         # At 3 both have timed out, one in service and one in the queue.
         world = World(demand([0.0, 0.5], 10.0), 1, timeout_s=2.0).run(3.0)
         self.end(world)
@@ -273,15 +273,15 @@ class TestEnds:
         assert world.outcomes == [TIMED_OUT, TIMED_OUT]
         assert world.totals.failed == 2
 
-    def test_those_who_had_to_go_come_back_to_what_is_left(self):
-        load = demand([0.0, 0.5], 4.0, routing=[0.0, 0.0], chance=[0.0, 0.0])
+    def test_lost_requests_are_retried_on_the_remaining_process(self):
+        load = demand([0.0, 0.5], 4.0, routing=[0.0, 0.0], retry_draw=[0.0, 0.0])
         world = World(load, 1, 1, retry_share=1.0, retry_after_s=0.5).run(1.0)
         self.end(world)
         world.run(20.0)
-        assert world.second_tries == 2
+        assert world.retries == 2
         assert world.counters(1).completed == 2
 
-    def test_its_place_can_be_taken_by_another(self):
+    def test_its_slot_can_be_used_by_another_process(self):
         world = World(demand([0.0, 2.0], 4.0), 1).run(1.0)
         self.end(world)
         world.processes = [world.fleet.start(1)]
@@ -308,9 +308,8 @@ crowded = {
 
 @settings(max_examples=60, deadline=None)
 @given(**crowded, workers=st.integers(1, 4))
-def test_workers_are_busy_for_as_long_as_they_work(seed, mean_s, capacity, timeout_s, workers):
-    """At any instant: the integral, over time, of the number of busy ones, which is never more
-    than there are."""
+def test_busy_time_is_the_integral_of_busy_workers(seed, mean_s, capacity, timeout_s, workers):
+    """At any instant; and there are never more busy workers than allocations."""
     load = streams(seed, 120, mean_s)
     given = {"queue_capacity": capacity, "timeout_s": timeout_s}
     whole = World(load, workers, **given).run(1e4)
@@ -328,17 +327,17 @@ def test_workers_are_busy_for_as_long_as_they_work(seed, mean_s, capacity, timeo
 
 @settings(max_examples=60, deadline=None)
 @given(**crowded, workers=st.integers(1, 4))
-def test_nobody_waits_while_a_worker_is_idle(seed, mean_s, capacity, timeout_s, workers):
+def test_no_request_waits_while_a_worker_is_idle(seed, mean_s, capacity, timeout_s, workers):
     load = streams(seed, 120, mean_s)
     world = World(load, workers, queue_capacity=capacity, timeout_s=timeout_s).run(1e4)
     waits = world.fleet.waits_s
     begins = load.at + waits
     ends = begins + load.work_s
     served = begins[~np.isnan(waits)]
-    assert (np.diff(served) >= 0.0).all()  # in the order in which they came
+    assert (np.diff(served) >= 0.0).all()  # in order of arrival
     for at, begin in zip(load.at, begins, strict=True):
         if begin > at:
-            # Whoever waits is taken at an instant at which somebody else is finished.
+            # A queued request is taken at the instant at which another one finishes.
             assert np.nanmin(np.abs(ends - begin)) < 1e-6
             assert np.count_nonzero((begins < begin) & (ends >= begin - 1e-6)) >= workers
 
@@ -350,7 +349,7 @@ def test_nobody_waits_while_a_worker_is_idle(seed, mean_s, capacity, timeout_s, 
     share=st.sampled_from([0.0, 0.3, 1.0]),
     retry_after_s=st.sampled_from([0.1, 2.0]),
 )
-def test_nobody_is_forgotten(seed, mean_s, capacity, timeout_s, nodes, share, retry_after_s):
+def test_every_request_is_counted(seed, mean_s, capacity, timeout_s, nodes, share, retry_after_s):
     load = streams(seed, 120, mean_s)
     world = World(
         load,
@@ -362,18 +361,18 @@ def test_nobody_is_forgotten(seed, mean_s, capacity, timeout_s, nodes, share, re
     )
     for at in (20.0, 60.0, 110.0):
         seen = world.run(at).totals
-        under_way = seen.tries - seen.completed - seen.failed
-        # Requests whose callers have given up may still wait, or be worked on.
-        assert 0 <= under_way <= seen.pending
-        assert (timeout_s < 1e6) or under_way == seen.pending
+        unfinished = seen.attempts - seen.completed - seen.failed
+        # Requests whose callers have given up may still be queued or in service.
+        assert 0 <= unfinished <= seen.in_flight
+        assert (timeout_s < 1e6) or unfinished == seen.in_flight
     totals = world.run(1e5).totals
-    fates = world.fleet.outcomes
-    assert not (fates == PENDING).any()
-    assert totals.tries == totals.completed + totals.failed
-    assert totals.pending == 0
-    came_back = (fates != COMPLETED) & (load.retry_draw < share)
-    assert world.second_tries == np.count_nonzero(came_back)
-    assert totals.tries == len(load.at) + world.second_tries
-    # Who was never served has failed; who was refused was never served.
-    assert (fates[np.isnan(world.fleet.waits_s)] != COMPLETED).all()
-    assert np.isnan(world.fleet.waits_s[fates == REJECTED]).all()
+    outcomes = world.fleet.outcomes
+    assert not (outcomes == UNFINISHED).any()
+    assert totals.attempts == totals.completed + totals.failed
+    assert totals.in_flight == 0
+    retried = (outcomes != COMPLETED) & (load.retry_draw < share)
+    assert world.retries == np.count_nonzero(retried)
+    assert totals.attempts == len(load.at) + world.retries
+    # A request that was never served has failed; a rejected one was never served.
+    assert (outcomes[np.isnan(world.fleet.waits_s)] != COMPLETED).all()
+    assert np.isnan(world.fleet.waits_s[outcomes == REJECTED]).all()

@@ -1,4 +1,4 @@
-"""Made-up loads: the same for the same seed, and each of the shape that it is said to have."""
+"""Synthetic traces: the same for the same seed, and each of the documented shape."""
 
 import numpy as np
 import pytest
@@ -9,31 +9,31 @@ SEEDS = range(1, 9)
 
 
 def rates(name: str, seed: int, step_s: float) -> np.ndarray:
-    """Requests a second, a step each."""
+    """Requests per second, for each step."""
     trace = generate(name, seed)
     return trace.counts.reshape(-1, round(step_s / trace.bin_s)).sum(axis=1) / step_s
 
 
 @pytest.mark.parametrize("name", GENERATORS)
 class TestEachGenerator:
-    def test_the_same_seed_gives_the_same_trace_and_another_another(self, name):
+    def test_the_same_seed_gives_the_same_trace_and_another_a_different_one(self, name):
         first, again, other = (generate(name, seed).counts for seed in (3, 3, 4))
         np.testing.assert_array_equal(first, again)
         assert (first != other).any()
 
-    def test_it_says_what_it_is(self, name):
+    def test_it_has_a_name_and_a_description(self, name):
         generator, trace = GENERATORS[name], generate(name)
         assert trace.name == generator.name == name
         assert 20 <= len(generator.description) <= 80
         assert trace.duration_s == generator.days * 86_400.0
         assert trace.counts.dtype == np.int64
 
-    def test_it_can_be_scaled_to_its_99th_percentile_whatever_the_seed(self, name):
-        """Eight seeds: busy for more than 1 % of the time, and more so than scenarios want it."""
+    def test_it_can_be_scaled_to_its_99th_percentile_with_any_seed(self, name):
+        """Eight seeds: busy for more than 1 % of the time, at higher rates than in scenarios."""
         assert min(generate(name, seed).p99_per_s for seed in SEEDS) > 25.0
 
 
-def test_there_is_no_generator_of_another_name():
+def test_an_unknown_generator_is_an_error():
     with pytest.raises(KeyError):
         generate("diurnl")
 
@@ -59,13 +59,13 @@ def test_a_week_is_quiet_at_weekends_and_busiest_on_its_last_day():
     assert daily.argmax() == len(daily) - 1 == 8
 
 
-def test_growth_is_fivefold_from_the_first_moment_to_the_last():
+def test_growth_is_fivefold_from_the_beginning_to_the_end():
     daily = np.mean([rates("growth", seed, 86_400.0) for seed in SEEDS], axis=0)
     assert (np.diff(daily) > 0.0).all()
     assert daily[-1] / daily[0] == pytest.approx(5.0 ** (7 / 8), rel=0.1)
 
 
-def test_a_crowd_is_there_within_minutes():
+def test_a_crowd_arrives_within_minutes():
     for seed in SEEDS:
         per_minute = rates("flash-crowd", seed, 60.0)
         peak = int(per_minute.argmax())
@@ -79,7 +79,7 @@ def test_a_square_wave_has_two_levels():
     assert quarters[1::2] == pytest.approx(5.0, rel=0.15)
 
 
-def test_levels_last_for_tens_of_minutes():
+def test_levels_last_tens_of_minutes():
     """Between 5 and 55 requests a second; jumps of more than 5 are few."""
     for seed in SEEDS:
         jumps = np.abs(np.diff(rates("steps", seed, 300.0))) > 5.0
@@ -93,16 +93,16 @@ def test_idleness_is_complete_and_bursts_are_steep():
     assert (counts[1:][counts[:-1] == 0].max()) > 0.5 * counts.max()
 
 
-def test_batches_come_within_seconds():
-    """Counts of single seconds vary more than ten times as much as Poisson's law has it."""
+def test_batches_arrive_within_seconds():
+    """The dispersion of the counts of single seconds is above 10."""
     trace = generate("batch-arrivals")
     assert trace.bin_s == 1.0
     assert trace.counts.var() / trace.counts.mean() > 10.0
     assert (trace.counts >= 30).mean() == pytest.approx(0.09, abs=0.05)
 
 
-def test_a_random_walk_is_bursty_on_top():
-    """From bin to bin, counts differ as much as a dispersion of 4 says, within 15 %."""
+def test_a_random_walk_has_bursts():
+    """The differences from bin to bin correspond to a dispersion of 4, within 15 %."""
     ratios = []
     for seed in SEEDS:
         counts = generate("random-walk", seed).counts

@@ -10,7 +10,7 @@ from autoscaler.backtest.world.traces import TraceNotFound, find_traces
 from autoscaler.simulation.traces import TraceError
 from tests.conftest import shared
 
-TEXT = "# name: called otherwise inside\nt_seconds,requests\n0,1\n10,2\n"
+TEXT = "# name: another name inside\nt_seconds,requests\n0,1\n10,2\n"
 
 
 @pytest.fixture
@@ -34,16 +34,16 @@ def test_arguments_keep_their_order(folder):
     assert names("steps", folder / "b.csv", "diurnal") == ["steps", "b", "diurnal"]
 
 
-def test_a_companion_is_read_if_asked_for_by_name(folder):
+def test_a_companion_is_read_if_it_is_named(folder):
     assert names(folder / "a.sizes.csv", folder / "notes.md") == ["a.sizes", "notes"]
 
 
-def test_a_trace_is_called_as_its_source_is_and_not_as_it_says_itself(folder):
+def test_a_trace_has_the_name_of_its_source_not_its_own(folder):
     for source in find_traces([str(folder)]):
         assert source.read().name == source.name
 
 
-def test_nothing_is_read_before_it_is_asked_for(folder):
+def test_files_are_read_only_on_request(folder):
     (folder / "c.csv").write_text("not a trace")
     source = find_traces([str(folder)])[-1]
     with pytest.raises(TraceError, match=r"c\.csv, line 1: the header"):
@@ -67,18 +67,20 @@ def test_sources_can_be_sent_to_other_processes(folder):
     assert pickle.loads(pickle.dumps(sources)) == sources
 
 
-def test_what_is_not_there_is_told_with_what_is(folder):
+def test_an_unknown_argument_is_reported_with_the_known_ones(folder):
     with pytest.raises(TraceNotFound, match=r"^diurnl: .*did you mean diurnal\?.*square-wave"):
         find_traces(["diurnl"])
-    with pytest.raises(TraceNotFound, match="neither a file"):
+    with pytest.raises(TraceNotFound, match="not a file, a directory or a generator"):
         find_traces(["x" * 5000])
-    with pytest.raises(TraceNotFound, match=r"folder\.csv: has no traces in it"):
+    with pytest.raises(TraceNotFound, match=r"folder\.csv: contains no traces"):
         find_traces([str(folder / "folder.csv")])
 
 
 def test_two_traces_of_one_name_are_refused(folder):
     (folder / "b.csv.gz").write_bytes(b"")
-    with pytest.raises(TraceNotFound, match=r"two traces are called b, .*b\.csv and .*b\.csv\.gz"):
+    with pytest.raises(
+        TraceNotFound, match=r"two traces have the name b: .*b\.csv and .*b\.csv\.gz"
+    ):
         find_traces([str(folder)])
     with pytest.raises(TraceNotFound, match="generator steps is given twice"):
         find_traces(["steps", "steps"])
