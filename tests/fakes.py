@@ -1,4 +1,4 @@
-"""Small stand-ins for the ports. `tests/contracts/` holds them to the same promises."""
+"""Small fakes of the ports. `tests/contracts/` tests them like the adapters."""
 
 import asyncio
 import math
@@ -25,7 +25,7 @@ from autoscaler.ports import CycleTimes, FailureKind, ObservationFailed, StateNo
 
 
 class FakeClock:
-    """Time that passes only while somebody sleeps, and ends at `until`."""
+    """Time that passes only in `sleep`, and ends at `until`."""
 
     def __init__(self, start: float = 0.0, until: float = math.inf) -> None:
         self._now, self._until = start, until
@@ -44,12 +44,12 @@ class FakeClock:
 
 
 class FakeCluster:
-    """Deployments behind the ports, and what they answer to changes.
+    """Deployments behind the ports Observer and Actuator.
 
-    `refusals` maps a deployment id to the fate of its changes, `trouble` makes the statistics
-    unreadable. An answer takes `latency_s`. The cluster's own scaler raises and lowers a number
-    into its bounds at once, and does nothing else. `changes` holds all that was asked for, `asked`
-    the numbers among it.
+    `refusals` maps a deployment id to the outcome of its changes; `kind` makes the statistics
+    unreadable. A response takes `latency_s`. Adaptive allocations only move the allocations into
+    their bounds, immediately. `changes` has all requested changes, `requested` the allocations
+    among them.
     """
 
     def __init__(self, clock: FakeClock, *deployments: DeploymentStats) -> None:
@@ -62,14 +62,14 @@ class FakeCluster:
         self.kind: FailureKind | None = None
         self.latency_s = 0.0
         self.changes: list[tuple[str, Change]] = []
-        self.asked: list[tuple[str, int]] = []
+        self.requested: list[tuple[str, int]] = []
         self.observed = 0
 
     async def observe(self) -> Observation:
         self.observed += 1
         self.clock.pass_by(self.latency_s)
         if self.kind is not None:
-            raise ObservationFailed(self.kind, f"the cluster is in trouble: {self.kind}")
+            raise ObservationFailed(self.kind, f"the cluster fails: {self.kind}")
         return Observation(
             at=self.clock.now(), deployments=dict(self.deployments), owned=dict(self.owned)
         )
@@ -77,10 +77,10 @@ class FakeCluster:
     async def carry_out(self, deployment_id: str, change: Change) -> None:
         self.changes.append((deployment_id, change))
         if isinstance(change, SetAllocations):
-            self.asked.append((deployment_id, change.allocations))
+            self.requested.append((deployment_id, change.allocations))
         self.clock.pass_by(self.latency_s)
-        if (fate := self.refusals.get(deployment_id)) is not None:
-            raise UpdateFailed(fate, f"no: {fate}")
+        if (kind := self.refusals.get(deployment_id)) is not None:
+            raise UpdateFailed(kind, f"no: {kind}")
         match change:
             case Start():
                 if change.model_id not in self.models:
@@ -104,49 +104,53 @@ class FakeCluster:
 
 def _updated(stats: DeploymentStats, change: SetAllocations | SetBounds) -> DeploymentStats:
     if isinstance(change, SetBounds):
-        native = AdaptiveAllocations(enabled=True, minimum=change.minimum, maximum=change.maximum)
-        number = min(max(stats.allocations or 0, change.minimum), change.maximum)
-        return replace(stats, adaptive=native, allocations=number, target_allocations=number)
-    native = stats.adaptive
-    if native is not None and native.enabled:
+        adaptive = AdaptiveAllocations(enabled=True, minimum=change.minimum, maximum=change.maximum)
+        allocations = min(max(stats.allocations or 0, change.minimum), change.maximum)
+        return replace(
+            stats, adaptive=adaptive, allocations=allocations, target_allocations=allocations
+        )
+    adaptive = stats.adaptive
+    if adaptive is not None and adaptive.enabled:
         if not change.take_over:
-            raise UpdateFailed(OutcomeKind.ADAPTIVE_ENABLED, "the cluster's own scaler is on")
-        native = replace(native, enabled=False)
-    number = change.allocations
-    return replace(stats, adaptive=native, allocations=number, target_allocations=number)
+            raise UpdateFailed(OutcomeKind.ADAPTIVE_ENABLED, "adaptive allocations are enabled")
+        adaptive = replace(adaptive, enabled=False)
+    allocations = change.allocations
+    return replace(
+        stats, adaptive=adaptive, allocations=allocations, target_allocations=allocations
+    )
 
 
 def _started(deployment_id: str, start: Start, before: DeploymentStats | None) -> DeploymentStats:
-    """At once, and where it was, if it was stopped before."""
-    native = start.adaptive
-    automatic = native is not None and native.enabled
-    number = (native.minimum or 0) if native and automatic else start.allocations
+    """Started immediately, on the same nodes if it was stopped before."""
+    adaptive = start.adaptive
+    automatic = adaptive is not None and adaptive.enabled
+    allocations = (adaptive.minimum or 0) if adaptive and automatic else start.allocations
     return replace(
         before or DeploymentStats(deployment_id, start.model_id),
         model_id=start.model_id,
         state=STARTED,
-        allocations=number,
-        running_allocations=number,
-        target_allocations=number,
+        allocations=allocations,
+        running_allocations=allocations,
+        target_allocations=allocations,
         threads_per_allocation=start.threads_per_allocation,
         queue_capacity=start.queue_capacity,
         cache_bytes=start.cache_bytes,
         priority=start.priority,
-        adaptive=native,
+        adaptive=adaptive,
     )
 
 
-class FakeBedside:
-    """What was kept, latest last; with `full`, nothing more is."""
+class FakeStateStore:
+    """All saved states, the latest last; while `full`, none can be saved."""
 
     def __init__(self) -> None:
-        self.kept: list[dict[str, StoppedDeployment]] = []
+        self.saved: list[dict[str, StoppedDeployment]] = []
         self.full = False
 
     def save(self, stopped: Mapping[str, StoppedDeployment]) -> None:
         if self.full:
             raise StateNotSaved("no space left")
-        self.kept.append(dict(stopped))
+        self.saved.append(dict(stopped))
 
 
 class ListRecorder:

@@ -8,7 +8,7 @@ from autoscaler.control_loop import DENIED_INTERVAL_FACTOR, MAX_INTERVAL_FACTOR,
 from autoscaler.core.selection import OnExit, ScaleToZero, ZeroMethod
 from autoscaler.core.values import OutcomeKind
 from autoscaler.ports import FailureKind
-from tests.fakes import FakeBedside, FakeClock, FakeCluster, ListRecorder
+from tests.fakes import FakeClock, FakeCluster, FakeStateStore, ListRecorder
 from tests.observations import deployment, node, policy, rule
 
 POLL_S = 10.0
@@ -41,7 +41,7 @@ async def test_what_changes_is_asked_for_and_the_rest_is_not():
         named("a", 1), named("b", 4), rules=(rule(min_allocations=2, max_allocations=9),)
     )
     await loop.run_cycle()
-    assert cluster.asked == [("a", 2)]
+    assert cluster.requested == [("a", 2)]
     assert fates(recorder) == [OutcomeKind.ACCEPTED, OutcomeKind.UNCHANGED]
 
 
@@ -56,10 +56,10 @@ async def test_decreases_go_first_and_the_most_pressing_increase_next():
     )
     cluster.refusals = dict.fromkeys(("slight", "urgent"), OutcomeKind.NOT_STARTED)
     await loop.run_cycle()
-    cluster.asked.clear()
+    cluster.requested.clear()
     loop.clock.pass_by(POLL_S)
     await loop.run_cycle()
-    assert cluster.asked == [("down", 2), ("urgent", 8), ("slight", 5)]
+    assert cluster.requested == [("down", 2), ("urgent", 8), ("slight", 5)]
 
 
 async def test_a_dry_run_asks_for_nothing():
@@ -67,7 +67,7 @@ async def test_a_dry_run_asks_for_nothing():
         named("a", 1), rules=(rule(min_allocations=2, dry_run=True),)
     )
     await loop.run_cycle()
-    assert cluster.asked == []
+    assert cluster.requested == []
     assert fates(recorder) == [OutcomeKind.DRY_RUN]
 
 
@@ -78,7 +78,7 @@ async def test_an_answer_that_concerns_all_ends_the_sending_for_this_cycle(fate)
     )
     cluster.refusals["a"] = fate
     await loop.run_cycle()
-    assert cluster.asked == [("a", 2)]
+    assert cluster.requested == [("a", 2)]
     assert fates(recorder) == [fate, OutcomeKind.WITHHELD]
 
 
@@ -109,7 +109,7 @@ async def test_without_an_observation_nothing_is_done_and_it_is_said():
     loop, cluster, recorder = loop_over(named("a", 1), rules=(rule(min_allocations=2),))
     cluster.kind = FailureKind.UNREACHABLE
     assert await loop.run_cycle() == POLL_S
-    assert cluster.asked == []
+    assert cluster.requested == []
     assert [failure.kind for failure in recorder.failures] == [FailureKind.UNREACHABLE]
 
 
@@ -165,10 +165,10 @@ async def test_stopping_ends_a_pause_and_sends_nothing_more():
         await asyncio.sleep(0)
     loop.stop()
     await asyncio.wait_for(task, timeout=5.0)
-    asked = len(cluster.asked)
+    asked = len(cluster.requested)
     cluster.deployments["a"] = named("a", 1)
     await loop.run_cycle()
-    assert len(cluster.asked) == asked
+    assert len(cluster.requested) == asked
     assert fates(recorder) == [OutcomeKind.WITHHELD]
 
 
@@ -176,13 +176,13 @@ async def test_one_that_is_started_at_the_end_is_no_longer_written_down():
     """Or the next daemon would start it again after somebody has stopped it."""
     sleepy = rule(zero=ScaleToZero(60.0, ZeroMethod.STOP), on_exit=OnExit.ADAPTIVE)
     loop, cluster, _ = loop_over(named("a", 1), rules=(sleepy,))
-    loop.state_store = bedside = FakeBedside()
+    loop.state_store = bedside = FakeStateStore()
     for _ in range(10):
         await loop.run_cycle()
         loop.clock.pass_by(POLL_S)
     assert cluster.deployments == {}
-    assert set(bedside.kept[-1]) == {"a"}
+    assert set(bedside.saved[-1]) == {"a"}
     (handed_back,) = await loop.release_all()
     assert handed_back.kind is OutcomeKind.ACCEPTED
     assert set(cluster.deployments) == {"a"}
-    assert bedside.kept[-1] == {}
+    assert bedside.saved[-1] == {}

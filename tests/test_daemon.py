@@ -1,4 +1,4 @@
-"""The daemon as a whole against an emulated cluster, in time that passes when a test says so."""
+"""The daemon against an emulated cluster, with a clock that a test advances."""
 
 import asyncio
 import os
@@ -37,7 +37,7 @@ SCENARIO = ClusterScenario(
         ScenarioDeployment(model_id="e5", number_of_allocations=1, load=Steady(rate_per_s=60.0)),
     ],
 )
-WATCHED_ONLY = ClusterScenario(
+WITHOUT_MANAGE_ML = ClusterScenario(
     nodes=SCENARIO.nodes,
     models=SCENARIO.models,
     deployments=SCENARIO.deployments,
@@ -67,7 +67,7 @@ def default_logging():
 
 
 class Broken:
-    """A Recorder with a defect that shows once."""
+    """A Recorder that raises once."""
 
     def __init__(self):
         self.calls = 0
@@ -93,18 +93,18 @@ class Setup:
         url = url or self.emulator.url
         self.path.write_text(CONFIG.format(top=top, url=url, port=port, most=most))
 
-    def said(self, event):
+    def messages(self, event):
         return [entry["message"] for entry in self.log if entry["event"] == event]
 
-    async def until_said(self, event, times=1):
-        """Let the event loop turn, without virtual time passing, until something is in the log."""
+    async def until_logged(self, event, times=1):
+        """Run the event loop, without virtual time passing, until an event is in the log."""
         async with asyncio.timeout(10):
-            while len(self.said(event)) < times:
+            while len(self.messages(event)) < times:
                 await asyncio.sleep(0)
-        return self.said(event)[-1]
+        return self.messages(event)[-1]
 
     async def get(self, path):
-        """An answer of the daemon's own server."""
+        """A response of the daemon's server."""
         url = f"http://127.0.0.1:{self.daemon.server.port}{path}"
         async with aiohttp.request("GET", url) as response:
             return response.status, await response.text()
@@ -121,7 +121,7 @@ class Setup:
 
 @asynccontextmanager
 async def running(tmp_path, scenario=SCENARIO, *, recorders=(), started=True, **variables):
-    """The daemon running against a cluster; stopped at the end, unless it has ended before."""
+    """The daemon and its cluster; stopped at the end, unless it has ended before."""
     clock = VirtualClock()
     async with running_emulator(scenario, clock=clock) as emulator:
         with capture_logs() as log:
@@ -143,7 +143,7 @@ async def running(tmp_path, scenario=SCENARIO, *, recorders=(), started=True, **
                     await setup.task
 
 
-async def test_it_observes_scales_and_tells(tmp_path):
+async def test_it_observes_scales_and_reports(tmp_path):
     async with running(tmp_path) as setup:
         assert (await setup.get("/readyz"))[0] == 503
         await setup.clock.advance(60.0)
@@ -153,24 +153,24 @@ async def test_it_observes_scales_and_tells(tmp_path):
         status, metrics = await setup.get("/metrics")
         assert status == 200
         assert 'deployment="e5"' in metrics
-        assert any("e5 1 -> 5" in message for message in setup.said("update.accepted"))
-    assert setup.said("daemon.stopped")
+        assert any("e5 1 -> 5" in message for message in setup.messages("update.accepted"))
+    assert setup.messages("daemon.stopped")
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-async def test_a_signal_ends_it_and_means_afterwards_what_it_did_before(tmp_path, number):
-    before = signal.getsignal(number)
+@pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGINT])
+async def test_a_signal_ends_it_and_its_handler_is_restored(tmp_path, signum):
+    before = signal.getsignal(signum)
     async with running(tmp_path) as setup:
-        assert signal.getsignal(number) is not before
-        os.kill(os.getpid(), number)
+        assert signal.getsignal(signum) is not before
+        os.kill(os.getpid(), signum)
         async with asyncio.timeout(STOPS_WITHIN_S):
             await setup.task
-    assert signal.getsignal(number) is before
+    assert signal.getsignal(signum) is before
 
 
-async def test_it_ends_in_time_though_the_cluster_hangs(tmp_path):
+async def test_it_ends_within_the_timeout_even_if_the_cluster_hangs(tmp_path):
     async with running(tmp_path, started=False) as setup:
-        # The cluster takes an hour of its time, which does not pass.
+        # Responses take an hour of virtual time, which does not pass.
         setup.emulator.emulation.faults.add(Fault(calls=None, delay_s=3600.0))
         await setup.daemon.started.wait()
         await setup.clock.advance(0.0)
@@ -178,76 +178,76 @@ async def test_it_ends_in_time_though_the_cluster_hangs(tmp_path):
         os.kill(os.getpid(), signal.SIGTERM)
         await setup.task
         assert time.monotonic() - begin < STOPS_WITHIN_S
-        assert setup.said("daemon.stopped")
+        assert setup.messages("daemon.stopped")
 
 
 class TestReloading:
-    async def test_sighup_puts_changed_rules_into_force(self, tmp_path):
+    async def test_sighup_puts_changed_rules_into_effect(self, tmp_path):
         async with running(tmp_path) as setup:
             await setup.clock.advance(60.0)
             setup.write(most=2)
             os.kill(os.getpid(), signal.SIGHUP)
-            told = await setup.until_said("config.reloaded")
-            assert told == "configuration reloaded"
+            message = await setup.until_logged("config.reloaded")
+            assert message == "configuration reloaded"
             await setup.clock.advance(60.0)
             assert setup.requested == 2
 
-    async def test_sighup_is_answered_even_if_nothing_has_changed(self, tmp_path):
+    async def test_sighup_is_logged_even_if_nothing_has_changed(self, tmp_path):
         async with running(tmp_path) as setup:
             setup.daemon.reload()
-            await setup.until_said("config.reloaded")
+            await setup.until_logged("config.reloaded")
 
-    async def test_a_changed_file_is_noticed_and_an_unchanged_one_is_not_news(
+    async def test_a_changed_file_is_noticed_and_an_unchanged_one_is_not_logged(
         self, tmp_path, monkeypatch
     ):
         monkeypatch.setattr(composition, "RELOAD_INTERVAL_S", 0.01)
         async with running(tmp_path) as setup:
             setup.write(most=3)
-            await setup.until_said("config.reloaded")
+            await setup.until_logged("config.reloaded")
             setup.write(top="nonsense = 1")
-            await setup.until_said("config.reload_failed")
+            await setup.until_logged("config.reload_failed")
             setup.write(most=3)
-            await setup.until_said("config.reloaded", times=2)
-        assert len(setup.said("config.reloaded")) == 2
-        assert len(setup.said("config.reload_failed")) == 1
+            await setup.until_logged("config.reloaded", times=2)
+        assert len(setup.messages("config.reloaded")) == 2
+        assert len(setup.messages("config.reload_failed")) == 1
 
-    async def test_a_bad_file_changes_nothing_and_is_explained(self, tmp_path):
+    async def test_an_invalid_file_changes_nothing_and_is_reported(self, tmp_path):
         async with running(tmp_path) as setup:
             successful = "autoscaler_config_last_reload_successful"
             assert await setup.metric(successful) == 1.0
             setup.write(top='poll_interval = "soon"', most=2)
             setup.daemon.reload()
-            told = await setup.until_said("config.reload_failed")
-            assert told.startswith("the previous configuration stays in effect: ")
-            assert "poll_interval" in told
+            message = await setup.until_logged("config.reload_failed")
+            assert message.startswith("the previous configuration stays in effect: ")
+            assert "poll_interval" in message
             assert await setup.metric(successful) == 0.0
             await setup.clock.advance(60.0)
             assert setup.requested == 5
             setup.write(most=2)
             setup.daemon.reload()
-            await setup.until_said("config.reloaded")
+            await setup.until_logged("config.reloaded")
             assert await setup.metric(successful) == 1.0
 
-    async def test_what_needs_a_restart_is_named_until_there_was_one(self, tmp_path):
+    async def test_settings_that_need_a_restart_are_named_at_every_reload(self, tmp_path):
         async with running(tmp_path) as setup:
             setup.write(port=9)
             setup.daemon.reload()
-            assert "except [server], which needs a restart" in await setup.until_said(
+            assert "except [server], which needs a restart" in await setup.until_logged(
                 "config.reloaded"
             )
             setup.write(port=9, most=3)
             setup.daemon.reload()
-            told = await setup.until_said("config.reloaded", times=2)
-            assert "except [server], which needs a restart" in told
+            message = await setup.until_logged("config.reloaded", times=2)
+            assert "except [server], which needs a restart" in message
             setup.write(most=3)
             setup.daemon.reload()
-            assert "restart" not in await setup.until_said("config.reloaded", times=3)
+            assert "restart" not in await setup.until_logged("config.reloaded", times=3)
 
-    async def test_the_period_changes_too(self, tmp_path):
+    async def test_the_poll_interval_changes_too(self, tmp_path):
         async with running(tmp_path) as setup:
             setup.write(top='poll_interval = "1s"')
             setup.daemon.reload()
-            await setup.until_said("config.reloaded")
+            await setup.until_logged("config.reloaded")
             await setup.clock.advance(20.0)
             assert setup.requested > 1
 
@@ -256,8 +256,8 @@ async def test_a_defect_in_one_cycle_does_not_end_it(tmp_path):
     defect = Broken()
     async with running(tmp_path, recorders=(defect,)) as setup:
         await setup.clock.advance(60.0)
-        (told,) = setup.said("observation.failed")
-        assert "a defect" in told
+        (message,) = setup.messages("observation.failed")
+        assert "a defect" in message
         assert defect.calls > 1
         assert (await setup.get("/healthz"))[0] == 200
 
@@ -271,47 +271,47 @@ async def test_a_defect_outside_the_cycle_ends_it_with_the_error(tmp_path):
         setup.task = asyncio.ensure_future(asyncio.sleep(0))
 
 
-async def test_what_is_wrong_with_the_cluster_is_said_once_at_the_start(tmp_path):
+async def test_a_problem_of_the_cluster_is_logged_once_at_the_start(tmp_path):
     credentials = {
         "AUTOSCALER_ELASTICSEARCH__USERNAME": "watcher",
         "AUTOSCALER_ELASTICSEARCH__PASSWORD": "secret",
     }
-    async with running(tmp_path, WATCHED_ONLY, **credentials) as setup:
-        told = await setup.until_said("cluster.observe_only")
-        assert "grant manage_ml" in told
-        assert setup.said("cluster.problem") == []
+    async with running(tmp_path, WITHOUT_MANAGE_ML, **credentials) as setup:
+        message = await setup.until_logged("cluster.observe_only")
+        assert "grant manage_ml" in message
+        assert setup.messages("cluster.problem") == []
 
 
-async def test_what_cannot_be_changed_is_not_tried_until_it_can(tmp_path):
+async def test_rejected_updates_are_not_tried_until_the_cluster_accepts_them(tmp_path):
     credentials = {
         "AUTOSCALER_ELASTICSEARCH__USERNAME": "watcher",
         "AUTOSCALER_ELASTICSEARCH__PASSWORD": "secret",
     }
-    async with running(tmp_path, WATCHED_ONLY, **credentials) as setup:
-        await setup.until_said("cluster.observe_only")
+    async with running(tmp_path, WITHOUT_MANAGE_ML, **credentials) as setup:
+        await setup.until_logged("cluster.observe_only")
         await setup.clock.advance(120.0)
-        assert setup.said("update.refused") == []
-        assert any("dry run" in told for told in setup.said("decision.made"))
+        assert setup.messages("update.refused") == []
+        assert any("dry run" in message for message in setup.messages("decision.made"))
         roles = setup.emulator.emulation.security.roles
         roles["watching"] = ("monitor_ml", "manage_ml", "monitor")
         await setup.clock.advance(PREFLIGHT_INTERVAL_S)
-        assert setup.said("update.accepted")
-        assert len(setup.said("cluster.observe_only")) == 1
+        assert setup.messages("update.accepted")
+        assert len(setup.messages("cluster.observe_only")) == 1
 
 
-async def test_wrong_credentials_are_said_and_it_goes_on_trying(tmp_path):
+async def test_wrong_credentials_are_logged_and_it_continues(tmp_path):
     credentials = {
         "AUTOSCALER_ELASTICSEARCH__USERNAME": "watcher",
         "AUTOSCALER_ELASTICSEARCH__PASSWORD": "wrong",
     }
-    async with running(tmp_path, WATCHED_ONLY, **credentials) as setup:
-        assert "check the credentials" in await setup.until_said("cluster.problem")
+    async with running(tmp_path, WITHOUT_MANAGE_ML, **credentials) as setup:
+        assert "check the credentials" in await setup.until_logged("cluster.problem")
         await setup.clock.advance(60.0)
         assert (await setup.get("/healthz"))[0] == 200
         assert (await setup.get("/readyz"))[0] == 503
 
 
-async def test_a_port_in_use_is_one_sentence(tmp_path):
+async def test_a_port_in_use_is_reported_in_one_sentence(tmp_path):
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         path = tmp_path / "config.toml"
@@ -333,7 +333,7 @@ def test_a_configuration_that_is_not_valid_does_not_start(tmp_path):
 )
 async def test_every_kind_of_credentials_is_sent(tmp_path, credentials):
     variables = {f"AUTOSCALER_ELASTICSEARCH__{name}": text for name, text in credentials.items()}
-    async with running(tmp_path, WATCHED_ONLY, **variables) as setup:
-        told = await setup.until_said("cluster.problem")
-        assert "401" in told
-        assert "missing authentication credentials" not in told
+    async with running(tmp_path, WITHOUT_MANAGE_ML, **variables) as setup:
+        message = await setup.until_logged("cluster.problem")
+        assert "401" in message
+        assert "missing authentication credentials" not in message

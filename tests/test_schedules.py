@@ -198,7 +198,7 @@ class TestTheLoop:
         loop = self.loop(FakeCalendar(sale=[self.OPENS_AT]), self.SALE)
         reasons = await self.reasons(loop)
         assert [reason is Reason.SCHEDULE for reason in reasons[:3]] == [False, False, True]
-        assert loop.actuator.asked[0] == ("elser", 5)
+        assert loop.actuator.requested[0] == ("elser", 5)
 
     async def test_the_calendar_is_asked_once_a_cycle_and_only_if_there_is_something_to_ask(self):
         calendar = FakeCalendar(sale=[])

@@ -89,7 +89,7 @@ async def cycles_over_http(governed, load, *, native=None):
     """All cycles of the daemon; with these settings of the cluster's own scaler, if any."""
     async with world_of(emulated(), governed, poll_s=SCENE.poll_interval_s) as world:
         if native is not None:
-            world.set_native(DEPLOYMENT_ID, **native)
+            world.set_adaptive(DEPLOYMENT_ID, **native)
         requests = zip(load.at.tolist(), load.work_s.tolist(), strict=True)
         world.cluster.drive(
             DEPLOYMENT_ID,
@@ -100,7 +100,7 @@ async def cycles_over_http(governed, load, *, native=None):
 
 
 def words(cycles):
-    return [cycle.words(DEPLOYMENT_ID) for cycle in cycles]
+    return [cycle.text(DEPLOYMENT_ID) for cycle in cycles]
 
 
 async def test_both_tell_the_same_story():

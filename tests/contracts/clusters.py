@@ -1,4 +1,4 @@
-"""One cluster twice: behind the fake's ports, and behind HTTP."""
+"""The same cluster twice: the fake, and an emulated one over HTTP."""
 
 import random
 from contextlib import asynccontextmanager
@@ -40,16 +40,16 @@ class Fake:
     def delete(self, name):
         del self.ports.deployments[name]
 
-    def refuse(self, name, fate):
-        self.ports.refusals[name] = fate
+    def refuse(self, name, kind):
+        self.ports.refusals[name] = kind
 
-    def fail(self, trouble):
-        self.ports.kind = trouble
+    def fail(self, kind):
+        self.ports.kind = kind
 
     def own(self, name):
         self.ports.owned[name] = name
 
-    def number_of(self, name):
+    def allocations_of(self, name):
         return self.ports.deployments[name].allocations
 
 
@@ -67,8 +67,8 @@ _REFUSALS = {
     ),
     OutcomeKind.IN_USE: (409, "status_exception", "referenced by ingest processors; use force"),
 }
-_PATHS = {OutcomeKind.IN_USE: "/_stop"}  # where it is not the update that is refused
-_TROUBLES = {
+_PATHS = {OutcomeKind.IN_USE: "/_stop"}  # of refusals that are not of an update
+_FAILURES = {
     FailureKind.UNAUTHENTICATED: {"status": 401, "error_type": "security_exception"},
     FailureKind.FORBIDDEN: {"status": 403, "error_type": "security_exception"},
     FailureKind.UNAVAILABLE: {"status": 503},
@@ -92,12 +92,12 @@ class OverHttp:
     def delete(self, name):
         self.running.cluster.stop_deployment(name, force=True)
 
-    def refuse(self, name, fate):
-        if fate is OutcomeKind.ADAPTIVE_ENABLED:
+    def refuse(self, name, kind):
+        if kind is OutcomeKind.ADAPTIVE_ENABLED:
             self.running.cluster.update_deployment(name, adaptive=AdaptivePatch(enabled=True))
             return
-        status, type_, reason = _REFUSALS[fate]
-        path = _PATHS.get(fate, "/_update")
+        status, type_, reason = _REFUSALS[kind]
+        path = _PATHS.get(kind, "/_update")
         self._add(
             path=f"/_ml/trained_models/{name}/deployment{path}",
             status=status,
@@ -109,13 +109,13 @@ class OverHttp:
         endpoint = InferenceEndpoint(inference_id=name, model_id=name)
         self.running.emulation.add_endpoint(endpoint)
 
-    def fail(self, trouble):
-        self._add(path=STATS, **_TROUBLES[trouble])
+    def fail(self, kind):
+        self._add(path=STATS, **_FAILURES[kind])
 
     def _add(self, **fault):
         self.running.emulation.faults.add(Fault(calls=None, **fault))
 
-    def number_of(self, name):
+    def allocations_of(self, name):
         return self.running.cluster.deployments[name].requested
 
 

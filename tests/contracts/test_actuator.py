@@ -1,4 +1,4 @@
-"""What an Actuator promises, whoever acts."""
+"""The contract of an Actuator, for every implementation."""
 
 import pytest
 
@@ -21,20 +21,20 @@ NEVER_RAISED = {
 }
 OF_A_STOP = {OutcomeKind.IN_USE}
 CHANGES = {
-    "number": SetAllocations(2),
-    "number, taken over": SetAllocations(2, take_over=True),
+    "allocations": SetAllocations(2),
+    "allocations, with take-over": SetAllocations(2, take_over=True),
     "bounds": SetBounds(2, 5),
     "stop": Stop(),
 }
 
 
-async def ask(cluster, name, change):
+async def carry_out(cluster, name, change):
     return await cluster.run(cluster.ports.carry_out(name, change))
 
 
 async def refusal_of(cluster, name, change):
     with pytest.raises(UpdateFailed) as caught:
-        await ask(cluster, name, change)
+        await carry_out(cluster, name, change)
     assert str(caught.value)
     return caught.value.kind
 
@@ -56,20 +56,20 @@ def start(model_id="a", **given):
 
 
 @pytest.mark.parametrize("allocations", [1, 2, 5])
-async def test_what_is_accepted_is_the_target(cluster, allocations):
-    assert await ask(cluster, "a", SetAllocations(allocations)) is None
-    assert cluster.number_of("a") == allocations
-    assert cluster.number_of("b") == 2
+async def test_accepted_allocations_are_the_target(cluster, allocations):
+    assert await carry_out(cluster, "a", SetAllocations(allocations)) is None
+    assert cluster.allocations_of("a") == allocations
+    assert cluster.allocations_of("b") == 2
     found = await seen(cluster, "a")
     assert found.allocations == found.target_allocations == allocations
 
 
 @pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES)
-async def test_asking_again_is_harmless(cluster, change):
-    await ask(cluster, "b", change)
+async def test_a_repeated_request_is_harmless(cluster, change):
+    await carry_out(cluster, "b", change)
     once = await seen(cluster, "b")
     for _ in range(2):
-        await ask(cluster, "b", change)
+        await carry_out(cluster, "b", change)
     again = await seen(cluster, "b")
     assert (once and (once.allocations, once.adaptive)) == (
         again and (again.allocations, again.adaptive)
@@ -77,35 +77,35 @@ async def test_asking_again_is_harmless(cluster, change):
 
 
 @pytest.mark.parametrize("bounds", [(0, 1), (1, 1), (2, 5)], ids=str)
-async def test_bounds_switch_the_clusters_own_scaler_on(cluster, bounds):
+async def test_bounds_enable_adaptive_allocations(cluster, bounds):
     minimum, maximum = bounds
-    await ask(cluster, "a", SetBounds(minimum, maximum))
+    await carry_out(cluster, "a", SetBounds(minimum, maximum))
     expected = AdaptiveAllocations(enabled=True, minimum=minimum, maximum=maximum)
     assert (await seen(cluster, "a")).adaptive == expected
     assert (await seen(cluster, "b")).adaptive is None
 
 
-async def test_bounds_are_moved(cluster):
+async def test_bounds_can_be_changed(cluster):
     for minimum, maximum in ((1, 3), (2, 8), (0, 2)):
-        await ask(cluster, "a", SetBounds(minimum, maximum))
-        native = (await seen(cluster, "a")).adaptive
-        assert (native.minimum, native.maximum) == (minimum, maximum)
+        await carry_out(cluster, "a", SetBounds(minimum, maximum))
+        adaptive = (await seen(cluster, "a")).adaptive
+        assert (adaptive.minimum, adaptive.maximum) == (minimum, maximum)
 
 
-async def test_the_clusters_own_scaler_is_respected_unless_taken_over_from(cluster):
-    await ask(cluster, "a", SetBounds(1, 4))
+async def test_adaptive_allocations_stay_enabled_without_take_over(cluster):
+    await carry_out(cluster, "a", SetBounds(1, 4))
     assert await refusal_of(cluster, "a", SetAllocations(3)) is OutcomeKind.ADAPTIVE_ENABLED
     assert (await seen(cluster, "a")).adaptive.enabled
-    await ask(cluster, "a", SetAllocations(3, take_over=True))
+    await carry_out(cluster, "a", SetAllocations(3, take_over=True))
     found = await seen(cluster, "a")
     assert found.allocations == 3
     assert not found.adaptive.enabled
-    await ask(cluster, "a", SetAllocations(2))
-    assert cluster.number_of("a") == 2
+    await carry_out(cluster, "a", SetAllocations(2))
+    assert cluster.allocations_of("a") == 2
 
 
-async def test_what_is_stopped_is_not_there_any_more(cluster):
-    await ask(cluster, "a", Stop())
+async def test_a_stopped_deployment_is_not_reported(cluster):
+    await carry_out(cluster, "a", Stop())
     assert await seen(cluster, "a") is None
     assert await seen(cluster, "b") is not None
 
@@ -123,79 +123,79 @@ async def test_what_is_stopped_is_not_there_any_more(cluster):
     ids=str,
 )
 @pytest.mark.parametrize("name", ["a", "another-id"])
-async def test_what_is_started_is_as_it_was_asked_for(cluster, given, name):
-    wanted = start(**given)
-    await ask(cluster, "a", Stop())
-    await ask(cluster, name, wanted)
+async def test_a_deployment_is_started_as_requested(cluster, given, name):
+    request = start(**given)
+    await carry_out(cluster, "a", Stop())
+    await carry_out(cluster, name, request)
     found = await seen(cluster, name)
-    native = wanted.adaptive
-    automatic = native is not None and native.enabled
+    adaptive = request.adaptive
+    automatic = adaptive is not None and adaptive.enabled
     assert (found.deployment_id, found.model_id) == (name, "a")
-    assert found.allocations == (native.minimum if automatic else wanted.allocations)
-    assert found.threads_per_allocation == wanted.threads_per_allocation
-    assert found.queue_capacity == wanted.queue_capacity
-    assert found.cache_bytes == wanted.cache_bytes
-    assert found.priority == wanted.priority
-    assert found.adaptive == native
+    assert found.allocations == (adaptive.minimum if automatic else request.allocations)
+    assert found.threads_per_allocation == request.threads_per_allocation
+    assert found.queue_capacity == request.queue_capacity
+    assert found.cache_bytes == request.cache_bytes
+    assert found.priority == request.priority
+    assert found.adaptive == adaptive
 
 
-async def test_a_start_of_what_runs_changes_nothing(cluster):
-    await ask(cluster, "b", start("b", allocations=7))
-    assert cluster.number_of("b") == 2
+async def test_a_start_of_a_running_deployment_changes_nothing(cluster):
+    await carry_out(cluster, "b", start("b", allocations=7))
+    assert cluster.allocations_of("b") == 2
 
 
-async def test_what_was_stopped_can_be_started_and_changed(cluster):
-    await ask(cluster, "a", Stop())
+async def test_a_stopped_deployment_can_be_started_and_changed(cluster):
+    await carry_out(cluster, "a", Stop())
     assert await refusal_of(cluster, "a", SetAllocations(2)) is OutcomeKind.GONE
-    await ask(cluster, "a", start())
+    await carry_out(cluster, "a", start())
     await cluster.pass_by(30.0)
-    await ask(cluster, "a", SetAllocations(2))
-    assert cluster.number_of("a") == 2
+    await carry_out(cluster, "a", SetAllocations(2))
+    assert cluster.allocations_of("a") == 2
 
 
 @pytest.mark.parametrize("change", [SetAllocations(2), SetBounds(1, 2)], ids=str)
-async def test_what_is_gone_cannot_be_changed(cluster, change):
+async def test_a_deployment_that_is_gone_cannot_be_changed(cluster, change):
     cluster.delete("a")
     assert await refusal_of(cluster, "a", change) is OutcomeKind.GONE
-    await ask(cluster, "b", SetAllocations(3))
+    await carry_out(cluster, "b", SetAllocations(3))
 
 
-async def test_what_is_gone_need_not_be_stopped(cluster):
+async def test_a_stop_of_a_deployment_that_is_gone_succeeds(cluster):
     cluster.delete("a")
-    assert await ask(cluster, "a", Stop()) is None
+    assert await carry_out(cluster, "a", Stop()) is None
 
 
 async def test_a_model_that_is_gone_cannot_be_started(cluster):
     assert await refusal_of(cluster, "c", start("no-such-model")) is OutcomeKind.GONE
 
 
-@pytest.mark.parametrize("fate", sorted(set(OutcomeKind) - NEVER_RAISED))
-async def test_a_refusal_says_what_became_of_it_and_changes_nothing(cluster, fate):
-    cluster.refuse("a", fate)
-    change = Stop() if fate in OF_A_STOP else SetAllocations(2)
-    assert await refusal_of(cluster, "a", change) is fate
-    assert cluster.number_of("a") == 1
-    await ask(cluster, "b", SetAllocations(3))
-    assert cluster.number_of("b") == 3
+@pytest.mark.parametrize("kind", sorted(set(OutcomeKind) - NEVER_RAISED))
+async def test_a_refusal_has_a_kind_and_changes_nothing(cluster, kind):
+    cluster.refuse("a", kind)
+    change = Stop() if kind in OF_A_STOP else SetAllocations(2)
+    assert await refusal_of(cluster, "a", change) is kind
+    assert cluster.allocations_of("a") == 1
+    await carry_out(cluster, "b", SetAllocations(3))
+    assert cluster.allocations_of("b") == 3
 
 
-async def test_what_an_endpoint_owns_is_named(cluster):
+async def test_the_owner_of_a_deployment_is_reported(cluster):
     cluster.own("b")
     assert (await cluster.run(cluster.ports.observe())).owned == {"b": "b"}
 
 
 @pytest.mark.parametrize("noticed", [True, False], ids=["noticed", "not noticed"])
-async def test_what_an_endpoint_owns_can_be_changed_and_not_stopped(cluster, noticed):
+async def test_a_deployment_of_an_endpoint_can_be_changed_and_not_stopped(cluster, noticed):
     cluster.own("b")
     if noticed:
         await cluster.run(cluster.ports.observe())
     assert await refusal_of(cluster, "b", Stop()) is OutcomeKind.ENDPOINT_OWNED
-    await ask(cluster, "b", SetAllocations(4))
-    assert cluster.number_of("b") == 4
-    await ask(cluster, "b", SetBounds(1, 6))
+    await carry_out(cluster, "b", SetAllocations(4))
+    assert cluster.allocations_of("b") == 4
+    await carry_out(cluster, "b", SetBounds(1, 6))
     assert (await seen(cluster, "b")).adaptive == AdaptiveAllocations(
         enabled=True, minimum=1, maximum=6
     )
-    await ask(cluster, "b", SetAllocations(3, take_over=True))
-    assert cluster.number_of("b") == 3
+    await carry_out(cluster, "b", SetAllocations(3, take_over=True))
+    assert cluster.allocations_of("b") == 3
     assert not (await seen(cluster, "b")).adaptive.enabled

@@ -1,4 +1,4 @@
-"""What a Calendar promises, whoever keeps it."""
+"""The contract of a Calendar, for every implementation."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""What a Clock promises, whoever keeps it."""
+"""The contract of a Clock, for every implementation."""
 
 import asyncio
 
@@ -22,7 +22,7 @@ def clock(request):
 
 
 async def wait(clock, awaitable):
-    """Let an awaitable finish, whatever time that takes on the clock."""
+    """Await, and let the clock pass for as long as that takes."""
     return await (clock.run(awaitable) if isinstance(clock, VirtualClock) else awaitable)
 
 
@@ -48,7 +48,7 @@ async def test_there_is_nothing_to_wait_for_in_the_past(clock, seconds):
     assert 0.0 <= clock.now() - before < 5.0 * 1000.0
 
 
-async def test_sleeping_lets_others_run(clock):
+async def test_waiting_lets_others_run(clock):
     ran = asyncio.Event()
 
     async def other():
@@ -62,11 +62,11 @@ async def test_sleeping_lets_others_run(clock):
 
 
 async def test_a_sleep_can_be_cancelled(clock):
-    sleeping = asyncio.create_task(clock.sleep(0.005 if isinstance(clock, FakeClock) else 3600.0))
+    waiting = asyncio.create_task(clock.sleep(0.005 if isinstance(clock, FakeClock) else 3600.0))
     await asyncio.sleep(0)
-    sleeping.cancel()
-    await asyncio.gather(sleeping, return_exceptions=True)
-    assert sleeping.done()
+    waiting.cancel()
+    await asyncio.gather(waiting, return_exceptions=True)
+    assert waiting.done()
     await wait(clock, clock.sleep(0.001))
 
 

@@ -1,4 +1,4 @@
-"""What an Observer promises, whoever observes."""
+"""The contract of an Observer, for every implementation."""
 
 import pytest
 
@@ -40,11 +40,11 @@ async def test_what_is_gone_is_not_observed(cluster):
 
 
 @pytest.mark.parametrize(
-    "trouble", sorted(set(FailureKind) - {FailureKind.TIMEOUT, FailureKind.DEFECT})
+    "kind", sorted(set(FailureKind) - {FailureKind.TIMEOUT, FailureKind.DEFECT})
 )
-async def test_there_is_an_observation_or_a_reason_why_not(cluster, trouble):
-    cluster.fail(trouble)
+async def test_there_is_an_observation_or_a_failure_kind(cluster, kind):
+    cluster.fail(kind)
     with pytest.raises(ObservationFailed) as caught:
         await observe(cluster)
-    assert caught.value.kind is trouble
+    assert caught.value.kind is kind
     assert str(caught.value)

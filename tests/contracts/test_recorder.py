@@ -117,7 +117,7 @@ async def test_a_loop_can_record_to_it(recorder):
         cluster.kind = kind
         await loop.run_cycle()
         clock.pass_by(10.0)
-    assert cluster.asked == [("a", 2)]
+    assert cluster.requested == [("a", 2)]
 
 
 def test_a_composite_recorder_records_to_all():

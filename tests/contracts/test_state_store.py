@@ -5,7 +5,7 @@ import pytest
 from autoscaler.adapters.state_file import StateFile
 from autoscaler.core.state import StoppedDeployment
 from autoscaler.ports import StateNotSaved
-from tests.fakes import FakeBedside
+from tests.fakes import FakeStateStore
 from tests.observations import deployment, node
 
 ELSER = StoppedDeployment(
@@ -29,10 +29,10 @@ class File:
 
 class Fake:
     def __init__(self, path):
-        self.store = FakeBedside()
+        self.store = FakeStateStore()
 
     def saved(self):
-        return self.store.kept[-1] if self.store.kept else {}
+        return self.store.saved[-1] if self.store.saved else {}
 
     def fail(self):
         self.store.full = True

@@ -1,4 +1,4 @@
-"""What every plan in every story and every end-to-end test has to keep."""
+"""The invariants of every plan in the scenarios and the end-to-end tests."""
 
 from autoscaler.core.explanation import explain
 from autoscaler.core.values import (
@@ -20,86 +20,97 @@ NOT_SENT = frozenset({OutcomeKind.UNCHANGED, OutcomeKind.DRY_RUN, OutcomeKind.WI
 
 
 def check(observation: Observation, plan: Plan, outcomes: tuple[Outcome, ...]) -> None:
-    """Raise AssertionError, naming the decision, if a plan breaks a promise."""
+    """Raise AssertionError, naming the decision, if a plan violates an invariant."""
     decided = [decision.deployment_id for decision in plan.decisions]
-    assert decided == sorted(set(decided)), "one decision a deployment, in order"
+    assert decided == sorted(set(decided)), "one decision for each deployment, in order"
     assert not set(decided) & set(plan.unmanaged), "managed or not, never both"
-    asleep = {d.deployment_id for d in plan.decisions if d.steps[0].reason is Reason.STOPPED}
-    assert {*decided, *plan.unmanaged} == {*observation.deployments, *asleep}, "each has its word"
+    stopped = {d.deployment_id for d in plan.decisions if d.steps[0].reason is Reason.STOPPED}
+    assert {*decided, *plan.unmanaged} == {*observation.deployments, *stopped}, (
+        "every deployment is decided or unmanaged"
+    )
     assert [outcome.decision for outcome in outcomes] == list(plan.decisions), (
         "each decision has its outcome"
     )
     for decision in plan.decisions:
-        _check_trail(decision)
-        if decision.deployment_id in asleep:
-            _check_asleep(decision, observation)
+        _check_steps(decision)
+        if decision.deployment_id in stopped:
+            _check_stopped(decision, observation)
         else:
-            _check_awake(decision, observation.deployments[decision.deployment_id], observation)
+            _check_running(decision, observation.deployments[decision.deployment_id], observation)
     for outcome in outcomes:
         assert outcome.decision.changes or outcome.kind is OutcomeKind.UNCHANGED, outcome
         assert not outcome.decision.dry_run or outcome.kind in NOT_SENT, outcome
 
 
-def _check_trail(decision: Decision) -> None:
-    number = decision.current
+def _check_steps(decision: Decision) -> None:
+    allocations = decision.current
     for step in decision.steps:
-        assert step.before == number, f"a gap in the trail: {decision}"
-        number = step.after
-    words = explain(decision)
-    assert words.startswith(f"{decision.deployment_id} "), words
-    assert "\n" not in words, words
-    # A lever that is not in place yet waits for statistics that can be trusted.
+        assert step.before == allocations, f"a gap between the steps: {decision}"
+        allocations = step.after
+    text = explain(decision)
+    assert text.startswith(f"{decision.deployment_id} "), text
+    assert "\n" not in text, text
+    # A control mode that is not in effect yet waits for a sample without data-quality issues.
     waits = decision.steps[0].reason is Reason.DATA_QUALITY
-    assert decision.changes or waits or number == decision.current, f"nothing asked: {words}"
+    assert decision.changes or waits or allocations == decision.current, f"no change: {text}"
 
 
-def _check_asleep(decision: Decision, observation: Observation) -> None:
-    words = explain(decision)
+def _check_stopped(decision: Decision, observation: Observation) -> None:
+    text = explain(decision)
     stats = observation.deployments.get(decision.deployment_id)
-    assert stats is None or stats.state == "stopping", f"asleep, and runs: {words}"
+    assert stats is None or stats.state == "stopping", f"stopped, and reported: {text}"
     if decision.changes:
-        assert isinstance(decision.change, Start), words
-        assert decision.change.allocations >= 1, words
+        assert isinstance(decision.change, Start), text
+        assert decision.change.allocations >= 1, text
 
 
-def _check_awake(decision: Decision, stats: DeploymentStats, observation: Observation) -> None:
-    words = explain(decision)
+def _check_running(decision: Decision, stats: DeploymentStats, observation: Observation) -> None:
+    text = explain(decision)
     if not decision.changes:
         return
-    assert stats.state == STARTED, f"changed while {stats.state}: {words}"
-    assert not decision.externally_controlled, f"fights: {words}"
+    assert stats.state == STARTED, f"changed while {stats.state}: {text}"
+    assert not decision.externally_controlled, f"externally controlled: {text}"
     match decision.change:
         case SetAllocations():
-            _check_number(decision, decision.change, stats, words)
+            _check_allocations(decision, decision.change, stats, text)
         case SetBounds():
-            _check_bounds(decision, decision.change, words)
+            _check_bounds(decision, decision.change, text)
         case Stop():
-            assert decision.steps[-1].reason is Reason.IDLE, words
-            assert not decision.sample.issues, f"stopped on damaged statistics: {words}"
-            assert decision.deployment_id not in observation.owned, f"not ours to stop: {words}"
+            assert decision.steps[-1].reason is Reason.IDLE, text
+            assert not decision.sample.issues, f"stopped in spite of data-quality issues: {text}"
+            assert decision.deployment_id not in observation.owned, (
+                f"stopped in spite of its owner: {text}"
+            )
         case _:
-            raise AssertionError(f"it runs already: {words}")
+            raise AssertionError(f"started though it runs: {text}")
 
 
-def _check_number(
-    decision: Decision, change: SetAllocations, stats: DeploymentStats, words: str
+def _check_allocations(
+    decision: Decision, change: SetAllocations, stats: DeploymentStats, text: str
 ) -> None:
-    number, native = change.allocations, stats.adaptive is not None and stats.adaptive.enabled
-    assert 1 <= decision.min_allocations <= number <= decision.max_allocations, (
-        f"out of bounds: {words}"
+    allocations, adaptive = (
+        change.allocations,
+        stats.adaptive is not None and stats.adaptive.enabled,
     )
-    assert number == max(decision.desired, 1), f"another number than was decided: {words}"
-    assert decision.current == stats.allocations, f"from a number it does not have: {words}"
-    assert native == change.take_over, f"fights the cluster: {words}"
-    assert number > decision.current or not decision.sample.issues, f"damaged, down: {words}"
-    if not native:
-        assert any(step.changed for step in decision.steps), f"without a reason: {words}"
-        assert f" {decision.current} -> {number}: " in words, words
+    assert 1 <= decision.min_allocations <= allocations <= decision.max_allocations, (
+        f"out of bounds: {text}"
+    )
+    assert allocations == max(decision.desired, 1), f"other allocations than decided: {text}"
+    assert decision.current == stats.allocations, f"from allocations it does not have: {text}"
+    assert adaptive == change.take_over, f"take_over does not match: {text}"
+    assert allocations > decision.current or not decision.sample.issues, (
+        f"decreased in spite of data-quality issues: {text}"
+    )
+    if not adaptive:
+        assert any(step.changed for step in decision.steps), f"no step changed it: {text}"
+        assert f" {decision.current} -> {allocations}: " in text, text
 
 
-def _check_bounds(decision: Decision, change: SetBounds, words: str) -> None:
+def _check_bounds(decision: Decision, change: SetBounds, text: str) -> None:
     to_zero = decision.steps[-1].reason is Reason.IDLE and change.minimum == 0
-    assert to_zero or decision.min_allocations <= change.minimum, f"out of bounds: {words}"
-    assert change.minimum <= change.maximum <= decision.max_allocations, f"out of bounds: {words}"
-    assert change.minimum == decision.desired, f"another floor than was decided: {words}"
-    assert change.minimum >= decision.current or not decision.sample.issues, f"damaged: {words}"
+    assert to_zero or decision.min_allocations <= change.minimum, f"out of bounds: {text}"
+    assert change.minimum <= change.maximum <= decision.max_allocations, f"out of bounds: {text}"
+    assert change.minimum == decision.desired, f"another minimum than decided: {text}"
+    assert change.minimum >= decision.current or not decision.sample.issues, (
+        f"decreased in spite of data-quality issues: {text}"
+    )

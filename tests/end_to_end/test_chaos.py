@@ -1,4 +1,4 @@
-"""Whatever goes wrong, and however much at once: promises are kept, and then all is well again."""
+"""Random faults, several at once: the invariants hold, and the daemon recovers afterwards."""
 
 import random
 from contextlib import suppress
@@ -32,7 +32,7 @@ LOADS = {"a": 50.0, "b": 20.0}
 
 
 class Chaos:
-    """Does one bad thing after the other to a world."""
+    """Applies one random fault after the other to a world."""
 
     def __init__(self, world, seed, kinds):
         self._world, self._rng = world, random.Random(seed)
@@ -40,9 +40,9 @@ class Chaos:
         self._kinds = kinds
 
     def strike(self):
-        for bad in self._rng.sample((*self._kinds, _nothing), 2):
-            with suppress(SimulatedApiError):  # that the cluster will not have it is bad, too
-                bad(self)
+        for fault in self._rng.sample((*self._kinds, _nothing), 2):
+            with suppress(SimulatedApiError):  # a fault may be refused by the cluster
+                fault(self)
 
     def end(self):
         world = self._world
@@ -51,7 +51,7 @@ class Chaos:
         for node_id, node in self._nodes.items():
             if node_id not in world.cluster.nodes:
                 world.cluster.add_node(node)
-        # What has failed to load is tried again when the cluster places its models anew.
+        # Failed loads are tried again when the cluster assigns its models again.
         world.cluster.add_node(NodeSpec(node_id="ml-4", name="ml-4", processors=5))
         for name in LOADS:
             if name not in world.cluster.deployments:
@@ -82,14 +82,14 @@ class Chaos:
         elif len(self._world.cluster.nodes) > 1:
             self._world.cluster.remove_node(node_id)
 
-    def _start_anew(self):
+    def _restart_deployment(self):
         self._world.delete("b")
         self._world.cluster.start_deployment(
             "b", number_of_allocations=self._rng.randint(1, MOST + 2)
         )
 
-    def _native(self):
-        self._world.set_native("a", enabled=self._rng.random() < 0.5, max_number_of_allocations=4)
+    def _toggle_adaptive(self):
+        self._world.set_adaptive("a", enabled=self._rng.random() < 0.5, max_number_of_allocations=4)
 
     def _maintenance(self):
         self._world.cluster.upgrade_mode = self._rng.random() < 0.5
@@ -100,25 +100,25 @@ class Chaos:
     def _kill(self):
         self._world.kill()
 
-    def _silence(self):
+    def _stop_load(self):
         self._world.emulation.stop_load(self._rng.choice(sorted(LOADS)))
 
-    def _wake(self):
+    def _resume(self):
         for name in list(self._world.loop.state.stopped):
             self._world.loop.resume(name)
 
-    BAD = (
+    FAULTS = (
         _fail_statistics,
         _fail_updates,
         _swallow,
         _crash,
         _leave_or_join,
-        _start_anew,
-        _native,
+        _restart_deployment,
+        _toggle_adaptive,
         _maintenance,
         _licence,
     )
-    WORSE = (*BAD, _kill, _silence, _wake)
+    ALL_FAULTS = (*FAULTS, _kill, _stop_load, _resume)
 
 
 def _nothing(_chaos):
@@ -135,30 +135,30 @@ def chaotic(seed):
     return scenario(
         *deployed,
         models=[ScenarioModel(model_id=name, service_time_s=0.05, load_s=8.0) for name in LOADS],
-        nodes=[ScenarioNode(name=f"ml-{number}", processors=5) for number in (1, 2, 3)],
+        nodes=[ScenarioNode(name=f"ml-{i}", processors=5) for i in (1, 2, 3)],
         seed=seed + 1,
     )
 
 
-def asks_within_bounds(body):
-    native = body.get("adaptive_allocations", {})
-    asked = [
+def is_within_bounds(body):
+    adaptive = body.get("adaptive_allocations", {})
+    sent = [
         body.get("number_of_allocations", 1),
-        native.get("min_number_of_allocations", 1),
-        native.get("max_number_of_allocations", MOST),
+        adaptive.get("min_number_of_allocations", 1),
+        adaptive.get("max_number_of_allocations", MOST),
     ]
-    return all(1 <= number <= MOST for number in asked)
+    return all(1 <= allocations <= MOST for allocations in sent)
 
 
 @pytest.mark.parametrize("seed", range(5))
 async def test_chaos(seed):
     governed = policy(rule(max_allocations=MOST, stabilisation_window_s=30.0))
     async with world_of(chaotic(seed), governed) as world:
-        chaos = Chaos(world, seed, Chaos.BAD)
+        chaos = Chaos(world, seed, Chaos.FAULTS)
         for _ in range(60):
             chaos.strike()
             await world.cycle()
-        # The checker has seen every plan; what left the daemon was within bounds.
+        # The recorder has checked every plan; the updates were within bounds.
         assert all(1 <= update.allocations <= MOST for update in world.updates)
         chaos.end()
         await world.run_for(1200.0)
@@ -169,7 +169,7 @@ async def test_chaos(seed):
 
 @pytest.mark.parametrize("seed", [5, 6])
 @pytest.mark.parametrize(
-    "lever",
+    "options",
     [
         {"take_over": True},
         {"mode": Mode.BOUNDS},
@@ -178,19 +178,19 @@ async def test_chaos(seed):
     ],
     ids=["take_over", "bounds", "stop", "bounds and stop"],
 )
-async def test_chaos_with_more_to_lose(lever, seed, tmp_path):
-    governed = policy(rule(max_allocations=MOST, stabilisation_window_s=30.0, **lever))
-    async with world_of(chaotic(seed), governed, state_file=tmp_path / "asleep.json") as world:
-        chaos = Chaos(world, seed, Chaos.WORSE)
+async def test_chaos_with_changes_of_control_mode_and_stops(options, seed, tmp_path):
+    governed = policy(rule(max_allocations=MOST, stabilisation_window_s=30.0, **options))
+    async with world_of(chaotic(seed), governed, state_file=tmp_path / "stopped.json") as world:
+        chaos = Chaos(world, seed, Chaos.ALL_FAULTS)
         for _ in range(60):
             chaos.strike()
             await world.cycle()
-        assert all(asks_within_bounds(body) for body in world.bodies)
+        assert all(is_within_bounds(body) for body in world.bodies)
         chaos.end()
-        world.kill()  # to whom the lever is nobody's yet
+        world.kill()  # the next daemon has no control mode in effect
         await world.run_for(1200.0)
         (last,) = await world.cycles(1)
         assert set(last.kinds) == {OutcomeKind.UNCHANGED}
         assert {decision.desired for decision in last.plan.decisions} == {4, 2}
-        for name, number in {"a": 4, "b": 2}.items():
-            assert number <= world.requested(name) <= MOST
+        for name, allocations in {"a": 4, "b": 2}.items():
+            assert allocations <= world.requested(name) <= MOST

@@ -1,4 +1,4 @@
-"""The daemon under recorded loads, scaled to a handful of allocations, in virtual time."""
+"""The daemon under recorded loads, scaled to a few allocations, in virtual time."""
 
 import math
 from typing import NamedTuple
@@ -21,20 +21,20 @@ HOUR_S = 3600.0
 
 
 class Replay(NamedTuple):
-    """Hours of a trace, and what is promised of them."""
+    """Hours of a trace, and the limits that the daemon has to keep."""
 
     file: str
     from_s: float
     to_s: float
-    late: float  # most of the requests that may wait longer than `LATE_S`, as a fraction
-    cost: float  # most allocation-seconds, as a fraction of the peak held for good
-    changes: int  # most changes an hour
+    late: float  # maximum fraction of requests that wait longer than `LATE_S`
+    cost: float  # maximum allocation-seconds, as a fraction of those at the peak allocations
+    changes: int  # maximum changes per hour
 
 
 REPLAYS = {
-    # The morning, with its bursts of minutes, and the peak of the day.
+    # The morning with bursts of minutes, and the peak of the day.
     "azure": Replay("traces/azure_fn_diurnal_bursty.csv", 6 * HOUR_S, 9 * HOUR_S, 0.03, 0.6, 20),
-    # The crowd of a launch, second by second.
+    # The visitors of a launch, second by second.
     "nasa": Replay("traces/nasa_http_launch_1s.csv.gz", 12 * HOUR_S, 15 * HOUR_S, 0.03, 0.6, 20),
 }
 
@@ -48,12 +48,12 @@ async def test_a_recorded_load(replay):
     )
     load = Recorded(file=str(file), factor=factor, from_s=replay.from_s, to_s=replay.to_s)
     model = ScenarioModel(model_id="a", service_time_s=SERVICE_TIME_S, load_s=15.0)
-    wanted = scenario(
+    simulated = scenario(
         ScenarioDeployment(model_id="a", number_of_allocations=1, load=load),
         models=[model],
         nodes=[ScenarioNode(name="ml-1", processors=6), ScenarioNode(name="ml-2", processors=6)],
     )
-    async with world_of(wanted, policy(rule(max_allocations=MOST))) as world:
+    async with world_of(simulated, policy(rule(max_allocations=MOST))) as world:
         cycles = await world.run_for(replay.to_s - replay.from_s)
         ledger, hours = world.deployment("a").ledger, world.now / HOUR_S
 
@@ -80,7 +80,7 @@ def needed(rate_per_s):
 
 
 def follows(cycles, trace, factor):
-    """The share of cycles in which there was at least what the minute before needed."""
+    """The fraction of cycles with at least the allocations that the previous minute needed."""
     enough = [
         cycle.decision("a").desired >= needed(factor * trace.counts[minute - 1] / trace.bin_s) - 1
         for cycle in cycles

@@ -1,4 +1,4 @@
-"""Several deployments of one model, and other people's clients, beside the daemon."""
+"""Several deployments of one model, and other clients of the cluster."""
 
 import asyncio
 import random
@@ -19,7 +19,7 @@ from tests.observations import policy, rule
 AFTER_S = 120.0
 MOST = 6
 
-# A deployment for searches and one for ingest, of one model
+# A deployment for search and one for ingest, of one model
 
 
 def search_rule(mode):
@@ -63,10 +63,10 @@ def two_of_one_model(version):
 
 
 @pytest.mark.parametrize("version", ["8.12", "8.16", "8.19", "9.1", "9.3"])
-async def test_searches_and_ingest_of_one_model_stay_apart(version, tmp_path):
+async def test_search_and_ingest_of_one_model_are_scaled_separately(version, tmp_path):
     mode = Mode.DIRECT if version == "8.12" else Mode.BOUNDS
     governed = policy(search_rule(mode), INGEST)
-    path = tmp_path / "asleep.json"
+    path = tmp_path / "stopped.json"
     async with world_of(two_of_one_model(version), governed, state_file=path) as world:
         await world.cycles(12)
         search, ingest = (world.deployment(f"elser-{use}") for use in ("search", "ingest"))
@@ -80,7 +80,7 @@ async def test_searches_and_ingest_of_one_model_stay_apart(version, tmp_path):
         cycles = await world.run_for(AFTER_S + 60.0)
         assert set(world.cluster.deployments) == {"elser-search"}
         assert set(StateFile(path).load()) == {"elser-ingest"}
-        assert cycles[-1].words("elser-ingest").startswith("elser-ingest sleeps: ")
+        assert cycles[-1].decision("elser-ingest").reason is Reason.STOPPED
         assert world.deployment("elser-search") is search
         assert search.ledger.failed == search.ledger.rejected == 0
 
@@ -94,13 +94,13 @@ async def test_searches_and_ingest_of_one_model_stay_apart(version, tmp_path):
         assert not (again.adaptive and again.adaptive.enabled)
         assert again.running >= 1
 
-        handed_back = await world.hand_back()
-        assert [each.deployment_id for each in handed_back] == ["elser-search"]
+        released = await world.release()
+        assert [each.deployment_id for each in released] == ["elser-search"]
         assert search.requested == 5
         assert search.ledger.failed == search.ledger.rejected == 0
 
 
-# Other people's clients
+# Other clients
 
 PAIRS = [
     (elasticsearch8, "8.6"),
@@ -112,17 +112,17 @@ PAIRS = [
     (elasticsearch9, "9.3"),
     (elasticsearch9, "serverless"),
 ]
-UNSURPRISING = {
+EXPECTED_OUTCOMES = {
     OutcomeKind.UNCHANGED,
     OutcomeKind.ACCEPTED,
     OutcomeKind.NOT_STARTED,  # the client is starting it
-    OutcomeKind.ADAPTIVE_ENABLED,  # the client has switched it on since the look
-    OutcomeKind.GONE,  # the client has stopped it since the look
+    OutcomeKind.ADAPTIVE_ENABLED,  # the client has enabled them since the poll
+    OutcomeKind.GONE,  # the client has stopped it since the poll
 }
 
 
-class Colleague:
-    """Does this and that with an official client; what the server refuses is told by its status."""
+class OtherClient:
+    """Sends random requests with an official client, and records the status of refusals."""
 
     def __init__(self, client, library, version):
         self._client, self._library = client, library
@@ -130,28 +130,28 @@ class Colleague:
         self._rng = random.Random(version)
         self.refused = []
 
-    async def does_something(self):
-        kinds = [self._looks, self._sets_the_number, self._stops_or_starts, self._asks]
+    async def act(self):
+        kinds = [self._read, self._set_allocations, self._stop_or_start, self._infer]
         if self._has_bounds:
-            kinds.append(self._moves_bounds)
+            kinds.append(self._set_bounds)
         name = self._rng.choice(["a", "b"])
         try:
             await self._rng.choice(kinds)(name)
         except self._library.ApiError as error:
             self.refused.append(error.status_code)
 
-    async def _looks(self, name):
+    async def _read(self, name):
         stats = await self._client.ml.get_trained_models_stats(model_id=name)
         (model,) = stats["trained_model_stats"]
         if "deployment_stats" in model:
             assert model["deployment_stats"].get("number_of_allocations", 1) >= 1
 
-    async def _sets_the_number(self, name):
+    async def _set_allocations(self, name):
         await self._client.ml.update_trained_model_deployment(
             model_id=name, number_of_allocations=self._rng.randint(1, MOST)
         )
 
-    async def _moves_bounds(self, name):
+    async def _set_bounds(self, name):
         low = self._rng.randint(1, 3)
         await self._client.ml.update_trained_model_deployment(
             model_id=name,
@@ -162,7 +162,7 @@ class Colleague:
             },
         )
 
-    async def _stops_or_starts(self, name):
+    async def _stop_or_start(self, name):
         if self._rng.random() < 0.3:
             await self._client.ml.stop_trained_model_deployment(model_id=name)
         else:
@@ -170,21 +170,21 @@ class Colleague:
                 model_id=name, number_of_allocations=self._rng.randint(1, 3), timeout="20s"
             )
 
-    async def _asks(self, name):
+    async def _infer(self, name):
         await self._client.ml.infer_trained_model(model_id=name, docs=[{"text_field": "hello"}])
 
 
 @asynccontextmanager
-async def colleague_of(world, library, version):
+async def other_client_of(world, library, version):
     client = library.AsyncElasticsearch(world.running.url, max_retries=0, request_timeout=60)
     try:
-        yield Colleague(client, library, version)
+        yield OtherClient(client, library, version)
     finally:
         await client.close()
 
 
 def others(version):
-    """`a` is scaled by its number, `b` by its bounds, as far as the version lets them."""
+    """`a` is scaled in mode `direct`, `b` in mode `bounds` if the version supports it."""
     bounds = Mode.DIRECT if version in ("8.6", "8.12") else Mode.BOUNDS
     return policy(
         rule(name="a", deployments=("a",), take_over=version != "serverless", max_allocations=MOST),
@@ -193,29 +193,29 @@ def others(version):
 
 
 @pytest.mark.parametrize(("library", "version"), PAIRS)
-async def test_a_colleague_with_an_official_client_surprises_nobody(library, version):
+async def test_changes_by_an_official_client_are_handled(library, version):
     deployed = [
         ScenarioDeployment(model_id=name, load=Steady(rate_per_s=30.0)) for name in ("a", "b")
     ]
     models = [ScenarioModel(model_id=name, service_time_s=0.05, load_s=4.0) for name in ("a", "b")]
-    wanted = scenario(*deployed, models=models, version=version)
+    simulated = scenario(*deployed, models=models, version=version)
     async with (
-        world_of(wanted, others(version)) as world,
-        colleague_of(world, library, version) as colleague,
+        world_of(simulated, others(version)) as world,
+        other_client_of(world, library, version) as client,
     ):
         cycles = []
         for _ in range(40):
-            meanwhile = asyncio.ensure_future(colleague.does_something())
-            cycles.append(await world.cycle())  # its plan passes the checker
+            meanwhile = asyncio.ensure_future(client.act())
+            cycles.append(await world.cycle())  # which checks its plan
             await world.clock.run(meanwhile)
         assert [cycle.failure for cycle in cycles] == [None] * len(cycles)
-        assert {fate for cycle in cycles for fate in cycle.kinds} <= UNSURPRISING
-        assert set(colleague.refused) <= {400, 404, 409}
-        for asked in world.asked:
-            assert 1 <= asked.body.get("number_of_allocations", 1) <= MOST
-            assert asked.path.endswith("_update"), "the daemon has not been told to stop anything"
+        assert {kind for cycle in cycles for kind in cycle.kinds} <= EXPECTED_OUTCOMES
+        assert set(client.refused) <= {400, 404, 409}
+        for sent in world.sent:
+            assert 1 <= sent.body.get("number_of_allocations", 1) <= MOST
+            assert sent.path.endswith("_update"), "no rule stops deployments"
 
-        # And when the colleague goes home, all is as configured, or told why not.
+        # Without further requests, all is as configured, or the reason is reported.
         for name in ("a", "b"):
             if name not in world.cluster.deployments:
                 world.cluster.start_deployment(name)

@@ -1,13 +1,13 @@
-"""What an external autoscaler can fall into, and that the daemon does not.
+"""Pitfalls of an external autoscaler, which the daemon avoids.
 
-The traps that are elsewhere, or that this daemon cannot meet:
+Tested elsewhere, or impossible for this daemon:
 
-endpoint-owned deployments, 409 not started, lost answers,
-    upgrade mode, mixed versions, licence, capacity for good ..... test_errors.py
+endpoint-owned deployments, 409 not started, lost responses,
+    upgrade mode, mixed versions, licence, lasting lack of capacity ..... test_errors.py
 statistics without a `node` (serverless) ......................... not emulated: tests/wire
 totals that wrap around .......................................... tests/core/test_sampling.py
-changing threads, queue, cache or priority; stopping, starting ... the daemon never does
-limiting increases over the whole cluster ........................ it sends one after the other
+changing threads, queue, cache or priority; stopping, starting ... the daemon never does it
+limiting increases over the whole cluster ........................ updates are sent in sequence
 """
 
 import itertools
@@ -34,11 +34,11 @@ from tests.end_to_end.world import STATS, CheckedRecorder, scenario, world_of
 from tests.observations import policy, rule
 
 IMPATIENT = policy(rule(stabilisation_window_s=0.0))
-"""Scales down the moment it may: whatever holds the number is not patience."""
+"""Scales down as soon as possible, so that only other constraints can hold the allocations."""
 
 
 def busy(model_id="a", *, allocations=4, rate_per_s=50.0, **settings):
-    """Fifty requests a second of 50 ms each need four allocations, with a little to spare."""
+    """Fifty requests per second of 50 ms each need four allocations, with a small reserve."""
     return ScenarioDeployment(
         model_id=model_id,
         number_of_allocations=allocations,
@@ -48,26 +48,24 @@ def busy(model_id="a", *, allocations=4, rate_per_s=50.0, **settings):
 
 
 def small_nodes(count, processors=2):
-    return [
-        ScenarioNode(name=f"ml-{number}", processors=processors) for number in range(1, count + 1)
-    ]
+    return [ScenarioNode(name=f"ml-{i}", processors=processors) for i in range(1, count + 1)]
 
 
 # Ownership
 
 
-async def test_the_native_scaler_is_left_alone_while_it_is_on_and_replaced_when_it_is_off():
+async def test_adaptive_allocations_hold_the_deployment_until_they_are_disabled():
     async with world_of(scenario(busy(allocations=1))) as world:
         await world.cycles(4)
         assert world.updates_of("a") == [4]
-        world.set_native(
+        world.set_adaptive(
             "a", enabled=True, min_number_of_allocations=2, max_number_of_allocations=2
         )
         during = await world.cycles(20)
         assert world.requested("a") == 2
         assert {cycle.decision("a").reason for cycle in during} == {Reason.ADAPTIVE_ENABLED}
         assert world.updates_of("a") == [4]
-        world.set_native("a", enabled=False)
+        world.set_adaptive("a", enabled=False)
         await world.run_until(lambda _: world.requested("a") >= 4, within_s=60.0)
         await world.cycles(60)
         assert world.requested("a") == 4
@@ -75,11 +73,11 @@ async def test_the_native_scaler_is_left_alone_while_it_is_on_and_replaced_when_
 
 async def test_two_daemons_by_mistake_do_no_more_than_one():
     async with world_of(scenario(busy(allocations=1))) as world:
-        seen = ElasticsearchCluster(world.loop.observer._api, world.clock)
+        cluster = ElasticsearchCluster(world.loop.observer._api, world.clock)
         second = ControlLoop(
             clock=world.clock,
-            observer=seen,
-            actuator=seen,
+            observer=cluster,
+            actuator=cluster,
             recorder=CheckedRecorder(),
             ruleset=world.loop.ruleset,
             poll_interval_s=10.0,
@@ -91,7 +89,7 @@ async def test_two_daemons_by_mistake_do_no_more_than_one():
         assert world.deployment("a").ledger.changes <= 2
 
 
-async def test_what_begins_with_a_dot_is_elastics_own():
+async def test_hidden_deployments_are_not_managed():
     hidden = ScenarioDeployment(model_id=".elser", load=Steady(rate_per_s=80.0))
     async with world_of(scenario(hidden), policy(rule(min_allocations=2))) as world:
         (cycle,) = (await world.cycles(3))[-1:]
@@ -99,7 +97,7 @@ async def test_what_begins_with_a_dot_is_elastics_own():
         assert world.updates == []
 
 
-async def test_low_priority_has_one_allocation_and_keeps_it():
+async def test_low_priority_deployments_are_not_managed():
     low = ScenarioDeployment(model_id="a", priority="low", load=Steady(rate_per_s=80.0))
     async with world_of(scenario(low), policy(rule(min_allocations=2))) as world:
         (cycle,) = (await world.cycles(3))[-1:]
@@ -107,7 +105,7 @@ async def test_low_priority_has_one_allocation_and_keeps_it():
         assert world.updates == []
 
 
-async def test_a_deployment_started_anew_has_no_past():
+async def test_a_restarted_deployment_has_no_history():
     governed = policy(rule(stabilisation_window_s=120.0))
     async with world_of(scenario(busy(allocations=8)), governed) as world:
         await world.cycles(10)
@@ -124,7 +122,7 @@ async def test_a_deployment_started_anew_has_no_past():
 # Reading
 
 
-async def test_never_asked_is_not_busy():
+async def test_no_requests_is_not_busy():
     async with world_of(scenario(busy(allocations=4, rate_per_s=0.0)), IMPATIENT) as world:
         await world.cycles(2)
         second = await world.cycle()
@@ -134,7 +132,7 @@ async def test_never_asked_is_not_busy():
         assert world.requested("a") == 1
 
 
-async def test_nothing_finished_yet_is_not_idle():
+async def test_no_completed_request_is_not_idle():
     slow = [ScenarioModel(model_id="a", service_time_s=100.0, service_cv=0.0)]
     deployed = ScenarioDeployment(
         model_id="a", number_of_allocations=4, load=Steady(rate_per_s=2.0, timeout_s=300.0)
@@ -145,7 +143,7 @@ async def test_nothing_finished_yet_is_not_idle():
         assert world.updates == []
 
 
-async def test_one_that_is_deleted_does_not_hide_the_others():
+async def test_a_deleted_deployment_does_not_hide_the_others():
     async with world_of(scenario(busy("a"), busy("b"))) as world:
         await world.cycles(3)
         world.delete("a")
@@ -155,8 +153,8 @@ async def test_one_that_is_deleted_does_not_hide_the_others():
 
 
 @pytest.mark.parametrize("models", [130, 1010])
-async def test_no_model_is_beyond_the_page(models):
-    many = [ScenarioModel(model_id=f"m-{number:04}") for number in range(models)]
+async def test_models_beyond_the_first_page_are_read(models):
+    many = [ScenarioModel(model_id=f"m-{i:04}") for i in range(models)]
     last = many[-1].model_id
     deployed = ScenarioDeployment(model_id=last)
     async with world_of(scenario(deployed, models=many), policy(rule(min_allocations=2))) as world:
@@ -178,26 +176,26 @@ async def test_a_node_that_leaves_takes_its_totals_and_not_the_load():
         assert rate == pytest.approx(50.0, rel=0.15)
 
 
-@pytest.mark.parametrize("answers", [1, 2, 5])
-async def test_a_node_missing_from_some_answers_is_not_idle(answers):
+@pytest.mark.parametrize("responses", [1, 2, 5])
+async def test_a_node_missing_from_some_responses_is_not_idle(responses):
     nodes = small_nodes(3, processors=4)
     async with world_of(scenario(busy(allocations=4), nodes=nodes), IMPATIENT) as world:
         await world.cycles(10)
         held = world.requested("a")
         silent = next(iter(world.deployment("a").routes))
-        world.faults.swallow(silent, answers)
-        during = await world.cycles(answers)
+        world.faults.swallow(silent, responses)
+        during = await world.cycles(responses)
         assert all(DataIssue.INCOMPLETE in cycle.decision("a").sample.issues for cycle in during)
         assert all(cycle.decision("a").desired >= held for cycle in during)
         after = (await world.cycle()).decision("a")
         assert after.sample.issues == ()
-        # What happened meanwhile is measured when the node is back.
-        assert after.sample.interval_s == pytest.approx(10.0 * (answers + 1))
-        assert after.sample.arrivals == pytest.approx(500 * (answers + 1), rel=0.15)
+        # The requests meanwhile are counted when the node is back.
+        assert after.sample.interval_s == pytest.approx(10.0 * (responses + 1))
+        assert after.sample.arrivals == pytest.approx(500 * (responses + 1), rel=0.15)
         assert after.desired >= held
 
 
-async def test_a_node_silent_for_long_holds_the_number():
+async def test_a_node_missing_for_long_holds_the_allocations():
     nodes = small_nodes(3, processors=4)
     idle = busy(allocations=8, rate_per_s=0.0)
     async with world_of(scenario(idle, nodes=nodes), IMPATIENT) as world:
@@ -224,9 +222,9 @@ async def test_a_process_that_crashes_was_not_idle():
         assert after[-1].decision("a").load.arrival_rate_per_s == pytest.approx(50.0, rel=0.15)
 
 
-async def test_a_leap_is_answered_before_the_last_minute_shows_it():
-    leap = Spike(base_per_s=10.0, peak_per_s=80.0, after_s=600.0, for_s=600.0)
-    deployed = ScenarioDeployment(model_id="a", load=leap)
+async def test_a_load_jump_is_followed_before_the_last_minute_shows_it():
+    jump = Spike(base_per_s=10.0, peak_per_s=80.0, after_s=600.0, for_s=600.0)
+    deployed = ScenarioDeployment(model_id="a", load=jump)
     async with world_of(scenario(deployed)) as world:
         await world.run_for(600.0)
         assert world.updates == []
@@ -237,7 +235,7 @@ async def test_a_leap_is_answered_before_the_last_minute_shows_it():
         assert shown < 60.0 * 20.0
 
 
-async def test_requests_that_become_longer_are_timed_anew():
+async def test_longer_requests_change_the_service_time():
     async with world_of(scenario(busy(allocations=4, rate_per_s=0.0))) as world:
         begin = world.cluster.now
         usual = (Arrival(begin + 0.1 * n, 1.0) for n in range(18_000))
@@ -266,13 +264,13 @@ async def test_cache_hits_and_whole_milliseconds_do_not_hide_work(service_time_s
 
 
 OVERLOADED = ScenarioModel(model_id="a", service_time_s=0.1, service_cv=1.5)
-"""Far more work than five allocations can do: most callers give up before they are answered."""
+"""Far more work than five allocations can do: most callers time out."""
 
 
-async def test_the_answers_that_come_in_time_are_not_the_measure_of_those_that_do_not():
-    # Only answers that still find their caller are timed, and in an overload those are the quick.
-    wanted = scenario(busy(allocations=5, rate_per_s=70.0), models=[OVERLOADED])
-    async with world_of(wanted, policy(rule(max_allocations=5))) as world:
+async def test_the_service_time_of_an_overload_is_not_that_of_the_served_requests():
+    # Only completed requests are timed, and in an overload those are the fast ones.
+    simulated = scenario(busy(allocations=5, rate_per_s=70.0), models=[OVERLOADED])
+    async with world_of(simulated, policy(rule(max_allocations=5))) as world:
         (cycle,) = (await world.run_for(300.0))[-1:]
         load = cycle.decision("a").load
         assert cycle.decision("a").sample.failed > 300
@@ -280,14 +278,14 @@ async def test_the_answers_that_come_in_time_are_not_the_measure_of_those_that_d
         assert load.offered_load == pytest.approx(7.0, rel=0.25)
 
 
-async def test_an_overload_that_lasts_is_no_reason_to_scale_down():
-    wanted = scenario(busy(allocations=5, rate_per_s=70.0), models=[OVERLOADED])
-    async with world_of(wanted, policy(rule(max_allocations=5))) as world:
+async def test_a_lasting_overload_does_not_scale_down():
+    simulated = scenario(busy(allocations=5, rate_per_s=70.0), models=[OVERLOADED])
+    async with world_of(simulated, policy(rule(max_allocations=5))) as world:
         await world.run_for(1200.0)
         assert world.updates == []
 
 
-async def test_a_count_of_waiting_requests_that_stays_for_ever_is_disbelieved_in_the_end():
+async def test_a_constant_count_of_queued_requests_is_ignored_eventually():
     async with world_of(scenario(busy(allocations=4, rate_per_s=0.0)), IMPATIENT) as world:
         forever = Arrival(world.cluster.now + 1.0, 1e6)
         world.cluster.drive("a", iter([forever]), timeout_s=1e6)
@@ -299,7 +297,7 @@ async def test_a_count_of_waiting_requests_that_stays_for_ever_is_disbelieved_in
 
 
 class Skewed:
-    """A clock that is wrong."""
+    """A clock with an offset."""
 
     def __init__(self, clock, by_s):
         self._clock, self._by_s = clock, by_s
@@ -316,7 +314,7 @@ async def test_the_clocks_of_server_and_daemon_need_not_agree(by_s):
     async def story(skew_s):
         async with world_of(scenario(busy(allocations=1))) as world:
             world.loop.clock = world.loop.observer._clock = Skewed(world.clock, skew_s)
-            return [cycle.words("a") for cycle in await world.cycles(20)]
+            return [cycle.text("a") for cycle in await world.cycles(20)]
 
     assert await story(by_s) == await story(0.0)
 
@@ -324,29 +322,29 @@ async def test_the_clocks_of_server_and_daemon_need_not_agree(by_s):
 # Acting
 
 
-async def test_accepted_is_not_done():
+async def test_an_accepted_update_is_not_complete():
     models = [ScenarioModel(model_id="a", service_time_s=0.05, load_s=45.0)]
     nodes = small_nodes(4)
     crowd = busy(allocations=1, rate_per_s=50.0)
     async with world_of(scenario(crowd, models=models, nodes=nodes)) as world:
         cycles = await world.cycles(12)
-        news = [(cycle.at, told) for cycle in cycles for told in cycle.plan.completed_rollouts]
-        asked_at, _, number = world.updates[0]
-        at, told = news[0]
-        assert number >= 4
-        assert at >= asked_at + 45.0
-        assert told.lead_time_s == pytest.approx(at - asked_at, abs=1.0)
-        assert told.new_node
-        # Until then nothing is taken back, and nothing is asked for twice.
-        assert all(update.allocations >= number for update in world.updates)
+        news = [(cycle.at, text) for cycle in cycles for text in cycle.plan.completed_rollouts]
+        sent_at, _, allocations = world.updates[0]
+        at, text = news[0]
+        assert allocations >= 4
+        assert at >= sent_at + 45.0
+        assert text.lead_time_s == pytest.approx(at - sent_at, abs=1.0)
+        assert text.new_node
+        # Until then there is no decrease, and no update is repeated.
+        assert all(update.allocations >= allocations for update in world.updates)
 
 
-async def test_nothing_is_taken_away_while_a_node_is_loading():
+async def test_no_decrease_while_a_node_is_loading():
     models = [ScenarioModel(model_id="a", service_time_s=0.05, service_cv=0.0, load_s=120.0)]
-    leap = Spike(base_per_s=1.0, peak_per_s=80.0, after_s=30.0, for_s=30.0)
-    deployed = ScenarioDeployment(model_id="a", load=leap)
-    wanted = scenario(deployed, models=models, nodes=small_nodes(4))
-    async with world_of(wanted, IMPATIENT) as world:
+    jump = Spike(base_per_s=1.0, peak_per_s=80.0, after_s=30.0, for_s=30.0)
+    deployed = ScenarioDeployment(model_id="a", load=jump)
+    simulated = scenario(deployed, models=models, nodes=small_nodes(4))
+    async with world_of(simulated, IMPATIENT) as world:
         cycles = await world.run_for(300.0)
         first = next(cycle for cycle in cycles if cycle.decision("a").changes)
         settling = [
@@ -358,13 +356,13 @@ async def test_nothing_is_taken_away_while_a_node_is_loading():
         assert world.requested("a") == 1
 
 
-async def test_a_refusal_is_stepped_back_from_and_forgotten_when_a_node_joins():
-    # This version does not say whether hardware may grow, so asking is the only way to know.
+async def test_after_a_refusal_fewer_are_requested_until_a_node_joins():
+    # This version does not report whether hardware may grow: only an update shows it.
     deployed, nodes = busy(allocations=1, rate_per_s=110.0), small_nodes(1, processors=6)
     async with world_of(scenario(deployed, nodes=nodes, version="8.12")) as world:
         cycles = await world.run_for(200.0)
         assert any(cycle.kind("a") is OutcomeKind.NO_CAPACITY for cycle in cycles)
-        assert world.requested("a") == 6, "the most that fits is found"
+        assert world.requested("a") == 6, "the maximum that fits is found"
         refused = [c for c in cycles if c.kind("a") is OutcomeKind.NO_CAPACITY]
         assert len(refused) <= 4
         quiet = await world.run_for(100.0)
@@ -373,7 +371,7 @@ async def test_a_refusal_is_stepped_back_from_and_forgotten_when_a_node_joins():
         await world.run_until(lambda _: world.requested("a") >= 8, within_s=90.0)
 
 
-async def test_what_does_not_fit_is_not_asked_for_until_a_node_joins():
+async def test_allocations_that_do_not_fit_are_not_requested_until_a_node_joins():
     nodes = small_nodes(1, processors=6)
     async with world_of(scenario(busy(allocations=1, rate_per_s=110.0), nodes=nodes)) as world:
         cycles = await world.run_for(200.0)
@@ -384,21 +382,21 @@ async def test_what_does_not_fit_is_not_asked_for_until_a_node_joins():
         await world.run_until(lambda _: world.requested("a") >= 8, within_s=90.0)
 
 
-async def test_a_refusal_is_tried_again_when_others_make_room():
+async def test_a_refused_update_is_repeated_when_capacity_becomes_free():
     # Eight processors: `b` has six of them, and `a` needs four.
     both = (busy("a", allocations=1), busy("b", allocations=6, rate_per_s=0.0))
     governed = policy(
         rule(name="b", deployments=("b",), stabilisation_window_s=120.0, min_allocations=1), rule()
     )
-    wanted = scenario(*both, nodes=small_nodes(1, processors=8))
-    async with world_of(wanted, governed) as world:
+    simulated = scenario(*both, nodes=small_nodes(1, processors=8))
+    async with world_of(simulated, governed) as world:
         await world.run_for(100.0)
         assert world.requested("a") == 2
         await world.run_for(120.0)
         assert world.requested("a") >= 4
 
 
-async def test_free_processors_on_different_nodes_are_not_asked_for_again_and_again():
+async def test_free_processors_on_different_nodes_are_not_requested_repeatedly():
     # Two processors are free on each node, and one allocation takes four.
     deployed = busy(allocations=1, rate_per_s=60.0, threads_per_allocation=4)
     others = busy("b", allocations=2, rate_per_s=0.0, threads_per_allocation=2)
@@ -410,18 +408,18 @@ async def test_free_processors_on_different_nodes_are_not_asked_for_again_and_ag
         assert len(world.updates_of("a")) == 1
 
 
-async def test_hardware_that_grows_is_not_asked_for_more_than_the_bounds():
+async def test_growing_hardware_does_not_exceed_the_bounds():
     governed = policy(rule(max_allocations=12))
     deluge = busy(allocations=1, rate_per_s=1000.0)
-    wanted = scenario(deluge, nodes=small_nodes(1), can_grow=True)
-    async with world_of(wanted, governed) as world:
+    simulated = scenario(deluge, nodes=small_nodes(1), can_grow=True)
+    async with world_of(simulated, governed) as world:
         await world.run_for(300.0)
         assert world.requested("a") == 12
         assert max(world.updates_of("a")) == 12
         assert world.deployment("a").running == 2
 
 
-async def test_a_burst_is_taken_back_in_few_steps():
+async def test_a_burst_is_scaled_down_in_few_steps():
     burst = Spike(base_per_s=10.0, peak_per_s=150.0, after_s=60.0, for_s=120.0)
     async with world_of(scenario(ScenarioDeployment(model_id="a", load=burst))) as world:
         await world.run_for(1800.0)
@@ -430,26 +428,26 @@ async def test_a_burst_is_taken_back_in_few_steps():
         assert len(downs) <= 6
 
 
-async def test_idle_for_an_hour_is_one_allocation_and_never_none():
+async def test_idle_for_an_hour_is_one_allocation_and_never_zero():
     async with world_of(scenario(busy(allocations=8, rate_per_s=0.0))) as world:
         await world.run_for(3600.0)
         assert world.updates_of("a") == [4, 2, 1]
 
 
-async def test_none_left_by_the_native_scaler_becomes_the_minimum():
+async def test_zero_allocations_become_the_minimum():
     deployed = busy(allocations=1, rate_per_s=0.0)
     async with world_of(scenario(deployed, version="8.16")) as world:
-        world.set_native("a", enabled=True, min_number_of_allocations=0)
+        world.set_adaptive("a", enabled=True, min_number_of_allocations=0)
         await world.run_for(1000.0)
         assert world.requested("a") == 0
         assert world.updates == []
-        world.set_native("a", enabled=False)
+        world.set_adaptive("a", enabled=False)
         await world.cycles(8)
         assert world.updates_of("a") == [1]
         assert world.deployment("a").running == 1
 
 
-async def test_the_number_is_in_the_body_and_nowhere_else():
+async def test_the_allocations_are_in_the_body_only():
     async with world_of(scenario(busy()), policy(rule(min_allocations=6))) as world:
         await world.cycle()
         (update,) = [r for _, r in world.transport.sent if r.path.endswith("/_update")]
@@ -474,8 +472,8 @@ async def test_a_key_that_is_replaced_is_read_again(tmp_path):
     file = tmp_path / "api_key"
     file.write_text("old:first")
     account = Account(username="scaler", api_key="old:first", roles=["machine_learning_admin"])
-    wanted = scenario(busy(allocations=1), security=SecuritySettings(accounts=[account]))
-    async with world_of(wanted, auth=ApiKey(file)) as world:
+    simulated = scenario(busy(allocations=1), security=SecuritySettings(accounts=[account]))
+    async with world_of(simulated, auth=ApiKey(file)) as world:
         await world.cycles(1)
         file.write_text("new:second\n")
         await world.cycles(1)
@@ -485,12 +483,12 @@ async def test_a_key_that_is_replaced_is_read_again(tmp_path):
         assert world.requested("a") >= 4
 
 
-async def test_a_key_that_is_replaced_too_late_costs_cycles_and_no_decrease(tmp_path):
+async def test_a_key_that_is_replaced_late_skips_cycles_without_a_decrease(tmp_path):
     file = tmp_path / "api_key"
     file.write_text("old:first")
     account = Account(username="scaler", api_key="old:first", roles=["machine_learning_admin"])
-    wanted = scenario(busy(allocations=4), security=SecuritySettings(accounts=[account]))
-    async with world_of(wanted, IMPATIENT, auth=ApiKey(file)) as world:
+    simulated = scenario(busy(allocations=4), security=SecuritySettings(accounts=[account]))
+    async with world_of(simulated, IMPATIENT, auth=ApiKey(file)) as world:
         await world.cycles(5)
         world.emulation.security = keys("new:second")
         lost = await world.run_for(120.0)
@@ -503,7 +501,7 @@ async def test_a_key_that_is_replaced_too_late_costs_cycles_and_no_decrease(tmp_
 @pytest.mark.parametrize("governed", [policy(), IMPATIENT], ids=["usual", "impatient"])
 @pytest.mark.parametrize("load_s", [5.0, 33.0, 98.0, 403.0])
 async def test_a_restart_of_the_whole_cluster_is_not_idleness(load_s, governed):
-    """Everything is starting and all totals are zero; callers are refused, uncounted."""
+    """Everything is starting and all totals are zero; requests are refused and not counted."""
     models = [ScenarioModel(model_id="a", service_time_s=0.05, service_cv=0.0, load_s=load_s)]
     async with world_of(scenario(busy(), models=models), governed) as world:
         await world.cycles(20)
@@ -517,24 +515,24 @@ async def test_a_restart_of_the_whole_cluster_is_not_idleness(load_s, governed):
 @pytest.mark.parametrize("load_s", [5.0, 33.0, 98.0, 403.0])
 async def test_the_only_process_crashes_and_is_loaded_again(load_s, governed):
     models = [ScenarioModel(model_id="a", service_time_s=0.05, service_cv=0.0, load_s=load_s)]
-    wanted = scenario(busy(), models=models, nodes=small_nodes(1, 8))
-    async with world_of(wanted, governed) as world:
+    simulated = scenario(busy(), models=models, nodes=small_nodes(1, 8))
+    async with world_of(simulated, governed) as world:
         await world.cycles(20)
         world.cluster.crash_process("a", "ml-1")
         after = await world.run_for(load_s + 120.0)
         assert {cycle.decision("a").desired for cycle in after} <= {4, 5}
 
 
-async def test_what_is_given_up_is_given_to_who_needs_it():
-    # Eight processors, all taken: `a` has come to need what `b` no longer does.
-    leap = Spike(base_per_s=10.0, peak_per_s=80.0, after_s=300.0, for_s=3600.0)
+async def test_released_processors_go_to_the_busy_deployment():
+    # All eight processors are in use: `a` needs more, and `b` needs fewer.
+    jump = Spike(base_per_s=10.0, peak_per_s=80.0, after_s=300.0, for_s=3600.0)
     ebb = Spike(base_per_s=5.0, peak_per_s=80.0, after_s=0.0, for_s=280.0)
     both = (
-        ScenarioDeployment(model_id="a", number_of_allocations=1, load=leap),
+        ScenarioDeployment(model_id="a", number_of_allocations=1, load=jump),
         ScenarioDeployment(model_id="b", number_of_allocations=7, load=ebb),
     )
-    wanted = scenario(*both, nodes=small_nodes(1, processors=8))
-    async with world_of(wanted, policy(rule(stabilisation_window_s=60.0))) as world:
+    simulated = scenario(*both, nodes=small_nodes(1, processors=8))
+    async with world_of(simulated, policy(rule(stabilisation_window_s=60.0))) as world:
         cycles = await world.run_for(500.0)
         assert world.requested("a") >= 5
         assert world.requested("b") <= 2
@@ -547,14 +545,14 @@ async def test_what_is_given_up_is_given_to_who_needs_it():
             assert sent == sorted(sent, key=lambda change: change > 0), "decreases first"
 
 
-async def test_on_and_off_does_not_make_the_number_follow():
+async def test_alternating_load_does_not_change_the_allocations():
     wave = OnOff(rate_per_s=56.0, on_s=60.0, off_s=60.0)
     async with world_of(scenario(ScenarioDeployment(model_id="a", load=wave))) as world:
         await world.run_for(1800.0)
         assert world.deployment("a").ledger.changes <= 3
 
 
-async def test_one_request_a_cycle_is_all_it_costs():
+async def test_a_cycle_costs_one_request():
     async with world_of(scenario(busy(), busy("b"))) as world:
         await world.cycles(12)
         assert world.attempts(STATS) == 12

@@ -1,4 +1,4 @@
-"""The daemon and an emulated cluster, joined by loopback HTTP, in time that a test lets pass."""
+"""The daemon and an emulated cluster, connected by HTTP, with a clock that a test advances."""
 
 import random
 from collections.abc import AsyncIterator, Callable, Mapping
@@ -41,14 +41,14 @@ def update_of(deployment_id: str) -> str:
 
 
 class Update(NamedTuple):
-    """A number that was asked for, and when, seconds after the start."""
+    """Requested allocations, and when they were requested, in seconds after the start."""
 
     at: float
     deployment_id: str
     allocations: int
 
 
-class Ask(NamedTuple):
+class SentChange(NamedTuple):
     """A change that was sent to a deployment or its endpoint, and when."""
 
     at: float
@@ -75,7 +75,7 @@ class Cycle(NamedTuple):
     def kind(self, deployment_id: str) -> OutcomeKind:
         return self.outcome(deployment_id).kind
 
-    def words(self, deployment_id: str) -> str:
+    def text(self, deployment_id: str) -> str:
         return explain(self.decision(deployment_id))
 
     @property
@@ -84,7 +84,7 @@ class Cycle(NamedTuple):
 
 
 class CheckedRecorder:
-    """Keeps the last cycle. Every plan it hears of has to pass the checker."""
+    """Keeps the last cycle, and checks every plan."""
 
     def __init__(self) -> None:
         self.last: dict[str, Any] = {}
@@ -100,7 +100,7 @@ class CheckedRecorder:
 
 
 class WitnessedTransport(Transport):
-    """Notes what is sent, before it is."""
+    """Records requests before they are sent."""
 
     sent: list[tuple[float, HttpRequest]]
 
@@ -110,17 +110,17 @@ class WitnessedTransport(Transport):
 
 
 class WitnessedFaults(Faults):
-    """Notes what arrives at the emulator, each attempt, and lets things happen just before."""
+    """Records every attempt that arrives at the emulator, and can call a function just before."""
 
     def __init__(self) -> None:
         super().__init__()
         self.arrived: list[str] = []
-        self.surprises: dict[str, Callable[[], object]] = {}
+        self.callbacks: dict[str, Callable[[], object]] = {}
 
     def strike(self, method: str, path: str) -> Fault | None:
         self.arrived.append(path)
-        if (surprise := self.surprises.pop(path, None)) is not None:
-            surprise()
+        if (callback := self.callbacks.pop(path, None)) is not None:
+            callback()
         return super().strike(method, path)
 
 
@@ -143,26 +143,26 @@ class World:
         self.state_file = state_file
         self.loop = self._daemon(governed, poll_s)
 
-        # The emulation has a past before the start, in which models were loaded.
-        self._held_before = {
+        # The emulation has run before the start, to load the models.
+        self._allocation_s_before = {
             name: deployment.ledger.requested_allocation_s
             for name, deployment in self.cluster.deployments.items()
         }
 
     def _daemon(self, governed: Ruleset, poll_s: float) -> ControlLoop:
-        """One that has just been started, and knows what is written down."""
-        seen = ElasticsearchCluster(ElasticsearchApi(self.transport), self.clock)
-        bedside = StateFile(self.state_file) if self.state_file is not None else None
+        """A control loop that has just started, with the stopped deployments of the state file."""
+        cluster = ElasticsearchCluster(ElasticsearchApi(self.transport), self.clock)
+        state_store = StateFile(self.state_file) if self.state_file is not None else None
         return ControlLoop(
             clock=self.clock,
-            observer=seen,
-            actuator=seen,
+            observer=cluster,
+            actuator=cluster,
             recorder=self.recorder,
             ruleset=governed,
             poll_interval_s=poll_s,
             calendar=CronCalendar(),
-            state_store=bedside,
-            state=State(stopped=bedside.load() if bedside is not None else {}),
+            state_store=state_store,
+            state=State(stopped=state_store.load() if state_store is not None else {}),
         )
 
     @property
@@ -170,9 +170,9 @@ class World:
         return self.emulation.cluster
 
     def allocation_s(self, deployment_id: str) -> float:
-        """Allocation-seconds asked for since the start."""
+        """Allocation-seconds requested since the start."""
         ledger = self.deployment(deployment_id).ledger
-        return ledger.requested_allocation_s - self._held_before.get(deployment_id, 0.0)
+        return ledger.requested_allocation_s - self._allocation_s_before.get(deployment_id, 0.0)
 
     @property
     def now(self) -> float:
@@ -181,26 +181,26 @@ class World:
 
     @property
     def updates(self) -> list[Update]:
-        """All numbers asked for so far, of deployments themselves."""
+        """All allocations requested of deployments so far."""
         return [
-            Update(asked.at, asked.path.split("/")[3], asked.body["number_of_allocations"])
-            for asked in self.asked
-            if asked.path.endswith("/deployment/_update") and "number_of_allocations" in asked.body
+            Update(sent.at, sent.path.split("/")[3], sent.body["number_of_allocations"])
+            for sent in self.sent
+            if sent.path.endswith("/deployment/_update") and "number_of_allocations" in sent.body
         ]
 
     @property
-    def asked(self) -> list[Ask]:
-        """All that was asked to change so far."""
+    def sent(self) -> list[SentChange]:
+        """All changes sent so far."""
         return [
-            Ask(at - START, request.path, msgspec.json.decode(request.body or b"{}"))
+            SentChange(at - START, request.path, msgspec.json.decode(request.body or b"{}"))
             for at, request in self.transport.sent
             if request.method in ("POST", "PUT")
         ]
 
     @property
     def bodies(self) -> list[dict[str, Any]]:
-        """The same, without when and of whom."""
-        return [asked.body for asked in self.asked]
+        """The bodies of all changes sent so far."""
+        return [sent.body for sent in self.sent]
 
     def updates_of(self, deployment_id: str) -> list[int]:
         return [n for _, found, n in self.updates if found == deployment_id]
@@ -212,17 +212,17 @@ class World:
         return self.deployment(deployment_id).requested
 
     def attempts(self, path: str) -> int:
-        """How often a request for `path` arrived."""
+        """The number of requests for `path` that arrived."""
         return self.faults.arrived.count(path)
 
     # The daemon
 
     def kill(self, governed: Ruleset | None = None) -> None:
-        """It ends without a word, and another begins, perhaps with another configuration."""
+        """The daemon ends without a release, and another starts, optionally with other rules."""
         self.loop = self._daemon(governed or self.loop.ruleset, self.loop.poll_interval_s)
 
-    async def hand_back(self) -> list[ReleaseResult]:
-        """It ends as it should."""
+    async def release(self) -> list[ReleaseResult]:
+        """The daemon stops, and releases its deployments."""
         self.loop.stop()
         return await self.clock.run(self.loop.release_all())
 
@@ -240,7 +240,7 @@ class World:
         return [await self.cycle() for _ in range(count)]
 
     async def run_for(self, seconds: float) -> list[Cycle]:
-        """Cycles that begin within the next `seconds`."""
+        """The cycles that begin within the next `seconds`."""
         until = self.clock.now() + seconds
         found = []
         while self.clock.now() < until:
@@ -255,10 +255,10 @@ class World:
             cycle = await self.cycle()
             if condition(cycle):
                 return cycle
-        raise AssertionError(f"it has not come to it within {within_s:g} s")
+        raise AssertionError(f"the condition is not met within {within_s:g} s")
 
     async def hanging_cycle(self) -> Cycle:
-        """A cycle in which no time passes for the cluster, so that what it delays never comes."""
+        """A cycle during which no time passes for the cluster: delayed responses never arrive."""
         return await self._finish(self.clock.now(), await self.loop.run_cycle())
 
     async def _finish(self, at: float, period_s: float) -> Cycle:
@@ -267,18 +267,18 @@ class World:
         await self.emulation.catch_up()
         return cycle
 
-    # What happens
+    # Events
 
     def fail(self, path: str, calls: int | None = 1, **effect: Any) -> None:
-        """The next requests whose path matches meet a fault."""
+        """The next requests whose path matches get a fault."""
         self.faults.add(Fault(path=path, calls=calls, **effect))
 
-    def before_update(self, deployment_id: str, happens: Callable[[], object]) -> None:
-        """Something happens between the statistics and the next update of a deployment."""
-        self.faults.surprises[update_of(deployment_id)] = happens
+    def before_update(self, deployment_id: str, callback: Callable[[], object]) -> None:
+        """Call a function between the statistics and the next update of a deployment."""
+        self.faults.callbacks[update_of(deployment_id)] = callback
 
-    async def ask(self, method: str, path: str, body: object = None) -> tuple[int, Any]:
-        """What somebody else asks of the cluster: the status and the answer."""
+    async def request(self, method: str, path: str, body: object = None) -> tuple[int, Any]:
+        """A request of another client: the status and the response."""
 
         async def send() -> tuple[int, Any]:
             async with (
@@ -289,15 +289,15 @@ class World:
 
         return await self.clock.run(send())
 
-    def set_native(self, deployment_id: str, **settings: Any) -> None:
-        """Somebody changes the settings of the cluster's own scaler."""
+    def set_adaptive(self, deployment_id: str, **settings: Any) -> None:
+        """Another client changes the adaptive allocations."""
         self.cluster.update_deployment(deployment_id, adaptive=AdaptivePatch(**settings))
 
     def delete(self, deployment_id: str) -> None:
         self.cluster.stop_deployment(deployment_id, force=True)
 
     def restart_cluster(self) -> None:
-        """All nodes restart together: only the assignments survive."""
+        """All nodes restart together; only the assignments survive."""
         nodes = list(self.cluster.nodes.values())
         for node in nodes:
             self.cluster.remove_node(node.node_id)
@@ -306,7 +306,7 @@ class World:
 
 
 def scenario(*deployments: Deployed, **changes: Any) -> ClusterScenario:
-    """Two nodes of eight processors; every model takes 50 ms a request and 2 s to load."""
+    """Two nodes of eight processors; a request takes 50 ms, and a model loads in 2 s."""
     models = {deployed.model_id: None for deployed in deployments}
     settings: dict[str, Any] = {
         "version": "9.2",
@@ -322,16 +322,16 @@ def scenario(*deployments: Deployed, **changes: Any) -> ClusterScenario:
 
 @asynccontextmanager
 async def world_of(
-    wanted: ClusterScenario,
+    simulated: ClusterScenario,
     governed: Ruleset | None = None,
     *,
     poll_s: float = POLL_S,
     state_file: Path | None = None,
     **connection: Any,
 ) -> AsyncIterator[World]:
-    """A daemon at its first cycle, and the cluster it looks after."""
+    """A daemon before its first cycle, and its cluster."""
     clock = VirtualClock(START)
-    async with running_emulator(wanted, clock=clock) as running:
+    async with running_emulator(simulated, clock=clock) as running:
         settings: Mapping[str, Any] = {"hosts": (running.url,)} | connection
         transport = WitnessedTransport(Connection(**settings), clock, random.Random(7))
         transport.sent = []

@@ -34,7 +34,7 @@ async def test_both_control_modes(version, owned):
             cluster.own("b")
         await seen(cluster, "b")
         await carry_out(cluster, "b", SetAllocations(3))
-        assert cluster.number_of("b") == 3
+        assert cluster.allocations_of("b") == 3
         for minimum, maximum in ((2, 5), (0, 6)):
             await carry_out(cluster, "b", SetBounds(minimum, maximum))
             bounds = AdaptiveAllocations(enabled=True, minimum=minimum, maximum=maximum)
@@ -43,7 +43,7 @@ async def test_both_control_modes(version, owned):
             await carry_out(cluster, "b", SetAllocations(4))
         assert caught.value.kind is OutcomeKind.ADAPTIVE_ENABLED
         await carry_out(cluster, "b", SetAllocations(4, take_over=True))
-        assert cluster.number_of("b") == 4
+        assert cluster.allocations_of("b") == 4
         assert not (await seen(cluster, "b")).adaptive.enabled
 
 
@@ -54,7 +54,7 @@ async def test_bounds_need_adaptive_allocations(version):
             await carry_out(cluster, "b", SetBounds(1, 4))
         assert caught.value.kind is OutcomeKind.UNSUPPORTED
         await carry_out(cluster, "b", SetAllocations(4))
-        assert cluster.number_of("b") == 4
+        assert cluster.allocations_of("b") == 4
 
 
 @pytest.mark.parametrize("version", WITHOUT_ADAPTIVE + WITH_ADAPTIVE)
