@@ -1,4 +1,4 @@
-"""Have the daemon start a deployment again that it has stopped."""
+"""Let the daemon start a deployment that it has stopped."""
 
 from urllib.parse import quote
 
@@ -10,17 +10,18 @@ from autoscaler.wire.decisions import AdminError
 
 
 async def resume(url: str, deployment_id: str) -> str:
-    """Tell the daemon at `url`; what it answers.
+    """Send the request to the daemon at `url`, and return its message.
 
     Raises:
-        NoAnswer: there is no daemon, or it refuses: the deployment is not asleep.
+        AdminRequestFailed: no daemon responds, or it refuses: the deployment is not stopped.
     """
-    status, body = await send("POST", url, f"/resume/{quote(deployment_id, safe='')}")
+    path = f"/resume/{quote(deployment_id, safe='')}"
+    status, body = await send("POST", url, path)
     try:
         if status != 202:
             raise AdminRequestFailed(msgspec.json.decode(body, type=AdminError).error)
         return msgspec.json.decode(body, type=ResumeAccepted).message
     except msgspec.DecodeError as error:
         raise AdminRequestFailed(
-            f"{url} is not an autoscaler that wakes deployments: it answered {status}; {URL_HINT}"
+            f"unexpected response from {url}: {status} to POST {path}; {URL_HINT}"
         ) from error

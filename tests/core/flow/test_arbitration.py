@@ -1,6 +1,6 @@
 """Several deployments and the capacity that is free: who is granted how much, and what is said."""
 
-from functools import lru_cache
+from functools import cache
 from typing import ClassVar
 
 import pytest
@@ -436,7 +436,7 @@ def can_be_placed(claims, machines, seen):
     names = tuple(sorted(threads))
     totals = {each.node_id: each.ml_memory_bytes for each in machines}
 
-    @lru_cache(maxsize=None)
+    @cache
     def possible(number, place, further, free, memory):
         if number == len(claims):
             return True
