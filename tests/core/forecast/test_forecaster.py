@@ -46,26 +46,26 @@ def forecast_for(memory, horizon_s=70.0):
     return FORECASTER.predict(memory, memory.at, horizon_s)
 
 
-class TestLearning:
-    def test_nothing_is_promised_before_anything_was_seen(self):
+class TestAccuracy:
+    def test_before_the_first_measurement_there_is_no_forecast(self):
         forecast = FORECASTER.predict(FORECASTER.begin(), MONDAY, 70.0)
         assert (forecast.load, forecast.trusted) == (0.0, False)
         assert forecast.accuracy is forecast.coverage is None
 
-    def test_it_takes_a_day_to_be_trusted(self):
+    def test_it_is_trusted_after_a_day(self):
         before = memory_after(daily, 0.99)
         assert not forecast_for(before).trusted
         assert forecast_for(memory_after(daily, 0.02, before, before.at)).trusted
 
-    def test_a_daily_cycle_is_learnt(self):
+    def test_a_daily_cycle_is_predicted(self):
         memory = memory_after(daily, 4.25)
         for horizon_s in (600.0, 1800.0):
             forecast = forecast_for(memory, horizon_s)
             assert forecast.expected == pytest.approx(daily(memory.at + horizon_s), rel=0.03)
             assert forecast.trusted
 
-    def test_a_weekly_cycle_is_learnt(self):
-        """On a Monday morning, which the days before would have as quiet as a Sunday's."""
+    def test_a_weekly_cycle_is_predicted(self):
+        """On a Monday morning, after two quiet days."""
         start = MONDAY + 14 * DAY_S
         memory = memory_after(weekly, 14.25, noise=0.05)
         assert memory.at > start
@@ -73,20 +73,20 @@ class TestLearning:
         assert forecast.expected == pytest.approx(weekly(memory.at + 1800.0), rel=0.05)
         assert forecast.trusted
 
-    def test_it_is_better_than_yesterday_on_a_load_that_wanders(self):
+    def test_it_is_about_as_accurate_as_a_naive_forecast_of_noise(self):
         accuracy = forecast_for(memory_after(steady, 3, noise=0.5), 600.0).accuracy
         assert accuracy is not None
         assert accuracy < 1.1
 
-    def test_more_is_expected_of_a_longer_time(self):
+    def test_the_forecast_rises_with_the_horizon(self):
         memory = memory_after(daily, 3.25, noise=0.5)
         loads = [forecast_for(memory, horizon_s).load for horizon_s in (70.0, 600.0, 1800.0)]
         assert loads == sorted(loads)
 
 
-class TestDoubt:
-    def test_a_change_of_regime_switches_it_off_and_on_again(self):
-        """A steady load becomes a cycle that is unlike anything before."""
+class TestTrust:
+    def test_a_change_of_regime_ends_the_trust_for_some_hours(self):
+        """A steady load becomes a cycle of another size."""
         memory, hour = memory_after(steady, 2, noise=0.2), round(3600.0 / POLL_S)
         assert forecast_for(memory, 600.0).trusted
         trusted = []
@@ -96,8 +96,8 @@ class TestDoubt:
         assert not all(trusted[: 12 * hour])
         assert all(trusted[-12 * hour :])
 
-    def test_a_cycle_that_is_turned_round_is_not_followed(self):
-        """Day becomes night: where the profile would have the load rise, it falls."""
+    def test_an_inverted_cycle_is_not_followed(self):
+        """The load falls when the profile rises."""
         memory = memory_after(daily, 4.25)
         memory = memory_after(lambda at: daily(at + DAY_S / 2), 0.25, memory, memory.at)
         forecast = forecast_for(memory, 1800.0)
@@ -108,7 +108,7 @@ class TestDoubt:
         assert forecast_for(memory).trusted
         assert not FORECASTER.predict(memory, memory.at + MAX_GAP_S + 1.0, 70.0).trusted
 
-    def test_a_horizon_longer_than_any_that_was_judged_is_not_trusted(self):
+    def test_a_horizon_beyond_the_longest_scored_one_is_not_trusted(self):
         memory = memory_after(daily, 3, noise=0.1)
         assert forecast_for(memory, HORIZONS_S[-1]).trusted
         assert not forecast_for(memory, HORIZONS_S[-1] + 1.0).trusted
@@ -117,23 +117,23 @@ class TestDoubt:
 class TestCoverage:
     @pytest.mark.parametrize("horizon_s", [70.0, 600.0])
     @pytest.mark.parametrize("load", [steady, daily, weekly])
-    def test_the_quantile_is_one(self, load, horizon_s):
+    def test_it_equals_the_quantile(self, load, horizon_s):
         assert self.covered(load, horizon_s, noise=0.3) == pytest.approx(0.95, abs=0.02)
 
     @pytest.mark.parametrize("horizon_s", [70.0, 600.0])
-    def test_also_of_a_load_that_wanders(self, horizon_s):
+    def test_also_for_a_random_walk(self, horizon_s):
         dice, logarithms = random.Random(2), [2.0]
         for _ in range(8 * 1440):
             logarithms.append(2.0 + 0.98 * (logarithms[-1] - 2.0) + dice.gauss(0.0, 0.1))
 
-        def wandering(at):
+        def random_walk(at):
             return math.exp(logarithms[int((at - MONDAY) // 60.0)])
 
-        assert self.covered(wandering, horizon_s, noise=0.2) == pytest.approx(0.95, abs=0.02)
+        assert self.covered(random_walk, horizon_s, noise=0.2) == pytest.approx(0.95, abs=0.02)
 
     @staticmethod
     def covered(load, horizon_s, noise):
-        """The share of forecasts after the first day, of a week, that were not exceeded."""
+        """The fraction of forecasts of a week, after the first day, that were not exceeded."""
         dice, memory = random.Random(11), FORECASTER.begin()
         levels, loads = [], []
         for poll, at in enumerate(instants(MONDAY, 8)):
@@ -144,14 +144,14 @@ class TestCoverage:
                 loads.append((poll, forecast_for(memory, horizon_s).load))
         polls = round(horizon_s / POLL_S)
         hits = [
-            max(levels[poll + 1 : poll + 1 + polls]) <= foretold
-            for poll, foretold in loads
+            max(levels[poll + 1 : poll + 1 + polls]) <= predicted
+            for poll, predicted in loads
             if poll + polls < len(levels)
         ]
         return sum(hits) / len(hits)
 
 
-class TestHarm:
+class TestRobustness:
     @staticmethod
     def size(memory):
         season, records = memory.state.profile, memory.state.records
@@ -166,7 +166,7 @@ class TestHarm:
         assert len(sizes) == 1
         assert sizes.pop() < 25_000
 
-    def test_a_gap_costs_no_more_than_what_it_hid(self):
+    def test_after_a_gap_the_profile_is_still_used(self):
         memory = memory_after(daily, 3)
         later = memory_after(daily, 0.25, memory, memory.at + 6 * 3600.0)
         forecast = forecast_for(later, 600.0)
@@ -174,18 +174,18 @@ class TestHarm:
         assert forecast.load == pytest.approx(daily(later.at + 600.0), rel=0.1)
 
     @pytest.mark.parametrize("step_s", [-30.0, -3600.0, -3 * DAY_S, 3600.0, 40 * DAY_S])
-    def test_a_clock_that_is_set_is_got_used_to(self, step_s):
+    def test_it_recovers_after_the_clock_was_set(self, step_s):
         memory = memory_after(daily, 3)
         later = memory_after(daily, 1.5, memory, memory.at + step_s)
         forecast = forecast_for(later, 600.0)
         assert forecast.load == pytest.approx(daily(later.at + 600.0), rel=0.2)
 
     @pytest.mark.parametrize("load", [math.nan, math.inf, -1.0, 1e300])
-    def test_what_is_no_load_is_as_good_as_not_measured(self, load):
+    def test_an_invalid_load_is_ignored(self, load):
         memory = memory_after(daily, 0.1)
         assert FORECASTER.updated(memory, memory.at + POLL_S, load, POLL_S) is memory
 
-    def test_within_a_slot_nothing_but_sums_change(self):
+    def test_within_a_slot_only_sums_change(self):
         memory = memory_after(steady, 1)
         while memory.next_due_at <= memory.at + POLL_S:
             memory = FORECASTER.updated(memory, memory.at + POLL_S, 10.0, POLL_S)
@@ -206,7 +206,7 @@ class TestHarm:
 
     @settings(max_examples=60, deadline=None)
     @given(measurements, st.floats(1.0, 7200.0))
-    def test_whatever_is_measured_a_forecast_is_a_number(self, measurements, horizon_s):
+    def test_after_any_measurements_the_forecast_is_finite(self, measurements, horizon_s):
         memory, at = FORECASTER.begin(), MONDAY
         for step_s, load, interval_s in measurements:
             at += step_s
@@ -218,7 +218,7 @@ class TestHarm:
 
     @settings(max_examples=30, deadline=None)
     @given(measurements)
-    def test_the_same_measurements_teach_the_same(self, measurements):
+    def test_the_same_measurements_give_the_same_memory(self, measurements):
         memories = []
         for _ in range(2):
             memory, at = FORECASTER.begin(), MONDAY
@@ -229,13 +229,13 @@ class TestHarm:
         assert memories[0] == memories[1]
 
 
-class TestRecall:
+class TestHistory:
     @staticmethod
     def recorded(days):
-        starts = [MONDAY + SLOT_S * (number + 0.5) for number in range(round(days * 288))]
+        starts = [MONDAY + SLOT_S * (slot + 0.5) for slot in range(round(days * 288))]
         return [daily(at) for at in starts]
 
-    def test_what_was_recorded_is_known_at_once(self):
+    def test_recorded_slots_are_used_at_once(self):
         ends_at = MONDAY + 3.25 * DAY_S
         memory = FORECASTER.from_history(self.recorded(3.25), ends_at)
         assert memory.at == ends_at
@@ -244,11 +244,11 @@ class TestRecall:
         assert forecast.trusted
         assert forecast.load == pytest.approx(daily(memory.at + 600.0), rel=0.1)
 
-    def test_slots_that_were_not_recorded_may_be_left_open(self):
+    def test_unknown_slots_are_nan(self):
         slots = self.recorded(3.25)
         slots[100:150] = [math.nan] * 50
         memory = FORECASTER.from_history(slots, MONDAY + 3.25 * DAY_S)
         assert forecast_for(memory, 600.0).trusted
 
-    def test_nothing_recorded_is_nothing_known(self):
+    def test_an_empty_history_is_the_first_memory(self):
         assert FORECASTER.from_history([], MONDAY) == FORECASTER.begin()

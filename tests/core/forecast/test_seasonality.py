@@ -18,7 +18,7 @@ from autoscaler.core.forecast.seasonality import (
 
 FIRST = 10 * SLOTS_PER_WEEK
 KEPT = 2.0**-11
-"""Of a level: how exactly it is kept."""
+"""Relative precision of a stored load: half of the last bit of a 16-bit float."""
 
 
 def daily(slot):
@@ -41,20 +41,20 @@ def middle(slot):
     return (slot + 0.5) * SLOT_S
 
 
-def test_nothing_is_known_of_a_time_that_never_was():
+def test_a_slot_that_has_not_been_observed_is_unknown():
     profile = profile_of(daily, SLOTS_PER_DAY // 2)
     assert math.isnan(interpolated(profile, middle(profile.slot + 1)))
     assert math.isnan(slot_mean(profile, profile.slot + 1))
 
 
-def test_a_day_is_known_after_a_day():
+def test_a_daily_profile_is_known_after_a_day():
     profile = profile_of(daily, SLOTS_PER_DAY + 24)
     for ahead in range(1, 7):
         expected = daily(profile.slot + ahead)
         assert interpolated(profile, middle(profile.slot + ahead)) == pytest.approx(expected, 1e-3)
 
 
-def test_a_week_is_known_after_a_week():
+def test_a_weekly_profile_is_known_after_a_week():
     for day in range(7):
         profile = profile_of(weekly, 2 * SLOTS_PER_WEEK + day * SLOTS_PER_DAY + 6)
         expected = weekly(profile.slot + 2)
@@ -70,27 +70,27 @@ def test_a_busier_day_raises_its_profile():
     assert interpolated(profile, middle(slot)) == pytest.approx(2.0 * daily(slot), rel=1e-3)
 
 
-def test_a_ratio_is_believed_only_so_far():
+def test_the_ratio_to_the_profile_is_bounded():
     profile = profile_of(
         lambda slot: 100.0 if slot >= FIRST + SLOTS_PER_DAY else 1.0, SLOTS_PER_DAY + 90
     )
     assert interpolated(profile, middle(profile.slot + 1)) == MAX_LEVEL_RATIO
 
 
-def test_one_day_unlike_the_others_is_outvoted():
+def test_a_single_unusual_day_has_no_effect():
     unlike = range(FIRST + 2 * SLOTS_PER_DAY, FIRST + 3 * SLOTS_PER_DAY)
     profile = profile_of(lambda slot: 50.0 if slot in unlike else 5.0, 3 * SLOTS_PER_DAY + 30)
     assert interpolated(profile, middle(profile.slot + 1)) == pytest.approx(5.0)
 
 
-def test_between_the_middles_of_slots_lies_a_line():
+def test_between_the_middles_of_slots_it_is_interpolated():
     profile = profile_of(daily, 2 * SLOTS_PER_DAY)
     slot = profile.slot + 2
     one, two = (interpolated(profile, middle(each)) for each in (slot, slot + 1))
     assert interpolated(profile, middle(slot) + SLOT_S / 4) == pytest.approx(one + (two - one) / 4)
 
 
-def test_slots_left_out_are_unknown_and_the_rest_is_kept():
+def test_skipped_slots_are_unknown_and_the_others_are_kept():
     profile = profile_of(daily, 2 * SLOTS_PER_DAY)
     later = after_slot(profile, profile.slot + 20, 3.0)
     assert math.isnan(slot_mean(later, profile.slot + 1))
@@ -98,7 +98,7 @@ def test_slots_left_out_are_unknown_and_the_rest_is_kept():
     assert slot_mean(later, later.slot) == 3.0
 
 
-def test_it_is_the_same_whether_slots_are_left_out_or_unmeasured():
+def test_skipped_slots_are_equal_to_unmeasured_ones():
     profile = skipped = profile_of(daily, 2 * SLOTS_PER_DAY)
     for slot in range(profile.slot + 1, profile.slot + 30):
         profile = after_slot(profile, slot, UNKNOWN)
@@ -107,13 +107,13 @@ def test_it_is_the_same_whether_slots_are_left_out_or_unmeasured():
     assert repr(profile) == repr(skipped)
 
 
-def test_after_months_without_a_measurement_nothing_is_known():
+def test_after_months_without_a_measurement_there_is_no_profile():
     profile = profile_of(daily, 2 * SLOTS_PER_DAY)
     later = after_slot(profile, profile.slot + 9 * SLOTS_PER_WEEK, 3.0)
     assert math.isnan(interpolated(later, middle(later.slot + 1)))
 
 
-def test_a_clock_set_back_lets_slots_come_again():
+def test_after_a_clock_was_set_back_slots_recur():
     profile = profile_of(daily, 3 * SLOTS_PER_DAY)
     again = profile.slot - 12
     back = after_slot(profile, again, daily(again))
