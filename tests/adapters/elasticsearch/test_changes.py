@@ -1,7 +1,5 @@
 """Changes: the requests sent for them, and their outcomes."""
 
-from contextlib import asynccontextmanager
-
 import pytest
 
 from autoscaler.adapters.elasticsearch.cluster import ElasticsearchCluster
@@ -13,12 +11,27 @@ from autoscaler.core.values import (
     Start,
     Stop,
 )
-from autoscaler.ports import UpdateFailed
+from tests.adapters.elasticsearch.changes import (
+    ENABLED,
+    INFERENCE,
+    NO_ENDPOINTS,
+    NO_MASTER,
+    NOT_STARTED,
+    OWNED,
+    START,
+    STATS,
+    STATUS,
+    STOP,
+    UNAUTHORISED,
+    UNKNOWN_FIELD,
+    UPDATE,
+    cluster_of,
+    outcome_of,
+)
 from tests.adapters.elasticsearch.servers import (
     api_for,
     assignment,
     deployment,
-    endpoint,
     page,
     refusal,
     reset,
@@ -28,50 +41,6 @@ from tests.adapters.elasticsearch.servers import (
     truncated,
 )
 from tests.fakes import FakeClock
-
-STATS, INFERENCE = "/_ml/trained_models/_stats", "/_inference/_all"
-UPDATE, STOP, START = (
-    f"/_ml/trained_models/elser/deployment/{verb}" for verb in ("_update", "_stop", "_start")
-)
-UPDATE_ENDPOINT = "/_inference/sparse_embedding/elser/_update"
-STATUS = "status_exception"
-OWNED = respond({"endpoints": [endpoint("elser")]})
-NO_ENDPOINTS = respond({"endpoints": []})
-OWNED_CONFLICT = refusal(
-    409,
-    STATUS,
-    "Cannot update deployment [elser] as it was created by inference endpoint [elser]. "
-    "This model deployment must be updated through the inference API.",
-)
-UNAUTHORISED = refusal(
-    403, "security_exception", "action [x] is unauthorized for user [scaler] with roles [r]"
-)
-NO_MASTER = refusal(503, "master_not_discovered_exception", "no master")
-NOT_STARTED = refusal(409, STATUS, "[starting] not in [started] state")
-UNKNOWN_FIELD = refusal(
-    400,
-    "x_content_parse_exception",
-    "[1:2] [update_trained_model_deployment_request] unknown field [adaptive_allocations]",
-)
-
-
-@asynccontextmanager
-async def cluster_of(*responses, **settings):
-    async with serving(*responses) as server, api_for(server, **settings) as api:
-        yield ElasticsearchCluster(api, FakeClock(start=1_000.0)), server
-
-
-async def outcome_of(cluster, change, fragment=None, name="elser"):
-    with pytest.raises(UpdateFailed, match=fragment) as caught:
-        await cluster.carry_out(name, change)
-    assert str(caught.value)
-    return caught.value.kind
-
-
-def sent(server, path):
-    """The bodies sent to `path`, in order."""
-    return [server.body(i) for i, found in enumerate(server.paths) if found == path]
-
 
 BODIES = {
     "allocations": (SetAllocations(4), {"number_of_allocations": 4}),
@@ -145,144 +114,6 @@ async def test_a_cluster_without_updates_can_only_be_observed():
         await cluster.observe()
         outcome = await outcome_of(cluster, SetAllocations(4), r"needs Elasticsearch 8\.6")
     assert outcome is OutcomeKind.INVALID
-
-
-# Deployments of inference endpoints
-
-
-def owned(**responses):
-    """A cluster in which an endpoint owns the deployment."""
-    usual = {
-        STATS: respond(stats(deployment("elser"))),
-        INFERENCE: OWNED,
-        UPDATE_ENDPOINT: respond(endpoint("elser")),
-        UPDATE: OWNED_CONFLICT,
-    }
-    return usual | responses
-
-
-def echo(**settings):
-    return respond(endpoint("elser", **settings))
-
-
-ENABLED = {"enabled": True, "min_number_of_allocations": 1, "max_number_of_allocations": 8}
-DISABLED = {"adaptive_allocations": {"enabled": False}}
-ENDPOINT_BODIES = {
-    "allocations": (SetAllocations(4), [{"num_allocations": 4}], echo(num_allocations=4)),
-    "take over": (
-        SetAllocations(4, take_over=True),
-        [DISABLED, {"num_allocations": 4}],
-        echo(num_allocations=4, adaptive_allocations={"enabled": False}),
-    ),
-    "take over, settings removed": (
-        SetAllocations(4, take_over=True),
-        [DISABLED, {"num_allocations": 4}],
-        echo(num_allocations=4),
-    ),
-    "bounds": (
-        SetBounds(1, 8),
-        [{"adaptive_allocations": ENABLED}],
-        echo(adaptive_allocations=ENABLED),
-    ),
-}
-
-
-@pytest.mark.parametrize("known", [True, False], ids=["known", "not known"])
-@pytest.mark.parametrize(
-    ("change", "settings", "response"), ENDPOINT_BODIES.values(), ids=ENDPOINT_BODIES
-)
-async def test_a_deployment_of_an_endpoint_is_changed_through_it(change, settings, response, known):
-    async with cluster_of(owned(**{UPDATE_ENDPOINT: response})) as (cluster, server):
-        if known:
-            await cluster.observe()
-        for _ in range(2):
-            await cluster.carry_out("elser", change)
-    assert sent(server, UPDATE_ENDPOINT) == [{"service_settings": s} for s in settings] * 2
-    assert server.requests[-1].method == "PUT"
-    # After a refusal, the owner is known.
-    assert server.paths.count(UPDATE) == (0 if known else 1)
-
-
-WITHOUT = {
-    "no such API": None,
-    "not through it": refusal(400, STATUS, "[adaptive_allocations] cannot be updated"),
-    "ignored": echo(num_allocations=1),
-    "other bounds": echo(adaptive_allocations=ENABLED | {"min_number_of_allocations": 0}),
-    "endpoint gone": refusal(404, "resource_not_found_exception", "no endpoint [elser]"),
-}
-
-
-@pytest.mark.parametrize("lacking", WITHOUT.values(), ids=WITHOUT)
-async def test_a_change_that_the_endpoint_cannot_accept_is_sent_to_the_deployment(lacking):
-    responses = owned(**{UPDATE: respond(assignment())}) | {UPDATE_ENDPOINT: lacking}
-    async with cluster_of({k: v for k, v in responses.items() if v}) as (cluster, server):
-        await cluster.observe()
-        await cluster.carry_out("elser", SetBounds(1, 8))
-    assert sent(server, UPDATE) == [{"adaptive_allocations": ENABLED}]
-
-
-async def test_a_take_over_that_the_endpoint_ignores_is_one_call_to_the_deployment():
-    responses = owned(**{UPDATE_ENDPOINT: WITHOUT["not through it"], UPDATE: respond(assignment())})
-    async with cluster_of(responses) as (cluster, server):
-        await cluster.observe()
-        await cluster.carry_out("elser", SetAllocations(4, take_over=True))
-    assert sent(server, UPDATE) == [{"number_of_allocations": 4} | DISABLED]
-
-
-async def test_the_refusal_of_the_endpoint_is_reported_if_the_deployment_is_owned():
-    refused = refusal(400, "validation_exception", "cannot be set if adaptive allocations is on")
-    async with cluster_of(owned(**{UPDATE_ENDPOINT: refused})) as (cluster, _):
-        await cluster.observe()
-        outcome = await outcome_of(cluster, SetAllocations(4), "cannot be set if adaptive")
-    assert outcome is OutcomeKind.ADAPTIVE_ENABLED
-
-
-async def test_bounds_that_neither_accepts_are_owned_by_the_endpoint():
-    async with cluster_of(owned()) as (cluster, _):
-        await cluster.observe()
-        outcome = await outcome_of(cluster, SetBounds(1, 8), "must be updated through")
-    assert outcome is OutcomeKind.ENDPOINT_OWNED
-
-
-@pytest.mark.parametrize("denied", [INFERENCE, UPDATE_ENDPOINT])
-async def test_the_missing_privilege_for_an_endpoint_is_named(denied):
-    async with cluster_of(owned(**{denied: UNAUTHORISED})) as (cluster, _):
-        await cluster.observe()
-        for _ in range(2):
-            outcome = await outcome_of(
-                cluster, SetAllocations(4), "manage_inference; grant it to scaler"
-            )
-            assert outcome is OutcomeKind.ENDPOINT_OWNED
-
-
-@pytest.mark.parametrize(
-    ("lost", "outcome"),
-    [
-        (NO_MASTER, OutcomeKind.UNKNOWN),
-        (truncated, OutcomeKind.UNKNOWN),
-        (NOT_STARTED, OutcomeKind.NOT_STARTED),
-        (refusal(429, STATUS, "not enough resources to provide all"), OutcomeKind.NO_CAPACITY),
-        (refusal(401, "security_exception", "no"), OutcomeKind.FORBIDDEN),
-        (
-            refusal(403, "security_exception", "non-compliant for [inference]"),
-            OutcomeKind.FORBIDDEN,
-        ),
-    ],
-    ids=lambda value: value if isinstance(value, OutcomeKind) else None,
-)
-async def test_a_change_through_an_endpoint_that_is_refused_or_lost_is_sent_once(lost, outcome):
-    async with cluster_of(owned(**{UPDATE_ENDPOINT: lost})) as (cluster, server):
-        await cluster.observe()
-        assert await outcome_of(cluster, SetAllocations(4)) is outcome
-    assert server.paths.count(UPDATE_ENDPOINT) == 1
-    assert UPDATE not in server.paths
-
-
-@pytest.mark.parametrize("lost", [NO_MASTER, NO_ENDPOINTS, page(502)], ids=lambda _: None)
-async def test_a_refusal_is_reported_if_the_owner_cannot_be_read(lost):
-    async with cluster_of(owned(**{INFERENCE: lost}), retries=0) as (cluster, _):
-        outcome = await outcome_of(cluster, SetAllocations(4), "created by inference endpoint")
-    assert outcome is OutcomeKind.ENDPOINT_OWNED
 
 
 # Stop
@@ -370,17 +201,17 @@ STARTED = {
     "wait_for": "starting",
     "timeout": "5s",
 }
-WITHOUT_NUMBER = {k: v for k, v in STARTED.items() if k != "number_of_allocations"}
+WITHOUT_ALLOCATIONS = {k: v for k, v in STARTED.items() if k != "number_of_allocations"}
 START_BODIES = {
     "as it was": (start(), STARTED),
     "no cache": (start(cache_bytes=0), STARTED | {"cache_size": "0b"}),
     "adaptive allocations enabled": (
         start(adaptive=AdaptiveAllocations(enabled=True, minimum=1, maximum=8)),
-        WITHOUT_NUMBER | {"adaptive_allocations": ENABLED},
+        WITHOUT_ALLOCATIONS | {"adaptive_allocations": ENABLED},
     ),
     "without bounds": (
         start(adaptive=AdaptiveAllocations(enabled=True)),
-        WITHOUT_NUMBER | {"adaptive_allocations": {"enabled": True}},
+        WITHOUT_ALLOCATIONS | {"adaptive_allocations": {"enabled": True}},
     ),
     "off": (
         start(adaptive=AdaptiveAllocations(enabled=False, minimum=1, maximum=8)),
