@@ -1,15 +1,16 @@
 """Back-tests: any policy on any load, in virtual time.
 
-world         the simulated deployment and the load on it
-baselines     other autoscalers, as policies
-oracle        the schedule of a scheduler that knows all requests in advance
-results       rows, comparisons, the terminal table and the report
-scenarios     the standard scenarios, TOML files
+    command          options                 -> exit status    `autoscaler backtest`
+    batch            tasks                   -> Batch          many runs, on all cores
+    trial            policy, workload        -> Trial          one run, scored
+    policy_specs     a name                  -> PolicySpec     the policies that can be run
+    configured_rule  a configuration file    -> rule           a rule of the operator, as a policy
+    drivers          plant, policy           -> changes        the polls and updates of a run
+    bounds_driver    plant, policy           -> changes        the same in mode `bounds`
 
-policy_specs  a name, a setting        -> PolicySpec     the policies that can be tried
-drivers       plant, policy            -> changes        a policy, or the cluster, in a run
-bounds_driver plant, policy            -> changes        control mode `bounds`
-trial         policy, workload         -> Trial          one run, scored
-batch         tasks                    -> Batch          many runs, on all cores
-command       options                  -> exit status    `autoscaler backtest`
+    oracle           every request           -> Plant          the cheapest schedule found
+    baselines        Situation               -> Step           other autoscalers, as policies
+    world            scenario, trace, seed   -> Plant          the simulated deployment, its load
+    results          rows                    -> tables, page   scored, compared, stored and shown
+    scenarios        TOML files              -> scenario       the standard scenarios
 """
