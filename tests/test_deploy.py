@@ -1,4 +1,4 @@
-"""What is shipped beside the program fits the program, as far as that can be seen offline."""
+"""The files in deploy/ fit the program, as far as that can be checked offline."""
 
 import re
 import shutil
@@ -45,7 +45,7 @@ class TestAlerts:
         output_of("promtool", "check", "rules", "prometheus/rules.yml")
 
     @needs("promtool")
-    def test_they_fire_when_they_should_and_else_not(self):
+    def test_they_fire_as_their_tests_expect(self):
         output_of("promtool", "test", "rules", "prometheus/rules_test.yml")
 
     def test_every_alert_is_tested(self):
@@ -55,7 +55,7 @@ class TestAlerts:
         assert [alert for alert in alerts if f"alertname: {alert}" not in tested] == []
 
     @pytest.mark.parametrize("name", ["rules.yml", "rules_test.yml"])
-    def test_they_speak_of_metrics_that_exist(self, name):
+    def test_their_metrics_exist(self, name):
         collectors = (PrometheusRecorder(FakeClock()), DaemonMetrics(FakeClock(), "1"))
         known = {
             family.name + ("_total" if family.type == "counter" else "")
@@ -77,12 +77,12 @@ class TestKubernetes:
         assert "runAsNonRoot: true" in rendered
         assert "config.toml: |" in rendered
 
-    def test_probes_ask_for_what_is_served_on_the_port_that_is_opened(self):
+    def test_probes_use_the_paths_and_the_port_of_the_server(self):
         text = "\n".join(path.read_text() for path in MANIFESTS)
         assert set(re.findall(r"path: (/\S+)", text)) == {"/healthz", "/readyz"}
         assert set(re.findall(r"name: metrics\n\s+(?:containerPort|port): (\d+)", text)) == {"9464"}
 
-    def test_what_the_configuration_names_is_mounted(self):
+    def test_the_paths_of_the_configuration_are_mounted(self):
         for directory in ("base", "sidecar"):
             folder = DEPLOY / "kubernetes" / directory
             manifests = "\n".join(path.read_text() for path in folder.glob("*.yaml"))
@@ -92,7 +92,7 @@ class TestKubernetes:
 
 
 class TestTheImage:
-    def test_it_runs_as_a_number_and_listens_where_the_configuration_says(self):
+    def test_it_runs_as_a_numeric_user_and_listens_as_configured(self):
         text = (DEPLOY / "Dockerfile").read_text()
         assert re.search(r"^USER \d+:\d+$", text, re.MULTILINE)
         assert "EXPOSE 9464" in text
@@ -101,13 +101,13 @@ class TestTheImage:
         server = load(None, {**hosts, **variables}).server
         assert (server.host, server.port) == ("0.0.0.0", 9464)
 
-    def test_what_it_copies_exists(self):
+    def test_copied_files_exist(self):
         text = (DEPLOY / "Dockerfile").read_text()
         copied = re.findall(r"^COPY (?!--from)(.+) \S+$", text, re.MULTILINE)
         for source in " ".join(copied).split():
             assert (ROOT / source).exists(), source
 
-    def test_what_it_installs_is_pinned_and_satisfies_the_project(self):
+    def test_installed_packages_are_pinned_and_satisfy_the_project(self):
         text = (ROOT / "requirements.lock").read_text()
         pinned = re.findall(r"^([a-z0-9-]+)==(\S+)[^\n]*\\\n    --hash=sha256:", text, re.MULTILINE)
         project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
@@ -122,10 +122,10 @@ class TestSystemd:
     UNIT = DEPLOY / "systemd/autoscaler.service"
 
     @needs("systemd-analyze")
-    def test_the_unit_is_valid_but_for_the_program_that_is_not_there(self):
+    def test_the_unit_is_valid_except_for_the_missing_program(self):
         command = ["systemd-analyze", "verify", "--man=no", str(self.UNIT)]
         ran = subprocess.run(command, capture_output=True, text=True, check=False)
-        # Units of the machine may have defects of their own.
+        # Other units of the machine may have defects.
         ours = [line for line in ran.stderr.splitlines() if "autoscaler" in line]
         assert [line for line in ours if "is not executable" not in line] == []
 

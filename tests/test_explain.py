@@ -122,7 +122,7 @@ def decisions(clock):
 
 @contextmanager
 def serving(decisions, clock):
-    """The address of the daemon's server, on an event loop of its own."""
+    """The address of the daemon's server, on a separate event loop."""
     server = AdminServer(
         CollectorRegistry(),
         Health(clock, 10.0),
@@ -225,8 +225,8 @@ class TestAllDeployments:
         assert "The cluster reports no deployment." in text
 
     def test_a_failure_since_then(self, decisions, clock):
-        decisions.skipped(ObservationFailed(FailureKind.TIMEOUT, "no answer"), clock.now())
-        assert "Not observed since: no answer" in shown(decisions.list_deployments())
+        decisions.skipped(ObservationFailed(FailureKind.TIMEOUT, "no response"), clock.now())
+        assert "Not observed since: no response" in shown(decisions.list_deployments())
 
 
 class TestOneDeployment:
@@ -262,7 +262,7 @@ class TestOneDeployment:
             "SLO attainment (24 h) 99.4%",
             "SLO-violation weight 20 allocations per erlang",
             "backlog 40 requests",
-            "drained in time by 4 allocations",
+            "needed for the backlog 4 allocations",
             "forecast 3.61 erlangs",
             "forecast error 0.1234",
             "room unlimited",

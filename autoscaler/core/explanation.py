@@ -39,7 +39,7 @@ _STEPS = {
     Reason.STOPPED: "stopped {since_s} ago because it was idle",
     Reason.RESUME: "{reason}",
 }
-"""Texts that need the inputs of the step alone; `_TEXTS` has those that depend on more."""
+"""Texts that need nothing but the inputs of the step; `_TEXTS` has the others."""
 
 
 _ISSUES = {
@@ -314,24 +314,24 @@ def _choice_text(step: Step) -> str:
     >>> _choice_text(Step(Reason.SLO, 5, 5, {}, candidates))
     'keeping 5: saving from 4 below threshold (0.6% late; 4 would be 2.9% late)'
     """
-    number = step.after
-    by_number = {candidate.allocations: candidate for candidate in step.candidates}
-    chosen, fewer = by_number.get(number), by_number.get(number - 1)
-    s = "s" if number == 1 else ""
+    allocations = step.after
+    candidates = {candidate.allocations: candidate for candidate in step.candidates}
+    chosen, fewer = candidates.get(allocations), candidates.get(allocations - 1)
+    s = "s" if allocations == 1 else ""
     cheapest = min(step.candidates, key=_cost, default=None)
     if "after_new_node" in step.inputs:
         target = step.inputs["after_new_node"]
-        choice = f"{number} now, target {target:.0f} after a new node loads the model"
-    elif step.inputs.get("forecast_allocations") == number:
-        choice = f"{number} start{s} a new node for the forecast"
+        choice = f"{allocations} now, target {target:.0f} after a new node loads the model"
+    elif step.inputs.get("forecast_allocations") == allocations:
+        choice = f"{allocations} start{s} a new node for the forecast"
     elif cheapest is not None and chosen is not None and chosen.cost <= cheapest.cost:
-        choice = f"{number} cost{s} least"
-    elif step.inputs.get("backlog_allocations") == number:
-        choice = f"{number} drain{s} the backlog in time"
-    elif cheapest is not None and number == step.before:
-        choice = f"keeping {number}: saving from {cheapest.allocations} below threshold"
+        choice = f"{allocations} cost{s} least"
+    elif step.inputs.get("backlog_allocations") == allocations:
+        choice = f"{allocations} drain{s} the backlog in time"
+    elif cheapest is not None and allocations == step.before:
+        choice = f"keeping {allocations}: saving from {cheapest.allocations} below threshold"
     else:
-        choice = f"{number} recommended"
+        choice = f"{allocations} recommended"
     expected = []
     if chosen is not None:
         expected.append(f"{percent_text(chosen.violation_fraction)} late")

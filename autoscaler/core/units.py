@@ -6,7 +6,7 @@ _UNITS = (
     (60.0, 2.0, "min"),
     (1.0, 1.0, "s"),
 )
-"""Seconds of each unit, and the smallest number of them that is written in it. From 2 on, because
+"""Seconds of each unit, and the smallest count that is written in it. 2 from minutes on, because
 "90 s" is easier to compare with a timeout than "1.5 min"."""
 
 
@@ -38,7 +38,7 @@ def _short(count: float) -> str:
 
 
 def percent_text(fraction: float) -> str:
-    """A fraction as a percentage. One between 0 and 1 never looks like 0% or 100%.
+    """A fraction as a percentage. A fraction between 0 and 1 is never shown as 0% or 100%.
 
     >>> percent_text(0.029), percent_text(1e-5), percent_text(0.99999), percent_text(1.0)
     ('2.9%', '<0.1%', '>99.9%', '100%')

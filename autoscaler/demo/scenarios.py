@@ -22,7 +22,7 @@ TARGET_UTILISATION = 0.7
 MAX_ALLOCATIONS = 16
 """The maximum of each deployment. 16, of the 24 threads that the three nodes have."""
 
-_NODES = [ScenarioNode(name=f"ml-{number}", processors=8, memory="32gb") for number in (1, 2, 3)]
+_NODES = [ScenarioNode(name=f"ml-{index}", processors=8, memory="32gb") for index in (1, 2, 3)]
 
 _ELSER = ScenarioModel(
     model_id=".elser_model_2_linux-x86_64", size="262mb", service_time_s=0.12, load_s=20.0

@@ -169,12 +169,12 @@ def _summary(results: list[Result], width: int) -> Table:
     for heading in ("requests", late, "refused", "changes"):
         table.add_column(heading, justify="right", no_wrap=heading == late)
     for each in results:
-        share = each.late / max(1, each.requests)
+        fraction = each.late / max(1, each.requests)
         table.add_row(
             each.label,
             f"{each.allocation_hours:.2f}",
             f"{each.requests:,}",
-            f"{each.late:,} ({share:.2%})",
+            f"{each.late:,} ({fraction:.2%})",
             f"{each.refused:,}",
             str(each.changes),
         )

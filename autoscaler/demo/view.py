@@ -157,7 +157,7 @@ def _minutes(seconds: float) -> str:
 
 
 def _bar(load: float, running: int, allocations: int) -> Text:
-    """Allocations as blocks: busy ones, idle ones, and those that are not running yet."""
+    """Allocations as blocks: busy, idle, and not running yet."""
     busy = min(running, round(load))
     return Text.assemble(
         ("█" * busy, "green"),

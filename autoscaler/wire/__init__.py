@@ -1,4 +1,4 @@
-"""What is sent or stored, both ways: one side renders it, the other reads it.
+"""Formats of data that is sent or stored, both ways: one side renders it, the other reads it.
 
 Elasticsearch's JSON, which the client reads and the emulator renders:
 

@@ -185,7 +185,7 @@ def unreadable(deployment_id: str, problem: str) -> UnmanagedView:
 
     Args:
         deployment_id: or the place in the statistics, where the id is unreadable too.
-        problem: what is invalid.
+        problem: the invalid part of the statistics.
     """
     message = f"{deployment_id} is not managed while its statistics are invalid: {problem}"
     return UnmanagedView(deployment=deployment_id, reason="unreadable", message=message)

@@ -117,8 +117,8 @@ def steady(deployment_id: str = "elser", **changed: Any) -> Decision:
     return decision(deployment_id, **{"steps": steps, **changed})
 
 
-def outcome(of: Decision, fate: OutcomeKind, detail: str = "") -> Outcome:
-    return Outcome(decision=of, kind=fate, at=of.at, detail=detail)
+def outcome(of: Decision, kind: OutcomeKind, detail: str = "") -> Outcome:
+    return Outcome(decision=of, kind=kind, at=of.at, detail=detail)
 
 
 def observation(*deployments: DeploymentStats, at: float = 1_000.0, **more: Any) -> Observation:

@@ -33,7 +33,7 @@ def decisions(clock):
 @pytest.fixture
 def registry():
     registry = CollectorRegistry()
-    Gauge("answer", "To everything.", registry=registry).set(42)
+    Gauge("count", "A count.", registry=registry).set(42)
     return registry
 
 
@@ -95,7 +95,7 @@ async def test_there_are_no_other_paths(get):
 async def test_metrics_as_plain_text(get):
     status, content_type, text = await get("/metrics")
     assert (status, content_type) == (200, "text/plain; version=0.0.4; charset=utf-8")
-    assert "\nanswer 42.0\n" in text
+    assert "\ncount 42.0\n" in text
 
 
 async def test_metrics_as_openmetrics_on_request(get):

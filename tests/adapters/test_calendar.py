@@ -1,5 +1,5 @@
-"""When windows open and close where clocks go forward and back. Berlin, 2026: in the night to the
-29th of March from 2:00 to 3:00, in the night to the 25th of October from 3:00 to 2:00."""
+"""When windows open and close where clocks go forward and back. Berlin, 2026: on 29 March from 2:00
+to 3:00, on 25 October from 3:00 to 2:00."""
 
 from datetime import UTC, datetime, timedelta
 from zoneinfo import ZoneInfo
@@ -23,18 +23,18 @@ def schedule(cron, hours, timezone="Europe/Berlin"):
 
 
 def berlin(text, fold=0):
-    """Unix seconds of a time on the wall, such as 2026-03-29 08:00; fold 1 is the second of two."""
+    """Unix seconds of a local time, such as 2026-03-29 08:00; fold 1 is its second occurrence."""
     return datetime.fromisoformat(text).replace(tzinfo=BERLIN, fold=fold).timestamp()
 
 
-def windows(asked, day, calendar=None):
+def windows(schedule, day, calendar=None):
     """The times of a day in Berlin, in its own UTC offset, at which a window opens and closes."""
     calendar = calendar or CronCalendar()
     at = berlin(f"{day} 00:00")
     end = (datetime.fromisoformat(day) + timedelta(days=1)).replace(tzinfo=BERLIN).timestamp()
-    changes, before = [], bool(calendar.open_at(at, [asked]))
+    changes, before = [], bool(calendar.open_at(at, [schedule]))
     while (at := at + 300.0) < end:
-        now = bool(calendar.open_at(at, [asked]))
+        now = bool(calendar.open_at(at, [schedule]))
         if now is not before:
             changes.append(datetime.fromtimestamp(at, BERLIN).strftime("%H:%M%z")[:-2])
         before = now
@@ -50,7 +50,7 @@ def windows(asked, day, calendar=None):
         ("2026-10-25", ["08:00+01", "18:00+01"]),
     ],
 )
-def test_office_hours_follow_the_clock_on_the_wall(day, times):
+def test_office_hours_follow_local_time(day, times):
     assert windows(schedule("0 8 * * *", 10), day) == times
 
 
@@ -58,35 +58,35 @@ def test_office_hours_follow_the_clock_on_the_wall(day, times):
     ("day", "closes"),
     [("2026-03-29", "09:00+02"), ("2026-10-25", "07:00+01"), ("2026-06-07", "08:00+02")],
 )
-def test_a_night_lasts_for_the_time_that_passes(day, closes):
+def test_a_night_lasts_for_its_elapsed_time(day, closes):
     assert windows(schedule("0 22 * * sat", 10), day) == [closes]
 
 
-def test_a_time_that_is_skipped_fires_right_after():
+def test_a_skipped_time_fires_right_afterwards():
     assert windows(schedule("30 2 * * *", 2), "2026-03-29") == ["03:00+02", "05:00+02"]
     assert windows(schedule("30 2 * * *", 2), "2026-03-30") == ["02:30+02", "04:30+02"]
 
 
-def test_a_time_that_comes_twice_fires_the_first_time():
+def test_a_time_that_occurs_twice_fires_the_first_time():
     assert windows(schedule("30 2 * * *", 0.5), "2026-10-25") == ["02:30+02", "02:00+01"]
 
 
 @pytest.mark.parametrize("fold", [0, 1])
-def test_asked_first_within_the_hour_that_comes_twice(fold):
-    """The firing before it is not taken for one after it."""
+def test_the_first_call_is_within_the_hour_that_occurs_twice(fold):
+    """A firing before the call is not mistaken for a later one."""
     at = berlin("2026-10-25 02:15", fold)
     late, early = schedule("30 2 * * *", 0.5), schedule("0 2 * * *", 0.5)
     assert not CronCalendar().open_at(at, [late])
     assert bool(CronCalendar().open_at(at, [early])) is (fold == 0)
 
 
-def test_every_hour_is_an_hour_that_passes():
+def test_an_hourly_expression_follows_elapsed_time():
     hourly = schedule("0 * * * *", 0.5)
     assert len(windows(hourly, "2026-03-29")) == 2 * 23 - 1
     assert len(windows(hourly, "2026-10-25")) == 2 * 25 - 1
 
 
-def test_places_have_their_own_time():
+def test_time_zones_differ():
     at = berlin("2026-06-01 08:30")
     assert CronCalendar().open_at(at, [schedule("0 8 * * *", 1)])
     assert not CronCalendar().open_at(at, [schedule("0 8 * * *", 1, "America/New_York")])
@@ -99,20 +99,20 @@ def test_a_window_that_opens_again_before_it_closes_stays_open():
 
 
 class Counting(CronSim):
-    asked = 0
+    calls = 0
 
     def __next__(self):
-        Counting.asked += 1
+        Counting.calls += 1
         return super().__next__()
 
 
-def test_a_day_of_cycles_takes_a_few_looks_at_the_expression(monkeypatch):
+def test_a_day_of_cycles_evaluates_the_expression_a_few_times(monkeypatch):
     monkeypatch.setattr("autoscaler.adapters.calendar.CronSim", Counting)
     windows(schedule("0 8 * * mon-fri", 10), "2026-06-01")
-    assert 0 < Counting.asked <= 3
+    assert 0 < Counting.calls <= 3
 
 
-def test_what_is_no_longer_asked_for_is_forgotten():
+def test_a_schedule_that_is_no_longer_used_is_forgotten():
     calendar = CronCalendar()
     for hours in range(1, 50):
         calendar.open_at(0.0, [schedule("0 8 * * *", hours)])
@@ -134,13 +134,11 @@ around_changes = st.sampled_from(
     around_changes,
     st.lists(st.floats(-3 * 86_400, 3 * 86_400), min_size=1, max_size=30),
 )
-def test_remembered_answers_are_those_of_a_calendar_that_remembers_nothing(
-    cron, hours, start, offsets
-):
-    asked, remembering = schedule(cron, hours), CronCalendar()
+def test_cached_results_are_those_of_a_calendar_without_a_cache(cron, hours, start, offsets):
+    window, caching = schedule(cron, hours), CronCalendar()
     for offset in offsets:
         at = start + offset
-        assert remembering.open_at(at, [asked]) == CronCalendar().open_at(at, [asked])
+        assert caching.open_at(at, [window]) == CronCalendar().open_at(at, [window])
 
 
 @given(expressions, st.sampled_from([0.25, 1.0, 3.0, 26.0]), around_changes,

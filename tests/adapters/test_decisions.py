@@ -156,10 +156,10 @@ class TestTheLastUpdate:
 def test_the_age_and_a_failure_since(decisions, clock):
     decisions.planned(*cycle(calm()))
     clock.pass_by(30.0)
-    decisions.skipped(ObservationFailed(FailureKind.TIMEOUT, "no answer"), clock.now())
+    decisions.skipped(ObservationFailed(FailureKind.TIMEOUT, "no response"), clock.now())
     assert (decisions.list_deployments().age_s, decisions.list_deployments().failure) == (
         30.0,
-        "no answer",
+        "no response",
     )
     decisions.planned(*cycle(calm(at=1_030.0), at=1_030.0))
     assert (decisions.list_deployments().age_s, decisions.list_deployments().failure) == (0.0, "")

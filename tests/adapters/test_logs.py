@@ -51,7 +51,7 @@ class Log:
         return self.take()
 
     def skipped(self, kind: FailureKind, at: float = 1_000.0) -> list[dict]:
-        self.recorder.skipped(ObservationFailed(kind, "no answer from https://es:9200"), at)
+        self.recorder.skipped(ObservationFailed(kind, "no response from https://es:9200"), at)
         return self.take()
 
 
@@ -199,7 +199,7 @@ class TestObservations:
     def test_a_failure_is_logged_when_it_begins_changes_and_ends(self, log):
         (line,) = log.skipped(FailureKind.TIMEOUT, at=1_000.0)
         assert (line["level"], line["event"]) == ("warning", "observation.failed")
-        assert line["message"] == "no answer from https://es:9200"
+        assert line["message"] == "no response from https://es:9200"
         assert line["kind"] == "timeout"
         assert log.skipped(FailureKind.TIMEOUT, at=1_010.0) == []
         assert len(log.skipped(FailureKind.UNREACHABLE, at=1_020.0)) == 1
@@ -314,7 +314,7 @@ class TestForms:
     def test_json_begins_with_time_level_event_and_message(self):
         stream = io.StringIO()
         configure("json", "info", version="1", environ={}, stream=stream)
-        structlog.get_logger("test").info("thing.done", answer=42, message="it is done")
+        structlog.get_logger("test").info("thing.done", count=42, message="it is done")
         assert list(json.loads(stream.getvalue()))[:4] == ["timestamp", "level", "event", "message"]
 
     def test_configuring_again_does_not_double_the_lines(self):

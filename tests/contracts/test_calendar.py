@@ -51,20 +51,20 @@ def test_a_window_opens_again_and_again(calendar):
     assert all(day == [set(), {"mornings"}, {"noons"}, set()] for day in days)
 
 
-def test_only_what_was_asked_for_is_named(calendar):
+def test_only_the_given_schedules_are_named(calendar):
     assert opened(calendar, 9.75, []) == set()
     assert opened(calendar, 9.75, [NOONS]) == {"noons"}
     assert opened(calendar, 9.75, [MORNINGS]) == {"mornings"}
 
 
-def test_an_instant_has_one_answer_in_whatever_order_it_is_asked_for(calendar):
+def test_the_result_for_an_instant_does_not_depend_on_the_order(calendar):
     hours = [step / 4 for step in range(100)]
     forwards = [opened(calendar, at) for at in hours]
     backwards = [opened(calendar, at) for at in reversed(hours)]
     assert forwards == backwards[::-1]
 
 
-def test_schedules_are_told_apart_by_all_they_say_and_not_by_name(calendar):
+def test_schedules_with_one_name_are_distinguished_by_their_other_fields(calendar):
     short = Schedule(
         name="mornings", cron="0 8 * * *", timezone="UTC", length_s=HOUR, min_allocations=4
     )

@@ -34,14 +34,14 @@ async def test_time_does_not_go_back(clock):
     assert instants == sorted(instants)
 
 
-async def test_sleep_lasts_at_least_as_long_as_asked(clock):
+async def test_sleep_lasts_at_least_as_long_as_requested(clock):
     before = clock.now()
     await wait(clock, clock.sleep(0.002))
     assert clock.now() - before >= 0.002 - 1e-6
 
 
 @pytest.mark.parametrize("seconds", [0.0, -1.0, -1e9])
-async def test_there_is_nothing_to_wait_for_in_the_past(clock, seconds):
+async def test_a_sleep_of_no_time_returns(clock, seconds):
     before = clock.now()
     async with asyncio.timeout(5.0):
         await wait(clock, clock.sleep(seconds))

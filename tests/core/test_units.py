@@ -33,7 +33,7 @@ def test_a_duration_is_in_the_largest_unit_that_suits_it(seconds, text):
     assert duration_text(seconds) == text
 
 
-def test_a_fraction_between_0_and_1_never_looks_like_0_or_100_percent():
+def test_a_fraction_between_0_and_1_is_never_shown_as_0_or_100_percent():
     assert [percent_text(each) for each in (0.0, 1e-9, 0.9999999, 1.0)] == [
         "0%", "<0.1%", ">99.9%", "100%"
     ]  # fmt: skip

@@ -243,6 +243,6 @@ def _probe(why_not: Callable[[], str | None]) -> Callable[[web.Request], Awaitab
 def _cause(error: OSError | UnicodeError) -> str:
     if isinstance(error, UnicodeError):
         return "not a valid host name"
-    # The library's own text repeats the address. Errors of name resolution have negative numbers.
-    number = error.errno or 0
-    return os.strerror(number).lower() if number > 0 else str(error)
+    # The library's own text repeats the address. Errors of name resolution have negative codes.
+    code = error.errno or 0
+    return os.strerror(code).lower() if code > 0 else str(error)

@@ -73,7 +73,7 @@ class LogRecorder:
             self._failing_since = at
         self._skipped += 1
         level = logging.ERROR if failure.kind in _NEEDS_OPERATOR else logging.WARNING
-        # Messages of one failure differ between cycles and hosts; those of defects tell them apart.
+        # Messages of one failure differ between cycles and hosts; those of defects identify them.
         kind = (failure.kind, str(failure) if failure.kind is FailureKind.DEFECT else "")
         if kind == self._failure:
             level = logging.DEBUG
