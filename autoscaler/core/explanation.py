@@ -181,9 +181,14 @@ def unchanged_text(outcome: Outcome) -> str:
         return ""
     if outcome.kind is not OutcomeKind.UNCHANGED:
         return f"the update to {decision.desired} was not applied: {outcome_text(outcome)}"
-    if limiting := "; ".join(map(step_text, _limiting(decision))):
+    if limiting := "; ".join(map(_reason_text, _limiting(decision))):
         return f"the policy recommends {decision.recommended}, but {limiting}"
-    return step_text(decision.steps[0])
+    return _reason_text(decision.steps[0])
+
+
+def _reason_text(step: Step) -> str:
+    """The text of a step where it is already said that the allocations are held."""
+    return step_text(step).removeprefix("held: ")
 
 
 def _limiting(decision: Decision) -> tuple[Step, ...]:

@@ -215,6 +215,16 @@ def test_without_constraints_nothing_changes_for_the_reason_of_the_policy():
     assert unchanged_text(right) == step_text(right.decision.steps[0])
 
 
+def test_the_reason_of_a_hold_is_not_introduced_twice():
+    held = decided(8, RECOMMENDS_12, Step(Reason.SETTLING, 12, 8, {"state": "starting"}))
+    assert explain(held.decision).endswith("; held: the deployment's state is starting")
+    assert unchanged_text(held) == (
+        "the policy recommends 12, but the deployment's state is starting"
+    )
+    external = decided(8, Step(Reason.ADAPTIVE_ENABLED, 8, 8, {"again": "yes"}))
+    assert unchanged_text(external) == "adaptive allocations were enabled again"
+
+
 START = Start(
     model_id="m",
     allocations=2,
