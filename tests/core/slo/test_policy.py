@@ -1,4 +1,4 @@
-"""The policy `slo` look by look: what it recommends, when it thinks, and what it says."""
+"""The policy `slo` poll by poll: its recommendations, its recomputations and its inputs."""
 
 from itertools import pairwise
 
@@ -17,7 +17,7 @@ MINUTE_S = 60.0
 
 
 class Watch:
-    """A deployment whose nodes and counts a test says, looked at every ten seconds."""
+    """A deployment polled every ten seconds; a test sets its nodes and counts."""
 
     def __init__(self, *allocations, free=None, interval_s=POLL_S, service_time_s=SERVICE_S, **slo):
         self.policy = SloPolicy(**slo)
@@ -26,15 +26,15 @@ class Watch:
         self.requested = sum(self.nodes)
         self.free = free if free is not None else {"n1": 64}
         self.interval_s, self.service_time_s, self.at = interval_s, service_time_s, 0.0
-        self.pending = 0
+        self.in_flight = 0
 
-    def look(self, arrivals=0, *, hits=0, failed=0, pending=0, threads=1, **given):
-        """A step, after so many requests, of which `pending` are here still."""
+    def poll(self, arrivals=0, *, hits=0, failed=0, in_flight=0, threads=1, **given):
+        """The step after an interval with these arrivals; `in_flight` requests are left."""
         self.at += self.interval_s
-        completed = arrivals - failed - (pending - self.pending)
-        self.pending = pending
+        completed = arrivals - failed - (in_flight - self.in_flight)
+        self.in_flight = in_flight
         timed = completed - hits
-        shares = [pending // len(self.nodes)] * len(self.nodes)
+        queues = [in_flight // len(self.nodes)] * len(self.nodes)
         sample = Sample(
             at=self.at,
             interval_s=self.interval_s,
@@ -45,14 +45,14 @@ class Watch:
             busy_s=timed * self.service_time_s,
             timed=timed,
             timed_busy_s=timed * (self.service_time_s - 0.0005),
-            in_flight=pending,
+            in_flight=in_flight,
         )
         load = LoadEstimate(
             arrival_rate_per_s=arrivals / self.interval_s,
             throughput_per_s=completed / self.interval_s,
             service_time_s=self.service_time_s if timed else None,
             cache_hit_fraction=hits / completed if completed else 0.0,
-            in_flight=pending,
+            in_flight=in_flight,
             window_s=60.0,
         )
         self.situation = Situation(
@@ -61,11 +61,11 @@ class Watch:
             running=sum(self.nodes),
             sample=sample,
             load=load,
-            in_flight=(pending,),
+            in_flight=(in_flight,),
             nodes=tuple(
-                NodeStats(f"n{place}", "started", allocations=allocations, pending=share)
-                for place, (allocations, share) in enumerate(
-                    zip(self.nodes, shares, strict=True), start=1
+                NodeStats(f"n{place}", "started", allocations=allocations, pending=queue)
+                for place, (allocations, queue) in enumerate(
+                    zip(self.nodes, queues, strict=True), start=1
                 )
             ),
             threads=threads,
@@ -75,293 +75,295 @@ class Watch:
         self.step, self.memory = self.policy.recommend(self.situation, self.memory)
         return self.step
 
-    def looks(self, count, arrivals=0, **given):
-        return [self.look(arrivals, **given) for _ in range(count)]
+    def polls(self, count, arrivals=0, **given):
+        return [self.poll(arrivals, **given) for _ in range(count)]
 
     def scale(self, *nodes):
-        """So many are requested, and serve, on each node."""
+        """Sets the requested and running allocations of each node."""
         self.nodes, self.requested = list(nodes), sum(nodes)
 
-    def settle(self, arrivals, looks=30):
-        """On one node that takes whatever is recommended."""
-        for _ in range(looks):
-            self.scale(max(1, self.look(arrivals).after))
+    def settle(self, arrivals, polls=30):
+        """Polls with one node, whose allocations follow the recommendation."""
+        for _ in range(polls):
+            self.scale(max(1, self.poll(arrivals).after))
         return self.requested
 
 
 class TestBacklogs:
-    def test_what_callers_have_given_up_on_is_not_worth_serving(self):
+    def test_requests_beyond_the_caller_timeout_do_not_count(self):
         steps = []
         for timeout_s in (10.0, 1000.0):
             watch = Watch(4, caller_timeout_s=timeout_s)
-            watch.looks(30, 300)
-            steps.append(watch.look(300, pending=3000))
+            watch.polls(30, 300)
+            steps.append(watch.poll(300, in_flight=3000))
         patient, impatient = steps[1], steps[0]
         assert impatient.inputs["backlog_requests"] == pytest.approx(300, rel=0.05)
         assert patient.inputs["backlog_requests"] == 2996.0
         assert patient.after > impatient.after
 
-    def test_it_says_what_it_takes_to_clear_them(self):
+    def test_the_allocations_that_drain_it_are_an_input(self):
         watch = Watch(4, caller_timeout_s=1000.0)
-        watch.looks(30, 300)
-        step = watch.look(300, pending=2000)
+        watch.polls(30, 300)
+        step = watch.poll(300, in_flight=2000)
         assert step.inputs["backlog_allocations"] == step.after
         assert step.after == pytest.approx(3.0 + 1996 * SERVICE_S / 30.0, abs=1.0)
 
-    def test_the_less_time_is_left_the_more_it_takes(self):
+    def test_it_takes_more_allocations_the_less_time_is_left(self):
         watch = Watch(4, caller_timeout_s=1000.0)
-        watch.looks(30, 300)
-        numbers = [watch.look(300, pending=2000).after for _ in range(3)]
-        assert numbers == sorted(set(numbers))
+        watch.polls(30, 300)
+        counts = [watch.poll(300, in_flight=2000).after for _ in range(3)]
+        assert counts == sorted(set(counts))
 
-    def test_a_few_that_wait_are_none(self):
+    def test_a_few_queued_requests_are_not_a_backlog(self):
         watch = Watch(4)
-        watch.looks(30, 300)
-        assert "backlog_requests" not in watch.look(300, pending=5).inputs
+        watch.polls(30, 300)
+        assert "backlog_requests" not in watch.poll(300, in_flight=5).inputs
 
 
-class TestObjectives:
-    def test_it_says_what_is_promised(self):
+class TestSlo:
+    def test_it_is_among_the_inputs(self):
         watch = Watch(objective=SloObjective(target=0.95, wait_s=0.3))
-        because = watch.looks(3, 100)[-1].inputs
-        assert (because["slo_target"], because["max_queue_wait_s"]) == (0.95, 0.3)
-        assert because["offered_load"] == pytest.approx(1.0, rel=0.1)
-        assert because["slo_attainment"] == 1.0
+        inputs = watch.polls(3, 100)[-1].inputs
+        assert (inputs["slo_target"], inputs["max_queue_wait_s"]) == (0.95, 0.3)
+        assert inputs["offered_load"] == pytest.approx(1.0, rel=0.1)
+        assert inputs["slo_attainment"] == 1.0
 
-    def test_what_is_promised_of_the_latency_leaves_so_much_for_waiting(self):
+    def test_a_latency_leaves_a_max_queue_wait(self):
         watch = Watch(objective=SloObjective(target=0.95, latency_s=0.6))
-        assert 0.1 < watch.looks(3, 100)[-1].inputs["max_queue_wait_s"] < 0.5
+        assert 0.1 < watch.polls(3, 100)[-1].inputs["max_queue_wait_s"] < 0.5
 
-    def test_a_latency_that_service_alone_exceeds_is_said_to_be_out_of_reach(self):
-        """As little waiting as pays is all that can be done."""
+    def test_a_latency_below_the_service_time_is_unreachable(self):
+        """The cost still limits the queue wait."""
         watch = Watch(objective=SloObjective(latency_s=0.05))
-        step = watch.looks(3, 100)[-1]
+        step = watch.polls(3, 100)[-1]
         assert step.reason is Reason.SLO
         assert step.inputs["max_queue_wait_s"] == 0.0
         assert str(step.inputs["slo_unreachable"]).startswith("out of reach")
         assert 2 <= step.after <= 10
 
-    def test_one_that_can_be_kept_is_not(self):
-        assert "slo_unreachable" not in Watch().looks(3, 100)[-1].inputs
+    def test_a_latency_that_can_be_met_is_not(self):
+        assert "slo_unreachable" not in Watch().polls(3, 100)[-1].inputs
 
-    def test_a_stricter_one_takes_more(self):
-        shares = (0.9, 0.99, 0.999)
-        numbers = [Watch(objective=SloObjective(target=p)).settle(800) for p in shares]
-        assert numbers == sorted(numbers)
-        assert numbers[0] < numbers[-1]
+    def test_a_higher_target_takes_more_allocations(self):
+        targets = (0.9, 0.99, 0.999)
+        counts = [Watch(objective=SloObjective(target=p)).settle(800) for p in targets]
+        assert counts == sorted(counts)
+        assert counts[0] < counts[-1]
 
-    def test_longer_waits_take_fewer(self):
+    def test_a_longer_max_queue_wait_takes_fewer(self):
         waits_s = (0.05, 0.2, 2.0)
-        numbers = [Watch(16, objective=SloObjective(wait_s=w)).settle(800) for w in waits_s]
-        assert numbers == sorted(set(numbers), reverse=True)
+        counts = [Watch(16, objective=SloObjective(wait_s=w)).settle(800) for w in waits_s]
+        assert counts == sorted(set(counts), reverse=True)
 
 
-class TestThinking:
-    def test_while_nothing_happens_it_repeats_itself(self):
+class TestRecomputation:
+    def test_while_arrivals_match_the_prediction_the_step_is_repeated(self):
         watch = Watch(4)
         watch.settle(300)
-        steps = watch.looks(60, 300)
+        steps = watch.polls(60, 300)
         times = sum(later is not earlier for earlier, later in pairwise(steps))
         assert abs(times - 600.0 / MAX_RECOMPUTE_INTERVAL_S) <= 1
 
     @pytest.mark.parametrize("arrivals", [150, 600, 3000])
-    def test_a_surprise_makes_it_think_at_once(self, arrivals):
+    def test_an_unexpected_count_is_recomputed_at_once(self, arrivals):
         watch = Watch(4)
         watch.settle(300)
-        watch.looks(2, 300)
-        before = watch.look(300)
-        assert watch.look(300) is before
-        step = watch.look(arrivals)
+        watch.polls(2, 300)
+        before = watch.poll(300)
+        assert watch.poll(300) is before
+        step = watch.poll(arrivals)
         assert step is not before
         assert step.inputs["offered_load"] == pytest.approx(arrivals * SERVICE_S / POLL_S, rel=0.2)
 
-    @pytest.mark.parametrize("given", [{"failed": 3}, {"pending": 30}], ids=["failures", "a queue"])
-    def test_so_does_trouble(self, given):
+    @pytest.mark.parametrize(
+        "given", [{"failed": 3}, {"in_flight": 30}], ids=["failures", "a queue"]
+    )
+    def test_so_are_failures_and_a_queue(self, given):
         watch = Watch(4)
         watch.settle(300)
-        watch.looks(2, 300)
-        before = watch.look(300)
-        assert watch.look(300) is before
-        assert watch.look(300, **given) is not before
+        watch.polls(2, 300)
+        before = watch.poll(300)
+        assert watch.poll(300) is before
+        assert watch.poll(300, **given) is not before
 
-    def test_so_does_another_number(self):
+    def test_so_are_other_allocations(self):
         watch = Watch(4)
         watch.settle(300)
-        watch.looks(2, 300)
-        before = watch.look(300)
+        watch.polls(2, 300)
+        before = watch.poll(300)
         watch.scale(watch.requested + 1)
-        assert watch.look(300) is not before
+        assert watch.poll(300) is not before
 
-    def test_what_was_seen_quietly_is_not_lost(self):
-        """Neither requests, nor those among them that were late."""
+    def test_samples_without_a_recomputation_count_in_the_next_one(self):
+        """Their requests as well as their violations."""
         watch = Watch(4)
-        watch.settle(300, looks=120)
-        drifted = [watch.look(round(300 + look / 2)) for look in range(60)]
+        watch.settle(300, polls=120)
+        drifted = [watch.poll(round(300 + poll / 2)) for poll in range(60)]
         assert drifted[-1].inputs["offered_load"] == pytest.approx(3.25, rel=0.05)
 
     @pytest.mark.parametrize("seconds", [1.0, 3.0, 9.0])
-    def test_a_leap_is_as_high_as_it_is_however_late_in_the_interval_it_came(self, seconds):
-        """It filled the queue of allocations that were busy for so long."""
+    def test_a_load_jump_is_sized_from_the_queue(self, seconds):
+        """However late in the interval it began: all allocations have been busy since."""
         watch = Watch(4)
         watch.settle(10)
         watch.scale(4)
-        watch.looks(30, 10)
-        came, served = round(10 + 300 * seconds), round(10 + 40 * seconds)
-        step = watch.look(came, pending=came - served)
+        watch.polls(30, 10)
+        arrived, served = round(10 + 300 * seconds), round(10 + 40 * seconds)
+        step = watch.poll(arrived, in_flight=arrived - served)
         assert step.inputs["offered_load"] == pytest.approx(30.0, rel=0.15)
 
-    def test_twice_the_load_is_no_leap_while_allocations_are_idle(self):
+    def test_without_a_queue_a_load_jump_lasted_the_whole_interval(self):
         watch = Watch(4)
         watch.settle(100)
         watch.scale(4)
-        watch.looks(30, 100)
-        step = watch.look(300, pending=3)
+        watch.polls(30, 100)
+        step = watch.poll(300, in_flight=3)
         assert step.inputs["offered_load"] == pytest.approx(3.0, rel=0.15)
 
-    def test_nor_is_what_allocations_that_were_busy_before_leave_waiting(self):
-        """They did all they could in the whole interval, and it was not enough."""
+    def test_so_did_one_on_busy_allocations(self):
+        """They were saturated during the whole interval."""
         watch = Watch(4)
-        watch.looks(30, 300)
-        step = watch.look(800, pending=400)
+        watch.polls(30, 300)
+        step = watch.poll(800, in_flight=400)
         assert step.inputs["offered_load"] == pytest.approx(8.0, rel=0.15)
 
-    def test_the_same_looks_have_the_same_consequences(self):
+    def test_the_same_samples_give_the_same_steps(self):
         def steps():
             rng = np.random.default_rng(3)
             watch = Watch(4)
             return [
-                watch.look(int(count), pending=int(count) % 7) for count in rng.poisson(200, 99)
+                watch.poll(int(count), in_flight=int(count) % 7) for count in rng.poisson(200, 99)
             ]
 
         assert steps() == steps()
 
 
 class TestNodes:
-    def test_it_first_fills_the_node_in_use_and_then_asks_for_a_further_one(self):
+    def test_it_first_fills_the_node_in_use_and_then_adds_one(self):
         watch = Watch(2, free={"n1": 2, "n2": 8})
-        watch.looks(30, 80)
-        assert watch.look(600).after == 4, "what fits at once"
+        watch.polls(30, 80)
+        assert watch.poll(600).after == 4, "what fits at once"
         watch.scale(4)
         watch.free = {"n1": 0, "n2": 8}
-        assert watch.look(600).after > 6, "what the load needs"
+        assert watch.poll(600).after > 6, "what the load needs"
 
-    def test_a_split_deployment_gets_more_than_a_pooled_one(self):
-        pooled, split = Watch(12), Watch(3, 3, 3, 3, free={f"n{n}": 9 for n in range(1, 5)})
-        for watch in (pooled, split):
-            watch.looks(30, 800)
-        assert split.look(800).after > pooled.look(800).after
+    def test_a_deployment_on_more_nodes_gets_more(self):
+        pooled, spread = Watch(12), Watch(3, 3, 3, 3, free={f"n{n}": 9 for n in range(1, 5)})
+        for watch in (pooled, spread):
+            watch.polls(30, 800)
+        assert spread.poll(800).after > pooled.poll(800).after
 
-    def test_room_is_counted_in_allocations_of_several_threads(self):
+    def test_free_threads_are_divided_by_the_threads_of_an_allocation(self):
         watch = Watch(2, free={"n1": 4, "n2": 32})
-        watch.looks(30, 80, threads=2)
-        assert watch.look(800, threads=2).after == 4
+        watch.polls(30, 80, threads=2)
+        assert watch.poll(800, threads=2).after == 4
 
-    def test_what_the_cluster_has_not_told_is_no_limit(self):
+    def test_without_a_report_about_the_nodes_there_is_no_limit(self):
         watch = Watch(2, free={})
-        watch.looks(30, 80)
-        assert watch.look(800).after > 8
+        watch.polls(30, 80)
+        assert watch.poll(800).after > 8
 
 
 class TestCandidates:
     @pytest.mark.parametrize("arrivals", [5, 50, 300, 2000])
-    def test_the_choice_its_neighbours_and_the_present_number_are_shown(self, arrivals):
+    def test_they_include_the_choice_its_neighbours_and_the_current_allocations(self, arrivals):
         watch = Watch(5)
         for _ in range(40):
-            step = watch.look(arrivals)
+            step = watch.poll(arrivals)
             shown = {each.allocations for each in step.candidates}
             assert shown >= {step.after, step.after + 1, step.before}
             assert step.after == 1 or step.after - 1 in shown
             watch.scale(step.after)
 
     @pytest.mark.parametrize("arrivals", [5, 50, 300, 2000])
-    def test_the_choice_is_the_cheapest_of_them_unless_a_change_would_not_pay(self, arrivals):
+    def test_the_choice_is_the_cheapest_unless_a_change_saves_too_little(self, arrivals):
         rng = np.random.default_rng(arrivals)
         watch = Watch(5)
         for count in rng.poisson(arrivals, 200):
-            step = watch.look(int(count))
+            step = watch.poll(int(count))
             costs = {each.allocations: each.cost for each in step.candidates}
             if step.after != step.before:
                 assert costs[step.after] == min(costs.values())
             else:
-                # Nothing saves as much as a change itself costs while the load lasts.
+                # No candidate saves more than the threshold of a change.
                 assert costs[step.after] - min(costs.values()) < 0.1 + 20.0 / MINUTE_S * 6.0
             watch.scale(step.after)
 
-    def test_a_backlog_is_a_reason_for_a_dearer_one(self):
+    def test_a_backlog_leads_to_a_costlier_one(self):
         watch = Watch(4, caller_timeout_s=1000.0)
-        watch.looks(30, 300)
-        step = watch.look(300, pending=2000)
+        watch.polls(30, 300)
+        step = watch.poll(300, in_flight=2000)
         costs = {each.allocations: each.cost for each in step.candidates}
         assert costs[step.after] > min(costs.values())
         assert step.inputs["backlog_allocations"] == step.after
 
-    def test_more_allocations_make_fewer_late_and_shorter_waits(self):
+    def test_violations_and_waits_fall_with_the_allocations(self):
         watch = Watch(5)
-        told = watch.looks(10, 380)[-1].candidates
-        assert [each.allocations for each in told] == sorted(each.allocations for each in told)
-        for figure in ("violation_fraction", "queue_wait_s"):
-            figures = [getattr(each, figure) for each in told]
-            assert figures == sorted(figures, reverse=True)
+        found = watch.polls(10, 380)[-1].candidates
+        assert [each.allocations for each in found] == sorted(each.allocations for each in found)
+        for field in ("violation_fraction", "queue_wait_s"):
+            values = [getattr(each, field) for each in found]
+            assert values == sorted(values, reverse=True)
 
 
-class TestBeginnings:
-    def test_before_a_request_was_timed_the_number_is_kept(self):
-        step = Watch(4).look(0)
+class TestMeasuring:
+    def test_before_a_service_time_is_measured_the_allocations_are_held(self):
+        step = Watch(4).poll(0)
         assert (step.reason, step.after) == (Reason.NOT_MEASURED, 4)
 
-    def test_after_the_first_interval_it_has_an_opinion(self):
-        step = Watch(4).look(200)
+    def test_after_the_first_interval_there_is_a_recommendation(self):
+        step = Watch(4).poll(200)
         assert step.reason is Reason.SLO
         assert 3 <= step.after <= 6
 
-    def test_an_interval_of_no_length_teaches_nothing(self):
+    def test_an_interval_of_zero_seconds_changes_nothing(self):
         watch = Watch(4)
-        watch.looks(10, 300)
+        watch.polls(10, 300)
         now = watch.situation
         sample = replace(now.sample, interval_s=0.0)
         step, memory = watch.policy.recommend(replace(now, sample=sample), watch.memory)
         assert (step.reason, step.after) == (Reason.NOT_MEASURED, 4)
         assert memory is watch.memory
 
-    def test_requests_that_the_cache_answers_need_no_allocation(self):
+    def test_cache_hits_need_no_allocation(self):
         half, all_of_them = Watch(4), Watch(4)
-        half.looks(30, 1000, hits=700)
-        all_of_them.looks(30, 300)
+        half.polls(30, 1000, hits=700)
+        all_of_them.polls(30, 300)
         assert half.step.after == all_of_them.step.after
         assert half.step.inputs["offered_load"] == pytest.approx(3.0, rel=0.05)
 
-    def test_one_is_enough_for_nothing(self):
+    def test_without_requests_one_is_recommended(self):
         watch = Watch(4)
-        watch.looks(10, 300)
-        assert watch.looks(400)[-1].after == 1
+        watch.polls(10, 300)
+        assert watch.polls(400)[-1].after == 1
 
-    def test_longer_polls_are_no_other_load(self):
+    def test_the_load_does_not_depend_on_the_poll_interval(self):
         often, seldom = Watch(4, interval_s=5.0), Watch(4, interval_s=30.0)
-        assert often.looks(120, 150)[-1].inputs["offered_load"] == pytest.approx(
-            seldom.looks(20, 900)[-1].inputs["offered_load"], rel=0.05
+        assert often.polls(120, 150)[-1].inputs["offered_load"] == pytest.approx(
+            seldom.polls(20, 900)[-1].inputs["offered_load"], rel=0.05
         )
 
 
-class TestPrices:
-    def test_as_long_as_too_many_are_late_the_price_rises(self):
+class TestViolationWeight:
+    def test_it_rises_while_too_many_are_late(self):
         watch = Watch(4)
-        watch.looks(30, 300)
+        watch.polls(30, 300)
         before = watch.step.inputs["violation_weight"]
-        watch.looks(180, 300, pending=40)
+        watch.polls(180, 300, in_flight=40)
         assert watch.step.inputs["violation_weight"] > 1.5 * before
         assert watch.step.inputs["slo_attainment"] < 0.99
 
-    def test_as_long_as_nobody_is_it_falls(self):
+    def test_it_falls_without_violations(self):
         watch = Watch(4)
-        watch.looks(30, 300)
+        watch.polls(30, 300)
         before = watch.step.inputs["violation_weight"]
-        watch.looks(1080, 300)
+        watch.polls(1080, 300)
         assert watch.step.inputs["violation_weight"] < 0.5 * before
 
-    def test_failed_requests_are_late_ones(self):
+    def test_failed_requests_are_violations(self):
         watch = Watch(4)
-        watch.looks(30, 300)
-        watch.looks(30, 300, failed=30)
+        watch.polls(30, 300)
+        watch.polls(30, 300, failed=30)
         assert watch.step.inputs["slo_attainment"] == pytest.approx(0.95, abs=0.01)
 
 
@@ -369,7 +371,7 @@ class TestCostCurve:
     def test_it_is_what_the_candidates_were_compared_by(self):
         watch = Watch(4)
         watch.settle(300)
-        step = watch.look(900)
+        step = watch.poll(900)
         curve = watch.policy.cost_curve(watch.situation, watch.memory)
         assert [curve(each.allocations) for each in step.candidates] == pytest.approx(
             [each.cost for each in step.candidates], rel=1e-6
@@ -377,5 +379,5 @@ class TestCostCurve:
 
     def test_there_is_none_before_anything_was_measured(self):
         watch = Watch(4)
-        watch.look(0)
+        watch.poll(0)
         assert watch.policy.cost_curve(watch.situation, watch.memory) is None

@@ -1,4 +1,4 @@
-"""What is learnt about requests, from requests whose law is known."""
+"""Estimates of service times and dispersion, from requests of known distributions."""
 
 import math
 from itertools import pairwise
@@ -22,7 +22,7 @@ POLL_S = 10.0
 
 
 def dispersions(counts):
-    """What is known after each count."""
+    """The estimate after each count."""
     known, course = 1.0, []
     for before, now in pairwise(counts):
         known = dispersion_after(known, int(before), int(now))
@@ -31,7 +31,7 @@ def dispersions(counts):
 
 
 def timed(rng, mean_s, cv, requests, intervals):
-    """Known after so many intervals, with Poisson counts of gamma service times."""
+    """The estimate after these intervals, with Poisson counts and gamma service times."""
     known = ServiceTimeEstimate()
     for count in rng.poisson(requests, intervals):
         times_s = (
@@ -52,7 +52,7 @@ class TestDispersion:
         course = dispersions(size * np.random.default_rng(2).poisson(50.0, 6000))
         assert course[500:].mean() == pytest.approx(size, rel=0.1)
 
-    def test_of_large_batches_it_is_less_since_most_of_them_look_like_changes(self):
+    def test_of_large_batches_it_is_underestimated(self):
         means = [
             dispersions(size * np.random.default_rng(2).poisson(50.0, 6000))[500:].mean()
             for size in (5, 10, 20, 100)
@@ -66,19 +66,19 @@ class TestDispersion:
         counts = [rng.geometric(0.5, batches).sum() for batches in rng.poisson(50.0, 6000)]
         assert dispersions(counts)[500:].mean() == pytest.approx(3.0, rel=0.1)
 
-    def test_a_slow_change_of_the_load_is_no_dispersion(self):
+    def test_a_slow_change_of_the_load_does_not_raise_it(self):
         """A day's cycle from 100 to 900 in an interval."""
         rates = 500.0 - 400.0 * np.cos(2.0 * math.pi * np.arange(8640) / 8640)
         course = dispersions(np.random.default_rng(4).poisson(rates))
         assert course[500:].mean() == pytest.approx(1.0, rel=0.06)
 
-    def test_one_leap_does_not_make_it(self):
+    def test_one_load_jump_hardly_raises_it(self):
         known = 1.0
         for _ in range(100):
             known = dispersion_after(known, 1000, 1000)
         assert dispersion_after(known, 1000, 9000) < 1.6
 
-    def test_silence_lets_it_fade_to_that_of_single_requests(self):
+    def test_without_requests_it_decays_to_one(self):
         known = 20.0
         for _ in range(400):
             known = dispersion_after(known, 0, 0)
@@ -92,8 +92,8 @@ class TestDispersion:
 class TestServiceTimes:
     @pytest.mark.parametrize("cv", [0.0, 0.5, 1.0, 2.0])
     @pytest.mark.parametrize("requests", [3.0, 300.0])
-    def test_their_variation_is_learnt_from_means_of_intervals(self, cv, requests):
-        """The mean of ever so many: its variation is that of one, divided by their number."""
+    def test_their_scv_is_estimated_from_means_of_intervals(self, cv, requests):
+        """The variance of a mean of N service times is one Nth of the variance of one."""
         rng = np.random.default_rng(5)
         scvs = [timed(rng, 0.1, cv, requests, 300).scv for _ in range(12)]
         assert np.mean(scvs) == pytest.approx(cv * cv, rel=0.35, abs=0.02)
@@ -106,7 +106,7 @@ class TestServiceTimes:
             known = updated_service_time(known, 50, 50 * 0.3, POLL_S)
         assert known.mean_s == pytest.approx(0.3 - 0.2 * math.exp(-2.0), rel=0.05)
 
-    def test_after_a_change_of_the_number_the_new_is_learnt_faster(self):
+    def test_after_a_change_of_the_allocations_it_adapts_faster(self):
         before = timed(np.random.default_rng(6), 0.1, 0.5, 50.0, 300)
         same, changed = (
             updated_service_time(known, 500, 500 * 0.2, POLL_S)
@@ -116,19 +116,19 @@ class TestServiceTimes:
         assert discounted(before).mean_s == pytest.approx(before.mean_s)
         assert discounted(before).requests == RESIZE_DISCOUNT * before.requests
 
-    def test_one_interval_says_little_about_variation(self):
+    def test_one_interval_changes_the_scv_little(self):
         known = ServiceTimeEstimate(requests=1000.0, busy_s=100.0, scv=0.5)
         assert (
             updated_service_time(known, 100, 100.0, POLL_S).scv <= 0.5 + 0.02 * MAX_OBSERVED_RATIO
         )
 
-    def test_without_requests_nothing_is_learnt(self):
+    def test_without_requests_the_estimate_is_kept(self):
         known = updated_service_time(
             ServiceTimeEstimate(requests=1000.0, busy_s=100.0, scv=0.7), 0, 0.0, POLL_S
         )
         assert (known.mean_s, known.scv) == (pytest.approx(0.1), 0.7)
 
-    def test_it_is_known_after_a_fortnight_without_requests(self):
+    def test_it_lasts_a_fortnight_without_requests(self):
         known = ServiceTimeEstimate(requests=1000.0, busy_s=100.0)
         for _ in range(14 * 24 * 60):
             known = updated_service_time(known, 0, 0.0, 60.0)
