@@ -13,7 +13,7 @@ import structlog
 from msgspec.structs import replace
 
 from autoscaler import __version__
-from autoscaler.adapters.admin_http import DecisionRecorder, Health
+from autoscaler.adapters.admin_http import ClusterPages, DecisionRecorder, Health
 from autoscaler.adapters.calendar import CronCalendar
 from autoscaler.adapters.elasticsearch.api import ElasticsearchApi
 from autoscaler.adapters.elasticsearch.cluster import ElasticsearchCluster
@@ -45,8 +45,8 @@ class ClusterController:
     An async context manager: the connections to the cluster are open inside the block.
 
     Args:
-        cluster: the cluster's name: a label of its metrics and a field of its log lines. Empty
-            where there is one cluster only: no label, no field.
+        cluster: the cluster's name: a label of its metrics, a field of its log lines and a part of
+            its paths. Empty where there is one cluster only, which has none of the three.
         recorders: record every cycle, besides the logs, the metrics and the probes.
 
     Raises:
@@ -69,7 +69,8 @@ class ClusterController:
         self._log = structlog.get_logger("autoscaler", **fields)
         self.metrics = PrometheusRecorder(clock, cluster)
         self.health = Health(clock, config.poll_interval_s)
-        self.decisions = DecisionRecorder(clock, __version__)
+        decisions = DecisionRecorder(clock, __version__)
+        self.pages = ClusterPages(self.health, decisions, resume=self.resume, cluster=cluster)
         self._transport = transport_to(config, clock)
         self._api = ElasticsearchApi(self._transport)
         api = ElasticsearchCluster(self._api, clock)
@@ -79,7 +80,7 @@ class ClusterController:
             observer=api,
             actuator=api,
             recorder=CompositeRecorder(
-                LogRecorder(self._log), self.metrics, self.health, self.decisions, *recorders
+                LogRecorder(self._log), self.metrics, self.health, decisions, *recorders
             ),
             ruleset=ruleset_of(config),
             poll_interval_s=config.poll_interval_s,

@@ -68,12 +68,10 @@ class Daemon:
         self._metrics.register(registry)
         self.server = AdminServer(
             registry,
-            self._cluster.health,
-            self._cluster.decisions,
+            self._cluster.pages,
             host=config.server.host,
             port=config.server.port,
             version=__version__,
-            resume=self._cluster.resume,
         )
 
     async def run(self) -> None:

@@ -5,6 +5,8 @@ from contextlib import AsyncExitStack, asynccontextmanager
 
 import pytest
 import structlog
+from aiohttp import web
+from aiohttp.test_utils import TestClient, TestServer
 from structlog.testing import capture_logs
 
 from autoscaler.cluster_controller import ClusterController
@@ -141,3 +143,14 @@ async def test_one_cluster_without_a_name_has_neither_label_nor_field(tmp_path):
         assert only.samples()
         assert not [sample for sample in only.samples() if "cluster" in sample.labels]
         assert [line for line in log if "cluster" not in line and line.get("deployment") == "e5"]
+
+
+async def test_the_paths_name_the_cluster(tmp_path):
+    async with two_sides(tmp_path, "east", "") as (clock, _log, east, only):
+        await clock.advance(60.0)
+        app = web.Application()
+        app.router.add_routes([*east.controller.pages.routes(), *only.controller.pages.routes()])
+        async with TestClient(TestServer(app)) as client:
+            for path, desired in (("/clusters/east/decisions/e5", 5), ("/decisions/e5", 2)):
+                response = await client.get(path)
+                assert (await response.json())["deployment"]["desired"] == desired

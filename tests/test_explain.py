@@ -16,7 +16,7 @@ from click.testing import CliRunner
 from prometheus_client import CollectorRegistry
 from rich.console import Console
 
-from autoscaler.adapters.admin_http import AdminServer, DecisionRecorder, Health
+from autoscaler.adapters.admin_http import AdminServer, ClusterPages, DecisionRecorder, Health
 from autoscaler.cli import main
 from autoscaler.config import Server, load
 from autoscaler.core.values import (
@@ -125,8 +125,7 @@ def serving(decisions, clock):
     """The address of the daemon's server, on a separate event loop."""
     server = AdminServer(
         CollectorRegistry(),
-        Health(clock, 10.0),
-        decisions,
+        ClusterPages(Health(clock, 10.0), decisions),
         host="127.0.0.1",
         port=0,
         version=decisions.version,

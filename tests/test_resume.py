@@ -5,7 +5,7 @@ from aiohttp import web
 from aiohttp.test_utils import TestServer
 from prometheus_client import CollectorRegistry
 
-from autoscaler.adapters.admin_http import AdminServer, DecisionRecorder, Health
+from autoscaler.adapters.admin_http import AdminServer, ClusterPages, DecisionRecorder, Health
 from autoscaler.adapters.admin_http.client import AdminRequestFailed
 from autoscaler.operate.resume import resume
 from tests.fakes import FakeClock
@@ -17,12 +17,12 @@ async def url():
     clock = FakeClock()
     server = AdminServer(
         CollectorRegistry(),
-        Health(clock, 10.0),
-        DecisionRecorder(clock, "1.2.3"),
+        ClusterPages(
+            Health(clock, 10.0), DecisionRecorder(clock, "1.2.3"), resume={"a/b c?"}.__contains__
+        ),
         host="127.0.0.1",
         port=0,
         version="1.2.3",
-        resume={"a/b c?"}.__contains__,
     )
     async with server:
         yield f"http://127.0.0.1:{server.port}"

@@ -8,7 +8,13 @@ import pytest
 import structlog
 from prometheus_client import CollectorRegistry, Gauge
 
-from autoscaler.adapters.admin_http import AdminServer, CannotListen, DecisionRecorder, Health
+from autoscaler.adapters.admin_http import (
+    AdminServer,
+    CannotListen,
+    ClusterPages,
+    DecisionRecorder,
+    Health,
+)
 from autoscaler.core.values import OutcomeKind, Unmanaged
 from autoscaler.ports import FailureKind, ObservationFailed
 from tests.adapters.recorded import cycle, decision, outcome, steady
@@ -54,12 +60,10 @@ async def send(registry, health, decisions, stopped):
 
     server = AdminServer(
         registry,
-        health,
-        decisions,
+        ClusterPages(health, decisions, resume=stopped.__contains__),
         host="127.0.0.1",
         port=0,
         version="1.2.3",
-        resume=stopped.__contains__,
     )
     async with server, aiohttp.ClientSession() as session:
         yield send
@@ -167,7 +171,9 @@ async def test_a_port_in_use(registry, health, decisions):
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         port = taken.getsockname()[1]
-        server = AdminServer(registry, health, decisions, host="127.0.0.1", port=port, version="1")
+        server = AdminServer(
+            registry, ClusterPages(health, decisions), host="127.0.0.1", port=port, version="1"
+        )
         with pytest.raises(CannotListen) as error:
             await server.start()
         await server.stop()
@@ -178,19 +184,25 @@ async def test_a_port_in_use(registry, health, decisions):
 
 
 async def test_an_address_of_another_machine(registry, health, decisions):
-    server = AdminServer(registry, health, decisions, host="192.0.2.1", port=0, version="1")
+    server = AdminServer(
+        registry, ClusterPages(health, decisions), host="192.0.2.1", port=0, version="1"
+    )
     with pytest.raises(CannotListen, match=r"cannot listen on 192\.0\.2\.1:0: .*; set server"):
         await server.start()
 
 
 async def test_an_invalid_host_name(registry, health, decisions):
-    server = AdminServer(registry, health, decisions, host="x" * 64, port=0, version="1")
+    server = AdminServer(
+        registry, ClusterPages(health, decisions), host="x" * 64, port=0, version="1"
+    )
     with pytest.raises(CannotListen, match=r"x:0: .*; set server\.host"):
         await server.start()
 
 
 async def test_it_can_start_again_after_a_stop(registry, health, decisions):
-    server = AdminServer(registry, health, decisions, host="127.0.0.1", port=0, version="1")
+    server = AdminServer(
+        registry, ClusterPages(health, decisions), host="127.0.0.1", port=0, version="1"
+    )
     for _ in range(2):
         await server.start()
         assert server.port > 0
@@ -298,12 +310,10 @@ class TestResume:
     ):
         server = AdminServer(
             registry,
-            health,
-            decisions,
+            ClusterPages(health, decisions, resume=stopped.__contains__),
             host="127.0.0.1",
             port=0,
             version="1",
-            resume=stopped.__contains__,
         )
         with structlog.testing.capture_logs() as lines:
             async with server, aiohttp.ClientSession() as session:
@@ -316,7 +326,9 @@ class TestResume:
         assert "POST /resume/{id}" in lines[0]["message"]
 
     async def test_without_a_state_file_nothing_is_stopped(self, registry, health, decisions):
-        server = AdminServer(registry, health, decisions, host="127.0.0.1", port=0, version="1")
+        server = AdminServer(
+            registry, ClusterPages(health, decisions), host="127.0.0.1", port=0, version="1"
+        )
         async with server, aiohttp.ClientSession() as session:
             url = f"http://127.0.0.1:{server.port}/resume/elser"
             async with session.post(url) as response:

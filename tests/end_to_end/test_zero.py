@@ -6,7 +6,7 @@ import pytest
 from msgspec.structs import replace
 from prometheus_client import CollectorRegistry
 
-from autoscaler.adapters.admin_http import AdminServer, DecisionRecorder, Health
+from autoscaler.adapters.admin_http import AdminServer, ClusterPages, DecisionRecorder, Health
 from autoscaler.adapters.state_file import StateFile
 from autoscaler.core.selection import OnExit, ScaleToZero, ZeroMethod
 from autoscaler.core.values import Mode, OutcomeKind, Reason, Schedule, Stop
@@ -207,12 +207,14 @@ async def test_resumed_by_a_request_to_the_daemon(stopped, version):
     async with stopped(version) as world:
         server = AdminServer(
             CollectorRegistry(),
-            Health(world.clock, 10.0),
-            DecisionRecorder(world.clock, "1.2.3"),
+            ClusterPages(
+                Health(world.clock, 10.0),
+                DecisionRecorder(world.clock, "1.2.3"),
+                resume=world.loop.resume,
+            ),
             host="127.0.0.1",
             port=0,
             version="1.2.3",
-            resume=world.loop.resume,
         )
         async with server:
             message = await world.clock.run(resume(f"http://127.0.0.1:{server.port}", "a"))

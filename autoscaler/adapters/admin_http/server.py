@@ -3,25 +3,15 @@
 import asyncio
 import os
 from collections.abc import Awaitable, Callable, Iterable, Iterator
-from functools import partial
 from typing import Self
 
-import msgspec
-import structlog
 from aiohttp import hdrs, web
 from prometheus_client import CollectorRegistry, Metric
 from prometheus_client.exposition import choose_encoder
 from prometheus_client.registry import Collector
 
-from autoscaler.adapters.admin_http.decisions import (
-    DecisionRecorder,
-    NoObservationYet,
-    NoSuchDeployment,
-)
-from autoscaler.adapters.admin_http.health import Health
-from autoscaler.adapters.admin_http.resume import ResumeAccepted
+from autoscaler.adapters.admin_http.cluster_pages import ClusterPages
 from autoscaler.errors import UserError
-from autoscaler.wire.decisions import AdminError, ResponseHeader
 
 _OPENMETRICS_END = b"# EOF\n"
 
@@ -39,23 +29,13 @@ _INDEX = """autoscaler {version}
 /resume/{{deployment_id}}     POST starts a deployment that was stopped because it was idle
 """
 
-Resume = Callable[[str], bool]
-"""Requests the start of a stopped deployment; False: it is not stopped. Must return at once."""
-
-_OLD_RESUME_PATH = "/wake/{deployment_id:.+}"
-"""The path of resume requests before it was renamed; works for one release."""
-
 
 class CannotListen(UserError):
     """The address or port is not available. The message states what to change."""
 
 
-def _none_stopped(_deployment_id: str) -> bool:
-    return False
-
-
 class AdminServer:
-    """Serves metrics, health and decisions, and accepts requests to resume deployments.
+    """Serves the metrics and the health of the daemon, and the pages of its cluster.
 
     An async context manager, or `start` and `stop`.
     """
@@ -63,24 +43,17 @@ class AdminServer:
     def __init__(
         self,
         registry: CollectorRegistry,
-        health: Health,
-        decisions: DecisionRecorder,
+        pages: ClusterPages,
         *,
         host: str,
         port: int,
         version: str,
-        resume: Resume = _none_stopped,
     ) -> None:
         self._registry = registry
-        self._health = health
-        self._decisions = decisions
+        self._pages = pages
         self._host, self._port = host, port
         self._version = version
-        self._resume = resume
-        self._log = structlog.get_logger("autoscaler.http")
-        self._old_path_logged = False
         self._scraping = asyncio.Lock()
-        self._explaining = asyncio.Lock()
         self._runner: web.AppRunner | None = None
 
     @property
@@ -130,13 +103,9 @@ class AdminServer:
         app = web.Application()
         app.router.add_get("/", self._index)
         app.router.add_get("/metrics", self._metrics)
-        app.router.add_get("/healthz", _probe(self._health.why_not_alive))
-        app.router.add_get("/readyz", _probe(self._health.why_not_ready))
-        app.router.add_get("/decisions", self._explain_all)
-        # By default, a part of a path matches neither braces nor slashes, quoted or not.
-        app.router.add_get("/decisions/{deployment_id:.+}", self._explain_one)
-        app.router.add_post("/resume/{deployment_id:.+}", self._resume_one)
-        app.router.add_post(_OLD_RESUME_PATH, self._resume_by_old_path)
+        app.router.add_get("/healthz", _probe(self._pages.health.why_not_alive))
+        app.router.add_get("/readyz", _probe(self._pages.health.why_not_ready))
+        app.router.add_routes(self._pages.routes())
         return app
 
     async def _index(self, _request: web.Request) -> web.Response:
@@ -156,57 +125,6 @@ class AdminServer:
                 await response.write(chunk)
             await response.write_eof()
         return response
-
-    async def _explain_all(self, request: web.Request) -> web.Response:
-        return await self._explain(
-            partial(self._decisions.list_deployments, request.query.get("deployment", "*"))
-        )
-
-    async def _explain_one(self, request: web.Request) -> web.Response:
-        return await self._explain(
-            partial(self._decisions.get_deployment, request.match_info["deployment_id"])
-        )
-
-    async def _explain(self, view: Callable[[], ResponseHeader]) -> web.Response:
-        # A thousand deployments are two megabytes; like metrics, in a thread, one at a time.
-        async with self._explaining:
-            status, body = await asyncio.to_thread(self._encoded, view)
-        response = web.Response(body=body, status=status, content_type="application/json")
-        response.enable_compression()
-        return response
-
-    async def _resume_one(self, request: web.Request) -> web.Response:
-        deployment_id = request.match_info["deployment_id"]
-        response: ResumeAccepted | AdminError
-        if self._resume(deployment_id):
-            message = f"{deployment_id}: will be resumed in the next cycle"
-            status, response = 202, ResumeAccepted(autoscaler=self._version, message=message)
-        else:
-            error = f"{deployment_id}: not stopped; `autoscaler explain` lists stopped deployments"
-            status, response = 404, AdminError(autoscaler=self._version, error=error)
-        body = msgspec.json.encode(response)
-        return web.Response(body=body, status=status, content_type="application/json")
-
-    async def _resume_by_old_path(self, request: web.Request) -> web.Response:
-        if not self._old_path_logged:
-            self._old_path_logged = True
-            self._log.warning(
-                "http.deprecated_path",
-                message="HTTP: POST /wake/{id} is deprecated; use POST /resume/{id}",
-            )
-        response = await self._resume_one(request)
-        response.headers["Deprecation"] = "true"
-        return response
-
-    def _encoded(self, view: Callable[[], ResponseHeader]) -> tuple[int, bytes]:
-        """Status and body."""
-        try:
-            return 200, msgspec.json.encode(view())
-        except NoObservationYet as reason:
-            status, error = 503, AdminError(autoscaler=self._version, error=str(reason))
-        except NoSuchDeployment as reason:
-            status, error = 404, AdminError(autoscaler=self._version, error=str(reason))
-        return status, msgspec.json.encode(error)
 
 
 class _Family(Collector):

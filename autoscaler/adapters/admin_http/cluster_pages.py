@@ -1,0 +1,118 @@
+"""The pages of one cluster: its decisions, and requests to resume its deployments."""
+
+import asyncio
+from collections.abc import Callable
+from functools import partial
+from urllib.parse import quote
+
+import msgspec
+import structlog
+from aiohttp import web
+
+from autoscaler.adapters.admin_http.decisions import (
+    DecisionRecorder,
+    NoObservationYet,
+    NoSuchDeployment,
+)
+from autoscaler.adapters.admin_http.health import Health
+from autoscaler.adapters.admin_http.resume import ResumeAccepted
+from autoscaler.wire.decisions import AdminError, ResponseHeader
+
+Resume = Callable[[str], bool]
+"""Requests the start of a stopped deployment; False: it is not stopped. Must return at once."""
+
+_OLD_RESUME_PATH = "/wake/{deployment_id:.+}"
+"""The path of resume requests before it was renamed; works for one release."""
+
+
+def _none_stopped(_deployment_id: str) -> bool:
+    return False
+
+
+class ClusterPages:
+    """Serves the decisions for one cluster, and accepts requests to resume its deployments.
+
+    Args:
+        cluster: the cluster's name: its paths begin with /clusters/NAME. Empty where there is one
+            cluster only, whose paths have no such beginning.
+    """
+
+    def __init__(
+        self,
+        health: Health,
+        decisions: DecisionRecorder,
+        *,
+        resume: Resume = _none_stopped,
+        cluster: str = "",
+    ) -> None:
+        self.health = health
+        self._decisions = decisions
+        self._version = decisions.version
+        self._resume = resume
+        self._prefix = f"/clusters/{quote(cluster, safe='')}" if cluster else ""
+        self._log = structlog.get_logger("autoscaler.http")
+        self._old_path_logged = False
+        self._rendering = asyncio.Lock()
+
+    def routes(self) -> list[web.RouteDef]:
+        # By default, a part of a path matches neither braces nor slashes, quoted or not.
+        one = "{deployment_id:.+}"
+        routes = [
+            web.get(f"{self._prefix}/decisions", self._list_decisions),
+            web.get(f"{self._prefix}/decisions/{one}", self._get_decision),
+            web.post(f"{self._prefix}/resume/{one}", self._resume_one),
+        ]
+        if not self._prefix:
+            routes.append(web.post(_OLD_RESUME_PATH, self._resume_by_old_path))
+        return routes
+
+    async def _list_decisions(self, request: web.Request) -> web.Response:
+        return await self._render(
+            partial(self._decisions.list_deployments, request.query.get("deployment", "*"))
+        )
+
+    async def _get_decision(self, request: web.Request) -> web.Response:
+        return await self._render(
+            partial(self._decisions.get_deployment, request.match_info["deployment_id"])
+        )
+
+    async def _render(self, view: Callable[[], ResponseHeader]) -> web.Response:
+        # A thousand deployments are two megabytes; like metrics, in a thread, one at a time.
+        async with self._rendering:
+            status, body = await asyncio.to_thread(self._encoded, view)
+        response = web.Response(body=body, status=status, content_type="application/json")
+        response.enable_compression()
+        return response
+
+    async def _resume_one(self, request: web.Request) -> web.Response:
+        deployment_id = request.match_info["deployment_id"]
+        response: ResumeAccepted | AdminError
+        if self._resume(deployment_id):
+            message = f"{deployment_id}: will be resumed in the next cycle"
+            status, response = 202, ResumeAccepted(autoscaler=self._version, message=message)
+        else:
+            error = f"{deployment_id}: not stopped; `autoscaler explain` lists stopped deployments"
+            status, response = 404, AdminError(autoscaler=self._version, error=error)
+        body = msgspec.json.encode(response)
+        return web.Response(body=body, status=status, content_type="application/json")
+
+    async def _resume_by_old_path(self, request: web.Request) -> web.Response:
+        if not self._old_path_logged:
+            self._old_path_logged = True
+            self._log.warning(
+                "http.deprecated_path",
+                message="HTTP: POST /wake/{id} is deprecated; use POST /resume/{id}",
+            )
+        response = await self._resume_one(request)
+        response.headers["Deprecation"] = "true"
+        return response
+
+    def _encoded(self, view: Callable[[], ResponseHeader]) -> tuple[int, bytes]:
+        """Status and body."""
+        try:
+            return 200, msgspec.json.encode(view())
+        except NoObservationYet as reason:
+            status, error = 503, AdminError(autoscaler=self._version, error=str(reason))
+        except NoSuchDeployment as reason:
+            status, error = 404, AdminError(autoscaler=self._version, error=str(reason))
+        return status, msgspec.json.encode(error)
