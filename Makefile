@@ -5,16 +5,28 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALL := tools/environment.sh "$(PYTHON)" $(VENV) requirements-build.lock
 
-.PHONY: demo test smoke lint backtest-deps bench frontier modes lock clean
+.PHONY: demo test test-deep smoke lint backtest-deps bench frontier modes lock clean
 .DELETE_ON_ERROR:
 
 demo: $(VENV)/runtime
 	$(BIN)/autoscaler demo
 
+# Compiles the loops of back-tests once, before the workers of pytest start. Otherwise each worker
+# compiles them, and under coverage that takes three times as long.
+COMPILE_LOOPS = $(BIN)/autoscaler backtest square-wave --scenario short-three-nodes \
+  --policy oracle,slo-bounds >/dev/null
+PYTEST = $(BIN)/python -m pytest -n auto --dist worksteal
+
 test: $(VENV)/dev
-	$(BIN)/python -m pytest -n auto --cov --cov-report=term:skip-covered
+	$(COMPILE_LOOPS)
+	$(PYTEST) -m "not deep" --cov --cov-report=term:skip-covered
 	$(BIN)/python -m coverage report --include='autoscaler/core/*' --fail-under=95
 	$(BIN)/python -m coverage report --fail-under=90 --format=total
+
+# The tests that take long even without coverage; `.ci/run` runs both.
+test-deep: $(VENV)/dev
+	$(COMPILE_LOOPS)
+	$(PYTEST) -m deep
 
 # What an installation can do with this interpreter: first with the daemon's own requirements, then
 # with all. `.ci/run` does it with each supported interpreter of the machine.

@@ -186,6 +186,7 @@ def test_both_control_modes_have_these_policy_names():
     assert POLICY_SPECS[BOUNDS].mode is Mode.BOUNDS
 
 
+@pytest.mark.deep
 def test_on_a_seasonal_day_no_fixed_minimum_of_this_cost_is_half_as_good():
     """Nor does the next one, which costs slightly more."""
     path, name = shared("traces/azure_fn_diurnal_bursty.csv"), "short-three-nodes"

@@ -78,7 +78,7 @@ class Run:
 class TestSteadyLoads:
     """Six hours of a stationary Poisson stream; one and a half at a thousand a second."""
 
-    RATES = (0.1, 1.0, 10.0, 100.0, 1000.0)
+    RATES = (0.1, 1.0, 10.0, 100.0, pytest.param(1000.0, marks=pytest.mark.deep))
 
     @pytest.mark.parametrize("rate_per_s", RATES)
     def test_the_number_rests(self, rate_per_s):
@@ -126,12 +126,12 @@ class TestSteps:
         return not short, short
 
     # At five a second, a third more is within two standard deviations of a count.
-    @pytest.mark.parametrize("rate_per_s", [20.0, 100.0])
+    @pytest.mark.parametrize("rate_per_s", [20.0, pytest.param(100.0, marks=pytest.mark.deep)])
     def test_a_third_more_is_sized_at_the_second_look(self, rate_per_s):
         sized, short = self.is_sized(rate_per_s, 1.3, polls=2)
         assert sized, short
 
-    @pytest.mark.parametrize("rate_per_s", [5.0, 20.0, 100.0])
+    @pytest.mark.parametrize("rate_per_s", [5.0, 20.0, pytest.param(100.0, marks=pytest.mark.deep)])
     def test_five_times_as_much_is_sized_at_the_first(self, rate_per_s):
         sized, short = self.is_sized(rate_per_s, 5.0, polls=1)
         assert sized, short

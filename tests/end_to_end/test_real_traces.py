@@ -39,6 +39,7 @@ REPLAYS = {
 }
 
 
+@pytest.mark.deep
 @pytest.mark.parametrize("replay", REPLAYS.values(), ids=REPLAYS)
 async def test_a_recorded_load(replay):
     file = shared(replay.file)

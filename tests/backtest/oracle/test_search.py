@@ -3,6 +3,7 @@
 from itertools import pairwise, product
 
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -60,6 +61,7 @@ def best_of_all(load):
     return min(costs, default=None)
 
 
+@pytest.mark.deep
 def test_the_oracle_is_close_to_the_optimum():
     """Of 243 schedules in each of ten cases, none is more than 10 % cheaper, and the best is on
     average less than 1 % cheaper."""
