@@ -74,11 +74,6 @@ class ConfiguredRule(Struct, frozen=True, kw_only=True):
     def _check(self, rule: Rule, scenario: BacktestScenario) -> None:
         if rule.exclude:
             raise RuleError(f"--rule: {self.name!r} excludes deployments; name a rule that scales")
-        if rule.zero is not None:
-            raise RuleError(
-                f"--rule: {self.name!r} scales to zero, which is not simulated; "
-                "set scale_to_zero = false"
-            )
         if rule.mode is Mode.BOUNDS and not behaviour_of(scenario.version).adaptive_allocations:
             raise RuleError(
                 f"--rule: {self.name!r} has mode bounds, which requires Elasticsearch 8.16; "

@@ -31,6 +31,7 @@ from autoscaler.core.values import (
     Sample,
     SetAllocations,
     SetBounds,
+    Start,
 )
 from autoscaler.errors import UserError
 from autoscaler.simulation.adaptive_allocations_service import TICK_S
@@ -214,9 +215,12 @@ def _carried_out(plant: Plant, change: Change) -> OutcomeKind:
     try:
         if isinstance(change, SetBounds):
             plant.enable_adaptive_allocations(change.minimum, change.maximum)
-        else:
-            assert isinstance(change, SetAllocations), "no rule of a back-test lets anybody sleep"
+        elif isinstance(change, SetAllocations):
             plant.set_allocations(change.allocations)
+        elif isinstance(change, Start):
+            plant.start(change.allocations, change.adaptive)
+        else:
+            plant.stop()
     except SimulatedApiError as refusal:
         return OutcomeKind.NO_CAPACITY if refusal.status == 429 else OutcomeKind.NOT_STARTED
     return OutcomeKind.ACCEPTED

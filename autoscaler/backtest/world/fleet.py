@@ -71,7 +71,9 @@ class Fleet:
             self._bounds, workload.at, workload.work_s, workload.routing, workload.retry_draw,
             self.waits_s, self.outcomes,
         )  # fmt: skip
+        self._at = workload.at
         self._free = list(range(processes))
+        self._waiting: int | None = None  # the slot in which requests wait for the first process
         self._in_flight = np.empty(0, np.int64)
         self.now = now
 
@@ -82,14 +84,47 @@ class Fleet:
         return self.start(allocations, threads)
 
     def start(self, allocations: int, threads: int = 1) -> "FleetProcess":
-        """Start a process that is ready now."""
-        index = self._free.pop(0)
+        """Start a process that is ready now. It takes the requests that wait for the first one."""
         slot = np.zeros(1, kernel.SLOT)
+        if self._waiting is None:
+            index = self._free.pop(0)
+        else:
+            index, self._waiting = self._waiting, None
+            before = self._slots[index]
+            # Those who gave up are no longer in the queue of Elasticsearch.
+            slot["head"] = (before["head"] + before["reported"]) % self._queues.shape[1]
+            slot["queued"] = before["queued"] - before["reported"]
         slot["allocations"], slot["slow_down"], slot["now"] = allocations, 1.0, self.now
         slot["warm_until"] = self.now + self._warm_up_s
         slot["minute_ends"] = self.now + MINUTE_S
         self._slots[index] = slot[0]
         return FleetProcess(self, index, self.now, threads)
+
+    def wait_for_process(self) -> None:
+        """From now on requests wait for the first process, in a queue of the same capacity."""
+        if self._waiting is None:
+            self._waiting = self._free.pop(0)
+            slot = np.zeros(1, kernel.SLOT)
+            slot["slow_down"], slot["now"] = 1.0, self.now
+            slot["minute_ends"] = self.now + MINUTE_S
+            self._slots[self._waiting] = slot[0]
+        self._routes[0], self._bounds[0] = self._waiting, 1.0
+        self._shared["routes"] = 1
+
+    @property
+    def requests_wait(self) -> bool:
+        """Whether a request waits for the first process."""
+        if self._waiting is None:
+            return False
+        slot = self._slots[self._waiting]
+        return bool(slot["queued"] > slot["reported"])
+
+    @property
+    def next_request_at(self) -> float:
+        """The instant of the next request, retries included; infinity if there is none."""
+        shared = self._shared[0]
+        first = float(self._at[shared["next"]]) if shared["next"] < len(self._at) else np.inf
+        return min(first, float(self._retries[0]["at"])) if shared["retries"] else first
 
     def route(self, routes: Sequence[Route]) -> None:
         """From now on, send requests to these routes, weighted by current allocations."""

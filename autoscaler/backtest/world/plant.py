@@ -6,32 +6,42 @@ happens.
 """
 
 import math
+from contextlib import suppress
 from typing import NamedTuple
 
 from autoscaler.backtest.world.fleet import CallerSettings, Fleet, FleetTotals
 from autoscaler.backtest.world.scenario import BacktestScenario
 from autoscaler.backtest.world.statistics import stats_of
 from autoscaler.backtest.world.workload import Workload
-from autoscaler.core.values import Cluster, DeploymentStats, NodeCapacity, Observation
+from autoscaler.core.values import (
+    AdaptiveAllocations,
+    Cluster,
+    DeploymentStats,
+    NodeCapacity,
+    Observation,
+)
 from autoscaler.simulation.adaptive_allocations_scaler import SHIPPED, Thresholds
 from autoscaler.simulation.adaptive_allocations_service import AdaptiveAllocationsService
 from autoscaler.simulation.assignment import AssignmentService
 from autoscaler.simulation.deployment import (
     STARTED,
+    STOPPING,
     AdaptiveSettings,
     Parameters,
     SimulatedDeployment,
 )
-from autoscaler.simulation.errors import conflict
+from autoscaler.simulation.errors import SimulatedApiError, conflict
 from autoscaler.simulation.ledger import Ledger
-from autoscaler.simulation.lifecycle import Lifecycle
+from autoscaler.simulation.lifecycle import Lifecycle, worker_shut_down
 from autoscaler.simulation.placement import AssignmentPlan
 from autoscaler.simulation.specs import GIB, ModelSpec, NodeSpec
 from autoscaler.simulation.state import ClusterState, SimulatedNode
 from autoscaler.simulation.traffic import usable_routes
 from autoscaler.simulation.versions import behaviour_of
 
-DEPLOYMENT_ID, MODEL_ID = "deployment", "model"
+DEPLOYMENT_ID = MODEL_ID = "model"
+"""The deployment has the id of its model, as by default. Versions before 9.4.5 resume a deployment
+at zero only by that id."""
 
 MODEL_BYTES = 100 * 2**20
 """Size of the model in bytes: 100 MiB, which Elasticsearch prints without rounding."""
@@ -116,7 +126,10 @@ class Plant:
             # Versions with adaptive allocations report the maximum number of processors.
             growable=False if self._state.behaviour.adaptive_allocations else None,
         )
-        self._fleet = fleet_of(scenario, workload, born)
+        self._scenario = scenario
+        self._stopped = False
+        # One more than there are nodes: requests may wait for the first process.
+        self._fleet = fleet_of(scenario, workload, born, scenario.nodes + 1)
         self._lifecycle = Lifecycle(
             self._state,
             start_process=self._fleet.start_process,
@@ -144,7 +157,7 @@ class Plant:
 
     @property
     def requested(self) -> int:
-        return self._deployment.requested
+        return 0 if self._stopped else self._deployment.requested
 
     @property
     def running(self) -> int:
@@ -188,9 +201,8 @@ class Plant:
 
     def observation(self) -> Observation:
         """The observation that the daemon would make now."""
-        return Observation(
-            at=self.now, deployments={DEPLOYMENT_ID: self.statistics()}, cluster=self._hardware
-        )
+        deployments = {} if self._stopped else {DEPLOYMENT_ID: self.statistics()}
+        return Observation(at=self.now, deployments=deployments, cluster=self._hardware)
 
     def totals(self) -> FleetTotals:
         return self._fleet.totals()
@@ -218,6 +230,35 @@ class Plant:
             min_number_of_allocations=min_allocations,
             max_number_of_allocations=max_allocations,
         )
+        self._update_control()
+
+    def stop(self) -> None:
+        """`_stop`: its requests fail, and so does every request until the deployment is started."""
+        self._state.now = self.now
+        self._deployment.state = STOPPING
+        for node_id in list(self._deployment.routes):
+            self._lifecycle.remove_process(self._deployment, node_id, worker_shut_down())
+        del self._state.deployments[DEPLOYMENT_ID]
+        self._stopped = True
+        self._update_control()
+
+    def start(self, allocations: int, adaptive: AdaptiveAllocations | None) -> None:
+        """`_start` of the deployment that was stopped.
+
+        Raises:
+            SimulatedApiError: 429, it does not fit.
+        """
+        self._state.now = self.now
+        deployment = _deployment(self._scenario, allocations, self.now)
+        if adaptive is not None:
+            deployment.adaptive = AdaptiveSettings(
+                enabled=adaptive.enabled,
+                min_number_of_allocations=adaptive.minimum,
+                max_number_of_allocations=adaptive.maximum,
+            )
+        self._assignment.add(deployment, can_grow=False)
+        self._deployment, self._stopped = deployment, False
+        self._update_control()
 
     def run_adaptive_scaler(self) -> None:
         """Evaluate adaptive allocations once, as the elected master does every ten seconds."""
@@ -238,23 +279,53 @@ class Plant:
         self._state.now = self._fleet.now
         self._lifecycle.finish_drained()
         self._state.events.run_due(self._state.now)
+        if self._fleet.requests_wait and not self.requested and self._waits_at_zero:
+            self._scale_from_zero()
         self._update_control()
+
+    @property
+    def _waits_at_zero(self) -> bool:
+        """Whether requests wait while no process serves them; otherwise they fail."""
+        deployment = self._deployment
+        able = self._state.behaviour.zero_allocations and deployment.state == STARTED
+        return able and deployment.adaptive is not None and deployment.adaptive.scales_to_zero
+
+    def _scale_from_zero(self) -> None:
+        """A request scales the deployment up. Without capacity it times out."""
+        with suppress(SimulatedApiError):
+            self._scale(self._deployment, 1)
+            self._adaptive.scaled_from_zero(self._deployment)
 
     def _update_control(self) -> None:
         """Record changes, and the next instant at which other than a request may happen."""
         now, deployment = self._fleet.now, self._deployment
-        self._fleet.route(usable_routes(deployment))
-        span = AllocationSpan(now, deployment.requested, deployment.running)
+        routes = [] if self._stopped else usable_routes(deployment)
+        next_request_at = math.inf
+        if routes or self._stopped or not self._waits_at_zero:
+            self._fleet.route(routes)
+        else:
+            self._fleet.wait_for_process()
+            if not deployment.requested:
+                next_request_at = self._fleet.next_request_at
+        running = 0 if self._stopped else deployment.running
+        span = AllocationSpan(now, self.requested, running)
         if not self.allocation_spans or self.allocation_spans[-1][1:] != span[1:]:
             self.allocation_spans.append(span)
         due, drained = self._state.events.next_at, self._lifecycle.next_drained_at()
         self._control_at = max(
-            now, min(math.inf if due is None else due, math.inf if drained is None else drained)
+            now,
+            min(
+                math.inf if due is None else due,
+                math.inf if drained is None else drained,
+                next_request_at,
+            ),
         )
 
 
-def fleet_of(scenario: BacktestScenario, workload: Workload, now: float) -> Fleet:
-    """A fleet with one process per node of the scenario, none of them started."""
+def fleet_of(
+    scenario: BacktestScenario, workload: Workload, now: float, processes: int | None = None
+) -> Fleet:
+    """The processes that a deployment may have on the nodes of the scenario; none is started."""
     return Fleet(
         workload,
         CallerSettings(
@@ -262,7 +333,7 @@ def fleet_of(scenario: BacktestScenario, workload: Workload, now: float) -> Flee
             retry_share=scenario.retry_share,
             retry_after_s=scenario.retry_after_s,
         ),
-        processes=scenario.nodes,
+        processes=processes or scenario.nodes,
         workers=scenario.processors,
         queue_capacity=scenario.queue_capacity,
         warm_up_s=scenario.warm_up_s,
