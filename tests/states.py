@@ -16,7 +16,7 @@ from autoscaler.core.forecast.forecaster import ForecastMemory, ForecastState
 from autoscaler.core.forecast.seasonality import SeasonalProfile
 from autoscaler.core.slo.error_budget import ErrorBudget
 from autoscaler.core.slo.load_distribution import LoadMixture, RateEstimate
-from autoscaler.core.slo.policy import Backlog, SloEstimate, SloMemory
+from autoscaler.core.slo.memory import Backlog, SloEstimate, SloMemory
 from autoscaler.core.slo.service_time import ServiceTimeEstimate
 from autoscaler.core.state import (
     BackOff,

@@ -13,7 +13,8 @@ from msgspec import Struct, field
 from msgspec.structs import replace
 
 from autoscaler.core.policies import AnyPolicy, memory_format_of
-from autoscaler.core.slo.policy import SloMemory, SloPolicy
+from autoscaler.core.slo.memory import SloMemory
+from autoscaler.core.slo.policy import SloPolicy
 from autoscaler.core.state import DeploymentState, PolicyMemory, State, StoppedDeployment
 from autoscaler.core.values import Value
 from autoscaler.wire.state_document import (

@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from autoscaler.core.policies import InstalledPolicy, MemoryFormat, UtilisationPolicy
-from autoscaler.core.slo.policy import SloMemory, SloPolicy
+from autoscaler.core.slo.memory import SloMemory
+from autoscaler.core.slo.policy import SloPolicy
 from autoscaler.core.state import DeploymentState, PolicyMemory, State
 from autoscaler.core.values import Value
 from autoscaler.wire.state import (

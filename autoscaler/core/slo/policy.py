@@ -19,7 +19,9 @@ from autoscaler.core.slo.error_budget import (
     after_interval,
     violation_weight,
 )
-from autoscaler.core.slo.load_distribution import LoadDistribution, LoadMixture
+from autoscaler.core.slo.load_distribution import LoadDistribution
+from autoscaler.core.slo.load_jump import is_unexpected, updated_mixture
+from autoscaler.core.slo.memory import Backlog, SloEstimate, SloMemory
 from autoscaler.core.slo.objective import SloObjective
 from autoscaler.core.slo.placement import NodeSlots, node_slots_of, placement_of
 from autoscaler.core.slo.service_time import (
@@ -57,53 +59,6 @@ expected load, 1 the forecast; lower loads do not matter. 5 %: the forecast is a
 BURST_CORRECTION, MAX_BURST_CORRECTION = 0.25, 1.5
 """Polls see only part of the queueing that bursts cause. Estimated violations are multiplied by 1 +
 0.25 * (dispersion - 1), at most by 1.5."""
-
-JUMP_RATIO, MIN_JUMP_FRACTION = 2.0, 0.1
-"""An unexpected arrival count above this multiple of the predicted one is a load jump, not noise.
-The jump began at least `MIN_JUMP_FRACTION` of a poll interval ago, because a few simultaneous
-requests look like a jump too."""
-
-RECOMPUTE_SIGMA = 2.5
-"""Standard deviations between an arrival count and the prediction from which the policy recomputes
-at once. 2.5: about one poll in eighty by chance."""
-
-
-class Backlog(Value, frozen=True):
-    """Queued requests that violate the SLO unless allocations are added."""
-
-    since: float  # when it was first observed
-    queued: int  # requests
-    allocations: int  # that drain it within `drain_s`
-
-
-class SloEstimate(Value, frozen=True, kw_only=True):
-    """The estimates of the last recomputation, and the recommendation that followed from them."""
-
-    service_time: ServiceTimeEstimate = ServiceTimeEstimate()
-    max_wait: float = 0.0  # queue wait that the SLO allows, in mean service times
-    mixture: LoadMixture = LoadMixture()
-    rate_per_s: float = 0.0  # predicted arrivals; every poll is compared with it
-    budget: ErrorBudget = ErrorBudget()
-    forecast: ForecastMemory | None = None
-    backlog: Backlog | None = None
-    running: int = 0  # allocations at that time
-    step: Step | None = None  # the recommendation
-
-
-class SloMemory(Value, frozen=True):
-    """The memory of one deployment."""
-
-    estimate: SloEstimate = SloEstimate()
-    # Since the last recomputation. Cache hits are not counted as requests.
-    requests: int = 0
-    violations: float = 0.0
-    timed: int = 0
-    timed_s: float = 0.0
-    time_s: float = 0.0
-    # Of the last poll.
-    dispersion: float = 1.0  # variance of arrival counts over their mean
-    last_requests: int | None = None
-    in_flight: int = 0
 
 
 class RecordedLoads(Value, frozen=True, kw_only=True):
@@ -163,7 +118,7 @@ class SloPolicy(Value, frozen=True, kw_only=True):
             or estimate.running != situation.running
             or seen.time_s >= MAX_RECOMPUTE_INTERVAL_S
             or sample.failed
-            or _is_unexpected(predicted, requests, dispersion)
+            or is_unexpected(predicted, requests, dispersion)
             or self._new_backlog(situation, memory)
         ):
             return self._recomputed(situation, seen)
@@ -205,7 +160,7 @@ class SloPolicy(Value, frozen=True, kw_only=True):
             allowed,
             self.weight_settings,
         )
-        mixture = _updated_mixture(seen, situation, mean_s, burstiness)
+        mixture = updated_mixture(seen, situation, mean_s, burstiness)
         loads = load_distribution.predicted(mixture, mean_s, burstiness)
         load, stddev = load_distribution.mean_and_spread(loads)
         node_slots = node_slots_of(situation.nodes, situation.threads, situation.free_threads)
@@ -366,44 +321,6 @@ def _service_now(situation: Situation, seen: SloMemory) -> ServiceTimeEstimate:
     return service
 
 
-def _updated_mixture(
-    seen: SloMemory, situation: Situation, service_time_s: float, burstiness: float
-) -> LoadMixture:
-    """The load mixture after the last samples. An unexpected last count is learned apart from the
-    samples before it, which would hide it."""
-    known, rate_per_s = seen.estimate.mixture, seen.estimate.rate_per_s
-    last, time_s = seen.last_requests or 0, situation.sample.interval_s
-    if not _is_unexpected(rate_per_s * time_s, last, burstiness):
-        return load_distribution.updated(
-            known, seen.requests, seen.time_s, service_time_s, burstiness
-        )
-    quiet, quiet_s = seen.requests - last, seen.time_s - time_s
-    if quiet_s > 0.0:
-        known = load_distribution.updated(known, quiet, quiet_s, service_time_s, burstiness)
-    if seen.estimate.step is not None and last > JUMP_RATIO * rate_per_s * time_s:
-        since_s = _seconds_since_jump(situation, rate_per_s * service_time_s, service_time_s)
-        last -= round(rate_per_s * (time_s - since_s))
-        time_s = since_s
-    return load_distribution.updated(known, last, time_s, service_time_s, burstiness)
-
-
-def _seconds_since_jump(situation: Situation, predicted: float, service_time_s: float) -> float:
-    """The most seconds that can have passed between a load jump and the poll, if the load was
-    `predicted` erlangs before it.
-
-    With a queue, all allocations have been busy since the jump, and served the predicted load
-    before it. So the work done in the interval determines the time of the jump.
-    """
-    sample, running = situation.sample, situation.running
-    if sample.in_flight <= running or predicted >= running:
-        return sample.interval_s
-    done_s = sample.busy_s + running * service_time_s / 2.0  # half of each request in service
-    since_s = (done_s - predicted * sample.interval_s) / (running - predicted)
-    return min(
-        sample.interval_s, max(since_s, service_time_s, MIN_JUMP_FRACTION * sample.interval_s)
-    )
-
-
 def _forecast_distribution(forecast: Forecast) -> LoadDistribution:
     loads: dict[int, float] = {}
     for fraction, probability in FORECAST_POINTS:
@@ -433,10 +350,3 @@ def _optional_inputs(
         if forecast.coverage is not None:
             inputs["forecast_coverage"] = forecast.coverage
     return inputs
-
-
-def _is_unexpected(predicted: float, arrivals: int, dispersion: float) -> bool:
-    off = arrivals - predicted
-    return off * off > RECOMPUTE_SIGMA * RECOMPUTE_SIGMA * max(1.0, predicted) * max(
-        1.0, dispersion
-    )

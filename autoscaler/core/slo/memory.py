@@ -1,0 +1,45 @@
+"""The memory of the policy `slo`. `autoscaler.wire.state_document` defines its stored form."""
+
+from autoscaler.core.forecast.forecaster import ForecastMemory
+from autoscaler.core.slo.error_budget import ErrorBudget
+from autoscaler.core.slo.load_distribution import LoadMixture
+from autoscaler.core.slo.service_time import ServiceTimeEstimate
+from autoscaler.core.values import Step, Value
+
+
+class Backlog(Value, frozen=True):
+    """Queued requests that violate the SLO unless allocations are added."""
+
+    since: float  # when it was first observed
+    queued: int  # requests
+    allocations: int  # that drain it within `drain_s`
+
+
+class SloEstimate(Value, frozen=True, kw_only=True):
+    """The estimates of the last recomputation, and the recommendation that followed from them."""
+
+    service_time: ServiceTimeEstimate = ServiceTimeEstimate()
+    max_wait: float = 0.0  # queue wait that the SLO allows, in mean service times
+    mixture: LoadMixture = LoadMixture()
+    rate_per_s: float = 0.0  # predicted arrivals; every poll is compared with it
+    budget: ErrorBudget = ErrorBudget()
+    forecast: ForecastMemory | None = None
+    backlog: Backlog | None = None
+    running: int = 0  # allocations at that time
+    step: Step | None = None  # the recommendation
+
+
+class SloMemory(Value, frozen=True):
+    """The memory of one deployment."""
+
+    estimate: SloEstimate = SloEstimate()
+    # Since the last recomputation. Cache hits are not counted as requests.
+    requests: int = 0
+    violations: float = 0.0
+    timed: int = 0
+    timed_s: float = 0.0
+    time_s: float = 0.0
+    # Of the last poll.
+    dispersion: float = 1.0  # variance of arrival counts over their mean
+    last_requests: int | None = None
+    in_flight: int = 0
