@@ -12,6 +12,11 @@ from functools import lru_cache
 
 from autoscaler.core.values import Cluster, DeploymentStats, Mode, Observation, Sample, Value
 
+FORGET_AFTER_S = 900.0
+"""Seconds after which everything about a deployment that is no longer reported is dropped: its
+state, its counters, its last update. 15 min, because single responses may leave a deployment out,
+and a deployment may be stopped and started again."""
+
 
 class ClusterCapacity(Value, frozen=True):
     """What determines whether an increase fits, as far as the cluster reports it."""

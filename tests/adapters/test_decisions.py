@@ -6,11 +6,11 @@ import msgspec
 import pytest
 
 from autoscaler.adapters.admin_http.decisions import (
-    FORGET_AFTER_S,
     DecisionRecorder,
     NoObservationYet,
     NoSuchDeployment,
 )
+from autoscaler.core.state import FORGET_AFTER_S
 from autoscaler.core.values import (
     Candidate,
     DataIssue,

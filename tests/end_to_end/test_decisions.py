@@ -81,9 +81,8 @@ async def test_all_deployments_and_why_one_is_not_managed(tmp_path):
         hidden, managed = response.deployments
         assert (hidden.deployment, hidden.reason) == (".hidden", "hidden")
         assert managed.deployment == "e5"
-        with pytest.raises(
-            AdminRequestFailed, match=r"no deployment .hiden; did you mean .hidden\?"
-        ):
+        expected = r"\.hiden: not found in the cluster; did you mean \.hidden\?"
+        with pytest.raises(AdminRequestFailed, match=expected):
             await fetch(url_of(setup), ".hiden")
 
 

@@ -1,5 +1,7 @@
 """Requests to the server of a running daemon."""
 
+import os
+
 import aiohttp
 
 from autoscaler.core.units import duration_text
@@ -41,7 +43,7 @@ async def send(method: str, url: str, path: str) -> tuple[int, bytes]:
         ) from error
     except aiohttp.ClientConnectorError as error:
         raise AdminRequestFailed(
-            f"cannot connect to the daemon at {url}: {error.strerror or error}; "
+            f"cannot connect to the daemon at {url}: {_cause(error)}; "
             f"start it with `autoscaler run`, or {URL_HINT}"
         ) from error
     except TimeoutError as error:
@@ -52,3 +54,9 @@ async def send(method: str, url: str, path: str) -> tuple[int, bytes]:
         raise AdminRequestFailed(
             f"unexpected response from {url}: not HTTP ({error}); {URL_HINT}"
         ) from error
+
+
+def _cause(error: aiohttp.ClientConnectorError) -> str:
+    # The library's own text repeats the address. Errors of name resolution have negative codes.
+    code = error.errno or 0
+    return os.strerror(code).lower() if code > 0 else str(error.strerror or error)

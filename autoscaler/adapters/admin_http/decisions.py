@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from fnmatch import fnmatchcase
 from typing import Any
 
+from autoscaler.core.state import FORGET_AFTER_S
 from autoscaler.core.values import Observation, Outcome, OutcomeKind, Plan, Unmanaged, Value
 from autoscaler.ports import Clock, CycleTimes, ObservationFailed
 from autoscaler.wire.decisions import (
@@ -15,10 +16,6 @@ from autoscaler.wire.decisions import (
     unmanaged,
     unreadable,
 )
-
-FORGET_AFTER_S = 3600.0
-"""Seconds for which the last update of a vanished deployment is kept. 1 h, so that a deployment
-that is stopped and started again within it keeps its last update."""
 
 _NOT_SENT = frozenset({OutcomeKind.UNCHANGED, OutcomeKind.DRY_RUN, OutcomeKind.WITHHELD})
 

@@ -8,6 +8,7 @@ from prometheus_client.registry import Collector
 from autoscaler.adapters.prometheus import families
 from autoscaler.adapters.prometheus.counters import Histogram, LabelledCounter, histogram_family
 from autoscaler.adapters.prometheus.cycle_metrics import collect_cycle, family
+from autoscaler.core.state import FORGET_AFTER_S
 from autoscaler.core.values import (
     CompletedRollout,
     DataIssue,
@@ -29,10 +30,6 @@ hardware, 30 min."""
 STALE_AFTER_S = 300.0
 """Seconds after which an observation is no longer exported. 5 min, as Prometheus itself considers a
 sample stale after that."""
-
-FORGET_AFTER_S = 3600.0
-"""Seconds after which the counts of a vanished deployment are dropped. 1 h, so that a deployment
-that is stopped and started again within it keeps its counts."""
 
 
 class _Counts:

@@ -20,7 +20,7 @@ from autoscaler.core.scale_to_zero import (
     still_stopped,
 )
 from autoscaler.core.selection import Rule, select
-from autoscaler.core.state import DeploymentState, State, StoppedDeployment
+from autoscaler.core.state import FORGET_AFTER_S, DeploymentState, State, StoppedDeployment
 from autoscaler.core.values import (
     Decision,
     Observation,
@@ -34,10 +34,6 @@ from autoscaler.core.values import (
 MAX_INTERVAL_POLLS = 6.0
 """Poll intervals after which two observations are no longer compared, because an average over more
 of them hides changes. 6, twice as long as a slow cluster may stretch an interval."""
-
-FORGET_AFTER_S = 900.0
-"""Seconds after which the state of a deployment that is no longer reported is dropped. 15 min,
-because single responses may leave a deployment out."""
 
 
 class Ruleset(Value, frozen=True, kw_only=True):

@@ -8,8 +8,8 @@ from msgspec.structs import replace
 from autoscaler.core.explanation import explain
 from autoscaler.core.flow.feedback import apply_outcomes
 from autoscaler.core.flow.measurement import STALL_LIMIT_S
-from autoscaler.core.flow.planning import FORGET_AFTER_S, plan
-from autoscaler.core.state import State
+from autoscaler.core.flow.planning import plan
+from autoscaler.core.state import FORGET_AFTER_S, State
 from autoscaler.core.values import (
     AdaptiveAllocations,
     Cluster,
