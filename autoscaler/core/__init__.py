@@ -11,17 +11,7 @@
     planning     all of the above  -> Plan          with every step that led to it
     explanation  decision          -> a sentence
 
-The default policy, `slo`, goes through
-
-    service      timed requests    -> Service       how long requests take, how unevenly they come
-    objective    service time      -> wait limit    what was promised to callers
-    expectation  counts            -> loads         what to expect next, as a distribution
-    splitting    nodes, number     -> Split         where a number of allocations would be
-    queueing     load, split       -> late share    how many requests would wait too long
-    error_budget late requests     -> price         what a late request is worth
-    weighing     all of these      -> number        the one that costs least
-    forecasting  loads             -> Forecast      the highest load to expect, and whether to
-                                                    trust it: probes, calibration, seasonality
+The default policy is the package `slo`; its forecast of the load is the package `forecast`.
 
 The nouns are in `values`. Which module may import which: docs/architecture.md.
 """

@@ -193,7 +193,7 @@ class SloPolicy(Value, frozen=True, kw_only=True):
         if forecast_allocations is not None:
             inputs["forecast_allocations"] = float(forecast_allocations)
         if max_wait_s is None:
-            inputs["slo_unreachable"] = "out of reach, since the service alone takes longer"
+            inputs["slo_unreachable"] = "unreachable: the service time alone exceeds the latency"
         if situation.running >= current and current < node_slots.max_without_new_node < allocations:
             # A new node loads the model first, and Elasticsearch sends the other nodes their new
             # allocations only afterwards. So the nodes in use are filled first, which is immediate.

@@ -138,7 +138,7 @@ class TestSlo:
         step = watch.polls(3, 100)[-1]
         assert step.reason is Reason.SLO
         assert step.inputs["max_queue_wait_s"] == 0.0
-        assert str(step.inputs["slo_unreachable"]).startswith("out of reach")
+        assert str(step.inputs["slo_unreachable"]).startswith("unreachable")
         assert 2 <= step.after <= 10
 
     def test_a_latency_that_can_be_met_is_not(self):
