@@ -55,11 +55,11 @@ PositiveFraction = Annotated[float, Field(gt=0.0, le=1.0)]
 Factor = Annotated[float, Field(gt=0.0, le=1e6)]
 
 
-class _Table(BaseModel):
+class _ScenarioTable(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
 
-class ModelTable(_Table):
+class ModelTable(_ScenarioTable):
     service_time: UpToHour
     service_cv: Annotated[float, Field(ge=0.0, le=10.0)] = 0.7
     load: FromZeroToHour = 60.0
@@ -68,30 +68,30 @@ class ModelTable(_Table):
     warm_up_factor: Annotated[float, Field(ge=1.0, le=100.0)] = 1.0
 
 
-class DeploymentTable(_Table):
+class DeploymentTable(_ScenarioTable):
     min_allocations: Annotated[int, Field(ge=1)] = 1
     max_allocations: Annotated[int, Field(ge=1)] | None = None  # None: one for each processor
     queue_capacity: Annotated[int, Field(ge=1, le=1_000_000)] = 1024
 
 
-class NodesTable(_Table):
+class NodesTable(_ScenarioTable):
     count: Annotated[int, Field(ge=1, le=100)] = 1
     processors: Annotated[int, Field(ge=1, le=1024)]
     physical_cores: Annotated[int, Field(ge=1)] | None = None  # None: one for each processor
 
 
-class CallersTable(_Table):
+class CallersTable(_ScenarioTable):
     timeout: UpToHour = 10.0
     retry_share: Fraction = 0.5
     retry_after: UpToHour = 1.0
 
 
-class ScenarioSloTable(_Table):
+class ScenarioSloTable(_ScenarioTable):
     wait: FromZeroToHour
     target: PositiveFraction = 0.99
 
 
-class TraceTable(_Table):
+class TraceTable(_ScenarioTable):
     allocations: Factor | None = None
     utilisation: PositiveFraction = 0.7
     factor: Factor | None = None
@@ -101,7 +101,7 @@ class TraceTable(_Table):
     begins_at: Annotated[datetime, AfterValidator(_with_offset)] = SUNDAY
 
 
-class ScenarioDocument(_Table):
+class ScenarioDocument(_ScenarioTable):
     version: Annotated[str, AfterValidator(_emulated_version)] = "9.3"
     poll_interval: PollInterval = 10.0
     model: ModelTable
