@@ -88,13 +88,9 @@ def _check_running(decision: Decision, stats: DeploymentStats, observation: Obse
 def _check_allocations(
     decision: Decision, change: SetAllocations, stats: DeploymentStats, text: str
 ) -> None:
-    allocations, adaptive = (
-        change.allocations,
-        stats.adaptive is not None and stats.adaptive.enabled,
-    )
-    assert 1 <= decision.min_allocations <= allocations <= decision.max_allocations, (
-        f"out of bounds: {text}"
-    )
+    allocations = change.allocations
+    adaptive = stats.adaptive is not None and stats.adaptive.enabled
+    assert _lowest(decision) <= allocations <= decision.max_allocations, f"out of bounds: {text}"
     assert allocations == max(decision.desired, 1), f"other allocations than decided: {text}"
     assert decision.current == stats.allocations, f"from allocations it does not have: {text}"
     assert adaptive == change.take_over, f"take_over does not match: {text}"
@@ -108,9 +104,15 @@ def _check_allocations(
 
 def _check_bounds(decision: Decision, change: SetBounds, text: str) -> None:
     to_zero = decision.steps[-1].reason is Reason.IDLE and change.minimum == 0
-    assert to_zero or decision.min_allocations <= change.minimum, f"out of bounds: {text}"
+    assert to_zero or _lowest(decision) <= change.minimum, f"out of bounds: {text}"
     assert change.minimum <= change.maximum <= decision.max_allocations, f"out of bounds: {text}"
     assert change.minimum == decision.desired, f"another minimum than decided: {text}"
     assert change.minimum >= decision.current or not decision.sample.issues, (
         f"decreased in spite of data-quality issues: {text}"
     )
+
+
+def _lowest(decision: Decision) -> int:
+    """The minimum of the rule, or fewer if no more fit on the nodes."""
+    is_cut = any(step.reason is Reason.FIT and step.changed for step in decision.steps)
+    return 1 if is_cut else max(1, decision.min_allocations)

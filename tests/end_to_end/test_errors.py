@@ -381,6 +381,14 @@ async def test_a_low_priority_deployment_has_one_allocation():
 
 async def test_the_nodes_are_full():
     async with world_of(both(nodes=[ScenarioNode(name="ml-1", processors=3)]), THREE) as world:
+        await world.cycles(20)
+        assert world.updates == [(0.0, UNRULY, 2)]
+        assert (world.requested(UNRULY), world.requested(OTHER)) == (2, 1)
+
+
+async def test_the_nodes_are_full_and_cannot_be_read():
+    async with world_of(both(nodes=[ScenarioNode(name="ml-1", processors=3)]), THREE) as world:
+        world.fail("/_ml/info", calls=None, status=403, error_type=SECURITY)
         cycles = await world.cycles(20)
         assert (cycles[0].kind(UNRULY), cycles[0].kind(OTHER)) == (
             OutcomeKind.NO_CAPACITY,

@@ -396,7 +396,7 @@ async def test_a_refused_update_is_repeated_when_capacity_becomes_free():
         assert world.requested("a") >= 4
 
 
-async def test_free_processors_on_different_nodes_are_not_requested_repeatedly():
+async def test_free_processors_on_different_nodes_are_not_requested():
     # Two processors are free on each node, and one allocation takes four.
     deployed = busy(allocations=1, rate_per_s=60.0, threads_per_allocation=4)
     others = busy("b", allocations=2, rate_per_s=0.0, threads_per_allocation=2)
@@ -405,7 +405,7 @@ async def test_free_processors_on_different_nodes_are_not_requested_repeatedly()
     async with world_of(scenario(deployed, others, nodes=nodes), governed) as world:
         await world.run_for(290.0)
         assert world.requested("a") == 1
-        assert len(world.updates_of("a")) == 1
+        assert world.updates_of("a") == []
 
 
 async def test_growing_hardware_does_not_exceed_the_bounds():
