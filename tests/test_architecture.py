@@ -32,6 +32,19 @@ def lines_with(pattern, paths):
     ]
 
 
+def test_nothing_that_runs_against_a_cluster_imports_numpy():
+    """It is a dependency for the simulation only."""
+    script = (
+        "import sys\n"
+        "import autoscaler.daemon, autoscaler.check, autoscaler.cli, autoscaler.config\n"
+        "import autoscaler.explain.client, autoscaler.explain.render\n"
+        "import autoscaler.operate.release, autoscaler.operate.resume\n"
+        "import autoscaler.operate.start, autoscaler.operate.stop\n"
+        "raise SystemExit('numpy' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", script], cwd=ROOT, check=False).returncode == 0
+
+
 def test_imports_follow_the_rings():
     """docs/architecture.md; run `lint-imports` for the offending lines."""
     # In a separate process, because it disables all loggers.

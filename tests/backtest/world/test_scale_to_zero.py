@@ -68,7 +68,7 @@ class TestAdaptive:
         plant = at_zero(requests, load_s=20.0, timeout_s=15.0, retry_share=1.0, retry_after_s=1.0)
         plant.finish()
         assert plant.fleet.outcomes.tolist() == [COMPLETED, TIMED_OUT]
-        assert plant.fleet.second_tries == 1
+        assert plant.fleet.retries == 1
         assert plant.totals().completed == 2
 
     def test_without_a_minimum_of_zero_requests_fail_until_the_process_is_ready(self):
