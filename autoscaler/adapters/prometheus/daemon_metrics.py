@@ -1,4 +1,4 @@
-"""What exists once for each process, for Prometheus: the build, the configuration, the process."""
+"""Metrics that exist once for each process: the build, the configuration, the process itself."""
 
 from collections.abc import Iterator
 
