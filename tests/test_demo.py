@@ -138,7 +138,7 @@ class TestComparison:
             ((5.0, 30), (10.0, 0), "50% fewer allocation hours and had more late"),
             ((5.0, 30), (4.0, 250), "25% more allocation hours and had fewer late"),
             ((5.0, 30), (4.0, 250), "3.00% instead of 25.00%"),
-            ((5.0, 30), (5.0, 30), "as many allocation hours and had the same fraction"),
+            ((5.0, 30), (5.0, 30), "as many allocation hours and had as many late"),
             ((5.0, 0), (0.0, 0), "more allocation hours"),
         ],
     )

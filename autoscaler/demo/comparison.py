@@ -113,7 +113,7 @@ def _compared(ours: Result, other: Result) -> str:
         hours = f"{abs(ratio - 1.0):.0%} {'more' if ratio > 1.0 else 'fewer'} allocation hours"
     failed = f"{ours.failed_fraction:.2%} instead of {other.failed_fraction:.2%}"
     if round(ours.failed_fraction, 4) == round(other.failed_fraction, 4):
-        quality = f"the same fraction of late or refused requests ({ours.failed_fraction:.2%})"
+        quality = f"as many late or refused requests ({ours.failed_fraction:.2%})"
     elif ours.failed_fraction > other.failed_fraction:
         quality = f"more late or refused requests ({failed})"
     else:

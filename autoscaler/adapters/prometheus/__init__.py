@@ -1,10 +1,11 @@
 """The metrics of the daemon, for Prometheus.
 
-families        every metric: its name, its meaning, the source of its value
-cycle_metrics   the last cycle, made into metrics when it is scraped
-counters        counts that are kept from cycle to cycle
-recorder        the Recorder that owns both, one for each cluster
-daemon_metrics  the build, the configuration, the process: once for each daemon
+families          the metrics of this program: names, meaning, source of the values
+cluster_families  the same for metrics that pass through what the cluster reported
+cycle_metrics     the last cycle, made into metrics when it is scraped
+counters          counts that are kept from cycle to cycle
+recorder          the Recorder that owns both, one for each cluster
+daemon_metrics    the build, the configuration, the process: once for each daemon
 """
 
 from autoscaler.adapters.prometheus.daemon_metrics import DaemonMetrics

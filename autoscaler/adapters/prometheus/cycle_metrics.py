@@ -10,7 +10,7 @@ from typing import TypeVar
 from prometheus_client import Metric
 from prometheus_client.samples import Sample
 
-from autoscaler.adapters.prometheus import families
+from autoscaler.adapters.prometheus import cluster_families, families
 from autoscaler.adapters.prometheus.families import DecisionRow, FieldMetric, MetricFamily
 from autoscaler.core.values import (
     Cluster,
@@ -37,14 +37,14 @@ def collect_cycle(observation: Observation, plan: Plan) -> Iterator[Metric]:
 
 
 def _deployments(rows: Rows[DeploymentStats]) -> Iterator[Metric]:
-    for field_metric in families.DEPLOYMENT:
+    for field_metric in cluster_families.DEPLOYMENT:
         yield _measured(field_metric, rows)
     yield family(
-        families.DEPLOYMENT_INFO,
+        cluster_families.DEPLOYMENT_INFO,
         [({**own, "model": s.model_id, "priority": s.priority}, 1.0) for own, s in rows],
     )
-    yield _states(families.DEPLOYMENT_STATE, [(own, s.state) for own, s in rows])
-    yield _states(families.ALLOCATION_STATE, [(own, s.allocation_state) for own, s in rows])
+    yield _states(cluster_families.DEPLOYMENT_STATE, [(own, s.state) for own, s in rows])
+    yield _states(cluster_families.ALLOCATION_STATE, [(own, s.allocation_state) for own, s in rows])
 
 
 def _nodes(deployments: Iterable[DeploymentStats]) -> Iterator[Metric]:
@@ -53,9 +53,9 @@ def _nodes(deployments: Iterable[DeploymentStats]) -> Iterator[Metric]:
         for stats in deployments
         for name, node in _by_name(stats.nodes).items()
     ]
-    for field_metric in families.NODE:
+    for field_metric in cluster_families.NODE:
         yield _measured(field_metric, rows)
-    yield _states(families.ROUTING_STATE, [(own, node.routing_state) for own, node in rows])
+    yield _states(cluster_families.ROUTING_STATE, [(own, node.routing_state) for own, node in rows])
 
 
 def _by_name(nodes: Iterable[NodeStats]) -> dict[str, NodeStats]:
@@ -70,13 +70,13 @@ def _by_name(nodes: Iterable[NodeStats]) -> dict[str, NodeStats]:
 def _cluster(cluster: Cluster | None) -> Iterator[Metric]:
     nodes = {node.name or node.node_id: node for node in cluster.nodes} if cluster else {}
     rows = [({"node": name}, node) for name, node in nodes.items()]
-    for field_metric in families.CAPACITY:
+    for field_metric in cluster_families.CAPACITY:
         yield _measured(field_metric, rows)
     yield family(
-        families.NODE_INFO,
+        cluster_families.NODE_INFO,
         [({**own, "node_id": node.node_id, "version": node.version}, 1.0) for own, node in rows],
     )
-    for cluster_metric in families.CLUSTER:
+    for cluster_metric in cluster_families.CLUSTER:
         yield _measured(cluster_metric, [({}, cluster)] if cluster else [])
 
 
