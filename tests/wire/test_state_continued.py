@@ -5,6 +5,7 @@ import random
 from copy import deepcopy
 from typing import ClassVar
 
+import pytest
 from msgspec.structs import replace
 
 from autoscaler.core.flow.cycle import begin_cycle, end_cycle
@@ -188,9 +189,12 @@ class Simulated:
         return plans, state
 
 
-def test_the_decisions_after_seven_days_are_the_same():
+@pytest.mark.parametrize(
+    "poll_s", [600.0, pytest.param(60.0, marks=[pytest.mark.deep, pytest.mark.timeout(600)])]
+)
+def test_the_decisions_after_seven_days_are_the_same(poll_s):
     """Twenty deployments, with both built-in policies, an installed one, and both control modes."""
-    world = Simulated(poll_s=600.0)
+    world = Simulated(poll_s)
     _, state = world.run(State(), 7.0 * DAY_S)
     assert len(state.deployments) + len(state.stopped) == COUNT
     for name, known in state.deployments.items():
