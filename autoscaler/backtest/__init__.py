@@ -1,16 +1,16 @@
 """Back-tests: any policy on any load, in virtual time.
 
-    command          options                 -> exit status    `autoscaler backtest`
-    batch            tasks                   -> Batch          many runs, on all cores
-    trial            policy, workload        -> Trial          one run, scored
-    policy_specs     a name                  -> PolicySpec     the policies that can be run
-    configured_rule  a configuration file    -> rule           a rule of the operator, as a policy
-    drivers          plant, policy           -> changes        the polls and updates of a run
-    bounds_driver    plant, policy           -> changes        the same in mode `bounds`
+command          options                 -> exit status    `autoscaler backtest`
+batch            tasks                   -> Batch          many runs, on all cores
+trial            policy, workload        -> Trial          one run, scored
+policy_specs     a name                  -> PolicySpec     the policies that can be run
+configured_rule  a configuration file    -> rule           a rule of the operator, as a policy
+drivers          plant, policy           -> changes        the polls and updates of a run
+bounds_driver    plant, policy           -> changes        the same in mode `bounds`
 
-    oracle           every request           -> Plant          the cheapest schedule found
-    baselines        Situation               -> Step           other autoscalers, as policies
-    world            scenario, trace, seed   -> Plant          the simulated deployment, its load
-    results          rows                    -> tables, page   scored, compared, stored and shown
-    scenarios        TOML files              -> scenario       the standard scenarios
+oracle           every request           -> Plant          the cheapest schedule found
+baselines        Situation               -> Step           other autoscalers, as policies
+world            scenario, trace, seed   -> Plant          the simulated deployment, its load
+results          rows                    -> tables, page   scored, compared, stored and shown
+scenarios        TOML files              -> scenario       the standard scenarios
 """

@@ -13,7 +13,7 @@
     ray_serve         Ray Serve, with its delays
     aws               target tracking, with and without predictive scaling
     gcp               a managed instance group with predictive autoscaling
-    predictive_hpa    the horizontal pod autoscaler on forecasts of its own counts
+    predictive_hpa    the horizontal pod autoscaler on forecasts of its recommendations
     threshold         one allocation more or fewer when a threshold is exceeded
     static            a fixed number of allocations
     zero_lag_oracle   target tracking on the true load of the next ten seconds

@@ -77,7 +77,7 @@ class ScalingHistory(Value, frozen=True, kw_only=True):
 
 
 class ScalingBehaviour(Value, frozen=True, kw_only=True):
-    """Limits on the rate of change; of several limits, the one that allows most counts."""
+    """Limits on the rate of change; of several limits, the widest counts."""
 
     stabilisation: Stabilisation = Stabilisation(up_s=0.0, down_s=300.0)
     max_added: int = 4  # in a period, or ...
@@ -108,7 +108,7 @@ class ScalingBehaviour(Value, frozen=True, kw_only=True):
     def _changes(
         self, situation: Situation, history: ScalingHistory
     ) -> tuple[tuple[float, int], ...]:
-        """The changes of the period; one that is exactly as old as the period no longer counts.
+        """The changes of the period, without changes that are exactly as old as the period.
 
         A change since the last poll is assumed to have happened right after that poll.
         """

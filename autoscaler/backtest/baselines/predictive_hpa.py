@@ -1,4 +1,4 @@
-"""The predictive horizontal pod autoscaler: `hpa` on forecasts of its own recommendations.
+"""The predictive horizontal pod autoscaler: `hpa` on forecasts of its recommendations.
 
 Source: jthomperoo/predictive-horizontal-pod-autoscaler. It forecasts recommended allocations, not
 arrivals, so load that the allocations could not serve is missing from its history.

@@ -22,8 +22,8 @@ class RayMemory(Value, frozen=True, kw_only=True):
 class RayServe(Value, frozen=True, kw_only=True):
     """Keeps in-flight requests per allocation at a target, with delays.
 
-    Its control loop runs every 0.1 s, but metrics arrive only every 10 s; so the number of loops it
-    waits is a time.
+    Its control loop runs every 0.1 s, but metrics arrive only every 10 s; so a count of loops is a
+    time.
     """
 
     name: ClassVar[str] = "ray-serve"

@@ -34,7 +34,7 @@ def _replace_smallest(heap, begin, end, value):
 
 @njit(cache=True)
 def _serve(at, work, where, first, last, workers, free_at, limit_s, timeout_s, max_violations):
-    """Serve the requests [first, last), first come, first served; count those that wait too long.
+    """Serve the requests [first, last), first come, first served; count late requests.
 
     `workers` are the workers of each node, in order; `free_at` is when each becomes free, a heap
     for each node, and is updated. It ends once the count exceeds `max_violations`.

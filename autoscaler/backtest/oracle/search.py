@@ -2,8 +2,8 @@
 
 Levels stay the same for slots of ten seconds. With a violation weight, dynamic programming finds
 the cost from each slot to the end, and the levels are then chosen slot by slot, simulating the
-effect of each. The search looks for the weight at which the schedule just meets the SLO when it is
-run on the plant, with its delays, queues and retries. The result is therefore a feasible schedule,
+effect of each. The search varies the weight until the schedule just meets the SLO when it is run on
+the plant, with its delays, queues and retries. The result is therefore a feasible schedule,
 and its cost is that of the run. Its distance from the optimum is tested on small cases, where all
 schedules can be tried: see tests/backtest/oracle/test_search.py.
 """
@@ -41,8 +41,8 @@ MIN_BUDGET_USE = 0.94
 """The search stops at a schedule that uses at least this fraction of the error budget."""
 
 MAX_COST_RATIO = 1.003
-"""The search also stops when the best schedule costs at most 0.3 % more than the costliest one that
-violates the SLO."""
+"""The search also stops when the best schedule costs at most 0.3 % more than the costliest
+schedule that violates the SLO."""
 
 MIN_LOG_ERROR = 0.05
 """Smallest logarithmic deviation from the error budget that the interpolation distinguishes."""

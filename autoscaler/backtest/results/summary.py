@@ -36,7 +36,7 @@ class PolicySummary(Value, frozen=True, kw_only=True):
     policy: str
     pairs: int  # feasible ones on which it was tried
     met_by_default: int | None  # None: not tried at its default setting
-    best_setting: str  # the one that meets the SLO on most pairs, then the cheapest
+    best_setting: str  # meets the SLO on most pairs; of equal ones, the cheapest
     met_by_best: int
     relative_cost: Mapping[str, Ratio]  # at equal attainment, by reference; absent: no common pair
 

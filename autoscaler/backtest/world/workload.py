@@ -129,8 +129,8 @@ def _window(trace: Trace, scenario: BacktestScenario) -> tuple[Trace, int]:
 def hardest_s(trace: Trace, length_s: float) -> float:
     """The start of the window of that length in which the rate varies most.
 
-    This is the window with the largest standard deviation among those that begin at a whole hour of
-    the trace. The trace must be longer than the window.
+    This is the window with the largest standard deviation among the windows that begin at a whole
+    hour of the trace. The trace must be longer than the window.
     """
     starts_s = np.arange(len(trace.counts)) * trace.bin_s
     hours = np.floor(starts_s / HOUR_S + 1e-9)

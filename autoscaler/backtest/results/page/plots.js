@@ -84,7 +84,7 @@ function drawMatrix(element, data, pairs, budget, choose) {
       }),
     },
   }], layout({
-    height: 190 + 26 * pairs.length,
+    height: Math.max(320, 190 + 26 * pairs.length),
     margin: { l: 20, r: 20, t: 20, b: 20 },
     xaxis: { type: "category", side: "top", tickangle: -40, automargin: true, fixedrange: true },
     yaxis: { type: "category", autorange: "reversed", automargin: true, ticksuffix: "  ", fixedrange: true },
@@ -120,7 +120,10 @@ function drawTime(element, data, pair, maxWait, style) {
     yaxis: { ...GRID, title: { text: "allocations" }, domain: [0.42, 1], rangemode: "tozero" },
     yaxis2: { ...GRID, title: { text: "p99 queue wait" }, domain: [0, 0.36], type: "log", ...secondsAxis(longest) },
     shapes: [{ ...line, line: { color: "#1d2630", width: 1, dash: "dash" } }],
-    annotations: [note(`max queue wait ${seconds(limit)}`, { xref: "paper", x: 1, yref: "y2", y: Math.log10(limit) })],
+    // Beside the plot, because the lines cover most of it.
+    annotations: [note(`max queue wait<br>${seconds(limit)}`, {
+      xref: "paper", x: 1.01, xanchor: "left", yref: "y2", y: Math.log10(limit), yanchor: "middle", align: "left",
+    })],
   }), CONFIG);
 }
 

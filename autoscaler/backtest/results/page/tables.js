@@ -64,9 +64,9 @@ function drawFigures(table, pair, data, target, style) {
   const compared = data.adaptive in pair.policies;
   fillTable(
     table,
-    ["policy", "setting", "late, %", "late requests", "p95 wait", "p99 wait", "allocation-hours",
+    ["policy", "setting", "late", "late requests", "p95 wait", "p99 wait", "allocation-hours",
       "changes per hour", "reversals", "hours at the SLO target",
-      ...(compared ? [`late at the hours of ${data.adaptive}, %`] : [])],
+      ...(compared ? [`late at the hours of ${data.adaptive}`] : [])],
     names.map((name) => {
       const policy = pair.policies[name];
       const point = defaultPoint(policy);
