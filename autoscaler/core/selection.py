@@ -61,7 +61,7 @@ def select(rules: Sequence[Rule], stats: DeploymentStats) -> Rule | Unmanaged:
     A rule that does not take hidden or low-priority deployments passes them on to the next; if
     none takes them, that is the reason given.
     """
-    reason = Unmanaged.NO_RULE
+    reason = None
     for rule in rules:
         if not _match(rule.deployments, rule.models, stats.deployment_id, stats.model_id):
             continue
@@ -73,7 +73,7 @@ def select(rules: Sequence[Rule], stats: DeploymentStats) -> Rule | Unmanaged:
             reason = Unmanaged.LOW_PRIORITY
         else:
             return rule
-    return reason
+    return reason or Unmanaged.NO_RULE
 
 
 # The same few thousand ids are matched every ten seconds.

@@ -233,6 +233,10 @@ class Reason(FastStrEnum):
     RESUME = "resume"  # it is to be started again
 
 
+# A set, since the lookup of an enumeration's member takes longer than that of an element.
+_EXTERNAL_CONTROL = frozenset({Reason.ADAPTIVE_ENABLED, Reason.ADAPTIVE_DISABLED})
+
+
 class Mode(FastStrEnum):
     """Which of a deployment's two levers is used."""
 
@@ -298,8 +302,8 @@ class Step(Value, frozen=True):
 
     @property
     def externally_controlled(self) -> bool:
-        """Whether it holds because the lever is somebody else's."""
-        return self.reason is Reason.ADAPTIVE_ENABLED or self.reason is Reason.ADAPTIVE_DISABLED
+        """Whether the deployment is held because it is externally controlled."""
+        return self.reason in _EXTERNAL_CONTROL
 
 
 class Decision(Value, frozen=True, kw_only=True):

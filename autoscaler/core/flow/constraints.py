@@ -271,7 +271,8 @@ CONSTRAINTS: tuple[Constraint, ...] = (
     back_off,
 )
 
-_GRANT = CONSTRAINTS.index(limit_to_free_capacity)
+_BEFORE_GRANT = CONSTRAINTS[: CONSTRAINTS.index(limit_to_free_capacity)]
+_AFTER_GRANT = CONSTRAINTS[len(_BEFORE_GRANT) :]
 
 
 def before_grant(first: Step, context: ConstraintContext) -> tuple[Step, ...]:
@@ -280,7 +281,7 @@ def before_grant(first: Step, context: ConstraintContext) -> tuple[Step, ...]:
     Args:
         first: the recommendation.
     """
-    return _applied(CONSTRAINTS[:_GRANT], (first,), context)
+    return _applied(_BEFORE_GRANT, (first,), context)
 
 
 def after_grant(
@@ -294,7 +295,21 @@ def after_grant(
     """
     if grant is not None:
         context = replace(context, grant=grant)
-    return _applied(CONSTRAINTS[_GRANT:], steps, context)
+    elif not _may_change(steps[-1].after, context):
+        return steps
+    return _applied(_AFTER_GRANT, steps, context)
+
+
+def _may_change(proposed: int, context: ConstraintContext) -> bool:
+    """Whether any constraint after the grant could apply to a claim that is granted in full. Mostly
+    none does, and this is quicker than to call each of them."""
+    known = context.known
+    return (
+        known.infeasible is not None
+        or context.refused is not None
+        or (proposed != context.current and bool(context.maintenance))
+        or (proposed < context.current and known.bounds_moved_at is not None)
+    )
 
 
 def is_on_hold(context: ConstraintContext) -> bool:

@@ -1,9 +1,9 @@
-"""The two levers of a deployment: its number of allocations, and the bounds of the cluster's own
-scaler, `adaptive_allocations`. While that one is on, Elasticsearch refuses the number.
+"""The two control modes: the number of allocations, and the bounds of adaptive allocations. While
+adaptive allocations are enabled, Elasticsearch rejects a number of allocations.
 
-A rule's mode says which lever is used. What the policy wants is the number in DIRECT, and the
-minimum in BOUNDS: the cluster's own scaler may go higher within seconds, up to the maximum, even
-while nobody else watches.
+The mode of a rule says which of them is set. The decided allocations are the number in DIRECT, and
+the minimum in BOUNDS: adaptive allocations may go higher within seconds, up to the maximum, also
+while the daemon does not run.
 
 Source: elastic/elasticsearch, `TransportUpdateTrainedModelDeploymentAction.java` and
 `TrainedModelAssignmentClusterService.java`.
@@ -23,41 +23,47 @@ from autoscaler.core.values import (
     Stop,
 )
 
+# Looked up once: this module runs several times for each deployment in each cycle, and the lookup
+# of an enumeration's member is slow.
+_DIRECT, _BOUNDS = Mode.DIRECT, Mode.BOUNDS
+
 
 def active_adaptive(stats: DeploymentStats) -> AdaptiveAllocations | None:
-    """The settings of the cluster's own scaler if it is on."""
+    """The settings of adaptive allocations if they are enabled."""
     return stats.adaptive if stats.adaptive is not None and stats.adaptive.enabled else None
 
 
 def current_allocations(mode: Mode, stats: DeploymentStats) -> int | None:
-    """What the lever is at: the requested number, or the minimum; None: the cluster did not say."""
+    """The value that the mode sets: the requested allocations, or the minimum of adaptive
+    allocations; None: not reported."""
     adaptive = active_adaptive(stats)
-    if mode is Mode.BOUNDS and adaptive is not None:
+    if adaptive is not None and mode is _BOUNDS:
         return adaptive.minimum or 0
     return stats.allocations
 
 
 def mode_in_effect(rule: Rule, stats: DeploymentStats, before: Mode | None) -> Mode | None:
-    """The mode whose lever has been found in place, or was once; None while it never was."""
-    in_place = Mode.DIRECT if active_adaptive(stats) is None else Mode.BOUNDS
-    return rule.mode if rule.mode in (in_place, before) else None
+    """The rule's mode, if the setting that it needs is found now or was found before; else None."""
+    found = _DIRECT if active_adaptive(stats) is None else _BOUNDS
+    return rule.mode if rule.mode in (found, before) else None
 
 
 def external_control_step(
-    rule: Rule, stats: DeploymentStats, current: int, in_use: Mode | None
+    rule: Rule, stats: DeploymentStats, current: int, in_effect: Mode | None
 ) -> Step | None:
-    """A step that holds where the lever is somebody else's: never was ours to take, or has been
-    put back by somebody since. Two that switch it to and fro would help nobody.
+    """A step that holds a deployment that is externally controlled: the setting that the mode needs
+    was never found and may not be taken over, or it was found and has been reverted since. Changing
+    it again would only start a contest.
 
     Args:
-        in_use: of the last look; see `lever_in_use`.
+        in_effect: at the last poll; see `mode_in_effect`.
     """
     adaptive = active_adaptive(stats)
-    if rule.mode is Mode.BOUNDS:
-        if adaptive is None and in_use is Mode.BOUNDS:
+    if rule.mode is _BOUNDS:
+        if adaptive is None and in_effect is _BOUNDS:
             return Step(Reason.ADAPTIVE_DISABLED, current, current)
         return None
-    if adaptive is None or (rule.take_over and in_use is not Mode.DIRECT):
+    if adaptive is None or (rule.take_over and in_effect is not _DIRECT):
         return None
     inputs = {"again": "yes"} if rule.take_over else {}
     return Step(Reason.ADAPTIVE_ENABLED, current, current, inputs)
@@ -71,46 +77,47 @@ def change_for(
     certain: bool,
     moved_s: float | None = None,
 ) -> Change | None:
-    """What to ask of the cluster so that a decision comes true; None if it is true already.
+    """The change that carries out a decision; None if nothing has to change.
 
     Args:
         steps: of the decision.
-        certain: whether the statistics can be trusted. A lever is not changed on others.
-        moved_s: since we have moved the bounds of the cluster's own scaler; None: not lately.
+        certain: whether the statistics have no data-quality issue. Adaptive allocations are neither
+            enabled nor disabled otherwise.
+        moved_s: since the daemon changed the adaptive bounds; None: not recently.
     """
     current, desired = steps[0].before, steps[-1].after
     adaptive = active_adaptive(stats)
-    if steps[-1].reason is Reason.IDLE and desired == 0 and rule.zero is not None:
+    if desired == 0 and rule.zero is not None and steps[-1].reason is Reason.IDLE:
         if rule.zero.via is ZeroMethod.STOP:
             return Stop()
     elif steps[0].externally_controlled:
         return None
-    if rule.mode is Mode.DIRECT:
+    if rule.mode is _DIRECT:
         if adaptive is None:
             return SetAllocations(desired) if desired != current else None
         # With 0, no capacity was granted: adaptive allocations stay as they are.
         return SetAllocations(desired, take_over=True) if certain and desired > 0 else None
     if desired > rule.max_allocations:
-        return None  # it has to come down, and must not yet
+        return None  # a decrease is due, and a constraint delays it
     scarce = any(step.reason in _CAPACITY_REASONS for step in steps)
-    wanted = SetBounds(desired, max(desired, 1) if scarce else _adaptive_maximum(rule, desired))
+    bounds = SetBounds(desired, max(desired, 1) if scarce else _adaptive_maximum(rule, desired))
     if adaptive is None:
-        return wanted if certain else None
+        return bounds if certain else None
     in_force = SetBounds(adaptive.minimum or 0, adaptive.maximum or 0)
     was_scarce = desired == in_force.minimum == in_force.maximum
     if was_scarce and (not certain or (moved_s is not None and moved_s < BOUNDS_COOLDOWN_S)):
         return None
-    return wanted if wanted != in_force else None
+    return bounds if bounds != in_force else None
 
 
 _CAPACITY_REASONS = frozenset({Reason.FIT, Reason.CAPACITY})
-"""Less is possible than is wanted. The cluster's own scaler asks for all that it wants or nothing,
-again and again, so that it must not want more than there is."""
+"""Reasons for which less is possible than is recommended. Adaptive allocations request all of an
+increase or nothing, again and again, so that they must not try for more than fits."""
 
 
 def _adaptive_maximum(rule: Rule, desired: int) -> int:
-    """The budget: the maximum of the rule, of its schedules that are open, and up to the burst
-    ceiling while no more than that has been granted."""
+    """The maximum of the rule and of its open schedules, and the burst ceiling while no more than
+    that is desired."""
     ceiling = rule.max_allocations
     if rule.burst_max_allocations is not None and desired <= rule.burst_max_allocations:
         ceiling = rule.burst_max_allocations

@@ -1,4 +1,4 @@
-"""Turn samples into the load a deployment is under."""
+"""Turn samples into an estimate of the load."""
 
 import math
 from collections.abc import Sequence
@@ -6,18 +6,19 @@ from collections.abc import Sequence
 from autoscaler.core.values import ROUNDING_LOSS_S, LoadEstimate, Sample
 
 JUMP_SIGMA = 3.0
-"""Standard deviations of a Poisson count beyond which the latest interval is a new rate."""
+"""Standard deviations of a Poisson count above which the latest interval is a load jump. 3, so that
+random variation is one about once in 700 intervals."""
 
 
 def estimate(samples: Sequence[Sample], service_time_s: float | None) -> LoadEstimate:
-    """The load over the given samples, of which there is at least one, oldest first.
+    """The load over the given samples.
+
+    The rate is the mean of the window, unless the latest interval alone had more arrivals than that
+    rate explains: a load jump counts at once, and not only when it has filled the window.
 
     Args:
-        samples: trusted samples within the load window.
-        service_time_s: what was last known, used if nothing was timed in the window.
-
-    The rate is that of the whole window, unless the latest interval alone brought more arrivals
-    than that rate explains: a leap is answered at once, not when it has filled the window.
+        samples: at least one, oldest first, within the load window and without issues.
+        service_time_s: the last known one, for a window in which no request was timed.
 
     >>> from autoscaler.core.values import Sample
     >>> quiet = Sample(at=10.0, interval_s=10.0, completed=100, timed=100, timed_busy_s=3.95)
@@ -29,22 +30,25 @@ def estimate(samples: Sequence[Sample], service_time_s: float | None) -> LoadEst
     window_s = timed_busy_s = 0.0
     completed = hits = timed = arrivals = 0
     for sample in samples:
-        window_s += sample.interval_s
-        completed += sample.completed
+        done = sample.completed
+        completed += done
+        arrivals += done + sample.failed + sample.queue_growth
         hits += sample.cache_hits
+        window_s += sample.interval_s
         timed += sample.timed
         timed_busy_s += sample.timed_busy_s
-        arrivals += sample.completed + sample.failed + sample.queue_growth
     if timed > 0:
         service_time_s = timed_busy_s / timed + ROUNDING_LOSS_S
     elif service_time_s is None and completed > hits:
-        # Too low in an overload, but better than nothing, and nothing is scaled down meanwhile.
+        # In an overload this is too low, but nothing is scaled down meanwhile.
         service_time_s = sum([s.busy_s for s in samples]) / (completed - hits) + ROUNDING_LOSS_S
     latest = samples[-1]
-    rate = max(0, arrivals) / window_s
-    expected = rate * latest.interval_s
-    if latest.arrivals > expected + JUMP_SIGMA * math.sqrt(max(expected, 1.0)):
-        rate = latest.arrivals / latest.interval_s
+    rate = arrivals / window_s if arrivals > 0 else 0.0
+    expected, latest_arrivals = rate * latest.interval_s, latest.arrivals
+    if latest_arrivals > expected and latest_arrivals > expected + JUMP_SIGMA * math.sqrt(
+        max(expected, 1.0)
+    ):
+        rate = latest_arrivals / latest.interval_s
     return LoadEstimate(
         arrival_rate_per_s=rate,
         throughput_per_s=completed / window_s,

@@ -1,53 +1,53 @@
-"""Turn two observations of a deployment into what happened between them.
+"""Turn two observations of a deployment into a sample: the difference between them.
 
 Totals live in the process on each node and end with it, so they are differenced node by node, and
-only while the process is the same: its start time is the epoch of its counters. What the sums of
-a whole deployment say is never differenced; they fall whenever a node is missing from one answer.
+only while the process is the same: its start time identifies its counters. The totals of a whole
+deployment are never differenced, because they fall whenever a node is missing from a response.
 """
 
 from autoscaler.core.values import STARTED, DataIssue, DeploymentStats, NodeStats, Sample
 
 WARM_UP_S = 60.0
-"""A young process is slow for reasons that pass: its service times are not learnt from."""
+"""Seconds after its start for which the service times of a process are not learnt. 60 s, because a
+new process is slow for reasons that pass."""
 
 SLACK_S = 60.0
-"""How long one request may plausibly take; work begun before an interval counts at its end."""
+"""Seconds that one request may plausibly take. Work that began before an interval counts at its
+end, so busy time may exceed the interval by this much."""
 
 QUEUE_SLACK = 100
-"""Requests beyond a queue's capacity that may be on their way between queue and result."""
+"""Requests beyond a queue's capacity that may be between the queue and the result."""
 
 TIMEOUT_SHARE = 0.05
-"""Time-outs, as a fraction of completions, above which a deployment counts as overloaded.
-
-Only answers that still find their caller are counted, and in an overload those are the quick ones:
-their mean is no measure of all.
-"""
+"""Time-outs, as a fraction of completions, above which a deployment counts as overloaded. 5 %: only
+responses that still find their caller are counted, and in an overload those are the quick ones, so
+that their mean no longer represents all requests."""
 
 ROUNDING_S = 0.001
-"""What rounding may bring into a total: it is a count times a mean, printed as a double."""
+"""Seconds by which rounding may change a total: it is a count times a mean, printed as a double."""
 
 
 def sample(
     before: DeploymentStats, after: DeploymentStats, *, at: float, interval_s: float
 ) -> Sample:
-    """What the deployment did in the `interval_s` seconds before `at`, between two observations.
+    """The deployment in the `interval_s` seconds before `at`, between two observations.
 
     Arrivals are completions, failures and the growth of the queue. Completions alone are
     throughput, which a saturated deployment caps at its own capacity: the moment it most needs
     allocations, it would look content.
 
     Returns:
-        A sample that can be trusted if its `flaws` are empty. With flaws, the figures cover only
-        what could be compared.
+        A sample that is reliable if it has no `issues`. With issues, its figures cover only the
+        nodes that could be compared.
     """
-    issues = find_issues(after)
     if interval_s <= 0.0:
-        return Sample(at=at, interval_s=0.0, issues=(*issues, DataIssue.CLOCK))
+        return Sample(at=at, interval_s=0.0, issues=(*find_issues(after), DataIssue.CLOCK))
+    issues = find_issues(after)
     earlier: dict[str, NodeStats] = {}
-    room, served = 0, False
+    slots, served = 0, False
     for node in before.nodes:
         earlier[node.node_id] = node
-        room += node.allocations or 0
+        slots += node.allocations or 0
         served = served or node.server_started_at is not None
     all_completed = all_hits = all_failed = all_timeouts = all_growth = 0
     pending = workers = warm_timed = 0
@@ -55,9 +55,11 @@ def sample(
     for node in after.nodes:
         pending += node.pending
         workers += node.allocations or 0
-        origin = _baseline_counters(earlier.pop(node.node_id, None), node, issues)
-        if origin is None:
-            continue
+        origin, started_at = earlier.pop(node.node_id, None), node.server_started_at
+        if origin is None or started_at is None or origin.server_started_at != started_at:
+            origin = _baseline_counters(origin, node, issues)
+            if origin is None:
+                continue
         completed = node.completed - origin.completed
         hits = node.cache_hits - origin.cache_hits
         timeouts = node.timeouts - origin.timeouts
@@ -71,15 +73,15 @@ def sample(
         all_timeouts += timeouts
         all_growth += node.pending - origin.pending
         all_busy_s += busy_s
-        if (node.server_last_access_at or 0.0) - (node.server_started_at or 0.0) >= WARM_UP_S:
+        if (node.server_last_access_at or 0.0) - (started_at or 0.0) >= WARM_UP_S:
             warm_timed += completed - hits
             warm_busy_s += busy_s
-    # With no allocations nobody is refused, for the first request is kept until it can be served.
-    if DataIssue.INCOMPLETE not in issues and after.allocations != 0:
+    # Without allocations no request is rejected: it is kept until an allocation can serve it.
+    if (not served or earlier) and DataIssue.INCOMPLETE not in issues and after.allocations != 0:
         if not served:
-            # What was asked for before it began to serve was refused, and counted nowhere.
+            # Requests before the first process started were rejected, and counted nowhere.
             issues.append(DataIssue.NEW_NODE)
-        if earlier and any(n.reports for n in earlier.values()):
+        if earlier and any(node.reports for node in earlier.values()):
             issues.append(DataIssue.COUNTER_RESET)
     overloaded = all_timeouts > TIMEOUT_SHARE * all_completed
     timed, timed_busy_s = warm_timed, warm_busy_s
@@ -87,8 +89,8 @@ def sample(
         timed, timed_busy_s = 0, 0.0
     elif not warm_timed:
         timed, timed_busy_s = all_completed - all_hits, all_busy_s
-    # More cannot have been computed, or be queued, than there is room for.
-    if all_busy_s > max(workers, room) * (interval_s + SLACK_S) or (
+    # No more can have been computed, or be queued, than the allocations and the queues allow.
+    if all_busy_s > (workers if workers > slots else slots) * (interval_s + SLACK_S) or (
         after.queue_capacity is not None
         and all_growth > (after.queue_capacity + QUEUE_SLACK) * len(after.nodes)
     ):
@@ -113,11 +115,11 @@ def sample(
 
 
 def find_issues(stats: DeploymentStats) -> list[DataIssue]:
-    """What one answer alone shows to be missing or wrong."""
+    """The data-quality issues that the statistics of one poll show by themselves."""
     issues = []
     if stats.state != STARTED:
         issues.append(DataIssue.NOT_STARTED)
-    answered, silent = 0, False
+    reported, silent = 0, False
     completed = errors = rejections = timeouts = 0
     for node in stats.nodes:
         completed += node.completed
@@ -128,15 +130,15 @@ def find_issues(stats: DeploymentStats) -> list[DataIssue]:
             if node.server_started_at is None:
                 silent = True
             else:
-                answered += node.allocations or 0
-    # A node whose statistics could not be collected is left out without a word; only the sum
-    # that comes from the cluster state, `live_allocations`, still counts it.
+                reported += node.allocations or 0
+    # A node whose statistics could not be collected is left out of the response. Only
+    # `running_allocations`, which comes from the cluster state, still includes it.
     if (
         silent
         or stats.running_allocations is None
-        or answered < stats.running_allocations
-        # Nobody serves, so callers are refused, and that is counted nowhere.
-        or (not answered and stats.allocations)
+        or reported < stats.running_allocations
+        # Nothing serves, so requests are rejected, and that is counted nowhere.
+        or (not reported and stats.allocations)
     ):
         issues.append(DataIssue.INCOMPLETE)
     if (
@@ -158,9 +160,8 @@ _NOTHING = NodeStats(node_id="", routing_state="")
 def _baseline_counters(
     before: NodeStats | None, after: NodeStats, issues: list[DataIssue]
 ) -> NodeStats | None:
-    """The totals to compare `after` with; None, and perhaps a flaw, if there are none."""
-    if before is not None and before.server_started_at == after.server_started_at is not None:
-        return before
+    """The totals to compare with where the process is not the one of the last poll. None, and
+    perhaps an issue, if there are none."""
     if after.server_started_at is None:
         if before is not None and before.reports and after.routing_state != STARTED:
             issues.append(DataIssue.COUNTER_RESET)
@@ -170,5 +171,5 @@ def _baseline_counters(
         return None
     if before.reports:
         issues.append(DataIssue.COUNTER_RESET)
-    # Otherwise it was loading when last seen, and its totals began within the interval.
+    # Otherwise it was loading at the last poll, and its totals began within the interval.
     return _NOTHING
