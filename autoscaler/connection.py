@@ -1,6 +1,6 @@
 """How to reach the cluster: addresses, credentials and trust, and everything that can be wrong.
 
-The configuration and the Elasticsearch adapter share this value, and nobody else validates it.
+The configuration and the Elasticsearch adapter share this value. It is validated here only.
 """
 
 import binascii
@@ -17,7 +17,7 @@ MAX_SECRET_BYTES = 65_536
 larger file was named by mistake."""
 
 Problem = tuple[str, str]
-"""A configuration key of [elasticsearch], or "" for the whole table, and what is wrong with it."""
+"""A configuration key of [elasticsearch], or "" for the whole table, and the problem."""
 
 
 class _Secret(Struct, frozen=True):
@@ -127,8 +127,9 @@ def host_of_cloud_id(cloud_id: str) -> str:
         name, _, own_port = parts[1].partition(":")
         if not domain or not name:
             raise ValueError("a part is empty")
-        number = int(own_port or port or 443)
-        return normal_host(f"https://{name}.{domain}" + (f":{number}" if number != 443 else ""))
+        https_port = int(own_port or port or 443)
+        suffix = "" if https_port == 443 else f":{https_port}"
+        return normal_host(f"https://{name}.{domain}{suffix}")
     except (ValueError, IndexError, binascii.Error):
         raise ValueError("cannot be decoded; copy it again from the cloud console") from None
 

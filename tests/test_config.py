@@ -1,3 +1,5 @@
+"""The configuration: defaults, problems, the environment and secrets."""
+
 import contextlib
 import json
 import re
@@ -41,14 +43,14 @@ def write(tmp_path):
 
 
 def problems(path: Path | None, environ: dict[str, str] | None = None) -> list[str]:
-    """What `load` complains about, with the path of the file shortened to its name."""
-    with pytest.raises(ConfigError) as refused:
+    """The problems that `load` reports, with the path of the file shortened to its name."""
+    with pytest.raises(ConfigError) as raised:
         load(path, environ or {})
     directory = f"{path.parent}/" if path else ""
-    return [problem.replace(directory, "") for problem in refused.value.problems]
+    return [problem.replace(directory, "") for problem in raised.value.problems]
 
 
-def test_the_promised_defaults(write):
+def test_the_defaults(write):
     config = load(write(REACHABLE + '[[rules]]\nname = "all"\nmax_allocations = 4\n'), {})
     assert config == Config(
         connection=Connection(hosts=("https://es:9200",), request_timeout_s=10.0),
@@ -110,7 +112,7 @@ def test_the_committed_schema_is_current():
     assert json.loads(made)["properties"]["poll_interval"]["default"] == "10s"
 
 
-class TestWhatIsRefused:
+class TestProblems:
     def test_a_missing_file(self, tmp_path):
         assert problems(tmp_path / "config.toml") == [
             "config.toml: no such file; begin with a copy of config.example.toml"
@@ -204,7 +206,7 @@ class TestWhatIsRefused:
              ".api_key_file: config.toml must contain the secret on one line, and nothing else"),
         ],
     )  # fmt: skip
-    def test_a_cluster_that_cannot_be_reached_as_told(self, write, text, problem):
+    def test_an_invalid_connection(self, write, text, problem):
         assert problems(write(f"[elasticsearch]\n{text}\n")) == [
             f"config.toml: elasticsearch{problem}"
         ]
@@ -217,7 +219,7 @@ class TestWhatIsRefused:
             )
         ]
 
-    def test_bounds_that_exclude_each_other_wherever_they_come_from(self, write):
+    def test_conflicting_bounds_of_which_one_is_inherited(self, write):
         text = '[defaults]\nmax_allocations = 4\n[[rules]]\nname = "a"\nmin_allocations = 5\n'
         assert problems(write(REACHABLE + text)) == [
             (
@@ -226,7 +228,7 @@ class TestWhatIsRefused:
             )
         ]
 
-    def test_a_load_window_that_holds_no_cycle(self, write):
+    def test_a_load_window_shorter_than_the_poll_interval(self, write):
         text = '[[rules]]\nname = "a"\nmax_allocations = 5\nload_window = "5s"\n'
         assert problems(write(REACHABLE + text)) == [
             (
@@ -252,13 +254,13 @@ class TestWhatIsRefused:
             )
         ]
 
-    def test_a_name_given_twice(self, write):
+    def test_a_name_that_is_used_twice(self, write):
         text = "[[rules]]\nname = 'a'\nexclude = true\ndeployments = 'x'\n" * 2
         assert problems(write(REACHABLE + text)) == [
             "config.toml: rules[1].name: 'a' is the name of an earlier rule; use another"
         ]
 
-    def test_everything_at_once_in_one_go(self, write):
+    def test_all_problems_are_reported_at_once(self, write):
         text = "poll_interval = 5\n[servr]\n[[rules]]\nname = ''\nmax_allocations = 'x'\n"
         assert problems(write(text)) == [
             (
@@ -271,7 +273,7 @@ class TestWhatIsRefused:
         ]
 
 
-def test_a_later_rule_may_take_what_an_earlier_one_passes_on(write):
+def test_a_later_rule_may_match_what_an_earlier_one_does_not(write):
     text = """
         [defaults]
         max_allocations = 5
@@ -284,7 +286,7 @@ def test_a_later_rule_may_take_what_an_earlier_one_passes_on(write):
     assert len(load(write(REACHABLE + text), {}).rules) == 2
 
 
-def test_rules_inherit_what_they_do_not_say(write):
+def test_rules_inherit_keys_that_they_do_not_set(write):
     text = """
         [defaults]
         max_allocations = 5
@@ -304,7 +306,7 @@ def test_rules_inherit_what_they_do_not_say(write):
     assert first.policy.load_window_s == second.policy.load_window_s == 120.0
 
 
-def test_a_global_dry_run_has_the_last_word(write):
+def test_a_global_dry_run_overrides_all_rules(write):
     text = 'dry_run = true\n[[rules]]\nname = "a"\nmax_allocations = 2\ndry_run = false\n'
     config = load(write(text + REACHABLE), {})
     assert config.dry_run
@@ -319,7 +321,7 @@ HOST = {"AUTOSCALER_ELASTICSEARCH__HOSTS": "https://a:9200,https://b:9200/"}
 
 
 class TestTheEnvironment:
-    def test_says_it_all_without_a_file(self):
+    def test_may_replace_the_file(self):
         rules = '[{"name": "a", "max_allocations": 3}]'
         config = load(None, {**HOST, "AUTOSCALER_RULES": rules})
         assert config.connection.hosts == ("https://a:9200", "https://b:9200")
@@ -331,7 +333,7 @@ class TestTheEnvironment:
         assert config.server == Server(host="::1", port=2)
         assert (config.poll_interval_s, config.connection.request_timeout_s) == (5.0, 5.0)
 
-    def test_is_blamed_for_what_it_says(self, write):
+    def test_is_named_in_problems(self, write):
         environ = {"AUTOSCALER_SERVER__PORT": "many", "AUTOSCALER_RULES": '[{"nam": 1}]'}
         assert problems(write(REACHABLE), environ) == [
             "AUTOSCALER_SERVER__PORT: must be a valid integer, not 'many'",
@@ -339,7 +341,7 @@ class TestTheEnvironment:
             "AUTOSCALER_RULES: rules[0].nam: no such key; did you mean name?",
         ]
 
-    def test_unknown_names_are_refused(self):
+    def test_unknown_names_are_rejected(self):
         assert problems(None, {"AUTOSCALER_POL_INTERVAL": "5s", "AUTOSCALER_XYZZY": "1"}) == [
             "AUTOSCALER_POL_INTERVAL: no such setting; did you mean AUTOSCALER_POLL_INTERVAL?",
             "AUTOSCALER_XYZZY: no such setting",
@@ -350,7 +352,7 @@ class TestTheEnvironment:
             "AUTOSCALER_RULES: must be JSON, because it sets a table"
         ]
 
-    def test_what_kubernetes_sets_for_a_service_of_our_name_is_not_for_us(self):
+    def test_variables_of_kubernetes_for_a_service_of_this_name_are_ignored(self):
         load(None, {
             **HOST,
             "AUTOSCALER_CONFIG": "/etc/autoscaler/config.toml",
@@ -363,19 +365,19 @@ class TestTheEnvironment:
     def test_an_empty_variable_counts_as_unset(self):
         assert load(None, {**HOST, "AUTOSCALER_POLL_INTERVAL": ""}).poll_interval_s == 10.0
 
-    def test_the_processes_own_is_not_looked_at(self, monkeypatch, write):
+    def test_that_of_the_process_is_not_read(self, monkeypatch, write):
         monkeypatch.setenv("AUTOSCALER_POLL_INTERVAL", "5s")
         monkeypatch.setenv("POLL_INTERVAL", "5s")
         assert load(write(REACHABLE), {}).poll_interval_s == 10.0
 
 
 class TestSecrets:
-    def test_stay_in_files_beside_the_configuration_which_may_be_replaced(self, write, tmp_path):
+    def test_in_files_are_read_later_since_they_may_be_replaced(self, write, tmp_path):
         (tmp_path / "key").write_text("c2VzYW1l\n")
         config = load(write(f"{REACHABLE}api_key_file = 'key'\n"), {})
         assert config.connection.auth == ApiKey(tmp_path / "key")
 
-    def test_are_refused_when_given_twice(self, write, tmp_path):
+    def test_are_rejected_when_set_twice(self, write, tmp_path):
         (tmp_path / "key").write_text("c2VzYW1l\n")
         environ = {"AUTOSCALER_ELASTICSEARCH__API_KEY": "other"}
         assert problems(write(f"{REACHABLE}api_key_file = 'key'\n"), environ) == [
@@ -398,17 +400,17 @@ class TestSecrets:
             "[elasticsearch]\nca_fingerprint = 'sesame'\n",
         ],
     )
-    def test_stay_out_of_complaints(self, write, text):
-        with pytest.raises(ConfigError) as refused:
+    def test_are_not_in_problems(self, write, text):
+        with pytest.raises(ConfigError) as raised:
             load(write(text), {})
-        assert "sesame" not in str(refused.value)
-        assert refused.value.__suppress_context__
+        assert "sesame" not in str(raised.value)
+        assert raised.value.__suppress_context__
 
-    def test_stay_out_of_complaints_about_the_environment(self):
+    def test_are_not_in_problems_of_the_environment(self):
         environ = {"AUTOSCALER_ELASTICSEARCH": '{"api_key": "sesame'}
-        with pytest.raises(ConfigError) as refused:
+        with pytest.raises(ConfigError) as raised:
             load(None, environ)
-        assert "sesame" not in str(refused.value)
+        assert "sesame" not in str(raised.value)
 
     def test_a_changed_secret_is_a_changed_configuration(self, write):
         old = load(write(f"{REACHABLE}api_key = 'a'\n"), {})
@@ -443,7 +445,7 @@ def test_equal_configurations_have_equal_fingerprints_and_others_do_not(write):
     ("text", "seconds"),
     [("30s", 30.0), ("5m", 300.0), ("1h30m", 5400.0), ("250ms", 0.25), ("1d", 86400.0)],
 )
-def test_durations_are_read_and_written_alike(text, seconds):
+def test_durations_are_parsed_and_formatted_alike(text, seconds):
     assert parse_duration(text) == seconds
     assert format_duration(seconds) == text
 
@@ -456,8 +458,8 @@ def test_what_is_not_a_duration(text):
         parse_duration(text)
 
 
-def test_every_default_lies_in_its_own_range():
-    """Defaults are not validated when used, so they are here, as one would write them."""
+def test_every_default_is_within_its_range():
+    """Defaults are not validated when they are used. Here they are, as they would be written."""
     schema = json_schema()
     tables = {
         "server": schema["$defs"]["ServerTable"],
@@ -494,16 +496,16 @@ TABLES = st.sampled_from(["ELASTICSEARCH", "SERVER", "LOGGING", "DEFAULTS", "RUL
 
 @settings(suppress_health_check=[HealthCheck.too_slow], deadline=None)
 @given(st.dictionaries(TABLES, VALUES, max_size=5))
-def test_whatever_is_written_is_settled_or_refused(tables):
+def test_any_environment_is_resolved_or_rejected(tables):
     environ = {f"AUTOSCALER_{table}": json.dumps(value) for table, value in tables.items()}
     with contextlib.suppress(ConfigError):
         assert isinstance(load(None, environ), Config)
 
 
 @given(st.binary(max_size=60) | st.text(max_size=60).map(str.encode))
-def test_whatever_the_file_holds_is_settled_or_refused_in_sentences(tmp_path_factory, content):
+def test_any_file_is_rejected_in_sentences(tmp_path_factory, content):
     path = tmp_path_factory.mktemp("config") / "config.toml"
     path.write_bytes(content)
-    with pytest.raises(ConfigError) as refused:
+    with pytest.raises(ConfigError) as raised:
         load(path, {})
-    assert all(problem.startswith(str(path)) for problem in refused.value.problems)
+    assert all(problem.startswith(str(path)) for problem in raised.value.problems)

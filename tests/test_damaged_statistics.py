@@ -1,4 +1,4 @@
-"""Ten thousand damaged answers: no crash, nothing outside the bounds, nothing lowered by damage."""
+"""Ten thousand damaged responses: no crash, no decision out of bounds, no decrease by damage."""
 
 import copy
 import json
@@ -15,13 +15,13 @@ from autoscaler.wire.stats import MalformedStats, parse_stats
 from tests.observations import policy, rule
 
 ALLOCATIONS, MINIMUM, MAXIMUM = 8, 2, 12
-RATE_PER_S, SERVICE_MS = 60, 90.0  # an offered load of 5.4, for which 8 allocations are right
-# Without a stabilisation window there is no memory that could hide a rash decision.
+RATE_PER_S, SERVICE_MS = 60, 90.0  # an offered load of 5.4, which needs 8 allocations
+# Without a stabilisation window, no history can hide a wrong decision.
 POLICY = policy(rule(min_allocations=MINIMUM, max_allocations=MAXIMUM, stabilisation_window_s=1.0))
 
 
-def answer(cycle):
-    """What the cluster says after `cycle` intervals of ten seconds under a steady load."""
+def response(cycle):
+    """The response of the cluster after `cycle` intervals of ten seconds under a steady load."""
     nodes = [
         {
             "node": {f"node-{n}": {"name": f"ml-{n}"}},
@@ -70,7 +70,7 @@ def answer(cycle):
 
 
 def places(value, path=()):
-    """Every place in a document."""
+    """The paths of all values in a document."""
     yield path
     inner = value.items() if isinstance(value, dict) else ()
     for key, below in enumerate(value) if isinstance(value, list) else inner:
@@ -85,7 +85,7 @@ WRONG = (
 
 
 def damage(document, rng):
-    """A copy with one to three things wrong, as bytes."""
+    """A copy with one to three defects, as bytes."""
     damaged = copy.deepcopy(document)
     for _ in range(rng.choice((1, 1, 1, 2, 3))):
         path = rng.choice([p for p in places(damaged) if p])
@@ -135,19 +135,18 @@ def read(body, at):
 
 @pytest.fixture(scope="module")
 def warm():
-    """The state after a few good answers, in which the present number is just right."""
+    """The state after some good responses, with the recommended allocations running."""
     state = State()
     for cycle in range(12):
-        seen = read(json.dumps(answer(cycle)).encode(), at=10.0 * cycle)
-        planned, state = plan(state, seen, POLICY)
+        observed = read(json.dumps(response(cycle)).encode(), at=10.0 * cycle)
+        planned, state = plan(state, observed, POLICY)
     assert [decision.desired for decision in planned.decisions] == [ALLOCATIONS]
     return state
 
 
 def is_sound(body, before):
-    """Whether an answer is complete, agrees with itself, and could follow `before`.
-
-    Written from the description of the API alone: what the planner may take for a lighter load.
+    """Whether a response is complete and consistent, and could follow `before`, so that the planner
+    may decrease allocations. Derived from the description of the API alone.
     """
     try:
         (entry,) = json.loads(body)["trained_model_stats"]
@@ -186,17 +185,17 @@ def is_sound(body, before):
 
 
 @pytest.mark.parametrize("batch", range(10))
-def test_damage_never_lowers_a_number_and_never_leaves_the_bounds(warm, batch):
+def test_damage_never_lowers_allocations_and_never_leaves_the_bounds(warm, batch):
     rng = random.Random(batch)
-    before, good, next_good = answer(11), answer(12), answer(13)
+    before, good, next_good = response(11), response(12), response(13)
     for _ in range(1_000):
         body = damage(good, rng)
         sound = is_sound(body, before)
         state = warm
-        for seen in (read(body, at=120.0), read(json.dumps(next_good).encode(), at=130.0)):
-            if seen is None:
+        for observed in (read(body, at=120.0), read(json.dumps(next_good).encode(), at=130.0)):
+            if observed is None:
                 continue
-            planned, state = plan(state, seen, POLICY)
+            planned, state = plan(state, observed, POLICY)
             for decision in planned.decisions:
                 if decision.changes:
                     assert MINIMUM <= decision.desired <= MAXIMUM, body
@@ -204,17 +203,17 @@ def test_damage_never_lowers_a_number_and_never_leaves_the_bounds(warm, batch):
                     assert sound, (body, decision.steps)
 
 
-def test_a_number_above_the_bounds_is_not_lowered_by_damage_either(warm):
-    """Here the undamaged answer would lower it: only what is sound may."""
+def test_allocations_above_the_bounds_are_not_lowered_by_damage_either(warm):
+    """Only a sound response lowers them; the undamaged one does."""
     rng = random.Random(99)
     tight = replace(POLICY, rules=(replace(POLICY.rules[0], max_allocations=6),))
-    before, good = answer(11), answer(12)
+    before, good = response(11), response(12)
     planned, _ = plan(warm, read(json.dumps(good).encode(), at=120.0), tight)
     assert planned.decisions[0].desired == 6
     for _ in range(1_000):
         body = damage(good, rng)
-        seen = read(body, at=120.0)
-        if seen is None or is_sound(body, before):
+        observed = read(body, at=120.0)
+        if observed is None or is_sound(body, before):
             continue
-        planned, _ = plan(warm, seen, tight)
+        planned, _ = plan(warm, observed, tight)
         assert not any(d.desired < d.current for d in planned.decisions), body

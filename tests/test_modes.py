@@ -116,11 +116,11 @@ class TestRelease:
             'with on_exit = "floor": the allocations to leave when the daemon ends'
         )
 
-    @pytest.mark.parametrize("number", [1, 9])
-    def test_safe_allocations_are_within_the_bounds(self, problem, number):
-        assert problem(rule(FLOOR.replace("4", str(number)))) == (
+    @pytest.mark.parametrize("allocations", [1, 9])
+    def test_safe_allocations_are_within_the_bounds(self, problem, allocations):
+        assert problem(rule(FLOOR.replace("4", str(allocations)))) == (
             "config.toml: rules[0].safe_allocations: must be within the bounds of the rule 'a', "
-            f"2 to 8, not {number}"
+            f"2 to 8, not {allocations}"
         )
 
     def test_safe_allocations_without_floor(self, problem):

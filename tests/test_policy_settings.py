@@ -1,4 +1,4 @@
-"""The keys of the scaling tables that some policies look at and others do not."""
+"""The keys of scaling tables that only some policies use."""
 
 import pytest
 
@@ -12,36 +12,36 @@ from autoscaler.core.values import Value
 from tests.test_config import REACHABLE
 
 
-class Promising(Value, frozen=True, kw_only=True):
-    """In place of a policy that looks at all there is to look at."""
+class RecordedSettings(Value, frozen=True, kw_only=True):
+    """A policy that only records its settings."""
 
-    terms: BuiltInSettings
+    settings: BuiltInSettings
     name: str = "slo"
     load_window_s: float = 60.0
 
 
 @pytest.fixture(autouse=True)
-def _promising(monkeypatch):
+def _recorded_settings(monkeypatch):
     keys = frozenset({"slo", "drain", "caller_timeout", "load_window"})
-    slo = BuiltIn(build=lambda terms: Promising(terms=terms), keys=keys)
+    slo = BuiltIn(build=lambda settings: RecordedSettings(settings=settings), keys=keys)
     monkeypatch.setattr(policies, "BUILT_IN", {**BUILT_IN, "slo": slo})
 
 
 @pytest.fixture
-def settle(tmp_path):
-    def settle(text: str, environ: dict[str, str] | None = None):
+def resolve(tmp_path):
+    def resolve(text: str, environ: dict[str, str] | None = None):
         path = tmp_path / "config.toml"
         path.write_text(f"{text}\n{REACHABLE}")
         return load(path, environ or {})
 
-    return settle
+    return resolve
 
 
 @pytest.fixture
-def problems(settle, tmp_path):
+def problems(resolve, tmp_path):
     def problems(text: str) -> list[str]:
         with pytest.raises(ConfigError) as refused:
-            settle(text)
+            resolve(text)
         return [each.replace(f"{tmp_path}/config.toml: ", "") for each in refused.value.problems]
 
     return problems
@@ -51,36 +51,40 @@ def rule(text="", policy="slo"):
     return f'[[rules]]\nname = "a"\nmax_allocations = 4\npolicy = "{policy}"\n{text}\n'
 
 
-def terms(config):
-    return config.rules[0].policy.terms
+def settings_of(config):
+    return config.rules[0].policy.settings
 
 
 class TestDefaults:
-    def test_of_what_is_promised(self, settle):
-        said = terms(settle(rule()))
-        assert said.objective == SloObjective(target=0.99, wait_s=None, latency_s=None)
-        assert (said.drain_s, said.caller_timeout_s, said.poll_interval_s) == (30.0, 10.0, 10.0)
+    def test_of_the_slo(self, resolve):
+        settings = settings_of(resolve(rule()))
+        assert settings.objective == SloObjective(target=0.99, wait_s=None, latency_s=None)
+        assert (settings.drain_s, settings.caller_timeout_s, settings.poll_interval_s) == (
+            30.0,
+            10.0,
+            10.0,
+        )
 
-    def test_a_backlog_has_a_cycle_at_least(self, settle):
-        said = terms(settle('poll_interval = "1m"\n' + rule()))
-        assert said.drain_s == 60.0
+    def test_drain_is_at_least_the_poll_interval(self, resolve):
+        settings = settings_of(resolve('poll_interval = "1m"\n' + rule()))
+        assert settings.drain_s == 60.0
 
-    def test_of_the_stabilisation_window_depend_on_the_policy(self, settle):
+    def test_of_the_stabilisation_window_depend_on_the_policy(self, resolve):
         text = rule('deployments = "b"') + rule(policy="utilisation").replace('"a"', '"b"')
-        slo, utilisation = settle(text).rules
+        slo, utilisation = resolve(text).rules
         assert (slo.stabilisation_window_s, utilisation.stabilisation_window_s) == (0.0, 300.0)
 
-    def test_but_what_is_written_holds_for_all(self, settle):
+    def test_a_stabilisation_window_applies_to_every_policy(self, resolve):
         text = '[defaults]\nstabilisation_window = "2m"\n'
         for policy in ("slo", "utilisation"):
-            assert settle(text + rule(policy=policy)).rules[0].stabilisation_window_s == 120.0
+            assert resolve(text + rule(policy=policy)).rules[0].stabilisation_window_s == 120.0
 
-    def test_a_table_of_its_own_is_complete(self):
-        shipped = built_in_settings(ScalingTable(), 10.0)
-        assert (shipped.target_utilisation, shipped.load_window_s) == (0.7, 60.0)
+    def test_an_empty_table_is_complete(self):
+        defaults = built_in_settings(ScalingTable(), 10.0)
+        assert (defaults.target_utilisation, defaults.load_window_s) == (0.7, 60.0)
 
 
-class TestWhatIsPromised:
+class TestSlo:
     @pytest.mark.parametrize(
         ("slo", "objective"),
         [
@@ -91,23 +95,28 @@ class TestWhatIsPromised:
             ('{ wait = "0s", target = 0.5 }', SloObjective(target=0.5, wait_s=0.0)),
         ],
     )  # fmt: skip
-    def test_a_latency_or_a_wait_and_for_how_many(self, settle, slo, objective):
-        assert terms(settle(rule(f"slo = {slo}"))).objective == objective
+    def test_a_latency_or_a_wait_and_the_target(self, resolve, slo, objective):
+        assert settings_of(resolve(rule(f"slo = {slo}"))).objective == objective
 
-    def test_it_is_inherited_as_a_whole(self, settle):
+    def test_it_is_inherited_as_a_whole(self, resolve):
         text = '[defaults.slo]\nlatency = "250ms"\ntarget = 0.9\n'
-        assert terms(settle(text + rule())).objective == SloObjective(target=0.9, latency_s=0.25)
-        overruled = settle(text + rule('slo = { wait = "1s" }'))
-        assert terms(overruled).objective == SloObjective(wait_s=1.0)
+        assert settings_of(resolve(text + rule())).objective == SloObjective(
+            target=0.9, latency_s=0.25
+        )
+        overruled = resolve(text + rule('slo = { wait = "1s" }'))
+        assert settings_of(overruled).objective == SloObjective(wait_s=1.0)
 
-    def test_the_environment_may_say_it(self, settle):
+    def test_it_may_be_set_in_the_environment(self, resolve):
         environ = {
             "AUTOSCALER_DEFAULTS__SLO__WAIT": "200ms",
-            "AUTOSCALER_DEFAULTS__SLO__PERCENTILE": "0.9",
+            "AUTOSCALER_DEFAULTS__SLO__TARGET": "0.9",
             "AUTOSCALER_DEFAULTS__DRAIN": "1m",
         }
-        said = terms(settle(rule(), environ))
-        assert (said.objective, said.drain_s) == (SloObjective(target=0.9, wait_s=0.2), 60.0)
+        settings = settings_of(resolve(rule(), environ))
+        assert (settings.objective, settings.drain_s) == (
+            SloObjective(target=0.9, wait_s=0.2),
+            60.0,
+        )
 
     @pytest.mark.parametrize(
         ("slo", "problem"),
@@ -125,14 +134,12 @@ class TestWhatIsPromised:
         ],
     )  # fmt: skip
     @pytest.mark.parametrize("place", ["defaults", "rules[0]"])
-    def test_what_makes_no_sense_is_refused_where_it_is_written(
-        self, problems, slo, problem, place
-    ):
+    def test_an_invalid_one_is_reported_where_it_is_written(self, problems, slo, problem, place):
         text = f"[defaults]\nslo = {slo}\n" if place == "defaults" else rule(f"slo = {slo}")
         assert problems(text) == [f"{place}.slo{problem}"]
 
     @pytest.mark.parametrize("slo", ['{ latency = "10s" }', '{ wait = "10s" }'])
-    def test_a_promise_that_no_caller_waits_for(self, problems, slo):
+    def test_one_that_exceeds_the_caller_timeout(self, problems, slo):
         assert problems(rule(f"slo = {slo}")) == [
             "rules[0].slo: must be shorter than caller_timeout, which is 10s, not 10s"
         ]
@@ -152,9 +159,9 @@ class TestTimes:
     def test_have_their_ranges(self, problems, text, problem):
         assert problems(rule(text)) == [f"rules[0].{problem}"]
 
-    def test_are_what_is_written(self, settle):
-        said = terms(settle(rule('drain = "2m"\ncaller_timeout = "30s"')))
-        assert (said.drain_s, said.caller_timeout_s) == (120.0, 30.0)
+    def test_are_resolved(self, resolve):
+        settings = settings_of(resolve(rule('drain = "2m"\ncaller_timeout = "30s"')))
+        assert (settings.drain_s, settings.caller_timeout_s) == (120.0, 30.0)
 
 
 class TestUse:
@@ -167,13 +174,13 @@ class TestUse:
             ("slo", "target_utilisation = 0.5"),
         ],
     )
-    def test_a_rule_may_not_set_what_its_policy_does_not_look_at(self, problems, policy, text):
+    def test_a_rule_must_not_set_a_key_that_its_policy_does_not_use(self, problems, policy, text):
         key = text.partition(" ")[0]
         assert problems(rule(text, policy)) == [
             f"rules[0].{key}: has no effect with policy {policy}; remove it"
         ]
 
-    def test_the_defaults_may_say_something_to_every_policy(self, settle):
+    def test_the_defaults_may_set_keys_of_every_policy(self, resolve):
         text = """
             [defaults]
             target_utilisation = 0.5
@@ -181,5 +188,5 @@ class TestUse:
             slo = { wait = "1s" }
             drain = "5s"
             """
-        (settled,) = settle(text + rule(policy="utilisation")).rules
-        assert settled.policy == UtilisationPolicy(target=0.5, load_window_s=120.0)
+        (only,) = resolve(text + rule(policy="utilisation")).rules
+        assert only.policy == UtilisationPolicy(target=0.5, load_window_s=120.0)

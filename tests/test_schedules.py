@@ -1,4 +1,4 @@
-"""Schedules from the configuration to the decision, and what is refused on the way."""
+"""Schedules, from the configuration to the decision."""
 
 import contextlib
 import subprocess
@@ -52,9 +52,9 @@ def problems(path):
 
 
 class TestTheConfiguration:
-    def test_settles_them_into_plain_values(self, write):
-        (settled,) = load(write(of_a_rule(table(max_allocations="6"))), {}).rules
-        assert settled.schedules == (
+    def test_resolves_them(self, write):
+        (only,) = load(write(of_a_rule(table(max_allocations="6"))), {}).rules
+        assert only.schedules == (
             Schedule(
                 name="office hours",
                 cron="0 8 * * mon-fri",
@@ -73,7 +73,7 @@ class TestTheConfiguration:
         ).rules  # fmt: skip
         assert [len(each.schedules) for each in (one, other)] == [1, 0]
 
-    def test_a_rule_has_a_burst_ceiling_only_if_it_says_so(self, write):
+    def test_there_is_no_burst_maximum_by_default(self, write):
         assert load(write(of_a_rule()), {}).rules[0].burst_max_allocations is None
         assert (
             load(write(of_a_rule(more="burst_max_allocations = 5\n")), {})
@@ -115,14 +115,14 @@ class TestTheConfiguration:
             ({"lenght": '"1h"'}, "lenght: no such key; did you mean length?"),
         ],
     )  # fmt: skip
-    def test_refuses_one_key(self, write, given, problem):
+    def test_rejects_one_key(self, write, given, problem):
         assert problems(write(of_a_rule(table(**given)))) == [f"rules[0].schedules[0].{problem}"]
 
-    def test_refuses_a_folder_of_time_zones(self, write):
+    def test_rejects_a_directory_of_time_zones(self, write):
         (problem,) = problems(write(of_a_rule(table(timezone='"Europe"'))))
         assert problem.startswith("rules[0].schedules[0].timezone: must be the name of a time zone")
 
-    def test_refuses_bounds_that_exclude_each_other(self, write):
+    def test_rejects_conflicting_bounds(self, write):
         assert problems(write(of_a_rule(table(max_allocations="3")))) == [
             (
                 "rules[0].schedules[0]: max_allocations must be at least min_allocations, "
@@ -130,17 +130,17 @@ class TestTheConfiguration:
             )
         ]
 
-    def test_refuses_one_without_bounds(self, write):
+    def test_rejects_one_without_bounds(self, write):
         assert problems(write(of_a_rule(table(min_allocations=None)))) == [
             "rules[0].schedules[0]: has no effect; set min_allocations, max_allocations or both"
         ]
 
-    def test_refuses_a_name_given_twice(self, write):
+    def test_rejects_a_name_that_is_used_twice(self, write):
         assert problems(write(of_a_rule(table(), table(length='"1h"')))) == [
             "rules[0].schedules: more than one is named 'office hours'; names must be unique"
         ]
 
-    def test_refuses_a_burst_ceiling_outside_the_bounds(self, write):
+    def test_rejects_a_burst_maximum_outside_the_bounds(self, write):
         assert problems(write(of_a_rule(more="burst_max_allocations = 9\n"))) == [
             (
                 "rules[0].burst_max_allocations: must be within the bounds of the rule 'all', "
@@ -148,14 +148,14 @@ class TestTheConfiguration:
             )
         ]
 
-    def test_blames_the_defaults_for_what_they_say(self, write):
+    def test_names_the_defaults_for_inherited_keys(self, write):
         text = HEAD + f'schedules = [{table()}]\n[[rules]]\nname = "one"\nmax_allocations = 2\n'
         (problem,) = problems(write(text))
         assert problem.startswith(
             "defaults.schedules[0].min_allocations: must be within the bounds"
         )
 
-    def test_asks_nothing_of_rules_that_exclude(self, write):
+    def test_does_not_check_rules_that_exclude(self, write):
         excluding = "exclude = true\nmax_allocations = 1\nburst_max_allocations = 9\n"
         assert load(write(of_a_rule(table(), more=excluding)), {}).rules[0].exclude
 
@@ -164,7 +164,7 @@ class TestTheConfiguration:
         | st.from_regex(r"\A([0-9*L]{1,2}([,/#-][0-9]{1,2})? ){4}[0-9*L]{1,2}([,/#-][0-9])?\Z"),
         st.text(max_size=20) | st.sampled_from(["UTC", "Europe", "CET", "zone.tab"]),
     )
-    def test_takes_or_refuses_whatever_is_written(self, cron, timezone):
+    def test_accepts_or_rejects_any_text(self, cron, timezone):
         for check, text in ((_cron, cron), (_timezone, timezone)):
             with contextlib.suppress(ValueError):
                 assert check(text) == text
@@ -194,25 +194,25 @@ class TestTheLoop:
             loop.clock.pass_by(10.0)
         return [planned.decisions[0].reason for planned in self.recorder.plans]
 
-    async def test_a_minimum_holds_while_its_window_is_open(self):
+    async def test_a_minimum_applies_while_its_window_is_open(self):
         loop = self.loop(FakeCalendar(sale=[self.OPENS_AT]), self.SALE)
         reasons = await self.reasons(loop)
         assert [reason is Reason.SCHEDULE for reason in reasons[:3]] == [False, False, True]
         assert loop.actuator.requested[0] == ("elser", 5)
 
-    async def test_the_calendar_is_asked_once_a_cycle_and_only_if_there_is_something_to_ask(self):
+    async def test_the_calendar_is_used_once_a_cycle_and_only_with_schedules(self):
         calendar = FakeCalendar(sale=[])
         await self.reasons(self.loop(calendar, self.SALE))
         assert calendar.asked == 6
         await self.reasons(self.loop(calendar))
         assert calendar.asked == 6
 
-    async def test_without_a_calendar_nothing_opens(self):
+    async def test_without_a_calendar_no_schedule_opens(self):
         assert Reason.SCHEDULE not in await self.reasons(self.loop(None, self.SALE))
 
 
-def test_time_zones_are_known_without_those_of_the_host():
-    """A slim image has none of its own; the package tzdata brings them."""
+def test_time_zones_do_not_depend_on_the_host():
+    """A slim image has no time zones; the package tzdata provides them."""
     known = "from zoneinfo import ZoneInfo; print(ZoneInfo('Europe/Berlin'))"
     ran = subprocess.run(
         [sys.executable, "-c", known],

@@ -1,4 +1,4 @@
-"""The policy that docs/writing-a-policy.md shows, installed and used as it says."""
+"""The policy of docs/writing-a-policy.md, installed and used as the page describes."""
 
 import re
 import tomllib
@@ -21,7 +21,7 @@ PROJECT, RULES = re.findall(r"```toml\n(.*?)```", PAGE, re.DOTALL)
 
 @pytest.fixture
 def configuration(tmp_path, monkeypatch):
-    """Of the page, with the distribution of the page installed."""
+    """The configuration of the page, with the distribution of the page installed."""
     project = tomllib.loads(PROJECT)
     ((name, value),) = project["project"]["entry-points"]["autoscaler.policies"].items()
     module, _, _ = value.partition(":")
@@ -32,19 +32,21 @@ def configuration(tmp_path, monkeypatch):
     return path
 
 
-def test_it_decides_as_the_page_says(configuration):
-    governed = policy(*load(configuration, {}).rules)
-    state, told = State(), []
+def test_its_decisions_are_those_of_the_page(configuration):
+    ruleset = policy(*load(configuration, {}).rules)
+    state, messages = State(), []
     for at, completed in ((10.0, 1000), (20.0, 1997), (30.0, 2097)):
-        seen = observation(at, deployment(node(completed=completed, allocations=2), allocations=2))
-        planned, state = plan(state, seen, governed)
-        told.append(explain(planned.decisions[0]))
-    _, risen, fallen = told
-    assert f"\n{risen}\n" in PAGE
-    assert "load 2.22, peak 3.95: 8 recommended" in fallen
+        observed = observation(
+            at, deployment(node(completed=completed, allocations=2), allocations=2)
+        )
+        planned, state = plan(state, observed, ruleset)
+        messages.append(explain(planned.decisions[0]))
+    _, raised, lowered = messages
+    assert f"\n{raised}\n" in PAGE
+    assert "load 2.22, peak 3.95: 8 recommended" in lowered
 
 
-def test_it_refuses_what_it_does_not_understand(configuration):
+def test_it_rejects_unknown_options(configuration):
     configuration.write_text(REACHABLE + RULES.replace("reserve", "reserves"))
     with pytest.raises(ConfigError) as refused:
         load(configuration, {})

@@ -38,7 +38,7 @@ class ConfiguredRule(Struct, frozen=True, kw_only=True):
         """The poll interval in seconds and the rule, for the simulated deployment.
 
         The scenario provides the bounds and the poll interval that the configuration does not set.
-        The rule matches the deployment whatever its patterns are, and is no dry run.
+        The rule matches the deployment regardless of its patterns, and is no dry run.
 
         Args:
             history: the recorded load, for the policy `slo`.

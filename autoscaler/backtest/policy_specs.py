@@ -43,7 +43,7 @@ MINUTE_S = 60.0
 
 
 class RunInputs(Struct, frozen=True, kw_only=True):
-    """What is known before a run begins.
+    """The inputs that are known before a run begins.
 
     Only policies that are defined by the workload use it: the fixed allocations and
     `zero-lag-oracle`. From the scenario, a policy uses what its operator would know, such as the
@@ -90,8 +90,8 @@ class PolicySpec(Struct, frozen=True, kw_only=True):
         return f"{self.parameter}={value:g}" if self.parameter else ""
 
 
-SHARE = "share"
-"""The parameter of policies that know the SLO: its target."""
+SLO_TARGET = "share"
+"""The parameter of policies that know the SLO, which is its target, as results name it."""
 
 _WITH_SCALER = "9.3.0"
 
@@ -107,11 +107,11 @@ def _utilisation_target(title: str, build: Callable[[float, RunInputs], AnyBasel
     return PolicySpec(title=title, parameter="target", default=0.7, sweep=_BUSY, build=build)
 
 
-def _slo(share: float, inputs: RunInputs) -> SloPolicy:
+def _slo(target: float, inputs: RunInputs) -> SloPolicy:
     """With the SLO of the scenario, and with the history before the day."""
     settings = built_in_settings(ScalingTable(), inputs.scenario.poll_interval_s)
     return SloPolicy(
-        objective=SloObjective(target=share, wait_s=inputs.scenario.slo_wait_s),
+        objective=SloObjective(target=target, wait_s=inputs.scenario.slo_wait_s),
         drain_s=settings.drain_s,
         caller_timeout_s=inputs.scenario.timeout_s,
         load_window_s=settings.load_window_s,
@@ -169,7 +169,7 @@ POLICY_SPECS: Mapping[str, PolicySpec] = MappingProxyType(
         "slo": PolicySpec(
             title="autoscaler, policy slo",
             runtime=Runtime.DAEMON,
-            parameter=SHARE,
+            parameter=SLO_TARGET,
             default=0.99,
             sweep=(0.5, 0.9, 0.97, 0.99, 0.998),
             build=_slo,
@@ -177,7 +177,7 @@ POLICY_SPECS: Mapping[str, PolicySpec] = MappingProxyType(
         "slo-bounds": PolicySpec(
             title="autoscaler, policy slo, mode bounds",
             runtime=Runtime.DAEMON,
-            parameter=SHARE,
+            parameter=SLO_TARGET,
             default=0.99,
             sweep=(0.5, 0.9, 0.97, 0.99, 0.998),
             build=_slo,
@@ -272,7 +272,7 @@ POLICY_SPECS: Mapping[str, PolicySpec] = MappingProxyType(
         ORACLE: PolicySpec(
             title="Oracle",
             runtime=Runtime.ORACLE,
-            parameter=SHARE,
+            parameter=SLO_TARGET,
             default=0.99,
             sweep=(0.8, 0.95, 0.98, 0.99, 0.999),
         ),

@@ -19,7 +19,7 @@ from autoscaler.backtest.drivers import (
 )
 from autoscaler.backtest.oracle.search import Oracle
 from autoscaler.backtest.policy_specs import (
-    SHARE,
+    SLO_TARGET,
     PolicySpec,
     RunInputs,
     Runtime,
@@ -178,7 +178,7 @@ class TrialRunner:
         if trial.value is not None:
             return trial.value
         policy = trial.spec
-        return self._scenario.slo_target if policy.parameter == SHARE else policy.default
+        return self._scenario.slo_target if policy.parameter == SLO_TARGET else policy.default
 
     def _oracle(self, target: float) -> Plant:
         if self._oracle_search is None:

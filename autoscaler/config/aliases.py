@@ -63,7 +63,7 @@ def _scaling_tables(document: dict[str, Any]) -> Iterator[tuple[KeyPath, dict[st
 
 
 def _replace_observe(document: dict[str, Any], aliases: Aliases) -> None:
-    """The former mode observe is a dry run of direct, whatever dry_run says.
+    """The former mode observe is a dry run of direct, also where dry_run is false.
 
     A rule that overrides an inherited mode observe does not inherit the dry run with it.
     """

@@ -24,7 +24,7 @@ def parse_duration(text: object) -> float:
     """
     if not isinstance(text, str) or not re.fullmatch(_PATTERN, text):
         raise ValueError('must be a duration with its unit, such as "30s", "5m" or "1h30m"')
-    return float(sum(float(number) * _SECONDS[unit] for number, unit in _PART.findall(text)))
+    return float(sum(float(count) * _SECONDS[unit] for count, unit in _PART.findall(text)))
 
 
 def format_duration(seconds: float) -> str:

@@ -20,7 +20,7 @@ def safe_allocations_of(scaling: ScalingTable) -> int | None:
 def conflicts(
     scaling: ScalingTable, own: frozenset[str], *, state_file: bool
 ) -> Iterator[tuple[str, str]]:
-    """Keys that conflict with others, each with what is wrong.
+    """Keys that conflict with others, each with a sentence about the problem.
 
     Args:
         scaling: a complete table.

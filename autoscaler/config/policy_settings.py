@@ -20,7 +20,7 @@ POLICY_SPECIFIC_KEYS = frozenset(
 """Keys that only some policies use."""
 
 ProblemHandler = Callable[[str, str], None]
-"""Called with a key of a scaling table and what is wrong with it."""
+"""Called with a key of a scaling table and a sentence about its problem."""
 
 
 def check_table(table: ScalingTable, registry: Registry, on_problem: ProblemHandler) -> None:
@@ -103,7 +103,7 @@ def _objective(slo: SloTable | None) -> SloObjective:
 
 
 def _conflicts(scaling: ScalingTable, settings: BuiltInSettings) -> Iterator[tuple[str, str]]:
-    """Keys that conflict with others, each with what is wrong."""
+    """Keys that conflict with others, each with a sentence about the problem."""
     poll_interval = f"poll_interval, which is {format_duration(settings.poll_interval_s)}"
     if settings.load_window_s < settings.poll_interval_s:
         window = format_duration(settings.load_window_s)

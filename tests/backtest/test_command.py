@@ -48,7 +48,7 @@ COLUMNS = {
 def trace_text(minutes=10, per_bin=60):
     """Bins of ten seconds with an increasing rate."""
     counts = np.linspace(0.2 * per_bin, 2.0 * per_bin, 6 * minutes).astype(int)
-    rows = [f"{10 * number},{count}" for number, count in enumerate(counts)]
+    rows = [f"{10 * index},{count}" for index, count in enumerate(counts)]
     return "\n".join(["# source: made up", "t_seconds,requests", *rows, ""])
 
 
@@ -213,8 +213,8 @@ class TestTasks:
 
     def test_a_report_has_timelines_of_the_first_seed_at_default_settings(self):
         requested = options(report=Path("page.html"), sweep=True, policies=("hpa",))
-        shipped, *others = entries_of(requested, first=True)
-        assert (shipped.value, shipped.with_timeline) == (None, True)
+        default, *others = entries_of(requested, first=True)
+        assert (default.value, default.with_timeline) == (None, True)
         assert {entry.value for entry in others} == {*POLICY_SPECS["hpa"].sweep} - {0.7}
         assert not any(entry.with_timeline for entry in others)
         assert not any(entry.with_timeline for entry in entries_of(requested, first=False))
@@ -227,7 +227,7 @@ BAD_TRACES = {
         3,
         "an integer of at least 0, not '-1'",
     ),
-    "no number": ("t_seconds,requests\n0,nan\n", 2, "an integer of at least 0, not 'nan'"),
+    "not a number": ("t_seconds,requests\n0,nan\n", 2, "an integer of at least 0, not 'nan'"),
     "no instant": ("t_seconds,requests\n0,1\nnan,1\n", 3, "a number of at least 0, not 'nan'"),
     "an unsorted time": ("t_seconds,requests\n10,1\n0,1\n", 3, "must increase"),
     "an unsorted time later": ("t_seconds,requests\n0,1\n10,1\n5,1\n", 4, "must begin 10 s after"),
@@ -245,7 +245,7 @@ BAD_SCENARIOS = {
         "trace.windows: no such key; did you mean window?",
     ),
     "a wrong type": (SCENARIO.replace("8", '"8"'), "a valid integer, not '8'"),
-    "no number": (SCENARIO.replace("= 1\n", "= nan\n"), "must be a finite number"),
+    "not a number": (SCENARIO.replace("= 1\n", "= nan\n"), "must be a finite number"),
     "a missing key": (SCENARIO.replace("processors = 8", ""), "nodes.processors: is required"),
     "bad syntax": (SCENARIO.replace("[slo]", "[slo"), ":8:5: Expected ']'"),
     "a conflict": (

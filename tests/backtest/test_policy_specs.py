@@ -1,4 +1,4 @@
-"""Who can be put to the test, and at which settings."""
+"""The policies of a back-test and their settings."""
 
 import numpy as np
 import pytest
@@ -9,23 +9,23 @@ from autoscaler.core.values import Mode
 from tests.backtest.baselines.polls import Obedient
 from tests.backtest.workloads import demand, poisson, scenario
 
-DEFINED_BY_KNOWING = {"static-peak", "static-mean", "zero-lag-oracle"}
+DEFINED_BY_THE_WORKLOAD = {"static-peak", "static-mean", "zero-lag-oracle"}
 
 BASELINES = [name for name, each in POLICY_SPECS.items() if each.runtime is Runtime.EXTERNAL]
 
 every_baseline = pytest.mark.parametrize("name", BASELINES)
-every_knob = pytest.mark.parametrize(
+every_parameter = pytest.mark.parametrize(
     "name", [name for name, each in POLICY_SPECS.items() if each.parameter]
 )
 
 
-def foreseen(requests=None, **given):
+def inputs_of(requests=None, **given):
     if requests is None:
         requests = demand(np.arange(0.0, 86_400.0, 10.0), 50.0, duration_s=86_400.0)
     return RunInputs(workload=requests, scenario=scenario(**given))
 
 
-def test_everybody_is_there():
+def test_the_policies():
     assert set(POLICY_SPECS) - set(BASELINES) == {
         "slo",
         "slo-bounds",
@@ -51,48 +51,48 @@ def test_everybody_is_there():
     }
 
 
-def test_titles_tell_them_apart():
-    assert len({contestant.title for contestant in POLICY_SPECS.values()}) == len(POLICY_SPECS)
+def test_titles_are_distinct():
+    assert len({spec.title for spec in POLICY_SPECS.values()}) == len(POLICY_SPECS)
 
 
 @pytest.mark.parametrize("name", POLICY_SPECS)
-def test_where_it_is_at_home_says_what_it_is(name):
-    contestant = POLICY_SPECS[name]
-    home, version = contestant.runtime, contestant.version
-    needs_its_scaler = home is Runtime.CLUSTER or contestant.mode is Mode.BOUNDS
-    assert (version is not None) == needs_its_scaler
-    assert contestant.mode is Mode.DIRECT or home is Runtime.DAEMON
-    if home in (Runtime.CLUSTER, Runtime.ORACLE):
-        assert contestant.build is None
+def test_the_runtime_determines_the_other_fields(name):
+    spec = POLICY_SPECS[name]
+    runtime, version = spec.runtime, spec.version
+    needs_adaptive = runtime is Runtime.CLUSTER or spec.mode is Mode.BOUNDS
+    assert (version is not None) == needs_adaptive
+    assert spec.mode is Mode.DIRECT or runtime is Runtime.DAEMON
+    if runtime in (Runtime.CLUSTER, Runtime.ORACLE):
+        assert spec.build is None
     else:
-        policy = contestant.build(contestant.default, foreseen())
-        assert isinstance(policy, Baseline) == (home is Runtime.EXTERNAL)
+        policy = spec.build(spec.default, inputs_of())
+        assert isinstance(policy, Baseline) == (runtime is Runtime.EXTERNAL)
 
 
 @pytest.mark.parametrize(
     "name", [name for name, each in POLICY_SPECS.items() if not each.parameter]
 )
-def test_without_a_knob_there_is_nothing_to_set(name):
-    contestant = POLICY_SPECS[name]
-    assert (contestant.setting(contestant.default), contestant.sweep) == ("", ())
+def test_without_a_parameter_there_is_one_setting(name):
+    spec = POLICY_SPECS[name]
+    assert (spec.setting(spec.default), spec.sweep) == ("", ())
 
 
-@every_knob
-def test_its_sweep_has_five_values_and_the_default_among_them(name):
-    contestant = POLICY_SPECS[name]
-    assert len(set(contestant.sweep)) == 5
-    assert contestant.default in contestant.sweep
+@every_parameter
+def test_its_sweep_has_five_values_including_the_default(name):
+    spec = POLICY_SPECS[name]
+    assert len(set(spec.sweep)) == 5
+    assert spec.default in spec.sweep
 
 
-@every_knob
-def test_its_settings_are_told_apart_in_a_row(name):
-    contestant = POLICY_SPECS[name]
-    texts = {contestant.setting(value) for value in contestant.sweep}
+@every_parameter
+def test_its_settings_are_distinct_in_results(name):
+    spec = POLICY_SPECS[name]
+    texts = {spec.setting(value) for value in spec.sweep}
     assert len(texts) == 5
-    assert all(text.startswith(f"{contestant.parameter}=") for text in texts)
+    assert all(text.startswith(f"{spec.parameter}=") for text in texts)
 
 
-def test_both_levers_are_tried_with_the_same_policy():
+def test_both_control_modes_have_the_same_policy():
     direct, bounds = POLICY_SPECS["slo"], POLICY_SPECS["slo-bounds"]
     assert (direct.mode, bounds.mode) == (Mode.DIRECT, Mode.BOUNDS)
     assert direct.build is bounds.build
@@ -100,54 +100,52 @@ def test_both_levers_are_tried_with_the_same_policy():
 
 
 @every_baseline
-def test_it_looks_at_a_whole_number_of_samples_at_a_time(name):
-    contestant = POLICY_SPECS[name]
-    baseline = contestant.build(contestant.default, foreseen())
+def test_its_poll_interval_is_a_multiple_of_its_sampling_interval(name):
+    spec = POLICY_SPECS[name]
+    baseline = spec.build(spec.default, inputs_of())
     samples = baseline.poll_interval_s / baseline.sampling_s
     assert samples == round(samples) >= 1
 
 
 @every_baseline
-def test_it_is_named_as_its_policy_is(name):
-    contestant = POLICY_SPECS[name]
-    assert name.startswith(contestant.build(contestant.default, foreseen()).name)
+def test_its_name_begins_with_that_of_its_policy(name):
+    spec = POLICY_SPECS[name]
+    assert name.startswith(spec.build(spec.default, inputs_of()).name)
 
 
 @every_baseline
-def test_from_generous_to_stingy_it_takes_less_and_less(name):
-    """At five erlangs, after two hours: the fewest it held in the second one."""
-    contestant, fewest = POLICY_SPECS[name], []
-    for value in contestant.sweep:
-        baseline = contestant.build(value, foreseen())
-        start = foreseen().workload.start
+def test_its_sweep_reduces_the_allocations(name):
+    """At five erlangs: the fewest allocations in the second hour."""
+    spec, fewest = POLICY_SPECS[name], []
+    for value in spec.sweep:
+        baseline = spec.build(value, inputs_of())
+        start = inputs_of().workload.start
         deployment = Obedient(baseline, 7, load=lambda _: 5.0, in_flight=lambda _: 5)
         deployment.watch(start + 3600.0, begin_s=start)
-        held = [deployment.allocations]
-        held += deployment.watch(start + 7200.0, begin_s=start).values()
-        fewest.append(min(held))
+        allocations = [deployment.allocations]
+        allocations += deployment.watch(start + 7200.0, begin_s=start).values()
+        fewest.append(min(allocations))
     assert fewest == sorted(fewest, reverse=True)
     assert fewest[0] > fewest[-1]
 
 
 @every_baseline
-def test_only_who_is_defined_by_it_knows_the_demand(name):
-    contestant = POLICY_SPECS[name]
-    quiet = foreseen(poisson(1.0, 300, 0.1, seed=1))
-    busy = foreseen(poisson(50.0, 9000, 0.3, seed=2))
-    same = contestant.build(contestant.default, quiet) == contestant.build(contestant.default, busy)
-    assert same == (name not in DEFINED_BY_KNOWING)
+def test_only_policies_defined_by_the_workload_use_it(name):
+    spec = POLICY_SPECS[name]
+    quiet = inputs_of(poisson(1.0, 300, 0.1, seed=1))
+    busy = inputs_of(poisson(50.0, 9000, 0.3, seed=2))
+    same = spec.build(spec.default, quiet) == spec.build(spec.default, busy)
+    assert same == (name not in DEFINED_BY_THE_WORKLOAD)
 
 
 @pytest.mark.parametrize("name", ["aws-predictive", "gcp-predictive", "predictive-hpa-linear"])
-def test_who_looks_ahead_looks_as_far_as_a_start_takes(name):
-    contestant = POLICY_SPECS[name]
-    short, long = (
-        contestant.build(contestant.default, foreseen(load_s=load_s)) for load_s in (20.0, 90.0)
-    )
+def test_forecasts_reach_as_far_as_a_start_takes(name):
+    spec = POLICY_SPECS[name]
+    short, long = (spec.build(spec.default, inputs_of(load_s=load_s)) for load_s in (20.0, 90.0))
     assert short != long
 
 
-class TestFixedNumbers:
+class TestFixedAllocations:
     # Five erlangs, and in the third minute twenty.
     BURST = demand(
         np.concatenate([np.arange(0.0, 600.0), np.arange(120.0, 180.0) + 0.5]),
@@ -156,7 +154,7 @@ class TestFixedNumbers:
     )
 
     @pytest.mark.parametrize(
-        ("name", "multiple", "number"),
+        ("name", "multiple", "allocations"),
         [
             ("static-peak", 1.0, 23),  # 20 / 0.9
             ("static-peak", 0.8, 19),
@@ -164,13 +162,13 @@ class TestFixedNumbers:
             ("static-mean", 1.6, 16),
         ],
     )
-    def test_they_are_multiples_of_what_peak_or_mean_takes(self, name, multiple, number):
-        baseline = POLICY_SPECS[name].build(multiple, foreseen(self.BURST))
-        assert baseline.allocations == number
+    def test_they_are_multiples_of_those_for_peak_or_mean(self, name, multiple, allocations):
+        baseline = POLICY_SPECS[name].build(multiple, inputs_of(self.BURST))
+        assert baseline.allocations == allocations
 
 
-def test_who_knows_now_knows_every_ten_seconds():
+def test_the_zero_lag_oracle_has_loads_of_ten_seconds():
     requests = demand([1.0, 11.0, 12.0], [7.0, 14.0, 14.0], duration_s=30.0)
-    baseline = POLICY_SPECS["zero-lag-oracle"].build(0.7, foreseen(requests))
+    baseline = POLICY_SPECS["zero-lag-oracle"].build(0.7, inputs_of(requests))
     assert baseline.loads == pytest.approx((0.7, 2.8, 0.0))
     assert baseline.start == requests.start

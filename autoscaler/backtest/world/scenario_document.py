@@ -112,7 +112,7 @@ class ScenarioDocument(_ScenarioTable):
     trace: TraceTable
 
     def conflicts(self) -> Iterator[tuple[tuple[str, ...], str]]:
-        """Keys that conflict with others, each with what is wrong."""
+        """Keys that conflict with others, each with a sentence about the problem."""
         nodes, deployment, trace = self.nodes, self.deployment, self.trace
         processors = nodes.count * nodes.processors
         minimum, maximum = deployment.min_allocations, deployment.max_allocations or processors

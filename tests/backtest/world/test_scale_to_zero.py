@@ -24,10 +24,10 @@ ONE_O_CLOCK = ScheduleTable(
 )
 
 
-def held(plant):
+def spans(plant):
     """The requested and the running allocations, by seconds since the start."""
     start, _ = plant.span
-    return [(round(at - start, 6), *numbers) for at, *numbers in plant.allocation_spans[1:]]
+    return [(round(at - start, 6), *counts) for at, *counts in plant.allocation_spans[1:]]
 
 
 def at_zero(requests, **given):
@@ -44,19 +44,19 @@ def at_zero(requests, **given):
 
 
 class TestAdaptive:
-    LATE = 1100.0  # after scale to zero
+    RESUMED = 1100.0  # after scale to zero
 
     def test_the_first_request_scales_up_and_waits_for_the_process(self):
-        requests = demand([0.0, self.LATE, self.LATE + 5.0], 0.5, duration_s=2000.0)
+        requests = demand([0.0, self.RESUMED, self.RESUMED + 5.0], 0.5, duration_s=2000.0)
         plant = at_zero(requests, load_s=20.0, timeout_s=60.0)
-        plant.advance(plant.span[0] + self.LATE + 100.0)
-        assert held(plant)[-2:] == [(self.LATE, 1, 0), (self.LATE + 20.0, 1, 1)]
+        plant.advance(plant.span[0] + self.RESUMED + 100.0)
+        assert spans(plant)[-2:] == [(self.RESUMED, 1, 0), (self.RESUMED + 20.0, 1, 1)]
         plant.finish()
         assert plant.fleet.outcomes.tolist() == [COMPLETED] * 3
         assert plant.fleet.waits_s.tolist() == pytest.approx([0.0, 20.0, 15.5])
 
     def test_requests_time_out_while_the_model_loads(self):
-        requests = demand([0.0, self.LATE, self.LATE + 15.0], 0.5, duration_s=2000.0)
+        requests = demand([0.0, self.RESUMED, self.RESUMED + 15.0], 0.5, duration_s=2000.0)
         plant = at_zero(requests, load_s=20.0, timeout_s=10.0)
         plant.finish()
         assert plant.fleet.outcomes.tolist() == [COMPLETED, TIMED_OUT, COMPLETED]
@@ -64,7 +64,7 @@ class TestAdaptive:
         assert sum(node.timeouts for node in plant.statistics().nodes) == 0
 
     def test_a_retry_scales_up_too(self):
-        requests = demand([0.0, self.LATE], 0.5, duration_s=2000.0, retry_draw=[1.0, 0.0])
+        requests = demand([0.0, self.RESUMED], 0.5, duration_s=2000.0, retry_draw=[1.0, 0.0])
         plant = at_zero(requests, load_s=20.0, timeout_s=15.0, retry_share=1.0, retry_after_s=1.0)
         plant.finish()
         assert plant.fleet.outcomes.tolist() == [COMPLETED, TIMED_OUT]
@@ -72,23 +72,23 @@ class TestAdaptive:
         assert plant.totals().completed == 2
 
     def test_without_a_minimum_of_zero_requests_fail_until_the_process_is_ready(self):
-        requests = demand([0.0, self.LATE + 5.0, self.LATE + 30.0], 0.5, duration_s=2000.0)
+        requests = demand([0.0, self.RESUMED + 5.0, self.RESUMED + 30.0], 0.5, duration_s=2000.0)
         plant = at_zero(requests, load_s=20.0, timeout_s=60.0)
-        plant.advance(plant.span[0] + self.LATE)
+        plant.advance(plant.span[0] + self.RESUMED)
         plant.enable_adaptive_allocations(1, 4)
         plant.set_allocations(1)
         plant.finish()
         assert plant.fleet.outcomes.tolist() == [COMPLETED, LOST, COMPLETED]
 
     def test_a_second_time(self):
-        requests = demand([0.0, self.LATE, 3 * self.LATE], 0.5, duration_s=4000.0)
+        requests = demand([0.0, self.RESUMED, 3 * self.RESUMED], 0.5, duration_s=4000.0)
         plant = at_zero(requests, load_s=20.0, timeout_s=60.0)
         while plant.now < plant.span[1]:
             plant.advance(plant.now + TICK_S)
             plant.run_adaptive_scaler()
         plant.finish()
         assert plant.fleet.outcomes.tolist() == [COMPLETED] * 3
-        assert [span[1:] for span in held(plant)].count((0, 0)) == 2
+        assert [span[1:] for span in spans(plant)].count((0, 0)) == 2
 
 
 class TestStop:
@@ -105,7 +105,7 @@ class TestStop:
         assert plant.statistics().adaptive.maximum == 4
         plant.finish()
         assert plant.fleet.outcomes.tolist() == [COMPLETED, LOST, LOST, LOST, COMPLETED]
-        assert held(plant) == [(10.0, 0, 0), (60.0, 3, 0), (80.0, 3, 3)]
+        assert spans(plant) == [(10.0, 0, 0), (60.0, 3, 0), (80.0, 3, 3)]
 
     def test_a_start_that_does_not_fit_leaves_it_stopped(self):
         plant = Plant(scenario(), demand([0.0], 0.1, duration_s=100.0), allocations=1)
@@ -130,7 +130,7 @@ class TestTheDaemon:
         driver = PlanDriver(ruleset, 10.0, CronCalendar().open_at)
         drive(plant, driver)
         assert plant.fleet.outcomes.tolist() == [COMPLETED, LOST, COMPLETED]
-        stopped, started, ready = [at for at, *_ in held(plant)]
+        stopped, started, ready = [at for at, *_ in spans(plant)]
         assert 300.0 <= stopped < 400.0
         assert (started, ready) == (3600.0, 3620.0)
         assert driver.refused == 0
@@ -142,6 +142,6 @@ class TestTheDaemon:
         )
         driver = BoundsDriver(self.ruleset("adaptive", mode="bounds"), 10.0, minimum=1, maximum=4)
         drive(plant, driver)
-        assert (0, 0) in [span[1:] for span in held(plant)]
+        assert (0, 0) in [span[1:] for span in spans(plant)]
         assert plant.fleet.outcomes.tolist() == [COMPLETED, COMPLETED]
         assert plant.fleet.waits_s[1] == pytest.approx(20.0)

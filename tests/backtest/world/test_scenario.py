@@ -69,12 +69,12 @@ class TestStandard:
     @pytest.mark.parametrize("name", STANDARD)
     def test_the_defaults_in_their_comments_are_true(self, name, tmp_path):
         """A file without the keys for which a default is stated is equal."""
-        shipped = find_scenario(name)
+        standard_one = find_scenario(name)
         file = Path(__file__).parents[3] / "autoscaler" / "backtest" / "scenarios" / f"{name}.toml"
         lines = file.read_text().splitlines()
         kept = [line for line in lines if "default" not in line or line.startswith("count")]
         (tmp_path / file.name).write_text("\n".join(kept))
-        assert read_scenario(tmp_path / file.name) == shipped
+        assert read_scenario(tmp_path / file.name) == standard_one
         assert len(kept) < len(lines) - 14
 
 

@@ -14,7 +14,7 @@ from autoscaler.core.policies import Situation
 from autoscaler.core.state import State
 from autoscaler.core.values import Cluster, NodeCapacity, OutcomeKind, Reason, Schedule
 from tests.observations import deployment, node, observation, outcome, policy, rule
-from tests.options import Wishing
+from tests.options import FixedPolicy
 
 
 def schedule(name="office hours", **given):
@@ -31,10 +31,10 @@ class Watch:
     """A deployment on one node that always serves, under a policy that wants what a test says."""
 
     def __init__(self, allocations=2, cluster=None, open_schedules=(), **given):
-        self.wishing = Wishing()
+        self.recommending = FixedPolicy()
         self.allocations, self.cluster, self.open_schedules = allocations, cluster, open_schedules
         given = {"growth_factor": 1000.0, "stabilisation_window_s": 0.0, **given}
-        self.policy = policy(rule(policy=self.wishing, **given))
+        self.policy = policy(rule(policy=self.recommending, **given))
         self.state, self.at, self.completed = State(), 0.0, 0
         self.wants(allocations)
 
@@ -42,7 +42,7 @@ class Watch:
         """The decision of a cycle in which the policy wants `number`."""
         self.at += after_s
         self.completed += 10
-        self.wishing.number = number
+        self.recommending.allocations = number
         serving = node("n1", allocations=self.allocations, completed=self.completed)
         stats = deployment(serving, **given)
         seen = observation(self.at, stats, cluster=self.cluster)
@@ -90,8 +90,8 @@ class TestRoom:
     def test_the_policy_is_told_what_is_free(self):
         watch = Watch(allocations=3, cluster=hardware(8))
         watch.wants(3)
-        assert isinstance(watch.wishing.situation, Situation)
-        assert watch.wishing.situation.free_threads == {"n1": 5}
+        assert isinstance(watch.recommending.situation, Situation)
+        assert watch.recommending.situation.free_threads == {"n1": 5}
 
 
 class TestSchedules:
