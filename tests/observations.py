@@ -2,6 +2,10 @@
 
 from typing import Any
 
+from msgspec.structs import replace
+
+from autoscaler.config.document import ScalingTable
+from autoscaler.config.rules import build_rule
 from autoscaler.core.flow.planning import Ruleset
 from autoscaler.core.policies import UtilisationPolicy
 from autoscaler.core.selection import Rule
@@ -58,23 +62,13 @@ def observation(at: float, *deployments: DeploymentStats, **given: Any) -> Obser
     return Observation(at=at, deployments={d.deployment_id: d for d in deployments}, **given)
 
 
+_SCALING = ScalingTable(max_allocations=20, growth_factor=10.0, stabilisation_window="5m")
+_POLICY = UtilisationPolicy(target=0.7, load_window_s=60.0)
+
+
 def rule(**given: Any) -> Rule:
-    fields: dict[str, Any] = {
-        "name": "all",
-        "deployments": ("*",),
-        "models": ("*",),
-        "exclude": False,
-        "hidden": False,
-        "low_priority": False,
-        "dry_run": False,
-        "min_allocations": 1,
-        "max_allocations": 20,
-        "policy": UtilisationPolicy(target=0.7, load_window_s=60.0),
-        "stabilisation_window_s": 300.0,
-        "growth_factor": 10.0,
-        "shrink_factor": 2.0,
-    }
-    return Rule(**(fields | given))
+    """A rule for all deployments, with these fields."""
+    return replace(build_rule(_SCALING, _POLICY, name="all"), **given)
 
 
 def policy(*rules: Rule, longest_interval_s: float = 60.0) -> Ruleset:

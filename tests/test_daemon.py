@@ -181,6 +181,16 @@ async def test_it_ends_within_the_timeout_even_if_the_cluster_hangs(tmp_path):
         assert setup.messages("daemon.stopped")
 
 
+async def test_former_names_are_logged_once_at_start(tmp_path):
+    async with running(tmp_path, AUTOSCALER_DEFAULTS__ON_EXIT="native") as setup:
+        await setup.clock.advance(60.0)
+        setup.daemon.reload()
+        await setup.until_logged("config.reloaded")
+        assert setup.messages("config.deprecated") == [
+            'AUTOSCALER_DEFAULTS__ON_EXIT: "native" is deprecated; use "adaptive"'
+        ]
+
+
 class TestReloading:
     async def test_sighup_puts_changed_rules_into_effect(self, tmp_path):
         async with running(tmp_path) as setup:

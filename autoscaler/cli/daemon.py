@@ -15,6 +15,7 @@ from autoscaler.cli.shared import (
     report_errors,
     run_async,
     url_option,
+    warn,
 )
 from autoscaler.errors import UserError
 
@@ -52,7 +53,10 @@ def check(path: Path | None) -> None:
     from autoscaler.check import check as run_check
     from autoscaler.check import report
 
-    found = run_async(run_check(load_config(path)))
+    config = load_config(path)
+    for warning in config.warnings:
+        warn(warning)
+    found = run_async(run_check(config))
     report(found, Console())
     if found.fatal:
         raise UserError("\n".join(found.fatal))

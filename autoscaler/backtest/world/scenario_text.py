@@ -1,7 +1,7 @@
 """A scenario in words, for the report."""
 
 from autoscaler.backtest.world.scenario import BacktestScenario
-from autoscaler.config.durations import format_duration
+from autoscaler.core.units import duration_text, percent_text
 
 
 def scenario_text(scenario: BacktestScenario) -> dict[str, str]:
@@ -9,26 +9,26 @@ def scenario_text(scenario: BacktestScenario) -> dict[str, str]:
 
     >>> from autoscaler.backtest.world.scenario import standard
     >>> print(scenario_text(standard()[0])["SLO"])
-    99 % of the requests wait at most 200ms for an allocation
+    99% of the requests wait at most 200 ms for an allocation
     """
     return {
-        "requests": f"mean service time {format_duration(scenario.service_time_s)}, "
+        "requests": f"mean service time {duration_text(scenario.service_time_s)}, "
         f"coefficient of variation {scenario.service_cv:g}"
         + (", multiplied by the trace's sizes" if scenario.sizes else ""),
-        "SLO": f"{100.0 * scenario.slo_target:.4g} % of the requests wait at most "
-        f"{format_duration(scenario.slo_wait_s)} for an allocation",
+        "SLO": f"{percent_text(scenario.slo_target)} of the requests wait at most "
+        f"{duration_text(scenario.slo_wait_s)} for an allocation",
         "nodes": _nodes(scenario),
         "allocations": f"{scenario.min_allocations} to {scenario.max_allocations}; in effect after "
-        f"{format_duration(scenario.control_s)} on a node with the model, after "
-        f"{format_duration(scenario.load_s)} on another",
+        f"{duration_text(scenario.control_s)} on a node with the model, after "
+        f"{duration_text(scenario.load_s)} on another",
         "warm-up": _warm_up(scenario),
-        "callers": f"time out after {format_duration(scenario.timeout_s)}; "
+        "callers": f"time out after {duration_text(scenario.timeout_s)}; "
         f"{scenario.retry_share:.0%} of the failed requests are retried once, "
-        f"{format_duration(scenario.retry_after_s)} later",
+        f"{duration_text(scenario.retry_after_s)} later",
         "queue": f"{scenario.queue_capacity:,} requests on each node; more are rejected",
         "load": _load(scenario),
         "cluster": f"Elasticsearch {scenario.version}, "
-        f"polled every {format_duration(scenario.poll_interval_s)} by the daemon",
+        f"polled every {duration_text(scenario.poll_interval_s)} by the daemon",
     }
 
 
@@ -42,7 +42,7 @@ def _nodes(scenario: BacktestScenario) -> str:
 def _warm_up(scenario: BacktestScenario) -> str:
     if scenario.warm_up_s == 0.0 or scenario.warm_up_factor == 1.0:
         return "none"
-    duration = format_duration(scenario.warm_up_s)
+    duration = duration_text(scenario.warm_up_s)
     return f"{scenario.warm_up_factor:g} times the service time for the first {duration}"
 
 
