@@ -12,7 +12,7 @@ from autoscaler.simulation.errors import SimulatedApiError
 from autoscaler.simulation.loads import Steady
 from autoscaler.simulation.scenario import ScenarioDeployment, ScenarioModel, ScenarioNode
 from autoscaler.simulation.specs import NodeSpec
-from tests.end_to_end.world import STATS, scenario, world_of
+from tests.end_to_end.world import STATS, both_policies, scenario, with_policy, world_of
 from tests.observations import policy, rule
 
 MOST = 6
@@ -29,6 +29,8 @@ EFFECTS = (
 
 
 LOADS = {"a": 50.0, "b": 20.0}
+SUITABLE = {"utilisation": {"a": [4], "b": [2]}, "slo": {"a": [4, 5], "b": [2, 3]}}
+"""The allocations for these loads, in requests per second of 50 ms, by policy."""
 
 
 class Chaos:
@@ -150,9 +152,11 @@ def is_within_bounds(body):
     return all(1 <= allocations <= MOST for allocations in sent)
 
 
+@both_policies
 @pytest.mark.parametrize("seed", range(5))
-async def test_chaos(seed):
-    governed = policy(rule(max_allocations=MOST, stabilisation_window_s=30.0))
+async def test_chaos(seed, built_in):
+    rules = policy(rule(max_allocations=MOST, stabilisation_window_s=30.0))
+    governed = with_policy(rules, built_in)
     async with world_of(chaotic(seed), governed) as world:
         chaos = Chaos(world, seed, Chaos.FAULTS)
         for _ in range(60):
@@ -164,10 +168,12 @@ async def test_chaos(seed):
         await world.run_for(1200.0)
         (last,) = await world.cycles(1)
         assert set(last.kinds) == {OutcomeKind.UNCHANGED}
-        assert {name: world.requested(name) for name in LOADS} == {"a": 4, "b": 2}
+        for name, suitable in SUITABLE[built_in.name].items():
+            assert world.requested(name) in suitable
 
 
-@pytest.mark.parametrize("seed", [5, 6])
+@both_policies
+@pytest.mark.parametrize("seed", [5])
 @pytest.mark.parametrize(
     "options",
     [
@@ -178,8 +184,9 @@ async def test_chaos(seed):
     ],
     ids=["take_over", "bounds", "stop", "bounds and stop"],
 )
-async def test_chaos_with_changes_of_control_mode_and_stops(options, seed, tmp_path):
-    governed = policy(rule(max_allocations=MOST, stabilisation_window_s=30.0, **options))
+async def test_chaos_with_changes_of_control_mode_and_stops(options, seed, built_in, tmp_path):
+    rules = policy(rule(max_allocations=MOST, stabilisation_window_s=30.0, **options))
+    governed = with_policy(rules, built_in)
     async with world_of(chaotic(seed), governed, state_file=tmp_path / "stopped.json") as world:
         chaos = Chaos(world, seed, Chaos.ALL_FAULTS)
         for _ in range(60):
@@ -191,6 +198,6 @@ async def test_chaos_with_changes_of_control_mode_and_stops(options, seed, tmp_p
         await world.run_for(1200.0)
         (last,) = await world.cycles(1)
         assert set(last.kinds) == {OutcomeKind.UNCHANGED}
-        assert {decision.desired for decision in last.plan.decisions} == {4, 2}
-        for name, allocations in {"a": 4, "b": 2}.items():
-            assert allocations <= world.requested(name) <= MOST
+        for name, suitable in SUITABLE[built_in.name].items():
+            assert last.decision(name).desired in suitable
+            assert min(suitable) <= world.requested(name) <= MOST

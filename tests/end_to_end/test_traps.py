@@ -30,7 +30,14 @@ from autoscaler.simulation.scenario import (
 )
 from autoscaler.simulation.specs import NodeSpec
 from autoscaler.simulation.workload import Arrival
-from tests.end_to_end.world import STATS, CheckedRecorder, scenario, world_of
+from tests.end_to_end.world import (
+    STATS,
+    CheckedRecorder,
+    both_policies,
+    scenario,
+    with_policy,
+    world_of,
+)
 from tests.observations import policy, rule
 
 IMPATIENT = policy(rule(stabilisation_window_s=0.0))
@@ -71,8 +78,9 @@ async def test_adaptive_allocations_hold_the_deployment_until_they_are_disabled(
         assert world.requested("a") == 4
 
 
-async def test_two_daemons_by_mistake_do_no_more_than_one():
-    async with world_of(scenario(busy(allocations=1))) as world:
+@both_policies
+async def test_two_daemons_by_mistake_do_no_more_than_one(built_in):
+    async with world_of(scenario(busy(allocations=1)), with_policy(policy(), built_in)) as world:
         cluster = ElasticsearchCluster(world.loop.observer._api, world.clock)
         second = ControlLoop(
             clock=world.clock,
@@ -132,12 +140,13 @@ async def test_no_requests_is_not_busy():
         assert world.requested("a") == 1
 
 
-async def test_no_completed_request_is_not_idle():
+@both_policies
+async def test_no_completed_request_is_not_idle(built_in):
     slow = [ScenarioModel(model_id="a", service_time_s=100.0, service_cv=0.0)]
     deployed = ScenarioDeployment(
         model_id="a", number_of_allocations=4, load=Steady(rate_per_s=2.0, timeout_s=300.0)
     )
-    async with world_of(scenario(deployed, models=slow), IMPATIENT) as world:
+    async with world_of(scenario(deployed, models=slow), with_policy(IMPATIENT, built_in)) as world:
         cycles = await world.cycles(6)
         assert {cycle.decision("a").reason for cycle in cycles[1:]} == {Reason.NOT_MEASURED}
         assert world.updates == []
@@ -162,9 +171,12 @@ async def test_models_beyond_the_first_page_are_read(models):
         assert cycle.kind(last) is OutcomeKind.ACCEPTED
 
 
-async def test_a_node_that_leaves_takes_its_totals_and_not_the_load():
+@both_policies
+async def test_a_node_that_leaves_takes_its_totals_and_not_the_load(built_in):
     nodes = small_nodes(3, processors=3)
-    async with world_of(scenario(busy(allocations=4), nodes=nodes), IMPATIENT) as world:
+    async with world_of(
+        scenario(busy(allocations=4), nodes=nodes), with_policy(IMPATIENT, built_in)
+    ) as world:
         await world.cycles(10)
         held = world.requested("a")
         assert len(world.deployment("a").routes) == 2
@@ -177,9 +189,12 @@ async def test_a_node_that_leaves_takes_its_totals_and_not_the_load():
 
 
 @pytest.mark.parametrize("responses", [1, 2, 5])
-async def test_a_node_missing_from_some_responses_is_not_idle(responses):
+@both_policies
+async def test_a_node_missing_from_some_responses_is_not_idle(responses, built_in):
     nodes = small_nodes(3, processors=4)
-    async with world_of(scenario(busy(allocations=4), nodes=nodes), IMPATIENT) as world:
+    async with world_of(
+        scenario(busy(allocations=4), nodes=nodes), with_policy(IMPATIENT, built_in)
+    ) as world:
         await world.cycles(10)
         held = world.requested("a")
         silent = next(iter(world.deployment("a").routes))
@@ -207,9 +222,12 @@ async def test_a_node_missing_for_long_holds_the_allocations():
         assert world.requested("a") == 1
 
 
-async def test_a_process_that_crashes_was_not_idle():
+@both_policies
+async def test_a_process_that_crashes_was_not_idle(built_in):
     nodes = small_nodes(2, processors=3)
-    async with world_of(scenario(busy(allocations=4), nodes=nodes), IMPATIENT) as world:
+    async with world_of(
+        scenario(busy(allocations=4), nodes=nodes), with_policy(IMPATIENT, built_in)
+    ) as world:
         await world.cycles(10)
         held = world.requested("a")
         assert len(world.deployment("a").routes) == 2
@@ -267,10 +285,11 @@ OVERLOADED = ScenarioModel(model_id="a", service_time_s=0.1, service_cv=1.5)
 """Far more work than five allocations can do: most callers time out."""
 
 
-async def test_the_service_time_of_an_overload_is_not_that_of_the_served_requests():
+@both_policies
+async def test_the_service_time_of_an_overload_is_not_that_of_the_served_requests(built_in):
     # Only completed requests are timed, and in an overload those are the fast ones.
     simulated = scenario(busy(allocations=5, rate_per_s=70.0), models=[OVERLOADED])
-    async with world_of(simulated, policy(rule(max_allocations=5))) as world:
+    async with world_of(simulated, with_policy(policy(rule(max_allocations=5)), built_in)) as world:
         (cycle,) = (await world.run_for(300.0))[-1:]
         load = cycle.decision("a").load
         assert cycle.decision("a").sample.failed > 300
@@ -278,9 +297,10 @@ async def test_the_service_time_of_an_overload_is_not_that_of_the_served_request
         assert load.offered_load == pytest.approx(7.0, rel=0.25)
 
 
-async def test_a_lasting_overload_does_not_scale_down():
+@both_policies
+async def test_a_lasting_overload_does_not_scale_down(built_in):
     simulated = scenario(busy(allocations=5, rate_per_s=70.0), models=[OVERLOADED])
-    async with world_of(simulated, policy(rule(max_allocations=5))) as world:
+    async with world_of(simulated, with_policy(policy(rule(max_allocations=5)), built_in)) as world:
         await world.run_for(1200.0)
         assert world.updates == []
 
@@ -310,9 +330,12 @@ class Skewed:
 
 
 @pytest.mark.parametrize("by_s", [-86_400.0, 3.0, 31_536_000.0])
-async def test_the_clocks_of_server_and_daemon_need_not_agree(by_s):
+@both_policies
+async def test_the_clocks_of_server_and_daemon_need_not_agree(by_s, built_in):
     async def story(skew_s):
-        async with world_of(scenario(busy(allocations=1))) as world:
+        async with world_of(
+            scenario(busy(allocations=1)), with_policy(policy(), built_in)
+        ) as world:
             world.loop.clock = world.loop.observer._clock = Skewed(world.clock, skew_s)
             return [cycle.text("a") for cycle in await world.cycles(20)]
 
@@ -356,10 +379,13 @@ async def test_no_decrease_while_a_node_is_loading():
         assert world.requested("a") == 1
 
 
-async def test_after_a_refusal_fewer_are_requested_until_a_node_joins():
+@both_policies
+async def test_after_a_refusal_fewer_are_requested_until_a_node_joins(built_in):
     # This version does not report whether hardware may grow: only an update shows it.
     deployed, nodes = busy(allocations=1, rate_per_s=110.0), small_nodes(1, processors=6)
-    async with world_of(scenario(deployed, nodes=nodes, version="8.12")) as world:
+    async with world_of(
+        scenario(deployed, nodes=nodes, version="8.12"), with_policy(policy(), built_in)
+    ) as world:
         cycles = await world.run_for(200.0)
         assert any(cycle.kind("a") is OutcomeKind.NO_CAPACITY for cycle in cycles)
         assert world.requested("a") == 6, "the maximum that fits is found"
@@ -371,9 +397,13 @@ async def test_after_a_refusal_fewer_are_requested_until_a_node_joins():
         await world.run_until(lambda _: world.requested("a") >= 8, within_s=90.0)
 
 
-async def test_allocations_that_do_not_fit_are_not_requested_until_a_node_joins():
+@both_policies
+async def test_allocations_that_do_not_fit_are_not_requested_until_a_node_joins(built_in):
     nodes = small_nodes(1, processors=6)
-    async with world_of(scenario(busy(allocations=1, rate_per_s=110.0), nodes=nodes)) as world:
+    async with world_of(
+        scenario(busy(allocations=1, rate_per_s=110.0), nodes=nodes),
+        with_policy(policy(), built_in),
+    ) as world:
         cycles = await world.run_for(200.0)
         assert world.requested("a") == 6
         assert cycles[-1].decision("a").reason is Reason.FIT
@@ -408,11 +438,12 @@ async def test_free_processors_on_different_nodes_are_not_requested():
         assert world.updates_of("a") == []
 
 
-async def test_growing_hardware_does_not_exceed_the_bounds():
+@both_policies
+async def test_growing_hardware_does_not_exceed_the_bounds(built_in):
     governed = policy(rule(max_allocations=12))
     deluge = busy(allocations=1, rate_per_s=1000.0)
     simulated = scenario(deluge, nodes=small_nodes(1), can_grow=True)
-    async with world_of(simulated, governed) as world:
+    async with world_of(simulated, with_policy(governed, built_in)) as world:
         await world.run_for(300.0)
         assert world.requested("a") == 12
         assert max(world.updates_of("a")) == 12
@@ -428,8 +459,11 @@ async def test_a_burst_is_scaled_down_in_few_steps():
         assert len(downs) <= 6
 
 
-async def test_idle_for_an_hour_is_one_allocation_and_never_zero():
-    async with world_of(scenario(busy(allocations=8, rate_per_s=0.0))) as world:
+@both_policies
+async def test_idle_for_an_hour_is_one_allocation_and_never_zero(built_in):
+    async with world_of(
+        scenario(busy(allocations=8, rate_per_s=0.0)), with_policy(policy(), built_in)
+    ) as world:
         await world.run_for(3600.0)
         assert world.updates_of("a") == [4, 2, 1]
 
@@ -483,12 +517,13 @@ async def test_a_key_that_is_replaced_is_read_again(tmp_path):
         assert world.requested("a") >= 4
 
 
-async def test_a_key_that_is_replaced_late_skips_cycles_without_a_decrease(tmp_path):
+@both_policies
+async def test_a_key_that_is_replaced_late_skips_cycles_without_a_decrease(tmp_path, built_in):
     file = tmp_path / "api_key"
     file.write_text("old:first")
     account = Account(username="scaler", api_key="old:first", roles=["machine_learning_admin"])
     simulated = scenario(busy(allocations=4), security=SecuritySettings(accounts=[account]))
-    async with world_of(simulated, IMPATIENT, auth=ApiKey(file)) as world:
+    async with world_of(simulated, with_policy(IMPATIENT, built_in), auth=ApiKey(file)) as world:
         await world.cycles(5)
         world.emulation.security = keys("new:second")
         lost = await world.run_for(120.0)
@@ -500,10 +535,11 @@ async def test_a_key_that_is_replaced_late_skips_cycles_without_a_decrease(tmp_p
 
 @pytest.mark.parametrize("governed", [policy(), IMPATIENT], ids=["usual", "impatient"])
 @pytest.mark.parametrize("load_s", [5.0, 33.0, 98.0, 403.0])
-async def test_a_restart_of_the_whole_cluster_is_not_idleness(load_s, governed):
+@both_policies
+async def test_a_restart_of_the_whole_cluster_is_not_idleness(load_s, governed, built_in):
     """Everything is starting and all totals are zero; requests are refused and not counted."""
     models = [ScenarioModel(model_id="a", service_time_s=0.05, service_cv=0.0, load_s=load_s)]
-    async with world_of(scenario(busy(), models=models), governed) as world:
+    async with world_of(scenario(busy(), models=models), with_policy(governed, built_in)) as world:
         await world.cycles(20)
         world.restart_cluster()
         after = await world.run_for(load_s + 120.0)
@@ -513,10 +549,11 @@ async def test_a_restart_of_the_whole_cluster_is_not_idleness(load_s, governed):
 
 @pytest.mark.parametrize("governed", [policy(), IMPATIENT], ids=["usual", "impatient"])
 @pytest.mark.parametrize("load_s", [5.0, 33.0, 98.0, 403.0])
-async def test_the_only_process_crashes_and_is_loaded_again(load_s, governed):
+@both_policies
+async def test_the_only_process_crashes_and_is_loaded_again(load_s, governed, built_in):
     models = [ScenarioModel(model_id="a", service_time_s=0.05, service_cv=0.0, load_s=load_s)]
     simulated = scenario(busy(), models=models, nodes=small_nodes(1, 8))
-    async with world_of(simulated, governed) as world:
+    async with world_of(simulated, with_policy(governed, built_in)) as world:
         await world.cycles(20)
         world.cluster.crash_process("a", "ml-1")
         after = await world.run_for(load_s + 120.0)
@@ -545,9 +582,12 @@ async def test_released_processors_go_to_the_busy_deployment():
             assert sent == sorted(sent, key=lambda change: change > 0), "decreases first"
 
 
-async def test_alternating_load_does_not_change_the_allocations():
+@both_policies
+async def test_alternating_load_does_not_change_the_allocations(built_in):
     wave = OnOff(rate_per_s=56.0, on_s=60.0, off_s=60.0)
-    async with world_of(scenario(ScenarioDeployment(model_id="a", load=wave))) as world:
+    async with world_of(
+        scenario(ScenarioDeployment(model_id="a", load=wave)), with_policy(policy(), built_in)
+    ) as world:
         await world.run_for(1800.0)
         assert world.deployment("a").ledger.changes <= 3
 

@@ -8,6 +8,8 @@ from typing import Any, NamedTuple
 
 import aiohttp
 import msgspec
+import pytest
+from msgspec.structs import replace
 
 from autoscaler.adapters.calendar import CronCalendar
 from autoscaler.adapters.elasticsearch.api import ElasticsearchApi
@@ -18,6 +20,8 @@ from autoscaler.connection import Connection
 from autoscaler.control_loop import ControlLoop, ReleaseResult
 from autoscaler.core.explanation import explain
 from autoscaler.core.flow.planning import Ruleset
+from autoscaler.core.policies import AnyPolicy, UtilisationPolicy
+from autoscaler.core.slo.policy import SloPolicy
 from autoscaler.core.state import State
 from autoscaler.core.values import Decision, Observation, Outcome, OutcomeKind, Plan
 from autoscaler.ports import CycleTimes, ObservationFailed
@@ -303,6 +307,20 @@ class World:
             self.cluster.remove_node(node.node_id)
         for node in nodes:
             self.cluster.add_node(node)
+
+
+both_policies = pytest.mark.parametrize(
+    "built_in",
+    [UtilisationPolicy(target=0.7, load_window_s=60.0), SloPolicy()],
+    ids=["utilisation", "slo"],
+)
+"""Runs a test with each built-in policy, as the argument `built_in`."""
+
+
+def with_policy(governed: Ruleset, built_in: AnyPolicy) -> Ruleset:
+    """The same rules with another policy."""
+    rules = tuple(replace(each, policy=built_in) for each in governed.rules)
+    return replace(governed, rules=rules)
 
 
 def scenario(*deployments: Deployed, **changes: Any) -> ClusterScenario:
