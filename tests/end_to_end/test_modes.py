@@ -12,7 +12,7 @@ from autoscaler.core.values import Mode, OutcomeKind, Reason, Schedule
 from autoscaler.operate.release import ReleaseOptions, release
 from autoscaler.simulation.loads import Spike, Steady
 from autoscaler.simulation.scenario import Adaptive, ScenarioDeployment, ScenarioNode
-from tests.end_to_end.world import scenario, world_of
+from tests.end_to_end.world import both_policies, scenario, world_of
 from tests.observations import policy, rule
 from tests.test_scenarios import settings
 
@@ -172,10 +172,12 @@ OPENING = Schedule(
 """Opens 400 s after the start of these worlds."""
 
 
+@both_policies
 @pytest.mark.parametrize("version", [*WITH_ADAPTIVE, "serverless"])
-async def test_the_minimum_is_raised_before_a_peak_so_that_no_request_waits(version):
+async def test_the_minimum_is_raised_before_a_peak_so_that_no_request_waits(version, built_in):
     peak = Spike(base_per_s=10.0, peak_per_s=90.0, after_s=600.0, for_s=1200.0)
-    async with world(version, replace(BOUNDS, schedules=(OPENING,)), load=peak) as opened:
+    governed = replace(BOUNDS, schedules=(OPENING,), policy=built_in)
+    async with world(version, governed, load=peak) as opened:
         before = await opened.run_for(590.0)
         assert opened.requested("a") == 6
         assert opened.deployment("a").running == 6
@@ -186,9 +188,10 @@ async def test_the_minimum_is_raised_before_a_peak_so_that_no_request_waits(vers
         assert opened.deployment("a").ledger.waited_longer_than(1.0) == before_peak
 
 
+@both_policies
 @pytest.mark.parametrize("version", [*WITH_ADAPTIVE, "serverless"])
-async def test_without_a_daemon_adaptive_allocations_follow_the_load(version):
-    async with world(version, BOUNDS, rate_per_s=10.0) as opened:
+async def test_without_a_daemon_adaptive_allocations_follow_the_load(version, built_in):
+    async with world(version, replace(BOUNDS, policy=built_in), rate_per_s=10.0) as opened:
         await opened.cycles(6)
         (floor, _) = adaptive_of(opened)
         opened.emulation.start_load("a", Steady(rate_per_s=100.0))

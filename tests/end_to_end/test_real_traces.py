@@ -5,6 +5,8 @@ from typing import NamedTuple
 
 import pytest
 
+from autoscaler.core.policies import AnyPolicy, UtilisationPolicy
+from autoscaler.core.slo.policy import SloPolicy
 from autoscaler.core.values import OutcomeKind
 from autoscaler.simulation.loads import Recorded
 from autoscaler.simulation.scenario import ScenarioDeployment, ScenarioModel, ScenarioNode
@@ -29,11 +31,15 @@ class Replay(NamedTuple):
     late: float  # maximum fraction of requests that wait longer than `LATE_S`
     cost: float  # maximum allocation-seconds, as a fraction of those at the peak allocations
     changes: int  # maximum changes per hour
+    policy: AnyPolicy = UtilisationPolicy(target=UTILISATION, load_window_s=60.0)
 
 
 REPLAYS = {
     # The morning with bursts of minutes, and the peak of the day.
     "azure": Replay("traces/azure_fn_diurnal_bursty.csv", 6 * HOUR_S, 9 * HOUR_S, 0.03, 0.6, 20),
+    "azure-slo": Replay(
+        "traces/azure_fn_diurnal_bursty.csv", 6 * HOUR_S, 9 * HOUR_S, 0.03, 0.75, 20, SloPolicy()
+    ),
     # The visitors of a launch, second by second.
     "nasa": Replay("traces/nasa_http_launch_1s.csv.gz", 12 * HOUR_S, 15 * HOUR_S, 0.03, 0.6, 20),
 }
@@ -54,7 +60,9 @@ async def test_a_recorded_load(replay):
         models=[model],
         nodes=[ScenarioNode(name="ml-1", processors=6), ScenarioNode(name="ml-2", processors=6)],
     )
-    async with world_of(simulated, policy(rule(max_allocations=MOST))) as world:
+    async with world_of(
+        simulated, policy(rule(max_allocations=MOST, policy=replay.policy))
+    ) as world:
         cycles = await world.run_for(replay.to_s - replay.from_s)
         ledger, hours = world.deployment("a").ledger, world.now / HOUR_S
 

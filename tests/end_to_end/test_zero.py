@@ -9,6 +9,7 @@ from prometheus_client import CollectorRegistry
 from autoscaler.adapters.admin_http import AdminServer, ClusterPages, DecisionRecorder, Health
 from autoscaler.adapters.state_file import StateFile
 from autoscaler.core.selection import OnExit, ScaleToZero, ZeroMethod
+from autoscaler.core.slo.policy import SloPolicy
 from autoscaler.core.values import Mode, OutcomeKind, Reason, Schedule, Stop
 from autoscaler.operate.resume import resume
 from autoscaler.simulation.emulator.faults import Reset
@@ -26,6 +27,7 @@ STOPPED_AFTER_S = AFTER_S + 30.0
 START, STOP = (f"/_ml/trained_models/a/deployment/_{verb}" for verb in ("start", "stop"))
 
 STOPPING = rule(zero=ScaleToZero(AFTER_S, ZeroMethod.STOP), max_allocations=8)
+STOPPING_SLO = replace(STOPPING, policy=SloPolicy(), stabilisation_window_s=0.0)
 ADAPTIVE_ZERO = rule(
     mode=Mode.BOUNDS,
     zero=ScaleToZero(AFTER_S, ZeroMethod.ADAPTIVE),
@@ -92,12 +94,16 @@ async def resumed(world, within_s=60.0):
 # Stopped, and started as it was
 
 
-@pytest.mark.parametrize("version", EVERY_VERSION)
-async def test_it_is_stopped_once_and_started_as_it_was(idle, version):
+@pytest.mark.parametrize(
+    ("version", "governed"),
+    [*((version, STOPPING) for version in EVERY_VERSION), ("9.3", STOPPING_SLO)],
+    ids=[*EVERY_VERSION, "9.3-slo"],
+)
+async def test_it_is_stopped_once_and_started_as_it_was(idle, version, governed):
     given = {"threads_per_allocation": 2, "queue_capacity": 77, "cache_size": "50mb"}
     if version in WITH_ADAPTIVE:
         given["adaptive_allocations"] = OFF
-    async with idle(version, **given) as world:
+    async with idle(version, governed, **given) as world:
         before = world.deployment("a")
         await world.run_for(STOPPED_AFTER_S)
         assert not runs(world)
