@@ -164,7 +164,7 @@ class BaselineDriver:
 
 
 def drive(plant: Plant, driver: Driver) -> None:
-    """Let the driver look at the plant from the start of the demand to its end."""
+    """Let the driver look at the plant from the start of the load to its end."""
     start, end = plant.span
     driver.poll(plant)
     for number in range(1, math.ceil((end - start) / driver.poll_interval_s)):

@@ -19,8 +19,8 @@ from autoscaler.simulation.scenario import (
     ScenarioNode,
 )
 from autoscaler.simulation.workload import Arrival
-from tests.backtest.workloads import demand
 from tests.backtest.workloads import scenario as laboratory_scenario
+from tests.backtest.workloads import workload
 from tests.end_to_end.world import START, world_of
 
 HOURS = 1.5
@@ -38,7 +38,7 @@ def load_of_a_bad_day():
     rate = np.where((minutes > 60) & (minutes < 66), 58.0, rate)
     at = candidates[rng.random(len(candidates)) * 60.0 < rate]
     routing = np.random.default_rng([0, crc32(DEPLOYMENT_ID.encode())]).random(len(at))
-    made = demand(at, rng.lognormal(np.log(0.2), 0.6, len(at)), duration_s=seconds, start=START)
+    made = workload(at, rng.lognormal(np.log(0.2), 0.6, len(at)), duration_s=seconds, start=START)
     return replace(made, routing=routing)
 
 

@@ -13,7 +13,7 @@ from autoscaler.backtest.drivers import AdaptiveDriver, as_configured, drive
 from autoscaler.backtest.world.plant import DEPLOYMENT_ID, Plant
 from autoscaler.core.policies import UtilisationPolicy
 from autoscaler.core.values import AdaptiveAllocations, Mode, Reason, SetBounds, Step, Value
-from tests.backtest.workloads import demand, scenario
+from tests.backtest.workloads import scenario, workload
 
 
 class Floors(Value, frozen=True, kw_only=True):
@@ -37,7 +37,7 @@ def swelling(erlangs, seconds=900.0, *, seed=1):
     rng = np.random.default_rng(seed)
     candidates = np.sort(rng.random(rng.poisson(20.0 * erlangs * seconds)) * seconds)
     at = candidates[rng.random(len(candidates)) < np.sin(np.pi * candidates / seconds) ** 2]
-    return demand(at, rng.lognormal(np.log(0.1) - 0.18, 0.6, len(at)), duration_s=seconds)
+    return workload(at, rng.lognormal(np.log(0.1) - 0.18, 0.6, len(at)), duration_s=seconds)
 
 
 def scene_of(**given):
@@ -161,7 +161,7 @@ class TestTheClustersOwnScaler:
 
     def test_a_higher_floor_is_reached_at_once_and_a_lower_one_after_its_cool_down(self):
         # Too little to do for more than one.
-        load = demand(np.arange(0.0, 600.0, 0.5), 0.1, duration_s=600.0)
+        load = workload(np.arange(0.0, 600.0, 0.5), 0.1, duration_s=600.0)
         floors = (1,) * 10 + (6,) * 6 + (1,)
         _, plant = steered(Floors(numbers=floors), load)
         assert changes(plant)[0] == (115.0, 6)

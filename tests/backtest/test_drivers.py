@@ -18,7 +18,7 @@ from autoscaler.backtest.drivers import (
 from autoscaler.backtest.world.plant import Plant
 from autoscaler.core.policies import Situation, UtilisationPolicy
 from autoscaler.core.values import AdaptiveAllocations, Reason, Step, Value
-from tests.backtest.workloads import demand, poisson, scenario
+from tests.backtest.workloads import poisson, scenario, workload
 
 
 class Scripted(Value, frozen=True, kw_only=True):
@@ -68,7 +68,9 @@ class Told(BaselineDriver):
 def busy_load(erlangs, seconds=600.0, *, seed=1):
     load = poisson(10.0 * erlangs, int(12.0 * erlangs * seconds), 0.1, seed=seed)
     within = load.at < load.start + seconds
-    return demand(load.at[within] - load.start, load.work_s[within], duration_s=seconds, seed=seed)
+    return workload(
+        load.at[within] - load.start, load.work_s[within], duration_s=seconds, seed=seed
+    )
 
 
 def changes(plant):
@@ -89,7 +91,7 @@ class TestPeriods:
     def test_looks_are_a_period_apart_from_the_start_and_none_is_at_the_end(
         self, seconds, poll_interval_s, looks
     ):
-        load = demand([0.0], 0.1, duration_s=seconds)
+        load = workload([0.0], 0.1, duration_s=seconds)
         plant = Plant(scenario(), load, allocations=1)
         witness = Witness(Told(1, poll_interval_s=poll_interval_s, sampling_s=poll_interval_s))
         drive(plant, witness)
@@ -97,7 +99,7 @@ class TestPeriods:
         assert plant.now == load.start + seconds + scenario().timeout_s
 
     def test_ours_looks_as_often_as_it_polls(self):
-        load = demand([0.0], 0.1, duration_s=60.0)
+        load = workload([0.0], 0.1, duration_s=60.0)
         driver = ours(scenario(poll_interval_s=7.5))
         drive(Plant(scenario(), load, allocations=1), driver)
         assert [plan.at - load.start for plan in driver.plans] == [7.5 * turn for turn in range(8)]
@@ -213,7 +215,7 @@ class TestOthers:
 
     def test_samples_are_what_happened_since_the_last_look(self):
         # One worker; each request takes two seconds, and two may wait, for five seconds.
-        load = demand([1.0, 2.0, 3.0, 4.0, 12.0], 2.0, duration_s=40.0)
+        load = workload([1.0, 2.0, 3.0, 4.0, 12.0], 2.0, duration_s=40.0)
         scene = scenario(queue_capacity=2, timeout_s=4.5)
         driver = Told(1)
         drive(Plant(scene, load, allocations=1), driver)
@@ -227,7 +229,7 @@ class TestOthers:
         assert second.busy_s == pytest.approx(2.0)
 
     def test_what_is_under_way_is_growth(self):
-        load = demand([8.0, 9.0], 4.0, duration_s=40.0)
+        load = workload([8.0, 9.0], 4.0, duration_s=40.0)
         driver = Told(1)
         drive(Plant(scenario(), load, allocations=1), driver)
         first, second, _ = (seen.sample for seen in driver.shown)
@@ -237,7 +239,7 @@ class TestOthers:
 
     def test_who_may_still_be_answered_has_not_failed(self):
         # The second is taken at 10, and would be done at 19. It is at 12 that its caller gives up.
-        load = demand([1.0, 2.0], [9.0, 9.0], duration_s=40.0)
+        load = workload([1.0, 2.0], [9.0, 9.0], duration_s=40.0)
         driver = Told(1)
         drive(Plant(scenario(timeout_s=10.0), load, allocations=1), driver)
         first, second, _ = (seen.sample for seen in driver.shown)

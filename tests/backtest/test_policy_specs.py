@@ -7,7 +7,7 @@ from autoscaler.backtest.baselines.baseline import Baseline
 from autoscaler.backtest.policy_specs import POLICY_SPECS, RunInputs, Runtime
 from autoscaler.core.values import Mode
 from tests.backtest.baselines.polls import Obedient
-from tests.backtest.workloads import demand, poisson, scenario
+from tests.backtest.workloads import poisson, scenario, workload
 
 DEFINED_BY_THE_WORKLOAD = {"static-peak", "static-mean", "zero-lag-oracle"}
 
@@ -21,7 +21,7 @@ every_parameter = pytest.mark.parametrize(
 
 def inputs_of(requests=None, **given):
     if requests is None:
-        requests = demand(np.arange(0.0, 86_400.0, 10.0), 50.0, duration_s=86_400.0)
+        requests = workload(np.arange(0.0, 86_400.0, 10.0), 50.0, duration_s=86_400.0)
     return RunInputs(workload=requests, scenario=scenario(**given))
 
 
@@ -147,7 +147,7 @@ def test_forecasts_reach_as_far_as_a_start_takes(name):
 
 class TestFixedAllocations:
     # Five erlangs, and in the third minute twenty.
-    BURST = demand(
+    BURST = workload(
         np.concatenate([np.arange(0.0, 600.0), np.arange(120.0, 180.0) + 0.5]),
         np.concatenate([np.full(600, 5.0), np.full(60, 15.0)]),
         duration_s=600.0,
@@ -168,7 +168,7 @@ class TestFixedAllocations:
 
 
 def test_the_zero_lag_oracle_has_loads_of_ten_seconds():
-    requests = demand([1.0, 11.0, 12.0], [7.0, 14.0, 14.0], duration_s=30.0)
+    requests = workload([1.0, 11.0, 12.0], [7.0, 14.0, 14.0], duration_s=30.0)
     baseline = POLICY_SPECS["zero-lag-oracle"].build(0.7, inputs_of(requests))
     assert baseline.loads == pytest.approx((0.7, 2.8, 0.0))
     assert baseline.start == requests.start

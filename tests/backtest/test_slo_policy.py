@@ -17,7 +17,7 @@ from autoscaler.backtest.drivers import PlanDriver, as_configured, drive
 from autoscaler.backtest.world.plant import Plant
 from autoscaler.core.slo.policy import SloPolicy
 from autoscaler.core.slo.queueing import wait_quantile
-from tests.backtest.workloads import demand, scenario
+from tests.backtest.workloads import scenario, workload
 
 SERVICE_S = 0.1
 POLL_S = 10.0
@@ -37,7 +37,7 @@ def stream(*stretches, seed=1, service_time_s=SERVICE_S, cv=0.7):
     variance = math.log1p(cv * cv)
     mean = math.log(service_time_s) - variance / 2.0
     work_s = rng.lognormal(mean, math.sqrt(variance), len(at))
-    return demand(at, work_s, duration_s=begin, seed=seed)
+    return workload(at, work_s, duration_s=begin, seed=seed)
 
 
 def scene(processors, **given):

@@ -13,7 +13,7 @@ import pytest
 
 from autoscaler.backtest.world.kernel import REJECTED
 from autoscaler.backtest.world.plant import Plant
-from tests.backtest.workloads import demand, poisson, scenario
+from tests.backtest.workloads import poisson, scenario, workload
 
 RUNS, REQUESTS, T_99 = 30, 20_000, 2.756
 MEAN_S = 0.1
@@ -120,5 +120,5 @@ def test_the_rejected_fraction_is_that_of_a_finite_queue(allocations, waiting, b
 
 
 def test_no_request_waits_in_an_idle_plant():
-    plant = served(demand(np.arange(100.0), 0.5), allocations=1)
+    plant = served(workload(np.arange(100.0), 0.5), allocations=1)
     assert plant.fleet.waits_s.tolist() == [0.0] * 100

@@ -12,7 +12,7 @@ from autoscaler.backtest.policy_specs import POLICY_SPECS
 from autoscaler.backtest.results.file import Results, to_json
 from autoscaler.backtest.trial import TIMELINE_STEP_S, TrialRunner, TrialSpec
 from autoscaler.backtest.world.workload import LoadHistory
-from tests.backtest.workloads import demand, scenario
+from tests.backtest.workloads import scenario, workload
 
 MINUTES = 16
 STATIC = ("static-peak", "static-mean")
@@ -28,7 +28,7 @@ def rising(erlangs, minutes=MINUTES, *, seed=1, history=None):
     kept = rng.random(len(candidates)) < np.sin(np.pi * candidates / seconds) ** 2
     at = candidates[kept]
     work_s = rng.lognormal(math.log(0.5) - 0.2, 0.63, len(at))
-    return demand(at, work_s, duration_s=seconds, seed=seed, history=history)
+    return workload(at, work_s, duration_s=seconds, seed=seed, history=history)
 
 
 def scene(nodes=1, **given):
@@ -161,7 +161,7 @@ class TestSettings:
 class TestInitialAllocations:
     """Ten minutes at three erlangs make 3 / 0.7 allocations."""
 
-    LOAD = demand(np.arange(0.0, 900.0, 0.25), 0.75, duration_s=900.0)
+    LOAD = workload(np.arange(0.0, 900.0, 0.25), 0.75, duration_s=900.0)
 
     def initial(self, policy, **given):
         """The allocations of a run without a second poll."""

@@ -18,7 +18,7 @@ from autoscaler.simulation.specs import GIB, ModelSpec, NodeSpec
 from autoscaler.simulation.versions import behaviour_of
 from autoscaler.simulation.workload import Arrival
 from autoscaler.wire.stats import parse_stats
-from tests.backtest.workloads import demand, scenario
+from tests.backtest.workloads import scenario, workload
 
 
 class Twins:
@@ -100,7 +100,7 @@ def load_of(rate_per_s, seconds, mean_s, seed):
     rng = np.random.default_rng(seed)
     count = max(1, int(rate_per_s * seconds))
     at = np.sort(rng.random(count) * seconds)
-    return demand(at, rng.lognormal(np.log(mean_s) - 0.2, 0.63, count), duration_s=seconds)
+    return workload(at, rng.lognormal(np.log(mean_s) - 0.2, 0.63, count), duration_s=seconds)
 
 
 targets = st.lists(st.integers(1, 7), min_size=1, max_size=6)

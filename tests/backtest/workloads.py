@@ -25,7 +25,7 @@ def scenario(**given: Any) -> BacktestScenario:
     return replace(short, **fields)
 
 
-def demand(
+def workload(
     at: Any,
     work_s: Any,
     *,
@@ -66,4 +66,4 @@ def poisson(
     work_s = np.full(count, mean_s)
     if cv > 0.0:
         work_s = rng.gamma(1.0 / cv**2, mean_s * cv**2, count)
-    return demand(at, work_s, seed=seed)
+    return workload(at, work_s, seed=seed)

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from autoscaler.backtest.oracle.search import SLOT_S, Oracle, ScheduledChange, run_schedule, widened
 from autoscaler.backtest.results.scoring import RequestSlo, cost, violations
-from tests.backtest.workloads import demand, scenario
+from tests.backtest.workloads import scenario, workload
 
 SLOTS, LEVELS, CASES = 5, 3, 10
 
@@ -22,7 +22,7 @@ def case(seed):
         count = rng.poisson(rng.uniform(0.2, 2.3) * SLOT_S / 0.5)
         at += list(slot * SLOT_S + np.sort(rng.random(count)) * SLOT_S)
     work_s = rng.lognormal(np.log(0.5) - 0.2, 0.63, len(at))
-    return demand(at, work_s, duration_s=SLOTS * SLOT_S, seed=seed)
+    return workload(at, work_s, duration_s=SLOTS * SLOT_S, seed=seed)
 
 
 def scene():
@@ -83,7 +83,7 @@ def test_short_crowds_on_further_nodes_cost_less_than_fixed_allocations():
     rng = np.random.default_rng(3)
     crowds = [rng.uniform(200.0 * n + 50.0, 200.0 * n + 90.0, 2400) for n in range(18)]
     at = np.sort(np.concatenate([rng.uniform(0.0, 3600.0, 3600), *crowds]))
-    load = demand(at, 0.1, duration_s=3600.0)
+    load = workload(at, 0.1, duration_s=3600.0)
     place = scenario(nodes=3, processors=3, max_allocations=9, load_s=180.0)
     plant, met = Oracle(place, load).best(0.99)
     slo = RequestSlo(place.slo_wait_s, 0.99)

@@ -16,14 +16,14 @@ from autoscaler.backtest.results.scoring import (
 )
 from autoscaler.backtest.world.kernel import COMPLETED, LOST, REJECTED, TIMED_OUT
 from autoscaler.backtest.world.plant import AllocationSpan
-from tests.backtest.workloads import demand
+from tests.backtest.workloads import workload
 
 NEVER = math.nan
 START = 1_767_225_600.0
 
 
 def load_of(at, work_s=1.0, duration_s=60.0):
-    return demand(at, work_s, duration_s=duration_s, start=START)
+    return workload(at, work_s, duration_s=duration_s, start=START)
 
 
 def spans(*lines):

@@ -14,7 +14,7 @@ from autoscaler.backtest.world.kernel import COMPLETED, LOST, REJECTED, TIMED_OU
 from autoscaler.backtest.world.plant import fleet_of
 from autoscaler.simulation.errors import conflict
 from autoscaler.simulation.route import Route
-from tests.backtest.workloads import demand, scenario
+from tests.backtest.workloads import scenario, workload
 
 NEVER = math.nan
 
@@ -69,16 +69,16 @@ def same(waits, expected):
 
 class TestQueue:
     def test_first_come_first_served(self):
-        world = World(demand([0.0, 0.25, 0.5], 1.0), 1).run(10.0)
+        world = World(workload([0.0, 0.25, 0.5], 1.0), 1).run(10.0)
         assert world.waits == [0.0, 0.75, 1.5]
         assert world.outcomes == [COMPLETED] * 3
 
     def test_a_request_that_finds_an_idle_worker_does_not_wait(self):
-        world = World(demand([0.0, 0.25, 0.5], 1.0), 2).run(10.0)
+        world = World(workload([0.0, 0.25, 0.5], 1.0), 2).run(10.0)
         assert world.waits == [0.0, 0.0, 0.5]
 
     def test_a_request_that_finds_the_queue_full_is_rejected(self):
-        world = World(demand([0.0, 0.25, 0.5], 1.0), 1, queue_capacity=1).run(0.5)
+        world = World(workload([0.0, 0.25, 0.5], 1.0), 1, queue_capacity=1).run(0.5)
         assert world.outcomes == [UNFINISHED, UNFINISHED, REJECTED]
         world.run(10.0)
         assert world.outcomes == [COMPLETED, COMPLETED, REJECTED]
@@ -86,14 +86,14 @@ class TestQueue:
         assert world.counters(0).rejections == 1
 
     def test_a_place_in_the_queue_is_free_once_its_request_is_taken(self):
-        load = demand([0.0, 0.25, 0.5, 1.0, 1.25], 1.0)
+        load = workload([0.0, 0.25, 0.5, 1.0, 1.25], 1.0)
         world = World(load, 1, queue_capacity=1).run(10.0)
         assert world.outcomes == [COMPLETED, COMPLETED, REJECTED, COMPLETED, REJECTED]
         assert same(world.waits, [0.0, 0.75, NEVER, 1.0, NEVER])
 
     def test_the_ring_buffer_of_the_queue_wraps_around(self):
         at = np.arange(40) * 0.5
-        world = World(demand(at, 0.75), 1, queue_capacity=3, timeout_s=100.0).run(100.0)
+        world = World(workload(at, 0.75), 1, queue_capacity=3, timeout_s=100.0).run(100.0)
         # A worker serves 4 requests in 3 seconds, in which 6 arrive. A queued request waits at most
         # for three others.
         assert world.outcomes.count(REJECTED) > 8
@@ -103,11 +103,11 @@ class TestQueue:
 
     def test_requests_are_routed_in_proportion_to_allocations(self):
         routing = [0.0, 0.24, 0.25, 0.99]
-        world = World(demand([0.0, 1.0, 2.0, 3.0], 0.5, routing=routing), 1, 3).run(10.0)
+        world = World(workload([0.0, 1.0, 2.0, 3.0], 0.5, routing=routing), 1, 3).run(10.0)
         assert [world.counters(node).completed for node in (0, 1)] == [2, 2]
 
     def test_without_a_process_all_requests_are_lost(self):
-        world = World(demand([0.0, 1.0], 0.5, retry_draw=0.9 * np.ones(2))).run(10.0)
+        world = World(workload([0.0, 1.0], 0.5, retry_draw=0.9 * np.ones(2))).run(10.0)
         assert world.outcomes == [LOST, LOST]
         assert same(world.waits, [NEVER, NEVER])
         assert (world.totals.attempts, world.totals.failed) == (2, 2)
@@ -116,19 +116,19 @@ class TestQueue:
 class TestTimeouts:
     def test_queued_requests_are_skipped_and_take_no_worker(self):
         # The first is served until 10; the second has timed out by then.
-        load = demand([0.0, 1.0, 7.0], [10.0, 5.0, 0.5])
+        load = workload([0.0, 1.0, 7.0], [10.0, 5.0, 0.5])
         world = World(load, 1, timeout_s=4.0).run(10.75)
         assert world.outcomes == [TIMED_OUT, TIMED_OUT, COMPLETED]
         assert same(world.waits, [0.0, NEVER, 3.0])
         assert world.totals.busy_s == 10.5
 
     def test_queued_requests_keep_their_places_until_their_turn(self):
-        load = demand([0.0, 1.0, 6.0, 10.5], [10.0, 1.0, 1.0, 1.0])
+        load = workload([0.0, 1.0, 6.0, 10.5], [10.0, 1.0, 1.0, 1.0])
         world = World(load, 1, timeout_s=4.0, queue_capacity=1).run(20.0)
         assert world.outcomes == [TIMED_OUT, TIMED_OUT, REJECTED, COMPLETED]
 
     def test_requests_in_service_keep_their_worker_to_the_end(self):
-        load = demand([0.0, 2.5], [3.0, 1.0])
+        load = workload([0.0, 2.5], [3.0, 1.0])
         world = World(load, 1, timeout_s=2.0)
         assert world.run(2.75).totals.busy_s == 2.75
         assert world.counters(0).timeouts == 1
@@ -139,12 +139,12 @@ class TestTimeouts:
         assert world.counters(0).completed == 1
 
     def test_a_response_at_the_last_instant_is_completed(self):
-        world = World(demand([0.0, 0.0], [2.0, 2.0 + 2**-20]), 2, timeout_s=2.0).run(5.0)
+        world = World(workload([0.0, 0.0], [2.0, 2.0 + 2**-20]), 2, timeout_s=2.0).run(5.0)
         assert world.outcomes == [COMPLETED, TIMED_OUT]
 
     def test_a_request_whose_turn_is_at_the_last_instant_is_skipped(self):
         # At 3 the worker is free. The second has timed out, the third has not.
-        load = demand([0.0, 1.0, 1.25], [3.0, 0.25, 0.25])
+        load = workload([0.0, 1.0, 1.25], [3.0, 0.25, 0.25])
         world = World(load, 1, timeout_s=2.0).run(5.0)
         assert world.outcomes == [TIMED_OUT, TIMED_OUT, COMPLETED]
         assert same(world.waits, [0.0, NEVER, 1.75])
@@ -153,7 +153,7 @@ class TestTimeouts:
         ("at", "work_s"), [([0.0], [3.0]), ([0.0, 0.0], [100.0, 1.0])], ids=["service", "queue"]
     )
     def test_callers_give_up_at_the_timeout_and_not_before(self, at, work_s):
-        load = demand(at, work_s, retry_draw=np.zeros(len(at)))
+        load = workload(at, work_s, retry_draw=np.zeros(len(at)))
         back_at = 2.0 + 0.5
         world = World(load, 1, timeout_s=2.0, retry_share=1.0, retry_after_s=0.5)
         assert world.run(back_at - 2**-20).retries == 0
@@ -163,7 +163,7 @@ class TestTimeouts:
 class TestRetries:
     def three_at_once(self, *nodes, work_s=1.0, draw=0.0, **given):
         """Three requests for the first node, which has one worker and one place in the queue."""
-        load = demand([0.0] * 3, work_s, routing=[0.0] * 3, retry_draw=[0.99999, 0.99999, draw])
+        load = workload([0.0] * 3, work_s, routing=[0.0] * 3, retry_draw=[0.99999, 0.99999, draw])
         given = {"retry_share": 1.0, "retry_after_s": 0.5, "queue_capacity": 1} | given
         return World(load, *nodes, **given)
 
@@ -192,14 +192,14 @@ class TestRetries:
     @settings(deadline=None)
     @given(routing=st.floats(0.0, 1.0, exclude_max=True))
     def test_with_three_equal_nodes_a_retry_never_goes_to_the_same_node(self, routing):
-        load = demand([0.0], 9.0, routing=[routing], retry_draw=[0.0])
+        load = workload([0.0], 9.0, routing=[routing], retry_draw=[0.0])
         world = World(load, 1, 1, 1, timeout_s=1.0, retry_share=1.0, retry_after_s=0.5).run(5.0)
         assert sorted(world.counters(node).timeouts for node in range(3)) == [0, 1, 1]
 
     def test_retries_are_routed_in_proportion_to_allocations(self):
         # With bounds at 0.2 and 0.6, the first attempt goes to the first node. The draw of the
         # retry is larger by the golden ratio.
-        load = demand([0.0], 9.0, routing=[0.1], retry_draw=[0.0])
+        load = workload([0.0], 9.0, routing=[0.1], retry_draw=[0.0])
         world = World(load, 1, 2, 2, timeout_s=1.0, retry_share=1.0, retry_after_s=0.5).run(5.0)
         assert [world.counters(node).timeouts for node in range(3)] == [1, 0, 1]
 
@@ -216,7 +216,7 @@ class TestRetries:
 
     @pytest.mark.parametrize(("share", "wait_s"), [(0.0, 0.0), (0.5, 0.75)])
     def test_retries_delay_other_requests(self, share, wait_s):
-        load = demand([0.0, 0.0, 0.0, 2.75], 1.0, retry_draw=[0.9, 0.9, 0.0, 0.9])
+        load = workload([0.0, 0.0, 0.0, 2.75], 1.0, retry_draw=[0.9, 0.9, 0.0, 0.9])
         given = {"retry_share": share, "retry_after_s": 2.5, "queue_capacity": 1}
         # The retry arrives at 2.5 and is served until 3.5.
         assert World(load, 1, **given).run(10.0).waits[3] == wait_s
@@ -224,7 +224,7 @@ class TestRetries:
     @pytest.mark.parametrize(("timeout_s", "completed"), [(3.5, 2), (3.75, 3)])
     def test_a_retry_has_the_same_timeout(self, timeout_s, completed):
         # The third is rejected at 1, retried at 1.5, served at 3.25 and would finish at 5.25.
-        load = demand([0.0, 0.0, 1.0], [1.25, 2.0, 2.0], retry_draw=[0.9, 0.9, 0.0])
+        load = workload([0.0, 0.0, 1.0], [1.25, 2.0, 2.0], retry_draw=[0.9, 0.9, 0.0])
         given = {"retry_share": 0.5, "retry_after_s": 0.5, "queue_capacity": 1}
         world = World(load, 1, timeout_s=timeout_s, **given).run(20.0)
         assert world.outcomes == [COMPLETED, COMPLETED, REJECTED]
@@ -233,7 +233,7 @@ class TestRetries:
 
 class TestWarmUp:
     def test_processes_are_slower_until_they_are_warm(self):
-        load = demand([0.0, 9.75, 20.0], 1.0)
+        load = workload([0.0, 9.75, 20.0], 1.0)
         world = World(load, 3, warm_up_s=10.0, warm_up_factor=3.0)
         assert world.run(2.0).totals.busy_s == 2.0
         assert world.run(9.0).totals.busy_s == 3.0
@@ -242,7 +242,7 @@ class TestWarmUp:
         assert world.run(30.0).totals.busy_s == 7.0
 
     def test_service_that_begins_at_the_end_of_the_warm_up_is_fast(self):
-        world = World(demand([10.0], 1.0), 1, warm_up_s=10.0, warm_up_factor=3.0).run(20.0)
+        world = World(workload([10.0], 1.0), 1, warm_up_s=10.0, warm_up_factor=3.0).run(20.0)
         assert world.totals.busy_s == 1.0
 
 
@@ -252,7 +252,7 @@ class TestEnds:
         world.route(*[each for each in world.processes if each.index != index])
 
     def test_queued_requests_are_rejected_and_those_in_service_are_lost(self):
-        world = World(demand([0.0, 0.5, 1.0], 4.0), 1).run(1.0)
+        world = World(workload([0.0, 0.5, 1.0], 4.0), 1).run(1.0)
         self.end(world)
         world.run(10.0)
         assert world.outcomes == [LOST, REJECTED, REJECTED]
@@ -261,20 +261,20 @@ class TestEnds:
         assert world.totals.in_flight == 0
 
     def test_only_the_work_until_then_counts(self):
-        world = World(demand([0.0, 0.5], 4.0), 2).run(1.0)
+        world = World(workload([0.0, 0.5], 4.0), 2).run(1.0)
         self.end(world)
         assert world.run(10.0).totals.busy_s == 1.5
 
     def test_a_timeout_is_counted_once(self):
         # At 3 both have timed out, one in service and one in the queue.
-        world = World(demand([0.0, 0.5], 10.0), 1, timeout_s=2.0).run(3.0)
+        world = World(workload([0.0, 0.5], 10.0), 1, timeout_s=2.0).run(3.0)
         self.end(world)
         world.run(20.0)
         assert world.outcomes == [TIMED_OUT, TIMED_OUT]
         assert world.totals.failed == 2
 
     def test_lost_requests_are_retried_on_the_remaining_process(self):
-        load = demand([0.0, 0.5], 4.0, routing=[0.0, 0.0], retry_draw=[0.0, 0.0])
+        load = workload([0.0, 0.5], 4.0, routing=[0.0, 0.0], retry_draw=[0.0, 0.0])
         world = World(load, 1, 1, retry_share=1.0, retry_after_s=0.5).run(1.0)
         self.end(world)
         world.run(20.0)
@@ -282,7 +282,7 @@ class TestEnds:
         assert world.counters(1).completed == 2
 
     def test_its_slot_can_be_used_by_another_process(self):
-        world = World(demand([0.0, 2.0], 4.0), 1).run(1.0)
+        world = World(workload([0.0, 2.0], 4.0), 1).run(1.0)
         self.end(world)
         world.processes = [world.fleet.start(1)]
         world.route(*world.processes)
@@ -295,7 +295,7 @@ class TestEnds:
 def streams(seed, count, mean_s):
     rng = np.random.default_rng(seed)
     at = np.cumsum(rng.exponential(1.0, count))
-    return demand(at, rng.lognormal(np.log(mean_s), 0.8, count), seed=seed)
+    return workload(at, rng.lognormal(np.log(mean_s), 0.8, count), seed=seed)
 
 
 crowded = {

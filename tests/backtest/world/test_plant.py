@@ -16,11 +16,11 @@ from autoscaler.core.values import AdaptiveAllocations
 from autoscaler.simulation.adaptive_allocations_scaler import Thresholds
 from autoscaler.simulation.deployment import STOPPING
 from autoscaler.simulation.errors import SimulatedApiError
-from tests.backtest.workloads import demand, poisson, scenario
+from tests.backtest.workloads import poisson, scenario, workload
 
 
 def quiet(seconds=600.0):
-    return demand([0.0], 0.01, duration_s=seconds)
+    return workload([0.0], 0.01, duration_s=seconds)
 
 
 def plant_of(load=None, *, allocations=1, **given):
@@ -65,7 +65,7 @@ class TestChanges:
 
     def test_requests_are_routed_to_a_new_node_once_it_is_ready(self):
         at = np.arange(100.0) + 0.5
-        load = demand(at, 0.25, routing=np.full(100, 0.99))
+        load = workload(at, 0.25, routing=np.full(100, 0.99))
         plant = plant_of(load, allocations=2, nodes=2, processors=2, load_s=20.0)
         plant.advance(load.start + 10.0)
         plant.set_allocations(3)
@@ -105,7 +105,7 @@ class TestNodes:
     @pytest.mark.parametrize(("version", "lost"), [("8.12.0", 1), ("9.3.0", 0)])
     def test_a_removed_process_finishes_its_work_in_versions_that_drain(self, version, lost):
         # Two for each node; one of three requests is in service when the second node is removed.
-        load = demand([1.0, 1.0, 1.0], 4.0, duration_s=60.0, routing=[0.1, 0.4, 0.99])
+        load = workload([1.0, 1.0, 1.0], 4.0, duration_s=60.0, routing=[0.1, 0.4, 0.99])
         given = {"nodes": 2, "processors": 2, "version": version}
         plant = plant_of(load, allocations=3, **given)
         plant.advance(load.start + 2.0)
@@ -122,7 +122,7 @@ class TestNodes:
         assert len(plant.statistics().nodes) == 1
 
     def test_no_request_is_routed_to_a_removed_node(self):
-        load = demand([1.0, *np.arange(3.0, 9.0)], 8.0, duration_s=60.0, routing=np.full(7, 0.99))
+        load = workload([1.0, *np.arange(3.0, 9.0)], 8.0, duration_s=60.0, routing=np.full(7, 0.99))
         plant = plant_of(load, allocations=3, nodes=2, processors=2, timeout_s=100.0)
         plant.advance(load.start + 2.0)
         plant.set_allocations(2)
@@ -130,7 +130,7 @@ class TestNodes:
         assert [node.pending for node in plant.statistics().nodes] == [6, 1]
 
     def test_threads_beyond_the_cores_slow_each_other_down(self):
-        load = demand([0.0, 20.0, 40.0], 1.0, duration_s=60.0)
+        load = workload([0.0, 20.0, 40.0], 1.0, duration_s=60.0)
         plant = plant_of(load, allocations=4, processors=4, physical_cores=2)
         busy_s = []
         for allocations in (3, 2, 4):
@@ -142,7 +142,7 @@ class TestNodes:
         assert busy_s == pytest.approx([2.0, 1.5, 1.0])
 
     def test_a_process_is_slow_during_the_warm_up(self):
-        load = demand([25.0, 45.0], 1.0, duration_s=100.0, routing=[0.99, 0.99])
+        load = workload([25.0, 45.0], 1.0, duration_s=100.0, routing=[0.99, 0.99])
         given = {"nodes": 2, "processors": 2, "warm_up_s": 20.0, "warm_up_factor": 3.0}
         plant = plant_of(load, allocations=2, load_s=20.0, **given)
         plant.set_allocations(4)
@@ -170,7 +170,7 @@ class TestStatistics:
     @pytest.mark.parametrize("factor", [1.0, 0.7, 0.4])
     def test_adaptive_allocations_keep_utilisation_between_thresholds(self, factor):
         """Four erlangs at constant intervals."""
-        load = demand(np.arange(0.0, 1200.0, 0.05), 0.2, duration_s=1200.0)
+        load = workload(np.arange(0.0, 1200.0, 0.05), 0.2, duration_s=1200.0)
         thresholds = Thresholds(up_above=0.9 * factor, down_below=0.85 * factor)
         scene = scenario(processors=16, physical_cores=16, max_allocations=16)
         plant = Plant(scene, load, allocations=1, thresholds=thresholds)
@@ -193,7 +193,7 @@ class TestStatistics:
         assert {node.version for node in plant.observation().cluster.nodes} == {"8.16.0"}
 
     def test_samples_are_the_in_flight_requests_at_equal_steps(self):
-        load = demand([0.0, 1.25, 2.5, 6.0], [2.0, 2.0, 2.0, 3.0], duration_s=20.0)
+        load = workload([0.0, 1.25, 2.5, 6.0], [2.0, 2.0, 2.0, 3.0], duration_s=20.0)
         plant = plant_of(load, allocations=4)
         assert plant.advance_sampled(load.start + 5.0, 5) == [1, 1, 2, 1, 0]
         plant.set_allocations(3)  # so that control events happen meanwhile
@@ -250,7 +250,7 @@ def crowd(targets, seed):
     """About two erlangs, until twelve seconds after the last change."""
     load = poisson(6.0, 72 * (len(targets) + 1), 0.35, seed=seed)
     within = load.at < load.start + 12.0 * (len(targets) + 1)
-    return demand(
+    return workload(
         load.at[within] - load.start,
         load.work_s[within],
         duration_s=12.0 * (len(targets) + 1),

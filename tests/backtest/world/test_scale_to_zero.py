@@ -14,7 +14,7 @@ from autoscaler.core.policies import UtilisationPolicy
 from autoscaler.core.values import AdaptiveAllocations
 from autoscaler.simulation.adaptive_allocations_service import TICK_S
 from autoscaler.simulation.errors import SimulatedApiError
-from tests.backtest.workloads import demand, scenario
+from tests.backtest.workloads import scenario, workload
 
 VERSION = "8.16.0"  # scales to zero after 15 minutes
 
@@ -47,7 +47,7 @@ class TestAdaptive:
     RESUMED = 1100.0  # after scale to zero
 
     def test_the_first_request_scales_up_and_waits_for_the_process(self):
-        requests = demand([0.0, self.RESUMED, self.RESUMED + 5.0], 0.5, duration_s=2000.0)
+        requests = workload([0.0, self.RESUMED, self.RESUMED + 5.0], 0.5, duration_s=2000.0)
         plant = at_zero(requests, load_s=20.0, timeout_s=60.0)
         plant.advance(plant.span[0] + self.RESUMED + 100.0)
         assert spans(plant)[-2:] == [(self.RESUMED, 1, 0), (self.RESUMED + 20.0, 1, 1)]
@@ -56,7 +56,7 @@ class TestAdaptive:
         assert plant.fleet.waits_s.tolist() == pytest.approx([0.0, 20.0, 15.5])
 
     def test_requests_time_out_while_the_model_loads(self):
-        requests = demand([0.0, self.RESUMED, self.RESUMED + 15.0], 0.5, duration_s=2000.0)
+        requests = workload([0.0, self.RESUMED, self.RESUMED + 15.0], 0.5, duration_s=2000.0)
         plant = at_zero(requests, load_s=20.0, timeout_s=10.0)
         plant.finish()
         assert plant.fleet.outcomes.tolist() == [COMPLETED, TIMED_OUT, COMPLETED]
@@ -64,7 +64,7 @@ class TestAdaptive:
         assert sum(node.timeouts for node in plant.statistics().nodes) == 0
 
     def test_a_retry_scales_up_too(self):
-        requests = demand([0.0, self.RESUMED], 0.5, duration_s=2000.0, retry_draw=[1.0, 0.0])
+        requests = workload([0.0, self.RESUMED], 0.5, duration_s=2000.0, retry_draw=[1.0, 0.0])
         plant = at_zero(requests, load_s=20.0, timeout_s=15.0, retry_share=1.0, retry_after_s=1.0)
         plant.finish()
         assert plant.fleet.outcomes.tolist() == [COMPLETED, TIMED_OUT]
@@ -72,7 +72,7 @@ class TestAdaptive:
         assert plant.totals().completed == 2
 
     def test_without_a_minimum_of_zero_requests_fail_until_the_process_is_ready(self):
-        requests = demand([0.0, self.RESUMED + 5.0, self.RESUMED + 30.0], 0.5, duration_s=2000.0)
+        requests = workload([0.0, self.RESUMED + 5.0, self.RESUMED + 30.0], 0.5, duration_s=2000.0)
         plant = at_zero(requests, load_s=20.0, timeout_s=60.0)
         plant.advance(plant.span[0] + self.RESUMED)
         plant.enable_adaptive_allocations(1, 4)
@@ -81,7 +81,7 @@ class TestAdaptive:
         assert plant.fleet.outcomes.tolist() == [COMPLETED, LOST, COMPLETED]
 
     def test_a_second_time(self):
-        requests = demand([0.0, self.RESUMED, 3 * self.RESUMED], 0.5, duration_s=4000.0)
+        requests = workload([0.0, self.RESUMED, 3 * self.RESUMED], 0.5, duration_s=4000.0)
         plant = at_zero(requests, load_s=20.0, timeout_s=60.0)
         while plant.now < plant.span[1]:
             plant.advance(plant.now + TICK_S)
@@ -93,7 +93,7 @@ class TestAdaptive:
 
 class TestStop:
     def test_requests_fail_until_it_is_started_again(self):
-        requests = demand([1.0, 9.9, 20.0, 70.0, 95.0], 0.5, duration_s=200.0)
+        requests = workload([1.0, 9.9, 20.0, 70.0, 95.0], 0.5, duration_s=200.0)
         plant = Plant(scenario(load_s=20.0), requests, allocations=2)
         start, _ = plant.span
         plant.advance(start + 10.0)
@@ -108,7 +108,7 @@ class TestStop:
         assert spans(plant) == [(10.0, 0, 0), (60.0, 3, 0), (80.0, 3, 3)]
 
     def test_a_start_that_does_not_fit_leaves_it_stopped(self):
-        plant = Plant(scenario(), demand([0.0], 0.1, duration_s=100.0), allocations=1)
+        plant = Plant(scenario(), workload([0.0], 0.1, duration_s=100.0), allocations=1)
         plant.stop()
         with pytest.raises(SimulatedApiError):
             plant.start(99, None)
@@ -124,7 +124,7 @@ class TestTheDaemon:
         return Ruleset(rules=(rule,), max_interval_s=MAX_INTERVAL_POLLS * 10.0)
 
     def test_stops_an_idle_deployment_and_starts_it_when_a_schedule_opens(self):
-        requests = demand([0.0, 1800.0, 4200.0], 0.5, duration_s=5000.0)
+        requests = workload([0.0, 1800.0, 4200.0], 0.5, duration_s=5000.0)
         plant = Plant(scenario(load_s=20.0), requests, allocations=1)
         ruleset = self.ruleset("stop", schedules=[ONE_O_CLOCK])
         driver = PlanDriver(ruleset, 10.0, CronCalendar().open_at)
@@ -136,7 +136,7 @@ class TestTheDaemon:
         assert driver.refused == 0
 
     def test_lets_adaptive_allocations_scale_to_zero(self):
-        requests = demand([0.0, 3000.0], 0.5, duration_s=4000.0)
+        requests = workload([0.0, 3000.0], 0.5, duration_s=4000.0)
         plant = Plant(
             scenario(version=VERSION, load_s=20.0, timeout_s=60.0), requests, allocations=1
         )
