@@ -1,17 +1,27 @@
 """Decide how many allocations each deployment should have. Pure: no I/O, no clock, no logging.
 
-    sampling     two observations  -> Sample        what happened in between
-    estimation   samples           -> LoadEstimate  arrival rate, service time, offered load
-    measurement  both of these     -> Measurement   what one observation adds to what is known
-    policies     situation         -> Step          what a policy is; target tracking
-    capacity     one observation   -> Room          what still fits on the nodes
-    constraints  step, limits      -> Step, Step... the allocations we may ask for
-    selection    rules, deployment -> Rule          who is managed, and how
-    feedback     outcomes          -> State         what the cluster's answers teach
-    planning     all of the above  -> Plan          with every step that led to it
-    explanation  decision          -> a sentence
+The flow, in `flow/`:
 
-The default policy is the package `slo`; its forecast of the load is the package `forecast`.
+    sampling      two observations   -> Sample         the difference between them
+    estimation    samples            -> LoadEstimate   arrival rate, service time, offered load
+    measurement   both of these      -> Measurement    what one observation adds to the state
+    constraints   step, context      -> Step, Step ... the allocations that may be requested
+    transition    all of the above   -> state          what the next plan depends on
+    assessment    one deployment     -> Claim          of the free capacity; later its Decision
+    arbitration   all claims         -> Grant          who is granted the free capacity
+    planning      one observation    -> Plan           in three passes, with every step
+    feedback      outcomes           -> State          what responses change
+    cycle         both of these      -> the next state what daemon and back-test call
 
-The nouns are in `values`. Which module may import which: docs/architecture.md.
+What it uses:
+
+    policies      Situation          -> Step           the interface of a policy; `utilisation`
+    capacity      Observation        -> FreeCapacity   what still fits on the nodes
+    selection     rules, deployment  -> Rule           which deployments are managed, and how
+    scale_to_zero samples            -> Decision       idle, stopped and resumed deployments
+    state                                              what one plan leaves for the next
+    explanation   Decision           -> text           the only place for messages
+
+The default policy is in `slo/`, and its forecast in `forecast/`. The types are in `values`. Which
+module may import which: docs/architecture.md.
 """

@@ -23,48 +23,50 @@ from autoscaler.core.values import (
 )
 
 RESUME_LEAD_S = 120.0
-"""How long before it is usually used a deployment is started, or no longer stopped."""
+"""Seconds before its usual use at which a deployment is resumed, or no longer stopped. 2 min,
+because loading a model takes one or two."""
 
 Version = tuple[int, int, int]
 
 MIN_VERSION: Version = (8, 16, 0)
-"""The cluster's own scaler goes to zero, and wakes what is asked for (elastic/elasticsearch#113455,
-#114719)."""
+"""The first version whose adaptive allocations scale to zero, and up again at the first request
+(elastic/elasticsearch#113455, #114719)."""
 
 UNSAFE_VERSIONS: tuple[Version, Version] = ((9, 1, 0), (9, 3, 0))
-"""From, and before: what has no allocations may be deleted when another deployment is started
-(elastic/elasticsearch#137134; the notes of 9.3.0 are the first to name the fix)."""
+"""The first version that may delete deployments without allocations when another one is started,
+and the first that does not (elastic/elasticsearch#137134; 9.3.0 is the first whose release notes
+name the fix)."""
 
 RESUMES_BY_DEPLOYMENT_ID: Version = (9, 4, 5)
-"""Before, a request under an id that is not the model's is refused instead of waking it
-(elastic/elasticsearch#146835)."""
+"""The first version in which a request by deployment id scales a deployment up from zero. Earlier
+ones reject it, unless the id is that of the model (elastic/elasticsearch#146835)."""
 
 SLOT_S = 900.0
-SLOTS_PER_DAY = 96
-"""Slots of a day."""
+"""Seconds of one slot of usage: a quarter of an hour."""
 
+SLOTS_PER_DAY = 96
 SLOTS_PER_WEEK = 7 * SLOTS_PER_DAY
 
 UNUSED = bytes(SLOTS_PER_WEEK // 8)
 
 STOPPING = "stopping"
-"""The state of a deployment that is on its way out, and may be reported still."""
+"""The state of a deployment that is being stopped, and may still be reported."""
 
 
 def idle_since(before: float | None, sample: Sample) -> float:
-    """Since when nobody has asked, as far as can be told: what cannot be trusted begins it anew."""
+    """Since when the deployment has been idle. A sample with a data-quality issue counts as use."""
     quiet = not sample.issues and sample.arrivals == 0 and sample.in_flight == 0
     return before if quiet and before is not None else sample.at
 
 
 def is_used_soon(usage: bytes, at: float) -> bool:
-    """Whether it is about to be used, as on past days."""
+    """Whether the deployment is usually used at this time, or will be within `RESUME_LEAD_S`."""
     return is_usually_used(usage, at + RESUME_LEAD_S, known_until=at)
 
 
-@lru_cache(maxsize=1)  # it is the same from cycle to cycle
+@lru_cache(maxsize=1)  # the cluster is the same object in most cycles
 def version_of(cluster: Cluster | None) -> Version | None:
-    """Of the machine-learning nodes; None if it is not known, or not one."""
+    """The version of the machine-learning nodes; None if it is unknown, or if they differ."""
     versions = {node.version for node in cluster.nodes} if cluster is not None else set()
     found = re.match(r"(\d{1,3})\.(\d{1,3})\.(\d{1,3})", versions.pop()) if versions else None
     return (int(found[1]), int(found[2]), int(found[3])) if found and not versions else None
@@ -73,23 +75,25 @@ def version_of(cluster: Cluster | None) -> Version | None:
 def unsafe_reason(
     zero: ScaleToZero, stats: DeploymentStats, owner: str | None, version: Version | None
 ) -> str:
-    """Why this deployment must not come down to nothing; empty if it may."""
+    """Why 0 allocations are not safe for this deployment; empty if they are."""
     if zero.via is ZeroMethod.STOP:
-        return f"it belongs to the inference endpoint {owner}" if owner is not None else ""
+        return f"inference endpoint {owner} owns it" if owner is not None else ""
     if version is None:
-        return "the version of its nodes is not known, and not every one wakes what sleeps"
+        return "the version of its nodes is unknown, and not every version resumes it"
     if version < MIN_VERSION:
-        return "this version cannot wake what sleeps; 8.16 and later can"
+        return "this version cannot resume it; 8.16 and later can"
     if UNSAFE_VERSIONS[0] <= version < UNSAFE_VERSIONS[1]:
-        return "9.1 and 9.2 may delete what has no allocations (elasticsearch#137134)"
+        return "9.1 and 9.2 may delete deployments without allocations (elasticsearch#137134)"
     if version < RESUMES_BY_DEPLOYMENT_ID and stats.deployment_id != stats.model_id:
-        return "its id is not its model's, so requests could not wake it (elasticsearch#146835)"
+        return "its id is not its model's, so no request would resume it (elasticsearch#146835)"
     return ""
 
 
 def updated_usage(usage: bytes, at: float, *, since: float, requests: bool) -> bytes:
-    """The usage after the stretch of time up to `at`, in Unix seconds, in which there were
-    `requests` or none. Slots that have begun since `since` were not used before."""
+    """The usage after an interval from `since` to `at`, in Unix seconds, with requests or without.
+
+    Slots that began in the interval are set to unused first: their bits are a week old.
+    """
     number = int(at // SLOT_S)
     begun = range(max(int(since // SLOT_S) + 1, number - SLOTS_PER_WEEK + 1), number + 1)
     if not begun and (not requests or _is_used(usage, number)):
@@ -103,12 +107,12 @@ def updated_usage(usage: bytes, at: float, *, since: float, requests: bool) -> b
 
 
 def is_usually_used(usage: bytes, at: float, *, known_until: float = 0.0) -> bool:
-    """Whether it has been used at this time before: on two of the last three days, or a week ago.
+    """Whether there were requests at this time on two of the last three days, or a week ago.
 
-    `at` may be up to a day ahead of the last slot that `usage` knows.
+    `at` may be up to a day after the last slot of `usage`.
 
     Args:
-        known_until: what the slot of this instant says is of today, and no longer of a week ago.
+        known_until: the slot of this instant contains today's usage, and not that of a week ago.
     """
     if not usage:
         return False
@@ -123,8 +127,8 @@ def _is_used(usage: bytes, number: int) -> bool:
 
 
 def start_change(stopped_deployment: StoppedDeployment, rule: Rule | None) -> Start:
-    """What starts a deployment with its former settings and the minimum of its rule, or with its
-    former allocations if no rule governs it any more."""
+    """The start of a stopped deployment, with its former parameters and the minimum of its rule, or
+    with its former allocations if no rule governs it any more."""
     stats = stopped_deployment.stats
     allocations = rule.min_allocations if rule is not None else stats.allocations
     return Start(
@@ -141,7 +145,7 @@ def start_change(stopped_deployment: StoppedDeployment, rule: Rule | None) -> St
 def still_stopped(
     stopped: Mapping[str, StoppedDeployment], deployments: Mapping[str, DeploymentStats]
 ) -> dict[str, StoppedDeployment]:
-    """Those that nobody has started meanwhile."""
+    """The stopped deployments that are not running again."""
     return {
         name: stopped_deployment
         for name, stopped_deployment in stopped.items()
@@ -159,11 +163,11 @@ def decide_stopped(
     maintenance: str,
     forbidden: BackOff | None,
 ) -> Decision:
-    """Whether to start it again, and why.
+    """Whether a stopped deployment is resumed, and why.
 
     Args:
         rule: that governs it now, with the schedules that are open; None: none does.
-        asked: deployments that somebody wants to be started.
+        resume_requested: deployment ids.
     """
     start = start_change(stopped_deployment, rule)
     steps = [Step(Reason.STOPPED, 0, 0, {"since_s": at - stopped_deployment.since})]
@@ -220,14 +224,14 @@ def _resume_reason(
     at: float,
     resume_requested: Collection[str],
 ) -> str:
-    """Empty if it may sleep on."""
+    """Why it is resumed; empty if it stays stopped."""
     if name in resume_requested:
-        return "somebody asked for it"
+        return "resume requested"
     if rule is None or rule.zero is None or rule.zero.via is not ZeroMethod.STOP:
-        return "no rule lets it sleep any more"
+        return "no rule scales it to zero any more"
     for schedule in rule.schedules:
         if schedule.min_allocations is not None:
-            return f"the schedule {schedule.name} is open"
+            return f"schedule {schedule.name} is open"
     usage = updated_usage(
         stopped_deployment.usage, at, since=stopped_deployment.since, requests=False
     )
@@ -241,7 +245,7 @@ def _hold(
     maintenance: str,
     forbidden: BackOff | None,
 ) -> Step | None:
-    """A reason not to start it just now."""
+    """A step that holds the start; None if nothing prevents it."""
     if maintenance:
         return Step(Reason.MAINTENANCE, recommended, 0, {"reason": maintenance})
     for refused in (stopped_deployment.back_off, forbidden):

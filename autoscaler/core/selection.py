@@ -9,29 +9,29 @@ from autoscaler.core.values import DeploymentStats, FastStrEnum, Mode, Schedule,
 
 
 class ZeroMethod(FastStrEnum):
-    """How an idle deployment comes down to nothing."""
+    """How an idle deployment is scaled to zero."""
 
-    ADAPTIVE = "adaptive"  # by the cluster's own scaler, which also wakes it
-    STOP = "stop"  # it is stopped, and started again
+    ADAPTIVE = "adaptive"  # by adaptive allocations, which also scale it up again
+    STOP = "stop"  # the daemon stops it, and resumes it
 
 
 class ScaleToZero(Value, frozen=True):
-    """When an idle deployment may come down to nothing, and how."""
+    """When an idle deployment is scaled to zero, and how."""
 
     after_s: float  # without a request
     via: ZeroMethod
 
 
 class OnExit(FastStrEnum):
-    """What becomes of a deployment when nobody scales it any more."""
+    """How a deployment is released when the daemon ends."""
 
-    KEEP = "keep"  # it stays as it is
-    ADAPTIVE = "adaptive"  # the cluster's own scaler takes over, within the bounds of the rule
-    FLOOR = "floor"  # it gets at least a number that is safe without anybody
+    KEEP = "keep"  # unchanged
+    ADAPTIVE = "adaptive"  # adaptive allocations are enabled, with the bounds of the rule
+    FLOOR = "floor"  # at least `safe_allocations`
 
 
 class Rule(Value, frozen=True, kw_only=True):
-    """How the deployments that match are scaled: every value settled, nothing left to look up."""
+    """How the deployments that it selects are scaled. Resolved: no defaults are left to look up."""
 
     name: str
     deployments: tuple[str, ...]  # glob patterns on the deployment id; any may match
@@ -44,22 +44,22 @@ class Rule(Value, frozen=True, kw_only=True):
     max_allocations: int
     policy: AnyPolicy
     stabilisation_window_s: float
-    growth_factor: float  # the most a number is multiplied by in one step up
-    shrink_factor: float  # the most it is divided by in one step down
-    burst_max_allocations: int | None = None  # beyond it only what has been wanted for a while
+    growth_factor: float  # by which one change multiplies the allocations at most
+    shrink_factor: float  # by which one change divides them at most
+    burst_max_allocations: int | None = None  # exceeded only after `BURST_HOLD_S`
     schedules: tuple[Schedule, ...] = ()
     mode: Mode = Mode.DIRECT
-    take_over: bool = False  # switch the cluster's own scaler off where it is on; DIRECT only
+    take_over: bool = False  # disable adaptive allocations that are enabled; DIRECT only
     zero: ScaleToZero | None = None
     on_exit: OnExit = OnExit.KEEP
     safe_allocations: int | None = None  # for OnExit.FLOOR
 
 
 def select(rules: Sequence[Rule], stats: DeploymentStats) -> Rule | Unmanaged:
-    """The first rule that matches, or why the deployment is left alone.
+    """The first rule that selects the deployment, or why it is not managed.
 
-    A rule that does not take hidden or low-priority deployments passes them on to the next; if
-    none takes them, that is the reason given.
+    A rule without `hidden` or `low_priority` does not select such deployments, and the next one is
+    tried. If no rule selects them, this is the reason.
     """
     reason = None
     for rule in rules:
@@ -76,7 +76,7 @@ def select(rules: Sequence[Rule], stats: DeploymentStats) -> Rule | Unmanaged:
     return reason or Unmanaged.NO_RULE
 
 
-# The same few thousand ids are matched every ten seconds.
+# The same ids, up to a few thousand, are matched in every cycle.
 @lru_cache(maxsize=16_384)
 def _match(
     deployments: tuple[str, ...], models: tuple[str, ...], deployment_id: str, model_id: str

@@ -1,4 +1,4 @@
-"""The nouns every stage speaks in: immutable values, units in their names.
+"""The types that all stages use: immutable values, with units in their names.
 
 Instants (`at`, `_at`) are float seconds on the daemon's own clock, or on the server's where the
 name says `server_`; the two are never compared. Durations end in `_s`, rates in `_per_s`.
@@ -10,22 +10,23 @@ from enum import StrEnum
 from msgspec import Struct
 
 STARTED = "started"
-"""The routing state of a node, and the state of a deployment, that serves requests."""
+"""The routing state of a node that serves requests, and the state of such a deployment."""
 
 ROUNDING_LOSS_S = 0.0005
-"""Service times are counted in whole milliseconds, rounded down: half of one is lost on average.
+"""Seconds added to a mean service time. Half a millisecond, because service times are reported in
+whole milliseconds, rounded down; without it, a model that takes less than one would seem to need no
+allocation.
 
-Source: elastic/ml-cpp, `bin/pytorch_inference`; without this, a model that answers in less than a
-millisecond would look like no work at all.
+Source: elastic/ml-cpp, `bin/pytorch_inference`.
 """
 
 
 class Value(Struct, frozen=True, gc=False):
-    """An immutable value. Values form trees, so the garbage collector need not search them."""
+    """An immutable value. Values form trees, so the garbage collector does not track them."""
 
 
 class FastStrEnum(StrEnum):
-    """One of a few words. Hashed as the string it is, for which an enumeration is far slower."""
+    """A member of a fixed set of strings. It is hashed as a string, which is much faster."""
 
     __hash__ = str.__hash__
 
@@ -37,7 +38,7 @@ class NodeStats(Value, frozen=True):
     routing_state: str  # starting, started, stopping, stopped, failed
     name: str = ""
     routing_reason: str = ""
-    server_started_at: float | None = None  # when the process became ready; None: it is not
+    server_started_at: float | None = None  # when the process became ready; None: not yet
     allocations: int | None = None  # what the process acknowledged
     threads_per_allocation: int | None = None
     completed: int = 0
@@ -48,7 +49,7 @@ class NodeStats(Value, frozen=True):
     busy_s: float = 0.0  # allocation-seconds of all completed requests
     mean_inference_s: float | None = None  # over `completed`, cache hits included
     mean_inference_without_hits_s: float | None = None
-    pending: int = 0  # queued or being computed at this instant; not a total
+    pending: int = 0  # in-flight requests at this instant; not a total
     server_last_access_at: float | None = None
     throughput_last_minute: int = 0
     peak_throughput_per_minute: int = 0
@@ -58,12 +59,12 @@ class NodeStats(Value, frozen=True):
 
     @property
     def reports(self) -> bool:
-        """Whether the node's process answered with counters."""
+        """Whether the response contains counters of the node's process."""
         return self.server_started_at is not None
 
 
 class AdaptiveAllocations(Value, frozen=True, kw_only=True):
-    """The settings of the cluster's own scaler, `adaptive_allocations`, for one deployment."""
+    """The settings of `adaptive_allocations`, Elasticsearch's scaler, for one deployment."""
 
     enabled: bool
     minimum: int | None = None
@@ -71,15 +72,15 @@ class AdaptiveAllocations(Value, frozen=True, kw_only=True):
 
 
 class DeploymentStats(Value, frozen=True):
-    """What the cluster reported about one deployment."""
+    """The statistics of one deployment, from one poll."""
 
     deployment_id: str
     model_id: str
     state: str = ""
     reason: str = ""
     priority: str = "normal"
-    allocations: int | None = None  # requested; None: the cluster did not say
-    running_allocations: int | None = None  # current allocations of started routes
+    allocations: int | None = None  # requested; None: not reported
+    running_allocations: int | None = None  # on routes in state started
     target_allocations: int | None = None
     allocation_state: str = ""  # starting, started, fully_allocated
     threads_per_allocation: int | None = None
@@ -87,9 +88,8 @@ class DeploymentStats(Value, frozen=True):
     cache_bytes: int | None = None
     adaptive: AdaptiveAllocations | None = None  # None: never set, or removed
     server_created_at: float | None = None
-    completed: int = (
-        0  # this and the next three: sums over the nodes of one answer, never differenced
-    )
+    # This and the next three are sums over the nodes of one response, and never differenced.
+    completed: int = 0
     errors: int = 0
     rejections: int = 0
     timeouts: int = 0
@@ -99,7 +99,7 @@ class DeploymentStats(Value, frozen=True):
 
 
 class NodeCapacity(Value, frozen=True, kw_only=True):
-    """What one ML node has to offer."""
+    """The capacity of one ML node."""
 
     node_id: str
     name: str
@@ -110,11 +110,11 @@ class NodeCapacity(Value, frozen=True, kw_only=True):
 
 
 class Cluster(Value, frozen=True, kw_only=True):
-    """The ML nodes and the state of maintenance."""
+    """The ML nodes, and whether they are being upgraded."""
 
     nodes: tuple[NodeCapacity, ...]
     upgrade_mode: bool = False
-    growable: bool | None = None  # whether hardware follows demand; None: not known
+    growable: bool | None = None  # whether nodes can be added automatically; None: unknown
 
     @property
     def mixed_versions(self) -> bool:
@@ -126,63 +126,63 @@ class Observation(Value, frozen=True, kw_only=True):
 
     at: float
     deployments: Mapping[str, DeploymentStats]
-    unreadable: Mapping[str, str] = {}  # deployment id, or place -> what is wrong with its entry
+    unreadable: Mapping[str, str] = {}  # deployment id, or position -> why it was set aside
     owned: Mapping[str, str] = {}  # deployment id -> inference endpoint that it belongs to
-    cluster: Cluster | None = None  # None: not asked, or not permitted
+    cluster: Cluster | None = None  # None: not read, or not permitted
 
 
 class DataIssue(FastStrEnum):
-    """Why a sample must not be trusted. The load may be higher than it says; never scale down."""
+    """Why a sample must not lead to fewer allocations: the load may be higher than it shows."""
 
-    FIRST_OBSERVATION = "first_observation"  # nothing to compare with
-    OBSERVATION_GAP = "observation_gap"  # the last observation is too long ago
+    FIRST_OBSERVATION = "first_observation"  # there is no earlier one to compare with
+    OBSERVATION_GAP = "observation_gap"  # the previous observation is too old
     CLOCK = "clock"  # time did not advance
     NOT_STARTED = "not_started"  # the deployment is not in state started
-    INCOMPLETE = "incomplete"  # a node that serves did not answer
-    NEW_NODE = "new_node"  # a node's totals have no known beginning
-    COUNTER_RESET = "counter_reset"  # a process ended and took its totals with it
+    INCOMPLETE = "incomplete"  # the statistics of a serving node are missing
+    NEW_NODE = "new_node"  # it is not known when a node's totals began
+    COUNTER_RESET = "counter_reset"  # a process ended, and its totals with it
     COUNTER_DECREASED = "counter_decreased"  # totals of one process fell
-    INCONSISTENT = "inconsistent"  # two figures of one answer exclude each other
+    INCONSISTENT = "inconsistent"  # two figures of one response contradict each other
     IMPLAUSIBLE = "implausible"  # more work than the allocations could have done
-    STALLED = "stalled"  # requests wait, and none comes or goes
+    STALLED = "stalled"  # requests are queued, and none arrives or completes
 
 
 class Sample(Value, frozen=True, kw_only=True):
-    """What one deployment did in the `interval_s` seconds before `at`."""
+    """One deployment in the `interval_s` seconds before `at`."""
 
     at: float
     interval_s: float
     completed: int = 0
     cache_hits: int = 0
     failed: int = 0
-    timeouts: int = 0  # of those that failed
+    timeouts: int = 0  # of the failed requests
     queue_growth: int = 0
     busy_s: float = 0.0  # allocation-seconds of the completed requests
-    timed: int = 0  # completions to learn the service time from: no cache hits, no warm-up
-    timed_busy_s: float = 0.0  # allocation-seconds of those
+    timed: int = 0  # completions that show the service time: no cache hits, no warm-up
+    timed_busy_s: float = 0.0  # allocation-seconds of the timed completions
     in_flight: int = 0
-    overloaded: bool = False  # so many callers gave up that no service time can be learnt
+    overloaded: bool = False  # too many callers gave up for the service time to be measured
     issues: tuple[DataIssue, ...] = ()
 
     @property
     def arrivals(self) -> int:
-        """Requests asked of the deployment, served or not: what came out plus what stayed in."""
+        """Requests sent to the deployment: completed, failed, or added to the queue."""
         return max(0, self.completed + self.failed + self.queue_growth)
 
 
 class LoadEstimate(Value, frozen=True, kw_only=True):
-    """The load a deployment is under."""
+    """The load of a deployment."""
 
     arrival_rate_per_s: float
     throughput_per_s: float
-    service_time_s: float | None  # of a request not answered by the cache; None: never measured
+    service_time_s: float | None  # of a request that is no cache hit; None: never measured
     cache_hit_fraction: float
     in_flight: int
-    window_s: float  # what the rates are measured over
+    window_s: float  # over which the rates are measured
 
     @property
     def offered_load(self) -> float | None:
-        """Erlangs: allocations the arrivals keep busy. None: arrivals of unknown service time."""
+        """Erlangs: the allocations that the arrivals keep busy. None: unknown service time."""
         if self.arrival_rate_per_s == 0.0:
             return 0.0
         if self.service_time_s is None:
@@ -191,23 +191,23 @@ class LoadEstimate(Value, frozen=True, kw_only=True):
 
 
 class Schedule(Value, frozen=True, kw_only=True):
-    """A window of time, opened again and again by a clock on the wall, with bounds of its own."""
+    """A recurring window of time, in local time, with its own bounds."""
 
     name: str
     cron: str  # five fields; the window opens whenever they match
     timezone: str  # an IANA name, such as Europe/Berlin
-    length_s: float  # how long it stays open, in time that passes
+    length_s: float  # for which it stays open, in elapsed time
     min_allocations: int | None = None
     max_allocations: int | None = None
 
 
 class Reason(FastStrEnum):
-    """The rules that may have a say in a decision, one `Step` each."""
+    """The reason of a step: the policy's, or the constraint that made it."""
 
     NOT_MEASURED = "not_measured"
     SLO = "slo"
     TARGET_TRACKING = "target_tracking"
-    RECOMMENDATION = "recommendation"  # of a policy that gives no reason of its own
+    RECOMMENDATION = "recommendation"  # of an installed policy
     POLICY_FAILED = "policy_failed"
     STABILISATION = "stabilisation"
     STEP_LIMIT = "step_limit"
@@ -221,16 +221,12 @@ class Reason(FastStrEnum):
     MAINTENANCE = "maintenance"
     CAPACITY = "capacity"
     BACK_OFF = "back_off"
-    ADAPTIVE_ENABLED = "adaptive_enabled"  # the cluster's own scaler is on, and left alone
-    ADAPTIVE_DISABLED = (
-        "adaptive_disabled"  # somebody has switched it off, though its bounds are the lever
-    )
-    BOUNDS_COOLDOWN = (
-        "bounds_cooldown"  # bounds of the cluster's scaler are not lowered all the time
-    )
-    IDLE = "idle"  # nobody has asked for long enough
+    ADAPTIVE_ENABLED = "adaptive_enabled"  # externally controlled, in mode direct
+    ADAPTIVE_DISABLED = "adaptive_disabled"  # externally controlled, in mode bounds
+    BOUNDS_COOLDOWN = "bounds_cooldown"  # the bounds were changed recently
+    IDLE = "idle"  # it has been idle for long enough
     STOPPED = "stopped"  # it was stopped because it was idle
-    RESUME = "resume"  # it is to be started again
+    RESUME = "resume"  # it is started again
 
 
 # A set, since the lookup of an enumeration's member takes longer than that of an element.
@@ -238,35 +234,35 @@ _EXTERNAL_CONTROL = frozenset({Reason.ADAPTIVE_ENABLED, Reason.ADAPTIVE_DISABLED
 
 
 class Mode(FastStrEnum):
-    """Which of a deployment's two levers is used."""
+    """What the daemon sets."""
 
-    DIRECT = "direct"  # the number of allocations; the cluster's own scaler is off
-    BOUNDS = "bounds"  # the bounds of the cluster's own scaler, which is on
+    DIRECT = "direct"  # the number of allocations; adaptive allocations are disabled
+    BOUNDS = "bounds"  # the bounds of adaptive allocations, which are enabled
 
 
 class SetAllocations(Value, frozen=True):
-    """Have so many allocations, at least one."""
+    """Set the number of allocations."""
 
-    allocations: int
-    take_over: bool = False  # switch the cluster's own scaler off in the same call
+    allocations: int  # at least 1
+    take_over: bool = False  # disable adaptive allocations in the same call
 
 
 class SetBounds(Value, frozen=True):
-    """Let the cluster's own scaler choose between these, both included; it is switched on."""
+    """Enable adaptive allocations with these bounds."""
 
     minimum: int
     maximum: int
 
 
 class Stop(Value, frozen=True):
-    """Remove the deployment. Everything that is needed to start it again has been kept."""
+    """Stop the deployment. The start parameters have been recorded."""
 
 
 class Start(Value, frozen=True, kw_only=True):
-    """Deploy the model again as it was."""
+    """Start a deployment that was stopped, with its former parameters."""
 
     model_id: str
-    allocations: int  # of no meaning where `native` is enabled, whose minimum counts
+    allocations: int  # without effect if `adaptive` is enabled: its minimum is used
     threads_per_allocation: int | None
     queue_capacity: int | None
     cache_bytes: int | None
@@ -275,26 +271,26 @@ class Start(Value, frozen=True, kw_only=True):
 
 
 Change = SetAllocations | SetBounds | Stop | Start
-"""What is asked of the cluster for one deployment."""
+"""The values to set for one deployment."""
 
 
 class Candidate(Value, frozen=True, kw_only=True):
-    """What a policy expects of a number of allocations."""
+    """What a policy predicts for an allocation count."""
 
     allocations: int
-    violation_fraction: float  # of the requests: those that would wait longer than the SLO allows
-    queue_wait_s: float  # that the share of requests which the SLO names would not exceed
-    cost: float  # allocations, with what late requests are worth added
+    violation_fraction: float  # of the requests: those that would exceed the max queue wait
+    queue_wait_s: float  # not exceeded by the fraction of requests that the SLO target names
+    cost: float  # of allocations and late requests, in allocations
 
 
 class Step(Value, frozen=True):
-    """One rule's effect on the number of allocations, and the figures it looked at."""
+    """What the policy or one constraint did to the allocations, and from which inputs."""
 
     reason: Reason
     before: int
     after: int
     inputs: Mapping[str, float | str] = {}
-    candidates: tuple[Candidate, ...] = ()  # numbers that were weighed against each other
+    candidates: tuple[Candidate, ...] = ()  # allocation counts that were compared
 
     @property
     def changed(self) -> bool:
@@ -307,7 +303,7 @@ class Step(Value, frozen=True):
 
 
 class Decision(Value, frozen=True, kw_only=True):
-    """The allocations one deployment should have. The first step recommends, the others limit."""
+    """The desired allocations of one deployment. The first step recommends, the others limit."""
 
     deployment_id: str
     model_id: str
@@ -320,12 +316,12 @@ class Decision(Value, frozen=True, kw_only=True):
     steps: tuple[Step, ...]
     sample: Sample
     load: LoadEstimate | None  # None: nothing measured yet
-    mode: Mode = Mode.DIRECT  # BOUNDS: `current` and `desired` are minima of the cluster's scaler
-    change: Change | None = None  # None: nothing is asked for
+    mode: Mode = Mode.DIRECT  # BOUNDS: `current` and `desired` are minima
+    change: Change | None = None  # None: nothing is requested
 
     @property
     def recommended(self) -> int:
-        """What the policy recommends, limits aside."""
+        """Allocations before constraints."""
         return self.steps[0].after
 
     @property
@@ -338,12 +334,12 @@ class Decision(Value, frozen=True, kw_only=True):
 
     @property
     def externally_controlled(self) -> bool:
-        """Whether the lever is somebody else's."""
+        """Whether the deployment is externally controlled."""
         return self.steps[0].externally_controlled
 
     @property
     def reason(self) -> Reason:
-        """The last rule that moved the number, or the recommendation if none did."""
+        """That of the last step that changed the allocations, or else of the recommendation."""
         for step in reversed(self.steps):
             if step.before != step.after:
                 return step.reason
@@ -351,16 +347,16 @@ class Decision(Value, frozen=True, kw_only=True):
 
 
 class CompletedRollout(Value, frozen=True, kw_only=True):
-    """An accepted update that the cluster has now fully carried out."""
+    """An accepted update that is now complete."""
 
     deployment_id: str
     allocations: int
     lead_time_s: float
-    new_node: bool  # whether a process had to be started for it
+    new_node: bool  # whether another node had to load the model
 
 
 class Unmanaged(FastStrEnum):
-    """Why a deployment is left alone."""
+    """Why a deployment is not managed."""
 
     NO_RULE = "no_rule"
     EXCLUDED = "excluded"
@@ -378,26 +374,26 @@ class Plan(Value, frozen=True, kw_only=True):
 
 
 class OutcomeKind(FastStrEnum):
-    """What became of a decision."""
+    """The kind of an outcome."""
 
-    UNCHANGED = "unchanged"  # nothing to do
-    DRY_RUN = "dry_run"  # would have been sent
-    WITHHELD = "withheld"  # not sent, because the cluster could not take more in this cycle
-    ACCEPTED = "accepted"  # 200: the number is the cluster's target now
+    UNCHANGED = "unchanged"  # there was nothing to send
+    DRY_RUN = "dry_run"  # a dry run; otherwise it would have been sent
+    WITHHELD = "withheld"  # not sent in this cycle; the detail says why
+    ACCEPTED = "accepted"  # 200: the cluster has a new target
     NO_CAPACITY = "no_capacity"  # 429: nothing was changed
-    NOT_STARTED = "not_started"  # 409: starting or stopping; wait
-    ADAPTIVE_ENABLED = "adaptive_enabled"  # 400: the cluster's own scaler is on
-    UNSUPPORTED = "unsupported"  # this version has no such lever
-    ENDPOINT_OWNED = "endpoint_owned"  # an inference endpoint owns it, and we may not change that
-    IN_USE = "in_use"  # 409: not stopped, since pipelines or endpoints use it
+    NOT_STARTED = "not_started"  # 409: the deployment is starting or stopping
+    ADAPTIVE_ENABLED = "adaptive_enabled"  # 400: adaptive allocations are enabled
+    UNSUPPORTED = "unsupported"  # this version does not have the setting
+    ENDPOINT_OWNED = "endpoint_owned"  # an inference endpoint that may not be changed owns it
+    IN_USE = "in_use"  # 409: not stopped, because pipelines or endpoints use it
     GONE = "gone"  # 404: no such deployment; of a start, no such model
     FORBIDDEN = "forbidden"  # 401 and 403, licence included
-    UNKNOWN = "unknown"  # no answer, or a proxy's: it may or may not have taken effect
+    UNKNOWN = "unknown"  # no response, or a proxy's: the update may have been applied
     INVALID = "invalid"  # any other refusal
 
 
 class Outcome(Value, frozen=True, kw_only=True):
-    """What became of a decision, and the cluster's words if it refused."""
+    """The result of a decision, with the message of the cluster if it refused."""
 
     decision: Decision
     kind: OutcomeKind

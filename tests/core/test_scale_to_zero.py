@@ -66,7 +66,7 @@ def test_the_clusters_own_scaler_may_take_it_to_zero(version):
 @pytest.mark.parametrize(
     ("version", "because"),
     [
-        (None, "not known"),
+        (None, "unknown"),
         ((8, 15, 5), "8.16 and later"),
         ((9, 1, 0), "#137134"),
         ((9, 1, 7), "#137134"),

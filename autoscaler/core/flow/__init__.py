@@ -1,1 +1,1 @@
-"""From an observation to a plan, one step after the other."""
+"""The flow of a cycle: from an observation to a plan, and from outcomes to the next state."""

@@ -17,6 +17,7 @@ process that gives up allocations may take minutes; the next observation shows w
 
 import heapq
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import pairwise
 
 from autoscaler.core.capacity import (
     CapacityPool,
@@ -245,7 +246,7 @@ def _savings(curve: CostCurve | None, first: int, last: int) -> list[float]:
 
 
 def _falls(hull: Sequence[tuple[int, float]]) -> Iterator[float]:
-    for before, after in zip(hull, hull[1:], strict=False):
+    for before, after in pairwise(hull):
         for _ in range(before[0], after[0]):
             yield -_slope(before, after)
 

@@ -1,4 +1,4 @@
-"""What the cluster's answers teach the next plan."""
+"""The effect of outcomes on the state, and the progress of rollouts."""
 
 from collections.abc import Iterable
 
@@ -25,14 +25,15 @@ from autoscaler.core.values import (
 )
 
 INFEASIBLE_HOLD_S = 300.0
-MAX_INFEASIBLE_HOLD_S = 3600.0
-"""A refusal for lack of capacity is believed so long, twice as long each time it is confirmed.
+"""Seconds for which a refusal for lack of capacity is in force; each confirmation doubles them. 5 min,
+because capacity can change without being reported, for example when a job ends."""
 
-Memory freed by a job that ended, for one, is a change of capacity that cannot be seen.
-"""
+MAX_INFEASIBLE_HOLD_S = 3600.0
+"""Maximum seconds for which such a refusal is in force. 1 h, as a refused request an hour is cheap."""
 
 FORBIDDEN_BACK_OFF_S = 900.0
-"""Missing privileges and expired licences are mended by people."""
+"""Seconds between updates after a 401 or 403. 15 min, because an operator has to change the
+privilege or the licence."""
 
 BACK_OFF: dict[OutcomeKind, tuple[float, float]] = {
     OutcomeKind.UNKNOWN: (10.0, 300.0),
@@ -42,14 +43,14 @@ BACK_OFF: dict[OutcomeKind, tuple[float, float]] = {
     OutcomeKind.ENDPOINT_OWNED: (3600.0, 3600.0),
     OutcomeKind.INVALID: (60.0, 3600.0),
 }
-"""Seconds to wait after a first refusal, and the most after many; each doubles the last.
+"""Seconds to wait after the first refusal, and the maximum; each further refusal doubles the wait.
 
-UNKNOWN waits for the next observation, which shows what became of the update.
+UNKNOWN waits for the next observation, which shows whether the update was applied.
 """
 
 
 def apply_outcomes(state: State, outcomes: Iterable[Outcome]) -> State:
-    """The state for the next plan, given what became of this one's decisions."""
+    """The state for the next plan, given the outcomes of this one's decisions."""
     deployments = dict(state.deployments)
     stopped = dict(state.stopped)
     forbidden = state.cluster_back_off
@@ -61,14 +62,14 @@ def apply_outcomes(state: State, outcomes: Iterable[Outcome]) -> State:
         if outcome.kind is OutcomeKind.FORBIDDEN:
             forbidden = _again(forbidden, outcome, FORBIDDEN_BACK_OFF_S, FORBIDDEN_BACK_OFF_S)
         elif isinstance(change, Start):
-            _learn_of_start(stopped, outcome)
+            _apply_start(stopped, outcome)
         elif known is None:
             continue
         elif isinstance(change, Stop) and outcome.kind in {
             OutcomeKind.ACCEPTED,
             OutcomeKind.UNKNOWN,
         }:
-            # If the answer was lost, the next observation shows whether it runs.
+            # If the response was lost, the next observation shows whether it runs.
             stopped[name] = stopped_deployment(known, outcome.at)
         elif outcome.kind is OutcomeKind.GONE:
             del deployments[name]
@@ -76,7 +77,7 @@ def apply_outcomes(state: State, outcomes: Iterable[Outcome]) -> State:
             forbidden = None
             deployments[name] = replace(
                 known,
-                rollout=_pursuit(known, outcome),
+                rollout=_rollout(known, outcome),
                 infeasible=_still_infeasible(known, outcome),
                 bounds_moved_at=outcome.at if isinstance(change, SetBounds) else None,
                 back_off=None,
@@ -97,12 +98,12 @@ def apply_outcomes(state: State, outcomes: Iterable[Outcome]) -> State:
 
 
 def stopped_deployment(known: DeploymentState, at: float) -> StoppedDeployment:
-    """What is kept of a deployment that is stopped now, so that it can be started again."""
+    """The entry of a deployment that is stopped now, from which it can be started again."""
     return StoppedDeployment(stats=known.baseline, since=at, usage=known.usage)
 
 
-def _learn_of_start(stopped: dict[str, StoppedDeployment], outcome: Outcome) -> None:
-    """One that was started is asleep until it is seen."""
+def _apply_start(stopped: dict[str, StoppedDeployment], outcome: Outcome) -> None:
+    """Apply the outcome of a start. The deployment stays recorded until it is observed again."""
     name = outcome.decision.deployment_id
     if outcome.kind is OutcomeKind.GONE:
         stopped.pop(name, None)  # the model was deleted
@@ -114,7 +115,7 @@ def _learn_of_start(stopped: dict[str, StoppedDeployment], outcome: Outcome) -> 
         stopped[name] = replace(stopped[name], back_off=refused)
 
 
-# Nothing was asked, or (NOT_STARTED) the next observation tells better than memory could.
+# Nothing was sent; or, with NOT_STARTED, the next observation shows more than the outcome does.
 _NO_FEEDBACK = frozenset(
     {OutcomeKind.UNCHANGED, OutcomeKind.DRY_RUN, OutcomeKind.WITHHELD, OutcomeKind.NOT_STARTED}
 )
@@ -128,11 +129,11 @@ def _again(refused: BackOff | None, outcome: Outcome, first_s: float, most_s: fl
     return BackOff(times=times, until=outcome.at + wait_s, reason=outcome.kind)
 
 
-def _pursuit(known: DeploymentState, outcome: Outcome) -> Rollout | None:
+def _rollout(known: DeploymentState, outcome: Outcome) -> Rollout | None:
     bounds = isinstance(outcome.decision.change, SetBounds)
     allocations = outcome.decision.desired
     if bounds and allocations <= (known.baseline.allocations or 0):
-        return None  # nothing has to come of it
+        return None  # nothing has to change
     return Rollout(
         allocations=allocations,
         accepted_at=outcome.at,
@@ -152,7 +153,7 @@ def _infeasible(state: State, known: DeploymentState, outcome: Outcome) -> Capac
     last = known.infeasible
     hold_s = INFEASIBLE_HOLD_S
     if last is not None:
-        # Within the hold this refusal is a step of the search below the last one.
+        # While the last refusal is in force, this one is a step of the search below it.
         searching = outcome.at < last.until
         hold_s = last.hold_s if searching else min(2.0 * last.hold_s, MAX_INFEASIBLE_HOLD_S)
     return CapacityRefusal(
@@ -164,25 +165,26 @@ def _infeasible(state: State, known: DeploymentState, outcome: Outcome) -> Capac
 
 
 def serving_nodes(stats: DeploymentStats) -> frozenset[str]:
+    """The ids of the nodes with a route in state started."""
     return frozenset([node.node_id for node in stats.nodes if node.routing_state == STARTED])
 
 
 def track_rollout(
     rollout: Rollout, stats: DeploymentStats, at: float
 ) -> tuple[Rollout | None, CompletedRollout | None]:
-    """Whether an accepted update is carried out by now.
+    """Whether an accepted update is complete.
 
-    An accepted update is only a target. It is satisfied when every route serves, no allocation is
-    missing and none is left over.
+    An accepted update is only a target. It is complete when every route is started, and no
+    allocation is missing or surplus.
 
     Returns:
-        The pursuit if it goes on, and the news if it has ended well. A pursuit whose number is no
-        longer the requested one has been overtaken and ends without news.
+        The rollout, if it continues, and its completion, if it is complete. If the requested
+        allocations have changed since, it ends without a completion.
     """
     requested = stats.allocations or 0
     if rollout.at_least:
         if requested < rollout.allocations:
-            return rollout, None  # the cluster's own scaler has not raised it yet
+            return rollout, None  # adaptive allocations have not been raised yet
     elif requested != rollout.allocations:
         return None, None
     acknowledged = sum([node.allocations or 0 for node in stats.nodes])
@@ -197,7 +199,7 @@ def track_rollout(
 
 
 def is_unsettled(stats: DeploymentStats) -> bool:
-    """Whether nodes are still loading the model, or allocations are still missing or leaving."""
+    """Whether nodes are loading the model, or allocations are missing or about to end."""
     if (stats.running_allocations or 0) < (stats.allocations or 0):
         return True
     for node in stats.nodes:

@@ -1,4 +1,4 @@
-"""What one observation adds to what is known of a deployment: a sample, and the load by now."""
+"""What one observation adds to the state of a deployment: a sample, and the load estimate."""
 
 from msgspec.structs import replace
 
@@ -8,11 +8,9 @@ from autoscaler.core.state import DeploymentState
 from autoscaler.core.values import DataIssue, DeploymentStats, LoadEstimate, Sample, Value
 
 STALL_LIMIT_S = 600.0
-"""Requests that have waited so long without any coming or going are an error of the count.
-
-Some versions let the pending counter drift upwards for good (elastic/elasticsearch#154483); no
-caller of `_infer` waits longer than this for an answer.
-"""
+"""Seconds after which queued requests that neither complete nor change count as an error of the
+counter. 10 min, because no caller of `_infer` waits longer; in some versions the counter drifts
+upwards permanently (elastic/elasticsearch#154483)."""
 
 _KEEPS_BASELINE = frozenset(
     {
@@ -23,16 +21,16 @@ _KEEPS_BASELINE = frozenset(
         DataIssue.IMPLAUSIBLE,
     }
 )
-"""Flaws of an answer that the next one may still be compared around, with the one before."""
+"""Issues of a response because of which the next one is compared with the one before it."""
 
 _RESTARTS_WINDOW = frozenset(
     {DataIssue.FIRST_OBSERVATION, DataIssue.OBSERVATION_GAP, DataIssue.NOT_STARTED}
 )
-"""Flaws after which the stabilisation window starts anew: what came before is not known."""
+"""Issues after which the stabilisation window starts again: the loads before are not known."""
 
 
 class Measurement(Value, frozen=True):
-    """What one observation adds to what is known of a deployment."""
+    """What one observation adds to the state of a deployment."""
 
     sample: Sample
     load: LoadEstimate | None
@@ -51,7 +49,7 @@ def measure(
     load_window_s: float,
     max_interval_s: float,
 ) -> Measurement:
-    """What happened since the last comparable answer, at most `longest_interval_s` ago."""
+    """Compare with the last comparable statistics, if they are at most `max_interval_s` old."""
     if known is None:
         return _begin(stats, DataIssue.FIRST_OBSERVATION, at)
     interval_s = at - known.baseline_at
@@ -75,7 +73,7 @@ def measure(
     load = estimate(samples, service_time_s) if samples else None
     peaks = known.peaks
     if not _RESTARTS_WINDOW.isdisjoint(measured.issues):
-        peaks = _present(stats, at)
+        peaks = _current(stats, at)
     baseline, baseline_at = stats, at
     if not _KEEPS_BASELINE.isdisjoint(measured.issues):
         baseline, baseline_at = known.baseline, known.baseline_at
@@ -83,13 +81,14 @@ def measure(
 
 
 def _begin(stats: DeploymentStats, issue: DataIssue, at: float) -> Measurement:
-    """Start measuring."""
+    """Start to measure: there is nothing to compare with."""
     measured = Sample(at=at, interval_s=0.0, issues=(*find_issues(stats), issue))
-    return Measurement(measured, None, (), stats, at, _present(stats, at), None)
+    return Measurement(measured, None, (), stats, at, _current(stats, at), None)
 
 
-def _present(stats: DeploymentStats, at: float) -> tuple[tuple[float, int], ...]:
-    """The present number counts as recommended, so that nothing falls for a whole window."""
+def _current(stats: DeploymentStats, at: float) -> tuple[tuple[float, int], ...]:
+    """The current allocations count as a recommendation, so that nothing is scaled down for a whole
+    window."""
     return ((at, stats.allocations),) if stats.allocations is not None else ()
 
 

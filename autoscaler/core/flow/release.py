@@ -1,4 +1,4 @@
-"""What becomes of deployments when nobody scales them any more."""
+"""The state in which deployments are released when the daemon ends."""
 
 from msgspec.structs import replace
 
@@ -16,9 +16,10 @@ from autoscaler.core.values import (
 
 
 def release_change(rule: Rule, stats: DeploymentStats, to: OnExit) -> Change | None:
-    """What leaves a deployment safe without anybody; None if it is so already.
+    """The change that leaves a deployment in a safe state; None if it is in one already.
 
-    What has to be at least a safe number is never lowered: nobody will be there to raise it.
+    Allocations that have to be at least `safe_allocations` are never lowered, because nothing would
+    raise them again.
     """
     adaptive = stats.adaptive if stats.adaptive is not None and stats.adaptive.enabled else None
     if to is OnExit.KEEP:
@@ -37,7 +38,7 @@ def release_change(rule: Rule, stats: DeploymentStats, to: OnExit) -> Change | N
 
 
 def released_start(stopped_deployment: StoppedDeployment, rule: Rule | None, to: OnExit) -> Start:
-    """What starts a stopped deployment and leaves it released in the same request."""
+    """The start of a stopped deployment in the state in which it is to be released."""
     start = start_change(stopped_deployment, rule)
     if rule is None:
         return start

@@ -90,7 +90,7 @@ def sample(
     elif not warm_timed:
         timed, timed_busy_s = all_completed - all_hits, all_busy_s
     # No more can have been computed, or be queued, than the allocations and the queues allow.
-    if all_busy_s > (workers if workers > slots else slots) * (interval_s + SLACK_S) or (
+    if all_busy_s > max(workers, slots) * (interval_s + SLACK_S) or (
         after.queue_capacity is not None
         and all_growth > (after.queue_capacity + QUEUE_SLACK) * len(after.nodes)
     ):

@@ -1,4 +1,4 @@
-"""What one decision leaves behind for the next one about the same deployment."""
+"""The state that one plan leaves for the next, for one deployment."""
 
 from msgspec.structs import replace
 
@@ -18,8 +18,8 @@ from autoscaler.core.state import (
 from autoscaler.core.values import CompletedRollout, DeploymentStats, Reason, Sample, Step
 
 ADAPTIVE_TIMEOUT_S = 60.0
-"""Within which the cluster's own scaler, which looks every ten seconds, has done what it can. What
-it has not reached by then does not fit; it asks for all or nothing, again and again."""
+"""Seconds after which a minimum that adaptive allocations have not reached counts as refused. 60 s,
+because they run every ten seconds, and request all of an increase or nothing."""
 
 _NO_RECOMMENDATION = frozenset({Reason.DATA_QUALITY, Reason.NOT_MEASURED, Reason.POLICY_FAILED})
 
@@ -34,15 +34,15 @@ def next_state(
     memory: PolicyMemory | None,
     usage: bytes,
 ) -> tuple[DeploymentState, CompletedRollout | None]:
-    """All that is known now: the measurement, the window, the last update, the last refusal.
+    """The state after this observation: measurement, recommendations, last update, last refusal.
 
     Args:
-        known: what was known before; None: nothing, or of another deployment of this name.
-        first: what the policy recommends, and `memory` what it remembers.
-        usage: at which times of the week it was used, as far as is known.
+        known: the state before; None: there is none, or it is that of another deployment.
+        first: the recommendation; `memory` is that of the policy.
+        usage: by time of the week, as far as it is known.
 
     Returns:
-        That, and whether an accepted update has now been carried out.
+        The state, and the accepted update that is now complete, if there is one.
     """
     at = context.at
     if known is None:
@@ -54,10 +54,10 @@ def next_state(
     rollout, infeasible, completed = known.rollout, known.infeasible, None
     new_node_s = known.new_node_s
     if rollout is not None:
-        refused_by_native = _minimum_not_reached(rollout, stats, context)
+        not_reached = _minimum_not_reached(rollout, stats, context)
         rollout, completed = track_rollout(rollout, stats, at)
-        if refused_by_native is not None:
-            rollout, infeasible = None, refused_by_native
+        if not_reached is not None:
+            rollout, infeasible = None, not_reached
         if completed is not None and completed.new_node:
             new_node_s = (
                 completed.lead_time_s
@@ -94,7 +94,7 @@ def _usage(usage: bytes, known: DeploymentState, sample: Sample) -> bytes:
 def _minimum_not_reached(
     rollout: Rollout, stats: DeploymentStats, context: PlanContext
 ) -> CapacityRefusal | None:
-    """A minimum that the cluster's own scaler has not reached: it was refused, and does not say."""
+    """A minimum that adaptive allocations have not reached. No response says that it was refused."""
     waited_s = context.at - rollout.accepted_at
     reached = (stats.allocations or 0) >= rollout.allocations
     if not rollout.at_least or reached or waited_s <= ADAPTIVE_TIMEOUT_S:
@@ -110,8 +110,8 @@ def _minimum_not_reached(
 def _above_burst_s(
     known: DeploymentState, measured: Measurement, first: Step, rule: Rule, at: float
 ) -> float | None:
-    """How long more than the burst ceiling has been wanted. Cycles without an opinion do not
-    count, in either direction; measuring that begins anew begins this anew."""
+    """Seconds for which more than the burst ceiling has been recommended. Cycles without a
+    recommendation do not change them; where measuring starts again, they start again."""
     if rule.burst_max_allocations is None:
         return None
     before_s = known.above_burst_s
@@ -123,7 +123,7 @@ def _above_burst_s(
 
 
 def _has_no_recommendation(first: Step) -> bool:
-    """Whether it holds the number, and recommends none."""
+    """Whether the step holds the allocations and recommends none."""
     return first.externally_controlled or first.reason in _NO_RECOMMENDATION
 
 

@@ -1,13 +1,13 @@
 """The policy `slo`, the default: meets the SLO at the lowest cost.
 
-    service_time       timed requests     -> ServiceTimeEstimate  service times and their variation
-    objective          service time       -> seconds              the max queue wait of the SLO
-    load_distribution  arrival counts     -> LoadDistribution     the load to expect next
-    load_jump          unexpected counts  -> LoadMixture          the load after a jump
-    placement          nodes, allocations -> Placement            allocations per node
-    queueing           load, allocations  -> fraction             late requests
-    error_budget       late requests      -> violation weight
-    cost_model         all of these       -> allocations          those with the lowest cost
-    memory             what one deployment has shown so far
-    policy             the recommendation, and when it is recomputed
+service_time       timed requests     -> ServiceTimeEstimate  service times and their variation
+objective          service time       -> seconds              the max queue wait of the SLO
+load_distribution  arrival counts     -> LoadDistribution     the load to expect next
+load_jump          unexpected counts  -> LoadMixture          the load after a jump
+placement          nodes, allocations -> Placement            allocations per node
+queueing           load, allocations  -> fraction             late requests
+error_budget       late requests      -> violation weight
+cost_model         all of these       -> allocations          those with the lowest cost
+memory             what one deployment has shown so far
+policy             the recommendation, and when it is recomputed
 """

@@ -393,11 +393,11 @@ def pools(draw):
 def observed(at, pool, growable=False):
     machines, _, deployments, rates, _ = pool
     stats = []
-    for name, nodes, unplaced, given in deployments:
+    for name, nodes, unplaced, fields in deployments:
         completed = int(at * rates[name] / len(nodes))
         serving = [node(i, allocations=n, completed=completed, pending=0) for i, n in nodes]
         requested = sum(n for _, n in nodes) + unplaced
-        stats.append(deployment(*serving, deployment_id=name, allocations=requested, **given))
+        stats.append(deployment(*serving, deployment_id=name, allocations=requested, **fields))
     cluster = Cluster(nodes=tuple(machines), growable=growable)
     return observation(at, *stats, cluster=cluster)
 

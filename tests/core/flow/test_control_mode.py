@@ -343,9 +343,8 @@ class TestZero:
         stage.owned = {"elser": "elser"}
         decisions = stage.for_seconds(HALF_AN_HOUR_S + 100.0)
         assert changes(decisions) == [SetAllocations(1)]
-        assert (
-            "but scale to zero is not safe: it belongs to the inference endpoint elser"
-            in explain(decisions[-1])
+        assert "but scale to zero is not safe: inference endpoint elser owns it" in explain(
+            decisions[-1]
         )
 
     def test_what_is_in_use_is_not_asked_to_stop_all_the_time(self):
