@@ -13,9 +13,8 @@ STARTED = "started"
 """The routing state of a node that serves requests, and the state of such a deployment."""
 
 ROUNDING_LOSS_S = 0.0005
-"""Seconds added to a mean service time. Half a millisecond, because service times are reported in
-whole milliseconds, rounded down; without it, a model that takes less than one would seem to need no
-allocation.
+"""Seconds added to a mean service time: half of the millisecond to which reported times are rounded
+down. Without it, a model that takes less than one would seem to need no allocation.
 
 Source: elastic/ml-cpp, `bin/pytorch_inference`.
 """

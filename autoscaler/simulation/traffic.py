@@ -174,11 +174,11 @@ class Traffic:
         self, deployment: SimulatedDeployment, offers: Sequence[Offer], until: float
     ) -> None:
         usable = usable_routes(deployment)
+        # Drawn for any routes, so that the draws of later requests do not depend on them.
+        draws = self._choice(deployment).random(len(offers))
         if not usable:
             self._zero_queue.take(deployment, offers)
             return
-        # Drawn even for one route, so that the draws of later requests do not depend on the routes.
-        draws = self._choice(deployment).random(len(offers))
         if len(usable) == 1:
             self._offer(deployment, usable[0], offers, until)
             return

@@ -5,7 +5,7 @@ from zlib import crc32
 import msgspec
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
@@ -107,6 +107,16 @@ targets = st.lists(st.integers(1, 7), min_size=1, max_size=6)
 
 
 @settings(max_examples=40, deadline=None)
+@example(  # for five seconds, no process is running
+    targets=[6, 1, 4, 4, 1],
+    nodes=2,
+    mean_s=0.02,
+    busy=0.3,
+    capacity=5,
+    warm_up=(0.0, 1.0),
+    version="8.12.0",
+    seed=0,
+)
 @given(
     targets=targets,
     nodes=st.integers(1, 3),
