@@ -14,8 +14,8 @@ from autoscaler.core.values import Schedule
 class CronCalendar:
     """Fires like Debian's cron.
 
-    A local time that is skipped when clocks go forward fires right afterwards; a time that
-    occurs twice when clocks go back fires the first time only. Expressions whose minute or hour begins
+    A local time that is skipped when clocks go forward fires right afterwards; a time that occurs
+    twice when clocks go back fires the first time only. Expressions whose minute or hour begins
     with a star follow elapsed time. The length of a window is elapsed time as well: a window of ten
     hours that opened the night before closes an hour later on the clock if that went forward.
     """

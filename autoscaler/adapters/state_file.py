@@ -80,8 +80,8 @@ def _replace(path: Path, content: bytes) -> None:
         with contextlib.suppress(OSError):
             os.unlink(temporary)
         raise
-    # Without it, a power failure may lose the new name, though not the content. Some file systems do
-    # not support it.
+    # Without it, a power failure may lose the new name, though not the content. Some file systems
+    # do not support it.
     with contextlib.suppress(OSError):
         _sync(path.parent)
 

@@ -25,11 +25,11 @@ from autoscaler.core.values import (
 )
 
 INFEASIBLE_HOLD_S = 300.0
-"""Seconds for which a refusal for lack of capacity is in force; each confirmation doubles them. 5 min,
-because capacity can change without being reported, for example when a job ends."""
+"""Seconds for which a refusal for lack of capacity is in force; each confirmation doubles them.
+5 min, because capacity can change without being reported, for example when a job ends."""
 
 MAX_INFEASIBLE_HOLD_S = 3600.0
-"""Maximum seconds for which such a refusal is in force. 1 h, as a refused request an hour is cheap."""
+"""Maximum seconds for which such a refusal is in force. 1 h: a refused request an hour is cheap."""
 
 FORBIDDEN_BACK_OFF_S = 900.0
 """Seconds between updates after a 401 or 403. 15 min, because an operator has to change the

@@ -94,7 +94,7 @@ def _usage(usage: bytes, known: DeploymentState, sample: Sample) -> bytes:
 def _minimum_not_reached(
     rollout: Rollout, stats: DeploymentStats, context: PlanContext
 ) -> CapacityRefusal | None:
-    """A minimum that adaptive allocations have not reached. No response says that it was refused."""
+    """A minimum that adaptive allocations have not reached; no response reports such a refusal."""
     waited_s = context.at - rollout.accepted_at
     reached = (stats.allocations or 0) >= rollout.allocations
     if not rollout.at_least or reached or waited_s <= ADAPTIVE_TIMEOUT_S:
