@@ -1,4 +1,4 @@
-"""The cycle: observe, plan, act, record. Knows the core and the ports, and no adapter."""
+"""The cycle: observe, plan, act, record. Depends on the core and the ports, and on no adapter."""
 
 import asyncio
 from collections.abc import Iterator, Mapping
@@ -38,18 +38,20 @@ from autoscaler.ports import (
 )
 
 MAX_OBSERVE_FRACTION = 0.1
-"""The most of its time the cluster should spend on answering us; collecting the statistics asks
-every machine-learning node (elastic/elasticsearch#97137)."""
+"""Maximum fraction of the time in which the cluster is busy with a poll. 0.1, because collecting
+the statistics involves every machine-learning node (elastic/elasticsearch#97137)."""
 
 MAX_INTERVAL_FACTOR = 3.0
-"""How much longer than asked for a slow cluster may make the period."""
+"""Poll intervals to which the time between two cycles is stretched at most for a slow cluster. 3,
+so that a load jump is still observed within a minute."""
 
 DENIED_INTERVAL_FACTOR = 6.0
-"""Periods to wait after credentials were refused: people mend that, and each try is audited."""
+"""Poll intervals to wait after a 401 or 403. 6, because an operator has to change the credentials,
+and each attempt is audited."""
 
 
 class ReleaseResult(NamedTuple):
-    """What became of a deployment at the end."""
+    """The result of releasing one deployment."""
 
     deployment_id: str
     to: OnExit
@@ -61,7 +63,7 @@ class ReleaseResult(NamedTuple):
 class ControlLoop:
     """Runs cycles one after the other, never two at once.
 
-    Without a calendar no schedule opens, and without a bedside nothing is stopped.
+    Without a calendar no schedule opens, and without a state store no deployment is stopped.
     """
 
     clock: Clock
@@ -77,18 +79,19 @@ class ControlLoop:
     _stopping: asyncio.Event = field(default_factory=asyncio.Event)
 
     async def run(self) -> None:
-        """Run cycles, a period apart from start to start, until asked to stop."""
+        """Run cycles, a poll interval apart from start to start, until `stop` is called."""
         while not self._stopping.is_set():
             started_at = self.clock.now()
-            period_s = await self._guarded_cycle()
-            await self._pause(started_at + period_s - self.clock.now())
+            interval_s = await self._guarded_cycle()
+            await self._pause(started_at + interval_s - self.clock.now())
 
     def stop(self) -> None:
-        """Ask for no further cycle and no further update; an update under way is finished."""
+        """Start no further cycle and send no further update; an update under way is finished."""
         self._stopping.set()
 
     def resume(self, deployment_id: str) -> bool:
-        """Start a deployment in the next cycle. Returns whether it is asleep, so that it can be."""
+        """Resume a deployment in the next cycle. Returns whether it is stopped, so that it can
+        be."""
         if deployment_id not in self.state.stopped:
             return False
         requested = self.state.resume_requested | {deployment_id}
@@ -106,8 +109,8 @@ class ControlLoop:
             observation = await self.observer.observe()
         except ObservationFailed as failure:
             self.recorder.skipped(failure, self.clock.now())
-            refused = failure.kind in {FailureKind.UNAUTHENTICATED, FailureKind.FORBIDDEN}
-            return self.poll_interval_s * (DENIED_INTERVAL_FACTOR if refused else 1.0)
+            denied = failure.kind in {FailureKind.UNAUTHENTICATED, FailureKind.FORBIDDEN}
+            return self.poll_interval_s * (DENIED_INTERVAL_FACTOR if denied else 1.0)
         observed_at = self.clock.now()
         stopped = self.state.stopped
         open_at = None if self.calendar is None else self.calendar.open_at
@@ -133,8 +136,8 @@ class ControlLoop:
     async def _guarded_cycle(self) -> float:
         try:
             return await self.run_cycle()
-        # The one place that catches everything: a defect met in one cycle must not end the
-        # daemon, whose next cycle starts from a fresh observation.
+        # One of two places that catch everything: a defect in one cycle must not end the daemon,
+        # whose next cycle starts from a new observation.
         except Exception as defect:
             failure = ObservationFailed(FailureKind.DEFECT, f"the cycle failed: {defect!r}")
             failure.__cause__ = defect
@@ -182,7 +185,7 @@ class ControlLoop:
         return self._outcome(decision, kind, detail)
 
     async def _carry_out(self, deployment_id: str, change: Change) -> tuple[OutcomeKind, str]:
-        """What became of it, and the cluster's words."""
+        """Send a change. The kind of its outcome, and the message of the cluster if it refused."""
         try:
             await self.actuator.carry_out(deployment_id, change)
         except UpdateFailed as failure:
@@ -190,23 +193,22 @@ class ControlLoop:
         return OutcomeKind.ACCEPTED, ""
 
     def _record_stop(self, deployment_id: str) -> None:
-        """Write it down before it is stopped: whatever happens next, somebody will start it."""
+        """Record a deployment before it is stopped, so that it is resumed whatever happens next."""
         deployment = stopped_deployment(self.state.deployments[deployment_id], self.clock.now())
         self._save_stopped({**self.state.stopped, deployment_id: deployment})
 
     def _save_stopped(self, stopped: Mapping[str, StoppedDeployment]) -> None:
         if self.state_store is None:
-            raise StateNotSaved("there is no state_file to write down what is stopped")
+            raise StateNotSaved("no state_file is set, and stopped deployments are recorded there")
         self.state_store.save(stopped)
 
     async def release_all(self) -> list[ReleaseResult]:
-        """Leave every deployment that is scaled as its rule wants it to be left, and start again
-        those that were stopped, unless they are to be kept as they are. To be called when no cycle
-        runs any more."""
+        """Release every managed deployment as its rule says, and resume stopped ones, unless the
+        rule keeps them unchanged. To be called when no cycle runs any more."""
         if self._last is None:
             return []
         observation, planned = self._last
-        with suppress(ObservationFailed):  # the last one does not show what its cycle has changed
+        with suppress(ObservationFailed):  # the last one does not show its cycle's changes
             observation = await self.observer.observe()
         results = []
         for deployment_id, rule, change in self._to_release(observation, planned):
@@ -217,14 +219,15 @@ class ControlLoop:
         return results
 
     def _remove_stopped(self, deployment_id: str) -> None:
-        """Whoever stops it from now on does not want it to be started again."""
+        """Forget that the daemon stopped a deployment: if it is stopped from now on, an operator
+        did."""
         stopped = {
             name: deployment
             for name, deployment in self.state.stopped.items()
             if name != deployment_id
         }
         self.state = replace(self.state, stopped=stopped)
-        with suppress(StateNotSaved):  # the next daemon sees that it runs
+        with suppress(StateNotSaved):  # the next daemon observes that it runs
             self._save_stopped(stopped)
 
     def _to_release(

@@ -1,4 +1,4 @@
-"""Two loops at once: ours moves the bounds between which the cluster's own scaler chooses."""
+"""Mode `bounds`: the daemon sets the bounds, and adaptive allocations choose between them."""
 
 from autoscaler.backtest.drivers import PlanDriver
 from autoscaler.backtest.world.plant import Plant
@@ -7,16 +7,16 @@ from autoscaler.core.flow.planning import Ruleset
 from autoscaler.simulation.adaptive_allocations_service import TICK_S
 
 LAG_S = TICK_S / 2.0
-"""The cluster's own scaler acts half-way between two of our looks. Nobody keeps them in step, and
-this is how long it takes on average until it heeds new bounds."""
+"""Seconds from a poll of the daemon to the next run of adaptive allocations. Half of their
+interval: the two are not synchronised, and this is how long new bounds take on average to take
+effect."""
 
 
 class BoundsDriver(PlanDriver):
-    """The daemon's own cycle, and the cluster's own scaler within the bounds that it is given.
+    """The daemon's own cycle, and adaptive allocations within the bounds that it sets.
 
-    That one is on from the first look on, with the bounds it would have alone. It acts after
-    `lag_s` seconds and every ten seconds from then on; at an instant of both, before the daemon
-    looks.
+    They are enabled from the first poll on, with the bounds that they would have alone. They run
+    after `lag_s` seconds and every ten seconds from then on; before the poll, where both coincide.
     """
 
     def __init__(
@@ -32,7 +32,7 @@ class BoundsDriver(PlanDriver):
         super().__init__(ruleset, poll_interval_s, open_at)
         self._bounds = (minimum, maximum)
         self._lag_s = lag_s
-        self._adaptive_at: float | None = None  # when it acts next; None: it is off
+        self._adaptive_at: float | None = None  # of the next run; None: disabled
 
     def advance(self, plant: Plant, to: float) -> None:
         self._run_adaptive_scaler(plant, to)

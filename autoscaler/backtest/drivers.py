@@ -1,8 +1,8 @@
-"""How a policy meets the plant: what it looks at, how often, and how its number gets there.
+"""How a policy drives the plant: what it observes, how often, and how its decisions take effect.
 
-Ours is driven as the daemon drives it, through `plan` and `learn`, on the statistics of a cluster.
-The others look at what they would have in their own homes: metrics of the deployment as a whole,
-at their own pace, and no planner of ours between them and the number but the bounds.
+The policies of the daemon run in the daemon's own cycle (`core/flow/cycle.py`), on the statistics
+of a cluster. A baseline observes what the autoscaler that it reimplements would: metrics of the
+whole deployment, at its own poll interval. Only the bounds limit its recommendation.
 """
 
 import math
@@ -39,28 +39,28 @@ from autoscaler.simulation.errors import SimulatedApiError
 
 
 class Driver(Protocol):
-    """Looks at a plant once a period, and sets its number."""
+    """Polls a plant and sets its allocations."""
 
     @property
     def poll_interval_s(self) -> float:
-        """Seconds from look to look."""
+        """Seconds from one poll to the next."""
 
     @property
     def initial_allocations(self) -> int | None:
-        """Allocations to begin with; None: those that everybody begins with."""
+        """Allocations at the start; None: those of the scenario."""
 
     refused: int
     """Updates that the cluster refused so far."""
 
     def advance(self, plant: Plant, to: float) -> None:
-        """Let the plant run until the next look, watching what this one watches meanwhile."""
+        """Let the plant run until the next poll, and take the samples that the policy needs."""
 
     def poll(self, plant: Plant) -> None:
-        """Observe, decide, act."""
+        """Observe the plant, decide, and act."""
 
 
 class PlanDriver:
-    """The daemon's own cycle, without the waiting."""
+    """The daemon's own cycle, without its I/O."""
 
     def __init__(
         self, ruleset: Ruleset, poll_interval_s: float, open_at: OpenAt | None = None
@@ -68,8 +68,8 @@ class PlanDriver:
         self.poll_interval_s = poll_interval_s
         self.initial_allocations = None
         self.refused = 0
-        self.updates = 0  # that were sent
-        self.plans: list[Plan] | None = None  # kept if somebody sets a list
+        self.updates = 0  # sent so far
+        self.plans: list[Plan] | None = None  # kept if this is set to a list
         self._ruleset = ruleset
         self._open_at = open_at
         self._state = State()
@@ -98,11 +98,11 @@ class PlanDriver:
 
 
 class AdaptiveDriver:
-    """The cluster's own scaler."""
+    """Adaptive allocations alone."""
 
     poll_interval_s = TICK_S
     initial_allocations = None
-    refused = 0  # by itself; it does not tell
+    refused = 0  # its refusals are not reported
 
     def __init__(self, minimum: int, maximum: int) -> None:
         self._bounds = (minimum, maximum)
@@ -119,7 +119,7 @@ class AdaptiveDriver:
 
 
 class BaselineDriver:
-    """A policy of another home: it decides, the bounds limit, the cluster is told."""
+    """A baseline: it recommends, the bounds limit, and the plant gets the allocations."""
 
     def __init__(self, policy: AnyBaseline, memory: Any, minimum: int, maximum: int) -> None:
         self.poll_interval_s = policy.poll_interval_s
@@ -157,18 +157,18 @@ class BaselineDriver:
             in_flight=tuple(self._in_flight) or (totals.in_flight,),
         )
         step, self._memory = self._policy.recommend(situation, self._memory)
-        number = min(max(step.after, self._minimum), self._maximum)
-        if number != requested:
-            kind = _carried_out(plant, SetAllocations(number))
+        allocations = min(max(step.after, self._minimum), self._maximum)
+        if allocations != requested:
+            kind = _carried_out(plant, SetAllocations(allocations))
             self.refused += kind is not OutcomeKind.ACCEPTED
 
 
 def drive(plant: Plant, driver: Driver) -> None:
-    """Let the driver look at the plant from the start of the load to its end."""
+    """Let the driver poll the plant from the start of the workload to its end."""
     start, end = plant.span
     driver.poll(plant)
-    for number in range(1, math.ceil((end - start) / driver.poll_interval_s)):
-        driver.advance(plant, start + number * driver.poll_interval_s)
+    for poll in range(1, math.ceil((end - start) / driver.poll_interval_s)):
+        driver.advance(plant, start + poll * driver.poll_interval_s)
         driver.poll(plant)
     plant.finish()
 
@@ -194,7 +194,7 @@ _NOTHING_ESTIMATED = LoadEstimate(
     in_flight=0,
     window_s=0.0,
 )
-"""They make their own estimates, from samples."""
+"""The load estimate of a situation for baselines, which estimate loads from the samples."""
 
 
 def _sample(before: FleetTotals, after: FleetTotals, at: float, interval_s: float) -> Sample:
