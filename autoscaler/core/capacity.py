@@ -225,22 +225,6 @@ class CapacityPool:
         occupant.nodes.add(node_id)
 
 
-def max_allocations_that_fit(stats: DeploymentStats, free_capacity: FreeCapacity) -> int | None:
-    """The maximum allocations of the deployment if all others stay as they are.
-
-    An allocation needs all its threads on one node. A node that does not run the deployment needs
-    memory for its model as well.
-
-    Returns:
-        None if no limit is known: the hardware may grow or is not known, or the deployment has low
-        priority and takes no processors from others.
-    """
-    occupant = occupant_of(stats, free_capacity) if free_capacity.fixed else None
-    if occupant is None:
-        return None
-    return occupant.placed + CapacityPool(free_capacity).fitting(occupant)
-
-
 def _serving(stats: DeploymentStats) -> list[NodeStats]:
     return [node for node in stats.nodes if node.routing_state == STARTED]
 

@@ -1,4 +1,4 @@
-"""What still fits, counted as Elasticsearch's planner counts; the planner's own word included."""
+"""What still fits, counted as Elasticsearch's planner counts, and compared with it."""
 
 import math
 
@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from autoscaler.core.capacity import free_capacity_of, max_allocations_that_fit
+from autoscaler.core.capacity import CapacityPool, free_capacity_of, occupant_of
 from autoscaler.core.values import Cluster, NodeCapacity
 from autoscaler.simulation.placement import PlannerDeployment, plan
 from autoscaler.simulation.placement import PlannerNode as Machine
@@ -30,10 +30,17 @@ def hardware(*machines, growable=False):
     return Cluster(nodes=machines, growable=growable)
 
 
+def max_allocations(stats, free_capacity):
+    """The most the deployment can have if all others stay as they are; None: no limit is known."""
+    occupant = occupant_of(stats, free_capacity) if free_capacity.fixed else None
+    if occupant is None:
+        return None
+    return occupant.placed + CapacityPool(free_capacity).fitting(occupant)
+
+
 def most(stats, *others, cluster):
-    return max_allocations_that_fit(
-        stats, free_capacity_of(observation(0.0, stats, *others, cluster=cluster))
-    )
+    observed = observation(0.0, stats, *others, cluster=cluster)
+    return max_allocations(stats, free_capacity_of(observed))
 
 
 def other(*nodes, **given):
@@ -252,7 +259,7 @@ def test_what_is_said_to_fit_the_planner_can_place(fleet):
     observed = seen(machines, demands)
     room = free_capacity_of(observed)
     for demand in demands:
-        fits = max_allocations_that_fit(observed.deployments[demand.deployment_id], room)
+        fits = max_allocations(observed.deployments[demand.deployment_id], room)
         assert fits is not None
         assert fits >= demand.allocations
         asked = [
@@ -271,7 +278,7 @@ def test_one_more_than_fits_would_oversubscribe_every_node(fleet):
     observed = seen(machines, demands)
     room = free_capacity_of(observed)
     for demand in demands:
-        fits = max_allocations_that_fit(observed.deployments[demand.deployment_id], room)
+        fits = max_allocations(observed.deployments[demand.deployment_id], room)
         slots = 0
         for m in machines:
             cores = m.cores - sum(d.current.get(m.node_id, 0) * d.threads for d in demands)
