@@ -193,7 +193,7 @@ class ControlLoop:
         return OutcomeKind.ACCEPTED, ""
 
     def _record_stop(self, deployment_id: str) -> None:
-        """Record a deployment before it is stopped, so that it is resumed whatever happens next."""
+        """Record a deployment before it is stopped, so that it is resumed in any case."""
         deployment = stopped_deployment(self.state.deployments[deployment_id], self.clock.now())
         self._save_stopped({**self.state.stopped, deployment_id: deployment})
 

@@ -94,15 +94,15 @@ def updated_usage(usage: bytes, at: float, *, since: float, requests: bool) -> b
 
     Slots that began in the interval are set to unused first: their bits are a week old.
     """
-    number = int(at // SLOT_S)
-    begun = range(max(int(since // SLOT_S) + 1, number - SLOTS_PER_WEEK + 1), number + 1)
-    if not begun and (not requests or _is_used(usage, number)):
+    slot = int(at // SLOT_S)
+    begun = range(max(int(since // SLOT_S) + 1, slot - SLOTS_PER_WEEK + 1), slot + 1)
+    if not begun and (not requests or _is_used(usage, slot)):
         return usage
     slots = bytearray(usage or UNUSED)
     for each in begun:
         slots[each % SLOTS_PER_WEEK // 8] &= ~(1 << each % 8)
     if requests:
-        slots[number % SLOTS_PER_WEEK // 8] |= 1 << number % 8
+        slots[slot % SLOTS_PER_WEEK // 8] |= 1 << slot % 8
     return bytes(slots)
 
 
@@ -116,14 +116,14 @@ def is_usually_used(usage: bytes, at: float, *, known_until: float = 0.0) -> boo
     """
     if not usage:
         return False
-    number = int(at // SLOT_S)
-    days = sum([_is_used(usage, number - day * SLOTS_PER_DAY) for day in (1, 2, 3)])
-    a_week_ago = number != int(known_until // SLOT_S) and _is_used(usage, number - SLOTS_PER_WEEK)
+    slot = int(at // SLOT_S)
+    days = sum([_is_used(usage, slot - day * SLOTS_PER_DAY) for day in (1, 2, 3)])
+    a_week_ago = slot != int(known_until // SLOT_S) and _is_used(usage, slot - SLOTS_PER_WEEK)
     return days >= 2 or a_week_ago
 
 
-def _is_used(usage: bytes, number: int) -> bool:
-    return bool(usage and usage[number % SLOTS_PER_WEEK // 8] >> number % 8 & 1)
+def _is_used(usage: bytes, slot: int) -> bool:
+    return bool(usage and usage[slot % SLOTS_PER_WEEK // 8] >> slot % 8 & 1)
 
 
 def start_change(stopped_deployment: StoppedDeployment, rule: Rule | None) -> Start:

@@ -9,10 +9,10 @@ order is needed. Otherwise allocations are granted one by one, in this order:
    that is resumed; the deployment that has the smallest fraction of its minimum comes first;
 3. all others, in order of the cost that each thread saves; see `_savings`.
 
-The claims of dry runs are compared with what is left, because nothing is requested for them.
+The claims of dry runs are compared with the rest, because nothing is requested for them.
 
 Decreases of the same plan free nothing here. An update may be refused, withheld or lost, and a
-process that gives up allocations may take minutes; the next observation shows what is really free.
+process that gives up allocations may take minutes; the next observation shows the capacity that is really free.
 """
 
 import heapq
@@ -31,8 +31,8 @@ from autoscaler.core.policies import CostCurve
 from autoscaler.core.values import DeploymentStats, Value
 
 MAX_NAMED = 3
-"""Deployments that a step names as those that were granted the threads instead. 3, because the step
-becomes a line of the log."""
+"""Maximum number of deployments that a step names because they were granted the threads. 3, because
+the step becomes a line of the log."""
 
 
 class Claim(Value, frozen=True, kw_only=True):
@@ -54,8 +54,8 @@ def arbitrate(
     """The grants of the claims that are not granted in full, by deployment id.
 
     Args:
-        requested: deployments with an accepted increase that is not complete yet. What is missing
-            is placed before any claim.
+        requested: deployments with an accepted increase that is not complete yet. Their missing
+            allocations are placed before any claim.
 
     Returns:
         No grants where the nodes are not certain to be all there are: a claim may be accepted then,
@@ -97,7 +97,7 @@ class _Claimant:
 
     @property
     def granted(self) -> int:
-        """Allocations, those that run included."""
+        """Allocations, including the running ones."""
         return self.occupant.placed
 
     @property
@@ -256,5 +256,5 @@ def _slope(one: tuple[int, float], other: tuple[int, float]) -> float:
 
 
 def _shortfall(allocations: int, needed: int) -> float:
-    """How many more are needed, relative to those that are there."""
+    """The missing allocations, relative to the existing ones."""
     return (needed - allocations) / max(1, allocations)

@@ -1,6 +1,6 @@
 """The first and the last pass of a plan, for one deployment.
 
-`assess` measures the load, asks the policy, applies the limits that concern the deployment alone,
+`assess` measures the load, calls the policy, applies the limits that concern the deployment alone,
 and states what it claims of the free capacity. `conclude` takes what was granted, applies the
 remaining limits, and derives the change.
 
@@ -61,7 +61,7 @@ then, not even the bounds."""
 
 
 class Recommendation(Value, frozen=True):
-    """What the policy recommends, and what is needed to ask it for the costs."""
+    """The first step of a decision, and the inputs of the policy's cost curve."""
 
     step: Step
     memory: PolicyMemory | None
@@ -113,7 +113,7 @@ def assess(
     stopped_deployment: StoppedDeployment | None,
     max_interval_s: float,
 ) -> Assessment:
-    """Measure the load, ask the policy, and apply the limits that concern the deployment alone.
+    """Measure the load, call the policy, and apply the limits that concern the deployment alone.
 
     Args:
         known: the state after the last plan; None: it has not been observed before.

@@ -313,7 +313,7 @@ def _may_change(proposed: int, context: ConstraintContext) -> bool:
 
 
 def is_on_hold(context: ConstraintContext) -> bool:
-    """Whether a constraint after the grant keeps the current allocations whatever is granted."""
+    """Whether a constraint after the grant keeps the current allocations with any grant."""
     refused = context.refused
     return bool(context.maintenance) or (refused is not None and context.at < refused.until)
 
