@@ -1,4 +1,4 @@
-"""One cycle after the other: what is asked of the cluster, in which order, and when not."""
+"""Cycles: which updates are sent, in which order, and which are withheld."""
 
 import asyncio
 
@@ -32,17 +32,17 @@ def loop_over(*deployments, rules=(), clock=None):
     return loop, cluster, recorder
 
 
-def fates(recorder):
+def kinds(recorder):
     return [outcome.kind for outcome in recorder.outcomes[-1]]
 
 
-async def test_what_changes_is_asked_for_and_the_rest_is_not():
+async def test_only_changes_are_sent():
     loop, cluster, recorder = loop_over(
         named("a", 1), named("b", 4), rules=(rule(min_allocations=2, max_allocations=9),)
     )
     await loop.run_cycle()
     assert cluster.requested == [("a", 2)]
-    assert fates(recorder) == [OutcomeKind.ACCEPTED, OutcomeKind.UNCHANGED]
+    assert kinds(recorder) == [OutcomeKind.ACCEPTED, OutcomeKind.UNCHANGED]
 
 
 async def test_decreases_go_first_and_the_most_pressing_increase_next():
@@ -62,33 +62,33 @@ async def test_decreases_go_first_and_the_most_pressing_increase_next():
     assert cluster.requested == [("down", 2), ("urgent", 8), ("slight", 5)]
 
 
-async def test_a_dry_run_asks_for_nothing():
+async def test_a_dry_run_sends_nothing():
     loop, cluster, recorder = loop_over(
         named("a", 1), rules=(rule(min_allocations=2, dry_run=True),)
     )
     await loop.run_cycle()
     assert cluster.requested == []
-    assert fates(recorder) == [OutcomeKind.DRY_RUN]
+    assert kinds(recorder) == [OutcomeKind.DRY_RUN]
 
 
-@pytest.mark.parametrize("fate", [OutcomeKind.FORBIDDEN, OutcomeKind.UNKNOWN])
-async def test_an_answer_that_concerns_all_ends_the_sending_for_this_cycle(fate):
+@pytest.mark.parametrize("kind", [OutcomeKind.FORBIDDEN, OutcomeKind.UNKNOWN])
+async def test_a_response_that_concerns_all_deployments_ends_the_sending_for_this_cycle(kind):
     loop, cluster, recorder = loop_over(
         named("a", 1), named("b", 1), rules=(rule(min_allocations=2),)
     )
-    cluster.refusals["a"] = fate
+    cluster.refusals["a"] = kind
     await loop.run_cycle()
     assert cluster.requested == [("a", 2)]
-    assert fates(recorder) == [fate, OutcomeKind.WITHHELD]
+    assert kinds(recorder) == [kind, OutcomeKind.WITHHELD]
 
 
-async def test_one_refusal_does_not_keep_the_others_from_being_asked():
+async def test_one_refusal_does_not_withhold_the_other_updates():
     loop, cluster, recorder = loop_over(
         named("a", 1), named("b", 1), rules=(rule(min_allocations=2),)
     )
     cluster.refusals["a"] = OutcomeKind.NO_CAPACITY
     await loop.run_cycle()
-    assert fates(recorder) == [OutcomeKind.NO_CAPACITY, OutcomeKind.ACCEPTED]
+    assert kinds(recorder) == [OutcomeKind.NO_CAPACITY, OutcomeKind.ACCEPTED]
 
 
 async def test_updates_that_take_a_whole_period_wait_for_the_next():
@@ -97,7 +97,7 @@ async def test_updates_that_take_a_whole_period_wait_for_the_next():
     )
     cluster.latency_s = 6.0
     await loop.run_cycle()
-    assert fates(recorder) == [
+    assert kinds(recorder) == [
         OutcomeKind.ACCEPTED,
         OutcomeKind.ACCEPTED,
         OutcomeKind.WITHHELD,
@@ -105,7 +105,7 @@ async def test_updates_that_take_a_whole_period_wait_for_the_next():
     ]
 
 
-async def test_without_an_observation_nothing_is_done_and_it_is_said():
+async def test_without_an_observation_the_cycle_is_skipped():
     loop, cluster, recorder = loop_over(named("a", 1), rules=(rule(min_allocations=2),))
     cluster.kind = FailureKind.UNREACHABLE
     assert await loop.run_cycle() == POLL_S
@@ -113,17 +113,17 @@ async def test_without_an_observation_nothing_is_done_and_it_is_said():
     assert [failure.kind for failure in recorder.failures] == [FailureKind.UNREACHABLE]
 
 
-@pytest.mark.parametrize("trouble", [FailureKind.UNAUTHENTICATED, FailureKind.FORBIDDEN])
-async def test_refused_credentials_are_not_tried_every_period(trouble):
+@pytest.mark.parametrize("failure_kind", [FailureKind.UNAUTHENTICATED, FailureKind.FORBIDDEN])
+async def test_refused_credentials_are_not_tried_every_period(failure_kind):
     loop, cluster, _ = loop_over(named("a", 1))
-    cluster.kind = trouble
+    cluster.kind = failure_kind
     assert await loop.run_cycle() == POLL_S * DENIED_INTERVAL_FACTOR
 
 
 @pytest.mark.parametrize(
     ("latency_s", "period_s"), [(0.5, POLL_S), (2.0, 20.0), (60.0, POLL_S * MAX_INTERVAL_FACTOR)]
 )
-async def test_a_slow_cluster_is_asked_less_often(latency_s, period_s):
+async def test_a_slow_cluster_is_polled_less_often(latency_s, period_s):
     loop, cluster, _ = loop_over(named("a", 1))
     cluster.latency_s = latency_s
     assert await loop.run_cycle() == period_s
@@ -165,24 +165,24 @@ async def test_stopping_ends_a_pause_and_sends_nothing_more():
         await asyncio.sleep(0)
     loop.stop()
     await asyncio.wait_for(task, timeout=5.0)
-    asked = len(cluster.requested)
+    requested = len(cluster.requested)
     cluster.deployments["a"] = named("a", 1)
     await loop.run_cycle()
-    assert len(cluster.requested) == asked
-    assert fates(recorder) == [OutcomeKind.WITHHELD]
+    assert len(cluster.requested) == requested
+    assert kinds(recorder) == [OutcomeKind.WITHHELD]
 
 
-async def test_one_that_is_started_at_the_end_is_no_longer_written_down():
-    """Or the next daemon would start it again after somebody has stopped it."""
-    sleepy = rule(zero=ScaleToZero(60.0, ZeroMethod.STOP), on_exit=OnExit.ADAPTIVE)
-    loop, cluster, _ = loop_over(named("a", 1), rules=(sleepy,))
-    loop.state_store = bedside = FakeStateStore()
+async def test_a_deployment_that_is_started_at_the_end_is_no_longer_recorded_as_stopped():
+    """Or the next daemon would resume it after an operator has stopped it."""
+    stop_when_idle = rule(zero=ScaleToZero(60.0, ZeroMethod.STOP), on_exit=OnExit.ADAPTIVE)
+    loop, cluster, _ = loop_over(named("a", 1), rules=(stop_when_idle,))
+    loop.state_store = store = FakeStateStore()
     for _ in range(10):
         await loop.run_cycle()
         loop.clock.pass_by(POLL_S)
     assert cluster.deployments == {}
-    assert set(bedside.saved[-1]) == {"a"}
-    (handed_back,) = await loop.release_all()
-    assert handed_back.kind is OutcomeKind.ACCEPTED
+    assert set(store.saved[-1]) == {"a"}
+    (released,) = await loop.release_all()
+    assert released.kind is OutcomeKind.ACCEPTED
     assert set(cluster.deployments) == {"a"}
-    assert bedside.saved[-1] == {}
+    assert store.saved[-1] == {}

@@ -19,7 +19,7 @@ from autoscaler.simulation.scenario import (
     ScenarioNode,
 )
 from autoscaler.simulation.workload import Arrival
-from tests.backtest.workloads import scenario as laboratory_scenario
+from tests.backtest.workloads import scenario as backtest_scenario
 from tests.backtest.workloads import workload
 from tests.end_to_end.world import START, world_of
 
@@ -27,7 +27,7 @@ HOURS = 1.5
 
 
 def load_of_a_bad_day():
-    """A swell, two leaps, a silence, and more than the nodes can carry."""
+    """A swell, two load jumps, an idle time, and more than the nodes can serve."""
     rng = np.random.default_rng(11)
     seconds = HOURS * 3600.0
     candidates = np.sort(rng.random(int(60.0 * seconds)) * seconds)
@@ -43,7 +43,7 @@ def load_of_a_bad_day():
 
 
 # More is allowed than fits, so that the cluster refuses.
-SCENE = laboratory_scenario(nodes=3, processors=3, max_allocations=14, load_s=40.0, version="9.3.0")
+SCENE = backtest_scenario(nodes=3, processors=3, max_allocations=14, load_s=40.0, version="9.3.0")
 BEGIN_WITH = 3
 POLICY = UtilisationPolicy(target=0.7, load_window_s=60.0)
 
@@ -79,17 +79,17 @@ def emulated():
     )
 
 
-def told_in_the_laboratory(driver, load):
+def backtested(driver, load):
     driver.plans = []
     drive(Plant(SCENE, load, allocations=BEGIN_WITH), driver)
     return [explain(decision) for plan in driver.plans for decision in plan.decisions]
 
 
-async def cycles_over_http(governed, load, *, native=None):
-    """All cycles of the daemon; with these settings of the cluster's own scaler, if any."""
+async def cycles_over_http(governed, load, *, adaptive=None):
+    """All cycles of the daemon, with these settings of adaptive allocations, if any."""
     async with world_of(emulated(), governed, poll_s=SCENE.poll_interval_s) as world:
-        if native is not None:
-            world.set_adaptive(DEPLOYMENT_ID, **native)
+        if adaptive is not None:
+            world.set_adaptive(DEPLOYMENT_ID, **adaptive)
         requests = zip(load.at.tolist(), load.work_s.tolist(), strict=True)
         world.cluster.drive(
             DEPLOYMENT_ID,
@@ -103,32 +103,32 @@ def words(cycles):
     return [cycle.text(DEPLOYMENT_ID) for cycle in cycles]
 
 
-async def test_both_tell_the_same_story():
+async def test_both_decide_the_same():
     load = load_of_a_bad_day()
     governed = as_configured(POLICY, SCENE)
-    told = told_in_the_laboratory(PlanDriver(governed, SCENE.poll_interval_s), load)
+    messages = backtested(PlanDriver(governed, SCENE.poll_interval_s), load)
     cycles = await cycles_over_http(governed, load)
-    assert words(cycles) == told
-    assert len(told) == HOURS * 360
+    assert words(cycles) == messages
+    assert len(messages) == HOURS * 360
     changes = [
         outcome for cycle in cycles for outcome in cycle.outcomes if outcome.decision.changes
     ]
     assert len(changes) > 15
-    assert any("fit on the nodes" in line for line in told)
+    assert any("fit on the nodes" in line for line in messages)
     assert any(cycle.decision(DEPLOYMENT_ID).sample.timeouts for cycle in cycles)
 
 
-async def test_both_tell_the_same_story_of_bounds_that_move():
-    """The cluster's own scaler acts on the emulator's cluster whenever the daemon is about to."""
+async def test_both_decide_the_same_in_mode_bounds():
+    """In the emulator, adaptive allocations run right before each poll of the daemon."""
     load = load_of_a_bad_day()
     governed = as_configured(POLICY, SCENE, Mode.BOUNDS)
     bounds = {"minimum": SCENE.min_allocations, "maximum": SCENE.max_allocations}
-    told = told_in_the_laboratory(
+    messages = backtested(
         BoundsDriver(governed, SCENE.poll_interval_s, **bounds, lag_s=TICK_S), load
     )
-    native = {f"{name[:3]}_number_of_allocations": bound for name, bound in bounds.items()}
-    cycles = await cycles_over_http(governed, load, native={"enabled": True, **native})
-    assert words(cycles) == told
+    adaptive = {f"{name[:3]}_number_of_allocations": bound for name, bound in bounds.items()}
+    cycles = await cycles_over_http(governed, load, adaptive={"enabled": True, **adaptive})
+    assert words(cycles) == messages
     changes = [change for cycle in cycles if (change := cycle.decision(DEPLOYMENT_ID).change)]
     assert len(changes) > 15
     assert all(isinstance(change, SetBounds) for change in changes)

@@ -1,4 +1,4 @@
-"""Our loop moves the bounds, the cluster's own scaler chooses between them."""
+"""The daemon sets the bounds, and adaptive allocations choose between them."""
 
 from itertools import pairwise
 from typing import ClassVar
@@ -16,24 +16,24 @@ from autoscaler.core.values import AdaptiveAllocations, Mode, Reason, SetBounds,
 from tests.backtest.workloads import scenario, workload
 
 
-class Floors(Value, frozen=True, kw_only=True):
-    """A policy that wants these numbers, one a look, the last over and over."""
+class Minima(Value, frozen=True, kw_only=True):
+    """A policy with one recommendation for each poll, the last one repeated."""
 
-    name: ClassVar[str] = "floors"
+    name: ClassVar[str] = "minima"
     load_window_s: ClassVar[float] = 10.0
 
-    numbers: tuple[int, ...]
+    minima: tuple[int, ...]
 
     def begin(self):
         return 0
 
     def recommend(self, situation, memory):
-        after = self.numbers[min(memory, len(self.numbers) - 1)]
+        after = self.minima[min(memory, len(self.minima) - 1)]
         return Step(Reason.RECOMMENDATION, situation.current, after), memory + 1
 
 
 def swelling(erlangs, seconds=900.0, *, seed=1):
-    """Up to twice so many erlangs and back, in requests of a tenth of a second."""
+    """Up to twice this load and back, in requests of a tenth of a second."""
     rng = np.random.default_rng(seed)
     candidates = np.sort(rng.random(rng.poisson(20.0 * erlangs * seconds)) * seconds)
     at = candidates[rng.random(len(candidates)) < np.sin(np.pi * candidates / seconds) ** 2]
@@ -45,7 +45,7 @@ def scene_of(**given):
 
 
 class Witnessed(BoundsDriver):
-    """A driver as it is, and what was seen at its looks."""
+    """A driver, and the observations at its polls."""
 
     def __init__(self, policy, scene, **given):
         configured = as_configured(policy, scene, Mode.BOUNDS)
@@ -68,7 +68,7 @@ class Witnessed(BoundsDriver):
         return [each.change for each in self.decisions if each.change is not None]
 
 
-def steered(policy, load, *, allocations=1, lag_s=LAG_S, **given):
+def bounds_run(policy, load, *, allocations=1, lag_s=LAG_S, **given):
     """A run, with the driver and the plant afterwards."""
     scene = scene_of(**given)
     driver = Witnessed(policy, scene, lag_s=lag_s)
@@ -79,11 +79,11 @@ def steered(policy, load, *, allocations=1, lag_s=LAG_S, **given):
 
 def holdings(plant):
     start, _ = plant.span
-    return [(round(at - start, 6), *numbers) for at, *numbers in plant.allocation_spans]
+    return [(round(at - start, 6), *counts) for at, *counts in plant.allocation_spans]
 
 
 def changes(plant):
-    """What was asked for, by seconds since the start."""
+    """What was requested for, by seconds since the start."""
     return [
         (after[0], after[1]) for before, after in pairwise(holdings(plant)) if after[1] != before[1]
     ]
@@ -94,8 +94,8 @@ FOLLOWING = UtilisationPolicy(target=0.7, load_window_s=60.0)
 
 class TestBounds:
     def test_they_are_those_of_the_scenario_at_first(self):
-        driver, _ = steered(
-            Floors(numbers=(2,)), swelling(1.0), min_allocations=2, max_allocations=9
+        driver, _ = bounds_run(
+            Minima(minima=(2,)), swelling(1.0), min_allocations=2, max_allocations=9
         )
         assert driver.sent == []
         assert {after for *_, after in driver.seen} == {
@@ -103,7 +103,7 @@ class TestBounds:
         }
 
     def test_they_move_when_the_plan_says_so_and_only_then(self):
-        driver, plant = steered(FOLLOWING, swelling(3.0))
+        driver, plant = bounds_run(FOLLOWING, swelling(3.0))
         assert len(driver.sent) > 5
         assert (driver.updates, driver.refused) == (len(driver.sent), 0)
         for decision, (before, _, after) in zip(driver.decisions, driver.seen, strict=True):
@@ -117,21 +117,21 @@ class TestBounds:
         last = driver.seen[-1][2]
         assert plant.statistics().adaptive == last
 
-    def test_it_is_the_minimum_that_moves_and_the_maximum_is_what_may_be_spent(self):
-        driver, _ = steered(FOLLOWING, swelling(3.0), min_allocations=2, max_allocations=17)
+    def test_the_minimum_changes_and_the_maximum_is_that_of_the_rule(self):
+        driver, _ = bounds_run(FOLLOWING, swelling(3.0), min_allocations=2, max_allocations=17)
         assert {change.maximum for change in driver.sent} == {17}
         assert {change.minimum for change in driver.sent} >= {3, 4, 5}
         assert all(isinstance(change, SetBounds) for change in driver.sent)
 
-    def test_decisions_are_about_the_minimum_whatever_runs(self):
-        """The cluster's own scaler has more than the floor."""
-        driver, plant = steered(Floors(numbers=(1,)), swelling(4.0))
-        assert max(number for _, number in changes(plant)) > 4
+    def test_decisions_are_about_the_minimum_and_not_the_running_allocations(self):
+        """Adaptive allocations have more than the minimum."""
+        driver, plant = bounds_run(Minima(minima=(1,)), swelling(4.0))
+        assert max(count for _, count in changes(plant)) > 4
         assert {(each.current, each.desired) for each in driver.decisions} == {(1, 1)}
         assert {each.mode for each in driver.decisions} == {Mode.BOUNDS}
 
 
-class TestTheClustersOwnScaler:
+class TestAdaptiveAllocations:
     @settings(deadline=None, max_examples=15)
     @given(
         st.lists(st.integers(0, 20), min_size=1, max_size=40),
@@ -140,39 +140,39 @@ class TestTheClustersOwnScaler:
         st.integers(0, 2**16),
     )
     def test_it_never_leaves_the_bounds_it_has_been_given(self, floors, least, most, seed):
-        policy = Floors(numbers=tuple(floors))
+        policy = Minima(minima=tuple(floors))
         load = swelling(2.0, 400.0, seed=seed)
         given = {"min_allocations": least, "max_allocations": most, "allocations": least}
-        driver, _ = steered(policy, load, **given)
-        for in_force, number, _ in driver.seen[1:]:
-            assert in_force.minimum <= number <= in_force.maximum
+        driver, _ = bounds_run(policy, load, **given)
+        for in_force, count, _ in driver.seen[1:]:
+            assert in_force.minimum <= count <= in_force.maximum
 
-    def test_it_acts_half_way_between_two_looks(self):
-        driver, plant = steered(FOLLOWING, swelling(3.0))
+    def test_they_run_half_way_between_two_polls(self):
+        driver, plant = bounds_run(FOLLOWING, swelling(3.0))
         assert (LAG_S, driver.poll_interval_s) == (5.0, 10.0)
         assert {at % 10.0 for at, _ in changes(plant)} == {5.0}
 
-    def test_it_keeps_its_own_rhythm_whatever_ours_is(self):
-        driver, plant = steered(FOLLOWING, swelling(3.0), poll_interval_s=7.5)
+    def test_they_keep_their_interval_with_any_poll_interval(self):
+        driver, plant = bounds_run(FOLLOWING, swelling(3.0), poll_interval_s=7.5)
         start, _ = plant.span
-        looks = [round(plan.at - start, 6) for plan in driver.plans]
-        assert looks == [7.5 * turn for turn in range(len(looks))]
+        polls = [round(plan.at - start, 6) for plan in driver.plans]
+        assert polls == [7.5 * poll for poll in range(len(polls))]
         assert {at % 10.0 for at, _ in changes(plant)} == {5.0}
 
     def test_a_higher_floor_is_reached_at_once_and_a_lower_one_after_its_cool_down(self):
         # Too little to do for more than one.
         load = workload(np.arange(0.0, 600.0, 0.5), 0.1, duration_s=600.0)
         floors = (1,) * 10 + (6,) * 6 + (1,)
-        _, plant = steered(Floors(numbers=floors), load)
+        _, plant = bounds_run(Minima(minima=floors), load)
         assert changes(plant)[0] == (115.0, 6)
-        (down,) = [at for at, number in changes(plant) if number == 1]
+        (down,) = [at for at, count in changes(plant) if count == 1]
         assert 115.0 + 300.0 <= down <= 115.0 + 320.0
 
     def test_it_goes_beyond_the_floor_by_itself(self):
         load = swelling(4.0)
-        _, alone = steered(Floors(numbers=(1,)), load)
-        _, helped = steered(FOLLOWING, load)
-        most = [max(number for _, number in changes(plant)) for plant in (alone, helped)]
+        _, alone = bounds_run(Minima(minima=(1,)), load)
+        _, helped = bounds_run(FOLLOWING, load)
+        most = [max(count for _, count in changes(plant)) for plant in (alone, helped)]
         assert 4 < most[0] <= most[1]
 
 
@@ -181,7 +181,7 @@ class TestWithoutMoving:
     def test_with_bounds_that_stay_it_is_the_cluster_alone(self, least, most):
         given = {"min_allocations": least, "max_allocations": most}
         load = swelling(3.0)
-        driver, plant = steered(Floors(numbers=(0,)), load, lag_s=0.0, allocations=least, **given)
+        driver, plant = bounds_run(Minima(minima=(0,)), load, lag_s=0.0, allocations=least, **given)
         alone = Plant(scene_of(**given), load, allocations=least)
         drive(alone, AdaptiveDriver(least, most))
         assert driver.updates == 0
@@ -189,23 +189,23 @@ class TestWithoutMoving:
         assert np.array_equal(plant.fleet.waits_s, alone.fleet.waits_s, equal_nan=True)
         assert np.array_equal(plant.fleet.outcomes, alone.fleet.outcomes)
 
-    def test_looking_at_it_changes_nothing(self):
-        """Not even while it follows another's lead: the look is at another instant each time."""
+    def test_a_poll_changes_nothing(self):
+        """With polls at other instants, adaptive allocations act as before."""
         runs = [
-            steered(Floors(numbers=(1,)), swelling(3.0), poll_interval_s=poll_interval_s)[1]
+            bounds_run(Minima(minima=(1,)), swelling(3.0), poll_interval_s=poll_interval_s)[1]
             for poll_interval_s in (4.0, 9.0)
         ]
         assert runs[0].allocation_spans == runs[1].allocation_spans
 
 
 def test_the_same_again_is_the_same():
-    runs = [steered(FOLLOWING, swelling(3.0), nodes=3, processors=8) for _ in range(2)]
+    runs = [bounds_run(FOLLOWING, swelling(3.0), nodes=3, processors=8) for _ in range(2)]
     (one, plant), (other, again) = runs
     assert one.plans == other.plans
     assert plant.allocation_spans == again.allocation_spans
 
 
-def test_what_is_observed_is_a_cluster_whose_scaler_is_on():
+def test_the_observation_shows_enabled_adaptive_allocations():
     load = swelling(3.0)
     plant = Plant(scene_of(), load, allocations=2)
     driver = BoundsDriver(

@@ -1,4 +1,4 @@
-"""How policies meet the plant: what they are shown, how often, and what becomes of their word."""
+"""How policies drive the plant: what they get, how often, and how their decisions take effect."""
 
 import math
 from itertools import pairwise
@@ -22,12 +22,12 @@ from tests.backtest.workloads import poisson, scenario, workload
 
 
 class Scripted(Value, frozen=True, kw_only=True):
-    """A peer that says what it was told to, the last over and over, and notes what it is shown."""
+    """A baseline with a list of recommendations, the last one repeated. It records what it gets."""
 
     name: ClassVar[str] = "scripted"
     load_window_s: ClassVar[float] = 10.0
 
-    numbers: tuple[int, ...]
+    recommendations: tuple[int, ...]
     shown: list[Situation]
     poll_interval_s: float = 10.0
     sampling_s: float = 10.0
@@ -37,32 +37,32 @@ class Scripted(Value, frozen=True, kw_only=True):
 
     def recommend(self, situation, memory):
         self.shown.append(situation)
-        after = self.numbers[min(memory, len(self.numbers) - 1)]
+        after = self.recommendations[min(memory, len(self.recommendations) - 1)]
         return Step(Reason.RECOMMENDATION, situation.current, after), memory + 1
 
 
-class Witness:
-    """A driver as it is, and the instants at which it looked."""
+class Recorded:
+    """A driver, and the instants of its polls."""
 
     def __init__(self, driver):
-        self.driver, self.looks = driver, []
+        self.driver, self.polls = driver, []
         self.poll_interval_s = driver.poll_interval_s
 
     def advance(self, plant, to):
         self.driver.advance(plant, to)
 
     def poll(self, plant):
-        self.looks.append(plant.now)
+        self.polls.append(plant.now)
         self.driver.poll(plant)
 
 
-class Told(BaselineDriver):
-    """A driver of such a peer."""
+class ScriptedDriver(BaselineDriver):
+    """A driver of such a baseline."""
 
-    def __init__(self, *numbers, minimum=1, maximum=4, **rhythm):
+    def __init__(self, *recommendations, minimum=1, maximum=4, **rhythm):
         self.shown = []
-        peer = Scripted(numbers=numbers, shown=self.shown, **rhythm)
-        super().__init__(peer, peer.begin(), minimum, maximum)
+        baseline = Scripted(recommendations=recommendations, shown=self.shown, **rhythm)
+        super().__init__(baseline, baseline.begin(), minimum, maximum)
 
 
 def busy_load(erlangs, seconds=600.0, *, seed=1):
@@ -74,42 +74,44 @@ def busy_load(erlangs, seconds=600.0, *, seed=1):
 
 
 def changes(plant):
-    """What was asked for, by seconds since the start."""
-    asked, start = plant.allocation_spans, plant.span[0]
+    """What was requested for, by seconds since the start."""
+    requested, start = plant.allocation_spans, plant.span[0]
     return [
         (round(after.at - start, 6), after.requested)
-        for before, after in pairwise(asked)
+        for before, after in pairwise(requested)
         if after.requested != before.requested
     ]
 
 
 class TestPeriods:
     @pytest.mark.parametrize(
-        ("seconds", "poll_interval_s", "looks"),
+        ("seconds", "poll_interval_s", "polls"),
         [(60.0, 10.0, 6), (60.5, 10.0, 7), (59.5, 10.0, 6), (5.0, 10.0, 1), (7.0, 2.0, 4)],
     )
-    def test_looks_are_a_period_apart_from_the_start_and_none_is_at_the_end(
-        self, seconds, poll_interval_s, looks
+    def test_polls_are_an_interval_apart_from_the_start_and_none_is_at_the_end(
+        self, seconds, poll_interval_s, polls
     ):
         load = workload([0.0], 0.1, duration_s=seconds)
         plant = Plant(scenario(), load, allocations=1)
-        witness = Witness(Told(1, poll_interval_s=poll_interval_s, sampling_s=poll_interval_s))
+        witness = Recorded(
+            ScriptedDriver(1, poll_interval_s=poll_interval_s, sampling_s=poll_interval_s)
+        )
         drive(plant, witness)
-        assert witness.looks == [load.start + poll_interval_s * turn for turn in range(looks)]
+        assert witness.polls == [load.start + poll_interval_s * poll for poll in range(polls)]
         assert plant.now == load.start + seconds + scenario().timeout_s
 
-    def test_ours_looks_as_often_as_it_polls(self):
+    def test_the_daemons_cycle_runs_once_per_poll_interval(self):
         load = workload([0.0], 0.1, duration_s=60.0)
         driver = ours(scenario(poll_interval_s=7.5))
         drive(Plant(scenario(), load, allocations=1), driver)
-        assert [plan.at - load.start for plan in driver.plans] == [7.5 * turn for turn in range(8)]
+        assert [plan.at - load.start for plan in driver.plans] == [7.5 * poll for poll in range(8)]
 
-    def test_the_native_scaler_looks_every_ten_seconds(self):
-        witness = Witness(AdaptiveDriver(1, 4))
+    def test_adaptive_allocations_run_every_ten_seconds(self):
+        witness = Recorded(AdaptiveDriver(1, 4))
         load = busy_load(3.0, 120.0)
         plant = Plant(scenario(poll_interval_s=7.0), load, allocations=1)
         drive(plant, witness)
-        assert witness.looks == [load.start + 10.0 * turn for turn in range(12)]
+        assert witness.polls == [load.start + 10.0 * poll for poll in range(12)]
         assert {at % 10.0 for at, _ in changes(plant)} == {0.0}
 
 
@@ -130,29 +132,31 @@ class TestOurs:
         plant = Plant(scene, load, allocations=2)
         drive(plant, driver)
         assert plant.requested == 3
-        assert {number for _, number in changes(plant)} == {3}
+        assert {allocations for _, allocations in changes(plant)} == {3}
         assert {plan.decisions[0].recommended for plan in driver.plans[-10:]} <= {5, 6, 7}
 
-    def test_it_asks_for_no_more_than_fits(self):
+    def test_it_requests_no_more_than_fits(self):
         scene = scenario(processors=4, max_allocations=9)
         driver = ours(scene)
         plant = Plant(scene, busy_load(6.0, 250.0), allocations=3)
         drive(plant, driver)
         assert (plant.requested, driver.refused) == (4, 0)
 
-    def test_it_learns_what_does_not_fit(self):
-        """More is allowed than there is room for. It asks, is refused, and does not ask again
+    def test_it_does_not_repeat_a_count_that_was_refused(self):
+        """More is allowed than fits. It requests it, is refused, and does not request it again
         until it may believe that something has changed."""
         scene = scenario(processors=4, max_allocations=9)
         driver = ours(scene)
         plant = Plant(scene, busy_load(6.0, 250.0), allocations=3, version="8.12")
         drive(plant, driver)
         assert plant.requested == 4
-        asked = [decision for plan in driver.plans for decision in plan.decisions]
-        refused = [each.desired for each in asked if each.desired > 4]
+        requested = [decision for plan in driver.plans for decision in plan.decisions]
+        refused = [each.desired for each in requested if each.desired > 4]
         assert driver.refused == len(refused) >= 1
         assert len(set(refused)) == len(refused)
-        held = [each for each in asked if Reason.CAPACITY in {step.reason for step in each.steps}]
+        held = [
+            each for each in requested if Reason.CAPACITY in {step.reason for step in each.steps}
+        ]
         assert len(held) > 15
         assert all(each.desired <= 4 < each.recommended for each in held[len(refused) :])
 
@@ -170,77 +174,77 @@ class TestNative:
     def test_it_is_enabled_with_the_bounds_and_does_the_rest(self):
         plant = Plant(scenario(version="9.3.0"), busy_load(3.0), allocations=1)
         drive(plant, AdaptiveDriver(1, 3))
-        native = plant.statistics().adaptive
-        assert native == AdaptiveAllocations(enabled=True, minimum=1, maximum=3)
+        adaptive = plant.statistics().adaptive
+        assert adaptive == AdaptiveAllocations(enabled=True, minimum=1, maximum=3)
         assert plant.requested == 3
-        assert max(number for _, number in changes(plant)) == 3
+        assert max(allocations for _, allocations in changes(plant)) == 3
 
-    def test_nothing_moves_before_it_has_seen_two_looks(self):
+    def test_nothing_changes_before_the_second_run(self):
         plant = Plant(scenario(), busy_load(3.0, 100.0), allocations=1)
         drive(plant, AdaptiveDriver(1, 4))
         assert changes(plant)[0][0] >= 10.0
 
 
 class TestOthers:
-    def test_their_word_is_limited_by_the_bounds_only(self):
+    def test_only_the_bounds_limit_their_recommendation(self):
         plant = Plant(scenario(processors=8), busy_load(0.1, 60.0), allocations=2)
-        driver = Told(99, 4, 0, -5, 3, minimum=2, maximum=5)
+        driver = ScriptedDriver(99, 4, 0, -5, 3, minimum=2, maximum=5)
         drive(plant, driver)
         assert changes(plant) == [(10.0, 5), (20.0, 4), (30.0, 2), (50.0, 3)]
         assert driver.refused == 0
 
-    def test_every_refusal_counts_and_they_are_told_nothing_of_it(self):
+    def test_every_refusal_counts_and_is_not_reported_to_the_policy(self):
         plant = Plant(scenario(processors=4), busy_load(0.1, 60.0), allocations=2)
-        driver = Told(3, 9, 9, 4, 9, maximum=12)
+        driver = ScriptedDriver(3, 9, 9, 4, 9, maximum=12)
         drive(plant, driver)
         assert changes(plant) == [(10.0, 3), (40.0, 4)]
         assert driver.refused == 3
         assert [seen.current for seen in driver.shown] == [2, 3, 3, 3, 4]
 
-    def test_they_see_what_was_asked_for_and_what_runs_by_now(self):
+    def test_they_get_the_requested_and_the_running_allocations(self):
         scene = scenario(nodes=2, processors=2, max_allocations=4, load_s=25.0)
         plant = Plant(scene, busy_load(0.1, 70.0), allocations=2)
-        driver = Told(4)
+        driver = ScriptedDriver(4)
         drive(plant, driver)
         assert [(seen.current, seen.running) for seen in driver.shown] == [
             (2, 2), (4, 2), (4, 2), (4, 4), (4, 4), (4, 4),
         ]  # fmt: skip
 
-    def test_they_look_first_when_there_is_something_to_compare(self):
+    def test_they_are_called_first_when_there_is_something_to_compare(self):
         load = busy_load(0.1, 60.0)
-        driver = Told(1)
+        driver = ScriptedDriver(1)
         drive(Plant(scenario(), load, allocations=1), driver)
         assert [seen.at - load.start for seen in driver.shown] == [10, 20, 30, 40, 50]
         assert {seen.sample.interval_s for seen in driver.shown} == {10.0}
 
-    def test_samples_are_what_happened_since_the_last_look(self):
+    def test_samples_cover_the_time_since_the_last_poll(self):
         # One worker; each request takes two seconds, and two may wait, for five seconds.
         load = workload([1.0, 2.0, 3.0, 4.0, 12.0], 2.0, duration_s=40.0)
         scene = scenario(queue_capacity=2, timeout_s=4.5)
-        driver = Told(1)
+        driver = ScriptedDriver(1)
         drive(Plant(scene, load, allocations=1), driver)
         first, second, _ = (seen.sample for seen in driver.shown)
-        # Served at 1, 3 and 5; the third would be done at 7, which is in time, and the fourth,
-        # taken at 7, at 9 and too late.
+        # Served at 1, 3 and 5; the third would be done at 7, before its deadline, and the fourth,
+        # taken at 7, at 9 and after it.
         assert (first.completed, first.failed, first.in_flight) == (3, 1, 0)
         assert (first.queue_growth, first.arrivals) == (0, 4)
         assert first.busy_s == pytest.approx(8.0)
         assert (second.completed, second.arrivals) == (1, 1)
         assert second.busy_s == pytest.approx(2.0)
 
-    def test_what_is_under_way_is_growth(self):
+    def test_in_flight_requests_are_queue_growth(self):
         load = workload([8.0, 9.0], 4.0, duration_s=40.0)
-        driver = Told(1)
+        driver = ScriptedDriver(1)
         drive(Plant(scenario(), load, allocations=1), driver)
         first, second, _ = (seen.sample for seen in driver.shown)
         assert (first.completed, first.queue_growth, first.in_flight) == (0, 2, 2)
         assert (second.completed, second.queue_growth, second.in_flight) == (2, -2, 0)
         assert (first.busy_s, second.busy_s) == (pytest.approx(2.0), pytest.approx(6.0))
 
-    def test_who_may_still_be_answered_has_not_failed(self):
+    def test_a_request_whose_caller_still_waits_has_not_failed(self):
         # The second is taken at 10, and would be done at 19. It is at 12 that its caller gives up.
         load = workload([1.0, 2.0], [9.0, 9.0], duration_s=40.0)
-        driver = Told(1)
+        driver = ScriptedDriver(1)
         drive(Plant(scenario(timeout_s=10.0), load, allocations=1), driver)
         first, second, _ = (seen.sample for seen in driver.shown)
         assert (first.completed, first.failed, first.in_flight) == (1, 0, 1)
@@ -249,11 +253,13 @@ class TestOthers:
     @pytest.mark.parametrize(
         ("poll_interval_s", "sampling_s", "each"), [(10.0, 10.0, 1), (10.0, 0.5, 20), (2.0, 1.0, 2)]
     )
-    def test_they_see_what_is_in_flight_at_their_own_pace(self, poll_interval_s, sampling_s, each):
+    def test_they_get_the_in_flight_requests_at_their_own_sampling_interval(
+        self, poll_interval_s, sampling_s, each
+    ):
         load = busy_load(3.0, 40.0)
         plant = Plant(scenario(timeout_s=1e6), load, allocations=3)
-        # Some looks are in the middle of a change, others not.
-        driver = Told(3, 3, 4, 2, poll_interval_s=poll_interval_s, sampling_s=sampling_s)
+        # Some polls are in the middle of a change, others not.
+        driver = ScriptedDriver(3, 3, 4, 2, poll_interval_s=poll_interval_s, sampling_s=sampling_s)
         drive(plant, driver)
         begins = load.at + plant.fleet.waits_s
         ends = begins + load.work_s
@@ -263,14 +269,14 @@ class TestOthers:
             assert list(seen.in_flight) == in_flight
             assert seen.sample.in_flight == in_flight[-1]
 
-    def test_nobody_estimates_for_them(self):
-        driver = Told(1)
+    def test_baselines_get_no_load_estimate(self):
+        driver = ScriptedDriver(1)
         drive(Plant(scenario(), busy_load(0.5, 60.0), allocations=1), driver)
         for seen in driver.shown:
             assert math.isnan(seen.load.arrival_rate_per_s)
 
-    def test_a_fixed_number_is_there_from_the_beginning(self):
+    def test_fixed_allocations_exist_from_the_start(self):
         assert BaselineDriver(Static(allocations=3), None, 1, 4).initial_allocations == 3
-        assert Told(3).initial_allocations is None
+        assert ScriptedDriver(3).initial_allocations is None
         assert ours(scenario()).initial_allocations is None
         assert AdaptiveDriver(1, 3).initial_allocations is None

@@ -65,17 +65,17 @@ class TestFreeThreads:
         low = deployment(node("n1"), priority="low")
         assert self.free(low, cluster=hardware(machine("n1"))) == {"n1": 4}
 
-    def test_what_is_still_loading_counts_where_it_loads(self):
+    def test_loading_allocations_count_where_they_load(self):
         stats = deployment(node("n1", allocations=2), loading("n2"), allocations=5)
         cluster = hardware(machine("n1"), machine("n2"))
         assert self.free(stats, cluster=cluster) == {"n1": 2, "n2": 1}
 
-    def test_what_loads_on_several_nodes_is_shared_among_them(self):
+    def test_loading_allocations_are_shared_among_the_loading_nodes(self):
         stats = deployment(loading("n1"), loading("n2"), allocations=3)
         cluster = hardware(machine("n1"), machine("n2"))
         assert self.free(stats, cluster=cluster) == {"n1": 2, "n2": 3}
 
-    def test_what_is_leaving_or_has_failed_takes_none(self):
+    def test_stopping_and_failed_routes_take_none(self):
         stopping = node("n1", routing_state="stopping")
         failed = node("n2", routing_state="failed", allocations=None)
         cluster = hardware(machine("n1"), machine("n2"))
@@ -112,7 +112,7 @@ class TestWhatFits:
         assert most(stats, scattered, cluster=hardware(machine("n1"), machine("n2", 2.0))) == 1
 
     @pytest.mark.parametrize("growable", [True, None])
-    def test_nothing_is_said_of_hardware_that_grows_or_may_grow(self, growable):
+    def test_no_limit_is_known_for_hardware_that_grows_or_may_grow(self, growable):
         cluster = hardware(machine("n1"), growable=growable)
         assert most(deployment(node("n1")), cluster=cluster) is None
 
@@ -127,19 +127,19 @@ class TestWhatFits:
             hardware(machine("n2")),  # and not n1, which has joined since
         ],
     )
-    def test_nothing_is_said_where_the_cluster_did_not_tell_all(self, cluster):
+    def test_no_limit_is_known_where_the_report_is_incomplete(self, cluster):
         assert most(deployment(node("n1")), cluster=cluster) is None
 
-    def test_nothing_is_said_while_a_node_loads_that_has_just_joined(self):
+    def test_no_limit_is_known_while_a_new_node_loads_the_model(self):
         stats = deployment(node("n1"), loading("n2"), allocations=2)
         assert most(stats, cluster=hardware(machine("n1"))) is None
 
-    def test_what_is_loading_is_part_of_it(self):
+    def test_allocations_on_a_loading_node_are_included(self):
         stats = deployment(node("n1", allocations=4), loading("n2"), allocations=6)
         cluster = hardware(machine("n1"), machine("n2"), machine("n3"))
         assert most(stats, cluster=cluster) == 12
 
-    def test_nothing_is_said_of_low_priority_or_unknown_threads(self):
+    def test_no_limit_is_known_for_low_priority_or_unknown_threads(self):
         cluster = hardware(machine("n1"))
         assert most(deployment(node("n1"), priority="low"), cluster=cluster) is None
         silent = deployment(node("n1"), threads_per_allocation=None)
@@ -181,7 +181,7 @@ class TestMemory:
         assert self.on_two_nodes(free=240 * MIB, required_memory_bytes=300 * MIB) == 8
 
     @pytest.mark.parametrize("known", [{}, {"required_memory_bytes": 64 * GIB}])
-    def test_what_is_not_told_stands_in_nobodys_way(self, known):
+    def test_unknown_memory_is_no_obstacle(self, known):
         silent = NodeCapacity(node_id="n2", name="n2", processors=4.0)
         stats = deployment(node("n1", allocations=2), **known)
         assert most(stats, cluster=hardware(machine("n1"), silent)) == 8
@@ -254,7 +254,7 @@ def seen(machines, demands):
 
 
 @given(fleets())
-def test_what_is_said_to_fit_the_planner_can_place(fleet):
+def test_the_planner_can_place_what_fits(fleet):
     machines, demands = fleet
     observed = seen(machines, demands)
     room = free_capacity_of(observed)
@@ -262,14 +262,14 @@ def test_what_is_said_to_fit_the_planner_can_place(fleet):
         fits = max_allocations(observed.deployments[demand.deployment_id], room)
         assert fits is not None
         assert fits >= demand.allocations
-        asked = [
+        raised = [
             d if d is not demand else PlannerDeployment(
                 deployment_id=d.deployment_id, allocations=fits, threads=d.threads,
                 memory_bytes=d.memory_bytes, previously_assigned=True, current=d.current,
             )
             for d in demands
         ]  # fmt: skip
-        assert plan(machines, asked).reasons == {}
+        assert plan(machines, raised).reasons == {}
 
 
 @given(fleets())

@@ -1,4 +1,4 @@
-"""When nobody asks, and when it is safe to have nothing."""
+"""When a deployment is idle, and when 0 allocations are safe."""
 
 import pytest
 
@@ -7,7 +7,7 @@ from autoscaler.core.selection import ScaleToZero, ZeroMethod
 from autoscaler.core.values import Cluster, DataIssue, NodeCapacity, Sample
 from tests.observations import deployment, node
 
-NATIVE, STOP = ScaleToZero(1800.0, ZeroMethod.ADAPTIVE), ScaleToZero(1800.0, ZeroMethod.STOP)
+ADAPTIVE, STOP = ScaleToZero(1800.0, ZeroMethod.ADAPTIVE), ScaleToZero(1800.0, ZeroMethod.STOP)
 
 
 def cluster(*versions):
@@ -22,16 +22,16 @@ def sample(**given):
     return Sample(at=100.0, interval_s=10.0, **given)
 
 
-def test_silence_lasts_since_it_began():
+def test_a_deployment_without_requests_stays_idle():
     assert idle_since(40.0, sample()) == 40.0
 
 
 @pytest.mark.parametrize(
     "given",
     [{"completed": 1}, {"failed": 1}, {"in_flight": 1}, {"issues": (DataIssue.INCOMPLETE,)}],
-    ids=["answered", "refused", "waiting", "unknown"],
+    ids=["completed", "failed", "in flight", "unknown"],
 )
-def test_whatever_is_asked_or_may_have_been_begins_it_anew(given):
+def test_any_request_and_any_data_quality_issue_restarts_the_idle_time(given):
     assert idle_since(40.0, sample(**given)) == 100.0
 
 
@@ -50,7 +50,7 @@ def test_the_version_is_that_of_all_nodes(versions, known):
     assert version_of(cluster(*versions)) == known
 
 
-def test_of_a_cluster_that_does_not_tell_no_version_is_known():
+def test_without_a_report_about_the_nodes_the_version_is_unknown():
     assert version_of(None) is None
 
 
@@ -59,8 +59,8 @@ PAIR = deployment(node(), deployment_id="elser-search", model_id="elser")
 
 
 @pytest.mark.parametrize("version", [(8, 16, 0), (8, 19, 5), (9, 0, 8), (9, 3, 0)])
-def test_the_clusters_own_scaler_may_take_it_to_zero(version):
-    assert unsafe_reason(NATIVE, SAME_IDS, None, version) == ""
+def test_adaptive_allocations_may_scale_it_to_zero(version):
+    assert unsafe_reason(ADAPTIVE, SAME_IDS, None, version) == ""
 
 
 @pytest.mark.parametrize(
@@ -73,13 +73,13 @@ def test_the_clusters_own_scaler_may_take_it_to_zero(version):
         ((9, 2, 4), "#137134"),
     ],
 )
-def test_not_where_it_would_be_lost_or_never_wake(version, because):
-    assert because in unsafe_reason(NATIVE, SAME_IDS, None, version)
+def test_not_in_versions_that_would_delete_or_never_resume_it(version, because):
+    assert because in unsafe_reason(ADAPTIVE, SAME_IDS, None, version)
 
 
-def test_not_under_an_id_by_which_requests_could_not_wake_it():
-    assert "#146835" in unsafe_reason(NATIVE, PAIR, None, (9, 4, 4))
-    assert unsafe_reason(NATIVE, PAIR, None, (9, 4, 5)) == ""
+def test_not_under_an_id_by_which_requests_could_not_resume_it():
+    assert "#146835" in unsafe_reason(ADAPTIVE, PAIR, None, (9, 4, 4))
+    assert unsafe_reason(ADAPTIVE, PAIR, None, (9, 4, 5)) == ""
 
 
 @pytest.mark.parametrize("version", [None, (8, 6, 0), (9, 1, 0)])

@@ -16,7 +16,7 @@ def test_the_first_match_wins():
     assert chosen(*rules, deployment_id="elser-ingest") == "rest"
 
 
-def test_a_rule_may_look_at_the_model():
+def test_a_rule_may_select_by_model():
     rules = rule(name="elser", models=(".elser_model_2*",)), rule(name="rest")
     assert chosen(*rules, model_id=".elser_model_2_linux-x86_64") == "elser"
     assert chosen(*rules, model_id="e5") == "rest"

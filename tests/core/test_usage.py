@@ -1,4 +1,4 @@
-"""At which times of the week a deployment is used, and when it will be wanted again."""
+"""At which times of the week a deployment is used, and when it is usually used."""
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -17,7 +17,7 @@ MONDAY_9 = 10 * WEEK_S + 9 * 3600.0
 
 
 def history(*uses, until, step_s=300.0):
-    """The usage at `until`, looked at every `step_s`, with requests at the instants of `uses`."""
+    """The usage at `until`, updated every `step_s`, with requests at the instants of `uses`."""
     usage, before = UNUSED, min(uses, default=until) - step_s
     while before < until:
         at = before + step_s
@@ -28,29 +28,29 @@ def history(*uses, until, step_s=300.0):
     return usage
 
 
-def test_what_was_used_at_this_time_on_two_of_three_days_is_usual():
+def test_use_at_this_time_on_two_of_three_days_is_usual_use():
     uses = (MONDAY_9, MONDAY_9 + 2 * DAY_S)
     usage = history(*uses, until=MONDAY_9 + 3 * DAY_S - 3600.0)
     assert is_usually_used(usage, MONDAY_9 + 3 * DAY_S)
     assert not is_usually_used(usage, MONDAY_9 + 3 * DAY_S - 1800.0)
 
 
-def test_a_single_day_is_no_habit():
+def test_a_single_day_is_not_usual_use():
     usage = history(MONDAY_9, until=MONDAY_9 + DAY_S - 3600.0)
     assert not is_usually_used(usage, MONDAY_9 + DAY_S)
 
 
-def test_what_was_used_a_week_ago_is_usual():
+def test_use_a_week_ago_is_usual_use():
     usage = history(MONDAY_9, until=MONDAY_9 + WEEK_S - 3600.0)
     assert is_usually_used(usage, MONDAY_9 + WEEK_S)
 
 
-def test_what_was_used_a_moment_ago_is_not_a_habit():
+def test_use_a_moment_ago_is_not_usual_use():
     usage = history(MONDAY_9 + 60.0, until=MONDAY_9 + 600.0)
     assert not is_usually_used(usage, MONDAY_9 + 720.0, known_until=MONDAY_9 + 600.0)
 
 
-def test_a_habit_is_given_up():
+def test_usual_use_ends_after_some_days():
     usage = history(MONDAY_9, MONDAY_9 + DAY_S, until=MONDAY_9 + WEEK_S + 2 * DAY_S)
     assert not any(
         is_usually_used(usage, MONDAY_9 + WEEK_S + 2 * DAY_S + hours * 3600.0)
@@ -58,12 +58,12 @@ def test_a_habit_is_given_up():
     )
 
 
-def test_of_what_was_never_watched_nothing_is_usual():
+def test_without_recorded_usage_nothing_is_usual():
     assert not is_usually_used(b"", MONDAY_9)
 
 
 @given(st.lists(st.floats(0.0, 3 * WEEK_S), max_size=20), st.floats(0.0, 2 * WEEK_S))
-def test_a_long_silence_is_remembered_as_unused_whatever_was_before(uses, silence_s):
+def test_after_an_idle_week_nothing_is_recorded_as_used(uses, silence_s):
     usage, before = UNUSED, 0.0
     for at in sorted(uses):
         usage = updated_usage(usage, at, since=before, requests=True)
@@ -73,6 +73,6 @@ def test_a_long_silence_is_remembered_as_unused_whatever_was_before(uses, silenc
 
 
 @given(st.floats(0.0, WEEK_S), st.booleans())
-def test_looking_twice_at_the_same_time_changes_nothing(at, requests):
+def test_a_second_update_at_the_same_time_changes_nothing(at, requests):
     once = updated_usage(UNUSED, at, since=at - 1.0, requests=requests)
     assert updated_usage(once, at, since=at, requests=requests) == once

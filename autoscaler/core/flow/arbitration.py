@@ -12,7 +12,8 @@ order is needed. Otherwise allocations are granted one by one, in this order:
 The claims of dry runs are compared with the rest, because nothing is requested for them.
 
 Decreases of the same plan free nothing here. An update may be refused, withheld or lost, and a
-process that gives up allocations may take minutes; the next observation shows the capacity that is really free.
+process that gives up allocations may take minutes; the next observation shows the capacity that
+is really free.
 """
 
 import heapq

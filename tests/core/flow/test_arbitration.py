@@ -1,4 +1,4 @@
-"""Several deployments and the capacity that is free: who is granted how much, and what is said."""
+"""Several deployments and one free capacity: the grants, and the messages about them."""
 
 from functools import cache
 from typing import ClassVar
@@ -50,7 +50,7 @@ class Recommending(Value, frozen=True, kw_only=True):
 
     allocations: int
     costs: tuple[float, ...] = ()  # of 1, 2, ... allocations
-    asked: list[int] = field(default_factory=list)
+    evaluated: list[int] = field(default_factory=list)
 
     def begin(self):
         return "memory"
@@ -63,7 +63,7 @@ class Recommending(Value, frozen=True, kw_only=True):
             return None
 
         def cost(allocations):
-            self.asked.append(allocations)
+            self.evaluated.append(allocations)
             return self.costs[allocations - 1]
 
         return cost
@@ -127,22 +127,22 @@ class TestGrants:
     def test_alone_each_is_granted_all(self):
         assert desired(decided((recommended("e4", 5),), running("e4"), running("e5"))) == {"e4": 5}
 
-    def test_what_fits_together_is_granted_in_full_and_nobody_is_asked_for_costs(self):
+    def test_claims_that_fit_together_are_granted_in_full_and_no_cost_is_evaluated(self):
         rules = (recommended("e4", 3, costs=(9.0, 5.0, 3.0)), recommended("e5", 3))
         decisions = decided(rules, running("e4"), running("e5"))
         assert desired(decisions) == {"e4": 3, "e5": 3}
-        assert rules[0].policy.asked == []
+        assert rules[0].policy.evaluated == []
         assert {each.reason for each in decisions.values()} == {Reason.RECOMMENDATION}
 
     def test_the_cost_saved_for_each_thread_decides(self):
         rules = (
-            recommended("dear", 5, costs=(90.0, 60.0, 40.0, 30.0, 25.0)),
+            recommended("costly", 5, costs=(90.0, 60.0, 40.0, 30.0, 25.0)),
             recommended("cheap", 5, costs=(9.0, 6.0, 4.0, 3.0, 2.5)),
         )
-        decisions = decided(rules, running("dear"), running("cheap"))
-        assert desired(decisions) == {"dear": 5, "cheap": 1}
+        decisions = decided(rules, running("costly"), running("cheap"))
+        assert desired(decisions) == {"costly": 5, "cheap": 1}
         assert words(decisions, "cheap").endswith(
-            "1 of 5 granted, as free threads were granted to dear (4)"
+            "1 of 5 granted, as free threads were granted to costly (4)"
         )
 
     def test_an_allocation_of_several_threads_has_to_save_more(self):
@@ -162,22 +162,22 @@ class TestGrants:
 
     def test_the_minimum_comes_before_any_saving(self):
         rules = (
-            recommended("dear", 5, costs=(90.0, 60.0, 40.0, 30.0, 25.0)),
+            recommended("costly", 5, costs=(90.0, 60.0, 40.0, 30.0, 25.0)),
             recommended("small", 1, min_allocations=4),
         )
-        decisions = decided(rules, running("dear"), running("small"))
-        assert desired(decisions) == {"dear": 2, "small": 4}
+        decisions = decided(rules, running("costly"), running("small"))
+        assert desired(decisions) == {"costly": 2, "small": 4}
 
     def test_so_does_the_minimum_of_an_open_schedule(self):
         day = Schedule(
             name="day", cron="0 8 * * *", timezone="UTC", length_s=3600.0, min_allocations=4
         )
         rules = (
-            recommended("dear", 5, costs=(90.0, 60.0, 40.0, 30.0, 25.0)),
+            recommended("costly", 5, costs=(90.0, 60.0, 40.0, 30.0, 25.0)),
             recommended("small", 1, schedules=(day,)),
         )
-        decisions = decided(rules, running("dear"), running("small"), open_schedules=(day,))
-        assert desired(decisions) == {"dear": 2, "small": 4}
+        decisions = decided(rules, running("costly"), running("small"), open_schedules=(day,))
+        assert desired(decisions) == {"costly": 2, "small": 4}
 
     def test_no_more_deployments_are_named_than_a_line_can_hold(self):
         names = [f"d{number}" for number in range(MAX_NAMED + 3)]
@@ -216,12 +216,12 @@ class TestClaims:
 
     def test_what_an_earlier_cycle_has_requested_is_placed_first(self):
         """Its process has not reported the new allocations yet."""
-        rules = (recommended("early", 4), recommended("late", 5))
-        early = running("early", allocations=1)
-        early = replace(early, allocations=4, target_allocations=4)
-        decisions = decided(rules, early, running("late"))
-        assert desired(decisions)["late"] == 2
-        assert words(decisions, "late").endswith("as free threads were granted to early (3)")
+        rules = (recommended("first", 4), recommended("second", 5))
+        first = running("first", allocations=1)
+        first = replace(first, allocations=4, target_allocations=4)
+        decisions = decided(rules, first, running("second"))
+        assert desired(decisions)["second"] == 2
+        assert words(decisions, "second").endswith("as free threads were granted to first (3)")
 
     def test_a_further_node_is_shared_only_as_far_as_its_memory_goes(self):
         nodes = [machine("n1", 2, free=0), machine("n2", 8, 5000 * MIB, 3000 * MIB)]
@@ -237,7 +237,7 @@ class TestClaims:
             "1 of 3 granted, as free threads were granted to first (2)"
         )
 
-    def test_of_those_who_may_not_change_nothing_is_taken(self):
+    def test_a_deployment_in_a_back_off_claims_nothing(self):
         held = recommended("held", 5)
         free = recommended("free", 5)
         back_off = BackOff(times=1, until=1000.0, reason="invalid")
@@ -291,36 +291,36 @@ class TestStarts:
         state = State(stopped=stopped_deployments, resume_requested=frozenset(stopped_deployments))
         return decided(rules, *deployments, nodes=nodes, state=state)
 
-    def sleepy(self, name, **given):
+    def stop_when_idle(self, name, **given):
         return recommended(name, 1, zero=ScaleToZero(1800.0, ZeroMethod.STOP), **given)
 
     def test_a_start_claims_its_allocations_before_any_increase_above_a_minimum(self):
-        rules = (self.sleepy("idle", min_allocations=2), recommended("busy", 6))
+        rules = (self.stop_when_idle("idle", min_allocations=2), recommended("busy", 6))
         decisions = self.resumed(rules, running("busy"), idle=stopped("idle"))
         assert desired(decisions) == {"busy": 4, "idle": 2}
         assert isinstance(decisions["idle"].change, Start)
 
     def test_it_is_started_with_what_there_is(self):
-        rules = (self.sleepy("idle", min_allocations=4),)
+        rules = (self.stop_when_idle("idle", min_allocations=4),)
         decisions = self.resumed(rules, running("full", 4), idle=stopped("idle"))
         assert decisions["idle"].change.allocations == 2
         assert words(decisions, "idle").endswith("no more than 2 fit on the nodes")
 
     def test_the_minimum_of_adaptive_allocations_comes_down_with_it(self):
         on = AdaptiveAllocations(enabled=True, minimum=3, maximum=8)
-        rules = (self.sleepy("idle", min_allocations=3, mode=Mode.BOUNDS),)
+        rules = (self.stop_when_idle("idle", min_allocations=3, mode=Mode.BOUNDS),)
         given = stopped("idle", adaptive=on)
         decisions = self.resumed(rules, running("full", 4), idle=given)
         assert decisions["idle"].change.adaptive == replace(on, minimum=2)
 
     def test_it_stays_stopped_where_there_is_nothing(self):
-        rules = (self.sleepy("idle"),)
+        rules = (self.stop_when_idle("idle"),)
         decisions = self.resumed(rules, running("full", 6), idle=stopped("idle"))
         assert (decisions["idle"].change, decisions["idle"].desired) == (None, 0)
         assert decisions["idle"].reason is Reason.FIT
 
     def test_low_priority_needs_memory_only(self):
-        rules = (self.sleepy("idle", low_priority=True),)
+        rules = (self.stop_when_idle("idle", low_priority=True),)
         elser = {"model_id": ELSER, "required_memory_bytes": 2000 * MIB, "priority": "low"}
         for free, expected in ((1999 * MIB, 0), (2000 * MIB, 1)):
             nodes = [machine(processors=6, memory=8 * GIB, free=free)]
@@ -337,7 +337,7 @@ POLICIES = {
 
 @st.composite
 def pools(draw):
-    """Nodes, what runs on them, and what is asked of it: rules, deployments, loads, stopped."""
+    """Nodes, rules, running deployments with their loads, and stopped deployments."""
     machines = []
     for place in range(draw(st.integers(1, 3))):
         free_memory = draw(st.sampled_from([0, 500, 1000, 1930, 2000, 4000])) * MIB

@@ -7,7 +7,7 @@ from autoscaler.core.state import State
 from autoscaler.core.values import OutcomeKind, Schedule, SetAllocations, Start
 from tests.observations import deployment, node, observation, outcome, policy, rule
 
-SLEEPY = rule(zero=ScaleToZero(1800.0, ZeroMethod.STOP))
+STOP_WHEN_IDLE = rule(zero=ScaleToZero(1800.0, ZeroMethod.STOP))
 
 
 def named(deployment_id, allocations):
@@ -48,34 +48,34 @@ def test_every_decision_has_an_outcome_in_the_order_of_the_plan():
     assert state.deployments["a"].infeasible.allocations == 2
 
 
-def test_the_calendar_is_asked_for_the_schedules_of_the_rules_at_the_time_of_the_observation():
+def test_the_calendar_gets_the_schedules_of_the_rules_and_the_time_of_the_observation():
     night = Schedule(
         name="night", cron="0 0 * * *", timezone="UTC", length_s=3600.0, min_allocations=4
     )
-    asked = []
+    requested = []
 
     def open_at(at, schedules):
-        asked.append((at, set(schedules)))
+        requested.append((at, set(schedules)))
         return {night}
 
     governed = policy(rule(schedules=(night,)))
     seen = observation(7.0, named("a", 1))
     (decision,) = begin_cycle(State(), seen, governed, open_at).plan.decisions
-    assert (decision.desired, asked) == (4, [(7.0, {night})])
+    assert (decision.desired, requested) == (4, [(7.0, {night})])
     (decision,) = begin_cycle(State(), seen, governed).plan.decisions
     assert decision.desired == 1
 
 
 def test_a_resume_request_lasts_until_the_deployment_runs():
-    cycle = begin_cycle(State(), observation(0.0, named("a", 1)), policy(SLEEPY))
+    cycle = begin_cycle(State(), observation(0.0, named("a", 1)), policy(STOP_WHEN_IDLE))
     stopped = {"a": stopped_deployment(cycle.state.deployments["a"], 0.0)}
     state = State(stopped=stopped, resume_requested=frozenset(["a"]))
-    cycle = begin_cycle(state, observation(10.0), policy(SLEEPY))
+    cycle = begin_cycle(state, observation(10.0), policy(STOP_WHEN_IDLE))
     (update,) = cycle.updates
     assert isinstance(update.change, Start)
     sent = {"a": outcome(update, OutcomeKind.NO_CAPACITY)}
     _, state = end_cycle(cycle.plan, sent, cycle.state)
     assert state.resume_requested == {"a"}
-    cycle = begin_cycle(state, observation(20.0, named("a", 1)), policy(SLEEPY))
+    cycle = begin_cycle(state, observation(20.0, named("a", 1)), policy(STOP_WHEN_IDLE))
     _, state = end_cycle(cycle.plan, {}, cycle.state)
     assert (state.stopped, state.resume_requested) == ({}, frozenset())

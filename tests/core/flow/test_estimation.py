@@ -17,19 +17,19 @@ def test_the_rate_is_that_of_the_window():
     assert load.window_s == 30.0
 
 
-def test_a_leap_is_seen_in_its_first_interval():
+def test_a_load_jump_counts_in_its_first_interval():
     steady = [interval(10.0 * i, 100) for i in range(1, 6)]
     load = estimate([*steady, interval(60.0, 500)], None)
     assert load.arrival_rate_per_s == pytest.approx(50.0)
 
 
-def test_ordinary_noise_is_not_a_leap():
+def test_random_variation_is_not_a_load_jump():
     steady = [interval(10.0 * i, 100) for i in range(1, 6)]
     load = estimate([*steady, interval(60.0, 125)], None)
     assert load.arrival_rate_per_s == pytest.approx(625 / 60)
 
 
-def test_a_fall_is_believed_only_as_far_as_the_window():
+def test_a_decrease_of_the_load_counts_as_the_window_moves_on():
     steady = [interval(10.0 * i, 100) for i in range(1, 6)]
     load = estimate([*steady, interval(60.0, 0)], None)
     assert load.arrival_rate_per_s == pytest.approx(500 / 60)

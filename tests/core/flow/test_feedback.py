@@ -1,4 +1,4 @@
-"""What the cluster answered shapes what is asked next."""
+"""How outcomes change the next decisions."""
 
 from itertools import pairwise
 
@@ -16,41 +16,41 @@ from tests.core.flow.test_planning import Watch
 from tests.observations import outcome, rule
 
 
-def pressed(wanted=10, allocations=2, **given):
-    """A deployment whose load wants `wanted` allocations, from now on."""
+def pressed(recommended=10, allocations=2, **given):
+    """A deployment whose load needs `recommended` allocations from now on."""
     watch = Watch(rule(**given), allocations=allocations)
     watch.decide()
-    watch.rate = wanted * 0.7 / 0.0405 - 1.0
-    assert watch.decide(watch.rate).desired == wanted
+    watch.rate = recommended * 0.7 / 0.0405 - 1.0
+    assert watch.decide(watch.rate).desired == recommended
     return watch
 
 
 def refused_below(watch, fits):
-    """The numbers asked for while only `fits` allocations fit."""
-    asked = []
+    """The allocations requested while only `fits` fit."""
+    requested = []
     for _ in range(8):
         decision = watch.planned.decisions[0]
         if decision.changes:
-            asked.append(decision.desired)
-            watch.answer(
+            requested.append(decision.desired)
+            watch.respond(
                 OutcomeKind.ACCEPTED if decision.desired <= fits else OutcomeKind.NO_CAPACITY
             )
         watch.decide(watch.rate)
-    return asked
+    return requested
 
 
 @pytest.mark.parametrize("fits", [2, 3, 5, 7, 9])
-def test_a_refusal_for_lack_of_capacity_is_answered_by_steps_back_to_what_fits(fits):
-    watch = pressed(wanted=10)
-    asked = refused_below(watch, fits)
-    assert asked[0] == 10
+def test_a_refusal_for_lack_of_capacity_starts_a_search_for_the_largest_count_that_fits(fits):
+    watch = pressed(recommended=10)
+    requested = refused_below(watch, fits)
+    assert requested[0] == 10
     assert watch.allocations == fits
-    assert len(asked) <= 6, asked
-    assert len(set(asked)) == len(asked), "no number is asked for twice"
+    assert len(requested) <= 6, requested
+    assert len(set(requested)) == len(requested), "no count is requested twice"
 
 
-def test_what_does_not_fit_is_not_asked_for_again():
-    watch = pressed(wanted=10)
+def test_a_refused_count_is_not_requested_again():
+    watch = pressed(recommended=10)
     refused_below(watch, fits=5)
     decision = watch.decide(watch.rate)
     assert (decision.desired, decision.reason) == (5, Reason.CAPACITY)
@@ -65,7 +65,7 @@ def test_what_does_not_fit_is_not_asked_for_again():
     ids=["a node joins", "a node has more cores"],
 )
 def test_more_capacity_ends_the_memory_of_a_refusal(grown):
-    watch = pressed(wanted=10)
+    watch = pressed(recommended=10)
     watch.cluster = Cluster(nodes=(NodeCapacity(node_id="n1", name="", processors=8.0),))
     watch.decide(watch.rate)
     refused_below(watch, fits=5)
@@ -81,31 +81,31 @@ def test_fewer_allocations_elsewhere_end_the_memory_of_a_refusal():
 
 
 def test_a_refusal_is_tried_again_in_the_end_and_less_often_each_time():
-    watch = pressed(wanted=3)
-    asked_at = []
+    watch = pressed(recommended=3)
+    requested_at = []
     for _ in range(130):
         if watch.planned.decisions[0].changes:
-            asked_at.append(watch.at)
-            watch.answer(OutcomeKind.NO_CAPACITY)
+            requested_at.append(watch.at)
+            watch.respond(OutcomeKind.NO_CAPACITY)
         watch.decide(watch.rate)
-    waits = [later - earlier for earlier, later in pairwise(asked_at)]
+    waits = [later - earlier for earlier, later in pairwise(requested_at)]
     assert waits == [INFEASIBLE_HOLD_S, 2 * INFEASIBLE_HOLD_S]
 
 
-def test_stepping_back_never_asks_for_less_than_the_minimum():
+def test_the_search_never_requests_less_than_the_minimum():
     watch = Watch(rule(min_allocations=8), allocations=2)
-    asked = []
+    requested = []
     for _ in range(6):
         decision = watch.decide(10.0)
         if decision.changes:
-            asked.append(decision.desired)
-            watch.answer(OutcomeKind.NO_CAPACITY)
-    assert asked == [8]
+            requested.append(decision.desired)
+            watch.respond(OutcomeKind.NO_CAPACITY)
+    assert requested == [8]
 
 
-def test_forbidden_is_asked_again_only_after_a_long_time():
+def test_after_a_403_updates_are_retried_only_after_a_long_time():
     watch = pressed()
-    watch.answer(OutcomeKind.FORBIDDEN)
+    watch.respond(OutcomeKind.FORBIDDEN)
     decision = watch.decide(watch.rate)
     assert (decision.changes, decision.reason) == (False, Reason.BACK_OFF)
     watch.at += FORBIDDEN_BACK_OFF_S - 30.0
@@ -116,27 +116,27 @@ def test_forbidden_is_asked_again_only_after_a_long_time():
 
 def test_forbidden_concerns_every_deployment():
     watch = pressed()
-    watch.answer(OutcomeKind.FORBIDDEN)
+    watch.respond(OutcomeKind.FORBIDDEN)
     assert watch.state.cluster_back_off is not None
-    watch.answer(OutcomeKind.ACCEPTED)
-    assert watch.state.cluster_back_off is None, "an accepted update shows that it was mended"
+    watch.respond(OutcomeKind.ACCEPTED)
+    assert watch.state.cluster_back_off is None, "an accepted update shows that the cause is gone"
 
 
-def test_a_deployment_that_is_gone_is_forgotten():
+def test_the_state_of_a_deleted_deployment_is_dropped():
     watch = pressed()
-    watch.answer(OutcomeKind.GONE)
+    watch.respond(OutcomeKind.GONE)
     assert watch.state.deployments == {}
 
 
 def test_not_started_is_waited_for_and_not_held_against_it():
     watch = pressed()
-    watch.answer(OutcomeKind.NOT_STARTED)
+    watch.respond(OutcomeKind.NOT_STARTED)
     assert watch.decide(watch.rate).desired == 10
 
 
 def test_an_unknown_outcome_is_read_before_it_is_repeated():
     watch = pressed()
-    watch.answer(OutcomeKind.UNKNOWN)
+    watch.respond(OutcomeKind.UNKNOWN)
     watch.allocations = 10  # it had taken effect
     assert not watch.decide(watch.rate).changes
 
@@ -147,7 +147,7 @@ def test_unknown_outcomes_in_a_row_slow_us_down():
     for _ in range(30):
         if watch.planned.decisions[0].changes:
             sent.append(watch.at)
-            watch.answer(OutcomeKind.UNKNOWN)
+            watch.respond(OutcomeKind.UNKNOWN)
         watch.decide(watch.rate)
     waits = [later - earlier for earlier, later in pairwise(sent)]
     assert waits == sorted(waits)
@@ -155,21 +155,21 @@ def test_unknown_outcomes_in_a_row_slow_us_down():
 
 
 @pytest.mark.parametrize(
-    "fate", [OutcomeKind.ENDPOINT_OWNED, OutcomeKind.INVALID, OutcomeKind.ADAPTIVE_ENABLED]
+    "kind", [OutcomeKind.ENDPOINT_OWNED, OutcomeKind.INVALID, OutcomeKind.ADAPTIVE_ENABLED]
 )
-def test_other_refusals_are_not_repeated_at_once(fate):
+def test_other_refused_updates_are_not_repeated_at_once(kind):
     watch = pressed()
-    watch.answer(fate)
+    watch.respond(kind)
     decision = watch.decide(watch.rate)
     assert (decision.changes, decision.reason) == (False, Reason.BACK_OFF)
-    assert decision.steps[-1].inputs["reason"] == fate
+    assert decision.steps[-1].inputs["reason"] == kind
 
 
-@pytest.mark.parametrize("fate", [OutcomeKind.UNCHANGED, OutcomeKind.DRY_RUN, OutcomeKind.WITHHELD])
-def test_what_was_not_asked_teaches_nothing(fate):
+@pytest.mark.parametrize("kind", [OutcomeKind.UNCHANGED, OutcomeKind.DRY_RUN, OutcomeKind.WITHHELD])
+def test_an_outcome_without_an_update_changes_nothing(kind):
     watch = pressed()
     before = watch.state
-    watch.answer(fate)
+    watch.respond(kind)
     assert watch.state == before
 
 
@@ -182,26 +182,26 @@ def test_an_outcome_of_an_unknown_deployment_is_ignored():
 def test_refusals_of_one_kind_do_not_lengthen_the_wait_after_another():
     watch = pressed()
     for _ in range(4):
-        watch.answer(OutcomeKind.UNKNOWN)
-    watch.answer(OutcomeKind.INVALID)
+        watch.respond(OutcomeKind.UNKNOWN)
+    watch.respond(OutcomeKind.INVALID)
     refused = watch.state.deployments["elser"].back_off
     assert refused.until - watch.at == BACK_OFF[OutcomeKind.INVALID][0]
 
 
-def test_a_number_that_is_accepted_after_all_was_not_infeasible():
-    watch = pressed(wanted=3)
-    watch.answer(OutcomeKind.NO_CAPACITY)
+def test_a_count_that_is_accepted_later_is_no_longer_refused():
+    watch = pressed(recommended=3)
+    watch.respond(OutcomeKind.NO_CAPACITY)
     watch.at += INFEASIBLE_HOLD_S - 20.0
     for _ in range(4):
         watch.decide(watch.rate)
     assert watch.planned.decisions[0].desired == 3
-    watch.answer(OutcomeKind.ACCEPTED)
+    watch.respond(OutcomeKind.ACCEPTED)
     assert watch.state.deployments["elser"].infeasible is None
 
 
-def test_a_number_accepted_below_a_refused_one_leaves_the_refusal_standing():
-    watch = pressed(wanted=10)
-    watch.answer(OutcomeKind.NO_CAPACITY)
+def test_an_accepted_count_below_a_refused_one_leaves_the_refusal_in_force():
+    watch = pressed(recommended=10)
+    watch.respond(OutcomeKind.NO_CAPACITY)
     watch.decide(watch.rate)
-    watch.answer(OutcomeKind.ACCEPTED)
+    watch.respond(OutcomeKind.ACCEPTED)
     assert watch.state.deployments["elser"].infeasible.allocations == 10

@@ -1,4 +1,4 @@
-"""From observations to plans, over minutes: what is decided, and why."""
+"""From observations to plans, over minutes: the decisions and their reasons."""
 
 from typing import ClassVar
 
@@ -50,21 +50,21 @@ class Watch:
         self.planned = planned
         return decision
 
-    def answer(self, fate):
-        """What the cluster says to the last decision; an accepted number is live at once."""
+    def respond(self, kind):
+        """The outcome of the last decision; accepted allocations run at once."""
         (decision,) = self.planned.decisions
-        self.state = apply_outcomes(self.state, [outcome(decision, fate, at=self.at)])
-        if fate is OutcomeKind.ACCEPTED:
+        self.state = apply_outcomes(self.state, [outcome(decision, kind, at=self.at)])
+        if kind is OutcomeKind.ACCEPTED:
             self.allocations = decision.desired
 
 
-def test_the_first_sight_of_a_deployment_decides_nothing():
+def test_the_first_observation_of_a_deployment_decides_nothing():
     decision = Watch().decide()
     assert (decision.changes, decision.reason) == (False, Reason.DATA_QUALITY)
     assert decision.sample.issues == (DataIssue.FIRST_OBSERVATION,)
 
 
-def test_load_is_met():
+def test_allocations_follow_the_load():
     watch = Watch()
     watch.decide()
     decision = watch.decide(rate=100.0)
@@ -86,7 +86,7 @@ def test_down_only_after_a_whole_stabilisation_window():
     assert decisions[30].desired == 2
 
 
-def test_a_peak_within_the_window_holds_the_number():
+def test_a_peak_within_the_window_holds_the_allocations():
     watch = Watch(allocations=4)
     for _ in range(20):
         watch.decide(rate=20.0)
@@ -107,12 +107,12 @@ def test_bounds_hold_even_before_anything_is_measured():
     assert Watch(rule(min_allocations=3), allocations=1).decide().desired == 3
 
 
-def test_a_number_above_the_bounds_is_not_lowered_on_statistics_that_cannot_be_trusted():
+def test_allocations_above_the_bounds_are_not_lowered_with_a_data_quality_issue():
     decision = Watch(rule(max_allocations=4), allocations=9).decide()
     assert (decision.desired, decision.reason) == (9, Reason.DATA_QUALITY)
 
 
-def test_a_number_above_the_bounds_is_lowered_when_measured():
+def test_allocations_above_the_bounds_are_lowered_when_measured():
     watch = Watch(rule(max_allocations=4), allocations=9)
     watch.decide()
     decision = watch.decide(rate=1.0)
@@ -127,13 +127,13 @@ def test_a_number_above_the_bounds_is_lowered_when_measured():
         {"allocations": None, "target_allocations": None},
     ],
 )
-def test_not_even_bounds_are_enforced_on_a_damaged_answer(damage):
+def test_not_even_bounds_are_enforced_where_the_reported_count_is_unreliable(damage):
     watch = Watch(rule(min_allocations=5, max_allocations=6), allocations=2)
     watch.given = damage
     assert not watch.decide().changes
 
 
-def test_native_scaling_is_left_to_the_cluster_and_looked_at_again():
+def test_a_deployment_with_adaptive_allocations_is_held_until_they_are_disabled():
     watch = Watch(rule(min_allocations=5))
     watch.given = {"adaptive": AdaptiveAllocations(enabled=True, minimum=0, maximum=8)}
     watch.decide()
@@ -143,7 +143,7 @@ def test_native_scaling_is_left_to_the_cluster_and_looked_at_again():
     assert watch.decide(rate=100.0).desired == 6
 
 
-def test_a_missing_answer_of_a_node_is_bridged():
+def test_a_node_missing_from_one_response_is_bridged():
     """Neither the gap nor the return of the node is taken for a change of load."""
     watch = Watch(allocations=4)
     for _ in range(40):
@@ -155,7 +155,7 @@ def test_a_missing_answer_of_a_node_is_bridged():
     assert decision.load.arrival_rate_per_s == pytest.approx(60.0)
 
 
-def test_nothing_falls_while_nodes_load_the_model():
+def test_nothing_is_scaled_down_while_nodes_load_the_model():
     watch = Watch(rule(stabilisation_window_s=20.0), allocations=6)
     watch.decide()
     for _ in range(6):
@@ -164,7 +164,7 @@ def test_nothing_falls_while_nodes_load_the_model():
     assert (decision.desired, decision.reason) == (6, Reason.SETTLING)
 
 
-def test_a_number_that_never_comes_is_not_waited_for_forever():
+def test_allocations_that_never_start_hold_a_decrease_only_for_a_while():
     watch = Watch(rule(stabilisation_window_s=20.0), allocations=6)
     watch.given = {"live_allocations": 3}
     reasons = []
@@ -178,7 +178,7 @@ def test_a_number_that_never_comes_is_not_waited_for_forever():
     assert reasons[-1] is not Reason.SETTLING
 
 
-def test_a_deployment_started_anew_is_a_new_deployment():
+def test_a_restarted_deployment_is_a_new_deployment():
     watch = Watch()
     watch.decide()
     watch.decide(rate=50.0)
@@ -187,17 +187,17 @@ def test_a_deployment_started_anew_is_a_new_deployment():
     assert watch.decide().sample.issues == (DataIssue.FIRST_OBSERVATION,)
 
 
-def test_after_a_long_silence_measuring_starts_again():
+def test_after_a_long_gap_measuring_starts_again():
     watch = Watch(allocations=4)
     for _ in range(35):
         watch.decide(rate=60.0)
     watch.at += 600.0
     decision = watch.decide(rate=1.0)
     assert decision.sample.issues == (DataIssue.OBSERVATION_GAP,)
-    assert watch.decide(rate=1.0).desired == 4, "the stabilisation window starts anew"
+    assert watch.decide(rate=1.0).desired == 4, "the stabilisation window starts again"
 
 
-def test_requests_that_wait_while_nothing_moves_are_no_idleness():
+def test_stalled_requests_are_not_idleness():
     watch = Watch(rule(stabilisation_window_s=20.0), allocations=4)
     stuck = deployment(node(pending=9, allocations=4))
     for _ in range(8):
@@ -205,7 +205,7 @@ def test_requests_that_wait_while_nothing_moves_are_no_idleness():
     assert (decision.desired, decision.sample.issues) == (4, (DataIssue.STALLED,))
 
 
-def test_a_pending_count_that_drifted_is_not_believed_forever():
+def test_a_drifted_pending_counter_is_ignored_after_a_while():
     watch = Watch(rule(stabilisation_window_s=20.0), allocations=4)
     stuck = deployment(node(pending=9, allocations=4))
     for _ in range(int(STALL_LIMIT_S / 10.0) + 4):
@@ -233,7 +233,7 @@ def test_a_cluster_being_upgraded_is_left_as_it_is(cluster):
     assert (decision.changes, decision.reason) == (False, Reason.MAINTENANCE)
 
 
-def test_an_unmeasurable_load_is_no_reason_to_move():
+def test_an_unmeasurable_load_changes_nothing():
     watch = Watch()
     watch.decide()
     stats = deployment(node(allocations=2, pending=5))
@@ -244,7 +244,7 @@ def test_an_update_is_followed_until_it_is_carried_out():
     watch = Watch()
     watch.decide()
     watch.decide(rate=100.0)
-    watch.answer(OutcomeKind.ACCEPTED)
+    watch.respond(OutcomeKind.ACCEPTED)
     partly = deployment(node(completed=watch.completed, allocations=2), loading(), allocations=6)
     watch.decide(stats=partly)
     assert watch.planned.completed_rollouts == ()
@@ -258,7 +258,7 @@ def test_a_decrease_is_carried_out_when_the_surplus_has_gone():
     watch = Watch(rule(stabilisation_window_s=5.0), allocations=4)
     watch.decide()
     watch.decide(rate=1.0)
-    watch.answer(OutcomeKind.ACCEPTED)
+    watch.respond(OutcomeKind.ACCEPTED)
     assert watch.allocations == 2
     leaving = deployment(
         node(completed=watch.completed, allocations=4), allocations=2, running_allocations=2
@@ -270,18 +270,18 @@ def test_a_decrease_is_carried_out_when_the_surplus_has_gone():
     assert (news.allocations, news.new_node) == (2, False)
 
 
-def test_an_update_that_somebody_else_overtook_is_followed_no_more():
+def test_a_rollout_ends_when_the_requested_allocations_change():
     watch = Watch()
     watch.decide()
     watch.decide(rate=100.0)
-    watch.answer(OutcomeKind.ACCEPTED)
+    watch.respond(OutcomeKind.ACCEPTED)
     watch.allocations = 3
     watch.decide()
     assert watch.planned.completed_rollouts == ()
     assert watch.state.deployments["elser"].rollout is None
 
 
-def test_a_deployment_that_is_not_mentioned_is_remembered_for_a_while():
+def test_the_state_of_a_missing_deployment_is_kept_for_a_while():
     watch = Watch()
     watch.decide()
     _, state = plan(watch.state, observation(20.0), watch.policy)
@@ -322,7 +322,7 @@ def test_a_change_of_the_policy_takes_effect_at_once():
 
 
 class Counting(Value, frozen=True):
-    """Wants one allocation for each time it was asked."""
+    """Recommends one allocation for each call so far."""
 
     name: ClassVar[str] = "counting"
     load_window_s: ClassVar[float] = 60.0
@@ -334,13 +334,13 @@ class Counting(Value, frozen=True):
         return Step(Reason.RECOMMENDATION, situation.current, memory + 1), memory + 1
 
 
-def test_a_policy_gets_back_what_it_remembered():
+def test_a_policy_gets_its_memory_back():
     watch = Watch(rule(policy=Counting()))
     watch.decide()
     assert [watch.decide(rate=1.0).recommended for _ in range(3)] == [1, 2, 3]
 
 
-def test_what_one_policy_remembers_is_not_given_to_another():
+def test_the_memory_of_one_policy_is_not_given_to_another():
     watch = Watch(rule(policy=Counting()))
     watch.decide()
     watch.decide(rate=1.0)

@@ -1,4 +1,4 @@
-"""What becomes of deployments when nobody scales them any more."""
+"""The state in which deployments are released."""
 
 import pytest
 
@@ -9,25 +9,25 @@ from autoscaler.core.values import AdaptiveAllocations, SetAllocations, SetBound
 from tests.observations import deployment, node, rule
 
 
-def at(allocations, native=None):
-    return deployment(node(allocations=allocations), adaptive=native)
+def at(allocations, adaptive=None):
+    return deployment(node(allocations=allocations), adaptive=adaptive)
 
 
 ON = AdaptiveAllocations(enabled=True, minimum=2, maximum=5)
 
 
-@pytest.mark.parametrize("native", [None, ON])
-def test_what_is_kept_is_left_as_it_is(native):
-    assert release_change(rule(), at(3, native), OnExit.KEEP) is None
+@pytest.mark.parametrize("adaptive", [None, ON])
+def test_with_keep_nothing_is_changed(adaptive):
+    assert release_change(rule(), at(3, adaptive), OnExit.KEEP) is None
 
 
-@pytest.mark.parametrize("native", [None, AdaptiveAllocations(enabled=False), ON])
-def test_the_clusters_own_scaler_gets_the_bounds_of_the_rule(native):
+@pytest.mark.parametrize("adaptive", [None, AdaptiveAllocations(enabled=False), ON])
+def test_adaptive_allocations_get_the_bounds_of_the_rule(adaptive):
     given = rule(min_allocations=1, max_allocations=8)
-    assert release_change(given, at(3, native), OnExit.ADAPTIVE) == SetBounds(1, 8)
+    assert release_change(given, at(3, adaptive), OnExit.ADAPTIVE) == SetBounds(1, 8)
 
 
-def test_it_is_not_told_twice():
+def test_bounds_that_are_in_force_are_not_set_again():
     assert (
         release_change(rule(min_allocations=2, max_allocations=5), at(3, ON), OnExit.ADAPTIVE)
         is None
@@ -35,7 +35,7 @@ def test_it_is_not_told_twice():
 
 
 @pytest.mark.parametrize(
-    ("allocations", "native", "change"),
+    ("allocations", "adaptive", "change"),
     [
         (2, None, SetAllocations(6)),
         (6, None, None),
@@ -43,14 +43,14 @@ def test_it_is_not_told_twice():
         (2, ON, SetAllocations(6, take_over=True)),
         (9, ON, SetAllocations(9, take_over=True)),
     ],
-    ids=["too few", "enough", "more", "native", "native and more"],
+    ids=["too few", "enough", "more", "adaptive", "adaptive and more"],
 )
-def test_a_safe_number_is_a_floor(allocations, native, change):
+def test_safe_allocations_are_a_minimum(allocations, adaptive, change):
     given = rule(max_allocations=20, safe_allocations=6)
-    assert release_change(given, at(allocations, native), OnExit.FLOOR) == change
+    assert release_change(given, at(allocations, adaptive), OnExit.FLOOR) == change
 
 
-SLEEPER = StoppedDeployment(
+STOPPED = StoppedDeployment(
     stats=deployment(
         node(allocations=4),
         deployment_id="elser-search",
@@ -65,8 +65,8 @@ SLEEPER = StoppedDeployment(
 )
 
 
-def test_a_sleeper_is_started_as_it_was():
-    assert released_start(SLEEPER, rule(min_allocations=2), OnExit.KEEP) == Start(
+def test_a_stopped_deployment_is_started_with_its_former_parameters():
+    assert released_start(STOPPED, rule(min_allocations=2), OnExit.KEEP) == Start(
         model_id="elser",
         allocations=2,
         threads_per_allocation=2,
@@ -77,5 +77,5 @@ def test_a_sleeper_is_started_as_it_was():
     )
 
 
-def test_with_what_it_had_if_no_rule_governs_it_any_more():
-    assert released_start(SLEEPER, None, OnExit.KEEP).allocations == 4
+def test_with_its_former_allocations_if_no_rule_governs_it_any_more():
+    assert released_start(STOPPED, None, OnExit.KEEP).allocations == 4

@@ -1,4 +1,4 @@
-"""Two observations become what happened between them, or a reason why nobody can tell."""
+"""Two observations become a sample, with the data-quality issues that it has."""
 
 import pytest
 from hypothesis import given
@@ -13,7 +13,7 @@ def between(before, after, interval_s=10.0):
     return sample(before, after, at=100.0, interval_s=interval_s)
 
 
-def test_a_saturated_deployment_reports_what_is_asked_of_it_not_what_it_manages():
+def test_a_saturated_deployment_reports_arrivals_and_not_throughput():
     measured = between(
         deployment(node()), deployment(node(completed=200, pending=400)), interval_s=10.0
     )
@@ -72,7 +72,7 @@ def test_a_node_that_was_loading_counts_from_its_beginning():
     assert (measured.completed, measured.issues) == (17, ())
 
 
-FLAWS = {
+ISSUES = {
     "a node never seen before has totals of unknown age": (
         deployment(node()),
         deployment(node(completed=10), node("n2", completed=900)),
@@ -93,12 +93,12 @@ FLAWS = {
         deployment(node()),
         DataIssue.COUNTER_RESET,
     ),
-    "a node missing from one answer still serves": (
+    "a node missing from one response still serves": (
         deployment(node(), node("n2")),
         deployment(node(), allocations=2, running_allocations=2),
         DataIssue.INCOMPLETE,
     ),
-    "a started route without totals did not answer": (
+    "a started route has no totals": (
         deployment(node(), node("n2")),
         deployment(node(), node("n2", server_started_at=None, allocations=None)),
         DataIssue.INCOMPLETE,
@@ -143,12 +143,12 @@ FLAWS = {
         deployment(node(pending=4)),
         DataIssue.STALLED,
     ),
-    "no number of allocations": (
+    "requested allocations are not reported": (
         deployment(node()),
         deployment(node(), allocations=None),
         DataIssue.INCONSISTENT,
     ),
-    "two different numbers of allocations": (
+    "requested and target allocations differ": (
         deployment(node()),
         deployment(node(), target_allocations=7),
         DataIssue.INCONSISTENT,
@@ -166,9 +166,9 @@ FLAWS = {
 }
 
 
-@pytest.mark.parametrize(("before", "after", "flaw"), FLAWS.values(), ids=FLAWS)
-def test_what_cannot_be_trusted_says_why(before, after, flaw):
-    assert flaw in between(before, after).issues
+@pytest.mark.parametrize(("before", "after", "issue"), ISSUES.values(), ids=ISSUES)
+def test_a_data_quality_issue_says_what_is_wrong(before, after, issue):
+    assert issue in between(before, after).issues
 
 
 def test_time_that_stands_still_measures_nothing():
@@ -189,8 +189,8 @@ def test_an_idle_deployment_is_measured_as_idle():
     ),
     st.integers(0, 300),
 )
-def test_arrivals_are_what_came_out_and_what_stayed_in(history, pending_after):
-    """Whatever happened before the interval cancels out."""
+def test_arrivals_are_completions_failures_and_queue_growth(history, pending_after):
+    """Everything before the interval cancels out."""
     before = deployment(
         *[node(f"n{i}", completed=c, pending=p) for i, (c, p, _) in enumerate(history)]
     )
