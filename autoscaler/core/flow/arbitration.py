@@ -108,7 +108,7 @@ class _Claimant:
     @property
     def rank(self) -> tuple[bool, float, str]:
         """Of its next allocation. The smallest rank is granted first."""
-        minimum = self.claim.min_allocations
+        minimum = max(1, self.claim.min_allocations)
         if self.granted < minimum:
             return (False, self.granted / minimum, self.name)
         return (True, -self._saving() / max(1, self.occupant.threads), self.name)

@@ -67,9 +67,10 @@ def plan(
     assessments: list[Assessment] = []
     deployments = _missing_deployments(state, observation)
     unmanaged: dict[str, Unmanaged] = {}
-    for name, stats in sorted(observation.deployments.items()):
+    for name in sorted(observation.deployments):
         if name in stopped:
             continue
+        stats = observation.deployments[name]
         rule = select(rules, stats)
         if isinstance(rule, Unmanaged):
             unmanaged[name] = rule
