@@ -326,7 +326,7 @@ async def test_at_the_end_of_the_daemon(stopped, version, on_exit):
 @pytest.mark.parametrize(
     ("state_file", "text"),
     [
-        (None, "there is no state_file"),
+        (None, "no state_file is set"),
         ("missing/stopped.json", "cannot be written: No such file or directory"),
     ],
 )
