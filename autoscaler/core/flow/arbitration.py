@@ -9,7 +9,8 @@ order is needed. Otherwise allocations are granted one by one, in this order:
    that is resumed; the deployment that has the smallest fraction of its minimum comes first;
 3. all others, in order of the cost that each thread saves; see `_savings`.
 
-The claims of dry runs are compared with the rest, because nothing is requested for them.
+The claims of dry runs are compared with the rest, because nothing is requested for them. They are
+granted it in the same order.
 
 Decreases of the same plan free nothing here. An update may be refused, withheld or lost, and a
 process that gives up allocations may take minutes; the next observation shows the capacity that
@@ -50,13 +51,15 @@ class Claim(Value, frozen=True, kw_only=True):
 
 
 def arbitrate(
-    claims: Iterable[Claim], requested: Iterable[DeploymentStats], free_capacity: FreeCapacity
+    claims: Iterable[Claim],
+    requested: Iterable[tuple[DeploymentStats, int]],
+    free_capacity: FreeCapacity,
 ) -> dict[str, Grant]:
     """The grants of the claims that are not granted in full, by deployment id.
 
     Args:
-        requested: deployments with an accepted increase that is not complete yet. Their missing
-            allocations are placed before any claim.
+        requested: deployments with an accepted increase that is not complete yet, and their
+            allocations after it. The missing ones are placed before any claim.
 
     Returns:
         No grants where the nodes are not certain to be all there are: a claim may be accepted then,
@@ -74,13 +77,18 @@ def arbitrate(
     for dry_run in (False, True):
         competing = [each for each in claimants if each.competes and each.claim.dry_run is dry_run]
         pool = _place_all(competing, pool) or _place_in_order(competing, pool)
-    for claimant in claimants:
-        if not claimant.claim.dry_run and claimant.threads_granted > 0:
-            taken[claimant.name] = claimant.threads_granted
+    granted = {each.name: each.threads_granted for each in claimants if each.threads_granted > 0}
+    would_be_taken = taken | granted  # were dry runs carried out
+    taken |= {
+        each.name: granted[each.name]
+        for each in claimants
+        if each.name in granted and not each.claim.dry_run
+    }
     return {
         claimant.name: grant
         for claimant in claimants
-        if (grant := _grant_of(claimant, taken)) is not None
+        if (grant := _grant_of(claimant, would_be_taken if claimant.claim.dry_run else taken))
+        is not None
     }
 
 
@@ -118,7 +126,7 @@ class _Claimant:
         if not self._savings:
             curve = None if self.claim.cost_curve is None else self.claim.cost_curve()
             self._savings_from = max(1, self.granted)
-            self._savings = _savings(curve, self._savings_from, self.goal)
+            self._savings = _savings(curve, self._savings_from, self.goal, self.claim.claimed)
         return self._savings[self.granted - self._savings_from]
 
 
@@ -144,7 +152,7 @@ def _goal(claim: Claim, fits: int) -> int:
 
 
 def _place_requested(
-    requested: Iterable[DeploymentStats],
+    requested: Iterable[tuple[DeploymentStats, int]],
     claimants: Iterable[_Claimant],
     pool: CapacityPool,
     free_capacity: FreeCapacity,
@@ -152,13 +160,13 @@ def _place_requested(
     """Place what earlier cycles have requested; the threads that it takes, by deployment id."""
     known = {claimant.name: claimant.occupant for claimant in claimants}
     taken: dict[str, int] = {}
-    for stats in requested:
+    for stats, allocations in requested:
         name = stats.deployment_id
         occupant = known.get(name) or occupant_of(stats, free_capacity)
         if occupant is None:
             continue
         before = occupant.placed
-        while occupant.placed < (stats.allocations or 0) and pool.place(occupant):
+        while occupant.placed < allocations and pool.place(occupant):
             pass
         taken[name] = (occupant.placed - before) * occupant.threads
     return taken
@@ -223,7 +231,7 @@ def _grant_of(claimant: _Claimant, taken: dict[str, int]) -> Grant | None:
     return Grant(granted, inputs)
 
 
-def _savings(curve: CostCurve | None, first: int, last: int) -> list[float]:
+def _savings(curve: CostCurve | None, first: int, last: int, claimed: int) -> list[float]:
     """What each allocation after `first` saves, in allocations, up to `last`; falling.
 
     With a cost curve, the saving is the fall of its lower convex hull: where one allocation saves
@@ -231,13 +239,13 @@ def _savings(curve: CostCurve | None, first: int, last: int) -> list[float]:
     relative to the allocations before, which is not a cost but has a similar scale.
 
     >>> costs = {1: 9.0, 2: 9.5, 3: 4.0, 4: 3.0, 5: 3.5}
-    >>> _savings(costs.__getitem__, 1, 5)
+    >>> _savings(costs.__getitem__, 1, 5, 5)
     [2.5, 2.5, 1.0, -0.5]
-    >>> _savings(None, 1, 4)
-    [3.0, 1.0, 0.3333333333333333]
+    >>> _savings(None, 1, 4, 7)
+    [6.0, 2.5, 1.3333333333333333]
     """
     if curve is None:
-        return [_shortfall(allocations, last) for allocations in range(first, last)]
+        return [_shortfall(allocations, claimed) for allocations in range(first, last)]
     hull: list[tuple[int, float]] = []
     for point in [(allocations, curve(allocations)) for allocations in range(first, last + 1)]:
         while len(hull) > 1 and _slope(hull[-2], hull[-1]) >= _slope(hull[-1], point):

@@ -20,7 +20,12 @@ from autoscaler.core.flow.constraints import (
     is_on_hold,
     joined,
 )
-from autoscaler.core.flow.control_mode import change_for, current_allocations, external_control_step
+from autoscaler.core.flow.control_mode import (
+    change_for,
+    current_allocations,
+    external_control_step,
+    may_change_mode,
+)
 from autoscaler.core.flow.measurement import Measurement, measure
 from autoscaler.core.flow.plan_context import PlanContext
 from autoscaler.core.flow.transition import next_state
@@ -100,7 +105,8 @@ class Assessment(Value, frozen=True):
             min_allocations=max(rule.min_allocations, *minima) if minima else rule.min_allocations,
             dry_run=rule.dry_run,
             limits=limits,
-            on_hold=is_on_hold(limits),
+            on_hold=is_on_hold(limits)
+            or not may_change_mode(rule, self.stats, certain=not limits.sample.issues),
             cost_curve=partial(self.recommendation.cost_curve, rule.policy),
         )
 

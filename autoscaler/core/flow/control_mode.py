@@ -69,6 +69,12 @@ def external_control_step(
     return Step(Reason.ADAPTIVE_ENABLED, current, current, inputs)
 
 
+def may_change_mode(rule: Rule, stats: DeploymentStats, *, certain: bool) -> bool:
+    """Whether the rule's mode is set already, or may be set now: adaptive allocations are neither
+    enabled nor disabled on statistics with a data-quality issue."""
+    return certain or (active_adaptive(stats) is not None) is (rule.mode is _BOUNDS)
+
+
 def change_for(
     rule: Rule,
     stats: DeploymentStats,
@@ -81,8 +87,7 @@ def change_for(
 
     Args:
         steps: of the decision.
-        certain: whether the statistics have no data-quality issue. Adaptive allocations are neither
-            enabled nor disabled otherwise.
+        certain: whether the statistics have no data-quality issue.
         moved_s: since the daemon changed the adaptive bounds; None: not recently.
     """
     current, desired = steps[0].before, steps[-1].after
@@ -92,17 +97,19 @@ def change_for(
             return Stop()
     elif steps[0].externally_controlled:
         return None
+    if not may_change_mode(rule, stats, certain=certain):
+        return None
     if rule.mode is _DIRECT:
         if adaptive is None:
             return SetAllocations(desired) if desired != current else None
         # With 0, no capacity was granted: adaptive allocations stay as they are.
-        return SetAllocations(desired, take_over=True) if certain and desired > 0 else None
+        return SetAllocations(desired, take_over=True) if desired > 0 else None
     if desired > rule.max_allocations:
         return None  # a decrease is due, and a constraint delays it
     scarce = any(step.reason in _CAPACITY_REASONS for step in steps)
     bounds = SetBounds(desired, max(desired, 1) if scarce else _adaptive_maximum(rule, desired))
     if adaptive is None:
-        return bounds if certain else None
+        return bounds
     in_force = SetBounds(adaptive.minimum or 0, adaptive.maximum or 0)
     was_scarce = desired == in_force.minimum == in_force.maximum
     if was_scarce and (not certain or (moved_s is not None and moved_s < BOUNDS_COOLDOWN_S)):

@@ -23,6 +23,7 @@ from autoscaler.core.selection import Rule, select
 from autoscaler.core.state import FORGET_AFTER_S, DeploymentState, State, StoppedDeployment
 from autoscaler.core.values import (
     Decision,
+    DeploymentStats,
     Observation,
     Plan,
     Schedule,
@@ -141,12 +142,23 @@ def _granted(
     if not claims:
         return {}
     requested = [
-        assessment.stats
+        (assessment.stats, allocations)
         for assessment in assessments
-        if (since := assessment.state.unsettled_since) is not None
-        and context.at - since <= SETTLING_LIMIT_S
+        if (allocations := _requested(assessment.stats, assessment.state, context.at)) > 0
     ]
     return arbitrate(claims, requested, context.free_capacity)
+
+
+def _requested(stats: DeploymentStats, known: DeploymentState, at: float) -> int:
+    """The allocations that earlier cycles have requested; 0 if nothing is missing, or no longer
+    expected."""
+    since, rollout = known.unsettled_since, known.rollout
+    requested = 0
+    if since is not None and at - since <= SETTLING_LIMIT_S:
+        requested = stats.allocations or 0
+    if rollout is not None and rollout.at_least:  # adaptive allocations may not have run since
+        requested = max(requested, rollout.allocations)
+    return requested
 
 
 def _in_force(rules: tuple[Rule, ...], open_schedules: Collection[Schedule]) -> tuple[Rule, ...]:

@@ -11,6 +11,7 @@ from msgspec.structs import replace
 
 from autoscaler.core.explanation import explain
 from autoscaler.core.flow.arbitration import MAX_NAMED
+from autoscaler.core.flow.feedback import apply_outcomes
 from autoscaler.core.flow.planning import plan
 from autoscaler.core.policies import UtilisationPolicy
 from autoscaler.core.selection import ScaleToZero, ZeroMethod
@@ -27,6 +28,7 @@ from autoscaler.core.values import (
     Cluster,
     Mode,
     NodeCapacity,
+    OutcomeKind,
     Reason,
     Schedule,
     SetAllocations,
@@ -35,7 +37,7 @@ from autoscaler.core.values import (
     Step,
     Value,
 )
-from tests.observations import deployment, loading, node, observation, policy, rule
+from tests.observations import deployment, loading, node, observation, outcome, policy, rule
 
 MIB = 2**20
 GIB = 2**30
@@ -160,6 +162,11 @@ class TestGrants:
         decisions = decided(rules, running("together"), running("singly"))
         assert desired(decisions) == {"singly": 2, "together": 4}
 
+    def test_without_costs_the_larger_shortfall_counts_also_of_what_does_not_fit(self):
+        rules = (recommended("far", 19), recommended("near", 5))
+        decisions = decided(rules, running("far"), running("near"))
+        assert desired(decisions) == {"far": 4, "near": 2}
+
     def test_the_minimum_comes_before_any_saving(self):
         rules = (
             recommended("costly", 5, costs=(90.0, 60.0, 40.0, 30.0, 25.0)),
@@ -203,7 +210,7 @@ class TestGrants:
 class TestClaims:
     def test_bounds_that_are_raised_claim_what_adaptive_allocations_do_not_have_yet(self):
         on = AdaptiveAllocations(enabled=True, minimum=1, maximum=20)
-        rules = (recommended("bounds", 5, mode=Mode.BOUNDS), recommended("direct", 9))
+        rules = (recommended("bounds", 9, mode=Mode.BOUNDS), recommended("direct", 3))
         decisions = decided(rules, running("bounds", 3, adaptive=on), running("direct"))
         assert desired(decisions) == {"bounds": 4, "direct": 2}
         assert decisions["bounds"].change == SetBounds(4, 4), "they must not try for more"
@@ -266,6 +273,51 @@ class TestClaims:
         decisions = decided(rules, running("dry"), running("real"))
         assert desired(decisions) == {"real": 4, "dry": 2}
         assert "granted to real (3)" in words(decisions, "dry")
+
+    def test_dry_runs_are_told_which_of_them_would_be_granted_the_threads(self):
+        rules = (recommended("e4", 5, dry_run=True), recommended("e5", 5, dry_run=True))
+        decisions = decided(rules, running("e4"), running("e5"))
+        assert desired(decisions) == {"e4": 3, "e5": 3}
+        assert words(decisions, "e4").endswith(
+            "3 of 5 granted, as free threads were granted to e5 (2)"
+        )
+
+    @pytest.mark.parametrize(
+        ("given", "adaptive"),
+        [
+            ({"take_over": True}, AdaptiveAllocations(enabled=True, minimum=0, maximum=8)),
+            ({"mode": Mode.BOUNDS}, None),
+        ],
+    )
+    def test_a_change_of_the_mode_that_has_to_wait_takes_nothing(self, given, adaptive):
+        """It is not requested while the statistics of a node are missing, which may last."""
+        rules = (recommended("waits", 5, min_allocations=4, **given), recommended("busy", 5))
+        nodes = (node(), node("n2", server_started_at=None, allocations=None))
+        waits = deployment(*nodes, deployment_id="waits", adaptive=adaptive)
+        machines = [machine(), machine("n2", 0)]
+        decisions = decided(rules, waits, running("busy"), nodes=machines)
+        assert decisions["waits"].change is None
+        assert decisions["busy"].change == SetAllocations(5)
+
+    def test_a_minimum_that_adaptive_allocations_have_not_reached_yet_is_placed_first(self):
+        """They run every ten seconds, so that the next cycle may not show the increase yet."""
+        raised = recommended("raised", 5, mode=Mode.BOUNDS)
+        cluster, state = Cluster(nodes=(machine(),), growable=False), State()
+        for at, minimum, wanted in ((0.0, 1, 1), (10.0, 1, 1), (20.0, 5, 5)):
+            adaptive = AdaptiveAllocations(enabled=True, minimum=minimum, maximum=20)
+            seen = observation(
+                at, running("raised", adaptive=adaptive), running("late"), cluster=cluster
+            )
+            planned, state = plan(state, seen, policy(raised, recommended("late", wanted)))
+            accepted = [
+                outcome(decision, OutcomeKind.ACCEPTED)
+                for decision in planned.decisions
+                if decision.change is not None
+            ]
+            state = apply_outcomes(state, accepted)
+        late, _ = planned.decisions
+        assert late.desired == 1
+        assert explain(late).endswith("1 of 5 granted, as free threads were granted to raised (4)")
 
     def test_low_priority_takes_no_threads(self):
         low = running("low", priority="low")
