@@ -76,6 +76,7 @@ class ControlLoop:
     state_store: StateStore | None = None
     state: State = field(default_factory=State)
     _last: tuple[Observation, Plan] | None = None
+    _recorded: dict[str, StoppedDeployment] = field(default_factory=dict)  # before their stops
     _stopping: asyncio.Event = field(default_factory=asyncio.Event)
 
     async def run(self) -> None:
@@ -156,6 +157,7 @@ class ControlLoop:
         outcomes: dict[str, Outcome] = {}
         deadline = self.clock.now() + self.poll_interval_s
         withheld = ""
+        self._recorded = {}
         for decision in cycle.updates:
             if self._stopping.is_set():
                 withheld = "the autoscaler is stopping"
@@ -195,7 +197,10 @@ class ControlLoop:
     def _record_stop(self, deployment_id: str) -> None:
         """Record a deployment before it is stopped, so that it is resumed in any case."""
         deployment = stopped_deployment(self.state.deployments[deployment_id], self.clock.now())
-        self._save_stopped({**self.state.stopped, deployment_id: deployment})
+        # `self.state` contains the stops of this cycle only when the cycle ends.
+        recorded = self._recorded | {deployment_id: deployment}
+        self._save_stopped({**self.state.stopped, **recorded})
+        self._recorded = recorded
 
     def _save_stopped(self, stopped: Mapping[str, StoppedDeployment]) -> None:
         if self.state_store is None:

@@ -1,6 +1,7 @@
 """Cycles: which updates are sent, in which order, and which are withheld."""
 
 import asyncio
+from types import SimpleNamespace
 
 import pytest
 
@@ -186,3 +187,22 @@ async def test_a_deployment_that_is_started_at_the_end_is_no_longer_recorded_as_
     assert released.kind is OutcomeKind.ACCEPTED
     assert set(cluster.deployments) == {"a"}
     assert store.saved[-1] == {}
+
+
+async def test_all_that_one_cycle_stops_is_recorded_before_the_cycle_ends():
+    """Or a daemon that is killed during the second stop never starts the first deployment again."""
+    stop_when_idle = rule(zero=ScaleToZero(60.0, ZeroMethod.STOP))
+    loop, cluster, _ = loop_over(named("a", 1), named("b", 1), rules=(stop_when_idle,))
+    loop.state_store = store = FakeStateStore()
+    recorded = []
+
+    async def carry_out(deployment_id, change):
+        recorded.append(set(store.saved[-1]))
+        await cluster.carry_out(deployment_id, change)
+
+    loop.actuator = SimpleNamespace(carry_out=carry_out)
+    for _ in range(10):
+        await loop.run_cycle()
+        loop.clock.pass_by(POLL_S)
+    assert cluster.deployments == {}
+    assert recorded == [{"a"}, {"a", "b"}]
