@@ -107,8 +107,11 @@ def explain(decision: Decision) -> str:
     ... )))
     elser 3 -> 6: load 4.90 at 70% needs 7; bounds are 1..6
     """
-    reasons = "; ".join(map(step_text, (decision.steps[0], *_limiting(decision))))
-    return f"{decision.deployment_id} {change_text(decision)}: {reasons}"
+    texts = [step_text(step) for step in (decision.steps[0], *_limiting(decision))]
+    if decision.desired != decision.current:
+        # The policy held, and a constraint changed the allocations.
+        texts[0] = texts[0].removeprefix("held: ")
+    return f"{decision.deployment_id} {change_text(decision)}: {'; '.join(texts)}"
 
 
 def change_text(decision: Decision) -> str:

@@ -225,6 +225,16 @@ def test_the_reason_of_a_hold_is_not_introduced_twice():
     assert unchanged_text(external) == "adaptive allocations were enabled again"
 
 
+def test_a_change_is_not_called_a_hold():
+    decision = decided(
+        1,
+        Step(Reason.NOT_MEASURED, 1, 1),
+        Step(Reason.IDLE, 1, 0, {"idle_s": 60.0}),
+        change=Stop(),
+    ).decision
+    assert explain(decision) == "elser is stopped: no request has been timed yet; idle for 60 s"
+
+
 START = Start(
     model_id="m",
     allocations=2,
