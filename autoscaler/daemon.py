@@ -59,6 +59,7 @@ class Daemon:
         self.started = asyncio.Event()
         self._stopping = asyncio.Event()
         self._reload_now = asyncio.Event()
+        self._former_names_warned: set[str] = set()
         clock = clock or HostClock()
         self._cluster = ClusterController(config, clock, recorders=recorders)
         self._metrics = DaemonMetrics(clock, __version__)
@@ -94,8 +95,7 @@ class Daemon:
                 dry_run=self._config.dry_run,
                 rules=len(self._config.rules),
             )
-            for warning in self._config.warnings:
-                self._log.warning("config.deprecated", message=warning)
+            self._warn_of_former_names()
             self.started.set()
             await self._run_until_stopped()
             await self._cluster.release()
@@ -178,6 +178,13 @@ class Daemon:
             message=f"configuration reloaded{_except(self._config_at_start, config)}",
             fingerprint=config.fingerprint,
         )
+        self._warn_of_former_names()
+
+    def _warn_of_former_names(self) -> None:
+        for warning in self._config.warnings:
+            if warning not in self._former_names_warned:
+                self._former_names_warned.add(warning)
+                self._log.warning("config.deprecated", message=warning)
 
 
 def _except(at_start: Config, config: Config) -> str:

@@ -192,6 +192,16 @@ async def test_former_names_are_logged_once_at_start(tmp_path):
 
 
 class TestReloading:
+    async def test_a_former_name_in_the_new_configuration_is_logged_once(self, tmp_path):
+        async with running(tmp_path) as setup:
+            setup.write(top='[defaults]\non_exit = "native"')
+            for _ in range(2):
+                setup.daemon.reload()
+                await setup.clock.advance(60.0)
+            await setup.until_logged("config.deprecated")
+            (warning,) = setup.messages("config.deprecated")
+            assert warning.endswith('"native" is deprecated; use "adaptive"')
+
     async def test_sighup_puts_changed_rules_into_effect(self, tmp_path):
         async with running(tmp_path) as setup:
             await setup.clock.advance(60.0)
