@@ -101,7 +101,9 @@ def backtest(options: BacktestOptions, out: Console, progress: Console) -> None:
             files.ensure_writable(path)
     if options.report is not None:
         report.plotly_js()
-    warn = partial(progress.print, markup=False, highlight=False, soft_wrap=True)
+    warn = partial(
+        progress.print, "autoscaler: warning:", markup=False, highlight=False, soft_wrap=True
+    )
     scenarios = standard() if options.scenario is None else (find_scenario(options.scenario, warn),)
     for scenario in scenarios:
         if options.rule is not None:
