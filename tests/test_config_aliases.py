@@ -5,6 +5,7 @@ import json
 import pytest
 
 from autoscaler.config import ConfigError, json_schema, load
+from autoscaler.config.messages import PREFIX
 from autoscaler.core.selection import OnExit, ZeroMethod
 from autoscaler.core.slo.objective import SloObjective
 from autoscaler.core.values import Mode
@@ -98,7 +99,7 @@ class TestTheEnvironment:
         assert (only.on_exit, only.dry_run) == (OnExit.ADAPTIVE, True)
         assert config.warnings == (
             'AUTOSCALER_DEFAULTS__MODE: "observe" is deprecated; use dry_run = true',
-            "AUTOSCALER_DEFAULTS__SLO__PERCENTILE: deprecated; use target",
+            f"{PREFIX}DEFAULTS__SLO__PERCENTILE: deprecated; use {PREFIX}DEFAULTS__SLO__TARGET",
             'AUTOSCALER_DEFAULTS__ON_EXIT: "native" is deprecated; use "adaptive"',
         )
 
@@ -107,6 +108,23 @@ class TestTheEnvironment:
         config, warnings = resolve(text, {"AUTOSCALER_DEFAULTS__SLO__TARGET": "0.95"})
         assert config.rules[0].policy.objective.target == 0.95
         assert warnings == ["config.toml: defaults.slo.percentile: deprecated; use target"]
+
+    def test_a_problem_of_a_variable_is_not_blamed_on_a_former_key_of_the_file(self, resolve):
+        text = rule("", defaults='slo = { wait = "1s", percentile = 0.9 }')
+        with pytest.raises(ConfigError, match=r"^AUTOSCALER_DEFAULTS__SLO__TARGET: must be"):
+            resolve(text, {"AUTOSCALER_DEFAULTS__SLO__TARGET": "5"})
+
+    @pytest.mark.parametrize(
+        ("environ", "dry_run"),
+        [
+            ({"AUTOSCALER_DEFAULTS__DRY_RUN": "false"}, True),
+            ({"AUTOSCALER_DEFAULTS__MODE": "bounds"}, False),
+            ({"AUTOSCALER_RULES": '[{"name": "b", "mode": "direct"}]'}, False),
+        ],
+    )
+    def test_observe_in_the_file_is_overridden_as_before(self, resolve, environ, dry_run):
+        config, _ = resolve(rule("", defaults='mode = "observe"'), environ)
+        assert config.rules[0].dry_run is dry_run
 
 
 def test_a_problem_is_reported_under_the_name_that_is_written(resolve):
@@ -119,8 +137,12 @@ def test_a_problem_is_reported_under_the_name_that_is_written(resolve):
 
 
 def test_both_names_at_once_are_rejected(resolve):
-    with pytest.raises(ConfigError, match=r"slo\.percentile: no such key"):
+    with pytest.raises(ConfigError) as raised:
         resolve(rule('slo = { wait = "1s", percentile = 0.9, target = 0.9 }'))
+    (problem,) = raised.value.problems
+    assert problem.endswith(
+        "rules[0].slo.percentile: former name of target, which is set too; remove percentile"
+    )
 
 
 def test_the_schema_contains_current_names_only():

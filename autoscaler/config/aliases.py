@@ -4,24 +4,31 @@ from collections.abc import Iterator
 from copy import deepcopy
 from typing import Any
 
-from autoscaler.config.messages import KeyPath, KeySources
+from autoscaler.config.messages import ConfigError, KeyPath, KeySources
 
 
 class Aliases:
     """Replaces former names in one document, in place.
 
-    A key whose new name is set as well is not replaced, and is then rejected as unknown.
+    A key whose new name is set as well is a problem, and is not replaced.
     """
 
     def __init__(self, sources: KeySources) -> None:
         self._sources = sources
         self.warnings: list[str] = []
+        self.problems: list[str] = []
 
     def key(self, table: Any, path: KeyPath, old: str, new: str) -> None:
         """Rename a key of the table at `path`."""
-        if not isinstance(table, dict) or old not in table or new in table:
+        if not isinstance(table, dict) or old not in table:
             return
-        self.warnings.append(f"{self._sources.of((*path, old))}: deprecated; use {new}")
+        place = self._sources.of((*path, old))
+        if new in table:
+            self.problems.append(f"{place}: former name of {new}, which is set too; remove {old}")
+            return
+        variable = place.removesuffix(old.upper())
+        use = new if variable == place else f"{variable}{new.upper()}"
+        self.warnings.append(f"{place}: deprecated; use {use}")
         self._sources.add_alias((*path, new), (*path, old))
         table[new] = table.pop(old)
 
@@ -40,16 +47,43 @@ class Aliases:
 def with_current_names(
     document: dict[str, Any], sources: KeySources
 ) -> tuple[dict[str, Any], tuple[str, ...]]:
-    """The configuration with current names, and a warning for each former one."""
+    """The configuration with current names, and a warning for each former one.
+
+    Raises:
+        ConfigError: a key is set under both names.
+    """
     current = deepcopy(document)
     aliases = Aliases(sources)
-    _replace_observe(current, aliases)
     for path, table in _scaling_tables(current):
         aliases.key(table.get("slo"), (*path, "slo"), "percentile", "target")
         aliases.value(
             table.get("scale_to_zero"), (*path, "scale_to_zero"), "via", "native", "adaptive"
         )
         aliases.value(table, path, "on_exit", "native", "adaptive")
+    if aliases.problems:
+        raise ConfigError(aliases.problems)
+    return current, tuple(aliases.warnings)
+
+
+def without_observe(
+    document: dict[str, Any], sources: KeySources
+) -> tuple[dict[str, Any], tuple[str, ...]]:
+    """The former mode observe is a dry run of direct, also where dry_run is false.
+
+    A rule that overrides an inherited mode observe does not inherit the dry run with it. So this
+    needs the whole configuration: one key may be in the file, and the other in the environment.
+    """
+    current = deepcopy(document)
+    aliases = Aliases(sources)
+    inherited: object = None
+    for path, table in _scaling_tables(current):
+        if table.get("mode") == "observe":
+            aliases.note((*path, "mode"), '"observe" is deprecated; use dry_run = true')
+            if path == ("defaults",):
+                inherited = table.get("dry_run", False)
+            table |= {"mode": "direct", "dry_run": True}
+        elif inherited is not None and "mode" in table:
+            table.setdefault("dry_run", inherited)
     return current, tuple(aliases.warnings)
 
 
@@ -60,19 +94,3 @@ def _scaling_tables(document: dict[str, Any]) -> Iterator[tuple[KeyPath, dict[st
     for index, rule in enumerate(rules if isinstance(rules, list) else ()):
         if isinstance(rule, dict):
             yield ("rules", index), rule
-
-
-def _replace_observe(document: dict[str, Any], aliases: Aliases) -> None:
-    """The former mode observe is a dry run of direct, also where dry_run is false.
-
-    A rule that overrides an inherited mode observe does not inherit the dry run with it.
-    """
-    inherited: object = None
-    for path, table in _scaling_tables(document):
-        if table.get("mode") == "observe":
-            aliases.note((*path, "mode"), '"observe" is deprecated; use dry_run = true')
-            if path == ("defaults",):
-                inherited = table.get("dry_run", False)
-            table |= {"mode": "direct", "dry_run": True}
-        elif inherited is not None and "mode" in table:
-            table.setdefault("dry_run", inherited)

@@ -9,7 +9,7 @@ from msgspec import Struct
 from pydantic import BaseModel, ValidationError
 from pydantic_settings import EnvSettingsSource, SettingsError
 
-from autoscaler.config.aliases import with_current_names
+from autoscaler.config.aliases import with_current_names, without_observe
 from autoscaler.config.document import ConfigDocument
 from autoscaler.config.durations import format_duration
 from autoscaler.config.messages import (
@@ -74,7 +74,8 @@ def read(path: Path | None, environ: Mapping[str, str]) -> Written:
     """Read the file and the environment.
 
     Raises:
-        ConfigError: the file cannot be read, or a variable is unknown.
+        ConfigError: the file cannot be read, a variable is unknown, or a key is set under its
+            former name as well.
     """
     sources = KeySources(str(path) if path else "configuration", environ)
     in_file = KeySources(str(path), {})
@@ -84,11 +85,14 @@ def read(path: Path | None, environ: Mapping[str, str]) -> Written:
     )
     _reject_unknown(environ)
     variables, warnings = with_current_names(_from_environment(environ), sources)
+    merged, observe_warnings = without_observe(_merged(tables, variables), sources)
+    overridden = {path for path in in_file.aliases if _contains(variables, path)}
+    in_force = {path: at for path, at in in_file.aliases.items() if path not in overridden}
     return Written(
         file=sources.file,
-        tables=_merged(tables, variables),
-        aliases=in_file.aliases | sources.aliases,
-        warnings=in_file_warnings + warnings,
+        tables=merged,
+        aliases=in_force | sources.aliases,
+        warnings=observe_warnings + in_file_warnings + warnings,
     )
 
 
@@ -171,6 +175,15 @@ def _variables(table: type[BaseModel], prefix: str) -> Iterator[str]:
         inner = None if get_origin(field.annotation) is list else table_of(field)
         if inner is not None:
             yield from _variables(inner, name + DELIMITER)
+
+
+def _contains(document: Any, path: tuple[int | str, ...]) -> bool:
+    for part in path:
+        try:
+            document = document[part]
+        except (KeyError, IndexError, TypeError):
+            return False
+    return True
 
 
 def _merged(under: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:

@@ -110,6 +110,8 @@ def read_scenario(path: Path, warn: Warn = _ignore) -> BacktestScenario:
     sources = KeySources(str(path), {})
     aliases = Aliases(sources)
     replace_former_names(document, aliases)
+    if aliases.problems:
+        raise BacktestScenarioError(aliases.problems)
     for warning in aliases.warnings:
         warn(warning)
     return _resolved(_validated(document, sources), path.stem)

@@ -198,6 +198,12 @@ def test_any_file_is_a_scenario_or_an_error(tmp_path_factory, text):
         read_scenario(path)
 
 
+def test_a_key_under_both_names_is_rejected(tmp_path):
+    both = MINIMAL.replace('wait = "1s"', 'wait = "1s"\nshare = 0.9\ntarget = 0.9')
+    with pytest.raises(BacktestScenarioError, match="former name of target, which is set too"):
+        read_scenario(write(tmp_path, both))
+
+
 def test_former_names_are_accepted_with_a_warning(tmp_path):
     former = MINIMAL.replace('wait = "1s"', 'wait = "1s"\nshare = 0.9')
     text = f'poll = "20s"\n{former}[deployment]\nminimum = 2\nmaximum = 4\n'
