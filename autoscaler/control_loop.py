@@ -119,9 +119,12 @@ class ControlLoop:
         self.state = cycle.state
         self._last = observation, cycle.plan
         planned_at = self.clock.now()
-        sent = await self._act(cycle)
-        # `self.state` and not `cycle.state`: resume requests may have arrived meanwhile.
-        outcomes, self.state = end_cycle(cycle.plan, sent, self.state)
+        sent: dict[str, Outcome] = {}
+        try:
+            await self._act(cycle, sent)
+        finally:  # also after a defect: what was sent until then has taken effect
+            # `self.state` and not `cycle.state`: resume requests may have arrived meanwhile.
+            outcomes, self.state = end_cycle(cycle.plan, sent, self.state)
         if self.state.stopped != stopped:
             with suppress(StateNotSaved):  # an entry too many in the file does no harm
                 self._save_stopped(self.state.stopped)
@@ -145,16 +148,15 @@ class ControlLoop:
             self.recorder.skipped(failure, self.clock.now())
             return self.poll_interval_s
 
-    async def _act(self, cycle: Cycle) -> dict[str, Outcome]:
+    async def _act(self, cycle: Cycle, outcomes: dict[str, Outcome]) -> None:
         """Send the updates one after the other, because the master plans again for each one.
 
         After a response that concerns every deployment, or when a poll interval has passed, the
         rest is left to the next cycle, which decides from new statistics.
 
-        Returns:
-            The outcomes of the updates, by deployment id.
+        Args:
+            outcomes: of the updates, by deployment id. Each is added as soon as it is known.
         """
-        outcomes: dict[str, Outcome] = {}
         deadline = self.clock.now() + self.poll_interval_s
         withheld = ""
         self._recorded = {}
@@ -170,7 +172,6 @@ class ControlLoop:
                 if outcome.kind in {OutcomeKind.FORBIDDEN, OutcomeKind.UNKNOWN}:
                     withheld = outcome.detail
             outcomes[decision.deployment_id] = outcome
-        return outcomes
 
     def _outcome(self, decision: Decision, kind: OutcomeKind, detail: str) -> Outcome:
         return Outcome(decision=decision, kind=kind, at=self.clock.now(), detail=detail)

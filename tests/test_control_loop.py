@@ -1,6 +1,7 @@
 """Cycles: which updates are sent, in which order, and which are withheld."""
 
 import asyncio
+from contextlib import suppress
 from types import SimpleNamespace
 
 import pytest
@@ -206,3 +207,29 @@ async def test_all_that_one_cycle_stops_is_recorded_before_the_cycle_ends():
         loop.clock.pass_by(POLL_S)
     assert cluster.deployments == {}
     assert recorded == [{"a"}, {"a", "b"}]
+
+
+async def test_a_defect_in_one_update_does_not_lose_the_stop_before_it():
+    """The deployment can still be resumed, and stays in the state file."""
+    stop_when_idle = rule(name="a", deployments=("a",), zero=ScaleToZero(60.0, ZeroMethod.STOP))
+    loop, cluster, _ = loop_over(named("a", 1), named("b", 1))
+    loop.state_store = FakeStateStore()
+
+    async def carry_out(deployment_id, change):
+        if deployment_id == "b":
+            loop.ruleset = policy(stop_when_idle)
+            raise ValueError("a defect")
+        await cluster.carry_out(deployment_id, change)
+
+    loop.actuator = SimpleNamespace(carry_out=carry_out)
+    loop.ruleset = policy(stop_when_idle)
+    for cycle in range(10):
+        if cycle == 6:
+            raised = rule(name="b", deployments=("b",), min_allocations=2)
+            loop.ruleset = policy(stop_when_idle, raised)
+        with suppress(ValueError):
+            await loop.run_cycle()
+        loop.clock.pass_by(POLL_S)
+    assert set(cluster.deployments) == {"b"}
+    assert set(loop.state.stopped) == {"a"}
+    assert loop.resume("a")
