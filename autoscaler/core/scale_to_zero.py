@@ -170,11 +170,12 @@ def decide_stopped(
         resume_requested: deployment ids.
     """
     start = start_change(stopped_deployment, rule)
+    allocations = starting_allocations(start)
     steps = [Step(Reason.STOPPED, 0, 0, {"since_s": at - stopped_deployment.since})]
     reason = _resume_reason(name, stopped_deployment, rule, at, resume_requested)
     if reason:
-        steps.append(Step(Reason.RESUME, 0, start.allocations, {"reason": reason}))
-        hold = _hold(start.allocations, stopped_deployment, at, maintenance, forbidden)
+        steps.append(Step(Reason.RESUME, 0, allocations, {"reason": reason}))
+        hold = _hold(allocations, stopped_deployment, at, maintenance, forbidden)
         if hold is not None:
             steps.append(hold)
     return Decision(
@@ -185,7 +186,7 @@ def decide_stopped(
         dry_run=rule is not None and rule.dry_run,
         current=0,
         min_allocations=rule.min_allocations if rule is not None else 0,
-        max_allocations=rule.max_allocations if rule is not None else start.allocations,
+        max_allocations=rule.max_allocations if rule is not None else allocations,
         steps=tuple(steps),
         sample=Sample(at=at, interval_s=0.0),
         load=None,
@@ -206,14 +207,13 @@ def reduced_start(
     """The decision to start a deployment, with fewer allocations; with 0, it stays stopped."""
     start, before = decision.change, decision.desired
     assert isinstance(start, Start), "the decision is to start it"
-    after = min(allocations, before)
     change: Start | None = None
     if allocations > 0:
         adaptive = start.adaptive
         if adaptive is not None and adaptive.enabled:
             adaptive = replace(adaptive, minimum=allocations)
-        change = replace(start, allocations=after, adaptive=adaptive)
-    step = Step(Reason.FIT, before, after, inputs)
+        change = replace(start, allocations=min(allocations, start.allocations), adaptive=adaptive)
+    step = Step(Reason.FIT, before, allocations, inputs)
     return replace(decision, steps=(*decision.steps, step), change=change)
 
 

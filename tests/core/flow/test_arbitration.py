@@ -365,6 +365,15 @@ class TestStarts:
         decisions = self.resumed(rules, running("full", 4), idle=given)
         assert decisions["idle"].change.adaptive == replace(on, minimum=2)
 
+    def test_a_former_minimum_above_that_of_the_rule_is_claimed_and_its_cut_is_explained(self):
+        on = AdaptiveAllocations(enabled=True, minimum=4, maximum=8)
+        rules = (self.stop_when_idle("idle", mode=Mode.BOUNDS),)
+        given = stopped("idle", adaptive=on)
+        decisions = self.resumed(rules, running("full", 4), idle=given)
+        assert decisions["idle"].change.adaptive == replace(on, minimum=2)
+        assert decisions["idle"].desired == 2
+        assert words(decisions, "idle").endswith("no more than 2 fit on the nodes")
+
     def test_it_stays_stopped_where_there_is_nothing(self):
         rules = (self.stop_when_idle("idle"),)
         decisions = self.resumed(rules, running("full", 6), idle=stopped("idle"))
