@@ -2,9 +2,17 @@
 
 import os
 import signal
+import sys
+import threading
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
+
+# The duration of an example depends on the load of the machine; --timeout is the only limit.
+settings.register_profile("without deadline", deadline=None)
+settings.load_profile("without deadline")
 
 SHARED = Path(__file__).parents[2] / "shared"
 NEEDS_SHARED = "needs the recorded traces and peers beside the repository"
@@ -23,6 +31,22 @@ def pytest_sessionstart() -> None:
     The programs that tests interrupt shall not."""
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call(item: pytest.Item) -> Iterator[None]:
+    """Suspends the tracing of coverage while a test with the mark `untraced` runs. The mark
+    `no_cover` of pytest-cov does not: in a worker of xdist, a second collector then resumes."""
+    if item.get_closest_marker("untraced") is None:
+        return (yield)
+    tracer, thread_tracer = sys.gettrace(), threading.gettrace()
+    sys.settrace(None)
+    threading.settrace(None)
+    try:
+        return (yield)
+    finally:
+        threading.settrace(thread_tracer)
+        sys.settrace(tracer)
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:

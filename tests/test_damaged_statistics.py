@@ -14,6 +14,8 @@ from autoscaler.core.values import Observation
 from autoscaler.wire.stats import MalformedStats, parse_stats
 from tests.observations import policy, rule
 
+pytestmark = pytest.mark.untraced
+
 ALLOCATIONS, MINIMUM, MAXIMUM = 8, 2, 12
 RATE_PER_S, SERVICE_MS = 60, 90.0  # an offered load of 5.4, which needs 8 allocations
 # Without a stabilisation window, no history can hide a wrong decision.

@@ -3,6 +3,7 @@ adaptive allocations are never half configured, and every stopped deployment can
 
 import asyncio
 
+import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant
@@ -28,6 +29,8 @@ from autoscaler.core.values import (
 from autoscaler.ports import FailureKind, UpdateFailed
 from tests.fakes import FakeClock, FakeCluster, FakeStateStore, ListRecorder
 from tests.observations import deployment, node, policy, rule
+
+pytestmark = pytest.mark.untraced
 
 POLL_S = 10.0
 NAMES = ("elser", "elser-search")

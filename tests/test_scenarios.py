@@ -25,6 +25,8 @@ from autoscaler.core.values import OutcomeKind
 from autoscaler.simulation.scenario import ClusterScenario
 from tests.end_to_end.world import Cycle, World, world_of
 
+pytestmark = pytest.mark.untraced
+
 SCENARIOS = Path(__file__).parent / "scenarios"
 LATE_S = 1.0
 """Seconds of queue wait beyond which a request counts as late."""

@@ -37,7 +37,8 @@ new_environment() {
 # Runs pip without a word; says why if it fails.
 pip() {
   "$venv/bin/python" -m pip --disable-pip-version-check "$@" >"$log" 2>&1 && return
-  if grep -Eq 'Retrying \(|(Connect|Read)Timeout|ConnectionError|ProtocolError|SSLError' "$log"
+  if ! grep -q 'DO NOT MATCH THE HASHES' "$log" &&
+    grep -Eq 'Retrying \(|(Connect|Read)Timeout|ConnectionError|ProtocolError|SSLError' "$log"
   then
     fail "Cannot install $locks into $venv: pip cannot reach a package index; connect to the" \
       "network, or name a mirror with PIP_INDEX_URL, and run make again (details: $log)."

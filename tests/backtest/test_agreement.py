@@ -3,6 +3,7 @@
 from zlib import crc32
 
 import numpy as np
+import pytest
 from msgspec.structs import replace
 
 from autoscaler.backtest.bounds_driver import BoundsDriver
@@ -22,6 +23,8 @@ from autoscaler.simulation.workload import Arrival
 from tests.backtest.workloads import scenario as backtest_scenario
 from tests.backtest.workloads import workload
 from tests.end_to_end.world import START, world_of
+
+pytestmark = pytest.mark.untraced
 
 HOURS = 1.5
 

@@ -19,6 +19,8 @@ from autoscaler.core.slo.policy import SloPolicy
 from autoscaler.core.slo.queueing import wait_quantile
 from tests.backtest.workloads import scenario, workload
 
+pytestmark = pytest.mark.untraced
+
 SERVICE_S = 0.1
 POLL_S = 10.0
 HOUR_S = 3600.0

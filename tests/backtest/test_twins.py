@@ -20,6 +20,8 @@ from autoscaler.simulation.workload import Arrival
 from autoscaler.wire.stats import parse_stats
 from tests.backtest.workloads import scenario, workload
 
+pytestmark = pytest.mark.untraced
+
 
 class Twins:
     """A plant and an emulated cluster with the same load, the same polls and the same changes."""

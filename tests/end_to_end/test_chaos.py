@@ -15,6 +15,8 @@ from autoscaler.simulation.specs import NodeSpec
 from tests.end_to_end.world import STATS, both_policies, scenario, with_policy, world_of
 from tests.observations import policy, rule
 
+pytestmark = pytest.mark.untraced
+
 MOST = 6
 EFFECTS = (
     {"status": 503, "body": "<html>"},

@@ -28,6 +28,8 @@ from autoscaler.simulation.scenario import (
 from tests.end_to_end.world import POLL_S, STATS, scenario, update_of, world_of
 from tests.observations import policy, rule
 
+pytestmark = pytest.mark.untraced
+
 UNRULY, OTHER = "unruly", "other"
 BOTH = (ScenarioDeployment(model_id=OTHER), ScenarioDeployment(model_id=UNRULY))
 THREE = policy(

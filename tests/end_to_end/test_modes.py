@@ -16,6 +16,8 @@ from tests.end_to_end.world import both_policies, scenario, world_of
 from tests.observations import policy, rule
 from tests.test_scenarios import settings
 
+pytestmark = pytest.mark.untraced
+
 WITHOUT_ADAPTIVE = ("8.6", "8.12")
 WITH_ADAPTIVE = ("8.16", "8.19", "9.1", "9.3")
 EVERY_VERSION = (*WITHOUT_ADAPTIVE, *WITH_ADAPTIVE, "serverless")

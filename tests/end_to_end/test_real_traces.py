@@ -16,6 +16,8 @@ from tests.end_to_end.checker import NOT_SENT
 from tests.end_to_end.world import scenario, world_of
 from tests.observations import policy, rule
 
+pytestmark = pytest.mark.untraced
+
 SERVICE_TIME_S, UTILISATION = 0.1, 0.7
 AT_P99, MOST = 5.0, 12
 LATE_S = 1.0

@@ -16,6 +16,8 @@ from autoscaler.simulation.scenario import Adaptive, ScenarioDeployment, Scenari
 from tests.end_to_end.world import scenario, world_of
 from tests.observations import policy, rule
 
+pytestmark = pytest.mark.untraced
+
 AFTER_S = 120.0
 MOST = 6
 

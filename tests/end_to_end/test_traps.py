@@ -40,6 +40,8 @@ from tests.end_to_end.world import (
 )
 from tests.observations import policy, rule
 
+pytestmark = pytest.mark.untraced
+
 IMPATIENT = policy(rule(stabilisation_window_s=0.0))
 """Scales down as soon as possible, so that only other constraints can hold the allocations."""
 

@@ -132,6 +132,16 @@ def test_the_fourth_crash_of_a_day_is_the_last():
     assert deployment.running == 2
 
 
+def test_a_failed_process_that_crashes_again_is_removed():
+    world, deployment = spread()
+    for _ in range(4):
+        world.crash_process("acme", "a")
+        after(world, 60.0)
+    assert states(deployment)["a"] == "failed"
+    world.crash_process("acme", "a")
+    assert "a" not in deployment.routes
+
+
 def test_crashes_older_than_a_day_do_not_count():
     world, deployment = spread()
     for _ in range(8):

@@ -15,6 +15,8 @@ from autoscaler.simulation.requests import InferenceRequest
 from autoscaler.simulation.service_times import ServiceTimes, speed_up
 from autoscaler.simulation.specs import ModelSpec
 
+pytestmark = pytest.mark.untraced
+
 
 class Scripted:
     """Service times given by a test; the last one is repeated."""

@@ -12,6 +12,8 @@ from autoscaler.simulation.errors import SimulatedApiError
 from autoscaler.simulation.workload import Arrival
 from tests.simulation.worlds import after, cluster, load, model, node
 
+pytestmark = pytest.mark.untraced
+
 TO_ZERO = AdaptiveSettings(enabled=True, min_number_of_allocations=0)
 
 

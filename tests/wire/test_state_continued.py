@@ -33,6 +33,8 @@ from autoscaler.wire.state import decode_state, encode_state
 from tests.observations import deployment, node, outcome, rule
 from tests.states import same
 
+pytestmark = pytest.mark.untraced
+
 DAY_S = 86_400.0
 START = 1_767_571_200.0  # Monday, 5 January 2026, 0:00 UTC
 NODES, PROCESSORS = 5, 24

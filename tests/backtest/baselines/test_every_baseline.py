@@ -29,6 +29,8 @@ from autoscaler.backtest.baselines.zero_lag_oracle import ZeroLagOracle
 from autoscaler.core.values import Reason
 from tests.backtest.baselines.polls import poll, recorded
 
+pytestmark = pytest.mark.untraced
+
 UTILISATION = AverageUtilisation(target=0.7)
 IN_FLIGHT = Hpa(metric=AverageInFlight(target=1.0))
 CAREFUL = ScalingBehaviour(

@@ -17,6 +17,8 @@ from autoscaler.core.slo.load_distribution import (
     updated,
 )
 
+pytestmark = pytest.mark.untraced
+
 POLL_S = 10.0
 
 

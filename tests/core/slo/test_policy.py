@@ -264,6 +264,18 @@ class TestNodes:
         assert watch.poll(800).after > 8
 
 
+class TestForecasts:
+    def test_accuracy_and_coverage_are_stated_after_three_hours(self):
+        """And no forecast, which is trusted after a day at the earliest."""
+        watch = Watch(4, interval_s=60.0, free={"n1": 64, "n2": 64})
+        first = watch.poll(600)
+        step = watch.polls(180, 600)[-1]
+        assert not {"forecast_accuracy", "forecast_coverage"} & set(first.inputs)
+        assert 0.9 < step.inputs["forecast_coverage"] <= 1.0
+        assert "forecast_accuracy" in step.inputs
+        assert "forecast_load" not in step.inputs
+
+
 class TestCandidates:
     @pytest.mark.parametrize("arrivals", [5, 50, 300, 2000])
     def test_they_include_the_choice_its_neighbours_and_the_current_allocations(self, arrivals):

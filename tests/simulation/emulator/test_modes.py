@@ -6,6 +6,8 @@ import pytest
 from autoscaler.simulation.scenario import Adaptive, ScenarioDeployment
 from tests.simulation.emulator.conftest import client_of, scenario
 
+pytestmark = pytest.mark.untraced
+
 E5 = "/_ml/trained_models/e5/deployment"
 BIG = "/_ml/trained_models/big/deployment"
 ON = {"adaptive_allocations": {"enabled": True, "max_number_of_allocations": 4}}
