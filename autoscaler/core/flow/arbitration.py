@@ -43,7 +43,7 @@ class Claim(Value, frozen=True, kw_only=True):
     stats: DeploymentStats
     current: int  # allocations
     claimed: int  # allocations, more than the current ones
-    min_allocations: int  # of the rule and its open schedules
+    min_allocations: int  # of the rule and its open schedules; at most what is claimed
     dry_run: bool
     limits: ConstraintContext | None = None  # None: a stopped deployment, to be started
     on_hold: bool = False  # whether a later constraint prevents the increase anyway

@@ -17,6 +17,7 @@ from autoscaler.core.flow.constraints import (
     Grant,
     after_grant,
     before_grant,
+    claimed_minimum,
     is_on_hold,
     joined,
 )
@@ -97,12 +98,11 @@ class Assessment(Value, frozen=True):
         proposed, limits, rule = self.steps[-1].after, self.limits, self.rule
         if limits is None or proposed <= limits.current:
             return None
-        minima = [schedule.min_allocations or 0 for schedule in rule.schedules]
         return Claim(
             stats=self.stats,
             current=limits.current,
             claimed=proposed,
-            min_allocations=max(rule.min_allocations, *minima) if minima else rule.min_allocations,
+            min_allocations=claimed_minimum(rule, proposed),
             dry_run=rule.dry_run,
             limits=limits,
             on_hold=is_on_hold(limits)

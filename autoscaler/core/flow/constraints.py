@@ -330,6 +330,13 @@ def _applied(
     return (*steps, *further) if further else steps
 
 
+def claimed_minimum(rule: Rule, claimed: int) -> int:
+    """The minimum of the rule and its open schedules, as far as the claim contains it: a schedule
+    may set more than `max_allocations`."""
+    minima = [schedule.min_allocations or 0 for schedule in rule.schedules]
+    return min(claimed, max(rule.min_allocations, *minima) if minima else rule.min_allocations)
+
+
 def joined(issues: tuple[DataIssue, ...]) -> str:
     """The issues as one input of a step, each of them once."""
     return ", ".join(dict.fromkeys(issues))  # several nodes may have the same

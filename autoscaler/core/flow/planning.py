@@ -91,7 +91,9 @@ def plan(
         for name, each in stopped.items()
     }
 
-    grants = _granted(assessments, starts, stopped, context)
+    # A deployment that is still stopping refuses its start, so it claims nothing yet.
+    starting = {name: each for name, each in starts.items() if name not in observation.deployments}
+    grants = _granted(assessments, starting, stopped, context)
 
     decisions = [
         conclude(assessment, grants.get(assessment.stats.deployment_id), context)

@@ -186,6 +186,17 @@ class TestGrants:
         decisions = decided(rules, running("costly"), running("small"), open_schedules=(day,))
         assert desired(decisions) == {"costly": 2, "small": 4}
 
+    def test_a_schedule_minimum_above_max_allocations_counts_as_what_is_claimed(self):
+        day = Schedule(
+            name="day", cron="0 8 * * *", timezone="UTC", length_s=3600.0, min_allocations=40
+        )
+        rules = (
+            recommended("capped", 1, schedules=(day,), max_allocations=5),
+            recommended("small", 1, min_allocations=5),
+        )
+        decisions = decided(rules, running("capped"), running("small"), open_schedules=(day,))
+        assert desired(decisions) == {"capped": 3, "small": 3}
+
     def test_no_more_deployments_are_named_than_a_line_can_hold(self):
         names = [f"d{number}" for number in range(MAX_NAMED + 3)]
         rules = [recommended(name, 5) for name in names]
@@ -373,6 +384,13 @@ class TestStarts:
         assert decisions["idle"].change.adaptive == replace(on, minimum=2)
         assert decisions["idle"].desired == 2
         assert words(decisions, "idle").endswith("no more than 2 fit on the nodes")
+
+    def test_it_claims_nothing_while_it_is_still_stopping(self):
+        """Its start is refused until it is gone."""
+        rules = (self.stop_when_idle("idle", min_allocations=2), recommended("busy", 6))
+        stopping = deployment(deployment_id="idle", state="stopping", allocations=2)
+        decisions = self.resumed(rules, running("busy"), stopping, idle=stopped("idle"))
+        assert decisions["busy"].desired == 6
 
     def test_it_stays_stopped_where_there_is_nothing(self):
         rules = (self.stop_when_idle("idle"),)
