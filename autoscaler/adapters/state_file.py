@@ -9,7 +9,13 @@ from pathlib import Path
 from autoscaler.core.state import StoppedDeployment
 from autoscaler.errors import UserError
 from autoscaler.ports import StateNotSaved
-from autoscaler.wire.state import Damaged, UnknownVersion, decode_stopped, encode_stopped
+from autoscaler.wire.state import (
+    AnotherDocument,
+    Damaged,
+    UnknownVersion,
+    decode_stopped,
+    encode_stopped,
+)
 
 _RECOVERY = "start the deployments that it names by hand and delete it"
 
@@ -28,7 +34,7 @@ class StateFile:
         """The stopped deployments, by id; an empty mapping if the file does not exist yet.
 
         Raises:
-            StateFileUnreadable: the file is damaged, of another version, or not accessible.
+            StateFileUnreadable: the file is damaged, of another kind or version, or not accessible.
         """
         try:
             content = self._path.read_bytes()
@@ -44,6 +50,11 @@ class StateFile:
         except UnknownVersion as error:
             raise StateFileUnreadable(
                 f"the state file {self._path} is {error}; use the program that wrote it, or "
+                f"{_RECOVERY}"
+            ) from error
+        except AnotherDocument as error:
+            raise StateFileUnreadable(
+                f"the state file {self._path} is {error}; check its path, restore it, or "
                 f"{_RECOVERY}"
             ) from error
         except Damaged as error:

@@ -57,6 +57,13 @@ class Damaged(Exception):
     """A document that cannot be decoded."""
 
 
+class AnotherDocument(Exception):
+    """A document of another kind."""
+
+    def __init__(self, document: str, expected: str) -> None:
+        super().__init__(f"another document, {document!r:.60} instead of {expected!r}")
+
+
 class EncodedState(Value, frozen=True):
     """An encoded state, and a message for each part that is missing in it."""
 
@@ -102,14 +109,14 @@ def decode_state(content: bytes, policies: Iterable[AnyPolicy] = ()) -> DecodedS
         policies: the policies in use. Each reads the version in its `memory_format`.
     """
     try:
-        _check_version(content, STATE_VERSION)
+        _check_header(content, StateDocument, STATE_VERSION)
         stored = msgspec.msgpack.decode(content, type=StateDocument).state
         state = _converted(replace(stored, deployments={}), State)
         known = {
             name: _converted(replace(each, memory=None), DeploymentState)
             for name, each in stored.deployments.items()
         }
-    except UnknownVersion as error:
+    except (AnotherDocument, UnknownVersion) as error:
         return DecodedState(State(), (f"starting without the stored state: it is {error}",))
     except _DAMAGE as error:
         return DecodedState(
@@ -140,12 +147,13 @@ def decode_stopped(content: bytes) -> dict[str, StoppedDeployment]:
 
     Raises:
         UnknownVersion: a program of another version wrote it.
+        AnotherDocument: it is of another kind.
         Damaged: it cannot be decoded.
     """
     try:
         if content.lstrip().startswith(b"{"):
             return _of_version_1(content)
-        _check_version(content, STOPPED_VERSION)
+        _check_header(content, StoppedDocument, STOPPED_VERSION)
         stored = msgspec.msgpack.decode(content, type=StoppedDocument).stopped
         return {name: _converted(each, StoppedDeployment) for name, each in stored.items()}
     except _DAMAGE as error:
@@ -154,12 +162,17 @@ def decode_stopped(content: bytes) -> dict[str, StoppedDeployment]:
 
 class _Header(Struct, frozen=True):
     version: int
+    document: str = ""  # the kind; empty: not stated
 
 
-def _check_version(content: bytes, known: int) -> None:
-    version = msgspec.msgpack.decode(content, type=_Header).version
-    if version != known:
-        raise UnknownVersion(version, known)
+def _check_header(content: bytes, kind: type[StateDocument | StoppedDocument], known: int) -> None:
+    """Compare the kind of the document, then its version, which only has a meaning for its kind."""
+    header = msgspec.msgpack.decode(content, type=_Header)
+    expected = str(kind.__struct_config__.tag)
+    if header.document and header.document != expected:
+        raise AnotherDocument(header.document, expected)
+    if header.version != known:
+        raise UnknownVersion(header.version, known)
 
 
 def _converted(value: object, target: type[Target]) -> Target:

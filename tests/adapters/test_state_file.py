@@ -10,9 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from autoscaler.adapters.state_file import StateFile, StateFileUnreadable
-from autoscaler.core.state import BackOff, StoppedDeployment
+from autoscaler.core.state import BackOff, State, StoppedDeployment
 from autoscaler.core.values import AdaptiveAllocations
 from autoscaler.ports import StateNotSaved
+from autoscaler.wire.state import encode_state
 from tests.observations import deployment, node
 
 DATA = Path(__file__).parents[1] / "data"
@@ -121,7 +122,6 @@ DAMAGED = {
     "no version": b"\x80",
     "no deployments in JSON": b'{"version": 1}',
     "no deployments": b"\x81\xa7version\x02",
-    "another document": b"\x82\xa8document\xb0autoscaler state\xa7version\x02",
     "a list": b"[]",
     "no statistics": b'{"version": 1, "asleep": {"a": {"since": 1.0}}}',
     "too deep": b'{"version": 1, "asleep": ' + b"[" * 100_000,
@@ -144,6 +144,13 @@ def test_a_truncated_file_is_damaged(state_file, path):
         path.write_bytes(whole[:length])
         with pytest.raises(StateFileUnreadable):
             state_file.load()
+
+
+def test_another_document_is_reported(state_file, path):
+    path.write_bytes(encode_state(State()).content)
+    said = "stopped is another document, 'autoscaler state' instead of .*; check its path"
+    with pytest.raises(StateFileUnreadable, match=said):
+        state_file.load()
 
 
 @pytest.mark.parametrize(

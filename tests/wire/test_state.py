@@ -15,7 +15,10 @@ from autoscaler.core.state import DeploymentState, PolicyMemory, State
 from autoscaler.core.values import Value
 from autoscaler.wire.state import (
     STATE_VERSION,
+    STOPPED_VERSION,
+    AnotherDocument,
     Damaged,
+    UnknownVersion,
     decode_state,
     decode_stopped,
     encode_state,
@@ -38,6 +41,31 @@ def hexadecimal(content):
 
 def with_memory(memory):
     return State(deployments={"elser": replace(DEPLOYMENT, memory=memory)})
+
+
+class TestAnotherDocument:
+    """Each document has a version of its own, so the kind is compared first."""
+
+    def test_the_stopped_deployments_are_not_a_state_of_another_version(self):
+        decoded = decode_state(golden("stopped-2.hex"))
+        assert decoded.state == State()
+        (message,) = decoded.messages
+        assert message == (
+            "starting without the stored state: it is another document, "
+            "'autoscaler stopped deployments' instead of 'autoscaler state'"
+        )
+
+    def test_the_state_is_not_a_version_of_the_stopped_deployments(self):
+        with pytest.raises(AnotherDocument) as raised:
+            decode_stopped(golden("state-1.hex"))
+        assert str(raised.value) == (
+            "another document, 'autoscaler state' instead of 'autoscaler stopped deployments'"
+        )
+
+    def test_another_version_of_the_same_document_is_reported_as_such(self):
+        content = golden("stopped-2.hex").replace(b"\xa7version\x02", b"\xa7version\x09")
+        with pytest.raises(UnknownVersion, match=f"version 9, .* version {STOPPED_VERSION}"):
+            decode_stopped(content)
 
 
 class TestGoldenFiles:
