@@ -251,13 +251,19 @@ def _settling_text(step: Step) -> str:
 
 
 def _fit_text(step: Step) -> str:
+    """
+    >>> inputs = {"claimed": 5, "granted": 3, "granted_to": "e5 (2)", "min_allocations": 4}
+    >>> _fit_text(Step(Reason.FIT, 5, 3, inputs))
+    '3 of 5 granted, below min_allocations 4, as free threads were granted to e5 (2)'
+    """
     inputs = step.inputs
+    below = f", below min_allocations {m}" if (m := inputs.get("min_allocations")) else ""
     if "granted_to" in inputs:
         return (
-            f"{inputs['granted']} of {inputs['claimed']} granted, "
+            f"{inputs['granted']} of {inputs['claimed']} granted{below}, "
             f"as free threads were granted to {inputs['granted_to']}"
         )
-    return f"no more than {inputs['fits']} fit on the nodes"
+    return f"no more than {inputs['fits']} fit on the nodes{below}"
 
 
 def _adaptive_enabled_text(step: Step) -> str:

@@ -213,7 +213,9 @@ def reduced_start(
         if adaptive is not None and adaptive.enabled:
             adaptive = replace(adaptive, minimum=allocations)
         change = replace(start, allocations=min(allocations, start.allocations), adaptive=adaptive)
-    step = Step(Reason.FIT, before, allocations, inputs)
+    minimum = decision.min_allocations
+    below: Mapping[str, int] = {"min_allocations": minimum} if allocations < minimum else {}
+    step = Step(Reason.FIT, before, allocations, {**inputs, **below})
     return replace(decision, steps=(*decision.steps, step), change=change)
 
 

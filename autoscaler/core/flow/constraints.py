@@ -199,7 +199,11 @@ def limit_to_free_capacity(proposed: int, context: ConstraintContext) -> Step | 
     if grant is None or proposed <= context.current:
         return None
     after = max(grant.allocations, context.current)
-    return Step(Reason.FIT, proposed, after, grant.inputs) if after < proposed else None
+    if after >= proposed:
+        return None
+    minimum = claimed_minimum(context.rule, proposed)
+    below: Mapping[str, int] = {"min_allocations": minimum} if after < minimum else {}
+    return Step(Reason.FIT, proposed, after, {**grant.inputs, **below})
 
 
 def limit_bounds_rate(proposed: int, context: ConstraintContext) -> Step | None:

@@ -218,6 +218,37 @@ class TestGrants:
         assert words(decisions, "up").endswith("no more than 1 fit on the nodes")
 
 
+class TestBelowTheMinimum:
+    """Neither the bounds nor a schedule can be met then, and the step says so."""
+
+    def test_because_others_were_granted_the_threads(self):
+        rules = (recommended("e4", 5, min_allocations=4), recommended("e5", 5, min_allocations=4))
+        decisions = decided(rules, running("e4"), running("e5"))
+        assert desired(decisions) == {"e4": 3, "e5": 3}
+        assert words(decisions, "e4").endswith(
+            "3 of 5 granted, below min_allocations 4, as free threads were granted to e5 (2)"
+        )
+
+    def test_because_no_more_fit(self):
+        decisions = decided((recommended("e4", 5, min_allocations=8),), running("e4"))
+        assert words(decisions, "e4").endswith(
+            "no more than 6 fit on the nodes, below min_allocations 8"
+        )
+
+    def test_because_of_an_open_schedule(self):
+        day = Schedule(
+            name="day", cron="0 8 * * *", timezone="UTC", length_s=3600.0, min_allocations=8
+        )
+        rules = (recommended("e4", 5, schedules=(day,)),)
+        decisions = decided(rules, running("e4"), open_schedules=(day,))
+        assert words(decisions, "e4").endswith("below min_allocations 8")
+
+    def test_it_is_not_said_where_the_minimum_is_granted(self):
+        rules = (recommended("e4", 5, min_allocations=3), recommended("e5", 5))
+        decisions = decided(rules, running("e4"), running("e5"))
+        assert "min_allocations" not in words(decisions, "e4")
+
+
 class TestClaims:
     def test_bounds_that_are_raised_claim_what_adaptive_allocations_do_not_have_yet(self):
         on = AdaptiveAllocations(enabled=True, minimum=1, maximum=20)
@@ -367,7 +398,9 @@ class TestStarts:
         rules = (self.stop_when_idle("idle", min_allocations=4),)
         decisions = self.resumed(rules, running("full", 4), idle=stopped("idle"))
         assert decisions["idle"].change.allocations == 2
-        assert words(decisions, "idle").endswith("no more than 2 fit on the nodes")
+        assert words(decisions, "idle").endswith(
+            "no more than 2 fit on the nodes, below min_allocations 4"
+        )
 
     def test_the_minimum_of_adaptive_allocations_comes_down_with_it(self):
         on = AdaptiveAllocations(enabled=True, minimum=3, maximum=8)
