@@ -33,8 +33,8 @@ def sample(
     """The deployment in the `interval_s` seconds before `at`, between two observations.
 
     Arrivals are completions, failures and the growth of the queue. Completions alone are
-    throughput, which a saturated deployment caps at its own capacity: the moment it most needs
-    allocations, it would look content.
+    throughput, which a saturated deployment limits to its capacity: when it most needs allocations,
+    its load would seem to be met.
 
     Returns:
         A sample that is reliable if it has no `issues`. With issues, its figures cover only the
