@@ -36,6 +36,11 @@ class CronCalendar:
         )
 
 
+def opens_within(schedule: Schedule, start: float, end: float) -> bool:
+    """Whether the window is open at some instant from `start` to before `end`."""
+    return _next_firing(schedule, start - schedule.length_s) < end
+
+
 class _WindowState(NamedTuple):
     """Whether a window is open, at any instant from `since` to before `until`."""
 

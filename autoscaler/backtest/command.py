@@ -13,6 +13,7 @@ from msgspec import Struct
 from rich.console import Console
 
 from autoscaler import __version__
+from autoscaler.adapters.calendar import opens_within
 from autoscaler.backtest.batch import Batch, progress_on, run_all
 from autoscaler.backtest.configured_rule import ConfiguredRule, configured_rule
 from autoscaler.backtest.policy_specs import (
@@ -29,7 +30,7 @@ from autoscaler.backtest.trial import TrialRunner, TrialSpec
 from autoscaler.backtest.world.scenario import BacktestScenario, find_scenario, standard
 from autoscaler.backtest.world.scenario_text import scenario_text
 from autoscaler.backtest.world.traces import find_traces
-from autoscaler.backtest.world.workload import ensure_playable, workload_of
+from autoscaler.backtest.world.workload import ensure_playable, played_span_s, workload_of
 from autoscaler.config.loader import read
 from autoscaler.errors import UserError
 from autoscaler.simulation.traces import Trace
@@ -114,6 +115,9 @@ def backtest(options: BacktestOptions, out: Console, progress: Console) -> None:
     for trace in traces:
         for scenario in scenarios:
             ensure_playable(trace, scenario)
+    if options.rule is not None:
+        for text in closed_schedules(options.rule, traces, scenarios):
+            warn(text)
     workers = options.workers or os.cpu_count() or 1
     tasks = list(tasks_of(options, traces, scenarios, workers))
     with progress_on(progress, "back-test") as report_progress:
@@ -128,6 +132,25 @@ def backtest(options: BacktestOptions, out: Console, progress: Console) -> None:
     if done.missing:
         message = f"{done.missing} of {done.total} tasks are missing from the results"
         raise Interrupted(message) if done.interrupted else UserError(message)
+
+
+def closed_schedules(
+    rule: ConfiguredRule, traces: Sequence[Trace], scenarios: Sequence[BacktestScenario]
+) -> Iterator[str]:
+    """A line for each schedule that has no effect on some traces."""
+    closed: dict[str, set[str]] = {}
+    for scenario in scenarios:
+        _, resolved = rule.in_scenario(scenario)
+        for trace in traces:
+            start, end = (scenario.begins_at + each for each in played_span_s(trace, scenario))
+            for schedule in resolved.schedules:
+                if not opens_within(schedule, start, end):
+                    closed.setdefault(schedule.name, set()).add(trace.name)
+    for name, found in closed.items():
+        which = "this trace" if len(traces) == 1 else f"these traces: {', '.join(sorted(found))}"
+        yield (
+            f"schedule {name} is never open in {which}; traces begin at `begins_at` of the scenario"
+        )
 
 
 def tasks_of(
@@ -244,7 +267,9 @@ def _report(
     titles = {name: policy_spec(name).title for name in names() if name in tried}
     rule = options.rule
     if rule is not None and rule.policy in tried:
-        titles = {rule.policy: rule_spec(rule).title, **titles}
+        slos = {text for trial in trials if (text := table.slo_text(trial.row))}
+        judged = f"; judged by its own SLO: {' or '.join(sorted(slos))}" if slos else ""
+        titles = {rule.policy: f"{rule_spec(rule).title}{judged}", **titles}
     shown = {*DEFAULT_SHOWN, rule.policy if rule is not None else ""}
     return report.Report(
         title="Back-test",

@@ -9,6 +9,7 @@ from autoscaler.backtest.world.scenario import BacktestScenario
 from autoscaler.config.loader import Written, rules_of
 from autoscaler.config.messages import did_you_mean
 from autoscaler.core.selection import Rule
+from autoscaler.core.slo.objective import SloObjective
 from autoscaler.core.slo.policy import RecordedLoads, SloPolicy
 from autoscaler.core.values import Mode
 from autoscaler.errors import UserError
@@ -71,6 +72,14 @@ class ConfiguredRule(Struct, frozen=True, kw_only=True):
             dry_run=False,
         )
 
+    def stated_slo(self, scenario: BacktestScenario) -> SloObjective | None:
+        """The SLO that the rule states for the policy `slo`; None: it states none."""
+        _, rule = self.in_scenario(scenario)
+        objective = rule.policy.objective if isinstance(rule.policy, SloPolicy) else None
+        if objective is None or (objective.wait_s is None and objective.latency_s is None):
+            return None
+        return objective
+
     def _check(self, rule: Rule, scenario: BacktestScenario) -> None:
         if rule.exclude:
             raise RuleError(f"--rule: {self.name!r} excludes deployments; name a rule that scales")
@@ -98,7 +107,10 @@ def configured_rule(written: Written, name: str | None) -> ConfiguredRule:
         raise RuleError(f"--config: {written.file} has no rule that scales; add one")
     choices = f"choose from {', '.join(scaling)}"
     if name is None and len(scaling) > 1:
-        raise RuleError(f"--rule: {written.file} has several rules; {choices}")
+        raise RuleError(
+            f"--config: {written.file} has several rules; name one with --rule: "
+            f"{', '.join(scaling)}"
+        )
     if name is not None and name not in scaling:
         hint = did_you_mean(name, scaling)
         raise RuleError(f"--rule: {written.file} has no rule {name!r} that scales{hint}; {choices}")

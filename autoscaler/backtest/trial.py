@@ -83,6 +83,20 @@ class TrialRunner:
             refused = driver.refused
         return self._scored(trial, plant, refused, time.perf_counter() - began)
 
+    def _stated_slo(self, trial: TrialSpec) -> scoring.RequestSlo | None:
+        """The SLO of the trial's rule; None: that of the scenario.
+
+        A latency becomes a queue wait by the service time of the scenario, as in the daemon. If it
+        is unreachable, no request may wait.
+        """
+        scenario = self._scenario
+        objective = None if trial.rule is None else trial.rule.stated_slo(scenario)
+        if objective is None:
+            return None
+        wait_s = objective.max_queue_wait_s(scenario.service_time_s, scenario.service_cv) or 0.0
+        stated = scoring.RequestSlo(wait_s, objective.target)
+        return None if stated == self._request_slo else stated
+
     def run_driver(
         self, driver: Driver, *, version: str | None = None, thresholds: Thresholds = SHIPPED
     ) -> Plant:
@@ -139,11 +153,20 @@ class TrialRunner:
         default: bool = True,
         refused: int = 0,
         elapsed_s: float = 0.0,
+        slo: scoring.RequestSlo | None = None,
     ) -> ResultRow:
-        """The score of a policy, from the plant at the end of its run."""
+        """The score of a policy, from the plant at the end of its run.
+
+        Args:
+            slo: the SLO of a rule that states one; None: that of the scenario.
+        """
         workload, fleet = self._workload, plant.fleet
         score = scoring.request_score(
-            workload, fleet.waits_s, fleet.outcomes, self._request_slo, plant.allocation_spans
+            workload,
+            fleet.waits_s,
+            fleet.outcomes,
+            slo or self._request_slo,
+            plant.allocation_spans,
         )
         cost = scoring.cost(plant.allocation_spans, *plant.span)
         return ResultRow(
@@ -171,6 +194,8 @@ class TrialRunner:
             max_backlog_s=score.max_backlog_s,
             simulated_s=workload.duration_s,
             elapsed_s=elapsed_s,
+            slo_target=None if slo is None else slo.target,
+            slo_wait_s=None if slo is None else slo.max_queue_wait_s,
         )
 
     def _value(self, trial: TrialSpec) -> float:
@@ -199,7 +224,7 @@ class TrialRunner:
 
     def _scored(self, trial: TrialSpec, plant: Plant, refused: int, elapsed_s: float) -> Trial:
         workload, fleet, policy = self._workload, plant.fleet, trial.spec
-        value = self._value(trial)
+        value, slo = self._value(trial), self._stated_slo(trial)
         row = self.row(
             plant,
             trial.policy,
@@ -207,6 +232,7 @@ class TrialRunner:
             default=trial.value is None or value == policy.default,
             refused=refused,
             elapsed_s=elapsed_s,
+            slo=slo,
         )
         if not trial.with_timeline:
             return Trial(row=row)
@@ -214,7 +240,7 @@ class TrialRunner:
             workload,
             fleet.waits_s,
             fleet.outcomes,
-            self._request_slo,
+            slo or self._request_slo,
             plant.allocation_spans,
             TIMELINE_STEP_S,
         )

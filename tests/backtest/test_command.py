@@ -84,7 +84,7 @@ def rows_of(*arguments):
 class TestResults:
     def test_the_table_is_on_stdout_and_progress_on_stderr(self):
         shown = done("load.csv", "--policy", "utilisation,static-peak")
-        assert "small: SLO target 99 %" in shown.stdout
+        assert "small: SLO target 99%" in shown.stdout
         for word in ("load", "utilisation", "static-peak", "attainment, %", "alloc. hours"):
             assert word in shown.stdout
         assert "\x1b" not in shown.stdout

@@ -67,7 +67,7 @@ class TestChoice:
     @pytest.mark.parametrize(
         ("text", "name", "message"),
         [
-            (CONFIG, None, "has several rules; choose from rerankers, all"),
+            (CONFIG, None, "has several rules; name one with --rule: rerankers, all"),
             (CONFIG, "al", "no rule 'al' that scales; did you mean all?; choose from"),
             (CONFIG, "tests", "no rule 'tests' that scales"),
             ("", None, "has no rule that scales; add one"),
@@ -173,6 +173,38 @@ class TestCommand:
         (tmp_path / "small.toml").write_text(f"{SCENARIO}begins_at = 2026-01-05T00:00:00Z\n")
         (unscheduled,) = self.rows(tmp_path, text)
         assert unscheduled["allocation_hours"] < 0.8 * scheduled["allocation_hours"]
+
+    def test_a_schedule_that_is_never_open_is_reported(self, tmp_path):
+        (tmp_path / "config.toml").write_text(
+            '[[rules]]\nname = "all"\n[[rules.schedules]]\nname = "office"\n'
+            'cron = "0 8 * * mon"\ntimezone = "UTC"\nlength = "1h"\nmin_allocations = 2\n'
+            '[[rules.schedules]]\nname = "night"\ncron = "0 20 * * sat"\ntimezone = "UTC"\n'
+            'length = "8h"\nmin_allocations = 2\n'
+        )
+        base = ["backtest", "load.csv", "--scenario", "small.toml", "--workers", "1"]
+        result = CliRunner().invoke(main, [*base, "--config", "config.toml"])
+        assert result.exit_code == 0
+        assert "warning: schedule office is never open in this trace" in result.stderr
+        assert "schedule night" not in result.stderr
+
+    def test_a_rule_is_judged_by_the_slo_that_it_states(self, tmp_path):
+        page = ("--rule", "all", "--policy", "slo", "--report", "page.html")
+        rule, *others = self.rows(tmp_path, CONFIG, *page)
+        assert (rule["slo_target"], rule["slo_wait_s"]) == (0.95, 1.0)
+        assert all("slo_target" not in row for row in others)
+        text = "judged by its own SLO: 95% of the requests wait at most 1 s"
+        assert text in (tmp_path / "page.html").read_text()
+        strict = CONFIG.replace('wait = "1s"', 'wait = "1ms"')
+        assert self.rows(tmp_path, strict, "--rule", "all")[0]["slo_wait_s"] == 0.001
+
+    def test_a_rule_without_a_stated_slo_is_judged_by_that_of_the_scenario(self, tmp_path):
+        (row,) = self.rows(tmp_path, '[[rules]]\nname = "all"\n')
+        assert "slo_target" not in row
+
+    def test_a_stated_latency_becomes_a_queue_wait(self, tmp_path):
+        config = CONFIG.replace('wait = "1s"', 'latency = "1s"')
+        (row,) = self.rows(tmp_path, config, "--rule", "all")
+        assert 0.0 < row["slo_wait_s"] < 1.0
 
     def test_a_report_names_the_rule(self, tmp_path):
         self.rows(tmp_path, CONFIG, "--rule", "all", "--report", "page.html")

@@ -29,7 +29,7 @@ Pair = tuple[str, str]
 
 
 class Mean(Value, frozen=True):
-    """A mean over seeds, and half the width of its 95 % confidence interval."""
+    """A mean over seeds, and half the width of its 95% confidence interval."""
 
     value: float
     half_width: float | None  # None: one seed has no interval
@@ -52,14 +52,17 @@ class Aggregate(Value, frozen=True, kw_only=True):
     allocation_hours: Mean
     changes_per_hour: Mean
     reversals: Mean
+    slo_target: float | None = None  # of a rule that states an SLO; None: that of the scenario
+    slo_wait_s: float | None = None  # likewise
 
     @property
     def pair(self) -> Pair:
         return self.trace, self.scenario
 
     def meets(self, target: float) -> bool:
-        """Whether the SLO is met on the pair."""
-        return self.violation_fraction.value <= 1.0 - target + _ROUNDING
+        """Whether the SLO is met on the pair, with the target of a rule that states an SLO."""
+        stated = target if self.slo_target is None else self.slo_target
+        return self.violation_fraction.value <= 1.0 - stated + _ROUNDING
 
 
 class CostAtTarget(Value, frozen=True):
@@ -141,7 +144,7 @@ def _between(short: Aggregate, enough: Aggregate, weight: float) -> float:
 
 
 def student_t(degrees: int) -> float:
-    """The 97.5 % quantile of Student's distribution, accurate to three decimals.
+    """The 97.5% quantile of Student's distribution, accurate to three decimals.
 
     From eleven degrees of freedom, by its expansion around the normal distribution: Abramowitz
     and Stegun, Handbook of Mathematical Functions, 26.7.5.
@@ -197,6 +200,8 @@ def _aggregate(seeds: Sequence[ResultRow]) -> Aggregate:
         allocation_hours=mean([row.allocation_hours for row in seeds]),
         changes_per_hour=mean([row.changes * 3600.0 / row.simulated_s for row in seeds]),
         reversals=mean([row.reversals for row in seeds]),
+        slo_target=first.slo_target,
+        slo_wait_s=first.slo_wait_s,
     )
 
 

@@ -16,7 +16,7 @@ FORMER_POLICY_NAMES: Mapping[str, str] = MappingProxyType(
 """Policy names of result files of format 1, which `--policy` still accepts, and their names now."""
 
 
-class ResultRow(Struct, frozen=True, kw_only=True):
+class ResultRow(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """The score of one policy at one setting on one workload. A line of the JSON output.
 
     A request violates the SLO if its queue wait exceeded the maximum, or if it was rejected or
@@ -48,6 +48,8 @@ class ResultRow(Struct, frozen=True, kw_only=True):
     max_backlog_s: float  # longest time with more queued requests than allocations
     simulated_s: float  # virtual time
     elapsed_s: float  # computing time
+    slo_target: float | None = None  # of a rule that states an SLO; None: that of the scenario
+    slo_wait_s: float | None = None  # likewise
 
 
 class Timeline(Struct, frozen=True, kw_only=True):

@@ -83,10 +83,12 @@ def summarise(
         targets: SLO targets by scenario; `SLO_TARGET` for those absent.
     """
     target = {each.scenario: (targets or {}).get(each.scenario, SLO_TARGET) for each in aggregates}
-    met = {each.pair for each in aggregates if each.meets(target[each.scenario])}
+    # The rows of a rule with its own SLO show nothing about the scenario's.
+    alike = [each for each in aggregates if each.slo_target is None]
+    met = {each.pair for each in alike if each.meets(target[each.scenario])}
     infeasible = {each.pair for each in aggregates if each.policy == ORACLE} - met
     costs: dict[str, dict[Pair, float]] = defaultdict(dict)
-    for (trace, scenario, policy), frontier in frontiers(aggregates).items():
+    for (trace, scenario, policy), frontier in frontiers(alike).items():
         if cost := frontier.cost_at(target[scenario]):
             costs[policy][trace, scenario] = cost.allocation_hours
     by_policy: dict[str, list[Aggregate]] = defaultdict(list)

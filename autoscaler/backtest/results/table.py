@@ -11,6 +11,7 @@ from rich.text import Text
 from autoscaler.backtest.results.comparison import SLO_TARGET, Aggregate, Mean, aggregates
 from autoscaler.backtest.results.rows import ResultRow
 from autoscaler.backtest.results.summary import PolicySummary, Summary, summarise
+from autoscaler.core.units import duration_text
 
 MAX_LINES = 60
 """Lines of the full table. With more, only the summary is shown."""
@@ -31,11 +32,29 @@ def show(
         for scenario in sorted({each.scenario for each in shown}):
             chosen = [each for each in shown if each.scenario == scenario]
             console.print(in_full(scenario, chosen, targets.get(scenario, SLO_TARGET)))
+            _print_stated_slos(console, chosen)
     pairs = {each.pair for each in all_aggregates}
     if len(pairs) > 1 or len(shown) > MAX_LINES:
         summary = summarise(all_aggregates, targets=targets)
         console.print(in_short(summary))
         _print_infeasible(console, summary)
+
+
+def _print_stated_slos(console: Console, aggregates: Iterable[Aggregate]) -> None:
+    """The SLOs of rules that state one, in a line for each rule."""
+    texts = {each.policy: text for each in aggregates if (text := slo_text(each))}
+    for policy, text in texts.items():
+        console.print(Text(f"{policy} is judged by its own SLO: {text}"), soft_wrap=True)
+
+
+def slo_text(result: ResultRow | Aggregate) -> str:
+    """The SLO of a rule that states one; empty if it is that of the scenario."""
+    if result.slo_target is None or result.slo_wait_s is None:
+        return ""
+    return (
+        f"{100.0 * result.slo_target:.4g}% of the requests wait at most "
+        f"{duration_text(result.slo_wait_s)}"
+    )
 
 
 def at_defaults(aggregates: Sequence[Aggregate]) -> list[Aggregate]:
@@ -49,8 +68,8 @@ def at_defaults(aggregates: Sequence[Aggregate]) -> list[Aggregate]:
 def in_full(scenario: str, aggregates: Iterable[Aggregate], target: float) -> Table:
     """A line for each policy on each trace of one scenario."""
     table = _table(
-        f"{scenario}: SLO target {100.0 * target:.4g} %",
-        "✓ SLO met  ✗ not met  - never served  ± 95 % confidence interval over seeds",
+        f"{scenario}: SLO target {100.0 * target:.4g}%",
+        "✓ SLO met  ✗ not met  - never served  ± 95% confidence interval over seeds",
     )
     table.add_column("trace, policy", no_wrap=True, overflow="ellipsis", max_width=30)
     for heading in ("attainment, %", "late", "p95 wait", "p99 wait", "alloc. hours", "chg/h"):
@@ -135,13 +154,10 @@ def _print_infeasible(console: Console, summary: Summary) -> None:
 
 def seconds(wait_s: float | None) -> str:
     """
-    >>> seconds(0.0123), seconds(12.34), seconds(754.0), seconds(None)
-    ('0.012 s', '12.3 s', '754 s', '-')
+    >>> seconds(0.0771), seconds(12.34), seconds(754.0), seconds(None)
+    ('77 ms', '12 s', '13 min', '-')
     """
-    if wait_s is None:
-        return "-"
-    places = 3 if wait_s < 10.0 else 1 if wait_s < 100.0 else 0
-    return f"{wait_s:,.{places}f} s"
+    return "-" if wait_s is None else duration_text(wait_s)
 
 
 def attainment(violation_fraction: float) -> str:

@@ -92,6 +92,12 @@ def ensure_playable(trace: Trace, scenario: BacktestScenario) -> None:
     _ensure_some(window, _factor(trace, scenario), scenario)
 
 
+def played_span_s(trace: Trace, scenario: BacktestScenario) -> tuple[float, float]:
+    """Begin and end of the part that is played, in seconds from the beginning of the trace."""
+    window, first = _window(trace, scenario)
+    return first * trace.bin_s, first * trace.bin_s + window.duration_s
+
+
 def _rng(seed: int, purpose: int) -> np.random.Generator:
     return np.random.default_rng([seed, purpose])
 
@@ -103,7 +109,7 @@ def _factor(trace: Trace, scenario: BacktestScenario) -> float:
         return 1.0 if scale.factor is None else scale.factor
     if trace.p99_per_s == 0.0:
         raise TraceError(
-            f"trace {trace.name} is idle for 99 % of the time, so its 99th percentile cannot be "
+            f"trace {trace.name} is idle for 99% of the time, so its 99th percentile cannot be "
             f"scaled to {scale.allocations:g} allocations; use a scenario with a factor"
         )
     return trace.factor_for(

@@ -78,6 +78,16 @@ class TestSummary:
         expected = math.sqrt(15.0 / 8.0 * 11.0 / 16.0)
         assert b.relative_cost == {"oracle": Ratio(pytest.approx(expected), 2)}
 
+    def test_a_rule_with_its_own_slo_shows_nothing_about_that_of_the_scenario(self):
+        own = on("three", "rule:all", (4.0, 0.03), slo_target=0.95, slo_wait_s=0.2)
+        rows = [*self.two_traces(), *on("three", "oracle", (8.0, 0.5)), *own]
+        summary = summarise(
+            aggregates([*rows, *on("one", "rule:all", (4.0, 0.03), slo_target=0.95)])
+        )
+        assert summary.infeasible == (("three", "small"),)
+        rule = next(each for each in summary.policies if each.policy == "rule:all")
+        assert (rule.pairs, rule.met_by_default, rule.relative_cost) == (1, 1, {})
+
     def test_a_reference_that_never_meets_the_target_is_left_out(self):
         rows = [*self.two_traces(), *on("one", "utilisation", (10.0, 0.5))]
         summary = summarise(aggregates(rows))

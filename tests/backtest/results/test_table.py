@@ -47,8 +47,17 @@ def test_many_traces_are_summarised():
 def test_a_line_has_all_figures():
     text = printed([row(violations=15, violation_fraction=0.015, wait_p99_s=None)])
     assert line_of(text, "utilisation").split() == [
-        *["utilisation", "✗", "98.50", "15", "0.050", "s", "-", "24.0", "2.0", "4"]
+        *["utilisation", "✗", "98.50", "15", "50", "ms", "-", "24.0", "2.0", "4"]
     ]
+
+
+def test_a_rule_with_its_own_slo_is_judged_by_it():
+    own = row(policy="rule:all", violation_fraction=0.03, slo_target=0.95, slo_wait_s=0.2)
+    text = printed([own, row(violation_fraction=0.03)])
+    assert "✓ 97.00" in line_of(text, "rule:all")
+    assert "✗ 97.00" in line_of(text, "utilisation")
+    said = "rule:all is judged by its own SLO: 95% of the requests wait at most 200 ms"
+    assert said in text
 
 
 def test_several_seeds_have_an_interval():

@@ -70,7 +70,7 @@ function drawFigures(table, pair, data, target, style) {
     names.map((name) => {
       const policy = pair.policies[name];
       const point = defaultPoint(policy);
-      const met = point.violation_fraction.value <= 1 - target + 1e-9;
+      const met = point.violation_fraction.value <= 1 - (point.slo_target ?? target) + 1e-9;
       return [
         swatched(name, style),
         point.setting || NONE,
