@@ -27,7 +27,7 @@ SEASONAL = ("diurnal_smooth", "diurnal_bursty", "m_large_diurnal", "jul95", "nyc
 """Parts of the names of traces with a daily cycle."""
 
 DEFAULT_SETTINGS = """
-*SLO met* counts the pairs on which {target:g} % of the requests met the SLO; *late* is the
+*SLO met* counts the pairs on which {target:g}% of the requests met the SLO; *late* is the
 percentage of all requests of these pairs that exceeded the max queue wait, were rejected or timed
 out; *hours* are allocation-hours as a multiple of {adaptive}'s, the geometric mean over pairs;
 *changes* are those of the allocation count from any source, *updates* the calls of `_update` from

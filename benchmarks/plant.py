@@ -79,7 +79,7 @@ def _simpy(scenario: BacktestScenario) -> None:
     print(f"  {theirs_s:.2f} s and {ours_s:.4f} s: {theirs_s / ours_s:.0f} x", end=" ")
     print(f"(goal: at least {GOAL_SIMPY:g})")
     print(f"  mean queue wait {1e3 * theirs:.3f} ms and {1e3 * ours:.3f} ms", end=" ")
-    print(f"(99 % sampling error {1e3 * error:.3f} ms)")
+    print(f"(99% sampling error {1e3 * error:.3f} ms)")
 
 
 def _by_simpy(scenario: BacktestScenario, workload: Workload) -> list[float]:

@@ -34,7 +34,7 @@ The {pairs} feasible pairs count here and in the next two tables. *Worst* is the
 of requests that met the SLO on any of them; *late* is the percentage of all their requests that
 exceeded the max queue wait, were rejected or timed out; *hours* are allocation-hours as a multiple
 of the oracle's, the geometric mean over pairs. Reversals are changes of direction within five
-minutes. ± is the 95 % confidence interval over seeds, which covers only the randomness within these
+minutes. ± is the 95% confidence interval over seeds, which covers only the randomness within these
 traces; other traces may differ by more.
 """
 
@@ -135,7 +135,7 @@ def which_pairs_are_met(evidence: Evidence) -> str:
     """The definition of meeting the SLO, and the infeasible pairs by trace."""
     definition = (
         "A policy meets the SLO on a pair, which is a trace in a scenario, if the fraction of the "
-        "requests that met the SLO is at least the SLO target, which is 99 % in all standard "
+        "requests that met the SLO is at least the SLO target, which is 99% in all standard "
         "scenarios."
     )
     if not evidence.infeasible:

@@ -97,7 +97,7 @@ def outcomes_of(source: TraceSource) -> list[Outcome]:
 
 
 def met_and_hours(outcomes: Iterable[Outcome], setting: float) -> tuple[int, float]:
-    """Pairs on which a setting meets an SLO of 99 %, and the mean logarithm of its hours."""
+    """Pairs on which a setting meets an SLO of 99%, and the mean logarithm of its hours."""
     own = [each for each in outcomes if each.setting == setting]
     met = sum(each.attainment >= 0.99 for each in own)
     return met, sum(math.log(each.hours) for each in own) / max(1, len(own))

@@ -99,7 +99,7 @@ async def two_sides(tmp_path, *names):
 async def test_each_scales_its_own_cluster(tmp_path):
     async with two_sides(tmp_path, "east", "west") as (clock, _log, east, west):
         await clock.advance(60.0)
-        assert (east.requested, west.requested) == (5, 2)  # 60/s and 20/s of 50 ms each at 70 %
+        assert (east.requested, west.requested) == (5, 2)  # 60/s and 20/s of 50 ms each at 70%
         assert east.metric("autoscaler_desired_allocations") == 5
         assert west.metric("autoscaler_desired_allocations") == 2
 

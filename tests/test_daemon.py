@@ -147,7 +147,7 @@ async def test_it_observes_scales_and_reports(tmp_path):
     async with running(tmp_path) as setup:
         assert (await setup.get("/readyz"))[0] == 503
         await setup.clock.advance(60.0)
-        assert setup.requested == 5  # 60/s of 50 ms each at 70 %
+        assert setup.requested == 5  # 60/s of 50 ms each at 70%
         assert (await setup.get("/healthz")) == (200, "ok\n")
         assert (await setup.get("/readyz")) == (200, "ok\n")
         status, metrics = await setup.get("/metrics")

@@ -53,7 +53,7 @@ def allocations(scenario):
 
 class TestScenarios:
     def test_fixed_allocations_suit_the_peak(self):
-        # 65/s of 0.12 s and 150/s of 0.03 s, at 70 %
+        # 65/s of 0.12 s and 150/s of 0.03 s, at 70%
         assert allocations(fixed_at_the_peak(built_in(DURATION_S))) == [12, 7]
 
     def test_fixed_allocations_are_no_more_than_the_maximum_of_the_rule(self, tmp_path):

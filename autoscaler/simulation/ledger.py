@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 _MIN_S, _MAX_S = 1e-4, 1e5
 _PER_DECADE = 200
-"""Bins of the histogram per factor of ten: a resolution of 1.2 %."""
+"""Bins of the histogram per factor of ten: a resolution of 1.2%."""
 
 
 def _edges() -> NDArray[np.float64]:
@@ -91,14 +91,14 @@ class Ledger:
         """Requests with a longer queue wait, and requests that were never served.
 
         Exact for limits of 1, 2 or 5 times a power of ten; otherwise the count is that of a limit
-        up to 1.2 % longer.
+        up to 1.2% longer.
         """
         self._flush()
         first = int(np.searchsorted(_EDGES, limit_s, side="left")) + 1
         return int(self._histogram[first:].sum()) + self._never_served
 
     def wait_percentile(self, fraction: float) -> float:
-        """The queue wait that `fraction` of the requests did not exceed, in seconds, within 1.2 %.
+        """The queue wait that `fraction` of the requests did not exceed, in seconds, within 1.2%.
 
         inf if that includes requests that were never served; nan without requests.
         """

@@ -160,7 +160,7 @@ def report(**given):
     found = given.pop("trials", None) or trials()
     facts = {
         "Model": "120 ms per request, with a deviation of half of that",
-        "SLO": "99 % of the requests have a queue wait of at most 200 ms",
+        "SLO": "99% of the requests have a queue wait of at most 200 ms",
         "Cluster": "3 nodes of 8 processors, Elasticsearch 9.3",
     }
     scenarios = {each.row.scenario: ScenarioSummary(facts=facts, slo_wait_s=0.2) for each in found}

@@ -142,7 +142,7 @@ class TestSection:
         assert "The 3 feasible pairs" in text
 
     def test_several_seeds_have_an_interval(self):
-        # Violations of the three seeds 1 %, 2 %, 3 %: 4.303 x 1 % / sqrt(3).
+        # Violations of the three seeds 1%, 2%, 3%: 4.303 x 1% / sqrt(3).
         rows = [
             row(scenario=SCENARIO, seed=seed, violations=10 * seed, violation_fraction=seed / 100.0)
             for seed in (1, 2, 3)
@@ -185,7 +185,7 @@ class TestSection:
 
     def test_at_equal_cost_by_hand(self):
         text = part_of(section([results(self.duel())]), "At equal cost")
-        # 10 % to 2 % on `a`; on `b` it costs at least twice as much.
+        # 10% to 2% on `a`; on `b` it costs at least twice as much.
         assert cells(text, "slo") == ["slo", "5.00", "1", "1", "0"]
         assert cells(text, "adaptive-9") == ["adaptive-9", "1.00", "2", "0", "0"]
         without = [each for each in self.duel() if each.trace == "b"]

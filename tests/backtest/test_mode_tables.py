@@ -111,14 +111,14 @@ class TestWithDefaultSettings:
 
 class TestAtEqualCost:
     def test_between_settings_the_logarithm_of_the_violations_is_linear(self):
-        """At 20 hours, half-way: 20 % and 5 % make 10 %, 20 % and 1.25 % make 5 %."""
+        """At 20 hours, half-way: 20% and 5% make 10%, 20% and 1.25% make 5%."""
         text = section(duel())
         assert lines(text, THRESHOLDS, "share=0.99")[0][:4] == ["1", "0", "5.00", "5.00"]
         assert lines(text, MINIMUM, "share=0.99")[0][:4] == ["1", "0", "2.50", "2.50"]
 
     def test_a_pair_on_which_it_is_worse_is_counted_and_named(self):
         text = section([*duel("a"), *duel("b", adaptive=0.04)])
-        # 1 % compared with 2 %, and as before.
+        # 1% compared with 2%, and as before.
         assert lines(text, MINIMUM, "share=0.99")[0][:4] == ["2", "1", "1.12", "0.50"]
         worse = text.partition("Pairs on which slo-bounds is worse")[2]
         assert lines(worse, "b", "small", MINIMUM) == [["share=0.99", "0.50"]]

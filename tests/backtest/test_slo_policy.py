@@ -95,7 +95,7 @@ class TestSteadyLoads:
 
     @pytest.mark.parametrize("rate_per_s", [0.1, 1.0, 10.0, 100.0])
     def test_the_slo_is_met(self, rate_per_s):
-        """At most 1 % of the requests wait longer than two service times."""
+        """At most 1% of the requests wait longer than two service times."""
         load = stream((rate_per_s, 6.0 * HOUR_S))
         enough = math.ceil(2.0 * rate_per_s * SERVICE_S) + 4
         run = Run(load, scene(enough), math.ceil(rate_per_s * SERVICE_S / 0.7)).to_the_end()
@@ -174,7 +174,7 @@ class TestBacklogs:
 
     @pytest.mark.parametrize("drain_s", [30.0, 60.0, 120.0])
     def test_they_are_drained_within_the_configured_time(self, drain_s):
-        """Within 20 % of it, from the first poll that detects the backlog, which is the next."""
+        """Within 20% of it, from the first poll that detects the backlog, which is the next."""
         for seed, delay_s in ((2, 0.0), (3, 4.0), (4, 8.0)):
             drained_s, detected_s = self.drained(drain_s, seed, delay_s)
             assert detected_s <= POLL_S

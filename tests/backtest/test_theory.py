@@ -1,7 +1,7 @@
 """Queue waits in the plant agree with queueing theory.
 
 Each figure is the mean of 30 independent runs of 20,000 requests, without their first tenth. The
-theoretical value must lie within the 99 % confidence interval (Student's t with 29 degrees of
+theoretical value must lie within the 99% confidence interval (Student's t with 29 degrees of
 freedom).
 """
 

@@ -79,7 +79,7 @@ def waiting_probability(load: float, servers: int) -> float:
 
 @pytest.mark.parametrize(("servers", "rho"), [(1, 0.7), (4, 0.8), (8, 0.7)])
 def test_waits_are_those_of_an_m_m_c_queue(servers, rho):
-    """200 000 requests, seeds 1 and 2: P(wait) within 3 %, its tail at the mean within 6 %."""
+    """200 000 requests, seeds 1 and 2: P(wait) within 3%, its tail at the mean within 6%."""
     started, ledger = process(Exponential(1.0, seed=1), servers)
     load = rho * servers
     offers = poisson(load, 200_000, seed=2)
@@ -91,7 +91,7 @@ def test_waits_are_those_of_an_m_m_c_queue(servers, rho):
 
 
 def test_percentiles_of_the_wait_are_those_of_an_m_m_c_queue():
-    """4 servers, rho 0.8, 200 000 requests: the 95th and 99th percentile within 6 %."""
+    """4 servers, rho 0.8, 200 000 requests: the 95th and 99th percentile within 6%."""
     started, ledger = process(Exponential(1.0, seed=3), 4)
     offers = poisson(3.2, 200_000, seed=4)
     started.offer(offers, offers[-1][0])
@@ -101,7 +101,7 @@ def test_percentiles_of_the_wait_are_those_of_an_m_m_c_queue():
 
 
 def test_with_constant_service_every_wait_is_that_of_lindleys_recursion():
-    """M/D/1 at rho 0.8, 200 000 requests; their mean wait is rho S / (2 (1 - rho)) within 5 %."""
+    """M/D/1 at rho 0.8, 200 000 requests; their mean wait is rho S / (2 (1 - rho)) within 5%."""
     started, ledger = process(Scripted(1.0))
     offers = poisson(0.8, 200_000, seed=5)
     waits, free_at = [], 0.0
@@ -116,7 +116,7 @@ def test_with_constant_service_every_wait_is_that_of_lindleys_recursion():
 
 @pytest.mark.parametrize("rho", [0.9, 1.5])
 def test_a_full_queue_rejects_as_an_m_m_1_k_queue_loses(rho):
-    """9 waiting places and one server, 200 000 requests: the share lost within 5 %."""
+    """9 waiting places and one server, 200 000 requests: the share lost within 5%."""
     started, ledger = process(Exponential(1.0, seed=6), 1, capacity=9)
     offers = poisson(rho, 200_000, seed=7)
     started.offer(offers, offers[-1][0])

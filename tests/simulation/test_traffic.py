@@ -38,7 +38,7 @@ def zero(**other):
 
 
 def test_requests_are_distributed_by_current_allocations():
-    """20 000 requests over nodes with 4 and 2 allocations: 2/3 to the first within 2 %."""
+    """20 000 requests over nodes with 4 and 2 allocations: 2/3 to the first within 2%."""
     world, deployment = serving()
     world.drive("acme", load(world, 40.0))
     after(world, 500.0)

@@ -30,7 +30,7 @@ def counts(arrivals, until_s: float, bin_s: float) -> np.ndarray:
 
 
 def test_a_steady_load_is_poisson():
-    """10 000 seconds at 20/s: mean within 1 %, variance of counts within 5 % of it."""
+    """10 000 seconds at 20/s: mean within 1%, variance of counts within 5% of it."""
     per_second = counts(workload.steady(20.0, start=START, rng=rng()), 10_000.0, 1.0)
     assert per_second.mean() == pytest.approx(20.0, rel=0.01)
     assert per_second.var() == pytest.approx(20.0, rel=0.05)
@@ -41,7 +41,7 @@ def test_no_rate_is_no_load():
 
 
 def test_a_day_has_its_mean_and_its_peak():
-    """A period of 1000 s: the quarters' rates follow the sine, within 3 %."""
+    """A period of 1000 s: the quarters' rates follow the sine, within 3%."""
     day = workload.diurnal(100.0, 180.0, start=START, rng=rng(), period_s=1000.0)
     morning, evening = counts(day, 1000.0, 500.0) / 500.0
     assert morning == pytest.approx(100.0 + 80.0 * 2 / np.pi, rel=0.03)
@@ -54,7 +54,7 @@ def test_a_sine_cannot_be_negative():
 
 
 def test_shapes():
-    """Rates over 1000 s each, within 10 %."""
+    """Rates over 1000 s each, within 10%."""
 
     def rates(load, bin_s):
         return list(counts(load, 1000.0, bin_s) / bin_s)
@@ -102,7 +102,7 @@ def test_a_thinned_trace_keeps_its_quiet_hours():
 
 
 def test_a_multiplied_trace_has_no_batches():
-    """2000 bins at 10 x 10: Poisson, so the variance of the counts is their mean within 15 %."""
+    """2000 bins at 10 x 10: Poisson, so the variance of the counts is their mean within 15%."""
     multiplied = played(trace([10] * 2000), factor=10.0)
     assert multiplied.mean() == pytest.approx(100.0, rel=0.02)
     assert multiplied.var() == pytest.approx(100.0, rel=0.15)
@@ -120,7 +120,7 @@ def test_long_bins_are_interpolated():
 
 @pytest.mark.parametrize("dispersion", [0.25, 1.0, 6.0])
 def test_dispersion_is_the_burstiness_inside_a_bin(dispersion):
-    """60 000 requests, variance to mean of counts over a minute within 25 %."""
+    """60 000 requests, variance to mean of counts over a minute within 25%."""
     source = trace([6000] * 10, bin_s=600.0, dispersion=np.full(10, dispersion))
     arrivals = workload.from_trace(source, start=START, rng=rng())
     per_span = counts(arrivals, 6000.0, 4.0)
@@ -175,7 +175,7 @@ COUNTED = {
 
 @pytest.mark.parametrize(("source", "factor"), COUNTED.values(), ids=COUNTED)
 def test_counts_have_the_distribution_of_the_instants(source, factor):
-    """1000 minutes: the mean within 2 % or what chance allows, the variance within 15 %."""
+    """1000 minutes: the mean within 2% or what chance allows, the variance within 15%."""
     edges = np.arange(0.0, source.duration_s + 1.0, 60.0)
     drawn = np.concatenate(list(workload.arrival_instants(source, factor, rng(1))))
     expected = np.histogram(drawn, edges)[0]

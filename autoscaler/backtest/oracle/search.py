@@ -41,7 +41,7 @@ MIN_BUDGET_USE = 0.94
 """The search stops at a schedule that uses at least this fraction of the error budget."""
 
 MAX_COST_RATIO = 1.003
-"""The search also stops when the best schedule costs at most 0.3 % more than the costliest
+"""The search also stops when the best schedule costs at most 0.3% more than the costliest
 schedule that violates the SLO."""
 
 MIN_LOG_ERROR = 0.05

@@ -19,7 +19,7 @@ QUEUE_SLACK = 100
 """Requests beyond a queue's capacity that may be between the queue and the result."""
 
 TIMEOUT_SHARE = 0.05
-"""Time-outs, as a fraction of completions, above which a deployment counts as overloaded. 5 %: only
+"""Time-outs, as a fraction of completions, above which a deployment counts as overloaded. 5%: only
 responses that still find their caller are counted, and in an overload those are the quick ones, so
 that their mean no longer represents all requests."""
 

@@ -37,7 +37,7 @@ GRID_STEP = 0.1
 the load, so the grid resolves it equally well at any load."""
 
 MIN_SPREAD = 0.01
-"""Minimum relative standard deviation of a rate. 1 %, because loads drift."""
+"""Minimum relative standard deviation of a rate. 1%, because loads drift."""
 
 NEGLIGIBLE = 1e-6
 """Probability below which a load is left out of the prediction."""

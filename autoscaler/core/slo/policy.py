@@ -53,7 +53,7 @@ costs about 0.25 ms per deployment."""
 
 FORECAST_POINTS = ((0.0, 0.75), (0.5, 0.2), (1.0, 0.05))
 """The distribution of the load at the forecast horizon, as (point, probability). Point 0 is the
-expected load, 1 the forecast; lower loads do not matter. 5 %: the forecast is a quantile of
+expected load, 1 the forecast; lower loads do not matter. 5%: the forecast is a quantile of
 0.95."""
 
 BURST_CORRECTION, MAX_BURST_CORRECTION = 0.25, 1.5

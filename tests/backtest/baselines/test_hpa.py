@@ -59,18 +59,18 @@ class TestUtilisation:
         assert self.recommended(busy, current=10) == recommended
 
     def test_the_percentage_is_truncated(self):
-        # 82.9 % would be 1.105 times the target, but 82 % is 1.093 times, within the tolerance.
+        # 82.9% would be 1.105 times the target, but 82% is 1.093 times, within the tolerance.
         situation = poll(15.0, current=10, interval_s=SYNC_S, busy=8.29)
         assert AverageUtilisation(target=0.75).recommended(situation) == 10
 
     def test_unready_allocations_count_as_idle_when_scaling_up(self):
-        # Four busy of eight are 50 %, which is below the target: no more are needed.
+        # Four busy of eight are 50%, which is below the target: no more are needed.
         assert self.recommended(4.0, current=8, running=4) == 8
-        # Six busy of seven are 85 %.
+        # Six busy of seven are 85%.
         assert self.recommended(6.0, current=7, running=6) == 9
 
     def test_unready_allocations_do_not_count_when_scaling_down(self):
-        # 2 busy of 5 are 40 %: 40 / 70 of five.
+        # 2 busy of 5 are 40%: 40 / 70 of five.
         assert self.recommended(2.0, current=8, running=5) == 3
 
     def test_without_any_ready_nothing_is_decided(self):

@@ -12,7 +12,7 @@ STEP = ThresholdStep(
 
 def test_three_samples_above_add_one():
     deployment = Obedient(STEP, 10, load=lambda at: 9.0 if at >= 100.0 else 5.0)
-    assert deployment.watch(300.0) == {120.0: 11, 180.0: 12}  # 9 of 12 are 75 %
+    assert deployment.watch(300.0) == {120.0: 11, 180.0: 12}  # 9 of 12 are 75%
 
 
 def test_a_sample_in_between_restarts_the_count():

@@ -63,8 +63,8 @@ def best_of_all(load):
 
 @pytest.mark.deep
 def test_the_oracle_is_close_to_the_optimum():
-    """Of 243 schedules in each of ten cases, none is more than 10 % cheaper, and the best is on
-    average less than 1 % cheaper."""
+    """Of 243 schedules in each of ten cases, none is more than 10% cheaper, and the best is on
+    average less than 1% cheaper."""
     ratios = []
     for seed in range(CASES):
         load = case(seed)

@@ -101,12 +101,12 @@ class TestAggregates:
 
 class TestCostAtTarget:
     def test_between_two_settings_the_scale_is_logarithmic(self):
-        # 1 % lies half-way from 10 % to 0.1 %.
+        # 1% lies half-way from 10% to 0.1%.
         frontier = frontier_of((10.0, 0.1), (20.0, 0.001))
         assert frontier.cost_at(0.99) == CostAtTarget(pytest.approx(15.0), False)
 
     def test_no_violation_counts_as_half_a_request(self):
-        # 0.5 of 50 000 requests is 0.001 %; from 1 % that is three decades, of which one.
+        # 0.5 of 50 000 requests is 0.001%; from 1% that is three decades, of which one.
         frontier = frontier_of((10.0, 0.01), (40.0, 0.0), requests=50_000)
         assert frontier.cost_at(0.999) == CostAtTarget(pytest.approx(20.0), False)
 

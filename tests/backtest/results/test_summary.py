@@ -189,7 +189,7 @@ class TestEqualCostSummaries:
         return found[policy]
 
     def test_violations_are_interpolated_at_the_hours_of_the_reference(self):
-        # Half-way from 10 % to 0.1 % is 1 %, a quarter of the 4 % of the reference.
+        # Half-way from 10% to 0.1% is 1%, a quarter of the 4% of the reference.
         rows = [
             *on("one", "adaptive-9", (15.0, 0.04)),
             *on("one", "a", (10.0, 0.1), (20.0, 0.001)),

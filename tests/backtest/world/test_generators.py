@@ -29,7 +29,7 @@ class TestEachGenerator:
         assert trace.counts.dtype == np.int64
 
     def test_it_can_be_scaled_to_its_99th_percentile_with_any_seed(self, name):
-        """Eight seeds: busy for more than 1 % of the time, at higher rates than in scenarios."""
+        """Eight seeds: busy for more than 1% of the time, at higher rates than in scenarios."""
         assert min(generate(name, seed).p99_per_s for seed in SEEDS) > 25.0
 
 
@@ -39,7 +39,7 @@ def test_an_unknown_generator_is_an_error():
 
 
 def test_a_stationary_load_is_poisson():
-    """8 x 8640 bins: variance over mean within 3 % (four standard errors are 2.2 %)."""
+    """8 x 8640 bins: variance over mean within 3% (four standard errors are 2.2%)."""
     counts = np.concatenate([generate("stationary", seed).counts for seed in SEEDS])
     assert counts.mean() == pytest.approx(400.0, rel=0.002)
     assert counts.var() / counts.mean() == pytest.approx(1.0, abs=0.03)
@@ -102,7 +102,7 @@ def test_batches_arrive_within_seconds():
 
 
 def test_a_random_walk_has_bursts():
-    """The differences from bin to bin correspond to a dispersion of 4, within 15 %."""
+    """The differences from bin to bin correspond to a dispersion of 4, within 15%."""
     ratios = []
     for seed in SEEDS:
         counts = generate("random-walk", seed).counts

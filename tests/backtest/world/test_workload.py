@@ -25,7 +25,7 @@ def scenario(**changes) -> BacktestScenario:
 
 
 def test_the_busiest_hours_need_the_allocations_of_the_scenario():
-    """3600 per minute at the 99th percentile: 35 per second are 5 allocations at 70 %."""
+    """3600 per minute at the 99th percentile: 35 per second are 5 allocations at 70%."""
     counts = [3600] * 30 + [360] * 1410
     workload = workload_of(trace(counts), find_scenario("short-one-node"), seed=1)
     busy = workload.at < START + 1800.0
@@ -42,7 +42,7 @@ def test_the_99th_percentile_is_that_of_the_whole_trace():
 
 
 def test_work_is_log_normal():
-    """300 000 requests: the mean within 1 %, the deviation within 2 %, and so the logarithm."""
+    """300 000 requests: the mean within 1%, the deviation within 2%, and so the logarithm."""
     workload = workload_of(trace([5000] * 6), scenario(service_time_s=2.0), seed=1)
     assert len(workload.work_s) == pytest.approx(300_000, rel=0.01)
     assert workload.work_s.mean() == pytest.approx(2.0, rel=0.01)
@@ -56,7 +56,7 @@ def test_service_times_can_be_constant():
 
 
 def test_sizes_multiply_the_work_if_the_scenario_uses_them():
-    """30 000 requests per bin: means within 3 %. The mean over all requests is unchanged."""
+    """30 000 requests per bin: means within 3%. The mean over all requests is unchanged."""
     sized = trace([3000] * 4, mean_size=np.array([100.0, 300.0, 300.0, np.nan]))
     workload = workload_of(sized, scenario(sizes=True), seed=1)
     of_bins = ((workload.at - START) // 60.0).astype(int)
@@ -67,7 +67,7 @@ def test_sizes_multiply_the_work_if_the_scenario_uses_them():
 
 
 def test_routing_and_retries_are_uniform_and_independent():
-    """60 000 requests: means within 1 %, correlations within four standard errors."""
+    """60 000 requests: means within 1%, correlations within four standard errors."""
     workload = workload_of(trace([1000] * 6), scenario(), seed=1)
     columns = [workload.routing, workload.retry_draw, np.log(workload.work_s)]
     for column in columns[:2]:
@@ -168,7 +168,7 @@ class TestWindow:
 
 class TestHistory:
     def test_it_has_the_arrivals_of_each_minute_before_the_run(self):
-        """At a factor of 10 counts are Poisson: 60 x 100 within 5 %, 60 x 1000 within 2 %."""
+        """At a factor of 10 counts are Poisson: 60 x 100 within 5%, 60 x 1000 within 2%."""
         source = trace([10] * 60 + [100] * 60 + [1, 999] * 30)
         history = workload_of(source, scenario(hours=1.0), seed=1).history
         assert history.step_s == 60.0
@@ -208,7 +208,7 @@ class TestHistory:
 
 class TestScale:
     def test_an_idle_trace_cannot_be_scaled_to_its_99th_percentile(self):
-        with pytest.raises(TraceError, match="made-up is idle for 99 % of the time"):
+        with pytest.raises(TraceError, match="made-up is idle for 99% of the time"):
             workload_of(trace([0] * 999 + [5]), find_scenario("short-one-node"), seed=1)
 
     def test_too_many_requests_are_refused_before_they_are_drawn(self):

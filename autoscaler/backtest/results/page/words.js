@@ -13,16 +13,21 @@ function hours(figure) {
   return figure < 9.95 ? figure.toFixed(1) : Math.round(figure).toLocaleString("en");
 }
 
-// A fraction in percent, with two significant digits; only 0 is shown as 0 %.
+// A fraction in percent, with two significant digits; only 0 is shown as 0%.
 function percent(fraction) {
-  if (fraction === 0) return "0 %";
-  return `${Number((100 * fraction).toPrecision(2))} %`;
+  if (fraction === 0) return "0%";
+  return `${Number((100 * fraction).toPrecision(2))}%`;
 }
 
+const UNITS = [[86400, 2, "d"], [3600, 2, "h"], [60, 2, "min"], [1, 1, "s"]];
+
+// A queue wait, in the style of all other texts of the program.
 function seconds(wait) {
   if (wait === null) return NONE;
   if (wait < 0.001) return "< 1 ms";
-  return wait < 1 ? `${Math.round(1000 * wait)} ms` : `${Number(wait.toPrecision(3))} s`;
+  const [size, , unit] = UNITS.find(([each, smallest]) => wait >= smallest * each) ?? [0.001, 1, "ms"];
+  const count = wait / size;
+  return `${count < 10 ? Number(count.toPrecision(2)) : Math.round(count)} ${unit}`;
 }
 
 function plusMinus(mean, write) {
