@@ -258,12 +258,14 @@ def _fit_text(step: Step) -> str:
     """
     inputs = step.inputs
     below = f", below min_allocations {m}" if (m := inputs.get("min_allocations")) else ""
+    error = inputs.get("cost_curve_error")
+    failed = f" (the cost curve of the policy failed: {error})" if error else ""
     if "granted_to" in inputs:
         return (
             f"{inputs['granted']} of {inputs['claimed']} granted{below}, "
-            f"as free threads were granted to {inputs['granted_to']}"
+            f"as free threads were granted to {inputs['granted_to']}{failed}"
         )
-    return f"no more than {inputs['fits']} fit on the nodes{below}"
+    return f"no more than {inputs['fits']} fit on the nodes{below}{failed}"
 
 
 def _adaptive_enabled_text(step: Step) -> str:

@@ -1,7 +1,7 @@
 """What a policy is: it recommends allocations, before constraints. And the policy `utilisation`."""
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from operator import index
 from typing import Any, ClassVar, Protocol, TypeVar
 
@@ -88,6 +88,36 @@ def cost_curve_of(
         return None
     costs: CostCurve | None = curve(situation, memory.value)
     return costs
+
+
+Costs = tuple[tuple[int, float], ...]
+"""Allocation counts, rising, and the cost of each, which is finite."""
+
+
+def evaluate_safely(
+    curve_of: Callable[[], CostCurve | None], counts: Iterable[int]
+) -> tuple[Costs, str]:
+    """The costs of allocation counts, and an error. Without a cost curve there are no costs.
+
+    A cost curve that raises, or has a cost that is not a finite number, counts as none; the error
+    is its text then, and empty otherwise.
+
+    Args:
+        curve_of: as `cost_curve_of`, with its arguments bound.
+    """
+    try:
+        curve = curve_of()
+        if curve is None:
+            return (), ""
+        return tuple([(count, _finite(curve(count), count)) for count in counts]), ""
+    except Exception as defect:
+        return (), _error_text(defect)
+
+
+def _finite(cost: float, count: int) -> float:
+    if not math.isfinite(cost):
+        raise ValueError(f"the cost curve returned {cost} for {count}")
+    return float(cost)
 
 
 MAX_ERROR_CHARACTERS = 200

@@ -18,6 +18,7 @@ is really free.
 """
 
 import heapq
+import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import pairwise
 
@@ -29,8 +30,12 @@ from autoscaler.core.capacity import (
     occupant_to_start,
 )
 from autoscaler.core.flow.constraints import ConstraintContext, Grant, search_below_refusal
-from autoscaler.core.policies import CostCurve
+from autoscaler.core.policies import CostCurve, Costs, evaluate_safely
 from autoscaler.core.values import DeploymentStats, Value
+
+MAX_COSTS = 200
+"""Maximum number of allocation counts whose cost is evaluated for one claim. 200, because a cost
+may take a millisecond on many nodes. Up to 199 further allocations, each count is evaluated."""
 
 MAX_NAMED = 3
 """Maximum number of deployments that a step names because they were granted the threads. 3, because
@@ -103,6 +108,7 @@ class _Claimant:
         self._first = occupant.placed
         self._savings: Sequence[float] = ()
         self._savings_from = 0
+        self._cost_curve_error = ""
 
     @property
     def granted(self) -> int:
@@ -124,10 +130,20 @@ class _Claimant:
     def _saving(self) -> float:
         """Of the next allocation. The cost curve is evaluated when this is first needed."""
         if not self._savings:
-            curve = None if self.claim.cost_curve is None else self.claim.cost_curve()
-            self._savings_from = max(1, self.granted)
-            self._savings = _savings(curve, self._savings_from, self.goal, self.claim.claimed)
+            first = max(1, self.granted)
+            costs: Costs = ()
+            if self.claim.cost_curve is not None:
+                counts = _counts(first, self.goal)
+                costs, self._cost_curve_error = evaluate_safely(self.claim.cost_curve, counts)
+            self._savings_from = first
+            self._savings = _savings(costs, first, self.goal, self.claim.claimed)
         return self._savings[self.granted - self._savings_from]
+
+    def grant(self, allocations: int, inputs: dict[str, float | str]) -> Grant:
+        """The grant, which also says that the cost curve failed if it did."""
+        if self._cost_curve_error:
+            inputs["cost_curve_error"] = self._cost_curve_error
+        return Grant(allocations, inputs)
 
 
 def _claimant_of(claim: Claim, pool: CapacityPool, free_capacity: FreeCapacity) -> _Claimant | None:
@@ -213,13 +229,13 @@ def _grant_of(claimant: _Claimant, taken: dict[str, int]) -> Grant | None:
     if not claimant.competes or claimant.granted >= claimant.goal:
         if claimant.fits >= claim.claimed:
             return None
-        return Grant(claimant.fits, {"fits": claimant.fits})
+        return claimant.grant(claimant.fits, {"fits": claimant.fits})
     granted = max(claimant.granted, claim.current)
     others = sorted(
         [(-threads, name) for name, threads in taken.items() if threads and name != claimant.name]
     )
     if not others:  # a deployment of low priority took the memory
-        return Grant(granted, {"fits": granted})
+        return claimant.grant(granted, {"fits": granted})
     named = [f"{name} ({-threads})" for threads, name in others[:MAX_NAMED]]
     if len(others) > MAX_NAMED:
         named.append(f"{len(others) - MAX_NAMED} more")
@@ -228,26 +244,37 @@ def _grant_of(claimant: _Claimant, taken: dict[str, int]) -> Grant | None:
         "granted": granted,
         "granted_to": ", ".join(named),
     }
-    return Grant(granted, inputs)
+    return claimant.grant(granted, inputs)
 
 
-def _savings(curve: CostCurve | None, first: int, last: int, claimed: int) -> list[float]:
+def _counts(first: int, last: int) -> list[int]:
+    """At most `MAX_COSTS` allocation counts at equal distances, both ends included.
+
+    >>> _counts(3, 7)
+    [3, 4, 5, 6, 7]
+    >>> counts = _counts(1, 1000)
+    >>> len(counts), counts[:3], counts[-2:]
+    (168, [1, 7, 13], [997, 1000])
+    """
+    return [*range(first, last, max(1, math.ceil((last - first) / (MAX_COSTS - 1)))), last]
+
+
+def _savings(costs: Costs, first: int, last: int, claimed: int) -> list[float]:
     """What each allocation after `first` saves, in allocations, up to `last`; falling.
 
-    With a cost curve, the saving is the fall of its lower convex hull: where one allocation saves
-    nothing but several do, each of them counts with their mean. Without one, it is the shortfall
+    With costs, the saving is the fall of their lower convex hull: where one allocation saves
+    nothing but several do, each of them counts with their mean. Without any, it is the shortfall
     relative to the allocations before, which is not a cost but has a similar scale.
 
-    >>> costs = {1: 9.0, 2: 9.5, 3: 4.0, 4: 3.0, 5: 3.5}
-    >>> _savings(costs.__getitem__, 1, 5, 5)
+    >>> _savings(((1, 9.0), (2, 9.5), (3, 4.0), (4, 3.0), (5, 3.5)), 1, 5, 5)
     [2.5, 2.5, 1.0, -0.5]
-    >>> _savings(None, 1, 4, 7)
+    >>> _savings((), 1, 4, 7)
     [6.0, 2.5, 1.3333333333333333]
     """
-    if curve is None:
+    if not costs:
         return [_shortfall(allocations, claimed) for allocations in range(first, last)]
     hull: list[tuple[int, float]] = []
-    for point in [(allocations, curve(allocations)) for allocations in range(first, last + 1)]:
+    for point in costs:
         while len(hull) > 1 and _slope(hull[-2], hull[-1]) >= _slope(hull[-1], point):
             hull.pop()
         hull.append(point)

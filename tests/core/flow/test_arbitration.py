@@ -1,7 +1,8 @@
 """Several deployments and one free capacity: the grants, and the messages about them."""
 
+import math
 from functools import cache
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import pytest
 from hypothesis import given, settings
@@ -10,7 +11,7 @@ from msgspec import field
 from msgspec.structs import replace
 
 from autoscaler.core.explanation import explain
-from autoscaler.core.flow.arbitration import MAX_NAMED
+from autoscaler.core.flow.arbitration import MAX_COSTS, MAX_NAMED
 from autoscaler.core.flow.feedback import apply_outcomes
 from autoscaler.core.flow.planning import plan
 from autoscaler.core.policies import UtilisationPolicy
@@ -216,6 +217,71 @@ class TestGrants:
         decisions = decided(rules, running("up"), running("down", 5))
         assert desired(decisions) == {"up": 1, "down": 1}
         assert words(decisions, "up").endswith("no more than 1 fit on the nodes")
+
+
+class Broken(Recommending, frozen=True, kw_only=True):
+    """Its cost curve does what the test wants."""
+
+    curve: Any
+
+    def cost_curve(self, situation, memory):
+        return self.curve() if self.curve is not None else 1 / 0
+
+
+def broken(name, allocations, curve):
+    chosen = Broken(allocations=allocations, curve=curve)
+    return rule(name=name, deployments=(name,), policy=chosen, stabilisation_window_s=0.0)
+
+
+class TestBrokenCostCurves:
+    """The shortfall counts in their place, no other deployment is affected, and it is said."""
+
+    @pytest.mark.parametrize(
+        ("curve", "error"),
+        [
+            (None, "ZeroDivisionError('division by zero') (test_arbitration.py:"),
+            (lambda: lambda _: 1 / 0, "ZeroDivisionError('division by zero')"),
+            (lambda: lambda _: math.nan, "ValueError('the cost curve returned nan for 1')"),
+            (lambda: lambda n: n if n < 5 else math.inf, "the cost curve returned inf for 5"),
+            (lambda: lambda _: "cheap", "TypeError('must be real number, not str')"),
+            (lambda: lambda _: None, "TypeError('must be real number, not NoneType')"),
+            (lambda: lambda _: 10**400, "OverflowError("),
+            (lambda: 7, "TypeError("),
+        ],
+    )
+    def test_it_counts_as_none(self, curve, error):
+        rules = (broken("broken", 5, curve), recommended("e5", 5))
+        decisions = decided(rules, running("broken"), running("e5"))
+        assert desired(decisions) == {"broken": 3, "e5": 3}
+        said = decisions["broken"].steps[-1].inputs["cost_curve_error"]
+        assert error in said
+        assert words(decisions, "broken").endswith(
+            f"granted to e5 (2) (the cost curve of the policy failed: {said})"
+        )
+        assert "cost_curve_error" not in decisions["e5"].steps[-1].inputs
+
+    def test_a_curve_of_enormous_costs_is_compared(self):
+        costs = (1.7e308, -1.7e308, 1.7e308, -1.7e308, 0.0)
+        rules = (recommended("huge", 5, costs=costs), recommended("e5", 5))
+        assert sum(desired(decided(rules, running("huge"), running("e5"))).values()) == 6
+
+
+class TestManyAllocations:
+    def test_a_bounded_number_of_costs_is_evaluated(self):
+        many = 3000
+        rules = [
+            recommended(name, many, costs=tuple(range(many, 0, -1)), max_allocations=many,
+                        growth_factor=1e6)
+            for name in ("e4", "e5")
+        ]  # fmt: skip
+        nodes = [machine(processors=many)]
+        decisions = decided(rules, running("e4"), running("e5"), nodes=nodes)
+        assert sum(desired(decisions).values()) == many
+        for each in rules:
+            evaluated = each.policy.evaluated
+            assert len(evaluated) <= MAX_COSTS
+            assert evaluated == sorted(set(evaluated))
+            assert (evaluated[0], evaluated[-1]) == (1, many - 1)
 
 
 class TestBelowTheMinimum:
