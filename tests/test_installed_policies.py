@@ -68,6 +68,11 @@ def stored(options, poll_interval_s):
     policy.memory_format = MemoryFormat(int, 2)
     return policy
 
+def costless(options, poll_interval_s):
+    policy = Steady()
+    policy.cost_curve = 3.0
+    return policy
+
 def nameless(options, poll_interval_s):
     policy = Steady()
     policy.name = 3
@@ -84,6 +89,7 @@ steady = {module}:make
 none = {module}:none
 endless = {module}:endless
 nameless = {module}:nameless
+costless = {module}:costless
 formless = {module}:formless
 versionless = {module}:versionless
 typeless = {module}:typeless
@@ -192,8 +198,8 @@ class TestRefused:
     def test_an_unknown_name(self, problem, distribution):
         assert problem(rule("stedy")) == (
             "config.toml: rules[0].policy: there is no policy 'stedy', only slo, utilisation, "
-            "absent, endless, formless, gone, nameless, none, steady, stored, typeless and "
-            "versionless; did you mean steady?"
+            "absent, costless, endless, formless, gone, nameless, none, steady, stored, typeless "
+            "and versionless; did you mean steady?"
         )
 
     def test_in_the_defaults_it_is_reported_once(self, problem, distribution):
@@ -214,6 +220,7 @@ class TestRefused:
              "above 0 and at most 3600, not inf")),
             ("nameless", "", ("is not a policy: TypeError: the name of Steady must be a text, "
              "not 3")),
+            ("costless", "", "is not a policy: TypeError: cost_curve of Steady must be a method"),
             ("formless", "", ("is not a policy: TypeError: memory_format of Steady must be a "
              "MemoryFormat, not <class 'int'>")),
             ("versionless", "", ("is not a policy: ValueError: the version in memory_format of "

@@ -201,6 +201,12 @@ class InstalledPolicy(Value, frozen=True, kw_only=True, eq=False):
         reason = Reason.NOT_MEASURED if unknown else Reason.RECOMMENDATION
         return Step(reason, situation.current, after, inputs), memory
 
+    def cost_curve(self, situation: Situation, memory: Any) -> CostCurve | None:
+        """The policy's own cost curve; None if it has none."""
+        curve = getattr(self.policy, "cost_curve", None)
+        costs: CostCurve | None = None if curve is None else curve(situation, memory)
+        return costs
+
 
 class UtilisationPolicy(Value, frozen=True, kw_only=True):
     """Target tracking: the allocations that bring utilisation to its target."""

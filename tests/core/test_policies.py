@@ -4,6 +4,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 import pytest
+from msgspec.structs import replace
 
 from autoscaler.core.explanation import explain
 from autoscaler.core.flow.planning import plan
@@ -12,6 +13,7 @@ from autoscaler.core.policies import (
     InstalledPolicy,
     MemoryFormat,
     Situation,
+    cost_curve_of,
     recommend_safely,
 )
 from autoscaler.core.state import PolicyMemory, State
@@ -167,6 +169,21 @@ class TestInstalled:
     def test_it_may_return_not_measured(self):
         result = Step(Reason.NOT_MEASURED, 3, 3), None
         assert recommend_safely(guest(result=result), NOW, None)[0].reason is Reason.NOT_MEASURED
+
+    def test_its_cost_curve_is_passed_on(self):
+        class Costly(Scripted):
+            def cost_curve(self, situation, memory):
+                return lambda allocations: np.float32(situation.current + memory + allocations)
+
+        installed = replace(guest(), policy=Costly())
+        _, memory = recommend_safely(installed, NOW, None)
+        curve = cost_curve_of(installed, NOW, memory)
+        assert curve is not None
+        assert curve(4) == 3 + 1 + 4
+
+    def test_it_needs_no_cost_curve(self):
+        _, memory = recommend_safely(guest(), NOW, None)
+        assert cost_curve_of(guest(), NOW, memory) is None
 
     @pytest.mark.parametrize(
         ("result", "error"),
