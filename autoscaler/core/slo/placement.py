@@ -9,6 +9,7 @@ Source: elastic/elasticsearch, ml/inference/assignment/planning, AllocationReduc
 availability zones are left out.
 """
 
+import heapq
 from collections.abc import Mapping
 from functools import lru_cache
 
@@ -92,17 +93,18 @@ def placement_of(node_slots: NodeSlots, allocations: int) -> Placement:
 def _fill(nodes: list[tuple[int, int]], missing: int) -> int:
     """Places as many allocations as fit, on the node with the most free slots first. Returns the
     rest."""
-    while missing:
-        slots, roomiest = max(
-            [(more, index) for index, (_, more) in enumerate(nodes)], default=(0, 0)
-        )
-        if slots == 0:
-            break
+    roomy = [(-more, -index) for index, (_, more) in enumerate(nodes) if more > 0]
+    heapq.heapify(roomy)
+    while missing and roomy:
+        slots, roomiest = -roomy[0][0], -roomy[0][1]
         # All at once if no other node has free slots, which is the usual case.
-        alone = sum([more > 0 for _, more in nodes]) == 1
-        placed = min(missing, slots) if alone else 1
+        placed = min(missing, slots) if len(roomy) == 1 else 1
         nodes[roomiest] = (nodes[roomiest][0] + placed, slots - placed)
         missing -= placed
+        if placed < slots:
+            heapq.heapreplace(roomy, (placed - slots, -roomiest))
+        else:
+            heapq.heappop(roomy)
     return missing
 
 
