@@ -7,7 +7,8 @@ order is needed. Otherwise allocations are granted one by one, in this order:
    by itself as soon as it can;
 2. allocations up to the minimum of a rule or of an open schedule, and those of a stopped deployment
    that is resumed; the deployment that has the smallest fraction of its minimum comes first;
-3. all others, in order of the cost that each thread saves; see `_savings`.
+3. all others, in order of the cost that each thread saves; see `_savings`. Of equal savings, the
+   deployment that has the smallest fraction of its claim comes first.
 
 The claims of dry runs are compared with the rest, because nothing is requested for them. They are
 granted it in the same order.
@@ -120,12 +121,13 @@ class _Claimant:
         return (self.occupant.placed - self._first) * self.occupant.threads
 
     @property
-    def rank(self) -> tuple[bool, float, str]:
+    def rank(self) -> tuple[bool, float, float, str]:
         """Of its next allocation. The smallest rank is granted first."""
         minimum = max(1, self.claim.min_allocations)
         if self.granted < minimum:
-            return (False, self.granted / minimum, self.name)
-        return (True, -self._saving() / max(1, self.occupant.threads), self.name)
+            return (False, self.granted / minimum, 0.0, self.name)
+        saving = self._saving() / max(1, self.occupant.threads)
+        return (True, -saving, self.granted / self.claim.claimed, self.name)
 
     def _saving(self) -> float:
         """Of the next allocation. The cost curve is evaluated when this is first needed."""

@@ -148,6 +148,13 @@ class TestGrants:
             "1 of 5 granted, as free threads were granted to costly (4)"
         )
 
+    def test_equal_savings_are_shared(self):
+        """Overloaded alike, each further allocation saves the same."""
+        costs = (50.0, 40.0, 30.0, 20.0, 10.0)
+        rules = (recommended("e4", 5, costs=costs), recommended("e5", 5, costs=costs))
+        decisions = decided(rules, running("e4"), running("e5"))
+        assert desired(decisions) == {"e4": 3, "e5": 3}
+
     def test_an_allocation_of_several_threads_has_to_save_more(self):
         costs = (9.0, 6.0, 4.0, 3.0, 2.5)
         rules = (recommended("wide", 5, costs=costs), recommended("narrow", 5, costs=costs))
