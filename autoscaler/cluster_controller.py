@@ -27,6 +27,7 @@ from autoscaler.control_loop import ControlLoop
 from autoscaler.core.flow.planning import MAX_INTERVAL_POLLS, Ruleset
 from autoscaler.core.selection import OnExit
 from autoscaler.core.state import State
+from autoscaler.core.units import duration_text
 from autoscaler.core.values import Mode, Observation, Outcome, OutcomeKind, Plan
 from autoscaler.ports import Clock, CycleTimes, ObservationFailed, Recorder
 
@@ -137,7 +138,8 @@ class ClusterController:
         except TimeoutError:
             self._log.error(
                 "daemon.release_timed_out",
-                message=f"not every deployment was released within {RELEASE_TIMEOUT_S:.0f} s; "
+                message="not every deployment was released within "
+                f"{duration_text(RELEASE_TIMEOUT_S)}; "
                 "run `autoscaler release` to release the others",
             )
             return

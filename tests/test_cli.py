@@ -353,14 +353,16 @@ class TestDeployments:
         started = configured("start", "e5-small", "--deployment-id", "mine", "--timeout", "60s")
         assert (started.exit_code, started.stderr) == (0, "")
         last = started.stdout.splitlines()[-1]
-        assert re.fullmatch(r"mine is .*: 1 of 1 allocations run, after \d+ s", last)
+        assert re.fullmatch(r"mine is .*: 1 of 1 allocations run, after [\d.]+ m?s", last)
 
         would = configured("release", "mine", "--to", "floor", "--dry-run")
         assert (would.exit_code, would.stdout) == (0, "mine would be given 8 allocations\n")
         unknown = configured("release", "theirs")
         assert unknown.exit_code == 1
         assert unknown.stdout == "theirs: not found in the cluster or in the state file\n"
-        assert unknown.stderr == "autoscaler: 1 not released; the lines above state the reasons\n"
+        assert unknown.stderr == (
+            "autoscaler: 1 deployment was not released; the lines above state the reasons\n"
+        )
 
         stopped = configured("stop", "mine")
         assert (stopped.exit_code, stopped.stdout) == (0, "mine is stopped\n")

@@ -18,6 +18,7 @@ from autoscaler.demo.scenarios import (
     replayed,
     with_adaptive_allocations,
 )
+from autoscaler.demo.show import print_summary
 from autoscaler.demo.view import View
 from autoscaler.errors import InputError
 from autoscaler.ports import CycleTimes, FailureKind, ObservationFailed
@@ -92,6 +93,21 @@ class TestScenarios:
         cluster = build_emulation(scenario, FakeClock(BEGIN)).cluster
         cluster.advance(BEGIN + 600.0)
         assert cluster.deployments["replayed"].ledger.requests > 0
+
+
+@pytest.mark.parametrize(("terminal", "width"), [(True, 100), (True, 80), (True, 60), (False, 80)])
+def test_nothing_of_the_summary_is_cut_off(terminal, width):
+    console = Console(file=io.StringIO(), width=width, force_terminal=terminal)
+    label = f"fixed at the maximum, {MAX_ALLOCATIONS}"
+    result = Result(
+        label=label, allocation_hours=12_345.678, requests=1_234_567, late=0, refused=0, changes=9
+    )
+    print_summary(console, [result])
+    text = console.file.getvalue()
+    assert "…" not in text
+    assert label in text
+    assert ("1,234,567" in text) is (width > 80 or not terminal)
+    assert console.width == width
 
 
 class TestComparison:

@@ -153,7 +153,7 @@ class TestAStart:
         async with Opening() as world:
             message = await world.start_error("elser", timeout_s=5.0)
             assert message == (
-                "elser is not started after 5s; it continues to start: 0 of 1 allocations run; "
+                "elser is not started after 5 s; it continues to start: 0 of 1 allocations run; "
                 "ml-1 is loading the model; watch it with "
                 "`GET _ml/trained_models/elser/_stats`, remove it with `autoscaler stop elser`"
             )
@@ -165,7 +165,7 @@ class TestAStart:
             message = await world.start_error(
                 "elser", allocations=9, wait_for="fully_allocated", timeout_s=60.0
             )
-        assert "elser is not fully allocated after 1m" in message
+        assert "elser is not fully allocated after 60 s" in message
         assert "3 of 9 allocations run" in message
         assert "reason: " in message
 
@@ -387,4 +387,4 @@ class TestProgress:
 
     def test_on_a_terminal_is_shown_in_one_line(self):
         progress = Progress(deployment_id="e5", elapsed_s=1.4, stats=FAILED)
-        assert f"1 s  {progress.sentence}" in self.shown(progress, terminal=True)
+        assert f"1.4 s  {progress.sentence}" in self.shown(progress, terminal=True)

@@ -16,6 +16,7 @@ from autoscaler.cli.shared import (
     url_option,
     warn,
 )
+from autoscaler.core.units import duration_text
 from autoscaler.errors import UserError
 
 
@@ -78,7 +79,7 @@ def start(model: str, path: Path | None, **given: Any) -> None:
     options = StartOptions(model_id=model, **given)
     with ProgressView(Console()) as show:
         reached = run_async(start_deployment(config, options, HostClock(), show))
-    click.echo(f"{reached.sentence}, after {reached.elapsed_s:.0f} s")
+    click.echo(f"{reached.sentence}, after {duration_text(reached.elapsed_s)}")
 
 
 @click.command()
@@ -151,4 +152,5 @@ def release(
     options = ReleaseOptions(names=deployments, to=OnExit(to) if to else None, dry_run=dry_run)
     failures = run_async(release_deployments(load_config(path), options, HostClock(), show))
     if failures:
-        raise UserError(f"{failures} not released; the lines above state the reasons")
+        were = "1 deployment was" if failures == 1 else f"{failures} deployments were"
+        raise UserError(f"{were} not released; the lines above state the reasons")

@@ -163,7 +163,7 @@ def backtest(
     except ImportError as absent:
         raise UserError(
             f"back-tests need {absent.name}, which is not installed; install it with "
-            "`pip install 'autoscaler[backtest]'`"
+            "`pip install 'autoscaler[backtest]'`, or in a checkout with `make backtest-deps`"
         ) from absent
 
     options = BacktestOptions(

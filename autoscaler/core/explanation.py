@@ -1,6 +1,6 @@
 """A decision as text. The only place where text is made from a decision."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from autoscaler.core.units import duration_text, percent_text
 from autoscaler.core.values import (
@@ -36,14 +36,14 @@ _STEPS = {
     Reason.BACK_OFF: "held: waiting another {wait_s} after a refusal ({reason})",
     Reason.ADAPTIVE_DISABLED: "held: adaptive allocations were disabled again",
     Reason.BOUNDS_COOLDOWN: "held: bounds changed {moved_s} ago, lowered at most every {pause_s}",
-    Reason.STOPPED: "stopped {since_s} ago because it was idle",
+    Reason.STOPPED: "it was idle, and was stopped {since_s} ago",
     Reason.RESUME: "{reason}",
 }
 """Texts that need nothing but the inputs of the step; `_TEXTS` has the others."""
 
 
 _ISSUES = {
-    DataIssue.FIRST_OBSERVATION: "first observation, nothing to compare with",
+    DataIssue.FIRST_OBSERVATION: "this is the first observation",
     DataIssue.OBSERVATION_GAP: "the previous observation is too old",
     DataIssue.CLOCK: "the clock did not advance",
     DataIssue.NOT_STARTED: "the deployment is not started",
@@ -127,7 +127,7 @@ def change_text(decision: Decision) -> str:
         case Stop():
             return "is stopped"
         case Start():
-            return f"is resumed with {desired}"
+            return f"is resumed with {desired} allocation{'' if desired == 1 else 's'}"
         case None if decision.steps[0].reason is Reason.STOPPED:
             return "stays stopped"
         case None:
@@ -240,7 +240,16 @@ def _schedule_text(step: Step) -> str:
 
 def _data_quality_text(step: Step) -> str:
     issues = str(step.inputs["issues"]).split(", ")
-    return f"held: {' and '.join(_ISSUES[DataIssue(issue)] for issue in issues)}"
+    return f"held: {_listed([_ISSUES[DataIssue(issue)] for issue in issues])}"
+
+
+def _listed(texts: Sequence[str]) -> str:
+    """
+    >>> _listed(["a node was added", "a counter decreased", "the clock did not advance"])
+    'a node was added, a counter decreased and the clock did not advance'
+    """
+    *others, last = texts
+    return f"{', '.join(others)} and {last}" if others else last
 
 
 def _settling_text(step: Step) -> str:

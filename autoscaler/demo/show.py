@@ -8,7 +8,7 @@ from typing import Any
 
 from msgspec.structs import replace
 from rich import box
-from rich.console import Console
+from rich.console import Console, JustifyMethod
 from rich.live import Live
 from rich.table import Table
 
@@ -34,8 +34,11 @@ from autoscaler.simulation.scenario import ClusterScenario
 DRAWINGS_PER_S = 4
 """Frames per second on a terminal: enough for a smooth display, at little processor time."""
 
-NARROW = 80
+NARROW = 95
 """Columns of a terminal below which the summary has fewer columns."""
+
+FILE_COLUMNS = 120
+"""Columns of the summary if the output is not a terminal: enough for all of its headings."""
 
 POLL_INTERVAL_S = 10.0
 """The default poll interval, in seconds of the cluster; longer at high speeds."""
@@ -79,7 +82,7 @@ async def show(trace: Path | None, *, speed: float, duration_s: float, keep_runn
         end = emulator.cluster.now
     console.print("\nReplaying the same requests with two other ways of scaling …", highlight=False)
     results = await replay(_other_ways(scenario), begin=begin, end=end)
-    console.print(_summary([ours, *results], console.width))
+    print_summary(console, [ours, *results])
     console.print(as_text(ours, results), highlight=False)
 
 
@@ -156,26 +159,45 @@ async def _draw(
             live.refresh()
 
 
-def _summary(results: list[Result], width: int) -> Table:
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    table.add_column("scaled by", no_wrap=True)
-    table.add_column("allocation hours", justify="right")
-    late = f"late (> {duration_text(MAX_QUEUE_WAIT_S)})"
-    if width < NARROW:
-        table.add_column(f"{late} or refused", justify="right")
-        for each in results:
-            table.add_row(each.label, f"{each.allocation_hours:.2f}", f"{each.failed_fraction:.2%}")
-        return table
-    for heading in ("requests", late, "refused", "changes"):
-        table.add_column(heading, justify="right", no_wrap=heading == late)
-    for each in results:
-        fraction = each.late / max(1, each.requests)
-        table.add_row(
+def print_summary(console: Console, results: list[Result]) -> None:
+    """As a table: with fewer columns on a narrow terminal, and with all of them in a file."""
+    width = console.width
+    if not console.is_terminal:
+        console.width = max(width, FILE_COLUMNS)
+    console.print(_short_summary(results) if console.width < NARROW else _summary(results))
+    console.width = width
+
+
+_LATE = f"late (> {duration_text(MAX_QUEUE_WAIT_S)})"
+
+
+def _summary(results: list[Result]) -> Table:
+    rows = [
+        (
             each.label,
             f"{each.allocation_hours:.2f}",
             f"{each.requests:,}",
-            f"{each.late:,} ({fraction:.2%})",
+            f"{each.late:,} ({each.late / max(1, each.requests):.2%})",
             f"{each.refused:,}",
             str(each.changes),
         )
+        for each in results
+    ]
+    headings = ("scaled by", "allocation hours", "requests", _LATE, "refused", "changes")
+    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
+    for heading, cells in zip(headings, zip(*rows, strict=True), strict=True):
+        justify: JustifyMethod = "left" if heading == "scaled by" else "right"
+        table.add_column(heading, justify=justify, min_width=max(map(len, cells)))
+    for row in rows:
+        table.add_row(*row)
+    return table
+
+
+def _short_summary(results: list[Result]) -> Table:
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    table.add_column("scaled by", no_wrap=True)
+    table.add_column("allocation hours", justify="right")
+    table.add_column(f"{_LATE} or refused", justify="right")
+    for each in results:
+        table.add_row(each.label, f"{each.allocation_hours:.2f}", f"{each.failed_fraction:.2%}")
     return table

@@ -7,6 +7,7 @@ from rich.console import Console
 from rich.status import Status
 from rich.text import Text
 
+from autoscaler.core.units import duration_text
 from autoscaler.core.values import STARTED, DeploymentStats, NodeStats, Value
 
 LEVELS = ("starting", "started", "fully_allocated")
@@ -103,7 +104,7 @@ class ProgressView:
     def __call__(self, progress: Progress) -> None:
         # As Text, since ids and reasons are not markup.
         if self._status is not None:
-            self._status.update(Text(f"{progress.elapsed_s:.0f} s  {progress.sentence}"))
+            self._status.update(Text(f"{duration_text(progress.elapsed_s)}  {progress.sentence}"))
         elif progress.sentence != self._shown:
             self._shown = progress.sentence
             self._console.print(Text(progress.sentence), soft_wrap=True)

@@ -9,7 +9,7 @@ from autoscaler.adapters.elasticsearch import api_errors as r
 from autoscaler.adapters.elasticsearch.api import ElasticsearchApi
 from autoscaler.adapters.elasticsearch.errors import ElasticsearchError
 from autoscaler.config import Config
-from autoscaler.config.durations import format_duration
+from autoscaler.core.units import duration_text
 from autoscaler.core.values import Value
 from autoscaler.errors import UserError
 from autoscaler.operate.progress import Progress
@@ -182,7 +182,7 @@ async def _poll(api: ElasticsearchApi, before: Progress, elapsed_s: float) -> Pr
 def _too_slow(options: StartOptions, known: Progress) -> str:
     return (
         f"{options.name} is not {options.wait_for.replace('_', ' ')} after "
-        f"{format_duration(options.timeout_s)}; it continues to start{known.details}; "
+        f"{duration_text(options.timeout_s)}; it continues to start{known.details}; "
         f"watch it with `GET _ml/trained_models/{options.model_id}/_stats`, "
         f"remove it with `autoscaler stop {options.name}`"
     )

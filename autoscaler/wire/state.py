@@ -36,6 +36,9 @@ STATE_VERSION = 1
 STOPPED_VERSION = 2
 """Version of the document of the stopped deployments. Version 1 was JSON; it can still be read."""
 
+STOPPED_VERSIONS = (1, STOPPED_VERSION)
+"""The versions of that document that this program reads."""
+
 Target = TypeVar("Target")
 
 _SLO_MEMORIES: Mapping[int, type[Stored]] = {1: StoredSloMemory}
@@ -49,8 +52,9 @@ _DAMAGE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError, OverflowErro
 class UnknownVersion(Exception):
     """A document of a version that this program does not read."""
 
-    def __init__(self, version: int, known: int) -> None:
-        super().__init__(f"of version {version}, and this program reads version {known}")
+    def __init__(self, version: int, *known: int) -> None:
+        versions = f"version{'' if len(known) == 1 else 's'} {' and '.join(map(str, known))}"
+        super().__init__(f"of version {version}, and this program reads {versions}")
 
 
 class Damaged(Exception):
@@ -153,7 +157,7 @@ def decode_stopped(content: bytes) -> dict[str, StoppedDeployment]:
     try:
         if content.lstrip().startswith(b"{"):
             return _of_version_1(content)
-        _check_header(content, StoppedDocument, STOPPED_VERSION)
+        _check_header(content, StoppedDocument, *STOPPED_VERSIONS)
         stored = msgspec.msgpack.decode(content, type=StoppedDocument).stopped
         return {name: _converted(each, StoppedDeployment) for name, each in stored.items()}
     except _DAMAGE as error:
@@ -165,14 +169,18 @@ class _Header(Struct, frozen=True):
     document: str = ""  # the kind; empty: not stated
 
 
-def _check_header(content: bytes, kind: type[StateDocument | StoppedDocument], known: int) -> None:
-    """Compare the kind of the document, then its version, which only has a meaning for its kind."""
+def _check_header(content: bytes, kind: type[StateDocument | StoppedDocument], *known: int) -> None:
+    """Compare the kind of the document, then its version, which only has a meaning for its kind.
+
+    Args:
+        known: the versions of that kind that this program reads, the last one in this encoding.
+    """
     header = msgspec.msgpack.decode(content, type=_Header)
     expected = str(kind.__struct_config__.tag)
     if header.document and header.document != expected:
         raise AnotherDocument(header.document, expected)
-    if header.version != known:
-        raise UnknownVersion(header.version, known)
+    if header.version != known[-1]:
+        raise UnknownVersion(header.version, *known)
 
 
 def _converted(value: object, target: type[Target]) -> Target:
@@ -251,6 +259,6 @@ class _DocumentVersion1(Struct, frozen=True, kw_only=True):
 def _of_version_1(content: bytes) -> dict[str, StoppedDeployment]:
     version = msgspec.json.decode(content, type=_Header).version
     if version != 1:
-        raise UnknownVersion(version, STOPPED_VERSION)
+        raise UnknownVersion(version, *STOPPED_VERSIONS)
     stored = msgspec.json.decode(content, type=_DocumentVersion1).stopped
     return {name: _converted(each, StoppedDeployment) for name, each in stored.items()}

@@ -158,7 +158,10 @@ def test_another_document_is_reported(state_file, path):
 )
 def test_another_version_is_reported(state_file, path, content):
     path.write_bytes(content)
-    said = "is of version 3, and this program reads version 2; use the program that wrote it, or"
+    said = (
+        "is of version 3, and this program reads versions 1 and 2; "
+        "use the program that wrote it, or"
+    )
     with pytest.raises(StateFileUnreadable, match=said):
         state_file.load()
 

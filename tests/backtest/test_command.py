@@ -346,7 +346,8 @@ class TestErrors:
         assert ran.returncode == 1
         assert ran.stderr == (
             "autoscaler: back-tests need numba, which is not installed; "
-            "install it with `pip install 'autoscaler[backtest]'`\n"
+            "install it with `pip install 'autoscaler[backtest]'`, or in a checkout with "
+            "`make backtest-deps`\n"
         )
 
 

@@ -119,7 +119,7 @@ STEPS = {
     "idle for 45 min, but scale to zero is not safe: a pipeline uses it": Step(
         Reason.IDLE, 1, 1, {"idle_s": 2700.0, "unsafe": "a pipeline uses it"}
     ),
-    "stopped 3 h ago because it was idle": Step(Reason.STOPPED, 0, 0, {"since_s": 10_800.0}),
+    "it was idle, and was stopped 3 h ago": Step(Reason.STOPPED, 0, 0, {"since_s": 10_800.0}),
     "an operator requested it": Step(Reason.RESUME, 0, 1, {"reason": "an operator requested it"}),
 }
 
@@ -261,7 +261,8 @@ START = Start(
         ("minimum 3, maximum 8", 3, {"change": SetBounds(3, 8), "mode": Mode.BOUNDS}),
         ("minimum stays at 3", 3, {"mode": Mode.BOUNDS}),
         ("is stopped", 0, {"change": Stop()}),
-        ("is resumed with 2", 2, {"change": START}),
+        ("is resumed with 2 allocations", 2, {"change": START}),
+        ("is resumed with 1 allocation", 1, {"change": START}),
     ],
 )
 def test_the_change_in_each_control_mode(text, desired, changed):
@@ -272,7 +273,7 @@ def test_the_change_in_each_control_mode(text, desired, changed):
 def test_a_stopped_deployment_stays_stopped():
     stopped = decided(0, Step(Reason.STOPPED, 0, 0, {"since_s": 60.0}))
     assert explain(stopped.decision) == (
-        "elser stays stopped: stopped 60 s ago because it was idle"
+        "elser stays stopped: it was idle, and was stopped 60 s ago"
     )
 
 

@@ -64,7 +64,8 @@ def plotly_js() -> str:
         return str(import_module("plotly.offline").get_plotlyjs())
     except ImportError as error:
         raise UserError(
-            "--report needs plotly; install it with `pip install 'autoscaler[backtest]'`"
+            "--report needs plotly; install it with `pip install 'autoscaler[backtest]'`, or in a "
+            "checkout with `make backtest-deps`"
         ) from error
 
 

@@ -257,7 +257,9 @@ class TestZero:
         decisions = stage.polls(3)
         assert changes(decisions) == [Stop()]
         assert not stage.runs
-        assert explain(decisions[-1]).startswith("elser stays stopped: stopped ")
+        assert explain(decisions[-1]).startswith(
+            "elser stays stopped: it was idle, and was stopped "
+        )
 
     def test_a_single_request_restarts_the_idle_time(self):
         stage = Stage(STOP_WHEN_IDLE)
@@ -272,7 +274,7 @@ class TestZero:
         assert changes(stage.for_seconds(3600.0)) == []
         decision = stage.poll(resume=("elser",))
         assert isinstance(decision.change, Start)
-        assert explain(decision).startswith("elser is resumed with 1: ")
+        assert explain(decision).startswith("elser is resumed with 1 allocation: ")
         assert stage.runs
         assert stage.poll().desired == 1
         assert stage.state.stopped == {}
