@@ -247,9 +247,12 @@ class TestShow:
         assert "░" in shown
         assert "polls every" not in shown
 
-    async def test_a_trace_is_played_on_a_narrow_terminal(self, capsys, monkeypatch, tmp_path):
+    async def test_a_trace_is_played_and_the_summary_is_complete_in_a_file(
+        self, capsys, monkeypatch, tmp_path
+    ):
         monkeypatch.setenv("COLUMNS", "60")
         path = trace(tmp_path, [3, 4, 5, 9, 4, 3] * 5)
         await show(path, speed=200.0, duration_s=1.0, keep_running=False)
         shown = capsys.readouterr().out
-        assert re.search(r"^ fixed at .* \d+\.\d\d +\d+\.\d\d%", shown, re.MULTILINE), shown
+        row = r"^ fixed at the peak +\d+\.\d\d +[\d,]+ +[\d,]+ \(\d+\.\d\d%\) +\d+ +\d+ *$"
+        assert re.search(row, shown, re.MULTILINE), shown
