@@ -15,10 +15,11 @@ from autoscaler.adapters.elasticsearch.preflight import inspect
 from autoscaler.adapters.elasticsearch.preflight_report import PreflightReport, Severity
 from autoscaler.cluster_controller import transport_to
 from autoscaler.config import Config
+from autoscaler.core.decision import Mode, Unmanaged
 from autoscaler.core.explanation import unmanaged_text
 from autoscaler.core.flow.control_mode import active_adaptive
 from autoscaler.core.selection import Rule, ZeroMethod, select
-from autoscaler.core.values import AdaptiveAllocations, DeploymentStats, Mode, Unmanaged
+from autoscaler.core.values import AdaptiveAllocations, DeploymentStats
 
 
 class DeploymentCheck(Struct, frozen=True):

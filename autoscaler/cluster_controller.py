@@ -24,11 +24,12 @@ from autoscaler.adapters.prometheus import PrometheusRecorder
 from autoscaler.adapters.state_file import StateFile
 from autoscaler.config import Config
 from autoscaler.control_loop import ControlLoop
+from autoscaler.core.decision import Mode, Outcome, OutcomeKind, Plan
 from autoscaler.core.flow.planning import MAX_INTERVAL_POLLS, Ruleset
 from autoscaler.core.selection import OnExit
 from autoscaler.core.state import State
 from autoscaler.core.units import duration_text
-from autoscaler.core.values import Mode, Observation, Outcome, OutcomeKind, Plan
+from autoscaler.core.values import Observation
 from autoscaler.ports import Clock, CycleTimes, ObservationFailed, Recorder
 
 RELEASE_TIMEOUT_S = 20.0

@@ -8,21 +8,14 @@ from typing import NamedTuple
 
 from msgspec.structs import replace
 
+from autoscaler.core.decision import Change, Decision, Outcome, OutcomeKind, Plan, Stop
 from autoscaler.core.flow.cycle import Cycle, begin_cycle, end_cycle
 from autoscaler.core.flow.feedback import stopped_deployment
 from autoscaler.core.flow.planning import Ruleset
 from autoscaler.core.flow.release import release_change, released_start
 from autoscaler.core.selection import OnExit, Rule
 from autoscaler.core.state import State, StoppedDeployment
-from autoscaler.core.values import (
-    Change,
-    Decision,
-    Observation,
-    Outcome,
-    OutcomeKind,
-    Plan,
-    Stop,
-)
+from autoscaler.core.values import Observation
 from autoscaler.ports import (
     Actuator,
     Calendar,

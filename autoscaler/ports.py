@@ -3,17 +3,9 @@
 from collections.abc import Iterable, Mapping
 from typing import Protocol
 
+from autoscaler.core.decision import Change, Outcome, OutcomeKind, Plan
 from autoscaler.core.state import StoppedDeployment
-from autoscaler.core.values import (
-    Change,
-    FastStrEnum,
-    Observation,
-    Outcome,
-    OutcomeKind,
-    Plan,
-    Schedule,
-    Value,
-)
+from autoscaler.core.values import FastStrEnum, Observation, Schedule, Value
 
 
 class FailureKind(FastStrEnum):

@@ -13,9 +13,10 @@ from autoscaler.adapters.clock import HostClock
 from autoscaler.adapters.prometheus import PrometheusRecorder
 from autoscaler.cluster_controller import ruleset_of
 from autoscaler.config import load
+from autoscaler.core.decision import Outcome, OutcomeKind
 from autoscaler.core.flow.planning import plan
 from autoscaler.core.state import State
-from autoscaler.core.values import Observation, Outcome, OutcomeKind
+from autoscaler.core.values import Observation
 from autoscaler.ports import CycleTimes
 from autoscaler.wire.stats import parse_stats
 from benchmarks.payload import stats

@@ -6,13 +6,8 @@ from collections.abc import Mapping
 
 from msgspec.structs import replace
 
-from autoscaler.core.state import StoppedDeployment
-from autoscaler.core.values import (
-    STARTED,
-    AdaptiveAllocations,
+from autoscaler.core.decision import (
     Change,
-    DeploymentStats,
-    Observation,
     Outcome,
     OutcomeKind,
     Plan,
@@ -21,6 +16,8 @@ from autoscaler.core.values import (
     Start,
     Stop,
 )
+from autoscaler.core.state import StoppedDeployment
+from autoscaler.core.values import STARTED, AdaptiveAllocations, DeploymentStats, Observation
 from autoscaler.ports import CycleTimes, FailureKind, ObservationFailed, StateNotSaved, UpdateFailed
 
 

@@ -6,17 +6,11 @@ from msgspec.structs import replace
 
 from autoscaler.config.document import ScalingTable
 from autoscaler.config.rules import build_rule
+from autoscaler.core.decision import Decision, Outcome, OutcomeKind
 from autoscaler.core.flow.planning import Ruleset
 from autoscaler.core.policies import UtilisationPolicy
 from autoscaler.core.selection import Rule
-from autoscaler.core.values import (
-    Decision,
-    DeploymentStats,
-    NodeStats,
-    Observation,
-    Outcome,
-    OutcomeKind,
-)
+from autoscaler.core.values import DeploymentStats, NodeStats, Observation
 
 
 def node(node_id: str = "n1", **given: Any) -> NodeStats:

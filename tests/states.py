@@ -10,6 +10,7 @@ from typing import Any
 from hypothesis import strategies as st
 from msgspec import Struct
 
+from autoscaler.core.decision import Mode
 from autoscaler.core.forecast.calibration import Calibration
 from autoscaler.core.forecast.evaluation import HorizonRecord, PendingForecast
 from autoscaler.core.forecast.forecaster import ForecastMemory, ForecastState
@@ -33,7 +34,6 @@ from autoscaler.core.values import (
     Candidate,
     DataIssue,
     DeploymentStats,
-    Mode,
     NodeStats,
     Reason,
     Sample,

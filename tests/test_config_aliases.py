@@ -6,9 +6,9 @@ import pytest
 
 from autoscaler.config import ConfigError, json_schema, load
 from autoscaler.config.messages import PREFIX
+from autoscaler.core.decision import Mode
 from autoscaler.core.selection import OnExit, ZeroMethod
 from autoscaler.core.slo.objective import SloObjective
-from autoscaler.core.values import Mode
 from tests.test_config import HOST, REACHABLE
 
 

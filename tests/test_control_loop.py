@@ -7,8 +7,8 @@ from types import SimpleNamespace
 import pytest
 
 from autoscaler.control_loop import DENIED_INTERVAL_FACTOR, MAX_INTERVAL_FACTOR, ControlLoop
+from autoscaler.core.decision import OutcomeKind
 from autoscaler.core.selection import OnExit, ScaleToZero, ZeroMethod
-from autoscaler.core.values import OutcomeKind
 from autoscaler.ports import FailureKind
 from tests.fakes import FakeClock, FakeCluster, FakeStateStore, ListRecorder
 from tests.observations import deployment, node, policy, rule

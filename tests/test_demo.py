@@ -8,7 +8,8 @@ import pytest
 import structlog
 from rich.console import Console
 
-from autoscaler.core.values import Observation, Plan
+from autoscaler.core.decision import Plan
+from autoscaler.core.values import Observation
 from autoscaler.demo import show
 from autoscaler.demo.comparison import Result, Score, as_text, replay
 from autoscaler.demo.scenarios import (

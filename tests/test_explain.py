@@ -19,15 +19,8 @@ from rich.console import Console
 from autoscaler.adapters.admin_http import AdminServer, ClusterPages, DecisionRecorder, Health
 from autoscaler.cli import main
 from autoscaler.config import Server, load
-from autoscaler.core.values import (
-    Candidate,
-    DataIssue,
-    OutcomeKind,
-    Reason,
-    Sample,
-    Step,
-    Unmanaged,
-)
+from autoscaler.core.decision import OutcomeKind, Unmanaged
+from autoscaler.core.values import Candidate, DataIssue, Reason, Sample, Step
 from autoscaler.errors import InputError
 from autoscaler.explain import DEFAULT_URL, address_of, render
 from autoscaler.ports import FailureKind, ObservationFailed

@@ -11,21 +11,12 @@ from hypothesis.stateful import rule as step
 from msgspec.structs import replace
 
 from autoscaler.control_loop import ControlLoop
+from autoscaler.core.decision import Mode, OutcomeKind, SetAllocations, SetBounds, Start, Stop
 from autoscaler.core.policies import UtilisationPolicy
 from autoscaler.core.selection import OnExit, ScaleToZero, ZeroMethod
 from autoscaler.core.slo.policy import SloPolicy
 from autoscaler.core.state import State
-from autoscaler.core.values import (
-    AdaptiveAllocations,
-    Cluster,
-    Mode,
-    NodeCapacity,
-    OutcomeKind,
-    SetAllocations,
-    SetBounds,
-    Start,
-    Stop,
-)
+from autoscaler.core.values import AdaptiveAllocations, Cluster, NodeCapacity
 from autoscaler.ports import FailureKind, UpdateFailed
 from tests.fakes import FakeClock, FakeCluster, FakeStateStore, ListRecorder
 from tests.observations import deployment, node, policy, rule

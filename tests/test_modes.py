@@ -6,8 +6,8 @@ import tomllib
 import pytest
 
 from autoscaler.config import ConfigError, json_schema, load
+from autoscaler.core.decision import Mode
 from autoscaler.core.selection import OnExit, ScaleToZero, ZeroMethod
-from autoscaler.core.values import Mode
 from tests.test_config import REACHABLE
 
 

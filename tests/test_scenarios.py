@@ -20,8 +20,8 @@ from msgspec import Meta, Struct
 
 from autoscaler.cluster_controller import ruleset_of
 from autoscaler.config import load
+from autoscaler.core.decision import OutcomeKind
 from autoscaler.core.explanation import explain
-from autoscaler.core.values import OutcomeKind
 from autoscaler.simulation.scenario import ClusterScenario
 from tests.end_to_end.world import Cycle, World, world_of
 

@@ -8,10 +8,10 @@ from msgspec.structs import replace
 from autoscaler.backtest.world.scenario import BacktestScenario
 from autoscaler.config.loader import Written, rules_of
 from autoscaler.config.messages import did_you_mean
+from autoscaler.core.decision import Mode
 from autoscaler.core.selection import Rule
 from autoscaler.core.slo.objective import SloObjective
 from autoscaler.core.slo.policy import RecordedLoads, SloPolicy
-from autoscaler.core.values import Mode
 from autoscaler.errors import UserError
 from autoscaler.simulation.versions import behaviour_of
 

@@ -15,24 +15,22 @@ from autoscaler.backtest.world.plant import Plant
 from autoscaler.backtest.world.scenario import BacktestScenario
 from autoscaler.config.document import ScalingTable
 from autoscaler.config.rules import build_rule
-from autoscaler.core.flow.cycle import OpenAt, begin_cycle, end_cycle
-from autoscaler.core.flow.planning import MAX_INTERVAL_POLLS, Ruleset
-from autoscaler.core.policies import AnyPolicy, Situation
-from autoscaler.core.state import State
-from autoscaler.core.values import (
+from autoscaler.core.decision import (
     Change,
     Decision,
-    LoadEstimate,
     Mode,
     Outcome,
     OutcomeKind,
     Plan,
-    Reason,
-    Sample,
     SetAllocations,
     SetBounds,
     Start,
 )
+from autoscaler.core.flow.cycle import OpenAt, begin_cycle, end_cycle
+from autoscaler.core.flow.planning import MAX_INTERVAL_POLLS, Ruleset
+from autoscaler.core.policies import AnyPolicy, Situation
+from autoscaler.core.state import State
+from autoscaler.core.values import LoadEstimate, Reason, Sample
 from autoscaler.errors import UserError
 from autoscaler.simulation.adaptive_allocations_service import TICK_S
 from autoscaler.simulation.errors import SimulatedApiError

@@ -32,12 +32,12 @@ from autoscaler.backtest.world.workload import Workload
 from autoscaler.config.document import ScalingTable
 from autoscaler.config.policies import Registry
 from autoscaler.config.policy_settings import built_in_settings
+from autoscaler.core.decision import Mode
 from autoscaler.core.flow.planning import MAX_INTERVAL_POLLS, Ruleset
 from autoscaler.core.forecast.seasonality import SLOT_S
 from autoscaler.core.policies import AnyPolicy, UtilisationPolicy
 from autoscaler.core.slo.objective import SloObjective
 from autoscaler.core.slo.policy import RecordedLoads, SloPolicy
-from autoscaler.core.values import Mode
 
 MINUTE_S = 60.0
 

@@ -32,8 +32,8 @@ from autoscaler.backtest.results.rows import ResultRow, Trial
 from autoscaler.backtest.world.plant import Plant
 from autoscaler.backtest.world.scenario import BacktestScenario
 from autoscaler.backtest.world.workload import Workload
+from autoscaler.core.decision import Mode
 from autoscaler.core.flow.cycle import OpenAt
-from autoscaler.core.values import Mode
 from autoscaler.simulation.adaptive_allocations_scaler import SHIPPED, Thresholds
 
 TIMELINE_STEP_S = 300.0

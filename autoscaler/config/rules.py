@@ -4,9 +4,9 @@ from autoscaler.config.document import ScalingTable
 from autoscaler.config.limits import schedules_of
 from autoscaler.config.mode_settings import safe_allocations_of, zero_of
 from autoscaler.config.policies import stabilisation_window_s
+from autoscaler.core.decision import Mode
 from autoscaler.core.policies import AnyPolicy
 from autoscaler.core.selection import OnExit, Rule
-from autoscaler.core.values import Mode
 
 
 def build_rule(

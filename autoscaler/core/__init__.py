@@ -20,8 +20,8 @@ What it uses:
     selection     rules, deployment  -> Rule           which deployments are managed, and how
     scale_to_zero samples            -> Decision       idle, stopped and resumed deployments
     state                                              what one plan leaves for the next
-    explanation   Decision           -> text           the only place for messages
+    explanation   Decision           -> text           with step_text, the only place for messages
 
-The default policy is in `slo/`, and its forecast in `forecast/`. The types are in `values`. Which
+The default policy is in `slo/`, and its forecast in `forecast/`. The types are in `values` and `decision`. Which
 module may import which: docs/architecture.md.
 """

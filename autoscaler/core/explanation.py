@@ -1,61 +1,20 @@
-"""A decision as text. The only place where text is made from a decision."""
+"""A decision, its outcome and its rollout as text; `step_text` has the text of each step."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-
-from autoscaler.core.units import duration_text, percent_text
-from autoscaler.core.values import (
-    Candidate,
+from autoscaler.core.decision import (
     CompletedRollout,
-    DataIssue,
     Decision,
     Mode,
     Outcome,
     OutcomeKind,
-    Reason,
     SetAllocations,
     SetBounds,
     Start,
-    Step,
     Stop,
     Unmanaged,
 )
-
-Inputs = Mapping[str, float | str]
-
-_STEPS = {
-    Reason.NOT_MEASURED: "held: no request has been timed yet",
-    Reason.TARGET_TRACKING: "load {offered_load:.2f} at {target_utilisation:.0%} needs {after}",
-    Reason.POLICY_FAILED: "held: the policy failed: {error}",
-    Reason.STABILISATION: "{highest} was recommended within the last {window_s}",
-    Reason.BURST: "above {burst_max} only after {hold_s} of higher recommendations, now {above_s}",
-    Reason.BOUNDS: "bounds are {min_allocations}..{max_allocations}",
-    Reason.DATA_QUALITY: "held: {issues}",
-    Reason.OVERLOAD: "held: {timeouts} requests timed out in this interval",
-    Reason.MAINTENANCE: "held: {reason}",
-    Reason.CAPACITY: "the cluster refused {infeasible} for lack of capacity",
-    Reason.BACK_OFF: "held: waiting another {wait_s} after a refusal ({reason})",
-    Reason.ADAPTIVE_DISABLED: "held: adaptive allocations were disabled again",
-    Reason.BOUNDS_COOLDOWN: "held: bounds changed {moved_s} ago, lowered at most every {pause_s}",
-    Reason.STOPPED: "it was idle, and was stopped {since_s} ago",
-    Reason.RESUME: "{reason}",
-}
-"""Texts that need nothing but the inputs of the step; `_TEXTS` has the others."""
-
-
-_ISSUES = {
-    DataIssue.FIRST_OBSERVATION: "this is the first observation",
-    DataIssue.OBSERVATION_GAP: "the previous observation is too old",
-    DataIssue.CLOCK: "the clock did not advance",
-    DataIssue.NOT_STARTED: "the deployment is not started",
-    DataIssue.INCOMPLETE: "statistics of a serving node are missing",
-    DataIssue.NEW_NODE: "a node was added",
-    DataIssue.COUNTER_RESET: "a process ended or restarted",
-    DataIssue.COUNTER_DECREASED: "a counter decreased",
-    DataIssue.INCONSISTENT: "the statistics contradict one another",
-    DataIssue.IMPLAUSIBLE: "the statistics report more work than is possible",
-    DataIssue.STALLED: "requests are queued, but none arrives or completes",
-}
-
+from autoscaler.core.step_text import step_text
+from autoscaler.core.units import duration_text
+from autoscaler.core.values import Reason, Step
 
 _UNMANAGED = {
     Unmanaged.NO_RULE: "no rule matches it",
@@ -197,175 +156,3 @@ def _reason_text(step: Step) -> str:
 def _limiting(decision: Decision) -> tuple[Step, ...]:
     """The constraints that changed the recommendation, or would have if it were safe, in order."""
     return tuple(step for step in decision.steps[1:] if step.changed or "unsafe" in step.inputs)
-
-
-def step_text(step: Step) -> str:
-    """The effect of one step, with its inputs.
-
-    >>> step_text(Step(Reason.BOUNDS, 9, 8, {"min_allocations": 1, "max_allocations": 8}))
-    'bounds are 1..8'
-    """
-    if (text := _TEXTS.get(step.reason)) is not None:
-        return text(step)
-    inputs = {
-        name: duration_text(value) if name.endswith("_s") and not isinstance(value, str) else value
-        for name, value in step.inputs.items()
-    }
-    return _STEPS[step.reason].format(after=step.after, **inputs)
-
-
-def _recommendation_text(step: Step) -> str:
-    inputs = ", ".join(f"{name} {_figure(value)}" for name, value in step.inputs.items())
-    return (
-        f"{inputs}: {step.after} recommended" if inputs else f"the policy recommends {step.after}"
-    )
-
-
-def _slo_text(step: Step) -> str:
-    inputs = ", ".join(_slo_inputs(step.inputs))
-    return f"{inputs}{': ' if inputs else ''}{_choice_text(step)}"
-
-
-def _step_limit_text(step: Step) -> str:
-    bound = "no more than" if step.before > step.after else "no fewer than"
-    return f"{bound} {step.inputs['furthest']} in one update"
-
-
-def _schedule_text(step: Step) -> str:
-    inputs = step.inputs
-    if "min_allocations" in inputs:
-        return f"schedule {inputs['schedule']} sets at least {inputs['min_allocations']}"
-    return f"schedule {inputs['schedule']} sets at most {inputs['max_allocations']}"
-
-
-def _data_quality_text(step: Step) -> str:
-    issues = str(step.inputs["issues"]).split(", ")
-    return f"held: {_listed([_ISSUES[DataIssue(issue)] for issue in issues])}"
-
-
-def _listed(texts: Sequence[str]) -> str:
-    """
-    >>> _listed(["a node was added", "a counter decreased", "the clock did not advance"])
-    'a node was added, a counter decreased and the clock did not advance'
-    """
-    *others, last = texts
-    return f"{', '.join(others)} and {last}" if others else last
-
-
-def _settling_text(step: Step) -> str:
-    inputs = step.inputs
-    if "state" in inputs:
-        return f"held: the deployment's state is {inputs['state']}"
-    return f"held: {inputs['running']} of {inputs['target']} allocations are running"
-
-
-def _fit_text(step: Step) -> str:
-    """
-    >>> inputs = {"claimed": 5, "granted": 3, "granted_to": "e5 (2)", "min_allocations": 4}
-    >>> _fit_text(Step(Reason.FIT, 5, 3, inputs))
-    '3 of 5 granted, below min_allocations 4, as free threads were granted to e5 (2)'
-    """
-    inputs = step.inputs
-    below = f", below min_allocations {m}" if (m := inputs.get("min_allocations")) else ""
-    error = inputs.get("cost_curve_error")
-    failed = f" (the cost curve of the policy failed: {error})" if error else ""
-    if "granted_to" in inputs:
-        return (
-            f"{inputs['granted']} of {inputs['claimed']} granted{below}, "
-            f"as free threads were granted to {inputs['granted_to']}{failed}"
-        )
-    return f"no more than {inputs['fits']} fit on the nodes{below}{failed}"
-
-
-def _adaptive_enabled_text(step: Step) -> str:
-    if "again" in step.inputs:
-        return "held: adaptive allocations were enabled again"
-    return 'held: adaptive allocations are enabled; set take_over = true or mode = "bounds"'
-
-
-def _idle_text(step: Step) -> str:
-    inputs = step.inputs
-    if "scaled_to_zero" in inputs:
-        idle = "scaled to zero and still idle"
-    else:
-        idle = f"idle for {duration_text(float(inputs['idle_s']))}"
-    unsafe = inputs.get("unsafe")
-    return idle if unsafe is None else f"{idle}, but scale to zero is not safe: {unsafe}"
-
-
-_TEXTS: dict[Reason, Callable[[Step], str]] = {
-    Reason.SLO: _slo_text,
-    Reason.RECOMMENDATION: _recommendation_text,
-    Reason.STEP_LIMIT: _step_limit_text,
-    Reason.SCHEDULE: _schedule_text,
-    Reason.DATA_QUALITY: _data_quality_text,
-    Reason.SETTLING: _settling_text,
-    Reason.FIT: _fit_text,
-    Reason.ADAPTIVE_ENABLED: _adaptive_enabled_text,
-    Reason.IDLE: _idle_text,
-}
-
-
-def _figure(value: float | str) -> str:
-    return value if isinstance(value, str) else f"{value:.3g}"
-
-
-def _slo_inputs(inputs: Inputs) -> Iterator[str]:
-    if "offered_load" in inputs:
-        deviation = f" ± {inputs['load_stddev']:.2f}" if "load_stddev" in inputs else ""
-        yield f"load {inputs['offered_load']:.2f}{deviation}"
-    if "forecast_load" in inputs:
-        yield f"forecast {inputs['forecast_load']:.2f}"
-    if inputs.get("backlog_requests"):
-        yield f"backlog {inputs['backlog_requests']:.0f}"
-    if "slo_attainment" in inputs:
-        yield f"SLO attainment (24 h) {percent_text(float(inputs['slo_attainment']))}"
-
-
-def _choice_text(step: Step) -> str:
-    """Why the policy chose these allocations: their cost, or what took precedence over it.
-
-    >>> def candidate(allocations, fraction, cost):
-    ...     return Candidate(
-    ...         allocations=allocations, violation_fraction=fraction, queue_wait_s=0.1, cost=cost
-    ...     )
-    >>> candidates = (candidate(4, 0.029, 4.9), candidate(5, 0.006, 5.2), candidate(6, 0.001, 6.1))
-    >>> _choice_text(Step(Reason.SLO, 3, 4, {}, candidates))
-    '4 cost least (2.9% late)'
-    >>> _choice_text(Step(Reason.SLO, 3, 5, {"after_new_node": 9.0}, candidates))
-    '5 now, target 9 after a new node loads the model (0.6% late; 4 would be 2.9% late)'
-    >>> _choice_text(Step(Reason.SLO, 3, 6, {"backlog_allocations": 6}, candidates))
-    '6 drain the backlog in time (0.1% late; 5 would be 0.6% late)'
-    >>> _choice_text(Step(Reason.SLO, 5, 5, {}, candidates))
-    'keeping 5: saving from 4 below threshold (0.6% late; 4 would be 2.9% late)'
-    """
-    allocations = step.after
-    candidates = {candidate.allocations: candidate for candidate in step.candidates}
-    chosen, fewer = candidates.get(allocations), candidates.get(allocations - 1)
-    s = "s" if allocations == 1 else ""
-    cheapest = min(step.candidates, key=_cost, default=None)
-    if "after_new_node" in step.inputs:
-        target = step.inputs["after_new_node"]
-        choice = f"{allocations} now, target {target:.0f} after a new node loads the model"
-    elif step.inputs.get("forecast_allocations") == allocations:
-        choice = f"{allocations} start{s} a new node for the forecast"
-    elif cheapest is not None and chosen is not None and chosen.cost <= cheapest.cost:
-        choice = f"{allocations} cost{s} least"
-    elif step.inputs.get("backlog_allocations") == allocations:
-        choice = f"{allocations} drain{s} the backlog in time"
-    elif cheapest is not None and allocations == step.before:
-        choice = f"keeping {allocations}: saving from {cheapest.allocations} below threshold"
-    else:
-        choice = f"{allocations} recommended"
-    expected = []
-    if chosen is not None:
-        expected.append(f"{percent_text(chosen.violation_fraction)} late")
-    if fewer is not None:
-        expected.append(
-            f"{fewer.allocations} would be {percent_text(fewer.violation_fraction)} late"
-        )
-    return f"{choice} ({'; '.join(expected)})" if expected else choice
-
-
-def _cost(candidate: Candidate) -> float:
-    return candidate.cost

@@ -10,17 +10,10 @@ from functools import lru_cache
 
 from msgspec.structs import replace
 
+from autoscaler.core.decision import Decision, Start
 from autoscaler.core.selection import Rule, ScaleToZero, ZeroMethod
 from autoscaler.core.state import BackOff, StoppedDeployment
-from autoscaler.core.values import (
-    Cluster,
-    Decision,
-    DeploymentStats,
-    Reason,
-    Sample,
-    Start,
-    Step,
-)
+from autoscaler.core.values import Cluster, DeploymentStats, Reason, Sample, Step
 
 RESUME_LEAD_S = 120.0
 """Seconds before its usual use at which a deployment is resumed, or no longer stopped. 2 min,

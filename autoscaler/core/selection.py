@@ -4,8 +4,9 @@ from collections.abc import Sequence
 from fnmatch import fnmatchcase
 from functools import lru_cache
 
+from autoscaler.core.decision import Mode, Unmanaged
 from autoscaler.core.policies import AnyPolicy
-from autoscaler.core.values import DeploymentStats, FastStrEnum, Mode, Schedule, Unmanaged, Value
+from autoscaler.core.values import DeploymentStats, FastStrEnum, Schedule, Value
 
 
 class ZeroMethod(FastStrEnum):

@@ -10,7 +10,8 @@ window is set, nothing is scaled down before it has passed.
 from collections.abc import Mapping
 from functools import lru_cache
 
-from autoscaler.core.values import Cluster, DeploymentStats, Mode, Observation, Sample, Value
+from autoscaler.core.decision import Mode
+from autoscaler.core.values import Cluster, DeploymentStats, Observation, Sample, Value
 
 FORGET_AFTER_S = 900.0
 """Seconds after which everything about a deployment that is no longer reported is dropped: its

@@ -8,9 +8,10 @@ from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from autoscaler.core.decision import Decision, Outcome, OutcomeKind, Plan
 from autoscaler.core.explanation import completed_text, explain_outcome
 from autoscaler.core.units import duration_text
-from autoscaler.core.values import Decision, Observation, Outcome, OutcomeKind, Plan
+from autoscaler.core.values import Observation
 from autoscaler.demo.comparison import MAX_QUEUE_WAIT_S
 from autoscaler.ports import Clock, CycleTimes, ObservationFailed
 from autoscaler.simulation.cluster import SimulatedCluster

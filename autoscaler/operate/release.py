@@ -11,22 +11,12 @@ from msgspec.structs import replace
 from autoscaler.adapters.elasticsearch.cluster import ElasticsearchCluster
 from autoscaler.adapters.state_file import StateFile
 from autoscaler.config import Config
+from autoscaler.core.decision import Change, Mode, SetAllocations, SetBounds, Start, Unmanaged
 from autoscaler.core.flow.control_mode import active_adaptive
 from autoscaler.core.flow.release import release_change, released_start
 from autoscaler.core.selection import OnExit, Rule, select
 from autoscaler.core.state import StoppedDeployment
-from autoscaler.core.values import (
-    AdaptiveAllocations,
-    Change,
-    DeploymentStats,
-    Mode,
-    Observation,
-    SetAllocations,
-    SetBounds,
-    Start,
-    Unmanaged,
-    Value,
-)
+from autoscaler.core.values import AdaptiveAllocations, DeploymentStats, Observation, Value
 from autoscaler.errors import UserError
 from autoscaler.operate.session import api_session
 from autoscaler.ports import Actuator, Clock, ObservationFailed, StateNotSaved, UpdateFailed

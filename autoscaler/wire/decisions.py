@@ -11,15 +11,16 @@ from typing import Any, TypeVar
 import msgspec
 from msgspec import Struct
 
+from autoscaler.core.decision import Outcome, Unmanaged
 from autoscaler.core.explanation import (
     change_text,
     explain_outcome,
     outcome_text,
-    step_text,
     unchanged_text,
     unmanaged_text,
 )
-from autoscaler.core.values import Candidate, Outcome, Step, Unmanaged
+from autoscaler.core.step_text import step_text
+from autoscaler.core.values import Candidate, Step
 
 Figure = int | float | str | None
 Known = TypeVar("Known", float, float | str)

@@ -2,24 +2,26 @@
 
 from typing import Any
 
+from autoscaler.core.decision import (
+    CompletedRollout,
+    Decision,
+    Outcome,
+    OutcomeKind,
+    Plan,
+    SetAllocations,
+    Unmanaged,
+)
 from autoscaler.core.values import (
     AdaptiveAllocations,
     Cluster,
-    CompletedRollout,
-    Decision,
     DeploymentStats,
     LoadEstimate,
     NodeCapacity,
     NodeStats,
     Observation,
-    Outcome,
-    OutcomeKind,
-    Plan,
     Reason,
     Sample,
-    SetAllocations,
     Step,
-    Unmanaged,
 )
 from autoscaler.ports import CycleTimes
 

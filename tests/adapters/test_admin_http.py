@@ -15,7 +15,7 @@ from autoscaler.adapters.admin_http import (
     DecisionRecorder,
     Health,
 )
-from autoscaler.core.values import OutcomeKind, Unmanaged
+from autoscaler.core.decision import OutcomeKind, Unmanaged
 from autoscaler.ports import FailureKind, ObservationFailed
 from tests.adapters.recorded import cycle, decision, outcome, steady
 from tests.fakes import FakeClock

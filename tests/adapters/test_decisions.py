@@ -10,16 +10,9 @@ from autoscaler.adapters.admin_http.decisions import (
     NoObservationYet,
     NoSuchDeployment,
 )
+from autoscaler.core.decision import OutcomeKind, Unmanaged
 from autoscaler.core.state import FORGET_AFTER_S
-from autoscaler.core.values import (
-    Candidate,
-    DataIssue,
-    OutcomeKind,
-    Reason,
-    Sample,
-    Step,
-    Unmanaged,
-)
+from autoscaler.core.values import Candidate, DataIssue, Reason, Sample, Step
 from autoscaler.ports import FailureKind, ObservationFailed
 from autoscaler.wire.decisions import DeploymentResponse, DeploymentsResponse
 from tests.adapters.recorded import cycle, decision, outcome, steady

@@ -7,7 +7,8 @@ import pytest
 import structlog
 
 from autoscaler.adapters.logs import LogRecorder, configure
-from autoscaler.core.values import Candidate, CompletedRollout, OutcomeKind, Reason, Step, Unmanaged
+from autoscaler.core.decision import CompletedRollout, OutcomeKind, Unmanaged
+from autoscaler.core.values import Candidate, Reason, Step
 from autoscaler.ports import FailureKind, ObservationFailed
 from tests.adapters.recorded import cycle, decision, outcome, steady
 

@@ -9,8 +9,9 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families
 from autoscaler.adapters.prometheus import DaemonMetrics, PrometheusRecorder
 from autoscaler.adapters.prometheus.counters import Histogram
 from autoscaler.adapters.prometheus.recorder import STALE_AFTER_S
+from autoscaler.core.decision import CompletedRollout, OutcomeKind, Unmanaged
 from autoscaler.core.state import FORGET_AFTER_S
-from autoscaler.core.values import CompletedRollout, DataIssue, OutcomeKind, Sample, Unmanaged
+from autoscaler.core.values import DataIssue, Sample
 from autoscaler.ports import FailureKind, ObservationFailed
 from tests.adapters.recorded import (
     cycle,

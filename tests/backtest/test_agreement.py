@@ -9,9 +9,9 @@ from msgspec.structs import replace
 from autoscaler.backtest.bounds_driver import BoundsDriver
 from autoscaler.backtest.drivers import PlanDriver, as_configured, drive
 from autoscaler.backtest.world.plant import DEPLOYMENT_ID, MODEL_ID, Plant
+from autoscaler.core.decision import Mode, SetBounds
 from autoscaler.core.explanation import explain
 from autoscaler.core.policies import UtilisationPolicy
-from autoscaler.core.values import Mode, SetBounds
 from autoscaler.simulation.adaptive_allocations_service import TICK_S
 from autoscaler.simulation.scenario import (
     ClusterScenario,

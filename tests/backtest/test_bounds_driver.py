@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 from autoscaler.backtest.bounds_driver import LAG_S, BoundsDriver
 from autoscaler.backtest.drivers import AdaptiveDriver, as_configured, drive
 from autoscaler.backtest.world.plant import DEPLOYMENT_ID, Plant
+from autoscaler.core.decision import Mode, SetBounds
 from autoscaler.core.policies import UtilisationPolicy
-from autoscaler.core.values import AdaptiveAllocations, Mode, Reason, SetBounds, Step, Value
+from autoscaler.core.values import AdaptiveAllocations, Reason, Step, Value
 from tests.backtest.workloads import scenario, workload
 
 

@@ -10,10 +10,11 @@ from autoscaler.backtest.configured_rule import RuleError, configured_rule
 from autoscaler.cli import main
 from autoscaler.config import ConfigError
 from autoscaler.config.loader import read
+from autoscaler.core.decision import Mode
 from autoscaler.core.policies import UtilisationPolicy
 from autoscaler.core.slo.objective import SloObjective
 from autoscaler.core.slo.policy import RecordedLoads, SloPolicy
-from autoscaler.core.values import Mode, Schedule
+from autoscaler.core.values import Schedule
 from tests.backtest.test_command import SCENARIO, trace_text
 from tests.backtest.workloads import scenario
 

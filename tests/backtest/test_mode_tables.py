@@ -8,7 +8,7 @@ from autoscaler.backtest.drivers import AdaptiveDriver
 from autoscaler.backtest.policy_specs import POLICY_SPECS
 from autoscaler.backtest.trial import TrialRunner, TrialSpec
 from autoscaler.backtest.world.workload import workload_of
-from autoscaler.core.values import Mode
+from autoscaler.core.decision import Mode
 from autoscaler.errors import InputError
 from benchmarks import modes
 from benchmarks.mode_tables import (

@@ -5,7 +5,7 @@ import pytest
 
 from autoscaler.backtest.baselines.baseline import Baseline
 from autoscaler.backtest.policy_specs import POLICY_SPECS, RunInputs, Runtime
-from autoscaler.core.values import Mode
+from autoscaler.core.decision import Mode
 from tests.backtest.baselines.polls import Obedient
 from tests.backtest.workloads import poisson, scenario, workload
 

@@ -7,7 +7,7 @@ from autoscaler.adapters.elasticsearch.api import ElasticsearchApi
 from autoscaler.adapters.elasticsearch.cluster import ElasticsearchCluster
 from autoscaler.adapters.elasticsearch.transport import Transport
 from autoscaler.connection import Connection
-from autoscaler.core.values import OutcomeKind
+from autoscaler.core.decision import OutcomeKind
 from autoscaler.ports import FailureKind
 from autoscaler.simulation.cluster import AdaptivePatch
 from autoscaler.simulation.emulator.emulation import InferenceEndpoint

@@ -2,14 +2,8 @@
 
 import pytest
 
-from autoscaler.core.values import (
-    AdaptiveAllocations,
-    OutcomeKind,
-    SetAllocations,
-    SetBounds,
-    Start,
-    Stop,
-)
+from autoscaler.core.decision import OutcomeKind, SetAllocations, SetBounds, Start, Stop
+from autoscaler.core.values import AdaptiveAllocations
 from autoscaler.ports import UpdateFailed
 
 NEVER_RAISED = {

@@ -10,9 +10,10 @@ from autoscaler.adapters.logs import LogRecorder
 from autoscaler.adapters.prometheus import PrometheusRecorder
 from autoscaler.cluster_controller import CompositeRecorder
 from autoscaler.control_loop import ControlLoop
+from autoscaler.core.decision import Outcome, OutcomeKind, Plan
 from autoscaler.core.flow.planning import plan
 from autoscaler.core.state import State
-from autoscaler.core.values import Cluster, NodeCapacity, Outcome, OutcomeKind, Plan
+from autoscaler.core.values import Cluster, NodeCapacity
 from autoscaler.ports import CycleTimes, FailureKind, ObservationFailed
 from tests.fakes import FakeClock, FakeCluster, ListRecorder
 from tests.observations import deployment, loading, node, observation, policy, rule

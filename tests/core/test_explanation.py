@@ -2,33 +2,28 @@
 
 import pytest
 
+from autoscaler.core.decision import (
+    Decision,
+    Mode,
+    Outcome,
+    OutcomeKind,
+    SetAllocations,
+    SetBounds,
+    Start,
+    Stop,
+    Unmanaged,
+)
 from autoscaler.core.explanation import (
     change_text,
     explain,
     explain_outcome,
     outcome_text,
-    step_text,
     unchanged_text,
     unmanaged_text,
 )
 from autoscaler.core.flow.constraints import joined
-from autoscaler.core.values import (
-    AdaptiveAllocations,
-    Candidate,
-    DataIssue,
-    Decision,
-    Mode,
-    Outcome,
-    OutcomeKind,
-    Reason,
-    Sample,
-    SetAllocations,
-    SetBounds,
-    Start,
-    Step,
-    Stop,
-    Unmanaged,
-)
+from autoscaler.core.step_text import step_text
+from autoscaler.core.values import AdaptiveAllocations, Candidate, DataIssue, Reason, Sample, Step
 
 SLO_INPUTS = {
     "offered_load": 3.2,

@@ -1,7 +1,7 @@
 """Which deployments are managed, and by which rule."""
 
+from autoscaler.core.decision import Unmanaged
 from autoscaler.core.selection import select
-from autoscaler.core.values import Unmanaged
 from tests.observations import deployment, rule
 
 

@@ -1,20 +1,17 @@
 """The invariants of every plan in the scenarios and the end-to-end tests."""
 
-from autoscaler.core.explanation import explain
-from autoscaler.core.values import (
-    STARTED,
+from autoscaler.core.decision import (
     Decision,
-    DeploymentStats,
-    Observation,
     Outcome,
     OutcomeKind,
     Plan,
-    Reason,
     SetAllocations,
     SetBounds,
     Start,
     Stop,
 )
+from autoscaler.core.explanation import explain
+from autoscaler.core.values import STARTED, DeploymentStats, Observation, Reason
 
 NOT_SENT = frozenset({OutcomeKind.UNCHANGED, OutcomeKind.DRY_RUN, OutcomeKind.WITHHELD})
 

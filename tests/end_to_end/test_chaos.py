@@ -5,8 +5,8 @@ from contextlib import suppress
 
 import pytest
 
+from autoscaler.core.decision import Mode, OutcomeKind
 from autoscaler.core.selection import ScaleToZero, ZeroMethod
-from autoscaler.core.values import Mode, OutcomeKind
 from autoscaler.simulation.emulator.faults import Reset
 from autoscaler.simulation.errors import SimulatedApiError
 from autoscaler.simulation.loads import Steady

@@ -6,7 +6,7 @@ import pytest
 import structlog
 from rich.console import Console
 
-from autoscaler.core.values import OutcomeKind
+from autoscaler.core.decision import OutcomeKind
 from autoscaler.explain import AdminRequestFailed, fetch, render
 from autoscaler.simulation.emulator.faults import Fault
 from autoscaler.simulation.loads import Steady

@@ -13,8 +13,9 @@ from msgspec.structs import replace
 from autoscaler.adapters.elasticsearch.error_rules import ERROR_RULES, Operation
 from autoscaler.connection import Basic
 from autoscaler.control_loop import DENIED_INTERVAL_FACTOR
+from autoscaler.core.decision import OutcomeKind
 from autoscaler.core.flow.feedback import FORBIDDEN_BACK_OFF_S, INFEASIBLE_HOLD_S
-from autoscaler.core.values import OutcomeKind, Reason
+from autoscaler.core.values import Reason
 from autoscaler.ports import FailureKind
 from autoscaler.simulation.emulator.faults import Reset
 from autoscaler.simulation.emulator.security import Security

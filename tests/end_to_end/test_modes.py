@@ -7,8 +7,9 @@ import pytest
 from msgspec.structs import replace
 
 from autoscaler.config import load
+from autoscaler.core.decision import Mode, OutcomeKind
 from autoscaler.core.selection import OnExit
-from autoscaler.core.values import Mode, OutcomeKind, Reason, Schedule
+from autoscaler.core.values import Reason, Schedule
 from autoscaler.operate.release import ReleaseOptions, release
 from autoscaler.simulation.loads import Spike, Steady
 from autoscaler.simulation.scenario import Adaptive, ScenarioDeployment, ScenarioNode

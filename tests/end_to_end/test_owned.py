@@ -6,8 +6,8 @@ import pytest
 from msgspec.structs import replace
 
 from autoscaler.connection import Basic
+from autoscaler.core.decision import Mode, OutcomeKind
 from autoscaler.core.selection import OnExit, ScaleToZero, ZeroMethod
-from autoscaler.core.values import Mode, OutcomeKind
 from autoscaler.simulation.emulator.emulation import InferenceEndpoint
 from autoscaler.simulation.loads import Steady
 from autoscaler.simulation.scenario import (

@@ -5,9 +5,9 @@ from typing import NamedTuple
 
 import pytest
 
+from autoscaler.core.decision import OutcomeKind
 from autoscaler.core.policies import AnyPolicy, UtilisationPolicy
 from autoscaler.core.slo.policy import SloPolicy
-from autoscaler.core.values import OutcomeKind
 from autoscaler.simulation.loads import Recorded
 from autoscaler.simulation.scenario import ScenarioDeployment, ScenarioModel, ScenarioNode
 from autoscaler.simulation.traces import read_trace

@@ -9,8 +9,9 @@ import elasticsearch9
 import pytest
 
 from autoscaler.adapters.state_file import StateFile
+from autoscaler.core.decision import Mode, OutcomeKind
 from autoscaler.core.selection import OnExit, ScaleToZero, ZeroMethod
-from autoscaler.core.values import Mode, OutcomeKind, Reason
+from autoscaler.core.values import Reason
 from autoscaler.simulation.loads import Steady
 from autoscaler.simulation.scenario import Adaptive, ScenarioDeployment, ScenarioModel
 from tests.end_to_end.world import scenario, world_of

@@ -17,8 +17,9 @@ import pytest
 from autoscaler.adapters.elasticsearch.cluster import ElasticsearchCluster
 from autoscaler.connection import ApiKey
 from autoscaler.control_loop import ControlLoop
+from autoscaler.core.decision import OutcomeKind, Unmanaged
 from autoscaler.core.flow.measurement import STALL_LIMIT_S
-from autoscaler.core.values import DataIssue, OutcomeKind, Reason, Unmanaged
+from autoscaler.core.values import DataIssue, Reason
 from autoscaler.simulation.emulator.security import Security, User
 from autoscaler.simulation.loads import OnOff, Spike, Steady
 from autoscaler.simulation.scenario import (

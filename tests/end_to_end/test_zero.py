@@ -8,9 +8,10 @@ from prometheus_client import CollectorRegistry
 
 from autoscaler.adapters.admin_http import AdminServer, ClusterPages, DecisionRecorder, Health
 from autoscaler.adapters.state_file import StateFile
+from autoscaler.core.decision import Mode, OutcomeKind, Stop
 from autoscaler.core.selection import OnExit, ScaleToZero, ZeroMethod
 from autoscaler.core.slo.policy import SloPolicy
-from autoscaler.core.values import Mode, OutcomeKind, Reason, Schedule, Stop
+from autoscaler.core.values import Reason, Schedule
 from autoscaler.operate.resume import resume
 from autoscaler.simulation.emulator.faults import Reset
 from autoscaler.simulation.errors import SimulatedApiError

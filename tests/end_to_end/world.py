@@ -18,12 +18,13 @@ from autoscaler.adapters.elasticsearch.transport import HttpRequest, Transport
 from autoscaler.adapters.state_file import StateFile
 from autoscaler.connection import Connection
 from autoscaler.control_loop import ControlLoop, ReleaseResult
+from autoscaler.core.decision import Decision, Outcome, OutcomeKind, Plan
 from autoscaler.core.explanation import explain
 from autoscaler.core.flow.planning import Ruleset
 from autoscaler.core.policies import AnyPolicy, UtilisationPolicy
 from autoscaler.core.slo.policy import SloPolicy
 from autoscaler.core.state import State
-from autoscaler.core.values import Decision, Observation, Outcome, OutcomeKind, Plan
+from autoscaler.core.values import Observation
 from autoscaler.ports import CycleTimes, ObservationFailed
 from autoscaler.simulation.cluster import AdaptivePatch, SimulatedCluster, SimulatedDeployment
 from autoscaler.simulation.emulator.emulation import Emulation

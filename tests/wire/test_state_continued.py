@@ -8,6 +8,7 @@ from typing import ClassVar
 import pytest
 from msgspec.structs import replace
 
+from autoscaler.core.decision import Mode, OutcomeKind, SetAllocations, SetBounds, Start, Stop
 from autoscaler.core.flow.cycle import begin_cycle, end_cycle
 from autoscaler.core.flow.planning import Ruleset
 from autoscaler.core.policies import InstalledPolicy, MemoryFormat, UtilisationPolicy
@@ -17,16 +18,10 @@ from autoscaler.core.state import State
 from autoscaler.core.values import (
     AdaptiveAllocations,
     Cluster,
-    Mode,
     NodeCapacity,
     Observation,
-    OutcomeKind,
     Reason,
-    SetAllocations,
-    SetBounds,
-    Start,
     Step,
-    Stop,
     Value,
 )
 from autoscaler.wire.state import decode_state, encode_state

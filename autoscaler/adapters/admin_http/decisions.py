@@ -5,8 +5,9 @@ from collections.abc import Mapping
 from fnmatch import fnmatchcase
 from typing import Any
 
+from autoscaler.core.decision import Outcome, OutcomeKind, Plan, Unmanaged
 from autoscaler.core.state import FORGET_AFTER_S
-from autoscaler.core.values import Observation, Outcome, OutcomeKind, Plan, Unmanaged, Value
+from autoscaler.core.values import Observation, Value
 from autoscaler.ports import Clock, CycleTimes, ObservationFailed
 from autoscaler.wire.decisions import (
     DeploymentResponse,

@@ -1,7 +1,8 @@
 """Liveness and readiness of the daemon."""
 
+from autoscaler.core.decision import Outcome, Plan
 from autoscaler.core.units import duration_text
-from autoscaler.core.values import Observation, Outcome, Plan
+from autoscaler.core.values import Observation
 from autoscaler.ports import Clock, CycleTimes, ObservationFailed
 
 ALIVE_PERIODS, ALIVE_AT_LEAST_S = 10, 120.0

@@ -28,15 +28,8 @@ from autoscaler.adapters.elasticsearch.api_errors import (
 from autoscaler.adapters.elasticsearch.error_mapping import outcome_kind_of
 from autoscaler.adapters.elasticsearch.errors import ElasticsearchError
 from autoscaler.adapters.elasticsearch.ownership import Ownership
-from autoscaler.core.values import (
-    AdaptiveAllocations,
-    Change,
-    OutcomeKind,
-    SetAllocations,
-    SetBounds,
-    Start,
-    Stop,
-)
+from autoscaler.core.decision import Change, OutcomeKind, SetAllocations, SetBounds, Start, Stop
+from autoscaler.core.values import AdaptiveAllocations
 from autoscaler.ports import UpdateFailed
 from autoscaler.wire.deployments import AdaptivePatchDocument, StartRequest
 from autoscaler.wire.inference import EndpointDocument

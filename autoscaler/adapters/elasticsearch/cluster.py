@@ -12,7 +12,8 @@ from autoscaler.adapters.elasticsearch.error_mapping import failure_kind_of
 from autoscaler.adapters.elasticsearch.errors import ElasticsearchError
 from autoscaler.adapters.elasticsearch.nodes import cluster_of
 from autoscaler.adapters.elasticsearch.ownership import Ownership
-from autoscaler.core.values import Change, Cluster, Observation
+from autoscaler.core.decision import Change
+from autoscaler.core.values import Cluster, Observation
 from autoscaler.ports import Clock, ObservationFailed
 
 CAPACITY_INTERVAL_S = 60.0

@@ -2,7 +2,7 @@
 
 from autoscaler.adapters.elasticsearch import api_errors as r
 from autoscaler.adapters.elasticsearch import errors as e
-from autoscaler.core.values import OutcomeKind
+from autoscaler.core.decision import OutcomeKind
 from autoscaler.ports import FailureKind
 
 # The first matching class applies, so subclasses come before their base classes.

@@ -5,7 +5,7 @@ from enum import StrEnum
 
 from msgspec import Struct
 
-from autoscaler.core.values import Mode
+from autoscaler.core.decision import Mode
 
 
 class Severity(StrEnum):

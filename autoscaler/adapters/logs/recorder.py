@@ -7,9 +7,10 @@ from typing import Any
 import structlog
 from structlog.typing import FilteringBoundLogger
 
+from autoscaler.core.decision import Decision, Outcome, OutcomeKind, Plan
 from autoscaler.core.explanation import completed_text, unmanaged_text
 from autoscaler.core.units import duration_text
-from autoscaler.core.values import Decision, Observation, Outcome, OutcomeKind, Plan, Reason
+from autoscaler.core.values import Observation, Reason
 from autoscaler.ports import CycleTimes, FailureKind, ObservationFailed
 from autoscaler.wire.decisions import log_fields
 

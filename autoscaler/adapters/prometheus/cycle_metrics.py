@@ -12,14 +12,8 @@ from prometheus_client.samples import Sample
 
 from autoscaler.adapters.prometheus import cluster_families, families
 from autoscaler.adapters.prometheus.families import DecisionRow, FieldMetric, MetricFamily
-from autoscaler.core.values import (
-    Cluster,
-    DeploymentStats,
-    NodeStats,
-    Observation,
-    Plan,
-    Reason,
-)
+from autoscaler.core.decision import Plan
+from autoscaler.core.values import Cluster, DeploymentStats, NodeStats, Observation, Reason
 
 T = TypeVar("T")
 Labels = dict[str, str]

@@ -21,7 +21,8 @@ from typing import Generic, Literal, NamedTuple, TypeVar
 
 from msgspec import Struct
 
-from autoscaler.core.values import Decision, DeploymentStats
+from autoscaler.core.decision import Decision
+from autoscaler.core.values import DeploymentStats
 
 T = TypeVar("T")
 

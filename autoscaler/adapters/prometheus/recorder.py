@@ -8,16 +8,9 @@ from prometheus_client.registry import Collector
 from autoscaler.adapters.prometheus import families
 from autoscaler.adapters.prometheus.counters import Histogram, LabelledCounter, histogram_family
 from autoscaler.adapters.prometheus.cycle_metrics import collect_cycle, family
+from autoscaler.core.decision import CompletedRollout, Outcome, OutcomeKind, Plan
 from autoscaler.core.state import FORGET_AFTER_S
-from autoscaler.core.values import (
-    CompletedRollout,
-    DataIssue,
-    Observation,
-    Outcome,
-    OutcomeKind,
-    Plan,
-    Reason,
-)
+from autoscaler.core.values import DataIssue, Observation, Reason
 from autoscaler.ports import Clock, CycleTimes, FailureKind, ObservationFailed
 
 CYCLE_BUCKETS_S = (0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)

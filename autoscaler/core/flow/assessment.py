@@ -11,6 +11,7 @@ allows: what the deployment could not use would be granted to it and refused to 
 from functools import partial
 
 from autoscaler.core.capacity import FreeCapacity
+from autoscaler.core.decision import Change, CompletedRollout, Decision
 from autoscaler.core.flow.arbitration import Claim
 from autoscaler.core.flow.constraints import (
     ConstraintContext,
@@ -40,18 +41,7 @@ from autoscaler.core.policies import (
 from autoscaler.core.scale_to_zero import is_used_soon, unsafe_reason, updated_usage
 from autoscaler.core.selection import Rule
 from autoscaler.core.state import BackOff, DeploymentState, PolicyMemory, StoppedDeployment
-from autoscaler.core.values import (
-    STARTED,
-    Change,
-    CompletedRollout,
-    DataIssue,
-    Decision,
-    DeploymentStats,
-    Reason,
-    Sample,
-    Step,
-    Value,
-)
+from autoscaler.core.values import STARTED, DataIssue, DeploymentStats, Reason, Sample, Step, Value
 
 _COUNT_UNRELIABLE = frozenset(
     {

@@ -9,19 +9,10 @@ Source: elastic/elasticsearch, `TransportUpdateTrainedModelDeploymentAction.java
 `TrainedModelAssignmentClusterService.java`.
 """
 
+from autoscaler.core.decision import Change, Mode, SetAllocations, SetBounds, Stop
 from autoscaler.core.flow.constraints import BOUNDS_COOLDOWN_S
 from autoscaler.core.selection import Rule, ZeroMethod
-from autoscaler.core.values import (
-    AdaptiveAllocations,
-    Change,
-    DeploymentStats,
-    Mode,
-    Reason,
-    SetAllocations,
-    SetBounds,
-    Step,
-    Stop,
-)
+from autoscaler.core.values import AdaptiveAllocations, DeploymentStats, Reason, Step
 
 # Looked up once: this module runs several times for each deployment in each cycle, and the lookup
 # of an enumeration's member is slow.

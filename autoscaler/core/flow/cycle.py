@@ -7,18 +7,11 @@ and in how updates are sent.
 
 from collections.abc import Callable, Collection, Iterable, Mapping
 
+from autoscaler.core.decision import Decision, Outcome, OutcomeKind, Plan
 from autoscaler.core.flow.feedback import apply_outcomes
 from autoscaler.core.flow.planning import Ruleset, plan
 from autoscaler.core.state import State
-from autoscaler.core.values import (
-    Decision,
-    Observation,
-    Outcome,
-    OutcomeKind,
-    Plan,
-    Schedule,
-    Value,
-)
+from autoscaler.core.values import Observation, Schedule, Value
 
 OpenAt = Callable[[float, Iterable[Schedule]], Collection[Schedule]]
 """Returns the schedules whose window is open at an instant, in Unix seconds."""

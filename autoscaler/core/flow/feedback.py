@@ -4,6 +4,7 @@ from collections.abc import Iterable
 
 from msgspec.structs import replace
 
+from autoscaler.core.decision import CompletedRollout, Outcome, OutcomeKind, SetBounds, Start, Stop
 from autoscaler.core.state import (
     BackOff,
     CapacityRefusal,
@@ -13,16 +14,7 @@ from autoscaler.core.state import (
     StoppedDeployment,
     excluding,
 )
-from autoscaler.core.values import (
-    STARTED,
-    CompletedRollout,
-    DeploymentStats,
-    Outcome,
-    OutcomeKind,
-    SetBounds,
-    Start,
-    Stop,
-)
+from autoscaler.core.values import STARTED, DeploymentStats
 
 INFEASIBLE_HOLD_S = 300.0
 """Seconds for which a refusal for lack of capacity is in force; each confirmation doubles them.

@@ -9,6 +9,7 @@ from collections.abc import Collection, Mapping
 
 from msgspec.structs import replace
 
+from autoscaler.core.decision import Decision, Plan, Start, Unmanaged
 from autoscaler.core.flow.arbitration import Claim, arbitrate
 from autoscaler.core.flow.assessment import Assessment, assess, conclude
 from autoscaler.core.flow.constraints import SETTLING_LIMIT_S, Grant
@@ -21,16 +22,7 @@ from autoscaler.core.scale_to_zero import (
 )
 from autoscaler.core.selection import Rule, select
 from autoscaler.core.state import FORGET_AFTER_S, DeploymentState, State, StoppedDeployment
-from autoscaler.core.values import (
-    Decision,
-    DeploymentStats,
-    Observation,
-    Plan,
-    Schedule,
-    Start,
-    Unmanaged,
-    Value,
-)
+from autoscaler.core.values import DeploymentStats, Observation, Schedule, Value
 
 MAX_INTERVAL_POLLS = 6.0
 """Poll intervals after which two observations are no longer compared, because an average over more

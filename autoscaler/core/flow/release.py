@@ -2,17 +2,11 @@
 
 from msgspec.structs import replace
 
+from autoscaler.core.decision import Change, SetAllocations, SetBounds, Start
 from autoscaler.core.scale_to_zero import start_change
 from autoscaler.core.selection import OnExit, Rule
 from autoscaler.core.state import StoppedDeployment
-from autoscaler.core.values import (
-    AdaptiveAllocations,
-    Change,
-    DeploymentStats,
-    SetAllocations,
-    SetBounds,
-    Start,
-)
+from autoscaler.core.values import AdaptiveAllocations, DeploymentStats
 
 
 def release_change(rule: Rule, stats: DeploymentStats, to: OnExit) -> Change | None:

@@ -2,6 +2,7 @@
 
 from msgspec.structs import replace
 
+from autoscaler.core.decision import CompletedRollout
 from autoscaler.core.flow.control_mode import mode_in_effect
 from autoscaler.core.flow.feedback import INFEASIBLE_HOLD_S, is_unsettled, track_rollout
 from autoscaler.core.flow.measurement import Measurement
@@ -15,7 +16,7 @@ from autoscaler.core.state import (
     Rollout,
     excluding,
 )
-from autoscaler.core.values import CompletedRollout, DeploymentStats, Reason, Sample, Step
+from autoscaler.core.values import DeploymentStats, Reason, Sample, Step
 
 ADAPTIVE_TIMEOUT_S = 60.0
 """Seconds after which a minimum that adaptive allocations have not reached counts as refused. 60 s,

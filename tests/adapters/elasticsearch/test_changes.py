@@ -3,14 +3,8 @@
 import pytest
 
 from autoscaler.adapters.elasticsearch.cluster import ElasticsearchCluster
-from autoscaler.core.values import (
-    AdaptiveAllocations,
-    OutcomeKind,
-    SetAllocations,
-    SetBounds,
-    Start,
-    Stop,
-)
+from autoscaler.core.decision import OutcomeKind, SetAllocations, SetBounds, Start, Stop
+from autoscaler.core.values import AdaptiveAllocations
 from tests.adapters.elasticsearch.changes import (
     ENABLED,
     INFERENCE,

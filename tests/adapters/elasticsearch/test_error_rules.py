@@ -6,7 +6,7 @@ from msgspec import Struct
 from autoscaler.adapters.elasticsearch import api_errors as r
 from autoscaler.adapters.elasticsearch.error_mapping import outcome_kind_of
 from autoscaler.adapters.elasticsearch.error_rules import ERROR_RULES, Operation, classify
-from autoscaler.core.values import OutcomeKind
+from autoscaler.core.decision import OutcomeKind
 from autoscaler.wire.errors import parse_error, render_error
 
 UPDATE, START, STOP, OTHER = Operation

@@ -2,11 +2,7 @@
 
 import pytest
 
-from autoscaler.core.values import (
-    OutcomeKind,
-    SetAllocations,
-    SetBounds,
-)
+from autoscaler.core.decision import OutcomeKind, SetAllocations, SetBounds
 from tests.adapters.elasticsearch.changes import (
     ENABLED,
     INFERENCE,

@@ -6,7 +6,7 @@ import pytest
 
 from autoscaler.adapters.elasticsearch.preflight import inspect
 from autoscaler.adapters.elasticsearch.preflight_report import Severity
-from autoscaler.core.values import Mode
+from autoscaler.core.decision import Mode
 from tests.adapters.elasticsearch.servers import (
     api_for,
     deployment,

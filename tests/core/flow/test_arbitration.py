@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from msgspec import field
 from msgspec.structs import replace
 
+from autoscaler.core.decision import Mode, OutcomeKind, SetAllocations, SetBounds, Start
 from autoscaler.core.explanation import explain
 from autoscaler.core.flow.arbitration import MAX_COSTS, MAX_NAMED
 from autoscaler.core.flow.feedback import apply_outcomes
@@ -27,14 +28,9 @@ from autoscaler.core.state import (
 from autoscaler.core.values import (
     AdaptiveAllocations,
     Cluster,
-    Mode,
     NodeCapacity,
-    OutcomeKind,
     Reason,
     Schedule,
-    SetAllocations,
-    SetBounds,
-    Start,
     Step,
     Value,
 )

@@ -6,13 +6,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from autoscaler.core.decision import OutcomeKind
 from autoscaler.core.explanation import explain
 from autoscaler.core.flow.constraints import BURST_HOLD_S
 from autoscaler.core.flow.feedback import apply_outcomes
 from autoscaler.core.flow.planning import plan
 from autoscaler.core.policies import Situation
 from autoscaler.core.state import State
-from autoscaler.core.values import Cluster, NodeCapacity, OutcomeKind, Reason, Schedule
+from autoscaler.core.values import Cluster, NodeCapacity, Reason, Schedule
 from tests.observations import deployment, node, observation, outcome, policy, rule
 from tests.options import FixedPolicy
 

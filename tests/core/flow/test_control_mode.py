@@ -3,25 +3,14 @@
 import pytest
 from msgspec.structs import replace
 
+from autoscaler.core.decision import Mode, OutcomeKind, SetAllocations, SetBounds, Start, Stop
 from autoscaler.core.explanation import explain
 from autoscaler.core.flow.feedback import apply_outcomes
 from autoscaler.core.flow.planning import plan
 from autoscaler.core.flow.transition import ADAPTIVE_TIMEOUT_S
 from autoscaler.core.selection import ScaleToZero, ZeroMethod
 from autoscaler.core.state import State
-from autoscaler.core.values import (
-    AdaptiveAllocations,
-    Cluster,
-    Mode,
-    NodeCapacity,
-    OutcomeKind,
-    Reason,
-    Schedule,
-    SetAllocations,
-    SetBounds,
-    Start,
-    Stop,
-)
+from autoscaler.core.values import AdaptiveAllocations, Cluster, NodeCapacity, Reason, Schedule
 from tests.observations import deployment, node, observation, outcome, policy, rule
 
 POLL_S, HALF_AN_HOUR_S = 10.0, 1800.0

@@ -1,10 +1,11 @@
 """What the daemon and the back-test have in common between an observation and the next state."""
 
+from autoscaler.core.decision import OutcomeKind, SetAllocations, Start
 from autoscaler.core.flow.cycle import begin_cycle, end_cycle
 from autoscaler.core.flow.feedback import stopped_deployment
 from autoscaler.core.selection import ScaleToZero, ZeroMethod
 from autoscaler.core.state import State
-from autoscaler.core.values import OutcomeKind, Schedule, SetAllocations, Start
+from autoscaler.core.values import Schedule
 from tests.observations import deployment, node, observation, outcome, policy, rule
 
 STOP_WHEN_IDLE = rule(zero=ScaleToZero(1800.0, ZeroMethod.STOP))

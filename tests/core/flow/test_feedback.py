@@ -4,6 +4,7 @@ from itertools import pairwise
 
 import pytest
 
+from autoscaler.core.decision import OutcomeKind
 from autoscaler.core.flow.feedback import (
     BACK_OFF,
     FORBIDDEN_BACK_OFF_S,
@@ -11,7 +12,7 @@ from autoscaler.core.flow.feedback import (
     apply_outcomes,
 )
 from autoscaler.core.state import ClusterCapacity, State
-from autoscaler.core.values import Cluster, NodeCapacity, OutcomeKind, Reason
+from autoscaler.core.values import Cluster, NodeCapacity, Reason
 from tests.core.flow.test_planning import Watch
 from tests.observations import outcome, rule
 

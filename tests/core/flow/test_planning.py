@@ -5,6 +5,7 @@ from typing import ClassVar
 import pytest
 from msgspec.structs import replace
 
+from autoscaler.core.decision import OutcomeKind, Unmanaged
 from autoscaler.core.explanation import explain
 from autoscaler.core.flow.feedback import apply_outcomes
 from autoscaler.core.flow.measurement import STALL_LIMIT_S
@@ -15,10 +16,8 @@ from autoscaler.core.values import (
     Cluster,
     DataIssue,
     NodeCapacity,
-    OutcomeKind,
     Reason,
     Step,
-    Unmanaged,
     Value,
 )
 from tests.observations import deployment, loading, node, observation, outcome, policy, rule

@@ -2,10 +2,11 @@
 
 import pytest
 
+from autoscaler.core.decision import SetAllocations, SetBounds, Start
 from autoscaler.core.flow.release import release_change, released_start
 from autoscaler.core.selection import OnExit
 from autoscaler.core.state import StoppedDeployment
-from autoscaler.core.values import AdaptiveAllocations, SetAllocations, SetBounds, Start
+from autoscaler.core.values import AdaptiveAllocations
 from tests.observations import deployment, node, rule
 
 

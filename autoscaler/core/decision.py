@@ -1,0 +1,153 @@
+"""What is decided for each deployment, what is requested because of it, and what came of that."""
+
+from collections.abc import Mapping
+
+from autoscaler.core.values import (
+    AdaptiveAllocations,
+    FastStrEnum,
+    LoadEstimate,
+    Reason,
+    Sample,
+    Step,
+    Value,
+)
+
+
+class Mode(FastStrEnum):
+    """What the daemon sets."""
+
+    DIRECT = "direct"  # the number of allocations; adaptive allocations are disabled
+    BOUNDS = "bounds"  # the bounds of adaptive allocations, which are enabled
+
+
+class SetAllocations(Value, frozen=True):
+    """Set the number of allocations."""
+
+    allocations: int  # at least 1
+    take_over: bool = False  # disable adaptive allocations in the same call
+
+
+class SetBounds(Value, frozen=True):
+    """Enable adaptive allocations with these bounds."""
+
+    minimum: int
+    maximum: int
+
+
+class Stop(Value, frozen=True):
+    """Stop the deployment. The start parameters have been recorded."""
+
+
+class Start(Value, frozen=True, kw_only=True):
+    """Start a deployment that was stopped, with its former parameters."""
+
+    model_id: str
+    allocations: int  # without effect if `adaptive` is enabled: its minimum is used
+    threads_per_allocation: int | None
+    queue_capacity: int | None
+    cache_bytes: int | None
+    priority: str
+    adaptive: AdaptiveAllocations | None
+
+
+Change = SetAllocations | SetBounds | Stop | Start
+"""The values to set for one deployment."""
+
+
+class Decision(Value, frozen=True, kw_only=True):
+    """The desired allocations of one deployment. The first step recommends, the others limit."""
+
+    deployment_id: str
+    model_id: str
+    at: float
+    rule: str
+    dry_run: bool
+    current: int
+    min_allocations: int
+    max_allocations: int
+    steps: tuple[Step, ...]
+    sample: Sample
+    load: LoadEstimate | None  # None: nothing measured yet
+    mode: Mode = Mode.DIRECT  # BOUNDS: `current` and `desired` are minima
+    change: Change | None = None  # None: nothing is requested
+
+    @property
+    def recommended(self) -> int:
+        """Allocations before constraints."""
+        return self.steps[0].after
+
+    @property
+    def desired(self) -> int:
+        return self.steps[-1].after
+
+    @property
+    def changes(self) -> bool:
+        return self.change is not None
+
+    @property
+    def externally_controlled(self) -> bool:
+        """Whether the deployment is externally controlled."""
+        return self.steps[0].externally_controlled
+
+    @property
+    def reason(self) -> Reason:
+        """That of the last step that changed the allocations, or else of the recommendation."""
+        for step in reversed(self.steps):
+            if step.before != step.after:
+                return step.reason
+        return self.steps[0].reason
+
+
+class CompletedRollout(Value, frozen=True, kw_only=True):
+    """An accepted update that is now complete."""
+
+    deployment_id: str
+    allocations: int
+    lead_time_s: float
+    new_node: bool  # whether another node had to load the model
+
+
+class Unmanaged(FastStrEnum):
+    """Why a deployment is not managed."""
+
+    NO_RULE = "no_rule"
+    EXCLUDED = "excluded"
+    HIDDEN = "hidden"  # its id begins with a dot
+    LOW_PRIORITY = "low_priority"
+
+
+class Plan(Value, frozen=True, kw_only=True):
+    """All decisions from one observation."""
+
+    at: float
+    decisions: tuple[Decision, ...]
+    unmanaged: Mapping[str, Unmanaged] = {}
+    completed_rollouts: tuple[CompletedRollout, ...] = ()
+
+
+class OutcomeKind(FastStrEnum):
+    """The kind of an outcome."""
+
+    UNCHANGED = "unchanged"  # there was nothing to send
+    DRY_RUN = "dry_run"  # a dry run; otherwise it would have been sent
+    WITHHELD = "withheld"  # not sent in this cycle; the detail says why
+    ACCEPTED = "accepted"  # 200: the cluster has a new target
+    NO_CAPACITY = "no_capacity"  # 429: nothing was changed
+    NOT_STARTED = "not_started"  # 409: the deployment is starting or stopping
+    ADAPTIVE_ENABLED = "adaptive_enabled"  # 400: adaptive allocations are enabled
+    UNSUPPORTED = "unsupported"  # this version does not have the setting
+    ENDPOINT_OWNED = "endpoint_owned"  # an inference endpoint that may not be changed owns it
+    IN_USE = "in_use"  # 409: not stopped, because pipelines or endpoints use it
+    GONE = "gone"  # 404: no such deployment; of a start, no such model
+    FORBIDDEN = "forbidden"  # 401 and 403, licence included
+    UNKNOWN = "unknown"  # no response, or a proxy's: the update may have been applied
+    INVALID = "invalid"  # any other refusal
+
+
+class Outcome(Value, frozen=True, kw_only=True):
+    """The result of a decision, with the message of the cluster if it refused."""
+
+    decision: Decision
+    kind: OutcomeKind
+    at: float
+    detail: str = ""
