@@ -22,6 +22,6 @@ What it uses:
     state                                              what one plan leaves for the next
     explanation   Decision           -> text           with step_text, the only place for messages
 
-The default policy is in `slo/`, and its forecast in `forecast/`. The types are in `values` and `decision`. Which
-module may import which: docs/architecture.md.
+The default policy is in `slo/`, and its forecast in `forecast/`. The types are in `values` and
+`decision`. Which module may import which: docs/architecture.md.
 """
