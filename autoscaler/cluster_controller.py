@@ -161,8 +161,8 @@ class ClusterController:
     async def _run_preflight(self) -> None:
         """Report at the start what would otherwise appear one failed update at a time.
 
-        Rules whose control mode the cluster rejects become a dry run, until a later check finds
-        that the cluster accepts it.
+        Rules whose changes the cluster would refuse only observe, until a later check finds that
+        it accepts them.
         """
         while True:
             before, self._preflight = self._preflight, await inspect(self._api)
@@ -206,11 +206,10 @@ class CompositeRecorder:
 
 
 def ruleset_of(config: Config, found: PreflightReport | None = None) -> Ruleset:
-    """The configured rules; as a dry run where the cluster rejects their control mode."""
-    rules = tuple(
-        replace(rule, dry_run=True) if found is not None and found.rejection_of(rule.mode) else rule
-        for rule in config.rules
-    )
+    """The configured rules, with the reason where the cluster would refuse their changes."""
+    rules = config.rules
+    if found is not None:
+        rules = tuple(replace(rule, observe_only=found.observe_only(rule.mode)) for rule in rules)
     return Ruleset(rules=rules, max_interval_s=MAX_INTERVAL_POLLS * config.poll_interval_s)
 
 

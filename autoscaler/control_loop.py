@@ -237,7 +237,7 @@ class ControlLoop:
             name, rule = decision.deployment_id, rules.get(decision.rule)
             if (
                 rule is None
-                or rule.dry_run
+                or not rule.sends
                 or rule.on_exit is OnExit.KEEP
                 or decision.externally_controlled
             ):

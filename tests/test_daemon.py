@@ -311,7 +311,8 @@ async def test_rejected_updates_are_not_tried_until_the_cluster_accepts_them(tmp
         await setup.until_logged("cluster.observe_only")
         await setup.clock.advance(120.0)
         assert setup.messages("update.refused") == []
-        assert any("dry run" in message for message in setup.messages("decision.made"))
+        assert any("observe only" in message for message in setup.messages("decision.made"))
+        assert not any("dry run" in message for message in setup.messages("decision.made"))
         roles = setup.emulator.emulation.security.roles
         roles["watching"] = ("monitor_ml", "manage_ml", "monitor")
         await setup.clock.advance(PREFLIGHT_INTERVAL_S)

@@ -20,6 +20,22 @@ class Mode(FastStrEnum):
     BOUNDS = "bounds"  # the bounds of adaptive allocations, which are enabled
 
 
+class ObserveOnlyCause(FastStrEnum):
+    """Why the cluster would refuse every change, in a word."""
+
+    PRIVILEGE = "privilege"  # the user or key lacks a cluster privilege
+    LICENCE = "licence"  # it does not include machine learning, or has expired
+    VERSION = "version"  # this version of Elasticsearch cannot change a running deployment
+    MODE = "mode"  # this version, or serverless, does not have the control mode
+
+
+class ObserveOnly(Value, frozen=True, kw_only=True):
+    """Why nothing is sent although the rule is not a dry run: the cluster would refuse it."""
+
+    cause: ObserveOnlyCause
+    sentence: str  # what is wrong and what to do
+
+
 class SetAllocations(Value, frozen=True):
     """Set the number of allocations."""
 
@@ -70,6 +86,9 @@ class Decision(Value, frozen=True, kw_only=True):
     load: LoadEstimate | None  # None: nothing measured yet
     mode: Mode = Mode.DIRECT  # BOUNDS: `current` and `desired` are minima
     change: Change | None = None  # None: nothing is requested
+    observe_only: ObserveOnly | None = None  # None: changes are sent, unless it is a dry run
+    requested: int | None = None  # allocations requested of the cluster now; None: unknown
+    running: int | None = None  # allocations that run now; None: unknown
 
     @property
     def recommended(self) -> int:
@@ -83,6 +102,11 @@ class Decision(Value, frozen=True, kw_only=True):
     @property
     def changes(self) -> bool:
         return self.change is not None
+
+    @property
+    def sends(self) -> bool:
+        """Whether a change is sent."""
+        return not self.dry_run and self.observe_only is None
 
     @property
     def externally_controlled(self) -> bool:
@@ -130,6 +154,7 @@ class OutcomeKind(FastStrEnum):
 
     UNCHANGED = "unchanged"  # there was nothing to send
     DRY_RUN = "dry_run"  # a dry run; otherwise it would have been sent
+    OBSERVE_ONLY = "observe_only"  # not sent, as the cluster would refuse it; the detail says why
     WITHHELD = "withheld"  # not sent in this cycle; the detail says why
     ACCEPTED = "accepted"  # 200: the cluster has a new target
     NO_CAPACITY = "no_capacity"  # 429: nothing was changed

@@ -27,6 +27,7 @@ _UNMANAGED = {
 _OUTCOMES = {
     OutcomeKind.UNCHANGED: "no change",
     OutcomeKind.DRY_RUN: "dry run, not sent",
+    OutcomeKind.OBSERVE_ONLY: "observe only, not sent",
     OutcomeKind.WITHHELD: "withheld in this cycle",
     OutcomeKind.ACCEPTED: "accepted",
     OutcomeKind.NO_CAPACITY: "refused for lack of capacity",

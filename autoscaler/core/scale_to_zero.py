@@ -184,6 +184,9 @@ def decide_stopped(
         sample=Sample(at=at, interval_s=0.0),
         load=None,
         change=start if steps[-1].after > 0 else None,
+        observe_only=None if rule is None else rule.observe_only,
+        requested=0,
+        running=0,
     )
 
 

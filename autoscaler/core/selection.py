@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from fnmatch import fnmatchcase
 from functools import lru_cache
 
-from autoscaler.core.decision import Mode, Unmanaged
+from autoscaler.core.decision import Mode, ObserveOnly, Unmanaged
 from autoscaler.core.policies import AnyPolicy
 from autoscaler.core.values import DeploymentStats, FastStrEnum, Schedule, Value
 
@@ -54,6 +54,12 @@ class Rule(Value, frozen=True, kw_only=True):
     zero: ScaleToZero | None = None
     on_exit: OnExit = OnExit.KEEP
     safe_allocations: int | None = None  # for OnExit.FLOOR
+    observe_only: ObserveOnly | None = None  # found at run time: the cluster would refuse changes
+
+    @property
+    def sends(self) -> bool:
+        """Whether changes are sent."""
+        return not self.dry_run and self.observe_only is None
 
 
 def select(rules: Sequence[Rule], stats: DeploymentStats) -> Rule | Unmanaged:

@@ -9,6 +9,7 @@ from autoscaler.ports import UpdateFailed
 NEVER_RAISED = {
     OutcomeKind.UNCHANGED,
     OutcomeKind.DRY_RUN,
+    OutcomeKind.OBSERVE_ONLY,
     OutcomeKind.WITHHELD,
     OutcomeKind.ACCEPTED,
     OutcomeKind.GONE,

@@ -13,7 +13,14 @@ from autoscaler.core.decision import (
 from autoscaler.core.explanation import explain
 from autoscaler.core.values import STARTED, DeploymentStats, Observation, Reason
 
-NOT_SENT = frozenset({OutcomeKind.UNCHANGED, OutcomeKind.DRY_RUN, OutcomeKind.WITHHELD})
+NOT_SENT = frozenset(
+    {
+        OutcomeKind.UNCHANGED,
+        OutcomeKind.DRY_RUN,
+        OutcomeKind.OBSERVE_ONLY,
+        OutcomeKind.WITHHELD,
+    }
+)
 
 
 def check(observation: Observation, plan: Plan, outcomes: tuple[Outcome, ...]) -> None:

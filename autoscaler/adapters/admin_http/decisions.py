@@ -18,7 +18,14 @@ from autoscaler.wire.decisions import (
     unreadable,
 )
 
-_NOT_SENT = frozenset({OutcomeKind.UNCHANGED, OutcomeKind.DRY_RUN, OutcomeKind.WITHHELD})
+_NOT_SENT = frozenset(
+    {
+        OutcomeKind.UNCHANGED,
+        OutcomeKind.DRY_RUN,
+        OutcomeKind.OBSERVE_ONLY,
+        OutcomeKind.WITHHELD,
+    }
+)
 
 
 class NoObservationYet(Exception):

@@ -28,6 +28,7 @@ from autoscaler.adapters.elasticsearch.errors import (
 )
 from autoscaler.adapters.elasticsearch.ownership import Ownership
 from autoscaler.adapters.elasticsearch.preflight_report import PreflightReport, Problem, Severity
+from autoscaler.core.decision import ObserveOnlyCause
 
 __all__ = ["PreflightReport", "Problem", "Severity", "inspect"]
 
@@ -120,8 +121,9 @@ class _Inspection:
             )
         elif known < _OLDEST_WITH_UPDATE:
             self._observe_only(
+                ObserveOnlyCause.VERSION,
                 f"Elasticsearch {version} cannot change a running deployment; "
-                "upgrade to 8.6 or later"
+                "upgrade to 8.6 or later",
             )
         elif known < _OLDEST_WITH_ADAPTIVE:
             self.found = replace(
@@ -160,7 +162,7 @@ class _Inspection:
             f"{need.without}, because {user} lacks the cluster privilege {name}; grant {name}"
         )
         if name == "manage_ml":
-            self._observe_only(sentence)
+            self._observe_only(ObserveOnlyCause.PRIVILEGE, sentence)
         else:
             self.note(need.level, sentence)
 
@@ -270,8 +272,8 @@ class _Inspection:
         if not explained and not isinstance(error, NotAvailable):
             self.note(level, str(error))
 
-    def _observe_only(self, reason: str) -> None:
-        self.found = replace(self.found, observe_only_because=reason)
+    def _observe_only(self, cause: ObserveOnlyCause, reason: str) -> None:
+        self.found = replace(self.found, observe_only_because=reason, observe_only_cause=cause)
         self.note(Severity.WARNING, reason)
 
 

@@ -5,7 +5,7 @@ from enum import StrEnum
 
 from msgspec import Struct
 
-from autoscaler.core.decision import Mode
+from autoscaler.core.decision import Mode, ObserveOnly, ObserveOnlyCause
 
 
 class Severity(StrEnum):
@@ -26,6 +26,7 @@ class PreflightReport(Struct, frozen=True, kw_only=True):
     build_flavor: str = ""
     # Why changes, allocations or bounds would be rejected; "": they would not, as far as is known.
     observe_only_because: str = ""
+    observe_only_cause: ObserveOnlyCause = ObserveOnlyCause.PRIVILEGE  # of `observe_only_because`
     direct_rejected_because: str = ""
     bounds_rejected_because: str = ""
     licence_type: str = ""
@@ -49,6 +50,13 @@ class PreflightReport(Struct, frozen=True, kw_only=True):
             Mode.BOUNDS: self.bounds_rejected_because,
         }
         return self.observe_only_because or by_mode[mode]
+
+    def observe_only(self, mode: Mode) -> ObserveOnly | None:
+        """Why rules of this control mode can only observe; None: they can scale."""
+        if not (sentence := self.rejection_of(mode)):
+            return None
+        cause = self.observe_only_cause if self.observe_only_because else ObserveOnlyCause.MODE
+        return ObserveOnly(cause=cause, sentence=sentence)
 
     @property
     def ok(self) -> bool:

@@ -14,7 +14,12 @@ from autoscaler.core.values import Observation, Reason
 from autoscaler.ports import CycleTimes, FailureKind, ObservationFailed
 from autoscaler.wire.decisions import log_fields
 
-_NOT_SENT = {OutcomeKind.UNCHANGED, OutcomeKind.DRY_RUN, OutcomeKind.WITHHELD}
+_NOT_SENT = {
+    OutcomeKind.UNCHANGED,
+    OutcomeKind.DRY_RUN,
+    OutcomeKind.OBSERVE_ONLY,
+    OutcomeKind.WITHHELD,
+}
 _NEEDS_OPERATOR = {FailureKind.UNAUTHENTICATED, FailureKind.FORBIDDEN, FailureKind.DEFECT}
 """Failures that last until an operator acts; they are logged as errors."""
 

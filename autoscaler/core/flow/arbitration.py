@@ -50,7 +50,7 @@ class Claim(Value, frozen=True, kw_only=True):
     current: int  # allocations
     claimed: int  # allocations, more than the current ones
     min_allocations: int  # of the rule and its open schedules; at most what is claimed
-    dry_run: bool
+    sends: bool  # False: the increase would not be sent, so it takes nothing from others
     limits: ConstraintContext | None = None  # None: a stopped deployment, to be started
     on_hold: bool = False  # whether a later constraint prevents the increase anyway
     cost_curve: Callable[[], CostCurve | None] | None = None
@@ -80,20 +80,20 @@ def arbitrate(
         if (claimant := _claimant_of(claim, pool, free_capacity)) is not None
     ]
     taken = _place_requested(requested, claimants, pool, free_capacity)
-    for dry_run in (False, True):
-        competing = [each for each in claimants if each.competes and each.claim.dry_run is dry_run]
+    for sends in (True, False):
+        competing = [each for each in claimants if each.competes and each.claim.sends is sends]
         pool = _place_all(competing, pool) or _place_in_order(competing, pool)
     granted = {each.name: each.threads_granted for each in claimants if each.threads_granted > 0}
-    would_be_taken = taken | granted  # were dry runs carried out
+    would_be_taken = taken | granted  # were all of them sent
     taken |= {
         each.name: granted[each.name]
         for each in claimants
-        if each.name in granted and not each.claim.dry_run
+        if each.name in granted and each.claim.sends
     }
     return {
         claimant.name: grant
         for claimant in claimants
-        if (grant := _grant_of(claimant, would_be_taken if claimant.claim.dry_run else taken))
+        if (grant := _grant_of(claimant, taken if claimant.claim.sends else would_be_taken))
         is not None
     }
 

@@ -93,7 +93,7 @@ class Assessment(Value, frozen=True):
             current=limits.current,
             claimed=proposed,
             min_allocations=claimed_minimum(rule, proposed),
-            dry_run=rule.dry_run,
+            sends=rule.sends,
             limits=limits,
             on_hold=is_on_hold(limits)
             or not may_change_mode(rule, self.stats, certain=not limits.sample.issues),
@@ -168,6 +168,9 @@ def conclude(assessment: Assessment, grant: Grant | None, context: PlanContext) 
         load=assessment.measured.load,
         mode=rule.mode,
         change=_change(rule, stats, steps, sample, assessment.state, context),
+        observe_only=rule.observe_only,
+        requested=stats.allocations if stats.allocations is not None else stats.target_allocations,
+        running=stats.running_allocations,
     )
 
 

@@ -26,12 +26,13 @@ class Cycle(Value, frozen=True, kw_only=True):
     @property
     def updates(self) -> list[Decision]:
         """The decisions to carry out, in the order of sending: decreases first, since they free
-        capacity; then increases, the largest ratio first. Dry runs are left out."""
+        capacity; then increases, the largest ratio first. Those that are not sent are left
+        out."""
         return sorted(
             [
                 decision
                 for decision in self.plan.decisions
-                if decision.change is not None and not decision.dry_run
+                if decision.change is not None and decision.sends
             ],
             key=_sending_order,
         )
@@ -73,8 +74,16 @@ def end_cycle(
 
 
 def _unsent(decision: Decision) -> Outcome:
-    kind = OutcomeKind.UNCHANGED if decision.change is None else OutcomeKind.DRY_RUN
-    return Outcome(decision=decision, kind=kind, at=decision.at)
+    if decision.change is None:
+        return Outcome(decision=decision, kind=OutcomeKind.UNCHANGED, at=decision.at)
+    if decision.dry_run or decision.observe_only is None:
+        return Outcome(decision=decision, kind=OutcomeKind.DRY_RUN, at=decision.at)
+    return Outcome(
+        decision=decision,
+        kind=OutcomeKind.OBSERVE_ONLY,
+        at=decision.at,
+        detail=decision.observe_only.sentence,
+    )
 
 
 def _sending_order(decision: Decision) -> tuple[bool, float]:

@@ -109,7 +109,13 @@ def _apply_start(stopped: dict[str, StoppedDeployment], outcome: Outcome) -> Non
 
 # Nothing was sent; or, with NOT_STARTED, the next observation shows more than the outcome does.
 _NO_FEEDBACK = frozenset(
-    {OutcomeKind.UNCHANGED, OutcomeKind.DRY_RUN, OutcomeKind.WITHHELD, OutcomeKind.NOT_STARTED}
+    {
+        OutcomeKind.UNCHANGED,
+        OutcomeKind.DRY_RUN,
+        OutcomeKind.OBSERVE_ONLY,
+        OutcomeKind.WITHHELD,
+        OutcomeKind.NOT_STARTED,
+    }
 )
 
 

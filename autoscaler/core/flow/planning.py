@@ -128,7 +128,7 @@ def _granted(
             current=0,
             claimed=starting_allocations(decision.change),
             min_allocations=starting_allocations(decision.change),
-            dry_run=decision.dry_run,
+            sends=decision.sends,
         )
         for name, decision in starts.items()
         if isinstance(decision.change, Start)
