@@ -38,6 +38,11 @@ MAX_INTERVAL_FACTOR = 3.0
 """Poll intervals to which the time between two cycles is stretched at most for a slow cluster. 3,
 so that a load jump is still observed within a minute."""
 
+MAX_TIMEOUT_INTERVAL_S = 60.0
+"""Seconds between two cycles up to which the interval is doubled after time-outs, unless
+poll_interval is longer. 60 s: longer than a cluster computes statistics in public reports (30 s,
+elastic/kibana#180988), and short enough that an operator sees the recovery."""
+
 DENIED_INTERVAL_FACTOR = 6.0
 """Poll intervals to wait after a 401 or 403. 6, because an operator has to change the credentials,
 and each attempt is audited."""
@@ -70,6 +75,7 @@ class ControlLoop:
     state: State = field(default_factory=State)
     _last: tuple[Observation, Plan] | None = None
     _recorded: dict[str, StoppedDeployment] = field(default_factory=dict)  # before their stops
+    _timeout_interval_s: float = 0.0  # after the last time-out; 0: none since an observation
     _stopping: asyncio.Event = field(default_factory=asyncio.Event)
 
     async def run(self) -> None:
@@ -103,8 +109,8 @@ class ControlLoop:
             observation = await self.observer.observe()
         except ObservationFailed as failure:
             self.recorder.skipped(failure, self.clock.now())
-            denied = failure.kind in {FailureKind.UNAUTHENTICATED, FailureKind.FORBIDDEN}
-            return self.poll_interval_s * (DENIED_INTERVAL_FACTOR if denied else 1.0)
+            return self._interval_after(failure, self.clock.now() - started_at)
+        self._timeout_interval_s = 0.0
         observed_at = self.clock.now()
         stopped = self.state.stopped
         open_at = None if self.calendar is None else self.calendar.open_at
@@ -127,8 +133,25 @@ class ControlLoop:
             act_s=self.clock.now() - planned_at,
         )
         self.recorder.planned(observation, cycle.plan, outcomes, times)
-        interval_s = max(self.poll_interval_s, times.observe_s / MAX_OBSERVE_FRACTION)
+        return self._stretched(observation.at - started_at)
+
+    def _stretched(self, busy_s: float) -> float:
+        """The interval after a poll with which the cluster was busy for `busy_s`."""
+        interval_s = max(self.poll_interval_s, busy_s / MAX_OBSERVE_FRACTION)
         return min(interval_s, self.poll_interval_s * MAX_INTERVAL_FACTOR)
+
+    def _interval_after(self, failure: ObservationFailed, elapsed_s: float) -> float:
+        match failure.kind:
+            case FailureKind.UNAUTHENTICATED | FailureKind.FORBIDDEN:
+                return self.poll_interval_s * DENIED_INTERVAL_FACTOR
+            case FailureKind.TIMEOUT | FailureKind.OVERLOADED:
+                # The cluster may still be busy with this request, nobody knows for how long.
+                longer_s = 2.0 * self._timeout_interval_s
+                first_s = MAX_INTERVAL_FACTOR * self.poll_interval_s
+                self._timeout_interval_s = min(max(first_s, longer_s), MAX_TIMEOUT_INTERVAL_S)
+                return max(self._stretched(elapsed_s), self._timeout_interval_s)
+            case _:
+                return self.poll_interval_s
 
     async def _guarded_cycle(self) -> float:
         try:

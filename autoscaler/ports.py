@@ -12,8 +12,9 @@ class FailureKind(FastStrEnum):
     """Kinds of failed observations, as an operator would distinguish them."""
 
     UNREACHABLE = "unreachable"  # no connection, or it broke
-    TIMEOUT = "timeout"
-    UNAVAILABLE = "unavailable"  # 502, 503, 504: no master, a proxy without a server behind it
+    TIMEOUT = "timeout"  # of this program, of Elasticsearch (408) or of a proxy (504)
+    OVERLOADED = "overloaded"  # 429
+    UNAVAILABLE = "unavailable"  # 502, 503: no master, a proxy without a server behind it
     UNAUTHENTICATED = "unauthenticated"  # 401
     FORBIDDEN = "forbidden"  # 403
     MALFORMED = "malformed"  # a response that cannot be parsed

@@ -131,6 +131,77 @@ async def test_a_slow_cluster_is_polled_less_often(latency_s, period_s):
     assert await loop.run_cycle() == period_s
 
 
+async def intervals(loop, cycles):
+    return [await loop.run_cycle() for _ in range(cycles)]
+
+
+@pytest.mark.parametrize("kind", [FailureKind.TIMEOUT, FailureKind.OVERLOADED])
+async def test_after_time_outs_the_cluster_is_polled_ever_less_often(kind):
+    """Giving up does not end the work in the cluster, and the next request would add to it."""
+    loop, cluster, _ = loop_over(named("a", 1))
+    cluster.kind = kind
+    assert await intervals(loop, 4) == [30.0, 60.0, 60.0, 60.0]
+    cluster.kind = None
+    assert await loop.run_cycle() == POLL_S, "as soon as it responds in time"
+    cluster.kind = kind
+    assert await loop.run_cycle() == 30.0
+
+
+@pytest.mark.parametrize(
+    ("poll_s", "expected"),
+    [
+        (1.0, [3.0, 6.0, 12.0, 24.0, 48.0, 60.0, 60.0]),
+        (25.0, [60.0, 60.0]),
+        (60.0, [60.0, 60.0]),
+        (600.0, [600.0, 600.0]),
+    ],
+)
+async def test_the_interval_after_time_outs_is_bounded(poll_s, expected):
+    loop, cluster, _ = loop_over(named("a", 1))
+    loop.poll_interval_s = poll_s
+    cluster.kind = FailureKind.TIMEOUT
+    assert await intervals(loop, len(expected)) == expected
+
+
+async def test_a_time_out_that_takes_long_counts_as_a_slow_response():
+    loop, cluster, _ = loop_over(named("a", 1))
+    loop.poll_interval_s = 60.0
+    cluster.kind, cluster.latency_s = FailureKind.TIMEOUT, 30.0
+    assert await intervals(loop, 2) == [180.0, 180.0]
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [FailureKind.UNREACHABLE, FailureKind.UNAVAILABLE, FailureKind.MALFORMED, FailureKind.REFUSED],
+)
+async def test_failures_that_cost_the_cluster_nothing_are_tried_again_promptly(kind):
+    loop, cluster, _ = loop_over(named("a", 1))
+    cluster.kind = kind
+    assert await intervals(loop, 3) == [POLL_S, POLL_S, POLL_S]
+
+
+async def test_a_refused_connection_between_two_time_outs_does_not_begin_again():
+    loop, cluster, _ = loop_over(named("a", 1))
+    found = []
+    for kind in (FailureKind.TIMEOUT, FailureKind.UNREACHABLE, FailureKind.TIMEOUT):
+        cluster.kind = kind
+        found.append(await loop.run_cycle())
+    assert found == [30.0, POLL_S, 60.0]
+
+
+async def test_slow_side_requests_do_not_slow_the_polls():
+    """The nodes and owners are read after the statistics, which alone are expensive."""
+    loop, cluster, _ = loop_over(named("a", 1))
+
+    async def observe():
+        observation = await cluster.observe()
+        loop.clock.pass_by(3.0)
+        return observation
+
+    loop.observer = SimpleNamespace(observe=observe)
+    assert await loop.run_cycle() == POLL_S
+
+
 async def test_a_defect_costs_one_cycle_and_not_the_daemon():
     loop, cluster, recorder = loop_over(named("a", 1), clock=FakeClock(until=35.0))
     cluster.deployments = None

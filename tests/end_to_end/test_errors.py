@@ -5,6 +5,7 @@ effect on the rest.
 """
 
 import asyncio
+from itertools import pairwise
 from typing import NamedTuple
 
 import pytest
@@ -12,7 +13,7 @@ from msgspec.structs import replace
 
 from autoscaler.adapters.elasticsearch.error_rules import ERROR_RULES, Operation
 from autoscaler.connection import Basic
-from autoscaler.control_loop import DENIED_INTERVAL_FACTOR
+from autoscaler.control_loop import DENIED_INTERVAL_FACTOR, MAX_TIMEOUT_INTERVAL_S
 from autoscaler.core.decision import OutcomeKind
 from autoscaler.core.flow.feedback import FORBIDDEN_BACK_OFF_S, INFEASIBLE_HOLD_S
 from autoscaler.core.values import Reason
@@ -550,7 +551,7 @@ class Failure(NamedTuple):
     effect: dict[str, object]
     kind: FailureKind
     attempts: int = 1  # of one cycle
-    period_s: float = POLL_S
+    periods_s: tuple[float, ...] = (POLL_S, POLL_S, POLL_S)  # of three cycles
 
 
 def responding(status, type_, reason=""):
@@ -561,7 +562,8 @@ def page(status):
     return {"status": status, "body": PAGE}
 
 
-SELDOM_S = POLL_S * DENIED_INTERVAL_FACTOR
+SELDOM_S = (POLL_S * DENIED_INTERVAL_FACTOR,) * 3
+LESS_OFTEN_S = (3 * POLL_S, MAX_TIMEOUT_INTERVAL_S, MAX_TIMEOUT_INTERVAL_S)
 
 STATS_FAILURES = {
     "unauthenticated": Failure(
@@ -594,11 +596,15 @@ STATS_FAILURES = {
     "wrong-method": Failure(
         responding(405, None, '{"error":"no","status":405}'), FailureKind.REFUSED
     ),
-    "server-timeout": Failure(responding(408, STATUS, "timed out"), FailureKind.REFUSED),
-    "overloaded": Failure(
-        responding(429, "es_rejected_execution_exception"), FailureKind.REFUSED, 3
+    "server-timeout": Failure(
+        responding(408, STATUS, "timed out"), FailureKind.TIMEOUT, 1, LESS_OFTEN_S
     ),
-    "out-of-memory": Failure(responding(429, "circuit_breaking_exception"), FailureKind.REFUSED, 3),
+    "overloaded": Failure(
+        responding(429, "es_rejected_execution_exception"), FailureKind.OVERLOADED, 3, LESS_OFTEN_S
+    ),
+    "out-of-memory": Failure(
+        responding(429, "circuit_breaking_exception"), FailureKind.OVERLOADED, 3, LESS_OFTEN_S
+    ),
     "defect": Failure(responding(500, "null_pointer_exception", "oops"), FailureKind.REFUSED),
     "no-master-block": Failure(
         responding(503, "cluster_block_exception", "blocked by: no master"),
@@ -615,8 +621,8 @@ STATS_FAILURES = {
     ),
     "proxy-502": Failure(page(502), FailureKind.UNAVAILABLE, 3),
     "proxy-503": Failure(page(503), FailureKind.UNAVAILABLE, 3),
-    "proxy-504": Failure(page(504), FailureKind.UNAVAILABLE, 3),
-    "proxy-429": Failure(page(429), FailureKind.UNAVAILABLE, 3),
+    "proxy-504": Failure(page(504), FailureKind.TIMEOUT, 1, LESS_OFTEN_S),
+    "proxy-429": Failure(page(429), FailureKind.OVERLOADED, 3, LESS_OFTEN_S),
     "proxy-404": Failure(page(404), FailureKind.MALFORMED),
     "proxy-redirect": Failure(page(302), FailureKind.MALFORMED),
     "portal": Failure(page(200), FailureKind.MALFORMED),
@@ -632,12 +638,12 @@ STATS_FAILURES = {
 async def test_unreadable_statistics(failure):
     async with world_of(both(), THREE) as world:
         world.fail(STATS, calls=None, **failure.effect)
-        for skipped in (1, 2, 3):
+        for skipped, period_s in enumerate(failure.periods_s, start=1):
             cycle = await world.cycle()
             assert cycle.plan is None
             assert cycle.failure.kind is failure.kind
             assert str(cycle.failure)
-            assert cycle.period_s == failure.period_s
+            assert cycle.period_s == period_s
             assert world.attempts(STATS) == skipped * failure.attempts
         assert world.updates == []
         assert (world.requested(UNRULY), world.requested(OTHER)) == (1, 1)
@@ -657,6 +663,8 @@ async def test_statistics_that_time_out():
         world.fail(STATS, delay_s=60.0)
         cycle = await world.hanging_cycle()
         assert cycle.failure.kind is FailureKind.TIMEOUT
+        assert "raise request_timeout, and poll_interval" in str(cycle.failure)
+        assert cycle.period_s == 3 * POLL_S
         assert world.attempts(STATS) == 1
         assert world.updates == []
         assert (await world.cycle()).kinds == [OutcomeKind.ACCEPTED, OutcomeKind.ACCEPTED]
@@ -667,6 +675,30 @@ async def test_the_node_statistics_are_optional(path):
     async with world_of(both(), THREE) as world:
         world.fail(path, calls=None, **page(502))
         assert (await world.cycle()).kinds == [OutcomeKind.ACCEPTED, OutcomeKind.ACCEPTED]
+
+
+async def test_statistics_that_a_proxy_gives_up():
+    async with world_of(both(), THREE) as world:
+        world.fail(STATS, **page(504))
+        cycle = await world.cycle()
+        for key in ("time-out of the proxy", "request_timeout", "poll_interval"):
+            assert key in str(cycle.failure)
+
+
+async def test_a_cluster_that_computes_statistics_for_thirty_seconds_is_not_asked_twice_at_once():
+    """A request that the daemon gives up is still computed by the cluster."""
+    async with world_of(both(), THREE, request_timeout_s=0.05) as world:
+        world.fail(STATS, calls=None, delay_s=30.0)
+        until, starts = world.now + 600.0, []
+        while world.now < until:
+            starts.append(world.now)
+            await world.hanging_cycle()
+        assert len(starts) <= 12
+        assert min(after - before for before, after in pairwise(starts)) >= 30.0
+        world.faults.clear()
+        back, later = await world.cycles(2)
+        assert back.kinds == [OutcomeKind.ACCEPTED, OutcomeKind.ACCEPTED]
+        assert (back.period_s, later.period_s) == (POLL_S, POLL_S)
 
 
 async def test_a_server_that_restarts():

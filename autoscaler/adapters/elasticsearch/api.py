@@ -10,8 +10,9 @@ import msgspec
 from msgspec import UNSET, Struct, UnsetType
 
 from autoscaler.adapters.elasticsearch.error_rules import Operation
-from autoscaler.adapters.elasticsearch.errors import MalformedResponse
+from autoscaler.adapters.elasticsearch.errors import GatewayError, MalformedResponse, TimedOut
 from autoscaler.adapters.elasticsearch.transport import HttpRequest, Transport
+from autoscaler.adapters.elasticsearch.transport_errors import while_collecting
 from autoscaler.core.values import DeploymentStats
 from autoscaler.wire.cluster import (
     AuthenticateResponse,
@@ -69,10 +70,11 @@ class ElasticsearchApi:
         unreadable: dict[str, str] = {}
         for page_number in range(MAX_PAGES):
             begin = page_number * PAGE_SIZE
-            body = await self._get(
-                "/_ml/trained_models/_stats",
-                {"from": str(begin), "size": str(PAGE_SIZE), "filter_path": FILTER_PATH},
-            )
+            query = {"from": str(begin), "size": str(PAGE_SIZE), "filter_path": FILTER_PATH}
+            try:
+                body = await self._get("/_ml/trained_models/_stats", query)
+            except (TimedOut, GatewayError) as error:
+                raise while_collecting(error) from error
             try:
                 page = parse_stats(body)
             except MalformedStats as error:

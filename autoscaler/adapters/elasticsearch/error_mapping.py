@@ -53,6 +53,11 @@ def outcome_kind_of(error: e.ElasticsearchError) -> OutcomeKind:
 
 def failure_kind_of(error: e.ElasticsearchError) -> FailureKind:
     """The failure kind of an observation that failed with `error`."""
-    if isinstance(error, r.ApiError) and error.status in (502, 503, 504):
-        return FailureKind.UNAVAILABLE
+    match error:
+        case r.ApiError(status=408 | 504) | e.GatewayError(status=504):
+            return FailureKind.TIMEOUT
+        case r.ApiError(status=429) | e.GatewayError(status=429):
+            return FailureKind.OVERLOADED
+        case r.ApiError(status=502 | 503):
+            return FailureKind.UNAVAILABLE
     return next((t for kind, t in _FAILURE_KINDS if isinstance(error, kind)), FailureKind.REFUSED)

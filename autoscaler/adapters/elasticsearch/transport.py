@@ -45,8 +45,9 @@ MAX_CONNECT_S = 3.0
 """Maximum seconds for connecting. Within a data centre, a connection that takes longer will fail,
 and 3 s leave time in the cycle for another host."""
 
-_TRANSIENT = frozenset({429, 502, 503, 504})
-"""Statuses after which the same request may succeed a moment later."""
+_TRANSIENT = frozenset({429, 502, 503})
+"""Statuses after which the same request may succeed a moment later. Not after 504: Elasticsearch
+may still be busy with the request."""
 
 FIRST_PAUSE_S = 0.5
 """Upper limit of the random pause before the second attempt, in seconds; doubled for each
@@ -190,7 +191,9 @@ class Transport:
             async with asyncio.timeout(timeout_s):
                 return await self._send_once(url, request)
         except (aiohttp.ClientError, OSError) as error:  # a time-out is an OSError, too
-            failure = transport_error_of(error, request=str(request), place=place_of(url))
+            failure = transport_error_of(
+                error, request=str(request), place=place_of(url), timeout_s=timeout_s
+            )
             if isinstance(failure, TlsError):
                 self._trust.reload_before_next()
             raise failure from error
@@ -255,6 +258,6 @@ async def _bounded(response: aiohttp.ClientResponse, request: HttpRequest) -> by
         if len(body) > MAX_BODY_BYTES:
             response.close()
             raise MalformedResponse(
-                f"the response to {request} is larger than {MAX_BODY_BYTES} bytes"
+                f"the response to {request} is larger than {MAX_BODY_BYTES >> 20} MiB"
             )
     return bytes(body)

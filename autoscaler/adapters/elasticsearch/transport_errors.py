@@ -9,15 +9,19 @@ import aiohttp
 
 from autoscaler.adapters.elasticsearch.errors import (
     ConnectionBroken,
+    GatewayError,
     NotElasticsearch,
     TimedOut,
     TlsError,
     TransportError,
     Unreachable,
 )
+from autoscaler.core.units import duration_text
 
 
-def transport_error_of(error: Exception, *, request: str, place: str) -> TransportError:
+def transport_error_of(
+    error: Exception, *, request: str, place: str, timeout_s: float
+) -> TransportError:
     """The transport error for an exception of aiohttp, a time-out, or the operating system."""
     match error:
         case aiohttp.ClientSSLError():
@@ -28,7 +32,8 @@ def transport_error_of(error: Exception, *, request: str, place: str) -> Transpo
             return Unreachable(f"{place} cannot be reached: connecting timed out")
         case TimeoutError():
             return TimedOut(
-                f"no complete response from {place} to {request} before request_timeout"
+                f"no complete response from {place} to {request} within "
+                f"{duration_text(timeout_s)}, the request_timeout"
             )
         case aiohttp.ClientOSError() if isinstance(error.__cause__, ssl.SSLError):
             # TLS 1.3: a server rejects the client certificate only after the handshake.
@@ -41,6 +46,25 @@ def transport_error_of(error: Exception, *, request: str, place: str) -> Transpo
             return ConnectionBroken(
                 f"the connection to {place} was lost before the response to {request} was complete"
             )
+
+
+def while_collecting(error: TimedOut | GatewayError) -> TransportError:
+    """A time-out of the statistics, with its remedy: they are expensive to collect."""
+    slow = "the cluster takes longer to collect the statistics"
+    match error:
+        case GatewayError(status=504):
+            return GatewayError(
+                f"{error}; {slow} than the proxy waits, so raise the time-out of the proxy, "
+                "request_timeout and poll_interval",
+                status=504,
+                retry_after_s=error.retry_after_s,
+            )
+        case TimedOut():
+            return TimedOut(
+                f"{error}; {slow}, so raise request_timeout, and poll_interval with it, so that "
+                "it is asked less often"
+            )
+    return error
 
 
 def unreachable(error: OSError, place: str) -> Unreachable:
