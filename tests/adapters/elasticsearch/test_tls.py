@@ -205,7 +205,7 @@ async def test_a_pinned_port_that_does_not_use_tls():
 async def test_an_alert_after_the_handshake_is_a_matter_of_certificates():
     lost = aiohttp.ClientOSError(1, "certificate required")
     lost.__cause__ = ssl.SSLError(1, "[SSL: TLSV13_ALERT_CERTIFICATE_REQUIRED] alert")
-    failure = transport_error_of(lost, request="GET /", place="https://es:9200")
+    failure = transport_error_of(lost, request="GET /", place="https://es:9200", timeout_s=10.0)
     assert type(failure) is TlsError
     assert "client_certificate" in str(failure)
 

@@ -287,7 +287,10 @@ async def test_a_port_with_another_protocol():
 
 def test_a_request_without_a_connection_was_not_sent():
     failure = transport_error_of(
-        aiohttp.ConnectionTimeoutError("too slow"), request="POST /x", place="http://es:9200"
+        aiohttp.ConnectionTimeoutError("too slow"),
+        request="POST /x",
+        place="http://es:9200",
+        timeout_s=10.0,
     )
     assert type(failure) is Unreachable
 
