@@ -20,6 +20,7 @@ from autoscaler.config.calendar import Cron, TimeZone, WindowLength
 from autoscaler.config.durations import (
     CallerTimeout,
     Drain,
+    ExternalChangeHold,
     IdleFor,
     Latency,
     LoadWindow,
@@ -289,6 +290,11 @@ class ScalingTable(_Table):
         default=None,
         description="Scale down only to the highest recommendation within this window; default: "
         "5m for utilisation, 0s for other policies.",
+    )
+    external_change_hold: ExternalChangeHold = Field(
+        default=600.0,
+        description="Time for which a change that another client makes is respected; 0s: it is "
+        "overridden at once.",
     )
     growth_factor: Factor = Field(default=100.0, description="Largest factor of one step up.")
     shrink_factor: Factor = Field(default=2.0, description="Largest divisor of one step down.")

@@ -51,4 +51,5 @@ def build_rule(
         zero=zero_of(scaling),
         on_exit=OnExit(scaling.on_exit),
         safe_allocations=safe_allocations_of(scaling),
+        external_change_hold_s=scaling.external_change_hold,
     )

@@ -41,6 +41,7 @@ class SetAllocations(Value, frozen=True):
 
     allocations: int  # at least 1
     take_over: bool = False  # disable adaptive allocations in the same call
+    repeat: bool = False  # the last update was accepted without effect
 
 
 class SetBounds(Value, frozen=True):
@@ -48,6 +49,7 @@ class SetBounds(Value, frozen=True):
 
     minimum: int
     maximum: int
+    repeat: bool = False  # the last update was accepted without effect
 
 
 class Stop(Value, frozen=True):
@@ -70,6 +72,53 @@ Change = SetAllocations | SetBounds | Stop | Start
 """The values to set for one deployment."""
 
 
+class Setting(Value, frozen=True):
+    """What updates set: the requested allocations, or the bounds of adaptive allocations where they
+    are enabled."""
+
+    allocations: int | None  # None: adaptive allocations are enabled, and choose them
+    minimum: int = 0
+    maximum: int = 0
+
+    def __str__(self) -> str:
+        if self.allocations is None:
+            return f"adaptive {self.minimum}..{self.maximum or 'unlimited'}"
+        return str(self.allocations)
+
+
+SECOND_WRITER_TIMES = 3
+"""External changes in a row that are taken for a second writer. 3, because an operator who corrects
+a change makes two."""
+
+
+class ExternalChange(Value, frozen=True, kw_only=True):
+    """A change of a deployment that the daemon has not requested: another writer's."""
+
+    deployment_id: str
+    at: float  # of the observation that shows it
+    before: Setting  # as requested last, or as found
+    after: Setting
+    times: int  # external changes in a row, this one included
+    hold_s: float  # for which it is respected; 0: it is not
+
+    @property
+    def second_writer(self) -> bool:
+        """Whether another writer changes the deployment again and again."""
+        return self.times >= SECOND_WRITER_TIMES
+
+
+class NoEffect(Value, frozen=True, kw_only=True):
+    """A change that was accepted, and that later observations do not show."""
+
+    deployment_id: str
+    change: Change
+    accepted_at: float
+    at: float  # of the observation at which the patience ended
+    times: int  # changes without effect in a row, this one included
+    wait_s: float  # until the next attempt
+    detail: str  # in one sentence
+
+
 class Decision(Value, frozen=True, kw_only=True):
     """The desired allocations of one deployment. The first step recommends, the others limit."""
 
@@ -89,6 +138,7 @@ class Decision(Value, frozen=True, kw_only=True):
     observe_only: ObserveOnly | None = None  # None: changes are sent, unless it is a dry run
     requested: int | None = None  # allocations requested of the cluster now; None: unknown
     running: int | None = None  # allocations that run now; None: unknown
+    external_change: ExternalChange | None = None  # the last one; None: none that is recent
 
     @property
     def recommended(self) -> int:
@@ -147,6 +197,8 @@ class Plan(Value, frozen=True, kw_only=True):
     decisions: tuple[Decision, ...]
     unmanaged: Mapping[str, Unmanaged] = {}
     completed_rollouts: tuple[CompletedRollout, ...] = ()
+    no_effect: tuple[NoEffect, ...] = ()  # changes of earlier cycles
+    external_changes: tuple[ExternalChange, ...] = ()  # that this observation is the first to show
 
 
 class OutcomeKind(FastStrEnum):
@@ -157,6 +209,7 @@ class OutcomeKind(FastStrEnum):
     OBSERVE_ONLY = "observe_only"  # not sent, as the cluster would refuse it; the detail says why
     WITHHELD = "withheld"  # not sent in this cycle; the detail says why
     ACCEPTED = "accepted"  # 200: the cluster has a new target
+    NO_EFFECT = "no_effect"  # accepted, but later observations do not show it; see `NoEffect`
     NO_CAPACITY = "no_capacity"  # 429: nothing was changed
     NOT_STARTED = "not_started"  # 409: the deployment is starting or stopping
     ADAPTIVE_ENABLED = "adaptive_enabled"  # 400: adaptive allocations are enabled
@@ -164,7 +217,8 @@ class OutcomeKind(FastStrEnum):
     ENDPOINT_OWNED = "endpoint_owned"  # an inference endpoint that may not be changed owns it
     IN_USE = "in_use"  # 409: not stopped, because pipelines or endpoints use it
     GONE = "gone"  # 404: no such deployment; of a start, no such model
-    FORBIDDEN = "forbidden"  # 401 and 403, licence included
+    BLOCKED = "blocked"  # a block or refusal that concerns this deployment, endpoint or index only
+    FORBIDDEN = "forbidden"  # 401 and 403, licence included: concerns all deployments
     UNKNOWN = "unknown"  # no response, or a proxy's: the update may have been applied
     INVALID = "invalid"  # any other refusal
 

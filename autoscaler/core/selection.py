@@ -54,6 +54,7 @@ class Rule(Value, frozen=True, kw_only=True):
     zero: ScaleToZero | None = None
     on_exit: OnExit = OnExit.KEEP
     safe_allocations: int | None = None  # for OnExit.FLOOR
+    external_change_hold_s: float = 600.0  # for which another writer's change is respected
     observe_only: ObserveOnly | None = None  # found at run time: the cluster would refuse changes
 
     @property

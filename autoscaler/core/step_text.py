@@ -18,7 +18,6 @@ _STEPS = {
     Reason.OVERLOAD: "held: {timeouts} requests timed out in this interval",
     Reason.MAINTENANCE: "held: {reason}",
     Reason.CAPACITY: "the cluster refused {infeasible} for lack of capacity",
-    Reason.BACK_OFF: "held: waiting another {wait_s} after a refusal ({reason})",
     Reason.ADAPTIVE_DISABLED: "held: adaptive allocations were disabled again",
     Reason.BOUNDS_COOLDOWN: "held: bounds changed {moved_s} ago, lowered at most every {pause_s}",
     Reason.STOPPED: "it was idle, and was stopped {since_s} ago",
@@ -136,6 +135,35 @@ def _idle_text(step: Step) -> str:
     return idle if unsafe is None else f"{idle}, but scale to zero is not safe: {unsafe}"
 
 
+def _external_change_text(step: Step) -> str:
+    """
+    >>> inputs = {"from": "8", "to": "4", "at": 60.0, "ago_s": 130.0, "count": 1, "wait_s": 470.0}
+    >>> _external_change_text(Step(Reason.EXTERNAL_CHANGE, 8, 4, inputs))
+    'held: another writer changed it from 8 to 4, 2.2 min ago; respected for another 7.8 min'
+    """
+    inputs = step.inputs
+    in_a_row = f", change {count} in a row" if (count := inputs["count"]) != 1 else ""
+    return (
+        f"held: another writer changed it from {inputs['from']} to {inputs['to']}, "
+        f"{duration_text(float(inputs['ago_s']))} ago{in_a_row}; "
+        f"respected for another {duration_text(float(inputs['wait_s']))}"
+    )
+
+
+def _back_off_text(step: Step) -> str:
+    reason, wait = step.inputs["reason"], duration_text(float(step.inputs["wait_s"]))
+    return f"held: waiting another {wait} after {_BACK_OFFS.get(str(reason), 'a refusal')}" + (
+        "" if reason in _BACK_OFFS else f" ({reason})"
+    )
+
+
+_BACK_OFFS = {
+    "no_effect": "an update that was accepted without effect",
+    "unknown": "a lost response",
+}
+"""What a back-off follows, where that is no refusal."""
+
+
 _TEXTS: dict[Reason, Callable[[Step], str]] = {
     Reason.SLO: _slo_text,
     Reason.RECOMMENDATION: _recommendation_text,
@@ -146,6 +174,8 @@ _TEXTS: dict[Reason, Callable[[Step], str]] = {
     Reason.FIT: _fit_text,
     Reason.ADAPTIVE_ENABLED: _adaptive_enabled_text,
     Reason.IDLE: _idle_text,
+    Reason.BACK_OFF: _back_off_text,
+    Reason.EXTERNAL_CHANGE: _external_change_text,
 }
 
 

@@ -220,6 +220,7 @@ class Reason(FastStrEnum):
     MAINTENANCE = "maintenance"
     CAPACITY = "capacity"
     BACK_OFF = "back_off"
+    EXTERNAL_CHANGE = "external_change"  # another writer changed it
     ADAPTIVE_ENABLED = "adaptive_enabled"  # externally controlled, in mode direct
     ADAPTIVE_DISABLED = "adaptive_disabled"  # externally controlled, in mode bounds
     BOUNDS_COOLDOWN = "bounds_cooldown"  # the bounds were changed recently

@@ -12,6 +12,8 @@ NEVER_RAISED = {
     OutcomeKind.OBSERVE_ONLY,
     OutcomeKind.WITHHELD,
     OutcomeKind.ACCEPTED,
+    OutcomeKind.NO_EFFECT,  # later observations show it, and no response
+    OutcomeKind.BLOCKED,
     OutcomeKind.GONE,
 }
 OF_A_STOP = {OutcomeKind.IN_USE}

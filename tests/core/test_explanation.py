@@ -97,6 +97,23 @@ STEPS = {
     "held: waiting another 42 s after a refusal (forbidden)": Step(
         Reason.BACK_OFF, 5, 3, {"wait_s": 42.0, "reason": "forbidden"}
     ),
+    "held: waiting another 42 s after an update that was accepted without effect": Step(
+        Reason.BACK_OFF, 5, 3, {"wait_s": 42.0, "reason": "no_effect"}
+    ),
+    "held: another writer changed it from 8 to adaptive 1..4, 2 min ago, change 3 in a row; "
+    "respected for another 18 min": Step(
+        Reason.EXTERNAL_CHANGE,
+        8,
+        4,
+        {
+            "from": "8",
+            "to": "adaptive 1..4",
+            "at": 60.0,
+            "ago_s": 120.0,
+            "count": 3,
+            "wait_s": 1080.0,
+        },
+    ),
     'held: adaptive allocations are enabled; set take_over = true or mode = "bounds"': Step(
         Reason.ADAPTIVE_ENABLED, 2, 2
     ),

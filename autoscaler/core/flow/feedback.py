@@ -33,7 +33,9 @@ BACK_OFF: dict[OutcomeKind, tuple[float, float]] = {
     OutcomeKind.UNSUPPORTED: (3600.0, 3600.0),
     OutcomeKind.IN_USE: (3600.0, 3600.0),
     OutcomeKind.ENDPOINT_OWNED: (3600.0, 3600.0),
+    OutcomeKind.BLOCKED: (60.0, 3600.0),
     OutcomeKind.INVALID: (60.0, 3600.0),
+    OutcomeKind.NO_EFFECT: (60.0, 3600.0),
 }
 """Seconds to wait after the first refusal, and the maximum; each further refusal doubles the wait.
 
