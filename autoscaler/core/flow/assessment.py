@@ -10,7 +10,6 @@ allows: what the deployment could not use would be granted to it and refused to 
 
 from functools import partial
 
-from autoscaler.core.capacity import FreeCapacity
 from autoscaler.core.decision import Change, CompletedRollout, Decision
 from autoscaler.core.flow.arbitration import Claim
 from autoscaler.core.flow.constraints import (
@@ -20,28 +19,16 @@ from autoscaler.core.flow.constraints import (
     before_grant,
     claimed_minimum,
     is_on_hold,
-    joined,
 )
-from autoscaler.core.flow.control_mode import (
-    change_for,
-    current_allocations,
-    external_control_step,
-    may_change_mode,
-)
+from autoscaler.core.flow.control_mode import change_for, may_change_mode
 from autoscaler.core.flow.measurement import Measurement, measure
 from autoscaler.core.flow.plan_context import PlanContext
+from autoscaler.core.flow.recommendation import Recommendation, recommend
 from autoscaler.core.flow.transition import next_state
-from autoscaler.core.policies import (
-    AnyPolicy,
-    CostCurve,
-    Situation,
-    cost_curve_of,
-    recommend_safely,
-)
 from autoscaler.core.scale_to_zero import is_used_soon, unsafe_reason, updated_usage
 from autoscaler.core.selection import Rule
-from autoscaler.core.state import BackOff, DeploymentState, PolicyMemory, StoppedDeployment
-from autoscaler.core.values import STARTED, DataIssue, DeploymentStats, Reason, Sample, Step, Value
+from autoscaler.core.state import BackOff, DeploymentState, StoppedDeployment
+from autoscaler.core.values import STARTED, DataIssue, DeploymentStats, Sample, Step, Value
 
 _COUNT_UNRELIABLE = frozenset(
     {
@@ -54,20 +41,6 @@ _COUNT_UNRELIABLE = frozenset(
 )
 """Data-quality issues that make the reported allocation count itself unreliable. No limit applies
 then, not even the bounds."""
-
-
-class Recommendation(Value, frozen=True):
-    """The first step of a decision, and the inputs of the policy's cost curve."""
-
-    step: Step
-    memory: PolicyMemory | None
-    situation: Situation | None = None  # None: the policy was not called
-
-    def cost_curve(self, policy: AnyPolicy) -> CostCurve | None:
-        """The costs behind the recommendation; None if there are none."""
-        if self.situation is None:
-            return None
-        return cost_curve_of(policy, self.situation, self.memory)
 
 
 class Assessment(Value, frozen=True):
@@ -128,7 +101,7 @@ def assess(
     memory = None if known is None else known.memory
     if memory is not None and memory.policy != rule.policy.name:
         memory = None
-    recommended = _recommend(stats, measured, rule, context.free_capacity, known, memory)
+    recommended = recommend(stats, measured, rule, context.free_capacity, known, memory)
     first = recommended.step
     if known is None and stopped_deployment is not None:
         usage = updated_usage(
@@ -172,41 +145,6 @@ def conclude(assessment: Assessment, grant: Grant | None, context: PlanContext) 
         requested=stats.allocations if stats.allocations is not None else stats.target_allocations,
         running=stats.running_allocations,
     )
-
-
-def _recommend(
-    stats: DeploymentStats,
-    measured: Measurement,
-    rule: Rule,
-    free_capacity: FreeCapacity,
-    known: DeploymentState | None,
-    memory: PolicyMemory | None,
-) -> Recommendation:
-    """The first step of the decision, and the policy's memory after it."""
-    current = current_allocations(rule.mode, stats)
-    if current is None:
-        current = stats.target_allocations or 0
-        inputs = {"issues": joined(measured.sample.issues)}
-        return Recommendation(Step(Reason.DATA_QUALITY, current, current, inputs), memory)
-    external = external_control_step(rule, stats, current, known.mode_seen if known else None)
-    if external is not None:
-        return Recommendation(external, memory)
-    if measured.sample.issues or measured.load is None:
-        inputs = {"issues": joined(measured.sample.issues)}
-        return Recommendation(Step(Reason.DATA_QUALITY, current, current, inputs), memory)
-    situation = Situation(
-        at=measured.sample.at,
-        current=current,
-        running=stats.running_allocations or 0,
-        sample=measured.sample,
-        load=measured.load,
-        in_flight=(measured.sample.in_flight,),
-        nodes=stats.nodes,
-        threads=stats.threads_per_allocation or 1,
-        free_threads=free_capacity.free_threads,
-        new_node_s=known.new_node_s if known else None,
-    )
-    return Recommendation(*recommend_safely(rule.policy, situation, memory), situation)
 
 
 def _limits(
