@@ -164,6 +164,8 @@ STATS = DeploymentStats(
             memory_bytes=35,
         ),
     ),
+    36,
+    37,
 )
 SAMPLE = Sample(
     at=60.0,

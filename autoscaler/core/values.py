@@ -54,7 +54,7 @@ class NodeStats(Value, frozen=True):
     peak_throughput_per_minute: int = 0
     mean_inference_last_minute_s: float | None = None
     cache_hits_last_minute: int = 0
-    memory_bytes: int | None = None
+    memory_bytes: int | None = None  # resident memory of the process
 
     @property
     def reports(self) -> bool:
@@ -95,6 +95,9 @@ class DeploymentStats(Value, frozen=True):
     peak_throughput_per_minute: int = 0
     required_memory_bytes: int | None = None  # of the model, over all its deployments
     nodes: tuple[NodeStats, ...] = ()
+    # What processes of the model really use, and the most they have used; newest versions only.
+    runtime_memory_bytes: int | None = None
+    peak_runtime_memory_bytes: int | None = None
 
 
 class NodeCapacity(Value, frozen=True, kw_only=True):

@@ -33,10 +33,11 @@ from autoscaler.wire.state_document import (
 STATE_VERSION = 1
 """Version of the document of the whole state."""
 
-STOPPED_VERSION = 2
-"""Version of the document of the stopped deployments. Version 1 was JSON; it can still be read."""
+STOPPED_VERSION = 3
+"""Version of the document of the stopped deployments. Version 1 was JSON, and version 2 did not have
+the memory that processes use. Both can still be read."""
 
-STOPPED_VERSIONS = (1, STOPPED_VERSION)
+STOPPED_VERSIONS = (1, 2, STOPPED_VERSION)
 """The versions of that document that this program reads."""
 
 Target = TypeVar("Target")
@@ -53,7 +54,8 @@ class UnknownVersion(Exception):
     """A document of a version that this program does not read."""
 
     def __init__(self, version: int, *known: int) -> None:
-        versions = f"version{'' if len(known) == 1 else 's'} {' and '.join(map(str, known))}"
+        *others, last = map(str, known)
+        versions = f"versions {', '.join(others)} and {last}" if others else f"version {last}"
         super().__init__(f"of version {version}, and this program reads {versions}")
 
 
@@ -157,8 +159,12 @@ def decode_stopped(content: bytes) -> dict[str, StoppedDeployment]:
     try:
         if content.lstrip().startswith(b"{"):
             return _of_version_1(content)
-        _check_header(content, StoppedDocument, *STOPPED_VERSIONS)
-        stored = msgspec.msgpack.decode(content, type=StoppedDocument).stopped
+        version = _check_header(content, StoppedDocument, *STOPPED_VERSIONS)
+        stored: Mapping[str, StoredStoppedDeployment]
+        if version == STOPPED_VERSION:
+            stored = msgspec.msgpack.decode(content, type=StoppedDocument).stopped
+        else:
+            stored = msgspec.msgpack.decode(content, type=_DocumentVersion2).stopped
         return {name: _converted(each, StoppedDeployment) for name, each in stored.items()}
     except _DAMAGE as error:
         raise Damaged(str(error)) from error
@@ -169,18 +175,23 @@ class _Header(Struct, frozen=True):
     document: str = ""  # the kind; empty: not stated
 
 
-def _check_header(content: bytes, kind: type[StateDocument | StoppedDocument], *known: int) -> None:
+def _check_header(content: bytes, kind: type[StateDocument | StoppedDocument], *known: int) -> int:
     """Compare the kind of the document, then its version, which only has a meaning for its kind.
 
     Args:
-        known: the versions of that kind that this program reads, the last one in this encoding.
+        known: the versions of that kind that this program reads, all but version 1 of the stopped
+            deployments in this encoding.
+
+    Returns:
+        The version.
     """
     header = msgspec.msgpack.decode(content, type=_Header)
     expected = str(kind.__struct_config__.tag)
     if header.document and header.document != expected:
         raise AnotherDocument(header.document, expected)
-    if header.version != known[-1]:
+    if header.version not in known or (header.version == 1 and kind is StoppedDocument):
         raise UnknownVersion(header.version, *known)
+    return header.version
 
 
 def _converted(value: object, target: type[Target]) -> Target:
@@ -230,10 +241,33 @@ def _memory(
     return PolicyMemory(stored.policy, stored.version, value)
 
 
+# Version 2 of the stopped deployments, without the fields that were added later.
+
+
+class _StatsVersion2(StoredDeploymentStats, frozen=True, kw_only=True):
+    runtime_memory_bytes: int | None = None
+    peak_runtime_memory_bytes: int | None = None
+
+
+class _StoppedVersion2(StoredStoppedDeployment, frozen=True, kw_only=True):
+    stats: _StatsVersion2
+
+
+class _DocumentVersion2(
+    Struct,
+    frozen=True,
+    kw_only=True,
+    tag_field="document",
+    tag=StoppedDocument.__struct_config__.tag,
+):
+    version: int
+    stopped: dict[str, _StoppedVersion2]
+
+
 # Version 1 of the stopped deployments, with the names that fields had at that time.
 
 
-class _StatsVersion1(StoredDeploymentStats, frozen=True, kw_only=True):
+class _StatsVersion1(_StatsVersion2, frozen=True, kw_only=True):
     running_allocations: int | None = field(name="live_allocations")
     adaptive: StoredAdaptiveAllocations | None = field(name="native")
 

@@ -76,6 +76,8 @@ class StoredDeploymentStats(Stored, frozen=True, kw_only=True):
     peak_throughput_per_minute: int
     required_memory_bytes: int | None
     nodes: tuple[StoredNodeStats, ...]
+    runtime_memory_bytes: int | None
+    peak_runtime_memory_bytes: int | None
 
 
 class StoredSample(Stored, frozen=True, kw_only=True):

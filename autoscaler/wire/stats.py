@@ -116,6 +116,8 @@ class DeploymentDocument(_Document, kw_only=True):
 class ModelSizeStats(_Document, kw_only=True):
     model_size_bytes: Count | None = None
     required_native_memory_bytes: Count | None = None
+    runtime_native_memory_bytes: Count | None = None  # this and the next: what processes use
+    peak_runtime_native_memory_bytes: Count | None = None
 
 
 class InferenceStats(_Document, kw_only=True):
@@ -235,6 +237,8 @@ def _deployment(model: ModelDocument, document: DeploymentDocument) -> Deploymen
         document.peak_throughput_per_minute or 0,
         size.required_native_memory_bytes if size else None,
         tuple([_node(node) for node in document.nodes or ()]),
+        size.runtime_native_memory_bytes if size else None,
+        size.peak_runtime_native_memory_bytes if size else None,
     )
 
 

@@ -74,6 +74,8 @@ def stats(deployment_id: str = "elser", **changed: Any) -> DeploymentStats:
         "timeouts": 3,
         "peak_throughput_per_minute": 600,
         "required_memory_bytes": 8192,
+        "runtime_memory_bytes": 8193,
+        "peak_runtime_memory_bytes": 8194,
         "nodes": (node(), NodeStats(node_id="id-of-ml-b", name="ml-b", routing_state="starting")),
     }
     return DeploymentStats(**{**fields, **changed})

@@ -75,6 +75,8 @@ def busy_cycle(at: float = 1_000.0):
         ("queue_capacity_requests", 1024),
         ("cache_size_bytes", 2048),
         ("required_memory_bytes", 8192),
+        ("runtime_memory_bytes", 8193),
+        ("peak_runtime_memory_bytes", 8194),
         ("created_timestamp_seconds", 50.0),
         ("inferences_total", 1000),
         ("errors_total", 1),

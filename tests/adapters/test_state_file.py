@@ -154,12 +154,12 @@ def test_another_document_is_reported(state_file, path):
 
 
 @pytest.mark.parametrize(
-    "content", [b'{"version": 3, "sleeping": []}', b"\x82\xa7version\x03\xa1x\x00"]
+    "content", [b'{"version": 4, "sleeping": []}', b"\x82\xa7version\x04\xa1x\x00"]
 )
 def test_another_version_is_reported(state_file, path, content):
     path.write_bytes(content)
     said = (
-        "is of version 3, and this program reads versions 1 and 2; "
+        "is of version 4, and this program reads versions 1, 2 and 3; "
         "use the program that wrote it, or"
     )
     with pytest.raises(StateFileUnreadable, match=said):

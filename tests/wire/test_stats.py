@@ -85,6 +85,18 @@ def test_a_complete_response():
     assert not starting.reports
 
 
+def test_the_memory_that_processes_use():
+    size = {
+        "required_native_memory_bytes": 43,
+        "runtime_native_memory_bytes": 44,
+        "peak_runtime_native_memory_bytes": 45,
+    }
+    (found,) = parsed({**model(), "model_size_stats": size}).deployments
+    assert (found.runtime_memory_bytes, found.peak_runtime_memory_bytes) == (44, 45)
+    (found,) = parsed(model()).deployments
+    assert (found.runtime_memory_bytes, found.peak_runtime_memory_bytes) == (None, None)
+
+
 def test_counters_that_are_absent_are_zero_and_averages_unknown():
     (found,) = parsed(model(nodes=[{"routing_state": {"routing_state": "started"}}])).deployments
     (node,) = found.nodes

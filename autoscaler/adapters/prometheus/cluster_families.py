@@ -58,6 +58,16 @@ DEPLOYMENT: tuple[FieldMetric[DeploymentStats], ...] = (
         lambda d: d.required_memory_bytes,
     ),
     FieldMetric(
+        "elasticsearch_ml_deployment_runtime_memory_bytes",
+        "Native memory that processes of the model use.",
+        lambda d: d.runtime_memory_bytes,
+    ),
+    FieldMetric(
+        "elasticsearch_ml_deployment_peak_runtime_memory_bytes",
+        "The most native memory that processes of the model have used.",
+        lambda d: d.peak_runtime_memory_bytes,
+    ),
+    FieldMetric(
         "elasticsearch_ml_deployment_created_timestamp_seconds",
         "When the deployment was created, on the cluster's clock.",
         lambda d: d.server_created_at,
