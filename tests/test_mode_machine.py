@@ -66,7 +66,7 @@ class ServingCluster(FakeCluster):
         self.state_store = state_store
         self.rates = dict.fromkeys(NAMES, 0.0)
         self.silent = set()  # deployments whose changes take effect without a response
-        self.cluster = Cluster(nodes=(NodeCapacity(node_id="n1", name="n1", version="9.3.0"),))
+        self.cluster = Cluster(nodes=(NodeCapacity(node_id="n1", name="n1", version="9.4.0"),))
 
     async def carry_out(self, deployment_id, change):
         if isinstance(change, Stop):

@@ -13,7 +13,7 @@ from msgspec.structs import replace
 from autoscaler.core.decision import Decision, Start
 from autoscaler.core.selection import Rule, ScaleToZero, ZeroMethod
 from autoscaler.core.state import BackOff, StoppedDeployment
-from autoscaler.core.values import Cluster, DeploymentStats, Reason, Sample, Step
+from autoscaler.core.values import Cluster, DeploymentStats, Reason, Sample, Step, Value
 
 RESUME_LEAD_S = 120.0
 """Seconds before its usual use at which a deployment is resumed, or no longer stopped. 2 min,
@@ -25,14 +25,34 @@ MIN_VERSION: Version = (8, 16, 0)
 """The first version whose adaptive allocations scale to zero, and up again at the first request
 (elastic/elasticsearch#113455, #114719)."""
 
-UNSAFE_VERSIONS: tuple[Version, Version] = ((9, 1, 0), (9, 3, 0))
-"""The first version that may delete deployments without allocations when another one is started,
-and the first that does not (elastic/elasticsearch#137134; 9.3.0 is the first whose release notes
-name the fix)."""
+
+class ZeroDefect(Value, frozen=True):
+    """A defect of Elasticsearch that loses deployments without allocations."""
+
+    first: Version  # that has it
+    fixed: Version  # the first that does not
+    when: str  # it strikes
+    issue: int  # of elastic/elasticsearch
+
+
+ZERO_DEFECTS = (
+    ZeroDefect((9, 1, 0), (9, 3, 0), "another deployment is started", 137134),
+    ZeroDefect((8, 16, 0), (9, 3, 5), "a node shuts down", 146806),
+)
+"""What deletes deployments that adaptive allocations have scaled to zero, by version.
+
+#137134 is fixed by #137244, which the release notes of 9.3.0 name first. #146806 is fixed by
+#146910, which was merged into 9.3 and 9.4 only (#147306, #147304); the notes of 9.3.5 and of 9.4.0
+name it, and those of 9.3.4, a week after the merge, do not. So 8.16 to 9.2 have it, all of 8.19
+included.
+
+Source: elastic/elasticsearch, docs/release-notes/changelog-bundles.
+"""
 
 RESUMES_BY_DEPLOYMENT_ID: Version = (9, 4, 5)
 """The first version in which a request by deployment id scales a deployment up from zero. Earlier
-ones reject it, unless the id is that of the model (elastic/elasticsearch#146835)."""
+ones reject it, unless the id is that of the model (elastic/elasticsearch#146835, fixed by #153213,
+which the release notes of 9.4.5 name)."""
 
 SLOT_S = 900.0
 """Seconds of one slot of usage: a quarter of an hour."""
@@ -75,8 +95,14 @@ def unsafe_reason(
         return "the version of its nodes is unknown, and not every version resumes it"
     if version < MIN_VERSION:
         return "this version cannot resume it; 8.16 and later can"
-    if UNSAFE_VERSIONS[0] <= version < UNSAFE_VERSIONS[1]:
-        return "9.1 and 9.2 may delete deployments without allocations (elasticsearch#137134)"
+    defects = [defect for defect in ZERO_DEFECTS if defect.first <= version < defect.fixed]
+    if defects:
+        when = " or when ".join(f"{each.when} (elasticsearch#{each.issue})" for each in defects)
+        safe = ".".join(map(str, max(defect.fixed for defect in defects)))
+        return (
+            f"{'.'.join(map(str, version))} may delete it while it has no allocations, when "
+            f"{when}; {safe} and later do not"
+        )
     if version < RESUMES_BY_DEPLOYMENT_ID and stats.deployment_id != stats.model_id:
         return "its id is not its model's, so no request would resume it (elasticsearch#146835)"
     return ""

@@ -353,6 +353,8 @@ class SimulatedCluster(Conditions):
                 self._lifecycle.remove_process(deployment, node_id, process_gone())
         del self._state.nodes[node_id]
         self._assignment.rebalance()
+        if self.behaviour.shutdown_forgets_zero:
+            self._forget_empty()
 
     def crash_process(self, deployment_id: str, node_id: str) -> None:
         """End a process; a loading one fails. Raises KeyError if there is no process."""

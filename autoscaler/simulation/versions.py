@@ -6,11 +6,11 @@ from typing import NamedTuple
 
 from msgspec import Struct
 
-_LAST_MINOR = {8: 19, 9: 3}
+_LAST_MINOR = {8: 19, 9: 5}
 _FIRST = (8, 6)  # the first with `_update`
 
 SERVERLESS = "serverless"
-SUPPORTED = f"8.6 to 8.19, 9.0 to 9.3, and {SERVERLESS}"
+SUPPORTED = f"8.6 to 8.19, 9.0 to 9.5, and {SERVERLESS}"
 
 _SERVERLESS_REPORTS = "8.11.0"
 """The version that serverless reports. It has no meaning, and the value is arbitrary."""
@@ -37,6 +37,16 @@ _LOW_PRIORITY: _FirstPatches = {(8, 19): 10, (9, 2): 4, (9, 3): 0}
 
 # The inference API refuses new threads instead of ignoring them (#138122; in the notes of 9.2.2).
 _FIXED_THREADS: _FirstPatches = {(9, 2): 2, (9, 3): 0}
+
+# A node shutdown keeps deployments at zero (#146910, April 2026; in the notes of 9.3.5 and 9.4.0).
+_SHUTDOWN_KEEPS_ZERO: _FirstPatches = {(9, 3): 5, (9, 4): 0}
+
+# A request by deployment id scales up from zero (#153213; in the notes of 9.4.5).
+_FINDS_BY_ID: _FirstPatches = {(9, 4): 5, (9, 5): 0}
+
+# `_start` without room is a 409 (#155310; in the notes of 9.4.7 and 9.5.4). A late patch of 8.19
+# has it, too; which one is not known, so 8.19 is emulated without it.
+_NO_ROOM_IS_A_CONFLICT: _FirstPatches = {(9, 4): 7, (9, 5): 4}
 
 
 class VersionBehaviour(Struct, frozen=True, kw_only=True):
@@ -65,7 +75,12 @@ class VersionBehaviour(Struct, frozen=True, kw_only=True):
     endpoint_owned_conflict: bool  # either API refuses deployments of the other (#130940)
     stop_guard: bool  # `_stop` refuses a deployment that an inference endpoint uses (#129325)
     low_priority_check: bool  # `_update` refuses a second allocation of low priority (#139989)
+    no_room_is_a_conflict: bool  # `_start` without room: 409 instead of 429 or 500 (#155310)
+    endpoint_list: str  # the key of the list: "models" until 8.14, then "endpoints" (#107704)
+    endpoint_list_complete: bool  # 8.16 and 8.17 list one endpoint of each deployment only
+    endpoint_keeps_settings: bool  # an endpoint `_update` with the stored settings does nothing
     start_forgets_zero: bool  # defect: a start deletes deployments at zero (#137134)
+    shutdown_forgets_zero: bool  # defect: so does the shutdown of a node (#146806)
     waits_for_requested_id: bool  # defect: 409 at zero for requests by another id (#146835)
 
     @property
@@ -115,8 +130,13 @@ def behaviour_of(version: str) -> VersionBehaviour:
         endpoint_owned_conflict=release >= (9, 2),
         stop_guard=_has(release, _STOP_GUARD),
         low_priority_check=_has(release, _LOW_PRIORITY),
+        no_room_is_a_conflict=_has(release, _NO_ROOM_IS_A_CONFLICT),
+        endpoint_list="models" if release < (8, 15) else "endpoints",
+        endpoint_list_complete=not (8, 16) <= release < (8, 18),
+        endpoint_keeps_settings=release >= (9, 2),
         start_forgets_zero=(9, 1) <= release < (9, 3),
-        waits_for_requested_id=adaptive,
+        shutdown_forgets_zero=adaptive and not _has(release, _SHUTDOWN_KEEPS_ZERO),
+        waits_for_requested_id=adaptive and not _has(release, _FINDS_BY_ID),
     )
 
 

@@ -58,7 +58,7 @@ SAME_IDS = deployment(node(), deployment_id="elser", model_id="elser")
 PAIR = deployment(node(), deployment_id="elser-search", model_id="elser")
 
 
-@pytest.mark.parametrize("version", [(8, 16, 0), (8, 19, 5), (9, 0, 8), (9, 3, 0)])
+@pytest.mark.parametrize("version", [(9, 3, 5), (9, 3, 8), (9, 4, 0), (9, 5, 4), (10, 0, 0)])
 def test_adaptive_allocations_may_scale_it_to_zero(version):
     assert unsafe_reason(ADAPTIVE, SAME_IDS, None, version) == ""
 
@@ -66,15 +66,31 @@ def test_adaptive_allocations_may_scale_it_to_zero(version):
 @pytest.mark.parametrize(
     ("version", "because"),
     [
-        (None, "unknown"),
-        ((8, 15, 5), "8.16 and later"),
-        ((9, 1, 0), "#137134"),
-        ((9, 1, 7), "#137134"),
-        ((9, 2, 4), "#137134"),
+        (None, ["unknown"]),
+        ((8, 15, 5), ["8.16 and later"]),
+        ((8, 16, 0), ["#146806"]),
+        ((8, 18, 2), ["#146806"]),
+        ((8, 19, 14), ["#146806"]),
+        ((8, 19, 99), ["#146806"]),
+        ((9, 0, 8), ["#146806"]),
+        ((9, 1, 0), ["#137134", "#146806"]),
+        ((9, 2, 4), ["#137134", "#146806"]),
+        ((9, 3, 0), ["#146806"]),
+        ((9, 3, 4), ["#146806", "9.3.5 and later"]),
     ],
 )
 def test_not_in_versions_that_would_delete_or_never_resume_it(version, because):
-    assert because in unsafe_reason(ADAPTIVE, SAME_IDS, None, version)
+    reason = unsafe_reason(ADAPTIVE, SAME_IDS, None, version)
+    assert all(text in reason for text in because)
+    assert ("#137134" in reason) is ("#137134" in because)
+
+
+def test_every_defect_is_named_with_what_triggers_it():
+    assert unsafe_reason(ADAPTIVE, SAME_IDS, None, (9, 2, 0)) == (
+        "9.2.0 may delete it while it has no allocations, when another deployment is started "
+        "(elasticsearch#137134) or when a node shuts down (elasticsearch#146806); 9.3.5 and later "
+        "do not"
+    )
 
 
 def test_not_under_an_id_by_which_requests_could_not_resume_it():

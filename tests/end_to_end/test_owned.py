@@ -227,16 +227,16 @@ async def test_nor_if_an_endpoint_has_just_become_its_owner(version, tmp_path):
         assert STOP not in [path for path, _ in sent(world)]
 
 
-@pytest.mark.parametrize("version", ["8.16", *ALLOCATIONS_ONLY, *BOTH_MODES])
+@pytest.mark.parametrize("version", ["8.16", *ALLOCATIONS_ONLY, *BOTH_MODES, "9.4"])
 async def test_adaptive_allocations_scale_it_to_zero_where_that_is_safe(version):
     governed = replace(BOUNDS, zero=ScaleToZero(AFTER_S, ZeroMethod.ADAPTIVE))
     async with owned(version, governed, rate_per_s=0.0) as world:
         cycles = await world.run_for(AFTER_S + 60.0)
-        if version == "9.1":
-            assert adaptive_of(world) == (1, 8)
-            assert "137134" in cycles[-1].text("a")
-        else:
+        if version == "9.4":
             assert adaptive_of(world) == (0, 8)
+        else:
+            assert adaptive_of(world) == (1, 8)
+            assert "146806" in cycles[-1].text("a")
 
 
 async def test_a_deployment_that_an_endpoint_only_uses_is_updated_directly():

@@ -392,7 +392,7 @@ async def test_a_deployment_that_does_not_fit_is_started_when_it_fits(stopped):
 # Scaled to zero by adaptive allocations
 
 
-@pytest.mark.parametrize("version", ["8.16", "8.19", "9.3"])
+@pytest.mark.parametrize("version", ["9.3.5", "9.4", "9.5"])
 async def test_adaptive_allocations_scale_to_zero_and_a_request_scales_up(idle, version):
     async with idle(version, ADAPTIVE_ZERO) as world:
         await world.run_for(STOPPED_AFTER_S)
@@ -424,10 +424,11 @@ async def test_adaptive_allocations_scale_to_zero_and_a_request_scales_up(idle, 
     [
         ("9.1", {}, "elasticsearch#137134"),
         ("9.2", {}, "elasticsearch#137134"),
+        *((version, {}, "elasticsearch#146806") for version in ("8.16", "8.19.14", "9.0.8", "9.3")),
         ("serverless", {}, "version of its nodes"),
         *(
             (version, {"deployment_id": "a-search"}, "elasticsearch#146835")
-            for version in ("8.16", "8.19", "9.3")
+            for version in ("9.3.5", "9.4.4")
         ),
     ],
 )
@@ -445,6 +446,16 @@ async def test_before_8_16_it_is_not_scaled_to_zero(idle, version):
         cycles = await world.run_for(STOPPED_AFTER_S + 300.0)
         assert [c.kind("a") for c in cycles].count(OutcomeKind.UNSUPPORTED) == len(world.sent) == 1
         assert world.requested("a") == 1
+
+
+async def test_9_3_0_deletes_a_deployment_at_zero_when_a_node_shuts_down(idle):
+    """The defect that is the reason to hold the minimum there."""
+    async with idle("9.3", ADAPTIVE_ZERO) as world:
+        await world.run_for(STOPPED_AFTER_S)
+        world.set_adaptive("a", min_number_of_allocations=0)
+        world.cluster.update_deployment("a", number_of_allocations=0, internal=True)
+        world.cluster.remove_node("ml-2")
+        assert not runs(world)
 
 
 async def test_9_1_deletes_a_deployment_at_zero(idle):

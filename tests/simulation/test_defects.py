@@ -29,6 +29,16 @@ def test_starting_a_deployment_deletes_those_at_zero(version, kept):
     assert "other" in world.deployments
 
 
+@pytest.mark.parametrize(
+    ("version", "kept"),
+    [("8.16", False), ("8.19.14", False), ("9.3.4", False), ("9.3.5", True), ("9.4", True)],
+)
+def test_the_shutdown_of_a_node_deletes_those_at_zero(version, kept):
+    world, _ = at_zero(version)
+    world.remove_node(next(iter(world.nodes)))
+    assert ("acme" in world.deployments) is kept
+
+
 def test_deployments_above_zero_are_kept():
     world = cluster(version="9.1")
     world.start_deployment("acme", adaptive=TO_ZERO)

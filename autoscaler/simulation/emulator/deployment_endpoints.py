@@ -114,7 +114,7 @@ async def _wait_for(
         reasons = ", ".join(f"{node}: {route.reason}" for node, route in deployment.routes.items())
         cluster.stop_deployment(id_, force=True)
         raise SimulatedApiError(
-            500,
+            409 if cluster.behaviour.no_room_is_a_conflict else 500,
             "status_exception",
             f"Could not start trained model deployment [{id_}], the following nodes failed with "
             f"errors [{reasons}]",

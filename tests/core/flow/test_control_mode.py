@@ -22,7 +22,7 @@ class Stage:
     Adaptive allocations keep the allocations within their bounds, and do no more.
     """
 
-    def __init__(self, *rules, allocations=2, adaptive=None, version="9.3.0", **ids):
+    def __init__(self, *rules, allocations=2, adaptive=None, version="9.4.0", **ids):
         self.policy = policy(*rules)
         self.state = State()
         self.at = 0.0
