@@ -256,6 +256,13 @@ class TestARefusedStart:
         assert re.search(pattern, sentence), sentence
         assert world.polls == []
 
+    @pytest.mark.parametrize("version", ["9.5.3", "9.5.4"])  # 429, then 409
+    async def test_without_room_says_what_to_add(self, version):
+        async with Opening(msgspec.structs.replace(SCENARIO, version=version)) as world:
+            sentence = await world.start_error("huge")
+        assert "no ML nodes with sufficient capacity" in sentence
+        assert sentence.endswith("or add machine learning nodes")
+
     async def test_without_a_licence(self):
         async with Opening() as world:
             world.emulation.licence_expired = True

@@ -6,11 +6,12 @@ import msgspec
 
 from autoscaler.adapters.admin_http.client import URL_HINT, AdminRequestFailed, send
 from autoscaler.adapters.admin_http.resume import ResumeAccepted
-from autoscaler.wire.decisions import AdminError
+from autoscaler.wire.decisions import AdminError, DeploymentResponse, ManagedView
 
 
 async def resume(url: str, deployment_id: str) -> str:
-    """Send the request to the daemon at `url`, and return its message.
+    """Send the request to the daemon at `url`, and return its message, with the refusal of the last
+    start, if it was refused.
 
     Raises:
         AdminRequestFailed: no daemon responds, or it refuses: the deployment is not stopped.
@@ -20,8 +21,22 @@ async def resume(url: str, deployment_id: str) -> str:
     try:
         if status != 202:
             raise AdminRequestFailed(msgspec.json.decode(body, type=AdminError).error)
-        return msgspec.json.decode(body, type=ResumeAccepted).message
+        message = msgspec.json.decode(body, type=ResumeAccepted).message
     except msgspec.DecodeError as error:
         raise AdminRequestFailed(
             f"unexpected response from {url}: {status} to POST {path}; {URL_HINT}"
         ) from error
+    return message + await _last_refusal(url, deployment_id)
+
+
+async def _last_refusal(url: str, deployment_id: str) -> str:
+    """Why the last start was refused; empty if it was not, or if the daemon does not say."""
+    try:
+        status, body = await send("GET", url, f"/decisions/{quote(deployment_id, safe='')}")
+        found = msgspec.json.decode(body, type=DeploymentResponse).deployment
+    except (AdminRequestFailed, msgspec.DecodeError):
+        return ""
+    last = found.last_update if isinstance(found, ManagedView) else None
+    if status != 200 or last is None or last.current > 0 or not last.detail:
+        return ""
+    return f"; the last attempt was refused: {last.detail}"

@@ -32,6 +32,7 @@ _ADVICE: tuple[tuple[type[r.ApiError], str], ...] = (
         r.NotEnoughCapacity,
         "reduce --allocations or --threads, stop another deployment, or add machine learning nodes",
     ),
+    (r.RoutesFailed, "check the logs of these nodes"),
     (r.TooManyDeployments, "stop another deployment first"),
     (r.UpgradeModeEnabled, "start it when the upgrade is over"),
     (r.MixedVersions, "start it when all nodes have the same version"),
@@ -126,7 +127,8 @@ def _why_not(name: str, error: ElasticsearchError) -> str:
         return str(error)
     advice = next((advice for kind, advice in _ADVICE if isinstance(error, kind)), "")
     reason = error.reason.rstrip(".; ") or str(error)
-    return f"{name} was not started: {reason}{f'; {advice}' if advice else ''}"
+    causes = f" ({error.causes.rstrip('.; ')})" if error.causes else ""
+    return f"{name} was not started: {reason}{causes}{f'; {advice}' if advice else ''}"
 
 
 async def _wait(

@@ -8,12 +8,16 @@ formats, so reading is tolerant. Rendering produces the complete form.
 """
 
 from collections.abc import Mapping
+from typing import Any
 
 import msgspec
 from msgspec import Struct
 
 MAX_REASON = 600
 """Characters of a reason that are kept. A reason may list every node of the cluster."""
+
+MAX_CAUSES = 8
+"""Causes of a cause, and root causes, that are read."""
 
 
 class ErrorResponse(Struct, frozen=True, kw_only=True):
@@ -22,6 +26,7 @@ class ErrorResponse(Struct, frozen=True, kw_only=True):
     status: int
     type: str = ""  # "" where the error is a plain text, or there is none
     reason: str = ""
+    causes: str = ""  # the reasons of its causes, where they say more
     enveloped: bool = False  # the body has the form above, or a plain text for `error`
 
 
@@ -40,8 +45,25 @@ def parse_error(status: int, body: bytes) -> ErrorResponse:
         status=status,
         type=_text(error.get("type")),
         reason=_shortened(_text(error.get("reason"))),
+        causes=_shortened("; ".join(_causes(error))),
         enveloped=True,
     )
+
+
+def _causes(error: Mapping[str, Any]) -> list[str]:
+    """The reasons of the causes, outermost first, and of the root causes, each once."""
+    found = [_text(error.get("reason"))]
+    roots = error.get("root_cause")
+    chains = [error, *(roots if isinstance(roots, list) else [])]
+    for chain in chains[:MAX_CAUSES]:
+        cause = chain
+        for _ in range(MAX_CAUSES):
+            if not isinstance(cause, dict):
+                break
+            if (reason := _text(cause.get("reason"))) and reason not in found:
+                found.append(reason)
+            cause = cause.get("caused_by")
+    return found[1:]
 
 
 def render_error(

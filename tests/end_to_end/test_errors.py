@@ -175,7 +175,7 @@ UPDATE_REFUSALS = {
     ),
     "no-capacity-with-another-reason": Refusal(429, STATUS, "it is full", OutcomeKind.NO_CAPACITY),
     "upgrade-mode": Refusal(
-        429, STATUS, "cannot update while upgrade mode is enabled", OutcomeKind.NO_CAPACITY
+        429, STATUS, "cannot update while upgrade mode is enabled", OutcomeKind.INVALID
     ),
     "overloaded": Refusal(
         429, "es_rejected_execution_exception", "rejected execution of task", OutcomeKind.UNKNOWN
@@ -191,6 +191,47 @@ UPDATE_REFUSALS = {
     ),
     "licence": Refusal(
         403, SECURITY, "current license is non-compliant for [ml]", OutcomeKind.FORBIDDEN
+    ),
+    "index-block": Refusal(
+        403,
+        "cluster_block_exception",
+        "index [.ml-config] blocked by: [FORBIDDEN/8/index write (api)];",
+        OutcomeKind.INVALID,
+    ),
+    "index-unauthorised": Refusal(
+        403,
+        SECURITY,
+        "action [x] is unauthorized for user [u] on indices [.inference]",
+        OutcomeKind.INVALID,
+    ),
+    "system-index-unauthorised": Refusal(
+        403,
+        SECURITY,
+        "action [x] is unauthorized for user [u] on restricted indices [.ml-config]",
+        OutcomeKind.INVALID,
+    ),
+    "cluster-block": Refusal(
+        403,
+        "cluster_block_exception",
+        "blocked by: [FORBIDDEN/6/cluster read-only (api)];",
+        OutcomeKind.FORBIDDEN,
+    ),
+    "forbidden-for-another-reason": Refusal(403, STATUS, "not this one", OutcomeKind.INVALID),
+    "conflict-for-another-reason": Refusal(409, STATUS, "not now", OutcomeKind.INVALID),
+    "index-unavailable": Refusal(
+        503,
+        "cluster_block_exception",
+        "index [.ml-config] blocked by: [SERVICE_UNAVAILABLE/1/state not recovered];",
+        OutcomeKind.INVALID,
+    ),
+    "shards-unavailable": Refusal(
+        503, "unavailable_shards_exception", "[.ml-config][0]", OutcomeKind.INVALID
+    ),
+    "no-shard": Refusal(
+        503, "no_shard_available_action_exception", "no shard", OutcomeKind.INVALID
+    ),
+    "all-shards-failed": Refusal(
+        503, "search_phase_execution_exception", "all shards failed", OutcomeKind.INVALID
     ),
     "no-master-block": Refusal(
         503,

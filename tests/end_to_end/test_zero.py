@@ -374,13 +374,35 @@ async def test_a_stopped_deployment_whose_model_is_gone_is_dropped(stopped):
         assert len(sent(world, START)) == 1
 
 
-async def test_a_deployment_that_does_not_fit_is_started_when_it_fits(stopped):
-    async with stopped() as world:
+async def test_a_start_refused_for_an_unknown_reason_is_no_success(stopped):
+    async with stopped("9.5.4") as world:
+        world.fail(START, status=409, error_type="status_exception", body="not today", calls=None)
+        world.loop.resume("a")
+        cycles = await world.run_for(600.0)
+        kinds = [c.kind("a") for c in cycles]
+        assert kinds[0] is OutcomeKind.UNKNOWN
+        assert "not today" in cycles[0].outcome("a").detail
+        assert OutcomeKind.ACCEPTED not in kinds
+        assert kinds.count(OutcomeKind.UNKNOWN) <= 8, "it backs off"
+        assert recorded(world) == {"a"}
+        world.faults.clear()
+        await resumed(world, within_s=600.0)
+
+
+@pytest.mark.parametrize("version", ["9.3", "9.5.3", "9.5.4"])  # from 9.5.4 a 409, before a 429
+async def test_a_deployment_that_does_not_fit_is_started_when_it_fits(stopped, version):
+    async with stopped(version) as world:
         for node_id in list(world.cluster.nodes):
             world.cluster.remove_node(node_id)
         world.loop.resume("a")
         cycles = await world.cycles(6)
-        assert OutcomeKind.NO_CAPACITY in {c.kind("a") for c in cycles}
+        (refused,) = [
+            c.outcome("a") for c in cycles if c.kind("a") is OutcomeKind.NO_CAPACITY
+        ]
+        assert "no ML nodes with sufficient capacity" in refused.detail
+        assert "add machine learning nodes" in refused.detail
+        assert {c.kind("a") for c in cycles[1:]} == {OutcomeKind.UNCHANGED}, "it backs off"
+        assert "no_capacity" in cycles[-1].text("a")
         assert len(sent(world, START)) <= 2
         assert recorded(world) == {"a"}
         with pytest.raises(AssertionError):

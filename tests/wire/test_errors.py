@@ -40,8 +40,22 @@ def test_the_complete_form():
         status=429,
         type="status_exception",
         reason="no ML nodes",
+        causes="n1: full",
         enveloped=True,
     )
+
+
+def test_every_cause_is_kept_once_whatever_the_depth():
+    deepest = {"type": "c", "reason": "the disk is full", "caused_by": "a text"}
+    cause = {"type": "b", "reason": "not saved", "caused_by": deepest}
+    error = {
+        "root_cause": [{"type": "c", "reason": "the disk is full"}, "a text", {"reason": "late"}],
+        "type": "a",
+        "reason": "it failed",
+        "caused_by": {"reason": "it failed", "caused_by": cause},
+    }
+    body = msgspec.json.encode({"error": error, "status": 500})
+    assert parse_error(500, body).causes == "not saved; the disk is full; late"
 
 
 @settings(deadline=None, derandomize=True)

@@ -23,10 +23,13 @@ class ApiError(ElasticsearchError):
         kind = f" {response.type}" if response.type else ""
         advice = f"; {self.advice}" if self.advice else ""
         reason = response.reason.rstrip(".; ") or "no reason given"
+        if response.causes:
+            reason = f"{reason} ({response.causes.rstrip('.; ')})"
         super().__init__(f"{request} was refused with {response.status}{kind}: {reason}{advice}")
         self.status = response.status
         self.type = response.type
         self.reason = response.reason
+        self.causes = response.causes
         self.retry_after_s = retry_after_s
 
 
@@ -72,6 +75,16 @@ class Unauthenticated(ApiError):
 
 class Forbidden(ApiError):
     """403."""
+
+
+class ClusterBlocked(Forbidden):
+    """The whole cluster is read-only."""
+
+    advice = "remove the block cluster.blocks.read_only from the settings of the cluster"
+
+
+class IndexRefused(Forbidden):
+    """An index is blocked, or the user may not read it. Other deployments may not need it."""
 
 
 class MissingPrivilege(Forbidden):
@@ -145,7 +158,11 @@ class OwnedByEndpoint(Conflict):
 
 
 class AlreadyStarted(Conflict):
-    """A deployment with this id exists."""
+    """A deployment with this id has been started already."""
+
+
+class StartConflict(Conflict):
+    """A start was refused for another reason. Whether the deployment runs is unknown."""
 
 
 class DeploymentInUse(Conflict):
@@ -160,12 +177,6 @@ class TooManyRequests(ApiError):
     """429."""
 
 
-class NotEnoughCapacity(TooManyRequests):
-    """The allocations do not fit, and no node can be added; nothing was changed."""
-
-    advice = "add machine learning nodes, or lower max_allocations"
-
-
 class TooManyDeployments(TooManyRequests):
     """The cluster has the maximum number of deployments."""
 
@@ -176,3 +187,22 @@ class UpgradeModeEnabled(TooManyRequests):
 
 class ServerError(ApiError):
     """5xx."""
+
+
+class IndexUnavailable(ServerError):
+    """The index with the model or the endpoint cannot be read now. Others may be available."""
+
+
+class NotEnoughCapacity(ApiError):
+    """The allocations do not fit, and no node can be added; nothing was changed.
+
+    Mostly 429; of a start also 409 or, in earlier versions, 500 (elastic/elasticsearch#155310).
+    """
+
+    advice = "add machine learning nodes, or lower max_allocations"
+
+
+class RoutesFailed(ApiError):
+    """409 or 500: a node could not load the model. The server has removed the deployment."""
+
+    advice = "check the logs of these nodes"

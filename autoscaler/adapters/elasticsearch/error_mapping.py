@@ -21,11 +21,18 @@ _OUTCOME_KINDS: tuple[tuple[type[e.ElasticsearchError], OutcomeKind], ...] = (
     # Nothing was started. It will be possible after the upgrade, without a new privilege.
     (r.MixedVersions, OutcomeKind.INVALID),
     (r.UpgradeModeEnabled, OutcomeKind.INVALID),
+    # These concern every deployment, and any other 403 the one that was to be changed.
     (r.Unauthenticated, OutcomeKind.FORBIDDEN),
-    (r.Forbidden, OutcomeKind.FORBIDDEN),
+    (r.MissingPrivilege, OutcomeKind.FORBIDDEN),
+    (r.LicenceNotCompliant, OutcomeKind.FORBIDDEN),
+    (r.ClusterBlocked, OutcomeKind.FORBIDDEN),
+    # Refused for certain, and for this model only.
+    (r.ModelDownloading, OutcomeKind.INVALID),
+    (r.IndexUnavailable, OutcomeKind.INVALID),
     # The change may have been applied; the next observation shows it.
     (e.TransportError, OutcomeKind.UNKNOWN),
     (e.ConnectionSettingsError, OutcomeKind.UNKNOWN),
+    (r.StartConflict, OutcomeKind.UNKNOWN),
     (r.ServerError, OutcomeKind.UNKNOWN),
     (r.ServerTimeout, OutcomeKind.UNKNOWN),
     (r.TooManyRequests, OutcomeKind.UNKNOWN),

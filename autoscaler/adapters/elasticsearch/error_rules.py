@@ -1,13 +1,15 @@
 """Which error response becomes which error.
 
 The first matching rule applies. A rule matches by operation, status and type, and by a fragment of
-the reason. Wording changes between versions more often than types do, so a fragment only decides
-where status and type are ambiguous, and a rule without a fragment covers the rest. A response that
-no rule matches becomes the general error of its status.
+the reason or of its causes. Wording changes between versions more often than types do, so a
+fragment only decides where status and type are ambiguous. A rule without a fragment covers the rest
+only where every documented response of that status and type means the same; in particular, no
+response counts as a success by its status alone. A response that no rule matches becomes the
+general error of its status.
 
 Source of the rules: elastic/elasticsearch, `TrainedModelAssignmentClusterService.java`,
 `TransportStartTrainedModelDeploymentAction.java`, `TransportStopTrainedModelDeploymentAction.java`,
-`MlUpgradeModeActionFilter.java`.
+`MlUpgradeModeActionFilter.java`; #115692 and #155310.
 """
 
 from enum import StrEnum
@@ -30,7 +32,7 @@ class ErrorRule(NamedTuple):
     operations: frozenset[Operation]
     status: int
     kind: str | None  # the `type` of the envelope; None: any
-    fragment: str  # in lower case; "": any
+    fragment: str  # of the reason or its causes, in lower case; "": any
     error: type[r.ApiError]
 
 
@@ -46,6 +48,17 @@ _STATUS = "status_exception"
 _ILLEGAL = "illegal_argument_exception"
 _MISSING = "resource_not_found_exception"
 _SECURITY = "security_exception"
+_BLOCKED = "cluster_block_exception"
+
+_NO_ROOM = (
+    "no ml nodes with sufficient capacity",
+    "not enough resources",
+    "not enough memory",
+    "insufficient",  # processors or memory, in the reasons of the nodes
+)
+"""How the reason of a failed start, or its causes, say that the nodes have no room."""
+
+_LOADING_FAILED = ("failed with errors", "nodes failed")
 
 ERROR_RULES: tuple[ErrorRule, ...] = (
     # 400: the request, or the settings of the deployment
@@ -58,15 +71,21 @@ ERROR_RULES: tuple[ErrorRule, ...] = (
     ErrorRule(_CHANGE, 400, None, "unknown field [adaptive_allocations]", r.NoAdaptiveAllocations),
     ErrorRule(_START, 400, _ILLEGAL, "enum", r.BadRequest),  # an unknown priority or wait_for
     # The planner contradicts itself (elastic/elasticsearch#115692).
-    ErrorRule(_START, 400, _ILLEGAL, "not enough memory on node", r.BadRequest),
+    ErrorRule(_START, 400, _ILLEGAL, "not enough memory on node", r.NotEnoughCapacity),
+    ErrorRule(_START, 400, _STATUS, "inference endpoint", r.BadRequest),  # it has this id
     ErrorRule(_START, 400, _STATUS, "deployment with the same id", r.DeploymentExists),
     ErrorRule(_START, 400, _STATUS, "already exists", r.DeploymentExists),
+    ErrorRule(_START, 400, "resource_already_exists_exception", "", r.DeploymentExists),
     ErrorRule(_CHANGE, 400, "x_content_parse_exception", "", r.UnparsableRequest),
     ErrorRule(_CHANGE, 400, _ILLEGAL, "", r.UnparsableRequest),
     # 401, 403: the user, and what the licence covers
     ErrorRule(_ANY, 401, None, "", r.Unauthenticated),
     ErrorRule(_ANY, 403, _SECURITY, "non-compliant for [", r.LicenceNotCompliant),
+    ErrorRule(_ANY, 403, _SECURITY, "on indices [", r.IndexRefused),
+    ErrorRule(_ANY, 403, _SECURITY, "on restricted indices [", r.IndexRefused),
     ErrorRule(_ANY, 403, _SECURITY, "", r.MissingPrivilege),
+    ErrorRule(_ANY, 403, _BLOCKED, "index [", r.IndexRefused),
+    ErrorRule(_ANY, 403, _BLOCKED, "", r.ClusterBlocked),
     ErrorRule(_START, 403, _STATUS, "", r.MixedVersions),
     # 404
     ErrorRule(_ANY, 404, _MISSING, "no known model deployment with id", r.DeploymentNotFound),
@@ -75,21 +94,40 @@ ERROR_RULES: tuple[ErrorRule, ...] = (
     ErrorRule(_UPDATE | _STOP, 404, _MISSING, "", r.DeploymentNotFound),
     # 408: the wait ended, but the deployment may still reach the state
     ErrorRule(_START, 408, "model_deployment_timeout_exception", "", r.StartTimedOut),
-    ErrorRule(_START, 408, None, "timed out after", r.StartTimedOut),
-    ErrorRule(_START, 408, None, "", r.ModelDownloading),
+    ErrorRule(_START, 408, _STATUS, "timed out after", r.StartTimedOut),
+    ErrorRule(_START, 408, _STATUS, "download", r.ModelDownloading),
     # 409: the state of the deployment
     ErrorRule(_UPDATE, 409, _STATUS, "inference endpoint", r.OwnedByEndpoint),
     ErrorRule(_UPDATE, 409, _STATUS, "inference api", r.OwnedByEndpoint),
-    ErrorRule(_UPDATE, 409, _STATUS, "", r.NotStarted),
-    ErrorRule(_START, 409, None, "reset", r.Conflict),  # of all of machine learning
-    ErrorRule(_START, 409, None, "", r.AlreadyStarted),
+    ErrorRule(_UPDATE, 409, _STATUS, "[started] state", r.NotStarted),
+    ErrorRule(_START, 409, _STATUS, "feature reset", r.Conflict),
+    ErrorRule(_START, 409, _STATUS, "feature is being reset", r.Conflict),
+    ErrorRule(_START, 409, _STATUS, "already been started", r.AlreadyStarted),
+    ErrorRule(_START, 409, _STATUS, "already started", r.AlreadyStarted),
+    ErrorRule(_START, 409, _STATUS, "already exists", r.AlreadyStarted),
     ErrorRule(_STOP, 409, _STATUS, "", r.DeploymentInUse),
     # 429: the scarce resource. A full thread pool and a full cluster differ in type
-    ErrorRule(_START, 429, _STATUS, "upgrade mode", r.UpgradeModeEnabled),
+    ErrorRule(_CHANGE, 429, _STATUS, "upgrade mode", r.UpgradeModeEnabled),
     ErrorRule(_START, 429, _STATUS, "no ml nodes with sufficient capacity", r.NotEnoughCapacity),
-    ErrorRule(_CHANGE, 429, _STATUS, "not enough resources", r.NotEnoughCapacity),
+    ErrorRule(_START, 429, _STATUS, "not enough resources", r.NotEnoughCapacity),
     ErrorRule(_START, 429, _STATUS, "[100]", r.TooManyDeployments),
     ErrorRule(_UPDATE, 429, _STATUS, "", r.NotEnoughCapacity),
+    # 409 or 500 of a start: the nodes have no room, or one of them could not load the model
+    *(
+        ErrorRule(_START, status, _STATUS, words, error)
+        for status in (409, 500)
+        for error, fragments in (
+            (r.NotEnoughCapacity, _NO_ROOM),
+            (r.RoutesFailed, _LOADING_FAILED),
+        )
+        for words in fragments
+    ),
+    ErrorRule(_START, 409, None, "", r.StartConflict),
+    # 503: an index that this request needs, or the whole cluster (no rule)
+    ErrorRule(_ANY, 503, _BLOCKED, "index [", r.IndexUnavailable),
+    ErrorRule(_ANY, 503, "unavailable_shards_exception", "", r.IndexUnavailable),
+    ErrorRule(_ANY, 503, "no_shard_available_action_exception", "", r.IndexUnavailable),
+    ErrorRule(_ANY, 503, "search_phase_execution_exception", "", r.IndexUnavailable),
     # The master did not process the change before the time-out, and may process it later.
     ErrorRule(_ANY, 429, "process_cluster_event_timeout_exception", "", r.ServerError),
 )
@@ -114,13 +152,13 @@ def classify(
     retry_after_s: float | None = None,
 ) -> r.ApiError:
     """The error for `response`. `request` is the method and path, for the message."""
-    reason = response.reason.lower()
+    words = f"{response.reason}\n{response.causes}".lower()
     for rule in ERROR_RULES:
         if (
             rule.status == response.status
             and operation in rule.operations
             and rule.kind in (None, response.type)
-            and rule.fragment in reason
+            and rule.fragment in words
         ):
             return rule.error(response, request=request, retry_after_s=retry_after_s)
     return _fallback(response.status)(response, request=request, retry_after_s=retry_after_s)

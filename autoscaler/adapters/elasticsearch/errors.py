@@ -15,13 +15,16 @@
         │                             UnparsableRequest (NoAdaptiveAllocations),
         │                             DeploymentExists, EndpointMissing
         ├── Unauthenticated      401
-        ├── Forbidden            403  MissingPrivilege, LicenceNotCompliant, MixedVersions
+        ├── Forbidden            403  MissingPrivilege, LicenceNotCompliant, MixedVersions,
+        │                             ClusterBlocked, IndexRefused
         ├── NotFound             404  DeploymentNotFound, ModelNotFound, DefinitionNotFound
         ├── ServerTimeout        408  StartTimedOut, ModelDownloading
-        ├── Conflict             409  NotStarted, OwnedByEndpoint, AlreadyStarted, DeploymentInUse
+        ├── Conflict             409  NotStarted, OwnedByEndpoint, AlreadyStarted,
+        │                             StartConflict, DeploymentInUse
         ├── NotAvailable         410
-        ├── TooManyRequests      429  NotEnoughCapacity, TooManyDeployments, UpgradeModeEnabled
-        └── ServerError          5xx
+        ├── TooManyRequests      429  TooManyDeployments, UpgradeModeEnabled
+        ├── ServerError          5xx  IndexUnavailable
+        └── of several statuses       NotEnoughCapacity, RoutesFailed
 
 The classes of `ApiError` are in `api_errors`; `error_rules` maps responses to them. Every message
 is one sentence for the operator, without secrets.

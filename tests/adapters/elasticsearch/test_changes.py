@@ -275,7 +275,16 @@ async def test_a_start_ends_when_the_deployment_exists(given):
         (refusal(429, STATUS, "while upgrade mode is enabled"), OutcomeKind.INVALID),
         (refusal(403, STATUS, "an upgrade is in progress"), OutcomeKind.INVALID),
         (refusal(409, STATUS, "a feature reset is in progress"), OutcomeKind.INVALID),
-        (refusal(408, STATUS, "the model is still being downloaded"), OutcomeKind.UNKNOWN),
+        (refusal(408, STATUS, "the model is still being downloaded"), OutcomeKind.INVALID),
+        (refusal(409, STATUS, "another reason"), OutcomeKind.UNKNOWN),
+        (
+            refusal(409, STATUS, "No ML nodes with sufficient capacity were found"),
+            OutcomeKind.NO_CAPACITY,
+        ),
+        (
+            refusal(500, STATUS, "failed with errors [n1: not enough memory]"),
+            OutcomeKind.NO_CAPACITY,
+        ),
         (UNKNOWN_FIELD, OutcomeKind.UNSUPPORTED),
         (UNAUTHORISED, OutcomeKind.FORBIDDEN),
         (NO_MASTER, OutcomeKind.UNKNOWN),

@@ -17,6 +17,7 @@ ILLEGAL = "illegal_argument_exception"
 PARSE = "x_content_parse_exception"
 MISSING = "resource_not_found_exception"
 SECURITY = "security_exception"
+BLOCKED = "cluster_block_exception"
 REJECTED = "es_rejected_execution_exception"
 
 UNAUTHORISED = (
@@ -33,6 +34,7 @@ class Case(Struct, frozen=True):
     reason: str
     error: type
     fields: dict = {}
+    cause: str = ""
 
 
 CASES = (
@@ -128,6 +130,8 @@ CASES = (
         "the inference API",
         r.OwnedByEndpoint,
     ),
+    Case(UPDATE, 409, STATUS, "another reason", r.Conflict),
+    Case(UPDATE, 429, STATUS, "not while upgrade mode is enabled", r.UpgradeModeEnabled),
     Case(
         UPDATE,
         429,
@@ -207,8 +211,15 @@ CASES = (
     ),
     Case(START, 400, STATUS, "deployment with id [a] already exists", r.DeploymentExists),
     Case(START, 400, PARSE, "[1:2] unknown field [adaptive_allocations]", r.NoAdaptiveAllocations),
-    Case(START, 400, ILLEGAL, "not enough memory on node [n1]", r.BadRequest),
+    Case(START, 400, ILLEGAL, "not enough memory on node [n1]", r.NotEnoughCapacity),
+    Case(START, 400, STATUS, "inference endpoint [a] already exists with this id", r.BadRequest),
+    Case(START, 400, "resource_already_exists_exception", "assignment exists", r.DeploymentExists),
     Case(START, 400, STATUS, "the assignment was removed while waiting", r.BadRequest),
+    Case(UPDATE, 403, BLOCKED, "index [.ml-x] blocked by: [read-only];", r.IndexRefused),
+    Case(UPDATE, 403, BLOCKED, "blocked by: [cluster read-only (api)];", r.ClusterBlocked),
+    Case(UPDATE, 403, "new_exception", "this one not", r.Forbidden),
+    Case(START, 403, SECURITY, f"{UNAUTHORISED} on indices [.ml-x]", r.IndexRefused),
+    Case(START, 403, SECURITY, f"{UNAUTHORISED} on restricted indices [.ml-x]", r.IndexRefused),
     Case(START, 403, STATUS, "cannot start while an upgrade is in progress", r.MixedVersions),
     Case(START, 403, SECURITY, "current license is non-compliant for [ml]", r.LicenceNotCompliant),
     Case(START, 403, SECURITY, UNAUTHORISED, r.MissingPrivilege),
@@ -235,8 +246,26 @@ CASES = (
         r.StartTimedOut,
     ),
     Case(START, 408, STATUS, "Timed out after [20s] waiting", r.StartTimedOut),
+    Case(START, 408, STATUS, "the request took too long", r.ServerTimeout),
     Case(START, 409, STATUS, "[elser] has already been started", r.AlreadyStarted),
+    Case(START, 409, STATUS, "[elser] is already started", r.AlreadyStarted),
+    Case(START, 409, STATUS, "deployment [elser] already exists", r.AlreadyStarted),
     Case(START, 409, STATUS, "a feature reset is in progress", r.Conflict),
+    Case(START, 409, STATUS, "the ML feature is being reset", r.Conflict),
+    Case(START, 409, STATUS, "another reason", r.StartConflict),
+    Case(START, 409, "new_exception", "it has already been started", r.StartConflict),
+    Case(
+        START, 409, STATUS, "no ML nodes with sufficient capacity were found", r.NotEnoughCapacity
+    ),
+    Case(START, 409, STATUS, "not started", r.NotEnoughCapacity, cause="insufficient processors"),
+    Case(START, 409, STATUS, "there are not enough resources", r.NotEnoughCapacity),
+    Case(START, 409, STATUS, "failed with errors [n1: the process ended]", r.RoutesFailed),
+    Case(START, 409, STATUS, "all nodes failed: {n1=the process ended}", r.RoutesFailed),
+    Case(START, 409, STATUS, "not enough memory on [n1]", r.NotEnoughCapacity),
+    Case(START, 500, STATUS, "no ML nodes with sufficient capacity found", r.NotEnoughCapacity),
+    Case(START, 500, STATUS, "failed with errors [n1: not enough memory]", r.NotEnoughCapacity),
+    Case(START, 500, STATUS, "failed with errors [n1: the process ended]", r.RoutesFailed),
+    Case(START, 500, "null_pointer_exception", "insufficient", r.ServerError),
     Case(
         START,
         429,
@@ -259,7 +288,13 @@ CASES = (
         r.NotEnoughCapacity,
     ),
     Case(START, 429, STATUS, "not possible while upgrade mode is enabled", r.UpgradeModeEnabled),
-    Case(START, 500, STATUS, "all nodes failed: {n1=out of memory}", r.ServerError),
+    Case(START, 500, STATUS, "all nodes failed: {n1=out of memory}", r.RoutesFailed),
+    Case(START, 500, STATUS, "an unknown error", r.ServerError),
+    Case(START, 503, "unavailable_shards_exception", "[.ml-x][0]", r.IndexUnavailable),
+    Case(START, 503, "no_shard_available_action_exception", "", r.IndexUnavailable),
+    Case(START, 503, "search_phase_execution_exception", "all failed", r.IndexUnavailable),
+    Case(START, 503, BLOCKED, "index [.ml-x] blocked by: [read];", r.IndexUnavailable),
+    Case(START, 404, "index_not_found_exception", "no such index [.ml-x]", r.NotFound),
     # _stop
     Case(STOP, 404, MISSING, "No known model deployment with id [x]", r.DeploymentNotFound),
     Case(STOP, 409, STATUS, "used by pipelines [p]; use force", r.DeploymentInUse),
@@ -290,7 +325,8 @@ CASES = (
 
 
 def rejected(case):
-    body = render_error(case.status, case.kind, case.reason)
+    cause = ("illegal_state_exception", case.cause) if case.cause else None
+    body = render_error(case.status, case.kind, case.reason, caused_by=cause)
     return classify(case.operation, parse_error(case.status, body), request="POST /x")
 
 
@@ -344,6 +380,11 @@ OUTCOMES = {
     r.TooManyRequests: OutcomeKind.UNKNOWN,
     r.NoAdaptiveAllocations: OutcomeKind.UNSUPPORTED,
     r.UnparsableRequest: OutcomeKind.INVALID,
+    r.ClusterBlocked: OutcomeKind.FORBIDDEN,
+    r.IndexRefused: OutcomeKind.INVALID,
+    r.Forbidden: OutcomeKind.INVALID,
+    r.Conflict: OutcomeKind.INVALID,
+    r.UpgradeModeEnabled: OutcomeKind.INVALID,
     r.EndpointMissing: OutcomeKind.INVALID,
     r.BadRequest: OutcomeKind.INVALID,
 }
@@ -356,3 +397,41 @@ OUTCOMES = {
 )
 def test_the_outcome_of_a_rejected_update(case):
     assert outcome_kind_of(rejected(case)) is OUTCOMES[case.error]
+
+
+STARTS = {
+    r.NotEnoughCapacity: OutcomeKind.NO_CAPACITY,
+    r.TooManyDeployments: OutcomeKind.NO_CAPACITY,
+    r.StartConflict: OutcomeKind.UNKNOWN,
+    r.ServerTimeout: OutcomeKind.UNKNOWN,
+    r.ServerError: OutcomeKind.UNKNOWN,
+    r.MissingPrivilege: OutcomeKind.FORBIDDEN,
+    r.LicenceNotCompliant: OutcomeKind.FORBIDDEN,
+    r.ModelNotFound: OutcomeKind.GONE,
+    r.NoAdaptiveAllocations: OutcomeKind.UNSUPPORTED,
+    r.ContradictoryRequest: OutcomeKind.ADAPTIVE_ENABLED,
+}
+"""Any other refusal of a start concerns that deployment alone."""
+
+SUCCESSES = (r.AlreadyStarted, r.DeploymentExists, r.StartTimedOut)
+
+
+@pytest.mark.parametrize(
+    "case",
+    [case for case in CASES if case.operation is START and case.error not in SUCCESSES],
+    ids=lambda case: f"{case.error.__name__}-{case.kind}-{case.status}",
+)
+def test_the_outcome_of_a_refused_start(case):
+    expected = STARTS.get(case.error, OutcomeKind.INVALID)
+    assert outcome_kind_of(rejected(case)) is expected
+
+
+def test_the_message_contains_the_reasons_of_the_nodes():
+    body = render_error(
+        409,
+        STATUS,
+        "no ML nodes with sufficient capacity were found",
+        caused_by=("illegal_state_exception", "[n1]: free processors [0]"),
+    )
+    message = str(classify(START, parse_error(409, body), request="POST /x"))
+    assert "were found ([n1]: free processors [0]); add machine learning nodes" in message
