@@ -15,7 +15,7 @@ from autoscaler.core.forecast.calibration import Calibration
 from autoscaler.core.forecast.evaluation import HorizonRecord, PendingForecast
 from autoscaler.core.forecast.forecaster import ForecastMemory, ForecastState
 from autoscaler.core.forecast.seasonality import SeasonalProfile
-from autoscaler.core.slo.error_budget import ErrorBudget
+from autoscaler.core.slo.error_budget import Attainment, ErrorBudget
 from autoscaler.core.slo.load_distribution import LoadMixture, RateEstimate
 from autoscaler.core.slo.memory import Backlog, SloEstimate, SloMemory
 from autoscaler.core.slo.service_time import ServiceTimeEstimate
@@ -103,6 +103,8 @@ MEMORY = SloMemory(
         budget=ErrorBudget(
             violations=1.5, requests=1000.0, time_s=600.0, counted_violations=1.0, log_weight=-0.5
         ),
+        attainment=Attainment(violations=2.5, requests=1000.0),
+        expected_until=90.0,
         forecast=FORECAST,
         backlog=Backlog(60.0, 40, 5),
         running=2,

@@ -5,10 +5,14 @@ from collections.abc import Callable, Iterable, Mapping
 from operator import index
 from typing import Any, ClassVar, Protocol, TypeVar
 
+from autoscaler.core.capacity import STARTING
 from autoscaler.core.state import PolicyMemory
 from autoscaler.core.values import LoadEstimate, NodeStats, Reason, Sample, Step, Value
 
 Memory = TypeVar("Memory")
+
+MAX_ALLOCATIONS = 2**31 - 1
+"""The largest allocation count that the API accepts: a signed integer of 32 bits."""
 
 
 class Situation(Value, frozen=True, kw_only=True):
@@ -17,6 +21,12 @@ class Situation(Value, frozen=True, kw_only=True):
     at: float
     current: int  # current allocations
     running: int  # running allocations
+    requested: int | None = None  # allocations that should run; None: as many as the current ones
+    missing_s: float = 0.0  # time for which fewer have run than were requested
+    max_allocations: int = MAX_ALLOCATIONS  # the most that can be requested
+    # Whether recommendations are carried out: not in a dry run, and not while the cluster would
+    # refuse every change, or the allocations of another writer are kept.
+    carried_out: bool = True
     sample: Sample  # since the previous poll
     load: LoadEstimate  # over the policy's `load_window_s`
     # In-flight requests at equally spaced instants since the previous poll; the last is now. A
@@ -26,6 +36,12 @@ class Situation(Value, frozen=True, kw_only=True):
     threads: int = 1  # of each allocation
     free_threads: Mapping[str, int] = {}  # by the id of the ML node; empty: not reported
     new_node_s: float | None = None  # lead time of an update that needs a new node; None: unknown
+
+    @property
+    def missing(self) -> int:
+        """Requested allocations that do not run."""
+        requested = self.current if self.requested is None else self.requested
+        return max(0, requested - self.running)
 
 
 class ScalingPolicy(Protocol[Memory]):
@@ -123,9 +139,6 @@ def _finite(cost: float, count: int) -> float:
 MAX_ERROR_CHARACTERS = 200
 """Characters of an error's text that are kept: enough for a sentence in a log line."""
 
-MAX_ALLOCATIONS = 2**31 - 1
-"""The largest allocation count that the API accepts: a signed integer of 32 bits."""
-
 
 def recommend_safely(
     policy: AnyPolicy, situation: Situation, memory: PolicyMemory | None
@@ -208,6 +221,16 @@ class InstalledPolicy(Value, frozen=True, kw_only=True, eq=False):
         return costs
 
 
+def missing_inputs(situation: Situation) -> dict[str, float]:
+    """The allocations that run, as inputs of a step, while fewer run than were requested."""
+    return {
+        "running": float(situation.running),
+        "requested": float(situation.running + situation.missing),
+        "missing_s": situation.missing_s,
+        "loading_nodes": float(sum([node.routing_state == STARTING for node in situation.nodes])),
+    }
+
+
 class UtilisationPolicy(Value, frozen=True, kw_only=True):
     """Target tracking: the allocations that bring utilisation to its target."""
 
@@ -247,4 +270,8 @@ class UtilisationPolicy(Value, frozen=True, kw_only=True):
         # Without the tolerance, 4.9 / 0.7 = 7.000000000000001 would be rounded up to 8.
         after = math.ceil(offered_load / self.target - 1e-9)
         inputs = {"offered_load": offered_load, "target_utilisation": self.target}
+        if situation.missing:
+            inputs |= missing_inputs(situation)
+            if situation.running > 0:
+                inputs["utilisation_now"] = offered_load / situation.running
         return Step(Reason.TARGET_TRACKING, current, after, inputs), None

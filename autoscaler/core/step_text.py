@@ -9,7 +9,6 @@ Inputs = Mapping[str, float | str]
 
 _STEPS = {
     Reason.NOT_MEASURED: "held: no request has been timed yet",
-    Reason.TARGET_TRACKING: "load {offered_load:.2f} at {target_utilisation:.0%} needs {after}",
     Reason.POLICY_FAILED: "held: the policy failed: {error}",
     Reason.STABILISATION: "{highest} was recommended within the last {window_s}",
     Reason.BURST: "above {burst_max} only after {hold_s} of higher recommendations, now {above_s}",
@@ -25,6 +24,10 @@ _STEPS = {
 }
 """Texts that need nothing but the inputs of the step; `_TEXTS` has the others."""
 
+
+LOADING_S = 60.0
+"""Seconds for which missing allocations are expected although no node loads the model: nodes that
+have it already add them."""
 
 _ISSUES = {
     DataIssue.FIRST_OBSERVATION: "this is the first observation",
@@ -65,7 +68,48 @@ def _recommendation_text(step: Step) -> str:
 
 def _slo_text(step: Step) -> str:
     inputs = ", ".join(_slo_inputs(step.inputs))
-    return f"{inputs}{': ' if inputs else ''}{_choice_text(step)}"
+    texts = [*_now_texts(step.inputs), _choice_text(step)]
+    return f"{inputs}{': ' if inputs else ''}{'; '.join(texts)}"
+
+
+def _target_tracking_text(step: Step) -> str:
+    """
+    >>> inputs = {"offered_load": 20.0, "target_utilisation": 0.7}
+    >>> _target_tracking_text(Step(Reason.TARGET_TRACKING, 24, 29, inputs))
+    'load 20.00 at 70% needs 29'
+    """
+    inputs = step.inputs
+    target = f"{inputs['target_utilisation']:.0%}"
+    needed = f"load {inputs['offered_load']:.2f} at {target} needs {step.after}"
+    return "; ".join([*_now_texts(inputs), needed])
+
+
+def _now_texts(inputs: Inputs) -> Iterator[str]:
+    """What the requests meet now, while fewer allocations run than were requested.
+
+    >>> inputs = {"running": 16.0, "requested": 24.0, "loading_nodes": 0.0, "missing_s": 300.0}
+    >>> list(_now_texts({**inputs, "violation_fraction_now": 0.61}))
+    ['61% late now with 16 of 24 running, and no node loads the other 8']
+    >>> list(_now_texts({**inputs, "utilisation_now": 1.25, "loading_nodes": 1.0}))
+    ['125% utilisation now with 16 of 24 running']
+    """
+    if "running" not in inputs:
+        return
+    running, requested = float(inputs["running"]), float(inputs["requested"])
+    now = f"now with {running:.0f} of {requested:.0f} running"
+    if (late := inputs.get("violation_fraction_now")) is not None:
+        now = f"{percent_text(float(late))} late {now}"
+    elif (utilisation := inputs.get("utilisation_now")) is not None:
+        now = f"{percent_text(float(utilisation))} utilisation {now}"
+    missing = (
+        "" if _is_loading(inputs) else f", and no node loads the other {requested - running:.0f}"
+    )
+    yield f"{now}{missing}"
+
+
+def _is_loading(inputs: Inputs) -> bool:
+    """Whether the missing allocations are expected: nodes load the model, or were just asked."""
+    return bool(inputs["loading_nodes"]) or float(inputs["missing_s"]) < LOADING_S
 
 
 def _step_limit_text(step: Step) -> str:
@@ -166,6 +210,7 @@ _BACK_OFFS = {
 
 _TEXTS: dict[Reason, Callable[[Step], str]] = {
     Reason.SLO: _slo_text,
+    Reason.TARGET_TRACKING: _target_tracking_text,
     Reason.RECOMMENDATION: _recommendation_text,
     Reason.STEP_LIMIT: _step_limit_text,
     Reason.SCHEDULE: _schedule_text,
@@ -193,6 +238,9 @@ def _slo_inputs(inputs: Inputs) -> Iterator[str]:
         yield f"backlog {inputs['backlog_requests']:.0f}"
     if "slo_attainment" in inputs:
         yield f"SLO attainment (24 h) {percent_text(float(inputs['slo_attainment']))}"
+    if "expected_slo_attainment" in inputs:
+        expected = percent_text(float(inputs["expected_slo_attainment"]))
+        yield f"expected with the recommended allocations {expected}"
 
 
 def _choice_text(step: Step) -> str:
@@ -207,6 +255,9 @@ def _choice_text(step: Step) -> str:
     '4 cost least (2.9% late)'
     >>> _choice_text(Step(Reason.SLO, 3, 5, {"after_new_node": 9.0}, candidates))
     '5 now, target 9 after a new node loads the model (0.6% late; 4 would be 2.9% late)'
+    >>> missing = {"running": 3.0, "requested": 4.0, "loading_nodes": 1.0, "missing_s": 20.0}
+    >>> _choice_text(Step(Reason.SLO, 4, 4, missing, candidates))
+    '4 cost least (2.9% late once all run)'
     >>> _choice_text(Step(Reason.SLO, 3, 6, {"backlog_allocations": 6}, candidates))
     '6 drain the backlog in time (0.1% late; 5 would be 0.6% late)'
     >>> _choice_text(Step(Reason.SLO, 5, 5, {}, candidates))
@@ -232,7 +283,8 @@ def _choice_text(step: Step) -> str:
         choice = f"{allocations} recommended"
     expected = []
     if chosen is not None:
-        expected.append(f"{percent_text(chosen.violation_fraction)} late")
+        once = " once all run" if "running" in step.inputs else ""
+        expected.append(f"{percent_text(chosen.violation_fraction)} late{once}")
     if fewer is not None:
         expected.append(
             f"{fewer.allocations} would be {percent_text(fewer.violation_fraction)} late"

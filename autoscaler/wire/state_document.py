@@ -235,6 +235,11 @@ class StoredErrorBudget(Stored, frozen=True, kw_only=True):
     log_weight: float
 
 
+class StoredAttainment(Stored, frozen=True, kw_only=True):
+    violations: float
+    requests: float
+
+
 class StoredCalibration(Stored, frozen=True, kw_only=True):
     level: float
     coverage: float
@@ -302,6 +307,8 @@ class StoredSloEstimate(Stored, frozen=True, kw_only=True):
     mixture: StoredMixture
     rate_per_s: float
     budget: StoredErrorBudget
+    attainment: StoredAttainment
+    expected_until: float
     forecast: StoredForecast | None
     backlog: StoredBacklog | None
     running: int

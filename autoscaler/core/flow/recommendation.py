@@ -3,6 +3,7 @@
 from autoscaler.core.capacity import FreeCapacity
 from autoscaler.core.flow.constraints import joined
 from autoscaler.core.flow.control_mode import current_allocations, external_control_step
+from autoscaler.core.flow.feedback import is_unsettled
 from autoscaler.core.flow.measurement import Measurement
 from autoscaler.core.policies import (
     AnyPolicy,
@@ -54,6 +55,10 @@ def recommend(
         at=measured.sample.at,
         current=current,
         running=stats.running_allocations or 0,
+        requested=stats.allocations,
+        missing_s=_missing_s(stats, known, measured.sample.at),
+        max_allocations=rule.max_allocations,
+        carried_out=rule.sends,
         sample=measured.sample,
         load=measured.load,
         in_flight=(measured.sample.in_flight,),
@@ -63,3 +68,10 @@ def recommend(
         new_node_s=known.new_node_s if known else None,
     )
     return Recommendation(*recommend_safely(rule.policy, situation, memory), situation)
+
+
+def _missing_s(stats: DeploymentStats, known: DeploymentState | None, at: float) -> float:
+    """Seconds for which fewer allocations have run than were requested."""
+    if known is None or known.unsettled_since is None or not is_unsettled(stats):
+        return 0.0
+    return at - known.unsettled_since

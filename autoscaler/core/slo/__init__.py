@@ -6,6 +6,7 @@ load_distribution  arrival counts     -> LoadDistribution     the load to expect
 load_jump          unexpected counts  -> LoadMixture          the load after a jump
 placement          nodes, allocations -> Placement            allocations per node
 queueing           load, allocations  -> fraction             late requests
+violations         queues             -> late requests        measured, and expected
 error_budget       late requests      -> violation weight
 cost_model         all of these       -> allocations          those with the lowest cost
 memory             what one deployment has shown so far

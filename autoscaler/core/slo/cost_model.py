@@ -5,7 +5,11 @@ from collections.abc import Sequence
 from functools import lru_cache
 
 from autoscaler.core.slo import queueing
-from autoscaler.core.slo.load_distribution import LoadDistribution, load_of_index
+from autoscaler.core.slo.load_distribution import (
+    LoadDistribution,
+    index_of_load,
+    load_of_index,
+)
 from autoscaler.core.slo.placement import NodeSlots, Placement, placement_of
 from autoscaler.core.values import Candidate, Value
 
@@ -185,6 +189,18 @@ class _ViolationTable(dict[int, float]):
 
 
 _table = lru_cache(maxsize=4096)(_ViolationTable)
+
+
+def violation_fraction(
+    load: float, node_slots: NodeSlots, allocations: int, parameters: QueueParameters
+) -> float:
+    """The fraction of the requests that would be late with one load, in erlangs, and at least one
+    allocation."""
+    index = index_of_load(load)
+    if index <= 0:
+        return 0.0
+    violation_load = _table(placement_of(node_slots, allocations), parameters)[index]
+    return min(1.0, violation_load / load_of_index(index))
 
 
 def _violation_load(load: float, placement: Placement, parameters: QueueParameters) -> float:

@@ -5,8 +5,12 @@ consumed does not matter: a late request counts the same at night and at noon, b
 costs far more allocations at night. So all late requests have the same weight in the cost. The
 weight rises while more requests are late than planned, and falls while fewer are.
 
-The statistics do not contain queue waits. But each poll reports the in-flight requests of each
-node, from which the queue wait of a request that arrives at that instant follows.
+The budget is that of the allocations that the policy recommends. While they are carried out, their
+late requests are measured; otherwise, as in a dry run, they are expected. What happens to the
+requests is the attainment, in either case.
+
+While fewer allocations run than the policy recommends, because of a maximum or for lack of
+capacity, a higher weight has no effect. So the integral term does not grow then.
 """
 
 import math
@@ -49,8 +53,28 @@ class WeightSettings(Value, frozen=True, kw_only=True):
     integral_time_s: float = 3600.0
 
 
-class ErrorBudget(Value, frozen=True, kw_only=True):
+class Attainment(Value, frozen=True, kw_only=True):
     """Requests and SLO violations, exponentially weighted over about 24 h."""
+
+    violations: float = 0.0
+    requests: float = 0.0
+
+    @property
+    def fraction(self) -> float | None:
+        """Fraction of the requests that met the SLO; None before the first request."""
+        return 1.0 - self.violations / self.requests if self.requests > 0.0 else None
+
+    def after(self, requests: int, violations: float, interval_s: float) -> "Attainment":
+        """The attainment after another interval."""
+        kept = math.exp(-interval_s / TIME_CONSTANT_S)
+        return Attainment(
+            violations=kept * self.violations + violations, requests=kept * self.requests + requests
+        )
+
+
+class ErrorBudget(Value, frozen=True, kw_only=True):
+    """Requests and SLO violations of the recommended allocations, exponentially weighted over about
+    24 h."""
 
     violations: float = 0.0
     requests: float = 0.0
@@ -71,11 +95,15 @@ def after_interval(
     interval_s: float,
     allowed: float,
     settings: WeightSettings,
+    *,
+    short: bool = False,
 ) -> ErrorBudget:
     """The error budget after another interval.
 
     Args:
         allowed: fraction of the requests that may be late, in (0, 1).
+        short: whether fewer allocations run than the policy recommends, so that a higher weight
+            would change nothing.
     """
     kept = math.exp(-interval_s / TIME_CONSTANT_S)
     updated = ErrorBudget(
@@ -90,7 +118,7 @@ def after_interval(
         updated,
         counted_violations=min(max_violations, kept * budget.counted_violations + violations),
     )
-    excess = min(1.0, consumption(updated, allowed, settings) - 1.0)
+    excess = min(0.0 if short else 1.0, consumption(updated, allowed, settings) - 1.0)
     log_weight = budget.log_weight + excess * interval_s / settings.integral_time_s
     return replace(updated, log_weight=min(MAX_LOG_WEIGHT, max(MIN_LOG_WEIGHT, log_weight)))
 

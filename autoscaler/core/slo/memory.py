@@ -1,7 +1,9 @@
 """The memory of the policy `slo`. `autoscaler.wire.state_document` defines its stored form."""
 
+import math
+
 from autoscaler.core.forecast.forecaster import ForecastMemory
-from autoscaler.core.slo.error_budget import ErrorBudget
+from autoscaler.core.slo.error_budget import Attainment, ErrorBudget
 from autoscaler.core.slo.load_distribution import LoadMixture
 from autoscaler.core.slo.service_time import ServiceTimeEstimate
 from autoscaler.core.values import Step, Value
@@ -22,7 +24,11 @@ class SloEstimate(Value, frozen=True, kw_only=True):
     max_wait: float = 0.0  # queue wait that the SLO allows, in mean service times
     mixture: LoadMixture = LoadMixture()
     rate_per_s: float = 0.0  # predicted arrivals; every poll is compared with it
-    budget: ErrorBudget = ErrorBudget()
+    budget: ErrorBudget = ErrorBudget()  # of the recommended allocations
+    attainment: Attainment = Attainment()  # of the running allocations
+    # Until then the violations of the budget are expected, and not measured: the recommendation is
+    # not carried out, or was not until recently.
+    expected_until: float = -math.inf
     forecast: ForecastMemory | None = None
     backlog: Backlog | None = None
     running: int = 0  # allocations at that time

@@ -11,10 +11,10 @@ from typing import ClassVar
 
 from autoscaler.core.forecast.forecaster import Forecast, Forecaster, ForecastMemory
 from autoscaler.core.policies import CostCurve, MemoryFormat, Situation
-from autoscaler.core.slo import load_distribution, queueing
+from autoscaler.core.slo import load_distribution
 from autoscaler.core.slo.cost_model import CostModel, QueueParameters
 from autoscaler.core.slo.error_budget import (
-    ErrorBudget,
+    Attainment,
     WeightSettings,
     after_interval,
     violation_weight,
@@ -29,6 +29,11 @@ from autoscaler.core.slo.service_time import (
     discounted,
     dispersion_after,
     updated_service_time,
+)
+from autoscaler.core.slo.violations import (
+    expected_violations,
+    inputs_now,
+    violations_in_interval,
 )
 from autoscaler.core.values import ROUNDING_LOSS_S, Reason, Step, Value
 
@@ -51,14 +56,13 @@ MAX_RECOMPUTE_INTERVAL_S = 60.0
 """Maximum seconds between recomputations while arrivals match the prediction. 60 s: a recomputation
 costs about 0.25 ms per deployment."""
 
+MISSING_LIMIT_S = 120.0
+"""Seconds after which allocations that still do not run are missing, and not just being added."""
+
 FORECAST_POINTS = ((0.0, 0.75), (0.5, 0.2), (1.0, 0.05))
 """The distribution of the load at the forecast horizon, as (point, probability). Point 0 is the
 expected load, 1 the forecast; lower loads do not matter. 5%: the forecast is a quantile of
 0.95."""
-
-BURST_CORRECTION, MAX_BURST_CORRECTION = 0.25, 1.5
-"""Polls see only part of the queueing that bursts cause. Estimated violations are multiplied by 1 +
-0.25 * (dispersion - 1), at most by 1.5."""
 
 
 class RecordedLoads(Value, frozen=True, kw_only=True):
@@ -103,7 +107,7 @@ class SloPolicy(Value, frozen=True, kw_only=True):
         seen = SloMemory(
             estimate,
             memory.requests + requests,
-            memory.violations + self._violations(situation, memory, requests),
+            memory.violations + violations_in_interval(situation, memory, requests),
             memory.timed + sample.timed,
             memory.timed_s + sample.timed_busy_s + sample.timed * ROUNDING_LOSS_S,
             memory.time_s + interval_s,
@@ -151,21 +155,26 @@ class SloPolicy(Value, frozen=True, kw_only=True):
             return Step(Reason.NOT_MEASURED, current, current), seen
         mean_s, burstiness = service.mean_s, max(1.0, seen.dispersion)
         max_wait_s = self.objective.max_queue_wait_s(mean_s, math.sqrt(service.scv))
-        allowed = 1.0 - self.objective.target
-        budget = after_interval(
-            before.budget,
-            seen.requests,
-            seen.violations,
-            seen.time_s,
-            allowed,
-            self.weight_settings,
-        )
         mixture = updated_mixture(seen, situation, mean_s, burstiness)
         loads = load_distribution.predicted(mixture, mean_s, burstiness)
         load, stddev = load_distribution.mean_and_spread(loads)
         node_slots = node_slots_of(situation.nodes, situation.threads, situation.free_threads)
-        weight = violation_weight(budget, allowed, self.weight_settings)
         parameters = self._queue_parameters(situation, service, burstiness, max_wait_s or 0.0)
+        expected_until = self._expected_until(situation, before)
+        violations = seen.violations
+        if situation.at <= expected_until:
+            violations = expected_violations(situation, seen, node_slots, parameters, mean_s)
+        budget = after_interval(
+            before.budget,
+            seen.requests,
+            violations,
+            seen.time_s,
+            1.0 - self.objective.target,
+            self.weight_settings,
+            short=_is_short(situation, before.step),
+        )
+        attainment = before.attainment.after(seen.requests, seen.violations, seen.time_s)
+        weight = violation_weight(budget, 1.0 - self.objective.target, self.weight_settings)
         cost_model = CostModel(tuple(loads.items()), node_slots, weight, parameters)
         near = max(1, min(current, math.ceil(load + 3.0 * math.sqrt(load))))
         allocations = cost_model.with_change_threshold(
@@ -174,8 +183,9 @@ class SloPolicy(Value, frozen=True, kw_only=True):
         queued = self._queued_within_timeout(situation, mixture.rate_per_s)
         backlog = None
         if queued * mean_s > BACKLOG_WAITS * (max_wait_s or 0.0) * max(1, situation.running):
-            backlog = self._backlog(situation, before.backlog, queued, load, mean_s)
-            allocations = max(allocations, backlog.allocations)
+            backlog = self._backlog(situation, before, queued, load, mean_s)
+            if situation.carried_out or situation.at - backlog.since < self.drain_s:
+                allocations = max(allocations, backlog.allocations)
         forecast_memory, forecast = self._forecast(situation, seen, mean_s, node_slots)
         forecast_allocations = None
         if forecast is not None and forecast.trusted:
@@ -188,10 +198,10 @@ class SloPolicy(Value, frozen=True, kw_only=True):
             "violation_weight": weight,
             "slo_target": self.objective.target,
             "max_queue_wait_s": max_wait_s or 0.0,
-            **_optional_inputs(budget, backlog, forecast),
+            **_optional_inputs(attainment, backlog, forecast, forecast_allocations),
         }
-        if forecast_allocations is not None:
-            inputs["forecast_allocations"] = float(forecast_allocations)
+        if not situation.carried_out:
+            inputs["expected_slo_attainment"] = budget.attainment or 1.0
         if max_wait_s is None:
             inputs["slo_unreachable"] = "unreachable: the service time alone exceeds the latency"
         if situation.running >= current and current < node_slots.max_without_new_node < allocations:
@@ -199,8 +209,14 @@ class SloPolicy(Value, frozen=True, kw_only=True):
             # allocations only afterwards. So the nodes in use are filled first, which is immediate.
             inputs["after_new_node"] = float(allocations)
             allocations = node_slots.max_without_new_node
-        shown = sorted({max(1, allocations - 1), allocations, allocations + 1, max(1, current)})
-        candidates = cost_model.candidates(shown, self.objective.target, mean_s)
+        shown = {allocations - 1, allocations, allocations + 1, current}
+        if situation.missing:
+            shown.add(situation.running)
+        candidates = cost_model.candidates(
+            sorted({max(1, count) for count in shown}), self.objective.target, mean_s
+        )
+        if situation.missing:
+            inputs |= inputs_now(situation, candidates, (max_wait_s or 0.0) / mean_s, service)
         step = Step(Reason.SLO, current, allocations, inputs, candidates)
         estimate = SloEstimate(
             service_time=service,
@@ -208,6 +224,8 @@ class SloPolicy(Value, frozen=True, kw_only=True):
             mixture=mixture,
             rate_per_s=mixture.rate_per_s,
             budget=budget,
+            attainment=attainment,
+            expected_until=expected_until,
             forecast=forecast_memory,
             backlog=backlog,
             running=situation.running,
@@ -236,16 +254,29 @@ class SloPolicy(Value, frozen=True, kw_only=True):
             new_node=(situation.new_node_s or NEW_NODE_S) / interval_s,
         )
 
+    def _expected_until(self, situation: Situation, before: SloEstimate) -> float:
+        """Until when the violations of the budget are expected, and not measured.
+
+        After a dry run, this includes the time to add the first allocations and to serve the queue
+        that the dry run has left.
+        """
+        if situation.carried_out:
+            return before.expected_until
+        return situation.at + (situation.new_node_s or NEW_NODE_S) + self.drain_s
+
     def _backlog(
         self,
         situation: Situation,
-        known: Backlog | None,
+        before: SloEstimate,
         queued: int,
         load: float,
         service_time_s: float,
     ) -> Backlog:
         """A queue that has doubled since the previous poll is a new backlog, with the full
-        `drain_s` to serve it."""
+        `drain_s` to serve it. So is one that a dry run has left."""
+        known = before.backlog
+        if situation.carried_out and situation.at <= before.expected_until:
+            known = None
         at, interval_s = situation.at, situation.sample.interval_s
         since = at if known is None or 2 * situation.sample.queue_growth > queued else known.since
         left_s = max(interval_s, since + self.drain_s - at)
@@ -277,30 +308,6 @@ class SloPolicy(Value, frozen=True, kw_only=True):
                 return True
         return situation.sample.in_flight > max(situation.running, memory.in_flight)
 
-    def _violations(self, situation: Situation, memory: SloMemory, requests: int) -> float:
-        """An estimate of the late requests in the last interval.
-
-        Failed requests count in full. Of the others, the fraction that would have been late,
-        averaged over arrivals at the start and at the end of the interval.
-        """
-        sample, running, service = situation.sample, situation.running, memory.estimate.service_time
-        if (sample.in_flight < running and memory.in_flight < running) or service.requests <= 0.0:
-            return float(sample.failed)
-        limit, scv = memory.estimate.max_wait, service.scv
-        late_fraction = (
-            queueing.violation_probability(memory.in_flight, max(1, running), limit, scv) / 2.0
-        )
-        serving = sum([node.allocations or 0 for node in situation.nodes])
-        for node in situation.nodes:
-            if node.allocations and node.pending >= node.allocations:
-                probability = queueing.violation_probability(
-                    node.pending, node.allocations, limit, scv
-                )
-                late_fraction += probability * node.allocations / serving / 2.0
-        bursts = BURST_CORRECTION * max(0.0, memory.dispersion - 1.0)
-        correction = min(MAX_BURST_CORRECTION, 1.0 + bursts)
-        return sample.failed + correction * late_fraction * max(0, requests - sample.failed)
-
     def _queued_within_timeout(self, situation: Situation, rate_per_s: float) -> int:
         """Queued requests whose callers have not given up yet."""
         queued = max(0, situation.sample.in_flight - situation.running)
@@ -321,6 +328,14 @@ def _service_now(situation: Situation, seen: SloMemory) -> ServiceTimeEstimate:
     return service
 
 
+def _is_short(situation: Situation, recommendation: Step | None) -> bool:
+    """Whether the allocations that the policy recommends do not run, and not only because they are
+    just being added."""
+    if recommendation is None or not situation.carried_out:
+        return False
+    return recommendation.after > situation.current or situation.missing_s > MISSING_LIMIT_S
+
+
 def _forecast_distribution(forecast: Forecast) -> LoadDistribution:
     loads: dict[int, float] = {}
     for fraction, probability in FORECAST_POINTS:
@@ -331,12 +346,15 @@ def _forecast_distribution(forecast: Forecast) -> LoadDistribution:
 
 
 def _optional_inputs(
-    budget: ErrorBudget, backlog: Backlog | None, forecast: Forecast | None
+    attainment: Attainment,
+    backlog: Backlog | None,
+    forecast: Forecast | None,
+    forecast_allocations: int | None,
 ) -> dict[str, float | str]:
     """The inputs that not every step has."""
     inputs: dict[str, float | str] = {}
-    if budget.attainment is not None:
-        inputs["slo_attainment"] = budget.attainment
+    if attainment.fraction is not None:
+        inputs["slo_attainment"] = attainment.fraction
     if backlog is not None:
         inputs["backlog_requests"], inputs["backlog_allocations"] = (
             float(backlog.queued),
@@ -349,4 +367,6 @@ def _optional_inputs(
             inputs["forecast_accuracy"] = forecast.accuracy
         if forecast.coverage is not None:
             inputs["forecast_coverage"] = forecast.coverage
+    if forecast_allocations is not None:
+        inputs["forecast_allocations"] = float(forecast_allocations)
     return inputs
