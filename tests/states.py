@@ -15,6 +15,7 @@ from autoscaler.core.forecast.calibration import Calibration
 from autoscaler.core.forecast.evaluation import HorizonRecord, PendingForecast
 from autoscaler.core.forecast.forecaster import ForecastMemory, ForecastState
 from autoscaler.core.forecast.seasonality import SeasonalProfile
+from autoscaler.core.shortfall import Shortfall, ShortfallCause
 from autoscaler.core.slo.error_budget import Attainment, ErrorBudget
 from autoscaler.core.slo.load_distribution import LoadMixture, RateEstimate
 from autoscaler.core.slo.memory import Backlog, SloEstimate, SloMemory
@@ -205,6 +206,15 @@ DEPLOYMENT = DeploymentState(
     mode_seen=Mode.BOUNDS,
     idle_since=34.0,
     usage=bytes(range(84)),
+    ran=16,
+    shortfall=Shortfall(
+        since=35.0,
+        progress_at=36.0,
+        requested=24,
+        running=16,
+        lost=7,
+        cause=ShortfallCause.LOST,
+    ),
 )
 WHOLE = State(
     deployments={

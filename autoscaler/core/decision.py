@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 
+from autoscaler.core.shortfall import ReportedStatus, Shortfall
 from autoscaler.core.values import (
     AdaptiveAllocations,
     FastStrEnum,
@@ -139,6 +140,8 @@ class Decision(Value, frozen=True, kw_only=True):
     requested: int | None = None  # allocations requested of the cluster now; None: unknown
     running: int | None = None  # allocations that run now; None: unknown
     external_change: ExternalChange | None = None  # the last one; None: none that is recent
+    shortfall: Shortfall | None = None  # None: all that are requested run, or that is unknown
+    reported: ReportedStatus | None = None  # None: started, with nothing to report
 
     @property
     def recommended(self) -> int:

@@ -13,7 +13,15 @@ from msgspec.structs import replace
 from autoscaler.core.decision import Decision, Start
 from autoscaler.core.selection import Rule, ScaleToZero, ZeroMethod
 from autoscaler.core.state import BackOff, StoppedDeployment
-from autoscaler.core.values import Cluster, DeploymentStats, Reason, Sample, Step, Value
+from autoscaler.core.values import (
+    STOPPING,
+    Cluster,
+    DeploymentStats,
+    Reason,
+    Sample,
+    Step,
+    Value,
+)
 
 RESUME_LEAD_S = 120.0
 """Seconds before its usual use at which a deployment is resumed, or no longer stopped. 2 min,
@@ -61,9 +69,6 @@ SLOTS_PER_DAY = 96
 SLOTS_PER_WEEK = 7 * SLOTS_PER_DAY
 
 UNUSED = bytes(SLOTS_PER_WEEK // 8)
-
-STOPPING = "stopping"
-"""The state of a deployment that is being stopped, and may still be reported."""
 
 
 def idle_since(before: float | None, sample: Sample) -> float:

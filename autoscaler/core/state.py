@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from functools import lru_cache
 
 from autoscaler.core.decision import Mode
+from autoscaler.core.shortfall import Shortfall
 from autoscaler.core.values import Cluster, DeploymentStats, Observation, Sample, Value
 
 FORGET_AFTER_S = 900.0
@@ -92,6 +93,8 @@ class DeploymentState(Value, frozen=True, kw_only=True):
     mode_seen: Mode | None = None  # the rule's mode, once it was in effect
     idle_since: float | None = None
     usage: bytes = b""  # by time of the week; see `autoscaler.core.scale_to_zero`
+    ran: int | None = None  # running allocations, when they were last known
+    shortfall: Shortfall | None = None  # then; None: all that were requested ran
 
 
 class StoppedDeployment(Value, frozen=True, kw_only=True):

@@ -12,6 +12,9 @@ from msgspec import Struct
 STARTED = "started"
 """The routing state of a node that serves requests, and the state of such a deployment."""
 
+STOPPING = "stopping"
+"""The state of a deployment that is being stopped, and may still be reported."""
+
 ROUNDING_LOSS_S = 0.0005
 """Seconds added to a mean service time: half of the millisecond to which reported times are rounded
 down. Without it, a model that takes less than one would seem to need no allocation.

@@ -128,6 +128,15 @@ class StoredBackOff(Stored, frozen=True, kw_only=True):
     reason: str
 
 
+class StoredShortfall(Stored, frozen=True, kw_only=True):
+    since: float
+    progress_at: float
+    requested: int
+    running: int
+    lost: int
+    cause: str
+
+
 class StoredMemory(Stored, frozen=True, kw_only=True):
     """A policy's memory. The value is encoded by itself, so that it can be dropped by itself."""
 
@@ -155,6 +164,8 @@ class StoredDeployment(Stored, frozen=True, kw_only=True):
     mode_seen: str | None
     idle_since: float | None
     usage: bytes
+    ran: int | None
+    shortfall: StoredShortfall | None
 
 
 class StoredStoppedDeployment(Stored, frozen=True, kw_only=True):

@@ -27,6 +27,7 @@ from autoscaler.core.flow.recommendation import Recommendation, recommend
 from autoscaler.core.flow.transition import next_state
 from autoscaler.core.scale_to_zero import is_used_soon, unsafe_reason, updated_usage
 from autoscaler.core.selection import Rule
+from autoscaler.core.shortfall import reported_status, requested_allocations
 from autoscaler.core.state import BackOff, DeploymentState, StoppedDeployment
 from autoscaler.core.values import STARTED, DataIssue, DeploymentStats, Sample, Step, Value
 
@@ -142,8 +143,10 @@ def conclude(assessment: Assessment, grant: Grant | None, context: PlanContext) 
         mode=rule.mode,
         change=_change(rule, stats, steps, sample, assessment.state, context),
         observe_only=rule.observe_only,
-        requested=stats.allocations if stats.allocations is not None else stats.target_allocations,
+        requested=requested_allocations(stats),
         running=stats.running_allocations,
+        shortfall=None if stats.running_allocations is None else assessment.state.shortfall,
+        reported=reported_status(stats),
     )
 
 

@@ -9,6 +9,7 @@ from autoscaler.core.flow.measurement import Measurement
 from autoscaler.core.flow.plan_context import PlanContext
 from autoscaler.core.scale_to_zero import idle_since, updated_usage
 from autoscaler.core.selection import Rule
+from autoscaler.core.shortfall import shortfall_of
 from autoscaler.core.state import (
     CapacityRefusal,
     DeploymentState,
@@ -85,6 +86,8 @@ def next_state(
         mode_seen=mode_in_effect(rule, stats, known.mode_seen),
         idle_since=None if rule.zero is None else idle_since(known.idle_since, measured.sample),
         usage=usage if rule.zero is None else _usage(usage, known, measured.sample),
+        ran=known.ran if stats.running_allocations is None else stats.running_allocations,
+        shortfall=shortfall_of(known.shortfall, known.ran, stats, at),
     ), completed
 
 
