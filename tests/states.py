@@ -15,6 +15,7 @@ from autoscaler.core.forecast.calibration import Calibration
 from autoscaler.core.forecast.evaluation import HorizonRecord, PendingForecast
 from autoscaler.core.forecast.forecaster import ForecastMemory, ForecastState
 from autoscaler.core.forecast.seasonality import SeasonalProfile
+from autoscaler.core.process_memory import MemoryUse, SeenProcess
 from autoscaler.core.shortfall import Shortfall, ShortfallCause
 from autoscaler.core.slo.error_budget import Attainment, ErrorBudget
 from autoscaler.core.slo.load_distribution import LoadMixture, RateEstimate
@@ -214,6 +215,9 @@ DEPLOYMENT = DeploymentState(
         running=16,
         lost=7,
         cause=ShortfallCause.LOST,
+    ),
+    memory_use=MemoryUse(
+        allocation_bytes=1.5e9, seasoned=True, processes=(SeenProcess("n1", 1_001.5, 4, 21, 7),)
     ),
 )
 WHOLE = State(

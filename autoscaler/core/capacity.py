@@ -30,7 +30,9 @@ UNLIMITED = 1_000_000
 """Allocations of a deployment that takes no processors from others."""
 
 _MIB = 2**20
-_OVERHEAD_BYTES = 30 * _MIB  # for native code, once on each node that runs any native process
+OVERHEAD_BYTES = 30 * _MIB
+"""Bytes for native code, once on each node that runs any native process."""
+
 _BASE_BYTES = 240 * _MIB  # the minimum of every model except ELSER
 _ELSER_IDS = (".elser_model_1", ".elser_model_2")  # their need is independent of the allocations
 
@@ -132,12 +134,11 @@ def occupant_of(stats: DeploymentStats, free_capacity: FreeCapacity) -> Occupant
     threads = stats.threads_per_allocation
     if not threads or stats.priority == "low":
         return None
-    placed = {node.node_id: node.allocations or 0 for node in _serving(stats)}
-    placed.update(_loading(stats))
+    placed = placed_allocations(stats)
     sharing = free_capacity.model_allocations.get(stats.model_id, 0)
     return Occupant(
         threads=threads,
-        memory_bytes=_model_memory(stats, sharing),
+        memory_bytes=model_memory(stats, sharing),
         nodes=placed,
         placed=sum(placed.values()),
     )
@@ -153,7 +154,7 @@ def occupant_to_start(stats: DeploymentStats, free_capacity: FreeCapacity) -> Oc
     sharing = free_capacity.model_allocations.get(stats.model_id, 0) + (stats.allocations or 0)
     return Occupant(
         threads=0 if stats.priority == "low" else threads,
-        memory_bytes=_model_memory(stats, sharing),
+        memory_bytes=model_memory(stats, sharing),
         nodes=(),
         placed=0,
     )
@@ -215,7 +216,7 @@ class CapacityPool:
     def _memory_needed(self, occupant: Occupant, node_id: str) -> float | None:
         needed = occupant.memory_bytes
         if needed is not None and self._memory[node_id] == self._nodes[node_id].ml_memory_bytes:
-            needed += _OVERHEAD_BYTES
+            needed += OVERHEAD_BYTES
         return needed
 
     def _load_model(self, occupant: Occupant, node_id: str) -> None:
@@ -223,6 +224,13 @@ class CapacityPool:
         if free is not None and needed is not None:
             self._memory[node_id] = math.floor(free - needed)
         occupant.nodes.add(node_id)
+
+
+def placed_allocations(stats: DeploymentStats) -> dict[str, int]:
+    """The allocations on each node that serves the deployment or loads its model, by node id."""
+    placed = {node.node_id: node.allocations or 0 for node in _serving(stats)}
+    placed.update(_loading(stats))
+    return placed
 
 
 def _serving(stats: DeploymentStats) -> list[NodeStats]:
@@ -243,7 +251,7 @@ def _loading(stats: DeploymentStats) -> list[tuple[str, int]]:
     return [(node_id, each + (i < more)) for i, node_id in enumerate(nodes)]
 
 
-def _model_memory(stats: DeploymentStats, sharing: int) -> float | None:
+def model_memory(stats: DeploymentStats, sharing: int) -> float | None:
     """Bytes that the model certainly needs on a further node; None if it is not known.
 
     `required_native_memory_bytes` is computed with all allocations of all deployments of the model.

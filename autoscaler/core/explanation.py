@@ -157,5 +157,10 @@ def _reason_text(step: Step) -> str:
 
 
 def _limiting(decision: Decision) -> tuple[Step, ...]:
-    """The constraints that changed the recommendation, or would have if it were safe, in order."""
-    return tuple(step for step in decision.steps[1:] if step.changed or "unsafe" in step.inputs)
+    """The constraints that changed the recommendation, or would have if it were safe, in order; and
+    a maximum of adaptive allocations below that of the rule."""
+    return tuple(
+        step
+        for step in decision.steps[1:]
+        if step.changed or "unsafe" in step.inputs or "adaptive_maximum" in step.inputs
+    )

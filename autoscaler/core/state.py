@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from functools import lru_cache
 
 from autoscaler.core.decision import Mode
+from autoscaler.core.process_memory import MemoryUse
 from autoscaler.core.shortfall import Shortfall
 from autoscaler.core.values import Cluster, DeploymentStats, Observation, Sample, Value
 
@@ -95,6 +96,7 @@ class DeploymentState(Value, frozen=True, kw_only=True):
     usage: bytes = b""  # by time of the week; see `autoscaler.core.scale_to_zero`
     ran: int | None = None  # running allocations, when they were last known
     shortfall: Shortfall | None = None  # then; None: all that were requested ran
+    memory_use: MemoryUse | None = None  # None: the memory of its processes is not reported
 
 
 class StoppedDeployment(Value, frozen=True, kw_only=True):

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
-from autoscaler.core.units import duration_text, percent_text
+from autoscaler.core.units import bytes_text, duration_text, percent_text
 from autoscaler.core.values import Candidate, DataIssue, Reason, Step
 
 Inputs = Mapping[str, float | str]
@@ -160,7 +160,32 @@ def _fit_text(step: Step) -> str:
             f"{inputs['granted']} of {inputs['claimed']} granted{below}, "
             f"as free threads were granted to {inputs['granted_to']}{failed}"
         )
+    if "adaptive_maximum" in inputs:
+        maximum = inputs["adaptive_maximum"]
+        return f"adaptive allocations may have no more than {maximum}: {_memory_text(inputs)}"
+    if "allocation_bytes" in inputs:
+        return f"no more than {inputs['fits']} fit{below}: {_memory_text(inputs)}{failed}"
     return f"no more than {inputs['fits']} fit on the nodes{below}{failed}"
+
+
+def _memory_text(inputs: Inputs) -> str:
+    """
+    >>> gib = 2.0**30
+    >>> inputs = {"deployment": "e5", "node": "a", "allocation_bytes": 300 * 2.0**20}
+    >>> print(_memory_text({**inputs, "memory_bytes": 6.5 * gib, "in_use_bytes": 6.3 * gib}))
+    e5 uses 300 MiB for each allocation, and node a has 6.5 GiB for machine learning, 6.3 GiB in use
+    """
+    at_most = "at most " if "memory_at_most" in inputs else ""
+    each, memory, in_use = [
+        bytes_text(float(inputs[name]))
+        for name in ("allocation_bytes", "memory_bytes", "in_use_bytes")
+    ]
+    uses = f"{inputs['deployment']} uses {each} for each allocation, and"
+    if not inputs["node"]:
+        return f"{uses} a new node would have {at_most}{memory} for machine learning"
+    return (
+        f"{uses} node {inputs['node']} has {at_most}{memory} for machine learning, {in_use} in use"
+    )
 
 
 def _adaptive_enabled_text(step: Step) -> str:

@@ -51,6 +51,16 @@ def percent_text(fraction: float) -> str:
     return f"{percent:.1f}".removesuffix(".0") + "%"
 
 
+def bytes_text(size_bytes: float) -> str:
+    """A size in GiB with one decimal, or below 1 GiB in MiB.
+
+    >>> bytes_text(6_657_199_308), bytes_text(500 * 2**20)
+    ('6.2 GiB', '500 MiB')
+    """
+    gib = size_bytes / 2**30
+    return f"{gib:.1f} GiB" if gib >= 0.95 else f"{size_bytes / 2**20:.0f} MiB"
+
+
 def quantile_text(fraction: float) -> str:
     """The usual name of a quantile.
 

@@ -111,7 +111,10 @@ class NodeCapacity(Value, frozen=True, kw_only=True):
     version: str = ""
     processors: float | None = None
     ml_memory_bytes: int | None = None
-    free_ml_memory_bytes: int | None = None
+    free_ml_memory_bytes: int | None = None  # by what the planner has reserved
+    job_memory_bytes: int | None = None  # reserved for anomaly detection and analytics
+    machine_memory_bytes: int | None = None
+    max_ml_memory_bytes: int | None = None  # an upper bound of `ml_memory_bytes`
 
 
 class Cluster(Value, frozen=True, kw_only=True):

@@ -34,7 +34,7 @@ STATE_VERSION = 1
 """Version of the document of the whole state."""
 
 STOPPED_VERSION = 3
-"""Version of the document of the stopped deployments. Version 1 was JSON, and version 2 did not have
+"""Version of the document of the stopped deployments. Version 1 was JSON. Version 2 did not have
 the memory that processes use. Both can still be read."""
 
 STOPPED_VERSIONS = (1, 2, STOPPED_VERSION)

@@ -137,6 +137,20 @@ class StoredShortfall(Stored, frozen=True, kw_only=True):
     cause: str
 
 
+class StoredSeenProcess(Stored, frozen=True, kw_only=True):
+    node_id: str
+    server_started_at: float
+    max_allocations: int
+    completed: int
+    completed_before: int
+
+
+class StoredMemoryUse(Stored, frozen=True, kw_only=True):
+    allocation_bytes: float
+    seasoned: bool
+    processes: tuple[StoredSeenProcess, ...]
+
+
 class StoredMemory(Stored, frozen=True, kw_only=True):
     """A policy's memory. The value is encoded by itself, so that it can be dropped by itself."""
 
@@ -166,6 +180,7 @@ class StoredDeployment(Stored, frozen=True, kw_only=True):
     usage: bytes
     ran: int | None
     shortfall: StoredShortfall | None
+    memory_use: StoredMemoryUse | None
 
 
 class StoredStoppedDeployment(Stored, frozen=True, kw_only=True):

@@ -396,9 +396,7 @@ async def test_a_deployment_that_does_not_fit_is_started_when_it_fits(stopped, v
             world.cluster.remove_node(node_id)
         world.loop.resume("a")
         cycles = await world.cycles(6)
-        (refused,) = [
-            c.outcome("a") for c in cycles if c.kind("a") is OutcomeKind.NO_CAPACITY
-        ]
+        (refused,) = [c.outcome("a") for c in cycles if c.kind("a") is OutcomeKind.NO_CAPACITY]
         assert "no ML nodes with sufficient capacity" in refused.detail
         assert "add machine learning nodes" in refused.detail
         assert {c.kind("a") for c in cycles[1:]} == {OutcomeKind.UNCHANGED}, "it backs off"

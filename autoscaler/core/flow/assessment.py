@@ -22,6 +22,7 @@ from autoscaler.core.flow.constraints import (
 )
 from autoscaler.core.flow.control_mode import change_for, may_change_mode
 from autoscaler.core.flow.measurement import Measurement, measure
+from autoscaler.core.flow.memory_limit import MemoryLimit
 from autoscaler.core.flow.plan_context import PlanContext
 from autoscaler.core.flow.recommendation import Recommendation, recommend
 from autoscaler.core.flow.transition import next_state
@@ -29,7 +30,7 @@ from autoscaler.core.scale_to_zero import is_used_soon, unsafe_reason, updated_u
 from autoscaler.core.selection import Rule
 from autoscaler.core.shortfall import reported_status, requested_allocations
 from autoscaler.core.state import BackOff, DeploymentState, StoppedDeployment
-from autoscaler.core.values import STARTED, DataIssue, DeploymentStats, Sample, Step, Value
+from autoscaler.core.values import STARTED, DataIssue, DeploymentStats, Reason, Sample, Step, Value
 
 _COUNT_UNRELIABLE = frozenset(
     {
@@ -118,16 +119,25 @@ def assess(
     return Assessment(stats, rule, measured, recommended, steps, state, completed, limits)
 
 
-def conclude(assessment: Assessment, grant: Grant | None, context: PlanContext) -> Decision:
+def conclude(
+    assessment: Assessment,
+    grant: Grant | None,
+    context: PlanContext,
+    memory_maximum: MemoryLimit | None = None,
+) -> Decision:
     """The decision, given what was granted.
 
     Args:
         grant: None if the claim was granted in full, or there was none.
+        memory_maximum: of adaptive allocations; None: no memory was measured.
     """
     stats, rule, steps = assessment.stats, assessment.rule, assessment.steps
     sample, first = assessment.measured.sample, assessment.steps[0]
     if assessment.limits is not None:
         steps = after_grant(steps, assessment.limits, grant)
+    if memory_maximum is not None and memory_maximum.inputs and steps[-1].after > 0:
+        desired = steps[-1].after
+        steps = (*steps, Step(Reason.FIT, desired, desired, memory_maximum.inputs))
     return Decision(
         deployment_id=stats.deployment_id,
         model_id=stats.model_id,
@@ -141,7 +151,7 @@ def conclude(assessment: Assessment, grant: Grant | None, context: PlanContext) 
         sample=sample,
         load=assessment.measured.load,
         mode=rule.mode,
-        change=_change(rule, stats, steps, sample, assessment.state, context),
+        change=_change(assessment, steps, context, memory_maximum),
         observe_only=rule.observe_only,
         requested=requested_allocations(stats),
         running=stats.running_allocations,
@@ -199,19 +209,24 @@ def _refused(state: DeploymentState, context: PlanContext) -> BackOff | None:
 
 
 def _change(
-    rule: Rule,
-    stats: DeploymentStats,
+    assessment: Assessment,
     steps: tuple[Step, ...],
-    sample: Sample,
-    state: DeploymentState,
     context: PlanContext,
+    memory_maximum: MemoryLimit | None,
 ) -> Change | None:
     """The change to request. The limits keep the allocations as they are while nothing may be
     requested at all; a change of the control mode at the same allocations has to wait as well."""
+    stats, state = assessment.stats, assessment.state
     if context.maintenance or stats.state != STARTED:
         return None
     refused = _refused(state, context)
     if refused is not None and context.at < refused.until:
         return None
-    moved_s = None if state.bounds_moved_at is None else context.at - state.bounds_moved_at
-    return change_for(rule, stats, steps, certain=not sample.issues, moved_s=moved_s)
+    return change_for(
+        assessment.rule,
+        stats,
+        steps,
+        certain=not assessment.measured.sample.issues,
+        moved_s=None if state.bounds_moved_at is None else context.at - state.bounds_moved_at,
+        memory_maximum=None if memory_maximum is None else memory_maximum.allocations,
+    )

@@ -73,6 +73,7 @@ def change_for(
     *,
     certain: bool,
     moved_s: float | None = None,
+    memory_maximum: int | None = None,
 ) -> Change | None:
     """The change that carries out a decision; None if nothing has to change.
 
@@ -80,6 +81,7 @@ def change_for(
         steps: of the decision.
         certain: whether the statistics have no data-quality issue.
         moved_s: since the daemon changed the adaptive bounds; None: not recently.
+        memory_maximum: the most allocations that the memory of the nodes allows; None: not known.
     """
     current, desired = steps[0].before, steps[-1].after
     adaptive = active_adaptive(stats)
@@ -97,12 +99,18 @@ def change_for(
         return SetAllocations(desired, take_over=True) if desired > 0 else None
     if desired > rule.max_allocations:
         return None  # a decrease is due, and a constraint delays it
-    scarce = any(step.reason in _CAPACITY_REASONS for step in steps)
-    bounds = SetBounds(desired, max(desired, 1) if scarce else _adaptive_maximum(rule, desired))
+    scarce = any(step.changed and step.reason in _CAPACITY_REASONS for step in steps)
+    maximum = max(desired, 1) if scarce else _adaptive_maximum(rule, desired)
+    if memory_maximum is not None:
+        # Adaptive allocations are not forced to give up what they have.
+        maximum = min(maximum, max(memory_maximum, stats.allocations or 0, desired, 1))
+    bounds = SetBounds(desired, maximum)
     if adaptive is None:
         return bounds
     in_force = SetBounds(adaptive.minimum or 0, adaptive.maximum or 0)
     was_scarce = desired == in_force.minimum == in_force.maximum
+    if memory_maximum is not None:
+        was_scarce |= desired == in_force.minimum and in_force.maximum < maximum
     if was_scarce and (not certain or (moved_s is not None and moved_s < BOUNDS_COOLDOWN_S)):
         return None
     return bounds if bounds != in_force else None

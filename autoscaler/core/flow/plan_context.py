@@ -1,11 +1,12 @@
 """What all decisions of one plan share."""
 
 from collections.abc import Mapping
+from functools import lru_cache
 
 from autoscaler.core.capacity import FreeCapacity, free_capacity_of
 from autoscaler.core.scale_to_zero import Version, version_of
 from autoscaler.core.state import BackOff, ClusterCapacity, State, capacity_of
-from autoscaler.core.values import Cluster, Observation, Value
+from autoscaler.core.values import Cluster, NodeCapacity, Observation, Value
 
 
 class PlanContext(Value, frozen=True, kw_only=True):
@@ -18,6 +19,8 @@ class PlanContext(Value, frozen=True, kw_only=True):
     forbidden: BackOff | None  # after a response that concerns every deployment
     version: Version | None  # of the ML nodes
     owned: Mapping[str, str]  # deployment id -> inference endpoint that it belongs to
+    nodes: Mapping[str, NodeCapacity]  # by id
+    model_allocations: Mapping[str, int]  # of the busiest process of a model that reports memory
 
 
 def plan_context_of(state: State, observation: Observation) -> PlanContext:
@@ -30,7 +33,25 @@ def plan_context_of(state: State, observation: Observation) -> PlanContext:
         forbidden=state.cluster_back_off,
         version=version_of(observation.cluster),
         owned=observation.owned,
+        nodes=_by_id(observation.cluster),
+        model_allocations=_busiest_of_models(observation),
     )
+
+
+@lru_cache(maxsize=1)  # the cluster is the same object in most cycles
+def _by_id(cluster: Cluster | None) -> Mapping[str, NodeCapacity]:
+    return {node.node_id: node for node in cluster.nodes} if cluster is not None else {}
+
+
+def _busiest_of_models(observation: Observation) -> dict[str, int]:
+    """The allocations of the busiest process of each model whose memory the cluster reports."""
+    busiest: dict[str, int] = {}
+    for stats in observation.deployments.values():
+        if stats.runtime_memory_bytes is None and stats.peak_runtime_memory_bytes is None:
+            continue
+        allocations = [node.allocations or 0 for node in stats.nodes]
+        busiest[stats.model_id] = max([busiest.get(stats.model_id, 0), *allocations])
+    return busiest
 
 
 def _maintenance(cluster: Cluster | None) -> str:

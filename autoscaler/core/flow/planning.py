@@ -9,11 +9,18 @@ from collections.abc import Collection, Mapping
 
 from msgspec.structs import replace
 
-from autoscaler.core.decision import Decision, Plan, Start, Unmanaged
+from autoscaler.core.decision import Decision, Mode, Plan, Start, Unmanaged
 from autoscaler.core.flow.arbitration import Claim, arbitrate
 from autoscaler.core.flow.assessment import Assessment, assess, conclude
 from autoscaler.core.flow.constraints import SETTLING_LIMIT_S, Grant
+from autoscaler.core.flow.memory_limit import (
+    MemoryLedger,
+    MemoryLimit,
+    adaptive_maximum,
+    limit_by_memory,
+)
 from autoscaler.core.flow.plan_context import PlanContext, plan_context_of
+from autoscaler.core.process_memory import observed_memory
 from autoscaler.core.scale_to_zero import (
     decide_stopped,
     reduced_start,
@@ -85,17 +92,21 @@ def plan(
 
     # A deployment that is still stopping refuses its start, so it claims nothing yet.
     starting = {name: each for name, each in starts.items() if name not in observation.deployments}
-    grants = _granted(assessments, starting, stopped, context)
+    memory = _memory_ledger(assessments, stopped, observation, context)
+    grants = _granted(assessments, starting, stopped, context, memory)
 
     decisions = [
-        conclude(assessment, grants.get(assessment.stats.deployment_id), context)
+        conclude(
+            assessment,
+            grants.get(assessment.stats.deployment_id),
+            context,
+            None if memory is None else _adaptive_maximum(assessment, memory),
+        )
         for assessment in assessments
     ]
     if starts:
         decisions += [
-            reduced_start(decision, grant.allocations, grant.inputs)
-            if (grant := grants.get(name)) is not None
-            else decision
+            _granted_start(decision, stopped[name].stats, grants.get(name), memory)
             for name, decision in starts.items()
         ]
         decisions.sort(key=_deployment_id)
@@ -119,6 +130,7 @@ def _granted(
     starts: Mapping[str, Decision],
     stopped: Mapping[str, StoppedDeployment],
     context: PlanContext,
+    memory: MemoryLedger | None,
 ) -> dict[str, Grant]:
     """The grants of the claims that are not granted in full, by deployment id."""
     claims = [claim for assessment in assessments if (claim := assessment.claim) is not None]
@@ -140,7 +152,55 @@ def _granted(
         for assessment in assessments
         if (allocations := _requested(assessment.stats, assessment.state, context.at)) > 0
     ]
-    return arbitrate(claims, requested, context.free_capacity)
+    grants = arbitrate(claims, requested, context.free_capacity)
+    return grants if memory is None else limit_by_memory(claims, grants, memory)
+
+
+def _memory_ledger(
+    assessments: list[Assessment],
+    stopped: Mapping[str, StoppedDeployment],
+    observation: Observation,
+    context: PlanContext,
+) -> MemoryLedger | None:
+    """The memory of the nodes; None if no deployment reports what its processes use."""
+    uses = {
+        assessment.stats.deployment_id: assessment.state.memory_use
+        for assessment in assessments
+        if assessment.state.memory_use is not None
+    }
+    for name, each in stopped.items():
+        if (use := observed_memory(None, each.stats, context.nodes)) is not None:
+            uses[name] = use
+    return MemoryLedger(observation, context.free_capacity, uses) if uses else None
+
+
+def _adaptive_maximum(assessment: Assessment, memory: MemoryLedger) -> MemoryLimit | None:
+    """The most that adaptive allocations may have; None if they do not scale the deployment, or
+    its memory has not been measured."""
+    rule, stats = assessment.rule, assessment.stats
+    if rule.mode is not Mode.BOUNDS:
+        return None
+    return adaptive_maximum(stats, rule.max_allocations, memory)
+
+
+def _granted_start(
+    decision: Decision, stats: DeploymentStats, grant: Grant | None, memory: MemoryLedger | None
+) -> Decision:
+    """The start with what was granted, and with a maximum of adaptive allocations that the memory
+    of the nodes allows."""
+    if grant is not None:
+        decision = reduced_start(decision, grant.allocations, grant.inputs)
+    start = decision.change
+    if memory is None or not isinstance(start, Start):
+        return decision
+    if start.adaptive is None or not start.adaptive.enabled:
+        return decision
+    maximum = start.adaptive.maximum or decision.max_allocations
+    limit = adaptive_maximum(stats, maximum, memory, starting=True)
+    if limit is None or limit.allocations >= maximum:
+        return decision
+    most = max(limit.allocations, start.adaptive.minimum or 0, 1)
+    return replace(decision, change=replace(start, adaptive=replace(start.adaptive, maximum=most)))
 
 
 def _requested(stats: DeploymentStats, known: DeploymentState, at: float) -> int:

@@ -7,6 +7,7 @@ from autoscaler.core.flow.control_mode import mode_in_effect
 from autoscaler.core.flow.feedback import INFEASIBLE_HOLD_S, is_unsettled, track_rollout
 from autoscaler.core.flow.measurement import Measurement
 from autoscaler.core.flow.plan_context import PlanContext
+from autoscaler.core.process_memory import observed_memory
 from autoscaler.core.scale_to_zero import idle_since, updated_usage
 from autoscaler.core.selection import Rule
 from autoscaler.core.shortfall import shortfall_of
@@ -88,6 +89,12 @@ def next_state(
         usage=usage if rule.zero is None else _usage(usage, known, measured.sample),
         ran=known.ran if stats.running_allocations is None else stats.running_allocations,
         shortfall=shortfall_of(known.shortfall, known.ran, stats, at),
+        memory_use=observed_memory(
+            known.memory_use,
+            stats,
+            context.nodes,
+            context.model_allocations.get(stats.model_id, 0),
+        ),
     ), completed
 
 
