@@ -95,7 +95,7 @@ class Daemon:
                 dry_run=self._config.dry_run,
                 rules=len(self._config.rules),
             )
-            self._warn_of_former_names()
+            self._warn_of_former_names(self._config.warnings)
             self.started.set()
             await self._run_until_stopped()
             await self._cluster.release()
@@ -159,6 +159,7 @@ class Daemon:
         try:
             config = self._load()
         except ConfigError as error:
+            self._warn_of_former_names(error.warnings)
             if requested or str(error) != self._reload_error:
                 self._log.error(
                     "config.reload_failed",
@@ -178,10 +179,10 @@ class Daemon:
             message=f"configuration reloaded{_except(self._config_at_start, config)}",
             fingerprint=config.fingerprint,
         )
-        self._warn_of_former_names()
+        self._warn_of_former_names(self._config.warnings)
 
-    def _warn_of_former_names(self) -> None:
-        for warning in self._config.warnings:
+    def _warn_of_former_names(self, warnings: tuple[str, ...]) -> None:
+        for warning in warnings:
             if warning not in self._former_names_warned:
                 self._former_names_warned.add(warning)
                 self._log.warning("config.deprecated", message=warning)

@@ -192,8 +192,8 @@ class TestWithoutACluster:
         ("text", "complaint"),
         [
             ("[elasticsearch\n", r"config\.toml:1:\d+: "),
-            (VALID + "growth = 2", r"rules\[0\]\.growth: no such key"),
-            (VALID.replace("8", "0"), r"rules\[0\]\.max_allocations: must be at least 1"),
+            (VALID + "growth = 2", r"rule 'all': growth: no such key"),
+            (VALID.replace("8", "0"), r"rule 'all': max_allocations: must be at least 1"),
             (
                 VALID.replace("http:", "https:").replace("[server]", 'ca_certs = "x"\n[server]'),
                 r"ca_certs: \S+ cannot be read",
@@ -205,6 +205,46 @@ class TestWithoutACluster:
         assert result.exit_code == 78
         assert re.search(f"^autoscaler: .*{complaint}", result.stderr), result.stderr
         assert result.stdout == ""
+
+    @pytest.mark.parametrize(
+        "arguments",
+        [
+            ["run"],
+            ["check"],
+            ["explain"],
+            ["start", "e5"],
+            ["stop", "e5"],
+            ["resume", "e5"],
+            ["release"],
+            ["backtest", "bursts", "--rule", "all"],
+        ],
+        ids=" ".join,
+    )
+    def test_former_names_are_reported_before_the_errors_that_they_cause(self, arguments, tmp_path):
+        text = VALID + 'mode = "observe"\non_exit = "native"\nsafe_allocations = 2\n'
+        result = invoke(*arguments, "--config", written(tmp_path, text))
+        assert result.exit_code == 78
+        lines = [line.replace(f"{tmp_path}/", "") for line in result.stderr.splitlines()]
+        assert lines == [
+            (
+                "autoscaler: warning: config.toml:9: rule 'all': mode: \"observe\" is deprecated; "
+                "use dry_run = true"
+            ),
+            (
+                "autoscaler: warning: config.toml:10: rule 'all': on_exit: "
+                '"native" is deprecated; use "adaptive"'
+            ),
+            (
+                "autoscaler: config.toml:11: rule 'all': safe_allocations: has no effect with "
+                'on_exit = "adaptive"; set "floor"'
+            ),
+        ]
+
+    @pytest.mark.parametrize("arguments", [["check"], ["explain"], ["stop", "e5"], ["release"]])
+    def test_former_names_are_reported_by_every_command(self, arguments, tmp_path):
+        text = VALID + 'mode = "observe"\n'
+        lines = invoke(*arguments, "--config", written(tmp_path, text)).stderr.splitlines()
+        assert [line for line in lines if "deprecated" in line] == lines[:1]
 
     def test_each_problem_is_a_line(self, tmp_path):
         path = written(tmp_path, 'poll_interval = "10"\n[server]\nport = -1\n')

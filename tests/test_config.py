@@ -27,6 +27,7 @@ from autoscaler.config.durations import format_duration, parse_duration
 from autoscaler.connection import ApiKey, Basic, Connection
 from autoscaler.core.selection import Rule
 from autoscaler.core.slo.policy import SloPolicy
+from tests.messages import without_lines
 
 ROOT = Path(__file__).parents[1]
 REACHABLE = '[elasticsearch]\nhosts = ["https://es:9200"]\n'
@@ -47,7 +48,7 @@ def problems(path: Path | None, environ: dict[str, str] | None = None) -> list[s
     with pytest.raises(ConfigError) as raised:
         load(path, environ or {})
     directory = f"{path.parent}/" if path else ""
-    return [problem.replace(directory, "") for problem in raised.value.problems]
+    return [without_lines(problem.replace(directory, "")) for problem in raised.value.problems]
 
 
 def test_the_defaults(write):
@@ -132,7 +133,34 @@ class TestProblems:
         ]
 
     def test_a_syntax_error_with_line_and_column(self, write):
-        assert problems(write("\n\na = = 3\n")) == ["config.toml:3:5: Invalid value"]
+        assert problems(write("\n\na = [1\n")) == [
+            "config.toml: Unclosed array (at end of document)"
+        ]
+        assert problems(write("\n\n[a\n")) == [
+            "config.toml:3:3: Expected ']' at the end of a table declaration"
+        ]
+
+    @pytest.mark.parametrize(
+        "text", ["dry_run = yes", "dry_run = True", "poll_interval = 10s", "dry_run = = true"]
+    )
+    def test_a_value_without_quotes(self, write, text):
+        (problem,) = problems(write(f"# a comment\n{text}\n"))
+        assert re.fullmatch(
+            rf"config\.toml:2:\d+: the value of {text.split()[0]} is not TOML: texts and "
+            "durations need quotes, and booleans are true or false",
+            problem,
+        )
+
+    def test_what_is_set_twice(self, write):
+        assert problems(write('poll_interval = "5s"\npoll_interval = "6s"\n')) == [
+            "config.toml:2:21: poll_interval is set twice in the same table; keep one"
+        ]
+        assert problems(write("[server]\n[logging]\n[server]\n")) == [
+            "config.toml:3:8: the table [server] is there twice; merge the two"
+        ]
+
+    def test_a_byte_order_mark_is_ignored(self, write):
+        assert load(write(f"\ufeff{REACHABLE}"), {}).poll_interval_s == 10.0
 
     @pytest.mark.parametrize(
         ("text", "problem"),
@@ -143,7 +171,7 @@ class TestProblems:
             ("poll_interval = '1h'", "poll_interval: must be between 1s and 10m, not 1h"),
             ("rules = 3", "rules: must be a list"),
             ("server = 'x'", "server: must be a table"),
-            ("[server]\nport = 'x'", "server.port: must be a valid integer, not 'x'"),
+            ("[server]\nport = 'x'", "server.port: must be an integer, not 'x'"),
             ("[server]\nport = 70000",
              "server.port: must be less than or equal to 65535, not 70000"),
             ("[logging]\nformat = 'xml'",
@@ -159,8 +187,8 @@ class TestProblems:
             ("[defaults]\nload_window = '2h'",
              "defaults.load_window: must be between 1s and 1h, not 2h"),
             ("[[rules]]\nmax_allocations = 3", "rules[0].name: is required"),
-            ("[[rules]]\nname = 'a'\ndeployment = 'b'",
-             "rules[0].deployment: no such key; did you mean deployments?"),
+            ("[[rules]]\nname = 'a'\ndeployment = 'b'\nmax_allocations = 3",
+             "rule 'a': deployment: no such key; did you mean deployments?"),
         ],
     )  # fmt: skip
     def test_one_key(self, write, text, problem):
@@ -214,7 +242,7 @@ class TestProblems:
     def test_a_rule_without_an_upper_bound(self, write):
         assert problems(write(REACHABLE + '[[rules]]\nname = "all"\n')) == [
             (
-                "config.toml: rules[0].max_allocations: is required; "
+                "config.toml: rule 'all': max_allocations: is required; "
                 "set it in this rule or in [defaults]"
             )
         ]
@@ -232,7 +260,7 @@ class TestProblems:
         text = '[[rules]]\nname = "a"\nmax_allocations = 5\nload_window = "5s"\n'
         assert problems(write(REACHABLE + text)) == [
             (
-                "config.toml: rules[0].load_window: must be at least poll_interval, "
+                "config.toml: rule 'a': load_window: must be at least poll_interval, "
                 "which is 10s, not 5s"
             )
         ]
@@ -249,7 +277,7 @@ class TestProblems:
             """
         assert problems(write(REACHABLE + text)) == [
             (
-                "config.toml: rules[1]: 'elser' never applies, because 'all' before it matches "
+                "config.toml: rule 'elser': 'elser' never applies, because 'all' before it matches "
                 "all deployments; move it before that rule"
             )
         ]
@@ -257,20 +285,157 @@ class TestProblems:
     def test_a_name_that_is_used_twice(self, write):
         text = "[[rules]]\nname = 'a'\nexclude = true\ndeployments = 'x'\n" * 2
         assert problems(write(REACHABLE + text)) == [
-            "config.toml: rules[1].name: 'a' is the name of an earlier rule; use another"
+            "config.toml: rule 'a': name: 'a' is the name of an earlier rule; use another"
         ]
 
     def test_all_problems_are_reported_at_once(self, write):
         text = "poll_interval = 5\n[servr]\n[[rules]]\nname = ''\nmax_allocations = 'x'\n"
         assert problems(write(text)) == [
+            "config.toml: elasticsearch: set hosts or cloud_id; neither is set",
             (
                 'config.toml: poll_interval: must be a duration with its unit, such as "30s", "5m" '
                 'or "1h30m"'
             ),
-            "config.toml: rules[0].max_allocations: must be a valid integer, not 'x'",
-            "config.toml: rules[0].name: must be a text without control characters",
             "config.toml: servr: no such key; did you mean server?",
+            "config.toml: rules[0].name: must be a text without control characters",
+            "config.toml: rules[0].max_allocations: must be an integer, not 'x'",
         ]
+
+    def test_of_every_kind_at_once_with_lines_and_names_of_rules(self, tmp_path):
+        """Syntax of values, unknown keys, relations between keys, former names and variables."""
+        path = tmp_path / "config.toml"
+        path.write_text("""\
+poll_interval = "10s"
+dry_run = "yes"
+[elasticsearch]
+hosts = ["https://es:9200"]
+api_key_file = "gone"
+[defaults]
+max_allocations = 4
+
+[[rules]]
+name = "search"
+deployments = ["*-search"]
+min_allocations = 5
+
+[[rules]]
+name = "ingest"
+deployments = ["*-ingest"]
+growth = 2
+slo = { latency = "2h", target = 0.9, percentile = 0.9 }
+
+[[rules]]
+name = "ingest"
+max_allocations = 3
+schedules = [
+    { name = "day", cron = "0 8 * * *", timezone = "UTC", length = "8h", min_allocations = 9 },
+]
+""")
+        environ = {"AUTOSCALER_SERVER__PORT": "many", "AUTOSCALER_POL_INTERVAL": "5s"}
+        with pytest.raises(ConfigError) as raised:
+            load(path, environ)
+        assert str(raised.value).replace(f"{tmp_path}/", "").splitlines() == [
+            "config.toml:2: dry_run: must be true or false, not 'yes'",
+            (
+                "config.toml:5: elasticsearch.api_key_file: gone cannot be read: "
+                "No such file or directory"
+            ),
+            (
+                "config.toml:7: defaults.max_allocations: must be at least min_allocations, "
+                "which is 5, not 4"
+            ),
+            "config.toml:17: rule 'ingest': growth: no such key; did you mean growth_factor?",
+            "config.toml:18: rule 'ingest': slo.latency: must be between 1ms and 1h, not 2h",
+            (
+                "config.toml:21: rule 'ingest': name: 'ingest' is the name of an earlier rule; "
+                "use another"
+            ),
+            (
+                "config.toml:24: rule 'ingest': schedules[0].min_allocations: must be within the "
+                "bounds of the rule 'ingest', 1 to 3, not 9"
+            ),
+            "AUTOSCALER_SERVER__PORT: must be an integer, not 'many'",
+            (
+                "config.toml:18: rule 'ingest': slo.percentile: former name of target, "
+                "which is set too; remove percentile"
+            ),
+            "AUTOSCALER_POL_INTERVAL: no such setting; did you mean AUTOSCALER_POLL_INTERVAL?",
+        ]
+
+    @pytest.mark.parametrize(
+        "text",
+        [
+            "[elasticsearch]\nhost = 'https://es'",
+            "[elasticsearh]\nhosts = 'https://es'",
+            "[elasticsearch]\nhosts = 3",
+            "elasticsearch = 'https://es'",
+        ],
+    )
+    def test_a_wrong_key_is_not_reported_as_missing_too(self, write, text):
+        (problem,) = problems(write(text))
+        assert "neither is set" not in problem
+
+    @pytest.mark.parametrize(
+        "text",
+        [
+            "[[rules]]\nname = 'a'\nmax_allocation = 3",
+            "[[rules]]\nname = 'a'\nmax_allocations = '3'",
+            "[defaults]\nmax_allocations = 0\n[[rules]]\nname = 'a'",
+            (
+                "poll_interval = 60\n[defaults]\nmax_allocations = 1\nload_window = '5s'\n"
+                "[[rules]]\nname = 'a'"
+            ),
+            (
+                "state_file = 3\n[defaults]\nmax_allocations = 1\n[[rules]]\nname = 'a'\n"
+                "scale_to_zero = {after = '1h', via = 'stop'}"
+            ),
+            "[defaults]\nmax_allocations = 1\n[[rules]]\nname = ''",
+            (
+                "[defaults]\nmax_allocations = 1\n[[rules]]\nname = 'b'\n"
+                "scale_to_zero = {after = '1h'}"
+            ),
+            (
+                "[defaults]\nmax_allocations = 1\n[[rules]]\nname = 'b'\n"
+                "schedules = [{name = 'x', length = '1h'}, 3]"
+            ),
+        ],
+    )
+    def test_consequences_of_a_wrong_key_are_not_reported(self, write, text):
+        found = problems(write(f"{text}\n{REACHABLE}"))
+        assert all("max_allocations: is required" not in problem for problem in found)
+        assert not any("never applies" in problem for problem in found)
+        assert len(found) == text.count("{name = 'x'") * 2 + 1
+
+    @pytest.mark.parametrize(
+        "given", ['"yes"', '"true"', '"false"', '"on"', "1", "0", "'no'", "[]"]
+    )
+    @pytest.mark.parametrize("key", ["dry_run", "take_over", "exclude", "hidden"])
+    def test_only_true_and_false_are_booleans(self, write, given, key):
+        text = f"[[rules]]\nname = 'a'\nmax_allocations = 3\n{key} = {given}\n"
+        (problem,) = problems(write(REACHABLE + text))
+        assert problem.startswith(f"config.toml: rule 'a': {key}: must be true or false")
+        assert ("remove the quotes" in problem) == (given in {'"true"', '"false"'})
+
+    @pytest.mark.parametrize("given", ["'3'", "true", "3.0", "'three'", "nan"])
+    def test_only_integers_are_counts(self, write, given):
+        text = f"[[rules]]\nname = 'a'\nmax_allocations = {given}\n"
+        (problem,) = problems(write(REACHABLE + text))
+        assert problem.startswith("config.toml: rule 'a': max_allocations: must be an integer")
+
+    @pytest.mark.parametrize("given", ["'0.5'", "true", "nan", "inf"])
+    def test_only_numbers_are_numbers(self, write, given):
+        (problem,) = problems(write(f"{REACHABLE}[defaults]\ntarget_utilisation = {given}\n"))
+        assert problem.startswith("config.toml: defaults.target_utilisation: must be a")
+
+    def test_an_integer_is_a_number(self, write):
+        text = f"{REACHABLE}[[rules]]\nname = 'a'\nmax_allocations = 3\ngrowth_factor = 3\n"
+        assert load(write(text), {}).rules[0].growth_factor == 3.0
+
+    @pytest.mark.parametrize(("given", "hint"), [("3", "; put it in quotes"), ("true", "")])
+    def test_only_texts_are_texts(self, write, given, hint):
+        (problem,) = problems(write(f"state_file = {given}\n{REACHABLE}"))
+        assert problem.startswith("config.toml: state_file: must be a text, not ")
+        assert problem.endswith(hint)
 
 
 def test_a_later_rule_may_match_what_an_earlier_one_does_not(write):
@@ -334,22 +499,60 @@ class TestTheEnvironment:
         assert (config.poll_interval_s, config.connection.request_timeout_s) == (5.0, 5.0)
 
     def test_is_named_in_problems(self, write):
-        environ = {"AUTOSCALER_SERVER__PORT": "many", "AUTOSCALER_RULES": '[{"nam": 1}]'}
+        environ = {
+            "AUTOSCALER_SERVER__PORT": "many",
+            "AUTOSCALER_RULES": '[{"nam": 1, "exclude": true}]',
+        }
         assert problems(write(REACHABLE), environ) == [
-            "AUTOSCALER_SERVER__PORT: must be a valid integer, not 'many'",
+            "AUTOSCALER_SERVER__PORT: must be an integer, not 'many'",
             "AUTOSCALER_RULES: rules[0].name: is required",
             "AUTOSCALER_RULES: rules[0].nam: no such key; did you mean name?",
         ]
 
     def test_unknown_names_are_rejected(self):
-        assert problems(None, {"AUTOSCALER_POL_INTERVAL": "5s", "AUTOSCALER_XYZZY": "1"}) == [
+        environ = {**HOST, "AUTOSCALER_POL_INTERVAL": "5s", "AUTOSCALER_XYZZY": "1"}
+        assert problems(None, environ) == [
             "AUTOSCALER_POL_INTERVAL: no such setting; did you mean AUTOSCALER_POLL_INTERVAL?",
             "AUTOSCALER_XYZZY: no such setting",
         ]
 
     def test_a_table_must_be_json(self):
-        assert problems(None, {"AUTOSCALER_RULES": "[{"}) == [
+        assert problems(None, {**HOST, "AUTOSCALER_RULES": "[{"}) == [
             "AUTOSCALER_RULES: must be JSON, because it sets a table"
+        ]
+
+    @pytest.mark.parametrize("text", ["true", "True", "TRUE", "false"])
+    def test_booleans(self, text):
+        config = load(None, {**HOST, "AUTOSCALER_DRY_RUN": text})
+        assert config.dry_run is (text.lower() == "true")
+
+    @pytest.mark.parametrize("text", ["yes", "1", "on", "t"])
+    def test_what_is_not_a_boolean(self, text):
+        assert problems(None, {**HOST, "AUTOSCALER_DEFAULTS__TAKE_OVER": text}) == [
+            f"AUTOSCALER_DEFAULTS__TAKE_OVER: must be true or false, not '{text}'"
+        ]
+
+    def test_numbers(self):
+        rules = '[{"name": "a", "max_allocations": 30}]'
+        config = load(None, {
+            **HOST,
+            "AUTOSCALER_DEFAULTS__MIN_ALLOCATIONS": "3",
+            "AUTOSCALER_DEFAULTS__GROWTH_FACTOR": "2.5",
+            "AUTOSCALER_RULES": rules,
+        })  # fmt: skip
+        assert (config.rules[0].min_allocations, config.rules[0].growth_factor) == (3, 2.5)
+
+    def test_rules_have_the_types_of_json(self):
+        rules = '[{"name": "a", "max_allocations": "3", "dry_run": "true"}]'
+        assert problems(None, {**HOST, "AUTOSCALER_RULES": rules}) == [
+            (
+                "AUTOSCALER_RULES: rule 'a': max_allocations: must be an integer, not '3'; "
+                "remove the quotes"
+            ),
+            (
+                "AUTOSCALER_RULES: rule 'a': dry_run: must be true or false, not 'true'; "
+                "remove the quotes"
+            ),
         ]
 
     def test_variables_of_kubernetes_for_a_service_of_this_name_are_ignored(self):

@@ -14,6 +14,7 @@ from autoscaler.control_loop import ControlLoop
 from autoscaler.core.values import Reason, Schedule
 from tests.calendars import FakeCalendar
 from tests.fakes import FakeClock, FakeCluster, ListRecorder
+from tests.messages import without_lines
 from tests.observations import deployment, node, policy, rule
 
 HEAD = '[elasticsearch]\nhosts = ["https://es:9200"]\n[defaults]\nmax_allocations = 8\n'
@@ -48,7 +49,7 @@ def of_a_rule(*tables, more=""):
 def problems(path):
     with pytest.raises(ConfigError) as refused:
         load(path, {})
-    return [problem.removeprefix(f"{path}: ") for problem in refused.value.problems]
+    return [without_lines(problem).removeprefix(f"{path}: ") for problem in refused.value.problems]
 
 
 class TestTheConfiguration:
@@ -116,34 +117,36 @@ class TestTheConfiguration:
         ],
     )  # fmt: skip
     def test_rejects_one_key(self, write, given, problem):
-        assert problems(write(of_a_rule(table(**given)))) == [f"rules[0].schedules[0].{problem}"]
+        assert problems(write(of_a_rule(table(**given)))) == [f"rule 'all': schedules[0].{problem}"]
 
     def test_rejects_a_directory_of_time_zones(self, write):
         (problem,) = problems(write(of_a_rule(table(timezone='"Europe"'))))
-        assert problem.startswith("rules[0].schedules[0].timezone: must be the name of a time zone")
+        assert problem.startswith(
+            "rule 'all': schedules[0].timezone: must be the name of a time zone"
+        )
 
     def test_rejects_conflicting_bounds(self, write):
         assert problems(write(of_a_rule(table(max_allocations="3")))) == [
             (
-                "rules[0].schedules[0]: max_allocations must be at least min_allocations, "
+                "rule 'all': schedules[0]: max_allocations must be at least min_allocations, "
                 "which is 4, not 3"
             )
         ]
 
     def test_rejects_one_without_bounds(self, write):
         assert problems(write(of_a_rule(table(min_allocations=None)))) == [
-            "rules[0].schedules[0]: has no effect; set min_allocations, max_allocations or both"
+            "rule 'all': schedules[0]: has no effect; set min_allocations, max_allocations or both"
         ]
 
     def test_rejects_a_name_that_is_used_twice(self, write):
         assert problems(write(of_a_rule(table(), table(length='"1h"')))) == [
-            "rules[0].schedules: more than one is named 'office hours'; names must be unique"
+            "rule 'all': schedules: more than one is named 'office hours'; names must be unique"
         ]
 
     def test_rejects_a_burst_maximum_outside_the_bounds(self, write):
         assert problems(write(of_a_rule(more="burst_max_allocations = 9\n"))) == [
             (
-                "rules[0].burst_max_allocations: must be within the bounds of the rule 'all', "
+                "rule 'all': burst_max_allocations: must be within the bounds of the rule 'all', "
                 "1 to 8, not 9"
             )
         ]

@@ -51,7 +51,7 @@ def test_it_rejects_unknown_options(configuration):
     with pytest.raises(ConfigError) as refused:
         load(configuration, {})
     assert str(refused.value).endswith(
-        "rules[0].policy: the policy 'square-root', which is square_root:make of square_root 1.0, "
+        ": policy: the policy 'square-root', which is square_root:make of square_root 1.0, "
         "cannot be made from its options (reserves): ValidationError: Object contains unknown "
         "field `reserves`"
     )

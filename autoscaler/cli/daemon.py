@@ -12,10 +12,11 @@ from autoscaler.cli.shared import (
     address,
     config_option,
     load_config,
+    read_config,
     report_errors,
     run_async,
     url_option,
-    warn,
+    warn_all,
 )
 from autoscaler.errors import UserError
 
@@ -29,13 +30,18 @@ def run(path: Path | None) -> None:
     It reads the configuration again when the file changes, and on SIGHUP.
     """
     from autoscaler.adapters.logs import configure
+    from autoscaler.config import ConfigError
     from autoscaler.daemon import Daemon
 
     async def serve() -> None:
         await Daemon(load).run()
 
-    load = partial(load_config, path)
-    logging = load().logging
+    load = partial(read_config, path)
+    try:
+        logging = load().logging
+    except ConfigError as error:  # the log is not configured; otherwise it has the warnings
+        warn_all(error.warnings)
+        raise
     configure(logging.style, logging.level, version=__version__, environ=os.environ)
     asyncio.run(serve())
 
@@ -54,8 +60,6 @@ def check(path: Path | None) -> None:
     from autoscaler.check import report
 
     config = load_config(path)
-    for warning in config.warnings:
-        warn(warning)
     found = run_async(run_check(config))
     report(found, Console())
     if found.fatal:

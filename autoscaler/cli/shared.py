@@ -6,7 +6,7 @@ import math
 import os
 import sys
 import traceback
-from collections.abc import Coroutine, Iterator, Mapping, Sequence
+from collections.abc import Coroutine, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
@@ -54,6 +54,11 @@ class RenamedChoice(click.Choice[str]):
 def warn(message: str) -> None:
     """Print a warning to standard error."""
     click.echo(f"autoscaler: warning: {message}", err=True)
+
+
+def warn_all(messages: Iterable[str]) -> None:
+    for message in messages:
+        warn(message)
 
 
 def duration(text: str) -> float:
@@ -123,6 +128,20 @@ def run_async(command: Coroutine[Any, Any, Response]) -> Response:
 
 
 def load_config(path: Path | None) -> "Config":
+    """The configuration. Former names in it are printed as warnings, also if it is not valid."""
+    from autoscaler.config import ConfigError
+
+    try:
+        config = read_config(path)
+    except ConfigError as error:
+        warn_all(error.warnings)
+        raise
+    warn_all(config.warnings)
+    return config
+
+
+def read_config(path: Path | None) -> "Config":
+    """The configuration. The caller reports the former names in it."""
     from autoscaler.config import CONFIG_VARIABLE, load
 
     if not is_configured(path):

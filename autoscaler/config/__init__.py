@@ -1,6 +1,6 @@
 """config.toml -> resolved values.
 
-messages         problems, in sentences that name the key
+messages         problems, in sentences that name the key and its line
 durations        "1h30m" -> 5400.0
 calendar         cron expressions, time zones
 policies         the known policies, built-in and installed
@@ -11,9 +11,11 @@ mode_settings    control mode, scale to zero, release
 limits           burst maximum, schedules
 rules            a complete table and a policy -> a rule
 values           the resolved values
+validation       plain data -> document, and all that is wrong with the data
 resolver         document -> resolved values; relations between keys
 aliases          former names of keys and values
-toml_file        a file -> a table
+toml_lines       the line of each key of a file
+toml_file        a file -> a table and its lines
 loader           file and environment -> document -> resolved values
 """
 

@@ -2,15 +2,15 @@
 
 from collections.abc import Iterator
 from copy import deepcopy
-from typing import Any
+from typing import Any, NamedTuple
 
-from autoscaler.config.messages import ConfigError, KeyPath, KeySources
+from autoscaler.config.messages import KeyPath, KeySources
 
 
 class Aliases:
     """Replaces former names in one document, in place.
 
-    A key whose new name is set as well is a problem, and is not replaced.
+    A key whose new name is set as well is a problem, and is removed.
     """
 
     def __init__(self, sources: KeySources) -> None:
@@ -25,6 +25,7 @@ class Aliases:
         place = self._sources.of((*path, old))
         if new in table:
             self.problems.append(f"{place}: former name of {new}, which is set too; remove {old}")
+            del table[old]
             return
         variable = place.removesuffix(old.upper())
         use = new if variable == place else f"{variable}{new.upper()}"
@@ -44,14 +45,15 @@ class Aliases:
         self.warnings.append(f"{self._sources.of(path)}: {problem}")
 
 
-def with_current_names(
-    document: dict[str, Any], sources: KeySources
-) -> tuple[dict[str, Any], tuple[str, ...]]:
-    """The configuration with current names, and a warning for each former one.
+class Current(NamedTuple):
+    """A configuration with current names. Keys under both names are problems."""
 
-    Raises:
-        ConfigError: a key is set under both names.
-    """
+    document: dict[str, Any]
+    warnings: tuple[str, ...]  # for each former name
+    problems: tuple[str, ...]
+
+
+def with_current_names(document: dict[str, Any], sources: KeySources) -> Current:
     current = deepcopy(document)
     aliases = Aliases(sources)
     for path, table in _scaling_tables(current):
@@ -60,9 +62,7 @@ def with_current_names(
             table.get("scale_to_zero"), (*path, "scale_to_zero"), "via", "native", "adaptive"
         )
         aliases.value(table, path, "on_exit", "native", "adaptive")
-    if aliases.problems:
-        raise ConfigError(aliases.problems)
-    return current, tuple(aliases.warnings)
+    return Current(current, tuple(aliases.warnings), tuple(aliases.problems))
 
 
 def without_observe(

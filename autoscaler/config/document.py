@@ -104,7 +104,9 @@ SloTarget = Annotated[
 
 
 class _Table(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
+    model_config = ConfigDict(
+        strict=True, extra="forbid", frozen=True, hide_input_in_errors=True, allow_inf_nan=False
+    )
 
 
 class ElasticsearchTable(_Table):
@@ -323,6 +325,7 @@ class ConfigDocument(BaseSettings):
 
     model_config = SettingsConfigDict(
         title="autoscaler",
+        strict=True,
         extra="forbid",
         frozen=True,
         hide_input_in_errors=True,

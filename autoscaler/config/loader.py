@@ -6,23 +6,29 @@ from pathlib import Path
 from typing import Any, get_origin
 
 from msgspec import Struct
-from pydantic import BaseModel, ValidationError
-from pydantic_settings import EnvSettingsSource, SettingsError
+from pydantic import BaseModel
+from pydantic_settings import EnvSettingsSource, SettingsConfigDict, SettingsError
 
 from autoscaler.config.aliases import with_current_names, without_observe
 from autoscaler.config.document import ConfigDocument
 from autoscaler.config.durations import format_duration
 from autoscaler.config.messages import (
     DELIMITER,
+    INTEGER,
+    NUMBER,
     PREFIX,
     ConfigError,
+    KeyPath,
     KeySources,
-    describe,
+    Problems,
     did_you_mean,
     table_of,
+    types_of,
 )
-from autoscaler.config.resolver import Resolver, resolve_rules
-from autoscaler.config.toml_file import read_toml
+from autoscaler.config.resolver import Resolver
+from autoscaler.config.toml_file import TomlFile, read_toml
+from autoscaler.config.toml_lines import TomlLines
+from autoscaler.config.validation import validate
 from autoscaler.config.values import Config
 from autoscaler.core.selection import Rule
 
@@ -52,10 +58,14 @@ def load(path: Path | None, environ: Mapping[str, str]) -> Config:
         ConfigError: with one sentence for every problem.
     """
     written = read(path, environ)
-    sources = written.sources(environ)
-    document = _validated(written.tables, sources)
-    directory = path.parent if path else Path()
-    return Resolver(document, sources, directory, written.warnings).resolve()
+    problems = Problems()
+    config = None
+    if (validated := validate(written.tables, written.unread, problems)) is not None:
+        directory = path.parent if path else Path()
+        config = Resolver(validated, directory, problems, written.warnings).resolve()
+    written.ensure_none(problems, environ)
+    assert config is not None, "it has problems"
+    return config
 
 
 class Written(Struct, frozen=True, kw_only=True):
@@ -63,36 +73,55 @@ class Written(Struct, frozen=True, kw_only=True):
 
     file: str
     tables: dict[str, Any]
-    aliases: Mapping[tuple[int | str, ...], tuple[int | str, ...]]
+    lines: TomlLines
+    aliases: Mapping[KeyPath, KeyPath]
+    problems: tuple[str, ...]  # of variables, and of keys under two names
+    unread: frozenset[KeyPath]  # the keys that those variables should set
     warnings: tuple[str, ...]
 
-    def sources(self, environ: Mapping[str, str]) -> KeySources:
-        return KeySources(self.file, environ, self.aliases)
+    def ensure_none(self, problems: Problems, environ: Mapping[str, str]) -> None:
+        """
+        Raises:
+            ConfigError: there are problems of names, or others.
+        """
+        sources = KeySources(
+            self.file, environ, self.aliases, line_of=self.lines.of, tables=self.tables
+        )
+        if self.problems or problems:
+            found = [*problems.sentences(sources), *self.problems]
+            raise ConfigError(found, self.warnings) from None
 
 
 def read(path: Path | None, environ: Mapping[str, str]) -> Written:
     """Read the file and the environment.
 
     Raises:
-        ConfigError: the file cannot be read, a variable is unknown, or a key is set under its
-            former name as well.
+        ConfigError: the file cannot be read.
     """
-    sources = KeySources(str(path) if path else "configuration", environ)
-    in_file = KeySources(str(path), {})
     hint = "begin with a copy of config.example.toml"
-    tables, in_file_warnings = with_current_names(
-        read_toml(path, ConfigError, hint=hint) if path else {}, in_file
-    )
-    _reject_unknown(environ)
-    variables, warnings = with_current_names(_from_environment(environ), sources)
-    merged, observe_warnings = without_observe(_merged(tables, variables), sources)
-    overridden = {path for path in in_file.aliases if _contains(variables, path)}
+    file = read_toml(path, ConfigError, hint=hint) if path else TomlFile({}, TomlLines(""))
+    name = str(path) if path else "configuration"
+    in_file = KeySources(name, {}, line_of=file.lines.of, tables=file.tables)
+    tables = with_current_names(file.tables, in_file)
+    unknown = _unknown(environ)
+    given, not_json = _from_environment(environ)
+    sources = KeySources(name, environ, line_of=file.lines.of, tables=file.tables | given)
+    variables = with_current_names(given, sources)
+    merged = _merged(tables.document, _typed(variables.document, ConfigDocument))
+    merged, observe_warnings = without_observe(merged, sources)
+    overridden = {path for path in in_file.aliases if _contains(variables.document, path)}
     in_force = {path: at for path, at in in_file.aliases.items() if path not in overridden}
     return Written(
-        file=sources.file,
+        file=name,
         tables=merged,
+        lines=file.lines,
         aliases=in_force | sources.aliases,
-        warnings=observe_warnings + in_file_warnings + warnings,
+        problems=(
+            *(tables.problems + variables.problems),
+            *(f"{name}: {problem}" for name, problem in (unknown | not_json).items()),
+        ),
+        unread=frozenset(map(_path_of, unknown | not_json)),
+        warnings=observe_warnings + tables.warnings + variables.warnings,
     )
 
 
@@ -114,16 +143,13 @@ def rules_of(
     bounds = {"min_allocations": min_allocations, "max_allocations": max_allocations}
     absent = {"poll_interval": format_duration(poll_interval_s), "defaults": bounds}
     tables = _merged(absent, written.tables)
-    sources = written.sources(environ)
-    document = _validated(tables, sources)
-    return document.poll_interval, resolve_rules(document, sources)
-
-
-def _validated(tables: Mapping[str, Any], sources: KeySources) -> ConfigDocument:
-    try:
-        return ConfigDocument(**tables)
-    except ValidationError as error:
-        raise ConfigError(describe(error, sources, ConfigDocument)) from None
+    problems = Problems()
+    rules: tuple[Rule, ...] = ()
+    if (validated := validate(tables, written.unread, problems)) is not None:
+        rules = Resolver(validated, Path(), problems, ()).resolve_rules()
+        poll_interval_s = validated.document.poll_interval
+    written.ensure_none(problems, environ)
+    return poll_interval_s, rules
 
 
 class _Environment(EnvSettingsSource):
@@ -132,25 +158,66 @@ class _Environment(EnvSettingsSource):
     def __init__(self, environ: Mapping[str, str]) -> None:
         self._environ = environ
         super().__init__(ConfigDocument)
+        # Newer versions of the library convert texts for strict models. `_typed` does that here.
+        self.config = SettingsConfigDict(**(self.config | {"strict": False}))
 
     def _load_env_vars(self) -> Mapping[str, str | None]:
         return {name.lower(): value for name, value in self._environ.items() if value}
 
 
-def _from_environment(environ: Mapping[str, str]) -> dict[str, Any]:
-    try:
-        return _Environment(environ)()
-    except SettingsError as error:
-        # The library's message contains the key and nothing of the value.
-        found = re.search(r'field "(\w+)"', str(error))
-        variable = PREFIX + found[1].upper() if found else "environment"
-        raise ConfigError([f"{variable}: must be JSON, because it sets a table"]) from None
+def _from_environment(environ: Mapping[str, str]) -> tuple[dict[str, Any], dict[str, str]]:
+    """The tables with texts as values, and each variable that is not JSON and should be."""
+    readable = dict(environ)
+    problems: dict[str, str] = {}
+    while True:
+        try:
+            return _Environment(readable)(), problems
+        except SettingsError as error:
+            # The library's message contains the key and nothing of the value.
+            found = re.search(r'field "(\w+)"', str(error))
+            variable = PREFIX + (found[1].upper() if found else "")
+            names = [name for name in readable if name.upper() == variable]
+            if not names:
+                return {}, problems | {"environment": "must be JSON where it sets a table"}
+            for name in names:
+                problems[name] = "must be JSON, because it sets a table"
+                del readable[name]
 
 
-def _reject_unknown(environ: Mapping[str, str]) -> None:
+def _path_of(variable: str) -> KeyPath:
+    return tuple(variable.upper().removeprefix(PREFIX).lower().split(DELIMITER))
+
+
+def _typed(value: Any, table: type[BaseModel]) -> Any:
+    """Texts as the booleans and numbers that keys of a table require. Variables have no types."""
+    if not isinstance(value, dict):
+        return value
+    typed = {}
+    for key, inner in value.items():
+        field = table.model_fields.get(key)
+        below = table_of(field)
+        if below is not None and isinstance(inner, dict):
+            typed[key] = _typed(inner, below)
+        else:
+            typed[key] = _parsed(inner, types_of(field)) if isinstance(inner, str) else inner
+    return typed
+
+
+def _parsed(text: str, types: tuple[Any, ...]) -> str | bool | int | float:
+    if bool in types and text.lower() in {"true", "false"}:
+        return text.lower() == "true"
+    if int in types and re.fullmatch(INTEGER, text):
+        return int(text)
+    if float in types and re.fullmatch(NUMBER, text):
+        return float(text)
+    return text
+
+
+def _unknown(environ: Mapping[str, str]) -> dict[str, str]:
+    """The variables that have no meaning, each with the end of a sentence about it."""
     current = {CONFIG_VARIABLE, *_variables(ConfigDocument, PREFIX)}
     known = {*current, *(PREFIX + name for name in _FORMER_VARIABLES)}
-    problems = []
+    problems = {}
     for name in sorted(environ):
         variable = name.upper()
         if variable.startswith(PREFIX) and variable not in known:
@@ -158,9 +225,8 @@ def _reject_unknown(environ: Mapping[str, str]) -> None:
                 continue
             # Compared without the prefix, which would make all names similar.
             hint = did_you_mean(variable.removeprefix(PREFIX), _without_prefix(current), PREFIX)
-            problems.append(f"{name}: no such setting{hint}")
-    if problems:
-        raise ConfigError(problems)
+            problems[name] = f"no such setting{hint}"
+    return problems
 
 
 def _without_prefix(variables: Iterable[str]) -> list[str]:
@@ -177,7 +243,7 @@ def _variables(table: type[BaseModel], prefix: str) -> Iterator[str]:
             yield from _variables(inner, name + DELIMITER)
 
 
-def _contains(document: Any, path: tuple[int | str, ...]) -> bool:
+def _contains(document: Any, path: KeyPath) -> bool:
     for part in path:
         try:
             document = document[part]

@@ -1,8 +1,9 @@
-"""Problems of a configuration or a scenario: sentences with the file or variable, and the key."""
+"""Problems of a configuration or a scenario: sentences with the file and its line, or the variable,
+and the key."""
 
 import difflib
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 from pydantic import BaseModel, SecretStr, ValidationError
@@ -20,6 +21,10 @@ DELIMITER = "__"
 SHOWN_CHARACTERS = 60
 """Longer values are omitted from messages. Allocations and addresses are shorter."""
 
+INTEGER = r"[+-]?[0-9]{1,18}"
+NUMBER = INTEGER + r"(\.[0-9]{1,18})?"
+"""Regular expressions of texts that are numbers."""
+
 KeyPath = tuple[int | str, ...]
 """The keys and list indexes that lead to a value of a document."""
 
@@ -33,17 +38,41 @@ class DocumentError(InputError):
 
 
 class ConfigError(DocumentError):
-    """An invalid configuration."""
+    """An invalid configuration.
+
+    `warnings` has a sentence for each former name that it uses, which may be why it is invalid.
+    """
+
+    def __init__(self, problems: Iterable[str], warnings: tuple[str, ...] = ()) -> None:
+        super().__init__(problems)
+        self.warnings = warnings
+
+
+def _unknown(_: KeyPath) -> None:
+    return None
 
 
 class KeySources:
-    """The origin of each value: the file, or an environment variable."""
+    """The origin of each value: the file and the line, or an environment variable.
+
+    Args:
+        line_of: the line of a key of the file; None: unknown.
+        tables: the document, for the names of its rules.
+    """
 
     def __init__(
-        self, file: str, environ: Mapping[str, str], aliases: Mapping[KeyPath, KeyPath] = {}
+        self,
+        file: str,
+        environ: Mapping[str, str],
+        aliases: Mapping[KeyPath, KeyPath] = {},
+        *,
+        line_of: Callable[[KeyPath], int | None] = _unknown,
+        tables: Mapping[str, Any] = {},
     ) -> None:
         self.file = file
         self._set = {name.upper() for name, value in environ.items() if value}
+        self._line_of = line_of
+        self._tables = tables
         self.aliases = dict(aliases)
 
     def add_alias(self, path: KeyPath, written: KeyPath) -> None:
@@ -51,18 +80,60 @@ class KeySources:
         self.aliases[path] = written
 
     def of(self, path: KeyPath) -> str:
-        """The file or the variable, and the key at `path` as it is written there.
+        """The file and the line, or the variable, and the key at `path` as it is written there.
 
         If several variables contain the key, it is the most specific one. Variables override the
-        file.
+        file. A rule is called by its name, if it has one.
         """
         path = self.aliases.get(path, path)
+        if (variable := self._variable(path)) is not None:
+            whole = variable == PREFIX + DELIMITER.join(str(part).upper() for part in path)
+            return variable if whole else f"{variable}: {self._key(path)}"
+        line = self._line_of(path)
+        return f"{self.file}{'' if line is None else f':{line}'}: {self._key(path)}"
+
+    def order(self, path: KeyPath) -> tuple[bool, int]:
+        """Sorts problems by line, and those of variables after those of the file."""
+        path = self.aliases.get(path, path)
+        return self._variable(path) is not None, self._line_of(path) or 0
+
+    def _variable(self, path: KeyPath) -> str | None:
         names = [str(part).upper() for part in path if isinstance(part, str)]
         for length in range(len(names), 0, -1):
             if (variable := PREFIX + DELIMITER.join(names[:length])) in self._set:
-                whole = length == len(names) and len(names) == len(path)
-                return variable if whole else f"{variable}: {dotted(path)}"
-        return f"{self.file}: {dotted(path)}"
+                return variable
+        return None
+
+    def _key(self, path: KeyPath) -> str:
+        match path:
+            case ("rules", int() as index, *rest):
+                try:
+                    name = self._tables["rules"][index]["name"]
+                except (KeyError, IndexError, TypeError):
+                    return dotted(path)
+                if not isinstance(name, str) or not name or len(name) > SHOWN_CHARACTERS:
+                    return dotted(path)
+                return f"rule {name!r}{f': {dotted(tuple(rest))}' if rest else ''}"
+        return dotted(path)
+
+
+class Problems:
+    """Collects problems: keys, each with a sentence."""
+
+    def __init__(self) -> None:
+        self._found: list[tuple[KeyPath, str]] = []
+
+    def __bool__(self) -> bool:
+        return bool(self._found)
+
+    def add(self, path: KeyPath, text: str) -> None:
+        if (path, text) not in self._found:  # inherited keys are resolved for each rule
+            self._found.append((path, text))
+
+    def sentences(self, sources: KeySources) -> list[str]:
+        """In the order of the file."""
+        found = sorted(self._found, key=lambda problem: sources.order(problem[0]))
+        return [f"{sources.of(path)}: {text}" for path, text in found]
 
 
 def dotted(path: KeyPath) -> str:
@@ -75,16 +146,14 @@ def dotted(path: KeyPath) -> str:
     return text.removeprefix(".")
 
 
-def describe(
-    error: ValidationError, sources: KeySources, document: type[BaseModel]
-) -> Iterator[str]:
-    """A sentence for every problem that validation found, in the order of the document."""
+def describe(error: ValidationError, document: type[BaseModel]) -> Iterator[tuple[KeyPath, str]]:
+    """A key and a sentence for every problem that validation found."""
     reported: set[KeyPath] = set()
     for details in error.errors(include_url=False):
         path = _path_of_key(details["loc"], document)
         if path not in reported:
             reported.add(path)
-            yield f"{sources.of(path)}: {_problem(details, path, document)}"
+            yield path, _problem(details, path, document)
 
 
 def did_you_mean(name: str, known: Iterable[str], prefix: str = "") -> str:
@@ -96,7 +165,7 @@ def did_you_mean(name: str, known: Iterable[str], prefix: str = "") -> str:
 def _problem(details: ErrorDetails, path: KeyPath, document: type[BaseModel]) -> str:
     match details["type"]:
         case "extra_forbidden":
-            return f"no such key{did_you_mean(str(path[-1]), _siblings(path, document))}"
+            return f"no such key{did_you_mean(str(path[-1]), siblings(path, document))}"
         case "missing":
             return "is required"
         case "value_error":
@@ -105,13 +174,41 @@ def _problem(details: ErrorDetails, path: KeyPath, document: type[BaseModel]) ->
             return "must be a table"
         case "list_type":
             return "must be a list"
-    message = re.sub("^(Input|String) should", "must", details["msg"]).split(", unable to")[0]
-    return message + _shown(details["input"], _field(path, document))
+    message = _TYPE_PROBLEMS.get(details["type"]) or re.sub(
+        "^(Input|String) should", "must", details["msg"]
+    )
+    return message + _shown(details["input"], _field(path, document)) + _hint(details)
+
+
+_TYPE_PROBLEMS = {
+    "bool_type": "must be true or false",
+    "int_type": "must be an integer",
+    "float_type": "must be a number",
+    "string_type": "must be a text",
+}
+
+
+def _hint(details: ErrorDetails) -> str:
+    """How to write a value that has the wrong type only."""
+    value, kind = details["input"], details["type"]
+    if isinstance(value, str):
+        pattern = _UNQUOTED.get(kind)
+        return "; remove the quotes" if pattern and re.fullmatch(pattern, value) else ""
+    if kind == "string_type" and isinstance(value, int | float):
+        return "; put it in quotes"
+    return ""
+
+
+_UNQUOTED = {
+    "bool_type": "true|false",
+    "int_type": INTEGER,
+    "float_type": NUMBER,
+}
 
 
 def _shown(value: object, field: FieldInfo | None) -> str:
     """The invalid value, unless it is, or could be, a secret."""
-    secret = field is None or SecretStr in _types(field)
+    secret = field is None or SecretStr in types_of(field)
     if secret or not isinstance(value, str | int | float) or len(str(value)) > SHOWN_CHARACTERS:
         return ""
     return f", not {value!r}"
@@ -130,7 +227,8 @@ def _path_of_key(location: KeyPath, document: type[BaseModel]) -> KeyPath:
     return tuple(path)
 
 
-def _siblings(path: KeyPath, document: type[BaseModel]) -> Iterable[str]:
+def siblings(path: KeyPath, document: type[BaseModel]) -> Iterable[str]:
+    """The keys of the table that should contain the last key of the path."""
     table: Any = document
     for part in path[:-1]:
         if isinstance(part, str):
@@ -152,10 +250,12 @@ def table_of(field: FieldInfo | None) -> type[BaseModel] | None:
     if field is None:
         return None
     return next(
-        (t for t in _types(field) if isinstance(t, type) and issubclass(t, BaseModel)), None
+        (t for t in types_of(field) if isinstance(t, type) and issubclass(t, BaseModel)), None
     )
 
 
-def _types(field: FieldInfo) -> tuple[Any, ...]:
-    annotation = field.annotation
-    return (annotation, *getattr(annotation, "__args__", ()))
+def types_of(field: FieldInfo | None) -> tuple[Any, ...]:
+    """The type of a key, and its parts if it is a union."""
+    if field is None:
+        return ()
+    return (field.annotation, *getattr(field.annotation, "__args__", ()))

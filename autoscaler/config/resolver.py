@@ -5,13 +5,14 @@ from functools import partial
 from pathlib import Path
 
 from autoscaler.config.connection import connection_of, connection_problems
-from autoscaler.config.document import ConfigDocument, ElasticsearchTable, ScalingTable
+from autoscaler.config.document import ElasticsearchTable, ScalingTable
 from autoscaler.config.limits import out_of_bounds
-from autoscaler.config.messages import ConfigError, KeyPath, KeySources
+from autoscaler.config.messages import KeyPath, Problems
 from autoscaler.config.mode_settings import conflicts
 from autoscaler.config.policies import Registry
 from autoscaler.config.policy_settings import check_table, check_use, inherit, policy_for
 from autoscaler.config.rules import build_rule
+from autoscaler.config.validation import Validated
 from autoscaler.config.values import Config, Logging, Server
 from autoscaler.connection import Connection
 from autoscaler.core.policies import AnyPolicy, UtilisationPolicy
@@ -21,40 +22,24 @@ _UNUSED_POLICY = UtilisationPolicy(target=1.0, load_window_s=1.0)
 """The policy of rules that exclude deployments, and of invalid rules."""
 
 
-def resolve_rules(document: ConfigDocument, sources: KeySources) -> tuple[Rule, ...]:
-    """The rules alone.
-
-    Raises:
-        ConfigError: with all problems of the rules.
-    """
-    return Resolver(document, sources, Path()).resolve_rules()
-
-
 class Resolver:
-    """Resolves one document and collects all its problems."""
+    """Resolves one document, and adds all its problems to `problems`."""
 
     def __init__(
-        self,
-        document: ConfigDocument,
-        sources: KeySources,
-        directory: Path,
-        warnings: tuple[str, ...] = (),
+        self, validated: Validated, directory: Path, problems: Problems, warnings: tuple[str, ...]
     ) -> None:
-        self._document = document
-        self._sources = sources
+        self._document = validated.document
+        self._may_cause = validated.may_cause
         self._warnings = warnings
         self._directory = directory
         self._registry = Registry()
-        self._problems: list[str] = []
+        self._problems = problems
 
     def resolve(self) -> Config:
-        """
-        Raises:
-            ConfigError: with all problems.
-        """
+        """The configuration, which is valid if there are no problems."""
         document = self._document
         self._check_tables()
-        config = Config(
+        return Config(
             connection=self._connection(document.elasticsearch),
             poll_interval_s=document.poll_interval,
             dry_run=document.dry_run,
@@ -64,22 +49,11 @@ class Resolver:
             state_file=self._state_file(document.state_file),
             warnings=self._warnings,
         )
-        self._raise_problems()
-        return config
 
     def resolve_rules(self) -> tuple[Rule, ...]:
-        """
-        Raises:
-            ConfigError: with all problems of the rules.
-        """
+        """The rules alone, which are valid if there are no problems."""
         self._check_tables()
-        rules = self._rules()
-        self._raise_problems()
-        return rules
-
-    def _raise_problems(self) -> None:
-        if self._problems:
-            raise ConfigError(self._problems)
+        return self._rules()
 
     def _rules(self) -> tuple[Rule, ...]:
         rules = tuple(self._rule(index) for index in range(len(self._document.rules)))
@@ -87,9 +61,8 @@ class Resolver:
         return rules
 
     def _add_problem(self, path: KeyPath, text: str) -> None:
-        problem = f"{self._sources.of(path)}: {text}"
-        if problem not in self._problems:  # inherited keys are resolved for each rule
-            self._problems.append(problem)
+        if not self._may_cause(path):
+            self._problems.add(path, text)
 
     def _connection(self, table: ElasticsearchTable) -> Connection:
         connection = connection_of(table, self._directory, self._document.poll_interval)

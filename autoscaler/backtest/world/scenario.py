@@ -16,7 +16,7 @@ from pydantic import ValidationError
 
 from autoscaler.backtest.world.scenario_document import ScenarioDocument, replace_former_names
 from autoscaler.config.aliases import Aliases
-from autoscaler.config.messages import DocumentError, KeySources, describe, did_you_mean
+from autoscaler.config.messages import DocumentError, KeySources, Problems, describe, did_you_mean
 from autoscaler.config.toml_file import read_toml
 from autoscaler.simulation.versions import behaviour_of
 
@@ -106,8 +106,8 @@ def read_scenario(path: Path, warn: Warn = _ignore) -> BacktestScenario:
         BacktestScenarioError: with a sentence for every problem.
     """
     hint = f"name a file or a standard scenario: {', '.join(STANDARD)}"
-    document = read_toml(path, BacktestScenarioError, hint=hint)
-    sources = KeySources(str(path), {})
+    document, lines = read_toml(path, BacktestScenarioError, hint=hint)
+    sources = KeySources(str(path), {}, line_of=lines.of)
     aliases = Aliases(sources)
     replace_former_names(document, aliases)
     if aliases.problems:
@@ -127,10 +127,15 @@ def _validated(tables: dict[str, Any], sources: KeySources) -> ScenarioDocument:
     try:
         document = ScenarioDocument(**tables)
     except ValidationError as error:
-        raise BacktestScenarioError(describe(error, sources, ScenarioDocument)) from None
-    problems = [f"{sources.of(path)}: {problem}" for path, problem in document.conflicts()]
-    if problems:
-        raise BacktestScenarioError(problems)
+        problems = Problems()
+        for key_path, text in describe(error, ScenarioDocument):
+            problems.add(key_path, text)
+        raise BacktestScenarioError(problems.sentences(sources)) from None
+    conflicts = Problems()
+    for key_path, text in document.conflicts():
+        conflicts.add(key_path, text)
+    if conflicts:
+        raise BacktestScenarioError(conflicts.sentences(sources))
     return document
 
 
