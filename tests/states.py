@@ -120,6 +120,7 @@ MEMORY = SloMemory(
     1.25,
     50,
     4,
+    10.5,
 )
 STATS = DeploymentStats(
     "elser-search",
@@ -174,6 +175,7 @@ STATS = DeploymentStats(
 SAMPLE = Sample(
     at=60.0,
     interval_s=10.0,
+    uncertainty_s=0.4,
     completed=41,
     cache_hits=42,
     failed=43,
@@ -192,6 +194,7 @@ DEPLOYMENT = DeploymentState(
     seen_at=60.0,
     baseline=STATS,
     baseline_at=50.0,
+    baseline_span_s=0.5,
     samples=(SAMPLE,),
     service_time_s=0.05,
     peaks=((40.0, 7), (50.0, 3)),

@@ -72,8 +72,8 @@ UNUSED = bytes(SLOTS_PER_WEEK // 8)
 
 
 def idle_since(before: float | None, sample: Sample) -> float:
-    """Since when the deployment has been idle. A sample with a data-quality issue counts as use."""
-    quiet = not sample.issues and sample.arrivals == 0 and sample.in_flight == 0
+    """Since when the deployment has been idle. A sample with uncertain counts counts as use."""
+    quiet = sample.counts_certain and sample.arrivals == 0 and sample.in_flight == 0
     return before if quiet and before is not None else sample.at
 
 

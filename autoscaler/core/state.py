@@ -77,6 +77,7 @@ class DeploymentState(Value, frozen=True, kw_only=True):
     seen_at: float
     baseline: DeploymentStats  # the last statistics that later ones can be compared with
     baseline_at: float
+    baseline_span_s: float = 0.0  # from the request for the baseline to its arrival at that time
     samples: tuple[Sample, ...] = ()  # without issues, within the load window, oldest first
     service_time_s: float | None = None  # last measured
     # (at, allocations) of the recommendations that can still become the highest of a stabilisation

@@ -33,6 +33,7 @@ _ISSUES = {
     DataIssue.FIRST_OBSERVATION: "this is the first observation",
     DataIssue.OBSERVATION_GAP: "the previous observation is too old",
     DataIssue.CLOCK: "the clock did not advance",
+    DataIssue.SLOW_RESPONSE: "the cluster was too slow to respond",
     DataIssue.NOT_STARTED: "the deployment is not started",
     DataIssue.INCOMPLETE: "statistics of a serving node are missing",
     DataIssue.NEW_NODE: "a node was added",

@@ -130,13 +130,20 @@ class Cluster(Value, frozen=True, kw_only=True):
 
 
 class Observation(Value, frozen=True, kw_only=True):
-    """All deployments, by id, as the cluster reported them at one instant."""
+    """All deployments, by id, as the cluster reported them at an instant between the request for
+    the statistics and their arrival."""
 
-    at: float
+    at: float  # when the last response had arrived
+    requested_at: float | None = None  # when the first request was sent; None: no earlier than `at`
     deployments: Mapping[str, DeploymentStats]
     unreadable: Mapping[str, str] = {}  # deployment id, or position -> why it was set aside
     owned: Mapping[str, str] = {}  # deployment id -> inference endpoint that it belongs to
     cluster: Cluster | None = None  # None: not read, or not permitted
+
+    @property
+    def span_s(self) -> float:
+        """Seconds from the request to the arrival."""
+        return 0.0 if self.requested_at is None else max(0.0, self.at - self.requested_at)
 
 
 class DataIssue(FastStrEnum):
@@ -145,6 +152,7 @@ class DataIssue(FastStrEnum):
     FIRST_OBSERVATION = "first_observation"  # there is no earlier one to compare with
     OBSERVATION_GAP = "observation_gap"  # the previous observation is too old
     CLOCK = "clock"  # time did not advance
+    SLOW_RESPONSE = "slow_response"  # the length of the interval is too uncertain
     NOT_STARTED = "not_started"  # the deployment is not in state started
     INCOMPLETE = "incomplete"  # the statistics of a serving node are missing
     NEW_NODE = "new_node"  # it is not known when a node's totals began
@@ -160,6 +168,7 @@ class Sample(Value, frozen=True, kw_only=True):
 
     at: float
     interval_s: float
+    uncertainty_s: float = 0.0  # by which the interval may be shorter or longer
     completed: int = 0
     cache_hits: int = 0
     failed: int = 0
@@ -176,6 +185,21 @@ class Sample(Value, frozen=True, kw_only=True):
     def arrivals(self) -> int:
         """Requests sent to the deployment: completed, failed, or added to the queue."""
         return max(0, self.completed + self.failed + self.queue_growth)
+
+    @property
+    def shortest_s(self) -> float:
+        """The shortest that the interval can have been. Seconds."""
+        return self.interval_s - self.uncertainty_s
+
+    @property
+    def longest_s(self) -> float:
+        """The longest that the interval can have been. Seconds."""
+        return self.interval_s + self.uncertainty_s
+
+    @property
+    def counts_certain(self) -> bool:
+        """Whether the requests are known, although perhaps not the time in which they came."""
+        return not self.issues or self.issues == (DataIssue.SLOW_RESPONSE,)
 
 
 class LoadEstimate(Value, frozen=True, kw_only=True):

@@ -83,6 +83,7 @@ class StoredDeploymentStats(Stored, frozen=True, kw_only=True):
 class StoredSample(Stored, frozen=True, kw_only=True):
     at: float
     interval_s: float
+    uncertainty_s: float
     completed: int
     cache_hits: int
     failed: int
@@ -163,6 +164,7 @@ class StoredDeployment(Stored, frozen=True, kw_only=True):
     seen_at: float
     baseline: StoredDeploymentStats
     baseline_at: float
+    baseline_span_s: float
     samples: tuple[StoredSample, ...]
     service_time_s: float | None
     peaks: tuple[tuple[float, int], ...]
@@ -351,3 +353,4 @@ class StoredSloMemory(Stored, frozen=True, kw_only=True):
     dispersion: float
     last_requests: int | None
     in_flight: int
+    last_interval_s: float

@@ -14,7 +14,7 @@ from msgspec.structs import replace
 from autoscaler.adapters.calendar import CronCalendar
 from autoscaler.adapters.elasticsearch.api import ElasticsearchApi
 from autoscaler.adapters.elasticsearch.cluster import ElasticsearchCluster
-from autoscaler.adapters.elasticsearch.transport import HttpRequest, Transport
+from autoscaler.adapters.elasticsearch.transport import HttpRequest, TimedBody, Transport
 from autoscaler.adapters.state_file import StateFile
 from autoscaler.connection import Connection
 from autoscaler.control_loop import ControlLoop, ReleaseResult
@@ -109,9 +109,9 @@ class WitnessedTransport(Transport):
 
     sent: list[tuple[float, HttpRequest]]
 
-    async def send(self, request: HttpRequest) -> bytes:
+    async def send_timed(self, request: HttpRequest) -> TimedBody:
         self.sent.append((self._clock.now(), request))
-        return await super().send(request)
+        return await super().send_timed(request)
 
 
 class WitnessedFaults(Faults):

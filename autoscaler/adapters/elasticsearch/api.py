@@ -3,6 +3,7 @@
 All methods raise `TransportError` and `ApiError`, as `Transport.send` does.
 """
 
+import math
 from typing import TypeVar
 from urllib.parse import quote
 
@@ -54,6 +55,8 @@ class Statistics(Struct, frozen=True, kw_only=True):
 
     deployments: tuple[DeploymentStats, ...]
     unreadable: tuple[tuple[str, str], ...]  # (deployment id or place, error)
+    requested_at: float  # when the request for the first page was sent
+    arrived_at: float  # when the last page had arrived
 
 
 class ElasticsearchApi:
@@ -68,15 +71,23 @@ class ElasticsearchApi:
         """The statistics of every deployment."""
         deployments: dict[str, DeploymentStats] = {}
         unreadable: dict[str, str] = {}
+        requested_at, arrived_at = math.inf, -math.inf
         for page_number in range(MAX_PAGES):
             begin = page_number * PAGE_SIZE
-            query = {"from": str(begin), "size": str(PAGE_SIZE), "filter_path": FILTER_PATH}
+            request = HttpRequest(
+                method="GET",
+                path="/_ml/trained_models/_stats",
+                query={"from": str(begin), "size": str(PAGE_SIZE), "filter_path": FILTER_PATH},
+                repeatable=True,
+            )
             try:
-                body = await self._get("/_ml/trained_models/_stats", query)
+                response = await self._transport.send_timed(request)
             except (TimedOut, GatewayError) as error:
                 raise while_collecting(error) from error
+            requested_at = min(requested_at, response.sent_at)
+            arrived_at = max(arrived_at, response.arrived_at)
             try:
-                page = parse_stats(body)
+                page = parse_stats(response.body)
             except MalformedStats as error:
                 raise MalformedResponse(str(error)) from error
             deployments.update((stats.deployment_id, stats) for stats in page.deployments)
@@ -88,6 +99,8 @@ class ElasticsearchApi:
                 stats for stats in deployments.values() if stats.deployment_id not in unreadable
             ),
             unreadable=tuple(unreadable.items()),
+            requested_at=requested_at,
+            arrived_at=arrived_at,
         )
 
     async def info(self) -> InfoResponse:

@@ -53,12 +53,13 @@ class ElasticsearchCluster:
             statistics = await self._api.stats()
         except ElasticsearchError as error:
             raise ObservationFailed(failure_kind_of(error), str(error)) from error
-        at = self._clock.now()
+        at = statistics.arrived_at
         if at >= self._capacity_due_at:
             self._capacity_due_at = at + CAPACITY_INTERVAL_S
             await asyncio.gather(self._read_capacity(at), self._read_ownership())
         return Observation(
             at=at,
+            requested_at=statistics.requested_at,
             deployments={stats.deployment_id: stats for stats in statistics.deployments},
             unreadable=dict(statistics.unreadable),
             owned={

@@ -9,7 +9,7 @@ import asyncio
 import random
 from collections.abc import Mapping
 from types import TracebackType
-from typing import Self
+from typing import NamedTuple, Self
 from urllib.parse import urlencode
 
 import aiohttp
@@ -70,6 +70,17 @@ class HttpRequest(Struct, frozen=True, kw_only=True):
         return f"{self.method} {self.path}"
 
 
+class TimedBody(NamedTuple):
+    """The body of a response, and when its request was sent and when it had arrived.
+
+    Attempts that failed before are not included.
+    """
+
+    body: bytes
+    sent_at: float
+    arrived_at: float
+
+
 class Transport:
     """Sends requests; use it as an asynchronous context manager.
 
@@ -115,6 +126,10 @@ class Transport:
                 acted.
             ApiError: Elasticsearch refused; the class says why.
         """
+        return (await self.send_timed(request)).body
+
+    async def send_timed(self, request: HttpRequest) -> TimedBody:
+        """The same, with its instants."""
         # All attempts begin within one time-out, so that a request takes at most two.
         give_up_at = self._clock.now() + self._connection.request_timeout_s
         attempt = 0
@@ -150,7 +165,7 @@ class Transport:
         max_s = min(MAX_PAUSE_S, FIRST_PAUSE_S * 2.0**attempt)
         return server_s + self._jitter.uniform(0.0, max_s)
 
-    async def _send_to_some_host(self, request: HttpRequest) -> bytes:
+    async def _send_to_some_host(self, request: HttpRequest) -> TimedBody:
         failure: TransportError | None = None
         for host in self._hosts.in_turn(self._clock.now()):
             try:
@@ -164,9 +179,9 @@ class Transport:
         assert failure is not None
         raise failure
 
-    async def _send_to(self, host: Host, request: HttpRequest) -> bytes:
+    async def _send_to(self, host: Host, request: HttpRequest) -> TimedBody:
         try:
-            body = await self._send_authorised(host.url, request)
+            response = await self._send_authorised(host.url, request)
         except TransportError:
             host.failed(self._clock.now())
             raise
@@ -174,9 +189,9 @@ class Transport:
             host.succeeded()
             raise
         host.succeeded()
-        return body
+        return response
 
-    async def _send_authorised(self, url: URL, request: HttpRequest) -> bytes:
+    async def _send_authorised(self, url: URL, request: HttpRequest) -> TimedBody:
         """Send; after a 401, send once more if the file has new credentials."""
         try:
             return await self._exchange(url, request)
@@ -185,11 +200,12 @@ class Transport:
                 raise
         return await self._exchange(url, request)
 
-    async def _exchange(self, url: URL, request: HttpRequest) -> bytes:
+    async def _exchange(self, url: URL, request: HttpRequest) -> TimedBody:
+        sent_at = self._clock.now()
         timeout_s = self._connection.request_timeout_s + request.extra_timeout_s
         try:
             async with asyncio.timeout(timeout_s):
-                return await self._send_once(url, request)
+                body = await self._send_once(url, request)
         except (aiohttp.ClientError, OSError) as error:  # a time-out is an OSError, too
             failure = transport_error_of(
                 error, request=str(request), place=place_of(url), timeout_s=timeout_s
@@ -197,6 +213,7 @@ class Transport:
             if isinstance(failure, TlsError):
                 self._trust.reload_before_next()
             raise failure from error
+        return TimedBody(body, sent_at, self._clock.now())
 
     async def _send_once(self, url: URL, request: HttpRequest) -> bytes:
         assert self._session is not None, "use the transport as a context manager"

@@ -97,6 +97,7 @@ def assess(
         known,
         stats,
         at=context.at,
+        span_s=context.span_s,
         load_window_s=rule.policy.load_window_s,
         max_interval_s=max_interval_s,
     )

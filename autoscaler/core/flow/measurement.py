@@ -1,11 +1,18 @@
 """What one observation adds to the state of a deployment: a sample, and the load estimate."""
 
+from typing import TypedDict
+
 from msgspec.structs import replace
 
 from autoscaler.core.flow.estimation import estimate
 from autoscaler.core.flow.sampling import find_issues, sample
 from autoscaler.core.state import DeploymentState
 from autoscaler.core.values import DataIssue, DeploymentStats, LoadEstimate, Sample, Value
+
+MAX_UNCERTAINTY = 0.05
+"""Fraction of an interval by which its length may be uncertain. 5%, the relative error of 400
+arrivals: such an error is as small as the one that chance makes anyway, and the next sample has the
+opposite one. Responses that take up to half a second do not exceed it in intervals of 10 s."""
 
 STALL_LIMIT_S = 600.0
 """Seconds after which queued requests that neither complete nor change count as an error of the
@@ -23,10 +30,18 @@ _KEEPS_BASELINE = frozenset(
 )
 """Issues of a response because of which the next one is compared with the one before it."""
 
+_SLOW = frozenset({DataIssue.SLOW_RESPONSE, DataIssue.STALLED})
+"""Issues because of which the interval has to grow, if there is no other."""
+
 _RESTARTS_WINDOW = frozenset(
     {DataIssue.FIRST_OBSERVATION, DataIssue.OBSERVATION_GAP, DataIssue.NOT_STARTED}
 )
 """Issues after which the stabilisation window starts again: the loads before are not known."""
+
+
+class SampleAndLoad(TypedDict):
+    sample: Sample
+    load: LoadEstimate
 
 
 class Measurement(Value, frozen=True):
@@ -37,8 +52,19 @@ class Measurement(Value, frozen=True):
     samples: tuple[Sample, ...]
     baseline: DeploymentStats
     baseline_at: float
+    baseline_span_s: float
     peaks: tuple[tuple[float, int], ...]
     stalled_since: float | None
+    service_time_s: float | None = None  # last known before
+
+    def with_interval(self, interval_s: float) -> SampleAndLoad:
+        """The sample and the load if the interval was of this length."""
+        earlier = self.samples
+        if earlier and earlier[-1] is self.sample:
+            earlier = earlier[:-1]
+        sample = replace(self.sample, interval_s=interval_s, uncertainty_s=0.0)
+        load = estimate((*earlier, sample), self.service_time_s)
+        return SampleAndLoad(sample=sample, load=load)
 
 
 def measure(
@@ -46,21 +72,40 @@ def measure(
     stats: DeploymentStats,
     *,
     at: float,
+    span_s: float = 0.0,
     load_window_s: float,
     max_interval_s: float,
 ) -> Measurement:
-    """Compare with the last comparable statistics, if they are at most `max_interval_s` old."""
+    """Compare with the last comparable statistics, if they are at most `max_interval_s` old.
+
+    The counters were read at an unknown instant of `span_s` seconds before `at`, and so were those
+    of the baseline. The interval is the one between the middles of the two spans. The slower the
+    responses, the longer it has to be, and the older the baseline may be.
+    """
     if known is None:
-        return _begin(stats, DataIssue.FIRST_OBSERVATION, at)
-    interval_s = at - known.baseline_at
-    if interval_s > max_interval_s:
-        return _begin(stats, DataIssue.OBSERVATION_GAP, at)
-    measured = sample(known.baseline, stats, at=at, interval_s=interval_s)
+        return _begin(stats, DataIssue.FIRST_OBSERVATION, at, span_s)
+    elapsed_s = at - known.baseline_at
+    uncertainty_s = (span_s + known.baseline_span_s) / 2.0
+    if (
+        at - known.seen_at > max_interval_s
+        or elapsed_s > max_interval_s + uncertainty_s / MAX_UNCERTAINTY
+    ):
+        return _begin(stats, DataIssue.OBSERVATION_GAP, at, span_s)
+    measured = sample(
+        known.baseline,
+        stats,
+        at=at,
+        interval_s=elapsed_s - (span_s - known.baseline_span_s) / 2.0,
+        uncertainty_s=uncertainty_s,
+    )
+    if measured.uncertainty_s > MAX_UNCERTAINTY * measured.interval_s:
+        measured = replace(measured, issues=(*measured.issues, DataIssue.SLOW_RESPONSE))
     samples, service_time_s = known.samples, known.service_time_s
     if not measured.issues:
         samples = _within(load_window_s, samples, measured)
+        known_load = estimate(samples, service_time_s)
         return Measurement(
-            measured, estimate(samples, service_time_s), samples, stats, at, known.peaks, None
+            measured, known_load, samples, stats, at, span_s, known.peaks, None, service_time_s
         )
     stalled_since = None
     if DataIssue.STALLED in measured.issues:
@@ -74,16 +119,33 @@ def measure(
     peaks = known.peaks
     if not _RESTARTS_WINDOW.isdisjoint(measured.issues):
         peaks = _current(stats, at)
-    baseline, baseline_at = stats, at
+    if _keeps_baseline(known, measured, span_s, elapsed_s):
+        stats, at, span_s = known.baseline, known.baseline_at, known.baseline_span_s
+    return Measurement(
+        measured, load, samples, stats, at, span_s, peaks, stalled_since, service_time_s
+    )
+
+
+def _keeps_baseline(
+    known: DeploymentState, measured: Sample, span_s: float, elapsed_s: float
+) -> bool:
+    """Whether the next statistics are compared with those before these.
+
+    While responses are slow, the baseline stays, so that the interval grows until its uncertainty
+    is a small part of it. It is replaced where the instant of these statistics is so much more
+    certain that the next reliable sample comes earlier with them.
+    """
     if not _KEEPS_BASELINE.isdisjoint(measured.issues):
-        baseline, baseline_at = known.baseline, known.baseline_at
-    return Measurement(measured, load, samples, baseline, baseline_at, peaks, stalled_since)
+        return True
+    if not _SLOW.issuperset(measured.issues) or DataIssue.SLOW_RESPONSE not in measured.issues:
+        return False
+    return known.baseline_span_s - span_s <= 2.0 * MAX_UNCERTAINTY * elapsed_s
 
 
-def _begin(stats: DeploymentStats, issue: DataIssue, at: float) -> Measurement:
+def _begin(stats: DeploymentStats, issue: DataIssue, at: float, span_s: float) -> Measurement:
     """Start to measure: there is nothing to compare with."""
     measured = Sample(at=at, interval_s=0.0, issues=(*find_issues(stats), issue))
-    return Measurement(measured, None, (), stats, at, _current(stats, at), None)
+    return Measurement(measured, None, (), stats, at, span_s, _current(stats, at), None)
 
 
 def _current(stats: DeploymentStats, at: float) -> tuple[tuple[float, int], ...]:

@@ -13,6 +13,7 @@ class PlanContext(Value, frozen=True, kw_only=True):
     """What all decisions of one plan share."""
 
     at: float
+    span_s: float  # from the request for the statistics to their arrival
     capacity: ClusterCapacity
     free_capacity: FreeCapacity
     maintenance: str  # why the cluster must not be changed now; empty: it may be
@@ -27,6 +28,7 @@ def plan_context_of(state: State, observation: Observation) -> PlanContext:
     """The context of a plan for this observation."""
     return PlanContext(
         at=observation.at,
+        span_s=observation.span_s,
         capacity=capacity_of(observation),
         free_capacity=free_capacity_of(observation),
         maintenance=_maintenance(observation.cluster),

@@ -1,4 +1,11 @@
-"""What the policy recommends for one deployment, or why it is not asked."""
+"""What the policy recommends for one deployment, or why it is not asked.
+
+The interval of a sample is as uncertain as the responses were slow. So a change has to be right for
+every length that the interval can have had: an increase for the longest, a decrease for the
+shortest. While it is too uncertain to be learnt from, only increases are recommended.
+"""
+
+from functools import partial
 
 from autoscaler.core.capacity import FreeCapacity
 from autoscaler.core.flow.constraints import joined
@@ -14,7 +21,7 @@ from autoscaler.core.policies import (
 )
 from autoscaler.core.selection import Rule
 from autoscaler.core.state import DeploymentState, PolicyMemory
-from autoscaler.core.values import DeploymentStats, Reason, Step, Value
+from autoscaler.core.values import DataIssue, DeploymentStats, Reason, Step, Value
 
 
 class Recommendation(Value, frozen=True):
@@ -43,31 +50,58 @@ def recommend(
     current = current_allocations(rule.mode, stats)
     if current is None:
         current = stats.target_allocations or 0
-        inputs = {"issues": joined(measured.sample.issues)}
-        return Recommendation(Step(Reason.DATA_QUALITY, current, current, inputs), memory)
+        return Recommendation(_held(current, measured.sample.issues), memory)
     external = external_control_step(rule, stats, current, known.mode_seen if known else None)
     if external is not None:
         return Recommendation(external, memory)
-    if measured.sample.issues or measured.load is None:
-        inputs = {"issues": joined(measured.sample.issues)}
-        return Recommendation(Step(Reason.DATA_QUALITY, current, current, inputs), memory)
-    situation = Situation(
-        at=measured.sample.at,
+    sample, policy = measured.sample, rule.policy
+    if not sample.counts_certain:
+        return Recommendation(_held(current, sample.issues), memory)
+    situation_with = partial(
+        Situation,
+        at=sample.at,
         current=current,
         running=stats.running_allocations or 0,
         requested=stats.allocations,
-        missing_s=_missing_s(stats, known, measured.sample.at),
+        missing_s=_missing_s(stats, known, sample.at),
         max_allocations=rule.max_allocations,
         carried_out=rule.sends,
-        sample=measured.sample,
-        load=measured.load,
-        in_flight=(measured.sample.in_flight,),
+        in_flight=(sample.in_flight,),
         nodes=stats.nodes,
         threads=stats.threads_per_allocation or 1,
         free_threads=free_capacity.free_threads,
         new_node_s=known.new_node_s if known else None,
     )
-    return Recommendation(*recommend_safely(rule.policy, situation, memory), situation)
+    if sample.issues:
+        # With the longest interval, the load is no more than it really is. The policy learns from
+        # these requests when their interval is certain enough.
+        situation = situation_with(**measured.with_interval(sample.longest_s))
+        step, _ = recommend_safely(policy, situation, memory)
+        if step.after <= current:
+            step = _held(current, sample.issues)
+        return Recommendation(step, memory, situation)
+    assert measured.load is not None, "the sample is reliable"
+    situation = situation_with(sample=sample, load=measured.load)
+    step, learnt = recommend_safely(policy, situation, memory)
+    if step.changed and sample.uncertainty_s:
+        interval_s = sample.longest_s if step.after > current else sample.shortest_s
+        other, _ = recommend_safely(
+            policy, situation_with(**measured.with_interval(interval_s)), memory
+        )
+        step = _smaller_change(step, other)
+    return Recommendation(step, learnt, situation)
+
+
+def _held(current: int, issues: tuple[DataIssue, ...]) -> Step:
+    return Step(Reason.DATA_QUALITY, current, current, {"issues": joined(issues)})
+
+
+def _smaller_change(step: Step, other: Step) -> Step:
+    """The step that changes less; the allocations are held if the two differ in direction."""
+    up, other_up = step.after - step.before, other.after - step.before
+    if up * other_up < 0:
+        return _held(step.before, (DataIssue.SLOW_RESPONSE,))
+    return other if abs(other_up) < abs(up) else step
 
 
 def _missing_s(stats: DeploymentStats, known: DeploymentState | None, at: float) -> float:

@@ -28,7 +28,12 @@ ROUNDING_S = 0.001
 
 
 def sample(
-    before: DeploymentStats, after: DeploymentStats, *, at: float, interval_s: float
+    before: DeploymentStats,
+    after: DeploymentStats,
+    *,
+    at: float,
+    interval_s: float,
+    uncertainty_s: float = 0.0,
 ) -> Sample:
     """The deployment in the `interval_s` seconds before `at`, between two observations.
 
@@ -90,7 +95,7 @@ def sample(
     elif not warm_timed:
         timed, timed_busy_s = all_completed - all_hits, all_busy_s
     # No more can have been computed, or be queued, than the allocations and the queues allow.
-    if all_busy_s > max(workers, slots) * (interval_s + SLACK_S) or (
+    if all_busy_s > max(workers, slots) * (interval_s + uncertainty_s + SLACK_S) or (
         after.queue_capacity is not None
         and all_growth > (after.queue_capacity + QUEUE_SLACK) * len(after.nodes)
     ):
@@ -100,6 +105,7 @@ def sample(
     return Sample(
         at=at,
         interval_s=interval_s,
+        uncertainty_s=uncertainty_s,
         completed=all_completed,
         cache_hits=all_hits,
         failed=all_failed,

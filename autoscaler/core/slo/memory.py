@@ -49,3 +49,4 @@ class SloMemory(Value, frozen=True):
     dispersion: float = 1.0  # variance of arrival counts over their mean
     last_requests: int | None = None
     in_flight: int = 0
+    last_interval_s: float = 0.0

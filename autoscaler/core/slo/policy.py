@@ -35,7 +35,7 @@ from autoscaler.core.slo.violations import (
     inputs_now,
     violations_in_interval,
 )
-from autoscaler.core.values import ROUNDING_LOSS_S, Reason, Step, Value
+from autoscaler.core.values import ROUNDING_LOSS_S, Reason, Sample, Step, Value
 
 NEW_NODE_S = 60.0
 """Seconds that a new node takes to load a model, until a lead time has been measured."""
@@ -102,8 +102,9 @@ class SloPolicy(Value, frozen=True, kw_only=True):
         # Cache hits occupy no allocation.
         requests = max(0, sample.arrivals - sample.cache_hits)
         dispersion = memory.dispersion
-        if memory.last_requests is not None:
-            dispersion = dispersion_after(dispersion, memory.last_requests, requests)
+        if memory.last_requests is not None and not _timing_hides_chance(sample, requests):
+            longer = _ratio(interval_s, memory.last_interval_s)
+            dispersion = dispersion_after(dispersion, memory.last_requests, requests, longer)
         seen = SloMemory(
             estimate,
             memory.requests + requests,
@@ -114,6 +115,7 @@ class SloPolicy(Value, frozen=True, kw_only=True):
             dispersion,
             requests,
             sample.in_flight,
+            interval_s,
         )
         predicted = estimate.rate_per_s * interval_s
         if (
@@ -236,6 +238,7 @@ class SloPolicy(Value, frozen=True, kw_only=True):
             dispersion=seen.dispersion,
             last_requests=seen.last_requests,
             in_flight=seen.in_flight,
+            last_interval_s=seen.last_interval_s,
         )
 
     def _queue_parameters(
@@ -312,6 +315,19 @@ class SloPolicy(Value, frozen=True, kw_only=True):
         """Queued requests whose callers have not given up yet."""
         queued = max(0, situation.sample.in_flight - situation.running)
         return int(min(queued, max(1.0, rate_per_s * self.caller_timeout_s)))
+
+
+def _timing_hides_chance(sample: Sample, requests: int) -> bool:
+    """Whether the uncertainty of the interval changes the rate by more than chance does."""
+    uncertainty = sample.uncertainty_s / sample.interval_s
+    return uncertainty * uncertainty * requests > 1.0
+
+
+def _ratio(interval_s: float, before_s: float) -> float:
+    """The ratio of two intervals; 1 for the rounding errors of equal ones, or without the other."""
+    if before_s <= 0.0 or math.isclose(interval_s, before_s, rel_tol=1e-6):
+        return 1.0
+    return interval_s / before_s
 
 
 def _service_now(situation: Situation, seen: SloMemory) -> ServiceTimeEstimate:

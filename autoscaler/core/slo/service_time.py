@@ -56,13 +56,16 @@ def discounted(known: ServiceTimeEstimate) -> ServiceTimeEstimate:
     )
 
 
-def dispersion_after(known: float, before: int, now: int) -> float:
-    """The dispersion after another arrival count, over an interval of equal length.
+def dispersion_after(known: float, before: int, now: int, longer: float = 1.0) -> float:
+    """The dispersion after another arrival count.
 
     The expected value of (difference)² / sum of two independent counts is their dispersion,
     also if the load changes slowly. Two empty intervals count as 1, so that the estimate
     decays towards a Poisson process.
+
+    Args:
+        longer: the length of the interval, as a multiple of that of the interval before.
     """
-    total = before + now
-    difference = (now - before) * (now - before) / total if total else 1.0
+    total, excess = before + now, now - longer * before
+    difference = excess * excess / (longer * total) if total else 1.0
     return known + LEARNING_RATE * (min(MAX_OBSERVED_RATIO, difference) - known)

@@ -86,7 +86,10 @@ async def _respond(
         return reset(request)
     if fault.status is not None:
         return replaced_response(fault)
-    return await _disrupted(fault, request, await _handled(request, handler))
+    response = await _handled(request, handler)
+    if fault.response_delay_s:
+        await emulation.clock.sleep(fault.response_delay_s)
+    return await _disrupted(fault, request, response)
 
 
 async def _disrupted(

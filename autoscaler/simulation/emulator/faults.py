@@ -26,6 +26,7 @@ class Fault(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     path: str = "*"  # `*` stands for any text, slashes included
     calls: int | None = 1  # None: every call, until it is removed
     delay_s: float = 0.0  # before anything else
+    response_delay_s: float = 0.0  # between the execution of the request and its response
     status: int | None = None  # returned instead of handling the request
     error_type: str | None = None  # with `status`: Elasticsearch's envelope around `body`
     body: str = ""  # with `status`; any text, as a proxy returns it
