@@ -31,8 +31,9 @@ from autoscaler.simulation.directory import Directory
 from autoscaler.simulation.errors import SimulatedApiError, conflict, no_such_deployment
 from autoscaler.simulation.ledger import Ledger
 from autoscaler.simulation.lifecycle import Lifecycle, process_gone, worker_shut_down
-from autoscaler.simulation.memory import MemoryReservation, required_bytes
+from autoscaler.simulation.memory import MemoryReservation, MemoryStatistics, required_bytes
 from autoscaler.simulation.requests import InferenceRequest
+from autoscaler.simulation.resident_memory import ResidentMemories
 from autoscaler.simulation.specs import ModelSpec, NodeSpec
 from autoscaler.simulation.state import ClusterState, SimulatedNode
 from autoscaler.simulation.traffic import Traffic
@@ -76,9 +77,11 @@ class SimulatedCluster(Conditions):
         now: float,
         can_grow: bool = False,
         ml_memory_fraction: float = 0.3,
+        memory_statistics: MemoryStatistics = MemoryStatistics.NONE,
     ) -> None:
         super().__init__(can_grow=can_grow)
         self.behaviour = behaviour
+        self.memory_statistics = memory_statistics
         self._state = ClusterState(
             behaviour=behaviour, seed=seed, now=now, ml_memory_fraction=ml_memory_fraction
         )
@@ -89,6 +92,7 @@ class SimulatedCluster(Conditions):
             start_process=self._traffic.start_process,
             on_ready=self._traffic.release,
         )
+        self.resident_memory = ResidentMemories(self._state, self._traffic, self._lifecycle)
         self._assignment = AssignmentService(self._state, self._lifecycle)
         self._adaptive = AdaptiveAllocationsService(self._state, update=self._scale_internally)
         self._directory = Directory(self._state, self._zero_queue)
@@ -123,6 +127,7 @@ class SimulatedCluster(Conditions):
             self._traffic.run(at)
             self._state.now = at
             self._lifecycle.finish_drained()
+            self.resident_memory.end_oversized()
             self._traffic.expire()
             self._scale_from_zero()
             events.run_due(at)

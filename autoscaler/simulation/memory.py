@@ -1,8 +1,11 @@
-"""Memory by the formulas of the planner: reservations, not measurements.
+"""Memory by the formulas of the planner, which are reservations; and what a process uses.
 
-Source: elastic/elasticsearch, core/action/StartTrainedModelDeploymentAction.java and
-ml/job/NodeLoadDetector.java.
+Source of the formulas: elastic/elasticsearch,
+core/action/StartTrainedModelDeploymentAction.java and ml/job/NodeLoadDetector.java.
 """
+
+import math
+from enum import StrEnum
 
 from msgspec import Struct
 
@@ -29,3 +32,49 @@ def required_bytes(model_id: str, model_bytes: int, cache_bytes: int) -> int:
     elser = model_id.startswith(_ELSER_IDS)
     needed = _ELSER_BYTES if elser else _BASE_BYTES + 2 * model_bytes
     return needed + max(0, cache_bytes - model_bytes)
+
+
+class MemoryStatistics(StrEnum):
+    """What the statistics say about the memory that processes use."""
+
+    NONE = "none"
+    PROCESS = "process"  # of each process
+    MODEL = "model"  # and that of each model, and its peak
+
+
+JVM_HEAP_BYTES = 2**30
+"""The heap of the JVM of a node, in bytes."""
+
+_SYSTEM_BYTES = 200 * MIB  # for everything else on the machine, as Elasticsearch assumes
+
+GROWTH_REQUESTS = 8.0
+"""Requests after which an allocation has shown about two thirds of its memory. Made up."""
+
+
+def machine_bytes_for_processes(machine_bytes: int) -> int:
+    """Bytes that native processes may use before the machine is out of memory."""
+    return machine_bytes - JVM_HEAP_BYTES - _SYSTEM_BYTES
+
+
+class ResidentMemory:
+    """The memory of one process: a fixed part, and a part for each allocation that grows with its
+    first requests. The process keeps what it has used."""
+
+    def __init__(self, fixed_bytes: int, allocation_bytes: int) -> None:
+        self._fixed_bytes, self._allocation_bytes = fixed_bytes, allocation_bytes
+        self._most = 0  # allocations that the process has had
+        self._shown = 0.0  # of their memory, in allocations
+        self.peak_bytes = fixed_bytes
+
+    def serve(self, requests: int, allocations: int) -> None:
+        self._most = max(self._most, allocations)
+        if self._most > 0:
+            hidden = (self._most - self._shown) * math.exp(
+                -requests / (GROWTH_REQUESTS * self._most)
+            )
+            self._shown = self._most - hidden
+        self.peak_bytes = max(self.peak_bytes, self.bytes_used)
+
+    @property
+    def bytes_used(self) -> int:
+        return self._fixed_bytes + round(self._allocation_bytes * self._shown)

@@ -12,6 +12,7 @@ from heapq import heappop, heappush
 
 from autoscaler.simulation.errors import SimulatedApiError, conflict
 from autoscaler.simulation.ledger import Ledger
+from autoscaler.simulation.memory import ResidentMemory
 from autoscaler.simulation.requests import InferenceRequest
 from autoscaler.simulation.service_times import HIT_S, ServiceTimes
 from autoscaler.simulation.statistics import Counters, MinuteBuckets, ProcessTotals
@@ -36,7 +37,9 @@ class Process:
         queue_capacity: int,
         service_times: ServiceTimes,
         ledger: Ledger,
+        memory: ResidentMemory | None = None,
     ) -> None:
+        self.memory = memory
         self.start_time = now
         self.allocations = allocations
         self.slow_down = 1.0  # of the node, where threads outnumber cores
@@ -200,6 +203,7 @@ class Process:
             completed_last_minute=last.completed,
             inference_ms_last_minute=last.inference_ms,
             cache_hits_last_minute=last.cache_hits,
+            resident_bytes=None if self.memory is None else self.memory.bytes_used,
         )
 
     def _reject(self, offer: Offer, now: float) -> None:
@@ -223,6 +227,8 @@ class Process:
             new - old for new, old in zip(booked, self._booked, strict=True)
         )
         self._booked = booked
+        if self.memory is not None:
+            self.memory.serve(completed, self.allocations)
         self._ledger.book(
             requests=offered,
             completed=completed,

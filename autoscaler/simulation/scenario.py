@@ -64,6 +64,8 @@ class ScenarioModel(_Part, frozen=True, kw_only=True):
     service_cv: Annotated[float, Meta(ge=0.0)] = 0.7  # coefficient of variation
     load_s: Annotated[float, Meta(ge=0.0)] | None = None  # None: follows from the size
     cache_hit_fraction: Annotated[float, Meta(ge=0.0, le=1.0)] = 0.0
+    process_memory: Size | None = None  # that a process uses; None: not simulated
+    allocation_memory: Size = "0b"  # that each of its allocations uses in addition
 
 
 class Adaptive(_Part, frozen=True, kw_only=True):
@@ -131,6 +133,8 @@ class ClusterScenario(_Part, frozen=True, kw_only=True):
     seed: int = 1
     speed: Positive = 1.0  # virtual seconds per second
     can_grow: bool = False  # nodes can be added under load
+    ml_memory_fraction: Annotated[float, Meta(gt=0.0, le=1.0)] = 0.3  # of the memory of a machine
+    memory_statistics: Literal["none", "process", "model"] = "none"  # about what processes use
     nodes: list[ScenarioNode]
     models: list[ScenarioModel] = []
     deployments: list[ScenarioDeployment] = []

@@ -40,6 +40,8 @@ class ModelSpec(Struct, frozen=True, kw_only=True):
     cache_hit_fraction: float = 0.0
     warm_up_s: float = 0.0  # after the start of a process, service times are multiplied
     warm_up_factor: float = 1.0  # by this factor for `warm_up_s`
+    process_bytes: int | None = None  # that a process uses; None: not simulated
+    allocation_bytes: int = 0  # that each of its allocations uses in addition
 
     @property
     def loading_s(self) -> float:

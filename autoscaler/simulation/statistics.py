@@ -27,6 +27,7 @@ class Counters(Struct, frozen=True, kw_only=True):
     completed_last_minute: int
     inference_ms_last_minute: int
     cache_hits_last_minute: int
+    resident_bytes: int | None = None  # None: not simulated
 
     @property
     def mean_inference_ms(self) -> float | None:

@@ -15,6 +15,7 @@ import numpy as np
 
 from autoscaler.simulation.deployment import STOPPING, SimulatedDeployment
 from autoscaler.simulation.errors import SimulatedApiError, conflict
+from autoscaler.simulation.memory import ResidentMemory
 from autoscaler.simulation.process import Offer, Process
 from autoscaler.simulation.requests import InferenceRequest
 from autoscaler.simulation.route import STARTED, Route
@@ -72,14 +73,19 @@ class Traffic:
         """A process of the deployment, ready now."""
         key = (deployment.deployment_id, node_id)
         self._processes[key] += 1
+        model = deployment.model
+        memory = None
+        if model.process_bytes is not None:
+            memory = ResidentMemory(model.process_bytes, model.allocation_bytes)
         seed = [self._state.seed, *(crc32(name.encode()) for name in key), self._processes[key]]
         return Process(
             self._state.now,
             allocations=allocations,
             threads_per_allocation=threads,
             queue_capacity=deployment.parameters.queue_capacity,
-            service_times=ServiceTimes(deployment.model, threads, np.random.default_rng(seed)),
+            service_times=ServiceTimes(model, threads, np.random.default_rng(seed)),
             ledger=deployment.ledger,
+            memory=memory,
         )
 
     def drive(self, deployment_id: str, arrivals: Iterator[Arrival], timeout_s: float) -> None:
@@ -169,6 +175,16 @@ class Traffic:
         ]
         candidates += [deadline for deadline, _, request in self._deadlines[:1] if not request.done]
         return min(candidates, default=None)
+
+    def resident_memory(self, node_id: str) -> list[tuple[ResidentMemory, SimulatedDeployment]]:
+        """The memory of each process on a node for which it is simulated."""
+        return [
+            (process.memory, deployment)
+            for deployment in self._state.deployments.values()
+            if (route := deployment.routes.get(node_id)) is not None
+            and (process := _process(route)) is not None
+            and process.memory is not None
+        ]
 
     def _route(
         self, deployment: SimulatedDeployment, offers: Sequence[Offer], until: float

@@ -55,14 +55,14 @@ class MlMemory(Struct, kw_only=True):
     native_inference_in_bytes: int = 0
 
     @property
+    def job_bytes(self) -> int:
+        """Memory reserved for anomaly detection and data frame analytics."""
+        return max(0, self.anomaly_detectors_in_bytes + self.data_frame_analytics_in_bytes)
+
+    @property
     def free_bytes(self) -> int:
         """Memory of the node that is left for further deployments."""
-        taken = (
-            self.native_code_overhead_in_bytes
-            + self.anomaly_detectors_in_bytes
-            + self.data_frame_analytics_in_bytes
-            + self.native_inference_in_bytes
-        )
+        taken = self.native_code_overhead_in_bytes + self.job_bytes + self.native_inference_in_bytes
         return max(0, self.max_in_bytes - taken)
 
 

@@ -66,6 +66,9 @@ def _capacity(
     }
     # 0 until the node has reported the size of its share, which is unknown until then.
     ml = measured.mem.ml if measured and measured.mem.ml.max_in_bytes > 0 else None
+    machine_bytes = _size(attributes, "ml.machine_memory")
+    if machine_bytes is None and measured is not None:
+        machine_bytes = _plausible(measured.mem.total_in_bytes)
     return NodeCapacity(
         node_id=node_id,
         name=(described.name if described else "") or (measured.name if measured else ""),
@@ -73,7 +76,41 @@ def _capacity(
         processors=_processors(attributes),
         ml_memory_bytes=ml.max_in_bytes if ml else None,
         free_ml_memory_bytes=ml.free_bytes if ml else None,
+        job_memory_bytes=ml.job_bytes if ml else None,
+        machine_memory_bytes=machine_bytes,
+        max_ml_memory_bytes=_max_ml_memory(machine_bytes, _size(attributes, "ml.max_jvm_size")),
     )
+
+
+_MIN_MACHINE_BYTES, _MAX_MACHINE_BYTES = 2**28, 2**50
+"""The sizes of a machine that are believed. Anything else is in another unit, or damaged."""
+
+_SYSTEM_BYTES = 200 * 2**20  # that Elasticsearch leaves to the rest of the machine
+
+_MAX_ML_FRACTION = 0.9
+"""The fraction of a machine that machine learning gets at most.
+
+Source: elastic/elasticsearch, ml/utils/NativeMemoryCalculator.java.
+"""
+
+
+def _max_ml_memory(machine_bytes: int | None, heap_bytes: int | None) -> int | None:
+    """The most that machine learning may use, whatever the settings; None if it is not known."""
+    if machine_bytes is None:
+        return None
+    left = machine_bytes - (heap_bytes or 0) - _SYSTEM_BYTES
+    return min(left, round(_MAX_ML_FRACTION * machine_bytes)) if left > 0 else None
+
+
+def _size(attributes: dict[str, str], name: str) -> int | None:
+    try:
+        return _plausible(int(attributes[name]))
+    except (KeyError, ValueError):
+        return None
+
+
+def _plausible(size_bytes: int) -> int | None:
+    return size_bytes if _MIN_MACHINE_BYTES <= size_bytes <= _MAX_MACHINE_BYTES else None
 
 
 def _processors(attributes: dict[str, str]) -> float | None:

@@ -55,6 +55,7 @@ async def get_state(emulation: Emulation, call: Call) -> object:
         "endpoints": {
             id_: msgspec.to_builtins(endpoint) for id_, endpoint in emulation.endpoints.items()
         },
+        "out_of_memory": msgspec.to_builtins(cluster.resident_memory.out_of_memory),
         "loads": {id_: msgspec.to_builtins(load) for id_, load in emulation.loads.items()},
     }
 

@@ -5,6 +5,7 @@ from autoscaler.simulation.cluster import AdaptiveSettings, ModelSpec, NodeSpec,
 from autoscaler.simulation.emulator.emulation import Emulation, InferenceEndpoint
 from autoscaler.simulation.emulator.security import Security, User
 from autoscaler.simulation.errors import SimulatedApiError
+from autoscaler.simulation.memory import MemoryStatistics
 from autoscaler.simulation.scenario import (
     Adaptive,
     ClusterScenario,
@@ -93,6 +94,8 @@ def build_cluster(scenario: ClusterScenario, *, now: float) -> SimulatedCluster:
         seed=scenario.seed,
         now=now - _WARM_UP_S,
         can_grow=scenario.can_grow,
+        ml_memory_fraction=scenario.ml_memory_fraction,
+        memory_statistics=MemoryStatistics(scenario.memory_statistics),
     )
     for index, deployment in enumerate(scenario.deployments):
         try:
@@ -148,4 +151,6 @@ def _model_spec(model: ScenarioModel) -> ModelSpec:
         service_cv=model.service_cv,
         load_s=model.load_s,
         cache_hit_fraction=model.cache_hit_fraction,
+        process_bytes=parse_size(model.process_memory),
+        allocation_bytes=parse_size(model.allocation_memory) or 0,
     )

@@ -9,6 +9,7 @@ from autoscaler.simulation.cluster import NodeSpec
 from autoscaler.simulation.emulator.calls import ApiEndpoint, Call
 from autoscaler.simulation.emulator.emulation import Emulation
 from autoscaler.simulation.emulator.rendering import format_size
+from autoscaler.simulation.memory import JVM_HEAP_BYTES
 from autoscaler.wire.cluster import (
     JvmMemory,
     MemoryOfNode,
@@ -21,8 +22,6 @@ from autoscaler.wire.cluster import (
 
 COORDINATOR = NodeSpec(node_id="coordinating-node", name="es-0", processors=2)
 """The node that responds. It has no machine learning, so that clients must filter the nodes."""
-
-_JVM_BYTES = 2**30
 
 
 async def get_nodes(emulation: Emulation, call: Call) -> object:
@@ -76,8 +75,8 @@ def _memory_of(emulation: Emulation, node: NodeSpec) -> MemoryOfNode:
             total_in_bytes=node.memory_bytes, adjusted_total_in_bytes=node.memory_bytes, ml=ml
         ),
         jvm=JvmMemory(
-            heap_max_in_bytes=_JVM_BYTES,
-            java_inference_max_in_bytes=_JVM_BYTES * 2 // 5 if is_ml else 0,
+            heap_max_in_bytes=JVM_HEAP_BYTES,
+            java_inference_max_in_bytes=JVM_HEAP_BYTES * 2 // 5 if is_ml else 0,
         ),
     )
 
@@ -108,7 +107,7 @@ def _attributes(emulation: Emulation, node: NodeSpec) -> dict[str, str]:
         "ml.allocated_processors_double": str(float(node.processors)),
         "ml.config_version": "12.0.0",
         "ml.machine_memory": str(node.memory_bytes),
-        "ml.max_jvm_size": str(_JVM_BYTES),
+        "ml.max_jvm_size": str(JVM_HEAP_BYTES),
         "xpack.installed": "true",
     } | ({"availability_zone": node.zone} if node.zone else {})
 

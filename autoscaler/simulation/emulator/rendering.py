@@ -11,6 +11,7 @@ from autoscaler.simulation.cluster import SimulatedCluster, SimulatedDeployment
 from autoscaler.simulation.deployment import AdaptiveSettings
 from autoscaler.simulation.emulator.matching import Page
 from autoscaler.simulation.emulator.serverless import one_unnamed_node
+from autoscaler.simulation.memory import MemoryStatistics
 from autoscaler.simulation.route import Route
 from autoscaler.simulation.statistics import Counters
 from autoscaler.wire import deployments, stats
@@ -53,6 +54,9 @@ def _model_entries(
             model_size_bytes=model.size_bytes,
             required_native_memory_bytes=cluster.required_memory_bytes(model_id),
         )
+        runtime = cluster.resident_memory.of_model(model_id)
+        if cluster.memory_statistics is MemoryStatistics.MODEL and runtime is not None:
+            size.runtime_native_memory_bytes, size.peak_runtime_native_memory_bytes = runtime
     deployed = [
         deployment
         for deployment in cluster.deployments.values()
@@ -144,6 +148,8 @@ def _node_document(
     counters = None if silent else route.counters(cluster.now)
     if counters is not None:
         _add_counters(document, counters)
+        if cluster.memory_statistics is not MemoryStatistics.NONE:
+            document.average_inference_process_memory_rss_bytes = counters.resident_bytes
     return document
 
 

@@ -134,6 +134,27 @@ async def test_nodes_are_known_from_either_source():
         assert (found.version, found.ml_memory_bytes) == ("8.18.3", None)
 
 
+async def test_the_machine_bounds_the_memory_of_a_node_whose_share_is_not_readable():
+    attributes = {"ml.machine_memory": str(8 * GIB), "ml.max_jvm_size": str(GIB)}
+    node = {"name": "ml-a", "version": "9.5.0", "roles": ["ml"], "attributes": attributes}
+    nodes = respond({"nodes": {"n1": node}})
+    async with cluster_of(endpoints(**{NODES: nodes, MEMORY: UNAUTHORISED})) as (cluster, _, _):
+        (found,) = (await cluster.observe()).cluster.nodes
+    assert found.ml_memory_bytes is None
+    assert found.machine_memory_bytes == 8 * GIB
+    assert found.max_ml_memory_bytes == 8 * GIB - GIB - 200 * 2**20
+
+
+@pytest.mark.parametrize("reported", ["1", "-1", "8gb", "", "NaN", "1e12", str(2**60)])
+async def test_a_size_of_a_machine_that_cannot_be_true_is_unknown(reported):
+    attributes = {"ml.machine_memory": reported}
+    node = {"name": "ml-a", "version": "9.5.0", "roles": ["ml"], "attributes": attributes}
+    nodes = respond({"nodes": {"n1": node}})
+    async with cluster_of(endpoints(**{NODES: nodes, MEMORY: UNAUTHORISED})) as (cluster, _, _):
+        (found,) = (await cluster.observe()).cluster.nodes
+    assert (found.machine_memory_bytes, found.max_ml_memory_bytes) == (None, None)
+
+
 async def test_nodes_may_not_be_known_at_all():
     refused = dict.fromkeys((NODES, MEMORY, ML_INFO), UNAUTHORISED)
     async with cluster_of(endpoints(**refused)) as (cluster, _, _):
