@@ -24,7 +24,7 @@ from autoscaler.core.values import Candidate, DataIssue, Reason, Sample, Step
 from autoscaler.errors import InputError
 from autoscaler.explain import DEFAULT_URL, address_of, render
 from autoscaler.ports import FailureKind, ObservationFailed
-from autoscaler.wire.decisions import DeploymentsResponse
+from autoscaler.wire.decision_views import DeploymentsResponse
 from tests.adapters.recorded import cycle, decision, outcome, steady
 from tests.fakes import FakeClock
 
@@ -218,7 +218,13 @@ class TestAllDeployments:
 
     def test_a_failure_since_then(self, decisions, clock):
         decisions.skipped(ObservationFailed(FailureKind.TIMEOUT, "no response"), clock.now())
-        assert "Not observed since: no response" in shown(decisions.list_deployments())
+        first, *_ = shown(decisions.list_deployments()).splitlines()
+        assert first == "Not observed since 00:21:52 UTC: no response"
+
+    def test_a_configuration_that_was_not_reloaded(self, decisions):
+        decisions.reload_failure = "max_allocations: must be at least 1"
+        first, *_ = shown(decisions.list_deployments()).splitlines()
+        assert first.endswith("in effect: max_allocations: must be at least 1")
 
 
 class TestOneDeployment:
@@ -264,7 +270,7 @@ class TestOneDeployment:
             "4 210 ms 2.9% 5.90",
             "5 80 ms 0.6% 5.40 recommended",
             "6 30 ms 0.1% 6.10 current, desired",
-            "stabilisation 5 6 6 was recommended within the last 5 min",
+            "stabilisation 5 6 as above",
         ):
             assert row in found, row
 

@@ -3,7 +3,9 @@
 from autoscaler.core.decision import (
     CompletedRollout,
     Decision,
+    ExternalChange,
     Mode,
+    NoEffect,
     Outcome,
     OutcomeKind,
     SetAllocations,
@@ -12,9 +14,14 @@ from autoscaler.core.decision import (
     Stop,
     Unmanaged,
 )
+from autoscaler.core.shortfall import ReportedStatus, Shortfall, ShortfallCause
 from autoscaler.core.step_text import step_text
 from autoscaler.core.units import duration_text
-from autoscaler.core.values import Reason, Step
+from autoscaler.core.values import STARTED, Reason, Step
+
+MAX_REPORTED_CHARACTERS = 300
+"""Characters of the cluster's own words in one line. 300, because the reason has a sentence for
+each node; `explain` and JSON have all of it."""
 
 _UNMANAGED = {
     Unmanaged.NO_RULE: "no rule matches it",
@@ -54,7 +61,8 @@ def unmanaged_text(reason: Unmanaged) -> str:
 
 
 def explain(decision: Decision) -> str:
-    """One line: the change if there is one, the recommendation, the constraints that limited it.
+    """One line: what runs if that is not all, the change if there is one, the recommendation, the
+    constraints that limited it, and the cluster's own words if the deployment is in trouble.
 
     >>> from autoscaler.core.values import Sample
     >>> inputs = {"offered_load": 4.9, "target_utilisation": 0.7}
@@ -73,7 +81,111 @@ def explain(decision: Decision) -> str:
     if decision.desired != decision.current:
         # The policy held, and a constraint changed the allocations.
         texts[0] = texts[0].removeprefix("held: ")
-    return f"{decision.deployment_id} {change_text(decision)}: {'; '.join(texts)}"
+    if reported := problem_text(decision.reported):
+        texts.append(f"the cluster reports: {_shortened(reported)}")
+    text = f"{change_text(decision)}: {'; '.join(texts)}"
+    if running := running_text(decision.shortfall):
+        # Said once, at the beginning.
+        text = f"{running}, {text.replace(f' with {running}', '')}"
+    return f"{decision.deployment_id} {text}"
+
+
+def running_text(shortfall: Shortfall | None) -> str:
+    """How many of the requested allocations run; empty if all do, or that is unknown."""
+    return f"{shortfall.running} of {shortfall.requested} running" if shortfall is not None else ""
+
+
+def missing_text(shortfall: Shortfall, at: float) -> str:
+    """Why the missing allocations do not run.
+
+    >>> missing_text(Shortfall(since=50.0, progress_at=50.0, requested=24, running=16, lost=6,
+    ...     cause=ShortfallCause.LOST), at=80.0)
+    '6 lost, 2 starting, for 30 s'
+    """
+    missing, lost = shortfall.missing, shortfall.lost
+    waited = duration_text(at - shortfall.since)
+    match shortfall.cause:
+        case ShortfallCause.LOST if lost < missing:
+            text = f"{lost} lost, {missing - lost} starting"
+        case ShortfallCause.LOST:
+            text = f"{lost} lost"
+        case ShortfallCause.UNPLACED:
+            text = f"{missing} not placed"
+        case ShortfallCause.OVERDUE:
+            text = f"{missing} have not started"
+        case _:
+            text = f"{missing} starting"
+    return f"{text}, for {waited}" if at > shortfall.since else text
+
+
+def reported_text(reported: ReportedStatus | None) -> str:
+    """What the cluster says about a deployment: its state, its reason, its routes; empty if it says
+    nothing."""
+    if reported is None:
+        return ""
+    texts = [] if reported.state in (STARTED, "") else [f"state {reported.state}"]
+    if reported.reason:
+        texts.append(reported.reason)
+    for route in reported.routes:
+        node = route.node or "a node"
+        texts.append(f"{node} {route.state}" + (f": {route.reason}" if route.reason else ""))
+    return "; ".join(texts)
+
+
+def problem_text(reported: ReportedStatus | None) -> str:
+    """`reported_text`, unless it says no more than that routes are starting or stopping."""
+    if reported is None:
+        return ""
+    quiet = not reported.reason and reported.state in (STARTED, "")
+    if quiet and not any(route.reason or route.state == "failed" for route in reported.routes):
+        return ""
+    return reported_text(reported)
+
+
+def shortfall_text(decision: Decision) -> str:
+    """That fewer allocations run than are requested, and why, as far as is known."""
+    shortfall = decision.shortfall
+    assert shortfall is not None, "some of the requested allocations do not run"
+    reported = reported_text(decision.reported)
+    return (
+        f"{decision.deployment_id}: {running_text(shortfall)}; "
+        f"{missing_text(shortfall, decision.at)}"
+        f"{f'; the cluster reports: {_shortened(reported)}' if reported else ''}"
+    )
+
+
+def external_change_text(change: ExternalChange) -> str:
+    """That another writer has changed a deployment, and what follows.
+
+    >>> from autoscaler.core.decision import Setting
+    >>> print(external_change_text(ExternalChange(
+    ...     deployment_id="elser", at=0.0, before=Setting(8), after=Setting(4), times=1,
+    ...     hold_s=600.0,
+    ... )))
+    elser: another writer changed it from 8 to 4; respected for 10 min
+    """
+    text = (
+        f"{change.deployment_id}: another writer changed it from {change.before} to {change.after}"
+    )
+    if change.second_writer:
+        text += (
+            f", change {change.times} in a row; look for a second autoscaler or a script that "
+            "manages it, and stop one of the two"
+        )
+    held = f"respected for {duration_text(change.hold_s)}" if change.hold_s else "not respected"
+    return f"{text}; {held}"
+
+
+def no_effect_text(found: NoEffect) -> str:
+    """That an accepted update has not taken effect, and when it is tried again."""
+    again = duration_text(found.wait_s)
+    return f"{found.deployment_id}: {found.detail}; the next attempt is in {again}"
+
+
+def _shortened(text: str) -> str:
+    if len(text) <= MAX_REPORTED_CHARACTERS:
+        return text
+    return f"{text[: MAX_REPORTED_CHARACTERS - 1]}…"
 
 
 def change_text(decision: Decision) -> str:

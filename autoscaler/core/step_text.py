@@ -143,7 +143,7 @@ def _settling_text(step: Step) -> str:
     inputs = step.inputs
     if "state" in inputs:
         return f"held: the deployment's state is {inputs['state']}"
-    return f"held: {inputs['running']} of {inputs['target']} allocations are running"
+    return f"held until {inputs['target']} allocations run"
 
 
 def _fit_text(step: Step) -> str:

@@ -8,7 +8,7 @@ import msgspec
 from autoscaler.adapters.admin_http.client import URL_HINT, AdminRequestFailed, send
 from autoscaler.config import Server
 from autoscaler.errors import InputError
-from autoscaler.wire.decisions import AdminError, DeploymentResponse, DeploymentsResponse
+from autoscaler.wire.decision_views import AdminError, DeploymentResponse, DeploymentsResponse
 
 _LOOPBACK = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104
 """The loopback address that reaches a server listening on all addresses."""

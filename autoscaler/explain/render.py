@@ -1,14 +1,15 @@
 """The daemon's response, as tables and lines."""
 
 from collections.abc import Callable, Iterable, Iterator
+from datetime import UTC, datetime
 
 from rich import box
-from rich.console import Console
+from rich.console import Console, RenderableType
 from rich.table import Table
 from rich.text import Text
 
 from autoscaler.core.units import duration_text, percent_text, quantile_text
-from autoscaler.wire.decisions import (
+from autoscaler.wire.decision_views import (
     CandidateView,
     DeploymentResponse,
     DeploymentsResponse,
@@ -17,7 +18,12 @@ from autoscaler.wire.decisions import (
     LoadView,
     ManagedView,
     UnmanagedView,
+    VanishedView,
 )
+
+_PIPE_WIDTH = 10_000
+"""Characters of a line that is not for a terminal. More than any line has, so that none wraps and
+programs can read them."""
 
 _AS_EXPECTED = {"unchanged", "accepted"}
 """Outcomes that the table of all deployments does not repeat."""
@@ -26,18 +32,34 @@ _Row = tuple[str, str]
 
 
 def render(response: DeploymentsResponse | DeploymentResponse, console: Console) -> None:
-    """Print a table of all deployments, or one deployment in full."""
+    """Print what is wrong, and a table of all deployments or one deployment in full."""
+    if response.reload_failure:
+        _line(
+            console,
+            f"The configuration was not reloaded, so the previous one is in effect: "
+            f"{response.reload_failure}",
+            "bold yellow",
+        )
+    if response.failure:
+        observed = f"{datetime.fromtimestamp(response.at, UTC):%H:%M:%S} UTC"
+        _line(console, f"Not observed since {observed}: {response.failure}", "bold yellow")
     if isinstance(response, DeploymentsResponse) and response.deployments:
-        console.print(_overview(response.deployments))
+        _print_common(response.deployments, console)
+        _print(console, _overview(response.deployments))
     elif isinstance(response, DeploymentsResponse):
         _line(console, "The cluster reports no deployment.", "bold")
-    elif isinstance(response.deployment, UnmanagedView):
+    elif isinstance(response.deployment, UnmanagedView | VanishedView):
         _line(console, f"{response.deployment.message}.", "bold")
     else:
         _render_deployment(response, response.deployment, console)
     _line(console, f"Observed {_ago(response.age_s)} by autoscaler {response.autoscaler}.", "dim")
-    if response.failure:
-        _line(console, f"Not observed since: {response.failure}", "bold yellow")
+
+
+def _print_common(deployments: tuple[DeploymentView, ...], console: Console) -> None:
+    """Print, once, what concerns several deployments."""
+    managed = [view for view in deployments if isinstance(view, ManagedView)]
+    for message in sorted({view.observe_only.message for view in managed if view.observe_only}):
+        _line(console, f"Observe only: {message}.", "bold yellow")
 
 
 def _overview(deployments: tuple[DeploymentView, ...]) -> Table:
@@ -53,8 +75,8 @@ def _overview(deployments: tuple[DeploymentView, ...]) -> Table:
     for view in deployments:
         # As texts, since ids are the user's and not markup.
         name = Text(view.deployment)
-        if isinstance(view, UnmanagedView):
-            why = view.message.removeprefix(f"{view.deployment} is ")
+        if isinstance(view, UnmanagedView | VanishedView):
+            why = view.message.removeprefix(f"{view.deployment} ").removeprefix("is ")
             table.add_row(name, Text(why), "", "", "", style="dim")
             continue
         expected, target = _expected(view), _slo_target(view)
@@ -70,6 +92,10 @@ def _overview(deployments: tuple[DeploymentView, ...]) -> Table:
 
 
 def _short_reasons(view: ManagedView) -> Iterator[str]:
+    if view.shortfall is not None:
+        yield view.running_text
+    if view.reported is not None and view.reported.problem and view.reported.state != "started":
+        yield f"state {view.reported.state}" if view.reported.state else "routes failed"
     yield view.reason.replace("_", " ")
     if view.recommended != view.desired:
         yield f"recommended {view.recommended}"
@@ -83,23 +109,36 @@ def _render_deployment(response: DeploymentResponse, view: ManagedView, console:
     def ago(at: float) -> str:
         return _ago(response.at + response.age_s - at)
 
+    if view.shortfall is not None:
+        found = f"{view.deployment}: {view.running_text}; {view.shortfall.message}"
+        _line(console, found, "bold red")
+    if view.reported is not None:
+        style = "bold yellow" if view.reported.problem else ""
+        _line(console, f"The cluster reports: {view.reported.message}", style)
     _line(console, f"{view.deployment} {view.change.replace('->', '→')}", "bold")
+    if (observed := view.observe_only) and observed.message not in view.unchanged_because:
+        _line(console, f"Observe only: {observed.message}.", "bold yellow")
+    if (changed := view.external_change) is not None:
+        message = changed.message.removeprefix(f"{view.deployment}: ")
+        _line(console, f"External change {ago(changed.at)}: {message}.", "bold yellow")
     if view.unchanged_because:
         _line(console, f"Nothing changed: {view.unchanged_because}.", "bold yellow")
     measured = () if view.reason == "stopped" else _measured(view)
-    console.print(_grid([*_governed(view, ago), *measured, *_inputs(view)]))
+    _print(console, _grid([*_governed(view, ago), *measured, *_inputs(view)]))
     if view.steps[0].candidates:
-        console.print(_candidate_table(view))
-    console.print(_step_table(view))
+        _print(console, _candidate_table(view))
+    _print(console, _step_table(view))
 
 
 def _governed(view: ManagedView, ago: Callable[[float], str]) -> Iterator[_Row]:
-    dry_run = ", dry run" if view.dry_run else ""
+    dry_run = ", dry run" if view.dry_run else ", observe only" if view.observe_only else ""
     bounds = f"{view.min_allocations}..{view.max_allocations}"
     yield "rule", f"{view.rule}, {bounds} allocations{dry_run}"
     if (last := view.last_update) is not None:
         change = _change(last.current, last.desired)
-        yield "last update", f"{change}, {ago(last.at)}: {last.message}"
+        repeated = last.message in view.unchanged_because
+        message = last.kind.replace("_", " ") if repeated else last.message
+        yield "last update", f"{change}, {ago(last.at)}: {message}"
 
 
 def _measured(view: ManagedView) -> Iterator[_Row]:
@@ -125,7 +164,7 @@ def _measured(view: ManagedView) -> Iterator[_Row]:
 
 def _estimate(view: ManagedView) -> str:
     """The offered load of the policy, if it is among its inputs, with its standard deviation."""
-    figures = [view.steps[0].inputs.get(name) for name in _SHOWN_ELSEWHERE]
+    figures = [view.steps[0].inputs.get(name) for name in _LOAD]
     return " ± ".join(f"{figure:.2f}" for figure in figures if isinstance(figure, int | float))
 
 
@@ -135,6 +174,9 @@ _INPUT_LABELS = {
     "max_queue_wait_s": ("max queue wait", "{}"),
     "slo_attainment": ("SLO attainment (24 h)", "{}"),
     "slo_unreachable": ("SLO", "{}"),
+    "violation_fraction_now": ("late now", "{}"),
+    "queue_wait_now_s": ("queue wait now", "{}"),
+    "utilisation_now": ("utilisation now", "{}"),
     "backlog_requests": ("backlog", "{} requests"),
     "backlog_allocations": ("needed for the backlog", "{} allocations"),
     "forecast_load": ("forecast", "{} erlangs"),
@@ -146,9 +188,14 @@ _INPUT_LABELS = {
 }
 """Labels and forms of the policy's inputs. An input without a label keeps its name."""
 
-_FRACTIONS = {"slo_attainment", "slo_target", "forecast_coverage", "target_utilisation"}
+_FRACTIONS = {
+    *("slo_attainment", "slo_target", "forecast_coverage", "target_utilisation"),
+    *("violation_fraction_now", "utilisation_now"),
+}
 
-_SHOWN_ELSEWHERE = ("offered_load", "load_stddev", "since_s")
+_LOAD = ("offered_load", "load_stddev")
+
+_SHOWN_ELSEWHERE = {*_LOAD, "since_s", "running", "requested", "missing_s", "loading_nodes"}
 
 
 def _inputs(view: ManagedView) -> Iterator[_Row]:
@@ -200,9 +247,9 @@ def _step_table(view: ManagedView) -> Table:
     """The policy and every constraint that applied, in order."""
     table = _table("step", "before", "after", "why")
     for step in view.steps:
-        table.add_row(
-            step.reason.replace("_", " "), str(step.before), str(step.after), Text(step.message)
-        )
+        repeated = step.message.removeprefix("held: ") in view.unchanged_because
+        why = Text("as above" if repeated else step.message)
+        table.add_row(step.reason.replace("_", " "), str(step.before), str(step.after), why)
     return table
 
 
@@ -236,6 +283,17 @@ def _grid(rows: Iterable[_Row]) -> Table:
     for label, value in rows:
         grid.add_row(label, Text(value))
     return grid
+
+
+def _print(console: Console, table: RenderableType) -> None:
+    """Print a table, fitted to a terminal, and as wide as it is elsewhere."""
+    if console.is_terminal:
+        console.print(table)
+        return
+    wide = console.options.update(max_width=_PIPE_WIDTH)
+    for segments in console.render_lines(table, wide, pad=False):
+        text = "".join(segment.text for segment in segments).rstrip()
+        console.print(Text(text), highlight=False, soft_wrap=True)
 
 
 def _line(console: Console, text: str, style: str) -> None:

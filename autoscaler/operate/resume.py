@@ -6,7 +6,7 @@ import msgspec
 
 from autoscaler.adapters.admin_http.client import URL_HINT, AdminRequestFailed, send
 from autoscaler.adapters.admin_http.resume import ResumeAccepted
-from autoscaler.wire.decisions import AdminError, DeploymentResponse, ManagedView
+from autoscaler.wire.decision_views import AdminError, DeploymentResponse, ManagedView
 
 
 async def resume(url: str, deployment_id: str) -> str:

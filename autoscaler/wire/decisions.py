@@ -1,151 +1,44 @@
-"""A decision as data: the JSON of /decisions, which `autoscaler explain` reads, and log fields.
-
-All types are plain, so that a reader need not know the enumerations of the version that wrote the
-JSON. Instants are Unix seconds, durations end in `_s`, ratios are fractions. An unbounded value,
-such as the queue wait with too few allocations, is null.
-"""
+"""Decisions as the views of /decisions, and as the fields of log lines."""
 
 import math
+from datetime import UTC, datetime
 from typing import Any, TypeVar
 
 import msgspec
-from msgspec import Struct
 
-from autoscaler.core.decision import Outcome, Unmanaged
+from autoscaler.core.decision import ExternalChange, Outcome, Unmanaged
 from autoscaler.core.explanation import (
     change_text,
     explain_outcome,
+    external_change_text,
+    missing_text,
     outcome_text,
+    problem_text,
+    reported_text,
+    running_text,
     unchanged_text,
     unmanaged_text,
 )
+from autoscaler.core.shortfall import ReportedStatus, Shortfall
 from autoscaler.core.step_text import step_text
 from autoscaler.core.values import Candidate, Step
+from autoscaler.wire.decision_views import (
+    CandidateView,
+    ExternalChangeView,
+    LoadView,
+    ManagedView,
+    ObserveOnlyView,
+    OutcomeView,
+    ReportedView,
+    RouteView,
+    SampleView,
+    ShortfallView,
+    StepView,
+    UnmanagedView,
+    VanishedView,
+)
 
-Figure = int | float | str | None
 Known = TypeVar("Known", float, float | str)
-
-
-class CandidateView(Struct, frozen=True, kw_only=True):
-    """What the policy expects with this allocation count."""
-
-    allocations: int
-    violation_fraction: float | None
-    queue_wait_s: float | None
-    cost: float | None
-
-
-class StepView(Struct, frozen=True, kw_only=True):
-    """The effect of the policy, in the first step of a decision, or of one constraint."""
-
-    reason: str
-    before: int
-    after: int
-    message: str
-    inputs: dict[str, Figure]
-    candidates: tuple[CandidateView, ...]
-
-
-class SampleView(Struct, frozen=True, kw_only=True):
-    """What one deployment did in the `interval_s` seconds before `at`."""
-
-    at: float
-    interval_s: float
-    arrivals: int
-    completed: int
-    cache_hits: int
-    failed: int
-    timeouts: int
-    queue_growth: int
-    busy_s: float
-    timed: int
-    timed_busy_s: float
-    in_flight: int
-    overloaded: bool
-    issues: tuple[str, ...]
-
-
-class LoadView(Struct, frozen=True, kw_only=True):
-    """The load over the last `window_s` seconds; `offered_load` in erlangs."""
-
-    arrival_rate_per_s: float
-    throughput_per_s: float
-    service_time_s: float | None
-    offered_load: float | None
-    cache_hit_fraction: float
-    in_flight: int
-    window_s: float
-
-
-class OutcomeView(Struct, frozen=True, kw_only=True):
-    """The result of a decision; `detail` is the cluster's message."""
-
-    at: float
-    current: int
-    desired: int
-    kind: str
-    detail: str
-    message: str
-
-
-class ManagedView(Struct, frozen=True, kw_only=True, tag_field="status", tag="managed"):
-    """A deployment that a rule governs: the latest decision, with every step and its inputs."""
-
-    deployment: str
-    model: str
-    mode: str
-    change: str  # the update as text, or that there is none
-    message: str
-    unchanged_because: str  # empty if an update was, or may have been, applied
-    at: float
-    rule: str
-    dry_run: bool
-    current: int
-    recommended: int
-    desired: int
-    min_allocations: int
-    max_allocations: int
-    reason: str
-    steps: tuple[StepView, ...]
-    sample: SampleView
-    load: LoadView | None
-    outcome: OutcomeView
-    last_update: OutcomeView | None  # the last update sent; None: none since the start
-
-
-class UnmanagedView(Struct, frozen=True, kw_only=True, tag_field="status", tag="unmanaged"):
-    """A deployment without a decision, and the reason."""
-
-    deployment: str
-    reason: str
-    message: str
-
-
-DeploymentView = ManagedView | UnmanagedView
-
-
-class ResponseHeader(Struct, frozen=True, kw_only=True):
-    """The fields that every response begins with."""
-
-    autoscaler: str  # the version of the daemon
-    at: float  # of the observation
-    age_s: float
-    failure: str  # why later observations failed; empty if none did
-
-
-class DeploymentsResponse(ResponseHeader, frozen=True, kw_only=True):
-    deployments: tuple[DeploymentView, ...]  # in order of their ids
-
-
-class DeploymentResponse(ResponseHeader, frozen=True, kw_only=True):
-    deployment: DeploymentView
-
-
-class AdminError(Struct, frozen=True, kw_only=True):
-    """The body of an error response: the reason, in one sentence."""
-
-    autoscaler: str
-    error: str
 
 
 def managed(outcome: Outcome, last_update: Outcome | None = None) -> ManagedView:
@@ -154,6 +47,19 @@ def managed(outcome: Outcome, last_update: Outcome | None = None) -> ManagedView
     return ManagedView(
         deployment=decision.deployment_id,
         model=decision.model_id,
+        running_text=running_text(decision.shortfall),
+        running=decision.running,
+        requested=decision.requested,
+        shortfall=_shortfall(decision.shortfall, decision.at),
+        reported=_reported(decision.reported),
+        observe_only=(
+            None
+            if decision.observe_only is None
+            else ObserveOnlyView(
+                cause=decision.observe_only.cause, message=decision.observe_only.sentence
+            )
+        ),
+        external_change=_external_change(decision.external_change),
         mode=decision.mode,
         change=change_text(decision),
         message=explain_outcome(outcome),
@@ -192,7 +98,21 @@ def unreadable(deployment_id: str, problem: str) -> UnmanagedView:
     return UnmanagedView(deployment=deployment_id, reason="unreadable", message=message)
 
 
-_REPEATED_IN_LOGS = ("status", "at", "dry_run", "change", "unchanged_because", "last_update")
+def vanished(deployment_id: str, at: float, allocations: int | None) -> VanishedView:
+    """The view of a deployment that the cluster no longer reports."""
+    had = "" if allocations is None else f", had {allocations}"
+    return VanishedView(
+        deployment=deployment_id,
+        at=at,
+        allocations=allocations,
+        message=f"{deployment_id} vanished {_time_text(at)}{had}",
+    )
+
+
+_REPEATED_IN_LOGS = (
+    *("status", "at", "dry_run", "change", "unchanged_because", "last_update", "running_text"),
+    *("observe_only", "external_change"),
+)
 """Fields that `message`, `outcome` and the time of a log line already contain."""
 
 
@@ -206,6 +126,11 @@ def log_fields(outcome: Outcome, *, candidates: bool) -> dict[str, Any]:
     fields: dict[str, Any] = msgspec.to_builtins(view)
     for name in _REPEATED_IN_LOGS:
         fields.pop(name, None)
+    for name in ("shortfall", "reported"):
+        if fields[name] is None:
+            del fields[name]
+        else:
+            del fields[name]["message"]
     for step, written in zip(view.steps, fields["steps"], strict=True):
         del written["message"]
         if candidates and step.candidates:
@@ -216,6 +141,51 @@ def log_fields(outcome: Outcome, *, candidates: bool) -> dict[str, Any]:
     if view.outcome.detail:
         fields["detail"] = view.outcome.detail
     return fields
+
+
+def _shortfall(found: Shortfall | None, at: float) -> ShortfallView | None:
+    if found is None:
+        return None
+    return ShortfallView(
+        since=found.since,
+        missing=found.missing,
+        lost=found.lost,
+        cause=found.cause,
+        message=missing_text(found, at),
+    )
+
+
+def _reported(found: ReportedStatus | None) -> ReportedView | None:
+    if found is None:
+        return None
+    return ReportedView(
+        state=found.state,
+        reason=found.reason,
+        routes=tuple(
+            RouteView(node=route.node, state=route.state, reason=route.reason)
+            for route in found.routes
+        ),
+        problem=bool(problem_text(found)),
+        message=reported_text(found),
+    )
+
+
+def _external_change(found: ExternalChange | None) -> ExternalChangeView | None:
+    if found is None:
+        return None
+    return ExternalChangeView(
+        at=found.at,
+        before=str(found.before),
+        after=str(found.after),
+        times=found.times,
+        second_writer=found.second_writer,
+        message=external_change_text(found),
+    )
+
+
+def _time_text(at: float) -> str:
+    """Date and time of day, to the minute."""
+    return f"{datetime.fromtimestamp(at, UTC):%Y-%m-%d %H:%M} UTC"
 
 
 def _step(step: Step) -> StepView:

@@ -14,7 +14,7 @@ from autoscaler.core.decision import OutcomeKind, Unmanaged
 from autoscaler.core.state import FORGET_AFTER_S
 from autoscaler.core.values import Candidate, DataIssue, Reason, Sample, Step
 from autoscaler.ports import FailureKind, ObservationFailed
-from autoscaler.wire.decisions import DeploymentResponse, DeploymentsResponse
+from autoscaler.wire.decision_views import DeploymentResponse, DeploymentsResponse
 from tests.adapters.recorded import cycle, decision, outcome, steady
 from tests.fakes import FakeClock
 

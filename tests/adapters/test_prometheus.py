@@ -2,6 +2,7 @@ import shutil
 import subprocess
 
 import pytest
+from msgspec.structs import replace
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.openmetrics.exposition import generate_latest as generate_openmetrics
 from prometheus_client.openmetrics.parser import text_string_to_metric_families
@@ -9,9 +10,20 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families
 from autoscaler.adapters.prometheus import DaemonMetrics, PrometheusRecorder
 from autoscaler.adapters.prometheus.counters import Histogram
 from autoscaler.adapters.prometheus.recorder import STALE_AFTER_S
-from autoscaler.core.decision import CompletedRollout, OutcomeKind, Unmanaged
+from autoscaler.core.decision import (
+    CompletedRollout,
+    ExternalChange,
+    NoEffect,
+    ObserveOnly,
+    ObserveOnlyCause,
+    OutcomeKind,
+    SetAllocations,
+    Setting,
+    Unmanaged,
+)
+from autoscaler.core.shortfall import Shortfall, ShortfallCause
 from autoscaler.core.state import FORGET_AFTER_S
-from autoscaler.core.values import DataIssue, Sample
+from autoscaler.core.values import Cluster, DataIssue, NodeCapacity, Reason, Sample, Step
 from autoscaler.ports import FailureKind, ObservationFailed
 from tests.adapters.recorded import (
     cycle,
@@ -138,7 +150,7 @@ def test_information_about_deployments_and_nodes(recorder, registry):
     assert registry.get_sample_value("elasticsearch_ml_deployment_info", info) == 1
     state = {"deployment": "elser", "state": "started"}
     assert registry.get_sample_value("elasticsearch_ml_deployment_state", state) == 1
-    info = {"node": "ml-a", "node_id": "id-of-ml-a", "version": "8.18.3"}
+    info = {"node": "ml-a", "node_id": "id-of-ml-a", "name": "ml-a", "version": "8.18.3"}
     assert registry.get_sample_value("elasticsearch_ml_node_info", info) == 1
     at = {"node": "ml-a"}
     assert registry.get_sample_value("elasticsearch_ml_node_processors", at) == 8
@@ -302,13 +314,150 @@ def test_the_process_and_the_build(daemon, registry):
     assert b"python_gc_collections_total" in text
 
 
-def test_no_two_nodes_of_a_deployment_share_a_series(recorder, registry):
-    nodes = (node(), node(node_id="other"), node("", node_id="nameless"))
-    _, plan, outcomes, took = cycle()
-    recorder.planned(observation(stats(nodes=nodes)), plan, outcomes, took)
-    name = "elasticsearch_ml_deployment_node_allocations"
-    for label in ("ml-a", "other", "nameless"):
-        assert registry.get_sample_value(name, {"deployment": "elser", "node": label}) == 2
+class TestNodesOfOneName:
+    """A name is no key: two nodes of one name are labelled by their ids, in any order."""
+
+    ML_A = node(completed=1000)
+    OTHER = node(node_id="other", completed=9000)
+
+    @pytest.fixture
+    def completed(self, recorder, registry):
+        def found(*nodes, cluster=None):
+            _, plan, outcomes, took = cycle()
+            observed = observation(stats(nodes=nodes), cluster=cluster)
+            recorder.planned(observed, plan, outcomes, took)
+            return {
+                sample.labels["node"]: sample.value
+                for metric in registry.collect()
+                for sample in metric.samples
+                if sample.name == "elasticsearch_ml_deployment_node_inferences_total"
+            }
+
+        return found
+
+    def test_a_unique_name_is_the_label(self, completed):
+        assert completed(self.ML_A, node("ml-b", completed=7)) == {"ml-a": 1000, "ml-b": 7}
+
+    def test_nodes_without_a_name_are_labelled_by_their_ids(self, completed):
+        nameless = node("", node_id="nameless", completed=3)
+        assert completed(self.ML_A, nameless) == {"ml-a": 1000, "nameless": 3}
+
+    def test_the_order_makes_no_difference(self, completed):
+        expected = {"id-of-ml-a": 1000, "other": 9000}
+        assert completed(self.ML_A, self.OTHER) == expected
+        assert completed(self.OTHER, self.ML_A) == expected
+
+    def test_a_series_never_continues_with_the_totals_of_another_node(self, completed):
+        assert completed(self.ML_A) == {"ml-a": 1000}
+        assert completed(self.ML_A, self.OTHER) == {"id-of-ml-a": 1000, "other": 9000}
+        assert completed(self.OTHER) == {"other": 9000}
+
+    def test_nodes_of_two_deployments_are_told_apart_too(self, recorder, registry):
+        _, plan, outcomes, took = cycle()
+        observed = observation(stats(nodes=(self.ML_A,)), stats("e5", nodes=(self.OTHER,)))
+        recorder.planned(observed, plan, outcomes, took)
+        name = "elasticsearch_ml_deployment_node_inferences_total"
+        for deployment, label in (("elser", "id-of-ml-a"), ("e5", "other")):
+            labels = {"deployment": deployment, "node": label}
+            assert registry.get_sample_value(name, labels) is not None
+
+    def test_a_name_that_is_the_id_of_another_node(self, completed):
+        impostor = node("other", node_id="third", completed=5)
+        nodes = (node("ml-b", node_id="other", completed=9000), impostor)
+        assert completed(*nodes) == {"ml-b": 9000, "third": 5}
+        assert completed(*reversed(nodes)) == {"ml-b": 9000, "third": 5}
+
+    def test_two_entries_about_one_node_are_one_series(self, completed):
+        twice = (self.ML_A, node(completed=400))
+        assert completed(*twice) == completed(*reversed(twice)) == {"ml-a": 1000}
+
+    def test_the_families_of_nodes_have_a_row_for_each(self, completed, registry):
+        nodes = tuple(
+            NodeCapacity(node_id=node_id, name="ml-a", processors=8.0) for node_id in ("a", "b")
+        )
+        completed(cluster=Cluster(nodes=nodes))
+        for label in ("a", "b"):
+            labels = {"node": label, "node_id": label, "name": "ml-a", "version": ""}
+            assert registry.get_sample_value("elasticsearch_ml_node_info", labels) == 1
+            at = {"node": label}
+            assert registry.get_sample_value("elasticsearch_ml_node_processors", at) == 8
+
+    def test_a_node_that_the_cluster_still_lists_after_its_replacement(self, completed):
+        """The nodes of the cluster are read less often than the statistics."""
+        old = Cluster(nodes=(NodeCapacity(node_id="gone", name="ml-a"),))
+        assert completed(self.ML_A, cluster=old) == {"ml-a": 1000}
+
+    @pytest.mark.parametrize("name", ['a"b', "a\\b", "a\nb", "é", "{}", " "])
+    def test_odd_characters_are_escaped(self, completed, registry, name):
+        completed(node(name))
+        parsed = text_string_to_metric_families(generate_openmetrics(registry).decode())
+        found = {
+            sample.labels["node"]
+            for family in parsed
+            for sample in family.samples
+            if sample.name == "elasticsearch_ml_deployment_node_allocations"
+        }
+        assert found == {name}
+
+
+def value(registry, name, **labels):
+    return registry.get_sample_value(name, {"deployment": "elser", **labels})
+
+
+def test_missing_allocations_have_a_cause(recorder, registry):
+    lost = steady(
+        shortfall=Shortfall(
+            since=990.0,
+            progress_at=990.0,
+            requested=24,
+            running=16,
+            lost=8,
+            cause=ShortfallCause.LOST,
+        )
+    )
+    recorder.planned(*cycle(outcome(lost, OutcomeKind.UNCHANGED)))
+    assert value(registry, "autoscaler_missing_allocations", cause="lost") == 8
+    recorder.planned(*cycle(outcome(steady(), OutcomeKind.UNCHANGED)))
+    assert value(registry, "autoscaler_missing_allocations", cause="lost") is None
+
+
+def test_observe_only_is_no_dry_run(recorder, registry):
+    lacks = ObserveOnly(cause=ObserveOnlyCause.PRIVILEGE, sentence="grant manage_ml")
+    recorder.planned(*cycle(outcome(decision(observe_only=lacks), OutcomeKind.OBSERVE_ONLY)))
+    assert value(registry, "autoscaler_observe_only", reason="privilege") == 1
+    assert value(registry, "autoscaler_dry_run") == 0
+    assert value(registry, "autoscaler_updates_total", outcome="observe_only") == 1
+
+
+def test_a_deployment_left_to_adaptive_allocations_is_not_managed(recorder, registry):
+    left = steady(steps=(Step(Reason.ADAPTIVE_ENABLED, 3, 3),))
+    recorder.planned(*cycle(outcome(left, OutcomeKind.UNCHANGED)))
+    name = "autoscaler_managed"
+    assert value(registry, name, rule="all", reason="adaptive_enabled") == 0
+    assert value(registry, name, rule="all", reason="") is None
+
+
+def test_external_changes_and_updates_without_effect_are_counted(recorder, registry):
+    changed = ExternalChange(
+        deployment_id="elser", at=1_000.0, before=Setting(8), after=Setting(4), times=3, hold_s=60.0
+    )
+    lost = NoEffect(
+        deployment_id="elser",
+        change=SetAllocations(6),
+        accepted_at=900.0,
+        at=1_000.0,
+        times=1,
+        wait_s=60.0,
+        detail="the update to 6 had no effect",
+    )
+    observed, plan, outcomes, took = cycle(
+        outcome(steady(external_change=changed), OutcomeKind.UNCHANGED)
+    )
+    plan = replace(plan, external_changes=(changed,), no_effect=(lost,))
+    recorder.planned(observed, plan, outcomes, took)
+    assert value(registry, "autoscaler_external_changes_total") == 1
+    assert value(registry, "autoscaler_second_writer") == 1
+    assert value(registry, "autoscaler_updates_total", outcome="no_effect") == 1
 
 
 def test_both_formats_are_valid_and_have_no_created_series(recorder, daemon, registry):

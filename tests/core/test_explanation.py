@@ -87,9 +87,7 @@ STEPS = {
     ),
     "held: 40 requests timed out in this interval": Step(Reason.OVERLOAD, 2, 5, {"timeouts": 40}),
     "held: the deployment's state is stopping": Step(Reason.SETTLING, 3, 2, {"state": "stopping"}),
-    "held: 2 of 6 allocations are running": Step(
-        Reason.SETTLING, 3, 6, {"running": 2, "target": 6}
-    ),
+    "held until 6 allocations run": Step(Reason.SETTLING, 3, 6, {"running": 2, "target": 6}),
     "held: machine-learning upgrade mode is on": Step(
         Reason.MAINTENANCE, 3, 2, {"reason": "machine-learning upgrade mode is on"}
     ),

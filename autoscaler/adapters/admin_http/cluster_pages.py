@@ -16,7 +16,7 @@ from autoscaler.adapters.admin_http.decisions import (
 )
 from autoscaler.adapters.admin_http.health import Health
 from autoscaler.adapters.admin_http.resume import ResumeAccepted
-from autoscaler.wire.decisions import AdminError, ResponseHeader
+from autoscaler.wire.decision_views import AdminError, ResponseHeader
 
 Resume = Callable[[str], bool]
 """Requests the start of a stopped deployment; False: it is not stopped. Must return at once."""

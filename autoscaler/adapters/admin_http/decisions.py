@@ -1,7 +1,7 @@
 """The latest decision for every deployment, as the response of /decisions."""
 
 import difflib
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from fnmatch import fnmatchcase
 from typing import Any
 
@@ -9,14 +9,16 @@ from autoscaler.core.decision import Outcome, OutcomeKind, Plan, Unmanaged
 from autoscaler.core.state import FORGET_AFTER_S
 from autoscaler.core.values import Observation, Value
 from autoscaler.ports import Clock, CycleTimes, ObservationFailed
-from autoscaler.wire.decisions import (
-    DeploymentResponse,
-    DeploymentsResponse,
-    DeploymentView,
-    managed,
-    unmanaged,
-    unreadable,
-)
+from autoscaler.wire.decision_views import DeploymentResponse, DeploymentsResponse, DeploymentView
+from autoscaler.wire.decisions import managed, unmanaged, unreadable, vanished
+
+VANISHED_S = 86_400.0
+"""Seconds for which a vanished deployment is still shown. A day, so that what happened at night is
+seen in the morning."""
+
+MAX_VANISHED = 100
+"""Maximum number of vanished deployments to show. 100, because test clusters create and delete
+deployments all day."""
 
 _NOT_SENT = frozenset(
     {
@@ -36,17 +38,27 @@ class NoSuchDeployment(Exception):
     """The last observation contains no deployment with this id."""
 
 
+class _Vanished(Value, frozen=True):
+    """A deployment that was reported, and is not any more."""
+
+    at: float  # of the first observation without it
+    allocations: int | None
+
+
 class _Cycle(Value, frozen=True, kw_only=True):
     plan: Plan
     outcomes: tuple[Outcome, ...]
     unreadable: Mapping[str, str]
     updates: Mapping[str, Outcome]  # the last one sent, by deployment
+    allocations: Mapping[str, int | None]  # as requested, by deployment
+    vanished: Mapping[str, _Vanished]  # the latest ones
 
     @property
-    def deployments(self) -> dict[str, Outcome | Unmanaged | str]:
-        """For every deployment: its outcome, why it is not managed, or why it is unreadable."""
+    def deployments(self) -> dict[str, Outcome | Unmanaged | str | _Vanished]:
+        """For every deployment: its outcome, why it is not managed, why it is unreadable, or when
+        it vanished."""
         by_id = {outcome.decision.deployment_id: outcome for outcome in self.outcomes}
-        return {**self.unreadable, **self.plan.unmanaged, **by_id}
+        return {**self.vanished, **self.unreadable, **self.plan.unmanaged, **by_id}
 
 
 class DecisionRecorder:
@@ -61,6 +73,7 @@ class DecisionRecorder:
         self._clock = clock
         self._cycle: _Cycle | None = None
         self._failure = ""
+        self.reload_failure = ""  # why a changed configuration is not in effect
 
     def planned(
         self, observation: Observation, plan: Plan, outcomes: tuple[Outcome, ...], took: CycleTimes
@@ -75,8 +88,16 @@ class DecisionRecorder:
         for outcome in outcomes:
             if outcome.kind not in _NOT_SENT:
                 updates[outcome.decision.deployment_id] = outcome
+        allocations = {name: each.allocations for name, each in observation.deployments.items()}
+        known = allocations.keys() | observation.unreadable.keys()
+        known |= {outcome.decision.deployment_id for outcome in outcomes}  # stopped ones, too
         self._cycle = _Cycle(
-            plan=plan, outcomes=outcomes, unreadable=observation.unreadable, updates=updates
+            plan=plan,
+            outcomes=outcomes,
+            unreadable=observation.unreadable,
+            updates=updates,
+            allocations=allocations,
+            vanished=_vanished(self._cycle, known, observation.at),
         )
         self._failure = ""
 
@@ -125,12 +146,30 @@ class DecisionRecorder:
             "at": cycle.plan.at,
             "age_s": max(0.0, self._clock.now() - cycle.plan.at),
             "failure": self._failure,
+            "reload_failure": self.reload_failure,
         }
 
 
+def _vanished(before: _Cycle | None, known: Collection[str], at: float) -> dict[str, _Vanished]:
+    """The deployments that have vanished, the latest ones last."""
+    if before is None:
+        return {}
+    found = {
+        name: each
+        for name, each in before.vanished.items()
+        if name not in known and at - each.at < VANISHED_S
+    }
+    for name, allocations in before.allocations.items():
+        if name not in known:
+            found[name] = _Vanished(at, allocations)
+    return dict(list(found.items())[-MAX_VANISHED:])
+
+
 def _view(
-    deployment_id: str, result: Outcome | Unmanaged | str, last: Outcome | None
+    deployment_id: str, result: Outcome | Unmanaged | str | _Vanished, last: Outcome | None
 ) -> DeploymentView:
+    if isinstance(result, _Vanished):
+        return vanished(deployment_id, result.at, result.allocations)
     if isinstance(result, Outcome):
         return managed(result, last)
     if isinstance(result, Unmanaged):

@@ -8,7 +8,15 @@ import structlog
 from structlog.typing import FilteringBoundLogger
 
 from autoscaler.core.decision import Decision, Outcome, OutcomeKind, Plan
-from autoscaler.core.explanation import completed_text, unmanaged_text
+from autoscaler.core.explanation import (
+    completed_text,
+    external_change_text,
+    no_effect_text,
+    reported_text,
+    shortfall_text,
+    unmanaged_text,
+)
+from autoscaler.core.shortfall import Shortfall, ShortfallCause
 from autoscaler.core.units import duration_text
 from autoscaler.core.values import Observation, Reason
 from autoscaler.ports import CycleTimes, FailureKind, ObservationFailed
@@ -37,6 +45,10 @@ class LogRecorder:
         update.refused         it has refused the update; `detail` is its message
         update.unanswered      no response
         update.completed       all requested allocations are running
+        update.no_effect       an accepted update has not taken effect
+        deployment.changed     another writer has changed it
+        allocations.missing    fewer run than are requested, and no rollout explains it
+        allocations.running    all that are requested run again
         deployment.unmanaged   not managed, with the reason
         deployment.unreadable  its statistics are invalid
         deployment.vanished    the cluster no longer reports it
@@ -47,6 +59,8 @@ class LogRecorder:
     def __init__(self, logger: FilteringBoundLogger | None = None) -> None:
         self._log = logger or structlog.get_logger("autoscaler")
         self._last_logged: dict[str, _Logged] = {}
+        self._external: set[str] = set()  # deployments under external control
+        self._shortfalls: dict[str, Shortfall] = {}  # those that were logged, the worst of each
         self._unmanaged: dict[str, str] = {}
         self._unreadable: dict[str, str] = {}
         self._known: frozenset[str] = frozenset()
@@ -59,6 +73,9 @@ class LogRecorder:
         self, observation: Observation, plan: Plan, outcomes: tuple[Outcome, ...], took: CycleTimes
     ) -> None:
         self._recover(observation.at)
+        for decision in plan.decisions:
+            self._log_shortfall(decision)
+        self._log_external_changes(plan)
         for outcome in outcomes:
             self._decision(outcome)
         for done in plan.completed_rollouts:
@@ -69,6 +86,15 @@ class LogRecorder:
                 allocations=done.allocations,
                 took_s=done.lead_time_s,
                 new_node=done.new_node,
+            )
+        for found in plan.no_effect:
+            self._log.warning(
+                "update.no_effect",
+                message=no_effect_text(found),
+                deployment=found.deployment_id,
+                accepted_at=found.accepted_at,
+                times=found.times,
+                wait_s=found.wait_s,
             )
         self._log_unmanaged(plan)
         self._log_unreadable(observation.unreadable)
@@ -107,7 +133,11 @@ class LogRecorder:
         logged = (decision.current, decision.desired, _log_reason(decision), kind)
         is_new = self._last_logged.get(decision.deployment_id) != logged
         self._last_logged[decision.deployment_id] = logged
-        event = "decision.made"
+        event, level = "decision.made", _level(kind)
+        external = decision.externally_controlled
+        if external and decision.deployment_id not in self._external:
+            level, is_new = logging.WARNING, True
+        (self._external.add if external else self._external.discard)(decision.deployment_id)
         if kind is OutcomeKind.ACCEPTED:
             event, is_new, self._forbidden = "update.accepted", True, False
         elif kind is OutcomeKind.UNKNOWN:
@@ -117,13 +147,57 @@ class LogRecorder:
             event, is_new, self._forbidden = "update.refused", not self._forbidden, True
         elif kind not in _NOT_SENT:
             event = "update.refused"
-        self._write(event, _level(kind) if is_new else logging.DEBUG, outcome)
+        self._write(event, level if is_new else logging.DEBUG, outcome)
 
     def _write(self, event: str, level: int, outcome: Outcome) -> None:
         # The texts of a thousand unchanged decisions cost more than the decisions themselves.
         if self._log.is_enabled_for(level):
             candidates = self._log.is_enabled_for(logging.DEBUG)
             self._log.log(level, event, **log_fields(outcome, candidates=candidates))
+
+    def _log_shortfall(self, decision: Decision) -> None:
+        """Warn once of missing allocations, again if more are lost, and say when all run."""
+        name, shortfall = decision.deployment_id, decision.shortfall
+        logged = self._shortfalls.get(name)
+        if shortfall is None:
+            if logged is not None and decision.running is not None:
+                del self._shortfalls[name]
+                lasted = duration_text(decision.at - logged.since)
+                self._log.info(
+                    "allocations.running",
+                    message=f"{name}: all {decision.running} allocations run again, after {lasted}",
+                    deployment=name,
+                    running=decision.running,
+                    lasted_s=decision.at - logged.since,
+                )
+            return
+        if shortfall.cause is ShortfallCause.STARTING:
+            return
+        if logged is not None and shortfall.running >= logged.running:
+            return
+        self._shortfalls[name] = shortfall
+        self._log.warning(
+            "allocations.missing",
+            message=shortfall_text(decision),
+            deployment=name,
+            running=shortfall.running,
+            requested=shortfall.requested,
+            lost=shortfall.lost,
+            cause=str(shortfall.cause),
+            reported=reported_text(decision.reported),
+        )
+
+    def _log_external_changes(self, plan: Plan) -> None:
+        for change in plan.external_changes:
+            self._log.warning(
+                "deployment.changed",
+                message=external_change_text(change),
+                deployment=change.deployment_id,
+                before=str(change.before),
+                after=str(change.after),
+                times=change.times,
+                second_writer=change.second_writer,
+            )
 
     def _log_unmanaged(self, plan: Plan) -> None:
         for deployment_id, reason in plan.unmanaged.items():
@@ -153,6 +227,8 @@ class LogRecorder:
         known = decided | observation.deployments.keys() | observation.unreadable.keys()
         for deployment_id in sorted(self._known - known):
             self._last_logged.pop(deployment_id, None)
+            self._shortfalls.pop(deployment_id, None)
+            self._external.discard(deployment_id)
             self._log.info(
                 "deployment.vanished",
                 message=f"{deployment_id} is no longer reported by the cluster",

@@ -7,12 +7,10 @@ from typing import Any, TextIO
 
 import msgspec
 import structlog
-from structlog.typing import EventDict, Processor, WrappedLogger
+from structlog.typing import Processor
 
+from autoscaler.adapters.logs.console import ConsoleLine
 from autoscaler.adapters.logs.ecs import Ecs
-
-ONLY_FOR_MACHINES = ("steps", "load", "sample")
-"""Fields left out on a console, where `message` has the same content as text."""
 
 FIRST = ("timestamp", "level", "event", "message")
 """Fields at the beginning of a line, in this order, so that lines can be read from the left."""
@@ -71,12 +69,7 @@ def configure(
 def _rendering(style: str, version: str, colours: bool) -> list[Processor]:
     match style:
         case "console":
-            # The default formatter prints local variables, which may include a secret.
-            plain = structlog.dev.plain_traceback
-            return [
-                _without_data,
-                structlog.dev.ConsoleRenderer(colors=colours, exception_formatter=plain),
-            ]
+            return [structlog.processors.format_exc_info, ConsoleLine(colours=colours)]
         case "ecs":
             return [
                 structlog.processors.format_exc_info,
@@ -87,12 +80,6 @@ def _rendering(style: str, version: str, colours: bool) -> list[Processor]:
         structlog.processors.format_exc_info,
         structlog.processors.JSONRenderer(serializer=to_json),
     ]
-
-
-def _without_data(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
-    for key in ONLY_FOR_MACHINES:
-        event.pop(key, None)
-    return event
 
 
 def to_json(event: dict[str, Any], **_options: object) -> str:

@@ -3,6 +3,7 @@
 families          the metrics of this program: names, meaning, source of the values
 cluster_families  the same for metrics that pass through what the cluster reported
 cycle_metrics     the last cycle, made into metrics when it is scraped
+node_labels       the label of each node
 counters          counts that are kept from cycle to cycle
 recorder          the Recorder that owns both, one for each cluster
 daemon_metrics    the build, the configuration, the process: once for each daemon

@@ -219,7 +219,7 @@ NODE: tuple[FieldMetric[NodeStats], ...] = (
 
 NODE_INFO = MetricFamily(
     "elasticsearch_ml_node_info",
-    "The id and the version of a machine-learning node; always 1 (node_id, version).",
+    "Id, name and version of a machine-learning node; always 1 (node_id, name, version).",
 )
 
 CAPACITY: tuple[FieldMetric[NodeCapacity], ...] = (

@@ -4,7 +4,7 @@ The metrics are made at scrape time from the last observation and plan, so that 
 vanished leaves no series, and recording a cycle costs nothing.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TypeVar
 
 from prometheus_client import Metric
@@ -12,20 +12,27 @@ from prometheus_client.samples import Sample
 
 from autoscaler.adapters.prometheus import cluster_families, families
 from autoscaler.adapters.prometheus.families import DecisionRow, FieldMetric, MetricFamily
+from autoscaler.adapters.prometheus.node_labels import by_label
 from autoscaler.core.decision import Plan
-from autoscaler.core.values import Cluster, DeploymentStats, NodeStats, Observation, Reason
+from autoscaler.core.values import Cluster, DeploymentStats, Observation, Reason
 
 T = TypeVar("T")
 Labels = dict[str, str]
 Rows = Sequence[tuple[Labels, T]]
 
 
-def collect_cycle(observation: Observation, plan: Plan) -> Iterator[Metric]:
-    """All families about one cycle, with their samples."""
+def collect_cycle(
+    observation: Observation, plan: Plan, node_labels: Mapping[str, str]
+) -> Iterator[Metric]:
+    """All families about one cycle, with their samples.
+
+    Args:
+        node_labels: by node id.
+    """
     deployments = [({"deployment": id_}, stats) for id_, stats in observation.deployments.items()]
     yield from _deployments(deployments)
-    yield from _nodes(observation.deployments.values())
-    yield from _cluster(observation.cluster)
+    yield from _nodes(observation.deployments.values(), node_labels)
+    yield from _cluster(observation.cluster, node_labels)
     yield from _decisions(observation, plan)
     yield family(families.UNREADABLE, [({}, len(observation.unreadable))])
 
@@ -41,34 +48,31 @@ def _deployments(rows: Rows[DeploymentStats]) -> Iterator[Metric]:
     yield _states(cluster_families.ALLOCATION_STATE, [(own, s.allocation_state) for own, s in rows])
 
 
-def _nodes(deployments: Iterable[DeploymentStats]) -> Iterator[Metric]:
+def _nodes(
+    deployments: Iterable[DeploymentStats], node_labels: Mapping[str, str]
+) -> Iterator[Metric]:
     rows = [
-        ({"deployment": stats.deployment_id, "node": name}, node)
+        ({"deployment": stats.deployment_id, "node": label}, node)
         for stats in deployments
-        for name, node in _by_name(stats.nodes).items()
+        for label, node in by_label(stats.nodes, node_labels).items()
     ]
     for field_metric in cluster_families.NODE:
         yield _measured(field_metric, rows)
     yield _states(cluster_families.ROUTING_STATE, [(own, node.routing_state) for own, node in rows])
 
 
-def _by_name(nodes: Iterable[NodeStats]) -> dict[str, NodeStats]:
-    """Nodes by unique name: two series with equal labels would fail the whole scrape."""
-    named: dict[str, NodeStats] = {}
-    for node in nodes:
-        name = node.name or node.node_id
-        named[node.node_id if name in named else name] = node
-    return named
-
-
-def _cluster(cluster: Cluster | None) -> Iterator[Metric]:
-    nodes = {node.name or node.node_id: node for node in cluster.nodes} if cluster else {}
-    rows = [({"node": name}, node) for name, node in nodes.items()]
+def _cluster(cluster: Cluster | None, node_labels: Mapping[str, str]) -> Iterator[Metric]:
+    rows = (
+        [({"node": node_labels[node.node_id]}, node) for node in cluster.nodes] if cluster else []
+    )
     for field_metric in cluster_families.CAPACITY:
         yield _measured(field_metric, rows)
     yield family(
         cluster_families.NODE_INFO,
-        [({**own, "node_id": node.node_id, "version": node.version}, 1.0) for own, node in rows],
+        [
+            ({**own, "node_id": node.node_id, "name": node.name, "version": node.version}, 1.0)
+            for own, node in rows
+        ],
     )
     for cluster_metric in cluster_families.CLUSTER:
         yield _measured(cluster_metric, [({}, cluster)] if cluster else [])
@@ -85,12 +89,47 @@ def _decisions(observation: Observation, plan: Plan) -> Iterator[Metric]:
     ]
     for field_metric in families.DECISION:
         yield _measured(field_metric, rows)
-    managed = [({**own, "rule": row.decision.rule, "reason": ""}, 1.0) for own, row in rows]
+    # A deployment that is left to adaptive allocations has a rule, and is not managed by it.
+    managed = [
+        (
+            {
+                **own,
+                "rule": row.decision.rule,
+                "reason": str(row.decision.reason) if row.decision.externally_controlled else "",
+            },
+            float(not row.decision.externally_controlled),
+        )
+        for own, row in rows
+    ]
     not_managed = [
         ({"deployment": id_, "rule": "", "reason": str(reason)}, 0.0)
         for id_, reason in plan.unmanaged.items()
     ]
     yield family(families.MANAGED, managed + not_managed)
+    yield family(
+        families.OBSERVE_ONLY,
+        [
+            ({**own, "reason": str(found.cause)}, 1.0)
+            for own, row in rows
+            if (found := row.decision.observe_only) is not None
+        ],
+    )
+    yield family(
+        families.MISSING_ALLOCATIONS,
+        [
+            ({**own, "cause": str(shortfall.cause)}, float(shortfall.missing))
+            for own, row in rows
+            if (shortfall := row.decision.shortfall) is not None
+        ],
+    )
+    yield family(
+        families.SECOND_WRITER,
+        [
+            (own, 1.0)
+            for own, row in rows
+            if (change := row.decision.external_change) is not None and change.second_writer
+        ],
+    )
     stopped = [d for d in plan.decisions if d.steps[0].reason is Reason.STOPPED]
     yield family(
         families.DEPLOYMENT_STOPPED, [({"deployment": d.deployment_id}, 1.0) for d in stopped]

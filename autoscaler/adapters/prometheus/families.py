@@ -8,7 +8,9 @@ units; `autoscaler_*` is derived by this program. The labels are the same everyw
     node        the node's name, or its id where names are missing or not unique
     model       the id of the model that the deployment runs
     rule        the rule of the configuration that applies
-    reason      the reason of a decision (`Reason`), or why a deployment is not managed
+    reason      the reason of a decision (`Reason`), or why a deployment is not managed or observed
+                only
+    cause       why requested allocations do not run (`ShortfallCause`)
     outcome     the outcome of a change (`OutcomeKind`)
     issue       the data-quality issue of a sample (`DataIssue`)
     kind        the kind of a failed observation (`FailureKind`)
@@ -62,10 +64,28 @@ class DecisionRow(Struct, frozen=True):
             return None
         return load.offered_load / running
 
+    @property
+    def late_now(self) -> float | None:
+        """The fraction of late requests that the policy expects of what runs now."""
+        late = self.decision.steps[0].inputs.get("violation_fraction_now")
+        return late if isinstance(late, float) else None
+
 
 MANAGED = MetricFamily(
     "autoscaler_managed",
     "Whether a deployment is managed: 1 with the rule, 0 with the reason (rule, reason).",
+)
+OBSERVE_ONLY = MetricFamily(
+    "autoscaler_observe_only",
+    "1 where the cluster would refuse every change, with the cause (reason).",
+)
+MISSING_ALLOCATIONS = MetricFamily(
+    "autoscaler_missing_allocations",
+    "Allocations that are requested and do not run; absent where all run (cause).",
+)
+SECOND_WRITER = MetricFamily(
+    "autoscaler_second_writer",
+    "1 for a deployment that another writer changes again and again.",
 )
 
 DEPLOYMENT_STOPPED = MetricFamily(
@@ -103,7 +123,7 @@ DECISION: tuple[FieldMetric[DecisionRow], ...] = (
     ),
     FieldMetric(
         "autoscaler_dry_run",
-        "Whether updates are not sent: 1 or 0.",
+        "Whether the rule is a dry run: 1 or 0.",
         lambda d: float(d.decision.dry_run),
     ),
     FieldMetric(
@@ -131,6 +151,11 @@ DECISION: tuple[FieldMetric[DecisionRow], ...] = (
         "Offered load divided by running allocations; above 1 the queue grows.",
         lambda d: d.utilisation,
     ),
+    FieldMetric(
+        "autoscaler_late_ratio_now",
+        "Expected fraction of late requests while fewer allocations run than are requested.",
+        lambda d: d.late_now,
+    ),
     IN_FLIGHT,
     IN_FLIGHT.alias("autoscaler_pending_requests"),
     FieldMetric(
@@ -146,6 +171,11 @@ DECISIONS = MetricFamily(
     "counter",
 )
 UPDATES = MetricFamily("autoscaler_updates", "Changes decided on, by outcome (outcome).", "counter")
+EXTERNAL_CHANGES = MetricFamily(
+    "autoscaler_external_changes",
+    "Changes of a deployment by another writer.",
+    "counter",
+)
 SAMPLE_ISSUES = MetricFamily(
     "autoscaler_sample_issues",
     "Samples with a data-quality issue, on which nothing is scaled down (issue).",

@@ -8,6 +8,7 @@ from prometheus_client.registry import Collector
 from autoscaler.adapters.prometheus import families
 from autoscaler.adapters.prometheus.counters import Histogram, LabelledCounter, histogram_family
 from autoscaler.adapters.prometheus.cycle_metrics import collect_cycle, family
+from autoscaler.adapters.prometheus.node_labels import NodeLabels
 from autoscaler.core.decision import CompletedRollout, Outcome, OutcomeKind, Plan
 from autoscaler.core.state import FORGET_AFTER_S
 from autoscaler.core.values import DataIssue, Observation, Reason
@@ -33,6 +34,7 @@ class _Counts:
         self.decisions: LabelledCounter[Reason] = LabelledCounter()
         self.updates: LabelledCounter[OutcomeKind] = LabelledCounter()
         self.issues: LabelledCounter[DataIssue] = LabelledCounter()
+        self.external_changes = 0
         self.lead_times: dict[bool, Histogram] = {}  # by whether a process had to start
 
 
@@ -48,6 +50,7 @@ class PrometheusRecorder(Collector):
         self._clock = clock
         self._cluster = cluster
         self._latest: tuple[Observation, Plan] | None = None
+        self._node_labels = NodeLabels()
         self._observed_at = clock.now()
         self._up: bool | None = None
         self._deployments: dict[str, _Counts] = {}
@@ -66,6 +69,10 @@ class PrometheusRecorder(Collector):
         self._durations["act"].observe(took.act_s)
         for outcome in outcomes:
             self._count(outcome)
+        for change in plan.external_changes:
+            self._of(change.deployment_id).external_changes += 1
+        for found in plan.no_effect:
+            self._of(found.deployment_id).updates.add(OutcomeKind.NO_EFFECT)
         for rollout in plan.completed_rollouts:
             self._count_rollout(rollout)
         self._forget(observation)
@@ -77,7 +84,7 @@ class PrometheusRecorder(Collector):
 
     def describe(self) -> Iterator[Metric]:
         nothing = Observation(at=0.0, deployments={})
-        yield from collect_cycle(nothing, Plan(at=0.0, decisions=()))
+        yield from collect_cycle(nothing, Plan(at=0.0, decisions=()), {})
         yield from self._of_deployments({})
         yield from self._of_the_loop()
 
@@ -95,7 +102,8 @@ class PrometheusRecorder(Collector):
 
     def _collect(self) -> Iterator[Metric]:
         if self._latest is not None and self._age_s() <= STALE_AFTER_S:
-            yield from collect_cycle(*self._latest)
+            observation, plan = self._latest
+            yield from collect_cycle(observation, plan, self._node_labels.of(observation))
         yield from self._of_deployments(dict(self._deployments))
         yield from self._of_the_loop()
 
@@ -155,6 +163,10 @@ class PrometheusRecorder(Collector):
                 for id_, counts in each
                 for issue, count in counts.issues.items()
             ],
+        )
+        yield family(
+            families.EXTERNAL_CHANGES,
+            [({"deployment": id_}, float(counts.external_changes)) for id_, counts in each],
         )
         yield histogram_family(
             families.LEAD_TIME,

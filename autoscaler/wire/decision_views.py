@@ -1,0 +1,195 @@
+"""The JSON of /decisions: the daemon renders it, and `autoscaler explain` reads it.
+
+All types are plain, so that a reader need not know the enumerations of the version that wrote the
+JSON. Instants are Unix seconds, durations end in `_s`, ratios are fractions. An unbounded value,
+such as the queue wait with too few allocations, is null.
+"""
+
+from msgspec import Struct
+
+Figure = int | float | str | None
+
+
+class CandidateView(Struct, frozen=True, kw_only=True):
+    """What the policy expects with this allocation count."""
+
+    allocations: int
+    violation_fraction: float | None
+    queue_wait_s: float | None
+    cost: float | None
+
+
+class StepView(Struct, frozen=True, kw_only=True):
+    """The effect of the policy, in the first step of a decision, or of one constraint."""
+
+    reason: str
+    before: int
+    after: int
+    message: str
+    inputs: dict[str, Figure]
+    candidates: tuple[CandidateView, ...]
+
+
+class SampleView(Struct, frozen=True, kw_only=True):
+    """What one deployment did in the `interval_s` seconds before `at`."""
+
+    at: float
+    interval_s: float
+    arrivals: int
+    completed: int
+    cache_hits: int
+    failed: int
+    timeouts: int
+    queue_growth: int
+    busy_s: float
+    timed: int
+    timed_busy_s: float
+    in_flight: int
+    overloaded: bool
+    issues: tuple[str, ...]
+
+
+class LoadView(Struct, frozen=True, kw_only=True):
+    """The load over the last `window_s` seconds; `offered_load` in erlangs."""
+
+    arrival_rate_per_s: float
+    throughput_per_s: float
+    service_time_s: float | None
+    offered_load: float | None
+    cache_hit_fraction: float
+    in_flight: int
+    window_s: float
+
+
+class OutcomeView(Struct, frozen=True, kw_only=True):
+    """The result of a decision; `detail` is the cluster's message."""
+
+    at: float
+    current: int
+    desired: int
+    kind: str
+    detail: str
+    message: str
+
+
+class ShortfallView(Struct, frozen=True, kw_only=True):
+    """Fewer allocations run than are requested."""
+
+    since: float
+    missing: int
+    lost: int  # of the missing ones, those that ran before
+    cause: str
+    message: str
+
+
+class RouteView(Struct, frozen=True, kw_only=True):
+    """A node that is assigned to the deployment and does not serve it."""
+
+    node: str
+    state: str
+    reason: str
+
+
+class ReportedView(Struct, frozen=True, kw_only=True):
+    """What the cluster says about a deployment that is not simply started."""
+
+    state: str
+    reason: str
+    routes: tuple[RouteView, ...]
+    problem: bool  # whether it is more than routes that start or stop
+    message: str
+
+
+class ExternalChangeView(Struct, frozen=True, kw_only=True):
+    """The last change by another writer."""
+
+    at: float
+    before: str
+    after: str
+    times: int
+    second_writer: bool
+    message: str
+
+
+class ObserveOnlyView(Struct, frozen=True, kw_only=True):
+    """Why the cluster would refuse every change."""
+
+    cause: str
+    message: str
+
+
+class ManagedView(Struct, frozen=True, kw_only=True, tag_field="status", tag="managed"):
+    """A deployment that a rule governs: the latest decision, with every step and its inputs."""
+
+    deployment: str
+    model: str
+    running_text: str = ""  # such as "16 of 24 running"; empty if all run, or that is unknown
+    running: int | None = None  # None: unknown
+    requested: int | None = None  # of the cluster, by whomever; None: unknown
+    shortfall: ShortfallView | None = None
+    reported: ReportedView | None = None
+    observe_only: ObserveOnlyView | None = None
+    external_change: ExternalChangeView | None = None
+    mode: str
+    change: str  # the update as text, or that there is none
+    message: str
+    unchanged_because: str  # empty if an update was, or may have been, applied
+    at: float
+    rule: str
+    dry_run: bool
+    current: int
+    recommended: int
+    desired: int
+    min_allocations: int
+    max_allocations: int
+    reason: str
+    steps: tuple[StepView, ...]
+    sample: SampleView
+    load: LoadView | None
+    outcome: OutcomeView
+    last_update: OutcomeView | None  # the last update sent; None: none since the start
+
+
+class VanishedView(Struct, frozen=True, kw_only=True, tag_field="status", tag="vanished"):
+    """A deployment that the cluster no longer reports."""
+
+    deployment: str
+    at: float  # of the first observation without it
+    allocations: int | None  # as last requested; None: unknown
+    message: str
+
+
+class UnmanagedView(Struct, frozen=True, kw_only=True, tag_field="status", tag="unmanaged"):
+    """A deployment without a decision, and the reason."""
+
+    deployment: str
+    reason: str
+    message: str
+
+
+DeploymentView = ManagedView | UnmanagedView | VanishedView
+
+
+class ResponseHeader(Struct, frozen=True, kw_only=True):
+    """The fields that every response begins with."""
+
+    autoscaler: str  # the version of the daemon
+    at: float  # of the observation
+    age_s: float
+    failure: str  # why later observations failed; empty if none did
+    reload_failure: str = ""  # why a changed configuration is not in effect; empty if it is
+
+
+class DeploymentsResponse(ResponseHeader, frozen=True, kw_only=True):
+    deployments: tuple[DeploymentView, ...]  # in order of their ids
+
+
+class DeploymentResponse(ResponseHeader, frozen=True, kw_only=True):
+    deployment: DeploymentView
+
+
+class AdminError(Struct, frozen=True, kw_only=True):
+    """The body of an error response: the reason, in one sentence."""
+
+    autoscaler: str
+    error: str
