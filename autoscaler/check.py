@@ -1,6 +1,6 @@
 """`autoscaler check`: what would be managed, and which problems there are. Changes nothing."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 from msgspec import Struct
 from rich import box
@@ -9,16 +9,18 @@ from rich.table import Table
 from rich.text import Text
 
 from autoscaler.adapters.clock import HostClock
-from autoscaler.adapters.elasticsearch.api import ElasticsearchApi
+from autoscaler.adapters.elasticsearch.api import ElasticsearchApi, Statistics
 from autoscaler.adapters.elasticsearch.errors import ElasticsearchError
 from autoscaler.adapters.elasticsearch.preflight import inspect
 from autoscaler.adapters.elasticsearch.preflight_report import PreflightReport, Severity
 from autoscaler.cluster_controller import transport_to
 from autoscaler.config import Config
+from autoscaler.config.messages import did_you_mean
+from autoscaler.connection import exposures
 from autoscaler.core.decision import Mode, Unmanaged
 from autoscaler.core.explanation import unmanaged_text
 from autoscaler.core.flow.control_mode import active_adaptive
-from autoscaler.core.selection import Rule, ZeroMethod, select
+from autoscaler.core.selection import Rule, ZeroMethod, matches, select
 from autoscaler.core.values import AdaptiveAllocations, DeploymentStats
 
 
@@ -35,7 +37,9 @@ class DeploymentCheck(Struct, frozen=True):
 class CheckReport(Struct, frozen=True, kw_only=True):
     preflight: PreflightReport
     deployments: tuple[DeploymentCheck, ...] = ()
+    exposures: tuple[str, ...] = ()  # how others may read the credentials
     modes_rejected: tuple[str, ...] = ()  # why the cluster rejects what rules configure
+    unused_rules: tuple[str, ...] = ()  # why rules apply to no deployment
 
     @property
     def fatal(self) -> tuple[str, ...]:
@@ -45,14 +49,16 @@ class CheckReport(Struct, frozen=True, kw_only=True):
 
     @property
     def warnings(self) -> tuple[str, ...]:
-        """Why the daemon could do less than is configured, except if it could only observe."""
+        """Why the daemon could do less than is configured, except if it could only observe; and
+        what is unsafe."""
         problems = self.preflight.problems
-        return self.modes_rejected + tuple(
+        found = tuple(
             problem.sentence
             for problem in problems
             if problem.level is not Severity.FATAL
             and problem.sentence != self.preflight.observe_only_because
         )
+        return self.exposures + self.modes_rejected + self.unused_rules + found
 
 
 async def check(config: Config) -> CheckReport:
@@ -61,16 +67,17 @@ async def check(config: Config) -> CheckReport:
     Raises:
         ConnectionSettingsError: the connection settings are not usable.
     """
+    exposed = tuple(exposures(config.connection))
     async with transport_to(config, HostClock()) as transport:
         api = ElasticsearchApi(transport)
         preflight = await inspect(api)
         if not preflight.ok:
-            return CheckReport(preflight=preflight)
+            return CheckReport(preflight=preflight, exposures=exposed)
         try:
             statistics = await api.stats()
         except ElasticsearchError:
             # The preflight check has sent the same request and reports the error.
-            return CheckReport(preflight=preflight)
+            return CheckReport(preflight=preflight, exposures=exposed)
     deployments = [
         *(_deployment_check(stats, config.rules, preflight) for stats in statistics.deployments),
         *_unreadable(dict(statistics.unreadable)),
@@ -79,8 +86,52 @@ async def check(config: Config) -> CheckReport:
     return CheckReport(
         preflight=preflight,
         deployments=tuple(deployments),
+        exposures=exposed,
         modes_rejected=_modes_rejected(config.rules, preflight),
+        unused_rules=tuple(_unused_rules(config.rules, statistics)),
     )
+
+
+def _unused_rules(rules: tuple[Rule, ...], statistics: Statistics) -> Iterator[str]:
+    """A sentence for each rule that applies to no deployment, if there are any deployments."""
+    selections = [(stats, select(rules, stats)) for stats in statistics.deployments]
+    used = {rule.name for _, rule in selections if isinstance(rule, Rule)}
+    unreadable = [place for place, _ in statistics.unreadable]
+    for rule in rules:
+        if not selections or rule.name in used:
+            continue
+        if any(matches(rule, place, place) for place in unreadable):
+            continue
+        matching = [
+            (stats.deployment_id, selection)
+            for stats, selection in selections
+            if matches(rule, stats.deployment_id, stats.model_id)
+        ]
+        if not matching:
+            yield _no_match(rule, statistics)
+        elif not rule.exclude:
+            deployment_id, selection = matching[0]
+            yield (
+                f"rule {rule.name!r} applies to no deployment; it matches {deployment_id}, but "
+                + (
+                    f"so does rule {selection.name!r} before it"
+                    if isinstance(selection, Rule)
+                    else unmanaged_text(selection).removeprefix("not managed: ")
+                )
+            )
+
+
+def _no_match(rule: Rule, statistics: Statistics) -> str:
+    patterns, ids = [], []
+    if rule.deployments != ("*",) or rule.models == ("*",):
+        patterns.append(f"deployments = {', '.join(rule.deployments)}")
+        ids += [stats.deployment_id for stats in statistics.deployments]
+    if rule.models != ("*",):
+        patterns.append(f"models = {', '.join(rule.models)}")
+        ids += [stats.model_id for stats in statistics.deployments]
+    hints = (did_you_mean(pattern, ids) for pattern in (*rule.deployments, *rule.models))
+    hint = next((hint for hint in hints if hint), "")
+    return f"rule {rule.name!r} matches no deployment: {'; '.join(patterns)}{hint}"
 
 
 def _modes_rejected(rules: tuple[Rule, ...], preflight: PreflightReport) -> tuple[str, ...]:
@@ -167,7 +218,7 @@ def report(found: CheckReport, console: Console) -> None:
         console.print(_table(found.deployments))
         managed = sum(deployment.managed for deployment in found.deployments)
         console.print(
-            f"{managed} of {len(found.deployments)} deployments would be managed.", highlight=False
+            f"{managed} of {len(found.deployments)} deployments would be scaled.", highlight=False
         )
 
 

@@ -4,9 +4,12 @@ The configuration and the Elasticsearch adapter share this value. It is validate
 """
 
 import binascii
+import os
 import re
+import stat
 from base64 import b64decode
 from collections.abc import Iterator
+from ipaddress import ip_address
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -167,6 +170,45 @@ def problems_of(connection: Connection) -> Iterator[Problem]:
     yield from host_problems(connection)
     yield from credential_problems(connection.auth)
     yield from tls_problems(connection)
+
+
+def exposures(connection: Connection) -> Iterator[str]:
+    """A sentence for each way in which others may read the credentials."""
+    match connection.auth:
+        case None:
+            return
+        case ApiKey(secret):
+            name = "the API key"
+        case Basic(_, secret):
+            name = "the password"
+        case Bearer(secret):
+            name = "the token"
+    for host in connection.hosts:
+        if host.startswith("http://") and not _is_loopback(urlsplit(host).hostname or ""):
+            yield (
+                f"{name} is sent to {host} without encryption, so everyone on the network between "
+                "can read it; use an address that begins with https://"
+            )
+    if isinstance(secret, Path) and _is_readable_by_all(secret):
+        yield (
+            f"{name} in {secret} can be read by every user of this machine; "
+            f"withdraw that with `chmod o-r {secret}`"
+        )
+
+
+def _is_loopback(hostname: str) -> bool:
+    """Whether nothing leaves the machine."""
+    try:
+        return ip_address(hostname).is_loopback
+    except ValueError:
+        return hostname == "localhost" or hostname.endswith(".localhost")
+
+
+def _is_readable_by_all(path: Path) -> bool:
+    try:
+        return os.name == "posix" and bool(path.stat().st_mode & stat.S_IROTH)
+    except OSError:
+        return False  # `problems_of` reports it
 
 
 def host_problems(connection: Connection) -> Iterator[Problem]:

@@ -14,6 +14,7 @@ from autoscaler.adapters.clock import HostClock
 from autoscaler.adapters.prometheus import DaemonMetrics
 from autoscaler.cluster_controller import ClusterController
 from autoscaler.config import Config, ConfigError, what_needs_restart
+from autoscaler.connection import exposures
 from autoscaler.ports import Clock, Recorder
 
 STOP_TIMEOUT_S = 2.5
@@ -96,6 +97,8 @@ class Daemon:
                 rules=len(self._config.rules),
             )
             self._warn_of_former_names(self._config.warnings)
+            for exposure in exposures(self._config.connection):
+                self._log.warning("credentials.exposed", message=exposure)
             self.started.set()
             await self._run_until_stopped()
             await self._cluster.release()

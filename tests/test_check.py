@@ -1,6 +1,7 @@
 """`check`: its findings and its report, against an emulated cluster."""
 
 import io
+import json
 from contextlib import asynccontextmanager
 
 import aiohttp
@@ -149,7 +150,7 @@ async def test_the_status_in_each_control_mode(tmp_path):
         "watched": "dry run: decisions are logged and not sent",
     }
     assert found.warnings == ()
-    assert "7 of 8 deployments would be managed." in shown(found)
+    assert "7 of 8 deployments would be scaled." in shown(found)
 
 
 async def test_bounds_on_a_version_without_them_are_warned_of(tmp_path):
@@ -158,10 +159,70 @@ async def test_bounds_on_a_version_without_them_are_warned_of(tmp_path):
     ]
     found = await mode_findings(mode_scenario("8.15", deployments=without), tmp_path)
     assert remarks(found)["off-bounds"] == OBSERVED_ONLY.format("bounds")
-    (warning,) = found.warnings
+    warning, *unused = found.warnings
+    assert [text.partition(":")[0] for text in unused] == [
+        f"rule '{name}' matches no deployment" for name in ("taken", "idle", "watched")
+    ]
     assert "8.15.0 has no adaptive allocations" in warning
     assert "upgrade to 8.16 or later" in warning
     assert "8.15.0 has no adaptive allocations" in shown(found)
+
+
+async def unused_rules(*rules):
+    found = await findings(SCENARIO, AUTOSCALER_RULES=json.dumps(rules))
+    return list(found.unused_rules)
+
+
+async def test_a_rule_that_matches_nothing_is_named():
+    assert await unused_rules(
+        {"name": "typo", "deployments": ["rerankr", "x-*"], "max_allocations": 2},
+        {"name": "no such model", "models": ["elser"], "max_allocations": 2},
+        {"name": "excludes nothing", "deployments": ["tests-*"], "exclude": True},
+        {"name": "all", "max_allocations": 8},
+    ) == [
+        ("rule 'typo' matches no deployment: deployments = rerankr, x-*; did you mean reranker?"),
+        "rule 'no such model' matches no deployment: models = elser",
+        (
+            "rule 'excludes nothing' matches no deployment: deployments = tests-*; "
+            "did you mean test-1?"
+        ),
+    ]
+
+
+async def test_a_rule_that_other_rules_leave_nothing_is_named():
+    assert await unused_rules(
+        {"name": "e", "deployments": ["e*"], "max_allocations": 2},
+        {"name": "e5", "models": ["e5"], "deployments": ["e5"], "max_allocations": 2},
+        {"name": "elastic", "deployments": [".h*"], "max_allocations": 2},
+    ) == [
+        "rule 'e5' applies to no deployment; it matches e5, but so does rule 'e' before it",
+        (
+            "rule 'elastic' applies to no deployment; it matches .hidden, but "
+            "its id begins with a dot, and no rule includes hidden deployments"
+        ),
+    ]
+
+
+async def test_a_rule_may_match_a_deployment_that_cannot_be_read():
+    async with (
+        running_emulator(SCENARIO, clock=VirtualClock()) as emulator,
+        damaging(emulator.url) as url,
+    ):
+        rules = '[{"name": "five", "deployments": ["e5"], "max_allocations": 8}]'
+        environ = {"AUTOSCALER_ELASTICSEARCH__HOSTS": url, "AUTOSCALER_RULES": rules}
+        assert (await check(load(None, environ))).unused_rules == ()
+
+
+async def test_with_an_expired_licence_nothing_would_be_scaled():
+    async with running_emulator(SCENARIO, clock=VirtualClock()) as emulator:
+        emulator.emulation.licence_expired = True
+        environ = {"AUTOSCALER_ELASTICSEARCH__HOSTS": emulator.url, "AUTOSCALER_RULES": RULES}
+        found = await check(load(None, environ))
+    text = shown(found)
+    assert "0 of 7 deployments would be scaled." in text
+    assert "only observing: the licence is trial and expired" in text
+    assert "renew or upgrade it" in text
+    assert remarks(found)["e5"] == OBSERVED_ONLY.format("direct")
 
 
 async def test_bounds_that_no_rule_sets_are_not_warned_of():
@@ -216,7 +277,7 @@ async def test_the_report_is_complete_and_fits(width):
     text = shown(await findings(SCENARIO), width, terminal=True)
     for part in ("9.2.0", "trial active", "security", "disabled", "adaptive", "1..8", "models"):
         assert part in text
-    assert "1 of 7 deployments would be managed." in text
+    assert "1 of 7 deployments would be scaled." in text
     assert max(map(len, text.splitlines())) <= width
 
 
@@ -230,7 +291,7 @@ async def test_a_user_without_manage_ml_can_only_observe_which_is_reported_once(
     assert remarks(found)["e5"] == OBSERVED_ONLY.format("direct")
     text = shown(found)
     assert text.count("manage_ml") == 2  # the missing privilege, and the remedy
-    assert "0 of 7 deployments would be managed." in text
+    assert "0 of 7 deployments would be scaled." in text
 
 
 async def test_wrong_credentials_are_fatal():
@@ -252,6 +313,74 @@ async def test_a_cluster_that_cannot_be_reached_is_fatal():
     (sentence,) = found.fatal
     assert url in sentence
     assert shown(found) == ""
+
+
+async def test_credentials_that_others_may_read_are_warned_of(tmp_path):
+    key = tmp_path / "key"
+    key.write_text("c2VzYW1l")
+    key.chmod(0o644)
+    found = await findings(SCENARIO, AUTOSCALER_ELASTICSEARCH__API_KEY_FILE=str(key))
+    assert "chmod o-r" in shown(found)
+
+
+OTHER_PROGRAMS = {
+    "a web server": web.Response(text="<h1>not found</h1>", content_type="text/html", status=404),
+    "Kibana": web.json_response(
+        {"statusCode": 404, "error": "Not Found", "message": "Not Found"}, status=404
+    ),
+    "Elasticsearch, below its root": web.json_response(
+        {"error": "no handler found for uri [/es/_security/_authenticate] and method [GET]"},
+        status=400,
+        headers={"X-Elastic-Product": "Elasticsearch"},
+    ),
+    "an index of Elasticsearch": web.json_response(
+        {"error": {"type": "index_not_found_exception", "reason": "no such index [es]"}},
+        status=404,
+        headers={"X-Elastic-Product": "Elasticsearch"},
+    ),
+}
+
+
+@pytest.mark.parametrize("response", OTHER_PROGRAMS.values(), ids=OTHER_PROGRAMS)
+async def test_a_wrong_path_is_fatal(response):
+    async def respond(_request):
+        return web.Response(
+            body=response.body, status=response.status, headers=response.headers.copy()
+        )
+
+    application = web.Application()
+    application.router.add_route("*", "/{path:.*}", respond)
+    async with TestServer(application) as server:
+        url = str(server.make_url("/es"))
+        found = await check(load(None, {"AUTOSCALER_ELASTICSEARCH__HOSTS": url}))
+    (sentence,) = found.fatal
+    assert sentence.startswith("no Elasticsearch at this path: ")
+    assert f"{url} " in sentence
+    assert "check the path in hosts" in sentence
+
+
+@pytest.mark.parametrize("content_type", ["text/html", "application/json"])
+async def test_another_program_is_fatal(content_type):
+    async def respond(_request):
+        return web.Response(text='{"version": {"number": "2.11.0"}}', content_type=content_type)
+
+    application = web.Application()
+    application.router.add_route("*", "/{path:.*}", respond)
+    async with TestServer(application) as server:
+        url = str(server.make_url("/es"))
+        found = await check(load(None, {"AUTOSCALER_ELASTICSEARCH__HOSTS": url}))
+    (sentence,) = found.fatal
+    assert sentence.startswith(f"{url} is not Elasticsearch")
+
+
+async def test_one_slow_side_request_is_not_fatal():
+    slow = Fault(path="/_ml/info", calls=None, delay_s=60.0)
+    found = await findings(
+        SCENARIO, faults=[slow], AUTOSCALER_ELASTICSEARCH__REQUEST_TIMEOUT="100ms"
+    )
+    assert found.fatal == ()
+    assert any("GET /_ml/info within 100 ms" in warning for warning in found.warnings)
+    assert "1 of 7 deployments would be scaled." in shown(found)
 
 
 @asynccontextmanager
@@ -283,7 +412,7 @@ async def test_a_deployment_whose_statistics_cannot_be_read_is_listed_too():
     remark = remarks(found)["e5"]
     assert remark.startswith("not managed: its statistics cannot be read: ")
     assert "queue_capacity" in remark
-    assert "0 of 7 deployments would be managed." in shown(found)
+    assert "0 of 7 deployments would be scaled." in shown(found)
 
 
 async def test_without_statistics_the_report_has_no_deployments():
@@ -292,7 +421,7 @@ async def test_without_statistics_the_report_has_no_deployments():
     found = await findings(SCENARIO, faults=[harmless, refusal])
     assert found.preflight.deployments == 7
     assert found.deployments == ()
-    assert "would be managed" not in shown(found)
+    assert "would be scaled" not in shown(found)
 
 
 async def test_markup_in_ids_is_shown_literally():

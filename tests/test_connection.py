@@ -2,7 +2,7 @@
 
 import pytest
 
-from autoscaler.connection import ApiKey, Basic, Connection, problems_of
+from autoscaler.connection import ApiKey, Basic, Bearer, Connection, exposures, problems_of
 
 ES = ("https://es:9200",)
 
@@ -40,3 +40,41 @@ def test_all_problems_are_found(tmp_path):
 )
 def test_the_user_name(auth, username):
     assert Connection(hosts=ES, auth=auth).username == username
+
+
+@pytest.mark.parametrize(
+    ("auth", "name"),
+    [(ApiKey("a"), "API key"), (Basic("me", "secret"), "password"), (Bearer("t"), "token")],
+)
+def test_credentials_over_plain_http_are_exposed(auth, name):
+    hosts = ("http://es:9200", "https://es:9200", "http://10.0.0.1/es")
+    first, second = exposures(Connection(hosts=hosts, auth=auth))
+    assert first == (
+        f"the {name} is sent to http://es:9200 without encryption, so everyone on the network "
+        "between can read it; use an address that begins with https://"
+    )
+    assert "http://10.0.0.1/es" in second
+
+
+@pytest.mark.parametrize(
+    "host", ["http://localhost:9200", "http://127.0.0.1:9200", "http://[::1]:9200", "https://es"]
+)
+def test_nothing_is_exposed_on_one_machine_or_by_https(host):
+    assert list(exposures(Connection(hosts=(host,), auth=ApiKey("a")))) == []
+
+
+def test_without_credentials_nothing_is_exposed():
+    assert list(exposures(Connection(hosts=("http://es:9200",)))) == []
+
+
+@pytest.mark.parametrize(("mode", "exposed"), [(0o644, True), (0o640, False), (0o600, False)])
+def test_a_file_that_everyone_can_read_is_exposed(tmp_path, mode, exposed):
+    key = tmp_path / "key"
+    key.write_text("c2VzYW1l")
+    key.chmod(mode)
+    sentence = (
+        f"the API key in {key} can be read by every user of this machine; "
+        f"withdraw that with `chmod o-r {key}`"
+    )
+    found = exposures(Connection(hosts=ES, auth=ApiKey(key)))
+    assert list(found) == ([sentence] if exposed else [])

@@ -181,6 +181,16 @@ async def test_it_ends_within_the_timeout_even_if_the_cluster_hangs(tmp_path):
         assert setup.messages("daemon.stopped")
 
 
+async def test_credentials_that_others_may_read_are_logged_once_at_start(tmp_path):
+    key = tmp_path / "key"
+    key.write_text("c2VzYW1l")
+    key.chmod(0o644)
+    async with running(tmp_path, AUTOSCALER_ELASTICSEARCH__API_KEY_FILE=str(key)) as setup:
+        await setup.clock.advance(60.0)
+        (message,) = setup.messages("credentials.exposed")
+        assert f"chmod o-r {key}" in message
+
+
 async def test_former_names_are_logged_once_at_start(tmp_path):
     async with running(tmp_path, AUTOSCALER_DEFAULTS__ON_EXIT="native") as setup:
         await setup.clock.advance(60.0)

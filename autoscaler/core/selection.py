@@ -84,6 +84,12 @@ def select(rules: Sequence[Rule], stats: DeploymentStats) -> Rule | Unmanaged:
     return reason or Unmanaged.NO_RULE
 
 
+def matches(rule: Rule, deployment_id: str, model_id: str) -> bool:
+    """Whether the patterns of a rule match a deployment. An earlier rule may select it all the
+    same."""
+    return _match(rule.deployments, rule.models, deployment_id, model_id)
+
+
 # The same ids, up to a few thousand, are matched in every cycle.
 @lru_cache(maxsize=16_384)
 def _match(

@@ -24,6 +24,7 @@ from autoscaler.adapters.elasticsearch.errors import (
     ConnectionBroken,
     ElasticsearchError,
     MalformedResponse,
+    TimedOut,
     TransportError,
 )
 from autoscaler.adapters.elasticsearch.ownership import Ownership
@@ -37,7 +38,9 @@ _OLDEST_WITH_UPDATE = (8, 6)
 _OLDEST_WITH_ADAPTIVE = (8, 16)
 _OLDEST_WITH_ENDPOINT_UPDATE = (8, 17)
 _ENTITLING = frozenset({"platinum", "enterprise", "trial"})
+_NOT_ENTITLING = frozenset({"basic", "standard", "gold", "missing"})
 _IN_FORCE = frozenset({"active", "valid"})
+_NOT_IN_FORCE = frozenset({"expired", "invalid"})
 _MANAGE_INFERENCE = "manage_inference"
 _SECURITY_IS_OFF = ("security must be explicitly enabled", "security is not enabled")
 
@@ -174,7 +177,7 @@ class _Inspection:
         except NotFound:
             self.note(Severity.WARNING, "the cluster has no licence yet; check again in a minute")
             return
-        except (ApiError, MalformedResponse) as error:
+        except (ApiError, MalformedResponse, TimedOut) as error:
             self._note_refusal(error)
             return
         entitled = licence.type in _ENTITLING and licence.status in _IN_FORCE
@@ -184,12 +187,16 @@ class _Inspection:
             licence_status=licence.status,
             licence_ok=entitled,
         )
-        if not entitled:
-            self.note(
-                Severity.WARNING,
-                f"the licence is {licence.type} and {licence.status}, but deployments need an "
-                "active platinum, enterprise or trial licence; renew or upgrade it",
-            )
+        if entitled:
+            return
+        sentence = (
+            f"the licence is {licence.type} and {licence.status}, but deployments need an "
+            "active platinum, enterprise or trial licence; renew or upgrade it"
+        )
+        if licence.type in _NOT_ENTITLING or licence.status in _NOT_IN_FORCE:
+            self._observe_only(ObserveOnlyCause.LICENCE, sentence)
+        else:  # a type or status that is not known; the cluster may accept changes
+            self.note(Severity.WARNING, sentence)
 
     async def check_machine_learning(self) -> None:
         ml_info = await self._response(self._api.ml_info())
@@ -261,7 +268,7 @@ class _Inspection:
             return await request
         except Unauthenticated:
             raise
-        except (ApiError, MalformedResponse) as error:
+        except (ApiError, MalformedResponse, TimedOut) as error:
             self._note_refusal(error, level)
             return None
 

@@ -35,7 +35,7 @@ from autoscaler.adapters.elasticsearch.tls import Trust
 from autoscaler.adapters.elasticsearch.transport_errors import retry_after, transport_error_of
 from autoscaler.connection import Connection
 from autoscaler.ports import Clock
-from autoscaler.wire.errors import parse_error
+from autoscaler.wire.errors import ErrorResponse, parse_error
 
 MAX_BODY_BYTES = 128 * 2**20
 """Maximum size of a response, in bytes, decompressed. A page of statistics of 1000 models on ten
@@ -241,12 +241,17 @@ class Transport:
         if 200 <= status < 300:
             if not is_product:
                 raise NotElasticsearch(
-                    f"{place} is not Elasticsearch; check the address, and that no proxy removes "
-                    "the header X-Elastic-Product"
+                    f"{_shown(url)} is not Elasticsearch; check the address, and that no proxy "
+                    "removes the header X-Elastic-Product"
                 )
             return body
         wait_s = retry_after(response.headers, self._clock.now())
         error_response = parse_error(status, body)
+        if _is_wrong_path(url, error_response, is_product=is_product):
+            raise NotElasticsearch(
+                f"no Elasticsearch at this path: {_shown(url)} responds to {request} with "
+                f"{status}; check the path in hosts, and any proxy"
+            )
         if error_response.enveloped or is_product or status == 401:
             raise classify(
                 request.operation, error_response, request=str(request), retry_after_s=wait_s
@@ -261,6 +266,23 @@ class Transport:
             f"unexpected response from {place}: {status} to {request}, not from Elasticsearch; "
             "check the address, its path, and any proxy"
         )
+
+
+def _is_wrong_path(url: URL, response: ErrorResponse, *, is_product: bool) -> bool:
+    """Whether something else is at the path of a host: another program, or a part of Elasticsearch,
+    which takes an unknown path for an index."""
+    if not is_product and not response.type:
+        return response.status in {404, 405}
+    path = url.path.strip("/")
+    return bool(path) and (
+        f"uri [/{path}/" in response.reason
+        or (response.type == "index_not_found_exception" and f"[{path}]" in response.reason)
+    )
+
+
+def _shown(url: URL) -> str:
+    """The address of a host with its path, if it has one."""
+    return str(url).rstrip("/") if url.path.strip("/") else place_of(url)
 
 
 def _address(url: URL, request: HttpRequest) -> URL:

@@ -263,7 +263,7 @@ async def test_a_missing_privilege_is_reported_once():
     ("broken", "sentence"),
     [
         (refusal(401, "security_exception", "unable to authenticate"), "check the credentials"),
-        (page(404), "unexpected response .* 404"),
+        (page(404), "no Elasticsearch at this path: .* with 404"),
         (respond(info(), headers={}), "is not Elasticsearch"),
         (page(502), "responded .* with 502"),
         (reset, "must begin with https"),
