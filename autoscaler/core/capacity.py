@@ -8,7 +8,7 @@ core/action/StartTrainedModelDeploymentAction.java for memory.
 """
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from copy import copy
 from functools import lru_cache
 from typing import NamedTuple
@@ -28,6 +28,10 @@ STARTING = "starting"
 
 UNLIMITED = 1_000_000
 """Allocations of a deployment that takes no processors from others."""
+
+MAX_PROCESSORS = 4096
+"""Processors of a node that are believed. 4096, twice as many as the largest machines have: any
+more are damage, and what is computed grows with them."""
 
 _MIB = 2**20
 OVERHEAD_BYTES = 30 * _MIB
@@ -58,7 +62,7 @@ class _Hardware(NamedTuple):
 def _hardware_of(cluster: Cluster) -> _Hardware:
     nodes, threads = {}, {}
     for node in cluster.nodes:
-        if node.processors is not None and math.isfinite(node.processors):
+        if node.processors is not None and 0.0 <= node.processors <= MAX_PROCESSORS:
             nodes[node.node_id] = node
             threads[node.node_id] = math.ceil(node.processors)
     fixed = cluster.growable is False and 0 < len(nodes) == len(cluster.nodes)
@@ -207,6 +211,46 @@ class CapacityPool:
         occupant.placed += 1
         return True
 
+    def place_many(self, occupant: Occupant, count: int) -> int:
+        """Place up to this many, as if one by one; how many fit."""
+        if occupant.threads == 0:
+            if count <= 0 or not self.place(occupant):
+                return 0
+            occupant.placed += count - 1
+            return count
+        placed = 0
+        while placed < count:
+            filled = self._fill(occupant, count - placed)
+            if filled == 0 and not self.place(occupant):
+                break
+            placed += filled or 1
+        return placed
+
+    def _fill(self, occupant: Occupant, count: int) -> int:
+        """Place up to this many on the nodes that have the model; how many fit there."""
+        threads = occupant.threads
+        free = {
+            node_id: free
+            for node_id, free in self._threads.items()
+            if node_id in occupant.nodes and free >= threads
+        }
+        count = min(count, sum([threads_free // threads for threads_free in free.values()]))
+        # The allocations go to the largest of all numbers of free threads that occur on the way.
+        level = _level(free.values(), threads, count)
+        left = count
+        for node_id, before in free.items():
+            taken = _above(before, threads, level)
+            self._threads[node_id] -= taken * threads
+            left -= taken
+        for node_id in free:
+            if left == 0:
+                break
+            if self._threads[node_id] == level:
+                self._threads[node_id] -= threads
+                left -= 1
+        occupant.placed += count
+        return count
+
     def _has_model_or_memory(self, occupant: Occupant, node_id: str) -> bool:
         if node_id in occupant.nodes:
             return True
@@ -224,6 +268,27 @@ class CapacityPool:
         if free is not None and needed is not None:
             self._memory[node_id] = math.floor(free - needed)
         occupant.nodes.add(node_id)
+
+
+def _above(free: int, threads: int, level: int) -> int:
+    """How many allocations a node takes while it has more free threads than this."""
+    return min(free // threads, max(0, -((level - free) // threads)))
+
+
+def _level(free: Collection[int], threads: int, count: int) -> int:
+    """The lowest number of free threads above which no more than this many allocations are placed.
+
+    >>> _level([5, 3], 1, 3)
+    3
+    """
+    low, high = 0, max(free, default=0)
+    while low < high:
+        middle = (low + high) // 2
+        if sum([_above(each, threads, middle) for each in free]) <= count:
+            high = middle
+        else:
+            low = middle + 1
+    return low
 
 
 def placed_allocations(stats: DeploymentStats) -> dict[str, int]:

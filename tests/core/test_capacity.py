@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from autoscaler.core.capacity import CapacityPool, free_capacity_of, occupant_of
+from autoscaler.core.capacity import CapacityPool, Occupant, free_capacity_of, occupant_of
 from autoscaler.core.values import Cluster, NodeCapacity
 from autoscaler.simulation.placement import PlannerDeployment, plan
 from autoscaler.simulation.placement import PlannerNode as Machine
@@ -144,6 +144,47 @@ class TestWhatFits:
         assert most(deployment(node("n1"), priority="low"), cluster=cluster) is None
         silent = deployment(node("n1"), threads_per_allocation=None)
         assert most(silent, cluster=cluster) is None
+
+
+class TestManyAtOnce:
+    """The same result as one by one, with work that does not depend on the count."""
+
+    @given(
+        st.lists(
+            st.tuples(st.integers(0, 12), st.booleans(), st.sampled_from([0, 300, 4000])),
+            min_size=1,
+            max_size=5,
+        ),
+        st.integers(0, 4),
+        st.integers(0, 60),
+    )
+    def test_is_as_one_by_one(self, nodes, threads, count):
+        machines = [
+            machine(f"n{index}", float(free), memory * MIB)
+            for index, (free, _, memory) in enumerate(nodes)
+        ]
+        free_capacity = free_capacity_of(observation(0.0, cluster=hardware(*machines)))
+        running = [f"n{index}" for index, (_, runs, _) in enumerate(nodes) if runs]
+        given_ = {"threads": threads, "memory_bytes": 250 * MIB, "nodes": running, "placed": 0}
+        single, many = Occupant(**given_), Occupant(**given_)
+        one_by_one, at_once = CapacityPool(free_capacity), CapacityPool(free_capacity)
+        placed = 0
+        while placed < count and one_by_one.place(single):
+            placed += 1
+        assert at_once.place_many(many, count) == placed
+        assert (many.placed, many.nodes) == (single.placed, single.nodes)
+        assert at_once._threads == one_by_one._threads
+        assert at_once._memory == one_by_one._memory
+
+    def test_of_any_count(self):
+        free_capacity = free_capacity_of(observation(0.0, cluster=hardware(machine("n1", 4096.0))))
+        occupant = Occupant(threads=1, memory_bytes=None, nodes=["n1"], placed=0)
+        assert CapacityPool(free_capacity).place_many(occupant, 10**15) == 4096
+
+    @pytest.mark.parametrize("processors", [1e5, 1e300, -1.0])
+    def test_processors_that_no_machine_has_are_unknown(self, processors):
+        cluster = hardware(machine("n1", processors))
+        assert most(deployment(node("n1")), cluster=cluster) is None
 
 
 class TestMemory:

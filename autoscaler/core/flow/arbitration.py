@@ -20,7 +20,8 @@ is really free.
 
 import heapq
 import math
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from bisect import bisect_right
+from collections.abc import Callable, Iterable
 from itertools import pairwise
 
 from autoscaler.core.capacity import (
@@ -41,6 +42,11 @@ may take a millisecond on many nodes. Up to 199 further allocations, each count 
 MAX_NAMED = 3
 """Maximum number of deployments that a step names because they were granted the threads. 3, because
 the step becomes a line of the log."""
+
+
+MAX_STEPS = 512
+"""Maximum number of steps in which contested threads are granted. 512: an allocation takes one step
+on all but the largest clusters, and whatever the nodes report, the work is bounded."""
 
 
 class Claim(Value, frozen=True, kw_only=True):
@@ -107,8 +113,7 @@ class _Claimant:
         self.goal = _goal(claim, fits)
         self.competes = self.goal > claim.current and not claim.on_hold
         self._first = occupant.placed
-        self._savings: Sequence[float] = ()
-        self._savings_from = 0
+        self._savings: _Savings | None = None
         self._cost_curve_error = ""
 
     @property
@@ -131,15 +136,13 @@ class _Claimant:
 
     def _saving(self) -> float:
         """Of the next allocation. The cost curve is evaluated when this is first needed."""
-        if not self._savings:
-            first = max(1, self.granted)
+        if self._savings is None:
             costs: Costs = ()
             if self.claim.cost_curve is not None:
-                counts = _counts(first, self.goal)
+                counts = _counts(max(1, self.granted), self.goal)
                 costs, self._cost_curve_error = evaluate_safely(self.claim.cost_curve, counts)
-            self._savings_from = first
-            self._savings = _savings(costs, first, self.goal, self.claim.claimed)
-        return self._savings[self.granted - self._savings_from]
+            self._savings = _Savings(costs, self.claim.claimed)
+        return self._savings.after(max(1, self.granted))
 
     def grant(self, allocations: int, inputs: dict[str, float | str]) -> Grant:
         """The grant, which also says that the cost curve failed if it did."""
@@ -184,8 +187,7 @@ def _place_requested(
         if occupant is None:
             continue
         before = occupant.placed
-        while occupant.placed < allocations and pool.place(occupant):
-            pass
+        pool.place_many(occupant, allocations - occupant.placed)
         taken[name] = (occupant.placed - before) * occupant.threads
     return taken
 
@@ -196,9 +198,9 @@ def _place_all(claimants: Iterable[_Claimant], pool: CapacityPool) -> CapacityPo
     occupants = []
     for claimant in claimants:
         occupant = claimant.occupant.copy()
-        while occupant.placed < claimant.goal:
-            if not pool.place(occupant):
-                return None
+        missing = claimant.goal - occupant.placed
+        if pool.place_many(occupant, missing) < missing:
+            return None
         occupants.append((claimant, occupant))
     for claimant, occupant in occupants:
         claimant.occupant = occupant
@@ -206,15 +208,18 @@ def _place_all(claimants: Iterable[_Claimant], pool: CapacityPool) -> CapacityPo
 
 
 def _place_in_order(claimants: Iterable[_Claimant], pool: CapacityPool) -> CapacityPool:
-    """Grant allocations one by one until no claimant has another one that fits."""
+    """Grant allocations one by one, or few by few where there are very many, until no claimant has
+    another one that fits."""
     queue = [
         (claimant.rank, claimant) for claimant in claimants if claimant.granted < claimant.goal
     ]
     heapq.heapify(queue)
+    at_once = max(1, sum([claimant.goal - claimant.granted for _, claimant in queue]) // MAX_STEPS)
     while queue:
         _, claimant = queue[0]
+        more = min(at_once, claimant.goal - claimant.granted)
         # An allocation that does not fit now will not fit later in this plan either.
-        if pool.place(claimant.occupant) and claimant.granted < claimant.goal:
+        if pool.place_many(claimant.occupant, more) == more and claimant.granted < claimant.goal:
             heapq.heapreplace(queue, (claimant.rank, claimant))
         else:
             heapq.heappop(queue)
@@ -261,32 +266,36 @@ def _counts(first: int, last: int) -> list[int]:
     return [*range(first, last, max(1, math.ceil((last - first) / (MAX_COSTS - 1)))), last]
 
 
-def _savings(costs: Costs, first: int, last: int, claimed: int) -> list[float]:
-    """What each allocation after `first` saves, in allocations, up to `last`; falling.
+class _Savings:
+    """What each allocation saves, in allocations; falling.
 
     With costs, the saving is the fall of their lower convex hull: where one allocation saves
     nothing but several do, each of them counts with their mean. Without any, it is the shortfall
     relative to the allocations before, which is not a cost but has a similar scale.
 
-    >>> _savings(((1, 9.0), (2, 9.5), (3, 4.0), (4, 3.0), (5, 3.5)), 1, 5, 5)
+    >>> costs = ((1, 9.0), (2, 9.5), (3, 4.0), (4, 3.0), (5, 3.5))
+    >>> [_Savings(costs, 5).after(allocations) for allocations in (1, 2, 3, 4)]
     [2.5, 2.5, 1.0, -0.5]
-    >>> _savings((), 1, 4, 7)
+    >>> [_Savings((), 7).after(allocations) for allocations in (1, 2, 3)]
     [6.0, 2.5, 1.3333333333333333]
     """
-    if not costs:
-        return [_shortfall(allocations, claimed) for allocations in range(first, last)]
-    hull: list[tuple[int, float]] = []
-    for point in costs:
-        while len(hull) > 1 and _slope(hull[-2], hull[-1]) >= _slope(hull[-1], point):
-            hull.pop()
-        hull.append(point)
-    return list(_falls(hull))
 
+    def __init__(self, costs: Costs, claimed: int) -> None:
+        hull: list[tuple[int, float]] = []
+        for point in costs:
+            while len(hull) > 1 and _slope(hull[-2], hull[-1]) >= _slope(hull[-1], point):
+                hull.pop()
+            hull.append(point)
+        self._claimed = claimed
+        self._counts = [allocations for allocations, _ in hull[1:]]
+        self._falls = [-_slope(before, after) for before, after in pairwise(hull)]
 
-def _falls(hull: Sequence[tuple[int, float]]) -> Iterator[float]:
-    for before, after in pairwise(hull):
-        for _ in range(before[0], after[0]):
-            yield -_slope(before, after)
+    def after(self, allocations: int) -> float:
+        """What one more than these saves."""
+        if not self._falls:
+            return _shortfall(allocations, self._claimed)
+        part = bisect_right(self._counts, allocations)
+        return self._falls[min(part, len(self._falls) - 1)]
 
 
 def _slope(one: tuple[int, float], other: tuple[int, float]) -> float:

@@ -701,3 +701,16 @@ def test_under_slo_threads_go_where_they_save_late_requests():
     assert sum(granted.values()) == 6
     assert granted["light"] >= 4
     assert "granted, as free threads were granted to light" in explain(planned.decisions[0])
+
+
+@pytest.mark.parametrize("costs", [(), tuple(1e6 - 0.5 * n for n in range(20_000))])
+def test_contested_claims_of_any_size_are_granted_all_there_is(costs):
+    """In a few steps, whatever is claimed and whatever the nodes report."""
+    rules = [
+        recommended(name, 10**9, costs=costs, max_allocations=10**9, growth_factor=1e9)
+        for name in ("e4", "e5", "e6")
+    ]
+    nodes = [machine(f"n{number}", 4096) for number in (1, 2, 3)]
+    decisions = decided(rules, running("e4"), running("e5"), running("e6"), nodes=nodes)
+    assert sum(desired(decisions).values()) == 3 * 4096
+    assert max(desired(decisions).values()) - min(desired(decisions).values()) <= 3 * 4096 / 100
