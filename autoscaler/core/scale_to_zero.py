@@ -91,11 +91,20 @@ def version_of(cluster: Cluster | None) -> Version | None:
 
 
 def unsafe_reason(
-    zero: ScaleToZero, stats: DeploymentStats, owner: str | None, version: Version | None
+    zero: ScaleToZero,
+    stats: DeploymentStats,
+    owner: str | None,
+    version: Version | None,
+    in_use: str = "",
 ) -> str:
-    """Why 0 allocations are not safe for this deployment; empty if they are."""
+    """Why 0 allocations are not safe for this deployment; empty if they are.
+
+    Args:
+        owner: the inference endpoint that owns it.
+        in_use: why it must not be stopped.
+    """
     if zero.via is ZeroMethod.STOP:
-        return f"inference endpoint {owner} owns it" if owner is not None else ""
+        return f"inference endpoint {owner} owns it" if owner is not None else in_use
     if version is None:
         return "the version of its nodes is unknown, and not every version resumes it"
     if version < MIN_VERSION:

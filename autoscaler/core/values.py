@@ -138,6 +138,7 @@ class Observation(Value, frozen=True, kw_only=True):
     deployments: Mapping[str, DeploymentStats]
     unreadable: Mapping[str, str] = {}  # deployment id, or position -> why it was set aside
     owned: Mapping[str, str] = {}  # deployment id -> inference endpoint that it belongs to
+    in_use: Mapping[str, str] = {}  # deployment id -> why it must not be stopped
     cluster: Cluster | None = None  # None: not read, or not permitted
 
     @property

@@ -6,12 +6,17 @@ Source: elastic/elasticsearch, `TransportUpdateInferenceModelAction.java`,
 
 from typing import Any
 
-from msgspec import UNSET, Struct, UnsetType
+import msgspec
+from msgspec import UNSET, Raw, Struct, UnsetType
 
 from autoscaler.wire.deployments import AdaptivePatchDocument
 
 _IN_CLUSTER = frozenset({"elasticsearch", "elser"})
 """Services whose endpoints run on machine learning nodes; `elser` is the older name."""
+
+
+class MalformedEndpoints(ValueError):
+    """The document is not a list of endpoints, so it does not say which there are."""
 
 
 class EndpointDocument(Struct, frozen=True, kw_only=True):
@@ -23,18 +28,100 @@ class EndpointDocument(Struct, frozen=True, kw_only=True):
     service_settings: dict[str, Any] = {}
 
     @property
+    def is_in_cluster(self) -> bool:
+        """Whether it uses a deployment of this cluster."""
+        return self.service in _IN_CLUSTER
+
+    @property
+    def attached_to(self) -> str:
+        """The deployment that existed before the endpoint and that it uses; "": none."""
+        attached = self.service_settings.get("deployment_id")
+        return attached if self.is_in_cluster and isinstance(attached, str) else ""
+
+    @property
     def owns_deployment(self) -> bool:
         """Whether it owns the deployment that has its id.
 
         An endpoint may also be attached to an existing deployment, named in its settings.
         """
-        return self.service in _IN_CLUSTER and not self.service_settings.get("deployment_id")
+        return self.is_in_cluster and not self.service_settings.get("deployment_id")
 
 
-class EndpointsResponse(Struct, frozen=True, kw_only=True):
-    """`GET _inference/_all`."""
+class EndpointList(Struct, frozen=True, kw_only=True):
+    """The endpoints that could be read, and what is known of the others."""
 
-    endpoints: list[EndpointDocument] = []
+    endpoints: tuple[EndpointDocument, ...] = ()
+    unreadable: frozenset[str] = frozenset()  # ids of endpoints of unknown services or settings
+    unnamed: int = 0  # endpoints that could not be read at all
+
+
+class _ListDocument(Struct, kw_only=True):
+    """`GET _inference/_all`. Until 8.14 the key is `models` (elastic/elasticsearch#107704)."""
+
+    endpoints: list[Raw] | UnsetType = UNSET
+    models: list[Raw] | UnsetType = UNSET
+
+
+class _Entry(Struct, kw_only=True):
+    inference_id: str = ""
+    model_id: str = ""  # the former name of `inference_id` (elastic/elasticsearch#111366)
+    task_type: str = ""
+    service: str = ""
+    service_settings: dict[str, Any] | None = None
+
+
+class _Id(Struct, kw_only=True):
+    inference_id: Any = None
+    model_id: Any = None
+
+
+def parse_endpoints(body: bytes) -> EndpointList:
+    """Read a list of endpoints. One that is damaged affects only itself.
+
+    Raises:
+        MalformedEndpoints: it is no such list.
+    """
+    try:
+        document = msgspec.json.decode(body, type=_ListDocument)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise MalformedEndpoints(str(error)) from error
+    entries = document.models if document.endpoints is UNSET else document.endpoints
+    if entries is UNSET:
+        raise MalformedEndpoints("it has neither `endpoints` nor `models`")
+    endpoints, unreadable, unnamed = [], set[str](), 0
+    for entry in entries:
+        name = _id_of(entry)
+        endpoint = _endpoint(entry)
+        if endpoint is not None and endpoint.inference_id and endpoint.service:
+            endpoints.append(endpoint)
+        elif name:
+            unreadable.add(name)
+        else:
+            unnamed += 1
+    return EndpointList(
+        endpoints=tuple(endpoints), unreadable=frozenset(unreadable), unnamed=unnamed
+    )
+
+
+def _endpoint(entry: Raw) -> EndpointDocument | None:
+    try:
+        read = msgspec.json.decode(entry, type=_Entry)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return None
+    return EndpointDocument(
+        inference_id=read.inference_id or read.model_id,
+        task_type=read.task_type,
+        service=read.service,
+        service_settings=read.service_settings or {},
+    )
+
+
+def _id_of(entry: Raw) -> str:
+    try:
+        read = msgspec.json.decode(entry, type=_Id)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return ""
+    return next((each for each in (read.inference_id, read.model_id) if isinstance(each, str)), "")
 
 
 class EndpointPatch(Struct, frozen=True, kw_only=True):

@@ -6,6 +6,7 @@ The structs serve both directions: a value that equals its default is not writte
 """
 
 import re
+from collections.abc import Mapping
 from functools import lru_cache
 from sys import intern
 from typing import Annotated
@@ -22,6 +23,7 @@ EpochMillis = Annotated[int, Meta(ge=0, le=2**53)]
 
 FILTER_PATH = (
     "count,trained_model_stats.model_id,trained_model_stats.model_size_stats,"
+    "trained_model_stats.pipeline_count,"
     "trained_model_stats.deployment_stats,"
     "-trained_model_stats.deployment_stats.nodes.node.*.attributes,"
     "-trained_model_stats.deployment_stats.nodes.node.*.roles,"
@@ -156,6 +158,7 @@ class StatsPage(Struct, frozen=True, kw_only=True):
     total_models: int
     deployments: tuple[DeploymentStats, ...]
     unreadable: tuple[tuple[str, str], ...]  # (deployment id or place, error)
+    pipelines: Mapping[str, int | None] = {}  # that use it, by deployment id; None: not reported
 
 
 _page = msgspec.json.Decoder(_Page)
@@ -179,6 +182,7 @@ def parse_stats(body: bytes) -> StatsPage:
         raise MalformedStats(f"the statistics are not JSON: {error}") from error
     deployments: dict[str, DeploymentStats] = {}
     unreadable: list[tuple[str, str]] = []
+    pipelines: dict[str, int | None] = {}
     # Entry by entry, so that at most one is in memory in both forms.
     for index, entry in enumerate(page.trained_model_stats):
         try:
@@ -193,12 +197,14 @@ def parse_stats(body: bytes) -> StatsPage:
         if stats.deployment_id in deployments:
             unreadable.append((stats.deployment_id, "two entries have this deployment id"))
         deployments[stats.deployment_id] = stats
+        pipelines[stats.deployment_id] = model.pipeline_count
     for deployment_id, _ in unreadable:
         deployments.pop(deployment_id, None)
     return StatsPage(
         total_models=page.count,
         deployments=tuple(deployments.values()),
         unreadable=tuple(unreadable),
+        pipelines=pipelines,
     )
 
 

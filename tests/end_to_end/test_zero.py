@@ -343,11 +343,15 @@ async def test_a_stop_that_cannot_be_saved_is_withheld(idle, state_file, text):
 async def test_a_deployment_used_by_a_pipeline_is_not_stopped_and_not_tried_repeatedly(
     idle, version
 ):
-    async with idle(version) as world:
+    def enrich():
         world.cluster.pipelines["enrich"] = "a"
+
+    async with idle(version) as world:
+        world.faults.callbacks[STOP] = enrich  # after the statistics, which would show it
         cycles = await world.run_for(STOPPED_AFTER_S + 300.0)
         (refused,) = [c.outcome("a") for c in cycles if c.kind("a") is OutcomeKind.IN_USE]
         assert "is used by ingest pipelines" in refused.detail
+        assert "an ingest pipeline uses it" in cycles[-1].text("a")
         assert len(sent(world, STOP)) == 1
         world.kill()
         await world.cycles(1)

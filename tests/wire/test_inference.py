@@ -7,8 +7,9 @@ from autoscaler.wire.deployments import AdaptivePatchDocument
 from autoscaler.wire.inference import (
     EndpointDocument,
     EndpointPatch,
-    EndpointsResponse,
+    MalformedEndpoints,
     UpdateEndpointRequest,
+    parse_endpoints,
 )
 
 
@@ -29,19 +30,58 @@ def test_an_endpoint_owns_the_deployment_that_it_created(service, settings, owns
     assert endpoint.owns_deployment is owns
 
 
+def listed(**document):
+    return parse_endpoints(msgspec.json.encode(document))
+
+
+ELSER = {"task_type": "sparse_embedding", "service": "elser", "service_settings": {"a": []}}
+
+
 def test_settings_of_other_services_may_be_anything():
-    body = {
-        "endpoints": [
-            {
-                "inference_id": "a",
-                "service": "strange",
-                "service_settings": {"num_allocations": []},
-            },
-            {"inference_id": "b", "service": "elser", "chunking_settings": {"strategy": "none"}},
-        ]
-    }
-    read = msgspec.convert(body, EndpointsResponse)
-    assert [e.inference_id for e in read.endpoints if e.owns_deployment] == ["b"]
+    read = listed(endpoints=[ELSER | {"inference_id": "a", "service": "strange"}])
+    assert [e.inference_id for e in read.endpoints] == ["a"]
+    assert not read.endpoints[0].owns_deployment
+
+
+def test_until_8_14_the_list_has_other_names():
+    read = listed(models=[ELSER | {"model_id": "my-elser", "service_settings": {"model_id": "m"}}])
+    (endpoint,) = read.endpoints
+    assert (endpoint.inference_id, endpoint.owns_deployment) == ("my-elser", True)
+
+
+@pytest.mark.parametrize(
+    "document", [{}, {"endpoint": []}, {"endpoints": None}, {"endpoints": 3}, {"models": {}}]
+)
+def test_anything_else_is_no_list(document):
+    with pytest.raises(MalformedEndpoints):
+        listed(**document)
+
+
+@pytest.mark.parametrize("body", [b"", b"[]", b"<html>", b"\xff", b'{"endpoints": [}'])
+def test_so_is_what_cannot_be_read(body):
+    with pytest.raises(MalformedEndpoints):
+        parse_endpoints(body)
+
+
+def test_a_damaged_endpoint_affects_only_itself():
+    good = ELSER | {"inference_id": "good"}
+    bad = [
+        {"inference_id": "text", "service": "elser", "service_settings": "text"},
+        {"inference_id": "no-service"},
+        {"inference_id": 3, "service": "elser"},
+        {"service": "elser"},
+        "text",
+        None,
+    ]
+    read = listed(endpoints=[bad[0], good, *bad[1:]])
+    assert [e.inference_id for e in read.endpoints] == ["good"]
+    assert read.unreadable == {"text", "no-service"}
+    assert read.unnamed == 4
+
+
+def test_null_settings_are_none():
+    read = listed(endpoints=[ELSER | {"inference_id": "a", "service_settings": None}])
+    assert read.endpoints[0].service_settings == {}
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
     errors            the errors, as a tree
     preflight_report  what the preflight found
     nodes             three descriptions of the nodes -> one
+    server_version    what the server guards, and lists, by version
     api_errors        the errors for which Elasticsearch itself refuses a request
     transport_errors  exceptions of the HTTP library -> errors
     hosts             the host for the next request
@@ -12,7 +13,7 @@
     tls               the TLS contexts
     transport         one request, repeated later or on another host where that is safe
     api               one method per endpoint
-    ownership         which deployments inference endpoints own
+    ownership         which deployments inference endpoints own or use, as far as is known
     changes           a change -> one request, or several
     cluster           the ports
     preflight         are all requirements of the daemon met?

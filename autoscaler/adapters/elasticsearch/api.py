@@ -4,12 +4,14 @@ All methods raise `TransportError` and `ApiError`, as `Transport.send` does.
 """
 
 import math
+from collections.abc import Mapping
 from typing import TypeVar
 from urllib.parse import quote
 
 import msgspec
 from msgspec import UNSET, Struct, UnsetType
 
+from autoscaler.adapters.elasticsearch.api_errors import NotFound
 from autoscaler.adapters.elasticsearch.error_rules import Operation
 from autoscaler.adapters.elasticsearch.errors import GatewayError, MalformedResponse, TimedOut
 from autoscaler.adapters.elasticsearch.transport import HttpRequest, Transport
@@ -36,9 +38,11 @@ from autoscaler.wire.deployments import (
 )
 from autoscaler.wire.inference import (
     EndpointDocument,
+    EndpointList,
     EndpointPatch,
-    EndpointsResponse,
+    MalformedEndpoints,
     UpdateEndpointRequest,
+    parse_endpoints,
 )
 from autoscaler.wire.stats import FILTER_PATH, MalformedStats, parse_stats
 
@@ -57,6 +61,7 @@ class Statistics(Struct, frozen=True, kw_only=True):
     unreadable: tuple[tuple[str, str], ...]  # (deployment id or place, error)
     requested_at: float  # when the request for the first page was sent
     arrived_at: float  # when the last page had arrived
+    pipelines: Mapping[str, int | None] = {}  # that use it, by deployment id; None: not reported
 
 
 class ElasticsearchApi:
@@ -72,6 +77,7 @@ class ElasticsearchApi:
         deployments: dict[str, DeploymentStats] = {}
         unreadable: dict[str, str] = {}
         requested_at, arrived_at = math.inf, -math.inf
+        pipelines: dict[str, int | None] = {}
         for page_number in range(MAX_PAGES):
             begin = page_number * PAGE_SIZE
             request = HttpRequest(
@@ -92,6 +98,7 @@ class ElasticsearchApi:
                 raise MalformedResponse(str(error)) from error
             deployments.update((stats.deployment_id, stats) for stats in page.deployments)
             unreadable.update(page.unreadable)
+            pipelines.update(page.pipelines)
             if begin + PAGE_SIZE >= page.total_models:
                 break
         return Statistics(
@@ -101,6 +108,7 @@ class ElasticsearchApi:
             unreadable=tuple(unreadable.items()),
             requested_at=requested_at,
             arrived_at=arrived_at,
+            pipelines=pipelines,
         )
 
     async def info(self) -> InfoResponse:
@@ -159,10 +167,29 @@ class ElasticsearchApi:
             UpdateRequest(number_of_allocations=allocations, adaptive_allocations=adaptive),
         )
 
-    async def inference_endpoints(self) -> list[EndpointDocument]:
+    async def inference_endpoints(self) -> EndpointList:
         """The endpoints of the inference API, of all services. Needs `monitor_inference`."""
-        path = "/_inference/_all"
-        return _read(await self._get(path), EndpointsResponse, path).endpoints
+        return await self._endpoints("/_inference/_all")
+
+    async def inference_endpoint(self, inference_id: str) -> EndpointDocument | None:
+        """One endpoint; None: there is none with this id. Needs `monitor_inference`."""
+        path = f"/_inference/{quote(inference_id, safe='')}"
+        try:
+            found = await self._endpoints(path)
+        except NotFound as error:
+            if error.type == "resource_not_found_exception":
+                return None
+            raise
+        for endpoint in found.endpoints:
+            if endpoint.inference_id == inference_id:
+                return endpoint
+        raise MalformedResponse(f"the response of {path} does not describe {inference_id}")
+
+    async def _endpoints(self, path: str) -> EndpointList:
+        try:
+            return parse_endpoints(await self._get(path))
+        except MalformedEndpoints as error:
+            raise MalformedResponse(f"the response of {path} cannot be read: {error}") from error
 
     async def update_endpoint(
         self,

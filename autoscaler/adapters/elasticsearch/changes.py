@@ -3,13 +3,20 @@
 A deployment that an inference endpoint owns is changed through the endpoint, because the stored
 settings of the endpoint would differ otherwise; since about 9.2 this is required. Versions before
 8.17 have no such API, and some later ones accept only `num_allocations` in it; with these, the
-change is made through the API for trained models.
+change is made through the API for trained models. While the owner is unknown, a version that would
+accept the change of an owned deployment gets none, and nothing is stopped.
+
+An endpoint ignores the settings that it has stored already, so it cannot be asked again for those
+that its deployment has lost. It is then asked for those that the deployment has, and afterwards for
+the wanted ones.
 
 Source: elastic/elasticsearch, `TransportUpdateTrainedModelDeploymentAction.java`,
 `TransportUpdateInferenceModelAction.java`, `TransportStartTrainedModelDeploymentAction.java`.
 """
 
-from collections.abc import Mapping
+import asyncio
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from typing import Any
 
 from msgspec import UNSET, Struct, UnsetType
@@ -20,6 +27,8 @@ from autoscaler.adapters.elasticsearch.api_errors import (
     ApiError,
     BadRequest,
     DeploymentExists,
+    Forbidden,
+    LicenceNotCompliant,
     MissingPrivilege,
     NotFound,
     OwnedByEndpoint,
@@ -29,13 +38,17 @@ from autoscaler.adapters.elasticsearch.error_mapping import outcome_kind_of
 from autoscaler.adapters.elasticsearch.errors import ElasticsearchError
 from autoscaler.adapters.elasticsearch.ownership import Ownership
 from autoscaler.core.decision import Change, OutcomeKind, SetAllocations, SetBounds, Start, Stop
-from autoscaler.core.values import AdaptiveAllocations
+from autoscaler.core.values import AdaptiveAllocations, DeploymentStats
 from autoscaler.ports import UpdateFailed
 from autoscaler.wire.deployments import AdaptivePatchDocument, StartRequest
 from autoscaler.wire.inference import EndpointDocument
 
 _START_TIMEOUT = "5s"
 """Time-out of `_start`. The control loop waits for it, and the next observation shows the state."""
+
+
+OWNER_TIMEOUT_S = 3.0
+"""Seconds that the search for the owner of a deployment may take before a change of it."""
 
 
 class _Settings(Struct, frozen=True):
@@ -49,6 +62,16 @@ class ChangeExecutor:
     def __init__(self, api: ElasticsearchApi, ownership: Ownership) -> None:
         self._api = api
         self._ownership = ownership
+        self._deployments: Mapping[str, DeploymentStats] = {}
+        self._observations = 0
+        # The last settings that each endpoint accepted, and after which observation.
+        self._accepted: dict[str, tuple[_Settings, int]] = {}
+
+    def observed(self, deployments: Mapping[str, DeploymentStats]) -> None:
+        """Take note of what the deployments have now."""
+        self._deployments = deployments
+        self._observations += 1
+        self._accepted = {k: v for k, v in self._accepted.items() if k in deployments}
 
     async def carry_out(self, deployment_id: str, change: Change) -> None:
         try:
@@ -63,7 +86,7 @@ class ChangeExecutor:
             raise UpdateFailed(outcome_kind_of(error), str(error)) from error
 
     async def _update(self, deployment_id: str, settings: _Settings) -> None:
-        endpoint = self._ownership.owner_of(deployment_id)
+        endpoint = await self._owner(deployment_id)
         if endpoint is None:
             try:
                 return await self._update_deployment(deployment_id, settings)
@@ -72,6 +95,7 @@ class ChangeExecutor:
         refusal: ApiError | None = None
         try:
             if await self._update_endpoint(endpoint, settings):
+                self._accepted[deployment_id] = settings, self._observations
                 return None
         except (BadRequest, NotFound) as error:
             # No such API, the API does not accept the setting, or the endpoint no longer exists.
@@ -86,6 +110,24 @@ class ChangeExecutor:
             deployment_id, allocations=settings.allocations, adaptive=settings.adaptive
         )
 
+    async def _owner(self, deployment_id: str) -> EndpointDocument | None:
+        """The endpoint that owns the deployment; None if there is none, or if the server refuses
+        the change of a deployment that has one."""
+        ownership = self._ownership
+        unknown = ownership.unknown_because(deployment_id)
+        if not unknown or ownership.version.guards_updates or ownership.denied is not None:
+            return ownership.owner_of(deployment_id)
+        with suppress(ElasticsearchError, TimeoutError):
+            async with asyncio.timeout(OWNER_TIMEOUT_S):
+                await ownership.ask_for(deployment_id)
+        if unknown := ownership.unknown_because(deployment_id):
+            raise UpdateFailed(
+                OutcomeKind.WITHHELD,
+                f"{deployment_id} was not changed, because it is not known whether an inference "
+                f"endpoint owns it, and this version does not refuse the change if so: {unknown}",
+            )
+        return ownership.owner_of(deployment_id)
+
     async def _update_endpoint(self, endpoint: EndpointDocument, settings: _Settings) -> bool:
         """Whether the endpoint has accepted all settings. It refuses two settings in one request.
 
@@ -93,23 +135,58 @@ class ChangeExecutor:
         are enabled.
         """
         try:
-            if settings.adaptive is not UNSET:
-                updated = await self._api.update_endpoint(endpoint, adaptive=settings.adaptive)
-                if not _agrees(updated.service_settings, settings.adaptive):
+            for step in self._endpoint_steps(endpoint, settings):
+                updated = await self._api.update_endpoint(
+                    endpoint, allocations=step.allocations, adaptive=step.adaptive
+                )
+                self._ownership.remember(updated, endpoint.inference_id)
+                if step.adaptive is not UNSET and not _agrees(
+                    updated.service_settings, step.adaptive
+                ):
                     return False
-            if settings.allocations is not UNSET:
-                await self._api.update_endpoint(endpoint, allocations=settings.allocations)
-        except MissingPrivilege as error:
+        except Forbidden as error:
+            if isinstance(error, LicenceNotCompliant) and "[ml]" in error.reason:
+                raise
             raise _not_permitted(endpoint.inference_id, error) from error
         return True
+
+    def _endpoint_steps(
+        self, endpoint: EndpointDocument, settings: _Settings
+    ) -> Iterator[_Settings]:
+        present = self._deployments.get(endpoint.inference_id)
+        if present is not None and self._would_be_ignored(endpoint, settings, present):
+            yield _settings_now(present, settings)
+        if settings.adaptive is not UNSET:
+            yield _Settings(adaptive=settings.adaptive)
+        if settings.allocations is not UNSET:
+            yield _Settings(allocations=settings.allocations)
+
+    def _would_be_ignored(
+        self, endpoint: EndpointDocument, settings: _Settings, present: DeploymentStats
+    ) -> bool:
+        """Whether the endpoint has stored the settings, and its deployment has others."""
+        if UNSET not in (settings.adaptive, settings.allocations):
+            return False  # a take-over, which sends two settings in any case
+        if present.allocations is None or _settings_now(present, settings) == settings:
+            return False
+        accepted, after = self._accepted.get(endpoint.inference_id, (None, None))
+        if after == self._observations:
+            return False  # the observation is older than the last change
+        if accepted == settings:
+            return True
+        stored = endpoint.service_settings
+        if settings.adaptive is not UNSET:
+            return _agrees(stored, settings.adaptive)
+        return stored.get("num_allocations") == settings.allocations
 
     async def _owner_after(self, conflict: OwnedByEndpoint, deployment_id: str) -> EndpointDocument:
         """The endpoint that owns the deployment, read after a refusal for that reason."""
         try:
-            await self._ownership.read()
+            async with asyncio.timeout(OWNER_TIMEOUT_S):
+                await self._ownership.read(self._deployments)
         except MissingPrivilege as error:
             raise _not_permitted(deployment_id, error) from error
-        except ElasticsearchError:
+        except (ElasticsearchError, TimeoutError):
             raise conflict from None
         found = self._ownership.owner_of(deployment_id)
         if found is None:
@@ -119,12 +196,19 @@ class ChangeExecutor:
     async def _stop(self, deployment_id: str) -> None:
         """Reads the owners first, because an inference endpoint needs its deployment."""
         try:
-            await self._ownership.read()
+            async with asyncio.timeout(OWNER_TIMEOUT_S):
+                await self._ownership.read(self._deployments)
         except MissingPrivilege as error:
             raise UpdateFailed(
                 OutcomeKind.ENDPOINT_OWNED,
                 f"{deployment_id} was not stopped: it may belong to an inference endpoint; "
                 f"grant monitor_inference{_to(error)}, so that this can be checked",
+            ) from error
+        except (ElasticsearchError, TimeoutError) as error:
+            raise UpdateFailed(
+                OutcomeKind.WITHHELD,
+                f"{deployment_id} was not stopped, because it is not known whether inference "
+                f"endpoints use it: {self._ownership.failure or 'their list takes too long'}",
             ) from error
         endpoint = self._ownership.owner_of(deployment_id)
         if endpoint is not None:
@@ -132,6 +216,10 @@ class ChangeExecutor:
                 OutcomeKind.ENDPOINT_OWNED,
                 f"{deployment_id} was not stopped: inference endpoint {endpoint.inference_id} owns "
                 'it; use mode = "bounds" with scale_to_zero via "adaptive"',
+            )
+        if used := self._ownership.in_use([deployment_id]).get(deployment_id):
+            raise UpdateFailed(
+                OutcomeKind.IN_USE, f"{deployment_id} was not stopped, because {used}"
             )
         await self._api.stop(deployment_id, force=False, allow_no_match=True, extra_timeout_s=0.0)
 
@@ -159,6 +247,16 @@ def _settings_of(change: SetAllocations | SetBounds) -> _Settings:
                     max_number_of_allocations=maximum,
                 )
             )
+
+
+def _settings_now(present: DeploymentStats, wanted: _Settings) -> _Settings:
+    """What the deployment has of the kind of setting that is wanted, and otherwise what it has."""
+    adaptive = present.adaptive
+    if adaptive is not None and adaptive.enabled:
+        return _Settings(adaptive=_settings(adaptive))
+    wanted_count = wanted.allocations if isinstance(wanted.allocations, int) else 1
+    # An endpoint refuses a number below 1; any other than the wanted one does.
+    return _Settings(allocations=present.allocations or wanted_count + 1)
 
 
 def _start_request(deployment_id: str, start: Start) -> StartRequest:
@@ -203,7 +301,13 @@ def _agrees(service_settings: Mapping[str, Any], requested: AdaptivePatchDocumen
     )
 
 
-def _not_permitted(inference_id: str, error: MissingPrivilege) -> UpdateFailed:
+def _not_permitted(inference_id: str, error: Forbidden) -> UpdateFailed:
+    """The outcome where the endpoint, and nothing else, may not be changed."""
+    if not isinstance(error, MissingPrivilege):
+        return UpdateFailed(
+            OutcomeKind.ENDPOINT_OWNED,
+            f"{inference_id} was not changed: inference endpoint {inference_id} owns it: {error}",
+        )
     return UpdateFailed(
         OutcomeKind.ENDPOINT_OWNED,
         f"{inference_id} was not changed: inference endpoint {inference_id} owns it, and changing "

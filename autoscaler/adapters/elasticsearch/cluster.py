@@ -1,7 +1,7 @@
 """The ports of the control loop for one cluster: an Observer and an Actuator."""
 
 import asyncio
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Collection
 from contextlib import suppress
 from typing import TypeVar
 
@@ -12,20 +12,22 @@ from autoscaler.adapters.elasticsearch.error_mapping import failure_kind_of
 from autoscaler.adapters.elasticsearch.errors import ElasticsearchError
 from autoscaler.adapters.elasticsearch.nodes import cluster_of
 from autoscaler.adapters.elasticsearch.ownership import Ownership
+from autoscaler.adapters.elasticsearch.server_version import server_version
 from autoscaler.core.decision import Change
 from autoscaler.core.values import Cluster, Observation
 from autoscaler.ports import Clock, ObservationFailed
+from autoscaler.wire.cluster import InfoResponse
 
 CAPACITY_INTERVAL_S = 60.0
-"""Seconds between reads of the nodes and the owners. 60 s: nodes are added and removed within
-minutes, and four more requests per cycle would be most of all requests."""
+"""Seconds between reads of the version, the nodes and the owners. 60 s: nodes are added and removed
+within minutes, and five more requests per cycle would be most of all requests."""
 
 CAPACITY_KEPT_S = 300.0
 """Seconds for which the last known capacity is used when the nodes cannot be read."""
 
 CAPACITY_TIMEOUT_S = 3.0
-"""Time limit of each of these requests, in seconds. They run concurrently, and the observation
-waits for them."""
+"""Seconds for which the observation waits for these requests. They run concurrently. The list of
+owners may be slow (elastic/elasticsearch#136192); the next observation has it, if it arrives."""
 
 Response = TypeVar("Response")
 
@@ -39,8 +41,10 @@ class ElasticsearchCluster:
     def __init__(self, api: ElasticsearchApi, clock: Clock) -> None:
         self._api = api
         self._clock = clock
-        self._ownership = Ownership(api)
-        self._changes = ChangeExecutor(api, self._ownership)
+        self.ownership = Ownership(api)
+        self.info: InfoResponse | None = None  # as last read
+        self._changes = ChangeExecutor(api, self.ownership)
+        self._reading_owners: asyncio.Task[None] | None = None
         self._cycle = 0
         self._cluster: Cluster | None = None
         self._cluster_read_at = float("-inf")
@@ -52,20 +56,37 @@ class ElasticsearchCluster:
         try:
             statistics = await self._api.stats()
         except ElasticsearchError as error:
+            self._capacity_due_at = float("-inf")  # it may come back as another cluster
             raise ObservationFailed(failure_kind_of(error), str(error)) from error
         at = statistics.arrived_at
         if at >= self._capacity_due_at:
             self._capacity_due_at = at + CAPACITY_INTERVAL_S
-            await asyncio.gather(self._read_capacity(at), self._read_ownership())
+            deployed = [stats.deployment_id for stats in statistics.deployments]
+            await asyncio.gather(
+                self._read_capacity(at), self._read_info(), self._read_ownership(deployed)
+            )
+            nodes = self._cluster.nodes if self._cluster is not None else ()
+            versions = (node.version for node in nodes)
+            self.ownership.version = server_version(self.info, *versions)
+        deployments = {stats.deployment_id: stats for stats in statistics.deployments}
+        self._changes.observed(deployments)
         return Observation(
             at=at,
             requested_at=statistics.requested_at,
-            deployments={stats.deployment_id: stats for stats in statistics.deployments},
+            deployments=deployments,
             unreadable=dict(statistics.unreadable),
             owned={
                 stats.deployment_id: owner.inference_id
                 for stats in statistics.deployments
-                if (owner := self._ownership.owner_of(stats.deployment_id)) is not None
+                if (owner := self.ownership.owner_of(stats.deployment_id)) is not None
+            },
+            in_use={
+                **{
+                    name: pipelines_text(count)
+                    for name, count in statistics.pipelines.items()
+                    if count != 0
+                },
+                **self.ownership.in_use(deployments),
             },
             cluster=self._cluster,
         )
@@ -73,11 +94,30 @@ class ElasticsearchCluster:
     async def carry_out(self, deployment_id: str, change: Change) -> None:
         await self._changes.carry_out(deployment_id, change)
 
-    async def _read_ownership(self) -> None:
+    async def close(self) -> None:
+        """Give up a request for the owners that is still under way."""
+        if self._reading_owners is not None:
+            self._reading_owners.cancel()
+            await asyncio.gather(self._reading_owners, return_exceptions=True)
+
+    async def _read_ownership(self, deployed: Collection[str]) -> None:
         """Refresh the owners. After a failure, the observation uses the previous ones."""
+        if self._reading_owners is None or self._reading_owners.done():
+            self._reading_owners = asyncio.create_task(self._refresh_ownership(deployed))
+        await asyncio.wait([self._reading_owners], timeout=CAPACITY_TIMEOUT_S)
+
+    async def _refresh_ownership(self, deployed: Collection[str]) -> None:
+        with suppress(ElasticsearchError):
+            await self.ownership.read(deployed)
+
+    async def _read_info(self) -> None:
+        """Refresh the version. After a failure, the previous one is used."""
         with suppress(ElasticsearchError, TimeoutError):
             async with asyncio.timeout(CAPACITY_TIMEOUT_S):
-                await self._ownership.read()
+                info = await self._api.info()
+                if self.info is not None and self.info.cluster_uuid != info.cluster_uuid:
+                    self.ownership.forget()
+                self.info = info
 
     async def _read_capacity(self, at: float) -> None:
         """Refresh the nodes. A failure does not fail the observation."""
@@ -98,3 +138,10 @@ class ElasticsearchCluster:
             self._cluster, self._cluster_read_at = cluster_of(nodes, memory, ml_info), at
         elif at >= self._cluster_read_at + CAPACITY_KEPT_S:
             self._cluster = cluster_of(nodes, memory, ml_info)
+
+
+def pipelines_text(count: int | None) -> str:
+    """Why a deployment that so many ingest pipelines use must not be stopped."""
+    if count is None:
+        return "whether ingest pipelines use it is not reported"
+    return "an ingest pipeline uses it" if count == 1 else f"{count} ingest pipelines use it"

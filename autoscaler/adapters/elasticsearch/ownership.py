@@ -1,34 +1,144 @@
-"""The deployments that inference endpoints own, as far as they are known."""
+"""Which inference endpoints own or use deployments, as far as that is known.
 
-from collections.abc import Mapping
+A deployment belongs to the endpoint with the same id. Not every answer to the question is one: the
+list of endpoints fails as a whole if one of them is damaged (elastic/elasticsearch#132361), and in
+8.16 and 8.17 it leaves endpoints out. A deployment then has no owner only if it was read before
+without one, or if the server says that it has no such endpoint. Otherwise its owner is unknown.
+
+Source: elastic/elasticsearch, `TransportUpdateTrainedModelDeploymentAction.java`.
+"""
+
+from collections.abc import Collection, Iterable
+
+from msgspec.structs import replace
 
 from autoscaler.adapters.elasticsearch.api import ElasticsearchApi
-from autoscaler.adapters.elasticsearch.api_errors import BadRequest, NotAvailable, NotFound
-from autoscaler.wire.inference import EndpointDocument
+from autoscaler.adapters.elasticsearch.api_errors import (
+    EndpointMissing,
+    MissingPrivilege,
+    NotAvailable,
+    NotFound,
+)
+from autoscaler.adapters.elasticsearch.errors import ElasticsearchError
+from autoscaler.adapters.elasticsearch.server_version import ServerVersion
+from autoscaler.wire.inference import EndpointDocument, EndpointList
+
+_INDEX_MISSING = "index_not_found_exception"
 
 
 class Ownership:
-    """The owners as last read. A deployment belongs to the inference endpoint with the same id.
-
-    Source: elastic/elasticsearch, `TransportUpdateTrainedModelDeploymentAction.java`.
-    """
+    """The endpoints as last read, and the deployments whose owner is known by that."""
 
     def __init__(self, api: ElasticsearchApi) -> None:
         self._api = api
-        self._owners: Mapping[str, EndpointDocument] = {}
+        self.version = ServerVersion()
+        self.denied: MissingPrivilege | None = None  # the list may not be read
+        self._endpoints: dict[str, EndpointDocument] = {}
+        self._users: dict[str, str] = {}  # deployment -> an endpoint that is attached to it
+        self._known: set[str] = set()  # deployments whose owner was read, or that have none
+        self._tried: set[str] = set()  # those asked for one by one since the list was read
+        self._failure = ""  # why the last list could not be read, or not completely
+        self._asked = self._answered = False
 
-    async def read(self) -> None:
-        """Read the inference endpoints again. After a failure, the previous ones stay.
+    async def read(self, deployed: Iterable[str] = ()) -> None:
+        """Read the endpoints again. After a failure, what was known stays known.
+
+        Args:
+            deployed: deployments that existed before.
 
         Raises:
-            TransportError: no response.
+            TransportError: no response, or one that is no list of endpoints.
             ApiError: refused. Without the inference API there are no owners, and no error.
         """
+        self._asked = True
+        self._tried.clear()
         try:
-            endpoints = await self._api.inference_endpoints()
-        except (BadRequest, NotFound, NotAvailable):
-            endpoints = []
-        self._owners = {found.inference_id: found for found in endpoints if found.owns_deployment}
+            found = await self._api.inference_endpoints()
+        except (EndpointMissing, NotAvailable):
+            found = EndpointList()
+        except MissingPrivilege as error:
+            self.denied = error
+            user = error.user or "the user"
+            self._failure = f"{user} lacks the cluster privilege monitor_inference; grant it"
+            raise
+        except ElasticsearchError as error:
+            if not isinstance(error, NotFound) or error.type == _INDEX_MISSING:
+                self.denied, self._failure = None, str(error)
+                raise
+            found = EndpointList()
+        self._set(found, set(deployed))
+
+    def _set(self, found: EndpointList, deployed: set[str]) -> None:
+        self._answered, self.denied, self._failure = True, None, ""
+        self._endpoints = {endpoint.inference_id: endpoint for endpoint in found.endpoints}
+        self._users = {
+            endpoint.attached_to: endpoint.inference_id
+            for endpoint in found.endpoints
+            if endpoint.attached_to
+        }
+        self._known = deployed - found.unreadable - self._users.keys()
+        if found.unreadable or found.unnamed:
+            named = ", ".join(sorted(found.unreadable)) or "one without an id"
+            self._failure = f"the settings of an inference endpoint cannot be read: {named}"
+        if found.unnamed:
+            self._known.clear()
+
+    async def ask_for(self, deployment_id: str) -> None:
+        """Try to find the owner of one deployment without the list, once after each list.
+
+        Raises:
+            ElasticsearchError: the owner cannot be found.
+        """
+        if deployment_id in self._tried:
+            return
+        self._tried.add(deployment_id)
+        endpoint = await self._api.inference_endpoint(deployment_id)
+        if endpoint is not None:
+            self._endpoints[deployment_id] = endpoint
+        self._known.add(deployment_id)
+
+    def forget(self) -> None:
+        """Another cluster answers now: nothing is known of its endpoints before they are read."""
+        self._endpoints, self._users = {}, {}
+        self._known.clear()
+        self._answered = False
+
+    def remember(self, updated: EndpointDocument, inference_id: str) -> None:
+        """Keep the settings of an endpoint after its update."""
+        before = self._endpoints.get(inference_id)
+        if before is not None and updated.service_settings:
+            self._endpoints[inference_id] = replace(
+                before, service_settings=updated.service_settings
+            )
 
     def owner_of(self, deployment_id: str) -> EndpointDocument | None:
-        return self._owners.get(deployment_id)
+        endpoint = self._endpoints.get(deployment_id)
+        return endpoint if endpoint is not None and endpoint.owns_deployment else None
+
+    def unknown_because(self, deployment_id: str) -> str:
+        """Why it is not known whether an endpoint owns the deployment; "": it is known."""
+        if deployment_id in self._known or self.owner_of(deployment_id) is not None:
+            return ""
+        if deployment_id in self._users:
+            listed = self.version.lists_every_endpoint
+            return "" if listed else "this version may not list every inference endpoint"
+        return self.failure
+
+    @property
+    def failure(self) -> str:
+        """Why the endpoints are not known, or not all; "": they are, or nobody has asked."""
+        if self._asked and not self._answered and not self._failure:
+            return "the inference endpoints have not been read yet"
+        return self._failure
+
+    def in_use(self, deployed: Collection[str]) -> dict[str, str]:
+        """Why deployments must not be stopped: endpoints use them, or may do so."""
+        found, failure = {}, self.failure
+        for name in deployed:
+            if (owner := self.owner_of(name)) is not None:
+                found[name] = f"inference endpoint {owner.inference_id} owns it"
+            elif (user := self._users.get(name)) is not None:
+                found[name] = f"inference endpoint {user} uses it"
+            elif failure:
+                found[name] = f"inference endpoints may use it: {failure}"
+        return found

@@ -180,7 +180,8 @@ def _limits(
     unsafe = ""
     if zero is not None:
         owner = context.owned.get(stats.deployment_id)
-        unsafe = unsafe_reason(zero, stats, owner, context.version)
+        in_use = context.in_use.get(stats.deployment_id, "")
+        unsafe = unsafe_reason(zero, stats, owner, context.version, in_use)
     return ConstraintContext(
         at=context.at,
         current=first.before,

@@ -22,6 +22,7 @@ class PlanContext(Value, frozen=True, kw_only=True):
     owned: Mapping[str, str]  # deployment id -> inference endpoint that it belongs to
     nodes: Mapping[str, NodeCapacity]  # by id
     model_allocations: Mapping[str, int]  # of the busiest process of a model that reports memory
+    in_use: Mapping[str, str]  # deployment id -> why it must not be stopped
 
 
 def plan_context_of(state: State, observation: Observation) -> PlanContext:
@@ -37,6 +38,7 @@ def plan_context_of(state: State, observation: Observation) -> PlanContext:
         owned=observation.owned,
         nodes=_by_id(observation.cluster),
         model_allocations=_busiest_of_models(observation),
+        in_use=observation.in_use,
     )
 
 

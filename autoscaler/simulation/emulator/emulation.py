@@ -52,6 +52,7 @@ class Emulation:
         self.security = security
         self.faults = Faults()
         self.endpoints: dict[str, InferenceEndpoint] = {}
+        self.stored_settings: dict[str, object] = {}  # the last update of each endpoint
         self.settings: dict[str, dict[str, object]] = {"persistent": {}, "transient": {}}
         self.node_versions: dict[str, str] = {}  # of nodes that differ from the others
         self.has_master = True
@@ -96,6 +97,7 @@ class Emulation:
 
     def remove_endpoint(self, inference_id: str) -> None:
         self.endpoints.pop(inference_id, None)
+        self.stored_settings.pop(inference_id, None)
         self.cluster.inference_endpoints.discard(inference_id)
         self.cluster.attached_endpoints.pop(inference_id, None)
 

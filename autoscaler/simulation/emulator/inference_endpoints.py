@@ -44,8 +44,12 @@ class EndpointChange(Struct, frozen=True, kw_only=True):
 
 
 async def get_all(emulation: Emulation, call: Call) -> object:
+    behaviour = emulation.cluster.behaviour
     endpoints = sorted(emulation.endpoints.values(), key=lambda endpoint: endpoint.inference_id)
-    return {"endpoints": [_document(emulation, endpoint) for endpoint in endpoints]}
+    if not behaviour.endpoint_list_complete:
+        # The last of those that serve a deployment; which one the real API lists is not known.
+        endpoints = list({endpoint.serves: endpoint for endpoint in endpoints}.values())
+    return _listed(emulation, endpoints)
 
 
 async def get_one(emulation: Emulation, call: Call) -> object:
@@ -53,7 +57,7 @@ async def get_one(emulation: Emulation, call: Call) -> object:
     endpoint = emulation.endpoints.get(inference_id)
     if endpoint is None:
         raise _unknown(f"Inference endpoint not found [{inference_id}]")
-    return {"endpoints": [_document(emulation, endpoint)]}
+    return _listed(emulation, [endpoint])
 
 
 async def update(emulation: Emulation, call: Call) -> object:
@@ -75,12 +79,16 @@ async def update(emulation: Emulation, call: Call) -> object:
         )
     if behaviour.endpoint_owned_conflict:
         _require_ownership(endpoint)
+    stored = emulation.stored_settings.get(inference_id)
+    if behaviour.endpoint_keeps_settings and stored == change:
+        return _document(emulation, endpoint)
     emulation.cluster.update_deployment(
         endpoint.serves,
         number_of_allocations=change.allocations,
         adaptive=change.adaptive,
         by_endpoint=True,
     )
+    emulation.stored_settings[inference_id] = change
     return _document(emulation, endpoint)
 
 
@@ -152,6 +160,17 @@ def _bad(reason: str) -> SimulatedApiError:
 
 def _unknown(reason: str) -> SimulatedApiError:
     return SimulatedApiError(404, "resource_not_found_exception", reason)
+
+
+def _listed(
+    emulation: Emulation, endpoints: Sequence[InferenceEndpoint]
+) -> dict[str, list[dict[str, Any]]]:
+    """The list of endpoints, in the form of the version."""
+    key = emulation.cluster.behaviour.endpoint_list
+    documents = [_document(emulation, endpoint) for endpoint in endpoints]
+    if key == "models":
+        documents = [{"model_id": each.pop("inference_id")} | each for each in documents]
+    return {key: documents}
 
 
 def _document(emulation: Emulation, endpoint: InferenceEndpoint) -> dict[str, Any]:

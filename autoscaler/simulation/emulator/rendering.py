@@ -68,7 +68,7 @@ def _model_entries(
         yield stats.ModelDocument(
             model_id=model_id,
             model_size_stats=size,
-            pipeline_count=0,
+            pipeline_count=_pipelines_of(cluster, deployment),
             inference_stats=_inference_stats(rendered, cluster.now),
             deployment_stats=rendered,
         )
@@ -282,3 +282,9 @@ def _add_readable_values(entry: dict[str, Any]) -> None:
 
 def _millis(at: float) -> int:
     return round(at * 1000)
+
+
+def _pipelines_of(cluster: SimulatedCluster, deployment: SimulatedDeployment) -> int:
+    """The number of ingest pipelines that name the deployment or its model."""
+    names = {deployment.deployment_id, deployment.model_id}
+    return sum(used in names for used in cluster.pipelines.values())

@@ -169,7 +169,7 @@ async def test_a_stop():
 async def test_all_endpoints():
     listed = respond({"endpoints": [endpoint("a", num_allocations=1), endpoint("b", "openai")]})
     async with serving(listed) as server, api_for(server) as api:
-        found = await api.inference_endpoints()
+        found = (await api.inference_endpoints()).endpoints
     assert server.paths == ["/_inference/_all"]
     assert [(e.inference_id, e.task_type, e.service) for e in found] == [
         ("a", "sparse_embedding", "elasticsearch"),

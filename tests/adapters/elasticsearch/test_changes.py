@@ -26,6 +26,7 @@ from tests.adapters.elasticsearch.servers import (
     api_for,
     assignment,
     deployment,
+    endpoint,
     page,
     refusal,
     reset,
@@ -159,10 +160,39 @@ async def test_a_slow_stop_times_out():
     [
         (OWNED, OutcomeKind.ENDPOINT_OWNED, "inference endpoint elser owns it"),
         (UNAUTHORISED, OutcomeKind.ENDPOINT_OWNED, "grant monitor_inference to scaler"),
-        (NO_MASTER, OutcomeKind.UNKNOWN, "no master"),
-        (page(502), OutcomeKind.UNKNOWN, "502"),
+        (NO_MASTER, OutcomeKind.WITHHELD, "no master"),
+        (page(502), OutcomeKind.WITHHELD, "502"),
+        (respond({}), OutcomeKind.WITHHELD, "neither `endpoints` nor `models`"),
+        (refusal(400, STATUS, "Unknown service"), OutcomeKind.WITHHELD, "Unknown service"),
+        (refusal(404, "index_not_found_exception", "x"), OutcomeKind.WITHHELD, "index_not_found"),
+        (
+            respond({"endpoints": [endpoint("mine", deployment_id="elser")]}),
+            OutcomeKind.IN_USE,
+            "inference endpoint mine uses it",
+        ),
+        (
+            respond({"models": [{"model_id": "elser", "service": "elser"}]}),
+            OutcomeKind.ENDPOINT_OWNED,
+            "inference endpoint elser owns it",
+        ),
+        (
+            respond({"endpoints": [{"service": "elser"}]}),
+            OutcomeKind.IN_USE,
+            "may use it: the settings of an inference endpoint cannot be read: one without an id",
+        ),
     ],
-    ids=["owned", "unknown", "no master", "proxy"],
+    ids=[
+        "owned",
+        "unknown",
+        "no master",
+        "proxy",
+        "no list",
+        "400",
+        "no index",
+        "attached",
+        "old list",
+        "damaged",
+    ],
 )
 async def test_nothing_is_stopped_that_may_belong_to_an_endpoint(owners, outcome, fragment):
     async with cluster_of(stopping(owners=owners), retries=0) as (cluster, server):

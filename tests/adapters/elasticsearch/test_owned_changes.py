@@ -145,8 +145,17 @@ async def test_the_missing_privilege_for_an_endpoint_is_named(denied):
         (refusal(429, STATUS, "not enough resources to provide all"), OutcomeKind.NO_CAPACITY),
         (refusal(401, "security_exception", "no"), OutcomeKind.FORBIDDEN),
         (
-            refusal(403, "security_exception", "non-compliant for [inference]"),
+            refusal(403, "security_exception", "non-compliant for [ml]"),
             OutcomeKind.FORBIDDEN,
+        ),
+        # These concern endpoints, and no other deployment.
+        (
+            refusal(403, "security_exception", "non-compliant for [inference]"),
+            OutcomeKind.ENDPOINT_OWNED,
+        ),
+        (
+            refusal(403, "cluster_block_exception", "index [.inference] blocked by: [x]"),
+            OutcomeKind.ENDPOINT_OWNED,
         ),
     ],
     ids=lambda value: value if isinstance(value, OutcomeKind) else None,
@@ -164,3 +173,95 @@ async def test_a_refusal_is_reported_if_the_owner_cannot_be_read(lost):
     async with cluster_of(owned(**{INFERENCE: lost}), retries=0) as (cluster, _):
         outcome = await outcome_of(cluster, SetAllocations(4), "created by inference endpoint")
     assert outcome is OutcomeKind.ENDPOINT_OWNED
+
+
+# Settings that the endpoint has stored already
+
+
+def with_settings(**settings):
+    return respond({"endpoints": [endpoint("elser", **settings)]})
+
+
+def present(**stats_):
+    return respond(stats(deployment("elser", **stats_)))
+
+
+STORED = {
+    "allocations": (
+        present(number_of_allocations=5),
+        with_settings(num_allocations=2),
+        SetAllocations(2),
+        [{"num_allocations": 5}, {"num_allocations": 2}],
+    ),
+    "bounds": (
+        present(
+            number_of_allocations=2,
+            adaptive_allocations=ENABLED | {"max_number_of_allocations": 3},
+        ),
+        with_settings(adaptive_allocations=ENABLED),
+        SetBounds(1, 8),
+        [
+            {"adaptive_allocations": ENABLED | {"max_number_of_allocations": 3}},
+            {"adaptive_allocations": ENABLED},
+        ],
+    ),
+    "bounds, disabled meanwhile": (
+        present(number_of_allocations=2, adaptive_allocations={"enabled": False}),
+        with_settings(adaptive_allocations=ENABLED),
+        SetBounds(1, 8),
+        [{"num_allocations": 2}, {"adaptive_allocations": ENABLED}],
+    ),
+    "at zero": (
+        present(number_of_allocations=0),
+        with_settings(num_allocations=2),
+        SetAllocations(2),
+        [{"num_allocations": 3}, {"num_allocations": 2}],
+    ),
+    "others": (
+        present(number_of_allocations=5),
+        with_settings(num_allocations=5),
+        SetAllocations(2),
+        [{"num_allocations": 2}],
+    ),
+    "not reported": (
+        present(),
+        with_settings(num_allocations=2),
+        SetAllocations(2),
+        [{"num_allocations": 2}],
+    ),
+}
+
+
+def echoing():
+    """An endpoint that returns what it was sent."""
+
+    async def give(request):
+        settings = (await request.json())["service_settings"]
+        return await echo(**settings)(request)
+
+    return give
+
+
+@pytest.mark.parametrize(("now", "listed", "change", "settings"), STORED.values(), ids=STORED)
+async def test_an_endpoint_that_has_the_settings_gets_others_first(now, listed, change, settings):
+    responses = owned(**{STATS: now, INFERENCE: listed, UPDATE_ENDPOINT: echoing()})
+    async with cluster_of(responses) as (cluster, server):
+        await cluster.observe()
+        await cluster.carry_out("elser", change)
+    assert sent(server, UPDATE_ENDPOINT) == [{"service_settings": each} for each in settings]
+
+
+async def test_so_does_one_that_has_accepted_them_without_an_effect():
+    responses = owned(
+        **{
+            STATS: present(number_of_allocations=5),
+            INFERENCE: with_settings(num_allocations=5),
+            UPDATE_ENDPOINT: echoing(),
+        }
+    )
+    async with cluster_of(responses) as (cluster, server):
+        for _ in range(2):
+            await cluster.observe()
+            await cluster.carry_out("elser", SetAllocations(2))
+    counts = [body["service_settings"]["num_allocations"] for body in sent(server, UPDATE_ENDPOINT)]
+    assert counts == [2, 5, 2]

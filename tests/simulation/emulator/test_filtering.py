@@ -74,7 +74,7 @@ def test_excludes_apply_to_included_values():
     found = filter_document(STATS, FILTER_PATH)
     assert found["count"] == 1
     deployed, undeployed = found["trained_model_stats"]
-    assert undeployed == {"model_id": "undeployed"}
+    assert undeployed == {"model_id": "undeployed", "pipeline_count": 0}
     assert deployed["deployment_stats"]["nodes"] == [
         {"node": {"n1": {"name": "ml-1"}}, "routing_state": {"routing_state": "started"}}
     ]
