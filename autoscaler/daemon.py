@@ -170,10 +170,12 @@ class Daemon:
                 )
             self._reload_error = str(error)
             self._metrics.config_refused()
+            self._cluster.pages.note_reload(str(error))
             return
         if config == self._config and not self._reload_error and not requested:
             return
         self._reload_error = ""
+        self._cluster.pages.note_reload("")
         self._metrics.config_accepted(config.fingerprint, config.poll_interval_s)
         self._config = config
         self._cluster.apply(config)

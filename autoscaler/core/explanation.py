@@ -52,6 +52,10 @@ _OUTCOMES = {
 }
 
 
+_APPLIED = frozenset({OutcomeKind.UNCHANGED, OutcomeKind.ACCEPTED, OutcomeKind.UNKNOWN})
+"""Kinds of outcomes after which the update has been applied, or may have been."""
+
+
 def unmanaged_text(reason: Unmanaged) -> str:
     """
     >>> unmanaged_text(Unmanaged.NO_RULE)
@@ -60,9 +64,12 @@ def unmanaged_text(reason: Unmanaged) -> str:
     return f"not managed: {_UNMANAGED[reason]}"
 
 
-def explain(decision: Decision) -> str:
+def explain(decision: Decision, change: str = "") -> str:
     """One line: what runs if that is not all, the change if there is one, the recommendation, the
     constraints that limited it, and the cluster's own words if the deployment is in trouble.
+
+    Args:
+        change: what became of the update; default: `change_text`.
 
     >>> from autoscaler.core.values import Sample
     >>> inputs = {"offered_load": 4.9, "target_utilisation": 0.7}
@@ -83,7 +90,7 @@ def explain(decision: Decision) -> str:
         texts[0] = texts[0].removeprefix("held: ")
     if reported := problem_text(decision.reported):
         texts.append(f"the cluster reports: {_shortened(reported)}")
-    text = f"{change_text(decision)}: {'; '.join(texts)}"
+    text = f"{change or change_text(decision)}: {'; '.join(texts)}"
     if running := running_text(decision.shortfall):
         # Said once, at the beginning.
         text = f"{running}, {text.replace(f' with {running}', '')}"
@@ -212,10 +219,21 @@ def change_text(decision: Decision) -> str:
 
 def explain_outcome(outcome: Outcome) -> str:
     """`explain`, and the outcome unless it is as expected."""
-    text = explain(outcome.decision)
+    text = explain(outcome.decision, result_text(outcome))
     if outcome.kind in (OutcomeKind.UNCHANGED, OutcomeKind.ACCEPTED):
         return text
     return f"{text} ({outcome_text(outcome)})"
+
+
+def result_text(outcome: Outcome) -> str:
+    """`change_text`, but not that a deployment is stopped or resumed where it is not."""
+    if outcome.kind not in _APPLIED:
+        match outcome.decision.change:
+            case Start():
+                return "is not resumed"
+            case Stop():
+                return "is not stopped"
+    return change_text(outcome.decision)
 
 
 def outcome_text(outcome: Outcome) -> str:
@@ -258,8 +276,12 @@ def unchanged_text(outcome: Outcome) -> str:
         return ""
     if outcome.kind is not OutcomeKind.UNCHANGED:
         return f"the update to {decision.desired} was not applied: {outcome_text(outcome)}"
-    if limiting := "; ".join(map(_reason_text, _limiting(decision))):
-        return f"the policy recommends {decision.recommended}, but {limiting}"
+    limiting = [_reason_text(step) for step in _limiting(decision)]
+    if decision.steps[0].reason is Reason.STOPPED and limiting:
+        # What resumes it, and what prevents that.
+        return ", but ".join([limiting[0], *(["; ".join(limiting[1:])] if limiting[1:] else [])])
+    if limiting:
+        return f"the policy recommends {decision.recommended}, but {'; '.join(limiting)}"
     return _reason_text(decision.steps[0])
 
 

@@ -8,13 +8,13 @@ import msgspec
 
 from autoscaler.core.decision import ExternalChange, Outcome, Unmanaged
 from autoscaler.core.explanation import (
-    change_text,
     explain_outcome,
     external_change_text,
     missing_text,
     outcome_text,
     problem_text,
     reported_text,
+    result_text,
     running_text,
     unchanged_text,
     unmanaged_text,
@@ -61,7 +61,7 @@ def managed(outcome: Outcome, last_update: Outcome | None = None) -> ManagedView
         ),
         external_change=_external_change(decision.external_change),
         mode=decision.mode,
-        change=change_text(decision),
+        change=result_text(outcome),
         message=explain_outcome(outcome),
         unchanged_because=unchanged_text(outcome),
         at=decision.at,

@@ -1,6 +1,7 @@
 """Every reason, issue and outcome has a text."""
 
 import pytest
+from msgspec.structs import replace
 
 from autoscaler.core.decision import (
     Decision,
@@ -17,11 +18,16 @@ from autoscaler.core.explanation import (
     change_text,
     explain,
     explain_outcome,
+    missing_text,
     outcome_text,
+    problem_text,
+    reported_text,
+    running_text,
     unchanged_text,
     unmanaged_text,
 )
 from autoscaler.core.flow.constraints import joined
+from autoscaler.core.shortfall import ReportedStatus, RouteStatus, Shortfall, ShortfallCause
 from autoscaler.core.step_text import step_text
 from autoscaler.core.values import AdaptiveAllocations, Candidate, DataIssue, Reason, Sample, Step
 
@@ -308,3 +314,110 @@ def test_an_update_that_was_not_applied_has_the_message_of_the_cluster(kind):
 @pytest.mark.parametrize("kind", [OutcomeKind.ACCEPTED, OutcomeKind.UNKNOWN])
 def test_an_update_that_may_have_been_applied_is_not_reported_as_unchanged(kind):
     assert unchanged_text(decided(9, RECOMMENDS_12, AT_MOST_8, kind=kind)) == ""
+
+
+class TestRefusedResumption:
+    def decided(self, kind):
+        steps = (
+            Step(Reason.STOPPED, 0, 0, {"since_s": 60.0}),
+            Step(Reason.RESUME, 0, 1, {"reason": "resume requested"}),
+        )
+        start = Start(
+            model_id="e5",
+            allocations=1,
+            threads_per_allocation=1,
+            queue_capacity=None,
+            cache_bytes=None,
+            priority="normal",
+            adaptive=None,
+        )
+        return replace(decided(0, *steps).decision, change=start), kind
+
+    @pytest.mark.parametrize(
+        ("kind", "expected"),
+        [
+            (OutcomeKind.ACCEPTED, "is resumed with 1 allocation"),
+            (OutcomeKind.UNKNOWN, "is resumed with 1 allocation"),
+            (OutcomeKind.NO_CAPACITY, "is not resumed"),
+            (OutcomeKind.DRY_RUN, "is not resumed"),
+        ],
+    )
+    def test_the_sentence_says_first_whether_it_is_resumed(self, kind, expected):
+        decision, kind = self.decided(kind)
+        assert f" {expected}: " in explain_outcome(Outcome(decision=decision, kind=kind, at=0.0))
+
+    def test_what_resumes_it_comes_before_what_prevents_that(self):
+        wait = Step(Reason.BACK_OFF, 1, 0, {"wait_s": 660.0, "reason": "no_capacity"})
+        decision, kind = self.decided(OutcomeKind.UNCHANGED)
+        held = replace(decision, steps=(*decision.steps, wait), change=None)
+        assert unchanged_text(Outcome(decision=held, kind=kind, at=0.0)) == (
+            "resume requested, but waiting another 11 min after a refusal (no capacity)"
+        )
+
+
+def lost(**changed):
+    shortfall = {
+        "since": 0.0,
+        "progress_at": 0.0,
+        "requested": 24,
+        "running": 16,
+        "lost": 8,
+        "cause": ShortfallCause.LOST,
+    } | changed
+    return Shortfall(**shortfall)
+
+
+class TestWhatRuns:
+    HELD = Step(Reason.DATA_QUALITY, 24, 24, {"issues": "counter_reset"})
+    NO_ROOM = ReportedStatus(state="started", reason="no room on ml-1", routes=())
+
+    def test_it_stands_first_with_the_words_of_the_cluster_last(self):
+        decision = replace(
+            decided(24, self.HELD).decision, running=16, shortfall=lost(), reported=self.NO_ROOM
+        )
+        assert explain(decision) == (
+            "elser 16 of 24 running, stays at 24: held: a process ended or restarted; "
+            "the cluster reports: no room on ml-1"
+        )
+
+    def test_nothing_runs(self):
+        assert running_text(lost(running=0, lost=24)) == "0 of 24 running"
+
+    @pytest.mark.parametrize(
+        ("changed", "expected"),
+        [
+            ({}, "8 lost, for 30 s"),
+            ({"lost": 5}, "5 lost, 3 starting, for 30 s"),
+            ({"since": 30.0}, "8 lost"),
+            ({"lost": 0, "cause": ShortfallCause.STARTING}, "8 starting, for 30 s"),
+            ({"lost": 0, "cause": ShortfallCause.UNPLACED}, "8 not placed, for 30 s"),
+            ({"lost": 0, "cause": ShortfallCause.OVERDUE}, "8 have not started, for 30 s"),
+        ],
+    )
+    def test_why_the_missing_ones_do_not_run(self, changed, expected):
+        assert missing_text(lost(**changed), at=30.0) == expected
+
+    def test_the_reasons_of_the_cluster_are_its_own_words(self):
+        routes = (
+            RouteStatus(node="ml-1", state="failed", reason="out of memory"),
+            RouteStatus(node="ml-2", state="starting", reason=""),
+        )
+        reported = ReportedStatus(
+            state="failed", reason="All node routes are failed", routes=routes
+        )
+        assert reported_text(reported) == (
+            "state failed; All node routes are failed; ml-1 failed: out of memory; ml-2 starting"
+        )
+
+    def test_routes_that_start_are_no_problem(self):
+        routes = (RouteStatus(node="ml-2", state="starting", reason=""),)
+        assert problem_text(ReportedStatus(state="started", reason="", routes=routes)) == ""
+        assert reported_text(ReportedStatus(state="started", reason="", routes=routes)) == (
+            "ml-2 starting"
+        )
+
+    def test_long_reasons_are_cut_in_one_line(self):
+        long = ReportedStatus(state="started", reason="x" * 5_000, routes=())
+        text = explain(replace(decided(24, self.HELD).decision, reported=long))
+        assert len(text) < 500
+        assert text.endswith("…")

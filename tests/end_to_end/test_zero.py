@@ -404,7 +404,7 @@ async def test_a_deployment_that_does_not_fit_is_started_when_it_fits(stopped, v
         assert "no ML nodes with sufficient capacity" in refused.detail
         assert "add machine learning nodes" in refused.detail
         assert {c.kind("a") for c in cycles[1:]} == {OutcomeKind.UNCHANGED}, "it backs off"
-        assert "no_capacity" in cycles[-1].text("a")
+        assert "no capacity" in cycles[-1].text("a")
         assert len(sent(world, START)) <= 2
         assert recorded(world) == {"a"}
         with pytest.raises(AssertionError):

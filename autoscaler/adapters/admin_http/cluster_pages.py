@@ -54,6 +54,10 @@ class ClusterPages:
         self._old_path_logged = False
         self._rendering = asyncio.Lock()
 
+    def note_reload(self, failure: str) -> None:
+        """The configuration was read again. `failure` says why it is not in effect; empty: it is."""
+        self._decisions.reload_failure = failure
+
     def routes(self) -> list[web.RouteDef]:
         # By default, a part of a path matches neither braces nor slashes, quoted or not.
         one = "{deployment_id:.+}"

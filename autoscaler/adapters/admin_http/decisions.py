@@ -79,18 +79,18 @@ class DecisionRecorder:
         self, observation: Observation, plan: Plan, outcomes: tuple[Outcome, ...], took: CycleTimes
     ) -> None:
         before = self._cycle.updates if self._cycle else {}
+        decided = {decision.deployment_id for decision in plan.decisions}  # stopped ones, too
         updates = {
             deployment_id: outcome
             for deployment_id, outcome in before.items()
-            if deployment_id in observation.deployments
-            or observation.at - outcome.at < FORGET_AFTER_S
+            if deployment_id in decided or observation.at - outcome.at < FORGET_AFTER_S
         }
         for outcome in outcomes:
             if outcome.kind not in _NOT_SENT:
                 updates[outcome.decision.deployment_id] = outcome
         allocations = {name: each.allocations for name, each in observation.deployments.items()}
         known = allocations.keys() | observation.unreadable.keys()
-        known |= {outcome.decision.deployment_id for outcome in outcomes}  # stopped ones, too
+        known |= decided
         self._cycle = _Cycle(
             plan=plan,
             outcomes=outcomes,
