@@ -342,6 +342,17 @@ class TestTheCommand:
         assert result.exit_code == 78
         assert "frobnicate" in result.stderr
 
+    @pytest.mark.parametrize("damage", ["\nfrobnicate = 1\n", "\nmax_allocations = 0\n"])
+    def test_a_running_daemon_answers_whatever_is_wrong_with_the_file(self, url, tmp_path, damage):
+        path = tmp_path / "config.toml"
+        config = CONFIG.format(port=url.rpartition(":")[2])
+        path.write_text(config.replace("max_allocations = 8\n", damage))
+        result = invoke("elser", "--config", str(path))
+        assert result.exit_code == 0
+        assert "Nothing changed: the policy recommends 5" in result.stdout
+        assert "which `autoscaler check` lists" in result.stderr
+        assert f"the daemon at {url} runs with an earlier one" in result.stderr
+
     def test_an_unknown_deployment(self, url):
         assert failed("elsner", "--url", url) == (
             "elsner: not found in the cluster; did you mean elser?"

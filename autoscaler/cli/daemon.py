@@ -9,7 +9,7 @@ import click
 
 from autoscaler import __version__
 from autoscaler.cli.shared import (
-    address,
+    ask_daemon,
     config_option,
     load_config,
     read_config,
@@ -80,7 +80,7 @@ def explain(deployment: str | None, url: str | None, path: Path | None, *, as_js
     """
     from autoscaler.explain import fetch, pretty, render
 
-    reply = run_async(fetch(address(url, path), deployment))
+    reply = ask_daemon(url, path, partial(fetch, deployment_id=deployment))
     if as_json:
         click.echo(pretty(reply))
         return

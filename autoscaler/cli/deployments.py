@@ -1,5 +1,6 @@
 """Deployments, started, stopped, resumed and released by an operator."""
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -7,7 +8,7 @@ import click
 
 from autoscaler.cli.shared import (
     RenamedChoice,
-    address,
+    ask_daemon,
     config_option,
     duration,
     load_config,
@@ -108,7 +109,7 @@ def resume(deployment: str, url: str | None, path: Path | None) -> None:
     """
     from autoscaler.operate.resume import resume as request_resume
 
-    click.echo(run_async(request_resume(address(url, path), deployment)))
+    click.echo(ask_daemon(url, path, partial(request_resume, deployment_id=deployment)))
 
 
 @click.command(hidden=True)

@@ -6,7 +6,7 @@ import math
 import os
 import sys
 import traceback
-from collections.abc import Coroutine, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
@@ -152,13 +152,38 @@ def read_config(path: Path | None) -> "Config":
     return load(path, os.environ)
 
 
-def address(url: str | None, path: Path | None) -> str:
-    """The address of the daemon."""
-    from autoscaler.explain import DEFAULT_URL, address_of
+def ask_daemon(
+    url: str | None, path: Path | None, request: Callable[[str], Coroutine[Any, Any, Response]]
+) -> Response:
+    """Send a request to the daemon at `url`, or else at the address of the configuration.
+
+    A configuration with errors is no obstacle: the daemon runs with the last one that had none. If
+    no daemon responds, the errors are reported.
+    """
+    from autoscaler.config import ConfigError, server_of
+    from autoscaler.explain import DEFAULT_URL, AdminRequestFailed, address_of
 
     if url is not None:
-        return url
-    return address_of(load_config(path).server) if is_configured(path) else DEFAULT_URL
+        return run_async(request(url))
+    if not is_configured(path):
+        return run_async(request(DEFAULT_URL))
+    try:
+        address = address_of(load_config(path).server)
+    except ConfigError as error:
+        server = server_of(path, os.environ)
+        try:
+            address = DEFAULT_URL if server is None else address_of(server)
+            response = run_async(request(address))
+        except (AdminRequestFailed, InputError) as failure:
+            raise error from failure
+        count = len(str(error).splitlines())
+        problems = "a problem" if count == 1 else f"{count} problems"
+        warn(
+            f"the configuration has {problems}, which `autoscaler check` lists; "
+            f"the daemon at {address} runs with an earlier one"
+        )
+        return response
+    return run_async(request(address))
 
 
 def is_configured(path: Path | None) -> bool:

@@ -20,7 +20,7 @@ loader           file and environment -> document -> resolved values
 """
 
 from autoscaler.config.document import json_schema
-from autoscaler.config.loader import CONFIG_VARIABLE, load
+from autoscaler.config.loader import CONFIG_VARIABLE, load, server_of
 from autoscaler.config.messages import ConfigError
 from autoscaler.config.values import (
     Config,
@@ -37,5 +37,6 @@ __all__ = [
     "Server",
     "json_schema",
     "load",
+    "server_of",
     "what_needs_restart",
 ]

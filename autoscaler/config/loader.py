@@ -10,7 +10,7 @@ from pydantic import BaseModel
 from pydantic_settings import EnvSettingsSource, SettingsConfigDict, SettingsError
 
 from autoscaler.config.aliases import with_current_names, without_observe
-from autoscaler.config.document import ConfigDocument
+from autoscaler.config.document import ConfigDocument, ServerTable
 from autoscaler.config.durations import format_duration
 from autoscaler.config.messages import (
     DELIMITER,
@@ -29,7 +29,7 @@ from autoscaler.config.resolver import Resolver
 from autoscaler.config.toml_file import TomlFile, read_toml
 from autoscaler.config.toml_lines import TomlLines
 from autoscaler.config.validation import validate
-from autoscaler.config.values import Config
+from autoscaler.config.values import Config, Server
 from autoscaler.core.selection import Rule
 
 CONFIG_VARIABLE = f"{PREFIX}CONFIG"
@@ -66,6 +66,18 @@ def load(path: Path | None, environ: Mapping[str, str]) -> Config:
     written.ensure_none(problems, environ)
     assert config is not None, "it has problems"
     return config
+
+
+def server_of(path: Path | None, environ: Mapping[str, str]) -> Server | None:
+    """The address in [server], whatever else is wrong with the configuration; None: not readable.
+
+    For commands that only talk to a running daemon, which may run with an older configuration.
+    """
+    try:
+        table = ServerTable.model_validate(read(path, environ).tables.get("server", {}))
+    except (ConfigError, ValueError):
+        return None
+    return Server(host=table.host, port=table.port)
 
 
 class Written(Struct, frozen=True, kw_only=True):

@@ -55,7 +55,7 @@ class ClusterPages:
         self._rendering = asyncio.Lock()
 
     def note_reload(self, failure: str) -> None:
-        """The configuration was read again. `failure` says why it is not in effect; empty: it is."""
+        """Show why the configuration that was read again is not in effect; empty: it is."""
         self._decisions.reload_failure = failure
 
     def routes(self) -> list[web.RouteDef]:
