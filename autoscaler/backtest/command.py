@@ -30,14 +30,22 @@ from autoscaler.backtest.trial import TrialRunner, TrialSpec
 from autoscaler.backtest.world.scenario import BacktestScenario, find_scenario, standard
 from autoscaler.backtest.world.scenario_text import scenario_text
 from autoscaler.backtest.world.traces import find_traces
-from autoscaler.backtest.world.workload import ensure_playable, played_span_s, workload_of
+from autoscaler.backtest.world.workload import (
+    ensure_playable,
+    played_span_s,
+    scale_factor,
+    workload_of,
+)
 from autoscaler.config.loader import read
 from autoscaler.errors import UserError
+from autoscaler.simulation.trace_files import Gaps
 from autoscaler.simulation.traces import Trace
 
 TASKS_A_WORKER = 4
 """Minimum tasks for each worker. 4, so that workers finish at nearly the same time."""
 
+MAX_SCALE_LINES = 20
+"""Traces for which the scale factor of each is printed."""
 
 DEFAULT_SHOWN = ("slo", "adaptive-9", "oracle")
 """Policies whose timelines a report shows first; the reader can choose others."""
@@ -67,6 +75,7 @@ class BacktestOptions(Struct, frozen=True, kw_only=True):
     json: Path | None
     report: Path | None
     workers: int | None  # None: one for each core
+    gaps: Gaps = Gaps.ZERO  # what missing bins of a file mean
 
 
 class Task(Struct, frozen=True, kw_only=True):
@@ -111,7 +120,9 @@ def backtest(options: BacktestOptions, out: Console, progress: Console) -> None:
             options.rule.in_scenario(scenario)
         for name in options.policies:
             ensure_usable(name, scenario)
-    traces = [source.read() for source in find_traces(options.traces)]
+    traces = [source.read(options.gaps) for source in find_traces(options.traces)]
+    for note in dict.fromkeys(note for trace in traces for note in trace.notes):
+        warn(note)
     for trace in traces:
         for scenario in scenarios:
             ensure_playable(trace, scenario)
@@ -125,6 +136,8 @@ def backtest(options: BacktestOptions, out: Console, progress: Console) -> None:
     trials = [trial for result in done.results for trial in result]
     _write_files(options, scenarios, trials, done)
     if trials:
+        for line in scale_lines(traces, scenarios):
+            out.print(line, markup=False, highlight=False, soft_wrap=True)
         targets = {scenario.name: scenario.slo_target for scenario in scenarios}
         table.show(out, [trial.row for trial in trials], targets=targets)
     for failure in done.failures:
@@ -132,6 +145,29 @@ def backtest(options: BacktestOptions, out: Console, progress: Console) -> None:
     if done.missing:
         message = f"{done.missing} of {done.total} tasks are missing from the results"
         raise Interrupted(message) if done.interrupted else UserError(message)
+
+
+def scale_lines(traces: Sequence[Trace], scenarios: Sequence[BacktestScenario]) -> Iterator[str]:
+    """A line for each scenario and trace: by which factor the load was scaled, and to what.
+
+    With many traces, there is a line for each scenario, with the smallest and the largest factor.
+    """
+    for scenario in scenarios:
+        factors = {trace.name: scale_factor(trace, scenario) for trace in traces}
+        if len(traces) > MAX_SCALE_LINES:
+            least, most = min(factors.values()), max(factors.values())
+            yield (
+                f"{scenario.name}: the loads of {len(traces)} traces were multiplied by "
+                f"{least:.4g} to {most:.4g}"
+            )
+            continue
+        for trace in traces:
+            factor = factors[trace.name]
+            yield (
+                f"{scenario.name}: the load of {trace.name} was "
+                + ("not scaled" if factor == 1.0 else f"multiplied by {factor:.4g}")
+                + f"; its 99th percentile is {factor * trace.p99_per_s:.4g} requests/s"
+            )
 
 
 def closed_schedules(

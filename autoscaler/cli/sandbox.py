@@ -123,6 +123,13 @@ def demo(trace: Path | None, speed: float, duration: float, *, keep_running: boo
     "  [default: all four standard scenarios]",
 )
 @click.option(
+    "--gaps",
+    type=click.Choice(["zero", "refuse"]),
+    default="zero",
+    show_default=True,
+    help="Missing bins of a TRACE file: zero: there were no requests; refuse: end with an error.",
+)
+@click.option(
     "--seeds",
     type=click.IntRange(1, 1000),
     default=1,
@@ -146,20 +153,23 @@ def backtest(
     *,
     config: Path | None,
     rule: str | None,
+    gaps: str,
     sweep: bool | None,
     **given: Any,
 ) -> None:
     """Compare autoscalers on recorded or generated loads.
 
-    A TRACE is a file of request counts (t_seconds,requests), a directory of such files, or the
-    name of a generator. Every request is simulated, for each policy of this program, for adaptive
-    allocations, for other autoscalers, and for an oracle. Ctrl-C keeps the completed runs.
+    A TRACE is a CSV file of times and request counts (t_seconds,requests), a directory of such
+    files, or the name of a generator. Every request is simulated, for each policy of this program,
+    for adaptive allocations, for other autoscalers, and for an oracle. Ctrl-C keeps the completed
+    runs.
     """
     from rich.console import Console
 
     try:
         from autoscaler.backtest.command import BacktestOptions, chosen_policies, chosen_rule
         from autoscaler.backtest.command import backtest as run_all
+        from autoscaler.simulation.trace_files import Gaps
     except ImportError as absent:
         raise UserError(
             f"back-tests need {absent.name}, which is not installed; install it with "
@@ -169,6 +179,7 @@ def backtest(
     options = BacktestOptions(
         policies=chosen_policies(policies, warn),
         rule=chosen_rule(config, rule, os.environ, warn),
+        gaps=Gaps(gaps),
         sweep=given["report"] is not None if sweep is None else sweep,
         **given,
     )

@@ -14,7 +14,8 @@ from autoscaler.simulation.scenario import (
     ScenarioModel,
     ScenarioNode,
 )
-from autoscaler.simulation.traces import Trace, read_trace
+from autoscaler.simulation.trace_files import read_trace
+from autoscaler.simulation.traces import Trace
 
 TARGET_UTILISATION = 0.7
 """Utilisation at the peak with fixed allocations, and the target of a rule with that policy."""

@@ -4,6 +4,7 @@ The modules, from the lowest layer to the highest:
 
     specs, versions    nodes and models as values; the differences between Elasticsearch versions
     traces, workload   recorded request rates; arrival processes; loads: the same as data
+    trace_files        files of request counts as traces
     errors, events     refusals of the API; scheduled actions
     ledger             the totals of a run: requests, waits and allocation-seconds
     statistics         the counters of one process; requests: one document each; service_times

@@ -8,7 +8,7 @@ import numpy as np
 from msgspec import Meta, Struct
 
 from autoscaler.simulation import workload
-from autoscaler.simulation.traces import read_trace
+from autoscaler.simulation.trace_files import read_trace
 from autoscaler.simulation.workload import Arrival
 
 Rate = Annotated[float, Meta(ge=0.0, le=1e5)]

@@ -10,7 +10,7 @@ from autoscaler.core.policies import AnyPolicy, UtilisationPolicy
 from autoscaler.core.slo.policy import SloPolicy
 from autoscaler.simulation.loads import Recorded
 from autoscaler.simulation.scenario import ScenarioDeployment, ScenarioModel, ScenarioNode
-from autoscaler.simulation.traces import read_trace
+from autoscaler.simulation.trace_files import read_trace
 from tests.conftest import shared
 from tests.end_to_end.checker import NOT_SENT
 from tests.end_to_end.world import scenario, world_of

@@ -10,7 +10,8 @@ from msgspec.structs import replace
 from autoscaler.backtest.world.generators import GENERATORS, generate
 from autoscaler.config.messages import did_you_mean
 from autoscaler.errors import InputError
-from autoscaler.simulation.traces import Trace, read_trace
+from autoscaler.simulation.trace_files import Gaps, read_trace
+from autoscaler.simulation.traces import Trace
 
 SUFFIXES = (".csv", ".csv.gz")
 
@@ -25,15 +26,18 @@ class TraceSource(Struct, frozen=True):
     name: str
     file: Path | None = None  # None: a generator of that name
 
-    def read(self) -> Trace:
+    def read(self, gaps: Gaps = Gaps.ZERO) -> Trace:
         """The trace, under the name of the source. A generator returns the same trace every time.
+
+        Args:
+            gaps: what missing bins of a file mean.
 
         Raises:
             TraceError: the file cannot be read or is not a trace.
         """
         if self.file is None:
             return generate(self.name)
-        return replace(read_trace(self.file), name=self.name)
+        return replace(read_trace(self.file, gaps=gaps), name=self.name)
 
     @property
     def place(self) -> str:

@@ -59,7 +59,7 @@ def workload_of(trace: Trace, scenario: BacktestScenario, seed: int) -> Workload
     Raises:
         TraceError: the trace has no such window, or the scaled load is empty or too large.
     """
-    factor = _factor(trace, scenario)
+    factor = scale_factor(trace, scenario)
     window, first = _window(trace, scenario)
     instants = _instants(window, factor, scenario, _rng(seed, _ARRIVALS))
     sizes = relative_sizes(trace) if scenario.sizes else np.ones(len(trace.counts))
@@ -89,7 +89,7 @@ def ensure_playable(trace: Trace, scenario: BacktestScenario) -> None:
         TraceError: as `workload_of`.
     """
     window, _ = _window(trace, scenario)
-    _ensure_some(window, _factor(trace, scenario), scenario)
+    _ensure_some(window, scale_factor(trace, scenario), scenario)
 
 
 def played_span_s(trace: Trace, scenario: BacktestScenario) -> tuple[float, float]:
@@ -102,7 +102,7 @@ def _rng(seed: int, purpose: int) -> np.random.Generator:
     return np.random.default_rng([seed, purpose])
 
 
-def _factor(trace: Trace, scenario: BacktestScenario) -> float:
+def scale_factor(trace: Trace, scenario: BacktestScenario) -> float:
     """The scale factor, which depends on the whole trace, not only on the window."""
     scale = scenario.scale
     if scale.allocations is None:
