@@ -11,6 +11,7 @@ from msgspec.structs import replace
 from autoscaler.core.decision import Change, Decision, Outcome, OutcomeKind, Plan, Stop
 from autoscaler.core.flow.cycle import Cycle, begin_cycle, end_cycle
 from autoscaler.core.flow.feedback import stopped_deployment
+from autoscaler.core.flow.memory_ledger import memory_ledger
 from autoscaler.core.flow.planning import Ruleset
 from autoscaler.core.flow.release import release_change, released_start
 from autoscaler.core.selection import OnExit, Rule
@@ -256,6 +257,7 @@ class ControlLoop:
         self, observation: Observation, planned: Plan
     ) -> Iterator[tuple[str, Rule, Change]]:
         rules = {rule.name: rule for rule in self.ruleset.rules}
+        memory = memory_ledger(observation, self.state.deployments, self.state.stopped)
         for decision in planned.decisions:
             name, rule = decision.deployment_id, rules.get(decision.rule)
             if (
@@ -267,9 +269,9 @@ class ControlLoop:
                 continue
             change: Change | None = None
             if name in self.state.stopped:
-                change = released_start(self.state.stopped[name], rule, rule.on_exit)
+                change = released_start(self.state.stopped[name], rule, rule.on_exit, memory)
             elif (stats := observation.deployments.get(name)) is not None:
-                change = release_change(rule, stats, rule.on_exit)
+                change = release_change(rule, stats, rule.on_exit, memory)
             if change is not None:
                 yield name, rule, change
 

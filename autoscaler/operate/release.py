@@ -13,6 +13,7 @@ from autoscaler.adapters.state_file import StateFile
 from autoscaler.config import Config
 from autoscaler.core.decision import Change, Mode, SetAllocations, SetBounds, Start, Unmanaged
 from autoscaler.core.flow.control_mode import active_adaptive
+from autoscaler.core.flow.memory_ledger import MemoryLedger, memory_ledger
 from autoscaler.core.flow.release import release_change, released_start
 from autoscaler.core.selection import OnExit, Rule, select
 from autoscaler.core.state import StoppedDeployment
@@ -91,10 +92,11 @@ def _steps(
 ) -> Iterator[_ReleaseStep]:
     """What to do, in the order of the ids."""
     known = {*observation.deployments, *observation.unreadable, *stopped}
+    memory = memory_ledger(observation, {}, stopped)
     for deployment_id in sorted({*options.names} or known):
         named = deployment_id in options.names
         if (stats := observation.deployments.get(deployment_id)) is not None:
-            step = _step_of_running(rules, options, stats, named=named)
+            step = _step_of_running(rules, options, stats, memory, named=named)
             if deployment_id in stopped:
                 step = step or _unchanged(deployment_id, "is already running")
                 step = replace(step, remove_from_state=True)
@@ -104,7 +106,7 @@ def _steps(
             because = f"is unchanged: its statistics cannot be read: {problem}"
             yield _unchanged(deployment_id, because, failed=True)
         elif (stopped_deployment := stopped.get(deployment_id)) is not None:
-            yield _step_of_stopped(rules, options, deployment_id, stopped_deployment)
+            yield _step_of_stopped(rules, options, deployment_id, stopped_deployment, memory)
         else:
             message = f"{deployment_id}: not found in the cluster or in the state file"
             yield _ReleaseStep(deployment_id=deployment_id, message=message, failed=True)
@@ -116,7 +118,12 @@ def _unchanged(deployment_id: str, because: str, *, failed: bool = False) -> _Re
 
 
 def _step_of_running(
-    rules: tuple[Rule, ...], options: ReleaseOptions, stats: DeploymentStats, *, named: bool
+    rules: tuple[Rule, ...],
+    options: ReleaseOptions,
+    stats: DeploymentStats,
+    memory: MemoryLedger | None,
+    *,
+    named: bool,
 ) -> _ReleaseStep | None:
     """None: the deployment is neither named nor managed."""
     name = stats.deployment_id
@@ -133,7 +140,7 @@ def _step_of_running(
             name, f"is unchanged: rule {rule.name} is a dry run; name it to include it"
         )
     to = options.to or rule.on_exit
-    change = release_change(rule, stats, to)
+    change = release_change(rule, stats, to, memory)
     if change is not None:
         return _ReleaseStep(deployment_id=name, change=change)
     if to is OnExit.KEEP:
@@ -149,11 +156,12 @@ def _step_of_stopped(
     options: ReleaseOptions,
     deployment_id: str,
     stopped_deployment: StoppedDeployment,
+    memory: MemoryLedger | None,
 ) -> _ReleaseStep:
     """Start the deployment in the state in which it is to be released."""
     rule = _rule_of(rules, stopped_deployment.stats)
     start = released_start(
-        stopped_deployment, rule, options.to or (rule.on_exit if rule else OnExit.KEEP)
+        stopped_deployment, rule, options.to or (rule.on_exit if rule else OnExit.KEEP), memory
     )
     return _ReleaseStep(deployment_id=deployment_id, change=start, remove_from_state=True)
 

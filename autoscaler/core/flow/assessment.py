@@ -22,7 +22,7 @@ from autoscaler.core.flow.constraints import (
 )
 from autoscaler.core.flow.control_mode import change_for, may_change_mode
 from autoscaler.core.flow.measurement import Measurement, measure
-from autoscaler.core.flow.memory_limit import MemoryLimit
+from autoscaler.core.flow.memory_ledger import MemoryLimit
 from autoscaler.core.flow.plan_context import PlanContext
 from autoscaler.core.flow.recommendation import Recommendation, recommend
 from autoscaler.core.flow.transition import next_state
@@ -138,7 +138,8 @@ def conclude(
         steps = after_grant(steps, assessment.limits, grant)
     if memory_maximum is not None and memory_maximum.inputs and steps[-1].after > 0:
         desired = steps[-1].after
-        steps = (*steps, Step(Reason.FIT, desired, desired, memory_maximum.inputs))
+        inputs = {**memory_maximum.inputs, "adaptive_maximum": memory_maximum.allocations}
+        steps = (*steps, Step(Reason.FIT, desired, desired, inputs))
     return Decision(
         deployment_id=stats.deployment_id,
         model_id=stats.model_id,

@@ -13,14 +13,9 @@ from autoscaler.core.decision import Decision, Mode, Plan, Start, Unmanaged
 from autoscaler.core.flow.arbitration import Claim, arbitrate
 from autoscaler.core.flow.assessment import Assessment, assess, conclude
 from autoscaler.core.flow.constraints import SETTLING_LIMIT_S, Grant
-from autoscaler.core.flow.memory_limit import (
-    MemoryLedger,
-    MemoryLimit,
-    adaptive_maximum,
-    limit_by_memory,
-)
+from autoscaler.core.flow.memory_ledger import MemoryLedger, MemoryLimit, memory_ledger
+from autoscaler.core.flow.memory_limit import limit_by_memory
 from autoscaler.core.flow.plan_context import PlanContext, plan_context_of
-from autoscaler.core.process_memory import observed_memory
 from autoscaler.core.scale_to_zero import (
     decide_stopped,
     reduced_start,
@@ -92,7 +87,7 @@ def plan(
 
     # A deployment that is still stopping refuses its start, so it claims nothing yet.
     starting = {name: each for name, each in starts.items() if name not in observation.deployments}
-    memory = _memory_ledger(assessments, stopped, observation, context)
+    memory = memory_ledger(observation, deployments, stopped, context.free_capacity)
     grants = _granted(assessments, starting, stopped, context, memory)
 
     decisions = [
@@ -156,31 +151,13 @@ def _granted(
     return grants if memory is None else limit_by_memory(claims, grants, memory)
 
 
-def _memory_ledger(
-    assessments: list[Assessment],
-    stopped: Mapping[str, StoppedDeployment],
-    observation: Observation,
-    context: PlanContext,
-) -> MemoryLedger | None:
-    """The memory of the nodes; None if no deployment reports what its processes use."""
-    uses = {
-        assessment.stats.deployment_id: assessment.state.memory_use
-        for assessment in assessments
-        if assessment.state.memory_use is not None
-    }
-    for name, each in stopped.items():
-        if (use := observed_memory(None, each.stats, context.nodes)) is not None:
-            uses[name] = use
-    return MemoryLedger(observation, context.free_capacity, uses) if uses else None
-
-
 def _adaptive_maximum(assessment: Assessment, memory: MemoryLedger) -> MemoryLimit | None:
     """The most that adaptive allocations may have; None if they do not scale the deployment, or
     its memory has not been measured."""
-    rule, stats = assessment.rule, assessment.stats
+    rule = assessment.rule
     if rule.mode is not Mode.BOUNDS:
         return None
-    return adaptive_maximum(stats, rule.max_allocations, memory)
+    return memory.maximum(assessment.stats, rule.max_allocations)
 
 
 def _granted_start(
@@ -196,7 +173,7 @@ def _granted_start(
     if start.adaptive is None or not start.adaptive.enabled:
         return decision
     maximum = start.adaptive.maximum or decision.max_allocations
-    limit = adaptive_maximum(stats, maximum, memory, starting=True)
+    limit = memory.maximum(stats, maximum, starting=True)
     if limit is None or limit.allocations >= maximum:
         return decision
     most = max(limit.allocations, start.adaptive.minimum or 0, 1)
