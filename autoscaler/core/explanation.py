@@ -88,7 +88,8 @@ def explain(decision: Decision, change: str = "") -> str:
     if decision.desired != decision.current:
         # The policy held, and a constraint changed the allocations.
         texts[0] = texts[0].removeprefix("held: ")
-    if reported := problem_text(decision.reported):
+    # A shortfall has a line of its own.
+    if decision.shortfall is None and (reported := problem_text(decision.reported)):
         texts.append(f"the cluster reports: {_shortened(reported)}")
     text = f"{change or change_text(decision)}: {'; '.join(texts)}"
     if running := running_text(decision.shortfall):
@@ -222,6 +223,8 @@ def explain_outcome(outcome: Outcome) -> str:
     text = explain(outcome.decision, result_text(outcome))
     if outcome.kind in (OutcomeKind.UNCHANGED, OutcomeKind.ACCEPTED):
         return text
+    if outcome.kind is OutcomeKind.OBSERVE_ONLY:
+        return f"{text} ({_OUTCOMES[outcome.kind]})"  # the reason concerns all deployments
     return f"{text} ({outcome_text(outcome)})"
 
 

@@ -86,7 +86,7 @@ def _overview(deployments: tuple[DeploymentView, ...]) -> Table:
             Text(", ".join(_short_reasons(view))),
             _change(view.current, view.desired),
             _erlangs(view.load),
-            f"{_wait(expected)}{of_quantile}" if expected else "",
+            f"{_wait_now(view)}{_wait(expected)}{of_quantile}" if expected else "",
         )
     return table
 
@@ -111,6 +111,8 @@ def _render_deployment(response: DeploymentResponse, view: ManagedView, console:
 
     if view.shortfall is not None:
         found = f"{view.deployment}: {view.running_text}; {view.shortfall.message}"
+        if isinstance(late := view.steps[0].inputs.get("violation_fraction_now"), float):
+            found += f"; {percent_text(late)} late now"
         _line(console, found, "bold red")
     if view.reported is not None:
         style = "bold yellow" if view.reported.problem else ""
@@ -174,7 +176,7 @@ _INPUT_LABELS = {
     "max_queue_wait_s": ("max queue wait", "{}"),
     "slo_attainment": ("SLO attainment (24 h)", "{}"),
     "slo_unreachable": ("SLO", "{}"),
-    "violation_fraction_now": ("late now", "{}"),
+    "expected_slo_attainment": ("expected SLO attainment", "{}"),
     "queue_wait_now_s": ("queue wait now", "{}"),
     "utilisation_now": ("utilisation now", "{}"),
     "backlog_requests": ("backlog", "{} requests"),
@@ -190,12 +192,15 @@ _INPUT_LABELS = {
 
 _FRACTIONS = {
     *("slo_attainment", "slo_target", "forecast_coverage", "target_utilisation"),
-    *("violation_fraction_now", "utilisation_now"),
+    *("expected_slo_attainment", "utilisation_now"),
 }
 
 _LOAD = ("offered_load", "load_stddev")
 
-_SHOWN_ELSEWHERE = {*_LOAD, "since_s", "running", "requested", "missing_s", "loading_nodes"}
+_SHOWN_ELSEWHERE = {
+    *(*_LOAD, "since_s", "running", "requested", "missing_s", "loading_nodes"),
+    "violation_fraction_now",
+}
 
 
 def _inputs(view: ManagedView) -> Iterator[_Row]:
@@ -228,6 +233,7 @@ def _candidate_table(view: ManagedView) -> Table:
         recommended = candidate.allocations == view.recommended
         marks = {
             "recommended": recommended,
+            "running": view.shortfall is not None and candidate.allocations == view.running,
             "current": candidate.allocations == view.current,
             "desired": candidate.allocations == view.desired != view.recommended,
         }
@@ -311,6 +317,15 @@ def _erlangs(load: LoadView | None) -> str:
 
 def _wait(expected: CandidateView) -> str:
     return "∞" if expected.queue_wait_s is None else duration_text(expected.queue_wait_s)
+
+
+def _wait_now(view: ManagedView) -> str:
+    """The queue wait that is expected with what runs now, if that is not all."""
+    inputs = view.steps[0].inputs
+    if "queue_wait_now_s" not in inputs:
+        return "∞ now, " if "violation_fraction_now" in inputs else ""
+    wait_s = inputs["queue_wait_now_s"]
+    return f"{'∞' if not isinstance(wait_s, float) else duration_text(wait_s)} now, "
 
 
 def _ago(seconds: float) -> str:

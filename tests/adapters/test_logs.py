@@ -2,12 +2,23 @@ import io
 import json
 import logging
 import math
+import re
 
 import pytest
 import structlog
+from msgspec.structs import replace
 
 from autoscaler.adapters.logs import LogRecorder, configure
-from autoscaler.core.decision import CompletedRollout, OutcomeKind, Unmanaged
+from autoscaler.core.decision import (
+    CompletedRollout,
+    ExternalChange,
+    NoEffect,
+    OutcomeKind,
+    SetAllocations,
+    Setting,
+    Unmanaged,
+)
+from autoscaler.core.shortfall import ReportedStatus, Shortfall, ShortfallCause
 from autoscaler.core.values import Candidate, Reason, Step
 from autoscaler.ports import FailureKind, ObservationFailed
 from tests.adapters.recorded import cycle, decision, outcome, steady
@@ -324,3 +335,140 @@ class TestForms:
             configure("json", "info", version="1", environ={}, stream=stream)
         structlog.get_logger("test").info("thing.done")
         assert len(stream.getvalue().splitlines()) == 1
+
+
+def short(running, cause=ShortfallCause.LOST, *, since=1_000.0, at=1_000.0, requested=24):
+    """A steady decision with a shortfall."""
+    shortfall = Shortfall(
+        since=since,
+        progress_at=since,
+        requested=requested,
+        running=running,
+        lost=requested - running if cause is ShortfallCause.LOST else 0,
+        cause=cause,
+    )
+    return steady(at=at, running=running, shortfall=shortfall)
+
+
+class TestMissingAllocations:
+    @staticmethod
+    def of(log, decision):
+        lines = log.planned(outcome(decision, OutcomeKind.UNCHANGED), at=decision.at)
+        return [line for line in lines if line["event"].startswith("allocations.")]
+
+    def test_a_loss_is_one_warning_with_its_figures(self, log):
+        (line,) = self.of(log, short(16))
+        assert (line["level"], line["event"]) == ("warning", "allocations.missing")
+        assert line["message"] == "elser: 16 of 24 running; 8 lost"
+        assert (line["running"], line["requested"], line["lost"]) == (16, 24, 8)
+        assert line["cause"] == "lost"
+        assert self.of(log, short(16, at=1_010.0)) == []
+
+    def test_fewer_still_is_another(self, log):
+        assert self.of(log, short(16))
+        assert self.of(log, short(20)) == []
+        assert self.of(log, short(17)) == []
+        (line,) = self.of(log, short(8))
+        assert line["running"] == 8
+
+    def test_its_end_is_info_with_how_long_it_lasted(self, log):
+        self.of(log, short(16))
+        (line,) = self.of(log, steady(at=1_300.0, running=24))
+        assert events([line]) == [("info", "allocations.running")]
+        assert line["message"] == "elser: all 24 allocations run again, after 5 min"
+        assert self.of(log, steady(at=1_310.0, running=24)) == []
+
+    def test_unknown_is_no_end(self, log):
+        self.of(log, short(16))
+        assert self.of(log, steady(at=1_010.0)) == []
+        assert self.of(log, short(16, at=1_020.0)) == []
+
+    def test_a_rollout_is_silent_until_it_is_overdue(self, log):
+        assert self.of(log, short(16, ShortfallCause.STARTING)) == []
+        (line,) = self.of(log, short(16, ShortfallCause.OVERDUE, at=1_700.0))
+        assert line["message"] == "elser: 16 of 24 running; 8 have not started, for 12 min"
+
+    def test_the_cluster_is_quoted(self, log):
+        said = ReportedStatus(state="started", reason="no room on [ml-1]", routes=())
+        (line,) = self.of(log, replace(short(16), reported=said))
+        assert line["message"].endswith("; the cluster reports: no room on [ml-1]")
+        assert line["reported"] == "no room on [ml-1]"
+
+    def test_a_vanished_deployment_begins_again(self, log):
+        self.of(log, short(16))
+        log.planned()
+        assert len(self.of(log, short(16))) == 1
+
+
+def test_external_changes_and_updates_without_effect_are_warnings(log):
+    changed = ExternalChange(
+        deployment_id="elser", at=1_000.0, before=Setting(8), after=Setting(4), times=3, hold_s=60.0
+    )
+    lost = NoEffect(
+        deployment_id="elser",
+        change=SetAllocations(6),
+        accepted_at=900.0,
+        at=1_000.0,
+        times=1,
+        wait_s=60.0,
+        detail="the update to 6 was accepted without effect",
+    )
+    observed, plan, outcomes, took = cycle(outcome(steady(), OutcomeKind.UNCHANGED))
+    plan = replace(plan, external_changes=(changed,), no_effect=(lost,))
+    log.recorder.planned(observed, plan, outcomes, took)
+    lines = {line["event"]: line for line in log.take()}
+    assert lines["deployment.changed"]["level"] == "warning"
+    assert (
+        "change 3 in a row; look for a second autoscaler" in lines["deployment.changed"]["message"]
+    )
+    assert lines["deployment.changed"]["second_writer"]
+    assert lines["update.no_effect"]["level"] == "warning"
+    assert lines["update.no_effect"]["message"] == (
+        "elser: the update to 6 was accepted without effect; the next attempt is in 60 s"
+    )
+
+
+def test_a_deployment_left_to_adaptive_allocations_is_a_warning_when_that_begins(log):
+    def left(current):
+        steps = (Step(Reason.ADAPTIVE_ENABLED, current, current),)
+        return outcome(steady(current=current, steps=steps), OutcomeKind.UNCHANGED)
+
+    assert events(log.planned(left(3))) == [("warning", "decision.made")]
+    assert events(log.planned(left(4))) == [("info", "decision.made")]
+    log.planned(outcome(steady(), OutcomeKind.UNCHANGED))
+    assert events(log.planned(left(3))) == [("warning", "decision.made")]
+
+
+class TestConsole:
+    @staticmethod
+    def lines(*outcomes, **planned):
+        stream = io.StringIO()
+        configure("console", "info", version="1", environ={}, stream=stream)
+        LogRecorder().planned(*cycle(*outcomes, **planned))
+        return stream.getvalue().splitlines()
+
+    def test_a_line_is_time_level_sentence_and_the_fields_that_matter(self):
+        (line,) = self.lines(outcome(decision(), OutcomeKind.ACCEPTED))
+        assert re.fullmatch(
+            r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ info    elser 3 -> 6: load 4\.50 at 70% needs 7; "
+            r"bounds are 1\.\.6  event=update\.accepted rule=all reason=bounds",
+            line,
+        )
+
+    def test_no_field_repeats_the_sentence(self):
+        (line,) = self.lines(outcome(decision(), OutcomeKind.NO_CAPACITY, "no room"))
+        assert line.count("no room") == 1
+
+    def test_a_line_of_a_library_has_its_name(self):
+        stream = io.StringIO()
+        configure("console", "info", version="1", environ={}, stream=stream)
+        logging.getLogger("aiohttp.server").warning("odd request")
+        assert stream.getvalue().endswith("Z warning odd request  logger=aiohttp.server\n")
+
+    def test_the_words_of_a_cluster_cannot_act_on_the_terminal(self):
+        text = "\n".join(
+            self.lines(outcome(decision(), OutcomeKind.INVALID, "a\x1b[2Jb\nc\r2026 info fine"))
+        )
+        assert "\x1b" not in text
+        assert "\r" not in text
+        assert "\n    c" in text

@@ -23,6 +23,7 @@ from autoscaler.core.explanation import (
     problem_text,
     reported_text,
     running_text,
+    shortfall_text,
     unchanged_text,
     unmanaged_text,
 )
@@ -371,14 +372,24 @@ class TestWhatRuns:
     HELD = Step(Reason.DATA_QUALITY, 24, 24, {"issues": "counter_reset"})
     NO_ROOM = ReportedStatus(state="started", reason="no room on ml-1", routes=())
 
-    def test_it_stands_first_with_the_words_of_the_cluster_last(self):
-        decision = replace(
-            decided(24, self.HELD).decision, running=16, shortfall=lost(), reported=self.NO_ROOM
-        )
+    def test_it_stands_first(self):
+        decision = replace(decided(24, self.HELD).decision, running=16, shortfall=lost())
         assert explain(decision) == (
-            "elser 16 of 24 running, stays at 24: held: a process ended or restarted; "
-            "the cluster reports: no room on ml-1"
+            "elser 16 of 24 running, stays at 24: held: a process ended or restarted"
         )
+
+    def test_the_words_of_the_cluster_are_in_the_line_about_the_shortfall(self):
+        decision = replace(
+            decided(24, self.HELD).decision, at=30.0, shortfall=lost(), reported=self.NO_ROOM
+        )
+        assert "no room" not in explain(decision)
+        assert shortfall_text(decision) == (
+            "elser: 16 of 24 running; 8 lost, for 30 s; the cluster reports: no room on ml-1"
+        )
+
+    def test_without_a_shortfall_they_come_last(self):
+        decision = replace(decided(24, self.HELD).decision, reported=self.NO_ROOM)
+        assert explain(decision).endswith("; the cluster reports: no room on ml-1")
 
     def test_nothing_runs(self):
         assert running_text(lost(running=0, lost=24)) == "0 of 24 running"
