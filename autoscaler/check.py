@@ -167,6 +167,8 @@ def _hold_reason(
         )
     if preflight.rejection_of(rule.mode):
         return f'observed only: the cluster rejects updates in mode "{rule.mode}"'
+    if stats.deployment_id in preflight.unknown_owners:
+        return "held: it is not known whether an inference endpoint owns it"
     if owned and preflight.owned_rejected_because:
         return "observed only: its inference endpoint cannot be updated"
     return "dry run: decisions are logged and not sent" if rule.dry_run else ""

@@ -17,28 +17,26 @@ from autoscaler.adapters.admin_http import ClusterPages, DecisionRecorder, Healt
 from autoscaler.adapters.calendar import CronCalendar
 from autoscaler.adapters.elasticsearch.api import ElasticsearchApi
 from autoscaler.adapters.elasticsearch.cluster import ElasticsearchCluster
-from autoscaler.adapters.elasticsearch.preflight import PreflightReport, inspect
+from autoscaler.adapters.elasticsearch.preflight_report import PreflightReport
 from autoscaler.adapters.elasticsearch.transport import Transport
 from autoscaler.adapters.logs import LogRecorder
 from autoscaler.adapters.prometheus import PrometheusRecorder
 from autoscaler.adapters.state_file import StateFile
 from autoscaler.config import Config
 from autoscaler.control_loop import ControlLoop
-from autoscaler.core.decision import Mode, Outcome, OutcomeKind, Plan
+from autoscaler.core.decision import Outcome, OutcomeKind, Plan
+from autoscaler.core.flow.feedback import without_denials
 from autoscaler.core.flow.planning import MAX_INTERVAL_POLLS, Ruleset
 from autoscaler.core.selection import OnExit
 from autoscaler.core.state import State
 from autoscaler.core.units import duration_text
 from autoscaler.core.values import Observation
 from autoscaler.ports import Clock, CycleTimes, ObservationFailed, Recorder
+from autoscaler.preflight_loop import PreflightLoop
 
 RELEASE_TIMEOUT_S = 20.0
 """Seconds that the release of all deployments may take when the daemon ends. 20 s, because
 Kubernetes kills the process after thirty."""
-
-PREFLIGHT_INTERVAL_S = 900.0
-"""Seconds between preflight checks while the cluster accepts no change. 15 min, because an operator
-has to grant a privilege or upgrade the cluster."""
 
 
 class ClusterController:
@@ -66,7 +64,6 @@ class ClusterController:
     ) -> None:
         self._config = config
         self._clock = clock
-        self._preflight = PreflightReport()
         fields = {"cluster": cluster} if cluster else {}
         self._log = structlog.get_logger("autoscaler", **fields)
         self.metrics = PrometheusRecorder(clock, cluster)
@@ -75,14 +72,28 @@ class ClusterController:
         self.pages = ClusterPages(self.health, decisions, resume=self.resume, cluster=cluster)
         self._transport = transport_to(config, clock)
         self._api = ElasticsearchApi(self._transport)
-        api = ElasticsearchCluster(self._api, clock)
+        self._renewals = 0  # of the credentials, as far as they were reported
+        self._ports = ElasticsearchCluster(self._api, clock)
+        self._preflight = PreflightLoop(
+            self._api,
+            self._ports,
+            clock,
+            self._log,
+            rules=lambda: self._config.rules,
+            on_report=self._apply_report,
+        )
         state_store = StateFile(config.state_file) if config.state_file is not None else None
         self._loop = ControlLoop(
             clock=clock,
-            observer=api,
-            actuator=api,
+            observer=self._ports,
+            actuator=self._ports,
             recorder=CompositeRecorder(
-                LogRecorder(self._log), self.metrics, self.health, decisions, *recorders
+                LogRecorder(self._log),
+                self.metrics,
+                self.health,
+                decisions,
+                self._preflight,
+                *recorders,
             ),
             ruleset=ruleset_of(config),
             poll_interval_s=config.poll_interval_s,
@@ -101,18 +112,17 @@ class ClusterController:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
+        await self._ports.close()
         await self._transport.__aexit__(error_type, error, traceback)
 
     async def run(self) -> None:
-        """Run the preflight check and cycles until `stop` is called."""
-        preflight = asyncio.ensure_future(self._run_preflight())
+        """Run preflight checks and cycles until `stop` is called."""
+        preflight = asyncio.ensure_future(self._preflight.run())
         try:
             await self._loop.run()
         finally:
             preflight.cancel()
-            (result,) = await asyncio.gather(preflight, return_exceptions=True)
-        if isinstance(result, Exception):
-            raise result
+            await asyncio.gather(preflight, return_exceptions=True)
 
     def stop(self) -> None:
         """Begin no further cycle and no further update; the current update is completed."""
@@ -123,11 +133,34 @@ class ClusterController:
         return self._loop.resume(deployment_id)
 
     def apply(self, config: Config) -> None:
-        """Put the rules and the poll interval of a new configuration into effect."""
+        """Put the rules, the poll interval and the credentials of a new configuration into effect,
+        and check the cluster again."""
+        self._transport.authorization.replace(config.connection.auth)
         self._config = config
         self.health.poll_interval_s = config.poll_interval_s
-        self._loop.ruleset = ruleset_of(config, self._preflight)
+        self._loop.ruleset = ruleset_of(config, self._preflight.report)
         self._loop.poll_interval_s = config.poll_interval_s
+        self.renew_credentials()
+        self._preflight.request()
+
+    def renew_credentials(self) -> None:
+        """Read the credentials again. If they have changed, check what they may do."""
+        self._transport.authorization.renew()
+        renewals = self._transport.authorization.renewals
+        if renewals == self._renewals:
+            return
+        self._renewals = renewals
+        self._log.info(
+            "credentials.renewed",
+            message="new credentials are used; checking what they permit",
+        )
+        self._preflight.request()
+        self._loop.retry()
+
+    def _apply_report(self, found: PreflightReport, regained: bool) -> None:
+        self._loop.ruleset = ruleset_of(self._config, found)
+        if regained:
+            self._loop.state = without_denials(self._loop.state)
 
     async def release(self) -> None:
         """Leave every deployment as `on_exit` of its rule says. For use after `run` has ended."""
@@ -157,29 +190,6 @@ class ClusterController:
                     message=f"{deployment_id} was not released: {detail}",
                     deployment=deployment_id,
                 )
-
-    async def _run_preflight(self) -> None:
-        """Report at the start what would otherwise appear one failed update at a time.
-
-        Rules whose changes the cluster would refuse only observe, until a later check finds that
-        it accepts them.
-        """
-        while True:
-            before, self._preflight = self._preflight, await inspect(self._api)
-            rejections = self._rejections(self._preflight)
-            for problem in self._preflight.problems:
-                if problem not in before.problems and problem.sentence not in rejections:
-                    self._log.warning("cluster.problem", message=problem.sentence)
-            for reason in sorted(rejections - self._rejections(before)):
-                self._log.warning("cluster.observe_only", message=f"only observing: {reason}")
-            self._loop.ruleset = ruleset_of(self._config, self._preflight)
-            if not any(map(self._preflight.rejection_of, Mode)):
-                return
-            await self._clock.sleep(PREFLIGHT_INTERVAL_S)
-
-    def _rejections(self, found: PreflightReport) -> set[str]:
-        """Why some rules can only observe."""
-        return {found.rejection_of(rule.mode) for rule in self._config.rules} - {""}
 
 
 _RELEASE_TEXTS = {

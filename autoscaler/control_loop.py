@@ -78,17 +78,25 @@ class ControlLoop:
     _recorded: dict[str, StoppedDeployment] = field(default_factory=dict)  # before their stops
     _timeout_interval_s: float = 0.0  # after the last time-out; 0: none since an observation
     _stopping: asyncio.Event = field(default_factory=asyncio.Event)
+    _failed: bool = False  # whether the last observation has
+    _retry: asyncio.Event = field(default_factory=asyncio.Event)
 
     async def run(self) -> None:
         """Run cycles, a poll interval apart from start to start, until `stop` is called."""
         while not self._stopping.is_set():
             started_at = self.clock.now()
+            self._retry.clear()
             interval_s = await self._guarded_cycle()
             await self._pause(started_at + interval_s - self.clock.now())
 
     def stop(self) -> None:
         """Start no further cycle and send no further update; an update under way is finished."""
         self._stopping.set()
+
+    def retry(self) -> None:
+        """Begin the next cycle now if the last observation failed; there are new credentials."""
+        if self._failed:
+            self._retry.set()
 
     def resume(self, deployment_id: str) -> bool:
         """Resume a deployment in the next cycle. Returns whether it is stopped, so that it can
@@ -110,8 +118,9 @@ class ControlLoop:
             observation = await self.observer.observe()
         except ObservationFailed as failure:
             self.recorder.skipped(failure, self.clock.now())
+            self._failed = True
             return self._interval_after(failure, self.clock.now() - started_at)
-        self._timeout_interval_s = 0.0
+        self._timeout_interval_s, self._failed = 0.0, False
         observed_at = self.clock.now()
         stopped = self.state.stopped
         open_at = None if self.calendar is None else self.calendar.open_at
@@ -279,6 +288,7 @@ class ControlLoop:
         waits = [
             asyncio.ensure_future(self.clock.sleep(seconds)),
             asyncio.ensure_future(self._stopping.wait()),
+            asyncio.ensure_future(self._retry.wait()),
         ]
         try:
             await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)

@@ -10,7 +10,7 @@ from prometheus_client import CollectorRegistry
 
 from autoscaler import __version__
 from autoscaler.adapters.admin_http import AdminServer
-from autoscaler.adapters.clock import HostClock
+from autoscaler.adapters.clock import HostClock, wait_for_any
 from autoscaler.adapters.prometheus import DaemonMetrics
 from autoscaler.cluster_controller import ClusterController
 from autoscaler.config import Config, ConfigError, what_needs_restart
@@ -22,7 +22,7 @@ STOP_TIMEOUT_S = 2.5
 ends within five seconds even if a scrape hangs as well."""
 
 RELOAD_INTERVAL_S = 5.0
-"""Seconds between two reads of the configuration file.
+"""Seconds between two reads of the configuration file, and of the file with the credentials.
 
 Reading is the only way to notice a change that works on every mount, ConfigMaps included.
 """
@@ -61,7 +61,7 @@ class Daemon:
         self._stopping = asyncio.Event()
         self._reload_now = asyncio.Event()
         self._former_names_warned: set[str] = set()
-        clock = clock or HostClock()
+        self._clock = clock = clock or HostClock()
         self._cluster = ClusterController(config, clock, recorders=recorders)
         self._metrics = DaemonMetrics(clock, __version__)
         self._metrics.config_accepted(config.fingerprint, config.poll_interval_s)
@@ -150,13 +150,10 @@ class Daemon:
 
     async def _reload_when_changed(self) -> None:
         while True:
-            requested = True
-            try:
-                await asyncio.wait_for(self._reload_now.wait(), RELOAD_INTERVAL_S)
-            except TimeoutError:
-                requested = False
+            requested = await wait_for_any(self._clock, RELOAD_INTERVAL_S, self._reload_now)
             self._reload_now.clear()
             self._reload(requested=requested)
+            self._cluster.renew_credentials()
 
     def _reload(self, *, requested: bool) -> None:
         try:

@@ -620,7 +620,7 @@ class TestSecrets:
         new = load(write(f"{REACHABLE}api_key = 'b'\n"), {})
         assert old != new
         assert old.fingerprint == new.fingerprint
-        assert what_needs_restart(old, new) == ("[elasticsearch]",)
+        assert what_needs_restart(old, new) == (), "new credentials are used at once"
 
 
 def test_what_needs_a_restart(write):

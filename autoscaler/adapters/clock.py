@@ -3,6 +3,8 @@
 import asyncio
 import time
 
+from autoscaler.ports import Clock
+
 
 class HostClock:
     """Unix seconds that never jump: the time at start, plus the time that has passed since.
@@ -34,3 +36,17 @@ _CLOCK: int = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
 def _elapsed_s() -> float:
     """Seconds since some instant."""
     return time.clock_gettime(_CLOCK)
+
+
+async def wait_for_any(clock: Clock, seconds: float, *events: asyncio.Event) -> bool:
+    """Wait for one of the events, but no longer than `seconds`. Returns whether one is set."""
+    waits = [
+        asyncio.ensure_future(clock.sleep(seconds)),
+        *(asyncio.ensure_future(event.wait()) for event in events),
+    ]
+    try:
+        await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for wait in waits:
+            wait.cancel()
+    return any(event.is_set() for event in events)

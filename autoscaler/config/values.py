@@ -67,7 +67,11 @@ def _shown(rule: Rule) -> Any:
 def what_needs_restart(old: Config, new: Config) -> tuple[str, ...]:
     """The settings that differ and take effect at the next start only, by name in the file."""
     pairs = {
-        "[elasticsearch]": (old.connection, new.connection),
+        # New credentials take effect at once.
+        "[elasticsearch]": (
+            structs.replace(old.connection, auth=None),
+            structs.replace(new.connection, auth=None),
+        ),
         "[server]": (old.server, new.server),
         "[logging]": (old.logging, new.logging),
         "state_file": (old.state_file, new.state_file),

@@ -14,7 +14,10 @@ from autoscaler.connection import (
 
 
 class Authorization:
-    """The header to send. Credentials from a file can be renewed after a 401.
+    """The header to send. Credentials from a file can be read again, after a 401 or at any time.
+
+    Attributes:
+        renewals: how often the header has changed.
 
     Raises:
         ConnectionSettingsError: the file cannot be read, or the secret is invalid.
@@ -23,6 +26,7 @@ class Authorization:
     def __init__(self, credentials: Credentials | None) -> None:
         self._credentials = credentials
         self._header = _header(credentials)
+        self.renewals = 0
 
     def __repr__(self) -> str:
         return "Authorization(...)"
@@ -39,7 +43,13 @@ class Authorization:
             return False  # the file is being replaced; the previous secret stays
         changed = header != self._header
         self._header = header
+        self.renewals += changed
         return changed
+
+    def replace(self, credentials: Credentials | None) -> None:
+        """Use other credentials, as soon as their file can be read."""
+        self._credentials = credentials
+        self.renew()
 
 
 def _header(credentials: Credentials | None) -> str:

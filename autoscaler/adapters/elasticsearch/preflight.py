@@ -4,8 +4,8 @@ It sends the read requests of the daemon and a few more, changes nothing, and re
 as one sentence with its fix.
 """
 
-import re
 from collections.abc import Awaitable
+from contextlib import suppress
 from typing import TypeVar
 
 from msgspec import Struct
@@ -29,6 +29,7 @@ from autoscaler.adapters.elasticsearch.errors import (
 )
 from autoscaler.adapters.elasticsearch.ownership import Ownership
 from autoscaler.adapters.elasticsearch.preflight_report import PreflightReport, Problem, Severity
+from autoscaler.adapters.elasticsearch.server_version import ServerVersion, minor_of, server_version
 from autoscaler.core.decision import ObserveOnlyCause
 
 __all__ = ["PreflightReport", "Problem", "Severity", "inspect"]
@@ -60,19 +61,33 @@ _NEEDS = (
 )
 
 
-async def inspect(api: ElasticsearchApi) -> PreflightReport:
-    """Check the cluster. Never raises: a failed request is reported as a problem."""
-    inspection = _Inspection(api)
+async def inspect(
+    api: ElasticsearchApi,
+    *,
+    ownership: Ownership | None = None,
+    deployed: frozenset[str] | None = None,
+) -> PreflightReport:
+    """Check the cluster. Never raises: a failed request is reported as a problem.
+
+    Args:
+        ownership: what is known of the owners of deployments, and becomes known; None: nothing.
+        deployed: the deployments, which were read before; None: they are read now.
+    """
+    inspection = _Inspection(api, ownership or Ownership(api))
     try:
         await inspection.check_security()
         await inspection.check_version()
         await inspection.check_licence()
         await inspection.check_machine_learning()
-        await inspection.check_deployments()
+        if deployed is None:
+            await inspection.check_deployments()
+        else:
+            inspection.deployed = deployed
         await inspection.check_ownership()
     except (TransportError, Unauthenticated) as error:
         # All further requests would fail in the same way.
         inspection.note(Severity.FATAL, f"{error}{_hint(error)}")
+        inspection.found = replace(inspection.found, complete=False)
     return inspection.found
 
 
@@ -86,9 +101,10 @@ def _hint(error: ElasticsearchError) -> str:
 class _Inspection:
     """The report so far."""
 
-    def __init__(self, api: ElasticsearchApi) -> None:
+    def __init__(self, api: ElasticsearchApi, ownership: Ownership) -> None:
         self._api = api
-        self._deployed: frozenset[str] = frozenset()
+        self._ownership = ownership
+        self.deployed: frozenset[str] = frozenset()
         self.found = PreflightReport()
 
     def note(self, level: Severity, sentence: str) -> None:
@@ -97,12 +113,16 @@ class _Inspection:
     async def check_version(self) -> None:
         info = await self._response(self._api.info())
         if info is None:
+            self._incomplete_unless_denied("monitor")
             return
+        if self._ownership.version == ServerVersion():
+            self._ownership.version = server_version(info)
         serverless = info.version.build_flavor == "serverless"
         version = "" if serverless else info.version.number
         self.found = replace(
             self.found,
             cluster_name=info.cluster_name,
+            cluster_uuid=info.cluster_uuid,
             build_flavor=info.version.build_flavor,
             version=version,
         )
@@ -112,7 +132,7 @@ class _Inspection:
                 direct_rejected_because="serverless scales its deployments with adaptive "
                 'allocations and rejects a number of allocations; set mode = "bounds"',
             )
-        elif (known := _major_and_minor(version)) is None:
+        elif (known := minor_of(version)) is None:
             self.note(
                 Severity.WARNING,
                 f"version {version!r} is unknown, so its features cannot be checked",
@@ -147,6 +167,7 @@ class _Inspection:
                 self.found = replace(self.found, security_enabled=False)
             else:
                 self._note_refusal(error)
+                self.found = replace(self.found, complete=False)
             return
         self.found = replace(
             self.found,
@@ -214,8 +235,8 @@ class _Inspection:
         statistics = await self._response(self._api.stats(), Severity.FATAL)
         if statistics is None:
             return
-        self._deployed = frozenset(stats.deployment_id for stats in statistics.deployments)
-        self.found = replace(self.found, deployments=len(self._deployed))
+        self.deployed = frozenset(stats.deployment_id for stats in statistics.deployments)
+        self.found = replace(self.found, deployments=len(self.deployed))
         for place, error in statistics.unreadable:
             self.note(Severity.WARNING, f"the statistics of {place} cannot be read: {error}")
         if not statistics.deployments and not statistics.unreadable:
@@ -223,10 +244,10 @@ class _Inspection:
 
     async def check_ownership(self) -> None:
         """Check the privileges for deployments of inference endpoints, if there are any."""
-        ownership = Ownership(self._api)
+        ownership = self._ownership
         try:
-            await ownership.read()
-            owned = frozenset(filter(ownership.owner_of, self._deployed))
+            await ownership.read(self.deployed)
+            owned = frozenset(filter(ownership.owner_of, self.deployed))
             self.found = replace(self.found, owned=owned)
             if not owned or not self.found.security_enabled or self._lacks_endpoint_update():
                 return
@@ -241,8 +262,10 @@ class _Inspection:
             )
             self.found = replace(self.found, stop_rejected_because=reason)
             return
-        except (ApiError, MalformedResponse):
-            return  # an update of an owned deployment reports it
+        except (ElasticsearchError, TimeoutError):
+            if ownership.failure:
+                await self._note_unknown_owners()
+            return  # otherwise, an update of an owned deployment reports it
         granted = privileges.get(_MANAGE_INFERENCE, False)
         self.found = replace(
             self.found, privileges={**self.found.privileges, _MANAGE_INFERENCE: granted}
@@ -256,8 +279,32 @@ class _Inspection:
             self.found = replace(self.found, owned_rejected_because=reason)
             self.note(Severity.WARNING, reason)
 
+    async def _note_unknown_owners(self) -> None:
+        """Report that the endpoints cannot be listed, and the deployments that may be owned."""
+        ownership = self._ownership
+        if not ownership.version.guards_updates:
+            with suppress(ElasticsearchError):
+                for name in filter(ownership.unknown_because, sorted(self.deployed)):
+                    await ownership.ask_for(name)
+            unknown = frozenset(filter(ownership.unknown_because, self.deployed))
+            self.found = replace(self.found, unknown_owners=unknown)
+        owned = frozenset(filter(ownership.owner_of, self.deployed))
+        self.found = replace(self.found, owned=owned)
+        names = ", ".join(sorted(self.found.unknown_owners))
+        held = f", and these are not changed, since one may own them: {names}" if names else ""
+        reason = (
+            "which inference endpoints own or use deployments is not known, because "
+            f"{ownership.failure}; no deployment is stopped{held}"
+        )
+        self.found = replace(self.found, stop_rejected_because=reason)
+        self.note(Severity.WARNING, reason)
+
+    def _incomplete_unless_denied(self, privilege: str) -> None:
+        if self.found.privileges.get(privilege, True):
+            self.found = replace(self.found, complete=False)
+
     def _lacks_endpoint_update(self) -> bool:
-        known = _major_and_minor(self.found.version)
+        known = minor_of(self.found.version)
         return known is not None and known < _OLDEST_WITH_ENDPOINT_UPDATE
 
     async def _response(
@@ -282,11 +329,6 @@ class _Inspection:
     def _observe_only(self, cause: ObserveOnlyCause, reason: str) -> None:
         self.found = replace(self.found, observe_only_because=reason, observe_only_cause=cause)
         self.note(Severity.WARNING, reason)
-
-
-def _major_and_minor(version: str) -> tuple[int, int] | None:
-    found = re.match(r"(\d{1,4})\.(\d{1,4})\b", version)
-    return (int(found[1]), int(found[2])) if found else None
 
 
 def _says_security_is_off(error: ElasticsearchError) -> bool:

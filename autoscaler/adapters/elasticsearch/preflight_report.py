@@ -21,7 +21,9 @@ class Problem(Struct, frozen=True):
 class PreflightReport(Struct, frozen=True, kw_only=True):
     """The findings. A value that could not be determined is empty or None."""
 
+    complete: bool = True  # False: requests failed on the way, and more could not be found out
     cluster_name: str = ""
+    cluster_uuid: str = ""
     version: str = ""  # "" on serverless, where it has no meaning
     build_flavor: str = ""
     # Why changes, allocations or bounds would be rejected; "": they would not, as far as is known.
@@ -39,6 +41,7 @@ class PreflightReport(Struct, frozen=True, kw_only=True):
     upgrade_mode: bool | None = None
     deployments: int | None = None
     owned: frozenset[str] = frozenset()  # deployments that inference endpoints own
+    unknown_owners: frozenset[str] = frozenset()  # not changed, since they may be owned
     owned_rejected_because: str = ""  # "": these can be changed, as far as is known
     stop_rejected_because: str = ""  # "": deployments can be stopped, as far as is known
     problems: tuple[Problem, ...] = ()

@@ -94,7 +94,7 @@ class Transport:
         self._jitter = jitter
         self._hosts = Hosts(urls_of(connection))
         self._trust = Trust(connection)
-        self._authorization = Authorization(connection.auth)
+        self.authorization = Authorization(connection.auth)
         self._session: aiohttp.ClientSession | None = None
         self.opaque_id = "autoscaler"  # Elasticsearch repeats it in its logs and task lists
 
@@ -196,7 +196,7 @@ class Transport:
         try:
             return await self._exchange(url, request)
         except Unauthenticated:
-            if not self._authorization.renew():
+            if not self.authorization.renew():
                 raise
         return await self._exchange(url, request)
 
@@ -217,7 +217,7 @@ class Transport:
 
     async def _send_once(self, url: URL, request: HttpRequest) -> bytes:
         assert self._session is not None, "use the transport as a context manager"
-        headers = {"X-Opaque-Id": self.opaque_id, **self._authorization.headers}
+        headers = {"X-Opaque-Id": self.opaque_id, **self.authorization.headers}
         if request.body:
             headers["Content-Type"] = "application/json"
         async with self._session.request(

@@ -206,3 +206,27 @@ def is_unsettled(stats: DeploymentStats) -> bool:
         if node.routing_state != STARTED:
             return True
     return False
+
+
+_DENIALS = frozenset({OutcomeKind.FORBIDDEN, OutcomeKind.UNSUPPORTED, OutcomeKind.ENDPOINT_OWNED})
+
+
+def without_denials(state: State) -> State:
+    """The state after the cluster, or what it permits, has changed: what it has refused for lack
+    of a privilege, a licence or a feature may be tried again."""
+
+    def kept(back_off: BackOff | None) -> BackOff | None:
+        return None if back_off is not None and back_off.reason in _DENIALS else back_off
+
+    return replace(
+        state,
+        cluster_back_off=kept(state.cluster_back_off),
+        deployments={
+            name: replace(known, back_off=kept(known.back_off))
+            for name, known in state.deployments.items()
+        },
+        stopped={
+            name: replace(stopped, back_off=kept(stopped.back_off))
+            for name, stopped in state.stopped.items()
+        },
+    )

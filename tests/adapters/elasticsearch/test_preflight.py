@@ -236,11 +236,9 @@ async def test_the_privilege_for_endpoints_is_required_if_there_are_any():
         {INFERENCE: respond({"endpoints": [endpoint("not-deployed")]})},
         {INFERENCE: respond({"endpoints": [endpoint("x", deployment_id="elser")]})},
         {INFERENCE: UNAUTHORISED},
-        {INFERENCE: refusal(500, "null_pointer_exception", "oops")},
-        {INFERENCE: respond([])},
         {ROOT: respond(info("8.16.0"))},  # whose endpoints cannot be updated
     ],
-    ids=["none", "not deployed", "attached", "unknown", "error", "nonsense", "old"],
+    ids=["none", "not deployed", "attached", "unknown", "old"],
 )
 async def test_no_problem_with_endpoints_without_an_owned_deployment(changes):
     found = await inspected(owning("manage_inference") | changes)
@@ -248,6 +246,31 @@ async def test_no_problem_with_endpoints_without_an_owned_deployment(changes):
     assert "manage_inference" not in found.privileges
     unreadable = changes.get(INFERENCE) is UNAUTHORISED
     assert ("grant monitor_inference" in found.stop_rejected_because) is unreadable
+
+
+UNLISTED = {
+    "500": refusal(500, "null_pointer_exception", "oops"),
+    "400": refusal(400, "status_exception", "Unknown service"),
+    "no list": respond([]),
+    "no key": respond({}),
+    "proxy": page(502),
+}
+
+
+@pytest.mark.parametrize("version", ["8.19.4", "9.2.0"])
+@pytest.mark.parametrize("answer", UNLISTED.values(), ids=UNLISTED)
+async def test_endpoints_that_cannot_be_listed_are_warned_of(answer, version):
+    responses = owning("manage_inference") | {ROOT: respond(info(version)), INFERENCE: answer}
+    responses["/_inference/elser"] = answer
+    found = await inspected(responses, retries=0)
+    (problem,) = found.problems
+    assert problem.level is Severity.WARNING
+    assert "which inference endpoints own or use deployments is not known" in problem.sentence
+    assert "no deployment is stopped" in problem.sentence
+    guarded = version == "9.2.0"
+    assert ("these are not changed" in problem.sentence) is not guarded
+    assert found.unknown_owners == (frozenset() if guarded else {"elser"})
+    assert found.complete
 
 
 async def test_a_missing_privilege_is_reported_once():

@@ -1,0 +1,56 @@
+"""What is different between two preflight checks of one address, in sentences."""
+
+from collections.abc import Iterator
+
+from autoscaler.adapters.elasticsearch.preflight_report import PreflightReport
+from autoscaler.adapters.elasticsearch.server_version import SERVERLESS
+from autoscaler.core.decision import Mode
+
+
+def changes(before: PreflightReport, now: PreflightReport) -> Iterator[str]:
+    """One sentence for each difference. What either check did not find out is none."""
+    if before.cluster_uuid and now.cluster_uuid and before.cluster_uuid != now.cluster_uuid:
+        yield (
+            f"another cluster answers at this address: {now.cluster_name} ({now.cluster_uuid}), "
+            f"before {before.cluster_name} ({before.cluster_uuid})"
+        )
+    was, is_ = _version(before), _version(now)
+    if was and is_ and was != is_:
+        yield f"the cluster is now {is_}, was {was}"
+    was, is_ = _licence(before), _licence(now)
+    if was and is_ and was != is_:
+        yield f"the licence is now {is_}, was {was}"
+    if before.security_enabled is not None and now.security_enabled is not None:
+        if before.security_enabled != now.security_enabled:
+            yield f"security is now {'enabled' if now.security_enabled else 'disabled'}"
+        elif before.user != now.user and now.user:
+            yield f"the user is now {now.user}, was {before.user}"
+    for name, granted in now.privileges.items():
+        if name in before.privileges and before.privileges[name] != granted:
+            has = "has" if granted else "no longer has"
+            yield f"{now.user} {has} the cluster privilege {name}{' now' if granted else ''}"
+    if before.upgrade_mode and now.upgrade_mode is False:
+        yield "machine learning is no longer in upgrade mode"
+
+
+def regained(before: PreflightReport, now: PreflightReport) -> bool:
+    """Whether the cluster may accept now what it has refused before."""
+    if before == PreflightReport():
+        return False
+    differs = any(
+        getattr(before, name) != getattr(now, name)
+        for name in ("cluster_uuid", "version", "build_flavor", "user", "security_enabled")
+    )
+    granted = any(is_ and not before.privileges.get(name) for name, is_ in now.privileges.items())
+    accepted = any(before.rejection_of(mode) and not now.rejection_of(mode) for mode in Mode)
+    licensed = now.licence_ok is True and before.licence_ok is False
+    return differs or granted or accepted or licensed
+
+
+def _version(found: PreflightReport) -> str:
+    return SERVERLESS if found.build_flavor == SERVERLESS else found.version
+
+
+def _licence(found: PreflightReport) -> str:
+    kind, status = found.licence_type, found.licence_status
+    return f"{kind} and {status}" if kind and status else ""

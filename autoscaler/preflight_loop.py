@@ -1,0 +1,156 @@
+"""The preflight check of one cluster: at the start, when the cluster may have changed, and now and
+then. It says what has changed, and decides which rules can only observe."""
+
+import asyncio
+from collections.abc import Callable
+from typing import Any
+
+from autoscaler.adapters.clock import wait_for_any
+from autoscaler.adapters.elasticsearch.api import ElasticsearchApi
+from autoscaler.adapters.elasticsearch.cluster import ElasticsearchCluster
+from autoscaler.adapters.elasticsearch.preflight import PreflightReport, inspect
+from autoscaler.adapters.elasticsearch.preflight_changes import changes, regained
+from autoscaler.core.decision import Mode, Outcome, OutcomeKind, Plan
+from autoscaler.core.selection import Rule
+from autoscaler.core.values import Observation
+from autoscaler.ports import Clock, CycleTimes, FailureKind, ObservationFailed
+
+PREFLIGHT_INTERVAL_S = 900.0
+"""Seconds between preflight checks of a cluster that accepts all changes. 15 min, because what the
+cycles show, such as another version or a refusal, causes a check at once."""
+
+REJECTED_INTERVAL_S = 60.0
+"""Seconds between preflight checks while the cluster would refuse changes, or could not be checked,
+and least seconds between two checks because of what the cycles show. 60 s: an operator who grants a
+privilege waits for the effect, and a check has six small requests."""
+
+_DENIED = frozenset({FailureKind.UNAUTHENTICATED, FailureKind.FORBIDDEN})
+_REFUSED = frozenset({OutcomeKind.FORBIDDEN, OutcomeKind.UNSUPPORTED, OutcomeKind.ENDPOINT_OWNED})
+
+
+class PreflightLoop:
+    """Checks the cluster. It is a Recorder, because cycles show when a check is due.
+
+    Args:
+        log: a structlog logger.
+        rules: the configured rules, for what matters to them.
+        on_report: is called with the report after each check, and with whether the cluster may
+            accept now what it has refused before.
+    """
+
+    def __init__(
+        self,
+        api: ElasticsearchApi,
+        cluster: ElasticsearchCluster,
+        clock: Clock,
+        log: Any,
+        *,
+        rules: Callable[[], tuple[Rule, ...]],
+        on_report: Callable[[PreflightReport, bool], None],
+    ) -> None:
+        self._api = api
+        self._cluster = cluster
+        self._clock = clock
+        self._log = log
+        self._rules = rules
+        self._on_report = on_report
+        self._due = asyncio.Event()
+        self._at_once = asyncio.Event()
+        self._deployed: frozenset[str] | None = None
+        self._seen: object = None
+        self._nodes: dict[str, str] | None = None  # names by id
+        self._mixed = self._failed = self._defective = False
+        self.report = self._told = PreflightReport()
+        self._problems: frozenset[object] = frozenset()
+
+    def request(self) -> None:
+        """Check at once: credentials or configuration are new."""
+        self._at_once.set()
+
+    def planned(
+        self, observation: Observation, plan: Plan, outcomes: tuple[Outcome, ...], took: CycleTimes
+    ) -> None:
+        self._deployed = frozenset(observation.deployments)
+        nodes = observation.cluster.nodes if observation.cluster is not None else ()
+        info = self._cluster.info
+        seen = (
+            None if info is None else (info.cluster_uuid, info.version.number),
+            frozenset(node.version for node in nodes),
+        )
+        if self._seen not in (None, seen) or self._failed:
+            self._due.set()
+        if any(outcome.kind in _REFUSED for outcome in outcomes):
+            self._due.set()
+        self._seen, self._failed = seen, False
+        if observation.cluster is not None:
+            self._mixed = observation.cluster.mixed_versions
+            self._log_nodes({node.node_id: node.name or node.node_id for node in nodes})
+
+    def _log_nodes(self, nodes: dict[str, str]) -> None:
+        before, self._nodes = self._nodes, nodes
+        if before is None or before.keys() == nodes.keys():
+            return
+        parts = [
+            f"{', '.join(sorted(some[name] for name in some.keys() - others.keys()))} {verb}"
+            for some, others, verb in ((before, nodes, "left"), (nodes, before, "joined"))
+            if some.keys() - others.keys()
+        ]
+        count = f"{len(nodes)} machine-learning node{'' if len(nodes) == 1 else 's'}"
+        self._log.info(
+            "cluster.nodes_changed", message=f"the cluster has {count} now: {', '.join(parts)}"
+        )
+
+    def skipped(self, failure: ObservationFailed, at: float) -> None:
+        self._failed = True
+        if failure.kind in _DENIED:
+            self._due.set()
+
+    async def run(self) -> None:
+        while True:
+            try:
+                await self._check()
+            # Like a defect in a cycle, one in a check must not end the daemon.
+            except Exception as defect:
+                self._defective = True
+                self._log.error(
+                    "cluster.check_failed",
+                    message=f"the cluster could not be checked: {defect!r}",
+                    exc_info=defect,
+                )
+            await self._pause()
+
+    async def _pause(self) -> None:
+        """Wait until the next check is due, but not much longer than a cycle for what is new."""
+        if await wait_for_any(self._clock, REJECTED_INTERVAL_S, self._at_once):
+            return
+        found = self.report
+        if not found.complete or self._defective or any(map(found.rejection_of, Mode)):
+            return
+        rest_s = PREFLIGHT_INTERVAL_S - REJECTED_INTERVAL_S
+        await wait_for_any(self._clock, rest_s, self._at_once, self._due)
+
+    async def _check(self) -> None:
+        self._due.clear()
+        self._at_once.clear()
+        self._defective = False
+        before = self.report
+        found = await inspect(self._api, ownership=self._cluster.ownership, deployed=self._deployed)
+        self._log_problems(found)
+        if not found.complete and before != PreflightReport():
+            return  # what was found before is more than nothing
+        self.report = found
+        if not self._mixed:  # during an upgrade, each answer is that of another node
+            for sentence in changes(self._told, found):
+                self._log.warning("cluster.changed", message=sentence)
+            self._told = found
+        self._on_report(found, regained(before, found))
+
+    def _log_problems(self, found: PreflightReport) -> None:
+        rules = self._rules()
+        rejections = {found.rejection_of(rule.mode) for rule in rules} - {""}
+        for problem in found.problems:
+            if problem not in self._problems and problem.sentence not in rejections:
+                self._log.warning("cluster.problem", message=problem.sentence)
+        for reason in sorted(rejections - self._problems):
+            self._log.warning("cluster.observe_only", message=f"only observing: {reason}")
+        self._problems = frozenset({*found.problems, *rejections})
