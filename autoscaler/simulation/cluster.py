@@ -80,7 +80,6 @@ class SimulatedCluster(Conditions):
         memory_statistics: MemoryStatistics = MemoryStatistics.NONE,
     ) -> None:
         super().__init__(can_grow=can_grow)
-        self.behaviour = behaviour
         self.memory_statistics = memory_statistics
         self._state = ClusterState(
             behaviour=behaviour, seed=seed, now=now, ml_memory_fraction=ml_memory_fraction
@@ -101,6 +100,15 @@ class SimulatedCluster(Conditions):
         for node in nodes:
             self.add_node(node)
         self._state.events.schedule(now + TICK_S, self._tick)
+
+    @property
+    def behaviour(self) -> VersionBehaviour:
+        """That of the version, which may change at any time, as by an upgrade or a restore."""
+        return self._state.behaviour
+
+    @behaviour.setter
+    def behaviour(self, behaviour: VersionBehaviour) -> None:
+        self._state.behaviour = behaviour
 
     @property
     def now(self) -> float:

@@ -30,7 +30,7 @@ async def get_info(emulation: Emulation, call: Call) -> InfoResponse:
     return InfoResponse(
         name=COORDINATOR.name,
         cluster_name=emulation.name,
-        cluster_uuid="emulated-cluster-uuid",
+        cluster_uuid=emulation.uuid,
         version=VersionDocument(
             number=behaviour.reported_number,
             build_flavor="serverless" if behaviour.serverless else "default",

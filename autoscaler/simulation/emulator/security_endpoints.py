@@ -3,6 +3,7 @@
 from autoscaler.simulation.emulator.bodies import parse_body
 from autoscaler.simulation.emulator.calls import ApiEndpoint, Call
 from autoscaler.simulation.emulator.emulation import Emulation
+from autoscaler.simulation.emulator.parameters import illegal_argument
 from autoscaler.wire.cluster import (
     ApiKeyInfo,
     AuthenticateResponse,
@@ -13,7 +14,8 @@ from autoscaler.wire.cluster import (
 
 
 async def authenticate(emulation: Emulation, call: Call) -> AuthenticateResponse:
-    assert call.user is not None
+    if call.user is None:  # security was disabled after the start
+        raise illegal_argument("Security must be explicitly enabled when using a [basic] license")
     by_key = call.user.api_key_id is not None
     realm = Realm(name="_es_api_key", type="_es_api_key") if by_key else _NATIVE
     response = AuthenticateResponse(
