@@ -199,7 +199,7 @@ _LOAD = ("offered_load", "load_stddev")
 
 _SHOWN_ELSEWHERE = {
     *(*_LOAD, "since_s", "running", "requested", "missing_s", "loading_nodes"),
-    "violation_fraction_now",
+    *("violation_fraction_now", "issues"),
 }
 
 

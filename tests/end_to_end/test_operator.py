@@ -221,3 +221,9 @@ async def test_nothing_wraps_in_a_pipe_and_nothing_is_said_twice(tmp_path):
         assert sum(line.count(reason) for line in lines) == 1
         assert sum(line.count("16 of 24 running") for line in lines) <= 2
         assert all(line == line.rstrip() for line in lines)
+        (row,) = [line for line in await explained(setup) if line.startswith(" e5")]
+        assert " now, " in row  # the wait of what runs, and that of all
+        setup.emulator.cluster.remove_node("ml-1")
+        await setup.clock.advance(10.0)
+        text = "\n".join(await explained(setup, "e5"))
+        assert text.count("issues") == 1
