@@ -217,7 +217,7 @@ def report(found: CheckReport, console: Console) -> None:
     if preflight.observe_only_because:
         _print(console, "only observing: ", preflight.observe_only_because, "bold yellow")
     if found.deployments:
-        console.print(_table(found.deployments))
+        console.print(_table(found.deployments, narrow=console.is_terminal))
         managed = sum(deployment.managed for deployment in found.deployments)
         console.print(
             f"{managed} of {len(found.deployments)} deployments would be scaled.", highlight=False
@@ -231,23 +231,25 @@ def _print(console: Console, label: str, sentence: str, style: str) -> None:
     )
 
 
-def _table(deployments: tuple[DeploymentCheck, ...]) -> Table:
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+def _table(deployments: tuple[DeploymentCheck, ...], *, narrow: bool) -> Table:
+    """A line for each deployment; `narrow`: texts are wrapped, and models are below the ids."""
+    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
     table.add_column("deployment", overflow="fold", ratio=2)
+    if not narrow:
+        table.add_column("model")
     table.add_column("allocations", justify="right", no_wrap=True)
     table.add_column("bounds", no_wrap=True)
-    table.add_column("rule", overflow="fold", max_width=16)
+    table.add_column("rule", overflow="fold", max_width=16 if narrow else None)
     table.add_column("status", overflow="fold", ratio=3)
     for deployment in deployments:
         stats, rule = deployment.stats, deployment.rule
         allocations = stats.allocations if stats else None
         model_id = stats.model_id if stats else ""
+        below = "" if not narrow or model_id in ("", deployment.deployment_id) else model_id
         # As Text, since ids are the user's and not markup.
         table.add_row(
-            Text.assemble(
-                deployment.deployment_id,
-                ("" if model_id in ("", deployment.deployment_id) else f"\n  {model_id}", "dim"),
-            ),
+            Text.assemble(deployment.deployment_id, (below and f"\n  {below}", "dim")),
+            *([] if narrow else [Text(model_id)]),
             "?" if allocations is None else str(allocations),
             f"{rule.min_allocations}..{rule.max_allocations}" if rule else "",
             Text(rule.name if rule else ""),

@@ -2,6 +2,7 @@
 
 import io
 import json
+import re
 from contextlib import asynccontextmanager
 
 import aiohttp
@@ -281,6 +282,20 @@ async def test_the_report_is_complete_and_fits(width):
     assert max(map(len, text.splitlines())) <= width
 
 
+async def test_elsewhere_a_deployment_is_one_line():
+    """For `grep` and `awk`: nothing is wrapped, and the model has a column of its own."""
+    lines = shown(await findings(SCENARIO), 10_000).splitlines()
+    (line,) = [line for line in lines if "watched" in line.split()[:1]]
+    assert re.split(r"  +", line.strip()) == [
+        "watched",
+        "e5",
+        "1",
+        "1..3",
+        "watched",
+        "dry run: decisions are logged and not sent",
+    ]
+
+
 async def test_a_user_without_manage_ml_can_only_observe_which_is_reported_once():
     found = await findings(
         SECURED,
@@ -356,7 +371,7 @@ async def test_a_wrong_path_is_fatal(response):
     (sentence,) = found.fatal
     assert sentence.startswith("no Elasticsearch at this path: ")
     assert f"{url} " in sentence
-    assert "check the path in hosts" in sentence
+    assert "check the address and its path in hosts" in sentence
 
 
 @pytest.mark.parametrize("content_type", ["text/html", "application/json"])

@@ -18,6 +18,7 @@ from click.testing import CliRunner
 
 from autoscaler import __version__
 from autoscaler.cli import main
+from autoscaler.cli.shared import output
 
 ROOT = Path(__file__).parents[1]
 
@@ -93,6 +94,11 @@ class Process:
 
     def error_line(self):
         return self._process.stderr.readline()
+
+    def errors_after_closing_its_output(self):
+        self._process.stdout.close()
+        self._process.wait(timeout=60)
+        return self._process.stderr.read()
 
     def ended_by(self, signum):
         """Exit code, output, errors and seconds it took after the signal."""
@@ -300,6 +306,40 @@ class TestWithoutACluster:
         monkeypatch.setattr("autoscaler.config.load", close)
         result = invoke("check", "--config", written(tmp_path, VALID))
         assert (result.exit_code, result.stderr) == (1, "")
+
+
+class TestOutput:
+    """Elsewhere than on a terminal, nothing is wrapped or filled with spaces."""
+
+    def test_a_table_in_a_file_is_not_wrapped(self, capsys):
+        from rich.table import Table
+
+        table = Table("id", "status")
+        table.add_row("a", "word " * 100)
+        output().print(table)
+        (row,) = [line for line in capsys.readouterr().out.splitlines() if "word" in line]
+        assert row.count("word") == 100
+
+    def test_lines_do_not_end_in_spaces(self, capsys):
+        from rich import box
+        from rich.table import Table
+
+        table = Table("id", "status", box=box.SIMPLE_HEAD)
+        table.add_row("a", "b")
+        table.add_row("a", "a long status")
+        output().print(table)
+        lines = capsys.readouterr().out.splitlines()
+        assert lines == [line.rstrip() for line in lines]
+
+    @pytest.mark.parametrize("arguments", [["--help"], ["backtest", "--help"], ["check"]])
+    def test_a_reader_that_ends_early_is_no_error(self, arguments, tmp_path):
+        """As in `autoscaler check | head -1`."""
+        if arguments == ["check"]:
+            arguments = ["check", "--config", written(tmp_path, VALID)]
+        with Process(*arguments) as process:
+            errors = process.errors_after_closing_its_output()
+        assert "Traceback" not in errors
+        assert "BrokenPipe" not in errors
 
 
 class AnotherServer(BaseHTTPRequestHandler):

@@ -12,6 +12,7 @@ from autoscaler.cli.shared import (
     ask_daemon,
     config_option,
     load_config,
+    output,
     read_config,
     report_errors,
     run_async,
@@ -54,14 +55,12 @@ def check(path: Path | None) -> None:
 
     Connects, reports every problem with its remedy, and lists the deployments. Changes nothing.
     """
-    from rich.console import Console
-
     from autoscaler.check import check as run_check
     from autoscaler.check import report
 
     config = load_config(path)
     found = run_async(run_check(config))
-    report(found, Console())
+    report(found, output())
     if found.fatal:
         raise UserError("\n".join(found.fatal))
 
@@ -84,6 +83,4 @@ def explain(deployment: str | None, url: str | None, path: Path | None, *, as_js
     if as_json:
         click.echo(pretty(reply))
         return
-    from rich.console import Console
-
-    render(reply.response, Console())
+    render(reply.response, output())

@@ -12,6 +12,7 @@ from autoscaler.cli.shared import (
     config_option,
     duration,
     load_config,
+    output,
     report_errors,
     run_async,
     url_option,
@@ -69,8 +70,6 @@ def start(model: str, path: Path | None, **given: Any) -> None:
         raise click.UsageError("--allocations cannot be combined with --min and --max.")
     if minimum is not None and maximum < minimum:
         raise click.UsageError("--max must be at least --min.")
-    from rich.console import Console
-
     from autoscaler.adapters.clock import HostClock
     from autoscaler.operate.progress import ProgressView
     from autoscaler.operate.start import StartOptions
@@ -78,7 +77,7 @@ def start(model: str, path: Path | None, **given: Any) -> None:
 
     config = load_config(path)
     options = StartOptions(model_id=model, **given)
-    with ProgressView(Console()) as show:
+    with ProgressView(output()) as show:
         reached = run_async(start_deployment(config, options, HostClock(), show))
     click.echo(f"{reached.sentence}, after {duration_text(reached.elapsed_s)}")
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from autoscaler.cli.shared import FiniteFloat, report_errors, run_async, warn
+from autoscaler.cli.shared import FiniteFloat, output, report_errors, run_async, warn
 from autoscaler.errors import UserError
 
 
@@ -183,9 +183,7 @@ def backtest(
         sweep=given["report"] is not None if sweep is None else sweep,
         **given,
     )
-    # Rows are wider than the 80 columns that rich assumes without a terminal.
-    out = Console()
-    run_all(options, out if out.is_terminal else Console(width=120), Console(stderr=True))
+    run_all(options, output(), Console(stderr=True))
 
 
 async def _until_interrupted() -> None:

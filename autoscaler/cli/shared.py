@@ -4,18 +4,21 @@ import asyncio
 import logging
 import math
 import os
+import re
 import sys
 import traceback
 from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
+from typing import IO, TYPE_CHECKING, Any, NoReturn, TypeVar, cast
 
 import click
 
 from autoscaler.errors import InputError, UserError
 
 if TYPE_CHECKING:
+    from rich.console import Console
+
     from autoscaler.config import Config
 
 Response = TypeVar("Response")
@@ -59,6 +62,34 @@ def warn(message: str) -> None:
 def warn_all(messages: Iterable[str]) -> None:
     for message in messages:
         warn(message)
+
+
+PLAIN_WIDTH = 10_000
+"""Columns of output that is not a terminal: so many that nothing is wrapped."""
+
+
+class _WithoutPadding:
+    """Standard output, without the spaces with which tables fill their lines."""
+
+    def __init__(self) -> None:
+        self._file = sys.stdout
+        self.encoding = sys.stdout.encoding
+
+    def write(self, text: str) -> int:
+        return self._file.write(re.sub(r" +(?=\n)", "", text))
+
+    def flush(self) -> None:
+        self._file.flush()
+
+
+def output() -> "Console":
+    """Standard output: on a terminal as wide as that, elsewhere without wraps and colours."""
+    from rich.console import Console
+
+    console = Console()
+    if console.is_terminal:
+        return console
+    return Console(file=cast("IO[str]", _WithoutPadding()), width=PLAIN_WIDTH)
 
 
 def duration(text: str) -> float:

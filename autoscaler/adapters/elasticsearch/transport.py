@@ -250,7 +250,7 @@ class Transport:
         if _is_wrong_path(url, error_response, is_product=is_product):
             raise NotElasticsearch(
                 f"no Elasticsearch at this path: {_shown(url)} responds to {request} with "
-                f"{status}; check the path in hosts, and any proxy"
+                f"{status}; check the address and its path in hosts, and any proxy"
             )
         if error_response.enveloped or is_product or status == 401:
             raise classify(

@@ -16,6 +16,10 @@ from autoscaler.core.units import duration_text
 MAX_LINES = 60
 """Lines of the full table. With more, only the summary is shown."""
 
+NARROW_BELOW = 100
+"""Columns of the terminal below which headings have two lines. The table has 83 to 100 with
+headings of one line, depending on the names of traces and on the number of seeds."""
+
 
 def show(
     console: Console, rows: Iterable[ResultRow], *, targets: Mapping[str, float] | None = None
@@ -31,7 +35,9 @@ def show(
     if len(shown) <= MAX_LINES:
         for scenario in sorted({each.scenario for each in shown}):
             chosen = [each for each in shown if each.scenario == scenario]
-            console.print(in_full(scenario, chosen, targets.get(scenario, SLO_TARGET)))
+            target = targets.get(scenario, SLO_TARGET)
+            narrow = console.width < NARROW_BELOW
+            console.print(in_full(scenario, chosen, target, narrow=narrow))
             _print_stated_slos(console, chosen)
     pairs = {each.pair for each in all_aggregates}
     if len(pairs) > 1 or len(shown) > MAX_LINES:
@@ -65,15 +71,19 @@ def at_defaults(aggregates: Sequence[Aggregate]) -> list[Aggregate]:
     ]
 
 
-def in_full(scenario: str, aggregates: Iterable[Aggregate], target: float) -> Table:
-    """A line for each policy on each trace of one scenario."""
+def in_full(
+    scenario: str, aggregates: Iterable[Aggregate], target: float, *, narrow: bool = False
+) -> Table:
+    """A line for each policy on each trace of one scenario; `narrow`: headings have two lines."""
     table = _table(
         f"{scenario}: SLO target {100.0 * target:.4g}%",
         "✓ SLO met  ✗ not met  - never served  ± 95% confidence interval over seeds",
     )
+    table.show_edge = not narrow
     table.add_column("trace, policy", no_wrap=True, overflow="ellipsis", max_width=30)
     for heading in ("attainment, %", "late", "p95 wait", "p99 wait", "alloc. hours", "chg/h"):
-        table.add_column(heading, justify="right", no_wrap=True)
+        shown = heading.replace(" ", "\n") if narrow else heading
+        table.add_column(shown, justify="right", no_wrap=True)
     table.add_column("rev.", justify="right", no_wrap=True)
     previous = None
     for each in sorted(aggregates, key=_by_violations):

@@ -30,6 +30,12 @@ def test_a_hundred_columns_are_enough(seeds):
     assert "…" not in text
 
 
+def test_on_eighty_columns_no_heading_and_no_figure_is_cut_off():
+    text = printed(rows_of(traces=["diurnal"]), width=80)
+    assert "…" not in text
+    assert max(map(len, text.splitlines())) <= 80
+
+
 def test_one_trace_is_shown_in_full_and_needs_no_summary():
     text = printed(rows_of(traces=["diurnal"]))
     assert all(policy in text for policy in POLICIES)
