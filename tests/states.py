@@ -10,7 +10,7 @@ from typing import Any
 from hypothesis import strategies as st
 from msgspec import Struct
 
-from autoscaler.core.decision import Mode
+from autoscaler.core.decision import ExternalChange, Mode, Setting
 from autoscaler.core.forecast.calibration import Calibration
 from autoscaler.core.forecast.evaluation import HorizonRecord, PendingForecast
 from autoscaler.core.forecast.forecaster import ForecastMemory, ForecastState
@@ -24,10 +24,13 @@ from autoscaler.core.slo.service_time import ServiceTimeEstimate
 from autoscaler.core.state import (
     BackOff,
     CapacityRefusal,
+    Circumstances,
     ClusterCapacity,
     DeploymentState,
     PolicyMemory,
+    Request,
     Rollout,
+    StartAttempt,
     State,
     StoppedDeployment,
 )
@@ -202,7 +205,9 @@ DEPLOYMENT = DeploymentState(
     above_burst_s=12.0,
     stalled_since=51.0,
     unsettled_since=52.0,
-    infeasible=CapacityRefusal(allocations=9, capacity=CAPACITY, hold_s=120.0, until=200.0),
+    infeasible=CapacityRefusal(
+        allocations=9, capacity=CAPACITY, hold_s=120.0, until=200.0, at=80.0, early=2
+    ),
     rollout=Rollout(allocations=3, accepted_at=45.0, nodes=frozenset({"n2", "n1"}), at_least=True),
     new_node_s=65.0,
     back_off=BACK_OFF,
@@ -222,6 +227,26 @@ DEPLOYMENT = DeploymentState(
     memory_use=MemoryUse(
         allocation_bytes=1.5e9, seasoned=True, processes=(SeenProcess("n1", 1_001.5, 4, 21, 7),)
     ),
+    refused_in=Circumstances(
+        at=55.0, state="started", setting=Setting(2), capacity=CAPACITY, early=1
+    ),
+    setting=Setting(None, 1, 8),
+    request=Request(
+        setting=Setting(3),
+        at=45.0,
+        accepted=True,
+        earlier=(Setting(2), Setting(None, 1, 8)),
+        shown=True,
+        visible=True,
+    ),
+    external_change=ExternalChange(
+        deployment_id="elser-search",
+        at=44.0,
+        before=Setting(2),
+        after=Setting(None, 1, 8),
+        times=3,
+        hold_s=1200.0,
+    ),
 )
 WHOLE = State(
     deployments={
@@ -237,6 +262,8 @@ WHOLE = State(
     cluster_back_off=BACK_OFF,
     stopped={"idle": StoppedDeployment(stats=STATS, since=9.5, usage=b"\xff", back_off=BACK_OFF)},
     resume_requested=frozenset({"idle", "also"}),
+    starts={"idle": StartAttempt(at=59.0, accepted=True, capacity=CAPACITY, early=3)},
+    seen_at=60.0,
 )
 """A state in which no field has its default."""
 

@@ -5,6 +5,7 @@ from contextlib import suppress
 from types import SimpleNamespace
 
 import pytest
+from msgspec.structs import replace
 
 from autoscaler.control_loop import DENIED_INTERVAL_FACTOR, MAX_INTERVAL_FACTOR, ControlLoop
 from autoscaler.core.decision import OutcomeKind
@@ -239,7 +240,7 @@ async def test_stopping_ends_a_pause_and_sends_nothing_more():
     loop.stop()
     await asyncio.wait_for(task, timeout=5.0)
     requested = len(cluster.requested)
-    cluster.deployments["a"] = named("a", 1)
+    cluster.deployments["a"] = replace(named("a", 1), server_created_at=2_000.0)
     await loop.run_cycle()
     assert len(cluster.requested) == requested
     assert kinds(recorder) == [OutcomeKind.WITHHELD]

@@ -100,7 +100,17 @@ class ExternalChange(Value, frozen=True, kw_only=True):
     before: Setting  # as requested last, or as found
     after: Setting
     times: int  # external changes in a row, this one included
-    hold_s: float  # for which it is respected; 0: it is not
+    hold_s: float  # for which it is respected; 0: it is not, except for another control mode
+
+    @property
+    def changes_mode(self) -> bool:
+        """Whether adaptive allocations were enabled or disabled. The deployment is externally
+        controlled until that is reverted."""
+        return (self.before.allocations is None) is not (self.after.allocations is None)
+
+    def is_respected(self, at: float) -> bool:
+        """Whether the deployment is held because of it."""
+        return at < self.at + self.hold_s
 
     @property
     def second_writer(self) -> bool:
@@ -112,12 +122,12 @@ class NoEffect(Value, frozen=True, kw_only=True):
     """A change that was accepted, and that later observations do not show."""
 
     deployment_id: str
-    change: Change
+    requested: Setting  # 0 allocations: a stop
+    shown: Setting  # instead; 0 allocations: it does not exist
     accepted_at: float
     at: float  # of the observation at which the patience ended
     times: int  # changes without effect in a row, this one included
     wait_s: float  # until the next attempt
-    detail: str  # in one sentence
 
 
 class Decision(Value, frozen=True, kw_only=True):

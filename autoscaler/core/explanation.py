@@ -10,6 +10,7 @@ from autoscaler.core.decision import (
     OutcomeKind,
     SetAllocations,
     SetBounds,
+    Setting,
     Start,
     Stop,
     Unmanaged,
@@ -258,6 +259,49 @@ def completed_text(rollout: CompletedRollout) -> str:
         f"{rollout.deployment_id} runs {rollout.allocations} allocation{s}, "
         f"{lead_time} after the update"
     )
+
+
+def no_effect_text(failed: NoEffect) -> str:
+    """That an accepted change does not show.
+
+    >>> no_effect_text(NoEffect(
+    ...     deployment_id="elser", requested=Setting(5), shown=Setting(2), accepted_at=0.0,
+    ...     at=30.0, times=1, wait_s=60.0,
+    ... ))
+    'elser: the update to 5 was accepted 30 s ago, but it still has 2; sent again in 60 s'
+    """
+    if failed.requested == Setting(0):
+        what, but = "the stop", "it still runs"
+    elif failed.shown == Setting(0):
+        what, but = "the start", "it is not reported"
+    else:
+        what, but = f"the update to {failed.requested}", f"it still has {failed.shown}"
+    return (
+        f"{failed.deployment_id}: {what} was accepted "
+        f"{duration_text(failed.at - failed.accepted_at)} ago, but {but}; "
+        f"sent again in {duration_text(failed.wait_s)}"
+    )
+
+
+def external_change_text(changed: ExternalChange) -> str:
+    """That another writer changed a deployment.
+
+    >>> external_change_text(ExternalChange(
+    ...     deployment_id="elser", at=0.0, before=Setting(8), after=Setting(4), times=3,
+    ...     hold_s=1200.0,
+    ... ))
+    'elser: another writer changed it from 8 to 4, change 3 in a row; respected for 20 min'
+    """
+    in_a_row = f", change {changed.times} in a row" if changed.times > 1 else ""
+    if changed.changes_mode:
+        hold = "respected until that is reverted"
+    else:
+        hold = f"respected for {duration_text(changed.hold_s)}" if changed.hold_s else "overridden"
+    if changed.before == Setting(0):
+        what = f"another writer started it with {changed.after}"
+    else:
+        what = f"another writer changed it from {changed.before} to {changed.after}"
+    return f"{changed.deployment_id}: {what}{in_a_row}; {hold}"
 
 
 def unchanged_text(outcome: Outcome) -> str:

@@ -11,7 +11,7 @@ from functools import lru_cache
 from msgspec.structs import replace
 
 from autoscaler.core.decision import Decision, Start
-from autoscaler.core.selection import Rule, ScaleToZero, ZeroMethod
+from autoscaler.core.selection import Rule, ScaleToZero, ZeroMethod, bounds_of
 from autoscaler.core.state import BackOff, StoppedDeployment
 from autoscaler.core.values import (
     STOPPING,
@@ -160,10 +160,15 @@ def _is_used(usage: bytes, slot: int) -> bool:
 
 
 def start_change(stopped_deployment: StoppedDeployment, rule: Rule | None) -> Start:
-    """The start of a stopped deployment, with its former parameters and the minimum of its rule, or
-    with its former allocations if no rule governs it any more."""
+    """The start of a stopped deployment, with its former parameters and the minimum of its rule and
+    its open schedules, or with its former allocations if no rule governs it any more."""
     stats = stopped_deployment.stats
-    allocations = rule.min_allocations if rule is not None else stats.allocations
+    allocations, adaptive = stats.allocations, stats.adaptive
+    if rule is not None:
+        allocations, maximum = bounds_of(rule)
+        if adaptive is not None and adaptive.enabled:
+            minimum = min(max(adaptive.minimum or 0, allocations), maximum)
+            adaptive = replace(adaptive, minimum=minimum)
     return Start(
         model_id=stats.model_id,
         allocations=max(1, allocations or 1),
@@ -171,7 +176,7 @@ def start_change(stopped_deployment: StoppedDeployment, rule: Rule | None) -> St
         queue_capacity=stats.queue_capacity,
         cache_bytes=stats.cache_bytes,
         priority=stats.priority,
-        adaptive=stats.adaptive,
+        adaptive=adaptive,
     )
 
 
@@ -195,12 +200,14 @@ def decide_stopped(
     resume_requested: Collection[str],
     maintenance: str,
     forbidden: BackOff | None,
+    settling: Mapping[str, float | str],
 ) -> Decision:
     """Whether a stopped deployment is resumed, and why.
 
     Args:
         rule: that governs it now, with the schedules that are open; None: none does.
         resume_requested: deployment ids.
+        settling: why a start has to wait for the cluster, as inputs of a step; empty: it does not.
     """
     start = start_change(stopped_deployment, rule)
     allocations = starting_allocations(start)
@@ -208,7 +215,7 @@ def decide_stopped(
     reason = _resume_reason(name, stopped_deployment, rule, at, resume_requested)
     if reason:
         steps.append(Step(Reason.RESUME, 0, allocations, {"reason": reason}))
-        hold = _hold(allocations, stopped_deployment, at, maintenance, forbidden)
+        hold = _hold(allocations, stopped_deployment, at, maintenance, forbidden, settling)
         if hold is not None:
             steps.append(hold)
     return Decision(
@@ -282,10 +289,13 @@ def _hold(
     at: float,
     maintenance: str,
     forbidden: BackOff | None,
+    settling: Mapping[str, float | str],
 ) -> Step | None:
     """A step that holds the start; None if nothing prevents it."""
     if maintenance:
         return Step(Reason.MAINTENANCE, recommended, 0, {"reason": maintenance})
+    if settling:
+        return Step(Reason.SETTLING, recommended, 0, settling)
     for refused in (stopped_deployment.back_off, forbidden):
         if refused is not None and at < refused.until:
             reason: dict[str, float | str] = {

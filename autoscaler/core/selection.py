@@ -63,6 +63,17 @@ class Rule(Value, frozen=True, kw_only=True):
         return not self.dry_run and self.observe_only is None
 
 
+def bounds_of(rule: Rule) -> tuple[int, int]:
+    """The minimum and the maximum of the rule and its schedules. Those of the rule apply to
+    schedules as well, and where the bounds of schedules cross, the maximum applies."""
+    minimum, maximum = rule.min_allocations, rule.max_allocations
+    for schedule in rule.schedules:
+        minimum = max(minimum, schedule.min_allocations or 0)
+        maximum = min(maximum, schedule.max_allocations or maximum)
+    maximum = max(maximum, rule.min_allocations)
+    return min(minimum, maximum), maximum
+
+
 def select(rules: Sequence[Rule], stats: DeploymentStats) -> Rule | Unmanaged:
     """The first rule that selects the deployment, or why it is not managed.
 

@@ -10,7 +10,7 @@ window is set, nothing is scaled down before it has passed.
 from collections.abc import Mapping
 from functools import lru_cache
 
-from autoscaler.core.decision import Mode
+from autoscaler.core.decision import ExternalChange, Mode, Setting
 from autoscaler.core.process_memory import MemoryUse
 from autoscaler.core.shortfall import Shortfall
 from autoscaler.core.values import Cluster, DeploymentStats, Observation, Sample, Value
@@ -44,6 +44,8 @@ class CapacityRefusal(Value, frozen=True, kw_only=True):
     capacity: ClusterCapacity  # at that time, without the deployment's own threads
     hold_s: float  # time until the next attempt, if the capacity does not change
     until: float
+    at: float = 0.0
+    early: int = 0  # attempts before the end of a hold, in a row, because the capacity had changed
 
 
 class Rollout(Value, frozen=True, kw_only=True):
@@ -61,6 +63,37 @@ class BackOff(Value, frozen=True, kw_only=True):
     times: int
     until: float
     reason: str
+
+
+class Circumstances(Value, frozen=True, kw_only=True):
+    """What was visible when a change was refused. If it changes, the next attempt is made early."""
+
+    at: float
+    state: str  # of the deployment
+    setting: Setting | None
+    capacity: ClusterCapacity  # without the deployment's own threads
+    early: int = 0  # early attempts in a row
+
+
+class Request(Value, frozen=True, kw_only=True):
+    """The last update or stop that was sent, until it has been visible for long enough."""
+
+    setting: Setting  # 0 allocations: a stop
+    at: float
+    accepted: bool  # False: the response was lost
+    # Those that an outdated observation, or a lost update, may still show: oldest first.
+    earlier: tuple[Setting, ...]
+    shown: bool = False  # by an observation since
+    visible: bool = False  # in the last observation
+
+
+class StartAttempt(Value, frozen=True, kw_only=True):
+    """The last start that was sent of a stopped deployment."""
+
+    at: float
+    accepted: bool
+    capacity: ClusterCapacity
+    early: int = 0  # early attempts in a row
 
 
 class PolicyMemory(Value, frozen=True):
@@ -98,6 +131,10 @@ class DeploymentState(Value, frozen=True, kw_only=True):
     ran: int | None = None  # running allocations, when they were last known
     shortfall: Shortfall | None = None  # then; None: all that were requested ran
     memory_use: MemoryUse | None = None  # None: the memory of its processes is not reported
+    refused_in: Circumstances | None = None  # those of `back_off`
+    setting: Setting | None = None  # as requested last, or as found; None: not known
+    request: Request | None = None
+    external_change: ExternalChange | None = None  # the last one, as long as it counts
 
 
 class StoppedDeployment(Value, frozen=True, kw_only=True):
@@ -118,6 +155,8 @@ class State(Value, frozen=True, kw_only=True):
     # Losing these does harm: only the daemon starts them again.
     stopped: Mapping[str, StoppedDeployment] = {}
     resume_requested: frozenset[str] = frozenset()  # of the stopped deployments
+    starts: Mapping[str, StartAttempt] = {}  # of the stopped deployments
+    seen_at: float | None = None  # the last observation
 
 
 def capacity_of(observation: Observation) -> ClusterCapacity:

@@ -141,6 +141,9 @@ def _listed(texts: Sequence[str]) -> str:
 
 def _settling_text(step: Step) -> str:
     inputs = step.inputs
+    if "accepted" in inputs:
+        ago = duration_text(float(inputs["accepted_s"]))
+        return f"held: {inputs['accepted']} was accepted {ago} ago and is not visible yet"
     if "state" in inputs:
         return f"held: the deployment's state is {inputs['state']}"
     return f"held until {inputs['target']} allocations run"

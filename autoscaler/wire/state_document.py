@@ -111,6 +111,8 @@ class StoredCapacityRefusal(Stored, frozen=True, kw_only=True):
     capacity: StoredClusterCapacity
     hold_s: float
     until: float
+    at: float
+    early: int
 
 
 class StoredRollout(Stored, frozen=True, kw_only=True):
@@ -152,6 +154,45 @@ class StoredMemoryUse(Stored, frozen=True, kw_only=True):
     processes: tuple[StoredSeenProcess, ...]
 
 
+class StoredSetting(Stored, frozen=True, kw_only=True):
+    allocations: int | None
+    minimum: int
+    maximum: int
+
+
+class StoredCircumstances(Stored, frozen=True, kw_only=True):
+    at: float
+    state: str
+    setting: StoredSetting | None
+    capacity: StoredClusterCapacity
+    early: int
+
+
+class StoredRequest(Stored, frozen=True, kw_only=True):
+    setting: StoredSetting
+    at: float
+    accepted: bool
+    earlier: tuple[StoredSetting, ...]
+    shown: bool
+    visible: bool
+
+
+class StoredExternalChange(Stored, frozen=True, kw_only=True):
+    deployment_id: str
+    at: float
+    before: StoredSetting
+    after: StoredSetting
+    times: int
+    hold_s: float
+
+
+class StoredStartAttempt(Stored, frozen=True, kw_only=True):
+    at: float
+    accepted: bool
+    capacity: StoredClusterCapacity
+    early: int
+
+
 class StoredMemory(Stored, frozen=True, kw_only=True):
     """A policy's memory. The value is encoded by itself, so that it can be dropped by itself."""
 
@@ -183,6 +224,10 @@ class StoredDeployment(Stored, frozen=True, kw_only=True):
     ran: int | None
     shortfall: StoredShortfall | None
     memory_use: StoredMemoryUse | None
+    refused_in: StoredCircumstances | None
+    setting: StoredSetting | None
+    request: StoredRequest | None
+    external_change: StoredExternalChange | None
 
 
 class StoredStoppedDeployment(Stored, frozen=True, kw_only=True):
@@ -200,6 +245,8 @@ class StoredState(Stored, frozen=True, kw_only=True):
     cluster_back_off: StoredBackOff | None
     stopped: dict[str, StoredStoppedDeployment]
     resume_requested: tuple[str, ...]  # sorted
+    starts: dict[str, StoredStartAttempt]
+    seen_at: float | None
 
     def __post_init__(self) -> None:
         force_setattr(self, "resume_requested", tuple(sorted(self.resume_requested)))

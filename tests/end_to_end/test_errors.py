@@ -15,7 +15,8 @@ from autoscaler.adapters.elasticsearch.error_rules import ERROR_RULES, Operation
 from autoscaler.connection import Basic
 from autoscaler.control_loop import DENIED_INTERVAL_FACTOR, MAX_TIMEOUT_INTERVAL_S
 from autoscaler.core.decision import OutcomeKind
-from autoscaler.core.flow.feedback import FORBIDDEN_BACK_OFF_S, INFEASIBLE_HOLD_S
+from autoscaler.core.flow.back_off import BACK_OFF
+from autoscaler.core.flow.feedback import INFEASIBLE_HOLD_S
 from autoscaler.core.values import Reason
 from autoscaler.ports import FailureKind
 from autoscaler.simulation.emulator.faults import Reset
@@ -263,9 +264,9 @@ SENT_AT = {
     # A refused count is not repeated until the hold ends, since nothing else changes.
     OutcomeKind.NO_CAPACITY: [0.0, INFEASIBLE_HOLD_S],
     # The next statistics show whether it has started or exists; here they show that it does.
-    OutcomeKind.NOT_STARTED: [POLL_S * n for n in range(32)],
-    OutcomeKind.GONE: [POLL_S * n for n in range(32)],
-    OutcomeKind.ADAPTIVE_ENABLED: [0.0, 60.0, 120.0, 180.0, 240.0, 300.0],
+    OutcomeKind.NOT_STARTED: [0.0, 10.0, 20.0, 40.0, 80.0, 160.0],
+    OutcomeKind.GONE: [0.0, 10.0, 30.0, 70.0, 150.0, 310.0],
+    OutcomeKind.ADAPTIVE_ENABLED: [0.0, 60.0, 180.0],
     OutcomeKind.ENDPOINT_OWNED: [0.0],
     OutcomeKind.UNSUPPORTED: [0.0],
     OutcomeKind.INVALID: [0.0, 60.0, 180.0],
@@ -459,7 +460,7 @@ async def authenticated(roles, body):
 
 async def test_a_user_without_manage_ml_only_observes():
     async def body(world):
-        cycles = await world.run_for(FORBIDDEN_BACK_OFF_S)
+        cycles = await world.run_for(BACK_OFF[OutcomeKind.FORBIDDEN][0])
         assert cycles[0].kinds == [OutcomeKind.WITHHELD, OutcomeKind.FORBIDDEN]
         assert "manage_ml" in cycles[0].outcome(UNRULY).detail
         assert len(world.updates) == 1

@@ -10,9 +10,19 @@ allows: what the deployment could not use would be granted to it and refused to 
 
 from functools import partial
 
-from autoscaler.core.decision import Change, CompletedRollout, Decision
+from msgspec.structs import replace
+
+from autoscaler.core.decision import (
+    Change,
+    CompletedRollout,
+    Decision,
+    OutcomeKind,
+    SetAllocations,
+    SetBounds,
+)
 from autoscaler.core.flow.arbitration import Claim
 from autoscaler.core.flow.constraints import (
+    BURST_HOLD_S,
     ConstraintContext,
     Grant,
     after_grant,
@@ -20,7 +30,9 @@ from autoscaler.core.flow.constraints import (
     claimed_minimum,
     is_on_hold,
 )
-from autoscaler.core.flow.control_mode import change_for, may_change_mode
+from autoscaler.core.flow.control_mode import CAPACITY_REASONS, change_for, may_change_mode
+from autoscaler.core.flow.effect import COUNT_UNRELIABLE, Tracked, awaits_effect, external_start
+from autoscaler.core.flow.guard import limits_of, within_limits
 from autoscaler.core.flow.measurement import Measurement, measure
 from autoscaler.core.flow.memory_ledger import MemoryLimit
 from autoscaler.core.flow.plan_context import PlanContext
@@ -30,19 +42,7 @@ from autoscaler.core.scale_to_zero import is_used_soon, unsafe_reason, updated_u
 from autoscaler.core.selection import Rule
 from autoscaler.core.shortfall import reported_status, requested_allocations
 from autoscaler.core.state import BackOff, DeploymentState, StoppedDeployment
-from autoscaler.core.values import STARTED, DataIssue, DeploymentStats, Reason, Sample, Step, Value
-
-_COUNT_UNRELIABLE = frozenset(
-    {
-        DataIssue.NOT_STARTED,
-        DataIssue.CLOCK,
-        DataIssue.INCONSISTENT,
-        DataIssue.COUNTER_DECREASED,
-        DataIssue.IMPLAUSIBLE,
-    }
-)
-"""Data-quality issues that make the reported allocation count itself unreliable. No limit applies
-then, not even the bounds."""
+from autoscaler.core.values import STARTED, DeploymentStats, Reason, Sample, Step, Value
 
 
 class Assessment(Value, frozen=True):
@@ -55,6 +55,7 @@ class Assessment(Value, frozen=True):
     steps: tuple[Step, ...]  # the recommendation, and the constraints before the grant
     state: DeploymentState  # for the next plan
     completed: CompletedRollout | None
+    tracked: Tracked  # what became of earlier updates
     limits: ConstraintContext | None  # None: no constraint applies
 
     @property
@@ -83,6 +84,8 @@ def assess(
     context: PlanContext,
     stopped_deployment: StoppedDeployment | None,
     max_interval_s: float,
+    *,
+    started_by_another: bool = False,
 ) -> Assessment:
     """Measure the load, call the policy, and apply the limits that concern the deployment alone.
 
@@ -90,6 +93,7 @@ def assess(
         known: the state after the last plan; None: it has not been observed before.
         stopped_deployment: its entry among the stopped deployments, if it has one.
         max_interval_s: between two observations that may still be compared.
+        started_by_another: whether another client started the stopped deployment.
     """
     if known is not None and known.baseline.server_created_at != stats.server_created_at:
         known = None  # stopped and started again: another deployment of the same name
@@ -112,12 +116,16 @@ def assess(
         )
     else:
         usage = b"" if known is None else known.usage
-    state, completed = next_state(
+    state, completed, tracked = next_state(
         known, stats, measured, first, rule, context, recommended.memory, usage
     )
+    if known is None and stopped_deployment is not None and started_by_another:
+        changed = external_start(stats, rule, context.at)
+        state = replace(state, external_change=changed)
+        tracked = replace(tracked, external_change=changed, is_new=changed is not None)
     limits = _limits(first, stats, measured.sample, state, rule, context)
     steps = (first,) if limits is None else before_grant(first, limits)
-    return Assessment(stats, rule, measured, recommended, steps, state, completed, limits)
+    return Assessment(stats, rule, measured, recommended, steps, state, completed, tracked, limits)
 
 
 def conclude(
@@ -140,6 +148,9 @@ def conclude(
         desired = steps[-1].after
         inputs = {**memory_maximum.inputs, "adaptive_maximum": memory_maximum.allocations}
         steps = (*steps, Step(Reason.FIT, desired, desired, inputs))
+    change = _change(assessment, steps, context, memory_maximum)
+    if change is not None:
+        change, steps = _checked(change, steps, assessment)
     return Decision(
         deployment_id=stats.deployment_id,
         model_id=stats.model_id,
@@ -153,12 +164,13 @@ def conclude(
         sample=sample,
         load=assessment.measured.load,
         mode=rule.mode,
-        change=_change(assessment, steps, context, memory_maximum),
+        change=change,
         observe_only=rule.observe_only,
         requested=requested_allocations(stats),
         running=stats.running_allocations,
         shortfall=None if stats.running_allocations is None else assessment.state.shortfall,
         reported=reported_status(stats),
+        external_change=assessment.state.external_change,
     )
 
 
@@ -172,7 +184,7 @@ def _limits(
 ) -> ConstraintContext | None:
     """What the limits depend on; None if none of them applies."""
     if first.externally_controlled or (
-        sample.issues and not _COUNT_UNRELIABLE.isdisjoint(sample.issues)
+        sample.issues and not COUNT_UNRELIABLE.isdisjoint(sample.issues)
     ):
         return None
     if not first.changed and _is_unconstrained(rule, first.after, state):
@@ -219,17 +231,55 @@ def _change(
 ) -> Change | None:
     """The change to request. The limits keep the allocations as they are while nothing may be
     requested at all; a change of the control mode at the same allocations has to wait as well."""
-    stats, state = assessment.stats, assessment.state
-    if context.maintenance or stats.state != STARTED:
+    stats, state, sample = assessment.stats, assessment.state, assessment.measured.sample
+    changed = state.external_change
+    if (
+        context.maintenance
+        or stats.state != STARTED
+        or not COUNT_UNRELIABLE.isdisjoint(sample.issues)
+        or awaits_effect(state.request)
+        or (changed is not None and changed.is_respected(context.at))
+    ):
         return None
     refused = _refused(state, context)
     if refused is not None and context.at < refused.until:
         return None
-    return change_for(
+    change = change_for(
         assessment.rule,
         stats,
         steps,
-        certain=not assessment.measured.sample.issues,
+        certain=not sample.issues,
         moved_s=None if state.bounds_moved_at is None else context.at - state.bounds_moved_at,
         memory_maximum=None if memory_maximum is None else memory_maximum.allocations,
     )
+    back_off = state.back_off
+    without_effect = back_off is not None and back_off.reason == OutcomeKind.NO_EFFECT
+    if without_effect and isinstance(change, SetAllocations | SetBounds):
+        return replace(change, repeat=True)
+    return change
+
+
+def _checked(
+    change: Change, steps: tuple[Step, ...], assessment: Assessment
+) -> tuple[Change | None, tuple[Step, ...]]:
+    """The change within the limits of the rule, and the steps that lead to it."""
+    rule, last = assessment.rule, steps[-1]
+    above_burst_s = assessment.state.above_burst_s
+    limits = limits_of(
+        rule,
+        certain=not assessment.measured.sample.issues,
+        zero=last.reason is Reason.IDLE,
+        scarce=any(step.changed and step.reason in CAPACITY_REASONS for step in steps),
+        above_burst=above_burst_s is not None and above_burst_s >= BURST_HOLD_S,
+    )
+    checked = within_limits(change, limits, assessment.stats)
+    desired = last.after
+    match checked:
+        case SetAllocations(allocations=allocations):
+            desired = allocations
+        case SetBounds(minimum=minimum):
+            desired = minimum
+    if desired != last.after:
+        inputs = {"min_allocations": limits.minimum, "max_allocations": limits.maximum}
+        steps = (*steps, Step(Reason.BOUNDS, last.after, desired, inputs))
+    return checked, steps

@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping
 
 from msgspec.structs import replace
 
+from autoscaler.core.flow.effect import awaits_effect
 from autoscaler.core.selection import Rule, ZeroMethod
 from autoscaler.core.state import BackOff, DeploymentState
 from autoscaler.core.values import (
@@ -218,6 +219,34 @@ def limit_bounds_rate(proposed: int, context: ConstraintContext) -> Step | None:
     return Step(Reason.BOUNDS_COOLDOWN, proposed, context.current, inputs)
 
 
+def wait_for_effect(proposed: int, context: ConstraintContext) -> Step | None:
+    """Change nothing while an accepted update is not visible yet."""
+    request = context.known.request
+    if proposed == context.current or request is None or not awaits_effect(request):
+        return None
+    inputs: Mapping[str, float | str] = {
+        "accepted": f"the update to {request.setting}",
+        "accepted_s": context.at - request.at,
+    }
+    return Step(Reason.SETTLING, proposed, context.current, inputs)
+
+
+def hold_external_change(proposed: int, context: ConstraintContext) -> Step | None:
+    """Respect what another writer has set, for a while."""
+    changed = context.known.external_change
+    if proposed == context.current or changed is None or not changed.is_respected(context.at):
+        return None
+    inputs: Mapping[str, float | str] = {
+        "from": str(changed.before),
+        "to": str(changed.after),
+        "at": changed.at,
+        "ago_s": context.at - changed.at,
+        "count": changed.times,
+        "wait_s": changed.at + changed.hold_s - context.at,
+    }
+    return Step(Reason.EXTERNAL_CHANGE, proposed, context.current, inputs)
+
+
 def search_below_refusal(proposed: int, context: ConstraintContext) -> Step | None:
     """Below a refused allocation count, approach the largest one that fits by halves.
 
@@ -272,6 +301,8 @@ CONSTRAINTS: tuple[Constraint, ...] = (
     limit_bounds_rate,
     search_below_refusal,
     hold_in_maintenance,
+    wait_for_effect,
+    hold_external_change,
     back_off,
 )
 
@@ -311,15 +342,20 @@ def _may_change(proposed: int, context: ConstraintContext) -> bool:
     return (
         known.infeasible is not None
         or context.refused is not None
-        or (proposed != context.current and bool(context.maintenance))
+        or (proposed != context.current and is_on_hold(context))
         or (proposed < context.current and known.bounds_moved_at is not None)
     )
 
 
 def is_on_hold(context: ConstraintContext) -> bool:
     """Whether a constraint after the grant keeps the current allocations with any grant."""
-    refused = context.refused
-    return bool(context.maintenance) or (refused is not None and context.at < refused.until)
+    refused, changed = context.refused, context.known.external_change
+    return (
+        bool(context.maintenance)
+        or (refused is not None and context.at < refused.until)
+        or awaits_effect(context.known.request)
+        or (changed is not None and changed.is_respected(context.at))
+    )
 
 
 def _applied(

@@ -97,9 +97,7 @@ def change_for(
             return SetAllocations(desired) if desired != current else None
         # With 0, no capacity was granted: adaptive allocations stay as they are.
         return SetAllocations(desired, take_over=True) if desired > 0 else None
-    if desired > rule.max_allocations:
-        return None  # a decrease is due, and a constraint delays it
-    scarce = any(step.changed and step.reason in _CAPACITY_REASONS for step in steps)
+    scarce = any(step.changed and step.reason in CAPACITY_REASONS for step in steps)
     maximum = max(desired, 1) if scarce else _adaptive_maximum(rule, desired)
     if memory_maximum is not None:
         # Adaptive allocations are not forced to give up what they have.
@@ -116,7 +114,7 @@ def change_for(
     return bounds if bounds != in_force else None
 
 
-_CAPACITY_REASONS = frozenset({Reason.FIT, Reason.CAPACITY})
+CAPACITY_REASONS = frozenset({Reason.FIT, Reason.CAPACITY})
 """Reasons for which less is possible than is recommended. Adaptive allocations request all of an
 increase or nothing, again and again, so that they must not try for more than fits."""
 

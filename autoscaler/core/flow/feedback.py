@@ -4,12 +4,25 @@ from collections.abc import Iterable
 
 from msgspec.structs import replace
 
-from autoscaler.core.decision import CompletedRollout, Outcome, OutcomeKind, SetBounds, Start, Stop
+from autoscaler.core.decision import (
+    Change,
+    CompletedRollout,
+    Outcome,
+    OutcomeKind,
+    SetBounds,
+    Start,
+    Stop,
+)
+from autoscaler.core.flow.back_off import lengthened
+from autoscaler.core.flow.effect import requested, setting_of
 from autoscaler.core.state import (
     BackOff,
     CapacityRefusal,
+    Circumstances,
+    ClusterCapacity,
     DeploymentState,
     Rollout,
+    StartAttempt,
     State,
     StoppedDeployment,
     excluding,
@@ -23,70 +36,32 @@ INFEASIBLE_HOLD_S = 300.0
 MAX_INFEASIBLE_HOLD_S = 3600.0
 """Maximum seconds for which such a refusal is in force. 1 h: a refused request an hour is cheap."""
 
-FORBIDDEN_BACK_OFF_S = 900.0
-"""Seconds between updates after a 401 or 403. 15 min, because an operator has to change the
-privilege or the licence."""
-
-BACK_OFF: dict[OutcomeKind, tuple[float, float]] = {
-    OutcomeKind.UNKNOWN: (10.0, 300.0),
-    OutcomeKind.ADAPTIVE_ENABLED: (60.0, 60.0),
-    OutcomeKind.UNSUPPORTED: (3600.0, 3600.0),
-    OutcomeKind.IN_USE: (3600.0, 3600.0),
-    OutcomeKind.ENDPOINT_OWNED: (3600.0, 3600.0),
-    OutcomeKind.BLOCKED: (60.0, 3600.0),
-    OutcomeKind.INVALID: (60.0, 3600.0),
-    OutcomeKind.NO_EFFECT: (60.0, 3600.0),
-}
-"""Seconds to wait after the first refusal, and the maximum; each further refusal doubles the wait.
-
-UNKNOWN waits for the next observation, which shows whether the update was applied.
-"""
-
 
 def apply_outcomes(state: State, outcomes: Iterable[Outcome]) -> State:
     """The state for the next plan, given the outcomes of this one's decisions."""
     deployments = dict(state.deployments)
-    stopped = dict(state.stopped)
-    forbidden = state.cluster_back_off
+    stopped, starts = dict(state.stopped), dict(state.starts)
+    accepted, forbidden = False, None
     for outcome in outcomes:
         name, change = outcome.decision.deployment_id, outcome.decision.change
-        known = deployments.get(name)
-        if outcome.kind in _NO_FEEDBACK:
+        if change is None or outcome.kind in _NO_FEEDBACK:
             continue
+        accepted = accepted or outcome.kind is OutcomeKind.ACCEPTED
         if outcome.kind is OutcomeKind.FORBIDDEN:
-            forbidden = _again(forbidden, outcome, FORBIDDEN_BACK_OFF_S, FORBIDDEN_BACK_OFF_S)
+            forbidden = outcome
         elif isinstance(change, Start):
-            _apply_start(stopped, outcome)
-        elif known is None:
-            continue
-        elif isinstance(change, Stop) and outcome.kind in {
-            OutcomeKind.ACCEPTED,
-            OutcomeKind.UNKNOWN,
-        }:
-            # If the response was lost, the next observation shows whether it runs.
-            stopped[name] = stopped_deployment(known, outcome.at)
-        elif outcome.kind is OutcomeKind.GONE:
-            del deployments[name]
-        elif outcome.kind is OutcomeKind.ACCEPTED:
-            forbidden = None
-            deployments[name] = replace(
-                known,
-                rollout=_rollout(known, outcome),
-                infeasible=_still_infeasible(known, outcome),
-                bounds_moved_at=outcome.at if isinstance(change, SetBounds) else None,
-                back_off=None,
-            )
-        elif outcome.kind is OutcomeKind.NO_CAPACITY:
-            deployments[name] = replace(known, infeasible=_infeasible(state, known, outcome))
-        else:
-            first_s, most_s = BACK_OFF[outcome.kind]
-            refused = _again(known.back_off, outcome, first_s, most_s)
-            deployments[name] = replace(known, back_off=refused)
-    return State(
+            _apply_start(state, stopped, starts, outcome)
+        elif (known := deployments.get(name)) is not None:
+            deployments[name] = _after(state, known, outcome, change)
+            if isinstance(change, Stop) and outcome.kind in _MAY_BE_APPLIED:
+                # If the response was lost, the next observations show whether it runs.
+                stopped[name] = stopped_deployment(known, outcome.at)
+    return replace(
+        state,
         deployments=deployments,
-        capacity=state.capacity,
-        cluster_back_off=forbidden,
+        cluster_back_off=_cluster_back_off(state.cluster_back_off, forbidden, accepted),
         stopped=stopped,
+        starts={name: attempt for name, attempt in starts.items() if name in stopped},
         resume_requested=state.resume_requested.intersection(stopped),
     )
 
@@ -96,37 +71,102 @@ def stopped_deployment(known: DeploymentState, at: float) -> StoppedDeployment:
     return StoppedDeployment(stats=known.baseline, since=at, usage=known.usage)
 
 
-def _apply_start(stopped: dict[str, StoppedDeployment], outcome: Outcome) -> None:
-    """Apply the outcome of a start. The deployment stays recorded until it is observed again."""
-    name = outcome.decision.deployment_id
-    if outcome.kind is OutcomeKind.GONE:
-        stopped.pop(name, None)  # the model was deleted
-    elif name in stopped:
-        refused = None
-        if outcome.kind is not OutcomeKind.ACCEPTED:
-            first_s, most_s = BACK_OFF.get(outcome.kind, BACK_OFF[OutcomeKind.INVALID])
-            refused = _again(stopped[name].back_off, outcome, first_s, most_s)
-        stopped[name] = replace(stopped[name], back_off=refused)
-
-
-# Nothing was sent; or, with NOT_STARTED, the next observation shows more than the outcome does.
+# Nothing was sent.
 _NO_FEEDBACK = frozenset(
     {
         OutcomeKind.UNCHANGED,
         OutcomeKind.DRY_RUN,
         OutcomeKind.OBSERVE_ONLY,
         OutcomeKind.WITHHELD,
-        OutcomeKind.NOT_STARTED,
     }
 )
 
+_MAY_BE_APPLIED = frozenset({OutcomeKind.ACCEPTED, OutcomeKind.UNKNOWN})
 
-def _again(refused: BackOff | None, outcome: Outcome, first_s: float, most_s: float) -> BackOff:
-    times = 1
-    if refused is not None and refused.reason == outcome.kind:
-        times += refused.times
-    wait_s = min(first_s * 2.0 ** min(times - 1, 30), most_s)
-    return BackOff(times=times, until=outcome.at + wait_s, reason=outcome.kind)
+
+def _cluster_back_off(
+    before: BackOff | None, forbidden: Outcome | None, accepted: bool
+) -> BackOff | None:
+    """The pause of all deployments. A refusal outweighs what was accepted in the same cycle: the
+    order of the outcomes is not that of sending, and the privilege may have just been removed."""
+    if forbidden is not None:
+        return lengthened(before, OutcomeKind.FORBIDDEN, forbidden.at)
+    return None if accepted else before
+
+
+def _after(
+    state: State, known: DeploymentState, outcome: Outcome, change: Change
+) -> DeploymentState:
+    """The state of a deployment after the outcome of an update or a stop."""
+    kind, at = outcome.kind, outcome.at
+    if kind is OutcomeKind.ACCEPTED:
+        no_effect = known.back_off is not None and known.back_off.reason == OutcomeKind.NO_EFFECT
+        return replace(
+            known,
+            rollout=None if isinstance(change, Stop) else _rollout(known, outcome),
+            infeasible=_still_infeasible(known, outcome),
+            bounds_moved_at=at if isinstance(change, SetBounds) else None,
+            # It ends when the effect is visible.
+            back_off=known.back_off if no_effect else None,
+            refused_in=known.refused_in if no_effect else None,
+            request=requested(known, change, at, accepted=True),
+        )
+    if kind is OutcomeKind.NO_CAPACITY and _is_searched(known, outcome):
+        capacity = excluding(state.capacity, known.baseline)
+        refusal = refused_for_capacity(known.infeasible, outcome.decision.desired, capacity, at)
+        return replace(known, infeasible=refusal)
+    if kind is OutcomeKind.GONE:
+        # Everything about it is forgotten, except that it is reported and cannot be changed.
+        known = DeploymentState(
+            seen_at=known.seen_at,
+            baseline=known.baseline,
+            baseline_at=known.baseline_at,
+            back_off=known.back_off,
+            refused_in=known.refused_in,
+            usage=known.usage,
+        )
+    elif kind is OutcomeKind.UNKNOWN:
+        known = replace(known, request=requested(known, change, at, accepted=False))
+    before = known.refused_in
+    return replace(
+        known,
+        back_off=lengthened(known.back_off, kind, at),
+        refused_in=Circumstances(
+            at=at,
+            state=known.baseline.state,
+            setting=setting_of(known.baseline),
+            capacity=excluding(state.capacity, known.baseline),
+            early=0 if before is None else before.early,
+        ),
+    )
+
+
+def _apply_start(
+    state: State,
+    stopped: dict[str, StoppedDeployment],
+    starts: dict[str, StartAttempt],
+    outcome: Outcome,
+) -> None:
+    """Apply the outcome of a start. The deployment stays recorded until it is observed again."""
+    name, kind = outcome.decision.deployment_id, outcome.kind
+    if kind is OutcomeKind.GONE:
+        stopped.pop(name, None)  # the model was deleted
+        return
+    if name not in stopped:
+        return
+    before, accepted = starts.get(name), kind is OutcomeKind.ACCEPTED
+    back_off = stopped[name].back_off
+    if not accepted:
+        back_off = lengthened(back_off, kind, outcome.at)
+    elif back_off is not None and back_off.reason != OutcomeKind.NO_EFFECT:
+        back_off = None
+    stopped[name] = replace(stopped[name], back_off=back_off)
+    starts[name] = StartAttempt(
+        at=outcome.at,
+        accepted=accepted,
+        capacity=state.capacity,
+        early=0 if accepted or before is None else before.early,
+    )
 
 
 def _rollout(known: DeploymentState, outcome: Outcome) -> Rollout | None:
@@ -149,18 +189,34 @@ def _still_infeasible(known: DeploymentState, accepted: Outcome) -> CapacityRefu
     return refused
 
 
-def _infeasible(state: State, known: DeploymentState, outcome: Outcome) -> CapacityRefusal:
-    last = known.infeasible
-    hold_s = INFEASIBLE_HOLD_S
+def _is_searched(known: DeploymentState, outcome: Outcome) -> bool:
+    """Whether fewer allocations are tried after a refusal for lack of capacity: an increase."""
+    desired = outcome.decision.desired
+    return desired > outcome.decision.current or desired > (known.baseline.allocations or 0)
+
+
+def refused_for_capacity(
+    last: CapacityRefusal | None, allocations: int, capacity: ClusterCapacity, at: float
+) -> CapacityRefusal:
+    """The refusal of an increase for lack of capacity.
+
+    Args:
+        last: the refusal before; None: there is none that counts.
+        capacity: without the deployment's own threads.
+    """
+    hold_s, early = INFEASIBLE_HOLD_S, 0
     if last is not None:
         # While the last refusal is in force, this one is a step of the search below it.
-        searching = outcome.at < last.until
+        searching = at < last.until
         hold_s = last.hold_s if searching else min(2.0 * last.hold_s, MAX_INFEASIBLE_HOLD_S)
+        early = last.early
     return CapacityRefusal(
-        allocations=outcome.decision.desired,
-        capacity=excluding(state.capacity, known.baseline),
+        allocations=allocations,
+        capacity=capacity,
         hold_s=hold_s,
-        until=outcome.at + hold_s,
+        until=at + hold_s,
+        at=at,
+        early=early,
     )
 
 

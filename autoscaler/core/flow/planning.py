@@ -9,19 +9,15 @@ from collections.abc import Collection, Mapping
 
 from msgspec.structs import replace
 
-from autoscaler.core.decision import Decision, Mode, Plan, Start, Unmanaged
+from autoscaler.core.decision import Decision, Mode, OutcomeKind, Plan, Start, Unmanaged
 from autoscaler.core.flow.arbitration import Claim, arbitrate
 from autoscaler.core.flow.assessment import Assessment, assess, conclude
 from autoscaler.core.flow.constraints import SETTLING_LIMIT_S, Grant
 from autoscaler.core.flow.memory_ledger import MemoryLedger, MemoryLimit, memory_ledger
 from autoscaler.core.flow.memory_limit import limit_by_memory
 from autoscaler.core.flow.plan_context import PlanContext, plan_context_of
-from autoscaler.core.scale_to_zero import (
-    decide_stopped,
-    reduced_start,
-    starting_allocations,
-    still_stopped,
-)
+from autoscaler.core.flow.stopped import checked_start, is_started_by_another, plan_stopped
+from autoscaler.core.scale_to_zero import reduced_start, starting_allocations
 from autoscaler.core.selection import Rule, select
 from autoscaler.core.state import FORGET_AFTER_S, DeploymentState, State, StoppedDeployment
 from autoscaler.core.values import DeploymentStats, Observation, Schedule, Value
@@ -57,10 +53,11 @@ def plan(
     """
     context = plan_context_of(state, observation)
     rules = _in_force(ruleset.rules, open_schedules)
-    stopped = still_stopped(state.stopped, observation.deployments)
+    zeroed = plan_stopped(state, observation, rules, context)
+    stopped = zeroed.stopped
 
     assessments: list[Assessment] = []
-    deployments = _missing_deployments(state, observation)
+    deployments = _missing_deployments(state, observation, stopped)
     unmanaged: dict[str, Unmanaged] = {}
     for name in sorted(observation.deployments):
         if name in stopped:
@@ -77,19 +74,12 @@ def plan(
             context,
             state.stopped.get(name),
             ruleset.max_interval_s,
+            started_by_another=is_started_by_another(state, name, stats),
         )
         deployments[name] = assessment.state
         assessments.append(assessment)
-    starts = {
-        name: _decide_stopped(name, each, rules, context, state.resume_requested)
-        for name, each in stopped.items()
-    }
-
-    # A deployment that is still stopping refuses its start, so it claims nothing yet.
-    starting = {name: each for name, each in starts.items() if name not in observation.deployments}
     memory = memory_ledger(observation, deployments, stopped, context.free_capacity)
-    grants = _granted(assessments, starting, stopped, context, memory)
-
+    grants = _granted(assessments, zeroed.decisions, stopped, context, memory)
     decisions = [
         conclude(
             assessment,
@@ -99,10 +89,10 @@ def plan(
         )
         for assessment in assessments
     ]
-    if starts:
+    if stopped:
         decisions += [
-            _granted_start(decision, stopped[name].stats, grants.get(name), memory)
-            for name, decision in starts.items()
+            _granted_start(decision, rules, stopped[name].stats, grants.get(name), memory)
+            for name, decision in zeroed.decisions.items()
         ]
         decisions.sort(key=_deployment_id)
     planned = Plan(
@@ -110,6 +100,17 @@ def plan(
         decisions=tuple(decisions),
         unmanaged=unmanaged,
         completed_rollouts=tuple([a.completed for a in assessments if a.completed is not None]),
+        no_effect=(
+            *[each for a in assessments if (each := a.tracked.no_effect) is not None],
+            *zeroed.no_effect,
+        ),
+        external_changes=tuple(
+            [
+                changed
+                for a in assessments
+                if a.tracked.is_new and (changed := a.tracked.external_change) is not None
+            ]
+        ),
     )
     return planned, State(
         deployments=deployments,
@@ -117,6 +118,8 @@ def plan(
         cluster_back_off=state.cluster_back_off,
         stopped=stopped,
         resume_requested=state.resume_requested,
+        starts=zeroed.starts,
+        seen_at=observation.at,
     )
 
 
@@ -161,6 +164,22 @@ def _adaptive_maximum(assessment: Assessment, memory: MemoryLedger) -> MemoryLim
 
 
 def _granted_start(
+    decision: Decision,
+    rules: tuple[Rule, ...],
+    stats: DeploymentStats,
+    grant: Grant | None,
+    memory: MemoryLedger | None,
+) -> Decision:
+    """The start with what was granted, within the limits of the rule."""
+    rule = select(rules, stats)
+    return checked_start(
+        _fitting_start(decision, stats, grant, memory),
+        None if isinstance(rule, Unmanaged) else rule,
+        scarce=grant is not None,
+    )
+
+
+def _fitting_start(
     decision: Decision, stats: DeploymentStats, grant: Grant | None, memory: MemoryLedger | None
 ) -> Decision:
     """The start with what was granted, and with a maximum of adaptive allocations that the memory
@@ -204,33 +223,23 @@ def _in_force(rules: tuple[Rule, ...], open_schedules: Collection[Schedule]) -> 
     )
 
 
-def _missing_deployments(state: State, observation: Observation) -> dict[str, DeploymentState]:
-    """The state of deployments that are not in this observation, but were in a recent one."""
+def _missing_deployments(
+    state: State, observation: Observation, stopped: Mapping[str, StoppedDeployment]
+) -> dict[str, DeploymentState]:
+    """The state of deployments that are not in this observation, but were in a recent one.
+
+    Not that of stopped ones, of which everything is known that the next start needs, nor of those
+    that were also gone at the last update.
+    """
     oldest = observation.at - FORGET_AFTER_S
     return {
         name: known
         for name, known in state.deployments.items()
-        if name not in observation.deployments and known.seen_at > oldest
+        if name not in observation.deployments
+        and name not in stopped
+        and known.seen_at > oldest
+        and (known.back_off is None or known.back_off.reason != OutcomeKind.GONE)
     }
-
-
-def _decide_stopped(
-    name: str,
-    stopped_deployment: StoppedDeployment,
-    rules: tuple[Rule, ...],
-    context: PlanContext,
-    resume_requested: Collection[str],
-) -> Decision:
-    rule = select(rules, stopped_deployment.stats)
-    return decide_stopped(
-        name,
-        stopped_deployment,
-        None if isinstance(rule, Unmanaged) else rule,
-        at=context.at,
-        resume_requested=resume_requested,
-        maintenance=context.maintenance,
-        forbidden=context.forbidden,
-    )
 
 
 def _deployment_id(decision: Decision) -> str:

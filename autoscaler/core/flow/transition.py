@@ -3,8 +3,10 @@
 from msgspec.structs import replace
 
 from autoscaler.core.decision import CompletedRollout
+from autoscaler.core.flow.back_off import early_wait_s, shortened
 from autoscaler.core.flow.control_mode import mode_in_effect
-from autoscaler.core.flow.feedback import INFEASIBLE_HOLD_S, is_unsettled, track_rollout
+from autoscaler.core.flow.effect import COUNT_UNRELIABLE, Tracked, setting_of, track
+from autoscaler.core.flow.feedback import is_unsettled, refused_for_capacity, track_rollout
 from autoscaler.core.flow.measurement import Measurement
 from autoscaler.core.flow.plan_context import PlanContext
 from autoscaler.core.process_memory import observed_memory
@@ -36,7 +38,7 @@ def next_state(
     context: PlanContext,
     memory: PolicyMemory | None,
     usage: bytes,
-) -> tuple[DeploymentState, CompletedRollout | None]:
+) -> tuple[DeploymentState, CompletedRollout | None, Tracked]:
     """The state after this observation: measurement, recommendations, last update, last refusal.
 
     Args:
@@ -45,7 +47,8 @@ def next_state(
         usage: by time of the week, as far as it is known.
 
     Returns:
-        The state, and the accepted update that is now complete, if there is one.
+        The state, the accepted update that is now complete, if there is one, and what the
+        observation shows of earlier updates.
     """
     at = context.at
     if known is None:
@@ -57,7 +60,7 @@ def next_state(
     rollout, infeasible, completed = known.rollout, known.infeasible, None
     new_node_s = known.new_node_s
     if rollout is not None:
-        not_reached = _minimum_not_reached(rollout, stats, context)
+        not_reached = _minimum_not_reached(rollout, stats, context, infeasible)
         rollout, completed = track_rollout(rollout, stats, at)
         if not_reached is not None:
             rollout, infeasible = None, not_reached
@@ -67,9 +70,22 @@ def next_state(
                 if new_node_s is None
                 else (new_node_s + completed.lead_time_s) / 2.0
             )
-    if infeasible is not None and excluding(context.capacity, stats).exceeds(infeasible.capacity):
-        infeasible = None
-    return replace(
+    tracked = track(
+        known, stats, rule, at, reliable=COUNT_UNRELIABLE.isdisjoint(measured.sample.issues)
+    )
+    back_off, refused_in = tracked.back_off, known.refused_in
+    if back_off is None:
+        refused_in = None
+    elif refused_in is not None:
+        back_off, refused_in = shortened(
+            back_off,
+            refused_in,
+            state=stats.state,
+            setting=setting_of(stats),
+            capacity=excluding(context.capacity, stats),
+            at=at,
+        )
+    state = replace(
         known,
         seen_at=at,
         baseline=measured.baseline,
@@ -82,7 +98,7 @@ def next_state(
         above_burst_s=_above_burst_s(known, measured, first, rule, at),
         stalled_since=measured.stalled_since,
         unsettled_since=unsettled_since,
-        infeasible=infeasible,
+        infeasible=None if infeasible is None else _in_force(infeasible, stats, context),
         rollout=rollout,
         new_node_s=new_node_s,
         mode_seen=mode_in_effect(rule, stats, known.mode_seen),
@@ -96,7 +112,29 @@ def next_state(
             context.nodes,
             context.model_allocations.get(stats.model_id, 0),
         ),
-    ), completed
+        back_off=back_off,
+        refused_in=refused_in,
+        setting=tracked.setting,
+        request=tracked.request,
+        external_change=tracked.external_change,
+    )
+    return state, completed, tracked
+
+
+def _in_force(
+    refusal: CapacityRefusal, stats: DeploymentStats, context: PlanContext
+) -> CapacityRefusal | None:
+    """The refusal, which ends early if there is more capacity; None once it does not count."""
+    at = context.at
+    if at >= refusal.until + refusal.hold_s:
+        return None
+    if (
+        at < refusal.until
+        and at - refusal.at >= early_wait_s(refusal.early)
+        and excluding(context.capacity, stats).exceeds(refusal.capacity)
+    ):
+        return replace(refusal, until=at, early=refusal.early + 1)
+    return refusal
 
 
 def _usage(usage: bytes, known: DeploymentState, sample: Sample) -> bytes:
@@ -104,18 +142,18 @@ def _usage(usage: bytes, known: DeploymentState, sample: Sample) -> bytes:
 
 
 def _minimum_not_reached(
-    rollout: Rollout, stats: DeploymentStats, context: PlanContext
+    rollout: Rollout,
+    stats: DeploymentStats,
+    context: PlanContext,
+    last: CapacityRefusal | None,
 ) -> CapacityRefusal | None:
     """A minimum that adaptive allocations have not reached; no response reports such a refusal."""
     waited_s = context.at - rollout.accepted_at
     reached = (stats.allocations or 0) >= rollout.allocations
     if not rollout.at_least or reached or waited_s <= ADAPTIVE_TIMEOUT_S:
         return None
-    return CapacityRefusal(
-        allocations=rollout.allocations,
-        capacity=excluding(context.capacity, stats),
-        hold_s=INFEASIBLE_HOLD_S,
-        until=context.at + INFEASIBLE_HOLD_S,
+    return refused_for_capacity(
+        last, rollout.allocations, excluding(context.capacity, stats), context.at
     )
 
 

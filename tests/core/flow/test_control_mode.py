@@ -173,8 +173,18 @@ class TestBounds:
     def test_bounds_that_were_changed_from_outside_are_corrected(self):
         stage = Stage(BOUNDS)
         stage.polls(3, rate=100.0)
+        stage.polls(3, rate=100.0)
         stage.adaptive = AdaptiveAllocations(enabled=True, minimum=None, maximum=None)
+        held = stage.for_seconds(600.0, rate=100.0)
+        assert changes(held) == []
+        assert held[0].steps[-1].inputs["to"] == "adaptive 0..unlimited"
         assert changes(stage.polls(2, rate=100.0)) == [SetBounds(6, 20)]
+
+    def test_at_once_if_the_rule_says_so(self):
+        stage = Stage(replace(BOUNDS, external_change_hold_s=0.0))
+        stage.polls(6, rate=100.0)
+        stage.adaptive = AdaptiveAllocations(enabled=True, minimum=3, maximum=3)
+        assert changes(stage.polls(1, rate=100.0)) == [SetBounds(6, 20)]
 
     def test_the_floor_comes_down_after_the_load(self):
         stage = Stage(BOUNDS)

@@ -5,16 +5,13 @@ from itertools import pairwise
 import pytest
 
 from autoscaler.core.decision import OutcomeKind
-from autoscaler.core.flow.feedback import (
-    BACK_OFF,
-    FORBIDDEN_BACK_OFF_S,
-    INFEASIBLE_HOLD_S,
-    apply_outcomes,
-)
+from autoscaler.core.flow.back_off import BACK_OFF
+from autoscaler.core.flow.feedback import INFEASIBLE_HOLD_S, apply_outcomes
+from autoscaler.core.flow.planning import plan
 from autoscaler.core.state import ClusterCapacity, State
 from autoscaler.core.values import Cluster, NodeCapacity, Reason
 from tests.core.flow.test_planning import Watch
-from tests.observations import outcome, rule
+from tests.observations import observation, outcome, rule
 
 
 def pressed(recommended=10, allocations=2, **given):
@@ -109,7 +106,7 @@ def test_after_a_403_updates_are_retried_only_after_a_long_time():
     watch.respond(OutcomeKind.FORBIDDEN)
     decision = watch.decide(watch.rate)
     assert (decision.changes, decision.reason) == (False, Reason.BACK_OFF)
-    watch.at += FORBIDDEN_BACK_OFF_S - 30.0
+    watch.at += BACK_OFF[OutcomeKind.FORBIDDEN][0] - 30.0
     watch.decide(watch.rate)
     watch.decide(watch.rate)
     assert watch.decide(watch.rate).changes
@@ -126,7 +123,9 @@ def test_forbidden_concerns_every_deployment():
 def test_the_state_of_a_deleted_deployment_is_dropped():
     watch = pressed()
     watch.respond(OutcomeKind.GONE)
-    assert watch.state.deployments == {}
+    assert watch.state.deployments["elser"].samples == ()
+    planned, state = plan(watch.state, observation(watch.at + 10.0), watch.policy)
+    assert (planned.decisions, state.deployments) == ((), {})
 
 
 def test_not_started_is_waited_for_and_not_held_against_it():

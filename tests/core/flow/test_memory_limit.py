@@ -294,7 +294,7 @@ class TestResuming:
         adaptive = AdaptiveAllocations(enabled=True, minimum=1, maximum=20)
         change = self.resumed(4.0, adaptive=adaptive).change
         assert isinstance(change, Start)
-        assert (change.adaptive.minimum, change.adaptive.maximum) == (1, 6)
+        assert (change.adaptive.minimum, change.adaptive.maximum) == (4, 6)
 
 
 class TestTheEstimate:
