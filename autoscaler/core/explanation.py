@@ -173,22 +173,20 @@ def external_change_text(change: ExternalChange) -> str:
     ... )))
     elser: another writer changed it from 8 to 4; respected for 10 min
     """
-    text = (
-        f"{change.deployment_id}: another writer changed it from {change.before} to {change.after}"
-    )
+    if change.before == Setting(0):
+        done = f"started it with {change.after}"
+    else:
+        done = f"changed it from {change.before} to {change.after}"
+    text = f"{change.deployment_id}: another writer {done}"
     if change.second_writer:
         text += (
             f", change {change.times} in a row; look for a second autoscaler or a script that "
             "manages it, and stop one of the two"
         )
+    if change.changes_mode:
+        return f"{text}; respected until that is reverted"
     held = f"respected for {duration_text(change.hold_s)}" if change.hold_s else "not respected"
     return f"{text}; {held}"
-
-
-def no_effect_text(found: NoEffect) -> str:
-    """That an accepted update has not taken effect, and when it is tried again."""
-    again = duration_text(found.wait_s)
-    return f"{found.deployment_id}: {found.detail}; the next attempt is in {again}"
 
 
 def _shortened(text: str) -> str:
@@ -281,27 +279,6 @@ def no_effect_text(failed: NoEffect) -> str:
         f"{duration_text(failed.at - failed.accepted_at)} ago, but {but}; "
         f"sent again in {duration_text(failed.wait_s)}"
     )
-
-
-def external_change_text(changed: ExternalChange) -> str:
-    """That another writer changed a deployment.
-
-    >>> external_change_text(ExternalChange(
-    ...     deployment_id="elser", at=0.0, before=Setting(8), after=Setting(4), times=3,
-    ...     hold_s=1200.0,
-    ... ))
-    'elser: another writer changed it from 8 to 4, change 3 in a row; respected for 20 min'
-    """
-    in_a_row = f", change {changed.times} in a row" if changed.times > 1 else ""
-    if changed.changes_mode:
-        hold = "respected until that is reverted"
-    else:
-        hold = f"respected for {duration_text(changed.hold_s)}" if changed.hold_s else "overridden"
-    if changed.before == Setting(0):
-        what = f"another writer started it with {changed.after}"
-    else:
-        what = f"another writer changed it from {changed.before} to {changed.after}"
-    return f"{changed.deployment_id}: {what}{in_a_row}; {hold}"
 
 
 def unchanged_text(outcome: Outcome) -> str:

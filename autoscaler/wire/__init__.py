@@ -16,4 +16,5 @@ And the stored form of the state, as MessagePack:
 
 state           State, and the stopped deployments  <-> bytes
 state_document  the structs of the stored form
+slo_document    those of the memory of the policy `slo`
 """

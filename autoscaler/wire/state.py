@@ -17,6 +17,7 @@ from autoscaler.core.slo.memory import SloMemory
 from autoscaler.core.slo.policy import SloPolicy
 from autoscaler.core.state import DeploymentState, PolicyMemory, State, StoppedDeployment
 from autoscaler.core.values import Value
+from autoscaler.wire.slo_document import StoredSloMemory
 from autoscaler.wire.state_document import (
     StateDocument,
     StoppedDocument,
@@ -25,7 +26,6 @@ from autoscaler.wire.state_document import (
     StoredDeployment,
     StoredDeploymentStats,
     StoredMemory,
-    StoredSloMemory,
     StoredState,
     StoredStoppedDeployment,
 )

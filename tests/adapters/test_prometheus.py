@@ -17,7 +17,6 @@ from autoscaler.core.decision import (
     ObserveOnly,
     ObserveOnlyCause,
     OutcomeKind,
-    SetAllocations,
     Setting,
     Unmanaged,
 )
@@ -443,12 +442,12 @@ def test_external_changes_and_updates_without_effect_are_counted(recorder, regis
     )
     lost = NoEffect(
         deployment_id="elser",
-        change=SetAllocations(6),
+        requested=Setting(6),
+        shown=Setting(4),
         accepted_at=900.0,
         at=1_000.0,
         times=1,
         wait_s=60.0,
-        detail="the update to 6 had no effect",
     )
     observed, plan, outcomes, took = cycle(
         outcome(steady(external_change=changed), OutcomeKind.UNCHANGED)

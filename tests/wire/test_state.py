@@ -14,6 +14,7 @@ from autoscaler.core.slo.memory import SloMemory
 from autoscaler.core.slo.policy import SloPolicy
 from autoscaler.core.state import DeploymentState, PolicyMemory, State
 from autoscaler.core.values import Value
+from autoscaler.wire.slo_document import StoredSloMemory
 from autoscaler.wire.state import (
     STATE_VERSION,
     AnotherDocument,
@@ -24,7 +25,7 @@ from autoscaler.wire.state import (
     encode_state,
     encode_stopped,
 )
-from autoscaler.wire.state_document import StoredSloMemory, StoredState
+from autoscaler.wire.state_document import StoredState
 from tests.states import DEPLOYMENT, MEMORY, WHOLE, any_slo_memory, any_struct, hints, same
 
 DATA = Path(__file__).parents[1] / "data"

@@ -1,4 +1,4 @@
-"""The memory of the policy `slo`. `autoscaler.wire.state_document` defines its stored form."""
+"""The memory of the policy `slo`. `autoscaler.wire.slo_document` defines its stored form."""
 
 import math
 

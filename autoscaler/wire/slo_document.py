@@ -1,0 +1,140 @@
+"""The stored form of the memory of the policy `slo`, version 1; see `state_document`."""
+
+from autoscaler.wire.state_document import Stored
+
+LoadProbabilities = dict[int, float]
+"""Probabilities by the index of a load. The order counts: sums of floats depend on it."""
+
+
+class StoredCandidate(Stored, frozen=True, kw_only=True):
+    allocations: int
+    violation_fraction: float
+    queue_wait_s: float
+    cost: float
+
+
+class StoredStep(Stored, frozen=True, kw_only=True):
+    reason: str
+    before: int
+    after: int
+    inputs: dict[str, float | str]
+    candidates: tuple[StoredCandidate, ...]
+
+
+class StoredServiceTime(Stored, frozen=True, kw_only=True):
+    requests: float
+    busy_s: float
+    scv: float
+
+
+class StoredRate(Stored, frozen=True, kw_only=True):
+    requests: float
+    time_s: float
+
+
+class StoredMixture(Stored, frozen=True, kw_only=True):
+    rates: tuple[StoredRate, ...]
+    histories: tuple[LoadProbabilities, ...]
+    weights: tuple[float, ...]
+    prior_weights: tuple[float, ...]
+
+
+class StoredErrorBudget(Stored, frozen=True, kw_only=True):
+    violations: float
+    requests: float
+    time_s: float
+    counted_violations: float
+    log_weight: float
+
+
+class StoredAttainment(Stored, frozen=True, kw_only=True):
+    violations: float
+    requests: float
+
+
+class StoredCalibration(Stored, frozen=True, kw_only=True):
+    level: float
+    coverage: float
+    margin: float
+    median: float
+    outcomes: int
+    scores: bytes  # 32-bit floats
+    ranked: bytes
+
+
+class StoredHorizonRecord(Stored, frozen=True, kw_only=True):
+    calibration: StoredCalibration
+    seasonal: int
+    point_errors: tuple[float, float, float, float]
+    weights: tuple[float, float, float, float]
+    error: float
+
+
+class StoredPendingForecast(Stored, frozen=True, kw_only=True):
+    due_at: float
+    points: tuple[float, float, float, float]
+    seasonal: bool
+    highest: float
+
+
+class StoredProfile(Stored, frozen=True, kw_only=True):
+    slot: int
+    week: bytes  # 16-bit floats, little-endian
+    known: int
+    recent: tuple[float, ...]
+    daily: tuple[float, ...]
+    weekly: tuple[float, ...]
+    daily_error: float
+    weekly_error: float
+    outlook: tuple[float, ...]
+
+
+class StoredForecastState(Stored, frozen=True, kw_only=True):
+    profile: StoredProfile
+    records: tuple[StoredHorizonRecord, ...]
+    pending_forecasts: tuple[StoredPendingForecast | None, ...]
+    next_forecast_at: tuple[float, ...]
+
+
+class StoredForecast(Stored, frozen=True, kw_only=True):
+    at: float
+    level: float
+    slow_level: float
+    highest: float
+    slot_erlang_s: float
+    slot_measured_s: float
+    next_due_at: float
+    state: StoredForecastState | None
+
+
+class StoredBacklog(Stored, frozen=True, kw_only=True):
+    since: float
+    queued: int
+    allocations: int
+
+
+class StoredSloEstimate(Stored, frozen=True, kw_only=True):
+    service_time: StoredServiceTime
+    max_wait: float
+    mixture: StoredMixture
+    rate_per_s: float
+    budget: StoredErrorBudget
+    attainment: StoredAttainment
+    expected_until: float
+    forecast: StoredForecast | None
+    backlog: StoredBacklog | None
+    running: int
+    step: StoredStep | None
+
+
+class StoredSloMemory(Stored, frozen=True, kw_only=True):
+    estimate: StoredSloEstimate
+    requests: int
+    violations: float
+    timed: int
+    timed_s: float
+    time_s: float
+    dispersion: float
+    last_requests: int | None
+    in_flight: int
+    last_interval_s: float
