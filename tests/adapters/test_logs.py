@@ -3,6 +3,7 @@ import json
 import logging
 import math
 import re
+from pathlib import Path
 
 import pytest
 import structlog
@@ -14,7 +15,6 @@ from autoscaler.core.decision import (
     ExternalChange,
     NoEffect,
     OutcomeKind,
-    SetAllocations,
     Setting,
     Unmanaged,
 )
@@ -406,12 +406,12 @@ def test_external_changes_and_updates_without_effect_are_warnings(log):
     )
     lost = NoEffect(
         deployment_id="elser",
-        change=SetAllocations(6),
+        requested=Setting(6),
+        shown=Setting(3),
         accepted_at=900.0,
         at=1_000.0,
         times=1,
         wait_s=60.0,
-        detail="the update to 6 was accepted without effect",
     )
     observed, plan, outcomes, took = cycle(outcome(steady(), OutcomeKind.UNCHANGED))
     plan = replace(plan, external_changes=(changed,), no_effect=(lost,))
@@ -424,7 +424,7 @@ def test_external_changes_and_updates_without_effect_are_warnings(log):
     assert lines["deployment.changed"]["second_writer"]
     assert lines["update.no_effect"]["level"] == "warning"
     assert lines["update.no_effect"]["message"] == (
-        "elser: the update to 6 was accepted without effect; the next attempt is in 60 s"
+        "elser: the update to 6 was accepted 100 s ago, but it still has 3; sent again in 60 s"
     )
 
 
@@ -472,3 +472,19 @@ class TestConsole:
         assert "\x1b" not in text
         assert "\r" not in text
         assert "\n    c" in text
+
+
+def test_every_event_is_documented():
+    root = Path(__file__).parents[2]
+    event = r'"([a-z]+(?:_[a-z]+)*\.[a-z_]+)"'
+    written = {
+        name
+        for path in (root / "autoscaler").rglob("*.py")
+        for name in re.findall(
+            rf"(?:_log\.\w+\(|event = |event, \w+ = |event, \w+, \S+ = )\s*(?:level, )?{event}",
+            path.read_text(),
+        )
+    }
+    assert {"decision.made", "update.refused", "observation.failed"} <= written
+    described = (root / "docs/operations.md").read_text()
+    assert sorted(name for name in written if f"`{name}`" not in described) == []
