@@ -2,7 +2,7 @@
 
 import msgspec
 
-from autoscaler.wire.stats import (
+from autoscaler.wire.stats_document import (
     AllocationStatus,
     DeploymentDocument,
     ModelDocument,

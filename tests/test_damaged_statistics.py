@@ -154,8 +154,17 @@ def is_sound(body, before):
         (entry,) = json.loads(body)["trained_model_stats"]
         now = entry["deployment_stats"]
         then = before["trained_model_stats"][0]["deployment_stats"]
-        status = now["allocation_status"]
+        serverless = not {"state", "allocation_status"} & now.keys()
+        status = {
+            "allocation_count": 0,
+            "target_allocation_count": now["number_of_allocations"],
+        }
+        if not serverless:
+            status = now["allocation_status"]
         nodes = {next(iter(node["node"])): node for node in now["nodes"]}
+        total = now.get("inference_count", 0)  # compared with the sum, where it can be read
+        if not isinstance(total, int) or isinstance(total, bool) or not 0 <= total <= 2**53:
+            total = 0
         busy = 0.0
         for node in then["nodes"]:
             name = next(iter(node["node"]))
@@ -175,12 +184,11 @@ def is_sound(body, before):
             busy += gained
         return (
             not nodes
-            and now["state"] == "started"
+            and (serverless or now["state"] == "started")
             and now["number_of_allocations"] == status["target_allocation_count"]
             and status["allocation_count"]
             <= sum(node["number_of_allocations"] for node in now["nodes"])
-            and now.get("inference_count", 0)
-            in (0, sum(node["inference_count"] for node in now["nodes"]))
+            and total in (0, sum(node["inference_count"] for node in now["nodes"]))
         )
     except (KeyError, TypeError, ValueError, AttributeError, IndexError, StopIteration):
         return False

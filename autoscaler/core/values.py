@@ -137,6 +137,8 @@ class Observation(Value, frozen=True, kw_only=True):
     requested_at: float | None = None  # when the first request was sent; None: no earlier than `at`
     deployments: Mapping[str, DeploymentStats]
     unreadable: Mapping[str, str] = {}  # deployment id, or position -> why it was set aside
+    # Deployment id -> figures that could not be read, with the errors; they are unknown.
+    unreadable_figures: Mapping[str, str] = {}
     owned: Mapping[str, str] = {}  # deployment id -> inference endpoint that it belongs to
     in_use: Mapping[str, str] = {}  # deployment id -> why it must not be stopped
     cluster: Cluster | None = None  # None: not read, or not permitted

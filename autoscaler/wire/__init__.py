@@ -2,7 +2,9 @@
 
 Elasticsearch's JSON, which the client reads and the emulator renders:
 
-stats           trained-model statistics  <-> Observation
+stats           trained-model statistics  -> DeploymentStats
+stats_document  the structs of trained-model statistics
+lenient         documents with odd values
 deployments     bodies and responses of _start, _update, _stop and _infer
 inference       inference endpoints
 cluster         /, _nodes, _ml/info, _ml/memory/_stats, _license, _security

@@ -5,9 +5,12 @@ Source: elastic/elasticsearch-specification, `_global/info`, `nodes/info`, `ml/i
 structs serve both directions; only fields that are read or rendered are declared.
 """
 
-from typing import Any
+from typing import Annotated, Any
 
-from msgspec import UNSET, Struct, UnsetType, field
+from msgspec import UNSET, Meta, Struct, UnsetType, field
+
+Bytes = Annotated[int, Meta(ge=0, le=2**53)]
+Processors = Annotated[float, Meta(ge=0.0, le=1e6)]
 
 
 class VersionDocument(Struct, kw_only=True):
@@ -48,11 +51,11 @@ class NodesResponse(Struct, kw_only=True):
 class MlMemory(Struct, kw_only=True):
     """Reservations by the planner's formula, in bytes; nothing here is measured."""
 
-    max_in_bytes: int = 0
-    native_code_overhead_in_bytes: int = 0
-    anomaly_detectors_in_bytes: int = 0
-    data_frame_analytics_in_bytes: int = 0
-    native_inference_in_bytes: int = 0
+    max_in_bytes: Bytes = 0
+    native_code_overhead_in_bytes: Bytes = 0
+    anomaly_detectors_in_bytes: Bytes = 0
+    data_frame_analytics_in_bytes: Bytes = 0
+    native_inference_in_bytes: Bytes = 0
 
     @property
     def job_bytes(self) -> int:
@@ -67,15 +70,15 @@ class MlMemory(Struct, kw_only=True):
 
 
 class NodeMemoryDocument(Struct, kw_only=True):
-    total_in_bytes: int = 0
-    adjusted_total_in_bytes: int = 0
+    total_in_bytes: Bytes = 0
+    adjusted_total_in_bytes: Bytes = 0
     ml: MlMemory = field(default_factory=MlMemory)
 
 
 class JvmMemory(Struct, kw_only=True):
-    heap_max_in_bytes: int = 0
-    java_inference_max_in_bytes: int = 0
-    java_inference_in_bytes: int = 0
+    heap_max_in_bytes: Bytes = 0
+    java_inference_max_in_bytes: Bytes = 0
+    java_inference_in_bytes: Bytes = 0
 
 
 class MemoryOfNode(Struct, kw_only=True):
@@ -113,8 +116,8 @@ class MlLimits(Struct, kw_only=True):
     total_ml_memory: str | UnsetType = UNSET
     effective_max_model_memory_limit: str | UnsetType = UNSET
     max_model_memory_limit: str | UnsetType = UNSET
-    total_ml_processors: float | UnsetType = UNSET
-    max_single_ml_node_processors: float | UnsetType = UNSET
+    total_ml_processors: Processors | UnsetType = UNSET
+    max_single_ml_node_processors: Processors | UnsetType = UNSET
 
 
 class MlInfoResponse(Struct, kw_only=True):

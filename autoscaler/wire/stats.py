@@ -1,163 +1,57 @@
-"""The response of `GET _ml/trained_models/_stats`.
+"""Statistics of deployments, from the response of `GET _ml/trained_models/_stats`."""
 
-Source: elastic/elasticsearch-specification, `specification/ml/_types/TrainedModel.ts`. Fields
-differ between versions, and counters are omitted while they are 0, so every field has a default.
-The structs serve both directions: a value that equals its default is not written.
-"""
-
+import json
 import re
 from collections.abc import Mapping
 from functools import lru_cache
 from sys import intern
-from typing import Annotated
+from typing import Any
 
 import msgspec
-from msgspec import Meta, Raw, Struct
+from msgspec import Raw, Struct
 
-from autoscaler.core.values import AdaptiveAllocations, DeploymentStats, NodeStats
-
-# Values above these are damage, not load. Above 2**53, a double is not exact.
-Count = Annotated[int, Meta(ge=0, le=2**53)]
-Milliseconds = Annotated[float, Meta(ge=0.0, le=1e12)]
-EpochMillis = Annotated[int, Meta(ge=0, le=2**53)]
-
-FILTER_PATH = (
-    "count,trained_model_stats.model_id,trained_model_stats.model_size_stats,"
-    "trained_model_stats.pipeline_count,"
-    "trained_model_stats.deployment_stats,"
-    "-trained_model_stats.deployment_stats.nodes.node.*.attributes,"
-    "-trained_model_stats.deployment_stats.nodes.node.*.roles,"
-    "-trained_model_stats.deployment_stats.nodes.node.*.version,"
-    "-trained_model_stats.deployment_stats.nodes.node.*.*_*"
+from autoscaler.core.values import STARTED, AdaptiveAllocations, DeploymentStats, NodeStats
+from autoscaler.wire.lenient import Unreadable, parse_leniently, read_leniently
+from autoscaler.wire.stats_document import (
+    AdaptiveAllocationsDocument,
+    AllocationStatus,
+    Count,
+    DeploymentDocument,
+    ModelDocument,
+    NodeDocument,
 )
-"""The fields that the client requests: deployments, without the descriptions of nodes."""
 
 
 class MalformedStats(ValueError):
     """The document is not a response of `_stats`. The message names the location."""
 
 
-class _Document(Struct, omit_defaults=True, gc=False):
-    """Base of documents. They are trees, so the garbage collector need not traverse them."""
+_UNREADABLE_WITHOUT = ("deployment_stats", "deployment_stats.deployment_id")
+"""Values without which it is not known which deployment an entry is about."""
 
-
-class NodeDescription(_Document, kw_only=True):
-    name: str = ""
-    ephemeral_id: str = ""
-    transport_address: str = ""
-    external_id: str = ""
-    attributes: dict[str, str] = {}
-    roles: list[str] = []
-    version: str = ""
-    min_index_version: int = 0
-    max_index_version: int = 0
-
-
-class RoutingStateAndReason(Struct, frozen=True, omit_defaults=True, gc=False, kw_only=True):
-    routing_state: str = ""
-    reason: str = ""
-
-
-class NodeDocument(_Document, kw_only=True):
-    """`nodes[]`: a route that is not started has only the first two fields and two zeros."""
-
-    node: dict[str, NodeDescription] | None = None  # one key, the node's id; absent on serverless
-    routing_state: RoutingStateAndReason = RoutingStateAndReason()
-    inference_count: Count | None = None
-    average_inference_time_ms: Milliseconds | None = None
-    average_inference_time_ms_excluding_cache_hits: Milliseconds | None = None
-    inference_cache_hit_count: Count | None = None
-    last_access: EpochMillis | None = None
-    number_of_pending_requests: Count | None = None
-    error_count: Count = 0
-    rejected_execution_count: Count = 0
-    timeout_count: Count = 0
-    start_time: EpochMillis | None = None
-    threads_per_allocation: Count | None = None
-    number_of_allocations: Count | None = None
-    peak_throughput_per_minute: Count | None = None
-    throughput_last_minute: Count | None = None
-    average_inference_time_ms_last_minute: Milliseconds | None = None
-    inference_cache_hit_count_last_minute: Count | None = None
-    average_inference_process_memory_rss_bytes: Count | None = None
-
-
-class AllocationStatus(_Document, kw_only=True):
-    allocation_count: Count | None = None
-    target_allocation_count: Count | None = None
-    state: str = ""
-
-
-class AdaptiveAllocationsDocument(_Document, kw_only=True):
-    enabled: bool | None = None
-    min_number_of_allocations: Count | None = None
-    max_number_of_allocations: Count | None = None
-
-
-class DeploymentDocument(_Document, kw_only=True):
-    deployment_id: str = ""  # since 8.8; before, the model id
-    model_id: str = ""
-    threads_per_allocation: Count | None = None
-    number_of_allocations: Count | None = None
-    adaptive_allocations: AdaptiveAllocationsDocument | None = None
-    queue_capacity: Count | None = None
-    state: str = ""
-    reason: str = ""
-    allocation_status: AllocationStatus | None = None
-    cache_size: str | None = None
-    priority: str = ""
-    start_time: EpochMillis | None = None
-    error_count: Count = 0
-    rejected_execution_count: Count = 0
-    timeout_count: Count = 0
-    inference_count: Count = 0
-    peak_throughput_per_minute: Count | None = None
-    nodes: list[NodeDocument] | None = None  # always sent, possibly empty
-
-
-class ModelSizeStats(_Document, kw_only=True):
-    model_size_bytes: Count | None = None
-    required_native_memory_bytes: Count | None = None
-    runtime_native_memory_bytes: Count | None = None  # this and the next: what processes use
-    peak_runtime_native_memory_bytes: Count | None = None
-
-
-class InferenceStats(_Document, kw_only=True):
-    failure_count: Count | None = None
-    inference_count: Count | None = None
-    cache_miss_count: Count | None = None
-    missing_all_fields_count: Count | None = None
-    timestamp: EpochMillis | None = None
-
-
-class ModelDocument(_Document, kw_only=True):
-    """`trained_model_stats[]`: one entry per deployment, or one for a model without any."""
-
-    model_id: str = ""
-    model_size_stats: ModelSizeStats | None = None
-    pipeline_count: Count | None = None
-    inference_stats: InferenceStats | None = None
-    deployment_stats: DeploymentDocument | None = None
-
-
-class StatsDocument(Struct, kw_only=True):
-    count: Count = 0  # matching models, possibly more than the page has
-    trained_model_stats: list[ModelDocument] = []
+_ADAPTIVE = "deployment_stats.adaptive_allocations"
 
 
 class _Page(Struct, kw_only=True):
     """A `StatsDocument` with undecoded entries."""
 
-    count: Count = 0
+    count: Count | None = 0
     trained_model_stats: list[Raw] = []
+
+
+class _LenientPage(Struct, kw_only=True):
+    count: Count | None = 0
+    trained_model_stats: list[Any] = []
 
 
 class StatsPage(Struct, frozen=True, kw_only=True):
     """One decoded page."""
 
-    total_models: int
+    total_models: int | None  # None: unknown
+    entries: int
     deployments: tuple[DeploymentStats, ...]
     unreadable: tuple[tuple[str, str], ...]  # (deployment id or place, error)
+    unreadable_figures: tuple[tuple[str, str], ...] = ()  # (deployment id, errors); unknown figures
     pipelines: Mapping[str, int | None] = {}  # that use it, by deployment id; None: not reported
 
 
@@ -166,56 +60,111 @@ _model = msgspec.json.Decoder(ModelDocument)
 
 
 def parse_stats(body: bytes) -> StatsPage:
-    """Read one page of statistics. A damaged entry affects only its own deployment.
+    """Read one page of statistics. A figure that cannot be read is unknown, and a damaged entry
+    affects only its own deployment.
 
     Raises:
         MalformedStats: the whole document cannot be read; the message names the location.
     """
-    try:
-        # The decoder does not check the bytes that it skips, and damage is rarely isolated.
-        if not body.isascii():
-            body.decode()
-        page = _page.decode(body)
-    except msgspec.ValidationError as error:
-        raise MalformedStats(f"the statistics are malformed: {error}") from error
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise MalformedStats(f"the statistics are not JSON: {error}") from error
+    page = _page_of(body)
     deployments: dict[str, DeploymentStats] = {}
     unreadable: list[tuple[str, str]] = []
+    figures: dict[str, str] = {}
     pipelines: dict[str, int | None] = {}
     # Entry by entry, so that at most one is in memory in both forms.
     for index, entry in enumerate(page.trained_model_stats):
         try:
-            model = _model.decode(entry)
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+            model, problems = _model_of(entry)
+        except Unreadable as error:
             place = f"trained_model_stats[{index}]"
-            unreadable.append((_id_of(bytes(entry)) or place, f"{place}: {error}"))
+            unreadable.append((_id_of(entry) or place, f"{place}: {error}"))
             continue
         if model.deployment_stats is None:
             continue
         stats = _deployment(model, model.deployment_stats)
+        if problems:
+            figures[stats.deployment_id] = "; ".join(problems)
+            if any(problem.startswith(_ADAPTIVE) for problem in problems):
+                # Which setting is in force is unknown, and so is the value that it has.
+                stats = msgspec.structs.replace(stats, allocations=None, adaptive=None)
         if stats.deployment_id in deployments:
             unreadable.append((stats.deployment_id, "two entries have this deployment id"))
         deployments[stats.deployment_id] = stats
         pipelines[stats.deployment_id] = model.pipeline_count
     for deployment_id, _ in unreadable:
         deployments.pop(deployment_id, None)
+        figures.pop(deployment_id, None)
     return StatsPage(
         total_models=page.count,
+        entries=len(page.trained_model_stats),
         deployments=tuple(deployments.values()),
         unreadable=tuple(unreadable),
+        unreadable_figures=tuple(figures.items()),
         pipelines=pipelines,
     )
 
 
-def _id_of(entry: bytes) -> str | None:
+def _page_of(body: bytes) -> _Page | _LenientPage:
+    """The page, with entries that are not decoded yet, or at least are plain objects."""
+    try:
+        # The decoder does not check the bytes that it skips, and damage is rarely isolated.
+        if not body.isascii():
+            body.decode()
+        return _page.decode(body)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as strict:
+        try:
+            page, problems = read_leniently(parse_leniently(body), _LenientPage)
+        except (ValueError, RecursionError):
+            page, problems = _LenientPage(), ("",)
+        if any(not problem.startswith("count") for problem in problems):
+            kind = "malformed" if isinstance(strict, msgspec.ValidationError) else "not JSON"
+            raise MalformedStats(f"the statistics are {kind}: {strict}") from strict
+        return page
+
+
+def _model_of(entry: Raw | Any) -> tuple[ModelDocument, tuple[str, ...]]:
+    """One entry, and its figures that cannot be read.
+
+    Raises:
+        Unreadable: it cannot be told which deployment the entry is about.
+    """
+    try:
+        if isinstance(entry, Raw):
+            return _model.decode(entry), ()
+        return msgspec.convert(entry, ModelDocument), ()
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as strict:
+        try:
+            plain = parse_leniently(bytes(entry)) if isinstance(entry, Raw) else entry
+            model, problems = read_leniently(
+                plain, ModelDocument, whole=[AdaptiveAllocationsDocument]
+            )
+        except (ValueError, RecursionError):
+            raise Unreadable(str(strict)) from strict
+        for problem in problems:
+            place = problem.partition(":")[0]
+            if place in _UNREADABLE_WITHOUT:
+                raise Unreadable(problem) from strict
+            if place == "deployment_stats.allocation_status" and model.deployment_stats:
+                model.deployment_stats.allocation_status = AllocationStatus()  # not absent
+        return model, problems
+
+
+def _id_of(entry: Raw | Any) -> str | None:
     """The deployment id of an unreadable entry, found in its bytes."""
-    found = re.search(rb'"deployment_id"\s*:\s*"([^"\\]+)"', entry)
+    content = bytes(entry) if isinstance(entry, Raw) else json.dumps(entry).encode()
+    found = re.search(rb'"deployment_id"\s*:\s*"([^"\\]+)"', content)
     return found[1].decode(errors="replace") if found else None
 
 
 def _deployment(model: ModelDocument, document: DeploymentDocument) -> DeploymentStats:
-    status = document.allocation_status or AllocationStatus()
+    status, requested = document.allocation_status, document.number_of_allocations
+    state = document.state or ""
+    if status is None:
+        status = AllocationStatus()
+        if document.state == "":  # serverless leaves out both (elastic/kibana#179299)
+            state = _state_of(document)
+            status.allocation_count = _acknowledged(document)
+            status.target_allocation_count = requested
     size = model.model_size_stats
     # Strings repeat in every response. Interned, they are stored once and compared by identity.
     model_id = intern(document.model_id or model.model_id)
@@ -224,10 +173,10 @@ def _deployment(model: ModelDocument, document: DeploymentDocument) -> Deploymen
     return DeploymentStats(
         intern(document.deployment_id) or model_id,
         model_id,
-        intern(document.state),
+        intern(state),
         document.reason,
         intern(document.priority) or "normal",
-        document.number_of_allocations,
+        requested,
         status.allocation_count,
         status.target_allocation_count,
         intern(status.state),
@@ -248,13 +197,48 @@ def _deployment(model: ModelDocument, document: DeploymentDocument) -> Deploymen
     )
 
 
+def _state_of(document: DeploymentDocument) -> str:
+    """The state of a deployment that reports none, from its routes."""
+    states = {node.routing_state.routing_state for node in document.nodes or ()}
+    if STARTED in states or (not states and document.number_of_allocations == 0):
+        return STARTED
+    return states.pop() if len(states) == 1 else "starting"
+
+
+def _acknowledged(document: DeploymentDocument) -> int | None:
+    """The allocations of the started routes, as acknowledged by their processes; None: unknown."""
+    counts = [
+        node.number_of_allocations
+        for node in document.nodes or ()
+        if node.routing_state.routing_state == STARTED
+    ]
+    return None if None in counts else sum([count or 0 for count in counts])
+
+
 def _node(document: NodeDocument) -> NodeStats:
     node_id, name = "", ""
     if document.node:
         node_id, description = next(iter(document.node.items()))
         name = description.name
     started_ms, accessed_ms = document.start_time, document.last_access
-    completed, mean_ms = document.inference_count or 0, document.average_inference_time_ms
+    completed, mean_ms = document.inference_count, document.average_inference_time_ms
+    errors, rejections = document.error_count, document.rejected_execution_count
+    timeouts, pending = document.timeout_count, document.number_of_pending_requests
+    hits = document.inference_cache_hit_count
+    if (
+        completed is None
+        or pending is None
+        or errors is None
+        or rejections is None
+        or timeouts is None
+        or hits is None
+        or (mean_ms is None and completed > 0)
+    ):
+        # A started route that answers has all of these (`AssignmentStats.NodeStats`). Without one
+        # of them, its load is unknown: it counts as one that did not answer.
+        started_ms = None
+        completed, pending = completed or 0, pending or 0
+        errors, rejections, timeouts = errors or 0, rejections or 0, timeouts or 0
     without_hits_ms = document.average_inference_time_ms_excluding_cache_hits
     last_minute_ms = document.average_inference_time_ms_last_minute
     return NodeStats(
@@ -266,15 +250,15 @@ def _node(document: NodeDocument) -> NodeStats:
         document.number_of_allocations,
         document.threads_per_allocation,
         completed,
-        document.inference_cache_hit_count or 0,
-        document.error_count,
-        document.rejected_execution_count,
-        document.timeout_count,
+        hits or 0,
+        errors,
+        rejections,
+        timeouts,
         # Only the mean is reported; differences between observations need the total.
         0.0 if mean_ms is None else completed * mean_ms / 1000.0,
         None if mean_ms is None else mean_ms / 1000.0,
         None if without_hits_ms is None else without_hits_ms / 1000.0,
-        document.number_of_pending_requests or 0,
+        pending,
         None if accessed_ms is None else accessed_ms / 1000.0,
         document.throughput_last_minute or 0,
         document.peak_throughput_per_minute or 0,

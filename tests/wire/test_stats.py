@@ -6,9 +6,11 @@ import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from autoscaler.core.values import AdaptiveAllocations
-from autoscaler.wire.stats import MalformedStats, StatsDocument, parse_size, parse_stats
+from autoscaler.wire.stats import MalformedStats, parse_size, parse_stats
+from autoscaler.wire.stats_document import StatsDocument
 
 STARTED = {
     "node": {"n1": {"name": "ml-a"}},
@@ -128,12 +130,168 @@ def test_models_without_deployments_are_omitted():
     ],
     ids=lambda damage: next(iter(damage)),
 )
-def test_damage_affects_only_its_deployment(damage):
+def test_a_figure_that_cannot_be_read_is_unknown(damage):
     page = parsed(model("a"), model("b", **damage), model("c"))
+    assert [d.deployment_id for d in page.deployments] == ["a", "b", "c"]
+    assert page.unreadable == ()
+    ((place, what),) = page.unreadable_figures
+    assert place == "b"
+    assert what.startswith(f"deployment_stats.{next(iter(damage))}")
+
+
+def test_the_rest_is_read():
+    odd = STARTED | {
+        "throughput_last_minute": "many",
+        "last_access": -1,
+        "average_inference_process_memory_rss_bytes": "1gb",
+    }
+    page = parsed(model("b", nodes=[odd, STARTING], queue_capacity=None, cache_size=7))
+    (found,) = page.deployments
+    (known,) = parsed(model("b")).deployments
+    assert found.cache_bytes is None
+    assert found.nodes[0] == replace(
+        known.nodes[0], throughput_last_minute=0, server_last_access_at=None
+    )
+    assert replace(found, nodes=known.nodes, cache_bytes=known.cache_bytes) == known
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [{"deployment_id": 7}, {"deployment_id": None}, {"deployment_id": ["b"]}],
+    ids=str,
+)
+def test_without_an_id_it_is_not_known_which_deployment_it_is(damage):
+    entry = model()
+    entry["deployment_stats"] |= damage
+    page = parsed(model("a"), entry, model("c"))
     assert [d.deployment_id for d in page.deployments] == ["a", "c"]
     ((place, what),) = page.unreadable
-    assert place == "b"
-    assert what.startswith("trained_model_stats[1]: ")
+    assert place == "trained_model_stats[1]"
+    assert "deployment_id" in what
+
+
+@pytest.mark.parametrize(
+    "settings", ["on", {"enabled": "yes"}, {"enabled": True, "min_number_of_allocations": "1"}]
+)
+def test_settings_of_adaptive_allocations_that_cannot_be_read_are_not_disabled(settings):
+    """It is unknown which setting is in force, so that nothing is changed."""
+    (found,) = parsed(model("b", adaptive_allocations=settings)).deployments
+    assert (found.allocations, found.adaptive) == (None, None)
+
+
+NEEDED = (
+    "inference_count",
+    "average_inference_time_ms",
+    "number_of_pending_requests",
+    "start_time",
+)
+COUNTED_FROM_ZERO = ("error_count", "rejected_execution_count", "timeout_count")
+ODD = ("NaN", "inf", "12", "5ms", None, -1, 2**53 + 1, 2**70, 1e308, [], {}, True)
+
+
+@pytest.mark.parametrize("name", NEEDED)
+def test_a_started_route_without_a_figure_that_is_needed_did_not_answer(name):
+    node = {key: value for key, value in STARTED.items() if key != name}
+    (found,) = parsed(model(nodes=[node])).deployments
+    assert not found.nodes[0].reports
+
+
+@pytest.mark.parametrize("name", [*NEEDED, *COUNTED_FROM_ZERO, "inference_cache_hit_count"])
+@pytest.mark.parametrize("value", ODD, ids=str)
+def test_neither_did_one_whose_figure_is_odd(name, value):
+    page = parsed(model("a"), model("b", nodes=[STARTED | {name: value}]))
+    first, second = page.deployments
+    assert first.nodes[0].reports
+    assert not second.nodes[0].reports
+
+
+@pytest.mark.parametrize("name", COUNTED_FROM_ZERO)
+def test_absent_failures_are_zero(name):
+    node = {key: value for key, value in STARTED.items() if key != name}
+    (found,) = parsed(model(nodes=[node])).deployments
+    assert found.nodes[0].reports
+
+
+def test_without_requests_there_is_no_mean():
+    node = STARTED | {"inference_count": 0}
+    del node["average_inference_time_ms"]
+    (found,) = parsed(model(nodes=[node])).deployments
+    assert found.nodes[0].reports
+
+
+@pytest.mark.parametrize("literal", ["NaN", "Infinity", "-Infinity", "1e999", "9" * 5000])
+def test_numbers_that_json_does_not_have(literal):
+    text = json.dumps({"count": 2, "trained_model_stats": [model("a"), model("b")]})
+    body = text.replace('"average_inference_time_ms": 38.25', f'"x": {literal}', 1)
+    page = parse_stats(body.encode())
+    assert {d.deployment_id: d.nodes[0].reports for d in page.deployments} == {
+        "a": False,
+        "b": True,
+    }
+
+
+@pytest.mark.parametrize("count", ["2", None, -1, 2.5])
+def test_an_unknown_number_of_models(count):
+    page = parse_stats(json.dumps({"count": count, "trained_model_stats": [model()]}).encode())
+    assert (page.total_models, page.entries, len(page.deployments)) == (None, 1, 1)
+
+
+class TestServerless:
+    """It leaves out `state` and `allocation_status` (elastic/kibana#179299)."""
+
+    @staticmethod
+    def read(*nodes, **more):
+        entry = model(nodes=list(nodes), **more)
+        del entry["deployment_stats"]["state"], entry["deployment_stats"]["allocation_status"]
+        (found,) = parsed(entry).deployments
+        return found
+
+    def test_they_come_from_the_routes(self):
+        found = self.read(STARTED, STARTING)
+        assert (found.state, found.running_allocations, found.target_allocations) == (
+            "started",
+            2,
+            3,
+        )
+
+    def test_unacknowledged_allocations_are_unknown(self):
+        node = STARTED | {"number_of_allocations": None}
+        assert self.read(node).running_allocations is None
+
+    @pytest.mark.parametrize(
+        ("routes", "state"),
+        [
+            (["starting"], "starting"),
+            (["starting", "failed"], "starting"),
+            (["failed", "failed"], "failed"),
+            (["stopping"], "stopping"),
+            (["failed", "started"], "started"),
+            ([], "starting"),
+        ],
+    )
+    def test_states(self, routes, state):
+        nodes = [STARTED | {"routing_state": {"routing_state": route}} for route in routes]
+        assert self.read(*nodes).state == state
+
+    def test_without_allocations_nothing_has_to_start(self):
+        assert self.read(number_of_allocations=0).state == "started"
+
+    def test_if_only_one_is_absent_it_is_unknown(self):
+        without_state, without_status = model(), model()
+        del without_state["deployment_stats"]["state"]
+        del without_status["deployment_stats"]["allocation_status"]
+        (first,) = parsed(without_state).deployments
+        (second,) = parsed(without_status).deployments
+        assert (first.state, first.running_allocations) == ("", 2)
+        assert (second.state, second.running_allocations) == ("started", None)
+
+    @pytest.mark.parametrize("odd", [{"state": 7}, {"allocation_status": "fine"}])
+    def test_an_odd_value_is_not_absent(self, odd):
+        entry = model(**odd)
+        absent = "allocation_status" if "state" in odd else "state"
+        del entry["deployment_stats"][absent]
+        (found,) = parsed(entry).deployments
+        assert (found.state, found.running_allocations) == ("", None)
 
 
 def test_damage_without_a_deployment_id_is_named_by_its_location():
@@ -147,9 +305,7 @@ def test_two_entries_with_one_id_are_unreadable():
     assert [place for place, _ in page.unreadable] == ["a"]
 
 
-@pytest.mark.parametrize(
-    "body", [b"", b"[]", b"null", b'{"count":', b'{"count":-1}', b"\xff", b'{"a":' * 9999]
-)
+@pytest.mark.parametrize("body", [b"", b"[]", b"null", b'{"count":', b"\xff", b'{"a":' * 9999])
 def test_a_document_other_than_statistics(body):
     with pytest.raises(MalformedStats):
         parse_stats(body)

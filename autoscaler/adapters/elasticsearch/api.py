@@ -5,6 +5,7 @@ All methods raise `TransportError` and `ApiError`, as `Transport.send` does.
 
 import math
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import TypeVar
 from urllib.parse import quote
 
@@ -26,6 +27,7 @@ from autoscaler.wire.cluster import (
     LicenseResponse,
     MemoryResponse,
     MlInfoResponse,
+    MlMemory,
     NodesResponse,
 )
 from autoscaler.wire.deployments import (
@@ -44,7 +46,9 @@ from autoscaler.wire.inference import (
     UpdateEndpointRequest,
     parse_endpoints,
 )
-from autoscaler.wire.stats import FILTER_PATH, MalformedStats, parse_stats
+from autoscaler.wire.lenient import parse_leniently, read_leniently
+from autoscaler.wire.stats import MalformedStats, parse_stats
+from autoscaler.wire.stats_document import FILTER_PATH
 
 PAGE_SIZE = 1000
 """Models per page. Without `size`, the server silently returns only the first 100."""
@@ -52,6 +56,7 @@ PAGE_SIZE = 1000
 MAX_PAGES = 100
 
 Response = TypeVar("Response")
+Document = TypeVar("Document", bound=Struct)
 
 
 class Statistics(Struct, frozen=True, kw_only=True):
@@ -59,6 +64,7 @@ class Statistics(Struct, frozen=True, kw_only=True):
 
     deployments: tuple[DeploymentStats, ...]
     unreadable: tuple[tuple[str, str], ...]  # (deployment id or place, error)
+    unreadable_figures: tuple[tuple[str, str], ...]  # (deployment id, errors)
     requested_at: float  # when the request for the first page was sent
     arrived_at: float  # when the last page had arrived
     pipelines: Mapping[str, int | None] = {}  # that use it, by deployment id; None: not reported
@@ -76,6 +82,7 @@ class ElasticsearchApi:
         """The statistics of every deployment."""
         deployments: dict[str, DeploymentStats] = {}
         unreadable: dict[str, str] = {}
+        figures: dict[str, str] = {}
         requested_at, arrived_at = math.inf, -math.inf
         pipelines: dict[str, int | None] = {}
         for page_number in range(MAX_PAGES):
@@ -99,13 +106,16 @@ class ElasticsearchApi:
             deployments.update((stats.deployment_id, stats) for stats in page.deployments)
             unreadable.update(page.unreadable)
             pipelines.update(page.pipelines)
-            if begin + PAGE_SIZE >= page.total_models:
+            figures.update(page.unreadable_figures)
+            total = page.total_models
+            if page.entries < PAGE_SIZE if total is None else begin + PAGE_SIZE >= total:
                 break
         return Statistics(
             deployments=tuple(
                 stats for stats in deployments.values() if stats.deployment_id not in unreadable
             ),
             unreadable=tuple(unreadable.items()),
+            unreadable_figures=tuple(figures.items()),
             requested_at=requested_at,
             arrived_at=arrived_at,
             pipelines=pipelines,
@@ -119,15 +129,16 @@ class ElasticsearchApi:
         path = "/_nodes/ml:true"
         fields = ("name", "version", "roles", "attributes")
         query = {"filter_path": ",".join(f"nodes.*.{field}" for field in fields)}
-        return _read(await self._get(path, query), NodesResponse, path)
+        return _read_leniently(await self._get(path, query), NodesResponse, path, "nodes")
 
     async def memory(self) -> MemoryResponse:
         """Machine learning memory per node; since 8.2."""
         path = "/_ml/memory/_stats"
-        return _read(await self._get(path), MemoryResponse, path)
+        return _read_leniently(await self._get(path), MemoryResponse, path, "nodes")
 
     async def ml_info(self) -> MlInfoResponse:
-        return _read(await self._get("/_ml/info"), MlInfoResponse, "/_ml/info")
+        path = "/_ml/info"
+        return _read_leniently(await self._get(path), MlInfoResponse, path, "upgrade_mode")
 
     async def license(self) -> LicenseDocument:
         return _read(await self._get("/_license"), LicenseResponse, "/_license").license
@@ -282,6 +293,18 @@ def _deployment_path(id_: str, operation: Operation) -> str:
 
 def _text(flag: bool) -> str:
     return "true" if flag else "false"
+
+
+def _read_leniently(body: bytes, type_: type[Document], path: str, needed: str) -> Document:
+    """As `_read`, but odd values are unknown. Without the field `needed`, nothing is known."""
+    try:
+        return _read(body, type_, path)
+    except MalformedResponse:
+        with suppress(ValueError, RecursionError):
+            read, problems = read_leniently(parse_leniently(body), type_, whole=[MlMemory])
+            if all(problem.partition(":")[0] != needed for problem in problems):
+                return read
+        raise
 
 
 def _read(body: bytes, type_: type[Response], path: str) -> Response:

@@ -75,6 +75,7 @@ class ElasticsearchCluster:
             requested_at=statistics.requested_at,
             deployments=deployments,
             unreadable=dict(statistics.unreadable),
+            unreadable_figures=dict(statistics.unreadable_figures),
             owned={
                 stats.deployment_id: owner.inference_id
                 for stats in statistics.deployments

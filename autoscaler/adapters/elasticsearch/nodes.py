@@ -13,6 +13,9 @@ from autoscaler.wire.cluster import (
     NodesResponse,
 )
 
+MAX_PROCESSORS = 1e6
+"""Processors of a node above which the figure is damaged."""
+
 
 def cluster_of(
     nodes: NodesResponse | None, memory: MemoryResponse | None, ml_info: MlInfoResponse | None
@@ -117,7 +120,9 @@ def _processors(attributes: dict[str, str]) -> float | None:
     """Processors that allocations may use; the fractional attribute exists since 8.5."""
     for name in ("ml.allocated_processors_double", "ml.allocated_processors"):
         try:
-            return float(attributes[name])
+            processors = float(attributes[name])
         except (KeyError, ValueError):
             continue
+        if 0.0 < processors <= MAX_PROCESSORS:  # also excludes nan
+            return processors
     return None

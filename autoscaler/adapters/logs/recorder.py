@@ -51,6 +51,7 @@ class LogRecorder:
         allocations.running    all that are requested run again
         deployment.unmanaged   not managed, with the reason
         deployment.unreadable  its statistics are invalid
+        deployment.unreadable_figures  some of its figures cannot be read, and are unknown
         deployment.vanished    the cluster no longer reports it
         observation.failed     the statistics could not be read
         observation.recovered  they can be read again
@@ -63,6 +64,7 @@ class LogRecorder:
         self._shortfalls: dict[str, Shortfall] = {}  # those that were logged, the worst of each
         self._unmanaged: dict[str, str] = {}
         self._unreadable: dict[str, str] = {}
+        self._unreadable_figures: dict[str, str] = {}
         self._known: frozenset[str] = frozenset()
         self._forbidden = False
         self._failure: tuple[FailureKind, str] | None = None
@@ -98,6 +100,7 @@ class LogRecorder:
             )
         self._log_unmanaged(plan)
         self._log_unreadable(observation.unreadable)
+        self._log_unreadable_figures(observation.unreadable_figures)
         self._log_vanished(observation, plan)
 
     def skipped(self, failure: ObservationFailed, at: float) -> None:
@@ -220,6 +223,17 @@ class LogRecorder:
                     problem=problem,
                 )
         self._unreadable = dict(unreadable)
+
+    def _log_unreadable_figures(self, figures: Mapping[str, str]) -> None:
+        for deployment_id, problem in figures.items():
+            if deployment_id not in self._unreadable_figures:
+                self._log.warning(
+                    "deployment.unreadable_figures",
+                    message=f"{deployment_id}: figures that cannot be read are unknown: {problem}",
+                    deployment=deployment_id,
+                    problem=problem,
+                )
+        self._unreadable_figures = dict(figures)
 
     def _log_vanished(self, observation: Observation, plan: Plan) -> None:
         # The cluster does not report a stopped deployment, but the plan decides on it.

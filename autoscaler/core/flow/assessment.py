@@ -95,7 +95,7 @@ def assess(
         max_interval_s: between two observations that may still be compared.
         started_by_another: whether another client started the stopped deployment.
     """
-    if known is not None and known.baseline.server_created_at != stats.server_created_at:
+    if known is not None and _is_another(known.baseline, stats):
         known = None  # stopped and started again: another deployment of the same name
     measured = measure(
         known,
@@ -126,6 +126,12 @@ def assess(
     limits = _limits(first, stats, measured.sample, state, rule, context)
     steps = (first,) if limits is None else before_grant(first, limits)
     return Assessment(stats, rule, measured, recommended, steps, state, completed, tracked, limits)
+
+
+def _is_another(before: DeploymentStats, now: DeploymentStats) -> bool:
+    """Whether the times of creation are known and differ."""
+    created_at = now.server_created_at
+    return created_at is not None and before.server_created_at not in (created_at, None)
 
 
 def conclude(

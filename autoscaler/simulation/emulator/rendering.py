@@ -14,7 +14,8 @@ from autoscaler.simulation.emulator.serverless import one_unnamed_node
 from autoscaler.simulation.memory import MemoryStatistics
 from autoscaler.simulation.route import Route
 from autoscaler.simulation.statistics import Counters
-from autoscaler.wire import deployments, stats
+from autoscaler.wire import deployments
+from autoscaler.wire import stats_document as stats
 
 
 def stats_document(
@@ -98,7 +99,8 @@ def _deployment_document(
         _node_document(cluster, route, versions, silent=route.node_id in missing_nodes)
         for route in deployment.routes.values()
     ]
-    if cluster.behaviour.serverless:
+    serverless = cluster.behaviour.serverless
+    if serverless:
         nodes = one_unnamed_node(nodes)
     document = stats.DeploymentDocument(
         deployment_id=parameters.deployment_id if cluster.behaviour.deployment_id else "",
@@ -106,14 +108,14 @@ def _deployment_document(
         threads_per_allocation=parameters.threads_per_allocation,
         number_of_allocations=deployment.requested,
         queue_capacity=parameters.queue_capacity,
-        state=deployment.reported_state(),
+        state="" if serverless else deployment.reported_state(),
         reason=deployment.reported_reason() or "",
         cache_size=format_size(parameters.cache_bytes),
         priority=parameters.priority,
         start_time=_millis(deployment.start_time),
-        error_count=sum(node.error_count for node in nodes),
-        rejected_execution_count=sum(node.rejected_execution_count for node in nodes),
-        timeout_count=sum(node.timeout_count for node in nodes),
+        error_count=sum(node.error_count or 0 for node in nodes),
+        rejected_execution_count=sum(node.rejected_execution_count or 0 for node in nodes),
+        timeout_count=sum(node.timeout_count or 0 for node in nodes),
         inference_count=sum(node.inference_count or 0 for node in nodes),
         peak_throughput_per_minute=sum(node.peak_throughput_per_minute or 0 for node in nodes),
         nodes=nodes,
@@ -124,7 +126,7 @@ def _deployment_document(
             min_number_of_allocations=deployment.adaptive.min_number_of_allocations,
             max_number_of_allocations=deployment.adaptive.max_number_of_allocations,
         )
-    if deployment.state != "stopping":
+    if deployment.state != "stopping" and not serverless:
         document.allocation_status = stats.AllocationStatus(
             allocation_count=deployment.running,
             target_allocation_count=deployment.requested,

@@ -12,7 +12,7 @@ from msgspec.structs import replace
 from autoscaler.simulation.emulator.calls import ApiEndpoint, Call
 from autoscaler.simulation.emulator.emulation import Emulation
 from autoscaler.simulation.errors import SimulatedApiError
-from autoscaler.wire import stats
+from autoscaler.wire import stats_document as stats
 
 _MISSING = (
     "/_cluster/",
@@ -63,7 +63,7 @@ def one_unnamed_node(nodes: Sequence[stats.NodeDocument]) -> list[stats.NodeDocu
 
 def _add_counters(document: stats.NodeDocument, ready: Sequence[stats.NodeDocument]) -> None:
     document.inference_count = _sum(node.inference_count for node in ready)
-    document.inference_cache_hit_count = _sum(node.inference_cache_hit_count for node in ready)
+    document.inference_cache_hit_count = _sum(node.inference_cache_hit_count or 0 for node in ready)
     document.average_inference_time_ms = _mean(
         (node.average_inference_time_ms, node.inference_count) for node in ready
     )

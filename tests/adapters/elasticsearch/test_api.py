@@ -64,14 +64,26 @@ async def test_a_deployment_that_moves_between_pages_counts_once(monkeypatch):
 
 
 async def test_one_damaged_entry_costs_one_deployment():
-    damaged = deployment("b", number_of_allocations="three")
+    damaged = deployment(3)
     async with (
         serving(respond(stats(deployment("a"), damaged))) as server,
         api_for(server) as api,
     ):
         found = await api.stats()
     assert [d.deployment_id for d in found.deployments] == ["a"]
-    assert [place for place, _ in found.unreadable] == ["b"]
+    assert [place for place, _ in found.unreadable] == ["trained_model_stats[1]"]
+
+
+async def test_an_odd_figure_is_unknown():
+    good = deployment("a", number_of_allocations=2)
+    odd = deployment("b", number_of_allocations="three")
+    async with serving(respond(stats(good, odd))) as server, api_for(server) as api:
+        found = await api.stats()
+    assert {d.deployment_id: d.allocations for d in found.deployments} == {
+        "a": 2,
+        "b": None,
+    }
+    assert [name for name, _ in found.unreadable_figures] == ["b"]
 
 
 @pytest.mark.parametrize("document", [[], "x", {"trained_model_stats": 3}])

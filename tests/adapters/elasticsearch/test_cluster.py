@@ -121,8 +121,8 @@ async def test_damaged_entries_are_reported():
     responses[STATS] = respond(stats(deployment("a"), deployment("b", queue_capacity=-1)))
     async with cluster_of(responses) as (cluster, _, _):
         observation = await cluster.observe()
-    assert set(observation.deployments) == {"a"}
-    assert "queue_capacity" in observation.unreadable["b"]
+    assert set(observation.deployments) == {"a", "b"}
+    assert "queue_capacity" in observation.unreadable_figures["b"]
 
 
 async def test_nodes_are_known_from_either_source():
@@ -222,7 +222,7 @@ async def test_nodes_that_cannot_be_read_never_cost_the_observation(lost):
         (respond(stats(), headers={}), FailureKind.MALFORMED),
         (page(404), FailureKind.MALFORMED),
         (refusal(500, "null_pointer_exception", "oops"), FailureKind.REFUSED),
-        (refusal(429, "circuit_breaking_exception", "too large"), FailureKind.REFUSED),
+        (refusal(429, "circuit_breaking_exception", "too large"), FailureKind.OVERLOADED),
     ],
     ids=lambda value: value if isinstance(value, FailureKind) else None,
 )
@@ -302,3 +302,40 @@ async def test_without_an_inference_api_there_are_no_owners(lacking):
         server.responses = [responses | ({INFERENCE: lacking} if lacking else {})]
         clock.pass_by(CAPACITY_INTERVAL_S)
         assert (await cluster.observe()).owned == {}
+
+
+ODD = ("NaN", "inf", "-1", "1e308", "8 cores", "", "0")
+
+
+@pytest.mark.parametrize("value", ODD)
+async def test_odd_processors_are_unknown(value):
+    responses = endpoints()
+    responses[NODES] = respond({"nodes": {"n1": node(allocated_processors_double=value)}})
+    responses[MEMORY] = respond({"nodes": {}})
+    async with cluster_of(responses) as (cluster, _, _):
+        (found,) = (await cluster.observe()).cluster.nodes
+    assert found.processors is None
+
+
+@pytest.mark.parametrize("value", [-1, 2**70, "5gb", None, 1.5, True, [], {}])
+@pytest.mark.parametrize("name", ["max_in_bytes", "native_inference_in_bytes"])
+async def test_one_odd_figure_of_the_memory_makes_it_unknown(name, value):
+    """The free memory is a difference, so without one of them it means nothing."""
+    ml = {"max_in_bytes": 4_000, "native_inference_in_bytes": 3_000}
+    nodes = {
+        node: {"name": node, "roles": ["ml"], "mem": {"ml": ml | odd}}
+        for node, odd in (("n1", {name: value}), ("n2", {}))
+    }
+    async with cluster_of(endpoints(**{MEMORY: respond({"nodes": nodes})})) as (cluster, _, _):
+        found = {each.node_id: each for each in (await cluster.observe()).cluster.nodes}
+    assert found["n2"].free_ml_memory_bytes == 1_000
+    assert found["n1"].free_ml_memory_bytes is None
+
+
+@pytest.mark.parametrize("value", ["yes", None, 1, []])
+async def test_an_odd_upgrade_mode_is_not_off(value):
+    """Nothing of the response is used, as if it had failed."""
+    info = {"upgrade_mode": value, "limits": {"total_ml_processors": 8}}
+    responses = endpoints(**{ML_INFO: respond(info)})
+    async with cluster_of(responses) as (cluster, _, _):
+        assert (await cluster.observe()).cluster.growable is None

@@ -131,9 +131,9 @@ async def test_security_may_be_disabled(responses):
         ({ML_INFO: respond({"upgrade_mode": True})}, Severity.WARNING, "set_upgrade_mode"),
         ({STATS: respond(stats())}, Severity.WARNING, "no deployments"),
         (
-            {STATS: respond(stats(deployment("a", queue_capacity=-1)))},
+            {STATS: respond(stats(deployment(-1)))},
             Severity.WARNING,
-            "the statistics of a cannot be read: .*queue_capacity",
+            r"the statistics of .*\[0\] cannot be read: .*deployment_id",
         ),
         (
             {STATS: refusal(500, "null_pointer_exception", "oops")},

@@ -3,7 +3,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from autoscaler.simulation.emulator.filtering import filter_document
-from autoscaler.wire.stats import FILTER_PATH
+from autoscaler.wire.stats_document import FILTER_PATH
 
 STATS = {
     "count": 1,

@@ -5,7 +5,7 @@ import pytest
 
 from autoscaler.simulation.emulator.serverless import one_unnamed_node
 from autoscaler.simulation.scenario import Adaptive, ScenarioDeployment, sample_scenario
-from autoscaler.wire.stats import NodeDocument, RoutingStateAndReason
+from autoscaler.wire.stats_document import NodeDocument, RoutingStateAndReason
 from tests.simulation.emulator.conftest import client_of, scenario
 
 E5 = "/_ml/trained_models/e5/deployment"

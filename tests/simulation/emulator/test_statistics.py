@@ -3,7 +3,8 @@ import pytest
 
 from autoscaler.simulation.emulator.rendering import format_size
 from autoscaler.simulation.scenario import ScenarioDeployment
-from autoscaler.wire.stats import FILTER_PATH, parse_size, parse_stats
+from autoscaler.wire.stats import parse_size, parse_stats
+from autoscaler.wire.stats_document import FILTER_PATH
 from tests.simulation.emulator.conftest import client_of, scenario
 
 STATS = "/_ml/trained_models/_stats"
