@@ -17,7 +17,7 @@ from autoscaler.cluster_controller import transport_to
 from autoscaler.config import Config
 from autoscaler.config.messages import did_you_mean
 from autoscaler.connection import exposures
-from autoscaler.core.decision import Mode, Unmanaged
+from autoscaler.core.decision import Mode, ObserveOnlyCause, Unmanaged
 from autoscaler.core.explanation import unmanaged_text
 from autoscaler.core.flow.control_mode import active_adaptive
 from autoscaler.core.selection import Rule, ZeroMethod, matches, select
@@ -165,13 +165,28 @@ def _hold_reason(
             "held: adaptive allocations are enabled; set take_over = true or "
             f'mode = "{Mode.BOUNDS}"'
         )
-    if preflight.rejection_of(rule.mode):
-        return f'observed only: the cluster rejects updates in mode "{rule.mode}"'
+    if (observe_only := preflight.observe_only(rule.mode)) is not None:
+        return f"observe only: {_in_short(observe_only.cause, rule.mode, preflight)}"
     if stats.deployment_id in preflight.unknown_owners:
         return "held: it is not known whether an inference endpoint owns it"
     if owned and preflight.owned_rejected_because:
-        return "observed only: its inference endpoint cannot be updated"
+        return f"observe only: {_user(preflight)} lacks manage_inference"
     return "dry run: decisions are logged and not sent" if rule.dry_run else ""
+
+
+def _in_short(cause: ObserveOnlyCause, mode: Mode, preflight: PreflightReport) -> str:
+    """The cause in a few words; its sentence is above the table."""
+    match cause:
+        case ObserveOnlyCause.PRIVILEGE:
+            return f"{_user(preflight)} lacks manage_ml"
+        case ObserveOnlyCause.LICENCE:
+            return f"the licence is {preflight.licence_type} and {preflight.licence_status}"
+        case ObserveOnlyCause.VERSION | ObserveOnlyCause.MODE:
+            return f'the cluster rejects updates in mode "{mode}"'
+
+
+def _user(preflight: PreflightReport) -> str:
+    return preflight.user or "the user"
 
 
 def _details(stats: DeploymentStats, rule: Rule, *, owned: bool) -> str:
@@ -215,7 +230,7 @@ def report(found: CheckReport, console: Console) -> None:
     for sentence in found.warnings:
         _print(console, "warning: ", sentence, "bold yellow")
     if preflight.observe_only_because:
-        _print(console, "only observing: ", preflight.observe_only_because, "bold yellow")
+        _print(console, "observe only: ", preflight.observe_only_because, "bold yellow")
     if found.deployments:
         console.print(_table(found.deployments, narrow=console.is_terminal))
         managed = sum(deployment.managed for deployment in found.deployments)

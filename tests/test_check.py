@@ -29,7 +29,7 @@ from tests.virtual_clock import VirtualClock
 
 STATS = "/_ml/trained_models/_stats"
 
-OBSERVED_ONLY = 'observed only: the cluster rejects updates in mode "{}"'
+OBSERVED_ONLY = 'observe only: the cluster rejects updates in mode "{}"'
 
 RULES = """[
     {"name": "not these", "deployments": ["test-*"], "exclude": true, "low_priority": true},
@@ -221,9 +221,9 @@ async def test_with_an_expired_licence_nothing_would_be_scaled():
         found = await check(load(None, environ))
     text = shown(found)
     assert "0 of 7 deployments would be scaled." in text
-    assert "only observing: the licence is trial and expired" in text
+    assert "observe only: the licence is trial and expired" in text
     assert "renew or upgrade it" in text
-    assert remarks(found)["e5"] == OBSERVED_ONLY.format("direct")
+    assert remarks(found)["e5"] == "observe only: the licence is trial and expired"
 
 
 async def test_bounds_that_no_rule_sets_are_not_warned_of():
@@ -267,7 +267,7 @@ async def test_without_monitor_inference_nothing_is_stopped(tmp_path):
 async def test_endpoints_that_cannot_be_updated_are_reported(tmp_path):
     found = await findings_of_scaler(tmp_path, "manage_ml", "monitor", "monitor_inference")
     listed = remarks(found)
-    assert listed["owned-bounds"] == "observed only: its inference endpoint cannot be updated"
+    assert listed["owned-bounds"] == "observe only: scaler lacks manage_inference"
     assert listed["on-bounds"] == "managed: bounds of its adaptive allocations would be set"
     (warning,) = found.warnings
     assert "scaler lacks the cluster privilege manage_inference; grant" in warning
@@ -303,9 +303,9 @@ async def test_a_user_without_manage_ml_can_only_observe_which_is_reported_once(
         AUTOSCALER_ELASTICSEARCH__PASSWORD="secret",
     )
     assert found.fatal == ()
-    assert remarks(found)["e5"] == OBSERVED_ONLY.format("direct")
+    assert remarks(found)["e5"] == "observe only: watcher lacks manage_ml"
     text = shown(found)
-    assert text.count("manage_ml") == 2  # the missing privilege, and the remedy
+    assert text.count("lacks the cluster privilege manage_ml; grant manage_ml") == 1
     assert "0 of 7 deployments would be scaled." in text
 
 

@@ -533,14 +533,27 @@ class TestTheEnvironment:
         ]
 
     def test_numbers(self):
-        rules = '[{"name": "a", "max_allocations": 30}]'
+        rules = '[{"name": "a"}]'
         config = load(None, {
             **HOST,
             "AUTOSCALER_DEFAULTS__MIN_ALLOCATIONS": "3",
+            "AUTOSCALER_DEFAULTS__MAX_ALLOCATIONS": "6",
             "AUTOSCALER_DEFAULTS__GROWTH_FACTOR": "2.5",
             "AUTOSCALER_RULES": rules,
         })  # fmt: skip
-        assert (config.rules[0].min_allocations, config.rules[0].growth_factor) == (3, 2.5)
+        (rule,) = config.rules
+        assert (rule.min_allocations, rule.max_allocations, rule.growth_factor) == (3, 6, 2.5)
+
+    @pytest.mark.parametrize("table", ["SERVER", "LOGGING", "DEFAULTS", "ELASTICSEARCH"])
+    def test_every_key_accepts_its_default(self, table):
+        definition = {t: f"{t.capitalize()}Table" for t in ("SERVER", "LOGGING", "ELASTICSEARCH")}
+        schema = json_schema()["$defs"][definition.get(table, "ScalingTable")]["properties"]
+        environ = {
+            f"AUTOSCALER_{table}__{key.upper()}": str(field["default"])
+            for key, field in schema.items()
+            if isinstance(field.get("default"), str | int | float)
+        }
+        load(None, HOST | environ)
 
     def test_rules_have_the_types_of_json(self):
         rules = '[{"name": "a", "max_allocations": "3", "dry_run": "true"}]'

@@ -4,7 +4,7 @@ and the key."""
 import difflib
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import Any
+from typing import Annotated, Any, get_args, get_origin
 
 from pydantic import BaseModel, SecretStr, ValidationError
 from pydantic.fields import FieldInfo
@@ -255,7 +255,10 @@ def table_of(field: FieldInfo | None) -> type[BaseModel] | None:
 
 
 def types_of(field: FieldInfo | None) -> tuple[Any, ...]:
-    """The type of a key, and its parts if it is a union."""
+    """The type of a key and, if it is a union, its members."""
     if field is None:
         return ()
-    return (field.annotation, *getattr(field.annotation, "__args__", ()))
+    members = (field.annotation, *get_args(field.annotation))
+    return tuple(
+        get_args(member)[0] if get_origin(member) is Annotated else member for member in members
+    )

@@ -128,8 +128,10 @@ async def test_another_cluster_at_the_same_address_is_named_and_its_owners_are_r
         await down_for(setup, 30.0)
         await setup.clock.advance(70.0)
         assert changes(setup) == [
-            ("another cluster answers at this address: restored (another-uuid), before emulated "
-            "(emulated-cluster-uuid)")
+            (
+                "another cluster answers at this address: restored (another-uuid), before emulated "
+                "(emulated-cluster-uuid)"
+            )
         ]
         requested = setup.requested
         emulation.start_load("e5", replace(SCENARIO.deployments[0].load, rate_per_s=120.0))
