@@ -120,7 +120,9 @@ def _render_deployment(response: DeploymentResponse, view: ManagedView, console:
     _line(console, f"{view.deployment} {view.change.replace('->', '→')}", "bold")
     if (observed := view.observe_only) and observed.message not in view.unchanged_because:
         _line(console, f"Observe only: {observed.message}.", "bold yellow")
-    if (changed := view.external_change) is not None:
+    changed = view.external_change
+    held = view.reason == "external_change"  # `unchanged_because` says so
+    if changed is not None and (changed.second_writer or (changed.respected and not held)):
         message = changed.message.removeprefix(f"{view.deployment}: ")
         _line(console, f"External change {ago(changed.at)}: {message}.", "bold yellow")
     if view.unchanged_because:

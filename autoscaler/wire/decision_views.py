@@ -108,6 +108,7 @@ class ExternalChangeView(Struct, frozen=True, kw_only=True):
     after: str
     times: int
     second_writer: bool
+    respected: bool  # False: overridden, or taken back since
     message: str
 
 

@@ -227,3 +227,28 @@ async def test_nothing_wraps_in_a_pipe_and_nothing_is_said_twice(tmp_path):
         await setup.clock.advance(10.0)
         text = "\n".join(await explained(setup, "e5"))
         assert text.count("issues") == 1
+
+
+class TestExternalChange:
+    async def test_it_is_named_counted_and_said_once(self, tmp_path):
+        async with running(tmp_path) as setup:
+            await setup.clock.advance(60.0)
+            setup.emulator.cluster.update_deployment("e5", number_of_allocations=2)
+            await setup.clock.advance(30.0)
+            (message,) = setup.messages("deployment.changed")
+            assert message == "e5: another writer changed it from 5 to 2; respected for 10 min"
+            text = "\n".join(await explained(setup, "e5"))
+            assert text.count("another writer changed it from 5 to 2") == 1
+            expected = {'{deployment="e5"} 1.0'}
+            assert await series(setup, "autoscaler_external_changes_total") == expected
+            assert await series(setup, "autoscaler_second_writer") == set()
+
+    async def test_a_second_writer_has_a_metric_and_advice(self, tmp_path):
+        async with running(tmp_path) as setup:
+            await setup.clock.advance(60.0)
+            for allocations in (2, 3, 4):
+                setup.emulator.cluster.update_deployment("e5", number_of_allocations=allocations)
+                await setup.clock.advance(30.0)
+            assert "look for a second autoscaler" in setup.messages("deployment.changed")[-1]
+            assert "look for a second autoscaler" in "\n".join(await explained(setup, "e5"))
+            assert await series(setup, "autoscaler_second_writer") == {'{deployment="e5"} 1.0'}
