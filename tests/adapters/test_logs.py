@@ -371,6 +371,18 @@ class TestMissingAllocations:
         (line,) = self.of(log, short(8))
         assert line["running"] == 8
 
+    def test_a_process_that_crashes_again_and_again_does_not_fill_the_log(self, log):
+        lines = []
+        for at in range(1_000, 2_200, 20):
+            lines += self.of(log, short(22, at=float(at), since=float(at)))
+            lines += self.of(log, steady(at=at + 10.0, running=24))
+        assert [line["event"] for line in lines] == [
+            "allocations.missing",
+            "allocations.running",
+            "allocations.missing",
+            "allocations.running",
+        ]
+
     def test_its_end_is_info_with_how_long_it_lasted(self, log):
         self.of(log, short(16))
         (line,) = self.of(log, steady(at=1_300.0, running=24))

@@ -31,6 +31,10 @@ _NOT_SENT = {
 _NEEDS_OPERATOR = {FailureKind.UNAUTHENTICATED, FailureKind.FORBIDDEN, FailureKind.DEFECT}
 """Failures that last until an operator acts; they are logged as errors."""
 
+REPEAT_AFTER_S = 600.0
+"""Seconds for which missing allocations are not warned about again unless fewer run than then. 10
+min, because a process that crashes and restarts would fill the log."""
+
 _Logged = tuple[int, int, Reason, OutcomeKind]
 
 
@@ -62,6 +66,7 @@ class LogRecorder:
         self._last_logged: dict[str, _Logged] = {}
         self._external: set[str] = set()  # deployments under external control
         self._shortfalls: dict[str, Shortfall] = {}  # those that were logged, the worst of each
+        self._warned: dict[str, tuple[float, int]] = {}  # when, and how many ran then
         self._unmanaged: dict[str, str] = {}
         self._unreadable: dict[str, str] = {}
         self._unreadable_figures: dict[str, str] = {}
@@ -178,7 +183,12 @@ class LogRecorder:
             return
         if logged is not None and shortfall.running >= logged.running:
             return
+        if (last := self._warned.get(name)) is not None:
+            at, running = last
+            if decision.at - at < REPEAT_AFTER_S and shortfall.running >= running:
+                return
         self._shortfalls[name] = shortfall
+        self._warned[name] = decision.at, shortfall.running
         self._log.warning(
             "allocations.missing",
             message=shortfall_text(decision),
@@ -242,6 +252,7 @@ class LogRecorder:
         for deployment_id in sorted(self._known - known):
             self._last_logged.pop(deployment_id, None)
             self._shortfalls.pop(deployment_id, None)
+            self._warned.pop(deployment_id, None)
             self._external.discard(deployment_id)
             self._log.info(
                 "deployment.vanished",
