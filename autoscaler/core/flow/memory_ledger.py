@@ -40,7 +40,14 @@ from autoscaler.core.process_memory import (
     plausible_bytes,
 )
 from autoscaler.core.state import DeploymentState, StoppedDeployment
-from autoscaler.core.values import Cluster, DeploymentStats, NodeCapacity, Observation, Value
+from autoscaler.core.values import (
+    Cluster,
+    DeploymentStats,
+    NodeCapacity,
+    NodeStats,
+    Observation,
+    Value,
+)
 
 
 class MemoryLimit(Value, frozen=True):
@@ -208,7 +215,7 @@ class MemoryLedger:
                 continue
             used = float(plausible_bytes(each.memory_bytes, node.capacity) or 0)
             if use is not None and allocations.get(each.node_id):
-                used = self._cost(stats, use, node, allocations[each.node_id]).now
+                used = self._cost(stats, use, node, allocations[each.node_id], each).now
             node.used[name] = max(used, planned)
 
     def _enter_reservations(self, deployments: Sequence[DeploymentStats]) -> None:
@@ -235,15 +242,23 @@ class MemoryLedger:
             node.reserved_bytes += jobs or 0
 
     def _cost(
-        self, stats: DeploymentStats, use: MemoryUse, node: _Node, allocations: int
+        self,
+        stats: DeploymentStats,
+        use: MemoryUse,
+        node: _Node,
+        allocations: int = 0,
+        reported: NodeStats | None = None,
     ) -> ProcessCost:
-        """The cost of the deployment's process on a node; of a new one with no allocations."""
+        """The cost of the deployment's process on a node.
+
+        Args:
+            reported: None: a new process.
+        """
         each, required = use.allocation_bytes, _plausible_memory(stats.required_memory_bytes)
         if not use.seasoned and required is not None:
             each = max(each, float(required))
         busiest = max([process.max_allocations for process in use.processes], default=1)
         cost = ProcessCost(each, 0.0, allocations, busiest, required)
-        reported = next((n for n in stats.nodes if n.node_id == node.node_id), None)
         if not allocations or reported is None:
             return cost
         used = float(plausible_bytes(reported.memory_bytes, node.capacity) or 0)
@@ -258,8 +273,9 @@ class MemoryLedger:
         self, stats: DeploymentStats, use: MemoryUse, placed: Mapping[str, int]
     ) -> list[_Place]:
         """The nodes that run or load the model and have free processors for it."""
+        reported = {node.node_id: node for node in stats.nodes}
         return [
-            _Place(node, self._cost(stats, use, node, allocations), slots)
+            _Place(node, self._cost(stats, use, node, allocations, reported[node_id]), slots)
             for node_id, allocations in placed.items()
             if (node := self._nodes.get(node_id) or _Node(node_id, None, node_id))
             and (slots := self._slots(stats, node)) > 0
@@ -276,7 +292,7 @@ class MemoryLedger:
     ) -> list[_Place]:
         """The other nodes that the planner may use, in its order; of equal ones, the fullest."""
         places = [
-            _Place(node, self._cost(stats, use, node, 0), slots)
+            _Place(node, self._cost(stats, use, node), slots)
             for node_id, node in self._nodes.items()
             if node_id not in placed
             and (slots := self._slots(stats, node)) > 0
@@ -322,7 +338,7 @@ class MemoryLedger:
         slots = UNLIMITED
         if processors is not None and 0 < processors < UNLIMITED and stats.priority != "low":
             slots = max(1, math.ceil(processors) // threads)
-        return [_Place(future, self._cost(stats, use, future, 0), slots)]
+        return [_Place(future, self._cost(stats, use, future), slots)]
 
 
 def _by_model(observation: Observation, uses: Mapping[str, MemoryUse]) -> dict[str, MemoryUse]:

@@ -78,8 +78,12 @@ def plan(
         )
         deployments[name] = assessment.state
         assessments.append(assessment)
-    memory = memory_ledger(observation, deployments, stopped, context.free_capacity)
-    grants = _granted(assessments, zeroed.decisions, stopped, context, memory)
+    claims = _claims(assessments, zeroed.decisions, stopped)
+    memory = None
+    if claims or any(assessment.rule.mode is Mode.BOUNDS for assessment in assessments):
+        memory = memory_ledger(observation, deployments, stopped, context.free_capacity)
+    grants = _granted(claims, assessments, context, memory)
+
     decisions = [
         conclude(
             assessment,
@@ -123,14 +127,12 @@ def plan(
     )
 
 
-def _granted(
+def _claims(
     assessments: list[Assessment],
     starts: Mapping[str, Decision],
     stopped: Mapping[str, StoppedDeployment],
-    context: PlanContext,
-    memory: MemoryLedger | None,
-) -> dict[str, Grant]:
-    """The grants of the claims that are not granted in full, by deployment id."""
+) -> list[Claim]:
+    """What the deployments claim, and those that are started."""
     claims = [claim for assessment in assessments if (claim := assessment.claim) is not None]
     claims += [
         Claim(
@@ -143,6 +145,16 @@ def _granted(
         for name, decision in starts.items()
         if isinstance(decision.change, Start)
     ]
+    return claims
+
+
+def _granted(
+    claims: list[Claim],
+    assessments: list[Assessment],
+    context: PlanContext,
+    memory: MemoryLedger | None,
+) -> dict[str, Grant]:
+    """The grants of the claims that are not granted in full, by deployment id."""
     if not claims:
         return {}
     requested = [
