@@ -80,6 +80,7 @@ class ClusterController:
             clock,
             self._log,
             rules=lambda: self._config.rules,
+            stopped=lambda: bool(self._loop.state.stopped),
             on_report=self._apply_report,
         )
         state_store = StateFile(config.state_file) if config.state_file is not None else None

@@ -34,6 +34,7 @@ class PreflightLoop:
     Args:
         log: a structlog logger.
         rules: the configured rules, for what matters to them.
+        stopped: whether the daemon has stopped deployments.
         on_report: is called with the report after each check, and with whether the cluster may
             accept now what it has refused before.
     """
@@ -46,6 +47,7 @@ class PreflightLoop:
         log: Any,
         *,
         rules: Callable[[], tuple[Rule, ...]],
+        stopped: Callable[[], bool],
         on_report: Callable[[PreflightReport, bool], None],
     ) -> None:
         self._api = api
@@ -53,12 +55,14 @@ class PreflightLoop:
         self._clock = clock
         self._log = log
         self._rules = rules
+        self._stopped = stopped
         self._on_report = on_report
         self._due = asyncio.Event()
         self._at_once = asyncio.Event()
         self._deployed: frozenset[str] | None = None
         self._seen: object = None
         self._nodes: dict[str, str] | None = None  # names by id
+        self._endpoints_unknown = False
         self._mixed = self._failed = self._defective = False
         self.report = self._told = PreflightReport()
         self._problems: frozenset[object] = frozenset()
@@ -85,6 +89,26 @@ class PreflightLoop:
         if observation.cluster is not None:
             self._mixed = observation.cluster.mixed_versions
             self._log_nodes({node.node_id: node.name or node.node_id for node in nodes})
+
+        self._log_endpoints(self._cluster.ownership.refusal)
+
+    def _log_endpoints(self, refusal: str) -> None:
+        """Say when it becomes unknown which endpoints there are, and when it is known again."""
+        if refusal and not self._endpoints_unknown:
+            guarded = self._cluster.ownership.version.guards_updates
+            unchanged = "" if guarded else ", and no deployment is changed that one may own"
+            self._log.warning(
+                "endpoints.unknown",
+                message="which inference endpoints own or use deployments is not known, because "
+                f"{refusal}; until it is, nothing is stopped{unchanged}; "
+                "repair or delete the endpoint that the list fails for",
+            )
+        elif self._endpoints_unknown and not refusal:
+            self._log.info(
+                "endpoints.known",
+                message="which inference endpoints own or use deployments is known again",
+            )
+        self._endpoints_unknown = bool(refusal)
 
     def _log_nodes(self, nodes: dict[str, str]) -> None:
         before, self._nodes = self._nodes, nodes
@@ -134,7 +158,12 @@ class PreflightLoop:
         self._at_once.clear()
         self._defective = False
         before = self.report
-        found = await inspect(self._api, ownership=self._cluster.ownership, deployed=self._deployed)
+        found = await inspect(
+            self._api,
+            ownership=self._cluster.ownership,
+            deployed=self._deployed,
+            stopped=self._stopped(),
+        )
         self._log_problems(found)
         if not found.complete and before != PreflightReport():
             return  # what was found before is more than nothing
@@ -149,6 +178,8 @@ class PreflightLoop:
         rules = self._rules()
         rejections = {found.rejection_of(rule.mode) for rule in rules} - {""}
         for problem in found.problems:
+            if problem.sentence == found.stop_rejected_because:
+                continue  # `endpoints.unknown` says it
             if problem not in self._problems and problem.sentence not in rejections:
                 self._log.warning("cluster.problem", message=problem.sentence)
         for reason in sorted(rejections - self._problems):

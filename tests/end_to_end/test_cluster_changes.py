@@ -2,6 +2,8 @@
 
 The daemon notices it, says so in one sentence, and does what fits the cluster that it finds."""
 
+import asyncio
+
 import pytest
 import structlog
 from msgspec.structs import replace
@@ -127,12 +129,11 @@ async def test_another_cluster_at_the_same_address_is_named_and_its_owners_are_r
         emulation.remove_endpoint("e5")
         await down_for(setup, 30.0)
         await setup.clock.advance(70.0)
-        assert changes(setup) == [
-            (
-                "another cluster answers at this address: restored (another-uuid), before emulated "
-                "(emulated-cluster-uuid)"
-            )
-        ]
+        (sentence,) = changes(setup)
+        assert sentence == (
+            "another cluster answers at this address: restored (another-uuid), before emulated "
+            "(emulated-cluster-uuid)"
+        )
         requested = setup.requested
         emulation.start_load("e5", replace(SCENARIO.deployments[0].load, rate_per_s=120.0))
         await setup.clock.advance(60.0)
@@ -208,6 +209,47 @@ async def test_a_check_that_fails_half_way_keeps_what_was_found(tmp_path):
         await setup.clock.advance(600.0)
         assert setup.messages("update.refused") == []
         assert changes(setup) == []
+
+
+async def test_endpoints_that_can_no_longer_be_listed_are_warned_of_once(tmp_path):
+    async with running(tmp_path, replace(SCENARIO, version="8.19.4")) as setup:
+        await setup.clock.advance(90.0)
+        faults = setup.emulator.emulation.faults
+        bad = {"status": 500, "error_type": "status_exception", "body": "Unknown service [gone]"}
+        faults.add(Fault(path="/_inference/*", calls=None, **bad))
+        await setup.clock.advance(600.0)
+        (message,) = setup.messages("endpoints.unknown")
+        assert "Unknown service [gone]" in message
+        assert "nothing is stopped" in message
+        faults.clear()
+        await setup.clock.advance(120.0)
+        assert len(setup.messages("endpoints.known")) == 1
+
+
+async def test_a_daemon_that_has_stopped_everything_does_not_miss_it(tmp_path):
+    stopped = tmp_path / "stopped"
+    config = f"""
+state_file = "{stopped}"
+[elasticsearch]
+hosts = ["{{url}}"]
+[server]
+port = 0
+[[rules]]
+name = "all"
+max_allocations = 8
+scale_to_zero = {{ after = "1m", via = "stop" }}
+"""
+    idle = replace(SCENARIO, deployments=[replace(SCENARIO.deployments[0], load=None)])
+    async with running(tmp_path, idle, config=config) as setup:
+        await setup.clock.advance(300.0)
+        assert not setup.emulator.cluster.deployments
+        setup.daemon.stop()
+        await setup.task
+        nothing = replace(idle, deployments=[])
+        setup.task = asyncio.ensure_future(asyncio.sleep(0))
+    async with running(tmp_path, nothing, config=config) as setup:
+        await setup.clock.advance(30.0)
+        assert setup.messages("cluster.problem") == []
 
 
 async def test_a_defect_in_a_check_is_logged_at_once_and_ends_nothing(tmp_path, monkeypatch):

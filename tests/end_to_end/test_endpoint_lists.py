@@ -235,6 +235,6 @@ async def test_a_number_that_was_set_behind_its_back_is_corrected():
         assert world.requested("a") == 4
         assert [each.body["service_settings"] for each in world.sent] == [
             {"num_allocations": 4},
-            {"num_allocations": 2},
+            {"adaptive_allocations": {"enabled": False}},
             {"num_allocations": 4},
         ]

@@ -155,7 +155,7 @@ class ChangeExecutor:
     ) -> Iterator[_Settings]:
         present = self._deployments.get(endpoint.inference_id)
         if present is not None and self._would_be_ignored(endpoint, settings, present):
-            yield _settings_now(present, settings)
+            yield _other_settings(present)
         if settings.adaptive is not UNSET:
             yield _Settings(adaptive=settings.adaptive)
         if settings.allocations is not UNSET:
@@ -167,7 +167,7 @@ class ChangeExecutor:
         """Whether the endpoint has stored the settings, and its deployment has others."""
         if UNSET not in (settings.adaptive, settings.allocations):
             return False  # a take-over, which sends two settings in any case
-        if present.allocations is None or _settings_now(present, settings) == settings:
+        if present.allocations is None or _has(present, settings):
             return False
         accepted, after = self._accepted.get(endpoint.inference_id, (None, None))
         if after == self._observations:
@@ -249,14 +249,23 @@ def _settings_of(change: SetAllocations | SetBounds) -> _Settings:
             )
 
 
-def _settings_now(present: DeploymentStats, wanted: _Settings) -> _Settings:
-    """What the deployment has of the kind of setting that is wanted, and otherwise what it has."""
+def _has(present: DeploymentStats, wanted: _Settings) -> bool:
+    adaptive = present.adaptive
+    if adaptive is not None and adaptive.enabled:
+        return _Settings(adaptive=_settings(adaptive)) == wanted
+    return wanted.allocations == present.allocations
+
+
+def _other_settings(present: DeploymentStats) -> _Settings:
+    """Settings that the deployment has and its endpoint cannot have stored with the wanted ones.
+
+    The settings of adaptive allocations end a stored number, so that no number has to be sent that
+    nobody wants.
+    """
     adaptive = present.adaptive
     if adaptive is not None and adaptive.enabled:
         return _Settings(adaptive=_settings(adaptive))
-    wanted_count = wanted.allocations if isinstance(wanted.allocations, int) else 1
-    # An endpoint refuses a number below 1; any other than the wanted one does.
-    return _Settings(allocations=present.allocations or wanted_count + 1)
+    return _Settings(adaptive=AdaptivePatchDocument(enabled=False))
 
 
 def _start_request(deployment_id: str, start: Start) -> StartRequest:

@@ -131,6 +131,11 @@ class Ownership:
             return "the inference endpoints have not been read yet"
         return self._failure
 
+    @property
+    def refusal(self) -> str:
+        """Why the list could not be read or not completely, except for a missing privilege."""
+        return self._failure if self.denied is None else ""
+
     def in_use(self, deployed: Collection[str]) -> dict[str, str]:
         """Why deployments must not be stopped: endpoints use them, or may do so."""
         found, failure = {}, self.failure

@@ -66,12 +66,14 @@ async def inspect(
     *,
     ownership: Ownership | None = None,
     deployed: frozenset[str] | None = None,
+    stopped: bool = False,
 ) -> PreflightReport:
     """Check the cluster. Never raises: a failed request is reported as a problem.
 
     Args:
         ownership: what is known of the owners of deployments, and becomes known; None: nothing.
         deployed: the deployments, which were read before; None: they are read now.
+        stopped: whether the daemon has stopped some, so that having none is no problem.
     """
     inspection = _Inspection(api, ownership or Ownership(api))
     try:
@@ -80,7 +82,7 @@ async def inspect(
         await inspection.check_licence()
         await inspection.check_machine_learning()
         if deployed is None:
-            await inspection.check_deployments()
+            await inspection.check_deployments(stopped=stopped)
         else:
             inspection.deployed = deployed
         await inspection.check_ownership()
@@ -231,7 +233,7 @@ class _Inspection:
                 "end it with POST _ml/set_upgrade_mode?enabled=false",
             )
 
-    async def check_deployments(self) -> None:
+    async def check_deployments(self, *, stopped: bool) -> None:
         statistics = await self._response(self._api.stats(), Severity.FATAL)
         if statistics is None:
             return
@@ -239,7 +241,7 @@ class _Inspection:
         self.found = replace(self.found, deployments=len(self.deployed))
         for place, error in statistics.unreadable:
             self.note(Severity.WARNING, f"the statistics of {place} cannot be read: {error}")
-        if not statistics.deployments and not statistics.unreadable:
+        if not (statistics.deployments or statistics.unreadable or stopped):
             self.note(Severity.WARNING, "no deployments found; start one")
 
     async def check_ownership(self) -> None:
