@@ -280,7 +280,8 @@ class ControlLoop:
             if name in self.state.stopped:
                 change = released_start(self.state.stopped[name], rule, rule.on_exit, memory)
             elif (stats := observation.deployments.get(name)) is not None:
-                change = release_change(rule, stats, rule.on_exit, memory)
+                certain = not decision.sample.issues
+                change = release_change(rule, stats, rule.on_exit, memory, certain=certain)
             if change is not None:
                 yield name, rule, change
 

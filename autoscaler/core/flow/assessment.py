@@ -32,7 +32,7 @@ from autoscaler.core.flow.constraints import (
 )
 from autoscaler.core.flow.control_mode import CAPACITY_REASONS, change_for, may_change_mode
 from autoscaler.core.flow.effect import COUNT_UNRELIABLE, Tracked, awaits_effect, external_start
-from autoscaler.core.flow.guard import limits_of, within_limits
+from autoscaler.core.flow.guard import limits_of, repeated, within_limits
 from autoscaler.core.flow.measurement import Measurement, measure
 from autoscaler.core.flow.memory_ledger import MemoryLimit
 from autoscaler.core.flow.plan_context import PlanContext
@@ -259,9 +259,8 @@ def _change(
         memory_maximum=None if memory_maximum is None else memory_maximum.allocations,
     )
     back_off = state.back_off
-    without_effect = back_off is not None and back_off.reason == OutcomeKind.NO_EFFECT
-    if without_effect and isinstance(change, SetAllocations | SetBounds):
-        return replace(change, repeat=True)
+    if change is not None and back_off is not None and back_off.reason == OutcomeKind.NO_EFFECT:
+        return repeated(change, assessment.rule)
     return change
 
 

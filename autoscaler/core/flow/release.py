@@ -3,7 +3,9 @@
 from msgspec.structs import replace
 
 from autoscaler.core.decision import Change, SetAllocations, SetBounds, Start
+from autoscaler.core.flow.guard import limits_of, within_limits
 from autoscaler.core.flow.memory_ledger import MemoryLedger
+from autoscaler.core.flow.sampling import find_issues
 from autoscaler.core.scale_to_zero import start_change
 from autoscaler.core.selection import OnExit, Rule
 from autoscaler.core.state import StoppedDeployment
@@ -16,15 +18,37 @@ def release_change(
     to: OnExit,
     memory: MemoryLedger | None = None,
     *,
-    starting: bool = False,
+    certain: bool = True,
 ) -> Change | None:
-    """The change that leaves a deployment in a safe state; None if it is in one already.
+    """The change that leaves a deployment in a safe state; None if it is in one already, or if
+    nothing that the rule allows can be sent now.
+
+    Args:
+        memory: of the nodes, which the released deployment must not exceed; None: not reported.
+        certain: whether the last decision had no data-quality issue.
+    """
+    change = _released(rule, stats, to, memory)
+    if change is None:
+        return None
+    certain = certain and not find_issues(stats)
+    limits = limits_of(_without_schedules(rule), certain=certain, scarce=memory is not None)
+    return within_limits(change, limits, stats)
+
+
+def _released(
+    rule: Rule,
+    stats: DeploymentStats,
+    to: OnExit,
+    memory: MemoryLedger | None,
+    *,
+    starting: bool = False,
+) -> SetAllocations | SetBounds | None:
+    """The change to a safe state.
 
     Allocations that have to be at least `safe_allocations` are never lowered, because nothing would
     raise them again.
 
     Args:
-        memory: of the nodes, which the released deployment must not exceed; None: not reported.
         starting: the deployment does not run.
     """
 
@@ -57,14 +81,21 @@ def released_start(
     memory: MemoryLedger | None = None,
 ) -> Start:
     """The start of a stopped deployment in the state in which it is to be released."""
-    start = start_change(stopped_deployment, rule)
     if rule is None:
-        return start
+        return start_change(stopped_deployment, None)
+    start = start_change(stopped_deployment, _without_schedules(rule))
     stats = replace(stopped_deployment.stats, allocations=start.allocations)
-    match release_change(rule, stats, to, memory, starting=True):
+    match _released(rule, stats, to, memory, starting=True):
         case SetBounds(minimum=minimum, maximum=maximum):
             adaptive = AdaptiveAllocations(enabled=True, minimum=minimum, maximum=maximum)
-            return replace(start, adaptive=adaptive)
+            start = replace(start, adaptive=adaptive)
         case SetAllocations(allocations=allocations):
-            return replace(start, allocations=allocations, adaptive=None)
-    return start
+            start = replace(start, allocations=allocations, adaptive=None)
+    limits = limits_of(_without_schedules(rule), certain=True, scarce=memory is not None)
+    checked = within_limits(start, limits, stats)
+    return checked if isinstance(checked, Start) else start
+
+
+def _without_schedules(rule: Rule) -> Rule:
+    """The rule after the release, when nothing applies its schedules."""
+    return replace(rule, schedules=()) if rule.schedules else rule

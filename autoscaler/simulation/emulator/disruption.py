@@ -13,12 +13,15 @@ _LINGER_FOR_NOTHING = struct.pack("ii", 1, 0)
 
 
 def replaced_response(fault: Fault) -> web.Response:
-    """The response that replaces the real one: an error of the cluster, or a page of a proxy."""
+    """The response that replaces the real one: an error of the cluster, or a page of a proxy; with
+    the content type of Elasticsearch, a success of the cluster that changes nothing."""
     assert fault.status is not None
     if fault.error_type is not None:
         return error_response(SimulatedApiError(fault.status, fault.error_type, fault.body))
-    content_type = {"Content-Type": fault.content_type}
-    return web.Response(status=fault.status, text=fault.body, headers=content_type)
+    headers = {"Content-Type": fault.content_type}
+    if fault.content_type == "application/json" and fault.status < 300:
+        headers["X-Elastic-Product"] = "Elasticsearch"
+    return web.Response(status=fault.status, text=fault.body, headers=headers)
 
 
 def reset(request: web.Request) -> web.Response:
