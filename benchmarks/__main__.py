@@ -1,10 +1,11 @@
-"""`make bench`: the time of a cycle, the memory of the daemon, the speed of back-tests."""
+"""`make bench`: the times of a cycle and a plan, the daemon's memory, the speed of back-tests."""
 
-from benchmarks import cycle, memory, plant
+from benchmarks import cycle, memory, planning, plant
 
 
 def main() -> None:
     cycle.report()
+    planning.report()
     memory.report()
     plant.report()
 

@@ -284,6 +284,8 @@ def _choice_text(step: Step) -> str:
     '4 cost least (2.9% late)'
     >>> _choice_text(Step(Reason.SLO, 3, 5, {"after_new_node": 9.0}, candidates))
     '5 now, target 9 after a new node loads the model (0.6% late; 4 would be 2.9% late)'
+    >>> _choice_text(Step(Reason.SLO, 3, 9, {"max_allocations": 4.0}, candidates))
+    'at least 9 needed (2.9% late with 4, the most allowed)'
     >>> missing = {"running": 3.0, "requested": 4.0, "loading_nodes": 1.0, "missing_s": 20.0}
     >>> _choice_text(Step(Reason.SLO, 4, 4, missing, candidates))
     '4 cost least (2.9% late once all run)'
@@ -300,6 +302,12 @@ def _choice_text(step: Step) -> str:
     if "after_new_node" in step.inputs:
         target = step.inputs["after_new_node"]
         choice = f"{allocations} now, target {target:.0f} after a new node loads the model"
+    elif "max_allocations" in step.inputs:
+        most = int(step.inputs["max_allocations"])
+        choice = f"at least {allocations} needed"
+        if most in candidates:
+            late = percent_text(candidates[most].violation_fraction)
+            return f"{choice} ({late} late with {most}, the most allowed)"
     elif step.inputs.get("forecast_allocations") == allocations:
         choice = f"{allocations} start{s} a new node for the forecast"
     elif cheapest is not None and chosen is not None and chosen.cost <= cheapest.cost:

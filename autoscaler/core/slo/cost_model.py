@@ -1,7 +1,7 @@
 """The cost of each allocation count: allocations plus weighted SLO violations."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import lru_cache
 
 from autoscaler.core.slo import queueing
@@ -26,9 +26,24 @@ MAX_WORSE_IN_A_ROW = 2
 """The search for the cheapest allocation count stops after this many consecutive, costlier
 candidates."""
 
-COARSE_RATIO = 1.1
-"""Ratio of consecutive allocation counts in the coarse search. 1.1: about 60 candidates up to 1,000
-allocations."""
+COARSE_RATIO, MAX_COARSE = 1.1, 40
+"""Ratio of consecutive allocation counts in the coarse search, unless these were more than
+`MAX_COARSE`: then the ratio is larger. 40 candidates of the ratio 1.1 are a factor of 45."""
+
+STEPS_PER_DEVIATION = 20.0
+"""Allocation counts that are compared within a standard deviation of a Poisson load: all of them
+for a load below 400 erlangs."""
+
+MAX_LOADS = 100
+"""Loads whose costs are averaged. Of more, neighbours count as one. Few deployments have more than
+fifty."""
+
+COARSE_EVALUATIONS, FEWER_EVALUATIONS, FINE_EVALUATIONS = 1_000, 400, 600
+"""Evaluations of the queue model, each of one load and one size of node, that a search may take:
+the coarse search, the same with fewer loads if that was too much, and the rest. All take 3 to 5 ms
+if none is known already."""
+
+MAX_EVALUATIONS = COARSE_EVALUATIONS + FEWER_EVALUATIONS + FINE_EVALUATIONS
 
 
 class QueueParameters(Value, frozen=True):
@@ -74,10 +89,13 @@ class CostModel:
             violation_weight: allocations that one erlang of late requests counts for.
             parameters: the other inputs of the queue model.
         """
-        self._loads, self._node_slots = sorted(loads, reverse=True), node_slots
+        loads = _at_most(MAX_LOADS, sorted(loads, reverse=True))
+        self._loads, self._node_slots = loads, node_slots
         self._violation_weight, self._parameters = violation_weight, parameters
         self._mean = sum([weight * load_of_index(index) for index, weight in loads])
         self._violation_loads: dict[int, float] = {}
+        self._limit = MAX_EVALUATIONS
+        self.evaluations = 0  # of pairs of load and allocations, for each size of node
 
     def with_loads(self, loads: LoadDistribution) -> "CostModel":
         """The same model with another distribution of the load."""
@@ -85,25 +103,34 @@ class CostModel:
             tuple(loads.items()), self._node_slots, self._violation_weight, self._parameters
         )
 
-    def violation_load(self, allocations: int) -> float:
-        """Erlangs of late requests."""
+    def violation_load(self, allocations: int, less_than: float = math.inf) -> float:
+        """Erlangs of late requests; inf if they are more than a bound."""
         violation_load = self._violation_loads.get(allocations)
         if violation_load is None:
-            table, violation_load = (
-                _table(placement_of(self._node_slots, allocations), self._parameters),
-                0.0,
-            )
+            table = _table(placement_of(self._node_slots, allocations), self._parameters)
+            evaluated, violation_load = 0, 0.0
             for index, weight in self._loads:
+                evaluated += 1
                 erlangs = table[index]
                 if erlangs == 0.0:
                     break  # also 0 for all lower loads
                 violation_load += weight * erlangs
+                if violation_load > less_than:
+                    break
+            self.evaluations += evaluated * len(table.sizes)
+            if violation_load > less_than:
+                return math.inf
             self._violation_loads[allocations] = violation_load
         return violation_load
 
-    def cost(self, allocations: int) -> float:
-        """Allocations plus weighted violations. In allocations."""
-        return allocations + self._violation_weight * self.violation_load(allocations)
+    def cost(self, allocations: int, less_than: float = math.inf) -> float:
+        """Allocations plus weighted violations, in allocations; inf if they are more than a bound.
+        This ends the sum early for most of the counts that a search compares."""
+        most = math.inf
+        if less_than < math.inf and self._violation_weight > 0.0:
+            # A little more, so that rounding does not decide.
+            most = (less_than - allocations) / self._violation_weight * (1.0 + 1e-9)
+        return allocations + self._violation_weight * self.violation_load(allocations, most)
 
     def cheapest(self, near: int) -> int:
         """The allocation count with the lowest cost, from a search between `near`, which is at
@@ -115,24 +142,60 @@ class CostModel:
         """
         max_load = load_of_index(self._loads[0][0])
         sufficient = max(1, math.ceil(max_load + 3.0 * math.sqrt(max_load)))
-        coarse = min(_coarse_counts(*sorted([near, sufficient])), key=self.cost)
-        minima = [self._descent(near), self._descent(coarse)]
+        counts = _coarse_counts(*sorted([near, sufficient]))
+        coarse = self._cheapest_of(counts, COARSE_EVALUATIONS)
+        if self._exhausted:
+            self._keep_loads(FEWER_EVALUATIONS // len(counts))
+            coarse = self._cheapest_of(counts, FEWER_EVALUATIONS)
+        self._limit = self.evaluations + FINE_EVALUATIONS
+        from_coarse = self._descent(coarse)
+        minima = [self._descent(near), from_coarse]
         within = self._node_slots.max_without_new_node
         if self._node_slots.free and min(minima) <= within <= max(minima) + MAX_WORSE_IN_A_ROW:
-            minima += range(within + 1, within + self._node_slots.free[0] + 1)
+            slots = self._node_slots.scale * self._node_slots.free[0]
+            further = range(within + 1, within + slots + 1, math.ceil(slots / MAX_COARSE))
+            minima.append(self._cheapest_of(further, self._limit - self.evaluations))
         return min(minima, key=self.cost)
+
+    def _keep_loads(self, evaluations: int) -> None:
+        """Averages over fewer loads from now on, if more evaluations would be needed for one
+        allocation count."""
+        loads = _at_most(max(1, evaluations // self._node_slots.sizes), self._loads)
+        if loads is not self._loads:
+            self._loads = loads
+            self._violation_loads.clear()
+
+    @property
+    def _exhausted(self) -> bool:
+        return self.evaluations >= self._limit
+
+    def _cheapest_of(self, counts: Sequence[int], evaluations: int) -> int:
+        """The allocation count with the lowest cost, of counts that rise; after this many
+        evaluations, the cheapest so far."""
+        self._limit = self.evaluations + evaluations
+        cheapest, lowest_cost = counts[0], self.cost(counts[0])
+        for allocations in counts[1:]:
+            if allocations > lowest_cost or self._exhausted:
+                break  # no count costs less than its allocations
+            cost = self.cost(allocations, lowest_cost)
+            if cost < lowest_cost:
+                cheapest, lowest_cost = allocations, cost
+        return cheapest
 
     def _descent(self, allocations: int) -> int:
         """The local minimum of the cost that is reached from a given allocation count."""
         cheapest, lowest_cost = allocations, self.cost(allocations)
-        for step in (-1, 1):
-            allocations, worse = cheapest + step, 0
-            while allocations >= 1 and worse < MAX_WORSE_IN_A_ROW:
-                cost = self.cost(allocations)
-                worse += 1
-                if cost < lowest_cost:
-                    cheapest, lowest_cost, worse = allocations, cost, 0
-                allocations += step
+        step = max(1, math.floor(math.sqrt(self._mean) / STEPS_PER_DEVIATION))
+        while step:
+            for direction in (-step, step):
+                allocations, worse = cheapest + direction, 0
+                while allocations >= 1 and worse < MAX_WORSE_IN_A_ROW and not self._exhausted:
+                    cost = self.cost(allocations, lowest_cost)
+                    worse += 1
+                    if cost < lowest_cost:
+                        cheapest, lowest_cost, worse = allocations, cost, 0
+                    allocations += direction
+            step //= 2
         return cheapest
 
     def with_change_threshold(self, current: int, cheapest: int, expected_duration_s: float) -> int:
@@ -180,15 +243,22 @@ class _ViolationTable(dict[int, float]):
     def __init__(self, placement: Placement, parameters: QueueParameters) -> None:
         super().__init__()
         self._placement, self._parameters = placement, parameters
+        self.sizes = placement.sizes
 
     def __missing__(self, index: int) -> float:
         violation_load = self[index] = _violation_load(
-            load_of_index(index), self._placement, self._parameters
+            load_of_index(index), self._placement, self.sizes, self._parameters
         )
         return violation_load
 
 
 _table = lru_cache(maxsize=4096)(_ViolationTable)
+
+
+def forget_tables() -> None:
+    """Empties the caches of the queue model and of placements, for measurements."""
+    _table.cache_clear()
+    placement_of.cache_clear()
 
 
 def violation_fraction(
@@ -203,21 +273,21 @@ def violation_fraction(
     return min(1.0, violation_load / load_of_index(index))
 
 
-def _violation_load(load: float, placement: Placement, parameters: QueueParameters) -> float:
+def _violation_load(
+    load: float,
+    placement: Placement,
+    sizes: Iterable[tuple[int, int]],
+    parameters: QueueParameters,
+) -> float:
     """Erlangs of requests that are late until the next poll, or because of the backlog it finds.
 
     After an overload, the next requests are late as well, until the backlog is drained. A load that
     these nodes cannot serve at all is late until a new node is ready.
     """
-    total, violation_load, of_node = sum(placement.per_node), 0.0, 0.0
-    before = 0
-    for servers in placement.per_node:
-        if servers != before:  # nodes with equal allocations are adjacent
-            of_node, before = (
-                _violations_on_node(load * servers / total, servers, parameters),
-                servers,
-            )
-        violation_load += of_node
+    total, violation_load = placement.scale * sum(placement.per_node), 0.0
+    for servers, nodes in sizes:
+        of_node = _violations_on_node(load * servers / total, servers, parameters)
+        violation_load += placement.scale * nodes * of_node
     if load > placement.max_on_these_nodes:
         violation_load += load * parameters.new_node / 2.0
     return violation_load
@@ -235,18 +305,37 @@ def _violations_on_node(load: float, servers: int, parameters: QueueParameters) 
 
 
 def _coarse_counts(first: int, last: int) -> list[int]:
-    """Allocation counts from one to the other, both included.
+    """Allocation counts from one to the other, both included; about `MAX_COARSE` at most.
 
     >>> _coarse_counts(8, 14)
     [8, 9, 10, 11, 12, 13, 14]
     >>> _coarse_counts(90, 120)
     [90, 99, 108, 118, 120]
+    >>> len(_coarse_counts(1, 10**9))
+    38
     """
-    counts = []
+    counts, ratio = [], max(COARSE_RATIO, (last / first) ** (1.0 / MAX_COARSE))
     while first < last:
         counts.append(first)
-        first = max(first + 1, int(first * COARSE_RATIO))
+        first = max(first + 1, int(first * ratio))
     return [*counts, last]
+
+
+def _at_most(count: int, loads: Sequence[tuple[int, float]]) -> Sequence[tuple[int, float]]:
+    """At most this many loads. Of more, neighbours count as one, with their mean load.
+
+    >>> _at_most(2, ((40, 0.25), (30, 0.25), (20, 0.25), (10, 0.25)))
+    [(35, 0.5), (16, 0.5)]
+    """
+    if len(loads) <= count:
+        return loads
+    size, found = math.ceil(len(loads) / count), []
+    for first in range(0, len(loads), size):
+        part = loads[first : first + size]
+        weight = sum([each for _, each in part])
+        load = sum([each * load_of_index(index) for index, each in part]) / weight
+        found.append((index_of_load(load), weight))
+    return found
 
 
 def _rounded(value: float, ratio: float) -> float:

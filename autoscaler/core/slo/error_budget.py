@@ -9,8 +9,8 @@ The budget is that of the allocations that the policy recommends. While they are
 late requests are measured; otherwise, as in a dry run, they are expected. What happens to the
 requests is the attainment, in either case.
 
-While fewer allocations run than the policy recommends, because of a maximum or for lack of
-capacity, a higher weight has no effect. So the integral term does not grow then.
+A deployment at its maximum, or without the capacity that it needs, is carried out: its callers use
+up the budget. The weight remains bounded, and what exceeds the cap of the budget is written off.
 """
 
 import math
@@ -95,15 +95,11 @@ def after_interval(
     interval_s: float,
     allowed: float,
     settings: WeightSettings,
-    *,
-    short: bool = False,
 ) -> ErrorBudget:
     """The error budget after another interval.
 
     Args:
         allowed: fraction of the requests that may be late, in (0, 1).
-        short: whether fewer allocations run than the policy recommends, so that a higher weight
-            would change nothing.
     """
     kept = math.exp(-interval_s / TIME_CONSTANT_S)
     updated = ErrorBudget(
@@ -118,7 +114,7 @@ def after_interval(
         updated,
         counted_violations=min(max_violations, kept * budget.counted_violations + violations),
     )
-    excess = min(0.0 if short else 1.0, consumption(updated, allowed, settings) - 1.0)
+    excess = min(1.0, consumption(updated, allowed, settings) - 1.0)
     log_weight = budget.log_weight + excess * interval_s / settings.integral_time_s
     return replace(updated, log_weight=min(MAX_LOG_WEIGHT, max(MIN_LOG_WEIGHT, log_weight)))
 

@@ -45,6 +45,10 @@ NEGLIGIBLE = 1e-6
 PAST_NEGLIGIBLE = 1e-5
 """Probability below which a load is dropped from the past loads."""
 
+MAX_PAST_LOADS = 256
+"""Past loads that are kept, the most frequent ones. Loads of the same order of magnitude take less
+than a hundred."""
+
 MIN_DURATION_S = 10.0
 """Minimum seconds that a load is assumed to have lasted: about one poll interval."""
 
@@ -215,13 +219,18 @@ def _likelihood_of_rate(
         return 0.0
     shape = rate.requests / dispersion + 0.5
     total_s = rate.time_s + interval_s
-    return math.exp(
+    return _exp(
         math.lgamma(count + shape)
         - math.lgamma(shape)
         - log_factorial
         + shape * math.log(rate.time_s / total_s)
         + count * math.log(interval_s / total_s)
     )
+
+
+def _exp(logarithm: float) -> float:
+    """A probability from its logarithm, which rounding may make positive for the largest counts."""
+    return math.exp(min(0.0, logarithm))
 
 
 def _likelihood_in_history(
@@ -233,7 +242,7 @@ def _likelihood_in_history(
         mean = load_of_index(index) * per_erlang
         if abs(math.sqrt(mean) - root) < 3.0:  # six standard deviations
             logarithm = count * math.log(mean) - mean if mean > 0.0 else -count
-            likelihood += weight * math.exp(logarithm - log_factorial)
+            likelihood += weight * _exp(logarithm - log_factorial)
     return likelihood
 
 
@@ -275,4 +284,8 @@ def _mixed(past: LoadDistribution, present: LoadDistribution, fraction: float) -
     mixed = {index: (1.0 - fraction) * weight for index, weight in past.items()}
     for index, weight in present.items():
         mixed[index] = mixed.get(index, 0.0) + fraction * weight / total
-    return {index: weight for index, weight in mixed.items() if weight > PAST_NEGLIGIBLE}
+    mixed = {index: weight for index, weight in mixed.items() if weight > PAST_NEGLIGIBLE}
+    if len(mixed) > MAX_PAST_LOADS:
+        least = sorted(mixed.values())[-MAX_PAST_LOADS]
+        mixed = {index: weight for index, weight in mixed.items() if weight >= least}
+    return mixed

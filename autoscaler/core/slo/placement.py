@@ -9,24 +9,45 @@ Source: elastic/elasticsearch, ml/inference/assignment/planning, AllocationReduc
 availability zones are left out.
 """
 
-import heapq
+import math
+from collections import Counter
 from collections.abc import Mapping
 from functools import lru_cache
+from typing import TypeVar
 
 from autoscaler.core.values import STARTED, NodeStats, Value
+
+Node = TypeVar("Node")
+
+
+MAX_NODES = 32
+"""Nodes of either kind up to which each is placed by itself. 32, so that a placement takes
+microseconds on any cluster."""
+
+MAX_SIZES = 4
+"""Different numbers of allocations per node up to which each has its own queue in the model. Nodes
+of more sizes are divided into this many classes of similar ones."""
 
 
 class NodeSlots(Value, frozen=True):
     """The nodes, as one deployment sees them: allocations, and slots for more."""
 
-    # (allocations, free slots) of each node that runs the deployment.
+    # (allocations, free slots) of each node that runs the deployment, fewest first.
     used: tuple[tuple[int, int], ...]
     free: tuple[int, ...]  # free slots of each other node, most first
+    # Nodes that each of these stands for, a power of 4. With a fraction of the load and of the
+    # allocations, a fraction of the nodes has the same queues as all of them.
+    scale: int = 1
 
     @property
     def max_without_new_node(self) -> int:
         """The most allocations that need no new node."""
-        return sum([allocations + more for allocations, more in self.used])
+        return self.scale * sum([allocations + more for allocations, more in self.used])
+
+    @property
+    def sizes(self) -> int:
+        """Different numbers of allocations per node, as far as the queue model tells them apart."""
+        return max(1, min(MAX_SIZES, len({allocations for allocations, _ in self.used})))
 
 
 UNLIMITED = 1_000_000
@@ -50,9 +71,27 @@ def node_slots_of(
             used.append((allocations, more))
     in_use = {node.node_id for node in nodes}
     free = [free // threads for node_id, free in free_threads.items() if node_id not in in_use]
-    return NodeSlots(
-        tuple(sorted(used)), tuple(sorted([slots for slots in free if slots], reverse=True))
-    )
+    used.sort()
+    free = sorted([slots for slots in free if slots], reverse=True)
+    scale = 1
+    while max(len(used), len(free)) > MAX_NODES * scale:
+        scale *= 4
+    if scale > 1:
+        used = [
+            (_mean([allocations for allocations, _ in part]), _mean([more for _, more in part]))
+            for part in _parts(used, scale)
+        ]
+        free = [_mean(part) for part in _parts(free, scale)]
+    return NodeSlots(tuple(used), tuple(free), scale)
+
+
+def _parts(nodes: list[Node], size: int) -> list[list[Node]]:
+    """Nodes in groups of this size; the last one may be smaller."""
+    return [nodes[first : first + size] for first in range(0, len(nodes), size)]
+
+
+def _mean(counts: list[int]) -> int:
+    return sum(counts) // len(counts)
 
 
 class Placement(Value, frozen=True):
@@ -60,11 +99,29 @@ class Placement(Value, frozen=True):
 
     per_node: tuple[int, ...]  # allocations of each node, fewest first
     max_on_these_nodes: int  # allocations that these nodes could have
+    scale: int = 1  # nodes that each of them stands for; see `NodeSlots`
+
+    @property
+    def sizes(self) -> tuple[tuple[int, int], ...]:
+        """(allocations, nodes) of the nodes with as many allocations, fewest first. At most
+        `MAX_SIZES`: of more, similar nodes count as equal.
+
+        >>> Placement((2, 2, 3), 9).sizes
+        ((2, 2), (3, 1))
+        >>> Placement((1, 2, 3, 4, 5, 6, 7, 8), 40).sizes
+        ((2, 2), (4, 2), (6, 2), (8, 2))
+        """
+        sizes = Counter(self.per_node)
+        if len(sizes) <= MAX_SIZES:
+            return tuple(sizes.items())
+        parts = _parts(list(self.per_node), math.ceil(len(self.per_node) / MAX_SIZES))
+        return tuple([(round(sum(part) / len(part)), len(part)) for part in parts])
 
 
 @lru_cache(maxsize=16_384)
 def placement_of(node_slots: NodeSlots, allocations: int) -> Placement:
-    """The allocations on each node. The last node gets the rest if they do not fit.
+    """The allocations on each node, which are at least 1. The last node gets the rest if they do
+    not fit.
 
     >>> slots = NodeSlots(used=((2, 1), (3, 0)), free=(4, 4))
     >>> [placement_of(slots, allocations).per_node for allocations in (2, 4, 5, 6, 8)]
@@ -73,7 +130,7 @@ def placement_of(node_slots: NodeSlots, allocations: int) -> Placement:
     (3, 10)
     """
     nodes = list(node_slots.used)
-    missing = allocations - sum([allocated for allocated, _ in nodes])
+    missing = max(1, allocations // node_slots.scale) - sum([allocated for allocated, _ in nodes])
     if missing <= 0:
         _take(nodes, -missing)
     else:
@@ -87,34 +144,52 @@ def placement_of(node_slots: NodeSlots, allocations: int) -> Placement:
             last = nodes.pop()[0] if nodes else 0
             nodes.append((last + missing, 0))
     per_node = tuple(sorted([allocated for allocated, _ in nodes]))
-    return Placement(per_node, sum([allocated + more for allocated, more in nodes]))
+    most = sum([allocated + more for allocated, more in nodes])
+    return Placement(per_node, node_slots.scale * most, node_slots.scale)
 
 
 def _fill(nodes: list[tuple[int, int]], missing: int) -> int:
     """Places as many allocations as fit, on the node with the most free slots first. Returns the
-    rest."""
-    roomy = [(-more, -index) for index, (_, more) in enumerate(nodes) if more > 0]
-    heapq.heapify(roomy)
-    while missing and roomy:
-        slots, roomiest = -roomy[0][0], -roomy[0][1]
-        # All at once if no other node has free slots, which is the usual case.
-        placed = min(missing, slots) if len(roomy) == 1 else 1
-        nodes[roomiest] = (nodes[roomiest][0] + placed, slots - placed)
-        missing -= placed
-        if placed < slots:
-            heapq.heapreplace(roomy, (placed - slots, -roomiest))
-        else:
-            heapq.heappop(roomy)
-    return missing
+    rest.
+
+    One by one, this fills the roomiest node down to the next, these two down to the third, and so
+    on. So only the level is computed to which the free slots of the roomiest nodes fall.
+    """
+    roomy = sorted([(more, index) for index, (_, more) in enumerate(nodes) if more > 0])
+    roomy.reverse()
+    available = sum([more for more, _ in roomy])
+    if missing >= available:
+        for more, index in roomy:
+            nodes[index] = (nodes[index][0] + more, 0)
+        return missing - available
+    level, filled, left = 0, 0, missing
+    for filled, (more, _) in enumerate(roomy, 1):
+        level = more
+        below = roomy[filled][0] if filled < len(roomy) else 0
+        if left < filled * (level - below):
+            break
+        left -= filled * (level - below)
+    each, further = divmod(left, filled)
+    level -= each
+    # Of equally roomy nodes, the last ones get the rest.
+    chosen = sorted([index for _, index in roomy[:filled]], reverse=True)
+    for position, index in enumerate(chosen):
+        allocated, more = nodes[index]
+        after = level - (position < further)
+        nodes[index] = (allocated + more - after, after)
+    return 0
 
 
 def _take(nodes: list[tuple[int, int]], surplus: int) -> None:
-    """Removes allocations, from the node with the fewest first."""
-    while surplus > 0:
-        allocated, fewest = min([(allocated, index) for index, (allocated, _) in enumerate(nodes)])
-        if allocated == 1 or allocated <= surplus:
-            surplus -= allocated
-            del nodes[fewest]
-        else:
-            nodes[fewest] = (allocated - 1, nodes[fewest][1] + 1)
-            surplus -= 1
+    """Removes allocations, from the node with the fewest first.
+
+    Args:
+        nodes: those with the fewest allocations first.
+    """
+    given_up = 0
+    while surplus >= nodes[given_up][0]:
+        surplus -= nodes[given_up][0]
+        given_up += 1
+    del nodes[:given_up]
+    allocated, more = nodes[0]
+    nodes[0] = (allocated - surplus, more + surplus)

@@ -10,11 +10,10 @@ import math
 from typing import ClassVar
 
 from autoscaler.core.forecast.forecaster import Forecast, Forecaster, ForecastMemory
-from autoscaler.core.policies import CostCurve, MemoryFormat, Situation
+from autoscaler.core.policies import MAX_ALLOCATIONS, CostCurve, MemoryFormat, Situation
 from autoscaler.core.slo import load_distribution
 from autoscaler.core.slo.cost_model import CostModel, QueueParameters
 from autoscaler.core.slo.error_budget import (
-    Attainment,
     WeightSettings,
     after_interval,
     violation_weight,
@@ -23,6 +22,7 @@ from autoscaler.core.slo.load_distribution import LoadDistribution
 from autoscaler.core.slo.load_jump import is_unexpected, updated_mixture
 from autoscaler.core.slo.memory import Backlog, SloEstimate, SloMemory
 from autoscaler.core.slo.objective import SloObjective
+from autoscaler.core.slo.optional_inputs import optional_inputs
 from autoscaler.core.slo.placement import NodeSlots, node_slots_of, placement_of
 from autoscaler.core.slo.service_time import (
     ServiceTimeEstimate,
@@ -55,9 +55,6 @@ been measured yet."""
 MAX_RECOMPUTE_INTERVAL_S = 60.0
 """Maximum seconds between recomputations while arrivals match the prediction. 60 s: a recomputation
 costs about 0.25 ms per deployment."""
-
-MISSING_LIMIT_S = 120.0
-"""Seconds after which allocations that still do not run are missing, and not just being added."""
 
 FORECAST_POINTS = ((0.0, 0.75), (0.5, 0.2), (1.0, 0.05))
 """The distribution of the load at the forecast horizon, as (point, probability). Point 0 is the
@@ -149,12 +146,19 @@ class SloPolicy(Value, frozen=True, kw_only=True):
 
     def _recomputed(self, situation: Situation, seen: SloMemory) -> tuple[Step, SloMemory]:
         """A new recommendation, from all samples since the last recomputation."""
-        current, before = situation.current, seen.estimate
+        current = situation.current
         service = _service_now(situation, seen)
         if service.requests <= 0.0:
             if seen.requests == 0 and seen.time_s >= UNMEASURED_IDLE_S:
                 return Step(Reason.SLO, current, 1, {"offered_load": 0.0}), seen
             return Step(Reason.NOT_MEASURED, current, current), seen
+        return self._recommended(situation, seen, service)
+
+    def _recommended(
+        self, situation: Situation, seen: SloMemory, service: ServiceTimeEstimate
+    ) -> tuple[Step, SloMemory]:
+        """The recommendation for these service times."""
+        current, before = situation.current, seen.estimate
         mean_s, burstiness = service.mean_s, max(1.0, seen.dispersion)
         max_wait_s = self.objective.max_queue_wait_s(mean_s, math.sqrt(service.scv))
         mixture = updated_mixture(seen, situation, mean_s, burstiness)
@@ -173,24 +177,25 @@ class SloPolicy(Value, frozen=True, kw_only=True):
             seen.time_s,
             1.0 - self.objective.target,
             self.weight_settings,
-            short=_is_short(situation, before.step),
         )
         attainment = before.attainment.after(seen.requests, seen.violations, seen.time_s)
         weight = violation_weight(budget, 1.0 - self.objective.target, self.weight_settings)
         cost_model = CostModel(tuple(loads.items()), node_slots, weight, parameters)
-        near = max(1, min(current, math.ceil(load + 3.0 * math.sqrt(load))))
-        allocations = cost_model.with_change_threshold(
-            current, cost_model.cheapest(near), mixture.expected_duration_s
-        )
+        too_few = load >= situation.max_allocations  # whatever is requested
+        if too_few:
+            allocations = math.ceil(load + math.sqrt(load))
+        else:
+            allocations = _cheapest(cost_model, current, load, mixture.expected_duration_s)
         queued = self._queued_within_timeout(situation, mixture.rate_per_s)
         backlog = None
         if queued * mean_s > BACKLOG_WAITS * (max_wait_s or 0.0) * max(1, situation.running):
             backlog = self._backlog(situation, before, queued, load, mean_s)
             if situation.carried_out or situation.at - backlog.since < self.drain_s:
                 allocations = max(allocations, backlog.allocations)
+        allocations = min(allocations, MAX_ALLOCATIONS)
         forecast_memory, forecast = self._forecast(situation, seen, mean_s, node_slots)
         forecast_allocations = None
-        if forecast is not None and forecast.trusted:
+        if forecast is not None and forecast.trusted and not too_few:
             needed = cost_model.with_loads(_forecast_distribution(forecast)).cheapest(allocations)
             if needed > placement_of(node_slots, allocations).max_on_these_nodes:
                 allocations = forecast_allocations = needed
@@ -200,10 +205,15 @@ class SloPolicy(Value, frozen=True, kw_only=True):
             "violation_weight": weight,
             "slo_target": self.objective.target,
             "max_queue_wait_s": max_wait_s or 0.0,
-            **_optional_inputs(attainment, backlog, forecast, forecast_allocations),
+            **optional_inputs(
+                attainment,
+                None if situation.carried_out else budget,
+                backlog,
+                forecast,
+                forecast_allocations,
+                situation.max_allocations if too_few else None,
+            ),
         }
-        if not situation.carried_out:
-            inputs["expected_slo_attainment"] = budget.attainment or 1.0
         if max_wait_s is None:
             inputs["slo_unreachable"] = "unreachable: the service time alone exceeds the latency"
         if situation.running >= current and current < node_slots.max_without_new_node < allocations:
@@ -211,12 +221,8 @@ class SloPolicy(Value, frozen=True, kw_only=True):
             # allocations only afterwards. So the nodes in use are filled first, which is immediate.
             inputs["after_new_node"] = float(allocations)
             allocations = node_slots.max_without_new_node
-        shown = {allocations - 1, allocations, allocations + 1, current}
-        if situation.missing:
-            shown.add(situation.running)
-        candidates = cost_model.candidates(
-            sorted({max(1, count) for count in shown}), self.objective.target, mean_s
-        )
+        shown = _shown(situation, allocations, too_few=too_few)
+        candidates = cost_model.candidates(shown, self.objective.target, mean_s)
         if situation.missing:
             inputs |= inputs_now(situation, candidates, (max_wait_s or 0.0) / mean_s, service)
         step = Step(Reason.SLO, current, allocations, inputs, candidates)
@@ -344,12 +350,21 @@ def _service_now(situation: Situation, seen: SloMemory) -> ServiceTimeEstimate:
     return service
 
 
-def _is_short(situation: Situation, recommendation: Step | None) -> bool:
-    """Whether the allocations that the policy recommends do not run, and not only because they are
-    just being added."""
-    if recommendation is None or not situation.carried_out:
-        return False
-    return recommendation.after > situation.current or situation.missing_s > MISSING_LIMIT_S
+def _cheapest(cost_model: CostModel, current: int, load: float, expected_duration_s: float) -> int:
+    """The cheapest allocation count, or the current one if a change would save too little."""
+    near = max(1, min(current, math.ceil(load + 3.0 * math.sqrt(load))))
+    return cost_model.with_change_threshold(current, cost_model.cheapest(near), expected_duration_s)
+
+
+def _shown(situation: Situation, allocations: int, *, too_few: bool) -> list[int]:
+    """The allocation counts whose expectations are shown with a recommendation."""
+    shown = {allocations - 1, allocations, allocations + 1}
+    if too_few:
+        shown = {situation.max_allocations}
+    shown.add(situation.current)
+    if situation.missing:
+        shown.add(situation.running)
+    return sorted({max(1, count) for count in shown})
 
 
 def _forecast_distribution(forecast: Forecast) -> LoadDistribution:
@@ -359,30 +374,3 @@ def _forecast_distribution(forecast: Forecast) -> LoadDistribution:
         index = load_distribution.index_of_load(load)
         loads[index] = loads.get(index, 0.0) + probability
     return loads
-
-
-def _optional_inputs(
-    attainment: Attainment,
-    backlog: Backlog | None,
-    forecast: Forecast | None,
-    forecast_allocations: int | None,
-) -> dict[str, float | str]:
-    """The inputs that not every step has."""
-    inputs: dict[str, float | str] = {}
-    if attainment.fraction is not None:
-        inputs["slo_attainment"] = attainment.fraction
-    if backlog is not None:
-        inputs["backlog_requests"], inputs["backlog_allocations"] = (
-            float(backlog.queued),
-            float(backlog.allocations),
-        )
-    if forecast is not None:
-        if forecast.trusted:
-            inputs["forecast_load"] = forecast.load
-        if forecast.accuracy is not None:
-            inputs["forecast_accuracy"] = forecast.accuracy
-        if forecast.coverage is not None:
-            inputs["forecast_coverage"] = forecast.coverage
-    if forecast_allocations is not None:
-        inputs["forecast_allocations"] = float(forecast_allocations)
-    return inputs

@@ -6,6 +6,8 @@ import random
 import pytest
 
 from autoscaler.core.slo.cost_model import (
+    MAX_EVALUATIONS,
+    MAX_LOADS,
     MIN_SAVING,
     MIN_SAVING_LOAD,
     SCALE_DOWN_COST_S,
@@ -19,7 +21,7 @@ from autoscaler.core.slo.load_distribution import (
     predicted,
     updated,
 )
-from autoscaler.core.slo.placement import NodeSlots
+from autoscaler.core.slo.placement import MAX_SIZES, NodeSlots
 from autoscaler.core.slo.queueing import violation_fraction
 
 POLL_S = 10.0
@@ -231,3 +233,42 @@ class TestQueueParameters:
     def test_a_wait_of_zero_stays_zero(self):
         given = {"variability": 1.0, "horizon": 100.0, "drain": 3.0, "new_node": 6.0}
         assert QueueParameters.of(max_wait=0.0, **given).max_wait == 0.0
+
+
+class TestBoundedSearch:
+    """Whatever the load and the nodes are, the search takes about the same time."""
+
+    @staticmethod
+    def drawn(seed):
+        dice = random.Random(seed)
+        loads = {round(10.0 ** dice.uniform(0.0, 5.0)): dice.random() for _ in range(200)}
+        total = sum(loads.values())
+        used = [
+            (int(10.0 ** dice.uniform(0, 6)), int(10.0 ** dice.uniform(0, 6))) for _ in range(9)
+        ]
+        slots = NodeSlots(tuple(sorted(used)), (10**6, 16))
+        return CostModel(
+            tuple((index, weight / total) for index, weight in loads.items()),
+            slots,
+            10.0 ** dice.uniform(-2.0, 2.7),
+            PARAMETERS,
+        )
+
+    @pytest.mark.parametrize("seed", range(30))
+    def test_the_evaluations_are_limited(self, seed):
+        model, near = self.drawn(seed), int(10.0 ** random.Random(seed).uniform(0.0, 9.0))
+        model.cheapest(near)
+        of_one_count = MAX_LOADS + MAX_SIZES
+        assert model.evaluations <= MAX_EVALUATIONS + 3 * of_one_count
+
+    @pytest.mark.parametrize("erlangs", [400.0, 10_000.0, 1e6])
+    @pytest.mark.parametrize("near", [1, 1_000, 10**8])
+    def test_the_cheapest_count_of_a_large_load_is_found_roughly(self, erlangs, near):
+        """To a fraction of the standard deviation of the load, from any count."""
+        deviation = math.sqrt(erlangs)
+        slots = NodeSlots(used=((1, 10**9),), free=())
+        found = cost_model(erlangs, slots=slots).cheapest(near)
+        counts = [round(erlangs + deviation * score / 50.0) for score in range(400)]
+        best = cost_model(erlangs, slots=slots)
+        lowest_cost = min(map(best.cost, counts))
+        assert best.cost(found) - lowest_cost < 0.02 * deviation

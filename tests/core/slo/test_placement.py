@@ -8,7 +8,14 @@ named so that it makes the predicted choice. With other names only the sums agre
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from autoscaler.core.slo.placement import UNLIMITED, NodeSlots, node_slots_of, placement_of
+from autoscaler.core.slo.placement import (
+    MAX_NODES,
+    MAX_SIZES,
+    UNLIMITED,
+    NodeSlots,
+    node_slots_of,
+    placement_of,
+)
 from autoscaler.core.values import NodeStats
 from autoscaler.simulation.placement import PlannerDeployment, PlannerNode, plan
 from autoscaler.simulation.reduction import reduced
@@ -154,3 +161,35 @@ class TestNodeSlots:
         free = {"n1": 3, "n2": 0, "n3": 4, "n4": 6}
         backwards = dict(reversed(free.items()))
         assert node_slots_of(nodes, 1, free) == node_slots_of(nodes[::-1], 1, backwards)
+
+
+class TestManyNodes:
+    """Of more nodes than the model has, each of it stands for several."""
+
+    @staticmethod
+    def fleet(nodes, allocations=4, free=4):
+        stats = tuple(node(f"n{n}", allocations=allocations) for n in range(nodes))
+        threads = {f"n{n}": free for n in range(nodes)}
+        return node_slots_of(stats, 1, threads)
+
+    def test_it_has_at_most_32_of_either_kind(self):
+        slots = self.fleet(1_000)
+        assert len(slots.used) <= MAX_NODES
+        assert slots.max_without_new_node == 8 * slots.scale * len(slots.used)
+
+    @given(st.integers(33, 400))
+    def test_a_large_fleet_is_placed_like_a_small_one(self, nodes):
+        slots = self.fleet(nodes)
+        found = placement_of(slots, 5 * slots.scale * len(slots.used))
+        assert set(found.per_node) == {5}
+
+    def test_few_sizes_are_told_apart(self):
+        found = placement_of(NodeSlots(tuple((n, 0) for n in range(1, 21)), ()), 210)
+        assert len(found.sizes) <= MAX_SIZES
+        assert sum(nodes for _, nodes in found.sizes) == 20
+        assert abs(sum(size * nodes for size, nodes in found.sizes) - 210) <= 10
+
+    @given(st.integers(1, 2**62))
+    def test_a_count_beyond_every_node_is_placed_on_the_last(self, more):
+        found = placement_of(NodeSlots(((2, 1), (3, 2)), (4,)), 12 + more)
+        assert sum(found.per_node) == 12 + more

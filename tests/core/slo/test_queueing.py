@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from autoscaler.core.slo.queueing import (
+    MAX_RECURSION,
     violation_fraction,
     violation_fraction_within,
     violation_probability,
@@ -81,6 +82,27 @@ class TestErlangC:
         for load in (10_000.0, 250_000.0):
             servers = round(load + math.sqrt(load))
             assert waiting_probability(servers, load) == pytest.approx(0.223, abs=0.005)
+
+
+class TestManyServers:
+    @staticmethod
+    def recursive(servers, load):
+        blocked = 1.0
+        for count in range(1, servers + 1):
+            blocked = load * blocked / (count + load * blocked)
+        return blocked / (1.0 - load / servers * (1.0 - blocked))
+
+    @pytest.mark.parametrize("servers", [MAX_RECURSION + 1, 200, 2_000])
+    @pytest.mark.parametrize("deviations", [0.01, 0.3, 1.0, 2.0, 4.0])
+    def test_the_closed_form_is_accurate(self, servers, deviations):
+        load = servers - deviations * math.sqrt(servers)
+        assert waiting_probability(servers, load) == pytest.approx(
+            self.recursive(servers, load), rel=0.002
+        )
+
+    @given(servers=st.integers(1, 2**53), utilisation=st.floats(0.0, 1.0))
+    def test_it_is_a_probability_for_any_number(self, servers, utilisation):
+        assert 0.0 <= waiting_probability(servers, utilisation * servers) <= 1.0
 
 
 class TestFewestServers:

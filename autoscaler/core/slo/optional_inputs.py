@@ -1,0 +1,44 @@
+"""The inputs that not every step of the policy has."""
+
+from autoscaler.core.forecast.forecaster import Forecast
+from autoscaler.core.slo.error_budget import Attainment, ErrorBudget
+from autoscaler.core.slo.memory import Backlog
+
+
+def optional_inputs(
+    attainment: Attainment,
+    expected: ErrorBudget | None,
+    backlog: Backlog | None,
+    forecast: Forecast | None,
+    forecast_allocations: int | None,
+    max_allocations: int | None,
+) -> dict[str, float | str]:
+    """The inputs that are known, or matter.
+
+    Args:
+        attainment: of the running allocations.
+        expected: of the recommended allocations; None: these are what runs.
+        max_allocations: None: they may be enough.
+    """
+    inputs: dict[str, float | str] = {}
+    if attainment.fraction is not None:
+        inputs["slo_attainment"] = attainment.fraction
+    if expected is not None and expected.attainment is not None:
+        inputs["expected_slo_attainment"] = expected.attainment
+    if backlog is not None:
+        inputs["backlog_requests"], inputs["backlog_allocations"] = (
+            float(backlog.queued),
+            float(backlog.allocations),
+        )
+    if forecast is not None:
+        if forecast.trusted:
+            inputs["forecast_load"] = forecast.load
+        if forecast.accuracy is not None:
+            inputs["forecast_accuracy"] = forecast.accuracy
+        if forecast.coverage is not None:
+            inputs["forecast_coverage"] = forecast.coverage
+    if forecast_allocations is not None:
+        inputs["forecast_allocations"] = float(forecast_allocations)
+    if max_allocations is not None:
+        inputs["max_allocations"] = float(max_allocations)
+    return inputs
