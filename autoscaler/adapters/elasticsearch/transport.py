@@ -272,7 +272,7 @@ def _is_wrong_path(url: URL, response: ErrorResponse, *, is_product: bool) -> bo
     """Whether something else is at the path of a host: another program, or a part of Elasticsearch,
     which takes an unknown path for an index."""
     if not is_product and not response.type:
-        return response.status in {404, 405}
+        return response.status == 404 or (response.status == 405 and not response.enveloped)
     path = url.path.strip("/")
     return bool(path) and (
         f"uri [/{path}/" in response.reason
