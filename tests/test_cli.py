@@ -9,7 +9,7 @@ import subprocess
 import sys
 import threading
 import time
-from http.server import BaseHTTPRequestHandler, HTTPServer
+from http.server import BaseHTTPRequestHandler, HTTPServer, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
@@ -518,3 +518,36 @@ class TestEndToEnd:
             code, output, errors, _ = demo.ended_by(signal.SIGINT)
         assert (code, errors) == (0, "")
         assert "fixed at the peak" in output
+
+
+@pytest.mark.parametrize("command", [["stop", "e5"], ["release"]], ids=["stop", "release"])
+@pytest.mark.parametrize(
+    ("body", "warns"),
+    [
+        ('{"autoscaler":"0.1.0","at":1.0,"age_s":1.0,"failure":"","deployments":[]}', True),
+        ('{"autoscaler":"0.1.0","error":"the cluster has not been observed yet"}', True),
+        ("<html>Welcome</html>", False),
+        ("{}", False),
+    ],
+    ids=["daemon", "new daemon", "another program", "another API"],
+)
+def test_stop_and_release_warn_of_a_daemon_that_runs(tmp_path, command, body, warns):
+    class Responder(BaseHTTPRequestHandler):
+        def do_GET(self):
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(body.encode())
+
+        def log_message(self, *_):
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Responder) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        port = server.server_address[1]
+        path = written(tmp_path, VALID.replace("port = 0", f"port = {port}"))
+        result = invoke(*command, "--config", path)  # there is no cluster
+        server.shutdown()
+        thread.join()
+    warning = f"autoscaler: warning: a daemon answers at http://127.0.0.1:{port}; "
+    assert (warning in result.stderr) is warns

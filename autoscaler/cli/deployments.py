@@ -17,6 +17,7 @@ from autoscaler.cli.shared import (
     run_async,
     url_option,
     warn,
+    warn_of_daemon,
 )
 from autoscaler.core.units import duration_text
 from autoscaler.errors import UserError
@@ -92,7 +93,11 @@ def stop(deployment: str, path: Path | None, *, force: bool) -> None:
     from autoscaler.adapters.clock import HostClock
     from autoscaler.operate.stop import stop as stop_deployment
 
-    run_async(stop_deployment(load_config(path), deployment, HostClock(), force=force))
+    config = load_config(path)
+    warn_of_daemon(
+        config, f"where a rule matches {deployment}, it scales it again as soon as it is started"
+    )
+    run_async(stop_deployment(config, deployment, HostClock(), force=force))
     click.echo(f"{deployment} is stopped")
 
 
@@ -150,7 +155,12 @@ def release(
         click.echo(line.message)
 
     options = ReleaseOptions(names=deployments, to=OnExit(to) if to else None, dry_run=dry_run)
-    failures = run_async(release_deployments(load_config(path), options, HostClock(), show))
+    config = load_config(path)
+    if not dry_run:
+        warn_of_daemon(
+            config, "it changes again what is released, so stop it first, or exclude it in a rule"
+        )
+    failures = run_async(release_deployments(config, options, HostClock(), show))
     if failures:
         were = "1 deployment was" if failures == 1 else f"{failures} deployments were"
         raise UserError(f"{were} not released; the lines above state the reasons")

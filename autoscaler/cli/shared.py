@@ -102,6 +102,19 @@ def duration(text: str) -> float:
         raise click.BadParameter(f"{text!r} {error}.") from error
 
 
+def warn_of_daemon(config: "Config", consequence: str) -> None:
+    """Warn if a daemon answers on the server of the configuration."""
+    from autoscaler.explain import address_of
+    from autoscaler.operate.session import daemon_answers
+
+    try:
+        url = address_of(config.server)
+    except InputError:
+        return  # any free port, so that the address is not known
+    if run_async(daemon_answers(url)):
+        warn(f"a daemon answers at {url}; {consequence}")
+
+
 @contextmanager
 def report_errors() -> Iterator[None]:
     """Print each error as a sentence, never as a traceback, and exit with its code."""

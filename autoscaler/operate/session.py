@@ -3,6 +3,10 @@
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
+import msgspec
+from msgspec import Struct
+
+from autoscaler.adapters.admin_http.client import AdminRequestFailed, send
 from autoscaler.adapters.elasticsearch.api import ElasticsearchApi
 from autoscaler.adapters.elasticsearch.api_errors import ServerError
 from autoscaler.adapters.elasticsearch.errors import (
@@ -15,6 +19,9 @@ from autoscaler.adapters.elasticsearch.errors import (
 from autoscaler.cluster_controller import transport_to
 from autoscaler.config import Config
 from autoscaler.ports import Clock
+
+DAEMON_TIMEOUT_S = 2.0
+"""Seconds to wait for a daemon before a command goes on without having found one."""
 
 _NEVER_ARRIVED = (Unreachable, TlsError, NotElasticsearch)
 
@@ -35,3 +42,18 @@ def outcome_unknown(error: ElasticsearchError) -> bool:
     if isinstance(error, TransportError):
         return not isinstance(error, _NEVER_ARRIVED)
     return isinstance(error, ServerError)
+
+
+async def daemon_answers(url: str) -> bool:
+    """Whether a daemon answers at this address. Another program there is none."""
+    try:
+        _, body = await send("GET", url, "/decisions?deployment=", timeout_s=DAEMON_TIMEOUT_S)
+        return bool(msgspec.json.decode(body, type=_AnyResponse).autoscaler)
+    except (AdminRequestFailed, msgspec.DecodeError):
+        return False
+
+
+class _AnyResponse(Struct):
+    """What every response of a daemon begins with, an error included."""
+
+    autoscaler: str

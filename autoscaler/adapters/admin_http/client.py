@@ -20,7 +20,9 @@ class AdminRequestFailed(UserError):
     """The daemon cannot be reached, or rejects the request. The message states the remedy."""
 
 
-async def send(method: str, url: str, path: str) -> tuple[int, bytes]:
+async def send(
+    method: str, url: str, path: str, *, timeout_s: float = TIMEOUT_S
+) -> tuple[int, bytes]:
     """Send a request to the daemon at `url`; return the status and the body of its response.
 
     Args:
@@ -30,7 +32,7 @@ async def send(method: str, url: str, path: str) -> tuple[int, bytes]:
         AdminRequestFailed: there is no response, or it is not HTTP.
     """
     url = url.rstrip("/") if "://" in url else f"http://{url.rstrip('/')}"
-    timeout = aiohttp.ClientTimeout(total=TIMEOUT_S)
+    timeout = aiohttp.ClientTimeout(total=timeout_s)
     try:
         async with (
             aiohttp.ClientSession(timeout=timeout) as session,
@@ -48,7 +50,7 @@ async def send(method: str, url: str, path: str) -> tuple[int, bytes]:
         ) from error
     except TimeoutError as error:
         raise AdminRequestFailed(
-            f"no response from {url} within {duration_text(TIMEOUT_S)}; {URL_HINT}"
+            f"no response from {url} within {duration_text(timeout_s)}; {URL_HINT}"
         ) from error
     except aiohttp.ClientError as error:
         raise AdminRequestFailed(
