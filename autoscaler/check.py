@@ -40,6 +40,7 @@ class CheckReport(Struct, frozen=True, kw_only=True):
     exposures: tuple[str, ...] = ()  # how others may read the credentials
     modes_rejected: tuple[str, ...] = ()  # why the cluster rejects what rules configure
     unused_rules: tuple[str, ...] = ()  # why rules apply to no deployment
+    unknown_figures: tuple[str, ...] = ()  # which figures cannot be read
 
     @property
     def fatal(self) -> tuple[str, ...]:
@@ -58,7 +59,8 @@ class CheckReport(Struct, frozen=True, kw_only=True):
             if problem.level is not Severity.FATAL
             and problem.sentence != self.preflight.observe_only_because
         )
-        return self.exposures + self.modes_rejected + self.unused_rules + found
+        rules = self.modes_rejected + self.unused_rules
+        return self.exposures + rules + found + self.unknown_figures
 
 
 async def check(config: Config) -> CheckReport:
@@ -89,6 +91,10 @@ async def check(config: Config) -> CheckReport:
         exposures=exposed,
         modes_rejected=_modes_rejected(config.rules, preflight),
         unused_rules=tuple(_unused_rules(config.rules, statistics)),
+        unknown_figures=tuple(
+            f"figures of {deployment_id} cannot be read and are unknown: {errors}"
+            for deployment_id, errors in statistics.unreadable_figures
+        ),
     )
 
 

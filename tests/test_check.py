@@ -400,14 +400,15 @@ async def test_one_slow_side_request_is_not_fatal():
 
 @asynccontextmanager
 async def damaging(url):
-    """The address of a proxy that makes the statistics of `e5` unreadable."""
+    """The address of a proxy that reports `e5` twice, so that its statistics are unreadable."""
 
     async def forward(request):
         async with aiohttp.request(request.method, url + request.path_qs) as response:
             document = await response.json()
-        for entry in document.get("trained_model_stats", ()):
-            if entry.get("deployment_stats", {}).get("deployment_id") == "e5":
-                entry["deployment_stats"]["queue_capacity"] = "many"
+        if (entries := document.get("trained_model_stats")) is not None:
+            five = [
+                e for e in entries if e.get("deployment_stats", {}).get("deployment_id") == "e5"
+            ]
         headers = {"X-Elastic-Product": "Elasticsearch"}
         return web.json_response(document, status=response.status, headers=headers)
 
@@ -426,8 +427,34 @@ async def test_a_deployment_whose_statistics_cannot_be_read_is_listed_too():
         found = await check(load(None, environ))
     remark = remarks(found)["e5"]
     assert remark.startswith("not managed: its statistics cannot be read: ")
-    assert "queue_capacity" in remark
+    assert "two entries have this deployment id" in remark
     assert "0 of 7 deployments would be scaled." in shown(found)
+
+
+async def test_figures_that_cannot_be_read_are_named():
+    async with running_emulator(SCENARIO, clock=VirtualClock()) as emulator:
+
+        async def forward(request):
+            async with aiohttp.request(request.method, emulator.url + request.path_qs) as response:
+                document = await response.json()
+            for entry in document.get("trained_model_stats", []):
+                if "deployment_stats" in entry:
+                    entry["deployment_stats"]["queue_capacity"] = "many"
+            headers = {"X-Elastic-Product": "Elasticsearch"}
+            return web.json_response(document, status=response.status, headers=headers)
+
+        proxy = web.Application()
+        proxy.router.add_route("*", "/{path:.*}", forward)
+        async with TestServer(proxy) as server:
+            url = str(server.make_url("")).rstrip("/")
+            environ = {"AUTOSCALER_ELASTICSEARCH__HOSTS": url, "AUTOSCALER_RULES": RULES}
+            found = await check(load(None, environ))
+    assert remarks(found)["e5"] == "managed"
+    assert any(
+        warning.startswith("figures of e5 cannot be read and are unknown: ")
+        and "queue_capacity" in warning
+        for warning in found.warnings
+    )
 
 
 async def test_without_statistics_the_report_has_no_deployments():
