@@ -405,10 +405,9 @@ async def damaging(url):
     async def forward(request):
         async with aiohttp.request(request.method, url + request.path_qs) as response:
             document = await response.json()
-        if (entries := document.get("trained_model_stats")) is not None:
-            five = [
-                e for e in entries if e.get("deployment_stats", {}).get("deployment_id") == "e5"
-            ]
+        entries = document.get("trained_model_stats", [])
+        deployed = ((entry, entry.get("deployment_stats", {})) for entry in entries)
+        entries += [entry for entry, stats in deployed if stats.get("deployment_id") == "e5"]
         headers = {"X-Elastic-Product": "Elasticsearch"}
         return web.json_response(document, status=response.status, headers=headers)
 
