@@ -50,7 +50,8 @@ async def test_a_lost_node_is_in_the_first_decision_that_can_be_measured(built_i
         text = found.text("elser")
         running = world.deployment("elser").running
         assert running < 24
-        assert f"now with {running} of 24 running" in text
+        assert f"{running} of 24 running" in text
+        assert "late now" in text or "utilisation now" in text
 
 
 async def test_what_is_late_now_is_not_what_would_be_late_with_all_allocations():
@@ -117,7 +118,7 @@ async def test_a_dry_run_is_not_charged_for_what_runs():
         settled = [each for each in during if each.at > during[0].at + 120.0]
         weights = [each.steps[0].inputs["violation_weight"] for each in settled]
         assert max(weights) < 40.0
-        assert {each.recommended for each in settled} <= {5, 6}
+        assert len({each.recommended for each in settled}) == 1
         last = settled[-1].steps[0].inputs
         assert last["slo_attainment"] < 0.5, "what runs"
         assert last["expected_slo_attainment"] > 0.98, "what was recommended"

@@ -65,7 +65,7 @@ def recommend(
         requested=stats.allocations,
         missing_s=_missing_s(stats, known, sample.at),
         max_allocations=rule.max_allocations,
-        carried_out=rule.sends,
+        carried_out=rule.sends and not _is_held(known, sample.at),
         in_flight=(sample.in_flight,),
         nodes=stats.nodes,
         threads=stats.threads_per_allocation or 1,
@@ -109,3 +109,9 @@ def _missing_s(stats: DeploymentStats, known: DeploymentState | None, at: float)
     if known is None or known.unsettled_since is None or not is_unsettled(stats):
         return 0.0
     return at - known.unsettled_since
+
+
+def _is_held(known: DeploymentState | None, at: float) -> bool:
+    """Whether the allocations that another writer has set are respected."""
+    changed = None if known is None else known.external_change
+    return changed is not None and changed.is_respected(at)

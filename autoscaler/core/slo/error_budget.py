@@ -53,6 +53,12 @@ class WeightSettings(Value, frozen=True, kw_only=True):
     integral_time_s: float = 3600.0
 
 
+def _met(violations: float, requests: float) -> float | None:
+    """The fraction without a violation. Retries may fail that did not arrive in the same interval,
+    so that there can be more violations than requests."""
+    return max(0.0, 1.0 - violations / requests) if requests > 0.0 else None
+
+
 class Attainment(Value, frozen=True, kw_only=True):
     """Requests and SLO violations, exponentially weighted over about 24 h."""
 
@@ -62,7 +68,7 @@ class Attainment(Value, frozen=True, kw_only=True):
     @property
     def fraction(self) -> float | None:
         """Fraction of the requests that met the SLO; None before the first request."""
-        return 1.0 - self.violations / self.requests if self.requests > 0.0 else None
+        return _met(self.violations, self.requests)
 
     def after(self, requests: int, violations: float, interval_s: float) -> "Attainment":
         """The attainment after another interval."""
@@ -85,7 +91,7 @@ class ErrorBudget(Value, frozen=True, kw_only=True):
     @property
     def attainment(self) -> float | None:
         """Fraction of the requests that met the SLO; None before the first request."""
-        return 1.0 - self.violations / self.requests if self.requests > 0.0 else None
+        return _met(self.violations, self.requests)
 
 
 def after_interval(

@@ -185,12 +185,18 @@ class SloPolicy(Value, frozen=True, kw_only=True):
         if too_few:
             allocations = math.ceil(load + math.sqrt(load))
         else:
-            allocations = _cheapest(cost_model, current, load, mixture.expected_duration_s)
+            # What is recommended is kept as if it ran, where it is not carried out.
+            allocations = _cheapest(
+                cost_model,
+                _in_force(situation, before.step),
+                load,
+                mixture.expected_duration_s,
+            )
         queued = self._queued_within_timeout(situation, mixture.rate_per_s)
         backlog = None
         if queued * mean_s > BACKLOG_WAITS * (max_wait_s or 0.0) * max(1, situation.running):
             backlog = self._backlog(situation, before, queued, load, mean_s)
-            if situation.carried_out or situation.at - backlog.since < self.drain_s:
+            if situation.carried_out:
                 allocations = max(allocations, backlog.allocations)
         allocations = min(allocations, MAX_ALLOCATIONS)
         forecast_memory, forecast = self._forecast(situation, seen, mean_s, node_slots)
@@ -354,6 +360,14 @@ def _cheapest(cost_model: CostModel, current: int, load: float, expected_duratio
     """The cheapest allocation count, or the current one if a change would save too little."""
     near = max(1, min(current, math.ceil(load + 3.0 * math.sqrt(load))))
     return cost_model.with_change_threshold(current, cost_model.cheapest(near), expected_duration_s)
+
+
+def _in_force(situation: Situation, recommendation: Step | None) -> int:
+    """The allocations that a change is compared with: in a dry run, those that it recommended
+    last."""
+    if situation.carried_out or recommendation is None:
+        return situation.current
+    return min(recommendation.after, situation.max_allocations)
 
 
 def _shown(situation: Situation, allocations: int, *, too_few: bool) -> list[int]:
