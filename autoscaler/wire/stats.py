@@ -192,8 +192,8 @@ def _deployment(model: ModelDocument, document: DeploymentDocument) -> Deploymen
         document.peak_throughput_per_minute or 0,
         size.required_native_memory_bytes if size else None,
         tuple([_node(node) for node in document.nodes or ()]),
-        size.runtime_native_memory_bytes if size else None,
-        size.peak_runtime_native_memory_bytes if size else None,
+        _rounded(size.runtime_native_memory_bytes) if size else None,
+        _rounded(size.peak_runtime_native_memory_bytes) if size else None,
     )
 
 
@@ -264,8 +264,12 @@ def _node(document: NodeDocument) -> NodeStats:
         document.peak_throughput_per_minute or 0,
         None if last_minute_ms is None else last_minute_ms / 1000.0,
         document.inference_cache_hit_count_last_minute or 0,
-        document.average_inference_process_memory_rss_bytes,
+        _rounded(document.average_inference_process_memory_rss_bytes),
     )
+
+
+def _rounded(size_bytes: float | None) -> int | None:
+    return None if size_bytes is None else round(size_bytes)
 
 
 def _adaptive(document: AdaptiveAllocationsDocument | None) -> AdaptiveAllocations | None:

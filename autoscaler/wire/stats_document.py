@@ -13,6 +13,7 @@ from msgspec import UNSET, Meta, Struct, UnsetType
 Count = Annotated[int, Meta(ge=0, le=2**53)]
 Int32 = Annotated[int, Meta(ge=0, le=2**31 - 1)]  # what the server itself counts in 32 bits
 Milliseconds = Annotated[float, Meta(ge=0.0, le=1e12)]
+AverageBytes = Annotated[float, Meta(ge=0.0, le=2.0**53)]  # an average may have a fraction
 EpochMillis = Annotated[int, Meta(ge=0, le=2**53)]
 
 FILTER_PATH = (
@@ -69,7 +70,7 @@ class NodeDocument(_Document, kw_only=True):
     throughput_last_minute: Count | None = None
     average_inference_time_ms_last_minute: Milliseconds | None = None
     inference_cache_hit_count_last_minute: Count | None = None
-    average_inference_process_memory_rss_bytes: Count | None = None
+    average_inference_process_memory_rss_bytes: AverageBytes | None = None
 
 
 class AllocationStatus(_Document, kw_only=True):
@@ -108,8 +109,8 @@ class DeploymentDocument(_Document, kw_only=True):
 class ModelSizeStats(_Document, kw_only=True):
     model_size_bytes: Count | None = None
     required_native_memory_bytes: Count | None = None
-    runtime_native_memory_bytes: Count | None = None  # this and the next: what processes use
-    peak_runtime_native_memory_bytes: Count | None = None
+    runtime_native_memory_bytes: AverageBytes | None = None  # this and the next: what processes use
+    peak_runtime_native_memory_bytes: AverageBytes | None = None
 
 
 class InferenceStats(_Document, kw_only=True):

@@ -90,7 +90,7 @@ def test_a_complete_response():
 def test_the_memory_that_processes_use():
     size = {
         "required_native_memory_bytes": 43,
-        "runtime_native_memory_bytes": 44,
+        "runtime_native_memory_bytes": 43.75,
         "peak_runtime_native_memory_bytes": 45,
     }
     (found,) = parsed({**model(), "model_size_stats": size}).deployments
