@@ -299,7 +299,7 @@ def main(count):
         runs = [run(seed, scattered=scattered) for seed in range(count)]
         granted, refused = (sum(each[part] for each in runs) for part in (1, 2))
         exceeded = [text for each in runs for text in each.exceeded]
-        print(  # noqa: T201
+        print(
             f"{count} runs, the planner {'chooses among equal nodes' if scattered else 'spreads'}: "
             f"{len(exceeded)} raises over the memory of a node, {granted} allocations granted, "
             f"{refused} refused that would have fitted ({refused / (granted + refused):.1%})"
