@@ -48,7 +48,7 @@ _OUTCOMES = {
     OutcomeKind.GONE: "refused: not found",
     OutcomeKind.BLOCKED: "refused by a block",
     OutcomeKind.FORBIDDEN: "forbidden, like all updates until the privileges or the licence change",
-    OutcomeKind.UNKNOWN: "no response; the update may have been applied",
+    OutcomeKind.UNKNOWN: "it is not known whether the update was applied",
     OutcomeKind.INVALID: "refused",
 }
 

@@ -4,18 +4,21 @@ import math
 
 import msgspec
 import pytest
+from msgspec.structs import replace
 
 from autoscaler.adapters.admin_http.decisions import (
+    MAX_VANISHED,
+    VANISHED_S,
     DecisionRecorder,
     NoObservationYet,
     NoSuchDeployment,
 )
-from autoscaler.core.decision import OutcomeKind, Unmanaged
+from autoscaler.core.decision import NoEffect, OutcomeKind, Setting, Unmanaged
 from autoscaler.core.state import FORGET_AFTER_S
 from autoscaler.core.values import Candidate, DataIssue, Reason, Sample, Step
 from autoscaler.ports import FailureKind, ObservationFailed
 from autoscaler.wire.decision_views import DeploymentResponse, DeploymentsResponse
-from tests.adapters.recorded import cycle, decision, outcome, steady
+from tests.adapters.recorded import cycle, decision, observation, outcome, steady
 from tests.fakes import FakeClock
 
 
@@ -144,6 +147,62 @@ class TestTheLastUpdate:
         at = 1_000.0 + 10.0 * FORGET_AFTER_S
         decisions.planned(*cycle(calm(at=at), at=at))
         assert decisions.get_deployment("elser").deployment.last_update is not None
+
+    def test_that_it_had_no_effect_is_learnt_later(self, decisions):
+        decisions.planned(*cycle(outcome(decision(), OutcomeKind.ACCEPTED)))
+        failed = NoEffect(
+            deployment_id="elser",
+            requested=Setting(6),
+            shown=Setting(3),
+            accepted_at=1_000.0,
+            at=1_060.0,
+            times=1,
+            wait_s=60.0,
+        )
+        observed, plan, outcomes, took = cycle(outcome(steady(), OutcomeKind.UNCHANGED))
+        decisions.planned(observed, replace(plan, no_effect=(failed,)), outcomes, took)
+        last = decisions.get_deployment("elser").deployment.last_update
+        assert (last.kind, last.message) == ("no_effect", "accepted without effect")
+        assert (last.current, last.desired) == (3, 6)
+
+    def test_it_is_kept_while_the_daemon_has_stopped_the_deployment(self, decisions):
+        decisions.planned(*cycle(outcome(decision(), OutcomeKind.NO_CAPACITY, "no room")))
+        _, plan, outcomes, took = cycle(outcome(steady(), OutcomeKind.UNCHANGED), at=9_000.0)
+        decisions.planned(observation(at=9_000.0), plan, outcomes, took)
+        assert decisions.get_deployment("elser").deployment.last_update.detail == "no room"
+
+
+class TestVanished:
+    def test_it_is_shown_with_what_it_had(self, decisions):
+        decisions.planned(*cycle(outcome(steady(), OutcomeKind.UNCHANGED)))
+        decisions.planned(*cycle(at=1_310.0))
+        (view,) = decisions.list_deployments().deployments
+        assert (view.deployment, view.at, view.allocations) == ("elser", 1_310.0, 3)
+        assert view.message == "elser vanished 1970-01-01 00:21 UTC, had 3"
+        assert decisions.get_deployment("elser").deployment == view
+
+    def test_one_that_returns_is_shown_as_usual(self, decisions):
+        decisions.planned(*cycle(outcome(steady(), OutcomeKind.UNCHANGED)))
+        decisions.planned(*cycle(at=1_310.0))
+        decisions.planned(*cycle(outcome(steady(), OutcomeKind.UNCHANGED), at=1_320.0))
+        (view,) = decisions.list_deployments().deployments
+        assert view.current == 3
+
+    def test_it_is_forgotten_after_a_day(self, decisions):
+        decisions.planned(*cycle(outcome(steady(), OutcomeKind.UNCHANGED)))
+        decisions.planned(*cycle(at=1_310.0))
+        decisions.planned(*cycle(at=1_310.0 + VANISHED_S))
+        assert decisions.list_deployments().deployments == ()
+
+    def test_only_the_latest_ones_are_kept(self, decisions):
+        ids = [f"d{index:03}" for index in range(MAX_VANISHED + 5)]
+        for index, name in enumerate(ids):
+            decisions.planned(
+                *cycle(outcome(steady(name), OutcomeKind.UNCHANGED), at=1_000.0 + index)
+            )
+        decisions.planned(*cycle(at=2_000.0))
+        shown = [view.deployment for view in decisions.list_deployments().deployments]
+        assert shown == ids[-MAX_VANISHED:]
 
 
 def test_the_age_and_a_failure_since(decisions, clock):

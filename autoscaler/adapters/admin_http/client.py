@@ -21,7 +21,7 @@ class AdminRequestFailed(UserError):
 
 
 async def send(
-    method: str, url: str, path: str, *, timeout_s: float = TIMEOUT_S
+    method: str, url: str, path: str, *, timeout_s: float | None = None
 ) -> tuple[int, bytes]:
     """Send a request to the daemon at `url`; return the status and the body of its response.
 
@@ -32,6 +32,7 @@ async def send(
         AdminRequestFailed: there is no response, or it is not HTTP.
     """
     url = url.rstrip("/") if "://" in url else f"http://{url.rstrip('/')}"
+    timeout_s = TIMEOUT_S if timeout_s is None else timeout_s
     timeout = aiohttp.ClientTimeout(total=timeout_s)
     try:
         async with (

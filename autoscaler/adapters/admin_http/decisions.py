@@ -5,6 +5,8 @@ from collections.abc import Collection, Mapping
 from fnmatch import fnmatchcase
 from typing import Any
 
+from msgspec.structs import replace
+
 from autoscaler.core.decision import Outcome, OutcomeKind, Plan, Unmanaged
 from autoscaler.core.state import FORGET_AFTER_S
 from autoscaler.core.values import Observation, Value
@@ -85,6 +87,9 @@ class DecisionRecorder:
             for deployment_id, outcome in before.items()
             if deployment_id in decided or observation.at - outcome.at < FORGET_AFTER_S
         }
+        for failed in plan.no_effect:
+            if (last := updates.get(failed.deployment_id)) is not None:
+                updates[failed.deployment_id] = replace(last, kind=OutcomeKind.NO_EFFECT)
         for outcome in outcomes:
             if outcome.kind not in _NOT_SENT:
                 updates[outcome.decision.deployment_id] = outcome
