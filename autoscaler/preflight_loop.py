@@ -63,7 +63,7 @@ class PreflightLoop:
         self._seen: object = None
         self._nodes: dict[str, str] | None = None  # names by id
         self._endpoints_unknown = False
-        self._mixed = self._failed = self._defective = False
+        self._mixed = self._failed = self._unfinished = False
         self.report = self._told = PreflightReport()
         self._problems: frozenset[object] = frozenset()
 
@@ -135,7 +135,6 @@ class PreflightLoop:
                 await self._check()
             # Like a defect in a cycle, one in a check must not end the daemon.
             except Exception as defect:
-                self._defective = True
                 self._log.error(
                     "cluster.check_failed",
                     message=f"the cluster could not be checked: {defect!r}",
@@ -147,8 +146,7 @@ class PreflightLoop:
         """Wait until the next check is due, but not much longer than a cycle for what is new."""
         if await wait_for_any(self._clock, REJECTED_INTERVAL_S, self._at_once):
             return
-        found = self.report
-        if not found.complete or self._defective or any(map(found.rejection_of, Mode)):
+        if self._unfinished or any(map(self.report.rejection_of, Mode)):
             return
         rest_s = PREFLIGHT_INTERVAL_S - REJECTED_INTERVAL_S
         await wait_for_any(self._clock, rest_s, self._at_once, self._due)
@@ -156,7 +154,7 @@ class PreflightLoop:
     async def _check(self) -> None:
         self._due.clear()
         self._at_once.clear()
-        self._defective = False
+        self._unfinished = True
         before = self.report
         found = await inspect(
             self._api,
@@ -164,6 +162,7 @@ class PreflightLoop:
             deployed=self._deployed,
             stopped=self._stopped(),
         )
+        self._unfinished = not found.complete
         self._log_problems(found)
         if not found.complete and before != PreflightReport():
             return  # what was found before is more than nothing
@@ -184,4 +183,6 @@ class PreflightLoop:
                 self._log.warning("cluster.problem", message=problem.sentence)
         for reason in sorted(rejections - self._problems):
             self._log.warning("cluster.observe_only", message=f"only observing: {reason}")
-        self._problems = frozenset({*found.problems, *rejections})
+        # Each attempt to reach a cluster may fail in another way, on another host.
+        kept = frozenset[object]() if found.complete else self._problems
+        self._problems = frozenset({*kept, *found.problems, *rejections})

@@ -211,6 +211,20 @@ async def test_a_check_that_fails_half_way_keeps_what_was_found(tmp_path):
         assert changes(setup) == []
 
 
+async def test_a_check_that_failed_is_repeated_after_a_minute(tmp_path):
+    async with running(tmp_path, SECURED, **USER) as setup:
+        await setup.clock.advance(60.0)
+        faults = setup.emulator.emulation.faults
+        faults.add(Fault(path="/_license", calls=None, status=502))
+        setup.daemon.reload()
+        await setup.clock.advance(600.0)
+        assert len(setup.messages("cluster.problem")) == 1
+        setup.emulator.emulation.security.roles["scaling"] = ("monitor_ml", "monitor")
+        faults.clear()
+        await setup.clock.advance(REJECTED_INTERVAL_S + 1.0)
+        assert changes(setup) == ["scaler no longer has the cluster privilege manage_ml"]
+
+
 async def test_endpoints_that_can_no_longer_be_listed_are_warned_of_once(tmp_path):
     async with running(tmp_path, replace(SCENARIO, version="8.19.4")) as setup:
         await setup.clock.advance(90.0)

@@ -134,6 +134,20 @@ async def test_a_deployment_that_is_newer_than_the_list_is_unknown():
         assert not [path for path in paths(world) if "late" in path]
 
 
+async def test_so_is_one_that_was_created_again():
+    governed = rule(external_change_hold_s=0.0)
+    async with cluster("8.19.4", governed, endpoints=[], rate_per_s=0.0) as world:
+        await world.cycles(2)
+        world.fail("/_inference/*", calls=None, **BAD_ENDPOINT)
+        world.delete("a")
+        await world.cycles(1)
+        world.cluster.start_deployment("a")
+        world.emulation.start_load("a", Steady(rate_per_s=50.0))
+        cycles = await world.cycles(20)
+        assert cycles[-1].kind("a") is OutcomeKind.WITHHELD
+        assert not world.sent
+
+
 async def test_a_slow_list_delays_the_first_observation_at_most_and_is_used_when_it_arrives():
     async with cluster("8.19.4") as world:
         world.fail(LIST, calls=None, delay_s=4.0)

@@ -50,6 +50,10 @@ _START_TIMEOUT = "5s"
 OWNER_TIMEOUT_S = 3.0
 """Seconds that the search for the owner of a deployment may take before a change of it."""
 
+STOP_TIMEOUT_S = 10.0
+"""Seconds that the list of endpoints may take before a stop, which is rare. Lists of several
+seconds have been reported (elastic/elasticsearch#136192)."""
+
 
 class _Settings(Struct, frozen=True):
     allocations: int | UnsetType = UNSET
@@ -69,6 +73,10 @@ class ChangeExecutor:
 
     def observed(self, deployments: Mapping[str, DeploymentStats]) -> None:
         """Take note of what the deployments have now."""
+        for name, before in self._deployments.items():
+            now = deployments.get(name)
+            if now is None or now.server_created_at != before.server_created_at:
+                self._ownership.forget_deployment(name)
         self._deployments = deployments
         self._observations += 1
         self._accepted = {k: v for k, v in self._accepted.items() if k in deployments}
@@ -196,7 +204,7 @@ class ChangeExecutor:
     async def _stop(self, deployment_id: str) -> None:
         """Reads the owners first, because an inference endpoint needs its deployment."""
         try:
-            async with asyncio.timeout(OWNER_TIMEOUT_S):
+            async with asyncio.timeout(STOP_TIMEOUT_S):
                 await self._ownership.read(self._deployments)
         except MissingPrivilege as error:
             raise UpdateFailed(

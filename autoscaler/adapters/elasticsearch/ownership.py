@@ -103,6 +103,10 @@ class Ownership:
         self._known.clear()
         self._answered = False
 
+    def forget_deployment(self, deployment_id: str) -> None:
+        """It was removed, so that an endpoint may create one with the same id."""
+        self._known.discard(deployment_id)
+
     def remember(self, updated: EndpointDocument, inference_id: str) -> None:
         """Keep the settings of an endpoint after its update."""
         before = self._endpoints.get(inference_id)
