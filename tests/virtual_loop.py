@@ -1,0 +1,76 @@
+"""An event loop whose time passes only while there is nothing to do.
+
+Time-outs, pauses and delayed responses then take no time, and happen in the order of their
+instants: a daemon and a server on one such loop behave as they would over hours.
+"""
+
+import asyncio
+import selectors
+from collections.abc import Callable, Coroutine
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any, TypeVar
+
+Result = TypeVar("Result")
+
+START = 1_760_000_000.0
+
+# Looks at the sockets before time passes: more than any chain of loopback events needs.
+_LOOKS = 100
+
+
+class LoopClock:
+    """The time of the running loop, as the Clock of a daemon."""
+
+    def now(self) -> float:
+        return START + asyncio.get_running_loop().time()
+
+    async def sleep(self, seconds: float) -> None:
+        await asyncio.sleep(max(0.0, seconds))
+
+
+def run_in_virtual_time(main: Coroutine[Any, Any, Result]) -> Result:
+    """Run `main` on a loop of its own, which begins at 0 s."""
+    with asyncio.Runner(loop_factory=_Loop) as runner:
+        return runner.run(main)
+
+
+class _Loop(asyncio.SelectorEventLoop):
+    def __init__(self) -> None:
+        self._elapsed_s = 0.0
+        super().__init__(_Selector(self._pass))
+        self.set_default_executor(_Inline())
+
+    def time(self) -> float:
+        return self._elapsed_s
+
+    def _pass(self, seconds: float) -> None:
+        self._elapsed_s += seconds
+
+
+class _Selector(selectors.DefaultSelector):
+    """Has time pass instead of waiting."""
+
+    def __init__(self, time_passes: Callable[[float], None]) -> None:
+        super().__init__()
+        self._time_passes = time_passes
+
+    def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
+        for _ in range(_LOOKS if timeout is None or timeout > 0.0 else 1):
+            if ready := super().select(0.0):
+                return ready
+        if timeout is None:
+            return super().select(None)
+        self._time_passes(max(0.0, timeout))
+        return []
+
+
+class _Inline(ThreadPoolExecutor):
+    """Runs functions at once, because the loop does not see threads, and time would pass."""
+
+    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
+        future: Future[Any] = Future()
+        try:
+            future.set_result(fn(*args, **kwargs))
+        except Exception as error:
+            future.set_exception(error)
+        return future
