@@ -27,6 +27,7 @@ from autoscaler.core.state import (
     Circumstances,
     ClusterCapacity,
     DeploymentState,
+    Disagreement,
     PolicyMemory,
     Request,
     Rollout,
@@ -188,6 +189,7 @@ SAMPLE = Sample(
     timed=47,
     timed_busy_s=4.8,
     in_flight=49,
+    unacknowledged=2,
     overloaded=True,
     issues=tuple(DataIssue),
 )
@@ -238,6 +240,9 @@ DEPLOYMENT = DeploymentState(
         earlier=(Setting(2), Setting(None, 1, 8)),
         shown=True,
         visible=True,
+    ),
+    disagreement=Disagreement(
+        unacknowledged=3, since=41.0, awaited=frozenset({"n2"}), contradictory_since=42.0
     ),
     external_change=ExternalChange(
         deployment_id="elser-search",

@@ -104,6 +104,15 @@ class PolicyMemory(Value, frozen=True):
     value: object
 
 
+class Disagreement(Value, frozen=True, kw_only=True):
+    """Counts of one response that differ, and since when."""
+
+    unacknowledged: int  # running allocations that no process acknowledges
+    since: float  # when they became so many
+    awaited: frozenset[str]  # nodes that answered before, and are missing since then
+    contradictory_since: float | None  # the target or the sums; None: they agree
+
+
 class DeploymentState(Value, frozen=True, kw_only=True):
     """The state of one deployment."""
 
@@ -135,6 +144,7 @@ class DeploymentState(Value, frozen=True, kw_only=True):
     setting: Setting | None = None  # as requested last, or as found; None: not known
     request: Request | None = None
     external_change: ExternalChange | None = None  # the last one, as long as it counts
+    disagreement: Disagreement | None = None  # in the last response
 
 
 class StoppedDeployment(Value, frozen=True, kw_only=True):

@@ -51,6 +51,32 @@ def step_text(step: Step) -> str:
     >>> step_text(Step(Reason.BOUNDS, 9, 8, {"min_allocations": 1, "max_allocations": 8}))
     'bounds are 1..8'
     """
+    if "assigned" in step.inputs:
+        return f"{_acknowledged_text(step.inputs)}; {_text_of(step)}"
+    return _text_of(step)
+
+
+def _acknowledged_text(inputs: Inputs) -> str:
+    """
+    >>> _acknowledged_text({"acknowledged": 4, "assigned": 8, "nodes": "es-1"})
+    'node es-1 runs 4 of 8 assigned allocations'
+    >>> _acknowledged_text({"acknowledged": 8, "assigned": 12, "nodes": "es-1, es-2"})
+    'nodes es-1, es-2 run 8 of 12 assigned allocations'
+    >>> _acknowledged_text({"acknowledged": 1, "assigned": 2, "nodes": ""})
+    'its processes run 1 of 2 assigned allocations'
+    """
+    nodes = str(inputs["nodes"])
+    if not nodes:
+        subject = "its processes run"
+    else:
+        subject = f"nodes {nodes} run" if ", " in nodes else f"node {nodes} runs"
+    return f"{subject} {inputs['acknowledged']:g} of {inputs['assigned']:g} assigned allocations"
+
+
+_NAMES_NODES = frozenset({"acknowledged", "assigned", "nodes"})
+
+
+def _text_of(step: Step) -> str:
     if (text := _TEXTS.get(step.reason)) is not None:
         return text(step)
     inputs = {
@@ -61,7 +87,11 @@ def step_text(step: Step) -> str:
 
 
 def _recommendation_text(step: Step) -> str:
-    inputs = ", ".join(f"{name} {_figure(value)}" for name, value in step.inputs.items())
+    inputs = ", ".join(
+        f"{name} {_figure(value)}"
+        for name, value in step.inputs.items()
+        if name not in _NAMES_NODES
+    )
     return (
         f"{inputs}: {step.after} recommended" if inputs else f"the policy recommends {step.after}"
     )

@@ -181,6 +181,7 @@ class Sample(Value, frozen=True, kw_only=True):
     timed: int = 0  # completions that show the service time: no cache hits, no warm-up
     timed_busy_s: float = 0.0  # allocation-seconds of the timed completions
     in_flight: int = 0
+    unacknowledged: int = 0  # running allocations that no process acknowledges, and never will
     overloaded: bool = False  # too many callers gave up for the service time to be measured
     issues: tuple[DataIssue, ...] = ()
 

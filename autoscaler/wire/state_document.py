@@ -90,6 +90,7 @@ class StoredSample(Stored, frozen=True, kw_only=True):
     timed: int
     timed_busy_s: float
     in_flight: int
+    unacknowledged: int
     overloaded: bool
     issues: tuple[str, ...]
 
@@ -174,6 +175,16 @@ class StoredRequest(Stored, frozen=True, kw_only=True):
     visible: bool
 
 
+class StoredDisagreement(Stored, frozen=True, kw_only=True):
+    unacknowledged: int
+    since: float
+    awaited: tuple[str, ...]  # sorted
+    contradictory_since: float | None
+
+    def __post_init__(self) -> None:
+        force_setattr(self, "awaited", tuple(sorted(self.awaited)))
+
+
 class StoredExternalChange(Stored, frozen=True, kw_only=True):
     deployment_id: str
     at: float
@@ -225,6 +236,7 @@ class StoredDeployment(Stored, frozen=True, kw_only=True):
     setting: StoredSetting | None
     request: StoredRequest | None
     external_change: StoredExternalChange | None
+    disagreement: StoredDisagreement | None
 
 
 class StoredStoppedDeployment(Stored, frozen=True, kw_only=True):

@@ -104,6 +104,7 @@ def assess(
         span_s=context.span_s,
         load_window_s=rule.policy.load_window_s,
         max_interval_s=max_interval_s,
+        ml_nodes=context.ml_nodes,
     )
     memory = None if known is None else known.memory
     if memory is not None and memory.policy != rule.policy.name:
@@ -126,6 +127,12 @@ def assess(
     limits = _limits(first, stats, measured.sample, state, rule, context)
     steps = (first,) if limits is None else before_grant(first, limits)
     return Assessment(stats, rule, measured, recommended, steps, state, completed, tracked, limits)
+
+
+def _working(stats: DeploymentStats, sample: Sample) -> int | None:
+    """The running allocations, without those that no process acknowledges."""
+    running = stats.running_allocations
+    return None if running is None else running - min(running, sample.unacknowledged)
 
 
 def _is_another(before: DeploymentStats, now: DeploymentStats) -> bool:
@@ -173,7 +180,7 @@ def conclude(
         change=change,
         observe_only=rule.observe_only,
         requested=requested_allocations(stats),
-        running=stats.running_allocations,
+        running=_working(stats, sample),
         shortfall=None if stats.running_allocations is None else assessment.state.shortfall,
         reported=reported_status(stats),
         external_change=assessment.state.external_change,

@@ -1,12 +1,14 @@
 """What one observation adds to the state of a deployment: a sample, and the load estimate."""
 
+from collections.abc import Collection
 from typing import TypedDict
 
 from msgspec.structs import replace
 
+from autoscaler.core.flow.disagreement import accepted_at, disagreement_of
 from autoscaler.core.flow.estimation import estimate
 from autoscaler.core.flow.sampling import find_issues, sample
-from autoscaler.core.state import DeploymentState
+from autoscaler.core.state import DeploymentState, Disagreement
 from autoscaler.core.values import DataIssue, DeploymentStats, LoadEstimate, Sample, Value
 
 MAX_UNCERTAINTY = 0.05
@@ -56,6 +58,7 @@ class Measurement(Value, frozen=True):
     peaks: tuple[tuple[float, int], ...]
     stalled_since: float | None
     service_time_s: float | None = None  # last known before
+    disagreement: Disagreement | None = None
 
     def with_interval(self, interval_s: float) -> SampleAndLoad:
         """The sample and the load if the interval was of this length."""
@@ -75,6 +78,7 @@ def measure(
     span_s: float = 0.0,
     load_window_s: float,
     max_interval_s: float,
+    ml_nodes: Collection[str] | None = None,
 ) -> Measurement:
     """Compare with the last comparable statistics, if they are at most `max_interval_s` old.
 
@@ -82,21 +86,24 @@ def measure(
     of the baseline. The interval is the one between the middles of the two spans. The slower the
     responses, the longer it has to be, and the older the baseline may be.
     """
+    before, disagreed = (stats, None) if known is None else (known.baseline, known.disagreement)
+    disagreement = disagreement_of(disagreed, before, stats, at, ml_nodes)
     if known is None:
-        return _begin(stats, DataIssue.FIRST_OBSERVATION, at, span_s)
+        return _begin(stats, DataIssue.FIRST_OBSERVATION, at, span_s, disagreement)
     elapsed_s = at - known.baseline_at
     uncertainty_s = (span_s + known.baseline_span_s) / 2.0
     if (
         at - known.seen_at > max_interval_s
         or elapsed_s > max_interval_s + uncertainty_s / MAX_UNCERTAINTY
     ):
-        return _begin(stats, DataIssue.OBSERVATION_GAP, at, span_s)
+        return _begin(stats, DataIssue.OBSERVATION_GAP, at, span_s, disagreement)
     measured = sample(
         known.baseline,
         stats,
         at=at,
         interval_s=elapsed_s - (span_s - known.baseline_span_s) / 2.0,
         uncertainty_s=uncertainty_s,
+        accepted=accepted_at(disagreement, at),
     )
     if measured.uncertainty_s > MAX_UNCERTAINTY * measured.interval_s:
         measured = replace(measured, issues=(*measured.issues, DataIssue.SLOW_RESPONSE))
@@ -105,7 +112,16 @@ def measure(
         samples = _within(load_window_s, samples, measured)
         known_load = estimate(samples, service_time_s)
         return Measurement(
-            measured, known_load, samples, stats, at, span_s, known.peaks, None, service_time_s
+            measured,
+            known_load,
+            samples,
+            stats,
+            at,
+            span_s,
+            known.peaks,
+            None,
+            service_time_s,
+            disagreement,
         )
     stalled_since = None
     if DataIssue.STALLED in measured.issues:
@@ -122,7 +138,16 @@ def measure(
     if _keeps_baseline(known, measured, span_s, elapsed_s):
         stats, at, span_s = known.baseline, known.baseline_at, known.baseline_span_s
     return Measurement(
-        measured, load, samples, stats, at, span_s, peaks, stalled_since, service_time_s
+        measured,
+        load,
+        samples,
+        stats,
+        at,
+        span_s,
+        peaks,
+        stalled_since,
+        service_time_s,
+        disagreement,
     )
 
 
@@ -142,10 +167,20 @@ def _keeps_baseline(
     return known.baseline_span_s - span_s <= 2.0 * MAX_UNCERTAINTY * elapsed_s
 
 
-def _begin(stats: DeploymentStats, issue: DataIssue, at: float, span_s: float) -> Measurement:
+def _begin(
+    stats: DeploymentStats,
+    issue: DataIssue,
+    at: float,
+    span_s: float,
+    disagreement: Disagreement | None,
+) -> Measurement:
     """Start to measure: there is nothing to compare with."""
-    measured = Sample(at=at, interval_s=0.0, issues=(*find_issues(stats), issue))
-    return Measurement(measured, None, (), stats, at, span_s, _current(stats, at), None)
+    issues = find_issues(stats, accepted_at(disagreement, at))
+    measured = Sample(at=at, interval_s=0.0, issues=(*issues, issue))
+    peaks = _current(stats, at)
+    return Measurement(
+        measured, None, (), stats, at, span_s, peaks, None, disagreement=disagreement
+    )
 
 
 def _current(stats: DeploymentStats, at: float) -> tuple[tuple[float, int], ...]:

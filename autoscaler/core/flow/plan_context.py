@@ -14,6 +14,7 @@ class PlanContext(Value, frozen=True, kw_only=True):
 
     at: float
     span_s: float  # from the request for the statistics to their arrival
+    ml_nodes: frozenset[str] | None  # ids; None: not reported
     capacity: ClusterCapacity
     free_capacity: FreeCapacity
     maintenance: str  # why the cluster must not be changed now; empty: it may be
@@ -30,6 +31,7 @@ def plan_context_of(state: State, observation: Observation) -> PlanContext:
     return PlanContext(
         at=observation.at,
         span_s=observation.span_s,
+        ml_nodes=_node_ids(observation.cluster),
         capacity=capacity_of(observation),
         free_capacity=free_capacity_of(observation),
         maintenance=_maintenance(observation.cluster),
@@ -64,3 +66,9 @@ def _maintenance(cluster: Cluster | None) -> str:
     if cluster.upgrade_mode:
         return "machine-learning upgrade mode is on"
     return "nodes run different versions" if cluster.mixed_versions else ""
+
+
+def _node_ids(cluster: Cluster | None) -> frozenset[str] | None:
+    if cluster is None or not cluster.nodes:
+        return None
+    return frozenset([node.node_id for node in cluster.nodes])

@@ -7,6 +7,8 @@ shortest. While it is too uncertain to be learnt from, only increases are recomm
 
 from functools import partial
 
+from msgspec.structs import replace
+
 from autoscaler.core.capacity import FreeCapacity
 from autoscaler.core.flow.constraints import joined
 from autoscaler.core.flow.control_mode import current_allocations, external_control_step
@@ -30,12 +32,16 @@ class Recommendation(Value, frozen=True):
     step: Step
     memory: PolicyMemory | None
     situation: Situation | None = None  # None: the policy was not called
+    unacknowledged: int = 0  # allocations that the policy does not count
 
     def cost_curve(self, policy: AnyPolicy) -> CostCurve | None:
         """The costs behind the recommendation; None if there are none."""
         if self.situation is None:
             return None
-        return cost_curve_of(policy, self.situation, self.memory)
+        curve, uncounted = cost_curve_of(policy, self.situation, self.memory), self.unacknowledged
+        if curve is None or not uncounted:
+            return curve
+        return lambda allocations: curve(max(1, allocations - uncounted))
 
 
 def recommend(
@@ -57,14 +63,17 @@ def recommend(
     sample, policy = measured.sample, rule.policy
     if not sample.counts_certain:
         return Recommendation(_held(current, sample.issues), memory)
+    # The policy decides about allocations that work. The others are requested in addition.
+    idle = sample.unacknowledged
+    working = max(0, current - idle)
     situation_with = partial(
         Situation,
         at=sample.at,
-        current=current,
-        running=stats.running_allocations or 0,
-        requested=stats.allocations,
+        current=working,
+        running=max(0, (stats.running_allocations or 0) - idle),
+        requested=None if stats.allocations is None else max(0, stats.allocations - idle),
         missing_s=_missing_s(stats, known, sample.at),
-        max_allocations=rule.max_allocations,
+        max_allocations=max(1, rule.max_allocations - idle),
         carried_out=rule.sends and not _is_held(known, sample.at),
         in_flight=(sample.in_flight,),
         nodes=stats.nodes,
@@ -77,19 +86,36 @@ def recommend(
         # these requests when their interval is certain enough.
         situation = situation_with(**measured.with_interval(sample.longest_s))
         step, _ = recommend_safely(policy, situation, memory)
-        if step.after <= current:
-            step = _held(current, sample.issues)
-        return Recommendation(step, memory, situation)
+        if step.after <= working:
+            return Recommendation(_held(current, sample.issues), memory, situation)
+        return Recommendation(_requested(step, current, stats, idle), memory, situation, idle)
     assert measured.load is not None, "the sample is reliable"
     situation = situation_with(sample=sample, load=measured.load)
     step, learnt = recommend_safely(policy, situation, memory)
     if step.changed and sample.uncertainty_s:
-        interval_s = sample.longest_s if step.after > current else sample.shortest_s
+        interval_s = sample.longest_s if step.after > working else sample.shortest_s
         other, _ = recommend_safely(
             policy, situation_with(**measured.with_interval(interval_s)), memory
         )
         step = _smaller_change(step, other)
-    return Recommendation(step, learnt, situation)
+    return Recommendation(_requested(step, current, stats, idle), learnt, situation, idle)
+
+
+def _requested(step: Step, current: int, stats: DeploymentStats, idle: int) -> Step:
+    """The step in requested allocations, of which `idle` do not work wherever they are."""
+    if not idle:
+        return step
+    running = stats.running_allocations or 0
+    names = sorted(node.name or node.node_id for node in stats.nodes if node.reports)
+    inputs: dict[str, float | str] = {
+        **step.inputs,
+        "acknowledged": running - idle,
+        "assigned": running,
+        "nodes": ", ".join(name for name in names if name),
+    }
+    candidates = [replace(each, allocations=each.allocations + idle) for each in step.candidates]
+    after = current if step.after == step.before else step.after + idle
+    return Step(step.reason, current, after, inputs, tuple(candidates))
 
 
 def _held(current: int, issues: tuple[DataIssue, ...]) -> Step:

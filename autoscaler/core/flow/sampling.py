@@ -5,7 +5,7 @@ only while the process is the same: its start time identifies its counters. The 
 deployment are never differenced, because they fall whenever a node is missing from a response.
 """
 
-from autoscaler.core.values import STARTED, DataIssue, DeploymentStats, NodeStats, Sample
+from autoscaler.core.values import STARTED, DataIssue, DeploymentStats, NodeStats, Sample, Value
 
 WARM_UP_S = 60.0
 """Seconds after its start for which the service times of a process are not learnt. 60 s, because a
@@ -14,6 +14,9 @@ new process is slow for reasons that pass."""
 SLACK_S = 60.0
 """Seconds that one request may plausibly take. Work that began before an interval counts at its
 end, so busy time may exceed the interval by this much."""
+
+MAX_REQUESTS_PER_S = 1e6
+"""Requests per second and node above which a count is damaged. No node answers a million."""
 
 QUEUE_SLACK = 100
 """Requests beyond a queue's capacity that may be between the queue and the result."""
@@ -27,6 +30,13 @@ ROUNDING_S = 0.001
 """Seconds by which rounding may change a total: it is a count times a mean, printed as a double."""
 
 
+class Accepted(Value, frozen=True):
+    """Differences between two counts that have lasted, and are no issue any more."""
+
+    unacknowledged: int = 0  # running allocations that no process acknowledges
+    contradictory: bool = False  # the target, or the sums of the deployment
+
+
 def sample(
     before: DeploymentStats,
     after: DeploymentStats,
@@ -34,6 +44,7 @@ def sample(
     at: float,
     interval_s: float,
     uncertainty_s: float = 0.0,
+    accepted: Accepted | None = None,
 ) -> Sample:
     """The deployment in the `interval_s` seconds before `at`, between two observations.
 
@@ -47,7 +58,7 @@ def sample(
     """
     if interval_s <= 0.0:
         return Sample(at=at, interval_s=0.0, issues=(*find_issues(after), DataIssue.CLOCK))
-    issues = find_issues(after)
+    issues = find_issues(after, accepted)
     earlier: dict[str, NodeStats] = {}
     slots, served = 0, False
     for node in before.nodes:
@@ -95,7 +106,11 @@ def sample(
     elif not warm_timed:
         timed, timed_busy_s = all_completed - all_hits, all_busy_s
     # No more can have been computed, or be queued, than the allocations and the queues allow.
-    if all_busy_s > max(workers, slots) * (interval_s + uncertainty_s + SLACK_S) or (
+    longest_s = interval_s + uncertainty_s + SLACK_S
+    if (
+        all_busy_s > max(workers, slots) * longest_s
+        or all_completed + all_failed > MAX_REQUESTS_PER_S * len(after.nodes) * longest_s
+    ) or (
         after.queue_capacity is not None
         and all_growth > (after.queue_capacity + QUEUE_SLACK) * len(after.nodes)
     ):
@@ -115,49 +130,63 @@ def sample(
         timed=timed,
         timed_busy_s=timed_busy_s,
         in_flight=pending,
+        unacknowledged=accepted.unacknowledged if accepted else 0,
         overloaded=overloaded,
         issues=tuple(issues),
     )
 
 
-def find_issues(stats: DeploymentStats) -> list[DataIssue]:
-    """The data-quality issues that the statistics of one poll show by themselves."""
-    issues = []
+def find_issues(stats: DeploymentStats, accepted: Accepted | None = None) -> list[DataIssue]:
+    """The data-quality issues that one response has by itself."""
+    issues: list[DataIssue] = []
     if stats.state != STARTED:
         issues.append(DataIssue.NOT_STARTED)
-    reported, silent = 0, False
+    reported, running = acknowledged_allocations(stats), stats.running_allocations
+    # A node whose statistics could not be collected is left out of the response. Only
+    # `running_allocations`, which comes from the cluster state, still includes it.
+    if (
+        reported is None
+        or running is None
+        or reported + (accepted.unacknowledged if accepted else 0) < running
+        # Nothing serves, so requests are rejected, and that is counted nowhere.
+        or (not reported and stats.allocations)
+    ):
+        issues.append(DataIssue.INCOMPLETE)
+    if stats.allocations is None or (
+        contradicts_itself(stats) and not (accepted and accepted.contradictory)
+    ):
+        issues.append(DataIssue.INCONSISTENT)
+    return issues
+
+
+def acknowledged_allocations(stats: DeploymentStats) -> int | None:
+    """The allocations that the processes of all started routes acknowledge; None if one of them did
+    not answer."""
+    acknowledged = 0
+    for node in stats.nodes:
+        if node.routing_state == STARTED:
+            if node.server_started_at is None:
+                return None
+            acknowledged += node.allocations or 0
+    return acknowledged
+
+
+def contradicts_itself(stats: DeploymentStats) -> bool:
+    """Whether the target is another number, or the sums are not those of the nodes."""
     completed = errors = rejections = timeouts = 0
     for node in stats.nodes:
         completed += node.completed
         errors += node.errors
         rejections += node.rejections
         timeouts += node.timeouts
-        if node.routing_state == STARTED:
-            if node.server_started_at is None:
-                silent = True
-            else:
-                reported += node.allocations or 0
-    # A node whose statistics could not be collected is left out of the response. Only
-    # `running_allocations`, which comes from the cluster state, still includes it.
-    if (
-        silent
-        or stats.running_allocations is None
-        or reported < stats.running_allocations
-        # Nothing serves, so requests are rejected, and that is counted nowhere.
-        or (not reported and stats.allocations)
-    ):
-        issues.append(DataIssue.INCOMPLETE)
-    if (
-        stats.allocations is None
-        or stats.allocations != stats.target_allocations
+    return (
+        stats.allocations != stats.target_allocations
         # Sums are left out while they are zero, and by some versions altogether.
         or stats.completed not in (0, completed)
         or stats.errors not in (0, errors)
         or stats.rejections not in (0, rejections)
         or stats.timeouts not in (0, timeouts)
-    ):
-        issues.append(DataIssue.INCONSISTENT)
-    return issues
+    )
 
 
 _NOTHING = NodeStats(node_id="", routing_state="")

@@ -91,6 +91,7 @@ def next_state(
         baseline=measured.baseline,
         baseline_at=measured.baseline_at,
         baseline_span_s=measured.baseline_span_s,
+        disagreement=measured.disagreement,
         samples=measured.samples,
         service_time_s=service_time_s or known.service_time_s,
         peaks=_peaks(measured.peaks, first, rule, at),
