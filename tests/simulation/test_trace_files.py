@@ -205,3 +205,28 @@ def test_recorded_traces_match_their_metadata(name):
         (trace.peak_per_s, "peak_rps"),
     ):
         assert ours == pytest.approx(float(trace.metadata[theirs]), abs=1e-4)
+
+
+CELLS = st.sampled_from(
+    (
+        *("t_seconds", "requests", "time", "count", "0", "1", "1.5", "-1", "60", "1e400", "1e17"),
+        *("2026-01-31", "0001-01-01T00:00-23:59", "9999-12-31T23:59:59-23:59", '"', '"a,b"', ""),
+        *("1760000000000", "\x00", "#", "sep=;", "null", "1,000", "\u00a0", "\x0b", "\u0661"),
+    )
+)
+
+
+@given(st.lists(st.lists(CELLS, max_size=3), max_size=6), st.sampled_from(",;\t|"))
+def test_any_file_is_a_trace_or_an_error(tmp_path_factory, rows, delimiter):
+    path = tmp_path_factory.getbasetemp() / "any.csv"
+    header = [["time", "requests"]] * (len(rows) % 2)
+    path.write_text("\n".join(delimiter.join(row) for row in header + rows), encoding="utf-8")
+    try:
+        trace = read_trace(path)
+    except TraceError as error:
+        message = str(error)
+    else:
+        message = f"{path}"
+        assert (trace.counts >= 0).all()
+        assert trace.bin_s > 0.0
+    assert message.startswith(str(path))
