@@ -67,7 +67,7 @@ class ClusterController:
         fields = {"cluster": cluster} if cluster else {}
         self._log = structlog.get_logger("autoscaler", **fields)
         self.metrics = PrometheusRecorder(clock, cluster)
-        self.health = Health(clock, config.poll_interval_s)
+        self.health = Health(clock, config.poll_interval_s, config.connection.request_timeout_s)
         decisions = DecisionRecorder(clock, __version__)
         self.pages = ClusterPages(self.health, decisions, resume=self.resume, cluster=cluster)
         self._transport = transport_to(config, clock)

@@ -147,6 +147,15 @@ async def test_an_unreachable_cluster_does_not_affect_liveness(get, health, cloc
     assert (await get("/readyz"))[0] == 503
 
 
+def test_a_cycle_that_waits_for_its_request_timeout_is_alive(clock):
+    """Or raising request_timeout, the remedy for slow statistics, would restart the daemon."""
+    health = Health(clock, poll_interval_s=10.0, request_timeout_s=300.0)
+    clock.pass_by(600.0)
+    assert health.why_not_alive() is None
+    clock.pass_by(301.0)
+    assert health.why_not_alive() is not None
+
+
 async def test_a_loop_without_a_completed_cycle_is_not_alive(get, health, clock):
     health.planned(*cycle())
     clock.pass_by(600.0)

@@ -12,6 +12,10 @@ Long, because a cycle is as slow as the cluster, and a restart loses the stabili
 unreachable cluster does not count: the cycle ends, skipped.
 """
 
+ALIVE_TIMEOUTS = 3
+"""Request time-outs, at least, of the same limit. A request takes up to two, so with a long
+request_timeout one cycle may take longer than the limits above."""
+
 READY_PERIODS, READY_AT_LEAST_S = 9, 30.0
 """Poll intervals, and seconds at least, without an observation until the daemon is not ready.
 
@@ -23,8 +27,11 @@ while three in a row are not.
 class Health:
     """A Recorder that keeps the times of the last cycle and of the last observation."""
 
-    def __init__(self, clock: Clock, poll_interval_s: float) -> None:
+    def __init__(
+        self, clock: Clock, poll_interval_s: float, request_timeout_s: float = 0.0
+    ) -> None:
         self.poll_interval_s = poll_interval_s  # may change with the configuration
+        self._request_timeout_s = request_timeout_s
         self._clock = clock
         self._progress_at = clock.now()
         self._observed_at: float | None = None
@@ -43,7 +50,12 @@ class Health:
     def why_not_alive(self) -> str | None:
         """None while the control loop completes cycles, even if the cluster is unreachable."""
         idle_s = self._clock.now() - self._progress_at
-        if idle_s <= max(ALIVE_PERIODS * self.poll_interval_s, ALIVE_AT_LEAST_S):
+        limit_s = max(
+            ALIVE_PERIODS * self.poll_interval_s,
+            ALIVE_TIMEOUTS * self._request_timeout_s,
+            ALIVE_AT_LEAST_S,
+        )
+        if idle_s <= limit_s:
             return None
         return f"the control loop has not completed a cycle for {duration_text(idle_s)}"
 
