@@ -134,6 +134,17 @@ async def test_a_deployment_that_is_newer_than_the_list_is_unknown():
         assert not [path for path in paths(world) if "late" in path]
 
 
+@pytest.mark.parametrize("version", ["8.6", "8.12", "8.19.4", "9.5"])
+async def test_a_new_deployment_is_changed_as_soon_as_its_owner_is_known(version):
+    async with cluster(version, endpoints=[], rate_per_s=0.0) as world:
+        await world.cycles(1)
+        world.cluster.put_model(replace(world.cluster.models["a"], model_id="late"))
+        world.cluster.start_deployment("late")
+        world.emulation.start_load("late", Steady(rate_per_s=50.0))
+        await world.cycles(5)
+        assert world.requested("late") > 1
+
+
 async def test_so_is_one_that_was_created_again():
     governed = rule(external_change_hold_s=0.0)
     async with cluster("8.19.4", governed, endpoints=[], rate_per_s=0.0) as world:

@@ -92,7 +92,10 @@ class Ownership:
         if deployment_id in self._tried:
             return
         self._tried.add(deployment_id)
-        endpoint = await self._api.inference_endpoint(deployment_id)
+        try:
+            endpoint = await self._api.inference_endpoint(deployment_id)
+        except (EndpointMissing, NotAvailable):
+            endpoint = None  # there is no inference API
         if endpoint is not None:
             self._endpoints[deployment_id] = endpoint
         self._known.add(deployment_id)
@@ -126,7 +129,8 @@ class Ownership:
         if deployment_id in self._users:
             listed = self.version.lists_every_endpoint
             return "" if listed else "this version may not list every inference endpoint"
-        return self.failure
+        newer = "it is newer than the list of inference endpoints" if self._answered else ""
+        return self.failure or newer
 
     @property
     def failure(self) -> str:
