@@ -1,0 +1,49 @@
+"""What an overload shows about the service time, although few requests find their caller.
+
+Only responses that still find their caller are counted as completed, and in an overload those are
+the quick ones. But while requests wait at every process, all its allocations are busy. So they have
+worked for the whole interval, on no more requests than have completed, failed or timed out.
+"""
+
+from msgspec.structs import replace
+
+from autoscaler.core.values import STARTED, DeploymentStats, NodeStats, Sample
+
+
+def with_least_service_time(
+    sample: Sample, before: DeploymentStats, after: DeploymentStats, known_s: float | None
+) -> Sample:
+    """The sample of an overload, timed by the least that the service time can be, if that is more
+    than is known.
+
+    Args:
+        known_s: the service time known so far.
+    """
+    if not sample.overloaded or not _is_saturated(before, after):
+        return sample
+    requests = sample.completed - sample.cache_hits + _computed_at_most(before, after)
+    busy_s = sample.shortest_s * sum([node.allocations or 0 for node in after.nodes])
+    if requests <= 0 or (known_s is not None and busy_s <= known_s * requests):
+        return sample
+    return replace(sample, timed=requests, timed_busy_s=busy_s)
+
+
+def _is_saturated(before: DeploymentStats, after: DeploymentStats) -> bool:
+    """Whether requests waited at every process, at the beginning and at the end."""
+    return _all_busy(before) and _all_busy(after)
+
+
+def _all_busy(stats: DeploymentStats) -> bool:
+    started = [node for node in stats.nodes if node.routing_state == STARTED]
+    return bool(started) and all(
+        node.allocations is not None and node.pending > node.allocations for node in started
+    )
+
+
+def _computed_at_most(before: DeploymentStats, after: DeploymentStats) -> int:
+    """The requests that failed after they may have been computed; rejected ones were not."""
+    return sum(map(_tried, after.nodes)) - sum(map(_tried, before.nodes))
+
+
+def _tried(node: NodeStats) -> int:
+    return node.timeouts + node.errors

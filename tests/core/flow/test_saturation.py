@@ -1,0 +1,70 @@
+"""An overload in which nearly all requests time out, and only the quick ones complete."""
+
+import pytest
+
+from autoscaler.core.decision import OutcomeKind
+from autoscaler.core.flow.cycle import begin_cycle, end_cycle
+from autoscaler.core.policies import UtilisationPolicy
+from autoscaler.core.slo.policy import SloPolicy
+from autoscaler.core.state import State
+from tests.observations import deployment, node, observation, outcome, policy, rule
+
+POLICIES = [UtilisationPolicy(target=0.7, load_window_s=60.0), SloPolicy()]
+both = pytest.mark.parametrize("built_in", POLICIES, ids=["utilisation", "slo"])
+RATE_PER_S, SERVICE_S = 60.0, 0.1  # 6 erlangs
+
+
+class Overloaded:
+    """Below 6 allocations all requests wait, and only quick ones of 40 ms find their caller."""
+
+    def __init__(self, allocations):
+        self.allocations = allocations
+        self.at, self.completed, self.timeouts, self.busy_s = 0.0, 0, 0, 0.0
+
+    def after(self, seconds):
+        self.at += seconds
+        arrived, overloaded = round(RATE_PER_S * seconds), self.allocations <= 6
+        done = arrived // 12 if overloaded else arrived
+        self.completed += done
+        self.timeouts += arrived - done
+        self.busy_s += done * (0.0395 if overloaded else SERVICE_S - 0.0005)
+        process = node(
+            allocations=self.allocations,
+            completed=self.completed,
+            timeouts=self.timeouts,
+            busy_s=self.busy_s,
+            pending=600 if overloaded else 6,
+            server_last_access_at=self.at + 5_000.0,
+        )
+        return deployment(process)
+
+
+def decisions(built_in, allocations, seconds=600.0):
+    rules, state, simulated = policy(rule(policy=built_in)), State(), Overloaded(allocations)
+    for _ in range(round(seconds / 10.0)):
+        stats = simulated.after(10.0)
+        cycle = begin_cycle(state, observation(simulated.at, stats), rules)
+        accepted = {d.deployment_id: outcome(d, OutcomeKind.ACCEPTED) for d in cycle.updates}
+        _, state = end_cycle(cycle.plan, accepted, cycle.state)
+        (decision,) = cycle.plan.decisions
+        simulated.allocations = decision.desired
+        yield decision
+
+
+@both
+@pytest.mark.parametrize("allocations", [1, 2, 4, 5])
+def test_it_is_scaled_up_until_requests_no_longer_time_out(built_in, allocations):
+    seen = list(decisions(built_in, allocations))
+    assert seen[-1].current > 6
+    assert not seen[-1].sample.overloaded
+
+
+@both
+def test_within_a_minute(built_in):
+    assert max(d.desired for d in decisions(built_in, 4, seconds=60.0)) > 6
+
+
+def test_the_least_service_time_never_exceeds_the_true_one():
+    for decision in decisions(POLICIES[0], 2):
+        if decision.load is not None and decision.load.service_time_s is not None:
+            assert decision.load.service_time_s <= SERVICE_S + 0.0006
