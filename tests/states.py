@@ -125,6 +125,8 @@ MEMORY = SloMemory(
     50,
     4,
     10.5,
+    3,
+    0.75,
 )
 STATS = DeploymentStats(
     "elser-search",

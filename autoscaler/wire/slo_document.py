@@ -138,3 +138,5 @@ class StoredSloMemory(Stored, frozen=True, kw_only=True):
     last_requests: int | None
     in_flight: int
     last_interval_s: float
+    in_flight_before: int
+    doubtful_s: float

@@ -1,5 +1,6 @@
 """The policy `slo`, the default: meets the SLO at the lowest cost.
 
+believed_times     samples            -> timed requests       without odd ones
 service_time       timed requests     -> ServiceTimeEstimate  service times and their variation
 objective          service time       -> seconds              the max queue wait of the SLO
 load_distribution  arrival counts     -> LoadDistribution     the load to expect next

@@ -176,6 +176,18 @@ def predicted(known: LoadMixture, service_time_s: float, dispersion: float) -> L
     return {index: weight / total for index, weight in loads.items() if weight > NEGLIGIBLE}
 
 
+def limited(loads: LoadDistribution, most: float) -> LoadDistribution:
+    """The same, with the loads above a limit at that limit."""
+    last = index_of_load(most)
+    if max(loads) <= last:
+        return loads
+    found: dict[int, float] = {}
+    for index, weight in loads.items():
+        nearest = min(index, last)
+        found[nearest] = found.get(nearest, 0.0) + weight
+    return found
+
+
 def mean_and_spread(loads: LoadDistribution) -> tuple[float, float]:
     """The mean and the standard deviation of the loads to expect, in erlangs."""
     mean = square = 0.0

@@ -12,6 +12,7 @@ from typing import ClassVar
 from autoscaler.core.forecast.forecaster import Forecast, Forecaster, ForecastMemory
 from autoscaler.core.policies import MAX_ALLOCATIONS, CostCurve, MemoryFormat, Situation
 from autoscaler.core.slo import load_distribution
+from autoscaler.core.slo.believed_times import believed_times, service_now
 from autoscaler.core.slo.cost_model import CostModel, QueueParameters
 from autoscaler.core.slo.error_budget import (
     WeightSettings,
@@ -24,18 +25,13 @@ from autoscaler.core.slo.memory import Backlog, SloEstimate, SloMemory
 from autoscaler.core.slo.objective import SloObjective
 from autoscaler.core.slo.optional_inputs import optional_inputs
 from autoscaler.core.slo.placement import NodeSlots, node_slots_of, placement_of
-from autoscaler.core.slo.service_time import (
-    ServiceTimeEstimate,
-    discounted,
-    dispersion_after,
-    updated_service_time,
-)
+from autoscaler.core.slo.service_time import ServiceTimeEstimate, dispersion_after
 from autoscaler.core.slo.violations import (
     expected_violations,
     inputs_now,
     violations_in_interval,
 )
-from autoscaler.core.values import ROUNDING_LOSS_S, Reason, Sample, Step, Value
+from autoscaler.core.values import Reason, Sample, Step, Value
 
 NEW_NODE_S = 60.0
 """Seconds that a new node takes to load a model, until a lead time has been measured."""
@@ -55,6 +51,9 @@ been measured yet."""
 MAX_RECOMPUTE_INTERVAL_S = 60.0
 """Maximum seconds between recomputations while arrivals match the prediction. 60 s: a recomputation
 costs about 0.25 ms per deployment."""
+
+MAX_LOAD_RATIO = 10.0
+"""Multiple of the most allocations that can be requested up to which loads are told apart."""
 
 FORECAST_POINTS = ((0.0, 0.75), (0.5, 0.2), (1.0, 0.05))
 """The distribution of the load at the forecast horizon, as (point, probability). Point 0 is the
@@ -102,21 +101,25 @@ class SloPolicy(Value, frozen=True, kw_only=True):
         if memory.last_requests is not None and not _timing_hides_chance(sample, requests):
             longer = _ratio(interval_s, memory.last_interval_s)
             dispersion = dispersion_after(dispersion, memory.last_requests, requests, longer)
+        believed = believed_times(sample, memory)
         seen = SloMemory(
-            estimate,
+            believed.estimate,
             memory.requests + requests,
             memory.violations + violations_in_interval(situation, memory, requests),
-            memory.timed + sample.timed,
-            memory.timed_s + sample.timed_busy_s + sample.timed * ROUNDING_LOSS_S,
+            believed.timed,
+            believed.timed_s,
             memory.time_s + interval_s,
             dispersion,
             requests,
             sample.in_flight,
             interval_s,
+            memory.in_flight,
+            believed.doubtful_s,
         )
         predicted = estimate.rate_per_s * interval_s
         if (
             estimate.step is None
+            or believed.estimate is not estimate
             or estimate.step.before != current
             or estimate.running != situation.running
             or seen.time_s >= MAX_RECOMPUTE_INTERVAL_S
@@ -147,7 +150,7 @@ class SloPolicy(Value, frozen=True, kw_only=True):
     def _recomputed(self, situation: Situation, seen: SloMemory) -> tuple[Step, SloMemory]:
         """A new recommendation, from all samples since the last recomputation."""
         current = situation.current
-        service = _service_now(situation, seen)
+        service = service_now(situation, seen)
         if service.requests <= 0.0:
             if seen.requests == 0 and seen.time_s >= UNMEASURED_IDLE_S:
                 return Step(Reason.SLO, current, 1, {"offered_load": 0.0}), seen
@@ -162,7 +165,10 @@ class SloPolicy(Value, frozen=True, kw_only=True):
         mean_s, burstiness = service.mean_s, max(1.0, seen.dispersion)
         max_wait_s = self.objective.max_queue_wait_s(mean_s, math.sqrt(service.scv))
         mixture = updated_mixture(seen, situation, mean_s, burstiness)
-        loads = load_distribution.predicted(mixture, mean_s, burstiness)
+        loads = load_distribution.limited(
+            load_distribution.predicted(mixture, mean_s, burstiness),
+            MAX_LOAD_RATIO * situation.max_allocations,
+        )
         load, stddev = load_distribution.mean_and_spread(loads)
         node_slots = node_slots_of(situation.nodes, situation.threads, situation.free_threads)
         parameters = self._queue_parameters(situation, service, burstiness, max_wait_s or 0.0)
@@ -251,6 +257,7 @@ class SloPolicy(Value, frozen=True, kw_only=True):
             last_requests=seen.last_requests,
             in_flight=seen.in_flight,
             last_interval_s=seen.last_interval_s,
+            doubtful_s=seen.doubtful_s,
         )
 
     def _queue_parameters(
@@ -340,20 +347,6 @@ def _ratio(interval_s: float, before_s: float) -> float:
     if before_s <= 0.0 or math.isclose(interval_s, before_s, rel_tol=1e-6):
         return 1.0
     return interval_s / before_s
-
-
-def _service_now(situation: Situation, seen: SloMemory) -> ServiceTimeEstimate:
-    """The service-time estimate; with 0 requests if no request has been timed."""
-    before, load = seen.estimate, situation.load
-    service = (
-        before.service_time
-        if situation.running == before.running
-        else discounted(before.service_time)
-    )
-    service = updated_service_time(service, seen.timed, seen.timed_s, seen.time_s)
-    if service.requests <= 0.0 and load.service_time_s is not None:
-        return ServiceTimeEstimate(1.0, load.service_time_s, service.scv)
-    return service
 
 
 def _cheapest(cost_model: CostModel, current: int, load: float, expected_duration_s: float) -> int:

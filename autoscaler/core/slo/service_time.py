@@ -21,6 +21,21 @@ MAX_OBSERVED_RATIO = 25.0
 load or of the service time."""
 
 
+MAX_RATIO = 10.0
+"""Ratio of the mean service time of a sample to the estimate, in either direction, above which the
+sample counts only once another one confirms it. Then the estimate starts again from these."""
+
+CONFIRMED_RATIO = 3.0
+"""Ratio up to which a second such sample confirms the first."""
+
+MIN_TRUSTED_REQUESTS = 20.0
+"""Timed requests from which on the estimate is compared with samples."""
+
+CONTRADICTION = 0.8
+"""Fraction of the busy time of the allocations up to which the estimate must explain it, while
+requests wait and some are refused."""
+
+
 class ServiceTimeEstimate(Value, frozen=True):
     """Service times of requests that are not cache hits."""
 
@@ -47,6 +62,40 @@ def updated_service_time(
         deviation = busy_s / requests / known.mean_s - 1.0
         scv += LEARNING_RATE * (min(MAX_OBSERVED_RATIO, requests * deviation * deviation) - scv)
     return ServiceTimeEstimate(kept * known.requests + requests, kept * known.busy_s + busy_s, scv)
+
+
+def is_doubtful(known: ServiceTimeEstimate, requests: int, busy_s: float) -> bool:
+    """Whether the mean service time of a sample is out of all proportion to the estimate."""
+    if not requests or known.requests < MIN_TRUSTED_REQUESTS:
+        return False
+    return not _is_similar(busy_s / requests, known.mean_s, MAX_RATIO)
+
+
+def confirms(mean_s: float, doubtful_s: float) -> bool:
+    """Whether a doubtful mean service time is confirmed by the one before it."""
+    return _is_similar(mean_s, doubtful_s, CONFIRMED_RATIO)
+
+
+def _is_similar(one: float, other: float, ratio: float) -> bool:
+    return one <= ratio * other and other <= ratio * one
+
+
+def contradicted(
+    known: ServiceTimeEstimate, served: int, running: int, interval_s: float
+) -> ServiceTimeEstimate:
+    """The estimate after an interval in which all allocations were busy, because requests waited at
+    both of its ends, and in which some were refused or timed out.
+
+    Their busy time is that of the served requests. An estimate that explains too little of it is
+    wrong, for example because only the quickest requests reach their callers. It starts again.
+
+    Args:
+        served: requests that were completed or timed out: at most these took the busy time.
+    """
+    at_least_s = running * interval_s / max(1, served)
+    if known.requests > 0.0 and known.mean_s >= CONTRADICTION * at_least_s:
+        return known
+    return ServiceTimeEstimate(1.0, at_least_s, known.scv)
 
 
 def discounted(known: ServiceTimeEstimate) -> ServiceTimeEstimate:

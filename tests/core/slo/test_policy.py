@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from msgspec.structs import replace
 
-from autoscaler.core.policies import Situation
+from autoscaler.core.policies import MAX_ALLOCATIONS, Situation
 from autoscaler.core.slo.objective import SloObjective
 from autoscaler.core.slo.policy import MAX_RECOMPUTE_INTERVAL_S, SloPolicy
 from autoscaler.core.values import LoadEstimate, NodeStats, Reason, Sample
@@ -19,7 +19,16 @@ MINUTE_S = 60.0
 class Watch:
     """A deployment polled every ten seconds; a test sets its nodes and counts."""
 
-    def __init__(self, *allocations, free=None, interval_s=POLL_S, service_time_s=SERVICE_S, **slo):
+    def __init__(
+        self,
+        *allocations,
+        free=None,
+        interval_s=POLL_S,
+        service_time_s=SERVICE_S,
+        max_allocations=MAX_ALLOCATIONS,
+        **slo,
+    ):
+        self.max_allocations = max_allocations
         self.policy = SloPolicy(**slo)
         self.memory = self.policy.begin()
         self.nodes = list(allocations or (2,))
@@ -28,7 +37,7 @@ class Watch:
         self.interval_s, self.service_time_s, self.at = interval_s, service_time_s, 0.0
         self.in_flight = 0
 
-    def poll(self, arrivals=0, *, hits=0, failed=0, in_flight=0, threads=1, **given):
+    def poll(self, arrivals=0, *, hits=0, failed=0, timeouts=0, in_flight=0, threads=1, **given):
         """The step after an interval with these arrivals; `in_flight` requests are left."""
         self.at += self.interval_s
         completed = arrivals - failed - (in_flight - self.in_flight)
@@ -41,6 +50,7 @@ class Watch:
             completed=completed,
             cache_hits=hits,
             failed=failed,
+            timeouts=timeouts,
             queue_growth=arrivals - failed - completed,
             busy_s=timed * self.service_time_s,
             timed=timed,
@@ -69,6 +79,7 @@ class Watch:
                 )
             ),
             threads=threads,
+            max_allocations=self.max_allocations,
             free_threads=self.free,
             **given,
         )

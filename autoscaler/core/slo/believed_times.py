@@ -1,0 +1,71 @@
+"""Which service times are believed: one absurd sample does not change an estimate."""
+
+from msgspec.structs import replace
+
+from autoscaler.core.policies import Situation
+from autoscaler.core.slo.memory import SloEstimate, SloMemory
+from autoscaler.core.slo.service_time import (
+    ServiceTimeEstimate,
+    confirms,
+    contradicted,
+    discounted,
+    is_doubtful,
+    updated_service_time,
+)
+from autoscaler.core.values import ROUNDING_LOSS_S, Sample, Value
+
+QUEUED_PER_ALLOCATION = 2.0
+"""In-flight requests per allocation from which on all allocations are busy, on whatever node the
+requests are."""
+
+
+class BelievedTimes(Value, frozen=True):
+    """The timed requests since the last recomputation that are believed."""
+
+    estimate: SloEstimate  # another one, if its service times are dropped
+    timed: int
+    timed_s: float
+    doubtful_s: float = 0.0
+
+
+def believed_times(sample: Sample, memory: SloMemory) -> BelievedTimes:
+    """The timed requests after another sample. A doubtful one is left out until the next confirms
+    it: then the estimate starts again."""
+    estimate, timed = memory.estimate, sample.timed
+    timed_s = sample.timed_busy_s + timed * ROUNDING_LOSS_S
+    if not is_doubtful(estimate.service_time, timed, timed_s):
+        doubtful_s = 0.0 if timed else memory.doubtful_s
+        return BelievedTimes(estimate, memory.timed + timed, memory.timed_s + timed_s, doubtful_s)
+    mean_s = timed_s / timed
+    if not confirms(mean_s, memory.doubtful_s):
+        return BelievedTimes(estimate, memory.timed, memory.timed_s, mean_s)
+    unknown = ServiceTimeEstimate(scv=estimate.service_time.scv)
+    return BelievedTimes(replace(estimate, service_time=unknown), timed, timed_s)
+
+
+def _was_saturated(situation: Situation, seen: SloMemory) -> bool:
+    """Whether all allocations were busy during the last interval, and requests failed."""
+    least = QUEUED_PER_ALLOCATION * situation.running
+    return (
+        situation.sample.failed > 0
+        and situation.running == seen.estimate.running > 0
+        and min(situation.sample.in_flight, seen.in_flight_before) >= least
+    )
+
+
+def service_now(situation: Situation, seen: SloMemory) -> ServiceTimeEstimate:
+    """The service-time estimate; with 0 requests if no request has been timed."""
+    before, load = seen.estimate, situation.load
+    service = (
+        before.service_time
+        if situation.running == before.running
+        else discounted(before.service_time)
+    )
+    service = updated_service_time(service, seen.timed, seen.timed_s, seen.time_s)
+    if _was_saturated(situation, seen):
+        sample = situation.sample
+        served = max(0, sample.completed - sample.cache_hits) + sample.timeouts
+        service = contradicted(service, served, situation.running, sample.interval_s)
+    if service.requests <= 0.0 and load.service_time_s is not None:
+        return ServiceTimeEstimate(1.0, load.service_time_s, service.scv)
+    return service

@@ -1,0 +1,77 @@
+"""One absurd figure does not decide for long, and refused requests disprove an estimate."""
+
+import pytest
+
+from autoscaler.core.slo.policy import MAX_LOAD_RATIO
+from tests.core.slo.test_policy import SERVICE_S, Watch
+
+STEADY = 200  # requests per interval: 2 erlangs
+
+
+def settled(**given):
+    watch = Watch(4, **given)
+    watch.settle(STEADY)
+    return watch
+
+
+def absurd(watch, *, service_time_s, polls=1):
+    watch.service_time_s = service_time_s
+    watch.polls(polls, STEADY)
+    watch.service_time_s = SERVICE_S
+
+
+@pytest.mark.parametrize("polls", [1, 2, 3])
+@pytest.mark.parametrize("service_time_s", [0.0005 + 1e-9, 10.0, 1e6])
+def test_absurd_service_times_are_forgotten_within_two_minutes(polls, service_time_s):
+    expected = settled(max_allocations=24).step.after
+    watch = settled(max_allocations=24)
+    absurd(watch, service_time_s=service_time_s, polls=polls)
+    watch.polls(12, STEADY)
+    assert watch.memory.estimate.service_time.mean_s == pytest.approx(SERVICE_S, rel=0.2)
+    assert watch.step.inputs["offered_load"] < 3.0
+    assert abs(watch.step.after - expected) <= 1
+
+
+def test_one_service_time_that_nothing_confirms_changes_nothing():
+    watch = settled()
+    absurd(watch, service_time_s=1e6)
+    assert watch.memory.estimate.service_time.mean_s == pytest.approx(SERVICE_S, rel=0.05)
+
+
+def test_a_real_change_of_the_service_time_is_followed_at_the_second_poll():
+    watch = settled()
+    watch.service_time_s = 20.0 * SERVICE_S
+    watch.polls(2, STEADY // 10, in_flight=30)
+    assert watch.memory.estimate.service_time.mean_s == pytest.approx(20 * SERVICE_S, rel=0.1)
+
+
+@pytest.mark.parametrize("count", [10**6, 10**9])
+def test_an_absurd_count_is_no_load_to_provide_for(count):
+    """It exceeds what any allowed number could serve."""
+    expected = settled(max_allocations=24).step.after
+    watch = settled(max_allocations=24)
+    watch.poll(count)
+    watch.polls(12, STEADY)
+    assert watch.step.inputs["offered_load"] < MAX_LOAD_RATIO * 24
+    watch.polls(360, STEADY)
+    assert abs(watch.step.after - expected) <= 1
+
+
+def test_an_estimate_that_refused_requests_disprove_is_dropped():
+    """Two erlangs on one allocation: half is refused, whatever was known before."""
+    watch = Watch(1, service_time_s=0.0045)
+    watch.polls(12, STEADY)
+    assert watch.step.inputs["offered_load"] < 0.1
+    for _ in range(3):
+        completed = round(10.0 / SERVICE_S)
+        step = watch.poll(STEADY, failed=STEADY - completed, in_flight=50)
+    assert step.inputs["offered_load"] == pytest.approx(2.0, rel=0.2)
+    assert step.after >= 3
+
+
+def test_it_is_while_only_the_quickest_requests_reach_their_callers():
+    watch = Watch(4, service_time_s=0.04)
+    watch.polls(2, 300)
+    for _ in range(4):
+        watch.poll(600, failed=550, timeouts=550, in_flight=600)
+    assert watch.step.after > 4
