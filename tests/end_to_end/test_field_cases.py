@@ -98,6 +98,15 @@ def missing_count(found: Played) -> None:
     assert "load 0" not in found.explained["elser"]
 
 
+def clamped_node(found: Played) -> None:
+    last = found.last("elser").decision
+    assert DataIssue.INCOMPLETE not in last.sample.issues
+    assert last.load is not None
+    assert last.load.offered_load == pytest.approx(3.6, rel=0.1)
+    assert "4 of 8" in found.explained["elser"]
+    assert any("4 of 8" in line for line in found.lines("warning", "info"))
+
+
 def elser_into_oom(found: Played) -> None:
     assert not found.changes
     last = found.last("my-elser").decision
@@ -181,6 +190,7 @@ async def resume(session: Session) -> None:
 
 EXPECTED = {
     "accepted-without-effect": Expected(accepted_without_effect),
+    "clamped-node-holds-for-ever": Expected(clamped_node),
     "elser-into-oom": Expected(elser_into_oom),
     "endpoint-list-old-shape": Expected(old_shape),
     "endpoint-list-unreadable-or-slow": Expected(unreadable_list),
