@@ -217,30 +217,36 @@ def put_back(before_the_next_poll):
 
 def two_daemons():
     cluster = cluster_of(1)
-    cluster.rate = 400.0
-    return run(
-        cluster, daemon(cluster, rule(max_allocations=4)), daemon(cluster, rule(max_allocations=8))
-    )
+    cluster.rate = 2.0
+    four, eight = (rule(min_allocations=most, max_allocations=most) for most in (4, 8))
+    return run(cluster, daemon(cluster, four), daemon(cluster, eight))
 
 
-def table():
-    rows = {}
-    for kind in REFUSED:
-        rows[f"update {kind}"] = refused_increase(kind)
-        rows[f"decrease {kind}"] = refused_decrease(kind)
-        rows[f"bounds {kind}"] = refused_bounds(kind)
-        rows[f"start {kind}"] = refused_start(kind)
-        rows[f"stop {kind}"] = refused_stop(kind)
-    rows["no_capacity beside a flapping neighbour"] = beside_a_flapping_neighbour()
-    rows["no_capacity, take_over at zero"] = take_over_at_zero()
-    for change in ("allocations", "bounds", "stop", "start"):
-        rows[f"accepted without effect, {change}"] = without_effect(change)
-    rows["put back before the next poll"] = put_back(True)
-    rows["put back after the next poll"] = put_back(False)
-    rows["two daemons"] = two_daemons()
-    return rows
+SCENARIOS = {
+    "an increase": refused_increase,
+    "a decrease": refused_decrease,
+    "bounds": refused_bounds,
+    "a start": refused_start,
+    "a stop": refused_stop,
+}
+"""Each returns the number of calls in two hours."""
+
+OTHERS = {
+    "refused beside a flapping neighbour": beside_a_flapping_neighbour,
+    "a take-over at zero": take_over_at_zero,
+    "allocations without effect": lambda: without_effect("allocations"),
+    "bounds without effect": lambda: without_effect("bounds"),
+    "a stop without effect": lambda: without_effect("stop"),
+    "a start without effect": lambda: without_effect("start"),
+    "put back before the next poll": lambda: put_back(True),
+    "put back after the next poll": lambda: put_back(False),
+    "two daemons": two_daemons,
+}
 
 
-if __name__ == "__main__":
-    for name, calls in table().items():
-        print(f"{calls:5d}  {name}")
+if __name__ == "__main__":  # the table: python -m tests.refusals
+    for refused in REFUSED:
+        calls = ", ".join(f"{each(refused)} ({name})" for name, each in SCENARIOS.items())
+        print(f"{refused:17} {calls}")
+    for name, each in OTHERS.items():
+        print(f"{each():4} {name}")

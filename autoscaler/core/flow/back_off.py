@@ -1,9 +1,9 @@
 """Back-offs: for how long nothing is sent after a refusal, and what ends the wait early.
 
-The wait grows with each refusal of the same kind. A visible change of the circumstances ends it:
-the state of the deployment, its setting, or more capacity. Each early attempt that is refused as
-well makes the next one wait for longer, so that circumstances that keep changing do not lead to an
-attempt at every poll.
+The wait grows with each refusal in a row, of whatever kind. A visible change of the circumstances
+ends it: the state of the deployment, its setting, or more capacity. Each early attempt that is
+refused as well makes the next one wait for longer, so that circumstances that keep changing do not
+lead to an attempt at every poll.
 """
 
 from msgspec.structs import replace
@@ -43,10 +43,8 @@ calls an hour do no harm."""
 
 
 def lengthened(before: BackOff | None, kind: OutcomeKind, at: float) -> BackOff:
-    """The back-off after another outcome of this kind."""
-    times = 1
-    if before is not None and before.reason == kind:
-        times += before.times
+    """The back-off after another refusal; of which kind those before were makes no difference."""
+    times = 1 if before is None else before.times + 1
     first_s, most_s = BACK_OFF.get(kind, BACK_OFF[OutcomeKind.INVALID])
     return BackOff(
         times=times, until=at + min(first_s * 2.0 ** min(times - 1, 30), most_s), reason=kind

@@ -144,17 +144,22 @@ def track(
                 if request.accepted:
                     back_off = lengthened(back_off, OutcomeKind.NO_EFFECT, at)
                     no_effect = _no_effect(stats, request, seen, back_off, at)
-                expected, request = seen, None
+                # It may still take effect later.
+                late = replace(request, accepted=False, at=at)
+                expected, request = seen, late if request.accepted else None
         else:
             expected = request.setting if request.accepted or request.shown else expected
             request = None
-    is_new = expected is not None and seen != expected
-    if is_new and expected is not None:
+    is_new = False
+    # In another control mode, the deployment is not the daemon's to set.
+    controlled = expected is not None and (expected.allocations is None) is (
+        rule.mode is Mode.BOUNDS
+    )
+    if expected is not None and controlled and seen != expected:
         external = _external_change(external, stats, expected, seen, rule, at)
         is_new = external.at == at
-    is_controlled = (seen.allocations is None) is (rule.mode is Mode.BOUNDS)
     return Tracked(
-        setting=seen if is_controlled else None,
+        setting=seen,
         request=request,
         back_off=back_off,
         external_change=external,

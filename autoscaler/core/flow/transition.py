@@ -4,7 +4,7 @@ from msgspec.structs import replace
 
 from autoscaler.core.decision import CompletedRollout
 from autoscaler.core.flow.back_off import early_wait_s, shortened
-from autoscaler.core.flow.control_mode import mode_in_effect
+from autoscaler.core.flow.control_mode import active_adaptive, mode_in_effect
 from autoscaler.core.flow.effect import COUNT_UNRELIABLE, Tracked, setting_of, track
 from autoscaler.core.flow.feedback import is_unsettled, refused_for_capacity, track_rollout
 from autoscaler.core.flow.measurement import Measurement
@@ -57,7 +57,12 @@ def next_state(
     unsettled_since = None
     if is_unsettled(stats):
         unsettled_since = at if known.unsettled_since is None else known.unsettled_since
+    tracked = track(
+        known, stats, rule, at, reliable=COUNT_UNRELIABLE.isdisjoint(measured.sample.issues)
+    )
     rollout, infeasible, completed = known.rollout, known.infeasible, None
+    if tracked.no_effect is not None:
+        rollout = None
     new_node_s = known.new_node_s
     if rollout is not None:
         not_reached = _minimum_not_reached(rollout, stats, context, infeasible)
@@ -70,9 +75,6 @@ def next_state(
                 if new_node_s is None
                 else (new_node_s + completed.lead_time_s) / 2.0
             )
-    tracked = track(
-        known, stats, rule, at, reliable=COUNT_UNRELIABLE.isdisjoint(measured.sample.issues)
-    )
     back_off, refused_in = tracked.back_off, known.refused_in
     if back_off is None:
         refused_in = None
@@ -151,6 +153,9 @@ def _minimum_not_reached(
     """A minimum that adaptive allocations have not reached; no response reports such a refusal."""
     waited_s = context.at - rollout.accepted_at
     reached = (stats.allocations or 0) >= rollout.allocations
+    adaptive = active_adaptive(stats)
+    if adaptive is None or (adaptive.minimum or 0) < rollout.allocations:
+        return None  # it is not in force, so that nothing has been refused
     if not rollout.at_least or reached or waited_s <= ADAPTIVE_TIMEOUT_S:
         return None
     return refused_for_capacity(

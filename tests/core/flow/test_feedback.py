@@ -3,6 +3,7 @@
 from itertools import pairwise
 
 import pytest
+from msgspec.structs import replace
 
 from autoscaler.core.decision import OutcomeKind
 from autoscaler.core.flow.back_off import BACK_OFF
@@ -179,13 +180,63 @@ def test_an_outcome_of_an_unknown_deployment_is_ignored():
     assert apply_outcomes(State(), [outcome(decision, OutcomeKind.NO_CAPACITY)]) == State()
 
 
-def test_refusals_of_one_kind_do_not_lengthen_the_wait_after_another():
+@pytest.mark.parametrize(
+    "kinds",
+    [
+        (OutcomeKind.GONE, OutcomeKind.NOT_STARTED),
+        (OutcomeKind.GONE, OutcomeKind.UNKNOWN),
+        (OutcomeKind.INVALID, OutcomeKind.NOT_STARTED, OutcomeKind.BLOCKED),
+    ],
+)
+def test_the_wait_grows_whatever_the_kinds_of_the_refusals(kinds):
+    watch = pressed()
+    calls = 0
+    for _ in range(720):
+        if watch.planned.decisions[0].changes:
+            watch.respond(kinds[calls % len(kinds)])
+            calls += 1
+        watch.decide(watch.rate)
+    assert calls <= 24
+
+
+def test_a_403_holds_for_all_whatever_was_accepted_in_the_same_cycle():
+    watch = pressed()
+    decision = watch.planned.decisions[0]
+    refused = replace(decision, deployment_id="a")
+    kinds = [OutcomeKind.FORBIDDEN, OutcomeKind.ACCEPTED]
+    for order in (kinds, kinds[::-1]):
+        outcomes = [
+            outcome(each, kind, at=watch.at)
+            for each, kind in zip((refused, decision), order, strict=True)
+        ]
+        assert apply_outcomes(watch.state, outcomes).cluster_back_off is not None
+
+
+def test_a_back_off_ends_when_the_state_of_the_deployment_changes():
     watch = pressed()
     for _ in range(4):
-        watch.respond(OutcomeKind.UNKNOWN)
-    watch.respond(OutcomeKind.INVALID)
-    refused = watch.state.deployments["elser"].back_off
-    assert refused.until - watch.at == BACK_OFF[OutcomeKind.INVALID][0]
+        watch.respond(OutcomeKind.NOT_STARTED)
+    assert not watch.decide(watch.rate).changes
+    watch.given = {"state": "starting"}
+    watch.decide(watch.rate)
+    watch.given = {}
+    watch.decide(watch.rate)
+    assert watch.decide(watch.rate).changes
+
+
+def test_a_decrease_that_is_refused_for_lack_of_capacity_waits_until_there_is_more():
+    watch = Watch(rule(max_allocations=4, stabilisation_window_s=0.0), allocations=9)
+    watch.cluster = Cluster(nodes=(NodeCapacity(node_id="n1", name="", processors=16.0),))
+    watch.decide()
+    for _ in range(3):
+        assert watch.decide(10.0).changes
+        watch.respond(OutcomeKind.NO_CAPACITY)
+        watch.state = replace(watch.state)
+        assert not watch.decide(10.0).changes
+        more = replace(watch.cluster.nodes[0], processors=watch.cluster.nodes[0].processors + 1.0)
+        watch.cluster = Cluster(nodes=(more,))
+        watch.at += 60.0
+        watch.decide(10.0)
 
 
 def test_a_count_that_is_accepted_later_is_no_longer_refused():
