@@ -339,7 +339,8 @@ async def test_the_clocks_of_server_and_daemon_need_not_agree(by_s, built_in):
         async with world_of(
             scenario(busy(allocations=1)), with_policy(policy(), built_in)
         ) as world:
-            world.loop.clock = world.loop.observer._clock = Skewed(world.clock, skew_s)
+            skewed = Skewed(world.clock, skew_s)
+            world.loop.clock = world.loop.observer._clock = world.transport._clock = skewed
             return [cycle.text("a") for cycle in await world.cycles(20)]
 
     assert await story(by_s) == await story(0.0)
