@@ -1,0 +1,142 @@
+"""Answers of real clusters that the emulated one does not give, from a script, over HTTP.
+
+The decoding of each is tested elsewhere; here is what an operator sees of it.
+"""
+
+from typing import Any
+
+import pytest
+import structlog
+
+from autoscaler.core.values import DataIssue, Reason
+from tests.end_to_end.field_cluster import Json
+from tests.end_to_end.field_play import Played, check_promises, play
+from tests.virtual_loop import run_in_virtual_time
+
+pytestmark = pytest.mark.untraced
+
+ANSWERS, EVERY_S = 6, 10.0
+RATE_PER_S, SERVICE_MS = 70, 60.0  # a load of 4.2
+
+
+@pytest.fixture(autouse=True)
+def default_logging():
+    structlog.reset_defaults()
+
+
+def route(step: int, node_id: str = "ml-a", *, share: float = 1.0, **given: Any) -> Json:
+    """A started route, which completes its share of the load."""
+    fields = {
+        "node": {node_id: {"name": node_id}},
+        "routing_state": {"routing_state": "started"},
+        "inference_count": 500 + int(share * RATE_PER_S * EVERY_S * step),
+        "average_inference_time_ms": SERVICE_MS,
+        "average_inference_time_ms_excluding_cache_hits": SERVICE_MS,
+        "number_of_pending_requests": 4,
+        "start_time": 1_750_000_000_000,
+        "threads_per_allocation": 1,
+        "number_of_allocations": 5,
+    }
+    return {name: value for name, value in (fields | given).items() if value is not None}
+
+
+def statistics(*routes: Json, allocations: int = 5, **given: Any) -> Json:
+    fields = {
+        "deployment_id": "rerank",
+        "model_id": "rerank-model",
+        "threads_per_allocation": 1,
+        "number_of_allocations": allocations,
+        "queue_capacity": 2048,
+        "state": "started",
+        "allocation_status": {
+            "allocation_count": allocations,
+            "target_allocation_count": allocations,
+            "state": "fully_allocated",
+        },
+        "priority": "normal",
+        "start_time": 1_749_999_000_000,
+        "inference_count": sum(each.get("inference_count", 0) for each in routes),
+        "nodes": list(routes),
+    }
+    deployed = {name: value for name, value in (fields | given).items() if value is not None}
+    entry = {"model_id": "rerank-model", "pipeline_count": 0, "deployment_stats": deployed}
+    return {"count": 1, "trained_model_stats": [entry]}
+
+
+def played(
+    tmp_path, answers: list[Json], rule: str = "max_allocations = 12", **case: Any
+) -> Played:
+    rules = f'[[rules]]\nname = "all"\n{rule}\n'
+    document = {"kind": "stats", "every_s": EVERY_S, "rule": rules, "answers": answers, **case}
+    found = run_in_virtual_time(play(document, tmp_path, seconds=600.0))
+    check_promises(found)
+    return found
+
+
+def test_a_route_without_a_count_has_not_answered(tmp_path):
+    answer = statistics(route(0, inference_count=None, throughput_last_minute=4000))
+    found = played(tmp_path, [answer])
+    assert not found.changes
+    last = found.last("rerank").decision
+    assert DataIssue.INCOMPLETE in last.sample.issues
+    assert last.reason is Reason.DATA_QUALITY
+
+
+def test_serverless_reports_neither_a_state_nor_an_allocation_status(tmp_path):
+    adaptive = {
+        "enabled": True,
+        "min_number_of_allocations": 1,
+        "max_number_of_allocations": 10,
+    }
+    answers = [
+        statistics(
+            route(step, node=None),
+            state=None,
+            allocation_status=None,
+            adaptive_allocations=adaptive,
+        )
+        for step in range(ANSWERS)
+    ]
+    rule = 'max_allocations = 10\nmode = "bounds"'
+    found = played(tmp_path, answers, rule, build_flavor="serverless")
+    last = found.last("rerank").decision
+    assert not last.sample.issues
+    assert last.load.offered_load == pytest.approx(4.2, rel=0.1)
+    minima = [
+        each.body["adaptive_allocations"]["min_number_of_allocations"] for each in found.changes
+    ]
+    assert max(minima) >= 5
+    assert all("number_of_allocations" not in change.body for change in found.changes)
+
+
+def test_a_node_that_runs_fewer_than_assigned_is_measured_and_named(tmp_path):
+    answers = [
+        statistics(route(step, number_of_allocations=5), allocations=9) for step in range(ANSWERS)
+    ]
+    found = played(tmp_path, answers)
+    last = found.last("rerank").decision
+    assert not last.sample.issues
+    assert last.load.offered_load == pytest.approx(4.2, rel=0.1)
+    assert "5 of 9" in found.explained["rerank"]
+
+
+def test_two_nodes_of_one_name_are_labelled_by_their_ids_in_any_order(tmp_path):
+    answers = []
+    for step in range(ANSWERS):
+        both = [
+            route(step, share=0.7, node={"k1": {"name": "ml"}}, number_of_allocations=3),
+            route(step, share=0.3, node={"k2": {"name": "ml"}}, number_of_allocations=2),
+        ]
+        answers.append(statistics(*(both if step % 2 else reversed(both))))
+    found = played(tmp_path, answers)
+    for page in range(len(found.pages["/metrics"])):
+        assert {labels["node"] for _, labels, _ in found.samples(page) if "node" in labels} == {
+            "k1",
+            "k2",
+        }
+    completed = {
+        labels["node"]: value
+        for name, labels, value in found.samples()
+        if name == "elasticsearch_ml_deployment_node_inferences_total"
+    }
+    assert completed["k1"] > completed["k2"]
