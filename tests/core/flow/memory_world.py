@@ -115,6 +115,8 @@ class World:
         self.at = 1_000.0
         for model in self.models:
             self.raise_to(model, 1)
+            if rng.random() < 0.5:  # it runs on all nodes, as where zones are balanced
+                self.spread(model)
             self.wanted[model.name] = rng.randint(2, 16 * count)
 
     def free_threads(self, node_id):
@@ -153,6 +155,15 @@ class World:
             self.set_counts(model, placed)
         self.requested[model.name] = allocations
         return True
+
+    def spread(self, model):
+        """One allocation on each node that the planner has memory for."""
+        counts = dict(self.counts(model))
+        for node_id in self.nodes:
+            if node_id not in counts and self.planner_free(node_id) >= model.required + OVERHEAD:
+                counts[node_id] = 1
+        self.set_counts(model, counts)
+        self.requested[model.name] = sum(counts.values())
 
     def counts(self, model):
         return {n: p.allocations for n, p in self.processes[model.name].items()}
