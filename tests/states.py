@@ -127,6 +127,7 @@ MEMORY = SloMemory(
     10.5,
     3,
     0.75,
+    600.0,
 )
 STATS = DeploymentStats(
     "elser-search",

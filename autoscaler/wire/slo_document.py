@@ -140,3 +140,4 @@ class StoredSloMemory(Stored, frozen=True, kw_only=True):
     last_interval_s: float
     in_flight_before: int
     doubtful_s: float
+    at: float

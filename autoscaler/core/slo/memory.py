@@ -52,3 +52,4 @@ class SloMemory(Value, frozen=True):
     last_interval_s: float = 0.0
     in_flight_before: int = 0  # at the poll before that
     doubtful_s: float = 0.0  # mean service time that was not believed; 0: it was
+    at: float = -math.inf

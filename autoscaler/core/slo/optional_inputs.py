@@ -1,6 +1,7 @@
-"""The inputs that not every step of the policy has."""
+"""What a step of the policy shows: the inputs that not every step has, and the candidates."""
 
 from autoscaler.core.forecast.forecaster import Forecast
+from autoscaler.core.policies import Situation
 from autoscaler.core.slo.error_budget import Attainment, ErrorBudget
 from autoscaler.core.slo.memory import Backlog
 
@@ -42,3 +43,14 @@ def optional_inputs(
     if max_allocations is not None:
         inputs["max_allocations"] = float(max_allocations)
     return inputs
+
+
+def shown_counts(situation: Situation, allocations: int, *, too_few: bool) -> list[int]:
+    """The allocation counts whose expectations are shown with a recommendation."""
+    shown = {allocations - 1, allocations, allocations + 1}
+    if too_few:
+        shown = {situation.max_allocations}
+    shown.add(situation.current)
+    if situation.missing:
+        shown.add(situation.running)
+    return sorted({max(1, count) for count in shown})

@@ -9,6 +9,8 @@ the violation weight (`error_budget`).
 import math
 from typing import ClassVar
 
+from msgspec.structs import replace
+
 from autoscaler.core.forecast.forecaster import Forecast, Forecaster, ForecastMemory
 from autoscaler.core.policies import MAX_ALLOCATIONS, CostCurve, MemoryFormat, Situation
 from autoscaler.core.slo import load_distribution
@@ -23,7 +25,7 @@ from autoscaler.core.slo.load_distribution import LoadDistribution
 from autoscaler.core.slo.load_jump import is_unexpected, updated_mixture
 from autoscaler.core.slo.memory import Backlog, SloEstimate, SloMemory
 from autoscaler.core.slo.objective import SloObjective
-from autoscaler.core.slo.optional_inputs import optional_inputs
+from autoscaler.core.slo.optional_inputs import optional_inputs, shown_counts
 from autoscaler.core.slo.placement import NodeSlots, node_slots_of, placement_of
 from autoscaler.core.slo.service_time import ServiceTimeEstimate, dispersion_after
 from autoscaler.core.slo.violations import (
@@ -51,6 +53,10 @@ been measured yet."""
 MAX_RECOMPUTE_INTERVAL_S = 60.0
 """Maximum seconds between recomputations while arrivals match the prediction. 60 s: a recomputation
 costs about 0.25 ms per deployment."""
+
+RETURN_GAP_S = 60.0
+"""Seconds without a sample after which more requests than predicted count only from the second
+interval on."""
 
 MAX_LOAD_RATIO = 10.0
 """Multiple of the most allocations that can be requested up to which loads are told apart."""
@@ -115,8 +121,21 @@ class SloPolicy(Value, frozen=True, kw_only=True):
             interval_s,
             memory.in_flight,
             believed.doubtful_s,
+            situation.at,
         )
         predicted = estimate.rate_per_s * interval_s
+        if (
+            situation.at - memory.at > interval_s + RETURN_GAP_S
+            and estimate.step is not None
+            and estimate.step.before == current
+            and requests > predicted
+            and is_unexpected(predicted, requests, dispersion)
+        ):
+            # Callers repeat their requests when the cluster returns. That passes, or the next
+            # interval shows it as well.
+            return estimate.step, replace(
+                memory, at=situation.at, in_flight=sample.in_flight, last_requests=None
+            )
         if (
             estimate.step is None
             or believed.estimate is not estimate
@@ -233,7 +252,7 @@ class SloPolicy(Value, frozen=True, kw_only=True):
             # allocations only afterwards. So the nodes in use are filled first, which is immediate.
             inputs["after_new_node"] = float(allocations)
             allocations = node_slots.max_without_new_node
-        shown = _shown(situation, allocations, too_few=too_few)
+        shown = shown_counts(situation, allocations, too_few=too_few)
         candidates = cost_model.candidates(shown, self.objective.target, mean_s)
         if situation.missing:
             inputs |= inputs_now(situation, candidates, (max_wait_s or 0.0) / mean_s, service)
@@ -258,6 +277,7 @@ class SloPolicy(Value, frozen=True, kw_only=True):
             in_flight=seen.in_flight,
             last_interval_s=seen.last_interval_s,
             doubtful_s=seen.doubtful_s,
+            at=seen.at,
         )
 
     def _queue_parameters(
@@ -361,17 +381,6 @@ def _in_force(situation: Situation, recommendation: Step | None) -> int:
     if situation.carried_out or recommendation is None:
         return situation.current
     return min(recommendation.after, situation.max_allocations)
-
-
-def _shown(situation: Situation, allocations: int, *, too_few: bool) -> list[int]:
-    """The allocation counts whose expectations are shown with a recommendation."""
-    shown = {allocations - 1, allocations, allocations + 1}
-    if too_few:
-        shown = {situation.max_allocations}
-    shown.add(situation.current)
-    if situation.missing:
-        shown.add(situation.running)
-    return sorted({max(1, count) for count in shown})
 
 
 def _forecast_distribution(forecast: Forecast) -> LoadDistribution:

@@ -75,3 +75,30 @@ def test_it_is_while_only_the_quickest_requests_reach_their_callers():
     for _ in range(4):
         watch.poll(600, failed=550, timeouts=550, in_flight=600)
     assert watch.step.after > 4
+
+
+class TestAfterAnOutage:
+    """Callers repeat their requests when the cluster returns."""
+
+    @staticmethod
+    def returned():
+        watch = settled()
+        watch.at += 180.0
+        return watch, watch.requested
+
+    def test_one_burst_of_retries_changes_nothing(self):
+        watch, before = self.returned()
+        after = [
+            watch.poll(4 * STEADY, in_flight=6).after,
+            *(s.after for s in watch.polls(6, STEADY)),
+        ]
+        assert set(after) == {before}
+
+    def test_a_higher_load_counts_from_the_second_interval(self):
+        watch, before = self.returned()
+        watch.poll(4 * STEADY, in_flight=6)
+        assert watch.poll(4 * STEADY, in_flight=6).after > before + 2
+
+    def test_without_a_gap_it_counts_at_once(self):
+        watch = settled()
+        assert watch.poll(4 * STEADY, in_flight=6).after > watch.requested + 2
