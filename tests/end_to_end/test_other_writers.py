@@ -295,3 +295,21 @@ async def test_a_stop_without_effect_is_not_sent_in_every_cycle(tmp_path):
         assert world.attempts(path) <= 8
         assert "the stop was accepted" in no_effect_text(failures(cycles)[0])
         assert "a" not in world.loop.state.stopped
+
+
+# A deployment that is starting
+
+
+async def test_a_deployment_that_refuses_because_it_starts_is_updated_when_it_has_started():
+    async with world_of(scenario(A), most(4)) as world:
+        refusal = {
+            "status": 409,
+            "error_type": "status_exception",
+            "body": "not in [started] state",
+        }
+        world.fail(update_of("a"), calls=None, **refusal)
+        await world.run_for(600.0)
+        assert len(world.updates) <= 9
+        world.faults.clear()
+        world.restart_cluster()
+        await world.run_until(lambda _: world.requested("a") == 4, within_s=60.0)

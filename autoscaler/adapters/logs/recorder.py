@@ -276,4 +276,6 @@ def _log_reason(decision: Decision) -> Reason:
 def _level(kind: OutcomeKind) -> int:
     if kind is OutcomeKind.FORBIDDEN:
         return logging.ERROR
-    return logging.INFO if kind in _NOT_SENT or kind is OutcomeKind.ACCEPTED else logging.WARNING
+    # A deployment that starts is expected to refuse; the update follows when it has started.
+    expected = kind in (OutcomeKind.ACCEPTED, OutcomeKind.NOT_STARTED)
+    return logging.INFO if kind in _NOT_SENT or expected else logging.WARNING
