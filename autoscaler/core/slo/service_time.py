@@ -31,7 +31,7 @@ CONFIRMED_RATIO = 3.0
 MIN_TRUSTED_REQUESTS = 20.0
 """Timed requests from which on the estimate is compared with samples."""
 
-CONTRADICTION = 0.8
+CONTRADICTION = 0.5
 """Fraction of the busy time of the allocations up to which the estimate must explain it, while
 requests wait and some are refused."""
 
