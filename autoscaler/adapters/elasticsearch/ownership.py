@@ -39,6 +39,7 @@ class Ownership:
         self._tried: set[str] = set()  # those asked for one by one since the list was read
         self._failure = ""  # why the last list could not be read, or not completely
         self._asked = self._answered = False
+        self._without_api = False  # this version has no inference API
 
     async def read(self, deployed: Iterable[str] = ()) -> None:
         """Read the endpoints again. After a failure, what was known stays known.
@@ -54,14 +55,16 @@ class Ownership:
         self._tried.clear()
         try:
             found = await self._api.inference_endpoints()
+            self._without_api = False
         except (EndpointMissing, NotAvailable):
-            found = EndpointList()
+            found, self._without_api = EndpointList(), True
         except MissingPrivilege as error:
-            self.denied = error
+            self.denied, self._without_api = error, False
             user = error.user or "the user"
             self._failure = f"{user} lacks the cluster privilege monitor_inference; grant it"
             raise
         except ElasticsearchError as error:
+            self._without_api = False
             if not isinstance(error, NotFound) or error.type == _INDEX_MISSING:
                 self.denied, self._failure = None, str(error)
                 raise
@@ -95,7 +98,9 @@ class Ownership:
         try:
             endpoint = await self._api.inference_endpoint(deployment_id)
         except (EndpointMissing, NotAvailable):
-            endpoint = None  # there is no inference API
+            if not self._without_api:
+                raise  # the list exists, so this is no answer
+            endpoint = None
         if endpoint is not None:
             self._endpoints[deployment_id] = endpoint
         self._known.add(deployment_id)
