@@ -158,7 +158,8 @@ def release(
     config = load_config(path)
     if not dry_run:
         warn_of_daemon(
-            config, "it changes again what is released, so stop it first, or exclude it in a rule"
+            config,
+            "it may change what is released, so stop it first, or exclude that in a rule",
         )
     failures = run_async(release_deployments(config, options, HostClock(), show))
     if failures:

@@ -86,7 +86,10 @@ def explain(decision: Decision, change: str = "") -> str:
     elser 3 -> 6: load 4.90 at 70% needs 7; bounds are 1..6
     """
     texts = [step_text(step) for step in (decision.steps[0], *_limiting(decision))]
-    if decision.desired != decision.current:
+    if texts[0] in texts[1:]:
+        # The policy held, and a constraint for the same reason.
+        del texts[0]
+    elif decision.desired != decision.current:
         # The policy held, and a constraint changed the allocations.
         texts[0] = texts[0].removeprefix("held: ")
     # A shortfall has a line of its own.

@@ -242,6 +242,17 @@ def test_the_reason_of_a_hold_is_not_introduced_twice():
     assert unchanged_text(external) == "adaptive allocations were enabled again"
 
 
+def test_a_hold_by_the_policy_and_by_a_constraint_is_said_once():
+    issues = {"issues": joined((DataIssue.NEW_NODE,)), "unsafe": "yes"}
+    held = decided(
+        12,
+        Step(Reason.DATA_QUALITY, 12, 12, issues),
+        AT_MOST_8,
+        Step(Reason.DATA_QUALITY, 8, 12, issues),
+    )
+    assert explain(held.decision) == ("elser stays at 12: bounds are 1..8; held: a node was added")
+
+
 def test_a_change_is_not_called_a_hold():
     decision = decided(
         1,
