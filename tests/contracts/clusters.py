@@ -72,6 +72,7 @@ _FAILURES = {
     FailureKind.UNAUTHENTICATED: {"status": 401, "error_type": "security_exception"},
     FailureKind.FORBIDDEN: {"status": 403, "error_type": "security_exception"},
     FailureKind.UNAVAILABLE: {"status": 503},
+    FailureKind.OVERLOADED: {"status": 429, "error_type": "es_rejected_execution_exception"},
     FailureKind.UNREACHABLE: {"reset": Reset.BEFORE},
     FailureKind.MALFORMED: {"status": 200, "body": "<html>"},
     FailureKind.REFUSED: {"status": 500, "error_type": "null_pointer_exception"},

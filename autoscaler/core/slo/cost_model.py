@@ -312,7 +312,7 @@ def _coarse_counts(first: int, last: int) -> list[int]:
     >>> _coarse_counts(90, 120)
     [90, 99, 108, 118, 120]
     >>> len(_coarse_counts(1, 10**9))
-    38
+    42
     """
     counts, ratio = [], max(COARSE_RATIO, (last / first) ** (1.0 / MAX_COARSE))
     while first < last:
