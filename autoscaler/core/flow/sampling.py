@@ -5,6 +5,8 @@ only while the process is the same: its start time identifies its counters. The 
 deployment are never differenced, because they fall whenever a node is missing from a response.
 """
 
+import math
+
 from autoscaler.core.values import STARTED, DataIssue, DeploymentStats, NodeStats, Sample, Value
 
 WARM_UP_S = 60.0
@@ -66,11 +68,10 @@ def sample(
         slots += node.allocations or 0
         served = served or node.server_started_at is not None
     all_completed = all_hits = all_failed = all_timeouts = all_growth = 0
-    pending = workers = warm_timed = 0
+    pending = warm_timed = 0
     all_busy_s = warm_busy_s = 0.0
     for node in after.nodes:
         pending += node.pending
-        workers += node.allocations or 0
         origin, started_at = earlier.pop(node.node_id, None), node.server_started_at
         if origin is None or started_at is None or origin.server_started_at != started_at:
             origin = _baseline_counters(origin, node, issues)
@@ -108,14 +109,15 @@ def sample(
     # No more can have been computed, or be queued, than the allocations and the queues allow.
     longest_s = interval_s + uncertainty_s + SLACK_S
     if (
-        all_busy_s > max(workers, slots) * longest_s
+        all_busy_s > max(_workers(after), slots) * longest_s
         or all_completed + all_failed > MAX_REQUESTS_PER_S * len(after.nodes) * longest_s
     ) or (
         after.queue_capacity is not None
         and all_growth > (after.queue_capacity + QUEUE_SLACK) * len(after.nodes)
     ):
         issues.append(DataIssue.IMPLAUSIBLE)
-    if pending and not all_completed and not all_failed and not all_growth:
+    nothing_happens = pending and not all_completed and not all_failed and not all_growth
+    if nothing_happens and DataIssue.INCOMPLETE not in issues:
         issues.append(DataIssue.STALLED)
     return Sample(
         at=at,
@@ -134,6 +136,17 @@ def sample(
         overloaded=overloaded,
         issues=tuple(issues),
     )
+
+
+def _workers(stats: DeploymentStats) -> float:
+    """The allocations of the processes; infinite if one that answers reports no number."""
+    workers = 0
+    for node in stats.nodes:
+        if node.allocations is not None:
+            workers += node.allocations
+        elif node.server_started_at is not None:
+            return math.inf
+    return workers
 
 
 def find_issues(stats: DeploymentStats, accepted: Accepted | None = None) -> list[DataIssue]:

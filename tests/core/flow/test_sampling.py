@@ -171,6 +171,25 @@ def test_a_data_quality_issue_says_what_is_wrong(before, after, issue):
     assert issue in between(before, after).issues
 
 
+UNKNOWN = {
+    "that nothing comes or goes, while a node does not answer": (
+        deployment(node(pending=4), node("n2")),
+        deployment(node(pending=4), node("n2", server_started_at=None, allocations=None)),
+        DataIssue.STALLED,
+    ),
+    "that it is too much work, for an unknown number of allocations": (
+        deployment(node(allocations=None)),
+        deployment(node(allocations=None, completed=1_000), allocations=4),
+        DataIssue.IMPLAUSIBLE,
+    ),
+}
+
+
+@pytest.mark.parametrize(("before", "after", "issue"), UNKNOWN.values(), ids=UNKNOWN)
+def test_what_cannot_be_known_is_not_claimed(before, after, issue):
+    assert issue not in between(before, after).issues
+
+
 def test_time_that_stands_still_measures_nothing():
     measured = between(deployment(node()), deployment(node(completed=5)), interval_s=0.0)
     assert measured.issues == (DataIssue.CLOCK,)
