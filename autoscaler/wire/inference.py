@@ -4,6 +4,7 @@ Source: elastic/elasticsearch, `TransportUpdateInferenceModelAction.java`,
 `RestUpdateInferenceModelAction.java`, `ElasticsearchInternalServiceSettings.java`.
 """
 
+from itertools import chain
 from typing import Any
 
 import msgspec
@@ -85,11 +86,11 @@ def parse_endpoints(body: bytes) -> EndpointList:
         document = msgspec.json.decode(body, type=_ListDocument)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise MalformedEndpoints(str(error)) from error
-    entries = document.models if document.endpoints is UNSET else document.endpoints
-    if entries is UNSET:
+    lists = [each for each in (document.endpoints, document.models) if each is not UNSET]
+    if not lists:
         raise MalformedEndpoints("it has neither `endpoints` nor `models`")
     endpoints, unreadable, unnamed = [], set[str](), 0
-    for entry in entries:
+    for entry in chain.from_iterable(lists):
         name = _id_of(entry)
         endpoint = _endpoint(entry)
         if endpoint is not None and endpoint.inference_id and endpoint.service:

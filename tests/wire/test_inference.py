@@ -49,6 +49,11 @@ def test_until_8_14_the_list_has_other_names():
     assert (endpoint.inference_id, endpoint.owns_deployment) == ("my-elser", True)
 
 
+def test_a_list_with_both_names_has_all_of_them():
+    read = listed(endpoints=[ELSER | {"inference_id": "a"}], models=[ELSER | {"model_id": "b"}])
+    assert [endpoint.inference_id for endpoint in read.endpoints] == ["a", "b"]
+
+
 @pytest.mark.parametrize(
     "document", [{}, {"endpoint": []}, {"endpoints": None}, {"endpoints": 3}, {"models": {}}]
 )

@@ -23,7 +23,8 @@ from autoscaler.adapters.elasticsearch.errors import ElasticsearchError
 from autoscaler.adapters.elasticsearch.server_version import ServerVersion
 from autoscaler.wire.inference import EndpointDocument, EndpointList
 
-_INDEX_MISSING = "index_not_found_exception"
+_NO_ENDPOINTS = "resource_not_found_exception"
+"""The only kind of 404 that says that there are none; a missing index or a proxy does not."""
 
 
 class Ownership:
@@ -65,7 +66,7 @@ class Ownership:
             raise
         except ElasticsearchError as error:
             self._without_api = False
-            if not isinstance(error, NotFound) or error.type == _INDEX_MISSING:
+            if not isinstance(error, NotFound) or error.type != _NO_ENDPOINTS:
                 self.denied, self._failure = None, str(error)
                 raise
             found = EndpointList()

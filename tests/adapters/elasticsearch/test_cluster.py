@@ -269,7 +269,18 @@ async def test_owners_are_read_as_rarely_as_nodes():
 
 @pytest.mark.parametrize(
     "lost",
-    [NO_MASTER, UNAUTHORISED, reset, truncated, page(502), respond([]), respond({"endpoints": 3})],
+    [
+        NO_MASTER,
+        UNAUTHORISED,
+        reset,
+        truncated,
+        page(502),
+        respond([]),
+        respond({"endpoints": 3}),
+        respond("<html>", 404),
+        respond({"error": "not found"}, 404),
+        refusal(404, "new_exception", "what?"),
+    ],
     ids=lambda _: None,
 )
 async def test_after_a_failure_the_previous_owners_are_used(lost):
