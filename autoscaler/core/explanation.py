@@ -140,7 +140,8 @@ def reported_text(reported: ReportedStatus | None) -> str:
         texts.append(reported.reason)
     for route in reported.routes:
         node = route.node or "a node"
-        texts.append(f"{node} {route.state}" + (f": {route.reason}" if route.reason else ""))
+        state = route.state or "in an unknown state"
+        texts.append(f"{node} {state}" + (f": {route.reason}" if route.reason else ""))
     return "; ".join(texts)
 
 

@@ -4,6 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from autoscaler.core.explanation import reported_text
 from autoscaler.core.shortfall import (
     STARTING_LIMIT_S,
     RouteStatus,
@@ -154,3 +155,8 @@ class TestReportedStatus:
     def test_nodes_of_one_name_are_told_apart_by_their_ids(self):
         nodes = (route("es-1", "failed", node_id="a"), route("es-1", node_id="b"))
         assert [each.node for each in reported_status(stats(2, 2, nodes=nodes)).routes] == ["a"]
+
+
+def test_a_route_without_a_state_is_said_to_be_in_an_unknown_one():
+    found = stats(2, 2, nodes=(route("a"), route("b", state="")))
+    assert reported_text(reported_status(found)) == "b in an unknown state"
