@@ -155,7 +155,7 @@ class ControlLoop:
             case FailureKind.UNAUTHENTICATED | FailureKind.FORBIDDEN:
                 return self.poll_interval_s * DENIED_INTERVAL_FACTOR
             case FailureKind.TIMEOUT | FailureKind.OVERLOADED:
-                # The cluster may still be busy with this request, nobody knows for how long.
+                # The cluster may still be busy with this request, for an unknown time.
                 longer_s = 2.0 * self._timeout_interval_s
                 first_s = MAX_INTERVAL_FACTOR * self.poll_interval_s
                 self._timeout_interval_s = min(max(first_s, longer_s), MAX_TIMEOUT_INTERVAL_S)

@@ -126,7 +126,7 @@ def _model_of(entry: Raw | Any) -> tuple[ModelDocument, tuple[str, ...]]:
     """One entry, and its figures that cannot be read.
 
     Raises:
-        Unreadable: it cannot be told which deployment the entry is about.
+        Unreadable: it is unknown which deployment the entry is about.
     """
     try:
         if isinstance(entry, Raw):

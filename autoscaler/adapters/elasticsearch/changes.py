@@ -268,7 +268,7 @@ def _other_settings(present: DeploymentStats) -> _Settings:
     """Settings that the deployment has and its endpoint cannot have stored with the wanted ones.
 
     The settings of adaptive allocations end a stored number, so that no number has to be sent that
-    nobody wants.
+    is not wanted.
     """
     adaptive = present.adaptive
     if adaptive is not None and adaptive.enabled:

@@ -140,7 +140,7 @@ class Ownership:
 
     @property
     def failure(self) -> str:
-        """Why the endpoints are not known, or not all; "": they are, or nobody has asked."""
+        """Why the endpoints are not known, or not all; "": they are, or have not been read."""
         if self._asked and not self._answered and not self._failure:
             return "the inference endpoints have not been read yet"
         return self._failure

@@ -59,7 +59,7 @@ RETURN_GAP_S = 60.0
 interval on."""
 
 MAX_LOAD_RATIO = 10.0
-"""Multiple of the most allocations that can be requested up to which loads are told apart."""
+"""Multiple of the most allocations that can be requested up to which loads are distinguished."""
 
 FORECAST_POINTS = ((0.0, 0.75), (0.5, 0.2), (1.0, 0.05))
 """The distribution of the load at the forecast horizon, as (point, probability). Point 0 is the
