@@ -182,7 +182,7 @@ class PreflightLoop:
             if problem not in self._problems and problem.sentence not in rejections:
                 self._log.warning("cluster.problem", message=problem.sentence)
         for reason in sorted(rejections - self._problems):
-            self._log.warning("cluster.observe_only", message=f"only observing: {reason}")
+            self._log.warning("cluster.observe_only", message=f"observe only: {reason}")
         # Each attempt to reach a cluster may fail in another way, on another host.
         kept = frozenset[object]() if found.complete else self._problems
         self._problems = frozenset({*kept, *found.problems, *rejections})

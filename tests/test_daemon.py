@@ -314,6 +314,7 @@ async def test_a_problem_of_the_cluster_is_logged_once_at_the_start(tmp_path):
     }
     async with running(tmp_path, WITHOUT_MANAGE_ML, **credentials) as setup:
         message = await setup.until_logged("cluster.observe_only")
+        assert message.startswith("observe only: ")
         assert "grant manage_ml" in message
         assert setup.messages("cluster.problem") == []
 
