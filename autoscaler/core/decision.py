@@ -42,8 +42,6 @@ class SetAllocations(Value, frozen=True):
 
     allocations: int  # at least 1
     take_over: bool = False  # disable adaptive allocations in the same call
-    repeat: bool = False  # the last update was accepted without effect
-    other: int | None = None  # then: other allocations that the rule allows
 
 
 class SetBounds(Value, frozen=True):
@@ -51,8 +49,6 @@ class SetBounds(Value, frozen=True):
 
     minimum: int
     maximum: int
-    repeat: bool = False  # the last update was accepted without effect
-    other: int | None = None  # then: another maximum that the rule allows
 
 
 class Stop(Value, frozen=True):

@@ -8,7 +8,7 @@ accept the change of an owned deployment gets none, and nothing is stopped.
 
 An endpoint ignores the settings that it has stored already, so it cannot be asked again for those
 that its deployment has lost. It is then asked for those that the deployment has, and afterwards for
-the wanted ones.
+the wanted ones. Before 9.2 it refuses the former, and the deployment is changed directly.
 
 Source: elastic/elasticsearch, `TransportUpdateTrainedModelDeploymentAction.java`,
 `TransportUpdateInferenceModelAction.java`, `TransportStartTrainedModelDeploymentAction.java`.

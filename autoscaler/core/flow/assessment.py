@@ -16,7 +16,6 @@ from autoscaler.core.decision import (
     Change,
     CompletedRollout,
     Decision,
-    OutcomeKind,
     SetAllocations,
     SetBounds,
 )
@@ -32,7 +31,7 @@ from autoscaler.core.flow.constraints import (
 )
 from autoscaler.core.flow.control_mode import CAPACITY_REASONS, change_for, may_change_mode
 from autoscaler.core.flow.effect import COUNT_UNRELIABLE, Tracked, awaits_effect, external_start
-from autoscaler.core.flow.guard import limits_of, repeated, within_limits
+from autoscaler.core.flow.guard import limits_of, within_limits
 from autoscaler.core.flow.measurement import Measurement, measure
 from autoscaler.core.flow.memory_ledger import MemoryLimit
 from autoscaler.core.flow.plan_context import PlanContext
@@ -257,7 +256,7 @@ def _change(
     refused = _refused(state, context)
     if refused is not None and context.at < refused.until:
         return None
-    change = change_for(
+    return change_for(
         assessment.rule,
         stats,
         steps,
@@ -265,10 +264,6 @@ def _change(
         moved_s=None if state.bounds_moved_at is None else context.at - state.bounds_moved_at,
         memory_maximum=None if memory_maximum is None else memory_maximum.allocations,
     )
-    back_off = state.back_off
-    if change is not None and back_off is not None and back_off.reason == OutcomeKind.NO_EFFECT:
-        return repeated(change, assessment.rule)
-    return change
 
 
 def _checked(

@@ -70,26 +70,6 @@ def within_limits(change: Change, limits: RuleLimits, stats: DeploymentStats) ->
             return _start(change, limits)
 
 
-def repeated(change: Change, rule: Rule) -> Change:
-    """The change again, after it was accepted without effect, with another value that the rule
-    allows: some APIs ignore the value that they have stored."""
-    minimum, maximum = bounds_of(rule)
-    match change:
-        case SetAllocations(allocations=value):
-            return replace(change, repeat=True, other=_other(value, minimum, maximum))
-        case SetBounds(maximum=value):
-            minimum = max(minimum, change.minimum)
-            return replace(change, repeat=True, other=_other(value, minimum, maximum))
-    return change
-
-
-def _other(value: int, minimum: int, maximum: int) -> int | None:
-    """The next value within the bounds; None if there is no other."""
-    if value < maximum:
-        return value + 1
-    return value - 1 if value > minimum else None
-
-
 def _allocations(
     change: SetAllocations, limits: RuleLimits, stats: DeploymentStats
 ) -> SetAllocations | None:

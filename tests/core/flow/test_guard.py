@@ -8,7 +8,7 @@ from msgspec.structs import replace
 from autoscaler.core.decision import Mode, OutcomeKind, SetAllocations, SetBounds, Start, Stop
 from autoscaler.core.flow.constraints import BURST_HOLD_S
 from autoscaler.core.flow.feedback import apply_outcomes
-from autoscaler.core.flow.guard import limits_of, repeated, within_limits
+from autoscaler.core.flow.guard import limits_of, within_limits
 from autoscaler.core.flow.planning import plan
 from autoscaler.core.flow.release import release_change, released_start
 from autoscaler.core.selection import OnExit, ScaleToZero, ZeroMethod, bounds_of
@@ -195,16 +195,6 @@ def test_no_release_leaves_the_bounds(governed, stats, to, certain):
             assert certain or maximum >= stats.allocations
     start = released_start(StoppedDeployment(stats=stats, since=0.0), governed, to)
     assert low <= start.allocations <= high
-
-
-def test_a_repeated_change_names_another_value_that_the_rule_allows():
-    governed = rule(min_allocations=1, max_allocations=3)
-    assert repeated(SetAllocations(2), governed).other == 3
-    assert repeated(SetAllocations(3), governed).other == 2
-    assert repeated(SetBounds(3, 3), governed).other is None
-    assert repeated(SetBounds(1, 3), governed).other == 2
-    only = rule(min_allocations=2, max_allocations=2)
-    assert repeated(SetAllocations(2), only) == SetAllocations(2, repeat=True)
 
 
 def test_a_stop_needs_certain_statistics_and_a_rule_that_allows_it():
