@@ -51,7 +51,7 @@ class CheckReport(Struct, frozen=True, kw_only=True):
     @property
     def warnings(self) -> tuple[str, ...]:
         """Why the daemon could do less than is configured, except if it could only observe; and
-        what is unsafe."""
+        unsafe settings."""
         problems = self.preflight.problems
         found = tuple(
             problem.sentence

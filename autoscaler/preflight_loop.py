@@ -1,5 +1,5 @@
-"""The preflight check of one cluster: at the start, when the cluster may have changed, and now and
-then. It says what has changed, and decides which rules can only observe."""
+"""The preflight check of one cluster: at the start, when the cluster may have changed, and
+periodically. It logs the differences, and determines which rules can only observe."""
 
 import asyncio
 from collections.abc import Callable
@@ -93,7 +93,7 @@ class PreflightLoop:
         self._log_endpoints(self._cluster.ownership.refusal)
 
     def _log_endpoints(self, refusal: str) -> None:
-        """Say when it becomes unknown which endpoints there are, and when it is known again."""
+        """Log when the endpoints become unknown, and when they are known again."""
         if refusal and not self._endpoints_unknown:
             guarded = self._cluster.ownership.version.guards_updates
             unchanged = "" if guarded else ", and no deployment is changed that one may own"
@@ -167,7 +167,7 @@ class PreflightLoop:
         if not found.complete and before != PreflightReport():
             return  # what was found before is more than nothing
         self.report = found
-        if not self._mixed:  # during an upgrade, each answer is that of another node
+        if not self._mixed:  # during an upgrade, each response may come from another node
             for sentence in changes(self._told, found):
                 self._log.warning("cluster.changed", message=sentence)
             self._told = found
@@ -178,7 +178,7 @@ class PreflightLoop:
         rejections = {found.rejection_of(rule.mode) for rule in rules} - {""}
         for problem in found.problems:
             if problem.sentence == found.stop_rejected_because:
-                continue  # `endpoints.unknown` says it
+                continue  # `endpoints.unknown` reports it
             if problem not in self._problems and problem.sentence not in rejections:
                 self._log.warning("cluster.problem", message=problem.sentence)
         for reason in sorted(rejections - self._problems):

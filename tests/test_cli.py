@@ -549,5 +549,5 @@ def test_stop_and_release_warn_of_a_daemon_that_runs(tmp_path, command, body, wa
         result = invoke(*command, "--config", path)  # there is no cluster
         server.shutdown()
         thread.join()
-    warning = f"autoscaler: warning: a daemon answers at http://127.0.0.1:{port}; "
+    warning = f"autoscaler: warning: a daemon responds at http://127.0.0.1:{port}; "
     assert (warning in result.stderr) is warns

@@ -159,7 +159,7 @@ def release(
     if not dry_run:
         warn_of_daemon(
             config,
-            "it may change what is released, so stop it first, or exclude that in a rule",
+            "it may change released deployments; stop it first, or exclude them in a rule",
         )
     failures = run_async(release_deployments(config, options, HostClock(), show))
     if failures:

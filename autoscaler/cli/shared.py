@@ -65,7 +65,7 @@ def warn_all(messages: Iterable[str]) -> None:
 
 
 PLAIN_WIDTH = 10_000
-"""Columns of output that is not a terminal: so many that nothing is wrapped."""
+"""Columns of output that is not a terminal. 10,000, so that no line is wrapped."""
 
 
 class _WithoutPadding:
@@ -103,7 +103,7 @@ def duration(text: str) -> float:
 
 
 def warn_of_daemon(config: "Config", consequence: str) -> None:
-    """Warn if a daemon answers on the server of the configuration."""
+    """Warn if a daemon responds at the address in [server]."""
     from autoscaler.explain import address_of
     from autoscaler.operate.session import daemon_answers
 
@@ -112,7 +112,7 @@ def warn_of_daemon(config: "Config", consequence: str) -> None:
     except InputError:
         return  # any free port, so that the address is not known
     if run_async(daemon_answers(url)):
-        warn(f"a daemon answers at {url}; {consequence}")
+        warn(f"a daemon responds at {url}; {consequence}")
 
 
 @contextmanager
@@ -201,8 +201,8 @@ def ask_daemon(
 ) -> Response:
     """Send a request to the daemon at `url`, or else at the address of the configuration.
 
-    A configuration with errors is no obstacle: the daemon runs with the last one that had none. If
-    no daemon responds, the errors are reported.
+    A configuration with errors is no obstacle: the daemon runs with the last valid one. If no
+    daemon responds, the errors are reported.
     """
     from autoscaler.config import ConfigError, server_of
     from autoscaler.explain import DEFAULT_URL, AdminRequestFailed, address_of

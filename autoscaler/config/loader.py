@@ -69,7 +69,7 @@ def load(path: Path | None, environ: Mapping[str, str]) -> Config:
 
 
 def server_of(path: Path | None, environ: Mapping[str, str]) -> Server | None:
-    """The address in [server], whatever else is wrong with the configuration; None: not readable.
+    """The address in [server], also if other parts of the file are invalid; None: not readable.
 
     For commands that only talk to a running daemon, which may run with an older configuration.
     """

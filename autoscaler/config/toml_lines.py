@@ -24,11 +24,11 @@ _PART = re.compile(
     ''',
     re.DOTALL | re.VERBOSE,
 )
-"""The parts of a statement: texts, comments, and single brackets and line ends among the rest."""
+"""The parts of a statement: strings, comments, single brackets, line ends, and other text."""
 
 
 class TomlLines:
-    """The lines of a valid TOML text, which is read when the first line is asked for."""
+    """The lines of a valid TOML text, which is read when the first line is requested."""
 
     def __init__(self, text: str) -> None:
         self._text = text.replace("\r\n", "\n")

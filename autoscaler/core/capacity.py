@@ -30,8 +30,8 @@ UNLIMITED = 1_000_000
 """Allocations of a deployment that takes no processors from others."""
 
 MAX_PROCESSORS = 4096
-"""Processors of a node that are believed. 4096, twice as many as the largest machines have: any
-more are damage, and what is computed grows with them."""
+"""Maximum plausible processors of a node. 4096, twice as many as the largest machines have. More
+are damage, and the cost of computing grows with them."""
 
 _MIB = 2**20
 OVERHEAD_BYTES = 30 * _MIB

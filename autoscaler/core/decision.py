@@ -1,4 +1,4 @@
-"""What is decided for each deployment, what is requested because of it, and what came of that."""
+"""Decisions for deployments, the changes that they request, and the outcomes."""
 
 from collections.abc import Mapping
 
@@ -217,8 +217,10 @@ class OutcomeKind(FastStrEnum):
 
     UNCHANGED = "unchanged"  # there was nothing to send
     DRY_RUN = "dry_run"  # a dry run; otherwise it would have been sent
-    OBSERVE_ONLY = "observe_only"  # not sent, as the cluster would refuse it; the detail says why
-    WITHHELD = "withheld"  # not sent in this cycle; the detail says why
+    OBSERVE_ONLY = (
+        "observe_only"  # not sent, as the cluster would refuse it; the detail is the cause
+    )
+    WITHHELD = "withheld"  # not sent in this cycle; the detail is the cause
     ACCEPTED = "accepted"  # 200: the cluster has a new target
     NO_EFFECT = "no_effect"  # accepted, but later observations do not show it; see `NoEffect`
     NO_CAPACITY = "no_capacity"  # 429: nothing was changed

@@ -66,8 +66,9 @@ def unmanaged_text(reason: Unmanaged) -> str:
 
 
 def explain(decision: Decision, change: str = "") -> str:
-    """One line: what runs if that is not all, the change if there is one, the recommendation, the
-    constraints that limited it, and the cluster's own words if the deployment is in trouble.
+    """One line: the running allocations if some are missing, the change if there is one, the
+    recommendation, the constraints that limited it, and the status that the cluster reports, if
+    it reports a problem.
 
     Args:
         change: what became of the update; default: `change_text`.
@@ -92,12 +93,12 @@ def explain(decision: Decision, change: str = "") -> str:
     elif decision.desired != decision.current:
         # The policy held, and a constraint changed the allocations.
         texts[0] = texts[0].removeprefix("held: ")
-    # A shortfall has a line of its own.
+    # A shortfall has a separate line.
     if decision.shortfall is None and (reported := problem_text(decision.reported)):
         texts.append(f"the cluster reports: {_shortened(reported)}")
     text = f"{change or change_text(decision)}: {'; '.join(texts)}"
     if running := running_text(decision.shortfall):
-        # Said once, at the beginning.
+        # Only once, at the beginning.
         text = f"{running}, {text.replace(f' with {running}', '')}"
     return f"{decision.deployment_id} {text}"
 
@@ -131,8 +132,8 @@ def missing_text(shortfall: Shortfall, at: float) -> str:
 
 
 def reported_text(reported: ReportedStatus | None) -> str:
-    """What the cluster says about a deployment: its state, its reason, its routes; empty if it says
-    nothing."""
+    """The reported status of a deployment: its state, its reason, its routes; empty if there is
+    none."""
     if reported is None:
         return ""
     texts = [] if reported.state in (STARTED, "") else [f"state {reported.state}"]
@@ -146,7 +147,7 @@ def reported_text(reported: ReportedStatus | None) -> str:
 
 
 def problem_text(reported: ReportedStatus | None) -> str:
-    """`reported_text`, unless it says no more than that routes are starting or stopping."""
+    """`reported_text`, unless it reports only that routes are starting or stopping."""
     if reported is None:
         return ""
     quiet = not reported.reason and reported.state in (STARTED, "")

@@ -1,8 +1,8 @@
-"""What the native processes of a deployment really use, and what more allocations would use.
+"""The memory that the native processes of a deployment use, and that more allocations would use.
 
 Elasticsearch reserves memory by a formula. For ELSER it reserves the same for any number of
 allocations, so that nothing is refused before the host is out of memory
-(elastic/elasticsearch#156335). The newest versions report what processes use. From that follows an
+(elastic/elasticsearch#156335). The newest versions report the memory of processes. It gives an
 estimate for each allocation, as in Elasticsearch's own estimator: the memory of the busiest
 process, divided by its allocations (elastic/elasticsearch#156891).
 
@@ -182,10 +182,10 @@ def _with_model_figures(
 ) -> _Measured:
     """The busiest process, with the most that it has used.
 
-    The figures of the model are those of one process where there is only one. Of several, it is not
-    documented which they are. If the processes report their own memory, only the ratio of the
-    figures is used. Otherwise they are taken for those of the busiest process, or for the sum of
-    all where they exceed the memory of its node.
+    The figures of the model are those of one process where there is only one. With several
+    processes, their meaning is not documented. If the processes report their memory, only the
+    ratio of the figures is used. Otherwise they are taken for those of the busiest process, or for
+    the sum of all where they exceed the memory of its node.
     """
     busiest = max(
         processes,
@@ -269,7 +269,7 @@ class ProcessCost(Value, frozen=True):
         each = self.allocation_bytes
         if limit_bytes == math.inf or each <= 0.0:
             return math.inf
-        # Each upper bound of `with_more` may be the one that fits.
+        # Each upper bound of `with_more` may fit.
         totals = [self.allocations + 1]
         if each * self.busiest_allocations <= limit_bytes:
             totals.append(_count(limit_bytes, each))

@@ -1,7 +1,7 @@
-"""Allocations that are requested and do not run, and what the cluster says about them.
+"""Allocations that are requested and do not run, and the status that the cluster reports.
 
-An update takes a while until its allocations run, which is no reason to alarm anybody. A lost node
-is one. The difference is what ran before.
+After an update, its allocations take a while to start, which is no reason for an alert. A lost node
+is a reason. The difference is whether the missing allocations ran before.
 """
 
 from autoscaler.core.values import STARTED, STOPPING, DeploymentStats, FastStrEnum, Value
@@ -30,7 +30,7 @@ class Shortfall(Value, frozen=True, kw_only=True):
     progress_at: float  # when more were requested, or more ran, for the last time
     requested: int
     running: int
-    lost: int  # of the missing allocations, those that ran before
+    lost: int  # missing allocations that ran before
     cause: ShortfallCause
 
     @property
@@ -117,9 +117,9 @@ def shortfall_of(
 
 
 def reported_status(stats: DeploymentStats) -> ReportedStatus | None:
-    """What the cluster says about the deployment; None if it is started and nothing is amiss."""
+    """The status that the cluster reports; None if the deployment is started without a problem."""
     routes = stats.nodes
-    # The usual case first: this is asked for every deployment in every cycle.
+    # The usual case first: this is called for every deployment in every cycle.
     for node in routes:
         if node.routing_state != STARTED or node.routing_reason:
             break

@@ -81,7 +81,7 @@ class Request(Value, frozen=True, kw_only=True):
     setting: Setting  # 0 allocations: a stop
     at: float
     accepted: bool  # False: the response was lost
-    # Those that an outdated observation, or a lost update, may still show: oldest first.
+    # Settings that an outdated observation, or a lost update, may still show: oldest first.
     earlier: tuple[Setting, ...]
     shown: bool = False  # by an observation since
     visible: bool = False  # in the last observation
@@ -108,8 +108,8 @@ class Disagreement(Value, frozen=True, kw_only=True):
     """Counts of one response that differ, and since when."""
 
     unacknowledged: int  # running allocations that no process acknowledges
-    since: float  # when they became so many
-    awaited: frozenset[str]  # nodes that answered before, and are missing since then
+    since: float  # when they reached this count
+    awaited: frozenset[str]  # nodes that responded before, and are missing since then
     contradictory_since: float | None  # the target or the sums; None: they agree
 
 

@@ -139,7 +139,7 @@ def _now_texts(inputs: Inputs) -> Iterator[str]:
 
 
 def _is_loading(inputs: Inputs) -> bool:
-    """Whether the missing allocations are expected: nodes load the model, or were just asked."""
+    """Whether nodes load the model, or the missing allocations were requested just now."""
     return bool(inputs["loading_nodes"]) or float(inputs["missing_s"]) < LOADING_S
 
 

@@ -32,7 +32,7 @@ _Row = tuple[str, str]
 
 
 def render(response: DeploymentsResponse | DeploymentResponse, console: Console) -> None:
-    """Print what is wrong, and a table of all deployments or one deployment in full."""
+    """Print the problems, and a table of all deployments or one deployment in full."""
     if response.reload_failure:
         _line(
             console,

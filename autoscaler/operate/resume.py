@@ -30,7 +30,7 @@ async def resume(url: str, deployment_id: str) -> str:
 
 
 async def _last_refusal(url: str, deployment_id: str) -> str:
-    """Why the last start was refused; empty if it was not, or if the daemon does not say."""
+    """Why the last start was refused; empty if it was not, or if the daemon does not report it."""
     try:
         status, body = await send("GET", url, f"/decisions/{quote(deployment_id, safe='')}")
         found = msgspec.json.decode(body, type=DeploymentResponse).deployment

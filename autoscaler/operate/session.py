@@ -45,7 +45,7 @@ def outcome_unknown(error: ElasticsearchError) -> bool:
 
 
 async def daemon_answers(url: str) -> bool:
-    """Whether a daemon answers at this address. Another program there is none."""
+    """Whether a daemon responds at this address. Another program does not count."""
     try:
         _, body = await send("GET", url, "/decisions?deployment=", timeout_s=DAEMON_TIMEOUT_S)
         return bool(msgspec.json.decode(body, type=_AnyResponse).autoscaler)

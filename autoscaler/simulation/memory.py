@@ -35,7 +35,7 @@ def required_bytes(model_id: str, model_bytes: int, cache_bytes: int) -> int:
 
 
 class MemoryStatistics(StrEnum):
-    """What the statistics say about the memory that processes use."""
+    """What the statistics report about the memory of processes."""
 
     NONE = "none"
     PROCESS = "process"  # of each process

@@ -3,7 +3,7 @@
 A file is text, `.csv` or `.csv.gz`: lines `# key: value`, then a header and one row for each bin of
 time. One column has the starts of the bins and one the counts of requests; `mean_size` (tokens) and
 `dispersion` (variance to mean of counts inside the bin; 1 is Poisson) are optional, and others are
-ignored. What is not taken as it is written becomes a note of the trace.
+ignored. Each value that is changed or left out becomes a note of the trace.
 """
 
 import csv
@@ -26,7 +26,7 @@ from autoscaler.simulation.traces import Trace, TraceError
 
 TIME_COLUMNS = ("t_seconds", "t", "time", "timestamp", "@timestamp", "datetime", "date")
 COUNT_COLUMNS = ("requests", "count")
-"""The names of the two required columns, whatever their case. The first one present is used."""
+"""The names of the two required columns, in upper or lower case. The first one present is used."""
 
 _OPTIONAL_COLUMNS = ("mean_size", "dispersion")
 _DELIMITERS = ",;\t|"

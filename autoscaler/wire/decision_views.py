@@ -77,7 +77,7 @@ class ShortfallView(Struct, frozen=True, kw_only=True):
 
     since: float
     missing: int
-    lost: int  # of the missing ones, those that ran before
+    lost: int  # missing allocations that ran before
     cause: str
     message: str
 
@@ -91,7 +91,7 @@ class RouteView(Struct, frozen=True, kw_only=True):
 
 
 class ReportedView(Struct, frozen=True, kw_only=True):
-    """What the cluster says about a deployment that is not simply started."""
+    """The status that the cluster reports for a deployment that is not simply started."""
 
     state: str
     reason: str

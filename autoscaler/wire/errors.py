@@ -26,7 +26,7 @@ class ErrorResponse(Struct, frozen=True, kw_only=True):
     status: int
     type: str = ""  # "" where the error is a plain text, or there is none
     reason: str = ""
-    causes: str = ""  # the reasons of its causes, where they say more
+    causes: str = ""  # the reasons of its causes, where they add information
     enveloped: bool = False  # the body has the form above, or a plain text for `error`
 
 

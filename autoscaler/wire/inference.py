@@ -17,7 +17,7 @@ _IN_CLUSTER = frozenset({"elasticsearch", "elser"})
 
 
 class MalformedEndpoints(ValueError):
-    """The document is not a list of endpoints, so it does not say which there are."""
+    """The document is not a list of endpoints, so the endpoints are unknown."""
 
 
 class EndpointDocument(Struct, frozen=True, kw_only=True):
@@ -49,7 +49,7 @@ class EndpointDocument(Struct, frozen=True, kw_only=True):
 
 
 class EndpointList(Struct, frozen=True, kw_only=True):
-    """The endpoints that could be read, and what is known of the others."""
+    """The endpoints that could be read, and the known facts about the others."""
 
     endpoints: tuple[EndpointDocument, ...] = ()
     unreadable: frozenset[str] = frozenset()  # ids of endpoints of unknown services or settings
@@ -77,7 +77,7 @@ class _Id(Struct, kw_only=True):
 
 
 def parse_endpoints(body: bytes) -> EndpointList:
-    """Read a list of endpoints. One that is damaged affects only itself.
+    """Read a list of endpoints. A damaged endpoint affects only itself.
 
     Raises:
         MalformedEndpoints: it is no such list.

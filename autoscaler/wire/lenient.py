@@ -1,7 +1,7 @@
-"""Reads a document that has odd values: each of them counts as unknown, and the rest is kept.
+"""Reads a document that has odd values: each of them counts as unknown, and the others are kept.
 
-Strict decoding is the first attempt, because it is fast. This is the second one, for what it
-rejects.
+Strict decoding is the first attempt, because it is fast. This is the second attempt, for documents
+that strict decoding rejects.
 """
 
 import json
@@ -108,7 +108,7 @@ class _LenientReader:
             raise
 
     def _elements(self, values: list[Any], hint: Any, place: str) -> list[Any]:
-        """The elements; an empty struct in the place of one that cannot be read."""
+        """The elements; an empty struct in the place of an unreadable element."""
         read = []
         for index, value in enumerate(values):
             try:

@@ -126,7 +126,7 @@ def _model_of(entry: Raw | Any) -> tuple[ModelDocument, tuple[str, ...]]:
     """One entry, and its figures that cannot be read.
 
     Raises:
-        Unreadable: it is unknown which deployment the entry is about.
+        Unreadable: the deployment of the entry cannot be determined.
     """
     try:
         if isinstance(entry, Raw):

@@ -131,7 +131,7 @@ async def test_another_cluster_at_the_same_address_is_named_and_its_owners_are_r
         await setup.clock.advance(70.0)
         (sentence,) = changes(setup)
         assert sentence == (
-            "another cluster answers at this address: restored (another-uuid), before emulated "
+            "another cluster responds at this address: restored (another-uuid), before emulated "
             "(emulated-cluster-uuid)"
         )
         requested = setup.requested

@@ -17,7 +17,7 @@
     changes           a change -> one request, or several
     cluster           the ports
     preflight         are all requirements of the daemon met?
-    preflight_changes what is different from one check to the next
+    preflight_changes the differences between two checks
 
 Each module imports only those above it.
 """

@@ -4,11 +4,11 @@ A deployment that an inference endpoint owns is changed through the endpoint, be
 settings of the endpoint would differ otherwise; since about 9.2 this is required. Versions before
 8.17 have no such API, and some later ones accept only `num_allocations` in it; with these, the
 change is made through the API for trained models. While the owner is unknown, a version that would
-accept the change of an owned deployment gets none, and nothing is stopped.
+accept the change of an owned deployment receives no change, and nothing is stopped.
 
-An endpoint ignores the settings that it has stored already, so it cannot be asked again for those
-that its deployment has lost. It is then asked for those that the deployment has, and afterwards for
-the wanted ones. Before 9.2 it refuses the former, and the deployment is changed directly.
+An endpoint ignores the settings that it has stored already, also if its deployment has lost them.
+Then the settings that the deployment has are requested first, and the desired settings afterwards.
+Versions before 9.2 refuse the former, and the deployment is changed directly.
 
 Source: elastic/elasticsearch, `TransportUpdateTrainedModelDeploymentAction.java`,
 `TransportUpdateInferenceModelAction.java`, `TransportStartTrainedModelDeploymentAction.java`.
@@ -72,7 +72,7 @@ class ChangeExecutor:
         self._accepted: dict[str, tuple[_Settings, int]] = {}
 
     def observed(self, deployments: Mapping[str, DeploymentStats]) -> None:
-        """Take note of what the deployments have now."""
+        """Record the current settings of the deployments."""
         for name, before in self._deployments.items():
             now = deployments.get(name)
             if now is None or now.server_created_at != before.server_created_at:
@@ -265,10 +265,10 @@ def _has(present: DeploymentStats, wanted: _Settings) -> bool:
 
 
 def _other_settings(present: DeploymentStats) -> _Settings:
-    """Settings that the deployment has and its endpoint cannot have stored with the wanted ones.
+    """Settings that the deployment has and its endpoint cannot have stored with the desired ones.
 
-    The settings of adaptive allocations end a stored number, so that no number has to be sent that
-    is not wanted.
+    Settings of adaptive allocations replace a stored number, so that no undesired number has to be
+    sent.
     """
     adaptive = present.adaptive
     if adaptive is not None and adaptive.enabled:

@@ -142,7 +142,7 @@ class ElasticsearchCluster:
 
 
 def pipelines_text(count: int | None) -> str:
-    """Why a deployment that so many ingest pipelines use must not be stopped."""
+    """Why a deployment that this number of ingest pipelines uses must not be stopped."""
     if count is None:
         return "whether ingest pipelines use it is not reported"
     return "an ingest pipeline uses it" if count == 1 else f"{count} ingest pipelines use it"

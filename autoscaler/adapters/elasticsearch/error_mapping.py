@@ -21,7 +21,7 @@ _OUTCOME_KINDS: tuple[tuple[type[e.ElasticsearchError], OutcomeKind], ...] = (
     # Nothing was started. It will be possible after the upgrade, without a new privilege.
     (r.MixedVersions, OutcomeKind.INVALID),
     (r.UpgradeModeEnabled, OutcomeKind.INVALID),
-    # These concern every deployment, and any other 403 the one that was to be changed.
+    # These apply to every deployment; any other 403 applies only to the requested deployment.
     (r.Unauthenticated, OutcomeKind.FORBIDDEN),
     (r.MissingPrivilege, OutcomeKind.FORBIDDEN),
     (r.LicenceNotCompliant, OutcomeKind.FORBIDDEN),

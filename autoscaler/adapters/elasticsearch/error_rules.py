@@ -2,7 +2,7 @@
 
 The first matching rule applies. A rule matches by operation, status and type, and by a fragment of
 the reason or of its causes. Wording changes between versions more often than types do, so a
-fragment only decides where status and type are ambiguous. A rule without a fragment covers the rest
+fragment only decides where status and type are ambiguous. A rule without a fragment exists
 only where every documented response of that status and type means the same; in particular, no
 response counts as a success by its status alone. A response that no rule matches becomes the
 general error of its status.
@@ -56,7 +56,7 @@ _NO_ROOM = (
     "not enough memory",
     "insufficient",  # processors or memory, in the reasons of the nodes
 )
-"""How the reason of a failed start, or its causes, say that the nodes have no room."""
+"""Fragments of the reason of a failed start, or of its causes, if the nodes have no capacity."""
 
 _LOADING_FAILED = ("failed with errors", "nodes failed")
 

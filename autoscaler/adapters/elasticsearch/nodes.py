@@ -86,9 +86,9 @@ def _capacity(
 
 
 _MIN_MACHINE_BYTES, _MAX_MACHINE_BYTES = 2**28, 2**50
-"""The sizes of a machine that are believed. Anything else is in another unit, or damaged."""
+"""Plausible bounds of the memory of a machine. Any other size is damaged or in another unit."""
 
-_SYSTEM_BYTES = 200 * 2**20  # that Elasticsearch leaves to the rest of the machine
+_SYSTEM_BYTES = 200 * 2**20  # that Elasticsearch reserves for the operating system
 
 _MAX_ML_FRACTION = 0.9
 """The fraction of a machine that machine learning gets at most.
@@ -98,7 +98,7 @@ Source: elastic/elasticsearch, ml/utils/NativeMemoryCalculator.java.
 
 
 def _max_ml_memory(machine_bytes: int | None, heap_bytes: int | None) -> int | None:
-    """The most that machine learning may use, whatever the settings; None if it is not known."""
+    """Maximum bytes for machine learning under any settings; None: unknown."""
     if machine_bytes is None:
         return None
     left = machine_bytes - (heap_bytes or 0) - _SYSTEM_BYTES

@@ -1,9 +1,9 @@
 """Which inference endpoints own or use deployments, as far as that is known.
 
-A deployment belongs to the endpoint with the same id. Not every answer to the question is one: the
+A deployment belongs to the endpoint with the same id. The endpoints are not always known: the
 list of endpoints fails as a whole if one of them is damaged (elastic/elasticsearch#132361), and in
-8.16 and 8.17 it leaves endpoints out. A deployment then has no owner only if it was read before
-without one, or if the server says that it has no such endpoint. Otherwise its owner is unknown.
+8.16 and 8.17 it leaves endpoints out. A deployment then has no owner only if the list showed that
+before, or if the server reports that it has no such endpoint. Otherwise its owner is unknown.
 
 Source: elastic/elasticsearch, `TransportUpdateTrainedModelDeploymentAction.java`.
 """
@@ -24,7 +24,7 @@ from autoscaler.adapters.elasticsearch.server_version import ServerVersion
 from autoscaler.wire.inference import EndpointDocument, EndpointList
 
 _NO_ENDPOINTS = "resource_not_found_exception"
-"""The only kind of 404 that says that there are none; a missing index or a proxy does not."""
+"""Type of the only 404 that means that there are none; a missing index or a proxy has another."""
 
 
 class Ownership:
@@ -37,7 +37,9 @@ class Ownership:
         self._endpoints: dict[str, EndpointDocument] = {}
         self._users: dict[str, str] = {}  # deployment -> an endpoint that is attached to it
         self._known: set[str] = set()  # deployments whose owner was read, or that have none
-        self._tried: set[str] = set()  # those asked for one by one since the list was read
+        self._tried: set[str] = (
+            set()
+        )  # deployments whose endpoint was requested since the last list
         self._failure = ""  # why the last list could not be read, or not completely
         self._asked = self._answered = False
         self._without_api = False  # this version has no inference API
@@ -49,7 +51,7 @@ class Ownership:
             deployed: deployments that existed before.
 
         Raises:
-            TransportError: no response, or one that is no list of endpoints.
+            TransportError: no response, or the response is not a list of endpoints.
             ApiError: refused. Without the inference API there are no owners, and no error.
         """
         self._asked = True
@@ -100,14 +102,14 @@ class Ownership:
             endpoint = await self._api.inference_endpoint(deployment_id)
         except (EndpointMissing, NotAvailable):
             if not self._without_api:
-                raise  # the list exists, so this is no answer
+                raise  # the list exists, so this proves nothing
             endpoint = None
         if endpoint is not None:
             self._endpoints[deployment_id] = endpoint
         self._known.add(deployment_id)
 
     def forget(self) -> None:
-        """Another cluster answers now: nothing is known of its endpoints before they are read."""
+        """Another cluster responds now: its endpoints are unknown until they are read."""
         self._endpoints, self._users = {}, {}
         self._known.clear()
         self._answered = False
@@ -140,7 +142,7 @@ class Ownership:
 
     @property
     def failure(self) -> str:
-        """Why the endpoints are not known, or not all; "": they are, or have not been read."""
+        """Why not all endpoints are known; "": all are known, or none have been requested."""
         if self._asked and not self._answered and not self._failure:
             return "the inference endpoints have not been read yet"
         return self._failure

@@ -71,7 +71,7 @@ async def inspect(
     """Check the cluster. Never raises: a failed request is reported as a problem.
 
     Args:
-        ownership: what is known of the owners of deployments, and becomes known; None: nothing.
+        ownership: the known owners of deployments, which the check updates; None: unknown.
         deployed: the deployments, which were read before; None: they are read now.
         stopped: whether the daemon has stopped some, so that having none is no problem.
     """

@@ -1,4 +1,4 @@
-"""What is different between two preflight checks of one address, in sentences."""
+"""Differences between two preflight checks of one address, as sentences."""
 
 from collections.abc import Iterator
 
@@ -8,10 +8,10 @@ from autoscaler.core.decision import Mode
 
 
 def changes(before: PreflightReport, now: PreflightReport) -> Iterator[str]:
-    """One sentence for each difference. What either check did not find out is none."""
+    """One sentence for each difference. A value that either check does not know is not compared."""
     if before.cluster_uuid and now.cluster_uuid and before.cluster_uuid != now.cluster_uuid:
         yield (
-            f"another cluster answers at this address: {now.cluster_name} ({now.cluster_uuid}), "
+            f"another cluster responds at this address: {now.cluster_name} ({now.cluster_uuid}), "
             f"before {before.cluster_name} ({before.cluster_uuid})"
         )
     was, is_ = _version(before), _version(now)

@@ -42,7 +42,7 @@ class ServerVersion(Struct, frozen=True, kw_only=True):
 
 
 def server_version(info: InfoResponse | None, *numbers: str) -> ServerVersion:
-    """The version by the node that answers, and the version numbers of others."""
+    """The version that the responding node reports, and the version numbers of other nodes."""
     if info is not None and info.version.build_flavor == SERVERLESS:
         return ServerVersion(serverless=True)
     found = [*numbers, *([info.version.number] if info is not None else [])]

@@ -61,8 +61,8 @@ def while_collecting(error: TimedOut | GatewayError) -> TransportError:
             )
         case TimedOut():
             return TimedOut(
-                f"{error}; {slow}, so raise request_timeout, and poll_interval with it, so that "
-                "it is asked less often"
+                f"{error}; {slow}, so raise request_timeout, and poll_interval with it to "
+                "send fewer requests"
             )
     return error
 

@@ -1,7 +1,7 @@
 """The daemon's log, on standard error.
 
 setup     the stream, the format of a line, lines of libraries
-console   lines for people: time, level, sentence, then the fields that matter
+console   lines for operators: time, level, sentence, then the fields that matter
 ecs       lines in the Elastic Common Schema
 recorder  the Recorder that writes the changes of each cycle
 """

@@ -65,7 +65,9 @@ class LogRecorder:
         self._log = logger or structlog.get_logger("autoscaler")
         self._last_logged: dict[str, _Logged] = {}
         self._external: set[str] = set()  # deployments under external control
-        self._shortfalls: dict[str, Shortfall] = {}  # those that were logged, the worst of each
+        self._shortfalls: dict[
+            str, Shortfall
+        ] = {}  # the largest logged shortfall of each deployment
         self._warned: dict[str, tuple[float, int]] = {}  # when, and how many ran then
         self._unmanaged: dict[str, str] = {}
         self._unreadable: dict[str, str] = {}
@@ -164,7 +166,7 @@ class LogRecorder:
             self._log.log(level, event, **log_fields(outcome, candidates=candidates))
 
     def _log_shortfall(self, decision: Decision) -> None:
-        """Warn once of missing allocations, again if more are lost, and say when all run."""
+        """Warn once of missing allocations, again if more are lost, and report when all run."""
         name, shortfall = decision.deployment_id, decision.shortfall
         logged = self._shortfalls.get(name)
         if shortfall is None:

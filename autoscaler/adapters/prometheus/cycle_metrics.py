@@ -89,7 +89,7 @@ def _decisions(observation: Observation, plan: Plan) -> Iterator[Metric]:
     ]
     for field_metric in families.DECISION:
         yield _measured(field_metric, rows)
-    # A deployment that is left to adaptive allocations has a rule, and is not managed by it.
+    # An externally controlled deployment has a rule, and is not managed by it.
     managed = [
         (
             {

@@ -66,7 +66,7 @@ class DecisionRow(Struct, frozen=True):
 
     @property
     def late_now(self) -> float | None:
-        """The fraction of late requests that the policy expects of what runs now."""
+        """The fraction of late requests that the policy expects with the running allocations."""
         late = self.decision.steps[0].inputs.get("violation_fraction_now")
         return late if isinstance(late, float) else None
 

@@ -46,7 +46,7 @@ the step becomes a line of the log."""
 
 MAX_STEPS = 512
 """Maximum number of steps in which contested threads are granted. 512: an allocation takes one step
-on all but the largest clusters, and whatever the nodes report, the work is bounded."""
+on all except the largest clusters, and the work is bounded for any reported nodes."""
 
 
 class Claim(Value, frozen=True, kw_only=True):

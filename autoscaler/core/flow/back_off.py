@@ -1,6 +1,6 @@
 """Back-offs: for how long nothing is sent after a refusal, and what ends the wait early.
 
-The wait grows with each refusal in a row, of whatever kind. A visible change of the circumstances
+The wait grows with each refusal in a row, of any kind. A visible change of the circumstances
 ends it: the state of the deployment, its setting, or more capacity. Each early attempt that is
 refused as well makes the next one wait for longer, so that circumstances that keep changing do not
 lead to an attempt at every poll.

@@ -1,8 +1,8 @@
 """Two counts of one response that need not agree.
 
 A difference between them is a data-quality issue at first: a serving node may be missing from the
-response, or the response damaged. If it lasts, it is how this cluster is, and holding the
-deployment would be for ever. Then it is accepted, and the cautious count of the two is used.
+response, or the response damaged. If it lasts, it is normal for this cluster, and the deployment
+would always be held. Then it is accepted, and the more cautious of the two counts is used.
 
 - A process acknowledges fewer allocations than the routing table has, where the threads of its node
   limit it (elastic/elasticsearch-specification#1302) or its priority is low
@@ -46,7 +46,7 @@ def disagreement_of(
     if allocations:
         if known is not None and allocations <= known.unacknowledged:
             since, awaited = known.since, known.awaited
-        else:  # it has become more, so a node that answered before may be missing
+        else:  # the difference has grown: a node that responded before may be missing
             awaited = _answering(before) | (frozenset() if known is None else known.awaited)
         awaited -= _answering(stats)
         if ml_nodes is not None:
@@ -71,7 +71,7 @@ def accepted_at(disagreement: Disagreement | None, at: float) -> Accepted:
 
 
 def unacknowledged_allocations(stats: DeploymentStats) -> int:
-    """Running allocations that no process acknowledges, if every started route answers."""
+    """Running allocations that no process acknowledges, if every started route responds."""
     acknowledged, running = acknowledged_allocations(stats), stats.running_allocations
     return max(0, running - acknowledged) if acknowledged and running is not None else 0
 

@@ -108,7 +108,7 @@ def requested(known: DeploymentState, change: Change, at: float, *, accepted: bo
 def track(
     known: DeploymentState, stats: DeploymentStats, rule: Rule, at: float, *, reliable: bool
 ) -> Tracked:
-    """Compare the reported setting with the one that was requested last, or found before.
+    """Compare the reported setting with the last requested or observed setting.
 
     Args:
         reliable: whether no data-quality issue makes the reported counts unreliable.

@@ -1,9 +1,9 @@
-"""The last check of every change before it is sent, whatever asked for it.
+"""Checks every change immediately before it is sent.
 
 No change leaves the bounds of the rule, of its open schedules and of its burst ceiling, and none
-decreases anything on statistics with a data-quality issue. The constraints see to both; the check
-also covers what they do not: the take-over of a deployment, the bounds of adaptive allocations, a
-start, and a release.
+decreases anything on statistics with a data-quality issue. The constraints ensure both; the check
+also covers the changes that they do not limit: the take-over of a deployment, the bounds of
+adaptive allocations, a start, and a release.
 """
 
 from msgspec.structs import replace

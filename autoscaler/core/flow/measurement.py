@@ -14,8 +14,8 @@ from autoscaler.core.values import DataIssue, DeploymentStats, LoadEstimate, Sam
 
 MAX_UNCERTAINTY = 0.05
 """Fraction of an interval by which its length may be uncertain. 5%, the relative error of 400
-arrivals: such an error is as small as the one that chance makes anyway, and the next sample has the
-opposite one. Responses that take up to half a second do not exceed it in intervals of 10 s."""
+arrivals: such an error is no larger than the random error, and the next sample has the opposite
+error. Responses that take up to half a second do not exceed it in intervals of 10 s."""
 
 STALL_LIMIT_S = 600.0
 """Seconds after which queued requests that neither complete nor change count as an error of the

@@ -1,15 +1,15 @@
-"""The most allocations that the memory of the nodes allows, from what processes really use.
+"""The maximum allocations that the memory of the nodes allows, from the memory that processes use.
 
 This limit is in force on every version that reports the memory of processes, and on all hardware,
 fixed or not: the planner places further allocations on the nodes that run the model while these
-have free processors, whatever memory is left there.
+have free processors, without regard to their free memory.
 
 - Which of these nodes it chooses cannot be predicted, so further allocations fit only if they fit
   on each of them. Nodes that do not run the model come after them, the one with the most free
   processors first.
-- The memory in use on a node is that of all processes there, each with what it uses or with what
-  the planner has reserved for it, whichever is more; the reservations of other jobs; and the native
-  code.
+- The memory in use on a node is that of all processes there, each with the memory
+  that it uses or that the planner has reserved for it, the larger of the two; the reservations of
+  other jobs; and the native code.
 - The memory of a node is what machine learning may use there. Where that is not reported, it is the
   most that it can be: the memory of the machine less the heap of the JVM. A node of which neither
   is known limits nothing.
@@ -54,7 +54,7 @@ class MemoryLimit(Value, frozen=True):
     """The most allocations that fit, and the figures of the node that limits them."""
 
     allocations: int
-    inputs: Mapping[str, float | str]  # of the step that says so
+    inputs: Mapping[str, float | str]  # of the step that reports the limit
 
 
 class _Place:

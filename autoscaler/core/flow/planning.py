@@ -132,7 +132,7 @@ def _claims(
     starts: Mapping[str, Decision],
     stopped: Mapping[str, StoppedDeployment],
 ) -> list[Claim]:
-    """What the deployments claim, and those that are started."""
+    """The claims of the deployments, and of the stopped deployments that are started."""
     claims = [claim for assessment in assessments if (claim := assessment.claim) is not None]
     claims += [
         Claim(

@@ -1,8 +1,8 @@
-"""What the policy recommends for one deployment, or why it is not asked.
+"""The recommendation of the policy for one deployment, or why the policy is not called.
 
 The interval of a sample is as uncertain as the responses were slow. So a change has to be right for
 every length that the interval can have had: an increase for the longest, a decrease for the
-shortest. While it is too uncertain to be learnt from, only increases are recommended.
+shortest. While it is too uncertain to update the estimates, only increases are recommended.
 """
 
 from functools import partial

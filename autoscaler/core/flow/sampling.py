@@ -18,7 +18,7 @@ SLACK_S = 60.0
 end, so busy time may exceed the interval by this much."""
 
 MAX_REQUESTS_PER_S = 1e6
-"""Requests per second and node above which a count is damaged. No node answers a million."""
+"""Requests per second and node above which a count is damaged. No node serves a million."""
 
 QUEUE_SLACK = 100
 """Requests beyond a queue's capacity that may be between the queue and the result."""
@@ -139,7 +139,7 @@ def sample(
 
 
 def _workers(stats: DeploymentStats) -> float:
-    """The allocations of the processes; infinite if one that answers reports no number."""
+    """The allocations of the processes; infinite if a responding process reports no number."""
     workers = 0
     for node in stats.nodes:
         if node.allocations is not None:
@@ -174,7 +174,7 @@ def find_issues(stats: DeploymentStats, accepted: Accepted | None = None) -> lis
 
 def acknowledged_allocations(stats: DeploymentStats) -> int | None:
     """The allocations that the processes of all started routes acknowledge; None if one of them did
-    not answer."""
+    not respond."""
     acknowledged = 0
     for node in stats.nodes:
         if node.routing_state == STARTED:

@@ -22,7 +22,7 @@ from autoscaler.core.values import STOPPING, DeploymentStats, Observation, Reaso
 
 
 class StoppedDeployments(Value, frozen=True, kw_only=True):
-    """The stopped deployments, and what is decided for them. The mappings are by deployment id."""
+    """The stopped deployments, and the decisions for them. The mappings are by deployment id."""
 
     stopped: Mapping[str, StoppedDeployment]
     starts: Mapping[str, StartAttempt]
@@ -98,7 +98,7 @@ def is_started_by_another(state: State, name: str, stats: DeploymentStats) -> bo
 
 
 def _now_stopped(state: State, observation: Observation) -> dict[str, StoppedDeployment]:
-    """The deployments that are stopped. One that was reported after its stop may end later."""
+    """The stopped deployments. A deployment that was reported after its stop may end later."""
     vanished = {
         name: stopped_deployment(known, observation.at)
         for name, known in state.deployments.items()

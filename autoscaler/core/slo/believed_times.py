@@ -1,4 +1,4 @@
-"""Which service times are believed: one absurd sample does not change an estimate."""
+"""Excludes implausible service times, so that one absurd sample does not change an estimate."""
 
 from msgspec.structs import replace
 
@@ -15,22 +15,22 @@ from autoscaler.core.slo.service_time import (
 from autoscaler.core.values import ROUNDING_LOSS_S, Sample, Value
 
 QUEUED_PER_ALLOCATION = 2.0
-"""In-flight requests per allocation from which on all allocations are busy, on whatever node the
-requests are."""
+"""In-flight requests per allocation from which on all allocations are busy, for any distribution
+of the requests over the nodes."""
 
 
 class BelievedTimes(Value, frozen=True):
-    """The timed requests since the last recomputation that are believed."""
+    """The timed requests since the last recomputation, without implausible ones."""
 
-    estimate: SloEstimate  # another one, if its service times are dropped
+    estimate: SloEstimate  # without a service time if that was dropped
     timed: int
     timed_s: float
     doubtful_s: float = 0.0
 
 
 def believed_times(sample: Sample, memory: SloMemory) -> BelievedTimes:
-    """The timed requests after another sample. A doubtful one is left out until the next confirms
-    it: then the estimate starts again."""
+    """The timed requests after another sample. A doubtful sample is left out until the next sample
+    confirms it; then the estimate starts again."""
     estimate, timed = memory.estimate, sample.timed
     timed_s = sample.timed_busy_s + timed * ROUNDING_LOSS_S
     if not is_doubtful(estimate.service_time, timed, timed_s):

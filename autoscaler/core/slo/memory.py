@@ -51,5 +51,5 @@ class SloMemory(Value, frozen=True):
     in_flight: int = 0
     last_interval_s: float = 0.0
     in_flight_before: int = 0  # at the poll before that
-    doubtful_s: float = 0.0  # mean service time that was not believed; 0: it was
+    doubtful_s: float = 0.0  # mean service time that was left out; 0: none
     at: float = -math.inf

@@ -46,7 +46,7 @@ class NodeSlots(Value, frozen=True):
 
     @property
     def sizes(self) -> int:
-        """Different numbers of allocations per node, as far as the queue model tells them apart."""
+        """Different numbers of allocations per node that the queue model distinguishes."""
         return max(1, min(MAX_SIZES, len({allocations for allocations, _ in self.used})))
 
 
@@ -120,8 +120,8 @@ class Placement(Value, frozen=True):
 
 @lru_cache(maxsize=16_384)
 def placement_of(node_slots: NodeSlots, allocations: int) -> Placement:
-    """The allocations on each node, which are at least 1. The last node gets the rest if they do
-    not fit.
+    """The allocations on each node, which are at least 1. The last node gets the remainder if
+    they do not fit.
 
     >>> slots = NodeSlots(used=((2, 1), (3, 0)), free=(4, 4))
     >>> [placement_of(slots, allocations).per_node for allocations in (2, 4, 5, 6, 8)]
@@ -171,7 +171,7 @@ def _fill(nodes: list[tuple[int, int]], missing: int) -> int:
         left -= filled * (level - below)
     each, further = divmod(left, filled)
     level -= each
-    # Of equally roomy nodes, the last ones get the rest.
+    # Of equally roomy nodes, the last ones get the remainder.
     chosen = sorted([index for _, index in roomy[:filled]], reverse=True)
     for position, index in enumerate(chosen):
         allocated, more = nodes[index]

@@ -49,7 +49,7 @@ class Emulation:
         self.cluster = cluster
         self.clock = clock
         self.name = name
-        self.uuid = "emulated-cluster-uuid"  # another one: another cluster answers
+        self.uuid = "emulated-cluster-uuid"  # a different one: another cluster responds
         self.security = security
         self.faults = Faults()
         self.endpoints: dict[str, InferenceEndpoint] = {}

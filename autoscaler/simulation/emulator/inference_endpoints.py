@@ -47,7 +47,7 @@ async def get_all(emulation: Emulation, call: Call) -> object:
     behaviour = emulation.cluster.behaviour
     endpoints = sorted(emulation.endpoints.values(), key=lambda endpoint: endpoint.inference_id)
     if not behaviour.endpoint_list_complete:
-        # The last of those that serve a deployment; which one the real API lists is not known.
+        # The last endpoint of each deployment; which one the real API lists is not known.
         endpoints = list({endpoint.serves: endpoint for endpoint in endpoints}.values())
     return _listed(emulation, endpoints)
 
