@@ -1,5 +1,8 @@
 """Reads a document that has odd values: each of them counts as unknown, and the others are kept.
 
+An integer may be written with a fraction of zero or an exponent, such as 1000.0 or 1e3, as some
+proxies and serialisers do. It is that integer.
+
 Strict decoding is the first attempt, because it is fast. This is the second attempt, for documents
 that strict decoding rejects.
 """
@@ -7,6 +10,7 @@ that strict decoding rejects.
 import json
 import math
 from collections.abc import Callable, Iterable
+from decimal import Decimal
 from types import UnionType
 from typing import Any, TypeVar, Union, get_args, get_origin
 
@@ -15,10 +19,16 @@ from msgspec import Struct
 from msgspec.structs import FieldInfo, fields
 
 Target = TypeVar("Target", bound=Struct)
+Response = TypeVar("Response")
 
 MAX_DIGITS = 18
 """Digits of an integer that is still a number here. 18 fit into 64 bits, and no figure of a cluster
 has more."""
+
+
+MAX_EXACT = 2**53
+"""Largest integer that is read from a number with a fraction or an exponent. Above it, a double
+does not represent every integer."""
 
 
 class Unreadable(ValueError):
@@ -26,7 +36,8 @@ class Unreadable(ValueError):
 
 
 def parse_leniently(body: bytes) -> Any:
-    """JSON as plain objects. Numbers that are not finite, or have too many digits, are texts.
+    """JSON as plain objects. Numbers that are not finite, or have too many digits, are texts, and
+    whole numbers are integers, however they are written.
 
     Raises:
         ValueError: it is not JSON.
@@ -39,9 +50,30 @@ def _integer(digits: str) -> int | str:
     return int(digits) if len(digits.lstrip("-")) <= MAX_DIGITS else digits
 
 
-def _float(digits: str) -> float | str:
+def _float(digits: str) -> float | int | str:
     number = float(digits)
-    return number if math.isfinite(number) else digits
+    if not math.isfinite(number):
+        return digits
+    # Exact: 1000.00000000000000001 is not an integer, but the double nearest to it is.
+    if abs(number) <= MAX_EXACT and number.is_integer() and Decimal(digits) == int(number):
+        return int(number)
+    return number
+
+
+def decode(body: bytes, kind: type[Response]) -> Response:
+    """A document in which nothing may be odd.
+
+    Raises:
+        msgspec.DecodeError: it has another form.
+        UnicodeDecodeError, RecursionError: it cannot be read at all.
+    """
+    try:
+        return msgspec.json.decode(body, type=kind)
+    except msgspec.ValidationError as strict:
+        try:
+            return msgspec.convert(parse_leniently(body), kind)
+        except (ValueError, RecursionError):
+            raise strict from None
 
 
 def read_leniently(

@@ -82,6 +82,27 @@ def test_a_route_without_a_count_has_not_answered(tmp_path):
     assert last.reason is Reason.DATA_QUALITY
 
 
+def as_floats(value: Any) -> Any:
+    """A document that writes every integer with a fraction of zero, such as 1000.0."""
+    if isinstance(value, dict):
+        return {name: as_floats(each) for name, each in value.items()}
+    if isinstance(value, list):
+        return [as_floats(each) for each in value]
+    return float(value) if type(value) is int else value
+
+
+def test_counts_with_a_fraction_of_zero_are_counts(tmp_path):
+    answers = [statistics(route(step)) for step in range(ANSWERS)]
+    found = played(tmp_path, [as_floats(answer) for answer in answers])
+    expected = played(tmp_path, answers)
+    assert expected.changes
+    assert [each.body for each in found.changes] == [each.body for each in expected.changes]
+    last = found.last("rerank").decision
+    assert not last.sample.issues
+    assert last.load.offered_load == pytest.approx(4.2, rel=0.1)
+    assert not [line for line in found.lines("warning") if "cannot be read" in line]
+
+
 def test_serverless_reports_neither_a_state_nor_an_allocation_status(tmp_path):
     adaptive = {
         "enabled": True,

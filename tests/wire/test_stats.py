@@ -236,6 +236,47 @@ def test_an_unknown_number_of_models(count):
     assert (page.total_models, page.entries, len(page.deployments)) == (None, 1, 1)
 
 
+def spelled(value, spell):
+    """A document with all its integers spelled in another way."""
+    if isinstance(value, dict):
+        return "{" + ", ".join(f'"{k}": {spelled(v, spell)}' for k, v in value.items()) + "}"
+    if isinstance(value, list):
+        return f"[{', '.join(spelled(each, spell) for each in value)}]"
+    return spell(value) if type(value) is int else json.dumps(value)
+
+
+@pytest.mark.parametrize("form", ["{}.0", "{}e0", "{}.000E+0", "{}.0e-0"])
+def test_a_count_is_an_integer_however_it_is_written(form):
+    document = {"count": 2, "trained_model_stats": [model("a"), model("b", nodes=[STARTING])]}
+    page = parse_stats(spelled(document, form.format).encode())
+    assert page == parse_stats(json.dumps(document).encode())
+    assert not page.unreadable_figures
+
+
+@pytest.mark.parametrize(
+    "odd", ["4410.5", "4410.00000000000000000001", "-4410.0", "1e300", "1e999", "9.1e15", "-1e0"]
+)
+def test_a_count_with_a_fraction_or_out_of_range_is_unknown(odd):
+    text = json.dumps({"count": 1, "trained_model_stats": [model()]})
+    page = parse_stats(
+        text.replace('"inference_count": 4410', f'"inference_count": {odd}').encode()
+    )
+    (found,) = page.deployments
+    assert not found.nodes[0].reports
+    assert dict(page.unreadable_figures).keys() == {found.deployment_id}
+
+
+@given(count=st.integers(0, 2**53), places=st.integers(0, 6), exponent=st.integers(0, 6))
+def test_every_exact_count_is_read(count, places, exponent):
+    digits = f"{count * 10**exponent}.{'0' * places}0e-{exponent}"
+    node = spelled(STARTED | {"inference_count": 7}, str).replace(
+        '"inference_count": 7', f'"inference_count": {digits}'
+    )
+    text = json.dumps({"count": 1, "trained_model_stats": [model(nodes=["here"])]})
+    (found,) = parse_stats(text.replace('"here"', node).encode()).deployments
+    assert found.nodes[0].completed == count
+
+
 class TestServerless:
     """It leaves out `state` and `allocation_status` (elastic/kibana#179299)."""
 

@@ -46,7 +46,7 @@ from autoscaler.wire.inference import (
     UpdateEndpointRequest,
     parse_endpoints,
 )
-from autoscaler.wire.lenient import parse_leniently, read_leniently
+from autoscaler.wire.lenient import decode, parse_leniently, read_leniently
 from autoscaler.wire.stats import MalformedStats, parse_stats
 from autoscaler.wire.stats_document import FILTER_PATH
 
@@ -309,6 +309,6 @@ def _read_leniently(body: bytes, type_: type[Document], path: str, needed: str) 
 
 def _read(body: bytes, type_: type[Response], path: str) -> Response:
     try:
-        return msgspec.json.decode(body, type=type_)
+        return decode(body, type_)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise MalformedResponse(f"the response of {path} cannot be read: {error}") from error

@@ -127,6 +127,13 @@ async def test_updates_are_in_the_body_alone(arguments, body):
     assert updated.routing_table["n1"].current_allocations == 2
 
 
+async def test_the_response_to_an_update_may_write_integers_as_floats():
+    """Or an accepted update would count as one without a response."""
+    async with serving(respond(assignment(allocations=3.0))) as server, api_for(server) as api:
+        updated = await api.update("a", allocations=3)
+    assert updated.task_parameters.number_of_allocations == 3
+
+
 async def test_a_start_has_all_parameters():
     parameters = StartRequest(
         deployment_id="search",
