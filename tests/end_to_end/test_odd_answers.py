@@ -92,7 +92,7 @@ def as_floats(value: Any) -> Any:
 
 
 def test_counts_with_a_fraction_of_zero_are_counts(tmp_path):
-    answers = [statistics(route(step)) for step in range(61)]
+    answers = [statistics(route(step)) for step in range(70)]
     found = played(tmp_path, [as_floats(answer) for answer in answers])
     expected = played(tmp_path, answers)
     assert expected.changes
