@@ -27,9 +27,6 @@ TICK_S = 10.0
 COOL_DOWN_S = 300.0
 """Seconds after scaling up in which a deployment is not scaled down."""
 
-_RESPECTS_SLOW_STARTS = (8, 17)
-"""The first version that does not scale down during or soon after the start of a node (#125297)."""
-
 
 class _Memory(Struct):
     """The state of one deployment."""
@@ -52,8 +49,6 @@ class AdaptiveAllocationsService:
         self._update = update
         self._thresholds = thresholds
         self._memory: dict[str, _Memory] = {}
-        release = tuple(int(part) for part in state.behaviour.number.split(".")[:2])
-        self._respects_slow_starts = release >= _RESPECTS_SLOW_STARTS
 
     def tick(self) -> None:
         adaptive = {
@@ -115,7 +110,7 @@ class AdaptiveAllocationsService:
         recently = self._state.now - COOL_DOWN_S
         if memory.scaled_up_at is not None and memory.scaled_up_at > recently:
             return True
-        if not self._respects_slow_starts:
+        if not self._state.behaviour.respects_slow_starts:
             return False
         return deployment.loading or any(c.start_time > recently for c in counters.values())
 

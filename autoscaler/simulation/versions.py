@@ -1,13 +1,14 @@
-"""Differences between the Elasticsearch versions that can be emulated."""
+"""The versions of Elasticsearch that can be emulated, and the table of their differences.
 
-import re
-from collections.abc import Mapping
-from typing import NamedTuple
+The facts of `VersionBehaviour` are the table of docs/emulator.md; each has a test that shows it.
+"""
 
 from msgspec import Struct
 
+from autoscaler.simulation.version_facts import Fact, Release, Since, release_of
+
 _LAST_MINOR = {8: 19, 9: 5}
-_FIRST = (8, 6)  # the first with `_update`
+_FIRST = Release(8, 6)  # the first with `_update`
 
 SERVERLESS = "serverless"
 SUPPORTED = f"8.6 to 8.19, 9.0 to 9.5, and {SERVERLESS}"
@@ -16,76 +17,133 @@ _SERVERLESS_REPORTS = "8.11.0"
 """The version that serverless reports. It has no meaning, and the value is arbitrary."""
 
 
-class Release(NamedTuple):
-    major: int
-    minor: int
-    patch: int = 0
-
-
-# For a change that was merged into several minors: the first patch of each minor that has it. Later
-# minors have it from their first release.
-_FirstPatches = Mapping[tuple[int, int], int]
-
-# A removed process finishes its queue (elastic/elasticsearch#134673, September 2025).
-_DRAINS: _FirstPatches = {(8, 18): 8, (8, 19): 5, (9, 0): 8, (9, 1): 5, (9, 2): 0}
-
-# `_stop` refuses what inference endpoints use (#129325, June 2025; in the notes of 9.0.4).
-_STOP_GUARD: _FirstPatches = {(8, 18): 4, (8, 19): 0, (9, 0): 4, (9, 1): 0}
-
-# `_update` keeps low priority at one allocation (#139989, January 2026; in the notes of 9.2.4).
-_LOW_PRIORITY: _FirstPatches = {(8, 19): 10, (9, 2): 4, (9, 3): 0}
-
-# The inference API refuses new threads instead of ignoring them (#138122; in the notes of 9.2.2).
-_FIXED_THREADS: _FirstPatches = {(9, 2): 2, (9, 3): 0}
-
-# A node shutdown keeps deployments at zero (#146910, April 2026; in the notes of 9.3.5 and 9.4.0).
-_SHUTDOWN_KEEPS_ZERO: _FirstPatches = {(9, 3): 5, (9, 4): 0}
-
-# A request by deployment id scales up from zero (#153213; in the notes of 9.4.5).
-_FINDS_BY_ID: _FirstPatches = {(9, 4): 5, (9, 5): 0}
-
-# `_start` without room is a 409 (#155310; in the notes of 9.4.7 and 9.5.4). A late patch of 8.19
-# has it, too; which one is not known, so 8.19 is emulated without it.
-_NO_ROOM_IS_A_CONFLICT: _FirstPatches = {(9, 4): 7, (9, 5): 4}
-
-
-class VersionBehaviour(Struct, frozen=True, kw_only=True):
+class VersionBehaviour(Struct, frozen=True, kw_only=True, dict=True):
     """How one version behaves where versions differ, defects included.
 
-    Sources: the pull requests and issues named at the fields, all of elastic/elasticsearch.
+    Patch versions are from the release notes, those before 9.0 from the release dates.
     """
 
-    number: str  # the full version, such as "8.19.4" (serverless: the newest)
+    release: Release  # serverless: the newest
     serverless: bool  # adaptive allocations always, nodes unseen, some endpoints missing
-    deployment_id: bool  # several deployments of one model, each with its id
-    memory_parameters: bool  # memory of a deployment and of an allocation in the assignment
-    update_query_parameter: bool  # `?number_of_allocations=` of `_update` (#108868)
-    adaptive_allocations: bool  # `adaptive_allocations` exists
-    zero_allocations: bool  # adaptive allocations may scale to zero (#113455)
-    zero_is_fully_allocated: bool  # ... and that counts as fully allocated (#114570)
-    queue_capacity: int  # the default; requests waiting at one process (#115041)
-    scale_to_zero_s: (
-        float | None
-    )  # idle time before adaptive allocations scale to zero; None: never
-    drains: bool  # a removed process finishes its queue (#134673)
-    inference_api: bool  # `_inference`
-    inference_update: bool  # ... and its `_update`, at first of `num_allocations` only (#114457)
-    inference_adaptive: bool  # ... then of that or the adaptive settings (#137129)
-    inference_threads_fixed: bool  # ... and new threads are refused, not ignored (#138122)
-    endpoint_owned_conflict: bool  # either API refuses deployments of the other (#130940)
-    stop_guard: bool  # `_stop` refuses a deployment that an inference endpoint uses (#129325)
-    low_priority_check: bool  # `_update` refuses a second allocation of low priority (#139989)
-    no_room_is_a_conflict: bool  # `_start` without room: 409 instead of 429 or 500 (#155310)
-    endpoint_list: str  # the key of the list: "models" until 8.14, then "endpoints" (#107704)
-    endpoint_list_complete: bool  # 8.16 and 8.17 list one endpoint of each deployment only
-    endpoint_keeps_settings: bool  # an endpoint `_update` with the stored settings does nothing
-    start_forgets_zero: bool  # defect: a start deletes deployments at zero (#137134)
-    shutdown_forgets_zero: bool  # defect: so does the shutdown of a node (#146806)
-    waits_for_requested_id: bool  # defect: 409 at zero for requests by another id (#146835)
+
+    # Deployments
+
+    deployment_id = Since("8.8", "several deployments of a model, `deployment_id`")
+    memory_parameters = Since("8.11", "memory of a deployment and of an allocation in assignments")
+    update_query_parameter = Since(
+        "8.15", "`?number_of_allocations=` of `_update`", source="#108868"
+    )
+    queue_capacity = Fact("default `queue_capacity`", 1024, {"8.17": 10_000}, source="#115041")
+    drains = Since(
+        "8.18.8, 8.19.5, 9.0.8, 9.1.5, 9.2",
+        "a removed process finishes its queue",
+        source="#134673",
+    )
+    low_priority_check = Since(
+        "8.19.10, 9.2.4, 9.3",
+        "`_update` refuses a second allocation of low priority",
+        source="#139989",
+    )
+    no_room_is_a_conflict = Since(
+        "9.4.7, 9.5.4",
+        "`_start` without room returns 409 instead of 429 or 500",
+        source="#155310",
+        note="A late patch of 8.19, which one is unknown, is emulated without it.",
+    )
+
+    # Adaptive allocations
+
+    adaptive_allocations = Since("8.16", "`adaptive_allocations`")
+    zero_allocations = Since("8.16", "adaptive allocations scale to zero", source="#113455")
+    zero_is_fully_allocated = Since(
+        "8.16", "zero of zero allocations count as fully allocated", source="#114570"
+    )
+    scale_to_zero_s = Fact[float | None](
+        "seconds without requests after which adaptive allocations scale to zero",
+        None,
+        {"8.16": 900.0, "8.19, 9.1": 86_400.0},
+        source="#128914",
+    )
+    respects_slow_starts = Since(
+        "8.17",
+        "adaptive allocations do not decrease while new allocations load or are young",
+        source="#125297",
+    )
+
+    # Inference endpoints
+
+    inference_api = Since("8.11", "`_inference`")
+    endpoint_list = Fact(
+        "key of the list of endpoints",
+        "models",
+        {"8.15": "endpoints"},
+        source="#107704, #111366",
+    )
+    lists_one_endpoint_each = Since(
+        "8.16", "the list names one endpoint of each deployment only", until="8.18"
+    )
+    inference_update = Since(
+        "8.17", "`_update` of an endpoint, of `num_allocations` only at first", source="#114457"
+    )
+    inference_adaptive = Since(
+        "9.2",
+        "`_update` of an endpoint takes `adaptive_allocations` too, but not both together",
+        source="seen in #137129",
+    )
+    endpoint_keeps_settings = Since(
+        "9.2", "`_update` of an endpoint with the settings that it has stored does nothing"
+    )
+    inference_threads_fixed = Since(
+        "9.2.2, 9.3",
+        "`_update` of an endpoint refuses `num_threads` instead of ignoring it",
+        source="#138122",
+    )
+    endpoint_owned_conflict = Since(
+        "9.2",
+        "`_update` refuses deployments that an endpoint owns, and that of an endpoint those that "
+        "it does not own",
+        source="#130940",
+    )
+    stop_guard = Since(
+        "8.18.4, 8.19, 9.0.4, 9.1",
+        "`_stop` refuses deployments that an endpoint owns or uses",
+        source="#129325",
+    )
+
+    # Defects
+
+    start_forgets_zero = Since(
+        "9.1",
+        "defect: starting a deployment deletes deployments with 0 allocations",
+        until="9.3",
+        source="#137134, #137244",
+        note="The fix is in the notes of 9.3.0 and of no earlier patch; that 9.1 was the first is "
+        "hearsay.",
+    )
+    shutdown_forgets_zero = Since(
+        "8.16",
+        "defect: the shutdown of a node deletes deployments with 0 allocations",
+        until="9.3.5, 9.4",
+        source="#146806, #146910",
+    )
+    waits_for_requested_id = Since(
+        "8.16",
+        "defect: at 0 allocations, `_infer` by the id of the model, where that of the deployment "
+        "differs, scales the deployment up and returns 409",
+        until="9.4.5, 9.5",
+        source="#146835, #153213",
+        note="One of the last patches of 8.19 has the fix; which one is unknown, so 8.19 is "
+        "emulated without it.",
+    )
+
+    @property
+    def number(self) -> str:
+        """The full version, such as "8.19.4"; serverless: the newest."""
+        return str(self.release)
 
     @property
     def major(self) -> int:
-        return int(self.number.partition(".")[0])
+        return self.release.major
 
     @property
     def reported_number(self) -> str:
@@ -108,57 +166,12 @@ def behaviour_of(version: str) -> VersionBehaviour:
     >>> behaviour_of("serverless").serverless
     True
     """
-    serverless = version == SERVERLESS
-    release = Release(9, _LAST_MINOR[9]) if serverless else _parse(version)
-    adaptive = release >= (8, 16)
-    return VersionBehaviour(
-        number=".".join(map(str, release)),
-        serverless=serverless,
-        deployment_id=release >= (8, 8),
-        memory_parameters=release >= (8, 11),
-        update_query_parameter=release >= (8, 15),
-        adaptive_allocations=adaptive,
-        zero_allocations=adaptive,
-        zero_is_fully_allocated=adaptive,
-        queue_capacity=10_000 if release >= (8, 17) else 1024,
-        scale_to_zero_s=_scale_to_zero_s(release) if adaptive else None,
-        drains=_has(release, _DRAINS),
-        inference_api=release >= (8, 11),
-        inference_update=release >= (8, 17),
-        inference_adaptive=release >= (9, 2),
-        inference_threads_fixed=_has(release, _FIXED_THREADS),
-        endpoint_owned_conflict=release >= (9, 2),
-        stop_guard=_has(release, _STOP_GUARD),
-        low_priority_check=_has(release, _LOW_PRIORITY),
-        no_room_is_a_conflict=_has(release, _NO_ROOM_IS_A_CONFLICT),
-        endpoint_list="models" if release < (8, 15) else "endpoints",
-        endpoint_list_complete=not (8, 16) <= release < (8, 18),
-        endpoint_keeps_settings=release >= (9, 2),
-        start_forgets_zero=(9, 1) <= release < (9, 3),
-        shutdown_forgets_zero=adaptive and not _has(release, _SHUTDOWN_KEEPS_ZERO),
-        waits_for_requested_id=adaptive and not _has(release, _FINDS_BY_ID),
-    )
-
-
-def _has(release: Release, firsts: _FirstPatches) -> bool:
-    """Whether a release has the change that came with `firsts`."""
-    minor = (release.major, release.minor)
-    return minor > max(firsts) or release.patch >= firsts.get(minor, release.patch + 1)
-
-
-def _scale_to_zero_s(release: Release) -> float:
-    """15 minutes at first; 24 hours since 8.19 and 9.1, which were released together (#128914)."""
-    return 86_400.0 if release[:2] == (8, 19) or release >= (9, 1) else 900.0
-
-
-def _parse(version: str) -> Release:
-    found = re.fullmatch(r"(\d{1,2})\.(\d{1,3})(?:\.(\d{1,3}))?", version)
-    if found is None:
-        raise ValueError(
-            f"{version!r} is not a version of Elasticsearch: write it like 8.19 or 8.19.4, "
-            f"or {SERVERLESS!r}"
-        )
-    release = Release(int(found[1]), int(found[2]), int(found[3] or 0))
+    if version == SERVERLESS:
+        return VersionBehaviour(release=Release(9, _LAST_MINOR[9]), serverless=True)
+    try:
+        release = release_of(version)
+    except ValueError as error:
+        raise ValueError(f"{error}, or {SERVERLESS!r}") from error
     if release < _FIRST or release.minor > _LAST_MINOR.get(release.major, -1):
         raise ValueError(f"Elasticsearch {version} cannot be emulated: choose from {SUPPORTED}")
-    return release
+    return VersionBehaviour(release=release, serverless=False)

@@ -1,6 +1,12 @@
+import os
+from pathlib import Path
+
 import pytest
 
-from autoscaler.simulation.versions import behaviour_of
+from autoscaler.simulation.version_facts import First, facts_of, release_of
+from autoscaler.simulation.versions import VersionBehaviour, behaviour_of
+
+DOCUMENT = Path(__file__).parents[2] / "docs/emulator.md"
 
 EVERY = [
     "8.6",
@@ -30,71 +36,45 @@ def test_a_full_number_is_kept():
     assert behaviour_of("8.19.4").major == 8
 
 
-@pytest.mark.parametrize(
-    ("flag", "without", "first"),
-    [
-        ("deployment_id", "8.6", "8.8"),
-        ("update_query_parameter", "8.12", "8.15"),
-        ("adaptive_allocations", "8.15", "8.16"),
-        ("zero_allocations", "8.15", "8.16"),
-        ("zero_is_fully_allocated", "8.15", "8.16"),
-        ("inference_api", "8.8", "8.11"),
-        ("inference_update", "8.16.9", "8.17"),
-        ("inference_adaptive", "9.1.9", "9.2"),
-        ("inference_threads_fixed", "9.2.1", "9.2.2"),
-        ("stop_guard", "8.17", "8.18.4"),
-        ("stop_guard", "9.0.3", "9.0.4"),
-        ("drains", "8.19.4", "8.19.5"),
-        ("drains", "9.1", "9.2"),
-        ("endpoint_owned_conflict", "9.1", "9.2"),
-        ("low_priority_check", "8.19.9", "8.19.10"),
-        ("low_priority_check", "9.1.10", "9.2.4"),
-        ("no_room_is_a_conflict", "9.4.6", "9.4.7"),
-        ("no_room_is_a_conflict", "9.5.3", "9.5.4"),
-        ("endpoint_keeps_settings", "9.1", "9.2"),
-    ],
-)
-def test_features_stay_in_later_versions(flag, without, first):
-    assert not getattr(behaviour_of(without), flag)
-    assert getattr(behaviour_of(first), flag)
-    assert getattr(behaviour_of("9.5.4"), flag)
+@pytest.mark.parametrize("fact", facts_of(VersionBehaviour), ids=lambda fact: fact.name)
+def test_each_change_begins_with_the_releases_that_the_table_names(fact):
+    before = fact.before
+    for first, value in fact.changes:
+        for release in first.releases:
+            assert fact.of(release) == value
+        if first.releases[0].patch:
+            earlier = first.releases[0]._replace(patch=first.releases[0].patch - 1)
+            assert fact.of(earlier) == before
+        before = value
+    assert getattr(behaviour_of("9.5.9"), fact.name) == before
 
 
-def test_queues_became_longer():
-    assert [behaviour_of(version).queue_capacity for version in ("8.16", "8.18", "9.0")] == [
-        1024,
-        10_000,
-        10_000,
-    ]
+def test_a_change_of_several_minors_is_in_no_other_of_that_time():
+    first = First("8.18.8, 8.19.5, 9.0.8, 9.1.5, 9.2")
+    having = ["8.18.8", "8.19.5", "9.0.9", "9.1.5", "9.2", "9.3.1", "10.0"]
+    lacking = ["8.17.20", "8.18.7", "8.19.4", "9.0", "9.1.4"]
+    assert [first.reached(release_of(version)) for version in having] == [True] * len(having)
+    assert not any(first.reached(release_of(version)) for version in lacking)
 
 
-def test_scale_to_zero_by_version():
-    assert [behaviour_of(version).scale_to_zero_s for version in ("8.15", "8.16", "9.1")] == [
-        None,
-        900.0,
-        86_400.0,
-    ]
+def test_the_documentation_has_the_table():
+    """`WRITE_EXPECTED=1 pytest` of this test writes it again."""
+    begin, end = "<!-- versions: begin -->\n", "<!-- versions: end -->"
+    text = DOCUMENT.read_text()
+    before, rest = text.split(begin)
+    after = rest.split(end)[1]
+    expected = before + begin + _table() + end + after
+    if os.environ.get("WRITE_EXPECTED"):
+        DOCUMENT.write_text(expected)
+    assert DOCUMENT.read_text() == expected
 
 
-@pytest.mark.parametrize(
-    ("flag", "first", "last", "never"),
-    [
-        ("start_forgets_zero", "9.1.0", "9.2.8", ["8.16", "8.19", "9.0", "9.3"]),
-        ("shutdown_forgets_zero", "8.16.0", "9.3.4", ["8.15", "9.3.5", "9.4", "9.5"]),
-        ("waits_for_requested_id", "8.16.0", "9.4.4", ["8.15", "9.4.5", "9.5"]),
-    ],
-)
-def test_a_defect_has_a_beginning_and_may_have_an_end(flag, first, last, never):
-    assert getattr(behaviour_of(first), flag)
-    assert getattr(behaviour_of(last), flag)
-    assert not any(getattr(behaviour_of(version), flag) for version in never)
-
-
-def test_the_list_of_endpoints_was_renamed_and_once_incomplete():
-    keys = {version: behaviour_of(version).endpoint_list for version in ("8.14.3", "8.15")}
-    assert keys == {"8.14.3": "models", "8.15": "endpoints"}
-    complete = [behaviour_of(v).endpoint_list_complete for v in ("8.15", "8.16", "8.17.9", "8.18")]
-    assert complete == [True, False, False, True]
+def _table() -> str:
+    rows = ["| behaviour | versions | source |", "| --- | --- | --- |"]
+    for fact in facts_of(VersionBehaviour):
+        says = f"{fact.says}. {fact.note}" if fact.note else fact.says
+        rows.append(f"| {says} | {fact.versions} | {fact.source} |")
+    return "\n".join([*rows, ""])
 
 
 def test_serverless_is_the_newest_version_with_differences():

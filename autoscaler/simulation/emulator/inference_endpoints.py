@@ -46,7 +46,7 @@ class EndpointChange(Struct, frozen=True, kw_only=True):
 async def get_all(emulation: Emulation, call: Call) -> object:
     behaviour = emulation.cluster.behaviour
     endpoints = sorted(emulation.endpoints.values(), key=lambda endpoint: endpoint.inference_id)
-    if not behaviour.endpoint_list_complete:
+    if behaviour.lists_one_endpoint_each:
         # The last endpoint of each deployment; which one the real API lists is not known.
         endpoints = list({endpoint.serves: endpoint for endpoint in endpoints}.values())
     return _listed(emulation, endpoints)
