@@ -149,24 +149,38 @@ def read_scenario(path: Path) -> ClusterScenario:
         ClusterScenarioError: it cannot be read, or is invalid.
     """
     try:
-        scenario = _beside(path, msgspec.toml.decode(path.read_bytes(), type=ClusterScenario))
-        check_scenario(scenario)
+        return scenario_of(msgspec.toml.decode(path.read_bytes()), folder=path.parent)
     except OSError as error:
         raise ClusterScenarioError(f"{path}: cannot be read: {error.strerror}") from error
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise ClusterScenarioError(f"{path}: {_with_key_first(str(error))}") from error
-    except ClusterScenarioError as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, ClusterScenarioError) as error:
         raise ClusterScenarioError(f"{path}: {error}") from error
+
+
+def scenario_of(document: object, *, folder: Path = Path()) -> ClusterScenario:
+    """The scenario that the tables of a TOML document describe.
+
+    Args:
+        document: the tables as mappings.
+        folder: the paths of traces are relative to it.
+
+    Raises:
+        ClusterScenarioError: it is invalid; the message names the key.
+    """
+    try:
+        scenario = _in(folder, msgspec.convert(document, ClusterScenario))
+    except msgspec.ValidationError as error:
+        raise ClusterScenarioError(_with_key_first(str(error))) from error
+    check_scenario(scenario)
     return scenario
 
 
-def _beside(path: Path, scenario: ClusterScenario) -> ClusterScenario:
-    """The scenario with the paths of its traces resolved relative to its own file."""
+def _in(folder: Path, scenario: ClusterScenario) -> ClusterScenario:
+    """The scenario with the paths of its traces resolved relative to a folder."""
 
     def resolved(deployment: ScenarioDeployment) -> ScenarioDeployment:
         if not isinstance(deployment.load, Recorded):
             return deployment
-        load = replace(deployment.load, file=str(path.parent / deployment.load.file))
+        load = replace(deployment.load, file=str(folder / deployment.load.file))
         return replace(deployment, load=load)
 
     return replace(scenario, deployments=[resolved(item) for item in scenario.deployments])
