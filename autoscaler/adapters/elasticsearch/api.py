@@ -188,7 +188,9 @@ class ElasticsearchApi:
         try:
             found = await self._endpoints(path)
         except NotFound as error:
-            if error.type == "resource_not_found_exception":
+            # "Model not found" in early versions, "Inference endpoint not found" in later ones.
+            named = "not found" in error.reason.lower() and f"[{inference_id}]" in error.reason
+            if error.type == "resource_not_found_exception" and named:
                 return None
             raise
         for endpoint in found.endpoints:

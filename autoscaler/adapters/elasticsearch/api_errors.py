@@ -64,6 +64,10 @@ class DeploymentExists(BadRequest):
 class EndpointMissing(BadRequest):
     """This version of Elasticsearch has no such endpoint, or the feature is disabled."""
 
+
+class NoUpdate(EndpointMissing):
+    """This version of Elasticsearch has no `_update`."""
+
     advice = "_update needs Elasticsearch 8.6 or later"
 
 

@@ -12,7 +12,7 @@ from autoscaler.adapters.elasticsearch.error_mapping import failure_kind_of
 from autoscaler.adapters.elasticsearch.errors import ElasticsearchError
 from autoscaler.adapters.elasticsearch.nodes import cluster_of
 from autoscaler.adapters.elasticsearch.ownership import Ownership
-from autoscaler.adapters.elasticsearch.server_version import server_version
+from autoscaler.adapters.elasticsearch.server_version import ServerVersion, server_version
 from autoscaler.core.decision import Change
 from autoscaler.core.values import Cluster, Observation
 from autoscaler.ports import Clock, ObservationFailed
@@ -63,7 +63,7 @@ class ElasticsearchCluster:
             self._capacity_due_at = at + CAPACITY_INTERVAL_S
             deployed = [stats.deployment_id for stats in statistics.deployments]
             await asyncio.gather(
-                self._read_capacity(at), self._read_info(), self._read_ownership(deployed)
+                self._read_capacity(at), self._read_version_and_ownership(deployed)
             )
             nodes = self._cluster.nodes if self._cluster is not None else ()
             versions = (node.version for node in nodes)
@@ -100,6 +100,13 @@ class ElasticsearchCluster:
         if self._reading_owners is not None:
             self._reading_owners.cancel()
             await asyncio.gather(self._reading_owners, return_exceptions=True)
+
+    async def _read_version_and_ownership(self, deployed: Collection[str]) -> None:
+        """The version first, because it says what a refused list of endpoints means."""
+        await self._read_info()
+        if self.ownership.version == ServerVersion():
+            self.ownership.version = server_version(self.info)
+        await self._read_ownership(deployed)
 
     async def _read_ownership(self, deployed: Collection[str]) -> None:
         """Refresh the owners. After a failure, the observation uses the previous ones."""

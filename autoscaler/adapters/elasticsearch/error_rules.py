@@ -58,12 +58,16 @@ _NO_ROOM = (
 )
 """Fragments of the reason of a failed start, or of its causes, if the nodes have no capacity."""
 
+_NO_HANDLER = "no handler found for uri"
+
 _LOADING_FAILED = ("failed with errors", "nodes failed")
 
 ERROR_RULES: tuple[ErrorRule, ...] = (
     # 400: the request, or the settings of the deployment
-    ErrorRule(_ANY, 400, None, "no handler found for uri", r.EndpointMissing),
-    ErrorRule(_ANY, 405, None, "", r.EndpointMissing),
+    ErrorRule(_UPDATE, 400, None, _NO_HANDLER, r.NoUpdate),
+    ErrorRule(_UPDATE, 405, None, "", r.NoUpdate),
+    ErrorRule(_ANY - _UPDATE, 400, None, _NO_HANDLER, r.EndpointMissing),
+    ErrorRule(_ANY - _UPDATE, 405, None, "", r.EndpointMissing),
     ErrorRule(_CHANGE, 400, _INVALID, "cannot be set if adaptive", r.ContradictoryRequest),
     ErrorRule(
         _CHANGE, 400, _MERGED_INVALID, "cannot be set if adaptive", r.AdaptiveAllocationsEnabled

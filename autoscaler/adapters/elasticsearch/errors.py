@@ -13,7 +13,7 @@
     └── ApiError                      Elasticsearch refused the request, by status:
         ├── BadRequest           400  ContradictoryRequest, AdaptiveAllocationsEnabled,
         │                             UnparsableRequest (NoAdaptiveAllocations),
-        │                             DeploymentExists, EndpointMissing
+        │                             DeploymentExists, EndpointMissing (NoUpdate)
         ├── Unauthenticated      401
         ├── Forbidden            403  MissingPrivilege, LicenceNotCompliant, MixedVersions,
         │                             ClusterBlocked, IndexRefused

@@ -3,7 +3,9 @@
 A deployment belongs to the endpoint with the same id. The endpoints are not always known: the
 list of endpoints fails as a whole if one of them is damaged (elastic/elasticsearch#132361), and in
 8.16 and 8.17 it leaves endpoints out. A deployment then has no owner only if the list showed that
-before, or if the server reports that it has no such endpoint. Otherwise its owner is unknown.
+before, or if the server reports that it has no such endpoint. Otherwise its owner is unknown. A
+response that there is no inference API counts only in versions that are known to have none, because
+a proxy or a disabled feature leads to the same response.
 
 Source: elastic/elasticsearch, `TransportUpdateTrainedModelDeploymentAction.java`.
 """
@@ -16,15 +18,15 @@ from autoscaler.adapters.elasticsearch.api import ElasticsearchApi
 from autoscaler.adapters.elasticsearch.api_errors import (
     EndpointMissing,
     MissingPrivilege,
-    NotAvailable,
     NotFound,
 )
 from autoscaler.adapters.elasticsearch.errors import ElasticsearchError
 from autoscaler.adapters.elasticsearch.server_version import ServerVersion
 from autoscaler.wire.inference import EndpointDocument, EndpointList
 
-_NO_ENDPOINTS = "resource_not_found_exception"
-"""Type of the only 404 that means that there are none; a missing index or a proxy has another."""
+_NO_ENDPOINTS = ("resource_not_found_exception", "inference endpoint")
+"""Type and words of the only 404 that means that there are none; a missing index, a missing model
+or a proxy has others."""
 
 
 class Ownership:
@@ -42,7 +44,6 @@ class Ownership:
         )  # deployments whose endpoint was requested since the last list
         self._failure = ""  # why the last list could not be read, or not completely
         self._asked = self._answered = False
-        self._without_api = False  # this version has no inference API
 
     async def read(self, deployed: Iterable[str] = ()) -> None:
         """Read the endpoints again. After a failure, what was known stays known.
@@ -52,27 +53,31 @@ class Ownership:
 
         Raises:
             TransportError: no response, or the response is not a list of endpoints.
-            ApiError: refused. Without the inference API there are no owners, and no error.
+            ApiError: refused. In a version without the inference API there are no owners, and no
+                error.
         """
         self._asked = True
         self._tried.clear()
         try:
             found = await self._api.inference_endpoints()
-            self._without_api = False
-        except (EndpointMissing, NotAvailable):
-            found, self._without_api = EndpointList(), True
         except MissingPrivilege as error:
-            self.denied, self._without_api = error, False
+            self.denied = error
             user = error.user or "the user"
             self._failure = f"{user} lacks the cluster privilege monitor_inference; grant it"
             raise
         except ElasticsearchError as error:
-            self._without_api = False
-            if not isinstance(error, NotFound) or error.type != _NO_ENDPOINTS:
+            if not self._means_none(error):
                 self.denied, self._failure = None, str(error)
                 raise
             found = EndpointList()
         self._set(found, set(deployed))
+
+    def _means_none(self, error: ElasticsearchError) -> bool:
+        """Whether a refused list means that there are no endpoints."""
+        if isinstance(error, EndpointMissing):
+            return self.version.lacks_inference_api
+        kind, words = _NO_ENDPOINTS
+        return isinstance(error, NotFound) and error.type == kind and words in error.reason.lower()
 
     def _set(self, found: EndpointList, deployed: set[str]) -> None:
         self._answered, self.denied, self._failure = True, None, ""
@@ -100,9 +105,9 @@ class Ownership:
         self._tried.add(deployment_id)
         try:
             endpoint = await self._api.inference_endpoint(deployment_id)
-        except (EndpointMissing, NotAvailable):
-            if not self._without_api:
-                raise  # the list exists, so this proves nothing
+        except EndpointMissing:
+            if not self.version.lacks_inference_api:
+                raise
             endpoint = None
         if endpoint is not None:
             self._endpoints[deployment_id] = endpoint

@@ -176,10 +176,21 @@ class _Inspection:
             security_enabled=True,
             user=account.username,
             authentication_type=account.authentication_type,
-            privileges={need.privilege: privileges.get(need.privilege, False) for need in _NEEDS},
+            privileges={
+                need.privilege: privileges[need.privilege]
+                for need in _NEEDS
+                if need.privilege in privileges
+            },
         )
+        unreported = [need.privilege for need in _NEEDS if need.privilege not in privileges]
+        if unreported:
+            self.note(
+                Severity.WARNING,
+                f"whether {account.username} has the cluster privileges {', '.join(unreported)} is "
+                "not reported; check any proxy before Elasticsearch",
+            )
         for need in _NEEDS:
-            if not privileges.get(need.privilege):
+            if privileges.get(need.privilege) is False:
                 self._note_missing(need, account.username)
 
     def _note_missing(self, need: _Need, user: str) -> None:
@@ -197,11 +208,19 @@ class _Inspection:
             licence = await self._api.license()
         except Unauthenticated:
             raise
-        except NotFound:
-            self.note(Severity.WARNING, "the cluster has no licence yet; check again in a minute")
-            return
         except (ApiError, MalformedResponse, TimedOut) as error:
-            self._note_refusal(error)
+            if isinstance(error, NotFound) and not error.type:  # its body has no error
+                sentence = "the cluster has no licence yet; check again in a minute"
+                self.note(Severity.WARNING, sentence)
+            else:
+                self._note_refusal(error)
+            return
+        if not (licence.type and licence.status):
+            self.note(
+                Severity.WARNING,
+                "the response of /_license has no type or no status, so the licence is unknown; "
+                "check any proxy before Elasticsearch",
+            )
             return
         entitled = licence.type in _ENTITLING and licence.status in _IN_FORCE
         self.found = replace(
@@ -268,7 +287,9 @@ class _Inspection:
             if ownership.failure:
                 await self._note_unknown_owners()
             return  # otherwise, an update of an owned deployment reports it
-        granted = privileges.get(_MANAGE_INFERENCE, False)
+        granted = privileges.get(_MANAGE_INFERENCE)
+        if granted is None:
+            return  # not reported; an update of an owned deployment shows it
         self.found = replace(
             self.found, privileges={**self.found.privileges, _MANAGE_INFERENCE: granted}
         )
@@ -334,8 +355,11 @@ class _Inspection:
 
 
 def _says_security_is_off(error: ElasticsearchError) -> bool:
-    """With security disabled, its endpoints do not exist, or report that it is not enabled."""
-    return isinstance(error, EndpointMissing) or (
+    """With security disabled, its endpoints do not exist, or report that it is not enabled.
+
+    A 405 does not mean that: a proxy may not permit the method.
+    """
+    return (isinstance(error, EndpointMissing) and error.status == 400) or (
         isinstance(error, ApiError)
         and any(words in error.reason.lower() for words in _SECURITY_IS_OFF)
     )

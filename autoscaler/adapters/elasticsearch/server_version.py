@@ -17,15 +17,20 @@ FIRST_WITH_UPDATE_GUARD: Minor = (9, 2)
 """The first version whose `_update` refuses a deployment that an inference endpoint owns
 (elastic/elasticsearch#130940)."""
 
+FIRST_WITH_INFERENCE: Minor = (8, 11)
+"""The first version with the inference API (elastic/elasticsearch-specification,
+`inference/get/GetRequest.ts`)."""
+
 _LISTS_SOME: tuple[Minor, Minor] = ((8, 16), (8, 18))
 """The first version that lists only one inference endpoint of each deployment, and the first that
 lists all again."""
 
 
 class ServerVersion(Struct, frozen=True, kw_only=True):
-    """The oldest version of the nodes, as far as they are known."""
+    """The versions of the nodes, as far as they are known."""
 
-    minor: Minor | None = None
+    minor: Minor | None = None  # of the oldest node
+    newest: Minor | None = None  # of the newest node
     serverless: bool = False
 
     @property
@@ -33,6 +38,12 @@ class ServerVersion(Struct, frozen=True, kw_only=True):
         """Whether `_update` certainly refuses what an inference endpoint owns."""
         known = self.minor is not None and self.minor >= FIRST_WITH_UPDATE_GUARD
         return self.serverless or known
+
+    @property
+    def lacks_inference_api(self) -> bool:
+        """Whether no node certainly has the inference API, so that there are no endpoints."""
+        known = self.newest is not None and self.newest < FIRST_WITH_INFERENCE
+        return known and not self.serverless
 
     @property
     def lists_every_endpoint(self) -> bool:
@@ -48,7 +59,9 @@ def server_version(info: InfoResponse | None, *numbers: str) -> ServerVersion:
     found = [*numbers, *([info.version.number] if info is not None else [])]
     minors = [minor_of(number) for number in found if number]
     known = [minor for minor in minors if minor is not None]
-    return ServerVersion(minor=min(known) if known and len(known) == len(minors) else None)
+    if not known or len(known) < len(minors):
+        return ServerVersion()
+    return ServerVersion(minor=min(known), newest=max(known))
 
 
 def minor_of(number: str) -> Minor | None:

@@ -15,7 +15,7 @@ from tests.adapters.elasticsearch.servers import (
 )
 from tests.fakes import FakeClock
 
-STATS, INFERENCE = "/_ml/trained_models/_stats", "/_inference/_all"
+STATS, INFERENCE, ROOT = "/_ml/trained_models/_stats", "/_inference/_all", "/"
 UPDATE, STOP, START = (
     f"/_ml/trained_models/elser/deployment/{verb}" for verb in ("_update", "_stop", "_start")
 )

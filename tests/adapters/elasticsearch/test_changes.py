@@ -12,6 +12,7 @@ from tests.adapters.elasticsearch.changes import (
     NO_MASTER,
     NOT_STARTED,
     OWNED,
+    ROOT,
     START,
     STATS,
     STATUS,
@@ -27,6 +28,7 @@ from tests.adapters.elasticsearch.servers import (
     assignment,
     deployment,
     endpoint,
+    info,
     page,
     refusal,
     reset,
@@ -105,7 +107,8 @@ async def test_a_version_without_adaptive_allocations_is_named():
 
 
 async def test_a_cluster_without_updates_can_only_be_observed():
-    async with cluster_of({STATS: respond(stats(deployment("elser")))}) as (cluster, _):
+    responses = {STATS: respond(stats(deployment("elser"))), ROOT: respond(info("8.5.3"))}
+    async with cluster_of(responses) as (cluster, _):
         await cluster.observe()
         outcome = await outcome_of(cluster, SetAllocations(4), r"needs Elasticsearch 8\.6")
     assert outcome is OutcomeKind.INVALID
@@ -125,10 +128,24 @@ async def test_a_stop_is_not_forced():
     assert dict(server.requests[-1].query) == {"force": "false", "allow_no_match": "true"}
 
 
-async def test_a_stop_without_an_inference_api():
-    async with cluster_of({STOP: respond({"stopped": True})}) as (cluster, server):
-        await cluster.carry_out("elser", Stop())
-    assert STOP in server.paths
+@pytest.mark.parametrize("missing", [None, respond({"error": "Incorrect HTTP method"}, 405)])
+@pytest.mark.parametrize(("version", "stopped"), [("8.10.4", True), ("8.11.0", False), ("", False)])
+async def test_a_stop_without_an_inference_api(version, stopped, missing):
+    """It is certain only in versions that are known to have none."""
+    responses = {
+        STATS: respond(stats(deployment("elser"))),
+        ROOT: respond(info(version)),
+        STOP: respond({"stopped": True}),
+    }
+    async with cluster_of(responses | ({INFERENCE: missing} if missing else {})) as found:
+        cluster, server = found
+        await cluster.observe()
+        if stopped:
+            await cluster.carry_out("elser", Stop())
+        else:
+            kind = await outcome_of(cluster, Stop(), "not known whether inference endpoints use")
+            assert kind is OutcomeKind.WITHHELD
+    assert (STOP in server.paths) is stopped
 
 
 @pytest.mark.parametrize(

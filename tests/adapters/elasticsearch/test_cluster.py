@@ -14,6 +14,7 @@ from tests.adapters.elasticsearch.servers import (
     api_for,
     deployment,
     endpoint,
+    info,
     page,
     refusal,
     reset,
@@ -24,7 +25,8 @@ from tests.adapters.elasticsearch.servers import (
 )
 from tests.fakes import FakeClock
 
-STATS, NODES, MEMORY, ML_INFO, INFERENCE = (
+INFO, STATS, NODES, MEMORY, ML_INFO, INFERENCE = (
+    "/",
     "/_ml/trained_models/_stats",
     "/_nodes/ml:true",
     "/_ml/memory/_stats",
@@ -298,21 +300,57 @@ async def test_after_a_failure_the_previous_owners_are_used(lost):
 
 NO_SUCH_API = {
     "no handler": None,
-    "404": refusal(404, "resource_not_found_exception", "what?"),
     "405": respond({"error": "Incorrect HTTP method for uri [/_inference/_all]"}, 405),
+}
+NOT_LISTED = NO_SUCH_API | {
+    "404": refusal(404, "resource_not_found_exception", "Model not found [_all]"),
     "410": refusal(410, "api_not_available_exception", "not on this offering"),
 }
 
 
+def without_list(response, **more):
+    found = endpoints(**more)
+    return found | {INFERENCE: response} if response else found
+
+
 @pytest.mark.parametrize("lacking", NO_SUCH_API.values(), ids=NO_SUCH_API)
-async def test_without_an_inference_api_there_are_no_owners(lacking):
-    responses = endpoints(**owning(endpoint("elser")))
-    async with cluster_of(responses) as (cluster, server, clock):
+async def test_before_the_inference_api_there_are_no_owners(lacking):
+    responses = without_list(lacking, **{INFO: respond(info("8.10.4"))})
+    async with cluster_of(responses) as (cluster, _, _):
+        observation = await cluster.observe()
+        assert observation.owned == {}
+        assert "endpoints" not in observation.in_use["elser"]
+        assert cluster.ownership.unknown_because("elser") == ""
+
+
+@pytest.mark.parametrize(
+    "known",
+    [{INFO: respond(info("8.11.0"))}, {INFO: respond(info("8.11.0", "serverless"))}, {}],
+    ids=["8.11", "serverless", "unknown version"],
+)
+@pytest.mark.parametrize("lacking", NOT_LISTED.values(), ids=NOT_LISTED)
+async def test_else_a_missing_inference_api_makes_the_owners_unknown(lacking, known):
+    async with cluster_of(without_list(lacking, **known)) as (cluster, _, _):
+        observation = await cluster.observe()
+        assert "inference endpoints may use it" in observation.in_use["elser"]
+        assert cluster.ownership.unknown_because("elser")
+
+
+async def test_nor_does_the_oldest_node_of_an_upgrade_prove_that_there_is_none():
+    nodes = respond({"nodes": {"n1": node(version="8.10.4")}})
+    known = {INFO: respond(info("8.11.0")), NODES: nodes}
+    async with cluster_of(without_list(None, **known)) as (cluster, _, _):
+        assert "may use it" in (await cluster.observe()).in_use["elser"]
+
+
+async def test_known_owners_stay_known_when_the_api_seems_to_be_missing():
+    known = {INFO: respond(info("9.3.0"))}
+    async with cluster_of(endpoints(**owning(endpoint("elser")), **known)) as found:
+        cluster, server, clock = found
         await cluster.observe()
-        del responses[INFERENCE]
-        server.responses = [responses | ({INFERENCE: lacking} if lacking else {})]
+        server.responses = [without_list(None, **known)]
         clock.pass_by(CAPACITY_INTERVAL_S)
-        assert (await cluster.observe()).owned == {}
+        assert (await cluster.observe()).owned == {"elser": "elser"}
 
 
 ODD = ("NaN", "inf", "-1", "1e308", "8 cores", "", "0")

@@ -166,7 +166,10 @@ CASES = (
         r.ServerError,
     ),
     Case(UPDATE, 429, REJECTED, "rejected execution", r.TooManyRequests),  # a full thread pool
-    Case(UPDATE, 405, "", "Incorrect HTTP method for uri [/x]", r.EndpointMissing),
+    Case(UPDATE, 405, "", "Incorrect HTTP method for uri [/x]", r.NoUpdate),
+    Case(UPDATE, 400, "", "no handler found for uri [/x] and method [POST]", r.NoUpdate),
+    Case(OTHER, 405, "", "Incorrect HTTP method for uri [/x]", r.EndpointMissing),
+    Case(OTHER, 400, "", "no handler found for uri [/x] and method [GET]", r.EndpointMissing),
     # _start
     Case(START, 400, INVALID, "[queue_capacity] must be a positive integer", r.BadRequest),
     Case(
@@ -385,7 +388,7 @@ OUTCOMES = {
     r.Forbidden: OutcomeKind.INVALID,
     r.Conflict: OutcomeKind.INVALID,
     r.UpgradeModeEnabled: OutcomeKind.INVALID,
-    r.EndpointMissing: OutcomeKind.INVALID,
+    r.NoUpdate: OutcomeKind.INVALID,
     r.BadRequest: OutcomeKind.INVALID,
 }
 

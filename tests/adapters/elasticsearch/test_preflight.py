@@ -49,6 +49,7 @@ def endpoints(**more):
         LICENCE: licence(),
         ML_INFO: respond({"upgrade_mode": False}),
         STATS: respond(stats(deployment("elser"))),
+        INFERENCE: respond({"endpoints": []}),
     }
     return usual | more
 
@@ -128,6 +129,22 @@ async def test_security_may_be_disabled(responses):
         ({LICENCE: licence("trial", "expired")}, Severity.WARNING, "trial and expired"),
         ({LICENCE: respond({}, 404)}, Severity.WARNING, "no licence yet"),
         ({LICENCE: respond([])}, Severity.WARNING, "cannot be read"),
+        ({LICENCE: respond({"license": {}})}, Severity.WARNING, "the licence is unknown"),
+        (
+            {LICENCE: refusal(404, "index_not_found_exception", "no such index [_license]")},
+            Severity.WARNING,
+            "index_not_found_exception",
+        ),
+        (
+            {PRIVILEGES: respond({"username": "scaler"})},
+            Severity.WARNING,
+            "privileges monitor_ml, manage_ml, monitor is not reported",
+        ),
+        (
+            {AUTHENTICATE: respond({"error": "Incorrect HTTP method"}, 405)},
+            Severity.WARNING,
+            "refused with 405",
+        ),
         ({ML_INFO: respond({"upgrade_mode": True})}, Severity.WARNING, "set_upgrade_mode"),
         ({STATS: respond(stats())}, Severity.WARNING, "no deployments"),
         (
