@@ -24,9 +24,6 @@ from autoscaler.simulation.statistics import Counters
 TICK_S = 10.0
 """Seconds between evaluations."""
 
-COOL_DOWN_S = 300.0
-"""Seconds after scaling up in which a deployment is not scaled down."""
-
 
 class _Memory(Struct):
     """The state of one deployment."""
@@ -100,14 +97,18 @@ class AdaptiveAllocationsService:
         return Limits(
             minimum=deployment.adaptive.min_number_of_allocations,
             maximum=deployment.adaptive.max_number_of_allocations,
-            scale_to_zero_s=behaviour.scale_to_zero_s if behaviour.zero_allocations else None,
+            scale_to_zero_s=self._scale_to_zero_s() if behaviour.zero_allocations else None,
             thresholds=self._thresholds,
         )
+
+    def _scale_to_zero_s(self) -> float | None:
+        configured_s = self._state.settings.scale_to_zero_s
+        return self._state.behaviour.scale_to_zero_s if configured_s is None else configured_s
 
     def _too_soon(
         self, deployment: SimulatedDeployment, memory: _Memory, counters: Mapping[str, Counters]
     ) -> bool:
-        recently = self._state.now - COOL_DOWN_S
+        recently = self._state.now - self._state.settings.scale_up_cool_down_s
         if memory.scaled_up_at is not None and memory.scaled_up_at > recently:
             return True
         if not self._state.behaviour.respects_slow_starts:

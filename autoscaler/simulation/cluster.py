@@ -28,6 +28,7 @@ from autoscaler.simulation.deployment import (
     SimulatedDeployment,
 )
 from autoscaler.simulation.directory import Directory
+from autoscaler.simulation.dynamic_settings import DynamicSettings
 from autoscaler.simulation.errors import SimulatedApiError, conflict, no_such_deployment
 from autoscaler.simulation.ledger import Ledger
 from autoscaler.simulation.lifecycle import Lifecycle, process_gone, worker_shut_down
@@ -109,6 +110,20 @@ class SimulatedCluster(Conditions):
     @behaviour.setter
     def behaviour(self, behaviour: VersionBehaviour) -> None:
         self._state.behaviour = behaviour
+
+    @property
+    def settings(self) -> DynamicSettings:
+        """The settings in force, which may change at any time."""
+        return self._state.settings
+
+    @settings.setter
+    def settings(self, settings: DynamicSettings) -> None:
+        self._state.settings = settings
+
+    @property
+    def hardware_can_grow(self) -> bool:
+        """Whether increases are accepted that do not fit."""
+        return self.can_grow or self.settings.hardware_can_grow(self.nodes.values())
 
     @property
     def now(self) -> float:
@@ -234,7 +249,7 @@ class SimulatedCluster(Conditions):
             zero_is_fully_allocated=self.behaviour.zero_is_fully_allocated,
             start_time=self.now,
         )
-        self._assignment.add(deployment, can_grow=self.can_grow)
+        self._assignment.add(deployment, can_grow=self.hardware_can_grow)
         if self.behaviour.start_forgets_zero:
             self._forget_empty()
         return deployment
@@ -273,7 +288,7 @@ class SimulatedCluster(Conditions):
             raise conflict(
                 f"cannot update deployment [{deployment_id}] that is not in [started] state"
             )
-        self._assignment.scale(deployment, allocations, can_grow=self.can_grow)
+        self._assignment.scale(deployment, allocations, can_grow=self.hardware_can_grow)
         deployment.adaptive = merged
         return deployment
 

@@ -34,6 +34,12 @@ def required_bytes(model_id: str, model_bytes: int, cache_bytes: int) -> int:
     return needed + max(0, cache_bytes - model_bytes)
 
 
+def automatic_ml_bytes(machine_bytes: int) -> int:
+    """Memory for machine learning on a machine, where it is what the JVM and the system leave."""
+    left = machine_bytes_for_processes(machine_bytes)
+    return machine_bytes // 100 if left <= 0 else min(left, machine_bytes * 9 // 10)
+
+
 class MemoryStatistics(StrEnum):
     """What the statistics report about the memory of processes."""
 

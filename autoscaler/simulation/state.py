@@ -4,6 +4,7 @@ from collections import deque
 from typing import NamedTuple
 
 from autoscaler.simulation.deployment import STOPPING, SimulatedDeployment
+from autoscaler.simulation.dynamic_settings import DynamicSettings
 from autoscaler.simulation.events import Events
 from autoscaler.simulation.memory import (
     NATIVE_CODE_OVERHEAD_BYTES,
@@ -40,7 +41,7 @@ class ClusterState:
         self.behaviour = behaviour
         self.seed = seed
         self.now = now
-        self.ml_memory_fraction = ml_memory_fraction
+        self.settings = DynamicSettings(ml_memory_fraction=ml_memory_fraction)
         self.nodes: dict[str, SimulatedNode] = {}
         self.models: dict[str, ModelSpec] = {}
         self.deployments: dict[str, SimulatedDeployment] = {}
@@ -54,7 +55,7 @@ class ClusterState:
             if node_id in deployment.routes
         ]
         return MemoryReservation(
-            ml_max_bytes=int(self.nodes[node_id].spec.memory_bytes * self.ml_memory_fraction),
+            ml_max_bytes=self.settings.ml_bytes(self.nodes[node_id].spec),
             native_code_overhead_bytes=NATIVE_CODE_OVERHEAD_BYTES if reserved else 0,
             native_inference_bytes=sum(reserved),
         )

@@ -64,6 +64,11 @@ class VersionBehaviour(Struct, frozen=True, kw_only=True, dict=True):
         {"8.16": 900.0, "8.19, 9.1": 86_400.0},
         source="#128914",
     )
+    adaptive_times_are_settings = Since(
+        "8.19, 9.1",
+        "`scale_to_zero_time` and `scale_up_cooldown_time` are cluster settings",
+        source="#128914, #137216",
+    )
     respects_slow_starts = Since(
         "8.17",
         "adaptive allocations do not decrease while new allocations load or are young",

@@ -3,6 +3,7 @@
 from itertools import takewhile
 
 import pytest
+from msgspec.structs import replace
 
 from autoscaler.simulation.adaptive_allocations_service import interval_between
 from autoscaler.simulation.cluster import AdaptivePatch, AdaptiveSettings
@@ -69,8 +70,10 @@ def test_it_follows_the_load_upwards_within_its_bounds():
     assert deployment.requested == 6
 
 
-def test_it_does_not_scale_down_within_five_minutes_of_scaling_up():
+@pytest.mark.parametrize("cool_down_s", [60.0, 300.0])
+def test_it_does_not_scale_down_soon_after_scaling_up(cool_down_s):
     world = cluster(node("a", processors=8))
+    world.settings = replace(world.settings, scale_up_cool_down_s=cool_down_s)
     deployment = adaptive(world, 1, 8)
     end = world.now + 100.0
     world.drive("acme", takewhile(lambda arrival: arrival.at < end, load(world, 50.0)))
@@ -79,7 +82,7 @@ def test_it_does_not_scale_down_within_five_minutes_of_scaling_up():
     assert max(seen) >= 6
     last_up = max(i for i in range(1, 60) if seen[i] > seen[i - 1])
     first_down = next(i for i in range(1, 60) if seen[i] < seen[i - 1])
-    assert first_down - last_up >= 30
+    assert cool_down_s / 10.0 <= first_down - last_up < cool_down_s / 10.0 + 25
 
 
 @pytest.mark.parametrize(("version", "waits"), [("8.16", False), ("9.0", True)])

@@ -4,6 +4,7 @@
     responses, parameters, bodies    responses as bytes; strict parsing of parameters and bodies
     matching, security               ids and wildcards; credentials, roles and privileges
     disruption                       faults that replace a response or end a connection
+    cluster_settings                 the settings of the cluster, and what they do
     emulation                        the cluster, its clock, faults, loads and inference endpoints
     calls                            an endpoint, and a call of it
     serverless                       the differences on serverless

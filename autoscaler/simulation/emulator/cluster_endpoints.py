@@ -1,12 +1,13 @@
 """The cluster as a whole: version, limits, licence, settings, health."""
 
+from collections.abc import Mapping
 from typing import Any
 
-import msgspec
 from msgspec import Struct
 
 from autoscaler.simulation.emulator.bodies import parse_body
 from autoscaler.simulation.emulator.calls import ApiEndpoint, Call
+from autoscaler.simulation.emulator.cluster_settings import nested
 from autoscaler.simulation.emulator.emulation import Emulation
 from autoscaler.simulation.emulator.node_endpoints import COORDINATOR
 from autoscaler.simulation.emulator.rendering import iso_time
@@ -52,7 +53,7 @@ async def get_ml_info(emulation: Emulation, call: Call) -> MlInfoResponse:
         total_ml_memory=_whole_megabytes(sum(sizes)),
         effective_max_model_memory_limit=_whole_megabytes(max(sizes, default=0)),
     )
-    if cluster.behaviour.adaptive_allocations and not cluster.can_grow:
+    if cluster.behaviour.adaptive_allocations and not cluster.hardware_can_grow:
         limits.total_ml_processors = sum(node.processors for node in cluster.nodes.values())
         limits.max_single_ml_node_processors = max(
             (node.processors for node in cluster.nodes.values()), default=0
@@ -106,14 +107,10 @@ async def get_xpack(emulation: Emulation, call: Call) -> object:
 
 
 async def get_settings(emulation: Emulation, call: Call) -> object:
-    response: dict[str, Any] = dict(emulation.settings)
-    if call.query.boolean("include_defaults", False):
-        response["defaults"] = {
-            "xpack.ml.max_lazy_ml_nodes": str(int(emulation.cluster.can_grow)),
-            "xpack.ml.max_machine_memory_percent": "30",
-            "xpack.ml.use_auto_machine_memory_percent": "false",
-        }
-    return response
+    shown = emulation.settings.shown(
+        emulation.cluster.behaviour, defaults=call.query.boolean("include_defaults", False)
+    )
+    return _settings_document(shown, call)
 
 
 class PutSettingsRequest(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -122,12 +119,20 @@ class PutSettingsRequest(Struct, frozen=True, kw_only=True, forbid_unknown_field
 
 
 async def put_settings(emulation: Emulation, call: Call) -> object:
-    """Settings are stored and returned, without effect. A null removes a setting."""
-    request = parse_body(call.body, PutSettingsRequest, parser="cluster_update_settings")
-    for kind, changes in (("persistent", request.persistent), ("transient", request.transient)):
-        kept = emulation.settings[kind] | changes
-        emulation.settings[kind] = {key: kept[key] for key in kept if kept[key] is not None}
-    return {"acknowledged": True, **msgspec.to_builtins(request)}
+    """Settings act at once. A null resets one, or all that match a pattern."""
+    request = parse_body(call.body, PutSettingsRequest, parser="cluster_update_settings_request")
+    cluster, settings = emulation.cluster, emulation.settings
+    made = settings.update(cluster.behaviour, request.persistent, request.transient)
+    cluster.settings = settings.effect(cluster.behaviour)
+    return {"acknowledged": True, **_settings_document(made, call)}
+
+
+def _settings_document(
+    settings: Mapping[str, Mapping[str, str]], call: Call
+) -> dict[str, Mapping[str, Any]]:
+    if call.query.boolean("flat_settings", False):
+        return dict(settings)
+    return {kind: nested(values) for kind, values in settings.items()}
 
 
 async def get_health(emulation: Emulation, call: Call) -> object:

@@ -8,6 +8,7 @@ from msgspec import Struct
 
 from autoscaler.ports import Clock
 from autoscaler.simulation.cluster import SimulatedCluster
+from autoscaler.simulation.emulator.cluster_settings import ClusterSettings
 from autoscaler.simulation.emulator.faults import Faults
 from autoscaler.simulation.emulator.security import Security
 from autoscaler.simulation.errors import SimulatedApiError
@@ -54,7 +55,7 @@ class Emulation:
         self.faults = Faults()
         self.endpoints: dict[str, InferenceEndpoint] = {}
         self.stored_settings: dict[str, object] = {}  # the last update of each endpoint
-        self.settings: dict[str, dict[str, object]] = {"persistent": {}, "transient": {}}
+        self.settings = ClusterSettings(cluster.settings)
         self.node_versions: dict[str, str] = {}  # of nodes that differ from the others
         self.has_master = True
         self.licence_expired = False

@@ -17,7 +17,7 @@ _DURATION_UNITS = {
     "h": 3600.0,
     "d": 86_400.0,
 }
-_SIZE_UNITS = {"": 1, "b": 1, "k": 2**10, "kb": 2**10, "m": 2**20, "mb": 2**20} | {
+_SIZE_UNITS = {"b": 1, "k": 2**10, "kb": 2**10, "m": 2**20, "mb": 2**20} | {
     "g": 2**30,
     "gb": 2**30,
     "t": 2**40,
@@ -99,8 +99,10 @@ def parse_duration_s(name: str, text: str) -> float:
 
 
 def parse_bytes(name: str, text: str) -> int:
-    """Bytes of a size such as `100mb` or `0`."""
-    found = re.fullmatch(r"(\d{1,18}(?:\.\d{1,9})?)\s*([kmgt]?b?)", text.strip().lower())
+    """Bytes of a size such as `100mb` or `0`; only zero needs no unit."""
+    if text.strip() == "0":
+        return 0
+    found = re.fullmatch(r"(\d{1,18}(?:\.\d{1,9})?)\s*([kmgt]b?|b)", text.strip().lower())
     if found is None:
         raise SimulatedApiError(
             400,

@@ -102,16 +102,6 @@ async def test_limits_and_upgrade_mode(es):
     assert (await es.post("/_ml/trained_models/big/deployment/_start")).status == 200
 
 
-async def test_settings_are_kept(es):
-    body = {"persistent": {"xpack.ml.max_lazy_ml_nodes": "2"}, "transient": {"a": "b"}}
-    assert (await es.put("/_cluster/settings", body)).document["acknowledged"]
-    await es.put("/_cluster/settings", {"transient": {"a": None}})
-    document = (await es.get("/_cluster/settings?include_defaults&flat_settings")).document
-    assert document["persistent"] == {"xpack.ml.max_lazy_ml_nodes": "2"}
-    assert document["transient"] == {}
-    assert document["defaults"]["xpack.ml.max_lazy_ml_nodes"] == "0"
-
-
 async def test_health_and_features(es):
     assert (await es.get("/_cluster/health")).document["status"] == "green"
     features = (await es.get("/_xpack")).document["features"]
