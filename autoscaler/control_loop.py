@@ -39,8 +39,8 @@ MAX_INTERVAL_FACTOR = 3.0
 """Poll intervals to which the time between two cycles is stretched at most for a slow cluster. 3,
 so that a load jump is still observed within a minute."""
 
-MAX_TIMEOUT_INTERVAL_S = 60.0
-"""Seconds between two cycles up to which the interval is doubled after time-outs, unless
+MAX_FAILURE_INTERVAL_S = 60.0
+"""Seconds between two cycles up to which the interval is doubled while the statistics fail, unless
 poll_interval is longer. 60 s: longer than a cluster computes statistics in public reports (30 s,
 elastic/kibana#180988), and short enough that an operator sees the recovery."""
 
@@ -76,7 +76,7 @@ class ControlLoop:
     state: State = field(default_factory=State)
     _last: tuple[Observation, Plan] | None = None
     _recorded: dict[str, StoppedDeployment] = field(default_factory=dict)  # before their stops
-    _timeout_interval_s: float = 0.0  # after the last time-out; 0: none since an observation
+    _failure_interval_s: float = 0.0  # after the last failure; 0: none since an observation
     _stopping: asyncio.Event = field(default_factory=asyncio.Event)
     _failed: bool = False  # whether the last observation has
     _retry: asyncio.Event = field(default_factory=asyncio.Event)
@@ -117,10 +117,13 @@ class ControlLoop:
         try:
             observation = await self.observer.observe()
         except ObservationFailed as failure:
+            interval_s = self._interval_after(failure, self.clock.now() - started_at)
+            if interval_s > self.poll_interval_s:
+                failure.next_after_s = interval_s
             self.recorder.skipped(failure, self.clock.now())
             self._failed = True
-            return self._interval_after(failure, self.clock.now() - started_at)
-        self._timeout_interval_s, self._failed = 0.0, False
+            return interval_s
+        self._failure_interval_s, self._failed = 0.0, False
         observed_at = self.clock.now()
         stopped = self.state.stopped
         open_at = None if self.calendar is None else self.calendar.open_at
@@ -151,17 +154,22 @@ class ControlLoop:
         return min(interval_s, self.poll_interval_s * MAX_INTERVAL_FACTOR)
 
     def _interval_after(self, failure: ObservationFailed, elapsed_s: float) -> float:
+        """The interval after a failure. It grows from one failure to the next, of any kind."""
+        limit_s = max(MAX_FAILURE_INTERVAL_S, self.poll_interval_s)
         match failure.kind:
             case FailureKind.UNAUTHENTICATED | FailureKind.FORBIDDEN:
-                return self.poll_interval_s * DENIED_INTERVAL_FACTOR
+                first_s = DENIED_INTERVAL_FACTOR * self.poll_interval_s
+                limit_s = max(limit_s, first_s)
             case FailureKind.TIMEOUT | FailureKind.OVERLOADED:
                 # The cluster may still be busy with this request, for an unknown time.
-                longer_s = 2.0 * self._timeout_interval_s
                 first_s = MAX_INTERVAL_FACTOR * self.poll_interval_s
-                self._timeout_interval_s = min(max(first_s, longer_s), MAX_TIMEOUT_INTERVAL_S)
-                return max(self._stretched(elapsed_s), self._timeout_interval_s)
             case _:
-                return self.poll_interval_s
+                # As many requests per second as if each had been a poll.
+                requests = min(max(1.0, failure.requests), MAX_INTERVAL_FACTOR)
+                first_s = requests * self.poll_interval_s
+        grown_s = max(first_s, 2.0 * self._failure_interval_s, failure.retry_after_s)
+        self._failure_interval_s = min(grown_s, limit_s)
+        return max(self._stretched(elapsed_s), self._failure_interval_s)
 
     async def _guarded_cycle(self) -> float:
         try:

@@ -23,11 +23,21 @@ class FailureKind(FastStrEnum):
 
 
 class ObservationFailed(Exception):
-    """The statistics could not be read."""
+    """The statistics could not be read.
 
-    def __init__(self, kind: FailureKind, message: str) -> None:
+    Args:
+        requests: that the cluster received, repetitions included.
+        retry_after_s: the seconds after which the cluster accepts another request, if it says so.
+    """
+
+    def __init__(
+        self, kind: FailureKind, message: str, *, requests: int = 1, retry_after_s: float = 0.0
+    ) -> None:
         super().__init__(message)
         self.kind = kind
+        self.requests = requests
+        self.retry_after_s = retry_after_s
+        self.next_after_s = 0.0  # from this cycle to the next; 0: the poll interval
 
 
 class UpdateFailed(Exception):

@@ -7,11 +7,16 @@ from typing import Any
 
 from autoscaler.adapters.clock import wait_for_any
 from autoscaler.adapters.elasticsearch.api import ElasticsearchApi
-from autoscaler.adapters.elasticsearch.cluster import ElasticsearchCluster
+from autoscaler.adapters.elasticsearch.cluster import (
+    MAX_FAILING_INTERVAL_S,
+    ElasticsearchCluster,
+    SideRead,
+)
 from autoscaler.adapters.elasticsearch.preflight import PreflightReport, inspect
 from autoscaler.adapters.elasticsearch.preflight_changes import changes, regained
 from autoscaler.core.decision import Mode, Outcome, OutcomeKind, Plan
 from autoscaler.core.selection import Rule
+from autoscaler.core.units import duration_text
 from autoscaler.core.values import Observation
 from autoscaler.ports import Clock, CycleTimes, FailureKind, ObservationFailed
 
@@ -20,9 +25,13 @@ PREFLIGHT_INTERVAL_S = 900.0
 cycles show, such as another version or a refusal, causes a check at once."""
 
 REJECTED_INTERVAL_S = 60.0
-"""Seconds between preflight checks while the cluster would refuse changes, or could not be checked,
-and least seconds between two checks because of what the cycles show. 60 s: an operator who grants a
-privilege waits for the effect, and a check has six small requests."""
+"""Seconds between preflight checks while the cluster would refuse changes, and after one that could
+not be completed; and least seconds between two checks because of what the cycles show. 60 s: an
+operator who grants a privilege waits for the effect, and a check has six small requests."""
+
+MAX_UNFINISHED_INTERVAL_S = 300.0
+"""Seconds to which the interval is doubled while the cluster cannot be checked. It is checked at
+once when the statistics can be read again, or there are new credentials."""
 
 _DENIED = frozenset({FailureKind.UNAUTHENTICATED, FailureKind.FORBIDDEN})
 _REFUSED = frozenset({OutcomeKind.FORBIDDEN, OutcomeKind.UNSUPPORTED, OutcomeKind.ENDPOINT_OWNED})
@@ -63,7 +72,9 @@ class PreflightLoop:
         self._seen: object = None
         self._nodes: dict[str, str] | None = None  # names by id
         self._endpoints_unknown = False
-        self._mixed = self._failed = self._unfinished = False
+        self._reads_failing: frozenset[str] = frozenset()
+        self._mixed = self._failed = False
+        self._unfinished = 0  # checks in a row that could not be completed
         self.report = self._told = PreflightReport()
         self._problems: frozenset[object] = frozenset()
 
@@ -91,6 +102,24 @@ class PreflightLoop:
             self._log_nodes({node.node_id: node.name or node.node_id for node in nodes})
 
         self._log_endpoints(self._cluster.ownership.refusal)
+        self._log_reads(self._cluster.failing)
+
+    def _log_reads(self, failing: tuple[SideRead, ...]) -> None:
+        """Log which parts of the cluster can no longer be read, and which can again."""
+        now = {read.content: read for read in failing}
+        for content in sorted(now.keys() - self._reads_failing):
+            interval, limit = duration_text(now[content].interval_s), MAX_FAILING_INTERVAL_S
+            self._log.warning(
+                "cluster.read_failed",
+                message=f"cluster: {content} cannot be read, and the next attempt is in "
+                f"{interval}, further ones at most every {duration_text(limit)}: "
+                f"{now[content].failure}",
+            )
+        for content in sorted(self._reads_failing - now.keys()):
+            self._log.info(
+                "cluster.read_recovered", message=f"cluster: {content} can be read again"
+            )
+        self._reads_failing = frozenset(now)
 
     def _log_endpoints(self, refusal: str) -> None:
         """Log when the endpoints become unknown, and when they are known again."""
@@ -146,15 +175,19 @@ class PreflightLoop:
         """Wait until the next check is due, but not much longer than a cycle for what is new."""
         if await wait_for_any(self._clock, REJECTED_INTERVAL_S, self._at_once):
             return
-        if self._unfinished or any(map(self.report.rejection_of, Mode)):
-            return
-        rest_s = PREFLIGHT_INTERVAL_S - REJECTED_INTERVAL_S
-        await wait_for_any(self._clock, rest_s, self._at_once, self._due)
+        interval_s = PREFLIGHT_INTERVAL_S
+        if any(map(self.report.rejection_of, Mode)):
+            interval_s = REJECTED_INTERVAL_S
+        if self._unfinished:
+            longer_s = REJECTED_INTERVAL_S * 2.0 ** min(self._unfinished - 1, 8)
+            interval_s = min(longer_s, MAX_UNFINISHED_INTERVAL_S)
+        if (rest_s := interval_s - REJECTED_INTERVAL_S) > 0.0:
+            await wait_for_any(self._clock, rest_s, self._at_once, self._due)
 
     async def _check(self) -> None:
         self._due.clear()
         self._at_once.clear()
-        self._unfinished = True
+        self._unfinished += 1
         before = self.report
         found = await inspect(
             self._api,
@@ -162,7 +195,8 @@ class PreflightLoop:
             deployed=self._deployed,
             stopped=self._stopped(),
         )
-        self._unfinished = not found.complete
+        if found.complete:
+            self._unfinished = 0
         self._log_problems(found)
         if not found.complete and before != PreflightReport():
             return  # what was found before is more than nothing

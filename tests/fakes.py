@@ -57,6 +57,8 @@ class FakeCluster:
         self.owned: dict[str, str] = {}
         self.refusals: dict[str, OutcomeKind] = {}
         self.kind: FailureKind | None = None
+        self.requests = 1  # that it received before an observation failed
+        self.retry_after_s = 0.0
         self.latency_s = 0.0
         self.changes: list[tuple[str, Change]] = []
         self.requested: list[tuple[str, int]] = []
@@ -66,7 +68,12 @@ class FakeCluster:
         self.observed += 1
         self.clock.pass_by(self.latency_s)
         if self.kind is not None:
-            raise ObservationFailed(self.kind, f"the cluster fails: {self.kind}")
+            raise ObservationFailed(
+                self.kind,
+                f"the cluster fails: {self.kind}",
+                requests=self.requests,
+                retry_after_s=self.retry_after_s,
+            )
         return Observation(
             at=self.clock.now(), deployments=dict(self.deployments), owned=dict(self.owned)
         )

@@ -7,7 +7,12 @@ from types import SimpleNamespace
 import pytest
 from msgspec.structs import replace
 
-from autoscaler.control_loop import DENIED_INTERVAL_FACTOR, MAX_INTERVAL_FACTOR, ControlLoop
+from autoscaler.control_loop import (
+    DENIED_INTERVAL_FACTOR,
+    MAX_FAILURE_INTERVAL_S,
+    MAX_INTERVAL_FACTOR,
+    ControlLoop,
+)
 from autoscaler.core.decision import OutcomeKind
 from autoscaler.core.selection import OnExit, ScaleToZero, ZeroMethod
 from autoscaler.ports import FailureKind
@@ -15,6 +20,7 @@ from tests.fakes import FakeClock, FakeCluster, FakeStateStore, ListRecorder
 from tests.observations import deployment, node, policy, rule
 
 POLL_S = 10.0
+DENIED = {FailureKind.UNAUTHENTICATED, FailureKind.FORBIDDEN}
 
 
 def named(deployment_id, allocations):
@@ -175,19 +181,60 @@ async def test_a_time_out_that_takes_long_counts_as_a_slow_response():
     "kind",
     [FailureKind.UNREACHABLE, FailureKind.UNAVAILABLE, FailureKind.MALFORMED, FailureKind.REFUSED],
 )
-async def test_failures_that_cost_the_cluster_nothing_are_tried_again_promptly(kind):
+@pytest.mark.parametrize(
+    ("requests", "expected"),
+    [
+        (0, [10.0, 20.0, 40.0, 60.0, 60.0]),
+        (1, [10.0, 20.0, 40.0, 60.0, 60.0]),
+        (2, [20.0, 40.0, 60.0, 60.0, 60.0]),
+        (3, [30.0, 60.0, 60.0, 60.0, 60.0]),
+        (9, [30.0, 60.0, 60.0, 60.0, 60.0]),
+    ],
+)
+async def test_prompt_failures_stretch_the_interval_too(kind, requests, expected):
+    """By as much as the cluster was asked, and up to the same limit."""
     loop, cluster, _ = loop_over(named("a", 1))
+    cluster.kind, cluster.requests = kind, requests
+    assert await intervals(loop, 5) == expected
+    cluster.kind = None
+    assert await loop.run_cycle() == POLL_S, "as soon as it responds"
     cluster.kind = kind
-    assert await intervals(loop, 3) == [POLL_S, POLL_S, POLL_S]
+    assert await loop.run_cycle() == expected[0]
 
 
-async def test_a_refused_connection_between_two_time_outs_does_not_begin_again():
+async def test_a_failure_of_another_kind_does_not_begin_again():
     loop, cluster, _ = loop_over(named("a", 1))
     found = []
-    for kind in (FailureKind.TIMEOUT, FailureKind.UNREACHABLE, FailureKind.TIMEOUT):
+    for kind in (
+        FailureKind.UNREACHABLE,
+        FailureKind.TIMEOUT,
+        FailureKind.UNAVAILABLE,
+        FailureKind.MALFORMED,
+    ):
         cluster.kind = kind
         found.append(await loop.run_cycle())
-    assert found == [30.0, POLL_S, 60.0]
+    assert found == [10.0, 30.0, 60.0, 60.0]
+
+
+@pytest.mark.parametrize("poll_s", [1.0, 10.0, 25.0, 60.0, 600.0])
+@pytest.mark.parametrize("kind", [kind for kind in FailureKind if kind is not FailureKind.DEFECT])
+async def test_no_failure_is_repeated_at_the_poll_interval_for_ever(kind, poll_s):
+    loop, cluster, recorder = loop_over(named("a", 1))
+    loop.poll_interval_s = poll_s
+    cluster.kind = kind
+    found = await intervals(loop, 12)
+    assert found == sorted(found)
+    limit_s = DENIED_INTERVAL_FACTOR * poll_s if kind in DENIED else poll_s
+    assert found[-1] == max(MAX_FAILURE_INTERVAL_S, limit_s)
+    stretched = [each if each > poll_s else 0.0 for each in found]
+    assert [failure.next_after_s for failure in recorder.failures] == stretched
+
+
+@pytest.mark.parametrize(("retry_after_s", "expected"), [(25.0, 25.0), (3_600.0, 60.0)])
+async def test_a_server_may_say_when_it_accepts_another_request(retry_after_s, expected):
+    loop, cluster, _ = loop_over(named("a", 1))
+    cluster.kind, cluster.retry_after_s = FailureKind.UNAVAILABLE, retry_after_s
+    assert await loop.run_cycle() == expected
 
 
 async def test_slow_side_requests_do_not_slow_the_polls():

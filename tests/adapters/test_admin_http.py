@@ -127,16 +127,27 @@ async def test_it_is_ready_once_it_has_observed_the_cluster(get, health):
     assert (await get("/readyz"))[::2] == (200, "ok\n")
 
 
-async def test_it_is_ready_until_several_polls_have_failed(get, health, clock):
+async def test_it_is_not_ready_from_the_first_failed_observation_to_the_next_good_one(
+    get, health, clock
+):
     health.planned(*cycle())
-    clock.pass_by(539.0)
-    health.skipped(failure(), clock.now())
+    clock.pass_by(12.0)
     assert (await get("/readyz"))[0] == 200
-    clock.pass_by(2.0)
+    health.skipped(failure(), clock.now())
     assert (await get("/readyz"))[::2] == (
         503,
-        "the cluster was last observed 9 min ago: connection refused\n",
+        "the cluster was last observed 12 s ago: connection refused\n",
     )
+    health.planned(*cycle())
+    assert (await get("/readyz"))[::2] == (200, "ok\n")
+
+
+async def test_it_is_not_ready_if_the_loop_no_longer_observes(get, health, clock):
+    health.planned(*cycle())
+    clock.pass_by(540.0)
+    assert (await get("/readyz"))[0] == 200
+    clock.pass_by(1.0)
+    assert (await get("/readyz"))[::2] == (503, "the cluster was last observed 9 min ago\n")
 
 
 async def test_an_unreachable_cluster_does_not_affect_liveness(get, health, clock):

@@ -220,6 +220,25 @@ class TestObservations:
         assert (line["skipped_cycles"], line["lasted_s"]) == (3, 30.0)
         assert log.planned(at=1_040.0) == []
 
+    def test_a_longer_interval_is_logged_each_time_it_grows(self, log):
+        def skipped(next_after_s: float) -> list[dict]:
+            failure = ObservationFailed(FailureKind.UNAVAILABLE, "no master")
+            failure.next_after_s = next_after_s
+            log.recorder.skipped(failure, 1_000.0)
+            return log.take()
+
+        assert events(skipped(0.0)) == [("warning", "observation.failed")]
+        for interval_s in (20.0, 40.0, 60.0):
+            (line,) = skipped(interval_s)
+            assert (line["level"], line["event"]) == ("info", "observation.slowed")
+            assert line["message"] == (
+                "cluster: statistics that cannot be read are requested every "
+                f"{interval_s:.0f} s, until a request succeeds"
+            )
+            assert skipped(interval_s) == []
+        assert events(log.planned()) == [("info", "observation.recovered")]
+        assert events(skipped(20.0))[1:] == [("info", "observation.slowed")]
+
     @pytest.mark.parametrize("kind", [FailureKind.FORBIDDEN, FailureKind.UNAUTHENTICATED])
     def test_a_failure_that_needs_an_operator_is_logged_once_as_an_error(self, log, kind):
         assert events(log.skipped(kind)) == [("error", "observation.failed")]

@@ -8,7 +8,12 @@ import pytest
 import structlog
 from msgspec.structs import replace
 
-from autoscaler.preflight_loop import PREFLIGHT_INTERVAL_S, REJECTED_INTERVAL_S
+from autoscaler.adapters.elasticsearch.cluster import MAX_FAILING_INTERVAL_S
+from autoscaler.preflight_loop import (
+    MAX_UNFINISHED_INTERVAL_S,
+    PREFLIGHT_INTERVAL_S,
+    REJECTED_INTERVAL_S,
+)
 from autoscaler.simulation.emulator.faults import Fault
 from autoscaler.simulation.scenario import (
     Account,
@@ -211,7 +216,19 @@ async def test_a_check_that_fails_half_way_keeps_what_was_found(tmp_path):
         assert changes(setup) == []
 
 
-async def test_a_check_that_failed_is_repeated_after_a_minute(tmp_path):
+async def test_a_check_that_fails_is_repeated_less_and_less_often(tmp_path):
+    """After a minute, two and four, and then every five minutes."""
+    async with running(tmp_path, SECURED, **USER) as setup:
+        await setup.clock.advance(60.0)
+        faults = setup.emulator.emulation.faults
+        faults.add(Fault(path="/_license", calls=1_000, status=502))
+        setup.daemon.reload()
+        await setup.clock.advance(1_200.0)
+        attempts = 1_000 - faults.active[0].calls
+        assert attempts == 6 * 3, "after 0, 1, 3, 7, 12 and 17 minutes, with two repetitions each"
+
+
+async def test_a_check_that_failed_is_repeated_within_five_minutes(tmp_path):
     async with running(tmp_path, SECURED, **USER) as setup:
         await setup.clock.advance(60.0)
         faults = setup.emulator.emulation.faults
@@ -221,7 +238,7 @@ async def test_a_check_that_failed_is_repeated_after_a_minute(tmp_path):
         assert len(setup.messages("cluster.problem")) == 1
         setup.emulator.emulation.security.roles["scaling"] = ("monitor_ml", "monitor")
         faults.clear()
-        await setup.clock.advance(REJECTED_INTERVAL_S + 1.0)
+        await setup.clock.advance(MAX_UNFINISHED_INTERVAL_S + 1.0)
         assert changes(setup) == ["scaler no longer has the cluster privilege manage_ml"]
 
 
@@ -236,8 +253,26 @@ async def test_endpoints_that_can_no_longer_be_listed_are_warned_of_once(tmp_pat
         assert "Unknown service [gone]" in message
         assert "nothing is stopped" in message
         faults.clear()
-        await setup.clock.advance(120.0)
+        await setup.clock.advance(MAX_FAILING_INTERVAL_S)
         assert len(setup.messages("endpoints.known")) == 1
+
+
+async def test_nodes_that_cannot_be_read_are_warned_of_once_with_the_time_to_the_next_attempt(
+    tmp_path,
+):
+    async with running(tmp_path) as setup:
+        await setup.clock.advance(30.0)
+        faults = setup.emulator.emulation.faults
+        faults.add(Fault(path="/_nodes/*", calls=None, status=500, body="oops"))
+        await setup.clock.advance(1_200.0)
+        (message,) = setup.messages("cluster.read_failed")
+        assert message.startswith(
+            "cluster: the nodes cannot be read, and the next attempt is in 60 s"
+        )
+        assert "further ones at most every 5 min" in message
+        faults.clear()
+        await setup.clock.advance(MAX_FAILING_INTERVAL_S)
+        assert setup.messages("cluster.read_recovered") == ["cluster: the nodes can be read again"]
 
 
 async def test_a_daemon_that_has_stopped_everything_does_not_miss_it(tmp_path):

@@ -7,11 +7,12 @@ import pytest
 from msgspec.structs import replace
 
 from autoscaler.adapters.elasticsearch import cluster as adapter
+from autoscaler.adapters.elasticsearch.cluster import MAX_FAILING_INTERVAL_S
 from autoscaler.core.decision import Mode, OutcomeKind
 from autoscaler.core.selection import ScaleToZero, ZeroMethod
 from autoscaler.simulation.loads import Steady
 from autoscaler.simulation.scenario import ScenarioDeployment, ScenarioEndpoint
-from tests.end_to_end.world import scenario, world_of
+from tests.end_to_end.world import POLL_S, scenario, world_of
 from tests.observations import policy, rule
 
 LIST, ONE = "/_inference/_all", "/_inference/a"
@@ -190,7 +191,7 @@ async def test_nothing_is_stopped_while_it_is_unknown(version, answer, tmp_path)
         assert not world.sent
         assert "inference endpoints may use it" in cycles[-1].text("a")
         world.faults.clear()
-        await world.cycles(8)
+        await world.cycles(int(MAX_FAILING_INTERVAL_S / POLL_S) + 2)
         assert paths(world) == [STOP], "it is stopped once it is known that none uses it"
 
 

@@ -13,7 +13,7 @@ from msgspec.structs import replace
 
 from autoscaler.adapters.elasticsearch.error_rules import ERROR_RULES, Operation
 from autoscaler.connection import Basic
-from autoscaler.control_loop import DENIED_INTERVAL_FACTOR, MAX_TIMEOUT_INTERVAL_S
+from autoscaler.control_loop import DENIED_INTERVAL_FACTOR, MAX_FAILURE_INTERVAL_S
 from autoscaler.core.decision import OutcomeKind
 from autoscaler.core.flow.back_off import BACK_OFF
 from autoscaler.core.flow.feedback import INFEASIBLE_HOLD_S
@@ -593,7 +593,11 @@ class Failure(NamedTuple):
     effect: dict[str, object]
     kind: FailureKind
     attempts: int = 1  # of one cycle
-    periods_s: tuple[float, ...] = (POLL_S, POLL_S, POLL_S)  # of three cycles
+    periods: tuple[float, ...] = ()  # of three cycles, unless they follow from the attempts
+
+    @property
+    def periods_s(self) -> tuple[float, ...]:
+        return self.periods or ((10.0, 20.0, 40.0) if self.attempts == 1 else (30.0, 60.0, 60.0))
 
 
 def responding(status, type_, reason=""):
@@ -605,7 +609,7 @@ def page(status):
 
 
 SELDOM_S = (POLL_S * DENIED_INTERVAL_FACTOR,) * 3
-LESS_OFTEN_S = (3 * POLL_S, MAX_TIMEOUT_INTERVAL_S, MAX_TIMEOUT_INTERVAL_S)
+LESS_OFTEN_S = (3 * POLL_S, MAX_FAILURE_INTERVAL_S, MAX_FAILURE_INTERVAL_S)
 
 STATS_FAILURES = {
     "unauthenticated": Failure(
@@ -759,9 +763,9 @@ async def test_short_gaps_are_included_in_the_next_interval():
         world.fail(STATS, calls=2, **responding(500, "null_pointer_exception"))
         assert [cycle.plan for cycle in await world.cycles(2)] == [None, None]
         sample = (await world.cycle()).decision(UNRULY).sample
-        assert sample.interval_s == pytest.approx(3 * POLL_S)
+        assert sample.interval_s == pytest.approx(4 * POLL_S)
         assert sample.issues == ()
-        assert sample.arrivals == pytest.approx(600, rel=0.2)
+        assert sample.arrivals == pytest.approx(800, rel=0.2)
 
 
 async def test_missing_statistics_never_lead_to_a_decrease():

@@ -38,6 +38,37 @@ async def test_the_log_and_the_probe_state_the_remedy(tmp_path):
         assert REMEDY in text
 
 
+PROMPT_FAILURES = {
+    "500": {"status": 500, "error_type": "null_pointer_exception", "body": "oops"},
+    "503": {"status": 503, "error_type": "master_not_discovered_exception"},
+    "proxy": {"status": 502, "body": "<html>Bad gateway</html>"},
+    "page": {"status": 200, "body": "<html>Sign in</html>"},
+    "json": {"truncate_to": 0, "status": 200, "body": "{"},
+}
+
+
+@pytest.mark.parametrize("failure", PROMPT_FAILURES.values(), ids=PROMPT_FAILURES)
+async def test_statistics_that_fail_promptly_are_requested_less_often(tmp_path, failure):
+    """Like those that fail slowly; and as before from the first good response on."""
+    async with running(tmp_path) as setup:
+        await setup.clock.advance(35.0)
+        faults = setup.emulator.emulation.faults
+        faults.add(Fault(path=STATS, calls=10_000, **failure))
+        await setup.clock.advance(120.0)
+        before = faults.active[0].calls
+        await setup.clock.advance(600.0)
+        polls = 10
+        assert before - faults.active[0].calls <= 3 * polls, "one a minute, with its repetitions"
+        assert "requested every 60 s" in setup.messages("observation.slowed")[-1]
+        assert (await setup.get("/readyz"))[0] == 503
+        faults.clear()
+        await setup.clock.advance(60.0)
+        assert setup.messages("observation.recovered")
+        assert (await setup.get("/readyz"))[0] == 200
+        await setup.clock.advance(45.0)
+        assert await setup.metric("autoscaler_observation_age_seconds") <= 10.0
+
+
 async def test_check_states_the_remedy():
     async with running_emulator(SCENARIO, clock=VirtualClock()) as emulator:
         emulator.emulation.faults.add(SLOW)

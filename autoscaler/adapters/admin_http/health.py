@@ -17,10 +17,11 @@ ALIVE_TIMEOUTS = 3
 request_timeout one cycle may take longer than the limits above."""
 
 READY_PERIODS, READY_AT_LEAST_S = 9, 30.0
-"""Poll intervals, and seconds at least, without an observation until the daemon is not ready.
+"""Poll intervals, and seconds at least, without an observation until the daemon is not ready, even
+if none has failed.
 
-9, because a slow cluster is polled up to three times less often, and one failed poll is normal,
-while three in a row are not.
+9, because a slow cluster is polled up to three times less often. A failed observation has an effect
+at once: the deployments are not scaled, and a probe has its own threshold for single failures.
 """
 
 
@@ -60,11 +61,12 @@ class Health:
         return f"the control loop has not completed a cycle for {duration_text(idle_s)}"
 
     def why_not_ready(self) -> str | None:
-        """None while decisions are based on recent observations."""
+        """None while the latest observation succeeded and is recent."""
         failure = f": {self._failure}" if self._failure else ""
         if self._observed_at is None:
             return f"the cluster has not been observed yet{failure}"
         age_s = self._clock.now() - self._observed_at
-        if age_s <= max(READY_PERIODS * self.poll_interval_s, READY_AT_LEAST_S):
+        recent = age_s <= max(READY_PERIODS * self.poll_interval_s, READY_AT_LEAST_S)
+        if recent and not failure:
             return None
         return f"the cluster was last observed {duration_text(age_s)} ago{failure}"

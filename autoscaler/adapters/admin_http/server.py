@@ -23,7 +23,7 @@ _INDEX = """autoscaler {version}
 
 /metrics                    for Prometheus
 /healthz                    200 while the control loop completes cycles
-/readyz                     200 while the cluster is observed
+/readyz                     200 while the latest observation of the cluster has succeeded
 /decisions                  the latest decisions and their reasons; ?deployment=GLOB filters them
 /decisions/{{deployment_id}}  the same for one deployment
 /resume/{{deployment_id}}     POST starts a deployment that was stopped because it was idle

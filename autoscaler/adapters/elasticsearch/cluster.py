@@ -1,8 +1,7 @@
 """The ports of the control loop for one cluster: an Observer and an Actuator."""
 
 import asyncio
-from collections.abc import Awaitable, Collection
-from contextlib import suppress
+from collections.abc import Awaitable, Callable, Collection
 from typing import TypeVar
 
 from autoscaler.adapters.elasticsearch.api import ElasticsearchApi
@@ -14,6 +13,7 @@ from autoscaler.adapters.elasticsearch.nodes import cluster_of
 from autoscaler.adapters.elasticsearch.ownership import Ownership
 from autoscaler.adapters.elasticsearch.server_version import ServerVersion, server_version
 from autoscaler.core.decision import Change
+from autoscaler.core.units import duration_text
 from autoscaler.core.values import Cluster, Observation
 from autoscaler.ports import Clock, ObservationFailed
 from autoscaler.wire.cluster import InfoResponse
@@ -29,7 +29,44 @@ CAPACITY_TIMEOUT_S = 3.0
 """Seconds for which the observation waits for these requests. They run concurrently. The list of
 owners may be slow (elastic/elasticsearch#136192); the next observation has it, if it arrives."""
 
+MAX_FAILING_INTERVAL_S = 300.0
+"""Seconds to which the interval between attempts of one of these reads is doubled while it fails.
+300 s: as long as the capacity is kept, and an operator who repairs the cause can wait for that."""
+
 Response = TypeVar("Response")
+
+
+class SideRead:
+    """When one of these reads is due. While it fails, it is attempted less often."""
+
+    def __init__(self, content: str) -> None:
+        self.content = content
+        self.failure = ""  # of the last attempt
+        self._due_at = float("-inf")
+        self._failures = 0
+
+    @property
+    def interval_s(self) -> float:
+        """Seconds between two attempts."""
+        doublings = min(max(0, self._failures - 1), 8)  # one failure is normal
+        return float(min(CAPACITY_INTERVAL_S * 2.0**doublings, MAX_FAILING_INTERVAL_S))
+
+    def is_due(self, at: float) -> bool:
+        return at >= self._due_at
+
+    def succeeded(self) -> None:
+        """It is due whenever the others are."""
+        self.failure, self._failures, self._due_at = "", 0, float("-inf")
+
+    def failed(self, error: ElasticsearchError | TimeoutError, at: float) -> None:
+        """A refusal is no failure: it costs little, and an operator who grants a privilege waits
+        for the effect."""
+        if isinstance(error, Forbidden):
+            self.succeeded()
+            return
+        self.failure = str(error) or f"no response within {duration_text(CAPACITY_TIMEOUT_S)}"
+        self._failures += 1
+        self._due_at = at + self.interval_s
 
 
 class ElasticsearchCluster:
@@ -49,6 +86,18 @@ class ElasticsearchCluster:
         self._cluster: Cluster | None = None
         self._cluster_read_at = float("-inf")
         self._capacity_due_at = float("-inf")
+        self._nodes = SideRead("the nodes")
+        self._memory = SideRead("the memory of the nodes")
+        self._limits = SideRead("the limits of machine learning")
+        self._version = SideRead("the version")
+        self._owners = SideRead("the inference endpoints")
+
+    @property
+    def failing(self) -> tuple[SideRead, ...]:
+        """The reads that failed at the last attempt, except that of the owners, whose failure
+        `ownership` has."""
+        reads = (self._nodes, self._memory, self._limits, self._version)
+        return tuple(read for read in reads if read.failure)
 
     async def observe(self) -> Observation:
         self._cycle += 1
@@ -57,13 +106,18 @@ class ElasticsearchCluster:
             statistics = await self._api.stats()
         except ElasticsearchError as error:
             self._capacity_due_at = float("-inf")  # it may come back as another cluster
-            raise ObservationFailed(failure_kind_of(error), str(error)) from error
+            raise ObservationFailed(
+                failure_kind_of(error),
+                str(error),
+                requests=error.requests,
+                retry_after_s=error.retry_after_s or 0.0,
+            ) from error
         at = statistics.arrived_at
         if at >= self._capacity_due_at:
             self._capacity_due_at = at + CAPACITY_INTERVAL_S
             deployed = [stats.deployment_id for stats in statistics.deployments]
             await asyncio.gather(
-                self._read_capacity(at), self._read_version_and_ownership(deployed)
+                self._read_capacity(at), self._read_version_and_ownership(at, deployed)
             )
             nodes = self._cluster.nodes if self._cluster is not None else ()
             versions = (node.version for node in nodes)
@@ -101,51 +155,63 @@ class ElasticsearchCluster:
             self._reading_owners.cancel()
             await asyncio.gather(self._reading_owners, return_exceptions=True)
 
-    async def _read_version_and_ownership(self, deployed: Collection[str]) -> None:
+    async def _read_version_and_ownership(self, at: float, deployed: Collection[str]) -> None:
         """The version first, because it says what a refused list of endpoints means."""
-        await self._read_info()
+        await self._read_info(at)
         if self.ownership.version == ServerVersion():
             self.ownership.version = server_version(self.info)
-        await self._read_ownership(deployed)
+        await self._read_ownership(at, deployed)
 
-    async def _read_ownership(self, deployed: Collection[str]) -> None:
+    async def _read_ownership(self, at: float, deployed: Collection[str]) -> None:
         """Refresh the owners. After a failure, the observation uses the previous ones."""
         if self._reading_owners is None or self._reading_owners.done():
+            if not self._owners.is_due(at):
+                return
             self._reading_owners = asyncio.create_task(self._refresh_ownership(deployed))
         await asyncio.wait([self._reading_owners], timeout=CAPACITY_TIMEOUT_S)
 
     async def _refresh_ownership(self, deployed: Collection[str]) -> None:
-        with suppress(ElasticsearchError):
+        try:
             await self.ownership.read(deployed)
+        except ElasticsearchError as error:
+            self._owners.failed(error, self._clock.now())
+        else:
+            self._owners.succeeded()
 
-    async def _read_info(self) -> None:
+    async def _read_info(self, at: float) -> None:
         """Refresh the version. After a failure, the previous one is used."""
-        with suppress(ElasticsearchError, TimeoutError):
-            async with asyncio.timeout(CAPACITY_TIMEOUT_S):
-                info = await self._api.info()
-                if self.info is not None and self.info.cluster_uuid != info.cluster_uuid:
-                    self.ownership.forget()
-                self.info = info
+        info = await self._attempt(self._version, at, self._api.info)
+        if info is not None:
+            if self.info is not None and self.info.cluster_uuid != info.cluster_uuid:
+                self.ownership.forget()
+            self.info = info
 
     async def _read_capacity(self, at: float) -> None:
         """Refresh the nodes. A failure does not fail the observation."""
-        failures: list[ElasticsearchError | TimeoutError] = []
-
-        async def attempt(request: Awaitable[Response]) -> Response | None:
-            try:
-                async with asyncio.timeout(CAPACITY_TIMEOUT_S):
-                    return await request
-            except (ElasticsearchError, TimeoutError) as error:
-                failures.append(error)
-                return None
-
         nodes, memory, ml_info = await asyncio.gather(
-            attempt(self._api.nodes()), attempt(self._api.memory()), attempt(self._api.ml_info())
+            self._attempt(self._nodes, at, self._api.nodes),
+            self._attempt(self._memory, at, self._api.memory),
+            self._attempt(self._limits, at, self._api.ml_info),
         )
-        if all(isinstance(error, Forbidden) for error in failures):
+        if not any(read.failure for read in (self._nodes, self._memory, self._limits)):
             self._cluster, self._cluster_read_at = cluster_of(nodes, memory, ml_info), at
         elif at >= self._cluster_read_at + CAPACITY_KEPT_S:
             self._cluster = cluster_of(nodes, memory, ml_info)
+
+    async def _attempt(
+        self, read: SideRead, at: float, request: Callable[[], Awaitable[Response]]
+    ) -> Response | None:
+        """The response; None if there is none, or if the read has failed and is not due again."""
+        if not read.is_due(at):
+            return None
+        try:
+            async with asyncio.timeout(CAPACITY_TIMEOUT_S):
+                response = await request()
+        except (ElasticsearchError, TimeoutError) as error:
+            read.failed(error, at)
+            return None
+        read.succeeded()
+        return response
 
 
 def pipelines_text(count: int | None) -> str:

@@ -37,7 +37,14 @@ from autoscaler.errors import InputError
 
 
 class ElasticsearchError(Exception):
-    """The base class of all errors of this adapter."""
+    """The base class of all errors of this adapter.
+
+    `requests` is how many requests a server received until this was the final error, repetitions
+    included; `retry_after_s` is when it accepts another one, if it says so.
+    """
+
+    requests: int = 1
+    retry_after_s: float | None = None
 
 
 class ConnectionSettingsError(ElasticsearchError, InputError):

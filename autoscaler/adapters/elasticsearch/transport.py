@@ -132,11 +132,13 @@ class Transport:
         """The same, with its instants."""
         # All attempts begin within one time-out, so that a request takes at most two.
         give_up_at = self._clock.now() + self._connection.request_timeout_s
-        attempt = 0
+        attempt = received = 0
         while True:
             try:
                 return await self._send_to_some_host(request)
             except ElasticsearchError as error:
+                received += not isinstance(error, Unreachable | TlsError)
+                error.requests = received
                 pause_s = self._pause_s(error, attempt)
                 if (
                     pause_s is None

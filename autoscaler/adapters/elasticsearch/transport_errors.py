@@ -51,20 +51,24 @@ def transport_error_of(
 def while_collecting(error: TimedOut | GatewayError) -> TransportError:
     """A time-out of the statistics, with its remedy: they are expensive to collect."""
     slow = "the cluster takes longer to collect the statistics"
+    explained: TimedOut | GatewayError
     match error:
         case GatewayError(status=504):
-            return GatewayError(
+            explained = GatewayError(
                 f"{error}; {slow} than the proxy waits, so raise the time-out of the proxy, "
                 "request_timeout and poll_interval",
                 status=504,
                 retry_after_s=error.retry_after_s,
             )
         case TimedOut():
-            return TimedOut(
+            explained = TimedOut(
                 f"{error}; {slow}, so raise request_timeout, and poll_interval with it to "
                 "send fewer requests"
             )
-    return error
+        case _:
+            return error
+    explained.requests = error.requests
+    return explained
 
 
 def unreachable(error: OSError, place: str) -> Unreachable:

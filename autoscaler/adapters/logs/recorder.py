@@ -58,6 +58,7 @@ class LogRecorder:
         deployment.unreadable_figures  some of its figures cannot be read, and are unknown
         deployment.vanished    the cluster no longer reports it
         observation.failed     the statistics could not be read
+        observation.slowed     they are read less often until they can be read again
         observation.recovered  they can be read again
     """
 
@@ -77,6 +78,7 @@ class LogRecorder:
         self._failure: tuple[FailureKind, str] | None = None
         self._skipped = 0
         self._failing_since = 0.0
+        self._slowed_to_s = 0.0  # the interval between attempts, as last logged
 
     def planned(
         self, observation: Observation, plan: Plan, outcomes: tuple[Outcome, ...], took: CycleTimes
@@ -124,6 +126,14 @@ class LogRecorder:
         if failure.kind is FailureKind.DEFECT:
             fields["exc_info"] = failure.__cause__ or failure
         self._log.log(level, "observation.failed", **fields)
+        if failure.next_after_s > self._slowed_to_s:
+            self._slowed_to_s = failure.next_after_s
+            self._log.info(
+                "observation.slowed",
+                message="cluster: statistics that cannot be read are requested every "
+                f"{duration_text(self._slowed_to_s)}, until a request succeeds",
+                interval_s=self._slowed_to_s,
+            )
 
     def _recover(self, at: float) -> None:
         if self._failure is None:
@@ -136,7 +146,7 @@ class LogRecorder:
             skipped_cycles=self._skipped,
             lasted_s=lasted_s,
         )
-        self._failure, self._skipped = None, 0
+        self._failure, self._skipped, self._slowed_to_s = None, 0, 0.0
 
     def _decision(self, outcome: Outcome) -> None:
         decision, kind = outcome.decision, outcome.kind

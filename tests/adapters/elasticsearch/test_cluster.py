@@ -207,8 +207,71 @@ async def test_nodes_that_cannot_be_read_never_cost_the_observation(lost):
         clock.pass_by(CAPACITY_KEPT_S)
         assert (await cluster.observe()).cluster is None
         server.responses = [endpoints()]
-        clock.pass_by(CAPACITY_INTERVAL_S)
+        clock.pass_by(2.0 * CAPACITY_INTERVAL_S)
         assert (await cluster.observe()).cluster == known
+
+
+async def attempts_in(cluster, server, clock, path, minutes):
+    """The minutes in which a path is requested."""
+    found = []
+    for minute in range(minutes):
+        before = server.paths.count(path)
+        await cluster.observe()
+        found += [minute] * (server.paths.count(path) - before)
+        clock.pass_by(CAPACITY_INTERVAL_S)
+    return found
+
+
+READS = {
+    NODES: "the nodes",
+    MEMORY: "the memory of the nodes",
+    ML_INFO: "the limits of machine learning",
+    "/": "the version",
+    INFERENCE: "",
+}
+
+
+@pytest.mark.parametrize("path", READS)
+@pytest.mark.parametrize("lost", [NO_MASTER, page(502), respond([])], ids=lambda _: None)
+async def test_a_read_that_fails_again_and_again_is_attempted_less_often(path, lost):
+    """The others are not, and it is as before once it succeeds."""
+    others = READS.keys() - {path}
+    good = endpoints(**owning()) | {"/": respond({"version": {"number": "8.18.3"}})}
+    async with cluster_of(good | {path: lost}, retries=0) as (cluster, server, clock):
+        assert await attempts_in(cluster, server, clock, path, 19) == [0, 1, 3, 7, 12, 17]
+        for other in others:
+            assert server.paths.count(other) == 19
+        assert [read.content for read in cluster.failing] == [READS[path]] * (path != INFERENCE)
+        server.responses = [good]
+        assert await attempts_in(cluster, server, clock, path, 6) == [3, 4, 5]
+        assert cluster.failing == ()
+
+
+async def test_a_read_that_is_not_permitted_is_attempted_as_before():
+    """It costs little, and an operator who grants the privilege waits for the effect."""
+    version = respond({"version": {"number": "8.18.3"}})
+    responses = endpoints(**{NODES: UNAUTHORISED}) | {"/": version}
+    async with cluster_of(responses) as (cluster, server, clock):
+        assert await attempts_in(cluster, server, clock, NODES, 6) == [0, 1, 2, 3, 4, 5]
+        assert cluster.failing == ()
+
+
+@pytest.mark.parametrize(
+    ("lost", "retries", "requests"),
+    [
+        (page(502), 0, 1),
+        (page(502), 2, 3),
+        (NO_MASTER, 2, 3),
+        (respond([]), 2, 1),
+        (page(200), 2, 1),
+        (refusal(500, "null_pointer_exception", "oops"), 2, 1),
+    ],
+)
+async def test_a_failed_observation_has_all_its_requests(lost, retries, requests):
+    async with cluster_of(lost, retries=retries) as (cluster, server, _):
+        with pytest.raises(ObservationFailed) as caught:
+            await cluster.observe()
+    assert caught.value.requests == len(server.requests) == requests
 
 
 @pytest.mark.parametrize(
