@@ -32,6 +32,7 @@ REFUSED = (
     OutcomeKind.GONE,
     OutcomeKind.FORBIDDEN,
     OutcomeKind.UNKNOWN,
+    OutcomeKind.UNRECOGNISED,
     OutcomeKind.INVALID,
     *[kind for kind in OutcomeKind if kind == "blocked"],
 )

@@ -53,6 +53,7 @@ refusals = st.sampled_from(
         OutcomeKind.IN_USE,
         OutcomeKind.FORBIDDEN,
         OutcomeKind.UNKNOWN,
+        OutcomeKind.UNRECOGNISED,
         OutcomeKind.INVALID,
     ]
 )

@@ -218,7 +218,7 @@ class TestAStart:
                 world.cluster.stop_deployment("elser", force=True)
 
             options = StartOptions(model_id="elser")
-            with pytest.raises(StartFailed, match="elser was stopped by another client while"):
+            with pytest.raises(StartFailed, match="elser is no longer reported: another client"):
                 await world.clock.run(start(world.config, options, world.clock, stop_it))
 
 

@@ -233,6 +233,7 @@ class OutcomeKind(FastStrEnum):
     BLOCKED = "blocked"  # a block or refusal that concerns this deployment, endpoint or index only
     FORBIDDEN = "forbidden"  # 401 and 403, licence included: concerns all deployments
     UNKNOWN = "unknown"  # no response, or a proxy's: the update may have been applied
+    UNRECOGNISED = "unrecognised"  # refused with an unknown type or wording; may have been applied
     INVALID = "invalid"  # any other refusal
 
 

@@ -49,12 +49,13 @@ _OUTCOMES = {
     OutcomeKind.BLOCKED: "refused by a block",
     OutcomeKind.FORBIDDEN: "forbidden, like all updates until the privileges or the licence change",
     OutcomeKind.UNKNOWN: "it is not known whether the update was applied",
+    OutcomeKind.UNRECOGNISED: "refused for an unknown reason; the update may have been applied",
     OutcomeKind.INVALID: "refused",
 }
 
 
-_APPLIED = frozenset({OutcomeKind.UNCHANGED, OutcomeKind.ACCEPTED, OutcomeKind.UNKNOWN})
-"""Kinds of outcomes after which the update has been applied, or may have been."""
+_UNCERTAIN = frozenset({OutcomeKind.UNKNOWN, OutcomeKind.UNRECOGNISED})
+"""Kinds of outcomes after which the update may have been applied."""
 
 
 def unmanaged_text(reason: Unmanaged) -> str:
@@ -233,13 +234,16 @@ def explain_outcome(outcome: Outcome) -> str:
 
 
 def result_text(outcome: Outcome) -> str:
-    """`change_text`, but not that a deployment is stopped or resumed where it is not."""
-    if outcome.kind not in _APPLIED:
-        match outcome.decision.change:
-            case Start():
-                return "is not resumed"
-            case Stop():
-                return "is not stopped"
+    """`change_text`, but not that a deployment is stopped or resumed where it is not, or where
+    that is not known."""
+    if outcome.kind is OutcomeKind.ACCEPTED:
+        return change_text(outcome.decision)
+    verb = "may be" if outcome.kind in _UNCERTAIN else "is not"
+    match outcome.decision.change:
+        case Start():
+            return f"{verb} resumed"
+        case Stop():
+            return f"{verb} stopped"
     return change_text(outcome.decision)
 
 
@@ -301,7 +305,7 @@ def unchanged_text(outcome: Outcome) -> str:
     the policy recommends 3, but 5 was recommended within the last 5 min
     """
     decision = outcome.decision
-    if outcome.kind in (OutcomeKind.ACCEPTED, OutcomeKind.UNKNOWN):
+    if outcome.kind is OutcomeKind.ACCEPTED or outcome.kind in _UNCERTAIN:
         return ""
     if outcome.kind is not OutcomeKind.UNCHANGED:
         return f"the update to {decision.desired} was not applied: {outcome_text(outcome)}"

@@ -8,7 +8,7 @@ from msgspec import Struct
 
 from autoscaler.adapters.admin_http.client import AdminRequestFailed, send
 from autoscaler.adapters.elasticsearch.api import ElasticsearchApi
-from autoscaler.adapters.elasticsearch.api_errors import ServerError
+from autoscaler.adapters.elasticsearch.error_mapping import outcome_kind_of
 from autoscaler.adapters.elasticsearch.errors import (
     ElasticsearchError,
     NotElasticsearch,
@@ -18,11 +18,13 @@ from autoscaler.adapters.elasticsearch.errors import (
 )
 from autoscaler.cluster_controller import transport_to
 from autoscaler.config import Config
+from autoscaler.core.decision import OutcomeKind
 from autoscaler.ports import Clock
 
 DAEMON_TIMEOUT_S = 2.0
 """Seconds to wait for a daemon before a command goes on without having found one."""
 
+_UNCERTAIN = frozenset({OutcomeKind.UNKNOWN, OutcomeKind.UNRECOGNISED})
 _NEVER_ARRIVED = (Unreachable, TlsError, NotElasticsearch)
 
 
@@ -37,11 +39,16 @@ async def api_session(config: Config, clock: Clock) -> AsyncIterator[Elasticsear
         yield ElasticsearchApi(transport)
 
 
+def uncertain(kind: OutcomeKind) -> bool:
+    """Whether a change with this outcome may have been made."""
+    return kind in _UNCERTAIN
+
+
 def outcome_unknown(error: ElasticsearchError) -> bool:
     """Whether the request may have been carried out."""
     if isinstance(error, TransportError):
         return not isinstance(error, _NEVER_ARRIVED)
-    return isinstance(error, ServerError)
+    return uncertain(outcome_kind_of(error))
 
 
 async def daemon_answers(url: str) -> bool:

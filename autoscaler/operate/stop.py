@@ -33,7 +33,7 @@ def _why_not(deployment_id: str, error: ElasticsearchError) -> str:
             "`GET _ml/trained_models/_stats`"
         )
     match error:
-        case r.NotFound():
+        case r.DeploymentNotFound():
             return f"deployment {deployment_id} not found; `autoscaler check` lists the deployments"
         case r.DeploymentInUse():
             return (

@@ -58,8 +58,10 @@ class StopRequest(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
     force: bool | UnsetType = UNSET
 
 
-class StopResponse(Struct, frozen=True, kw_only=True):
-    stopped: bool = False
+class StopResponse(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    stopped: bool
+    node_failures: list[Any] = []
+    task_failures: list[Any] = []
 
 
 class TaskParameters(Struct, kw_only=True):
@@ -69,7 +71,7 @@ class TaskParameters(Struct, kw_only=True):
     deployment_id: str | UnsetType = UNSET  # since 8.8
     model_bytes: int = 0
     threads_per_allocation: int = 1
-    number_of_allocations: int = 1
+    number_of_allocations: int | UnsetType = UNSET
     queue_capacity: int = 0
     cache_size: str | UnsetType = UNSET
     priority: str | UnsetType = UNSET  # since 8.6

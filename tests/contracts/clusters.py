@@ -58,6 +58,7 @@ _REFUSALS = {
     OutcomeKind.NOT_STARTED: (409, "status_exception", "not in [started] state"),
     OutcomeKind.FORBIDDEN: (403, "security_exception", "action [x] is unauthorized for user [u]"),
     OutcomeKind.UNKNOWN: (503, "master_not_discovered_exception", ""),
+    OutcomeKind.UNRECOGNISED: (409, "status_exception", "what?"),
     OutcomeKind.INVALID: (400, "illegal_argument_exception", "what?"),
     OutcomeKind.ENDPOINT_OWNED: (409, "status_exception", "created by inference endpoint [x]"),
     OutcomeKind.UNSUPPORTED: (

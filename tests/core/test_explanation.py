@@ -86,7 +86,7 @@ STEPS = {
     "3 of 5 granted, as free threads were granted to e5 (2)": Step(
         Reason.FIT, 5, 3, {"granted": 3, "claimed": 5, "granted_to": "e5 (2)"}
     ),
-    "held: a node was added and a counter decreased": Step(
+    "held: a node began to serve it and a counter decreased": Step(
         Reason.DATA_QUALITY,
         2,
         2,
@@ -250,7 +250,10 @@ def test_a_hold_by_the_policy_and_by_a_constraint_is_said_once():
         AT_MOST_8,
         Step(Reason.DATA_QUALITY, 8, 12, issues),
     )
-    assert explain(held.decision) == ("elser stays at 12: bounds are 1..8; held: a node was added")
+    text = "elser stays at 12: bounds are 1..8; held: a node began to serve it"
+    assert explain(held.decision) == text
+        "elser stays at 12: bounds are 1..8; held: a node began to serve it"
+    )
 
 
 def test_a_change_is_not_called_a_hold():
@@ -314,7 +317,15 @@ def test_every_outcome_has_a_text(kind):
 
 @pytest.mark.parametrize(
     "kind",
-    sorted(set(OutcomeKind) - {OutcomeKind.UNCHANGED, OutcomeKind.ACCEPTED, OutcomeKind.UNKNOWN}),
+    sorted(
+        set(OutcomeKind)
+        - {
+            OutcomeKind.UNCHANGED,
+            OutcomeKind.ACCEPTED,
+            OutcomeKind.UNKNOWN,
+            OutcomeKind.UNRECOGNISED,
+        }
+    ),
 )
 def test_an_update_that_was_not_applied_has_the_message_of_the_cluster(kind):
     outcome = decided(9, RECOMMENDS_12, AT_MOST_8, kind=kind, detail="no room")
@@ -349,7 +360,8 @@ class TestRefusedResumption:
         ("kind", "expected"),
         [
             (OutcomeKind.ACCEPTED, "is resumed with 1 allocation"),
-            (OutcomeKind.UNKNOWN, "is resumed with 1 allocation"),
+            (OutcomeKind.UNKNOWN, "may be resumed"),
+            (OutcomeKind.UNRECOGNISED, "may be resumed"),
             (OutcomeKind.NO_CAPACITY, "is not resumed"),
             (OutcomeKind.DRY_RUN, "is not resumed"),
         ],

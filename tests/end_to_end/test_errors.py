@@ -150,7 +150,7 @@ UPDATE_REFUSALS = {
         OutcomeKind.GONE,
     ),
     "no-deployment-with-another-reason": Refusal(
-        404, "resource_not_found_exception", "deployment missing", OutcomeKind.GONE
+        404, "resource_not_found_exception", "deployment missing", OutcomeKind.UNRECOGNISED
     ),
     "not-started": Refusal(
         409,
@@ -217,8 +217,12 @@ UPDATE_REFUSALS = {
         "blocked by: [FORBIDDEN/6/cluster read-only (api)];",
         OutcomeKind.FORBIDDEN,
     ),
-    "forbidden-for-another-reason": Refusal(403, STATUS, "not this one", OutcomeKind.INVALID),
-    "conflict-for-another-reason": Refusal(409, STATUS, "not now", OutcomeKind.INVALID),
+    "forbidden-for-another-reason": Refusal(403, STATUS, "not this one", OutcomeKind.UNRECOGNISED),
+    "conflict-for-another-reason": Refusal(409, STATUS, "not now", OutcomeKind.UNRECOGNISED),
+    "another-conflict": Refusal(409, "new_exception", "not now", OutcomeKind.UNRECOGNISED),
+    "another-400": Refusal(400, "new_exception", "not now", OutcomeKind.UNRECOGNISED),
+    "no-index": Refusal(404, "index_not_found_exception", "no such index", OutcomeKind.INVALID),
+    "serverless": Refusal(410, "api_not_available_exception", "not here", OutcomeKind.INVALID),
     "index-unavailable": Refusal(
         503,
         "cluster_block_exception",
@@ -270,6 +274,7 @@ SENT_AT = {
     OutcomeKind.ENDPOINT_OWNED: [0.0],
     OutcomeKind.UNSUPPORTED: [0.0],
     OutcomeKind.INVALID: [0.0, 60.0, 180.0],
+    OutcomeKind.UNRECOGNISED: [0.0, 60.0, 180.0],
     # No update is sent for 15 minutes.
     OutcomeKind.FORBIDDEN: [0.0],
     OutcomeKind.UNKNOWN: [0.0, 10.0, 30.0, 70.0, 150.0, 310.0],

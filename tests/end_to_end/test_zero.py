@@ -384,10 +384,10 @@ async def test_a_start_refused_for_an_unknown_reason_is_no_success(stopped):
         world.loop.resume("a")
         cycles = await world.run_for(600.0)
         kinds = [c.kind("a") for c in cycles]
-        assert kinds[0] is OutcomeKind.UNKNOWN
+        assert kinds[0] is OutcomeKind.UNRECOGNISED
         assert "not today" in cycles[0].outcome("a").detail
         assert OutcomeKind.ACCEPTED not in kinds
-        assert kinds.count(OutcomeKind.UNKNOWN) <= 8, "it backs off"
+        assert kinds.count(OutcomeKind.UNRECOGNISED) <= 8, "it backs off"
         assert recorded(world) == {"a"}
         world.faults.clear()
         await resumed(world, within_s=600.0)

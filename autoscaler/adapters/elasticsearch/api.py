@@ -1,6 +1,7 @@
 """One method per endpoint in use, with typed arguments, results and errors.
 
-All methods raise `TransportError` and `ApiError`, as `Transport.send` does.
+All methods raise `TransportError` and `ApiError`, as `Transport.send` does. A method that changes
+something returns only if the response confirms the change; otherwise it raises `Unconfirmed`.
 """
 
 import math
@@ -13,6 +14,11 @@ import msgspec
 from msgspec import UNSET, Struct, UnsetType
 
 from autoscaler.adapters.elasticsearch.api_errors import NotFound
+from autoscaler.adapters.elasticsearch.confirmation import (
+    confirm_assignment,
+    confirm_endpoint,
+    confirm_stop,
+)
 from autoscaler.adapters.elasticsearch.error_rules import Operation
 from autoscaler.adapters.elasticsearch.errors import GatewayError, MalformedResponse, TimedOut
 from autoscaler.adapters.elasticsearch.transport import HttpRequest, Transport
@@ -172,11 +178,19 @@ class ElasticsearchApi:
         server ignores the body if there is a query parameter (elastic/elasticsearch,
         `RestUpdateTrainedModelDeploymentAction.java`).
         """
-        return await self._assign(
+        assignment = await self._assign(
             deployment_id,
             Operation.UPDATE,
             UpdateRequest(number_of_allocations=allocations, adaptive_allocations=adaptive),
         )
+        confirm_assignment(
+            assignment,
+            "_update",
+            deployment_id=deployment_id,
+            allocations=allocations,
+            adaptive=adaptive,
+        )
+        return assignment
 
     async def inference_endpoints(self) -> EndpointList:
         """The endpoints of the inference API, of all services. Needs `monitor_inference`."""
@@ -229,7 +243,14 @@ class ElasticsearchApi:
             body=msgspec.json.encode(UpdateEndpointRequest(service_settings=patch)),
             operation=Operation.UPDATE,
         )
-        return _read(await self._transport.send(request), EndpointDocument, path)
+        updated = _read(await self._transport.send(request), EndpointDocument, path)
+        confirm_endpoint(
+            updated,
+            "the _update of the endpoint",
+            inference_id=endpoint.inference_id,
+            allocations=allocations,
+        )
+        return updated
 
     async def start(
         self, model_id: str, parameters: StartRequest, *, extra_timeout_s: float = 30.0
@@ -239,9 +260,17 @@ class ElasticsearchApi:
         `extra_timeout_s` is added to the request time-out; it should be at least the `timeout` of
         the parameters.
         """
-        return await self._assign(
+        assignment = await self._assign(
             model_id, Operation.START, parameters, extra_timeout_s=extra_timeout_s
         )
+        confirm_assignment(
+            assignment,
+            "_start",
+            deployment_id=model_id
+            if parameters.deployment_id is UNSET
+            else parameters.deployment_id,
+        )  # not its allocations, which serverless chooses
+        return assignment
 
     async def stop(
         self,
@@ -250,8 +279,8 @@ class ElasticsearchApi:
         force: bool = False,
         allow_no_match: bool = True,
         extra_timeout_s: float = 20.0,
-    ) -> bool:
-        """Remove a deployment. Returns whether the server reports it as stopped.
+    ) -> None:
+        """Remove a deployment.
 
         The server responds after the processes have ended on all nodes; `extra_timeout_s` is added
         to the request time-out for that.
@@ -264,7 +293,7 @@ class ElasticsearchApi:
             operation=Operation.STOP,
             extra_timeout_s=extra_timeout_s,
         )
-        return _read(await self._transport.send(request), StopResponse, path).stopped
+        confirm_stop(_read(await self._transport.send(request), StopResponse, path), "_stop")
 
     async def _assign(
         self,

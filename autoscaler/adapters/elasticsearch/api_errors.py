@@ -26,6 +26,7 @@ class ApiError(ElasticsearchError):
         if response.causes:
             reason = f"{reason} ({response.causes.rstrip('.; ')})"
         super().__init__(f"{request} was refused with {response.status}{kind}: {reason}{advice}")
+        self.recognised = True  # whether its meaning is known, beyond the status
         self.status = response.status
         self.type = response.type
         self.reason = response.reason
@@ -166,7 +167,7 @@ class AlreadyStarted(Conflict):
 
 
 class StartConflict(Conflict):
-    """A start was refused for another reason. Whether the deployment runs is unknown."""
+    """A start was refused for an unknown reason. Whether the deployment runs is unknown."""
 
 
 class DeploymentInUse(Conflict):

@@ -32,7 +32,7 @@ _OUTCOME_KINDS: tuple[tuple[type[e.ElasticsearchError], OutcomeKind], ...] = (
     # The change may have been applied; the next observation shows it.
     (e.TransportError, OutcomeKind.UNKNOWN),
     (e.ConnectionSettingsError, OutcomeKind.UNKNOWN),
-    (r.StartConflict, OutcomeKind.UNKNOWN),
+    (r.StartConflict, OutcomeKind.UNRECOGNISED),
     (r.ServerError, OutcomeKind.UNKNOWN),
     (r.ServerTimeout, OutcomeKind.UNKNOWN),
     (r.TooManyRequests, OutcomeKind.UNKNOWN),
@@ -55,7 +55,10 @@ _FAILURE_KINDS: tuple[tuple[type[e.ElasticsearchError], FailureKind], ...] = (
 
 def outcome_kind_of(error: e.ElasticsearchError) -> OutcomeKind:
     """The outcome of a change that failed with `error`."""
-    return next(outcome_kind for kind, outcome_kind in _OUTCOME_KINDS if isinstance(error, kind))
+    kind = next(outcome_kind for kind, outcome_kind in _OUTCOME_KINDS if isinstance(error, kind))
+    if kind is OutcomeKind.INVALID and isinstance(error, r.ApiError) and not error.recognised:
+        return OutcomeKind.UNRECOGNISED
+    return kind
 
 
 def failure_kind_of(error: e.ElasticsearchError) -> FailureKind:

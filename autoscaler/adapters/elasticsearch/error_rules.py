@@ -4,8 +4,8 @@ The first matching rule applies. A rule matches by operation, status and type, a
 the reason or of its causes. Wording changes between versions more often than types do, so a
 fragment only decides where status and type are ambiguous. A rule without a fragment exists
 only where every documented response of that status and type means the same; in particular, no
-response counts as a success by its status alone. A response that no rule matches becomes the
-general error of its status.
+response counts as a success by its status alone, and none as the absence of a deployment. A
+response that no rule matches becomes the general error of its status, and is not recognised.
 
 Source of the rules: elastic/elasticsearch, `TrainedModelAssignmentClusterService.java`,
 `TransportStartTrainedModelDeploymentAction.java`, `TransportStopTrainedModelDeploymentAction.java`,
@@ -60,6 +60,9 @@ _NO_ROOM = (
 
 _NO_HANDLER = "no handler found for uri"
 
+_USED_BY = ("pipeline", "processor", "inference endpoint", "model alias", "use force")
+"""Fragments of the reason of a refused stop, if something uses the deployment."""
+
 _LOADING_FAILED = ("failed with errors", "nodes failed")
 
 ERROR_RULES: tuple[ErrorRule, ...] = (
@@ -82,6 +85,11 @@ ERROR_RULES: tuple[ErrorRule, ...] = (
     ErrorRule(_START, 400, "resource_already_exists_exception", "", r.DeploymentExists),
     ErrorRule(_CHANGE, 400, "x_content_parse_exception", "", r.UnparsableRequest),
     ErrorRule(_CHANGE, 400, _ILLEGAL, "", r.UnparsableRequest),
+    *(
+        ErrorRule(_CHANGE | _STOP, 400, kind, "", r.BadRequest)
+        for kind in (_INVALID, _MERGED_INVALID, _STATUS, "parse_exception")
+    ),
+    ErrorRule(_STOP, 400, _ILLEGAL, "", r.BadRequest),
     # 401, 403: the user, and what the licence covers
     ErrorRule(_ANY, 401, None, "", r.Unauthenticated),
     ErrorRule(_ANY, 403, _SECURITY, "non-compliant for [", r.LicenceNotCompliant),
@@ -95,7 +103,9 @@ ERROR_RULES: tuple[ErrorRule, ...] = (
     ErrorRule(_ANY, 404, _MISSING, "no known model deployment with id", r.DeploymentNotFound),
     ErrorRule(_ANY, 404, _MISSING, "could not find trained model definition", r.DefinitionNotFound),
     ErrorRule(_ANY, 404, _MISSING, "could not find trained model", r.ModelNotFound),
-    ErrorRule(_UPDATE | _STOP, 404, _MISSING, "", r.DeploymentNotFound),
+    ErrorRule(_ANY, 404, "index_not_found_exception", "", r.NotFound),
+    ErrorRule(_ANY, 406, "media_type_header_exception", "", r.ApiError),
+    ErrorRule(_ANY, 410, "api_not_available_exception", "", r.NotAvailable),
     # 408: the wait ended, but the deployment may still reach the state
     ErrorRule(_START, 408, "model_deployment_timeout_exception", "", r.StartTimedOut),
     ErrorRule(_START, 408, _STATUS, "timed out after", r.StartTimedOut),
@@ -109,7 +119,7 @@ ERROR_RULES: tuple[ErrorRule, ...] = (
     ErrorRule(_START, 409, _STATUS, "already been started", r.AlreadyStarted),
     ErrorRule(_START, 409, _STATUS, "already started", r.AlreadyStarted),
     ErrorRule(_START, 409, _STATUS, "already exists", r.AlreadyStarted),
-    ErrorRule(_STOP, 409, _STATUS, "", r.DeploymentInUse),
+    *(ErrorRule(_STOP, 409, _STATUS, words, r.DeploymentInUse) for words in _USED_BY),
     # 429: the scarce resource. A full thread pool and a full cluster differ in type
     ErrorRule(_CHANGE, 429, _STATUS, "upgrade mode", r.UpgradeModeEnabled),
     ErrorRule(_START, 429, _STATUS, "no ml nodes with sufficient capacity", r.NotEnoughCapacity),
@@ -165,7 +175,9 @@ def classify(
             and rule.fragment in words
         ):
             return rule.error(response, request=request, retry_after_s=retry_after_s)
-    return _fallback(response.status)(response, request=request, retry_after_s=retry_after_s)
+    error = _fallback(response.status)(response, request=request, retry_after_s=retry_after_s)
+    error.recognised = False
+    return error
 
 
 def _fallback(status: int) -> type[r.ApiError]:

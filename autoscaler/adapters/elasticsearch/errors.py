@@ -9,7 +9,8 @@
     │   ├── ConnectionBroken          outcome unknown
     │   ├── GatewayError              outcome unknown: response of an intermediary
     │   ├── NotElasticsearch          response of another program
-    │   └── MalformedResponse         a 2xx with an unreadable body
+    │   ├── MalformedResponse         a 2xx with an unreadable body
+    │   └── Unconfirmed               a 2xx whose body does not confirm the change
     └── ApiError                      Elasticsearch refused the request, by status:
         ├── BadRequest           400  ContradictoryRequest, AdaptiveAllocationsEnabled,
         │                             UnparsableRequest (NoAdaptiveAllocations),
@@ -95,3 +96,7 @@ class NotElasticsearch(TransportError):
 
 class MalformedResponse(TransportError):
     """A 2xx response whose body cannot be read or exceeds the size limit."""
+
+
+class Unconfirmed(TransportError):
+    """A 2xx response whose body does not confirm the requested change. It may have been made."""

@@ -22,6 +22,7 @@ BACK_OFF: dict[OutcomeKind, tuple[float, float]] = {
     OutcomeKind.ENDPOINT_OWNED: (3600.0, 3600.0),
     OutcomeKind.BLOCKED: (60.0, 3600.0),
     OutcomeKind.FORBIDDEN: (900.0, 900.0),
+    OutcomeKind.UNRECOGNISED: (60.0, 3600.0),
     OutcomeKind.INVALID: (60.0, 3600.0),
     OutcomeKind.NO_EFFECT: (60.0, 3600.0),
 }

@@ -168,7 +168,7 @@ def track(
     )
 
 
-_ENDED_BY_EFFECT = frozenset({OutcomeKind.NO_EFFECT, OutcomeKind.UNKNOWN})
+_ENDED_BY_EFFECT = frozenset({OutcomeKind.NO_EFFECT, OutcomeKind.UNKNOWN, OutcomeKind.UNRECOGNISED})
 
 
 def awaits_effect(request: Request | None) -> bool:

@@ -81,7 +81,8 @@ _NO_FEEDBACK = frozenset(
     }
 )
 
-_MAY_BE_APPLIED = frozenset({OutcomeKind.ACCEPTED, OutcomeKind.UNKNOWN})
+_UNCERTAIN = frozenset({OutcomeKind.UNKNOWN, OutcomeKind.UNRECOGNISED})
+_MAY_BE_APPLIED = _UNCERTAIN | {OutcomeKind.ACCEPTED}
 
 
 def _cluster_back_off(
@@ -125,7 +126,7 @@ def _after(
             refused_in=known.refused_in,
             usage=known.usage,
         )
-    elif kind is OutcomeKind.UNKNOWN:
+    elif kind in _UNCERTAIN:
         known = replace(known, request=requested(known, change, at, accepted=False))
     before = known.refused_in
     return replace(

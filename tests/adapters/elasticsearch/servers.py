@@ -172,10 +172,38 @@ def endpoint(inference_id, service="elasticsearch", **settings):
     }
 
 
-def assignment(allocations=4):
+async def assigning(request):
+    """Accept a start or an update, and return the assignment that it leads to."""
+    id_, _, operation = request.path.removeprefix("/_ml/trained_models/").partition("/deployment/")
+    body = json.loads(await request.read() or b"{}")
+    task = {
+        "model_id": id_ if operation == "_start" else "m",
+        "deployment_id": body.get("deployment_id", id_),
+        "number_of_allocations": body.get("number_of_allocations", 2),
+    }
+    document = assignment()["assignment"] | {
+        "task_parameters": task,
+        "adaptive_allocations": body.get("adaptive_allocations"),
+    }
+    return await respond({"assignment": document})(request)
+
+
+async def echoing(request):
+    """Accept the update of an endpoint, and return the endpoint after it."""
+    settings = json.loads(await request.read())["service_settings"]
+    id_ = request.path.split("/", 3)[3].removesuffix("/_update")
+    return await respond(endpoint(id_, **settings))(request)
+
+
+def assignment(allocations=4, deployment_id="elser", **more):
+    task = {
+        "model_id": "m",
+        "deployment_id": deployment_id,
+        "number_of_allocations": allocations,
+    }
     return {
         "assignment": {
-            "task_parameters": {"model_id": "m", "number_of_allocations": allocations},
+            "task_parameters": task | more,
             "routing_table": {"n1": {"current_allocations": 2, "target_allocations": 2}},
             "assignment_state": "started",
             "start_time": "2025-10-20T08:13:20.000Z",

@@ -25,6 +25,7 @@ from tests.adapters.elasticsearch.changes import (
 )
 from tests.adapters.elasticsearch.servers import (
     api_for,
+    assigning,
     assignment,
     deployment,
     endpoint,
@@ -60,7 +61,7 @@ BODIES = {
 
 @pytest.mark.parametrize(("change", "body"), BODIES.values(), ids=BODIES)
 async def test_a_change_is_one_request_with_all_settings_in_the_body(change, body):
-    async with cluster_of(respond(assignment(4))) as (cluster, server):
+    async with cluster_of(assigning) as (cluster, server):
         await cluster.carry_out("elser", change)
     (request,) = server.requests
     assert (request.method, request.path, request.query_string) == ("POST", UPDATE, "")
@@ -91,6 +92,14 @@ async def test_a_change_is_one_request_with_all_settings_in_the_body(change, bod
         (truncated, OutcomeKind.UNKNOWN),
         (respond({"assignment": {}}), OutcomeKind.UNKNOWN),
         (refusal(400, "x_content_parse_exception", "unknown field"), OutcomeKind.INVALID),
+        (refusal(400, "new_exception", "unknown"), OutcomeKind.UNRECOGNISED),
+        (refusal(403, STATUS, "unknown"), OutcomeKind.UNRECOGNISED),
+        (refusal(404, "resource_not_found_exception", "unknown"), OutcomeKind.UNRECOGNISED),
+        (refusal(404, "index_not_found_exception", "no such index [x]"), OutcomeKind.INVALID),
+        (refusal(409, STATUS, "unknown"), OutcomeKind.UNRECOGNISED),
+        (refusal(409, "new_exception", "[started] state"), OutcomeKind.UNRECOGNISED),
+        (refusal(410, "new_exception", "unknown"), OutcomeKind.UNRECOGNISED),
+        (refusal(418, "new_exception", "unknown"), OutcomeKind.UNRECOGNISED),
     ],
     ids=lambda value: value if isinstance(value, OutcomeKind) else None,
 )
@@ -99,6 +108,52 @@ async def test_a_change_that_is_refused_or_lost_is_sent_once(given, outcome, cha
     async with cluster_of(given) as (cluster, server):
         assert await outcome_of(cluster, change) is outcome
     assert len(server.requests) == 1
+
+
+ADAPTIVE = {"enabled": True, "min_number_of_allocations": 1, "max_number_of_allocations": 4}
+
+
+def assigned(*, adaptive=None, **task):
+    document = assignment(**task)
+    document["assignment"]["adaptive_allocations"] = adaptive
+    return document
+
+
+UNCONFIRMED = {
+    "nothing": {},
+    "acknowledged": {"acknowledged": True},
+    "no assignment": {"assignment": None},
+    "an empty assignment": {"assignment": {}},
+    "no parameters": {"assignment": {"task_parameters": {}}},
+    "another deployment": assigned(deployment_id="e5", adaptive=ADAPTIVE),
+    "other allocations": assigned(allocations=3),
+    "other bounds": assigned(allocations=3, adaptive=ADAPTIVE | {"max_number_of_allocations": 2}),
+    "an error": {"error": {"type": "status_exception", "reason": "no"}, "status": 409},
+}
+
+
+@pytest.mark.parametrize("body", UNCONFIRMED.values(), ids=UNCONFIRMED)
+@pytest.mark.parametrize("change", [SetAllocations(4), SetBounds(1, 4)], ids=str)
+async def test_a_200_that_does_not_confirm_an_update_is_unknown(body, change):
+    async with cluster_of(respond(body)) as (cluster, server):
+        assert await outcome_of(cluster, change) is OutcomeKind.UNKNOWN
+    assert len(server.requests) == 1
+
+
+async def test_a_take_over_is_confirmed_by_removed_settings():
+    async with cluster_of(respond(assigned(allocations=4))) as (cluster, _):
+        await cluster.carry_out("elser", SetAllocations(4, take_over=True))
+
+
+@pytest.mark.parametrize("id_", [{}, {"deployment_id": "elser"}], ids=["before 8.8", "since 8.8"])
+async def test_a_deployment_is_recognised_by_its_id_where_it_has_one(id_):
+    document = assigned(allocations=4)
+    task = document["assignment"]["task_parameters"]
+    document["assignment"]["task_parameters"] = (
+        {k: v for k, v in task.items() if k != "deployment_id"} | {"model_id": "elser"} | id_
+    )
+    async with cluster_of(respond(document)) as (cluster, _):
+        await cluster.carry_out("elser", SetAllocations(4))
 
 
 async def test_a_version_without_adaptive_allocations_is_named():
@@ -154,8 +209,22 @@ async def test_a_stop_without_an_inference_api(version, stopped, missing):
         (refusal(409, STATUS, "referenced by ingest processors; use force"), OutcomeKind.IN_USE),
         (refusal(409, STATUS, "it is used by inference endpoint [x]"), OutcomeKind.IN_USE),
         (UNAUTHORISED, OutcomeKind.FORBIDDEN),
+        (refusal(409, STATUS, "try again on a Tuesday"), OutcomeKind.UNRECOGNISED),
         (NO_MASTER, OutcomeKind.UNKNOWN),
         (reset, OutcomeKind.UNKNOWN),
+        *[
+            (respond(body), OutcomeKind.UNKNOWN)
+            for body in (
+                {},
+                {"stopped": False},
+                {"stopped": "yes"},
+                {"stopped": None},
+                {"acknowledged": True},
+                {"stopped": True, "node_failures": [{"type": "failed_node_exception"}]},
+                {"stopped": True, "task_failures": [{"status": "INTERNAL_SERVER_ERROR"}]},
+                [],
+            )
+        ],
     ],
     ids=lambda value: value if isinstance(value, OutcomeKind) else None,
 )
@@ -267,14 +336,14 @@ START_BODIES = {
 
 @pytest.mark.parametrize(("change", "body"), START_BODIES.values(), ids=START_BODIES)
 async def test_a_start_repeats_every_parameter(change, body):
-    async with cluster_of(respond(assignment())) as (cluster, server):
+    async with cluster_of(assigning) as (cluster, server):
         await cluster.carry_out("elser", change)
     assert server.paths == [START]
     assert server.body() == body
 
 
 async def test_a_start_has_a_deployment_id_if_it_is_not_the_model_id():
-    async with cluster_of(respond(assignment())) as (cluster, server):
+    async with cluster_of(assigning) as (cluster, server):
         await cluster.carry_out("search", start())
     assert server.paths == [START]
     assert server.body() == STARTED | {"deployment_id": "search"}
@@ -323,7 +392,10 @@ async def test_a_start_ends_when_the_deployment_exists(given):
         (refusal(403, STATUS, "an upgrade is in progress"), OutcomeKind.INVALID),
         (refusal(409, STATUS, "a feature reset is in progress"), OutcomeKind.INVALID),
         (refusal(408, STATUS, "the model is still being downloaded"), OutcomeKind.INVALID),
-        (refusal(409, STATUS, "another reason"), OutcomeKind.UNKNOWN),
+        (refusal(409, STATUS, "another reason"), OutcomeKind.UNRECOGNISED),
+        (respond({}), OutcomeKind.UNKNOWN),
+        (respond({"assignment": {}}), OutcomeKind.UNKNOWN),
+        (respond(assignment(2, "another")), OutcomeKind.UNKNOWN),
         (
             refusal(409, STATUS, "No ML nodes with sufficient capacity were found"),
             OutcomeKind.NO_CAPACITY,

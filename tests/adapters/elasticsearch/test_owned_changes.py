@@ -21,7 +21,7 @@ from tests.adapters.elasticsearch.changes import (
     sent,
 )
 from tests.adapters.elasticsearch.servers import (
-    assignment,
+    assigning,
     deployment,
     endpoint,
     page,
@@ -95,7 +95,7 @@ WITHOUT = {
 
 @pytest.mark.parametrize("lacking", WITHOUT.values(), ids=WITHOUT)
 async def test_a_change_that_the_endpoint_cannot_accept_is_sent_to_the_deployment(lacking):
-    responses = owned(**{UPDATE: respond(assignment())}) | {UPDATE_ENDPOINT: lacking}
+    responses = owned(**{UPDATE: assigning}) | {UPDATE_ENDPOINT: lacking}
     async with cluster_of({k: v for k, v in responses.items() if v}) as (cluster, server):
         await cluster.observe()
         await cluster.carry_out("elser", SetBounds(1, 8))
@@ -103,7 +103,7 @@ async def test_a_change_that_the_endpoint_cannot_accept_is_sent_to_the_deploymen
 
 
 async def test_a_take_over_that_the_endpoint_ignores_is_one_call_to_the_deployment():
-    responses = owned(**{UPDATE_ENDPOINT: WITHOUT["not through it"], UPDATE: respond(assignment())})
+    responses = owned(**{UPDATE_ENDPOINT: WITHOUT["not through it"], UPDATE: assigning})
     async with cluster_of(responses) as (cluster, server):
         await cluster.observe()
         await cluster.carry_out("elser", SetAllocations(4, take_over=True))
@@ -165,6 +165,35 @@ async def test_a_change_through_an_endpoint_that_is_refused_or_lost_is_sent_once
         await cluster.observe()
         assert await outcome_of(cluster, SetAllocations(4)) is outcome
     assert server.paths.count(UPDATE_ENDPOINT) == 1
+    assert UPDATE not in server.paths
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {},
+        {"acknowledged": True},
+        {"inference_id": "elser"},
+        endpoint("elser"),
+        endpoint("elser", num_allocations=3),
+        endpoint("another", num_allocations=4),
+        {"endpoints": [endpoint("elser", num_allocations=4)]},
+    ],
+    ids=str,
+)
+async def test_a_200_that_does_not_confirm_the_allocations_is_unknown(body):
+    async with cluster_of(owned(**{UPDATE_ENDPOINT: respond(body)})) as (cluster, server):
+        await cluster.observe()
+        assert await outcome_of(cluster, SetAllocations(4)) is OutcomeKind.UNKNOWN
+    assert server.paths.count(UPDATE_ENDPOINT) == 1
+    assert UPDATE not in server.paths
+
+
+@pytest.mark.parametrize("body", [{}, {"inference_id": "another"}], ids=str)
+async def test_nor_is_a_200_of_another_endpoint_a_success_for_bounds(body):
+    async with cluster_of(owned(**{UPDATE_ENDPOINT: respond(body)})) as (cluster, server):
+        await cluster.observe()
+        assert await outcome_of(cluster, SetBounds(1, 8)) is OutcomeKind.UNKNOWN
     assert UPDATE not in server.paths
 
 

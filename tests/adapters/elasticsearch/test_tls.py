@@ -17,7 +17,13 @@ from autoscaler.adapters.elasticsearch.errors import (
 from autoscaler.adapters.elasticsearch.tls import Trust
 from autoscaler.adapters.elasticsearch.transport_errors import transport_error_of
 from autoscaler.connection import Connection
-from tests.adapters.elasticsearch.servers import api_for, assignment, info, respond, serving
+from tests.adapters.elasticsearch.servers import (
+    api_for,
+    assigning,
+    info,
+    respond,
+    serving,
+)
 
 OK = respond(info())
 
@@ -238,7 +244,7 @@ async def test_a_change_goes_to_a_host_that_can_be_trusted(tmp_path, authority, 
     ca = written(tmp_path / "ca.pem", authority.cert_pem)
     async with (
         serving(OK, tls=bad) as first,
-        serving(respond(assignment()), tls=good) as second,
+        serving(assigning, tls=good) as second,
         api_for(first, second, ca_certs=ca) as api,
     ):
         await api.update("elser", allocations=4)

@@ -27,7 +27,7 @@ from autoscaler.connection import ApiKey, Basic, Bearer
 from tests.adapters.elasticsearch.servers import (
     PRODUCT,
     api_for,
-    assignment,
+    assigning,
     info,
     page,
     refusal,
@@ -101,7 +101,7 @@ async def test_a_rotated_key_is_read_again_after_a_401(tmp_path):
     file = tmp_path / "key"
     file.write_text("old:key\n")
     async with (
-        serving(REFUSED, respond(assignment())) as server,
+        serving(REFUSED, assigning) as server,
         api_for(server, auth=ApiKey(file)) as api,
     ):
         file.write_text("new:key\n")
@@ -205,7 +205,7 @@ async def test_permanent_refusals_are_not_repeated():
 async def test_a_change_of_unknown_outcome_is_never_sent_twice(lost, error):
     async with (
         serving(lost) as first,
-        serving(respond(assignment())) as second,
+        serving(assigning) as second,
         api_for(first, second) as api,
     ):
         with pytest.raises(error):
@@ -215,7 +215,7 @@ async def test_a_change_of_unknown_outcome_is_never_sent_twice(lost, error):
 
 
 async def test_a_change_goes_to_the_next_host_if_it_was_certainly_not_sent():
-    async with serving(respond(assignment(5))) as server, api_for(CLOSED_PORT, server) as api:
+    async with serving(assigning) as server, api_for(CLOSED_PORT, server) as api:
         assert (await api.update("a", allocations=5)).task_parameters.number_of_allocations == 5
     assert len(server.requests) == 1
 
