@@ -188,10 +188,15 @@ class ClusterController:
             else:
                 self._log.error(
                     "deployment.release_failed",
-                    message=f"{deployment_id} was not released: {detail}",
+                    message=f"{deployment_id} {_NOT_RELEASED.get(kind, 'was not released')}: "
+                    f"{detail}",
                     deployment=deployment_id,
                 )
 
+
+_NOT_RELEASED = dict.fromkeys(
+    (OutcomeKind.UNKNOWN, OutcomeKind.UNRECOGNISED), "may not have been released"
+)
 
 _RELEASE_TEXTS = {
     OnExit.ADAPTIVE: "adaptive allocations are enabled",

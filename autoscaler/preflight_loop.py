@@ -202,8 +202,9 @@ class PreflightLoop:
             return  # what was found before is more than nothing
         self.report = found
         if not self._mixed:  # during an upgrade, each response may come from another node
-            for sentence in changes(self._told, found):
-                self._log.warning("cluster.changed", message=sentence)
+            for change in changes(self._told, found):
+                log = self._log.info if change.improvement else self._log.warning
+                log("cluster.changed", message=change.sentence)
             self._told = found
         self._on_report(found, regained(before, found))
 

@@ -96,6 +96,9 @@ class Setup:
     def messages(self, event):
         return [entry["message"] for entry in self.log if entry["event"] == event]
 
+    def levels(self, event):
+        return [entry["log_level"] for entry in self.log if entry["event"] == event]
+
     async def until_logged(self, event, times=1):
         """Run the event loop, without virtual time passing, until an event is in the log."""
         async with asyncio.timeout(10):

@@ -10,7 +10,7 @@ from autoscaler.core.selection import OnExit
 from autoscaler.core.state import StoppedDeployment
 from autoscaler.core.values import AdaptiveAllocations, DeploymentStats
 from autoscaler.operate.release import DeploymentsUnreadable, ReleaseOptions, release
-from autoscaler.simulation.emulator.faults import Fault
+from autoscaler.simulation.emulator.faults import Fault, Reset
 from autoscaler.simulation.emulator.server import running_emulator
 from autoscaler.simulation.scenario import (
     Adaptive,
@@ -53,12 +53,12 @@ MAXIMUM = 6
 class World:
     """An emulated cluster, its clock, a configuration, and the lines that were shown."""
 
-    def __init__(self, emulator, clock, state_file):
+    def __init__(self, emulator, clock, state_file, **environ):
         self.emulation, self.cluster = emulator.emulation, emulator.cluster
         self.state_file = StateFile(state_file)
         self.lines: list[str] = []
         self._clock = clock
-        environ = {
+        environ |= {
             "AUTOSCALER_ELASTICSEARCH__HOSTS": emulator.url,
             "AUTOSCALER_DEFAULTS__MAX_ALLOCATIONS": str(MAXIMUM),
             "AUTOSCALER_RULES": json.dumps(RULES),
@@ -88,11 +88,11 @@ class World:
 
 @pytest.fixture
 def open_world(tmp_path):
-    async def opened(scenario=SCENARIO, state_file="stopped.json"):
+    async def opened(scenario=SCENARIO, state_file="stopped.json", **environ):
         clock = VirtualClock()
         async with running_emulator(scenario, clock=clock) as emulator:
             await clock.advance(60.0)
-            yield World(emulator, clock, tmp_path / state_file)
+            yield World(emulator, clock, tmp_path / state_file, **environ)
 
     return opened
 
@@ -152,6 +152,23 @@ async def test_named_deployments_only_even_in_dry_run(world):
     assert await world.release("watched") == 0
     assert world.lines == ["watched was given adaptive allocations between 1 and 6"]
     assert world.adaptive("adaptive") is None
+
+
+async def test_a_dry_run_of_all_rules_is_named_as_such(open_world):
+    async for world in open_world(AUTOSCALER_DRY_RUN="true"):
+        assert await world.release() == 0
+        because = "is unchanged: dry_run is set for all; name it to include it"
+        assert world.lines == [
+            f"{name} {because}" for name in ("adaptive", "bounded", "kept", "safe", "watched")
+        ]
+
+
+async def test_a_lost_response_is_not_reported_as_a_refusal(world):
+    path = "*/safe/deployment/_update"
+    world.emulation.faults.add(Fault(path=path, calls=None, reset=Reset.AFTER))
+    assert await world.release("safe") == 1
+    (line,) = world.lines
+    assert line.startswith("safe may have been given 5 allocations: ")
 
 
 async def test_deployments_with_adaptive_allocations_from_the_start_stay_unchanged(open_world):

@@ -36,7 +36,7 @@ _ISSUES = {
     DataIssue.SLOW_RESPONSE: "the cluster was too slow to respond",
     DataIssue.NOT_STARTED: "the deployment is not started",
     DataIssue.INCOMPLETE: "statistics of a serving node are missing",
-    DataIssue.NEW_NODE: "a node was added",
+    DataIssue.NEW_NODE: "a node began to serve it",
     DataIssue.COUNTER_RESET: "a process ended or restarted",
     DataIssue.COUNTER_DECREASED: "a counter decreased",
     DataIssue.INCONSISTENT: "the statistics contradict one another",
@@ -162,8 +162,8 @@ def _data_quality_text(step: Step) -> str:
 
 def _listed(texts: Sequence[str]) -> str:
     """
-    >>> _listed(["a node was added", "a counter decreased", "the clock did not advance"])
-    'a node was added, a counter decreased and the clock did not advance'
+    >>> _listed(["a node began to serve it", "a counter decreased", "the clock did not advance"])
+    'a node began to serve it, a counter decreased and the clock did not advance'
     """
     *others, last = texts
     return f"{', '.join(others)} and {last}" if others else last

@@ -19,7 +19,7 @@ from autoscaler.core.selection import OnExit, Rule, select
 from autoscaler.core.state import StoppedDeployment
 from autoscaler.core.values import AdaptiveAllocations, DeploymentStats, Observation, Value
 from autoscaler.errors import UserError
-from autoscaler.operate.session import api_session
+from autoscaler.operate.session import api_session, uncertain
 from autoscaler.ports import Actuator, Clock, ObservationFailed, StateNotSaved, UpdateFailed
 
 
@@ -73,7 +73,7 @@ async def release(
             observation = await cluster.observe()
         except ObservationFailed as failure:
             raise DeploymentsUnreadable(str(failure)) from failure
-        for step in _steps(config.rules, options, observation, stopped):
+        for step in _steps(config, options, observation, stopped):
             line = await _carry_out(step, cluster, dry_run=options.dry_run)
             done = not (line.failed or options.dry_run)
             if step.remove_from_state and state_file is not None and done:
@@ -85,18 +85,19 @@ async def release(
 
 
 def _steps(
-    rules: tuple[Rule, ...],
+    config: Config,
     options: ReleaseOptions,
     observation: Observation,
     stopped: Mapping[str, StoppedDeployment],
 ) -> Iterator[_ReleaseStep]:
     """What to do, in the order of the ids."""
+    rules = config.rules
     known = {*observation.deployments, *observation.unreadable, *stopped}
     memory = memory_ledger(observation, {}, stopped)
     for deployment_id in sorted({*options.names} or known):
         named = deployment_id in options.names
         if (stats := observation.deployments.get(deployment_id)) is not None:
-            step = _step_of_running(rules, options, stats, memory, named=named)
+            step = _step_of_running(config, options, stats, memory, named=named)
             if deployment_id in stopped:
                 step = step or _unchanged(deployment_id, "is already running")
                 step = replace(step, remove_from_state=True)
@@ -118,7 +119,7 @@ def _unchanged(deployment_id: str, because: str, *, failed: bool = False) -> _Re
 
 
 def _step_of_running(
-    rules: tuple[Rule, ...],
+    config: Config,
     options: ReleaseOptions,
     stats: DeploymentStats,
     memory: MemoryLedger | None,
@@ -127,7 +128,7 @@ def _step_of_running(
 ) -> _ReleaseStep | None:
     """None: the deployment is neither named nor managed."""
     name = stats.deployment_id
-    rule = _rule_of(rules, stats)
+    rule = _rule_of(config.rules, stats)
     if rule is None:
         because = "is unchanged: no rule manages it"
         return _unchanged(name, because, failed=True) if named else None
@@ -136,9 +137,8 @@ def _step_of_running(
             name, "is unchanged: its adaptive allocations are enabled; name it to include it"
         )
     if rule.dry_run and not named:
-        return _unchanged(
-            name, f"is unchanged: rule {rule.name} is a dry run; name it to include it"
-        )
+        dry = "dry_run is set for all" if config.dry_run else f"rule {rule.name} is a dry run"
+        return _unchanged(name, f"is unchanged: {dry}; name it to include it")
     to = options.to or rule.on_exit
     change = release_change(rule, stats, to, memory)
     if change is not None:
@@ -185,7 +185,8 @@ async def _carry_out(step: _ReleaseStep, actuator: Actuator, *, dry_run: bool) -
     try:
         await actuator.carry_out(name, change)
     except UpdateFailed as refused:
-        return ReleaseLine(f"{name} was not {_participle(change)}: {refused}", failed=True)
+        was = "may have been" if uncertain(refused.kind) else "was not"
+        return ReleaseLine(f"{name} {was} {_participle(change)}: {refused}", failed=True)
     return ReleaseLine(f"{name} was {_participle(change)}")
 
 

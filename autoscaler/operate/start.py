@@ -175,7 +175,10 @@ async def _poll(api: ElasticsearchApi, before: Progress, elapsed_s: float) -> Pr
             return Progress(deployment_id=name, elapsed_s=elapsed_s, stats=found)
         reason = dict(statistics.unreadable).get(name, "")
         if before.stats is not None and not reason:
-            raise StartFailed(f"{name} was stopped by another client while it was starting")
+            raise StartFailed(
+                f"{name} is no longer reported: another client stopped it while it was starting, "
+                "or Elasticsearch removed it because it could not start"
+            )
     return Progress(
         deployment_id=name, elapsed_s=elapsed_s, stats=before.stats, stale_reason=reason
     )

@@ -192,6 +192,7 @@ async def test_a_privilege_that_is_withdrawn_and_granted_again(tmp_path):
         requested = setup.requested
         await setup.clock.advance(REJECTED_INTERVAL_S + 20.0)
         assert changes(setup)[1:] == ["scaler has the cluster privilege manage_ml now"]
+        assert setup.levels("cluster.changed") == ["warning", "info"], "a gain is no warning"
         assert setup.requested > requested
 
 
