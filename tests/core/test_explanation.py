@@ -252,8 +252,6 @@ def test_a_hold_by_the_policy_and_by_a_constraint_is_said_once():
     )
     text = "elser stays at 12: bounds are 1..8; held: a node began to serve it"
     assert explain(held.decision) == text
-        "elser stays at 12: bounds are 1..8; held: a node began to serve it"
-    )
 
 
 def test_a_change_is_not_called_a_hold():
