@@ -194,7 +194,8 @@ SAMPLE = Sample(
     in_flight=49,
     unacknowledged=2,
     overloaded=True,
-    issues=tuple(DataIssue),
+    # In the order of the golden files; an issue that was added since is not in them.
+    issues=tuple(issue for issue in DataIssue if issue is not DataIssue.NOT_REPORTED),
 )
 CAPACITY = ClusterCapacity(frozenset({"n2", "n1", "n3"}), 24.0, 17)
 BACK_OFF = BackOff(times=3, until=300.5, reason="no capacity")

@@ -121,11 +121,12 @@ class NoEffect(Value, frozen=True, kw_only=True):
 
     deployment_id: str
     requested: Setting  # 0 allocations: a stop
-    shown: Setting  # instead; 0 allocations: it does not exist
+    shown: Setting  # instead
     accepted_at: float
     at: float  # of the observation at which the patience ended
     times: int  # changes without effect in a row, this one included
     wait_s: float  # until the next attempt
+    starts: bool = False  # whether it should have started the deployment, which does not exist
 
 
 class Decision(Value, frozen=True, kw_only=True):

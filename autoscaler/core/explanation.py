@@ -276,10 +276,15 @@ def no_effect_text(failed: NoEffect) -> str:
     ...     at=30.0, times=1, wait_s=60.0,
     ... ))
     'elser: the update to 5 was accepted 30 s ago, but it still has 2; sent again in 60 s'
+    >>> no_effect_text(NoEffect(
+    ...     deployment_id="elser", requested=Setting(1), shown=Setting(0), accepted_at=0.0,
+    ...     at=30.0, times=1, wait_s=60.0,
+    ... ))
+    'elser: the update to 1 was accepted 30 s ago, but it still has 0; sent again in 60 s'
     """
     if failed.requested == Setting(0):
         what, but = "the stop", "it still runs"
-    elif failed.shown == Setting(0):
+    elif failed.starts:
         what, but = "the start", "it is not reported"
     else:
         what, but = f"the update to {failed.requested}", f"it still has {failed.shown}"

@@ -35,14 +35,19 @@ _ISSUES = {
     DataIssue.CLOCK: "the clock did not advance",
     DataIssue.SLOW_RESPONSE: "the cluster was too slow to respond",
     DataIssue.NOT_STARTED: "the deployment is not started",
+    DataIssue.NOT_REPORTED: "a figure is not reported, or unreadable",
     DataIssue.INCOMPLETE: "statistics of a serving node are missing",
     DataIssue.NEW_NODE: "a node began to serve it",
     DataIssue.COUNTER_RESET: "a process ended or restarted",
-    DataIssue.COUNTER_DECREASED: "a counter decreased",
+    DataIssue.COUNTER_DECREASED: "a counter decreased, or is no longer reported",
     DataIssue.INCONSISTENT: "the statistics contradict one another",
     DataIssue.IMPLAUSIBLE: "the statistics report more work than is possible",
     DataIssue.STALLED: "requests are queued, but none arrives or completes",
 }
+
+
+_OF_UNKNOWN_FIGURES = frozenset({DataIssue.NOT_REPORTED, DataIssue.INCOMPLETE})
+"""Issues that unknown figures have as well, if there are any."""
 
 
 def step_text(step: Step) -> str:
@@ -156,8 +161,21 @@ def _schedule_text(step: Step) -> str:
 
 
 def _data_quality_text(step: Step) -> str:
-    issues = str(step.inputs["issues"]).split(", ")
-    return f"held: {_listed([_ISSUES[DataIssue(issue)] for issue in issues])}"
+    """
+    >>> inputs = {"issues": "not_reported, incomplete", "unknown_figures": "state"}
+    >>> _data_quality_text(Step(Reason.DATA_QUALITY, 4, 4, inputs))
+    'held: state is not reported, or unreadable'
+    >>> _data_quality_text(Step(Reason.DATA_QUALITY, 4, 4, {"issues": "incomplete, new_node"}))
+    'held: statistics of a serving node are missing and a node began to serve it'
+    """
+    issues = [DataIssue(issue) for issue in str(step.inputs["issues"]).split(", ")]
+    texts = [_ISSUES[issue] for issue in issues]
+    if "unknown_figures" in step.inputs and not _OF_UNKNOWN_FIGURES.isdisjoint(issues):
+        names = str(step.inputs["unknown_figures"]).split(", ")
+        are = "is" if len(names) == 1 else "are"
+        others = [_ISSUES[issue] for issue in issues if issue not in _OF_UNKNOWN_FIGURES]
+        texts = [*others, f"{_listed(names)} {are} not reported, or unreadable"]
+    return f"held: {_listed(texts)}"
 
 
 def _listed(texts: Sequence[str]) -> str:

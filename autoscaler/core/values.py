@@ -53,10 +53,10 @@ class NodeStats(Value, frozen=True):
     mean_inference_without_hits_s: float | None = None
     pending: int = 0  # in-flight requests at this instant; not a total
     server_last_access_at: float | None = None
-    throughput_last_minute: int = 0
-    peak_throughput_per_minute: int = 0
+    throughput_last_minute: int | None = 0
+    peak_throughput_per_minute: int | None = 0
     mean_inference_last_minute_s: float | None = None
-    cache_hits_last_minute: int = 0
+    cache_hits_last_minute: int | None = 0
     memory_bytes: int | None = None  # resident memory of the process
 
     @property
@@ -90,12 +90,13 @@ class DeploymentStats(Value, frozen=True):
     cache_bytes: int | None = None
     adaptive: AdaptiveAllocations | None = None  # None: never set, or removed
     server_created_at: float | None = None
-    # This and the next three are sums over the nodes of one response, and never differenced.
-    completed: int = 0
-    errors: int = 0
-    rejections: int = 0
-    timeouts: int = 0
-    peak_throughput_per_minute: int = 0
+    # This and the next four are sums over the nodes of one response, and never differenced.
+    # None: unknown; one that is left out is 0.
+    completed: int | None = 0
+    errors: int | None = 0
+    rejections: int | None = 0
+    timeouts: int | None = 0
+    peak_throughput_per_minute: int | None = 0
     required_memory_bytes: int | None = None  # of the model, over all its deployments
     nodes: tuple[NodeStats, ...] = ()
     # What processes of the model really use, and the most they have used; newest versions only.
@@ -139,6 +140,8 @@ class Observation(Value, frozen=True, kw_only=True):
     unreadable: Mapping[str, str] = {}  # deployment id, or position -> why it was set aside
     # Deployment id -> figures that could not be read, with the errors; they are unknown.
     unreadable_figures: Mapping[str, str] = {}
+    # Deployment id -> figures that a decision needs and that are not reported, or unreadable.
+    unknown_figures: Mapping[str, tuple[str, ...]] = {}
     owned: Mapping[str, str] = {}  # deployment id -> inference endpoint that it belongs to
     in_use: Mapping[str, str] = {}  # deployment id -> why it must not be stopped
     cluster: Cluster | None = None  # None: not read, or not permitted
@@ -157,7 +160,8 @@ class DataIssue(FastStrEnum):
     CLOCK = "clock"  # time did not advance
     SLOW_RESPONSE = "slow_response"  # the length of the interval is too uncertain
     NOT_STARTED = "not_started"  # the deployment is not in state started
-    INCOMPLETE = "incomplete"  # the statistics of a serving node are missing
+    NOT_REPORTED = "not_reported"  # its state, its number or its target is unknown
+    INCOMPLETE = "incomplete"  # the statistics of a serving node, or a figure of it, are missing
     NEW_NODE = "new_node"  # it is not known when a node's totals began
     COUNTER_RESET = "counter_reset"  # a process ended, and its totals with it
     COUNTER_DECREASED = "counter_decreased"  # totals of one process fell

@@ -4,6 +4,7 @@ Elasticsearch's JSON, which the client reads and the emulator renders:
 
 stats           trained-model statistics  -> DeploymentStats
 stats_document  the structs of trained-model statistics
+unknown_figures the figures that an entry lacks, and that a decision needs
 lenient         documents with odd values
 deployments     bodies and responses of _start, _update, _stop and _infer
 inference       inference endpoints

@@ -44,10 +44,10 @@ class StoredNodeStats(Stored, frozen=True, kw_only=True):
     mean_inference_without_hits_s: float | None
     pending: int
     server_last_access_at: float | None
-    throughput_last_minute: int
-    peak_throughput_per_minute: int
+    throughput_last_minute: int | None
+    peak_throughput_per_minute: int | None
     mean_inference_last_minute_s: float | None
-    cache_hits_last_minute: int
+    cache_hits_last_minute: int | None
     memory_bytes: int | None
 
 
@@ -66,11 +66,11 @@ class StoredDeploymentStats(Stored, frozen=True, kw_only=True):
     cache_bytes: int | None
     adaptive: StoredAdaptiveAllocations | None
     server_created_at: float | None
-    completed: int
-    errors: int
-    rejections: int
-    timeouts: int
-    peak_throughput_per_minute: int
+    completed: int | None
+    errors: int | None
+    rejections: int | None
+    timeouts: int | None
+    peak_throughput_per_minute: int | None
     required_memory_bytes: int | None
     nodes: tuple[StoredNodeStats, ...]
     runtime_memory_bytes: int | None

@@ -20,6 +20,12 @@ from autoscaler.wire.stats_document import (
     ModelDocument,
     NodeDocument,
 )
+from autoscaler.wire.unknown_figures import (
+    is_serverless,
+    is_settings_unknown,
+    lacks_identity,
+    unknown_figures,
+)
 
 
 class MalformedStats(ValueError):
@@ -52,6 +58,8 @@ class StatsPage(Struct, frozen=True, kw_only=True):
     deployments: tuple[DeploymentStats, ...]
     unreadable: tuple[tuple[str, str], ...]  # (deployment id or place, error)
     unreadable_figures: tuple[tuple[str, str], ...] = ()  # (deployment id, errors); unknown figures
+    # (deployment id, figures that a decision needs, and that are absent or unreadable)
+    unknown_figures: tuple[tuple[str, tuple[str, ...]], ...] = ()
     pipelines: Mapping[str, int | None] = {}  # that use it, by deployment id; None: not reported
 
 
@@ -70,6 +78,7 @@ def parse_stats(body: bytes) -> StatsPage:
     deployments: dict[str, DeploymentStats] = {}
     unreadable: list[tuple[str, str]] = []
     figures: dict[str, str] = {}
+    unknown: dict[str, tuple[str, ...]] = {}
     pipelines: dict[str, int | None] = {}
     # Entry by entry, so that at most one is in memory in both forms.
     for index, entry in enumerate(page.trained_model_stats):
@@ -84,9 +93,14 @@ def parse_stats(body: bytes) -> StatsPage:
         stats = _deployment(model, model.deployment_stats)
         if problems:
             figures[stats.deployment_id] = "; ".join(problems)
-            if any(problem.startswith(_ADAPTIVE) for problem in problems):
-                # Which setting is in force is unknown, and so is the value that it has.
-                stats = msgspec.structs.replace(stats, allocations=None, adaptive=None)
+        if is_settings_unknown(model.deployment_stats) or any(
+            problem.startswith(_ADAPTIVE) for problem in problems
+        ):
+            # Which setting is in force is unknown, and so is the value that it has.
+            stats = msgspec.structs.replace(stats, allocations=None, adaptive=None)
+        if names := unknown_figures(model.deployment_stats, stats):
+            unknown[stats.deployment_id] = names
+            stats = _without_unidentified(model.deployment_stats, stats)
         if stats.deployment_id in deployments:
             unreadable.append((stats.deployment_id, "two entries have this deployment id"))
         deployments[stats.deployment_id] = stats
@@ -94,12 +108,14 @@ def parse_stats(body: bytes) -> StatsPage:
     for deployment_id, _ in unreadable:
         deployments.pop(deployment_id, None)
         figures.pop(deployment_id, None)
+        unknown.pop(deployment_id, None)
     return StatsPage(
         total_models=page.count,
         entries=len(page.trained_model_stats),
         deployments=tuple(deployments.values()),
         unreadable=tuple(unreadable),
         unreadable_figures=tuple(figures.items()),
+        unknown_figures=tuple(unknown.items()),
         pipelines=pipelines,
     )
 
@@ -189,12 +205,24 @@ def _deployment(model: ModelDocument, document: DeploymentDocument) -> Deploymen
         document.error_count,
         document.rejected_execution_count,
         document.timeout_count,
-        document.peak_throughput_per_minute or 0,
+        document.peak_throughput_per_minute,
         size.required_native_memory_bytes if size else None,
         tuple([_node(node) for node in document.nodes or ()]),
         _rounded(size.runtime_native_memory_bytes) if size else None,
         _rounded(size.peak_runtime_native_memory_bytes) if size else None,
     )
+
+
+def _without_unidentified(document: DeploymentDocument, stats: DeploymentStats) -> DeploymentStats:
+    """The statistics, in which a node that cannot be identified counts as one that did not
+    respond."""
+    if is_serverless(document):
+        return stats
+    nodes = [
+        msgspec.structs.replace(node, server_started_at=None) if lacks_identity(each) else node
+        for node, each in zip(stats.nodes, document.nodes or (), strict=True)
+    ]
+    return msgspec.structs.replace(stats, nodes=tuple(nodes))
 
 
 def _state_of(document: DeploymentDocument) -> str:
@@ -260,10 +288,10 @@ def _node(document: NodeDocument) -> NodeStats:
         None if without_hits_ms is None else without_hits_ms / 1000.0,
         pending,
         None if accessed_ms is None else accessed_ms / 1000.0,
-        document.throughput_last_minute or 0,
-        document.peak_throughput_per_minute or 0,
+        document.throughput_last_minute,
+        document.peak_throughput_per_minute,
         None if last_minute_ms is None else last_minute_ms / 1000.0,
-        document.inference_cache_hit_count_last_minute or 0,
+        document.inference_cache_hit_count_last_minute,
         _rounded(document.average_inference_process_memory_rss_bytes),
     )
 

@@ -98,10 +98,10 @@ class DeploymentDocument(_Document, kw_only=True):
     cache_size: str | None = None
     priority: str = ""
     start_time: EpochMillis | None = None
-    error_count: Count = 0
-    rejected_execution_count: Count = 0
-    timeout_count: Count = 0
-    inference_count: Count = 0
+    error_count: Count | None = 0  # of this and the next three, only null is unknown
+    rejected_execution_count: Count | None = 0
+    timeout_count: Count | None = 0
+    inference_count: Count | None = 0
     peak_throughput_per_minute: Count | None = None
     nodes: list[NodeDocument] | None = None  # always sent, possibly empty
 

@@ -86,7 +86,7 @@ STEPS = {
     "3 of 5 granted, as free threads were granted to e5 (2)": Step(
         Reason.FIT, 5, 3, {"granted": 3, "claimed": 5, "granted_to": "e5 (2)"}
     ),
-    "held: a node began to serve it and a counter decreased": Step(
+    "held: a node began to serve it and a counter decreased, or is no longer reported": Step(
         Reason.DATA_QUALITY,
         2,
         2,

@@ -150,7 +150,7 @@ def test_the_rest_is_read():
     (known,) = parsed(model("b")).deployments
     assert found.cache_bytes is None
     assert found.nodes[0] == replace(
-        known.nodes[0], throughput_last_minute=0, server_last_access_at=None
+        known.nodes[0], throughput_last_minute=None, server_last_access_at=None
     )
     assert replace(found, nodes=known.nodes, cache_bytes=known.cache_bytes) == known
 

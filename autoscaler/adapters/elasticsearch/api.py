@@ -71,6 +71,7 @@ class Statistics(Struct, frozen=True, kw_only=True):
     deployments: tuple[DeploymentStats, ...]
     unreadable: tuple[tuple[str, str], ...]  # (deployment id or place, error)
     unreadable_figures: tuple[tuple[str, str], ...]  # (deployment id, errors)
+    unknown_figures: Mapping[str, tuple[str, ...]]  # of a decision, by deployment id
     requested_at: float  # when the request for the first page was sent
     arrived_at: float  # when the last page had arrived
     pipelines: Mapping[str, int | None] = {}  # that use it, by deployment id; None: not reported
@@ -89,6 +90,7 @@ class ElasticsearchApi:
         deployments: dict[str, DeploymentStats] = {}
         unreadable: dict[str, str] = {}
         figures: dict[str, str] = {}
+        unknown: dict[str, tuple[str, ...]] = {}
         requested_at, arrived_at = math.inf, -math.inf
         pipelines: dict[str, int | None] = {}
         for page_number in range(MAX_PAGES):
@@ -113,6 +115,7 @@ class ElasticsearchApi:
             unreadable.update(page.unreadable)
             pipelines.update(page.pipelines)
             figures.update(page.unreadable_figures)
+            unknown.update(page.unknown_figures)
             total = page.total_models
             if page.entries < PAGE_SIZE if total is None else begin + PAGE_SIZE >= total:
                 break
@@ -122,6 +125,7 @@ class ElasticsearchApi:
             ),
             unreadable=tuple(unreadable.items()),
             unreadable_figures=tuple(figures.items()),
+            unknown_figures=unknown,
             requested_at=requested_at,
             arrived_at=arrived_at,
             pipelines=pipelines,

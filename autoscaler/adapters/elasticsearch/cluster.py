@@ -130,6 +130,7 @@ class ElasticsearchCluster:
             deployments=deployments,
             unreadable=dict(statistics.unreadable),
             unreadable_figures=dict(statistics.unreadable_figures),
+            unknown_figures=statistics.unknown_figures,
             owned={
                 stats.deployment_id: owner.inference_id
                 for stats in statistics.deployments

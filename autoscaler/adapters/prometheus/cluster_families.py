@@ -3,6 +3,18 @@
 from autoscaler.adapters.prometheus.families import FieldMetric, MetricFamily
 from autoscaler.core.values import Cluster, DeploymentStats, NodeCapacity, NodeStats
 
+
+def _per_second(per_minute: int | None) -> float | None:
+    return None if per_minute is None else per_minute / 60.0
+
+
+def _adaptive_enabled(stats: DeploymentStats) -> float | None:
+    """None where the settings, and with them the requested allocations, are unknown."""
+    if stats.adaptive is not None:
+        return float(stats.adaptive.enabled)
+    return None if stats.allocations is None else 0.0
+
+
 DEPLOYMENT_INFO = MetricFamily(
     "elasticsearch_ml_deployment_info",
     "The model and the priority of a deployment; always 1 (model, priority).",
@@ -99,12 +111,12 @@ DEPLOYMENT: tuple[FieldMetric[DeploymentStats], ...] = (
     FieldMetric(
         "elasticsearch_ml_deployment_peak_throughput_per_second",
         "Requests per second completed in each node's best minute, summed.",
-        lambda d: d.peak_throughput_per_minute / 60.0,
+        lambda d: _per_second(d.peak_throughput_per_minute),
     ),
     FieldMetric(
         "elasticsearch_ml_deployment_adaptive_allocations_enabled",
         "Whether adaptive allocations are enabled: 1 or 0.",
-        lambda d: float(d.adaptive is not None and d.adaptive.enabled),
+        _adaptive_enabled,
     ),
     FieldMetric(
         "elasticsearch_ml_deployment_adaptive_allocations_minimum",
@@ -198,7 +210,7 @@ NODE: tuple[FieldMetric[NodeStats], ...] = (
     FieldMetric(
         "elasticsearch_ml_deployment_node_throughput_last_minute_per_second",
         "Requests per second completed in the last full minute.",
-        lambda n: n.throughput_last_minute / 60.0,
+        lambda n: _per_second(n.throughput_last_minute),
     ),
     FieldMetric(
         "elasticsearch_ml_deployment_node_cache_hits_last_minute",
@@ -208,7 +220,7 @@ NODE: tuple[FieldMetric[NodeStats], ...] = (
     FieldMetric(
         "elasticsearch_ml_deployment_node_peak_throughput_per_second",
         "Requests per second completed in the best minute.",
-        lambda n: n.peak_throughput_per_minute / 60.0,
+        lambda n: _per_second(n.peak_throughput_per_minute),
     ),
     FieldMetric(
         "elasticsearch_ml_deployment_node_resident_memory_bytes",

@@ -42,7 +42,7 @@ def stats_of(deployment: SimulatedDeployment, now: float) -> DeploymentStats:
         0,
         sum([node.rejections for node in nodes]),
         sum([node.timeouts for node in nodes]),
-        sum([node.peak_throughput_per_minute for node in nodes]),
+        sum([node.peak_throughput_per_minute or 0 for node in nodes]),
         required_bytes(parameters.model_id, size_bytes, size_bytes),
         nodes,
     )

@@ -161,6 +161,8 @@ def conclude(
         inputs = {**memory_maximum.inputs, "adaptive_maximum": memory_maximum.allocations}
         steps = (*steps, Step(Reason.FIT, desired, desired, inputs))
     change = _change(assessment, steps, context, memory_maximum)
+    if unknown := context.unknown_figures.get(stats.deployment_id):
+        steps = _naming(steps, unknown)
     if change is not None:
         change, steps = _checked(change, steps, assessment)
     return Decision(
@@ -183,6 +185,18 @@ def conclude(
         shortfall=None if stats.running_allocations is None else assessment.state.shortfall,
         reported=reported_status(stats),
         external_change=assessment.state.external_change,
+    )
+
+
+def _naming(steps: tuple[Step, ...], unknown: tuple[str, ...]) -> tuple[Step, ...]:
+    """The steps, of which those about the data quality name the unknown figures."""
+    return tuple(
+        [
+            replace(step, inputs={**step.inputs, "unknown_figures": ", ".join(unknown)})
+            if step.reason is Reason.DATA_QUALITY
+            else step
+            for step in steps
+        ]
     )
 
 

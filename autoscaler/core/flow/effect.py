@@ -53,6 +53,7 @@ IN_A_ROW_S = 7200.0
 COUNT_UNRELIABLE = frozenset(
     {
         DataIssue.NOT_STARTED,
+        DataIssue.NOT_REPORTED,
         DataIssue.CLOCK,
         DataIssue.INCONSISTENT,
         DataIssue.COUNTER_DECREASED,

@@ -25,6 +25,7 @@ upwards permanently (elastic/elasticsearch#154483)."""
 _KEEPS_BASELINE = frozenset(
     {
         DataIssue.CLOCK,
+        DataIssue.NOT_REPORTED,
         DataIssue.INCOMPLETE,
         DataIssue.INCONSISTENT,
         DataIssue.COUNTER_DECREASED,

@@ -23,6 +23,7 @@ class PlanContext(Value, frozen=True, kw_only=True):
     owned: Mapping[str, str]  # deployment id -> inference endpoint that it belongs to
     nodes: Mapping[str, NodeCapacity]  # by id
     model_allocations: Mapping[str, int]  # of the busiest process of a model that reports memory
+    unknown_figures: Mapping[str, tuple[str, ...]]  # of the decision, by deployment id
     in_use: Mapping[str, str]  # deployment id -> why it must not be stopped
 
 
@@ -40,6 +41,7 @@ def plan_context_of(state: State, observation: Observation) -> PlanContext:
         owned=observation.owned,
         nodes=_by_id(observation.cluster),
         model_allocations=_busiest_of_models(observation),
+        unknown_figures=observation.unknown_figures,
         in_use=observation.in_use,
     )
 

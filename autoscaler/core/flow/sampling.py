@@ -152,7 +152,7 @@ def _workers(stats: DeploymentStats) -> float:
 def find_issues(stats: DeploymentStats, accepted: Accepted | None = None) -> list[DataIssue]:
     """The data-quality issues that one response has by itself."""
     issues: list[DataIssue] = []
-    if stats.state != STARTED:
+    if stats.state and stats.state != STARTED:
         issues.append(DataIssue.NOT_STARTED)
     reported, running = acknowledged_allocations(stats), stats.running_allocations
     # A node whose statistics could not be collected is left out of the response. Only
@@ -165,27 +165,37 @@ def find_issues(stats: DeploymentStats, accepted: Accepted | None = None) -> lis
         or (not reported and stats.allocations)
     ):
         issues.append(DataIssue.INCOMPLETE)
-    if stats.allocations is None or (
-        contradicts_itself(stats) and not (accepted and accepted.contradictory)
-    ):
-        issues.append(DataIssue.INCONSISTENT)
+    if not stats.state or stats.allocations is None:
+        issues.append(DataIssue.NOT_REPORTED)
+    elif not (accepted and accepted.contradictory):
+        if stats.target_allocations is None:
+            issues.append(DataIssue.NOT_REPORTED)
+        elif stats.target_allocations != stats.allocations or (
+            # The sums are those of the nodes that responded with all their figures.
+            DataIssue.INCOMPLETE not in issues and _sums_contradict(stats)
+        ):
+            issues.append(DataIssue.INCONSISTENT)
     return issues
 
 
 def acknowledged_allocations(stats: DeploymentStats) -> int | None:
     """The allocations that the processes of all started routes acknowledge; None if one of them did
-    not respond."""
+    not respond, or reports none."""
     acknowledged = 0
     for node in stats.nodes:
         if node.routing_state == STARTED:
-            if node.server_started_at is None:
+            if node.server_started_at is None or node.allocations is None:
                 return None
-            acknowledged += node.allocations or 0
+            acknowledged += node.allocations
     return acknowledged
 
 
 def contradicts_itself(stats: DeploymentStats) -> bool:
     """Whether the target is another number, or the sums are not those of the nodes."""
+    return stats.allocations != stats.target_allocations or _sums_contradict(stats)
+
+
+def _sums_contradict(stats: DeploymentStats) -> bool:
     completed = errors = rejections = timeouts = 0
     for node in stats.nodes:
         completed += node.completed
@@ -193,14 +203,16 @@ def contradicts_itself(stats: DeploymentStats) -> bool:
         rejections += node.rejections
         timeouts += node.timeouts
     return (
-        stats.allocations != stats.target_allocations
         # Sums are left out while they are zero, and by some versions altogether.
-        or stats.completed not in (0, completed)
-        or stats.errors not in (0, errors)
-        or stats.rejections not in (0, rejections)
-        or stats.timeouts not in (0, timeouts)
+        stats.completed not in (None, 0, completed)
+        or stats.errors not in (None, 0, errors)
+        or stats.rejections not in (None, 0, rejections)
+        or stats.timeouts not in (None, 0, timeouts)
     )
 
+
+_NOT_SERVING = ("starting", "stopping", "stopped", "failed")
+"""Routing states of a node whose process has ended or is ending."""
 
 _NOTHING = NodeStats(node_id="", routing_state="")
 
@@ -211,7 +223,7 @@ def _baseline_counters(
     """The totals to compare with where the process is not the one of the last poll. None, and
     perhaps an issue, if there are none."""
     if after.server_started_at is None:
-        if before is not None and before.reports and after.routing_state != STARTED:
+        if before is not None and before.reports and after.routing_state in _NOT_SERVING:
             issues.append(DataIssue.COUNTER_RESET)
         return None
     if before is None:

@@ -133,6 +133,7 @@ def _tracked(
             at=at,
             times=back_off.times,
             wait_s=back_off.until - at,
+            starts=True,
         )
         return replace(known, back_off=back_off), None, failed
     if (

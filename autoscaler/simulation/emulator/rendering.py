@@ -78,9 +78,9 @@ def _model_entries(
 
 
 def _inference_stats(rendered: stats.DeploymentDocument, now: float) -> stats.InferenceStats:
-    failures = rendered.error_count + rendered.timeout_count + rendered.rejected_execution_count
+    failures = [rendered.error_count, rendered.timeout_count, rendered.rejected_execution_count]
     return stats.InferenceStats(
-        failure_count=failures,
+        failure_count=sum([count or 0 for count in failures]),
         inference_count=rendered.inference_count,
         cache_miss_count=0,
         missing_all_fields_count=0,

@@ -146,7 +146,22 @@ ISSUES = {
     "requested allocations are not reported": (
         deployment(node()),
         deployment(node(), allocations=None),
-        DataIssue.INCONSISTENT,
+        DataIssue.NOT_REPORTED,
+    ),
+    "target allocations are not reported": (
+        deployment(node()),
+        deployment(node(), target_allocations=None),
+        DataIssue.NOT_REPORTED,
+    ),
+    "the state is not reported": (
+        deployment(node()),
+        deployment(node(), state=""),
+        DataIssue.NOT_REPORTED,
+    ),
+    "a process does not report its allocations": (
+        deployment(node()),
+        deployment(node(allocations=None), allocations=1, running_allocations=1),
+        DataIssue.INCOMPLETE,
     ),
     "requested and target allocations differ": (
         deployment(node()),
