@@ -87,6 +87,9 @@ def normal_host(address: str) -> str:
         ValueError: it is not an http or https address, or it contains credentials.
     """
     example = "must be an address such as https://localhost:9200"
+    shown = address.isprintable() and "@" not in address and "?" not in address
+    if shown and 0 < len(address) <= 60:
+        example = f"{example}, not {address!r}"
     if not address.isprintable() or " " in address:
         raise ValueError(example)
     try:

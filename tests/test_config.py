@@ -134,29 +134,47 @@ class TestProblems:
 
     def test_a_syntax_error_with_line_and_column(self, write):
         assert problems(write("\n\na = [1\n")) == [
-            "config.toml: Unclosed array (at end of document)"
+            "config.toml: a comma or the closing ] is missing; the line is: a = [1"
         ]
         assert problems(write("\n\n[a\n")) == [
-            "config.toml:3:3: Expected ']' at the end of a table declaration"
+            "config.toml:3:3: the closing ] is missing: [a]; the line is: [a"
         ]
 
     @pytest.mark.parametrize(
-        "text", ["dry_run = yes", "dry_run = True", "poll_interval = 10s", "dry_run = = true"]
+        ("text", "fix"),
+        [
+            ("dry_run = yes", "a boolean is true or false, in lower case and without quotes"),
+            ("dry_run = True", "a boolean is true or false, in lower case and without quotes"),
+            (
+                "poll_interval = 10s",
+                'texts and durations need quotes: "10s", and booleans are true or false',
+            ),
+            (
+                "dry_run = = true",
+                "texts and durations need quotes, and booleans are true or false",
+            ),
+        ],
     )
-    def test_a_value_without_quotes(self, write, text):
+    def test_a_value_without_quotes(self, write, text, fix):
         (problem,) = problems(write(f"# a comment\n{text}\n"))
         assert re.fullmatch(
-            rf"config\.toml:2:\d+: the value of {text.split()[0]} is not TOML: texts and "
-            "durations need quotes, and booleans are true or false",
+            rf"config\.toml:2:\d+: the value of {text.split()[0]} is not TOML: {fix}"
+            f"; the line is: {text}",
             problem,
         )
 
     def test_what_is_set_twice(self, write):
         assert problems(write('poll_interval = "5s"\npoll_interval = "6s"\n')) == [
-            "config.toml:2:21: poll_interval is set twice in the same table; keep one"
+            (
+                "config.toml:2:21: poll_interval is set twice in the same table; keep one; "
+                'the line is: poll_interval = "6s"'
+            )
         ]
         assert problems(write("[server]\n[logging]\n[server]\n")) == [
-            "config.toml:3:8: the table [server] is there twice; merge the two"
+            (
+                "config.toml:3:8: the table [server] is there twice; merge the two; "
+                "the line is: [server]"
+            )
         ]
 
     def test_a_byte_order_mark_is_ignored(self, write):
@@ -167,10 +185,10 @@ class TestProblems:
         [
             ("pol_interval = '5s'", "pol_interval: no such key; did you mean poll_interval?"),
             ("poll_interval = 10", ("poll_interval: must be a duration with its unit, "
-             'such as "30s", "5m" or "1h30m"')),
+             'such as "30s", "5m" or "1h30m", not 10')),
             ("poll_interval = '1h'", "poll_interval: must be between 1s and 10m, not 1h"),
-            ("rules = 3", "rules: must be a list"),
-            ("server = 'x'", "server: must be a table"),
+            ("rules = 3", "rules: must be a list, not 3"),
+            ("server = 'x'", "server: must be a table, not 'x'; its keys are host and port"),
             ("[server]\nport = 'x'", "server.port: must be an integer, not 'x'"),
             ("[server]\nport = 70000",
              "server.port: must be less than or equal to 65535, not 70000"),
@@ -201,7 +219,7 @@ class TestProblems:
             ("hosts = 'http://es'\ncloud_id = 'x:Y2xvdWQuZXhhbXBsZSRhYmM='",
              ": set hosts or cloud_id; not both"),
             ("hosts = ['es:9200']",
-             ".hosts: must be an address such as https://localhost:9200"),
+             ".hosts: must be an address such as https://localhost:9200, not 'es:9200'"),
             (
                 "hosts = ['https://es:9200/?pretty']",
                 ".hosts: must be an address such as https://localhost:9200",
@@ -215,7 +233,8 @@ class TestProblems:
                 ".ca_certs: must be a text without control characters",
             ),
             ("hosts = ['https://es:port']", (".hosts: must be an address such as "
-             "https://localhost:9200: Port could not be cast to integer value as 'port'")),
+             "https://localhost:9200, not 'https://es:port': Port could not be cast to integer "
+             "value as 'port'")),
             ("hosts = 'http://es'\napi_key = 'a'\nbearer_token = 'b'",
              ": api_key and bearer_token exclude each other; keep one"),
             ("hosts = 'http://es'\nusername = 'a'",
@@ -294,7 +313,7 @@ class TestProblems:
             "config.toml: elasticsearch: set hosts or cloud_id; neither is set",
             (
                 'config.toml: poll_interval: must be a duration with its unit, such as "30s", "5m" '
-                'or "1h30m"'
+                'or "1h30m", not 5'
             ),
             "config.toml: servr: no such key; did you mean server?",
             "config.toml: rules[0].name: must be a text without control characters",

@@ -23,7 +23,7 @@ def test_all_problems_are_found(tmp_path):
         client_key=tmp_path,
     )
     assert list(problems_of(connection)) == [
-        ("hosts", "must be an address such as https://localhost:9200"),
+        ("hosts", "must be an address such as https://localhost:9200, not 'es:9201'"),
         ("username", "must not be empty or contain a colon"),
         ("password_file", f"{tmp_path / 'gone'} cannot be read: No such file or directory"),
         ("client_key", "requires client_certificate; set both"),

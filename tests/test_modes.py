@@ -170,9 +170,12 @@ class TestScaleToZero:
             ('{ after = "1h" }', ".via: is required"),
             ('{ via = "stop" }', ".after: is required"),
             ('{ after = "1h", via = "magic" }', ".via: must be 'adaptive' or 'stop', not 'magic'"),
-            ('{ after = "1h", via = "stop", at = 1 }', ".at: no such key"),
-            ("true", ": must be a table"),
-            ('"30m"', ": must be a table"),
+            (
+                '{ after = "1h", via = "stop", at = 1 }',
+                ".at: no such key; its keys are after and via",
+            ),
+            ("true", ": must be a table, not true; its keys are after and via"),
+            ('"30m"', ": must be a table, not '30m'; its keys are after and via"),
         ],
     )
     def test_incomplete_or_invalid(self, problem, text, problem_text):

@@ -134,7 +134,7 @@ class TestSlo:
             ('{ latency = "0s" }', ".latency: must be between 1ms and 1h, not 0s"),
             ('{ wait = "2h" }', ".wait: must be between 0s and 1h, not 2h"),
             ('{ wiat = "1s" }', ".wiat: no such key; did you mean wait?"),
-            ("3", ": must be a table"),
+            ("3", ": must be a table, not 3; its keys are latency, wait and target"),
         ],
     )  # fmt: skip
     @pytest.mark.parametrize("place", ["defaults.", "rule 'a': "])
@@ -157,7 +157,7 @@ class TestTimes:
             ('drain = "5s"', "drain: must be at least poll_interval, which is 10s, not 5s"),
             ('caller_timeout = "3h"', "caller_timeout: must be between 100ms and 2h, not 3h"),
             ("caller_timeout = 5", ("caller_timeout: must be a duration with its unit, such as "
-             '"30s", "5m" or "1h30m"')),
+             '"30s", "5m" or "1h30m", not 5')),
         ],
     )  # fmt: skip
     def test_have_their_ranges(self, problems, text, problem):

@@ -99,7 +99,7 @@ def duration(text: str) -> float:
     try:
         return between("1s", "1d")(parse_duration(text))
     except ValueError as error:
-        raise click.BadParameter(f"{text!r} {error}.") from error
+        raise click.BadParameter(f"{error}.") from error
 
 
 def warn_of_daemon(config: "Config", consequence: str) -> None:

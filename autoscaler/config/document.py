@@ -40,6 +40,14 @@ def _split(value: object) -> object:
     return [part.strip() for part in value.split(",")] if isinstance(value, str) else value
 
 
+def _no_empty_pattern(patterns: list[str] | str) -> list[str] | str:
+    if not all([patterns] if isinstance(patterns, str) else patterns):
+        raise ValueError(
+            'must not contain an empty pattern, which matches nothing; use "*" for all'
+        )
+    return patterns
+
+
 def _printable(text: str) -> str:
     if not text or not text.isprintable():
         raise ValueError("must be a text without control characters")
@@ -87,7 +95,7 @@ def _slo_target(fraction: float) -> float:
     return fraction
 
 
-Texts = Annotated[list[str] | str, BeforeValidator(_split)]
+Patterns = Annotated[list[str] | str, BeforeValidator(_split), AfterValidator(_no_empty_pattern)]
 Line = Annotated[str, AfterValidator(_printable)]
 Host = Annotated[str, AfterValidator(normal_host)]
 Hosts = Annotated[list[Host] | Host, BeforeValidator(_split)]
@@ -313,10 +321,10 @@ class RuleTable(ScalingTable):
     """How matching deployments are scaled. Keys that are not set come from [defaults]."""
 
     name: Line = Field(description="Name of the rule in logs and metrics.")
-    deployments: Texts = Field(
+    deployments: Patterns = Field(
         default=["*"], description="Patterns of deployment ids; one must match."
     )
-    models: Texts = Field(default=["*"], description="Patterns of model ids; one must match.")
+    models: Patterns = Field(default=["*"], description="Patterns of model ids; one must match.")
     exclude: bool = Field(default=False, description="Do not manage what matches.")
 
 

@@ -8,6 +8,15 @@ from pydantic import AfterValidator, BeforeValidator, PlainSerializer, WithJsonS
 
 _SECONDS = {"d": 86_400, "h": 3_600, "m": 60, "s": 1, "ms": 0.001}
 _PART = re.compile(r"([0-9]+(?:\.[0-9]+)?)(ms|[dhms])")
+_UNIT_NAMES = {
+    "milliseconds?|millis|msecs?": "ms",
+    "seconds?|secs?": "s",
+    "minutes?|mins?": "m",
+    "hours?|hrs?": "h",
+    "days?": "d",
+}
+"""Patterns of other names of the units."""
+
 _PATTERN = r"^([0-9]{1,9}(\.[0-9]{1,9})?(ms|d|h|m|s)){1,5}$"
 
 
@@ -23,8 +32,23 @@ def parse_duration(text: object) -> float:
     5400.0
     """
     if not isinstance(text, str) or not re.fullmatch(_PATTERN, text):
-        raise ValueError('must be a duration with its unit, such as "30s", "5m" or "1h30m"')
+        raise ValueError(
+            f'must be a duration with its unit, such as "30s", "5m" or "1h30m"{_given(text)}'
+        )
     return float(sum(float(count) * _SECONDS[unit] for count, unit in _PART.findall(text)))
+
+
+def _given(value: object) -> str:
+    """The end of a sentence: the value that is no duration, and the likely meaning."""
+    if not isinstance(value, str | int | float) or len(str(value)) > 60:
+        return ""
+    if not isinstance(value, str):
+        return f", not {str(value).lower() if isinstance(value, bool) else value}"
+    near = re.sub(r"\s", "", value.lower())
+    for names, unit in _UNIT_NAMES.items():
+        near = re.sub(rf"(?<=[0-9])({names})(?![a-z])", unit, near)
+    suggestion = f'; did you mean "{near}"?' if re.fullmatch(_PATTERN, near) else ""
+    return f", not {value!r}{suggestion}"
 
 
 def format_duration(seconds: float) -> str:

@@ -162,18 +162,54 @@ def did_you_mean(name: str, known: Iterable[str], prefix: str = "") -> str:
     return f"; did you mean {prefix}{close[0]}?" if close else ""
 
 
+MAX_LISTED = 14
+"""Keys of a table that a message lists at most. More do not help to find the right one."""
+
+
+def _listed(keys: Iterable[str]) -> str:
+    """The end of a sentence about a wrong key or table: the keys that the table has."""
+    names = list(keys)
+    if not 0 < len(names) <= MAX_LISTED:
+        return ""
+    *rest, last = names
+    if not rest:
+        return f"; its only key is {last}"
+    return f"; its keys are {', '.join(rest)} and {last}"
+
+
+def _described(value: object, field: FieldInfo | None) -> str:
+    """The end of a sentence about a value that is no table: the value, and the keys of the table.
+
+    A table with secrets may have been replaced by one.
+    """
+    table = table_of(field)
+    if table is None:
+        return ""
+    secret = any(SecretStr in types_of(inner) for inner in table.model_fields.values())
+    return ("" if secret else _shown(value, field)) + _listed(table.model_fields)
+
+
+def _hint_of_list(value: object, path: KeyPath, document: type[BaseModel]) -> str:
+    """How to write a list, if that is clear."""
+    field = _field(path, document)
+    if table_of(field) is not None and isinstance(value, dict):
+        return f"; write [[{dotted(path)}]] with two brackets"
+    return _shown(value, field)
+
+
 def _problem(details: ErrorDetails, path: KeyPath, document: type[BaseModel]) -> str:
     match details["type"]:
         case "extra_forbidden":
-            return f"no such key{did_you_mean(str(path[-1]), siblings(path, document))}"
+            known = siblings(path, document)
+            return f"no such key{did_you_mean(str(path[-1]), known) or _listed(known)}"
         case "missing":
             return "is required"
         case "value_error":
             return str(details["ctx"]["error"])
         case "model_type" | "model_attributes_type" | "dict_type":
-            return "must be a table"
+            return f"must be a table{_described(details['input'], _field(path, document))}"
         case "list_type":
-            return "must be a list"
+            return "must be a list" + _hint_of_list(details["input"], path, document)
     message = _TYPE_PROBLEMS.get(details["type"]) or re.sub(
         "^(Input|String) should", "must", details["msg"]
     )
@@ -211,7 +247,7 @@ def _shown(value: object, field: FieldInfo | None) -> str:
     secret = field is None or SecretStr in types_of(field)
     if secret or not isinstance(value, str | int | float) or len(str(value)) > SHOWN_CHARACTERS:
         return ""
-    return f", not {value!r}"
+    return f", not {str(value).lower() if isinstance(value, bool) else repr(value)}"
 
 
 def _path_of_key(location: KeyPath, document: type[BaseModel]) -> KeyPath:

@@ -1,12 +1,12 @@
 """A TOML file -> a table and its lines, or an error that names the file and the position."""
 
-import re
 import tomllib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from autoscaler.config.toml_lines import TomlLines
+from autoscaler.config.toml_syntax import syntax_problem
 
 MAX_BYTES = 1 << 20
 """The size limit of a file in bytes. A thousand rules take a fifth of it, so a larger file was
@@ -43,27 +43,6 @@ def read_toml(path: Path, error: Callable[[list[str]], Exception], *, hint: str)
 
 
 def _syntax_error(path: Path, text: str, message: str) -> str:
-    found = re.fullmatch(r"(.*) \(at line (\d+), column (\d+)\)", message, re.DOTALL)
-    if not found:
-        return f"{path}: {message}"
-    what, line, column = found[1], int(found[2]), int(found[3])
-    written = text.split("\n")[line - 1]
-    return f"{path}:{line}:{column}: {_explained(what, written)}"
-
-
-def _explained(what: str, line: str) -> str:
-    """The message of the library, in other words where they help. Values are not shown: they may
-    be secrets."""
-    assignment = re.match(r"\s*([A-Za-z0-9_.-]+)\s*=", line)
-    if what == "Cannot overwrite a value":
-        key = assignment[1] if assignment else "a key"
-        return f"{key} is set twice in the same table; keep one"
-    if (table := re.fullmatch(r"Cannot declare \((.*?),?\) twice", what)) is not None:
-        name = ".".join(re.findall(r"'([^']*)'", table[1]))
-        return f"the table [{name}] is there twice; merge the two"
-    if assignment and (what == "Invalid value" or what.startswith("Expected newline")):
-        return (
-            f"the value of {assignment[1]} is not TOML: texts and durations need quotes, "
-            "and booleans are true or false"
-        )
-    return what
+    found = syntax_problem(text, message)
+    place = "".join(f":{number}" for number in (found.line, found.column) if number is not None)
+    return f"{path}{place}: {found.sentence}"

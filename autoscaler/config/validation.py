@@ -34,6 +34,17 @@ _COMPARED = (
 """Keys of rules, and of the top level, whose relations are checked. "" is the rule as a whole."""
 
 
+_COMPARED_IN_CONNECTION: Mapping[str, frozenset[str]] = {
+    "client_key": frozenset({"client_certificate"}),
+    "ca_fingerprint": frozenset({"ca_certs", "hosts"}),
+    "hosts": frozenset({"cloud_id"}),
+    "cloud_id": frozenset({"hosts"}),
+    "password": frozenset({"username", "password_file"}),
+}
+"""Keys of [elasticsearch], and the other keys that a problem of them may come from. Problems of all
+others, such as a file that cannot be read, come from the key alone."""
+
+
 class Validated(NamedTuple):
     """A valid document, and the keys that were left out of it."""
 
@@ -72,6 +83,9 @@ def validate(
 
 def _concerns(omitted: KeyPath, path: KeyPath) -> bool:
     """Whether a key that is left out has to do with the key at `path`."""
+    if path[0] == "elasticsearch" == omitted[0] and len(path) > 1 and len(omitted) > 1:
+        key, left_out = str(path[1]), str(omitted[1])
+        return left_out == key or left_out in _COMPARED_IN_CONNECTION.get(key, frozenset())
     if path[0] not in {"rules", "defaults"}:
         return omitted[0] == path[0]
     if omitted[0] == "rules" and len(omitted) > 1 and omitted[:2] != path[:2]:

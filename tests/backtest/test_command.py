@@ -285,7 +285,7 @@ BAD_SCENARIOS = {
     "a wrong type": (SCENARIO.replace("8", '"8"'), "an integer, not '8'; remove the quotes"),
     "not a number": (SCENARIO.replace("= 1\n", "= nan\n"), "must be a finite number"),
     "a missing key": (SCENARIO.replace("processors = 8", ""), "nodes.processors: is required"),
-    "bad syntax": (SCENARIO.replace("[slo]", "[slo"), ":8:5: Expected ']'"),
+    "bad syntax": (SCENARIO.replace("[slo]", "[slo"), ":8:5: the closing ] is missing"),
     "a conflict": (
         SCENARIO + "[deployment]\nmax_allocations = 9\n",
         "at most the 8 processors",

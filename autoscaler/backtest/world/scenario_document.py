@@ -23,7 +23,8 @@ def _or_word(word: str) -> BeforeValidator:
         try:
             return parse_duration(value)
         except ValueError as error:
-            raise ValueError(f'{error}, or "{word}"') from None
+            otherwise = str(error).removeprefix("must be ")
+            raise ValueError(f'must be "{word}" or {otherwise}') from None
 
     return BeforeValidator(parsed)
 
