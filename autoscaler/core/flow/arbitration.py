@@ -3,7 +3,7 @@
 The free capacity is granted once. While everything fits, every claim is granted in full, and no
 order is needed. Otherwise allocations are granted one by one, in this order:
 
-1. allocations that were requested in an earlier cycle and do not run yet: the cluster places them
+1. allocations that are requested and do not run yet, of any deployment: the cluster places them
    by itself as soon as it can;
 2. allocations up to the minimum of a rule or of an open schedule, and those of a stopped deployment
    that is resumed; the deployment that has the smallest fraction of its minimum comes first;
@@ -70,8 +70,8 @@ def arbitrate(
     """The grants of the claims that are not granted in full, by deployment id.
 
     Args:
-        requested: deployments with an accepted increase that is not complete yet, and their
-            allocations after it. The missing ones are placed before any claim.
+        requested: deployments, managed or not, with requested allocations that do not run yet, and
+            their allocations with these. The missing ones are placed before any claim.
 
     Returns:
         No grants where the nodes are not certain to be all there are: a claim may be accepted then,
@@ -178,7 +178,7 @@ def _place_requested(
     pool: CapacityPool,
     free_capacity: FreeCapacity,
 ) -> dict[str, int]:
-    """Place what earlier cycles have requested; the threads that it takes, by deployment id."""
+    """Place what has been requested; the threads that it takes, by deployment id."""
     known = {claimant.name: claimant.occupant for claimant in claimants}
     taken: dict[str, int] = {}
     for stats, allocations in requested:

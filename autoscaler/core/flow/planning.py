@@ -9,6 +9,7 @@ from collections.abc import Collection, Mapping
 
 from msgspec.structs import replace
 
+from autoscaler.core.capacity import STARTING
 from autoscaler.core.decision import Decision, Mode, OutcomeKind, Plan, Start, Unmanaged
 from autoscaler.core.flow.arbitration import Claim, arbitrate
 from autoscaler.core.flow.assessment import Assessment, assess, conclude
@@ -20,7 +21,7 @@ from autoscaler.core.flow.stopped import checked_start, is_started_by_another, p
 from autoscaler.core.scale_to_zero import reduced_start, starting_allocations
 from autoscaler.core.selection import Rule, select
 from autoscaler.core.state import FORGET_AFTER_S, DeploymentState, State, StoppedDeployment
-from autoscaler.core.values import DeploymentStats, Observation, Schedule, Value
+from autoscaler.core.values import STARTED, DeploymentStats, Observation, Schedule, Value
 
 MAX_INTERVAL_POLLS = 6.0
 """Poll intervals after which two observations are no longer compared, because an average over more
@@ -82,7 +83,15 @@ def plan(
     memory = None
     if claims or any(assessment.rule.mode is Mode.BOUNDS for assessment in assessments):
         memory = memory_ledger(observation, deployments, stopped, context.free_capacity)
-    grants = _granted(claims, assessments, context, memory)
+    grants = _granted(
+        claims,
+        [
+            *[(a.stats, _requested(a.stats, a.state, context.at)) for a in assessments],
+            *[_requested_of_others(observation.deployments[name]) for name in unmanaged],
+        ],
+        context,
+        memory,
+    )
 
     decisions = [
         conclude(
@@ -150,18 +159,18 @@ def _claims(
 
 def _granted(
     claims: list[Claim],
-    assessments: list[Assessment],
+    requested: list[tuple[DeploymentStats, int]],
     context: PlanContext,
     memory: MemoryLedger | None,
 ) -> dict[str, Grant]:
-    """The grants of the claims that are not granted in full, by deployment id."""
+    """The grants of the claims that are not granted in full, by deployment id.
+
+    Args:
+        requested: deployments, and the allocations that they have or will have before any claim.
+    """
     if not claims:
         return {}
-    requested = [
-        (assessment.stats, allocations)
-        for assessment in assessments
-        if (allocations := _requested(assessment.stats, assessment.state, context.at)) > 0
-    ]
+    requested = [(stats, allocations) for stats, allocations in requested if allocations > 0]
     grants = arbitrate(claims, requested, context.free_capacity)
     return grants if memory is None else limit_by_memory(claims, grants, memory)
 
@@ -221,6 +230,16 @@ def _requested(stats: DeploymentStats, known: DeploymentState, at: float) -> int
     if rollout is not None and rollout.at_least:  # adaptive allocations may not have run since
         requested = max(requested, rollout.allocations)
     return requested
+
+
+def _requested_of_others(stats: DeploymentStats) -> tuple[DeploymentStats, int]:
+    """The allocations of an unmanaged deployment that the cluster places as soon as it can; 0 if
+    nothing is missing, or its model fails to load."""
+    states = {node.routing_state for node in stats.nodes}
+    if stats.state not in (STARTED, STARTING) or "failed" in states:
+        return stats, 0
+    requested, running = stats.allocations or 0, stats.running_allocations
+    return stats, requested if running is not None and running < requested else 0
 
 
 def _in_force(rules: tuple[Rule, ...], open_schedules: Collection[Schedule]) -> tuple[Rule, ...]:

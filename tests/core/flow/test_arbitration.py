@@ -29,6 +29,7 @@ from autoscaler.core.values import (
     AdaptiveAllocations,
     Cluster,
     NodeCapacity,
+    NodeStats,
     Reason,
     Schedule,
     Step,
@@ -316,6 +317,37 @@ class TestBelowTheMinimum:
         rules = (recommended("e4", 5, min_allocations=3), recommended("e5", 5))
         decisions = decided(rules, running("e4"), running("e5"))
         assert "min_allocations" not in words(decisions, "e4")
+
+
+class TestUnmanagedDeployments:
+    """The cluster places what is requested of them before any later request."""
+
+    @staticmethod
+    def beside(**given):
+        fields = {"allocations": 4, "running_allocations": 1, "deployment_id": "other", **given}
+        other = deployment(node("n1"), **fields)
+        return decided((recommended("e4", 5),), running("e4"), other)["e4"]
+
+    def test_what_is_requested_of_them_and_not_placed_yet_is_not_free(self):
+        decision = self.beside()
+        assert decision.desired == 2, "one of four free threads"
+        assert explain(decision).endswith("as free threads were granted to other (3)")
+
+    def test_what_runs_is_debited_once(self):
+        runs = running("other", 4)
+        assert desired(decided((recommended("e4", 5),), running("e4"), runs)) == {"e4": 2}
+
+    @pytest.mark.parametrize("state", ["stopping", "failed"])
+    def test_nothing_is_placed_for_one_that_ends(self, state):
+        assert self.beside(state=state).desired == 5
+
+    def test_nor_where_its_model_fails_to_load(self):
+        failed = NodeStats(node_id="n1", routing_state="failed")
+        other = deployment(failed, deployment_id="other", allocations=4)
+        assert desired(decided((recommended("e4", 5),), running("e4"), other)) == {"e4": 5}
+
+    def test_a_number_that_is_not_reported_takes_nothing(self):
+        assert self.beside(allocations=None).desired == 5
 
 
 class TestClaims:
