@@ -138,14 +138,17 @@ def _now_texts(inputs: Inputs) -> Iterator[str]:
     elif (utilisation := inputs.get("utilisation_now")) is not None:
         now = f"{percent_text(float(utilisation))} utilisation {now}"
     missing = (
-        "" if _is_loading(inputs) else f", and no node loads the other {requested - running:.0f}"
+        "" if can_load_all(inputs) else f", and no node loads the other {requested - running:.0f}"
     )
     yield f"{now}{missing}"
 
 
-def _is_loading(inputs: Inputs) -> bool:
-    """Whether nodes load the model, or the missing allocations were requested just now."""
-    return bool(inputs["loading_nodes"]) or float(inputs["missing_s"]) < LOADING_S
+def can_load_all(inputs: Mapping[str, float | str | None]) -> bool:
+    """Whether all requested allocations run, or can be expected to: nodes load the model, or the
+    missing allocations were requested just now."""
+    if "running" not in inputs:
+        return True
+    return bool(inputs["loading_nodes"]) or float(inputs["missing_s"] or 0.0) < LOADING_S
 
 
 def _step_limit_text(step: Step) -> str:
@@ -341,8 +344,16 @@ def _choice_text(step: Step) -> str:
     '6 drain the backlog in time (0.1% late; 5 would be 0.6% late)'
     >>> _choice_text(Step(Reason.SLO, 5, 5, {}, candidates))
     'keeping 5: saving from 4 below threshold (0.6% late; 4 would be 2.9% late)'
+    >>> missing["missing_s"], missing["loading_nodes"] = 300.0, 0.0
+    >>> _choice_text(Step(Reason.SLO, 5, 5, missing, candidates))
+    '5 stay requested'
+    >>> _choice_text(Step(Reason.SLO, 5, 8, {**missing, "backlog_allocations": 8}, candidates))
+    '8 recommended'
     """
     allocations = step.after
+    if not can_load_all(step.inputs) and allocations > float(step.inputs["running"]):
+        # What more allocations would do is no expectation while they cannot run.
+        return f"{allocations} {'stay requested' if allocations == step.before else 'recommended'}"
     candidates = {candidate.allocations: candidate for candidate in step.candidates}
     chosen, fewer = candidates.get(allocations), candidates.get(allocations - 1)
     s = "s" if allocations == 1 else ""
@@ -368,7 +379,9 @@ def _choice_text(step: Step) -> str:
         choice = f"{allocations} recommended"
     expected = []
     if chosen is not None:
-        once = " once all run" if "running" in step.inputs else ""
+        once = (
+            " once all run" if allocations > float(step.inputs.get("running", allocations)) else ""
+        )
         expected.append(f"{percent_text(chosen.violation_fraction)} late{once}")
     if fewer is not None:
         expected.append(

@@ -8,6 +8,7 @@ from rich.console import Console, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from autoscaler.core.step_text import can_load_all
 from autoscaler.core.units import duration_text, percent_text, quantile_text
 from autoscaler.wire.decision_views import (
     CandidateView,
@@ -86,7 +87,7 @@ def _overview(deployments: tuple[DeploymentView, ...]) -> Table:
             Text(", ".join(_short_reasons(view))),
             _change(view.current, view.desired),
             _erlangs(view.load),
-            f"{_wait_now(view)}{_wait(expected)}{of_quantile}" if expected else "",
+            _waits(view, expected, of_quantile) if expected else "",
         )
     return table
 
@@ -225,7 +226,9 @@ def _input(name: str, value: Figure) -> str:
 def _candidate_table(view: ManagedView) -> Table:
     """The allocation counts that the policy compared."""
     table = _table()
-    table.title = "What the policy expects with each allocation count:"
+    loaded = can_load_all(view.steps[0].inputs)
+    when = "" if loaded else ", if as many could run"
+    table.title = f"What the policy expects with each allocation count{when}:"
     table.title_style, table.title_justify = "dim", "left"
     target = _slo_target(view)
     for heading in ("allocations", _wait_heading({target} if target else set()), "late", "cost"):
@@ -319,6 +322,13 @@ def _erlangs(load: LoadView | None) -> str:
 
 def _wait(expected: CandidateView) -> str:
     return "∞" if expected.queue_wait_s is None else duration_text(expected.queue_wait_s)
+
+
+def _waits(view: ManagedView, expected: CandidateView, of_quantile: str) -> str:
+    """The expected queue wait: now, and once all allocations run if they can be expected to."""
+    if can_load_all(view.steps[0].inputs):
+        return f"{_wait_now(view)}{_wait(expected)}{of_quantile}"
+    return f"{_wait_now(view).removesuffix(', ')}{of_quantile}"
 
 
 def _wait_now(view: ManagedView) -> str:
