@@ -8,6 +8,7 @@ unknown_figures the figures that an entry lacks, and that a decision needs
 lenient         documents with odd values
 deployments     bodies and responses of _start, _update, _stop and _infer
 inference       inference endpoints
+pipelines       the models that ingest pipelines name
 cluster         /, _nodes, _ml/info, _ml/memory/_stats, _license, _security
 errors          the error envelope
 

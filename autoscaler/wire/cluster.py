@@ -149,6 +149,16 @@ class LicenseResponse(Struct, kw_only=True):
     license: LicenseDocument
 
 
+class TrainedModel(Struct, kw_only=True):
+    model_id: str
+
+
+class TrainedModelsResponse(Struct, kw_only=True):
+    """`GET _ml/trained_models/{id}`, which accepts aliases."""
+
+    trained_model_configs: list[TrainedModel]
+
+
 class Realm(Struct, kw_only=True):
     name: str = ""
     type: str = ""

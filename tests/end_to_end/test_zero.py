@@ -358,6 +358,19 @@ async def test_a_deployment_used_by_a_pipeline_is_not_stopped_and_not_tried_repe
         assert recorded(world) == set()
 
 
+@pytest.mark.parametrize("version", EVERY_VERSION)
+async def test_a_pipeline_that_is_newer_than_the_statistics_prevents_the_stop(idle, version):
+    def enrich():
+        world.cluster.pipelines["enrich"] = "a"
+
+    async with idle(version) as world:
+        world.faults.callbacks["/_ingest/pipeline"] = enrich
+        cycle = await world.run_until(lambda cycle: cycle.kind("a") is OutcomeKind.IN_USE)
+        assert "ingest pipeline enrich uses it" in cycle.outcome("a").detail
+        assert sent(world, STOP) == []
+        assert "a" in world.cluster.deployments
+
+
 async def test_a_deployment_that_another_client_started_is_running(stopped):
     async with stopped() as world:
         world.cluster.start_deployment("a", number_of_allocations=2)

@@ -15,6 +15,7 @@
     transport         one request, repeated later or on another host where that is safe
     api               one method per endpoint
     ownership         which deployments inference endpoints own or use, as far as is known
+    pipelines         whether an ingest pipeline uses a deployment
     changes           a change -> one request, or several
     cluster           the ports
     preflight         are all requirements of the daemon met?

@@ -13,7 +13,7 @@ from urllib.parse import quote
 import msgspec
 from msgspec import UNSET, Struct, UnsetType
 
-from autoscaler.adapters.elasticsearch.api_errors import NotFound
+from autoscaler.adapters.elasticsearch.api_errors import ModelNotFound, NotFound
 from autoscaler.adapters.elasticsearch.confirmation import (
     confirm_assignment,
     confirm_endpoint,
@@ -35,6 +35,7 @@ from autoscaler.wire.cluster import (
     MlInfoResponse,
     MlMemory,
     NodesResponse,
+    TrainedModelsResponse,
 )
 from autoscaler.wire.deployments import (
     AdaptivePatchDocument,
@@ -53,6 +54,8 @@ from autoscaler.wire.inference import (
     parse_endpoints,
 )
 from autoscaler.wire.lenient import decode, parse_leniently, read_leniently
+from autoscaler.wire.pipelines import FILTER_PATH as PIPELINE_FILTER_PATH
+from autoscaler.wire.pipelines import MalformedPipelines, parse_models
 from autoscaler.wire.stats import MalformedStats, parse_stats
 from autoscaler.wire.stats_document import FILTER_PATH
 
@@ -221,6 +224,30 @@ class ElasticsearchApi:
             return parse_endpoints(await self._get(path))
         except MalformedEndpoints as error:
             raise MalformedResponse(f"the response of {path} cannot be read: {error}") from error
+
+    async def pipeline_models(self) -> dict[str, str]:
+        """The names of models in ingest pipelines, with a pipeline each. Needs `read_pipeline`."""
+        path = "/_ingest/pipeline"
+        try:
+            return parse_models(await self._get(path, {"filter_path": PIPELINE_FILTER_PATH}))
+        except NotFound as error:
+            if error.type or error.reason != "{}":  # the response where there are no pipelines
+                raise
+            return {}
+        except MalformedPipelines as error:
+            raise MalformedResponse(f"the response of {path} cannot be read: {error}") from error
+
+    async def resolved_model(self, name: str) -> str | None:
+        """The id of the model with this id or alias; None: there is none."""
+        path = f"/_ml/trained_models/{quote(name, safe='')}"
+        query = {"filter_path": "trained_model_configs.model_id"}
+        try:
+            found = _read(await self._get(path, query), TrainedModelsResponse, path)
+        except ModelNotFound:
+            return None
+        if len(found.trained_model_configs) != 1:
+            raise MalformedResponse(f"the response of {path} does not describe one model")
+        return found.trained_model_configs[0].model_id
 
     async def update_endpoint(
         self,

@@ -37,6 +37,7 @@ from autoscaler.adapters.elasticsearch.api_errors import (
 from autoscaler.adapters.elasticsearch.error_mapping import outcome_kind_of
 from autoscaler.adapters.elasticsearch.errors import ElasticsearchError
 from autoscaler.adapters.elasticsearch.ownership import Ownership
+from autoscaler.adapters.elasticsearch.pipelines import TooManyNames, pipeline_of
 from autoscaler.core.decision import Change, OutcomeKind, SetAllocations, SetBounds, Start, Stop
 from autoscaler.core.values import AdaptiveAllocations, DeploymentStats
 from autoscaler.ports import UpdateFailed
@@ -67,12 +68,18 @@ class ChangeExecutor:
         self._api = api
         self._ownership = ownership
         self._deployments: Mapping[str, DeploymentStats] = {}
+        self._pipelines: Mapping[str, int | None] = {}  # that use each deployment, as observed
         self._observations = 0
         # The last settings that each endpoint accepted, and after which observation.
         self._accepted: dict[str, tuple[_Settings, int]] = {}
 
-    def observed(self, deployments: Mapping[str, DeploymentStats]) -> None:
-        """Record the current settings of the deployments."""
+    def observed(
+        self,
+        deployments: Mapping[str, DeploymentStats],
+        pipelines: Mapping[str, int | None] | None = None,
+    ) -> None:
+        """Record the current settings of the deployments, and how many pipelines use each."""
+        self._pipelines = pipelines or {}
         for name, before in self._deployments.items():
             now = deployments.get(name)
             if now is None or now.server_created_at != before.server_created_at:
@@ -202,7 +209,7 @@ class ChangeExecutor:
         return found
 
     async def _stop(self, deployment_id: str) -> None:
-        """Reads the owners first, because an inference endpoint needs its deployment."""
+        """Reads the owners and the pipelines first, because they need their deployments."""
         try:
             async with asyncio.timeout(STOP_TIMEOUT_S):
                 await self._ownership.read(self._deployments)
@@ -229,7 +236,38 @@ class ChangeExecutor:
             raise UpdateFailed(
                 OutcomeKind.IN_USE, f"{deployment_id} was not stopped, because {used}"
             )
+        await self._check_pipelines(deployment_id)
         await self._api.stop(deployment_id, force=False, allow_no_match=True, extra_timeout_s=0.0)
+
+    async def _check_pipelines(self, deployment_id: str) -> None:
+        """
+        Raises:
+            UpdateFailed: an ingest pipeline uses the deployment, or neither the pipelines nor the
+                statistics exclude that.
+        """
+        stats = self._deployments.get(deployment_id)
+        model_id = deployment_id if stats is None else stats.model_id
+        known = {
+            *self._deployments,
+            *[each.model_id for each in self._deployments.values()],
+        }
+        try:
+            async with asyncio.timeout(STOP_TIMEOUT_S):
+                pipeline = await pipeline_of(self._api, deployment_id, model_id, known)
+        except (ElasticsearchError, TimeoutError, TooManyNames) as error:
+            if self._pipelines.get(deployment_id) == 0:
+                return
+            advice = "; grant read_pipeline" if isinstance(error, MissingPrivilege) else ""
+            raise UpdateFailed(
+                OutcomeKind.WITHHELD,
+                f"{deployment_id} was not stopped, because it is not known whether ingest "
+                f"pipelines use it: {error or 'reading them takes too long'}{advice}",
+            ) from error
+        if pipeline is not None:
+            raise UpdateFailed(
+                OutcomeKind.IN_USE,
+                f"{deployment_id} was not stopped, because ingest pipeline {pipeline} uses it",
+            )
 
     async def _start(self, deployment_id: str, start: Start) -> None:
         """Returns as soon as the deployment exists, started or not."""

@@ -123,7 +123,7 @@ class ElasticsearchCluster:
             versions = (node.version for node in nodes)
             self.ownership.version = server_version(self.info, *versions)
         deployments = {stats.deployment_id: stats for stats in statistics.deployments}
-        self._changes.observed(deployments)
+        self._changes.observed(deployments, statistics.pipelines)
         return Observation(
             at=at,
             requested_at=statistics.requested_at,

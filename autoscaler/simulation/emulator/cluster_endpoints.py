@@ -152,6 +152,15 @@ def _whole_megabytes(size_bytes: int) -> str:
     return f"{size_bytes // 2**20}mb"
 
 
+async def get_pipelines(emulation: Emulation, call: Call) -> Mapping[str, Any]:
+    """The ingest pipelines, after one that every cluster has."""
+    built_in = {"set": {"field": "@timestamp", "value": "now"}}
+    pipelines = {"logs@default-pipeline": {"processors": [built_in]}}
+    for name, used in emulation.cluster.pipelines.items():
+        pipelines[name] = {"processors": [{"inference": {"model_id": used}}]}
+    return pipelines
+
+
 _STATE = "cluster:monitor/state"
 
 ENDPOINTS = (
@@ -184,6 +193,13 @@ ENDPOINTS = (
         handler=get_xpack,
         action="cluster:monitor/xpack/info",
         parameters=frozenset({"accept_enterprise", "categories"}),
+    ),
+    ApiEndpoint(
+        method="GET",
+        path="/_ingest/pipeline",
+        handler=get_pipelines,
+        action="cluster:admin/ingest/pipeline/get",
+        parameters=frozenset({"master_timeout", "summary"}),
     ),
     ApiEndpoint(
         method="GET",

@@ -23,6 +23,10 @@ PRIVILEGES: Mapping[str, tuple[str, ...]] = {
         "cluster:admin/xpack/ml/trained_models/deployment/start",
         "cluster:admin/xpack/ml/trained_models/deployment/stop",
     ),
+    "read_pipeline": (
+        "cluster:admin/ingest/pipeline/get",
+        "cluster:admin/ingest/pipeline/simulate",
+    ),
     "monitor": ("cluster:monitor/*",),
     "manage": ("cluster:*",),
     "all": ("cluster:*",),

@@ -16,6 +16,7 @@ from tests.adapters.elasticsearch.servers import (
 from tests.fakes import FakeClock
 
 STATS, INFERENCE, ROOT = "/_ml/trained_models/_stats", "/_inference/_all", "/"
+PIPELINES = "/_ingest/pipeline"
 UPDATE, STOP, START = (
     f"/_ml/trained_models/elser/deployment/{verb}" for verb in ("_update", "_stop", "_start")
 )

@@ -12,6 +12,7 @@ from tests.adapters.elasticsearch.changes import (
     NO_MASTER,
     NOT_STARTED,
     OWNED,
+    PIPELINES,
     ROOT,
     START,
     STATS,
@@ -172,14 +173,18 @@ async def test_a_cluster_without_updates_can_only_be_observed():
 # Stop
 
 
-def stopping(given=None, owners=NO_ENDPOINTS):
-    return {INFERENCE: owners, STOP: given or respond({"stopped": True})}
+def stopping(given=None, owners=NO_ENDPOINTS, **more):
+    return {
+        INFERENCE: owners,
+        PIPELINES: respond({}),
+        STOP: given or respond({"stopped": True}),
+    } | more
 
 
 async def test_a_stop_is_not_forced():
     async with cluster_of(stopping()) as (cluster, server):
         await cluster.carry_out("elser", Stop())
-    assert server.paths == [INFERENCE, STOP]
+    assert server.paths == [INFERENCE, PIPELINES, STOP]
     assert dict(server.requests[-1].query) == {"force": "false", "allow_no_match": "true"}
 
 
@@ -190,6 +195,7 @@ async def test_a_stop_without_an_inference_api(version, stopped, missing):
     responses = {
         STATS: respond(stats(deployment("elser"))),
         ROOT: respond(info(version)),
+        PIPELINES: respond({}),
         STOP: respond({"stopped": True}),
     }
     async with cluster_of(responses | ({INFERENCE: missing} if missing else {})) as found:
@@ -236,7 +242,7 @@ async def test_a_stop_that_is_refused_or_lost_is_sent_once(given, outcome):
 
 async def test_a_slow_stop_times_out():
     async with serving(None) as server, api_for(server, request_timeout_s=0.05) as api:
-        server.responses = [{INFERENCE: NO_ENDPOINTS, STOP: server.never}]
+        server.responses = [stopping(server.never)]
         cluster = ElasticsearchCluster(api, FakeClock(start=1_000.0))
         assert await outcome_of(cluster, Stop()) is OutcomeKind.UNKNOWN
 
@@ -284,6 +290,110 @@ async def test_nothing_is_stopped_that_may_belong_to_an_endpoint(owners, outcome
     async with cluster_of(stopping(owners=owners), retries=0) as (cluster, server):
         assert await outcome_of(cluster, Stop(), fragment) is outcome
     assert STOP not in server.paths
+
+
+def inference(name):
+    return {"inference": {"model_id": name, "field_map": {}}}
+
+
+def pipeline(*processors, **more):
+    return {"p": {"processors": list(processors), **more}}
+
+
+NAMED = {
+    "deployment": pipeline(inference("elser")),
+    "model": pipeline(inference("model-of-elser")),
+    "alias": pipeline(inference("the-alias")),
+    "foreach": pipeline({"foreach": {"field": "x", "processor": inference("elser")}}),
+    "on_failure": pipeline({"set": {"field": "x", "on_failure": [inference("elser")]}}),
+    "on_failure of the pipeline": pipeline({"drop": {}}, on_failure=[inference("elser")]),
+    "deep": pipeline(
+        {"foreach": {"processor": {"foreach": {"processor": inference("the-alias")}}}}
+    ),
+    "through another": pipeline({"pipeline": {"name": "q"}}) | {"q": pipeline(inference("elser"))},
+    "filtered": {"p": {"processors": [{"inference": {"model_id": "elser"}}]}},
+}
+UNNAMED = {
+    "none": {},
+    "others": pipeline(
+        inference("other"), inference("model-of-other"), {"set": {"field": "elser"}}
+    ),
+    "another's alias": pipeline(inference("other-alias")),
+    "nothing": pipeline(inference("not-a-model")),
+}
+MODELS = "/_ml/trained_models/"
+ALIASES = {
+    MODELS + "the-alias": respond({"trained_model_configs": [{"model_id": "model-of-elser"}]}),
+    MODELS + "other-alias": respond({"trained_model_configs": [{"model_id": "model-of-other"}]}),
+    MODELS + "not-a-model": refusal(
+        404, "resource_not_found_exception", "Could not find trained model [not-a-model]"
+    ),
+}
+
+
+def with_pipelines(response, count=0):
+    """A cluster whose statistics report this number of pipelines."""
+    entries = [deployment("elser") | {"pipeline_count": count}, deployment("other")]
+    return stopping(**{STATS: respond(stats(*entries)), PIPELINES: response}, **ALIASES)
+
+
+@pytest.mark.parametrize("pipelines", NAMED.values(), ids=NAMED)
+async def test_nothing_is_stopped_that_a_pipeline_names(pipelines):
+    """The statistics may be older than the pipeline."""
+    async with cluster_of(with_pipelines(respond(pipelines))) as (cluster, server):
+        await cluster.observe()
+        assert await outcome_of(cluster, Stop(), "ingest pipeline . uses it") is OutcomeKind.IN_USE
+    assert STOP not in server.paths
+    (request,) = [each for each in server.requests if each.path == PIPELINES]
+    assert dict(request.query) == {"filter_path": "**.inference.model_id"}
+
+
+@pytest.mark.parametrize("pipelines", UNNAMED.values(), ids=UNNAMED)
+@pytest.mark.parametrize("count", [0, None])
+async def test_pipelines_of_others_do_not_prevent_a_stop(pipelines, count):
+    async with cluster_of(with_pipelines(respond(pipelines), count)) as (cluster, server):
+        await cluster.observe()
+        await cluster.carry_out("elser", Stop())
+    assert STOP in server.paths
+
+
+async def test_a_cluster_without_pipelines_responds_with_404():
+    async with cluster_of(with_pipelines(respond({}, 404), count=None)) as (cluster, server):
+        await cluster.observe()
+        await cluster.carry_out("elser", Stop())
+    assert STOP in server.paths
+
+
+UNREADABLE = {
+    "forbidden": UNAUTHORISED,
+    "no master": NO_MASTER,
+    "proxy": page(404),
+    "another 404": refusal(404, "index_not_found_exception", "no such index [_ingest]"),
+    "405": respond({"error": "Incorrect HTTP method"}, 405),
+    "not pipelines": respond([]),
+    "text": respond({"p": "processors"}),
+    "odd model": respond(pipeline(inference(7))),
+    "unknown alias": respond(pipeline(inference("unreadable-alias"))),
+}
+
+
+@pytest.mark.parametrize("response", UNREADABLE.values(), ids=UNREADABLE)
+@pytest.mark.parametrize(("count", "stopped"), [(0, True), (None, False), (1, False)])
+async def test_where_pipelines_cannot_be_read_the_statistics_decide(response, count, stopped):
+    async with cluster_of(with_pipelines(response, count), retries=0) as (cluster, server):
+        await cluster.observe()
+        if stopped:
+            await cluster.carry_out("elser", Stop())
+        else:
+            kind = await outcome_of(cluster, Stop(), "not known whether ingest pipelines use it")
+            assert kind is OutcomeKind.WITHHELD
+    assert (STOP in server.paths) is stopped
+
+
+async def test_the_missing_privilege_for_pipelines_is_named():
+    async with cluster_of(with_pipelines(UNAUTHORISED, None)) as (cluster, _):
+        await cluster.observe()
+        await outcome_of(cluster, Stop(), "grant read_pipeline$")
 
 
 # Start
