@@ -2,6 +2,7 @@ import io
 import json
 import logging
 import math
+import random
 import re
 from pathlib import Path
 
@@ -385,10 +386,42 @@ class TestMissingAllocations:
 
     def test_fewer_still_is_another(self, log):
         assert self.of(log, short(16))
-        assert self.of(log, short(20)) == []
+        assert events(self.of(log, short(20))) == [("info", "allocations.changed")]
         assert self.of(log, short(17)) == []
         (line,) = self.of(log, short(8))
-        assert line["running"] == 8
+        assert (line["level"], line["running"]) == ("warning", 8)
+
+    def test_a_partial_recovery_is_info_with_what_ran_before(self, log):
+        self.of(log, short(13))
+        (line,) = self.of(log, short(16, at=1_030.0))
+        assert events([line]) == [("info", "allocations.changed")]
+        assert line["message"] == "elser: 16 of 24 running; 8 lost, for 30 s; before, 13 ran"
+        assert (line["running"], line["requested"], line["lost"]) == (16, 24, 8)
+        assert events(self.of(log, steady(at=1_040.0, running=24))) == [
+            ("info", "allocations.running")
+        ]
+
+    def test_a_loss_after_a_recovery_is_logged_and_a_warning_if_the_last_is_long_ago(self, log):
+        self.of(log, short(13))
+        self.of(log, short(20, at=1_100.0))
+        (line,) = self.of(log, short(16, at=1_200.0))
+        assert events([line]) == [("info", "allocations.changed")]
+        assert line["message"].endswith("; before, 20 ran")
+        (line,) = self.of(log, short(15, at=1_700.0))
+        assert events([line]) == [("warning", "allocations.missing")]
+
+    def test_the_rate_of_changes_is_bounded_and_the_last_level_is_logged(self, log):
+        """A node that returns step by step, and processes that crash meanwhile."""
+        rng, lines = random.Random(7), []
+        for second in range(0, 3_600, 10):
+            running = 8 + rng.randrange(16)
+            lines += self.of(log, short(running, at=1_000.0 + second))
+        lines += self.of(log, short(22, at=4_700.0))
+        changes = [line for line in lines if line["event"] == "allocations.changed"]
+        lows = len(lines) - len(changes)
+        assert len(changes) <= 61
+        assert lows <= 16 + 6, "each new low, and a loss every ten minutes"
+        assert lines[-1]["running"] == 22
 
     def test_a_process_that_crashes_again_and_again_does_not_fill_the_log(self, log):
         lines = []

@@ -123,6 +123,23 @@ class TestLostNode:
             (top, *_) = await explained(setup, "e5")
             assert top.startswith("e5: 0 of 24 running; 24 lost")
 
+    async def test_a_node_that_returns_partly_is_logged_and_so_is_the_rest(self, tmp_path):
+        async with running(tmp_path, LARGE, **UP_TO_24) as setup:
+            await setup.clock.advance(60.0)
+            nodes = dict(setup.emulator.cluster.nodes)
+            setup.emulator.cluster.remove_node("ml-2")
+            setup.emulator.cluster.remove_node("ml-1")
+            await setup.clock.advance(60.0)
+            setup.emulator.cluster.add_node(nodes["ml-1"])
+            await setup.clock.advance(60.0)
+            (changed,) = setup.messages("allocations.changed")
+            assert changed.startswith("e5: 16 of 24 running; 8 lost, for ")
+            assert "; before, 0 ran" in changed
+            assert setup.messages("allocations.running") == []
+            setup.emulator.cluster.add_node(nodes["ml-2"])
+            await setup.clock.advance(60.0)
+            assert len(setup.messages("allocations.running")) == 1
+
     async def test_a_rollout_is_no_loss(self, tmp_path):
         async with running(tmp_path) as setup:
             await setup.clock.advance(120.0)

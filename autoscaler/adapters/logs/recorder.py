@@ -1,6 +1,7 @@
 """Cycles as log lines: one for each change, and none for what stays the same."""
 
 import logging
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -35,6 +36,10 @@ REPEAT_AFTER_S = 600.0
 """Seconds for which missing allocations are not warned about again unless fewer run than then. 10
 min, because a process that crashes and restarts would fill the log."""
 
+CHANGE_INTERVAL_S = 60.0
+"""Least seconds between two log lines about a change of the missing allocations of one deployment,
+unless fewer run than at any warning. 60 s, so that a node that returns in steps is a few lines."""
+
 _Logged = tuple[int, int, Reason, OutcomeKind]
 
 
@@ -52,6 +57,7 @@ class LogRecorder:
         update.no_effect       an accepted update has not taken effect
         deployment.changed     another writer has changed it
         allocations.missing    fewer run than are requested, and no rollout explains it
+        allocations.changed    some of the missing ones run again, or further ones are missing
         allocations.running    all that are requested run again
         deployment.unmanaged   not managed, with the reason
         deployment.unreadable  its statistics are invalid
@@ -66,9 +72,8 @@ class LogRecorder:
         self._log = logger or structlog.get_logger("autoscaler")
         self._last_logged: dict[str, _Logged] = {}
         self._external: set[str] = set()  # deployments under external control
-        self._shortfalls: dict[
-            str, Shortfall
-        ] = {}  # the largest logged shortfall of each deployment
+        self._shortfalls: dict[str, Shortfall] = {}  # as last logged, while allocations miss
+        self._change_logged_at: dict[str, float] = {}
         self._warned: dict[str, tuple[float, int]] = {}  # when, and how many ran then
         self._unmanaged: dict[str, str] = {}
         self._unreadable: dict[str, str] = {}
@@ -176,7 +181,7 @@ class LogRecorder:
             self._log.log(level, event, **log_fields(outcome, candidates=candidates))
 
     def _log_shortfall(self, decision: Decision) -> None:
-        """Warn once of missing allocations, again if more are lost, and report when all run."""
+        """Warn once of missing allocations, report the changes, and when all run."""
         name, shortfall = decision.deployment_id, decision.shortfall
         logged = self._shortfalls.get(name)
         if shortfall is None:
@@ -193,17 +198,44 @@ class LogRecorder:
             return
         if shortfall.cause is ShortfallCause.STARTING:
             return
-        if logged is not None and shortfall.running >= logged.running:
+        warned = self._warned.get(name)
+        is_new_low = warned is None or shortfall.running < warned[1]
+        is_due = warned is None or decision.at - warned[0] >= REPEAT_AFTER_S
+        if logged is None:
+            if is_new_low or is_due:
+                self._warn_of_shortfall(decision, shortfall)
+        elif shortfall.running == logged.running:
             return
-        if (last := self._warned.get(name)) is not None:
-            at, running = last
-            if decision.at - at < REPEAT_AFTER_S and shortfall.running >= running:
-                return
+        elif is_new_low or (is_due and shortfall.running < logged.running):
+            self._warn_of_shortfall(decision, shortfall)
+        elif decision.at - self._change_logged_at.get(name, -math.inf) >= CHANGE_INTERVAL_S:
+            self._change_logged_at[name] = decision.at
+            self._write_shortfall(
+                logging.INFO,
+                "allocations.changed",
+                decision,
+                shortfall,
+                f"; before, {logged.running} ran",
+            )
+
+    def _warn_of_shortfall(self, decision: Decision, shortfall: Shortfall) -> None:
+        self._warned[decision.deployment_id] = decision.at, shortfall.running
+        self._write_shortfall(logging.WARNING, "allocations.missing", decision, shortfall)
+
+    def _write_shortfall(
+        self,
+        level: int,
+        event: str,
+        decision: Decision,
+        shortfall: Shortfall,
+        earlier: str = "",
+    ) -> None:
+        name = decision.deployment_id
         self._shortfalls[name] = shortfall
-        self._warned[name] = decision.at, shortfall.running
-        self._log.warning(
-            "allocations.missing",
-            message=shortfall_text(decision),
+        self._log.log(
+            level,
+            event,
+            message=f"{shortfall_text(decision)}{earlier}",
             deployment=name,
             running=shortfall.running,
             requested=shortfall.requested,
@@ -265,6 +297,7 @@ class LogRecorder:
             self._last_logged.pop(deployment_id, None)
             self._shortfalls.pop(deployment_id, None)
             self._warned.pop(deployment_id, None)
+            self._change_logged_at.pop(deployment_id, None)
             self._external.discard(deployment_id)
             self._log.info(
                 "deployment.vanished",

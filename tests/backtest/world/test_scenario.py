@@ -186,9 +186,7 @@ def test_every_problem_is_reported(tmp_path):
 
 def test_files_that_are_not_toml(tmp_path):
     assert "toml:2:6: = is missing after what" in problems(tmp_path, "poll = 1\nwhat is this\n")
-    assert "toml: a comma or the closing ] is missing" in problems(
-        tmp_path, "poll = 1\nlist = [1,"
-    )
+    assert "toml: a comma or the closing ] is missing" in problems(tmp_path, "poll = 1\nlist = [1,")
     assert "model: must be a table" in problems(tmp_path, "model = 5\n")
     path = tmp_path / "latin.toml"
     path.write_bytes(b"# one\n# caf\xe9\n")
