@@ -232,7 +232,7 @@ class TestARefusedStart:
             ),
             (
                 {"model_id": "e5"},
-                "e5 was not started: .*exists; choose another id with --deployment-id",
+                "e5 was not started: .*exist; choose another id with --deployment-id",
             ),
             (
                 {"model_id": "elser", "allocations": 99},

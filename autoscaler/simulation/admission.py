@@ -9,6 +9,9 @@ from autoscaler.simulation.errors import SimulatedApiError, conflict, not_found
 from autoscaler.simulation.specs import ModelSpec
 from autoscaler.simulation.state import ClusterState
 
+START_ACTION = "cluster:admin/xpack/ml/trained_models/deployment/start"
+"""The name of `_start` as an action, for privileges and in messages."""
+
 MAX_DEPLOYMENTS = 100
 """Deployments that a cluster may have."""
 
@@ -48,13 +51,15 @@ def startable(
 ) -> ModelSpec:
     """The model to start as `deployment_id`; raises the reason why it cannot be started."""
     if conditions.upgrade_mode:
-        reason = "Cannot start deployments while upgrade mode is enabled"
+        reason = f"Cannot perform {START_ACTION} action while upgrade mode is enabled"
         raise SimulatedApiError(429, "status_exception", reason)
     if conditions.mixed_versions:
         reason = "Cannot start a deployment while the nodes have different versions"
         raise SimulatedApiError(403, "status_exception", f"{reason}: an upgrade is in progress")
-    if deployment_id in conditions.inference_endpoints:
-        raise _bad(f"deployment id [{deployment_id}] is the id of an inference endpoint")
+    if deployment_id in state.deployments:
+        raise _bad(f"an existing deployment with the same id [{deployment_id}] exist")
+    if model_id in conditions.inference_endpoints:
+        raise _bad(f"the model id [{model_id}] is the id of an inference endpoint")
     model = model_of(state, model_id)
     if len(state.deployments) >= MAX_DEPLOYMENTS:
         reason = f"the limit of [{MAX_DEPLOYMENTS}] deployments is reached"
@@ -63,8 +68,6 @@ def startable(
         )
     if conditions.feature_reset:
         raise conflict("Cannot start a deployment while the ML feature is being reset")
-    if deployment_id in state.deployments:
-        raise _bad(f"deployment with id [{deployment_id}] already exists")
     if deployment_id != model_id and deployment_id in state.models:
         raise _bad(f"deployment id [{deployment_id}] is the id of another model")
     return model
@@ -75,8 +78,8 @@ def check_owner(state: ClusterState, conditions: Conditions, deployment_id: str)
     owned = deployment_id in conditions.inference_endpoints
     if owned and state.behaviour.endpoint_owned_conflict:
         raise conflict(
-            f"deployment [{deployment_id}] was created by inference endpoint "
-            f"[{deployment_id}] and must be updated through the inference API"
+            f"Cannot update deployment [{deployment_id}] as it was created by inference endpoint "
+            f"[{deployment_id}]. It must be updated through the inference API."
         )
 
 
@@ -102,4 +105,6 @@ def check_unused(
 
 
 def _bad(reason: str) -> SimulatedApiError:
-    return SimulatedApiError(400, "status_exception", f"Could not start model deployment: {reason}")
+    return SimulatedApiError(
+        400, "status_exception", f"Could not start model deployment because {reason}"
+    )

@@ -184,6 +184,12 @@ class SimulatedCluster(Conditions):
     # Models
 
     def put_model(self, spec: ModelSpec) -> None:
+        if spec.model_id in self._state.deployments:
+            raise SimulatedApiError(
+                400,
+                "status_exception",
+                f"Cannot create model [{spec.model_id}] because a deployment has the same id",
+            )
         if spec.model_id in self._state.models:
             raise SimulatedApiError(
                 400,
@@ -195,7 +201,10 @@ class SimulatedCluster(Conditions):
     def delete_model(self, model_id: str) -> None:
         model_of(self._state, model_id)
         if any(d.model_id == model_id for d in self.deployments.values()):
-            raise conflict(f"Cannot delete model [{model_id}] as it is currently deployed")
+            raise conflict(
+                f"Cannot delete model [{model_id}] as it is currently deployed; use force to "
+                "delete the model"
+            )
         del self._state.models[model_id]
 
     def required_memory_bytes(self, model_id: str) -> int:
@@ -230,7 +239,7 @@ class SimulatedCluster(Conditions):
         check_start(request, self.behaviour)
         name = deployment_id or model_id
         model = startable(self._state, self, model_id, name)
-        minimum = adaptive.min_number_of_allocations if adaptive and adaptive.enabled else None
+        minimum = adaptive.min_number_of_allocations if adaptive else None
         parameters = Parameters(
             deployment_id=name,
             model_id=model_id,

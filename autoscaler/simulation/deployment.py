@@ -18,6 +18,9 @@ __all__ = ["FAILED", "STARTED", "STARTING", "STOPPING", "UNSET"]
 _T = TypeVar("_T")
 
 
+_NULL = -1
+
+
 class AdaptiveSettings(Struct, frozen=True, kw_only=True):
     """Settings of adaptive allocations. `enabled` None: never set, which counts as false."""
 
@@ -38,13 +41,14 @@ class AdaptivePatch(Struct, frozen=True, kw_only=True):
     max_number_of_allocations: int | UnsetType | None = UNSET
 
     def applied_to(self, stored: AdaptiveSettings | None) -> AdaptiveSettings:
+        """The settings after the change. The API itself writes minus one for an explicit null."""
         base = stored or AdaptiveSettings()
         return AdaptiveSettings(
             enabled=_patched(self.enabled, base.enabled),
-            min_number_of_allocations=_patched(
+            min_number_of_allocations=_bound(
                 self.min_number_of_allocations, base.min_number_of_allocations
             ),
-            max_number_of_allocations=_patched(
+            max_number_of_allocations=_bound(
                 self.max_number_of_allocations, base.max_number_of_allocations
             ),
         )
@@ -52,6 +56,10 @@ class AdaptivePatch(Struct, frozen=True, kw_only=True):
 
 def _patched(change: _T | UnsetType, stored: _T) -> _T:
     return stored if isinstance(change, UnsetType) else change
+
+
+def _bound(change: int | UnsetType | None, stored: int | None) -> int | None:
+    return None if change == _NULL else _patched(change, stored)
 
 
 class Parameters(Struct, frozen=True, kw_only=True):

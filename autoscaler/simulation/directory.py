@@ -43,7 +43,7 @@ class Directory:
             model_of(self._state, target_id)
             candidates = [d for d in deployments.values() if d.model_id == target_id]
         if not candidates:
-            raise conflict(f"Trained model [{target_id}] must be deployed to use")
+            raise conflict(f"Trained model [{target_id}] must be deployed to use.")
         ranks = [_BEST_FIRST.index(d.reported_state()) for d in candidates]
         best = [d for d, rank in zip(candidates, ranks, strict=True) if rank == min(ranks)]
         chosen = best[int(self._choices.integers(len(best)))] if len(best) > 1 else best[0]

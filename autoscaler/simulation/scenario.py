@@ -102,6 +102,7 @@ class ScenarioEndpoint(_Part, frozen=True, kw_only=True):
     deployment_id: str = ""  # attached to it; "": owns the deployment with its id
     task_type: str = "text_embedding"
     service: Literal["elasticsearch", "elser"] = "elasticsearch"
+    broken: bool = False  # cannot be read, so that no list with it can
 
     @property
     def serves(self) -> str:

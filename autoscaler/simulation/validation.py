@@ -41,9 +41,9 @@ def check_start(request: StartParameters, behaviour: VersionBehaviour) -> None:
         complaints.append(
             f"[threads_per_allocation] must be a power of 2 less than or equal to {MAX_THREADS}"
         )
-    max_queue = _max_queue(behaviour)
-    if request.queue_capacity is not None and request.queue_capacity > max_queue:
-        complaints.append(f"[queue_capacity] must be less than {max_queue}")
+    most = behaviour.max_queue_capacity
+    if request.queue_capacity is not None and request.queue_capacity > most:
+        complaints.append(f"[queue_capacity] must be less than {most}")
     if request.priority == "low":
         adaptive = request.adaptive if behaviour.low_priority_check else None
         complaints += _low_priority_complaints(request.number_of_allocations, adaptive)
@@ -90,22 +90,16 @@ def check_merged(
     behaviour: VersionBehaviour,
 ) -> None:
     """Raise the 400 of an update that contradicts the resulting settings."""
-    complaints = []
     if behaviour.serverless and not (merged and merged.enabled):
-        complaints.append(_ALWAYS_ADAPTIVE)
+        raise invalid_state(_ALWAYS_ADAPTIVE)
     if merged is not None:
         if merged.enabled and number_of_allocations is not None:
-            complaints.append(_NOT_WITH_ADAPTIVE)
-        complaints += _bounds_complaints(merged)
-    if behaviour.low_priority_check and deployment.low:
-        complaints += _low_priority_complaints(number_of_allocations, merged)
-    if complaints:
+            raise invalid_state(_NOT_WITH_ADAPTIVE)
+        if complaints := _bounds_complaints(merged):
+            raise invalid_request(*complaints)
+    low = behaviour.low_priority_check and deployment.low
+    if low and (complaints := _low_priority_complaints(number_of_allocations, merged)):
         raise invalid_state(*complaints)
-
-
-def _max_queue(behaviour: VersionBehaviour) -> int:
-    """The change that raised the default lowered the maximum (#115041)."""
-    return 100_000 if behaviour.queue_capacity > 1024 else 1_000_000
 
 
 def _low_priority_complaints(

@@ -34,6 +34,9 @@ class VersionBehaviour(Struct, frozen=True, kw_only=True, dict=True):
         "8.15", "`?number_of_allocations=` of `_update`", source="#108868"
     )
     queue_capacity = Fact("default `queue_capacity`", 1024, {"8.17": 10_000}, source="#115041")
+    max_queue_capacity = Fact(
+        "maximum `queue_capacity`", 1_000_000, {"8.17": 100_000}, source="#115041"
+    )
     drains = Since(
         "8.18.8, 8.19.5, 9.0.8, 9.1.5, 9.2",
         "a removed process finishes its queue",
@@ -90,13 +93,19 @@ class VersionBehaviour(Struct, frozen=True, kw_only=True, dict=True):
     inference_update = Since(
         "8.17", "`_update` of an endpoint, of `num_allocations` only at first", source="#114457"
     )
+    updates_attached_endpoints = Since(
+        "8.18",
+        "`_update` of an endpoint that is attached to a deployment is no 404",
+        source="#121231",
+    )
     inference_adaptive = Since(
         "9.2",
         "`_update` of an endpoint takes `adaptive_allocations` too, but not both together",
         source="seen in #137129",
     )
     endpoint_keeps_settings = Since(
-        "9.2", "`_update` of an endpoint with the settings that it has stored does nothing"
+        "9.2",
+        "`_update` of an endpoint replaces what it has stored, and does nothing if it is the same",
     )
     inference_threads_fixed = Since(
         "9.2.2, 9.3",

@@ -123,11 +123,42 @@ def test_conditions_that_rule_out_a_start(condition, status, fragment):
     assert fragment in error.reason
 
 
-def test_the_id_of_an_endpoint_cannot_be_used():
+def test_a_model_with_the_id_of_an_endpoint_cannot_be_used():
     world = cluster()
     world.inference_endpoints.add("mine")
-    error = refused(lambda: world.start_deployment("acme", deployment_id="mine"))
+    error = refused(lambda: world.start_deployment("mine"))
     assert (error.status, error.type) == (400, "status_exception")
+    assert "inference endpoint" in error.reason
+    world.start_deployment("acme", deployment_id="mine")  # the id of the model is compared
+
+
+def test_a_taken_id_is_refused_before_the_model_is_looked_up():
+    world = cluster()
+    world.start_deployment("acme", deployment_id="search")
+    error = refused(lambda: world.start_deployment("unknown", deployment_id="search"))
+    assert (error.status, error.type) == (400, "status_exception")
+    assert "an existing deployment with the same id [search]" in error.reason
+
+
+def test_a_start_begins_with_the_minimum_of_adaptive_settings_even_if_they_are_disabled():
+    world = cluster(node("a", processors=8))
+    settings = AdaptiveSettings(enabled=False, min_number_of_allocations=3)
+    assert world.start_deployment("acme", adaptive=settings).requested == 3
+
+
+def test_a_model_cannot_have_the_id_of_a_deployment():
+    world = cluster()
+    world.start_deployment("acme", deployment_id="search")
+    error = refused(lambda: world.put_model(model("search")))
+    assert (error.status, error.type) == (400, "status_exception")
+
+
+def test_a_deployed_model_is_deleted_only_by_force():
+    world = cluster()
+    world.start_deployment("acme")
+    error = refused(lambda: world.delete_model("acme"))
+    assert error.status == 409
+    assert "use force" in error.reason
 
 
 def test_the_maximum_number_of_deployments():

@@ -1,6 +1,7 @@
 """`_update`: the order of its checks, its combinations, and what a 200 changes."""
 
 import pytest
+from msgspec.structs import replace
 
 from autoscaler.simulation.cluster import UNSET, AdaptivePatch, AdaptiveSettings
 from autoscaler.simulation.errors import SimulatedApiError
@@ -136,7 +137,7 @@ def test_allocations_and_enabling_in_one_request_are_refused(stored):
     ("change", "fragment"),
     [
         ({"number_of_allocations": 0}, "[number_of_allocations] must be a positive integer"),
-        ({"adaptive": AdaptivePatch(min_number_of_allocations=-1)}, "[min_number_of_allocations]"),
+        ({"adaptive": AdaptivePatch(min_number_of_allocations=-2)}, "[min_number_of_allocations]"),
         ({"adaptive": AdaptivePatch(max_number_of_allocations=0)}, "[max_number_of_allocations]"),
         (
             {"adaptive": AdaptivePatch(min_number_of_allocations=3, max_number_of_allocations=2)},
@@ -150,10 +151,18 @@ def test_invalid_parameters_are_refused_before_the_lookup(change, fragment):
     assert fragment in error.reason
 
 
+@pytest.mark.parametrize("null", [None, -1])
+def test_a_null_clears_a_bound(null):
+    """The API writes -1 for an explicit null, and accepts it as one."""
+    world, deployment = started(ENABLED)
+    world.update_deployment("acme", adaptive=AdaptivePatch(min_number_of_allocations=null))
+    assert deployment.adaptive == replace(ENABLED, min_number_of_allocations=None)
+
+
 def test_bounds_that_contradict_the_stored_ones_are_refused():
     world, deployment = started(ENABLED)
     error = refused(world, adaptive=AdaptivePatch(min_number_of_allocations=6))
-    assert (error.status, error.type) == (400, "validation_exception")
+    assert (error.status, error.type) == (400, "action_request_validation_exception")
     assert deployment.adaptive == ENABLED
 
 

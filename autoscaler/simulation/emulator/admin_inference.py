@@ -12,7 +12,7 @@ from autoscaler.simulation.cluster import AdaptiveSettings
 from autoscaler.simulation.deployment import SimulatedDeployment
 from autoscaler.simulation.emulator.bodies import parse_body
 from autoscaler.simulation.emulator.calls import ApiEndpoint, Call
-from autoscaler.simulation.emulator.emulation import Emulation, InferenceEndpoint
+from autoscaler.simulation.emulator.emulation import Emulation, InferenceEndpoint, settings_of
 from autoscaler.simulation.emulator.parameters import illegal_argument
 from autoscaler.simulation.errors import no_such_deployment
 
@@ -30,6 +30,7 @@ class NewEndpoint(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
     num_allocations: int | None = None
     num_threads: int = 1
     adaptive_allocations: AdaptiveSettings | None = None
+    broken: bool = False
 
 
 async def add_endpoint(emulation: Emulation, call: Call) -> object:
@@ -50,6 +51,8 @@ async def add_endpoint(emulation: Emulation, call: Call) -> object:
             task_type=body.task_type,
             service=body.service,
             deployment_id=body.deployment_id,
+            settings=settings_of(deployment),
+            broken=body.broken,
         )
     )
     return _DONE
@@ -75,7 +78,11 @@ async def remove_endpoint(emulation: Emulation, call: Call) -> object:
 async def own(emulation: Emulation, call: Call) -> object:
     deployment = _found(emulation, call)
     emulation.add_endpoint(
-        InferenceEndpoint(inference_id=deployment.deployment_id, model_id=deployment.model_id)
+        InferenceEndpoint(
+            inference_id=deployment.deployment_id,
+            model_id=deployment.model_id,
+            settings=settings_of(deployment),
+        )
     )
     return _DONE
 

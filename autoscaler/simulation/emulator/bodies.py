@@ -1,7 +1,8 @@
 """Strict parsing of JSON bodies: an unknown field is an error."""
 
+import math
 import re
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import msgspec
 
@@ -9,21 +10,65 @@ from autoscaler.simulation.errors import SimulatedApiError
 
 Request = TypeVar("Request")
 
+_INTEGERS = frozenset(
+    {
+        "inference_threads",
+        "max_number_of_allocations",
+        "min_number_of_allocations",
+        "model_threads",
+        "num_allocations",
+        "num_threads",
+        "number_of_allocations",
+        "queue_capacity",
+        "threads_per_allocation",
+    }
+)
+"""Fields that are integers of 32 bits."""
+
 
 def parse_body(raw: bytes, kind: type[Request], *, parser: str) -> Request:
-    """The body `raw` as a `kind`; an empty body means `{}`. Numbers may be strings.
+    """The body `raw` as a `kind`; an empty body means `{}`.
+
+    Numbers may be strings, and fractions of an integer are dropped, as by the parser of the server.
 
     Raises:
         SimulatedApiError: 400, with line and column; `parser` is the name of the parser of the
             server.
     """
     try:
-        return msgspec.json.decode(raw or b"{}", type=kind, strict=False)
+        document = _with_integers(msgspec.json.decode(raw or b"{}"))
+        return msgspec.convert(document, kind, strict=False)
     except msgspec.ValidationError as error:
         reason = _reason(raw, str(error), parser)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         reason = f"[1:1] {error}"
     raise SimulatedApiError(400, "x_content_parse_exception", reason)
+
+
+def _with_integers(value: Any, name: str = "") -> Any:
+    """The document with the numbers of its integer fields as integers.
+
+    Raises:
+        msgspec.ValidationError: one is out of range.
+    """
+    if isinstance(value, dict):
+        return {key: _with_integers(item, key) for key, item in value.items()}
+    if name not in _INTEGERS or isinstance(value, bool):
+        return value
+    number = _number(value)
+    if number is None:
+        return value
+    if not -(2**31) <= number < 2**31:
+        raise msgspec.ValidationError(f"{value} is out of range of int - at `$.{name}`")
+    return int(number)
+
+
+def _number(value: Any) -> float | None:
+    try:
+        number = float(value) if isinstance(value, int | float | str) else math.nan
+    except ValueError:
+        return None
+    return number if math.isfinite(number) else None
 
 
 def _reason(raw: bytes, complaint: str, parser: str) -> str:

@@ -2,7 +2,7 @@
 
 from autoscaler.ports import Clock
 from autoscaler.simulation.cluster import AdaptiveSettings, ModelSpec, NodeSpec, SimulatedCluster
-from autoscaler.simulation.emulator.emulation import Emulation, InferenceEndpoint
+from autoscaler.simulation.emulator.emulation import Emulation, InferenceEndpoint, settings_of
 from autoscaler.simulation.emulator.security import Security, User
 from autoscaler.simulation.errors import SimulatedApiError
 from autoscaler.simulation.memory import MemoryStatistics
@@ -36,7 +36,11 @@ def build_emulation(scenario: ClusterScenario, clock: Clock) -> Emulation:
     for deployment in scenario.deployments:
         if deployment.owned_by_endpoint:
             emulation.add_endpoint(
-                InferenceEndpoint(inference_id=deployment.id, model_id=deployment.model_id)
+                InferenceEndpoint(
+                    inference_id=deployment.id,
+                    model_id=deployment.model_id,
+                    settings=settings_of(emulation.cluster.deployments[deployment.id]),
+                )
             )
         if deployment.load is not None:
             emulation.start_load(deployment.id, deployment.load)
@@ -46,12 +50,15 @@ def build_emulation(scenario: ClusterScenario, clock: Clock) -> Emulation:
 
 
 def _inference_endpoint(endpoint: ScenarioEndpoint, cluster: SimulatedCluster) -> InferenceEndpoint:
+    deployment = cluster.deployments[endpoint.serves]
     return InferenceEndpoint(
         inference_id=endpoint.inference_id,
-        model_id=cluster.deployments[endpoint.serves].model_id,
+        model_id=deployment.model_id,
         task_type=endpoint.task_type,
         service=endpoint.service,
         deployment_id=endpoint.deployment_id or None,
+        settings=settings_of(deployment),
+        broken=endpoint.broken,
     )
 
 

@@ -131,13 +131,16 @@ async def update(emulation: Emulation, call: Call) -> AssignmentResponse:
             raise illegal_argument(
                 f"request [{call.path}] contains unrecognized parameter: [number_of_allocations]"
             )
+    elif not call.body:
+        raise SimulatedApiError(400, "parse_exception", "request body is required")
     else:  # with the parameter, the body is ignored
         body = parse_body(
             call.body, UpdateRequest, parser="update_trained_model_deployment_request"
         )
         _require_known(emulation, {"adaptive_allocations": body.adaptive_allocations})
         _require_same_id(deployment_id, body.model_id)
-        _timeout_s(call, body.timeout, default_s=30.0)
+        if body.timeout:
+            parse_duration_s("timeout", body.timeout)
         allocations = _first_given(body.number_of_allocations, body.model_threads)
         adaptive = _adaptive_patch(body.adaptive_allocations)
     deployment = cluster.update_deployment(

@@ -7,7 +7,11 @@ from collections.abc import Callable
 from msgspec import Struct
 
 from autoscaler.ports import Clock
-from autoscaler.simulation.cluster import SimulatedCluster
+from autoscaler.simulation.cluster import (
+    AdaptiveSettings,
+    SimulatedCluster,
+    SimulatedDeployment,
+)
 from autoscaler.simulation.emulator.cluster_settings import ClusterSettings
 from autoscaler.simulation.emulator.faults import Faults
 from autoscaler.simulation.emulator.security import Security
@@ -22,6 +26,13 @@ _MAX_WAIT_S = 60.0
 """Maximum seconds between two checks of the condition that a request waits for."""
 
 
+class EndpointSettings(Struct, frozen=True, kw_only=True):
+    """What an endpoint has stored for its deployment: one or the other."""
+
+    num_allocations: int | None = None
+    adaptive: AdaptiveSettings | None = None
+
+
 class InferenceEndpoint(Struct, frozen=True, kw_only=True):
     """An inference endpoint. Without `deployment_id` it owns the deployment with its id."""
 
@@ -30,10 +41,19 @@ class InferenceEndpoint(Struct, frozen=True, kw_only=True):
     task_type: str = "text_embedding"
     service: str = "elasticsearch"
     deployment_id: str | None = None
+    settings: EndpointSettings = EndpointSettings()
+    broken: bool = False  # cannot be read, so that no list with it can
 
     @property
     def serves(self) -> str:
         return self.deployment_id or self.inference_id
+
+
+def settings_of(deployment: SimulatedDeployment) -> EndpointSettings:
+    """The settings that an endpoint stores if it creates this deployment."""
+    if deployment.adaptive is not None:
+        return EndpointSettings(adaptive=deployment.adaptive)
+    return EndpointSettings(num_allocations=deployment.requested)
 
 
 class Emulation:
@@ -54,7 +74,6 @@ class Emulation:
         self.security = security
         self.faults = Faults()
         self.endpoints: dict[str, InferenceEndpoint] = {}
-        self.stored_settings: dict[str, object] = {}  # the last update of each endpoint
         self.settings = ClusterSettings(cluster.settings)
         self.node_versions: dict[str, str] = {}  # of nodes that differ from the others
         self.has_master = True
@@ -99,7 +118,6 @@ class Emulation:
 
     def remove_endpoint(self, inference_id: str) -> None:
         self.endpoints.pop(inference_id, None)
-        self.stored_settings.pop(inference_id, None)
         self.cluster.inference_endpoints.discard(inference_id)
         self.cluster.attached_endpoints.pop(inference_id, None)
 

@@ -8,11 +8,12 @@ from collections.abc import Sequence
 from typing import Any
 
 from msgspec import UNSET, Struct, UnsetType
+from msgspec.structs import replace
 
 from autoscaler.simulation.cluster import AdaptivePatch
 from autoscaler.simulation.emulator.bodies import parse_body
 from autoscaler.simulation.emulator.calls import ApiEndpoint, Call
-from autoscaler.simulation.emulator.emulation import Emulation, InferenceEndpoint
+from autoscaler.simulation.emulator.emulation import Emulation, EndpointSettings, InferenceEndpoint
 from autoscaler.simulation.errors import (
     SimulatedApiError,
     conflict,
@@ -42,6 +43,13 @@ class EndpointChange(Struct, frozen=True, kw_only=True):
     allocations: int | None = None
     adaptive: AdaptivePatch | UnsetType = UNSET
 
+    @property
+    def stored(self) -> EndpointSettings:
+        """What the endpoint stores, in place of all that it had stored."""
+        if isinstance(self.adaptive, AdaptivePatch):
+            return EndpointSettings(adaptive=self.adaptive.applied_to(None))
+        return EndpointSettings(num_allocations=self.allocations)
+
 
 async def get_all(emulation: Emulation, call: Call) -> object:
     behaviour = emulation.cluster.behaviour
@@ -64,14 +72,14 @@ async def update(emulation: Emulation, call: Call) -> object:
     inference_id = call.ids["inference_id"]
     request = parse_body(call.body, UpdateEndpointBody, parser="update_inference_model")
     task_type = _task_type(call.ids.get("task_type"), request.task_type)
+    behaviour = emulation.cluster.behaviour
     endpoint = emulation.endpoints.get(inference_id)
-    if endpoint is None:
+    if endpoint is None or (endpoint.deployment_id and not behaviour.updates_attached_endpoints):
         raise _unknown(
             f"The inference endpoint [{inference_id}] does not exist and cannot be updated"
         )
     if task_type != endpoint.task_type:
         raise _bad("Task type must match the task type of the existing endpoint")
-    behaviour = emulation.cluster.behaviour
     change = _change(request.service_settings, behaviour, call)
     if endpoint.serves not in emulation.cluster.deployments:
         raise not_found(
@@ -79,8 +87,8 @@ async def update(emulation: Emulation, call: Call) -> object:
         )
     if behaviour.endpoint_owned_conflict:
         _require_ownership(endpoint)
-    stored = emulation.stored_settings.get(inference_id)
-    if behaviour.endpoint_keeps_settings and stored == change:
+    settings = change.stored
+    if behaviour.endpoint_keeps_settings and settings == endpoint.settings:
         return _document(emulation, endpoint)
     emulation.cluster.update_deployment(
         endpoint.serves,
@@ -88,8 +96,9 @@ async def update(emulation: Emulation, call: Call) -> object:
         adaptive=change.adaptive,
         by_endpoint=True,
     )
-    emulation.stored_settings[inference_id] = change
-    return _document(emulation, endpoint)
+    updated = replace(endpoint, settings=settings)
+    emulation.endpoints[inference_id] = updated
+    return _document(emulation, updated)
 
 
 def _task_type(in_path: str | None, in_body: str | UnsetType) -> str:
@@ -165,7 +174,19 @@ def _unknown(reason: str) -> SimulatedApiError:
 def _listed(
     emulation: Emulation, endpoints: Sequence[InferenceEndpoint]
 ) -> dict[str, list[dict[str, Any]]]:
-    """The list of endpoints, in the form of the version."""
+    """The list of endpoints, in the form of the version.
+
+    Raises:
+        SimulatedApiError: 500: one of them cannot be read.
+    """
+    for endpoint in endpoints:
+        if endpoint.broken:
+            raise SimulatedApiError(
+                500,
+                "status_exception",
+                f"Failed to parse stored model [{endpoint.inference_id}] for "
+                f"[{endpoint.service}] service",
+            )
     key = emulation.cluster.behaviour.endpoint_list
     documents = [_document(emulation, endpoint) for endpoint in endpoints]
     if key == "models":
@@ -179,7 +200,7 @@ def _document(emulation: Emulation, endpoint: InferenceEndpoint) -> dict[str, An
     if deployment is not None:
         settings["num_allocations"] = deployment.requested
         settings["num_threads"] = deployment.parameters.threads_per_allocation
-        adaptive = deployment.adaptive
+        adaptive = endpoint.settings.adaptive
         if adaptive is not None:
             settings["adaptive_allocations"] = {"enabled": bool(adaptive.enabled)} | {
                 name: bound
@@ -210,6 +231,7 @@ _UPDATING = tuple(
         path=f"/_inference/{task_type}{{inference_id}}/_update",
         handler=update,
         action=_UPDATE,
+        parameters=frozenset({"timeout"}),
         needs_master=True,
     )
     for task_type in ("", "{task_type}/")

@@ -122,7 +122,7 @@ def _add_readable_sizes(document: dict[str, Any]) -> None:
 
 
 _NODES = "cluster:monitor/nodes/info"
-_MEMORY = "cluster:monitor/xpack/ml/trained_models/memory/stats"
+_MEMORY = "cluster:monitor/xpack/ml/memory/stats/get"
 
 ENDPOINTS = (
     ApiEndpoint(method="GET", path="/_nodes", handler=get_nodes, action=_NODES),

@@ -146,10 +146,53 @@ async def test_an_old_version_has_no_adaptive_allocations():
 
 
 async def test_an_empty_update_changes_nothing(es):
-    for body in (None, {}):
-        response = await es.post(f"{E5}/_update", body)
-        assert response.status == 200
-        assert response.document["assignment"]["task_parameters"]["number_of_allocations"] == 1
+    response = await es.post(f"{E5}/_update", {})
+    assert response.status == 200
+    assert response.document["assignment"]["task_parameters"]["number_of_allocations"] == 1
+
+
+async def test_an_update_without_a_body_is_refused(es):
+    refused = await es.post(f"{E5}/_update")
+    assert (refused.status, refused.error["type"]) == (400, "parse_exception")
+    assert "request body is required" in refused.error["reason"]
+
+
+@pytest.mark.parametrize(("written", "meant"), [(2.5, 2), ("3", 3), (2.0, 2)])
+async def test_a_number_is_read_as_the_parser_of_the_server_reads_it(es, written, meant):
+    response = await es.post(f"{E5}/_update", {"number_of_allocations": written})
+    assert response.document["assignment"]["task_parameters"]["number_of_allocations"] == meant
+
+
+@pytest.mark.parametrize("written", [3e9, 2**31, "3000000000", "many", None, [2]])
+async def test_a_number_out_of_range_is_refused(es, written):
+    refused = await es.post(f"{E5}/_update", {"number_of_allocations": written})
+    assert (refused.status, refused.error["type"]) == (400, "x_content_parse_exception")
+    assert "number_of_allocations" in refused.error["reason"]
+
+
+async def test_an_update_may_have_no_time_to_wait(es):
+    assert (await es.post(f"{E5}/_update?timeout=0", {})).status == 200
+    assert (await es.post(f"{E5}/_update", {"timeout": "0"})).status == 200
+    assert (await es.post(f"{E5}/_update", {"timeout": "5"})).status == 400, "without a unit"
+    refused = await es.post("/_ml/trained_models/big/deployment/_start?timeout=0")
+    assert (refused.status, refused.error["type"]) == (400, "action_request_validation_exception")
+
+
+async def test_a_cache_size_needs_a_unit(es):
+    refused = await es.post("/_ml/trained_models/big/deployment/_start?cache_size=100")
+    assert (refused.status, refused.error["type"]) == (400, "parse_exception")
+    assert "unit is missing" in refused.error["reason"]
+    start = await es.post("/_ml/trained_models/big/deployment/_start?cache_size=0")
+    assert start.status == 200
+
+
+async def test_upgrade_mode_names_the_action(es):
+    await es.post("/_ml/set_upgrade_mode?enabled=true")
+    refused = await es.post("/_ml/trained_models/big/deployment/_start")
+    assert refused.error["reason"] == (
+        "Cannot perform cluster:admin/xpack/ml/trained_models/deployment/start action while "
+        "upgrade mode is enabled"
+    )
 
 
 @pytest.mark.parametrize(

@@ -77,19 +77,46 @@ async def test_an_endpoint_disables_adaptive_allocations_in_two_steps():
         assert (await update_endpoint(es, OFF)).status == 200
         assert (await update_endpoint(es, {"num_allocations": 3})).status == 200
         assert es.cluster.deployments["e5"].requested == 3
-        assert (await settings_of(es))["adaptive_allocations"]["enabled"] is False
+        assert "adaptive_allocations" not in await settings_of(es)
+        assert es.cluster.deployments["e5"].adaptive.enabled is False
 
 
-async def test_an_update_of_adaptive_settings_is_a_patch():
+async def test_an_update_of_adaptive_settings_replaces_those_of_the_endpoint():
+    """The deployment merges them; the endpoint stores, and reports, the last ones only."""
     async with owned() as es:
         await update_endpoint(es, ON)
         await update_endpoint(es, {"adaptive_allocations": {"max_number_of_allocations": 5}})
         stored = es.cluster.deployments["e5"].adaptive
         assert (stored.min_number_of_allocations, stored.max_number_of_allocations) == (2, 5)
+        assert (await settings_of(es))["adaptive_allocations"] == {
+            "enabled": False,
+            "max_number_of_allocations": 5,
+        }
         refused = await update_endpoint(
             es, {"adaptive_allocations": {"min_number_of_allocations": 6}}
         )
-        assert (refused.status, refused.error["type"]) == (400, "validation_exception")
+        refusal = (refused.status, refused.error["type"])
+        assert refusal == (400, "action_request_validation_exception")
+
+
+async def test_settings_that_an_endpoint_has_stored_touch_nothing():
+    """Also those with which it was created, and also if the deployment has lost them."""
+    async with owned() as es:
+        es.cluster.update_deployment("e5", number_of_allocations=3, internal=True)
+        assert (await update_endpoint(es, {"num_allocations": 1})).status == 200
+        assert es.cluster.deployments["e5"].requested == 3
+        await update_endpoint(es, {"num_allocations": 2})
+        assert es.cluster.deployments["e5"].requested == 2
+
+
+async def test_one_endpoint_that_cannot_be_read_fails_the_list():
+    endpoints = [ScenarioEndpoint(inference_id="bad", deployment_id="e5", broken=True)]
+    async with client_of(scenario(deployments=[OWNED], endpoints=endpoints)) as es:
+        for path in ("/_inference", "/_inference/_all", "/_inference/bad"):
+            assert (await es.get(path)).status == 500
+        assert (await es.get("/_inference/e5")).status == 200
+        await es.delete("/_emulator/endpoints/bad")
+        assert (await es.get("/_inference/_all")).status == 200
 
 
 @pytest.mark.parametrize("version", ["8.17", "8.19", "9.1"])
@@ -158,8 +185,10 @@ async def test_an_unknown_endpoint_and_one_without_its_deployment():
         assert "num_allocations" not in await settings_of(es)
 
 
-@pytest.mark.parametrize(("version", "status"), [("9.1", 200), ("9.2", 409)])
-async def test_later_versions_refuse_updates_through_an_attached_endpoint(version, status):
+@pytest.mark.parametrize(
+    ("version", "status"), [("8.17", 404), ("8.18", 200), ("9.1", 200), ("9.2", 409)]
+)
+async def test_an_attached_endpoint_updates_its_deployment_in_some_versions(version, status):
     attached = ScenarioEndpoint(inference_id="mine", deployment_id="e5", task_type="rerank")
     async with client_of(scenario(version=version, endpoints=[attached])) as es:
         assert (await settings_of(es, "mine"))["deployment_id"] == "e5"
