@@ -82,6 +82,7 @@ class ClusterController:
             rules=lambda: self._config.rules,
             stopped=lambda: bool(self._loop.state.stopped),
             on_report=self._apply_report,
+            on_change=self.metrics.cluster_changed,
         )
         state_store = StateFile(config.state_file) if config.state_file is not None else None
         self._loop = ControlLoop(

@@ -8,6 +8,19 @@ from autoscaler.core.state import StoppedDeployment
 from autoscaler.core.values import FastStrEnum, Observation, Schedule, Value
 
 
+class ClusterChangeKind(FastStrEnum):
+    """What is different about a cluster that responds at the same address."""
+
+    CLUSTER = "cluster"  # it is another one
+    VERSION = "version"
+    NODES = "nodes"  # machine-learning nodes have joined or left
+    LICENCE = "licence"
+    SECURITY = "security"  # enabled or disabled
+    USER = "user"
+    PRIVILEGE = "privilege"
+    UPGRADE_MODE = "upgrade_mode"
+
+
 class FailureKind(FastStrEnum):
     """Kinds of failed observations, as an operator would distinguish them."""
 

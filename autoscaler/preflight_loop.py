@@ -18,7 +18,7 @@ from autoscaler.core.decision import Mode, Outcome, OutcomeKind, Plan
 from autoscaler.core.selection import Rule
 from autoscaler.core.units import duration_text
 from autoscaler.core.values import Observation
-from autoscaler.ports import Clock, CycleTimes, FailureKind, ObservationFailed
+from autoscaler.ports import Clock, ClusterChangeKind, CycleTimes, FailureKind, ObservationFailed
 
 PREFLIGHT_INTERVAL_S = 900.0
 """Seconds between preflight checks of a cluster that accepts all changes. 15 min, because what the
@@ -46,6 +46,7 @@ class PreflightLoop:
         stopped: whether the daemon has stopped deployments.
         on_report: is called with the report after each check, and with whether the cluster may
             accept now what it has refused before.
+        on_change: is called for each change of the cluster.
     """
 
     def __init__(
@@ -58,6 +59,7 @@ class PreflightLoop:
         rules: Callable[[], tuple[Rule, ...]],
         stopped: Callable[[], bool],
         on_report: Callable[[PreflightReport, bool], None],
+        on_change: Callable[[ClusterChangeKind], None],
     ) -> None:
         self._api = api
         self._cluster = cluster
@@ -66,6 +68,7 @@ class PreflightLoop:
         self._rules = rules
         self._stopped = stopped
         self._on_report = on_report
+        self._on_change = on_change
         self._due = asyncio.Event()
         self._at_once = asyncio.Event()
         self._deployed: frozenset[str] | None = None
@@ -148,6 +151,7 @@ class PreflightLoop:
             for some, others, verb in ((before, nodes, "left"), (nodes, before, "joined"))
             if some.keys() - others.keys()
         ]
+        self._on_change(ClusterChangeKind.NODES)
         count = f"{len(nodes)} machine-learning node{'' if len(nodes) == 1 else 's'}"
         self._log.info(
             "cluster.nodes_changed", message=f"the cluster has {count} now: {', '.join(parts)}"
@@ -205,6 +209,7 @@ class PreflightLoop:
             for change in changes(self._told, found):
                 log = self._log.info if change.improvement else self._log.warning
                 log("cluster.changed", message=change.sentence)
+                self._on_change(change.kind)
             self._told = found
         self._on_report(found, regained(before, found))
 

@@ -23,7 +23,7 @@ from autoscaler.core.decision import (
 from autoscaler.core.shortfall import Shortfall, ShortfallCause
 from autoscaler.core.state import FORGET_AFTER_S
 from autoscaler.core.values import Cluster, DataIssue, NodeCapacity, Reason, Sample, Step
-from autoscaler.ports import FailureKind, ObservationFailed
+from autoscaler.ports import ClusterChangeKind, FailureKind, ObservationFailed
 from tests.adapters.recorded import (
     cycle,
     decision,
@@ -457,6 +457,28 @@ def test_external_changes_and_updates_without_effect_are_counted(recorder, regis
     assert value(registry, "autoscaler_external_changes_total") == 1
     assert value(registry, "autoscaler_second_writer") == 1
     assert value(registry, "autoscaler_updates_total", outcome="no_effect") == 1
+
+
+def test_unknown_figures_are_counted_by_whether_a_decision_needs_them(recorder, registry):
+    observed, plan, outcomes, took = cycle(outcome(steady(), OutcomeKind.UNCHANGED))
+    odd = replace(observed, unreadable_figures={"elser": "deployment_stats.cache_size: odd"})
+    recorder.planned(odd, plan, outcomes, took)
+    lacking = replace(observed, unknown_figures={"elser": ("state",)})
+    recorder.planned(lacking, plan, outcomes, took)
+    recorder.planned(lacking, plan, outcomes, took)
+    assert value(registry, "autoscaler_unknown_figures_total", figures="other") == 1
+    assert value(registry, "autoscaler_unknown_figures_total", figures="needed") == 2
+    unmanaged = replace(plan, decisions=())
+    recorder.planned(lacking, unmanaged, (), took)
+    assert value(registry, "autoscaler_unknown_figures_total", figures="other") == 2
+
+
+@pytest.mark.parametrize("kind", ClusterChangeKind)
+def test_changes_of_the_cluster_are_counted_from_the_start(recorder, registry, kind):
+    name = "autoscaler_cluster_changes_total"
+    assert registry.get_sample_value(name, {"kind": kind}) == 0
+    recorder.cluster_changed(kind)
+    assert registry.get_sample_value(name, {"kind": kind}) == 1
 
 
 def test_both_formats_are_valid_and_have_no_created_series(recorder, daemon, registry):

@@ -158,6 +158,9 @@ async def test_other_nodes_are_named(tmp_path):
             "the cluster has 2 machine-learning nodes now: ml-2 joined",
             "the cluster has 1 machine-learning node now: ml-1 left",
         ]
+        _, text = await setup.get("/metrics")
+        assert 'autoscaler_cluster_changes_total{kind="nodes"} 2.0' in text
+        assert 'autoscaler_cluster_changes_total{kind="version"} 0.0' in text
 
 
 async def test_a_licence_that_expires_and_is_renewed(tmp_path):

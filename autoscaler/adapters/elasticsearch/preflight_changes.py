@@ -7,11 +7,13 @@ from msgspec import Struct
 from autoscaler.adapters.elasticsearch.preflight_report import PreflightReport
 from autoscaler.adapters.elasticsearch.server_version import SERVERLESS
 from autoscaler.core.decision import Mode
+from autoscaler.ports import ClusterChangeKind
 
 
 class ClusterChange(Struct, frozen=True):
     """One difference."""
 
+    kind: ClusterChangeKind
     sentence: str
     improvement: bool = False  # whether it only permits more than before
 
@@ -20,29 +22,38 @@ def changes(before: PreflightReport, now: PreflightReport) -> Iterator[ClusterCh
     """The differences. A value that either check does not know is not compared."""
     if before.cluster_uuid and now.cluster_uuid and before.cluster_uuid != now.cluster_uuid:
         yield ClusterChange(
+            ClusterChangeKind.CLUSTER,
             f"another cluster responds at this address: {now.cluster_name} ({now.cluster_uuid}), "
-            f"before {before.cluster_name} ({before.cluster_uuid})"
+            f"before {before.cluster_name} ({before.cluster_uuid})",
         )
     was, is_ = _version(before), _version(now)
     if was and is_ and was != is_:
-        yield ClusterChange(f"the cluster is now {is_}, was {was}")
+        yield ClusterChange(ClusterChangeKind.VERSION, f"the cluster is now {is_}, was {was}")
     was, is_ = _licence(before), _licence(now)
     if was and is_ and was != is_:
         regained_licence = before.licence_ok is False and now.licence_ok is True
-        yield ClusterChange(f"the licence is now {is_}, was {was}", regained_licence)
+        yield ClusterChange(
+            ClusterChangeKind.LICENCE, f"the licence is now {is_}, was {was}", regained_licence
+        )
     if before.security_enabled is not None and now.security_enabled is not None:
         if before.security_enabled != now.security_enabled:
             state = "enabled" if now.security_enabled else "disabled"
-            yield ClusterChange(f"security is now {state}")
+            yield ClusterChange(ClusterChangeKind.SECURITY, f"security is now {state}")
         elif before.user != now.user and now.user:
-            yield ClusterChange(f"the user is now {now.user}, was {before.user}")
+            yield ClusterChange(
+                ClusterChangeKind.USER, f"the user is now {now.user}, was {before.user}"
+            )
     for name, granted in now.privileges.items():
         if name in before.privileges and before.privileges[name] != granted:
             has = "has" if granted else "no longer has"
             sentence = f"{now.user} {has} the cluster privilege {name}{' now' if granted else ''}"
-            yield ClusterChange(sentence, improvement=granted)
+            yield ClusterChange(ClusterChangeKind.PRIVILEGE, sentence, improvement=granted)
     if before.upgrade_mode and now.upgrade_mode is False:
-        yield ClusterChange("machine learning is no longer in upgrade mode", improvement=True)
+        yield ClusterChange(
+            ClusterChangeKind.UPGRADE_MODE,
+            "machine learning is no longer in upgrade mode",
+            improvement=True,
+        )
 
 
 def regained(before: PreflightReport, now: PreflightReport) -> bool:

@@ -181,6 +181,11 @@ SAMPLE_ISSUES = MetricFamily(
     "Samples with a data-quality issue, on which nothing is scaled down (issue).",
     "counter",
 )
+UNKNOWN_FIGURES = MetricFamily(
+    "autoscaler_unknown_figures",
+    "Observations with figures that are not reported or unreadable (figures: needed, other).",
+    "counter",
+)
 LEAD_TIME = MetricFamily(
     "autoscaler_lead_time_seconds",
     "Time from an accepted update until all its allocations run (new_node: on a new node).",
@@ -199,6 +204,9 @@ CYCLES = MetricFamily(
 )
 CYCLE_DURATION = MetricFamily(
     "autoscaler_cycle_duration_seconds", "Duration of the parts of a cycle (part).", "histogram"
+)
+CLUSTER_CHANGES = MetricFamily(
+    "autoscaler_cluster_changes", "Changes of the cluster at the address (kind).", "counter"
 )
 OBSERVATION_FAILURES = MetricFamily(
     "autoscaler_observation_failures", "Failed observations, by kind of failure (kind).", "counter"

@@ -12,7 +12,7 @@ from autoscaler.adapters.prometheus.node_labels import NodeLabels
 from autoscaler.core.decision import CompletedRollout, Outcome, OutcomeKind, Plan
 from autoscaler.core.state import FORGET_AFTER_S
 from autoscaler.core.values import DataIssue, Observation, Reason
-from autoscaler.ports import Clock, CycleTimes, FailureKind, ObservationFailed
+from autoscaler.ports import Clock, ClusterChangeKind, CycleTimes, FailureKind, ObservationFailed
 
 CYCLE_BUCKETS_S = (0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
 """Upper bounds in seconds: from the plan of one deployment to a very slow cluster."""
@@ -35,6 +35,7 @@ class _Counts:
         self.updates: LabelledCounter[OutcomeKind] = LabelledCounter()
         self.issues: LabelledCounter[DataIssue] = LabelledCounter()
         self.external_changes = 0
+        self.unknown: LabelledCounter[str] = LabelledCounter()  # observations, by cause
         self.lead_times: dict[bool, Histogram] = {}  # by whether a process had to start
 
 
@@ -55,6 +56,7 @@ class PrometheusRecorder(Collector):
         self._up: bool | None = None
         self._deployments: dict[str, _Counts] = {}
         self._cycles = {"completed": 0, "skipped": 0}
+        self._changes = dict.fromkeys(ClusterChangeKind, 0)
         self._failures = dict.fromkeys(FailureKind, 0)
         self._durations = {part: Histogram(CYCLE_BUCKETS_S) for part in ("observe", "plan", "act")}
 
@@ -75,7 +77,12 @@ class PrometheusRecorder(Collector):
             self._of(found.deployment_id).updates.add(OutcomeKind.NO_EFFECT)
         for rollout in plan.completed_rollouts:
             self._count_rollout(rollout)
+        self._count_unknown_figures(observation, plan)
         self._forget(observation)
+
+    def cluster_changed(self, kind: ClusterChangeKind) -> None:
+        """The cluster at the address differs from before."""
+        self._changes[kind] += 1
 
     def skipped(self, failure: ObservationFailed, at: float) -> None:
         self._up = False
@@ -115,6 +122,14 @@ class PrometheusRecorder(Collector):
             counts.updates.add(outcome.kind)
         for issue in decision.sample.issues:
             counts.issues.add(issue)
+
+    def _count_unknown_figures(self, observation: Observation, plan: Plan) -> None:
+        if not observation.unknown_figures and not observation.unreadable_figures:
+            return
+        needed = {d.deployment_id for d in plan.decisions} & observation.unknown_figures.keys()
+        for deployment_id in {*observation.unknown_figures, *observation.unreadable_figures}:
+            figures = "needed" if deployment_id in needed else "other"
+            self._of(deployment_id).unknown.add(figures)
 
     def _count_rollout(self, rollout: CompletedRollout) -> None:
         by_new_node = self._of(rollout.deployment_id).lead_times
@@ -168,6 +183,14 @@ class PrometheusRecorder(Collector):
             families.EXTERNAL_CHANGES,
             [({"deployment": id_}, float(counts.external_changes)) for id_, counts in each],
         )
+        yield family(
+            families.UNKNOWN_FIGURES,
+            [
+                ({"deployment": id_, "figures": figures}, float(count))
+                for id_, counts in each
+                for figures, count in counts.unknown.items()
+            ],
+        )
         yield histogram_family(
             families.LEAD_TIME,
             [
@@ -181,6 +204,10 @@ class PrometheusRecorder(Collector):
         yield family(families.UP, [] if self._up is None else [({}, float(self._up))])
         yield family(families.OBSERVATION_AGE, [({}, self._age_s())])
         yield family(families.CYCLES, [({"result": r}, float(n)) for r, n in self._cycles.items()])
+        yield family(
+            families.CLUSTER_CHANGES,
+            [({"kind": str(kind)}, float(count)) for kind, count in self._changes.items()],
+        )
         yield family(
             families.OBSERVATION_FAILURES,
             [({"kind": str(kind)}, float(count)) for kind, count in self._failures.items()],
