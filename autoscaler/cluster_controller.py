@@ -160,8 +160,10 @@ class ClusterController:
         self._loop.retry()
 
     def _apply_report(self, found: PreflightReport, regained: bool) -> None:
-        self._loop.ruleset = ruleset_of(self._config, found)
-        if regained:
+        before, self._loop.ruleset = self._loop.ruleset, ruleset_of(self._config, found)
+        # What only observes from now on needs no back-off after the refusal that has shown it.
+        newly_observed = before.owned_observe_only is None and found.owned_rejected_because
+        if regained or newly_observed:
             self._loop.state = without_denials(self._loop.state)
 
     async def release(self) -> None:
@@ -224,10 +226,14 @@ class CompositeRecorder:
 
 def ruleset_of(config: Config, found: PreflightReport | None = None) -> Ruleset:
     """The configured rules, with the reason where the cluster would refuse their changes."""
-    rules = config.rules
-    if found is not None:
-        rules = tuple(replace(rule, observe_only=found.observe_only(rule.mode)) for rule in rules)
-    return Ruleset(rules=rules, max_interval_s=MAX_INTERVAL_POLLS * config.poll_interval_s)
+    found = found or PreflightReport()
+    return Ruleset(
+        rules=tuple(
+            replace(rule, observe_only=found.observe_only(rule.mode)) for rule in config.rules
+        ),
+        max_interval_s=MAX_INTERVAL_POLLS * config.poll_interval_s,
+        owned_observe_only=found.owned_observe_only,
+    )
 
 
 def transport_to(config: Config, clock: Clock) -> Transport:

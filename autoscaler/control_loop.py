@@ -279,7 +279,7 @@ class ControlLoop:
             name, rule = decision.deployment_id, rules.get(decision.rule)
             if (
                 rule is None
-                or not rule.sends
+                or not (rule.sends and decision.sends)
                 or rule.on_exit is OnExit.KEEP
                 or decision.externally_controlled
             ):

@@ -180,7 +180,7 @@ class PreflightLoop:
         if await wait_for_any(self._clock, REJECTED_INTERVAL_S, self._at_once):
             return
         interval_s = PREFLIGHT_INTERVAL_S
-        if any(map(self.report.rejection_of, Mode)):
+        if any(map(self.report.rejection_of, Mode)) or self.report.owned_rejected_because:
             interval_s = REJECTED_INTERVAL_S
         if self._unfinished:
             longer_s = REJECTED_INTERVAL_S * 2.0 ** min(self._unfinished - 1, 8)
@@ -215,7 +215,8 @@ class PreflightLoop:
 
     def _log_problems(self, found: PreflightReport) -> None:
         rules = self._rules()
-        rejections = {found.rejection_of(rule.mode) for rule in rules} - {""}
+        rejections = {found.rejection_of(rule.mode) for rule in rules}
+        rejections = (rejections | {found.owned_rejected_because}) - {""}
         for problem in found.problems:
             if problem.sentence == found.stop_rejected_because:
                 continue  # `endpoints.unknown` reports it

@@ -199,6 +199,39 @@ async def test_a_privilege_that_is_withdrawn_and_granted_again(tmp_path):
         assert setup.requested > requested
 
 
+@pytest.mark.parametrize("listed", [True, False], ids=["listed", "not listed"])
+async def test_the_privilege_for_deployments_of_endpoints(tmp_path, listed):
+    """Without it they are observed only, and that is said in the same words everywhere."""
+    usual = ("monitor_ml", "manage_ml", *(["monitor"] if listed else []))  # it includes the list
+    owned = replace(
+        SECURED,
+        version="9.4",
+        endpoints=[ScenarioEndpoint(inference_id="e5")],
+        security=replace(SECURED.security, roles={"scaling": [*usual]}),
+    )
+    async with running(tmp_path, owned, **USER) as setup:
+        await setup.clock.advance(2.0 * REJECTED_INTERVAL_S)
+        requested = setup.requested
+        load = SCENARIO.deployments[0].load
+        setup.emulator.emulation.start_load("e5", replace(load, rate_per_s=120.0))
+        await setup.clock.advance(300.0)
+        (message,) = setup.messages("cluster.observe_only")
+        assert "lacks the cluster privilege manage_inference; grant manage_inference" in message
+        assert len(setup.messages("cluster.problem")) == (0 if listed else 1)
+        assert len(setup.messages("update.refused")) == (0 if listed else 1)
+        _, metrics = await setup.get("/metrics")
+        assert 'autoscaler_observe_only{deployment="e5",reason="privilege"} 1.0' in metrics
+        _, found = await setup.get("/decisions/e5")
+        assert '"kind":"observe_only"' in found
+        assert setup.requested == requested
+        roles = setup.emulator.emulation.security.roles
+        roles["scaling"] = (*usual, "manage_inference")
+        await setup.clock.advance(REJECTED_INTERVAL_S + 30.0)
+        assert setup.requested > requested
+        _, metrics = await setup.get("/metrics")
+        assert 'autoscaler_observe_only{deployment="e5"' not in metrics
+
+
 async def test_security_that_is_disabled(tmp_path):
     async with running(tmp_path, SECURED, **USER) as setup:
         await setup.clock.advance(60.0)

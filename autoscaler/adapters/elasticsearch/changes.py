@@ -200,6 +200,7 @@ class ChangeExecutor:
             async with asyncio.timeout(OWNER_TIMEOUT_S):
                 await self._ownership.read(self._deployments)
         except MissingPrivilege as error:
+            self._ownership.note_owned(deployment_id)
             raise _not_permitted(deployment_id, error) from error
         except (ElasticsearchError, TimeoutError):
             raise conflict from None

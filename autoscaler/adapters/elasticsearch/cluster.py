@@ -132,9 +132,9 @@ class ElasticsearchCluster:
             unreadable_figures=dict(statistics.unreadable_figures),
             unknown_figures=statistics.unknown_figures,
             owned={
-                stats.deployment_id: owner.inference_id
+                stats.deployment_id: stats.deployment_id  # that of its endpoint
                 for stats in statistics.deployments
-                if (owner := self.ownership.owner_of(stats.deployment_id)) is not None
+                if self.ownership.is_owned(stats.deployment_id)
             },
             in_use={
                 **{

@@ -43,6 +43,7 @@ class Ownership:
             set()
         )  # deployments whose endpoint was requested since the last list
         self._failure = ""  # why the last list could not be read, or not completely
+        self._refused: set[str] = set()  # that the server has refused to update because of an owner
         self._asked = self._answered = False
 
     async def read(self, deployed: Iterable[str] = ()) -> None:
@@ -81,6 +82,7 @@ class Ownership:
 
     def _set(self, found: EndpointList, deployed: set[str]) -> None:
         self._answered, self.denied, self._failure = True, None, ""
+        self._refused.clear()
         self._endpoints = {endpoint.inference_id: endpoint for endpoint in found.endpoints}
         self._users = {
             endpoint.attached_to: endpoint.inference_id
@@ -117,11 +119,21 @@ class Ownership:
         """Another cluster responds now: its endpoints are unknown until they are read."""
         self._endpoints, self._users = {}, {}
         self._known.clear()
+        self._refused.clear()
         self._answered = False
 
     def forget_deployment(self, deployment_id: str) -> None:
         """It was removed, so that an endpoint may create one with the same id."""
         self._known.discard(deployment_id)
+        self._refused.discard(deployment_id)
+
+    def note_owned(self, deployment_id: str) -> None:
+        """The server has refused an update, because an endpoint owns the deployment."""
+        self._refused.add(deployment_id)
+
+    def is_owned(self, deployment_id: str) -> bool:
+        """Whether an endpoint is known to own the deployment, also if the list may not be read."""
+        return self.owner_of(deployment_id) is not None or deployment_id in self._refused
 
     def remember(self, updated: EndpointDocument, inference_id: str) -> None:
         """Keep the settings of an endpoint after its update."""

@@ -268,11 +268,6 @@ class _Inspection:
         ownership = self._ownership
         try:
             await ownership.read(self.deployed)
-            owned = frozenset(filter(ownership.owner_of, self.deployed))
-            self.found = replace(self.found, owned=owned)
-            if not owned or not self.found.security_enabled or self._lacks_endpoint_update():
-                return
-            privileges = (await self._api.has_privileges((_MANAGE_INFERENCE,))).cluster
         except Unauthenticated:
             raise
         except MissingPrivilege:
@@ -282,11 +277,20 @@ class _Inspection:
                 "grant monitor_inference"
             )
             self.found = replace(self.found, stop_rejected_because=reason)
-            return
         except (ElasticsearchError, TimeoutError):
             if ownership.failure:
                 await self._note_unknown_owners()
             return  # otherwise, an update of an owned deployment reports it
+        owned = frozenset(filter(ownership.is_owned, self.deployed))
+        self.found = replace(self.found, owned=owned)
+        if not owned or not self.found.security_enabled or self._lacks_endpoint_update():
+            return
+        try:
+            privileges = (await self._api.has_privileges((_MANAGE_INFERENCE,))).cluster
+        except Unauthenticated:
+            raise
+        except (ElasticsearchError, TimeoutError):
+            return  # an update of an owned deployment reports it
         granted = privileges.get(_MANAGE_INFERENCE)
         if granted is None:
             return  # not reported; an update of an owned deployment shows it

@@ -62,6 +62,13 @@ class PreflightReport(Struct, frozen=True, kw_only=True):
         return ObserveOnly(cause=cause, sentence=sentence)
 
     @property
+    def owned_observe_only(self) -> ObserveOnly | None:
+        """Why deployments of inference endpoints can only be observed; None: they can be scaled."""
+        if not self.owned_rejected_because:
+            return None
+        return ObserveOnly(cause=ObserveOnlyCause.PRIVILEGE, sentence=self.owned_rejected_because)
+
+    @property
     def ok(self) -> bool:
         """Whether the daemon can do at least a part of its work."""
         return all(problem.level is not Severity.FATAL for problem in self.problems)

@@ -10,7 +10,15 @@ from collections.abc import Collection, Mapping
 from msgspec.structs import replace
 
 from autoscaler.core.capacity import STARTING
-from autoscaler.core.decision import Decision, Mode, OutcomeKind, Plan, Start, Unmanaged
+from autoscaler.core.decision import (
+    Decision,
+    Mode,
+    ObserveOnly,
+    OutcomeKind,
+    Plan,
+    Start,
+    Unmanaged,
+)
 from autoscaler.core.flow.arbitration import Claim, arbitrate
 from autoscaler.core.flow.assessment import Assessment, assess, conclude
 from autoscaler.core.flow.constraints import SETTLING_LIMIT_S, Grant
@@ -33,6 +41,7 @@ class Ruleset(Value, frozen=True, kw_only=True):
 
     rules: tuple[Rule, ...]  # the first that matches a deployment governs it
     max_interval_s: float  # between two observations that may still be compared
+    owned_observe_only: ObserveOnly | None = None  # of deployments of inference endpoints
 
 
 def plan(
@@ -68,6 +77,8 @@ def plan(
         if isinstance(rule, Unmanaged):
             unmanaged[name] = rule
             continue
+        if name in observation.owned and rule.observe_only is None:
+            rule = replace(rule, observe_only=ruleset.owned_observe_only)
         assessment = assess(
             state.deployments.get(name),
             stats,
