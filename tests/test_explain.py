@@ -296,7 +296,7 @@ class TestOneDeployment:
         decisions.planned(*cycle(outcome(decision(), OutcomeKind.ACCEPTED)))
         text = shown(decisions.get_deployment("elser"))
         assert text.startswith("elser 3 → 6\n")
-        assert "last update 3 → 6, 0 s ago: accepted" in rows(text)
+        assert "last update this change, 0 s ago: accepted" in rows(text)
         assert "Nothing changed" not in text
 
     def test_a_deployment_that_cannot_be_measured(self, decisions):

@@ -1,5 +1,6 @@
 """The daemon's response, as tables and lines."""
 
+import re
 from collections.abc import Callable, Iterable, Iterator
 from datetime import UTC, datetime
 
@@ -110,10 +111,16 @@ def _render_deployment(response: DeploymentResponse, view: ManagedView, console:
     def ago(at: float) -> str:
         return _ago(response.at + response.age_s - at)
 
+    measured = () if view.reason == "stopped" else _measured(view)
+    rows = [*_governed(view, ago), *measured, *_inputs(view)]
+    said = [f"{label} {value} {label}" for label, value in rows]
     if view.shortfall is not None:
         found = f"{view.deployment}: {view.running_text}; {view.shortfall.message}"
-        if isinstance(late := view.steps[0].inputs.get("violation_fraction_now"), float):
+        inputs = view.steps[0].inputs
+        late = inputs.get("violation_fraction_now")
+        if isinstance(late, float) and inputs.get("running") == view.running:
             found += f"; {percent_text(late)} late now"
+        said.append(found)
         _line(console, found, "bold red")
     if view.reported is not None:
         style = "bold yellow" if view.reported.problem else ""
@@ -126,13 +133,15 @@ def _render_deployment(response: DeploymentResponse, view: ManagedView, console:
     if changed is not None and (changed.second_writer or (changed.respected and not held)):
         message = changed.message.removeprefix(f"{view.deployment}: ")
         _line(console, f"External change {ago(changed.at)}: {message}.", "bold yellow")
-    if view.unchanged_because:
-        _line(console, f"Nothing changed: {view.unchanged_because}.", "bold yellow")
-    measured = () if view.reason == "stopped" else _measured(view)
-    _print(console, _grid([*_governed(view, ago), *measured, *_inputs(view)]))
+    if view.reported is not None:
+        said.append(view.reported.message)
+    if unchanged := _unsaid(_without_running(view, view.unchanged_because), said):
+        _line(console, f"Nothing changed: {unchanged}.", "bold yellow")
+    _print(console, _grid(rows))
     if view.steps[0].candidates:
         _print(console, _candidate_table(view))
-    _print(console, _step_table(view))
+    said.append(_without_running(view, view.unchanged_because))
+    _print(console, _step_table(view, said))
 
 
 def _governed(view: ManagedView, ago: Callable[[float], str]) -> Iterator[_Row]:
@@ -141,6 +150,8 @@ def _governed(view: ManagedView, ago: Callable[[float], str]) -> Iterator[_Row]:
     yield "rule", f"{view.rule}, {bounds} allocations{dry_run}"
     if (last := view.last_update) is not None:
         change = _change(last.current, last.desired)
+        if view.outcome.kind == last.kind and change == view.change.replace("->", "→"):
+            change = "this change"
         repeated = last.message in view.unchanged_because
         message = last.kind.replace("_", " ") if repeated else last.message
         yield "last update", f"{change}, {ago(last.at)}: {message}"
@@ -254,14 +265,41 @@ def _candidate_table(view: ManagedView) -> Table:
     return table
 
 
-def _step_table(view: ManagedView) -> Table:
-    """The policy and every constraint that applied, in order."""
+def _step_table(view: ManagedView, said: list[str]) -> Table:
+    """The policy and every constraint that applied, in order.
+
+    Args:
+        said: texts above the table, which its messages do not repeat.
+    """
     table = _table("step", "before", "after", "why")
     for step in view.steps:
-        repeated = step.message.removeprefix("held: ") in view.unchanged_because
-        why = Text("as above" if repeated else step.message)
+        message = _without_running(view, step.message)
+        why = Text(_unsaid(message, said) or "as above")
+        said = [*said, message]
         table.add_row(step.reason.replace("_", " "), str(step.before), str(step.after), why)
     return table
+
+
+def _without_running(view: ManagedView, message: str) -> str:
+    """A message without the running allocations, which the first line has."""
+    return message.replace(f" with {view.running_text}", "") if view.running_text else message
+
+
+def _unsaid(message: str, said: list[str]) -> str:
+    """A message without the clauses that other texts contain; empty if that is all of it."""
+    if not message or any(message.removeprefix("held: ") in text for text in said):
+        return ""
+    kept = ""
+    # Every second part is a separator. What is in parentheses belongs together.
+    separator, *rest = ["", *re.split(r"(; |: |, )(?![^(]*\))", message)]
+    for clause, following in zip(rest[::2], [*rest[1::2], ""], strict=True):
+        said_before = re.compile(rf"(?<![\w.]){re.escape(clause)}(?![\w.%])")
+        words = len(clause.split())
+        means_something = words >= 4 or (words >= 2 and re.search(r"\d", clause))
+        if not means_something or not any(map(said_before.search, said)):
+            kept += f"{separator if kept else ''}{clause}"
+        separator = following
+    return kept.removeprefix("and ")
 
 
 def _expected(view: ManagedView) -> CandidateView | None:
