@@ -11,7 +11,7 @@ from rich.text import Text
 from autoscaler.adapters.clock import HostClock
 from autoscaler.adapters.elasticsearch.api import ElasticsearchApi, Statistics
 from autoscaler.adapters.elasticsearch.errors import ElasticsearchError
-from autoscaler.adapters.elasticsearch.preflight import inspect
+from autoscaler.adapters.elasticsearch.preflight import READ_PIPELINE, inspect
 from autoscaler.adapters.elasticsearch.preflight_report import PreflightReport, Severity
 from autoscaler.cluster_controller import transport_to
 from autoscaler.config import Config
@@ -147,6 +147,12 @@ def _modes_rejected(rules: tuple[Rule, ...], preflight: PreflightReport) -> tupl
     rejected = [preflight.rejection_of(rule.mode) for rule in active]
     if any(rule.zero is not None and rule.zero.via is ZeroMethod.STOP for rule in active):
         rejected.append(preflight.stop_rejected_because)
+        if preflight.privileges.get(READ_PIPELINE) is False:
+            rejected.append(
+                f"{_user(preflight)} lacks the cluster privilege {READ_PIPELINE}, so that ingest "
+                "pipelines are not read before a deployment is stopped, and only the number in the "
+                f"statistics shows that some use it; grant {READ_PIPELINE}"
+            )
     return tuple(sentence for sentence in dict.fromkeys(rejected) if sentence)
 
 

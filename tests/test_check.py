@@ -264,8 +264,15 @@ async def test_without_monitor_inference_nothing_is_stopped(tmp_path):
     assert any("grant monitor_inference" in warning for warning in found.warnings)
 
 
+async def test_without_read_pipeline_the_statistics_decide_about_stops(tmp_path):
+    found = await findings_of_scaler(tmp_path, "manage_ml", "monitor", "manage_inference")
+    (warning,) = found.warnings
+    assert warning.endswith("grant read_pipeline")
+
+
 async def test_endpoints_that_cannot_be_updated_are_reported(tmp_path):
-    found = await findings_of_scaler(tmp_path, "manage_ml", "monitor", "monitor_inference")
+    privileges = ("manage_ml", "monitor", "monitor_inference", "read_pipeline")
+    found = await findings_of_scaler(tmp_path, *privileges)
     listed = remarks(found)
     assert listed["owned-bounds"] == "observe only: scaler lacks manage_inference"
     assert listed["on-bounds"] == "managed: bounds of its adaptive allocations would be set"

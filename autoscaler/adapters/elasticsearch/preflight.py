@@ -43,6 +43,9 @@ _NOT_ENTITLING = frozenset({"basic", "standard", "gold", "missing"})
 _IN_FORCE = frozenset({"active", "valid"})
 _NOT_IN_FORCE = frozenset({"expired", "invalid"})
 _MANAGE_INFERENCE = "manage_inference"
+READ_PIPELINE = "read_pipeline"
+"""The privilege that only rules need that stop deployments, and not urgently."""
+
 _SECURITY_IS_OFF = ("security must be explicitly enabled", "security is not enabled")
 
 Response = TypeVar("Response")
@@ -160,7 +163,7 @@ class _Inspection:
     async def check_security(self) -> None:
         try:
             account = await self._api.authenticate()
-            names = tuple(need.privilege for need in _NEEDS)
+            names = (*(need.privilege for need in _NEEDS), READ_PIPELINE)
             privileges = (await self._api.has_privileges(names)).cluster
         except Unauthenticated:
             raise
@@ -176,11 +179,7 @@ class _Inspection:
             security_enabled=True,
             user=account.username,
             authentication_type=account.authentication_type,
-            privileges={
-                need.privilege: privileges[need.privilege]
-                for need in _NEEDS
-                if need.privilege in privileges
-            },
+            privileges={name: privileges[name] for name in names if name in privileges},
         )
         unreported = [need.privilege for need in _NEEDS if need.privilege not in privileges]
         if unreported:
