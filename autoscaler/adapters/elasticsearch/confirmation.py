@@ -65,10 +65,12 @@ def confirm_endpoint(
     endpoint: EndpointDocument, request: str, *, inference_id: str, allocations: int | UnsetType
 ) -> None:
     """
-    Settings of adaptive allocations are not included: the first versions ignore them.
+    Another number is no contradiction, because an endpoint may show the present allocations of its
+    deployment (elastic/elasticsearch#115233). Settings of adaptive allocations are not included:
+    the first versions ignore them.
 
     Raises:
-        Unconfirmed: the response is not this endpoint with these allocations.
+        Unconfirmed: the response is not this endpoint, with a number if one was set.
     """
     _require(
         endpoint.inference_id == inference_id,
@@ -77,7 +79,7 @@ def confirm_endpoint(
     )
     if allocations is not UNSET:
         found = endpoint.service_settings.get("num_allocations")
-        _require(found == allocations, request, f"num_allocations is {found}, not {allocations}")
+        _require(isinstance(found, int), request, f"num_allocations is {found}")
 
 
 def _has_settings(
