@@ -320,13 +320,16 @@ def model_memory(stats: DeploymentStats, sharing: int) -> float | None:
     """Bytes that the model certainly needs on a further node; None if it is not known.
 
     `required_native_memory_bytes` is computed with all allocations of all deployments of the model.
-    One deployment needs at least its share of it. Too low an estimate costs a refusal; too high an
+    One deployment needs at least its share of it. It is 0 where the model has no allocations, which
+    tells nothing of what a first one needs. Too low an estimate costs a refusal; too high an
     estimate would keep the deployment too small, and nothing would show it.
 
     Args:
         sharing: allocations of the model, over all its deployments.
     """
     required = stats.required_memory_bytes
-    if required is None or stats.model_id.startswith(_ELSER_IDS):
+    if not required:
+        return None
+    if stats.model_id.startswith(_ELSER_IDS):
         return required
     return min(float(required), max(_BASE_BYTES, required / max(1, sharing)))

@@ -10,12 +10,12 @@ from contextlib import suppress
 
 from msgspec import UNSET, UnsetType
 
+from autoscaler.simulation import model_registry
 from autoscaler.simulation.adaptive_allocations_service import TICK_S, AdaptiveAllocationsService
 from autoscaler.simulation.admission import (
     Conditions,
     check_owner,
     check_unused,
-    model_of,
     startable,
 )
 from autoscaler.simulation.assignment import AssignmentService
@@ -32,7 +32,7 @@ from autoscaler.simulation.dynamic_settings import DynamicSettings
 from autoscaler.simulation.errors import SimulatedApiError, conflict, no_such_deployment
 from autoscaler.simulation.ledger import Ledger
 from autoscaler.simulation.lifecycle import Lifecycle, process_gone, worker_shut_down
-from autoscaler.simulation.memory import MemoryReservation, MemoryStatistics, required_bytes
+from autoscaler.simulation.memory import MemoryReservation, MemoryStatistics
 from autoscaler.simulation.requests import InferenceRequest
 from autoscaler.simulation.resident_memory import ResidentMemories
 from autoscaler.simulation.specs import ModelSpec, NodeSpec
@@ -184,33 +184,13 @@ class SimulatedCluster(Conditions):
     # Models
 
     def put_model(self, spec: ModelSpec) -> None:
-        if spec.model_id in self._state.deployments:
-            raise SimulatedApiError(
-                400,
-                "status_exception",
-                f"Cannot create model [{spec.model_id}] because a deployment has the same id",
-            )
-        if spec.model_id in self._state.models:
-            raise SimulatedApiError(
-                400,
-                "resource_already_exists_exception",
-                f"Trained machine learning model [{spec.model_id}] already exists",
-            )
-        self._state.models[spec.model_id] = spec
+        model_registry.put_model(self._state, spec)
 
     def delete_model(self, model_id: str) -> None:
-        model_of(self._state, model_id)
-        if any(d.model_id == model_id for d in self.deployments.values()):
-            raise conflict(
-                f"Cannot delete model [{model_id}] as it is currently deployed; use force to "
-                "delete the model"
-            )
-        del self._state.models[model_id]
+        model_registry.delete_model(self._state, model_id)
 
     def required_memory_bytes(self, model_id: str) -> int:
-        """`required_native_memory_bytes` of the statistics of a model."""
-        size_bytes = model_of(self._state, model_id).size_bytes
-        return required_bytes(model_id, size_bytes, size_bytes)
+        return model_registry.required_memory_bytes(self._state, model_id)
 
     # Deployments
 

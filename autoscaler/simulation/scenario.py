@@ -135,7 +135,7 @@ class ClusterScenario(_Part, frozen=True, kw_only=True):
     speed: Positive = 1.0  # virtual seconds per second
     can_grow: bool = False  # nodes can be added under load
     ml_memory_fraction: Annotated[float, Meta(gt=0.0, le=1.0)] = 0.3  # of the memory of a machine
-    memory_statistics: Literal["none", "process", "model"] = "none"  # about what processes use
+    memory_statistics: Literal["none", "process", "model"] | None = None  # None: by version
     nodes: list[ScenarioNode]
     models: list[ScenarioModel] = []
     deployments: list[ScenarioDeployment] = []

@@ -37,6 +37,13 @@ class VersionBehaviour(Struct, frozen=True, kw_only=True, dict=True):
     max_queue_capacity = Fact(
         "maximum `queue_capacity`", 1_000_000, {"8.17": 100_000}, source="#115041"
     )
+    process_memory = Since(
+        "9.4",
+        "`average_inference_process_memory_rss_bytes` in the statistics",
+        source="the published types of 9.4",
+        note="`runtime_native_memory_bytes` and its peak (#156891) are in no emulated version; "
+        "`memory_statistics` of a scenario switches them on.",
+    )
     drains = Since(
         "8.18.8, 8.19.5, 9.0.8, 9.1.5, 9.2",
         "a removed process finishes its queue",

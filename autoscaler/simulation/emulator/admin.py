@@ -43,6 +43,7 @@ async def get_state(emulation: Emulation, call: Call) -> object:
             "licence_expired": emulation.licence_expired,
             "upgrade_mode": cluster.upgrade_mode,
             "can_grow": cluster.can_grow,
+            "writes_blocked": emulation.writes_blocked,
             "mixed_versions": cluster.mixed_versions,
         },
         "faults": _faults(emulation),
@@ -191,6 +192,7 @@ class ConditionsBody(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     licence_expired: bool | UnsetType = UNSET
     upgrade_mode: bool | UnsetType = UNSET
     can_grow: bool | UnsetType = UNSET
+    writes_blocked: bool | UnsetType = UNSET
 
 
 async def set_conditions(emulation: Emulation, call: Call) -> object:
@@ -203,6 +205,8 @@ async def set_conditions(emulation: Emulation, call: Call) -> object:
         emulation.cluster.upgrade_mode = body.upgrade_mode
     if body.can_grow is not UNSET:
         emulation.cluster.can_grow = body.can_grow
+    if body.writes_blocked is not UNSET:
+        emulation.writes_blocked = body.writes_blocked
     return _DONE
 
 

@@ -170,6 +170,10 @@ async def _call(emulation: Emulation, endpoint: ApiEndpoint, request: web.Reques
     await emulation.catch_up()
     if endpoint.needs_master:
         await _require_master(emulation, query)
+        if emulation.writes_blocked and endpoint.method != "GET":
+            raise SimulatedApiError(
+                403, "cluster_block_exception", "blocked by: [FORBIDDEN/6/cluster read-only (api)];"
+            )
     return Call(
         method=request.method,
         path=request.path,

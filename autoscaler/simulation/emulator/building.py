@@ -102,7 +102,7 @@ def build_cluster(scenario: ClusterScenario, *, now: float) -> SimulatedCluster:
         now=now - _WARM_UP_S,
         can_grow=scenario.can_grow,
         ml_memory_fraction=scenario.ml_memory_fraction,
-        memory_statistics=MemoryStatistics(scenario.memory_statistics),
+        memory_statistics=_memory_statistics(scenario),
     )
     for index, deployment in enumerate(scenario.deployments):
         try:
@@ -111,6 +111,13 @@ def build_cluster(scenario: ClusterScenario, *, now: float) -> SimulatedCluster:
             raise ClusterScenarioError(f"deployments[{index}]: {error.reason}") from error
     cluster.advance(now)
     return cluster
+
+
+def _memory_statistics(scenario: ClusterScenario) -> MemoryStatistics:
+    if scenario.memory_statistics is not None:
+        return MemoryStatistics(scenario.memory_statistics)
+    reported = behaviour_of(scenario.version).process_memory
+    return MemoryStatistics.PROCESS if reported else MemoryStatistics.NONE
 
 
 def _start(cluster: SimulatedCluster, deployment: ScenarioDeployment) -> None:

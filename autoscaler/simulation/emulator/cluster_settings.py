@@ -32,7 +32,7 @@ SCALE_TO_ZERO = f"{_ADAPTIVE}.scale_to_zero_time"
 COOL_DOWN = f"{_ADAPTIVE}.scale_up_cooldown_time"
 
 
-class Setting(Struct, frozen=True, kw_only=True):
+class KnownSetting(Struct, frozen=True, kw_only=True):
     """A setting: its default, and how its text is read."""
 
     default: str
@@ -76,14 +76,14 @@ def _require_least(name: str, text: str, holds: bool, least: str) -> None:
 
 
 _ALWAYS = {
-    LAZY_NODES: Setting(default="0", read=_integer(0)),
-    NODE_SIZE: Setting(default="0b", read=parse_bytes),
-    MEMORY_PERCENT: Setting(default="30", read=_integer(5, 200)),
-    AUTOMATIC_MEMORY: Setting(default="false", read=_boolean),
+    LAZY_NODES: KnownSetting(default="0", read=_integer(0)),
+    NODE_SIZE: KnownSetting(default="0b", read=parse_bytes),
+    MEMORY_PERCENT: KnownSetting(default="30", read=_integer(5, 200)),
+    AUTOMATIC_MEMORY: KnownSetting(default="false", read=_boolean),
 }
 _OF_ADAPTIVE_ALLOCATIONS = {
-    SCALE_TO_ZERO: Setting(default="24h", read=_at_least_a_minute),
-    COOL_DOWN: Setting(default="5m", read=_at_least_a_minute),
+    SCALE_TO_ZERO: KnownSetting(default="24h", read=_at_least_a_minute),
+    COOL_DOWN: KnownSetting(default="5m", read=_at_least_a_minute),
 }
 
 
@@ -159,13 +159,13 @@ class ClusterSettings:
     def _in_force(self) -> Mapping[str, str]:
         return self._made["persistent"] | self._made["transient"]
 
-    def _default(self, name: str, setting: Setting) -> str:
+    def _default(self, name: str, setting: KnownSetting) -> str:
         if name == MEMORY_PERCENT:
             return str(round(self._base.ml_memory_fraction * 100.0))
         return setting.default
 
 
-def known_settings(behaviour: VersionBehaviour) -> Mapping[str, Setting]:
+def known_settings(behaviour: VersionBehaviour) -> Mapping[str, KnownSetting]:
     """The settings that a version knows, by name."""
     return _ALWAYS | (_OF_ADAPTIVE_ALLOCATIONS if behaviour.adaptive_times_are_settings else {})
 
@@ -194,7 +194,7 @@ def _flat(settings: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, 
             yield name, None if value is None else str(value)
 
 
-def _setting(behaviour: VersionBehaviour, kind: str, name: str) -> Setting:
+def _setting(behaviour: VersionBehaviour, kind: str, name: str) -> KnownSetting:
     known = known_settings(behaviour)
     if name not in known:
         raise illegal_argument(f"{kind} setting [{name}], not recognized")

@@ -2,9 +2,10 @@
 
 import asyncio
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Any
 
-from msgspec import Struct
+from msgspec import Struct, field
 
 from autoscaler.ports import Clock
 from autoscaler.simulation.cluster import (
@@ -49,6 +50,17 @@ class InferenceEndpoint(Struct, frozen=True, kw_only=True):
         return self.deployment_id or self.inference_id
 
 
+class StoredModel(Struct, frozen=True, kw_only=True):
+    """What the configuration of a model has beside its size."""
+
+    created_at: float  # Unix seconds
+    field_names: tuple[str, ...] = ("text_field",)  # of the input
+    tags: tuple[str, ...] = ()
+    settings: Mapping[str, Any] = field(
+        default_factory=lambda: {"inference_config": {"text_embedding": {}}}
+    )
+
+
 def settings_of(deployment: SimulatedDeployment) -> EndpointSettings:
     """The settings that an endpoint stores if it creates this deployment."""
     if deployment.adaptive is not None:
@@ -74,9 +86,12 @@ class Emulation:
         self.security = security
         self.faults = Faults()
         self.endpoints: dict[str, InferenceEndpoint] = {}
+        self.models: dict[str, StoredModel] = {}  # created through the API
+        self._began = clock.now()
         self.settings = ClusterSettings(cluster.settings)
         self.node_versions: dict[str, str] = {}  # of nodes that differ from the others
         self.has_master = True
+        self.writes_blocked = False  # of the cluster's metadata, by an operator
         self.licence_expired = False
         self.loads: dict[str, Load] = {}
         self._arrivals: dict[str, Stoppable] = {}
@@ -96,6 +111,10 @@ class Emulation:
         self.loads.pop(deployment_id, None)
         if (arrivals := self._arrivals.pop(deployment_id, None)) is not None:
             arrivals.stop()
+
+    def model(self, model_id: str) -> StoredModel:
+        """The configuration of a model; those of the scenario have a default one."""
+        return self.models.get(model_id) or StoredModel(created_at=self._began)
 
     def version_of(self, node_id: str) -> str:
         return self.node_versions.get(node_id, self.cluster.behaviour.number)

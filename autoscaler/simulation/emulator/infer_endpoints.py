@@ -8,7 +8,6 @@ from autoscaler.simulation.emulator.emulation import Emulation
 from autoscaler.simulation.errors import SimulatedApiError, no_such_deployment
 from autoscaler.wire.deployments import InferRequest, InferResponse
 
-_INPUT_FIELD = "text_field"
 _TIMEOUT_S = 10.0
 
 
@@ -24,12 +23,11 @@ async def infer(emulation: Emulation, call: Call) -> InferResponse:
     if not call.body:
         raise SimulatedApiError(400, "parse_exception", "request body is required")
     body = parse_body(call.body, InferRequest, parser="infer_trained_model_request")
+    field = _input_field(emulation, call.ids["id"])
     for document in body.docs:
-        if not isinstance(document.get(_INPUT_FIELD), str):
+        if not isinstance(document.get(field), str):
             raise SimulatedApiError(
-                400,
-                "status_exception",
-                f"Input field [{_INPUT_FIELD}] does not exist in the document",
+                400, "status_exception", f"Input field [{field}] does not exist in the document"
             )
     timeout_s = call.query.duration_s("timeout")
     timeout_s = _TIMEOUT_S if timeout_s is None else timeout_s
@@ -44,9 +42,14 @@ async def infer(emulation: Emulation, call: Call) -> InferResponse:
     for request in requests:
         if request.error is not None:
             raise request.error
-    return InferResponse(
-        inference_results=[_result(document[_INPUT_FIELD]) for document in body.docs]
-    )
+    return InferResponse(inference_results=[_result(document[field]) for document in body.docs])
+
+
+def _input_field(emulation: Emulation, target_id: str) -> str:
+    """The field that the model reads, as its configuration says."""
+    deployment = emulation.cluster.deployments.get(target_id)
+    model_id = target_id if deployment is None else deployment.model_id
+    return emulation.model(model_id).field_names[0]
 
 
 def _result(text: str) -> dict[str, object]:

@@ -1,18 +1,33 @@
 """`_ml/trained_models`: models and their statistics."""
 
-from msgspec import UNSET, Struct, UnsetType
+from collections.abc import Sequence
+from typing import Annotated, Any
+
+from msgspec import UNSET, Meta, Struct, UnsetType, field
 
 from autoscaler.simulation.cluster import ModelSpec, SimulatedCluster
 from autoscaler.simulation.emulator.bodies import parse_body
 from autoscaler.simulation.emulator.calls import ApiEndpoint, Call
-from autoscaler.simulation.emulator.emulation import Emulation
+from autoscaler.simulation.emulator.emulation import Emulation, StoredModel
 from autoscaler.simulation.emulator.matching import Page, find_page
 from autoscaler.simulation.emulator.parameters import illegal_argument
-from autoscaler.simulation.emulator.rendering import stats_document
+from autoscaler.simulation.emulator.rendering import LANGUAGE_MODEL_BYTES, stats_document
 from autoscaler.simulation.errors import SimulatedApiError
 
 LANGUAGE_IDENTIFICATION = "lang_ident_model_1"
 """The built-in model of every cluster, which cannot be deployed."""
+
+_INCLUDES = frozenset(
+    {
+        "definition",
+        "definition_status",
+        "feature_importance_baseline",
+        "hyperparameters",
+        "total_feature_importance",
+    }
+)
+_GENERATED = ("model_id", "created_by", "version", "create_time", "model_size_bytes")
+"""Fields that `exclude_generated` leaves out, so that the rest can create the model elsewhere."""
 
 _PAGING = frozenset({"from", "size", "allow_no_match"})
 
@@ -24,7 +39,7 @@ async def get_stats(emulation: Emulation, call: Call) -> object:
     }
     return stats_document(
         cluster,
-        _page(call, cluster, deployed),
+        _page(call, _model_ids(cluster), deployed),
         missing_nodes=emulation.faults.missing_nodes(),
         versions=emulation.node_versions,
         human=call.human,
@@ -32,9 +47,30 @@ async def get_stats(emulation: Emulation, call: Call) -> object:
 
 
 async def get_models(emulation: Emulation, call: Call) -> object:
-    page = _page(call, emulation.cluster, {})
+    tags = [tag for tag in call.query.text("tags", "").split(",") if tag]
+    tagged = [
+        model_id
+        for model_id in _model_ids(emulation.cluster)
+        if set(tags) <= set(emulation.model(model_id).tags)
+    ]
+    page = _page(call, tagged, {})
+    included = [part for part in call.query.text("include", "").split(",") if part]
+    if unknown := sorted(set(included) - _INCLUDES):
+        raise illegal_argument(
+            f"unknown [include] parameter [{unknown[0]}]. Valid options are {sorted(_INCLUDES)}"
+        )
     configs = [_configuration(emulation, model_id) for model_id in page.models]
+    for config in configs:
+        if "definition_status" in included:
+            config["fully_defined"] = True
+        if call.query.boolean("exclude_generated", False):
+            for name in _GENERATED:
+                config.pop(name, None)
     return {"count": page.count, "trained_model_configs": configs}
+
+
+def _model_ids(cluster: SimulatedCluster) -> list[str]:
+    return [*cluster.models, LANGUAGE_IDENTIFICATION]
 
 
 class Emulated(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -47,17 +83,21 @@ class Emulated(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     cache_hit_fraction: float = 0.0
 
 
+class ModelInput(Struct, frozen=True, kw_only=True):
+    field_names: Annotated[tuple[str, ...], Meta(min_length=1)] = ("text_field",)
+
+
 class PutModelRequest(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The body of a new model. Fields that the emulator does not need are accepted and ignored."""
+    """The body of a new model. What has no effect is stored and returned."""
 
     model_type: str = "pytorch"
     emulator: Emulated = Emulated()
     description: str | UnsetType = UNSET
-    inference_config: object = None
-    input: object = None
-    metadata: object = None
-    prefix_strings: object = None
-    tags: list[str] = []
+    inference_config: dict[str, Any] = field(default_factory=lambda: {"text_embedding": {}})
+    input: ModelInput = ModelInput()
+    metadata: dict[str, Any] | UnsetType = UNSET
+    prefix_strings: dict[str, str] | UnsetType = UNSET
+    tags: tuple[str, ...] = ()
     platform_architecture: str | UnsetType = UNSET
 
 
@@ -73,6 +113,11 @@ async def put_model(emulation: Emulation, call: Call) -> object:
         raise SimulatedApiError(
             400, "resource_already_exists_exception", f"Trained model [{model_id}] already exists"
         )
+    for tag in request.tags:
+        if tag in emulation.cluster.models:
+            raise SimulatedApiError(
+                400, "validation_exception", f"the tag [{tag}] is the id of a model"
+            )
     emulated = request.emulator
     emulation.cluster.put_model(
         ModelSpec(
@@ -83,6 +128,22 @@ async def put_model(emulation: Emulation, call: Call) -> object:
             load_s=emulated.load_s,
             cache_hit_fraction=emulated.cache_hit_fraction,
         )
+    )
+    emulation.models[model_id] = StoredModel(
+        created_at=emulation.clock.now(),
+        field_names=request.input.field_names,
+        tags=request.tags,
+        settings={
+            name: value
+            for name in (
+                "description",
+                "inference_config",
+                "metadata",
+                "prefix_strings",
+                "platform_architecture",
+            )
+            if (value := getattr(request, name)) is not UNSET
+        },
     )
     return _configuration(emulation, model_id)
 
@@ -98,17 +159,18 @@ async def delete_model(emulation: Emulation, call: Call) -> object:
         for deployment_id in deployed:
             emulation.cluster.stop_deployment(deployment_id, force=True)
     emulation.cluster.delete_model(model_id)
+    emulation.models.pop(model_id, None)
     return {"acknowledged": True}
 
 
-def _page(call: Call, cluster: SimulatedCluster, deployed: dict[str, str]) -> Page:
+def _page(call: Call, models: Sequence[str], deployed: dict[str, str]) -> Page:
     start, size = call.query.integer("from"), call.query.integer("size")
     for name, value in (("from", start), ("size", size)):
         if value is not None and value < 0:
             raise illegal_argument(f"Parameter [{name}] cannot be < 0")
     return find_page(
         call.ids.get("ids", ""),
-        [*cluster.models, LANGUAGE_IDENTIFICATION],
+        models,
         deployed,
         start=start or 0,
         size=100 if size is None else size,
@@ -117,21 +179,29 @@ def _page(call: Call, cluster: SimulatedCluster, deployed: dict[str, str]) -> Pa
 
 
 def _configuration(emulation: Emulation, model_id: str) -> dict[str, object]:
-    model = emulation.cluster.models.get(model_id)
+    model, stored = emulation.cluster.models.get(model_id), emulation.model(model_id)
     common = {
         "model_id": model_id,
         "version": emulation.cluster.behaviour.number,
-        "input": {"field_names": ["text_field" if model else "text"]},
-        "tags": [],
+        "create_time": round(stored.created_at * 1000),
+        "tags": stored.tags,
     }
     if model is None:
-        return {**common, "model_type": "lang_ident", "created_by": "_xpack"}
+        return {
+            **common,
+            "model_type": "lang_ident",
+            "created_by": "_xpack",
+            "input": {"field_names": ["text"]},
+            "inference_config": {"classification": {"num_top_classes": 5}},
+            "model_size_bytes": LANGUAGE_MODEL_BYTES,
+        }
     return {
         **common,
         "model_type": "pytorch",
         "created_by": "api_user",
-        "inference_config": {"text_embedding": {}},
+        "input": {"field_names": stored.field_names},
         "model_size_bytes": model.size_bytes,
+        **stored.settings,
     }
 
 

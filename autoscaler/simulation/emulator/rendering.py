@@ -17,6 +17,9 @@ from autoscaler.simulation.statistics import Counters
 from autoscaler.wire import deployments
 from autoscaler.wire import stats_document as stats
 
+LANGUAGE_MODEL_BYTES = 1_053_992
+"""The size of the model that identifies languages, which every cluster has."""
+
 
 def stats_document(
     cluster: SimulatedCluster,
@@ -49,7 +52,9 @@ def _model_entries(
     versions: dict[str, str],
 ) -> Iterable[stats.ModelDocument]:
     model = cluster.models.get(model_id)
-    size = None
+    size = stats.ModelSizeStats(
+        model_size_bytes=LANGUAGE_MODEL_BYTES, required_native_memory_bytes=0
+    )
     if model is not None:
         size = stats.ModelSizeStats(
             model_size_bytes=model.size_bytes,
@@ -60,7 +65,7 @@ def _model_entries(
             size.runtime_native_memory_bytes, size.peak_runtime_native_memory_bytes = runtime
     deployed = [
         deployment
-        for deployment in cluster.deployments.values()
+        for _, deployment in sorted(cluster.deployments.items())
         if deployment.model_id == model_id
         and page.includes_deployment(deployment.deployment_id, model_id)
     ]

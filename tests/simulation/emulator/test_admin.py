@@ -174,3 +174,19 @@ async def test_faults_and_credentials_do_not_apply_to_the_admin_api(es):
     await fault(es, calls=None, status=500)
     assert (await es.get("/_emulator/state")).status == 200
     assert (await es.post("/_emulator/conditions", {"weather": "fine"})).status == 400
+
+
+async def test_blocked_writes_are_refused_and_reads_are_not(es):
+    await es.post("/_emulator/conditions", {"writes_blocked": True})
+    update = "/_ml/trained_models/e5/deployment/_update"
+    for refused in (
+        await es.post(update, {"number_of_allocations": 2}),
+        await es.post("/_ml/trained_models/big/deployment/_start"),
+        await es.put("/_cluster/settings", {"persistent": {"xpack.ml.max_lazy_ml_nodes": 1}}),
+    ):
+        assert (refused.status, refused.error["type"]) == (403, "cluster_block_exception")
+        assert "blocked by" in refused.error["reason"]
+    assert (await es.get("/_ml/trained_models/_stats")).status == 200
+    assert (await es.get("/_cluster/health")).status == 200
+    await es.post("/_emulator/conditions", {"writes_blocked": False})
+    assert (await es.post(update, {"number_of_allocations": 2})).status == 200
