@@ -12,7 +12,7 @@ few allocations than on one with many.
 """
 
 import math
-from math import erfc, exp, log
+from math import erfc, exp, log, sqrt
 
 _TIME_POINTS = (0.125, 0.375, 0.625, 0.875)
 """Points of a time span, as fractions, for an average over it."""
@@ -32,8 +32,9 @@ MAX_RECURSION = 64
 """Servers up to which Erlang's formula is computed exactly, in as many steps. The closed form for
 more is accurate to a thousandth, and takes the same time for any number of servers."""
 
-_CERTAIN_SCORE = 8.3
-"""From this score on, the standard normal distribution function is 1 in floating point."""
+_CERTAIN_SCORE, _NEGLIGIBLE_SCORE = 6.0, -6.5
+"""Scores from which on the standard normal distribution function is taken as 1 or as 0: it differs
+by less than one in a billion."""
 
 
 def waiting_probability(servers: int, load: float) -> float:
@@ -117,18 +118,20 @@ def violation_fraction_within(
 def _overload_fraction(level: float, drift: float, variance: float, horizon: float) -> float:
     """The probability that a motion reflected at 0, where it starts, is above `level`: the mean
     over the horizon."""
-    first = _TIME_POINTS[0] * horizon
-    if drift * first - level > _CERTAIN_SCORE * math.sqrt(variance * first):
-        return 1.0  # at once, and at all later times
-    total, mirror = 0.0, 2.0 * drift * level / variance
+    total, mirror, remaining = 0.0, 2.0 * drift * level / variance, len(_TIME_POINTS)
     for point in _TIME_POINTS:
         time = point * horizon
-        deviation = math.sqrt(variance * time)
+        deviation, excess = sqrt(variance * time), drift * time - level
+        if excess > _CERTAIN_SCORE * deviation:
+            break  # certainly above from now on
+        remaining -= 1
+        if excess < _NEGLIGIBLE_SCORE * deviation:
+            continue
         mirrored = _log_normal((-level - drift * time) / deviation) + mirror
-        passed = 0.5 * erfc((level - drift * time) / deviation / _SQRT_2)
-        fraction = passed + (exp(mirrored) if mirrored < 0.0 else 1.0)
+        fraction = 0.5 * erfc(-excess / deviation / _SQRT_2)
+        fraction += exp(mirrored) if mirrored < 0.0 else 1.0
         total += min(1.0, fraction)
-    return total / len(_TIME_POINTS)
+    return (total + remaining) / len(_TIME_POINTS)
 
 
 def _build_up_ratio(level: float, drift: float, variance: float, horizon: float) -> float:

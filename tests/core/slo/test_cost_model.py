@@ -89,6 +89,22 @@ class TestCheapest:
             cheapest = drawn.cost_model.cheapest(near)
             assert drawn.cost_model.cost(cheapest) <= drawn.cost_model.cost(near)
 
+    @pytest.mark.parametrize("seed", range(40))
+    def test_after_bursts_the_cheapest_is_found_on_several_nodes(self, seed):
+        """Many loads are possible then, rare high ones among them, and few allocations run."""
+        dice = random.Random(seed)
+        known, service_time_s = LoadMixture(), 1.0
+        for _ in range(120):
+            erlangs = dice.choice([0.3, 0.3, 0.3, 2.0, 8.0, dice.uniform(10.0, 40.0)])
+            count = max(0, round(dice.gauss(erlangs * POLL_S, math.sqrt(erlangs * POLL_S))))
+            known = updated(known, count, POLL_S, service_time_s, 1.0)
+        near = dice.randint(1, 12)
+        slots = NodeSlots(((near, 27 - near), (27, 0)), (27,))
+        loads = tuple(predicted(known, service_time_s, 1.0).items())
+        model, best = (CostModel(loads, slots, 500.0, PARAMETERS) for _ in range(2))
+        lowest_cost = min(map(best.cost, range(1, 82)))
+        assert best.cost(model.cheapest(near)) <= 1.03 * lowest_cost
+
     def test_it_rises_with_the_violation_weight(self):
         counts = [
             cost_model(weight=weight).cheapest(8) for weight in (0.5, 2.0, 20.0, 200.0, 500.0)
