@@ -146,7 +146,7 @@ class ClusterController:
         self._preflight.request()
 
     def renew_credentials(self) -> None:
-        """Read the credentials again. If they have changed, check what they may do."""
+        """Read the credentials again. If they have changed, check what they permit."""
         self._transport.authorization.renew()
         renewals = self._transport.authorization.renewals
         if renewals == self._renewals:

@@ -40,7 +40,7 @@ class ObservationFailed(Exception):
 
     Args:
         requests: that the cluster received, repetitions included.
-        retry_after_s: the seconds after which the cluster accepts another request, if it says so.
+        retry_after_s: the seconds after which the cluster accepts another request, if it is stated.
     """
 
     def __init__(

@@ -26,8 +26,8 @@ cycles show, such as another version or a refusal, causes a check at once."""
 
 REJECTED_INTERVAL_S = 60.0
 """Seconds between preflight checks while the cluster would refuse changes, and after one that could
-not be completed; and least seconds between two checks because of what the cycles show. 60 s: an
-operator who grants a privilege waits for the effect, and a check has six small requests."""
+not be completed; and least seconds between two checks because of what the cycles show. 60 s: a
+granted privilege should take effect soon, and a check has six small requests."""
 
 MAX_UNFINISHED_INTERVAL_S = 300.0
 """Seconds to which the interval is doubled while the cluster cannot be checked. It is checked at
@@ -203,7 +203,7 @@ class PreflightLoop:
             self._unfinished = 0
         self._log_problems(found)
         if not found.complete and before != PreflightReport():
-            return  # what was found before is more than nothing
+            return  # the report from before has more
         self.report = found
         if not self._mixed:  # during an upgrade, each response may come from another node
             for change in changes(self._told, found):

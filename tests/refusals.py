@@ -39,7 +39,7 @@ REFUSED = (
 
 
 class StubbornCluster(FakeCluster):
-    """A cluster that runs the requested allocations and answers every change with the same kind.
+    """A cluster that runs the requested allocations and refuses every change with the same kind.
 
     Args:
         kind: of the outcome of every change; None: accepted.

@@ -290,7 +290,7 @@ async def test_the_report_is_complete_and_fits(width):
 
 
 async def test_elsewhere_a_deployment_is_one_line():
-    """For `grep` and `awk`: nothing is wrapped, and the model has a column of its own."""
+    """For `grep` and `awk`: nothing is wrapped, and the model has a separate column."""
     lines = shown(await findings(SCENARIO), 10_000).splitlines()
     (line,) = [line for line in lines if "watched" in line.split()[:1]]
     assert re.split(r"  +", line.strip()) == [

@@ -1,4 +1,4 @@
-"""Configurations with mistakes that are easily made: each has a sentence with the likely fix."""
+"""Configurations with frequent errors: each has a sentence with the likely fix."""
 
 import pytest
 

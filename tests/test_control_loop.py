@@ -192,7 +192,7 @@ async def test_a_time_out_that_takes_long_counts_as_a_slow_response():
     ],
 )
 async def test_prompt_failures_stretch_the_interval_too(kind, requests, expected):
-    """By as much as the cluster was asked, and up to the same limit."""
+    """In proportion to the requests that the cluster received, and up to the same limit."""
     loop, cluster, _ = loop_over(named("a", 1))
     cluster.kind, cluster.requests = kind, requests
     assert await intervals(loop, 5) == expected
@@ -218,7 +218,7 @@ async def test_a_failure_of_another_kind_does_not_begin_again():
 
 @pytest.mark.parametrize("poll_s", [1.0, 10.0, 25.0, 60.0, 600.0])
 @pytest.mark.parametrize("kind", [kind for kind in FailureKind if kind is not FailureKind.DEFECT])
-async def test_no_failure_is_repeated_at_the_poll_interval_for_ever(kind, poll_s):
+async def test_no_failure_is_repeated_at_the_poll_interval_indefinitely(kind, poll_s):
     loop, cluster, recorder = loop_over(named("a", 1))
     loop.poll_interval_s = poll_s
     cluster.kind = kind
@@ -231,7 +231,7 @@ async def test_no_failure_is_repeated_at_the_poll_interval_for_ever(kind, poll_s
 
 
 @pytest.mark.parametrize(("retry_after_s", "expected"), [(25.0, 25.0), (3_600.0, 60.0)])
-async def test_a_server_may_say_when_it_accepts_another_request(retry_after_s, expected):
+async def test_a_server_may_state_when_it_accepts_another_request(retry_after_s, expected):
     loop, cluster, _ = loop_over(named("a", 1))
     cluster.kind, cluster.retry_after_s = FailureKind.UNAVAILABLE, retry_after_s
     assert await loop.run_cycle() == expected

@@ -35,7 +35,7 @@ class Daemon:
         return cycle.plan.decisions[0]
 
     def run(self, seconds, stats_at, cluster=None):
-        """The decisions of so many seconds; `stats_at` returns the statistics at an instant."""
+        """The decisions of some seconds; `stats_at` returns the statistics at an instant."""
         return [self.see(stats_at(self.at), cluster) for _ in range(round(seconds / 10.0))]
 
 
@@ -165,7 +165,7 @@ def test_a_lasting_contradiction_is_accepted(name, odd):
     assert any(decision.desired < decision.current for decision in seen)
 
 
-def test_counts_that_grow_beyond_what_a_node_can_answer_are_damaged():
+def test_counts_that_grow_faster_than_a_node_can_serve_are_damaged():
     def stats_at(at):
         errors = 2**31 - 1 if at >= 100.0 else 0
         return deployment(replace(process(at, 60.0), errors=errors))

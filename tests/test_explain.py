@@ -343,7 +343,7 @@ class TestTheCommand:
         assert "frobnicate" in result.stderr
 
     @pytest.mark.parametrize("damage", ["\nfrobnicate = 1\n", "\nmax_allocations = 0\n"])
-    def test_a_running_daemon_answers_whatever_is_wrong_with_the_file(self, url, tmp_path, damage):
+    def test_a_running_daemon_responds_despite_any_error_in_the_file(self, url, tmp_path, damage):
         path = tmp_path / "config.toml"
         config = CONFIG.format(port=url.rpartition(":")[2])
         path.write_text(config.replace("max_allocations = 8\n", damage))

@@ -1,4 +1,4 @@
-"""`explain` says each thing once: over many decisions, no phrase occurs twice."""
+"""`explain` repeats nothing: over many decisions, no phrase occurs twice."""
 
 import io
 import random

@@ -42,7 +42,7 @@ def observed(document, at):
 
 
 def figures(document):
-    """The paths of all figures of the first deployment, also those that are counted from 0."""
+    """The paths of all figures of the first deployment, counters included."""
     entry = document["trained_model_stats"][0]["deployment_stats"]
     for node in entry["nodes"]:
         for name in ("error_count", "rejected_execution_count", "timeout_count"):
@@ -107,8 +107,8 @@ def test_an_odd_figure_that_is_not_needed_changes_nothing(value):
 
 
 @pytest.mark.parametrize("name", list(RULES))
-def test_a_count_that_is_missing_for_ever_is_never_read_as_zero(name):
-    """A started route that answers always has it, so this one did not answer."""
+def test_a_count_that_is_always_missing_is_never_read_as_zero(name):
+    """A started route that responds always has it, so this one did not respond."""
     rules, state = RULES[name], State()
     for cycle in range(12):
         _, state = plan(state, observed(two(cycle), at=10.0 * cycle), rules)

@@ -257,7 +257,7 @@ class TestARefusedStart:
         assert world.polls == []
 
     @pytest.mark.parametrize("version", ["9.5.3", "9.5.4"])  # 429, then 409
-    async def test_without_room_says_what_to_add(self, version):
+    async def test_without_free_capacity_it_names_what_to_add(self, version):
         async with Opening(msgspec.structs.replace(SCENARIO, version=version)) as world:
             sentence = await world.start_error("huge")
         assert "no ML nodes with sufficient capacity" in sentence

@@ -14,7 +14,7 @@ Result = TypeVar("Result")
 
 START = 1_760_000_000.0
 
-# Looks at the sockets before time passes: more than any chain of loopback events needs.
+# Polls of the sockets before time passes: more than any chain of loopback events needs.
 _LOOKS = 100
 
 
@@ -29,7 +29,7 @@ class LoopClock:
 
 
 def run_in_virtual_time(main: Coroutine[Any, Any, Result]) -> Result:
-    """Run `main` on a loop of its own, which begins at 0 s."""
+    """Run `main` on a separate loop, which begins at 0 s."""
     with asyncio.Runner(loop_factory=_Loop) as runner:
         return runner.run(main)
 

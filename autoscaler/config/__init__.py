@@ -16,7 +16,7 @@ resolver         document -> resolved values; relations between keys
 aliases          former names of keys and values
 toml_lines       the line of each key of a file
 toml_file        a file -> a table and its lines
-toml_syntax      what is wrong with a file that is not TOML, and the likely fix
+toml_syntax      the error in a file that is not TOML, and the likely fix
 loader           file and environment -> document -> resolved values
 """
 

@@ -1,6 +1,6 @@
-"""What is wrong with a text that is not TOML, and the likely fix.
+"""The error in a text that is not TOML, and the likely fix.
 
-`tomllib` says what it expected where it stopped, which seldom is what was forgotten.
+`tomllib` reports what it expected where it stopped, which is seldom the cause.
 """
 
 import re

@@ -52,7 +52,7 @@ class Validated(NamedTuple):
     omitted: frozenset[KeyPath]
 
     def may_cause(self, path: KeyPath) -> bool:
-        """Whether a problem of a key may only be a consequence of what was left out."""
+        """Whether a problem of a key may only be a consequence of a key that was left out."""
         return any(_concerns(omitted, path) for omitted in self.omitted)
 
 

@@ -34,7 +34,7 @@ class ObserveOnly(Value, frozen=True, kw_only=True):
     """Why nothing is sent although the rule is not a dry run: the cluster would refuse it."""
 
     cause: ObserveOnlyCause
-    sentence: str  # what is wrong and what to do
+    sentence: str  # the cause and the remedy
 
 
 class SetAllocations(Value, frozen=True):

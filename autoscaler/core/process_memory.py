@@ -150,7 +150,7 @@ class _Measured(Value, frozen=True, kw_only=True):
 
     @property
     def at_work(self) -> bool:
-        """Whether what it uses now is what its allocations use."""
+        """Whether its present use shows what its allocations need."""
         return self.seen.seasoned and self.served >= self.seen.max_allocations
 
 

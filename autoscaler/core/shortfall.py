@@ -95,7 +95,7 @@ def shortfall_of(
         if requested <= before.requested and running <= before.running:
             progress_at = before.progress_at
     if ran is not None:
-        # What ran beyond the number that is requested now was given up, not lost.
+        # Allocations beyond the present request were given up, not lost.
         lost += max(0, min(ran, requested) - running)
     lost = min(lost, requested - running)
     if lost:

@@ -5,7 +5,7 @@
         ...
         cluster.advance(60)
 
-The cluster runs in a thread of its own, so that clients of any kind can be used. Its time is
+The cluster runs in a separate thread, so that clients of any kind can be used. Its time is
 virtual, and the same calls give the same history: it passes in `advance`, and while a request waits
 for something, such as `_start` for its allocations. Neither takes real time.
 """

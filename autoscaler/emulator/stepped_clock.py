@@ -8,7 +8,7 @@ _START = 1_760_000_000.0
 
 
 class SteppedClock:
-    """Time that stands still until it is advanced or somebody sleeps."""
+    """Time that stands still until it is advanced or a task sleeps."""
 
     def __init__(self) -> None:
         self._now = _START
@@ -18,7 +18,7 @@ class SteppedClock:
         return self._now
 
     async def sleep(self, seconds: float) -> None:
-        """Let time pass; whoever is due earlier goes first."""
+        """Let time pass; tasks continue in the order of their due times."""
         due = self._now + max(0.0, seconds)
         heapq.heappush(self._due, due)
         await asyncio.sleep(0)

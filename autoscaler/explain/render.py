@@ -129,7 +129,7 @@ def _render_deployment(response: DeploymentResponse, view: ManagedView, console:
     if (observed := view.observe_only) and observed.message not in view.unchanged_because:
         _line(console, f"Observe only: {observed.message}.", "bold yellow")
     changed = view.external_change
-    held = view.reason == "external_change"  # `unchanged_because` says so
+    held = view.reason == "external_change"  # `unchanged_because` has it
     if changed is not None and (changed.second_writer or (changed.respected and not held)):
         message = changed.message.removeprefix(f"{view.deployment}: ")
         _line(console, f"External change {ago(changed.at)}: {message}.", "bold yellow")
@@ -370,7 +370,7 @@ def _waits(view: ManagedView, expected: CandidateView, of_quantile: str) -> str:
 
 
 def _wait_now(view: ManagedView) -> str:
-    """The queue wait that is expected with what runs now, if that is not all."""
+    """The queue wait that is expected with the running allocations, if these are not all."""
     inputs = view.steps[0].inputs
     if "queue_wait_now_s" not in inputs:
         return "∞ now, " if "violation_fraction_now" in inputs else ""

@@ -262,8 +262,8 @@ def _node(document: NodeDocument) -> NodeStats:
         or hits is None
         or (mean_ms is None and completed > 0)
     ):
-        # A started route that answers has all of these (`AssignmentStats.NodeStats`). Without one
-        # of them, its load is unknown: it counts as one that did not answer.
+        # A started route that works has all of these (`AssignmentStats.NodeStats`). Without one
+        # of them, its load is unknown: it counts as one that did not respond.
         started_ms = None
         completed, pending = completed or 0, pending or 0
         errors, rejections, timeouts = errors or 0, rejections or 0, timeouts or 0

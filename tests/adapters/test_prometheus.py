@@ -351,7 +351,7 @@ class TestNodesOfOneName:
         assert completed(self.ML_A, self.OTHER) == {"id-of-ml-a": 1000, "other": 9000}
         assert completed(self.OTHER) == {"other": 9000}
 
-    def test_nodes_of_two_deployments_are_told_apart_too(self, recorder, registry):
+    def test_nodes_of_two_deployments_are_distinguished_too(self, recorder, registry):
         _, plan, outcomes, took = cycle()
         observed = observation(stats(nodes=(self.ML_A,)), stats("e5", nodes=(self.OTHER,)))
         recorder.planned(observed, plan, outcomes, took)

@@ -242,7 +242,7 @@ def test_the_reason_of_a_hold_is_not_introduced_twice():
     assert unchanged_text(external) == "adaptive allocations were enabled again"
 
 
-def test_a_hold_by_the_policy_and_by_a_constraint_is_said_once():
+def test_a_hold_by_the_policy_and_by_a_constraint_is_shown_once():
     issues = {"issues": joined((DataIssue.NEW_NODE,)), "unsafe": "yes"}
     held = decided(
         12,
@@ -364,7 +364,7 @@ class TestRefusedResumption:
             (OutcomeKind.DRY_RUN, "is not resumed"),
         ],
     )
-    def test_the_sentence_says_first_whether_it_is_resumed(self, kind, expected):
+    def test_the_sentence_begins_with_whether_it_is_resumed(self, kind, expected):
         decision, kind = self.decided(kind)
         assert f" {expected}: " in explain_outcome(Outcome(decision=decision, kind=kind, at=0.0))
 
@@ -429,7 +429,7 @@ class TestWhatRuns:
     def test_why_the_missing_ones_do_not_run(self, changed, expected):
         assert missing_text(lost(**changed), at=30.0) == expected
 
-    def test_the_reasons_of_the_cluster_are_its_own_words(self):
+    def test_the_reasons_of_the_cluster_are_quoted(self):
         routes = (
             RouteStatus(node="ml-1", state="failed", reason="out of memory"),
             RouteStatus(node="ml-2", state="starting", reason=""),

@@ -139,7 +139,7 @@ class TestReportedStatus:
         ],
         ids=["state", "reason", "route", "reason-of-a-route"],
     )
-    def test_everything_that_the_cluster_says_is_kept(self, changed):
+    def test_everything_that_the_cluster_reports_is_kept(self, changed):
         found = reported_status(stats(2, 2, **changed))
         assert found.state == changed.get("state", "started")
         assert found.reason == changed.get("reason", "")
@@ -152,11 +152,11 @@ class TestReportedStatus:
         found = reported_status(stats(2, 2, nodes=(route("ml-1"), route("ml-2", "starting"))))
         assert found.routes == (RouteStatus(node="ml-2", state="starting", reason=""),)
 
-    def test_nodes_of_one_name_are_told_apart_by_their_ids(self):
+    def test_nodes_of_one_name_are_distinguished_by_their_ids(self):
         nodes = (route("es-1", "failed", node_id="a"), route("es-1", node_id="b"))
         assert [each.node for each in reported_status(stats(2, 2, nodes=nodes)).routes] == ["a"]
 
 
-def test_a_route_without_a_state_is_said_to_be_in_an_unknown_one():
+def test_a_route_without_a_state_has_an_unknown_one():
     found = stats(2, 2, nodes=(route("a"), route("b", state="")))
     assert reported_text(reported_status(found)) == "b in an unknown state"

@@ -1,9 +1,10 @@
-"""A cluster that answers from a script: the answers of a field case, and plain ones for the rest.
+"""A cluster with scripted responses: those of a field case, and plain ones for the rest.
 
-A case is a dict. `kind` "stats" has the successive `answers` of `_stats`, `every_s` apart; "http"
-has one answer, or a list of successive ones, for each `METHOD /path`. An answer has a `status` and
-a `body`, optionally `after_s`, `headers`, and a `note` such as "inference_count grows by 10 every
-10 s". After the last answer, counters grow as they did before.
+A case is a dict. Its key `answers` has the responses: of kind "stats" the successive ones of
+`_stats`, `every_s` apart; of kind "http" one, or a list of successive ones, for each
+`METHOD /path`. A response has a `status` and a `body`, optionally `after_s`, `headers`, and a
+`note` such as "inference_count grows by 10 every 10 s". After the last response, counters grow as
+before.
 """
 
 import asyncio
@@ -49,7 +50,7 @@ class Request(NamedTuple):
 
 
 class FieldCluster:
-    """The answers of one case, by the time since the start of the loop."""
+    """The responses of one case, by the time since the start of the loop."""
 
     def __init__(self, case: Json) -> None:
         self.case = case
@@ -92,7 +93,7 @@ class FieldCluster:
             headers={"X-Elastic-Product": "Elasticsearch", **answer.get("headers", {})},
         )
 
-    # What the case says
+    # Responses of the case
 
     def _scripted(self, request: Request) -> Json | None:
         if not self._is_http:
@@ -117,7 +118,7 @@ class FieldCluster:
             return answers[0]
         return _continued(answers[-2], answers[-1], index - len(answers) + 1)
 
-    # What any cluster says
+    # Responses of any cluster
 
     def _plain(self, request: Request) -> Json:
         match request.method, request.path:
@@ -249,7 +250,7 @@ async def serving(case: Json) -> AsyncIterator[tuple[FieldCluster, str]]:
 
 
 def deployments_in(statistics: Any) -> dict[str, Json]:
-    """The `deployment_stats` of an answer, by deployment id."""
+    """The `deployment_stats` of a response, by deployment id."""
     entries = statistics.get("trained_model_stats") if isinstance(statistics, dict) else None
     found = {}
     for entry in entries if isinstance(entries, list) else []:
@@ -276,7 +277,7 @@ def _refused(status: int, type_: str, reason: str) -> Json:
 
 
 def _noted(answer: Json, at: float) -> Any:
-    """The body at an instant: its note says which counters grow."""
+    """The body at an instant: its note names the counters that grow."""
     body = answer.get("body", {})
     found = _GROWS.search(answer.get("note", ""))
     if not found:
@@ -287,7 +288,7 @@ def _noted(answer: Json, at: float) -> Any:
 
 
 def _continued(before: Json, last: Json, steps: int) -> Json:
-    """The last answer `steps` intervals later: its counters grow as they did before it."""
+    """The last response `steps` intervals later: its counters grow as they did before it."""
     earlier = {key: holder for key, holder, _ in _holders(before)}
     later = {key: holder for key, holder, _ in _holders(last)}
 

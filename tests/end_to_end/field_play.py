@@ -1,4 +1,4 @@
-"""A field case played to the daemon: what it sent, logged, showed and exported."""
+"""A field case played to the daemon: its requests, log, explanations and metrics."""
 
 import asyncio
 import io
@@ -141,7 +141,7 @@ class Session:
             return response.status
 
     async def explain(self) -> None:
-        """Keep what `explain` says about every deployment."""
+        """Keep the output of `explain` for every deployment."""
         for id_ in ("", *self.played.shown):
             try:
                 text = _rendered(await fetch(self.url, id_ or None))
@@ -213,7 +213,7 @@ async def _either(first: Any, running: asyncio.Task[None]) -> None:
 
 
 def check_promises(played: Played) -> None:
-    """Raise AssertionError where the daemon broke a promise that holds in any situation."""
+    """Raise AssertionError if an invariant of the daemon does not hold."""
     _check_no_defect(played)
     _check_bounds(played)
     _check_no_decrease_on_unknown(played)
@@ -234,7 +234,7 @@ def _check_no_defect(played: Played) -> None:
 
 
 def requested_by(change: Request) -> list[int]:
-    """The allocations, and the bounds of them, that a change asks for."""
+    """The allocations, and their bounds, that a change requests."""
     settings = change.body.get("service_settings", change.body)
     adaptive = settings.get("adaptive_allocations") or {}
     return [
@@ -315,4 +315,4 @@ def _check_all_shown(played: Played) -> None:
     if played.observations and played.observations[-1].at >= START + at:
         expected = set(deployments_in(last))
         assert expected <= set(played.shown), f"not shown: {expected - set(played.shown)}"
-        assert expected <= set(played.explained), "explain knows all"
+        assert expected <= set(played.explained), "explain shows all"

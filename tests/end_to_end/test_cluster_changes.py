@@ -1,6 +1,6 @@
 """A cluster that is another one after a while: its version, nodes, licence, security or privileges.
 
-The daemon notices it, says so in one sentence, and does what fits the cluster that it finds."""
+The daemon reports it in one sentence, and adapts to the cluster as it is now."""
 
 import asyncio
 
@@ -201,7 +201,7 @@ async def test_a_privilege_that_is_withdrawn_and_granted_again(tmp_path):
 
 @pytest.mark.parametrize("listed", [True, False], ids=["listed", "not listed"])
 async def test_the_privilege_for_deployments_of_endpoints(tmp_path, listed):
-    """Without it they are observed only, and that is said in the same words everywhere."""
+    """Without it they are observed only, and the words for that are the same everywhere."""
     usual = ("monitor_ml", "manage_ml", *(["monitor"] if listed else []))  # it includes the list
     owned = replace(
         SECURED,

@@ -1,5 +1,5 @@
-"""Answers to the question which deployments belong to inference endpoints, and to what extent they
-are answers: what may be owned or in use is neither changed nor stopped."""
+"""Lists of inference endpoints that are incomplete or fail: deployments that an endpoint may own or
+use are neither changed nor stopped."""
 
 from contextlib import asynccontextmanager
 
@@ -74,7 +74,7 @@ async def idle(world):
 
 
 @pytest.mark.parametrize("answer", NO_ANSWERS.values(), ids=NO_ANSWERS)
-async def test_while_it_is_unknown_nothing_is_changed_and_it_is_said(answer):
+async def test_while_it_is_unknown_nothing_is_changed_and_it_is_reported(answer):
     async with cluster("8.19.4") as world:
         world.fail("/_inference/*", calls=None, **answer)
         cycles = await world.cycles(12)
@@ -91,7 +91,7 @@ async def test_while_it_is_unknown_nothing_is_changed_and_it_is_said(answer):
 
 
 @pytest.mark.parametrize("version", GUARDED)
-async def test_a_version_that_refuses_the_change_of_an_owned_deployment_is_asked(version):
+async def test_a_version_that_refuses_the_change_of_an_owned_deployment_is_requested(version):
     mode = Mode.BOUNDS if version == "serverless" else Mode.DIRECT
     async with cluster(version, rule(mode=mode), endpoints=[]) as world:
         world.fail("/_inference/*", calls=None, **BAD_ENDPOINT)
@@ -251,7 +251,7 @@ async def test_a_deployment_that_is_used_and_not_owned_is_changed_there():
 
 
 async def test_a_number_that_was_set_behind_its_back_is_corrected():
-    """The endpoint has stored the wanted number, so a request for it alone would do nothing."""
+    """The endpoint has stored the requested number, so a request for it alone would do nothing."""
     governed = replace(rule(), external_change_hold_s=0.0)
     async with cluster("9.4", governed, endpoints=["a"]) as world:
         await world.cycles(12)
@@ -267,7 +267,7 @@ async def test_a_number_that_was_set_behind_its_back_is_corrected():
 
 
 async def test_an_endpoint_that_takes_numbers_only_is_bypassed_to_correct_it():
-    """It would ignore the wanted number, and refuses any setting that makes it forget it."""
+    """It would ignore the requested number, and refuses any setting that would clear it."""
     governed = replace(rule(), external_change_hold_s=0.0)
     async with cluster("9.1", governed, endpoints=["a"]) as world:
         vars(world.cluster.behaviour)["endpoint_keeps_settings"] = True  # as later versions do
@@ -281,7 +281,7 @@ async def test_an_endpoint_that_takes_numbers_only_is_bypassed_to_correct_it():
 
 @pytest.mark.parametrize("version", ["9.1", "9.4"])
 async def test_a_new_daemon_corrects_it_after_one_update_without_effect(version):
-    """It does not know what the endpoint has stored: a list shows what the deployment has."""
+    """The daemon has no record of the endpoint's settings: a list shows those of the deployment."""
     async with cluster(version, endpoints=["a"]) as world:
         vars(world.cluster.behaviour)["endpoint_keeps_settings"] = True  # as later versions do
         await world.cycles(12)

@@ -736,7 +736,7 @@ async def test_statistics_that_a_proxy_gives_up():
             assert key in str(cycle.failure)
 
 
-async def test_a_cluster_that_computes_statistics_for_thirty_seconds_is_not_asked_twice_at_once():
+async def test_statistics_that_take_thirty_seconds_are_not_requested_twice_at_once():
     """A request that the daemon gives up is still computed by the cluster."""
     async with world_of(both(), THREE, request_timeout_s=0.05) as world:
         world.fail(STATS, calls=None, delay_s=30.0)

@@ -1,4 +1,4 @@
-"""What the policies say is true of the allocations that run, and of those that are recommended."""
+"""What the policies report holds for the running and for the recommended allocations."""
 
 import pytest
 from msgspec.structs import replace
@@ -54,7 +54,7 @@ async def test_a_lost_node_is_in_the_first_decision_that_can_be_measured(built_i
         assert "late now" in text or "utilisation now" in text
 
 
-async def test_what_is_late_now_is_not_what_would_be_late_with_all_allocations():
+async def test_late_requests_now_are_not_those_with_all_allocations():
     async with world_of(two_large_nodes(), at_most_24(SLO)) as world:
         await world.cycles(30)
         lose_a_node(world)
@@ -76,7 +76,7 @@ async def test_what_is_late_now_is_not_what_would_be_late_with_all_allocations()
 
 
 @both_policies
-async def test_allocations_that_no_node_loads_are_not_promised(built_in):
+async def test_nothing_is_predicted_for_allocations_that_no_node_loads(built_in):
     async with world_of(two_large_nodes(), at_most_24(built_in)) as world:
         await world.cycles(30)
         lose_a_node(world)
@@ -116,7 +116,7 @@ def observing(*, dry_run):
     return with_policy(policy(rule(max_allocations=12, dry_run=dry_run)), SLO)
 
 
-async def test_a_dry_run_is_not_charged_for_what_runs():
+async def test_the_budget_of_a_dry_run_ignores_the_running_allocations():
     async with world_of(scarce(), observing(dry_run=True)) as world:
         during = [cycle.decision("elser") for cycle in await world.run_for(1800.0)]
         settled = [each for each in during if each.at > during[0].at + 120.0]
@@ -124,8 +124,8 @@ async def test_a_dry_run_is_not_charged_for_what_runs():
         assert max(weights) < 40.0
         assert len({each.recommended for each in settled}) == 1
         last = settled[-1].steps[0].inputs
-        assert last["slo_attainment"] < 0.5, "what runs"
-        assert last["expected_slo_attainment"] > 0.98, "what was recommended"
+        assert last["slo_attainment"] < 0.5, "of the running allocations"
+        assert last["expected_slo_attainment"] > 0.98, "of the recommended allocations"
 
 
 async def test_going_live_begins_without_what_the_dry_run_saw():

@@ -1,6 +1,6 @@
 """Situations met on real clusters, recorded beside the repository: each is played to the daemon.
 
-A folder that no expectation is known for is played too, and the promises for any situation hold.
+A folder without an expectation is played too, and the invariants of the daemon hold.
 """
 
 import asyncio
@@ -59,14 +59,14 @@ def read(name: str) -> Json:
 
 
 def played(case: Json, folder: Path, *, seconds: float = HOUR_S, begin: Script | None = None):
-    """The daemon on a case; the promises for any situation hold."""
+    """The daemon on a case; its invariants hold."""
     found = run_in_virtual_time(play(case, folder, seconds=seconds, begin=begin))
     check_promises(found)
     return found
 
 
 @pytest.mark.parametrize("name", folders() or [pytest.param("", marks=pytest.mark.skip(MISSING))])
-def test_any_case_keeps_the_promises(name, tmp_path):
+def test_the_invariants_hold_in_any_case(name, tmp_path):
     case = read(name)
     if case["kind"] in ("stats", "http"):
         played(case, tmp_path, seconds=HOUR_S / 2.0)
@@ -74,7 +74,7 @@ def test_any_case_keeps_the_promises(name, tmp_path):
         assert case["kind"] == "function"
 
 
-# What is right in each case
+# The expected behaviour in each case
 
 
 def two_nodes_of_one_name(found: Played) -> None:
@@ -176,7 +176,7 @@ def start_without_room(found: Played) -> None:
 
 
 class Expected(NamedTuple):
-    """What is right in a case after some time."""
+    """The expected behaviour in a case after some time."""
 
     right: Callable[[Played], None]
     seconds: float = HOUR_S
@@ -235,13 +235,13 @@ def test_a_slow_list_keeps_the_known_owner(tmp_path):
     assert not found.cluster.paths("POST /_ml/*/_update")
 
 
-def test_check_says_that_the_owners_are_unknown(tmp_path):
+def test_check_reports_that_the_owners_are_unknown(tmp_path):
     found = checked(read("endpoint-list-unreadable-or-slow"), tmp_path)
     sentences = [problem.sentence for problem in found.preflight.problems]
     assert any("endpoint" in sentence for sentence in sentences), sentences
 
 
-def test_check_says_what_to_do_about_slow_statistics(tmp_path):
+def test_check_names_the_remedy_for_slow_statistics(tmp_path):
     found = checked(read("slow-statistics"), tmp_path)
     fatal = [p.sentence for p in found.preflight.problems if p.level is Severity.FATAL]
     assert any("request_timeout" in each and "poll_interval" in each for each in fatal), fatal

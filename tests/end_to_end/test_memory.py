@@ -1,4 +1,4 @@
-"""Memory that processes use: the planner does not know it, and the daemon does."""
+"""Memory that processes use, which the planner ignores and the daemon respects."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""Answers of real clusters that the emulated one does not give, from a script, over HTTP.
+"""Responses of real clusters that the emulated one does not send, from a script, over HTTP.
 
 The decoding of each is tested elsewhere; here is what an operator sees of it.
 """
@@ -73,7 +73,7 @@ def played(
     return found
 
 
-def test_a_route_without_a_count_has_not_answered(tmp_path):
+def test_a_route_without_a_count_has_not_responded(tmp_path):
     answer = statistics(route(0, inference_count=None, throughput_last_minute=4000))
     found = played(tmp_path, [answer])
     assert not found.changes

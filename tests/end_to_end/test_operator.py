@@ -228,7 +228,7 @@ async def test_a_refused_reload_and_a_failed_observation_stand_first(tmp_path):
         assert not any("not reloaded" in line for line in await explained(setup))
 
 
-async def test_nothing_wraps_in_a_pipe_and_nothing_is_said_twice(tmp_path):
+async def test_nothing_wraps_in_a_pipe_and_nothing_is_repeated(tmp_path):
     async with running(tmp_path, LARGE, **UP_TO_24) as setup:
         await setup.clock.advance(60.0)
         setup.emulator.cluster.remove_node("ml-2")
@@ -239,7 +239,7 @@ async def test_nothing_wraps_in_a_pipe_and_nothing_is_said_twice(tmp_path):
         assert sum(line.count("16 of 24 running") for line in lines) <= 2
         assert all(line == line.rstrip() for line in lines)
         (row,) = [line for line in await explained(setup) if line.startswith(" e5")]
-        assert " now, " in row  # the wait of what runs, and that of all
+        assert " now, " in row  # the wait with the running allocations, and with all
         setup.emulator.cluster.remove_node("ml-1")
         await setup.clock.advance(10.0)
         text = "\n".join(await explained(setup, "e5"))
@@ -247,7 +247,7 @@ async def test_nothing_wraps_in_a_pipe_and_nothing_is_said_twice(tmp_path):
 
 
 class TestExternalChange:
-    async def test_it_is_named_counted_and_said_once(self, tmp_path):
+    async def test_it_is_named_counted_and_logged_once(self, tmp_path):
         async with running(tmp_path) as setup:
             await setup.clock.advance(60.0)
             setup.emulator.cluster.update_deployment("e5", number_of_allocations=2)

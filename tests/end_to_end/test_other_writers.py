@@ -92,7 +92,7 @@ async def test_a_number_that_was_only_found_is_respected_too():
         assert world.requested("a") == 3
 
 
-async def test_a_change_is_overridden_at_once_if_the_rule_says_so():
+async def test_a_change_is_overridden_at_once_if_the_hold_is_zero():
     async with world_of(scenario(A), most(4, external_change_hold_s=0.0)) as world:
         await world.cycles(6)
         world.cluster.update_deployment("a", number_of_allocations=2)

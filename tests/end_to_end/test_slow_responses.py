@@ -24,7 +24,7 @@ def busy():
 
 @both
 @pytest.mark.parametrize("fault", ["delay_s", "response_delay_s"])
-async def test_a_late_answer_changes_nothing(name, fault):
+async def test_a_late_response_changes_nothing(name, fault):
     governed = with_policy(policy(), POLICIES[name])
     async with world_of(busy(), governed, request_timeout_s=30.0) as world:
         await world.cycles(120)

@@ -1,5 +1,5 @@
 """Statistics that take longer than request_timeout: what an operator reads, and how often the
-cluster is asked. `test_errors.py` has the other failures of a cycle.
+cluster is polled. `test_errors.py` has the other failures of a cycle.
 
 Source: _stats took 30 s with 800 pipelines (elastic/kibana#180988; elastic/elasticsearch#97137).
 """

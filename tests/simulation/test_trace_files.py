@@ -1,4 +1,4 @@
-"""Reading recorded loads in the forms in which people have them, and the errors of other files."""
+"""Reading recorded loads in common formats, and the errors of other files."""
 
 import gzip
 import re

@@ -45,7 +45,7 @@ def test_the_complete_form():
     )
 
 
-def test_every_cause_is_kept_once_whatever_the_depth():
+def test_every_cause_is_kept_once_at_any_depth():
     deepest = {"type": "c", "reason": "the disk is full", "caused_by": "a text"}
     cause = {"type": "b", "reason": "not saved", "caused_by": deepest}
     error = {

@@ -190,7 +190,7 @@ ODD = ("NaN", "inf", "12", "5ms", None, -1, 2**53 + 1, 2**70, 1e308, [], {}, Tru
 
 
 @pytest.mark.parametrize("name", NEEDED)
-def test_a_started_route_without_a_figure_that_is_needed_did_not_answer(name):
+def test_a_started_route_without_a_needed_figure_did_not_respond(name):
     node = {key: value for key, value in STARTED.items() if key != name}
     (found,) = parsed(model(nodes=[node])).deployments
     assert not found.nodes[0].reports

@@ -157,7 +157,7 @@ class ElasticsearchCluster:
             await asyncio.gather(self._reading_owners, return_exceptions=True)
 
     async def _read_version_and_ownership(self, at: float, deployed: Collection[str]) -> None:
-        """The version first, because it says what a refused list of endpoints means."""
+        """The version first, because the meaning of a refused list of endpoints depends on it."""
         await self._read_info(at)
         if self.ownership.version == ServerVersion():
             self.ownership.version = server_version(self.info)

@@ -54,7 +54,7 @@ def confirm_assignment(
 def confirm_stop(response: StopResponse, request: str) -> None:
     """
     Raises:
-        Unconfirmed: the response does not say that the deployment is stopped on all nodes.
+        Unconfirmed: the response does not confirm that the deployment is stopped on all nodes.
     """
     _require(response.stopped, request, "it says that the deployment is not stopped")
     failures = len(response.node_failures) + len(response.task_failures)

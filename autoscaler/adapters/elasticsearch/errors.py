@@ -41,7 +41,7 @@ class ElasticsearchError(Exception):
     """The base class of all errors of this adapter.
 
     `requests` is how many requests a server received until this was the final error, repetitions
-    included; `retry_after_s` is when it accepts another one, if it says so.
+    included; `retry_after_s` is when it accepts another one, if the response states it.
     """
 
     requests: int = 1

@@ -19,7 +19,7 @@ class ClusterChange(Struct, frozen=True):
 
 
 def changes(before: PreflightReport, now: PreflightReport) -> Iterator[ClusterChange]:
-    """The differences. A value that either check does not know is not compared."""
+    """The differences. A value that is unknown to either check is not compared."""
     if before.cluster_uuid and now.cluster_uuid and before.cluster_uuid != now.cluster_uuid:
         yield ClusterChange(
             ClusterChangeKind.CLUSTER,

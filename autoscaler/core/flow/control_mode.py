@@ -100,7 +100,7 @@ def change_for(
     scarce = any(step.changed and step.reason in CAPACITY_REASONS for step in steps)
     maximum = max(desired, 1) if scarce else _adaptive_maximum(rule, desired)
     if memory_maximum is not None:
-        # Adaptive allocations are not forced to give up what they have.
+        # The bounds do not force adaptive allocations below the present count.
         maximum = min(maximum, max(memory_maximum, stats.allocations or 0, desired, 1))
     bounds = SetBounds(desired, maximum)
     if adaptive is None:

@@ -36,7 +36,7 @@ LOST_UPDATE_S = 300.0
 of a request."""
 
 MAX_EARLIER = 4
-"""Maximum number of earlier settings that are not taken for another writer's."""
+"""Maximum number of the daemon's earlier settings that do not count as another writer's."""
 
 MAX_HOLD_S = 3600.0
 """Maximum seconds for which a second writer's change is respected, unless the rule says more. 1 h:

@@ -117,7 +117,7 @@ def _after(
         refusal = refused_for_capacity(known.infeasible, outcome.decision.desired, capacity, at)
         return replace(known, infeasible=refusal)
     if kind is OutcomeKind.GONE:
-        # Everything about it is forgotten, except that it is reported and cannot be changed.
+        # Its state is dropped, except that it is reported and cannot be changed.
         known = DeploymentState(
             seen_at=known.seen_at,
             baseline=known.baseline,

@@ -210,7 +210,7 @@ class SloPolicy(Value, frozen=True, kw_only=True):
         if too_few:
             allocations = math.ceil(load + math.sqrt(load))
         else:
-            # What is recommended is kept as if it ran, where it is not carried out.
+            # A recommendation that is not carried out counts as if its allocations ran.
             allocations = _cheapest(
                 cost_model,
                 _in_force(situation, before.step),

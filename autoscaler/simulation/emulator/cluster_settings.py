@@ -1,7 +1,7 @@
 """`_cluster/settings`: the settings that are known, and the values that they take.
 
 Only settings with an effect on the emulated cluster are known; any other name is refused, as
-Elasticsearch refuses names that it does not know.
+Elasticsearch refuses unknown names.
 
 Source: elastic/elasticsearch, ml/MachineLearning.java and
 server/…/common/settings/AbstractScopedSettings.java.
@@ -139,7 +139,7 @@ class ClusterSettings:
         return shown
 
     def effect(self, behaviour: VersionBehaviour) -> DynamicSettings:
-        """The settings in force in a version, those that it knows."""
+        """The settings in force, only those that exist in the version."""
         made, known = self._in_force(), known_settings(behaviour)
 
         def value(name: str, default: Any) -> Any:
@@ -166,7 +166,7 @@ class ClusterSettings:
 
 
 def known_settings(behaviour: VersionBehaviour) -> Mapping[str, KnownSetting]:
-    """The settings that a version knows, by name."""
+    """The settings that exist in a version, by name."""
     return _ALWAYS | (_OF_ADAPTIVE_ALLOCATIONS if behaviour.adaptive_times_are_settings else {})
 
 

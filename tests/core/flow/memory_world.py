@@ -1,4 +1,4 @@
-"""Nodes whose processes use memory, and a planner that knows nothing about it.
+"""Nodes whose processes use memory, and a planner that ignores it.
 
 A process uses a fixed part and a part for each of its allocations, which shows only when that
 allocation has served some requests. It keeps what it has used. What is reported has noise.
@@ -262,7 +262,7 @@ class World:
 
 
 def run(seed, *, scattered=False):
-    """Let the daemon scale until nothing changes any more; how much of what fits it has reached."""
+    """Let the daemon scale until nothing changes; the fraction of the possible that it reaches."""
     world = World(seed, scattered=scattered)
     state, exceeded = State(), []
     rules = world.ruleset()

@@ -180,7 +180,7 @@ class TestBounds:
         assert held[0].steps[-1].inputs["to"] == "adaptive 0..unlimited"
         assert changes(stage.polls(2, rate=100.0)) == [SetBounds(6, 20)]
 
-    def test_at_once_if_the_rule_says_so(self):
+    def test_at_once_if_the_hold_is_zero(self):
         stage = Stage(replace(BOUNDS, external_change_hold_s=0.0))
         stage.polls(6, rate=100.0)
         stage.adaptive = AdaptiveAllocations(enabled=True, minimum=3, maximum=3)

@@ -268,7 +268,7 @@ class TestNodes:
         )
         assert decision.desired < 8
 
-    def test_two_nodes_of_one_name_are_told_apart(self):
+    def test_two_nodes_of_one_name_are_distinguished(self):
         nodes = (replace(machine(), name="same"), replace(machine("n2"), name="same"))
         decision = one(lambda at: elser(process(at=at)), cluster=Cluster(nodes=nodes))
         assert "node n1 has" in explain(decision)

@@ -187,7 +187,7 @@ def test_a_data_quality_issue_says_what_is_wrong(before, after, issue):
 
 
 UNKNOWN = {
-    "that nothing comes or goes, while a node does not answer": (
+    "that nothing comes or goes, while a node does not respond": (
         deployment(node(pending=4), node("n2")),
         deployment(node(pending=4), node("n2", server_started_at=None, allocations=None)),
         DataIssue.STALLED,

@@ -82,7 +82,7 @@ def changes(decisions):
 
 
 def settled(seed, policy, load=7.0, allocations=11):
-    # As by default, `slo` has no stabilisation window, which would hide a mistake.
+    # As by default, `slo` has no stabilisation window, which would hide an error.
     window_s = 0.0 if policy is SLO else 300.0
     simulated = Deployment(seed, load, allocations)
     daemon = Daemon(simulated, policy, stabilisation_window_s=window_s)

@@ -58,7 +58,7 @@ def test_an_absurd_count_is_no_load_to_provide_for(count):
 
 
 def test_an_estimate_that_refused_requests_disprove_is_dropped():
-    """Two erlangs on one allocation: half is refused, whatever was known before."""
+    """Two erlangs on one allocation: half is refused, for any earlier estimate."""
     watch = Watch(1, service_time_s=0.0045)
     watch.polls(12, STEADY)
     assert watch.step.inputs["offered_load"] < 0.1

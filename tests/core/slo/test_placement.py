@@ -183,7 +183,7 @@ class TestManyNodes:
         found = placement_of(slots, 5 * slots.scale * len(slots.used))
         assert set(found.per_node) == {5}
 
-    def test_few_sizes_are_told_apart(self):
+    def test_few_sizes_are_distinguished(self):
         found = placement_of(NodeSlots(tuple((n, 0) for n in range(1, 21)), ()), 210)
         assert len(found.sizes) <= MAX_SIZES
         assert sum(nodes for _, nodes in found.sizes) == 20

@@ -1,4 +1,4 @@
-"""`_cluster/settings`: known names and values, and what they do."""
+"""`_cluster/settings`: known names and values, and their effects."""
 
 import pytest
 
