@@ -107,11 +107,10 @@ class MemoryLedger:
         observation: Observation,
         free_capacity: FreeCapacity,
         uses: Mapping[str, MemoryUse],
+        given_up: Mapping[str, int],
     ) -> None:
-        """
-        Args:
-            uses: by deployment id, of those whose memory has been measured.
-        """
+        # By deployment id: what was measured, and the allocations that decreases may give up
+        # before the claims are placed.
         self._uses, self._free = uses, free_capacity
         self._by_model = _by_model(observation, uses)
         cluster = observation.cluster or Cluster(nodes=())
@@ -130,6 +129,7 @@ class MemoryLedger:
         for stats in deployments:
             self._sharing[stats.model_id] += stats.allocations or 0
             self._enter(stats)
+        self._freed_threads = _freed_threads(deployments, given_up)
         self._enter_reservations(deployments)
         for stats in deployments:
             if self._use(stats) is not None and stats.allocations:
@@ -285,7 +285,8 @@ class MemoryLedger:
         threads = stats.threads_per_allocation or 1
         if stats.priority == "low" or node.node_id not in self._free.free_threads:
             return UNLIMITED
-        return self._free.free_threads[node.node_id] // threads
+        free = self._free.free_threads[node.node_id] + self._freed_threads[node.node_id]
+        return free // threads
 
     def _new_places(
         self, stats: DeploymentStats, use: MemoryUse, placed: Mapping[str, int]
@@ -341,6 +342,18 @@ class MemoryLedger:
         return [_Place(future, self._cost(stats, use, future), slots)]
 
 
+def _freed_threads(
+    deployments: Sequence[DeploymentStats], given_up: Mapping[str, int]
+) -> Counter[str]:
+    """Threads that decreases may free for further allocations, at most, by node id."""
+    freed = Counter[str]()
+    for stats in deployments:
+        if (less := given_up.get(stats.deployment_id, 0)) > 0 and stats.priority != "low":
+            for node_id, allocations in placed_allocations(stats).items():
+                freed[node_id] += min(less, allocations) * (stats.threads_per_allocation or 1)
+    return freed
+
+
 def _by_model(observation: Observation, uses: Mapping[str, MemoryUse]) -> dict[str, MemoryUse]:
     """The largest estimate of each model."""
     largest: dict[str, MemoryUse] = {}
@@ -363,6 +376,7 @@ def memory_ledger(
     deployments: Mapping[str, DeploymentState],
     stopped: Mapping[str, StoppedDeployment],
     free_capacity: FreeCapacity | None = None,
+    given_up: Mapping[str, int] | None = None,
 ) -> MemoryLedger | None:
     """The memory of the nodes; None if no deployment reports what its processes use.
 
@@ -380,4 +394,5 @@ def memory_ledger(
             known[name] = use
     if not known:
         return None
-    return MemoryLedger(observation, free_capacity or free_capacity_of(observation), known)
+    free = free_capacity or free_capacity_of(observation)
+    return MemoryLedger(observation, free, known, given_up or {})

@@ -93,7 +93,9 @@ def plan(
     claims = _claims(assessments, zeroed.decisions, stopped)
     memory = None
     if claims or any(assessment.rule.mode is Mode.BOUNDS for assessment in assessments):
-        memory = memory_ledger(observation, deployments, stopped, context.free_capacity)
+        memory = memory_ledger(
+            observation, deployments, stopped, context.free_capacity, _given_up(assessments)
+        )
     grants = _granted(
         claims,
         [
@@ -184,6 +186,17 @@ def _granted(
     requested = [(stats, allocations) for stats, allocations in requested if allocations > 0]
     grants = arbitrate(claims, requested, context.free_capacity)
     return grants if memory is None else limit_by_memory(claims, grants, memory)
+
+
+def _given_up(assessments: list[Assessment]) -> dict[str, int]:
+    """The allocations that decreases of this plan, and earlier ones, may still take away."""
+    given_up = {}
+    for assessment in assessments:
+        placed = assessment.stats.running_allocations or 0
+        kept = min(assessment.steps[-1].after, assessment.stats.allocations or 0)
+        if kept < placed:
+            given_up[assessment.stats.deployment_id] = placed - kept
+    return given_up
 
 
 def _adaptive_maximum(assessment: Assessment, memory: MemoryLedger) -> MemoryLimit | None:
