@@ -451,7 +451,7 @@ async def test_adaptive_allocations_scale_to_zero_and_a_request_scales_up(idle, 
         assert status == 200
         assert len(response["inference_results"]) == 1
         world.emulation.start_load("a", Steady(rate_per_s=50.0))
-        await world.cycles(20)  # what a single allocation rejected raises it for a while
+        await world.cycles(12)
         assert adaptive_of(world) == (4, 8)
         assert world.requested("a") >= 4
 

@@ -22,7 +22,7 @@ def with_least_service_time(
     if not sample.overloaded or not _is_saturated(before, after):
         return sample
     requests = sample.completed - sample.cache_hits + _computed_at_most(before, after)
-    busy_s = sample.shortest_s * sum([node.allocations or 0 for node in after.nodes])
+    busy_s = sample.shortest_s * _busy_allocations(before, after)
     if requests <= 0 or (known_s is not None and busy_s <= known_s * requests):
         return sample
     return replace(sample, timed=requests, timed_busy_s=busy_s)
@@ -38,6 +38,13 @@ def _all_busy(stats: DeploymentStats) -> bool:
     return bool(started) and all(
         node.allocations is not None and node.pending > node.allocations for node in started
     )
+
+
+def _busy_allocations(before: DeploymentStats, after: DeploymentStats) -> int:
+    """The allocations that were busy for the whole interval: of each process, as many as it had at
+    both ends. Those added meanwhile have worked for an unknown part of it."""
+    earlier = {node.node_id: node.allocations or 0 for node in before.nodes}
+    return sum([min(earlier.get(node.node_id, 0), node.allocations or 0) for node in after.nodes])
 
 
 def _computed_at_most(before: DeploymentStats, after: DeploymentStats) -> int:

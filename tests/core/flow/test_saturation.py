@@ -1,5 +1,7 @@
 """An overload in which nearly all requests time out, and only the quick ones complete."""
 
+import random
+
 import pytest
 
 from autoscaler.core.decision import OutcomeKind
@@ -68,3 +70,35 @@ def test_the_least_service_time_never_exceeds_the_true_one():
     for decision in decisions(POLICIES[0], 2):
         if decision.load is not None and decision.load.service_time_s is not None:
             assert decision.load.service_time_s <= SERVICE_S + 0.0006
+
+
+@both
+@pytest.mark.parametrize("seed", range(20))
+@pytest.mark.parametrize("allocations", [1, 2, 3])
+def test_allocations_added_within_an_overload_raise_no_estimate(built_in, allocations, seed):
+    """Callers time out until they run. They have worked for a part of the interval only."""
+    dice = random.Random(seed)
+    rules, state, added = policy(rule(policy=built_in)), State(), 4
+    completed, timeouts, busy_s, in_flight = 0, 0, 0.0, 0
+    for poll in range(1, 8):
+        running = allocations if poll < 3 else added
+        arrived = round(dice.gauss(500.0, 22.0))
+        done = min(arrived + in_flight, round(10.0 * running / 0.05))
+        if poll == 3:  # they were added towards the end
+            done = min(done, round(10.0 * (0.7 * allocations + 0.3 * added) / 0.05))
+        late = max(0, in_flight + arrived - done - 420) + (poll < 4) * arrived // 6
+        completed, timeouts, busy_s = completed + done, timeouts + late, busy_s + done * 0.0495
+        in_flight = max(0, min(420, in_flight + arrived - done))
+        process = node(
+            allocations=running,
+            completed=completed,
+            timeouts=timeouts,
+            busy_s=busy_s,
+            pending=in_flight,
+            server_last_access_at=10.0 * poll + 5_000.0,
+        )
+        cycle = begin_cycle(state, observation(10.0 * poll, deployment(process)), rules)
+        _, state = end_cycle(cycle.plan, {}, cycle.state)
+        (decision,) = cycle.plan.decisions
+        if decision.load is not None and decision.load.service_time_s is not None:
+            assert decision.load.service_time_s <= 0.0501
