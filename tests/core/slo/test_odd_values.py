@@ -1,5 +1,7 @@
 """One absurd figure does not decide for long, and refused requests disprove an estimate."""
 
+import random
+
 import pytest
 
 from autoscaler.core.slo.policy import MAX_LOAD_RATIO
@@ -54,6 +56,24 @@ def test_an_absurd_count_is_no_load_to_provide_for(count):
     watch.polls(12, STEADY)
     assert watch.step.inputs["offered_load"] < MAX_LOAD_RATIO * 24
     watch.polls(360, STEADY)
+    assert abs(watch.step.after - expected) <= 1
+
+
+@pytest.mark.parametrize("seed", range(20))
+@pytest.mark.parametrize("nodes", [(4,), (2, 2)], ids=["one_node", "two_nodes"])
+def test_odd_counts_change_a_recommendation_for_an_hour_at_most(nodes, seed):
+    """On two nodes there is a forecast as well."""
+    dice = random.Random(seed)
+    watch = Watch(*nodes, max_allocations=24)
+    watch.polls(30, STEADY)
+    expected = watch.step.after
+    for _ in range(dice.randint(1, 6)):
+        watch.poll(dice.choice([0, 1, 10 * STEADY, 10**4, 10**6, 10**9, 2**53]))
+        watch.polls(dice.randint(0, 2), STEADY)
+    assert watch.memory.dispersion < 10.0
+    watch.polls(360, STEADY)
+    assert watch.memory.dispersion < 2.0
+    assert watch.step.inputs["offered_load"] < 3.0
     assert abs(watch.step.after - expected) <= 1
 
 
