@@ -1,5 +1,6 @@
 """Observations in few words, for tests."""
 
+import json
 from typing import Any
 
 from msgspec.structs import replace
@@ -11,6 +12,7 @@ from autoscaler.core.flow.planning import Ruleset
 from autoscaler.core.policies import UtilisationPolicy
 from autoscaler.core.selection import Rule
 from autoscaler.core.values import DeploymentStats, NodeStats, Observation
+from autoscaler.wire.stats import parse_stats
 
 
 def node(node_id: str = "n1", **given: Any) -> NodeStats:
@@ -58,6 +60,19 @@ def observation(at: float, *deployments: DeploymentStats, **given: Any) -> Obser
 
 _SCALING = ScalingTable(max_allocations=20, growth_factor=10.0, stabilisation_window="5m")
 _POLICY = UtilisationPolicy(target=0.7, load_window_s=60.0)
+
+
+def observed(document: dict[str, Any], at: float, **given: Any) -> Observation:
+    """The observation of a response of `_stats`."""
+    page = parse_stats(json.dumps(document).encode())
+    return Observation(
+        at=at,
+        deployments={d.deployment_id: d for d in page.deployments},
+        unreadable=dict(page.unreadable),
+        unreadable_figures=dict(page.unreadable_figures),
+        unknown_figures=dict(page.unknown_figures),
+        **given,
+    )
 
 
 def rule(**given: Any) -> Rule:

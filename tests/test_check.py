@@ -363,6 +363,15 @@ OTHER_PROGRAMS = {
 }
 
 
+async def check_at_path(respond):
+    """The check of a server that responds with this at every path, and the configured URL."""
+    application = web.Application()
+    application.router.add_route("*", "/{path:.*}", respond)
+    async with TestServer(application) as server:
+        url = str(server.make_url("/es"))
+        return url, await check(load(None, {"AUTOSCALER_ELASTICSEARCH__HOSTS": url}))
+
+
 @pytest.mark.parametrize("response", OTHER_PROGRAMS.values(), ids=OTHER_PROGRAMS)
 async def test_a_wrong_path_is_fatal(response):
     async def respond(_request):
@@ -370,11 +379,7 @@ async def test_a_wrong_path_is_fatal(response):
             body=response.body, status=response.status, headers=response.headers.copy()
         )
 
-    application = web.Application()
-    application.router.add_route("*", "/{path:.*}", respond)
-    async with TestServer(application) as server:
-        url = str(server.make_url("/es"))
-        found = await check(load(None, {"AUTOSCALER_ELASTICSEARCH__HOSTS": url}))
+    url, found = await check_at_path(respond)
     (sentence,) = found.fatal
     assert sentence.startswith("no Elasticsearch at this path: ")
     assert f"{url} " in sentence
@@ -386,11 +391,7 @@ async def test_another_program_is_fatal(content_type):
     async def respond(_request):
         return web.Response(text='{"version": {"number": "2.11.0"}}', content_type=content_type)
 
-    application = web.Application()
-    application.router.add_route("*", "/{path:.*}", respond)
-    async with TestServer(application) as server:
-        url = str(server.make_url("/es"))
-        found = await check(load(None, {"AUTOSCALER_ELASTICSEARCH__HOSTS": url}))
+    url, found = await check_at_path(respond)
     (sentence,) = found.fatal
     assert sentence.startswith(f"{url} is not Elasticsearch")
 

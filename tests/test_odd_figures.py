@@ -1,7 +1,6 @@
 """One odd figure among good ones: it is unknown, and nothing else is lost or misread."""
 
 import copy
-import json
 import random
 
 import pytest
@@ -10,9 +9,7 @@ from msgspec.structs import replace
 from autoscaler.core.flow.planning import plan
 from autoscaler.core.slo.policy import SloPolicy
 from autoscaler.core.state import State
-from autoscaler.core.values import Observation
-from autoscaler.wire.stats import parse_stats
-from tests.observations import policy, rule
+from tests.observations import observed, policy, rule
 from tests.test_damaged_statistics import POLICY, places, response
 
 ODD = (
@@ -29,16 +26,6 @@ def two(cycle):
     other["deployment_stats"]["deployment_id"] = "other"
     document["trained_model_stats"].append(other)
     return document | {"count": 2}
-
-
-def observed(document, at):
-    page = parse_stats(json.dumps(document).encode())
-    return Observation(
-        at=at,
-        deployments={d.deployment_id: d for d in page.deployments},
-        unreadable=dict(page.unreadable),
-        unreadable_figures=dict(page.unreadable_figures),
-    )
 
 
 def figures(document):

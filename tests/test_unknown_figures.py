@@ -4,7 +4,6 @@ Nothing is decreased on it, the reason names it or is true of the rest, and no m
 """
 
 import copy
-import json
 import math
 
 import pytest
@@ -15,9 +14,10 @@ from autoscaler.core.decision import Mode
 from autoscaler.core.explanation import explain
 from autoscaler.core.flow.planning import plan
 from autoscaler.core.state import State
-from autoscaler.core.values import Cluster, NodeCapacity, Observation
+from autoscaler.core.values import Cluster, NodeCapacity
 from autoscaler.ports import CycleTimes
-from autoscaler.wire.stats import MalformedStats, parse_stats
+from autoscaler.wire.stats import MalformedStats
+from tests import observations
 from tests.observations import policy, rule
 from tests.test_damaged_statistics import places, response
 from tests.virtual_clock import VirtualClock
@@ -92,15 +92,7 @@ CAUSES = (
 
 
 def observed(document, at):
-    page = parse_stats(json.dumps(document).encode())
-    return Observation(
-        at=at,
-        deployments={d.deployment_id: d for d in page.deployments},
-        unreadable=dict(page.unreadable),
-        unreadable_figures=dict(page.unreadable_figures),
-        unknown_figures=dict(page.unknown_figures),
-        cluster=CLUSTER,
-    )
+    return observations.observed(document, at, cluster=CLUSTER)
 
 
 _IDENTIFIES = ("model_id", "deployment_id", "deployment_stats")

@@ -14,6 +14,16 @@ ADAPTIVE = "adaptive_allocations"
 NODE = "node"
 
 _ROUTING_STATES = frozenset({"starting", STARTED, STOPPING, "stopped", "failed"})
+_OTHER_FIGURES = (
+    "inference_cache_hit_count",
+    "number_of_pending_requests",
+    "error_count",
+    "rejected_execution_count",
+    "timeout_count",
+    "start_time",
+    "number_of_allocations",
+)
+"""The figures of a node, besides the inferences, that a started route always has."""
 
 
 def unknown_figures(document: DeploymentDocument, stats: DeploymentStats) -> tuple[str, ...]:
@@ -102,20 +112,9 @@ def _of_node(node: NodeDocument, *, names_nodes: bool) -> Iterator[str]:
         yield "inference_count"
     elif node.inference_count and node.average_inference_time_ms is None:
         yield "average_inference_time_ms"
-    if node.inference_cache_hit_count is None:
-        yield "inference_cache_hit_count"
-    if node.number_of_pending_requests is None:
-        yield "number_of_pending_requests"
-    if node.error_count is None:
-        yield "error_count"
-    if node.rejected_execution_count is None:
-        yield "rejected_execution_count"
-    if node.timeout_count is None:
-        yield "timeout_count"
-    if node.start_time is None:
-        yield "start_time"
-    if node.number_of_allocations is None:
-        yield "number_of_allocations"
+    for name in _OTHER_FIGURES:
+        if getattr(node, name) is None:
+            yield name
 
 
 def _responded(node: NodeDocument) -> bool:

@@ -5,7 +5,6 @@ The daemon reports it in one sentence, and adapts to the cluster as it is now.""
 import asyncio
 
 import pytest
-import structlog
 from msgspec.structs import replace
 
 from autoscaler.adapters.elasticsearch.cluster import MAX_FAILING_INTERVAL_S
@@ -36,11 +35,6 @@ SECURED = replace(
     ),
 )
 UP = "*"
-
-
-@pytest.fixture(autouse=True)
-def _default_logging():
-    structlog.reset_defaults()
 
 
 def upgrade(setup, version):

@@ -1,13 +1,9 @@
 """`/decisions` and `explain` of a running daemon, with a clock that a test advances."""
 
-import io
-
 import pytest
-import structlog
-from rich.console import Console
 
 from autoscaler.core.decision import OutcomeKind
-from autoscaler.explain import AdminRequestFailed, fetch, render
+from autoscaler.explain import AdminRequestFailed, fetch
 from autoscaler.simulation.emulator.faults import Fault
 from autoscaler.simulation.loads import Steady
 from autoscaler.simulation.scenario import (
@@ -16,6 +12,7 @@ from autoscaler.simulation.scenario import (
     ScenarioModel,
     ScenarioNode,
 )
+from tests.end_to_end.explaining import entry_of, explained, url_of
 from tests.end_to_end.world import STATS
 from tests.test_daemon import SCENARIO, running
 
@@ -34,21 +31,9 @@ TWO = ClusterScenario(
 )
 
 
-@pytest.fixture(autouse=True)
-def default_logging():
-    structlog.reset_defaults()
-
-
-def url_of(setup):
-    return f"http://127.0.0.1:{setup.daemon.server.port}"
-
-
-async def entry_of(setup, deployment_id="e5"):
-    """The entry of one deployment, and the text of `explain`."""
-    response, _ = await fetch(url_of(setup), deployment_id)
-    stream = io.StringIO()
-    render(response, Console(file=stream, width=120, color_system=None))
-    return response.deployment, stream.getvalue()
+async def entry_and_text(setup):
+    """The entry of `e5`, and the text of `explain`."""
+    return await entry_of(setup), "\n".join(await explained(setup, "e5", width=120))
 
 
 async def test_a_daemon_that_has_just_started_reports_no_observation(tmp_path):
@@ -60,12 +45,12 @@ async def test_a_daemon_that_has_just_started_reports_no_observation(tmp_path):
 async def test_an_update_and_why_nothing_changed_afterwards(tmp_path):
     async with running(tmp_path) as setup:
         await setup.clock.advance(12.0)
-        entry, _ = await entry_of(setup)
+        entry = await entry_of(setup)
         assert (entry.current, entry.desired, entry.outcome.kind) == (1, entry.desired, "accepted")
         assert entry.unchanged_because == ""
         grown = entry.desired
         await setup.clock.advance(120.0)
-        entry, text = await entry_of(setup)
+        entry, text = await entry_and_text(setup)
         assert (entry.current, entry.desired, entry.outcome.kind) == (grown, grown, "unchanged")
         assert entry.load.arrival_rate_per_s == pytest.approx(60.0, rel=0.2)
         assert entry.load.service_time_s == pytest.approx(0.05, rel=0.05)
@@ -91,7 +76,7 @@ async def test_a_refusal_is_reported_with_the_reason_of_the_cluster(tmp_path):
         # Otherwise the daemon would limit the request to what fits.
         setup.emulator.emulation.faults.add(Fault(path="/_ml/info", calls=None, status=403))
         await setup.clock.advance(22.0)
-        entry, text = await entry_of(setup)
+        entry, text = await entry_and_text(setup)
         assert entry.outcome.kind == OutcomeKind.NO_CAPACITY
         assert entry.outcome.detail
         assert entry.unchanged_because.endswith(entry.outcome.detail)
@@ -101,7 +86,7 @@ async def test_a_refusal_is_reported_with_the_reason_of_the_cluster(tmp_path):
 async def test_a_dry_run_is_reported(tmp_path):
     async with running(tmp_path, AUTOSCALER_DRY_RUN="true") as setup:
         await setup.clock.advance(60.0)
-        entry, text = await entry_of(setup)
+        entry, text = await entry_and_text(setup)
         assert (entry.current, entry.dry_run, entry.outcome.kind) == (1, True, "dry_run")
         assert entry.last_update is None
         assert "was not applied: dry run, not sent" in text

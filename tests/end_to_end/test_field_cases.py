@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
-import structlog
 
 from autoscaler.adapters.elasticsearch.preflight_report import Severity
 from autoscaler.check import check
@@ -41,11 +40,6 @@ pytestmark = pytest.mark.untraced
 CASES = SHARED / "cases"
 HOUR_S = 3600.0
 MISSING = f"{NEEDS_SHARED}: cases"
-
-
-@pytest.fixture(autouse=True)
-def default_logging():
-    structlog.reset_defaults()
 
 
 def folders() -> list[str]:

@@ -3,7 +3,6 @@
 import os
 
 import pytest
-import structlog
 from msgspec.structs import replace
 
 from autoscaler.daemon import RELOAD_INTERVAL_S
@@ -26,11 +25,6 @@ SECURED = replace(
         },
     ),
 )
-
-
-@pytest.fixture(autouse=True)
-def _default_logging():
-    structlog.reset_defaults()
 
 
 def config(*, dry_run=False, file="api_key", url="{url}"):

@@ -6,7 +6,6 @@ The decoding of each is tested elsewhere; here is what an operator sees of it.
 from typing import Any
 
 import pytest
-import structlog
 
 from autoscaler.core.values import DataIssue, Reason
 from tests.end_to_end.field_cluster import Json
@@ -17,11 +16,6 @@ pytestmark = pytest.mark.untraced
 
 ANSWERS, EVERY_S = 6, 10.0
 RATE_PER_S, SERVICE_MS = 70, 60.0  # a load of 4.2
-
-
-@pytest.fixture(autouse=True)
-def default_logging():
-    structlog.reset_defaults()
 
 
 def route(step: int, node_id: str = "ml-a", *, share: float = 1.0, **given: Any) -> Json:

@@ -1,16 +1,10 @@
 """What an operator sees: `explain`, the log, /decisions and the metrics of a running daemon."""
 
-import io
-
-import pytest
-import structlog
-from rich.console import Console
-
-from autoscaler.explain import fetch, render
 from autoscaler.simulation.cluster import AdaptivePatch
 from autoscaler.simulation.emulator.faults import Fault
 from autoscaler.simulation.loads import Steady
 from autoscaler.simulation.scenario import ClusterScenario, ScenarioDeployment, ScenarioNode
+from tests.end_to_end.explaining import entry_of, explained
 from tests.end_to_end.world import STATS
 from tests.test_daemon import SCENARIO, WITHOUT_MANAGE_ML, running
 
@@ -26,28 +20,6 @@ WATCHER = {
     "AUTOSCALER_ELASTICSEARCH__USERNAME": "watcher",
     "AUTOSCALER_ELASTICSEARCH__PASSWORD": "secret",
 }
-
-
-@pytest.fixture(autouse=True)
-def default_logging():
-    structlog.reset_defaults()
-
-
-def url_of(setup):
-    return f"http://127.0.0.1:{setup.daemon.server.port}"
-
-
-async def entry_of(setup, deployment_id="e5"):
-    response, _ = await fetch(url_of(setup), deployment_id)
-    return response.deployment
-
-
-async def explained(setup, deployment_id=None):
-    """The lines of `explain` in a pipe."""
-    response, _ = await fetch(url_of(setup), deployment_id)
-    stream = io.StringIO()
-    render(response, Console(file=stream, width=80, color_system=None))
-    return stream.getvalue().splitlines()
 
 
 async def series(setup, name):

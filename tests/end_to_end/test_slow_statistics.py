@@ -7,7 +7,6 @@ Source: _stats took 30 s with 800 pipelines (elastic/kibana#180988; elastic/elas
 import io
 
 import pytest
-import structlog
 from rich.console import Console
 
 from autoscaler.check import check, report
@@ -21,11 +20,6 @@ from tests.virtual_clock import VirtualClock
 REMEDY = "raise request_timeout, and poll_interval with it"
 SLOW = Fault(path=STATS, calls=None, delay_s=30.0)
 SHORT = {"AUTOSCALER_ELASTICSEARCH__REQUEST_TIMEOUT": "100ms"}  # of real time
-
-
-@pytest.fixture(autouse=True)
-def _default_logging():
-    structlog.reset_defaults()
 
 
 async def test_the_log_and_the_probe_state_the_remedy(tmp_path):
