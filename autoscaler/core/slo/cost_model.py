@@ -45,7 +45,7 @@ fifty."""
 COARSE_EVALUATIONS, FEWER_EVALUATIONS, MAX_EVALUATIONS = 700, 300, 1_300
 """Evaluations of the queue model, each of one load and one size of node, that a search may take:
 the coarse search, the same with fewer loads if that was too much, and all together. 1,300 take 2 to
-4 ms if none is known already. On recorded loads, one search in a hundred takes more than 900."""
+4 ms if none is known already. On recorded loads, one search in a hundred takes more than 1,000."""
 
 PLACEMENT_EVALUATIONS = 2
 """Evaluations for each size of node that take about as long as the placement of an allocation
