@@ -1,8 +1,7 @@
 """A simulated cluster in virtual time, behind the operations of its API.
 
-Pure: no I/O, no clock; the same seed, calls and instants give the same history. The order of
-checks is that of elastic/elasticsearch,
-ml/inference/assignment/TrainedModelAssignmentClusterService.java.
+Pure: no I/O, no clock; the same seed, calls and instants give the same history. Checks
+are in the order of elastic/elasticsearch, `TrainedModelAssignmentClusterService`.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
