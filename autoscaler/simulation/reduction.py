@@ -13,8 +13,9 @@ def reduced(
 
     Each step takes the node with the fewest allocations in the zone with the most. The whole node
     is dropped if the zones stay balanced, because a process that ends frees its memory; otherwise
-    one allocation is removed. `zones` maps each node id to its zone. Targets that sum to no more
-    than `allocations` are returned unchanged.
+    one allocation is removed. `zones` maps the id of each node of the cluster to its zone; a zone
+    whose nodes have none of the deployment counts as one that holds nothing. Targets that sum to no
+    more than `allocations` are returned unchanged.
     """
     left = {node_id: target for node_id, target in targets.items() if target > 0}
     while (surplus := sum(left.values()) - allocations) > 0:
@@ -34,7 +35,7 @@ def reduced(
 
 
 def _by_zone(targets: Mapping[str, int], zones: Mapping[str, str]) -> dict[str, int]:
-    totals: dict[str, int] = {}
+    totals = dict.fromkeys(zones.values(), 0)
     for node_id, target in targets.items():
-        totals[zones[node_id]] = totals.get(zones[node_id], 0) + target
+        totals[zones[node_id]] += target
     return totals

@@ -11,7 +11,8 @@ from autoscaler.simulation.memory import (
     MemoryReservation,
     required_bytes,
 )
-from autoscaler.simulation.placement import AssignmentPlan, PlannerDeployment, PlannerNode, plan
+from autoscaler.simulation.placement import AssignmentPlan, plan
+from autoscaler.simulation.planner_values import PlannerDeployment, PlannerNode
 from autoscaler.simulation.route import Route
 from autoscaler.simulation.specs import ModelSpec, NodeSpec
 from autoscaler.simulation.versions import VersionBehaviour

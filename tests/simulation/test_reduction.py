@@ -39,6 +39,13 @@ def test_zones_stay_in_balance(targets, allocations, left):
     assert reduced(targets, TWO_ZONES, allocations) == left
 
 
+def test_a_zone_without_the_deployment_holds_nothing():
+    """So any other zone may lose a whole node."""
+    zones = {"a": "x", "b": "y", "c": "z"}
+    assert reduced({"a": 3, "b": 3}, zones, 2) == {"a": 2}
+    assert reduced({"a": 3, "b": 3}, {"a": "x", "b": "y"}, 2) == {"a": 1, "b": 1}
+
+
 @given(
     st.dictionaries(st.sampled_from("abcd"), st.integers(1, 9), min_size=1),
     st.integers(0, 40),

@@ -361,3 +361,14 @@ async def test_a_start_without_capacity_is_refused():
     async with client_of(small) as es:
         response = await es.post(f"{BIG}/_start?number_of_allocations=2")
         assert (response.status, response.error["type"]) == (429, "status_exception")
+
+
+async def test_a_start_takes_no_allocation_from_a_running_deployment():
+    nodes = [ScenarioNode(name="ml-1", processors=8)]
+    search = ScenarioDeployment(model_id="e5", number_of_allocations=2, threads_per_allocation=4)
+    async with client_of(scenario(nodes=nodes, deployments=[search])) as es:
+        refused = await es.post("/_ml/trained_models/big/deployment/_start?number_of_allocations=3")
+        assert (refused.status, refused.error["type"]) == (429, "status_exception")
+        assert "big" not in es.cluster.deployments
+        e5 = await es.deployment("e5")
+        assert e5["allocation_status"]["allocation_count"] == 2
