@@ -51,7 +51,13 @@ def stats_of(deployment: SimulatedDeployment, now: float) -> DeploymentStats:
 def _node(route: Route, now: float) -> NodeStats:
     counters = route.counters(now)
     if counters is None:
-        return NodeStats(route.node_id, route.reported_state, route.node_id, route.reason)
+        return NodeStats(
+            route.node_id,
+            route.reported_state,
+            route.node_id,
+            route.reason,
+            cache_hits_last_minute=None,
+        )
     completed = counters.completed
     mean_ms = counters.mean_inference_ms
     mean_s = None if mean_ms is None else mean_ms / 1000.0
