@@ -49,24 +49,38 @@ class NodesResponse(Struct, kw_only=True):
 
 
 class MlMemory(Struct, kw_only=True):
-    """Reservations by the planner's formula, in bytes; nothing here is measured."""
+    """Reservations by the planner's formula, in bytes; nothing here is measured.
+
+    All figures are always reported, so an absent one is unknown, and not 0.
+    """
 
     max_in_bytes: Bytes = 0
-    native_code_overhead_in_bytes: Bytes = 0
-    anomaly_detectors_in_bytes: Bytes = 0
-    data_frame_analytics_in_bytes: Bytes = 0
-    native_inference_in_bytes: Bytes = 0
+    native_code_overhead_in_bytes: Bytes | UnsetType = UNSET
+    anomaly_detectors_in_bytes: Bytes | UnsetType = UNSET
+    data_frame_analytics_in_bytes: Bytes | UnsetType = UNSET
+    native_inference_in_bytes: Bytes | UnsetType = UNSET
 
     @property
-    def job_bytes(self) -> int:
-        """Memory reserved for anomaly detection and data frame analytics."""
-        return max(0, self.anomaly_detectors_in_bytes + self.data_frame_analytics_in_bytes)
+    def job_bytes(self) -> int | None:
+        """Memory reserved for anomaly detection and data frame analytics; None: unknown."""
+        return _sum(self.anomaly_detectors_in_bytes, self.data_frame_analytics_in_bytes)
 
     @property
-    def free_bytes(self) -> int:
-        """Memory of the node that is left for further deployments."""
-        taken = self.native_code_overhead_in_bytes + self.job_bytes + self.native_inference_in_bytes
-        return max(0, self.max_in_bytes - taken)
+    def free_bytes(self) -> int | None:
+        """Memory of the node that is left for further deployments, at most; None: unknown.
+
+        Where what other jobs reserve is unknown, no deployment can have more than this.
+        """
+        taken = _sum(self.native_inference_in_bytes)
+        if taken is None:
+            return None
+        others = (_sum(self.native_code_overhead_in_bytes), self.job_bytes)
+        return max(0, self.max_in_bytes - taken - sum(other or 0 for other in others))
+
+
+def _sum(*parts: int | UnsetType) -> int | None:
+    known = [part for part in parts if isinstance(part, int)]
+    return sum(known) if len(known) == len(parts) else None
 
 
 class NodeMemoryDocument(Struct, kw_only=True):

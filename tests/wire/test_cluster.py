@@ -2,6 +2,7 @@
 
 import msgspec
 import pytest
+from msgspec.structs import replace
 
 from autoscaler.wire.cluster import (
     AuthenticateResponse,
@@ -54,7 +55,13 @@ def test_free_memory_for_deployments():
         native_inference_in_bytes=15,
     )
     assert full.free_bytes == 25
-    assert MlMemory(max_in_bytes=10, native_inference_in_bytes=20).free_bytes == 0
+    assert replace(full, native_inference_in_bytes=200).free_bytes == 0
+
+
+def test_memory_is_unknown_if_a_figure_is_absent():
+    of_jobs = MlMemory(max_in_bytes=100, native_inference_in_bytes=15)
+    assert (of_jobs.free_bytes, of_jobs.job_bytes) == (85, None)
+    assert MlMemory(max_in_bytes=100, native_code_overhead_in_bytes=15).free_bytes is None
 
 
 def test_memory_names_are_those_of_elasticsearch():

@@ -5,7 +5,7 @@ from typing import Any
 
 import msgspec
 
-from autoscaler.simulation.cluster import NodeSpec
+from autoscaler.simulation.cluster import MemoryReservation, NodeSpec
 from autoscaler.simulation.emulator.calls import ApiEndpoint, Call
 from autoscaler.simulation.emulator.emulation import Emulation
 from autoscaler.simulation.emulator.rendering import format_size
@@ -22,6 +22,10 @@ from autoscaler.wire.cluster import (
 
 COORDINATOR = NodeSpec(node_id="coordinating-node", name="es-0", processors=2)
 """The node that responds. It has no machine learning, so that clients must filter the nodes."""
+
+_NO_MEMORY = MemoryReservation(
+    ml_max_bytes=0, native_code_overhead_bytes=0, native_inference_bytes=0
+)
 
 
 async def get_nodes(emulation: Emulation, call: Call) -> object:
@@ -57,14 +61,14 @@ async def get_memory(emulation: Emulation, call: Call) -> object:
 
 def _memory_of(emulation: Emulation, node: NodeSpec) -> MemoryOfNode:
     is_ml = node is not COORDINATOR
-    ml = MlMemory()
-    if is_ml:
-        memory = emulation.cluster.memory_of(node.node_id)
-        ml = MlMemory(
-            max_in_bytes=memory.ml_max_bytes,
-            native_code_overhead_in_bytes=memory.native_code_overhead_bytes,
-            native_inference_in_bytes=memory.native_inference_bytes,
-        )
+    memory = emulation.cluster.memory_of(node.node_id) if is_ml else _NO_MEMORY
+    ml = MlMemory(
+        max_in_bytes=memory.ml_max_bytes,
+        native_code_overhead_in_bytes=memory.native_code_overhead_bytes,
+        anomaly_detectors_in_bytes=0,
+        data_frame_analytics_in_bytes=0,
+        native_inference_in_bytes=memory.native_inference_bytes,
+    )
     return MemoryOfNode(
         name=node.name,
         transport_address="127.0.0.1:9300",
