@@ -190,13 +190,7 @@ class ElasticsearchApi:
             Operation.UPDATE,
             UpdateRequest(number_of_allocations=allocations, adaptive_allocations=adaptive),
         )
-        confirm_assignment(
-            assignment,
-            "_update",
-            deployment_id=deployment_id,
-            allocations=allocations,
-            adaptive=adaptive,
-        )
+        confirm_assignment(assignment, "_update", deployment_id)
         return assignment
 
     async def inference_endpoints(self) -> EndpointList:
@@ -275,12 +269,7 @@ class ElasticsearchApi:
             operation=Operation.UPDATE,
         )
         updated = _read(await self._transport.send(request), EndpointDocument, path)
-        confirm_endpoint(
-            updated,
-            "the _update of the endpoint",
-            inference_id=endpoint.inference_id,
-            allocations=allocations,
-        )
+        confirm_endpoint(updated, "the _update of the endpoint", endpoint.inference_id)
         return updated
 
     async def start(
@@ -294,13 +283,8 @@ class ElasticsearchApi:
         assignment = await self._assign(
             model_id, Operation.START, parameters, extra_timeout_s=extra_timeout_s
         )
-        confirm_assignment(
-            assignment,
-            "_start",
-            deployment_id=model_id
-            if parameters.deployment_id is UNSET
-            else parameters.deployment_id,
-        )  # not its allocations, which serverless chooses
+        name = parameters.deployment_id
+        confirm_assignment(assignment, "_start", model_id if name is UNSET else name)
         return assignment
 
     async def stop(

@@ -127,8 +127,6 @@ UNCONFIRMED = {
     "an empty assignment": {"assignment": {}},
     "no parameters": {"assignment": {"task_parameters": {}}},
     "another deployment": assigned(deployment_id="e5", adaptive=ADAPTIVE),
-    "other allocations": assigned(allocations=3),
-    "other bounds": assigned(allocations=3, adaptive=ADAPTIVE | {"max_number_of_allocations": 2}),
     "an error": {"error": {"type": "status_exception", "reason": "no"}, "status": 409},
 }
 
@@ -141,9 +139,11 @@ async def test_a_200_that_does_not_confirm_an_update_is_unknown(body, change):
     assert len(server.requests) == 1
 
 
-async def test_a_take_over_is_confirmed_by_removed_settings():
-    async with cluster_of(respond(assigned(allocations=4))) as (cluster, _):
-        await cluster.carry_out("elser", SetAllocations(4, take_over=True))
+@pytest.mark.parametrize("change", [SetAllocations(4), SetBounds(1, 4)], ids=str)
+async def test_whether_an_accepted_update_takes_effect_is_for_the_statistics_to_show(change):
+    """Also where the response has other settings."""
+    async with cluster_of(respond(assigned(allocations=3))) as (cluster, _):
+        await cluster.carry_out("elser", change)
 
 
 @pytest.mark.parametrize("id_", [{}, {"deployment_id": "elser"}], ids=["before 8.8", "since 8.8"])

@@ -173,9 +173,6 @@ async def test_a_change_through_an_endpoint_that_is_refused_or_lost_is_sent_once
     [
         {},
         {"acknowledged": True},
-        {"inference_id": "elser"},
-        endpoint("elser"),
-        endpoint("elser", num_allocations="4"),
         endpoint("another", num_allocations=4),
         {"endpoints": [endpoint("elser", num_allocations=4)]},
     ],
