@@ -4,8 +4,9 @@ Source: elastic/elasticsearch,
 ml/inference/adaptiveallocations/AdaptiveAllocationsScalerService.java.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
+from typing import NamedTuple
 
 from msgspec import Struct
 
@@ -25,11 +26,20 @@ TICK_S = 10.0
 """Seconds between evaluations."""
 
 
+class NodeSample(NamedTuple):
+    """What the scaler reads of one node, whose process may still be loading."""
+
+    completed: int = 0
+    pending: int = 0
+    failed: int = 0
+    inference_ms: int = 0
+
+
 class _Memory(Struct):
     """The state of one deployment."""
 
     scaler: AdaptiveAllocationsScaler
-    seen: Mapping[str, Counters]  # by node id
+    seen: dict[str, NodeSample]  # the last sample of each node id, also of nodes that have left
     scaled_up_at: float | None = None
 
 
@@ -58,23 +68,21 @@ class AdaptiveAllocationsService:
             self._evaluate(deployment)
 
     def scaled_from_zero(self, deployment: SimulatedDeployment) -> None:
-        """A request has scaled the deployment up from zero, so it is not idle (#115400)."""
+        """A request scales the deployment up from zero, so it is not idle (#115400)."""
         memory = self._memory.get(deployment.deployment_id)
         if memory is not None:
             memory.scaler = memory.scaler.scaled_from_zero()
+            memory.scaled_up_at = self._state.now
 
     def _evaluate(self, deployment: SimulatedDeployment) -> None:
         now = self._state.now
-        counters = {
-            node_id: counters
-            for node_id, route in deployment.routes.items()
-            if (counters := route.counters(now)) is not None
-        }
+        counters = {node_id: route.counters(now) for node_id, route in deployment.routes.items()}
+        samples = {node_id: sample_of(each) for node_id, each in counters.items()}
         memory = self._memory.setdefault(
             deployment.deployment_id, _Memory(scaler=AdaptiveAllocationsScaler(), seen={})
         )
-        interval = interval_between(memory.seen, counters, TICK_S)
-        memory.seen = counters
+        interval = interval_between(memory.seen, samples, TICK_S)
+        memory.seen |= samples
         if interval is None:
             return
         memory.scaler = memory.scaler.after(interval)
@@ -83,13 +91,14 @@ class AdaptiveAllocationsService:
         before = deployment.requested
         if desired == before or deployment.state != STARTED:
             return
-        if desired < before and self._too_soon(deployment, memory, counters):
+        started_at = [each.start_time for each in counters.values() if each is not None]
+        if desired < before and self._too_soon(deployment, memory, started_at):
             return
+        if desired > before:
+            memory.scaled_up_at = now  # even if the update is refused
         # Without capacity there is no smaller step: the next tick uses its own result.
         with suppress(SimulatedApiError):
             self._update(deployment, desired)
-            if desired > before:
-                memory.scaled_up_at = now
 
     def _limits(self, deployment: SimulatedDeployment) -> Limits:
         assert deployment.adaptive is not None
@@ -106,22 +115,31 @@ class AdaptiveAllocationsService:
         return self._state.behaviour.scale_to_zero_s if configured_s is None else configured_s
 
     def _too_soon(
-        self, deployment: SimulatedDeployment, memory: _Memory, counters: Mapping[str, Counters]
+        self, deployment: SimulatedDeployment, memory: _Memory, started_at: Iterable[float]
     ) -> bool:
         recently = self._state.now - self._state.settings.scale_up_cool_down_s
         if memory.scaled_up_at is not None and memory.scaled_up_at > recently:
             return True
         if not self._state.behaviour.respects_slow_starts:
             return False
-        return deployment.loading or any(c.start_time > recently for c in counters.values())
+        return deployment.loading or any(at > recently for at in started_at)
+
+
+def sample_of(counters: Counters | None) -> NodeSample:
+    """The sample of a node. Without a process, as while it loads, all its figures are zero."""
+    if counters is None:
+        return NodeSample()
+    failed = counters.errors + counters.timeouts + counters.rejections
+    return NodeSample(counters.completed, counters.pending, failed, counters.inference_ms)
 
 
 def interval_between(
-    before: Mapping[str, Counters], after: Mapping[str, Counters], duration_s: float
+    before: Mapping[str, NodeSample], after: Mapping[str, NodeSample], duration_s: float
 ) -> Interval | None:
     """The requests on the nodes known at both instants; None if there are none.
 
-    A node without results makes the mean inference time of the whole deployment undefined.
+    A node without results, such as one that loads, makes the mean inference time of the whole
+    deployment undefined.
     """
     pairs = [(before[node_id], now) for node_id, now in after.items() if node_id in before]
     if not pairs:
@@ -132,10 +150,6 @@ def interval_between(
         duration_s=duration_s,
         success=sum(success),
         in_flight=sum(max(0, now.pending - then.pending) for then, now in pairs),
-        failed=sum(max(0, _failures(now) - _failures(then)) for then, now in pairs),
+        failed=sum(max(0, now.failed - then.failed) for then, now in pairs),
         inference_time_s=busy_ms / sum(success) / 1000.0 if all(success) else None,
     )
-
-
-def _failures(counters: Counters) -> int:
-    return counters.errors + counters.timeouts + counters.rejections

@@ -82,6 +82,7 @@ class AssignmentService:
             name = deployment.deployment_id
             deployment.reason = plan.reasons.get(name)
             self._lifecycle.set_targets(deployment, plan.placed.get(name, {}))
+            deployment.recalculate_state()
 
 
 def _not_enough(verb: str, deployment_id: str) -> SimulatedApiError:

@@ -43,6 +43,7 @@ from autoscaler.simulation.validation import (
     check_merged,
     check_start,
     check_update,
+    is_unchanged,
 )
 from autoscaler.simulation.versions import VersionBehaviour
 from autoscaler.simulation.workload import Arrival
@@ -90,6 +91,7 @@ class SimulatedCluster(Conditions):
             self._state,
             start_process=self._traffic.start_process,
             on_ready=self._traffic.release,
+            on_failed=self._zero_queue.reject_failed,
         )
         self.resident_memory = ResidentMemories(self._state, self._traffic, self._lifecycle)
         self._assignment = AssignmentService(self._state, self._lifecycle)
@@ -270,7 +272,7 @@ class SimulatedCluster(Conditions):
         allocations = (
             deployment.requested if number_of_allocations is None else number_of_allocations
         )
-        if allocations == deployment.requested and _is_unchanged(adaptive, deployment.adaptive):
+        if allocations == deployment.requested and is_unchanged(adaptive, deployment.adaptive):
             return deployment
         if deployment.state != STARTED:
             raise conflict(
@@ -294,7 +296,7 @@ class SimulatedCluster(Conditions):
         deployment.state = STOPPING
         for node_id in list(deployment.routes):
             self._lifecycle.remove_process(deployment, node_id, worker_shut_down())
-        self._zero_queue.reject_all(deployment)
+        self._zero_queue.reject_removed(deployment)
         del self._state.deployments[deployment_id]
         self._assignment.rebalance()
 
@@ -350,7 +352,7 @@ class SimulatedCluster(Conditions):
         """Delete the deployments without allocations."""
         for deployment in list(self.deployments.values()):
             if deployment.requested == 0:
-                self._zero_queue.reject_all(deployment)
+                self._zero_queue.reject_removed(deployment)
                 del self._state.deployments[deployment.deployment_id]
 
     # Hardware and its failures
@@ -389,12 +391,3 @@ class SimulatedCluster(Conditions):
         if deployment_id not in self.deployments:
             raise no_such_deployment(deployment_id)
         return self.deployments[deployment_id]
-
-
-def _is_unchanged(
-    adaptive: AdaptivePatch | UnsetType | None, stored: AdaptiveSettings | None
-) -> bool:
-    """Whether the raw patch, with unset fields as null, equals the stored settings."""
-    if isinstance(adaptive, AdaptivePatch):
-        return adaptive.applied_to(None) == stored
-    return adaptive is UNSET or stored is None

@@ -124,6 +124,17 @@ class SimulatedDeployment(Struct, kw_only=True, eq=False):
     def kept_routes(self) -> Iterator[Route]:
         return (route for route in self.routes.values() if route.state != STOPPING)
 
+    def recalculate_state(self) -> None:
+        """Set the state after a rebalance, or after the change of a route.
+
+        It is `starting` again when no route is started any more. Nothing has to start for zero
+        allocations (#115824).
+        """
+        if self.state == STOPPING:
+            return
+        started = any(route.state == STARTED for route in self.routes.values())
+        self.state = STARTED if started or self.requested == 0 else STARTING
+
     def allocation_state(self) -> str:
         """starting, started or fully_allocated, as `allocation_status.state` of the statistics."""
         running = self.running
@@ -133,14 +144,15 @@ class SimulatedDeployment(Struct, kw_only=True, eq=False):
 
     def reported_state(self) -> str:
         """The state in the statistics: failed if there are routes and all have failed."""
-        return FAILED if self._all_failed else self.state
+        return FAILED if self.all_failed else self.state
 
     def reported_reason(self) -> str | None:
         """The reason in the statistics."""
-        if self._all_failed:
+        if self.all_failed:
             return f"All node routes are failed; node ids {sorted(self.routes)}"
         return self.reason
 
     @property
-    def _all_failed(self) -> bool:
+    def all_failed(self) -> bool:
+        """Whether there are routes, and each has failed."""
         return bool(self.routes) and all(r.state == FAILED for r in self.routes.values())

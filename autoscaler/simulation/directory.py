@@ -7,19 +7,13 @@ ml/inference/InferenceWaitForAllocation.java.
 import numpy as np
 
 from autoscaler.simulation.admission import model_of
-from autoscaler.simulation.deployment import (
-    FAILED,
-    STARTED,
-    STARTING,
-    STOPPING,
-    SimulatedDeployment,
-)
+from autoscaler.simulation.deployment import STARTED, STARTING, STOPPING, SimulatedDeployment
 from autoscaler.simulation.errors import SimulatedApiError, conflict
 from autoscaler.simulation.state import ClusterState
 from autoscaler.simulation.traffic import usable_routes
-from autoscaler.simulation.zero_queue import ZeroQueue
+from autoscaler.simulation.zero_queue import ZeroQueue, removed
 
-_BEST_FIRST = (STARTED, STARTING, STOPPING, FAILED)
+_BEST_FIRST = (STARTED, STARTING, STOPPING)
 
 
 class Directory:
@@ -44,12 +38,13 @@ class Directory:
             candidates = [d for d in deployments.values() if d.model_id == target_id]
         if not candidates:
             raise conflict(f"Trained model [{target_id}] must be deployed to use.")
-        ranks = [_BEST_FIRST.index(d.reported_state()) for d in candidates]
+        ranks = [_BEST_FIRST.index(d.state) for d in candidates]
         best = [d for d, rank in zip(candidates, ranks, strict=True) if rank == min(ranks)]
         chosen = best[int(self._choices.integers(len(best)))] if len(best) > 1 else best[0]
-        if _BEST_FIRST[min(ranks)] in (STOPPING, FAILED):
-            state = chosen.reported_state()
-            raise conflict(f"Trained model deployment [{target_id}] is in state [{state}]")
+        if chosen.state == STOPPING:
+            raise conflict(
+                f"Trained model deployment [{chosen.deployment_id}] is in state [{chosen.state}]"
+            )
         return chosen
 
     def error_at_zero(
@@ -66,6 +61,4 @@ class Directory:
             return None
         if usable_routes(deployment) or not self._zero_queue.admits(deployment):
             return None
-        return conflict(
-            f"[{target_id}] Error waiting for a model allocation, model assignment has been removed"
-        )
+        return removed(target_id)

@@ -35,6 +35,16 @@ def conflict(reason: str) -> SimulatedApiError:
     return SimulatedApiError(409, "status_exception", reason)
 
 
+def deployment_timeout(deployment_id: str, timeout_s: float) -> SimulatedApiError:
+    """408: a deployment has not started in time. It continues to start."""
+    return SimulatedApiError(
+        408,
+        "model_deployment_timeout_exception",
+        f"Timed out after [{timeout_s:g}s] waiting for trained model deployment [{deployment_id}] "
+        "to start. Its state is in the statistics of trained models.",
+    )
+
+
 def not_found(resource_id: str, reason: str) -> SimulatedApiError:
     return SimulatedApiError(
         404,

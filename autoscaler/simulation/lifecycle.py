@@ -33,7 +33,11 @@ StartProcess = Callable[[SimulatedDeployment, str, int, int], ServingProcess]
 
 
 class Lifecycle:
-    """Executes targets. `on_ready` is called with a deployment when a process of it is ready."""
+    """Executes targets.
+
+    `on_ready` is called with a deployment when a process of it is ready, `on_failed` when its last
+    route has failed.
+    """
 
     def __init__(
         self,
@@ -41,11 +45,13 @@ class Lifecycle:
         *,
         start_process: StartProcess,
         on_ready: Callable[[SimulatedDeployment], None],
+        on_failed: Callable[[SimulatedDeployment], None] = lambda _: None,
         control_message_s: float = CONTROL_MESSAGE_S,
     ) -> None:
         self._state = state
         self._start_process = start_process
         self._on_ready = on_ready
+        self._on_failed = on_failed
         self._control_message_s = control_message_s
 
     def set_targets(self, deployment: SimulatedDeployment, targets: Mapping[str, int]) -> None:
@@ -93,7 +99,7 @@ class Lifecycle:
         for deployment in list(self._state.deployments.values()):
             for route in list(deployment.routes.values()):
                 if route.state == STOPPING and route.process and route.process.idle:
-                    self.remove_process(deployment, route.node_id, worker_shut_down())
+                    self._end_draining(deployment, route)
 
     def next_drained_at(self) -> float | None:
         """A lower bound of the instant at which the next draining process will be idle."""
@@ -139,7 +145,11 @@ class Lifecycle:
     ) -> None:
         stopping = self._has(deployment, route) and route.state == STOPPING
         if stopping and route.process is process:
-            self.remove_process(deployment, route.node_id, worker_shut_down())
+            self._end_draining(deployment, route)
+
+    def _end_draining(self, deployment: SimulatedDeployment, route: Route) -> None:
+        self.remove_process(deployment, route.node_id, worker_shut_down())
+        deployment.recalculate_state()
 
     def _send_targets(self, deployment: SimulatedDeployment) -> None:
         """Send processes their new number of allocations, unless a node is still starting."""
@@ -194,8 +204,7 @@ class Lifecycle:
         allocations = self._clamped(deployment, route)
         route.process = self._start_process(deployment, route.node_id, allocations, threads)
         self._slow_down(route.node_id)
-        if deployment.state == STARTING:
-            deployment.state = STARTED
+        deployment.recalculate_state()
         self._send_targets(deployment)
         self.account(deployment)
         self._on_ready(deployment)
@@ -232,7 +241,10 @@ class Lifecycle:
 
     def _fail(self, deployment: SimulatedDeployment, route: Route, reason: str) -> None:
         route.state, route.reason = FAILED, reason
+        deployment.recalculate_state()
         self._send_targets(deployment)
+        if deployment.all_failed:
+            self._on_failed(deployment)
 
     def _end_process(self, route: Route, queued: SimulatedApiError) -> None:
         if route.process is not None:

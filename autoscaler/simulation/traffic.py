@@ -14,7 +14,7 @@ from zlib import crc32
 import numpy as np
 
 from autoscaler.simulation.deployment import STOPPING, SimulatedDeployment
-from autoscaler.simulation.errors import SimulatedApiError, conflict
+from autoscaler.simulation.errors import conflict
 from autoscaler.simulation.memory import ResidentMemory
 from autoscaler.simulation.process import Offer, Process
 from autoscaler.simulation.requests import InferenceRequest
@@ -147,8 +147,7 @@ class Traffic:
                 return
             heappop(self._deadlines)
             if not request.done:
-                reason = "timeout while waiting for inference result"
-                request.fail(deadline, SimulatedApiError(408, "status_exception", reason))
+                request.time_out()
 
     def next_resume_at(self) -> float | None:
         """The next driven request to a deployment scaled to zero, which scales it up."""
@@ -193,7 +192,10 @@ class Traffic:
         # Drawn for any routes, so that the draws of later requests do not depend on them.
         draws = self._choice(deployment).random(len(offers))
         if not usable:
-            self._zero_queue.take(deployment, offers)
+            # The documents of one request wait together; each arrival of a load is a request.
+            together = offers[0][4] is not None
+            for request in [offers] if together else [[offer] for offer in offers]:
+                self._zero_queue.take(deployment, request)
             return
         if len(usable) == 1:
             self._offer(deployment, usable[0], offers, until)

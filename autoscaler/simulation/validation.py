@@ -3,7 +3,7 @@
 Source: elastic/elasticsearch, core/action/{Start,Update}TrainedModelDeploymentAction.java.
 """
 
-from msgspec import Struct
+from msgspec import UNSET, Struct, UnsetType
 
 from autoscaler.simulation.deployment import AdaptivePatch, AdaptiveSettings, SimulatedDeployment
 from autoscaler.simulation.errors import SimulatedApiError, invalid_request, invalid_state
@@ -125,3 +125,12 @@ def _bounds_complaints(adaptive: AdaptiveSettings) -> list[str]:
             "[min_number_of_allocations] must not be larger than [max_number_of_allocations]"
         )
     return complaints
+
+
+def is_unchanged(
+    adaptive: AdaptivePatch | UnsetType | None, stored: AdaptiveSettings | None
+) -> bool:
+    """Whether the raw patch, with unset fields as null, equals the stored settings."""
+    if isinstance(adaptive, AdaptivePatch):
+        return adaptive.applied_to(None) == stored
+    return adaptive is UNSET or stored is None

@@ -29,6 +29,9 @@ class VersionBehaviour(Struct, frozen=True, kw_only=True, dict=True):
     # Deployments
 
     deployment_id = Since("8.8", "several deployments of a model, `deployment_id`")
+    start_timeout_s = Fact(
+        "seconds that `_start` waits by default", 20.0, {"8.7": 30.0}, source="#92328"
+    )
     memory_parameters = Since("8.11", "memory of a deployment and of an allocation in assignments")
     update_query_parameter = Since(
         "8.15", "`?number_of_allocations=` of `_update`", source="#108868"
@@ -56,7 +59,7 @@ class VersionBehaviour(Struct, frozen=True, kw_only=True, dict=True):
     )
     no_room_is_a_conflict = Since(
         "9.4.7, 9.5.4",
-        "`_start` without room returns 409 instead of 429 or 500",
+        "`_start` without room, or with a failed route, returns 409 instead of 429 or 500",
         source="#155310",
         note="A late patch of 8.19, which one is unknown, is emulated without it.",
     )

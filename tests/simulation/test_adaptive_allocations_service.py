@@ -5,30 +5,13 @@ from itertools import takewhile
 import pytest
 from msgspec.structs import replace
 
-from autoscaler.simulation.adaptive_allocations_service import interval_between
+from autoscaler.simulation.adaptive_allocations_service import (
+    NodeSample,
+    interval_between,
+    sample_of,
+)
 from autoscaler.simulation.cluster import AdaptivePatch, AdaptiveSettings
-from autoscaler.simulation.statistics import Counters
-from tests.simulation.worlds import after, cluster, load, node
-
-
-def counters(completed=0, busy_ms=0, pending=0, timeouts=0) -> Counters:
-    return Counters(
-        start_time=0.0,
-        allocations=1,
-        threads_per_allocation=1,
-        completed=completed,
-        cache_hits=0,
-        errors=0,
-        rejections=0,
-        timeouts=timeouts,
-        pending=pending,
-        inference_ms=busy_ms,
-        last_access=None,
-        peak_per_minute=0,
-        completed_last_minute=0,
-        inference_ms_last_minute=0,
-        cache_hits_last_minute=0,
-    )
+from tests.simulation.worlds import after, cluster, load, model, node
 
 
 def adaptive(world, minimum=None, maximum=None):
@@ -39,23 +22,65 @@ def adaptive(world, minimum=None, maximum=None):
 
 
 def test_increases_are_counted_and_decreases_are_not():
-    before = {"a": counters(100, 5000, pending=3), "b": counters(10, 500, pending=9)}
-    now = {"a": counters(140, 7000, pending=7, timeouts=2), "b": counters(20, 1500, pending=1)}
+    before = {"a": NodeSample(100, 3, 0, 5000), "b": NodeSample(10, 9, 0, 500)}
+    now = {"a": NodeSample(140, 7, 2, 7000), "b": NodeSample(20, 1, 0, 1500)}
     interval = interval_between(before, now, 10.0)
     assert (interval.success, interval.in_flight, interval.failed) == (50, 4, 2)
     assert interval.inference_time_s == pytest.approx(0.06)
 
 
 def test_a_new_node_is_not_counted():
-    assert interval_between({}, {"a": counters(100)}, 10.0) is None
-    both = interval_between({"a": counters()}, {"a": counters(1, 50), "b": counters(9, 9)}, 10.0)
+    assert interval_between({}, {"a": NodeSample(100)}, 10.0) is None
+    new = {"a": NodeSample(1, inference_ms=50), "b": NodeSample(9, inference_ms=9)}
+    both = interval_between({"a": NodeSample()}, new, 10.0)
     assert (both.success, both.inference_time_s) == (1, 0.05)
 
 
 def test_one_idle_node_leaves_the_inference_time_undefined():
-    before = {"a": counters(), "b": counters()}
-    interval = interval_between(before, {"a": counters(10, 500), "b": counters()}, 10.0)
+    before = {"a": NodeSample(), "b": NodeSample()}
+    now = {"a": NodeSample(10, inference_ms=500), "b": NodeSample()}
+    interval = interval_between(before, now, 10.0)
     assert (interval.success, interval.inference_time_s) == (10, None)
+
+
+def test_a_node_that_loads_counts_with_zeros():
+    """So the first requests of a new process count, and while it loads no time is measured."""
+    assert sample_of(None) == NodeSample()
+    world = cluster(node("a", processors=8), models=(model(load_s=25.0),))
+    deployment = adaptive(world, 1, 8)
+    world.drive("acme", load(world, 30.0))
+    # Ready after 25 s; the scaler sees the first results at 30 s, against zeros at 20 s.
+    after(world, 29.0)
+    assert deployment.requested == 1
+    after(world, 2.0)
+    assert deployment.requested > 1
+
+
+def test_a_refused_increase_delays_decreases_too():
+    """11 allocations do not fit into 8. Five minutes after the last attempt, at 30 s, it is 1."""
+    world = cluster(node("a", processors=8), version="8.16")
+    deployment = world.start_deployment("acme", number_of_allocations=5)
+    after(world, 5.0)
+    world.update_deployment("acme", adaptive=AdaptivePatch(enabled=True))
+    end = world.now + 100.0
+    world.drive("acme", takewhile(lambda arrival: arrival.at < end, load(world, 100.0)))
+    after(world, 320.0)
+    assert deployment.requested == 5
+    after(world, 10.0)
+    assert deployment.requested == 1
+
+
+def test_it_does_nothing_while_the_deployment_starts():
+    world = cluster(node("a"), models=(model(load_s=40.0),), version="8.16")
+    deployment = adaptive(world, 1, 4)
+    after(world, 50.0)
+    world.remove_node("a")
+    world.add_node(node("b"))
+    deployment.adaptive = AdaptiveSettings(enabled=True, min_number_of_allocations=3)
+    after(world, 35.0)
+    assert (deployment.state, deployment.requested) == ("starting", 1)
+    after(world, 20.0)
+    assert (deployment.state, deployment.requested) == ("started", 3)
 
 
 def test_it_follows_the_load_upwards_within_its_bounds():

@@ -157,7 +157,7 @@ def test_a_failed_load_is_reported_and_retried_at_the_next_rebalance():
     assert states(deployment) == {"a": "failed"}
     assert (deployment.state, deployment.reported_state()) == ("starting", "failed")
     assert deployment.reported_reason().startswith("All node routes are failed")
-    with pytest.raises(SimulatedApiError, match="failed") as refusal:
+    with pytest.raises(SimulatedApiError, match="is not allocated to any nodes") as refusal:
         world.infer("acme")
     assert refusal.value.status == 409
     world.start_deployment("other")
@@ -187,7 +187,7 @@ def test_without_any_node_a_deployment_stays_and_waits():
     for node_id in ("a", "b"):
         world.remove_node(node_id)
     assert (deployment.state, deployment.reason) == (
-        "started",
+        "starting",
         "No ML nodes exist in the cluster",
     )
     with pytest.raises(SimulatedApiError, match="is not allocated to any nodes") as refusal:
@@ -195,6 +195,72 @@ def test_without_any_node_a_deployment_stays_and_waits():
     assert refusal.value.status == 409
     world.add_node(node("c"))
     assert targets(deployment) == {"c": 4}
+
+
+def test_a_deployment_starts_again_when_its_only_node_was_lost():
+    world = cluster(node("a"))
+    deployment = world.start_deployment("acme")
+    after(world, 5.0)
+    world.remove_node("a")
+    assert deployment.state == "starting"
+    world.add_node(node("b"))
+    after(world, 1.0)
+    assert (deployment.state, states(deployment)) == ("starting", {"b": "starting"})
+    with pytest.raises(SimulatedApiError, match=r"not in \[started\] state") as refusal:
+        world.update_deployment("acme", number_of_allocations=2)
+    assert refusal.value.status == 409
+    after(world, 5.0)
+    assert deployment.state == "started"
+    world.update_deployment("acme", number_of_allocations=2)
+
+
+def test_it_stays_started_while_a_route_is():
+    world, deployment = spread()
+    world.remove_node("b")
+    assert deployment.state == "started"
+
+
+def test_it_starts_again_when_its_last_process_has_failed():
+    world = cluster(node("a"))
+    deployment = world.start_deployment("acme")
+    after(world, 5.0)
+    for _ in range(3):
+        world.crash_process("acme", "a")
+        assert deployment.state == "started"  # restarted in place: the route does not change
+        after(world, 5.0)
+    world.crash_process("acme", "a")
+    assert (deployment.state, deployment.reported_state()) == ("starting", "failed")
+
+
+def test_a_decrease_does_not_change_the_state_before_a_route_does():
+    """The node whose process runs has fewer allocations, and is the one that is removed."""
+    world = cluster(node("a", processors=2), node("b", processors=4), version="8.18")
+    deployment = world.start_deployment("acme", number_of_allocations=2)
+    after(world, 5.0)
+    (first,) = states(deployment)
+    world.update_deployment("acme", number_of_allocations=6)
+    assert sorted(states(deployment).values()) == ["started", "starting"]
+    world.remove_node(first)
+    assert deployment.state == "starting"
+    after(world, 5.0)
+    assert deployment.state == "started"
+
+
+def test_zero_allocations_are_started_after_a_rebalance_too():
+    world = cluster()
+    to_zero = AdaptiveSettings(enabled=True, min_number_of_allocations=0)
+    deployment = world.start_deployment("acme", adaptive=to_zero)
+    after(world, 5.0)
+    world.update_deployment("acme", number_of_allocations=0, internal=True)
+    assert deployment.state == "started"
+    world.start_deployment("other")
+    assert deployment.state == "started"
+    (request,) = world.infer("acme")
+    assert (deployment.requested, deployment.state) == (1, "starting")
+    with pytest.raises(SimulatedApiError, match=r"not in \[started\] state"):
+        world.update_deployment("acme", number_of_allocations=3, internal=True)
+    after(world, 6.0)
+    assert (deployment.state, request.state) == ("started", "completed")
 
 
 def test_a_node_cannot_be_added_twice_or_removed_if_unknown():

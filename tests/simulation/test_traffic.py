@@ -143,17 +143,53 @@ def test_a_driven_request_scales_up_from_zero():
     assert deployment.ledger.completed == 2
 
 
-def test_a_hundred_requests_may_wait_at_zero():
-    world, deployment = zero(models=(model(load_s=60.0),))
-    requests = world.infer("acme", 103)
-    rejected = [request for request in requests if request.done]
-    assert len(rejected) == 3
-    assert {request.error.status for request in rejected} == {429}
+def test_at_most_99_requests_wait_over_all_deployments():
+    world, deployment = zero(models=(model(load_s=60.0), model("other", load_s=60.0)))
+    world.start_deployment("other", adaptive=TO_ZERO)
+    requests = [world.infer("acme", documents=2) for _ in range(90)]
+    requests += [world.infer("other") for _ in range(13)]
+    rejected = [request for documents in requests for request in documents if request.done]
+    assert len(rejected) == 4
+    assert {(request.error.status, request.error.type) for request in rejected} == {
+        (429, "status_exception")
+    }
     assert "Too many pending" in rejected[0].error.reason
     after(world, 11.0)
-    assert {request.error.status for request in requests} == {408, 429}
+    errors = [request.error for documents in requests[:99] for request in documents]
+    assert {(error.status, error.type) for error in errors} == {
+        (408, "model_deployment_timeout_exception")
+    }
+    assert "Timed out after [10s] waiting for trained model deployment" in errors[0].reason
     assert not world.infer("acme")[0].done
-    assert (deployment.ledger.rejected, deployment.ledger.timed_out) == (3, 100)
+    assert (deployment.ledger.rejected, deployment.ledger.timed_out) == (0, 180)
+
+
+@pytest.mark.parametrize("minimum", [None, 0])
+def test_requests_to_a_starting_deployment_wait_if_its_settings_allow_zero(minimum):
+    world = cluster(node("a"))
+    settings = AdaptiveSettings(enabled=True, min_number_of_allocations=minimum)
+    deployment = world.start_deployment("acme", number_of_allocations=None, adaptive=settings)
+    (request,) = world.infer("acme")
+    assert (deployment.state, request.state) == ("starting", "waiting")
+    after(world, 4.0)
+    assert request.state == "completed"
+
+
+def test_a_request_that_waited_times_out_like_others_once_it_is_in_a_process():
+    world, _ = zero(models=(model(load_s=5.0, service_time_s=60.0),))
+    (request,) = world.infer("acme")
+    after(world, 11.0)
+    assert (request.error.status, request.error.type) == (408, "status_exception")
+
+
+def test_waiting_requests_fail_when_every_route_has_failed():
+    world, _ = zero(models=(model(load_s=60.0),))
+    (request,) = world.infer("acme")
+    after(world, 1.0)
+    world.crash_process("acme", "a")
+    assert (request.error.status, request.finished_at) == (500, world.now)
+    assert "all nodes have failed" in request.error.reason
+    assert world.infer("acme")[0].error.status == 500
 
 
 def test_stopping_at_zero_refuses_waiting_requests():
@@ -161,6 +197,7 @@ def test_stopping_at_zero_refuses_waiting_requests():
     (request,) = world.infer("acme")
     world.stop_deployment("acme")
     assert request.error.status == 409
+    assert "has been removed" in request.error.reason
 
 
 def test_only_adaptive_allocations_scale_up_from_zero():

@@ -287,7 +287,7 @@ class Plant:
     def _waits_at_zero(self) -> bool:
         """Whether requests wait while no process serves them; otherwise they fail."""
         deployment = self._deployment
-        able = self._state.behaviour.zero_allocations and deployment.state == STARTED
+        able = self._state.behaviour.zero_allocations and deployment.state != STOPPING
         return able and deployment.adaptive is not None and deployment.adaptive.scales_to_zero
 
     def _scale_from_zero(self) -> None:

@@ -16,7 +16,11 @@ from autoscaler.simulation.emulator.parameters import (
     parse_duration_s,
 )
 from autoscaler.simulation.emulator.rendering import assignment_response
-from autoscaler.simulation.errors import SimulatedApiError, invalid_request
+from autoscaler.simulation.errors import (
+    SimulatedApiError,
+    deployment_timeout,
+    invalid_request,
+)
 from autoscaler.wire.deployments import (
     AdaptivePatchDocument,
     AssignmentResponse,
@@ -45,9 +49,7 @@ async def start(emulation: Emulation, call: Call) -> AssignmentResponse:
     )
     _require_same_id(model_id, body.model_id)
     wait_for = _one_of("wait_for", query.get("wait_for") or body.wait_for, _LEVELS, "started")
-    timeout_s = _timeout_s(
-        call, body.timeout, default_s=30.0 if cluster.behaviour.major >= 9 else 20.0
-    )
+    timeout_s = _timeout_s(call, body.timeout, default_s=cluster.behaviour.start_timeout_s)
     if model_id == LANGUAGE_IDENTIFICATION:
         raise SimulatedApiError(
             400,
@@ -85,33 +87,40 @@ async def start(emulation: Emulation, call: Call) -> AssignmentResponse:
 async def _wait_for(
     emulation: Emulation, deployment: SimulatedDeployment, level: str, timeout_s: float
 ) -> None:
-    """Wait until a deployment has reached a state, or can no longer reach it."""
+    """Wait until a deployment has reached a state, or can no longer reach it.
+
+    One failed route is enough to delete the deployment. In versions with the 409, the others are
+    waited for before.
+    """
     cluster, id_ = emulation.cluster, deployment.deployment_id
+    patient = cluster.behaviour.no_room_is_a_conflict
+
+    def failed() -> bool:
+        has_failed = any(route.state == "failed" for route in deployment.routes.values())
+        return has_failed and not (patient and deployment.loading)
 
     def decided() -> bool:
-        routes = deployment.routes.values()
         return (
             cluster.deployments.get(id_) is not deployment
+            or failed()
             or _LEVELS.index(deployment.allocation_state()) >= _LEVELS.index(level)
-            or (bool(routes) and all(route.state != "starting" for route in routes))
+            or (bool(deployment.routes) and not deployment.loading)
         )
 
     if not await emulation.until(decided, timeout_s=timeout_s):
-        raise SimulatedApiError(
-            408,
-            "status_exception",
-            f"Timed out after [{timeout_s:g}s] waiting for model deployment [{id_}] to reach "
-            f"[{level}]. Use the trained model stats API to track the state of the deployment "
-            "and try again once it has started.",
-        )
+        raise deployment_timeout(id_, timeout_s)
     if cluster.deployments.get(id_) is not deployment:
         raise SimulatedApiError(
             400,
             "status_exception",
             f"Error waiting for the model deployment [{id_}]: it was removed while starting",
         )
-    if deployment.reported_state() == "failed":
-        reasons = ", ".join(f"{node}: {route.reason}" for node, route in deployment.routes.items())
+    if failed():
+        reasons = ", ".join(
+            f"{node}: {route.reason}"
+            for node, route in deployment.routes.items()
+            if route.state == "failed"
+        )
         cluster.stop_deployment(id_, force=True)
         raise SimulatedApiError(
             409 if cluster.behaviour.no_room_is_a_conflict else 500,

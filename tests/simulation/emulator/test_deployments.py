@@ -2,7 +2,7 @@ import asyncio
 
 import pytest
 
-from autoscaler.simulation.scenario import ScenarioDeployment, ScenarioNode
+from autoscaler.simulation.scenario import ScenarioDeployment, ScenarioModel, ScenarioNode
 from tests.simulation.emulator.conftest import client_of, scenario
 
 E5 = "/_ml/trained_models/e5/deployment"
@@ -35,9 +35,36 @@ async def test_a_start_need_not_wait(es):
 async def test_after_a_timeout_the_deployment_continues_to_start(es):
     response = await es.post(f"{BIG}/_start?timeout=3s")
     assert response.status == 408
-    assert "Timed out after" in response.error["reason"]
+    assert response.error["type"] == "model_deployment_timeout_exception"
+    reason = "Timed out after [3s] waiting for trained model deployment [big]"
+    assert reason in response.error["reason"]
     await es.clock.advance(60.0)
     assert (await es.deployment("big"))["state"] == "started"
+
+
+@pytest.mark.parametrize(("version", "seconds"), [("8.6", 20.0), ("8.7", 30.0), ("9.5", 30.0)])
+async def test_a_start_waits_as_long_as_its_version_does(version, seconds):
+    slow = ScenarioModel(model_id="slow", load_s=100.0)
+    async with client_of(scenario(version=version, models=[slow], deployments=[])) as es:
+        before = es.clock.now()
+        response = await es.post("/_ml/trained_models/slow/deployment/_start")
+        assert response.status == 408
+        assert es.clock.now() - before == pytest.approx(seconds, abs=0.1)
+
+
+@pytest.mark.parametrize(("version", "status"), [("9.3", 500), ("9.5.4", 409)])
+async def test_one_failed_route_of_two_deletes_the_deployment(version, status):
+    async with client_of(scenario(version=version)) as es:
+        start = f"{BIG}/_start?number_of_allocations=5&wait_for=fully_allocated&timeout=5m"
+        waiting = asyncio.ensure_future(es.request("POST", start))
+        await es.clock.advance(1.0)
+        failed, *others = es.cluster.deployments["big"].routes
+        assert others
+        await es.post(f"/_emulator/deployments/big/crash?node={failed}")
+        response = await es.clock.run(waiting)
+        assert (response.status, response.error["type"]) == (status, "status_exception")
+        assert failed in response.error["reason"]
+        assert "big" not in es.cluster.deployments
 
 
 async def test_all_parameters_may_be_in_the_body(es):
