@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from msgspec import Struct
 
 from autoscaler.simulation.planner_board import Board
-from autoscaler.simulation.planner_search import completed
+from autoscaler.simulation.planner_search import Search
 from autoscaler.simulation.planner_values import PlannerDeployment, PlannerNode
 
 _Kept = Callable[[PlannerDeployment], Mapping[str, int]]  # allocations that stay, by node id
@@ -35,9 +35,10 @@ def plan(nodes: Sequence[PlannerNode], deployments: Sequence[PlannerDeployment])
     Normal priority never oversubscribes the cores of a node; no deployment oversubscribes its
     memory. Low priority is planned in a second round, in the memory that is left.
 
-    In either round, a plan that keeps what runs where it runs is preferred, then one that moves it.
-    Only a plan for all requested allocations may move what runs; where there is none, no deployment
-    has fewer than it has now, unless another one lost all of its own.
+    In either round, what runs stays where it runs, if all requested allocations fit then.
+    Otherwise some of it moves, if more fit then: first between the nodes of its deployment, then to
+    others. No deployment has fewer allocations than before, with one exception: where another one
+    lost all of its own, and gets one again.
     """
     board = Board(nodes)
     for low in (False, True):
@@ -70,19 +71,16 @@ def _nothing(deployment: PlannerDeployment) -> Mapping[str, int]:
 
 def _settled(board: Board, deployments: Sequence[PlannerDeployment]) -> Board:
     """The board with the deployments of one priority."""
-    partial = []
+    best = _pinned(board, deployments, _everything)
     for keep in (_everything, _one_on_each_node, _nothing):
-        pinned = _pinned(board, deployments, keep)
-        greedy = _filled(pinned, deployments)
-        if _satisfies_all(greedy, deployments):
-            return greedy
-        if (complete := completed(pinned, deployments)) is not None:
-            return complete
-        partial.append(greedy)
-    keeping, moving, free = partial
-    candidates = [keeping] + [moving] * _keeps_counts(moving, deployments)
-    best = max(candidates, key=lambda each: each.quality(deployments))
-    # Then #88855: a deployment that had allocations gets one again, at the cost of others.
+        filled = _filled(best, Search(_pinned(board, deployments, keep), deployments), deployments)
+        best = max(best, filled, key=lambda each: each.quality(deployments))
+        if all(best.count(each) >= each.allocations for each in deployments):
+            return best
+    if all(best.count(each) > 0 for each in deployments if each.previously_assigned):
+        return best
+    # #88855: a deployment that had allocations gets one again, at the cost of others.
+    free = _filled(board, Search(board, deployments), deployments)
     return max(best, free, key=lambda each: each.quality(deployments)[0])
 
 
@@ -91,34 +89,49 @@ def _pinned(board: Board, deployments: Sequence[PlannerDeployment], keep: _Kept)
     pinned = board.copy()
     for deployment in deployments:
         for node_id, allocations in sorted(keep(deployment).items()):
-            for _ in range(allocations):
-                if pinned.fits(deployment, node_id):
-                    pinned.place(deployment, node_id)
+            missing = deployment.allocations - pinned.count(deployment)
+            room = min(allocations, missing, pinned.room(deployment, node_id))
+            if room > 0:
+                pinned.place(deployment, node_id, room)
     return pinned
 
 
-def _filled(pinned: Board, deployments: Sequence[PlannerDeployment]) -> Board:
-    """The board after placing one allocation at a time, as long as any fits."""
-    board = pinned.copy()
+def _filled(board: Board, search: Search, deployments: Sequence[PlannerDeployment]) -> Board:
+    """The board after placing one allocation at a time, as long as any fits.
+
+    Where none fits, the search may find room by placing others elsewhere.
+    """
+    filled = board.copy()
+    stuck = set[str]()  # ids of deployments for which there is no room, however others are placed
     # Every deployment gets a first allocation before any gets a second; new ones come last.
-    for deployment in deployments:
-        board.fill(deployment, int(deployment.previously_assigned))
-    for deployment in deployments:
-        board.fill(deployment, sum(deployment.current.values()))
-    for deployment in deployments:
-        board.fill(deployment, 1)
-    for deployment in deployments:
-        board.fill(deployment, deployment.allocations)
-    return board
+    for goal in (_one_of_now, _first_again, _as_now, _first, _all):
+        for deployment in deployments:
+            wanted = min(deployment.allocations, goal(deployment))
+            filled.fill(deployment, wanted)
+            while filled.count(deployment) < wanted and deployment.deployment_id not in stuck:
+                if (better := search.with_one_more(filled, deployment)) is None:
+                    stuck.add(deployment.deployment_id)
+                else:
+                    filled = better
+                    filled.fill(deployment, wanted)
+    return filled
 
 
-def _satisfies_all(board: Board, deployments: Sequence[PlannerDeployment]) -> bool:
-    return all(board.count(each) >= each.allocations for each in deployments)
+def _one_of_now(deployment: PlannerDeployment) -> int:
+    return min(1, deployment.current_allocations)
 
 
-def _keeps_counts(board: Board, deployments: Sequence[PlannerDeployment]) -> bool:
-    """Whether no deployment has fewer allocations than now, wherever they are."""
-    return all(
-        board.count(each) >= min(each.allocations, sum(each.current.values()))
-        for each in deployments
-    )
+def _first_again(deployment: PlannerDeployment) -> int:
+    return int(deployment.previously_assigned)
+
+
+def _as_now(deployment: PlannerDeployment) -> int:
+    return deployment.current_allocations
+
+
+def _first(deployment: PlannerDeployment) -> int:
+    return 1
+
+
+def _all(deployment: PlannerDeployment) -> int:
+    return deployment.allocations

@@ -4,6 +4,7 @@ Source of the constraints and of the order of quality: elastic/elasticsearch,
 ml/inference/assignment/planning/*.
 """
 
+from collections import Counter
 from collections.abc import Hashable, Sequence
 from copy import copy
 from typing import Self
@@ -28,7 +29,7 @@ class Board:
             self._cores[False][node.node_id] = node.cores
             self._cores[True][node.node_id] = LOW_PRIORITY_CORES
         self._memory = {node.node_id: node.memory_bytes for node in self._nodes.values()}
-        self._running: set[str] = set()  # ids of nodes with allocations
+        self._running = dict.fromkeys(self._nodes, 0)  # deployments by node id
         self.placed: dict[str, dict[str, int]] = {}
 
     def copy(self) -> Self:
@@ -36,7 +37,7 @@ class Board:
         twin = copy(self)
         twin._cores = {low: dict(cores) for low, cores in self._cores.items()}
         twin._memory = dict(self._memory)
-        twin._running = set(self._running)
+        twin._running = dict(self._running)
         twin.placed = {name: dict(placed) for name, placed in self.placed.items()}
         return twin
 
@@ -50,52 +51,64 @@ class Board:
 
     def room(self, deployment: PlannerDeployment, node_id: str) -> int:
         """Further allocations of a deployment that fit on a node."""
-        if not self._has_memory(deployment, node_id):
+        if node_id not in self._nodes or not self._has_memory(deployment, node_id):
             return 0
         return max(0, self._cores[deployment.low][node_id] // deployment.threads)
 
     def count(self, deployment: PlannerDeployment) -> int:
         return sum(self._of(deployment).values())
 
-    def fits(self, deployment: PlannerDeployment, node_id: str) -> bool:
-        if node_id not in self._nodes or self.count(deployment) >= deployment.allocations:
-            return False
-        return self._has_cores(deployment, node_id) and self._has_memory(deployment, node_id)
-
     def place(self, deployment: PlannerDeployment, node_id: str, allocations: int = 1) -> None:
         if node_id not in self._of(deployment):
             self._memory[node_id] -= self._needs(deployment, node_id)
-            self._running.add(node_id)
+            self._running[node_id] += 1
         self._of(deployment)[node_id] = self._of(deployment).get(node_id, 0) + allocations
         self._cores[deployment.low][node_id] -= allocations * deployment.threads
 
+    def remove(self, deployment: PlannerDeployment, node_id: str, allocations: int) -> None:
+        """Undo `place`."""
+        self._cores[deployment.low][node_id] += allocations * deployment.threads
+        self._of(deployment)[node_id] -= allocations
+        if self._of(deployment)[node_id] == 0:
+            del self._of(deployment)[node_id]
+            self._running[node_id] -= 1
+            self._memory[node_id] += self._needs(deployment, node_id)
+
     def fill(self, deployment: PlannerDeployment, allocations: int) -> None:
         """Place one at a time until there are `allocations`, or no node has room."""
-        while self.count(deployment) < min(allocations, deployment.allocations):
-            fitting = [node_id for node_id in self._nodes if self.fits(deployment, node_id)]
-            if not fitting:
-                return
-            self.place(
-                deployment, min(fitting, key=lambda node_id: self._preference(deployment, node_id))
-            )
+        missing = allocations - self.count(deployment)
+        if missing <= 0:
+            return
+        fitting = [node_id for node_id in self._nodes if self.room(deployment, node_id)]
+        cores = self._cores[deployment.low]
+        here = self._of(deployment)
+        by_zone = Counter[str]()
+        for node_id, placed in here.items():
+            by_zone[self._nodes[node_id].zone] += placed
 
-    def _preference(
-        self, deployment: PlannerDeployment, node_id: str
-    ) -> tuple[int, bool, int, str]:
-        """Sort key, least first: balance zones, then avoid loading the model, then spread."""
-        zone = self._nodes[node_id].zone
-        in_zone = sum(n for id_, n in self._of(deployment).items() if self._nodes[id_].zone == zone)
-        runs_here = node_id in self._of(deployment)
-        return (in_zone, not runs_here, -self._cores[deployment.low][node_id], node_id)
+        def preference(node_id: str) -> tuple[int, bool, int, str]:
+            """Least first: balance zones, then avoid loading the model, then spread."""
+            zone = self._nodes[node_id].zone
+            return (by_zone[zone], node_id not in here, -cores[node_id], node_id)
+
+        while fitting and missing:
+            best = min(fitting, key=preference)
+            self.place(deployment, best)
+            by_zone[self._nodes[best].zone] += 1
+            missing -= 1
+            if not self.room(deployment, best):
+                fitting.remove(best)
 
     def state(self) -> Hashable:
         """What decides which allocations still fit."""
         cores = (tuple(each.values()) for each in self._cores.values())
-        return (*cores, tuple(self._memory.values()), frozenset(self._running))
+        return (*cores, tuple(self._memory.values()), tuple(self._running.values()))
 
-    def quality(self, deployments: Sequence[PlannerDeployment]) -> tuple[int, float, int]:
-        """Greater is better: previously assigned deployments, allocations, then free memory."""
+    def quality(self, deployments: Sequence[PlannerDeployment]) -> tuple[int, bool, float, int]:
+        """Greater is better: previously assigned deployments, whether none has fewer allocations
+        than it has now, allocations, then free memory."""
         satisfied = sum(d.previously_assigned and self.count(d) > 0 for d in deployments)
+        kept = all(self.count(d) >= d.current_allocations for d in deployments)
         staying = allocations = 0
         for deployment in deployments:
             for node_id, placed in self._of(deployment).items():
@@ -103,7 +116,7 @@ class Board:
                 allocations += placed
         # A product of integers, so that rounding cannot make one of two equal plans better.
         worth = _STAYING_BONUS * staying + (allocations - staying)
-        return satisfied, worth, sum(self._memory.values())
+        return satisfied, kept, worth, sum(self._memory.values())
 
     def why_short(self, deployment: PlannerDeployment) -> str:
         if not self._nodes:
@@ -132,9 +145,6 @@ class Board:
     def _of(self, deployment: PlannerDeployment) -> dict[str, int]:
         return self.placed.setdefault(deployment.deployment_id, {})
 
-    def _has_cores(self, deployment: PlannerDeployment, node_id: str) -> bool:
-        return self._cores[deployment.low][node_id] >= deployment.threads
-
     def _has_memory(self, deployment: PlannerDeployment, node_id: str) -> bool:
         if node_id in self._of(deployment):
             return True
@@ -142,7 +152,7 @@ class Board:
 
     def _needs(self, deployment: PlannerDeployment, node_id: str) -> int:
         """Bytes that a first allocation on the node needs."""
-        overhead = 0 if node_id in self._running else NATIVE_CODE_OVERHEAD_BYTES
+        overhead = 0 if self._running[node_id] else NATIVE_CODE_OVERHEAD_BYTES
         return deployment.memory_bytes + overhead
 
 

@@ -24,3 +24,8 @@ class PlannerDeployment(Struct, frozen=True, kw_only=True):
     low: bool = False
     previously_assigned: bool = False
     current: Mapping[str, int] = field(default_factory=dict)  # node id -> allocations
+
+    @property
+    def current_allocations(self) -> int:
+        """No more than are requested."""
+        return min(self.allocations, sum(self.current.values()))

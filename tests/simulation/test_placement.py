@@ -109,7 +109,7 @@ def test_others_are_moved_where_that_makes_room():
     rooms = [room("a", cores=2), room("b", cores=2)]
     assert placed(
         rooms, demand("spread", 2, current={"a": 1, "b": 1}), demand("wide", 1, threads=2)
-    ) == {"spread": {"a": 2}, "wide": {"b": 1}}
+    ) == {"spread": {"b": 2}, "wide": {"a": 1}}
 
 
 def test_low_priority_takes_what_memory_is_left_and_oversubscribes_cores():
