@@ -79,6 +79,7 @@ class SimulatedCluster(Conditions):
         can_grow: bool = False,
         ml_memory_fraction: float = 0.3,
         memory_statistics: MemoryStatistics = MemoryStatistics.NONE,
+        out_of_memory_ends_all: bool = False,
     ) -> None:
         super().__init__(can_grow=can_grow)
         self.memory_statistics = memory_statistics
@@ -93,7 +94,9 @@ class SimulatedCluster(Conditions):
             on_ready=self._traffic.release,
             on_failed=self._zero_queue.reject_failed,
         )
-        self.resident_memory = ResidentMemories(self._state, self._traffic, self._lifecycle)
+        self.resident_memory = ResidentMemories(
+            self._state, self._traffic, self._lifecycle, ends_all=out_of_memory_ends_all
+        )
         self._assignment = AssignmentService(self._state, self._lifecycle)
         self._adaptive = AdaptiveAllocationsService(self._state, update=self._scale_internally)
         self._directory = Directory(self._state, self._zero_queue)
@@ -377,6 +380,9 @@ class SimulatedCluster(Conditions):
     def crash_process(self, deployment_id: str, node_id: str) -> None:
         """End a process; a loading one fails. Raises KeyError if there is no process."""
         self._lifecycle.crash(self.deployments[deployment_id], node_id)
+
+    def let_pending_drift(self, deployment_id: str, node_id: str, per_request: float) -> None:
+        self._traffic.let_pending_drift(self.deployments[deployment_id], node_id, per_request)
 
     def memory_of(self, node_id: str) -> MemoryReservation:
         return self._state.memory_of(node_id)

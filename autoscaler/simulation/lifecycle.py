@@ -200,7 +200,7 @@ class Lifecycle:
     def _ready(self, deployment: SimulatedDeployment, route: Route) -> None:
         route.state, route.reason = STARTED, ""
         route.current_allocations = route.target_allocations
-        threads = min(deployment.parameters.threads_per_allocation, self._processors(route))
+        threads = min(deployment.parameters.threads_per_allocation, self._hardware_threads(route))
         allocations = self._clamped(deployment, route)
         route.process = self._start_process(deployment, route.node_id, allocations, threads)
         self._slow_down(route.node_id)
@@ -212,10 +212,11 @@ class Lifecycle:
     def _clamped(self, deployment: SimulatedDeployment, route: Route) -> int:
         """The target, limited to the threads of the node, rounded up to whole allocations."""
         threads = deployment.parameters.threads_per_allocation
-        return min(route.target_allocations, -(-self._processors(route) // threads))
+        return min(route.target_allocations, -(-self._hardware_threads(route) // threads))
 
-    def _processors(self, route: Route) -> int:
-        return self._state.nodes[route.node_id].spec.processors
+    def _hardware_threads(self, route: Route) -> int:
+        spec = self._state.nodes[route.node_id].spec
+        return spec.processors if spec.hardware_threads is None else spec.hardware_threads
 
     def _slow_down(self, node_id: str) -> None:
         """Slow down processes where threads outnumber cores; normal priority takes precedence.

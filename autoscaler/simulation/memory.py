@@ -15,8 +15,14 @@ NATIVE_CODE_OVERHEAD_BYTES = 30 * MIB
 """Reserved once on each node that runs a native process, in bytes."""
 
 _BASE_BYTES = 240 * MIB
-_ELSER_BYTES = 2004 * MIB
-_ELSER_IDS = (".elser_model_1", ".elser_model_2")
+ELSER_IDS = (".elser_model_1", ".elser_model_2")
+"""The ids of ELSER models begin like this."""
+
+ELSER_BYTES = 2004 * MIB
+"""Reserved for a process of ELSER, whatever its allocations, in bytes (#156335)."""
+
+ELSER_ALLOCATION_BYTES = 1536 * MIB
+"""What each allocation of ELSER really uses, in bytes (#157468)."""
 
 
 class MemoryReservation(Struct, frozen=True, kw_only=True):
@@ -29,8 +35,8 @@ class MemoryReservation(Struct, frozen=True, kw_only=True):
 
 def required_bytes(model_id: str, model_bytes: int, cache_bytes: int) -> int:
     """Memory that a deployment of a model needs on each of its nodes."""
-    elser = model_id.startswith(_ELSER_IDS)
-    needed = _ELSER_BYTES if elser else _BASE_BYTES + 2 * model_bytes
+    elser = model_id.startswith(ELSER_IDS)
+    needed = ELSER_BYTES if elser else _BASE_BYTES + 2 * model_bytes
     return needed + max(0, cache_bytes - model_bytes)
 
 

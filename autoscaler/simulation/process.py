@@ -62,6 +62,7 @@ class Process:
         self._timeouts = 0
         self._expired_in_queue = 0
         self._last_access: float | None = None
+        self._drift, self._drifts_from = 0.0, 0
         self._minutes = MinuteBuckets(now)
         self._waits: list[float] = []
         self._booked = (0, 0, 0, 0, 0)
@@ -151,6 +152,10 @@ class Process:
         self.allocations = allocations
         self.offer((), now)
 
+    def let_pending_drift(self, per_request: float) -> None:
+        """From now on, each completed request changes the reported pending requests by this."""
+        self._drift, self._drifts_from = per_request, self._completed
+
     def end(self, now: float, *, queued: SimulatedApiError) -> None:
         """End the process: queued requests fail with `queued`, those in service with a conflict."""
         self.offer((), now)
@@ -187,6 +192,7 @@ class Process:
         overdue = sum(1 for entry in self._in_service if entry[2] <= now)
         expired = sum(1 for offer in waiting if offer[1] <= now)
         last = self._minutes.last
+        drifted = int(self._drift * (self._completed - self._drifts_from))
         return Counters(
             start_time=self.start_time,
             allocations=self.allocations,
@@ -196,7 +202,7 @@ class Process:
             errors=0,
             rejections=self._rejections,
             timeouts=self._timeouts + overdue + expired,
-            pending=len(waiting) + len(self._in_service) - overdue,
+            pending=len(waiting) + len(self._in_service) - overdue + drifted,
             inference_ms=self._inference_ms,
             last_access=self._last_access,
             peak_per_minute=self._minutes.peak,

@@ -53,6 +53,7 @@ class ScenarioNode(_Part, frozen=True, kw_only=True):
     processors: Annotated[int, Meta(ge=1)] = 8
     memory: Size = "16gb"
     zone: str = ""
+    hardware_threads: Annotated[int, Meta(ge=1)] | None = None  # seen by native processes
 
 
 class ScenarioModel(_Part, frozen=True, kw_only=True):
@@ -136,6 +137,8 @@ class ClusterScenario(_Part, frozen=True, kw_only=True):
     can_grow: bool = False  # nodes can be added under load
     ml_memory_fraction: Annotated[float, Meta(gt=0.0, le=1.0)] = 0.3  # of the memory of a machine
     memory_statistics: Literal["none", "process", "model"] | None = None  # None: by version
+    out_of_memory_ends: Literal["process", "node"] = "process"  # the largest, or all of a node
+    elser_memory_grows: bool = False  # with the allocations, unlike the planner's estimate
     nodes: list[ScenarioNode]
     models: list[ScenarioModel] = []
     deployments: list[ScenarioDeployment] = []

@@ -22,6 +22,7 @@ class NodeSpec(Struct, frozen=True, kw_only=True):
     memory_bytes: int = 16 * GIB
     zone: str = ""
     physical_cores: int | None = None  # fewer than the processors with simultaneous threads
+    hardware_threads: int | None = None  # that native processes see; None: the processors
 
     @property
     def cores(self) -> int:

@@ -175,6 +175,14 @@ class Traffic:
         candidates += [deadline for deadline, _, request in self._deadlines[:1] if not request.done]
         return min(candidates, default=None)
 
+    def let_pending_drift(
+        self, deployment: SimulatedDeployment, node_id: str, per_request: float
+    ) -> None:
+        """A defect of one process, until it ends: its count of pending requests drifts."""
+        process = _process(deployment.routes[node_id])
+        if process is not None:
+            process.let_pending_drift(per_request)
+
     def resident_memory(self, node_id: str) -> list[tuple[ResidentMemory, SimulatedDeployment]]:
         """The memory of each process on a node for which it is simulated."""
         return [

@@ -334,6 +334,17 @@ def test_a_native_process_is_clamped_to_its_hardware():
     assert (deployment.running, deployment.routes["a"].counters(world.now).allocations) == (5, 2)
 
 
+def test_a_node_with_fewer_threads_acknowledges_fewer_allocations_for_good():
+    world = cluster(node("a", processors=8, hardware_threads=4))
+    deployment = world.start_deployment("acme", number_of_allocations=8)
+    after(world, 60.0)
+    assert (deployment.running, deployment.allocation_state()) == (8, "fully_allocated")
+    assert deployment.routes["a"].counters(world.now).allocations == 4
+    world.update_deployment("acme", number_of_allocations=3)
+    after(world, 1.0)
+    assert deployment.routes["a"].counters(world.now).allocations == 3
+
+
 def test_the_ledger_counts_requested_and_running_allocations():
     world = cluster(models=(model(load_s=10.0),))
     deployment = world.start_deployment("acme", number_of_allocations=2)

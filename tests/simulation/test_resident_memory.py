@@ -4,9 +4,11 @@ import msgspec
 import pytest
 
 from autoscaler.simulation.cluster import SimulatedCluster
+from autoscaler.simulation.emulator.building import build_cluster
 from autoscaler.simulation.emulator.matching import Page
 from autoscaler.simulation.emulator.rendering import stats_document
 from autoscaler.simulation.memory import GROWTH_REQUESTS, MemoryStatistics, ResidentMemory
+from autoscaler.simulation.scenario import scenario_of
 from autoscaler.wire.stats import parse_stats
 from tests.simulation.worlds import after, cluster, load, model, node
 
@@ -89,3 +91,36 @@ def test_the_statistics_report_it_where_the_version_does(statistics, of_process,
     assert (stats.nodes[0].memory_bytes is not None) is of_process
     assert (stats.runtime_memory_bytes is not None) is of_model
     assert (stats.peak_runtime_memory_bytes is not None) is of_model
+
+
+def test_a_container_ends_all_processes_of_its_node():
+    world = cluster(
+        node("a", 16, memory_bytes=8 * GIB),
+        models=(model(ELSER, process_bytes=GIB, allocation_bytes=GIB), model("small")),
+        ml_memory_fraction=0.8,
+        out_of_memory_ends_all=True,
+    )
+    world.start_deployment(ELSER, deployment_id="d", number_of_allocations=8)
+    world.start_deployment("small")
+    after(world, 60.0)
+    world.drive("d", load(world, 60.0))
+    after(world, 60.0)
+    killed = world.resident_memory.out_of_memory
+    first = [each.deployment_id for each in killed if each.at == killed[0].at]
+    assert sorted(first) == ["d", "small"]
+
+
+def test_elser_grows_beyond_what_is_reserved_for_it():
+    document = {
+        "elser_memory_grows": True,
+        "ml_memory_fraction": 0.9,
+        "nodes": [{"name": "ml-1", "memory": "8gb", "processors": 16}],
+        "models": [{"model_id": ELSER}, {"model_id": "e5"}],
+        "deployments": [{"model_id": ELSER, "number_of_allocations": 6}, {"model_id": "e5"}],
+    }
+    world = build_cluster(scenario_of(document), now=1_000_000.0)
+    world.drive(ELSER, load(world, 60.0))
+    after(world, 60.0)
+    assert {each.deployment_id for each in world.resident_memory.out_of_memory} == {ELSER}
+    assert world.memory_of("ml-1").native_inference_bytes < 3 * GIB
+    assert world.deployments["e5"].routes["ml-1"].process.memory is None

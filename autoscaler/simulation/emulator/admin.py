@@ -7,6 +7,7 @@ DELETE nodes/{node}                     removes it
 POST   nodes/{node}/swallow?calls=3     omits its statistics from the next responses
 POST   nodes/{node}/version?number=9.2  sets the version of this node; without number: resets it
 POST   deployments/{id}/crash?node=ml-1 ends its process on the node
+POST   deployments/{id}/drift           its count of pending requests drifts from now on
 POST   deployments/{id}/adaptive        settings of adaptive allocations, as in `_update`
 POST   deployments/{id}/load            starts a load, replacing any other; DELETE ends it
 DELETE deployments/{id}                 stops the deployment by force
@@ -15,6 +16,7 @@ POST   conditions                       master, licence, upgrade mode, growing h
 `admin_inference` has those for inference endpoints.
 """
 
+import math
 from typing import Any, cast
 
 import msgspec
@@ -140,13 +142,32 @@ async def set_version(emulation: Emulation, call: Call) -> object:
 
 async def crash(emulation: Emulation, call: Call) -> object:
     deployment = _found(emulation, call)
+    emulation.cluster.crash_process(deployment.deployment_id, _process_node(deployment, call))
+    return _DONE
+
+
+async def drift(emulation: Emulation, call: Call) -> object:
+    deployment = _found(emulation, call)
+    given = call.query.get("pending_per_request") or ""
+    try:
+        per_request = float(given)
+    except ValueError:
+        per_request = math.nan
+    if not math.isfinite(per_request):
+        raise illegal_argument(f"[pending_per_request] must be a number, not [{given}]")
+    emulation.cluster.let_pending_drift(
+        deployment.deployment_id, _process_node(deployment, call), per_request
+    )
+    return _DONE
+
+
+def _process_node(deployment: SimulatedDeployment, call: Call) -> str:
     node_id = call.query.get("node") or next(iter(deployment.routes), "")
     if node_id not in deployment.routes:
         raise illegal_argument(
             f"deployment [{deployment.deployment_id}] has no process on node [{node_id}]"
         )
-    emulation.cluster.crash_process(deployment.deployment_id, node_id)
-    return _DONE
+    return node_id
 
 
 async def set_adaptive(emulation: Emulation, call: Call) -> object:
@@ -243,6 +264,7 @@ ENDPOINTS = (
     _endpoint("POST", "nodes/{node}/swallow", swallow, "calls"),
     _endpoint("POST", "nodes/{node}/version", set_version, "number"),
     _endpoint("POST", "deployments/{id}/crash", crash, "node"),
+    _endpoint("POST", "deployments/{id}/drift", drift, "node", "pending_per_request"),
     _endpoint("POST", "deployments/{id}/adaptive", set_adaptive),
     _endpoint("POST", "deployments/{id}/load", start_load),
     _endpoint("DELETE", "deployments/{id}/load", stop_load),

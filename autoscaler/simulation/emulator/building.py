@@ -5,7 +5,12 @@ from autoscaler.simulation.cluster import AdaptiveSettings, ModelSpec, NodeSpec,
 from autoscaler.simulation.emulator.emulation import Emulation, InferenceEndpoint, settings_of
 from autoscaler.simulation.emulator.security import Security, User
 from autoscaler.simulation.errors import SimulatedApiError
-from autoscaler.simulation.memory import MemoryStatistics
+from autoscaler.simulation.memory import (
+    ELSER_ALLOCATION_BYTES,
+    ELSER_BYTES,
+    ELSER_IDS,
+    MemoryStatistics,
+)
 from autoscaler.simulation.scenario import (
     Adaptive,
     ClusterScenario,
@@ -96,13 +101,14 @@ def build_cluster(scenario: ClusterScenario, *, now: float) -> SimulatedCluster:
     check_scenario(scenario)
     cluster = SimulatedCluster(
         [_node_spec(node) for node in scenario.nodes],
-        [_model_spec(model) for model in scenario.models],
+        [_model_spec(model, scenario.elser_memory_grows) for model in scenario.models],
         behaviour=behaviour_of(scenario.version),
         seed=scenario.seed,
         now=now - _WARM_UP_S,
         can_grow=scenario.can_grow,
         ml_memory_fraction=scenario.ml_memory_fraction,
         memory_statistics=_memory_statistics(scenario),
+        out_of_memory_ends_all=scenario.out_of_memory_ends == "node",
     )
     for index, deployment in enumerate(scenario.deployments):
         try:
@@ -152,12 +158,18 @@ def _node_spec(node: ScenarioNode) -> NodeSpec:
         processors=node.processors,
         memory_bytes=memory_bytes,
         zone=node.zone,
+        hardware_threads=node.hardware_threads,
     )
 
 
-def _model_spec(model: ScenarioModel) -> ModelSpec:
+def _model_spec(model: ScenarioModel, elser_memory_grows: bool) -> ModelSpec:
     size_bytes = parse_size(model.size)
     assert size_bytes is not None, model.size
+    process_bytes = parse_size(model.process_memory)
+    allocation_bytes = parse_size(model.allocation_memory) or 0
+    if elser_memory_grows and process_bytes is None and model.model_id.startswith(ELSER_IDS):
+        process_bytes = ELSER_BYTES - ELSER_ALLOCATION_BYTES
+        allocation_bytes = ELSER_ALLOCATION_BYTES
     return ModelSpec(
         model_id=model.model_id,
         size_bytes=size_bytes,
@@ -165,6 +177,6 @@ def _model_spec(model: ScenarioModel) -> ModelSpec:
         service_cv=model.service_cv,
         load_s=model.load_s,
         cache_hit_fraction=model.cache_hit_fraction,
-        process_bytes=parse_size(model.process_memory),
-        allocation_bytes=parse_size(model.allocation_memory) or 0,
+        process_bytes=process_bytes,
+        allocation_bytes=allocation_bytes,
     )

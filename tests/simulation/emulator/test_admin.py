@@ -89,6 +89,25 @@ async def test_one_node_may_have_another_version(es):
     assert (await es.post("/_ml/trained_models/big/deployment/_start")).status == 200
 
 
+async def test_the_pending_requests_of_a_process_drift_until_it_ends(es):
+    drift = "/_emulator/deployments/e5/drift"
+    load = {"kind": "steady", "rate_per_s": 10.0}
+    await es.post("/_emulator/deployments/e5/load", load)
+    assert (await es.post(f"{drift}?pending_per_request=0.5")).status == 200
+    await es.clock.advance(100.0)
+    await es.delete("/_emulator/deployments/e5/load")
+    await es.clock.advance(30.0)
+    (node,) = (await es.deployment("e5"))["nodes"]
+    assert 300 < node["number_of_pending_requests"] < 700
+    for query in ("", "?pending_per_request=much", "?pending_per_request=nan"):
+        assert (await es.post(drift + query)).status == 400
+    assert (await es.post(f"{drift}?pending_per_request=1&node=ml-99")).status == 400
+    await es.post("/_emulator/deployments/e5/crash")
+    await es.clock.advance(60.0)
+    (node,) = (await es.deployment("e5"))["nodes"]
+    assert node["number_of_pending_requests"] == 0
+
+
 async def test_a_crash_restarts_the_counters(es):
     await es.post("/_ml/trained_models/e5/_infer", {"docs": [{"text_field": "x"}]})
     (node,) = (await es.deployment("e5"))["nodes"]
