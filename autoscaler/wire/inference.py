@@ -12,8 +12,12 @@ from msgspec import UNSET, Raw, Struct, UnsetType
 
 from autoscaler.wire.deployments import AdaptivePatchDocument
 
-_IN_CLUSTER = frozenset({"elasticsearch", "elser"})
-"""Services whose endpoints run on machine learning nodes; `elser` is the older name."""
+_IN_CLUSTER = frozenset({"elasticsearch", "elser", "elser_mlnode", "text_embedding"})
+"""Services whose endpoints run on machine learning nodes. 8.11 and 8.12 have the last two
+(elastic/elasticsearch, `ElserMlNodeService.java`, `TextEmbeddingMlNodeService.java`)."""
+
+_IN_CLUSTER_SETTINGS = frozenset({"num_allocations", "num_threads", "adaptive_allocations"})
+"""Settings that only such endpoints have, whatever the name of their service."""
 
 
 class MalformedEndpoints(ValueError):
@@ -31,7 +35,14 @@ class EndpointDocument(Struct, frozen=True, kw_only=True):
     @property
     def is_in_cluster(self) -> bool:
         """Whether it uses a deployment of this cluster."""
-        return self.service in _IN_CLUSTER
+        return self.service in _IN_CLUSTER or bool(_IN_CLUSTER_SETTINGS & self.service_settings.keys())
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether it is known which service it has, and which deployment it uses."""
+        attached = self.service_settings.get("deployment_id")
+        known = attached is None or isinstance(attached, str) or not self.is_in_cluster
+        return bool(self.inference_id and self.service) and known
 
     @property
     def attached_to(self) -> str:
@@ -93,7 +104,7 @@ def parse_endpoints(body: bytes) -> EndpointList:
     for entry in chain.from_iterable(lists):
         name = _id_of(entry)
         endpoint = _endpoint(entry)
-        if endpoint is not None and endpoint.inference_id and endpoint.service:
+        if endpoint is not None and endpoint.is_complete:
             endpoints.append(endpoint)
         elif name:
             unreadable.add(name)

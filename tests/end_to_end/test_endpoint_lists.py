@@ -1,6 +1,7 @@
 """Lists of inference endpoints that are incomplete or fail: deployments that an endpoint may own or
 use are neither changed nor stopped."""
 
+import json
 from contextlib import asynccontextmanager
 
 import pytest
@@ -202,6 +203,38 @@ async def test_nothing_is_stopped_that_an_endpoint_names(version, listed, tmp_pa
     async with cluster(
         version, STOPPING, rate_per_s=0.0, endpoints=listed, tmp_path=tmp_path
     ) as world:
+        cycles = await idle(world)
+        assert not world.sent
+        assert "inference endpoint" in cycles[-1].text("a")
+
+
+SETTINGS = {"num_allocations": 1, "num_threads": 1}
+ENTRY = {"inference_id": "a", "task_type": "sparse_embedding", "service_settings": SETTINGS}
+ODD_LISTS = {
+    "service of 8.11": [ENTRY | {"service": "elser_mlnode"}],
+    "service of 8.12": [ENTRY | {"service": "text_embedding"}],
+    "unknown service": [ENTRY | {"service": "renamed"}],
+    "two with one id": [
+        ENTRY | {"service": "elasticsearch"},
+        ENTRY | {"service": "elasticsearch", "service_settings": {"deployment_id": "b"}},
+    ],
+    "odd deployment": [
+        ENTRY
+        | {
+            "inference_id": "b",
+            "service": "elasticsearch",
+            "service_settings": SETTINGS | {"deployment_id": ["a"]},
+        }
+    ],
+}
+
+
+@pytest.mark.parametrize("listed", ODD_LISTS.values(), ids=ODD_LISTS)
+@pytest.mark.parametrize("version", ["8.12", "8.19.4", "9.5"])
+async def test_nor_what_an_odd_endpoint_may_name(version, listed, tmp_path):
+    async with cluster(version, STOPPING, rate_per_s=0.0, endpoints=[], tmp_path=tmp_path) as world:
+        body = json.dumps({"endpoints": listed})
+        world.fail(LIST, calls=None, status=200, body=body, content_type="application/json")
         cycles = await idle(world)
         assert not world.sent
         assert "inference endpoint" in cycles[-1].text("a")

@@ -18,6 +18,10 @@ from autoscaler.wire.inference import (
     [
         ("elasticsearch", {"model_id": ".elser_model_2", "num_threads": 1}, True),
         ("elser", {"num_allocations": 1}, True),
+        ("elser_mlnode", {"num_allocations": 1, "num_threads": 1}, True),
+        ("text_embedding", {"model_id": ".multilingual-e5-small"}, True),
+        ("renamed", {"num_threads": 1}, True),
+        ("renamed", {"adaptive_allocations": {"enabled": True}}, True),
         ("elasticsearch", {"deployment_id": None}, True),
         ("elasticsearch", {"deployment_id": "there-before"}, False),
         ("openai", {"model_id": "x"}, False),
@@ -82,6 +86,11 @@ def test_a_damaged_endpoint_affects_only_itself():
     assert [e.inference_id for e in read.endpoints] == ["good"]
     assert read.unreadable == {"text", "no-service"}
     assert read.unnamed == 4
+
+
+def test_an_endpoint_of_an_odd_deployment_is_unreadable():
+    odd = ELSER | {"inference_id": "a", "service_settings": {"deployment_id": 5}}
+    assert listed(endpoints=[odd]).unreadable == {"a"}
 
 
 def test_null_settings_are_none():

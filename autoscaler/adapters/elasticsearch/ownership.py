@@ -83,7 +83,9 @@ class Ownership:
     def _set(self, found: EndpointList, deployed: set[str]) -> None:
         self._answered, self.denied, self._failure = True, None, ""
         self._refused.clear()
-        self._endpoints = {endpoint.inference_id: endpoint for endpoint in found.endpoints}
+        # Of two with the same id, the one that owns the deployment counts.
+        by_ownership = sorted(found.endpoints, key=lambda endpoint: endpoint.owns_deployment)
+        self._endpoints = {endpoint.inference_id: endpoint for endpoint in by_ownership}
         self._users = {
             endpoint.attached_to: endpoint.inference_id
             for endpoint in found.endpoints
