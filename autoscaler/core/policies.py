@@ -231,6 +231,25 @@ def missing_inputs(situation: Situation) -> dict[str, float]:
     }
 
 
+SEARCH_FACTOR = 2.0
+"""Multiple of the running allocations that is recommended while the load is only known to exceed
+them. 2: a load of any size is reached in few steps, and exceeded by less than a factor of 2."""
+
+
+def at_least_for(situation: Situation) -> tuple[int, dict[str, float]]:
+    """The fewest allocations to recommend while an overload hides how high the load is, and the
+    inputs that say so; 0 and none if the load is measured.
+
+    Nothing is known but that the running allocations are too few, and the most that the load can
+    be.
+    """
+    most = situation.load.load_at_most
+    if most is None:
+        return 0, {}
+    allocations = min(SEARCH_FACTOR * situation.running, math.ceil(min(most, MAX_ALLOCATIONS)))
+    return int(min(allocations, MAX_ALLOCATIONS)), {"load_at_most": most}
+
+
 class UtilisationPolicy(Value, frozen=True, kw_only=True):
     """Target tracking: the allocations that bring utilisation to its target."""
 
@@ -269,7 +288,9 @@ class UtilisationPolicy(Value, frozen=True, kw_only=True):
             return Step(Reason.NOT_MEASURED, current, current), None
         # Without the tolerance, 4.9 / 0.7 = 7.000000000000001 would be rounded up to 8.
         after = math.ceil(offered_load / self.target - 1e-9)
-        inputs = {"offered_load": offered_load, "target_utilisation": self.target}
+        least, uncertain = at_least_for(situation)
+        after = max(after, least)
+        inputs = {"offered_load": offered_load, **uncertain, "target_utilisation": self.target}
         if situation.missing:
             inputs |= missing_inputs(situation)
             if situation.running > 0:

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
-from autoscaler.core.units import bytes_text, duration_text, percent_text
+from autoscaler.core.units import bytes_text, duration_text, load_text, percent_text
 from autoscaler.core.values import Candidate, DataIssue, Reason, Step
 
 Inputs = Mapping[str, float | str]
@@ -116,7 +116,7 @@ def _target_tracking_text(step: Step) -> str:
     """
     inputs = step.inputs
     target = f"{inputs['target_utilisation']:.0%}"
-    needed = f"load {inputs['offered_load']:.2f} at {target} needs {step.after}"
+    needed = f"load {load_text(inputs)} at {target} needs {step.after}"
     return "; ".join([*_now_texts(inputs), needed])
 
 
@@ -310,8 +310,7 @@ def _figure(value: float | str) -> str:
 
 def _slo_inputs(inputs: Inputs) -> Iterator[str]:
     if "offered_load" in inputs:
-        deviation = f" ± {inputs['load_stddev']:.2f}" if "load_stddev" in inputs else ""
-        yield f"load {inputs['offered_load']:.2f}{deviation}"
+        yield f"load {load_text(inputs)}"
     if "forecast_load" in inputs:
         yield f"forecast {inputs['forecast_load']:.2f}"
     if inputs.get("backlog_requests"):

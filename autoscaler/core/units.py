@@ -1,5 +1,8 @@
 """Quantities as text: one style for messages, `explain`, `check` and the demo."""
 
+import math
+from collections.abc import Mapping
+
 _UNITS = (
     (86_400.0, 2.0, "d"),
     (3_600.0, 2.0, "h"),
@@ -68,3 +71,21 @@ def quantile_text(fraction: float) -> str:
     ('p99', 'p99.9', 'p50')
     """
     return f"p{100.0 * fraction:.6g}"
+
+
+def load_text(inputs: Mapping[str, float | str | None]) -> str:
+    """The load in erlangs, and how uncertain it is.
+
+    >>> load_text({"offered_load": 4.0, "load_stddev": 0.25})
+    '4.00 ± 0.25'
+    >>> load_text({"offered_load": 3.0, "load_at_most": 19.4})
+    'at least 3.00, at most 19.40 (callers time out)'
+    >>> load_text({"offered_load": 1.0, "load_at_most": math.inf})
+    'at least 1.00 (callers time out)'
+    """
+    load = f"{inputs['offered_load']:.2f}"
+    if "load_at_most" in inputs:
+        most = inputs["load_at_most"]  # None or infinite: unknown
+        known = most is not None and math.isfinite(float(most))
+        return f"at least {load}{f', at most {most:.2f}' if known else ''} (callers time out)"
+    return f"{load} ± {inputs['load_stddev']:.2f}" if "load_stddev" in inputs else load

@@ -195,6 +195,11 @@ class Sample(Value, frozen=True, kw_only=True):
         return max(0, self.completed + self.failed + self.queue_growth)
 
     @property
+    def least_timed(self) -> bool:
+        """Whether the timed requests show only the least that the service time can be."""
+        return self.overloaded and self.timed > 0
+
+    @property
     def shortest_s(self) -> float:
         """The shortest that the interval can have been. Seconds."""
         return self.interval_s - self.uncertainty_s
@@ -219,6 +224,16 @@ class LoadEstimate(Value, frozen=True, kw_only=True):
     cache_hit_fraction: float
     in_flight: int
     window_s: float  # over which the rates are measured
+    # None: the service time is measured. Otherwise that is the least that it can be, and this the
+    # most; infinite if nothing was completed.
+    service_time_at_most_s: float | None = None
+
+    @property
+    def load_at_most(self) -> float | None:
+        """Erlangs: the most that the offered load can be. None: the offered load is measured, or
+        unknown."""
+        load, least_s, most_s = self.offered_load, self.service_time_s, self.service_time_at_most_s
+        return load * most_s / least_s if load and least_s and most_s is not None else None
 
     @property
     def offered_load(self) -> float | None:

@@ -10,7 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from autoscaler.core.step_text import can_load_all
-from autoscaler.core.units import duration_text, percent_text, quantile_text
+from autoscaler.core.units import duration_text, load_text, percent_text, quantile_text
 from autoscaler.wire.decision_views import (
     CandidateView,
     DeploymentResponse,
@@ -166,8 +166,11 @@ def _measured(view: ManagedView) -> Iterator[_Row]:
         yield "arrival rate", f"{load.arrival_rate_per_s:.3g} per second over {window}"
         service_time_s = load.service_time_s
         measured = "not measured yet" if service_time_s is None else duration_text(service_time_s)
-        yield "service time", measured
-        yield "offered load", f"{_estimate(view) or _erlangs(load)} erlangs"
+        inputs = view.steps[0].inputs
+        least = "at least " if "load_at_most" in inputs else ""
+        yield "service time", f"{least}{measured}"
+        offered = load_text(inputs) if "offered_load" in inputs else _erlangs(load)
+        yield "offered load", f"{offered} erlangs"
         if load.cache_hit_fraction:
             yield "cache hits", percent_text(load.cache_hit_fraction)
     yield "latest interval", f"{sample.arrivals} arrivals in {duration_text(sample.interval_s)}"
@@ -176,12 +179,6 @@ def _measured(view: ManagedView) -> Iterator[_Row]:
         yield "failed requests", f"{sample.failed}, of which {sample.timeouts} timed out"
     if sample.issues:
         yield "data-quality issues", ", ".join(sample.issues).replace("_", " ")
-
-
-def _estimate(view: ManagedView) -> str:
-    """The offered load of the policy, if it is among its inputs, with its standard deviation."""
-    figures = [view.steps[0].inputs.get(name) for name in _LOAD]
-    return " ± ".join(f"{figure:.2f}" for figure in figures if isinstance(figure, int | float))
 
 
 _INPUT_LABELS = {
@@ -209,7 +206,7 @@ _FRACTIONS = {
     *("expected_slo_attainment", "utilisation_now"),
 }
 
-_LOAD = ("offered_load", "load_stddev")
+_LOAD = ("offered_load", "load_stddev", "load_at_most")
 
 _SHOWN_ELSEWHERE = {
     *(*_LOAD, "since_s", "running", "requested", "missing_s", "loading_nodes"),

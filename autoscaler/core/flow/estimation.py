@@ -18,7 +18,7 @@ def estimate(samples: Sequence[Sample], service_time_s: float | None) -> LoadEst
 
     Args:
         samples: at least one, oldest first, within the load window and without issues.
-        service_time_s: the last known one, for a window in which no request was timed.
+        service_time_s: the last measured one, for a window in which no request was timed.
 
     >>> from autoscaler.core.values import Sample
     >>> quiet = Sample(at=10.0, interval_s=10.0, completed=100, timed=100, timed_busy_s=3.95)
@@ -27,19 +27,29 @@ def estimate(samples: Sequence[Sample], service_time_s: float | None) -> LoadEst
     >>> load.arrival_rate_per_s, load.service_time_s
     (100.0, 0.04)
     """
-    window_s = timed_busy_s = 0.0
+    window_s = timed_busy_s = least_s = 0.0
     completed = hits = timed = arrivals = 0
+    most_s: float | None = None
     for sample in samples:
         done = sample.completed
         completed += done
         arrivals += done + sample.failed + sample.queue_growth
         hits += sample.cache_hits
         window_s += sample.interval_s
-        timed += sample.timed
-        timed_busy_s += sample.timed_busy_s
+        if sample.least_timed:
+            if sample.timed_busy_s >= least_s * sample.timed:
+                least_s, most_s = sample.timed_busy_s / sample.timed, _most_s(sample)
+        elif sample.timed:
+            timed += sample.timed
+            timed_busy_s += sample.timed_busy_s
+            least_s, most_s = 0.0, None  # a measurement replaces what an overload showed before
     if timed > 0:
         service_time_s = timed_busy_s / timed + ROUNDING_LOSS_S
-    elif service_time_s is None and completed > hits:
+    if least_s > (service_time_s or 0.0):
+        service_time_s = least_s
+    else:
+        most_s = None
+    if service_time_s is None and completed > hits:
         # In an overload this is too low, but nothing is scaled down meanwhile.
         service_time_s = sum([s.busy_s for s in samples]) / (completed - hits) + ROUNDING_LOSS_S
     latest = samples[-1]
@@ -56,4 +66,12 @@ def estimate(samples: Sequence[Sample], service_time_s: float | None) -> LoadEst
         cache_hit_fraction=hits / completed if completed else 0.0,
         in_flight=latest.in_flight,
         window_s=window_s,
+        service_time_at_most_s=most_s,
     )
+
+
+def _most_s(sample: Sample) -> float:
+    """The most that the service time can be: that of an overload in which no request was computed
+    for a caller that had given up."""
+    computed = sample.completed - sample.cache_hits
+    return sample.timed_busy_s / computed if computed > 0 else math.inf

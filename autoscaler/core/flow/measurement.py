@@ -8,7 +8,7 @@ from msgspec.structs import replace
 from autoscaler.core.flow.disagreement import accepted_at, disagreement_of
 from autoscaler.core.flow.estimation import estimate
 from autoscaler.core.flow.sampling import find_issues, sample
-from autoscaler.core.flow.saturation import with_least_service_time
+from autoscaler.core.flow.saturation import service_time_of_totals, with_least_service_time
 from autoscaler.core.state import DeploymentState, Disagreement
 from autoscaler.core.values import DataIssue, DeploymentStats, LoadEstimate, Sample, Value
 
@@ -111,6 +111,8 @@ def measure(
         measured = replace(measured, issues=(*measured.issues, DataIssue.SLOW_RESPONSE))
     samples, service_time_s = known.samples, known.service_time_s
     if not measured.issues:
+        if measured.overloaded and service_time_s is None:
+            service_time_s = service_time_of_totals(stats)
         measured = with_least_service_time(measured, known.baseline, stats, service_time_s)
         samples = _within(load_window_s, samples, measured)
         known_load = estimate(samples, service_time_s)

@@ -2,12 +2,33 @@
 
 Only responses that still find their caller are counted as completed, and in an overload those are
 the quick ones. But while requests wait at every process, all its allocations are busy. So they have
-worked for the whole interval, on no more requests than have completed, failed or timed out.
+worked for the whole interval, on no more requests than have completed, failed or timed out, and on
+no fewer than have completed.
+
+A daemon that first measures in an overload has the totals of the processes as well, which include
+the requests from before it.
 """
 
 from msgspec.structs import replace
 
-from autoscaler.core.values import STARTED, DeploymentStats, NodeStats, Sample
+from autoscaler.core.values import (
+    ROUNDING_LOSS_S,
+    STARTED,
+    DeploymentStats,
+    NodeStats,
+    Sample,
+)
+
+MIN_COMPLETED = 20
+"""Completions of a process from which on its mean service time is used until one is measured."""
+
+
+def service_time_of_totals(stats: DeploymentStats) -> float | None:
+    """The mean service time of all requests since the processes started; None if they are few."""
+    computed = sum([node.completed - node.cache_hits for node in stats.nodes])
+    if computed < MIN_COMPLETED:
+        return None
+    return sum([node.busy_s for node in stats.nodes]) / computed + ROUNDING_LOSS_S
 
 
 def with_least_service_time(

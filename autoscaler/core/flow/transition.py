@@ -53,7 +53,9 @@ def next_state(
     at = context.at
     if known is None:
         known = DeploymentState(seen_at=at, baseline=measured.baseline, baseline_at=at)
-    service_time_s = measured.load.service_time_s if measured.load else None
+    service_time_s = measured.service_time_s
+    if measured.load is not None and measured.load.service_time_at_most_s is None:
+        service_time_s = measured.load.service_time_s
     unsettled_since = None
     if is_unsettled(stats):
         unsettled_since = at if known.unsettled_since is None else known.unsettled_since

@@ -31,8 +31,8 @@ class BelievedTimes(Value, frozen=True):
 def believed_times(sample: Sample, memory: SloMemory) -> BelievedTimes:
     """The timed requests after another sample. A doubtful sample is left out until the next sample
     confirms it; then the estimate starts again."""
-    estimate, timed = memory.estimate, sample.timed
-    timed_s = sample.timed_busy_s + timed * ROUNDING_LOSS_S
+    estimate, timed = memory.estimate, 0 if sample.least_timed else sample.timed
+    timed_s = sample.timed_busy_s + timed * ROUNDING_LOSS_S if timed else 0.0
     if not is_doubtful(estimate.service_time, timed, timed_s):
         doubtful_s = 0.0 if timed else memory.doubtful_s
         return BelievedTimes(estimate, memory.timed + timed, memory.timed_s + timed_s, doubtful_s)
@@ -66,6 +66,9 @@ def service_now(situation: Situation, seen: SloMemory) -> ServiceTimeEstimate:
         sample = situation.sample
         served = max(0, sample.completed - sample.cache_hits) + sample.timeouts
         service = contradicted(service, served, situation.running, sample.interval_s)
-    if service.requests <= 0.0 and load.service_time_s is not None:
-        return ServiceTimeEstimate(1.0, load.service_time_s, service.scv)
+    known_s, only_least = load.service_time_s, load.service_time_at_most_s is not None
+    if known_s is not None and (
+        service.requests <= 0.0 or (only_least and service.mean_s < known_s)
+    ):
+        return ServiceTimeEstimate(1.0, known_s, service.scv)
     return service

@@ -12,7 +12,13 @@ from typing import ClassVar
 from msgspec.structs import replace
 
 from autoscaler.core.forecast.forecaster import Forecast, Forecaster, ForecastMemory
-from autoscaler.core.policies import MAX_ALLOCATIONS, CostCurve, MemoryFormat, Situation
+from autoscaler.core.policies import (
+    MAX_ALLOCATIONS,
+    CostCurve,
+    MemoryFormat,
+    Situation,
+    at_least_for,
+)
 from autoscaler.core.slo import load_distribution
 from autoscaler.core.slo.believed_times import believed_times, service_now
 from autoscaler.core.slo.cost_model import CostModel, QueueParameters
@@ -223,7 +229,8 @@ class SloPolicy(Value, frozen=True, kw_only=True):
             backlog = self._backlog(situation, before, queued, load, mean_s)
             if situation.carried_out:
                 allocations = max(allocations, backlog.allocations)
-        allocations = min(allocations, MAX_ALLOCATIONS)
+        least, uncertain = at_least_for(situation)
+        allocations = min(max(allocations, least), MAX_ALLOCATIONS)
         forecast_memory, forecast = self._forecast(situation, seen, mean_s, node_slots)
         forecast_allocations = None
         if forecast is not None and forecast.trusted and not too_few:
@@ -232,7 +239,7 @@ class SloPolicy(Value, frozen=True, kw_only=True):
                 allocations = forecast_allocations = needed
         inputs: dict[str, float | str] = {
             "offered_load": load,
-            "load_stddev": stddev,
+            **(uncertain or {"load_stddev": stddev}),
             "violation_weight": weight,
             "slo_target": self.objective.target,
             "max_queue_wait_s": max_wait_s or 0.0,
@@ -256,7 +263,8 @@ class SloPolicy(Value, frozen=True, kw_only=True):
         candidates = cost_model.candidates(shown, self.objective.target, mean_s)
         if situation.missing:
             inputs |= inputs_now(situation, candidates, (max_wait_s or 0.0) / mean_s, service)
-        step = Step(Reason.SLO, current, allocations, inputs, candidates)
+        # Nothing can be expected of a load that is not measured.
+        step = Step(Reason.SLO, current, allocations, inputs, () if uncertain else candidates)
         estimate = SloEstimate(
             service_time=service,
             max_wait=(max_wait_s or 0.0) / mean_s,

@@ -1,14 +1,18 @@
 """An overload in which nearly all requests time out, and only the quick ones complete."""
 
 import random
+from itertools import pairwise
 
 import pytest
+from msgspec.structs import replace
 
 from autoscaler.core.decision import OutcomeKind
+from autoscaler.core.explanation import explain
 from autoscaler.core.flow.cycle import begin_cycle, end_cycle
+from autoscaler.core.flow.measurement import measure
 from autoscaler.core.policies import UtilisationPolicy
 from autoscaler.core.slo.policy import SloPolicy
-from autoscaler.core.state import State
+from autoscaler.core.state import DeploymentState, State
 from tests.observations import deployment, node, observation, outcome, policy, rule
 
 POLICIES = [UtilisationPolicy(target=0.7, load_window_s=60.0), SloPolicy()]
@@ -102,3 +106,90 @@ def test_allocations_added_within_an_overload_raise_no_estimate(built_in, alloca
         (decision,) = cycle.plan.decisions
         if decision.load is not None and decision.load.service_time_s is not None:
             assert decision.load.service_time_s <= 0.0501
+
+
+class FirstMeasuredInAnOverload:
+    """Nearly all callers give up; what they gave up on is not computed."""
+
+    TRUE_S, RATE_PER_S = 0.05, 360.0  # 18 erlangs
+
+    def __init__(self, built_in, allocations, completed_before, maximum=40):
+        self.rules = policy(rule(policy=built_in, max_allocations=maximum))
+        self.state, self.allocations = State(), allocations
+        self.at, self.completed, self.timeouts = 0.0, completed_before, 10_000
+
+    def cycle(self):
+        self.at += 10.0
+        arrived, overloaded = round(10.0 * self.RATE_PER_S), self.allocations < 18
+        completed = 2 if overloaded else arrived
+        self.completed += completed
+        self.timeouts += arrived - completed
+        process = node(
+            allocations=self.allocations,
+            completed=self.completed,
+            timeouts=self.timeouts,
+            busy_s=self.completed * (self.TRUE_S - 0.0005),
+            pending=3600 if overloaded else 18,
+            server_last_access_at=self.at + 5_000.0,
+        )
+        stats = deployment(process, queue_capacity=5_000)
+        cycle = begin_cycle(self.state, observation(self.at, stats), self.rules)
+        accepted = {d.deployment_id: outcome(d, OutcomeKind.ACCEPTED) for d in cycle.updates}
+        _, self.state = end_cycle(cycle.plan, accepted, cycle.state)
+        (decision,) = cycle.plan.decisions
+        self.allocations = decision.desired
+        return decision
+
+
+@both
+@pytest.mark.parametrize("allocations", [2, 4, 8, 12])
+def test_the_totals_of_the_processes_show_the_load_at_once(built_in, allocations):
+    first_measured = FirstMeasuredInAnOverload(built_in, allocations, completed_before=200)
+    decision = [first_measured.cycle() for _ in range(2)][-1]
+    assert decision.load.offered_load == pytest.approx(18.0, rel=0.05)
+    assert decision.desired > 18
+
+
+@both
+@pytest.mark.parametrize("allocations", [1, 2, 4, 8])
+class TestWithoutUsefulTotals:
+    def test_the_load_is_known_from_below_only(self, built_in, allocations):
+        first_measured = FirstMeasuredInAnOverload(built_in, allocations, completed_before=0)
+        decision = [first_measured.cycle() for _ in range(2)][-1]
+        assert decision.load.offered_load <= 18.0 <= decision.load.load_at_most
+        step = decision.steps[0]
+        assert "load_stddev" not in step.inputs
+        assert step.candidates == ()
+        assert "(callers time out)" in explain(decision)
+
+    def test_allocations_double_until_they_suffice(self, built_in, allocations):
+        first_measured = FirstMeasuredInAnOverload(built_in, allocations, completed_before=0)
+        decisions = [first_measured.cycle() for _ in range(20)]
+        numbers = [decision.desired for decision in decisions]
+        enough = next(place for place, number in enumerate(numbers) if number > 18)
+        assert all(b >= 2 * a for a, b in pairwise(numbers[:enough]) if a > allocations)
+        assert enough <= 5
+        assert max(numbers) <= 36
+        assert decisions[-1].load.service_time_s == pytest.approx(0.05, rel=0.02)
+        assert decisions[-1].steps[0].inputs["offered_load"] == pytest.approx(18.0, rel=0.05)
+
+
+def test_a_measurement_replaces_what_an_overload_showed():
+    first_measured = FirstMeasuredInAnOverload(POLICIES[0], 8, completed_before=0)
+    decisions = [first_measured.cycle() for _ in range(6)]
+    measured = next(d for d in decisions[1:] if not d.sample.overloaded)
+    assert measured.load.service_time_at_most_s is None
+    assert measured.load.service_time_s == pytest.approx(0.05, rel=0.02)
+
+
+@pytest.mark.parametrize("completed", [1_700, 1_000, 300])
+def test_the_bounds_of_the_load_include_the_true_one(completed):
+    """10 allocations complete 2,000 requests in an interval, for callers and for those who gave
+    up."""
+    before = node(allocations=10, pending=500)
+    after = node(allocations=10, pending=500, completed=completed, timeouts=3_600 - completed)
+    known = measure(None, deployment(before), at=0.0, load_window_s=60.0, max_interval_s=60.0)
+    state = DeploymentState(seen_at=0.0, baseline=known.baseline, baseline_at=0.0)
+    stats = deployment(replace(after, busy_s=completed * 0.001))
+    load = measure(state, stats, at=10.0, load_window_s=60.0, max_interval_s=60.0).load
+    assert load.offered_load <= 18.0 <= load.load_at_most
