@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALL := tools/environment.sh "$(PYTHON)" $(VENV) requirements-build.lock
 
-.PHONY: demo test test-deep smoke lint backtest-deps bench frontier modes lock clean
+.PHONY: demo test test-deep smoke lint backtest-deps bench frontier modes lock types-lock clean
 .DELETE_ON_ERROR:
 
 demo: $(VENV)/runtime
@@ -17,7 +17,11 @@ COMPILE_LOOPS = $(BIN)/autoscaler backtest square-wave --scenario short-three-no
   --policy oracle,slo-bounds >/dev/null
 PYTEST = $(BIN)/python -m pytest -n auto --dist worksteal
 
-test: $(VENV)/dev
+# The types of Elasticsearch's responses, which a test reads. Without npm, that test is skipped.
+TYPES = tests/published_types
+INSTALLED_TYPES = $(TYPES)/node_modules/.package-lock.json
+
+test: $(VENV)/dev $(if $(shell command -v npm),$(INSTALLED_TYPES))
 	$(COMPILE_LOOPS)
 	$(PYTEST) -m "not deep" --cov --cov-report=term:skip-covered
 	$(BIN)/python -m coverage report --include='autoscaler/core/*' --fail-under=95
@@ -79,8 +83,16 @@ lock:
 	$(COMPILE) pyproject.toml -c requirements-dev.lock -o requirements.lock
 	$(COMPILE) --group build -c requirements-dev.lock -o requirements-build.lock
 
+# Needs npm. After a change of package.json; this lock contains no address of a registry either.
+types-lock:
+	cd $(TYPES) && npm install --package-lock-only
+
 clean:
-	rm -rf .venv build dist *.egg-info .coverage .mypy_cache .pytest_cache .ruff_cache
+	rm -rf .venv build dist $(TYPES)/node_modules *.egg-info .coverage .mypy_cache .pytest_cache .ruff_cache
+
+$(INSTALLED_TYPES): $(TYPES)/package.json $(TYPES)/package-lock.json
+	cd $(TYPES) && npm ci --loglevel=error
+	@touch $@
 
 $(VENV)/runtime: requirements-build.lock requirements.lock pyproject.toml
 	@$(INSTALL) requirements.lock

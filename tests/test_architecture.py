@@ -18,8 +18,10 @@ def kept_files():
     """Every text file of the repository."""
     inside = (path for folder in FOLDERS for path in (ROOT / folder).rglob("*"))
     paths = [path for path in (*ROOT.glob("[!.]*"), *inside) if path.is_file()]
-    generated = "__pycache__"
-    return [path for path in paths if path.suffix not in BINARIES and generated not in path.parts]
+    generated = {"__pycache__", "node_modules"}
+    return [
+        path for path in paths if path.suffix not in BINARIES and generated.isdisjoint(path.parts)
+    ]
 
 
 def lines_with(pattern, paths):

@@ -8,6 +8,7 @@ from msgspec import Struct
 from autoscaler.simulation.version_facts import Fact, Release, Since, release_of
 
 _LAST_MINOR = {8: 19, 9: 5}
+_TYPES = "the published types of the JavaScript client"
 _FIRST = Release(8, 6)  # the first with `_update`
 
 SERVERLESS = "serverless"
@@ -132,6 +133,42 @@ class VersionBehaviour(Struct, frozen=True, kw_only=True, dict=True):
         "8.18.4, 8.19, 9.0.4, 9.1",
         "`_stop` refuses deployments that an endpoint owns or uses",
         source="#129325",
+    )
+
+    # Fields of responses
+
+    feature_frozen_indices = Since(
+        "8.6", "`_xpack` lists `frozen_indices`", until="9.0", source=_TYPES
+    )
+    features_of_8_16 = Since(
+        "8.16",
+        "`_xpack` lists `enterprise_search`, `esql`, `logsdb` and `universal_profiling`",
+        source=_TYPES,
+        note="Some of them may be listed earlier.",
+    )
+    feature_gpu_vector_indexing = Since(
+        "9.3", "`_xpack` lists `gpu_vector_indexing`", source=_TYPES
+    )
+    transport_version_of_nodes = Since("8.8", "`transport_version` in `_nodes`", source="#94669")
+    index_version_of_nodes = Since(
+        "8.11", "`index_version` and `component_versions` in `_nodes`", source="#99515, #99631"
+    )
+    unassigned_primary_shards = Since(
+        "8.16", "`unassigned_primary_shards` in `_cluster/health`", source="#112024"
+    )
+    model_platform_variant = Since("9.5", "`model_platform_variant` in `_ml/info`", source=_TYPES)
+    managed_api_keys = Since(
+        "9.1", "`managed_by` of an API key in `_security/_authenticate`", source="#129227"
+    )
+    deployment_infer = Since(
+        "8.6",
+        "`deployment/_infer`, of one document, beside `_infer`",
+        until="9.0",
+        source="`RestInferTrainedModelDeploymentAction`",
+        note="That 9.0 is the first without it is not certain.",
+    )
+    empty_task_settings = Since(
+        "8.11", "`task_settings` of an endpoint are shown empty", until="8.16", source=_TYPES
     )
 
     # Defects

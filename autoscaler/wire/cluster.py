@@ -181,6 +181,7 @@ class Realm(Struct, kw_only=True):
 class ApiKeyInfo(Struct, kw_only=True):
     id: str = ""
     name: str = ""
+    managed_by: str | UnsetType = UNSET  # "elasticsearch" or "cloud"
 
 
 class AuthenticateResponse(Struct, kw_only=True):

@@ -63,7 +63,7 @@ def _all(emulation: Emulation) -> Iterable[ApiEndpoint]:
     yield from node_endpoints.ENDPOINTS
     yield from model_endpoints.ENDPOINTS
     yield from deployment_endpoints.ENDPOINTS
-    yield from infer_endpoints.ENDPOINTS
+    yield from infer_endpoints.endpoints_of(emulation.cluster.behaviour)
     yield from inference_endpoints.endpoints_of(emulation.cluster.behaviour)
     yield from admin.ENDPOINTS
     yield from admin_inference.ENDPOINTS

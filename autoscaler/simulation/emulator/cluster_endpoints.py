@@ -1,6 +1,6 @@
 """The cluster as a whole: version, limits, licence, settings, health."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from msgspec import Struct
@@ -9,8 +9,9 @@ from autoscaler.simulation.emulator.bodies import parse_body
 from autoscaler.simulation.emulator.calls import ApiEndpoint, Call
 from autoscaler.simulation.emulator.cluster_settings import nested
 from autoscaler.simulation.emulator.emulation import Emulation
-from autoscaler.simulation.emulator.node_endpoints import COORDINATOR
+from autoscaler.simulation.emulator.node_endpoints import BUILD_HASH, COORDINATOR
 from autoscaler.simulation.emulator.rendering import iso_time
+from autoscaler.simulation.versions import VersionBehaviour
 from autoscaler.wire.cluster import (
     InfoResponse,
     LicenseDocument,
@@ -21,6 +22,8 @@ from autoscaler.wire.cluster import (
     VersionDocument,
 )
 
+_BUILD_DATE = "2025-06-01T00:00:00.000Z"
+_LICENCE_UID = "00000000-0000-0000-0000-000000000000"
 _ISSUED_AT = 1_750_000_000.0
 _VALID_S = 30 * 86_400.0
 
@@ -36,8 +39,8 @@ async def get_info(emulation: Emulation, call: Call) -> InfoResponse:
             number=behaviour.reported_number,
             build_flavor="serverless" if behaviour.serverless else "default",
             build_type="docker",
-            build_hash="0000000000000000000000000000000000000000",
-            build_date="2025-06-01T00:00:00.000Z",
+            build_hash=BUILD_HASH,
+            build_date=_BUILD_DATE,
             lucene_version="10.1.0" if major >= 9 else "9.12.0",
             minimum_wire_compatibility_version="8.19.0" if major >= 9 else "7.17.0",
             minimum_index_compatibility_version=f"{major - 1}.0.0",
@@ -59,11 +62,34 @@ async def get_ml_info(emulation: Emulation, call: Call) -> MlInfoResponse:
             (node.processors for node in cluster.nodes.values()), default=0
         )
     return MlInfoResponse(
-        defaults={"anomaly_detectors": {"model_memory_limit": "1gb"}},
+        defaults=_ml_defaults(cluster.behaviour),
         upgrade_mode=cluster.upgrade_mode,
         native_code=NativeCode(version=cluster.behaviour.number, build_hash="00000000000000"),
         limits=limits,
     )
+
+
+def _ml_defaults(behaviour: VersionBehaviour) -> dict[str, object]:
+    """The defaults of anomaly detection, which is not emulated.
+
+    The categorization analyzer lacks its filters, which list the names of days and months.
+    """
+    defaults: dict[str, object] = {
+        "anomaly_detectors": {
+            "categorization_analyzer": {
+                "char_filter": ["first_line_with_letters"],
+                "tokenizer": "ml_standard",
+            },
+            "categorization_examples_limit": 4,
+            "daily_model_snapshot_retention_after_days": 1,
+            "model_memory_limit": "1gb",
+            "model_snapshot_retention_days": 10,
+        },
+        "datafeeds": {"scroll_size": 1000},
+    }
+    if behaviour.model_platform_variant:
+        defaults["model_platform_variant"] = "linux-x86_64"
+    return defaults
 
 
 async def set_upgrade_mode(emulation: Emulation, call: Call) -> object:
@@ -72,15 +98,11 @@ async def set_upgrade_mode(emulation: Emulation, call: Call) -> object:
 
 
 async def get_license(emulation: Emulation, call: Call) -> LicenseResponse:
-    expires_at = (
-        emulation.clock.now() - 86_400.0
-        if emulation.licence_expired
-        else emulation.clock.now() + _VALID_S
-    )
+    expires_at = _licence_expires_at(emulation)
     return LicenseResponse(
         license=LicenseDocument(
             status="expired" if emulation.licence_expired else "active",
-            uid="00000000-0000-0000-0000-000000000000",
+            uid=_LICENCE_UID,
             type="trial",
             issue_date=iso_time(_ISSUED_AT),
             issue_date_in_millis=round(_ISSUED_AT * 1000),
@@ -94,16 +116,83 @@ async def get_license(emulation: Emulation, call: Call) -> LicenseResponse:
     )
 
 
+def _licence_expires_at(emulation: Emulation) -> float:
+    return emulation.clock.now() + (-86_400.0 if emulation.licence_expired else _VALID_S)
+
+
 async def get_xpack(emulation: Emulation, call: Call) -> object:
     valid = not emulation.licence_expired
     return {
-        "license": {"mode": "trial", "type": "trial", "status": "active" if valid else "expired"},
+        "build": {"hash": BUILD_HASH, "date": _BUILD_DATE},
+        "license": {
+            "uid": _LICENCE_UID,
+            "type": "trial",
+            "mode": "trial",
+            "status": "active" if valid else "expired",
+            "expiry_date_in_millis": round(_licence_expires_at(emulation) * 1000),
+        },
         "features": {
-            "ml": {"available": valid, "enabled": True},
-            "security": {"available": True, "enabled": emulation.security is not None},
+            name: {
+                "available": valid or name not in _LICENSED_FEATURES,
+                "enabled": name != "security" or emulation.security is not None,
+            }
+            for name in _features(emulation.cluster.behaviour)
         },
         "tagline": "You know, for X",
     }
+
+
+_FEATURES = [
+    "aggregate_metric",
+    "analytics",
+    "archive",
+    "ccr",
+    "data_streams",
+    "data_tiers",
+    "enrich",
+    "eql",
+    "graph",
+    "ilm",
+    "logstash",
+    "ml",
+    "monitoring",
+    "rollup",
+    "searchable_snapshots",
+    "security",
+    "slm",
+    "spatial",
+    "sql",
+    "transform",
+    "voting_only",
+    "watcher",
+]
+
+_LICENSED_FEATURES = frozenset(
+    [
+        "archive",
+        "ccr",
+        "enterprise_search",
+        "gpu_vector_indexing",
+        "graph",
+        "logstash",
+        "ml",
+        "searchable_snapshots",
+        "watcher",
+    ]
+)
+"""Features that are not available without a valid licence."""
+
+
+def _features(behaviour: VersionBehaviour) -> Sequence[str]:
+    """The names of the features that a version has, sorted."""
+    features = list(_FEATURES)
+    if behaviour.feature_frozen_indices:
+        features.append("frozen_indices")
+    if behaviour.features_of_8_16:
+        features += ["enterprise_search", "esql", "logsdb", "universal_profiling"]
+    if behaviour.feature_gpu_vector_indexing:
+        features.append("gpu_vector_indexing")
+    return sorted(features)
 
 
 async def get_settings(emulation: Emulation, call: Call) -> object:
@@ -137,14 +226,25 @@ def _settings_document(
 
 async def get_health(emulation: Emulation, call: Call) -> object:
     nodes = len(emulation.cluster.nodes) + 1
+    unassigned = {"unassigned_shards": 0}
+    if emulation.cluster.behaviour.unassigned_primary_shards:
+        unassigned["unassigned_primary_shards"] = 0
     return {
         "cluster_name": emulation.name,
         "status": "green",
         "timed_out": False,
         "number_of_nodes": nodes,
         "number_of_data_nodes": 1,
+        "active_primary_shards": 1,
         "active_shards": 1,
-        "unassigned_shards": 0,
+        "relocating_shards": 0,
+        "initializing_shards": 0,
+        **unassigned,
+        "delayed_unassigned_shards": 0,
+        "number_of_pending_tasks": 0,
+        "number_of_in_flight_fetch": 0,
+        "task_max_waiting_in_queue_millis": 0,
+        "active_shards_percent_as_number": 100.0,
     }
 
 

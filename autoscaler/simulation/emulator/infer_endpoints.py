@@ -1,11 +1,13 @@
-"""`_infer`, and `cache/_clear`."""
+"""`_infer`, its former path `deployment/_infer`, and `cache/_clear`."""
 
 import zlib
+from collections.abc import Sequence
 
 from autoscaler.simulation.emulator.bodies import parse_body
 from autoscaler.simulation.emulator.calls import ApiEndpoint, Call
 from autoscaler.simulation.emulator.emulation import Emulation
 from autoscaler.simulation.errors import SimulatedApiError, no_such_deployment
+from autoscaler.simulation.versions import VersionBehaviour
 from autoscaler.wire.deployments import InferRequest, InferResponse
 
 _TIMEOUT_S = 10.0
@@ -22,7 +24,37 @@ async def infer(emulation: Emulation, call: Call) -> InferResponse:
     """Returns when the simulated requests are done. If one document fails, all fail."""
     if not call.body:
         raise SimulatedApiError(400, "parse_exception", "request body is required")
-    body = parse_body(call.body, InferRequest, parser="infer_trained_model_request")
+    return InferResponse(inference_results=await _results(emulation, call, _request(call)))
+
+
+async def infer_one(emulation: Emulation, call: Call) -> object:
+    """The former path: one document, whose result is the response.
+
+    Source: elastic/elasticsearch, `RestInferTrainedModelDeploymentAction.java`.
+    """
+    if not call.body:
+        raise SimulatedApiError(400, "status_exception", "requires body")
+    request = _request(call)
+    if len(request.docs) != 1:
+        raise SimulatedApiError(
+            400,
+            "validation_exception",
+            "Validation Failed: 1: multiple documents are not supported;",
+        )
+    (result,) = await _results(emulation, call, request)
+    return result
+
+
+def _request(call: Call) -> InferRequest:
+    return parse_body(call.body, InferRequest, parser="infer_trained_model_request")
+
+
+async def _results(emulation: Emulation, call: Call, body: InferRequest) -> list[dict[str, object]]:
+    """The results of the documents.
+
+    Raises:
+        SimulatedApiError: a document lacks the input field, or its request failed.
+    """
     field = _input_field(emulation, call.ids["id"])
     for document in body.docs:
         if not isinstance(document.get(field), str):
@@ -42,7 +74,7 @@ async def infer(emulation: Emulation, call: Call) -> InferResponse:
     for request in requests:
         if request.error is not None:
             raise request.error
-    return InferResponse(inference_results=[_result(document[field]) for document in body.docs])
+    return [_result(document[field]) for document in body.docs]
 
 
 def _input_field(emulation: Emulation, target_id: str) -> str:
@@ -58,7 +90,9 @@ def _result(text: str) -> dict[str, object]:
     return {"predicted_value": [(seed & 0xFFFF) / 0xFFFF, (seed >> 16) / 0xFFFF]}
 
 
-ENDPOINTS = (
+_INFER = "cluster:monitor/xpack/ml/inference/infer"
+
+_ALWAYS = (
     ApiEndpoint(
         method="POST",
         path="/_ml/trained_models/{id}/deployment/cache/_clear",
@@ -70,7 +104,22 @@ ENDPOINTS = (
         method="POST",
         path="/_ml/trained_models/{id}/_infer",
         handler=infer,
-        action="cluster:monitor/xpack/ml/inference/infer",
+        action=_INFER,
         parameters=frozenset({"timeout"}),
     ),
 )
+
+_FORMER = (
+    ApiEndpoint(
+        method="POST",
+        path="/_ml/trained_models/{id}/deployment/_infer",
+        handler=infer_one,
+        action=_INFER,
+        parameters=frozenset({"timeout"}),
+    ),
+)
+
+
+def endpoints_of(behaviour: VersionBehaviour) -> Sequence[ApiEndpoint]:
+    """The endpoints of inference that a version has."""
+    return (*_ALWAYS, *_FORMER) if behaviour.deployment_infer else _ALWAYS

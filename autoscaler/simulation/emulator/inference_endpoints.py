@@ -23,6 +23,9 @@ from autoscaler.simulation.errors import (
 from autoscaler.simulation.versions import VersionBehaviour
 from autoscaler.wire.deployments import AdaptivePatchDocument
 
+_ANY = "any"
+"""The task type that stands for all."""
+
 
 class ServiceSettings(Struct, frozen=True, kw_only=True):
     """The settings in an update. A null counts as unset; other settings are ignored."""
@@ -52,8 +55,9 @@ class EndpointChange(Struct, frozen=True, kw_only=True):
 
 
 async def get_all(emulation: Emulation, call: Call) -> object:
-    behaviour = emulation.cluster.behaviour
+    behaviour, task_type = emulation.cluster.behaviour, call.ids.get("task_type", _ANY)
     endpoints = sorted(emulation.endpoints.values(), key=lambda endpoint: endpoint.inference_id)
+    endpoints = [each for each in endpoints if task_type in (_ANY, each.task_type)]
     if behaviour.lists_one_endpoint_each:
         # The last endpoint of each deployment; which one the real API lists is not known.
         endpoints = list({endpoint.serves: endpoint for endpoint in endpoints}.values())
@@ -65,6 +69,12 @@ async def get_one(emulation: Emulation, call: Call) -> object:
     endpoint = emulation.endpoints.get(inference_id)
     if endpoint is None:
         raise _unknown(f"Inference endpoint not found [{inference_id}]")
+    task_type = call.ids.get("task_type", _ANY)
+    if task_type not in (_ANY, endpoint.task_type):
+        raise _bad(
+            f"Requested task type [{task_type}] does not match the task type "
+            f"[{endpoint.task_type}] of the inference endpoint"
+        )
     return _listed(emulation, [endpoint])
 
 
@@ -209,12 +219,15 @@ def _document(emulation: Emulation, endpoint: InferenceEndpoint) -> dict[str, An
             }
     if endpoint.deployment_id is not None:
         settings["deployment_id"] = endpoint.deployment_id
-    return {
+    document = {
         "inference_id": endpoint.inference_id,
         "task_type": endpoint.task_type,
         "service": endpoint.service,
         "service_settings": settings,
     }
+    if emulation.cluster.behaviour.empty_task_settings:
+        document["task_settings"] = {}
+    return document
 
 
 _GET, _UPDATE = "cluster:monitor/xpack/inference/get", "cluster:admin/xpack/inference/update"
@@ -223,6 +236,13 @@ _READING = (
     ApiEndpoint(method="GET", path="/_inference", handler=get_all, action=_GET),
     ApiEndpoint(method="GET", path="/_inference/_all", handler=get_all, action=_GET),
     ApiEndpoint(method="GET", path="/_inference/{inference_id}", handler=get_one, action=_GET),
+    ApiEndpoint(method="GET", path="/_inference/{task_type}/_all", handler=get_all, action=_GET),
+    ApiEndpoint(
+        method="GET",
+        path="/_inference/{task_type}/{inference_id}",
+        handler=get_one,
+        action=_GET,
+    ),
 )
 
 _UPDATING = tuple(

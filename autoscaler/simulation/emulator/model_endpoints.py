@@ -93,7 +93,9 @@ class PutModelRequest(Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     model_type: str = "pytorch"
     emulator: Emulated = Emulated()
     description: str | UnsetType = UNSET
-    inference_config: dict[str, Any] = field(default_factory=lambda: {"text_embedding": {}})
+    inference_config: dict[str, dict[str, Any]] = field(
+        default_factory=lambda: {"text_embedding": {}}
+    )
     input: ModelInput = ModelInput()
     metadata: dict[str, Any] | UnsetType = UNSET
     prefix_strings: dict[str, str] | UnsetType = UNSET
@@ -195,14 +197,23 @@ def _configuration(emulation: Emulation, model_id: str) -> dict[str, object]:
             "inference_config": {"classification": {"num_top_classes": 5}},
             "model_size_bytes": LANGUAGE_MODEL_BYTES,
         }
+    settings = dict(stored.settings)
+    settings["inference_config"] = {
+        task: {"vocabulary": _VOCABULARY, **config}
+        for task, config in settings["inference_config"].items()
+    }
     return {
         **common,
         "model_type": "pytorch",
         "created_by": "api_user",
         "input": {"field_names": stored.field_names},
         "model_size_bytes": model.size_bytes,
-        **stored.settings,
+        **settings,
     }
+
+
+_VOCABULARY = {"index": ".ml-inference-native-000002"}
+"""Where the vocabulary of a model is stored. The server adds it to what was sent."""
 
 
 _GET, _STATS = (

@@ -1,9 +1,11 @@
 """`_nodes` and `_ml/memory`: the nodes and their memory."""
 
+from collections.abc import Mapping
 from fnmatch import fnmatchcase
 from typing import Any
 
 import msgspec
+from msgspec import UNSET, UnsetType
 
 from autoscaler.simulation.cluster import MemoryReservation, NodeSpec
 from autoscaler.simulation.emulator.calls import ApiEndpoint, Call
@@ -20,6 +22,11 @@ from autoscaler.wire.cluster import (
     NodesHeader,
 )
 
+BUILD_HASH = "0" * 40
+_TRANSPORT_ADDRESS = "127.0.0.1:9300"
+_TRANSPORT_VERSION = 8_841_000
+_INDEX_VERSION = 8_525_000
+
 COORDINATOR = NodeSpec(node_id="coordinating-node", name="es-0", processors=2)
 """The node that responds. It has no machine learning, so that clients must filter the nodes."""
 
@@ -33,16 +40,37 @@ async def get_nodes(emulation: Emulation, call: Call) -> object:
     return {
         "_nodes": NodesHeader(total=len(nodes), successful=len(nodes)),
         "cluster_name": emulation.name,
-        "nodes": {
-            node.node_id: NodeInfo(
-                name=node.name,
-                version=emulation.version_of(node.node_id),
-                roles=_roles(node),
-                attributes=_attributes(emulation, node),
-            )
-            for node in nodes
-        },
+        "nodes": {node.node_id: _node_info(emulation, node) for node in nodes},
     }
+
+
+class _NodeInfo(NodeInfo, kw_only=True):
+    """The fields that the daemon does not read, too."""
+
+    transport_address: str = _TRANSPORT_ADDRESS
+    host: str = "127.0.0.1"
+    ip: str = "127.0.0.1"
+    build_flavor: str = "default"
+    build_type: str = "docker"
+    build_hash: str = BUILD_HASH
+    transport_version: int | UnsetType = UNSET
+    index_version: int | UnsetType = UNSET
+    component_versions: Mapping[str, int] | UnsetType = UNSET
+
+
+def _node_info(emulation: Emulation, node: NodeSpec) -> NodeInfo:
+    info = _NodeInfo(
+        name=node.name,
+        version=emulation.version_of(node.node_id),
+        roles=_roles(node),
+        attributes=_attributes(emulation, node),
+    )
+    if emulation.cluster.behaviour.transport_version_of_nodes:
+        info.transport_version = _TRANSPORT_VERSION
+    if emulation.cluster.behaviour.index_version_of_nodes:
+        info.index_version = _INDEX_VERSION
+        info.component_versions = {"ml_config_version": 12_000_099}
+    return info
 
 
 async def get_memory(emulation: Emulation, call: Call) -> object:
@@ -71,7 +99,7 @@ def _memory_of(emulation: Emulation, node: NodeSpec) -> MemoryOfNode:
     )
     return MemoryOfNode(
         name=node.name,
-        transport_address="127.0.0.1:9300",
+        transport_address=_TRANSPORT_ADDRESS,
         attributes=_attributes(emulation, node),
         roles=_roles(node),
         ephemeral_id=f"{node.node_id}-e",

@@ -27,6 +27,8 @@ async def authenticate(emulation: Emulation, call: Call) -> AuthenticateResponse
     )
     if call.user.api_key_id is not None:
         response.api_key = ApiKeyInfo(id=call.user.api_key_id, name=call.user.username)
+        if emulation.cluster.behaviour.managed_api_keys:
+            response.api_key.managed_by = "elasticsearch"
     return response
 
 
