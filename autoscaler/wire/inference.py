@@ -35,7 +35,9 @@ class EndpointDocument(Struct, frozen=True, kw_only=True):
     @property
     def is_in_cluster(self) -> bool:
         """Whether it uses a deployment of this cluster."""
-        return self.service in _IN_CLUSTER or bool(_IN_CLUSTER_SETTINGS & self.service_settings.keys())
+        return self.service in _IN_CLUSTER or bool(
+            _IN_CLUSTER_SETTINGS & self.service_settings.keys()
+        )
 
     @property
     def is_complete(self) -> bool:
