@@ -101,7 +101,7 @@ class Fleet:
         return FleetProcess(self, index, self.now, threads)
 
     def wait_for_process(self) -> None:
-        """From now on requests wait for the first process, in a queue of the same capacity."""
+        """From now on requests wait for the first process, at most 99 of them."""
         if self._waiting is None:
             self._waiting = self._free.pop(0)
             slot = np.zeros(1, kernel.SLOT)

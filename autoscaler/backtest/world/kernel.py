@@ -12,6 +12,8 @@ State is kept in arrays, which can be compiled: a slot is a process, and request
 import numpy as np
 from numba import njit
 
+from autoscaler.simulation.zero_queue import MAX_WAITING
+
 UNFINISHED, COMPLETED, REJECTED, TIMED_OUT, LOST = range(5)
 """Outcomes of a request's first attempt. LOST: no process was running, or its process ended."""
 
@@ -310,11 +312,15 @@ def run(
         index = _route(where, routes, bounds, fleet.routes)
         slot, server, queue = slots[index], servers[index], queues[index]
         _advance(slot, server, queue, fleet, retries, retry_draw, outcome, work, wait, comes)
+        if slot.allocations == 0:  # these wait for the first process, and leave when they give up
+            slot.head = (slot.head + slot.reported) % len(queue)
+            slot.queued -= slot.reported
+            slot.reported = 0
         if slot.busy < slot.allocations:
             _begin(
                 slot, server, fleet, retries, retry_draw, outcome, work, wait, attempt, comes, comes
             )
-        elif slot.queued < len(queue):
+        elif slot.queued < (len(queue) if slot.allocations > 0 else min(MAX_WAITING, len(queue))):
             place = (slot.head + slot.queued) % len(queue)
             queue[place].attempt = attempt
             queue[place].at = comes

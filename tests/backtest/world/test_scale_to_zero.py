@@ -5,7 +5,7 @@ import pytest
 from autoscaler.adapters.calendar import CronCalendar
 from autoscaler.backtest.bounds_driver import BoundsDriver
 from autoscaler.backtest.drivers import PlanDriver, drive
-from autoscaler.backtest.world.kernel import COMPLETED, LOST, TIMED_OUT
+from autoscaler.backtest.world.kernel import COMPLETED, LOST, REJECTED, TIMED_OUT
 from autoscaler.backtest.world.plant import Plant
 from autoscaler.config.document import ScaleToZeroTable, ScalingTable, ScheduleTable
 from autoscaler.config.rules import build_rule
@@ -62,6 +62,17 @@ class TestAdaptive:
         assert plant.fleet.outcomes.tolist() == [COMPLETED, TIMED_OUT, COMPLETED]
         # The process never sees the request that timed out before it was ready.
         assert sum(node.timeouts for node in plant.statistics().nodes) == 0
+
+    def test_at_most_99_requests_wait(self):
+        """Those that gave up do not count: of each 110 within ten seconds, 99 may wait."""
+        burst = [self.RESUMED + 0.01 * number for number in range(110)]
+        again = [at + 15.0 for at in burst]
+        requests = workload([0.0, *burst, *again], 0.001, duration_s=2000.0)
+        plant = at_zero(requests, load_s=20.0, timeout_s=10.0)
+        plant.finish()
+        outcomes = plant.fleet.outcomes.tolist()
+        assert outcomes[1:111] == [TIMED_OUT] * 99 + [REJECTED] * 11
+        assert outcomes[111:] == [COMPLETED] * 99 + [REJECTED] * 11
 
     def test_a_retry_scales_up_too(self):
         requests = workload([0.0, self.RESUMED], 0.5, duration_s=2000.0, retry_draw=[1.0, 0.0])
