@@ -133,7 +133,7 @@ class PreflightLoop:
                 "endpoints.unknown",
                 message="which inference endpoints own or use deployments is not known, because "
                 f"{refusal}; until it is, nothing is stopped{unchanged}; "
-                "repair or delete the endpoint that the list fails for",
+                "if the message names a damaged endpoint, repair or delete it",
             )
         elif self._endpoints_unknown and not refusal:
             self._log.info(

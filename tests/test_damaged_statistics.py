@@ -163,7 +163,7 @@ def is_sound(body, before):
             status = now["allocation_status"]
         nodes = {next(iter(node["node"])): node for node in now["nodes"]}
         total = now.get("inference_count", 0)  # compared with the sum, where it can be read
-        if not isinstance(total, int) or isinstance(total, bool) or not 0 <= total <= 2**53:
+        if not isinstance(total, int) or isinstance(total, bool) or not 0 <= total < 2**53:
             total = 0
         busy = 0.0
         for node in then["nodes"]:

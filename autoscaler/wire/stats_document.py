@@ -9,12 +9,12 @@ from typing import Annotated
 
 from msgspec import UNSET, Meta, Struct, UnsetType
 
-# Values above these are damage, not load. Above 2**53, a double is not exact.
-Count = Annotated[int, Meta(ge=0, le=2**53)]
+# Values above these are damage, not load. From 2**53, a double is not exact.
+Count = Annotated[int, Meta(ge=0, lt=2**53)]
 Int32 = Annotated[int, Meta(ge=0, le=2**31 - 1)]  # what the server itself counts in 32 bits
 Milliseconds = Annotated[float, Meta(ge=0.0, le=1e12)]
-AverageBytes = Annotated[float, Meta(ge=0.0, le=2.0**53)]  # an average may have a fraction
-EpochMillis = Annotated[int, Meta(ge=0, le=2**53)]
+AverageBytes = Annotated[float, Meta(ge=0.0, lt=2.0**53)]  # an average may have a fraction
+EpochMillis = Annotated[int, Meta(ge=0, lt=2**53)]
 
 FILTER_PATH = (
     "count,trained_model_stats.model_id,trained_model_stats.model_size_stats,"
