@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from textwrap import dedent
 
 import aiohttp
@@ -12,6 +13,8 @@ import elasticsearch9
 import pytest
 
 from autoscaler.emulator import ClusterScenarioError, serve
+
+ROOT = Path(__file__).parents[1]
 
 SCENARIO = {
     "version": "9.2",
@@ -161,7 +164,7 @@ def test_another_program_uses_the_fixture(tmp_path):
     ran = subprocess.run(
         [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-W", "error", "."],
         cwd=tmp_path,
-        env=os.environ | {"PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"},
+        env=os.environ | {"PYTHONPATH": str(ROOT), "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"},
         capture_output=True,
         text=True,
         check=False,
