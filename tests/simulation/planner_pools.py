@@ -33,12 +33,57 @@ def pool(rng: random.Random) -> tuple[list[PlannerNode], list[PlannerDeployment]
         more = running[grown].allocations + rng.randint(1, 4)
         running[grown] = replace(running[grown], allocations=more)
         return nodes, running
-    lost = rng.choice(nodes).node_id
-    left = [
-        replace(each, current={id_: n for id_, n in each.current.items() if id_ != lost})
-        for each in running
+    return without(rng.choice(nodes).node_id, nodes, running)
+
+
+def pool_in_any_state(
+    rng: random.Random,
+) -> tuple[list[PlannerNode], list[PlannerDeployment]]:
+    """A cluster on which anything runs anywhere: some is short, and some has lost its node."""
+    nodes = [
+        PlannerNode(
+            node_id=f"n{i}",
+            zone=rng.choice(["", "", "a", "b", "c"]),
+            cores=rng.randint(1, 8),
+            memory_bytes=rng.choice([250, 400, 700, 1000, 2000, 4000]) * MIB,
+        )
+        for i in range(rng.randint(1, 3))
     ]
-    return [node for node in nodes if node.node_id != lost], left
+    low_share = rng.choice([0, 0, 0.3, 0.7])
+    rooms = rooms_of(nodes)
+    deployments = []
+    for index in range(rng.randint(1, 3)):
+        wanted = replace(_deployment(rng, index), low=rng.random() < low_share)
+        split = [0] * len(nodes)
+        for _ in range(rng.randint(0, wanted.allocations)):
+            more = list(split)
+            more[rng.randrange(len(nodes))] += 1
+            split = split if taken(rooms, wanted, more) is None else more
+        rooms = taken(rooms, wanted, split)
+        satisfied = sum(split) > 0 and rng.random() < 0.5
+        deployments.append(
+            replace(
+                wanted,
+                allocations=sum(split) if satisfied else wanted.allocations,
+                current={node.node_id: n for node, n in zip(nodes, split, strict=True) if n},
+                previously_assigned=sum(split) > 0 or rng.random() < 0.3,
+            )
+        )
+    rng.shuffle(deployments)
+    if len(nodes) > 1 and rng.random() < 0.3:
+        nodes, deployments = without(rng.choice(nodes).node_id, nodes, deployments)
+    return nodes, deployments
+
+
+def without(
+    node_id: str, nodes: Sequence[PlannerNode], deployments: Sequence[PlannerDeployment]
+) -> tuple[list[PlannerNode], list[PlannerDeployment]]:
+    """The cluster after the loss of a node."""
+    left = [
+        replace(each, current={id_: n for id_, n in each.current.items() if id_ != node_id})
+        for each in deployments
+    ]
+    return [node for node in nodes if node.node_id != node_id], left
 
 
 def after(nodes: Sequence[PlannerNode], wanted: list[PlannerDeployment]) -> list[PlannerDeployment]:
@@ -75,37 +120,65 @@ def plan_exists(
         keeping: what runs stays where it is.
     """
     normal = [each for each in deployments if not each.low]
-    return _fits([(n.cores, n.memory_bytes, False) for n in nodes], nodes, normal, keeping=keeping)
+    least = currently(nodes, normal) if keeping else nowhere(nodes, normal)
+    return fit(rooms_of(nodes), normal, [each.allocations for each in normal], least)
 
 
-def _fits(
-    free: Sequence[tuple[int, int, bool]],
-    nodes: Sequence[PlannerNode],
+Room = tuple[int, int, bool]
+"""Of a node: its free processors, its free memory, and whether anything runs there."""
+
+
+def rooms_of(nodes: Sequence[PlannerNode]) -> list[Room]:
+    return [(node.cores, node.memory_bytes, False) for node in nodes]
+
+
+def currently(
+    nodes: Sequence[PlannerNode], deployments: Sequence[PlannerDeployment]
+) -> list[list[int]]:
+    return [[each.current.get(node.node_id, 0) for node in nodes] for each in deployments]
+
+
+def nowhere(
+    nodes: Sequence[PlannerNode], deployments: Sequence[PlannerDeployment]
+) -> list[list[int]]:
+    return [[0] * len(nodes) for _ in deployments]
+
+
+def fit(
+    rooms: Sequence[Room],
     deployments: Sequence[PlannerDeployment],
-    *,
-    keeping: bool,
+    allocations: Sequence[int],
+    least: Sequence[Sequence[int]],
 ) -> bool:
+    """Whether so many allocations of each deployment fit, no less than `least` on each node.
+
+    Every combination is tried.
+    """
     if not deployments:
         return True
-    first, *rest = deployments
-    least = [first.current.get(node.node_id, 0) if keeping else 0 for node in nodes]
-    for split in _splits(first.allocations, least):
-        left = [_taken(room, first, n) for room, n in zip(free, split, strict=True)]
-        if None not in left and _fits(left, nodes, rest, keeping=keeping):
+    for split in _splits(allocations[0], least[0]):
+        left = taken(rooms, deployments[0], split)
+        if left is not None and fit(left, deployments[1:], allocations[1:], least[1:]):
             return True
     return False
 
 
-def _taken(
-    room: tuple[int, int, bool], deployment: PlannerDeployment, allocations: int
-) -> tuple[int, int, bool] | None:
-    cores, memory, running = room
-    if not allocations:
-        return room
-    overhead = 0 if running else NATIVE_CODE_OVERHEAD_BYTES
-    cores -= allocations * deployment.threads
-    memory -= deployment.memory_bytes + overhead
-    return None if cores < 0 or memory < 0 else (cores, memory, True)
+def taken(
+    rooms: Sequence[Room], deployment: PlannerDeployment, split: Sequence[int]
+) -> list[Room] | None:
+    """The rooms after placing some allocations on each node; None where they do not fit."""
+    left = []
+    for (cores, memory, running), allocations in zip(rooms, split, strict=True):
+        if not allocations:
+            left.append((cores, memory, running))
+            continue
+        cores_left = cores - (0 if deployment.low else allocations * deployment.threads)
+        overhead = 0 if running else NATIVE_CODE_OVERHEAD_BYTES
+        memory_left = memory - deployment.memory_bytes - overhead
+        if cores_left < 0 or memory_left < 0:
+            return None
+        left.append((cores_left, memory_left, True))
+    return left
 
 
 def _splits(allocations: int, least: Sequence[int]) -> Iterator[tuple[int, ...]]:

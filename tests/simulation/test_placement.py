@@ -112,6 +112,24 @@ def test_others_are_moved_where_that_makes_room():
     ) == {"spread": {"b": 2}, "wide": {"a": 1}}
 
 
+def test_others_are_moved_while_another_deployment_cannot_be_satisfied():
+    rooms = [room("a", cores=2), room("b", cores=2)]
+    assert placed(
+        rooms,
+        demand("spread", 2, current={"a": 1, "b": 1}),
+        demand("impossible", 1, threads=4),
+        demand("wide", 1, threads=2),
+    ) == {"spread": {"b": 2}, "impossible": {}, "wide": {"a": 1}}
+
+
+def test_a_thousand_deployments_keep_what_they_have_where_free_processors_are_scattered():
+    rooms = [room(f"n{i}", cores=201, memory=100_000) for i in range(10)]
+    running = [demand(f"d{i}", 1, threads=2, current={f"n{i % 10}": 1}) for i in range(1000)]
+    made = plan(rooms, [*running, demand("more", 1, threads=2)])
+    assert list(made.reasons) == ["more"]
+    assert all(made.placed[each.deployment_id] == each.current for each in running)
+
+
 def test_low_priority_takes_what_memory_is_left_and_oversubscribes_cores():
     rooms = [room("a", cores=2, memory=250)]
     full = plan(
