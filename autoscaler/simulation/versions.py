@@ -21,6 +21,7 @@ _SERVERLESS_REPORTS = "8.11.0"
 class VersionBehaviour(Struct, frozen=True, kw_only=True, dict=True):
     """How one version behaves where versions differ, defects included.
 
+    Paths of files are those in elastic/elasticsearch; "core", "ml" and "inference" are its plugins.
     Patch versions are from the release notes, those before 9.0 from the release dates.
     """
 
@@ -29,11 +30,19 @@ class VersionBehaviour(Struct, frozen=True, kw_only=True, dict=True):
 
     # Deployments
 
-    deployment_id = Since("8.8", "several deployments of a model, `deployment_id`")
+    deployment_id = Since(
+        "8.8",
+        "several deployments of a model, `deployment_id`",
+        source="core/action/StartTrainedModelDeploymentAction.java",
+    )
     start_timeout_s = Fact(
         "seconds that `_start` waits by default", 20.0, {"8.7": 30.0}, source="#92328"
     )
-    memory_parameters = Since("8.11", "memory of a deployment and of an allocation in assignments")
+    memory_parameters = Since(
+        "8.11",
+        "memory of a deployment and of an allocation in assignments",
+        source="core/inference/assignment/TrainedModelAssignment.java",
+    )
     update_query_parameter = Since(
         "8.15", "`?number_of_allocations=` of `_update`", source="#108868"
     )
@@ -67,7 +76,12 @@ class VersionBehaviour(Struct, frozen=True, kw_only=True, dict=True):
 
     # Adaptive allocations
 
-    adaptive_allocations = Since("8.16", "`adaptive_allocations`")
+    adaptive_allocations = Since(
+        "8.16",
+        "`adaptive_allocations`",
+        source="core/inference/assignment/AdaptiveAllocationsSettings.java",
+        note="8.15 has them behind a feature flag, which is emulated as off.",
+    )
     zero_allocations = Since("8.16", "adaptive allocations scale to zero", source="#113455")
     zero_is_fully_allocated = Since(
         "8.16", "zero of zero allocations count as fully allocated", source="#114570"
@@ -91,7 +105,9 @@ class VersionBehaviour(Struct, frozen=True, kw_only=True, dict=True):
 
     # Inference endpoints
 
-    inference_api = Since("8.11", "`_inference`")
+    inference_api = Since(
+        "8.11", "`_inference`", source="elastic/elasticsearch-specification, inference"
+    )
     endpoint_list = Fact(
         "key of the list of endpoints",
         "models",
@@ -99,7 +115,11 @@ class VersionBehaviour(Struct, frozen=True, kw_only=True, dict=True):
         source="#107704, #111366",
     )
     lists_one_endpoint_each = Since(
-        "8.16", "the list names one endpoint of each deployment only", until="8.18"
+        "8.16",
+        "the list names one endpoint of each deployment only",
+        until="8.18",
+        source="#121821",
+        note="It is the last one that is read; the last by id is emulated.",
     )
     inference_update = Since(
         "8.17", "`_update` of an endpoint, of `num_allocations` only at first", source="#114457"
@@ -109,6 +129,9 @@ class VersionBehaviour(Struct, frozen=True, kw_only=True, dict=True):
         "`_update` of an endpoint that is attached to a deployment is no 404",
         source="#121231",
     )
+    task_type_in_body = Since(
+        "8.18", "`_update` of an endpoint takes the task type in the body too", source="#121231"
+    )
     inference_adaptive = Since(
         "9.2",
         "`_update` of an endpoint takes `adaptive_allocations` too, but not both together",
@@ -117,6 +140,8 @@ class VersionBehaviour(Struct, frozen=True, kw_only=True, dict=True):
     endpoint_keeps_settings = Since(
         "9.2",
         "`_update` of an endpoint replaces what it has stored, and does nothing if it is the same",
+        source="inference/action/TransportUpdateInferenceModelAction.java",
+        note="Seen in the newest source; that 9.2 is the first version with it is assumed.",
     )
     inference_threads_fixed = Since(
         "9.2.2, 9.3",

@@ -58,8 +58,11 @@ def from_rate_function(
     start: float,
     rng: np.random.Generator,
     priority: str = NORMAL,
+    for_s: float = math.inf,
 ) -> Iterator[Arrival]:
     """A rate as a function of the seconds since `start`, never above `highest_per_s`.
+
+    After `for_s` seconds it ends: where the rate stays 0, no arrival would ever be found.
 
     By thinning: candidates at the highest rate, each kept with the probability rate / highest
     rate (Lewis and Shedler, 1979).
@@ -69,6 +72,8 @@ def from_rate_function(
     """
     for candidate in steady(highest_per_s, start=start, rng=rng, priority=priority):
         elapsed_s = candidate.at - start
+        if elapsed_s > for_s:
+            return
         rate = rate_per_s(elapsed_s)
         if not 0.0 <= rate <= highest_per_s * (1.0 + 1e-9):
             raise ValueError(
@@ -113,7 +118,8 @@ def ramp(
     def rate(elapsed_s: float) -> float:
         return from_per_s + min(1.0, elapsed_s / over_s) * (to_per_s - from_per_s)
 
-    return from_rate_function(rate, max(from_per_s, to_per_s), start=start, rng=rng)
+    highest_per_s, for_s = max(from_per_s, to_per_s), math.inf if to_per_s else over_s
+    return from_rate_function(rate, highest_per_s, start=start, rng=rng, for_s=for_s)
 
 
 def spike(
@@ -130,7 +136,8 @@ def spike(
     def rate(elapsed_s: float) -> float:
         return peak_per_s if after_s <= elapsed_s < after_s + for_s else base_per_s
 
-    return from_rate_function(rate, max(base_per_s, peak_per_s), start=start, rng=rng)
+    highest_per_s, ends_s = max(base_per_s, peak_per_s), math.inf if base_per_s else after_s + for_s
+    return from_rate_function(rate, highest_per_s, start=start, rng=rng, for_s=ends_s)
 
 
 def on_off(

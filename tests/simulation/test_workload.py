@@ -68,6 +68,15 @@ def test_shapes():
     assert rates(on_off, 100.0) == approx([50, 50, 0, 0, 0] * 2, rel=0.1)
 
 
+def test_a_load_whose_rate_stays_zero_ends():
+    spike = workload.spike(0.0, 50.0, after_s=2.0, for_s=10.0, start=0.0, rng=rng())
+    ramp = workload.ramp(100.0, 0.0, 12.0, start=0.0, rng=rng())
+    for load in (spike, ramp):
+        arrivals = list(load)
+        assert 400 < len(arrivals) < 700
+        assert arrivals[-1].at < 12.0
+
+
 def test_a_rate_above_the_maximum_is_an_error():
     arrivals = workload.from_rate_function(lambda s: s, 50.0, start=START, rng=rng())
     with pytest.raises(ValueError, match=r"s after its start the rate is 50\.\d+/s"):

@@ -59,7 +59,6 @@ async def get_all(emulation: Emulation, call: Call) -> object:
     endpoints = sorted(emulation.endpoints.values(), key=lambda endpoint: endpoint.inference_id)
     endpoints = [each for each in endpoints if task_type in (_ANY, each.task_type)]
     if behaviour.lists_one_endpoint_each:
-        # The last endpoint of each deployment; which one the real API lists is not known.
         endpoints = list({endpoint.serves: endpoint for endpoint in endpoints}.values())
     return _listed(emulation, endpoints)
 
@@ -81,8 +80,9 @@ async def get_one(emulation: Emulation, call: Call) -> object:
 async def update(emulation: Emulation, call: Call) -> object:
     inference_id = call.ids["inference_id"]
     request = parse_body(call.body, UpdateEndpointBody, parser="update_inference_model")
-    task_type = _task_type(call.ids.get("task_type"), request.task_type)
     behaviour = emulation.cluster.behaviour
+    in_body = request.task_type if behaviour.task_type_in_body else UNSET
+    task_type = _task_type(call.ids.get("task_type"), in_body)
     endpoint = emulation.endpoints.get(inference_id)
     if endpoint is None or (endpoint.deployment_id and not behaviour.updates_attached_endpoints):
         raise _unknown(
