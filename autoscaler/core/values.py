@@ -23,6 +23,11 @@ Source: elastic/ml-cpp, `bin/pytorch_inference`.
 """
 
 
+MAX_UNDERESTIMATE = 2.0
+"""Ratio of the least service time that an overload shows to the known one, above which the known
+one is no longer used. 2: below that, it may be chance, and the load is known well enough."""
+
+
 class Value(Struct, frozen=True, gc=False):
     """An immutable value. Values form trees, so the garbage collector does not track them."""
 
@@ -194,10 +199,12 @@ class Sample(Value, frozen=True, kw_only=True):
         """Requests sent to the deployment: completed, failed, or added to the queue."""
         return max(0, self.completed + self.failed + self.queue_growth)
 
-    @property
-    def least_timed(self) -> bool:
-        """Whether the timed requests show only the least that the service time can be."""
-        return self.overloaded and self.timed > 0
+    def contradicts(self, known_s: float | None) -> bool:
+        """Whether an overload shows that service times are far above the known one, and only the
+        least that they can be."""
+        if not self.overloaded or not self.timed:
+            return False
+        return known_s is None or self.timed_busy_s > MAX_UNDERESTIMATE * known_s * self.timed
 
     @property
     def shortest_s(self) -> float:

@@ -27,6 +27,7 @@ def estimate(samples: Sequence[Sample], service_time_s: float | None) -> LoadEst
     >>> load.arrival_rate_per_s, load.service_time_s
     (100.0, 0.04)
     """
+    known_s = service_time_s
     window_s = timed_busy_s = least_s = 0.0
     completed = hits = timed = arrivals = 0
     most_s: float | None = None
@@ -36,7 +37,7 @@ def estimate(samples: Sequence[Sample], service_time_s: float | None) -> LoadEst
         arrivals += done + sample.failed + sample.queue_growth
         hits += sample.cache_hits
         window_s += sample.interval_s
-        if sample.least_timed:
+        if sample.contradicts(known_s):
             if sample.timed_busy_s >= least_s * sample.timed:
                 least_s, most_s = sample.timed_busy_s / sample.timed, _most_s(sample)
         elif sample.timed:

@@ -31,7 +31,10 @@ class BelievedTimes(Value, frozen=True):
 def believed_times(sample: Sample, memory: SloMemory) -> BelievedTimes:
     """The timed requests after another sample. A doubtful sample is left out until the next sample
     confirms it; then the estimate starts again."""
-    estimate, timed = memory.estimate, 0 if sample.least_timed else sample.timed
+    estimate, timed = memory.estimate, sample.timed
+    known = estimate.service_time
+    if sample.contradicts(known.mean_s if known.requests else None):
+        timed = 0  # `service_now` uses what an overload shows
     timed_s = sample.timed_busy_s + timed * ROUNDING_LOSS_S if timed else 0.0
     if not is_doubtful(estimate.service_time, timed, timed_s):
         doubtful_s = 0.0 if timed else memory.doubtful_s
