@@ -4,6 +4,7 @@ from autoscaler.core.policies import Situation
 from autoscaler.core.slo import load_distribution
 from autoscaler.core.slo.load_distribution import LoadMixture
 from autoscaler.core.slo.memory import SloMemory
+from autoscaler.core.values import Sample
 
 JUMP_RATIO, MIN_JUMP_FRACTION = 2.0, 0.1
 """An unexpected arrival count above this multiple of the predicted one is a load jump, not noise.
@@ -38,20 +39,24 @@ def updated_mixture(
     if quiet_s > 0.0:
         known = load_distribution.updated(known, quiet, quiet_s, service_time_s, burstiness)
     if seen.estimate.step is not None and last > JUMP_RATIO * rate_per_s * time_s:
-        since_s = _seconds_since_jump(situation, rate_per_s * service_time_s, service_time_s)
+        running = min(situation.running, seen.estimate.running)  # for the whole interval
+        since_s = _seconds_since_jump(
+            situation.sample, running, rate_per_s * service_time_s, service_time_s
+        )
         last -= round(rate_per_s * (time_s - since_s))
         time_s = since_s
     return load_distribution.updated(known, last, time_s, service_time_s, burstiness)
 
 
-def _seconds_since_jump(situation: Situation, predicted: float, service_time_s: float) -> float:
+def _seconds_since_jump(
+    sample: Sample, running: int, predicted: float, service_time_s: float
+) -> float:
     """The most seconds that can have passed between a load jump and the poll, if the load was
     `predicted` erlangs before it.
 
     With a queue, all allocations have been busy since the jump, and served the predicted load
     before it. So the work done in the interval determines the time of the jump.
     """
-    sample, running = situation.sample, situation.running
     if sample.in_flight <= running or predicted >= running:
         return sample.interval_s
     done_s = sample.busy_s + running * service_time_s / 2.0  # half of each request in service

@@ -404,3 +404,17 @@ class TestCostCurve:
         watch = Watch(4)
         watch.poll(0)
         assert watch.policy.cost_curve(watch.situation, watch.memory) is None
+
+
+def test_allocations_added_within_the_interval_of_a_jump_do_not_raise_the_load():
+    """They have worked for a part of it only, so the work done does not show when it began."""
+    loads = []
+    for added in (1, 4):
+        watch = Watch(1, max_allocations=24)
+        watch.polls(30, 2)
+        watch.poll(2)
+        watch.scale(added)
+        step = watch.poll(200, in_flight=110)  # 90 completed: one allocation was busy
+        loads.append(step.inputs["offered_load"])
+    assert loads[1] == pytest.approx(loads[0], rel=0.1)
+    assert loads[1] < 2.5
