@@ -65,7 +65,7 @@ RETURN_GAP_S = 60.0
 interval on."""
 
 MAX_LOAD_RATIO = 10.0
-"""Multiple of the most allocations that can be requested up to which loads are distinguished."""
+"""Multiple of the most allocations up to which loads are distinguished, and used for forecasts."""
 
 FORECAST_POINTS = ((0.0, 0.75), (0.5, 0.2), (1.0, 0.05))
 """The distribution of the load at the forecast horizon, as (point, probability). Point 0 is the
@@ -341,10 +341,10 @@ class SloPolicy(Value, frozen=True, kw_only=True):
         memory, sample = seen.estimate.forecast, situation.sample
         if self.forecaster is None or not (node_slots.free or len(node_slots.used) > 1):
             return memory, None
-        if memory is None:
-            memory = self.forecaster.begin()
+        memory = memory or self.forecaster.begin()
         load = seen.requests * service_time_s / seen.time_s
-        memory = self.forecaster.updated(memory, situation.at, load, seen.time_s)
+        if load <= MAX_LOAD_RATIO * situation.max_allocations:
+            memory = self.forecaster.updated(memory, situation.at, load, seen.time_s)
         horizon_s = (situation.new_node_s or NEW_NODE_S) + sample.interval_s
         return memory, self.forecaster.predict(memory, situation.at, horizon_s)
 

@@ -4,7 +4,8 @@ import random
 
 import pytest
 
-from autoscaler.core.slo.policy import MAX_LOAD_RATIO
+from autoscaler.core.forecast.seasonality import SLOTS_PER_DAY
+from autoscaler.core.slo.policy import MAX_LOAD_RATIO, RecordedLoads
 from tests.core.slo.test_policy import SERVICE_S, Watch
 
 STEADY = 200  # requests per interval: 2 erlangs
@@ -75,6 +76,30 @@ def test_odd_counts_change_a_recommendation_for_an_hour_at_most(nodes, seed):
     assert watch.memory.dispersion < 2.0
     assert watch.step.inputs["offered_load"] < 3.0
     assert abs(watch.step.after - expected) <= 1
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_odd_counts_spoil_no_trusted_forecast(seed):
+    """Neither now, nor at the same time of the next day."""
+    dice = random.Random(seed)
+    loads = tuple([2.0 + dice.gauss(0.0, 0.1) for _ in range(2 * SLOTS_PER_DAY)])
+    history = RecordedLoads(loads=loads, ends_at=0.0)
+    watch = Watch(2, 2, max_allocations=24, interval_s=60.0, history=history)
+
+    def an_hour():
+        for _ in range(60):
+            yield watch.poll(max(0, round(dice.gauss(6 * STEADY, 35.0))))
+
+    *_, before = an_hour()
+    assert before.inputs["forecast_load"] < 4.0
+    for _ in range(dice.randint(1, 6)):
+        watch.poll(dice.choice([0, 1, 10**6, 10**7, 10**9, 2**53]))
+        watch.polls(dice.randint(0, 2), 6 * STEADY)
+    list(an_hour())
+    for _ in range(25):
+        for step in an_hour():
+            assert step.inputs.get("forecast_load", 0.0) < 4.0
+            assert step.after <= before.after + 1
 
 
 def test_an_estimate_that_refused_requests_disprove_is_dropped():
