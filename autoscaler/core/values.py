@@ -170,7 +170,7 @@ class DataIssue(FastStrEnum):
     NEW_NODE = "new_node"  # it is not known when a node's totals began
     COUNTER_RESET = "counter_reset"  # a process ended, and its totals with it
     COUNTER_DECREASED = "counter_decreased"  # totals of one process fell
-    INCONSISTENT = "inconsistent"  # two figures of one response contradict each other
+    INCONSISTENT = "inconsistent"  # figures contradict each other
     IMPLAUSIBLE = "implausible"  # more work than the allocations could have done
     STALLED = "stalled"  # requests are queued, and none arrives or completes
 

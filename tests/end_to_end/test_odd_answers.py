@@ -155,3 +155,26 @@ def test_two_nodes_of_one_name_are_labelled_by_their_ids_in_any_order(tmp_path):
         if name == "elasticsearch_ml_deployment_node_inferences_total"
     }
     assert completed["k1"] > completed["k2"]
+
+
+def test_totals_that_stand_still_while_requests_complete_are_no_idleness(tmp_path):
+    """Each response has a later time of the last request, and the same totals."""
+    answers = [
+        statistics(route(0, last_access=1_750_000_100_000 + 10_000 * step)) for step in range(62)
+    ]
+    found = played(tmp_path, answers)
+    assert not found.changes
+    decisions = [outcome.decision for outcome in found.outcomes]
+    assert any(DataIssue.INCONSISTENT in decision.sample.issues for decision in decisions)
+    assert {decision.reason for decision in decisions} == {Reason.DATA_QUALITY}
+
+
+def test_a_queue_that_is_longer_than_its_capacity_is_no_backlog(tmp_path):
+    answers = [
+        statistics(route(step, number_of_pending_requests=2**31 - 1)) for step in range(ANSWERS)
+    ]
+    found = played(tmp_path, answers)
+    assert not found.changes
+    decisions = [outcome.decision for outcome in found.outcomes]
+    assert any(DataIssue.IMPLAUSIBLE in decision.sample.issues for decision in decisions)
+    assert {decision.reason for decision in decisions} == {Reason.DATA_QUALITY}

@@ -84,6 +84,8 @@ def sample(
         busy_s = node.busy_s - origin.busy_s
         if completed < 0 or failed < 0 or not 0 <= hits <= completed or busy_s < -ROUNDING_S:
             issues.append(DataIssue.COUNTER_DECREASED)
+        elif not completed and not failed and _accessed_since(origin, node):
+            issues.append(DataIssue.INCONSISTENT)
         all_completed += completed
         all_hits += hits
         all_failed += failed
@@ -113,7 +115,8 @@ def sample(
         or all_completed + all_failed > MAX_REQUESTS_PER_S * len(after.nodes) * longest_s
     ) or (
         after.queue_capacity is not None
-        and all_growth > (after.queue_capacity + QUEUE_SLACK) * len(after.nodes)
+        and max(pending, all_growth)
+        > (after.queue_capacity + QUEUE_SLACK) * len(after.nodes) + max(_workers(after), slots)
     ):
         issues.append(DataIssue.IMPLAUSIBLE)
     nothing_happens = pending and not all_completed and not all_failed and not all_growth
@@ -136,6 +139,12 @@ def sample(
         overloaded=overloaded,
         issues=tuple(issues),
     )
+
+
+def _accessed_since(before: NodeStats, after: NodeStats) -> bool:
+    """Whether the process says that it has completed a request since, which its totals lack."""
+    earlier, later = before.server_last_access_at, after.server_last_access_at
+    return earlier is not None and later is not None and later > earlier
 
 
 def _workers(stats: DeploymentStats) -> float:

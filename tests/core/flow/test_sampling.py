@@ -138,6 +138,11 @@ ISSUES = {
         deployment(node(completed=1, pending=50_000)),
         DataIssue.IMPLAUSIBLE,
     ),
+    "a queue that has been longer than its capacity for long": (
+        deployment(node(pending=50_000)),
+        deployment(node(completed=100, pending=50_000)),
+        DataIssue.IMPLAUSIBLE,
+    ),
     "waiting requests, and none comes or goes": (
         deployment(node(pending=4)),
         deployment(node(pending=4)),
@@ -171,6 +176,11 @@ ISSUES = {
     "a sum that is not the sum": (
         deployment(node()),
         deployment(node(completed=10), completed=11),
+        DataIssue.INCONSISTENT,
+    ),
+    "a request has completed, and no total has grown": (
+        deployment(node(completed=10)),
+        deployment(node(completed=10, server_last_access_at=5_007.0)),
         DataIssue.INCONSISTENT,
     ),
     "the same node twice, of which only one has a past": (

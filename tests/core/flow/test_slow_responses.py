@@ -26,13 +26,16 @@ class Deployment:
     def __init__(self, seed, load=7.0, allocations=11, service_s=SERVICE_S):
         self.random = random.Random(seed)
         self.load, self.allocations, self.service_s = load, allocations, service_s
-        self.at, self.completed, self.pending = 0.0, 0, round(load)
+        self.at, self.accessed_at = 0.0, 0.0
+        self.completed, self.pending = 0, round(load)
 
     def read(self, at):
         mean = (at - self.at) * self.load / self.service_s
         arrivals = max(0, round(self.random.gauss(mean, mean**0.5)))
         pending = max(0, round(self.random.gauss(self.load, self.load**0.5)))
-        self.at, self.completed = at, self.completed + max(0, arrivals + self.pending - pending)
+        done = max(0, arrivals + self.pending - pending)
+        self.at, self.completed = at, self.completed + done
+        self.accessed_at = at if done else self.accessed_at
         self.pending = pending
         process = node(
             allocations=self.allocations,
@@ -40,7 +43,7 @@ class Deployment:
             busy_s=self.completed * (self.service_s - 0.0005),
             pending=pending,
             mean_inference_s=self.service_s,
-            server_last_access_at=at + 5_000.0,
+            server_last_access_at=self.accessed_at + 5_000.0,
         )
         return deployment(process)
 
