@@ -178,3 +178,14 @@ def test_a_queue_that_is_longer_than_its_capacity_is_no_backlog(tmp_path):
     decisions = [outcome.decision for outcome in found.outcomes]
     assert any(DataIssue.IMPLAUSIBLE in decision.sample.issues for decision in decisions)
     assert {decision.reason for decision in decisions} == {Reason.DATA_QUALITY}
+
+
+@pytest.mark.parametrize("encoding", ["gzip", "br"])
+def test_a_response_that_cannot_be_decompressed_is_called_that(tmp_path, encoding):
+    damaged = {"status": 200, "body": "no archive", "headers": {"Content-Encoding": encoding}}
+    rule = '[[rules]]\nname = "all"\nmax_allocations = 4\n'
+    answers = {"GET /_ml/trained_models/_stats": damaged}
+    case = {"kind": "http", "rule": rule, "answers": answers}
+    found = run_in_virtual_time(play(case, tmp_path, seconds=120.0))
+    check_promises(found)
+    assert "cannot be decompressed" in found.pages["/readyz"][-1].text

@@ -10,6 +10,7 @@ import aiohttp
 from autoscaler.adapters.elasticsearch.errors import (
     ConnectionBroken,
     GatewayError,
+    MalformedResponse,
     NotElasticsearch,
     TimedOut,
     TlsError,
@@ -38,6 +39,10 @@ def transport_error_of(
         case aiohttp.ClientOSError() if isinstance(error.__cause__, ssl.SSLError):
             # TLS 1.3: a server rejects the client certificate only after the handshake.
             return untrusted(error.__cause__, place)
+        case aiohttp.ClientError() if "content-encoding" in str(error).lower():
+            return MalformedResponse(
+                f"the response from {place} to {request} cannot be decompressed; check any proxy"
+            )
         case aiohttp.ClientResponseError():
             return NotElasticsearch(
                 f"the response from {place} is not HTTP; check the address and port"

@@ -82,10 +82,7 @@ def sample(
         timeouts = node.timeouts - origin.timeouts
         failed = timeouts + node.errors - origin.errors + node.rejections - origin.rejections
         busy_s = node.busy_s - origin.busy_s
-        if completed < 0 or failed < 0 or not 0 <= hits <= completed or busy_s < -ROUNDING_S:
-            issues.append(DataIssue.COUNTER_DECREASED)
-        elif not completed and not failed and _accessed_since(origin, node):
-            issues.append(DataIssue.INCONSISTENT)
+        issues += _contradictions(origin, node, completed, failed, busy_s)
         all_completed += completed
         all_hits += hits
         all_failed += failed
@@ -141,10 +138,17 @@ def sample(
     )
 
 
-def _accessed_since(before: NodeStats, after: NodeStats) -> bool:
-    """Whether the process says that it has completed a request since, which its totals lack."""
+def _contradictions(
+    before: NodeStats, after: NodeStats, completed: int, failed: int, busy_s: float
+) -> list[DataIssue]:
+    """Issues of the totals of one process."""
+    hits = after.cache_hits - before.cache_hits
+    if completed < 0 or failed < 0 or not 0 <= hits <= completed or busy_s < -ROUNDING_S:
+        return [DataIssue.COUNTER_DECREASED]
     earlier, later = before.server_last_access_at, after.server_last_access_at
-    return earlier is not None and later is not None and later > earlier
+    if completed or failed or earlier is None or later is None or later <= earlier:
+        return []
+    return [DataIssue.INCONSISTENT]  # a request has completed, and the totals lack it
 
 
 def _workers(stats: DeploymentStats) -> float:
