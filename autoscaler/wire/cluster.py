@@ -199,7 +199,7 @@ class AuthenticateResponse(Struct, kw_only=True):
     api_key: ApiKeyInfo | UnsetType = UNSET
 
 
-class HasPrivilegesRequest(Struct, frozen=True, kw_only=True):
+class HasPrivilegesRequest(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     cluster: list[str]
 
 

@@ -258,6 +258,8 @@ async def get_pipelines(emulation: Emulation, call: Call) -> Mapping[str, Any]:
     pipelines = {"logs@default-pipeline": {"processors": [built_in]}}
     for name, used in emulation.cluster.pipelines.items():
         pipelines[name] = {"processors": [{"inference": {"model_id": used}}]}
+    if call.query.boolean("summary", False):
+        return {name: {} for name in pipelines}
     return pipelines
 
 

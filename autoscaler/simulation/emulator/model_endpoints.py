@@ -59,6 +59,8 @@ async def get_models(emulation: Emulation, call: Call) -> object:
         raise illegal_argument(
             f"unknown [include] parameter [{unknown[0]}]. Valid options are {sorted(_INCLUDES)}"
         )
+    if "definition" in included:
+        raise illegal_argument("[include] [definition] is not emulated: no definitions are stored")
     configs = [_configuration(emulation, model_id) for model_id in page.models]
     for config in configs:
         if "definition_status" in included:
@@ -83,7 +85,7 @@ class Emulated(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     cache_hit_fraction: float = 0.0
 
 
-class ModelInput(Struct, frozen=True, kw_only=True):
+class ModelInput(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     field_names: Annotated[tuple[str, ...], Meta(min_length=1)] = ("text_field",)
 
 

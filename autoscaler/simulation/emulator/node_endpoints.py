@@ -156,10 +156,16 @@ def _add_readable_sizes(document: dict[str, Any]) -> None:
 _NODES = "cluster:monitor/nodes/info"
 _MEMORY = "cluster:monitor/xpack/ml/memory/stats/get"
 
+# Other APIs, none of which is emulated, begin with the same paths.
+_FILTER = "{filter:(?!(?:hot_threads|stats|usage)(?:/|$))[^/]+}"
+_METRIC = "{metric:(?!(?:_repositories_metering|hot_threads|stats|usage)$)[^/]+}"
+
 ENDPOINTS = (
     ApiEndpoint(method="GET", path="/_nodes", handler=get_nodes, action=_NODES),
-    ApiEndpoint(method="GET", path="/_nodes/{filter}", handler=get_nodes, action=_NODES),
-    ApiEndpoint(method="GET", path="/_nodes/{filter}/{metric}", handler=get_nodes, action=_NODES),
+    ApiEndpoint(method="GET", path=f"/_nodes/{_FILTER}", handler=get_nodes, action=_NODES),
+    ApiEndpoint(
+        method="GET", path=f"/_nodes/{_FILTER}/{_METRIC}", handler=get_nodes, action=_NODES
+    ),
     ApiEndpoint(method="GET", path="/_ml/memory/_stats", handler=get_memory, action=_MEMORY),
     ApiEndpoint(
         method="GET", path="/_ml/memory/{filter}/_stats", handler=get_memory, action=_MEMORY

@@ -8,6 +8,9 @@ from autoscaler.simulation.errors import SimulatedApiError
 COMMON = frozenset({"pretty", "human", "error_trace", "filter_path", "format"})
 """Parameters that every endpoint accepts."""
 
+_TIMEOUTS = ("master_timeout", "timeout")
+"""Parameters that are durations wherever they exist, also where there is nothing to wait for."""
+
 _DURATION_UNITS = {
     "nanos": 1e-9,
     "micros": 1e-6,
@@ -32,7 +35,7 @@ class Query:
         self._values = values
 
     def require_known(self, path: str, known: frozenset[str]) -> None:
-        """Refuse unknown parameters.
+        """Refuse unknown parameters, and values of the common ones that are not emulated.
 
         Raises:
             SimulatedApiError: 400, naming them.
@@ -44,6 +47,10 @@ class Query:
             raise illegal_argument(
                 f"request [{path}] contains unrecognized parameter{plural}: {names}"
             )
+        if (text := self._values.get("format", "json")) != "json":
+            raise illegal_argument(f"[format] [{text}] is not emulated: use [json], or no [format]")
+        for name in _TIMEOUTS:
+            self.duration_s(name)
 
     def __contains__(self, name: str) -> bool:
         return name in self._values
