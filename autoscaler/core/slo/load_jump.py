@@ -39,7 +39,10 @@ def updated_mixture(
     if quiet_s > 0.0:
         known = load_distribution.updated(known, quiet, quiet_s, service_time_s, burstiness)
     if seen.estimate.step is not None and last > JUMP_RATIO * rate_per_s * time_s:
-        running = min(situation.running, seen.estimate.running)  # for the whole interval
+        running = situation.running
+        if running > seen.estimate.step.after:
+            # They were not added for the last recommendation, but at some time since then.
+            running = min(running, seen.estimate.running)
         since_s = _seconds_since_jump(
             situation.sample, running, rate_per_s * service_time_s, service_time_s
         )
