@@ -12,6 +12,7 @@ from autoscaler.simulation.deployment import SimulatedDeployment
 from autoscaler.simulation.errors import SimulatedApiError
 from autoscaler.simulation.route import Route
 from autoscaler.simulation.statistics import MINUTE_S, Counters
+from autoscaler.simulation.zero_queue import MAX_WAITING
 
 
 class CallerSettings(Struct, frozen=True, kw_only=True):
@@ -96,6 +97,7 @@ class Fleet:
             slot["queued"] = before["queued"] - before["reported"]
         slot["allocations"], slot["slow_down"], slot["now"] = allocations, 1.0, self.now
         slot["warm_until"] = self.now + self._warm_up_s
+        slot["capacity"] = self._queues.shape[1]
         slot["minute_ends"] = self.now + MINUTE_S
         self._slots[index] = slot[0]
         return FleetProcess(self, index, self.now, threads)
@@ -107,6 +109,7 @@ class Fleet:
             slot = np.zeros(1, kernel.SLOT)
             slot["slow_down"], slot["now"] = 1.0, self.now
             slot["minute_ends"] = self.now + MINUTE_S
+            slot["capacity"] = min(MAX_WAITING, self._queues.shape[1])
             self._slots[self._waiting] = slot[0]
         self._routes[0], self._bounds[0] = self._waiting, 1.0
         self._shared["routes"] = 1
@@ -241,7 +244,7 @@ class FleetProcess:
         assert now == self._fleet.now, "the fleet must have been run until `now`"
         (
             allocations, _, _, _, busy, _, queued, reported, overdue, completed, inference_ms,
-            rejections, timeouts, last_access, _, _, _, last_completed, last_ms, peak,
+            rejections, timeouts, last_access, _, _, _, last_completed, last_ms, peak, _,
         ) = self._fleet.slot(self.index).item()  # fmt: skip
         return Counters(
             start_time=self._start_time,

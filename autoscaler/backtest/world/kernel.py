@@ -12,8 +12,6 @@ State is kept in arrays, which can be compiled: a slot is a process, and request
 import numpy as np
 from numba import njit
 
-from autoscaler.simulation.zero_queue import MAX_WAITING
-
 UNFINISHED, COMPLETED, REJECTED, TIMED_OUT, LOST = range(5)
 """Outcomes of a request's first attempt. LOST: no process was running, or its process ended."""
 
@@ -39,6 +37,7 @@ SLOT = np.dtype(
         ("last_completed", np.int64),  # in the last complete minute
         ("last_ms", np.int64),
         ("peak", np.int64),
+        ("capacity", np.int64),  # requests that may be queued
     ],
     align=True,
 )
@@ -320,7 +319,7 @@ def run(
             _begin(
                 slot, server, fleet, retries, retry_draw, outcome, work, wait, attempt, comes, comes
             )
-        elif slot.queued < (len(queue) if slot.allocations > 0 else min(MAX_WAITING, len(queue))):
+        elif slot.queued < slot.capacity:
             place = (slot.head + slot.queued) % len(queue)
             queue[place].attempt = attempt
             queue[place].at = comes
