@@ -13,13 +13,14 @@ from autoscaler.simulation.emulator import (
     admin_inference,
     cluster_endpoints,
     deployment_endpoints,
+    health_endpoint,
     infer_endpoints,
     inference_endpoints,
     model_endpoints,
     node_endpoints,
     security_endpoints,
 )
-from autoscaler.simulation.emulator.calls import ApiEndpoint, Call
+from autoscaler.simulation.emulator.calls import ApiEndpoint, Call, StatusDocument
 from autoscaler.simulation.emulator.disruption import replaced_response, reset, truncated
 from autoscaler.simulation.emulator.emulation import Emulation
 from autoscaler.simulation.emulator.faults import Fault, Reset
@@ -60,6 +61,7 @@ def _endpoints(emulation: Emulation) -> Iterable[ApiEndpoint]:
 
 def _all(emulation: Emulation) -> Iterable[ApiEndpoint]:
     yield from cluster_endpoints.ENDPOINTS
+    yield from health_endpoint.ENDPOINTS
     yield from node_endpoints.ENDPOINTS
     yield from model_endpoints.ENDPOINTS
     yield from deployment_endpoints.ENDPOINTS
@@ -141,8 +143,12 @@ def _aiohttp_handler(emulation: Emulation, endpoint: ApiEndpoint) -> AiohttpHand
             document = await endpoint.handler(emulation, call)
         except SimulatedApiError as error:
             return error_response(error, media_type=media_type, pretty=pretty)
+        status = 200
+        if isinstance(document, StatusDocument):
+            status, document = document.status, document.document
         return document_response(
             document,
+            status=status,
             media_type=media_type,
             filter_path=request.query.get("filter_path", ""),
             pretty=pretty,

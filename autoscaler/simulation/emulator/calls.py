@@ -27,8 +27,15 @@ class Call(Struct, frozen=True, kw_only=True):
         return self.query.boolean("human", False)
 
 
+class StatusDocument(Struct, frozen=True, kw_only=True):
+    """A document that is not an error, with a status other than 200."""
+
+    status: int
+    document: object
+
+
 Handler = Callable[["Emulation", Call], Awaitable[object]]
-"""Returns the document for a call; raises SimulatedApiError to refuse it."""
+"""Returns the document for a call, or a `StatusDocument`; raises SimulatedApiError to refuse it."""
 
 
 class ApiEndpoint(Struct, frozen=True, kw_only=True):

@@ -1,4 +1,4 @@
-"""The cluster as a whole: version, limits, licence, settings, health."""
+"""The cluster as a whole: version, limits, licence, settings."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -224,30 +224,6 @@ def _settings_document(
     return {kind: nested(values) for kind, values in settings.items()}
 
 
-async def get_health(emulation: Emulation, call: Call) -> object:
-    nodes = len(emulation.cluster.nodes) + 1
-    unassigned = {"unassigned_shards": 0}
-    if emulation.cluster.behaviour.unassigned_primary_shards:
-        unassigned["unassigned_primary_shards"] = 0
-    return {
-        "cluster_name": emulation.name,
-        "status": "green",
-        "timed_out": False,
-        "number_of_nodes": nodes,
-        "number_of_data_nodes": 1,
-        "active_primary_shards": 1,
-        "active_shards": 1,
-        "relocating_shards": 0,
-        "initializing_shards": 0,
-        **unassigned,
-        "delayed_unassigned_shards": 0,
-        "number_of_pending_tasks": 0,
-        "number_of_in_flight_fetch": 0,
-        "task_max_waiting_in_queue_millis": 0,
-        "active_shards_percent_as_number": 100.0,
-    }
-
-
 def _whole_megabytes(size_bytes: int) -> str:
     return f"{size_bytes // 2**20}mb"
 
@@ -316,14 +292,6 @@ ENDPOINTS = (
         handler=put_settings,
         action="cluster:admin/settings/update",
         parameters=frozenset({"flat_settings", "master_timeout", "timeout"}),
-        needs_master=True,
-    ),
-    ApiEndpoint(
-        method="GET",
-        path="/_cluster/health",
-        handler=get_health,
-        action="cluster:monitor/health",
-        parameters=frozenset({"wait_for_status", "timeout", "master_timeout", "level"}),
         needs_master=True,
     ),
 )

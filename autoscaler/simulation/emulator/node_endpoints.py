@@ -35,12 +35,56 @@ _NO_MEMORY = MemoryReservation(
 )
 
 
+_METRICS = frozenset(
+    {
+        "_all",
+        "aggregations",
+        "http",
+        "indices",
+        "ingest",
+        "jvm",
+        "os",
+        "plugins",
+        "process",
+        "remote_cluster_server",
+        "settings",
+        "thread_pool",
+        "transport",
+    }
+)
+"""The names of sections. A path with nothing else after `_nodes` selects sections, not nodes."""
+
+_MASTER_ROLES = frozenset({"data", "ingest", "master"})
+_ML_ROLES = frozenset({"ml", "remote_cluster_client"})
+_OTHER_ROLES = frozenset(
+    {
+        "data_cold",
+        "data_content",
+        "data_frozen",
+        "data_hot",
+        "data_warm",
+        "index",
+        "search",
+        "transform",
+        "voting_only",
+    }
+)
+_ROLES = _MASTER_ROLES | _ML_ROLES | _OTHER_ROLES
+
+
 async def get_nodes(emulation: Emulation, call: Call) -> object:
-    nodes = _nodes_matching(emulation, call.ids.get("filter", "_all"))
+    call.query.boolean("flat_settings", False)
+    chosen, metrics = call.ids.get("filter", "_all"), call.ids.get("metric", "_all")
+    if "metric" not in call.ids and set(chosen.split(",")) <= _METRICS:
+        chosen, metrics = "_all", chosen
+    nodes = _nodes_matching(emulation, chosen)
+    with_system = not {"_all", "os"}.isdisjoint(metrics.split(","))
     return {
         "_nodes": NodesHeader(total=len(nodes), successful=len(nodes)),
         "cluster_name": emulation.name,
-        "nodes": {node.node_id: _node_info(emulation, node) for node in nodes},
+        "nodes": {
+            node.node_id: _node_info(emulation, node, with_system=with_system) for node in nodes
+        },
     }
 
 
@@ -56,9 +100,10 @@ class _NodeInfo(NodeInfo, kw_only=True):
     transport_version: int | UnsetType = UNSET
     index_version: int | UnsetType = UNSET
     component_versions: Mapping[str, int] | UnsetType = UNSET
+    os: Mapping[str, object] | UnsetType = UNSET
 
 
-def _node_info(emulation: Emulation, node: NodeSpec) -> NodeInfo:
+def _node_info(emulation: Emulation, node: NodeSpec, *, with_system: bool) -> NodeInfo:
     info = _NodeInfo(
         name=node.name,
         version=emulation.version_of(node.node_id),
@@ -70,6 +115,16 @@ def _node_info(emulation: Emulation, node: NodeSpec) -> NodeInfo:
     if emulation.cluster.behaviour.index_version_of_nodes:
         info.index_version = _INDEX_VERSION
         info.component_versions = {"ml_config_version": 12_000_099}
+    if with_system:
+        info.os = {
+            "refresh_interval_in_millis": 1000,
+            "name": "Linux",
+            "pretty_name": "Linux",
+            "arch": "amd64",
+            "version": "6.1",
+            "available_processors": node.processors,
+            "allocated_processors": node.processors,
+        }
     return info
 
 
@@ -114,21 +169,39 @@ def _memory_of(emulation: Emulation, node: NodeSpec) -> MemoryOfNode:
 
 
 def _nodes_matching(emulation: Emulation, node_filter: str) -> list[NodeSpec]:
-    """The nodes for a filter of ids, names, wildcards and `role:true`, separated by commas."""
+    """The nodes for a filter of ids, names, wildcards, roles and attributes, between commas.
+
+    Each part adds nodes, and `role:false` removes some of those that the parts before it added.
+    Source: elastic/elasticsearch, DiscoveryNodes.java.
+    """
     nodes = [COORDINATOR, *emulation.cluster.nodes.values()]
-    tokens = node_filter.split(",")
-    return [node for node in nodes if any(_is_match(node, token) for token in tokens)]
+    chosen: set[str] = set()
+    for token in node_filter.split(","):
+        name, _, value = token.partition(":")
+        matching = {node.node_id for node in nodes if _is_match(emulation, node, token)}
+        if name in _ROLES and value == "false":
+            chosen -= matching
+        else:
+            chosen |= matching
+    return [node for node in nodes if node.node_id in chosen]
 
 
-def _is_match(node: NodeSpec, token: str) -> bool:
+def _is_match(emulation: Emulation, node: NodeSpec, token: str) -> bool:
+    if token in ("_local", "_master"):
+        return node is COORDINATOR
     name, colon, value = token.partition(":")
+    if colon and name in _ROLES:
+        return name in _roles(node)
     if colon:
-        return (name in _roles(node)) == (value == "true")
+        return any(
+            fnmatchcase(key, name) and fnmatchcase(text, value)
+            for key, text in _attributes(emulation, node).items()
+        )
     return token == "_all" or fnmatchcase(node.node_id, token) or fnmatchcase(node.name, token)  # noqa: S105
 
 
 def _roles(node: NodeSpec) -> list[str]:
-    return ["data", "ingest", "master"] if node is COORDINATOR else ["ml", "remote_cluster_client"]
+    return sorted(_MASTER_ROLES if node is COORDINATOR else _ML_ROLES)
 
 
 def _attributes(emulation: Emulation, node: NodeSpec) -> dict[str, str]:
@@ -160,14 +233,25 @@ _MEMORY = "cluster:monitor/xpack/ml/memory/stats/get"
 _FILTER = "{filter:(?!(?:hot_threads|stats|usage)(?:/|$))[^/]+}"
 _METRIC = "{metric:(?!(?:_repositories_metering|hot_threads|stats|usage)$)[^/]+}"
 
-ENDPOINTS = (
-    ApiEndpoint(method="GET", path="/_nodes", handler=get_nodes, action=_NODES),
-    ApiEndpoint(method="GET", path=f"/_nodes/{_FILTER}", handler=get_nodes, action=_NODES),
+_NODES_PARAMETERS = frozenset({"flat_settings", "timeout"})
+
+ENDPOINTS = tuple(
     ApiEndpoint(
-        method="GET", path=f"/_nodes/{_FILTER}/{_METRIC}", handler=get_nodes, action=_NODES
-    ),
-    ApiEndpoint(method="GET", path="/_ml/memory/_stats", handler=get_memory, action=_MEMORY),
+        method="GET",
+        path=path,
+        handler=get_nodes,
+        action=_NODES,
+        parameters=_NODES_PARAMETERS,
+    )
+    for path in ("/_nodes", f"/_nodes/{_FILTER}", f"/_nodes/{_FILTER}/{_METRIC}")
+) + tuple(
     ApiEndpoint(
-        method="GET", path="/_ml/memory/{filter}/_stats", handler=get_memory, action=_MEMORY
-    ),
+        method="GET",
+        path=path,
+        handler=get_memory,
+        action=_MEMORY,
+        parameters=frozenset({"master_timeout", "timeout"}),
+        needs_master=True,
+    )
+    for path in ("/_ml/memory/_stats", "/_ml/memory/{filter}/_stats")
 )

@@ -113,3 +113,54 @@ async def test_the_documentation_lists_the_methods_that_are_served():
     if os.environ.get("WRITE_EXPECTED"):
         DOCUMENT.write_text(expected)
     assert DOCUMENT.read_text() == expected
+
+
+NOT_EMULATED = {("ml.get_trained_models", "include_model_definition")}
+"""Parameters that are refused, as docs/emulator.md says."""
+
+
+class Targets(elastic_transport.Transport):
+    def perform_request(self, method, target, **options):
+        raise Sent(method, target)
+
+
+def with_parameter(method, function, name):
+    """The request that a method sends with one parameter; None if it is not in the query."""
+    required = {
+        other: "x"
+        for other, parameter in inspect.signature(function).parameters.items()
+        if parameter.default is inspect.Parameter.empty and other != "self"
+    }
+    for body in ({}, {"body": {}}):
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                method(**{**required, **body, name: "true"})
+        except Sent as sent:
+            return sent if "?" in sent.path else None
+        except (TypeError, ValueError):
+            continue
+    return None
+
+
+@pytest.mark.untraced
+@pytest.mark.parametrize("version", CLIENTS)
+async def test_each_parameter_of_the_served_methods_is_known(version):
+    served = [name for name, known in (await served_by(version)).items() if known]
+    client = CLIENTS[version].Elasticsearch("http://localhost:9200", transport_class=Targets)
+    unknown, known = set(), 0
+    async with client_of(scenario(version=version)) as es:
+        for name in served:
+            if name.startswith("security."):  # without accounts there is no security
+                continue
+            namespace, _, called = name.partition(".")
+            method = getattr(getattr(client, namespace), called)
+            function = getattr(type(getattr(client, namespace)), called)
+            for parameter in inspect.signature(function).parameters:
+                if parameter != "self" and (sent := with_parameter(method, function, parameter)):
+                    response = await es(sent.method, sent.path)
+                    if "unrecognized parameter" in response.text:
+                        unknown.add((name, parameter))
+                    known += 1
+    assert unknown <= NOT_EMULATED
+    assert known > 50

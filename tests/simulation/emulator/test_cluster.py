@@ -55,7 +55,15 @@ async def test_nodes_report_their_attributes(es):
     [
         ("/_nodes", {"es-0", "ml-1", "ml-2"}),
         ("/_nodes/_all/none", {"es-0", "ml-1", "ml-2"}),
-        ("/_nodes/ml:false", {"es-0"}),
+        ("/_nodes/ml:false", set()),
+        ("/_nodes/_all,ml:false", {"es-0"}),
+        ("/_nodes/_master", {"es-0"}),
+        ("/_nodes/_local,ml-2", {"es-0", "ml-2"}),
+        ("/_nodes/data_hot:true", set()),
+        ("/_nodes/ml.allocated_processors:4", {"ml-1", "ml-2"}),
+        ("/_nodes/os", {"es-0", "ml-1", "ml-2"}),
+        ("/_nodes/os,jvm?flat_settings&timeout=3s", {"es-0", "ml-1", "ml-2"}),
+        ("/_nodes/ml-1/os", {"ml-1"}),
         ("/_nodes/ml-1", {"ml-1"}),
         ("/_nodes/ml-*,es-0", {"es-0", "ml-1", "ml-2"}),
         ("/_nodes/unknown", set()),
@@ -64,6 +72,28 @@ async def test_nodes_report_their_attributes(es):
 async def test_nodes_are_found_by_filters(es, path, names):
     nodes = read(await es.get(path), NodesResponse).nodes
     assert {node.name for node in nodes.values()} == names
+
+
+@pytest.mark.parametrize(
+    ("path", "shown"),
+    [
+        ("/_nodes", True),
+        ("/_nodes/os", True),
+        ("/_nodes/ml-1/jvm,os", True),
+        ("/_nodes/jvm", False),
+    ],
+)
+async def test_the_processors_of_nodes_are_in_a_section(es, path, shown):
+    node = (await es.get(path)).document["nodes"]["ml-1"]
+    assert ("os" in node) is shown
+    if shown:
+        assert node["os"]["allocated_processors"] == 4
+
+
+async def test_memory_needs_a_master(es):
+    await es.post("/_emulator/conditions", {"master": False})
+    response = await es.get("/_ml/memory/_stats?master_timeout=3s&timeout=3s")
+    assert (response.status, response.error["type"]) == (503, "master_not_discovered_exception")
 
 
 async def test_memory_is_the_reservation_of_the_planner(es):
@@ -100,6 +130,49 @@ async def test_limits_and_upgrade_mode(es):
     assert "upgrade mode" in start.error["reason"]
     await es.post("/_ml/set_upgrade_mode?enabled=false")
     assert (await es.post("/_ml/trained_models/big/deployment/_start")).status == 200
+
+
+async def test_health_waits_for_nodes(es):
+    met = ("3", ">=3", "ge(2)", "<4", "lt(4)", "<=3", "le(3)", ">2", "gt(2)")
+    for wanted in met:
+        response = await es.get(f"/_cluster/health?wait_for_nodes={wanted}&timeout=5s")
+        assert (response.status, response.document["timed_out"]) == (200, False), wanted
+    before = es.clock.now()
+    response = await es.get("/_cluster/health?wait_for_nodes=4&timeout=5s")
+    assert (response.status, response.document["timed_out"]) == (408, True)
+    assert es.clock.now() - before == pytest.approx(5.0)
+    assert (await es.get("/_cluster/health?wait_for_active_shards=2&timeout=1s")).status == 408
+    for met in ("all", "1"):
+        assert (await es.get(f"/_cluster/health?wait_for_active_shards={met}")).status == 200
+
+
+async def test_health_takes_the_documented_parameters(es):
+    path = (
+        "/_cluster/health?expand_wildcards=open,hidden&local&master_timeout=5s"
+        "&wait_for_events=languid&wait_for_no_initializing_shards=true"
+        "&wait_for_no_relocating_shards=true&wait_for_status=yellow"
+    )
+    assert "indices" not in (await es.get(path)).document
+    assert (await es.get(f"{path}&level=shards")).document["indices"] == {}
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        "wait_for_status=blue",
+        "wait_for_events=soon",
+        "level=nodes",
+        "expand_wildcards=some",
+        "wait_for_nodes=many",
+        "wait_for_nodes=eq(3)",
+        "wait_for_active_shards=-1",
+        "wait_for_no_relocating_shards=perhaps",
+        "local=1",
+    ],
+)
+async def test_health_refuses_odd_values(es, query):
+    response = await es.get(f"/_cluster/health?{query}")
+    assert (response.status, response.error["type"]) == (400, "illegal_argument_exception")
 
 
 async def test_health_and_features(es):
