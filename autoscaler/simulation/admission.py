@@ -12,6 +12,9 @@ from autoscaler.simulation.state import ClusterState
 START_ACTION = "cluster:admin/xpack/ml/trained_models/deployment/start"
 """The name of `_start` as an action, for privileges and in messages."""
 
+LANGUAGE_IDENTIFICATION = "lang_ident_model_1"
+"""The built-in model of every cluster, which cannot be deployed."""
+
 MAX_DEPLOYMENTS = 100
 """Deployments that a cluster may have."""
 
@@ -60,6 +63,8 @@ def startable(
         raise _bad(f"an existing deployment with the same id [{deployment_id}] exist")
     if model_id in conditions.inference_endpoints:
         raise _bad(f"the model id [{model_id}] is the id of an inference endpoint")
+    if model_id == LANGUAGE_IDENTIFICATION:
+        raise _bad(f"model [{model_id}] is not of type [pytorch] and cannot be deployed")
     model = model_of(state, model_id)
     if len(state.deployments) >= MAX_DEPLOYMENTS:
         reason = f"the limit of [{MAX_DEPLOYMENTS}] deployments is reached"

@@ -99,7 +99,7 @@ class SimulatedCluster(Conditions):
         )
         self._assignment = AssignmentService(self._state, self._lifecycle)
         self._adaptive = AdaptiveAllocationsService(self._state, update=self._scale_internally)
-        self._directory = Directory(self._state, self._zero_queue)
+        self.directory = Directory(self._state, self._zero_queue)
         for model in models:
             self.put_model(model)
         for node in nodes:
@@ -214,6 +214,7 @@ class SimulatedCluster(Conditions):
         if self.behaviour.serverless:
             adaptive, number_of_allocations = always_adaptive(adaptive), None
         request = StartParameters(
+            deployment_id=deployment_id,
             number_of_allocations=number_of_allocations,
             threads_per_allocation=threads_per_allocation,
             queue_capacity=queue_capacity,
@@ -319,8 +320,8 @@ class SimulatedCluster(Conditions):
         priority: str = "normal",
     ) -> list[InferenceRequest]:
         """`_infer`: one request per document, each routed separately. Advance for the results."""
-        deployment = self._directory.serving(target_id)
-        if error := self._directory.error_at_zero(target_id, deployment):
+        deployment = self.directory.serving(target_id)
+        if error := self.directory.error_at_zero(target_id, deployment):
             self._scale_up_from_zero(deployment)
             raise error
         requests = self._traffic.infer(

@@ -24,20 +24,21 @@ class Directory:
         self._zero_queue = zero_queue
         self._choices = np.random.default_rng(state.seed)
 
+    def model_id_of(self, target_id: str) -> str:
+        """The model that serves `_infer` of an id.
+
+        Raises:
+            SimulatedApiError: 404, there is no such model; 409, it is not deployed.
+        """
+        return self._candidates(target_id)[0].model_id
+
     def serving(self, target_id: str) -> SimulatedDeployment:
         """The deployment that serves `_infer` of an id.
 
         Raises:
             SimulatedApiError: 404, there is no such model; 409, none of its deployments can serve.
         """
-        deployments = self._state.deployments
-        if target_id in deployments:
-            candidates = [deployments[target_id]]
-        else:
-            model_of(self._state, target_id)
-            candidates = [d for d in deployments.values() if d.model_id == target_id]
-        if not candidates:
-            raise conflict(f"Trained model [{target_id}] must be deployed to use.")
+        candidates = self._candidates(target_id)
         ranks = [_BEST_FIRST.index(d.state) for d in candidates]
         best = [d for d, rank in zip(candidates, ranks, strict=True) if rank == min(ranks)]
         chosen = best[int(self._choices.integers(len(best)))] if len(best) > 1 else best[0]
@@ -46,6 +47,16 @@ class Directory:
                 f"Trained model deployment [{chosen.deployment_id}] is in state [{chosen.state}]"
             )
         return chosen
+
+    def _candidates(self, target_id: str) -> list[SimulatedDeployment]:
+        deployments = self._state.deployments
+        if target_id in deployments:
+            return [deployments[target_id]]
+        model_of(self._state, target_id)
+        found = [d for d in deployments.values() if d.model_id == target_id]
+        if not found:
+            raise conflict(f"Trained model [{target_id}] must be deployed to use.")
+        return found
 
     def error_at_zero(
         self, target_id: str, deployment: SimulatedDeployment

@@ -1,10 +1,27 @@
 """The models of a cluster."""
 
-from autoscaler.simulation.admission import model_of
-from autoscaler.simulation.errors import SimulatedApiError, conflict
+import re
+
+from autoscaler.simulation.admission import LANGUAGE_IDENTIFICATION, model_of
+from autoscaler.simulation.errors import SimulatedApiError, conflict, invalid_request
 from autoscaler.simulation.memory import required_bytes
 from autoscaler.simulation.specs import ModelSpec
 from autoscaler.simulation.state import ClusterState
+
+_MAX_ID_LENGTH = 64
+
+
+def check_model_id(model_id: str) -> None:
+    """Raise the 400 of an id that callers may not give to a model."""
+    if not re.fullmatch("[a-z0-9]([a-z0-9_.-]*[a-z0-9])?", model_id):
+        raise invalid_request(
+            f"Invalid model_id; '{model_id}' can contain lowercase alphanumeric (a-z and 0-9), "
+            "hyphens or underscores; must start and end with alphanumeric"
+        )
+    if len(model_id) > _MAX_ID_LENGTH:
+        raise invalid_request(
+            f"Invalid model_id; '{model_id}' cannot contain more than {_MAX_ID_LENGTH} characters"
+        )
 
 
 def put_model(state: ClusterState, spec: ModelSpec) -> None:
@@ -26,6 +43,12 @@ def put_model(state: ClusterState, spec: ModelSpec) -> None:
 
 def delete_model(state: ClusterState, model_id: str) -> None:
     """Remove a model; raises the 404, or the 409 if it is deployed."""
+    if model_id == LANGUAGE_IDENTIFICATION:
+        raise SimulatedApiError(
+            400,
+            "status_exception",
+            f"Unable to delete model [{model_id}] as it is required by machine learning",
+        )
     model_of(state, model_id)
     if any(deployment.model_id == model_id for deployment in state.deployments.values()):
         raise conflict(

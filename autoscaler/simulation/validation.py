@@ -3,6 +3,8 @@
 Source: elastic/elasticsearch, core/action/{Start,Update}TrainedModelDeploymentAction.java.
 """
 
+import re
+
 from msgspec import UNSET, Struct, UnsetType
 
 from autoscaler.simulation.deployment import AdaptivePatch, AdaptiveSettings, SimulatedDeployment
@@ -18,6 +20,7 @@ _ALWAYS_ADAPTIVE = "[adaptive_allocations] cannot be disabled when running in se
 class StartParameters(Struct, frozen=True, kw_only=True):
     """The parameters of `_start`. None: the default of the server."""
 
+    deployment_id: str | None = None
     number_of_allocations: int | None
     threads_per_allocation: int
     queue_capacity: int | None
@@ -36,6 +39,13 @@ def check_start(request: StartParameters, behaviour: VersionBehaviour) -> None:
         for name in ("number_of_allocations", "threads_per_allocation", "queue_capacity")
         if (value := getattr(request, name)) is not None and value < 1
     ]
+    if (name := request.deployment_id) and not re.fullmatch(
+        r"\.?[a-z0-9]([a-z0-9_.-]*[a-z0-9])?", name
+    ):
+        complaints.append(
+            f"Invalid deployment_id; '{name}' can contain lowercase alphanumeric (a-z and 0-9), "
+            "hyphens or underscores; must start and end with alphanumeric"
+        )
     threads = request.threads_per_allocation
     if threads > MAX_THREADS or (threads > 0 and threads & (threads - 1)):
         complaints.append(

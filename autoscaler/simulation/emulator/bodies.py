@@ -1,7 +1,9 @@
 """Strict parsing of JSON bodies: an unknown field is an error."""
 
+import json
 import math
 import re
+from collections.abc import Mapping, Sequence
 from typing import Any, TypeVar
 
 import msgspec
@@ -26,10 +28,47 @@ _INTEGERS = frozenset(
 """Fields that are integers of 32 bits."""
 
 
+_TASKS = frozenset(
+    {
+        "fill_mask",
+        "ner",
+        "pass_through",
+        "question_answering",
+        "text_classification",
+        "text_embedding",
+        "text_expansion",
+        "text_similarity",
+        "zero_shot_classification",
+    }
+)
+"""The tasks of models of PyTorch."""
+
+
+def task_of(inference_config: Mapping[str, Any], *, parser: str) -> str:
+    """The task that an `inference_config` is for.
+
+    Raises:
+        SimulatedApiError: 400: it has no task, several, or one that no model has.
+    """
+    unknown = sorted(set(inference_config) - _TASKS)
+    if unknown:
+        reason = f"[1:1] [{parser}] unknown field [{unknown[0]}]"
+        raise SimulatedApiError(400, "x_content_parse_exception", reason)
+    if len(inference_config) != 1:
+        raise SimulatedApiError(
+            400,
+            "illegal_argument_exception",
+            f"[{parser}] [inference_config] must have one inference type, but has "
+            f"{sorted(inference_config)}",
+        )
+    return next(iter(inference_config))
+
+
 def parse_body(raw: bytes, kind: type[Request], *, parser: str) -> Request:
     """The body `raw` as a `kind`; an empty body means `{}`.
 
-    Numbers may be strings, and fractions of an integer are dropped, as by the parser of the server.
+    A key that is given twice is an error. Numbers may be strings, and fractions of an integer are
+    dropped, as by the parser of the server.
 
     Raises:
         SimulatedApiError: 400, with line and column; `parser` is the name of the parser of the
@@ -37,12 +76,21 @@ def parse_body(raw: bytes, kind: type[Request], *, parser: str) -> Request:
     """
     try:
         document = _with_integers(msgspec.json.decode(raw or b"{}"))
+        json.loads(raw or b"{}", object_pairs_hook=_distinct, parse_int=str)
         return msgspec.convert(document, kind, strict=False)
     except msgspec.ValidationError as error:
         reason = _reason(raw, str(error), parser)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         reason = f"[1:1] {error}"
     raise SimulatedApiError(400, "x_content_parse_exception", reason)
+
+
+def _distinct(pairs: Sequence[tuple[str, Any]]) -> None:
+    seen: set[str] = set()
+    for key, _ in pairs:
+        if key in seen:
+            raise msgspec.DecodeError(f"Duplicate field '{key}'")
+        seen.add(key)
 
 
 def _with_integers(value: Any, name: str = "") -> Any:

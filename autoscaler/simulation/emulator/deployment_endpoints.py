@@ -9,7 +9,6 @@ from autoscaler.simulation.cluster import AdaptivePatch, AdaptiveSettings, Simul
 from autoscaler.simulation.emulator.bodies import parse_body
 from autoscaler.simulation.emulator.calls import ApiEndpoint, Call
 from autoscaler.simulation.emulator.emulation import Emulation
-from autoscaler.simulation.emulator.model_endpoints import LANGUAGE_IDENTIFICATION
 from autoscaler.simulation.emulator.parameters import (
     illegal_argument,
     parse_bytes,
@@ -50,12 +49,13 @@ async def start(emulation: Emulation, call: Call) -> AssignmentResponse:
     _require_same_id(model_id, body.model_id)
     wait_for = _one_of("wait_for", query.get("wait_for") or body.wait_for, _LEVELS, "started")
     timeout_s = _timeout_s(call, body.timeout, default_s=cluster.behaviour.start_timeout_s)
-    if model_id == LANGUAGE_IDENTIFICATION:
-        raise SimulatedApiError(
-            400,
-            "status_exception",
-            f"Cannot deploy model [{model_id}]: only models of type [pytorch] can be deployed",
-        )
+    threads = _integer(
+        call,
+        {
+            "threads_per_allocation": body.threads_per_allocation,
+            "inference_threads": body.inference_threads,
+        },
+    )
     cache_size = query.get("cache_size") or body.cache_size
     deployment = cluster.start_deployment(
         model_id,
@@ -67,14 +67,7 @@ async def start(emulation: Emulation, call: Call) -> AssignmentResponse:
                 "model_threads": body.model_threads,
             },
         ),
-        threads_per_allocation=_integer(
-            call,
-            {
-                "threads_per_allocation": body.threads_per_allocation,
-                "inference_threads": body.inference_threads,
-            },
-        )
-        or 1,
+        threads_per_allocation=1 if threads is None else threads,
         queue_capacity=_integer(call, {"queue_capacity": body.queue_capacity}),
         cache_bytes=parse_bytes("cache_size", cache_size) if cache_size else None,
         priority=_one_of("priority", query.get("priority") or body.priority, _PRIORITIES, "normal"),

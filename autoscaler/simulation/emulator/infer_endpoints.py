@@ -3,9 +3,11 @@
 import zlib
 from collections.abc import Sequence
 
-from autoscaler.simulation.emulator.bodies import parse_body
+from autoscaler.simulation.admission import LANGUAGE_IDENTIFICATION
+from autoscaler.simulation.emulator.bodies import parse_body, task_of
 from autoscaler.simulation.emulator.calls import ApiEndpoint, Call
 from autoscaler.simulation.emulator.emulation import Emulation
+from autoscaler.simulation.emulator.parameters import illegal_argument
 from autoscaler.simulation.errors import SimulatedApiError, no_such_deployment
 from autoscaler.simulation.versions import VersionBehaviour
 from autoscaler.wire.deployments import InferRequest, InferResponse
@@ -53,9 +55,10 @@ async def _results(emulation: Emulation, call: Call, body: InferRequest) -> list
     """The results of the documents.
 
     Raises:
-        SimulatedApiError: a document lacks the input field, or its request failed.
+        SimulatedApiError: the model cannot be used, a document lacks the input field, or its
+            request failed.
     """
-    field = _input_field(emulation, call.ids["id"])
+    field = _input_field(emulation, call.ids["id"], body)
     for document in body.docs:
         if not isinstance(document.get(field), str):
             raise SimulatedApiError(
@@ -77,10 +80,32 @@ async def _results(emulation: Emulation, call: Call, body: InferRequest) -> list
     return [_result(document[field]) for document in body.docs]
 
 
-def _input_field(emulation: Emulation, target_id: str) -> str:
-    """The field that the model reads, as its configuration says."""
-    deployment = emulation.cluster.deployments.get(target_id)
-    model_id = target_id if deployment is None else deployment.model_id
+def _input_field(emulation: Emulation, target_id: str, body: InferRequest) -> str:
+    """The field that the model reads, as its configuration says.
+
+    Raises:
+        SimulatedApiError: 403: the request is for another task than that of the model; 404, 409:
+            there is no such model, or it is not deployed.
+    """
+    if target_id == LANGUAGE_IDENTIFICATION:
+        raise illegal_argument(f"inference with the built-in model [{target_id}] is not emulated")
+    asked = None
+    if isinstance(body.inference_config, dict):
+        asked = task_of(body.inference_config, parser="infer_trained_model_request")
+    model_id = emulation.cluster.directory.model_id_of(target_id)
+    stored = emulation.models.get(model_id)  # the task of a model of a scenario is unknown
+    if (
+        asked is not None
+        and stored is not None
+        and asked not in stored.settings["inference_config"]
+    ):
+        tasks = ", ".join(stored.settings["inference_config"])
+        raise SimulatedApiError(
+            403,
+            "status_exception",
+            f"Trained model [{model_id}] is configured for task [{tasks}] but called with task "
+            f"[{asked}]",
+        )
     return emulation.model(model_id).field_names[0]
 
 

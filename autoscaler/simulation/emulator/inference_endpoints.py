@@ -26,6 +26,10 @@ from autoscaler.wire.deployments import AdaptivePatchDocument
 _ANY = "any"
 """The task type that stands for all."""
 
+_TASK_TYPES = frozenset(
+    {_ANY, "chat_completion", "completion", "rerank", "sparse_embedding", "text_embedding"}
+)
+
 
 class ServiceSettings(Struct, frozen=True, kw_only=True):
     """The settings in an update. A null counts as unset; other settings are ignored."""
@@ -55,7 +59,8 @@ class EndpointChange(Struct, frozen=True, kw_only=True):
 
 
 async def get_all(emulation: Emulation, call: Call) -> object:
-    behaviour, task_type = emulation.cluster.behaviour, call.ids.get("task_type", _ANY)
+    behaviour = emulation.cluster.behaviour
+    task_type = _known(call.ids.get("task_type", _ANY))
     endpoints = sorted(emulation.endpoints.values(), key=lambda endpoint: endpoint.inference_id)
     endpoints = [each for each in endpoints if task_type in (_ANY, each.task_type)]
     if behaviour.lists_one_endpoint_each:
@@ -65,10 +70,10 @@ async def get_all(emulation: Emulation, call: Call) -> object:
 
 async def get_one(emulation: Emulation, call: Call) -> object:
     inference_id = call.ids["inference_id"]
+    task_type = _known(call.ids.get("task_type", _ANY))
     endpoint = emulation.endpoints.get(inference_id)
     if endpoint is None:
         raise _unknown(f"Inference endpoint not found [{inference_id}]")
-    task_type = call.ids.get("task_type", _ANY)
     if task_type not in (_ANY, endpoint.task_type):
         raise _bad(
             f"Requested task type [{task_type}] does not match the task type "
@@ -82,7 +87,7 @@ async def update(emulation: Emulation, call: Call) -> object:
     request = parse_body(call.body, UpdateEndpointBody, parser="update_inference_model")
     behaviour = emulation.cluster.behaviour
     in_body = request.task_type if behaviour.task_type_in_body else UNSET
-    task_type = _task_type(call.ids.get("task_type"), in_body)
+    task_type = _known(_task_type(call.ids.get("task_type"), in_body))
     endpoint = emulation.endpoints.get(inference_id)
     if endpoint is None or (endpoint.deployment_id and not behaviour.updates_attached_endpoints):
         raise _unknown(
@@ -109,6 +114,13 @@ async def update(emulation: Emulation, call: Call) -> object:
     updated = replace(endpoint, settings=settings)
     emulation.endpoints[inference_id] = updated
     return _document(emulation, updated)
+
+
+def _known(task_type: str) -> str:
+    """The task type, unless there is none with this name."""
+    if task_type.lower() not in _TASK_TYPES:
+        raise _bad(f"Unknown task_type [{task_type}]")
+    return task_type.lower()
 
 
 def _task_type(in_path: str | None, in_body: str | UnsetType) -> str:

@@ -5,17 +5,16 @@ from typing import Annotated, Any
 
 from msgspec import UNSET, Meta, Struct, UnsetType, field
 
+from autoscaler.simulation.admission import LANGUAGE_IDENTIFICATION
 from autoscaler.simulation.cluster import ModelSpec, SimulatedCluster
-from autoscaler.simulation.emulator.bodies import parse_body
+from autoscaler.simulation.emulator.bodies import parse_body, task_of
 from autoscaler.simulation.emulator.calls import ApiEndpoint, Call
 from autoscaler.simulation.emulator.emulation import Emulation, StoredModel
 from autoscaler.simulation.emulator.matching import Page, find_page
 from autoscaler.simulation.emulator.parameters import illegal_argument
 from autoscaler.simulation.emulator.rendering import LANGUAGE_MODEL_BYTES, stats_document
 from autoscaler.simulation.errors import SimulatedApiError
-
-LANGUAGE_IDENTIFICATION = "lang_ident_model_1"
-"""The built-in model of every cluster, which cannot be deployed."""
+from autoscaler.simulation.model_registry import check_model_id
 
 _INCLUDES = frozenset(
     {
@@ -113,6 +112,8 @@ async def put_model(emulation: Emulation, call: Call) -> object:
             f"only models of type [pytorch] can be emulated, but [{model_id}] is of type "
             f"[{request.model_type}]"
         )
+    task_of(request.inference_config, parser="trained_model_config")
+    check_model_id(model_id)
     if model_id == LANGUAGE_IDENTIFICATION:
         raise SimulatedApiError(
             400, "resource_already_exists_exception", f"Trained model [{model_id}] already exists"

@@ -96,6 +96,12 @@ async def test_the_query_takes_precedence(es):
     [
         ("?number_of_allocations=0", None, 400, "must be a positive integer"),
         ("?threads_per_allocation=3", None, 400, "power of 2"),
+        ("?threads_per_allocation=0", None, 400, "must be a positive integer"),
+        ("", {"threads_per_allocation": 0}, 400, "[threads_per_allocation] must be a positive"),
+        ("", {"inference_threads": 0}, 400, "must be a positive integer"),
+        ("", {"deployment_id": "Not Valid"}, 400, "deployment_id"),
+        ("?deployment_id=no/slash", None, 400, "deployment_id"),
+        ("?deployment_id=no_end_", None, 400, "deployment_id"),
         ("?wait_for=perfect", None, 400, "wait_for"),
         ("?priority=urgent", None, 400, "priority"),
         ("?timeout=0", None, 400, "timeout"),
@@ -112,8 +118,15 @@ async def test_an_invalid_start_is_refused(es, query, body, status, fragment):
 
 async def test_an_unknown_or_undeployable_model(es):
     assert (await es.post("/_ml/trained_models/nope/deployment/_start")).status == 404
-    response = await es.post("/_ml/trained_models/lang_ident_model_1/deployment/_start")
-    assert response.status == 400
+    built_in = "/_ml/trained_models/lang_ident_model_1/deployment/_start"
+    for path, fragment in (
+        (built_in, "cannot be deployed"),
+        (f"{built_in}?number_of_allocations=0", "must be a positive integer"),
+        (f"{built_in}?deployment_id=e5", "existing deployment"),
+    ):
+        response = await es.post(path)
+        assert response.status == 400
+        assert fragment in response.error["reason"]
 
 
 async def test_a_deployment_deleted_during_its_start(es):

@@ -44,6 +44,22 @@ async def test_an_endpoint_reports_its_deployment():
         assert (await es.get("/_inference/nope")).status == 404
 
 
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [
+        ("GET", "/_inference/guessing/_all"),
+        ("GET", "/_inference/guessing/e5"),
+        ("PUT", "/_inference/guessing/e5/_update"),
+    ],
+)
+async def test_an_unknown_task_type_is_refused(method, path):
+    async with owned() as es:
+        refused = await es(method, path, {"service_settings": {"num_allocations": 2}})
+        assert refused.status == 400
+        assert "Unknown task_type [guessing]" in refused.error["reason"]
+        assert (await es.get("/_inference/RERANK/_all")).document["endpoints"] == []
+
+
 async def test_an_owned_deployment_is_changed_through_its_endpoint_only():
     async with owned() as es:
         refused = await es.post(f"{E5}/_update", {"number_of_allocations": 2})

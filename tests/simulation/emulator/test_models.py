@@ -37,6 +37,55 @@ async def test_the_input_field_decides_what_is_read(es):
     assert (await es.post(f"{MODELS}/mine/_infer", {"docs": [{"body": "a"}]})).status == 200
 
 
+@pytest.mark.parametrize(
+    "model_id", ["Upper", "_begins", "ends-", "has%20space", ".hidden", 65 * "a"]
+)
+async def test_the_id_of_a_model_is_checked(es, model_id):
+    refused = await es.put(f"{MODELS}/{model_id}", {})
+    assert (refused.status, refused.error["type"]) == (400, "action_request_validation_exception")
+    assert "model_id" in refused.error["reason"]
+    assert (await es.put(f"{MODELS}/a.b-c_1", {})).status == 200
+
+
+@pytest.mark.parametrize("config", [{}, {"guessing": {}}, {"ner": {}, "text_embedding": {}}])
+async def test_a_model_has_one_known_task(es, config):
+    assert (await es.put(f"{MODELS}/mine", {"inference_config": config})).status == 400
+
+
+async def test_inference_for_another_task_is_refused(es):
+    await es.put(f"{MODELS}/mine", MINE)
+    await es.post(f"{MODELS}/mine/deployment/_start")
+    docs = {"docs": [{"body": "a"}]}
+    for config, status in (
+        ({"text_classification": {}}, 200),
+        ({"ner": {}}, 403),
+        ({"guessing": {}}, 400),
+        ({"ner": {}, "text_classification": {}}, 400),
+        ({}, 400),
+    ):
+        response = await es.post(f"{MODELS}/mine/_infer", {**docs, "inference_config": config})
+        assert response.status == status, response.text
+    # The task of a model of a scenario is not known.
+    asked = {"docs": [{"text_field": "a"}], "inference_config": {"ner": {}}}
+    assert (await es.post(f"{MODELS}/e5/_infer", asked)).status == 200
+
+
+async def test_the_built_in_model_is_neither_deleted_nor_used(es):
+    path = f"{MODELS}/lang_ident_model_1"
+    for force in ("", "?force=true"):
+        refused = await es.delete(f"{path}{force}")
+        assert (refused.status, refused.error["type"]) == (400, "status_exception")
+        assert "required by machine learning" in refused.error["reason"]
+    used = await es.post(f"{path}/_infer", {"docs": [{"text": "hello"}]})
+    assert used.status == 400
+    assert "not emulated" in used.error["reason"]
+
+
+@pytest.mark.parametrize(("model_id", "status"), [("unknown", 404), ("big", 409), ("e5", 400)])
+async def test_the_model_is_looked_for_before_the_documents_are_read(es, model_id, status):
+    assert (await es.post(f"{MODELS}/{model_id}/_infer", {"docs": [{}]})).status == status
+
+
 async def test_models_are_found_by_all_of_their_tags(es):
     await es.put(f"{MODELS}/mine", MINE)
     await es.put(f"{MODELS}/other", {"tags": ["small"]})

@@ -119,3 +119,16 @@ def test_only_json_is_accepted():
 
 def test_structs_used_for_bodies_are_strict():
     assert msgspec.inspect.type_info(UpdateRequest).forbid_unknown_fields
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        b'{"number_of_allocations": 1, "number_of_allocations": 2}',
+        b'{"adaptive_allocations": {"enabled": true, "enabled": false}}',
+    ],
+)
+def test_a_key_that_is_given_twice_is_refused(raw):
+    with pytest.raises(SimulatedApiError, match="Duplicate field") as caught:
+        parse_body(raw, UpdateRequest, parser="update")
+    assert (caught.value.status, caught.value.type) == (400, "x_content_parse_exception")
