@@ -25,8 +25,8 @@ class AssignmentService:
         """Place a new deployment.
 
         Raises:
-            SimulatedApiError: 429, or 409 in the newest versions: not everything fits and the
-                hardware cannot grow; nothing is changed.
+            SimulatedApiError: 429, not everything fits and the hardware cannot grow; nothing is
+                changed.
         """
         name = deployment.deployment_id
         self._state.deployments[name] = deployment
@@ -37,9 +37,8 @@ class AssignmentService:
                 raise _not_enough("start", name)
             reason = f"Could not start deployment [{name}]: no ML nodes with sufficient capacity"
             cause = ("illegal_state_exception", plan.reasons[name])
-            status = 409 if self._state.behaviour.no_room_is_a_conflict else 429
             raise SimulatedApiError(
-                status, "status_exception", f"{reason} were found", caused_by=cause
+                429, "status_exception", f"{reason} were found", caused_by=cause
             )
         self._apply(plan)
 

@@ -67,11 +67,12 @@ class VersionBehaviour(Struct, frozen=True, kw_only=True, dict=True):
         "`_update` refuses a second allocation of low priority",
         source="#139989",
     )
-    no_room_is_a_conflict = Since(
+    failed_start_is_a_conflict = Since(
         "9.4.7, 9.5.4",
-        "`_start` without room, or with a failed route, returns 409 instead of 429 or 500",
+        "`_start` with a failed route, as on a node without room, returns 409 instead of 500",
         source="#155310",
-        note="A late patch of 8.19, which one is unknown, is emulated without it.",
+        note="It turned a 5xx into a 4xx, so the refusal of the planner, a 429 before, is assumed "
+        "to be one still. A late patch of 8.19, which one is unknown, is emulated without it.",
     )
 
     # Adaptive allocations

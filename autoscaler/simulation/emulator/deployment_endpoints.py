@@ -86,7 +86,7 @@ async def _wait_for(
     waited for before.
     """
     cluster, id_ = emulation.cluster, deployment.deployment_id
-    patient = cluster.behaviour.no_room_is_a_conflict
+    patient = cluster.behaviour.failed_start_is_a_conflict
 
     def failed() -> bool:
         has_failed = any(route.state == "failed" for route in deployment.routes.values())
@@ -116,7 +116,7 @@ async def _wait_for(
         )
         cluster.stop_deployment(id_, force=True)
         raise SimulatedApiError(
-            409 if cluster.behaviour.no_room_is_a_conflict else 500,
+            409 if cluster.behaviour.failed_start_is_a_conflict else 500,
             "status_exception",
             f"Could not start trained model deployment [{id_}], the following nodes failed with "
             f"errors [{reasons}]",

@@ -67,6 +67,18 @@ async def test_one_failed_route_of_two_deletes_the_deployment(version, status):
         assert "big" not in es.cluster.deployments
 
 
+@pytest.mark.parametrize("version", ["8.19.12", "9.3", "9.4.7", "9.5.4"])
+async def test_the_planner_refuses_with_a_429_in_all_versions(version):
+    async with client_of(scenario(version=version)) as es:
+        for body, fragment in (
+            ({"threads_per_allocation": 8}, "no ML nodes with sufficient capacity were found"),
+            ({"number_of_allocations": 8}, "not enough resources"),
+        ):
+            refused = await es.post(f"{BIG}/_start", body)
+            assert (refused.status, refused.error["type"]) == (429, "status_exception")
+            assert fragment in refused.error["reason"]
+
+
 async def test_all_parameters_may_be_in_the_body(es):
     body = {
         "deployment_id": "big-two",

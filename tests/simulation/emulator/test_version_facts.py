@@ -3,6 +3,7 @@
 A probe returns what it observes in a version: the value that the table has for it.
 """
 
+import asyncio
 import base64
 from collections.abc import Awaitable, Callable
 
@@ -172,12 +173,16 @@ async def low_priority_check(version):
 
 
 @probe
-async def no_room_is_a_conflict(version):
+async def failed_start_is_a_conflict(version):
     async with running(version) as es:
-        refused = await es.post(f"{BIG}/_start", {"threads_per_allocation": 8})
-        assert refused.status in (409, 429)
+        waiting = asyncio.ensure_future(es.request("POST", f"{BIG}/_start"))
+        await es.clock.advance(1.0)
+        (node,) = es.cluster.deployments["big"].routes
+        await es.post(f"/_emulator/deployments/big/crash?node={node}")
+        response = await es.clock.run(waiting)
+        assert response.status in (409, 500)
         assert not await is_deployed(es, "big")
-        return refused.status == 409
+        return response.status == 409
 
 
 # Adaptive allocations
