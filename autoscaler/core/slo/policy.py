@@ -19,7 +19,8 @@ from autoscaler.core.policies import (
     Situation,
     at_least_for,
 )
-from autoscaler.core.slo import load_distribution
+from autoscaler.core.slo import backlog, load_distribution
+from autoscaler.core.slo.backlog import BacklogModel
 from autoscaler.core.slo.believed_times import believed_times, service_now
 from autoscaler.core.slo.cost_model import CostModel, QueueParameters
 from autoscaler.core.slo.error_budget import (
@@ -29,7 +30,7 @@ from autoscaler.core.slo.error_budget import (
 )
 from autoscaler.core.slo.load_distribution import LoadDistribution
 from autoscaler.core.slo.load_jump import is_unexpected, updated_mixture
-from autoscaler.core.slo.memory import Backlog, SloEstimate, SloMemory
+from autoscaler.core.slo.memory import SloEstimate, SloMemory
 from autoscaler.core.slo.objective import SloObjective
 from autoscaler.core.slo.optional_inputs import optional_inputs, shown_counts
 from autoscaler.core.slo.placement import NodeSlots, node_slots_of, placement_of
@@ -43,10 +44,6 @@ from autoscaler.core.values import Reason, Sample, Step, Value
 
 NEW_NODE_S = 60.0
 """Seconds that a new node takes to load a model, until a lead time has been measured."""
-
-BACKLOG_WAITS = 1.0
-"""A queue is a backlog if serving it takes longer than this many times the max queue wait. 1: from
-there on, its last requests are late."""
 
 HORIZON_POLLS = 3.0
 """Horizon of the queue model, in poll intervals. 3, because a queue outlasts the interval in which
@@ -150,7 +147,7 @@ class SloPolicy(Value, frozen=True, kw_only=True):
             or seen.time_s >= MAX_RECOMPUTE_INTERVAL_S
             or sample.failed
             or is_unexpected(predicted, requests, dispersion)
-            or self._new_backlog(situation, memory)
+            or backlog.is_due(situation, memory, self.drain_s)
         ):
             return self._recomputed(situation, seen)
         return estimate.step, seen
@@ -223,12 +220,16 @@ class SloPolicy(Value, frozen=True, kw_only=True):
                 load,
                 mixture.expected_duration_s,
             )
-        queued = self._queued_within_timeout(situation, mixture.rate_per_s)
-        backlog = None
-        if queued * mean_s > BACKLOG_WAITS * (max_wait_s or 0.0) * max(1, situation.running):
-            backlog = self._backlog(situation, before, queued, load, mean_s)
-            if situation.carried_out:
-                allocations = max(allocations, backlog.allocations)
+        to_drain = BacklogModel(
+            load=load,
+            rate_per_s=mixture.rate_per_s,
+            service_time_s=mean_s,
+            max_queue_wait_s=max_wait_s or 0.0,
+            drain_s=self.drain_s,
+            caller_timeout_s=self.caller_timeout_s,
+        ).backlog(situation, seen)
+        if to_drain is not None and situation.carried_out:
+            allocations = max(allocations, to_drain.allocations)
         least, uncertain = at_least_for(situation)
         allocations = min(max(allocations, least), MAX_ALLOCATIONS)
         forecast_memory, forecast = self._forecast(situation, seen, mean_s, node_slots)
@@ -246,7 +247,7 @@ class SloPolicy(Value, frozen=True, kw_only=True):
             **optional_inputs(
                 attainment,
                 None if situation.carried_out else budget,
-                backlog,
+                to_drain,
                 forecast,
                 forecast_allocations,
                 situation.max_allocations if too_few else None,
@@ -274,7 +275,7 @@ class SloPolicy(Value, frozen=True, kw_only=True):
             attainment=attainment,
             expected_until=expected_until,
             forecast=forecast_memory,
-            backlog=backlog,
+            backlog=to_drain,
             running=situation.running,
             step=step,
         )
@@ -314,25 +315,6 @@ class SloPolicy(Value, frozen=True, kw_only=True):
             return before.expected_until
         return situation.at + (situation.new_node_s or NEW_NODE_S) + self.drain_s
 
-    def _backlog(
-        self,
-        situation: Situation,
-        before: SloEstimate,
-        queued: int,
-        load: float,
-        service_time_s: float,
-    ) -> Backlog:
-        """A queue that has doubled since the previous poll is a new backlog, with the full
-        `drain_s` to serve it. So is one that a dry run has left."""
-        known = before.backlog
-        if situation.carried_out and situation.at <= before.expected_until:
-            known = None
-        at, interval_s = situation.at, situation.sample.interval_s
-        since = at if known is None or 2 * situation.sample.queue_growth > queued else known.since
-        left_s = max(interval_s, since + self.drain_s - at)
-        allocations = math.ceil(load + queued * service_time_s / left_s - 1e-9)
-        return Backlog(since, queued, allocations)
-
     def _forecast(
         self, situation: Situation, seen: SloMemory, service_time_s: float, node_slots: NodeSlots
     ) -> tuple[ForecastMemory | None, Forecast | None]:
@@ -347,21 +329,6 @@ class SloPolicy(Value, frozen=True, kw_only=True):
             memory = self.forecaster.updated(memory, situation.at, load, seen.time_s)
         horizon_s = (situation.new_node_s or NEW_NODE_S) + sample.interval_s
         return memory, self.forecaster.predict(memory, situation.at, horizon_s)
-
-    def _new_backlog(self, situation: Situation, memory: SloMemory) -> bool:
-        """Whether the queue is longer than at the previous poll, or a backlog should have been
-        served by now."""
-        backlog = memory.estimate.backlog
-        if backlog is not None:
-            late_s = situation.at - backlog.since - self.drain_s
-            if late_s <= situation.sample.interval_s:
-                return True
-        return situation.sample.in_flight > max(situation.running, memory.in_flight)
-
-    def _queued_within_timeout(self, situation: Situation, rate_per_s: float) -> int:
-        """Queued requests whose callers have not given up yet."""
-        queued = max(0, situation.sample.in_flight - situation.running)
-        return int(min(queued, max(1.0, rate_per_s * self.caller_timeout_s)))
 
 
 def _timing_hides_chance(sample: Sample, requests: int) -> bool:
