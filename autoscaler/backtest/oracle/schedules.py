@@ -1,8 +1,8 @@
 """The arithmetic of the oracle, compiled: the cheapest sequence of levels, one for each slot.
 
 A level is an allocation count, placed node by node; a slot is the time for which it stays the same.
-A slot passes unfinished work on to the next one, measured as the delay: that work over the offered
-load of the next slot plus 1 erlang, in seconds.
+A slot passes unfinished work on to the next one, measured as the delay: that work over the scale of
+the next slot, which is 1 erlang plus the larger of its offered load and that of the slot before.
 """
 
 import numpy as np
@@ -96,8 +96,25 @@ def _resized(free_at, before, after, now):
 
 
 @njit(cache=True)
+def _late_in_queue(left, before, after, mean_work, limit_s):
+    """Queued requests that become late because their allocations change from `before` to `after`.
+
+    `_serve` has counted those that are late with the allocations at their arrival. Fewer
+    allocations take longer to serve the queue. Requests in service are finished in any case.
+
+    Args:
+        left: allocation-seconds of unfinished work at the time of the change.
+    """
+    queued = left - before * mean_work
+    if after >= before or queued <= 0.0:
+        return 0.0
+    late = max(0.0, queued - after * limit_s) - max(0.0, queued - before * limit_s)
+    return late / mean_work
+
+
+@njit(cache=True)
 def tabulate(
-    at, work, where, slots, edges, placements, lowest, delays_s, loads, limit_s, timeout_s, count
+    at, work, where, slots, edges, placements, lowest, delays_s, scales, limit_s, timeout_s, count
 ):
     """The effect of a level on a slot, by slot, level and the delay at its beginning.
 
@@ -107,7 +124,7 @@ def tabulate(
         placements: a row for each level, with the allocations on each node.
         lowest: the first of the `count` levels that are computed, for each slot.
         delays_s: the delays that are computed, from 0 upwards.
-        loads: offered load of each slot in erlangs, and one more for the time after the last.
+        scales: erlangs for each slot, and one more for the time after the last.
 
     Returns:
         The violations among the slot's requests, and the delay at the start of the next slot.
@@ -128,13 +145,14 @@ def tabulate(
                     left[slot, offset, index] = left[slot, offset - 1, index]
                     continue
                 level = lowest[slot] + offset
-                free_at[:level] = edges[slot] + delays_s[index] * (loads[slot] + 1.0) / level
+                free_at[:level] = edges[slot] + delays_s[index] * scales[slot] / level
                 violations[slot, offset, index] = _serve(
                     at, work, where, slots[slot], slots[slot + 1], placements[level], free_at,
                     limit_s, timeout_s, _UNLIMITED,
                 )  # fmt: skip
-                work_left = _left(free_at, level, edges[slot + 1])
-                left[slot, offset, index] = work_left / (loads[slot + 1] + 1.0)
+                left[slot, offset, index] = (
+                    _left(free_at, level, edges[slot + 1]) / scales[slot + 1]
+                )
                 clean = clean + 1 if violations[slot, offset, index] == 0 else 0
     return violations, left
 
@@ -149,12 +167,17 @@ def _interpolated(values, delays_s, delay_s):
 
 
 @njit(cache=True)
-def costs_to_go(violations, left, lowest, delays_s, nodes, processors, slot_s, lead_s, weight):
+def costs_to_go(
+    violations, left, lowest, delays_s, scales, loads, mean_work, nodes, processors, slot_s, lead_s,
+    weight, limit_s,
+):  # fmt: skip
     """The lowest cost from each slot to the end, by nodes in use and delay.
 
     Dynamic programming, from the last slot to the first. The cost of a level is its
     allocation-seconds, and `weight` for each violation. Levels may change freely from slot to slot,
-    but allocations on another node are also paid for during `lead_s` before they run.
+    but allocations on another node are also paid for during `lead_s` before they run. The level
+    before a slot is not known here; for the queue that it leaves, it is taken as the offered load
+    of that time.
     """
     slots, offsets, buckets = violations.shape
     most_nodes = nodes[-1]
@@ -171,6 +194,10 @@ def costs_to_go(violations, left, lowest, delays_s, nodes, processors, slot_s, l
                 totals[offset] += _interpolated(
                     cost[slot + 1, nodes[level]], delays_s, left[slot, offset, index]
                 )
+                if slot > 0:
+                    totals[offset] += weight * _late_in_queue(
+                        delays_s[index] * scales[slot], loads[slot - 1], level, mean_work, limit_s
+                    )
             for used in range(1, most_nodes + 1):
                 best = np.inf
                 for offset in range(tried):
@@ -182,8 +209,8 @@ def costs_to_go(violations, left, lowest, delays_s, nodes, processors, slot_s, l
 
 @njit(cache=True)
 def roll_out(
-    cost, at, work, where, slots, edges, placements, lowest, count, delays_s, loads, nodes,
-    processors, slot_s, lead_s, weight, limit_s, timeout_s,
+    cost, at, work, where, slots, edges, placements, lowest, count, delays_s, scales, mean_work,
+    nodes, processors, slot_s, lead_s, weight, limit_s, timeout_s,
 ):  # fmt: skip
     """Choose the levels slot after slot, simulating the effect of each."""
     total_slots = len(slots) - 1
@@ -197,6 +224,7 @@ def roll_out(
         for workers in placements[level]:
             free_at[begin : begin + workers].sort()
             begin += workers
+        left = _left(free_at, level, edges[slot])
         first, end = lowest[slot], min(lowest[slot] + count, highest + 1)
         last = min(max(level, first), end - 1)
         best, chosen, best_free = np.inf, level, free_at
@@ -206,6 +234,7 @@ def roll_out(
             total = slot_s * candidate
             if slot > 0:
                 total += lead_s * max(0, candidate - used * processors)
+            total += weight * _late_in_queue(left, level, candidate, mean_work, limit_s)
             to_go = cost[slot + 1, nodes[candidate]]
             affordable = (best - total - to_go.min()) / weight  # violations
             if affordable < 0.0:
@@ -215,7 +244,7 @@ def roll_out(
                 at, work, where, slots[slot], slots[slot + 1], placements[candidate], tried,
                 limit_s, timeout_s, affordable,
             )  # fmt: skip
-            delay_s = _left(tried, candidate, edges[slot + 1]) / (loads[slot + 1] + 1.0)
+            delay_s = _left(tried, candidate, edges[slot + 1]) / scales[slot + 1]
             total += weight * violations + _interpolated(to_go, delays_s, delay_s)
             if total < best:
                 best, chosen, best_free = total, candidate, tried

@@ -85,6 +85,9 @@ class Oracle:
         self._slots = np.searchsorted(workload.at, self._edges)
         sums = np.concatenate([[0.0], np.cumsum(workload.work_s)])
         self._loads = np.append(np.diff(sums[self._slots]) / SLOT_S, 0.0)
+        before = np.concatenate([[0.0], self._loads[:-1]])
+        self._scales = 1.0 + np.maximum(before, self._loads)
+        self._mean_work_s = float(workload.work_s.mean())
         # The work of a slot varies as a Poisson count does, and so do the levels that serve it.
         spread = np.sqrt(self._loads[:-1])
         lowest = np.floor(self._loads[:-1] - SIGMAS_BELOW * spread)
@@ -96,7 +99,7 @@ class Oracle:
         self._requests = (workload.at, workload.work_s, workload.routing)
         self._violations, self._left = schedules.tabulate(
             *self._requests, self._slots, self._edges, self._placements, self._lowest,
-            self._delays_s, self._loads, scenario.slo_wait_s, scenario.timeout_s, self._count,
+            self._delays_s, self._scales, scenario.slo_wait_s, scenario.timeout_s, self._count,
         )  # fmt: skip
 
     def best(self, target: float) -> tuple[Plant, bool]:
@@ -186,13 +189,14 @@ class Oracle:
     def _path(self, weight_s: float, lead_s: float) -> NDArray[np.int64]:
         scenario = self._scenario
         to_go = schedules.costs_to_go(
-            self._violations, self._left, self._lowest, self._delays_s, self._nodes,
-            scenario.processors, SLOT_S, lead_s, weight_s,
+            self._violations, self._left, self._lowest, self._delays_s, self._scales, self._loads,
+            self._mean_work_s, self._nodes, scenario.processors, SLOT_S, lead_s, weight_s,
+            scenario.slo_wait_s,
         )  # fmt: skip
         path: NDArray[np.int64] = schedules.roll_out(
             to_go, *self._requests, self._slots, self._edges, self._placements, self._lowest,
-            self._count, self._delays_s, self._loads, self._nodes, scenario.processors, SLOT_S,
-            lead_s, weight_s, scenario.slo_wait_s, scenario.timeout_s,
+            self._count, self._delays_s, self._scales, self._mean_work_s, self._nodes,
+            scenario.processors, SLOT_S, lead_s, weight_s, scenario.slo_wait_s, scenario.timeout_s,
         )  # fmt: skip
         return path
 

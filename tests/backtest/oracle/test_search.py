@@ -93,6 +93,20 @@ def test_short_crowds_on_further_nodes_cost_less_than_fixed_allocations():
     assert hours(plant) < 9.0
 
 
+def test_load_that_switches_off_costs_little_more_than_its_work():
+    """The queue that a burst leaves is served before the allocations are given up."""
+    rng = np.random.default_rng(5)
+    bursts = [rng.uniform(120.0 * n + 60.0, 120.0 * n + 120.0, 800) for n in range(15)]
+    at = np.sort(np.concatenate(bursts))
+    load = workload(at, rng.lognormal(-0.2, 0.63, len(at)), duration_s=1900.0)
+    place = scenario(
+        processors=40, physical_cores=40, max_allocations=40, service_time_s=1.0, slo_wait_s=2.0
+    )
+    plant, met = Oracle(place, load).best(0.99)
+    assert met
+    assert hours(plant) < 1.2 * load.work_s.sum() / 3600.0
+
+
 @given(st.lists(st.integers(1, 9), min_size=1, max_size=30), st.integers(1, 5))
 def test_a_widened_schedule_extends_each_level_before_and_after(levels, slots):
     wide = widened(np.array(levels), slots).tolist()
