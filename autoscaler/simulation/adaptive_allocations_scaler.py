@@ -160,8 +160,8 @@ class AdaptiveAllocationsScaler(Struct, frozen=True, kw_only=True):
         )
         return desired, decided
 
-    def scaled_from_zero(self) -> "AdaptiveAllocationsScaler":
-        """The scaler after a scale-up from zero, whose cause counts as a request."""
+    def not_idle(self) -> "AdaptiveAllocationsScaler":
+        """The scaler after a request that no process has counted."""
         return AdaptiveAllocationsScaler(
             rate=self.rate, time=self.time, just_scaled=self.just_scaled
         )

@@ -67,20 +67,28 @@ class AdaptiveAllocationsService:
         for deployment in adaptive.values():
             self._evaluate(deployment)
 
-    def scaled_from_zero(self, deployment: SimulatedDeployment) -> None:
-        """A request scales the deployment up from zero, so it is not idle (#115400)."""
-        memory = self._memory.get(deployment.deployment_id)
-        if memory is not None:
-            memory.scaler = memory.scaler.scaled_from_zero()
-            memory.scaled_up_at = self._state.now
+    def request_waits(self, deployment: SimulatedDeployment) -> None:
+        """A request waits for the first allocation: the deployment is not idle (#115400).
+
+        It is scaled up from zero; the time of that is set even if there is no capacity.
+        """
+        memory = self._memory_of(deployment)
+        memory.scaler = memory.scaler.not_idle()
+        memory.scaled_up_at = self._state.now
+        if deployment.requested == 0:
+            with suppress(SimulatedApiError):
+                self._update(deployment, 1)
+
+    def _memory_of(self, deployment: SimulatedDeployment) -> _Memory:
+        return self._memory.setdefault(
+            deployment.deployment_id, _Memory(scaler=AdaptiveAllocationsScaler(), seen={})
+        )
 
     def _evaluate(self, deployment: SimulatedDeployment) -> None:
         now = self._state.now
         counters = {node_id: route.counters(now) for node_id, route in deployment.routes.items()}
         samples = {node_id: sample_of(each) for node_id, each in counters.items()}
-        memory = self._memory.setdefault(
-            deployment.deployment_id, _Memory(scaler=AdaptiveAllocationsScaler(), seen={})
-        )
+        memory = self._memory_of(deployment)
         interval = interval_between(memory.seen, samples, TICK_S)
         memory.seen |= samples
         if interval is None:

@@ -5,7 +5,6 @@ are in the order of elastic/elasticsearch, `TrainedModelAssignmentClusterService
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import suppress
 
 from msgspec import UNSET, UnsetType
 
@@ -28,7 +27,7 @@ from autoscaler.simulation.deployment import (
 )
 from autoscaler.simulation.directory import Directory
 from autoscaler.simulation.dynamic_settings import DynamicSettings
-from autoscaler.simulation.errors import SimulatedApiError, conflict, no_such_deployment
+from autoscaler.simulation.errors import conflict, no_such_deployment
 from autoscaler.simulation.ledger import Ledger
 from autoscaler.simulation.lifecycle import Lifecycle, process_gone, worker_shut_down
 from autoscaler.simulation.memory import MemoryReservation, MemoryStatistics
@@ -156,7 +155,7 @@ class SimulatedCluster(Conditions):
             self._lifecycle.finish_drained()
             self.resident_memory.end_oversized()
             self._traffic.expire()
-            self._scale_from_zero()
+            self._ask_for_allocations()
             events.run_due(at)
             if at >= to:
                 break
@@ -322,12 +321,13 @@ class SimulatedCluster(Conditions):
         """`_infer`: one request per document, each routed separately. Advance for the results."""
         deployment = self.directory.serving(target_id)
         if error := self.directory.error_at_zero(target_id, deployment):
-            self._scale_up_from_zero(deployment)
+            self._zero_queue.count_unknown()
+            self._adaptive.request_waits(deployment)
             raise error
         requests = self._traffic.infer(
             deployment, documents, timeout_s=timeout_s, priority=priority
         )
-        self._scale_from_zero()
+        self._ask_for_allocations()
         return requests
 
     def drive(
@@ -340,17 +340,10 @@ class SimulatedCluster(Conditions):
         """
         self._traffic.drive(deployment_id, arrivals, timeout_s)
 
-    def _scale_from_zero(self) -> None:
-        """Scale up deployments at zero with requests. Without capacity the requests time out."""
-        for deployment in self._zero_queue.deployments_at_zero():
-            self._scale_up_from_zero(deployment)
-
-    def _scale_up_from_zero(self, deployment: SimulatedDeployment) -> None:
-        if deployment.requested > 0:
-            return
-        with suppress(SimulatedApiError):
-            self._scale_internally(deployment, 1)
-            self._adaptive.scaled_from_zero(deployment)
+    def _ask_for_allocations(self) -> None:
+        """Scale up deployments at zero with new requests. Without capacity these time out."""
+        for deployment in self._zero_queue.take_wanted():
+            self._adaptive.request_waits(deployment)
 
     def _forget_empty(self) -> None:
         """Delete the deployments without allocations."""

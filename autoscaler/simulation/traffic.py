@@ -136,6 +136,10 @@ class Traffic:
     def release(self, deployment: SimulatedDeployment) -> None:
         """Route the requests that waited for the first allocation."""
         offers = self._zero_queue.take_all(deployment)
+        for _, deadline, _, _, request in offers:
+            if request is not None:
+                request.deadline = deadline
+                heappush(self._deadlines, (deadline, next(self._serial), request))
         if offers:
             self._route(deployment, offers, self._state.now)
 
@@ -146,7 +150,7 @@ class Traffic:
             if not request.done and deadline > self._state.now:
                 return
             heappop(self._deadlines)
-            if not request.done:
+            if not request.done and request.deadline <= deadline:  # otherwise it began again
                 request.time_out()
 
     def next_resume_at(self) -> float | None:

@@ -213,6 +213,22 @@ class VersionBehaviour(Struct, frozen=True, kw_only=True, dict=True):
         until="9.3.5, 9.4",
         source="#146806, #146910",
     )
+    waits_through_failures = Since(
+        "9.4.7, 9.5.4",
+        "a request that waits for an allocation waits on, up to its time-out, when all routes have "
+        "failed; before, it is a 500",
+        source="#155310, `InferenceWaitForAllocation`",
+        note="As with the 409 of `_start`, 8.19 is emulated without it.",
+    )
+    waiting_count_drifts = Since(
+        "8.16",
+        "defect: a waiting request that fails, because the deployment is removed or all its routes "
+        "have failed, leaves the count of waiting requests twice, so that more than 99 may wait",
+        until="9.4.6, 9.5.1",
+        source="#154483, #154577",
+        note="The fix was merged on 27 July 2026; that these are the first releases with it is "
+        "inferred. A patch of 8.19, which one is unknown, has it too; 8.19 is emulated without it.",
+    )
     waits_for_requested_id = Since(
         "8.16",
         "defect: at 0 allocations, `_infer` by the id of the model, where that of the deployment "

@@ -12,7 +12,7 @@ from autoscaler.simulation.process import Offer
 from autoscaler.simulation.state import ClusterState
 
 MAX_WAITING = 99
-"""Maximum requests that wait, over all deployments."""
+"""Maximum requests that wait, over all deployments, as the server counts them."""
 
 
 class ZeroQueue:
@@ -21,6 +21,8 @@ class ZeroQueue:
     def __init__(self, state: ClusterState) -> None:
         self._state = state
         self._waiting: list[tuple[SimulatedDeployment, Sequence[Offer]]] = []  # documents of each
+        self._counted = 0  # of them; fewer, in versions where the count drifts
+        self._wanted: dict[str, None] = {}  # ids of deployments, see `take_wanted`
 
     def admits(self, deployment: SimulatedDeployment) -> bool:
         """Whether requests of a deployment without usable routes may wait here.
@@ -33,9 +35,17 @@ class ZeroQueue:
     def take(self, deployment: SimulatedDeployment, documents: Sequence[Offer]) -> None:
         """Let one request, with all its documents, wait; or refuse it."""
         self._expire(documents[0][0])
-        error = self._refusal(deployment)
-        if error is not None:
-            self._refuse(deployment, documents, error)
+        if not self.admits(deployment):
+            self._refuse(deployment, documents, not_allocated(deployment))
+            return
+        self._wanted[deployment.deployment_id] = None
+        if self._counted >= MAX_WAITING:
+            self._refuse(deployment, documents, _too_many(deployment))
+            return
+        self._counted += 1
+        if self._fails(deployment):
+            self._count_failures(1)
+            self._refuse(deployment, documents, _failed(deployment))
             return
         self._waiting.append((deployment, documents))
         for document in documents:
@@ -43,45 +53,64 @@ class ZeroQueue:
                 document[4].waits_for = deployment.deployment_id
 
     def take_all(self, deployment: SimulatedDeployment) -> list[Offer]:
-        """Remove and return the documents that wait for a deployment."""
-        self._expire(self._state.now)
-        taken = [
-            document
-            for waiting, documents in self._waiting
-            if waiting is deployment
-            for document in documents
+        """Remove and return the documents that wait for a deployment, which can serve them now.
+
+        Their time-outs begin again: the server starts one for the wait, and one for the inference.
+        """
+        now = self._state.now
+        requests = self._leave(deployment)
+        self._counted -= len(requests)
+        return [
+            (at, now + deadline - at, size, high, request)
+            for documents in requests
+            for at, deadline, size, high, request in documents
         ]
-        self._waiting = [each for each in self._waiting if each[0] is not deployment]
-        for document in taken:
-            if document[4] is not None:
-                document[4].waits_for = None
-        return taken
 
     def reject_removed(self, deployment: SimulatedDeployment) -> None:
         """Refuse the waiting requests, because the deployment is removed."""
-        self._refuse(deployment, self.take_all(deployment), removed(deployment.deployment_id))
+        self._reject(deployment, removed(deployment.deployment_id))
 
     def reject_failed(self, deployment: SimulatedDeployment) -> None:
         """Refuse the waiting requests, because all routes of the deployment have failed."""
-        self._refuse(deployment, self.take_all(deployment), _failed(deployment))
+        if self._fails(deployment):
+            self._reject(deployment, _failed(deployment))
 
-    def deployments_at_zero(self) -> list[SimulatedDeployment]:
-        """Deployments at zero allocations with waiting requests."""
-        names = dict.fromkeys(deployment.deployment_id for deployment, _ in self._waiting)
-        found = (self._state.deployments.get(name) for name in names)
-        return [deployment for deployment in found if deployment and deployment.requested == 0]
+    def count_unknown(self) -> None:
+        """Count a request that waits for a deployment that does not exist, and so fails at once."""
+        self._counted += 1
+        self._count_failures(1)
 
-    def _refusal(self, deployment: SimulatedDeployment) -> SimulatedApiError | None:
-        if not self.admits(deployment):
-            return not_allocated(deployment)
-        if len(self._waiting) >= MAX_WAITING:
-            return SimulatedApiError(
-                429,
-                "status_exception",
-                f"Too many pending requests wait for an allocation of deployment "
-                f"[{deployment.deployment_id}]",
-            )
-        return _failed(deployment) if deployment.all_failed else None
+    def take_wanted(self) -> list[SimulatedDeployment]:
+        """Deployments for which requests have begun to wait, or were too many, since the last call.
+
+        Each such request asks for an allocation, and shows that the deployment is not idle.
+        """
+        found = [self._state.deployments.get(name) for name in self._wanted]
+        self._wanted.clear()
+        return [deployment for deployment in found if deployment is not None]
+
+    def _leave(self, deployment: SimulatedDeployment) -> list[Sequence[Offer]]:
+        """Remove and return the requests that wait for a deployment."""
+        self._expire(self._state.now)
+        left = [documents for waiting, documents in self._waiting if waiting is deployment]
+        self._waiting = [each for each in self._waiting if each[0] is not deployment]
+        for documents in left:
+            for document in documents:
+                if document[4] is not None:
+                    document[4].waits_for = None
+        return left
+
+    def _reject(self, deployment: SimulatedDeployment, error: SimulatedApiError) -> None:
+        requests = self._leave(deployment)
+        self._count_failures(len(requests))
+        for documents in requests:
+            self._refuse(deployment, documents, error)
+
+    def _fails(self, deployment: SimulatedDeployment) -> bool:
+        return deployment.all_failed and not self._state.behaviour.waits_through_failures
+
+    def _count_failures(self, requests: int) -> None:
+        self._counted -= requests * (2 if self._state.behaviour.waiting_count_drifts else 1)
 
     def _refuse(
         self,
@@ -96,6 +125,7 @@ class ZeroQueue:
         """Book and remove the requests whose deadline has passed."""
         for deployment, documents in self._waiting:
             if documents[0][1] <= now:
+                self._counted -= 1
                 count = len(documents)
                 deployment.ledger.book(requests=count, timed_out=count, never_served=count)
         self._waiting = [each for each in self._waiting if each[1][0][1] > now]
@@ -125,6 +155,15 @@ def removed(target_id: str) -> SimulatedApiError:
     """The error of requests that wait for an allocation of a deployment that does not exist."""
     return conflict(
         f"[{target_id}] Error waiting for a model allocation, model assignment has been removed"
+    )
+
+
+def _too_many(deployment: SimulatedDeployment) -> SimulatedApiError:
+    return SimulatedApiError(
+        429,
+        "status_exception",
+        f"Too many pending requests wait for an allocation of deployment "
+        f"[{deployment.deployment_id}]",
     )
 
 

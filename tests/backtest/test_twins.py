@@ -1,5 +1,6 @@
 """The compiled processes and those of the emulator have the same counts at every poll."""
 
+from itertools import pairwise
 from zlib import crc32
 
 import msgspec
@@ -10,7 +11,7 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from autoscaler.backtest.world.plant import DEPLOYMENT_ID, MODEL_BYTES, MODEL_ID, WARM_S, Plant
-from autoscaler.simulation.cluster import SimulatedCluster
+from autoscaler.simulation.cluster import AdaptivePatch, SimulatedCluster
 from autoscaler.simulation.emulator.matching import Page
 from autoscaler.simulation.emulator.rendering import stats_document
 from autoscaler.simulation.errors import SimulatedApiError
@@ -186,3 +187,42 @@ def test_threads_beyond_the_cores_slow_down_both(factor):
     assert plant == emulator
     mean_s = plant.nodes[0].mean_inference_s
     assert mean_s == pytest.approx(factor * load.work_s.mean(), rel=0.02)
+
+
+def test_both_report_the_same_at_zero_with_adaptive_allocations():
+    """Bursts 1000 s apart: each is followed by 900 s without requests, and zero allocations."""
+    scene = scenario(
+        nodes=2,
+        processors=3,
+        physical_cores=3,
+        max_allocations=6,
+        timeout_s=2.0,
+        load_s=3.3,
+        version="8.17.0",
+    )
+    rng = np.random.default_rng(4)
+    at = np.sort(np.concatenate([1200.0 * burst + rng.random(600) * 60.0 for burst in range(3)]))
+    load = workload(at, rng.lognormal(np.log(0.15) - 0.2, 0.63, len(at)), duration_s=3600.0)
+    twins = Twins(scene, load, allocations=1)
+    twins.plant.enable_adaptive_allocations(0, 6)
+    settings = AdaptivePatch(enabled=True, min_number_of_allocations=0, max_number_of_allocations=6)
+    twins.cluster.update_deployment(DEPLOYMENT_ID, adaptive=settings)
+    numbers = []
+    tick_at = load.start - WARM_S - scene.load_s
+    while tick_at < load.start + 3600.0:
+        tick_at += 10.0
+        if tick_at < load.start:
+            continue
+        twins.plant.advance(tick_at)
+        twins.plant.run_adaptive_scaler()
+        twins.advance(tick_at + 5.1)
+        plant, emulator = twins.reports()
+        assert plant == emulator
+        numbers.append(twins.plant.requested)
+    wakes = [b for a, b in pairwise(numbers) if a == 0 < b]
+    assert len(wakes) == 2
+    ledger = twins.cluster.deployments[DEPLOYMENT_ID].ledger
+    outcomes = np.bincount(twins.plant.fleet.outcomes, minlength=5)
+    assert outcomes.tolist() == [0, ledger.completed, ledger.rejected, ledger.timed_out, 0]
+    assert ledger.timed_out > 10, "some time out while the first process loads"
+    assert np.nanmax(twins.plant.fleet.waits_s) > scene.timeout_s, "time-outs begin again"

@@ -114,7 +114,7 @@ def test_an_idle_deployment_is_scaled_to_zero():
         desired, scaler = scaler.decide(1, limits)
         decisions.append(desired)
     assert decisions == [1] * 90 + [0]
-    assert scaler.scaled_from_zero().decide(1, limits)[0] == 1
+    assert scaler.not_idle().decide(1, limits)[0] == 1
 
 
 def test_a_minimum_keeps_an_idle_deployment():

@@ -29,10 +29,10 @@ def serving(allocations: int = 6, *nodes, **other):
     return after(world, 5.0), deployment
 
 
-def zero(**other):
+def zero(started_after_s=70.0, **other):
     world = cluster(node("a"), **other)
     deployment = world.start_deployment("acme", adaptive=TO_ZERO)
-    after(world, 70.0)
+    after(world, started_after_s)
     world.update_deployment("acme", number_of_allocations=0, internal=True)
     return after(world, 1.0), deployment
 
@@ -178,8 +178,78 @@ def test_requests_to_a_starting_deployment_wait_if_its_settings_allow_zero(minim
 def test_a_request_that_waited_times_out_like_others_once_it_is_in_a_process():
     world, _ = zero(models=(model(load_s=5.0, service_time_s=60.0),))
     (request,) = world.infer("acme")
-    after(world, 11.0)
+    after(world, 14.9)
+    assert not request.done
+    after(world, 0.2)
     assert (request.error.status, request.error.type) == (408, "status_exception")
+    assert request.finished_at == pytest.approx(request.arrived + 5.0 + 10.0)
+
+
+def test_the_time_out_of_a_request_that_waited_begins_again():
+    world, deployment = zero(models=(model(load_s=8.0, service_time_s=5.0, service_cv=0.0),))
+    documents = world.infer("acme")
+    world.drive("acme", iter([Arrival(world.now + 0.5)]))
+    after(world, 14.0)
+    assert [document.state for document in documents] == ["completed"]
+    after(world, 5.0)
+    assert (deployment.ledger.completed, deployment.ledger.timed_out) == (2, 0)
+    assert deployment.ledger.wait_percentile(1.0) > 12.0, "waits begin at the arrival"
+    world, deployment = zero(models=(model(load_s=11.0),))
+    (request,) = world.infer("acme")
+    after(world, 12.0)
+    assert request.error.type == "model_deployment_timeout_exception"
+
+
+def test_each_request_that_waits_shows_that_the_deployment_is_not_idle():
+    """It loads for 2000 s, longer than the 900 s after which an idle one is scaled to zero."""
+    world, deployment = zero(2010.0, models=(model(load_s=2000.0),), version="8.16")
+    world.drive("acme", iter([Arrival(world.now + 100.0 * i) for i in range(19)]))
+    after(world, 2050.0)
+    assert deployment.state == "started"
+    assert deployment.ledger.completed == 0, "all had timed out"
+    after(world, 550.0)
+    assert deployment.requested == 1, "the last request was 800 s ago"
+    after(world, 200.0)
+    assert deployment.requested == 0
+
+
+def test_a_request_that_wakes_in_vain_is_not_tried_again():
+    world, deployment = zero(version="9.4.5")
+    world.remove_node("a")
+    (request,) = world.infer("acme", timeout_s=60.0)
+    after(world, 5.0)
+    assert (deployment.requested, request.done) == (0, False)
+    world.add_node(node("a"))
+    after(world, 5.0)
+    assert deployment.requested == 0, "only a request asks for an allocation"
+    world.infer("acme")
+    after(world, 5.0)
+    assert request.state == "completed"
+
+
+@pytest.mark.parametrize(("version", "more"), [("9.4.5", 50), ("9.4.6", 0)])
+def test_requests_that_fail_while_they_wait_are_counted_twice_in_some_versions(version, more):
+    world, _ = zero(models=(model(load_s=60.0), model("other", load_s=60.0)), version=version)
+    world.start_deployment("other", adaptive=TO_ZERO)
+    for _ in range(50):
+        world.infer("acme")
+    world.stop_deployment("acme")
+    waiting = [world.infer("other")[0] for _ in range(160)]
+    assert sum(not request.done for request in waiting) == 99 + more
+
+
+def test_waiting_requests_wait_on_when_every_route_has_failed_in_the_newest_versions():
+    world, _ = zero(models=(model(load_s=60.0),), version="9.5.4")
+    (request,) = world.infer("acme")
+    after(world, 1.0)
+    world.crash_process("acme", "a")
+    assert not request.done
+    assert not world.infer("acme")[0].done
+    after(world, 10.0)
+    assert (request.error.status, request.error.type) == (
+        408,
+        "model_deployment_timeout_exception",
+    )
 
 
 def test_waiting_requests_fail_when_every_route_has_failed():

@@ -95,12 +95,20 @@ class Fleet:
             # Those who gave up are no longer in the queue of Elasticsearch.
             slot["head"] = (before["head"] + before["reported"]) % self._queues.shape[1]
             slot["queued"] = before["queued"] - before["reported"]
+            self._begin_time_outs(index, int(slot["head"][0]), int(slot["queued"][0]))
         slot["allocations"], slot["slow_down"], slot["now"] = allocations, 1.0, self.now
         slot["warm_until"] = self.now + self._warm_up_s
         slot["capacity"] = self._queues.shape[1]
         slot["minute_ends"] = self.now + MINUTE_S
         self._slots[index] = slot[0]
         return FleetProcess(self, index, self.now, threads)
+
+    def _begin_time_outs(self, index: int, head: int, queued: int) -> None:
+        """Begin the time-outs of the requests in a queue again, as when they are routed."""
+        queue = self._queues[index]
+        places = (head + np.arange(queued)) % len(queue)
+        queue["waited"][places] += self.now - queue["at"][places]
+        queue["at"][places] = self.now
 
     def wait_for_process(self) -> None:
         """From now on requests wait for the first process, at most 99 of them."""

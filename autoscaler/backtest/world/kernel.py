@@ -68,7 +68,8 @@ FLEET = np.dtype(
 
 TRY = np.dtype(
     [
-        ("at", np.float64),  # instant of arrival, also if it is still to come
+        ("at", np.float64),  # instant of arrival, also if it is still to come; time-outs begin here
+        ("waited", np.float64),  # if queued: before `at`, for the first process
         ("finish", np.float64),
         ("seconds", np.float64),  # of service
         ("attempt", np.int64),  # twice the request's index, plus 1 for a retry
@@ -140,8 +141,8 @@ def _fail(fleet, retries, retry_draw, outcome, attempt, why, at):
 
 
 @_inlined
-def _begin(slot, servers, fleet, retries, retry_draw, outcome, work, wait, attempt, at, now):
-    """Let a free worker take a request that arrived at `at`."""
+def _begin(slot, servers, fleet, retries, retry_draw, outcome, work, wait, attempt, at, prior, now):
+    """Let a free worker take a request that was routed at `at`, after a `prior` wait."""
     seconds = work[attempt >> 1] * slot.slow_down
     if now < slot.warm_until:
         seconds *= fleet.warm_up_factor
@@ -149,7 +150,7 @@ def _begin(slot, servers, fleet, retries, retry_draw, outcome, work, wait, attem
     _push(servers, slot.busy, at, now + seconds, seconds, attempt)
     slot.busy += 1
     if attempt & 1 == 0:
-        wait[attempt >> 1] = now - at
+        wait[attempt >> 1] = now - at + prior
     if now + seconds > at + fleet.timeout_s:
         _fail(fleet, retries, retry_draw, outcome, attempt, TIMED_OUT, at + fleet.timeout_s)
 
@@ -162,6 +163,7 @@ def _advance(slot, servers, queue, fleet, retries, retry_draw, outcome, work, wa
     while True:
         while slot.queued > 0 and slot.busy < slot.allocations:
             attempt, at = queue[slot.head].attempt, queue[slot.head].at
+            waited = queue[slot.head].waited
             slot.head += 1
             if slot.head == capacity:
                 slot.head = 0
@@ -174,7 +176,10 @@ def _advance(slot, servers, queue, fleet, retries, retry_draw, outcome, work, wa
                 else:
                     _fail(fleet, retries, retry_draw, outcome, attempt, TIMED_OUT, deadline)
                 continue
-            _begin(slot, servers, fleet, retries, retry_draw, outcome, work, wait, attempt, at, now)
+            _begin(
+                slot, servers, fleet, retries, retry_draw, outcome, work, wait, attempt, at,
+                waited, now,
+            )  # fmt: skip
         if slot.busy == 0 or servers[0].finish > until:
             break
         now = servers[0].finish
@@ -317,12 +322,14 @@ def run(
             slot.reported = 0
         if slot.busy < slot.allocations:
             _begin(
-                slot, server, fleet, retries, retry_draw, outcome, work, wait, attempt, comes, comes
-            )
+                slot, server, fleet, retries, retry_draw, outcome, work, wait, attempt, comes, 0.0,
+                comes,
+            )  # fmt: skip
         elif slot.queued < slot.capacity:
             place = (slot.head + slot.queued) % len(queue)
             queue[place].attempt = attempt
             queue[place].at = comes
+            queue[place].waited = 0.0
             slot.queued += 1
             fleet.next_expiry = min(fleet.next_expiry, comes + fleet.timeout_s)
         else:

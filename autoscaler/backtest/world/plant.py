@@ -6,7 +6,6 @@ happens.
 """
 
 import math
-from contextlib import suppress
 from typing import NamedTuple
 
 from autoscaler.backtest.world.fleet import CallerSettings, Fleet, FleetTotals
@@ -30,7 +29,7 @@ from autoscaler.simulation.deployment import (
     Parameters,
     SimulatedDeployment,
 )
-from autoscaler.simulation.errors import SimulatedApiError, conflict
+from autoscaler.simulation.errors import conflict
 from autoscaler.simulation.ledger import Ledger
 from autoscaler.simulation.lifecycle import Lifecycle, worker_shut_down
 from autoscaler.simulation.placement import AssignmentPlan
@@ -280,7 +279,7 @@ class Plant:
         self._lifecycle.finish_drained()
         self._state.events.run_due(self._state.now)
         if self._fleet.requests_wait and not self.requested and self._waits_at_zero:
-            self._scale_from_zero()
+            self._adaptive.request_waits(self._deployment)
         self._update_control()
 
     @property
@@ -289,12 +288,6 @@ class Plant:
         deployment = self._deployment
         able = self._state.behaviour.zero_allocations and deployment.state != STOPPING
         return able and deployment.adaptive is not None and deployment.adaptive.scales_to_zero
-
-    def _scale_from_zero(self) -> None:
-        """A request scales the deployment up. Without capacity it times out."""
-        with suppress(SimulatedApiError):
-            self._scale(self._deployment, 1)
-            self._adaptive.scaled_from_zero(self._deployment)
 
     def _update_control(self) -> None:
         """Record changes, and the next instant at which other than a request may happen."""

@@ -43,7 +43,7 @@ def stats_of(deployment: SimulatedDeployment, now: float) -> DeploymentStats:
         sum([node.rejections for node in nodes]),
         sum([node.timeouts for node in nodes]),
         sum([node.peak_throughput_per_minute or 0 for node in nodes]),
-        required_bytes(parameters.model_id, size_bytes, size_bytes),
+        required_bytes(parameters.model_id, size_bytes, size_bytes) if deployment.requested else 0,
         nodes,
     )
 

@@ -71,8 +71,8 @@ async def _results(emulation: Emulation, call: Call, body: InferRequest) -> list
         lambda: (
             any(request.error for request in requests) or all(request.done for request in requests)
         ),
-        # The cluster itself ends every request at its time-out.
-        timeout_s=timeout_s + 1.0,
+        # The cluster itself ends every request: at its time-out, or at a second one after a wait.
+        timeout_s=2.0 * timeout_s + 1.0,
     )
     for request in requests:
         if request.error is not None:

@@ -7,6 +7,7 @@ import asyncio
 import base64
 from collections.abc import Awaitable, Callable
 
+import msgspec
 import pytest
 
 from autoscaler.simulation.scenario import (
@@ -26,6 +27,7 @@ E5 = f"{MODELS}/e5/deployment"
 BIG = f"{MODELS}/big/deployment"
 MINE = "/_inference/text_embedding/e5/_update"
 DOC = {"docs": [{"text_field": "hello"}]}
+DOC_BYTES, JSON = msgspec.json.encode(DOC), {"Content-Type": "application/json"}
 TO_ZERO = {"adaptive_allocations": {"enabled": True, "min_number_of_allocations": 0}}
 OWNED = ScenarioDeployment(model_id="e5", owned_by_endpoint=True)
 
@@ -462,6 +464,50 @@ async def shutdown_forgets_zero(version):
         await at_zero(es)
         assert (await es.delete("/_emulator/nodes/ml-2")).status == 200
         return not await is_deployed(es)
+
+
+async def asleep(es):
+    """Brings a deployment to zero that loads for a minute; whether the version has zero."""
+    if (await es.post(f"{E5}/_update", TO_ZERO)).status == 400:
+        return False
+    await at_zero(es)
+    return True
+
+
+SLOW = [ScenarioModel(model_id="e5", load_s=60.0), ScenarioModel(model_id="big", load_s=60.0)]
+
+
+@probe
+async def waits_through_failures(version):
+    async with running(version, models=SLOW) as es:
+        await es.clock.advance(90.0)
+        if not await asleep(es):
+            return False
+        waiting = asyncio.ensure_future(es.request("POST", f"{MODELS}/e5/_infer", DOC_BYTES, JSON))
+        await es.clock.advance(1.0)
+        (node,) = es.cluster.deployments["e5"].routes
+        await es.post(f"/_emulator/deployments/e5/crash?node={node}")
+        response = await es.clock.run(waiting)
+        assert response.status in (408, 500)
+        return response.status == 408
+
+
+@probe
+async def waiting_count_drifts(version):
+    async with running(version, models=SLOW) as es:
+        await es.clock.advance(90.0)
+        if not await asleep(es):
+            return False
+        infer = es.cluster.infer
+        for _ in range(60):
+            infer("e5")
+        await es.delete("/_emulator/deployments/e5")
+        body = {"adaptive_allocations": {"enabled": True, "min_number_of_allocations": 0}}
+        assert (await es.post(f"{E5}/_start?wait_for=starting", body)).status == 200
+        refused = [infer("e5")[0].error for _ in range(120)]
+        assert {error.status for error in refused if error} <= {429}
+        assert refused.count(None) in (99, 120)
+        return refused.count(None) > 99
 
 
 @probe
