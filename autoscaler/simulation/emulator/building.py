@@ -78,7 +78,7 @@ def _security(settings: SecuritySettings | None) -> Security | None:
         if account.password is not None:
             passwords[f"{account.username}:{account.password}"] = user
         if account.token is not None:
-            tokens[account.token] = user
+            tokens[account.token] = User(username=user.username, roles=user.roles, by_token=True)
         if account.api_key is not None:
             key_id = account.api_key.partition(":")[0]
             api_keys[account.api_key] = User(

@@ -80,7 +80,7 @@ async def start(emulation: Emulation, call: Call) -> AssignmentResponse:
 async def _wait_for(
     emulation: Emulation, deployment: SimulatedDeployment, level: str, timeout_s: float
 ) -> None:
-    """Wait until a deployment has reached a state, or can no longer reach it.
+    """Wait until a deployment has reached a state, or no node loads it that could change this.
 
     One failed route is enough to delete the deployment. In versions with the 409, the others are
     waited for before.
@@ -97,7 +97,7 @@ async def _wait_for(
             cluster.deployments.get(id_) is not deployment
             or failed()
             or _LEVELS.index(deployment.allocation_state()) >= _LEVELS.index(level)
-            or (bool(deployment.routes) and not deployment.loading)
+            or not deployment.loading
         )
 
     if not await emulation.until(decided, timeout_s=timeout_s):

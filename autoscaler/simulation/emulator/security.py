@@ -49,6 +49,7 @@ class User(Struct, frozen=True, kw_only=True):
     username: str
     roles: tuple[str, ...]
     api_key_id: str | None = None
+    by_token: bool = False
 
 
 class Security(Struct, frozen=True, kw_only=True):

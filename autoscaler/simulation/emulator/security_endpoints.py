@@ -23,7 +23,7 @@ async def authenticate(emulation: Emulation, call: Call) -> AuthenticateResponse
         roles=list(call.user.roles),
         authentication_realm=realm,
         lookup_realm=realm,
-        authentication_type="api_key" if by_key else "realm",
+        authentication_type=("api_key" if by_key else "token" if call.user.by_token else "realm"),
     )
     if call.user.api_key_id is not None:
         response.api_key = ApiKeyInfo(id=call.user.api_key_id, name=call.user.username)

@@ -302,3 +302,12 @@ async def test_user_and_privileges():
         granted = read(response, HasPrivilegesResponse)
         assert granted.cluster == {"manage_ml": False, "monitor_ml": True}
         assert not granted.has_all_requested
+
+
+async def test_a_token_is_reported_as_such():
+    accounts = [Account(username="scaler", roles=["superuser"], token="t1")]
+    async with client_of(scenario(security=SecuritySettings(accounts=accounts))) as es:
+        headers = {"Authorization": "Bearer t1"}
+        user = (await es.get("/_security/_authenticate", headers=headers)).document
+        assert user["authentication_type"] == "token"
+        assert "api_key" not in user

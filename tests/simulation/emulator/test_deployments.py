@@ -67,6 +67,21 @@ async def test_one_failed_route_of_two_deletes_the_deployment(version, status):
         assert "big" not in es.cluster.deployments
 
 
+async def test_a_start_that_nothing_fits_is_not_waited_for_where_hardware_can_grow(es):
+    """No node loads it, so that waiting ends, and the 200 does not say that it runs."""
+    await es.post("/_emulator/conditions", {"can_grow": True})
+    before = es.clock.now()
+    response = await es.post(
+        f"{BIG}/_start?wait_for=fully_allocated", {"threads_per_allocation": 8}
+    )
+    assert (response.status, es.clock.now()) == (200, before)
+    assignment = response.document["assignment"]
+    assert (assignment["assignment_state"], assignment["routing_table"]) == ("starting", {})
+    assert "insufficient allocated processors" in assignment["reason"]
+    status = (await es.deployment("big"))["allocation_status"]
+    assert status == {"allocation_count": 0, "target_allocation_count": 1, "state": "starting"}
+
+
 @pytest.mark.parametrize("version", ["8.19.12", "9.3", "9.4.7", "9.5.4"])
 async def test_the_planner_refuses_with_a_429_in_all_versions(version):
     async with client_of(scenario(version=version)) as es:
