@@ -92,6 +92,8 @@ def test_several_clusters_run_side_by_side():
 def test_a_scenario_can_be_a_file_and_require_credentials(tmp_path):
     path = tmp_path / "cluster.toml"
     path.write_text('nodes = [{name = "a"}]')
+    with serve(str(path)) as cluster:
+        assert elasticsearch9.Elasticsearch(cluster.url).info()["tagline"]
     with serve(path, user="elastic:secret") as cluster:
         with pytest.raises(elasticsearch9.AuthenticationException):
             elasticsearch9.Elasticsearch(cluster.url).info()
@@ -105,6 +107,10 @@ def test_a_scenario_can_be_a_file_and_require_credentials(tmp_path):
         ({"scenario": {"nodes": []}}, "nodes"),
         ({"scenario": {"nodes": [{"name": "a", "cores": 8}]}}, r"nodes\[\.\.\.\]|nodes\[0\]"),
         ({"version": "7.17"}, "version"),
+        ({"version": 9.2}, "version"),
+        ({"scenario": "nowhere.toml"}, "nowhere.toml"),
+        ({"scenario": {"nodes": [{"name": "a", "memory": "16"}]}}, "memory"),
+        ({"scenario": {"nodes": [{"name": "a", "memory": "0b"}]}}, "memory"),
         ({"user": "elastic"}, "user"),
     ],
 )
@@ -113,9 +119,10 @@ def test_a_wrong_argument_is_refused_by_name(arguments, key):
         pass
 
 
-def test_time_does_not_pass_backwards():
-    with serve(SCENARIO) as cluster, pytest.raises(ValueError, match="negative"):
-        cluster.advance(-1)
+@pytest.mark.parametrize("seconds", [-1, float("nan"), float("inf")])
+def test_time_does_not_pass_backwards_or_for_ever(seconds):
+    with serve(SCENARIO) as cluster, pytest.raises(ValueError, match="negative or infinite"):
+        cluster.advance(seconds)
 
 
 PROGRAM = """

@@ -15,7 +15,7 @@ class ServeCluster(Protocol):
 
     def __call__(
         self,
-        scenario: Path | Mapping[str, Any] | None = None,
+        scenario: str | Path | Mapping[str, Any] | None = None,
         *,
         version: str | None = None,
         load: bool | None = None,
@@ -29,7 +29,7 @@ def emulated_elasticsearch() -> Iterator[ServeCluster]:
     with ExitStack() as clusters:
 
         def serve_cluster(
-            scenario: Path | Mapping[str, Any] | None = None,
+            scenario: str | Path | Mapping[str, Any] | None = None,
             *,
             version: str | None = None,
             load: bool | None = None,

@@ -1,6 +1,7 @@
 """Serving an emulated cluster from a thread."""
 
 import asyncio
+import math
 import threading
 from collections.abc import Coroutine, Iterator, Mapping
 from contextlib import contextmanager
@@ -38,10 +39,10 @@ class EmulatedCluster:
         """Let `seconds` pass in the cluster.
 
         Raises:
-            ValueError: time cannot pass backwards.
+            ValueError: time cannot pass backwards, or for ever.
         """
-        if not seconds >= 0.0:
-            raise ValueError(f"advance: seconds must not be negative, not {seconds}")
+        if not 0.0 <= seconds < math.inf:
+            raise ValueError(f"advance: seconds must not be negative or infinite, not {seconds}")
         _run(self._advance(seconds), self._loop)
 
     async def _advance(self, seconds: float) -> None:
@@ -51,7 +52,7 @@ class EmulatedCluster:
 
 @contextmanager
 def serve(
-    scenario: Path | Mapping[str, Any] | None = None,
+    scenario: str | Path | Mapping[str, Any] | None = None,
     *,
     version: str | None = None,
     load: bool | None = None,
@@ -86,10 +87,12 @@ def serve(
         loop.close()
 
 
-def _read(scenario: Path | Mapping[str, Any] | None) -> ClusterScenario:
+def _read(scenario: str | Path | Mapping[str, Any] | None) -> ClusterScenario:
     if scenario is None:
         return sample_scenario()
-    return read_scenario(scenario) if isinstance(scenario, Path) else scenario_of(scenario)
+    if isinstance(scenario, str | Path):
+        return read_scenario(Path(scenario))
+    return scenario_of(scenario)
 
 
 def _run(work: Coroutine[Any, Any, _T], loop: asyncio.AbstractEventLoop) -> _T:

@@ -33,7 +33,7 @@ from autoscaler.simulation.loads import Diurnal, Load, Recorded, Steady, arrival
 from autoscaler.simulation.versions import VersionBehaviour, behaviour_of
 
 Positive = Annotated[float, Meta(gt=0.0)]
-Size = Annotated[str, Meta(pattern=r"^\d{1,18}(\.\d{1,9})?\s*([kmgt]?b)?$")]
+Size = Annotated[str, Meta(pattern=r"^(0|\d{1,18}(\.\d{1,9})?\s*[kmgt]?b)$")]
 Id = Annotated[str, Meta(pattern=r"^[a-z0-9._][a-z0-9_.-]*$")]
 
 
@@ -51,7 +51,7 @@ class ScenarioNode(_Part, frozen=True, kw_only=True):
     name: str
     node_id: str = ""  # "": the name
     processors: Annotated[int, Meta(ge=1)] = 8
-    memory: Size = "16gb"
+    memory: Annotated[str, Meta(pattern=r"^0*[1-9]\d{0,17}(\.\d{1,9})?\s*[kmgt]?b$")] = "16gb"
     zone: str = ""
     hardware_threads: Annotated[int, Meta(ge=1)] | None = None  # seen by native processes
 
@@ -309,6 +309,8 @@ def _with_superuser(settings: SecuritySettings | None, user: str) -> SecuritySet
 
 
 def _behaviour(version: str) -> VersionBehaviour:
+    if not isinstance(version, str):
+        raise ClusterScenarioError(f'version: must be a text such as "9.2", not {version!r}')
     try:
         return behaviour_of(version)
     except ValueError as error:

@@ -1,6 +1,8 @@
 """Nodes and models of a simulated cluster, as values."""
 
-from msgspec import Struct
+from typing import Annotated
+
+from msgspec import Meta, Struct
 
 GIB = 2**30
 MB = 10**6
@@ -18,8 +20,8 @@ class NodeSpec(Struct, frozen=True, kw_only=True):
 
     node_id: str
     name: str
-    processors: int = 8
-    memory_bytes: int = 16 * GIB
+    processors: Annotated[int, Meta(ge=1)] = 8
+    memory_bytes: Annotated[int, Meta(ge=1)] = 16 * GIB
     zone: str = ""
     physical_cores: int | None = None  # fewer than the processors with simultaneous threads
     hardware_threads: int | None = None  # that native processes see; None: the processors

@@ -30,6 +30,7 @@ from autoscaler.simulation.emulator.faults import Fault
 from autoscaler.simulation.emulator.parameters import illegal_argument
 from autoscaler.simulation.errors import no_such_deployment
 from autoscaler.simulation.loads import Load
+from autoscaler.simulation.version_facts import release_of
 from autoscaler.wire.deployments import AdaptivePatchDocument
 
 _DONE = {"acknowledged": True}
@@ -130,13 +131,20 @@ async def remove_node(emulation: Emulation, call: Call) -> object:
 
 async def swallow(emulation: Emulation, call: Call) -> object:
     node_id = _node_id(emulation, call.ids["node"])
-    emulation.faults.swallow(node_id, call.query.integer("calls"))
+    calls = call.query.integer("calls")
+    if calls is not None and calls < 1:
+        raise illegal_argument(f"[calls] must be at least 1, not [{calls}]")
+    emulation.faults.swallow(node_id, calls)
     return _DONE
 
 
 async def set_version(emulation: Emulation, call: Call) -> object:
     node_id = _node_id(emulation, call.ids["node"])
-    emulation.set_version(node_id, call.query.get("number"))
+    number = call.query.get("number")
+    try:
+        emulation.set_version(node_id, None if number is None else str(release_of(number)))
+    except ValueError as error:
+        raise illegal_argument(f"[number] {error}") from error
     return _DONE
 
 

@@ -7,9 +7,10 @@ several faults match, the first one added applies.
 from collections.abc import Mapping
 from enum import StrEnum
 from fnmatch import fnmatchcase
+from typing import Annotated
 
 import msgspec
-from msgspec import Struct
+from msgspec import Meta, Struct
 
 
 class Reset(StrEnum):
@@ -24,15 +25,19 @@ class Fault(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
     method: str = "*"
     path: str = "*"  # `*` stands for any text, slashes included
-    calls: int | None = 1  # None: every call, until it is removed
-    delay_s: float = 0.0  # before anything else
-    response_delay_s: float = 0.0  # between the execution of the request and its response
-    status: int | None = None  # returned instead of handling the request
+    calls: Annotated[int, Meta(ge=1)] | None = 1  # None: every call, until it is removed
+    delay_s: Annotated[float, Meta(ge=0.0)] = 0.0  # before anything else
+    # Between the execution of the request and its response.
+    response_delay_s: Annotated[float, Meta(ge=0.0)] = 0.0
+    # Returned instead of handling the request.
+    status: Annotated[int, Meta(ge=200, le=599)] | None = None
     error_type: str | None = None  # with `status`: Elasticsearch's envelope around `body`
     body: str = ""  # with `status`; any text, as a proxy returns it
     content_type: str = "text/html"
     reset: Reset | None = None
-    truncate_to: int | None = None  # bytes of the response before the connection ends
+    truncate_to: Annotated[int, Meta(ge=0)] | None = (
+        None  # bytes of the response before the connection ends
+    )
 
     def matches(self, method: str, path: str) -> bool:
         return fnmatchcase(method, self.method) and fnmatchcase(path, self.path)

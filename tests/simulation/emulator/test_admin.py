@@ -57,6 +57,26 @@ async def test_faults_are_listed_and_removed(es):
     assert (await es.get("/")).status == 200
 
 
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        ("faults", {"status": 999}),
+        ("faults", {"calls": 0}),
+        ("faults", {"delay_s": -1.0}),
+        ("faults", {"truncate_to": -1}),
+        ("nodes", {"node_id": "n", "name": "n", "processors": 0}),
+        ("nodes", {"node_id": "n", "name": "n", "memory_bytes": 0}),
+        ("nodes/ml-1/version?number=new", None),
+        ("nodes/ml-1/swallow?calls=0", None),
+    ],
+)
+async def test_an_event_that_cannot_be_is_refused(es, path, body):
+    response = await es.post(f"/_emulator/{path}", body)
+    assert response.status == 400, response.text
+    assert set(es.cluster.nodes) == {"ml-1", "ml-2"}
+    assert (await es.get("/_emulator/faults")).document == {"requests": [], "swallowed_nodes": {}}
+
+
 @pytest.mark.parametrize("body", [{"status": "many"}, {"colour": 1}, {"reset": "sometimes"}])
 async def test_an_invalid_fault_is_refused(es, body):
     assert (await es.post("/_emulator/faults", body)).status == 400
