@@ -107,6 +107,7 @@ class Plant:
                 processors=scenario.processors,
                 physical_cores=scenario.physical_cores,
                 memory_bytes=64 * GIB,
+                zone=f"zone-{index % scenario.zones + 1}",
             )
             for index in range(1, scenario.nodes + 1)
         ]

@@ -56,6 +56,7 @@ class BacktestScenario(Struct, frozen=True, kw_only=True):
     nodes: int
     processors: int  # of each node
     physical_cores: int  # of each node; more threads than these slow all of them down
+    zones: int  # availability zones among which the nodes are divided
     timeout_s: float
     retry_share: float  # fraction of failed requests that are retried once
     retry_after_s: float
@@ -157,6 +158,7 @@ def _resolved(document: ScenarioDocument, name: str) -> BacktestScenario:
         nodes=nodes.count,
         processors=nodes.processors,
         physical_cores=nodes.physical_cores or nodes.processors,
+        zones=nodes.zones,
         timeout_s=callers.timeout,
         retry_share=callers.retry_share,
         retry_after_s=callers.retry_after,

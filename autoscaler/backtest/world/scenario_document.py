@@ -79,6 +79,7 @@ class NodesTable(_ScenarioTable):
     count: Annotated[int, Field(ge=1, le=100)] = 1
     processors: Annotated[int, Field(ge=1, le=1024)]
     physical_cores: Annotated[int, Field(ge=1)] | None = None  # None: one for each processor
+    zones: Annotated[int, Field(ge=1)] = 1
 
 
 class CallersTable(_ScenarioTable):
@@ -127,6 +128,9 @@ class ScenarioDocument(_ScenarioTable):
         if cores > nodes.processors:
             problem = f"must be at most the {nodes.processors} processors, not {cores}"
             yield ("nodes", "physical_cores"), problem
+        if nodes.zones > nodes.count:
+            problem = f"must be at most the {nodes.count} nodes, not {nodes.zones}"
+            yield ("nodes", "zones"), problem
         if (trace.allocations is None) == (trace.factor is None):
             yield ("trace",), "set either allocations or factor, which determine the scale"
 

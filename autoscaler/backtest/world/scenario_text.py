@@ -36,6 +36,8 @@ def _nodes(scenario: BacktestScenario) -> str:
     text = f"{scenario.nodes} of {scenario.processors} processors"
     if scenario.physical_cores != scenario.processors:
         text += f", which are {scenario.physical_cores} physical cores"
+    if scenario.zones > 1:
+        text += f", in {scenario.zones} availability zones"
     return text
 
 

@@ -125,6 +125,7 @@ INVALID = {
     "a fraction for a count": ("[nodes]\n\nprocessors = 1.5", "must be an integer"),
     "no processors": ("[nodes]\nprocessors = 0", "greater than or equal to 1, not 0"),
     "too many cores": ("[nodes]\nprocessors = 8\nphysical_cores = 9", "at most the 8 proc"),
+    "too many zones": ("[nodes]\nprocessors = 8\nzones = 2", "at most the 1 nodes, not 2"),
 }
 
 
