@@ -20,6 +20,7 @@ from autoscaler.core.shortfall import Shortfall, ShortfallCause
 from autoscaler.core.slo.error_budget import Attainment, ErrorBudget
 from autoscaler.core.slo.load_distribution import LoadMixture, RateEstimate
 from autoscaler.core.slo.memory import Backlog, SloEstimate, SloMemory
+from autoscaler.core.slo.placement import ObservedPlacements
 from autoscaler.core.slo.service_time import ServiceTimeEstimate
 from autoscaler.core.state import (
     BackOff,
@@ -114,6 +115,7 @@ MEMORY = SloMemory(
         forecast=FORECAST,
         backlog=Backlog(60.0, 40, 5),
         running=2,
+        placements=ObservedPlacements(latest=((3, (1, 2)), (2, (1, 1))), keeps_nodes=True),
         step=STEP,
     ),
     100,

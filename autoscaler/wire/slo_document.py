@@ -113,6 +113,11 @@ class StoredBacklog(Stored, frozen=True, kw_only=True):
     allocations: int
 
 
+class StoredObservedPlacements(Stored, frozen=True, kw_only=True):
+    latest: tuple[tuple[int, tuple[int, ...]], ...]
+    keeps_nodes: bool
+
+
 class StoredSloEstimate(Stored, frozen=True, kw_only=True):
     service_time: StoredServiceTime
     max_wait: float
@@ -124,6 +129,7 @@ class StoredSloEstimate(Stored, frozen=True, kw_only=True):
     forecast: StoredForecast | None
     backlog: StoredBacklog | None
     running: int
+    placements: StoredObservedPlacements
     step: StoredStep | None
 
 

@@ -5,14 +5,18 @@ then it takes new nodes. A decrease removes allocations from the node with the f
 the whole node as soon as possible. Where several nodes are equally good, the planner's choice is
 not predicted.
 
-Source: elastic/elasticsearch, ml/inference/assignment/planning, AllocationReducer.java among them;
-availability zones are left out.
+The statistics do not contain availability zones, between which Elasticsearch balances allocations:
+it keeps a node that is the only one of its zone. So the placements that the cluster has chosen
+count more than this prediction, and decreases that keep nodes are expected to do so again.
+
+Source: elastic/elasticsearch, ml/inference/assignment/planning, AllocationReducer.java among them.
 """
 
 import math
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
+from operator import le
 from typing import TypeVar
 
 from autoscaler.core.values import STARTED, NodeStats, Value
@@ -29,6 +33,46 @@ MAX_SIZES = 4
 of more sizes are divided into this many classes of similar ones."""
 
 
+MAX_OBSERVED = 16
+"""Allocation counts whose last placement is kept. 16, so that a load which varies by a factor of
+two finds all counts that it needs."""
+
+
+class ObservedPlacements(Value, frozen=True):
+    """The placements that the cluster has chosen for one deployment."""
+
+    # (allocations, allocations of each node, fewest first) when the deployment last had that many;
+    # the latest last.
+    latest: tuple[tuple[int, tuple[int, ...]], ...] = ()
+    # Whether the last decrease that could give up a node kept it, because it is the only one of its
+    # availability zone.
+    keeps_nodes: bool = False
+
+    def after(self, node_slots: "NodeSlots") -> "ObservedPlacements":
+        """The observed placements, with the present one."""
+        per_node = tuple([allocations for allocations, _ in node_slots.used])
+        if node_slots.scale > 1 or not per_node:
+            return self
+        present = (sum(per_node), per_node)
+        if self.latest and self.latest[-1] == present:
+            return self
+        others = [each for each in self.latest if each[0] != present[0]]
+        return ObservedPlacements(
+            (*others[1 - MAX_OBSERVED :], present), self._keeps_nodes_after(*present)
+        )
+
+    def _keeps_nodes_after(self, allocations: int, per_node: tuple[int, ...]) -> bool:
+        if not self.latest or allocations >= self.latest[-1][0]:
+            return self.keeps_nodes
+        _, before = self.latest[-1]
+        if len(per_node) > len(_without_nodes([(each, 0) for each in before], allocations)):
+            return True
+        return self.keeps_nodes and len(per_node) == min(len(before), allocations)
+
+
+NOTHING_OBSERVED = ObservedPlacements()
+
+
 class NodeSlots(Value, frozen=True):
     """The nodes, as one deployment sees them: allocations, and slots for more."""
 
@@ -38,6 +82,7 @@ class NodeSlots(Value, frozen=True):
     # Nodes that each of these stands for, a power of 4. With a fraction of the load and of the
     # allocations, a fraction of the nodes has the same queues as all of them.
     scale: int = 1
+    observed: ObservedPlacements = ObservedPlacements()
 
     @property
     def max_without_new_node(self) -> int:
@@ -55,7 +100,10 @@ UNLIMITED = 1_000_000
 
 
 def node_slots_of(
-    nodes: tuple[NodeStats, ...], threads: int, free_threads: Mapping[str, int]
+    nodes: tuple[NodeStats, ...],
+    threads: int,
+    free_threads: Mapping[str, int],
+    observed: ObservedPlacements = NOTHING_OBSERVED,
 ) -> NodeSlots:
     """The slots of the nodes that a policy sees.
 
@@ -82,7 +130,7 @@ def node_slots_of(
             for part in _parts(used, scale)
         ]
         free = [_mean(part) for part in _parts(free, scale)]
-    return NodeSlots(tuple(used), tuple(free), scale)
+    return NodeSlots(tuple(used), tuple(free), scale, observed)
 
 
 def _parts(nodes: list[Node], size: int) -> list[list[Node]]:
@@ -131,8 +179,11 @@ def placement_of(node_slots: NodeSlots, allocations: int) -> Placement:
     """
     nodes = list(node_slots.used)
     missing = max(1, allocations // node_slots.scale) - sum([allocated for allocated, _ in nodes])
-    if missing <= 0:
-        _take(nodes, -missing)
+    if missing and (known := _observed_placement(node_slots, allocations)) is not None:
+        return known
+    if missing < 0:
+        reduced = _with_all_nodes if node_slots.observed.keeps_nodes else _without_nodes
+        nodes = reduced(nodes, sum([allocated for allocated, _ in nodes]) + missing)
     else:
         missing = _fill(nodes, missing)
         for slots in node_slots.free:
@@ -146,6 +197,27 @@ def placement_of(node_slots: NodeSlots, allocations: int) -> Placement:
     per_node = tuple(sorted([allocated for allocated, _ in nodes]))
     most = sum([allocated + more for allocated, more in nodes])
     return Placement(per_node, node_slots.scale * most, node_slots.scale)
+
+
+def _observed_placement(node_slots: NodeSlots, allocations: int) -> Placement | None:
+    """The placement when the deployment last had that many allocations; None: it had not, or it
+    cannot come back. No node loses allocations in an increase, or gets more in a decrease."""
+    per_node = dict(node_slots.observed.latest).get(allocations)
+    if per_node is None or node_slots.scale > 1:
+        return None
+    used = [allocated for allocated, _ in node_slots.used]
+    slots = [allocated + more for allocated, more in reversed(node_slots.used)]
+    slots += node_slots.free
+    fewer, more = (used, per_node) if allocations > sum(used) else (per_node, used)
+    if not (_fit(fewer, more) and _fit(per_node, sorted(slots))):
+        return None
+    return Placement(per_node, sum(slots[: len(per_node)]))
+
+
+def _fit(counts: Sequence[int], into: Sequence[int]) -> bool:
+    """Whether nodes with these counts can be paired with nodes that have at least as many. Both
+    fewest first."""
+    return len(counts) <= len(into) and all(map(le, reversed(counts), reversed(into)))
 
 
 def _fill(nodes: list[tuple[int, int]], missing: int) -> int:
@@ -180,16 +252,37 @@ def _fill(nodes: list[tuple[int, int]], missing: int) -> int:
     return 0
 
 
-def _take(nodes: list[tuple[int, int]], surplus: int) -> None:
-    """Removes allocations, from the node with the fewest first.
+def _without_nodes(nodes: list[tuple[int, int]], allocations: int) -> list[tuple[int, int]]:
+    """The nodes of one zone after a decrease: from the node with the fewest allocations first.
 
     Args:
         nodes: those with the fewest allocations first.
+        allocations: that remain.
     """
+    surplus = sum([allocated for allocated, _ in nodes]) - allocations
     given_up = 0
     while surplus >= nodes[given_up][0]:
         surplus -= nodes[given_up][0]
         given_up += 1
-    del nodes[:given_up]
-    allocated, more = nodes[0]
-    nodes[0] = (allocated - surplus, more + surplus)
+    allocated, more = nodes[given_up]
+    return [(allocated - surplus, more + surplus), *nodes[given_up + 1 :]]
+
+
+def _with_all_nodes(nodes: list[tuple[int, int]], allocations: int) -> list[tuple[int, int]]:
+    """The nodes after a decrease if each is the only one of its zone: from the node with the most
+    allocations first.
+
+    Args:
+        nodes: those with the fewest allocations first.
+        allocations: that remain.
+
+    >>> _with_all_nodes([(1, 0), (2, 1), (5, 0)], 6)
+    [(1, 0), (2, 1), (3, 2)]
+    """
+    kept, left = [], allocations
+    for place, (allocated, more) in enumerate(nodes):
+        remaining = min(allocated, left // (len(nodes) - place))
+        left -= remaining
+        if remaining:
+            kept.append((remaining, more + allocated - remaining))
+    return kept

@@ -162,7 +162,7 @@ class SloPolicy(Value, frozen=True, kw_only=True):
         loads = load_distribution.predicted(estimate.mixture, service.mean_s, burstiness)
         return CostModel(
             tuple(loads.items()),
-            node_slots_of(situation.nodes, situation.threads, situation.free_threads),
+            _node_slots(situation, estimate),
             violation_weight(estimate.budget, 1.0 - self.objective.target, self.weight_settings),
             self._queue_parameters(
                 situation, service, burstiness, estimate.max_wait * service.mean_s
@@ -192,7 +192,7 @@ class SloPolicy(Value, frozen=True, kw_only=True):
             MAX_LOAD_RATIO * situation.max_allocations,
         )
         load, stddev = load_distribution.mean_and_spread(loads)
-        node_slots = node_slots_of(situation.nodes, situation.threads, situation.free_threads)
+        node_slots = _node_slots(situation, before)
         parameters = self._queue_parameters(situation, service, burstiness, max_wait_s or 0.0)
         expected_until = self._expected_until(situation, before)
         violations = seen.violations
@@ -266,6 +266,9 @@ class SloPolicy(Value, frozen=True, kw_only=True):
             inputs |= inputs_now(situation, candidates, (max_wait_s or 0.0) / mean_s, service)
         # Nothing can be expected of a load that is not measured.
         step = Step(Reason.SLO, current, allocations, inputs, () if uncertain else candidates)
+        placements = before.placements
+        if not situation.missing:
+            placements = placements.after(node_slots)
         estimate = SloEstimate(
             service_time=service,
             max_wait=(max_wait_s or 0.0) / mean_s,
@@ -277,6 +280,7 @@ class SloPolicy(Value, frozen=True, kw_only=True):
             forecast=forecast_memory,
             backlog=to_drain,
             running=situation.running,
+            placements=placements,
             step=step,
         )
         return step, SloMemory(
@@ -329,6 +333,12 @@ class SloPolicy(Value, frozen=True, kw_only=True):
             memory = self.forecaster.updated(memory, situation.at, load, seen.time_s)
         horizon_s = (situation.new_node_s or NEW_NODE_S) + sample.interval_s
         return memory, self.forecaster.predict(memory, situation.at, horizon_s)
+
+
+def _node_slots(situation: Situation, estimate: SloEstimate) -> NodeSlots:
+    return node_slots_of(
+        situation.nodes, situation.threads, situation.free_threads, estimate.placements
+    )
 
 
 def _timing_hides_chance(sample: Sample, requests: int) -> bool:

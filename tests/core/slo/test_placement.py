@@ -5,14 +5,17 @@ two nodes are equally good, the planner uses the order of their ids: there the n
 named so that it makes the predicted choice. With other names only the sums agree.
 """
 
+import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
 from autoscaler.core.slo.placement import (
     MAX_NODES,
+    MAX_OBSERVED,
     MAX_SIZES,
     UNLIMITED,
     NodeSlots,
+    ObservedPlacements,
     node_slots_of,
     placement_of,
 )
@@ -116,6 +119,84 @@ class TestDecreases:
 
     def test_a_whole_node_is_given_up_as_soon_as_possible(self):
         assert placement_of(slots_of([(2, 0), (8, 0)]), 8).per_node == (8,)
+
+
+def observed(*placements):
+    """After the deployment had these allocations of each node, one after the other."""
+    found = ObservedPlacements()
+    for per_node in placements:
+        found = found.after(slots_of([(allocations, 8) for allocations in per_node]))
+    return found
+
+
+def in_zones(used, free, allocations):
+    """Allocations of each node, each in its own zone, as the reducer and the planner place them."""
+    ids = [f"a{place}" for place in range(len(used) + free)]
+    targets = dict(zip(ids, used, strict=False))
+    zones = {id_: id_ for id_ in ids}
+    if allocations < sum(used):
+        return tuple(sorted(reduced(targets, zones, allocations).values()))
+    nodes = [PlannerNode(node_id=i, zone=i, cores=9, memory_bytes=64 * GIB) for i in ids]
+    demand = PlannerDeployment(
+        deployment_id="d",
+        allocations=allocations,
+        threads=1,
+        memory_bytes=GIB,
+        previously_assigned=True,
+        current=targets,
+    )
+    return tuple(sorted(plan(nodes, [demand]).placed["d"].values()))
+
+
+class TestObservedPlacements:
+    """The cluster balances allocations between availability zones, which are not reported."""
+
+    @given(st.lists(st.integers(1, 8), min_size=1, max_size=5), st.integers(0, 3), st.data())
+    def test_a_change_is_expected_to_have_the_effect_it_had_before(self, used, free, data):
+        allocations = data.draw(st.integers(1, min(sum(used) + 8, 9 * len(used))))
+        after = in_zones(used, free, allocations)
+        slots = NodeSlots(
+            tuple((count, 9 - count) for count in sorted(used)),
+            (9,) * free,
+            observed=observed(after, used),
+        )
+        assert placement_of(slots, allocations).per_node == after
+
+    @given(st.lists(st.integers(1, 8), min_size=2, max_size=5), st.data())
+    def test_once_a_decrease_has_kept_a_node_others_are_expected_to(self, used, data):
+        allocations = data.draw(st.integers(1, sum(used)))
+        known = ObservedPlacements(keeps_nodes=observed((1, 2), (1, 1)).keeps_nodes)
+        slots = NodeSlots(tuple((count, 0) for count in sorted(used)), (), observed=known)
+        assert placement_of(slots, allocations).per_node == in_zones(used, 0, allocations)
+
+    def test_until_a_decrease_gives_up_a_node(self):
+        assert not observed((1, 2), (1, 1), (2, 4), (4,)).keeps_nodes
+
+    @pytest.mark.parametrize("placements", [((2, 2), (2,)), ((2, 2), (1, 2)), ((1,), (1, 1))])
+    def test_a_decrease_as_predicted_tells_nothing_about_zones(self, placements):
+        assert not observed(*placements).keeps_nodes
+
+    def test_a_placement_that_cannot_come_back_is_not_expected(self):
+        """Allocations stay where they are in an increase; a decrease moves none."""
+        slots = slots_of([(4, 4)])
+        known = NodeSlots(slots.used, (8,), observed=observed((1, 1), (3, 3)))
+        assert placement_of(known, 2).per_node == (2,)
+        assert placement_of(known, 6).per_node == (6,)
+
+    def test_nor_one_that_no_longer_fits(self):
+        known = NodeSlots(((1, 0), (1, 4)), (), observed=observed((2, 2)))
+        assert placement_of(known, 4).per_node == (1, 3)
+
+    def test_nodes_that_other_placements_used_count(self):
+        known = NodeSlots(((2, 1),), (4, 4), observed=observed((1, 2)))
+        assert placement_of(known, 3).max_on_these_nodes == 7
+
+    def test_the_latest_counts_are_kept(self):
+        known = observed(*[(count,) for count in range(1, 40)])
+        assert [count for count, _ in known.latest] == list(range(40 - MAX_OBSERVED, 40))
+
+    def test_of_one_count_the_latest_placement_is_kept(self):
+        assert observed((3,), (4,), (1, 2)).latest == ((4, (4,)), (3, (1, 2)))
 
 
 class TestAnyCount:
