@@ -2,14 +2,12 @@
 and the oracle. Most have one parameter."""
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from enum import Enum, auto
 from functools import cache
 from types import MappingProxyType
 
-import numpy as np
 from msgspec import Struct
-from numpy.typing import NDArray
 
 from autoscaler.backtest.baselines.aws import PredictiveScaling, TargetTracking
 from autoscaler.backtest.baselines.baseline import AnyBaseline, offered_loads
@@ -21,12 +19,17 @@ from autoscaler.backtest.baselines.kpa import Kpa
 from autoscaler.backtest.baselines.predictive_hpa import PredictiveHpa
 from autoscaler.backtest.baselines.ray_serve import RayServe
 from autoscaler.backtest.baselines.sizing import round_up
-from autoscaler.backtest.baselines.static import AT_MEAN, AT_PEAK, Static, for_load
+from autoscaler.backtest.baselines.static import AT_MEAN, AT_PEAK, Static, for_load, true_loads
 from autoscaler.backtest.baselines.threshold import ThresholdStep
-from autoscaler.backtest.baselines.zero_lag_oracle import POLL_INTERVAL_S, ZeroLagOracle, true_loads
 from autoscaler.backtest.configured_rule import ConfiguredRule
 from autoscaler.backtest.drivers import as_configured
-from autoscaler.backtest.results.comparison import ORACLE
+from autoscaler.backtest.oracle.outlooks import Outlook, known_outlooks, usual_outlooks
+from autoscaler.backtest.results.comparison import (
+    MINUTE_RATE_ORACLE,
+    ORACLE,
+    RATE_FOLLOWER,
+    RATE_ORACLE,
+)
 from autoscaler.backtest.world.scenario import BacktestScenario
 from autoscaler.backtest.world.workload import Workload
 from autoscaler.config.document import ScalingTable
@@ -39,15 +42,15 @@ from autoscaler.core.policies import AnyPolicy, UtilisationPolicy
 from autoscaler.core.slo.objective import SloObjective
 from autoscaler.core.slo.policy import RecordedLoads, SloPolicy
 
-MINUTE_S = 60.0
+MINUTE_S, TEN_SECONDS_S = 60.0, 10.0
 
 
 class RunInputs(Struct, frozen=True, kw_only=True):
     """The inputs that are known before a run begins.
 
-    Only policies that are defined by the workload use it: the fixed allocations and
-    `zero-lag-oracle`. From the scenario, a policy uses what its operator would know, such as the
-    time to start a process.
+    Only policies that are defined by the workload use it: the fixed allocations and the oracles.
+    From the scenario, a policy uses what its operator would know, such as the time to start a
+    process.
     """
 
     workload: Workload
@@ -60,10 +63,11 @@ class Runtime(Enum):
     DAEMON = auto()  # in this daemon, with its constraints
     CLUSTER = auto()  # in Elasticsearch
     EXTERNAL = auto()  # in an orchestrator that reads metrics
-    ORACLE = auto()  # nowhere: it knows all requests in advance
+    ORACLE = auto()  # nowhere: it knows requests or rates in advance
 
 
 Build = Callable[[float, RunInputs], AnyPolicy]
+Foresee = Callable[[RunInputs], Sequence[Outlook | None]]
 
 
 class PolicySpec(Struct, frozen=True, kw_only=True):
@@ -75,6 +79,7 @@ class PolicySpec(Struct, frozen=True, kw_only=True):
     default: float = math.nan
     sweep: tuple[float, ...] = ()  # monotonic in cost; contains the default
     build: Build | None = None  # None: the runtime needs no policy, or `rule` is set
+    foresee: Foresee | None = None  # of an oracle; None: it knows all requests
     mode: Mode = Mode.DIRECT  # the control mode of the daemon
     version: str | None = (
         None  # of the cluster, if adaptive allocations are needed; None: the scenario's
@@ -143,7 +148,12 @@ def _predictive_hpa_linear(target: float, inputs: RunInputs) -> AnyBaseline:
 
 
 def _static_peak(multiple: float, inputs: RunInputs) -> AnyBaseline:
-    busiest = float(_loads(inputs.workload, MINUTE_S).max())
+    workload = inputs.workload
+    busiest = float(
+        true_loads(
+            workload.at - workload.start, workload.work_s, workload.duration_s, MINUTE_S
+        ).max()
+    )
     return Static(allocations=round_up(multiple * for_load(busiest, AT_PEAK)))
 
 
@@ -153,15 +163,21 @@ def _static_mean(multiple: float, inputs: RunInputs) -> AnyBaseline:
     return Static(allocations=round_up(multiple * for_load(mean, AT_MEAN)))
 
 
-def _zero_lag_oracle(target: float, inputs: RunInputs) -> AnyBaseline:
-    workload = inputs.workload
-    return ZeroLagOracle(
-        target=target, start=workload.start, loads=tuple(_loads(workload, POLL_INTERVAL_S).tolist())
+def _oracle(title: str, foresee: Foresee | None = None) -> PolicySpec:
+    return PolicySpec(
+        title=title,
+        runtime=Runtime.ORACLE,
+        parameter=SLO_TARGET,
+        default=0.99,
+        sweep=(0.8, 0.95, 0.98, 0.99, 0.999),
+        foresee=foresee,
     )
 
 
-def _loads(workload: Workload, slot_s: float) -> NDArray[np.float64]:
-    return true_loads(workload.at - workload.start, workload.work_s, workload.duration_s, slot_s)
+def _rate_oracle(title: str, resolution_s: float) -> PolicySpec:
+    return _oracle(
+        title, lambda inputs: known_outlooks(inputs.workload, inputs.scenario, resolution_s)
+    )
 
 
 POLICY_SPECS: Mapping[str, PolicySpec] = MappingProxyType(
@@ -268,14 +284,12 @@ POLICY_SPECS: Mapping[str, PolicySpec] = MappingProxyType(
             sweep=(2.8, 2.0, 1.4, 1.0, 0.7),
             build=_static_mean,
         ),
-        "zero-lag-oracle": _utilisation_target("Zero-lag oracle", _zero_lag_oracle),
-        ORACLE: PolicySpec(
-            title="Oracle",
-            runtime=Runtime.ORACLE,
-            parameter=SLO_TARGET,
-            default=0.99,
-            sweep=(0.8, 0.95, 0.98, 0.99, 0.999),
+        RATE_FOLLOWER: _oracle(
+            "Rate follower", lambda inputs: usual_outlooks(inputs.workload, inputs.scenario)
         ),
+        MINUTE_RATE_ORACLE: _rate_oracle("Rate oracle, by the minute", MINUTE_S),
+        RATE_ORACLE: _rate_oracle("Rate oracle, by ten seconds", TEN_SECONDS_S),
+        ORACLE: _oracle("Oracle"),
     }
 )
 """The policies that are part of the program, by name."""

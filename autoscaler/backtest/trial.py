@@ -17,6 +17,7 @@ from autoscaler.backtest.drivers import (
     PlanDriver,
     drive,
 )
+from autoscaler.backtest.oracle.rate_oracle import RateOracle
 from autoscaler.backtest.oracle.search import Oracle
 from autoscaler.backtest.policy_specs import (
     SLO_TARGET,
@@ -68,7 +69,7 @@ class TrialRunner:
         self._workload = workload
         self._seed = seed
         self._request_slo = scoring.RequestSlo(scenario.slo_wait_s, scenario.slo_target)
-        self._oracle_search: Oracle | None = None
+        self._oracles: dict[str, Oracle | RateOracle] = {}  # by policy
 
     def run(self, trial: TrialSpec) -> Trial:
         """Run one policy."""
@@ -76,7 +77,7 @@ class TrialRunner:
         policy = trial.spec
         value = self._value(trial)
         if policy.runtime is Runtime.ORACLE:
-            plant, refused = self._oracle(value), 0
+            (plant, _), refused = self._oracle(trial.policy).best(value), 0
         else:
             driver = self.driver(policy, value)
             plant = self.run_driver(driver, version=policy.version)
@@ -205,11 +206,22 @@ class TrialRunner:
         policy = trial.spec
         return self._scenario.slo_target if policy.parameter == SLO_TARGET else policy.default
 
-    def _oracle(self, target: float) -> Plant:
-        if self._oracle_search is None:
-            self._oracle_search = Oracle(self._scenario, self._workload)
-        plant, _ = self._oracle_search.best(target)
-        return plant
+    def _oracle(self, name: str) -> Oracle | RateOracle:
+        """The oracle of that name. Its tables and outlooks are made once, for all SLO targets."""
+        if name not in self._oracles:
+            scenario, workload = self._scenario, self._workload
+            foresee = policy_spec(name).foresee
+            self._oracles[name] = (
+                Oracle(scenario, workload)
+                if foresee is None
+                else RateOracle(
+                    scenario,
+                    workload,
+                    foresee(RunInputs(scenario=scenario, workload=workload)),
+                    self._bounded(self._initial_allocations()),
+                )
+            )
+        return self._oracles[name]
 
     def _initial_allocations(self) -> int:
         """The allocations at the start: enough for the load of the first ten minutes."""

@@ -220,7 +220,7 @@ class TestCommand:
 
     def test_former_policy_names_are_accepted_with_a_warning(self, tmp_path):
         base = ["backtest", "load.csv", "--scenario", "small.toml", "--workers", "1"]
-        result = CliRunner().invoke(main, [*base, "--policy", "native-9,perfect-now"])
+        result = CliRunner().invoke(main, [*base, "--policy", "native-9,clairvoyant"])
         assert result.exit_code == 0
         assert "--policy: native-9 is deprecated; use adaptive-9" in result.stderr
-        assert "zero-lag-oracle" in result.stdout
+        assert "oracle" in result.stdout

@@ -9,7 +9,7 @@ from autoscaler.core.decision import Mode
 from tests.backtest.baselines.polls import Obedient
 from tests.backtest.workloads import poisson, scenario, workload
 
-DEFINED_BY_THE_WORKLOAD = {"static-peak", "static-mean", "zero-lag-oracle"}
+DEFINED_BY_THE_WORKLOAD = {"static-peak", "static-mean"}
 
 BASELINES = [name for name, each in POLICY_SPECS.items() if each.runtime is Runtime.EXTERNAL]
 
@@ -32,6 +32,9 @@ def test_the_policies():
         "utilisation",
         "adaptive-8.16",
         "adaptive-9",
+        "rate-follower",
+        "rate-oracle-60s",
+        "rate-oracle-10s",
         "oracle",
     }
     assert set(BASELINES) == {
@@ -47,7 +50,6 @@ def test_the_policies():
         "threshold-step",
         "static-peak",
         "static-mean",
-        "zero-lag-oracle",
     }
 
 
@@ -167,8 +169,13 @@ class TestFixedAllocations:
         assert baseline.allocations == allocations
 
 
-def test_the_zero_lag_oracle_has_loads_of_ten_seconds():
-    requests = workload([1.0, 11.0, 12.0], [7.0, 14.0, 14.0], duration_s=30.0)
-    baseline = POLICY_SPECS["zero-lag-oracle"].build(0.7, inputs_of(requests))
-    assert baseline.loads == pytest.approx((0.7, 2.8, 0.0))
-    assert baseline.start == requests.start
+def test_the_rate_oracles_know_the_rate_at_their_resolution():
+    requests = workload(np.arange(0.0, 30.0), 0.1, duration_s=120.0)
+    fine, coarse = (
+        [outlook.now for outlook in POLICY_SPECS[name].foresee(inputs_of(requests))]
+        for name in ("rate-oracle-10s", "rate-oracle-60s")
+    )
+    assert len(set(fine[:3])) == 1
+    assert fine[2] != fine[3] == fine[5]
+    assert len(set(coarse[:6])) == 1
+    assert coarse[5] != coarse[6]

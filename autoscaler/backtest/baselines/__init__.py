@@ -16,7 +16,6 @@
     predictive_hpa    the horizontal pod autoscaler on forecasts of its recommendations
     threshold         one allocation more or fewer when a threshold is exceeded
     static            a fixed number of allocations
-    zero_lag_oracle   target tracking on the true load of the next ten seconds
 
 Each follows a description of the autoscaler and has its default settings where there are some.
 What an autoscaler calls a replica, pod, instance or machine is an allocation here; what it calls

@@ -16,6 +16,11 @@ from msgspec import Struct
 from numpy.typing import NDArray
 
 from autoscaler.backtest.oracle import schedules
+from autoscaler.backtest.oracle.weight_search import (
+    MAX_COST_RATIO,
+    MIN_BUDGET_USE,
+    WeightSearch,
+)
 from autoscaler.backtest.results.scoring import RequestSlo, cost, violations
 from autoscaler.backtest.world.fleet import Fleet
 from autoscaler.backtest.world.plant import Plant, fleet_of
@@ -36,23 +41,6 @@ NODE_COST_FACTOR = 4.0
 
 STEPS = 6
 """Violation weights that are tried at most for one schedule."""
-
-MIN_BUDGET_USE = 0.94
-"""The search stops at a schedule that uses at least this fraction of the error budget."""
-
-MAX_COST_RATIO = 1.003
-"""The search also stops when the best schedule costs at most 0.3% more than the costliest
-schedule that violates the SLO."""
-
-MIN_LOG_ERROR = 0.05
-"""Smallest logarithmic deviation from the error budget that the interpolation distinguishes."""
-
-MIN_LOG_GAP = 0.03
-"""The search ends when the logarithms of two weights are closer than this."""
-
-MIN_LOG_WEIGHT, INITIAL_LOG_WEIGHT, MAX_LOG_WEIGHT = math.log(1e-3), math.log(2.0), math.log(1e4)
-"""Logarithms of the violation weight, in allocation-seconds for each violation. The highest weight
-avoids every violation that allocations can avoid."""
 
 HOLD_TIMES_S = (20.0, 60.0, 300.0, 1200.0)
 """Seconds by which levels are extended before and after, if no other schedule meets the SLO."""
@@ -168,7 +156,7 @@ class Oracle:
         """
         best: NDArray[np.int64] | None = None
         too_little = 0  # allocations of all slots, with too many violations
-        search = _WeightSearch()
+        search = WeightSearch()
         for _ in range(STEPS):
             path = self._path(math.exp(search.log_weight), lead_s)
             violations = self._violated(self._run_at_once(path))
@@ -237,49 +225,6 @@ class Oracle:
                 early_s = scenario.control_s if rising else 0.0
                 changes.append(ScheduledChange(start + slot * SLOT_S - early_s, planned[slot]))
         return changes
-
-
-class _WeightSearch:
-    """A search for the violation weight that uses exactly the error budget.
-
-    Steps double until there is a weight on either side; then regula falsi with the Illinois rule.
-    The error is the logarithm of the ratio of violations to budget, limited to 1 in magnitude:
-    at weights too low to serve anything, all requests violate the SLO at once.
-    """
-
-    def __init__(self) -> None:
-        self.log_weight = INITIAL_LOG_WEIGHT
-        self._step = 0.5
-        self._low: tuple[float, float] | None = None
-        self._high: tuple[float, float] | None = None
-
-    @property
-    def ended(self) -> bool:
-        """Whether no other weight is left to try."""
-        if self._low is None or self._high is None:
-            return False
-        return self._high[0] - self._low[0] < MIN_LOG_GAP
-
-    def add(self, log_error: float) -> None:
-        """Take the logarithmic error at the present weight into account."""
-        end = (self.log_weight, min(1.0, max(MIN_LOG_ERROR, abs(log_error))))
-        if log_error > 0.0:
-            self._high = _halved(self._high)
-            self._low = end
-        else:
-            self._low = _halved(self._low)
-            self._high = end
-        if self._low is not None and self._high is not None:
-            (low, over), (high, under) = self._low, self._high
-            self.log_weight = low + (high - low) * over / (over + under)
-        else:
-            step = self._step if log_error > 0.0 else -self._step
-            self.log_weight = min(MAX_LOG_WEIGHT, max(MIN_LOG_WEIGHT, self.log_weight + step))
-            self._step *= 2.0
-
-
-def _halved(end: tuple[float, float] | None) -> tuple[float, float] | None:
-    return None if end is None else (end[0], end[1] / 2.0)
 
 
 def widened(path: NDArray[np.int64], slots: int) -> NDArray[np.int64]:

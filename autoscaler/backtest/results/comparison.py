@@ -21,6 +21,13 @@ ORACLE = "oracle"
 A pair on which no policy meets the SLO, not even this one, is infeasible.
 """
 
+RATE_ORACLE, MINUTE_RATE_ORACLE = "rate-oracle-10s", "rate-oracle-60s"
+"""The policies that know the true rate of every ten seconds and of every minute in advance, but not
+the requests."""
+
+RATE_FOLLOWER = "rate-follower"
+"""The policy that knows the true rate until the present poll, and how often which rate follows."""
+
 _ROUNDING = 1e-9
 """Violation fraction that rounding may add: 1 - 0.99 is less than 0.01 in binary."""
 

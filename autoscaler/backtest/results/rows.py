@@ -9,7 +9,6 @@ FORMER_POLICY_NAMES: Mapping[str, str] = MappingProxyType(
     {
         "native-8.16": "adaptive-8.16",
         "native-9": "adaptive-9",
-        "perfect-now": "zero-lag-oracle",
         "clairvoyant": "oracle",
     }
 )

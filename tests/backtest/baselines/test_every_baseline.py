@@ -25,7 +25,6 @@ from autoscaler.backtest.baselines.ray_serve import RayServe
 from autoscaler.backtest.baselines.stabilisation import Stabilisation
 from autoscaler.backtest.baselines.static import Static
 from autoscaler.backtest.baselines.threshold import ThresholdStep
-from autoscaler.backtest.baselines.zero_lag_oracle import ZeroLagOracle
 from autoscaler.core.values import Reason
 from tests.backtest.baselines.polls import poll, recorded
 
@@ -57,10 +56,9 @@ BASELINES = {
     "holt-winters": PredictiveHpa(metric=UTILISATION, model=HoltWinters()),
     "threshold": ThresholdStep(),
     "static": Static(allocations=3),
-    "zero-lag-oracle": ZeroLagOracle(target=0.7, start=0.0, loads=(1.0, 7.0, 0.0)),
 }
 
-RESTING = ("static", "zero-lag-oracle")
+RESTING = ("static",)
 """Baselines whose recommendation does not depend on the deployment."""
 
 MAX_FIGURES = 2 * 2016 + 50

@@ -1,11 +1,10 @@
-"""The references: fixed allocations, and the zero-lag oracle."""
+"""Fixed allocations."""
 
 import numpy as np
 import pytest
 
-from autoscaler.backtest.baselines.static import AT_MEAN, AT_PEAK, Static, for_load
-from autoscaler.backtest.baselines.zero_lag_oracle import ZeroLagOracle, true_loads
-from tests.backtest.baselines.polls import Obedient, poll
+from autoscaler.backtest.baselines.static import AT_MEAN, AT_PEAK, Static, for_load, true_loads
+from tests.backtest.baselines.polls import Obedient
 
 
 class TestStatic:
@@ -34,20 +33,3 @@ class TestTrueLoads:
         elapsed_s, work_s = np.sort(rng.random(1000)) * 600.0, rng.random(1000)
         loads = true_loads(elapsed_s, work_s, 600.0, 10.0)
         assert loads.sum() * 10.0 == pytest.approx(work_s.sum())
-
-
-class TestZeroLagOracle:
-    BASELINE = ZeroLagOracle(target=0.7, start=1000.0, loads=(0.7, 7.0, 7.01, 0.0))
-
-    @pytest.mark.parametrize(
-        ("at", "allocations"), [(1000.0, 1), (1010.0, 10), (1020.0, 11), (1030.0, 0), (1040.0, 5)]
-    )
-    def test_it_sizes_for_the_seconds_that_begin_now(self, at, allocations):
-        step, _ = self.BASELINE.recommend(poll(at, current=5, interval_s=10.0), None)
-        assert step.after == allocations
-
-    def test_it_ignores_the_queue(self):
-        step, _ = self.BASELINE.recommend(
-            poll(1000.0, current=1, interval_s=10.0, busy=1.0, in_flight=(500,)), None
-        )
-        assert step.after == 1
