@@ -17,6 +17,7 @@ DOCS = {"docs": [{"text_field": "hello"}]}
 READS = [
     "/",
     "/_cluster/health",
+    "/_cluster/health?level=shards",
     "/_cluster/settings",
     "/_cluster/settings?include_defaults&flat_settings",
     "/_inference",
@@ -32,6 +33,8 @@ READS = [
     "/_nodes",
     "/_nodes/ml:true",
     "/_nodes/ml-1/none",
+    "/_nodes/_master",
+    "/_nodes/ml-1/os",
     "/_xpack",
     MODELS,
     f"{MODELS}/e5",

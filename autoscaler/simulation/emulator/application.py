@@ -174,13 +174,7 @@ async def _call(emulation: Emulation, endpoint: ApiEndpoint, request: web.Reques
     query = Query(request.query)
     query.require_known(request.path, endpoint.parameters)
     await emulation.catch_up()
-    if endpoint.needs_master:
-        await _require_master(emulation, query)
-        if emulation.writes_blocked and endpoint.method != "GET":
-            raise SimulatedApiError(
-                403, "cluster_block_exception", "blocked by: [FORBIDDEN/6/cluster read-only (api)];"
-            )
-    return Call(
+    call = Call(
         method=request.method,
         path=request.path,
         ids=dict(request.match_info),
@@ -188,6 +182,15 @@ async def _call(emulation: Emulation, endpoint: ApiEndpoint, request: web.Reques
         body=body,
         user=user,
     )
+    if endpoint.validate is not None:
+        endpoint.validate(emulation, call)
+    if endpoint.needs_master:
+        await _require_master(emulation, query)
+        if emulation.writes_blocked and endpoint.method != "GET":
+            raise SimulatedApiError(
+                403, "cluster_block_exception", "blocked by: [FORBIDDEN/6/cluster read-only (api)];"
+            )
+    return call
 
 
 async def _require_master(emulation: Emulation, query: Query) -> None:

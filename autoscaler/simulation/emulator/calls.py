@@ -47,3 +47,5 @@ class ApiEndpoint(Struct, frozen=True, kw_only=True):
     action: str | None = None  # needs the privilege for this action; None: any authenticated user
     parameters: frozenset[str] = frozenset()  # in addition to the common ones
     needs_master: bool = False
+    # Refuses a call that is invalid in itself, before anything of the cluster is looked at.
+    validate: Callable[["Emulation", Call], object] | None = None

@@ -3,7 +3,8 @@
 from collections.abc import Mapping, Sequence
 from typing import TypeVar
 
-from msgspec import UNSET, UnsetType
+from msgspec import UNSET, Struct, UnsetType
+from msgspec.structs import asdict
 
 from autoscaler.simulation.cluster import AdaptivePatch, AdaptiveSettings, SimulatedDeployment
 from autoscaler.simulation.emulator.bodies import parse_body
@@ -20,6 +21,7 @@ from autoscaler.simulation.errors import (
     deployment_timeout,
     invalid_request,
 )
+from autoscaler.simulation.validation import StartParameters, check_start, check_update
 from autoscaler.wire.deployments import (
     AdaptivePatchDocument,
     AssignmentResponse,
@@ -33,10 +35,22 @@ _LEVELS = ("starting", "started", "fully_allocated")
 _PRIORITIES = ("normal", "low")
 
 
-async def start(emulation: Emulation, call: Call) -> AssignmentResponse:
-    """Start a deployment and wait for it. After a time-out, it continues to start."""
-    emulation.require_licence()
-    cluster, query, model_id = emulation.cluster, call.query, call.ids["id"]
+class StartRequested(Struct, frozen=True, kw_only=True):
+    """A `_start`: its parameters, and what to wait for."""
+
+    parameters: StartParameters
+    cache_bytes: int | None
+    wait_for: str
+    timeout_s: float
+
+
+def requested_start(emulation: Emulation, call: Call) -> StartRequested:
+    """What a call of `_start` is for.
+
+    Raises:
+        SimulatedApiError: 400: it is invalid in itself.
+    """
+    behaviour, query = emulation.cluster.behaviour, call.query
     body = parse_body(call.body, StartRequest, parser="start_trained_model_deployment_request")
     in_query = query.get("deployment_id")
     _require_known(
@@ -46,9 +60,9 @@ async def start(emulation: Emulation, call: Call) -> AssignmentResponse:
             "deployment_id": in_query or body.deployment_id,
         },
     )
-    _require_same_id(model_id, body.model_id)
+    _require_same_id(call.ids["id"], body.model_id)
     wait_for = _one_of("wait_for", query.get("wait_for") or body.wait_for, _LEVELS, "started")
-    timeout_s = _timeout_s(call, body.timeout, default_s=cluster.behaviour.start_timeout_s)
+    timeout_s = _timeout_s(call, body.timeout, default_s=behaviour.start_timeout_s)
     threads = _integer(
         call,
         {
@@ -57,8 +71,7 @@ async def start(emulation: Emulation, call: Call) -> AssignmentResponse:
         },
     )
     cache_size = query.get("cache_size") or body.cache_size
-    deployment = cluster.start_deployment(
-        model_id,
+    parameters = StartParameters(
         deployment_id=in_query or _given(body.deployment_id),
         number_of_allocations=_integer(
             call,
@@ -69,12 +82,28 @@ async def start(emulation: Emulation, call: Call) -> AssignmentResponse:
         ),
         threads_per_allocation=1 if threads is None else threads,
         queue_capacity=_integer(call, {"queue_capacity": body.queue_capacity}),
-        cache_bytes=parse_bytes("cache_size", cache_size) if cache_size else None,
         priority=_one_of("priority", query.get("priority") or body.priority, _PRIORITIES, "normal"),
         adaptive=_adaptive_settings(body.adaptive_allocations),
     )
-    await _wait_for(emulation, deployment, wait_for, timeout_s)
-    return assignment_response(cluster, deployment)
+    if not behaviour.serverless:  # which has its own number and settings
+        check_start(parameters, behaviour)
+    return StartRequested(
+        parameters=parameters,
+        cache_bytes=parse_bytes("cache_size", cache_size) if cache_size else None,
+        wait_for=wait_for,
+        timeout_s=timeout_s,
+    )
+
+
+async def start(emulation: Emulation, call: Call) -> AssignmentResponse:
+    """Start a deployment and wait for it. After a time-out, it continues to start."""
+    requested = requested_start(emulation, call)
+    emulation.require_licence()
+    deployment = emulation.cluster.start_deployment(
+        call.ids["id"], cache_bytes=requested.cache_bytes, **asdict(requested.parameters)
+    )
+    await _wait_for(emulation, deployment, requested.wait_for, requested.timeout_s)
+    return assignment_response(emulation.cluster, deployment)
 
 
 async def _wait_for(
@@ -123,13 +152,20 @@ async def _wait_for(
         )
 
 
-async def update(emulation: Emulation, call: Call) -> AssignmentResponse:
-    emulation.require_licence()
-    cluster, deployment_id = emulation.cluster, call.ids["id"]
+Change = tuple[int | None, AdaptivePatch | UnsetType | None]
+"""A number of allocations, and a change of the settings of adaptive allocations."""
+
+
+def requested_update(emulation: Emulation, call: Call) -> Change:
+    """The change that a call of `_update` is for.
+
+    Raises:
+        SimulatedApiError: 400: it is invalid in itself.
+    """
     allocations = call.query.integer("number_of_allocations")
     adaptive: AdaptivePatch | UnsetType | None = UNSET
     if "number_of_allocations" in call.query:
-        if not cluster.behaviour.update_query_parameter:
+        if not emulation.cluster.behaviour.update_query_parameter:
             raise illegal_argument(
                 f"request [{call.path}] contains unrecognized parameter: [number_of_allocations]"
             )
@@ -140,23 +176,39 @@ async def update(emulation: Emulation, call: Call) -> AssignmentResponse:
             call.body, UpdateRequest, parser="update_trained_model_deployment_request"
         )
         _require_known(emulation, {"adaptive_allocations": body.adaptive_allocations})
-        _require_same_id(deployment_id, body.model_id)
+        _require_same_id(call.ids["id"], body.model_id)
         if body.timeout:
             parse_duration_s("timeout", body.timeout)
         allocations = _first_given(body.number_of_allocations, body.model_threads)
         adaptive = _adaptive_patch(body.adaptive_allocations)
-    deployment = cluster.update_deployment(
-        deployment_id, number_of_allocations=allocations, adaptive=adaptive
+    check_update(allocations, adaptive if isinstance(adaptive, AdaptivePatch) else None)
+    return allocations, adaptive
+
+
+async def update(emulation: Emulation, call: Call) -> AssignmentResponse:
+    allocations, adaptive = requested_update(emulation, call)
+    emulation.require_licence()
+    deployment = emulation.cluster.update_deployment(
+        call.ids["id"], number_of_allocations=allocations, adaptive=adaptive
     )
-    return assignment_response(cluster, deployment)
+    return assignment_response(emulation.cluster, deployment)
+
+
+def requested_stop(_: Emulation, call: Call) -> StopRequest:
+    """The body of a call of `_stop`.
+
+    Raises:
+        SimulatedApiError: 400: it is invalid in itself.
+    """
+    body = parse_body(call.body, StopRequest, parser="stop_trained_model_deployment_request")
+    _require_same_id(call.ids["id"], body.id)
+    return body
 
 
 async def stop(emulation: Emulation, call: Call) -> StopResponse:
-    deployment_id = call.ids["id"]
-    body = parse_body(call.body, StopRequest, parser="stop_trained_model_deployment_request")
-    _require_same_id(deployment_id, body.id)
+    body = requested_stop(emulation, call)
     emulation.cluster.stop_deployment(
-        deployment_id,
+        call.ids["id"],
         force=call.query.boolean("force", _given(body.force) or False),
         allow_no_match=call.query.boolean("allow_no_match", body.allow_no_match is not False),
     )
@@ -265,6 +317,7 @@ ENDPOINTS = (
         method="POST",
         path=f"{_PATH}/deployment/_start",
         handler=start,
+        validate=requested_start,
         action=f"{_ADMIN}/start",
         parameters=_START_PARAMETERS,
         needs_master=True,
@@ -273,6 +326,7 @@ ENDPOINTS = (
         method="POST",
         path=f"{_PATH}/deployment/_update",
         handler=update,
+        validate=requested_update,
         action=f"{_ADMIN}/update",
         parameters=frozenset({"number_of_allocations", "timeout", "master_timeout"}),
         needs_master=True,
@@ -281,6 +335,7 @@ ENDPOINTS = (
         method="POST",
         path=f"{_PATH}/deployment/_stop",
         handler=stop,
+        validate=requested_stop,
         action=f"{_ADMIN}/stop",
         parameters=frozenset({"allow_no_match", "force", "timeout"}),
         needs_master=True,

@@ -58,6 +58,7 @@ async def _results(emulation: Emulation, call: Call, body: InferRequest) -> list
         SimulatedApiError: the model cannot be used, a document lacks the input field, or its
             request failed.
     """
+    emulation.require_licence()
     field = _input_field(emulation, call.ids["id"], body)
     for document in body.docs:
         if not isinstance(document.get(field), str):

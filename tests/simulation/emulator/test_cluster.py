@@ -193,6 +193,23 @@ async def test_an_expired_licence_rules_out_changes(es):
     assert (await es.deployment("e5"))["state"] == "started"
 
 
+@pytest.mark.parametrize(
+    "condition", [{"master": False}, {"writes_blocked": True}, {"licence_expired": True}]
+)
+async def test_an_invalid_request_is_a_400_whatever_the_state_of_the_cluster(es, condition):
+    await es.post("/_emulator/conditions", condition)
+    before = es.clock.now()
+    for path, body in (
+        (f"{E5}/_update", {"number_of_allocations": 0}),
+        (f"{E5}/_update", {"colour": 1}),
+        (f"{E5}/_update", None),
+        ("/_ml/trained_models/big/deployment/_start", {"threads_per_allocation": 3}),
+        (f"{E5}/_stop", {"id": "other"}),
+    ):
+        assert (await es.post(path, body)).status == 400
+    assert es.clock.now() == before
+
+
 async def test_a_request_waits_for_a_master(es):
     await es.post("/_emulator/conditions", {"master": False})
     update = es.request(

@@ -439,3 +439,10 @@ async def test_a_start_takes_no_allocation_from_a_running_deployment():
         assert "big" not in es.cluster.deployments
         e5 = await es.deployment("e5")
         assert e5["allocation_status"]["allocation_count"] == 2
+
+
+async def test_inference_needs_a_licence(es):
+    await es.post("/_emulator/conditions", {"licence_expired": True})
+    refused = await es.post("/_ml/trained_models/e5/_infer", DOCS)
+    assert (refused.status, refused.error["type"]) == (403, "security_exception")
+    assert refused.error["license.expired.feature"] == "ml"
