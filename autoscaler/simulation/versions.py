@@ -138,6 +138,9 @@ class VersionBehaviour(Struct, frozen=True, kw_only=True, dict=True):
         "`_update` of an endpoint takes `adaptive_allocations` too, but not both together",
         source="seen in #137129",
     )
+    endpoint_update_timeout = Since(
+        "9.5", "`?timeout=` of `_update` of an endpoint", source="#152179"
+    )
     endpoint_keeps_settings = Since(
         "9.2",
         "`_update` of an endpoint replaces what it has stored, and does nothing if it is the same",

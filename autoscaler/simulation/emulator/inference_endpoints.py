@@ -257,20 +257,25 @@ _READING = (
     ),
 )
 
-_UPDATING = tuple(
-    ApiEndpoint(
-        method="PUT",
-        path=f"/_inference/{task_type}{{inference_id}}/_update",
-        handler=update,
-        action=_UPDATE,
-        parameters=frozenset({"timeout"}),
-        needs_master=True,
-    )
-    for task_type in ("", "{task_type}/")
-)
+
+def _updating(parameters: frozenset[str]) -> Sequence[ApiEndpoint]:
+    return [
+        ApiEndpoint(
+            method="PUT",
+            path=f"/_inference/{task_type}{{inference_id}}/_update",
+            handler=update,
+            action=_UPDATE,
+            parameters=parameters,
+            needs_master=True,
+        )
+        for task_type in ("", "{task_type}/")
+    ]
 
 
 def endpoints_of(behaviour: VersionBehaviour) -> Sequence[ApiEndpoint]:
     """What a version has of the inference API."""
     reading = _READING if behaviour.inference_api else ()
-    return (*reading, *_UPDATING) if behaviour.inference_update else reading
+    if not behaviour.inference_update:
+        return reading
+    timeout = {"timeout"} if behaviour.endpoint_update_timeout else set[str]()
+    return (*reading, *_updating(frozenset(timeout)))

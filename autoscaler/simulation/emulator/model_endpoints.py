@@ -74,10 +74,13 @@ def _model_ids(cluster: SimulatedCluster) -> list[str]:
     return [*cluster.models, LANGUAGE_IDENTIFICATION]
 
 
+_SIZE_BYTES = 100_000_000  # of a model whose size is not given
+
+
 class Emulated(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The section `emulator` of a model: properties that would follow from its weights."""
 
-    size_bytes: int = 100_000_000
+    size_bytes: int | None = None  # None: `model_size_bytes`
     service_time_s: float = 0.04
     service_cv: float = 0.7
     load_s: float | None = None
@@ -99,6 +102,7 @@ class PutModelRequest(Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     )
     input: ModelInput = ModelInput()
     metadata: dict[str, Any] | UnsetType = UNSET
+    model_size_bytes: Annotated[int, Meta(ge=1)] | UnsetType = UNSET
     prefix_strings: dict[str, str] | UnsetType = UNSET
     tags: tuple[str, ...] = ()
     platform_architecture: str | UnsetType = UNSET
@@ -127,7 +131,7 @@ async def put_model(emulation: Emulation, call: Call) -> object:
     emulation.cluster.put_model(
         ModelSpec(
             model_id=model_id,
-            size_bytes=emulated.size_bytes,
+            size_bytes=emulated.size_bytes or _given_size(request),
             service_time_s=emulated.service_time_s,
             service_cv=emulated.service_cv,
             load_s=emulated.load_s,
@@ -151,6 +155,11 @@ async def put_model(emulation: Emulation, call: Call) -> object:
         },
     )
     return _configuration(emulation, model_id)
+
+
+def _given_size(request: PutModelRequest) -> int:
+    size_bytes = request.model_size_bytes
+    return _SIZE_BYTES if isinstance(size_bytes, UnsetType) else size_bytes
 
 
 async def delete_model(emulation: Emulation, call: Call) -> object:

@@ -28,6 +28,20 @@ async def test_a_configuration_is_stored_and_returned(es):
     assert found["create_time"] == round(es.clock.now() * 1000)
 
 
+@pytest.mark.parametrize(
+    ("body", "size_bytes"),
+    [
+        ({}, 100_000_000),
+        ({"model_size_bytes": 5_000_000}, 5_000_000),
+        ({"model_size_bytes": 5_000_000, "emulator": {"size_bytes": 7_000_000}}, 7_000_000),
+    ],
+)
+async def test_the_size_of_a_model_may_be_given(es, body, size_bytes):
+    assert (await es.put(f"{MODELS}/mine", body)).status == 200
+    (found,) = await _configurations(es, "/mine")
+    assert found["model_size_bytes"] == size_bytes
+
+
 async def test_the_input_field_decides_what_is_read(es):
     await es.put(f"{MODELS}/mine", MINE)
     await es.post(f"{MODELS}/mine/deployment/_start")

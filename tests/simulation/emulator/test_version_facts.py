@@ -316,6 +316,15 @@ async def inference_adaptive(version):
 
 
 @probe
+async def endpoint_update_timeout(version):
+    async with owned(version) as es:
+        body = {"service_settings": {"num_allocations": 2}}
+        updated = await es.put(f"{MINE}?timeout=5s", body)
+        assert updated.status in (200, 400)
+        return updated.status == 200
+
+
+@probe
 async def endpoint_keeps_settings(version):
     """The deployment has lost what its endpoint has stored."""
     async with owned(version) as es:
