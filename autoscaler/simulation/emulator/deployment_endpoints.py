@@ -195,13 +195,15 @@ async def update(emulation: Emulation, call: Call) -> AssignmentResponse:
 
 
 def requested_stop(_: Emulation, call: Call) -> StopRequest:
-    """The body of a call of `_stop`.
+    """The body of a call of `_stop`; with one, the server does not read the query.
 
     Raises:
         SimulatedApiError: 400: it is invalid in itself.
     """
     body = parse_body(call.body, StopRequest, parser="stop_trained_model_deployment_request")
     _require_same_id(call.ids["id"], body.id)
+    if call.body:
+        call.query.require_known(call.path, frozenset())
     return body
 
 
@@ -337,7 +339,7 @@ ENDPOINTS = (
         handler=stop,
         validate=requested_stop,
         action=f"{_ADMIN}/stop",
-        parameters=frozenset({"allow_no_match", "force", "timeout"}),
+        parameters=frozenset({"allow_no_match", "force"}),
         needs_master=True,
     ),
 )

@@ -124,7 +124,6 @@ _ALWAYS = (
         path="/_ml/trained_models/{id}/deployment/cache/_clear",
         handler=clear_cache,
         action="cluster:admin/xpack/ml/trained_models/deployment/clear_cache",
-        parameters=frozenset({"timeout"}),
     ),
     ApiEndpoint(
         method="POST",

@@ -446,3 +446,20 @@ async def test_inference_needs_a_licence(es):
     refused = await es.post("/_ml/trained_models/e5/_infer", DOCS)
     assert (refused.status, refused.error["type"]) == (403, "security_exception")
     assert refused.error["license.expired.feature"] == "ml"
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "parameter"),
+    [
+        (f"{E5}/_stop?timeout=5s", None, "timeout"),
+        (f"{E5}/_stop?force=true", {"allow_no_match": False}, "force"),
+        (f"{E5}/cache/_clear?timeout=5s", None, "timeout"),
+    ],
+)
+async def test_parameters_that_the_server_does_not_read_are_refused(es, path, body, parameter):
+    """Source: elastic/elasticsearch, RestStopTrainedModelDeploymentAction.java and
+    RestClearDeploymentCacheAction.java."""
+    refused = await es.post(path, body)
+    assert (refused.status, refused.error["type"]) == (400, "illegal_argument_exception")
+    assert f"unrecognized parameter: [{parameter}]" in refused.error["reason"]
+    assert "e5" in es.cluster.deployments
