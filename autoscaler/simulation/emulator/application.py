@@ -13,7 +13,7 @@ from autoscaler.simulation.emulator import (
     admin_inference,
     cluster_endpoints,
     deployment_endpoints,
-    health_endpoint,
+    health_endpoints,
     infer_endpoints,
     inference_endpoints,
     model_endpoints,
@@ -61,7 +61,7 @@ def _endpoints(emulation: Emulation) -> Iterable[ApiEndpoint]:
 
 def _all(emulation: Emulation) -> Iterable[ApiEndpoint]:
     yield from cluster_endpoints.ENDPOINTS
-    yield from health_endpoint.ENDPOINTS
+    yield from health_endpoints.ENDPOINTS
     yield from node_endpoints.ENDPOINTS
     yield from model_endpoints.ENDPOINTS
     yield from deployment_endpoints.ENDPOINTS

@@ -463,3 +463,17 @@ async def test_parameters_that_the_server_does_not_read_are_refused(es, path, bo
     assert (refused.status, refused.error["type"]) == (400, "illegal_argument_exception")
     assert f"unrecognized parameter: [{parameter}]" in refused.error["reason"]
     assert "e5" in es.cluster.deployments
+
+
+async def test_a_caller_may_wait_for_an_allocation_and_as_long_again_for_the_result():
+    slow = ScenarioModel(model_id="slow", load_s=8.0, service_time_s=6.0, service_cv=0.0)
+    at_zero = {"enabled": True, "min_number_of_allocations": 0}
+    async with client_of(scenario(version="9.5", models=[slow], deployments=[])) as es:
+        path = "/_ml/trained_models/slow"
+        await es.post(f"{path}/deployment/_start", {"adaptive_allocations": at_zero})
+        es.cluster.update_deployment("slow", number_of_allocations=0, internal=True)
+        await es.clock.advance(5.0)
+        before = es.clock.now()
+        response = await es.post(f"{path}/_infer", DOCS)  # with 10 s
+        assert response.status == 200, response.text
+        assert es.clock.now() - before == pytest.approx(14.0, abs=0.1)
