@@ -7,7 +7,8 @@ import subprocess
 import pytest
 
 from autoscaler.backtest.results.report import render
-from tests.backtest.synthetic import SKILLS, report, trials
+from autoscaler.backtest.results.rows import Trial
+from tests.backtest.synthetic import SKILLS, report, row, trials
 
 pytestmark = pytest.mark.skipif(
     shutil.which("chromium") is None, reason="chromium is not installed"
@@ -85,3 +86,11 @@ def test_without_timelines_and_with_one_policy_the_page_is_drawn(drawn):
     page = drawn(render(report(trials=found)))
     assert content(page, "p", "error") == ""
     assert page.count('class="plot js-plotly-plot"') == 3
+
+
+def test_the_factors_of_the_hours_are_drawn_if_the_references_were_run(drawn):
+    hours = {"oracle": 10.0, "rate-oracle-10s": 11.0, "rate-follower": 16.5, "slo": 33.0}
+    found = [Trial(row=row(policy=name, allocation_hours=each)) for name, each in hours.items()]
+    split = content(drawn(render(report(trials=found))), "table", "split")
+    assert split.count("<tr>") == 1 + len(hours)
+    assert "<td>3.30</td><td>1.10</td><td>1.50</td><td>2.00</td>" in split

@@ -14,7 +14,6 @@ from autoscaler.backtest.drivers import drive
 from autoscaler.backtest.oracle.outlooks import Outlook
 from autoscaler.backtest.oracle.staffing import StaffingDriver
 from autoscaler.backtest.oracle.weight_search import (
-    MAX_COST_RATIO,
     MAX_LOG_WEIGHT,
     MIN_BUDGET_USE,
     WeightSearch,
@@ -26,6 +25,11 @@ from autoscaler.backtest.world.workload import Workload
 
 STEPS = 8
 """Violation weights that are tried at most."""
+
+MIN_LOG_GAP, MAX_COST_RATIO = 0.1, 1.01
+"""The search also ends when two weights differ by less than a tenth, or when the best run costs at
+most 1% more than the costliest one that violates the SLO. Allocations are whole numbers, so the
+cost changes in steps anyway."""
 
 
 class RateOracle:
@@ -53,7 +57,7 @@ class RateOracle:
         met: tuple[float, Plant] | None = None
         fewest: tuple[int, Plant] | None = None
         too_little = 0.0  # allocation-hours of the costliest run with too many violations
-        search = WeightSearch()
+        search = WeightSearch(MIN_LOG_GAP)
         for _ in range(STEPS):
             plant = self._run(math.exp(search.log_weight))
             fleet, hours = plant.fleet, cost(plant.allocation_spans, *plant.span).allocation_hours

@@ -13,7 +13,7 @@ MIN_LOG_ERROR = 0.05
 """Smallest logarithmic deviation from the error budget that the interpolation distinguishes."""
 
 MIN_LOG_GAP = 0.03
-"""The search ends when the logarithms of two weights are closer than this."""
+"""The search ends when the logarithms of two weights are closer than this, unless stated."""
 
 MIN_LOG_WEIGHT, INITIAL_LOG_WEIGHT, MAX_LOG_WEIGHT = math.log(1e-3), math.log(2.0), math.log(1e4)
 """Logarithms of the violation weight, in allocation-seconds for each violation. The highest weight
@@ -28,8 +28,9 @@ class WeightSearch:
     at weights too low to serve anything, all requests violate the SLO at once.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, min_log_gap: float = MIN_LOG_GAP) -> None:
         self.log_weight = INITIAL_LOG_WEIGHT
+        self._min_log_gap = min_log_gap
         self._step = 0.5
         self._low: tuple[float, float] | None = None
         self._high: tuple[float, float] | None = None
@@ -39,7 +40,7 @@ class WeightSearch:
         """Whether no other weight is left to try."""
         if self._low is None or self._high is None:
             return False
-        return self._high[0] - self._low[0] < MIN_LOG_GAP
+        return self._high[0] - self._low[0] < self._min_log_gap
 
     def add(self, log_error: float) -> None:
         """Take the logarithmic error at the present weight into account."""

@@ -23,6 +23,7 @@ from autoscaler.backtest.results.comparison import (
     aggregates,
     frontiers,
 )
+from autoscaler.backtest.results.hours_split import hours_splits
 from autoscaler.backtest.results.rows import Timeline, Trial
 from autoscaler.backtest.results.summary import summarise
 from autoscaler.errors import UserError
@@ -114,6 +115,12 @@ def _data(report: Report) -> dict[str, Any]:
         "summaries": {
             scenario: msgspec.to_builtins(
                 summarise([each for each in found if each.scenario == scenario], targets=targets)
+            )
+            for scenario in sorted({each.scenario for each in found})
+        },
+        "splits": {
+            scenario: msgspec.to_builtins(
+                hours_splits([each for each in found if each.scenario == scenario], targets=targets)
             )
             for scenario in sorted({each.scenario for each in found})
         },

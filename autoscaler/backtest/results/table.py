@@ -9,6 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from autoscaler.backtest.results.comparison import SLO_TARGET, Aggregate, Mean, aggregates
+from autoscaler.backtest.results.hours_split import HoursSplit, hours_splits
 from autoscaler.backtest.results.rows import ResultRow
 from autoscaler.backtest.results.summary import PolicySummary, Summary, summarise
 from autoscaler.core.units import duration_text
@@ -44,6 +45,9 @@ def show(
         summary = summarise(all_aggregates, targets=targets)
         console.print(in_short(summary))
         _print_infeasible(console, summary)
+    splits = hours_splits(all_aggregates, targets=targets)
+    if splits:
+        console.print(in_factors(splits))
 
 
 def _print_stated_slos(console: Console, aggregates: Iterable[Aggregate]) -> None:
@@ -146,6 +150,29 @@ def in_short(summary: Summary) -> Table:
             _of(each.met_by_best, each.pairs),
             Text(each.best_setting if each.met_by_best else ""),
             *(f"{ratio.value:.2f} ({ratio.pairs})" if ratio else "-" for ratio in ratios),
+        )
+    return table
+
+
+def in_factors(splits: Iterable[HoursSplit]) -> Table:
+    """A line for each policy: its hours as a multiple of the oracle's, and the factors of that."""
+    table = _table(
+        "Why more hours than the oracle",
+        "On the traces on which the policy and all references meet the SLO: hours = chance x rate "
+        "x policy. Chance: the requests are not known. Rate: nor is the rate to come. Policy: all "
+        "else",
+    )
+    table.add_column("policy", no_wrap=True, overflow="ellipsis", max_width=28)
+    for heading in ("SLO met", "hours, × oracle", "chance", "rate", "policy"):
+        table.add_column(heading, justify="right")
+    for each in sorted(splits, key=lambda split: (-split.met / split.pairs, split.hours)):
+        table.add_row(
+            Text(each.policy),
+            f"{each.met} of {each.pairs}",
+            *(
+                f"{factor:.2f}"
+                for factor in (each.hours, each.chance, each.rate, each.policy_factor)
+            ),
         )
     return table
 

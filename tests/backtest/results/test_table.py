@@ -116,3 +116,11 @@ def test_infeasible_pairs_are_named():
 
 def test_without_rows_there_is_no_table():
     assert printed([]) == ""
+
+
+def test_the_factors_of_the_hours_are_shown_if_the_references_were_run():
+    hours = {"oracle": 10.0, "rate-oracle-10s": 11.0, "rate-follower": 16.5, "slo": 33.0}
+    rows = [row(policy=name, allocation_hours=each) for name, each in hours.items()]
+    text = printed(rows).partition("Why more hours")[2]
+    assert line_of(text, "slo").split()[1:] == ["1", "of", "1", "3.30", "1.10", "1.50", "2.00"]
+    assert "Why more hours" not in printed(rows[1:])

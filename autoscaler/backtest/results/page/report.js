@@ -27,6 +27,7 @@ function start() {
     drawMatrix(by("matrix"), data, pairs(), errorBudget(target), choose);
     const summary = data.summaries[scenario.value];
     drawSummary(by("summary"), summary, data, style);
+    drawSplit(by("split-section"), by("split"), data.splits[scenario.value], data, style);
     by("infeasible").textContent = summary.infeasible.length
       ? `No policy meets the SLO on these, so the table excludes them: ${summary.infeasible.map(([name]) => name).join(", ")}.`
       : "";

@@ -59,6 +59,20 @@ function drawSummary(table, summary, data, style) {
   );
 }
 
+// The split of the hours of each policy; nothing where the references are missing.
+function drawSplit(section, table, splits, data, style) {
+  section.hidden = splits.length === 0;
+  fillTable(
+    table,
+    ["policy", "SLO met", "hours, × oracle", "chance", "rate", "policy"],
+    inOrder(splits, data, (each) => each.policy).map((each) => [
+      swatched(each.policy, style),
+      `${each.met} of ${each.pairs}`,
+      ...[each.hours, each.chance, each.rate, each.policy_factor].map((factor) => factor.toFixed(2)),
+    ]),
+  );
+}
+
 function drawFigures(table, pair, data, target, style) {
   const names = data.policies.map(({ name }) => name).filter((name) => pair.policies[name]);
   const compared = data.adaptive in pair.policies;
