@@ -46,6 +46,13 @@ class VersionBehaviour(Struct, frozen=True, kw_only=True, dict=True):
     update_query_parameter = Since(
         "8.15", "`?number_of_allocations=` of `_update`", source="#108868"
     )
+    update_may_be_empty = Since(
+        "8.15",
+        "`_update` with an empty object changes nothing, and is no 400",
+        source="core/action/UpdateTrainedModelDeploymentAction.java",
+        note="Seen before and after adaptive allocations were added; that it came with their first "
+        "code is assumed.",
+    )
     queue_capacity = Fact("default `queue_capacity`", 1024, {"8.17": 10_000}, source="#115041")
     max_queue_capacity = Fact(
         "maximum `queue_capacity`", 1_000_000, {"8.17": 100_000}, source="#115041"

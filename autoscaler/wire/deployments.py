@@ -12,9 +12,9 @@ from msgspec import UNSET, Struct, UnsetType
 
 
 class AdaptivePatchDocument(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A change of adaptive allocations. Unset fields keep their value, null clears it."""
+    """A change of adaptive allocations. Unset fields keep their value, null clears a bound."""
 
-    enabled: bool | UnsetType | None = UNSET
+    enabled: bool | UnsetType = UNSET
     min_number_of_allocations: int | UnsetType | None = UNSET
     max_number_of_allocations: int | UnsetType | None = UNSET
 

@@ -180,6 +180,8 @@ def requested_update(emulation: Emulation, call: Call) -> Change:
         if body.timeout:
             parse_duration_s("timeout", body.timeout)
         allocations = _first_given(body.number_of_allocations, body.model_threads)
+        if allocations is None and not emulation.cluster.behaviour.update_may_be_empty:
+            allocations = 0  # which is refused
         adaptive = _adaptive_patch(body.adaptive_allocations)
     check_update(allocations, adaptive if isinstance(adaptive, AdaptivePatch) else None)
     return allocations, adaptive

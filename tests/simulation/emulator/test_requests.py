@@ -132,3 +132,10 @@ def test_a_key_that_is_given_twice_is_refused(raw):
     with pytest.raises(SimulatedApiError, match="Duplicate field") as caught:
         parse_body(raw, UpdateRequest, parser="update")
     assert (caught.value.status, caught.value.type) == (400, "x_content_parse_exception")
+
+
+def test_only_bounds_of_adaptive_allocations_may_be_null():
+    bounds = b'{"min_number_of_allocations": null, "max_number_of_allocations": null}'
+    assert parse_body(b'{"adaptive_allocations": %b}' % bounds, UpdateRequest, parser="update")
+    with pytest.raises(SimulatedApiError, match="enabled"):
+        parse_body(b'{"adaptive_allocations": {"enabled": null}}', UpdateRequest, parser="update")

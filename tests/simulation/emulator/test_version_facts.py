@@ -113,6 +113,16 @@ async def update_query_parameter(version):
 
 
 @probe
+async def update_may_be_empty(version):
+    async with running(version) as es:
+        updated = await es.post(f"{E5}/_update", {})
+        if updated.status == 400:
+            assert updated.error["type"] == "action_request_validation_exception"
+        assert updated.status in (200, 400)
+        return updated.status == 200
+
+
+@probe
 async def queue_capacity(version):
     async with running(version) as es:
         await es.post(f"{BIG}/_start")
