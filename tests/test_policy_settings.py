@@ -65,7 +65,7 @@ class TestDefaults:
         assert settings.objective == SloObjective(target=0.99, wait_s=None, latency_s=None)
         assert (settings.drain_s, settings.caller_timeout_s, settings.poll_interval_s) == (
             30.0,
-            10.0,
+            None,
             10.0,
         )
 
@@ -144,9 +144,20 @@ class TestSlo:
 
     @pytest.mark.parametrize("slo", ['{ latency = "10s" }', '{ wait = "10s" }'])
     def test_one_that_exceeds_the_caller_timeout(self, problems, slo):
+        limit = "caller_timeout, which is 10s unless it is set"
         assert problems(rule(f"slo = {slo}")) == [
-            "rule 'a': slo: must be shorter than caller_timeout, which is 10s, not 10s"
+            f"rule 'a': slo: must be shorter than {limit}, not 10s"
         ]
+
+    def test_one_that_exceeds_the_configured_caller_timeout(self, problems):
+        text = 'caller_timeout = "2s"\nslo = { wait = "5s" }'
+        assert problems(rule(text)) == [
+            "rule 'a': slo: must be shorter than caller_timeout, which is 2s, not 5s"
+        ]
+
+    def test_a_longer_one_needs_callers_that_wait(self, resolve):
+        text = 'caller_timeout = "2h"\nslo = { wait = "1m" }'
+        assert settings_of(resolve(rule(text))).objective.wait_s == 60.0
 
 
 class TestTimes:

@@ -38,7 +38,8 @@ class ConfiguredRule(Struct, frozen=True, kw_only=True):
     ) -> tuple[float, Rule]:
         """The poll interval in seconds and the rule, for the simulated deployment.
 
-        The scenario provides the bounds and the poll interval that the configuration does not set.
+        The scenario provides the bounds, the poll interval and the caller timeout that the
+        configuration does not set.
         The rule matches the deployment regardless of its patterns, and is no dry run.
 
         Args:
@@ -60,8 +61,11 @@ class ConfiguredRule(Struct, frozen=True, kw_only=True):
             raise RuleError(f"--rule: {self.written.file} has no rule {self.name!r}")
         self._check(rule, scenario)
         policy = rule.policy
-        if history is not None and isinstance(policy, SloPolicy):
-            policy = replace(policy, history=history)
+        if isinstance(policy, SloPolicy):
+            if policy.caller_timeout_s is None:
+                policy = replace(policy, caller_timeout_s=scenario.timeout_s)
+            if history is not None:
+                policy = replace(policy, history=history)
         return poll_interval_s, replace(
             rule,
             policy=policy,

@@ -288,9 +288,11 @@ class ScalingTable(_Table):
         description="Time within which a backlog is drained; for slo. Default: 30s, or "
         "poll_interval if that is longer.",
     )
-    caller_timeout: CallerTimeout = Field(
-        default=10.0,
-        description="Timeout of the callers; for slo. Older requests are not worth serving.",
+    caller_timeout: CallerTimeout | None = Field(
+        default=None,
+        description="Timeout of the callers; for slo. Older requests are not worth serving. "
+        "Default: 10s; 30s if an inference endpoint uses the deployment, 120s if it completes "
+        "texts; 2h if an ingest pipeline uses it.",
     )
     options: dict[str, Any] = Field(
         default={},

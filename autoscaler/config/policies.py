@@ -48,7 +48,7 @@ class BuiltInSettings(Struct, frozen=True, kw_only=True):
     target_utilisation: float
     objective: SloObjective
     drain_s: float
-    caller_timeout_s: float
+    caller_timeout_s: float | None  # None: by use
 
 
 class BuiltIn(Struct, frozen=True, kw_only=True):

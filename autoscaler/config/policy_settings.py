@@ -8,6 +8,7 @@ from autoscaler.config.durations import format_duration
 from autoscaler.config.messages import SHOWN_CHARACTERS, did_you_mean
 from autoscaler.config.policies import BuiltInSettings, PolicyUnusable, Registry
 from autoscaler.core.policies import AnyPolicy
+from autoscaler.core.slo.callers import DEFAULTS
 from autoscaler.core.slo.objective import SloObjective
 
 MIN_DEFAULT_DRAIN_S = 30.0
@@ -113,8 +114,14 @@ def _conflicts(scaling: ScalingTable, settings: BuiltInSettings) -> Iterator[tup
         yield "drain", f"must be at least {poll_interval}, not {drain}"
     if scaling.slo is not None:
         max_s = scaling.slo.latency or scaling.slo.wait or 0.0
-        if max_s >= settings.caller_timeout_s:
-            caller_timeout = (
-                f"caller_timeout, which is {format_duration(settings.caller_timeout_s)}"
-            )
-            yield "slo", f"must be shorter than {caller_timeout}, not {format_duration(max_s)}"
+        given = format_duration(max_s)
+        timeout_s = settings.caller_timeout_s
+        if timeout_s is None:
+            # Who calls the deployments is not known here: the shortest default has to be enough.
+            shortest_s = min(timeout.seconds for timeout in DEFAULTS.values())
+            if max_s >= shortest_s:
+                default = f"{format_duration(shortest_s)} unless it is set"
+                yield "slo", f"must be shorter than caller_timeout, which is {default}, not {given}"
+        elif max_s >= timeout_s:
+            timeout = format_duration(timeout_s)
+            yield "slo", f"must be shorter than caller_timeout, which is {timeout}, not {given}"

@@ -7,7 +7,15 @@ from typing import Any, ClassVar, Protocol, TypeVar
 
 from autoscaler.core.capacity import STARTING
 from autoscaler.core.state import PolicyMemory
-from autoscaler.core.values import LoadEstimate, NodeStats, Reason, Sample, Step, Value
+from autoscaler.core.values import (
+    Callers,
+    LoadEstimate,
+    NodeStats,
+    Reason,
+    Sample,
+    Step,
+    Value,
+)
 
 Memory = TypeVar("Memory")
 
@@ -36,6 +44,7 @@ class Situation(Value, frozen=True, kw_only=True):
     threads: int = 1  # of each allocation
     free_threads: Mapping[str, int] = {}  # by the id of the ML node; empty: not reported
     new_node_s: float | None = None  # lead time of an update that needs a new node; None: unknown
+    callers: Callers = Callers.UNKNOWN
 
     @property
     def missing(self) -> int:

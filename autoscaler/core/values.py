@@ -135,6 +135,16 @@ class Cluster(Value, frozen=True, kw_only=True):
         return len({node.version for node in self.nodes if node.version}) > 1
 
 
+class Callers(FastStrEnum):
+    """Who waits for the responses of a deployment, which determines for how long."""
+
+    UNKNOWN = "unknown"  # some may be pipelines or inference endpoints, or none
+    DIRECT = "direct"  # searches and `_infer`: neither pipelines nor inference endpoints use it
+    ENDPOINT = "endpoint"  # an inference endpoint
+    COMPLETION = "completion"  # an inference endpoint for completion
+    INGEST = "ingest"  # an ingest pipeline, perhaps among others
+
+
 class Observation(Value, frozen=True, kw_only=True):
     """All deployments, by id, as the cluster reported them at an instant between the request for
     the statistics and their arrival."""
@@ -149,6 +159,7 @@ class Observation(Value, frozen=True, kw_only=True):
     unknown_figures: Mapping[str, tuple[str, ...]] = {}
     owned: Mapping[str, str] = {}  # deployment id -> inference endpoint that it belongs to
     in_use: Mapping[str, str] = {}  # deployment id -> why it must not be stopped
+    callers: Mapping[str, Callers] = {}  # by deployment id; one that is left out is unknown
     cluster: Cluster | None = None  # None: not read, or not permitted
 
     @property

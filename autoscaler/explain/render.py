@@ -185,6 +185,7 @@ _INPUT_LABELS = {
     "violation_weight": ("SLO-violation weight", "{} allocations per erlang"),
     "slo_target": ("SLO target", "{}"),
     "max_queue_wait_s": ("max queue wait", "{}"),
+    "caller_timeout_s": ("caller timeout", "{}"),
     "slo_attainment": ("SLO attainment (24 h)", "{}"),
     "slo_unreachable": ("SLO", "{}"),
     "expected_slo_attainment": ("expected SLO attainment", "{}"),
@@ -210,15 +211,18 @@ _LOAD = ("offered_load", "load_stddev", "load_at_most")
 
 _SHOWN_ELSEWHERE = {
     *(*_LOAD, "since_s", "running", "requested", "missing_s", "loading_nodes"),
-    *("violation_fraction_now", "issues"),
+    *("violation_fraction_now", "issues", "caller_timeout_because"),
 }
 
 
 def _inputs(view: ManagedView) -> Iterator[_Row]:
-    for name, value in view.steps[0].inputs.items():
+    inputs = view.steps[0].inputs
+    for name, value in inputs.items():
         if name not in _SHOWN_ELSEWHERE:
             label, form = _INPUT_LABELS.get(name, (name.replace("_", " "), "{}"))
-            yield label, form.format(_input(name, value))
+            text = form.format(_input(name, value))
+            because = inputs.get(f"{name.removesuffix('_s')}_because")
+            yield label, f"{text}: {because}" if because else text
 
 
 def _input(name: str, value: Figure) -> str:

@@ -20,6 +20,10 @@ _IN_CLUSTER_SETTINGS = frozenset({"num_allocations", "num_threads", "adaptive_al
 """Settings that only such endpoints have, whatever the name of their service."""
 
 
+_COMPLETION = frozenset({"completion", "chat_completion"})
+"""Task types that complete texts."""
+
+
 class MalformedEndpoints(ValueError):
     """The document is not a list of endpoints, so the endpoints are unknown."""
 
@@ -38,6 +42,11 @@ class EndpointDocument(Struct, frozen=True, kw_only=True):
         return self.service in _IN_CLUSTER or bool(
             _IN_CLUSTER_SETTINGS & self.service_settings.keys()
         )
+
+    @property
+    def completes(self) -> bool:
+        """Whether it completes texts, which callers wait longer for."""
+        return self.task_type in _COMPLETION
 
     @property
     def is_complete(self) -> bool:

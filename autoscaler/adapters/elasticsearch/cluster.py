@@ -144,6 +144,10 @@ class ElasticsearchCluster:
                 },
                 **self.ownership.in_use(deployments),
             },
+            callers={
+                name: self.ownership.callers_of(name, statistics.pipelines.get(name))
+                for name in deployments
+            },
             cluster=self._cluster,
         )
 

@@ -22,6 +22,7 @@ from autoscaler.adapters.elasticsearch.api_errors import (
 )
 from autoscaler.adapters.elasticsearch.errors import ElasticsearchError
 from autoscaler.adapters.elasticsearch.server_version import ServerVersion
+from autoscaler.core.values import Callers
 from autoscaler.wire.inference import EndpointDocument, EndpointList
 
 _NO_ENDPOINTS = ("resource_not_found_exception", "inference endpoint")
@@ -170,6 +171,25 @@ class Ownership:
     def refusal(self) -> str:
         """Why the list could not be read or not completely, except for a missing privilege."""
         return self._failure if self.denied is None else ""
+
+    def callers_of(self, deployment_id: str, pipelines: int | None) -> Callers:
+        """Who calls a deployment, as far as is known: of several, those who wait longest.
+
+        Args:
+            pipelines: ingest pipelines that use it; None: not reported.
+        """
+        if pipelines:
+            return Callers.INGEST
+        endpoint = self.owner_of(deployment_id)
+        if endpoint is None and (user := self._users.get(deployment_id)) is not None:
+            endpoint = self._endpoints.get(user)
+        if endpoint is not None:
+            return Callers.COMPLETION if endpoint.completes else Callers.ENDPOINT
+        if deployment_id in self._refused:
+            return Callers.ENDPOINT
+        # A deployment that a list showed to be free of endpoints may have one by now.
+        certain = self._answered and not self.failure and deployment_id in self._known
+        return Callers.DIRECT if certain and pipelines == 0 else Callers.UNKNOWN
 
     def in_use(self, deployed: Collection[str]) -> dict[str, str]:
         """Why deployments must not be stopped: endpoints use them, or may do so."""

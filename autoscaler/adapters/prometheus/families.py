@@ -67,8 +67,16 @@ class DecisionRow(Struct, frozen=True):
     @property
     def late_now(self) -> float | None:
         """The fraction of late requests that the policy expects with the running allocations."""
-        late = self.decision.steps[0].inputs.get("violation_fraction_now")
-        return late if isinstance(late, float) else None
+        return self._input("violation_fraction_now")
+
+    @property
+    def caller_timeout_s(self) -> float | None:
+        """The queue wait after which the policy expects that callers have given up."""
+        return self._input("caller_timeout_s")
+
+    def _input(self, name: str) -> float | None:
+        value = self.decision.steps[0].inputs.get(name)
+        return value if isinstance(value, float) else None
 
 
 MANAGED = MetricFamily(
@@ -155,6 +163,11 @@ DECISION: tuple[FieldMetric[DecisionRow], ...] = (
         "autoscaler_late_ratio_now",
         "Expected fraction of late requests while fewer allocations run than are requested.",
         lambda d: d.late_now,
+    ),
+    FieldMetric(
+        "autoscaler_caller_timeout_seconds",
+        "Time for which callers are taken to wait: older requests are not worth serving.",
+        lambda d: d.caller_timeout_s,
     ),
     IN_FLIGHT,
     IN_FLIGHT.alias("autoscaler_pending_requests"),

@@ -108,7 +108,7 @@ def assess(
     memory = None if known is None else known.memory
     if memory is not None and memory.policy != rule.policy.name:
         memory = None
-    recommended = recommend(stats, measured, rule, context.free_capacity, known, memory)
+    recommended = recommend(stats, measured, rule, context, known, memory)
     first = recommended.step
     if known is None and stopped_deployment is not None:
         usage = updated_usage(

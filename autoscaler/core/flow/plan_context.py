@@ -6,7 +6,7 @@ from functools import lru_cache
 from autoscaler.core.capacity import FreeCapacity, free_capacity_of
 from autoscaler.core.scale_to_zero import Version, version_of
 from autoscaler.core.state import BackOff, ClusterCapacity, State, capacity_of
-from autoscaler.core.values import Cluster, NodeCapacity, Observation, Value
+from autoscaler.core.values import Callers, Cluster, NodeCapacity, Observation, Value
 
 
 class PlanContext(Value, frozen=True, kw_only=True):
@@ -25,6 +25,7 @@ class PlanContext(Value, frozen=True, kw_only=True):
     model_allocations: Mapping[str, int]  # of the busiest process of a model that reports memory
     unknown_figures: Mapping[str, tuple[str, ...]]  # of the decision, by deployment id
     in_use: Mapping[str, str]  # deployment id -> why it must not be stopped
+    callers: Mapping[str, Callers]  # by deployment id
 
 
 def plan_context_of(state: State, observation: Observation) -> PlanContext:
@@ -43,6 +44,7 @@ def plan_context_of(state: State, observation: Observation) -> PlanContext:
         model_allocations=_busiest_of_models(observation),
         unknown_figures=observation.unknown_figures,
         in_use=observation.in_use,
+        callers=observation.callers,
     )
 
 

@@ -9,11 +9,11 @@ from functools import partial
 
 from msgspec.structs import replace
 
-from autoscaler.core.capacity import FreeCapacity
 from autoscaler.core.flow.constraints import joined
 from autoscaler.core.flow.control_mode import current_allocations, external_control_step
 from autoscaler.core.flow.feedback import is_unsettled
 from autoscaler.core.flow.measurement import Measurement
+from autoscaler.core.flow.plan_context import PlanContext
 from autoscaler.core.policies import (
     AnyPolicy,
     CostCurve,
@@ -23,7 +23,7 @@ from autoscaler.core.policies import (
 )
 from autoscaler.core.selection import Rule
 from autoscaler.core.state import DeploymentState, PolicyMemory
-from autoscaler.core.values import DataIssue, DeploymentStats, Reason, Step, Value
+from autoscaler.core.values import Callers, DataIssue, DeploymentStats, Reason, Step, Value
 
 
 class Recommendation(Value, frozen=True):
@@ -48,7 +48,7 @@ def recommend(
     stats: DeploymentStats,
     measured: Measurement,
     rule: Rule,
-    free_capacity: FreeCapacity,
+    context: PlanContext,
     known: DeploymentState | None,
     memory: PolicyMemory | None,
 ) -> Recommendation:
@@ -78,8 +78,9 @@ def recommend(
         in_flight=(sample.in_flight,),
         nodes=stats.nodes,
         threads=stats.threads_per_allocation or 1,
-        free_threads=free_capacity.free_threads,
+        free_threads=context.free_capacity.free_threads,
         new_node_s=known.new_node_s if known else None,
+        callers=context.callers.get(stats.deployment_id, Callers.UNKNOWN),
     )
     if sample.issues:
         # With the longest interval, the load is no more than it really is. The policy learns from

@@ -9,6 +9,7 @@ placement          nodes, allocations -> Placement            allocations per no
 queueing           load, allocations  -> fraction             late requests
 violations         queues             -> late requests        measured, and expected
 error_budget       late requests      -> violation weight
+callers            use                -> seconds              after which callers have given up
 backlog            queued requests    -> Backlog              allocations that drain it
 cost_model         all of these       -> allocations          those with the lowest cost
 memory             what one deployment has shown so far

@@ -22,6 +22,7 @@ from autoscaler.core.policies import (
 from autoscaler.core.slo import backlog, load_distribution
 from autoscaler.core.slo.backlog import BacklogModel
 from autoscaler.core.slo.believed_times import believed_times, service_now
+from autoscaler.core.slo.callers import caller_timeout
 from autoscaler.core.slo.cost_model import CostModel, QueueParameters
 from autoscaler.core.slo.error_budget import (
     WeightSettings,
@@ -85,7 +86,7 @@ class SloPolicy(Value, frozen=True, kw_only=True):
 
     objective: SloObjective = SloObjective()
     drain_s: float = 30.0  # time in which a backlog is served
-    caller_timeout_s: float = 10.0  # callers give up after this queue wait
+    caller_timeout_s: float | None = None  # callers give up after this queue wait; None: by use
     load_window_s: float = 60.0
     weight_settings: WeightSettings = WeightSettings()
     forecaster: Forecaster | None = Forecaster()
@@ -220,13 +221,16 @@ class SloPolicy(Value, frozen=True, kw_only=True):
                 load,
                 mixture.expected_duration_s,
             )
+        timeout = caller_timeout(self.caller_timeout_s, situation.callers)
         to_drain = BacklogModel(
             load=load,
             rate_per_s=mixture.rate_per_s,
             service_time_s=mean_s,
             max_queue_wait_s=max_wait_s or 0.0,
+            allocations=allocations,
+            violation_weight=weight,
             drain_s=self.drain_s,
-            caller_timeout_s=self.caller_timeout_s,
+            caller_timeout_s=timeout.seconds,
         ).backlog(situation, seen)
         if to_drain is not None and situation.carried_out:
             allocations = max(allocations, to_drain.allocations)
@@ -244,6 +248,8 @@ class SloPolicy(Value, frozen=True, kw_only=True):
             "violation_weight": weight,
             "slo_target": self.objective.target,
             "max_queue_wait_s": max_wait_s or 0.0,
+            "caller_timeout_s": timeout.seconds,
+            "caller_timeout_because": timeout.because,
             **optional_inputs(
                 attainment,
                 None if situation.carried_out else budget,

@@ -9,7 +9,7 @@ from msgspec.structs import replace
 from autoscaler.core.policies import MAX_ALLOCATIONS, Situation
 from autoscaler.core.slo.objective import SloObjective
 from autoscaler.core.slo.policy import MAX_RECOMPUTE_INTERVAL_S, SloPolicy
-from autoscaler.core.values import LoadEstimate, NodeStats, Reason, Sample
+from autoscaler.core.values import Callers, LoadEstimate, NodeStats, Reason, Sample
 
 SERVICE_S = 0.1
 POLL_S = 10.0
@@ -36,6 +36,7 @@ class Watch:
         self.free = free if free is not None else {"n1": 64}
         self.interval_s, self.service_time_s, self.at = interval_s, service_time_s, 0.0
         self.in_flight = 0
+        self.callers = Callers.UNKNOWN
 
     def poll(self, arrivals=0, *, hits=0, failed=0, timeouts=0, in_flight=0, threads=1, **given):
         """The step after an interval with these arrivals; `in_flight` requests are left."""
@@ -81,6 +82,7 @@ class Watch:
             threads=threads,
             max_allocations=self.max_allocations,
             free_threads=self.free,
+            callers=self.callers,
             **given,
         )
         self.step, self.memory = self.policy.recommend(self.situation, self.memory)
