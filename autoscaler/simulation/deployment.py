@@ -86,7 +86,7 @@ class SimulatedDeployment(Struct, kw_only=True, eq=False):
     state: str = STARTING  # starting, started, stopping
     reason: str | None = None  # why some allocations could not be placed
     start_time: float  # of the assignment, not of readiness; Unix seconds
-    max_assigned_allocations: int = 0
+    max_assigned_allocations: int = 0  # the most that there have been, loading ones included
     routes: dict[str, Route] = field(default_factory=dict)  # by node id
 
     @property

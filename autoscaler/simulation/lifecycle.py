@@ -116,7 +116,8 @@ class Lifecycle:
     def account(self, deployment: SimulatedDeployment) -> None:
         """Add the allocation-seconds until now."""
         running = deployment.running
-        deployment.max_assigned_allocations = max(deployment.max_assigned_allocations, running)
+        assigned = sum(route.current_allocations for route in deployment.routes.values())
+        deployment.max_assigned_allocations = max(deployment.max_assigned_allocations, assigned)
         deployment.ledger.accrue(self._state.now, requested=deployment.requested, running=running)
 
     def _set_target(self, deployment: SimulatedDeployment, node_id: str, target: int) -> None:

@@ -50,8 +50,7 @@ class VersionBehaviour(Struct, frozen=True, kw_only=True, dict=True):
         "8.15",
         "`_update` with an empty object changes nothing, and is no 400",
         source="core/action/UpdateTrainedModelDeploymentAction.java",
-        note="Seen before and after adaptive allocations were added; that it came with their first "
-        "code is assumed.",
+        note="It came with the code of adaptive allocations.",
     )
     queue_capacity = Fact("default `queue_capacity`", 1024, {"8.17": 10_000}, source="#115041")
     max_queue_capacity = Fact(

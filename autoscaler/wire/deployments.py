@@ -112,7 +112,9 @@ class AssignmentResponse(Struct, kw_only=True):
 
 
 class InferRequest(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    id: str | UnsetType = UNSET  # that of the path counts
     docs: list[dict[str, Any]]
+    timeout: str | UnsetType = UNSET
     inference_config: dict[str, Any] | UnsetType = UNSET
 
 

@@ -97,7 +97,7 @@ def test_unset_and_null_differ(body):
         (AdaptivePatchDocument, {"enabled": "yes"}),
         (StartRequest, {"threads": 3}),
         (StopRequest, {"forced": True}),
-        (InferRequest, {"docs": [{}], "timeout": "1s"}),
+        (InferRequest, {"docs": [{}], "colour": 1}),
         (InferRequest, {}),
     ],
 )

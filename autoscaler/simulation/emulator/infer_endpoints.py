@@ -7,7 +7,7 @@ from autoscaler.simulation.admission import LANGUAGE_IDENTIFICATION
 from autoscaler.simulation.emulator.bodies import parse_body, task_of
 from autoscaler.simulation.emulator.calls import ApiEndpoint, Call
 from autoscaler.simulation.emulator.emulation import Emulation
-from autoscaler.simulation.emulator.parameters import illegal_argument
+from autoscaler.simulation.emulator.parameters import illegal_argument, parse_duration_s
 from autoscaler.simulation.errors import SimulatedApiError, no_such_deployment
 from autoscaler.simulation.versions import VersionBehaviour
 from autoscaler.wire.deployments import InferRequest, InferResponse
@@ -66,7 +66,8 @@ async def _results(emulation: Emulation, call: Call, body: InferRequest) -> list
                 400, "status_exception", f"Input field [{field}] does not exist in the document"
             )
     timeout_s = call.query.duration_s("timeout")
-    timeout_s = _TIMEOUT_S if timeout_s is None else timeout_s
+    if timeout_s is None:
+        timeout_s = parse_duration_s("timeout", body.timeout) if body.timeout else _TIMEOUT_S
     requests = emulation.cluster.infer(call.ids["id"], len(body.docs), timeout_s=timeout_s)
     await emulation.until(
         lambda: (

@@ -477,3 +477,16 @@ async def test_a_caller_may_wait_for_an_allocation_and_as_long_again_for_the_res
         response = await es.post(f"{path}/_infer", DOCS)  # with 10 s
         assert response.status == 200, response.text
         assert es.clock.now() - before == pytest.approx(14.0, abs=0.1)
+
+
+async def test_the_time_out_of_inference_may_be_in_the_body(es):
+    path = "/_ml/trained_models/e5/_infer"
+    assert (await es.post(path, {**DOCS, "timeout": "20ms"})).status == 408
+    assert (await es.post(f"{path}?timeout=5s", {**DOCS, "timeout": "20ms"})).status == 200
+    assert (await es.post(path, {**DOCS, "timeout": "soon"})).status == 400
+    assert (await es.post(path, {**DOCS, "id": "other"})).status == 200
+
+
+async def test_allocations_that_load_count_as_assigned(es):
+    started = await es.post(f"{BIG}/_start?wait_for=starting", {"number_of_allocations": 2})
+    assert started.document["assignment"]["max_assigned_allocations"] == 2
