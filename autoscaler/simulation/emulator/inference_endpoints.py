@@ -84,6 +84,8 @@ async def get_one(emulation: Emulation, call: Call) -> object:
 
 async def update(emulation: Emulation, call: Call) -> object:
     inference_id = call.ids["inference_id"]
+    if not call.body:
+        raise SimulatedApiError(400, "parse_exception", "request body is required")
     request = parse_body(call.body, UpdateEndpointBody, parser="update_inference_model")
     behaviour = emulation.cluster.behaviour
     in_body = request.task_type if behaviour.task_type_in_body else UNSET
@@ -96,15 +98,15 @@ async def update(emulation: Emulation, call: Call) -> object:
     if task_type != endpoint.task_type:
         raise _bad("Task type must match the task type of the existing endpoint")
     change = _change(request.service_settings, behaviour, call)
+    settings = change.stored
+    if behaviour.endpoint_keeps_settings and settings == endpoint.settings:
+        return _document(emulation, endpoint)  # whatever its deployment is
     if endpoint.serves not in emulation.cluster.deployments:
         raise not_found(
             inference_id, f"The model of inference endpoint [{inference_id}] is not deployed"
         )
     if behaviour.endpoint_owned_conflict:
         _require_ownership(endpoint)
-    settings = change.stored
-    if behaviour.endpoint_keeps_settings and settings == endpoint.settings:
-        return _document(emulation, endpoint)
     emulation.cluster.update_deployment(
         endpoint.serves,
         number_of_allocations=change.allocations,

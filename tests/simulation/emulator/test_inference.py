@@ -44,6 +44,21 @@ async def test_an_endpoint_reports_its_deployment():
         assert (await es.get("/_inference/nope")).status == 404
 
 
+async def test_an_update_needs_a_body():
+    async with owned() as es:
+        refused = await es.put(MINE)
+        assert (refused.status, refused.error["type"]) == (400, "parse_exception")
+        assert "request body is required" in refused.error["reason"]
+
+
+async def test_equal_settings_are_no_update_whatever_the_deployment():
+    """The comparison comes before the deployment is looked at."""
+    async with owned() as es:
+        await es.post(f"{E5}/_stop?force=true")
+        assert (await update_endpoint(es, {"num_allocations": 1})).status == 200
+        assert (await update_endpoint(es, {"num_allocations": 2})).status == 404
+
+
 @pytest.mark.parametrize(
     ("method", "path"),
     [
