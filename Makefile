@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALL := tools/environment.sh "$(PYTHON)" $(VENV) requirements-build.lock
 
-.PHONY: demo test test-deep smoke lint backtest-deps bench frontier modes lock types-lock clean
+.PHONY: demo test test-deep smoke lint backtest-deps bench frontier sweep tuning modes lock types-lock clean
 .DELETE_ON_ERROR:
 
 demo: $(VENV)/runtime
@@ -53,23 +53,49 @@ bench: $(VENV)/dev
 # Adds what `autoscaler backtest` needs.
 backtest-deps: $(VENV)/backtest
 
-# Every policy on every trace of a folder: with default settings in all standard scenarios with five
-# seeds, and at all settings on three nodes with one seed, for docs/benchmarks.md. TRACES may also
-# name generators. It takes an hour and a half on two cores.
-TRACES ?= ../shared/traces
-BACKTEST = $(BIN)/autoscaler backtest $(TRACES)
+# The policies on two populations of traces, for docs/benchmarks.md: SHAPES are chosen shapes, WIDE
+# is a cross-section. Either may also name generators.
+#
+# `frontier`: with default settings. To take no more than half an hour on two cores, `slo` has two
+# seeds and all others one (between seeds, the late requests differ by a twentieth); the rate oracles
+# and the rate follower run in the scenarios with three nodes; and the cross-section is run with the
+# baselines that meet the SLO most often. `sweep`: at all settings of the policies, half an hour too.
+SHAPES ?= ../shared/traces
+WIDE ?= ../shared/traces-wide
+SHORT := --scenario short-three-nodes
+THREE_NODES := $(SHORT) --scenario long-three-nodes
+REFERENCES := --policy rate-follower,rate-oracle-60s,rate-oracle-10s
+COMMON := --policy utilisation,adaptive-9,hpa,keda,kpa,static-peak,oracle
+OTHERS := --policy adaptive-8.16,ray-serve,aws-target-tracking,aws-predictive,gcp-predictive \
+  --policy predictive-hpa-linear,predictive-hpa-holt-winters,threshold-step,static-mean
+TABLES = $(BIN)/python -m benchmarks.frontier
+BACKTEST = $(BIN)/autoscaler backtest
+
 frontier: $(VENV)/dev
 	mkdir -p build
-	$(BACKTEST) --seeds 5 --json build/matrix.json --report build/matrix.html --no-sweep
-	$(BACKTEST) --sweep --scenario short-three-nodes --json build/short.json
-	$(BACKTEST) --sweep --scenario long-three-nodes --json build/long.json
-	$(BIN)/python -m benchmarks.frontier build/matrix.json build/short.json build/long.json \
+	$(BACKTEST) $(SHAPES) $(COMMON) $(OTHERS) --json build/shapes.json
+	$(BACKTEST) $(SHAPES) --policy slo --seeds 2 --json build/shapes-slo.json
+	$(BACKTEST) $(SHAPES) $(REFERENCES) $(THREE_NODES) --json build/shapes-rates.json
+	$(TABLES) default shapes build/shapes.json build/shapes-slo.json build/shapes-rates.json \
 	  docs/benchmarks.md
+	$(BACKTEST) $(WIDE) $(COMMON) --json build/wide.json
+	$(BACKTEST) $(WIDE) --policy slo --seeds 2 --json build/wide-slo.json
+	$(BACKTEST) $(WIDE) $(REFERENCES) $(THREE_NODES) --json build/wide-rates.json
+	$(TABLES) default wide build/wide.json build/wide-slo.json build/wide-rates.json \
+	  docs/benchmarks.md
+
+sweep: $(VENV)/dev
+	mkdir -p build
+	$(BACKTEST) $(SHAPES) --policy slo $(COMMON) $(OTHERS) $(THREE_NODES) --sweep \
+	  --json build/shapes-sweep.json
+	$(TABLES) sweep shapes-sweep build/shapes-sweep.json docs/benchmarks.md
+	$(BACKTEST) $(WIDE) --policy slo $(COMMON) $(SHORT) --sweep --json build/wide-sweep.json
+	$(TABLES) sweep wide-sweep build/wide-sweep.json docs/benchmarks.md
 
 # The default policy in both control modes, and adaptive allocations, for docs/benchmarks.md.
 # It takes half an hour on two cores.
 modes: $(VENV)/dev
-	$(BIN)/python -m benchmarks.modes $(TRACES)
+	$(BIN)/python -m benchmarks.modes $(SHAPES)
 
 # Needs uv. Hashes only: the files contain no index and no address. Pinned versions stay as they
 # are unless pyproject.toml excludes them; `make lock UPGRADE="--upgrade-package aiohttp"` raises one.

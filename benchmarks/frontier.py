@@ -1,39 +1,52 @@
-"""Results of back-tests as tables in a document: `... -m benchmarks.frontier JSON... DOCUMENT`.
+"""Results of back-tests as tables in a document.
 
-The first result file has all policies with default settings and several seeds. The others add
-settings. The text of the document between the lines BEGIN and END is replaced.
+`python -m benchmarks.frontier TABLES SECTION JSON... DOCUMENT`: TABLES is `default` for policies
+with default settings, or `sweep` for policies at several settings. The text of the document between
+`<!-- SECTION: begin -->` and `<!-- SECTION: end -->` is replaced.
 """
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from autoscaler.backtest.results import file as files
 from autoscaler.errors import InputError, UserError
-from benchmarks.tables import section
+from benchmarks.tables import default_section, sweep_section
 
-BEGIN, END = "<!-- frontier: begin -->", "<!-- frontier: end -->"
+TABLES: Mapping[str, Callable[[Sequence[files.Results]], str]] = {
+    "default": default_section,
+    "sweep": sweep_section,
+}
 
 
-def inserted(document: str, text: str, path: Path) -> str:
-    """The document with this text between the markers.
+def markers(section: str) -> tuple[str, str]:
+    """The lines before and after a section."""
+    return f"<!-- {section}: begin -->", f"<!-- {section}: end -->"
+
+
+def inserted(document: str, text: str, section: str, path: Path) -> str:
+    """The document with this text between the markers of the section.
 
     Raises:
         InputError: the markers are absent or repeated.
     """
-    before, _, rest = document.partition(BEGIN)
-    _, end, after = rest.partition(END)
-    if not end or document.count(BEGIN) + document.count(END) > 2:
+    begin, end = markers(section)
+    before, _, rest = document.partition(begin)
+    _, found, after = rest.partition(end)
+    if not found or document.count(begin) + document.count(end) > 2:
         raise InputError(
-            f"{path} must have the line {BEGIN} once and after it the line {END} once; add them "
+            f"{path} must have the line {begin} once and after it the line {end} once; add them "
             "where the tables belong"
         )
-    return f"{before}{BEGIN}\n\n{text}\n\n{END}{after}"
+    return f"{before}{begin}\n\n{text}\n\n{end}{after}"
 
 
-def update(results: Sequence[Path], document: Path) -> None:
-    """Replace the tables of the document.
+def update(tables: str, section: str, results: Sequence[Path], document: Path) -> None:
+    """Replace the tables of a section of the document.
+
+    Args:
+        tables: a key of `TABLES`.
 
     Raises:
         UserError: the results cannot be read or are inconsistent, or the document has no markers or
@@ -46,17 +59,19 @@ def update(results: Sequence[Path], document: Path) -> None:
         raise InputError(f"cannot read {document}: {reason}; name a document") from error
     except UnicodeDecodeError as error:
         raise InputError(f"{document} is not UTF-8: {error}; convert it") from error
-    text = section([files.read(path) for path in results])
-    files.write(document, inserted(before, text, document))
+    text = TABLES[tables]([files.read(path) for path in results])
+    files.write(document, inserted(before, text, section, document))
 
 
 def main(arguments: Sequence[str]) -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.frontier", description=__doc__)
+    parser.add_argument("tables", choices=sorted(TABLES), help="which tables")
+    parser.add_argument("section", help="the name in the marker lines")
     parser.add_argument("results", nargs="+", type=Path, help="files written by `backtest --json`")
     parser.add_argument("document", type=Path, help="a file with the two marker lines")
     chosen = parser.parse_args(arguments)
     try:
-        update(chosen.results, chosen.document)
+        update(chosen.tables, chosen.section, chosen.results, chosen.document)
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(error.exit_code)

@@ -1,4 +1,5 @@
-"""The section of docs/benchmarks.md about policies, from result files."""
+"""The sections of docs/benchmarks.md about policies, from result files: one about default settings
+and one about other settings, for each population of traces."""
 
 import math
 import shlex
@@ -7,8 +8,15 @@ from collections.abc import Iterable, Sequence
 from itertools import chain
 from pathlib import Path
 
-from autoscaler.backtest.results.comparison import ORACLE, Mean, Pair, aggregates
+from autoscaler.backtest.results.comparison import (
+    ORACLE,
+    Aggregate,
+    Mean,
+    Pair,
+    aggregates,
+)
 from autoscaler.backtest.results.file import Results
+from autoscaler.backtest.results.hours_split import hours_splits
 from autoscaler.backtest.results.rows import ResultRow
 from autoscaler.backtest.results.summary import (
     DefaultSummary,
@@ -22,6 +30,7 @@ from autoscaler.backtest.results.summary import (
 from autoscaler.backtest.results.table import attainment
 from benchmarks.evidence import Evidence, combined
 from benchmarks.markdown import figure, table, wrapped
+from benchmarks.split_tables import families_text, family_table, split_table, split_text
 
 OURS, ADAPTIVE = "slo", "adaptive-9"
 
@@ -29,21 +38,25 @@ SHOWN = (OURS, "utilisation", ADAPTIVE, "hpa", "kpa", "keda", "aws-predictive", 
 SHOWN_IN = ("short-three-nodes", "long-three-nodes")
 """Policies and scenarios of the tables trace by trace."""
 
+MAX_SHOWN_TRACES = 30
+"""Traces up to which there is a table trace by trace. Of more, families are shown."""
+
 DEFAULT_SETTINGS = """
-The {pairs} feasible pairs count here and in the next two tables. *Worst* is the lowest percentage
-of requests that met the SLO on any of them; *late* is the percentage of all their requests that
-exceeded the max queue wait, were rejected or timed out; *hours* are allocation-hours as a multiple
-of the oracle's, the geometric mean over pairs. Reversals are changes of direction within five
-minutes. ± is the 95% confidence interval over seeds, which covers only the randomness within these
+The {pairs} feasible pairs count here. *Worst* is the lowest percentage of requests that met the SLO
+on any of them; *late* is the percentage of all their requests that exceeded the max queue wait,
+were rejected or timed out; *hours* are allocation-hours as a multiple of the oracle's, the
+geometric mean over pairs. Reversals are changes of direction within five minutes. ± is the 95%
+confidence interval over seeds, where there are several; it covers only the randomness within these
 traces; other traces may differ by more.
 """
 
 EQUAL_ATTAINMENT = """
-{seeds}. *Best setting* is the one setting with which a policy meets the SLO on most pairs. For the
-last two columns, each policy is tuned for each pair, in hindsight, so that it only just meets the
-SLO; they show the allocation-hours for that as a multiple of another policy's. They are geometric
-means over the pairs on which both policies can meet the SLO at some setting; the number of these
-pairs is in brackets. A policy that can meet the SLO only on easy pairs is compared on these alone.
+{seeds}; {pairs} feasible pairs. *Best setting* is the one setting with which a policy meets the SLO
+on most pairs. For the last two columns, each policy is tuned for each pair, in hindsight, so that
+it only just meets the SLO; they show the allocation-hours for that as a multiple of another
+policy's. They are geometric means over the pairs on which both policies can meet the SLO at some
+setting; the number of these pairs is in brackets. A policy that can meet the SLO only on easy pairs
+is compared on these alone.
 """
 
 EQUAL_COST = """
@@ -60,8 +73,45 @@ means over seeds.
 """
 
 
-def section(results: Sequence[Results]) -> str:
-    """The text of the section.
+def default_section(results: Sequence[Results]) -> str:
+    """The text about all policies with default settings.
+
+    Raises:
+        UserError: the results are inconsistent or empty.
+    """
+    evidence = combined(results)
+    found = aggregates(evidence.by_default)
+    splits = hours_splits(found, targets=evidence.targets)
+    traces = {each.trace for each in found}
+    parts = [
+        *_heading(evidence, results),
+        "#### With default settings",
+        wrapped(DEFAULT_SETTINGS.format(pairs=len(evidence.pairs))),
+        default_table(evidence),
+    ]
+    if splits:
+        parts += [
+            "#### Why more hours than the oracle",
+            split_text(),
+            split_table(splits),
+        ]
+    if any(each.policy == OURS for each in found):
+        parts += [
+            "#### By family",
+            families_text(OURS),
+            family_table(OURS, evidence, found),
+        ]
+    if len(traces) <= MAX_SHOWN_TRACES:
+        parts += [
+            "#### Trace by trace",
+            wrapped(TRACE_BY_TRACE),
+            *trace_tables(found),
+        ]
+    return "\n\n".join(parts)
+
+
+def sweep_section(results: Sequence[Results]) -> str:
+    """The text about policies at equal attainment and at equal cost.
 
     Raises:
         UserError: the results are inconsistent or empty.
@@ -70,23 +120,20 @@ def section(results: Sequence[Results]) -> str:
     seeds = _seeds(evidence.swept)
     return "\n\n".join(
         [
-            what_was_run(evidence, results),
-            _commands(results),
-            which_pairs_are_met(evidence),
-            "### With default settings",
-            wrapped(DEFAULT_SETTINGS.format(pairs=len(evidence.pairs))),
-            default_table(evidence),
-            "### At equal attainment",
-            wrapped(EQUAL_ATTAINMENT.format(seeds=seeds)),
+            *_heading(evidence, results),
+            "#### At equal attainment",
+            wrapped(EQUAL_ATTAINMENT.format(seeds=seeds, pairs=len(evidence.pairs))),
             attainment_table(evidence),
-            "### At equal cost",
+            "#### At equal cost",
             wrapped(EQUAL_COST.format(seeds=seeds, adaptive=ADAPTIVE)),
             cost_table(evidence),
-            "### Trace by trace",
-            wrapped(TRACE_BY_TRACE),
-            *trace_tables(evidence.by_default),
         ]
     )
+
+
+def _heading(evidence: Evidence, results: Sequence[Results]) -> list[str]:
+    """What was run, and on which pairs the policies are compared."""
+    return [what_was_run(evidence, results), _commands(results), which_pairs_are_met(evidence)]
 
 
 def what_was_run(evidence: Evidence, results: Sequence[Results]) -> str:
@@ -97,11 +144,16 @@ def what_was_run(evidence: Evidence, results: Sequence[Results]) -> str:
         len({getattr(row, name) for row in rows}) for name in ("trace", "scenario", "policy")
     )
     settings = len({(row.policy, row.setting) for row in rows})
+    swept = (
+        f", and at all {_count(settings, 'setting')} with "
+        f"{_count(len(_seeds_of(evidence.swept)), 'seed')}"
+        if settings > policies
+        else ""
+    )
     return wrapped(
         f"{_count(traces, 'trace')} in {_count(scenarios, 'scenario')}, "
         f"{_count(policies, 'policy', 'policies')}: with default settings and "
-        f"{_count(len(_seeds_of(evidence.by_default)), 'seed')}, and at all "
-        f"{_count(settings, 'setting')} with {_count(len(_seeds_of(evidence.swept)), 'seed')}. "
+        f"{_seed_counts(evidence.by_default)}{swept}. "
         f"{_count(len(rows), 'run')} of {_count(sum(row.requests for row in rows), 'request')} "
         f"in total, {sum(row.elapsed_s for row in rows):,.0f} s of computing with {programs}"
         + (f"; {_count(missing, 'part')} failed." if missing else ".")
@@ -110,6 +162,25 @@ def what_was_run(evidence: Evidence, results: Sequence[Results]) -> str:
 
 def _count(count: int, one: str, many: str = "") -> str:
     return f"{count:,} {one if count == 1 else many or one + 's'}"
+
+
+def _seed_counts(rows: Iterable[ResultRow]) -> str:
+    """How many seeds the policies have."""
+    by_policy: dict[str, set[int]] = defaultdict(set)
+    for row in rows:
+        by_policy[row.policy].add(row.seed)
+    most: dict[int, list[str]] = defaultdict(list)
+    for policy, seeds in sorted(by_policy.items()):
+        most[len(seeds)].append(policy)
+    if len(most) == 1:
+        return _count(next(iter(most)), "seed")
+    usual = max(most, key=lambda count: len(most[count]))
+    others = [
+        f"{_count(count, 'seed')} for {', '.join(policies)}"
+        for count, policies in sorted(most.items())
+        if count != usual
+    ]
+    return f"{_count(usual, 'seed')} ({'; '.join(others)})"
 
 
 def _seeds_of(rows: Iterable[ResultRow]) -> list[int]:
@@ -234,10 +305,10 @@ def cost_table(evidence: Evidence) -> str:
     )
 
 
-def trace_tables(rows: Iterable[ResultRow]) -> list[str]:
+def trace_tables(found: Iterable[Aggregate]) -> list[str]:
     """A heading and a table for each scenario of `SHOWN_IN`."""
     cells: dict[str, dict[str, dict[str, str]]] = defaultdict(lambda: defaultdict(dict))
-    for each in aggregates(rows):
+    for each in found:
         cell = (
             f"{attainment(each.violation_fraction.value)} / {figure(each.allocation_hours.value)}"
         )
@@ -247,7 +318,7 @@ def trace_tables(rows: Iterable[ResultRow]) -> list[str]:
         for scenario in SHOWN_IN
         if scenario in cells
         for part in (
-            f"#### {scenario}",
+            f"##### {scenario}",
             table(
                 ["trace", *SHOWN],
                 [

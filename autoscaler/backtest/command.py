@@ -68,7 +68,7 @@ class BacktestOptions(Struct, frozen=True, kw_only=True):
 
     traces: tuple[str, ...]
     policies: tuple[str, ...]  # empty: the default ones, or only the rule
-    scenario: str | None  # a file, or the name of a standard one; None: all of those
+    scenarios: tuple[str, ...]  # files, or names of standard ones; empty: all of those
     rule: ConfiguredRule | None = None  # of the configuration
     seeds: int
     sweep: bool  # also all other settings, with the first seed
@@ -114,7 +114,7 @@ def backtest(options: BacktestOptions, out: Console, progress: Console) -> None:
     warn = partial(
         progress.print, "autoscaler: warning:", markup=False, highlight=False, soft_wrap=True
     )
-    scenarios = standard() if options.scenario is None else (find_scenario(options.scenario, warn),)
+    scenarios = chosen_scenarios(options.scenarios, warn)
     for scenario in scenarios:
         if options.rule is not None:
             options.rule.in_scenario(scenario)
@@ -145,6 +145,26 @@ def backtest(options: BacktestOptions, out: Console, progress: Console) -> None:
     if done.missing:
         message = f"{done.missing} of {done.total} tasks are missing from the results"
         raise Interrupted(message) if done.interrupted else UserError(message)
+
+
+def chosen_scenarios(
+    arguments: Iterable[str], warn: Callable[[str], None]
+) -> tuple[BacktestScenario, ...]:
+    """The scenarios of the arguments; without any, the standard ones.
+
+    Raises:
+        BacktestScenarioError: there is no such scenario, or it is invalid.
+        UsageError: two of them have the same name, so their results could not be told apart.
+    """
+    found = [find_scenario(argument, warn) for argument in dict.fromkeys(arguments)]
+    names = [scenario.name for scenario in found]
+    for name in names:
+        if names.count(name) > 1:
+            raise UsageError(
+                f"--scenario: two scenarios have the name {name}, that of their files; rename one "
+                "of the files"
+            )
+    return tuple(found) or standard()
 
 
 def scale_lines(traces: Sequence[Trace], scenarios: Sequence[BacktestScenario]) -> Iterator[str]:

@@ -118,9 +118,11 @@ def demo(trace: Path | None, speed: float, duration: float, *, keep_running: boo
 )
 @click.option(
     "--scenario",
+    "scenarios",
+    multiple=True,
     metavar="FILE.toml",
-    help="The deployment, its nodes and its callers; or the name of a standard scenario."
-    "  [default: all four standard scenarios]",
+    help="The deployment, its nodes and its callers; or the name of a standard scenario. May be "
+    "repeated.  [default: all four standard scenarios]",
 )
 @click.option(
     "--gaps",

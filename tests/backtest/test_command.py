@@ -157,6 +157,19 @@ class TestResults:
         assert [row["policy"] for row in rows] == list(DEFAULT_POLICIES)
         assert all(row["default"] for row in rows)
 
+    def test_several_scenarios_may_be_named(self, folder):
+        arguments = ["--policy", "static-mean", "--scenario", "small.toml", "--json", "rows.json"]
+        done("load.csv", *arguments, "--scenario", "short-one-node", "--scenario", "small.toml")
+        rows = read(folder / "rows.json").rows
+        assert [row.scenario for row in rows] == ["small", "short-one-node"]
+
+    def test_two_scenarios_of_one_name_are_refused(self, folder):
+        (folder / "other").mkdir()
+        (folder / "other" / "small.toml").write_text((folder / "small.toml").read_text())
+        result = invoke("load.csv", "--scenario", "small.toml", "--scenario", "other/small.toml")
+        assert result.exit_code == 2
+        assert "two scenarios have the name small" in result.stderr
+
     def test_without_a_scenario_the_standard_ones_are_run(self, folder):
         arguments = ["backtest", "load.csv", "--policy", "static-mean", "--json", "rows.json"]
         result = CliRunner().invoke(main, [*arguments, "--workers", "1"])
@@ -216,7 +229,7 @@ class TestSweeps:
 
 def options(**given):
     fields = {
-        "traces": ("load.csv",), "policies": (), "scenario": None, "seeds": 1, "sweep": False,
+        "traces": ("load.csv",), "policies": (), "scenarios": (), "seeds": 1, "sweep": False,
         "json": None, "report": None, "workers": None,
     }  # fmt: skip
     return BacktestOptions(**fields | given)

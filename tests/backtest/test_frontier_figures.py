@@ -8,9 +8,10 @@ from msgspec.structs import replace
 from autoscaler.backtest.results.file import Results, to_json
 from autoscaler.errors import InputError, UserError
 from benchmarks.evidence import combined, merged
-from benchmarks.frontier import BEGIN, END, inserted, main, update
+from benchmarks.families import family_of
+from benchmarks.frontier import inserted, main, markers, update
 from benchmarks.markdown import figure, table, wrapped
-from benchmarks.tables import section
+from benchmarks.tables import default_section, sweep_section
 from tests.backtest.synthetic import SKILLS, row, trials
 
 SCENARIO = "short-three-nodes"
@@ -99,6 +100,11 @@ class TestEvidence:
         assert evidence.pairs == {("b", SCENARIO)}
 
 
+def section(found):
+    """All tables."""
+    return f"{default_section(found)}\n\n{sweep_section(found)}"
+
+
 class TestSection:
     TEXT = section([results(by_default()), results(swept())])
 
@@ -139,7 +145,7 @@ class TestSection:
         ]
         text = " ".join(section([results(rows)]).split())
         assert "so these pairs are infeasible: a (all), b (long)." in text
-        assert "The 3 feasible pairs" in text
+        assert "The 3 feasible pairs count here" in text
 
     def test_several_seeds_have_an_interval(self):
         # Violations of the three seeds 1%, 2%, 3%: 4.303 x 1% / sqrt(3).
@@ -198,12 +204,78 @@ class TestSection:
         assert cells(text, "a") == ["a", "90.00 / 20.0", "-", "98.00 / 20.0", *shown]
         assert cells(text, "b") == ["b", "90.00 / 20.0", "-", "96.00 / 10.0", *shown]
 
+    @staticmethod
+    def references(trace="wide_fn_07", **given):
+        """All references and `slo`."""
+        hours = {
+            "oracle": 10.0,
+            "rate-oracle-10s": 11.0,
+            "rate-oracle-60s": 12.0,
+            "rate-follower": 16.5,
+            "slo": 33.0,
+        }
+        return [
+            row(trace=trace, scenario=SCENARIO, policy=name, allocation_hours=each, **given)
+            for name, each in hours.items()
+        ]
+
+    def test_the_factors_of_the_hours_by_hand(self):
+        text = part_of(
+            default_section([results(self.references())]), "Why more hours than the oracle"
+        )
+        assert cells(text, "slo") == ["slo", "1 of 1", "3.30", "1.10", "1.50", "2.00", "2.75"]
+        assert cells(text, "rate-oracle-10s")[2:6] == ["1.10", "1.10", "1.50", "0.67"]
+
+    def test_families_have_their_own_figures(self):
+        found = [*self.references(), *self.references("wide_fn_33")]
+        found += [
+            replace(each, violation_fraction=0.03) if each.policy == "slo" else each
+            for each in self.references("wide_fn_39")
+        ]
+        text = part_of(default_section([results(found)]), "By family")
+        assert cells(text, "functions 0 to 9")[1:4] == ["1 of 1", "99.00", "3.30"]
+        burstier = ["1 of 2", "97.00", "3.30", "1.10", "1.50", "2.00", "2.75"]
+        assert cells(text, "functions 30 to 39")[1:] == burstier
+
+    def test_many_traces_are_not_shown_one_by_one(self):
+        few, many = (
+            default_section(
+                [results([each for n in range(count) for each in self.references(f"wide_fn_{n}")])]
+            )
+            for count in (30, 31)
+        )
+        assert "Trace by trace" in few
+        assert "Trace by trace" not in many
+
+    def test_policies_may_have_different_seeds(self):
+        found = [*self.references(), *self.references(seed=2)[-1:]]
+        text = " ".join(default_section([results(found)]).split())
+        assert "with default settings and 1 seed (2 seeds for slo). 6 runs" in text
+
     def test_a_scenario_that_was_not_run_has_no_table(self):
         assert "long-three-nodes" not in self.TEXT
 
     def test_without_feasible_pairs_the_count_is_0(self):
         rows = [replace(each, violation_fraction=0.5) for each in by_default()]
         assert "The 0 feasible pairs" in section([results(rows)])
+
+
+class TestFamilies:
+    @pytest.mark.parametrize(
+        ("trace", "family"),
+        [
+            ("servegen_m_large_diurnal", "daily cycle"),
+            ("azure_fn_idle_bursts", "idle gaps"),
+            ("servegen_mm_image", "mixed"),
+            ("wide_fn_09", "functions 0 to 9"),
+            ("wide_fn_10", "functions 10 to 19"),
+            ("wide_client_04", "clients 0 to 4"),
+            ("wide_client_05", "clients 5 to 9"),
+            ("week", "other"),
+        ],
+    )
+    def test_a_trace_belongs_to_the_first_family_that_matches(self, trace, family):
+        assert family_of(trace) == family
 
 
 class TestMarkdown:
@@ -231,22 +303,24 @@ class TestMarkdown:
         assert wrapped(text).split() == text.split()
 
 
+NAME = "frontier"
+BEGIN, END = markers(NAME)
 documents = st.text().filter(lambda text: BEGIN not in text and END not in text)
 
 
 class TestTheDocument:
     @given(documents, documents, documents, documents)
     def test_only_what_is_between_the_markers_changes(self, before, old, new, after):
-        once = inserted(f"{before}{BEGIN}{old}{END}{after}", new, "x.md")
+        once = inserted(f"{before}{BEGIN}{old}{END}{after}", new, NAME, "x.md")
         assert once == f"{before}{BEGIN}\n\n{new}\n\n{END}{after}"
-        assert inserted(once, new, "x.md") == once
+        assert inserted(once, new, NAME, "x.md") == once
 
     @pytest.mark.parametrize(
         "text", ["", BEGIN, END, f"{END} {BEGIN}", f"{BEGIN} {BEGIN} {END}", f"{BEGIN}{END}{END}"]
     )
     def test_without_both_markers_once_and_in_order_it_is_refused(self, text):
         with pytest.raises(InputError, match=r"^x\.md must have the line"):
-            inserted(text, "new", "x.md")
+            inserted(text, "new", NAME, "x.md")
 
     def written(self, folder, *, document=f"# Before\r\n{BEGIN}\nold\n{END}\r\nafter"):
         names = [folder / "matrix.json", folder / "sweep.json"]
@@ -258,18 +332,27 @@ class TestTheDocument:
 
     def test_it_is_updated(self, tmp_path):
         names, target = self.written(tmp_path)
-        main([*map(str, names), str(target)])
+        main(["default", NAME, *map(str, names), str(target)])
         text = target.read_bytes().decode()
         assert text.startswith(f"# Before\r\n{BEGIN}\n\n2 traces in 1 scenario")
         assert text.endswith(f"|\n\n{END}\r\nafter")
         assert "old" not in text.split()
-        update(names, target)
+        update("default", NAME, names, target)
         assert target.read_bytes().decode() == text
+
+    def test_a_section_of_another_name_stays_unchanged(self, tmp_path):
+        other = "<!-- wide: begin -->\nkept\n<!-- wide: end -->\n"
+        names, target = self.written(tmp_path, document=f"{other}{BEGIN}\nold\n{END}\n")
+        update("sweep", NAME, names, target)
+        text = target.read_text()
+        assert text.startswith(other)
+        assert "At equal cost" in text
+        assert "With default settings" not in text
 
     def test_a_document_without_markers_stays_unchanged(self, tmp_path, capsys):
         names, target = self.written(tmp_path, document="# Nothing\n")
         with pytest.raises(SystemExit) as ended:
-            main([*map(str, names), str(target)])
+            main(["default", NAME, *map(str, names), str(target)])
         assert ended.value.code == InputError.exit_code
         assert capsys.readouterr().err.startswith(f"error: {target} must have the line")
         assert target.read_text() == "# Nothing\n"
@@ -278,10 +361,10 @@ class TestTheDocument:
         names, target = self.written(tmp_path)
         target.unlink()
         with pytest.raises(InputError, match=r"cannot read .*: no such file"):
-            update(names, target)
+            update("default", NAME, names, target)
 
     def test_a_document_in_another_encoding_is_reported_in_one_sentence(self, tmp_path):
         names, target = self.written(tmp_path)
         target.write_bytes(b"\xff")
         with pytest.raises(InputError, match="is not UTF-8"):
-            update(names, target)
+            update("default", NAME, names, target)

@@ -56,7 +56,8 @@ class DefaultSummary(Value, frozen=True, kw_only=True):
     met: int
     worst_violation_fraction: float  # of any pair
     violation_fraction: Mean  # of the requests of all pairs
-    relative_hours: Mean | None  # of the oracle's, geometric mean over pairs; None: unknown
+    # Of the oracle's mean over its seeds, geometric mean over pairs; None: unknown.
+    relative_hours: Mean | None
     changes_per_hour: Mean
     reversals_per_day: Mean
 
@@ -162,7 +163,7 @@ def default_summaries(
     for row in rows:
         if row.default and (row.trace, row.scenario) in pairs:
             by_policy[row.policy].append(row)
-    lowest = {_workload(row): row.allocation_hours for row in by_policy[ORACLE]}
+    lowest = {each.pair: each.allocation_hours.value for each in aggregates(by_policy[ORACLE])}
     return tuple(
         _default_summary(policy, by_policy[policy], lowest, targets or {})
         for policy in sorted(by_policy)
@@ -170,21 +171,21 @@ def default_summaries(
     )
 
 
-def _workload(row: ResultRow) -> tuple[str, str, int]:
-    return row.trace, row.scenario, row.seed
+def _pair(row: ResultRow) -> Pair:
+    return row.trace, row.scenario
 
 
 def _default_summary(
     policy: str,
     rows: Sequence[ResultRow],
-    lowest: Mapping[tuple[str, str, int], float],
+    lowest: Mapping[Pair, float],
     targets: Mapping[str, float],
 ) -> DefaultSummary:
     by_pair = aggregates(rows)
-    compared = [row for row in rows if lowest.get(_workload(row))]
+    compared = [row for row in rows if lowest.get(_pair(row))]
 
     def relative_hours(some: Sequence[ResultRow]) -> float:
-        return _geometric_mean([row.allocation_hours / lowest[_workload(row)] for row in some])
+        return _geometric_mean([row.allocation_hours / lowest[_pair(row)] for row in some])
 
     return DefaultSummary(
         policy=policy,

@@ -155,6 +155,15 @@ class TestDefaultSummaries:
         assert self.of("a", self.ROWS).relative_hours == Mean(pytest.approx(math.sqrt(2.0)), None)
         assert self.of("oracle", self.ROWS).relative_hours == Mean(pytest.approx(1.0), None)
 
+    def test_the_oracle_may_have_fewer_seeds(self):
+        rows = [
+            *self.ROWS,
+            *on("one", "a", (32.0, 0.002), seed=2),
+            *on("two", "a", (64.0, 0.0), seed=2),
+        ]
+        ratios = math.sqrt(2.0), math.sqrt(16.0)
+        assert self.of("a", rows).relative_hours.value == pytest.approx(sum(ratios) / 2)
+
     def test_without_the_oracle_there_are_no_relative_hours(self):
         assert self.of("a", on("one", "a", (16.0, 0.002))).relative_hours is None
 
