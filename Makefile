@@ -92,6 +92,11 @@ sweep: $(VENV)/dev
 	$(BACKTEST) $(WIDE) --policy slo $(COMMON) $(SHORT) --sweep --json build/wide-sweep.json
 	$(TABLES) sweep wide-sweep build/wide-sweep.json docs/benchmarks.md
 
+# The constants of `slo`, chosen by cross-validation over families of traces. Half an hour.
+tuning: $(VENV)/dev
+	$(BIN)/python -m benchmarks.tuning $(SHAPES) --document docs/benchmarks.md --section shapes-tuning
+	$(BIN)/python -m benchmarks.tuning $(WIDE) --document docs/benchmarks.md --section wide-tuning
+
 # The default policy in both control modes, and adaptive allocations, for docs/benchmarks.md.
 # It takes half an hour on two cores.
 modes: $(VENV)/dev

@@ -52,6 +52,17 @@ def update(tables: str, section: str, results: Sequence[Path], document: Path) -
         UserError: the results cannot be read or are inconsistent, or the document has no markers or
             cannot be written. It stays unchanged.
     """
+    text = TABLES[tables]([files.read(path) for path in results])
+    replace_section(document, section, text)
+
+
+def replace_section(document: Path, section: str, text: str) -> None:
+    """Replace the text of a section of the document.
+
+    Raises:
+        UserError: the document cannot be read, has no markers or cannot be written. It stays
+            unchanged.
+    """
     try:
         before = document.read_bytes().decode()
     except OSError as error:
@@ -59,7 +70,6 @@ def update(tables: str, section: str, results: Sequence[Path], document: Path) -
         raise InputError(f"cannot read {document}: {reason}; name a document") from error
     except UnicodeDecodeError as error:
         raise InputError(f"{document} is not UTF-8: {error}; convert it") from error
-    text = TABLES[tables]([files.read(path) for path in results])
     files.write(document, inserted(before, text, section, document))
 
 
