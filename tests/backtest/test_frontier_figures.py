@@ -224,7 +224,6 @@ class TestSection:
             default_section([results(self.references())]), "Why more hours than the oracle"
         )
         assert cells(text, "slo") == ["slo", "1 of 1", "3.30", "1.10", "1.50", "2.00", "2.75"]
-        assert cells(text, "rate-oracle-10s")[2:6] == ["1.10", "1.10", "1.50", "0.67"]
 
     def test_families_have_their_own_figures(self):
         found = [*self.references(), *self.references("wide_fn_33")]

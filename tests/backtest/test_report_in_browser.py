@@ -92,5 +92,5 @@ def test_the_factors_of_the_hours_are_drawn_if_the_references_were_run(drawn):
     hours = {"oracle": 10.0, "rate-oracle-10s": 11.0, "rate-follower": 16.5, "slo": 33.0}
     found = [Trial(row=row(policy=name, allocation_hours=each)) for name, each in hours.items()]
     split = content(drawn(render(report(trials=found))), "table", "split")
-    assert split.count("<tr>") == 1 + len(hours)
+    assert split.count("<tr>") == 1 + 1
     assert "<td>3.30</td><td>1.10</td><td>1.50</td><td>2.00</td>" in split

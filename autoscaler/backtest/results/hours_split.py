@@ -43,8 +43,8 @@ class HoursSplit(Value, frozen=True, kw_only=True):
 def hours_splits(
     aggregates: Iterable[Aggregate], *, targets: Mapping[str, float] | None = None
 ) -> tuple[HoursSplit, ...]:
-    """The split of each policy that meets the SLO on some pair with all references, by name. None
-    without references.
+    """The split of each policy that meets the SLO on some pair with all references, by name; not of
+    the references themselves. None without references.
 
     Args:
         targets: SLO targets by scenario; `SLO_TARGET` for those absent.
@@ -66,7 +66,7 @@ def hours_splits(
     return tuple(
         _split(policy, [pair for pair in sorted(tried[policy]) if pair in common], hours)
         for policy in sorted(tried)
-        if common.intersection(hours[policy])
+        if policy not in (*REFERENCES, MINUTE_RATE_ORACLE) and common.intersection(hours[policy])
     )
 
 

@@ -41,11 +41,8 @@ def test_over_several_pairs_the_hours_are_the_product_of_the_factors(costs):
         assert split.hours == pytest.approx(split.chance * split.rate * split.policy_factor)
 
 
-def test_a_reference_has_the_factors_of_what_it_does_not_know():
-    splits = splits_of(rows(HOURS))
-    assert splits["oracle"].hours == 1.0
-    assert splits["rate-oracle-10s"].hours == pytest.approx(1.1)
-    assert splits["rate-follower"].policy_factor == 1.0
+def test_the_references_are_not_policies():
+    assert splits_of(rows(HOURS)) == {}
 
 
 def test_only_pairs_on_which_all_meet_the_slo_count():
