@@ -36,6 +36,9 @@ CORRECTIONS = 5
 MAX_OVERSHOOT = 1.5
 """Violations as a multiple of the error budget, above which another node is made more costly."""
 
+MIN_IMPROVEMENT = 0.9
+"""Ratio of the violations of two such schedules, above which other nodes are not their cause."""
+
 NODE_COST_FACTOR = 4.0
 """Factor on the cost of another node for each such schedule."""
 
@@ -113,17 +116,18 @@ class Oracle:
         If delays cause more violations than predicted, the next one aims at fewer, or uses another
         node only if that saves much more than it costs.
         """
-        goal, lead_s = allowed, self._scenario.load_s
+        goal, lead_s, before = allowed, self._scenario.load_s, math.inf
         for _ in range(CORRECTIONS):
             plant = self._run(self._cheapest(goal, lead_s))
             violations = self._violated(plant.fleet)
             yield plant, violations
             if violations <= allowed:
                 return
-            if violations > MAX_OVERSHOOT * allowed:
+            if violations > MAX_OVERSHOOT * allowed and violations < MIN_IMPROVEMENT * before:
                 lead_s *= NODE_COST_FACTOR
             else:
                 goal *= 0.98 * allowed / violations
+            before = violations
 
     def _widened(self, allowed: float) -> Iterator[Plant]:
         """Schedules in which each level begins earlier and ends later, so that other nodes are
