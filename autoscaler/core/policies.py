@@ -250,11 +250,13 @@ def at_least_for(situation: Situation) -> tuple[int, dict[str, float]]:
     inputs that say so; 0 and none if the load is measured.
 
     Nothing is known but that the running allocations are too few, and the most that the load can
-    be.
+    be; unless the totals of the processes show about how high it is.
     """
     most = situation.load.load_at_most
     if most is None:
         return 0, {}
+    if situation.load.from_totals:
+        return 0, {"load_at_most": most, "load_of_totals": 1.0}
     allocations = min(SEARCH_FACTOR * situation.running, math.ceil(min(most, MAX_ALLOCATIONS)))
     return int(min(allocations, MAX_ALLOCATIONS)), {"load_at_most": most}
 

@@ -82,10 +82,13 @@ def load_text(inputs: Mapping[str, float | str | None]) -> str:
     'at least 3.00, at most 19.40 (callers time out)'
     >>> load_text({"offered_load": 1.0, "load_at_most": math.inf})
     'at least 1.00 (callers time out)'
+    >>> load_text({"offered_load": 3.0, "load_at_most": 19.4, "load_of_totals": 1.0})
+    'about 3.00, at most 19.40 (callers time out)'
     """
     load = f"{inputs['offered_load']:.2f}"
     if "load_at_most" in inputs:
         most = inputs["load_at_most"]  # None or infinite: unknown
         known = most is not None and math.isfinite(float(most))
-        return f"at least {load}{f', at most {most:.2f}' if known else ''} (callers time out)"
+        least = "about" if "load_of_totals" in inputs else "at least"
+        return f"{least} {load}{f', at most {most:.2f}' if known else ''} (callers time out)"
     return f"{load} ± {inputs['load_stddev']:.2f}" if "load_stddev" in inputs else load

@@ -245,6 +245,8 @@ class LoadEstimate(Value, frozen=True, kw_only=True):
     # None: the service time is measured. Otherwise that is the least that it can be, and this the
     # most; infinite if nothing was completed.
     service_time_at_most_s: float | None = None
+    # Then whether it is estimated from the totals of the processes, and may be less.
+    from_totals: bool = False
 
     @property
     def load_at_most(self) -> float | None:

@@ -167,8 +167,11 @@ def _measured(view: ManagedView) -> Iterator[_Row]:
         service_time_s = load.service_time_s
         measured = "not measured yet" if service_time_s is None else duration_text(service_time_s)
         inputs = view.steps[0].inputs
-        least = "at least " if "load_at_most" in inputs else ""
-        yield "service time", f"{least}{measured}"
+        if "load_of_totals" in inputs:
+            measured = f"about {measured}: not measured without an overload yet"
+        elif "load_at_most" in inputs:
+            measured = f"at least {measured}"
+        yield "service time", measured
         offered = load_text(inputs) if "offered_load" in inputs else _erlangs(load)
         yield "offered load", f"{offered} erlangs"
         if load.cache_hit_fraction:
@@ -207,7 +210,7 @@ _FRACTIONS = {
     *("expected_slo_attainment", "utilisation_now"),
 }
 
-_LOAD = ("offered_load", "load_stddev", "load_at_most")
+_LOAD = ("offered_load", "load_stddev", "load_at_most", "load_of_totals")
 
 _SHOWN_ELSEWHERE = {
     *(*_LOAD, "since_s", "running", "requested", "missing_s", "loading_nodes"),

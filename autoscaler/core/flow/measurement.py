@@ -8,7 +8,10 @@ from msgspec.structs import replace
 from autoscaler.core.flow.disagreement import accepted_at, disagreement_of
 from autoscaler.core.flow.estimation import estimate
 from autoscaler.core.flow.sampling import find_issues, sample
-from autoscaler.core.flow.saturation import service_time_of_totals, with_least_service_time
+from autoscaler.core.flow.saturation import (
+    with_least_service_time,
+    with_service_time_of_totals,
+)
 from autoscaler.core.state import DeploymentState, Disagreement
 from autoscaler.core.values import DataIssue, DeploymentStats, LoadEstimate, Sample, Value
 
@@ -111,11 +114,17 @@ def measure(
         measured = replace(measured, issues=(*measured.issues, DataIssue.SLOW_RESPONSE))
     samples, service_time_s = known.samples, known.service_time_s
     if not measured.issues:
-        if measured.overloaded and service_time_s is None:
-            service_time_s = service_time_of_totals(stats)
-        measured = with_least_service_time(measured, known.baseline, stats, service_time_s)
+        of_totals = None
+        if service_time_s is None:
+            if measured.overloaded:
+                of_totals = with_service_time_of_totals(measured, known.baseline, stats)
+            elif measured.timed:
+                samples = _untimed(samples)
+        measured = of_totals or with_least_service_time(
+            measured, known.baseline, stats, service_time_s
+        )
         samples = _within(load_window_s, samples, measured)
-        known_load = estimate(samples, service_time_s)
+        known_load = replace(estimate(samples, service_time_s), from_totals=of_totals is not None)
         return Measurement(
             measured,
             known_load,
@@ -192,6 +201,17 @@ def _current(stats: DeploymentStats, at: float) -> tuple[tuple[float, int], ...]
     """The current allocations count as a recommendation, so that nothing is scaled down for a whole
     window."""
     return ((at, stats.allocations),) if stats.allocations is not None else ()
+
+
+def _untimed(samples: tuple[Sample, ...]) -> tuple[Sample, ...]:
+    """The samples of an overload without the service times that it showed, since one is measured
+    now."""
+    return tuple(
+        [
+            replace(sample, timed=0, timed_busy_s=0.0) if sample.overloaded else sample
+            for sample in samples
+        ]
+    )
 
 
 def _within(window_s: float, samples: tuple[Sample, ...], latest: Sample) -> tuple[Sample, ...]:

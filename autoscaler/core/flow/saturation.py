@@ -6,12 +6,16 @@ worked for the whole interval, on no more requests than have completed, failed o
 no fewer than have completed.
 
 A daemon that first measures in an overload has the totals of the processes as well, which include
-the requests from before it.
+the requests from before it, but also the quick ones that have completed since it began. The more of
+them there are, the more their mean is below that of all requests; their number shows by how much.
 """
+
+import math
 
 from msgspec.structs import replace
 
 from autoscaler.core.values import (
+    MAX_UNDERESTIMATE,
     ROUNDING_LOSS_S,
     STARTED,
     DeploymentStats,
@@ -29,6 +33,100 @@ def service_time_of_totals(stats: DeploymentStats) -> float | None:
     if computed < MIN_COMPLETED:
         return None
     return sum([node.busy_s for node in stats.nodes]) / computed + ROUNDING_LOSS_S
+
+
+SERVICE_SCV = 0.5
+"""Squared coefficient of variation of service times, until it is measured; that with which the
+policy `slo` begins."""
+
+MAX_QUICK_FRACTION = 0.9
+"""The most of the totals that is taken for requests of an overload. If nearly all were, the mean of
+the others would be a small difference of large sums."""
+
+
+CORRECTION = 2.0 / 3.0
+"""Part of the way from the mean of the totals to the corrected one, as logarithms. With service
+times of an SCV of 0.1 to 1.4, the correction is then wrong by at most a half, either way: the whole
+way is too far if they vary less than assumed, and half of it too short if they vary more."""
+
+
+def with_service_time_of_totals(
+    sample: Sample, before: DeploymentStats, after: DeploymentStats
+) -> Sample | None:
+    """The sample of an overload, timed by the totals of the processes; None if they are few.
+
+    The totals are corrected by the quick requests in them, as far as those are known; and the
+    service time is at least what `with_least_service_time` finds.
+    """
+    totals_s = service_time_of_totals(after)
+    if totals_s is None:
+        return None
+    computed = sample.completed - sample.cache_hits
+    if computed >= MIN_COMPLETED:
+        # Requests that complete in an overload are quick ones too.
+        totals_s = max(totals_s, sample.busy_s / computed + ROUNDING_LOSS_S)
+    least = with_least_service_time(sample, before, after, None)
+    if not least.timed:
+        return replace(sample, timed=max(1, computed), timed_busy_s=max(1, computed) * totals_s)
+    service_time_s = _corrected(totals_s, sample, before, after)
+    return replace(
+        least, timed=max(1, min(least.timed, round(least.timed_busy_s / service_time_s)))
+    )
+
+
+def _corrected(
+    totals_s: float, sample: Sample, before: DeploymentStats, after: DeploymentStats
+) -> float:
+    """The service time between the mean of the totals and the most that it can be: a weighted
+    geometric mean."""
+    quick = sample.completed - sample.cache_hits
+    if quick <= 0:
+        return totals_s
+    quick_s = sample.busy_s / quick + ROUNDING_LOSS_S
+    if quick_s >= totals_s:
+        return totals_s
+    # Before the overload there were the other requests, of this mean, unless it is older than the
+    # processes.
+    totals = sum([node.completed - node.cache_hits for node in after.nodes])
+    fraction = min(MAX_QUICK_FRACTION, quick / sample.interval_s * _uptime_s(after) / totals)
+    without_s = (totals_s - fraction * quick_s) / (1.0 - fraction)
+    most_s = min(_of_quick(sample, before, after), without_s, MAX_UNDERESTIMATE * totals_s)
+    return totals_s * math.pow(max(1.0, most_s / totals_s), CORRECTION)
+
+
+def _uptime_s(stats: DeploymentStats) -> float:
+    """The longest time for which a process has run; infinite if one does not report it."""
+    longest_s = 0.0
+    for node in stats.nodes:
+        if node.routing_state == STARTED:
+            if node.server_last_access_at is None or node.server_started_at is None:
+                return math.inf
+            longest_s = max(longest_s, node.server_last_access_at - node.server_started_at)
+    return longest_s
+
+
+def _of_quick(sample: Sample, before: DeploymentStats, after: DeploymentStats) -> float:
+    """The service time with which as many requests of an overload are quick enough.
+
+    While all allocations are busy, each request begins when it is the next one to be given up, and
+    has an exponential time left, whose mean is that between two arrivals at the process. With
+    Gamma-distributed service times of the mean s, a request takes less with the probability
+    (1 + rate s scv)^(-1 / scv); and the allocations compute busy time / s requests.
+    """
+    processes = sum([node.routing_state == STARTED for node in after.nodes])
+    quick = sample.completed - sample.cache_hits
+    arrived = quick + _computed_at_most(before, after)
+    rate_per_s = arrived / sample.interval_s / max(1, processes)
+    busy_s = sample.interval_s * _busy_allocations(before, after)
+    least_s, most_s = busy_s / max(1, arrived), busy_s / quick
+    for _ in range(20):  # to a millionth of the range
+        middle_s = math.sqrt(least_s * most_s)
+        late = (1.0 + rate_per_s * middle_s * SERVICE_SCV) ** (-1.0 / SERVICE_SCV)
+        if busy_s / middle_s * late > quick:
+            least_s = middle_s
+        else:
+            most_s = middle_s
+    return most_s
 
 
 def with_least_service_time(

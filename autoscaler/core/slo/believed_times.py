@@ -12,7 +12,7 @@ from autoscaler.core.slo.service_time import (
     is_doubtful,
     updated_service_time,
 )
-from autoscaler.core.values import ROUNDING_LOSS_S, Sample, Value
+from autoscaler.core.values import ROUNDING_LOSS_S, Value
 
 QUEUED_PER_ALLOCATION = 2.0
 """In-flight requests per allocation from which on all allocations are busy, for any distribution
@@ -28,12 +28,14 @@ class BelievedTimes(Value, frozen=True):
     doubtful_s: float = 0.0
 
 
-def believed_times(sample: Sample, memory: SloMemory) -> BelievedTimes:
+def believed_times(situation: Situation, memory: SloMemory) -> BelievedTimes:
     """The timed requests after another sample. A doubtful sample is left out until the next sample
     confirms it; then the estimate starts again."""
-    estimate, timed = memory.estimate, sample.timed
-    known = estimate.service_time
-    if sample.contradicts(known.mean_s if known.requests else None):
+    sample, estimate = situation.sample, memory.estimate
+    known, timed = estimate.service_time, sample.timed
+    if situation.load.service_time_at_most_s is not None or sample.contradicts(
+        known.mean_s if known.requests else None
+    ):
         timed = 0  # `service_now` uses what an overload shows
     timed_s = sample.timed_busy_s + timed * ROUNDING_LOSS_S if timed else 0.0
     if not is_doubtful(estimate.service_time, timed, timed_s):

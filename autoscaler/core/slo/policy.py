@@ -111,7 +111,7 @@ class SloPolicy(Value, frozen=True, kw_only=True):
         if memory.last_requests is not None and not _timing_hides_chance(sample, requests):
             longer = _ratio(interval_s, memory.last_interval_s)
             dispersion = dispersion_after(dispersion, memory.last_requests, requests, longer)
-        believed = believed_times(sample, memory)
+        believed = believed_times(situation, memory)
         seen = SloMemory(
             believed.estimate,
             memory.requests + requests,
