@@ -18,6 +18,7 @@ from autoscaler.core.forecast.seasonality import SeasonalProfile
 from autoscaler.core.process_memory import MemoryUse, SeenProcess
 from autoscaler.core.shortfall import Shortfall, ShortfallCause
 from autoscaler.core.slo.error_budget import Attainment, ErrorBudget
+from autoscaler.core.slo.increase import Increase
 from autoscaler.core.slo.load_distribution import LoadMixture, RateEstimate
 from autoscaler.core.slo.memory import Backlog, SloEstimate, SloMemory
 from autoscaler.core.slo.placement import ObservedPlacements
@@ -114,6 +115,7 @@ MEMORY = SloMemory(
         expected_until=90.0,
         forecast=FORECAST,
         backlog=Backlog(60.0, 40, 5),
+        increase=Increase(50.0, 1.5, 300.0, 2),
         running=2,
         placements=ObservedPlacements(latest=((3, (1, 2)), (2, (1, 1))), keeps_nodes=True),
         step=STEP,

@@ -343,6 +343,8 @@ def _choice_text(step: Step) -> str:
     '6 drain the backlog in time (0.1% late; 5 would be 0.6% late)'
     >>> _choice_text(Step(Reason.SLO, 5, 5, {}, candidates))
     'keeping 5: saving from 4 below threshold (0.6% late; 4 would be 2.9% late)'
+    >>> _choice_text(Step(Reason.SLO, 5, 5, {"raised_s": 600.0}, candidates[1:]))
+    '5: fewer were too few at this load 10 min ago (0.6% late)'
     >>> missing["missing_s"], missing["loading_nodes"] = 300.0, 0.0
     >>> _choice_text(Step(Reason.SLO, 5, 5, missing, candidates))
     '5 stay requested'
@@ -368,6 +370,9 @@ def _choice_text(step: Step) -> str:
             return f"{choice} ({late} late with {most}, the most allowed)"
     elif step.inputs.get("forecast_allocations") == allocations:
         choice = f"{allocations} start{s} a new node for the forecast"
+    elif "raised_s" in step.inputs:
+        raised = duration_text(float(step.inputs["raised_s"]))
+        choice = f"{allocations}: fewer were too few at this load {raised} ago"
     elif cheapest is not None and chosen is not None and chosen.cost <= cheapest.cost:
         choice = f"{allocations} cost{s} least"
     elif step.inputs.get("backlog_allocations") == allocations:

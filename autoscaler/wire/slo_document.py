@@ -113,6 +113,13 @@ class StoredBacklog(Stored, frozen=True, kw_only=True):
     allocations: int
 
 
+class StoredIncrease(Stored, frozen=True, kw_only=True):
+    at: float
+    load: float
+    expected_duration_s: float
+    too_few: int
+
+
 class StoredObservedPlacements(Stored, frozen=True, kw_only=True):
     latest: tuple[tuple[int, tuple[int, ...]], ...]
     keeps_nodes: bool
@@ -128,6 +135,7 @@ class StoredSloEstimate(Stored, frozen=True, kw_only=True):
     expected_until: float
     forecast: StoredForecast | None
     backlog: StoredBacklog | None
+    increase: StoredIncrease | None
     running: int
     placements: StoredObservedPlacements
     step: StoredStep | None

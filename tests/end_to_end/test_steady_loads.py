@@ -25,4 +25,4 @@ async def test_nodes_in_zones_keep_their_allocations(zones):
         await world.run_for(10 * MINUTE_S)
         before = len(world.updates)
         await world.run_for(60 * MINUTE_S)
-        assert len(world.updates) - before <= 4, world.updates
+        assert len(world.updates) - before <= 2, world.updates

@@ -12,6 +12,8 @@ error_budget       late requests      -> violation weight
 callers            use                -> seconds              after which callers have given up
 backlog            queued requests    -> Backlog              allocations that drain it
 cost_model         all of these       -> allocations          those with the lowest cost
+choice             all of these       -> allocations          the cheapest, if a change pays
+increase           allocations        -> allocations          more than were too few
 memory             what one deployment has shown so far
 policy             the recommendation, and when it is recomputed
 """

@@ -4,6 +4,7 @@ import math
 
 from autoscaler.core.forecast.forecaster import ForecastMemory
 from autoscaler.core.slo.error_budget import Attainment, ErrorBudget
+from autoscaler.core.slo.increase import Increase
 from autoscaler.core.slo.load_distribution import LoadMixture
 from autoscaler.core.slo.placement import ObservedPlacements
 from autoscaler.core.slo.service_time import ServiceTimeEstimate
@@ -32,6 +33,7 @@ class SloEstimate(Value, frozen=True, kw_only=True):
     expected_until: float = -math.inf
     forecast: ForecastMemory | None = None
     backlog: Backlog | None = None
+    increase: Increase | None = None  # the last one
     running: int = 0  # allocations at that time
     placements: ObservedPlacements = ObservedPlacements()
     step: Step | None = None  # the recommendation

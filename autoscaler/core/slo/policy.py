@@ -23,12 +23,14 @@ from autoscaler.core.slo import backlog, load_distribution
 from autoscaler.core.slo.backlog import BacklogModel
 from autoscaler.core.slo.believed_times import believed_times, service_now
 from autoscaler.core.slo.callers import caller_timeout
+from autoscaler.core.slo.choice import chosen_allocations
 from autoscaler.core.slo.cost_model import CostModel, QueueParameters
 from autoscaler.core.slo.error_budget import (
     WeightSettings,
     after_interval,
     violation_weight,
 )
+from autoscaler.core.slo.increase import PresentLoad
 from autoscaler.core.slo.load_distribution import LoadDistribution
 from autoscaler.core.slo.load_jump import is_unexpected, updated_mixture
 from autoscaler.core.slo.memory import SloEstimate, SloMemory
@@ -211,16 +213,20 @@ class SloPolicy(Value, frozen=True, kw_only=True):
         weight = violation_weight(budget, 1.0 - self.objective.target, self.weight_settings)
         cost_model = CostModel(tuple(loads.items()), node_slots, weight, parameters)
         too_few = load >= situation.max_allocations  # whatever is requested
-        if too_few:
-            allocations = math.ceil(load + math.sqrt(load))
-        else:
-            # A recommendation that is not carried out counts as if its allocations ran.
-            allocations = _cheapest(
-                cost_model,
-                _in_force(situation, before.step),
-                load,
-                mixture.expected_duration_s,
-            )
+        kept = chosen_allocations(
+            cost_model,
+            situation,
+            before,
+            load,
+            PresentLoad(
+                at=situation.at,
+                rate_per_s=mixture.rate_per_s,
+                service_time_s=mean_s,
+                dispersion=burstiness,
+                expected_duration_s=mixture.expected_duration_s,
+            ),
+        )
+        allocations = kept.allocations
         timeout = caller_timeout(self.caller_timeout_s, situation.callers)
         to_drain = BacklogModel(
             load=load,
@@ -259,6 +265,8 @@ class SloPolicy(Value, frozen=True, kw_only=True):
                 situation.max_allocations if too_few else None,
             ),
         }
+        if kept.raised_s is not None and allocations == kept.allocations:
+            inputs["raised_s"] = kept.raised_s
         if max_wait_s is None:
             inputs["slo_unreachable"] = "unreachable: the service time alone exceeds the latency"
         if situation.running >= current and current < node_slots.max_without_new_node < allocations:
@@ -285,6 +293,7 @@ class SloPolicy(Value, frozen=True, kw_only=True):
             expected_until=expected_until,
             forecast=forecast_memory,
             backlog=to_drain,
+            increase=kept.increase,
             running=situation.running,
             placements=placements,
             step=step,
@@ -358,20 +367,6 @@ def _ratio(interval_s: float, before_s: float) -> float:
     if before_s <= 0.0 or math.isclose(interval_s, before_s, rel_tol=1e-6):
         return 1.0
     return interval_s / before_s
-
-
-def _cheapest(cost_model: CostModel, current: int, load: float, expected_duration_s: float) -> int:
-    """The cheapest allocation count, or the current one if a change would save too little."""
-    near = max(1, min(current, math.ceil(load + 3.0 * math.sqrt(load))))
-    return cost_model.with_change_threshold(current, cost_model.cheapest(near), expected_duration_s)
-
-
-def _in_force(situation: Situation, recommendation: Step | None) -> int:
-    """The allocations that a change is compared with: in a dry run, those that it recommended
-    last."""
-    if situation.carried_out or recommendation is None:
-        return situation.current
-    return min(recommendation.after, situation.max_allocations)
 
 
 def _forecast_distribution(forecast: Forecast) -> LoadDistribution:
