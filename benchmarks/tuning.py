@@ -15,6 +15,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 from msgspec import Struct
@@ -46,7 +47,7 @@ EXPLANATION = """
 *Chosen* is the value that all other families choose; *own choice* the one that this family would
 choose alone. *SLO met* counts pairs with the value in the code and with the chosen one; *hours* are
 those with the chosen value as a multiple of those with the value in the code, the geometric mean
-over pairs.
+over pairs. The choice ignores the changes per hour, which the table of the values shows.
 """
 
 
@@ -59,6 +60,7 @@ class Outcome(Struct, frozen=True, kw_only=True):
     value: Any
     met: bool
     hours: float
+    changes_per_hour: float
 
 
 def outcomes_of(constants: Sequence[Constant], source: TraceSource) -> list[Outcome]:
@@ -75,16 +77,17 @@ def outcomes_of(constants: Sequence[Constant], source: TraceSource) -> list[Outc
             value: Any,
             runner: TrialRunner = runner,
             target: float = scenario.slo_target,
-        ) -> tuple[bool, float]:
+        ) -> tuple[bool, float, float]:
             with with_value(name, value) as spec:
                 plant = runner.run_driver(runner.driver(spec, target), version=spec.version)
             row = runner.row(plant, "slo")
-            return row.violation_fraction <= 1.0 - target + 1e-9, row.allocation_hours
+            met = row.violation_fraction <= 1.0 - target + 1e-9
+            return met, row.allocation_hours, row.changes * 3600.0 / row.simulated_s
 
         as_coded = run(constants[0].name, constants[0].values[0])
         for constant in constants:
             for place, value in enumerate(constant.values):
-                met, hours = as_coded if place == 0 else run(constant.name, value)
+                met, hours, changes = as_coded if place == 0 else run(constant.name, value)
                 found.append(
                     Outcome(
                         family=family_of(trace.name),
@@ -93,6 +96,7 @@ def outcomes_of(constants: Sequence[Constant], source: TraceSource) -> list[Outc
                         value=value,
                         met=met,
                         hours=hours,
+                        changes_per_hour=changes,
                     )
                 )
     return found
@@ -142,7 +146,9 @@ def totals(outcomes: Sequence[Outcome], values: Sequence[Any]) -> list[list[str]
     rows = []
     for value in values:
         met, hours = met_and_hours(outcomes, value)
-        rows.append([_text(value), f"{met} of {pairs}", f"{math.exp(hours - coded_hours):.3f}"])
+        changes = fmean(each.changes_per_hour for each in outcomes if each.value == value)
+        ratio = f"{math.exp(hours - coded_hours):.3f}"
+        rows.append([_text(value), f"{met} of {pairs}", ratio, f"{changes:.1f}"])
     return rows
 
 
@@ -174,7 +180,7 @@ def section(outcomes: Sequence[Outcome], constants: Sequence[Constant]) -> str:
         own = by_constant[constant.name]
         parts += [
             f"`{constant.name}`:",
-            table(["value", "SLO met", "hours, × code"], totals(own, constant.values)),
+            table(["value", "SLO met", "hours, × code", "changes/h"], totals(own, constant.values)),
             table([*headings, "hours, × code"], folds(own, constant.values)),
         ]
     return "\n\n".join(parts)

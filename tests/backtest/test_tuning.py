@@ -22,6 +22,7 @@ def outcomes(results, constant="slo.x.Y"):
             value=value,
             met=met,
             hours=hours,
+            changes_per_hour=10.0 * value,
         )
         for family, traces in results.items()
         for trace, values in enumerate(traces)
@@ -102,7 +103,10 @@ class TestChoice:
 
     def test_totals_are_relative_to_the_value_in_the_code(self):
         found = outcomes({"a": [CHEAP_IS_ENOUGH], "b": [CHEAP_IS_LATE]})
-        assert totals(found, (1, 2)) == [["1", "1 of 2", "1.000"], ["2", "2 of 2", "2.000"]]
+        assert totals(found, (1, 2)) == [
+            ["1", "1 of 2", "1.000", "10.0"],
+            ["2", "2 of 2", "2.000", "20.0"],
+        ]
 
     def test_all_constants_are_in_the_section(self):
         constants = [Constant(name=f"slo.x.{name}", values=(1, 2)) for name in "YZ"]
