@@ -15,13 +15,17 @@ from autoscaler.core.forecast.calibration import Calibration
 from autoscaler.core.forecast.evaluation import HorizonRecord, PendingForecast
 from autoscaler.core.forecast.forecaster import ForecastMemory, ForecastState
 from autoscaler.core.forecast.seasonality import SeasonalProfile
+from autoscaler.core.next_poll import PollCause
 from autoscaler.core.process_memory import MemoryUse, SeenProcess
 from autoscaler.core.shortfall import Shortfall, ShortfallCause
+from autoscaler.core.slo.count_history import CountHistory
+from autoscaler.core.slo.count_window import CountWindow
 from autoscaler.core.slo.error_budget import Attainment, ErrorBudget
 from autoscaler.core.slo.increase import Increase
 from autoscaler.core.slo.load_distribution import LoadMixture, RateEstimate
-from autoscaler.core.slo.memory import Backlog, SloEstimate, SloMemory
+from autoscaler.core.slo.memory import Alert, Backlog, SloEstimate, SloMemory
 from autoscaler.core.slo.placement import ObservedPlacements
+from autoscaler.core.slo.recurrence import PeriodError, Recurrence
 from autoscaler.core.slo.service_time import ServiceTimeEstimate
 from autoscaler.core.state import (
     BackOff,
@@ -98,7 +102,7 @@ STEP = Step(
     (Candidate(allocations=3, violation_fraction=0.01, queue_wait_s=math.inf, cost=4.5),),
 )
 MEMORY = SloMemory(
-    SloEstimate(
+    estimate=SloEstimate(
         service_time=ServiceTimeEstimate(10.0, 1.0, 0.7),
         max_wait=2.0,
         mixture=LoadMixture(
@@ -108,6 +112,9 @@ MEMORY = SloMemory(
             prior_weights=(0.2, 0.3, 0.5),
         ),
         rate_per_s=10.0,
+        peak_per_s=20.0,
+        postponed=True,
+        alert=Alert(PollCause.JUMP, 700.0),
         budget=ErrorBudget(
             violations=1.5, requests=1000.0, time_s=600.0, counted_violations=1.0, log_weight=-0.5
         ),
@@ -120,18 +127,23 @@ MEMORY = SloMemory(
         placements=ObservedPlacements(latest=((3, (1, 2)), (2, (1, 1))), keeps_nodes=True),
         step=STEP,
     ),
-    100,
-    0.5,
-    99,
-    9.5,
-    20.0,
-    1.25,
-    50,
-    4,
-    10.5,
-    3,
-    0.75,
-    600.0,
+    requests=100,
+    violations=0.5,
+    timed=99,
+    timed_s=9.5,
+    time_s=20.0,
+    window=CountWindow(
+        requests=50, time_s=8.0, before=60, before_s=10.5, dispersion=1.25, jumped=True
+    ),
+    recurrence=Recurrence(
+        history=CountHistory(slot=60, rates=bytes(range(8)), count=12.5, observed_s=2.5),
+        errors=(PeriodError(12.0, 120.0, 1300.0, 7.0), PeriodError()),
+        period=1,
+    ),
+    in_flight=4,
+    in_flight_before=3,
+    doubtful_s=0.75,
+    at=600.0,
 )
 STATS = DeploymentStats(
     "elser-search",
@@ -211,7 +223,7 @@ DEPLOYMENT = DeploymentState(
     samples=(SAMPLE,),
     service_time_s=0.05,
     peaks=((40.0, 7), (50.0, 3)),
-    memory=PolicyMemory("slo", 1, MEMORY),
+    memory=PolicyMemory("slo", 2, MEMORY),
     above_burst_s=12.0,
     stalled_since=51.0,
     unsettled_since=52.0,
@@ -320,7 +332,7 @@ PLAIN: dict[Any, st.SearchStrategy[Any]] = {
 def any_struct(cls: type[Struct]) -> st.SearchStrategy[Any]:
     """Any struct of this class."""
     if cls is PolicyMemory:
-        slo = st.builds(PolicyMemory, st.just("slo"), st.just(1), st.deferred(any_slo_memory))
+        slo = st.builds(PolicyMemory, st.just("slo"), st.just(2), st.deferred(any_slo_memory))
         return slo | st.just(PolicyMemory("utilisation", 1, None))
     return st.builds(cls, **{name: any_of(hint) for name, hint in hints(cls).items()})
 

@@ -28,12 +28,16 @@ from autoscaler.core.decision import (
 )
 from autoscaler.core.flow.cycle import OpenAt, begin_cycle, end_cycle
 from autoscaler.core.flow.planning import MAX_INTERVAL_POLLS, Ruleset
+from autoscaler.core.next_poll import Polling
 from autoscaler.core.policies import AnyPolicy, Situation
 from autoscaler.core.state import State
 from autoscaler.core.values import LoadEstimate, Reason, Sample
 from autoscaler.errors import UserError
 from autoscaler.simulation.adaptive_allocations_service import TICK_S
 from autoscaler.simulation.errors import SimulatedApiError
+
+MIN_POLL_INTERVAL_S = 2.0
+"""The shortest poll interval of the daemon by default, in seconds."""
 
 
 class Driver(Protocol):
@@ -67,6 +71,7 @@ class PlanDriver:
         self.initial_allocations = None
         self.refused = 0
         self.updates = 0  # sent so far
+        self.polls = 0
         self.plans: list[Plan] | None = None  # kept if this is set to a list
         self._ruleset = ruleset
         self._open_at = open_at
@@ -77,6 +82,9 @@ class PlanDriver:
 
     def poll(self, plant: Plant) -> None:
         cycle = begin_cycle(self._state, plant.observation(), self._ruleset, self._open_at)
+        self.polls += 1
+        if cycle.plan.next_poll is not None:
+            self.poll_interval_s = cycle.plan.next_poll.within_s
         if self.plans is not None:
             self.plans.append(cycle.plan)
         for decision in cycle.plan.decisions:
@@ -161,12 +169,16 @@ class BaselineDriver:
             self.refused += kind is not OutcomeKind.ACCEPTED
 
 
+ROUNDING_S = 1e-6
+"""Seconds that rounding adds to the instants of polls. There is none at the end itself."""
+
+
 def drive(plant: Plant, driver: Driver) -> None:
     """Let the driver poll the plant from the start of the workload to its end."""
-    start, end = plant.span
+    _, end = plant.span
     driver.poll(plant)
-    for poll in range(1, math.ceil((end - start) / driver.poll_interval_s)):
-        driver.advance(plant, start + poll * driver.poll_interval_s)
+    while (at := plant.now + driver.poll_interval_s) < end - ROUNDING_S:
+        driver.advance(plant, at)
         driver.poll(plant)
     plant.finish()
 
@@ -181,7 +193,14 @@ def as_configured(
         mode=mode.value,
     )
     rule = build_rule(scaling, policy, name="backtest")
-    return Ruleset(rules=(rule,), max_interval_s=MAX_INTERVAL_POLLS * scenario.poll_interval_s)
+    return Ruleset(
+        rules=(rule,),
+        max_interval_s=MAX_INTERVAL_POLLS * scenario.poll_interval_s,
+        polling=Polling(
+            interval_s=scenario.poll_interval_s,
+            min_interval_s=min(MIN_POLL_INTERVAL_S, scenario.poll_interval_s),
+        ),
+    )
 
 
 _NOTHING_ESTIMATED = LoadEstimate(

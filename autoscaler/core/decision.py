@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 
+from autoscaler.core.next_poll import NextPoll
 from autoscaler.core.shortfall import ReportedStatus, Shortfall
 from autoscaler.core.values import (
     AdaptiveAllocations,
@@ -208,6 +209,7 @@ class Plan(Value, frozen=True, kw_only=True):
     at: float
     decisions: tuple[Decision, ...]
     unmanaged: Mapping[str, Unmanaged] = {}
+    next_poll: NextPoll | None = None  # None: after the poll interval
     completed_rollouts: tuple[CompletedRollout, ...] = ()
     no_effect: tuple[NoEffect, ...] = ()  # changes of earlier cycles
     external_changes: tuple[ExternalChange, ...] = ()  # that this observation is the first to show

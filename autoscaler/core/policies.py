@@ -6,6 +6,7 @@ from operator import index
 from typing import Any, ClassVar, Protocol, TypeVar
 
 from autoscaler.core.capacity import STARTING
+from autoscaler.core.next_poll import PollRequest
 from autoscaler.core.state import PolicyMemory
 from autoscaler.core.values import (
     Callers,
@@ -45,6 +46,8 @@ class Situation(Value, frozen=True, kw_only=True):
     free_threads: Mapping[str, int] = {}  # by the id of the ML node; empty: not reported
     new_node_s: float | None = None  # lead time of an update that needs a new node; None: unknown
     callers: Callers = Callers.UNKNOWN
+    poll_interval_s: float = 10.0  # the longest time to the next poll, ...
+    min_poll_interval_s: float = 10.0  # ... and the shortest that can be requested
 
     @property
     def missing(self) -> int:
@@ -113,6 +116,23 @@ def cost_curve_of(
         return None
     costs: CostCurve | None = curve(situation, memory.value)
     return costs
+
+
+def next_poll_of(
+    policy: AnyPolicy, situation: Situation, memory: PolicyMemory | None
+) -> PollRequest | None:
+    """The next poll that a policy needs; None: the routine one is early enough.
+
+    A policy that needs some has a method `next_poll` as well, with the arguments of `recommend`.
+
+    Args:
+        memory: that `recommend` returned.
+    """
+    needed = getattr(policy, "next_poll", None)
+    if needed is None or memory is None:
+        return None
+    request: PollRequest | None = needed(situation, memory.value)
+    return request
 
 
 Costs = tuple[tuple[int, float], ...]

@@ -1,4 +1,4 @@
-"""The stored form of the memory of the policy `slo`, version 1; see `state_document`."""
+"""The stored form of the memory of the policy `slo`, version 2; see `state_document`."""
 
 from autoscaler.wire.state_document import Stored
 
@@ -107,6 +107,40 @@ class StoredForecast(Stored, frozen=True, kw_only=True):
     state: StoredForecastState | None
 
 
+class StoredCountWindow(Stored, frozen=True, kw_only=True):
+    requests: int
+    time_s: float
+    before: int | None
+    before_s: float
+    dispersion: float
+    jumped: bool
+
+
+class StoredCountHistory(Stored, frozen=True, kw_only=True):
+    slot: int
+    rates: bytes  # 16-bit floats, little-endian
+    count: float
+    observed_s: float
+
+
+class StoredPeriodError(Stored, frozen=True, kw_only=True):
+    slots: float
+    rate: float
+    square: float
+    error: float
+
+
+class StoredRecurrence(Stored, frozen=True, kw_only=True):
+    history: StoredCountHistory
+    errors: tuple[StoredPeriodError, ...]
+    period: int | None
+
+
+class StoredAlert(Stored, frozen=True, kw_only=True):
+    cause: str
+    until: float
+
+
 class StoredBacklog(Stored, frozen=True, kw_only=True):
     since: float
     queued: int
@@ -130,6 +164,9 @@ class StoredSloEstimate(Stored, frozen=True, kw_only=True):
     max_wait: float
     mixture: StoredMixture
     rate_per_s: float
+    peak_per_s: float
+    postponed: bool
+    alert: StoredAlert | None
     budget: StoredErrorBudget
     attainment: StoredAttainment
     expected_until: float
@@ -148,10 +185,9 @@ class StoredSloMemory(Stored, frozen=True, kw_only=True):
     timed: int
     timed_s: float
     time_s: float
-    dispersion: float
-    last_requests: int | None
+    window: StoredCountWindow
+    recurrence: StoredRecurrence
     in_flight: int
-    last_interval_s: float
     in_flight_before: int
     doubtful_s: float
     at: float

@@ -37,6 +37,7 @@ from autoscaler.core.flow.memory_ledger import MemoryLimit
 from autoscaler.core.flow.plan_context import PlanContext
 from autoscaler.core.flow.recommendation import Recommendation, recommend
 from autoscaler.core.flow.transition import next_state
+from autoscaler.core.next_poll import PollRequest
 from autoscaler.core.scale_to_zero import is_used_soon, unsafe_reason, updated_usage
 from autoscaler.core.selection import Rule
 from autoscaler.core.shortfall import reported_status, requested_allocations
@@ -56,6 +57,11 @@ class Assessment(Value, frozen=True):
     completed: CompletedRollout | None
     tracked: Tracked  # what became of earlier updates
     limits: ConstraintContext | None  # None: no constraint applies
+
+    @property
+    def next_poll(self) -> PollRequest | None:
+        """The next poll that the deployment needs; None: the routine one is early enough."""
+        return self.recommendation.next_poll(self.rule.policy)
 
     @property
     def claim(self) -> Claim | None:

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from functools import lru_cache
 
 from autoscaler.core.capacity import FreeCapacity, free_capacity_of
+from autoscaler.core.next_poll import Polling
 from autoscaler.core.scale_to_zero import Version, version_of
 from autoscaler.core.state import BackOff, ClusterCapacity, State, capacity_of
 from autoscaler.core.values import Callers, Cluster, NodeCapacity, Observation, Value
@@ -26,9 +27,10 @@ class PlanContext(Value, frozen=True, kw_only=True):
     unknown_figures: Mapping[str, tuple[str, ...]]  # of the decision, by deployment id
     in_use: Mapping[str, str]  # deployment id -> why it must not be stopped
     callers: Mapping[str, Callers]  # by deployment id
+    polling: Polling  # how often the cluster may be polled
 
 
-def plan_context_of(state: State, observation: Observation) -> PlanContext:
+def plan_context_of(state: State, observation: Observation, polling: Polling) -> PlanContext:
     """The context of a plan for this observation."""
     return PlanContext(
         at=observation.at,
@@ -45,6 +47,7 @@ def plan_context_of(state: State, observation: Observation) -> PlanContext:
         unknown_figures=observation.unknown_figures,
         in_use=observation.in_use,
         callers=observation.callers,
+        polling=polling,
     )
 
 

@@ -26,6 +26,7 @@ from autoscaler.core.flow.memory_ledger import MemoryLedger, MemoryLimit, memory
 from autoscaler.core.flow.memory_limit import limit_by_memory
 from autoscaler.core.flow.plan_context import PlanContext, plan_context_of
 from autoscaler.core.flow.stopped import checked_start, is_started_by_another, plan_stopped
+from autoscaler.core.next_poll import Polling, earliest
 from autoscaler.core.scale_to_zero import reduced_start, starting_allocations
 from autoscaler.core.selection import Rule, select
 from autoscaler.core.state import FORGET_AFTER_S, DeploymentState, State, StoppedDeployment
@@ -41,6 +42,7 @@ class Ruleset(Value, frozen=True, kw_only=True):
 
     rules: tuple[Rule, ...]  # the first that matches a deployment governs it
     max_interval_s: float  # between two observations that may still be compared
+    polling: Polling = Polling()
     owned_observe_only: ObserveOnly | None = None  # of deployments of inference endpoints
 
 
@@ -61,7 +63,7 @@ def plan(
     Returns:
         The plan, with the decisions in order of deployment id, and the state for the next call.
     """
-    context = plan_context_of(state, observation)
+    context = plan_context_of(state, observation, ruleset.polling)
     rules = _in_force(ruleset.rules, open_schedules)
     zeroed = plan_stopped(state, observation, rules, context)
     stopped = zeroed.stopped
@@ -125,6 +127,14 @@ def plan(
         at=observation.at,
         decisions=tuple(decisions),
         unmanaged=unmanaged,
+        next_poll=earliest(
+            {
+                assessment.stats.deployment_id: request
+                for assessment in assessments
+                if (request := assessment.next_poll) is not None
+            },
+            ruleset.polling.interval_s,
+        ),
         completed_rollouts=tuple([a.completed for a in assessments if a.completed is not None]),
         no_effect=(
             *[each for a in assessments if (each := a.tracked.no_effect) is not None],

@@ -14,11 +14,13 @@ from autoscaler.core.flow.control_mode import current_allocations, external_cont
 from autoscaler.core.flow.feedback import is_unsettled
 from autoscaler.core.flow.measurement import Measurement
 from autoscaler.core.flow.plan_context import PlanContext
+from autoscaler.core.next_poll import PollRequest
 from autoscaler.core.policies import (
     AnyPolicy,
     CostCurve,
     Situation,
     cost_curve_of,
+    next_poll_of,
     recommend_safely,
 )
 from autoscaler.core.selection import Rule
@@ -42,6 +44,12 @@ class Recommendation(Value, frozen=True):
         if curve is None or not uncounted:
             return curve
         return lambda allocations: curve(max(1, allocations - uncounted))
+
+    def next_poll(self, policy: AnyPolicy) -> PollRequest | None:
+        """The next poll that the policy needs; None: the routine one is early enough."""
+        if self.situation is None:
+            return None
+        return next_poll_of(policy, self.situation, self.memory)
 
 
 def recommend(
@@ -81,6 +89,8 @@ def recommend(
         free_threads=context.free_capacity.free_threads,
         new_node_s=known.new_node_s if known else None,
         callers=context.callers.get(stats.deployment_id, Callers.UNKNOWN),
+        poll_interval_s=context.polling.interval_s,
+        min_poll_interval_s=context.polling.min_interval_s,
     )
     if sample.issues:
         # With the longest interval, the load is no more than it really is. The policy learns from

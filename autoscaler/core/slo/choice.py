@@ -3,9 +3,12 @@
 import math
 
 from autoscaler.core.policies import Situation
+from autoscaler.core.slo.arrivals import Arrivals
 from autoscaler.core.slo.cost_model import CostModel
 from autoscaler.core.slo.increase import KeptIncrease, PresentLoad, with_increase_kept
+from autoscaler.core.slo.load_distribution import LoadMixture
 from autoscaler.core.slo.memory import SloEstimate
+from autoscaler.core.slo.recurrence import unchanged_s
 
 
 def chosen_allocations(
@@ -29,3 +32,19 @@ def chosen_allocations(
         current, cost_model.cheapest(near), now.expected_duration_s
     )
     return with_increase_kept(before.increase, current, cheapest, now)
+
+
+def present_load(
+    arrivals: Arrivals, mixture: LoadMixture, at: float, service_time_s: float
+) -> PresentLoad:
+    """The present load, or the one that recurs now, and how long it is expected to stay."""
+    recurs = mixture.recurring_weight if arrivals.recurring else 0.0
+    rate_per_s, peak_per_s = mixture.rate_per_s, arrivals.peak_per_s
+    return PresentLoad(
+        at=at,
+        rate_per_s=rate_per_s + recurs * (peak_per_s - rate_per_s),
+        service_time_s=service_time_s,
+        dispersion=max(1.0, arrivals.window.dispersion),
+        expected_duration_s=mixture.expected_duration_s
+        + recurs * unchanged_s(arrivals.recurrence, at, peak_per_s),
+    )

@@ -106,6 +106,11 @@ class CostModel:
         self._limit = MAX_EVALUATIONS
         self.evaluations = 0  # of pairs of load and allocations, for each size of node
 
+    @property
+    def node_slots(self) -> NodeSlots:
+        """The free slots of the nodes."""
+        return self._node_slots
+
     def with_loads(self, loads: LoadDistribution) -> "CostModel":
         """The same model with another distribution of the load."""
         return CostModel(

@@ -15,8 +15,10 @@ Harrison, Bayesian Forecasting and Dynamic Models, 1997, chapter 10).
 """
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
+from autoscaler.core.slo.count_history import SLOT_S
+from autoscaler.core.slo.recurrence import ExpectedRate
 from autoscaler.core.values import Value
 
 RATE_WINDOWS_S = (0.0, 60.0, 480.0)
@@ -31,6 +33,9 @@ take over."""
 
 PRIOR_LEARNING_RATE = 0.005
 """Weight of one count in the prior weights. 0.005: an average over about two hundred counts."""
+
+MAX_PRIOR_RECURRING = 0.98
+"""The largest prior weight of rates that recur. The others remain, for when nothing recurs."""
 
 GRID_STEP = 0.1
 """Step of the load grid, in square roots of erlangs. Random variation grows with the square root of
@@ -87,11 +92,12 @@ class LoadMixture(Value, frozen=True, kw_only=True):
     rates: tuple[RateEstimate, ...] = (RateEstimate(),) * len(RATE_WINDOWS_S)
     histories: tuple[LoadDistribution, ...] = ({},) * len(HISTORY_WINDOWS_S)
     # Of each rate, each history and the uninformative model, in this order: the weight now, ...
-    weights: tuple[float, ...] = (1.0, *(0.0,) * (len(RATE_WINDOWS_S) + len(HISTORY_WINDOWS_S)))
+    weights: tuple[float, ...] = (1.0, *(0.0,) * (len(RATE_WINDOWS_S) + len(HISTORY_WINDOWS_S) + 1))
     # ... and its average over a long time.
     prior_weights: tuple[float, ...] = (
-        *(0.97 / len(RATE_WINDOWS_S),) * len(RATE_WINDOWS_S),
+        *(0.87 / len(RATE_WINDOWS_S),) * len(RATE_WINDOWS_S),
         *(0.01,) * (len(HISTORY_WINDOWS_S) + 1),
+        0.1,
     )
 
     @property
@@ -106,6 +112,11 @@ class LoadMixture(Value, frozen=True, kw_only=True):
         )
 
     @property
+    def recurring_weight(self) -> float:
+        """The weight of rates that recur, while the load recurs."""
+        return self.weights[-1]
+
+    @property
     def rate_per_s(self) -> float:
         """Arrival rate, according to the weighted rate estimates."""
         mean = total = 0.0
@@ -117,28 +128,42 @@ class LoadMixture(Value, frozen=True, kw_only=True):
 
 
 def updated(
-    known: LoadMixture, arrivals: int, interval_s: float, service_time_s: float, dispersion: float
+    known: LoadMixture,
+    arrivals: int,
+    interval_s: float,
+    service_time_s: float,
+    dispersion: float,
+    recurring: Sequence[ExpectedRate] = (),
 ) -> LoadMixture:
     """The mixture after a count of `arrivals` in an interval.
 
     Args:
         dispersion: variance of arrival counts over their mean, at least 1: that many requests carry
             the information of one independent arrival.
+        recurring: the rates to expect in the interval if the load recurs; empty: it does not.
     """
-    weights = _posterior_weights(known, arrivals, interval_s, service_time_s, dispersion)
+    weights = _posterior_weights(known, arrivals, interval_s, service_time_s, dispersion, recurring)
     prior_weights = tuple(
         [
             prior + PRIOR_LEARNING_RATE * (weight - prior)
             for prior, weight in zip(known.prior_weights, weights, strict=True)
         ]
     )
+    if (excess := prior_weights[-1] - MAX_PRIOR_RECURRING) > 0.0:
+        others = 1.0 - prior_weights[-1]
+        kept = (others + excess) / others if others > 0.0 else 0.0
+        prior_weights = (
+            *[kept * prior for prior in prior_weights[:-1]],
+            MAX_PRIOR_RECURRING,
+        )
     # After a jump, the last interval is the only evidence of the new load.
     rate_count = len(RATE_WINDOWS_S)
-    jumped = sum(weights[rate_count:])
+    jumped = sum(weights[rate_count:-1])
     weights = (
         weights[0] + jumped,
         *weights[1:rate_count],
-        *(0.0,) * (len(weights) - rate_count),
+        *(0.0,) * (len(weights) - rate_count - 1),
+        weights[-1],
     )
     rates = tuple(
         [
@@ -165,15 +190,28 @@ def updated(
     )
 
 
-def predicted(known: LoadMixture, service_time_s: float, dispersion: float) -> LoadDistribution:
+def predicted(
+    known: LoadMixture,
+    service_time_s: float,
+    dispersion: float,
+    recurring: Sequence[ExpectedRate] = (),
+) -> LoadDistribution:
     """The loads to expect in the next interval, with their probabilities."""
     loads = _present(known.rates, known.weights, service_time_s, dispersion)
     rate_count = len(RATE_WINDOWS_S)
     for weight, past in zip(known.weights[rate_count:], known.histories, strict=False):
         for index, probability in past.items():
             loads[index] = loads.get(index, 0.0) + weight * probability
+    for each in recurring:
+        load = each.rate_per_s * service_time_s
+        stddev = math.sqrt(
+            load * load * each.relative_variance + load * service_time_s * dispersion / SLOT_S
+        )
+        weight = known.weights[-1] * each.probability
+        for score, probability in _NODES:
+            _add(loads, max(0.0, load + score * stddev), weight * probability)
     total = sum(loads.values())
-    return {index: weight / total for index, weight in loads.items() if weight > NEGLIGIBLE}
+    return {index: weight / total for index, weight in loads.items() if weight > NEGLIGIBLE * total}
 
 
 def limited(loads: LoadDistribution, most: float) -> LoadDistribution:
@@ -199,7 +237,12 @@ def mean_and_spread(loads: LoadDistribution) -> tuple[float, float]:
 
 
 def _posterior_weights(
-    known: LoadMixture, arrivals: int, interval_s: float, service_time_s: float, dispersion: float
+    known: LoadMixture,
+    arrivals: int,
+    interval_s: float,
+    service_time_s: float,
+    dispersion: float,
+    recurring: Sequence[ExpectedRate],
 ) -> tuple[float, ...]:
     """The weights of the models after a count, by Bayes' rule."""
     count = arrivals / dispersion
@@ -214,12 +257,42 @@ def _posterior_weights(
     ]
     likelihoods.append(1.0 / (_UNKNOWN_NORMALISER * (count + 1.0)))
     products = [
-        weight * likelihood for weight, likelihood in zip(known.weights, likelihoods, strict=True)
+        weight * likelihood for weight, likelihood in zip(known.weights, likelihoods, strict=False)
     ]
+    asleep = known.weights[-1]
+    if recurring:
+        likelihood = sum(
+            [
+                each.probability
+                * _likelihood_at_rate(each, count, interval_s, dispersion, log_factorial)
+                for each in recurring
+            ]
+        )
+        products.append(asleep * likelihood)
+        asleep = 0.0
     total = sum(products)
     if total <= 0.0:
-        return (*(0.0,) * (len(products) - 1), 1.0)
-    return tuple([product / total for product in products])
+        return (*(0.0,) * (len(likelihoods) - 1), 1.0 - asleep, asleep)
+    posterior = [product / total * (1.0 - asleep) for product in products]
+    return (*posterior, *((asleep,) if not recurring else ()))
+
+
+def _likelihood_at_rate(
+    expected: ExpectedRate, count: float, interval_s: float, dispersion: float, log_factorial: float
+) -> float:
+    """The probability of a count at a rate that is known only roughly, as that of a single slot
+    is: a negative binomial distribution."""
+    mean = expected.rate_per_s * interval_s / dispersion
+    noise = dispersion / max(1.0, expected.rate_per_s * SLOT_S)
+    shape = 1.0 / (expected.relative_variance + noise)
+    mean = max(mean, 0.1)
+    return _exp(
+        math.lgamma(count + shape)
+        - math.lgamma(shape)
+        - log_factorial
+        + shape * math.log(shape / (shape + mean))
+        + count * math.log(mean / (shape + mean))
+    )
 
 
 def _likelihood_of_rate(

@@ -3,10 +3,13 @@
 import math
 
 from autoscaler.core.forecast.forecaster import ForecastMemory
+from autoscaler.core.next_poll import PollCause
+from autoscaler.core.slo.count_window import CountWindow
 from autoscaler.core.slo.error_budget import Attainment, ErrorBudget
 from autoscaler.core.slo.increase import Increase
 from autoscaler.core.slo.load_distribution import LoadMixture
 from autoscaler.core.slo.placement import ObservedPlacements
+from autoscaler.core.slo.recurrence import Recurrence
 from autoscaler.core.slo.service_time import ServiceTimeEstimate
 from autoscaler.core.values import Step, Value
 
@@ -19,6 +22,13 @@ class Backlog(Value, frozen=True):
     allocations: int  # that drain it within `drain_s`
 
 
+class Alert(Value, frozen=True):
+    """Something has begun that polls have to follow closely."""
+
+    cause: PollCause
+    until: float  # Unix seconds
+
+
 class SloEstimate(Value, frozen=True, kw_only=True):
     """The estimates of the last recomputation, and the recommendation that followed from them."""
 
@@ -26,6 +36,9 @@ class SloEstimate(Value, frozen=True, kw_only=True):
     max_wait: float = 0.0  # queue wait that the SLO allows, in mean service times
     mixture: LoadMixture = LoadMixture()
     rate_per_s: float = 0.0  # predicted arrivals; every poll is compared with it
+    peak_per_s: float = 0.0  # the highest rate that was expected to recur; see `recurrence`
+    postponed: bool = False  # a decrease, until there is more evidence
+    alert: Alert | None = None  # None: nothing has begun that has to be watched
     budget: ErrorBudget = ErrorBudget()  # of the recommended allocations
     attainment: Attainment = Attainment()  # of the running allocations
     # Until then the violations of the budget are expected, and not measured: the recommendation is
@@ -39,7 +52,7 @@ class SloEstimate(Value, frozen=True, kw_only=True):
     step: Step | None = None  # the recommendation
 
 
-class SloMemory(Value, frozen=True):
+class SloMemory(Value, frozen=True, kw_only=True):
     """The memory of one deployment."""
 
     estimate: SloEstimate = SloEstimate()
@@ -49,11 +62,15 @@ class SloMemory(Value, frozen=True):
     timed: int = 0
     timed_s: float = 0.0
     time_s: float = 0.0
-    # Of the last poll.
-    dispersion: float = 1.0  # variance of arrival counts over their mean
-    last_requests: int | None = None
+    # Up to the last poll.
+    window: CountWindow = CountWindow()
+    recurrence: Recurrence = Recurrence()
     in_flight: int = 0
-    last_interval_s: float = 0.0
     in_flight_before: int = 0  # at the poll before that
     doubtful_s: float = 0.0  # mean service time that was left out; 0: none
     at: float = -math.inf
+
+    @property
+    def dispersion(self) -> float:
+        """The variance of arrival counts over their mean."""
+        return self.window.dispersion

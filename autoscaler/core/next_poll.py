@@ -1,0 +1,51 @@
+"""When the next poll is due, and why: it is early while a deployment is at risk."""
+
+from autoscaler.core.values import FastStrEnum, Value
+
+
+class PollCause(FastStrEnum):
+    """Why the next poll is due when it is."""
+
+    ROUTINE = "routine"  # nothing is at risk
+    QUEUE = "queue"  # requests wait
+    JUMP = "jump"  # the load has just jumped
+    DECREASE = "decrease"  # allocations have just been given up
+    RECURRENCE = "recurrence"  # the load is about to change, as it did before at this time
+
+
+class Polling(Value, frozen=True, kw_only=True):
+    """How often a cluster may be polled."""
+
+    interval_s: float = 10.0  # while nothing is at risk
+    min_interval_s: float = 10.0  # at least between two polls
+
+
+class PollRequest(Value, frozen=True):
+    """The next poll that a deployment needs."""
+
+    within_s: float  # seconds from this poll
+    cause: PollCause
+
+
+class NextPoll(Value, frozen=True, kw_only=True):
+    """The next poll of a cluster."""
+
+    within_s: float  # seconds from this one
+    cause: PollCause = PollCause.ROUTINE
+    deployment_id: str | None = None  # that needs it first; None: the routine
+
+
+def earliest(requests: dict[str, PollRequest], routine_s: float) -> NextPoll:
+    """The poll that is needed first; the routine one if none is needed before it.
+
+    Args:
+        requests: by deployment id.
+        routine_s: the poll interval, in seconds.
+    """
+    if not requests:
+        return NextPoll(within_s=routine_s)
+    name = min(requests, key=lambda each: (requests[each].within_s, each))
+    first = requests[name]
+    if first.within_s >= routine_s:
+        return NextPoll(within_s=routine_s)
+    return NextPoll(within_s=first.within_s, cause=first.cause, deployment_id=name)

@@ -1,0 +1,95 @@
+"""Arrival counts of the last hours, in slots of ten seconds."""
+
+import math
+from struct import Struct as Layout
+
+from msgspec.structs import replace
+
+from autoscaler.core.values import Value
+
+SLOT_S = 10.0
+"""Seconds of a slot: one poll interval, and short in comparison with any job that recurs."""
+
+SLOTS = 1_500
+"""Slots that are kept: a little more than two of the longest periods, which are two hours."""
+
+MAX_INTERVAL_S = 2.0 * SLOT_S
+"""The longest interval that shows in which slots its requests arrived. A longer one would look as
+if the same rate recurred in each of its slots."""
+
+UNKNOWN = math.nan
+"""The rate of a slot that was not observed."""
+
+MAX_RATE_PER_S = 65_000.0
+"""About the largest number that a 16-bit float represents."""
+
+_ENTRY = Layout("<e")
+_NOTHING = _ENTRY.pack(UNKNOWN) * SLOTS  # shared by all histories without data
+
+
+class CountHistory(Value, frozen=True, kw_only=True):
+    """The arrival rates of the slots before `slot`. Slot numbers count from 1970."""
+
+    slot: int = 0  # the slot that has not ended
+    # Requests per second by slot number modulo `SLOTS`, as 16-bit floats.
+    rates: bytes = _NOTHING
+    count: float = 0.0  # requests since that slot began
+    observed_s: float = 0.0  # seconds of it that were observed
+
+    def rate(self, slot: int) -> float:
+        """Requests per second in a slot that has ended; nan if it is not known."""
+        if not self.slot - SLOTS <= slot < self.slot:
+            return UNKNOWN
+        rate: float = _ENTRY.unpack_from(self.rates, slot % SLOTS * _ENTRY.size)[0]
+        return rate
+
+    def mean_rate(self, since: float, until: float) -> float:
+        """Requests per second between two instants, in Unix seconds; nan if it is not known."""
+        first, last = math.floor(since / SLOT_S), math.floor(until / SLOT_S)
+        if first == last:
+            return self.rate(first)
+        total = self.rate(first) * ((first + 1) * SLOT_S - since)
+        for slot in range(first + 1, last):
+            total += self.rate(slot) * SLOT_S
+        left_s = until - last * SLOT_S
+        if left_s > 0.0:
+            total += self.rate(last) * left_s
+        return total / (until - since)
+
+
+def with_count(known: CountHistory, requests: int, until: float, interval_s: float) -> CountHistory:
+    """The history after an interval, whose requests are divided evenly between its seconds.
+
+    Args:
+        until: Unix seconds of its end.
+    """
+    if interval_s > MAX_INTERVAL_S:
+        return _at_slot(known, math.floor(until / SLOT_S))
+    since, rate = until - interval_s, requests / interval_s
+    first, last = math.floor(since / SLOT_S), math.floor(until / SLOT_S)
+    if first != known.slot:
+        known = _at_slot(known, first)
+    if first == last:
+        return replace(
+            known, count=known.count + requests, observed_s=known.observed_s + interval_s
+        )
+    begun_s = (first + 1) * SLOT_S - since
+    ended = (known.count + rate * begun_s) / (known.observed_s + begun_s)
+    changed = bytearray(known.rates)
+    _put(changed, first, ended)
+    for slot in range(max(first + 1, last - SLOTS), last):
+        _put(changed, slot, rate)
+    open_s = until - last * SLOT_S
+    return CountHistory(slot=last, rates=bytes(changed), count=rate * open_s, observed_s=open_s)
+
+
+def _at_slot(known: CountHistory, slot: int) -> CountHistory:
+    """The history with nothing known between its last slot and another one."""
+    changed = bytearray(known.rates)
+    for each in range(max(known.slot, slot - SLOTS), slot):
+        _put(changed, each, UNKNOWN)
+    return CountHistory(slot=slot, rates=bytes(changed))
+
+
+def _put(rates: bytearray, slot: int, rate: float) -> None:
+    _ENTRY.pack_into(rates, slot % SLOTS * _ENTRY.size, min(rate, MAX_RATE_PER_S))

@@ -1,0 +1,214 @@
+"""Load that recurs within two hours: jobs on a timer, which begin and end by the clock.
+
+For each possible period, the rate of a slot is compared with the rate one period earlier. The
+period whose error is the smallest is that of the load, if the error is a small part of the
+variance. Then the rate at an instant is expected to be that of one, two and three periods before.
+(The seasonal naive forecast: R. J. Hyndman and G. Athanasopoulos, Forecasting: Principles and
+Practice, 3rd ed., 2021, 5.2; its error relative to the variance is one minus the autocorrelation.)
+"""
+
+import math
+from collections.abc import Callable, Iterable
+
+from msgspec.structs import replace
+
+from autoscaler.core.slo.count_history import SLOT_S, CountHistory, with_count
+from autoscaler.core.values import Value
+
+PERIODS_S = tuple([60.0 * minutes for minutes in (1, 2, 3, 4, 5, 6, 10, 12, 15, 20, 30, 60, 120)])
+"""Periods that are considered, in seconds."""
+
+_LAGS = tuple([round(period_s / SLOT_S) for period_s in PERIODS_S])  # in slots
+
+MEMORY_PERIODS = 2.0
+"""Periods over which errors are averaged."""
+
+_KEPT = tuple([math.exp(-1.0 / (MEMORY_PERIODS * lag)) for lag in _LAGS])
+
+MAX_ERROR = 0.25
+"""Squared error of a period up to which it is that of the load, as a fraction of the error that
+unrelated rates would have. 0.25: a single step of the load leaves 0.32, at any period."""
+
+MIN_VARIANCE = 4.0
+"""Variance of the rates, as a multiple of that of random counts, from which on it can recur."""
+
+SIMILAR = 1.15
+"""Ratio of squared errors up to which the shorter of two periods is preferred: multiples of a
+period recur as well."""
+
+REPETITIONS = ((1, 0.6), (2, 0.25), (3, 0.15))
+"""Periods back, and the probability of the rate at that time."""
+
+MAX_UNCHANGED_S = 480.0
+"""Seconds for which the next rise is looked for. 480 s: the longest time constant of a rate."""
+
+CHANGE_SIGMA = 5.0
+"""Standard deviations of a count above which the rates of two slots differ."""
+
+MIN_RELATIVE_VARIANCE = 0.0004
+"""Minimum relative variance from one period to the next: a standard deviation of 2%."""
+
+
+class PeriodError(Value, frozen=True):
+    """Decayed sums over the slots that were compared with those one period earlier."""
+
+    slots: float = 0.0
+    rate: float = 0.0  # sum of the rates
+    square: float = 0.0  # of the squared rates
+    error: float = 0.0  # of the squared differences
+
+    @property
+    def variance(self) -> float:
+        mean = self.rate / self.slots
+        return max(0.0, self.square / self.slots - mean * mean)
+
+
+class Recurrence(Value, frozen=True, kw_only=True):
+    """The counts of the last hours, and how well each period explains them."""
+
+    history: CountHistory = CountHistory()
+    errors: tuple[PeriodError, ...] = (PeriodError(),) * len(PERIODS_S)
+    period: int | None = None  # index of the period of the load; None: it does not recur
+
+
+class ExpectedRate(Value, frozen=True):
+    """A rate that is expected, with its probability."""
+
+    probability: float
+    rate_per_s: float
+    relative_variance: float  # of the rate, apart from that of random counts
+
+
+def after_count(known: Recurrence, requests: int, until: float, interval_s: float) -> Recurrence:
+    """The recurrence after an interval.
+
+    Args:
+        until: Unix seconds of its end.
+    """
+    before = known.history.slot
+    history = with_count(known.history, requests, until, interval_s)
+    if history.slot == before:
+        return replace(known, history=history)
+    errors = known.errors
+    for slot in range(max(before, history.slot - _LAGS[-1]), history.slot):
+        rate = history.rate(slot)
+        if rate >= 0.0:
+            errors = tuple(
+                [
+                    _compared(error, rate, history.rate(slot - lag), kept)
+                    for error, lag, kept in zip(errors, _LAGS, _KEPT, strict=True)
+                ]
+            )
+    return Recurrence(history=history, errors=errors, period=_best(errors))
+
+
+def _compared(known: PeriodError, rate: float, earlier: float, kept: float) -> PeriodError:
+    if not earlier >= 0.0:  # nan
+        return known
+    difference = rate - earlier
+    return PeriodError(
+        kept * known.slots + 1.0,
+        kept * known.rate + rate,
+        kept * known.square + rate * rate,
+        kept * known.error + difference * difference,
+    )
+
+
+def _best(errors: tuple[PeriodError, ...]) -> int | None:
+    """The shortest of the periods that explain the rates best; None if none explains them."""
+    candidates = []
+    for index, (error, lag) in enumerate(zip(errors, _LAGS, strict=True)):
+        # After a whole period of comparisons, the decayed number is that much.
+        if error.slots >= 0.99 * MEMORY_PERIODS * lag * -math.expm1(-1.0 / MEMORY_PERIODS):
+            variance, by_chance = error.variance, error.rate / error.slots / SLOT_S
+            varies = variance > MIN_VARIANCE * by_chance
+            if varies and error.error < MAX_ERROR * 2.0 * variance * error.slots:
+                candidates.append((error.error / error.slots, index))
+    if not candidates:
+        return None
+    least = min(candidates)[0]
+    return next(index for each, index in candidates if each <= SIMILAR * least)
+
+
+def expected_rates(known: Recurrence, since: float, until: float) -> tuple[ExpectedRate, ...]:
+    """The mean rates to expect between two instants, which are at most one period after the last
+    count; empty if the load does not recur."""
+    return _expected(known, lambda shift: known.history.mean_rate(since - shift, until - shift))
+
+
+def expected_peaks(known: Recurrence, since: float, until: float) -> tuple[ExpectedRate, ...]:
+    """The same of the highest rates of a slot between two instants."""
+    first, last = math.floor(since / SLOT_S), math.ceil(until / SLOT_S)
+
+    def peak(shift: float) -> float:
+        lag = round(shift / SLOT_S)
+        rates = [known.history.rate(slot - lag) for slot in range(first, last)]
+        return max([rate for rate in rates if rate >= 0.0], default=math.nan)
+
+    return _expected(known, peak)
+
+
+def unchanged_s(known: Recurrence, at: float, rate_per_s: float) -> float:
+    """Seconds until a higher rate than this one is expected, at most `MAX_UNCHANGED_S`."""
+    if known.period is None:
+        return 0.0
+    lag, slot = _LAGS[known.period], math.floor(at / SLOT_S)
+    most = rate_per_s + 3.0 * math.sqrt(rate_per_s / SLOT_S)
+    for ahead in range(1, round(MAX_UNCHANGED_S / SLOT_S)):
+        shift = (ahead // lag + 1) * lag
+        if known.history.rate(slot + ahead - shift) > most:
+            return ahead * SLOT_S
+    return MAX_UNCHANGED_S
+
+
+def next_change_s(known: Recurrence, at: float, within_s: float, lead_s: float) -> float | None:
+    """Seconds until a poll that is in time for a change of the expected rate; 0 while a rate
+    changes, None if none does.
+
+    Args:
+        within_s: changes so far ahead count.
+        lead_s: a poll has to be so much earlier than a change.
+    """
+    if known.period is None:
+        return None
+    slot, before = math.floor(at / SLOT_S), None
+    for ahead in range(slot - 1, math.ceil((at + within_s) / SLOT_S)):
+        rate = _before(known, ahead)
+        if before is not None and _differ(before, rate):
+            return max(0.0, ahead * SLOT_S - lead_s - at)
+        before = rate
+    return None
+
+
+def _before(known: Recurrence, slot: int) -> float:
+    """The rate of the slot that is the last one known at this time of the period."""
+    assert known.period is not None, "the load recurs"
+    lag = _LAGS[known.period]
+    return known.history.rate(slot - lag * max(1, (slot - known.history.slot) // lag + 1))
+
+
+def _differ(one: float, other: float) -> bool:
+    change = (other - one) * SLOT_S
+    return change * change > CHANGE_SIGMA * CHANGE_SIGMA * max(1.0, max(one, other) * SLOT_S)
+
+
+def mean_rate(rates: Iterable[ExpectedRate]) -> float:
+    """The mean of the rates; 0 without any."""
+    return sum([each.probability * each.rate_per_s for each in rates])
+
+
+def _expected(known: Recurrence, rate_before: Callable[[float], float]) -> tuple[ExpectedRate, ...]:
+    if known.period is None:
+        return ()
+    period_s, error = PERIODS_S[known.period], known.errors[known.period]
+    mean = error.rate / error.slots
+    noise = 2.0 * mean / SLOT_S  # of random counts, of two slots
+    excess = (error.error / error.slots - noise) / (2.0 * error.square / error.slots)
+    relative_variance = max(MIN_RELATIVE_VARIANCE, excess)
+    found, total = [], 0.0
+    for periods, probability in REPETITIONS:
+        rate = rate_before(periods * period_s)
+        if rate >= 0.0:
+            found.append((probability, rate))
+            total += probability
+    return tuple([ExpectedRate(each / total, rate, relative_variance) for each, rate in found])

@@ -1,0 +1,148 @@
+"""Loads that recur by the clock: they are found, expected in time, and given up when they end."""
+
+import math
+import random
+
+import pytest
+
+from autoscaler.core.slo.count_history import SLOT_S, CountHistory, with_count
+from autoscaler.core.slo.recurrence import (
+    PERIODS_S,
+    Recurrence,
+    after_count,
+    expected_peaks,
+    expected_rates,
+    mean_rate,
+    next_change_s,
+    unchanged_s,
+)
+
+START = 1_700_000_000.0 // 7200.0 * 7200.0
+
+
+class Job:
+    """A job that is busy for `busy_s` of every `period_s`, at other times nearly idle."""
+
+    def __init__(self, period_s, busy_s, rate=30.0, idle=0.1, seed=1, phase_s=0.0):
+        self.period_s, self.busy_s, self.rate, self.idle = period_s, busy_s, rate, idle
+        self.phase_s, self.dice = phase_s, random.Random(seed)
+
+    def mean(self, since, until):
+        """The mean rate, second by second."""
+        seconds = round(until - since)
+        busy = sum(
+            (since + second + 0.5 - START - self.phase_s) % self.period_s < self.busy_s
+            for second in range(seconds)
+        )
+        return (busy * self.rate + (seconds - busy) * self.idle) / seconds
+
+    def count(self, since, until):
+        mean = self.mean(since, until) * (until - since)
+        return max(0, round(self.dice.gauss(mean, math.sqrt(mean))))
+
+
+def observed(job, periods, poll_s=10.0, known=None, at=START):
+    """The recurrence after so many periods."""
+    known = known or Recurrence()
+    for _ in range(round(periods * job.period_s / poll_s)):
+        known = after_count(known, job.count(at, at + poll_s), at + poll_s, poll_s)
+        at += poll_s
+    return known, at
+
+
+class TestPeriods:
+    @pytest.mark.parametrize("period_s", [each for each in PERIODS_S if each >= 120.0])
+    def test_a_job_is_found_within_three_periods(self, period_s):
+        known, _ = observed(Job(period_s, max(60.0, period_s / 30.0)), 3.0)
+        assert known.period is not None
+        assert PERIODS_S[known.period] == period_s
+
+    @pytest.mark.parametrize("seed", range(5))
+    def test_a_constant_load_does_not_recur(self, seed):
+        known, _ = observed(Job(600.0, 600.0, rate=20.0, seed=seed), 12.0)
+        assert known.period is None
+
+    @pytest.mark.parametrize("seed", range(5))
+    def test_nor_does_a_load_that_switches_at_random(self, seed):
+        dice, known, at, rate = random.Random(seed), Recurrence(), START, 30.0
+        found = 0
+        for _ in range(1_000):
+            if dice.random() < 0.1:
+                rate = 30.0 - rate
+            known = after_count(known, round(rate * 10.0), at + 10.0, 10.0)
+            found += known.period is not None
+            at += 10.0
+        assert found <= 150
+
+    def test_nor_does_a_single_step(self):
+        known, at = Recurrence(), START
+        for poll in range(1_000):
+            rate = 5.0 if poll < 200 else 50.0
+            known = after_count(known, round(rate * 10.0), at + 10.0, 10.0)
+            assert known.period is None
+            at += 10.0
+
+    def test_a_job_that_stops_is_given_up_within_three_periods(self):
+        job = Job(300.0, 60.0)
+        known, at = observed(job, 12.0)
+        job.rate = job.idle
+        known, at = observed(job, 3.0, known=known, at=at)
+        assert known.period is None or mean_rate(expected_peaks(known, at, at + 300.0)) < 3.0
+
+    def test_long_intervals_are_no_evidence(self):
+        """The same rate in all seconds of an interval would look as if it recurred."""
+        known, at = Recurrence(), START
+        for poll in range(100):
+            known = after_count(known, (poll % 2) * 1_000, at + 60.0, 60.0)
+            assert known.period is None
+            at += 60.0
+
+
+@pytest.fixture
+def known():
+    """A job that begins at each full five minutes; 12 periods were observed."""
+    return observed(Job(300.0, 60.0), 12.0)
+
+
+class TestExpectation:
+    def test_the_load_is_expected_when_it_is_due(self, known):
+        known, at = known
+        assert mean_rate(expected_peaks(known, at, at + 6.0)) == pytest.approx(30.0, rel=0.2)
+        assert mean_rate(expected_peaks(known, at + 60.0, at + 66.0)) < 3.0
+        assert mean_rate(expected_rates(known, at + 50.0, at + 70.0)) == pytest.approx(
+            15.0, rel=0.3
+        )
+
+    def test_a_poll_is_due_before_it_begins_and_when_it_ends(self, known):
+        known, at = known
+        assert next_change_s(known, at + 100.0, 14.0, 4.0) is None
+        assert next_change_s(known, at + 48.0, 14.0, 4.0) == pytest.approx(8.0)
+        assert next_change_s(known, at + 61.0, 14.0, 4.0) == 0.0
+
+    def test_a_quiet_time_lasts_until_it_begins(self, known):
+        known, at = known
+        assert unchanged_s(known, at + 60.0, 0.1) == pytest.approx(240.0, abs=SLOT_S)
+
+    def test_nothing_is_expected_of_a_load_that_does_not_recur(self):
+        assert expected_peaks(Recurrence(), START, START + 60.0) == ()
+        assert next_change_s(Recurrence(), START, 60.0, 4.0) is None
+        assert unchanged_s(Recurrence(), START, 1.0) == 0.0
+
+
+class TestHistory:
+    def test_requests_are_counted_in_their_slots(self):
+        known = CountHistory(slot=round(START / SLOT_S))
+        for poll in range(10):
+            known = with_count(known, poll, START + 2.0 * (poll + 1), 2.0)
+        slot = round(START / SLOT_S)
+        assert known.rate(slot) == pytest.approx((0 + 1 + 2 + 3 + 4) / SLOT_S, rel=1e-3)
+        assert known.rate(slot + 1) == pytest.approx((5 + 6 + 7 + 8 + 9) / SLOT_S, rel=1e-3)
+
+    def test_a_gap_is_unknown(self):
+        known = with_count(CountHistory(), 100, START + 10.0, 10.0)
+        known = with_count(known, 100, START + 110.0, 10.0)
+        slot = round(START / SLOT_S)
+        assert known.rate(slot) == pytest.approx(10.0)
+        assert math.isnan(known.rate(slot + 5))
+        assert known.rate(slot + 10) == pytest.approx(10.0)
+        assert math.isnan(known.mean_rate(START, START + 60.0))
