@@ -152,11 +152,10 @@ def unchanged_s(known: Recurrence, at: float, rate_per_s: float) -> float:
     """Seconds until a higher rate than this one is expected, at most `MAX_UNCHANGED_S`."""
     if known.period is None:
         return 0.0
-    lag, slot = _LAGS[known.period], math.floor(at / SLOT_S)
+    slot = math.floor(at / SLOT_S)
     most = rate_per_s + 3.0 * math.sqrt(rate_per_s / SLOT_S)
     for ahead in range(1, round(MAX_UNCHANGED_S / SLOT_S)):
-        shift = (ahead // lag + 1) * lag
-        if known.history.rate(slot + ahead - shift) > most:
+        if _before(known, slot + ahead) > most:
             return ahead * SLOT_S
     return MAX_UNCHANGED_S
 
