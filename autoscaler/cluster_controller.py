@@ -67,7 +67,7 @@ class ClusterController:
         fields = {"cluster": cluster} if cluster else {}
         self._log = structlog.get_logger("autoscaler", **fields)
         self.metrics = PrometheusRecorder(clock, cluster)
-        self.health = Health(clock, config.poll_interval_s, config.connection.request_timeout_s)
+        self.health = Health(clock, config.polling.interval_s, config.connection.request_timeout_s)
         decisions = DecisionRecorder(clock, __version__)
         self.pages = ClusterPages(self.health, decisions, resume=self.resume, cluster=cluster)
         self._transport = transport_to(config, clock)
@@ -98,7 +98,6 @@ class ClusterController:
                 *recorders,
             ),
             ruleset=ruleset_of(config),
-            poll_interval_s=config.poll_interval_s,
             calendar=CronCalendar(),
             state_store=state_store,
             state=State(stopped=state_store.load() if state_store is not None else {}),
@@ -139,9 +138,8 @@ class ClusterController:
         and check the cluster again."""
         self._transport.authorization.replace(config.connection.auth)
         self._config = config
-        self.health.poll_interval_s = config.poll_interval_s
+        self.health.poll_interval_s = config.polling.interval_s
         self._loop.ruleset = ruleset_of(config, self._preflight.report)
-        self._loop.poll_interval_s = config.poll_interval_s
         self.renew_credentials()
         self._preflight.request()
 
@@ -231,7 +229,8 @@ def ruleset_of(config: Config, found: PreflightReport | None = None) -> Ruleset:
         rules=tuple(
             replace(rule, observe_only=found.observe_only(rule.mode)) for rule in config.rules
         ),
-        max_interval_s=MAX_INTERVAL_POLLS * config.poll_interval_s,
+        max_interval_s=MAX_INTERVAL_POLLS * config.polling.interval_s,
+        polling=config.polling,
         owned_observe_only=found.owned_observe_only,
     )
 

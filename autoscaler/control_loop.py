@@ -14,6 +14,7 @@ from autoscaler.core.flow.feedback import stopped_deployment
 from autoscaler.core.flow.memory_ledger import memory_ledger
 from autoscaler.core.flow.planning import Ruleset
 from autoscaler.core.flow.release import release_change, released_start
+from autoscaler.core.next_poll import NextPoll, PollCause
 from autoscaler.core.selection import OnExit, Rule
 from autoscaler.core.state import State, StoppedDeployment
 from autoscaler.core.values import Observation
@@ -70,7 +71,6 @@ class ControlLoop:
     actuator: Actuator
     recorder: Recorder
     ruleset: Ruleset
-    poll_interval_s: float
     calendar: Calendar | None = None
     state_store: StateStore | None = None
     state: State = field(default_factory=State)
@@ -81,8 +81,13 @@ class ControlLoop:
     _failed: bool = False  # whether the last observation has
     _retry: asyncio.Event = field(default_factory=asyncio.Event)
 
+    @property
+    def poll_interval_s(self) -> float:
+        """Seconds between two cycles while no deployment is at risk."""
+        return self.ruleset.polling.interval_s
+
     async def run(self) -> None:
-        """Run cycles, a poll interval apart from start to start, until `stop` is called."""
+        """Run cycles until `stop` is called."""
         while not self._stopping.is_set():
             started_at = self.clock.now()
             self._retry.clear()
@@ -145,12 +150,22 @@ class ControlLoop:
             plan_s=planned_at - observed_at,
             act_s=self.clock.now() - planned_at,
         )
-        self.recorder.planned(observation, cycle.plan, outcomes, times)
-        return self._stretched(observation.at - started_at)
+        next_poll = self._next_poll(cycle.plan, observation.at - started_at)
+        plan = replace(cycle.plan, next_poll=next_poll)
+        self.recorder.planned(observation, plan, outcomes, times)
+        return next_poll.within_s
 
-    def _stretched(self, busy_s: float) -> float:
+    def _next_poll(self, planned: Plan, busy_s: float) -> NextPoll:
+        """The poll after one with which the cluster was busy for `busy_s`."""
+        wanted = planned.next_poll or NextPoll(within_s=self.poll_interval_s)
+        interval_s = self._stretched(wanted.within_s, busy_s)
+        if interval_s == wanted.within_s:
+            return wanted
+        return NextPoll(within_s=interval_s, cause=PollCause.SLOW_CLUSTER)
+
+    def _stretched(self, wanted_s: float, busy_s: float) -> float:
         """The interval after a poll with which the cluster was busy for `busy_s`."""
-        interval_s = max(self.poll_interval_s, busy_s / MAX_OBSERVE_FRACTION)
+        interval_s = max(wanted_s, busy_s / MAX_OBSERVE_FRACTION)
         return min(interval_s, self.poll_interval_s * MAX_INTERVAL_FACTOR)
 
     def _interval_after(self, failure: ObservationFailed, elapsed_s: float) -> float:
@@ -169,7 +184,7 @@ class ControlLoop:
                 first_s = requests * self.poll_interval_s
         grown_s = max(first_s, 2.0 * self._failure_interval_s, failure.retry_after_s)
         self._failure_interval_s = min(grown_s, limit_s)
-        return max(self._stretched(elapsed_s), self._failure_interval_s)
+        return max(self._stretched(self.poll_interval_s, elapsed_s), self._failure_interval_s)
 
     async def _guarded_cycle(self) -> float:
         try:

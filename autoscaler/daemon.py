@@ -64,7 +64,7 @@ class Daemon:
         self._clock = clock = clock or HostClock()
         self._cluster = ClusterController(config, clock, recorders=recorders)
         self._metrics = DaemonMetrics(clock, __version__)
-        self._metrics.config_accepted(config.fingerprint, config.poll_interval_s)
+        self._metrics.config_accepted(config.fingerprint, config.polling.interval_s)
         registry = CollectorRegistry()
         registry.register(self._cluster.metrics)
         self._metrics.register(registry)
@@ -173,7 +173,7 @@ class Daemon:
             return
         self._reload_error = ""
         self._cluster.pages.note_reload("")
-        self._metrics.config_accepted(config.fingerprint, config.poll_interval_s)
+        self._metrics.config_accepted(config.fingerprint, config.polling.interval_s)
         self._config = config
         self._cluster.apply(config)
         self._log.info(

@@ -9,6 +9,7 @@ from autoscaler.config.document import ScalingTable
 from autoscaler.config.rules import build_rule
 from autoscaler.core.decision import Decision, Outcome, OutcomeKind
 from autoscaler.core.flow.planning import Ruleset
+from autoscaler.core.next_poll import Polling
 from autoscaler.core.policies import UtilisationPolicy
 from autoscaler.core.selection import Rule
 from autoscaler.core.values import DeploymentStats, NodeStats, Observation
@@ -82,6 +83,12 @@ def rule(**given: Any) -> Rule:
 
 def policy(*rules: Rule, longest_interval_s: float = 60.0) -> Ruleset:
     return Ruleset(rules=rules or (rule(),), max_interval_s=longest_interval_s)
+
+
+def polled_every(ruleset: Ruleset, interval_s: float) -> Ruleset:
+    """The ruleset with polls that are never earlier than the routine ones."""
+    polling = Polling(interval_s=interval_s, min_interval_s=interval_s)
+    return replace(ruleset, polling=polling)
 
 
 def outcome(

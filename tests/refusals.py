@@ -95,7 +95,6 @@ def daemon(cluster, *rules, stopped=None):
         actuator=cluster,
         recorder=ListRecorder(),
         ruleset=policy(*rules),
-        poll_interval_s=POLL_S,
         state_store=FakeStateStore(),
         state=State(stopped=stopped or {}),
     )

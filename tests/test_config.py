@@ -25,6 +25,7 @@ from autoscaler.config import (
 from autoscaler.config.document import ConfigDocument
 from autoscaler.config.durations import format_duration, parse_duration
 from autoscaler.connection import ApiKey, Basic, Connection
+from autoscaler.core.next_poll import Polling
 from autoscaler.core.selection import Rule
 from autoscaler.core.slo.policy import SloPolicy
 from tests.messages import without_lines
@@ -55,7 +56,7 @@ def test_the_defaults(write):
     config = load(write(REACHABLE + '[[rules]]\nname = "all"\nmax_allocations = 4\n'), {})
     assert config == Config(
         connection=Connection(hosts=("https://es:9200",), request_timeout_s=10.0),
-        poll_interval_s=10.0,
+        polling=Polling(interval_s=10.0, min_interval_s=2.0),
         dry_run=False,
         server=Server(host="127.0.0.1", port=9464),
         logging=Logging(style="auto", level="info"),
@@ -111,6 +112,39 @@ def test_the_committed_schema_is_current():
     ).stdout  # fmt: skip
     assert (ROOT / "deploy/config.schema.json").read_text() == made
     assert json.loads(made)["properties"]["poll_interval"]["default"] == "10s"
+
+
+class TestPolling:
+    @pytest.mark.parametrize(
+        ("text", "expected"),
+        [
+            ("", (10.0, 2.0)),
+            ('poll_interval = "5m"', (300.0, 2.0)),
+            ('poll_interval = "1s"', (1.0, 1.0)),
+            ('min_poll_interval = "3s"', (10.0, 3.0)),
+            ('poll_interval = "30s"\nmin_poll_interval = "30s"', (30.0, 30.0)),
+        ],
+    )
+    def test_the_shortest_interval_is_2_s_by_default_unless_the_poll_interval_is_shorter(
+        self, write, text, expected
+    ):
+        polling = load(write(f"{text}\n{REACHABLE}"), {}).polling
+        assert (polling.interval_s, polling.min_interval_s) == expected
+
+    def test_the_shortest_interval_must_not_be_the_longer_one(self, write):
+        assert problems(write(f'min_poll_interval = "20s"\n{REACHABLE}')) == [
+            "config.toml: min_poll_interval: must be at most poll_interval, which is 10s, not 20s"
+        ]
+
+    def test_an_invalid_poll_interval_is_the_only_problem(self, write):
+        text = f'poll_interval = "1h"\nmin_poll_interval = "20s"\n{REACHABLE}'
+        (problem,) = problems(write(text))
+        assert "must be between 1s and 10m, not 1h" in problem
+
+    def test_both_are_part_of_the_fingerprint(self, write):
+        texts = ("", 'poll_interval = "20s"', 'min_poll_interval = "3s"')
+        found = {load(write(f"{text}\n{REACHABLE}"), {}).fingerprint for text in texts}
+        assert len(found) == len(texts)
 
 
 class TestProblems:
@@ -178,7 +212,7 @@ class TestProblems:
         ]
 
     def test_a_byte_order_mark_is_ignored(self, write):
-        assert load(write(f"\ufeff{REACHABLE}"), {}).poll_interval_s == 10.0
+        assert load(write(f"\ufeff{REACHABLE}"), {}).polling.interval_s == 10.0
 
     @pytest.mark.parametrize(
         ("text", "problem"),
@@ -515,7 +549,7 @@ class TestTheEnvironment:
         path = write(REACHABLE + "[server]\nhost = '::1'\nport = 1\n")
         config = load(path, {"AUTOSCALER_SERVER__PORT": "2", "AUTOSCALER_POLL_INTERVAL": "5s"})
         assert config.server == Server(host="::1", port=2)
-        assert (config.poll_interval_s, config.connection.request_timeout_s) == (5.0, 5.0)
+        assert (config.polling.interval_s, config.connection.request_timeout_s) == (5.0, 5.0)
 
     def test_is_named_in_problems(self, write):
         environ = {
@@ -598,12 +632,12 @@ class TestTheEnvironment:
         })  # fmt: skip
 
     def test_an_empty_variable_counts_as_unset(self):
-        assert load(None, {**HOST, "AUTOSCALER_POLL_INTERVAL": ""}).poll_interval_s == 10.0
+        assert load(None, {**HOST, "AUTOSCALER_POLL_INTERVAL": ""}).polling.interval_s == 10.0
 
     def test_that_of_the_process_is_not_read(self, monkeypatch, write):
         monkeypatch.setenv("AUTOSCALER_POLL_INTERVAL", "5s")
         monkeypatch.setenv("POLL_INTERVAL", "5s")
-        assert load(write(REACHABLE), {}).poll_interval_s == 10.0
+        assert load(write(REACHABLE), {}).polling.interval_s == 10.0
 
 
 class TestSecrets:

@@ -1,25 +1,33 @@
 """Cycles: which updates are sent, in which order, and which are withheld."""
 
 import asyncio
+import math
 from contextlib import suppress
 from types import SimpleNamespace
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from msgspec.structs import replace
 
+from autoscaler.config.polling import polling_of
 from autoscaler.control_loop import (
     DENIED_INTERVAL_FACTOR,
     MAX_FAILURE_INTERVAL_S,
     MAX_INTERVAL_FACTOR,
+    MAX_OBSERVE_FRACTION,
     ControlLoop,
 )
 from autoscaler.core.decision import OutcomeKind
+from autoscaler.core.next_poll import PollCause, PollRequest
 from autoscaler.core.selection import OnExit, ScaleToZero, ZeroMethod
+from autoscaler.core.values import Reason, Step
 from autoscaler.ports import FailureKind
 from tests.fakes import FakeClock, FakeCluster, FakeStateStore, ListRecorder
 from tests.observations import deployment, node, policy, rule
 
 POLL_S = 10.0
+ROUNDING_S = 1e-9  # of differences between instants
 DENIED = {FailureKind.UNAUTHENTICATED, FailureKind.FORBIDDEN}
 
 
@@ -36,9 +44,13 @@ def loop_over(*deployments, rules=(), clock=None):
         actuator=cluster,
         recorder=recorder,
         ruleset=policy(*rules),
-        poll_interval_s=POLL_S,
     )
     return loop, cluster, recorder
+
+
+def polled_every(interval_s, min_interval_s=None):
+    """No other rules than by default."""
+    return replace(policy(), polling=polling_of(interval_s, min_interval_s))
 
 
 def kinds(recorder):
@@ -138,6 +150,66 @@ async def test_a_slow_cluster_is_polled_less_often(latency_s, period_s):
     assert await loop.run_cycle() == period_s
 
 
+class Impatient:
+    """Needs the next poll at any time, whatever is allowed."""
+
+    name, load_window_s, memory_format = "impatient", 60.0, None
+
+    def __init__(self, within_s):
+        self.within_s = within_s
+
+    def begin(self):
+        return None
+
+    def recommend(self, situation, memory):
+        return Step(Reason.RECOMMENDATION, situation.current, situation.current), memory
+
+    def next_poll(self, situation, memory):
+        return PollRequest(self.within_s, PollCause.QUEUE)
+
+
+@given(
+    interval_s=st.floats(1.0, 600.0),
+    shortest=st.floats(0.0, 1.0),
+    needed_s=st.lists(st.floats(), min_size=1, max_size=3),
+    latency_s=st.floats(0.0, 60.0),
+)
+def test_the_cluster_collects_statistics_for_a_tenth_of_the_time_at_most(
+    interval_s, shortest, needed_s, latency_s
+):
+    """Whatever the policies need, unless polls would be three poll intervals apart."""
+    rules = [
+        rule(name=f"d{i}", deployments=(f"d{i}",), policy=Impatient(within_s))
+        for i, within_s in enumerate(needed_s)
+    ]
+    loop, cluster, _ = loop_over(*[named(f"d{i}", 1) for i in range(len(needed_s))], rules=rules)
+    polling = polling_of(interval_s, max(1.0, shortest * interval_s))
+    loop.ruleset = replace(loop.ruleset, polling=polling)
+    cluster.latency_s = latency_s
+    for _ in range(3):
+        waited_s = asyncio.run(loop.run_cycle())
+        polite_s = latency_s / MAX_OBSERVE_FRACTION
+        assert waited_s >= min(polite_s, MAX_INTERVAL_FACTOR * interval_s) - ROUNDING_S
+        assert waited_s >= polling.min_interval_s
+        assert waited_s <= max(interval_s, polite_s) + ROUNDING_S
+        loop.clock.pass_by(max(0.0, waited_s - latency_s))
+
+
+@pytest.mark.parametrize(
+    ("within_s", "latency_s", "interval_s"),
+    [(2.0, 0.1, 2.0), (0.0, 0.1, 2.0), (4.0, 0.1, 4.0), (2.0, 0.7, 7.0), (math.nan, 0.1, POLL_S)],
+)
+async def test_a_poll_that_a_deployment_needs_is_early_if_the_cluster_responds_fast(
+    within_s, latency_s, interval_s
+):
+    loop, cluster, _ = loop_over(named("a", 1), rules=(rule(policy=Impatient(within_s)),))
+    loop.ruleset = replace(loop.ruleset, polling=polling_of(POLL_S))
+    cluster.latency_s = latency_s
+    await loop.run_cycle()
+    loop.clock.pass_by(5.0)
+    assert await loop.run_cycle() == pytest.approx(interval_s)
+
+
 async def intervals(loop, cycles):
     return [await loop.run_cycle() for _ in range(cycles)]
 
@@ -165,14 +237,14 @@ async def test_after_time_outs_the_cluster_is_polled_ever_less_often(kind):
 )
 async def test_the_interval_after_time_outs_is_bounded(poll_s, expected):
     loop, cluster, _ = loop_over(named("a", 1))
-    loop.poll_interval_s = poll_s
+    loop.ruleset = polled_every(poll_s)
     cluster.kind = FailureKind.TIMEOUT
     assert await intervals(loop, len(expected)) == expected
 
 
 async def test_a_time_out_that_takes_long_counts_as_a_slow_response():
     loop, cluster, _ = loop_over(named("a", 1))
-    loop.poll_interval_s = 60.0
+    loop.ruleset = polled_every(60.0)
     cluster.kind, cluster.latency_s = FailureKind.TIMEOUT, 30.0
     assert await intervals(loop, 2) == [180.0, 180.0]
 
@@ -220,7 +292,7 @@ async def test_a_failure_of_another_kind_does_not_begin_again():
 @pytest.mark.parametrize("kind", [kind for kind in FailureKind if kind is not FailureKind.DEFECT])
 async def test_no_failure_is_repeated_at_the_poll_interval_indefinitely(kind, poll_s):
     loop, cluster, recorder = loop_over(named("a", 1))
-    loop.poll_interval_s = poll_s
+    loop.ruleset = polled_every(poll_s)
     cluster.kind = kind
     found = await intervals(loop, 12)
     assert found == sorted(found)

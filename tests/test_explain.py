@@ -20,6 +20,7 @@ from autoscaler.adapters.admin_http import AdminServer, ClusterPages, DecisionRe
 from autoscaler.cli import main
 from autoscaler.config import Server, load
 from autoscaler.core.decision import OutcomeKind, Unmanaged
+from autoscaler.core.next_poll import NextPoll, PollCause
 from autoscaler.core.values import Candidate, DataIssue, Reason, Sample, Step
 from autoscaler.errors import InputError
 from autoscaler.explain import DEFAULT_URL, address_of, render
@@ -463,3 +464,30 @@ def responding_with(status, body):
         finally:
             server.shutdown()
             thread.join()
+
+
+@pytest.mark.parametrize(
+    ("due", "age_s", "line"),
+    [
+        (NextPoll(within_s=10.0), 1.0, None),
+        (
+            NextPoll(within_s=2.0, cause=PollCause.QUEUE, deployment_id="elser"),
+            0.5,
+            "Next poll in 1.5 s: a queue stands (deployment elser).",
+        ),
+        (
+            NextPoll(within_s=2.0, cause=PollCause.DECREASE, deployment_id="elser"),
+            3.0,
+            "Next poll due: allocations have just been given up (deployment elser).",
+        ),
+    ],
+)
+def test_why_the_next_poll_is_early(due, age_s, line):
+    clock = FakeClock(start=1_000.0)
+    recorder = DecisionRecorder(clock, "1.2.3")
+    recorder.planned(*cycle(outcome(steady("elser"), OutcomeKind.UNCHANGED), next_poll=due))
+    clock.pass_by(age_s)
+    found = [row for row in rows(shown(recorder.list_deployments())) if row.startswith("Next")]
+    assert found == ([] if line is None else [line])
+    recorder.skipped(ObservationFailed(FailureKind.TIMEOUT, "no response"), at=1_001.0)
+    assert "Next poll" not in shown(recorder.list_deployments()), "it is not known any more"

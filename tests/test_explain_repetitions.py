@@ -55,7 +55,6 @@ async def explained(seed):
                 dry_run=rng.random() < 0.2,
             )
         ),
-        poll_interval_s=10.0,
     )
     completed, rate, lost = 0, rng.choice((0, 20, 100, 300)), 0
     for _ in range(CYCLES):

@@ -129,7 +129,6 @@ class ModeMachine(RuleBasedStateMachine):
             actuator=self.world,
             recorder=self.recorder,
             ruleset=self.policy(),
-            poll_interval_s=POLL_S,
             state_store=self.state_store,
             state=State(stopped=stopped),
         )

@@ -72,7 +72,7 @@ async def transcript_of(scenario: Scenario) -> list[str]:
     reported: dict[str, object] = {}
     events = sorted(scenario.events, key=lambda event: event.at_s)
     async with (
-        world_of(scenario.cluster, ruleset_of(config), poll_s=config.poll_interval_s) as world,
+        world_of(scenario.cluster, ruleset_of(config)) as world,
         aiohttp.ClientSession(world.running.url) as session,
     ):
         while world.now < scenario.for_s:

@@ -187,7 +187,6 @@ class TestTheLoop:
             actuator=cluster,
             recorder=self.recorder,
             ruleset=policy(rule(schedules=schedules)),
-            poll_interval_s=10.0,
             calendar=calendar,
         )
 

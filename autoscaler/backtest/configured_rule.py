@@ -9,6 +9,7 @@ from autoscaler.backtest.world.scenario import BacktestScenario
 from autoscaler.config.loader import Written, rules_of
 from autoscaler.config.messages import did_you_mean
 from autoscaler.core.decision import Mode
+from autoscaler.core.next_poll import Polling
 from autoscaler.core.selection import Rule
 from autoscaler.core.slo.objective import SloObjective
 from autoscaler.core.slo.policy import RecordedLoads, SloPolicy
@@ -35,8 +36,8 @@ class ConfiguredRule(Struct, frozen=True, kw_only=True):
 
     def in_scenario(
         self, scenario: BacktestScenario, history: RecordedLoads | None = None
-    ) -> tuple[float, Rule]:
-        """The poll interval in seconds and the rule, for the simulated deployment.
+    ) -> tuple[Polling, Rule]:
+        """How often is polled, and the rule, for the simulated deployment.
 
         The scenario provides the bounds, the poll interval and the caller timeout that the
         configuration does not set.
@@ -49,7 +50,7 @@ class ConfiguredRule(Struct, frozen=True, kw_only=True):
             ConfigError: the rule is invalid with the bounds of the scenario.
             RuleError: there is no such rule, or the scenario cannot simulate it.
         """
-        poll_interval_s, rules = rules_of(
+        polling, rules = rules_of(
             self.written,
             environ={},
             poll_interval_s=scenario.poll_interval_s,
@@ -66,7 +67,7 @@ class ConfiguredRule(Struct, frozen=True, kw_only=True):
                 policy = replace(policy, caller_timeout_s=scenario.timeout_s)
             if history is not None:
                 policy = replace(policy, history=history)
-        return poll_interval_s, replace(
+        return polling, replace(
             rule,
             policy=policy,
             deployments=("*",),

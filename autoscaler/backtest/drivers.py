@@ -14,6 +14,7 @@ from autoscaler.backtest.world.fleet import FleetTotals
 from autoscaler.backtest.world.plant import Plant
 from autoscaler.backtest.world.scenario import BacktestScenario
 from autoscaler.config.document import ScalingTable
+from autoscaler.config.polling import polling_of
 from autoscaler.config.rules import build_rule
 from autoscaler.core.decision import (
     Change,
@@ -28,16 +29,12 @@ from autoscaler.core.decision import (
 )
 from autoscaler.core.flow.cycle import OpenAt, begin_cycle, end_cycle
 from autoscaler.core.flow.planning import MAX_INTERVAL_POLLS, Ruleset
-from autoscaler.core.next_poll import Polling
 from autoscaler.core.policies import AnyPolicy, Situation
 from autoscaler.core.state import State
 from autoscaler.core.values import LoadEstimate, Reason, Sample
 from autoscaler.errors import UserError
 from autoscaler.simulation.adaptive_allocations_service import TICK_S
 from autoscaler.simulation.errors import SimulatedApiError
-
-MIN_POLL_INTERVAL_S = 2.0
-"""The shortest poll interval of the daemon by default, in seconds."""
 
 
 class Driver(Protocol):
@@ -196,10 +193,7 @@ def as_configured(
     return Ruleset(
         rules=(rule,),
         max_interval_s=MAX_INTERVAL_POLLS * scenario.poll_interval_s,
-        polling=Polling(
-            interval_s=scenario.poll_interval_s,
-            min_interval_s=min(MIN_POLL_INTERVAL_S, scenario.poll_interval_s),
-        ),
+        polling=polling_of(scenario.poll_interval_s),
     )
 
 

@@ -328,9 +328,12 @@ def ruleset_of(spec: PolicySpec, value: float, inputs: RunInputs) -> tuple[float
     scenario = inputs.scenario
     if spec.rule is not None:
         history = _recorded_loads(inputs.workload)
-        poll_interval_s, rule = spec.rule.in_scenario(scenario, history)
-        interval_s = MAX_INTERVAL_POLLS * poll_interval_s
-        return poll_interval_s, Ruleset(rules=(rule,), max_interval_s=interval_s)
+        polling, rule = spec.rule.in_scenario(scenario, history)
+        return polling.interval_s, Ruleset(
+            rules=(rule,),
+            max_interval_s=MAX_INTERVAL_POLLS * polling.interval_s,
+            polling=polling,
+        )
     assert spec.build is not None, "a policy of the daemon can be built"
     policy = spec.build(value, inputs)
     return scenario.poll_interval_s, as_configured(policy, scenario, spec.mode)

@@ -346,7 +346,14 @@ class ConfigDocument(BaseSettings):
 
     elasticsearch: ElasticsearchTable = ElasticsearchTable()
     poll_interval: PollInterval = Field(
-        default=10.0, description="From the start of one cycle to the start of the next."
+        default=10.0,
+        description="From the start of one cycle to the start of the next, while no deployment is "
+        "at risk.",
+    )
+    min_poll_interval: PollInterval | None = Field(
+        default=None,
+        description="The same, at least, while a deployment is at risk; at most poll_interval. "
+        "Default: 2s, or poll_interval if that is shorter.",
     )
     dry_run: bool = Field(
         default=False, description="Decide, log and measure for all rules, but change nothing."

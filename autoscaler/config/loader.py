@@ -25,11 +25,13 @@ from autoscaler.config.messages import (
     table_of,
     types_of,
 )
+from autoscaler.config.polling import polling_of
 from autoscaler.config.resolver import Resolver
 from autoscaler.config.toml_file import TomlFile, read_toml
 from autoscaler.config.toml_lines import TomlLines
 from autoscaler.config.validation import validate
 from autoscaler.config.values import Config, Server
+from autoscaler.core.next_poll import Polling
 from autoscaler.core.selection import Rule
 
 CONFIG_VARIABLE = f"{PREFIX}CONFIG"
@@ -144,8 +146,8 @@ def rules_of(
     poll_interval_s: float,
     min_allocations: int,
     max_allocations: int,
-) -> tuple[float, tuple[Rule, ...]]:
-    """The poll interval in seconds, and the rules, without the connection and all other settings.
+) -> tuple[Polling, tuple[Rule, ...]]:
+    """How often is polled, and the rules, without the connection and all other settings.
 
     The arguments are used where the configuration sets nothing.
 
@@ -156,12 +158,11 @@ def rules_of(
     absent = {"poll_interval": format_duration(poll_interval_s), "defaults": bounds}
     tables = _merged(absent, written.tables)
     problems = Problems()
-    rules: tuple[Rule, ...] = ()
+    polling, rules = polling_of(poll_interval_s), tuple[Rule, ...]()
     if (validated := validate(tables, written.unread, problems)) is not None:
-        rules = Resolver(validated, Path(), problems, ()).resolve_rules()
-        poll_interval_s = validated.document.poll_interval
+        polling, rules = Resolver(validated, Path(), problems, ()).resolve_rules()
     written.ensure_none(problems, environ)
-    return poll_interval_s, rules
+    return polling, rules
 
 
 class _Environment(EnvSettingsSource):

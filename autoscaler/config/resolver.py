@@ -11,10 +11,12 @@ from autoscaler.config.messages import KeyPath, Problems
 from autoscaler.config.mode_settings import conflicts
 from autoscaler.config.policies import Registry
 from autoscaler.config.policy_settings import check_table, check_use, inherit, policy_for
+from autoscaler.config.polling import polling_of, polling_problems
 from autoscaler.config.rules import build_rule
 from autoscaler.config.validation import Validated
 from autoscaler.config.values import Config, Logging, Server
 from autoscaler.connection import Connection
+from autoscaler.core.next_poll import Polling
 from autoscaler.core.policies import AnyPolicy, UtilisationPolicy
 from autoscaler.core.selection import Rule
 
@@ -41,7 +43,7 @@ class Resolver:
         self._check_tables()
         return Config(
             connection=self._connection(document.elasticsearch),
-            poll_interval_s=document.poll_interval,
+            polling=self._polling(),
             dry_run=document.dry_run,
             server=Server(host=document.server.host, port=document.server.port),
             logging=Logging(style=document.logging.format, level=document.logging.level),
@@ -50,10 +52,10 @@ class Resolver:
             warnings=self._warnings,
         )
 
-    def resolve_rules(self) -> tuple[Rule, ...]:
-        """The rules alone, which are valid if there are no problems."""
+    def resolve_rules(self) -> tuple[Polling, tuple[Rule, ...]]:
+        """The rules and how often is polled alone, which are valid if there are no problems."""
         self._check_tables()
-        return self._rules()
+        return self._polling(), self._rules()
 
     def _rules(self) -> tuple[Rule, ...]:
         rules = tuple(self._rule(index) for index in range(len(self._document.rules)))
@@ -69,6 +71,11 @@ class Resolver:
         for key, problem in connection_problems(table, connection):
             self._add_problem(("elasticsearch", key) if key else ("elasticsearch",), problem)
         return connection
+
+    def _polling(self) -> Polling:
+        for key, problem in polling_problems(self._document):
+            self._add_problem((key,), problem)
+        return polling_of(self._document.poll_interval, self._document.min_poll_interval)
 
     def _state_file(self, file: str | None) -> Path | None:
         if file is None:

@@ -45,6 +45,10 @@ _COMPARED_IN_CONNECTION: Mapping[str, frozenset[str]] = {
 others, such as a file that cannot be read, come from the key alone."""
 
 
+_COMPARED_AT_TOP: Mapping[str, frozenset[str]] = {"min_poll_interval": frozenset({"poll_interval"})}
+"""The same of keys outside any table."""
+
+
 class Validated(NamedTuple):
     """A valid document, and the keys that were left out of it."""
 
@@ -87,7 +91,8 @@ def _concerns(omitted: KeyPath, path: KeyPath) -> bool:
         key, left_out = str(path[1]), str(omitted[1])
         return left_out == key or left_out in _COMPARED_IN_CONNECTION.get(key, frozenset())
     if path[0] not in {"rules", "defaults"}:
-        return omitted[0] == path[0]
+        others = _COMPARED_AT_TOP.get(str(path[0]), frozenset())
+        return omitted[0] == path[0] or omitted[0] in others
     if omitted[0] == "rules" and len(omitted) > 1 and omitted[:2] != path[:2]:
         return False
     left_out, key = _scaling_key(omitted), _scaling_key(path)

@@ -8,6 +8,7 @@ import msgspec
 from msgspec import Struct, structs
 
 from autoscaler.connection import Connection
+from autoscaler.core.next_poll import Polling
 from autoscaler.core.policies import InstalledPolicy
 from autoscaler.core.selection import Rule
 
@@ -30,7 +31,7 @@ class Config(Struct, frozen=True, kw_only=True):
     """All settings. Two are equal if and only if their settings are, secrets included."""
 
     connection: Connection
-    poll_interval_s: float
+    polling: Polling
     dry_run: bool  # also set in every rule
     server: Server
     logging: Logging
@@ -50,7 +51,7 @@ class Config(Struct, frozen=True, kw_only=True):
             self.connection.cloud_id,
             self.connection.username,
             self.connection.request_timeout_s,
-            *(self.poll_interval_s, self.dry_run, self.server, self.logging),
+            *(self.polling, self.dry_run, self.server, self.logging),
             str(self.state_file),
             [(rule.policy.name, _shown(rule)) for rule in self.rules],
         )

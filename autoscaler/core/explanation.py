@@ -15,6 +15,7 @@ from autoscaler.core.decision import (
     Stop,
     Unmanaged,
 )
+from autoscaler.core.next_poll import NextPoll, PollCause
 from autoscaler.core.shortfall import ReportedStatus, Shortfall, ShortfallCause
 from autoscaler.core.step_text import step_text
 from autoscaler.core.units import duration_text
@@ -56,6 +57,34 @@ _OUTCOMES = {
 
 _UNCERTAIN = frozenset({OutcomeKind.UNKNOWN, OutcomeKind.UNRECOGNISED})
 """Kinds of outcomes after which the update may have been applied."""
+
+
+_POLL_CAUSES = {
+    PollCause.QUEUE: "a queue stands",
+    PollCause.JUMP: "the load has jumped",
+    PollCause.DECREASE: "allocations have just been given up",
+    PollCause.RECURRENCE: "the load is about to change, as it did before at this time",
+    PollCause.SLOW_CLUSTER: "the cluster took long to collect the statistics",
+}
+"""Why a poll is earlier or later than the routine one."""
+
+
+def next_poll_text(next_poll: NextPoll) -> str:
+    """When the next poll is due after the present one, and why.
+
+    >>> next_poll_text(NextPoll(within_s=2.0, cause=PollCause.QUEUE, deployment_id="elser"))
+    'next poll in 2 s: a queue stands (deployment elser)'
+    >>> next_poll_text(NextPoll(within_s=10.0))
+    'next poll in 10 s'
+    """
+    text, because = f"next poll in {duration_text(next_poll.within_s)}", poll_reason(next_poll)
+    return f"{text}: {because}" if because else text
+
+
+def poll_reason(next_poll: NextPoll) -> str:
+    """Why the next poll is early or late; empty for the routine one."""
+    cause, name = _POLL_CAUSES.get(next_poll.cause, ""), next_poll.deployment_id
+    return f"{cause} (deployment {name})" if cause and name is not None else cause
 
 
 def unmanaged_text(reason: Unmanaged) -> str:

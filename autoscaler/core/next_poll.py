@@ -11,6 +11,7 @@ class PollCause(FastStrEnum):
     JUMP = "jump"  # the load has just jumped
     DECREASE = "decrease"  # allocations have just been given up
     RECURRENCE = "recurrence"  # the load is about to change, as it did before at this time
+    SLOW_CLUSTER = "slow_cluster"  # the statistics took long, so that the poll is later
 
 
 class Polling(Value, frozen=True, kw_only=True):
@@ -35,17 +36,16 @@ class NextPoll(Value, frozen=True, kw_only=True):
     deployment_id: str | None = None  # that needs it first; None: the routine
 
 
-def earliest(requests: dict[str, PollRequest], routine_s: float) -> NextPoll:
-    """The poll that is needed first; the routine one if none is needed before it.
+def earliest(requests: dict[str, PollRequest], polling: Polling) -> NextPoll:
+    """The poll that is needed first, as far as may be; the routine one if none is needed before it.
 
     Args:
         requests: by deployment id.
-        routine_s: the poll interval, in seconds.
     """
-    if not requests:
-        return NextPoll(within_s=routine_s)
-    name = min(requests, key=lambda each: (requests[each].within_s, each))
-    first = requests[name]
-    if first.within_s >= routine_s:
-        return NextPoll(within_s=routine_s)
-    return NextPoll(within_s=first.within_s, cause=first.cause, deployment_id=name)
+    # A time that is no number is not before the routine poll.
+    early = {name: each for name, each in requests.items() if each.within_s < polling.interval_s}
+    if not early:
+        return NextPoll(within_s=polling.interval_s)
+    name = min(early, key=lambda each: (early[each].within_s, each))
+    within_s = max(polling.min_interval_s, early[name].within_s)
+    return NextPoll(within_s=within_s, cause=early[name].cause, deployment_id=name)

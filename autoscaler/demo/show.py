@@ -16,6 +16,8 @@ from autoscaler import __version__
 from autoscaler.adapters.clock import HostClock
 from autoscaler.adapters.logs import configure
 from autoscaler.config import load
+from autoscaler.config.polling import DEFAULT_MIN_POLL_INTERVAL_S, polling_of
+from autoscaler.core.next_poll import Polling
 from autoscaler.core.units import duration_text
 from autoscaler.daemon import Daemon
 from autoscaler.demo.comparison import MAX_QUEUE_WAIT_S, Result, Score, as_text, replay
@@ -65,8 +67,9 @@ async def show(trace: Path | None, *, speed: float, duration_s: float, keep_runn
         score = Score("autoscaler", emulator.cluster)
         shown_s = math.inf if keep_running else lasting_s
         view = View(console, emulator.cluster, clock, lasting_s=shown_s, speed=speed)
-        poll_s = poll_interval_s(speed)
-        environ = _environ(emulator.url, poll_s)
+        polling = polling_at(speed)
+        poll_s = polling.interval_s
+        environ = _environ(emulator.url, polling)
         daemon = Daemon(lambda: load(None, environ), clock=clock, recorders=(view,))
         _introduce(console, emulator.url, poll_s)
         running = asyncio.ensure_future(daemon.run())
@@ -95,22 +98,27 @@ def _other_ways(scenario: ClusterScenario) -> list[tuple[str, ClusterScenario]]:
     ]
 
 
-def poll_interval_s(speed: float) -> float:
-    """The daemon's poll interval, in seconds of the cluster.
+def polling_at(speed: float) -> Polling:
+    """How often the daemon polls, in seconds of the cluster.
 
-    >>> poll_interval_s(20.0)
-    10.0
-    >>> poll_interval_s(400.0)
-    80.0
+    >>> polling_at(5.0).min_interval_s, polling_at(5.0).interval_s
+    (2.0, 10.0)
+    >>> polling_at(20.0).min_interval_s, polling_at(20.0).interval_s
+    (4.0, 10.0)
+    >>> polling_at(400.0).min_interval_s, polling_at(400.0).interval_s
+    (80.0, 80.0)
     """
-    return max(POLL_INTERVAL_S, float(math.ceil(MIN_POLL_INTERVAL_S * speed)))
+    least_s = float(math.ceil(MIN_POLL_INTERVAL_S * speed))
+    return polling_of(max(POLL_INTERVAL_S, least_s), max(DEFAULT_MIN_POLL_INTERVAL_S, least_s))
 
 
-def _environ(url: str, poll_s: float) -> dict[str, str]:
+def _environ(url: str, polling: Polling) -> dict[str, str]:
     """The daemon's configuration, as environment variables."""
+    poll_s = polling.interval_s
     return {
         "AUTOSCALER_ELASTICSEARCH__HOSTS": url,
         "AUTOSCALER_POLL_INTERVAL": f"{poll_s:.0f}s",
+        "AUTOSCALER_MIN_POLL_INTERVAL": f"{polling.min_interval_s:.0f}s",
         "AUTOSCALER_SERVER__PORT": "0",
         "AUTOSCALER_DEFAULTS__TARGET_UTILISATION": str(TARGET_UTILISATION),
         "AUTOSCALER_DEFAULTS__LOAD_WINDOW": f"{max(60.0, poll_s):.0f}s",

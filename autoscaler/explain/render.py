@@ -55,6 +55,10 @@ def render(response: DeploymentsResponse | DeploymentResponse, console: Console)
     else:
         _render_deployment(response, response.deployment, console)
     _line(console, f"Observed {_ago(response.age_s)} by autoscaler {response.autoscaler}.", "dim")
+    if response.next_poll is not None and response.next_poll.because and not response.failure:
+        due_s = max(0.0, response.next_poll.within_s - response.age_s)
+        in_time = f"in {duration_text(due_s)}" if due_s else "due"
+        _line(console, f"Next poll {in_time}: {response.next_poll.because}.", "dim")
 
 
 def _print_common(deployments: tuple[DeploymentView, ...], console: Console) -> None:

@@ -171,6 +171,15 @@ class UnmanagedView(Struct, frozen=True, kw_only=True, tag_field="status", tag="
 DeploymentView = ManagedView | UnmanagedView | VanishedView
 
 
+class NextPollView(Struct, frozen=True, kw_only=True):
+    """When the next poll is due, and why."""
+
+    within_s: float  # from the observation
+    cause: str
+    deployment: str  # that needs it; empty: none in particular
+    because: str  # the cause in words; empty for the routine poll
+
+
 class ResponseHeader(Struct, frozen=True, kw_only=True):
     """The fields that every response begins with."""
 
@@ -179,6 +188,7 @@ class ResponseHeader(Struct, frozen=True, kw_only=True):
     age_s: float
     failure: str  # why later observations failed; empty if none did
     reload_failure: str = ""  # why a changed configuration is not in effect; empty if it is
+    next_poll: NextPollView | None = None  # None: unknown
 
 
 class DeploymentsResponse(ResponseHeader, frozen=True, kw_only=True):

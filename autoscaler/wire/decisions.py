@@ -12,6 +12,7 @@ from autoscaler.core.explanation import (
     external_change_text,
     missing_text,
     outcome_text,
+    poll_reason,
     problem_text,
     reported_text,
     result_text,
@@ -19,6 +20,7 @@ from autoscaler.core.explanation import (
     unchanged_text,
     unmanaged_text,
 )
+from autoscaler.core.next_poll import NextPoll
 from autoscaler.core.shortfall import ReportedStatus, Shortfall
 from autoscaler.core.step_text import step_text
 from autoscaler.core.values import Candidate, Step
@@ -27,6 +29,7 @@ from autoscaler.wire.decision_views import (
     ExternalChangeView,
     LoadView,
     ManagedView,
+    NextPollView,
     ObserveOnlyView,
     OutcomeView,
     ReportedView,
@@ -39,6 +42,16 @@ from autoscaler.wire.decision_views import (
 )
 
 Known = TypeVar("Known", float, float | str)
+
+
+def next_poll(planned: NextPoll) -> NextPollView:
+    """The view of the next poll."""
+    return NextPollView(
+        within_s=planned.within_s,
+        cause=planned.cause,
+        deployment=planned.deployment_id or "",
+        because=poll_reason(planned),
+    )
 
 
 def managed(outcome: Outcome, last_update: Outcome | None = None) -> ManagedView:

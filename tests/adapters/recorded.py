@@ -11,6 +11,7 @@ from autoscaler.core.decision import (
     SetAllocations,
     Unmanaged,
 )
+from autoscaler.core.next_poll import NextPoll
 from autoscaler.core.values import (
     AdaptiveAllocations,
     Cluster,
@@ -149,6 +150,7 @@ def cycle(
     unmanaged: dict[str, Unmanaged] | None = None,
     completed_rollouts: tuple[CompletedRollout, ...] = (),
     unreadable: dict[str, str] | None = None,
+    next_poll: NextPoll | None = None,
 ) -> tuple[Observation, Plan, tuple[Outcome, ...], CycleTimes]:
     """The arguments of `Recorder.planned`."""
     unmanaged = unmanaged or {}
@@ -156,6 +158,10 @@ def cycle(
     observed = observation(*map(stats, ids), at=at, unreadable=unreadable or {}, cluster=CLUSTER)
     decisions = tuple(o.decision for o in outcomes)
     plan = Plan(
-        at=at, decisions=decisions, unmanaged=unmanaged, completed_rollouts=completed_rollouts
+        at=at,
+        decisions=decisions,
+        unmanaged=unmanaged,
+        completed_rollouts=completed_rollouts,
+        next_poll=next_poll,
     )
     return observed, plan, outcomes, TOOK

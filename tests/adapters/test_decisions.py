@@ -14,6 +14,7 @@ from autoscaler.adapters.admin_http.decisions import (
     NoSuchDeployment,
 )
 from autoscaler.core.decision import NoEffect, OutcomeKind, Setting, Unmanaged
+from autoscaler.core.next_poll import NextPoll, PollCause
 from autoscaler.core.state import FORGET_AFTER_S
 from autoscaler.core.values import Candidate, DataIssue, Reason, Sample, Step
 from autoscaler.ports import FailureKind, ObservationFailed
@@ -46,6 +47,20 @@ CHOSEN = Step(
         Candidate(allocations=3, violation_fraction=0.006, queue_wait_s=0.12, cost=3.1),
     ),
 )
+
+
+def test_when_the_next_poll_is_due_and_why(decisions):
+    decisions.planned(*cycle(calm(), next_poll=NextPoll(within_s=10.0)))
+    document = msgspec.to_builtins(decisions.list_deployments().next_poll)
+    assert document == {"within_s": 10.0, "cause": "routine", "deployment": "", "because": ""}
+    early = NextPoll(within_s=2.0, cause=PollCause.JUMP, deployment_id="elser")
+    decisions.planned(*cycle(calm(), next_poll=early))
+    assert msgspec.to_builtins(decisions.get_deployment("elser").next_poll) == {
+        "within_s": 2.0,
+        "cause": "jump",
+        "deployment": "elser",
+        "because": "the load has jumped (deployment elser)",
+    }
 
 
 def test_the_document_of_a_deployment(decisions):

@@ -19,6 +19,7 @@ from autoscaler.core.decision import (
     Setting,
     Unmanaged,
 )
+from autoscaler.core.next_poll import NextPoll, PollCause
 from autoscaler.core.shortfall import ReportedStatus, Shortfall, ShortfallCause
 from autoscaler.core.values import Candidate, Reason, Step
 from autoscaler.ports import FailureKind, ObservationFailed
@@ -552,3 +553,21 @@ def test_every_event_is_documented():
     assert {"decision.made", "update.refused", "observation.failed"} <= written
     described = (root / "docs/operations.md").read_text()
     assert sorted(name for name in written if f"`{name}`" not in described) == []
+
+
+def test_the_next_poll_is_logged_when_its_cause_differs(log):
+    early = NextPoll(within_s=2.0, cause=PollCause.QUEUE, deployment_id="elser")
+    slow = NextPoll(within_s=15.0, cause=PollCause.SLOW_CLUSTER)
+    for due in (NextPoll(within_s=10.0), early, early, slow, NextPoll(within_s=10.0)):
+        log.recorder.planned(*cycle(next_poll=due))
+    lines = [line for line in log.take(debug=True) if line["event"] == "poll.due"]
+    assert [line["message"] for line in lines] == [
+        "next poll in 2 s: a queue stands (deployment elser)",
+        "next poll in 15 s: the cluster took long to collect the statistics",
+        "next poll in 10 s",
+    ]
+    assert (lines[0]["deployment"], lines[0]["cause"], lines[0]["within_s"]) == (
+        "elser",
+        "queue",
+        2.0,
+    )

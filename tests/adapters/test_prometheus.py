@@ -20,6 +20,7 @@ from autoscaler.core.decision import (
     Setting,
     Unmanaged,
 )
+from autoscaler.core.next_poll import NextPoll, PollCause
 from autoscaler.core.shortfall import Shortfall, ShortfallCause
 from autoscaler.core.state import FORGET_AFTER_S
 from autoscaler.core.values import Cluster, DataIssue, NodeCapacity, Reason, Sample, Step
@@ -229,6 +230,23 @@ def test_cycles_are_timed_by_part(recorder, registry):
     assert registry.get_sample_value(seconds, {"part": "observe"}) == 0.2
     assert registry.get_sample_value(seconds, {"part": "plan"}) == 0.003
     assert registry.get_sample_value(seconds, {"part": "act"}) == 0.04
+
+
+def test_polls_are_counted_by_why_they_were_due(recorder, registry):
+    early = NextPoll(within_s=2.0, cause=PollCause.QUEUE, deployment_id="elser")
+    for due in (early, early, NextPoll(within_s=10.0)):
+        recorder.planned(*cycle(next_poll=due))
+    assert registry.get_sample_value("autoscaler_polls_total", {"cause": "routine"}) == 1.0, (
+        "the first"
+    )
+    assert registry.get_sample_value("autoscaler_polls_total", {"cause": "queue"}) == 2.0
+    assert registry.get_sample_value("autoscaler_next_poll_seconds") == 10.0
+    recorder.planned(*cycle(next_poll=early))
+    assert registry.get_sample_value("autoscaler_next_poll_seconds") == 2.0
+    recorder.skipped(ObservationFailed(FailureKind.TIMEOUT, "no response"), at=1_000.0)
+    recorder.planned(*cycle(next_poll=early))
+    assert registry.get_sample_value("autoscaler_polls_total", {"cause": "queue"}) == 2.0
+    assert registry.get_sample_value("autoscaler_polls_total", {"cause": "routine"}) == 3.0
 
 
 def test_failures_are_counted_by_kind_and_the_age_of_the_data_grows(recorder, registry, clock):

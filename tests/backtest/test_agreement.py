@@ -90,7 +90,7 @@ def backtested(driver, load):
 
 async def cycles_over_http(governed, load, *, adaptive=None):
     """All cycles of the daemon, with these settings of adaptive allocations, if any."""
-    async with world_of(emulated(), governed, poll_s=SCENE.poll_interval_s) as world:
+    async with world_of(emulated(), governed) as world:
         if adaptive is not None:
             world.set_adaptive(DEPLOYMENT_ID, **adaptive)
         requests = zip(load.at.tolist(), load.work_s.tolist(), strict=True)

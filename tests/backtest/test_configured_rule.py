@@ -10,6 +10,7 @@ from autoscaler.backtest.configured_rule import RuleError, configured_rule
 from autoscaler.cli import main
 from autoscaler.config import ConfigError
 from autoscaler.config.loader import read
+from autoscaler.config.polling import polling_of
 from autoscaler.core.decision import Mode
 from autoscaler.core.policies import UtilisationPolicy
 from autoscaler.core.slo.objective import SloObjective
@@ -94,8 +95,14 @@ class TestInAScenario:
         assert (resolved.min_allocations, resolved.max_allocations) == (2, 2)
 
     def test_the_poll_interval_of_the_configuration_takes_precedence(self, rule):
-        assert rule(CONFIG, "all", poll_interval_s=30.0)[0] == 30.0
-        assert rule(f'poll_interval = "5s"\n{CONFIG}', "all", poll_interval_s=30.0)[0] == 5.0
+        assert rule(CONFIG, "all", poll_interval_s=30.0)[0] == polling_of(30.0)
+        assert rule(f'poll_interval = "5s"\n{CONFIG}', "all", poll_interval_s=30.0)[
+            0
+        ] == polling_of(5.0)
+
+    def test_the_shortest_poll_interval_is_that_of_the_configuration(self, rule):
+        own = f'min_poll_interval = "4s"\n{CONFIG}'
+        assert rule(own, "all", poll_interval_s=30.0)[0] == polling_of(30.0, 4.0)
 
     def test_it_matches_the_simulated_deployment_and_is_no_dry_run(self, rule):
         _, resolved = rule(CONFIG, "rerankers")

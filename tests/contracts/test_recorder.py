@@ -113,7 +113,6 @@ async def test_a_loop_can_record_to_it(recorder):
         actuator=cluster,
         recorder=recorder,
         ruleset=policy(rule(min_allocations=2)),
-        poll_interval_s=10.0,
     )
     for kind in (None, FailureKind.UNREACHABLE, None):
         cluster.kind = kind

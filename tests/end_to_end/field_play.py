@@ -34,6 +34,7 @@ from tests.virtual_loop import START, LoopClock
 POLL_S = 10.0
 CONFIG = """
 poll_interval = "{poll}"
+min_poll_interval = "{poll}"  # the recorded statistics are that far apart
 state_file = "stopped.msgpack"
 [elasticsearch]
 hosts = ["{url}"]

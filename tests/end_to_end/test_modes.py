@@ -14,7 +14,7 @@ from autoscaler.operate.release import ReleaseOptions, release
 from autoscaler.simulation.loads import Spike, Steady
 from autoscaler.simulation.scenario import Adaptive, ScenarioDeployment, ScenarioNode
 from tests.end_to_end.world import both_policies, scenario, world_of
-from tests.observations import policy, rule
+from tests.observations import policy, polled_every, rule
 from tests.test_scenarios import settings
 
 pytestmark = pytest.mark.untraced
@@ -146,7 +146,7 @@ async def test_adaptive_allocations_are_enabled_with_a_minimum(version):
 @pytest.mark.parametrize("version", WITHOUT_ADAPTIVE)
 async def test_a_version_without_bounds_is_reported_and_tried_once_an_hour(version):
     async with world(version, rate_per_s=20.0, poll_s=60.0) as opened:
-        opened.loop.ruleset = replace(policy(BOUNDS), max_interval_s=360.0)
+        opened.loop.ruleset = polled_every(policy(BOUNDS, longest_interval_s=360.0), 60.0)
         cycles = await opened.run_for(3500.0)
         (refused,) = [c.outcome("a") for c in cycles if c.kind("a") is OutcomeKind.UNSUPPORTED]
         assert refused.detail.endswith("adaptive allocations need Elasticsearch 8.16 or later")

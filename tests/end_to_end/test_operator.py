@@ -79,7 +79,7 @@ class TestLostNode:
             setup.emulator.cluster.add_node(node)
             await setup.clock.advance(60.0)
             (message,) = setup.messages("allocations.running")
-            assert message.startswith("e5: all 24 allocations run again, after 5")
+            assert message.startswith("e5: all 24 allocations run again, after 4.9 min")
             assert await series(setup, "autoscaler_missing_allocations") == set()
 
     async def test_a_second_loss_is_logged_again(self, tmp_path):

@@ -45,7 +45,6 @@ def second_daemon(world, governed):
         actuator=cluster,
         recorder=CheckedRecorder(),
         ruleset=governed,
-        poll_interval_s=POLL_S,
     )
 
 

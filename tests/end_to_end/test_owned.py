@@ -19,7 +19,7 @@ from autoscaler.simulation.scenario import (
 )
 from tests.end_to_end.test_modes import BOUNDS, ENABLED, TAKES_OVER, adaptive_of, body
 from tests.end_to_end.world import scenario, world_of
-from tests.observations import policy, rule
+from tests.observations import policy, polled_every, rule
 
 DEPLOYMENT = "/_ml/trained_models/a/deployment/_update"
 ENDPOINT = "/_inference/text_embedding/a/_update"
@@ -165,7 +165,7 @@ async def test_it_is_released(version, on_exit):
 @pytest.mark.parametrize("version", BOTH_MODES)
 async def test_without_the_privilege_it_is_held_and_the_privilege_is_named(version, role):
     async with owned(version, role=role, rate_per_s=20.0, poll_s=60.0) as world:
-        world.loop.ruleset = replace(policy(rule()), max_interval_s=360.0)
+        world.loop.ruleset = polled_every(policy(rule(), longest_interval_s=360.0), 60.0)
         cycles = await world.run_for(3500.0)
         (refused,) = [c.outcome("a") for c in cycles if c.kind("a") is OutcomeKind.ENDPOINT_OWNED]
         assert "needs the cluster privilege manage_inference; grant it to scaler" in refused.detail

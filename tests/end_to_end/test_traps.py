@@ -91,7 +91,6 @@ async def test_two_daemons_by_mistake_do_no_more_than_one(built_in):
             actuator=cluster,
             recorder=CheckedRecorder(),
             ruleset=world.loop.ruleset,
-            poll_interval_s=10.0,
         )
         for _ in range(60):
             await world.clock.run(second.run_cycle())

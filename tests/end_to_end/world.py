@@ -33,7 +33,7 @@ from autoscaler.simulation.emulator.server import RunningEmulator, running_emula
 from autoscaler.simulation.scenario import ClusterScenario, ScenarioModel, ScenarioNode
 from autoscaler.simulation.scenario import ScenarioDeployment as Deployed
 from tests.end_to_end.checker import check
-from tests.observations import policy
+from tests.observations import policy, polled_every
 from tests.virtual_clock import VirtualClock
 
 STATS = "/_ml/trained_models/_stats"
@@ -136,7 +136,6 @@ class World:
         running: RunningEmulator,
         transport: WitnessedTransport,
         governed: Ruleset,
-        poll_s: float,
         state_file: Path | None,
     ) -> None:
         self.clock = clock
@@ -146,7 +145,7 @@ class World:
         self.transport = transport
         self.recorder = CheckedRecorder()
         self.state_file = state_file
-        self.loop = self._daemon(governed, poll_s)
+        self.loop = self._daemon(governed)
 
         # The emulation has run before the start, to load the models.
         self._allocation_s_before = {
@@ -154,7 +153,7 @@ class World:
             for name, deployment in self.cluster.deployments.items()
         }
 
-    def _daemon(self, governed: Ruleset, poll_s: float) -> ControlLoop:
+    def _daemon(self, governed: Ruleset) -> ControlLoop:
         """A control loop that has just started, with the stopped deployments of the state file."""
         cluster = ElasticsearchCluster(ElasticsearchApi(self.transport), self.clock)
         state_store = StateFile(self.state_file) if self.state_file is not None else None
@@ -164,7 +163,6 @@ class World:
             actuator=cluster,
             recorder=self.recorder,
             ruleset=governed,
-            poll_interval_s=poll_s,
             calendar=CronCalendar(),
             state_store=state_store,
             state=State(stopped=state_store.load() if state_store is not None else {}),
@@ -224,7 +222,7 @@ class World:
 
     def kill(self, governed: Ruleset | None = None) -> None:
         """The daemon ends without a release, and another starts, optionally with other rules."""
-        self.loop = self._daemon(governed or self.loop.ruleset, self.loop.poll_interval_s)
+        self.loop = self._daemon(governed or self.loop.ruleset)
 
     async def release(self) -> list[ReleaseResult]:
         """The daemon stops, and releases its deployments."""
@@ -344,15 +342,18 @@ async def world_of(
     simulated: ClusterScenario,
     governed: Ruleset | None = None,
     *,
-    poll_s: float = POLL_S,
+    poll_s: float | None = None,
     state_file: Path | None = None,
     **connection: Any,
 ) -> AsyncIterator[World]:
     """A daemon before its first cycle, and its cluster."""
+    ruleset = governed or policy()
+    if poll_s is not None:
+        ruleset = polled_every(ruleset, poll_s)
     clock = VirtualClock(START)
     async with running_emulator(simulated, clock=clock) as running:
         settings: Mapping[str, Any] = {"hosts": (running.url,)} | connection
         transport = WitnessedTransport(Connection(**settings), clock, random.Random(7))
         transport.sent = []
         async with transport:
-            yield World(clock, running, transport, governed or policy(), poll_s, state_file)
+            yield World(clock, running, transport, ruleset, state_file)

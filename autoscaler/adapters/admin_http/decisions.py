@@ -12,7 +12,7 @@ from autoscaler.core.state import FORGET_AFTER_S
 from autoscaler.core.values import Observation, Value
 from autoscaler.ports import Clock, CycleTimes, ObservationFailed
 from autoscaler.wire.decision_views import DeploymentResponse, DeploymentsResponse, DeploymentView
-from autoscaler.wire.decisions import managed, unmanaged, unreadable, vanished
+from autoscaler.wire.decisions import managed, next_poll, unmanaged, unreadable, vanished
 
 VANISHED_S = 86_400.0
 """Seconds for which a vanished deployment is still shown. A day, so that what happened at night is
@@ -152,6 +152,7 @@ class DecisionRecorder:
             "age_s": max(0.0, self._clock.now() - cycle.plan.at),
             "failure": self._failure,
             "reload_failure": self.reload_failure,
+            "next_poll": None if cycle.plan.next_poll is None else next_poll(cycle.plan.next_poll),
         }
 
 

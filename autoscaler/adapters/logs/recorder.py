@@ -12,11 +12,13 @@ from autoscaler.core.decision import Decision, Outcome, OutcomeKind, Plan
 from autoscaler.core.explanation import (
     completed_text,
     external_change_text,
+    next_poll_text,
     no_effect_text,
     reported_text,
     shortfall_text,
     unmanaged_text,
 )
+from autoscaler.core.next_poll import NextPoll, PollCause
 from autoscaler.core.shortfall import Shortfall, ShortfallCause
 from autoscaler.core.units import duration_text
 from autoscaler.core.values import Observation, Reason
@@ -63,6 +65,7 @@ class LogRecorder:
         deployment.unreadable  its statistics are invalid
         deployment.unreadable_figures  some of its figures cannot be read, and are unknown
         deployment.vanished    the cluster no longer reports it
+        poll.due               when the next poll is due, at level debug: whenever the cause differs
         observation.failed     the statistics could not be read
         observation.slowed     they are read less often until they can be read again
         observation.recovered  they can be read again
@@ -79,6 +82,7 @@ class LogRecorder:
         self._unreadable: dict[str, str] = {}
         self._unreadable_figures: dict[str, str] = {}
         self._known: frozenset[str] = frozenset()
+        self._next_poll = (PollCause.ROUTINE, "")  # cause and deployment, as last logged
         self._forbidden = False
         self._failure: tuple[FailureKind, str] | None = None
         self._skipped = 0
@@ -116,6 +120,7 @@ class LogRecorder:
         self._log_unreadable(observation.unreadable)
         self._log_unreadable_figures(observation.unreadable_figures)
         self._log_vanished(observation, plan)
+        self._log_next_poll(plan.next_poll)
 
     def skipped(self, failure: ObservationFailed, at: float) -> None:
         if self._failure is None:
@@ -255,6 +260,18 @@ class LogRecorder:
                 times=change.times,
                 second_writer=change.second_writer,
             )
+
+    def _log_next_poll(self, due: NextPoll | None) -> None:
+        if due is None or self._next_poll == (due.cause, due.deployment_id or ""):
+            return
+        self._next_poll = due.cause, due.deployment_id or ""
+        self._log.debug(
+            "poll.due",
+            message=next_poll_text(due),
+            within_s=due.within_s,
+            cause=str(due.cause),
+            **({} if due.deployment_id is None else {"deployment": due.deployment_id}),
+        )
 
     def _log_unmanaged(self, plan: Plan) -> None:
         for deployment_id, reason in plan.unmanaged.items():

@@ -35,6 +35,8 @@ def collect_cycle(
     yield from _cluster(observation.cluster, node_labels)
     yield from _decisions(observation, plan)
     yield family(families.UNREADABLE, [({}, len(observation.unreadable))])
+    due = plan.next_poll
+    yield family(families.NEXT_POLL, [] if due is None else [({}, due.within_s)])
 
 
 def _deployments(rows: Rows[DeploymentStats]) -> Iterator[Metric]:

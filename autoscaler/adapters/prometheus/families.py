@@ -236,6 +236,15 @@ UNREADABLE = MetricFamily(
 POLL_INTERVAL = MetricFamily(
     "autoscaler_poll_interval_seconds", "From the start of one cycle to the start of the next."
 )
+NEXT_POLL = MetricFamily(
+    "autoscaler_next_poll_seconds",
+    "From the start of the last cycle to the start of the next, as planned.",
+)
+POLLS = MetricFamily(
+    "autoscaler_polls",
+    "Completed cycles, by why the poll was due when it was (cause).",
+    "counter",
+)
 CONFIG_INFO = MetricFamily(
     "autoscaler_config_info", "The configuration in force; always 1 (fingerprint)."
 )

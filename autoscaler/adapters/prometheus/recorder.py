@@ -10,6 +10,7 @@ from autoscaler.adapters.prometheus.counters import Histogram, LabelledCounter, 
 from autoscaler.adapters.prometheus.cycle_metrics import collect_cycle, family
 from autoscaler.adapters.prometheus.node_labels import NodeLabels
 from autoscaler.core.decision import CompletedRollout, Outcome, OutcomeKind, Plan
+from autoscaler.core.next_poll import PollCause
 from autoscaler.core.state import FORGET_AFTER_S
 from autoscaler.core.values import DataIssue, Observation, Reason
 from autoscaler.ports import Clock, ClusterChangeKind, CycleTimes, FailureKind, ObservationFailed
@@ -56,6 +57,8 @@ class PrometheusRecorder(Collector):
         self._up: bool | None = None
         self._deployments: dict[str, _Counts] = {}
         self._cycles = {"completed": 0, "skipped": 0}
+        self._due = PollCause.ROUTINE  # why the next poll is due when it is
+        self._polls = dict.fromkeys(PollCause, 0)
         self._changes = dict.fromkeys(ClusterChangeKind, 0)
         self._failures = dict.fromkeys(FailureKind, 0)
         self._durations = {part: Histogram(CYCLE_BUCKETS_S) for part in ("observe", "plan", "act")}
@@ -66,6 +69,8 @@ class PrometheusRecorder(Collector):
         self._latest = (observation, plan)
         self._observed_at, self._up = observation.at, True
         self._cycles["completed"] += 1
+        self._polls[self._due] += 1
+        self._due = PollCause.ROUTINE if plan.next_poll is None else plan.next_poll.cause
         self._durations["observe"].observe(took.observe_s)
         self._durations["plan"].observe(took.plan_s)
         self._durations["act"].observe(took.act_s)
@@ -87,6 +92,7 @@ class PrometheusRecorder(Collector):
     def skipped(self, failure: ObservationFailed, at: float) -> None:
         self._up = False
         self._cycles["skipped"] += 1
+        self._due = PollCause.ROUTINE
         self._failures[failure.kind] += 1
 
     def describe(self) -> Iterator[Metric]:
@@ -204,6 +210,10 @@ class PrometheusRecorder(Collector):
         yield family(families.UP, [] if self._up is None else [({}, float(self._up))])
         yield family(families.OBSERVATION_AGE, [({}, self._age_s())])
         yield family(families.CYCLES, [({"result": r}, float(n)) for r, n in self._cycles.items()])
+        yield family(
+            families.POLLS,
+            [({"cause": str(cause)}, float(count)) for cause, count in self._polls.items()],
+        )
         yield family(
             families.CLUSTER_CHANGES,
             [({"kind": str(kind)}, float(count)) for kind, count in self._changes.items()],

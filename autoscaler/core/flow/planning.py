@@ -133,7 +133,7 @@ def plan(
                 for assessment in assessments
                 if (request := assessment.next_poll) is not None
             },
-            ruleset.polling.interval_s,
+            ruleset.polling,
         ),
         completed_rollouts=tuple([a.completed for a in assessments if a.completed is not None]),
         no_effect=(
