@@ -9,7 +9,7 @@ from rich.console import Console, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from autoscaler.core.step_text import can_load_all
+from autoscaler.core.recommendation_text import can_load_all
 from autoscaler.core.units import duration_text, load_text, percent_text, quantile_text
 from autoscaler.wire.decision_views import (
     CandidateView,
@@ -201,6 +201,10 @@ _INPUT_LABELS = {
     "raised_s": ("fewer were too few", "at this load, {} ago"),
     "backlog_requests": ("backlog", "{} requests"),
     "backlog_allocations": ("needed for the backlog", "{} allocations"),
+    "recurs_every_s": ("load recurs", "every {}"),
+    "recurring_load": ("expected at this time", "{} erlangs"),
+    "recurring_change_in_s": ("load changes next", "in {}"),
+    "recurring_allocations": ("needed when it recurs", "{} allocations"),
     "forecast_load": ("forecast", "{} erlangs"),
     "forecast_accuracy": ("forecast error", "{} times that of a naive forecast"),
     "forecast_coverage": ("forecast coverage", "{}"),

@@ -4,6 +4,12 @@ from autoscaler.core.forecast.forecaster import Forecast
 from autoscaler.core.policies import Situation
 from autoscaler.core.slo.error_budget import Attainment, ErrorBudget
 from autoscaler.core.slo.memory import Backlog
+from autoscaler.core.slo.recurrence import (
+    MAX_UNCHANGED_S,
+    PERIODS_S,
+    Recurrence,
+    next_change_s,
+)
 
 
 def optional_inputs(
@@ -42,6 +48,29 @@ def optional_inputs(
         inputs["forecast_allocations"] = float(forecast_allocations)
     if max_allocations is not None:
         inputs["max_allocations"] = float(max_allocations)
+    return inputs
+
+
+def recurring_inputs(
+    known: Recurrence, at: float, load: float, allocations: int | None
+) -> dict[str, float | str]:
+    """The inputs of a load that recurs; none if it does not.
+
+    Args:
+        load: that is expected at this time, in erlangs.
+        allocations: for the load before a further node is ready, if it needs one.
+    """
+    if known.period is None:
+        return {}
+    inputs: dict[str, float | str] = {
+        "recurs_every_s": PERIODS_S[known.period],
+        "recurring_load": load,
+    }
+    change_s = next_change_s(known, at, MAX_UNCHANGED_S, 0.0)
+    if change_s is not None:
+        inputs["recurring_change_in_s"] = change_s
+    if allocations is not None:
+        inputs["recurring_allocations"] = float(allocations)
     return inputs
 
 

@@ -44,7 +44,7 @@ from autoscaler.core.slo.new_node import (
     recurring_on_new_node,
 )
 from autoscaler.core.slo.objective import SloObjective
-from autoscaler.core.slo.optional_inputs import optional_inputs, shown_counts
+from autoscaler.core.slo.optional_inputs import optional_inputs, recurring_inputs, shown_counts
 from autoscaler.core.slo.pacing import alert_after, next_poll
 from autoscaler.core.slo.placement import NodeSlots, node_slots_of
 from autoscaler.core.slo.recurrence import ExpectedRate
@@ -274,6 +274,12 @@ class SloPolicy(Value, frozen=True, kw_only=True):
                 forecast,
                 forecast_allocations,
                 situation.max_allocations if too_few else None,
+            ),
+            **recurring_inputs(
+                arrivals.recurrence,
+                situation.at,
+                arrivals.peak_per_s * mean_s,
+                recurring_allocations,
             ),
         }
         if kept.raised_s is not None and allocations == kept.allocations:
