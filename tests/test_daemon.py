@@ -290,6 +290,15 @@ class TestReloading:
             await setup.clock.advance(20.0)
             assert setup.requested > 1
 
+    async def test_the_shortest_poll_interval_changes_too(self, tmp_path):
+        async with running(tmp_path) as setup:
+            for reloads, within_s in enumerate((2.0, 4.0, 10.0), start=1):
+                setup.write(top=f'min_poll_interval = "{within_s:.0f}s"', most=1)  # overloaded
+                setup.daemon.reload()
+                await setup.until_logged("config.reloaded", times=reloads)
+                await setup.clock.advance(35.0)
+                assert await setup.metric("autoscaler_next_poll_seconds") == within_s
+
 
 async def test_a_defect_in_one_cycle_does_not_end_it(tmp_path):
     defect = Broken()
