@@ -102,6 +102,10 @@ class TestSteadyLoads:
         assert np.mean(run.plant.fleet.waits_s > 2.0 * SERVICE_S) <= 0.01
 
 
+FOLLOWING_S = 6.0
+"""Seconds of the polls that follow the one that shows a load jump."""
+
+
 class TestSteps:
     STEP_S = 1800.0
     MEAN_SCV = (1.0 + 0.7**2) / 2.0  # of Poisson arrivals and the service times
@@ -111,8 +115,16 @@ class TestSteps:
         load = stream((rate_per_s, self.STEP_S), (times * rate_per_s, 20 * MINUTE_S), seed=seed)
         enough = math.ceil(3.0 * times * rate_per_s * SERVICE_S) + 4
         run = Run(load, scene(enough), math.ceil(rate_per_s * SERVICE_S / 0.7)).to_the_end()
-        first = round(self.STEP_S / POLL_S) + 1  # the poll after the first new interval
-        return max(run.desired[first : first + polls]), median(run.desired[first + 60 :])
+        since = run.start + self.STEP_S
+        soon = [
+            plan.decisions[0].desired
+            for plan in run.driver.plans
+            if since < plan.at <= since + polls * POLL_S + FOLLOWING_S
+        ]
+        later = [
+            plan.decisions[0].desired for plan in run.driver.plans if plan.at > since + 60 * POLL_S
+        ]
+        return max(soon), median(later)
 
     def needed(self, erlangs):
         """The fewest allocations that are expected to meet the SLO."""

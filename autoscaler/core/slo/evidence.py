@@ -1,27 +1,39 @@
 """How much has to be known before allocations are given up."""
 
+from autoscaler.core.next_poll import PollCause
 from autoscaler.core.policies import Situation
-from autoscaler.core.slo.arrivals import Arrivals
-from autoscaler.core.slo.memory import SloMemory
+from autoscaler.core.slo.memory import SloEstimate
 
-EVIDENCE_S = 9.5
-"""Seconds of arrivals that a decrease is based on, however often is polled: a window, or nearly, as
-poll intervals vary a little. A load that ends as it did before needs no other evidence."""
+RECURRING_TRUSTED = 0.5
+"""Weight of the rates that recur from which on a load that ends as it did before needs no other
+evidence."""
 
 
 def with_evidence(
-    situation: Situation, seen: SloMemory, arrivals: Arrivals, allocations: int
+    situation: Situation, before: SloEstimate, recurring_weight: float, allocations: int
 ) -> tuple[int, bool]:
     """The recommended allocations, without a decrease for which there is too little evidence; and
-    whether it is postponed.
+    whether a decrease is postponed.
 
-    The queue model begins with an empty queue. Fewer allocations than requests in flight would be
-    a queue at once.
+    After a load jump, nothing is given up for a window of arrivals, however often is polled. And
+    the queue model begins with an empty queue: fewer allocations than requests in flight would be a
+    queue at once.
+
+    Args:
+        before: the last estimate.
+        recurring_weight: of the rates that recur; 0 if none does.
     """
-    current, surprise = situation.current, arrivals.surprise
+    current, alert = situation.current, before.alert
     if allocations >= current:
         return allocations, False
-    observed_s = max(seen.time_s, 0.0 if surprise is None else surprise.time_s)
-    if observed_s < EVIDENCE_S and not arrivals.recurs:
+    jumped = alert is not None and alert.cause is PollCause.JUMP and situation.at < alert.until
+    if jumped and recurring_weight < RECURRING_TRUSTED:
         return current, True
-    return max(allocations, min(current, situation.sample.in_flight)), False
+    allowed = max(allocations, min(current, situation.sample.in_flight))
+    return allowed, allowed > allocations
+
+
+def is_due(situation: Situation, before: SloEstimate) -> bool:
+    """Whether a postponed decrease has to be looked at again."""
+    alert = before.alert
+    return before.postponed and (alert is None or situation.at >= alert.until)

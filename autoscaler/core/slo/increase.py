@@ -9,9 +9,9 @@ import math
 
 from autoscaler.core.values import Value
 
-HOLD_RATIO = 15.0
+HOLD_RATIO = 20.0
 """Time for which an increase is kept, as a multiple of the time for which the load is expected to
-stay. 15: an hour and a half at a constant load, whose allocations then change about twice an hour
+stay. 20: two hours at a constant load, whose allocations then change about twice an hour
 at most; minutes after a load jump."""
 
 LOWER_SIGMA = 2.5

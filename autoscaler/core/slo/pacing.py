@@ -15,6 +15,10 @@ from autoscaler.core.slo.recurrence import next_change_s
 ALERT_S = 10.0
 """Seconds for which polls are frequent after a load jump or a decrease."""
 
+POLL_SERVICE_TIMES = 5.0
+"""Mean service times between two polls at least, unless the load recurs. 5: in less time, the
+requests of long services show nothing but chance."""
+
 QUEUE_AT_RISK = 0.5
 """Fraction of a backlog from which on a queue counts as one that stands."""
 
@@ -42,7 +46,10 @@ def next_poll(situation: Situation, memory: SloMemory) -> PollRequest | None:
     Args:
         memory: after this poll.
     """
-    estimate, soon_s = memory.estimate, situation.min_poll_interval_s
+    estimate, service = memory.estimate, memory.estimate.service_time
+    soon_s = situation.min_poll_interval_s
+    if service.requests > 0.0:
+        soon_s = max(soon_s, min(POLL_SERVICE_TIMES * service.mean_s, situation.poll_interval_s))
     queued = situation.sample.in_flight - situation.running
     if queued > QUEUE_AT_RISK * estimate.max_wait * situation.running:
         return PollRequest(soon_s, PollCause.QUEUE)
@@ -53,4 +60,4 @@ def next_poll(situation: Situation, memory: SloMemory) -> PollRequest | None:
     due_s = next_change_s(memory.recurrence, situation.at, horizon_s, RESPONSE_S)
     if due_s is None or due_s >= situation.poll_interval_s:
         return None
-    return PollRequest(max(soon_s, due_s), PollCause.RECURRENCE)
+    return PollRequest(max(situation.min_poll_interval_s, due_s), PollCause.RECURRENCE)

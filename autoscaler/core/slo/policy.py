@@ -20,7 +20,7 @@ from autoscaler.core.policies import (
     Situation,
     at_least_for,
 )
-from autoscaler.core.slo import backlog, load_distribution
+from autoscaler.core.slo import backlog, evidence, load_distribution
 from autoscaler.core.slo.arrivals import Arrivals, arrivals_at
 from autoscaler.core.slo.backlog import BacklogModel
 from autoscaler.core.slo.believed_times import believed_times, service_now
@@ -33,7 +33,6 @@ from autoscaler.core.slo.error_budget import (
     after_interval,
     violation_weight,
 )
-from autoscaler.core.slo.evidence import EVIDENCE_S, with_evidence
 from autoscaler.core.slo.load_distribution import LoadDistribution
 from autoscaler.core.slo.load_jump import updated_mixture
 from autoscaler.core.slo.memory import SloEstimate, SloMemory
@@ -147,7 +146,7 @@ class SloPolicy(Value, frozen=True, kw_only=True):
             or estimate.step.before != current
             or estimate.running != situation.running
             or seen.time_s >= MAX_RECOMPUTE_INTERVAL_S
-            or (estimate.postponed and seen.time_s >= EVIDENCE_S)
+            or evidence.is_due(situation, estimate)
             or sample.failed
             or backlog.is_due(situation, memory, self.drain_s)
         ):
@@ -244,7 +243,12 @@ class SloPolicy(Value, frozen=True, kw_only=True):
         ).backlog(situation, seen)
         if to_drain is not None and situation.carried_out:
             allocations = max(allocations, to_drain.allocations)
-        allocations, postponed = with_evidence(situation, seen, arrivals, allocations)
+        allocations, postponed = evidence.with_evidence(
+            situation,
+            before,
+            mixture.recurring_weight if arrivals.recurring else 0.0,
+            allocations,
+        )
         least, uncertain = at_least_for(situation)
         allocations = min(max(allocations, least), MAX_ALLOCATIONS)
         forecast_memory, forecast = self._forecast(situation, seen, mean_s, node_slots)
