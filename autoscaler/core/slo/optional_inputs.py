@@ -54,7 +54,9 @@ def optional_inputs(
 def recurring_inputs(
     known: Recurrence, at: float, load: float, allocations: int | None
 ) -> dict[str, float | str]:
-    """The inputs of a load that recurs; none if it does not.
+    """The inputs of a load that recurs and changes within the next minutes; otherwise none.
+
+    A load that changes slowly is about the same one period later, whatever the period.
 
     Args:
         load: that is expected at this time, in erlangs.
@@ -62,11 +64,13 @@ def recurring_inputs(
     """
     if known.period is None:
         return {}
+    change_s = next_change_s(known, at, MAX_UNCHANGED_S, 0.0)
+    if change_s is None and allocations is None:
+        return {}
     inputs: dict[str, float | str] = {
         "recurs_every_s": PERIODS_S[known.period],
         "recurring_load": load,
     }
-    change_s = next_change_s(known, at, MAX_UNCHANGED_S, 0.0)
     if change_s is not None:
         inputs["recurring_change_in_s"] = change_s
     if allocations is not None:
