@@ -137,7 +137,7 @@ MEMORY = SloMemory(
     ),
     recurrence=Recurrence(
         history=CountHistory(slot=60, rates=bytes(range(8)), count=12.5, observed_s=2.5),
-        errors=(PeriodError(12.0, 120.0, 1300.0, 7.0), PeriodError()),
+        errors=(PeriodError(12.0, 120.0, 1300.0, 7.0, 90.0), PeriodError()),
         period=1,
     ),
     in_flight=4,

@@ -128,6 +128,7 @@ class StoredPeriodError(Stored, frozen=True, kw_only=True):
     rate: float
     square: float
     error: float
+    naive: float
 
 
 class StoredRecurrence(Stored, frozen=True, kw_only=True):

@@ -31,7 +31,7 @@ def test_any_deployment_on_any_nodes(seeds):
     """Changes an hour within three hours, the first ten minutes left out. Six changes are 2.1; a
     single deployment may have a few more by chance."""
     *others, most = sorted(rate_of(seed) for seed in seeds)
-    assert most <= 3.2
+    assert most <= 3.6
     assert others[-1] <= 2.5
     assert np.mean(others) <= 1.8
 

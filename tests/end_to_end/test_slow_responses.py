@@ -71,5 +71,5 @@ async def test_a_cluster_that_is_always_slow_is_scaled_both_ways(name):
         await world.request(
             "POST", "/_emulator/deployments/a/load", {"kind": "steady", "rate_per_s": 20.0}
         )
-        await world.run_for(1_500.0)
+        await world.run_for(1_800.0)
         assert world.requested("a") < settled

@@ -52,8 +52,7 @@ def arrivals_at(situation: Situation, memory: SloMemory) -> Arrivals:
         window = window.with_dispersion()
     surprise = surprise_of(estimate.rate_per_s, requests, interval_s, window)
     recurrence = after_count(memory.recurrence, requests, situation.at, interval_s)
-    until = situation.at + situation.min_poll_interval_s + RESPONSE_S
-    recurring = expected_peaks(recurrence, situation.at, until)
+    recurring = recurring_at(situation, recurrence)
     recurs = is_unexpected(
         estimate.peak_per_s * WINDOW_S, mean_rate(recurring) * WINDOW_S, window.dispersion
     )
@@ -65,6 +64,12 @@ def arrivals_at(situation: Situation, memory: SloMemory) -> Arrivals:
         recurring=recurring,
         recurs=recurs,
     )
+
+
+def recurring_at(situation: Situation, recurrence: Recurrence) -> tuple[ExpectedRate, ...]:
+    """The highest rates to expect until the decision at the next poll has an effect."""
+    until = situation.at + situation.min_poll_interval_s + RESPONSE_S
+    return expected_peaks(recurrence, situation.at, until)
 
 
 def _timing_hides_chance(sample: Sample, requests: int) -> bool:

@@ -24,6 +24,7 @@ MAX_RATE_PER_S = 65_000.0
 """About the largest number that a 16-bit float represents."""
 
 _ENTRY = Layout("<e")
+_MINUTE = Layout("<6e")  # `SLOTS` is a multiple of six
 _NOTHING = _ENTRY.pack(UNKNOWN) * SLOTS  # shared by all histories without data
 
 
@@ -42,6 +43,14 @@ class CountHistory(Value, frozen=True, kw_only=True):
             return UNKNOWN
         rate: float = _ENTRY.unpack_from(self.rates, slot % SLOTS * _ENTRY.size)[0]
         return rate
+
+    def minute_rate(self, slot: int) -> float:
+        """The mean rate of the minute that begins with a slot, whose number is a multiple of six;
+        nan if it is not known."""
+        if not self.slot - SLOTS <= slot <= self.slot - 6:
+            return UNKNOWN
+        total: float = sum(_MINUTE.unpack_from(self.rates, slot % SLOTS * _ENTRY.size))
+        return total / 6.0
 
     def mean_rate(self, since: float, until: float) -> float:
         """Requests per second between two instants, in Unix seconds; nan if it is not known."""

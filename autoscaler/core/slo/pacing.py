@@ -19,7 +19,7 @@ POLL_SERVICE_TIMES = 5.0
 """Mean service times between two polls at least, unless the load recurs. 5: in less time, the
 requests of long services show nothing but chance."""
 
-QUEUE_AT_RISK = 0.5
+QUEUE_AT_RISK = 0.75
 """Fraction of a backlog from which on a queue counts as one that stands."""
 
 

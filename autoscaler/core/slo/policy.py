@@ -21,7 +21,7 @@ from autoscaler.core.policies import (
     at_least_for,
 )
 from autoscaler.core.slo import backlog, evidence, load_distribution
-from autoscaler.core.slo.arrivals import Arrivals, arrivals_at
+from autoscaler.core.slo.arrivals import Arrivals, arrivals_at, recurring_at
 from autoscaler.core.slo.backlog import BacklogModel
 from autoscaler.core.slo.believed_times import believed_times, service_now
 from autoscaler.core.slo.callers import caller_timeout
@@ -168,7 +168,8 @@ class SloPolicy(Value, frozen=True, kw_only=True):
         if estimate.step is None or service.requests <= 0.0:
             return None
         burstiness = max(1.0, memory.dispersion)
-        loads = load_distribution.predicted(estimate.mixture, service.mean_s, burstiness)
+        recurring = recurring_at(situation, memory.recurrence)
+        loads = load_distribution.predicted(estimate.mixture, service.mean_s, burstiness, recurring)
         return CostModel(
             tuple(loads.items()),
             _node_slots(situation, estimate),

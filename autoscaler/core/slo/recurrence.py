@@ -23,18 +23,39 @@ _LAGS = tuple([round(period_s / SLOT_S) for period_s in PERIODS_S])  # in slots
 MEMORY_PERIODS = 2.0
 """Periods over which errors are averaged."""
 
-_KEPT = tuple([math.exp(-1.0 / (MEMORY_PERIODS * lag)) for lag in _LAGS])
+MINUTE = 6
+"""Slots of a minute."""
+
+SHORT = 6
+"""Periods, the shortest ones, whose rates are compared slot by slot. Those of longer ones are
+compared minute by minute, which takes a sixth of the time."""
+
+_NAIVE_LAGS = tuple([min(MINUTE, lag // 2) for lag in _LAGS])
+
+_SPANS_S = tuple([SLOT_S if index < SHORT else MINUTE * SLOT_S for index in range(len(PERIODS_S))])
+# The weight of earlier comparisons after another one.
+_KEPT = tuple(
+    [
+        math.exp(-span_s / (MEMORY_PERIODS * period_s))
+        for span_s, period_s in zip(_SPANS_S, PERIODS_S, strict=True)
+    ]
+)
 
 MAX_ERROR = 0.25
 """Squared error of a period up to which it is that of the load, as a fraction of the error that
 unrelated rates would have. 0.25: a single step of the load leaves 0.32, at any period."""
 
+MAX_NAIVE = 0.5
+"""The same as a fraction of the error of the rate a minute earlier. A load that changes slowly
+resembles itself at any short period, and is no better explained by one."""
+
 MIN_VARIANCE = 4.0
 """Variance of the rates, as a multiple of that of random counts, from which on it can recur."""
 
-SIMILAR = 1.15
-"""Ratio of squared errors up to which the shorter of two periods is preferred: multiples of a
-period recur as well."""
+SIMILAR = 0.05
+"""Difference of such fractions up to which the shorter of two periods is preferred: multiples of a
+period recur as well, and random counts matter less in the longer ones, which are compared minute by
+minute."""
 
 REPETITIONS = ((1, 0.6), (2, 0.25), (3, 0.15))
 """Periods back, and the probability of the rate at that time."""
@@ -50,12 +71,13 @@ MIN_RELATIVE_VARIANCE = 0.0004
 
 
 class PeriodError(Value, frozen=True):
-    """Decayed sums over the slots that were compared with those one period earlier."""
+    """Decayed sums over the slots or minutes that were compared with those one period earlier."""
 
     slots: float = 0.0
     rate: float = 0.0  # sum of the rates
     square: float = 0.0  # of the squared rates
     error: float = 0.0  # of the squared differences
+    naive: float = 0.0  # of those from the rate a minute earlier; half of a period of one minute
 
     @property
     def variance(self) -> float:
@@ -89,45 +111,71 @@ def after_count(known: Recurrence, requests: int, until: float, interval_s: floa
     history = with_count(known.history, requests, until, interval_s)
     if history.slot == before:
         return replace(known, history=history)
-    errors = known.errors
+    errors, period = known.errors, known.period
     for slot in range(max(before, history.slot - _LAGS[-1]), history.slot):
         rate = history.rate(slot)
         if rate >= 0.0:
-            errors = tuple(
-                [
-                    _compared(error, rate, history.rate(slot - lag), kept)
-                    for error, lag, kept in zip(errors, _LAGS, _KEPT, strict=True)
-                ]
-            )
-    return Recurrence(history=history, errors=errors, period=_best(errors))
+            short = [
+                _compared(error, rate, history.rate(slot - lag), history.rate(slot - naive), kept)
+                for error, lag, naive, kept in zip(
+                    errors[:SHORT], _LAGS, _NAIVE_LAGS, _KEPT, strict=False
+                )
+            ]
+            errors = (*short, *errors[SHORT:])
+        if slot % MINUTE == MINUTE - 1:
+            errors = (*errors[:SHORT], *_after_minute(history, slot - MINUTE + 1, errors[SHORT:]))
+            period = _best(errors)
+    return Recurrence(history=history, errors=errors, period=period)
 
 
-def _compared(known: PeriodError, rate: float, earlier: float, kept: float) -> PeriodError:
-    if not earlier >= 0.0:  # nan
+def _after_minute(
+    history: CountHistory, minute: int, errors: tuple[PeriodError, ...]
+) -> Iterable[PeriodError]:
+    """The errors of the longer periods after another minute, which began with this slot."""
+    rate = history.minute_rate(minute)
+    if not rate >= 0.0:  # nan
+        return errors
+    before = history.minute_rate(minute - MINUTE)
+    return [
+        _compared(error, rate, history.minute_rate(minute - lag), before, kept)
+        for error, lag, kept in zip(errors, _LAGS[SHORT:], _KEPT[SHORT:], strict=True)
+    ]
+
+
+def _compared(
+    known: PeriodError, rate: float, earlier: float, before: float, kept: float
+) -> PeriodError:
+    """The sums after another comparison: with one period earlier, and with shortly before."""
+    if not (earlier >= 0.0 and before >= 0.0):  # nan
         return known
-    difference = rate - earlier
+    difference, change = rate - earlier, rate - before
     return PeriodError(
         kept * known.slots + 1.0,
         kept * known.rate + rate,
         kept * known.square + rate * rate,
         kept * known.error + difference * difference,
+        kept * known.naive + change * change,
     )
 
 
 def _best(errors: tuple[PeriodError, ...]) -> int | None:
     """The shortest of the periods that explain the rates best; None if none explains them."""
     candidates = []
-    for index, (error, lag) in enumerate(zip(errors, _LAGS, strict=True)):
+    for index, (error, period_s, span_s) in enumerate(
+        zip(errors, PERIODS_S, _SPANS_S, strict=True)
+    ):
         # After a whole period of comparisons, the decayed number is that much.
-        if error.slots >= 0.99 * MEMORY_PERIODS * lag * -math.expm1(-1.0 / MEMORY_PERIODS):
-            variance, by_chance = error.variance, error.rate / error.slots / SLOT_S
+        whole = MEMORY_PERIODS * period_s / span_s * -math.expm1(-1.0 / MEMORY_PERIODS)
+        if error.slots >= 0.99 * whole:
+            variance, by_chance = error.variance, error.rate / error.slots / span_s
             varies = variance > MIN_VARIANCE * by_chance
-            if varies and error.error < MAX_ERROR * 2.0 * variance * error.slots:
-                candidates.append((error.error / error.slots, index))
+            most = min(MAX_ERROR * 2.0 * variance * error.slots, MAX_NAIVE * error.naive)
+            if varies and error.error < most:
+                candidates.append((error.error / (2.0 * variance * error.slots), index))
     if not candidates:
         return None
     least = min(candidates)[0]
-    return next(index for each, index in candidates if each <= SIMILAR * least)
+    return next(index for each, index in candidates if each <= least + SIMILAR)
 
 
 def expected_rates(known: Recurrence, since: float, until: float) -> tuple[ExpectedRate, ...]:
@@ -201,7 +249,7 @@ def _expected(known: Recurrence, rate_before: Callable[[float], float]) -> tuple
         return ()
     period_s, error = PERIODS_S[known.period], known.errors[known.period]
     mean = error.rate / error.slots
-    noise = 2.0 * mean / SLOT_S  # of random counts, of two slots
+    noise = 2.0 * mean / _SPANS_S[known.period]  # of random counts, of two slots or minutes
     excess = (error.error / error.slots - noise) / (2.0 * error.square / error.slots)
     relative_variance = max(MIN_RELATIVE_VARIANCE, excess)
     found, total = [], 0.0

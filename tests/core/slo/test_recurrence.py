@@ -74,6 +74,18 @@ class TestPeriods:
             at += 10.0
         assert found <= 150
 
+    @pytest.mark.parametrize("hours", [1.0, 3.0, 24.0])
+    def test_nor_does_a_load_that_rises_and_falls_slowly(self, hours):
+        known, at, dice = Recurrence(), START, random.Random(1)
+        found = 0
+        for poll in range(2_000):
+            rate = 100.0 + 90.0 * math.sin(2.0 * math.pi * poll * 10.0 / (hours * 3600.0))
+            count = dice.gauss(rate * 10.0, math.sqrt(rate * 10.0))
+            known = after_count(known, max(0, round(count)), at + 10.0, 10.0)
+            found += known.period is not None and PERIODS_S[known.period] < hours * 3600.0
+            at += 10.0
+        assert found <= 20
+
     def test_nor_does_a_single_step(self):
         known, at = Recurrence(), START
         for poll in range(1_000):
