@@ -15,6 +15,7 @@ import pytest
 
 from autoscaler.backtest.drivers import PlanDriver, as_configured, drive
 from autoscaler.backtest.world.plant import Plant
+from autoscaler.core.slo import recurrence
 from autoscaler.core.slo.policy import SloPolicy
 from autoscaler.core.slo.queueing import wait_quantile
 from tests.backtest.workloads import scenario, workload
@@ -210,3 +211,30 @@ class TestNodes:
     def timeline(run):
         """Instants and desired allocations."""
         return [(plan.at - run.start, plan.decisions[0].desired) for plan in run.driver.plans]
+
+
+class TestJobsThatStop:
+    """A job has run by the clock for three hours, and stops."""
+
+    BUSY_PER_S, IDLE_PER_S = 100.0, 0.2
+
+    def hours_after(self, period_s, busy_s, seed):
+        """Allocation-hours in the hour after it has stopped."""
+        runs = round(3.0 * HOUR_S / period_s)
+        job = ((self.BUSY_PER_S, busy_s), (self.IDLE_PER_S, period_s - busy_s))
+        load = stream(*(runs * job), (self.IDLE_PER_S, HOUR_S), seed=seed)
+        run = Run(load, scene(40), 4).to_the_end()
+        end = run.start + 4.0 * HOUR_S
+        spans = run.plant.allocation_spans
+        ends = [*[span.at for span in spans[1:]], end]
+        return sum(
+            span.requested * max(0.0, min(until, end) - max(span.at, end - HOUR_S)) / HOUR_S
+            for span, until in zip(spans, ends, strict=True)
+        )
+
+    @pytest.mark.parametrize("period_s", [300.0, 600.0, 1800.0])
+    def test_it_costs_hardly_more_than_if_it_had_never_been_known(self, monkeypatch, period_s):
+        known = [self.hours_after(period_s, 120.0, seed) for seed in (1, 2)]
+        monkeypatch.setattr(recurrence, "MAX_ERROR", 0.0)
+        unknown = [self.hours_after(period_s, 120.0, seed) for seed in (1, 2)]
+        assert sum(known) <= 1.1 * sum(unknown)

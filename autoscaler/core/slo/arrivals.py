@@ -9,12 +9,17 @@ from autoscaler.core.slo.recurrence import (
     Recurrence,
     after_count,
     expected_peaks,
+    expected_rates,
     mean_rate,
 )
 from autoscaler.core.values import Sample, Value
 
 RESPONSE_S = 4.0
 """Seconds from a poll until an update that it leads to is in effect on the nodes in use."""
+
+FAILED_RATIO, FAILED_SIGMA = 0.5, 5.0
+"""A load has not recurred if less than half of the expected requests arrive, and these are five
+standard deviations fewer: hardly ever by chance."""
 
 
 class Arrivals(Value, frozen=True, kw_only=True):
@@ -26,6 +31,7 @@ class Arrivals(Value, frozen=True, kw_only=True):
     recurrence: Recurrence
     recurring: tuple[ExpectedRate, ...]  # the highest rates until the next decision has an effect
     recurs: bool  # whether another rate is about to recur than at the last recomputation
+    failed_to_recur: bool  # whether far fewer requests arrived than recurred before at this time
 
     @property
     def peak_per_s(self) -> float:
@@ -56,13 +62,19 @@ def arrivals_at(situation: Situation, memory: SloMemory) -> Arrivals:
     recurs = is_unexpected(
         estimate.peak_per_s * WINDOW_S, mean_rate(recurring) * WINDOW_S, window.dispersion
     )
+    expected = mean_rate(expected_rates(recurrence, situation.at - interval_s, situation.at))
+    expected *= interval_s
+    failed = requests < FAILED_RATIO * expected and is_unexpected(
+        expected, requests, window.dispersion, FAILED_SIGMA
+    )
     return Arrivals(
         requests=requests,
-        window=window.with_jump() if recurs or surprise is not None else window,
+        window=window.with_jump() if recurs or failed or surprise is not None else window,
         surprise=surprise,
         recurrence=recurrence,
         recurring=recurring,
         recurs=recurs,
+        failed_to_recur=failed,
     )
 
 

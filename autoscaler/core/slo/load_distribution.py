@@ -34,6 +34,9 @@ take over."""
 PRIOR_LEARNING_RATE = 0.005
 """Weight of one count in the prior weights. 0.005: an average over about two hundred counts."""
 
+CONTRADICTED = 0.01
+"""Factor by which a count lowers the weight of rates that recur if it contradicts them."""
+
 MAX_PRIOR_RECURRING = 0.98
 """The largest prior weight of rates that recur. The others remain, for when nothing recurs."""
 
@@ -156,6 +159,7 @@ def updated(
             *[kept * prior for prior in prior_weights[:-1]],
             MAX_PRIOR_RECURRING,
         )
+    contradicted = bool(recurring) and weights[-1] < CONTRADICTED * known.weights[-1]
     # After a jump, the last interval is the only evidence of the new load.
     rate_count = len(RATE_WINDOWS_S)
     jumped = sum(weights[rate_count:-1])
@@ -180,13 +184,25 @@ def updated(
                 for past, window_s in zip(known.histories, HISTORY_WINDOWS_S, strict=True)
             ]
         ),
-        weights=tuple(
-            [
-                weight + SWITCHING_RATE * (prior - weight)
-                for weight, prior in zip(weights, prior_weights, strict=True)
-            ]
-        ),
+        weights=_switched(weights, prior_weights, contradicted),
         prior_weights=prior_weights,
+    )
+
+
+def _switched(
+    weights: tuple[float, ...], priors: tuple[float, ...], contradicted: bool
+) -> tuple[float, ...]:
+    """The weights after a part has moved to the prior ones. What recurs gets none of it while the
+    counts contradict it: a job that does not come is not expected for as long as it usually runs.
+    """
+    if contradicted:
+        others = 1.0 - priors[-1]
+        priors = (*[prior / others for prior in priors[:-1]], 0.0)
+    return tuple(
+        [
+            weight + SWITCHING_RATE * (prior - weight)
+            for weight, prior in zip(weights, priors, strict=True)
+        ]
     )
 
 

@@ -141,6 +141,7 @@ class SloPolicy(Value, frozen=True, kw_only=True):
         if (
             arrivals.surprise is not None
             or arrivals.recurs
+            or arrivals.failed_to_recur
             or estimate.step is None
             or believed.estimate is not estimate
             or estimate.step.before != current
