@@ -241,7 +241,7 @@ def _differ(one: float, other: float) -> bool:
 
 def mean_rate(rates: Iterable[ExpectedRate]) -> float:
     """The mean of the rates; 0 without any."""
-    return sum([each.probability * each.rate_per_s for each in rates])
+    return sum([each.probability * each.rate_per_s for each in rates], 0.0)
 
 
 def _expected(known: Recurrence, rate_before: Callable[[float], float]) -> tuple[ExpectedRate, ...]:
