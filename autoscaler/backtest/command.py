@@ -154,7 +154,7 @@ def chosen_scenarios(
 
     Raises:
         BacktestScenarioError: there is no such scenario, or it is invalid.
-        UsageError: two of them have the same name, so their results could not be told apart.
+        UsageError: two of them have the same name, so their results would be confused.
     """
     found = [find_scenario(argument, warn) for argument in dict.fromkeys(arguments)]
     names = [scenario.name for scenario in found]
