@@ -1,6 +1,8 @@
 """Back-tests: any policy on any load, in virtual time.
 
 command          options                 -> exit status    `autoscaler backtest`
+options          the command line        -> BacktestOptions, scenarios, policies, a rule
+tasks            options, traces         -> Task           the runs, for several processes
 batch            tasks                   -> Batch          many runs, on all cores
 trial            policy, workload        -> Trial          one run, scored
 policy_specs     a name                  -> PolicySpec     the policies that can be run

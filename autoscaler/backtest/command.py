@@ -1,48 +1,30 @@
 """The command: the runs to do, their execution and the output of their results."""
 
-import math
 import os
 import shlex
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from functools import partial
-from pathlib import Path
 
-from msgspec import Struct
 from rich.console import Console
 
 from autoscaler import __version__
 from autoscaler.adapters.calendar import opens_within
 from autoscaler.backtest.batch import Batch, progress_on, run_all
-from autoscaler.backtest.configured_rule import ConfiguredRule, configured_rule
-from autoscaler.backtest.policy_specs import (
-    DEFAULT_POLICIES,
-    ensure_usable,
-    names,
-    policy_spec,
-    rule_spec,
-)
+from autoscaler.backtest.configured_rule import ConfiguredRule
+from autoscaler.backtest.options import BacktestOptions, chosen_scenarios
+from autoscaler.backtest.policy_specs import ensure_usable, names, policy_spec, rule_spec
 from autoscaler.backtest.results import file as files
 from autoscaler.backtest.results import report, table
-from autoscaler.backtest.results.rows import FORMER_POLICY_NAMES, Trial
-from autoscaler.backtest.trial import TrialRunner, TrialSpec
-from autoscaler.backtest.world.scenario import BacktestScenario, find_scenario, standard
+from autoscaler.backtest.results.rows import Trial
+from autoscaler.backtest.tasks import run_task, tasks_of
+from autoscaler.backtest.world.scenario import BacktestScenario
 from autoscaler.backtest.world.scenario_text import scenario_text
 from autoscaler.backtest.world.traces import find_traces
-from autoscaler.backtest.world.workload import (
-    ensure_playable,
-    played_span_s,
-    scale_factor,
-    workload_of,
-)
-from autoscaler.config.loader import read
+from autoscaler.backtest.world.workload import ensure_playable, played_span_s, scale_factor
 from autoscaler.errors import UserError
-from autoscaler.simulation.trace_files import Gaps
 from autoscaler.simulation.traces import Trace
-
-TASKS_A_WORKER = 4
-"""Minimum tasks for each worker. 4, so that workers finish at nearly the same time."""
 
 MAX_SCALE_LINES = 20
 """Traces for which the scale factor of each is printed."""
@@ -51,51 +33,10 @@ DEFAULT_SHOWN = ("slo", "adaptive-9", "oracle")
 """Policies whose timelines a report shows first; the reader can choose others."""
 
 
-class UsageError(UserError):
-    """An option of the command line is invalid."""
-
-    exit_code = 2
-
-
 class Interrupted(UserError):
     """The command was ended by Ctrl-C."""
 
     exit_code = 130
-
-
-class BacktestOptions(Struct, frozen=True, kw_only=True):
-    """The options of the command line."""
-
-    traces: tuple[str, ...]
-    policies: tuple[str, ...]  # empty: the default ones, or only the rule
-    scenarios: tuple[str, ...]  # files, or names of standard ones; empty: all of those
-    rule: ConfiguredRule | None = None  # of the configuration
-    seeds: int
-    sweep: bool  # also all other settings, with the first seed
-    json: Path | None
-    report: Path | None
-    workers: int | None  # None: one for each core
-    gaps: Gaps = Gaps.ZERO  # what missing bins of a file mean
-
-
-class Task(Struct, frozen=True, kw_only=True):
-    """Policies to run on the same requests."""
-
-    trace: Trace
-    scenario: BacktestScenario
-    seed: int
-    entries: tuple[TrialSpec, ...]
-
-    @property
-    def name(self) -> str:
-        return f"{self.trace.name}, {self.scenario.name}, seed {self.seed}"
-
-
-def run_task(task: Task) -> list[Trial]:
-    """Run the policies of a task."""
-    workload = workload_of(task.trace, task.scenario, task.seed)
-    runner = TrialRunner(task.scenario, workload, task.seed)
-    return [runner.run(entry) for entry in task.entries]
 
 
 def backtest(options: BacktestOptions, out: Console, progress: Console) -> None:
@@ -147,26 +88,6 @@ def backtest(options: BacktestOptions, out: Console, progress: Console) -> None:
         raise Interrupted(message) if done.interrupted else UserError(message)
 
 
-def chosen_scenarios(
-    arguments: Iterable[str], warn: Callable[[str], None]
-) -> tuple[BacktestScenario, ...]:
-    """The scenarios of the arguments; without any, the standard ones.
-
-    Raises:
-        BacktestScenarioError: there is no such scenario, or it is invalid.
-        UsageError: two of them have the same name, so their results would be confused.
-    """
-    found = [find_scenario(argument, warn) for argument in dict.fromkeys(arguments)]
-    names = [scenario.name for scenario in found]
-    for name in names:
-        if names.count(name) > 1:
-            raise UsageError(
-                f"--scenario: two scenarios have the name {name}, that of their files; rename one "
-                "of the files"
-            )
-    return tuple(found) or standard()
-
-
 def scale_lines(traces: Sequence[Trace], scenarios: Sequence[BacktestScenario]) -> Iterator[str]:
     """A line for each scenario and trace: by which factor the load was scaled, and to what.
 
@@ -207,89 +128,6 @@ def closed_schedules(
         yield (
             f"schedule {name} is never open in {which}; traces begin at `begins_at` of the scenario"
         )
-
-
-def tasks_of(
-    options: BacktestOptions,
-    traces: Sequence[Trace],
-    scenarios: Sequence[BacktestScenario],
-    workers: int,
-) -> Iterator[Task]:
-    """All runs. Those on the same requests are one task, or several if there are few."""
-    groups = len(traces) * len(scenarios) * options.seeds
-    parts = math.ceil(TASKS_A_WORKER * workers / groups)
-    for trace in traces:
-        for scenario in scenarios:
-            for seed in range(1, options.seeds + 1):
-                entries = tuple(entries_of(options, first=seed == 1))
-                size = math.ceil(len(entries) / parts)
-                for begin in range(0, len(entries), size):
-                    yield Task(
-                        trace=trace,
-                        scenario=scenario,
-                        seed=seed,
-                        entries=entries[begin : begin + size],
-                    )
-
-
-def entries_of(options: BacktestOptions, *, first: bool) -> Iterator[TrialSpec]:
-    """The runs of one seed: default settings, and with the `first` all settings of a sweep."""
-    with_timeline = first and options.report is not None
-    if options.rule is not None:
-        name = options.rule.policy
-        yield TrialSpec(policy=name, rule=options.rule, with_timeline=with_timeline)
-    for name in options.policies or (DEFAULT_POLICIES if options.rule is None else ()):
-        yield TrialSpec(policy=name, with_timeline=with_timeline)
-        tried = policy_spec(name)
-        if first and options.sweep:
-            for value in tried.sweep:
-                if value != tried.default:
-                    yield TrialSpec(policy=name, value=value)
-
-
-def chosen_policies(
-    texts: Iterable[str], warn: Callable[[str], None] = lambda _: None
-) -> tuple[str, ...]:
-    """The names in lists such as `hpa,kpa`. Former names are replaced, with a warning.
-
-    Raises:
-        UsageError: there is no policy of such a name.
-    """
-    chosen = []
-    known = names()
-    for name in [name.strip() for text in texts for name in text.split(",")]:
-        current = name if name in known else FORMER_POLICY_NAMES.get(name, name)
-        if current != name:
-            warn(f"--policy: {name} is deprecated; use {current}")
-        chosen.append(current)
-        if current not in known:
-            raise UsageError(
-                f"--policy: there is no policy {name!r}; choose from {', '.join(known)}"
-            )
-    return tuple(dict.fromkeys(chosen))
-
-
-def chosen_rule(
-    config: Path | None,
-    name: str | None,
-    environ: Mapping[str, str],
-    warn: Callable[[str], None] = lambda _: None,
-) -> ConfiguredRule | None:
-    """The rule to run; None without a configuration.
-
-    Raises:
-        ConfigError: the configuration cannot be read.
-        RuleError: there is no such rule, or none was named and there are several.
-        UsageError: a rule is named without a configuration.
-    """
-    if config is None:
-        if name is not None:
-            raise UsageError("--rule requires --config, the file that contains the rule")
-        return None
-    written = read(config, environ)
-    for warning in written.warnings:
-        warn(warning)
-    return configured_rule(written, name)
 
 
 def _write_files(

@@ -169,8 +169,8 @@ def backtest(
     from rich.console import Console
 
     try:
-        from autoscaler.backtest.command import BacktestOptions, chosen_policies, chosen_rule
         from autoscaler.backtest.command import backtest as run_all
+        from autoscaler.backtest.options import BacktestOptions, chosen_policies, chosen_rule
         from autoscaler.simulation.trace_files import Gaps
     except ImportError as absent:
         raise UserError(

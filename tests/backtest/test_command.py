@@ -13,9 +13,10 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
-from autoscaler.backtest.command import TASKS_A_WORKER, BacktestOptions, entries_of, tasks_of
+from autoscaler.backtest.options import BacktestOptions
 from autoscaler.backtest.policy_specs import DEFAULT_POLICIES, POLICY_SPECS
 from autoscaler.backtest.results.file import read
+from autoscaler.backtest.tasks import TASKS_A_WORKER, entries_of, tasks_of
 from autoscaler.backtest.world.scenario import STANDARD, find_scenario
 from autoscaler.backtest.world.traces import find_traces
 from autoscaler.cli import main

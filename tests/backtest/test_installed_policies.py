@@ -5,8 +5,8 @@ import json
 import pytest
 from click.testing import CliRunner
 
-from autoscaler.backtest.command import chosen_policies
 from autoscaler.backtest.drivers import as_configured
+from autoscaler.backtest.options import chosen_policies
 from autoscaler.backtest.policy_specs import POLICY_SPECS, names, policy_spec
 from autoscaler.cli import main
 from autoscaler.config.policies import Registry

@@ -1,0 +1,100 @@
+"""The options of the command line, and what their texts name."""
+
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+
+from msgspec import Struct
+
+from autoscaler.backtest.configured_rule import ConfiguredRule, configured_rule
+from autoscaler.backtest.policy_specs import names
+from autoscaler.backtest.results.rows import FORMER_POLICY_NAMES
+from autoscaler.backtest.world.scenario import BacktestScenario, find_scenario, standard
+from autoscaler.config.loader import read
+from autoscaler.errors import UserError
+from autoscaler.simulation.trace_files import Gaps
+
+
+class UsageError(UserError):
+    """An option of the command line is invalid."""
+
+    exit_code = 2
+
+
+class BacktestOptions(Struct, frozen=True, kw_only=True):
+    """The options of the command line."""
+
+    traces: tuple[str, ...]
+    policies: tuple[str, ...]  # empty: the default ones, or only the rule
+    scenarios: tuple[str, ...]  # files, or names of standard ones; empty: all of those
+    rule: ConfiguredRule | None = None  # of the configuration
+    seeds: int
+    sweep: bool  # also all other settings, with the first seed
+    json: Path | None
+    report: Path | None
+    workers: int | None  # None: one for each core
+    gaps: Gaps = Gaps.ZERO  # what missing bins of a file mean
+
+
+def chosen_scenarios(
+    arguments: Iterable[str], warn: Callable[[str], None]
+) -> tuple[BacktestScenario, ...]:
+    """The scenarios of the arguments; without any, the standard ones.
+
+    Raises:
+        BacktestScenarioError: there is no such scenario, or it is invalid.
+        UsageError: two of them have the same name, so their results would be confused.
+    """
+    found = [find_scenario(argument, warn) for argument in dict.fromkeys(arguments)]
+    names = [scenario.name for scenario in found]
+    for name in names:
+        if names.count(name) > 1:
+            raise UsageError(
+                f"--scenario: two scenarios have the name {name}, that of their files; rename one "
+                "of the files"
+            )
+    return tuple(found) or standard()
+
+
+def chosen_policies(
+    texts: Iterable[str], warn: Callable[[str], None] = lambda _: None
+) -> tuple[str, ...]:
+    """The names in lists such as `hpa,kpa`. Former names are replaced, with a warning.
+
+    Raises:
+        UsageError: there is no policy of such a name.
+    """
+    chosen = []
+    known = names()
+    for name in [name.strip() for text in texts for name in text.split(",")]:
+        current = name if name in known else FORMER_POLICY_NAMES.get(name, name)
+        if current != name:
+            warn(f"--policy: {name} is deprecated; use {current}")
+        chosen.append(current)
+        if current not in known:
+            raise UsageError(
+                f"--policy: there is no policy {name!r}; choose from {', '.join(known)}"
+            )
+    return tuple(dict.fromkeys(chosen))
+
+
+def chosen_rule(
+    config: Path | None,
+    name: str | None,
+    environ: Mapping[str, str],
+    warn: Callable[[str], None] = lambda _: None,
+) -> ConfiguredRule | None:
+    """The rule to run; None without a configuration.
+
+    Raises:
+        ConfigError: the configuration cannot be read.
+        RuleError: there is no such rule, or none was named and there are several.
+        UsageError: a rule is named without a configuration.
+    """
+    if config is None:
+        if name is not None:
+            raise UsageError("--rule requires --config, the file that contains the rule")
+        return None
+    written = read(config, environ)
+    for warning in written.warnings:
+        warn(warning)
+    return configured_rule(written, name)
