@@ -74,6 +74,11 @@ def costless(options, poll_interval_s):
     policy.cost_curve = 3.0
     return policy
 
+def tireless(options, poll_interval_s):
+    policy = Steady()
+    policy.next_poll = 3.0
+    return policy
+
 def nameless(options, poll_interval_s):
     policy = Steady()
     policy.name = 3
@@ -91,6 +96,7 @@ none = {module}:none
 endless = {module}:endless
 nameless = {module}:nameless
 costless = {module}:costless
+tireless = {module}:tireless
 formless = {module}:formless
 versionless = {module}:versionless
 typeless = {module}:typeless
@@ -199,8 +205,8 @@ class TestRefused:
     def test_an_unknown_name(self, problem, distribution):
         assert problem(rule("stedy")) == (
             "config.toml: rule 'all': policy: there is no policy 'stedy', only slo, utilisation, "
-            "absent, costless, endless, formless, gone, nameless, none, steady, stored, typeless "
-            "and versionless; did you mean steady?"
+            "absent, costless, endless, formless, gone, nameless, none, steady, stored, tireless, "
+            "typeless and versionless; did you mean steady?"
         )
 
     def test_in_the_defaults_it_is_reported_once(self, problem, distribution):
@@ -222,6 +228,7 @@ class TestRefused:
             ("nameless", "", ("is not a policy: TypeError: the name of Steady must be a text, "
              "not 3")),
             ("costless", "", "is not a policy: TypeError: cost_curve of Steady must be a method"),
+            ("tireless", "", "is not a policy: TypeError: next_poll of Steady must be a method"),
             ("formless", "", ("is not a policy: TypeError: memory_format of Steady must be a "
              "MemoryFormat, not <class 'int'>")),
             ("versionless", "", ("is not a policy: ValueError: the version in memory_format of "

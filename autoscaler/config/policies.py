@@ -188,9 +188,10 @@ def _checked(policy: AnyPolicy) -> tuple[float, MemoryFormat | None]:
         raise TypeError(f"{kind} has no {' and no '.join(missing)}")
     if not callable(policy.begin) or not callable(policy.recommend):
         raise TypeError(f"begin and recommend of {kind} must be methods")
-    cost_curve: object = getattr(policy, "cost_curve", None)
-    if cost_curve is not None and not callable(cost_curve):
-        raise TypeError(f"cost_curve of {kind} must be a method")
+    for optional in ("cost_curve", "next_poll"):
+        method: object = getattr(policy, optional, None)
+        if method is not None and not callable(method):
+            raise TypeError(f"{optional} of {kind} must be a method")
     if not isinstance(policy.name, str):
         raise TypeError(f"the name of {kind} must be a text, not {policy.name!r:.40}")
     window_s = float(policy.load_window_s)

@@ -14,6 +14,10 @@ class PollCause(FastStrEnum):
     SLOW_CLUSTER = "slow_cluster"  # the statistics took long, so that the poll is later
 
 
+CAUSES_OF_POLICIES = frozenset(PollCause) - {PollCause.ROUTINE, PollCause.SLOW_CLUSTER}
+"""Why a policy may need a poll. The others are not about a deployment."""
+
+
 class Polling(Value, frozen=True, kw_only=True):
     """How often a cluster may be polled."""
 

@@ -6,7 +6,7 @@ from operator import index
 from typing import Any, ClassVar, Protocol, TypeVar
 
 from autoscaler.core.capacity import STARTING
-from autoscaler.core.next_poll import PollRequest
+from autoscaler.core.next_poll import CAUSES_OF_POLICIES, PollCause, PollRequest
 from autoscaler.core.state import PolicyMemory
 from autoscaler.core.values import (
     Callers,
@@ -118,23 +118,6 @@ def cost_curve_of(
     return costs
 
 
-def next_poll_of(
-    policy: AnyPolicy, situation: Situation, memory: PolicyMemory | None
-) -> PollRequest | None:
-    """The next poll that a policy needs; None: the routine one is early enough.
-
-    A policy that needs some has a method `next_poll` as well, with the arguments of `recommend`.
-
-    Args:
-        memory: that `recommend` returned.
-    """
-    needed = getattr(policy, "next_poll", None)
-    if needed is None or memory is None:
-        return None
-    request: PollRequest | None = needed(situation, memory.value)
-    return request
-
-
 Costs = tuple[tuple[int, float], ...]
 """Allocation counts, rising, and the cost of each, which is finite."""
 
@@ -193,6 +176,27 @@ def recommend_safely(
     return step, memory
 
 
+def next_poll_safely(
+    policy: AnyPolicy, situation: Situation, memory: PolicyMemory | None
+) -> tuple[PollRequest | None, str]:
+    """The next poll that a policy needs, and an error. None: the routine one is early enough.
+
+    A policy that needs some has a method `next_poll` as well, with the arguments of `recommend`. If
+    it raises, the routine poll is the next one; the error is its text then, and empty otherwise.
+
+    Args:
+        memory: that `recommend` returned.
+    """
+    try:
+        needed = getattr(policy, "next_poll", None)
+        if needed is None or memory is None:
+            return None, ""
+        request: PollRequest | None = needed(situation, memory.value)
+    except Exception as defect:
+        return None, _error_text(defect)
+    return request, ""
+
+
 def _error_text(defect: Exception) -> str:
     """The error in one line, with the file and the line that raised it."""
     trace = defect.__traceback__
@@ -248,6 +252,26 @@ class InstalledPolicy(Value, frozen=True, kw_only=True, eq=False):
         curve = getattr(self.policy, "cost_curve", None)
         costs: CostCurve | None = None if curve is None else curve(situation, memory)
         return costs
+
+    def next_poll(self, situation: Situation, memory: Any) -> PollRequest | None:
+        """The next poll that the policy itself needs; None if it needs none.
+
+        Raises:
+            TypeError: the policy did not return a request.
+            ValueError: the time is no number, or the cause is none of a policy.
+        """
+        needed = getattr(self.policy, "next_poll", None)
+        request: object = None if needed is None else needed(situation, memory)
+        if request is None:
+            return None
+        if not isinstance(request, PollRequest):
+            raise TypeError(f"next_poll() must return a PollRequest or None, not {request!r:.40}")
+        within_s, cause = float(request.within_s), PollCause(request.cause)
+        if math.isnan(within_s):
+            raise ValueError(f"{within_s} is not a time to the next poll")
+        if cause not in CAUSES_OF_POLICIES:
+            raise ValueError(f"{cause} is not the cause of a policy")
+        return PollRequest(within_s, cause)
 
 
 def missing_inputs(situation: Situation) -> dict[str, float]:

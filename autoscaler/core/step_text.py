@@ -51,9 +51,12 @@ def step_text(step: Step) -> str:
     >>> step_text(Step(Reason.BOUNDS, 9, 8, {"min_allocations": 1, "max_allocations": 8}))
     'bounds are 1..8'
     """
+    text = _text_of(step)
     if "assigned" in step.inputs:
-        return f"{_acknowledged_text(step.inputs)}; {_text_of(step)}"
-    return _text_of(step)
+        text = f"{_acknowledged_text(step.inputs)}; {text}"
+    if (error := step.inputs.get("next_poll_error")) is not None:
+        text = f"{text} (next_poll of the policy failed: {error})"
+    return text
 
 
 def _acknowledged_text(inputs: Inputs) -> str:
@@ -73,7 +76,8 @@ def _acknowledged_text(inputs: Inputs) -> str:
     return f"{subject} {inputs['acknowledged']:g} of {inputs['assigned']:g} assigned allocations"
 
 
-_NAMES_NODES = frozenset({"acknowledged", "assigned", "nodes"})
+_IN_OTHER_TEXTS = frozenset({"acknowledged", "assigned", "nodes", "next_poll_error"})
+"""Inputs of a recommendation that the text of any step shows."""
 
 
 def _text_of(step: Step) -> str:
@@ -90,7 +94,7 @@ def _recommendation_text(step: Step) -> str:
     inputs = ", ".join(
         f"{name} {_figure(value)}"
         for name, value in step.inputs.items()
-        if name not in _NAMES_NODES
+        if name not in _IN_OTHER_TEXTS
     )
     return (
         f"{inputs}: {step.after} recommended" if inputs else f"the policy recommends {step.after}"

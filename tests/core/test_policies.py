@@ -8,12 +8,14 @@ from msgspec.structs import replace
 
 from autoscaler.core.explanation import explain
 from autoscaler.core.flow.planning import plan
+from autoscaler.core.next_poll import NextPoll, PollCause, Polling, PollRequest
 from autoscaler.core.policies import (
     MAX_ALLOCATIONS,
     InstalledPolicy,
     MemoryFormat,
     Situation,
     cost_curve_of,
+    next_poll_safely,
     recommend_safely,
 )
 from autoscaler.core.state import PolicyMemory, State
@@ -103,18 +105,34 @@ class TestFailing:
         assert "\n" not in step.inputs["error"]
 
 
+class Restless(Scripted):
+    """Asks for a poll, or raises an error instead."""
+
+    asks: Any = None
+
+    def next_poll(self, situation, memory):
+        if isinstance(self.asks, Exception):
+            raise self.asks
+        return self.asks
+
+
 class TestPlanning:
     def planned(self, *rules, cycles=2):
-        state, decisions = State(), {}
+        return {
+            each.deployment_id: each for each in self.last_plan(*rules, cycles=cycles).decisions
+        }
+
+    def last_plan(self, *rules, cycles=2):
+        ruleset = replace(policy(*rules), polling=Polling(interval_s=10.0, min_interval_s=2.0))
+        state = State()
         for cycle in range(1, cycles + 1):
             served = node(completed=100 * cycle, allocations=2)
             seen = observation(
                 10.0 * cycle,
                 *(deployment(served, deployment_id=name, allocations=2) for name in ("a", "b")),
             )
-            planned, state = plan(state, seen, policy(*rules))
-            decisions = {each.deployment_id: each for each in planned.decisions}
-        return decisions
+            planned, state = plan(state, seen, ruleset)
+        return planned
 
     def test_a_policy_that_fails_affects_no_other_deployment(self):
         fails = rule(name="fails", deployments=("a",), policy=Scripted(breaks_at=0))
@@ -122,6 +140,25 @@ class TestPlanning:
         assert decisions["a"].reason is Reason.POLICY_FAILED
         assert "held: the policy failed: ZeroDivisionError" in explain(decisions["a"])
         assert (decisions["a"].desired, decisions["b"].desired) == (2, 5)
+
+    def test_a_poll_that_a_policy_fails_to_ask_for_is_a_routine_one(self):
+        """The recommendation is kept, no other deployment is affected, and the error is shown."""
+        fails = Restless(asks=ZeroDivisionError("of its own"))
+        asks = Restless(asks=PollRequest(4.0, PollCause.QUEUE))
+        for other, due in (
+            (Scripted(), NextPoll(within_s=10.0)),
+            (asks, NextPoll(within_s=4.0, cause=PollCause.QUEUE, deployment_id="b")),
+        ):
+            rules = (rule(name="fails", deployments=("a",), policy=fails), rule(policy=other))
+            planned = self.last_plan(*rules)
+            a, b = planned.decisions
+            assert (a.desired, b.desired) == (5, 5)
+            assert planned.next_poll == due
+            failed = (
+                "next_poll of the policy failed: ZeroDivisionError('of its own') (test_policies"
+            )
+            assert failed in explain(a)
+            assert "next_poll" not in explain(b)
 
     def test_bounds_are_enforced_without_it(self):
         fails = rule(policy=Scripted(breaks_at=0), min_allocations=4)
@@ -184,6 +221,38 @@ class TestInstalled:
     def test_it_needs_no_cost_curve(self):
         _, memory = recommend_safely(guest(), NOW, None)
         assert cost_curve_of(guest(), NOW, memory) is None
+
+    def test_its_next_poll_is_passed_on(self):
+        asks = PollRequest(np.float64(3.0), PollCause.JUMP)
+        installed = replace(guest(), policy=Restless(asks=asks))
+        _, memory = recommend_safely(installed, NOW, None)
+        assert next_poll_safely(installed, NOW, memory) == (PollRequest(3.0, PollCause.JUMP), "")
+        installed = replace(guest(), policy=Restless(asks=None))
+        assert next_poll_safely(installed, NOW, memory) == (None, "")
+
+    def test_it_needs_no_next_poll(self):
+        _, memory = recommend_safely(guest(), NOW, None)
+        assert next_poll_safely(guest(), NOW, memory) == (None, "")
+        assert next_poll_safely(guest(), NOW, None) == (None, "")
+
+    @pytest.mark.parametrize(
+        ("asks", "error"),
+        [
+            (3.0, "next_poll() must return a PollRequest or None, not 3.0"),
+            (PollRequest("soon", PollCause.QUEUE), "could not convert string to float: 'soon'"),
+            (PollRequest(float("nan"), PollCause.QUEUE), "nan is not a time to the next poll"),
+            (PollRequest(3.0, "whim"), "'whim' is not a valid PollCause"),
+            (PollRequest(3.0, PollCause.SLOW_CLUSTER), "slow_cluster is not the cause of a"),
+            (PollRequest(3.0, PollCause.ROUTINE), "routine is not the cause of a"),
+            (KeyError("nothing"), "KeyError('nothing') (test_policies.py:"),
+        ],
+    )
+    def test_an_invalid_next_poll_is_the_routine_one(self, asks, error):
+        installed = replace(guest(), policy=Restless(asks=asks))
+        _, memory = recommend_safely(installed, NOW, None)
+        request, found = next_poll_safely(installed, NOW, memory)
+        assert request is None
+        assert error in found
 
     @pytest.mark.parametrize(
         ("result", "error"),

@@ -61,7 +61,7 @@ class Assessment(Value, frozen=True):
     @property
     def next_poll(self) -> PollRequest | None:
         """The next poll that the deployment needs; None: the routine one is early enough."""
-        return self.recommendation.next_poll(self.rule.policy)
+        return self.recommendation.next_poll
 
     @property
     def claim(self) -> Claim | None:

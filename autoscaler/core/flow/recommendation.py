@@ -20,7 +20,7 @@ from autoscaler.core.policies import (
     CostCurve,
     Situation,
     cost_curve_of,
-    next_poll_of,
+    next_poll_safely,
     recommend_safely,
 )
 from autoscaler.core.selection import Rule
@@ -35,6 +35,7 @@ class Recommendation(Value, frozen=True):
     memory: PolicyMemory | None
     situation: Situation | None = None  # None: the policy was not called
     unacknowledged: int = 0  # allocations that the policy does not count
+    next_poll: PollRequest | None = None  # that the policy needs; None: the routine one
 
     def cost_curve(self, policy: AnyPolicy) -> CostCurve | None:
         """The costs behind the recommendation; None if there are none."""
@@ -44,12 +45,6 @@ class Recommendation(Value, frozen=True):
         if curve is None or not uncounted:
             return curve
         return lambda allocations: curve(max(1, allocations - uncounted))
-
-    def next_poll(self, policy: AnyPolicy) -> PollRequest | None:
-        """The next poll that the policy needs; None: the routine one is early enough."""
-        if self.situation is None:
-            return None
-        return next_poll_of(policy, self.situation, self.memory)
 
 
 def recommend(
@@ -98,8 +93,9 @@ def recommend(
         situation = situation_with(**measured.with_interval(sample.longest_s))
         step, _ = recommend_safely(policy, situation, memory)
         if step.after <= working:
-            return Recommendation(_held(current, sample.issues), memory, situation)
-        return Recommendation(_requested(step, current, stats, idle), memory, situation, idle)
+            return _with_next_poll(_held(current, sample.issues), policy, situation, memory, 0)
+        step = _requested(step, current, stats, idle)
+        return _with_next_poll(step, policy, situation, memory, idle)
     assert measured.load is not None, "the sample is reliable"
     situation = situation_with(sample=sample, load=measured.load)
     step, learnt = recommend_safely(policy, situation, memory)
@@ -109,7 +105,23 @@ def recommend(
             policy, situation_with(**measured.with_interval(interval_s)), memory
         )
         step = _smaller_change(step, other)
-    return Recommendation(_requested(step, current, stats, idle), learnt, situation, idle)
+    step = _requested(step, current, stats, idle)
+    return _with_next_poll(step, policy, situation, learnt, idle)
+
+
+def _with_next_poll(
+    step: Step,
+    policy: AnyPolicy,
+    situation: Situation,
+    memory: PolicyMemory | None,
+    unacknowledged: int,
+) -> Recommendation:
+    """The recommendation with the next poll that the policy needs. If it fails to name one, the
+    step has the error."""
+    request, error = next_poll_safely(policy, situation, memory)
+    if error:
+        step = replace(step, inputs={**step.inputs, "next_poll_error": error})
+    return Recommendation(step, memory, situation, unacknowledged, request)
 
 
 def _requested(step: Step, current: int, stats: DeploymentStats, idle: int) -> Step:
