@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALL := tools/environment.sh "$(PYTHON)" $(VENV) requirements-build.lock
 
-.PHONY: demo test test-deep smoke lint backtest-deps bench frontier sweep tuning modes lock types-lock clean
+.PHONY: demo test test-deep smoke lint backtest-deps bench frontier sweep ablation tuning modes lock types-lock clean
 .DELETE_ON_ERROR:
 
 demo: $(VENV)/runtime
@@ -92,10 +92,20 @@ sweep: $(VENV)/dev
 	$(BACKTEST) $(WIDE) --policy slo $(COMMON) $(SHORT) --sweep --json build/wide-sweep.json
 	$(TABLES) sweep wide-sweep build/wide-sweep.json docs/benchmarks.md
 
-# The constants of `slo`, chosen by cross-validation over families of traces. Half an hour.
+# Both need the results of `frontier`, which show on which pairs the SLO can be met. `ablation`: each
+# part of `slo` switched off in turn. `tuning`: its constants, chosen by cross-validation over
+# families of traces.
+DOCUMENT = --document docs/benchmarks.md --section
+
+ablation: $(VENV)/dev
+	$(BIN)/python -m benchmarks.ablation $(SHAPES) --results build/shapes.json \
+	  $(DOCUMENT) shapes-ablation
+	$(BIN)/python -m benchmarks.ablation $(WIDE) --results build/wide.json $(DOCUMENT) wide-ablation
+
 tuning: $(VENV)/dev
-	$(BIN)/python -m benchmarks.tuning $(SHAPES) --document docs/benchmarks.md --section shapes-tuning
-	$(BIN)/python -m benchmarks.tuning $(WIDE) --document docs/benchmarks.md --section wide-tuning
+	$(BIN)/python -m benchmarks.tuning $(SHAPES) --results build/shapes.json \
+	  $(DOCUMENT) shapes-tuning
+	$(BIN)/python -m benchmarks.tuning $(WIDE) --results build/wide.json $(DOCUMENT) wide-tuning
 
 # The default policy in both control modes, and adaptive allocations, for docs/benchmarks.md.
 # It takes half an hour on two cores.

@@ -1,14 +1,17 @@
 """Constants of the policy `slo` by name, and runs with other values of them.
 
-A name is a path under `autoscaler.core`, such as `slo.cost_model.MIN_SAVING`, or a field of the
-policy, such as `SloPolicy.weight_settings.planned_fraction`.
+A name is a path under `autoscaler.core`, such as `slo.cost_model.MIN_SAVING`, or under
+`autoscaler`, such as `config.polling.DEFAULT_MIN_POLL_INTERVAL_S`, or a field of the policy, such
+as `SloPolicy.weight_settings.planned_fraction`.
 """
 
 import ast
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from importlib import import_module
+from importlib.util import find_spec
+from types import ModuleType
 from typing import Any
 
 from msgspec import Struct
@@ -20,7 +23,9 @@ from autoscaler.core.slo.policy import SloPolicy
 from autoscaler.errors import InputError
 
 POLICY = "SloPolicy"
-CORE = "autoscaler.core"
+PROGRAM = "autoscaler"
+PACKAGES = (f"{PROGRAM}.core", PROGRAM)
+"""Packages whose modules a name may begin with."""
 
 
 class Constant(Struct, frozen=True, kw_only=True):
@@ -64,12 +69,26 @@ def _current(name: str) -> Any:
     try:
         if path[:1] == [POLICY]:
             return _field(SloPolicy(), [*path[1:], last])
-        return getattr(import_module(".".join([CORE, *path])), last)
+        return getattr(_module(path), last)
     except (AttributeError, ImportError) as error:
         raise InputError(
-            f"there is no constant {name}; name a constant under {CORE}, such as "
+            f"there is no constant {name}; name a constant under {PACKAGES[0]}, such as "
             f"slo.cost_model.MIN_SAVING, or a field, such as {POLICY}.drain_s"
         ) from error
+
+
+def _module(path: list[str]) -> ModuleType:
+    """The module of that path under the first of `PACKAGES` that has it."""
+    found = (".".join([package, *path]) for package in PACKAGES)
+    name = next((each for each in found if _exists(each)), ".".join([PROGRAM, *path]))
+    return import_module(name)
+
+
+def _exists(module: str) -> bool:
+    try:
+        return find_spec(module) is not None
+    except ModuleNotFoundError:  # of a package that contains it
+        return False
 
 
 def _field(value: Any, path: list[str]) -> Any:
@@ -90,7 +109,7 @@ def with_value(name: str, value: Any) -> Iterator[PolicySpec]:
     holders = [
         module
         for each, module in list(sys.modules.items())
-        if each.startswith(CORE) and getattr(module, last, None) is current
+        if each.startswith(PROGRAM) and getattr(module, last, None) is current
     ]
     try:
         for module in holders:
@@ -101,6 +120,15 @@ def with_value(name: str, value: Any) -> Iterator[PolicySpec]:
         for module in holders:
             setattr(module, last, current)
         forget_tables()
+
+
+@contextmanager
+def with_values(values: Mapping[str, Any]) -> Iterator[PolicySpec]:
+    """The policy `slo` with other values of constants, of which one at most is a field of it."""
+    with ExitStack() as stack:
+        specs = [stack.enter_context(with_value(*each)) for each in values.items()]
+        usual = policy_spec("slo")
+        yield next((spec for spec in specs if spec is not usual), usual)
 
 
 def _rebuilt(spec: PolicySpec, path: list[str], value: Any) -> Callable[..., SloPolicy]:
