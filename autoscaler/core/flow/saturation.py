@@ -23,8 +23,10 @@ from autoscaler.core.values import (
     Sample,
 )
 
-MIN_COMPLETED = 20
-"""Completions of a process from which on its mean service time is used until one is measured."""
+MIN_COMPLETED = 5
+"""Completions from which on the mean service time of the processes is used until one is measured.
+5: with a coefficient of variation of 0.7, the error of their mean is a third, and that of a search
+by doubling up to a half."""
 
 
 def service_time_of_totals(stats: DeploymentStats) -> float | None:
