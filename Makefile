@@ -48,7 +48,7 @@ lint: $(VENV)/dev
 	$(BIN)/lint-imports
 
 bench: $(VENV)/dev
-	$(BIN)/python -m benchmarks
+	$(BIN)/python -m benchmarks --document docs/benchmarks.md
 
 # Adds what `autoscaler backtest` needs.
 backtest-deps: $(VENV)/backtest
@@ -56,12 +56,14 @@ backtest-deps: $(VENV)/backtest
 # The policies on two populations of traces, for docs/benchmarks.md: SHAPES are chosen shapes, WIDE
 # is a cross-section. Either may also name generators.
 #
-# `frontier`: with default settings. To take no more than half an hour on two cores, `slo` has two
-# seeds and all others one (between seeds, the late requests differ by a twentieth); the rate oracles
-# and the rate follower run in the scenarios with three nodes; and the cross-section is run with the
-# baselines that meet the SLO most often. `sweep`: at all settings of the policies, half an hour too.
+# `frontier`: with default settings. To take about half an hour on two cores, `slo` has SEEDS seeds
+# and all others one, because between seeds the late requests differ little; the rate oracles and the
+# rate follower run in the scenarios with three nodes; and the cross-section is run with the baselines
+# that meet the SLO most often. Each further seed takes seven minutes. `sweep`, after it: at all
+# settings of the policies, about ten minutes for each set.
 SHAPES ?= ../shared/traces
 WIDE ?= ../shared/traces-wide
+SEEDS ?= 2
 SHORT := --scenario short-three-nodes
 THREE_NODES := $(SHORT) --scenario long-three-nodes
 REFERENCES := --policy rate-follower,rate-oracle-60s,rate-oracle-10s
@@ -70,19 +72,21 @@ OTHERS := --policy adaptive-8.16,ray-serve,aws-target-tracking,aws-predictive,gc
   --policy predictive-hpa-linear,predictive-hpa-holt-winters,threshold-step,static-mean
 TABLES = $(BIN)/python -m benchmarks.frontier
 BACKTEST = $(BIN)/autoscaler backtest
+BY_DEFAULT = $(foreach set,shapes wide,$(foreach part,.json -slo.json -rates.json,build/$(set)$(part)))
 
 frontier: $(VENV)/dev
 	mkdir -p build
 	$(BACKTEST) $(SHAPES) $(COMMON) $(OTHERS) --json build/shapes.json
-	$(BACKTEST) $(SHAPES) --policy slo --seeds 2 --json build/shapes-slo.json
+	$(BACKTEST) $(SHAPES) --policy slo --seeds $(SEEDS) --json build/shapes-slo.json
 	$(BACKTEST) $(SHAPES) $(REFERENCES) $(THREE_NODES) --json build/shapes-rates.json
 	$(TABLES) default shapes build/shapes.json build/shapes-slo.json build/shapes-rates.json \
 	  docs/benchmarks.md
 	$(BACKTEST) $(WIDE) $(COMMON) --json build/wide.json
-	$(BACKTEST) $(WIDE) --policy slo --seeds 2 --json build/wide-slo.json
+	$(BACKTEST) $(WIDE) --policy slo --seeds $(SEEDS) --json build/wide-slo.json
 	$(BACKTEST) $(WIDE) $(REFERENCES) $(THREE_NODES) --json build/wide-rates.json
 	$(TABLES) default wide build/wide.json build/wide-slo.json build/wide-rates.json \
 	  docs/benchmarks.md
+	$(TABLES) goals goals $(BY_DEFAULT) docs/benchmarks.md
 
 sweep: $(VENV)/dev
 	mkdir -p build
@@ -91,6 +95,7 @@ sweep: $(VENV)/dev
 	$(TABLES) sweep shapes-sweep build/shapes-sweep.json docs/benchmarks.md
 	$(BACKTEST) $(WIDE) --policy slo $(COMMON) $(SHORT) --sweep --json build/wide-sweep.json
 	$(TABLES) sweep wide-sweep build/wide-sweep.json docs/benchmarks.md
+	$(TABLES) goals goals $(BY_DEFAULT) build/wide-sweep.json docs/benchmarks.md
 
 # Both need the results of `frontier`, which show on which pairs the SLO can be met. `ablation`: each
 # part of `slo` switched off in turn. `tuning`: its constants, chosen by cross-validation over
@@ -110,7 +115,7 @@ tuning: $(VENV)/dev
 # The default policy in both control modes, and adaptive allocations, for docs/benchmarks.md.
 # It takes half an hour on two cores.
 modes: $(VENV)/dev
-	$(BIN)/python -m benchmarks.modes $(SHAPES)
+	$(BIN)/python -m benchmarks.modes $(SHAPES) --document docs/benchmarks.md
 
 # Needs uv. Hashes only: the files contain no index and no address. Pinned versions stay as they
 # are unless pyproject.toml excludes them; `make lock UPGRADE="--upgrade-package aiohttp"` raises one.

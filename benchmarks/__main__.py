@@ -1,13 +1,31 @@
 """`make bench`: the times of a cycle and a plan, the daemon's memory, the speed of back-tests."""
 
+import argparse
+import sys
+from pathlib import Path
+
+from autoscaler.errors import UserError
 from benchmarks import cycle, memory, planning, plant
+from benchmarks.frontier import replace_section
+
+SECTIONS = {"cycle": cycle.section, "memory": memory.section, "plant": plant.section}
+"""Texts by the name in the marker lines."""
 
 
-def main() -> None:
-    cycle.report()
+def main(arguments: list[str]) -> None:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    parser.add_argument("--document", type=Path, help="replace sections of this file as well")
+    document = parser.parse_args(arguments).document
     planning.report()
-    memory.report()
-    plant.report()
+    try:
+        for name, section in SECTIONS.items():
+            text = section()
+            print(f"\n{text}")
+            if document is not None:
+                replace_section(document, name, text)
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(error.exit_code)
 
 
-main()
+main(sys.argv[1:])

@@ -16,6 +16,9 @@ SHAPES = {
 POPULATIONS = {"fn": ("functions", 10), "client": ("clients", 5)}
 """Kinds of the cross-section, whose numbers rise with burstiness, and the traces of a family."""
 
+CROSS_SECTION, CHOSEN_SHAPES = "cross-section", "shapes"
+"""The two sets of traces."""
+
 _NUMBERED = re.compile(r"wide_(fn|client)_(\d+)$")
 
 
@@ -32,6 +35,15 @@ def family_of(trace: str) -> str:
     return next(
         (name for name, parts in SHAPES.items() if any(part in trace for part in parts)), "other"
     )
+
+
+def population_of(trace: str) -> str:
+    """The set that a trace is part of.
+
+    >>> population_of("wide_fn_07"), population_of("azure_fn_levels")
+    ('cross-section', 'shapes')
+    """
+    return CROSS_SECTION if _NUMBERED.search(trace) else CHOSEN_SHAPES
 
 
 def rank_of(family: str) -> tuple[str, int]:

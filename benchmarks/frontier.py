@@ -1,8 +1,8 @@
 """Results of back-tests as tables in a document.
 
 `python -m benchmarks.frontier TABLES SECTION JSON... DOCUMENT`: TABLES is `default` for policies
-with default settings, or `sweep` for policies at several settings. The text of the document between
-`<!-- SECTION: begin -->` and `<!-- SECTION: end -->` is replaced.
+with default settings, `sweep` for policies at several settings, or `goals` for those of `slo`. The
+text of the document between `<!-- SECTION: begin -->` and `<!-- SECTION: end -->` is replaced.
 """
 
 import argparse
@@ -12,11 +12,13 @@ from pathlib import Path
 
 from autoscaler.backtest.results import file as files
 from autoscaler.errors import InputError, UserError
+from benchmarks.goals import goals_section
 from benchmarks.tables import default_section, sweep_section
 
 TABLES: Mapping[str, Callable[[Sequence[files.Results]], str]] = {
     "default": default_section,
     "sweep": sweep_section,
+    "goals": goals_section,
 }
 
 

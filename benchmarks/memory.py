@@ -11,6 +11,7 @@ from pathlib import Path
 from aiohttp import web
 
 from benchmarks.cycle import DEPLOYMENTS, ENVIRON, NODES
+from benchmarks.markdown import table, wrapped
 from benchmarks.payload import stats
 
 CYCLES, SCRAPES, GOAL_MB = 40, 5, 90
@@ -34,7 +35,8 @@ def serve() -> None:
     web.run_app(app, host="127.0.0.1", port=CLUSTER_PORT, print=None)
 
 
-def report() -> None:
+def section() -> str:
+    """The memory of the daemon at the end and at most."""
     cluster = get_context("spawn").Process(target=serve, daemon=True)
     cluster.start()
     environ = os.environ | ENVIRON
@@ -59,5 +61,23 @@ def report() -> None:
         cluster.terminate()
     sizes = dict(line.split(":", 1) for line in status.splitlines())
     now_mb, most_mb = (int(sizes[key].split()[0]) / 1024 for key in ("VmRSS", "VmHWM"))
-    print(f"the daemon's memory after {CYCLES} s of polling every second and {SCRAPES} scrapes:")
-    print(f"  {now_mb:.0f} MB now, {most_mb:.0f} MB at most (goal: at most {GOAL_MB})")
+    return "\n\n".join(
+        [
+            wrapped(
+                f"The daemon in a separate process, polling the same {DEPLOYMENTS:,} deployments "
+                f"every second for {CYCLES} s over HTTP, and scraped {SCRAPES} times:"
+            ),
+            table(
+                ["", "MB"],
+                [
+                    ["resident at the end", f"{now_mb:.0f}"],
+                    ["resident at most", f"{most_mb:.0f}"],
+                    ["goal", f"at most {GOAL_MB}"],
+                ],
+            ),
+        ]
+    )
+
+
+def report() -> None:
+    print(section())

@@ -9,6 +9,7 @@ import argparse
 import os
 import sys
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 
 from msgspec import Struct
 from rich.console import Console
@@ -24,6 +25,7 @@ from autoscaler.backtest.world.workload import Workload, workload_of
 from autoscaler.errors import UserError
 from autoscaler.simulation.adaptive_allocations_scaler import SHIPPED, Thresholds
 from autoscaler.simulation.traces import Trace
+from benchmarks.frontier import replace_section
 from benchmarks.mode_tables import (
     ADAPTIVE,
     BOUNDS,
@@ -140,16 +142,20 @@ def main(arguments: Sequence[str]) -> None:
         "--scenario", action="append", help="may be repeated; default: all standard scenarios"
     )
     parser.add_argument("--workers", type=int, default=os.cpu_count() or 1)
+    parser.add_argument("--document", type=Path, help="replace the section `modes` of this file")
     chosen = parser.parse_args(arguments)
     progress = Console(stderr=True)
     try:
         planned = tasks(chosen.traces, chosen.scenario or STANDARD, chosen.seeds)
+        runs = run_tasks(planned, chosen.workers, progress)
+        if runs:
+            text = section(runs)
+            print(text)
+            if chosen.document is not None:
+                replace_section(chosen.document, "modes", text)
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(error.exit_code)
-    runs = run_tasks(planned, chosen.workers, progress)
-    if runs:
-        print(section(runs))
 
 
 if __name__ == "__main__":

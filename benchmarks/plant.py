@@ -15,18 +15,25 @@ from autoscaler.backtest.world.plant import Plant
 from autoscaler.backtest.world.scenario import BacktestScenario, standard
 from autoscaler.backtest.world.workload import START, Workload
 from autoscaler.core.policies import UtilisationPolicy
+from benchmarks.markdown import table, wrapped
 
 GOAL_PER_S, GOAL_SIMPY, GOAL_FORTNIGHT_S = 1e6, 20.0, 10.0
 DAY_S = 86_400.0
 REPEATS = 3
 
 
-def report() -> None:
+def section() -> str:
+    """The speeds, with their goals."""
     (_, three_nodes, *_) = standard()
     scenario = replace(three_nodes, retry_share=0.0)
-    _plant(scenario)
-    _simpy(scenario)
-    _fortnight(scenario)
+    simpy_line, waits = _simpy(scenario)
+    lines = [_plant(scenario), _fortnight(scenario), simpy_line]
+    opening = f"The back-test's plant, in one process on one core; medians of {REPEATS}."
+    return "\n\n".join([opening, table(["", "", "goal"], lines), wrapped(waits)])
+
+
+def report() -> None:
+    print(section())
 
 
 def daily_workload(count: int, duration_s: float, mean_s: float, swing: float = 0.8) -> Workload:
@@ -48,12 +55,16 @@ def daily_workload(count: int, duration_s: float, mean_s: float, swing: float = 
     )
 
 
-def _plant(scenario: BacktestScenario) -> None:
+def _plant(scenario: BacktestScenario) -> list[str]:
     workload = daily_workload(2_000_000, DAY_S, scenario.service_time_s)
     seconds = _median(lambda: _fixed(scenario, workload))
     rate = len(workload.at) / seconds
-    print(f"requests alone, {len(workload.at):,} on three nodes, a poll every ten seconds")
-    print(f"  {rate / 1e6:.1f} million a second (goal: at least {GOAL_PER_S / 1e6:g})")
+    work = "on three nodes in a day, a poll every ten seconds, without a policy"
+    return [
+        f"{len(workload.at):,} requests {work}",
+        f"{rate / 1e6:.1f} million per second",
+        f"at least {GOAL_PER_S / 1e6:g}",
+    ]
 
 
 def _fixed(scenario: BacktestScenario, workload: Workload, allocations: int = 9) -> Plant:
@@ -65,7 +76,8 @@ def _fixed(scenario: BacktestScenario, workload: Workload, allocations: int = 9)
     return plant
 
 
-def _simpy(scenario: BacktestScenario) -> None:
+def _simpy(scenario: BacktestScenario) -> tuple[list[str], str]:
+    """The line of the table, and a sentence about the queue waits."""
     workload = daily_workload(60_000, 800.0, scenario.service_time_s, swing=0.0)
     plant = _fixed(scenario, workload)
     ours_s = _median(lambda: _fixed(scenario, workload))
@@ -73,13 +85,17 @@ def _simpy(scenario: BacktestScenario) -> None:
     theirs_s = _median(lambda: waits_s.__setitem__(slice(None), _by_simpy(scenario, workload)))
     ours, theirs = float(np.nanmean(plant.fleet.waits_s)), float(np.nanmean(waits_s))
     error = 2.576 * float(np.nanstd(waits_s)) * math.sqrt(2.0 / len(waits_s))
-    print(
-        f"the same plant in SimPy, {len(workload.at):,} requests for nine allocations on two nodes"
+    work = f"{len(workload.at):,} requests for nine allocations on two nodes"
+    line = [
+        f"the same plant compared with SimPy, {work}",
+        f"{theirs_s / ours_s:.0f} times as fast",
+        f"at least {GOAL_SIMPY:g}",
+    ]
+    waits = (
+        f"The mean queue wait is {1e3 * ours:.3f} ms, and {1e3 * theirs:.3f} ms in the SimPy "
+        f"model, where the sampling error (99%) is {1e3 * error:.3f} ms."
     )
-    print(f"  {theirs_s:.2f} s and {ours_s:.4f} s: {theirs_s / ours_s:.0f} x", end=" ")
-    print(f"(goal: at least {GOAL_SIMPY:g})")
-    print(f"  mean queue wait {1e3 * theirs:.3f} ms and {1e3 * ours:.3f} ms", end=" ")
-    print(f"(99% sampling error {1e3 * error:.3f} ms)")
+    return line, waits
 
 
 def _by_simpy(scenario: BacktestScenario, workload: Workload) -> list[float]:
@@ -114,7 +130,7 @@ def _by_simpy(scenario: BacktestScenario, workload: Workload) -> list[float]:
     return waits_s
 
 
-def _fortnight(scenario: BacktestScenario) -> None:
+def _fortnight(scenario: BacktestScenario) -> list[str]:
     workload = daily_workload(5_000_000, 14.0 * DAY_S, scenario.service_time_s)
     policy = UtilisationPolicy(target=0.7, load_window_s=60.0)
 
@@ -125,8 +141,11 @@ def _fortnight(scenario: BacktestScenario) -> None:
         )
 
     seconds = _median(run)
-    print(f"14 days with {len(workload.at):,} requests, the daemon's plan every ten seconds")
-    print(f"  {seconds:.1f} s (goal: at most {GOAL_FORTNIGHT_S:g} s)")
+    return [
+        f"14 days with {len(workload.at):,} requests, the daemon's `plan` every ten seconds",
+        f"{seconds:.1f} s",
+        f"at most {GOAL_FORTNIGHT_S:g} s",
+    ]
 
 
 def _median(work: Callable[[], object]) -> float:
