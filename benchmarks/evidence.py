@@ -1,5 +1,6 @@
 """The rows of several result files, combined."""
 
+from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 
 from msgspec import Struct
@@ -36,7 +37,7 @@ def combined(results: Sequence[Results]) -> Evidence:
         )
     by_default = tuple(row for row in rows if row.default)
     # Settings are compared on the same requests, to exclude random differences.
-    seeds = {row.seed for row in rows if not row.default}
+    seeds = _swept_seeds(rows)
     found = aggregates(by_default)
     infeasible = summarise(found, targets=targets).infeasible
     return Evidence(
@@ -46,6 +47,19 @@ def combined(results: Sequence[Results]) -> Evidence:
         targets=targets,
         pairs=frozenset(each.pair for each in found).difference(infeasible),
         infeasible=infeasible,
+    )
+
+
+def _swept_seeds(rows: Iterable[ResultRow]) -> frozenset[int]:
+    """The seeds with which all policies that have several settings were swept."""
+    by_policy: dict[str, set[int]] = defaultdict(set)
+    for row in rows:
+        if not row.default:
+            by_policy[row.policy].add(row.seed)
+    return (
+        frozenset[int].intersection(*map(frozenset, by_policy.values()))
+        if by_policy
+        else frozenset()
     )
 
 

@@ -12,8 +12,8 @@ from autoscaler.backtest.results.comparison import (
     Pair,
 )
 from autoscaler.backtest.results.hours_split import HoursSplit, hours_splits
+from autoscaler.backtest.results.quantities import attainment
 from autoscaler.backtest.results.summary import default_summaries
-from autoscaler.backtest.results.table import attainment
 from benchmarks.evidence import Evidence
 from benchmarks.families import family_of, rank_of
 from benchmarks.markdown import table, wrapped

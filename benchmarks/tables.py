@@ -17,6 +17,7 @@ from autoscaler.backtest.results.comparison import (
 )
 from autoscaler.backtest.results.file import Results
 from autoscaler.backtest.results.hours_split import hours_splits
+from autoscaler.backtest.results.quantities import attainment
 from autoscaler.backtest.results.rows import ResultRow
 from autoscaler.backtest.results.summary import (
     DefaultSummary,
@@ -27,7 +28,6 @@ from autoscaler.backtest.results.summary import (
     equal_cost_summaries,
     summarise,
 )
-from autoscaler.backtest.results.table import attainment
 from benchmarks.evidence import Evidence, combined
 from benchmarks.markdown import figure, table, wrapped
 from benchmarks.split_tables import families_text, family_table, split_table, split_text

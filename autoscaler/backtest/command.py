@@ -15,10 +15,19 @@ from autoscaler.backtest.batch import Batch, progress_on, run_all
 from autoscaler.backtest.configured_rule import ConfiguredRule
 from autoscaler.backtest.options import BacktestOptions, chosen_scenarios
 from autoscaler.backtest.policy_specs import ensure_usable, names, policy_spec, rule_spec
+from autoscaler.backtest.results import choice_table, report, table
 from autoscaler.backtest.results import file as files
-from autoscaler.backtest.results import report, table
+from autoscaler.backtest.results.choice import Choice, Usable, choices
 from autoscaler.backtest.results.rows import Trial
-from autoscaler.backtest.tasks import run_task, tasks_of
+from autoscaler.backtest.tasks import policies_of, run_task, tasks_of
+from autoscaler.backtest.world.days import (
+    DAY_H,
+    Days,
+    PlayedDay,
+    is_divided,
+    played_days,
+    whole_days,
+)
 from autoscaler.backtest.world.scenario import BacktestScenario
 from autoscaler.backtest.world.scenario_text import scenario_text
 from autoscaler.backtest.world.traces import find_traces
@@ -64,23 +73,32 @@ def backtest(options: BacktestOptions, out: Console, progress: Console) -> None:
     traces = [source.read(options.gaps) for source in find_traces(options.traces)]
     for note in dict.fromkeys(note for trace in traces for note in trace.notes):
         warn(note)
-    for trace in traces:
-        for scenario in scenarios:
-            ensure_playable(trace, scenario)
+    played = [
+        each
+        for trace in traces
+        for scenario in scenarios
+        for each in played_days(trace, scenario, options.days)
+    ]
+    for each in played:
+        ensure_playable(each.trace, each.scenario)
     if options.rule is not None:
-        for text in closed_schedules(options.rule, traces, scenarios):
+        for text in closed_schedules(options.rule, played):
             warn(text)
     workers = options.workers or os.cpu_count() or 1
-    tasks = list(tasks_of(options, traces, scenarios, workers))
+    tasks = list(tasks_of(options, played, workers))
     with progress_on(progress, "back-test") as report_progress:
         done = run_all(tasks, run_task, workers=workers, progress=report_progress)
     trials = [trial for result in done.results for trial in result]
-    _write_files(options, scenarios, trials, done)
+    targets = {scenario.name: scenario.slo_target for scenario in scenarios}
+    rows = [trial.row for trial in trials]
+    found = choices(rows, usable(options, scenarios), targets=targets)
+    notes = tuple(day_notes(traces, scenarios, options.days))
+    _write_files(options, scenarios, trials, found, notes, done)
     if trials:
         for line in scale_lines(traces, scenarios):
             out.print(line, markup=False, highlight=False, soft_wrap=True)
-        targets = {scenario.name: scenario.slo_target for scenario in scenarios}
-        table.show(out, [trial.row for trial in trials], targets=targets)
+        table.show(out, rows, targets=targets)
+        choice_table.show(out, found, notes)
     for failure in done.failures:
         progress.print(failure.message, style="red", markup=False, highlight=False, soft_wrap=True)
     if done.missing:
@@ -111,20 +129,53 @@ def scale_lines(traces: Sequence[Trace], scenarios: Sequence[BacktestScenario]) 
             )
 
 
-def closed_schedules(
-    rule: ConfiguredRule, traces: Sequence[Trace], scenarios: Sequence[BacktestScenario]
+def usable(options: BacktestOptions, scenarios: Sequence[BacktestScenario]) -> Usable:
+    """How to configure the policies of the options that an operator can use, at each setting."""
+    return {
+        scenario.name: {
+            (name, tried.setting(value)): text
+            for name, tried in policies_of(options)
+            for value in (tried.default_in(scenario), *tried.sweep)
+            if (text := tried.configuration(value, scenario))
+        }
+        for scenario in scenarios
+    }
+
+
+def day_notes(
+    traces: Sequence[Trace], scenarios: Sequence[BacktestScenario], days: Days
 ) -> Iterator[str]:
+    """Sentences about which days of the traces were simulated."""
+    divided = [trace for trace in traces if is_divided(trace)]
+    if not divided or any(each.start_h is not None or each.hours != DAY_H for each in scenarios):
+        return
+    if days.whole:
+        yield (
+            "Day 1 of a trace is the first 24 hours from its first bin, by its own clock. Each day "
+            "begins with new deployments, and policies that learn from history get the days before."
+        )
+        return
+    names = ", ".join(f"{trace.name} ({whole_days(trace)} whole days)" for trace in divided[:5])
+    more = f" and {len(divided) - 5} more traces" if len(divided) > 5 else ""
+    yield (
+        f"Only the hardest day was simulated of {names}{more}; with --days all, each day is "
+        "simulated, and the settings are compared on all of them."
+    )
+
+
+def closed_schedules(rule: ConfiguredRule, played: Sequence[PlayedDay]) -> Iterator[str]:
     """A line for each schedule that has no effect on some traces."""
     closed: dict[str, set[str]] = {}
-    for scenario in scenarios:
+    for each in played:
+        scenario = each.scenario
         _, resolved = rule.in_scenario(scenario)
-        for trace in traces:
-            start, end = (scenario.begins_at + each for each in played_span_s(trace, scenario))
-            for schedule in resolved.schedules:
-                if not opens_within(schedule, start, end):
-                    closed.setdefault(schedule.name, set()).add(trace.name)
+        start, end = (scenario.begins_at + at for at in played_span_s(each.trace, scenario))
+        for schedule in resolved.schedules:
+            if not opens_within(schedule, start, end):
+                closed.setdefault(schedule.name, set()).add(each.trace.name)
+    several = len({each.trace.name for each in played}) > 1
     for name, found in closed.items():
-        which = "this trace" if len(traces) == 1 else f"these traces: {', '.join(sorted(found))}"
+        which = f"these traces: {', '.join(sorted(found))}" if several else "this trace"
         yield (
             f"schedule {name} is never open in {which}; traces begin at `begins_at` of the scenario"
         )
@@ -134,6 +185,8 @@ def _write_files(
     options: BacktestOptions,
     scenarios: Sequence[BacktestScenario],
     trials: Sequence[Trial],
+    found: Sequence[Choice],
+    notes: tuple[str, ...],
     done: Batch[list[Trial]],
 ) -> None:
     """Write the result file and the report, if they are requested."""
@@ -143,6 +196,8 @@ def _write_files(
         made_at=datetime.now(UTC).isoformat(timespec="seconds"),
         scenarios={scenario.name: scenario.facts() for scenario in scenarios},
         missing=done.missing,
+        notes=notes,
+        choices=tuple(found),
         rows=tuple(trial.row for trial in trials),
     )
     if options.json is not None:
@@ -171,13 +226,15 @@ def _report(
         command=results.command,
         scenarios={
             scenario.name: report.ScenarioSummary(
-                facts=scenario_text(scenario),
+                facts=scenario_text(scenario, whole_days=options.days.whole),
                 slo_wait_s=scenario.slo_wait_s,
                 slo_target=scenario.slo_target,
             )
             for scenario in scenarios
         },
         policies=titles,
+        notes=results.notes,
+        choices=results.choices,
         shown=[name for name in titles if name in shown] or sorted(tried)[:3],
         trials=trials,
     )

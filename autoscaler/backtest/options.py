@@ -8,6 +8,7 @@ from msgspec import Struct
 from autoscaler.backtest.configured_rule import ConfiguredRule, configured_rule
 from autoscaler.backtest.policy_specs import names
 from autoscaler.backtest.results.rows import FORMER_POLICY_NAMES
+from autoscaler.backtest.world.days import Days
 from autoscaler.backtest.world.scenario import BacktestScenario, find_scenario, standard
 from autoscaler.config.loader import read
 from autoscaler.errors import UserError
@@ -28,11 +29,12 @@ class BacktestOptions(Struct, frozen=True, kw_only=True):
     scenarios: tuple[str, ...]  # files, or names of standard ones; empty: all of those
     rule: ConfiguredRule | None = None  # of the configuration
     seeds: int
-    sweep: bool  # also all other settings, with the first seed
+    sweep: bool  # also all other settings
     json: Path | None
     report: Path | None
     workers: int | None  # None: one for each core
     gaps: Gaps = Gaps.ZERO  # what missing bins of a file mean
+    days: Days = Days()  # of traces that are longer than a day
 
 
 def chosen_scenarios(
@@ -98,3 +100,23 @@ def chosen_rule(
     for warning in written.warnings:
         warn(warning)
     return configured_rule(written, name)
+
+
+def chosen_days(text: str) -> Days:
+    """The days of traces that are longer than a day.
+
+    >>> chosen_days("7")
+    Days(whole=True, last=7)
+
+    Raises:
+        UsageError: it is neither a word nor a number of days.
+    """
+    if text == "hardest":
+        return Days()
+    if text == "all":
+        return Days(whole=True)
+    if text.isascii() and text.isdigit() and int(text) > 0:
+        return Days(whole=True, last=int(text))
+    raise UsageError(
+        f"--days must be hardest, all, or how many days at the end of each trace, not {text!r}"
+    )

@@ -21,6 +21,12 @@ from autoscaler.backtest.baselines.ray_serve import RayServe
 from autoscaler.backtest.baselines.sizing import round_up
 from autoscaler.backtest.baselines.static import AT_MEAN, AT_PEAK, Static, for_load, true_loads
 from autoscaler.backtest.baselines.threshold import ThresholdStep
+from autoscaler.backtest.configuration_text import (
+    adaptive_allocations_call,
+    installed_rule,
+    slo_rule,
+    utilisation_rule,
+)
 from autoscaler.backtest.configured_rule import ConfiguredRule
 from autoscaler.backtest.drivers import as_configured
 from autoscaler.backtest.oracle.outlooks import Outlook, known_outlooks, usual_outlooks
@@ -68,6 +74,7 @@ class Runtime(Enum):
 
 Build = Callable[[float, RunInputs], AnyPolicy]
 Foresee = Callable[[RunInputs], Sequence[Outlook | None]]
+Configure = Callable[[float, BacktestScenario], str]
 
 
 class PolicySpec(Struct, frozen=True, kw_only=True):
@@ -85,6 +92,7 @@ class PolicySpec(Struct, frozen=True, kw_only=True):
         None  # of the cluster, if adaptive allocations are needed; None: the scenario's
     )
     rule: ConfiguredRule | None = None  # the rule that it is, instead of a policy with defaults
+    configure: Configure | None = None  # how to use it with this program; None: not at all
 
     def setting(self, value: float) -> str:
         """The setting in a result row.
@@ -94,6 +102,22 @@ class PolicySpec(Struct, frozen=True, kw_only=True):
         """
         return f"{self.parameter}={value:g}" if self.parameter else ""
 
+    def default_in(self, scenario: BacktestScenario) -> float:
+        """The default of the parameter. That of an SLO target is the scenario's."""
+        return scenario.slo_target if self.parameter == SLO_TARGET else self.default
+
+    def configuration(self, value: float, scenario: BacktestScenario) -> str:
+        """How an operator gets this policy with this value; empty: not in this scenario."""
+        if self.configure is None or not _is_of_version(self, scenario):
+            return ""
+        return self.configure(value, scenario)
+
+
+def _is_of_version(spec: PolicySpec, scenario: BacktestScenario) -> bool:
+    """Whether the cluster of the scenario has the adaptive allocations of the policy."""
+    major = spec.version is not None and spec.version.partition(".")[0]
+    return major in (False, scenario.version.partition(".")[0])
+
 
 SLO_TARGET = "share"
 """The parameter of policies that know the SLO, which is its target, as results name it."""
@@ -102,6 +126,9 @@ _WITH_SCALER = "9.3.0"
 
 _BUSY = (0.4, 0.55, 0.7, 0.85, 0.97)
 """Targets of utilisation, all below 1."""
+
+_BUSY_TO_CHOOSE = (0.4, 0.5, 0.55, 0.6, 0.65, 0.7, 0.8, 0.9)
+"""The same for `utilisation`: closer, because a back-test names the cheapest that meets the SLO."""
 
 _LOW_TO_HIGH = 0.3 / 0.8
 """Ratio of the lower threshold to the upper. With a larger ratio, a step down could cause a step
@@ -189,6 +216,7 @@ POLICY_SPECS: Mapping[str, PolicySpec] = MappingProxyType(
             default=0.99,
             sweep=(0.5, 0.9, 0.97, 0.99, 0.998),
             build=_slo,
+            configure=slo_rule,
         ),
         "slo-bounds": PolicySpec(
             title="autoscaler, policy slo, mode bounds",
@@ -199,24 +227,28 @@ POLICY_SPECS: Mapping[str, PolicySpec] = MappingProxyType(
             build=_slo,
             mode=Mode.BOUNDS,
             version=_WITH_SCALER,
+            configure=lambda target, scenario: slo_rule(target, scenario, Mode.BOUNDS),
         ),
         "utilisation": PolicySpec(
             title="autoscaler, policy utilisation",
             runtime=Runtime.DAEMON,
             parameter="target",
             default=ScalingTable().target_utilisation,
-            sweep=_BUSY,
+            sweep=_BUSY_TO_CHOOSE,
             build=_utilisation,
+            configure=utilisation_rule,
         ),
         "adaptive-8.16": PolicySpec(
             title="Elasticsearch 8.16, adaptive allocations",
             runtime=Runtime.CLUSTER,
             version="8.16.0",
+            configure=adaptive_allocations_call,
         ),
         "adaptive-9": PolicySpec(
             title="Elasticsearch 9, adaptive allocations",
             runtime=Runtime.CLUSTER,
             version=_WITH_SCALER,
+            configure=adaptive_allocations_call,
         ),
         "hpa": _utilisation_target(
             "Kubernetes HPA",
@@ -307,7 +339,10 @@ def names() -> tuple[str, ...]:
 def rule_spec(rule: ConfiguredRule) -> PolicySpec:
     """A rule of the operator's configuration."""
     return PolicySpec(
-        title=f"rule {rule.name} of {rule.written.file}", runtime=Runtime.DAEMON, rule=rule
+        title=f"rule {rule.name} of {rule.written.file}",
+        runtime=Runtime.DAEMON,
+        rule=rule,
+        configure=lambda *_: f"# the rule {rule.name} of {rule.written.file}, as it is",
     )
 
 
@@ -320,6 +355,7 @@ def policy_spec(name: str) -> PolicySpec:
         title=f"{name}, installed",
         runtime=Runtime.DAEMON,
         build=lambda _, inputs: _installed(name, inputs.scenario),
+        configure=lambda _, scenario: installed_rule(name, scenario),
     )
 
 

@@ -4,14 +4,20 @@ import math
 from collections.abc import Iterator, Sequence
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from autoscaler.backtest.options import BacktestOptions
-from autoscaler.backtest.policy_specs import DEFAULT_POLICIES, policy_spec
+from autoscaler.backtest.policy_specs import (
+    DEFAULT_POLICIES,
+    PolicySpec,
+    Runtime,
+    policy_spec,
+    rule_spec,
+)
 from autoscaler.backtest.results.rows import Trial
 from autoscaler.backtest.trial import TrialRunner, TrialSpec
-from autoscaler.backtest.world.scenario import BacktestScenario
+from autoscaler.backtest.world.days import PlayedDay
 from autoscaler.backtest.world.workload import workload_of
-from autoscaler.simulation.traces import Trace
 
 TASKS_A_WORKER = 4
 """Minimum tasks for each worker. 4, so that workers finish at nearly the same time."""
@@ -20,56 +26,57 @@ TASKS_A_WORKER = 4
 class Task(Struct, frozen=True, kw_only=True):
     """Policies to run on the same requests."""
 
-    trace: Trace
-    scenario: BacktestScenario
+    played: PlayedDay
     seed: int
     entries: tuple[TrialSpec, ...]
 
     @property
     def name(self) -> str:
-        return f"{self.trace.name}, {self.scenario.name}, seed {self.seed}"
+        return f"{self.played.trace.name}, {self.played.scenario.name}, seed {self.seed}"
 
 
 def run_task(task: Task) -> list[Trial]:
     """Run the policies of a task."""
-    workload = workload_of(task.trace, task.scenario, task.seed)
-    runner = TrialRunner(task.scenario, workload, task.seed)
-    return [runner.run(entry) for entry in task.entries]
+    played = task.played
+    workload = workload_of(played.trace, played.scenario, task.seed)
+    runner = TrialRunner(played.scenario, workload, task.seed)
+    return [_on_day(runner.run(entry), played) for entry in task.entries]
 
 
-def tasks_of(
-    options: BacktestOptions,
-    traces: Sequence[Trace],
-    scenarios: Sequence[BacktestScenario],
-    workers: int,
-) -> Iterator[Task]:
+def _on_day(trial: Trial, played: PlayedDay) -> Trial:
+    row = replace(trial.row, recording=played.recording, day=played.day)
+    return replace(trial, row=row)
+
+
+def tasks_of(options: BacktestOptions, played: Sequence[PlayedDay], workers: int) -> Iterator[Task]:
     """All runs. Those on the same requests are one task, or several if there are few."""
-    groups = len(traces) * len(scenarios) * options.seeds
-    parts = math.ceil(TASKS_A_WORKER * workers / groups)
-    for trace in traces:
-        for scenario in scenarios:
-            for seed in range(1, options.seeds + 1):
-                entries = tuple(entries_of(options, first=seed == 1))
-                size = math.ceil(len(entries) / parts)
-                for begin in range(0, len(entries), size):
-                    yield Task(
-                        trace=trace,
-                        scenario=scenario,
-                        seed=seed,
-                        entries=entries[begin : begin + size],
-                    )
+    parts = math.ceil(TASKS_A_WORKER * workers / (len(played) * options.seeds))
+    for each in played:
+        for seed in range(1, options.seeds + 1):
+            entries = tuple(entries_of(options, first=seed == 1))
+            size = math.ceil(len(entries) / parts)
+            for begin in range(0, len(entries), size):
+                yield Task(played=each, seed=seed, entries=entries[begin : begin + size])
+
+
+def policies_of(options: BacktestOptions) -> Iterator[tuple[str, PolicySpec]]:
+    """The names and policies to run: the rule, and those chosen or the default ones."""
+    if options.rule is not None:
+        yield options.rule.policy, rule_spec(options.rule)
+    for name in options.policies or (DEFAULT_POLICIES if options.rule is None else ()):
+        yield name, policy_spec(name)
 
 
 def entries_of(options: BacktestOptions, *, first: bool) -> Iterator[TrialSpec]:
-    """The runs of one seed: default settings, and with the `first` all settings of a sweep."""
+    """The runs of one seed: default settings, and those of a sweep.
+
+    Only the policies of this program are swept with other seeds than the `first`: an operator can
+    choose among their settings.
+    """
     with_timeline = first and options.report is not None
-    if options.rule is not None:
-        name = options.rule.policy
-        yield TrialSpec(policy=name, rule=options.rule, with_timeline=with_timeline)
-    for name in options.policies or (DEFAULT_POLICIES if options.rule is None else ()):
-        yield TrialSpec(policy=name, with_timeline=with_timeline)
-        tried = policy_spec(name)
-        if first and options.sweep:
+    for name, tried in policies_of(options):
+        yield TrialSpec(policy=name, rule=tried.rule, with_timeline=with_timeline)
+        if options.sweep and (first or tried.runtime is Runtime.DAEMON):
             for value in tried.sweep:
                 if value != tried.default:
                     yield TrialSpec(policy=name, value=value)

@@ -20,7 +20,6 @@ from autoscaler.backtest.drivers import (
 from autoscaler.backtest.oracle.rate_oracle import RateOracle
 from autoscaler.backtest.oracle.search import Oracle
 from autoscaler.backtest.policy_specs import (
-    SLO_TARGET,
     PolicySpec,
     RunInputs,
     Runtime,
@@ -200,11 +199,8 @@ class TrialRunner:
         )
 
     def _value(self, trial: TrialSpec) -> float:
-        """The value of the parameter. The default of an SLO target is that of the scenario."""
-        if trial.value is not None:
-            return trial.value
-        policy = trial.spec
-        return self._scenario.slo_target if policy.parameter == SLO_TARGET else policy.default
+        """The value of the parameter."""
+        return trial.spec.default_in(self._scenario) if trial.value is None else trial.value
 
     def _oracle(self, name: str) -> Oracle | RateOracle:
         """The oracle of that name. Its tables and outlooks are made once, for all SLO targets."""

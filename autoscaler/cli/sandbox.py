@@ -132,6 +132,14 @@ def demo(trace: Path | None, speed: float, duration: float, *, keep_running: boo
     help="Missing bins of a TRACE file: zero: there were no requests; refuse: end with an error.",
 )
 @click.option(
+    "--days",
+    default="hardest",
+    show_default=True,
+    metavar="hardest|all|N",
+    help="Of traces longer than a day: the 24 hours that vary most, each day, or each of the last "
+    "N days.",
+)
+@click.option(
     "--seeds",
     type=click.IntRange(1, 1000),
     default=1,
@@ -141,7 +149,8 @@ def demo(trace: Path | None, speed: float, duration: float, *, keep_running: boo
 @click.option(
     "--sweep/--no-sweep",
     default=None,
-    help="Whether to run other settings of each policy as well, once, to draw frontiers."
+    help="Whether to run other settings of each policy as well: those of this program with every "
+    "seed, to find the cheapest that meets the SLO, the others once, to draw frontiers."
     "  [default: only with --report]",
 )
 @click.option(
@@ -156,6 +165,7 @@ def backtest(
     config: Path | None,
     rule: str | None,
     gaps: str,
+    days: str,
     sweep: bool | None,
     **given: Any,
 ) -> None:
@@ -170,7 +180,12 @@ def backtest(
 
     try:
         from autoscaler.backtest.command import backtest as run_all
-        from autoscaler.backtest.options import BacktestOptions, chosen_policies, chosen_rule
+        from autoscaler.backtest.options import (
+            BacktestOptions,
+            chosen_days,
+            chosen_policies,
+            chosen_rule,
+        )
         from autoscaler.simulation.trace_files import Gaps
     except ImportError as absent:
         raise UserError(
@@ -182,6 +197,7 @@ def backtest(
         policies=chosen_policies(policies, warn),
         rule=chosen_rule(config, rule, os.environ, warn),
         gaps=Gaps(gaps),
+        days=chosen_days(days),
         sweep=given["report"] is not None if sweep is None else sweep,
         **given,
     )

@@ -17,6 +17,7 @@ from autoscaler.backtest.options import BacktestOptions
 from autoscaler.backtest.policy_specs import DEFAULT_POLICIES, POLICY_SPECS
 from autoscaler.backtest.results.file import read
 from autoscaler.backtest.tasks import TASKS_A_WORKER, entries_of, tasks_of
+from autoscaler.backtest.world.days import Days, played_days
 from autoscaler.backtest.world.scenario import STANDARD, find_scenario
 from autoscaler.backtest.world.traces import find_traces
 from autoscaler.cli import main
@@ -215,6 +216,12 @@ class TestSweeps:
         ] * 2
         assert len([row for row in rows if row["policy"] == "adaptive-9"]) == 2
 
+    def test_the_policies_of_this_program_are_swept_with_every_seed(self):
+        rows = rows_of("load.csv", "--policy", "utilisation", "--sweep", "--seeds", 2)
+        found = [(row["seed"], row["setting"]) for row in rows]
+        sweep = [f"target={value:g}" for value in POLICY_SPECS["utilisation"].sweep]
+        assert sorted(found) == sorted((seed, each) for seed in (1, 2) for each in sweep)
+
     @pytest.mark.parametrize(
         ("arguments", "runs"),
         [
@@ -228,6 +235,84 @@ class TestSweeps:
         assert len(rows_of("load.csv", "--policy", "static-mean", *arguments)) == runs
 
 
+LONG_SCENARIO = SCENARIO.replace('window = "10m"', 'window = "24h"').replace("= 1\n", "= 0.01\n")
+
+
+class TestDays:
+    """Traces of several days."""
+
+    @pytest.fixture(autouse=True)
+    def long_traces(self, folder):
+        """Bins of an hour, the second day without a request; a trace of three days, and one of two
+        and a half."""
+        counts = [0 if 24 <= hour < 48 else 7200 + 500 * (hour % 7) for hour in range(72)]
+        rows = [f"{3600 * hour},{count}" for hour, count in enumerate(counts)]
+        (folder / "days.csv").write_text("\n".join(["t_seconds,requests", *rows, ""]))
+        (folder / "half.csv").write_text("\n".join(["t_seconds,requests", *rows[:60], ""]))
+        (folder / "long.toml").write_text(LONG_SCENARIO)
+
+    def rows(self, *arguments):
+        return rows_of("days.csv", "--policy", "utilisation", "--scenario", "long.toml", *arguments)
+
+    def test_the_hardest_day_is_the_default(self):
+        (row,) = self.rows()
+        assert row["trace"] == "days"
+        assert "day" not in row
+
+    @pytest.mark.parametrize(("days", "expected"), [("all", [1, 3]), ("2", [3]), ("9", [1, 3])])
+    def test_each_day_with_requests_is_a_run(self, days, expected):
+        rows = self.rows("--days", days)
+        assert [row["day"] for row in rows] == expected
+        assert [row["trace"] for row in rows] == [f"days, day {day}" for day in expected]
+        assert {row["recording"] for row in rows} == {"days"}
+        assert {row["simulated_s"] for row in rows} == {86_400.0}
+
+    def test_part_of_a_day_at_the_end_is_not_run(self):
+        arguments = ["--policy", "utilisation", "--scenario", "long.toml", "--days", "all"]
+        assert [row["day"] for row in rows_of("half.csv", *arguments)] == [1]
+
+    def test_the_output_says_which_days_were_run(self):
+        shown = done("days.csv", "--policy", "utilisation,slo", "--scenario", "long.toml")
+        assert "Only the hardest day was simulated of days (3 whole days)" in shown.stdout
+        arguments = ["--policy", "utilisation,slo", "--scenario", "long.toml", "--days", "all"]
+        assert "Day 1 of a trace is the first 24 hours" in done("days.csv", *arguments).stdout
+
+    def test_the_window_of_the_scenario_must_be_a_day(self):
+        result = invoke("days.csv", "--policy", "utilisation", "--days", "all")
+        assert result.exit_code == 2
+        assert "the scenario small sets trace.window or trace.start" in result.stderr
+
+    @pytest.mark.parametrize("days", ["0", "-1", "some", "1.5", "²"])
+    def test_other_texts_are_refused(self, days):
+        result = invoke("days.csv", "--policy", "utilisation", f"--days={days}")
+        assert result.exit_code == 2
+        assert "--days must be hardest, all, or how many days" in result.stderr
+
+
+class TestChoices:
+    """The cheapest setting that met the SLO in every case."""
+
+    def test_the_terminal_the_file_and_the_page_have_it(self, folder):
+        arguments = ["load.csv", "--policy", "slo,utilisation,hpa", "--sweep", "--seeds", "2"]
+        shown = done(*arguments, "--json", "rows.json", "--report", "page.html").stdout
+        results = read(folder / "rows.json")
+        (choice,) = results.choices
+        assert (choice.scenario, choice.load, choice.days, choice.seeds) == ("small", "load", 1, 2)
+        tried = [name for name in ("slo", "utilisation") for _ in POLICY_SPECS[name].sweep]
+        assert sorted(each.policy for each in choice.settings) == tried
+        cheapest = choice.cheapest
+        assert cheapest is not None
+        assert cheapest.met == cheapest.cases == 2
+        assert f"✓ {cheapest.policy} {cheapest.setting}" in shown
+        for text in (shown, (folder / "page.html").read_text()):
+            assert "Which setting for load? 2 cases (1 day, 2 seeds)" in text
+            assert "met the SLO in all 2 cases" in text
+        assert choice.configuration.splitlines()[-1] in shown
+
+    def test_one_setting_is_no_choice(self):
+        assert "Which setting" not in done("load.csv", "--policy", "slo,hpa").stdout
+
+
 def options(**given):
     fields = {
         "traces": ("load.csv",), "policies": (), "scenarios": (), "seeds": 1, "sweep": False,
@@ -238,8 +323,9 @@ def options(**given):
 
 class TestTasks:
     def tasks(self, workers, **given):
-        traces = [source.read() for source in find_traces(["load.csv"])]
-        return list(tasks_of(options(**given), traces, [find_scenario("small.toml")], workers))
+        (source,) = find_traces(["load.csv"])
+        played = list(played_days(source.read(), find_scenario("small.toml"), Days()))
+        return list(tasks_of(options(**given), played, workers))
 
     def test_few_groups_are_split_for_all_workers(self):
         tasks = self.tasks(2)

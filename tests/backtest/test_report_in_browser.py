@@ -6,8 +6,10 @@ import subprocess
 
 import pytest
 
+from autoscaler.backtest.results.choice import choices
 from autoscaler.backtest.results.report import render
 from autoscaler.backtest.results.rows import Trial
+from tests.backtest.results.test_choice import THREE_DAYS, USABLE, days, run
 from tests.backtest.synthetic import SKILLS, report, row, trials
 
 pytestmark = pytest.mark.skipif(
@@ -86,6 +88,37 @@ def test_without_timelines_and_with_one_policy_the_page_is_drawn(drawn):
     page = drawn(render(report(trials=found)))
     assert content(page, "p", "error") == ""
     assert page.count('class="plot js-plotly-plot"') == 3
+
+
+def with_choices(rows):
+    found = [Trial(row=each) for each in rows]
+    return render(report(trials=found, choices=choices(rows, USABLE), notes=("Day 1 is a day.",)))
+
+
+def test_the_choice_of_the_trace_is_drawn_with_all_its_days(drawn):
+    page = drawn(with_choices(THREE_DAYS))
+    assert content(page, "p", "error") == ""
+    section = content(page, "section", "choice-section")
+    assert section.count("<tr>") == 1 + 4
+    assert "<td>utilisation target=0.5 ◀ cheapest</td>" in section.replace(' class="met"', "")
+    assert "<strong>Cheapest: </strong>utilisation target=0.5 met the SLO in all 3" in section
+    assert "<pre>at 0.5</pre>" in section
+    assert "Day 1 is a day." in section
+
+
+def test_the_choice_of_another_trace_is_drawn_with_it_and_that_of_all_traces_stays(drawn):
+    other = (("slo", "share=0.99", 9.0, 0.0), ("utilisation", "target=0.7", 8.0, 0.0))
+    rows = [*THREE_DAYS, *(run(NASTY, 1, *each) for each in other)]
+    section = content(drawn(with_choices(rows)), "section", "choice-section")
+    shown = NASTY.replace("<", "&lt;").replace(">", "&gt;")
+    assert f"Which setting for {shown}?" in section
+    assert "Which setting for all traces together?" in section
+    assert "Which setting for week?" not in section
+
+
+def test_without_a_setting_to_choose_there_is_no_such_section(drawn):
+    page = drawn(render(report(trials=[Trial(row=each) for each in days("hpa", "", 9.0, 0.0)])))
+    assert re.search(r'<section id="choice-section" hidden="">', page)
 
 
 def test_the_factors_of_the_hours_are_drawn_if_the_references_were_run(drawn):

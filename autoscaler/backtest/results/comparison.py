@@ -35,6 +35,15 @@ Pair = tuple[str, str]
 """Trace and scenario."""
 
 
+def within_budget(violation_fraction: float, target: float) -> bool:
+    """Whether a fraction of late requests is within the error budget of an SLO target.
+
+    >>> within_budget(0.01, 0.99)
+    True
+    """
+    return violation_fraction <= 1.0 - target + _ROUNDING
+
+
 class Mean(Value, frozen=True):
     """A mean over seeds, and half the width of its 95% confidence interval."""
 
@@ -69,7 +78,7 @@ class Aggregate(Value, frozen=True, kw_only=True):
     def meets(self, target: float) -> bool:
         """Whether the SLO is met on the pair, with the target of a rule that states an SLO."""
         stated = target if self.slo_target is None else self.slo_target
-        return self.violation_fraction.value <= 1.0 - stated + _ROUNDING
+        return within_budget(self.violation_fraction.value, stated)
 
 
 class CostAtTarget(Value, frozen=True):

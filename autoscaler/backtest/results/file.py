@@ -9,6 +9,7 @@ from typing import Any, NoReturn
 import msgspec
 from msgspec import Struct
 
+from autoscaler.backtest.results.choice import Choice
 from autoscaler.backtest.results.rows import FORMER_POLICY_NAMES, ResultRow
 from autoscaler.errors import InputError, UserError
 
@@ -41,6 +42,8 @@ class Results(Struct, frozen=True, kw_only=True):
     made_at: str  # ISO 8601
     scenarios: Mapping[str, Mapping[str, Fact]]  # by name
     missing: int = 0  # runs that failed or were interrupted
+    notes: tuple[str, ...] = ()  # which days of the traces were simulated
+    choices: tuple[Choice, ...] = ()  # the settings that an operator can use, compared
     rows: tuple[ResultRow, ...]
 
 

@@ -14,6 +14,8 @@ from typing import Any
 import msgspec
 from msgspec import Struct
 
+from autoscaler.backtest.results.choice import Choice
+from autoscaler.backtest.results.choice_text import choice_text
 from autoscaler.backtest.results.comparison import (
     ORACLE,
     SLO_TARGET,
@@ -28,7 +30,7 @@ from autoscaler.backtest.results.rows import Timeline, Trial
 from autoscaler.backtest.results.summary import summarise
 from autoscaler.errors import UserError
 
-SCRIPTS = ("words.js", "plots.js", "tables.js", "report.js")
+SCRIPTS = ("words.js", "plots.js", "tables.js", "choices.js", "report.js")
 _FOLDER = resources.files(__package__) / "page"
 _FIGURES = 4
 """Significant digits of timelines, enough for a plot and half the size of the page."""
@@ -53,6 +55,8 @@ class Report(Struct, frozen=True, kw_only=True):
     shown: Sequence[str]  # policies that the plots show at first
     adaptive: str = "adaptive-9"  # the policy at whose cost the others are compared
     trials: Sequence[Trial]
+    choices: Sequence[Choice] = ()
+    notes: Sequence[str] = ()  # which days of the traces were simulated
 
 
 def plotly_js() -> str:
@@ -118,6 +122,19 @@ def _data(report: Report) -> dict[str, Any]:
             )
             for scenario in sorted({each.scenario for each in found})
         },
+        "choices": [
+            {
+                "scenario": each.scenario,
+                "load": each.load,
+                "traces": [
+                    *(day.day for day in each.settings[0].days),
+                    *(day for day, _ in each.infeasible),
+                ],
+                **msgspec.to_builtins(choice_text(each)),
+            }
+            for each in report.choices
+        ],
+        "notes": list(report.notes),
         "splits": {
             scenario: msgspec.to_builtins(
                 hours_splits([each for each in found if each.scenario == scenario], targets=targets)

@@ -49,6 +49,13 @@ class ResultRow(Struct, frozen=True, kw_only=True, omit_defaults=True):
     elapsed_s: float  # computing time
     slo_target: float | None = None  # of a rule that states an SLO; None: that of the scenario
     slo_wait_s: float | None = None  # likewise
+    recording: str | None = None  # the trace of which `trace` is one day; None: not divided
+    day: int | None = None  # which, from 1
+
+    @property
+    def load(self) -> str:
+        """The trace, of one or several days."""
+        return self.trace if self.recording is None else self.recording
 
 
 class Timeline(Struct, frozen=True, kw_only=True):

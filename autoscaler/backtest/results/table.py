@@ -1,25 +1,21 @@
 """Results on a terminal: every policy on each trace, or a summary over many traces."""
 
-import math
 from collections.abc import Iterable, Mapping, Sequence
 
-from rich import box
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from autoscaler.backtest.results.comparison import SLO_TARGET, Aggregate, Mean, aggregates
 from autoscaler.backtest.results.hours_split import HoursSplit, hours_splits
+from autoscaler.backtest.results.quantities import attainment, seconds
 from autoscaler.backtest.results.rows import ResultRow
 from autoscaler.backtest.results.summary import PolicySummary, Summary, summarise
+from autoscaler.backtest.results.terminal import NARROW_BELOW, plain_table
 from autoscaler.core.units import duration_text
 
 MAX_LINES = 60
 """Lines of the full table. With more, only the summary is shown."""
-
-NARROW_BELOW = 100
-"""Columns of the terminal below which headings have two lines. The table has 83 to 100 with
-headings of one line, depending on the names of traces and on the number of seeds."""
 
 
 def show(
@@ -79,7 +75,7 @@ def in_full(
     scenario: str, aggregates: Iterable[Aggregate], target: float, *, narrow: bool = False
 ) -> Table:
     """A line for each policy on each trace of one scenario; `narrow`: headings have two lines."""
-    table = _table(
+    table = plain_table(
         f"{scenario}: SLO target {100.0 * target:.4g}%",
         "✓ SLO met  ✗ not met  - never served  ± 95% confidence interval over seeds",
     )
@@ -108,18 +104,6 @@ def in_full(
     return table
 
 
-def _table(title: str, caption: str) -> Table:
-    return Table(
-        box=box.SIMPLE_HEAD,
-        padding=(0, 1, 0, 0),
-        pad_edge=False,
-        title=Text(title, style="bold"),
-        title_justify="left",
-        caption=Text(caption),
-        caption_justify="left",
-    )
-
-
 def _by_violations(aggregate: Aggregate) -> tuple[str, float, float, str]:
     """By trace; the fewest violations first, then the cheapest."""
     rank = aggregate.violation_fraction.value, aggregate.allocation_hours.value
@@ -131,7 +115,7 @@ def in_short(summary: Summary) -> Table:
     references = list(
         dict.fromkeys(name for each in summary.policies for name in each.relative_cost)
     )
-    table = _table(
+    table = plain_table(
         "All traces together",
         "SLO met: traces on which the SLO was met. Hours, × policy: allocation-hours that just "
         "meet the SLO, as a multiple of that policy's; geometric mean over the traces in brackets",
@@ -156,7 +140,7 @@ def in_short(summary: Summary) -> Table:
 
 def in_factors(splits: Iterable[HoursSplit]) -> Table:
     """A line for each policy: its hours as a multiple of the oracle's, and the factors of that."""
-    table = _table(
+    table = plain_table(
         "Why more hours than the oracle",
         "On the traces on which the policy and all references meet the SLO: hours = chance x rate "
         "x policy. Chance: the requests are not known. Rate: nor is the rate to come. Policy: all "
@@ -187,25 +171,6 @@ def _print_infeasible(console: Console, summary: Summary) -> None:
         names = ", ".join(f"{trace} ({scenario})" for trace, scenario in summary.infeasible)
         text = f"No policy meets the SLO on these, so the summary excludes them: {names}"
         console.print(Text(text))
-
-
-def seconds(wait_s: float | None) -> str:
-    """
-    >>> seconds(0.0771), seconds(12.34), seconds(754.0), seconds(None)
-    ('77 ms', '12 s', '13 min', '-')
-    """
-    return "-" if wait_s is None else duration_text(wait_s)
-
-
-def attainment(violation_fraction: float) -> str:
-    """The percentage of requests that met the SLO, rounded down: 100 means all of them.
-
-    >>> attainment(0.000_01), attainment(0.0)
-    ('99.99', '100')
-    """
-    if violation_fraction == 0.0:
-        return "100"
-    return f"{math.floor(1e4 * (1.0 - violation_fraction) + 1e-6) / 100.0:.2f}"
 
 
 def _attainment(violation_fraction: Mean, *, met: bool) -> Text:

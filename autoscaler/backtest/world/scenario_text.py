@@ -4,8 +4,11 @@ from autoscaler.backtest.world.scenario import BacktestScenario
 from autoscaler.core.units import duration_text, percent_text
 
 
-def scenario_text(scenario: BacktestScenario) -> dict[str, str]:
+def scenario_text(scenario: BacktestScenario, *, whole_days: bool = False) -> dict[str, str]:
     """The facts by subject.
+
+    Args:
+        whole_days: whether each day of a longer trace is simulated, instead of its hardest day.
 
     >>> from autoscaler.backtest.world.scenario import standard
     >>> print(scenario_text(standard()[0])["SLO"])
@@ -26,7 +29,7 @@ def scenario_text(scenario: BacktestScenario) -> dict[str, str]:
         f"{scenario.retry_share:.0%} of the failed requests are retried once, "
         f"{duration_text(scenario.retry_after_s)} later",
         "queue": f"{scenario.queue_capacity:,} requests on each node; more are rejected",
-        "load": _load(scenario),
+        "load": _load(scenario, whole_days),
         "cluster": f"Elasticsearch {scenario.version}, "
         f"polled every {duration_text(scenario.poll_interval_s)} by the daemon",
     }
@@ -48,9 +51,11 @@ def _warm_up(scenario: BacktestScenario) -> str:
     return f"{scenario.warm_up_factor:g} times the service time for the first {duration}"
 
 
-def _load(scenario: BacktestScenario) -> str:
+def _load(scenario: BacktestScenario, whole_days: bool) -> str:
     scale, part = scenario.scale, "the whole trace"
-    if scenario.hours is not None:
+    if whole_days:
+        part = "whole days of the trace, each for itself"
+    elif scenario.hours is not None:
         begin = "the hardest" if scenario.start_h is None else f"from hour {scenario.start_h:g} on,"
         part = f"{begin} {scenario.hours:g} hours of the trace"
     if scale.allocations is None:

@@ -35,6 +35,8 @@ function start() {
   }
 
   function drawTrace() {
+    const choices = data.choices.filter((each) => each.scenario === scenario.value);
+    drawChoices(by("choice-section"), by("choices"), choices, pairs()[trace.selectedIndex]);
     const { slo_target: target, slo_wait_s: limit } = chosen();
     const pair = pairs()[trace.selectedIndex];
     by("chosen").textContent = pair.trace;
@@ -58,6 +60,7 @@ function start() {
 
   offer(scenario, data.scenarios.map(({ name }) => name));
   fillList(by("policies"), data.policies.map(({ name, about }) => [name, about]));
+  by("notes").textContent = data.notes.join(" ");
   drawScenario();
 }
 

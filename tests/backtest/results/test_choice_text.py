@@ -1,0 +1,151 @@
+"""A choice in words, and on a terminal."""
+
+import io
+
+import pytest
+from rich.console import Console
+
+from autoscaler.backtest.results.choice import choices
+from autoscaler.backtest.results.choice_table import MAX_CHOICES, show
+from autoscaler.backtest.results.choice_text import choice_text
+from tests.backtest.results.test_choice import (
+    IN_TIME,
+    LATE,
+    THREE_DAYS,
+    USABLE,
+    days,
+    run,
+)
+
+NASTY = "[bold]week[/bold]"
+
+
+def text_of(rows, **given):
+    (choice,) = choices(rows, USABLE, **given)
+    return choice_text(choice)
+
+
+def paragraph(rows, subject):
+    return next(each.text for each in text_of(rows).paragraphs if each.subject == subject)
+
+
+def printed(rows, width=100, notes=()):
+    console = Console(file=io.StringIO(), width=width, force_terminal=False)
+    show(console, choices(rows, USABLE), notes)
+    return console.file.getvalue()
+
+
+class TestCheapest:
+    def test_it_is_compared_with_the_default(self):
+        assert paragraph(THREE_DAYS, "Cheapest") == (
+            "utilisation target=0.5 met the SLO in all 3 cases, with 75.0 allocation-hours for the "
+            "3 days. slo share=0.99 (default) met it in 3 of 3, with 90.0 (20% more)."
+        )
+
+    def test_it_may_be_the_default(self):
+        rows = [run("one", 1, "slo", "share=0.99", 9.0, IN_TIME)]
+        assert paragraph(rows, "Cheapest") == (
+            "slo share=0.99 (default) met the SLO in the only case, with 9.0 allocation-hours."
+        )
+
+    def test_without_one_the_best_and_its_worst_day_are_named(self):
+        rows = [
+            *days("slo", "share=0.99", 30.0, [IN_TIME, IN_TIME, LATE]),
+            *days("utilisation", "target=0.7", 10.0, LATE),
+        ]
+        assert paragraph(rows, "Cheapest") == (
+            "no policy and setting in the table met the SLO in all 3 cases. slo share=0.99 "
+            "(default) met it in 2 of 3; its worst day was week, day 3, with an attainment of "
+            "98.00%."
+        )
+        assert text_of(rows).configuration == ""
+
+
+class TestOtherDays:
+    def test_it_says_how_the_choice_does_on_days_left_out(self):
+        assert paragraph(THREE_DAYS, "Other days").startswith(
+            "each day was left out once, and the setting chosen by the others. The setting chosen "
+            "met the SLO on the day left out in 2 of 3 repetitions; slo at its default, in 3."
+        )
+
+    def test_of_one_day_it_says_seeds(self):
+        rows = [run("one", seed, "slo", "share=0.99", 9.0, IN_TIME) for seed in (1, 2)]
+        assert paragraph(rows, "Other seeds").startswith("each seed was left out once")
+
+    def test_it_says_what_the_cheapest_does_not_know(self):
+        assert "utilisation does not know the SLO" in paragraph(THREE_DAYS, "Other days")
+        rows = [*days("slo", "share=0.99", 30.0, 0.0), *days("slo", "share=0.97", 20.0, 0.0)]
+        assert "A target below that of the SLO" in paragraph(rows, "Other days")
+
+
+class TestCertainty:
+    @pytest.mark.parametrize(
+        ("number", "part"),
+        [
+            (1, "one day shows nothing about other days"),
+            (3, "meets it on 3 of 3 days with a probability of 73%"),
+            (3, "more than 63% of such days; to exclude one day in ten takes 29 days."),
+            (30, "meets it on 30 of 30 days with a probability of 4.2%"),
+            (30, "more than 9.5% of such days. "),
+        ],
+    )
+    def test_it_states_what_so_few_days_can_show(self, number, part):
+        assert part in paragraph(days("slo", "share=0.99", 9.0, [0.0] * number), "Certainty") + " "
+
+    def test_one_seed_may_be_chance(self):
+        assert "With one seed, chance may decide" in paragraph(THREE_DAYS, "Certainty")
+        rows = days("slo", "share=0.99", 30.0, IN_TIME, seeds=(1, 2))
+        assert "they are no other days" in paragraph(rows, "Certainty")
+
+    def test_the_choice_among_several_is_said_to_look_better(self):
+        assert "The cheapest of 4 settings" in paragraph(THREE_DAYS, "Certainty")
+        assert "looks better" not in paragraph(days("slo", "share=0.99", 9.0, 0.0), "Certainty")
+
+
+class TestTable:
+    def test_a_line_has_all_figures(self):
+        (line,) = [each for each in text_of(THREE_DAYS).lines if each.cells[0] == "slo share=0.97"]
+        assert line.cells[1:] == ("2 of 3", "day 2", "98.00", "60.0", "0.67")
+        assert (line.met, line.cheapest) == (False, False)
+        assert [each.cells[0] for each in text_of(THREE_DAYS).lines if each.cheapest] == [
+            "utilisation target=0.5"
+        ]
+
+    def test_every_line_has_a_cell_for_each_heading(self):
+        for rows in (THREE_DAYS, [run("one", 1, "utilisation", "target=0.7", 9.0, 0.0)]):
+            text = text_of(rows)
+            assert {len(line.cells) for line in text.lines} == {len(text.headings)}
+
+    def test_eighty_columns_are_enough(self):
+        rows = days("slo", "share=0.99", 30.0, 0.0) + days("utilisation", "target=0.7", 9.0, LATE)
+        text = printed(rows, width=80, notes=("A note.",))
+        assert max(map(len, text.splitlines())) <= 80
+        assert "…" not in text
+        assert text.rstrip().endswith("A note.")
+
+    def test_the_configuration_can_be_copied(self):
+        assert "\n  at 0.5\n" in printed(THREE_DAYS)
+
+    def test_names_are_plain_text(self):
+        rows = [run(NASTY, 1, policy, setting, 9.0, 0.0) for policy, setting in USABLE["small"]]
+        assert f"Which setting for {NASTY}?" in printed(rows)
+
+    def test_many_traces_have_a_line_each(self):
+        traces = [f"trace {n}" for n in range(MAX_CHOICES)]
+        rows = [
+            run(trace, 1, policy, setting, hours, late)
+            for trace in traces
+            for policy, setting, hours, late in (
+                ("slo", "share=0.99", 10.0, IN_TIME),
+                ("utilisation", "target=0.7", 9.0, IN_TIME),
+            )
+        ]
+        text = printed(rows)
+        assert "Which setting for all traces together? 4 cases" in text
+        assert "Which setting for trace 0" not in text
+        for trace in traces:
+            (line,) = [
+                each for each in text.splitlines() if each.strip().startswith(f"{trace}, small")
+            ]
+            assert "utilisation target=0.7 (default)" in line
+            assert line.split()[-5:] == ["9.0", "0.90", "1", "of", "1"]
