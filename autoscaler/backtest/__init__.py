@@ -10,6 +10,8 @@ configured_rule  a configuration file    -> rule           a rule of the operato
 drivers          plant, policy           -> changes        the polls and updates of a run
 bounds_driver    plant, policy           -> changes        the same in mode `bounds`
 
+configuration_text
+                 setting, scenario       -> TOML           how to configure a setting
 oracle           every request           -> Plant          the cheapest schedule found
 baselines        Situation               -> Step           other autoscalers, as policies
 world            scenario, trace, seed   -> Plant          the simulated deployment, its load

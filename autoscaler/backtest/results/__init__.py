@@ -4,7 +4,10 @@ rows        ResultRow, Timeline, Trial: the result of one run
 scoring     outcomes, allocation spans  -> the figures of a row
 comparison  rows                        -> Aggregate, Frontier  over seeds, over settings
 summary     aggregates                  -> Summary              over pairs of trace and scenario
-file        rows                        -> JSON file, and back
-table       rows                        -> tables on a terminal
+cases       rows                        -> SettingCases         in each case: one day, one seed
+choice      rows, usable settings       -> Choice               the cheapest that always met the SLO
+choice_text choice                      -> table, sentences     the same in words
+file        rows, choices               -> JSON file, and back
+table, choice_table                     -> tables on a terminal
 report      trials                      -> one HTML page; `page/` has its scripts
 """

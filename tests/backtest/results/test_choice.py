@@ -1,6 +1,8 @@
 """The cheapest policy and setting that met the SLO in every case."""
 
 import random
+import re
+from pathlib import Path
 
 import pytest
 
@@ -214,6 +216,18 @@ class TestProbabilities:
         assert (
             miss_fraction_not_excluded(enough) <= fraction < miss_fraction_not_excluded(enough - 1)
         )
+
+    def test_the_page_states_them(self):
+        page = (Path(__file__).parents[3] / "docs" / "backtest.md").read_text()
+        lines = re.findall(r"^\| (\d+) \| (\d+)% \| ([\d.]+)%(?: of days)? \|$", page, re.MULTILINE)
+        assert [days_ for days_, *_ in lines] == ["1", "3", "7", "14", "29"]
+        for days_, lucky, excluded in lines:
+            assert float(lucky) == pytest.approx(
+                100.0 * probability_of_no_miss(0.1, int(days_)), abs=0.5
+            )
+            assert float(excluded) == pytest.approx(
+                100.0 * miss_fraction_not_excluded(int(days_)), abs=0.5
+            )
 
     def test_the_probability_is_the_frequency_of_luck(self):
         draw = random.Random(1)
