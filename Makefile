@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALL := tools/environment.sh "$(PYTHON)" $(VENV) requirements-build.lock
 
-.PHONY: demo test test-deep smoke lint backtest-deps bench frontier sweep ablation tuning modes lock types-lock clean
+.PHONY: demo test test-deep smoke lint backtest-deps bench steady frontier sweep ablation tuning modes lock types-lock clean
 .DELETE_ON_ERROR:
 
 demo: $(VENV)/runtime
@@ -49,6 +49,10 @@ lint: $(VENV)/dev
 
 bench: $(VENV)/dev
 	$(BIN)/python -m benchmarks --document docs/benchmarks.md
+
+# How often the allocations of a steady load change, for docs/benchmarks.md.
+steady: $(VENV)/dev
+	$(BIN)/python -m benchmarks.steady --document docs/benchmarks.md
 
 # Adds what `autoscaler backtest` needs.
 backtest-deps: $(VENV)/backtest

@@ -4,9 +4,12 @@ The load is a Poisson stream of constant rate, so that every change is caused by
 has the changes of the default policy per hour, from ten minutes after the start, on one node.
 """
 
+import argparse
 import itertools
 import math
+import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 from msgspec.structs import replace
@@ -17,8 +20,10 @@ from autoscaler.backtest.world.scenario import BacktestScenario, Scale, standard
 from autoscaler.backtest.world.workload import workload_of
 from autoscaler.core.slo.objective import SloObjective
 from autoscaler.core.slo.policy import SloPolicy
+from autoscaler.errors import UserError
 from autoscaler.simulation.traces import Trace
-from benchmarks.markdown import table
+from benchmarks.frontier import replace_section
+from benchmarks.markdown import table, wrapped
 
 RATES_PER_S = (0.1, 1.0, 10.0, 100.0, 1000.0)
 SERVICE_TIMES_S = (0.02, 0.1, 1.0)
@@ -92,6 +97,30 @@ def rows() -> Sequence[Sequence[str]]:
     return found
 
 
-if __name__ == "__main__":
+def section() -> str:
+    """The table, and what it shows."""
     head = ["requests per second", *(f"{1000 * service_s:g} ms" for service_s in SERVICE_TIMES_S)]
-    print(table(head, rows()))
+    opening = wrapped(
+        "Changes of the allocations per hour of Poisson streams of constant rate with policy "
+        "`slo`, from ten minutes after the start, on one node, by mean service time; means over "
+        f"{len(SEEDS)} seeds."
+    )
+    return f"{opening}\n\n{table(head, rows())}"
+
+
+def main(arguments: Sequence[str]) -> None:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.steady", description=__doc__)
+    parser.add_argument("--document", type=Path, help="replace the section `steady` of this file")
+    document = parser.parse_args(arguments).document
+    text = section()
+    print(text)
+    if document is not None:
+        try:
+            replace_section(document, "steady", text)
+        except UserError as error:
+            print(f"error: {error}", file=sys.stderr)
+            sys.exit(error.exit_code)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
