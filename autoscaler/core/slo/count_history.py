@@ -1,6 +1,8 @@
 """Arrival counts of the last hours, in slots of ten seconds."""
 
 import math
+from collections.abc import Iterable
+from itertools import pairwise
 from struct import Struct as Layout
 
 from msgspec.structs import replace
@@ -26,6 +28,35 @@ MAX_RATE_PER_S = 65_000.0
 _ENTRY = Layout("<e")
 _MINUTE = Layout("<6e")  # `SLOTS` is a multiple of six
 _NOTHING = _ENTRY.pack(UNKNOWN) * SLOTS  # shared by all histories without data
+
+
+class Lookback:
+    """Reads the rates of a slot and of certain slots before it at once, which is much faster than
+    one by one.
+
+    >>> known = with_count(with_count(CountHistory(), 20, 10.0, 10.0), 30, 20.0, 10.0)
+    >>> Lookback((0, 1)).rates(known, 1)
+    (2.0, 3.0)
+    """
+
+    __slots__ = ("_layout", "_slots", "_span")
+
+    def __init__(self, slots_before: Iterable[int]) -> None:
+        self._slots = sorted({0, *slots_before}, reverse=True)
+        self._span = self._slots[0]
+        skipped = [(one - other - 1) * _ENTRY.size for one, other in pairwise(self._slots)]
+        self._layout = Layout("<e" + "".join([f"{each}xe" for each in skipped]))
+
+    def index(self, slots_before: int) -> int:
+        """Where the rate of the slot so many before is among the rates."""
+        return self._slots.index(slots_before)
+
+    def rates(self, history: "CountHistory", slot: int) -> tuple[float, ...]:
+        """The rates of the slots, the earliest first, each as `CountHistory.rate` returns it."""
+        first = (slot - self._span) % SLOTS
+        if first + self._span < SLOTS and history.slot - SLOTS + self._span <= slot < history.slot:
+            return self._layout.unpack_from(history.rates, first * _ENTRY.size)
+        return tuple([history.rate(slot - each) for each in self._slots])
 
 
 class CountHistory(Value, frozen=True, kw_only=True):
@@ -94,8 +125,10 @@ def with_count(known: CountHistory, requests: int, until: float, interval_s: flo
 
 def _at_slot(known: CountHistory, slot: int) -> CountHistory:
     """The history with nothing known between its last slot and another one."""
+    if slot - known.slot >= SLOTS:
+        return CountHistory(slot=slot)
     changed = bytearray(known.rates)
-    for each in range(max(known.slot, slot - SLOTS), slot):
+    for each in range(known.slot, slot):
         _put(changed, each, UNKNOWN)
     return CountHistory(slot=slot, rates=bytes(changed))
 

@@ -8,11 +8,9 @@ Practice, 3rd ed., 2021, 5.2; its error relative to the variance is one minus th
 """
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 
-from msgspec.structs import replace
-
-from autoscaler.core.slo.count_history import SLOT_S, CountHistory, with_count
+from autoscaler.core.slo.count_history import SLOT_S, CountHistory, Lookback, with_count
 from autoscaler.core.values import Value
 
 PERIODS_S = tuple([60.0 * minutes for minutes in (1, 2, 3, 4, 5, 6, 10, 12, 15, 20, 30, 60, 120)])
@@ -32,11 +30,27 @@ compared minute by minute, which takes a sixth of the time."""
 
 _NAIVE_LAGS = tuple([min(MINUTE, lag // 2) for lag in _LAGS])
 
+_LOOKBACK = Lookback((*_LAGS[:SHORT], *_NAIVE_LAGS[:SHORT]))
+
 _SPANS_S = tuple([SLOT_S if index < SHORT else MINUTE * SLOT_S for index in range(len(PERIODS_S))])
 # The weight of earlier comparisons after another one.
 _KEPT = tuple(
     [
         math.exp(-span_s / (MEMORY_PERIODS * period_s))
+        for span_s, period_s in zip(_SPANS_S, PERIODS_S, strict=True)
+    ]
+)
+# Of each of the shortest periods: where its two rates are in `_LOOKBACK`, and that weight.
+_SHORT = tuple(
+    [
+        (_LOOKBACK.index(lag), _LOOKBACK.index(naive), kept)
+        for lag, naive, kept in zip(_LAGS[:SHORT], _NAIVE_LAGS[:SHORT], _KEPT, strict=False)
+    ]
+)
+# The decayed number of comparisons after almost a whole period of them.
+_NEARLY_WHOLE = tuple(
+    [
+        0.99 * (MEMORY_PERIODS * period_s / span_s * -math.expm1(-1.0 / MEMORY_PERIODS))
         for span_s, period_s in zip(_SPANS_S, PERIODS_S, strict=True)
     ]
 )
@@ -110,22 +124,33 @@ def after_count(known: Recurrence, requests: int, until: float, interval_s: floa
     before = known.history.slot
     history = with_count(known.history, requests, until, interval_s)
     if history.slot == before:
-        return replace(known, history=history)
+        return Recurrence(history=history, errors=known.errors, period=known.period)
     errors, period = known.errors, known.period
-    for slot in range(max(before, history.slot - _LAGS[-1]), history.slot):
-        rate = history.rate(slot)
-        if rate >= 0.0:
-            short = [
-                _compared(error, rate, history.rate(slot - lag), history.rate(slot - naive), kept)
-                for error, lag, naive, kept in zip(
-                    errors[:SHORT], _LAGS, _NAIVE_LAGS, _KEPT, strict=False
-                )
-            ]
-            errors = (*short, *errors[SHORT:])
+    first = max(before, history.slot - MINUTE)  # the slots before it were not observed
+    if first // MINUTE > before // MINUTE:
+        period = _best(errors)
+    for slot in range(first, history.slot):
+        *earlier, rate = _LOOKBACK.rates(history, slot)
+        if rate >= 0.0:  # not nan
+            errors = _after_slot(rate, earlier, errors)
         if slot % MINUTE == MINUTE - 1:
             errors = (*errors[:SHORT], *_after_minute(history, slot - MINUTE + 1, errors[SHORT:]))
             period = _best(errors)
     return Recurrence(history=history, errors=errors, period=period)
+
+
+def _after_slot(
+    rate: float, earlier: Sequence[float], errors: tuple[PeriodError, ...]
+) -> tuple[PeriodError, ...]:
+    """The errors after another slot: those of the shortest periods.
+
+    Args:
+        earlier: the rates of the slots of `_LOOKBACK` before it.
+    """
+    compared = []
+    for error, (lag, naive, kept) in zip(errors, _SHORT, strict=False):
+        compared.append(_compared(error, rate, earlier[lag], earlier[naive], kept))
+    return (*compared, *errors[SHORT:])
 
 
 def _after_minute(
@@ -161,17 +186,14 @@ def _compared(
 def _best(errors: tuple[PeriodError, ...]) -> int | None:
     """The shortest of the periods that explain the rates best; None if none explains them."""
     candidates = []
-    for index, (error, period_s, span_s) in enumerate(
-        zip(errors, PERIODS_S, _SPANS_S, strict=True)
+    for index, (error, span_s, nearly) in enumerate(
+        zip(errors, _SPANS_S, _NEARLY_WHOLE, strict=True)
     ):
-        # After a whole period of comparisons, the decayed number is that much.
-        whole = MEMORY_PERIODS * period_s / span_s * -math.expm1(-1.0 / MEMORY_PERIODS)
-        if error.slots >= 0.99 * whole:
+        if error.slots >= nearly and error.error < MAX_NAIVE * error.naive:
             variance, by_chance = error.variance, error.rate / error.slots / span_s
-            varies = variance > MIN_VARIANCE * by_chance
-            most = min(MAX_ERROR * 2.0 * variance * error.slots, MAX_NAIVE * error.naive)
-            if varies and error.error < most:
-                candidates.append((error.error / (2.0 * variance * error.slots), index))
+            unrelated = 2.0 * variance * error.slots
+            if variance > MIN_VARIANCE * by_chance and error.error < MAX_ERROR * unrelated:
+                candidates.append((error.error / unrelated, index))
     if not candidates:
         return None
     least = min(candidates)[0]

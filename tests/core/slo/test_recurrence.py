@@ -5,9 +5,17 @@ import random
 
 import pytest
 
-from autoscaler.core.slo.count_history import SLOT_S, CountHistory, with_count
+from autoscaler.core.slo.count_history import SLOT_S, SLOTS, CountHistory, Lookback, with_count
 from autoscaler.core.slo.recurrence import (
+    MAX_ERROR,
+    MAX_NAIVE,
+    MEMORY_PERIODS,
+    MIN_VARIANCE,
+    MINUTE,
     PERIODS_S,
+    SHORT,
+    SIMILAR,
+    PeriodError,
     Recurrence,
     after_count,
     expected_peaks,
@@ -108,6 +116,88 @@ class TestPeriods:
             known = after_count(known, (poll % 2) * 1_000, at + 60.0, 60.0)
             assert known.period is None
             at += 60.0
+
+
+def straightforward(known, history):
+    """The errors and the period once the slots up to those of `history` have ended: period by
+    period, as the module describes it, without anything that makes it faster."""
+    errors, period = list(known.errors), known.period
+    for slot in range(max(known.history.slot, history.slot - 10_000), history.slot):
+        minute_ends = slot % MINUTE == MINUTE - 1
+        for index, period_s in enumerate(PERIODS_S):
+            span = 1 if index < SHORT else MINUTE
+            if span == 1 or minute_ends:
+                kept = math.exp(-span * SLOT_S / (MEMORY_PERIODS * period_s))
+                errors[index] = compared(errors[index], history, slot, span, period_s, kept)
+        if minute_ends:
+            period = shortest(errors)
+    return tuple(errors), period
+
+
+def compared(error, history, slot, span, period_s, kept):
+    lag = round(period_s / SLOT_S)
+    shifts = (0, lag, min(MINUTE, lag // 2))
+    slots = range(slot - span + 1, slot + 1)
+    rate, earlier, naive = (sum(history.rate(each - n) for each in slots) / span for n in shifts)
+    if math.isnan(rate + earlier + naive):
+        return error
+    return PeriodError(
+        slots=kept * error.slots + 1.0,
+        rate=kept * error.rate + rate,
+        square=kept * error.square + rate * rate,
+        error=kept * error.error + (rate - earlier) * (rate - earlier),
+        naive=kept * error.naive + (rate - naive) * (rate - naive),
+    )
+
+
+def shortest(errors):
+    fractions = {}
+    for index, (error, period_s) in enumerate(zip(errors, PERIODS_S, strict=True)):
+        span_s = SLOT_S * (1 if index < SHORT else MINUTE)
+        whole = MEMORY_PERIODS * period_s / span_s * -math.expm1(-1.0 / MEMORY_PERIODS)
+        if error.slots < 0.99 * whole:
+            continue
+        fraction = error.error / max(1e-300, 2.0 * error.variance * error.slots)
+        recurs = fraction < MAX_ERROR and error.error < MAX_NAIVE * error.naive
+        if recurs and error.variance > MIN_VARIANCE * error.rate / error.slots / span_s:
+            fractions[index] = fraction
+    least = min(fractions.values(), default=0.0)
+    return min((each for each in fractions if fractions[each] <= least + SIMILAR), default=None)
+
+
+class TestFastComparison:
+    @pytest.mark.parametrize("seed", range(6))
+    def test_it_is_the_straightforward_one(self, seed):
+        """Polls of any length, some of them much later, and the clock may be set back."""
+        dice = random.Random(seed)
+        job = Job(dice.choice(PERIODS_S[:8]), 60.0, seed=seed)
+        known, at = Recurrence(), START + dice.uniform(-1e5, 1e5)
+        for _ in range(300):
+            poll_s = dice.choice((2.0, 10.0, 10.0, 10.0, 19.9, 20.0))
+            if dice.random() < 0.03:
+                at += dice.choice((-3_000.0, -9.0, 7.0, 300.0, 8_000.0, 40_000.0))
+            if dice.random() < 0.03:
+                poll_s = dice.choice((20.1, 90.0, 4_000.0, 20_000.0))
+            at += poll_s
+            count = 0 if dice.random() < 0.05 else job.count(at - poll_s, at)
+            after = after_count(known, count, at, poll_s)
+            errors, period = straightforward(known, after.history)
+            assert after.errors == errors
+            assert after.period == period
+            known = after
+
+    @pytest.mark.parametrize("seed", range(5))
+    def test_rates_are_read_at_once_as_one_by_one(self, seed):
+        dice, known = random.Random(seed), CountHistory()
+        for poll in range(2 * SLOTS):
+            known = with_count(known, dice.randrange(100), 10.0 * (poll + 1), 10.0)
+        lags = [dice.randrange(SLOTS) for _ in range(4)]
+        lookback = Lookback(lags)
+        for slot in range(known.slot - SLOTS - 5, known.slot + 5):
+            rates = lookback.rates(known, slot)
+            for lag in (0, *lags):
+                rate = known.rate(slot - lag)
+                assert rates[lookback.index(lag)] == pytest.approx(rate, rel=0.0, nan_ok=True)
 
 
 @pytest.fixture
