@@ -305,7 +305,7 @@ class TestChoices:
         assert cheapest.met == cheapest.cases == 2
         assert f"✓ {cheapest.policy} {cheapest.setting}" in shown
         for text in (shown, (folder / "page.html").read_text()):
-            assert "Which setting for load? 2 cases (1 day, 2 seeds)" in text
+            assert "Which setting for load in small? 2 cases (1 day, 2 seeds)" in text
             assert "met the SLO in all 2 cases" in text
         assert choice.configuration.splitlines()[-1] in shown
 

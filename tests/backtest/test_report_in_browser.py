@@ -111,9 +111,9 @@ def test_the_choice_of_another_trace_is_drawn_with_it_and_that_of_all_traces_sta
     rows = [*THREE_DAYS, *(run(NASTY, 1, *each) for each in other)]
     section = content(drawn(with_choices(rows)), "section", "choice-section")
     shown = NASTY.replace("<", "&lt;").replace(">", "&gt;")
-    assert f"Which setting for {shown}?" in section
-    assert "Which setting for all traces together?" in section
-    assert "Which setting for week?" not in section
+    assert f"Which setting for {shown} in small?" in section
+    assert "Which setting for all traces together in small?" in section
+    assert "Which setting for week in small?" not in section
 
 
 def test_without_a_setting_to_choose_there_is_no_such_section(drawn):

@@ -46,6 +46,7 @@ class Choice(Value, frozen=True, kw_only=True):
 
     scenario: str
     load: str | None  # the trace, of one or several days; None: all traces together
+    divided: bool  # whether there are days of a longer trace
     days: int
     seeds: int
     infeasible: tuple[Case, ...]  # not counted: not even the oracle met the SLO
@@ -104,6 +105,7 @@ def _choice(
     return Choice(
         scenario=rows[0].scenario,
         load=load,
+        divided=any(row.recording is not None for row in rows),
         days=len({day for day, _ in cases}),
         seeds=len({seed for _, seed in cases}),
         infeasible=tuple(sorted(infeasible)),

@@ -6,29 +6,35 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from autoscaler.backtest.results.choice import Choice
-from autoscaler.backtest.results.choice_text import WORST_DAY, ChoiceText, choice_text, name_of
+from autoscaler.backtest.results.choice import DEFAULT_POLICY, Choice
+from autoscaler.backtest.results.choice_text import WORST, ChoiceText, choice_text, name_of
 from autoscaler.backtest.results.terminal import NARROW_BELOW, plain_table
 
-MAX_CHOICES = 4
-"""Choices shown in full. With more, each trace has a line."""
+MAX_IN_FULL = 2
+"""Choices shown in full. With more, each has a line."""
 
 
 def show(console: Console, choices: Sequence[Choice], notes: Sequence[str]) -> None:
-    """Print each choice, or a line for each trace where there are many.
+    """Print the choice of each scenario in full, or in a line if they are many; and a line for each
+    trace if there are several.
 
     Nothing is printed where there is one setting only.
     """
     shown = [each for each in choices if len(each.settings) > 1]
-    together = [each for each in shown if each.load is None]
-    alone = [each for each in shown if each.load is not None]
-    for choice in shown if len(shown) <= MAX_CHOICES else together:
+    if not shown:
+        return
+    together = {each.scenario for each in shown if each.load is None}
+    first = [each for each in shown if each.load is None or each.scenario not in together]
+    in_full = first if len(first) <= MAX_IN_FULL else []
+    for choice in in_full:
         _print(console, choice_text(choice))
-    if len(shown) > MAX_CHOICES:
-        console.print(by_load(alone))
-    if shown:
-        for note in notes:
-            _print_text(console, note)
+    others = [each for each in shown if each not in in_full]
+    if others:
+        console.print(by_load(others))
+    if not in_full:
+        _print_text(console, "With --report, the page has all settings, and what they show.")
+    for note in notes:
+        _print_text(console, note)
 
 
 def _print(console: Console, text: ChoiceText) -> None:
@@ -56,7 +62,10 @@ def in_lines(text: ChoiceText, *, narrow: bool = False) -> Table:
     )
     for n, heading in enumerate(text.headings):
         shown = heading.replace(" ", "\n") if n and narrow else heading
-        table.add_column(shown, justify="right" if n else "left", no_wrap=heading != WORST_DAY)
+        named = heading.startswith(WORST)
+        table.add_column(
+            shown, justify="right" if n else "left", no_wrap=not named, overflow="fold"
+        )
     for line in text.lines:
         style = "bold green" if line.cheapest else "green" if line.met else ""
         mark = "✓" if line.met else " "
@@ -65,16 +74,25 @@ def in_lines(text: ChoiceText, *, narrow: bool = False) -> Table:
 
 
 def by_load(choices: Sequence[Choice]) -> Table:
-    """A line for each trace and scenario: the cheapest setting that met the SLO in every case."""
-    table = plain_table("The cheapest setting for each trace")
+    """A line for each choice: the cheapest setting that met the SLO in every case."""
+    table = plain_table(
+        "The cheapest setting that met the SLO in every case",
+        f"{DEFAULT_POLICY} met: cases in which {DEFAULT_POLICY} at its default met the SLO",
+    )
     for n, heading in enumerate(
-        ("trace, scenario", "cheapest", "alloc. hours", "× slo", "slo met")
+        (
+            "trace, scenario",
+            "cheapest",
+            "alloc. hours",
+            f"× {DEFAULT_POLICY}",
+            f"{DEFAULT_POLICY} met",
+        )
     ):
-        table.add_column(heading, justify="right" if n > 1 else "left", overflow="ellipsis")
+        table.add_column(heading, justify="right" if n > 1 else "left", overflow="fold")
     for choice in choices:
         cheapest, default = choice.cheapest, choice.default
         table.add_row(
-            Text(f"{choice.load}, {choice.scenario}"),
+            Text(f"{choice.load or 'all traces'}, {choice.scenario}"),
             Text("none" if cheapest is None else name_of(cheapest)),
             "-" if cheapest is None else f"{cheapest.allocation_hours:,.1f}",
             "-"

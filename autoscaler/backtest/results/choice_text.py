@@ -14,11 +14,11 @@ from autoscaler.backtest.results.choice import (
 from autoscaler.backtest.results.quantities import attainment
 from autoscaler.core.values import Value
 
-RARE_MISS, RARE_DAYS = 0.1, "one day in ten"
-"""The fraction of missed days that the text uses as an example."""
+RARE_MISS = 0.1
+"""The fraction of days with a missed SLO that the text uses as an example: one in ten."""
 
-WORST_DAY = "worst day"
-"""The heading of the day with most late requests."""
+WORST = "worst "
+"""How the heading of the column begins that names the day or trace with most late requests."""
 
 SLO_POLICIES = ("slo", "slo-bounds")
 """The policies whose setting is an SLO target."""
@@ -45,7 +45,7 @@ class Paragraph(Value, frozen=True):
 class ChoiceText(Value, frozen=True, kw_only=True):
     """A choice in words."""
 
-    title: str
+    title: str  # names the scenario too
     headings: tuple[str, ...]  # the first column is text, the others are figures
     lines: tuple[ChoiceLine, ...]
     paragraphs: tuple[Paragraph, ...]
@@ -57,11 +57,11 @@ def choice_text(choice: Choice) -> ChoiceText:
     load = "all traces together" if choice.load is None else choice.load
     several = choice.days > 1
     return ChoiceText(
-        title=f"Which setting for {load}? {_cases(choice)}",
+        title=f"Which setting for {load} in {choice.scenario}? {_cases(choice)}",
         headings=(
             "policy, setting",
             "SLO met",
-            *([WORST_DAY] if several else []),
+            *([f"{WORST}{_day(choice)}"] if several else []),
             "attainment, %",
             "alloc. hours",
             *([f"× {DEFAULT_POLICY}"] if choice.default is not None else []),
@@ -92,9 +92,14 @@ def name_of(setting: SettingCases) -> str:
     return f"{setting.policy} {setting.setting}".rstrip() + default
 
 
+def _day(choice: Choice) -> str:
+    """The noun for a day: traces that are compared together, and not divided, are called traces."""
+    return "trace" if choice.load is None and not choice.divided else "day"
+
+
 def _cases(choice: Choice) -> str:
     cases = choice.settings[0].cases
-    parts = f"{_count(choice.days, 'day')}, {_count(choice.seeds, 'seed')}"
+    parts = f"{_count(choice.days, _day(choice))}, {_count(choice.seeds, 'seed')}"
     return f"{_count(cases, 'case')} ({parts})"
 
 
@@ -105,8 +110,8 @@ def _count(number: int, noun: str) -> str:
 def _paragraphs(choice: Choice) -> Iterator[Paragraph]:
     yield Paragraph("Cheapest", " ".join(_cheapest(choice)))
     if choice.left_out is not None:
-        part = "seeds" if choice.left_out.seeds else "days"
-        yield Paragraph(f"Other {part}", " ".join(_others(choice, choice.left_out)))
+        part = "seed" if choice.left_out.seeds else _day(choice)
+        yield Paragraph(f"Other {part}s", " ".join(_others(choice, choice.left_out)))
     yield Paragraph("Certainty", " ".join(_certainty(choice)))
     if choice.infeasible:
         names = ", ".join(f"{day} (seed {seed})" for day, seed in choice.infeasible)
@@ -119,14 +124,15 @@ def _cheapest(choice: Choice) -> Iterator[str]:
         best = max(choice.settings, key=lambda each: (each.met, -each.worst_violation_fraction))
         yield (
             f"no policy and setting in the table met the SLO in {_every(best.cases)}. "
-            f"{name_of(best)} met it in {best.met} of {best.cases}; its worst day was "
-            f"{best.worst_day}, with an attainment of {attainment(best.worst_violation_fraction)}%."
+            f"{name_of(best)} met it in {best.met} of {best.cases}; its worst {_day(choice)} was "
+            f"{best.worst_day}, with an attainment of "
+            f"{attainment(best.worst_violation_fraction)}%."
         )
         return
     hours = f"{cheapest.allocation_hours:,.1f} allocation-hours"
     yield (
         f"{name_of(cheapest)} met the SLO in {_every(cheapest.cases)}, with {hours}"
-        + (f" for the {choice.days} days." if choice.days > 1 else ".")
+        + (f" for the {_count(choice.days, _day(choice))}." if choice.days > 1 else ".")
     )
     if default is not None and default != cheapest:
         more = default.allocation_hours / cheapest.allocation_hours - 1.0
@@ -141,7 +147,7 @@ def _every(cases: int) -> str:
 
 
 def _others(choice: Choice, left_out: LeftOut) -> Iterator[str]:
-    part = "seed" if left_out.seeds else "day"
+    part = "seed" if left_out.seeds else _day(choice)
     repetitions = left_out.repetitions
     yield (
         f"each {part} was left out once, and the setting chosen by the others. The setting chosen "
@@ -169,7 +175,7 @@ def _others(choice: Choice, left_out: LeftOut) -> Iterator[str]:
 
 
 def _certainty(choice: Choice) -> Iterator[str]:
-    days, compared = choice.days, len(choice.settings)
+    days, day, compared = choice.days, _day(choice), len(choice.settings)
     if days == 1:
         yield (
             "one day shows nothing about other days. A setting that misses the SLO on every second "
@@ -178,27 +184,28 @@ def _certainty(choice: Choice) -> Iterator[str]:
     else:
         excluded = miss_fraction_not_excluded(days)
         yield (
-            f"a setting that misses the SLO on {RARE_DAYS} meets it on {days} of {days} days with "
-            f"a probability of {_percent(probability_of_no_miss(RARE_MISS, days))}. With 95% "
-            f"confidence, {days} days without a miss exclude only settings that miss it on more "
-            f"than {_percent(excluded)} of such days"
+            f"a setting that misses the SLO on one {day} in ten meets it on {days} of {days} "
+            f"{day}s with a probability of "
+            f"{_percent(probability_of_no_miss(RARE_MISS, days))}. With 95% confidence, {days} "
+            f"{day}s without a miss exclude only settings that miss it on more "
+            f"than {_percent(excluded)} of such {day}s"
             + (
                 "."
                 if excluded <= RARE_MISS
-                else f"; to exclude {RARE_DAYS} takes {days_to_exclude(RARE_MISS)} days."
+                else f"; to exclude one {day} in ten takes {days_to_exclude(RARE_MISS)} {day}s."
             )
         )
     if compared > 1:
         yield (
-            f"The cheapest of {compared} settings was chosen with these days known, so it looks "
-            "better than it is."
+            f"The cheapest of {compared} settings was chosen with these {day}s known, so it "
+            "looks better than it is."
         )
     yield (
         "With one seed, chance may decide; --seeds 5 draws the requests five times."
         if choice.seeds == 1
         else "Seeds draw the requests again at the same rates; they are no other days."
     )
-    yield "Days unlike these, such as growth, new callers or an outage, are not in the trace."
+    yield f"Load unlike these {day}s, such as growth or new callers, is not in them."
 
 
 def _percent(fraction: float) -> str:

@@ -3,10 +3,11 @@
 import io
 
 import pytest
+from msgspec.structs import replace
 from rich.console import Console
 
 from autoscaler.backtest.results.choice import choices
-from autoscaler.backtest.results.choice_table import MAX_CHOICES, show
+from autoscaler.backtest.results.choice_table import MAX_IN_FULL, show
 from autoscaler.backtest.results.choice_text import choice_text
 from tests.backtest.results.test_choice import (
     IN_TIME,
@@ -29,9 +30,9 @@ def paragraph(rows, subject):
     return next(each.text for each in text_of(rows).paragraphs if each.subject == subject)
 
 
-def printed(rows, width=100, notes=()):
+def printed(rows, width=100, notes=(), usable=USABLE):
     console = Console(file=io.StringIO(), width=width, force_terminal=False)
-    show(console, choices(rows, USABLE), notes)
+    show(console, choices(rows, usable), notes)
     return console.file.getvalue()
 
 
@@ -128,24 +129,45 @@ class TestTable:
 
     def test_names_are_plain_text(self):
         rows = [run(NASTY, 1, policy, setting, 9.0, 0.0) for policy, setting in USABLE["small"]]
-        assert f"Which setting for {NASTY}?" in printed(rows)
+        assert f"Which setting for {NASTY} in small?" in printed(rows)
 
-    def test_many_traces_have_a_line_each(self):
-        traces = [f"trace {n}" for n in range(MAX_CHOICES)]
-        rows = [
-            run(trace, 1, policy, setting, hours, late)
-            for trace in traces
-            for policy, setting, hours, late in (
-                ("slo", "share=0.99", 10.0, IN_TIME),
-                ("utilisation", "target=0.7", 9.0, IN_TIME),
-            )
-        ]
-        text = printed(rows)
-        assert "Which setting for all traces together? 4 cases" in text
+    def test_several_traces_are_shown_together_and_in_a_line_each(self):
+        traces = [f"trace {n}" for n in range(3)]
+        text = printed([each for trace in traces for each in two_settings(trace)])
+        assert "Which setting for all traces together in small? 3 cases (3 traces, 1 seed)" in text
+        assert "a setting that misses the SLO on one trace in ten" in " ".join(text.split())
         assert "Which setting for trace 0" not in text
         for trace in traces:
-            (line,) = [
-                each for each in text.splitlines() if each.strip().startswith(f"{trace}, small")
-            ]
+            line = next(line for line in text.splitlines() if f" {trace}, small" in line)
             assert "utilisation target=0.7 (default)" in line
             assert line.split()[-5:] == ["9.0", "0.90", "1", "of", "1"]
+
+    @pytest.mark.parametrize("number", [1, MAX_IN_FULL, MAX_IN_FULL + 1])
+    def test_with_many_scenarios_each_has_a_line(self, number):
+        rows = [
+            replace(each, scenario=f"place {n}")
+            for n in range(number)
+            for each in two_settings("a")
+        ]
+        usable = {f"place {n}": USABLE["small"] for n in range(number)}
+        text = printed(rows, usable=usable)
+        in_full = number <= MAX_IN_FULL
+        assert text.count("Which setting for a in place ") == (number if in_full else 0)
+        assert text.count("\n a, place ") == (0 if in_full else number)
+        assert ("With --report" in text) is not in_full
+
+    def test_a_trace_without_any_such_setting_has_a_line_too(self):
+        late = [replace(each, violation_fraction=LATE) for each in two_settings("late")]
+        text = printed([*two_settings("a"), *late])
+        line = next(line for line in text.splitlines() if " late, small" in line)
+        assert line.split()[2:] == ["none", "-", "-", "0", "of", "1"]
+
+    def test_one_setting_is_no_choice(self):
+        assert printed(days("slo", "share=0.99", 9.0, 0.0), notes=("A note.",)) == ""
+
+
+def two_settings(trace):
+    return [
+        run(trace, 1, "slo", "share=0.99", 10.0, IN_TIME),
+        run(trace, 1, "utilisation", "target=0.7", 9.0, IN_TIME),
+    ]
