@@ -164,17 +164,20 @@ def day_notes(
 
 
 def closed_schedules(rule: ConfiguredRule, played: Sequence[PlayedDay]) -> Iterator[str]:
-    """A line for each schedule that has no effect on some traces."""
-    closed: dict[str, set[str]] = {}
+    """A line for each schedule that has no effect on some traces, on any of their days."""
+    closed: dict[str, dict[tuple[str, str], bool]] = {}  # by schedule; by scenario and trace
     for each in played:
         scenario = each.scenario
         _, resolved = rule.in_scenario(scenario)
         start, end = (scenario.begins_at + at for at in played_span_s(each.trace, scenario))
         for schedule in resolved.schedules:
-            if not opens_within(schedule, start, end):
-                closed.setdefault(schedule.name, set()).add(each.trace.name)
-    several = len({each.trace.name for each in played}) > 1
-    for name, found in closed.items():
+            by_trace, pair = closed.setdefault(schedule.name, {}), (scenario.name, each.load)
+            by_trace[pair] = by_trace.get(pair, True) and not opens_within(schedule, start, end)
+    several = len({each.load for each in played}) > 1
+    for name, by_trace in closed.items():
+        found = {trace for (_, trace), never in by_trace.items() if never}
+        if not found:
+            continue
         which = f"these traces: {', '.join(sorted(found))}" if several else "this trace"
         yield (
             f"schedule {name} is never open in {which}; traces begin at `begins_at` of the scenario"

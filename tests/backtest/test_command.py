@@ -309,6 +309,16 @@ class TestChoices:
             assert "met the SLO in all 2 cases" in text
         assert choice.configuration.splitlines()[-1] in shown
 
+    @pytest.mark.parametrize("policy", ["slo", "utilisation"])
+    def test_the_rule_that_it_shows_gives_the_result_of_the_table(self, folder, policy):
+        done("load.csv", "--policy", policy, "--sweep", "--json", "rows.json")
+        (choice,) = read(folder / "rows.json").choices
+        (folder / "config.toml").write_text(choice.configuration)
+        (row,) = rows_of("load.csv", "--config", "config.toml")
+        assert row["policy"] == "rule:my-deployment"
+        assert row["allocation_hours"] == choice.cheapest.allocation_hours
+        assert row["violation_fraction"] == choice.cheapest.worst_violation_fraction
+
     def test_one_setting_is_no_choice(self):
         assert "Which setting" not in done("load.csv", "--policy", "slo,hpa").stdout
 

@@ -3,10 +3,14 @@
 import json
 import pickle
 
+import numpy as np
 import pytest
 from click.testing import CliRunner
+from msgspec.structs import replace
 
+from autoscaler.backtest.command import closed_schedules
 from autoscaler.backtest.configured_rule import RuleError, configured_rule
+from autoscaler.backtest.world.days import Days, played_days
 from autoscaler.cli import main
 from autoscaler.config import ConfigError
 from autoscaler.config.loader import read
@@ -16,6 +20,7 @@ from autoscaler.core.policies import UtilisationPolicy
 from autoscaler.core.slo.objective import SloObjective
 from autoscaler.core.slo.policy import RecordedLoads, SloPolicy
 from autoscaler.core.values import Schedule
+from autoscaler.simulation.traces import Trace
 from tests.backtest.test_command import SCENARIO, trace_text
 from tests.backtest.workloads import scenario
 
@@ -194,6 +199,19 @@ class TestCommand:
         assert result.exit_code == 0
         assert "warning: schedule office is never open in this trace" in result.stderr
         assert "schedule night" not in result.stderr
+
+    def test_a_schedule_that_is_open_on_one_of_the_days_is_not_reported(self, written):
+        """The trace begins on a Sunday."""
+        text = '[[rules]]\nname = "all"\n'
+        for day in ("mon", "wed"):
+            text += f'[[rules.schedules]]\nname = "{day}"\ncron = "0 8 * * {day}"\n'
+            text += 'timezone = "UTC"\nlength = "1h"\nmin_allocations = 2\n'
+        trace = Trace(name="load", bin_s=3600.0, counts=np.full(48, 100))
+        days = list(played_days(trace, replace(scenario(), hours=24.0), Days(whole=True)))
+        assert len(days) == 2
+        assert list(closed_schedules(configured_rule(written(text), None), days)) == [
+            "schedule wed is never open in this trace; traces begin at `begins_at` of the scenario"
+        ]
 
     def test_a_rule_is_judged_by_the_slo_that_it_states(self, tmp_path):
         page = ("--rule", "all", "--policy", "slo", "--report", "page.html")

@@ -13,6 +13,9 @@ from autoscaler.backtest.results.terminal import NARROW_BELOW, plain_table
 MAX_IN_FULL = 2
 """Choices shown in full. With more, each has a line."""
 
+MAX_NARROW_NAME = 8
+"""Characters that a narrow terminal has for the name of the worst day: enough for `day 100`."""
+
 
 def show(console: Console, choices: Sequence[Choice], notes: Sequence[str]) -> None:
     """Print the choice of each scenario in full, or in a line if they are many; and a line for each
@@ -54,23 +57,34 @@ def _print_text(console: Console, text: str, end: str = "\n") -> None:
 
 
 def in_lines(text: ChoiceText, *, narrow: bool = False) -> Table:
-    """A line for each setting; `narrow`: headings have several lines."""
+    """A line for each setting.
+
+    Args:
+        narrow: headings have several lines, and long names of days and traces are left out.
+    """
     table = plain_table(
         text.title,
         "✓ SLO met in every case (one day, one seed)  attainment: of the worst case  hours: of all "
         "days",
     )
-    for n, heading in enumerate(text.headings):
+    columns = [
+        n
+        for n, heading in enumerate(text.headings)
+        if not (narrow and heading.startswith(WORST) and _longest(text, n) > MAX_NARROW_NAME)
+    ]
+    for n in columns:
+        heading = text.headings[n]
         shown = heading.replace(" ", "\n") if n and narrow else heading
-        named = heading.startswith(WORST)
-        table.add_column(
-            shown, justify="right" if n else "left", no_wrap=not named, overflow="fold"
-        )
+        table.add_column(shown, justify="right" if n else "left", no_wrap=True)
     for line in text.lines:
         style = "bold green" if line.cheapest else "green" if line.met else ""
-        mark = "✓" if line.met else " "
-        table.add_row(Text(f"{mark} {line.cells[0]}", style), *map(Text, line.cells[1:]))
+        name, *figures = (line.cells[n] for n in columns)
+        table.add_row(Text(f"{'✓' if line.met else ' '} {name}", style), *map(Text, figures))
     return table
+
+
+def _longest(text: ChoiceText, column: int) -> int:
+    return max(len(line.cells[column]) for line in text.lines)
 
 
 def by_load(choices: Sequence[Choice]) -> Table:

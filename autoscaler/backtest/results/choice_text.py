@@ -134,12 +134,28 @@ def _cheapest(choice: Choice) -> Iterator[str]:
         f"{name_of(cheapest)} met the SLO in {_every(cheapest.cases)}, with {hours}"
         + (f" for the {_count(choice.days, _day(choice))}." if choice.days > 1 else ".")
     )
-    if default is not None and default != cheapest:
+    if cheapest == default:
+        yield from _next_policy(choice, cheapest)
+    elif default is not None:
         more = default.allocation_hours / cheapest.allocation_hours - 1.0
         yield (
             f"{name_of(default)} met it in {default.met} of {default.cases}, with "
             f"{default.allocation_hours:,.1f} ({abs(more):.0%} {'more' if more >= 0 else 'fewer'})."
         )
+
+
+def _next_policy(choice: Choice, cheapest: SettingCases) -> Iterator[str]:
+    """The cheapest setting of any other policy, where the default is the cheapest."""
+    others = [each for each in choice.settings if each.policy != cheapest.policy]
+    always = [each for each in others if each.always]  # by rising cost
+    if always:
+        more = always[0].allocation_hours / cheapest.allocation_hours - 1.0
+        yield (
+            f"The cheapest setting of another policy that did is {name_of(always[0])}, with "
+            f"{always[0].allocation_hours:,.1f} ({more:.0%} more)."
+        )
+    elif others:
+        yield "No setting of another policy did."
 
 
 def _every(cases: int) -> str:

@@ -39,6 +39,11 @@ class PlayedDay(Struct, frozen=True, kw_only=True, eq=False):
     recording: str | None = None  # the trace of which this is one day; None: it is not divided
     day: int | None = None  # from 1
 
+    @property
+    def load(self) -> str:
+        """The name of the trace, or of the one of which this is a day."""
+        return self.trace.name if self.recording is None else self.recording
+
 
 def whole_days(trace: Trace) -> int:
     """The whole days in a trace, from its first bin."""

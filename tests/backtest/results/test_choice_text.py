@@ -49,6 +49,19 @@ class TestCheapest:
             "slo share=0.99 (default) met the SLO in the only case, with 9.0 allocation-hours."
         )
 
+    def test_the_default_is_compared_with_the_cheapest_of_another_policy(self):
+        cheapest = "slo share=0.99 (default) met the SLO in all 3 cases, with 90.0 allocation-hours"
+        rows = days("slo", "share=0.99", 30.0, IN_TIME)
+        late = [*rows, *days("utilisation", "target=0.7", 20.0, LATE)]
+        assert paragraph(late, "Cheapest") == (
+            f"{cheapest} for the 3 days. No setting of another policy did."
+        )
+        both = [*late, *days("utilisation", "target=0.5", 36.0, IN_TIME)]
+        assert paragraph(both, "Cheapest") == (
+            f"{cheapest} for the 3 days. The cheapest setting of another policy that did is "
+            "utilisation target=0.5, with 108.0 (20% more)."
+        )
+
     def test_without_one_the_best_and_its_worst_day_are_named(self):
         rows = [
             *days("slo", "share=0.99", 30.0, [IN_TIME, IN_TIME, LATE]),
@@ -123,6 +136,13 @@ class TestTable:
         assert max(map(len, text.splitlines())) <= 80
         assert "…" not in text
         assert text.rstrip().endswith("A note.")
+
+    def test_on_eighty_columns_long_names_of_traces_are_left_out(self):
+        rows = [each for n in range(2) for each in two_settings(f"azure_fn_diurnal_smooth_{n}")]
+        assert "azure_fn_diurnal_smooth_0  " in printed(rows, width=120)
+        text = printed(rows, width=80)
+        assert "worst" not in text.partition("✓ SLO met")[0]
+        assert max(map(len, text.splitlines())) <= 80
 
     def test_the_configuration_can_be_copied(self):
         assert "\n  at 0.5\n" in printed(THREE_DAYS)
