@@ -8,7 +8,7 @@ Practice, 3rd ed., 2021, 5.2; its error relative to the variance is one minus th
 """
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 
 from autoscaler.core.slo.count_history import SLOT_S, CountHistory, Lookback, with_count
 from autoscaler.core.values import Value
@@ -103,6 +103,8 @@ class Recurrence(Value, frozen=True, kw_only=True):
     """The counts of the last hours, and how well each period explains them."""
 
     history: CountHistory = CountHistory()
+    # While the load does not recur, the errors are those up to the last complete minute: only the
+    # choice of a period needs them, once a minute.
     errors: tuple[PeriodError, ...] = (PeriodError(),) * len(PERIODS_S)
     period: int | None = None  # index of the period of the load; None: it does not recur
 
@@ -126,31 +128,34 @@ def after_count(known: Recurrence, requests: int, until: float, interval_s: floa
     if history.slot == before:
         return Recurrence(history=history, errors=known.errors, period=known.period)
     errors, period = known.errors, known.period
+    since = before if period is not None else before - before % MINUTE
     first = max(before, history.slot - MINUTE)  # the slots before it were not observed
     if first // MINUTE > before // MINUTE:
-        period = _best(errors)
+        errors = _after_slots(known.history, since, before, errors)
+        period, since = _best(errors), first
     for slot in range(first, history.slot):
-        *earlier, rate = _LOOKBACK.rates(history, slot)
-        if rate >= 0.0:  # not nan
-            errors = _after_slot(rate, earlier, errors)
         if slot % MINUTE == MINUTE - 1:
+            errors = _after_slots(history, since, slot + 1, errors)
             errors = (*errors[:SHORT], *_after_minute(history, slot - MINUTE + 1, errors[SHORT:]))
-            period = _best(errors)
+            period, since = _best(errors), slot + 1
+    if period is not None:
+        errors = _after_slots(history, since, history.slot, errors)
     return Recurrence(history=history, errors=errors, period=period)
 
 
-def _after_slot(
-    rate: float, earlier: Sequence[float], errors: tuple[PeriodError, ...]
+def _after_slots(
+    history: CountHistory, since: int, until: int, errors: tuple[PeriodError, ...]
 ) -> tuple[PeriodError, ...]:
-    """The errors after another slot: those of the shortest periods.
-
-    Args:
-        earlier: the rates of the slots of `_LOOKBACK` before it.
-    """
-    compared = []
-    for error, (lag, naive, kept) in zip(errors, _SHORT, strict=False):
-        compared.append(_compared(error, rate, earlier[lag], earlier[naive], kept))
-    return (*compared, *errors[SHORT:])
+    """The errors, those of the shortest periods after some more slots."""
+    rates = [_LOOKBACK.rates(history, slot) for slot in range(since, until)]
+    known = [each for each in rates if each[-1] >= 0.0]  # not nan
+    if not known:
+        return errors
+    after = list(errors)
+    for index, (lag, naive, kept) in enumerate(_SHORT):
+        for each in known:
+            after[index] = _compared(after[index], each[-1], each[lag], each[naive], kept)
+    return tuple(after)
 
 
 def _after_minute(
@@ -203,11 +208,17 @@ def _best(errors: tuple[PeriodError, ...]) -> int | None:
 def expected_rates(known: Recurrence, since: float, until: float) -> tuple[ExpectedRate, ...]:
     """The mean rates to expect between two instants, which are at most one period after the last
     count; empty if the load does not recur."""
-    return _expected(known, lambda shift: known.history.mean_rate(since - shift, until - shift))
+    if known.period is None:
+        return ()
+    return _expected(
+        known, known.period, lambda shift: known.history.mean_rate(since - shift, until - shift)
+    )
 
 
 def expected_peaks(known: Recurrence, since: float, until: float) -> tuple[ExpectedRate, ...]:
     """The same of the highest rates of a slot between two instants."""
+    if known.period is None:
+        return ()
     first, last = math.floor(since / SLOT_S), math.ceil(until / SLOT_S)
 
     def peak(shift: float) -> float:
@@ -215,7 +226,7 @@ def expected_peaks(known: Recurrence, since: float, until: float) -> tuple[Expec
         rates = [known.history.rate(slot - lag) for slot in range(first, last)]
         return max([rate for rate in rates if rate >= 0.0], default=math.nan)
 
-    return _expected(known, peak)
+    return _expected(known, known.period, peak)
 
 
 def unchanged_s(known: Recurrence, at: float, rate_per_s: float) -> float:
@@ -266,12 +277,12 @@ def mean_rate(rates: Iterable[ExpectedRate]) -> float:
     return sum([each.probability * each.rate_per_s for each in rates], 0.0)
 
 
-def _expected(known: Recurrence, rate_before: Callable[[float], float]) -> tuple[ExpectedRate, ...]:
-    if known.period is None:
-        return ()
-    period_s, error = PERIODS_S[known.period], known.errors[known.period]
+def _expected(
+    known: Recurrence, period: int, rate_before: Callable[[float], float]
+) -> tuple[ExpectedRate, ...]:
+    period_s, error = PERIODS_S[period], known.errors[period]
     mean = error.rate / error.slots
-    noise = 2.0 * mean / _SPANS_S[known.period]  # of random counts, of two slots or minutes
+    noise = 2.0 * mean / _SPANS_S[period]  # of random counts, of two slots or minutes
     excess = (error.error / error.slots - noise) / (2.0 * error.square / error.slots)
     relative_variance = max(MIN_RELATIVE_VARIANCE, excess)
     found, total = [], 0.0
