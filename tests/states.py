@@ -23,7 +23,7 @@ from autoscaler.core.slo.count_window import CountWindow
 from autoscaler.core.slo.error_budget import Attainment, ErrorBudget
 from autoscaler.core.slo.increase import Increase
 from autoscaler.core.slo.load_distribution import LoadMixture, RateEstimate
-from autoscaler.core.slo.memory import Alert, Backlog, SloEstimate, SloMemory
+from autoscaler.core.slo.memory import Alert, Backlog, QueueSnapshot, SloEstimate, SloMemory
 from autoscaler.core.slo.placement import ObservedPlacements
 from autoscaler.core.slo.recurrence import PeriodError, Recurrence
 from autoscaler.core.slo.service_time import ServiceTimeEstimate
@@ -140,7 +140,7 @@ MEMORY = SloMemory(
         errors=(PeriodError(12.0, 120.0, 1300.0, 7.0, 90.0), PeriodError()),
         period=1,
     ),
-    in_flight=4,
+    queue=QueueSnapshot(in_flight=4, running=2, interval_s=10.5, late_per_s=0.25),
     in_flight_before=3,
     doubtful_s=0.75,
     at=600.0,
@@ -223,7 +223,7 @@ DEPLOYMENT = DeploymentState(
     samples=(SAMPLE,),
     service_time_s=0.05,
     peaks=((40.0, 7), (50.0, 3)),
-    memory=PolicyMemory("slo", 2, MEMORY),
+    memory=PolicyMemory("slo", 3, MEMORY),
     above_burst_s=12.0,
     stalled_since=51.0,
     unsettled_since=52.0,
@@ -332,7 +332,7 @@ PLAIN: dict[Any, st.SearchStrategy[Any]] = {
 def any_struct(cls: type[Struct]) -> st.SearchStrategy[Any]:
     """Any struct of this class."""
     if cls is PolicyMemory:
-        slo = st.builds(PolicyMemory, st.just("slo"), st.just(2), st.deferred(any_slo_memory))
+        slo = st.builds(PolicyMemory, st.just("slo"), st.just(3), st.deferred(any_slo_memory))
         return slo | st.just(PolicyMemory("utilisation", 1, None))
     return st.builds(cls, **{name: any_of(hint) for name, hint in hints(cls).items()})
 

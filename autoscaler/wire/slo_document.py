@@ -1,4 +1,4 @@
-"""The stored form of the memory of the policy `slo`, version 2; see `state_document`."""
+"""The stored form of the memory of the policy `slo`, version 3; see `state_document`."""
 
 from autoscaler.wire.state_document import Stored
 
@@ -179,6 +179,13 @@ class StoredSloEstimate(Stored, frozen=True, kw_only=True):
     step: StoredStep | None
 
 
+class StoredQueueSnapshot(Stored, frozen=True, kw_only=True):
+    in_flight: int
+    running: int
+    interval_s: float
+    late_per_s: float
+
+
 class StoredSloMemory(Stored, frozen=True, kw_only=True):
     estimate: StoredSloEstimate
     requests: int
@@ -188,7 +195,7 @@ class StoredSloMemory(Stored, frozen=True, kw_only=True):
     time_s: float
     window: StoredCountWindow
     recurrence: StoredRecurrence
-    in_flight: int
+    queue: StoredQueueSnapshot
     in_flight_before: int
     doubtful_s: float
     at: float

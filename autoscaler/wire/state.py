@@ -42,7 +42,7 @@ STOPPED_VERSIONS = (1, 2, STOPPED_VERSION)
 
 Target = TypeVar("Target")
 
-_SLO_MEMORIES: Mapping[int, type[Stored]] = {2: StoredSloMemory}
+_SLO_MEMORIES: Mapping[int, type[Stored]] = {3: StoredSloMemory}
 """The stored form of the memory of the policy `slo`, by version. The memory of other policies is
 stored as the type in their `memory_format`."""
 

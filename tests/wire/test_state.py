@@ -168,7 +168,7 @@ class TestAnyState:
     @settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
     @given(any_slo_memory())
     def test_so_is_the_memory_of_the_default_policy(self, memory):
-        state = with_memory(PolicyMemory("slo", 2, memory))
+        state = with_memory(PolicyMemory("slo", 3, memory))
         assert same(decode_state(encode_state(state).content).state, state)
 
     def test_an_empty_one_too(self):
@@ -254,7 +254,7 @@ class TestMemoryOfInstalledPolicies:
         assert decoded.state == self.STATE
 
     def test_an_unknown_policy_begins_again_for_that_deployment_only(self):
-        other = replace(DEPLOYMENT, memory=PolicyMemory("slo", 2, SloMemory()))
+        other = replace(DEPLOYMENT, memory=PolicyMemory("slo", 3, SloMemory()))
         state = replace(self.STATE, deployments={**self.STATE.deployments, "e5": other})
         decoded = decode_state(encode_state(state).content)
         assert decoded.state.deployments["e5"] == other
@@ -277,7 +277,7 @@ class TestMemoryOfInstalledPolicies:
         assert "it is damaged: Expected `int`" in self.dropped(installed(int, 2))
 
     def test_so_does_the_default_policy_of_another_version(self):
-        state = with_memory(PolicyMemory("slo", 2, MEMORY))
+        state = with_memory(PolicyMemory("slo", 3, MEMORY))
         content = encode_state(state).content.replace(
             b"\xa6policy\xa3slo\xa7version\x02", b"\xa6policy\xa3slo\xa7version\x07"
         )

@@ -115,4 +115,4 @@ def is_due(situation: Situation, memory: SloMemory, drain_s: float) -> bool:
         late_s = situation.at - backlog.since - drain_s
         if late_s <= situation.sample.interval_s or in_flight <= situation.running:
             return True
-    return in_flight > max(situation.running, memory.in_flight)
+    return in_flight > max(situation.running, memory.queue.in_flight)

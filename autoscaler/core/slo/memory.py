@@ -29,6 +29,15 @@ class Alert(Value, frozen=True):
     until: float  # Unix seconds
 
 
+class QueueSnapshot(Value, frozen=True, kw_only=True):
+    """The queue at a poll, and the interval before it."""
+
+    in_flight: int = 0
+    running: int = 0  # allocations
+    interval_s: float = 0.0
+    late_per_s: float = 0.0  # requests that become late while the queue is like this
+
+
 class SloEstimate(Value, frozen=True, kw_only=True):
     """The estimates of the last recomputation, and the recommendation that followed from them."""
 
@@ -65,7 +74,7 @@ class SloMemory(Value, frozen=True, kw_only=True):
     # Up to the last poll.
     window: CountWindow = CountWindow()
     recurrence: Recurrence = Recurrence()
-    in_flight: int = 0
+    queue: QueueSnapshot = QueueSnapshot()
     in_flight_before: int = 0  # at the poll before that
     doubtful_s: float = 0.0  # mean service time that was left out; 0: none
     at: float = -math.inf

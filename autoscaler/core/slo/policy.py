@@ -51,7 +51,8 @@ from autoscaler.core.slo.service_time import ServiceTimeEstimate
 from autoscaler.core.slo.violations import (
     expected_violations,
     inputs_now,
-    violations_in_interval,
+    late_requests,
+    queue_snapshot,
 )
 from autoscaler.core.values import Reason, Step, Value
 
@@ -86,7 +87,7 @@ class SloPolicy(Value, frozen=True, kw_only=True):
     """Keeps the fraction `objective.target` of the requests within the SLO, at the lowest cost."""
 
     name: ClassVar[str] = "slo"
-    memory_format: ClassVar[MemoryFormat] = MemoryFormat(SloMemory, 2)
+    memory_format: ClassVar[MemoryFormat] = MemoryFormat(SloMemory, 3)
 
     objective: SloObjective = SloObjective()
     drain_s: float = 30.0  # time in which a backlog is served
@@ -120,21 +121,21 @@ class SloPolicy(Value, frozen=True, kw_only=True):
             return estimate.step, replace(
                 memory,
                 at=situation.at,
-                in_flight=sample.in_flight,
+                queue=queue_snapshot(situation, memory, arrivals.requests),
                 window=memory.window.restarted(),
             )
         believed, requests = believed_times(situation, memory), arrivals.requests
         seen = SloMemory(
             estimate=believed.estimate,
             requests=memory.requests + requests,
-            violations=memory.violations + violations_in_interval(situation, memory, requests),
+            violations=memory.violations + sample.failed + late_requests(situation, memory),
             timed=believed.timed,
             timed_s=believed.timed_s,
             time_s=memory.time_s + sample.interval_s,
             window=arrivals.window,
             recurrence=arrivals.recurrence,
-            in_flight=sample.in_flight,
-            in_flight_before=memory.in_flight,
+            queue=queue_snapshot(situation, memory, requests),
+            in_flight_before=memory.queue.in_flight,
             doubtful_s=believed.doubtful_s,
             at=situation.at,
         )
@@ -327,7 +328,7 @@ class SloPolicy(Value, frozen=True, kw_only=True):
             estimate=estimate,
             window=seen.window,
             recurrence=seen.recurrence,
-            in_flight=seen.in_flight,
+            queue=seen.queue,
             doubtful_s=seen.doubtful_s,
             at=seen.at,
         )

@@ -1,4 +1,4 @@
-"""Late requests: an estimate of those in the last interval, and of those to expect.
+"""Late requests: an estimate of those that have come, and of those to expect.
 
 The statistics do not contain queue waits. But each poll reports the in-flight requests of each
 node, from which the queue wait of a request that arrives at that instant follows.
@@ -9,37 +9,68 @@ import math
 from autoscaler.core.policies import Situation, missing_inputs
 from autoscaler.core.slo import queueing
 from autoscaler.core.slo.cost_model import QueueParameters, violation_fraction
-from autoscaler.core.slo.memory import SloMemory
+from autoscaler.core.slo.memory import QueueSnapshot, SloMemory
 from autoscaler.core.slo.placement import NodeSlots
 from autoscaler.core.slo.service_time import ServiceTimeEstimate
 from autoscaler.core.values import Candidate
 
-BURST_CORRECTION, MAX_BURST_CORRECTION = 0.25, 1.5
-"""Polls see only part of the queueing that bursts cause. Estimated violations are multiplied by 1 +
-0.25 * (dispersion - 1), at most by 1.5."""
 
+def queue_snapshot(situation: Situation, memory: SloMemory, requests: int) -> QueueSnapshot:
+    """The queue at a poll.
 
-def violations_in_interval(situation: Situation, memory: SloMemory, requests: int) -> float:
-    """An estimate of the late requests in the last interval.
+    While a queue stands on a node, it serves `allocations / service time` requests per second, and
+    each of them has waited. As many requests find n others on a node as leave n others behind
+    (level crossing: L. Kleinrock, Queueing Systems, vol. 1, 1975, section 5.3). So the requests
+    that become late follow from the queue alone, even if they come in bursts.
 
-    Failed requests count in full. Of the others, the fraction that would have been late, averaged
-    over arrivals at the start and at the end of the interval.
+    Args:
+        memory: before this poll.
+        requests: that have arrived since the poll before.
     """
-    sample, running, service = situation.sample, situation.running, memory.estimate.service_time
-    if (sample.in_flight < running and memory.in_flight < running) or service.requests <= 0.0:
-        return float(sample.failed)
-    limit, scv = memory.estimate.max_wait, service.scv
-    late_fraction = (
-        queueing.violation_probability(memory.in_flight, max(1, running), limit, scv) / 2.0
+    sample, estimate = situation.sample, memory.estimate
+    late_per_s, limit, service = 0.0, estimate.max_wait, estimate.service_time
+    if service.requests > 0.0:
+        for node in situation.nodes:
+            if node.allocations and node.pending > node.allocations:
+                late_fraction = queueing.violation_probability(
+                    node.pending - 1, node.allocations, limit, service.scv
+                )
+                late_per_s += late_fraction * node.allocations / service.mean_s
+        served = requests + memory.queue.in_flight  # at most
+        late_per_s = min(late_per_s, served / sample.interval_s)
+    return QueueSnapshot(
+        in_flight=sample.in_flight,
+        running=situation.running,
+        interval_s=sample.interval_s,
+        late_per_s=late_per_s,
     )
-    serving = sum([node.allocations or 0 for node in situation.nodes])
-    for node in situation.nodes:
-        if node.allocations and node.pending >= node.allocations:
-            probability = queueing.violation_probability(node.pending, node.allocations, limit, scv)
-            late_fraction += probability * node.allocations / serving / 2.0
-    bursts = BURST_CORRECTION * max(0.0, memory.dispersion - 1.0)
-    correction = min(MAX_BURST_CORRECTION, 1.0 + bursts)
-    return sample.failed + correction * late_fraction * max(0, requests - sample.failed)
+
+
+def late_requests(situation: Situation, memory: SloMemory) -> float:
+    """An estimate of the requests that were late because of the queue at the last poll.
+
+    The queue stands for the interval before that poll. Allocations that the poll has added serve
+    the requests which arrived shortly before it, and those which arrive while the queue drains:
+    within the queue wait that the SLO allows, but at most half an interval each.
+
+    Args:
+        memory: before this poll.
+    """
+    queue, limit, service = memory.queue, memory.estimate.max_wait, memory.estimate.service_time
+    if queue.late_per_s <= 0.0 or service.requests <= 0.0:
+        return 0.0
+    served_s = [
+        min(interval_s / 2.0, limit * service.mean_s)
+        for interval_s in (queue.interval_s, situation.sample.interval_s)
+    ]
+    still_late, running = 1.0, max(1, queue.running)
+    if situation.running > running:
+        before, after = [
+            queueing.violation_probability(queue.in_flight - 1, allocations, limit, service.scv)
+            for allocations in (running, situation.running)
+        ]
+        still_late = after / before if before > 0.0 else 1.0
+    return queue.late_per_s * (queue.interval_s - 2.0 * served_s[0] + sum(served_s) * still_late)
 
 
 def expected_violations(
