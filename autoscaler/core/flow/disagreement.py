@@ -22,6 +22,9 @@ allocations within seconds, and the figures of a node are rarely missing from mo
 response."""
 
 
+_NOTHING_DIFFERS = Accepted(checked=True)
+
+
 def disagreement_of(
     known: Disagreement | None,
     before: DeploymentStats,
@@ -62,7 +65,7 @@ def disagreement_of(
 def accepted_at(disagreement: Disagreement | None, at: float) -> Accepted:
     """The differences that have lasted for `PATIENCE_S`."""
     if disagreement is None:
-        return Accepted()
+        return _NOTHING_DIFFERS
     contradictory_since = disagreement.contradictory_since
     return Accepted(
         disagreement.unacknowledged if at - disagreement.since >= PATIENCE_S else 0,

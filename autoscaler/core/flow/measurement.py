@@ -124,7 +124,9 @@ def measure(
             measured, known.baseline, stats, service_time_s
         )
         samples = _within(load_window_s, samples, measured)
-        known_load = replace(estimate(samples, service_time_s), from_totals=of_totals is not None)
+        known_load = estimate(samples, service_time_s)
+        if of_totals is not None:
+            known_load = replace(known_load, from_totals=True)
         return Measurement(
             measured,
             known_load,

@@ -37,6 +37,7 @@ class Accepted(Value, frozen=True):
 
     unacknowledged: int = 0  # running allocations that no process acknowledges
     contradictory: bool = False  # the target, or the sums of the deployment
+    checked: bool = False  # the target and the sums do not contradict
 
 
 def sample(
@@ -183,6 +184,8 @@ def find_issues(stats: DeploymentStats, accepted: Accepted | None = None) -> lis
     elif not (accepted and accepted.contradictory):
         if stats.target_allocations is None:
             issues.append(DataIssue.NOT_REPORTED)
+        elif accepted and accepted.checked:
+            pass  # this is called for every deployment in every cycle
         elif stats.target_allocations != stats.allocations or (
             # The sums are those of the nodes that responded with all their figures.
             DataIssue.INCOMPLETE not in issues and _sums_contradict(stats)
