@@ -75,13 +75,12 @@ def settings_in_cases(
     Args:
         rows: of one scenario, whose SLO target is `target`.
     """
+    counted = frozenset(cases)
     tried: dict[tuple[str, str], dict[Case, ResultRow]] = defaultdict(dict)
     for row in rows:
-        if row.slo_target is None and (case := (row.trace, row.seed)) in cases:
+        if row.slo_target is None and (case := (row.trace, row.seed)) in counted:
             tried[row.policy, row.setting][case] = row
-    return tuple(
-        _setting(found, target) for found in tried.values() if cases and len(found) == len(cases)
-    )
+    return tuple(_setting(found, target) for found in tried.values() if len(found) == len(counted))
 
 
 def _setting(found: Mapping[Case, ResultRow], target: float) -> SettingCases:

@@ -10,7 +10,8 @@ seeds take the place of days.
 """
 
 import math
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from autoscaler.backtest.results.cases import (
     Case,
@@ -136,30 +137,41 @@ def _left_out(rows: Sequence[ResultRow], cases: Sequence[Case], target: float) -
     Where no setting meets the SLO in all other cases, the one that does so most often is chosen.
     """
     by_seed = len({day for day, _ in cases}) == 1
-    parts = list(dict.fromkeys(seed if by_seed else day for day, seed in cases))
+    by_part: dict[str | int, list[Case]] = defaultdict(list)
+    for day, seed in cases:
+        by_part[seed if by_seed else day].append((day, seed))
+    rows_by_part: dict[str | int, list[ResultRow]] = defaultdict(list)
+    for row in rows:
+        rows_by_part[row.seed if by_seed else row.trace].append(row)
+    parts = [settings_in_cases(rows_by_part[part], some, target) for part, some in by_part.items()]
     if len(parts) < 2:
         return None
-    met = met_by_default = 0
-    default: SettingCases | None = None
-    for part in parts:
-        left_out = [case for case in cases if part in case]
-        others = settings_in_cases(rows, [case for case in cases if part not in case], target)
-        chosen = min(others, key=lambda each: (each.met < each.cases, -each.met, *_by_cost(each)))
-        there = settings_in_cases(rows, left_out, target)
-        met += _find(there, chosen).always
-        if (default := _default(there)) is not None:
-            met_by_default += default.always
+    found = [_chosen_without(part, parts) for part in parts]
+    defaults = [default for part in parts if (default := _default(part)) is not None]
     return LeftOut(
         seeds=by_seed,
         repetitions=len(parts),
-        met=met,
-        met_by_default=None if default is None else met_by_default,
+        met=sum(each.always for each in found),
+        met_by_default=sum(each.always for each in defaults) if defaults else None,
     )
 
 
-def _find(settings: Collection[SettingCases], chosen: SettingCases) -> SettingCases:
-    alike = chosen.policy, chosen.setting
-    return next(each for each in settings if (each.policy, each.setting) == alike)
+def _chosen_without(
+    left_out: Sequence[SettingCases], parts: Iterable[Sequence[SettingCases]]
+) -> SettingCases:
+    """The setting that the other parts choose, in the part that is left out."""
+    others: dict[tuple[str, str], list[SettingCases]] = defaultdict(list)
+    for part in parts:
+        if part is not left_out:
+            for each in part:
+                others[each.policy, each.setting].append(each)
+
+    def rank(setting: SettingCases) -> tuple[int, float, str, str]:
+        elsewhere = others[setting.policy, setting.setting]
+        hours = sum(each.allocation_hours for each in elsewhere)
+        return -sum(each.met for each in elsewhere), hours, setting.policy, setting.setting
+
+    return min(left_out, key=rank)
 
 
 def probability_of_no_miss(miss_fraction: float, days: int) -> float:

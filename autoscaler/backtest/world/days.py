@@ -72,12 +72,13 @@ def played_days(trace: Trace, scenario: BacktestScenario, days: Days) -> Iterato
             "another part; remove them, or leave --days out"
         )
     number = whole_days(trace)
+    digits = len(str(number))  # so that names are sorted by day
     first = 1 if days.last is None else max(1, number - days.last + 1)
     for day in range(first, number + 1):
         begin_s = (day - 1) * DAY_H * HOUR_S
         if trace.between(begin_s, begin_s + DAY_H * HOUR_S).counts.any():
             yield PlayedDay(
-                trace=replace(trace, name=f"{trace.name}, day {day}"),
+                trace=replace(trace, name=f"{trace.name}, day {day:0{digits}}"),
                 scenario=replace(scenario, start_h=(day - 1) * DAY_H),
                 recording=trace.name,
                 day=day,

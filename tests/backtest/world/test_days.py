@@ -46,6 +46,12 @@ def test_days_begin_with_the_first_bin(last, expected):
     assert [each.scenario.start_h for each in found] == [24.0 * (day - 1) for day in expected]
 
 
+def test_the_names_are_sorted_by_day():
+    names = [each.trace.name for each in days_of(240, Days(whole=True))]
+    assert len(names) == 10
+    assert names == sorted(names)
+
+
 def test_the_requests_of_a_day_are_those_of_its_hours():
     _, second = days_of(48, Days(whole=True), scale=scenario().scale)
     workload = workload_of(second.trace, second.scenario, 1)
