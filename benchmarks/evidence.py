@@ -50,17 +50,13 @@ def combined(results: Sequence[Results]) -> Evidence:
     )
 
 
-def _swept_seeds(rows: Iterable[ResultRow]) -> frozenset[int]:
+def _swept_seeds(rows: Iterable[ResultRow]) -> set[int]:
     """The seeds with which all policies that have several settings were swept."""
     by_policy: dict[str, set[int]] = defaultdict(set)
     for row in rows:
         if not row.default:
             by_policy[row.policy].add(row.seed)
-    return (
-        frozenset[int].intersection(*map(frozenset, by_policy.values()))
-        if by_policy
-        else frozenset()
-    )
+    return set.intersection(*by_policy.values()) if by_policy else set()
 
 
 def merged(groups: Iterable[Iterable[ResultRow]]) -> tuple[ResultRow, ...]:

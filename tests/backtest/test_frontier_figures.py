@@ -86,6 +86,14 @@ class TestEvidence:
         assert {each.seed for each in evidence.swept} == {1}
         assert sorted(evidence.swept, key=str) == sorted(swept(), key=str)
 
+    def test_settings_are_compared_with_the_seeds_that_all_policies_were_swept_with(self):
+        once, twice = (
+            [row(policy=name, setting=each, default=each == "a", seed=seed)
+             for each in ("a", "b") for seed in seeds]
+            for name, seeds in (("hpa", (1,)), ("utilisation", (1, 2)))
+        )  # fmt: skip
+        assert {each.seed for each in combined([results([*once, *twice])]).swept} == {1}
+
     def test_without_a_sweep_all_rows_are_compared(self):
         evidence = combined([results(by_default())])
         assert evidence.swept == evidence.by_default == evidence.rows
