@@ -15,7 +15,7 @@ from autoscaler.backtest.batch import Batch, progress_on, run_all
 from autoscaler.backtest.configured_rule import ConfiguredRule
 from autoscaler.backtest.options import BacktestOptions, chosen_scenarios
 from autoscaler.backtest.policy_specs import ensure_usable, names, policy_spec, rule_spec
-from autoscaler.backtest.results import choice_table, report, table
+from autoscaler.backtest.results import choice_markdown, choice_table, report, table
 from autoscaler.backtest.results import file as files
 from autoscaler.backtest.results.choice import Choice, Usable, choices
 from autoscaler.backtest.results.rows import Trial
@@ -56,7 +56,7 @@ def backtest(options: BacktestOptions, out: Console, progress: Console) -> None:
             and the results of the others were shown and written.
         Interrupted: the same after Ctrl-C.
     """
-    for path in (options.json, options.report):
+    for path in (options.json, options.report, options.markdown):
         if path is not None:
             files.ensure_writable(path)
     if options.report is not None:
@@ -205,6 +205,11 @@ def _write_files(
     )
     if options.json is not None:
         files.write(options.json, files.to_json(results))
+    if options.markdown is not None:
+        text = choice_markdown.render(
+            found, command=results.command, made_at=results.made_at, notes=notes
+        )
+        files.write(options.markdown, text)
     if options.report is not None:
         files.write(options.report, report.render(_report(options, results, scenarios, trials)))
 

@@ -32,6 +32,7 @@ class BacktestOptions(Struct, frozen=True, kw_only=True):
     sweep: bool  # also all other settings
     json: Path | None
     report: Path | None
+    markdown: Path | None = None  # for the comparison of settings
     workers: int | None  # None: one for each core
     gaps: Gaps = Gaps.ZERO  # what missing bins of a file mean
     days: Days = Days()  # of traces that are longer than a day

@@ -151,12 +151,17 @@ def demo(trace: Path | None, speed: float, duration: float, *, keep_running: boo
     default=None,
     help="Whether to run other settings of each policy as well: those of this program with every "
     "seed, to find the cheapest that meets the SLO, the others once, to draw frontiers."
-    "  [default: only with --report]",
+    "  [default: only with --report or --markdown]",
 )
 @click.option(
     "--json", type=click.Path(path_type=Path), help="Write a row for each run to this file."
 )
 @click.option("--report", type=click.Path(path_type=Path), help="Write plots to this HTML file.")
+@click.option(
+    "--markdown",
+    type=click.Path(path_type=Path),
+    help="Write the comparison of the settings of this program to this Markdown file.",
+)
 @click.option("--workers", type=click.IntRange(1), help="Processes.  [default: one for each core]")
 @report_errors()
 def backtest(
@@ -198,7 +203,7 @@ def backtest(
         rule=chosen_rule(config, rule, os.environ, warn),
         gaps=Gaps(gaps),
         days=chosen_days(days),
-        sweep=given["report"] is not None if sweep is None else sweep,
+        sweep=bool(given["report"] or given["markdown"]) if sweep is None else sweep,
         **given,
     )
     run_all(options, output(), Console(stderr=True))

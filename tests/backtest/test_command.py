@@ -294,7 +294,9 @@ class TestChoices:
 
     def test_the_terminal_the_file_and_the_page_have_it(self, folder):
         arguments = ["load.csv", "--policy", "slo,utilisation,hpa", "--sweep", "--seeds", "2"]
-        shown = done(*arguments, "--json", "rows.json", "--report", "page.html").stdout
+        shown = done(
+            *arguments, "--json", "rows.json", "--report", "page.html", "--markdown", "choice.md"
+        ).stdout
         results = read(folder / "rows.json")
         (choice,) = results.choices
         assert (choice.scenario, choice.load, choice.days, choice.seeds) == ("small", "load", 1, 2)
@@ -307,7 +309,10 @@ class TestChoices:
         for text in (shown, (folder / "page.html").read_text()):
             assert "Which setting for load in small? 2 cases (1 day, 2 seeds)" in text
             assert "met the SLO in all 2 cases" in text
-        assert choice.configuration.splitlines()[-1] in shown
+        written = (folder / "choice.md").read_text()
+        for text in (shown, written):
+            assert choice.configuration.splitlines()[-1] in text
+        assert f"| **{cheapest.policy} {cheapest.setting}" in written
 
     @pytest.mark.parametrize("policy", ["slo", "utilisation"])
     def test_the_rule_that_it_shows_gives_the_result_of_the_table(self, folder, policy):

@@ -9,5 +9,6 @@ choice      rows, usable settings       -> Choice               the cheapest tha
 choice_text choice                      -> table, sentences     the same in words
 file        rows, choices               -> JSON file, and back
 table, choice_table                     -> tables on a terminal
+choice_markdown                         -> the choice as Markdown
 report      trials                      -> one HTML page; `page/` has its scripts
 """

@@ -7,6 +7,7 @@ from msgspec.structs import replace
 from rich.console import Console
 
 from autoscaler.backtest.results.choice import choices
+from autoscaler.backtest.results.choice_markdown import render
 from autoscaler.backtest.results.choice_table import MAX_IN_FULL, show
 from autoscaler.backtest.results.choice_text import choice_text
 from tests.backtest.results.test_choice import (
@@ -191,3 +192,33 @@ def two_settings(trace):
         run(trace, 1, "slo", "share=0.99", 10.0, IN_TIME),
         run(trace, 1, "utilisation", "target=0.7", 9.0, IN_TIME),
     ]
+
+
+class TestMarkdown:
+    def of(self, rows):
+        found = choices(rows, USABLE)
+        return render(found, command="autoscaler backtest", made_at="today", notes=("A note.",))
+
+    def test_it_has_the_table_the_sentences_and_the_configuration(self):
+        assert self.of(days("slo", "share=0.99", 30.0, IN_TIME)).partition("**Certainty")[0] == (
+            "# Which setting for these days\n\nCreated today by autoscaler backtest\n\nA note.\n\n"
+            "## Which setting for week in small? 3 cases (3 days, 1 seed)\n\n"
+            "| policy, setting | SLO met | worst day | attainment, % | alloc. hours | × slo |\n"
+            "| --- | ---: | ---: | ---: | ---: | ---: |\n"
+            "| **slo share=0.99 (default)** | 3 of 3 | day 1 | 99.50 | 90.0 | 1.00 |\n\n"
+            "**Cheapest:** slo share=0.99 (default) met the SLO in all 3 cases, with 90.0 "
+            "allocation-hours for the 3 days.\n\n"
+            "**Other days:** each day was left out once, and the setting chosen by the others. The "
+            "setting chosen met the SLO on the day left out in 3 of 3 repetitions; slo at its "
+            "default, in 3.\n\n"
+        )
+        assert "\n```\nat 0.5\n```\n" in self.of(THREE_DAYS)
+
+    def test_names_are_plain_text(self):
+        rows = [each for name in ("a|b", "*c*\n# d") for each in two_settings(name)]
+        text = self.of(rows)
+        assert r"for a\|b in" in text
+        assert r"for \*c\* \# d in" in text
+
+    def test_without_a_setting_it_says_so(self):
+        assert "can be used with this program was run" in self.of(days("hpa", "", 9.0, 0.0))
