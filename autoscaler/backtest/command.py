@@ -92,7 +92,7 @@ def backtest(options: BacktestOptions, out: Console, progress: Console) -> None:
     targets = {scenario.name: scenario.slo_target for scenario in scenarios}
     rows = [trial.row for trial in trials]
     found = choices(rows, usable(options, scenarios), targets=targets)
-    notes = tuple(day_notes(traces, scenarios, options.days))
+    notes = (*day_notes(traces, scenarios, options.days), *scale_notes(traces, scenarios))
     _write_files(options, scenarios, trials, found, notes, done)
     if trials:
         for line in scale_lines(traces, scenarios):
@@ -161,6 +161,15 @@ def day_notes(
         f"Only the hardest day was simulated of {names}{more}; with --days all, each day is "
         "simulated, and the settings are compared on all of them."
     )
+
+
+def scale_notes(traces: Sequence[Trace], scenarios: Sequence[BacktestScenario]) -> Iterator[str]:
+    """A sentence if the settings are those for another load than the recorded one."""
+    if any(scale_factor(trace, scenario) != 1.0 for trace in traces for scenario in scenarios):
+        yield (
+            "The load was scaled, and the settings suit the scaled load. To choose a setting for "
+            "your own deployment, state its service time and nodes in a scenario, with factor = 1."
+        )
 
 
 def closed_schedules(rule: ConfiguredRule, played: Sequence[PlayedDay]) -> Iterator[str]:

@@ -100,6 +100,12 @@ class TestResults:
             "its 99th percentile is 35 requests/s\n"
         )
 
+    def test_settings_for_a_scaled_load_are_said_to_be_for_that(self):
+        arguments = ["load.csv", "--policy", "utilisation,slo"]
+        said = "The load was scaled, and the settings suit the scaled load."
+        assert said in done(*arguments, "--scenario", "short-one-node").stdout
+        assert said not in done(*arguments).stdout
+
     def test_a_load_that_is_not_scaled(self):
         shown = done("load.csv", "--policy", "static-mean").stdout
         assert shown.startswith("small: the load of load was not scaled; its 99th percentile is 12")

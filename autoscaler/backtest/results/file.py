@@ -42,7 +42,7 @@ class Results(Struct, frozen=True, kw_only=True):
     made_at: str  # ISO 8601
     scenarios: Mapping[str, Mapping[str, Fact]]  # by name
     missing: int = 0  # runs that failed or were interrupted
-    notes: tuple[str, ...] = ()  # which days of the traces were simulated
+    notes: tuple[str, ...] = ()  # which days were simulated, and whether the load was scaled
     choices: tuple[Choice, ...] = ()  # the settings that an operator can use, compared
     rows: tuple[ResultRow, ...]
 

@@ -56,7 +56,7 @@ class Report(Struct, frozen=True, kw_only=True):
     adaptive: str = "adaptive-9"  # the policy at whose cost the others are compared
     trials: Sequence[Trial]
     choices: Sequence[Choice] = ()
-    notes: Sequence[str] = ()  # which days of the traces were simulated
+    notes: Sequence[str] = ()  # which days were simulated, and whether the load was scaled
 
 
 def plotly_js() -> str:
