@@ -124,7 +124,9 @@ MEMORY = SloMemory(
         backlog=Backlog(60.0, 40, 5),
         increase=Increase(50.0, 1.5, 300.0, 2),
         running=2,
-        placements=ObservedPlacements(latest=((3, (1, 2)), (2, (1, 1))), keeps_nodes=True),
+        placements=ObservedPlacements(
+            latest=((3, (1, 2)), (2, (1, 1))), keeps_nodes=True, takes_nodes=True
+        ),
         step=STEP,
     ),
     requests=100,

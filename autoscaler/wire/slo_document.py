@@ -158,6 +158,7 @@ class StoredIncrease(Stored, frozen=True, kw_only=True):
 class StoredObservedPlacements(Stored, frozen=True, kw_only=True):
     latest: tuple[tuple[int, tuple[int, ...]], ...]
     keeps_nodes: bool
+    takes_nodes: bool
 
 
 class StoredSloEstimate(Stored, frozen=True, kw_only=True):

@@ -102,6 +102,17 @@ class TestSteadyLoads:
         run = Run(load, scene(enough), math.ceil(rate_per_s * SERVICE_S / 0.7)).to_the_end()
         assert np.mean(run.plant.fleet.waits_s > 2.0 * SERVICE_S) <= 0.01
 
+    @pytest.mark.parametrize("load", [0.7, 1.5, 3.0])
+    def test_the_slo_is_met_on_small_nodes_of_three_zones(self, load):
+        """Requests wait on one of them while allocations of another are free. The policy knows how
+        many are late."""
+        arrivals = stream((load / SERVICE_S, 4.0 * HOUR_S))
+        run = Run(arrivals, scene(4, nodes=3, zones=3), math.ceil(load / 0.7)).to_the_end()
+        late = np.mean(run.plant.fleet.waits_s > 2.0 * SERVICE_S)
+        assert late <= 0.01
+        known = 1.0 - run.driver.plans[-1].decisions[0].steps[0].inputs["slo_attainment"]
+        assert known == pytest.approx(late, abs=0.004)
+
 
 FOLLOWING_S = 6.0
 """Seconds of the polls that follow the one that shows a load jump."""

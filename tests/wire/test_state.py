@@ -279,7 +279,7 @@ class TestMemoryOfInstalledPolicies:
     def test_so_does_the_default_policy_of_another_version(self):
         state = with_memory(PolicyMemory("slo", 3, MEMORY))
         content = encode_state(state).content.replace(
-            b"\xa6policy\xa3slo\xa7version\x02", b"\xa6policy\xa3slo\xa7version\x07"
+            b"\xa6policy\xa3slo\xa7version\x03", b"\xa6policy\xa3slo\xa7version\x07"
         )
         decoded = decode_state(content, POLICIES)
         assert decoded.messages[0].endswith("version 7 of policy 'slo' is not known")

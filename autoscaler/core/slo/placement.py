@@ -19,6 +19,7 @@ from functools import lru_cache
 from operator import le
 from typing import TypeVar
 
+from autoscaler.core.capacity import STARTING
 from autoscaler.core.values import STARTED, NodeStats, Value
 
 Node = TypeVar("Node")
@@ -47,6 +48,9 @@ class ObservedPlacements(Value, frozen=True):
     # Whether the last decrease that could give up a node kept it, because it is the only one of its
     # availability zone.
     keeps_nodes: bool = False
+    # Whether the last increase that could have done without took a further node, because no node of
+    # its availability zone was in use.
+    takes_nodes: bool = False
 
     def after(self, node_slots: "NodeSlots") -> "ObservedPlacements":
         """The observed placements, with the present one."""
@@ -58,7 +62,9 @@ class ObservedPlacements(Value, frozen=True):
             return self
         others = [each for each in self.latest if each[0] != present[0]]
         return ObservedPlacements(
-            (*others[1 - MAX_OBSERVED :], present), self._keeps_nodes_after(*present)
+            (*others[1 - MAX_OBSERVED :], present),
+            self._keeps_nodes_after(*present),
+            self._takes_nodes_after(*present, node_slots),
         )
 
     def _keeps_nodes_after(self, allocations: int, per_node: tuple[int, ...]) -> bool:
@@ -68,6 +74,17 @@ class ObservedPlacements(Value, frozen=True):
         if len(per_node) > len(_without_nodes([(each, 0) for each in before], allocations)):
             return True
         return self.keeps_nodes and len(per_node) == min(len(before), allocations)
+
+    def _takes_nodes_after(
+        self, allocations: int, per_node: tuple[int, ...], now: "NodeSlots"
+    ) -> bool:
+        if not self.latest or allocations <= self.latest[-1][0]:
+            return self.takes_nodes
+        further = len(per_node) - len(self.latest[-1][1])
+        if further <= 0:
+            return self.takes_nodes and not now.free
+        with_room = len([more for _, more in now.used if more > 0])
+        return self.takes_nodes or with_room > further
 
 
 NOTHING_OBSERVED = ObservedPlacements()
@@ -104,12 +121,15 @@ def node_slots_of(
     threads: int,
     free_threads: Mapping[str, int],
     observed: ObservedPlacements = NOTHING_OBSERVED,
+    missing: int = 0,
 ) -> NodeSlots:
     """The slots of the nodes that a policy sees.
 
     Args:
         threads: of each allocation.
         free_threads: of each node by its id; empty if not reported.
+        missing: requested allocations that do not run, of which nodes that load the model keep the
+            slots free.
     """
     used = []
     for node in nodes:
@@ -119,6 +139,10 @@ def node_slots_of(
             used.append((allocations, more))
     in_use = {node.node_id for node in nodes}
     free = [free // threads for node_id, free in free_threads.items() if node_id not in in_use]
+    loading = [node.node_id for node in nodes if node.routing_state == STARTING]
+    if loading and free_threads:
+        kept = math.ceil(missing / len(loading))
+        free += [kept + free_threads.get(node_id, 0) // threads for node_id in loading]
     used.sort()
     free = sorted([slots for slots in free if slots], reverse=True)
     scale = 1
@@ -185,8 +209,12 @@ def placement_of(node_slots: NodeSlots, allocations: int) -> Placement:
         reduced = _with_all_nodes if node_slots.observed.keeps_nodes else _without_nodes
         nodes = reduced(nodes, sum([allocated for allocated, _ in nodes]) + missing)
     else:
+        free = node_slots.free
+        if missing and free and node_slots.observed.takes_nodes:
+            nodes.append((1, free[0] - 1))
+            missing, free = missing - 1, free[1:]
         missing = _fill(nodes, missing)
-        for slots in node_slots.free:
+        for slots in free:
             if missing:
                 placed = min(missing, slots)
                 nodes.append((placed, slots - placed))

@@ -387,5 +387,9 @@ class SloPolicy(Value, frozen=True, kw_only=True):
 
 def _node_slots(situation: Situation, estimate: SloEstimate) -> NodeSlots:
     return node_slots_of(
-        situation.nodes, situation.threads, situation.free_threads, estimate.placements
+        situation.nodes,
+        situation.threads,
+        situation.free_threads,
+        estimate.placements,
+        situation.missing,
     )

@@ -8,6 +8,7 @@ named so that it makes the predicted choice. With other names only the sums agre
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from autoscaler.core.slo.placement import (
     MAX_NODES,
@@ -172,6 +173,26 @@ class TestObservedPlacements:
     def test_until_a_decrease_gives_up_a_node(self):
         assert not observed((1, 2), (1, 1), (2, 4), (4,)).keeps_nodes
 
+    @given(st.lists(st.integers(1, 8), min_size=1, max_size=5), st.integers(1, 3))
+    def test_once_an_increase_has_taken_a_node_the_next_is_expected_to(self, used, free):
+        known = ObservedPlacements(takes_nodes=observed((1,), (1, 1)).takes_nodes)
+        slots = NodeSlots(
+            tuple((count, 9 - count) for count in sorted(used)), (9,) * free, observed=known
+        )
+        after = in_zones(used, free, sum(used) + 1)
+        assert placement_of(slots, sum(used) + 1).per_node == after
+
+    def test_until_an_increase_leaves_a_free_node(self):
+        taken = observed((2,), (1, 2))
+        filled = NodeSlots(((2, 6), (2, 6)), (8,))
+        assert taken.takes_nodes
+        assert taken.after(replace(filled, free=())).takes_nodes
+        assert not taken.after(filled).takes_nodes
+
+    def test_an_increase_that_did_not_fit_tells_nothing_about_zones(self):
+        full = ObservedPlacements().after(NodeSlots(((8, 0),), (8,)))
+        assert not full.after(NodeSlots(((1, 7), (8, 0)), ())).takes_nodes
+
     @pytest.mark.parametrize("placements", [((2, 2), (2,)), ((2, 2), (1, 2)), ((1,), (1, 1))])
     def test_a_decrease_as_predicted_tells_nothing_about_zones(self, placements):
         assert not observed(*placements).keeps_nodes
@@ -232,10 +253,19 @@ class TestNodeSlots:
     def test_a_node_that_is_not_reported_has_no_free_slots(self):
         assert node_slots_of((node("n9", allocations=2),), 1, {"n1": 4}).used == ((2, 0),)
 
-    def test_a_node_that_is_not_started_is_neither_in_use_nor_free(self):
-        nodes = (node("n1", allocations=2), loading("n2"), NodeStats("n3", "stopping"))
-        seen = node_slots_of(nodes, 1, {"n1": 1, "n2": 8, "n3": 8, "n4": 5})
+    def test_a_node_that_stops_is_neither_in_use_nor_free(self):
+        nodes = (node("n1", allocations=2), NodeStats("n3", "stopping"))
+        seen = node_slots_of(nodes, 1, {"n1": 1, "n3": 8, "n4": 5})
         assert seen == NodeSlots(used=((2, 1),), free=(5,))
+
+    def test_nodes_that_load_the_model_have_the_slots_that_they_keep_for_it(self):
+        """Their allocations run there soon, although there may be room on the nodes in use."""
+        nodes = (node("n1", allocations=2), loading("n2"), loading("n3"))
+        threads = {"n1": 8, "n2": 1, "n3": 0, "n4": 5}
+        assert node_slots_of(nodes, 1, threads, missing=3).free == (5, 3, 2)
+        known = ObservedPlacements(latest=((5, (1, 2, 2)),))
+        seen = node_slots_of(nodes, 1, threads, known, missing=3)
+        assert placement_of(seen, 5).per_node == (1, 2, 2)
 
     def test_the_order_of_the_nodes_does_not_matter(self):
         nodes = (node("n1", allocations=2), node("n2", allocations=1))
