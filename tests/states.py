@@ -23,7 +23,14 @@ from autoscaler.core.slo.count_window import CountWindow
 from autoscaler.core.slo.error_budget import Attainment, ErrorBudget
 from autoscaler.core.slo.increase import Increase
 from autoscaler.core.slo.load_distribution import LoadMixture, RateEstimate
-from autoscaler.core.slo.memory import Alert, Backlog, QueueSnapshot, SloEstimate, SloMemory
+from autoscaler.core.slo.memory import (
+    Alert,
+    Backlog,
+    QueueSnapshot,
+    SloEstimate,
+    SloMemory,
+    Unforeseen,
+)
 from autoscaler.core.slo.placement import ObservedPlacements
 from autoscaler.core.slo.recurrence import PeriodError, Recurrence
 from autoscaler.core.slo.service_time import ServiceTimeEstimate
@@ -110,15 +117,17 @@ MEMORY = SloMemory(
             histories=({3: 0.25, 1: 0.75}, {}),
             weights=(0.5, 0.25, 0.25),
             prior_weights=(0.2, 0.3, 0.5),
+            unforeseen=0.125,
         ),
         rate_per_s=10.0,
         peak_per_s=20.0,
         postponed=True,
         alert=Alert(PollCause.JUMP, 700.0),
+        unforeseen=Unforeseen(0.5, 700.0),
         budget=ErrorBudget(
-            violations=1.5, requests=1000.0, time_s=600.0, counted_violations=1.0, log_weight=-0.5
+            violations=1.5, requests=1000.0, time_s=600.0, counted_violations=1.0, unpreventable=0.5
         ),
-        attainment=Attainment(violations=2.5, requests=1000.0),
+        attainment=Attainment(violations=2.5, requests=1000.0, preventable=1.5),
         expected_until=90.0,
         forecast=FORECAST,
         backlog=Backlog(60.0, 40, 5),
@@ -131,6 +140,7 @@ MEMORY = SloMemory(
     ),
     requests=100,
     violations=0.5,
+    preventable=0.25,
     timed=99,
     timed_s=9.5,
     time_s=20.0,

@@ -194,6 +194,7 @@ _INPUT_LABELS = {
     "max_queue_wait_s": ("max queue wait", "{}"),
     "caller_timeout_s": ("caller timeout", "{}"),
     "slo_attainment": ("SLO attainment (24 h)", "{}"),
+    "preventable_fraction": ("preventable late requests", "{} of them"),
     "slo_unreachable": ("SLO", "{}"),
     "expected_slo_attainment": ("expected SLO attainment", "{}"),
     "queue_wait_now_s": ("queue wait now", "{}"),
@@ -216,7 +217,7 @@ _INPUT_LABELS = {
 
 _FRACTIONS = {
     *("slo_attainment", "slo_target", "forecast_coverage", "target_utilisation"),
-    *("expected_slo_attainment", "utilisation_now"),
+    *("expected_slo_attainment", "utilisation_now", "preventable_fraction"),
 }
 
 _LOAD = ("offered_load", "load_stddev", "load_at_most", "load_of_totals")

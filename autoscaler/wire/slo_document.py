@@ -37,6 +37,7 @@ class StoredMixture(Stored, frozen=True, kw_only=True):
     histories: tuple[LoadProbabilities, ...]
     weights: tuple[float, ...]
     prior_weights: tuple[float, ...]
+    unforeseen: float
 
 
 class StoredErrorBudget(Stored, frozen=True, kw_only=True):
@@ -44,12 +45,13 @@ class StoredErrorBudget(Stored, frozen=True, kw_only=True):
     requests: float
     time_s: float
     counted_violations: float
-    log_weight: float
+    unpreventable: float
 
 
 class StoredAttainment(Stored, frozen=True, kw_only=True):
     violations: float
     requests: float
+    preventable: float
 
 
 class StoredCalibration(Stored, frozen=True, kw_only=True):
@@ -161,6 +163,11 @@ class StoredObservedPlacements(Stored, frozen=True, kw_only=True):
     takes_nodes: bool
 
 
+class StoredUnforeseen(Stored, frozen=True, kw_only=True):
+    probability: float
+    until: float
+
+
 class StoredSloEstimate(Stored, frozen=True, kw_only=True):
     service_time: StoredServiceTime
     max_wait: float
@@ -169,6 +176,7 @@ class StoredSloEstimate(Stored, frozen=True, kw_only=True):
     peak_per_s: float
     postponed: bool
     alert: StoredAlert | None
+    unforeseen: StoredUnforeseen | None
     budget: StoredErrorBudget
     attainment: StoredAttainment
     expected_until: float
@@ -191,6 +199,7 @@ class StoredSloMemory(Stored, frozen=True, kw_only=True):
     estimate: StoredSloEstimate
     requests: int
     violations: float
+    preventable: float
     timed: int
     timed_s: float
     time_s: float

@@ -8,6 +8,7 @@ load_jump          unexpected counts  -> LoadMixture          the load after a j
 placement          nodes, allocations -> Placement            allocations per node
 queueing           load, allocations  -> fraction             late requests
 violations         queues             -> late requests        measured, and expected
+accounts           late requests      -> attainment, budget   and which of them were preventable
 error_budget       late requests      -> violation weight
 callers            use                -> seconds              after which callers have given up
 backlog            queued requests    -> Backlog              allocations that drain it

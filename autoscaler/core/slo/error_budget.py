@@ -3,7 +3,14 @@
 The SLO target leaves a fraction of the requests that may be late: the error budget. When it is
 consumed does not matter: a late request counts the same at night and at noon, but avoiding one
 costs far more allocations at night. So all late requests have the same weight in the cost. The
-weight rises while more requests are late than planned, and falls while fewer are.
+weight rises while more requests are late than planned, and falls while fewer are. It follows from
+the budget alone: an integral of it besides would rise for hours after the budget has recovered, and
+a weight that goes up and down costs more than a constant one.
+
+A load that nothing announces is late until the first poll that shows it, and until nodes for it
+have loaded the model, whatever the weight. Such violations use up part of the budget, so that fewer
+of the others are planned; but at most half of it, because a weight that rises for what it cannot
+prevent costs allocations and saves nothing.
 
 The budget is that of the allocations that the policy recommends. While they are carried out, their
 late requests are measured; otherwise, as in a dry run, they are expected. What happens to the
@@ -31,8 +38,12 @@ MAX_CONSUMPTION = 3.0
 """Cap on accumulated violations, as a multiple of the planned ones. The excess of an outage is
 written off."""
 
-MIN_LOG_WEIGHT, MAX_LOG_WEIGHT = -4.0, 3.0
-"""Bounds of the integral term of the violation weight, as natural logarithms."""
+MAX_UNPREVENTABLE = 0.5
+"""Part of the planned violations that those which nothing could prevent use up at most."""
+
+MIN_OVERSPENT_S, MAX_OVERSPENT_S = -21_600.0, 43_200.0
+"""Bounds of what is overspent, in seconds of the planned violations: six hours of savings, and half
+a day of debt."""
 
 
 class WeightSettings(Value, frozen=True, kw_only=True):
@@ -40,8 +51,8 @@ class WeightSettings(Value, frozen=True, kw_only=True):
     SLO target), in allocations per erlang of late requests."""
 
     # Fraction of the error budget that is planned for. The rest covers violations that polls do not
-    # see: with bursts, more requests than polls find a queue.
-    planned_fraction: float = 0.65
+    # see, and days that are worse than the day before.
+    planned_fraction: float = 0.75
     # With this weight, about as many requests are late as the SLO allows, at any load.
     initial_weight: float = 0.2
     min_weight: float = 0.01
@@ -49,8 +60,9 @@ class WeightSettings(Value, frozen=True, kw_only=True):
     max_weight: float = 5.0
     # The weight is proportional to this power of the budget consumption.
     exponent: float = 4.0
-    # At a consumption of 2 or more, the weight grows by the factor e in this time.
-    integral_time_s: float = 3600.0
+    # The weight grows by the factor e for so much overspending, in seconds of the planned
+    # violations.
+    overspending_s: float = 14_400.0
 
 
 def _met(violations: float, requests: float) -> float | None:
@@ -64,17 +76,28 @@ class Attainment(Value, frozen=True, kw_only=True):
 
     violations: float = 0.0
     requests: float = 0.0
+    preventable: float = 0.0  # violations that more allocations could have prevented
 
     @property
     def fraction(self) -> float | None:
         """Fraction of the requests that met the SLO; None before the first request."""
         return _met(self.violations, self.requests)
 
-    def after(self, requests: int, violations: float, interval_s: float) -> "Attainment":
+    @property
+    def preventable_fraction(self) -> float | None:
+        """Fraction of the violations that more allocations could have prevented; None without
+        any."""
+        return self.preventable / self.violations if self.violations > 0.0 else None
+
+    def after(
+        self, requests: int, violations: float, preventable: float, interval_s: float
+    ) -> "Attainment":
         """The attainment after another interval."""
         kept = math.exp(-interval_s / TIME_CONSTANT_S)
         return Attainment(
-            violations=kept * self.violations + violations, requests=kept * self.requests + requests
+            violations=kept * self.violations + violations,
+            requests=kept * self.requests + requests,
+            preventable=kept * self.preventable + preventable,
         )
 
 
@@ -85,8 +108,9 @@ class ErrorBudget(Value, frozen=True, kw_only=True):
     violations: float = 0.0
     requests: float = 0.0
     time_s: float = 0.0
-    counted_violations: float = 0.0  # capped: an outage does not count for days
-    log_weight: float = 0.0  # integral term of the violation weight, a natural logarithm
+    # Those that more allocations could have prevented; capped: an outage does not count for days.
+    counted_violations: float = 0.0
+    unpreventable: float = 0.0  # the others
 
     @property
     def attainment(self) -> float | None:
@@ -98,6 +122,7 @@ def after_interval(
     budget: ErrorBudget,
     requests: int,
     violations: float,
+    preventable: float,
     interval_s: float,
     allowed: float,
     settings: WeightSettings,
@@ -105,6 +130,7 @@ def after_interval(
     """The error budget after another interval.
 
     Args:
+        preventable: violations that more allocations could have prevented.
         allowed: fraction of the requests that may be late, in (0, 1).
     """
     kept = math.exp(-interval_s / TIME_CONSTANT_S)
@@ -112,17 +138,13 @@ def after_interval(
         violations=kept * budget.violations + violations,
         requests=kept * budget.requests + requests,
         time_s=kept * budget.time_s + interval_s,
+        unpreventable=kept * budget.unpreventable + violations - preventable,
     )
     max_violations = (
         MAX_CONSUMPTION * settings.planned_fraction * allowed * (updated.requests + _prior(updated))
     )
-    updated = replace(
-        updated,
-        counted_violations=min(max_violations, kept * budget.counted_violations + violations),
-    )
-    excess = min(1.0, consumption(updated, allowed, settings) - 1.0)
-    log_weight = budget.log_weight + excess * interval_s / settings.integral_time_s
-    return replace(updated, log_weight=min(MAX_LOG_WEIGHT, max(MIN_LOG_WEIGHT, log_weight)))
+    counted = kept * budget.counted_violations + preventable
+    return replace(updated, counted_violations=min(max_violations, counted))
 
 
 def _prior(budget: ErrorBudget) -> float:
@@ -131,15 +153,21 @@ def _prior(budget: ErrorBudget) -> float:
 
 
 def consumption(budget: ErrorBudget, allowed: float, settings: WeightSettings) -> float:
-    """Violations divided by planned violations."""
+    """Counted violations divided by planned ones."""
     if budget.requests <= 0.0:
         return 1.0
-    planned, prior = settings.planned_fraction * allowed, _prior(budget)
-    return (budget.counted_violations + planned * prior) / (planned * (budget.requests + prior))
+    prior = _prior(budget)
+    planned = settings.planned_fraction * allowed * (budget.requests + prior)
+    on_target = planned * prior / (budget.requests + prior)
+    unpreventable = min(budget.unpreventable, MAX_UNPREVENTABLE * planned)
+    return (budget.counted_violations + unpreventable + on_target) / planned
 
 
 def violation_weight(budget: ErrorBudget, allowed: float, settings: WeightSettings) -> float:
     """Allocations that one erlang of late requests counts for in the cost."""
-    factor = math.pow(consumption(budget, allowed, settings), settings.exponent)
-    weight = settings.initial_weight * math.exp(budget.log_weight) * factor
+    used = consumption(budget, allowed, settings)
+    overspent_s = (used - 1.0) * (budget.time_s + PRIOR_S)
+    overspent_s = min(MAX_OVERSPENT_S, max(MIN_OVERSPENT_S, overspent_s))
+    factor = math.pow(used, settings.exponent) * math.exp(overspent_s / settings.overspending_s)
+    weight = settings.initial_weight * factor
     return min(settings.max_weight, max(settings.min_weight, weight)) / allowed

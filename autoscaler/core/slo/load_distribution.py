@@ -102,6 +102,7 @@ class LoadMixture(Value, frozen=True, kw_only=True):
         *(0.01,) * (len(HISTORY_WINDOWS_S) + 1),
         0.1,
     )
+    unforeseen: float = 0.0  # probability that the last count followed from nothing known before
 
     @property
     def expected_duration_s(self) -> float:
@@ -162,7 +163,7 @@ def updated(
     contradicted = bool(recurring) and weights[-1] < CONTRADICTED * known.weights[-1]
     # After a jump, the last interval is the only evidence of the new load.
     rate_count = len(RATE_WINDOWS_S)
-    jumped = sum(weights[rate_count:-1])
+    unforeseen, jumped = weights[-2], sum(weights[rate_count:-1])
     weights = (
         weights[0] + jumped,
         *weights[1:rate_count],
@@ -186,6 +187,7 @@ def updated(
         ),
         weights=_switched(weights, prior_weights, contradicted),
         prior_weights=prior_weights,
+        unforeseen=unforeseen,
     )
 
 

@@ -38,6 +38,13 @@ class QueueSnapshot(Value, frozen=True, kw_only=True):
     late_per_s: float = 0.0  # requests that become late while the queue is like this
 
 
+class Unforeseen(Value, frozen=True):
+    """A load jump that nothing had announced."""
+
+    probability: float  # that nothing had
+    until: float  # Unix seconds; from then on, enough allocations can run
+
+
 class SloEstimate(Value, frozen=True, kw_only=True):
     """The estimates of the last recomputation, and the recommendation that followed from them."""
 
@@ -48,6 +55,7 @@ class SloEstimate(Value, frozen=True, kw_only=True):
     peak_per_s: float = 0.0  # the highest rate that was expected to recur; see `recurrence`
     postponed: bool = False  # a decrease, until there is more evidence
     alert: Alert | None = None  # None: nothing has begun that has to be watched
+    unforeseen: Unforeseen | None = None  # None: the present load was foreseen
     budget: ErrorBudget = ErrorBudget()  # of the recommended allocations
     attainment: Attainment = Attainment()  # of the running allocations
     # Until then the violations of the budget are expected, and not measured: the recommendation is
@@ -68,6 +76,7 @@ class SloMemory(Value, frozen=True, kw_only=True):
     # Since the last recomputation. Cache hits are not counted as requests.
     requests: int = 0
     violations: float = 0.0
+    preventable: float = 0.0  # violations that more allocations could have prevented
     timed: int = 0
     timed_s: float = 0.0
     time_s: float = 0.0

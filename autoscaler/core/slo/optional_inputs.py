@@ -30,6 +30,8 @@ def optional_inputs(
     inputs: dict[str, float | str] = {}
     if attainment.fraction is not None:
         inputs["slo_attainment"] = attainment.fraction
+    if attainment.preventable_fraction is not None:
+        inputs["preventable_fraction"] = attainment.preventable_fraction
     if expected is not None and expected.attainment is not None:
         inputs["expected_slo_attainment"] = expected.attainment
     if backlog is not None:

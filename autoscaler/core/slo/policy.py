@@ -21,6 +21,7 @@ from autoscaler.core.policies import (
     at_least_for,
 )
 from autoscaler.core.slo import backlog, evidence, load_distribution
+from autoscaler.core.slo.accounts import accounts_after
 from autoscaler.core.slo.arrivals import Arrivals, arrivals_at, recurring_at
 from autoscaler.core.slo.backlog import BacklogModel
 from autoscaler.core.slo.believed_times import believed_times, service_now
@@ -28,9 +29,7 @@ from autoscaler.core.slo.callers import caller_timeout
 from autoscaler.core.slo.choice import chosen_allocations, present_load
 from autoscaler.core.slo.cost_model import CostModel, QueueParameters
 from autoscaler.core.slo.error_budget import (
-    ErrorBudget,
     WeightSettings,
-    after_interval,
     violation_weight,
 )
 from autoscaler.core.slo.load_distribution import LoadDistribution
@@ -52,6 +51,7 @@ from autoscaler.core.slo.violations import (
     expected_violations,
     inputs_now,
     late_requests,
+    preventable_fraction,
     queue_snapshot,
 )
 from autoscaler.core.values import Reason, Step, Value
@@ -125,10 +125,13 @@ class SloPolicy(Value, frozen=True, kw_only=True):
                 window=memory.window.restarted(),
             )
         believed, requests = believed_times(situation, memory), arrivals.requests
+        violations = sample.failed + late_requests(situation, memory)
+        preventable = violations * preventable_fraction(estimate.unforeseen, situation.at)
         seen = SloMemory(
             estimate=believed.estimate,
             requests=memory.requests + requests,
-            violations=memory.violations + sample.failed + late_requests(situation, memory),
+            violations=memory.violations + violations,
+            preventable=memory.preventable + preventable,
             timed=believed.timed,
             timed_s=believed.timed_s,
             time_s=memory.time_s + sample.interval_s,
@@ -216,13 +219,18 @@ class SloPolicy(Value, frozen=True, kw_only=True):
         load, stddev = load_distribution.mean_and_spread(loads)
         node_slots = _node_slots(situation, before)
         parameters = self._queue_parameters(situation, service, burstiness, max_wait_s or 0.0)
-        expected_until = self._expected_until(situation, before)
-        violations = seen.violations
-        if situation.at <= expected_until:
-            violations = expected_violations(situation, seen, node_slots, parameters, mean_s)
-        budget = self._budget_after(seen, violations)
-        attainment = before.attainment.after(seen.requests, seen.violations, seen.time_s)
-        weight = violation_weight(budget, 1.0 - self.objective.target, self.weight_settings)
+        accounts = accounts_after(
+            situation,
+            seen,
+            mixture.unforeseen if arrivals.exceeds(before.rate_per_s) else 0.0,
+            lambda: expected_violations(situation, seen, node_slots, parameters, mean_s),
+            drain_s=self.drain_s,
+            allowed=1.0 - self.objective.target,
+            settings=self.weight_settings,
+        )
+        weight = violation_weight(
+            accounts.budget, 1.0 - self.objective.target, self.weight_settings
+        )
         cost_model = CostModel(tuple(loads.items()), node_slots, weight, parameters)
         too_few = load >= situation.max_allocations  # whatever is requested
         kept = chosen_allocations(
@@ -275,8 +283,8 @@ class SloPolicy(Value, frozen=True, kw_only=True):
             "caller_timeout_s": timeout.seconds,
             "caller_timeout_because": timeout.because,
             **optional_inputs(
-                attainment,
-                None if situation.carried_out else budget,
+                accounts.attainment,
+                None if situation.carried_out else accounts.budget,
                 to_drain,
                 forecast,
                 forecast_allocations,
@@ -312,9 +320,10 @@ class SloPolicy(Value, frozen=True, kw_only=True):
             peak_per_s=arrivals.peak_per_s,
             postponed=postponed,
             alert=alert_after(situation, seen, arrivals, allocations),
-            budget=budget,
-            attainment=attainment,
-            expected_until=expected_until,
+            unforeseen=accounts.unforeseen,
+            budget=accounts.budget,
+            attainment=accounts.attainment,
+            expected_until=accounts.expected_until,
             forecast=forecast_memory,
             backlog=to_drain,
             increase=kept.increase,
@@ -349,16 +358,6 @@ class SloPolicy(Value, frozen=True, kw_only=True):
             new_node=new_node_s(situation) / interval_s,
         )
 
-    def _expected_until(self, situation: Situation, before: SloEstimate) -> float:
-        """Until when the violations of the budget are expected, and not measured.
-
-        After a dry run, this includes the time to add the first allocations and to serve the queue
-        that the dry run has left.
-        """
-        if situation.carried_out:
-            return before.expected_until
-        return situation.at + new_node_s(situation) + self.drain_s
-
     def _forecast(
         self, situation: Situation, seen: SloMemory, service_time_s: float, node_slots: NodeSlots
     ) -> tuple[ForecastMemory | None, Forecast | None]:
@@ -373,16 +372,6 @@ class SloPolicy(Value, frozen=True, kw_only=True):
             memory = self.forecaster.updated(memory, situation.at, load, seen.time_s)
         horizon_s = new_node_s(situation) + sample.interval_s
         return memory, self.forecaster.predict(memory, situation.at, horizon_s)
-
-    def _budget_after(self, seen: SloMemory, violations: float) -> ErrorBudget:
-        return after_interval(
-            seen.estimate.budget,
-            seen.requests,
-            violations,
-            seen.time_s,
-            1.0 - self.objective.target,
-            self.weight_settings,
-        )
 
 
 def _node_slots(situation: Situation, estimate: SloEstimate) -> NodeSlots:

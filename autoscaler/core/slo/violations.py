@@ -9,7 +9,7 @@ import math
 from autoscaler.core.policies import Situation, missing_inputs
 from autoscaler.core.slo import queueing
 from autoscaler.core.slo.cost_model import QueueParameters, violation_fraction
-from autoscaler.core.slo.memory import QueueSnapshot, SloMemory
+from autoscaler.core.slo.memory import QueueSnapshot, SloMemory, Unforeseen
 from autoscaler.core.slo.placement import NodeSlots
 from autoscaler.core.slo.service_time import ServiceTimeEstimate
 from autoscaler.core.values import Candidate
@@ -71,6 +71,28 @@ def late_requests(situation: Situation, memory: SloMemory) -> float:
         ]
         still_late = after / before if before > 0.0 else 1.0
     return queue.late_per_s * (queue.interval_s - 2.0 * served_s[0] + sum(served_s) * still_late)
+
+
+def preventable_fraction(unforeseen: Unforeseen | None, at: float) -> float:
+    """The fraction of the late requests at this time that more allocations could have prevented."""
+    return 1.0 - unforeseen.probability if unforeseen is not None and at < unforeseen.until else 1.0
+
+
+def unforeseen_after(
+    known: Unforeseen | None, queue: QueueSnapshot, at: float, jumped: float, until: float
+) -> Unforeseen | None:
+    """The load jump that has caused the present queue, if nothing had announced it.
+
+    Args:
+        jumped: the probability that the load has jumped since the last poll, and nothing had
+            announced it.
+        until: Unix seconds until when enough allocations for that can run.
+    """
+    if known is not None and (queue.late_per_s <= 0.0 or at >= known.until):
+        known = None
+    if jumped <= 0.0 or (known is not None and jumped <= known.probability):
+        return known
+    return Unforeseen(jumped, until)
 
 
 def expected_violations(

@@ -25,7 +25,8 @@ def budget_after(fraction, hours, budget=None, requests=1000, settings=SETTINGS,
     """The budget after some hours in which this fraction was late."""
     budget = budget or ErrorBudget()
     for _ in range(round(hours * HOUR_S / POLL_S)):
-        budget = after_interval(budget, requests, fraction * requests, POLL_S, allowed, settings)
+        late = fraction * requests
+        budget = after_interval(budget, requests, late, late, POLL_S, allowed, settings)
     return budget
 
 
@@ -55,7 +56,7 @@ class TestViolationWeight:
 
     def test_it_keeps_rising_until_violations_fall(self):
         one, more = (budget_after(2.0 * ALLOWED, hours) for hours in (24.0, 30.0))
-        assert more.log_weight > one.log_weight or weight_of(more) == SETTINGS.max_weight / ALLOWED
+        assert weight_of(one) < weight_of(more) or weight_of(more) == SETTINGS.max_weight / ALLOWED
 
     def test_an_outage_does_not_exceed_the_maximum(self):
         assert weight_of(budget_after(1.0, 10.0)) == SETTINGS.max_weight / ALLOWED
@@ -66,8 +67,27 @@ class TestViolationWeight:
     def test_an_outage_of_half_an_hour_has_no_effect_after_two_days(self):
         before = budget_after(0.9 * SETTINGS.planned_fraction * ALLOWED, 48.0)
         after_outage = budget_after(1.0, 0.5, before)
-        assert weight_of(after_outage) < SETTINGS.max_weight / ALLOWED
         assert weight_of(budget_after(0.0, 48.0, after_outage)) < 2.0 * weight_of(before)
+
+    def test_an_outage_of_two_minutes_does_not_reach_the_maximum(self):
+        before = budget_after(0.9 * SETTINGS.planned_fraction * ALLOWED, 48.0)
+        assert weight_of(budget_after(1.0, 1 / 30, before)) < SETTINGS.max_weight / ALLOWED
+
+    def test_it_does_not_depend_on_when_the_budget_was_used(self):
+        """A weight that goes up and down costs more than a constant one."""
+        early = budget_after(0.0, 3.0, budget_after(4.0 * ALLOWED, 1.0))
+        late = budget_after(4.0 * ALLOWED, 1.0, budget_after(0.0, 3.0))
+        assert weight_of(late) < 2.0 * weight_of(early)
+
+    def test_violations_that_nothing_could_prevent_use_up_half_of_the_budget_at_most(self):
+        """A day on which a fiftieth is late in any case, and no other: no more weight than a day on
+        which half of the planned ones are late."""
+        budget = ErrorBudget()
+        for _ in range(round(DAY_S / POLL_S)):
+            budget = after_interval(budget, 1000, 20.0, 0.0, POLL_S, ALLOWED, SETTINGS)
+        half = budget_after(0.5 * SETTINGS.planned_fraction * ALLOWED, 24.0)
+        assert weight_of(budget) == pytest.approx(weight_of(half))
+        assert budget.attainment == pytest.approx(0.98)
 
     def test_it_returns_from_either_bound(self):
         """Once the violations of some days are different."""
@@ -89,9 +109,8 @@ class TestViolationWeight:
     def test_it_stays_within_its_bounds(self, history, allowed):
         budget = ErrorBudget()
         for requests, fraction, interval_s in history:
-            budget = after_interval(
-                budget, requests, fraction * requests, interval_s, allowed, SETTINGS
-            )
+            late = fraction * requests
+            budget = after_interval(budget, requests, late, late, interval_s, allowed, SETTINGS)
             found = weight_of(budget, allowed=allowed) * allowed
             assert SETTINGS.min_weight * 0.999 <= found <= SETTINGS.max_weight * 1.001
             assert budget.attainment is None or -1e-9 <= budget.attainment <= 1.0
@@ -100,9 +119,10 @@ class TestViolationWeight:
     def test_another_violation_never_lowers_it(self, history, requests):
         budget = ErrorBudget()
         for count, fraction, interval_s in history:
-            budget = after_interval(budget, count, fraction * count, interval_s, ALLOWED, SETTINGS)
+            late = fraction * count
+            budget = after_interval(budget, count, late, late, interval_s, ALLOWED, SETTINGS)
         one, other = (
-            after_interval(budget, requests, violations, POLL_S, ALLOWED, SETTINGS)
+            after_interval(budget, requests, violations, violations, POLL_S, ALLOWED, SETTINGS)
             for violations in (0.0, 1.0)
         )
         assert weight_of(one) <= weight_of(other)
@@ -121,7 +141,7 @@ class TestBudget:
         assert 1.0 - bad_then_good.attainment == pytest.approx(0.1 / math.e, rel=0.01)
 
     def test_the_first_violations_do_not_use_up_the_budget(self):
-        budget = after_interval(ErrorBudget(), 100, 5.0, POLL_S, ALLOWED, SETTINGS)
+        budget = after_interval(ErrorBudget(), 100, 5.0, 5.0, POLL_S, ALLOWED, SETTINGS)
         assert consumption(budget, ALLOWED, SETTINGS) < 1.03
 
     def test_an_interval_without_requests_does_not_change_the_weight(self):

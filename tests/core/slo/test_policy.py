@@ -102,6 +102,37 @@ class Watch:
         return self.requested
 
 
+class TestPreventableViolations:
+    """A higher weight prevents only violations for which more allocations could have been ready."""
+
+    def flash(self, watch, queued):
+        """A queue that a poll shows, and that passes at once."""
+        before = watch.step.inputs["violation_weight"]
+        watch.scale(max(1, watch.poll(100 + queued, in_flight=queued).after))
+        watch.scale(max(1, watch.poll(100).after))
+        watch.settle(100, polls=3)
+        return before, watch.step
+
+    def watch(self):
+        watch = Watch(2)
+        watch.settle(100, polls=360)
+        return watch
+
+    def test_those_of_a_first_flash_are_not(self):
+        before, step = self.flash(self.watch(), queued=2000)
+        assert step.inputs["slo_attainment"] < 1.0
+        assert step.inputs["preventable_fraction"] < 0.5
+        assert step.inputs["violation_weight"] < 20.0 * before
+
+    def test_those_of_a_queue_at_a_steady_load_are(self):
+        watch = self.watch()
+        before = watch.step.inputs["violation_weight"]
+        for _ in range(6):
+            watch.poll(100, in_flight=30)
+        assert watch.step.inputs["preventable_fraction"] > 0.9
+        assert watch.step.inputs["violation_weight"] > 2.0 * before
+
+
 class TestBacklogs:
     def test_requests_beyond_the_caller_timeout_do_not_count(self):
         steps = []
