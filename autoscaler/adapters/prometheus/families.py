@@ -74,6 +74,11 @@ class DecisionRow(Struct, frozen=True):
         """The queue wait after which the policy expects that callers have given up."""
         return self._input("caller_timeout_s")
 
+    @property
+    def preventable(self) -> float | None:
+        """The fraction of the late requests that more allocations could have prevented."""
+        return self._input("preventable_fraction")
+
     def _input(self, name: str) -> float | None:
         value = self.decision.steps[0].inputs.get(name)
         return value if isinstance(value, float) else None
@@ -168,6 +173,11 @@ DECISION: tuple[FieldMetric[DecisionRow], ...] = (
         "autoscaler_caller_timeout_seconds",
         "Time for which callers are taken to wait: older requests are not worth serving.",
         lambda d: d.caller_timeout_s,
+    ),
+    FieldMetric(
+        "autoscaler_preventable_late_ratio",
+        "Fraction of the late requests of about a day that more allocations could have prevented.",
+        lambda d: d.preventable,
     ),
     IN_FLIGHT,
     IN_FLIGHT.alias("autoscaler_pending_requests"),
