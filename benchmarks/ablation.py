@@ -22,6 +22,7 @@ from autoscaler.backtest.results.table import attainment
 from autoscaler.backtest.trial import TrialRunner
 from autoscaler.backtest.world.workload import workload_of
 from autoscaler.core.slo.callers import DEFAULTS
+from autoscaler.core.slo.error_budget import MAX_CONSUMPTION
 from autoscaler.core.values import Callers
 from autoscaler.errors import UserError
 from benchmarks.constants import with_values
@@ -63,7 +64,12 @@ RECURRENCE = Part(
     instead="no period is accepted",
     off={"slo.recurrence.MAX_ERROR": 0.0},
 )
-PARTS = (EARLY_POLLS, RECURRENCE)
+PREVENTABLE = Part(
+    title="what could be prevented",
+    instead="late requests that nothing could prevent raise the violation weight like all others",
+    off={"slo.error_budget.MAX_UNPREVENTABLE": MAX_CONSUMPTION},
+)
+PARTS = (EARLY_POLLS, RECURRENCE, PREVENTABLE)
 ALL_PARTS = Part(
     title="all of these",
     instead="",

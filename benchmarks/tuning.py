@@ -31,7 +31,9 @@ from benchmarks.markdown import table, wrapped
 from benchmarks.runs import OURS, SEED, Case, cases, evidence_of, of_all, slo_run
 
 CONSTANTS = (
-    ("SloPolicy.weight_settings.planned_fraction", 0.5, 0.65, 0.8),
+    ("SloPolicy.weight_settings.planned_fraction", 0.65, 0.75, 0.85),
+    ("SloPolicy.weight_settings.overspending_s", 7_200.0, 14_400.0, 28_800.0),
+    ("slo.error_budget.MAX_UNPREVENTABLE", 0.25, 0.5, 1.0),
     ("slo.cost_model.SCALE_DOWN_COST_S", 20.0, 40.0, 80.0),
     ("slo.increase.HOLD_RATIO", 5.0, 10.0, 20.0),
     ("slo.pacing.QUEUE_AT_RISK", 0.5, 0.75, 1.0),
@@ -43,6 +45,9 @@ values to try. The value in the code is tried in any case."""
 
 FORMER: Mapping[str, str] = MappingProxyType(
     {
+        "SloPolicy.weight_settings.planned_fraction": "0.65",
+        "SloPolicy.weight_settings.overspending_s": "none",
+        "slo.error_budget.MAX_UNPREVENTABLE": "none",
         "slo.increase.HOLD_RATIO": "none",
         "slo.pacing.QUEUE_AT_RISK": "none",
         "slo.pacing.POLL_SERVICE_TIMES": "none",

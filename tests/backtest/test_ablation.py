@@ -8,12 +8,14 @@ from autoscaler.backtest.results.comparison import ORACLE
 from autoscaler.backtest.results.file import Results
 from autoscaler.backtest.trial import TrialRunner
 from autoscaler.core.slo.backlog import BacklogModel
+from autoscaler.core.slo.error_budget import ErrorBudget, WeightSettings, violation_weight
 from autoscaler.errors import InputError, UserError
 from benchmarks.ablation import (
     CALLER_TIMEOUT,
     CHEAPEST_DRAIN,
     EARLY_POLLS,
     GROUPS,
+    PREVENTABLE,
     RECURRENCE,
     WHOLE,
     Group,
@@ -59,6 +61,19 @@ class TestParts:
         )
         whole, without = (run(part, load, patient) for part in (WHOLE, CALLER_TIMEOUT))
         assert whole.row.allocation_hours > without.row.allocation_hours
+
+    def test_late_requests_that_nothing_could_prevent_count_like_others(self):
+        budget = ErrorBudget(violations=15.0, requests=1000.0, time_s=86_400.0, unpreventable=15.0)
+
+        def weight():
+            return violation_weight(budget, 0.01, WeightSettings())
+
+        whole = weight()
+        with with_values(PREVENTABLE.off):
+            without = weight()
+        assert without > whole
+        counted = replace(budget, unpreventable=0.0, counted_violations=15.0)
+        assert without == violation_weight(counted, 0.01, WeightSettings())
 
     def test_a_backlog_is_drained_within_drain(self):
         backlog = BacklogModel(
