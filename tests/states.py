@@ -34,6 +34,7 @@ from autoscaler.core.slo.memory import (
 from autoscaler.core.slo.placement import ObservedPlacements
 from autoscaler.core.slo.recurrence import PeriodError, Recurrence
 from autoscaler.core.slo.service_time import ServiceTimeEstimate
+from autoscaler.core.slo.short_counts import ShortCounts
 from autoscaler.core.state import (
     BackOff,
     CapacityRefusal,
@@ -145,7 +146,13 @@ MEMORY = SloMemory(
     timed_s=9.5,
     time_s=20.0,
     window=CountWindow(
-        requests=50, time_s=8.0, before=60, before_s=10.5, dispersion=1.25, jumped=True
+        requests=50,
+        time_s=8.0,
+        before=60,
+        before_s=10.5,
+        dispersion=1.25,
+        jumped=True,
+        short=ShortCounts(requests=9, interval_s=2.0, dispersion=1.5, pairs=12.5),
     ),
     recurrence=Recurrence(
         history=CountHistory(slot=60, rates=bytes(range(8)), count=12.5, observed_s=2.5),

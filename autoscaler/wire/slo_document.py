@@ -109,6 +109,13 @@ class StoredForecast(Stored, frozen=True, kw_only=True):
     state: StoredForecastState | None
 
 
+class StoredShortCounts(Stored, frozen=True, kw_only=True):
+    requests: int
+    interval_s: float
+    dispersion: float
+    pairs: float
+
+
 class StoredCountWindow(Stored, frozen=True, kw_only=True):
     requests: int
     time_s: float
@@ -116,6 +123,7 @@ class StoredCountWindow(Stored, frozen=True, kw_only=True):
     before_s: float
     dispersion: float
     jumped: bool
+    short: StoredShortCounts
 
 
 class StoredCountHistory(Stored, frozen=True, kw_only=True):

@@ -2,6 +2,7 @@
 
 believed_times     samples            -> timed requests       without odd ones
 service_time       timed requests     -> ServiceTimeEstimate  service times and their variation
+short_counts       short intervals    -> ShortCounts          bursts within seconds
 objective          service time       -> seconds              the max queue wait of the SLO
 load_distribution  arrival counts     -> LoadDistribution     the load to expect next
 load_jump          unexpected counts  -> LoadMixture          the load after a jump

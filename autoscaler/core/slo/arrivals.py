@@ -53,8 +53,9 @@ def arrivals_at(situation: Situation, memory: SloMemory) -> Arrivals:
     sample, estimate = situation.sample, memory.estimate
     interval_s = sample.interval_s
     requests = max(0, sample.arrivals - sample.cache_hits)
-    window = memory.window.after(requests, interval_s)
-    if window.is_complete and not _timing_hides_chance(sample, requests):
+    exact = not _timing_hides_chance(sample, requests)
+    window = memory.window.after(requests, interval_s, exact=exact)
+    if window.is_complete and exact:
         window = window.with_dispersion()
     surprise = surprise_of(estimate.rate_per_s, requests, interval_s, window)
     recurrence = after_count(memory.recurrence, requests, situation.at, interval_s)

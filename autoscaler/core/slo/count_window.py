@@ -5,6 +5,7 @@ import math
 from msgspec.structs import replace
 
 from autoscaler.core.slo.service_time import dispersion_after
+from autoscaler.core.slo.short_counts import ShortCounts
 from autoscaler.core.values import Value
 
 WINDOW_S = 10.0
@@ -22,13 +23,22 @@ class CountWindow(Value, frozen=True, kw_only=True):
     before_s: float = 0.0
     dispersion: float = 1.0  # variance of the counts over their mean
     jumped: bool = False  # whether the load jumped within it
+    short: ShortCounts = ShortCounts()  # of intervals that are a part of a window
 
     @property
     def is_complete(self) -> bool:
         return self.time_s >= _NEARLY * WINDOW_S
 
-    def after(self, requests: int, interval_s: float) -> "CountWindow":
-        """The window after another interval. A complete one is followed by the next."""
+    def after(self, requests: int, interval_s: float, *, exact: bool = True) -> "CountWindow":
+        """The window after another interval. A complete one is followed by the next.
+
+        Args:
+            exact: whether the length of the interval is known well enough to compare its count.
+        """
+        if exact and interval_s < _NEARLY * WINDOW_S:
+            short = self.short.after(requests, interval_s)
+        else:
+            short = self.short.interrupted()
         if not self.is_complete:
             return CountWindow(
                 requests=self.requests + requests,
@@ -37,6 +47,7 @@ class CountWindow(Value, frozen=True, kw_only=True):
                 before_s=self.before_s,
                 dispersion=self.dispersion,
                 jumped=self.jumped,
+                short=short,
             )
         return CountWindow(
             requests=requests,
@@ -44,6 +55,7 @@ class CountWindow(Value, frozen=True, kw_only=True):
             before=self.requests,
             before_s=self.time_s,
             dispersion=self.dispersion,
+            short=short.older(),
         )
 
     def with_dispersion(self) -> "CountWindow":
@@ -61,7 +73,7 @@ class CountWindow(Value, frozen=True, kw_only=True):
 
     def restarted(self) -> "CountWindow":
         """The same dispersion, and a new window, which is compared with none before it."""
-        return CountWindow(dispersion=self.dispersion)
+        return CountWindow(dispersion=self.dispersion, short=self.short.interrupted())
 
 
 def _ratio(time_s: float, before_s: float) -> float:

@@ -11,6 +11,7 @@ from autoscaler.core.slo.load_distribution import LoadMixture
 from autoscaler.core.slo.placement import ObservedPlacements
 from autoscaler.core.slo.recurrence import Recurrence
 from autoscaler.core.slo.service_time import ServiceTimeEstimate
+from autoscaler.core.slo.short_counts import MAX_BY_CHANCE
 from autoscaler.core.values import Step, Value
 
 
@@ -90,5 +91,9 @@ class SloMemory(Value, frozen=True, kw_only=True):
 
     @property
     def dispersion(self) -> float:
-        """The variance of arrival counts over their mean."""
-        return self.window.dispersion
+        """The variance of arrival counts over their mean; within seconds if that is known, and if
+        the counts of windows vary more than by chance."""
+        of_windows, short = self.window.dispersion, self.window.short
+        if not short.is_known:
+            return of_windows
+        return min(of_windows, max(MAX_BY_CHANCE, short.dispersion))

@@ -108,6 +108,15 @@ def discounted(known: ServiceTimeEstimate) -> ServiceTimeEstimate:
 def dispersion_after(known: float, before: int, now: int, longer: float = 1.0) -> float:
     """The dispersion after another arrival count.
 
+    Args:
+        longer: the length of the interval, as a multiple of that of the interval before.
+    """
+    return known + LEARNING_RATE * (observed_dispersion(before, now, longer) - known)
+
+
+def observed_dispersion(before: int, now: int, longer: float = 1.0) -> float:
+    """What two consecutive arrival counts show of the dispersion, at most `MAX_OBSERVED_RATIO`.
+
     The expected value of (difference)² / sum of two independent counts is their dispersion,
     also if the load changes slowly. Two empty intervals count as 1, so that the estimate
     decays towards a Poisson process.
@@ -116,5 +125,4 @@ def dispersion_after(known: float, before: int, now: int, longer: float = 1.0) -
         longer: the length of the interval, as a multiple of that of the interval before.
     """
     total, excess = before + now, now - longer * before
-    difference = excess * excess / (longer * total) if total else 1.0
-    return known + LEARNING_RATE * (min(MAX_OBSERVED_RATIO, difference) - known)
+    return min(MAX_OBSERVED_RATIO, excess * excess / (longer * total)) if total else 1.0
