@@ -6,6 +6,7 @@ SLO can be met, and the oracle's hours.
 """
 
 import argparse
+import math
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
@@ -64,12 +65,17 @@ RECURRENCE = Part(
     instead="no period is accepted",
     off={"slo.recurrence.MAX_ERROR": 0.0},
 )
+BURSTS = Part(
+    title="bursts within seconds",
+    instead="the dispersion of counts is that of windows of ten seconds",
+    off={"slo.short_counts.MIN_PAIRS": math.inf},
+)
 PREVENTABLE = Part(
     title="what could be prevented",
     instead="late requests that nothing could prevent raise the violation weight like all others",
     off={"slo.error_budget.MAX_UNPREVENTABLE": MAX_CONSUMPTION},
 )
-PARTS = (EARLY_POLLS, RECURRENCE, PREVENTABLE)
+PARTS = (EARLY_POLLS, RECURRENCE, BURSTS, PREVENTABLE)
 ALL_PARTS = Part(
     title="all of these",
     instead="",

@@ -8,9 +8,13 @@ from autoscaler.backtest.results.comparison import ORACLE
 from autoscaler.backtest.results.file import Results
 from autoscaler.backtest.trial import TrialRunner
 from autoscaler.core.slo.backlog import BacklogModel
+from autoscaler.core.slo.count_window import CountWindow
 from autoscaler.core.slo.error_budget import ErrorBudget, WeightSettings, violation_weight
+from autoscaler.core.slo.memory import SloMemory
+from autoscaler.core.slo.short_counts import ShortCounts
 from autoscaler.errors import InputError, UserError
 from benchmarks.ablation import (
+    BURSTS,
     CALLER_TIMEOUT,
     CHEAPEST_DRAIN,
     EARLY_POLLS,
@@ -61,6 +65,13 @@ class TestParts:
         )
         whole, without = (run(part, load, patient) for part in (WHOLE, CALLER_TIMEOUT))
         assert whole.row.allocation_hours > without.row.allocation_hours
+
+    def test_without_bursts_within_seconds_windows_count(self):
+        short = ShortCounts(dispersion=2.0, pairs=20.0)
+        memory = SloMemory(window=CountWindow(dispersion=3.0, short=short))
+        assert memory.dispersion == 2.0
+        with with_values(BURSTS.off):
+            assert memory.dispersion == 3.0
 
     def test_late_requests_that_nothing_could_prevent_count_like_others(self):
         budget = ErrorBudget(violations=15.0, requests=1000.0, time_s=86_400.0, unpreventable=15.0)
