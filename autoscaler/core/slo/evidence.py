@@ -34,6 +34,9 @@ def with_evidence(
 
 
 def is_due(situation: Situation, before: SloEstimate) -> bool:
-    """Whether a postponed decrease has to be looked at again."""
-    alert = before.alert
-    return before.postponed and (alert is None or situation.at >= alert.until)
+    """Whether a postponed decrease may be possible now: nothing is watched any more, and fewer
+    requests are in flight than the allocations that were recommended."""
+    alert, step = before.alert, before.step
+    if not before.postponed or step is None or situation.sample.in_flight >= step.after:
+        return False
+    return alert is None or situation.at >= alert.until
