@@ -18,7 +18,7 @@ SCALE_DOWN_COST_S = 40.0
 """Allocation-seconds that a decrease costs: updates of the nodes, lost caches, moved neighbours. A
 decrease has to save more than 40 of them while the current load lasts."""
 
-MIN_SAVING, MIN_SAVING_LOAD = 0.4, 3.0
+MIN_SAVING, MIN_SAVING_LOAD = 0.5, 3.0
 """Allocations that a change has to save, for a load up to `MIN_SAVING_LOAD` erlangs. Above, the
 threshold grows with the square root of the load. Smaller savings are within the error of the
 model."""

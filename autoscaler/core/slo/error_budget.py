@@ -34,6 +34,10 @@ PRIOR_S = 3600.0
 """Seconds of on-target history assumed at the start, so that the first violation does not use up
 the budget."""
 
+MIN_PRIOR_VIOLATIONS = 30.0
+"""Planned violations in that history at least. Fewer come by chance, several at once, and say
+little about the next ones."""
+
 MAX_CONSUMPTION = 3.0
 """Cap on accumulated violations, as a multiple of the planned ones. The excess of an outage is
 written off."""
@@ -52,7 +56,7 @@ class WeightSettings(Value, frozen=True, kw_only=True):
 
     # Fraction of the error budget that is planned for. The rest covers violations that polls do not
     # see, and days that are worse than the day before.
-    planned_fraction: float = 0.75
+    planned_fraction: float = 0.65
     # With this weight, about as many requests are late as the SLO allows, at any load.
     initial_weight: float = 0.2
     min_weight: float = 0.01
@@ -62,7 +66,7 @@ class WeightSettings(Value, frozen=True, kw_only=True):
     exponent: float = 4.0
     # The weight grows by the factor e for so much overspending, in seconds of the planned
     # violations.
-    overspending_s: float = 14_400.0
+    overspending_s: float = 7200.0
 
 
 def _met(violations: float, requests: float) -> float | None:
@@ -140,27 +144,32 @@ def after_interval(
         time_s=kept * budget.time_s + interval_s,
         unpreventable=kept * budget.unpreventable + violations - preventable,
     )
-    max_violations = (
-        MAX_CONSUMPTION * settings.planned_fraction * allowed * (updated.requests + _prior(updated))
-    )
+    planned = settings.planned_fraction * allowed
+    max_violations = MAX_CONSUMPTION * planned * (updated.requests + _prior(updated, planned))
     counted = kept * budget.counted_violations + preventable
     return replace(updated, counted_violations=min(max_violations, counted))
 
 
-def _prior(budget: ErrorBudget) -> float:
-    """Requests in the history that is assumed at the start."""
-    return PRIOR_S * budget.requests / budget.time_s if budget.time_s > 0.0 else 0.0
+def _prior(budget: ErrorBudget, planned: float) -> float:
+    """Requests in the history that is assumed at the start.
+
+    Args:
+        planned: fraction of the requests that is planned to be late.
+    """
+    if budget.time_s <= 0.0:
+        return 0.0
+    return max(PRIOR_S * budget.requests / budget.time_s, MIN_PRIOR_VIOLATIONS / planned)
 
 
 def consumption(budget: ErrorBudget, allowed: float, settings: WeightSettings) -> float:
     """Counted violations divided by planned ones."""
     if budget.requests <= 0.0:
         return 1.0
-    prior = _prior(budget)
-    planned = settings.planned_fraction * allowed * (budget.requests + prior)
-    on_target = planned * prior / (budget.requests + prior)
+    planned_fraction = settings.planned_fraction * allowed
+    prior = _prior(budget, planned_fraction)
+    planned = planned_fraction * (budget.requests + prior)
     unpreventable = min(budget.unpreventable, MAX_UNPREVENTABLE * planned)
-    return (budget.counted_violations + unpreventable + on_target) / planned
+    return (budget.counted_violations + unpreventable + planned_fraction * prior) / planned
 
 
 def violation_weight(budget: ErrorBudget, allowed: float, settings: WeightSettings) -> float:

@@ -75,8 +75,8 @@ class TestViolationWeight:
 
     def test_it_does_not_depend_on_when_the_budget_was_used(self):
         """A weight that goes up and down costs more than a constant one."""
-        early = budget_after(0.0, 3.0, budget_after(4.0 * ALLOWED, 1.0))
-        late = budget_after(4.0 * ALLOWED, 1.0, budget_after(0.0, 3.0))
+        early = budget_after(0.0, 3.0, budget_after(ALLOWED, 1.0))
+        late = budget_after(ALLOWED, 1.0, budget_after(0.0, 3.0))
         assert weight_of(late) < 2.0 * weight_of(early)
 
     def test_violations_that_nothing_could_prevent_use_up_half_of_the_budget_at_most(self):
