@@ -12,6 +12,10 @@ RESIZE_DISCOUNT = 0.3
 """Factor on the weight of earlier service times when another number of allocations shares the
 processors. 0.3: they remain a starting point, which new ones soon outweigh."""
 
+LEAST_REQUESTS = 1e-100
+"""Weight below which that of earlier requests does not fall: any new request outweighs it, and the
+mean remains exact. So an idle deployment keeps its last service time."""
+
 LEARNING_RATE = 0.02
 """Weight of one poll in the estimates of SCV and dispersion. 0.02: an average over about fifty
 polls."""
@@ -56,12 +60,11 @@ def updated_service_time(
 
     The mean of N service times has one Nth of the variance of a single one.
     """
-    kept = math.exp(-interval_s / TIME_CONSTANT_S)
-    scv = known.scv
+    earlier, scv = _outweighed(known, math.exp(-interval_s / TIME_CONSTANT_S)), known.scv
     if requests and known.requests >= 1.0:
         deviation = busy_s / requests / known.mean_s - 1.0
         scv += LEARNING_RATE * (min(MAX_OBSERVED_RATIO, requests * deviation * deviation) - scv)
-    return ServiceTimeEstimate(kept * known.requests + requests, kept * known.busy_s + busy_s, scv)
+    return ServiceTimeEstimate(earlier.requests + requests, earlier.busy_s + busy_s, scv)
 
 
 def is_doubtful(known: ServiceTimeEstimate, requests: int, busy_s: float) -> bool:
@@ -100,9 +103,14 @@ def contradicted(
 
 def discounted(known: ServiceTimeEstimate) -> ServiceTimeEstimate:
     """The estimate after the allocations of the deployment have changed."""
-    return ServiceTimeEstimate(
-        RESIZE_DISCOUNT * known.requests, RESIZE_DISCOUNT * known.busy_s, known.scv
-    )
+    return _outweighed(known, RESIZE_DISCOUNT)
+
+
+def _outweighed(known: ServiceTimeEstimate, kept: float) -> ServiceTimeEstimate:
+    """The estimate with this fraction of its weight."""
+    if kept * known.requests < LEAST_REQUESTS:
+        kept = min(1.0, LEAST_REQUESTS / known.requests) if known.requests > 0.0 else 0.0
+    return ServiceTimeEstimate(kept * known.requests, kept * known.busy_s, known.scv)
 
 
 def dispersion_after(known: float, before: int, now: int, longer: float = 1.0) -> float:

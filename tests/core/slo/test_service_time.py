@@ -133,5 +133,19 @@ class TestServiceTimes:
         for _ in range(14 * 24 * 60):
             known = updated_service_time(known, 0, 0.0, 60.0)
         assert known.requests > 0.0
-        assert 0.0 < known.mean_s < math.inf
+        assert known.mean_s == pytest.approx(0.1)
         assert updated_service_time(known, 10, 2.0, POLL_S).mean_s == pytest.approx(0.2)
+
+    @given(
+        st.floats(1e-6, 1e4),
+        st.lists(st.sampled_from(["interval", "long interval", "resized"]), max_size=200),
+    )
+    def test_nothing_that_passes_without_requests_changes_the_mean(self, mean_s, events):
+        known = ServiceTimeEstimate(requests=1000.0, busy_s=1000.0 * mean_s)
+        for event in events:
+            if event == "resized":
+                known = discounted(known)
+            else:
+                interval_s = POLL_S if event == "interval" else 4 * 86_400.0
+                known = updated_service_time(known, 0, 0.0, interval_s)
+        assert known.mean_s == pytest.approx(mean_s)
