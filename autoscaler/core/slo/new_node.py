@@ -13,6 +13,10 @@ from autoscaler.core.slo.recurrence import ExpectedRate, expected_peaks
 NEW_NODE_S = 60.0
 """Seconds that a new node takes to load a model, until a lead time has been measured."""
 
+MAX_NEW_NODE_S = 1800.0
+"""Cap on a measured lead time, in seconds. An update that took longer has waited for a node to join
+the cluster, perhaps for days, which is not the time that the next one will take."""
+
 FORECAST_POINTS = ((0.0, 0.75), (0.5, 0.2), (1.0, 0.05))
 """The distribution of the load at the forecast horizon, as (point, probability). Point 0 is the
 expected load, 1 the forecast; lower loads do not matter. 5%: the forecast is a quantile of
@@ -31,7 +35,10 @@ def forecast_distribution(forecast: Forecast) -> LoadDistribution:
 
 def new_node_s(situation: Situation) -> float:
     """Seconds from a request until a further node serves."""
-    return situation.new_node_s or NEW_NODE_S
+    measured_s = situation.new_node_s
+    if measured_s is None or measured_s <= 0.0:
+        return NEW_NODE_S
+    return min(measured_s, MAX_NEW_NODE_S)
 
 
 def allocations_on_new_node(

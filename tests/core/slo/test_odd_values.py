@@ -147,3 +147,18 @@ class TestAfterAnOutage:
     def test_without_a_gap_it_counts_at_once(self):
         watch = settled()
         assert watch.poll(4 * STEADY, in_flight=6).after > watch.requested + 2
+
+
+@pytest.mark.parametrize("new_node_s", [2 * 86_400.0, 1e9, -5.0])
+def test_an_update_that_waited_for_days_does_not_set_the_time_of_the_next(new_node_s):
+    """It waited for a node, or the clock was set: no further node is requested days ahead."""
+
+    def last(new_node_s):
+        watch = Watch(2, 2, max_allocations=24)
+        for _ in range(2 * 360):
+            step = watch.poll(4 * STEADY if watch.at % 300.0 < 60.0 else 0, new_node_s=new_node_s)
+        return step
+
+    step = last(new_node_s)
+    assert step.inputs["recurs_every_s"] == 300.0
+    assert step.after in {last(60.0).after, last(1800.0).after}
