@@ -13,7 +13,12 @@ from autoscaler import __version__
 from autoscaler.adapters.calendar import opens_within
 from autoscaler.backtest.batch import Batch, progress_on, run_all
 from autoscaler.backtest.configured_rule import ConfiguredRule
-from autoscaler.backtest.options import BacktestOptions, chosen_scenarios
+from autoscaler.backtest.options import (
+    BacktestOptions,
+    chosen_scenarios,
+    ensure_kept,
+    outputs_of,
+)
 from autoscaler.backtest.policy_specs import ensure_usable, names, policy_spec, rule_spec
 from autoscaler.backtest.results import choice_markdown, choice_table, report, table
 from autoscaler.backtest.results import file as files
@@ -56,9 +61,8 @@ def backtest(options: BacktestOptions, out: Console, progress: Console) -> None:
             and the results of the others were shown and written.
         Interrupted: the same after Ctrl-C.
     """
-    for path in (options.json, options.report, options.markdown):
-        if path is not None:
-            files.ensure_writable(path)
+    for path in outputs_of(options):
+        files.ensure_writable(path)
     if options.report is not None:
         report.plotly_js()
     warn = partial(
@@ -70,7 +74,9 @@ def backtest(options: BacktestOptions, out: Console, progress: Console) -> None:
             options.rule.in_scenario(scenario)
         for name in options.policies:
             ensure_usable(name, scenario)
-    traces = [source.read(options.gaps) for source in find_traces(options.traces)]
+    sources = find_traces(options.traces)
+    ensure_kept(sources, options)
+    traces = [source.read(options.gaps) for source in sources]
     for note in dict.fromkeys(note for trace in traces for note in trace.notes):
         warn(note)
     played = [
@@ -92,7 +98,11 @@ def backtest(options: BacktestOptions, out: Console, progress: Console) -> None:
     targets = {scenario.name: scenario.slo_target for scenario in scenarios}
     rows = [trial.row for trial in trials]
     found = choices(rows, usable(options, scenarios), targets=targets)
-    notes = (*day_notes(traces, scenarios, options.days), *scale_notes(traces, scenarios))
+    notes = (
+        *missing_notes(done),
+        *day_notes(traces, scenarios, options.days),
+        *scale_notes(traces, scenarios),
+    )
     _write_files(options, scenarios, trials, found, notes, done)
     if trials:
         for line in scale_lines(traces, scenarios):
@@ -140,6 +150,15 @@ def usable(options: BacktestOptions, scenarios: Sequence[BacktestScenario]) -> U
         }
         for scenario in scenarios
     }
+
+
+def missing_notes(done: Batch[list[Trial]]) -> Iterator[str]:
+    """A sentence if the results are incomplete, so that their files say it too."""
+    if done.missing:
+        yield (
+            f"{done.missing} of {done.total} tasks are missing, because they failed or were "
+            "interrupted: the settings are compared without them."
+        )
 
 
 def day_notes(

@@ -1,6 +1,6 @@
 """The options of the command line, and what their texts name."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 
 from msgspec import Struct
@@ -10,9 +10,13 @@ from autoscaler.backtest.policy_specs import names
 from autoscaler.backtest.results.rows import FORMER_POLICY_NAMES
 from autoscaler.backtest.world.days import Days
 from autoscaler.backtest.world.scenario import BacktestScenario, find_scenario, standard
+from autoscaler.backtest.world.traces import TraceSource
 from autoscaler.config.loader import read
 from autoscaler.errors import UserError
 from autoscaler.simulation.trace_files import Gaps
+
+MAX_DIGITS = 9
+"""Digits of a number of days. 9, which is more days than any trace has."""
 
 
 class UsageError(UserError):
@@ -36,6 +40,34 @@ class BacktestOptions(Struct, frozen=True, kw_only=True):
     workers: int | None  # None: one for each core
     gaps: Gaps = Gaps.ZERO  # what missing bins of a file mean
     days: Days = Days()  # of traces that are longer than a day
+
+
+def outputs_of(options: BacktestOptions) -> Iterator[Path]:
+    """The files to write.
+
+    Raises:
+        UsageError: two of them are the same, so that one would replace the other.
+    """
+    written: dict[Path, str] = {}
+    given = {"--json": options.json, "--report": options.report, "--markdown": options.markdown}
+    for option, path in given.items():
+        if path is None:
+            continue
+        other = written.setdefault(path.resolve(), option)
+        if other != option:
+            raise UsageError(f"{option}: {path} is the file of {other} too; name another file")
+        yield path
+
+
+def ensure_kept(sources: Iterable[TraceSource], options: BacktestOptions) -> None:
+    """
+    Raises:
+        UsageError: the results would replace a trace.
+    """
+    traces = {source.file.resolve() for source in sources if source.file is not None}
+    for path in outputs_of(options):
+        if path.resolve() in traces:
+            raise UsageError(f"{path}: this trace would be replaced by results; name another file")
 
 
 def chosen_scenarios(
@@ -116,8 +148,8 @@ def chosen_days(text: str) -> Days:
         return Days()
     if text == "all":
         return Days(whole=True)
-    if text.isascii() and text.isdigit() and int(text) > 0:
+    if text.isascii() and text.isdigit() and len(text) <= MAX_DIGITS and int(text) > 0:
         return Days(whole=True, last=int(text))
     raise UsageError(
-        f"--days must be hardest, all, or how many days at the end of each trace, not {text!r}"
+        f"--days must be hardest, all, or how many days at the end of each trace, not {text[:40]!r}"
     )

@@ -146,7 +146,7 @@ def _slo(target: float, inputs: RunInputs) -> SloPolicy:
         objective=SloObjective(target=target, wait_s=inputs.scenario.slo_wait_s),
         drain_s=settings.drain_s,
         caller_timeout_s=inputs.scenario.timeout_s,
-        load_window_s=settings.load_window_s,
+        load_window_s=_load_window_s(inputs.scenario),
         history=_recorded_loads(inputs.workload),
     )
 
@@ -157,8 +157,13 @@ def _recorded_loads(workload: Workload) -> RecordedLoads:
     return RecordedLoads(loads=loads, ends_at=workload.start)
 
 
-def _utilisation(target: float, _: RunInputs) -> AnyPolicy:
-    return UtilisationPolicy(target=target, load_window_s=ScalingTable().load_window)
+def _utilisation(target: float, inputs: RunInputs) -> AnyPolicy:
+    return UtilisationPolicy(target=target, load_window_s=_load_window_s(inputs.scenario))
+
+
+def _load_window_s(scenario: BacktestScenario) -> float:
+    """The default, or the poll interval if that is longer, as the configuration requires."""
+    return max(ScalingTable().load_window, scenario.poll_interval_s)
 
 
 def _keda(target: float, _: RunInputs) -> AnyBaseline:

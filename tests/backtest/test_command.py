@@ -288,11 +288,30 @@ class TestDays:
         assert result.exit_code == 2
         assert "the scenario small sets trace.window or trace.start" in result.stderr
 
-    @pytest.mark.parametrize("days", ["0", "-1", "some", "1.5", "²"])
+    @pytest.mark.parametrize("days", ["0", "-1", "some", "1.5", "²", "9" * 5000])
     def test_other_texts_are_refused(self, days):
         result = invoke("days.csv", "--policy", "utilisation", f"--days={days}")
         assert result.exit_code == 2
         assert "--days must be hardest, all, or how many days" in result.stderr
+
+
+class TestOutputs:
+    """Results never replace a trace, or each other."""
+
+    def test_a_trace_is_not_replaced(self, folder):
+        before = (folder / "load.csv").read_text()
+        result = invoke("load.csv", "--policy", "utilisation", "--markdown", "./load.csv")
+        assert result.exit_code == 2
+        assert "load.csv: this trace would be replaced by results; name another file" in (
+            result.stderr
+        )
+        assert (folder / "load.csv").read_text() == before
+
+    def test_two_results_have_two_files(self, folder):
+        result = invoke("load.csv", "--json", "out", "--markdown", "./out")
+        assert result.exit_code == 2
+        assert "--markdown: out is the file of --json too; name another file" in result.stderr
+        assert not (folder / "out").exists()
 
 
 class TestChoices:
@@ -552,5 +571,7 @@ def test_control_c_keeps_completed_runs(folder, workers):
     results = read(folder / "rows.json")
     assert results.missing == int(missing[1])
     assert 100 <= len(results.rows) == 1000 - results.missing < 1000
+    incomplete = f"{missing[1]} of 1000 tasks are missing, because they failed or were interrupted"
+    assert results.notes[0].startswith(incomplete)
     assert "hpa" in output
     assert not [path for path in folder.iterdir() if "partial" in path.name]

@@ -19,9 +19,18 @@ CHOSEN = [
 
 
 @pytest.mark.parametrize(("name", "value"), CHOSEN)
-@pytest.mark.parametrize("poll_interval_s", [10.0, 5.0])
-def test_the_rule_is_the_one_of_the_run(tmp_path, name, value, poll_interval_s):
-    spec, place = POLICY_SPECS[name], replace(scenario(), poll_interval_s=poll_interval_s)
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"poll_interval_s": 10.0},
+        {"poll_interval_s": 5.0},
+        {"poll_interval_s": 120.0},  # longer than the load window
+        {"slo_wait_s": 0.0125, "timeout_s": 3600.0},  # no whole milliseconds
+        {"slo_wait_s": 0.0},
+    ],
+)
+def test_the_rule_is_the_one_of_the_run(tmp_path, name, value, changed):
+    spec, place = POLICY_SPECS[name], replace(scenario(), **changed)
     path = tmp_path / "config.toml"
     path.write_text(spec.configuration(value, place))
     polling, configured = configured_rule(read(path, {}), None).in_scenario(place)
@@ -39,6 +48,23 @@ def test_the_rule_is_the_one_of_the_run(tmp_path, name, value, poll_interval_s):
 
 def test_a_target_that_the_configuration_rejects_is_not_offered():
     assert POLICY_SPECS["utilisation"].configuration(0.97, scenario()) == ""
+
+
+@pytest.mark.parametrize(
+    ("target", "changed"),
+    [
+        (0.4, {}),
+        (0.99995, {}),
+        (0.99, {"timeout_s": 0.05}),
+        (0.99, {"slo_wait_s": 10.0, "timeout_s": 10.0}),
+    ],
+)
+def test_an_slo_that_the_configuration_rejects_is_not_offered(target, changed):
+    assert POLICY_SPECS["slo"].configuration(target, replace(scenario(), **changed)) == ""
+
+
+def test_a_target_is_written_with_all_its_digits():
+    assert "target = 0.9876543 }" in POLICY_SPECS["slo"].configuration(0.9876543, scenario())
 
 
 def test_adaptive_allocations_are_enabled_by_a_call():

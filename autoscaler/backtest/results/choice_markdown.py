@@ -16,7 +16,10 @@ def render(choices: Sequence[Choice], *, command: str, made_at: str, notes: Sequ
         *map(_plain, notes),
     ]
     if not choices:
-        parts.append("No policy and setting that can be used with this program was run.")
+        parts.append(
+            "There is nothing to compare: no policy and setting that can be used with this program "
+            "ran in every case that the oracle can meet."
+        )
     for choice in choices:
         parts += _section(choice_text(choice))
     return "\n\n".join(parts) + "\n"

@@ -211,7 +211,7 @@ def _certainty(choice: Choice) -> Iterator[str]:
                 else f"; to exclude one {day} in ten takes {days_to_exclude(RARE_MISS)} {day}s."
             )
         )
-    if compared > 1:
+    if compared > 1 and choice.cheapest is not None:
         yield (
             f"The cheapest of {compared} settings was chosen with these {day}s known, so it "
             "looks better than it is."

@@ -14,6 +14,7 @@ from autoscaler.simulation.trace_files import Gaps, read_trace
 from autoscaler.simulation.traces import Trace
 
 SUFFIXES = (".csv", ".csv.gz")
+_BY_LENGTH = sorted(SUFFIXES, key=len, reverse=True)
 
 
 class TraceNotFound(InputError):
@@ -102,7 +103,7 @@ def _sources_in(directory: Path) -> Iterator[TraceSource]:
 
 
 def _name(path: Path) -> str:
-    for suffix in sorted(SUFFIXES, key=len, reverse=True):
-        if path.name.endswith(suffix):
-            return path.name.removesuffix(suffix)
-    return path.stem
+    """The name of a trace, without characters that act on a terminal or cannot be written."""
+    suffix = next((each for each in _BY_LENGTH if path.name.endswith(each)), path.suffix)
+    name = path.name.removesuffix(suffix)
+    return "".join(each if each.isprintable() else "\N{REPLACEMENT CHARACTER}" for each in name)

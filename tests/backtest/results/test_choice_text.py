@@ -116,6 +116,13 @@ class TestCertainty:
         assert "The cheapest of 4 settings" in paragraph(THREE_DAYS, "Certainty")
         assert "looks better" not in paragraph(days("slo", "share=0.99", 9.0, 0.0), "Certainty")
 
+    def test_where_no_setting_was_chosen_none_is_said_to_look_better(self):
+        rows = [
+            *days("slo", "share=0.99", 9.0, LATE),
+            *days("utilisation", "target=0.7", 8.0, LATE),
+        ]
+        assert "looks better" not in paragraph(rows, "Certainty")
+
 
 class TestTable:
     def test_a_line_has_all_figures(self):
@@ -221,4 +228,8 @@ class TestMarkdown:
         assert r"for \*c\* \# d in" in text
 
     def test_without_a_setting_it_says_so(self):
-        assert "can be used with this program was run" in self.of(days("hpa", "", 9.0, 0.0))
+        assert "There is nothing to compare" in self.of(days("hpa", "", 9.0, 0.0))
+
+    def test_where_not_even_the_oracle_meets_the_slo_it_says_so(self):
+        rows = [*days("slo", "share=0.99", 9.0, LATE), *days("oracle", "share=0.99", 9.0, LATE)]
+        assert "in every case that the oracle can meet" in self.of(rows)

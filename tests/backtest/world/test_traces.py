@@ -1,6 +1,7 @@
 """Finding traces: by file, by directory and by the name of a generator."""
 
 import gzip
+import os
 import pickle
 from pathlib import Path
 
@@ -84,6 +85,15 @@ def test_two_traces_of_one_name_are_refused(folder):
         find_traces([str(folder)])
     with pytest.raises(TraceNotFound, match="generator steps is given twice"):
         find_traces(["steps", "steps"])
+
+
+@pytest.mark.parametrize("name", ["a\x1b[31m", "a\nb", os.fsdecode(b"a\xff")])
+def test_names_have_no_characters_that_act_on_a_terminal(folder, name):
+    (folder / f"{name}.csv").write_text(TEXT)
+    (source,) = find_traces([str(folder / f"{name}.csv")])
+    assert source.read().name == source.name
+    assert source.name.isprintable()
+    source.name.encode()
 
 
 def test_recorded_traces_are_found_without_their_companions():
