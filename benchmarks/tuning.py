@@ -269,6 +269,11 @@ def main(arguments: Sequence[str]) -> None:
             planned = [
                 each for each in planned if (each.source.name, each.scenario.name) in feasible
             ]
+        if not planned:
+            raise UserError(
+                "the result files have no run of these traces in which a policy meets the SLO; run "
+                "`make frontier` with the same traces"
+            )
         outcomes = of_all(planned, partial(outcomes_of, constants), "tuning")
         text = section(outcomes, constants, pairs)
         print(text)

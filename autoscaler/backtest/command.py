@@ -170,8 +170,9 @@ def day_notes(
         return
     if days.whole:
         yield (
-            "Day 1 of a trace is the first 24 hours from its first bin, by its own clock. Each day "
-            "begins with new deployments, and policies that learn from history get the days before."
+            "Day 1 of a trace is the first 24 hours from its first bin, by its own clock. Days "
+            "without a request, and a part of a day at the end, are left out. Each day begins with "
+            "new deployments, and policies that learn from history get the days before."
         )
         return
     names = ", ".join(f"{trace.name} ({whole_days(trace)} whole days)" for trace in divided[:5])

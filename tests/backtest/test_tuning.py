@@ -5,6 +5,7 @@ from msgspec.structs import replace
 
 from autoscaler.backtest.drivers import as_configured
 from autoscaler.backtest.policy_specs import RunInputs, policy_spec
+from autoscaler.backtest.results.file import Results, to_json
 from autoscaler.config import polling
 from autoscaler.core.slo import cost_model, load_jump
 from autoscaler.core.slo.policy import SloPolicy
@@ -21,6 +22,7 @@ from benchmarks.tuning import (
     section,
     totals,
 )
+from tests.backtest.synthetic import row
 from tests.backtest.workloads import poisson, scenario
 
 
@@ -180,3 +182,12 @@ def test_a_mistake_on_the_command_line_is_one_sentence(capsys):
     with pytest.raises(SystemExit):
         main(["flash-crowd", "--constant", "slo.absent.X=1"])
     assert capsys.readouterr().err.startswith("error: there is no constant slo.absent.X; name")
+
+
+def test_results_without_the_traces_are_one_sentence(tmp_path, capsys):
+    result = Results(program="", command="", made_at="", scenarios={}, rows=(row(),))
+    path = tmp_path / "rows.json"
+    path.write_text(to_json(result))
+    with pytest.raises(SystemExit):
+        main(["flash-crowd", "--results", str(path)])
+    assert capsys.readouterr().err.startswith("error: the result files have no run of these traces")

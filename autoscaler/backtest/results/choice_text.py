@@ -17,6 +17,9 @@ from autoscaler.core.values import Value
 RARE_MISS = 0.1
 """The fraction of days with a missed SLO that the text uses as an example: one in ten."""
 
+MAX_NAMED = 10
+"""Cases that a sentence names. Of more, it says how many there are."""
+
 WORST = "worst "
 """How the heading of the column begins that names the day or trace with most late requests."""
 
@@ -114,8 +117,10 @@ def _paragraphs(choice: Choice) -> Iterator[Paragraph]:
         yield Paragraph(f"Other {part}s", " ".join(_others(choice, choice.left_out)))
     yield Paragraph("Certainty", " ".join(_certainty(choice)))
     if choice.infeasible:
-        names = ", ".join(f"{day} (seed {seed})" for day, seed in choice.infeasible)
-        yield Paragraph("Not counted", f"not even the oracle met the SLO on {names}.")
+        first, others = choice.infeasible[:MAX_NAMED], choice.infeasible[MAX_NAMED:]
+        names = ", ".join(f"{day} (seed {seed})" for day, seed in first)
+        more = f", and in {_count(len(others), 'more case')}" if others else ""
+        yield Paragraph("Not counted", f"not even the oracle met the SLO on {names}{more}.")
 
 
 def _cheapest(choice: Choice) -> Iterator[str]:
@@ -164,10 +169,11 @@ def _every(cases: int) -> str:
 
 def _others(choice: Choice, left_out: LeftOut) -> Iterator[str]:
     part = "seed" if left_out.seeds else _day(choice)
-    repetitions = left_out.repetitions
+    preposition = "with" if left_out.seeds else "on"
+    met = f"in {left_out.met} of {left_out.repetitions} repetitions"
     yield (
         f"each {part} was left out once, and the setting chosen by the others. The setting chosen "
-        f"met the SLO on the {part} left out in {left_out.met} of {repetitions} repetitions"
+        f"met the SLO {preposition} the {part} left out {met}"
         + (
             "."
             if left_out.met_by_default is None

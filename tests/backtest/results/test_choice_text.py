@@ -85,7 +85,10 @@ class TestOtherDays:
 
     def test_of_one_day_it_says_seeds(self):
         rows = [run("one", seed, "slo", "share=0.99", 9.0, IN_TIME) for seed in (1, 2)]
-        assert paragraph(rows, "Other seeds").startswith("each seed was left out once")
+        assert paragraph(rows, "Other seeds").startswith(
+            "each seed was left out once, and the setting chosen by the others. The setting chosen "
+            "met the SLO with the seed left out in 2 of 2 repetitions"
+        )
 
     def test_it_says_what_the_cheapest_does_not_know(self):
         assert "utilisation does not know the SLO" in paragraph(THREE_DAYS, "Other days")
@@ -199,6 +202,23 @@ def two_settings(trace):
         run(trace, 1, "slo", "share=0.99", 10.0, IN_TIME),
         run(trace, 1, "utilisation", "target=0.7", 9.0, IN_TIME),
     ]
+
+
+class TestNotCounted:
+    @pytest.mark.parametrize(
+        ("number", "end"), [(2, "2 (seed 2)."), (13, ", and in 3 more cases.")]
+    )
+    def test_of_many_cases_some_are_named(self, number, end):
+        rows = [run("load", number + 1, "slo", "share=0.99", 9.0, IN_TIME)]
+        for seed in range(1, number + 1):
+            rows.append(run("day 2", seed, "slo", "share=0.99", 9.0, LATE))
+            rows.append(run("day 2", seed, "oracle", "share=0.99", 9.0, LATE))
+        (choice,) = [each for each in choices(rows, USABLE) if each.load is None]
+        (text,) = [
+            each.text for each in choice_text(choice).paragraphs if each.subject == "Not counted"
+        ]
+        assert text.startswith("not even the oracle met the SLO on day 2 (seed 1), ")
+        assert text.endswith(end)
 
 
 class TestMarkdown:
