@@ -16,6 +16,8 @@ backlog            queued requests    -> Backlog              allocations that d
 cost_model         all of these       -> allocations          those with the lowest cost
 choice             all of these       -> allocations          the cheapest, if a change pays
 increase           allocations        -> allocations          more than were too few
+prediction         samples            -> Prediction           loads, nodes and queues to expect
+needs              Prediction         -> allocations          now, and on further nodes
 memory             what one deployment has shown so far
 policy             the recommendation, and when it is recomputed
 """

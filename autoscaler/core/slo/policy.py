@@ -6,46 +6,32 @@ For each allocation count, the fraction of late requests is predicted: for the l
 the violation weight (`error_budget`).
 """
 
-import math
 from typing import ClassVar
 
 from msgspec.structs import replace
 
-from autoscaler.core.forecast.forecaster import Forecast, Forecaster, ForecastMemory
+from autoscaler.core.forecast.forecaster import Forecaster
 from autoscaler.core.next_poll import PollRequest
-from autoscaler.core.policies import (
-    MAX_ALLOCATIONS,
-    CostCurve,
-    MemoryFormat,
-    Situation,
-    at_least_for,
-)
+from autoscaler.core.policies import CostCurve, MemoryFormat, Situation, at_least_for
 from autoscaler.core.slo import backlog, evidence, load_distribution
-from autoscaler.core.slo.accounts import accounts_after
+from autoscaler.core.slo.accounts import Accounts, accounts_after
 from autoscaler.core.slo.arrivals import Arrivals, arrivals_at, recurring_at
 from autoscaler.core.slo.backlog import BacklogModel
 from autoscaler.core.slo.believed_times import believed_times, service_now
-from autoscaler.core.slo.callers import caller_timeout
-from autoscaler.core.slo.choice import chosen_allocations, present_load
-from autoscaler.core.slo.cost_model import CostModel, QueueParameters
-from autoscaler.core.slo.error_budget import (
-    WeightSettings,
-    violation_weight,
-)
-from autoscaler.core.slo.load_distribution import LoadDistribution
-from autoscaler.core.slo.load_jump import updated_mixture
-from autoscaler.core.slo.memory import SloEstimate, SloMemory
-from autoscaler.core.slo.new_node import (
-    allocations_on_new_node,
-    forecast_distribution,
-    new_node_s,
-    recurring_on_new_node,
-)
+from autoscaler.core.slo.callers import CallerTimeout, caller_timeout
+from autoscaler.core.slo.cost_model import CostModel
+from autoscaler.core.slo.error_budget import ErrorBudget, WeightSettings, violation_weight
+from autoscaler.core.slo.memory import Backlog, SloEstimate, SloMemory
+from autoscaler.core.slo.needs import FutureNeed, cheapest_now, future_need, present_need
 from autoscaler.core.slo.objective import SloObjective
 from autoscaler.core.slo.optional_inputs import optional_inputs, recurring_inputs, shown_counts
 from autoscaler.core.slo.pacing import alert_after, next_poll
-from autoscaler.core.slo.placement import NodeSlots, node_slots_of
-from autoscaler.core.slo.recurrence import ExpectedRate
+from autoscaler.core.slo.prediction import (
+    Prediction,
+    node_slots_now,
+    prediction_of,
+    queue_parameters,
+)
 from autoscaler.core.slo.service_time import ServiceTimeEstimate
 from autoscaler.core.slo.violations import (
     expected_violations,
@@ -55,10 +41,6 @@ from autoscaler.core.slo.violations import (
     queue_snapshot,
 )
 from autoscaler.core.values import Reason, Step, Value
-
-HORIZON_POLLS = 3.0
-"""Horizon of the queue model, in poll intervals. 3, because a queue outlasts the interval in which
-it forms."""
 
 UNMEASURED_IDLE_S = 300.0
 """Seconds without a request after which one allocation is recommended, although no service time has
@@ -71,9 +53,6 @@ costs about 0.25 ms per deployment."""
 RETURN_GAP_S = 60.0
 """Seconds without a sample after which more requests than predicted count only from the second
 interval on."""
-
-MAX_LOAD_RATIO = 10.0
-"""Multiple of the most allocations up to which loads are distinguished, and used for forecasts."""
 
 
 class RecordedLoads(Value, frozen=True, kw_only=True):
@@ -177,10 +156,10 @@ class SloPolicy(Value, frozen=True, kw_only=True):
         loads = load_distribution.predicted(estimate.mixture, service.mean_s, burstiness, recurring)
         return CostModel(
             tuple(loads.items()),
-            _node_slots(situation, estimate),
-            violation_weight(estimate.budget, 1.0 - self.objective.target, self.weight_settings),
-            self._queue_parameters(
-                situation, service, burstiness, estimate.max_wait * service.mean_s
+            node_slots_now(situation, estimate),
+            self._weight(estimate.budget),
+            queue_parameters(
+                situation, service, burstiness, estimate.max_wait * service.mean_s, self.drain_s
             ),
         ).cost
 
@@ -205,132 +184,70 @@ class SloPolicy(Value, frozen=True, kw_only=True):
     ) -> tuple[Step, SloMemory]:
         """The recommendation for these service times."""
         current, before = situation.current, seen.estimate
-        mean_s, burstiness = service.mean_s, max(1.0, seen.dispersion)
-        max_wait_s = self.objective.max_queue_wait_s(mean_s, math.sqrt(service.scv))
-        mixture = updated_mixture(seen, situation, mean_s, burstiness, arrivals.surprise)
-
-        def loads_at(recurring: tuple[ExpectedRate, ...]) -> LoadDistribution:
-            return load_distribution.limited(
-                load_distribution.predicted(mixture, mean_s, burstiness, recurring),
-                MAX_LOAD_RATIO * situation.max_allocations,
-            )
-
-        loads = loads_at(arrivals.recurring)
-        load, stddev = load_distribution.mean_and_spread(loads)
-        node_slots = _node_slots(situation, before)
-        parameters = self._queue_parameters(situation, service, burstiness, max_wait_s or 0.0)
-        accounts = accounts_after(
-            situation,
-            seen,
-            mixture.unforeseen if arrivals.exceeds(before.rate_per_s) else 0.0,
-            lambda: expected_violations(situation, seen, node_slots, parameters, mean_s),
-            drain_s=self.drain_s,
-            allowed=1.0 - self.objective.target,
-            settings=self.weight_settings,
-        )
-        weight = violation_weight(
-            accounts.budget, 1.0 - self.objective.target, self.weight_settings
-        )
-        cost_model = CostModel(tuple(loads.items()), node_slots, weight, parameters)
-        too_few = load >= situation.max_allocations  # whatever is requested
-        kept = chosen_allocations(
-            cost_model,
-            situation,
-            before,
-            load,
-            present_load(arrivals, mixture, situation.at, mean_s),
-        )
-        allocations = kept.allocations
+        expected = prediction_of(situation, seen, service, arrivals, self.objective, self.drain_s)
+        accounts = self._accounts(situation, seen, arrivals, expected)
+        weight = self._weight(accounts.budget)
+        cost_model = expected.cost_model(weight)
+        kept = cheapest_now(situation, seen, arrivals, expected, cost_model)
         timeout = caller_timeout(self.caller_timeout_s, situation.callers)
         to_drain = BacklogModel(
-            load=load,
-            rate_per_s=mixture.rate_per_s,
-            service_time_s=mean_s,
-            max_queue_wait_s=max_wait_s or 0.0,
-            allocations=allocations,
+            load=expected.load,
+            rate_per_s=expected.mixture.rate_per_s,
+            service_time_s=expected.service_time_s,
+            max_queue_wait_s=expected.max_wait_s or 0.0,
+            allocations=kept.allocations,
             violation_weight=weight,
             drain_s=self.drain_s,
             caller_timeout_s=timeout.seconds,
         ).backlog(situation, seen)
-        if to_drain is not None and situation.carried_out:
-            allocations = max(allocations, to_drain.allocations)
-        allocations, postponed = evidence.with_evidence(
+        present = present_need(situation, seen, arrivals, expected, kept, to_drain)
+        future = future_need(
             situation,
-            before,
-            mixture.recurring_weight if arrivals.recurring else 0.0,
-            allocations,
+            seen,
+            arrivals,
+            expected,
+            cost_model,
+            present.allocations,
+            self.forecaster,
         )
-        least, uncertain = at_least_for(situation)
-        allocations = min(max(allocations, least), MAX_ALLOCATIONS)
-        forecast_memory, forecast = self._forecast(situation, seen, mean_s, node_slots)
-        forecast_allocations = None
-        if forecast is not None and forecast.trusted and not too_few:
-            forecast_allocations = allocations_on_new_node(
-                cost_model, forecast_distribution(forecast), allocations
-            )
-        recurring_allocations = (
-            None
-            if too_few
-            else recurring_on_new_node(cost_model, situation, arrivals, loads_at, allocations)
-        )
-        allocations = max(allocations, forecast_allocations or 0, recurring_allocations or 0)
-        inputs: dict[str, float | str] = {
-            "offered_load": load,
-            **(uncertain or {"load_stddev": stddev}),
-            "violation_weight": weight,
-            "slo_target": self.objective.target,
-            "max_queue_wait_s": max_wait_s or 0.0,
-            "caller_timeout_s": timeout.seconds,
-            "caller_timeout_because": timeout.because,
-            **optional_inputs(
-                accounts.attainment,
-                None if situation.carried_out else accounts.budget,
-                to_drain,
-                forecast,
-                forecast_allocations,
-                situation.max_allocations if too_few else None,
-            ),
-            **recurring_inputs(
-                arrivals.recurrence,
-                situation.at,
-                arrivals.peak_per_s * mean_s,
-                recurring_allocations,
-            ),
-        }
+        allocations = max(present.allocations, future.allocations)
+        inputs = self._inputs(situation, arrivals, expected, accounts, timeout, to_drain, future)
         if kept.raised_s is not None and allocations == kept.allocations:
             inputs["raised_s"] = kept.raised_s
-        if max_wait_s is None:
+        if expected.max_wait_s is None:
             inputs["slo_unreachable"] = "unreachable: the service time alone exceeds the latency"
-        if situation.running >= current and current < node_slots.max_without_new_node < allocations:
+        in_use = expected.node_slots.max_without_new_node
+        if situation.running >= current and current < in_use < allocations:
             # A new node loads the model first, and Elasticsearch sends the other nodes their new
             # allocations only afterwards. So the nodes in use are filled first, which is immediate.
             inputs["after_new_node"] = float(allocations)
-            allocations = node_slots.max_without_new_node
-        shown = shown_counts(situation, allocations, too_few=too_few)
-        candidates = cost_model.candidates(shown, self.objective.target, mean_s)
+            allocations = in_use
+        shown = shown_counts(situation, allocations, too_few=expected.is_too_much)
+        candidates = cost_model.candidates(shown, self.objective.target, expected.service_time_s)
         if situation.missing:
-            inputs |= inputs_now(situation, candidates, (max_wait_s or 0.0) / mean_s, service)
+            inputs |= inputs_now(situation, candidates, expected.max_wait, service)
+        _, uncertain = at_least_for(situation)
         # Nothing can be expected of a load that is not measured.
         step = Step(Reason.SLO, current, allocations, inputs, () if uncertain else candidates)
         estimate = SloEstimate(
             service_time=service,
-            max_wait=(max_wait_s or 0.0) / mean_s,
-            mixture=mixture,
-            rate_per_s=mixture.rate_per_s,
+            max_wait=expected.max_wait,
+            mixture=expected.mixture,
+            rate_per_s=expected.mixture.rate_per_s,
             peak_per_s=arrivals.peak_per_s,
-            postponed=postponed,
+            postponed=present.postponed,
             alert=alert_after(situation, seen, arrivals, allocations),
             unforeseen=accounts.unforeseen,
             budget=accounts.budget,
             attainment=accounts.attainment,
             expected_until=accounts.expected_until,
-            forecast=forecast_memory,
+            forecast=future.forecast_memory,
             backlog=to_drain,
             increase=kept.increase,
             running=situation.running,
             placements=before.placements
             if situation.missing
-            else before.placements.after(node_slots),
+            else before.placements.after(expected.node_slots),
             step=step,
         )
         return step, SloMemory(
@@ -342,43 +259,57 @@ class SloPolicy(Value, frozen=True, kw_only=True):
             at=seen.at,
         )
 
-    def _queue_parameters(
-        self,
-        situation: Situation,
-        service: ServiceTimeEstimate,
-        burstiness: float,
-        max_wait_s: float,
-    ) -> QueueParameters:
-        interval_s = situation.poll_interval_s
-        return QueueParameters.of(
-            max_wait=max_wait_s / service.mean_s,
-            variability=(burstiness + service.scv) / 2.0,
-            horizon=HORIZON_POLLS * interval_s / service.mean_s,
-            drain=self.drain_s / interval_s,
-            new_node=new_node_s(situation) / interval_s,
+    def _accounts(
+        self, situation: Situation, seen: SloMemory, arrivals: Arrivals, expected: Prediction
+    ) -> Accounts:
+        """The late requests up to this poll."""
+        return accounts_after(
+            situation,
+            seen,
+            expected.mixture.unforeseen if arrivals.exceeds(seen.estimate.rate_per_s) else 0.0,
+            lambda: expected_violations(
+                situation, seen, expected.node_slots, expected.parameters, expected.service_time_s
+            ),
+            drain_s=self.drain_s,
+            allowed=1.0 - self.objective.target,
+            settings=self.weight_settings,
         )
 
-    def _forecast(
-        self, situation: Situation, seen: SloMemory, service_time_s: float, node_slots: NodeSlots
-    ) -> tuple[ForecastMemory | None, Forecast | None]:
-        """The load that may come before a node that is requested now is ready. With a single node
-        there is no forecast, because no allocation has to be requested that early."""
-        memory, sample = seen.estimate.forecast, situation.sample
-        if self.forecaster is None or not (node_slots.free or len(node_slots.used) > 1):
-            return memory, None
-        memory = memory or self.forecaster.begin()
-        load = seen.requests * service_time_s / seen.time_s
-        if load <= MAX_LOAD_RATIO * situation.max_allocations:
-            memory = self.forecaster.updated(memory, situation.at, load, seen.time_s)
-        horizon_s = new_node_s(situation) + sample.interval_s
-        return memory, self.forecaster.predict(memory, situation.at, horizon_s)
+    def _weight(self, budget: ErrorBudget) -> float:
+        return violation_weight(budget, 1.0 - self.objective.target, self.weight_settings)
 
-
-def _node_slots(situation: Situation, estimate: SloEstimate) -> NodeSlots:
-    return node_slots_of(
-        situation.nodes,
-        situation.threads,
-        situation.free_threads,
-        estimate.placements,
-        situation.missing,
-    )
+    def _inputs(
+        self,
+        situation: Situation,
+        arrivals: Arrivals,
+        expected: Prediction,
+        accounts: Accounts,
+        timeout: CallerTimeout,
+        to_drain: Backlog | None,
+        future: FutureNeed,
+    ) -> dict[str, float | str]:
+        """The inputs of a step, except those that depend on the recommendation."""
+        _, uncertain = at_least_for(situation)
+        return {
+            "offered_load": expected.load,
+            **(uncertain or {"load_stddev": expected.stddev}),
+            "violation_weight": self._weight(accounts.budget),
+            "slo_target": self.objective.target,
+            "max_queue_wait_s": expected.max_wait_s or 0.0,
+            "caller_timeout_s": timeout.seconds,
+            "caller_timeout_because": timeout.because,
+            **optional_inputs(
+                accounts.attainment,
+                None if situation.carried_out else accounts.budget,
+                to_drain,
+                future.forecast,
+                future.forecast_allocations,
+                situation.max_allocations if expected.is_too_much else None,
+            ),
+            **recurring_inputs(
+                arrivals.recurrence,
+                situation.at,
+                arrivals.peak_per_s * expected.service_time_s,
+                future.recurring_allocations,
+            ),
+        }

@@ -5,7 +5,8 @@ import random
 import pytest
 
 from autoscaler.core.forecast.seasonality import SLOTS_PER_DAY
-from autoscaler.core.slo.policy import MAX_LOAD_RATIO, RecordedLoads
+from autoscaler.core.slo.policy import RecordedLoads
+from autoscaler.core.slo.prediction import MAX_LOAD_RATIO
 from tests.core.slo.test_policy import SERVICE_S, Watch
 
 STEADY = 200  # requests per interval: 2 erlangs
