@@ -74,7 +74,9 @@ class TestParts:
             assert memory.dispersion == 3.0
 
     def test_late_requests_that_nothing_could_prevent_count_like_others(self):
-        budget = ErrorBudget(violations=15.0, requests=1000.0, time_s=86_400.0, unpreventable=15.0)
+        budget = ErrorBudget(
+            violations=700.0, requests=100_000.0, time_s=86_400.0, unpreventable=700.0
+        )
 
         def weight():
             return violation_weight(budget, 0.01, WeightSettings())
@@ -82,8 +84,8 @@ class TestParts:
         whole = weight()
         with with_values(PREVENTABLE.off):
             without = weight()
-        assert without > whole
-        counted = replace(budget, unpreventable=0.0, counted_violations=15.0)
+        assert whole < without < WeightSettings().max_weight / 0.01
+        counted = replace(budget, unpreventable=0.0, counted_violations=700.0)
         assert without == violation_weight(counted, 0.01, WeightSettings())
 
     def test_a_backlog_is_drained_within_drain(self):
