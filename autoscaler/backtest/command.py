@@ -175,12 +175,17 @@ def day_notes(
             "new deployments, and policies that learn from history get the days before."
         )
         return
-    names = ", ".join(f"{trace.name} ({whole_days(trace)} whole days)" for trace in divided[:5])
+    names = ", ".join(f"{trace.name} ({_whole_days_text(trace)})" for trace in divided[:5])
     more = f" and {len(divided) - 5} more traces" if len(divided) > 5 else ""
     yield (
         f"Only the hardest day was simulated of {names}{more}; with --days all, each day is "
         "simulated, and the settings are compared on all of them."
     )
+
+
+def _whole_days_text(trace: Trace) -> str:
+    number = whole_days(trace)
+    return "1 whole day" if number == 1 else f"{number} whole days"
 
 
 def scale_notes(traces: Sequence[Trace], scenarios: Sequence[BacktestScenario]) -> Iterator[str]:

@@ -283,6 +283,12 @@ class TestDays:
         arguments = ["--policy", "utilisation,slo", "--scenario", "long.toml", "--days", "all"]
         assert "Day 1 of a trace is the first 24 hours" in done("days.csv", *arguments).stdout
 
+    def test_one_day_and_a_part_is_one_whole_day(self, folder):
+        lines = (folder / "half.csv").read_text().splitlines()
+        (folder / "more.csv").write_text("\n".join([*lines[:31], ""]))
+        shown = done("more.csv", "--policy", "utilisation,slo", "--scenario", "long.toml")
+        assert "Only the hardest day was simulated of more (1 whole day);" in shown.stdout
+
     def test_the_window_of_the_scenario_must_be_a_day(self):
         result = invoke("days.csv", "--policy", "utilisation", "--days", "all")
         assert result.exit_code == 2

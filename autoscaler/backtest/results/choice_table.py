@@ -75,7 +75,7 @@ def in_lines(text: ChoiceText, *, narrow: bool = False) -> Table:
     for n in columns:
         heading = text.headings[n]
         shown = heading.replace(" ", "\n") if n and narrow else heading
-        table.add_column(shown, justify="right" if n else "left", no_wrap=True)
+        table.add_column(shown, justify="right" if n else "left", no_wrap=n > 0, overflow="fold")
     for line in text.lines:
         style = "bold green" if line.cheapest else "green" if line.met else ""
         name, *figures = (line.cells[n] for n in columns)

@@ -148,6 +148,11 @@ class TestTable:
         assert "…" not in text
         assert text.rstrip().endswith("A note.")
 
+    def test_on_sixty_columns_no_figure_is_cut(self):
+        lines = printed(THREE_DAYS, width=60).partition("Cheapest:")[0].splitlines()
+        (line,) = [each for each in lines if "✓ utilisation" in each]
+        assert line.split()[-4:] == ["1", "99.50", "75.0", "0.83"]
+
     def test_on_eighty_columns_long_names_of_traces_are_left_out(self):
         rows = [each for n in range(2) for each in two_settings(f"azure_fn_diurnal_smooth_{n}")]
         assert "azure_fn_diurnal_smooth_0  " in printed(rows, width=120)
