@@ -184,16 +184,28 @@ def _others(choice: Choice, left_out: LeftOut) -> Iterator[str]:
     if cheapest is None or default is None or cheapest == default:
         return
     if cheapest.policy in SLO_POLICIES:
-        yield (
-            "A target below that of the SLO suffices while the load leaves the same reserve as on "
-            f"these days; {DEFAULT_POLICY} at its default corrects itself towards the SLO."
-        )
+        target, slo_target = _target(cheapest), _target(default)
+        if target < slo_target:
+            yield (
+                "A target below that of the SLO suffices while the load leaves the same reserve as "
+                f"on these days; {DEFAULT_POLICY} at its default corrects itself towards the SLO."
+            )
+        elif target > slo_target:
+            yield (
+                "A target above that of the SLO allows for late requests that polls do not show: "
+                "on these days, more than the default expects."
+            )
     elif cheapest.policy in OTHER_POLICIES:
         yield (
             f"{cheapest.policy} does not know the SLO: whether requests are late on other days "
             f"depends on their load. {DEFAULT_POLICY} estimates the late requests, and adds "
             "allocations until they are within the error budget."
         )
+
+
+def _target(setting: SettingCases) -> float:
+    """The SLO target of a setting of `SLO_POLICIES`."""
+    return float(setting.setting.partition("=")[2])
 
 
 def _certainty(choice: Choice) -> Iterator[str]:

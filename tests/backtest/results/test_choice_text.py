@@ -95,6 +95,24 @@ class TestOtherDays:
         rows = [*days("slo", "share=0.99", 30.0, 0.0), *days("slo", "share=0.97", 20.0, 0.0)]
         assert "A target below that of the SLO" in paragraph(rows, "Other days")
 
+    @pytest.mark.parametrize(
+        ("policy", "setting", "part"),
+        [
+            ("slo", "share=0.97", "A target below that of the SLO"),
+            ("slo", "share=0.998", "A target above that of the SLO"),
+            ("slo-bounds", "share=0.99", ""),
+        ],
+    )
+    def test_a_target_is_called_lower_or_higher_if_it_is(self, policy, setting, part):
+        rows = [*days("slo", "share=0.99", 30.0, LATE), *days(policy, setting, 40.0, 0.0)]
+        usable = {"small": dict.fromkeys([("slo", "share=0.99"), (policy, setting)], "rule")}
+        (choice,) = choices(rows, usable)
+        (text,) = [
+            each.text for each in choice_text(choice).paragraphs if each.subject == "Other days"
+        ]
+        assert part in text
+        assert text.count("A target") == (1 if part else 0)
+
 
 class TestCertainty:
     @pytest.mark.parametrize(
