@@ -3,7 +3,6 @@
 A folder without an expectation is played too, and the invariants of the daemon hold.
 """
 
-import asyncio
 import json
 import re
 from collections.abc import Callable
@@ -178,7 +177,7 @@ class Expected(NamedTuple):
 
 
 async def resume(session: Session) -> None:
-    await asyncio.sleep(15.0)
+    await LoopClock().sleep(15.0)
     assert await session.request_resume("e5") == 202
 
 
