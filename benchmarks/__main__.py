@@ -6,7 +6,7 @@ from pathlib import Path
 
 from autoscaler.errors import UserError
 from benchmarks import cycle, memory, planning, plant
-from benchmarks.frontier import replace_section
+from benchmarks.frontier import publish
 
 SECTIONS = {"cycle": cycle.section, "memory": memory.section, "plant": plant.section}
 """Texts by the name in the marker lines."""
@@ -19,10 +19,8 @@ def main(arguments: list[str]) -> None:
     planning.report()
     try:
         for name, section in SECTIONS.items():
-            text = section()
-            print(f"\n{text}")
-            if document is not None:
-                replace_section(document, name, text)
+            print()
+            publish(section(), name, document)
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(error.exit_code)

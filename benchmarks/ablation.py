@@ -28,7 +28,7 @@ from autoscaler.core.values import Callers
 from autoscaler.errors import UserError
 from benchmarks.constants import with_values
 from benchmarks.evidence import Evidence
-from benchmarks.frontier import replace_section
+from benchmarks.frontier import publish
 from benchmarks.markdown import table, wrapped
 from benchmarks.runs import (
     SEED,
@@ -229,10 +229,7 @@ def main(arguments: Sequence[str]) -> None:
     try:
         evidence, planned = evidence_of(chosen.results), cases(chosen.traces)
         outcomes = of_all(planned, partial(outcomes_of, GROUPS), "ablation")
-        text = section(outcomes, GROUPS, evidence)
-        print(text)
-        if chosen.document is not None:
-            replace_section(chosen.document, chosen.section, text)
+        publish(section(outcomes, GROUPS, evidence), chosen.section, chosen.document)
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(error.exit_code)

@@ -58,6 +58,17 @@ def update(tables: str, section: str, results: Sequence[Path], document: Path) -
     replace_section(document, section, text)
 
 
+def publish(text: str, section: str, document: Path | None) -> None:
+    """Print the text of a section, and replace it in the document, if there is one.
+
+    Raises:
+        UserError: see `replace_section`.
+    """
+    print(text)
+    if document is not None:
+        replace_section(document, section, text)
+
+
 def replace_section(document: Path, section: str, text: str) -> None:
     """Replace the text of a section of the document.
 

@@ -25,7 +25,7 @@ from autoscaler.backtest.world.workload import Workload, workload_of
 from autoscaler.errors import UserError
 from autoscaler.simulation.adaptive_allocations_scaler import SHIPPED, Thresholds
 from autoscaler.simulation.traces import Trace
-from benchmarks.frontier import replace_section
+from benchmarks.frontier import publish
 from benchmarks.mode_tables import (
     ADAPTIVE,
     BOUNDS,
@@ -149,10 +149,7 @@ def main(arguments: Sequence[str]) -> None:
         planned = tasks(chosen.traces, chosen.scenario or STANDARD, chosen.seeds)
         runs = run_tasks(planned, chosen.workers, progress)
         if runs:
-            text = section(runs)
-            print(text)
-            if chosen.document is not None:
-                replace_section(chosen.document, "modes", text)
+            publish(section(runs), "modes", chosen.document)
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(error.exit_code)

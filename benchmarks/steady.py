@@ -22,7 +22,7 @@ from autoscaler.core.slo.objective import SloObjective
 from autoscaler.core.slo.policy import SloPolicy
 from autoscaler.errors import UserError
 from autoscaler.simulation.traces import Trace
-from benchmarks.frontier import replace_section
+from benchmarks.frontier import publish
 from benchmarks.markdown import table, wrapped
 
 RATES_PER_S = (0.1, 1.0, 10.0, 100.0, 1000.0)
@@ -112,14 +112,11 @@ def main(arguments: Sequence[str]) -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.steady", description=__doc__)
     parser.add_argument("--document", type=Path, help="replace the section `steady` of this file")
     document = parser.parse_args(arguments).document
-    text = section()
-    print(text)
-    if document is not None:
-        try:
-            replace_section(document, "steady", text)
-        except UserError as error:
-            print(f"error: {error}", file=sys.stderr)
-            sys.exit(error.exit_code)
+    try:
+        publish(section(), "steady", document)
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(error.exit_code)
 
 
 if __name__ == "__main__":

@@ -26,7 +26,7 @@ from autoscaler.backtest.world.workload import workload_of
 from autoscaler.errors import UserError
 from benchmarks.constants import Constant, constant_of, parsed, with_value
 from benchmarks.families import family_of, rank_of
-from benchmarks.frontier import replace_section
+from benchmarks.frontier import publish
 from benchmarks.markdown import table, wrapped
 from benchmarks.runs import OURS, SEED, Case, cases, evidence_of, of_all, slo_run
 
@@ -275,10 +275,7 @@ def main(arguments: Sequence[str]) -> None:
                 "`make frontier` with the same traces"
             )
         outcomes = of_all(planned, partial(outcomes_of, constants), "tuning")
-        text = section(outcomes, constants, pairs)
-        print(text)
-        if chosen.document is not None:
-            replace_section(chosen.document, chosen.section, text)
+        publish(section(outcomes, constants, pairs), chosen.section, chosen.document)
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(error.exit_code)
