@@ -119,7 +119,7 @@ def _is_of_version(spec: PolicySpec, scenario: BacktestScenario) -> bool:
     return major in (False, scenario.version.partition(".")[0])
 
 
-SLO_TARGET = "share"
+SLO_TARGET = "slo_target"
 """The parameter of policies that know the SLO, which is its target, as results name it."""
 
 _WITH_SCALER = "9.3.0"

@@ -168,15 +168,15 @@ class TestSection:
 
     @staticmethod
     def duel():
-        """`slo` meets the SLO on no pair by default, and on half of them at `share=0.999`."""
+        """`slo` meets the SLO on no pair by default, and on half of them at `slo_target=0.999`."""
         points = [
-            *[("a", "oracle", "share=0.99", 10.0, 0.01)],
-            *[("b", "oracle", "share=0.99", 10.0, 0.01)],
+            *[("a", "oracle", "slo_target=0.99", 10.0, 0.01)],
+            *[("b", "oracle", "slo_target=0.99", 10.0, 0.01)],
             *[("a", "adaptive-9", "", 20.0, 0.02), ("b", "adaptive-9", "", 10.0, 0.04)],
-            *[("a", "slo", "share=0.99", 20.0, 0.1)],
-            *[("a", "slo", "share=0.999", 40.0, 0.001)],
-            *[("b", "slo", "share=0.99", 20.0, 0.1)],
-            *[("b", "slo", "share=0.999", 40.0, 0.02)],
+            *[("a", "slo", "slo_target=0.99", 20.0, 0.1)],
+            *[("a", "slo", "slo_target=0.999", 40.0, 0.001)],
+            *[("b", "slo", "slo_target=0.99", 20.0, 0.1)],
+            *[("b", "slo", "slo_target=0.999", 40.0, 0.02)],
         ]
         return [
             row(
@@ -184,7 +184,7 @@ class TestSection:
                 scenario=SCENARIO,
                 policy=policy,
                 setting=setting,
-                default=setting != "share=0.999",
+                default=setting != "slo_target=0.999",
                 allocation_hours=hours,
                 violation_fraction=late,
             )
@@ -194,7 +194,9 @@ class TestSection:
     def test_at_equal_attainment_by_hand(self):
         text = part_of(section([results(self.duel())]), "At equal attainment")
         # Half-way from 20 to 40, on `a` alone.
-        assert cells(text, "slo") == [*["slo", "share=0.999", "1 of 2", "3.00 (1)", "1.00 (1)"]]
+        assert cells(text, "slo") == [
+            *["slo", "slo_target=0.999", "1 of 2", "3.00 (1)", "1.00 (1)"]
+        ]
         assert cells(text, "adaptive-9") == ["adaptive-9", "-", "0 of 2", "-", "-"]
 
     def test_at_equal_cost_by_hand(self):

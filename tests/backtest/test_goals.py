@@ -90,8 +90,8 @@ class TestGoals:
         found = lines(
             results(
                 of("oracle", "wide_fn_01", 0.01, 10.0),
-                of("slo", "wide_fn_01", 0.01, 15.0, setting="share=0.99", changes=48),
-                of("slo", "wide_fn_01", 0.10, 12.0, setting="share=0.9", default=False),
+                of("slo", "wide_fn_01", 0.01, 15.0, setting="slo_target=0.99", changes=48),
+                of("slo", "wide_fn_01", 0.10, 12.0, setting="slo_target=0.9", default=False),
                 of("kpa", "wide_fn_01", 0.10, 15.0, setting="target=0.7", changes=2400),
                 of("kpa", "wide_fn_01", 0.01, 20.0, setting="target=0.4", default=False,
                    changes=480),

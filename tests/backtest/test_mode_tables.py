@@ -44,7 +44,7 @@ window = "10m"
 
 def run(policy, setting, hours, late, *, trace="a", updates=0, default=None, **given):
     """A day of ten thousand requests."""
-    default = setting in ("", "share=0.99") if default is None else default
+    default = setting in ("", "slo_target=0.99") if default is None else default
     violations = round(10_000 * late)
     fields = {
         "requests": 10_000,
@@ -61,9 +61,9 @@ def run(policy, setting, hours, late, *, trace="a", updates=0, default=None, **g
 def duel(trace="a", *, adaptive=0.2):
     """Adaptive allocations cost 10 hours, or 30 with fewer violations by either variant."""
     return [
-        run(DIRECT, "share=0.99", 20.0, 0.01, trace=trace, updates=48),
-        run(BOUNDS, "share=0.5", 12.0, 0.05, trace=trace, updates=24),
-        run(BOUNDS, "share=0.99", 20.0, 0.02, trace=trace, updates=72),
+        run(DIRECT, "slo_target=0.99", 20.0, 0.01, trace=trace, updates=48),
+        run(BOUNDS, "slo_target=0.5", 12.0, 0.05, trace=trace, updates=24),
+        run(BOUNDS, "slo_target=0.99", 20.0, 0.02, trace=trace, updates=72),
         run(ADAPTIVE, "", 10.0, adaptive, trace=trace),
         run(OLD_ADAPTIVE, "", 10.0, adaptive, trace=trace),
         run(THRESHOLDS, "thresholds=0.5", 30.0, adaptive / 4.0, trace=trace),
@@ -85,7 +85,7 @@ class TestWithDefaultSettings:
         assert lines(section(duel()), "adaptive-9") == [["0 of 1", "20.00", "1.00", "2.0", "0.0"]]
 
     def test_a_setting_that_is_not_the_default_is_shown(self):
-        (figures,) = lines(section(duel()), "slo-bounds share=0.5")
+        (figures,) = lines(section(duel()), "slo-bounds slo_target=0.5")
         assert figures == ["0 of 1", "5.00", "1.20", "2.0", "1.0"]
 
     def test_pairs_with_a_season_have_a_separate_table(self):
@@ -113,33 +113,33 @@ class TestAtEqualCost:
     def test_between_settings_the_logarithm_of_the_violations_is_linear(self):
         """At 20 hours, half-way: 20% and 5% make 10%, 20% and 1.25% make 5%."""
         text = section(duel())
-        assert lines(text, THRESHOLDS, "share=0.99")[0][:4] == ["1", "0", "5.00", "5.00"]
-        assert lines(text, MINIMUM, "share=0.99")[0][:4] == ["1", "0", "2.50", "2.50"]
+        assert lines(text, THRESHOLDS, "slo_target=0.99")[0][:4] == ["1", "0", "5.00", "5.00"]
+        assert lines(text, MINIMUM, "slo_target=0.99")[0][:4] == ["1", "0", "2.50", "2.50"]
 
     def test_a_pair_on_which_it_is_worse_is_counted_and_named(self):
         text = section([*duel("a"), *duel("b", adaptive=0.04)])
         # 1% compared with 2%, and as before.
-        assert lines(text, MINIMUM, "share=0.99")[0][:4] == ["2", "1", "1.12", "0.50"]
+        assert lines(text, MINIMUM, "slo_target=0.99")[0][:4] == ["2", "1", "1.12", "0.50"]
         worse = text.partition("Pairs on which slo-bounds is worse")[2]
-        assert lines(worse, "b", "small", MINIMUM) == [["share=0.99", "0.50"]]
+        assert lines(worse, "b", "small", MINIMUM) == [["slo_target=0.99", "0.50"]]
         assert lines(worse, "a", "small", MINIMUM) == []
 
     def test_the_slo_target_at_which_it_is_worst_is_shown(self):
         worse = section(duel("b", adaptive=0.04)).partition("Pairs on which slo-bounds is worse")[2]
         (line,) = lines(worse, "b", "small", THRESHOLDS)
-        assert line == ["share=0.5", "0.70"]
+        assert line == ["slo_target=0.5", "0.70"]
 
     def test_where_no_setting_is_costly_enough_nothing_is_compared(self):
         cheap = [each for each in duel() if each.row.policy not in (MINIMUM, THRESHOLDS)]
         cheap += [run(MINIMUM, "multiple=2", 19.0, 0.01), run(THRESHOLDS, "x", 25.0, 0.1)]
         text = section(cheap)
-        assert lines(text, MINIMUM, "share=0.99")[0][:4] == ["0", "-", "-", "-"]
-        assert lines(text, THRESHOLDS, "share=0.99")[0][0] == "1"
+        assert lines(text, MINIMUM, "slo_target=0.99")[0][:4] == ["0", "-", "-", "-"]
+        assert lines(text, THRESHOLDS, "slo_target=0.99")[0][0] == "1"
 
     def test_no_violation_counts_as_half_a_request(self):
-        runs = [each for each in duel() if each.row.setting != "share=0.99"]
-        text = section([*runs, run(BOUNDS, "share=0.99", 20.0, 0.0), duel()[0]])
-        assert lines(text, THRESHOLDS, "share=0.99")[0][2] == "2,000"
+        runs = [each for each in duel() if each.row.setting != "slo_target=0.99"]
+        text = section([*runs, run(BOUNDS, "slo_target=0.99", 20.0, 0.0), duel()[0]])
+        assert lines(text, THRESHOLDS, "slo_target=0.99")[0][2] == "2,000"
 
     def test_the_reverse_at_the_cost_of_both_defaults(self):
         """`adaptive-9` is too cheap; `slo` has half as many violations at the same cost."""
@@ -149,7 +149,7 @@ class TestAtEqualCost:
 
     def test_seasonal_pairs_are_counted_separately(self):
         text = section([*duel("a"), *duel("nab_nyc_taxi", adaptive=0.4)])
-        cells = lines(text, THRESHOLDS, "share=0.99")[0]
+        cells = lines(text, THRESHOLDS, "slo_target=0.99")[0]
         assert cells[0] == "2"
         assert cells[4:] == ["1", "0", "10.0", "10.0"]
 
@@ -166,11 +166,15 @@ class TestTheCommand:
         modes.main(["load.csv", "--scenario", "small.toml", "--seeds", "2", "--workers", "1"])
         output = capsys.readouterr()
         assert "1 pairs, 0 of them with a season; seeds: 2." in output.out
-        names = [DIRECT, BOUNDS, *[f"{BOUNDS} share={target:g}" for target in modes.TARGETS[:-1]]]
+        names = [
+            DIRECT,
+            BOUNDS,
+            *[f"{BOUNDS} slo_target={target:g}" for target in modes.TARGETS[:-1]],
+        ]
         for name in (*names, ADAPTIVE, OLD_ADAPTIVE):
             assert len(lines(output.out, name)) == 1
         assert [cells[0] for cells in lines(output.out, THRESHOLDS)] == [
-            f"share={target:g}" for target in modes.TARGETS
+            f"slo_target={target:g}" for target in modes.TARGETS
         ]
         assert re.findall(r"modes: (\d) of 2", output.err) == ["1", "2"]
 

@@ -107,7 +107,7 @@ def test_the_choice_of_the_trace_is_drawn_with_all_its_days(drawn):
 
 
 def test_the_choice_of_another_trace_is_drawn_with_it_and_that_of_all_traces_stays(drawn):
-    other = (("slo", "share=0.99", 9.0, 0.0), ("utilisation", "target=0.7", 8.0, 0.0))
+    other = (("slo", "slo_target=0.99", 9.0, 0.0), ("utilisation", "target=0.7", 8.0, 0.0))
     rows = [*THREE_DAYS, *(run(NASTY, 1, *each) for each in other)]
     section = content(drawn(with_choices(rows)), "section", "choice-section")
     shown = NASTY.replace("<", "&lt;").replace(">", "&gt;")

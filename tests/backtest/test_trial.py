@@ -113,7 +113,7 @@ class TestOracle:
         assert row_of(fresh_runner(nodes), "static-peak", 9.0).violation_fraction < 0.001
         row = row_of(fresh_runner(nodes), "oracle", target)
         assert row.violation_fraction <= 1.0 - target
-        assert row.setting == f"share={target:g}"
+        assert row.setting == f"slo_target={target:g}"
         assert row.default == (target == 0.99)
 
     def test_a_lower_target_does_not_cost_more(self, nodes):
@@ -140,7 +140,7 @@ class TestOracle:
         row = row_of(TrialRunner(scene(slo_target=0.9), rising(3.0), seed=1), "oracle")
         assert 0.01 < row.violation_fraction <= 0.1
         assert row.default
-        assert row.setting == "share=0.9"
+        assert row.setting == "slo_target=0.9"
 
 
 class TestSettings:

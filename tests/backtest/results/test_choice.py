@@ -18,8 +18,8 @@ from tests.backtest.synthetic import row
 
 USABLE = {
     "small": {
-        ("slo", "share=0.99"): "slo at 0.99",
-        ("slo", "share=0.97"): "slo at 0.97",
+        ("slo", "slo_target=0.99"): "slo at 0.99",
+        ("slo", "slo_target=0.97"): "slo at 0.97",
         ("utilisation", "target=0.5"): "at 0.5",
         ("utilisation", "target=0.7"): "at 0.7",
     }
@@ -32,7 +32,7 @@ def run(day, seed, policy, setting, hours, late, **given):
     part = {"trace": f"week, day {day}", "recording": "week", "day": day}
     if isinstance(day, str):
         part = {"trace": day}
-    default = (policy, setting) in {("slo", "share=0.99"), ("utilisation", "target=0.7")}
+    default = (policy, setting) in {("slo", "slo_target=0.99"), ("utilisation", "target=0.7")}
     fields = {"setting": setting, "default": default, "seed": seed, "allocation_hours": hours}
     return row(policy=policy, violation_fraction=late, **part, **fields, **given)
 
@@ -49,8 +49,8 @@ def days(policy, setting, hours, late, seeds=(1,)):
 
 
 THREE_DAYS = [
-    *days("slo", "share=0.99", 30.0, IN_TIME),
-    *days("slo", "share=0.97", 20.0, [IN_TIME, LATE, IN_TIME]),
+    *days("slo", "slo_target=0.99", 30.0, IN_TIME),
+    *days("slo", "slo_target=0.97", 20.0, [IN_TIME, LATE, IN_TIME]),
     *days("utilisation", "target=0.5", 25.0, IN_TIME),
     *days("utilisation", "target=0.7", 15.0, LATE),
 ]
@@ -79,10 +79,15 @@ class TestCheapest:
 
     def test_the_settings_are_ordered_by_hours(self):
         found = [(each.setting, each.met) for each in only(THREE_DAYS).settings]
-        assert found == [("target=0.7", 0), ("share=0.97", 2), ("target=0.5", 3), ("share=0.99", 3)]
+        assert found == [
+            ("target=0.7", 0),
+            ("slo_target=0.97", 2),
+            ("target=0.5", 3),
+            ("slo_target=0.99", 3),
+        ]
 
     def test_a_late_seed_is_not_made_up_for_by_the_others(self):
-        seeds = [run("one", seed, "slo", "share=0.99", 9.0, late) for seed, late in
+        seeds = [run("one", seed, "slo", "slo_target=0.99", 9.0, late) for seed, late in
                  ((1, 0.0), (2, 0.011), (3, 0.0))]  # fmt: skip
         choice = only(seeds)
         assert choice.cheapest is None
@@ -95,14 +100,14 @@ class TestCheapest:
 
     def test_hours_are_the_sum_over_days_of_the_mean_over_seeds(self):
         rows = [
-            run(day, seed, "slo", "share=0.99", hours, 0.0)
+            run(day, seed, "slo", "slo_target=0.99", hours, 0.0)
             for day, seed, hours in ((1, 1, 10.0), (1, 2, 20.0), (2, 1, 30.0), (2, 2, 50.0))
         ]
         assert only(rows).settings[0].allocation_hours == 55.0
 
     def test_a_setting_that_was_not_tried_in_all_cases_does_not_count(self):
         once = run(1, 1, "utilisation", "target=0.7", 1.0, 0.0)
-        rows = [*days("slo", "share=0.99", 30.0, IN_TIME), once]
+        rows = [*days("slo", "slo_target=0.99", 30.0, IN_TIME), once]
         assert [each.policy for each in only(rows).settings] == ["slo"]
 
     def test_policies_that_cannot_be_used_do_not_count(self):
@@ -121,12 +126,14 @@ class TestCheapest:
 
 class TestInfeasible:
     ROWS = (
-        *days("slo", "share=0.99", 30.0, [IN_TIME, IN_TIME, 0.5]),
+        *days("slo", "slo_target=0.99", 30.0, [IN_TIME, IN_TIME, 0.5]),
         *days("utilisation", "target=0.7", 20.0, [IN_TIME, LATE, 0.5]),
     )
 
     def test_days_on_which_the_oracle_misses_too_are_not_counted(self):
-        choice = only([*self.ROWS, *days("oracle", "share=0.99", 9.0, [IN_TIME, IN_TIME, 0.3])])
+        choice = only(
+            [*self.ROWS, *days("oracle", "slo_target=0.99", 9.0, [IN_TIME, IN_TIME, 0.3])]
+        )
         assert choice.infeasible == (("week, day 3", 1),)
         assert (choice.days, choice.cheapest.policy) == (2, "slo")
 
@@ -135,16 +142,16 @@ class TestInfeasible:
         assert (choice.infeasible, choice.cheapest) == ((), None)
 
     def test_without_any_other_case_there_is_no_choice(self):
-        rows = [run("one", 1, name, "share=0.99", 9.0, 0.5) for name in ("slo", "oracle")]
+        rows = [run("one", 1, name, "slo_target=0.99", 9.0, 0.5) for name in ("slo", "oracle")]
         assert choices(rows, USABLE) == ()
 
 
 class TestLoads:
     def test_several_traces_have_a_choice_together_and_one_each(self):
         rows = [
-            *days("slo", "share=0.99", 30.0, IN_TIME),
+            *days("slo", "slo_target=0.99", 30.0, IN_TIME),
             *days("utilisation", "target=0.7", 20.0, IN_TIME),
-            run("other", 1, "slo", "share=0.99", 9.0, IN_TIME),
+            run("other", 1, "slo", "slo_target=0.99", 9.0, IN_TIME),
             run("other", 1, "utilisation", "target=0.7", 8.0, LATE),
         ]
         found = choices(rows, USABLE)
@@ -155,7 +162,7 @@ class TestLoads:
         ]
 
     def test_scenarios_are_apart(self):
-        rows = [*THREE_DAYS, run("one", 1, "slo", "share=0.99", 9.0, 0.0, scenario="large")]
+        rows = [*THREE_DAYS, run("one", 1, "slo", "slo_target=0.99", 9.0, 0.0, scenario="large")]
         usable = {**USABLE, "large": USABLE["small"]}
         found = choices(rows, usable)
         assert [(each.scenario, each.load) for each in found] == [
@@ -168,7 +175,7 @@ class TestLeftOut:
     def test_a_setting_that_suits_only_the_other_days_is_found_out(self):
         # Each day, another target misses the SLO; each looks best without that day.
         rows = [
-            *days("slo", "share=0.99", 30.0, IN_TIME),
+            *days("slo", "slo_target=0.99", 30.0, IN_TIME),
             *days("utilisation", "target=0.7", 10.0, [LATE, IN_TIME, IN_TIME]),
             *days("utilisation", "target=0.5", 20.0, [IN_TIME, LATE, IN_TIME]),
         ]
@@ -178,7 +185,7 @@ class TestLeftOut:
 
     def test_of_one_day_seeds_are_left_out(self):
         rows = [
-            *(run("one", seed, "slo", "share=0.99", 30.0, IN_TIME) for seed in (1, 2)),
+            *(run("one", seed, "slo", "slo_target=0.99", 30.0, IN_TIME) for seed in (1, 2)),
             run("one", 1, "utilisation", "target=0.7", 10.0, LATE),
             run("one", 2, "utilisation", "target=0.7", 10.0, IN_TIME),
         ]
@@ -186,11 +193,11 @@ class TestLeftOut:
 
     def test_a_setting_that_was_not_tried_on_the_day_left_out_is_not_chosen(self):
         partly = days("utilisation", "target=0.7", 10.0, IN_TIME)[:2]
-        rows = [*days("slo", "share=0.99", 30.0, IN_TIME), *partly]
+        rows = [*days("slo", "slo_target=0.99", 30.0, IN_TIME), *partly]
         assert only(rows).left_out == LeftOut(seeds=False, repetitions=3, met=3, met_by_default=3)
 
     def test_one_case_cannot_be_left_out(self):
-        assert only([run("one", 1, "slo", "share=0.99", 9.0, 0.0)]).left_out is None
+        assert only([run("one", 1, "slo", "slo_target=0.99", 9.0, 0.0)]).left_out is None
 
     def test_without_the_default_policy_nothing_is_said_of_it(self):
         choice = only(days("utilisation", "target=0.7", 10.0, IN_TIME))

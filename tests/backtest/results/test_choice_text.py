@@ -41,18 +41,20 @@ class TestCheapest:
     def test_it_is_compared_with_the_default(self):
         assert paragraph(THREE_DAYS, "Cheapest") == (
             "utilisation target=0.5 met the SLO in all 3 cases, with 75.0 allocation-hours for the "
-            "3 days. slo share=0.99 (default) met it in 3 of 3, with 90.0 (20% more)."
+            "3 days. slo slo_target=0.99 (default) met it in 3 of 3, with 90.0 (20% more)."
         )
 
     def test_it_may_be_the_default(self):
-        rows = [run("one", 1, "slo", "share=0.99", 9.0, IN_TIME)]
+        rows = [run("one", 1, "slo", "slo_target=0.99", 9.0, IN_TIME)]
         assert paragraph(rows, "Cheapest") == (
-            "slo share=0.99 (default) met the SLO in the only case, with 9.0 allocation-hours."
+            "slo slo_target=0.99 (default) met the SLO in the only case, with 9.0 allocation-hours."
         )
 
     def test_the_default_is_compared_with_the_cheapest_of_another_policy(self):
-        cheapest = "slo share=0.99 (default) met the SLO in all 3 cases, with 90.0 allocation-hours"
-        rows = days("slo", "share=0.99", 30.0, IN_TIME)
+        cheapest = (
+            "slo slo_target=0.99 (default) met the SLO in all 3 cases, with 90.0 allocation-hours"
+        )
+        rows = days("slo", "slo_target=0.99", 30.0, IN_TIME)
         late = [*rows, *days("utilisation", "target=0.7", 20.0, LATE)]
         assert paragraph(late, "Cheapest") == (
             f"{cheapest} for the 3 days. No setting of another policy did."
@@ -65,11 +67,11 @@ class TestCheapest:
 
     def test_without_one_the_best_and_its_worst_day_are_named(self):
         rows = [
-            *days("slo", "share=0.99", 30.0, [IN_TIME, IN_TIME, LATE]),
+            *days("slo", "slo_target=0.99", 30.0, [IN_TIME, IN_TIME, LATE]),
             *days("utilisation", "target=0.7", 10.0, LATE),
         ]
         assert paragraph(rows, "Cheapest") == (
-            "no policy and setting in the table met the SLO in all 3 cases. slo share=0.99 "
+            "no policy and setting in the table met the SLO in all 3 cases. slo slo_target=0.99 "
             "(default) met it in 2 of 3; its worst day was week, day 3, with an attainment of "
             "98.00%."
         )
@@ -84,7 +86,7 @@ class TestOtherDays:
         )
 
     def test_of_one_day_it_says_seeds(self):
-        rows = [run("one", seed, "slo", "share=0.99", 9.0, IN_TIME) for seed in (1, 2)]
+        rows = [run("one", seed, "slo", "slo_target=0.99", 9.0, IN_TIME) for seed in (1, 2)]
         assert paragraph(rows, "Other seeds").startswith(
             "each seed was left out once, and the setting chosen by the others. The setting chosen "
             "met the SLO with the seed left out in 2 of 2 repetitions"
@@ -92,20 +94,23 @@ class TestOtherDays:
 
     def test_it_says_what_the_cheapest_does_not_know(self):
         assert "utilisation does not know the SLO" in paragraph(THREE_DAYS, "Other days")
-        rows = [*days("slo", "share=0.99", 30.0, 0.0), *days("slo", "share=0.97", 20.0, 0.0)]
+        rows = [
+            *days("slo", "slo_target=0.99", 30.0, 0.0),
+            *days("slo", "slo_target=0.97", 20.0, 0.0),
+        ]
         assert "A target below that of the SLO" in paragraph(rows, "Other days")
 
     @pytest.mark.parametrize(
         ("policy", "setting", "part"),
         [
-            ("slo", "share=0.97", "A target below that of the SLO"),
-            ("slo", "share=0.998", "A target above that of the SLO"),
-            ("slo-bounds", "share=0.99", ""),
+            ("slo", "slo_target=0.97", "A target below that of the SLO"),
+            ("slo", "slo_target=0.998", "A target above that of the SLO"),
+            ("slo-bounds", "slo_target=0.99", ""),
         ],
     )
     def test_a_target_is_called_lower_or_higher_if_it_is(self, policy, setting, part):
-        rows = [*days("slo", "share=0.99", 30.0, LATE), *days(policy, setting, 40.0, 0.0)]
-        usable = {"small": dict.fromkeys([("slo", "share=0.99"), (policy, setting)], "rule")}
+        rows = [*days("slo", "slo_target=0.99", 30.0, LATE), *days(policy, setting, 40.0, 0.0)]
+        usable = {"small": dict.fromkeys([("slo", "slo_target=0.99"), (policy, setting)], "rule")}
         (choice,) = choices(rows, usable)
         (text,) = [
             each.text for each in choice_text(choice).paragraphs if each.subject == "Other days"
@@ -126,20 +131,25 @@ class TestCertainty:
         ],
     )
     def test_it_states_what_so_few_days_can_show(self, number, part):
-        assert part in paragraph(days("slo", "share=0.99", 9.0, [0.0] * number), "Certainty") + " "
+        assert (
+            part
+            in paragraph(days("slo", "slo_target=0.99", 9.0, [0.0] * number), "Certainty") + " "
+        )
 
     def test_one_seed_may_be_chance(self):
         assert "With one seed, chance may decide" in paragraph(THREE_DAYS, "Certainty")
-        rows = days("slo", "share=0.99", 30.0, IN_TIME, seeds=(1, 2))
+        rows = days("slo", "slo_target=0.99", 30.0, IN_TIME, seeds=(1, 2))
         assert "they are no other days" in paragraph(rows, "Certainty")
 
     def test_the_choice_among_several_is_said_to_look_better(self):
         assert "The cheapest of 4 settings" in paragraph(THREE_DAYS, "Certainty")
-        assert "looks better" not in paragraph(days("slo", "share=0.99", 9.0, 0.0), "Certainty")
+        assert "looks better" not in paragraph(
+            days("slo", "slo_target=0.99", 9.0, 0.0), "Certainty"
+        )
 
     def test_where_no_setting_was_chosen_none_is_said_to_look_better(self):
         rows = [
-            *days("slo", "share=0.99", 9.0, LATE),
+            *days("slo", "slo_target=0.99", 9.0, LATE),
             *days("utilisation", "target=0.7", 8.0, LATE),
         ]
         assert "looks better" not in paragraph(rows, "Certainty")
@@ -147,7 +157,9 @@ class TestCertainty:
 
 class TestTable:
     def test_a_line_has_all_figures(self):
-        (line,) = [each for each in text_of(THREE_DAYS).lines if each.cells[0] == "slo share=0.97"]
+        (line,) = [
+            each for each in text_of(THREE_DAYS).lines if each.cells[0] == "slo slo_target=0.97"
+        ]
         assert line.cells[1:] == ("2 of 3", "day 2", "98.00", "60.0", "0.67")
         assert (line.met, line.cheapest) == (False, False)
         assert [each.cells[0] for each in text_of(THREE_DAYS).lines if each.cheapest] == [
@@ -160,7 +172,9 @@ class TestTable:
             assert {len(line.cells) for line in text.lines} == {len(text.headings)}
 
     def test_eighty_columns_are_enough(self):
-        rows = days("slo", "share=0.99", 30.0, 0.0) + days("utilisation", "target=0.7", 9.0, LATE)
+        rows = days("slo", "slo_target=0.99", 30.0, 0.0) + days(
+            "utilisation", "target=0.7", 9.0, LATE
+        )
         text = printed(rows, width=80, notes=("A note.",))
         assert max(map(len, text.splitlines())) <= 80
         assert "…" not in text
@@ -217,12 +231,12 @@ class TestTable:
         assert line.split()[2:] == ["none", "-", "-", "0", "of", "1"]
 
     def test_one_setting_is_no_choice(self):
-        assert printed(days("slo", "share=0.99", 9.0, 0.0), notes=("A note.",)) == ""
+        assert printed(days("slo", "slo_target=0.99", 9.0, 0.0), notes=("A note.",)) == ""
 
 
 def two_settings(trace):
     return [
-        run(trace, 1, "slo", "share=0.99", 10.0, IN_TIME),
+        run(trace, 1, "slo", "slo_target=0.99", 10.0, IN_TIME),
         run(trace, 1, "utilisation", "target=0.7", 9.0, IN_TIME),
     ]
 
@@ -232,10 +246,10 @@ class TestNotCounted:
         ("number", "end"), [(2, "2 (seed 2)."), (13, ", and in 3 more cases.")]
     )
     def test_of_many_cases_some_are_named(self, number, end):
-        rows = [run("load", number + 1, "slo", "share=0.99", 9.0, IN_TIME)]
+        rows = [run("load", number + 1, "slo", "slo_target=0.99", 9.0, IN_TIME)]
         for seed in range(1, number + 1):
-            rows.append(run("day 2", seed, "slo", "share=0.99", 9.0, LATE))
-            rows.append(run("day 2", seed, "oracle", "share=0.99", 9.0, LATE))
+            rows.append(run("day 2", seed, "slo", "slo_target=0.99", 9.0, LATE))
+            rows.append(run("day 2", seed, "oracle", "slo_target=0.99", 9.0, LATE))
         (choice,) = [each for each in choices(rows, USABLE) if each.load is None]
         (text,) = [
             each.text for each in choice_text(choice).paragraphs if each.subject == "Not counted"
@@ -250,13 +264,15 @@ class TestMarkdown:
         return render(found, command="autoscaler backtest", made_at="today", notes=("A note.",))
 
     def test_it_has_the_table_the_sentences_and_the_configuration(self):
-        assert self.of(days("slo", "share=0.99", 30.0, IN_TIME)).partition("**Certainty")[0] == (
+        assert self.of(days("slo", "slo_target=0.99", 30.0, IN_TIME)).partition("**Certainty")[
+            0
+        ] == (
             "# Which setting for these days\n\nCreated today by autoscaler backtest\n\nA note.\n\n"
             "## Which setting for week in small? 3 cases (3 days, 1 seed)\n\n"
             "| policy, setting | SLO met | worst day | attainment, % | alloc. hours | × slo |\n"
             "| --- | ---: | ---: | ---: | ---: | ---: |\n"
-            "| **slo share=0.99 (default)** | 3 of 3 | day 1 | 99.50 | 90.0 | 1.00 |\n\n"
-            "**Cheapest:** slo share=0.99 (default) met the SLO in all 3 cases, with 90.0 "
+            "| **slo slo\\_target=0.99 (default)** | 3 of 3 | day 1 | 99.50 | 90.0 | 1.00 |\n\n"
+            "**Cheapest:** slo slo\\_target=0.99 (default) met the SLO in all 3 cases, with 90.0 "
             "allocation-hours for the 3 days.\n\n"
             "**Other days:** each day was left out once, and the setting chosen by the others. The "
             "setting chosen met the SLO on the day left out in 3 of 3 repetitions; slo at its "
@@ -274,5 +290,8 @@ class TestMarkdown:
         assert "There is nothing to compare" in self.of(days("hpa", "", 9.0, 0.0))
 
     def test_where_not_even_the_oracle_meets_the_slo_it_says_so(self):
-        rows = [*days("slo", "share=0.99", 9.0, LATE), *days("oracle", "share=0.99", 9.0, LATE)]
+        rows = [
+            *days("slo", "slo_target=0.99", 9.0, LATE),
+            *days("oracle", "slo_target=0.99", 9.0, LATE),
+        ]
         assert "in every case that the oracle can meet" in self.of(rows)
