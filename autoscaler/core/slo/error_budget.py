@@ -38,7 +38,7 @@ MIN_PRIOR_VIOLATIONS = 30.0
 """Planned violations in that history at least. Fewer come by chance, several at once, and say
 little about the next ones."""
 
-MAX_CONSUMPTION = 3.0
+MAX_CONSUMPTION = 2.0
 """Cap on accumulated violations, as a multiple of the planned ones. The excess of an outage is
 written off."""
 
