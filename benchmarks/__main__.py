@@ -20,7 +20,7 @@ def main(arguments: list[str]) -> None:
     try:
         for name, section in SECTIONS.items():
             print()
-            publish(section(), name, document)
+            publish(section, name, document)
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(error.exit_code)

@@ -228,8 +228,12 @@ def main(arguments: Sequence[str]) -> None:
     chosen = parser.parse_args(arguments)
     try:
         evidence, planned = evidence_of(chosen.results), cases(chosen.traces)
-        outcomes = of_all(planned, partial(outcomes_of, GROUPS), "ablation")
-        publish(section(outcomes, GROUPS, evidence), chosen.section, chosen.document)
+
+        def text() -> str:
+            outcomes = of_all(planned, partial(outcomes_of, GROUPS), "ablation")
+            return section(outcomes, GROUPS, evidence)
+
+        publish(text, chosen.section, chosen.document)
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(error.exit_code)

@@ -58,15 +58,21 @@ def update(tables: str, section: str, results: Sequence[Path], document: Path) -
     replace_section(document, section, text)
 
 
-def publish(text: str, section: str, document: Path | None) -> None:
+def publish(text: Callable[[], str], section: str, document: Path | None) -> None:
     """Print the text of a section, and replace it in the document, if there is one.
+
+    Args:
+        text: computes it, for up to an hour; called when the document is known to have the section.
 
     Raises:
         UserError: see `replace_section`.
     """
-    print(text)
     if document is not None:
-        replace_section(document, section, text)
+        inserted(_read(document), "", section, document)
+    computed = text()
+    print(computed)
+    if document is not None:
+        replace_section(document, section, computed)
 
 
 def replace_section(document: Path, section: str, text: str) -> None:
@@ -76,14 +82,17 @@ def replace_section(document: Path, section: str, text: str) -> None:
         UserError: the document cannot be read, has no markers or cannot be written. It stays
             unchanged.
     """
+    files.write(document, inserted(_read(document), text, section, document))
+
+
+def _read(document: Path) -> str:
     try:
-        before = document.read_bytes().decode()
+        return document.read_bytes().decode()
     except OSError as error:
         reason = (error.strerror or str(error)).lower()
         raise InputError(f"cannot read {document}: {reason}; name a document") from error
     except UnicodeDecodeError as error:
         raise InputError(f"{document} is not UTF-8: {error}; convert it") from error
-    files.write(document, inserted(before, text, section, document))
 
 
 def main(arguments: Sequence[str]) -> None:

@@ -6,16 +6,13 @@ allocations is raised by other thresholds, which cannot be configured, or by a f
 """
 
 import argparse
-import os
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from msgspec import Struct
-from rich.console import Console
 
 from autoscaler.backtest.baselines.sizing import round_up
-from autoscaler.backtest.batch import progress_on, run_all
 from autoscaler.backtest.drivers import AdaptiveDriver, PlanDriver
 from autoscaler.backtest.policy_specs import policy_spec
 from autoscaler.backtest.trial import TrialRunner
@@ -36,6 +33,7 @@ from benchmarks.mode_tables import (
     Run,
     section,
 )
+from benchmarks.runs import of_all
 
 TARGETS = (0.5, 0.7, 0.9, 0.97, 0.99)
 """SLO targets in mode `bounds`; the last one is that of the standard scenarios."""
@@ -123,17 +121,6 @@ def tasks(traces: Sequence[str], scenarios: Sequence[str], seeds: int) -> list[T
     ]
 
 
-def run_tasks(planned: Sequence[Task], workers: int, progress: Console) -> list[Run]:
-    """The runs of all tasks. Failures are printed."""
-    with progress_on(progress, "modes") as show:
-        done = run_all(planned, run_task, workers=workers, progress=show)
-    for failure in done.failures:
-        progress.print(failure.message, markup=False, highlight=False, soft_wrap=True)
-    if done.missing:
-        progress.print(f"{done.missing} of {done.total} parts failed", highlight=False)
-    return [run for result in done.results for run in result]
-
-
 def main(arguments: Sequence[str]) -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.modes", description=__doc__)
     parser.add_argument("traces", nargs="+", help="files or folders of traces, or generators")
@@ -141,15 +128,15 @@ def main(arguments: Sequence[str]) -> None:
     parser.add_argument(
         "--scenario", action="append", help="may be repeated; default: all standard scenarios"
     )
-    parser.add_argument("--workers", type=int, default=os.cpu_count() or 1)
     parser.add_argument("--document", type=Path, help="replace the section `modes` of this file")
     chosen = parser.parse_args(arguments)
-    progress = Console(stderr=True)
     try:
         planned = tasks(chosen.traces, chosen.scenario or STANDARD, chosen.seeds)
-        runs = run_tasks(planned, chosen.workers, progress)
-        if runs:
-            publish(section(runs), "modes", chosen.document)
+
+        def text() -> str:
+            return section(of_all(planned, run_task, "modes"))
+
+        publish(text, "modes", chosen.document)
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(error.exit_code)

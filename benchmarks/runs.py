@@ -8,7 +8,7 @@ from typing import TypeVar
 from msgspec import Struct
 from rich.console import Console
 
-from autoscaler.backtest.batch import progress_on, run_all
+from autoscaler.backtest.batch import Task, progress_on, run_all
 from autoscaler.backtest.drivers import PlanDriver
 from autoscaler.backtest.policy_specs import PolicySpec
 from autoscaler.backtest.results import file as files
@@ -80,9 +80,9 @@ def slo_run(runner: TrialRunner, spec: PolicySpec) -> SloRun:
 
 
 def of_all(
-    planned: Iterable[Case], work: Callable[[Case], list[Result]], label: str
+    planned: Iterable[Task], work: Callable[[Task], list[Result]], label: str
 ) -> list[Result]:
-    """The results of all cases, in their order.
+    """The results of all tasks, in their order.
 
     Args:
         work: a function of a module or a partial one, because worker processes import it.

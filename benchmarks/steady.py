@@ -113,7 +113,7 @@ def main(arguments: Sequence[str]) -> None:
     parser.add_argument("--document", type=Path, help="replace the section `steady` of this file")
     document = parser.parse_args(arguments).document
     try:
-        publish(section(), "steady", document)
+        publish(section, "steady", document)
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(error.exit_code)

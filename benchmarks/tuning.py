@@ -274,8 +274,12 @@ def main(arguments: Sequence[str]) -> None:
                 "the result files have no run of these traces in which a policy meets the SLO; run "
                 "`make frontier` with the same traces"
             )
-        outcomes = of_all(planned, partial(outcomes_of, constants), "tuning")
-        publish(section(outcomes, constants, pairs), chosen.section, chosen.document)
+
+        def text() -> str:
+            outcomes = of_all(planned, partial(outcomes_of, constants), "tuning")
+            return section(outcomes, constants, pairs)
+
+        publish(text, chosen.section, chosen.document)
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(error.exit_code)

@@ -9,7 +9,7 @@ from autoscaler.backtest.results.file import Results, to_json
 from autoscaler.errors import InputError, UserError
 from benchmarks.evidence import combined, merged
 from benchmarks.families import family_of
-from benchmarks.frontier import inserted, main, markers, update
+from benchmarks.frontier import inserted, main, markers, publish, update
 from benchmarks.markdown import figure, table, wrapped
 from benchmarks.tables import default_section, sweep_section
 from tests.backtest.synthetic import SKILLS, row, trials
@@ -377,3 +377,23 @@ class TestTheDocument:
         target.write_bytes(b"\xff")
         with pytest.raises(InputError, match="is not UTF-8"):
             update("default", NAME, names, target)
+
+    def test_a_document_without_the_section_is_refused_before_the_text_is_computed(self, tmp_path):
+        target = tmp_path / "page.md"
+        target.write_text("# Nothing\n")
+
+        def text() -> str:
+            raise AssertionError("an hour of work for a document that cannot have its result")
+
+        with pytest.raises(InputError, match="must have the line"):
+            publish(text, NAME, target)
+
+    def test_a_text_is_printed_and_inserted(self, tmp_path, capsys):
+        _, target = self.written(tmp_path)
+        publish(lambda: "new", NAME, target)
+        assert f"{BEGIN}\n\nnew\n\n{END}" in target.read_text()
+        assert capsys.readouterr().out == "new\n"
+
+    def test_without_a_document_a_text_is_only_printed(self, capsys):
+        publish(lambda: "new", NAME, None)
+        assert capsys.readouterr().out == "new\n"

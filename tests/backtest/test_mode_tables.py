@@ -163,7 +163,7 @@ class TestTheCommand:
         (tmp_path / "load.csv").write_text("\n".join(["t_seconds,requests", *counts, ""]))
 
     def test_every_policy_is_run_and_shown(self, capsys):
-        modes.main(["load.csv", "--scenario", "small.toml", "--seeds", "2", "--workers", "1"])
+        modes.main(["load.csv", "--scenario", "small.toml", "--seeds", "2"])
         output = capsys.readouterr()
         assert "1 pairs, 0 of them with a season; seeds: 2." in output.out
         names = [
