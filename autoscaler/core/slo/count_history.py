@@ -124,11 +124,12 @@ def with_count(known: CountHistory, requests: int, until: float, interval_s: flo
 
 
 def _at_slot(known: CountHistory, slot: int) -> CountHistory:
-    """The history with nothing known between its last slot and another one."""
-    if slot - known.slot >= SLOTS:
+    """The history with nothing known between its last slot and another one, which is earlier if the
+    clock was set back."""
+    if abs(slot - known.slot) >= SLOTS:
         return CountHistory(slot=slot)
     changed = bytearray(known.rates)
-    for each in range(known.slot, slot):
+    for each in range(min(known.slot, slot), max(known.slot, slot)):
         _put(changed, each, UNKNOWN)
     return CountHistory(slot=slot, rates=bytes(changed))
 

@@ -242,6 +242,19 @@ class TestHistory:
         assert known.rate(slot) == pytest.approx((0 + 1 + 2 + 3 + 4) / SLOT_S, rel=1e-3)
         assert known.rate(slot + 1) == pytest.approx((5 + 6 + 7 + 8 + 9) / SLOT_S, rel=1e-3)
 
+    @pytest.mark.parametrize("back", [1, 7, SLOTS - 1, SLOTS, 5 * SLOTS])
+    def test_a_clock_that_is_set_back_leaves_no_rate_at_another_time(self, back):
+        known = CountHistory()
+        for slot in range(SLOTS + 5):
+            known = with_count(known, slot, START + SLOT_S * (slot + 1), SLOT_S)
+        first = round(START / SLOT_S)
+        last = first + SLOTS + 4 - back
+        known = with_count(known, 10, SLOT_S * (last + 1), SLOT_S)
+        assert known.rate(last) == 1.0
+        for slot in range(last - SLOTS - 1, last):
+            rate = known.rate(slot)
+            assert math.isnan(rate) or rate == pytest.approx((slot - first) / SLOT_S, rel=1e-3)
+
     def test_a_gap_is_unknown(self):
         known = with_count(CountHistory(), 100, START + 10.0, 10.0)
         known = with_count(known, 100, START + 110.0, 10.0)
