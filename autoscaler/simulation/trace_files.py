@@ -75,7 +75,7 @@ def read_trace(path: Path | str, *, gaps: Gaps = Gaps.ZERO) -> Trace:
             for line in lines:
                 reader.read(line)
     except UnicodeDecodeError as error:
-        raise reader.error("the next line is not UTF-8 text") from error
+        raise reader.not_text() from error
     except csv.Error as error:
         raise reader.error(f"cannot be read: {error}") from error
     except (OSError, EOFError, zlib.error) as error:
@@ -111,6 +111,11 @@ class _Reader:
         if self._line == 0:
             return TraceError(f"{self._path}: cannot be read: {reason}")
         return self.error(f"the next line cannot be read: {reason}")
+
+    def not_text(self) -> TraceError:
+        """The error of a file that is not UTF-8 text somewhere beyond this line."""
+        after = f" after line {self._line}" if self._line else ""
+        return TraceError(f"{self._path}: the text{after} is not UTF-8; save the file as UTF-8")
 
     def read(self, line: str) -> None:
         self._line += 1
