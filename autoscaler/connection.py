@@ -15,6 +15,8 @@ from urllib.parse import urlsplit
 
 from msgspec import Struct
 
+from autoscaler.files import FileTooLarge, open_regular, read_regular
+
 MAX_SECRET_BYTES = 65_536
 """The size limit of a file with a secret, in bytes. Tokens have a few kilobytes at most, so a
 larger file was named by mistake."""
@@ -157,11 +159,9 @@ def secret_of(given: str | Path, *, ascii_only: bool = True) -> str:
 
 def _content(path: Path) -> str:
     try:
-        with path.open("rb") as file:
-            content = file.read(MAX_SECRET_BYTES + 1)
-        if len(content) > MAX_SECRET_BYTES:
-            raise ValueError(f"{path} is larger than 64 KiB, so it cannot be a secret")
-        return content.decode()
+        return read_regular(path, MAX_SECRET_BYTES).decode()
+    except FileTooLarge:
+        raise ValueError(f"{path} is larger than 64 KiB, so it cannot be a secret") from None
     except OSError as error:
         raise ValueError(f"{path} cannot be read: {error.strerror}") from None
     except UnicodeDecodeError:
@@ -273,6 +273,6 @@ def tls_problems(connection: Connection) -> Iterator[Problem]:
         if plain and all(plain) and key != "client_key":
             yield key, "has no effect, because all hosts begin with http://; remove it"
         try:
-            file.open("rb").close()
+            open_regular(file).close()
         except OSError as error:
             yield key, f"{file} cannot be read: {error.strerror}"

@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import os
 import re
 import subprocess
 import sys
@@ -156,6 +157,26 @@ class TestProblems:
     def test_a_file_that_cannot_be_read(self, tmp_path):
         (tmp_path / "config.toml").mkdir()
         assert problems(tmp_path / "config.toml") == ["config.toml: cannot be read: Is a directory"]
+
+    @pytest.mark.parametrize(
+        "key", ["api_key_file", "password_file", "ca_certs", "client_certificate"]
+    )
+    def test_no_path_may_name_a_fifo(self, write, tmp_path, key):
+        os.mkfifo(tmp_path / "fifo")
+        table = f'{REACHABLE}{key} = "fifo"\n'
+        if key == "password_file":
+            table += 'username = "me"\n'
+        (problem,) = problems(write(f'{table}[[rules]]\nname = "all"\nmax_allocations = 4\n'))
+        assert problem == (
+            f"config.toml: elasticsearch.{key}: fifo cannot be read: it is a FIFO, not a regular "
+            "file"
+        )
+
+    def test_a_fifo(self, tmp_path):
+        os.mkfifo(tmp_path / "config.toml")
+        assert problems(tmp_path / "config.toml") == [
+            "config.toml: cannot be read: it is a FIFO, not a regular file"
+        ]
 
     def test_a_file_that_is_not_text(self, tmp_path):
         (tmp_path / "config.toml").write_bytes(b"a = '\xff'")

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 from autoscaler.config.toml_lines import TomlLines
 from autoscaler.config.toml_syntax import syntax_problem
+from autoscaler.files import FileTooLarge, read_regular
 
 MAX_BYTES = 1 << 20
 """The size limit of a file in bytes. A thousand rules take a fifth of it, so a larger file was
@@ -26,12 +27,10 @@ def read_toml(path: Path, error: Callable[[list[str]], Exception], *, hint: str)
         hint: what to do if there is no such file.
     """
     try:
-        with path.open("rb") as file:
-            content = file.read(MAX_BYTES + 1)
-        if len(content) > MAX_BYTES:
-            raise error([f"{path}: is larger than 1 MiB, so it cannot be a configuration"])
-        text = content.decode("utf-8-sig")
+        text = read_regular(path, MAX_BYTES).decode("utf-8-sig")
         return TomlFile(tomllib.loads(text), TomlLines(text))
+    except FileTooLarge:
+        raise error([f"{path}: is larger than 1 MiB, so it cannot be a configuration"]) from None
     except FileNotFoundError:
         raise error([f"{path}: no such file; {hint}"]) from None
     except OSError as failure:

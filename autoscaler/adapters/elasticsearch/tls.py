@@ -54,6 +54,7 @@ class Trust:
 
     def _renew(self) -> None:
         try:
+            ensure_none(tls_problems(self._connection))
             self._context = _context(self._connection)
         except ConnectionSettingsError:
             return  # the files are being replaced; the previous context stays

@@ -1,0 +1,50 @@
+"""Files that a user names, such as the configuration and secrets: regular ones of bounded size.
+
+A path may name a FIFO, whose reader waits for ever, a device, which never ends, or a file that was
+named by mistake.
+"""
+
+import errno
+import os
+import stat
+from pathlib import Path
+from typing import BinaryIO
+
+
+class FileTooLarge(OSError):
+    """It has more bytes than any file of its kind."""
+
+
+def open_regular(path: Path) -> BinaryIO:
+    """Open a regular file for reading. Symbolic links are followed.
+
+    Raises:
+        OSError: there is none, it cannot be read, or it is no regular file. `strerror` says which.
+    """
+    # Without O_NONBLOCK, opening a FIFO waits for a writer.
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
+    try:
+        mode = os.fstat(descriptor).st_mode
+        if stat.S_ISDIR(mode):
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
+        if not stat.S_ISREG(mode):
+            kind = "a FIFO" if stat.S_ISFIFO(mode) else "a device"
+            raise OSError(errno.EINVAL, f"it is {kind}, not a regular file", str(path))
+        return open(descriptor, "rb")
+    except BaseException:
+        os.close(descriptor)
+        raise
+
+
+def read_regular(path: Path, max_bytes: int) -> bytes:
+    """The content of a regular file.
+
+    Raises:
+        FileTooLarge: it has more than `max_bytes` bytes.
+        OSError: as `open_regular`.
+    """
+    with open_regular(path) as file:
+        content = file.read(max_bytes + 1)
+    if len(content) > max_bytes:
+        raise FileTooLarge(errno.EFBIG, os.strerror(errno.EFBIG), str(path))
+    return content

@@ -1,0 +1,59 @@
+"""Files that a user names: a path that is none costs neither time nor memory."""
+
+import os
+import socket
+from pathlib import Path
+
+import pytest
+
+from autoscaler.files import FileTooLarge, open_regular, read_regular
+
+
+def test_a_regular_file_is_read(tmp_path):
+    (tmp_path / "file").write_bytes(b"1234")
+    assert read_regular(tmp_path / "file", 4) == b"1234"
+
+
+def test_a_link_to_a_regular_file_is_followed(tmp_path):
+    (tmp_path / "file").write_bytes(b"1234")
+    (tmp_path / "link").symlink_to("file")
+    assert read_regular(tmp_path / "link", 4) == b"1234"
+
+
+def test_a_file_above_the_limit_is_not_read(tmp_path):
+    with (tmp_path / "file").open("wb") as file:
+        file.truncate(1 << 40)  # sparse: a terabyte without a block on the disk
+    with pytest.raises(FileTooLarge):
+        read_regular(tmp_path / "file", 4)
+
+
+def fifo(path: Path) -> Path:
+    os.mkfifo(path)
+    return path
+
+
+def socket_at(path: Path) -> Path:
+    with socket.socket(socket.AF_UNIX) as listening:
+        listening.bind(str(path))
+    return path
+
+
+@pytest.mark.parametrize(
+    ("make", "reason"),
+    [
+        (fifo, "it is a FIFO, not a regular file"),
+        (lambda path: (path.symlink_to(fifo(path.with_name("fifo"))), path)[1], "it is a FIFO"),
+        (lambda _: Path("/dev/zero"), "it is a device, not a regular file"),
+        (socket_at, "No such device or address"),
+        (lambda path: path.parent, "Is a directory"),
+        (lambda path: path, "No such file or directory"),
+        (lambda path: path.with_name("x" * 300), "File name too long"),
+    ],
+    ids=["fifo", "link to a fifo", "device", "socket", "directory", "missing", "long"],
+)
+def test_everything_else_is_refused_at_once(tmp_path, make, reason):
+    path = make(tmp_path / "odd")
+    descriptors = len(os.listdir("/dev/fd"))
+    with pytest.raises(OSError, match=reason):
+        open_regular(path)
+    assert len(os.listdir("/dev/fd")) == descriptors
