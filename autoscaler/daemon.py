@@ -4,6 +4,7 @@ import asyncio
 import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import NamedTuple
 
 import structlog
 from prometheus_client import CollectorRegistry
@@ -21,11 +22,16 @@ STOP_TIMEOUT_S = 2.5
 """Seconds that the current update may take to complete after SIGTERM. 2.5 s, so that the process
 ends within five seconds even if a scrape hangs as well."""
 
-RELOAD_INTERVAL_S = 5.0
-"""Seconds between two reads of the configuration file, and of the file with the credentials.
+RELOAD_INTERVAL_S = 4.0
+"""Seconds between two reads of the configuration file, and of the file with the credentials, and
+between two reloads that signals request.
 
 Reading is the only way to notice a change that works on every mount, ConfigMaps included.
 """
+
+SETTLE_S = 1.0
+"""Seconds for which a changed configuration must stay the same before it counts. 1 s, which is far
+more than an editor or `cp` takes: a file of which a part is written may be valid."""
 
 LoadConfig = Callable[[], Config]
 """Reads the configuration.
@@ -33,6 +39,13 @@ LoadConfig = Callable[[], Config]
 Raises:
     ConfigError: it is not valid.
 """
+
+
+class _Invalid(NamedTuple):
+    """A configuration with errors."""
+
+    problems: str  # a sentence for each, one on each line
+    warnings: tuple[str, ...]
 
 
 class Daemon:
@@ -151,25 +164,47 @@ class Daemon:
     async def _reload_when_changed(self) -> None:
         while True:
             requested = await wait_for_any(self._clock, RELOAD_INTERVAL_S, self._reload_now)
-            self._reload_now.clear()
-            self._reload(requested=requested)
+            found = self._read()
+            while requested or self._is_new(found):
+                await self._clock.sleep(SETTLE_S)
+                before, found = found, self._read()
+                if found == before:
+                    break
+                self._cluster.renew_credentials()
+            self._reload_now.clear()  # all signals so far
+            if isinstance(found, Config):
+                self._accept(found, requested=requested)
+            else:
+                self._refuse(found, requested=requested)
             self._cluster.renew_credentials()
+            if requested:
+                await self._clock.sleep(RELOAD_INTERVAL_S)
 
-    def _reload(self, *, requested: bool) -> None:
+    def _read(self) -> Config | _Invalid:
         try:
-            config = self._load()
+            return self._load()
         except ConfigError as error:
-            self._warn_of_former_names(error.warnings)
-            if requested or str(error) != self._reload_error:
-                self._log.error(
-                    "config.reload_failed",
-                    message=f"the previous configuration stays in effect: {error}",
-                )
-            self._reload_error = str(error)
-            self._metrics.config_refused()
-            self._cluster.pages.note_reload(str(error))
-            return
-        if config == self._config and not self._reload_error and not requested:
+            return _Invalid(str(error), error.warnings)
+
+    def _is_new(self, found: Config | _Invalid) -> bool:
+        """Whether the configuration is neither in effect nor reported as invalid."""
+        if isinstance(found, _Invalid):
+            return found.problems != self._reload_error
+        return found != self._config or bool(self._reload_error)
+
+    def _refuse(self, found: _Invalid, *, requested: bool) -> None:
+        self._warn_of_former_names(found.warnings)
+        if requested or self._is_new(found):
+            self._log.error(
+                "config.reload_failed",
+                message=f"the previous configuration stays in effect: {found.problems}",
+            )
+        self._reload_error = found.problems
+        self._metrics.config_refused()
+        self._cluster.pages.note_reload(found.problems)
+
+    def _accept(self, config: Config, *, requested: bool) -> None:
+        if not requested and not self._is_new(config):
             return
         self._reload_error = ""
         self._cluster.pages.note_reload("")

@@ -106,6 +106,11 @@ class Setup:
                 await asyncio.sleep(0)
         return self.messages(event)[-1]
 
+    async def until_reloaded(self, event="config.reloaded", times=1):
+        """Let so much time pass that a reload, once requested, is in the log."""
+        await self.clock.advance(2 * composition.RELOAD_INTERVAL_S + composition.SETTLE_S)
+        return await self.until_logged(event, times)
+
     async def get(self, path):
         """A response of the daemon's server."""
         url = f"http://127.0.0.1:{self.daemon.server.port}{path}"
@@ -205,7 +210,7 @@ async def test_former_names_are_logged_once_at_start(tmp_path):
     async with running(tmp_path, AUTOSCALER_DEFAULTS__ON_EXIT="native") as setup:
         await setup.clock.advance(60.0)
         setup.daemon.reload()
-        await setup.until_logged("config.reloaded")
+        await setup.until_reloaded()
         assert setup.messages("config.deprecated") == [
             'AUTOSCALER_DEFAULTS__ON_EXIT: "native" is deprecated; use "adaptive"'
         ]
@@ -218,7 +223,7 @@ class TestReloading:
             for _ in range(2):
                 setup.daemon.reload()
                 await setup.clock.advance(60.0)
-            await setup.until_logged("config.deprecated")
+            await setup.until_reloaded("config.deprecated")
             (warning,) = setup.messages("config.deprecated")
             assert warning.endswith('"native" is deprecated; use "adaptive"')
 
@@ -227,7 +232,7 @@ class TestReloading:
             await setup.clock.advance(60.0)
             setup.write(most=2)
             os.kill(os.getpid(), signal.SIGHUP)
-            message = await setup.until_logged("config.reloaded")
+            message = await setup.until_reloaded()
             assert message == "configuration reloaded"
             await setup.clock.advance(60.0)
             assert setup.requested == 2
@@ -235,15 +240,15 @@ class TestReloading:
     async def test_sighup_is_logged_even_if_nothing_has_changed(self, tmp_path):
         async with running(tmp_path) as setup:
             setup.daemon.reload()
-            await setup.until_logged("config.reloaded")
+            await setup.until_reloaded()
 
     async def test_a_changed_file_is_noticed_and_an_unchanged_one_is_not_logged(self, tmp_path):
         async with running(tmp_path) as setup:
             setup.write(most=3)
-            await setup.clock.advance(composition.RELOAD_INTERVAL_S)
+            await setup.until_reloaded()
             assert len(setup.messages("config.reloaded")) == 1
             setup.write(top="nonsense = 1")
-            await setup.clock.advance(composition.RELOAD_INTERVAL_S)
+            await setup.until_reloaded("config.reload_failed")
             assert len(setup.messages("config.reload_failed")) == 1
             setup.write(most=3)
             await setup.clock.advance(10.0 * composition.RELOAD_INTERVAL_S)
@@ -256,7 +261,7 @@ class TestReloading:
             assert await setup.metric(successful) == 1.0
             setup.write(top='poll_interval = "soon"', most=2)
             setup.daemon.reload()
-            message = await setup.until_logged("config.reload_failed")
+            message = await setup.until_reloaded("config.reload_failed")
             assert message.startswith("the previous configuration stays in effect: ")
             assert "poll_interval" in message
             assert await setup.metric(successful) == 0.0
@@ -264,29 +269,74 @@ class TestReloading:
             assert setup.requested == 5
             setup.write(most=2)
             setup.daemon.reload()
-            await setup.until_logged("config.reloaded")
+            await setup.until_reloaded()
             assert await setup.metric(successful) == 1.0
 
     async def test_settings_that_need_a_restart_are_named_at_every_reload(self, tmp_path):
         async with running(tmp_path) as setup:
             setup.write(port=9)
             setup.daemon.reload()
-            assert "except [server], which needs a restart" in await setup.until_logged(
+            assert "except [server], which needs a restart" in await setup.until_reloaded(
                 "config.reloaded"
             )
             setup.write(port=9, most=3)
             setup.daemon.reload()
-            message = await setup.until_logged("config.reloaded", times=2)
+            message = await setup.until_reloaded(times=2)
             assert "except [server], which needs a restart" in message
             setup.write(most=3)
             setup.daemon.reload()
-            assert "restart" not in await setup.until_logged("config.reloaded", times=3)
+            assert "restart" not in await setup.until_reloaded(times=3)
+
+    async def test_a_file_that_is_valid_before_it_is_complete_does_not_count(self, tmp_path):
+        async with running(tmp_path) as setup:
+            await setup.clock.advance(60.0)
+            complete = setup.path.read_text()
+            part = complete.replace("= 8", "= 1")  # a part of 16, as if it were to be written
+            setup.path.write_text(part)
+            await setup.clock.advance(composition.RELOAD_INTERVAL_S)
+            setup.path.write_text(complete)
+            await setup.clock.advance(60.0)
+            assert setup.messages("config.reloaded") == []
+            assert setup.requested == 5
+            setup.path.write_text(part)
+            await setup.until_reloaded()
+
+    async def test_an_invalid_file_that_is_complete_in_time_is_no_error(self, tmp_path):
+        async with running(tmp_path) as setup:
+            setup.write(most=3)
+            complete = setup.path.read_text()
+            setup.path.write_text("[elastic")
+            await setup.clock.advance(composition.RELOAD_INTERVAL_S)
+            setup.path.write_text(complete)
+            await setup.until_reloaded()
+            assert setup.messages("config.reload_failed") == []
+
+    async def test_a_file_that_never_stays_the_same_does_not_count(self, tmp_path):
+        async with running(tmp_path) as setup:
+            for most in range(10, 100):
+                setup.write(most=most)
+                await setup.clock.advance(composition.SETTLE_S / 2)
+            assert setup.messages("config.reloaded") == []
+            assert setup.messages("cluster.problem") == []
+
+    async def test_many_signals_are_a_few_reloads(self, tmp_path):
+        async with running(tmp_path) as setup:
+            for _ in range(1_000):
+                os.kill(os.getpid(), signal.SIGHUP)
+                await setup.clock.advance(0.02)
+            reloads = len(setup.messages("config.reloaded"))
+            assert 1 <= reloads <= 20.0 / composition.RELOAD_INTERVAL_S
+            setup.write(most=2)
+            os.kill(os.getpid(), signal.SIGHUP)
+            await setup.until_reloaded(times=reloads + 1)
+            await setup.clock.advance(60.0)
+            assert setup.requested == 2
 
     async def test_the_poll_interval_changes_too(self, tmp_path):
         async with running(tmp_path) as setup:
             setup.write(top='poll_interval = "1s"')
             setup.daemon.reload()
-            await setup.until_logged("config.reloaded")
+            await setup.until_reloaded()
             await setup.clock.advance(20.0)
             assert setup.requested > 1
 
@@ -295,7 +345,7 @@ class TestReloading:
             for reloads, within_s in enumerate((2.0, 4.0, 10.0), start=1):
                 setup.write(top=f'min_poll_interval = "{within_s:.0f}s"', most=1)  # overloaded
                 setup.daemon.reload()
-                await setup.until_logged("config.reloaded", times=reloads)
+                await setup.until_reloaded(times=reloads)
                 await setup.clock.advance(35.0)
                 assert await setup.metric("autoscaler_next_poll_seconds") == within_s
 

@@ -186,7 +186,7 @@ async def test_a_refused_reload_and_a_failed_observation_stand_first(tmp_path):
         await setup.clock.advance(30.0)
         setup.write(top="frobnicate = 1")
         setup.daemon.reload()
-        await setup.until_logged("config.reload_failed")
+        await setup.until_reloaded("config.reload_failed")
         setup.emulator.emulation.faults.add(Fault(path=STATS, calls=None, status=503))
         await setup.clock.advance(60.0)
         lines = await explained(setup)
@@ -196,7 +196,7 @@ async def test_a_refused_reload_and_a_failed_observation_stand_first(tmp_path):
         assert at < table
         setup.write()
         setup.daemon.reload()
-        await setup.until_logged("config.reloaded")
+        await setup.until_reloaded()
         assert not any("not reloaded" in line for line in await explained(setup))
 
 
