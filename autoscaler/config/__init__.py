@@ -4,6 +4,7 @@ messages         problems, in sentences that name the key and its line
 durations        "1h30m" -> 5400.0
 calendar         cron expressions, time zones
 policies         the known policies, built-in and installed
+fields           the types of keys, with their ranges
 document         every key: type, default, range
 connection       [elasticsearch] -> a connection
 policy_settings  scaling tables -> a policy

@@ -30,85 +30,21 @@ from autoscaler.config.durations import (
     Wait,
     format_duration,
 )
+from autoscaler.config.fields import (
+    Allocations,
+    Factor,
+    Fingerprint,
+    Fraction,
+    Hosts,
+    Line,
+    Patterns,
+    SloTarget,
+    or_false,
+    unless_false,
+    with_unique_names,
+)
 from autoscaler.config.messages import DELIMITER, PREFIX
 from autoscaler.config.policies import BUILT_IN
-from autoscaler.connection import normal_fingerprint, normal_host
-
-
-def _split(value: object) -> object:
-    """A text is split at its commas; anything else is returned unchanged."""
-    return [part.strip() for part in value.split(",")] if isinstance(value, str) else value
-
-
-def _no_empty_pattern(patterns: list[str] | str) -> list[str] | str:
-    if not all([patterns] if isinstance(patterns, str) else patterns):
-        raise ValueError(
-            'must not contain an empty pattern, which matches nothing; use "*" for all'
-        )
-    return patterns
-
-
-def _printable(text: str) -> str:
-    if not text or not text.isprintable():
-        raise ValueError("must be a text without control characters")
-    return text
-
-
-def _at_least_one(allocations: int) -> int:
-    if allocations < 1:
-        raise ValueError(f"must be at least 1, not {allocations}; use scale_to_zero to allow 0")
-    return allocations
-
-
-def _unless_false(value: object) -> object:
-    """TOML has no null, so a rule overrides a value of [defaults] with false."""
-    return None if value is False else value
-
-
-def _or_false(schema: dict[str, Any]) -> None:
-    schema["anyOf"].append({"const": False})
-
-
-def _above_one(factor: float) -> float:
-    if not 1.0 < factor <= 1000.0:
-        raise ValueError(f"must be above 1 and at most 1000, not {factor:g}")
-    return factor
-
-
-def _fraction(utilisation: float) -> float:
-    if not 0.05 <= utilisation <= 0.95:
-        raise ValueError(f"must be a fraction between 0.05 and 0.95, not {utilisation:g}")
-    return utilisation
-
-
-def _with_unique_names(schedules: list[Any]) -> list[Any]:
-    names = [schedule.name for schedule in schedules]
-    for name in names:
-        if names.count(name) > 1:
-            raise ValueError(f"more than one is named {name!r}; names must be unique")
-    return schedules
-
-
-def _slo_target(fraction: float) -> float:
-    if not 0.5 <= fraction <= 0.9999:
-        raise ValueError(f"must be a fraction between 0.5 and 0.9999, not {fraction:g}")
-    return fraction
-
-
-Patterns = Annotated[list[str] | str, BeforeValidator(_split), AfterValidator(_no_empty_pattern)]
-Line = Annotated[str, AfterValidator(_printable)]
-Host = Annotated[str, AfterValidator(normal_host)]
-Hosts = Annotated[list[Host] | Host, BeforeValidator(_split)]
-Fingerprint = Annotated[str, AfterValidator(normal_fingerprint)]
-Allocations = Annotated[int, AfterValidator(_at_least_one), Field(json_schema_extra={"minimum": 1})]
-Factor = Annotated[float, AfterValidator(_above_one)]
-Fraction = Annotated[
-    float, AfterValidator(_fraction), Field(json_schema_extra={"minimum": 0.05, "maximum": 0.95})
-]
-
-SloTarget = Annotated[
-    float, AfterValidator(_slo_target), Field(json_schema_extra={"minimum": 0.5, "maximum": 0.9999})
-]
 
 
 class _Table(BaseModel):
@@ -255,13 +191,13 @@ class ScalingTable(_Table):
     burst_max_allocations: Allocations | None = Field(
         default=None, description="More than this only if recommended for longer than a minute."
     )
-    schedules: Annotated[list[ScheduleTable], AfterValidator(_with_unique_names)] = Field(
+    schedules: Annotated[list[ScheduleTable], AfterValidator(with_unique_names)] = Field(
         default=[], description="Windows of time with other bounds."
     )
-    scale_to_zero: Annotated[ScaleToZeroTable | None, BeforeValidator(_unless_false)] = Field(
+    scale_to_zero: Annotated[ScaleToZeroTable | None, BeforeValidator(unless_false)] = Field(
         default=None,
         description="Scale to zero after a time without requests; false: never.",
-        json_schema_extra=_or_false,
+        json_schema_extra=or_false,
     )
     on_exit: Literal["keep", "adaptive", "floor"] = Field(
         default="keep",
