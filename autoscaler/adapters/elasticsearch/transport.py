@@ -2,7 +2,8 @@
 
 A request that only reads is repeated after a pause and on another host. A request that changes
 something is sent to another host only if it was certainly not sent before; the caller handles all
-other failures. Nothing is logged here, and no message contains credentials.
+other failures. Nothing is logged here. Neither a message nor a body contains credentials: a server
+may repeat the headers of a request, and what it repeats is masked.
 """
 
 import asyncio
@@ -231,7 +232,8 @@ class Transport:
             ssl=await self._trust.context_for(url),
             timeout=aiohttp.ClientTimeout(total=None, sock_connect=MAX_CONNECT_S),
         ) as response:
-            body = await _bounded(response, request)
+            # Before anything is decoded, so that no text from a response contains a secret.
+            body = self.authorization.mask.masked(await _bounded(response, request))
             return self._checked(url, request, response, body)
 
     def _checked(
