@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping
 from typing import Protocol
 
 from autoscaler.core.decision import Change, Outcome, OutcomeKind, Plan
+from autoscaler.core.election import Lease, StoredLease
 from autoscaler.core.state import StoppedDeployment
 from autoscaler.core.values import FastStrEnum, Observation, Schedule, Value
 
@@ -59,6 +60,14 @@ class UpdateFailed(Exception):
     def __init__(self, kind: OutcomeKind, message: str) -> None:
         super().__init__(message)
         self.kind = kind
+
+
+class LeaseConflict(Exception):
+    """The lease is not the one that should have been replaced. It has not been written."""
+
+
+class LeaseUnavailable(Exception):
+    """The lease cannot be read or written; a write may have been applied. The message says why."""
 
 
 class StateNotSaved(Exception):
@@ -126,3 +135,37 @@ class Recorder(Protocol):
 
     def skipped(self, failure: ObservationFailed, at: float) -> None:
         """A cycle was skipped, because its observation failed."""
+
+
+class LeaseStore(Protocol):
+    """Stores the lease of one cluster, where all instances that scale it can reach it."""
+
+    async def read(self) -> StoredLease | None:
+        """The lease; None: there is none, for certain.
+
+        Raises:
+            LeaseUnavailable: it cannot be read now.
+        """
+
+    async def write(self, lease: Lease, replaces: StoredLease | None) -> StoredLease:
+        """Write the lease, if the stored one is still `replaces`; None: if there is none.
+
+        Raises:
+            LeaseConflict: there is another one.
+            LeaseUnavailable: it was refused, or the response was lost.
+        """
+
+
+class Leadership(Protocol):
+    """Which of several instances may change the cluster."""
+
+    @property
+    def leading_since(self) -> float | None:
+        """When this instance began to lead; None: it does not lead now."""
+
+    @property
+    def leader(self) -> str:
+        """The instance that leads, as far as is known; empty: unknown, or there is none."""
+
+    def leads(self, *, for_s: float = 0.0) -> bool:
+        """Whether this instance leads now, and in all of the next `for_s` seconds."""
