@@ -10,7 +10,7 @@ from msgspec.structs import replace
 
 from autoscaler.core.decision import Change, Decision, Outcome, OutcomeKind, Plan, Stop
 from autoscaler.core.flow.cycle import Cycle, begin_cycle, end_cycle
-from autoscaler.core.flow.feedback import stopped_deployment
+from autoscaler.core.flow.feedback import stopped_deployment, without_settings
 from autoscaler.core.flow.memory_ledger import memory_ledger
 from autoscaler.core.flow.planning import Ruleset
 from autoscaler.core.flow.release import release_change, released_start
@@ -24,6 +24,7 @@ from autoscaler.ports import (
     Clock,
     CycleTimes,
     FailureKind,
+    Leadership,
     ObservationFailed,
     Observer,
     Recorder,
@@ -64,6 +65,8 @@ class ControlLoop:
     """Runs cycles one after the other, never two at once.
 
     Without a calendar no schedule opens, and without a state store no deployment is stopped.
+    Without `leadership` it is the only instance; with it, an instance that does not lead observes
+    and plans, and changes nothing.
     """
 
     clock: Clock
@@ -73,6 +76,7 @@ class ControlLoop:
     ruleset: Ruleset
     calendar: Calendar | None = None
     state_store: StateStore | None = None
+    leadership: Leadership | None = None
     state: State = field(default_factory=State)
     _last: tuple[Observation, Plan] | None = None
     _recorded: dict[str, StoppedDeployment] = field(default_factory=dict)  # before their stops
@@ -102,6 +106,25 @@ class ControlLoop:
         """Begin the next cycle now if the last observation failed; there are new credentials."""
         if self._failed:
             self._retry.set()
+
+    def lead(self) -> None:
+        """Begin the next cycle now; this instance leads from now on."""
+        self._retry.set()
+
+    def why_not_leading(self, since: float) -> str:
+        """Why this instance may not send a change that an observation at `since` has led to; empty:
+        it may.
+
+        The observation has to belong to the present term: an earlier one may not show the last
+        update of the former leader.
+        """
+        if self.leadership is None:
+            return ""
+        leading_since = self.leadership.leading_since
+        if leading_since is None:
+            leader = self.leadership.leader
+            return f"{leader} leads" if leader else "this instance does not lead"
+        return "" if leading_since <= since else "this instance leads only since this cycle began"
 
     def resume(self, deployment_id: str) -> bool:
         """Resume a deployment in the next cycle. Returns whether it is stopped, so that it can
@@ -138,11 +161,14 @@ class ControlLoop:
         planned_at = self.clock.now()
         sent: dict[str, Outcome] = {}
         try:
-            await self._act(cycle, sent)
+            await self._act(cycle, sent, started_at)
         finally:  # also after a defect: what was sent until then has taken effect
             # `self.state` and not `cycle.state`: resume requests may have arrived meanwhile.
             outcomes, self.state = end_cycle(cycle.plan, sent, self.state)
-        if self.state.stopped != stopped:
+        if self.why_not_leading(started_at):
+            # The leader's updates are no external changes.
+            self.state = without_settings(self.state)
+        elif self.state.stopped != stopped:
             with suppress(StateNotSaved):  # an entry too many in the file does no harm
                 self._save_stopped(self.state.stopped)
         times = CycleTimes(
@@ -197,11 +223,12 @@ class ControlLoop:
             self.recorder.skipped(failure, self.clock.now())
             return self.poll_interval_s
 
-    async def _act(self, cycle: Cycle, outcomes: dict[str, Outcome]) -> None:
+    async def _act(self, cycle: Cycle, outcomes: dict[str, Outcome], started_at: float) -> None:
         """Send the updates one after the other, because the master plans again for each one.
 
-        After a response that concerns every deployment, or when a poll interval has passed, the
-        rest is left to the next cycle, which decides from new statistics.
+        After a response that concerns every deployment, when a poll interval has passed, or while
+        another instance leads, the rest is left to the next cycle, which decides from new
+        statistics.
 
         Args:
             outcomes: of the updates, by deployment id. Each is added as soon as it is known.
@@ -212,6 +239,8 @@ class ControlLoop:
         for decision in cycle.updates:
             if self._stopping.is_set():
                 withheld = "the autoscaler is stopping"
+            elif not withheld and (reason := self.why_not_leading(started_at)):
+                withheld = reason
             elif not withheld and self.clock.now() > deadline:
                 withheld = "the updates of this cycle took a whole poll interval"
             if withheld:
@@ -259,14 +288,18 @@ class ControlLoop:
 
     async def release_all(self) -> list[ReleaseResult]:
         """Release every managed deployment as its rule says, and resume stopped ones, unless the
-        rule keeps them unchanged. To be called when no cycle runs any more."""
-        if self._last is None:
+        rule keeps them unchanged. To be called when no cycle runs any more. An instance that does
+        not lead releases nothing."""
+        started_at = self.clock.now()
+        if self._last is None or self.why_not_leading(started_at):
             return []
         observation, planned = self._last
         with suppress(ObservationFailed):  # the last one does not show its cycle's changes
             observation = await self.observer.observe()
         results = []
         for deployment_id, rule, change in self._to_release(observation, planned):
+            if self.why_not_leading(started_at):
+                break
             kind, detail = await self._carry_out(deployment_id, change)
             results.append(ReleaseResult(deployment_id, rule.on_exit, kind, detail))
             if kind is OutcomeKind.ACCEPTED and deployment_id in self.state.stopped:

@@ -177,3 +177,21 @@ class ListRecorder:
 
     def skipped(self, failure: ObservationFailed, at: float) -> None:
         self.failures.append(failure)
+
+
+class FakeLeadership:
+    """Leads while a test says so."""
+
+    def __init__(self, clock: FakeClock, leader: str = "") -> None:
+        self._clock = clock
+        self.leading_since: float | None = None
+        self.leader = leader
+
+    def lead(self) -> None:
+        self.leading_since, self.leader = self._clock.now(), "this"
+
+    def follow(self, leader: str = "other") -> None:
+        self.leading_since, self.leader = None, leader
+
+    def leads(self, *, for_s: float = 0.0) -> bool:
+        return self.leading_since is not None

@@ -29,6 +29,7 @@ _OUTCOME_KINDS: tuple[tuple[type[e.ElasticsearchError], OutcomeKind], ...] = (
     # Refused for certain, and for this model only.
     (r.ModelDownloading, OutcomeKind.INVALID),
     (r.IndexUnavailable, OutcomeKind.INVALID),
+    (e.NotLeading, OutcomeKind.WITHHELD),
     # The change may have been applied; the next observation shows it.
     (e.TransportError, OutcomeKind.UNKNOWN),
     (e.ConnectionSettingsError, OutcomeKind.UNKNOWN),

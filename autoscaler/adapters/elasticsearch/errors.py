@@ -2,6 +2,7 @@
 
     ElasticsearchError
     ├── ConnectionSettingsError       invalid settings; nothing was sent
+    ├── NotLeading                    not sent: the lease does not outlast the request
     ├── TransportError                no response from Elasticsearch
     │   ├── Unreachable               not sent: refused, no such host, no route
     │   ├── TlsError                  not executed: certificates
@@ -59,6 +60,10 @@ def ensure_none(problems: Iterable[Problem]) -> None:
     """
     for key, problem in problems:
         raise ConnectionSettingsError(f"{key}: {problem}" if key else problem)
+
+
+class NotLeading(ElasticsearchError):
+    """The request was not sent, because another instance may lead before its response."""
 
 
 class TransportError(ElasticsearchError):

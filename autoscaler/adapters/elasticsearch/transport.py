@@ -27,6 +27,7 @@ from autoscaler.adapters.elasticsearch.errors import (
     GatewayError,
     MalformedResponse,
     NotElasticsearch,
+    NotLeading,
     TlsError,
     TransportError,
     Unreachable,
@@ -35,7 +36,7 @@ from autoscaler.adapters.elasticsearch.hosts import Host, Hosts, place_of, urls_
 from autoscaler.adapters.elasticsearch.tls import Trust
 from autoscaler.adapters.elasticsearch.transport_errors import retry_after, transport_error_of
 from autoscaler.connection import Connection
-from autoscaler.ports import Clock
+from autoscaler.ports import Clock, Leadership
 from autoscaler.wire.errors import ErrorResponse, parse_error
 
 MAX_BODY_BYTES = 128 * 2**20
@@ -97,6 +98,7 @@ class Transport:
         self._trust = Trust(connection)
         self.authorization = Authorization(connection.auth)
         self._session: aiohttp.ClientSession | None = None
+        self.leadership: Leadership | None = None  # None: this is the only instance
         self.opaque_id = "autoscaler"  # Elasticsearch repeats it in its logs and task lists
 
     async def __aenter__(self) -> Self:
@@ -208,7 +210,7 @@ class Transport:
         timeout_s = self._connection.request_timeout_s + request.extra_timeout_s
         try:
             async with asyncio.timeout(timeout_s):
-                body = await self._send_once(url, request)
+                body = await self._send_once(url, request, timeout_s)
         except (aiohttp.ClientError, OSError) as error:  # a time-out is an OSError, too
             failure = transport_error_of(
                 error, request=str(request), place=place_of(url), timeout_s=timeout_s
@@ -218,23 +220,37 @@ class Transport:
             raise failure from error
         return TimedBody(body, sent_at, self._clock.now())
 
-    async def _send_once(self, url: URL, request: HttpRequest) -> bytes:
+    async def _send_once(self, url: URL, request: HttpRequest, timeout_s: float) -> bytes:
         assert self._session is not None, "use the transport as a context manager"
         headers = {"X-Opaque-Id": self.opaque_id, **self.authorization.headers}
         if request.body:
             headers["Content-Type"] = "application/json"
+        context = await self._trust.context_for(url)
+        self._require_lead(request, timeout_s)  # the last step before the request is sent
         async with self._session.request(
             request.method,
             _address(url, request),
             data=request.body or None,
             headers=headers,
             allow_redirects=False,  # they would carry the credentials elsewhere
-            ssl=await self._trust.context_for(url),
+            ssl=context,
             timeout=aiohttp.ClientTimeout(total=None, sock_connect=MAX_CONNECT_S),
         ) as response:
             # Before anything is decoded, so that no text from a response contains a secret.
             body = self.authorization.mask.masked(await _bounded(response, request))
             return self._checked(url, request, response, body)
+
+    def _require_lead(self, request: HttpRequest, timeout_s: float) -> None:
+        """
+        Raises:
+            NotLeading: the request is a change, and another instance may lead within its time-out.
+        """
+        if request.operation is Operation.OTHER or self.leadership is None:
+            return
+        if not self.leadership.leads(for_s=timeout_s):
+            raise NotLeading(
+                f"{request} was not sent, because this instance may not lead until its response"
+            )
 
     def _checked(
         self, url: URL, request: HttpRequest, response: aiohttp.ClientResponse, body: bytes

@@ -287,3 +287,15 @@ def without_denials(state: State) -> State:
             for name, stopped in state.stopped.items()
         },
     )
+
+
+def without_settings(state: State) -> State:
+    """The state of an instance that does not lead: what it would expect of the cluster is unknown,
+    because another instance changes it."""
+    return replace(
+        state,
+        deployments={
+            name: replace(known, setting=None, request=None, external_change=None, rollout=None)
+            for name, known in state.deployments.items()
+        },
+    )

@@ -137,11 +137,12 @@ async def serving(*responses, tls=None):
 
 
 @asynccontextmanager
-async def api_for(*servers, clock=None, **settings):
+async def api_for(*servers, clock=None, leadership=None, **settings):
     """The API of a cluster whose hosts are `servers`."""
     settings.setdefault("hosts", tuple(getattr(s, "url", s) for s in servers))
     clock = clock or FakeClock(start=1_000.0)
     async with Transport(Connection(**settings), clock, random.Random(7)) as transport:
+        transport.leadership = leadership
         yield ElasticsearchApi(transport)
 
 
