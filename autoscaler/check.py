@@ -6,7 +6,6 @@ from msgspec import Struct
 from rich import box
 from rich.console import Console
 from rich.table import Table
-from rich.text import Text
 
 from autoscaler.adapters.clock import HostClock
 from autoscaler.adapters.elasticsearch.api import ElasticsearchApi, Statistics
@@ -22,6 +21,7 @@ from autoscaler.core.explanation import unmanaged_text
 from autoscaler.core.flow.control_mode import active_adaptive
 from autoscaler.core.selection import Rule, ZeroMethod, matches, select
 from autoscaler.core.values import AdaptiveAllocations, DeploymentStats
+from autoscaler.terminal import plain, print_line
 
 
 class DeploymentCheck(Struct, frozen=True):
@@ -238,24 +238,18 @@ def report(found: CheckReport, console: Console) -> None:
         ("privileges", ", ".join(granted)),
     ):
         if value:
-            _print(console, f"{name:12}", value, "dim")
+            print_line(console, value, label=plain(f"{name:12}", "dim"))
     for sentence in found.warnings:
-        _print(console, "warning: ", sentence, "bold yellow")
+        print_line(console, sentence, label=plain("warning: ", "bold yellow"))
     if preflight.observe_only_because:
-        _print(console, "observe only: ", preflight.observe_only_because, "bold yellow")
+        because = preflight.observe_only_because
+        print_line(console, because, label=plain("observe only: ", "bold yellow"))
     if found.deployments:
         console.print(_table(found.deployments, narrow=console.is_terminal))
         managed = sum(deployment.managed for deployment in found.deployments)
         console.print(
             f"{managed} of {len(found.deployments)} deployments would be scaled.", highlight=False
         )
-
-
-def _print(console: Console, label: str, sentence: str, style: str) -> None:
-    """Print one line, which is wrapped on terminals only."""
-    console.print(
-        Text.assemble((label, style), sentence), highlight=False, soft_wrap=not console.is_terminal
-    )
 
 
 def _table(deployments: tuple[DeploymentCheck, ...], *, narrow: bool) -> Table:
@@ -272,15 +266,16 @@ def _table(deployments: tuple[DeploymentCheck, ...], *, narrow: bool) -> Table:
         stats, rule = deployment.stats, deployment.rule
         allocations = stats.allocations if stats else None
         model_id = stats.model_id if stats else ""
-        below = "" if not narrow or model_id in ("", deployment.deployment_id) else model_id
-        # As Text, since ids are the user's and not markup.
+        name = plain(deployment.deployment_id)
+        if narrow and model_id not in ("", deployment.deployment_id):
+            name.append("\n  ").append_text(plain(model_id, "dim"))
         table.add_row(
-            Text.assemble(deployment.deployment_id, (below and f"\n  {below}", "dim")),
-            *([] if narrow else [Text(model_id)]),
+            name,
+            *([] if narrow else [plain(model_id)]),
             "?" if allocations is None else str(allocations),
             f"{rule.min_allocations}..{rule.max_allocations}" if rule else "",
-            Text(rule.name if rule else ""),
-            Text(deployment.remark),
+            plain(rule.name if rule else ""),
+            plain(deployment.remark),
             style="" if rule else "dim",
         )
     return table

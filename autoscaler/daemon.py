@@ -44,7 +44,7 @@ Raises:
 class _Invalid(NamedTuple):
     """A configuration with errors."""
 
-    problems: str  # a sentence for each, one on each line
+    problems: tuple[str, ...]  # a sentence each
     warnings: tuple[str, ...]
 
 
@@ -69,7 +69,7 @@ class Daemon:
         self._log = structlog.get_logger("autoscaler")
         # The connection, the server and the logging of the first configuration stay in effect.
         self._config = self._config_at_start = config = load()
-        self._reload_error = ""
+        self._reload_problems: tuple[str, ...] = ()
         self.started = asyncio.Event()
         self._stopping = asyncio.Event()
         self._reload_now = asyncio.Event()
@@ -184,29 +184,32 @@ class Daemon:
         try:
             return self._load()
         except ConfigError as error:
-            return _Invalid(str(error), error.warnings)
+            return _Invalid(error.problems, error.warnings)
 
     def _is_new(self, found: Config | _Invalid) -> bool:
         """Whether the configuration is neither in effect nor reported as invalid."""
         if isinstance(found, _Invalid):
-            return found.problems != self._reload_error
-        return found != self._config or bool(self._reload_error)
+            return found.problems != self._reload_problems
+        return found != self._config or bool(self._reload_problems)
 
     def _refuse(self, found: _Invalid, *, requested: bool) -> None:
         self._warn_of_former_names(found.warnings)
         if requested or self._is_new(found):
+            count = len(found.problems)
+            what = found.problems[0] if count == 1 else f"the new one has {count} problems"
             self._log.error(
                 "config.reload_failed",
-                message=f"the previous configuration stays in effect: {found.problems}",
+                message=f"the previous configuration stays in effect: {what}",
+                problems=found.problems,
             )
-        self._reload_error = found.problems
+        self._reload_problems = found.problems
         self._metrics.config_refused()
-        self._cluster.pages.note_reload(found.problems)
+        self._cluster.pages.note_reload("\n".join(found.problems))
 
     def _accept(self, config: Config, *, requested: bool) -> None:
         if not requested and not self._is_new(config):
             return
-        self._reload_error = ""
+        self._reload_problems = ()
         self._cluster.pages.note_reload("")
         self._metrics.config_accepted(config.fingerprint, config.polling.interval_s)
         self._config = config

@@ -2,9 +2,17 @@
 
 
 class UserError(Exception):
-    """The message has a line for each problem: the problem, its place, and how to fix it."""
+    """A sentence for each problem: the problem, its place, and how to fix it."""
 
     exit_code = 1
+
+    def __init__(self, *sentences: str) -> None:
+        super().__init__(*sentences)
+        self.sentences = sentences
+
+    def __str__(self) -> str:
+        """The sentences, one on each line."""
+        return "\n".join(self.sentences)
 
 
 class InputError(UserError):

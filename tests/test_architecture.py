@@ -85,6 +85,18 @@ def test_every_class_name_is_defined_once():
     assert [name for name, count in Counter(names).items() if count > 1] == []
 
 
+def test_text_reaches_a_terminal_through_one_module():
+    """Which escapes it. The demo draws its own bars, and its cluster is its own."""
+    makers = r"\bText\(|\bText\.assemble\(|click\.echo\(|(?<![\w.])print\("
+    allowed = {"terminal.py": "Text", "shared.py": "click.echo", "view.py": "Text"}
+    found = [
+        line
+        for line in lines_with(makers, SOURCES)
+        if ">>>" not in line and allowed.get(Path(line.split(":")[0]).name, "-") not in line
+    ]
+    assert [line for line in found if "printable_json(" not in line] == []
+
+
 def test_no_leftovers():
     # Written so that this line does not match.
     leftovers = r"\b(TO[D]O|FIX[M]E|XX[X]|HAC[K])\b"

@@ -272,6 +272,17 @@ class TestReloading:
             await setup.until_reloaded()
             assert await setup.metric(successful) == 1.0
 
+    async def test_all_problems_of_an_invalid_file_are_logged(self, tmp_path):
+        async with running(tmp_path) as setup:
+            setup.write(top='poll_interval = "soon"\nnonsense = 1')
+            setup.daemon.reload()
+            message = await setup.until_reloaded("config.reload_failed")
+            assert message.endswith("stays in effect: the new one has 2 problems")
+            (line,) = [each for each in setup.log if each["event"] == "config.reload_failed"]
+            first, second = line["problems"]
+            assert "poll_interval: must be" in first
+            assert "nonsense: no such key" in second
+
     async def test_settings_that_need_a_restart_are_named_at_every_reload(self, tmp_path):
         async with running(tmp_path) as setup:
             setup.write(port=9)

@@ -20,6 +20,7 @@ from autoscaler.cli.shared import (
     warn_all,
 )
 from autoscaler.errors import UserError
+from autoscaler.text import printable_json
 
 
 @click.command()
@@ -62,7 +63,7 @@ def check(path: Path | None) -> None:
     found = run_async(run_check(config))
     report(found, output())
     if found.fatal:
-        raise UserError("\n".join(found.fatal))
+        raise UserError(*found.fatal)
 
 
 @click.command()
@@ -81,6 +82,6 @@ def explain(deployment: str | None, url: str | None, path: Path | None, *, as_js
 
     reply = ask_daemon(url, path, partial(fetch, deployment_id=deployment))
     if as_json:
-        click.echo(pretty(reply))
+        click.echo(printable_json(pretty(reply)))
         return
     render(reply.response, output())

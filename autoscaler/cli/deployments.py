@@ -15,6 +15,7 @@ from autoscaler.cli.shared import (
     output,
     report_errors,
     run_async,
+    say,
     url_option,
     warn,
     warn_of_daemon,
@@ -80,7 +81,7 @@ def start(model: str, path: Path | None, **given: Any) -> None:
     options = StartOptions(model_id=model, **given)
     with ProgressView(output()) as show:
         reached = run_async(start_deployment(config, options, HostClock(), show))
-    click.echo(f"{reached.sentence}, after {duration_text(reached.elapsed_s)}")
+    say(f"{reached.sentence}, after {duration_text(reached.elapsed_s)}")
 
 
 @click.command()
@@ -98,7 +99,7 @@ def stop(deployment: str, path: Path | None, *, force: bool) -> None:
         config, f"where a rule matches {deployment}, it scales it again as soon as it is started"
     )
     run_async(stop_deployment(config, deployment, HostClock(), force=force))
-    click.echo(f"{deployment} is stopped")
+    say(f"{deployment} is stopped")
 
 
 @click.command()
@@ -113,7 +114,7 @@ def resume(deployment: str, url: str | None, path: Path | None) -> None:
     """
     from autoscaler.operate.resume import resume as request_resume
 
-    click.echo(ask_daemon(url, path, partial(request_resume, deployment_id=deployment)))
+    say(ask_daemon(url, path, partial(request_resume, deployment_id=deployment)))
 
 
 @click.command(hidden=True)
@@ -152,7 +153,7 @@ def release(
     from autoscaler.operate.release import release as release_deployments
 
     def show(line: ReleaseLine) -> None:
-        click.echo(line.message)
+        say(line.message)
 
     options = ReleaseOptions(names=deployments, to=OnExit(to) if to else None, dry_run=dry_run)
     config = load_config(path)

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from autoscaler.cli.shared import FiniteFloat, output, report_errors, run_async, warn
+from autoscaler.cli.shared import FiniteFloat, output, report_errors, run_async, say, warn
 from autoscaler.errors import UserError
 
 
@@ -56,7 +56,7 @@ def emulate(path: Path | None, **given: Any) -> None:
         async with running_emulator(
             scenario, host=host, port=port, clock=clock, keep_up=True
         ) as emulator:
-            click.echo(f"emulated Elasticsearch {scenario.version} listens on {emulator.url}")
+            say(f"emulated Elasticsearch {scenario.version} listens on {emulator.url}")
             await _until_interrupted()
 
     scenario = adjust(read_scenario(path) if path else sample_scenario(), **given)

@@ -15,6 +15,7 @@ from typing import IO, TYPE_CHECKING, Any, NoReturn, TypeVar, cast
 import click
 
 from autoscaler.errors import InputError, UserError
+from autoscaler.text import printable
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -54,9 +55,14 @@ class RenamedChoice(click.Choice[str]):
         return super().convert(value, param, ctx)
 
 
+def say(message: str, *, err: bool = False) -> None:
+    """Print one line to standard output, or to standard error."""
+    click.echo(printable(message), err=err)
+
+
 def warn(message: str) -> None:
     """Print a warning to standard error."""
-    click.echo(f"autoscaler: warning: {message}", err=True)
+    say(f"autoscaler: warning: {message}", err=True)
 
 
 def warn_all(messages: Iterable[str]) -> None:
@@ -121,15 +127,15 @@ def report_errors() -> Iterator[None]:
     try:
         yield
     except UserError as error:
-        _fail(str(error), error.exit_code)
+        _fail(error.exit_code, *error.sentences)
     except KeyboardInterrupt:
-        _fail("interrupted", INTERRUPTED)
+        _fail(INTERRUPTED, "interrupted")
     except (click.ClickException, BrokenPipeError):
         raise  # click reports wrong usage, and ends silently if the reader has closed the pipe
     except Exception as defect:
         _fail(
-            f"internal error, please report it: {defect!r} ({_place_of(defect)})",
             EX_SOFTWARE,
+            f"internal error, please report it: {defect!r} ({_place_of(defect)})",
         )
 
 
@@ -142,9 +148,9 @@ def _place_of(defect: Exception) -> str:
     return f"{Path(where.filename).name}:{where.lineno}"
 
 
-def _fail(message: str, exit_code: int) -> NoReturn:
-    for line in message.splitlines():
-        click.echo(f"autoscaler: {line}", err=True)
+def _fail(exit_code: int, *sentences: str) -> NoReturn:
+    for sentence in sentences:
+        say(f"autoscaler: {sentence}", err=True)
     sys.exit(exit_code)
 
 
@@ -220,7 +226,7 @@ def ask_daemon(
             response = run_async(request(address))
         except (AdminRequestFailed, InputError) as failure:
             raise error from failure
-        count = len(str(error).splitlines())
+        count = len(error.problems)
         problems = "a problem" if count == 1 else f"{count} problems"
         warn(
             f"the configuration has {problems}, which `autoscaler check` lists; "

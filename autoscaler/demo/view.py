@@ -15,6 +15,7 @@ from autoscaler.core.values import Observation
 from autoscaler.demo.comparison import MAX_QUEUE_WAIT_S
 from autoscaler.ports import Clock, CycleTimes, ObservationFailed
 from autoscaler.simulation.cluster import SimulatedCluster
+from autoscaler.terminal import plain
 
 _MAX_RECENT, _MIN_RECENT = 10, 1
 _LINES_BESIDE_RECENT = 13  # of a screen: above and below the table, and of it with two deployments
@@ -131,7 +132,7 @@ class View:
         offered = load.offered_load if load else None
         running = min(self._running.get(decision.deployment_id, 0), decision.desired)
         row: list[RenderableType] = [
-            Text(decision.deployment_id),
+            plain(decision.deployment_id),
             f"{load.arrival_rate_per_s:.0f}" if load else "",
             "" if offered is None else f"{offered:.1f}",
             *self._in_flight(str(decision.sample.in_flight)),
@@ -142,7 +143,7 @@ class View:
         return [*row, f"{fraction:.1%}"]
 
     def _add_line(self, at: float, text: str, style: str) -> None:
-        line = Text(f"{_minutes(at - self._begin):>6}  {text}", style=style)
+        line = plain(f"{_minutes(at - self._begin):>6}  {text}", style)
         self._recent_lines.append(line)
         if not self._console.is_terminal:
             self._console.print(line, soft_wrap=True)

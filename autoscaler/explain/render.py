@@ -7,10 +7,10 @@ from datetime import UTC, datetime
 from rich import box
 from rich.console import Console, RenderableType
 from rich.table import Table
-from rich.text import Text
 
 from autoscaler.core.recommendation_text import can_load_all
 from autoscaler.core.units import duration_text, load_text, percent_text, quantile_text
+from autoscaler.terminal import plain, print_line
 from autoscaler.wire.decision_views import (
     CandidateView,
     DeploymentResponse,
@@ -36,36 +36,34 @@ _Row = tuple[str, str]
 def render(response: DeploymentsResponse | DeploymentResponse, console: Console) -> None:
     """Print the problems, and a table of all deployments or one deployment in full."""
     if response.reload_failure:
-        _line(
-            console,
-            f"The configuration was not reloaded, so the previous one is in effect: "
-            f"{response.reload_failure}",
-            "bold yellow",
-        )
+        text = "The configuration was not reloaded, so the previous one is in effect: "
+        for problem in f"{text}{response.reload_failure}".split("\n"):
+            print_line(console, problem, "bold yellow")
     if response.failure:
         observed = f"{datetime.fromtimestamp(response.at, UTC):%H:%M:%S} UTC"
-        _line(console, f"Not observed since {observed}: {response.failure}", "bold yellow")
+        print_line(console, f"Not observed since {observed}: {response.failure}", "bold yellow")
     if isinstance(response, DeploymentsResponse) and response.deployments:
         _print_common(response.deployments, console)
         _print(console, _overview(response.deployments))
     elif isinstance(response, DeploymentsResponse):
-        _line(console, "The cluster reports no deployment.", "bold")
+        print_line(console, "The cluster reports no deployment.", "bold")
     elif isinstance(response.deployment, UnmanagedView | VanishedView):
-        _line(console, f"{response.deployment.message}.", "bold")
+        print_line(console, f"{response.deployment.message}.", "bold")
     else:
         _render_deployment(response, response.deployment, console)
-    _line(console, f"Observed {_ago(response.age_s)} by autoscaler {response.autoscaler}.", "dim")
+    observed = f"Observed {_ago(response.age_s)} by autoscaler {response.autoscaler}."
+    print_line(console, observed, "dim")
     if response.next_poll is not None and response.next_poll.because and not response.failure:
         due_s = max(0.0, response.next_poll.within_s - response.age_s)
         in_time = f"in {duration_text(due_s)}" if due_s else "due"
-        _line(console, f"Next poll {in_time}: {response.next_poll.because}.", "dim")
+        print_line(console, f"Next poll {in_time}: {response.next_poll.because}.", "dim")
 
 
 def _print_common(deployments: tuple[DeploymentView, ...], console: Console) -> None:
     """Print, once, what concerns several deployments."""
     managed = [view for view in deployments if isinstance(view, ManagedView)]
     for message in sorted({view.observe_only.message for view in managed if view.observe_only}):
-        _line(console, f"Observe only: {message}.", "bold yellow")
+        print_line(console, f"Observe only: {message}.", "bold yellow")
 
 
 def _overview(deployments: tuple[DeploymentView, ...]) -> Table:
@@ -79,17 +77,16 @@ def _overview(deployments: tuple[DeploymentView, ...]) -> Table:
     for heading in ("allocations", "load", _wait_heading(targets)):
         table.add_column(heading, justify="right", no_wrap=heading != _wait_heading(targets))
     for view in deployments:
-        # As texts, since ids are the user's and not markup.
-        name = Text(view.deployment)
+        name = plain(view.deployment)
         if isinstance(view, UnmanagedView | VanishedView):
             why = view.message.removeprefix(f"{view.deployment} ").removeprefix("is ")
-            table.add_row(name, Text(why), "", "", "", style="dim")
+            table.add_row(name, plain(why), "", "", "", style="dim")
             continue
         expected, target = _expected(view), _slo_target(view)
         of_quantile = f" ({quantile_text(target)})" if target and len(targets) > 1 else ""
         table.add_row(
             name,
-            Text(", ".join(_short_reasons(view))),
+            plain(", ".join(_short_reasons(view))),
             _change(view.current, view.desired),
             _erlangs(view.load),
             _waits(view, expected, of_quantile) if expected else "",
@@ -125,22 +122,22 @@ def _render_deployment(response: DeploymentResponse, view: ManagedView, console:
         if isinstance(late, float) and inputs.get("running") == view.running:
             found += f"; {percent_text(late)} late now"
         said.append(found)
-        _line(console, found, "bold red")
+        print_line(console, found, "bold red")
     if view.reported is not None:
         style = "bold yellow" if view.reported.problem else ""
-        _line(console, f"The cluster reports: {view.reported.message}", style)
-    _line(console, f"{view.deployment} {view.change.replace('->', '→')}", "bold")
+        print_line(console, f"The cluster reports: {view.reported.message}", style)
+    print_line(console, f"{view.deployment} {view.change.replace('->', '→')}", "bold")
     if (observed := view.observe_only) and observed.message not in view.unchanged_because:
-        _line(console, f"Observe only: {observed.message}.", "bold yellow")
+        print_line(console, f"Observe only: {observed.message}.", "bold yellow")
     changed = view.external_change
     held = view.reason == "external_change"  # `unchanged_because` has it
     if changed is not None and (changed.second_writer or (changed.respected and not held)):
         message = changed.message.removeprefix(f"{view.deployment}: ")
-        _line(console, f"External change {ago(changed.at)}: {message}.", "bold yellow")
+        print_line(console, f"External change {ago(changed.at)}: {message}.", "bold yellow")
     if view.reported is not None:
         said.append(view.reported.message)
     if unchanged := _unsaid(_without_running(view, view.unchanged_because), said):
-        _line(console, f"Nothing changed: {unchanged}.", "bold yellow")
+        print_line(console, f"Nothing changed: {unchanged}.", "bold yellow")
     _print(console, _grid(rows))
     if view.steps[0].candidates:
         _print(console, _candidate_table(view))
@@ -288,9 +285,10 @@ def _step_table(view: ManagedView, said: list[str]) -> Table:
     table = _table("step", "before", "after", "why")
     for step in view.steps:
         message = _without_running(view, step.message)
-        why = Text(_unsaid(message, said) or "as above")
+        why = plain(_unsaid(message, said) or "as above")
         said = [*said, message]
-        table.add_row(step.reason.replace("_", " "), str(step.before), str(step.after), why)
+        reason = plain(step.reason.replace("_", " "))
+        table.add_row(reason, str(step.before), str(step.after), why)
     return table
 
 
@@ -344,7 +342,7 @@ def _grid(rows: Iterable[_Row]) -> Table:
     grid.add_column(style="dim", no_wrap=True)
     grid.add_column(overflow="fold")
     for label, value in rows:
-        grid.add_row(label, Text(value))
+        grid.add_row(plain(label), plain(value))
     return grid
 
 
@@ -356,12 +354,7 @@ def _print(console: Console, table: RenderableType) -> None:
     wide = console.options.update(max_width=_PIPE_WIDTH)
     for segments in console.render_lines(table, wide, pad=False):
         text = "".join(segment.text for segment in segments).rstrip()
-        console.print(Text(text), highlight=False, soft_wrap=True)
-
-
-def _line(console: Console, text: str, style: str) -> None:
-    """Print a line, wrapped on a terminal only."""
-    console.print(Text(text, style), highlight=False, soft_wrap=not console.is_terminal)
+        print_line(console, text)
 
 
 def _change(before: int, after: int) -> str:

@@ -5,10 +5,10 @@ from typing import Self
 
 from rich.console import Console
 from rich.status import Status
-from rich.text import Text
 
 from autoscaler.core.units import duration_text
 from autoscaler.core.values import STARTED, DeploymentStats, NodeStats, Value
+from autoscaler.terminal import plain, print_line
 
 LEVELS = ("starting", "started", "fully_allocated")
 """The allocation states that a start can wait for, in their order."""
@@ -102,9 +102,8 @@ class ProgressView:
             self._status.stop()
 
     def __call__(self, progress: Progress) -> None:
-        # As Text, since ids and reasons are not markup.
         if self._status is not None:
-            self._status.update(Text(f"{duration_text(progress.elapsed_s)}  {progress.sentence}"))
+            self._status.update(plain(f"{duration_text(progress.elapsed_s)}  {progress.sentence}"))
         elif progress.sentence != self._shown:
             self._shown = progress.sentence
-            self._console.print(Text(progress.sentence), soft_wrap=True)
+            print_line(self._console, progress.sentence)

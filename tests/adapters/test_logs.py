@@ -318,6 +318,22 @@ class TestForms:
         assert "RuntimeError: it broke" in stream.getvalue().replace('":"', ": ")
         assert secret not in stream.getvalue()
 
+    @pytest.mark.parametrize("style", ["json", "ecs"])
+    def test_json_has_printable_characters_only_and_the_same_meaning(self, style):
+        stream = io.StringIO()
+        configure(style, "info", version="1", environ={}, stream=stream)
+        hostile = "".join(map(chr, [*range(0x20), 0x7F, 0x9B, 0x2028, 0x202E, 0xFEFF, 0xE0001]))
+        structlog.get_logger("test").info("thing.done", message=hostile)
+        (line,) = stream.getvalue().removesuffix("\n").split("\n")
+        assert line.isprintable()
+        assert json.loads(line)["message"] == hostile
+
+    def test_the_name_of_a_file_that_is_not_utf_8_is_no_error(self):
+        stream = io.StringIO()
+        configure("json", "info", version="1", environ={}, stream=stream)
+        structlog.get_logger("test").info("thing.done", message="\udcff: no such file")
+        assert json.loads(stream.getvalue())["message"] == "\udcff: no such file"
+
     def test_an_exception_in_ecs(self):
         stream = io.StringIO()
         configure("ecs", "info", version="1", environ={}, stream=stream)
@@ -530,13 +546,30 @@ class TestConsole:
         logging.getLogger("aiohttp.server").warning("odd request")
         assert stream.getvalue().endswith("Z warning odd request  logger=aiohttp.server\n")
 
-    def test_the_words_of_a_cluster_cannot_act_on_the_terminal(self):
-        text = "\n".join(
-            self.lines(outcome(decision(), OutcomeKind.INVALID, "a\x1b[2Jb\nc\r2026 info fine"))
-        )
-        assert "\x1b" not in text
-        assert "\r" not in text
-        assert "\n    c" in text
+    def test_the_words_of_a_cluster_cannot_act_on_the_terminal_or_begin_a_line(self):
+        reason = "a\x1b[2Jb\nc\r2026 info fine\u2028\u202e"
+        (line,) = self.lines(outcome(decision(), OutcomeKind.INVALID, reason))
+        assert line.isprintable()
+        assert r"a\x1b[2Jb\nc\r2026 info fine\u2028\u202e" in line
+
+    def test_the_words_of_a_cluster_in_a_traceback_cannot_either(self):
+        stream = io.StringIO()
+        configure("console", "info", version="1", environ={}, stream=stream)
+        try:
+            raise RuntimeError("a\x1b[2J\u202e")
+        except RuntimeError:
+            structlog.get_logger("test").exception("loop.failed")
+        lines = stream.getvalue().split("\n")
+        assert all(map(str.isprintable, lines))
+        assert r"RuntimeError: a\x1b[2J\u202e" in lines
+
+    def test_each_of_several_problems_has_a_line(self):
+        stream = io.StringIO()
+        configure("console", "info", version="1", environ={}, stream=stream)
+        structlog.get_logger("test").error("config.reload_failed", problems=("a\n", "b"))
+        first, *others, end = stream.getvalue().split("\n")
+        assert first.endswith("config.reload_failed  logger=test")
+        assert (others, end) == (["    a\\n", "    b"], "")
 
 
 def test_every_event_is_documented():

@@ -404,8 +404,16 @@ class TestNodesOfOneName:
         old = Cluster(nodes=(NodeCapacity(node_id="gone", name="ml-a"),))
         assert completed(self.ML_A, cluster=old) == {"ml-a": 1000}
 
-    @pytest.mark.parametrize("name", ['a"b', "a\\b", "a\nb", "é", "{}", " "])
-    def test_odd_characters_are_escaped(self, completed, registry, name):
+    @pytest.mark.parametrize(
+        ("name", "label"),
+        [
+            *((same, same) for same in ('a"b', "a\\b", "é", "{}", " ")),
+            ("a\nb", r"a\nb"),
+            ("a\x1b[2J\u202e", r"a\x1b[2J\u202e"),
+            (r"a\x1b", r"a\\x1b"),
+        ],
+    )
+    def test_odd_characters_are_escaped(self, completed, registry, name, label):
         completed(node(name))
         parsed = text_string_to_metric_families(generate_openmetrics(registry).decode())
         found = {
@@ -414,7 +422,7 @@ class TestNodesOfOneName:
             for sample in family.samples
             if sample.name == "elasticsearch_ml_deployment_node_allocations"
         }
-        assert found == {name}
+        assert found == {label}
 
 
 def value(registry, name, **labels):

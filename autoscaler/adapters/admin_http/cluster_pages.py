@@ -8,6 +8,7 @@ from urllib.parse import quote
 import msgspec
 import structlog
 from aiohttp import web
+from msgspec import Struct
 
 from autoscaler.adapters.admin_http.decisions import (
     DecisionRecorder,
@@ -16,12 +17,13 @@ from autoscaler.adapters.admin_http.decisions import (
 )
 from autoscaler.adapters.admin_http.health import Health
 from autoscaler.adapters.admin_http.resume import ResumeAccepted
+from autoscaler.text import printable_json
 from autoscaler.wire.decision_views import AdminError, ResponseHeader
 
 Resume = Callable[[str], bool]
 """Requests the start of a stopped deployment; False: it is not stopped. Must return at once."""
 
-_OLD_RESUME_PATH = "/wake/{deployment_id:.+}"
+_OLD_RESUME_PATH = r"/wake/{deployment_id:[\s\S]+}"
 """The path of resume requests before it was renamed; works for one release."""
 
 
@@ -59,8 +61,9 @@ class ClusterPages:
         self._decisions.reload_failure = failure
 
     def routes(self) -> list[web.RouteDef]:
-        # By default, a part of a path matches neither braces nor slashes, quoted or not.
-        one = "{deployment_id:.+}"
+        # By default, a part of a path matches neither braces nor slashes, quoted or not, and a
+        # full stop matches no line end.
+        one = r"{deployment_id:[\s\S]+}"
         routes = [
             web.get(f"{self._prefix}/decisions", self._list_decisions),
             web.get(f"{self._prefix}/decisions/{one}", self._get_decision),
@@ -97,7 +100,7 @@ class ClusterPages:
         else:
             error = f"{deployment_id}: not stopped; `autoscaler explain` lists stopped deployments"
             status, response = 404, AdminError(autoscaler=self._version, error=error)
-        body = msgspec.json.encode(response)
+        body = _json(response)
         return web.Response(body=body, status=status, content_type="application/json")
 
     async def _resume_by_old_path(self, request: web.Request) -> web.Response:
@@ -114,9 +117,13 @@ class ClusterPages:
     def _encoded(self, view: Callable[[], ResponseHeader]) -> tuple[int, bytes]:
         """Status and body."""
         try:
-            return 200, msgspec.json.encode(view())
+            return 200, _json(view())
         except NoObservationYet as reason:
             status, error = 503, AdminError(autoscaler=self._version, error=str(reason))
         except NoSuchDeployment as reason:
             status, error = 404, AdminError(autoscaler=self._version, error=str(reason))
-        return status, msgspec.json.encode(error)
+        return status, _json(error)
+
+
+def _json(response: Struct) -> bytes:
+    return printable_json(msgspec.json.encode(response).decode()).encode()

@@ -12,6 +12,7 @@ from prometheus_client.registry import Collector
 
 from autoscaler.adapters.admin_http.cluster_pages import ClusterPages
 from autoscaler.errors import UserError
+from autoscaler.text import printable
 
 _OPENMETRICS_END = b"# EOF\n"
 
@@ -153,7 +154,8 @@ def _encoded(registry: CollectorRegistry, encode: Callable[[Collector], bytes]) 
 def _probe(why_not: Callable[[], str | None]) -> Callable[[web.Request], Awaitable[web.Response]]:
     async def response(_request: web.Request) -> web.Response:
         reason = why_not()
-        return web.Response(text=f"{reason or 'ok'}\n", status=503 if reason else 200)
+        text = printable(reason or "ok")
+        return web.Response(text=f"{text}\n", status=503 if reason else 200)
 
     return response
 

@@ -2,6 +2,8 @@
 
 from structlog.typing import EventDict, WrappedLogger
 
+from autoscaler.text import printable, printable_lines
+
 _LEVELS = {
     "debug": "\x1b[2m",
     "info": "\x1b[32m",
@@ -38,8 +40,9 @@ class ConsoleLine:
         time = str(event.pop("timestamp", ""))
         name = event.pop("event", "")
         # The event of a line from a library is its sentence.
-        sentence = _printable(str(event.pop("message", name)))
+        sentence = printable(str(event.pop("message", name)))
         trace = event.pop("exception", None)
+        problems = event.pop("problems", ())
         fields = {
             key: value
             for key, value in event.items()
@@ -49,7 +52,7 @@ class ConsoleLine:
             fields = {"event": name, **fields}
         else:
             fields = {"logger": event["logger"]} if "logger" in event else {}
-        after = " ".join(f"{key}={_printable(str(value))}" for key, value in fields.items())
+        after = " ".join(f"{key}={printable(str(value))}" for key, value in fields.items())
         line = " ".join(
             [
                 self._in(_DIM, _seconds(time)),
@@ -59,7 +62,11 @@ class ConsoleLine:
         )
         if after:
             line = f"{line}  {self._in(_DIM, after)}"
-        return f"{line}\n{trace}" if trace is not None else line
+        if len(problems) > 1:  # the sentence contains a single one
+            line = "\n    ".join([line, *map(printable, problems)])
+        if trace is not None:
+            line = f"{line}\n{printable_lines(str(trace))}"
+        return line
 
     def _in(self, colour: str, text: str) -> str:
         return f"{colour}{text}{_RESET}" if self._colours and colour else text
@@ -73,19 +80,3 @@ def _seconds(time: str) -> str:
     """
     whole, point, _ = time.partition(".")
     return f"{whole}Z" if point else time
-
-
-def _printable(text: str) -> str:
-    """The text with further lines indented, and without characters that act on a terminal: they
-    may come from a cluster.
-
-    >>> _printable("a\\x1b[2J")
-    'a\\\\x1b[2J'
-    """
-    if text.isprintable():
-        return text
-    lines = text.split("\n")
-    return "\n    ".join(
-        "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in line)
-        for line in lines
-    )

@@ -1,5 +1,6 @@
 """The stream and the format of log lines."""
 
+import json
 import logging
 import sys
 from collections.abc import Mapping
@@ -11,6 +12,7 @@ from structlog.typing import Processor
 
 from autoscaler.adapters.logs.console import ConsoleLine
 from autoscaler.adapters.logs.ecs import Ecs
+from autoscaler.text import printable_json
 
 FIRST = ("timestamp", "level", "event", "message")
 """Fields at the beginning of a line, in this order, so that lines can be read from the left."""
@@ -87,5 +89,8 @@ def to_json(event: dict[str, Any], **_options: object) -> str:
 
     Values that JSON cannot represent are written as text.
     """
-    first = {key: event[key] for key in FIRST if key in event}
-    return msgspec.json.encode(first | event, enc_hook=str).decode()
+    ordered = {key: event[key] for key in FIRST if key in event} | event
+    try:
+        return printable_json(msgspec.json.encode(ordered, enc_hook=str).decode())
+    except UnicodeEncodeError:  # the name of a file that is not UTF-8
+        return json.dumps(ordered, default=str)

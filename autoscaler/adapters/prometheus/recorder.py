@@ -14,6 +14,7 @@ from autoscaler.core.next_poll import PollCause
 from autoscaler.core.state import FORGET_AFTER_S
 from autoscaler.core.values import DataIssue, Observation, Reason
 from autoscaler.ports import Clock, ClusterChangeKind, CycleTimes, FailureKind, ObservationFailed
+from autoscaler.text import label
 
 CYCLE_BUCKETS_S = (0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
 """Upper bounds in seconds: from the plan of one deployment to a very slow cluster."""
@@ -102,13 +103,16 @@ class PrometheusRecorder(Collector):
         yield from self._of_the_loop()
 
     def collect(self) -> Iterator[Metric]:
-        if not self._cluster:
-            return self._collect()
         return map(self._labelled, self._collect())
 
     def _labelled(self, metric: Metric) -> Metric:
+        """The metric with the label of the cluster. Ids and names, which are labels too, may
+        contain any characters."""
+        cluster = {"cluster": self._cluster} if self._cluster else {}
         metric.samples = [
-            sample._replace(labels={"cluster": self._cluster, **sample.labels})
+            sample._replace(
+                labels={**cluster, **{name: label(text) for name, text in sample.labels.items()}}
+            )
             for sample in metric.samples
         ]
         return metric

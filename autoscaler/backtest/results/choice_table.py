@@ -4,11 +4,11 @@ from collections.abc import Sequence
 
 from rich.console import Console
 from rich.table import Table
-from rich.text import Text
 
 from autoscaler.backtest.results.choice import DEFAULT_POLICY, Choice
 from autoscaler.backtest.results.choice_text import WORST, ChoiceText, choice_text, name_of
 from autoscaler.backtest.results.terminal import NARROW_BELOW, plain_table
+from autoscaler.terminal import plain
 
 MAX_IN_FULL = 2
 """Choices shown in full. With more, each has a line."""
@@ -48,12 +48,12 @@ def _print(console: Console, text: ChoiceText) -> None:
     if text.configuration:
         _print_text(console, "To use it:", end="")
         for line in text.configuration.splitlines():
-            console.print(Text(f"  {line}"), soft_wrap=True)
+            console.print(plain(f"  {line}"), soft_wrap=True)
         console.print()
 
 
 def _print_text(console: Console, text: str, end: str = "\n") -> None:
-    console.print(Text(text + end))
+    console.print(plain(text), end=f"{end}\n")
 
 
 def in_lines(text: ChoiceText, *, narrow: bool = False) -> Table:
@@ -79,7 +79,7 @@ def in_lines(text: ChoiceText, *, narrow: bool = False) -> Table:
     for line in text.lines:
         style = "bold green" if line.cheapest else "green" if line.met else ""
         name, *figures = (line.cells[n] for n in columns)
-        table.add_row(Text(f"{'✓' if line.met else ' '} {name}", style), *map(Text, figures))
+        table.add_row(plain(f"{'✓' if line.met else ' '} {name}", style), *map(plain, figures))
     return table
 
 
@@ -106,8 +106,8 @@ def by_load(choices: Sequence[Choice]) -> Table:
     for choice in choices:
         cheapest, default = choice.cheapest, choice.default
         table.add_row(
-            Text(f"{choice.load or 'all traces'}, {choice.scenario}"),
-            Text("none" if cheapest is None else name_of(cheapest)),
+            plain(f"{choice.load or 'all traces'}, {choice.scenario}"),
+            plain("none" if cheapest is None else name_of(cheapest)),
             "-" if cheapest is None else f"{cheapest.allocation_hours:,.1f}",
             "-"
             if cheapest is None or default is None

@@ -13,6 +13,7 @@ from autoscaler.backtest.results.rows import ResultRow
 from autoscaler.backtest.results.summary import PolicySummary, Summary, summarise
 from autoscaler.backtest.results.terminal import NARROW_BELOW, plain_table
 from autoscaler.core.units import duration_text
+from autoscaler.terminal import plain
 
 MAX_LINES = 60
 """Lines of the full table. With more, only the summary is shown."""
@@ -50,7 +51,7 @@ def _print_stated_slos(console: Console, aggregates: Iterable[Aggregate]) -> Non
     """The SLOs of rules that state one, in a line for each rule."""
     texts = {each.policy: text for each in aggregates if (text := slo_text(each))}
     for policy, text in texts.items():
-        console.print(Text(f"{policy} is judged by its own SLO: {text}"), soft_wrap=True)
+        console.print(plain(f"{policy} is judged by its own SLO: {text}"), soft_wrap=True)
 
 
 def slo_text(result: ResultRow | Aggregate) -> str:
@@ -88,11 +89,11 @@ def in_full(
     previous = None
     for each in sorted(aggregates, key=_by_violations):
         if each.trace != previous:
-            table.add_row(Text(each.trace, style="bold"))
+            table.add_row(plain(each.trace, "bold"))
             previous = each.trace
         setting = "" if each.default else f" {each.setting}"
         table.add_row(
-            Text(f"  {each.policy}{setting}"),
+            plain(f"  {each.policy}{setting}"),
             _attainment(each.violation_fraction, met=each.meets(target)),
             f"{each.violations.value:,.0f}",
             seconds(each.wait_p95_s),
@@ -125,14 +126,14 @@ def in_short(summary: Summary) -> Table:
     table.add_column("SLO met, best setting", justify="right")
     table.add_column("best setting", no_wrap=True, overflow="ellipsis", max_width=20)
     for reference in references:
-        table.add_column(Text(f"hours, × {reference}"), justify="right")
+        table.add_column(plain(f"hours, × {reference}"), justify="right")
     for each in sorted(summary.policies, key=_by_traces_met):
         ratios = (each.relative_cost.get(reference) for reference in references)
         table.add_row(
-            Text(each.policy),
+            plain(each.policy),
             "" if each.met_by_default is None else _of(each.met_by_default, each.pairs),
             _of(each.met_by_best, each.pairs),
-            Text(each.best_setting if each.met_by_best else ""),
+            plain(each.best_setting if each.met_by_best else ""),
             *(f"{ratio.value:.2f} ({ratio.pairs})" if ratio else "-" for ratio in ratios),
         )
     return table
@@ -151,7 +152,7 @@ def in_factors(splits: Iterable[HoursSplit]) -> Table:
         table.add_column(heading, justify="right")
     for each in sorted(splits, key=lambda split: (-split.met / split.pairs, split.hours)):
         table.add_row(
-            Text(each.policy),
+            plain(each.policy),
             f"{each.met} of {each.pairs}",
             *(
                 f"{factor:.2f}"
@@ -170,7 +171,7 @@ def _print_infeasible(console: Console, summary: Summary) -> None:
     if summary.infeasible:
         names = ", ".join(f"{trace} ({scenario})" for trace, scenario in summary.infeasible)
         text = f"No policy meets the SLO on these, so the summary excludes them: {names}"
-        console.print(Text(text))
+        console.print(plain(text))
 
 
 def _attainment(violation_fraction: Mean, *, met: bool) -> Text:
@@ -178,7 +179,7 @@ def _attainment(violation_fraction: Mean, *, met: bool) -> Text:
     text = f"{mark} {attainment(violation_fraction.value)}"
     if violation_fraction.half_width is not None:
         text += f" ±{100.0 * violation_fraction.half_width:.2f}"
-    return Text(text, style=style)
+    return plain(text, style)
 
 
 def _with_interval(figure: Mean) -> str:

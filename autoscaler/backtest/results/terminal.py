@@ -2,7 +2,8 @@
 
 from rich import box
 from rich.table import Table
-from rich.text import Text
+
+from autoscaler.terminal import plain
 
 NARROW_BELOW = 100
 """Columns of the terminal below which headings have two lines. The widest table has 83 to 100 with
@@ -15,8 +16,8 @@ def plain_table(title: str, caption: str = "") -> Table:
         box=box.SIMPLE_HEAD,
         padding=(0, 1, 0, 0),
         pad_edge=False,
-        title=Text(title, style="bold"),
+        title=plain(title, "bold"),
         title_justify="left",
-        caption=Text(caption),
+        caption=plain(caption),
         caption_justify="left",
     )
