@@ -19,6 +19,7 @@ from autoscaler.core.selection import Rule
 from autoscaler.core.units import duration_text
 from autoscaler.core.values import Observation
 from autoscaler.ports import Clock, ClusterChangeKind, CycleTimes, FailureKind, ObservationFailed
+from autoscaler.wire.bounds import listed
 
 PREFLIGHT_INTERVAL_S = 900.0
 """Seconds between preflight checks of a cluster that accepts all changes. 15 min, because what the
@@ -147,7 +148,7 @@ class PreflightLoop:
         if before is None or before.keys() == nodes.keys():
             return
         parts = [
-            f"{', '.join(sorted(some[name] for name in some.keys() - others.keys()))} {verb}"
+            f"{listed(sorted(some[name] for name in some.keys() - others.keys()))} {verb}"
             for some, others, verb in ((before, nodes, "left"), (nodes, before, "joined"))
             if some.keys() - others.keys()
         ]

@@ -153,6 +153,7 @@ class Observation(Value, frozen=True, kw_only=True):
     requested_at: float | None = None  # when the first request was sent; None: no earlier than `at`
     deployments: Mapping[str, DeploymentStats]
     unreadable: Mapping[str, str] = {}  # deployment id, or position -> why it was set aside
+    left_out: int = 0  # deployments that are reported, beyond those that are observed at once
     # Deployment id -> figures that could not be read, with the errors; they are unknown.
     unreadable_figures: Mapping[str, str] = {}
     # Deployment id -> figures that a decision needs and that are not reported, or unreadable.

@@ -9,13 +9,15 @@ from typing import Annotated, Any
 
 from msgspec import UNSET, Meta, Struct, UnsetType, field
 
+from autoscaler.wire.bounds import Name
+
 Bytes = Annotated[int, Meta(ge=0, lt=2**53)]
 Processors = Annotated[float, Meta(ge=0.0, le=1e6)]
 
 
 class VersionDocument(Struct, kw_only=True):
-    number: str = ""
-    build_flavor: str = ""  # "default", or "serverless", where `number` has no meaning
+    number: Name = ""
+    build_flavor: Name = ""  # "default", or "serverless", where `number` has no meaning
     build_type: str = ""
     build_hash: str = ""
     build_date: str = ""
@@ -28,16 +30,16 @@ class VersionDocument(Struct, kw_only=True):
 class InfoResponse(Struct, kw_only=True):
     """`GET /`: the version of the node that responds. Others may differ during an upgrade."""
 
-    name: str = ""
-    cluster_name: str = ""
-    cluster_uuid: str = ""
+    name: Name = ""
+    cluster_name: Name = ""
+    cluster_uuid: Name = ""
     version: VersionDocument = field(default_factory=VersionDocument)
     tagline: str = ""
 
 
 class NodeInfo(Struct, kw_only=True):
-    name: str = ""
-    version: str = ""
+    name: Name = ""
+    version: Name = ""
     roles: list[str] = []
     attributes: dict[str, str] = {}  # all values are strings
 
@@ -45,7 +47,7 @@ class NodeInfo(Struct, kw_only=True):
 class NodesResponse(Struct, kw_only=True):
     """`GET _nodes`."""
 
-    nodes: dict[str, NodeInfo] = {}
+    nodes: dict[Name, NodeInfo] = {}
 
 
 class MlMemory(Struct, kw_only=True):
@@ -96,7 +98,7 @@ class JvmMemory(Struct, kw_only=True):
 
 
 class MemoryOfNode(Struct, kw_only=True):
-    name: str = ""
+    name: Name = ""
     transport_address: str = ""
     attributes: dict[str, str] = {}
     roles: list[str] = []
@@ -116,7 +118,7 @@ class MemoryResponse(Struct, kw_only=True):
 
     header: NodesHeader | UnsetType = field(default=UNSET, name="_nodes")
     cluster_name: str = ""
-    nodes: dict[str, MemoryOfNode] = {}
+    nodes: dict[Name, MemoryOfNode] = {}
 
 
 class NativeCode(Struct, kw_only=True):
@@ -144,9 +146,9 @@ class MlInfoResponse(Struct, kw_only=True):
 
 
 class LicenseDocument(Struct, kw_only=True):
-    status: str = ""  # active, valid, invalid, expired
+    status: Name = ""  # active, valid, invalid, expired
     uid: str = ""
-    type: str = ""  # trial, basic, gold, platinum, enterprise
+    type: Name = ""  # trial, basic, gold, platinum, enterprise
     issue_date: str | UnsetType = UNSET
     issue_date_in_millis: int | UnsetType = UNSET
     expiry_date: str | UnsetType = UNSET
@@ -164,7 +166,7 @@ class LicenseResponse(Struct, kw_only=True):
 
 
 class TrainedModel(Struct, kw_only=True):
-    model_id: str
+    model_id: Name
 
 
 class TrainedModelsResponse(Struct, kw_only=True):
@@ -179,15 +181,15 @@ class Realm(Struct, kw_only=True):
 
 
 class ApiKeyInfo(Struct, kw_only=True):
-    id: str = ""
-    name: str = ""
+    id: Name = ""
+    name: Name = ""
     managed_by: str | UnsetType = UNSET  # "elasticsearch" or "cloud"
 
 
 class AuthenticateResponse(Struct, kw_only=True):
     """`GET _security/_authenticate`: the authenticated user."""
 
-    username: str = ""
+    username: Name = ""
     roles: list[str] = []
     full_name: str | None = None
     email: str | None = None

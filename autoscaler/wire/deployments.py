@@ -10,6 +10,8 @@ from typing import Any
 
 from msgspec import UNSET, Struct, UnsetType
 
+from autoscaler.wire.bounds import Name
+
 
 class AdaptivePatchDocument(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A change of adaptive allocations. Unset fields keep their value, null clears a bound."""
@@ -67,8 +69,8 @@ class StopResponse(Struct, frozen=True, kw_only=True, omit_defaults=True):
 class TaskParameters(Struct, kw_only=True):
     """The parameters of a deployment; `number_of_allocations` is the requested total."""
 
-    model_id: str = ""
-    deployment_id: str | UnsetType = UNSET  # since 8.8
+    model_id: Name = ""
+    deployment_id: Name | UnsetType = UNSET  # since 8.8
     model_bytes: int = 0
     threads_per_allocation: int = 1
     number_of_allocations: int | UnsetType = UNSET

@@ -13,8 +13,7 @@ from typing import Any
 import msgspec
 from msgspec import Struct
 
-MAX_REASON = 600
-"""Characters of a reason that are kept. A reason may list every node of the cluster."""
+from autoscaler.wire.bounds import shortened
 
 MAX_CAUSES = 8
 """Causes of a cause, and root causes, that are read."""
@@ -35,17 +34,17 @@ def parse_error(status: int, body: bytes) -> ErrorResponse:
     try:
         document = msgspec.json.decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        return ErrorResponse(status=status, reason=_shortened(body.decode(errors="replace")))
+        return ErrorResponse(status=status, reason=shortened(body.decode(errors="replace")))
     error = document.get("error") if isinstance(document, dict) else None
     if isinstance(error, str):
-        return ErrorResponse(status=status, reason=_shortened(error), enveloped=True)
+        return ErrorResponse(status=status, reason=shortened(error), enveloped=True)
     if not isinstance(error, dict):
-        return ErrorResponse(status=status, reason=_shortened(body.decode(errors="replace")))
+        return ErrorResponse(status=status, reason=shortened(body.decode(errors="replace")))
     return ErrorResponse(
         status=status,
-        type=_text(error.get("type")),
-        reason=_shortened(_text(error.get("reason"))),
-        causes=_shortened("; ".join(_causes(error))),
+        type=shortened(_text(error.get("type"))),
+        reason=shortened(_text(error.get("reason"))),
+        causes=shortened("; ".join(_causes(error))),
         enveloped=True,
     )
 
@@ -83,9 +82,7 @@ def render_error(
 
 
 def _text(value: object) -> str:
-    return value if isinstance(value, str) else "" if value is None else str(value)
-
-
-def _shortened(text: str) -> str:
-    line = " ".join(text.split())
-    return line if len(line) <= MAX_REASON else f"{line[: MAX_REASON - 1]}…"
+    """The value as text; "" for what no text can be made of without walking through it."""
+    if isinstance(value, str):
+        return value
+    return str(value) if isinstance(value, int | float) else ""

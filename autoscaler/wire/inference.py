@@ -10,6 +10,7 @@ from typing import Any
 import msgspec
 from msgspec import UNSET, Raw, Struct, UnsetType
 
+from autoscaler.wire.bounds import MAX_NAME, Name
 from autoscaler.wire.deployments import AdaptivePatchDocument
 
 _IN_CLUSTER = frozenset({"elasticsearch", "elser", "elser_mlnode", "text_embedding"})
@@ -86,10 +87,10 @@ class _ListDocument(Struct, kw_only=True):
 
 
 class _Entry(Struct, kw_only=True):
-    inference_id: str = ""
-    model_id: str = ""  # the former name of `inference_id` (elastic/elasticsearch#111366)
-    task_type: str = ""
-    service: str = ""
+    inference_id: Name = ""
+    model_id: Name = ""  # the former name of `inference_id` (elastic/elasticsearch#111366)
+    task_type: Name = ""
+    service: Name = ""
     service_settings: dict[str, Any] | None = None
 
 
@@ -144,7 +145,8 @@ def _id_of(entry: Raw) -> str:
         read = msgspec.json.decode(entry, type=_Id)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return ""
-    return next((each for each in (read.inference_id, read.model_id) if isinstance(each, str)), "")
+    names = (read.inference_id, read.model_id)
+    return next((name[:MAX_NAME] for name in names if isinstance(name, str)), "")
 
 
 class EndpointPatch(Struct, frozen=True, kw_only=True):

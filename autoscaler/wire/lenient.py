@@ -18,6 +18,8 @@ import msgspec
 from msgspec import Struct
 from msgspec.structs import FieldInfo, fields
 
+from autoscaler.wire.bounds import MAX_NAME
+
 Target = TypeVar("Target", bound=Struct)
 Response = TypeVar("Response")
 
@@ -29,6 +31,10 @@ has more."""
 MAX_EXACT = 2**53
 """Largest integer that is read from a number with a fraction or an exponent. Above it, a double
 does not represent every integer."""
+
+
+MAX_ELEMENTS = 10_000
+"""Elements of a list, or entries of an object, with an odd value among them."""
 
 
 class Unreadable(ValueError):
@@ -141,6 +147,8 @@ class _LenientReader:
 
     def _elements(self, values: list[Any], hint: Any, place: str) -> list[Any]:
         """The elements; an empty struct in the place of an unreadable element."""
+        if len(values) > MAX_ELEMENTS:
+            raise Unreadable(f"{place}: more than {MAX_ELEMENTS} elements, some of them odd")
         read = []
         for index, value in enumerate(values):
             try:
@@ -152,12 +160,15 @@ class _LenientReader:
         return read
 
     def _entries(self, values: dict[str, Any], hint: Any, place: str) -> dict[str, Any]:
+        if len(values) > MAX_ELEMENTS:
+            raise Unreadable(f"{place}: more than {MAX_ELEMENTS} entries, some of them odd")
         read = {}
         for name, value in values.items():
+            below = f"{place}.{name[:MAX_NAME]}"
             try:
-                read[name] = self._value(value, hint, f"{place}.{name}")
+                read[name] = self._value(value, hint, below)
             except (msgspec.ValidationError, Unreadable) as error:
-                self._report(f"{place}.{name}: {error}")
+                self._report(f"{below}: {error}")
         return read
 
 

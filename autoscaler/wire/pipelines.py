@@ -7,6 +7,8 @@ from collections.abc import Iterator
 
 import msgspec
 
+from autoscaler.wire.bounds import MAX_NAME
+
 FILTER_PATH = "**.inference.model_id"
 """The models alone, of processors at any depth: in `foreach`, in `on_failure`."""
 
@@ -23,7 +25,9 @@ def parse_models(body: bytes) -> dict[str, str]:
     """
     try:
         document = msgspec.json.decode(body, type=dict[str, dict[str, object]])
-        return {name: key for key, pipeline in document.items() for name in _names(pipeline)}
+        return {
+            name: key[:MAX_NAME] for key, pipeline in document.items() for name in _names(pipeline)
+        }
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise MalformedPipelines(str(error)) from error
 

@@ -1,6 +1,5 @@
 """Statistics of deployments, from the response of `GET _ml/trained_models/_stats`."""
 
-import json
 import re
 from collections.abc import Mapping
 from functools import lru_cache
@@ -11,6 +10,7 @@ import msgspec
 from msgspec import Raw, Struct
 
 from autoscaler.core.values import STARTED, AdaptiveAllocations, DeploymentStats, NodeStats
+from autoscaler.wire.bounds import MAX_NAME, MAX_TEXT, count_values, listed, shortened
 from autoscaler.wire.lenient import Unreadable, parse_leniently, read_leniently
 from autoscaler.wire.stats_document import (
     AdaptiveAllocationsDocument,
@@ -31,6 +31,27 @@ from autoscaler.wire.unknown_figures import (
 class MalformedStats(ValueError):
     """The document is not a response of `_stats`. The message names the location."""
 
+
+MAX_ENTRIES = 20_000
+"""Entries of one page. A page has a thousand models, of which each may be deployed more than once.
+Elasticsearch itself allows a hundred deployments by default."""
+
+MAX_ROUTES = 1_000
+"""Nodes that one deployment may run on."""
+
+MAX_ROUTES_IN_ALL = 200_000
+"""Nodes of all deployments together."""
+
+MAX_ENTRY_BYTES = 2 * 2**20
+"""Bytes of one entry; 2 kB for each node."""
+
+MAX_LENIENT_VALUES = 500_000
+"""JSON values of a page with an odd value outside the entries. It is decoded as a whole, which
+takes several times the memory and the time."""
+
+MAX_LENIENT_ENTRIES = 5_000
+"""Entries with odd values of which the rest is read, because that takes twenty times as long. Other
+entries with odd values are unreadable as a whole."""
 
 _UNREADABLE_WITHOUT = ("deployment_stats", "deployment_stats.deployment_id")
 """Values without which it is not known which deployment an entry is about."""
@@ -75,6 +96,9 @@ def parse_stats(body: bytes) -> StatsPage:
         MalformedStats: the whole document cannot be read; the message names the location.
     """
     page = _page_of(body)
+    if (entries := len(page.trained_model_stats)) > MAX_ENTRIES:
+        raise MalformedStats(f"the statistics have {entries} entries, more than {MAX_ENTRIES}")
+    routes, lenient = 0, MAX_LENIENT_ENTRIES
     deployments: dict[str, DeploymentStats] = {}
     unreadable: list[tuple[str, str]] = []
     figures: dict[str, str] = {}
@@ -83,16 +107,21 @@ def parse_stats(body: bytes) -> StatsPage:
     # Entry by entry, so that at most one is in memory in both forms.
     for index, entry in enumerate(page.trained_model_stats):
         try:
-            model, problems = _model_of(entry)
+            model, problems = _model_of(entry, lenient=lenient > 0)
         except Unreadable as error:
+            lenient -= 1
             place = f"trained_model_stats[{index}]"
-            unreadable.append((_id_of(entry) or place, f"{place}: {error}"))
+            unreadable.append((_id_of(entry) or place, shortened(f"{place}: {error}")))
             continue
+        lenient -= bool(problems)
         if model.deployment_stats is None:
             continue
+        routes += len(model.deployment_stats.nodes or ())
+        if routes > MAX_ROUTES_IN_ALL:
+            raise MalformedStats(f"the statistics have more than {MAX_ROUTES_IN_ALL} nodes")
         stats = _deployment(model, model.deployment_stats)
         if problems:
-            figures[stats.deployment_id] = "; ".join(problems)
+            figures[stats.deployment_id] = listed(problems, "; ")
         if is_settings_unknown(model.deployment_stats) or any(
             problem.startswith(_ADAPTIVE) for problem in problems
         ):
@@ -129,6 +158,8 @@ def _page_of(body: bytes) -> _Page | _LenientPage:
         return _page.decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as strict:
         try:
+            if count_values(body) > MAX_LENIENT_VALUES:
+                raise ValueError
             page, problems = read_leniently(parse_leniently(body), _LenientPage)
         except (ValueError, RecursionError):
             page, problems = _LenientPage(), ("",)
@@ -138,17 +169,31 @@ def _page_of(body: bytes) -> _Page | _LenientPage:
         return page
 
 
-def _model_of(entry: Raw | Any) -> tuple[ModelDocument, tuple[str, ...]]:
+def _model_of(entry: Raw | Any, *, lenient: bool) -> tuple[ModelDocument, tuple[str, ...]]:
     """One entry, and its figures that cannot be read.
 
+    Args:
+        lenient: whether it is read if it has such figures.
+
     Raises:
-        Unreadable: the deployment of the entry cannot be determined.
+        Unreadable: the deployment of the entry cannot be determined, or the entry is too large.
     """
+    if isinstance(entry, Raw) and memoryview(entry).nbytes > MAX_ENTRY_BYTES:
+        raise Unreadable(f"the entry is larger than {MAX_ENTRY_BYTES >> 20} MiB")
+    model, problems = _decoded(entry, lenient=lenient)
+    if model.deployment_stats is not None and len(model.deployment_stats.nodes or ()) > MAX_ROUTES:
+        raise Unreadable(f"deployment_stats.nodes: more than {MAX_ROUTES} nodes")
+    return model, problems
+
+
+def _decoded(entry: Raw | Any, *, lenient: bool) -> tuple[ModelDocument, tuple[str, ...]]:
     try:
         if isinstance(entry, Raw):
             return _model.decode(entry), ()
         return msgspec.convert(entry, ModelDocument), ()
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as strict:
+        if not lenient:
+            raise Unreadable(str(strict)) from strict
         try:
             plain = parse_leniently(bytes(entry)) if isinstance(entry, Raw) else entry
             model, problems = read_leniently(
@@ -165,11 +210,17 @@ def _model_of(entry: Raw | Any) -> tuple[ModelDocument, tuple[str, ...]]:
         return model, problems
 
 
+_ID = re.compile(rb'"deployment_id"\s*:\s*"([^"\\]{1,%d})"' % MAX_NAME)
+
+
 def _id_of(entry: Raw | Any) -> str | None:
-    """The deployment id of an unreadable entry, found in its bytes."""
-    content = bytes(entry) if isinstance(entry, Raw) else json.dumps(entry).encode()
-    found = re.search(rb'"deployment_id"\s*:\s*"([^"\\]+)"', content)
-    return found[1].decode(errors="replace") if found else None
+    """The deployment id of an unreadable entry."""
+    if isinstance(entry, Raw):
+        found = _ID.search(memoryview(entry)[:MAX_ENTRY_BYTES])
+        return found[1].decode(errors="replace") if found else None
+    stats = entry.get("deployment_stats") if isinstance(entry, dict) else None
+    name = stats.get("deployment_id") if isinstance(stats, dict) else None
+    return name if isinstance(name, str) and 0 < len(name) <= MAX_NAME else None
 
 
 def _deployment(model: ModelDocument, document: DeploymentDocument) -> DeploymentStats:
@@ -190,7 +241,7 @@ def _deployment(model: ModelDocument, document: DeploymentDocument) -> Deploymen
         intern(document.deployment_id) or model_id,
         model_id,
         intern(state),
-        document.reason,
+        document.reason[:MAX_TEXT],
         intern(document.priority) or "normal",
         requested,
         status.allocation_count,
@@ -273,7 +324,7 @@ def _node(document: NodeDocument) -> NodeStats:
         node_id,
         intern(document.routing_state.routing_state),
         intern(name),
-        document.routing_state.reason,
+        document.routing_state.reason[:MAX_TEXT],
         None if started_ms is None else started_ms / 1000.0,
         document.number_of_allocations,
         document.threads_per_allocation,

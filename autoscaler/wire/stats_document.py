@@ -9,6 +9,8 @@ from typing import Annotated
 
 from msgspec import UNSET, Meta, Struct, UnsetType
 
+from autoscaler.wire.bounds import Name
+
 # Values above these are damage, not load. From 2**53, a double is not exact.
 Count = Annotated[int, Meta(ge=0, lt=2**53)]
 Int32 = Annotated[int, Meta(ge=0, le=2**31 - 1)]  # what the server itself counts in 32 bits
@@ -33,7 +35,7 @@ class _Document(Struct, omit_defaults=True, gc=False):
 
 
 class NodeDescription(_Document, kw_only=True):
-    name: str = ""
+    name: Name = ""
     ephemeral_id: str = ""
     transport_address: str = ""
     external_id: str = ""
@@ -45,14 +47,14 @@ class NodeDescription(_Document, kw_only=True):
 
 
 class RoutingStateAndReason(Struct, frozen=True, omit_defaults=True, gc=False, kw_only=True):
-    routing_state: str = ""
+    routing_state: Name = ""
     reason: str = ""
 
 
 class NodeDocument(_Document, kw_only=True):
     """`nodes[]`: a route that is not started has only the first two fields and two zeros."""
 
-    node: dict[str, NodeDescription] | None = None  # one key, the node's id; absent on serverless
+    node: dict[Name, NodeDescription] | None = None  # one key, the node's id; absent on serverless
     routing_state: RoutingStateAndReason = RoutingStateAndReason()
     inference_count: Count | None = None
     average_inference_time_ms: Milliseconds | None = None
@@ -76,7 +78,7 @@ class NodeDocument(_Document, kw_only=True):
 class AllocationStatus(_Document, kw_only=True):
     allocation_count: Int32 | None = None
     target_allocation_count: Int32 | None = None
-    state: str = ""
+    state: Name = ""
 
 
 class AdaptiveAllocationsDocument(_Document, kw_only=True):
@@ -86,17 +88,17 @@ class AdaptiveAllocationsDocument(_Document, kw_only=True):
 
 
 class DeploymentDocument(_Document, kw_only=True):
-    deployment_id: str = ""  # since 8.8; before, the model id
-    model_id: str = ""
+    deployment_id: Name = ""  # since 8.8; before, the model id
+    model_id: Name = ""
     threads_per_allocation: Int32 | None = None
     number_of_allocations: Int32 | None = None
     adaptive_allocations: AdaptiveAllocationsDocument | None = None
     queue_capacity: Int32 | None = None
-    state: str | None = ""  # this and allocation_status are absent on serverless; null is unknown
+    state: Name | None = ""  # this and allocation_status are absent on serverless; null is unknown
     reason: str = ""
     allocation_status: AllocationStatus | None = None
-    cache_size: str | None = None
-    priority: str = ""
+    cache_size: Name | None = None
+    priority: Name = ""
     start_time: EpochMillis | None = None
     error_count: Count | None = 0  # of this and the next three, only null is unknown
     rejected_execution_count: Count | None = 0
@@ -124,7 +126,7 @@ class InferenceStats(_Document, kw_only=True):
 class ModelDocument(_Document, kw_only=True):
     """`trained_model_stats[]`: one entry per deployment, or one for a model without any."""
 
-    model_id: str = ""
+    model_id: Name = ""
     model_size_stats: ModelSizeStats | None = None
     pipeline_count: Count | None = None
     inference_stats: InferenceStats | None = None

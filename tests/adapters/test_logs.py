@@ -11,6 +11,7 @@ import structlog
 from msgspec.structs import replace
 
 from autoscaler.adapters.logs import LogRecorder, configure
+from autoscaler.adapters.logs.recorder import MAX_LINES
 from autoscaler.core.decision import (
     CompletedRollout,
     ExternalChange,
@@ -200,6 +201,39 @@ class TestDeployments:
         assert log.planned(unreadable={"x": "trained_model_stats[1]: Expected `int`"}) == []
         log.planned()
         assert len(log.planned(unreadable={"x": "again"})) == 1
+
+    @pytest.mark.parametrize(
+        ("event", "level", "of_cycle"),
+        [
+            ("deployment.unreadable", "warning", lambda names: {"unreadable": names}),
+            ("deployment.unmanaged", "info", lambda names: {"unmanaged": names}),
+        ],
+    )
+    def test_of_many_deployments_some_have_a_line(self, log, event, level, of_cycle):
+        names = {f"d{number:02d}": Unmanaged.HIDDEN for number in range(MAX_LINES + 5)}
+        *lines, last = sorted(log.planned(**of_cycle(names)), key=lambda line: "of" in line)
+        assert events(lines) == [(level, event)] * MAX_LINES
+        assert (last["level"], last["event"]) == (level, "deployments.more")
+        assert (last["of"], last["deployments"]) == (event, 5)
+        assert log.planned(**of_cycle(names)) == []
+
+    def test_many_vanished_deployments_are_few_lines(self, log):
+        log.planned(unreadable={f"d{number:02d}": "odd" for number in range(MAX_LINES + 5)})
+        lines = log.planned()
+        assert len(lines) == MAX_LINES + 1
+        assert {line["deployments"] for line in lines if "of" in line} == {5}
+
+    def test_deployments_that_are_left_out_are_a_warning_when_it_begins(self, log):
+        def cycle_with(left_out: int) -> list[dict]:
+            observation, *rest = cycle()
+            log.recorder.planned(replace(observation, left_out=left_out), *rest)
+            return log.take()
+
+        (line,) = cycle_with(3)
+        assert (line["level"], line["event"]) == ("warning", "deployments.left_out")
+        assert line["left_out"] == 3
+        assert cycle_with(4) == cycle_with(0) == []
+        assert len(cycle_with(1)) == 1
 
     def test_a_vanished_deployment_is_forgotten(self, log):
         calm = outcome(steady(), OutcomeKind.UNCHANGED)

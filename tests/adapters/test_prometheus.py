@@ -198,6 +198,13 @@ def test_managed_deployments_and_reasons(recorder, registry):
     not_managed = {"deployment": ".hidden", "rule": "", "reason": "hidden"}
     assert registry.get_sample_value("autoscaler_managed", not_managed) == 0
     assert registry.get_sample_value("autoscaler_unreadable_deployments") == 1
+    assert registry.get_sample_value("autoscaler_left_out_deployments") == 0
+
+
+def test_deployments_that_are_left_out_are_counted(recorder, registry):
+    observation, *rest = busy_cycle()
+    recorder.planned(replace(observation, left_out=7), *rest)
+    assert registry.get_sample_value("autoscaler_left_out_deployments") == 7
 
 
 def test_decisions_updates_and_issues_are_counted(recorder, registry):

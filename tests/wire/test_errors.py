@@ -5,7 +5,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from autoscaler.wire.errors import MAX_REASON, ErrorResponse, parse_error, render_error
+from autoscaler.wire.bounds import MAX_TEXT
+from autoscaler.wire.errors import ErrorResponse, parse_error, render_error
 
 PLAIN = st.text(alphabet=st.characters(codec="ascii", categories=("L", "N", "P")), max_size=100)
 
@@ -93,5 +94,5 @@ def test_any_body_can_be_read(body):
 
 def test_long_reasons_and_deep_nesting_are_bounded():
     found = parse_error(500, b"x" * 100_000)
-    assert len(found.reason) == MAX_REASON
+    assert len(found.reason) == MAX_TEXT
     assert not parse_error(500, b'{"error":' * 100_000).enveloped

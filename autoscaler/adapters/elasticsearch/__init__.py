@@ -6,6 +6,7 @@
     server_version    what the server guards, and lists, by version
     api_errors        the errors for which Elasticsearch itself refuses a request
     transport_errors  exceptions of the HTTP library -> errors
+    observed_ids      which deployments are observed, where there are very many
     confirmation      whether the body of a 200 confirms a change
     hosts             the host for the next request
     credentials       secrets -> the Authorization header, renewed after a 401

@@ -24,6 +24,7 @@ from autoscaler.adapters.elasticsearch.errors import GatewayError, MalformedResp
 from autoscaler.adapters.elasticsearch.transport import HttpRequest, Transport
 from autoscaler.adapters.elasticsearch.transport_errors import while_collecting
 from autoscaler.core.values import DeploymentStats
+from autoscaler.wire.bounds import STATISTICS
 from autoscaler.wire.cluster import (
     AuthenticateResponse,
     HasPrivilegesRequest,
@@ -56,13 +57,16 @@ from autoscaler.wire.inference import (
 from autoscaler.wire.lenient import decode, parse_leniently, read_leniently
 from autoscaler.wire.pipelines import FILTER_PATH as PIPELINE_FILTER_PATH
 from autoscaler.wire.pipelines import MalformedPipelines, parse_models
-from autoscaler.wire.stats import MalformedStats, parse_stats
+from autoscaler.wire.stats import MAX_ROUTES_IN_ALL, MalformedStats, parse_stats
 from autoscaler.wire.stats_document import FILTER_PATH
 
 PAGE_SIZE = 1000
 """Models per page. Without `size`, the server silently returns only the first 100."""
 
 MAX_PAGES = 100
+
+MAX_READ = 50_000
+"""Deployments of all pages together. More are no statistics of a cluster."""
 
 Response = TypeVar("Response")
 Document = TypeVar("Document", bound=Struct)
@@ -96,6 +100,7 @@ class ElasticsearchApi:
         unknown: dict[str, tuple[str, ...]] = {}
         requested_at, arrived_at = math.inf, -math.inf
         pipelines: dict[str, int | None] = {}
+        routes = 0
         for page_number in range(MAX_PAGES):
             begin = page_number * PAGE_SIZE
             request = HttpRequest(
@@ -103,6 +108,7 @@ class ElasticsearchApi:
                 path="/_ml/trained_models/_stats",
                 query={"from": str(begin), "size": str(PAGE_SIZE), "filter_path": FILTER_PATH},
                 repeatable=True,
+                bound=STATISTICS,
             )
             try:
                 response = await self._transport.send_timed(request)
@@ -114,11 +120,17 @@ class ElasticsearchApi:
                 page = parse_stats(response.body)
             except MalformedStats as error:
                 raise MalformedResponse(str(error)) from error
+            routes += sum(len(stats.nodes) for stats in page.deployments)
             deployments.update((stats.deployment_id, stats) for stats in page.deployments)
             unreadable.update(page.unreadable)
             pipelines.update(page.pipelines)
             figures.update(page.unreadable_figures)
             unknown.update(page.unknown_figures)
+            if len(deployments) + len(unreadable) > MAX_READ or routes > MAX_ROUTES_IN_ALL:
+                raise MalformedResponse(
+                    f"the statistics have more than {MAX_READ} deployments, or more than "
+                    f"{MAX_ROUTES_IN_ALL} nodes of all deployments together"
+                )
             total = page.total_models
             if page.entries < PAGE_SIZE if total is None else begin + PAGE_SIZE >= total:
                 break

@@ -4,12 +4,15 @@ import asyncio
 from collections.abc import Awaitable, Callable, Collection
 from typing import TypeVar
 
-from autoscaler.adapters.elasticsearch.api import ElasticsearchApi
+from msgspec.structs import replace
+
+from autoscaler.adapters.elasticsearch.api import ElasticsearchApi, Statistics
 from autoscaler.adapters.elasticsearch.api_errors import Forbidden
 from autoscaler.adapters.elasticsearch.changes import ChangeExecutor
 from autoscaler.adapters.elasticsearch.error_mapping import failure_kind_of
 from autoscaler.adapters.elasticsearch.errors import ElasticsearchError
 from autoscaler.adapters.elasticsearch.nodes import cluster_of
+from autoscaler.adapters.elasticsearch.observed_ids import ObservedIds
 from autoscaler.adapters.elasticsearch.ownership import Ownership
 from autoscaler.adapters.elasticsearch.server_version import ServerVersion, server_version
 from autoscaler.core.decision import Change
@@ -81,6 +84,7 @@ class ElasticsearchCluster:
         self.ownership = Ownership(api)
         self.info: InfoResponse | None = None  # as last read
         self._changes = ChangeExecutor(api, self.ownership)
+        self._observed = ObservedIds()
         self._reading_owners: asyncio.Task[None] | None = None
         self._cycle = 0
         self._cluster: Cluster | None = None
@@ -113,6 +117,7 @@ class ElasticsearchCluster:
                 retry_after_s=error.retry_after_s or 0.0,
             ) from error
         at = statistics.arrived_at
+        statistics, left_out = self._admitted(statistics, at)
         if at >= self._capacity_due_at:
             self._capacity_due_at = at + CAPACITY_INTERVAL_S
             deployed = [stats.deployment_id for stats in statistics.deployments]
@@ -129,6 +134,7 @@ class ElasticsearchCluster:
             requested_at=statistics.requested_at,
             deployments=deployments,
             unreadable=dict(statistics.unreadable),
+            left_out=left_out,
             unreadable_figures=dict(statistics.unreadable_figures),
             unknown_figures=statistics.unknown_figures,
             owned={
@@ -150,6 +156,30 @@ class ElasticsearchCluster:
             },
             cluster=self._cluster,
         )
+
+    def _admitted(self, statistics: Statistics, at: float) -> tuple[Statistics, int]:
+        """The statistics of the deployments that are observed, and how many others there are."""
+        readable = [stats.deployment_id for stats in statistics.deployments]
+        names = [*readable, *[name for name, _ in statistics.unreadable]]
+        admitted = self._observed.admit(names, at)
+        if len(admitted) == len(names):
+            return statistics, 0
+        kept = replace(
+            statistics,
+            deployments=tuple(
+                [stats for stats in statistics.deployments if stats.deployment_id in admitted]
+            ),
+            unreadable=tuple([each for each in statistics.unreadable if each[0] in admitted]),
+            unreadable_figures=tuple(
+                [each for each in statistics.unreadable_figures if each[0] in admitted]
+            ),
+            unknown_figures={
+                name: figures
+                for name, figures in statistics.unknown_figures.items()
+                if name in admitted
+            },
+        )
+        return kept, len(names) - len(admitted)
 
     async def carry_out(self, deployment_id: str, change: Change) -> None:
         await self._changes.carry_out(deployment_id, change)

@@ -23,6 +23,7 @@ from autoscaler.adapters.elasticsearch.api_errors import (
 from autoscaler.adapters.elasticsearch.errors import ElasticsearchError
 from autoscaler.adapters.elasticsearch.server_version import ServerVersion
 from autoscaler.core.values import Callers
+from autoscaler.wire.bounds import listed
 from autoscaler.wire.inference import EndpointDocument, EndpointList
 
 _NO_ENDPOINTS = ("resource_not_found_exception", "inference endpoint")
@@ -94,7 +95,7 @@ class Ownership:
         }
         self._known = deployed - found.unreadable - self._users.keys()
         if found.unreadable or found.unnamed:
-            named = ", ".join(sorted(found.unreadable)) or "one without an id"
+            named = listed(sorted(found.unreadable)) or "one without an id"
             self._failure = f"the settings of an inference endpoint cannot be read: {named}"
         if found.unnamed:
             self._known.clear()

@@ -6,6 +6,7 @@ as one sentence with its fix.
 
 from collections.abc import Awaitable
 from contextlib import suppress
+from itertools import islice
 from typing import TypeVar
 
 from msgspec import Struct
@@ -27,10 +28,12 @@ from autoscaler.adapters.elasticsearch.errors import (
     TimedOut,
     TransportError,
 )
+from autoscaler.adapters.elasticsearch.observed_ids import MAX_DEPLOYMENTS
 from autoscaler.adapters.elasticsearch.ownership import Ownership
 from autoscaler.adapters.elasticsearch.preflight_report import PreflightReport, Problem, Severity
 from autoscaler.adapters.elasticsearch.server_version import ServerVersion, minor_of, server_version
 from autoscaler.core.decision import ObserveOnlyCause
+from autoscaler.wire.bounds import MAX_LISTED, listed
 
 __all__ = ["PreflightReport", "Problem", "Severity", "inspect"]
 
@@ -45,6 +48,10 @@ _NOT_IN_FORCE = frozenset({"expired", "invalid"})
 _MANAGE_INFERENCE = "manage_inference"
 READ_PIPELINE = "read_pipeline"
 """The privilege that only rules need that stop deployments, and not urgently."""
+
+MAX_OWNERS_ASKED_FOR = 100
+"""Deployments whose owner a check requests, each with a request of its own. The owners of others
+are requested before they are changed."""
 
 _SECURITY_IS_OFF = ("security must be explicitly enabled", "security is not enabled")
 
@@ -257,8 +264,20 @@ class _Inspection:
             return
         self.deployed = frozenset(stats.deployment_id for stats in statistics.deployments)
         self.found = replace(self.found, deployments=len(self.deployed))
-        for place, error in statistics.unreadable:
+        for place, error in statistics.unreadable[:MAX_LISTED]:
             self.note(Severity.WARNING, f"the statistics of {place} cannot be read: {error}")
+        if (others := len(statistics.unreadable) - MAX_LISTED) > 0:
+            self.note(
+                Severity.WARNING,
+                f"the statistics of {others} further deployments cannot be read; "
+                "check any proxy that changes responses",
+            )
+        if (number := len(self.deployed)) > MAX_DEPLOYMENTS:
+            self.note(
+                Severity.WARNING,
+                f"the cluster has {number} deployments, of which {MAX_DEPLOYMENTS} are observed; "
+                "the others are not scaled",
+            )
         if not (statistics.deployments or statistics.unreadable or stopped):
             self.note(Severity.WARNING, "no deployments found; start one")
 
@@ -310,13 +329,14 @@ class _Inspection:
         ownership = self._ownership
         if not ownership.version.guards_updates:
             with suppress(ElasticsearchError):
-                for name in filter(ownership.unknown_because, sorted(self.deployed)):
+                unknown_owners = filter(ownership.unknown_because, sorted(self.deployed))
+                for name in islice(unknown_owners, MAX_OWNERS_ASKED_FOR):
                     await ownership.ask_for(name)
             unknown = frozenset(filter(ownership.unknown_because, self.deployed))
             self.found = replace(self.found, unknown_owners=unknown)
         owned = frozenset(filter(ownership.owner_of, self.deployed))
         self.found = replace(self.found, owned=owned)
-        names = ", ".join(sorted(self.found.unknown_owners))
+        names = listed(sorted(self.found.unknown_owners))
         held = f", and these are not changed, since one may own them: {names}" if names else ""
         reason = (
             "which inference endpoints own or use deployments is not known, because "

@@ -37,11 +37,8 @@ from autoscaler.adapters.elasticsearch.tls import Trust
 from autoscaler.adapters.elasticsearch.transport_errors import retry_after, transport_error_of
 from autoscaler.connection import Connection
 from autoscaler.ports import Clock, Leadership
+from autoscaler.wire.bounds import DESCRIPTION, ERROR_BYTES, BodyBound, count_values
 from autoscaler.wire.errors import ErrorResponse, parse_error
-
-MAX_BODY_BYTES = 128 * 2**20
-"""Maximum size of a response, in bytes, decompressed. A page of statistics of 1000 models on ten
-nodes each has about 15 MB."""
 
 MAX_CONNECT_S = 3.0
 """Maximum seconds for connecting. Within a data centre, a connection that takes longer will fail,
@@ -66,6 +63,7 @@ class HttpRequest(Struct, frozen=True, kw_only=True):
     body: bytes = b""
     operation: Operation = Operation.OTHER
     repeatable: bool = False  # sending it again changes nothing
+    bound: BodyBound = DESCRIPTION  # of the response
     extra_timeout_s: float = 0.0  # added to the time-out, where the request makes the server wait
 
     def __str__(self) -> str:
@@ -264,6 +262,7 @@ class Transport:
                     f"{_shown(url)} is not Elasticsearch; check the address, and that no proxy "
                     "removes the header X-Elastic-Product"
                 )
+            _ensure_few_values(body, request)
             return body
         wait_s = retry_after(response.headers, self._clock.now())
         error_response = parse_error(status, body)
@@ -311,12 +310,25 @@ def _address(url: URL, request: HttpRequest) -> URL:
 
 
 async def _bounded(response: aiohttp.ClientResponse, request: HttpRequest) -> bytes:
+    """The body of a response; of that of an error, the beginning."""
+    is_error = not 200 <= response.status < 300
+    max_bytes = ERROR_BYTES if is_error else request.bound.max_bytes
     body = bytearray()
     async for chunk in response.content.iter_any():
         body += chunk
-        if len(body) > MAX_BODY_BYTES:
-            response.close()
+        if len(body) > max_bytes:
+            response.close()  # the connection: reading the rest would take as long as it likes
+            if is_error:
+                return bytes(body[:max_bytes])
             raise MalformedResponse(
-                f"the response to {request} is larger than {MAX_BODY_BYTES >> 20} MiB"
+                f"the response to {request} is larger than {max_bytes >> 20} MiB"
             )
     return bytes(body)
+
+
+def _ensure_few_values(body: bytes, request: HttpRequest) -> None:
+    values, most = count_values(body), request.bound.max_values
+    if values > most:
+        raise MalformedResponse(
+            f"the response to {request} has about {values} JSON values, more than {most}"
+        )

@@ -2,8 +2,8 @@
 
 import logging
 import math
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, TypeVar
 
 import structlog
 from structlog.typing import FilteringBoundLogger
@@ -42,6 +42,12 @@ CHANGE_INTERVAL_S = 60.0
 """Least seconds between two log lines about a change of the missing allocations of one deployment,
 unless fewer run than at any warning. 60 s, so that a node that returns in steps is a few lines."""
 
+MAX_LINES = 10
+"""Deployments of one cycle that have a line of their own about each of the following: they are not
+managed, not readable or no longer reported. One more line has the number of the others. 10, because
+a proxy that damages responses, or a response that was cut off, concerns all of them."""
+
+T = TypeVar("T")
 _Logged = tuple[int, int, Reason, OutcomeKind]
 
 
@@ -65,6 +71,8 @@ class LogRecorder:
         deployment.unreadable  its statistics are invalid
         deployment.unreadable_figures  some of its figures cannot be read, and are unknown
         deployment.vanished    the cluster no longer reports it
+        deployments.more       the number of further deployments to which an event applies
+        deployments.left_out   the cluster has more deployments than are observed
         poll.due               when the next poll is due, at level debug: whenever the cause differs
         observation.failed     the statistics could not be read
         observation.slowed     they are read less often until they can be read again
@@ -81,6 +89,7 @@ class LogRecorder:
         self._unmanaged: dict[str, str] = {}
         self._unreadable: dict[str, str] = {}
         self._unreadable_figures: dict[str, str] = {}
+        self._left_out = 0
         self._known: frozenset[str] = frozenset()
         self._next_poll = (PollCause.ROUTINE, "")  # cause and deployment, as last logged
         self._forbidden = False
@@ -119,6 +128,7 @@ class LogRecorder:
         self._log_unmanaged(plan)
         self._log_unreadable(observation.unreadable)
         self._log_unreadable_figures(observation.unreadable_figures)
+        self._log_left_out(observation)
         self._log_vanished(observation, plan)
         self._log_next_poll(plan.next_poll)
 
@@ -274,48 +284,76 @@ class LogRecorder:
         )
 
     def _log_unmanaged(self, plan: Plan) -> None:
-        for deployment_id, reason in plan.unmanaged.items():
-            if self._unmanaged.get(deployment_id) != reason:
-                self._log.info(
-                    "deployment.unmanaged",
-                    message=f"{deployment_id} is {unmanaged_text(reason)}",
-                    deployment=deployment_id,
-                    reason=str(reason),
-                )
+        changed = [
+            (name, why) for name, why in plan.unmanaged.items() if self._unmanaged.get(name) != why
+        ]
+        for deployment_id, reason in self._sample(changed, "deployment.unmanaged", logging.INFO):
+            self._log.info(
+                "deployment.unmanaged",
+                message=f"{deployment_id} is {unmanaged_text(reason)}",
+                deployment=deployment_id,
+                reason=str(reason),
+            )
         self._unmanaged = dict(plan.unmanaged)
 
     def _log_unreadable(self, unreadable: Mapping[str, str]) -> None:
-        for deployment_id, problem in unreadable.items():
-            if deployment_id not in self._unreadable:
-                self._log.warning(
-                    "deployment.unreadable",
-                    message=f"{deployment_id}: the statistics are invalid: {problem}",
-                    deployment=deployment_id,
-                    problem=problem,
-                )
+        new = [each for each in unreadable.items() if each[0] not in self._unreadable]
+        for deployment_id, problem in self._sample(new, "deployment.unreadable"):
+            self._log.warning(
+                "deployment.unreadable",
+                message=f"{deployment_id}: the statistics are invalid: {problem}",
+                deployment=deployment_id,
+                problem=problem,
+            )
         self._unreadable = dict(unreadable)
 
     def _log_unreadable_figures(self, figures: Mapping[str, str]) -> None:
-        for deployment_id, problem in figures.items():
-            if deployment_id not in self._unreadable_figures:
-                self._log.warning(
-                    "deployment.unreadable_figures",
-                    message=f"{deployment_id}: figures that cannot be read are unknown: {problem}",
-                    deployment=deployment_id,
-                    problem=problem,
-                )
+        new = [each for each in figures.items() if each[0] not in self._unreadable_figures]
+        for deployment_id, problem in self._sample(new, "deployment.unreadable_figures"):
+            self._log.warning(
+                "deployment.unreadable_figures",
+                message=f"{deployment_id}: figures that cannot be read are unknown: {problem}",
+                deployment=deployment_id,
+                problem=problem,
+            )
         self._unreadable_figures = dict(figures)
+
+    def _log_left_out(self, observation: Observation) -> None:
+        if observation.left_out and not self._left_out:
+            observed = len(observation.deployments) + len(observation.unreadable)
+            self._log.warning(
+                "deployments.left_out",
+                message=f"cluster: {observation.left_out} deployments are not observed, and so "
+                f"not scaled, because {observed} others are, and more cannot be",
+                left_out=observation.left_out,
+            )
+        self._left_out = observation.left_out
+
+    def _sample(self, found: Sequence[T], event: str, level: int = logging.WARNING) -> Sequence[T]:
+        """The first of them; the number of the others is logged."""
+        if (others := len(found) - MAX_LINES) > 0:
+            self._log.log(
+                level,
+                "deployments.more",
+                message=f"cluster: {event} applies to {others} further deployments; "
+                "`autoscaler explain` lists them",
+                of=event,
+                deployments=others,
+            )
+        return found[:MAX_LINES]
 
     def _log_vanished(self, observation: Observation, plan: Plan) -> None:
         # The cluster does not report a stopped deployment, but the plan decides on it.
         decided = {decision.deployment_id for decision in plan.decisions}
         known = decided | observation.deployments.keys() | observation.unreadable.keys()
-        for deployment_id in sorted(self._known - known):
+        gone = sorted(self._known - known)
+        for deployment_id in gone:
             self._last_logged.pop(deployment_id, None)
             self._shortfalls.pop(deployment_id, None)
             self._warned.pop(deployment_id, None)
             self._change_logged_at.pop(deployment_id, None)
             self._external.discard(deployment_id)
+        for deployment_id in self._sample(gone, "deployment.vanished", logging.INFO):
             self._log.info(
                 "deployment.vanished",
                 message=f"{deployment_id} is no longer reported by the cluster",

@@ -35,6 +35,7 @@ def collect_cycle(
     yield from _cluster(observation.cluster, node_labels)
     yield from _decisions(observation, plan)
     yield family(families.UNREADABLE, [({}, len(observation.unreadable))])
+    yield family(families.LEFT_OUT, [({}, observation.left_out)])
     due = plan.next_poll
     yield family(families.NEXT_POLL, [] if due is None else [({}, due.within_s)])
 

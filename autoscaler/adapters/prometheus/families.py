@@ -243,6 +243,10 @@ UNREADABLE = MetricFamily(
     "autoscaler_unreadable_deployments",
     "Deployments with invalid statistics in the last observation.",
 )
+LEFT_OUT = MetricFamily(
+    "autoscaler_left_out_deployments",
+    "Deployments of the last observation beyond those that are observed at once.",
+)
 POLL_INTERVAL = MetricFamily(
     "autoscaler_poll_interval_seconds", "From the start of one cycle to the start of the next."
 )

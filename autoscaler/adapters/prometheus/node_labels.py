@@ -4,6 +4,9 @@ from collections.abc import Iterable, Mapping
 
 from autoscaler.core.values import NodeStats, Observation
 
+MAX_IN_DOUBT = 10_000
+"""Names in doubt that are remembered. After that, the label of every node is its id."""
+
 
 class NodeLabels:
     """Labels that stay with a node.
@@ -28,11 +31,16 @@ class NodeLabels:
             self._doubt(in_cluster)
             names = {**in_cluster, **names}
         return {
-            node_id: name if name and name not in self._in_doubt else node_id
+            node_id: name if name and not self._is_in_doubt(name) else node_id
             for node_id, name in names.items()
         }
 
+    def _is_in_doubt(self, name: str) -> bool:
+        return name in self._in_doubt or len(self._in_doubt) >= MAX_IN_DOUBT
+
     def _doubt(self, names: Mapping[str, str]) -> None:
+        if len(self._in_doubt) >= MAX_IN_DOUBT:
+            return
         seen: dict[str, str] = {}
         for node_id, name in names.items():
             if name and seen.setdefault(name, node_id) != node_id:

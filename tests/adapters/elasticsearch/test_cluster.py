@@ -9,6 +9,7 @@ from autoscaler.adapters.elasticsearch.cluster import (
     CAPACITY_KEPT_S,
     ElasticsearchCluster,
 )
+from autoscaler.adapters.elasticsearch.observed_ids import MAX_DEPLOYMENTS
 from autoscaler.ports import FailureKind, ObservationFailed
 from tests.adapters.elasticsearch.servers import (
     api_for,
@@ -91,6 +92,25 @@ async def test_an_observation_has_deployments_and_nodes():
     assert found.processors == 8.0
     assert (found.ml_memory_bytes, found.free_ml_memory_bytes) == (5 * GIB, 3 * GIB)
     assert not observation.cluster.upgrade_mode
+
+
+async def test_of_too_many_deployments_some_are_left_out():
+    names = [f"d{number:05d}" for number in range(MAX_DEPLOYMENTS)]
+    odd = deployment("odd", nodes=3)
+    pages = [
+        respond(stats(*map(deployment, names))),
+        respond(stats(odd, deployment(None), *map(deployment, reversed(names)), count=1)),
+    ]
+    async with cluster_of(endpoints(**{STATS: pages[0]})) as (cluster, server, clock):
+        first = await cluster.observe()
+        assert (len(first.deployments), first.left_out) == (MAX_DEPLOYMENTS, 0)
+        server.responses = [endpoints(**{STATS: pages[1]})]
+        clock.pass_by(10.0)
+        second = await cluster.observe()
+    assert second.deployments.keys() == set(names)
+    assert second.left_out == 2
+    assert not second.unreadable
+    assert not second.unreadable_figures
 
 
 @pytest.mark.parametrize(

@@ -4,9 +4,11 @@ import re
 
 import pytest
 
+from autoscaler.adapters.elasticsearch.observed_ids import MAX_DEPLOYMENTS
 from autoscaler.adapters.elasticsearch.preflight import inspect
 from autoscaler.adapters.elasticsearch.preflight_report import Severity
 from autoscaler.core.decision import Mode
+from autoscaler.wire.bounds import MAX_LISTED
 from tests.adapters.elasticsearch.servers import (
     api_for,
     deployment,
@@ -332,3 +334,21 @@ async def test_an_unreachable_cluster_is_one_problem():
         found = await inspect(api)
     (problem,) = found.problems
     assert "cannot be reached" in problem.sentence
+
+
+async def test_of_many_unreadable_deployments_some_are_named():
+    damaged = [{"deployment_stats": {"deployment_id": f"d{n}", "nodes": {}}} for n in range(3)]
+    damaged += [deployment(number) for number in range(20)]
+    found = await inspected(endpoints(**{STATS: respond(stats(*damaged))}))
+    sentences = [
+        problem.sentence for problem in found.problems if "cannot be read" in problem.sentence
+    ]
+    assert len(sentences) == MAX_LISTED + 1
+    assert f"{20 - MAX_LISTED} further deployments" in sentences[-1]
+
+
+async def test_more_deployments_than_are_observed_are_reported():
+    many = [deployment(f"d{number}") for number in range(MAX_DEPLOYMENTS + 1)]
+    found = await inspected(endpoints(**{STATS: respond(stats(*many))}))
+    (problem,) = found.problems
+    assert f"has {MAX_DEPLOYMENTS + 1} deployments" in problem.sentence

@@ -8,7 +8,6 @@ import aiohttp
 import pytest
 from aiohttp import web
 
-from autoscaler.adapters.elasticsearch import transport as transport_module
 from autoscaler.adapters.elasticsearch.api_errors import (
     EndpointMissing,
     ServerError,
@@ -24,6 +23,7 @@ from autoscaler.adapters.elasticsearch.errors import (
 )
 from autoscaler.adapters.elasticsearch.transport_errors import transport_error_of
 from autoscaler.connection import ApiKey, Basic, Bearer
+from autoscaler.wire.bounds import DESCRIPTION, ERROR_BYTES, MAX_TEXT, STATISTICS
 from tests.adapters.elasticsearch.servers import (
     PRODUCT,
     api_for,
@@ -333,16 +333,35 @@ async def test_an_unreadable_2xx_response(body):
             await api.info()
 
 
-async def test_the_size_of_a_response_is_limited(monkeypatch):
-    monkeypatch.setattr(transport_module, "MAX_BODY_BYTES", 10_000)
-
+def compressed(body, status=200):
     async def give(request):
-        body = gzip.compress(b" " * 10_000_000)
-        return web.Response(body=body, headers={**PRODUCT, "Content-Encoding": "gzip"})
+        headers = {**PRODUCT, "Content-Encoding": "gzip", "Content-Type": "application/json"}
+        return web.Response(body=gzip.compress(body), status=status, headers=headers)
 
-    async with serving(give) as server, api_for(server) as api:
-        with pytest.raises(MalformedResponse, match="larger than"):
+    return give
+
+
+async def test_the_decompressed_size_of_a_response_is_limited():
+    body = b" " * (DESCRIPTION.max_bytes + 1)
+    async with serving(compressed(body)) as server, api_for(server) as api:
+        with pytest.raises(MalformedResponse, match="GET / is larger than 16 MiB"):
             await api.info()
+
+
+async def test_the_number_of_values_in_a_response_is_limited():
+    body = b'{"trained_model_stats": [' + b"1," * STATISTICS.max_values + b"1]}"
+    async with serving(compressed(body)) as server, api_for(server) as api:
+        with pytest.raises(MalformedResponse, match="JSON values, more than 2000000"):
+            await api.stats()
+
+
+async def test_of_a_large_error_response_the_beginning_is_read():
+    body = b'{"error": {"reason": "' + b"no " * ERROR_BYTES
+    async with serving(compressed(body, 503)) as server, api_for(server, retries=0) as api:
+        with pytest.raises(ServerError, match="refused with 503: ") as caught:
+            await api.info()
+    assert "no no no" in str(caught.value)
+    assert len(str(caught.value)) < 2 * MAX_TEXT
 
 
 @pytest.mark.parametrize(
