@@ -124,8 +124,10 @@ class Candidacy(Value, frozen=True, kw_only=True):
 
     def release(self, now: float) -> LeaseWrite | None:
         """The write that lets the next instance lead at once; None: the lease, as read just now, is
-        not its own."""
+        not its own, or has not begun, because its former holder may still lead."""
         if self.known is None or self.known.lease is None or self.holder != self.name:
+            return None
+        if now < self.leads_from:
             return None
         lease = replace(self.known.lease, holder=RELEASED, renewed_at=now)
         return LeaseWrite(lease=lease, replaces=self.known)

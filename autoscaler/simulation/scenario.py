@@ -124,7 +124,7 @@ class SecuritySettings(_Part, frozen=True, kw_only=True):
     accounts: list[Account]
     roles: dict[
         str, list[str]
-    ] = {}  # role -> cluster privileges, in addition to the built-in roles
+    ] = {}  # role -> privileges, in addition to the built-in roles; see `Security`
 
 
 class ClusterScenario(_Part, frozen=True, kw_only=True):

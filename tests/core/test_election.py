@@ -172,6 +172,14 @@ def test_only_its_own_lease_is_released():
     assert _candidacy().after_read(None, 0.0).release(1.0) is None
 
 
+def test_a_lease_that_has_not_begun_is_not_released():
+    """Its former holder may still lead, and the next instance would not wait."""
+    claimed = _candidacy().after_read(None, 100.0).after_write(_stored("a"), 100.0, 100.0)
+
+    assert claimed.release(129.9) is None
+    assert claimed.release(130.0) is not None
+
+
 def test_an_instance_waits_until_the_lease_of_another_ends_but_no_longer_than_an_interval():
     found = _candidacy().after_read(_stored("b"), 100.0)
 

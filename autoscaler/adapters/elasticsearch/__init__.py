@@ -15,6 +15,8 @@
     tls               the TLS contexts
     transport         one request, repeated later or on another host where that is safe
     api               one method per endpoint
+    documents         single documents, and their versions
+    lease             which instance leads
     ownership         which deployments inference endpoints own or use, as far as is known
     pipelines         whether an ingest pipeline uses a deployment
     changes           a change -> one request, or several

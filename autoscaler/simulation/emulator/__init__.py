@@ -3,6 +3,7 @@
     faults, filtering, media_types   faults and how often they occur; filter_path; media types
     responses, parameters, bodies    responses as bytes; strict parsing of parameters and bodies
     matching, security               ids and wildcards; credentials, roles and privileges
+    documents                        indices of documents, and conditions of writes
     disruption                       faults that replace a response or end a connection
     cluster_settings                 the settings of the cluster, and what they do
     emulation                        the cluster, its clock, faults, loads and inference endpoints

@@ -13,6 +13,7 @@ from autoscaler.simulation.emulator import (
     admin_inference,
     cluster_endpoints,
     deployment_endpoints,
+    document_endpoints,
     health_endpoints,
     infer_endpoints,
     inference_endpoints,
@@ -67,6 +68,7 @@ def _all(emulation: Emulation) -> Iterable[ApiEndpoint]:
     yield from deployment_endpoints.ENDPOINTS
     yield from infer_endpoints.endpoints_of(emulation.cluster.behaviour)
     yield from inference_endpoints.endpoints_of(emulation.cluster.behaviour)
+    yield from document_endpoints.ENDPOINTS
     yield from admin.ENDPOINTS
     yield from admin_inference.ENDPOINTS
     if emulation.security is not None:
@@ -170,7 +172,8 @@ async def _call(emulation: Emulation, endpoint: ApiEndpoint, request: web.Reques
     if emulation.security is not None and not _is_admin(request):
         user = emulation.security.authenticate(request.headers.get("Authorization"), request.path)
         if endpoint.action is not None:
-            emulation.security.authorise(user, endpoint.action)
+            index = request.match_info.get("index", "")
+            emulation.security.authorise(user, endpoint.action, index=index)
     query = Query(request.query)
     query.require_known(request.path, endpoint.parameters)
     await emulation.catch_up()

@@ -14,6 +14,7 @@ from autoscaler.simulation.cluster import (
     SimulatedDeployment,
 )
 from autoscaler.simulation.emulator.cluster_settings import ClusterSettings
+from autoscaler.simulation.emulator.documents import DocumentIndex
 from autoscaler.simulation.emulator.faults import Faults
 from autoscaler.simulation.emulator.security import Security
 from autoscaler.simulation.errors import SimulatedApiError
@@ -86,6 +87,7 @@ class Emulation:
         self.security = security
         self.faults = Faults()
         self.endpoints: dict[str, InferenceEndpoint] = {}
+        self.indices: dict[str, DocumentIndex] = {}
         self.models: dict[str, StoredModel] = {}  # created through the API
         self._began = clock.now()
         self.settings = ClusterSettings(cluster.settings)

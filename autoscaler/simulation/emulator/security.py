@@ -32,6 +32,20 @@ PRIVILEGES: Mapping[str, tuple[str, ...]] = {
     "all": ("cluster:*",),
 }
 
+INDEX_PRIVILEGES: Mapping[str, tuple[str, ...]] = {
+    "read": ("indices:data/read/*",),
+    "create_doc": ("indices:data/write/index", "indices:admin/mapping/auto_put"),
+    "index": ("indices:data/write/index*", "indices:admin/mapping/auto_put"),
+    "delete": ("indices:data/write/delete*",),
+    "write": ("indices:data/write/*", "indices:admin/mapping/auto_put"),
+    "auto_configure": ("indices:admin/auto_create",),
+    "create_index": ("indices:admin/create", "indices:admin/auto_create"),
+    "delete_index": ("indices:admin/delete",),
+    "manage": ("indices:monitor/*", "indices:admin/*"),
+    "all": ("indices:*",),
+}
+"""Actions by index privilege. `create_doc` may only create documents, which is not emulated."""
+
 BUILT_IN_ROLES: Mapping[str, tuple[str, ...]] = {
     "superuser": ("all",),
     "machine_learning_admin": ("manage_ml",),
@@ -55,7 +69,10 @@ class User(Struct, frozen=True, kw_only=True):
 class Security(Struct, frozen=True, kw_only=True):
     """Users, roles and privileges.
 
-    `passwords` maps "name:password", `api_keys` "id:key" and `tokens` a token to its user.
+    `passwords` maps "name:password", `api_keys` "id:key" and `tokens` a token to its user. A role
+    is a list of cluster privileges, and of index privileges as "names:privilege", where * stands
+    for any text in the names of the indices. The privilege `all` of a cluster includes all indices,
+    which in Elasticsearch only the role `superuser` does.
     """
 
     passwords: Mapping[str, User] = {}
@@ -63,7 +80,7 @@ class Security(Struct, frozen=True, kw_only=True):
     tokens: Mapping[str, User] = {}
     roles: Mapping[
         str, tuple[str, ...]
-    ] = {}  # role -> cluster privileges, in addition to the built-in ones
+    ] = {}  # role -> privileges, in addition to the built-in ones
 
     def authenticate(self, authorization: str | None, path: str) -> User:
         """The user of an `Authorization` header.
@@ -95,24 +112,32 @@ class Security(Struct, frozen=True, kw_only=True):
         ]
         return frozenset(granted)
 
-    def authorise(self, user: User, action: str) -> None:
-        """Check that `user` may perform `action`.
+    def authorise(self, user: User, action: str, *, index: str = "") -> None:
+        """Check that `user` may perform `action`, on an index if it is named.
 
         Raises:
             SimulatedApiError: 403, naming the action and the privileges that would grant it.
         """
-        if _grants(self.privileges_of(user), action):
+        granted = self.privileges_of(user)
+        if _grants_on(granted, action, index) if index else _grants(granted, action):
             return
         actor = f"user [{user.username}]"
         if user.api_key_id:
             actor = f"API key id [{user.api_key_id}] of {actor}"
-        enough = ",".join(name for name in PRIVILEGES if _grants([name], action))
+        where, level, known = "", "cluster", PRIVILEGES
+        if index:
+            where, level, known = f" on indices [{index}]", "index", INDEX_PRIVILEGES
+        enough = ",".join(
+            name
+            for name, actions in known.items()
+            if any(fnmatchcase(action, pattern) for pattern in actions)
+        )
         roles = ",".join(user.roles)
         raise SimulatedApiError(
             403,
             "security_exception",
-            f"action [{action}] is unauthorized for {actor} with effective roles [{roles}], "
-            f"this action is granted by the cluster privileges [{enough}]",
+            f"action [{action}] is unauthorized for {actor} with effective roles [{roles}]{where}, "
+            f"this action is granted by the {level} privileges [{enough}]",
         )
 
     def has_privilege(self, user: User, privilege: str) -> bool:
@@ -134,6 +159,16 @@ def _grants(privileges: Iterable[str], action: str) -> bool:
     return any(
         fnmatchcase(action, pattern) for name in privileges for pattern in PRIVILEGES.get(name, ())
     )
+
+
+def _grants_on(privileges: Iterable[str], action: str, index: str) -> bool:
+    """Whether the privileges grant an action on an index."""
+    for each in privileges:
+        names, _, name = each.rpartition(":")
+        actions = INDEX_PRIVILEGES.get(name, ()) if fnmatchcase(index, names) else ()
+        if each == "all" or any(fnmatchcase(action, pattern) for pattern in actions):
+            return True
+    return False
 
 
 def _decoded(credentials: str) -> str:
