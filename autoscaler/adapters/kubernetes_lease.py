@@ -18,7 +18,7 @@ from autoscaler import __version__
 from autoscaler.core.election import Lease, StoredLease
 from autoscaler.errors import UserError
 from autoscaler.ports import LeaseConflict, LeaseUnavailable
-from autoscaler.wire.errors import MAX_REASON
+from autoscaler.wire.bounds import shortened
 from autoscaler.wire.kubernetes_lease import (
     UnreadableObject,
     encode_kubernetes_lease,
@@ -205,7 +205,7 @@ def _reason_of(body: bytes, name: str) -> bool:
 
 
 def _refusal(method: str, status: int, body: bytes) -> str:
-    text = " ".join(body.decode(errors="replace").split())[:MAX_REASON]
+    text = shortened(body.decode(errors="replace"))
     advice = ""
     if status in {401, 403}:
         advice = "; grant get, create and update for leases in this namespace"

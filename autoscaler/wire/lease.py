@@ -13,12 +13,13 @@ import msgspec
 from msgspec import Struct
 
 from autoscaler.core.election import Lease
+from autoscaler.wire.bounds import Name
 
 _TIME_FORMAT = "%Y-%m-%dT%H:%M:%S.%fZ"
 
 
 class LeaseDocument(Struct, kw_only=True):
-    holder: str
+    holder: Name
     ttl_s: float
     transitions: int = 0
     acquired_at: str = ""
