@@ -2,7 +2,7 @@
 
 import asyncio
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import NamedTuple
 
@@ -55,6 +55,7 @@ class Daemon:
         load: called at once and at every reload.
         clock: of the control loop; the host's unless the cluster lives in another time.
         recorders: record every cycle, besides the logs, the metrics and the probes.
+        log_lines_dropped: the count of log lines that were not written, by reason.
 
     Raises:
         ConfigError: `load` finds the configuration not valid.
@@ -63,7 +64,12 @@ class Daemon:
     """
 
     def __init__(
-        self, load: LoadConfig, *, clock: Clock | None = None, recorders: tuple[Recorder, ...] = ()
+        self,
+        load: LoadConfig,
+        *,
+        clock: Clock | None = None,
+        recorders: tuple[Recorder, ...] = (),
+        log_lines_dropped: Callable[[], Mapping[str, int]] = dict,
     ) -> None:
         self._load = load
         self._log = structlog.get_logger("autoscaler")
@@ -76,7 +82,7 @@ class Daemon:
         self._former_names_warned: set[str] = set()
         self._clock = clock = clock or HostClock()
         self._cluster = ClusterController(config, clock, recorders=recorders)
-        self._metrics = DaemonMetrics(clock, __version__)
+        self._metrics = DaemonMetrics(clock, __version__, log_lines_dropped)
         self._metrics.config_accepted(config.fingerprint, config.polling.interval_s)
         registry = CollectorRegistry()
         registry.register(self._cluster.metrics)

@@ -378,7 +378,7 @@ class TestAnUnexpectedCluster:
         assert "Elasticsearch" in line
         assert "check the address" in line
 
-    def test_the_daemon_continues_until_a_signal(self, tmp_path):
+    def test_the_daemon_continues_until_a_signal(self, tmp_path, capfd):
         listener, port = deaf_server()
         path = written(tmp_path, VALID.replace(":9", f":{port}"))
 
@@ -392,7 +392,7 @@ class TestAnUnexpectedCluster:
         result = invoke("run", "--config", path)
         thread.join()
         assert result.exit_code == 0
-        assert "daemon.stopped" in result.stderr
+        assert "daemon.stopped" in capfd.readouterr().err
         assert "Traceback" not in result.stderr
 
 

@@ -31,12 +31,9 @@ def run(path: Path | None) -> None:
 
     It reads the configuration again when the file changes, and on SIGHUP.
     """
-    from autoscaler.adapters.logs import configure
+    from autoscaler.adapters.logs import QueuedStream, configure
     from autoscaler.config import ConfigError
     from autoscaler.daemon import Daemon
-
-    async def serve() -> None:
-        await Daemon(load).run()
 
     load = partial(read_config, path)
     try:
@@ -44,8 +41,18 @@ def run(path: Path | None) -> None:
     except ConfigError as error:  # the log is not configured; otherwise it has the warnings
         warn_all(error.warnings)
         raise
-    configure(logging.style, logging.level, version=__version__, environ=os.environ)
-    asyncio.run(serve())
+    with QueuedStream.of_standard_error() as stream:
+        rates = configure(
+            logging.style, logging.level, version=__version__, environ=os.environ, stream=stream
+        )
+
+        async def serve() -> None:
+            await Daemon(load, log_lines_dropped=dropped).run()
+
+        def dropped() -> dict[str, int]:
+            return {"rate": rates.suppressed, "queue": stream.dropped}
+
+        asyncio.run(serve())
 
 
 @click.command()

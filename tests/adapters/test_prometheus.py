@@ -56,7 +56,7 @@ def recorder(registry, clock):
 
 @pytest.fixture
 def daemon(registry, clock):
-    found = DaemonMetrics(clock, "1.2.3")
+    found = DaemonMetrics(clock, "1.2.3", lambda: {"rate": 7, "queue": 2})
     found.register(registry)
     return found
 
@@ -329,6 +329,12 @@ def test_the_configuration_in_force(daemon, registry, clock):
     daemon.config_accepted("f00d", 5.0)
     assert value("autoscaler_config_info", {"fingerprint": "cafe"}) is None
     assert value("autoscaler_config_last_reload_successful") == 1
+
+
+def test_log_lines_that_were_not_written(daemon, registry):
+    name = "autoscaler_log_lines_dropped_total"
+    assert registry.get_sample_value(name, {"reason": "rate"}) == 7
+    assert registry.get_sample_value(name, {"reason": "queue"}) == 2
 
 
 def test_the_process_and_the_build(daemon, registry):

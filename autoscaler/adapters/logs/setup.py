@@ -3,19 +3,29 @@
 import json
 import logging
 import sys
-from collections.abc import Mapping
-from typing import Any, TextIO
+import time
+from collections.abc import Callable, Hashable, Mapping
+from typing import Any, Protocol
 
 import msgspec
 import structlog
-from structlog.typing import Processor
+from structlog.typing import EventDict, Processor, WrappedLogger
 
 from autoscaler.adapters.logs.console import ConsoleLine
 from autoscaler.adapters.logs.ecs import Ecs
+from autoscaler.adapters.logs.rates import RateLimit
 from autoscaler.text import printable_json
 
 FIRST = ("timestamp", "level", "event", "message")
 """Fields at the beginning of a line, in this order, so that lines can be read from the left."""
+
+
+class LogStream(Protocol):
+    """Where lines go."""
+
+    def write(self, text: str, /) -> object: ...
+    def flush(self) -> object: ...
+    def isatty(self) -> bool: ...
 
 
 def configure(
@@ -24,17 +34,21 @@ def configure(
     *,
     version: str,
     environ: Mapping[str, str],
-    stream: TextIO | None = None,
-) -> None:
-    """Write all log lines, including those of libraries, to one stream.
+    stream: LogStream | None = None,
+    now: Callable[[], float] = time.monotonic,
+) -> RateLimit:
+    """Write all log lines, including those of libraries, to one stream. Returns what limits the
+    rate of lines of one kind.
 
     Args:
         style: console, json, ecs; or auto, which is console on a terminal and JSON elsewhere.
         level: debug, info, warning or error; lines below this level are dropped.
         version: of this program, for `ecs`.
         environ: NO_COLOR, if set and not empty, disables colours on the console.
-        stream: default: standard error.
+        stream: default: standard error, with writes that may block.
+        now: monotonic seconds, for the rate of lines.
     """
+    rates = RateLimit(now)
     stream = stream or sys.stderr
     if style == "auto":
         style = "console" if stream.isatty() else "json"
@@ -46,10 +60,12 @@ def configure(
         structlog.processors.TimeStamper(fmt="iso", utc=True),
     ]
     handler = logging.StreamHandler(stream)
+    handler.addFilter(_RateFilter(rates))
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             foreign_pre_chain=[structlog.stdlib.PositionalArgumentsFormatter(), *shared],
             processors=[
+                _add_suppressed,
                 structlog.stdlib.ProcessorFormatter.remove_processors_meta,
                 *_rendering(style, version, colours),
             ],
@@ -66,6 +82,33 @@ def configure(
         logger_factory=structlog.stdlib.LoggerFactory(),
         cache_logger_on_first_use=False,
     )
+    return rates
+
+
+class _RateFilter(logging.Filter):
+    """Rejects lines of a kind that are too many. Lines of this program are of one kind if they have
+    the same event, deployment and level, and those of libraries if they have the same logger and
+    level: what a library writes contains addresses and times."""
+
+    def __init__(self, rates: RateLimit) -> None:
+        super().__init__()
+        self._rates = rates
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        kind: Hashable = (record.name, record.levelno)
+        if isinstance(record.msg, dict):
+            fields = (record.msg.get(name) for name in ("event", "deployment", "cluster"))
+            kind = (record.levelno, *map(str, fields))
+        suppressed = self._rates.admit(kind)
+        record.suppressed = suppressed
+        return suppressed is not None
+
+
+def _add_suppressed(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
+    """Add the number of lines of the same kind that were not written since the last one."""
+    if suppressed := event["_record"].suppressed:
+        event["suppressed"] = suppressed
+    return event
 
 
 def _rendering(style: str, version: str, colours: bool) -> list[Processor]:

@@ -1,6 +1,6 @@
 """Metrics that exist once for each process: the build, the configuration, the process itself."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 
 from prometheus_client import (
     CollectorRegistry,
@@ -17,11 +17,21 @@ from autoscaler.ports import Clock
 
 
 class DaemonMetrics(Collector):
-    """The build and the configuration in effect."""
+    """The build, the configuration in effect, and the log lines that were not written.
 
-    def __init__(self, clock: Clock, version: str) -> None:
+    Args:
+        log_lines_dropped: their count, by reason.
+    """
+
+    def __init__(
+        self,
+        clock: Clock,
+        version: str,
+        log_lines_dropped: Callable[[], Mapping[str, int]] = dict,
+    ) -> None:
         self._clock = clock
         self._version = version
+        self._log_lines_dropped = log_lines_dropped
         self._config: tuple[str, float, float] | None = None  # fingerprint, poll interval, at
         self._config_valid = True
 
@@ -49,6 +59,13 @@ class DaemonMetrics(Collector):
         yield family(families.POLL_INTERVAL, [({}, poll_interval_s)] if known else [])
         yield family(families.CONFIG_SUCCESS, [({}, float(self._config_valid))] if known else [])
         yield family(families.CONFIG_SUCCESS_AT, [({}, at)] if known else [])
+        yield family(
+            families.LOG_LINES_DROPPED,
+            [
+                ({"reason": reason}, float(count))
+                for reason, count in self._log_lines_dropped().items()
+            ],
+        )
 
     def describe(self) -> Iterator[Metric]:
         return self.collect()

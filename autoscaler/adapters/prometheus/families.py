@@ -259,6 +259,9 @@ POLLS = MetricFamily(
     "Completed cycles, by why the poll was due when it was (cause).",
     "counter",
 )
+LOG_LINES_DROPPED = MetricFamily(
+    "autoscaler_log_lines_dropped", "Log lines that were not written (reason).", "counter"
+)
 CONFIG_INFO = MetricFamily(
     "autoscaler_config_info", "The configuration in force; always 1 (fingerprint)."
 )
