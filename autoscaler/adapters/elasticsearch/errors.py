@@ -7,6 +7,7 @@
     │   ├── Unreachable               not sent: refused, no such host, no route
     │   ├── TlsError                  not executed: certificates
     │   ├── TimedOut                  outcome unknown
+    │   │   └── HostTimedOut          outcome unknown; the host responds to nothing
     │   ├── ConnectionBroken          outcome unknown
     │   ├── GatewayError              outcome unknown: response of an intermediary
     │   ├── NotElasticsearch          response of another program
@@ -80,6 +81,10 @@ class TlsError(TransportError):
 
 class TimedOut(TransportError):
     """No complete response before the time-out. The request may have been executed."""
+
+
+class HostTimedOut(TimedOut):
+    """No response, and none to another request either; another host may respond."""
 
 
 class ConnectionBroken(TransportError):

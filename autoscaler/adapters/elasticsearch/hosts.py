@@ -43,15 +43,21 @@ class Hosts:
         self._hosts = [Host(url) for url in urls]
         self._next = 0
 
-    def in_turn(self, now: float) -> list[Host]:
+    def in_turn(self, now: float, *, prefer_working: bool = False) -> list[Host]:
         """Each host once: the available ones in turn, then the excluded ones by end of exclusion.
 
         Excluded hosts are included at the end: when all hosts have failed, only a request shows
         which of them has recovered.
+
+        Args:
+            prefer_working: those whose last request failed come after the others, excluded or not.
         """
         turned = self._hosts[self._next :] + self._hosts[: self._next]
         self._next = (self._next + 1) % len(self._hosts)
-        return sorted(turned, key=lambda host: max(0.0, host.excluded_until - now))
+        turned.sort(key=lambda host: max(0.0, host.excluded_until - now))
+        if prefer_working:
+            turned.sort(key=lambda host: host.failures > 0)
+        return turned
 
 
 def urls_of(connection: Connection) -> tuple[URL, ...]:

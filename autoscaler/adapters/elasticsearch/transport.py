@@ -8,7 +8,10 @@ may repeat the headers of a request, and what it repeats is masked.
 
 import asyncio
 import random
+import ssl
 from collections.abc import Mapping
+from contextlib import AbstractAsyncContextManager
+from functools import partial
 from types import TracebackType
 from typing import NamedTuple, Self
 from urllib.parse import urlencode
@@ -25,6 +28,7 @@ from autoscaler.adapters.elasticsearch.errors import (
     ConnectionBroken,
     ElasticsearchError,
     GatewayError,
+    HostTimedOut,
     MalformedResponse,
     NotElasticsearch,
     NotLeading,
@@ -33,6 +37,7 @@ from autoscaler.adapters.elasticsearch.errors import (
     Unreachable,
 )
 from autoscaler.adapters.elasticsearch.hosts import Host, Hosts, place_of, urls_of
+from autoscaler.adapters.elasticsearch.hung_hosts import HostHangs, unless_hung
 from autoscaler.adapters.elasticsearch.tls import Trust
 from autoscaler.adapters.elasticsearch.transport_errors import retry_after, transport_error_of
 from autoscaler.connection import Connection
@@ -47,6 +52,9 @@ and 3 s leave time in the cycle for another host."""
 _TRANSIENT = frozenset({429, 502, 503})
 """Statuses after which the same request may succeed a moment later. Not after 504: Elasticsearch
 may still be busy with the request."""
+
+MIN_TIMEOUT_S = 1.0
+"""Seconds that the last of several hosts has at least for a response, if the others hang."""
 
 FIRST_PAUSE_S = 0.5
 """Upper limit of the random pause before the second attempt, in seconds; doubled for each
@@ -170,10 +178,17 @@ class Transport:
 
     async def _send_to_some_host(self, request: HttpRequest) -> TimedBody:
         failure: TransportError | None = None
-        for host in self._hosts.in_turn(self._clock.now()):
+        hosts = self._hosts.in_turn(self._clock.now(), prefer_working=not request.repeatable)
+        time = asyncio.get_running_loop().time
+        give_up_at = time() + self._connection.request_timeout_s + request.extra_timeout_s
+        for host in hosts:
             try:
-                return await self._send_to(host, request)
-            except (Unreachable, TlsError) as error:
+                if not request.repeatable or len(hosts) == 1:
+                    return await self._send_to(host, request)
+                # All hosts together have one time-out, except that the last one has a moment.
+                timeout_s = max(give_up_at - time(), MIN_TIMEOUT_S)
+                return await self._send_unless_hung(host, request, timeout_s)
+            except (Unreachable, TlsError, HostTimedOut) as error:
                 failure = error
             except ConnectionBroken as error:
                 if not request.repeatable:
@@ -182,9 +197,41 @@ class Transport:
         assert failure is not None
         raise failure
 
-    async def _send_to(self, host: Host, request: HttpRequest) -> TimedBody:
+    async def _send_unless_hung(
+        self, host: Host, request: HttpRequest, timeout_s: float
+    ) -> TimedBody:
+        """
+        Raises:
+            HostTimedOut: the host responds to nothing, so that another one may be tried.
+        """
         try:
-            response = await self._send_authorised(host.url, request)
+            return await unless_hung(
+                self._send_to(host, request, timeout_s),
+                partial(self._check, host.url),
+                self._connection.request_timeout_s,
+            )
+        except HostHangs as error:
+            host.failed(self._clock.now())
+            raise HostTimedOut(
+                f"{place_of(host.url)} responds neither to {request} nor to a request that costs "
+                "it nothing; check whether the process hangs"
+            ) from error
+
+    async def _check(self, url: URL) -> None:
+        """Request what costs a host nothing. Any response will do."""
+        request = HttpRequest(method="HEAD", path="/")
+        async with self._request(url, request, await self._trust.context_for(url)):
+            pass
+
+    async def _send_to(
+        self, host: Host, request: HttpRequest, timeout_s: float | None = None
+    ) -> TimedBody:
+        """
+        Args:
+            timeout_s: what is left of the time-out of the request; None: all of it.
+        """
+        try:
+            response = await self._send_authorised(host.url, request, timeout_s)
         except TransportError:
             host.failed(self._clock.now())
             raise
@@ -194,18 +241,21 @@ class Transport:
         host.succeeded()
         return response
 
-    async def _send_authorised(self, url: URL, request: HttpRequest) -> TimedBody:
+    async def _send_authorised(
+        self, url: URL, request: HttpRequest, timeout_s: float | None
+    ) -> TimedBody:
         """Send; after a 401, send once more if the file has new credentials."""
         try:
-            return await self._exchange(url, request)
+            return await self._exchange(url, request, timeout_s)
         except Unauthenticated:
             if not self.authorization.renew():
                 raise
-        return await self._exchange(url, request)
+        return await self._exchange(url, request, timeout_s)
 
-    async def _exchange(self, url: URL, request: HttpRequest) -> TimedBody:
+    async def _exchange(self, url: URL, request: HttpRequest, timeout_s: float | None) -> TimedBody:
         sent_at = self._clock.now()
-        timeout_s = self._connection.request_timeout_s + request.extra_timeout_s
+        if timeout_s is None:
+            timeout_s = self._connection.request_timeout_s + request.extra_timeout_s
         try:
             async with asyncio.timeout(timeout_s):
                 body = await self._send_once(url, request, timeout_s)
@@ -219,13 +269,21 @@ class Transport:
         return TimedBody(body, sent_at, self._clock.now())
 
     async def _send_once(self, url: URL, request: HttpRequest, timeout_s: float) -> bytes:
+        context = await self._trust.context_for(url)
+        self._require_lead(request, timeout_s)  # the last step before the request is sent
+        async with self._request(url, request, context) as response:
+            # Before anything is decoded, so that no text from a response contains a secret.
+            body = self.authorization.mask.masked(await _bounded(response, request))
+            return self._checked(url, request, response, body)
+
+    def _request(
+        self, url: URL, request: HttpRequest, context: ssl.SSLContext | bool
+    ) -> AbstractAsyncContextManager[aiohttp.ClientResponse]:
         assert self._session is not None, "use the transport as a context manager"
         headers = {"X-Opaque-Id": self.opaque_id, **self.authorization.headers}
         if request.body:
             headers["Content-Type"] = "application/json"
-        context = await self._trust.context_for(url)
-        self._require_lead(request, timeout_s)  # the last step before the request is sent
-        async with self._session.request(
+        return self._session.request(
             request.method,
             _address(url, request),
             data=request.body or None,
@@ -233,10 +291,7 @@ class Transport:
             allow_redirects=False,  # they would carry the credentials elsewhere
             ssl=context,
             timeout=aiohttp.ClientTimeout(total=None, sock_connect=MAX_CONNECT_S),
-        ) as response:
-            # Before anything is decoded, so that no text from a response contains a secret.
-            body = self.authorization.mask.masked(await _bounded(response, request))
-            return self._checked(url, request, response, body)
+        )
 
     def _require_lead(self, request: HttpRequest, timeout_s: float) -> None:
         """

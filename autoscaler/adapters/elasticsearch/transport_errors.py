@@ -10,6 +10,7 @@ import aiohttp
 from autoscaler.adapters.elasticsearch.errors import (
     ConnectionBroken,
     GatewayError,
+    HostTimedOut,
     MalformedResponse,
     NotElasticsearch,
     TimedOut,
@@ -58,6 +59,8 @@ def while_collecting(error: TimedOut | GatewayError) -> TransportError:
     slow = "the cluster takes longer to collect the statistics"
     explained: TimedOut | GatewayError
     match error:
+        case HostTimedOut():
+            return error
         case GatewayError(status=504):
             explained = GatewayError(
                 f"{error}; {slow} than the proxy waits, so raise the time-out of the proxy, "
