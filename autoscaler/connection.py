@@ -17,6 +17,10 @@ from msgspec import Struct
 
 from autoscaler.files import FileTooLarge, open_regular, read_regular
 
+MIN_TOKEN_CHARACTERS = 16
+"""The size limit of the server's token. 16 random characters cannot be found by trying; a shorter
+one is usually a word."""
+
 MAX_SECRET_BYTES = 65_536
 """The size limit of a file with a secret, in bytes. Tokens have a few kilobytes at most, so a
 larger file was named by mistake."""
@@ -157,6 +161,21 @@ def secret_of(given: str | Path, *, ascii_only: bool = True) -> str:
     return text
 
 
+def token_of(given: Bearer) -> str:
+    """The token that requests to the daemon must carry.
+
+    Raises:
+        ValueError: its file cannot be read, or it is too short.
+    """
+    token = secret_of(given.token)
+    if len(token) < MIN_TOKEN_CHARACTERS:
+        raise ValueError(
+            f"the token must have at least {MIN_TOKEN_CHARACTERS} characters; "
+            "`openssl rand -hex 32` makes one"
+        )
+    return token
+
+
 def _content(path: Path) -> str:
     try:
         return read_regular(path, MAX_SECRET_BYTES).decode()
@@ -192,6 +211,11 @@ def exposures(connection: Connection) -> Iterator[str]:
                 f"{name} is sent to {host} without encryption, so everyone on the network between "
                 "can read it; use an address that begins with https://"
             )
+    yield from file_exposures(name, secret)
+
+
+def file_exposures(name: str, secret: str | Path) -> Iterator[str]:
+    """A sentence if every user of the machine can read the file of a secret."""
     if isinstance(secret, Path) and _is_readable_by_all(secret):
         yield (
             f"{name} in {secret} can be read by every user of this machine; "

@@ -2,6 +2,7 @@
 
 import asyncio
 import signal
+import socket
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import NamedTuple
@@ -10,12 +11,12 @@ import structlog
 from prometheus_client import CollectorRegistry
 
 from autoscaler import __version__
-from autoscaler.adapters.admin_http import AdminServer
+from autoscaler.adapters.admin_http import AdminServer, Guard, Token
 from autoscaler.adapters.clock import HostClock, wait_for_any
 from autoscaler.adapters.prometheus import DaemonMetrics
 from autoscaler.cluster_controller import ClusterController
 from autoscaler.config import Config, ConfigError, what_needs_restart
-from autoscaler.connection import exposures
+from autoscaler.connection import exposures, file_exposures
 from autoscaler.ports import Clock, Recorder
 
 STOP_TIMEOUT_S = 2.5
@@ -87,12 +88,23 @@ class Daemon:
         registry = CollectorRegistry()
         registry.register(self._cluster.metrics)
         self._metrics.register(registry)
+        self._token = Token(config.server.token)
         self.server = AdminServer(
             registry,
             self._cluster.pages,
             host=config.server.host,
             port=config.server.port,
             version=__version__,
+            guard=Guard(
+                self._token,
+                open_reads=config.server.open_reads,
+                allowed_hosts=(
+                    *config.server.allowed_hosts,
+                    config.server.host,
+                    socket.gethostname(),
+                ),
+            ),
+            on_refused=self._metrics.http_refused,
         )
 
     async def run(self) -> None:
@@ -116,7 +128,7 @@ class Daemon:
                 rules=len(self._config.rules),
             )
             self._warn_of_former_names(self._config.warnings)
-            for exposure in exposures(self._config.connection):
+            for exposure in _exposures(self._config):
                 self._log.warning("credentials.exposed", message=exposure)
             self.started.set()
             await self._run_until_stopped()
@@ -177,6 +189,7 @@ class Daemon:
                 if found == before:
                     break
                 self._cluster.renew_credentials()
+            self._token.renew()
             self._reload_now.clear()  # all signals so far
             if isinstance(found, Config):
                 self._accept(found, requested=requested)
@@ -220,6 +233,7 @@ class Daemon:
         self._metrics.config_accepted(config.fingerprint, config.polling.interval_s)
         self._config = config
         self._cluster.apply(config)
+        self._token.replace(config.server.token)
         self._log.info(
             "config.reloaded",
             message=f"configuration reloaded{_except(self._config_at_start, config)}",
@@ -232,6 +246,13 @@ class Daemon:
             if warning not in self._former_names_warned:
                 self._former_names_warned.add(warning)
                 self._log.warning("config.deprecated", message=warning)
+
+
+def _exposures(config: Config) -> Iterator[str]:
+    """A sentence for each way in which others may read a secret."""
+    yield from exposures(config.connection)
+    if config.server.token is not None:
+        yield from file_exposures("the token of the server", config.server.token.token)
 
 
 def _except(at_start: Config, config: Config) -> str:

@@ -21,11 +21,12 @@ from autoscaler.config import (
     Server,
     json_schema,
     load,
+    read_server,
     what_needs_restart,
 )
 from autoscaler.config.document import ConfigDocument
 from autoscaler.config.durations import format_duration, parse_duration
-from autoscaler.connection import ApiKey, Basic, Connection
+from autoscaler.connection import ApiKey, Basic, Bearer, Connection
 from autoscaler.core.next_poll import Polling
 from autoscaler.core.selection import Rule
 from autoscaler.core.slo.policy import SloPolicy
@@ -243,7 +244,8 @@ class TestProblems:
              'such as "30s", "5m" or "1h30m", not 10')),
             ("poll_interval = '1h'", "poll_interval: must be between 1s and 10m, not 1h"),
             ("rules = 3", "rules: must be a list, not 3"),
-            ("server = 'x'", "server: must be a table, not 'x'; its keys are host and port"),
+            ("server = 'x'", ("server: must be a table; its keys are host, port, token, "
+             "token_file, open_reads and allowed_hosts")),
             ("[server]\nport = 'x'", "server.port: must be an integer, not 'x'"),
             ("[server]\nport = 70000",
              "server.port: must be less than or equal to 65535, not 70000"),
@@ -659,6 +661,50 @@ class TestTheEnvironment:
         monkeypatch.setenv("AUTOSCALER_POLL_INTERVAL", "5s")
         monkeypatch.setenv("POLL_INTERVAL", "5s")
         assert load(write(REACHABLE), {}).polling.interval_s == 10.0
+
+
+class TestServer:
+    TOKEN = "0123456789abcdef"
+
+    def test_a_token_in_a_file_is_read_later(self, write, tmp_path):
+        (tmp_path / "token").write_text(f"{self.TOKEN}\n")
+        config = load(write(f"[server]\ntoken_file = 'token'\n{REACHABLE}"), {})
+        assert config.server.token == Bearer(tmp_path / "token")
+
+    def test_a_token_in_the_environment(self, write):
+        config = load(write(REACHABLE), {"AUTOSCALER_SERVER__TOKEN": self.TOKEN})
+        assert config.server.token == Bearer(self.TOKEN)
+        assert self.TOKEN not in repr(config)
+
+    def test_it_changes_neither_the_fingerprint_nor_requires_a_restart(self, write):
+        without = load(write(REACHABLE), {})
+        with_token = load(write(REACHABLE), {"AUTOSCALER_SERVER__TOKEN": self.TOKEN})
+        assert without.fingerprint == with_token.fingerprint
+        assert without != with_token
+        assert what_needs_restart(without, with_token) == ()
+
+    @pytest.mark.parametrize(
+        ("text", "problem"),
+        [
+            ("token = '0123456789abcde'", ("token: the token must have at least 16 characters; "
+             "`openssl rand -hex 32` makes one")),
+            ("token_file = 'gone'", "token_file: gone cannot be read: No such file or directory"),
+            ("token = '0123456789abcdef'\ntoken_file = 'config.toml'",
+             "token_file: token is set as well; keep one of the two"),
+            ("open_reads = false", "open_reads: must be true without a token; set token_file"),
+        ],
+    )  # fmt: skip
+    def test_problems(self, write, text, problem):
+        found = problems(write(f"[server]\n{text}\n{REACHABLE}"))
+        assert found[0] == f"config.toml: server.{problem}"
+
+    def test_names_of_the_server(self, write):
+        text = f"[server]\nallowed_hosts = 'a, *.b.example'\n{REACHABLE}"
+        assert load(write(text), {}).server.allowed_hosts == ("a", "*.b.example")
+
+    def test_it_can_be_read_although_the_rest_is_invalid(self, write, tmp_path):
+        path = write(f"frobnicate = 1\n[server]\ntoken_file = 'token'\n{REACHABLE}")
+        assert read_server(path, {}).token == Bearer(tmp_path / "token")
 
 
 class TestSecrets:

@@ -448,3 +448,43 @@ async def test_every_kind_of_credentials_is_sent(tmp_path, credentials):
         message = await setup.until_logged("cluster.problem")
         assert "401" in message
         assert "missing authentication credentials" not in message
+
+
+class TestToken:
+    """A deployment that the daemon has not stopped: 404 shows that the token is right."""
+
+    async def resume(self, setup, token):
+        headers = {"Authorization": f"Bearer {token}"}
+        url = f"http://127.0.0.1:{setup.daemon.server.port}/resume/e5"
+        async with aiohttp.request("POST", url, headers=headers) as response:
+            return response.status
+
+    async def test_a_replaced_one_is_used_without_a_restart(self, tmp_path):
+        path = tmp_path / "token"
+        path.write_text("the-first-token-of-it")
+        path.chmod(0o604)
+        variables = {"AUTOSCALER_SERVER__TOKEN_FILE": str(path)}
+        async with running(tmp_path, **variables) as setup:
+            assert await self.resume(setup, "the-first-token-of-it") == 404
+            path.write_text("the-other-token-of-it")
+            assert await self.resume(setup, "the-other-token-of-it") == 401
+            await setup.clock.advance(composition.RELOAD_INTERVAL_S)
+            assert await self.resume(setup, "the-other-token-of-it") == 404
+            assert await self.resume(setup, "the-first-token-of-it") == 401
+            assert "can be read by every user" in setup.messages("credentials.exposed")[0]
+            _, metrics = await setup.get("/metrics")
+        assert 'autoscaler_http_refused_total{reason="token"} 2.0' in metrics
+        assert len(setup.messages("http.refused")) == 1
+
+    async def test_without_one_no_change_is_accepted(self, tmp_path):
+        async with running(tmp_path) as setup:
+            assert await self.resume(setup, "") == 403
+
+    async def test_names_of_this_machine_and_of_the_configuration(self, tmp_path):
+        variables = {"AUTOSCALER_SERVER__ALLOWED_HOSTS": "scaler.example"}
+        async with running(tmp_path, **variables) as setup, aiohttp.ClientSession() as session:
+            url = f"http://127.0.0.1:{setup.daemon.server.port}/healthz"
+            hosts = (socket.gethostname(), "scaler.example", "other.example")
+            for host, status in zip(hosts, (200, 200, 421), strict=True):
+                async with session.get(url, headers={"Host": host}) as response:
+                    assert response.status == status

@@ -420,13 +420,13 @@ class TestTheCommand:
     ],
 )
 def test_the_address_of_a_daemon_on_its_own_machine(host, url):
-    assert address_of(Server(host=host, port=9464)) == url
+    assert address_of(Server(host=host, port=9464)).url == url
 
 
 def test_the_default_address(tmp_path):
     path = tmp_path / "config.toml"
     path.write_text(CONFIG.replace('host = "0.0.0.0"\nport = {port}\n', ""))
-    assert address_of(load(path, {}).server) == DEFAULT_URL
+    assert address_of(load(path, {}).server).url == DEFAULT_URL
 
 
 def test_the_port_is_unknown_if_the_daemon_takes_any_free_one():

@@ -20,6 +20,7 @@ from autoscaler.text import printable
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from autoscaler.adapters.admin_http.client import DaemonAddress
     from autoscaler.config import Config
 
 Response = TypeVar("Response")
@@ -114,11 +115,11 @@ def warn_of_daemon(config: "Config", consequence: str) -> None:
     from autoscaler.operate.session import daemon_answers
 
     try:
-        url = address_of(config.server)
+        daemon = address_of(config.server)
     except InputError:
         return  # any free port, so that the address is not known
-    if run_async(daemon_answers(url)):
-        warn(f"a daemon responds at {url}; {consequence}")
+    if run_async(daemon_answers(daemon)):
+        warn(f"a daemon responds at {daemon.url}; {consequence}")
 
 
 @contextmanager
@@ -203,37 +204,42 @@ def read_config(path: Path | None) -> "Config":
 
 
 def ask_daemon(
-    url: str | None, path: Path | None, request: Callable[[str], Coroutine[Any, Any, Response]]
+    url: str | None,
+    path: Path | None,
+    request: Callable[["DaemonAddress"], Coroutine[Any, Any, Response]],
 ) -> Response:
-    """Send a request to the daemon at `url`, or else at the address of the configuration.
+    """Send a request to the daemon at `url`, or else at the address of the configuration, with the
+    token of the configuration.
 
     A configuration with errors is no obstacle: the daemon runs with the last valid one. If no
     daemon responds, the errors are reported.
     """
-    from autoscaler.config import ConfigError, server_of
-    from autoscaler.explain import DEFAULT_URL, AdminRequestFailed, address_of
+    from autoscaler.config import ConfigError, read_server
+    from autoscaler.explain import DEFAULT_URL, AdminRequestFailed, DaemonAddress, address_of
 
-    if url is not None:
-        return run_async(request(url))
+    default = DaemonAddress(url or DEFAULT_URL)
     if not is_configured(path):
-        return run_async(request(DEFAULT_URL))
+        return run_async(request(default))
+    if url is not None:
+        server = read_server(path, os.environ)
+        return run_async(request(default if server is None else address_of(server, url)))
     try:
-        address = address_of(load_config(path).server)
+        daemon = address_of(load_config(path).server)
     except ConfigError as error:
-        server = server_of(path, os.environ)
+        server = read_server(path, os.environ)
         try:
-            address = DEFAULT_URL if server is None else address_of(server)
-            response = run_async(request(address))
+            daemon = default if server is None else address_of(server)
+            response = run_async(request(daemon))
         except (AdminRequestFailed, InputError) as failure:
             raise error from failure
         count = len(error.problems)
         problems = "a problem" if count == 1 else f"{count} problems"
         warn(
             f"the configuration has {problems}, which `autoscaler check` lists; "
-            f"the daemon at {address} runs with an earlier one"
+            f"the daemon at {daemon.url} runs with an earlier one"
         )
         return response
-    return run_async(request(address))
+    return run_async(request(daemon))
 
 
 def is_configured(path: Path | None) -> bool:

@@ -7,6 +7,7 @@ policies         the known policies, built-in and installed
 fields           the types of keys, with their ranges
 document         every key: type, default, range
 connection       [elasticsearch] -> a connection
+server           [server] -> the address of the daemon's server, and its token
 policy_settings  scaling tables -> a policy
 mode_settings    control mode, scale to zero, release
 limits           burst maximum, schedules
@@ -22,7 +23,7 @@ loader           file and environment -> document -> resolved values
 """
 
 from autoscaler.config.document import json_schema
-from autoscaler.config.loader import CONFIG_VARIABLE, load, server_of
+from autoscaler.config.loader import CONFIG_VARIABLE, load, read_server
 from autoscaler.config.messages import ConfigError
 from autoscaler.config.values import (
     Config,
@@ -39,6 +40,6 @@ __all__ = [
     "Server",
     "json_schema",
     "load",
-    "server_of",
+    "read_server",
     "what_needs_restart",
 ]

@@ -100,10 +100,23 @@ class ElasticsearchTable(_Table):
 
 
 class ServerTable(_Table):
-    """The address of /metrics, /healthz, /readyz, /decisions and /resume."""
+    """The address of /metrics, /healthz, /readyz, /decisions and /resume, and who may use them."""
 
     host: Line = Field(default="127.0.0.1", description="Address to listen on.")
     port: int = Field(default=9464, ge=0, le=65535, description="Port to listen on; 0: any free.")
+    token: SecretStr | None = Field(
+        default=None, description="Token that requests for changes must carry. Prefer token_file."
+    )
+    token_file: Line | None = Field(default=None, description="File that contains the token.")
+    open_reads: bool = Field(
+        default=True,
+        description="Answer reads without the token. The probes never need it.",
+    )
+    allowed_hosts: Patterns | None = Field(
+        default=None,
+        description="Names under which clients reach the server, beside localhost, this host's own "
+        "name and every IP address.",
+    )
 
 
 class LoggingTable(_Table):

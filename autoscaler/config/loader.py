@@ -27,6 +27,7 @@ from autoscaler.config.messages import (
 )
 from autoscaler.config.polling import polling_of
 from autoscaler.config.resolver import Resolver
+from autoscaler.config.server import server_of
 from autoscaler.config.toml_file import TomlFile, read_toml
 from autoscaler.config.toml_lines import TomlLines
 from autoscaler.config.validation import validate
@@ -70,8 +71,8 @@ def load(path: Path | None, environ: Mapping[str, str]) -> Config:
     return config
 
 
-def server_of(path: Path | None, environ: Mapping[str, str]) -> Server | None:
-    """The address in [server], also if other parts of the file are invalid; None: not readable.
+def read_server(path: Path | None, environ: Mapping[str, str]) -> Server | None:
+    """[server] alone, also if other parts of the file are invalid; None: not readable.
 
     For commands that only talk to a running daemon, which may run with an older configuration.
     """
@@ -79,7 +80,7 @@ def server_of(path: Path | None, environ: Mapping[str, str]) -> Server | None:
         table = ServerTable.model_validate(read(path, environ).tables.get("server", {}))
     except (ConfigError, ValueError):
         return None
-    return Server(host=table.host, port=table.port)
+    return server_of(table, path.parent if path else Path())
 
 
 class Written(Struct, frozen=True, kw_only=True):

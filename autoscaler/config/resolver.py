@@ -5,7 +5,7 @@ from functools import partial
 from pathlib import Path
 
 from autoscaler.config.connection import connection_of, connection_problems
-from autoscaler.config.document import ElasticsearchTable, ScalingTable
+from autoscaler.config.document import ElasticsearchTable, ScalingTable, ServerTable
 from autoscaler.config.limits import out_of_bounds
 from autoscaler.config.messages import KeyPath, Problems
 from autoscaler.config.mode_settings import conflicts
@@ -13,6 +13,7 @@ from autoscaler.config.policies import Registry
 from autoscaler.config.policy_settings import check_table, check_use, inherit, policy_for
 from autoscaler.config.polling import polling_of, polling_problems
 from autoscaler.config.rules import build_rule
+from autoscaler.config.server import server_of, server_problems
 from autoscaler.config.validation import Validated
 from autoscaler.config.values import Config, Logging, Server
 from autoscaler.connection import Connection
@@ -45,7 +46,7 @@ class Resolver:
             connection=self._connection(document.elasticsearch),
             polling=self._polling(),
             dry_run=document.dry_run,
-            server=Server(host=document.server.host, port=document.server.port),
+            server=self._server(document.server),
             logging=Logging(style=document.logging.format, level=document.logging.level),
             rules=self._rules(),
             state_file=self._state_file(document.state_file),
@@ -71,6 +72,12 @@ class Resolver:
         for key, problem in connection_problems(table, connection):
             self._add_problem(("elasticsearch", key) if key else ("elasticsearch",), problem)
         return connection
+
+    def _server(self, table: ServerTable) -> Server:
+        server = server_of(table, self._directory)
+        for key, problem in server_problems(table, server):
+            self._add_problem(("server", key), problem)
+        return server
 
     def _polling(self) -> Polling:
         for key, problem in polling_problems(self._document):

@@ -7,17 +7,20 @@ from typing import Any
 import msgspec
 from msgspec import Struct, structs
 
-from autoscaler.connection import Connection
+from autoscaler.connection import Bearer, Connection
 from autoscaler.core.next_poll import Polling
 from autoscaler.core.policies import InstalledPolicy
 from autoscaler.core.selection import Rule
 
 
 class Server(Struct, frozen=True, kw_only=True):
-    """The address of the daemon's HTTP server."""
+    """The address of the daemon's HTTP server, and who may use it."""
 
     host: str
     port: int  # 0: any free port
+    token: Bearer | None = None  # of requests for changes; None: no change is accepted
+    open_reads: bool = True  # whether reads need no token
+    allowed_hosts: tuple[str, ...] = ()  # glob patterns of names, such as *.example.com
 
 
 class Logging(Struct, frozen=True, kw_only=True):
@@ -51,11 +54,15 @@ class Config(Struct, frozen=True, kw_only=True):
             self.connection.cloud_id,
             self.connection.username,
             self.connection.request_timeout_s,
-            *(self.polling, self.dry_run, self.server, self.logging),
+            *(self.polling, self.dry_run, _without_token(self.server), self.logging),
             str(self.state_file),
             [(rule.policy.name, _shown(rule)) for rule in self.rules],
         )
         return hashlib.sha256(msgspec.json.encode(shown)).hexdigest()[:16]
+
+
+def _without_token(server: Server) -> Server:
+    return structs.replace(server, token=None)
 
 
 def _shown(rule: Rule) -> Any:
@@ -68,12 +75,12 @@ def _shown(rule: Rule) -> Any:
 def what_needs_restart(old: Config, new: Config) -> tuple[str, ...]:
     """The settings that differ and take effect at the next start only, by name in the file."""
     pairs = {
-        # New credentials take effect at once.
+        # New credentials and a new token take effect at once.
         "[elasticsearch]": (
             structs.replace(old.connection, auth=None),
             structs.replace(new.connection, auth=None),
         ),
-        "[server]": (old.server, new.server),
+        "[server]": (_without_token(old.server), _without_token(new.server)),
         "[logging]": (old.logging, new.logging),
         "state_file": (old.state_file, new.state_file),
     }

@@ -4,8 +4,17 @@ client  requests the daemon's /decisions over HTTP
 render  prints the response
 """
 
-from autoscaler.adapters.admin_http.client import DEFAULT_URL, AdminRequestFailed
+from autoscaler.adapters.admin_http.client import DEFAULT_URL, AdminRequestFailed, DaemonAddress
 from autoscaler.explain.client import Reply, address_of, fetch, pretty
 from autoscaler.explain.render import render
 
-__all__ = ["DEFAULT_URL", "AdminRequestFailed", "Reply", "address_of", "fetch", "pretty", "render"]
+__all__ = [
+    "DEFAULT_URL",
+    "AdminRequestFailed",
+    "DaemonAddress",
+    "Reply",
+    "address_of",
+    "fetch",
+    "pretty",
+    "render",
+]

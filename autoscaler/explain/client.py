@@ -5,10 +5,17 @@ from urllib.parse import quote
 
 import msgspec
 
-from autoscaler.adapters.admin_http.client import URL_HINT, AdminRequestFailed, send
+from autoscaler.adapters.admin_http.client import (
+    URL_HINT,
+    AdminRequestFailed,
+    DaemonAddress,
+    refusal_of,
+    send,
+)
 from autoscaler.config import Server
+from autoscaler.connection import token_of
 from autoscaler.errors import InputError
-from autoscaler.wire.decision_views import AdminError, DeploymentResponse, DeploymentsResponse
+from autoscaler.wire.decision_views import DeploymentResponse, DeploymentsResponse
 
 _LOOPBACK = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104
 """The loopback address that reaches a server listening on all addresses."""
@@ -21,12 +28,25 @@ class Reply(NamedTuple):
     body: bytes
 
 
-def address_of(server: Server) -> str:
-    """The URL of a daemon with this configuration, as seen from its own machine.
+def address_of(server: Server, url: str | None = None) -> DaemonAddress:
+    """A daemon with this configuration, as seen from its own machine, and its token.
+
+    Args:
+        url: another address of it.
 
     Raises:
         InputError: it listens on any free port, so that the port is not known.
     """
+    token, no_token = "", ""
+    if server.token is not None:
+        try:
+            token = token_of(server.token)
+        except ValueError as error:
+            no_token = str(error)
+    return DaemonAddress(url or _url_of(server), token, no_token)
+
+
+def _url_of(server: Server) -> str:
     if server.port == 0:
         raise InputError(
             "server.port is 0, so the daemon has taken any free port; "
@@ -36,25 +56,25 @@ def address_of(server: Server) -> str:
     return f"http://{f'[{host}]' if ':' in host else host}:{server.port}"
 
 
-async def fetch(url: str, deployment_id: str | None = None) -> Reply:
-    """Request one deployment, or all, from the daemon at `url`.
+async def fetch(daemon: DaemonAddress, deployment_id: str | None = None) -> Reply:
+    """Request one deployment, or all, from the daemon.
 
     Raises:
         AdminRequestFailed: no daemon responds, or it does not know the deployment, or has not
             observed the cluster yet.
     """
     path = "/decisions" if deployment_id is None else f"/decisions/{quote(deployment_id, safe='')}"
-    status, body = await send("GET", url, path)
+    status, body = await send("GET", daemon, path)
     try:
         if status != 200:
-            raise AdminRequestFailed(msgspec.json.decode(body, type=AdminError).error)
+            raise refusal_of(daemon, status, body)
         kind: type[DeploymentsResponse | DeploymentResponse] = (
             DeploymentsResponse if deployment_id is None else DeploymentResponse
         )
         return Reply(msgspec.json.decode(body, type=kind), body)
     except msgspec.DecodeError as error:
         raise AdminRequestFailed(
-            f"unexpected response from {url}: {status} to GET {path}; {URL_HINT}"
+            f"unexpected response from {daemon.url}: {status} to GET {path}; {URL_HINT}"
         ) from error
 
 

@@ -4,35 +4,42 @@ from urllib.parse import quote
 
 import msgspec
 
-from autoscaler.adapters.admin_http.client import URL_HINT, AdminRequestFailed, send
+from autoscaler.adapters.admin_http.client import (
+    URL_HINT,
+    AdminRequestFailed,
+    DaemonAddress,
+    refusal_of,
+    send,
+)
 from autoscaler.adapters.admin_http.resume import ResumeAccepted
-from autoscaler.wire.decision_views import AdminError, DeploymentResponse, ManagedView
+from autoscaler.wire.decision_views import DeploymentResponse, ManagedView
 
 
-async def resume(url: str, deployment_id: str) -> str:
-    """Send the request to the daemon at `url`, and return its message, with the refusal of the last
-    start, if it was refused.
+async def resume(daemon: DaemonAddress, deployment_id: str) -> str:
+    """Send the request to the daemon, and return its message, with the refusal of the last start,
+    if it was refused.
 
     Raises:
-        AdminRequestFailed: no daemon responds, or it refuses: the deployment is not stopped.
+        AdminRequestFailed: no daemon responds, or it refuses: the deployment is not stopped,
+            or the token is not that of the daemon.
     """
     path = f"/resume/{quote(deployment_id, safe='')}"
-    status, body = await send("POST", url, path)
+    status, body = await send("POST", daemon, path)
     try:
         if status != 202:
-            raise AdminRequestFailed(msgspec.json.decode(body, type=AdminError).error)
+            raise refusal_of(daemon, status, body)
         message = msgspec.json.decode(body, type=ResumeAccepted).message
     except msgspec.DecodeError as error:
         raise AdminRequestFailed(
-            f"unexpected response from {url}: {status} to POST {path}; {URL_HINT}"
+            f"unexpected response from {daemon.url}: {status} to POST {path}; {URL_HINT}"
         ) from error
-    return message + await _last_refusal(url, deployment_id)
+    return message + await _last_refusal(daemon, deployment_id)
 
 
-async def _last_refusal(url: str, deployment_id: str) -> str:
+async def _last_refusal(daemon: DaemonAddress, deployment_id: str) -> str:
     """Why the last start was refused; empty if it was not, or if the daemon does not report it."""
     try:
-        status, body = await send("GET", url, f"/decisions/{quote(deployment_id, safe='')}")
+        status, body = await send("GET", daemon, f"/decisions/{quote(deployment_id, safe='')}")
         found = msgspec.json.decode(body, type=DeploymentResponse).deployment
     except (AdminRequestFailed, msgspec.DecodeError):
         return ""

@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager
 import msgspec
 from msgspec import Struct
 
-from autoscaler.adapters.admin_http.client import AdminRequestFailed, send
+from autoscaler.adapters.admin_http.client import AdminRequestFailed, DaemonAddress, send
 from autoscaler.adapters.elasticsearch.api import ElasticsearchApi
 from autoscaler.adapters.elasticsearch.error_mapping import outcome_kind_of
 from autoscaler.adapters.elasticsearch.errors import (
@@ -51,10 +51,10 @@ def outcome_unknown(error: ElasticsearchError) -> bool:
     return uncertain(outcome_kind_of(error))
 
 
-async def daemon_answers(url: str) -> bool:
+async def daemon_answers(daemon: DaemonAddress) -> bool:
     """Whether a daemon responds at this address. Another program does not count."""
     try:
-        _, body = await send("GET", url, "/decisions?deployment=", timeout_s=DAEMON_TIMEOUT_S)
+        _, body = await send("GET", daemon, "/decisions?deployment=", timeout_s=DAEMON_TIMEOUT_S)
         return bool(msgspec.json.decode(body, type=_AnyResponse).autoscaler)
     except (AdminRequestFailed, msgspec.DecodeError):
         return False

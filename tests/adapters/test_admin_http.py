@@ -13,12 +13,18 @@ from autoscaler.adapters.admin_http import (
     CannotListen,
     ClusterPages,
     DecisionRecorder,
+    Guard,
     Health,
+    Token,
 )
+from autoscaler.connection import Bearer
 from autoscaler.core.decision import OutcomeKind, Unmanaged
 from autoscaler.ports import FailureKind, ObservationFailed
 from tests.adapters.recorded import cycle, decision, outcome, steady
 from tests.fakes import FakeClock
+
+TOKEN = "0123456789abcdef"
+AUTHORIZATION = {"Authorization": f"Bearer {TOKEN}"}
 
 
 @pytest.fixture
@@ -64,8 +70,9 @@ async def send(registry, health, decisions, stopped):
         host="127.0.0.1",
         port=0,
         version="1.2.3",
+        guard=Guard(Token(Bearer(TOKEN))),
     )
-    async with server, aiohttp.ClientSession() as session:
+    async with server, aiohttp.ClientSession(headers=AUTHORIZATION) as session:
         yield send
 
 
@@ -334,9 +341,10 @@ class TestResume:
             host="127.0.0.1",
             port=0,
             version="1",
+            guard=Guard(Token(Bearer(TOKEN))),
         )
         with structlog.testing.capture_logs() as lines:
-            async with server, aiohttp.ClientSession() as session:
+            async with server, aiohttp.ClientSession(headers=AUTHORIZATION) as session:
                 for _ in range(2):
                     url = f"http://127.0.0.1:{server.port}/wake/elser"
                     async with session.post(url) as response:
@@ -347,9 +355,14 @@ class TestResume:
 
     async def test_without_a_state_file_nothing_is_stopped(self, registry, health, decisions):
         server = AdminServer(
-            registry, ClusterPages(health, decisions), host="127.0.0.1", port=0, version="1"
+            registry,
+            ClusterPages(health, decisions),
+            host="127.0.0.1",
+            port=0,
+            version="1",
+            guard=Guard(Token(Bearer(TOKEN))),
         )
-        async with server, aiohttp.ClientSession() as session:
+        async with server, aiohttp.ClientSession(headers=AUTHORIZATION) as session:
             url = f"http://127.0.0.1:{server.port}/resume/elser"
             async with session.post(url) as response:
                 assert response.status == 404

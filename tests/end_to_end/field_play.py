@@ -18,7 +18,7 @@ from autoscaler.config import load
 from autoscaler.core.decision import Outcome, OutcomeKind, Plan
 from autoscaler.core.values import Observation
 from autoscaler.daemon import Daemon
-from autoscaler.explain import AdminRequestFailed, Reply, fetch, render
+from autoscaler.explain import AdminRequestFailed, DaemonAddress, Reply, fetch, render
 from autoscaler.ports import CycleTimes, ObservationFailed
 from tests.end_to_end.field_cluster import (
     FieldCluster,
@@ -40,6 +40,7 @@ state_file = "stopped.msgpack"
 hosts = ["{url}"]
 [server]
 port = 0
+token = "0123456789abcdef"
 {rule}
 """
 
@@ -138,14 +139,16 @@ class Session:
                     self.played.pages.setdefault(path, []).append(page)
 
     async def request_resume(self, deployment_id: str) -> int:
-        async with aiohttp.request("POST", f"{self.url}/resume/{deployment_id}") as response:
+        token = {"Authorization": "Bearer 0123456789abcdef"}
+        url = f"{self.url}/resume/{deployment_id}"
+        async with aiohttp.request("POST", url, headers=token) as response:
             return response.status
 
     async def explain(self) -> None:
         """Keep the output of `explain` for every deployment."""
         for id_ in ("", *self.played.shown):
             try:
-                text = _rendered(await fetch(self.url, id_ or None))
+                text = _rendered(await fetch(DaemonAddress(self.url), id_ or None))
             except AdminRequestFailed as failure:
                 text = str(failure)
             self.played.explained[id_] = text

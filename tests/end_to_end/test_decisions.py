@@ -12,7 +12,7 @@ from autoscaler.simulation.scenario import (
     ScenarioModel,
     ScenarioNode,
 )
-from tests.end_to_end.explaining import entry_of, explained, url_of
+from tests.end_to_end.explaining import daemon_of, entry_of, explained
 from tests.end_to_end.world import STATS
 from tests.test_daemon import SCENARIO, running
 
@@ -39,7 +39,7 @@ async def entry_and_text(setup):
 async def test_a_daemon_that_has_just_started_reports_no_observation(tmp_path):
     async with running(tmp_path) as setup:
         with pytest.raises(AdminRequestFailed, match="the cluster has not been observed yet"):
-            await fetch(url_of(setup))
+            await fetch(daemon_of(setup))
 
 
 async def test_an_update_and_why_nothing_changed_afterwards(tmp_path):
@@ -63,13 +63,13 @@ async def test_an_update_and_why_nothing_changed_afterwards(tmp_path):
 async def test_all_deployments_and_why_one_is_not_managed(tmp_path):
     async with running(tmp_path, TWO) as setup:
         await setup.clock.advance(30.0)
-        response, _ = await fetch(url_of(setup))
+        response, _ = await fetch(daemon_of(setup))
         hidden, managed = response.deployments
         assert (hidden.deployment, hidden.reason) == (".hidden", "hidden")
         assert managed.deployment == "e5"
         expected = r"\.hiden: not found in the cluster; did you mean \.hidden\?"
         with pytest.raises(AdminRequestFailed, match=expected):
-            await fetch(url_of(setup), ".hiden")
+            await fetch(daemon_of(setup), ".hiden")
 
 
 async def test_a_refusal_is_reported_with_the_reason_of_the_cluster(tmp_path):
@@ -98,11 +98,11 @@ async def test_a_dry_run_is_reported(tmp_path):
 async def test_an_unreachable_cluster_is_reported_with_the_age_of_the_observation(tmp_path):
     async with running(tmp_path) as setup:
         await setup.clock.advance(30.0)
-        before, _ = await fetch(url_of(setup))
+        before, _ = await fetch(daemon_of(setup))
         assert before.failure == ""
         setup.emulator.emulation.faults.add(Fault(path=STATS, calls=None, status=503))
         await setup.clock.advance(100.0)
-        response, _ = await fetch(url_of(setup))
+        response, _ = await fetch(daemon_of(setup))
         assert response.age_s >= 90.0
         assert "503" in response.failure
         assert response.deployments == before.deployments

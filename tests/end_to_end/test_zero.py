@@ -6,8 +6,17 @@ import pytest
 from msgspec.structs import replace
 from prometheus_client import CollectorRegistry
 
-from autoscaler.adapters.admin_http import AdminServer, ClusterPages, DecisionRecorder, Health
+from autoscaler.adapters.admin_http import (
+    AdminServer,
+    ClusterPages,
+    DecisionRecorder,
+    Guard,
+    Health,
+    Token,
+)
+from autoscaler.adapters.admin_http.client import DaemonAddress
 from autoscaler.adapters.state_file import StateFile
+from autoscaler.connection import Bearer
 from autoscaler.core.decision import Mode, OutcomeKind, Stop
 from autoscaler.core.selection import OnExit, ScaleToZero, ZeroMethod
 from autoscaler.core.slo.policy import SloPolicy
@@ -222,9 +231,11 @@ async def test_resumed_by_a_request_to_the_daemon(stopped, version):
             host="127.0.0.1",
             port=0,
             version="1.2.3",
+            guard=Guard(Token(Bearer("0123456789abcdef"))),
         )
         async with server:
-            message = await world.clock.run(resume(f"http://127.0.0.1:{server.port}", "a"))
+            daemon = DaemonAddress(f"http://127.0.0.1:{server.port}", "0123456789abcdef")
+            message = await world.clock.run(resume(daemon, "a"))
         assert message.startswith("a")
         cycle = await world.cycle()
         assert cycle.decision("a").reason is Reason.RESUME

@@ -4,14 +4,28 @@ for `autoscaler explain`, /resume for `autoscaler resume`.
 health         whether the control loop runs, and how old its observations are
 decisions      the last cycle, as the response of /decisions
 resume         the JSON of /resume
+refusals       what is not answered: counted, and logged at a bounded rate
+responses      the headers of every response, and errors as JSON
+guard          which requests are answered: Host, Origin, token, body
+rendering      responses that take long to make, in a thread, one at a time
+connections    how many connections there are, and how long each may take
 cluster_pages  the pages of one cluster: /decisions and /resume
-server         the socket, the metrics and the probes
+server         the metrics and the probes, and all of the above
 client         requests to the server, for commands
 """
 
 from autoscaler.adapters.admin_http.cluster_pages import ClusterPages
 from autoscaler.adapters.admin_http.decisions import DecisionRecorder
+from autoscaler.adapters.admin_http.guard import Guard, Token
 from autoscaler.adapters.admin_http.health import Health
 from autoscaler.adapters.admin_http.server import AdminServer, CannotListen
 
-__all__ = ["AdminServer", "CannotListen", "ClusterPages", "DecisionRecorder", "Health"]
+__all__ = [
+    "AdminServer",
+    "CannotListen",
+    "ClusterPages",
+    "DecisionRecorder",
+    "Guard",
+    "Health",
+    "Token",
+]

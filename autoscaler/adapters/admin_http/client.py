@@ -1,11 +1,14 @@
 """Requests to the server of a running daemon."""
 
 import os
+from typing import NamedTuple
 
 import aiohttp
+import msgspec
 
 from autoscaler.core.units import duration_text
 from autoscaler.errors import UserError
+from autoscaler.wire.decision_views import AdminError
 
 DEFAULT_URL = "http://127.0.0.1:9464"
 """The address of a daemon with the default [server]."""
@@ -16,14 +19,25 @@ TIMEOUT_S = 10.0
 URL_HINT = "set --url to the address in [server]"
 
 
+class DaemonAddress(NamedTuple):
+    """Where a daemon is reached, and the token that it requires."""
+
+    url: str
+    token: str = ""
+    no_token: str = ""  # why the token of the configuration cannot be used
+
+    def __repr__(self) -> str:
+        return f"DaemonAddress({self.url!r}, ...)"
+
+
 class AdminRequestFailed(UserError):
     """The daemon cannot be reached, or rejects the request. The message states the remedy."""
 
 
 async def send(
-    method: str, url: str, path: str, *, timeout_s: float | None = None
+    method: str, daemon: DaemonAddress, path: str, *, timeout_s: float | None = None
 ) -> tuple[int, bytes]:
-    """Send a request to the daemon at `url`; return the status and the body of its response.
+    """Send a request to the daemon; return the status and the body of its response.
 
     Args:
         path: percent-encoded.
@@ -31,13 +45,15 @@ async def send(
     Raises:
         AdminRequestFailed: there is no response, or it is not HTTP.
     """
-    url = url.rstrip("/") if "://" in url else f"http://{url.rstrip('/')}"
+    url = daemon.url.rstrip("/")
+    url = url if "://" in daemon.url else f"http://{url}"
+    headers = {"Authorization": f"Bearer {daemon.token}"} if daemon.token else {}
     timeout_s = TIMEOUT_S if timeout_s is None else timeout_s
     timeout = aiohttp.ClientTimeout(total=timeout_s)
     try:
         async with (
-            aiohttp.ClientSession(timeout=timeout) as session,
-            session.request(method, url + path) as response,
+            aiohttp.ClientSession(timeout=timeout, headers=headers) as session,
+            session.request(method, url + path, allow_redirects=False) as response,
         ):
             return response.status, await response.read()
     except (aiohttp.InvalidURL, aiohttp.NonHttpUrlClientError) as error:
@@ -57,6 +73,18 @@ async def send(
         raise AdminRequestFailed(
             f"unexpected response from {url}: not HTTP ({error}); {URL_HINT}"
         ) from error
+
+
+def refusal_of(daemon: DaemonAddress, status: int, body: bytes) -> AdminRequestFailed:
+    """The error in a response.
+
+    Raises:
+        msgspec.DecodeError: the response is not that of a daemon.
+    """
+    error = msgspec.json.decode(body, type=AdminError).error
+    if status == 401 and daemon.no_token:
+        error = f"{error}; {daemon.no_token}"
+    return AdminRequestFailed(error)
 
 
 def _cause(error: aiohttp.ClientConnectorError) -> str:

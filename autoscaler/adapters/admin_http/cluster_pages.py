@@ -1,14 +1,11 @@
 """The pages of one cluster: its decisions, and requests to resume its deployments."""
 
-import asyncio
 from collections.abc import Callable
 from functools import partial
 from urllib.parse import quote
 
-import msgspec
 import structlog
 from aiohttp import web
-from msgspec import Struct
 
 from autoscaler.adapters.admin_http.decisions import (
     DecisionRecorder,
@@ -16,12 +13,22 @@ from autoscaler.adapters.admin_http.decisions import (
     NoSuchDeployment,
 )
 from autoscaler.adapters.admin_http.health import Health
+from autoscaler.adapters.admin_http.rendering import (
+    Rendered,
+    Renderer,
+    accepts_gzip,
+    joined,
+    response_of,
+)
+from autoscaler.adapters.admin_http.responses import error_response, json_body
 from autoscaler.adapters.admin_http.resume import ResumeAccepted
-from autoscaler.text import printable_json
 from autoscaler.wire.decision_views import AdminError, ResponseHeader
 
 Resume = Callable[[str], bool]
 """Requests the start of a stopped deployment; False: it is not stopped. Must return at once."""
+
+MAX_GLOB = 256
+"""The size limit of a glob pattern, in characters. Ids of deployments are shorter."""
 
 _OLD_RESUME_PATH = r"/wake/{deployment_id:[\s\S]+}"
 """The path of resume requests before it was renamed; works for one release."""
@@ -54,13 +61,19 @@ class ClusterPages:
         self._prefix = f"/clusters/{quote(cluster, safe='')}" if cluster else ""
         self._log = structlog.get_logger("autoscaler.http")
         self._old_path_logged = False
-        self._rendering = asyncio.Lock()
+        self._renderer = Renderer()
 
     def note_reload(self, failure: str) -> None:
         """Show why the configuration that was read again is not in effect; empty: it is."""
         self._decisions.reload_failure = failure
 
-    def routes(self) -> list[web.RouteDef]:
+    def routes(self, renderer: Renderer) -> list[web.RouteDef]:
+        """The paths and what serves them.
+
+        Args:
+            renderer: shared with the other pages of the server.
+        """
+        self._renderer = renderer
         # By default, a part of a path matches neither braces nor slashes, quoted or not, and a
         # full stop matches no line end.
         one = r"{deployment_id:[\s\S]+}"
@@ -74,34 +87,33 @@ class ClusterPages:
         return routes
 
     async def _list_decisions(self, request: web.Request) -> web.Response:
-        return await self._render(
-            partial(self._decisions.list_deployments, request.query.get("deployment", "*"))
-        )
+        glob = request.query.get("deployment", "*")
+        if len(glob) > MAX_GLOB:
+            error = f"deployment must have at most {MAX_GLOB} characters"
+            return error_response(400, error, self._version)
+        return await self._render(request, partial(self._decisions.list_deployments, glob))
 
     async def _get_decision(self, request: web.Request) -> web.Response:
-        return await self._render(
-            partial(self._decisions.get_deployment, request.match_info["deployment_id"])
-        )
+        deployment_id = request.match_info["deployment_id"]
+        return await self._render(request, partial(self._decisions.get_deployment, deployment_id))
 
-    async def _render(self, view: Callable[[], ResponseHeader]) -> web.Response:
-        # A thousand deployments are two megabytes; like metrics, in a thread, one at a time.
-        async with self._rendering:
-            status, body = await asyncio.to_thread(self._encoded, view)
-        response = web.Response(body=body, status=status, content_type="application/json")
-        response.enable_compression()
-        return response
+    async def _render(
+        self, request: web.Request, view: Callable[[], ResponseHeader]
+    ) -> web.Response:
+        compressed = accepts_gzip(request)
+        rendered = await self._renderer.render(
+            f"{request.path_qs} {compressed}", partial(self._rendered, view, compressed)
+        )
+        return response_of(rendered, "application/json", compressed=compressed)
 
     async def _resume_one(self, request: web.Request) -> web.Response:
         deployment_id = request.match_info["deployment_id"]
-        response: ResumeAccepted | AdminError
-        if self._resume(deployment_id):
-            message = f"{deployment_id}: will be resumed in the next cycle"
-            status, response = 202, ResumeAccepted(autoscaler=self._version, message=message)
-        else:
+        if not self._resume(deployment_id):
             error = f"{deployment_id}: not stopped; `autoscaler explain` lists stopped deployments"
-            status, response = 404, AdminError(autoscaler=self._version, error=error)
-        body = _json(response)
-        return web.Response(body=body, status=status, content_type="application/json")
+            return error_response(404, error, self._version)
+        message = f"{deployment_id}: will be resumed in the next cycle"
+        body = json_body(ResumeAccepted(autoscaler=self._version, message=message))
+        return web.Response(body=body, status=202, content_type="application/json")
 
     async def _resume_by_old_path(self, request: web.Request) -> web.Response:
         if not self._old_path_logged:
@@ -114,16 +126,16 @@ class ClusterPages:
         response.headers["Deprecation"] = "true"
         return response
 
+    def _rendered(self, view: Callable[[], ResponseHeader], compressed: bool) -> Rendered:
+        status, body = self._encoded(view)
+        return Rendered(status, joined([body], compressed=compressed))
+
     def _encoded(self, view: Callable[[], ResponseHeader]) -> tuple[int, bytes]:
         """Status and body."""
         try:
-            return 200, _json(view())
+            return 200, json_body(view())
         except NoObservationYet as reason:
             status, error = 503, AdminError(autoscaler=self._version, error=str(reason))
         except NoSuchDeployment as reason:
             status, error = 404, AdminError(autoscaler=self._version, error=str(reason))
-        return status, _json(error)
-
-
-def _json(response: Struct) -> bytes:
-    return printable_json(msgspec.json.encode(response).decode()).encode()
+        return status, json_body(error)

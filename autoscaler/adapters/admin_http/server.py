@@ -1,8 +1,7 @@
 """The daemon's own HTTP server."""
 
-import asyncio
 import os
-from collections.abc import Awaitable, Callable, Iterable, Iterator
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
 from typing import Self
 
 from aiohttp import hdrs, web
@@ -11,8 +10,21 @@ from prometheus_client.exposition import choose_encoder
 from prometheus_client.registry import Collector
 
 from autoscaler.adapters.admin_http.cluster_pages import ClusterPages
+from autoscaler.adapters.admin_http.connections import ClientConnection, Listener
+from autoscaler.adapters.admin_http.guard import Guard, Token
+from autoscaler.adapters.admin_http.refusals import OnRefused, Refusals
+from autoscaler.adapters.admin_http.rendering import (
+    Rendered,
+    Renderer,
+    accepts_gzip,
+    joined,
+    response_of,
+)
+from autoscaler.adapters.admin_http.responses import error_response
 from autoscaler.errors import UserError
 from autoscaler.text import printable
+
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 _OPENMETRICS_END = b"# EOF\n"
 
@@ -31,6 +43,16 @@ _INDEX = """autoscaler {version}
 """
 
 
+_HTTP_ERRORS: Mapping[int, str] = {
+    404: "no such path; GET / lists all",
+    405: "no such method for this path; the header Allow lists the others",
+}
+
+
+def _not_counted(_reason: str) -> None:
+    pass
+
+
 class CannotListen(UserError):
     """The address or port is not available. The message states what to change."""
 
@@ -39,6 +61,11 @@ class AdminServer:
     """Serves the metrics and the health of the daemon, and the pages of its cluster.
 
     An async context manager, or `start` and `stop`.
+
+    Args:
+        guard: by default, reads are open and changes are refused.
+        on_refused: counts the requests that are not answered, and the connections that are closed.
+        max_connections: by default, as many as leave enough descriptors to the daemon.
     """
 
     def __init__(
@@ -49,19 +76,26 @@ class AdminServer:
         host: str,
         port: int,
         version: str,
+        guard: Guard | None = None,
+        on_refused: OnRefused = _not_counted,
+        max_connections: int | None = None,
     ) -> None:
         self._registry = registry
         self._pages = pages
         self._host, self._port = host, port
         self._version = version
-        self._scraping = asyncio.Lock()
+        self._guard = guard or Guard(Token(None))
+        self._refusals = Refusals(on_refused)
+        self._max_connections = max_connections
+        self._renderer = Renderer()
         self._runner: web.AppRunner | None = None
+        self._listener: Listener | None = None
 
     @property
     def port(self) -> int:
         """The port it listens on, once started."""
-        assert self._runner is not None
-        return int(self._runner.addresses[0][1])
+        assert self._listener is not None
+        return self._listener.port
 
     async def start(self) -> None:
         """Begin to listen.
@@ -69,29 +103,35 @@ class AdminServer:
         Raises:
             CannotListen: the port is in use, or the address is not this machine's.
         """
-        # The daemon handles signals, and probes every few seconds would fill an access log.
+        # The daemon handles signals.
         runner = web.AppRunner(
-            self._app(),
-            handle_signals=False,
-            access_log=None,
-            shutdown_timeout=SHUTDOWN_TIMEOUT_S,
+            self._app(), handle_signals=False, shutdown_timeout=SHUTDOWN_TIMEOUT_S
         )
         await runner.setup()
+        assert runner.server is not None
+        listener = Listener(
+            runner.server,
+            self._refusals,
+            version=self._version,
+            max_connections=self._max_connections,
+        )
         try:
-            await web.TCPSite(runner, self._host, self._port).start()
+            await listener.start(self._host, self._port)
         except (OSError, UnicodeError) as error:  # UnicodeError: not a valid host name
             await runner.cleanup()
             raise CannotListen(
                 f"cannot listen on {self._host}:{self._port}: {_cause(error)}; "
                 "set server.host and server.port to a free address"
             ) from error
-        self._runner = runner
+        self._runner, self._listener = runner, listener
 
     async def stop(self) -> None:
         """Stop listening; at once if it never started."""
-        if self._runner is not None:
+        if self._runner is not None and self._listener is not None:
+            await self._listener.stop()
             await self._runner.cleanup()
-            self._runner = None
+            await self._renderer.stop()
+            self._runner = self._listener = None
 
     async def __aenter__(self) -> Self:
         await self.start()
@@ -101,31 +141,44 @@ class AdminServer:
         await self.stop()
 
     def _app(self) -> web.Application:
-        app = web.Application()
+        app = web.Application(middlewares=[self._guarded])
         app.router.add_get("/", self._index)
         app.router.add_get("/metrics", self._metrics)
         app.router.add_get("/healthz", _probe(self._pages.health.why_not_alive))
         app.router.add_get("/readyz", _probe(self._pages.health.why_not_ready))
-        app.router.add_routes(self._pages.routes())
+        app.router.add_routes(self._pages.routes(self._renderer))
         return app
 
     async def _index(self, _request: web.Request) -> web.Response:
         return web.Response(text=_INDEX.format(version=self._version))
 
-    async def _metrics(self, request: web.Request) -> web.StreamResponse:
-        encode, content_type = choose_encoder(",".join(request.headers.getall(hdrs.ACCEPT, [])))
-        response = web.StreamResponse(headers={hdrs.CONTENT_TYPE: content_type})
-        response.enable_compression()
-        # A thousand deployments take a second to encode and are eight megabytes. Encoding in a
-        # thread lets the control loop continue; family by family limits the memory; one scrape
-        # at a time limits the processor time that concurrent scrapes take from the loop.
-        async with self._scraping:
-            await response.prepare(request)
-            chunks = _encoded(self._registry, encode)
-            while chunk := await asyncio.to_thread(next, chunks, b""):
-                await response.write(chunk)
-            await response.write_eof()
-        return response
+    async def _metrics(self, request: web.Request) -> web.Response:
+        encode, content_type = _encoder_of(request)
+        compressed = accepts_gzip(request)
+        rendered = await self._renderer.render(
+            f"{content_type} {compressed}",
+            lambda: Rendered(200, joined(_encoded(self._registry, encode), compressed=compressed)),
+        )
+        return response_of(rendered, content_type, compressed=compressed)
+
+    @web.middleware
+    async def _guarded(self, request: web.Request, handler: Handler) -> web.StreamResponse:
+        """Answers what the guard permits, and makes errors JSON."""
+        assert isinstance(request.protocol, ClientConnection)
+        request.protocol.begin()
+        if (refusal := self._guard.why_not(request)) is not None:
+            self._refusals.note(refusal.reason, f"a request was refused: {refusal.error}")
+            response = error_response(refusal.status, refusal.error, self._version)
+            if refusal.status == 401:
+                response.headers[hdrs.WWW_AUTHENTICATE] = "Bearer"
+            return response
+        try:
+            return await handler(request)
+        except web.HTTPException as error:
+            response = error_response(error.status, _HTTP_ERRORS[error.status], self._version)
+            if hdrs.ALLOW in error.headers:
+                response.headers[hdrs.ALLOW] = error.headers[hdrs.ALLOW]
+            return response
 
 
 class _Family(Collector):
@@ -136,6 +189,14 @@ class _Family(Collector):
 
     def collect(self) -> Iterable[Metric]:
         return (self._metric,)
+
+
+def _encoder_of(request: web.BaseRequest) -> tuple[Callable[[Collector], bytes], str]:
+    """How to encode the metrics for a client, and the content type."""
+    try:
+        return choose_encoder(",".join(request.headers.getall(hdrs.ACCEPT, [])))
+    except (TypeError, ValueError):  # a version that is no number
+        return choose_encoder("")
 
 
 def _encoded(registry: CollectorRegistry, encode: Callable[[Collector], bytes]) -> Iterator[bytes]:

@@ -12,12 +12,14 @@ from prometheus_client import (
 from prometheus_client.registry import Collector
 
 from autoscaler.adapters.prometheus import families
+from autoscaler.adapters.prometheus.counters import LabelledCounter
 from autoscaler.adapters.prometheus.cycle_metrics import family
 from autoscaler.ports import Clock
 
 
 class DaemonMetrics(Collector):
-    """The build, the configuration in effect, and the log lines that were not written.
+    """The build, the configuration in effect, the log lines that were not written, and the requests
+    that the daemon's server has refused.
 
     Args:
         log_lines_dropped: their count, by reason.
@@ -34,6 +36,7 @@ class DaemonMetrics(Collector):
         self._log_lines_dropped = log_lines_dropped
         self._config: tuple[str, float, float] | None = None  # fingerprint, poll interval, at
         self._config_valid = True
+        self._refused = LabelledCounter[str]()
 
     def register(self, registry: CollectorRegistry) -> None:
         """Add these metrics and those of the process."""
@@ -51,10 +54,16 @@ class DaemonMetrics(Collector):
         """A new configuration was not valid; the previous one stays in effect."""
         self._config_valid = False
 
+    def http_refused(self, reason: str) -> None:
+        """The daemon's server has refused a request, or closed a connection."""
+        self._refused.add(reason)
+
     def collect(self) -> Iterator[Metric]:
         fingerprint, poll_interval_s, at = self._config or ("", 0.0, 0.0)
         known = self._config is not None
         yield family(families.BUILD_INFO, [({"version": self._version}, 1.0)])
+        refused = [({"reason": reason}, count) for reason, count in self._refused.items()]
+        yield family(families.HTTP_REFUSED, refused)
         yield family(families.CONFIG_INFO, [({"fingerprint": fingerprint}, 1.0)] if known else [])
         yield family(families.POLL_INTERVAL, [({}, poll_interval_s)] if known else [])
         yield family(families.CONFIG_SUCCESS, [({}, float(self._config_valid))] if known else [])

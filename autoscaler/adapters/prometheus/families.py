@@ -262,6 +262,11 @@ POLLS = MetricFamily(
 LOG_LINES_DROPPED = MetricFamily(
     "autoscaler_log_lines_dropped", "Log lines that were not written (reason).", "counter"
 )
+HTTP_REFUSED = MetricFamily(
+    "autoscaler_http_refused",
+    "Requests to the daemon that were refused, and connections closed for their clients (reason).",
+    "counter",
+)
 CONFIG_INFO = MetricFamily(
     "autoscaler_config_info", "The configuration in force; always 1 (fingerprint)."
 )

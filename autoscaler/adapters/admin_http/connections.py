@@ -1,0 +1,307 @@
+"""The connections to the server: how many there are at a time, and how long each may take.
+
+A connection serves one request and is then closed, so that none is idle between requests. Whatever
+clients do, the server has a bounded number of descriptors and a bounded amount of memory: when the
+limit is reached, the connection that has waited longest for its client makes room for the next one.
+"""
+
+import asyncio
+import logging
+import resource
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from aiohttp import web
+
+from autoscaler.adapters.admin_http.refusals import RefusalReason, Refusals
+from autoscaler.adapters.admin_http.responses import HEADERS, error_response
+
+MAX_CONNECTIONS, MIN_CONNECTIONS = 64, 4
+"""Connections at a time, where the process may have enough descriptors, and where it may not. A
+Prometheus server, an orchestrator's probes and an operator need a handful."""
+
+RESERVED_DESCRIPTORS = 40
+"""Descriptors that the server leaves to the rest of the daemon. 40: connections to the nodes of the
+cluster, the state, the configuration, the log, the loop itself, and as many again."""
+
+HEAD_TIMEOUT_S = 5.0
+"""Seconds from connecting until the head of the request is complete. It is one packet."""
+
+WRITE_TIMEOUT_S = 10.0
+"""Seconds in which a client takes the response. 10 s, which is how long Prometheus waits for a
+scrape unless configured otherwise."""
+
+CLOSE_TIMEOUT_S = 3.0
+"""Seconds from the end of the response until the connection is closed, even if the client has not
+taken all of it, or is still sending."""
+
+LINGER_S = 1.0
+"""Seconds for which a body that is not accepted is read and discarded, so that its client reads the
+response before it finds the connection closed."""
+
+MAX_HEAD_BYTES = 32_768
+"""The size limit of the head of a request. Heads of browsers with cookies have a few kilobytes."""
+
+LARGE_BYTES, MAX_LARGE = 262_144, 4
+"""How many responses larger than so many bytes are sent at a time. The metrics of 1,000 deployments
+are 8 MB: four of them fit into the memory that the process is given, one for each connection does
+not."""
+
+ACCEPT_RETRY_S = 1.0
+"""Seconds until the next attempt to accept a connection after the process has run out of
+descriptors."""
+
+BACKLOG = 128
+"""Connections that the kernel keeps until they are accepted. They take no descriptors."""
+
+_SILENT = logging.Logger("autoscaler.http.silent", logging.CRITICAL + 1)
+"""For the library, which logs a line for each malformed request."""
+
+
+def connection_limit(soft_limit: int) -> int:
+    """Connections at a time for a process that may have so many descriptors."""
+    if soft_limit == resource.RLIM_INFINITY:
+        return MAX_CONNECTIONS
+    return max(MIN_CONNECTIONS, min(MAX_CONNECTIONS, soft_limit - RESERVED_DESCRIPTORS))
+
+
+class ClientConnection(web.RequestHandler):
+    """One connection. It serves one request, and is closed if its client takes too long."""
+
+    def __init__(self, manager: web.Server, listener: "Listener") -> None:
+        self._own_loop = asyncio.get_running_loop()
+        super().__init__(
+            manager,
+            loop=self._own_loop,
+            access_log=None,  # type: ignore[arg-type]
+            logger=_SILENT,
+            auto_decompress=False,
+            lingering_time=LINGER_S,
+        )
+        self._listener = listener
+        self._socket: asyncio.Transport | None = None
+        self._deadline: asyncio.TimerHandle | None = None
+        self._head_bytes: int | None = 0  # None: the head is complete
+        self.waiting_since: float | None = None  # for its client; None: the client waits
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
+        self._socket = transport
+        self._wait(HEAD_TIMEOUT_S)
+        super().connection_made(transport)
+
+    def data_received(self, data: bytes) -> None:
+        if self._head_bytes is not None:
+            self._head_bytes += len(data)
+            if self._head_bytes > MAX_HEAD_BYTES:
+                self._listener.refusals.note(
+                    RefusalReason.MALFORMED, "the head of a request was too large"
+                )
+                self.abort()
+                return
+        super().data_received(data)
+
+    def eof_received(self) -> bool:  # type: ignore[override]
+        """Whether the connection stays open: a client that sends no more may still read."""
+        return self._head_bytes != 0
+
+    def begin(self) -> None:
+        """The head of the request is complete."""
+        self._head_bytes = None
+        self.waiting_since = None
+        self._set_deadline(None)
+
+    async def finish_response(
+        self, request: web.BaseRequest, resp: web.StreamResponse, start_time: float | None
+    ) -> tuple[web.StreamResponse, bool]:
+        self._head_bytes = None
+        resp.headers.update(HEADERS)
+        resp.force_close()
+        size = resp.content_length or 0
+        self._wait(WRITE_TIMEOUT_S)
+        with self._listener.sending(self, size):
+            finished = await super().finish_response(request, resp, start_time)
+        self._wait(CLOSE_TIMEOUT_S)
+        return finished
+
+    def handle_error(
+        self,
+        request: web.BaseRequest,
+        status: int = 500,
+        exc: BaseException | None = None,
+        message: str | None = None,
+    ) -> web.StreamResponse:
+        if isinstance(exc, UnicodeError):  # of the library, which repeats text of the request
+            status = 400
+        if status >= 500:
+            self._listener.refusals.note(
+                RefusalReason.DEFECT, "a request failed; please report it", exc
+            )
+            error = "internal error; the log has the details"
+        else:
+            self._listener.refusals.note(RefusalReason.MALFORMED, "a request was malformed")
+            error = "malformed request"
+        return error_response(status, error, self._listener.version)
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        self._set_deadline(None)
+        self._listener.remove(self)
+        super().connection_lost(exc)
+
+    def abort(self) -> None:
+        """Close the connection at once."""
+        if self._socket is not None:
+            self._socket.abort()
+
+    def _wait(self, timeout_s: float) -> None:
+        """Wait for the client from now on, for so long."""
+        self.waiting_since = self._own_loop.time()
+        self._set_deadline(timeout_s)
+
+    def _set_deadline(self, timeout_s: float | None) -> None:
+        if self._deadline is not None:
+            self._deadline.cancel()
+        self._deadline = None
+        if timeout_s is not None and self in self._listener:
+            self._deadline = self._own_loop.call_later(timeout_s, self._give_up)
+
+    def _give_up(self) -> None:
+        self._listener.refusals.note(
+            RefusalReason.SLOW, "a client took too long to send its request or take the response"
+        )
+        self.abort()
+
+
+class Listener:
+    """Accepts connections, at most so many at a time.
+
+    Args:
+        server: serves the requests.
+        version: the daemon's, for error responses.
+        max_connections: by default, as many as leave enough descriptors to the daemon.
+    """
+
+    def __init__(
+        self,
+        server: web.Server,
+        refusals: Refusals,
+        *,
+        version: str,
+        max_connections: int | None = None,
+    ) -> None:
+        self.refusals = refusals
+        self.version = version
+        self._server = server
+        if max_connections is None:
+            max_connections = connection_limit(resource.getrlimit(resource.RLIMIT_NOFILE)[0])
+        self._max_connections = max_connections
+        self._connections: dict[ClientConnection, None] = {}  # in the order of their arrival
+        self._large: list[ClientConnection] = []
+        self._room = asyncio.Event()
+        self._sockets: list[socket.socket] = []
+        self._accepting: list[asyncio.Task[None]] = []
+
+    def __contains__(self, connection: ClientConnection) -> bool:
+        return connection in self._connections
+
+    @property
+    def port(self) -> int:
+        """The port it listens on, once started."""
+        return int(self._sockets[0].getsockname()[1])
+
+    async def start(self, host: str, port: int) -> None:
+        """Begin to listen.
+
+        Raises:
+            OSError: the port is in use, or the address is not this machine's.
+            UnicodeError: the host is not a valid name.
+        """
+        # The library resolves and binds; it would accept without a limit.
+        loop = asyncio.get_running_loop()
+        bound = await loop.create_server(asyncio.Protocol, host, port, start_serving=False)
+        self._sockets = [each.dup() for each in bound.sockets]
+        bound.close()
+        for each in self._sockets:
+            each.setblocking(False)
+            each.listen(BACKLOG)
+            self._accepting.append(asyncio.ensure_future(self._accept(each)))
+
+    async def stop(self) -> None:
+        """Accept no further connection."""
+        for task in self._accepting:
+            task.cancel()
+        await asyncio.gather(*self._accepting, return_exceptions=True)
+        for each in self._sockets:
+            each.close()
+        self._accepting, self._sockets = [], []
+
+    def remove(self, connection: ClientConnection) -> None:
+        """A connection is closed."""
+        self._connections.pop(connection, None)
+        self._room.set()
+
+    @contextmanager
+    def sending(self, connection: ClientConnection, size: int) -> Iterator[None]:
+        """While a response of so many bytes is sent. The oldest large one makes room for it."""
+        if size <= LARGE_BYTES:
+            yield
+            return
+        while len(self._large) >= MAX_LARGE:
+            self.refusals.note(
+                RefusalReason.SLOW,
+                "a client that had not taken its response made room for another large one",
+            )
+            self._large.pop(0).abort()
+        self._large.append(connection)
+        try:
+            yield
+        finally:
+            if connection in self._large:
+                self._large.remove(connection)
+
+    async def _accept(self, listening: socket.socket) -> None:
+        loop = asyncio.get_running_loop()
+        while True:
+            try:
+                accepted, _ = await loop.sock_accept(listening)
+            except OSError as error:
+                self.refusals.note(
+                    RefusalReason.DESCRIPTORS,
+                    f"a connection cannot be accepted: {(error.strerror or str(error)).lower()}",
+                )
+                await asyncio.sleep(ACCEPT_RETRY_S)
+                continue
+            try:
+                await self._make_room()
+            except asyncio.CancelledError:
+                accepted.close()
+                raise
+            await self._connect(accepted)
+
+    async def _connect(self, accepted: socket.socket) -> None:
+        connection = ClientConnection(self._server, self)
+        self._connections[connection] = None
+        try:
+            loop = asyncio.get_running_loop()
+            await loop.connect_accepted_socket(lambda: connection, accepted)
+        except OSError:  # the client has gone
+            self.remove(connection)
+            accepted.close()
+
+    async def _make_room(self) -> None:
+        while len(self._connections) >= self._max_connections:
+            self._room.clear()
+            waiting = [each for each in self._connections if each.waiting_since is not None]
+            if waiting:
+                self.refusals.note(
+                    RefusalReason.CONNECTIONS,
+                    f"there are {self._max_connections} connections, so the one that has waited "
+                    "longest for its client makes room for a new one",
+                )
+                min(waiting, key=_waiting_since).abort()
+            await self._room.wait()
+
+
+def _waiting_since(connection: ClientConnection) -> float:
+    return connection.waiting_since or 0.0

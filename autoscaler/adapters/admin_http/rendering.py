@@ -1,0 +1,95 @@
+"""Responses that take long to make: made in a thread, one at a time, for all who wait for them.
+
+The metrics of a thousand deployments take a second to encode and are eight megabytes. A thread lets
+the control loop continue, and the limits below bound the processor time and the memory that
+scrapes take from it. Nothing is sent from here, so a client that does not read delays no other.
+"""
+
+import asyncio
+import zlib
+from collections.abc import Callable, Iterable
+from typing import NamedTuple
+
+from aiohttp import hdrs, web
+
+PAUSE_RATIO = 4.0
+"""Seconds without rendering for each second of it, so that rendering takes a fifth of one processor
+however many requests there are."""
+
+_GZIP = 16 + zlib.MAX_WBITS
+_LEVEL = 1  # 8 MB of metrics shrink to a twentieth, and the higher levels take three times as long
+
+
+class Rendered(NamedTuple):
+    """The status and the body of a response."""
+
+    status: int
+    body: bytes
+
+
+class Renderer:
+    """Calls functions in a thread, one at a time."""
+
+    def __init__(self) -> None:
+        self._lock = asyncio.Lock()
+        self._waiting: dict[str, asyncio.Task[Rendered]] = {}
+        self._tasks: set[asyncio.Task[Rendered]] = set()
+        self._free_at = 0.0
+
+    async def render(self, key: str, function: Callable[[], Rendered]) -> Rendered:
+        """The result of the function.
+
+        It is called after the request, and once for all requests that wait for it.
+
+        Args:
+            key: requests with the same key get the same result.
+        """
+        task = self._waiting.get(key)
+        if task is None:
+            task = asyncio.ensure_future(self._call(key, function))
+            self._waiting[key] = task
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+        return await asyncio.shield(task)
+
+    async def stop(self) -> None:
+        """End the calls that have not begun."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        self._waiting.clear()
+
+    async def _call(self, key: str, function: Callable[[], Rendered]) -> Rendered:
+        loop = asyncio.get_running_loop()
+        async with self._lock:
+            await asyncio.sleep(max(0.0, self._free_at - loop.time()))
+            del self._waiting[key]  # who comes from now on waits for the next call
+            began = loop.time()
+            try:
+                return await asyncio.to_thread(function)
+            finally:
+                self._free_at = loop.time() + PAUSE_RATIO * (loop.time() - began)
+
+
+def accepts_gzip(request: web.BaseRequest) -> bool:
+    """Whether the client can read a compressed response."""
+    for accepted in ",".join(request.headers.getall(hdrs.ACCEPT_ENCODING, [])).split(","):
+        encoding, _, quality = accepted.replace(" ", "").lower().partition(";q=")
+        if encoding == "gzip":
+            return quality.rstrip("0.") != "" or not quality
+    return False
+
+
+def joined(pieces: Iterable[bytes], *, compressed: bool) -> bytes:
+    """The pieces as one body. They are compressed one by one, which needs less memory."""
+    if not compressed:
+        return b"".join(pieces)
+    compressor = zlib.compressobj(_LEVEL, wbits=_GZIP)
+    return b"".join([*map(compressor.compress, pieces), compressor.flush()])
+
+
+def response_of(rendered: Rendered, content_type: str, *, compressed: bool) -> web.Response:
+    headers = {hdrs.CONTENT_TYPE: content_type}
+    if compressed:
+        headers[hdrs.CONTENT_ENCODING] = "gzip"
+    return web.Response(body=rendered.body, status=rendered.status, headers=headers)

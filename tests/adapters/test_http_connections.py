@@ -1,0 +1,293 @@
+"""What clients that keep connections open, or do not read, can do to the daemon's server."""
+
+import asyncio
+import resource
+import socket
+from contextlib import asynccontextmanager, contextmanager, suppress
+
+import pytest
+import structlog
+from prometheus_client import CollectorRegistry, Gauge
+from structlog.testing import capture_logs
+
+from autoscaler.adapters.admin_http import AdminServer, ClusterPages, DecisionRecorder, Health
+from autoscaler.adapters.admin_http.connections import (
+    HEAD_TIMEOUT_S,
+    MAX_CONNECTIONS,
+    MAX_LARGE,
+    MIN_CONNECTIONS,
+    WRITE_TIMEOUT_S,
+    connection_limit,
+)
+from autoscaler.adapters.admin_http.rendering import PAUSE_RATIO, Rendered, Renderer
+from tests.adapters.raw_http import exchange, request
+from tests.fakes import FakeClock
+from tests.virtual_loop import run_in_virtual_time
+
+LOCAL = {"Host": "localhost"}
+HEALTHZ = request("GET", "/healthz", LOCAL)
+METRICS = request("GET", "/metrics", LOCAL)
+
+
+@pytest.fixture(autouse=True)
+def default_logging():
+    structlog.reset_defaults()
+
+
+class Clients:
+    """A server with large metrics, and the clients of one test."""
+
+    def __init__(self, series, **options):
+        clock = FakeClock(start=1_000.0)
+        registry = CollectorRegistry()
+        gauge = Gauge("many", "Many series.", ["n"], registry=registry)
+        for n in range(series):
+            gauge.labels("x" * 100 + str(n)).set(n)
+        self.refused = []
+        self.server = AdminServer(
+            registry,
+            ClusterPages(Health(clock, 10.0), DecisionRecorder(clock, "1.2.3")),
+            host="127.0.0.1",
+            port=0,
+            version="1.2.3",
+            on_refused=self.refused.append,
+            **options,
+        )
+        self._open = []
+
+    async def connect(self, sent=b"", *, reads=True):
+        """Open a connection, and leave it open. Without `reads`, the client takes little."""
+        client = socket.socket()
+        if not reads:
+            client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        client.setblocking(False)
+        await asyncio.get_running_loop().sock_connect(client, ("127.0.0.1", self.server.port))
+        client.send(sent)
+        self._open.append(client)
+        return client
+
+    async def ended(self, client):
+        """Wait until the server has closed a connection."""
+        loop = asyncio.get_running_loop()
+        with suppress(ConnectionError):
+            while await loop.sock_recv(client, 65_536):
+                pass
+
+    async def healthy(self):
+        return (await exchange(self.server.port, HEALTHZ)).status == 200
+
+    def close(self):
+        for client in self._open:
+            client.close()
+
+
+@asynccontextmanager
+async def serving(series=10, **options):
+    clients = Clients(series, **options)
+    async with clients.server:
+        try:
+            yield clients
+        finally:
+            clients.close()
+
+
+def test_idle_connections_make_room_for_others_the_oldest_first():
+    async def story():
+        async with serving(max_connections=4) as clients:
+            idle = [await clients.connect() for _ in range(20)]
+            assert await clients.healthy()
+            for client in idle[:17]:
+                await clients.ended(client)
+            assert set(clients.refused) == {"connections"}
+            assert len(clients.refused) == 17
+            last = idle[-1]
+            last.send(HEALTHZ)
+            assert (await asyncio.get_running_loop().sock_recv(last, 15)) == b"HTTP/1.1 200 OK"
+
+    run_in_virtual_time(story())
+
+
+@pytest.mark.parametrize("sent", [b"", b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n"])
+def test_a_request_that_does_not_come_ends_the_connection(sent):
+    async def story():
+        async with serving() as clients:
+            began = asyncio.get_running_loop().time()
+            client = await clients.connect(sent)
+            await clients.ended(client)
+            assert asyncio.get_running_loop().time() - began == pytest.approx(HEAD_TIMEOUT_S)
+            assert clients.refused == ["slow"]
+
+    run_in_virtual_time(story())
+
+
+def test_a_request_that_comes_byte_by_byte_gets_no_more_time():
+    async def story():
+        async with serving() as clients:
+            began = asyncio.get_running_loop().time()
+            client = await clients.connect(b"GET / HTTP/1.1\r\nX: ")
+
+            async def trickle():
+                while True:
+                    await asyncio.sleep(0.9)
+                    client.send(b"x")
+
+            trickling = asyncio.ensure_future(trickle())
+            await clients.ended(client)
+            trickling.cancel()
+            assert asyncio.get_running_loop().time() - began == pytest.approx(HEAD_TIMEOUT_S)
+
+    run_in_virtual_time(story())
+
+
+def test_a_head_that_never_ends_is_cut_off():
+    async def story():
+        async with serving() as clients:
+            client = await clients.connect(b"GET / HTTP/1.1\r\n")
+            loop = asyncio.get_running_loop()
+            with suppress(ConnectionError):
+                for n in range(10_000):
+                    await loop.sock_sendall(client, b"X%d: %b\r\n" % (n, b"x" * 1000))
+            await clients.ended(client)
+            assert clients.refused == ["malformed"]
+
+    run_in_virtual_time(story())
+
+
+def test_a_client_that_does_not_read_holds_up_no_other():
+    async def story():
+        async with serving(series=30_000) as clients:
+            began = asyncio.get_running_loop().time()
+            stalled = await clients.connect(METRICS, reads=False)
+            for _ in range(3):
+                answer = await exchange(clients.server.port, METRICS)
+                assert (answer.status, answer.complete) == (200, True)
+            assert asyncio.get_running_loop().time() == began
+            await asyncio.sleep(WRITE_TIMEOUT_S)
+            await clients.ended(stalled)
+            assert clients.refused == ["slow"]
+
+    run_in_virtual_time(story())
+
+
+def test_few_large_responses_are_sent_at_a_time():
+    """Or clients that do not read would fill the memory."""
+
+    async def story():
+        async with serving(series=30_000) as clients:
+            stalled = [await clients.connect(METRICS, reads=False) for _ in range(MAX_LARGE)]
+            assert await clients.healthy()
+            assert clients.refused == []
+            answer = await exchange(clients.server.port, METRICS)
+            assert (answer.status, answer.complete) == (200, True)
+            await clients.ended(stalled[0])
+            assert clients.refused == ["slow"]
+
+    run_in_virtual_time(story())
+
+
+def test_pipelined_requests_are_not_served():
+    async def story():
+        async with serving() as clients:
+            answer = await exchange(clients.server.port, HEALTHZ * 100)
+            assert (answer.status, answer.body) == (200, b"ok\n")
+
+    run_in_virtual_time(story())
+
+
+def test_it_accepts_again_after_running_out_of_descriptors():
+    async def story():
+        async with serving() as clients:
+            with no_descriptors_but_one() as last:
+                last.setblocking(False)
+                loop = asyncio.get_running_loop()
+                await loop.sock_connect(last, ("127.0.0.1", clients.server.port))
+                await asyncio.sleep(100.0)
+            assert set(clients.refused) == {"descriptors"}
+            assert len(clients.refused) == pytest.approx(100, abs=1)
+            last.send(HEALTHZ)
+            assert (await loop.sock_recv(last, 15)) == b"HTTP/1.1 200 OK"
+            last.close()
+
+    with capture_logs() as lines:
+        run_in_virtual_time(story())
+    assert len(lines) == 2  # in 100 s
+
+
+@contextmanager
+def no_descriptors_but_one():
+    """A socket that takes the last descriptor of this process; it stays open."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (256, hard))
+    taken = []
+    try:
+        with suppress(OSError):
+            while True:
+                taken.append(socket.socket())
+        last = taken.pop()
+        yield last
+    finally:
+        for each in taken:
+            each.close()
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+@pytest.mark.parametrize(
+    ("soft_limit", "connections"),
+    [
+        (64, 24),
+        (20, MIN_CONNECTIONS),
+        (1024, MAX_CONNECTIONS),
+        (resource.RLIM_INFINITY, MAX_CONNECTIONS),
+    ],
+)
+def test_descriptors_are_left_to_the_daemon(soft_limit, connections):
+    assert connection_limit(soft_limit) == connections
+
+
+class TestRendering:
+    def test_requests_that_wait_share_one_result(self):
+        async def story():
+            renderer, calls = Renderer(), []
+
+            def render():
+                calls.append(len(calls))
+                return Rendered(200, b"%d" % len(calls))
+
+            results = await asyncio.gather(*(renderer.render("a", render) for _ in range(5)))
+            assert {each.body for each in results} == {b"1"}
+            assert (await renderer.render("a", render)).body == b"2"
+
+        run_in_virtual_time(story())
+
+    def test_one_at_a_time_and_a_fifth_of_the_time(self):
+        async def story():
+            renderer, loop = Renderer(), asyncio.get_running_loop()
+            spans = []
+
+            def render():
+                began = loop.time()
+                loop._pass(1.0)
+                spans.append((began, loop.time()))
+                return Rendered(200, b"")
+
+            await asyncio.gather(*(renderer.render(f"{n}", render) for n in range(3)))
+            assert spans == [
+                (n * (1.0 + PAUSE_RATIO), n * (1.0 + PAUSE_RATIO) + 1.0) for n in range(3)
+            ]
+
+        run_in_virtual_time(story())
+
+    def test_a_failure_concerns_those_who_wait_for_it(self):
+        async def story():
+            renderer = Renderer()
+
+            def fail():
+                raise ZeroDivisionError
+
+            results = await asyncio.gather(
+                *(renderer.render("a", fail) for _ in range(2)), return_exceptions=True
+            )
+            assert [type(each) for each in results] == [ZeroDivisionError] * 2
+            assert (await renderer.render("a", lambda: Rendered(200, b"x"))).body == b"x"
+
+        run_in_virtual_time(story())
