@@ -73,15 +73,17 @@ class _Node:
         bound = None if capacity is None else _plausible_memory(capacity.max_ml_memory_bytes)
         self.limit_bytes = known or bound
         self.limit_is_bound = known is None
-        self.reserved_bytes = float(OVERHEAD_BYTES)
         self.used: dict[str, float] = {}  # by deployment id
+        self.taken_bytes = float(OVERHEAD_BYTES)  # by `used` and reservations, in total
+
+    def use(self, deployment_id: str, used_bytes: float) -> None:
+        self.taken_bytes += used_bytes - self.used.get(deployment_id, 0.0)
+        self.used[deployment_id] = used_bytes
 
     def free_for(self, deployment_id: str) -> float:
         """Bytes that the process of this deployment may use, its present ones included."""
-        if self.limit_bytes is None:
-            return math.inf
-        others = sum([used for name, used in self.used.items() if name != deployment_id])
-        return self.limit_bytes - self.reserved_bytes - others
+        others = self.taken_bytes - self.used.get(deployment_id, 0.0)
+        return math.inf if self.limit_bytes is None else self.limit_bytes - others
 
     def inputs(self, deployment_id: str, cost: ProcessCost) -> dict[str, float | str]:
         assert self.limit_bytes is not None, "it limits something"
@@ -178,13 +180,13 @@ class MemoryLedger:
         places = self._places(stats, use, placed)
         for place in places:
             more = place.cost.with_more(min(further, place.slots))
-            place.node.used[name] = max(place.node.used.get(name, 0.0), more)
+            place.node.use(name, max(place.node.used.get(name, 0.0), more))
         further -= sum([place.slots for place in places])
         for place in self._new_places(stats, use, placed):
             if further <= 0:
                 return
             more = place.cost.with_more(min(further, place.slots))
-            place.node.used[name] = max(place.node.used.get(name, 0.0), more)
+            place.node.use(name, max(place.node.used.get(name, 0.0), more))
             further -= place.slots
 
     def maximum(
@@ -216,7 +218,7 @@ class MemoryLedger:
             used = float(plausible_bytes(each.memory_bytes, node.capacity) or 0)
             if use is not None and allocations.get(each.node_id):
                 used = self._cost(stats, use, node, allocations[each.node_id], each).now
-            node.used[name] = max(used, planned)
+            node.use(name, max(used, planned))
 
     def _enter_reservations(self, deployments: Sequence[DeploymentStats]) -> None:
         """Enter the reservations of other jobs, or what must be theirs of all that is reserved."""
@@ -239,7 +241,7 @@ class MemoryLedger:
                 )
                 taken = capacity.ml_memory_bytes - capacity.free_ml_memory_bytes
                 jobs = max(0, taken - planned - OVERHEAD_BYTES)
-            node.reserved_bytes += jobs or 0
+            node.taken_bytes += jobs or 0
 
     def _cost(
         self,
