@@ -37,9 +37,13 @@ MAX_OBSERVE_FRACTION = 0.1
 """Maximum fraction of the time in which the cluster is busy with a poll. 0.1, because collecting
 the statistics involves every machine-learning node (elastic/elasticsearch#97137)."""
 
+MAX_WORK_FRACTION = 0.5
+"""Maximum fraction of the time in which the loop plans and records. 0.5, because the loop responds
+to nothing else meanwhile, and because some cycles take twice as long as others."""
+
 MAX_INTERVAL_FACTOR = 3.0
-"""Poll intervals to which the time between two cycles is stretched at most for a slow cluster. 3,
-so that a load jump is still observed within a minute."""
+"""Poll intervals to which the time between two cycles is stretched at most for a slow cluster, or
+for slow cycles. 3, so that a load jump is still observed within a minute."""
 
 MAX_FAILURE_INTERVAL_S = 60.0
 """Seconds between two cycles up to which the interval is doubled while the statistics fail, unless
@@ -83,6 +87,7 @@ class ControlLoop:
     _failure_interval_s: float = 0.0  # after the last failure; 0: none since an observation
     _stopping: asyncio.Event = field(default_factory=asyncio.Event)
     _failed: bool = False  # whether the last observation has
+    _record_s: float = 0.0  # that recording the last cycle took
     _retry: asyncio.Event = field(default_factory=asyncio.Event)
 
     @property
@@ -176,23 +181,32 @@ class ControlLoop:
             plan_s=planned_at - observed_at,
             act_s=self.clock.now() - planned_at,
         )
-        next_poll = self._next_poll(cycle.plan, observation.at - started_at)
+        busy_s, work_s = observation.at - started_at, times.plan_s + self._record_s
+        next_poll = self._next_poll(cycle.plan, busy_s, work_s)
         plan = replace(cycle.plan, next_poll=next_poll)
+        recorded_from = self.clock.now()
         self.recorder.planned(observation, plan, outcomes, times)
+        self._record_s = self.clock.now() - recorded_from
         return next_poll.within_s
 
-    def _next_poll(self, planned: Plan, busy_s: float) -> NextPoll:
-        """The poll after one with which the cluster was busy for `busy_s`."""
+    def _next_poll(self, planned: Plan, busy_s: float, work_s: float) -> NextPoll:
+        """The next poll after one with which the cluster was busy for `busy_s`, and that took
+        `work_s` to plan and to record."""
         wanted = planned.next_poll or NextPoll(within_s=self.poll_interval_s)
-        interval_s = self._stretched(wanted.within_s, busy_s)
+        at_least_s = {
+            PollCause.SLOW_CLUSTER: busy_s / MAX_OBSERVE_FRACTION,
+            PollCause.SLOW_CYCLE: work_s / MAX_WORK_FRACTION,
+        }
+        cause = max(at_least_s, key=lambda each: at_least_s[each])
+        interval_s = self._stretched(wanted.within_s, at_least_s[cause])
         if interval_s == wanted.within_s:
             return wanted
-        return NextPoll(within_s=interval_s, cause=PollCause.SLOW_CLUSTER)
+        stretched_s = max(0.0, interval_s - self.poll_interval_s)
+        return NextPoll(within_s=interval_s, cause=cause, stretched_s=stretched_s)
 
-    def _stretched(self, wanted_s: float, busy_s: float) -> float:
-        """The interval after a poll with which the cluster was busy for `busy_s`."""
-        interval_s = max(wanted_s, busy_s / MAX_OBSERVE_FRACTION)
-        return min(interval_s, self.poll_interval_s * MAX_INTERVAL_FACTOR)
+    def _stretched(self, wanted_s: float, at_least_s: float) -> float:
+        """The interval that is at least this long, as far as it may be stretched."""
+        return min(max(wanted_s, at_least_s), self.poll_interval_s * MAX_INTERVAL_FACTOR)
 
     def _interval_after(self, failure: ObservationFailed, elapsed_s: float) -> float:
         """The interval after a failure. It grows from one failure to the next, of any kind."""
@@ -210,7 +224,10 @@ class ControlLoop:
                 first_s = requests * self.poll_interval_s
         grown_s = max(first_s, 2.0 * self._failure_interval_s, failure.retry_after_s)
         self._failure_interval_s = min(grown_s, limit_s)
-        return max(self._stretched(self.poll_interval_s, elapsed_s), self._failure_interval_s)
+        return max(
+            self._stretched(self.poll_interval_s, elapsed_s / MAX_OBSERVE_FRACTION),
+            self._failure_interval_s,
+        )
 
     async def _guarded_cycle(self) -> float:
         try:

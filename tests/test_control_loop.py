@@ -150,6 +150,63 @@ async def test_a_slow_cluster_is_polled_less_often(latency_s, period_s):
     assert await loop.run_cycle() == period_s
 
 
+class Laborious:
+    """Takes this long for each plan."""
+
+    name, load_window_s, memory_format = "laborious", 60.0, None
+
+    def __init__(self, clock, plan_s):
+        self.clock, self.plan_s = clock, plan_s
+
+    def begin(self):
+        return None
+
+    def recommend(self, situation, memory):
+        self.clock.pass_by(self.plan_s)
+        return Step(Reason.RECOMMENDATION, situation.current, situation.current), memory
+
+    def next_poll(self, situation, memory):
+        return PollRequest(2.0, PollCause.QUEUE)
+
+
+class SlowRecorder(ListRecorder):
+    """Takes this long to record a cycle."""
+
+    def __init__(self, clock, record_s):
+        super().__init__()
+        self.clock, self.record_s = clock, record_s
+
+    def planned(self, *cycle):
+        super().planned(*cycle)
+        self.clock.pass_by(self.record_s)
+
+
+@pytest.mark.parametrize(
+    ("plan_s", "record_s", "interval_s", "stretched_s", "cause"),
+    [
+        (0.5, 0.4, 2.0, 0.0, PollCause.QUEUE),
+        (1.0, 1.0, 4.0, 0.0, PollCause.SLOW_CYCLE),
+        (4.0, 0.0, 8.0, 0.0, PollCause.SLOW_CYCLE),
+        (0.0, 9.0, 18.0, 8.0, PollCause.SLOW_CYCLE),
+        (60.0, 9.0, POLL_S * MAX_INTERVAL_FACTOR, 20.0, PollCause.SLOW_CYCLE),
+    ],
+)
+async def test_a_loop_works_for_half_of_the_time_at_most(
+    plan_s, record_s, interval_s, stretched_s, cause
+):
+    """Until polls are three poll intervals apart."""
+    clock = FakeClock(start=1_000.0)
+    work = rule(policy=Laborious(clock, plan_s))
+    loop, _, _ = loop_over(named("a", 1), rules=(work,), clock=clock)
+    loop.ruleset = replace(loop.ruleset, polling=polling_of(POLL_S))
+    loop.recorder = recorder = SlowRecorder(clock, record_s)
+    await loop.run_cycle()
+    clock.pass_by(5.0)
+    assert await loop.run_cycle() == pytest.approx(interval_s)
+    due = recorder.plans[-1].next_poll
+    assert (due.cause, due.stretched_s) == (cause, pytest.approx(stretched_s))
+
+
 class Impatient:
     """Needs the next poll at any time, whatever is allowed."""
 

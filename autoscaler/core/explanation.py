@@ -65,6 +65,7 @@ _POLL_CAUSES = {
     PollCause.DECREASE: "allocations have just been given up",
     PollCause.RECURRENCE: "the load is about to change, as it did before at this time",
     PollCause.SLOW_CLUSTER: "the cluster took long to collect the statistics",
+    PollCause.SLOW_CYCLE: "planning for all deployments took long",
 }
 """Why a poll is earlier or later than the routine one."""
 

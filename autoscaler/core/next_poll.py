@@ -12,9 +12,14 @@ class PollCause(FastStrEnum):
     DECREASE = "decrease"  # allocations have just been given up
     RECURRENCE = "recurrence"  # the load is about to change, as it did before at this time
     SLOW_CLUSTER = "slow_cluster"  # the statistics took long, so that the poll is later
+    SLOW_CYCLE = "slow_cycle"  # planning took long, so that the poll is later
 
 
-CAUSES_OF_POLICIES = frozenset(PollCause) - {PollCause.ROUTINE, PollCause.SLOW_CLUSTER}
+CAUSES_OF_POLICIES = frozenset(PollCause) - {
+    PollCause.ROUTINE,
+    PollCause.SLOW_CLUSTER,
+    PollCause.SLOW_CYCLE,
+}
 """Why a policy may need a poll. The others are not about a deployment."""
 
 
@@ -38,6 +43,7 @@ class NextPoll(Value, frozen=True, kw_only=True):
     within_s: float  # seconds from this one
     cause: PollCause = PollCause.ROUTINE
     deployment_id: str | None = None  # that needs it first; None: the routine
+    stretched_s: float = 0.0  # seconds by which it is later than the routine poll
 
 
 def earliest(requests: dict[str, PollRequest], polling: Polling) -> NextPoll:

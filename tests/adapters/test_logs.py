@@ -638,3 +638,22 @@ def test_the_next_poll_is_logged_when_its_cause_differs(log):
         "queue",
         2.0,
     )
+
+
+def test_polls_further_apart_than_configured_are_logged_once_until_they_are_on_time(log):
+    late = NextPoll(within_s=14.0, cause=PollCause.SLOW_CYCLE, stretched_s=4.0)
+    early = NextPoll(within_s=4.0, cause=PollCause.SLOW_CYCLE)  # 2 s were wanted
+    on_time = NextPoll(within_s=10.0)
+    for number, due in enumerate((on_time, early, late, late, on_time, late, on_time)):
+        log.recorder.planned(*cycle(next_poll=due, at=10.0 * number))
+    log.recorder.planned(*cycle(next_poll=late, at=20.0 + 600.0))
+    lines = [line for line in log.take() if line["event"].startswith("poll.")]
+    assert [(line["event"], line["level"]) for line in lines] == [
+        ("poll.stretched", "warning"),
+        ("poll.restored", "info"),
+        ("poll.stretched", "warning"),
+    ]
+    assert lines[0]["message"] == (
+        "the next poll is due in 14 s, not in 10 s: planning for all deployments took long"
+    )
+    assert (lines[0]["within_s"], lines[0]["cause"]) == (14.0, "slow_cycle")

@@ -8,17 +8,16 @@ from typing import Any, TypeVar
 import structlog
 from structlog.typing import FilteringBoundLogger
 
+from autoscaler.adapters.logs.polls import PollLog
 from autoscaler.core.decision import Decision, Outcome, OutcomeKind, Plan
 from autoscaler.core.explanation import (
     completed_text,
     external_change_text,
-    next_poll_text,
     no_effect_text,
     reported_text,
     shortfall_text,
     unmanaged_text,
 )
-from autoscaler.core.next_poll import NextPoll, PollCause
 from autoscaler.core.shortfall import Shortfall, ShortfallCause
 from autoscaler.core.units import duration_text
 from autoscaler.core.values import Observation, Reason
@@ -74,6 +73,8 @@ class LogRecorder:
         deployments.more       the number of further deployments to which an event applies
         deployments.left_out   the cluster has more deployments than are observed
         poll.due               when the next poll is due, at level debug: whenever the cause differs
+        poll.stretched         polls are further apart than poll_interval
+        poll.restored          they are not any more
         observation.failed     the statistics could not be read
         observation.slowed     they are read less often until they can be read again
         observation.recovered  they can be read again
@@ -91,7 +92,7 @@ class LogRecorder:
         self._unreadable_figures: dict[str, str] = {}
         self._left_out = 0
         self._known: frozenset[str] = frozenset()
-        self._next_poll = (PollCause.ROUTINE, "")  # cause and deployment, as last logged
+        self._polls = PollLog(self._log)
         self._forbidden = False
         self._failure: tuple[FailureKind, str] | None = None
         self._skipped = 0
@@ -130,7 +131,7 @@ class LogRecorder:
         self._log_unreadable_figures(observation.unreadable_figures)
         self._log_left_out(observation)
         self._log_vanished(observation, plan)
-        self._log_next_poll(plan.next_poll)
+        self._polls.planned(plan)
 
     def skipped(self, failure: ObservationFailed, at: float) -> None:
         if self._failure is None:
@@ -270,18 +271,6 @@ class LogRecorder:
                 times=change.times,
                 second_writer=change.second_writer,
             )
-
-    def _log_next_poll(self, due: NextPoll | None) -> None:
-        if due is None or self._next_poll == (due.cause, due.deployment_id or ""):
-            return
-        self._next_poll = due.cause, due.deployment_id or ""
-        self._log.debug(
-            "poll.due",
-            message=next_poll_text(due),
-            within_s=due.within_s,
-            cause=str(due.cause),
-            **({} if due.deployment_id is None else {"deployment": due.deployment_id}),
-        )
 
     def _log_unmanaged(self, plan: Plan) -> None:
         changed = [
