@@ -195,7 +195,7 @@ class TestLines:
 
     def test_lines_of_a_library_are_limited_whatever_they_say(self):
         lines, _ = self.written(
-            lambda n: logging.getLogger("asyncio").error("socket %d at %x", n, n)
+            lambda n: logging.getLogger("aiohttp.server").error("socket %d at %x", n, n)
         )
         assert len(lines) == BURST + 1
         assert lines[-1]["suppressed"] == 1_000 - BURST
