@@ -9,6 +9,7 @@ from typing import NamedTuple
 from msgspec.structs import replace
 
 from autoscaler.core.decision import Change, Decision, Outcome, OutcomeKind, Plan, Stop
+from autoscaler.core.flow.blindness import LastKnown, blind_decisions, without_responses
 from autoscaler.core.flow.cycle import Cycle, begin_cycle, end_cycle
 from autoscaler.core.flow.feedback import stopped_deployment, without_settings
 from autoscaler.core.flow.memory_ledger import memory_ledger
@@ -83,6 +84,7 @@ class ControlLoop:
     leadership: Leadership | None = None
     state: State = field(default_factory=State)
     _last: tuple[Observation, Plan] | None = None
+    _known: LastKnown = field(default_factory=LastKnown)
     _recorded: dict[str, StoppedDeployment] = field(default_factory=dict)  # before their stops
     _failure_interval_s: float = 0.0  # after the last failure; 0: none since an observation
     _stopping: asyncio.Event = field(default_factory=asyncio.Event)
@@ -153,16 +155,17 @@ class ControlLoop:
             interval_s = self._interval_after(failure, self.clock.now() - started_at)
             if interval_s > self.poll_interval_s:
                 failure.next_after_s = interval_s
-            self.recorder.skipped(failure, self.clock.now())
             self._failed = True
+            failure.outcomes = await self._act_blind()
+            self.recorder.skipped(failure, self.clock.now())
             return interval_s
         self._failure_interval_s, self._failed = 0.0, False
         observed_at = self.clock.now()
         stopped = self.state.stopped
-        open_at = None if self.calendar is None else self.calendar.open_at
-        cycle = begin_cycle(self.state, observation, self.ruleset, open_at)
+        cycle = self._begin(observation)
         self.state = cycle.state
         self._last = observation, cycle.plan
+        self._known = self._known.observed(observation, cycle.plan)
         planned_at = self.clock.now()
         sent: dict[str, Outcome] = {}
         try:
@@ -170,6 +173,7 @@ class ControlLoop:
         finally:  # also after a defect: what was sent until then has taken effect
             # `self.state` and not `cycle.state`: resume requests may have arrived meanwhile.
             outcomes, self.state = end_cycle(cycle.plan, sent, self.state)
+            self._known = self._known.changed(sent.values())
         if self.why_not_leading(started_at):
             # The leader's updates are no external changes.
             self.state = without_settings(self.state)
@@ -188,6 +192,27 @@ class ControlLoop:
         self.recorder.planned(observation, plan, outcomes, times)
         self._record_s = self.clock.now() - recorded_from
         return next_poll.within_s
+
+    def _begin(self, observation: Observation) -> Cycle:
+        open_at = None if self.calendar is None else self.calendar.open_at
+        blind_s = self._known.blind_s(observation.at)
+        return begin_cycle(self.state, observation, self.ruleset, open_at, blind_s)
+
+    async def _act_blind(self) -> tuple[Outcome, ...]:
+        """Increase to `blind_allocations` what has not been measured for long, although the
+        statistics cannot be read."""
+        known = self._known.observation
+        if known is None or all(rule.blind_allocations is None for rule in self.ruleset.rules):
+            return ()
+        begun = self._begin(without_responses(known, self.clock.now()))
+        cycle = replace(begun, plan=blind_decisions(begun.plan))
+        sent: dict[str, Outcome] = {}
+        try:
+            await self._act(cycle, sent, known.requested_at or known.at)
+        finally:
+            outcomes, self.state = end_cycle(cycle.plan, sent, self.state)
+            self._known = self._known.changed(sent.values())
+        return outcomes
 
     def _next_poll(self, planned: Plan, busy_s: float, work_s: float) -> NextPoll:
         """The next poll after one with which the cluster was busy for `busy_s`, and that took

@@ -51,6 +51,8 @@ class ObservationFailed(Exception):
         self.kind = kind
         self.requests = requests
         self.retry_after_s = retry_after_s
+        # Of the changes that are sent without an observation; see `blind_allocations`.
+        self.outcomes: tuple[Outcome, ...] = ()
         self.next_after_s = 0.0  # from this cycle to the next; 0: the poll interval
 
 

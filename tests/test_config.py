@@ -845,3 +845,28 @@ def test_any_file_is_rejected_in_sentences(tmp_path_factory, content):
     with pytest.raises(ConfigError) as raised:
         load(path, {})
     assert all(problem.startswith(str(path)) for problem in raised.value.problems)
+
+
+class TestBlindAllocations:
+    RULE = '[elasticsearch]\nhosts = ["http://es"]\n[[rules]]\nname = "a"\nmax_allocations = 8\n'
+
+    def rule(self, tmp_path, more):
+        path = tmp_path / "config.toml"
+        path.write_text(f"{self.RULE}{more}")
+        (found,) = load(path, {}).rules
+        return found
+
+    def test_by_default_the_allocations_are_held(self, tmp_path):
+        assert self.rule(tmp_path, "").blind_allocations is None
+
+    def test_a_rule_may_have_a_number_for_many_cycles_without_statistics(self, tmp_path):
+        found = self.rule(tmp_path, 'blind_allocations = 6\nblind_after = "2m"\n')
+        assert (found.blind_allocations, found.blind_after_s) == (6, 120.0)
+
+    def test_it_is_within_the_bounds_of_the_rule(self, tmp_path):
+        with pytest.raises(ConfigError, match=r"blind_allocations: must be within the bounds"):
+            self.rule(tmp_path, "blind_allocations = 9\n")
+
+    def test_the_time_is_bounded(self, tmp_path):
+        with pytest.raises(ConfigError, match="blind_after: must be between 30s and 1d"):
+            self.rule(tmp_path, 'blind_after = "1s"\n')

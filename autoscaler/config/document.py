@@ -18,6 +18,7 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 
 from autoscaler.config.calendar import Cron, TimeZone, WindowLength
 from autoscaler.config.durations import (
+    BlindAfter,
     CallerTimeout,
     Drain,
     ExternalChangeHold,
@@ -256,6 +257,14 @@ class ScalingTable(_Table):
         default=600.0,
         description="Time for which a change that another client makes is respected; 0s: it is "
         "overridden at once.",
+    )
+    blind_allocations: Allocations | None = Field(
+        default=None,
+        description="At least these while the load cannot be measured for blind_after; default: "
+        "the allocations are held.",
+    )
+    blind_after: BlindAfter = Field(
+        default=300.0, description="Time without a measurement; for blind_allocations."
     )
     growth_factor: Factor = Field(default=100.0, description="Largest factor of one step up.")
     shrink_factor: Factor = Field(default=2.0, description="Largest divisor of one step down.")

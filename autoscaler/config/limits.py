@@ -27,6 +27,7 @@ def out_of_bounds(
     """Keys outside the bounds of the rule, as paths within the table, and their allocations."""
     values: dict[tuple[str | int, ...], int | None] = {
         ("burst_max_allocations",): scaling.burst_max_allocations,
+        ("blind_allocations",): scaling.blind_allocations,
         ("safe_allocations",): safe_allocations_of(scaling),
     }
     for position, table in enumerate(scaling.schedules):

@@ -51,5 +51,7 @@ def build_rule(
         zero=zero_of(scaling),
         on_exit=OnExit(scaling.on_exit),
         safe_allocations=safe_allocations_of(scaling),
+        blind_allocations=scaling.blind_allocations,
+        blind_after_s=scaling.blind_after,
         external_change_hold_s=scaling.external_change_hold,
     )

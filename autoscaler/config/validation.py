@@ -23,6 +23,7 @@ _COMPARED = (
         "min_allocations",
         "max_allocations",
         "burst_max_allocations",
+        "blind_allocations",
         "safe_allocations",
         "schedules",
     },

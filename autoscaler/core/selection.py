@@ -54,6 +54,8 @@ class Rule(Value, frozen=True, kw_only=True):
     zero: ScaleToZero | None = None
     on_exit: OnExit = OnExit.KEEP
     safe_allocations: int | None = None  # for OnExit.FLOOR
+    blind_allocations: int | None = None  # at least these, while the load cannot be measured
+    blind_after_s: float = 300.0  # without a measurement
     external_change_hold_s: float = 600.0  # for which another writer's change is respected
     observe_only: ObserveOnly | None = None  # found at run time: the cluster would refuse changes
 

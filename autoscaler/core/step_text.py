@@ -9,6 +9,7 @@ from autoscaler.core.values import DataIssue, Reason, Step
 _STEPS = {
     Reason.NOT_MEASURED: "held: no request has been timed yet",
     Reason.POLICY_FAILED: "held: the policy failed: {error}",
+    Reason.BLIND: "not measured for {blind_s}, so blind_allocations is the minimum",
     Reason.STABILISATION: "{highest} was recommended within the last {window_s}",
     Reason.BURST: "above {burst_max} only after {hold_s} of higher recommendations, now {above_s}",
     Reason.BOUNDS: "bounds are {min_allocations}..{max_allocations}",

@@ -284,6 +284,7 @@ class Reason(FastStrEnum):
     SLO = "slo"
     TARGET_TRACKING = "target_tracking"
     RECOMMENDATION = "recommendation"  # of an installed policy
+    BLIND = "blind"  # nothing could be measured for long: `blind_allocations`
     POLICY_FAILED = "policy_failed"
     STABILISATION = "stabilisation"
     STEP_LIMIT = "step_limit"

@@ -67,6 +67,9 @@ STEPS = {
     "held: the policy failed: KeyError('x') (mine.py:7)": Step(
         Reason.POLICY_FAILED, 2, 2, {"error": "KeyError('x') (mine.py:7)"}
     ),
+    "not measured for 10 min, so blind_allocations is the minimum": Step(
+        Reason.BLIND, 2, 6, {"blind_s": 600.0, "issues": "incomplete"}
+    ),
     "5 was recommended within the last 5 min": Step(
         Reason.STABILISATION, 2, 5, {"highest": 5, "window_s": 300.0}
     ),

@@ -109,6 +109,13 @@ class DecisionRecorder:
 
     def skipped(self, failure: ObservationFailed, at: float) -> None:
         self._failure = str(failure)
+        if self._cycle is not None and failure.outcomes:
+            sent = {
+                outcome.decision.deployment_id: outcome
+                for outcome in failure.outcomes
+                if outcome.kind not in _NOT_SENT
+            }
+            self._cycle = replace(self._cycle, updates={**self._cycle.updates, **sent})
 
     def list_deployments(self, glob: str = "*") -> DeploymentsResponse:
         """The deployments whose ids match, with their reasons.

@@ -147,6 +147,8 @@ class LogRecorder:
         if failure.kind is FailureKind.DEFECT:
             fields["exc_info"] = failure.__cause__ or failure
         self._log.log(level, "observation.failed", **fields)
+        for outcome in failure.outcomes:
+            self._decision(outcome)
         if failure.next_after_s > self._slowed_to_s:
             self._slowed_to_s = failure.next_after_s
             self._log.info(

@@ -95,6 +95,8 @@ class PrometheusRecorder(Collector):
         self._cycles["skipped"] += 1
         self._due = PollCause.ROUTINE
         self._failures[failure.kind] += 1
+        for outcome in failure.outcomes:
+            self._count(outcome)
 
     def describe(self) -> Iterator[Metric]:
         nothing = Observation(at=0.0, deployments={})

@@ -6,6 +6,7 @@ and in how updates are sent.
 """
 
 from collections.abc import Callable, Collection, Iterable, Mapping
+from types import MappingProxyType
 
 from autoscaler.core.decision import Decision, Outcome, OutcomeKind, Plan
 from autoscaler.core.flow.feedback import apply_outcomes
@@ -39,19 +40,24 @@ class Cycle(Value, frozen=True, kw_only=True):
 
 
 def begin_cycle(
-    state: State, observation: Observation, ruleset: Ruleset, open_at: OpenAt | None = None
+    state: State,
+    observation: Observation,
+    ruleset: Ruleset,
+    open_at: OpenAt | None = None,
+    blind_s: Mapping[str, float] = MappingProxyType({}),
 ) -> Cycle:
     """Decide every managed deployment's allocations.
 
     Args:
         open_at: the calendar; None: no schedule is ever open.
+        blind_s: seconds since the last measurement, by deployment id; left out: none.
     """
     open_schedules: Collection[Schedule] = ()
     if open_at is not None:
         schedules = {schedule for rule in ruleset.rules for schedule in rule.schedules}
         if schedules:
             open_schedules = open_at(observation.at, schedules)
-    planned, after = plan(state, observation, ruleset, open_schedules)
+    planned, after = plan(state, observation, ruleset, open_schedules, blind_s)
     return Cycle(plan=planned, state=after)
 
 

@@ -28,9 +28,12 @@ class PlanContext(Value, frozen=True, kw_only=True):
     in_use: Mapping[str, str]  # deployment id -> why it must not be stopped
     callers: Mapping[str, Callers]  # by deployment id
     polling: Polling  # how often the cluster may be polled
+    blind_s: Mapping[str, float] = {}  # since the last measurement, by deployment id
 
 
-def plan_context_of(state: State, observation: Observation, polling: Polling) -> PlanContext:
+def plan_context_of(
+    state: State, observation: Observation, polling: Polling, blind_s: Mapping[str, float]
+) -> PlanContext:
     """The context of a plan for this observation."""
     return PlanContext(
         at=observation.at,
@@ -48,6 +51,7 @@ def plan_context_of(state: State, observation: Observation, polling: Polling) ->
         in_use=observation.in_use,
         callers=observation.callers,
         polling=polling,
+        blind_s=blind_s,
     )
 
 

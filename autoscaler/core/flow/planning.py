@@ -6,6 +6,7 @@
 """
 
 from collections.abc import Collection, Mapping
+from types import MappingProxyType
 
 from msgspec.structs import replace
 
@@ -51,6 +52,7 @@ def plan(
     observation: Observation,
     ruleset: Ruleset,
     open_schedules: Collection[Schedule] = (),
+    blind_s: Mapping[str, float] = MappingProxyType({}),
 ) -> tuple[Plan, State]:
     """Decide every managed deployment's allocations.
 
@@ -59,11 +61,12 @@ def plan(
 
     Args:
         open_schedules: the schedules of the rules whose window is open.
+        blind_s: seconds since the last measurement, by deployment id; left out: none.
 
     Returns:
         The plan, with the decisions in order of deployment id, and the state for the next call.
     """
-    context = plan_context_of(state, observation, ruleset.polling)
+    context = plan_context_of(state, observation, ruleset.polling, blind_s)
     rules = _in_force(ruleset.rules, open_schedules)
     zeroed = plan_stopped(state, observation, rules, context)
     stopped = zeroed.stopped

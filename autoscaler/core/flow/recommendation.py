@@ -11,6 +11,7 @@ from msgspec.structs import replace
 
 from autoscaler.core.flow.constraints import joined
 from autoscaler.core.flow.control_mode import current_allocations, external_control_step
+from autoscaler.core.flow.effect import COUNT_UNRELIABLE
 from autoscaler.core.flow.feedback import is_unsettled
 from autoscaler.core.flow.measurement import Measurement
 from autoscaler.core.flow.plan_context import PlanContext
@@ -25,7 +26,7 @@ from autoscaler.core.policies import (
 )
 from autoscaler.core.selection import Rule
 from autoscaler.core.state import DeploymentState, PolicyMemory
-from autoscaler.core.values import Callers, DataIssue, DeploymentStats, Reason, Step, Value
+from autoscaler.core.values import Callers, DataIssue, DeploymentStats, Reason, Sample, Step, Value
 
 
 class Recommendation(Value, frozen=True):
@@ -64,8 +65,10 @@ def recommend(
     if external is not None:
         return Recommendation(external, memory)
     sample, policy = measured.sample, rule.policy
+    held = _held(current, sample.issues)
+    blind_s = context.blind_s.get(stats.deployment_id, 0.0)
     if not sample.counts_certain:
-        return Recommendation(_held(current, sample.issues), memory)
+        return Recommendation(_blind_step(rule, held, sample, blind_s) or held, memory)
     # The policy decides about allocations that work. The others are requested in addition.
     idle = sample.unacknowledged
     working = max(0, current - idle)
@@ -92,9 +95,11 @@ def recommend(
         # these requests when their interval is certain enough.
         situation = situation_with(**measured.with_interval(sample.longest_s))
         step, _ = recommend_safely(policy, situation, memory)
-        if step.after <= working:
-            return _with_next_poll(_held(current, sample.issues), policy, situation, memory, 0)
-        step = _requested(step, current, stats, idle)
+        step = held if step.after <= working else _requested(step, current, stats, idle)
+        if (fallback := _blind_step(rule, step, sample, blind_s)) is not None:
+            return Recommendation(fallback, memory)
+        if step is held:
+            return _with_next_poll(held, policy, situation, memory, 0)
         return _with_next_poll(step, policy, situation, memory, idle)
     assert measured.load is not None, "the sample is reliable"
     situation = situation_with(sample=sample, load=measured.load)
@@ -143,6 +148,22 @@ def _requested(step: Step, current: int, stats: DeploymentStats, idle: int) -> S
 
 def _held(current: int, issues: tuple[DataIssue, ...]) -> Step:
     return Step(Reason.DATA_QUALITY, current, current, {"issues": joined(issues)})
+
+
+def _blind_step(rule: Rule, step: Step, sample: Sample, blind_s: float) -> Step | None:
+    """The increase to what is sufficient without measurements; None if it does not apply.
+
+    Args:
+        step: the recommendation.
+        blind_s: for how long there has been no measurement.
+    """
+    fallback = rule.blind_allocations
+    if fallback is None or fallback <= step.after or blind_s < rule.blind_after_s:
+        return None
+    if not COUNT_UNRELIABLE.isdisjoint(sample.issues):
+        return None  # nothing is changed then, because the present count is not known
+    inputs: dict[str, float | str] = {"blind_s": blind_s, "issues": joined(sample.issues)}
+    return Step(Reason.BLIND, step.before, fallback, inputs)
 
 
 def _smaller_change(step: Step, other: Step) -> Step:

@@ -26,7 +26,9 @@ ADAPTIVE_TIMEOUT_S = 60.0
 """Seconds after which a minimum that adaptive allocations have not reached counts as refused. 60 s,
 because they run every ten seconds, and request all of an increase or nothing."""
 
-_NO_RECOMMENDATION = frozenset({Reason.DATA_QUALITY, Reason.NOT_MEASURED, Reason.POLICY_FAILED})
+_NO_RECOMMENDATION = frozenset(
+    {Reason.DATA_QUALITY, Reason.NOT_MEASURED, Reason.POLICY_FAILED, Reason.BLIND}
+)
 
 
 def next_state(
