@@ -77,6 +77,29 @@ class TestKubernetes:
         assert "runAsNonRoot: true" in rendered
         assert "config.toml: |" in rendered
 
+    @needs("kubectl")
+    @pytest.mark.parametrize("name", ["base", "sidecar"])
+    def test_only_prometheus_reaches_the_daemon(self, name):
+        rendered = output_of("kubectl", "kustomize", f"kubernetes/{name}")
+        (policy,) = [each for each in rendered.split("\n---\n") if "kind: NetworkPolicy" in each]
+        assert "- Ingress" in policy
+        rules = policy.partition("  ingress:\n")[2].partition("\n  podSelector:")[0]
+        (scraped,) = [each for each in rules.split("- from:") if "port: 9464" in each]
+        assert re.search(r"values:\s+- prometheus\s", scraped)
+        assert "matchLabels" not in scraped
+        # The pods that the policy is for are those of the manifest.
+        app = re.search(r"\n  podSelector:\n    matchLabels:\n      (\S+: \S+)", policy)[1]
+        (pods,) = re.findall(r"kind: (?:Deployment|StatefulSet)(?:.|\n)*", rendered)
+        assert f"matchLabels:\n      {app}\n" in pods
+
+    @pytest.mark.parametrize("path", MANIFESTS, ids=str)
+    def test_no_pod_has_the_token_of_a_service_account(self, path):
+        text = path.read_text()
+        pods = len(re.findall(r"^ *containers:", text, re.MULTILINE))
+        assert (
+            len(re.findall(r"^ *automountServiceAccountToken: false", text, re.MULTILINE)) == pods
+        )
+
     def test_probes_use_the_paths_and_the_port_of_the_server(self):
         text = "\n".join(path.read_text() for path in MANIFESTS)
         assert set(re.findall(r"path: (/\S+)", text)) == {"/healthz", "/readyz"}
@@ -106,6 +129,21 @@ class TestTheImage:
         copied = re.findall(r"^COPY (?!--from)(.+) \S+$", text, re.MULTILINE)
         for source in " ".join(copied).split():
             assert (ROOT / source).exists(), source
+
+    def test_base_images_are_one_build(self):
+        text = (DEPLOY / "Dockerfile").read_text()
+        images = re.findall(r"^FROM (\S+)", text, re.MULTILINE)
+        assert len(images) == 2
+        assert len(set(images)) == 1
+        assert re.fullmatch(r"python:3\.\d+-slim@sha256:[0-9a-f]{64}", images[0])
+
+    def test_every_installation_is_locked_with_hashes(self):
+        text = (DEPLOY / "Dockerfile").read_text().replace("\\\n", " ")
+        for arguments in re.findall(r"pip (?:install|wheel) ([^&\n]+)", text):
+            assert "--no-deps" in arguments
+            local = arguments.rstrip().endswith((" .", "dist/*.whl"))
+            assert local or "--require-hashes" in arguments, arguments
+        assert "--no-build-isolation" in text
 
     def test_installed_packages_are_pinned_and_satisfy_the_project(self):
         text = (ROOT / "requirements.lock").read_text()
