@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALL := tools/environment.sh "$(PYTHON)" $(VENV) requirements-build.lock
 
-.PHONY: demo test test-deep smoke lint backtest-deps bench steady frontier sweep ablation tuning modes lock types-lock clean
+.PHONY: demo test test-deep smoke lint backtest-deps bench steady frontier sweep ablation tuning modes lock audit types-lock clean
 .DELETE_ON_ERROR:
 
 demo: $(VENV)/runtime
@@ -135,6 +135,14 @@ lock:
 	$(COMPILE) pyproject.toml --extra backtest -c requirements-dev.lock -o requirements-backtest.lock
 	$(COMPILE) pyproject.toml -c requirements-dev.lock -o requirements.lock
 	$(COMPILE) --group build -c requirements-dev.lock -o requirements-build.lock
+	$(COMPILE) --group audit -c requirements-dev.lock -o requirements-audit.lock
+
+# Compares the locks with the advisories that PyPI publishes. A package without any answer fails it;
+# mirrors of PyPI seldom have advisories.
+LOCKS := requirements.lock requirements-backtest.lock requirements-dev.lock requirements-build.lock
+audit: build/audit/installed
+	build/audit/bin/pip-audit --strict --disable-pip --require-hashes --progress-spinner off \
+	  $(LOCKS:%=-r %)
 
 # Needs npm. After a change of package.json; this lock contains no address of a registry either.
 types-lock:
@@ -142,6 +150,11 @@ types-lock:
 
 clean:
 	rm -rf .venv build dist $(TYPES)/node_modules *.egg-info .coverage .mypy_cache .pytest_cache .ruff_cache
+
+build/audit/installed: requirements-audit.lock
+	"$(PYTHON)" -m venv build/audit
+	build/audit/bin/pip install --quiet --no-deps --require-hashes -r requirements-audit.lock
+	@touch $@
 
 $(INSTALLED_TYPES): $(TYPES)/package.json $(TYPES)/package-lock.json
 	cd $(TYPES) && npm ci --loglevel=error
