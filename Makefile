@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALL := tools/environment.sh "$(PYTHON)" $(VENV) requirements-build.lock
 
-.PHONY: demo test test-deep smoke lint backtest-deps bench steady frontier sweep ablation tuning modes lock audit types-lock clean
+.PHONY: demo test test-deep smoke lint backtest-deps fuzz-configurations bench steady frontier sweep ablation tuning modes lock audit types-lock clean
 .DELETE_ON_ERROR:
 
 demo: $(VENV)/runtime
@@ -46,6 +46,11 @@ lint: $(VENV)/dev
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+# Configurations with random damage: a sentence for each problem, no traceback, no secret.
+COUNT ?= 20000
+fuzz-configurations: $(VENV)/dev
+	$(BIN)/python -m tests.fuzzed_configurations --count $(COUNT) $(if $(SEED),--seed $(SEED))
 
 bench: $(VENV)/dev
 	$(BIN)/python -m benchmarks --document docs/benchmarks.md

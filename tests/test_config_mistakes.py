@@ -86,6 +86,64 @@ def test_a_secret_is_never_shown(tmp_path, key, line):
             assert "hunter2" not in problem
 
 
+@pytest.mark.parametrize(
+    "line",
+    [
+        'pasword = "correct-horse',
+        "api_ke' = correct-horse",
+        "elasticsearch = { pasword: correct-horse }",
+        "correct-horse",
+        '"correct-horse',
+        "[correct-horse",
+        "correct-horse: x",
+        "bearer correct-horse",
+        "x = correct-horse]",
+    ],
+)
+def test_a_secret_whose_key_is_misspelt_is_not_shown_either(tmp_path, line):
+    (problem,) = problems(tmp_path, f"{line}\n")
+    assert problem.startswith("config.toml:1")
+    assert "correct-horse" not in problem
+
+
+@pytest.mark.parametrize("text", ['"', "'", "x", "a.", "[", "\\", "x = ", "#", "{", "=", "]", ","])
+def test_a_very_long_line_is_reported_at_once(tmp_path, text):
+    """In the time of a few passes over it: an hour, if it were its square."""
+    found = problems(tmp_path, f'hosts = "x{text * (900_000 // len(text))}\n')
+    assert len(found) == 1
+    assert len(found[0]) < 200
+
+
+TOO_DEEP = "tables or lists are nested more than 32 deep; flatten them"
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        f"a = {'[' * 33}1{']' * 33}",
+        f"a = {'[' * 3_000}",
+        f"a = {'{b = ' * 3_000}",
+        f"{'a.' * 3_000}a = 1",
+        f"[{'a.' * 3_000}a]",
+    ],
+    ids=["33", "lists", "tables", "keys", "header"],
+)
+def test_a_file_that_is_nested_too_deeply(tmp_path, line):
+    assert problems(tmp_path, f"{CLUSTER}{line}\n") == [f"config.toml: {TOO_DEEP}"]
+
+
+@pytest.mark.parametrize("value", ["[" * 3_000, "[" * 40 + "]" * 40, '{"a":' * 40 + "1" + "}" * 40])
+def test_a_variable_that_is_nested_too_deeply(value):
+    with pytest.raises(ConfigError) as error:
+        load(None, {"AUTOSCALER_RULES": value, "AUTOSCALER_ELASTICSEARCH__HOSTS": "http://es"})
+    assert f"AUTOSCALER_RULES: {TOO_DEEP}" in str(error.value)
+
+
+def test_a_number_with_too_many_digits(tmp_path):
+    found = problems(tmp_path, f"{CLUSTER}x = {'9' * 5_000}\n")
+    assert found == ["config.toml:3: a number has too many digits"]
+
+
 VALUES = {
     "poll_interval = 10": "not 10",
     "poll_interval = true": "not true",

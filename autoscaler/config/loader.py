@@ -1,12 +1,13 @@
 """config.toml and the environment -> Config."""
 
+import json
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, get_origin
 
 from msgspec import Struct
-from pydantic import BaseModel
+from pydantic import BaseModel, SecretStr
 from pydantic_settings import EnvSettingsSource, SettingsConfigDict, SettingsError
 
 from autoscaler.config.aliases import with_current_names, without_observe
@@ -28,7 +29,7 @@ from autoscaler.config.messages import (
 from autoscaler.config.polling import polling_of
 from autoscaler.config.resolver import Resolver
 from autoscaler.config.server import server_of
-from autoscaler.config.toml_file import TomlFile, read_toml
+from autoscaler.config.toml_file import MAX_NESTING, TomlFile, nesting_exceeds, read_toml
 from autoscaler.config.toml_lines import TomlLines
 from autoscaler.config.validation import validate
 from autoscaler.config.values import Config, Server
@@ -114,7 +115,10 @@ def read(path: Path | None, environ: Mapping[str, str]) -> Written:
         ConfigError: the file cannot be read.
     """
     hint = "begin with a copy of config.example.toml"
-    file = read_toml(path, ConfigError, hint=hint) if path else TomlFile({}, TomlLines(""))
+    file = TomlFile({}, TomlLines(""))
+    if path is not None:
+        public_keys = frozenset(_public_keys(ConfigDocument))
+        file = read_toml(path, ConfigError, hint=hint, public_keys=public_keys)
     name = str(path) if path else "configuration"
     in_file = KeySources(name, {}, line_of=file.lines.of, tables=file.tables)
     tables = with_current_names(file.tables, in_file)
@@ -181,8 +185,12 @@ class _Environment(EnvSettingsSource):
 
 def _from_environment(environ: Mapping[str, str]) -> tuple[dict[str, Any], dict[str, str]]:
     """The tables with texts as values, and each variable that is not JSON and should be."""
-    readable = dict(environ)
-    problems: dict[str, str] = {}
+    problems = {
+        name: f"tables or lists are nested more than {MAX_NESTING} deep; flatten them"
+        for name, value in environ.items()
+        if name.upper().startswith(PREFIX) and _is_nested_too_deeply(value)
+    }
+    readable = {name: value for name, value in environ.items() if name not in problems}
     while True:
         try:
             return _Environment(readable)(), problems
@@ -196,6 +204,15 @@ def _from_environment(environ: Mapping[str, str]) -> tuple[dict[str, Any], dict[
             for name in names:
                 problems[name] = "must be JSON, because it sets a table"
                 del readable[name]
+
+
+def _is_nested_too_deeply(text: str) -> bool:
+    try:
+        return nesting_exceeds(json.loads(text), MAX_NESTING)
+    except ValueError:
+        return False  # no JSON
+    except RecursionError:
+        return True
 
 
 def _path_of(variable: str) -> KeyPath:
@@ -255,6 +272,15 @@ def _variables(table: type[BaseModel], prefix: str) -> Iterator[str]:
         inner = None if get_origin(field.annotation) is list else table_of(field)
         if inner is not None:
             yield from _variables(inner, name + DELIMITER)
+
+
+def _public_keys(table: type[BaseModel]) -> Iterator[str]:
+    """The keys, at any depth, that do not contain secrets."""
+    for key, field in table.model_fields.items():
+        if SecretStr not in types_of(field):
+            yield key
+        if (inner := table_of(field)) is not None:
+            yield from _public_keys(inner)
 
 
 def _contains(document: Any, path: KeyPath) -> bool:

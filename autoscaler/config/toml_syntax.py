@@ -9,12 +9,19 @@ from typing import NamedTuple
 _SHOWN_CHARACTERS = 80
 """A longer line is not shown, because it does not help to find the place."""
 
+_EXPLAINED_CHARACTERS = 1_000
+"""A longer line is not searched for its error, which would take time that grows with its square."""
+
 _STRING = re.compile(r'"(?:[^"\\]|\\.)*"' + r"|'[^']*'")
 _VALUE = re.compile(
     r"""(?P<key>[\w.-]+)\s*=\s*(?P<value>[^\s"'\[{,\]}\#][^,\]}\#]*)""",
 )
 _NUMBER = re.compile(r"[+-]?(0|[1-9][0-9]*)(\.[0-9]+)?")
 _SECRET = re.compile(r"(?i)key|password|token|secret|auth|@|[A-Za-z0-9+/=]{24}")
+_WORD = re.compile(r"""[^\s.=:,"'\[\]{}\#]+""")
+_LEAST_SECRET = 6
+"""Characters. A shorter word beside a key that is not known is taken for no secret."""
+
 _BOOLEANS = {"yes": "true", "on": "true", "no": "false", "off": "false"}
 
 
@@ -24,8 +31,15 @@ class SyntaxProblem(NamedTuple):
     sentence: str
 
 
-def syntax_problem(text: str, message: str) -> SyntaxProblem:
-    """The problem of a text for which `tomllib` has this message."""
+def syntax_problem(
+    text: str, message: str, public_keys: frozenset[str] | None = None
+) -> SyntaxProblem:
+    """The problem of a text for which `tomllib` has this message.
+
+    Args:
+        public_keys: those whose lines may be shown. A line with any other may contain a secret
+            whose key is misspelt. None: every line may be shown.
+    """
     text = text.replace("\r\n", "\n")
     found = re.fullmatch(
         r"(.*) \(at (?:line (\d+), column (\d+)|end of document)\)", message, re.DOTALL
@@ -42,9 +56,27 @@ def syntax_problem(text: str, message: str) -> SyntaxProblem:
     if line is None:
         return SyntaxProblem(None, None, what)
     written = lines[line - 1]
-    shown = _shown(written)
-    explained = _explained(what, written)
+    if len(written) > _EXPLAINED_CHARACTERS:
+        return SyntaxProblem(line, column, _without_names(what))
+    hidden = _hidden(written, public_keys)
+    shown = "" if hidden else _shown(written)
+    explained = _explained(what, written, may_quote=bool(shown))
+    if any(word in explained for word in hidden):
+        explained = _without_names(what)
     return SyntaxProblem(line, column, f"{explained}{f'; the line is: {shown}' if shown else ''}")
+
+
+def _without_names(what: str) -> str:
+    return re.sub(r" \(.*\)", "", what)
+
+
+def _hidden(line: str, public_keys: frozenset[str] | None) -> list[str]:
+    """The words of a line that may be secrets: long ones, if a key is not known."""
+    words = _WORD.findall(re.sub(r"^\s*export\s", "", line))
+    keys = re.findall(r"""([\w-]+)["']?\s*[=:]""", _STRING.sub('""', line))
+    if public_keys is None or (words and public_keys.issuperset([words[0], *keys])):
+        return []
+    return [word for word in words if len(word) >= _LEAST_SECRET and word not in public_keys]
 
 
 def _shown(line: str) -> str:
@@ -54,7 +86,7 @@ def _shown(line: str) -> str:
     return line if line.isprintable() and len(line) <= _SHOWN_CHARACTERS and not secret else ""
 
 
-def _explained(what: str, line: str) -> str:
+def _explained(what: str, line: str, *, may_quote: bool) -> str:
     assignment = re.match(r"\s*([A-Za-z0-9_.-]+)\s*=", line)
     if what == "Cannot overwrite a value":
         key = assignment[1] if assignment else "a key"
@@ -67,7 +99,7 @@ def _explained(what: str, line: str) -> str:
         or _about_backslashes(what)
         or _about_headers(what, line)
         or _about_brackets(what, line)
-        or _about_value(line)
+        or _about_value(line, may_quote=may_quote)
         or _about_statement(what, line)
         or _about_equals(what, line)
         or what
@@ -115,8 +147,8 @@ def _about_brackets(what: str, line: str) -> str:
     return ""
 
 
-def _about_value(line: str) -> str:
-    """About the first value that is no TOML."""
+def _about_value(line: str, *, may_quote: bool) -> str:
+    """About the first value that is no TOML, with that value if it may be quoted."""
     found = _unquoted(line)
     if found is None:
         return ""
@@ -135,7 +167,7 @@ def _about_value(line: str) -> str:
         return f"{subject}remove the semicolon"
     if not value:
         return f"the value of {key} is missing after ="
-    quoted = f': "{value}"' if _shown(line) and re.fullmatch(r"[^=\\]+", value) else ""
+    quoted = f': "{value}"' if may_quote and re.fullmatch(r"[^=\\]+", value) else ""
     return f"{subject}texts and durations need quotes{quoted}, and booleans are true or false"
 
 
@@ -212,4 +244,7 @@ def _unclosed(text: str) -> int | None:
 
 
 def _line_with_open_string(lines: list[str]) -> int | None:
-    return next((n for n, line in enumerate(lines, start=1) if _about_quotes(line)), None)
+    short = (
+        (n, line) for n, line in enumerate(lines, start=1) if len(line) <= _EXPLAINED_CHARACTERS
+    )
+    return next((n for n, line in short if _about_quotes(line)), None)
