@@ -12,6 +12,7 @@ from autoscaler.adapters.elasticsearch.api import ElasticsearchApi, Statistics
 from autoscaler.adapters.elasticsearch.errors import ElasticsearchError
 from autoscaler.adapters.elasticsearch.preflight import READ_PIPELINE, inspect
 from autoscaler.adapters.elasticsearch.preflight_report import PreflightReport, Severity
+from autoscaler.adapters.state import described
 from autoscaler.cluster_controller import transport_to
 from autoscaler.config import Config
 from autoscaler.config.messages import did_you_mean
@@ -41,6 +42,7 @@ class CheckReport(Struct, frozen=True, kw_only=True):
     modes_rejected: tuple[str, ...] = ()  # why the cluster rejects what rules configure
     unused_rules: tuple[str, ...] = ()  # why rules apply to no deployment
     unknown_figures: tuple[str, ...] = ()  # which figures cannot be read
+    state: str = ""  # where it is saved, and how large
 
     @property
     def fatal(self) -> tuple[str, ...]:
@@ -69,17 +71,17 @@ async def check(config: Config) -> CheckReport:
     Raises:
         ConnectionSettingsError: the connection settings are not usable.
     """
-    exposed = tuple(exposures(config.connection))
+    exposed, state = tuple(exposures(config.connection)), described(config.state_dir)
     async with transport_to(config, HostClock()) as transport:
         api = ElasticsearchApi(transport)
         preflight = await inspect(api)
         if not preflight.ok:
-            return CheckReport(preflight=preflight, exposures=exposed)
+            return CheckReport(preflight=preflight, exposures=exposed, state=state)
         try:
             statistics = await api.stats()
         except ElasticsearchError:
             # The preflight check has sent the same request and reports the error.
-            return CheckReport(preflight=preflight, exposures=exposed)
+            return CheckReport(preflight=preflight, exposures=exposed, state=state)
     deployments = [
         *(_deployment_check(stats, config.rules, preflight) for stats in statistics.deployments),
         *_unreadable(dict(statistics.unreadable)),
@@ -89,6 +91,7 @@ async def check(config: Config) -> CheckReport:
         preflight=preflight,
         deployments=tuple(deployments),
         exposures=exposed,
+        state=state,
         modes_rejected=_modes_rejected(config.rules, preflight),
         unused_rules=tuple(_unused_rules(config.rules, statistics)),
         unknown_figures=tuple(
@@ -236,6 +239,7 @@ def report(found: CheckReport, console: Console) -> None:
         ("security", "disabled" if preflight.security_enabled is False else ""),
         ("user", preflight.user if preflight.security_enabled is not False else ""),
         ("privileges", ", ".join(granted)),
+        ("state", found.state),
     ):
         if value:
             print_line(console, value, label=plain(f"{name:12}", "dim"))

@@ -21,14 +21,13 @@ from autoscaler.adapters.elasticsearch.preflight_report import PreflightReport
 from autoscaler.adapters.elasticsearch.transport import Transport
 from autoscaler.adapters.logs import LogRecorder
 from autoscaler.adapters.prometheus import PrometheusRecorder
-from autoscaler.adapters.state_file import StateFile
+from autoscaler.adapters.state import FormerFile, SqliteStore
 from autoscaler.config import Config
 from autoscaler.control_loop import ControlLoop
 from autoscaler.core.decision import Outcome, OutcomeKind, Plan
 from autoscaler.core.flow.feedback import without_denials
 from autoscaler.core.flow.planning import MAX_INTERVAL_POLLS, Ruleset
 from autoscaler.core.selection import OnExit
-from autoscaler.core.state import State
 from autoscaler.core.units import duration_text
 from autoscaler.core.values import Observation
 from autoscaler.ports import Clock, CycleTimes, ObservationFailed, Recorder
@@ -42,7 +41,8 @@ Kubernetes kills the process after thirty."""
 class ClusterController:
     """Everything that exists once for each cluster.
 
-    An async context manager: the connections to the cluster are open inside the block.
+    An async context manager: the connections to the cluster are open inside the block, and the
+    state is its own.
 
     Args:
         cluster: the cluster's name: a label of its metrics, a field of its log lines and a part of
@@ -51,7 +51,6 @@ class ClusterController:
 
     Raises:
         ConnectionSettingsError: the connection settings are not usable.
-        StateFileUnreadable: the state file cannot be read.
     """
 
     def __init__(
@@ -84,7 +83,7 @@ class ClusterController:
             on_report=self._apply_report,
             on_change=self.metrics.cluster_changed,
         )
-        state_store = StateFile(config.state_file) if config.state_file is not None else None
+        self._store = state_store_of(config, clock, self._log)
         self._loop = ControlLoop(
             clock=clock,
             observer=self._ports,
@@ -99,11 +98,20 @@ class ClusterController:
             ),
             ruleset=ruleset_of(config),
             calendar=CronCalendar(),
-            state_store=state_store,
-            state=State(stopped=state_store.load() if state_store is not None else {}),
+            state_store=self._store,
         )
 
     async def __aenter__(self) -> Self:
+        """
+        Raises:
+            StateInUse: another process has the state.
+            FormerFileUnreadable: the file of an earlier release cannot be read.
+        """
+        if self._store is not None:
+            policies = [rule.policy for rule in self._config.rules]
+            self._loop.state = await self._store.open(policies)
+        else:
+            self._log.info("state.off", message=_NOT_SAVED)
         await self._transport.__aenter__()
         return self
 
@@ -115,6 +123,8 @@ class ClusterController:
     ) -> None:
         await self._ports.close()
         await self._transport.__aexit__(error_type, error, traceback)
+        if self._store is not None:
+            await self._store.close()
 
     async def run(self) -> None:
         """Run preflight checks and cycles until `stop` is called."""
@@ -199,6 +209,11 @@ _NOT_RELEASED = dict.fromkeys(
     (OutcomeKind.UNKNOWN, OutcomeKind.UNRECOGNISED), "may not have been released"
 )
 
+_NOT_SAVED = (
+    'the state is not saved, because state is "none", or no directory for it is known; to save it, '
+    "set state_dir"
+)
+
 _RELEASE_TEXTS = {
     OnExit.ADAPTIVE: "adaptive allocations are enabled",
     OnExit.FLOOR: "it has at least its safe_allocations",
@@ -233,6 +248,16 @@ def ruleset_of(config: Config, found: PreflightReport | None = None) -> Ruleset:
         polling=config.polling,
         owned_observe_only=found.owned_observe_only,
     )
+
+
+def state_store_of(
+    config: Config, clock: Clock, log: structlog.stdlib.BoundLogger
+) -> SqliteStore | None:
+    """The store of the state; None if nothing is saved."""
+    if config.state_dir is None:
+        return None
+    former = None if config.state_file is None else FormerFile(config.state_file)
+    return SqliteStore(config.state_dir, clock, log, former=former)
 
 
 def transport_to(config: Config, clock: Clock) -> Transport:

@@ -1,7 +1,7 @@
 """The cycle: observe, plan, act, record. Depends on the core and the ports, and on no adapter."""
 
 import asyncio
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import NamedTuple
@@ -12,11 +12,10 @@ from autoscaler.core.decision import Change, Decision, Outcome, OutcomeKind, Pla
 from autoscaler.core.flow.blindness import LastKnown, blind_decisions, without_responses
 from autoscaler.core.flow.cycle import Cycle, begin_cycle, end_cycle
 from autoscaler.core.flow.feedback import stopped_deployment, without_settings
-from autoscaler.core.flow.memory_ledger import memory_ledger
 from autoscaler.core.flow.planning import Ruleset
-from autoscaler.core.flow.release import release_change, released_start
+from autoscaler.core.flow.release import releases
 from autoscaler.core.next_poll import NextPoll, PollCause
-from autoscaler.core.selection import OnExit, Rule
+from autoscaler.core.selection import OnExit
 from autoscaler.core.state import State, StoppedDeployment
 from autoscaler.core.values import Observation
 from autoscaler.ports import (
@@ -177,9 +176,11 @@ class ControlLoop:
         if self.why_not_leading(started_at):
             # The leader's updates are no external changes.
             self.state = without_settings(self.state)
-        elif self.state.stopped != stopped:
-            with suppress(StateNotSaved):  # an entry too many in the file does no harm
-                self._save_stopped(self.state.stopped)
+        elif self.state_store is not None:
+            self.state_store.checkpoint(self.state)
+            if self.state.stopped != stopped:
+                with suppress(StateNotSaved):  # an entry too many in the store does no harm
+                    await self._save_stopped(self.state.stopped)
         times = CycleTimes(
             observe_s=observed_at - started_at,
             plan_s=planned_at - observed_at,
@@ -278,6 +279,8 @@ class ControlLoop:
         deadline = self.clock.now() + self.poll_interval_s
         withheld = ""
         self._recorded = {}
+        if not self.why_not_leading(started_at):
+            await self._record_updates(cycle)
         for decision in cycle.updates:
             if self._stopping.is_set():
                 withheld = "the autoscaler is stopping"
@@ -301,7 +304,7 @@ class ControlLoop:
         assert change is not None, "only changes are sent"
         try:
             if isinstance(change, Stop):
-                self._record_stop(decision.deployment_id)
+                await self._record_stop(decision.deployment_id)
         except StateNotSaved as failure:
             return self._outcome(decision, OutcomeKind.WITHHELD, str(failure))
         kind, detail = await self._carry_out(decision.deployment_id, change)
@@ -315,18 +318,32 @@ class ControlLoop:
             return failure.kind, str(failure)
         return OutcomeKind.ACCEPTED, ""
 
-    def _record_stop(self, deployment_id: str) -> None:
+    async def _record_updates(self, cycle: Cycle) -> None:
+        """Save the state as it is if all responses are lost, so that a process that begins after
+        them does not take the updates for those of another client."""
+        if self.state_store is None or not cycle.updates:
+            return
+        lost = {
+            decision.deployment_id: self._outcome(decision, OutcomeKind.UNKNOWN, "")
+            for decision in cycle.updates
+        }
+        _, state = end_cycle(cycle.plan, lost, self.state)
+        await self.state_store.save_before_updates(state, lost.keys())
+
+    async def _record_stop(self, deployment_id: str) -> None:
         """Record a deployment before it is stopped, so that it is resumed in any case."""
         deployment = stopped_deployment(self.state.deployments[deployment_id], self.clock.now())
         # `self.state` contains the stops of this cycle only when the cycle ends.
         recorded = self._recorded | {deployment_id: deployment}
-        self._save_stopped({**self.state.stopped, **recorded})
+        await self._save_stopped({**self.state.stopped, **recorded})
         self._recorded = recorded
 
-    def _save_stopped(self, stopped: Mapping[str, StoppedDeployment]) -> None:
+    async def _save_stopped(self, stopped: Mapping[str, StoppedDeployment]) -> None:
         if self.state_store is None:
-            raise StateNotSaved("no state_file is set, and stopped deployments are recorded there")
-        self.state_store.save(stopped)
+            raise StateNotSaved(
+                'state = "none" is set, and a deployment is only stopped if that can be recorded'
+            )
+        await self.state_store.save_stopped(stopped)
 
     async def release_all(self) -> list[ReleaseResult]:
         """Release every managed deployment as its rule says, and resume stopped ones, unless the
@@ -339,16 +356,18 @@ class ControlLoop:
         with suppress(ObservationFailed):  # the last one does not show its cycle's changes
             observation = await self.observer.observe()
         results = []
-        for deployment_id, rule, change in self._to_release(observation, planned):
+        for deployment_id, rule, change in releases(
+            self.ruleset.rules, observation, planned, self.state
+        ):
             if self.why_not_leading(started_at):
                 break
             kind, detail = await self._carry_out(deployment_id, change)
             results.append(ReleaseResult(deployment_id, rule.on_exit, kind, detail))
             if kind is OutcomeKind.ACCEPTED and deployment_id in self.state.stopped:
-                self._remove_stopped(deployment_id)
+                await self._remove_stopped(deployment_id)
         return results
 
-    def _remove_stopped(self, deployment_id: str) -> None:
+    async def _remove_stopped(self, deployment_id: str) -> None:
         """Forget that the daemon stopped a deployment: if it is stopped from now on, an operator
         did."""
         stopped = {
@@ -358,30 +377,7 @@ class ControlLoop:
         }
         self.state = replace(self.state, stopped=stopped)
         with suppress(StateNotSaved):  # the next daemon observes that it runs
-            self._save_stopped(stopped)
-
-    def _to_release(
-        self, observation: Observation, planned: Plan
-    ) -> Iterator[tuple[str, Rule, Change]]:
-        rules = {rule.name: rule for rule in self.ruleset.rules}
-        memory = memory_ledger(observation, self.state.deployments, self.state.stopped)
-        for decision in planned.decisions:
-            name, rule = decision.deployment_id, rules.get(decision.rule)
-            if (
-                rule is None
-                or not (rule.sends and decision.sends)
-                or rule.on_exit is OnExit.KEEP
-                or decision.externally_controlled
-            ):
-                continue
-            change: Change | None = None
-            if name in self.state.stopped:
-                change = released_start(self.state.stopped[name], rule, rule.on_exit, memory)
-            elif (stats := observation.deployments.get(name)) is not None:
-                certain = not decision.sample.issues
-                change = release_change(rule, stats, rule.on_exit, memory, certain=certain)
-            if change is not None:
-                yield name, rule, change
+            await self._save_stopped(stopped)
 
     async def _pause(self, seconds: float) -> None:
         waits = [

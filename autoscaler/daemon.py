@@ -61,7 +61,6 @@ class Daemon:
     Raises:
         ConfigError: `load` finds the configuration not valid.
         ConnectionSettingsError: the connection settings are not usable.
-        StateFileUnreadable: the state file cannot be read.
     """
 
     def __init__(
@@ -113,12 +112,14 @@ class Daemon:
 
         Raises:
             CannotListen: the address or port for metrics and probes is not available.
+            StateInUse: another process has the state.
+            FormerFileUnreadable: the file of an earlier release cannot be read.
         """
         with self._signals_handled():
             await self._serve()
 
     async def _serve(self) -> None:
-        async with self._cluster, self.server:
+        async with self.server, self._cluster:
             self._log.info(
                 "daemon.started",
                 message=f"autoscaler {__version__} is running; metrics on port {self.server.port}",

@@ -1,12 +1,14 @@
 """The interfaces that the control loop needs. Adapters implement them; tests fake them."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Protocol
 
 from autoscaler.core.decision import Change, Outcome, OutcomeKind, Plan
 from autoscaler.core.election import Lease, StoredLease
-from autoscaler.core.state import StoppedDeployment
+from autoscaler.core.policies import AnyPolicy
+from autoscaler.core.state import State, StoppedDeployment
 from autoscaler.core.values import FastStrEnum, Observation, Schedule, Value
+from autoscaler.errors import UserError
 
 
 class ClusterChangeKind(FastStrEnum):
@@ -76,6 +78,10 @@ class StateNotSaved(Exception):
     """The stopped deployments cannot be saved. The message says why."""
 
 
+class StateInUse(UserError):
+    """Another process has the store. The message says which."""
+
+
 class CycleTimes(Value, frozen=True, kw_only=True):
     """Duration of each part of one cycle, in seconds."""
 
@@ -119,14 +125,49 @@ class Actuator(Protocol):
 
 
 class StateStore(Protocol):
-    """Stores the deployments that the daemon stopped, so that the next daemon can start them."""
+    """Stores the state between cycles, so that the next process continues it.
 
-    def save(self, stopped: Mapping[str, StoppedDeployment]) -> None:
-        """Replace all stored deployments, by deployment id, completely or not at all.
+    One process has the store at a time, from `open` to `close`. Only the stopped deployments must
+    not be lost; whatever else cannot be read or saved is reported by the store and left out.
+    """
+
+    async def open(self, policies: Iterable[AnyPolicy]) -> State:
+        """Take the store, and read the state.
+
+        Args:
+            policies: the policies in use, which read their memories.
+
+        Returns:
+            The whole state if it can be read and is recent; otherwise the stopped deployments
+            alone.
+
+        Raises:
+            StateInUse: another process has the store.
+        """
+
+    async def save_stopped(self, stopped: Mapping[str, StoppedDeployment]) -> None:
+        """Replace all stopped deployments, by deployment id, completely or not at all.
+
+        Returns when a power failure would not lose them.
 
         Raises:
             StateNotSaved: the store cannot be written.
         """
+
+    async def save_before_updates(self, state: State, deployment_ids: Collection[str]) -> None:
+        """Save the state of some deployments, and what all of them share.
+
+        Returns when the end of the process would not lose it, or when it cannot be saved.
+
+        Args:
+            state: with the updates that are about to be sent, as if their responses were lost.
+        """
+
+    def checkpoint(self, state: State) -> None:
+        """Save the state soon, without waiting. A later one replaces it if it comes earlier."""
+
+    async def close(self) -> None:
+        """Save the last checkpoint, and give the store up. It can be opened again."""
 
 
 class Recorder(Protocol):

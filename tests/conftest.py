@@ -29,6 +29,7 @@ def shared(path: str) -> Path:
 def pytest_sessionstart() -> None:
     """A background shell has its commands ignore Ctrl-C, and they hand that on to all they start.
     The programs that tests interrupt shall not."""
+    os.environ["AUTOSCALER_STATE"] = "none"  # no test writes to the state directory of the user
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
 

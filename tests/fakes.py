@@ -2,7 +2,7 @@
 
 import asyncio
 import math
-from collections.abc import Mapping
+from collections.abc import Collection, Iterable, Mapping
 
 from msgspec.structs import replace
 
@@ -16,7 +16,8 @@ from autoscaler.core.decision import (
     Start,
     Stop,
 )
-from autoscaler.core.state import StoppedDeployment
+from autoscaler.core.policies import AnyPolicy
+from autoscaler.core.state import State, StoppedDeployment
 from autoscaler.core.values import STARTED, AdaptiveAllocations, DeploymentStats, Observation
 from autoscaler.ports import CycleTimes, FailureKind, ObservationFailed, StateNotSaved, UpdateFailed
 
@@ -145,16 +146,34 @@ def _started(deployment_id: str, start: Start, before: DeploymentStats | None) -
 
 
 class FakeStateStore:
-    """All saved states, the latest last; while `full`, none can be saved."""
+    """All saved records of stopped deployments, the latest last, and the last saved state; while
+    `full`, nothing can be saved."""
 
     def __init__(self) -> None:
         self.saved: list[dict[str, StoppedDeployment]] = []
+        self.state = State()
         self.full = False
 
-    def save(self, stopped: Mapping[str, StoppedDeployment]) -> None:
+    async def open(self, policies: Iterable[AnyPolicy]) -> State:
+        return replace(self.state, stopped=self.saved[-1] if self.saved else {})
+
+    async def save_stopped(self, stopped: Mapping[str, StoppedDeployment]) -> None:
         if self.full:
             raise StateNotSaved("no space left")
         self.saved.append(dict(stopped))
+
+    async def save_before_updates(self, state: State, deployment_ids: Collection[str]) -> None:
+        if not self.full:
+            some = {n: known for n, known in state.deployments.items() if n in deployment_ids}
+            deployments = {**self.state.deployments, **some}
+            self.state = replace(state, deployments=deployments)
+
+    def checkpoint(self, state: State) -> None:
+        if not self.full:
+            self.state = state
+
+    async def close(self) -> None:
+        pass
 
 
 class ListRecorder:

@@ -131,9 +131,8 @@ def mode_scenario(version="9.2", **changes):
 
 
 async def mode_findings(scenario, tmp_path, **variables):
-    state_file = str(tmp_path / "stopped.json")
     return await findings(
-        scenario, AUTOSCALER_RULES=MODES, AUTOSCALER_STATE_FILE=state_file, **variables
+        scenario, AUTOSCALER_RULES=MODES, AUTOSCALER_STATE_DIR=str(tmp_path), **variables
     )
 
 
@@ -334,7 +333,7 @@ async def test_a_cluster_that_cannot_be_reached_is_fatal():
     found = await check(load(None, {"AUTOSCALER_ELASTICSEARCH__HOSTS": url}))
     (sentence,) = found.fatal
     assert url in sentence
-    assert shown(found) == ""
+    assert shown(found) == "state       not saved\n"
 
 
 async def test_credentials_that_others_may_read_are_warned_of(tmp_path):

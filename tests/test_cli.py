@@ -42,6 +42,7 @@ def own_environment(monkeypatch, tmp_path):
     for name in list(os.environ):
         if name.upper().startswith("AUTOSCALER_"):
             monkeypatch.delenv(name)
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
     monkeypatch.chdir(tmp_path)
     handlers, level = logging.root.handlers[:], logging.root.level
     yield
@@ -356,7 +357,8 @@ class TestAnUnexpectedCluster:
     def check(self, tmp_path, port):
         path = written(tmp_path, VALID.replace(":9", f":{port}"))
         result = invoke("check", "--config", path)
-        assert (result.exit_code, result.stdout) == (1, "")
+        state = f"state       {tmp_path / 'autoscaler' / 'autoscaler.sqlite'}, not written yet\n"
+        assert (result.exit_code, result.stdout) == (1, state)
         (line,) = result.stderr.splitlines()
         return line
 
@@ -426,7 +428,7 @@ class TestDeployments:
         with Process("emulate", "--port", "0", "--speed", "60", "--no-load") as emulator:
             url = re.search(r"http://\S+", emulator.line())[0]
             text = VALID.replace("http://127.0.0.1:9", url).replace("port = 0", "port = 1")
-            path = written(tmp_path, f"state_file = 'stopped.json'\n{text}")
+            path = written(tmp_path, f"state_dir = 'state'\n{text}")
             yield lambda *arguments: invoke(*arguments, "--config", path)
 
     def test_from_the_start_to_the_stop(self, configured):
@@ -439,7 +441,7 @@ class TestDeployments:
         assert (would.exit_code, would.stdout) == (0, "mine would be given 8 allocations\n")
         unknown = configured("release", "theirs")
         assert unknown.exit_code == 1
-        assert unknown.stdout == "theirs: not found in the cluster or in the state file\n"
+        assert unknown.stdout == "theirs: not found in the cluster or in the saved state\n"
         assert unknown.stderr == (
             "autoscaler: 1 deployment was not released; the lines above state the reasons\n"
         )

@@ -462,7 +462,7 @@ schedules = [
                 "[[rules]]\nname = 'a'"
             ),
             (
-                "state_file = 3\n[defaults]\nmax_allocations = 1\n[[rules]]\nname = 'a'\n"
+                "state = 'none'\n[defaults]\nmax_allocations = 1\n[[rules]]\nname = 'a'\n"
                 "scale_to_zero = {after = '1h', via = 'stop'}"
             ),
             "[defaults]\nmax_allocations = 1\n[[rules]]\nname = ''",
@@ -509,8 +509,8 @@ schedules = [
 
     @pytest.mark.parametrize(("given", "hint"), [("3", "; put it in quotes"), ("true", "")])
     def test_only_texts_are_texts(self, write, given, hint):
-        (problem,) = problems(write(f"state_file = {given}\n{REACHABLE}"))
-        assert problem.startswith("config.toml: state_file: must be a text, not ")
+        (problem,) = problems(write(f"state_dir = {given}\n{REACHABLE}"))
+        assert problem.startswith("config.toml: state_dir: must be a text, not ")
         assert problem.endswith(hint)
 
 
@@ -760,11 +760,11 @@ def test_what_needs_a_restart(write):
     old = load(write(REACHABLE), {})
     live = load(write(f'poll_interval = "20s"\n{REACHABLE}request_timeout = "10s"\n'), {})
     assert what_needs_restart(old, live) == ()
-    text = f"state_file = 'stopped'\n{REACHABLE}[server]\nport = 1\n[logging]\nlevel = 'debug'\n"
+    text = f"state_dir = 'state'\n{REACHABLE}[server]\nport = 1\n[logging]\nlevel = 'debug'\n"
     assert what_needs_restart(old, load(write(text), {})) == (
         "[server]",
         "[logging]",
-        "state_file",
+        "state_dir",
     )
 
 
@@ -773,7 +773,7 @@ def test_equal_configurations_have_equal_fingerprints_and_others_do_not(write):
     config, same = load(write(text), {}), load(write(f"# a comment\n{text}"), {})
     assert config == same
     assert config.fingerprint == same.fingerprint
-    for other in (text.replace("5", "6"), f"{text}mode = 'bounds'\n", f"state_file = 'x'\n{text}"):
+    for other in (text.replace("5", "6"), f"{text}mode = 'bounds'\n", f"state_dir = 'x'\n{text}"):
         assert load(write(other), {}).fingerprint != config.fingerprint
 
 

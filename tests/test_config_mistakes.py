@@ -193,7 +193,7 @@ def test_one_table_of_rules(tmp_path):
 
 
 def test_files_that_cannot_be_used_are_reported_with_all_other_problems(tmp_path):
-    text = f"""state_file = "gone/state"
+    text = f"""state_dir = 3
 poll_interval = 5
 {CLUSTER}api_key_file = "gone/key"
 request_timeout = 5
@@ -206,7 +206,7 @@ max_allocations = "8"
 """
     found = "\n".join(problems(tmp_path, text))
     for part in (
-        "config.toml:1: state_file: gone/state cannot be written",
+        "config.toml:1: state_dir: must be a text",
         "config.toml:2: poll_interval: must be a duration",
         "config.toml:5: elasticsearch.api_key_file: gone/key cannot be read",
         "config.toml:6: elasticsearch.request_timeout: must be a duration",

@@ -74,6 +74,7 @@ def own_environment(monkeypatch, tmp_path):
     for name in list(os.environ):
         if name.upper().startswith("AUTOSCALER_"):
             monkeypatch.delenv(name)
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
     monkeypatch.chdir(tmp_path)
 
 

@@ -2,6 +2,7 @@
 
 import os
 import tomllib
+from pathlib import Path
 
 import pytest
 
@@ -147,7 +148,7 @@ class TestScaleToZero:
 
     @pytest.mark.parametrize("mode", ["direct", "bounds"])
     def test_via_stop(self, resolve, mode):
-        (only,) = resolve(rule(f'mode = "{mode}"\n{STOP}', top='state_file = "stopped"')).rules
+        (only,) = resolve(rule(f'mode = "{mode}"\n{STOP}')).rules
         assert only.zero == ScaleToZero(after_s=1800.0, via=ZeroMethod.STOP)
 
     def test_via_adaptive_requires_mode_bounds(self, problem):
@@ -156,10 +157,10 @@ class TestScaleToZero:
             'not direct; or use via = "stop"'
         )
 
-    def test_via_stop_requires_a_state_file(self, problem):
-        assert problem(rule(STOP)) == (
-            "config.toml: rule 'a': scale_to_zero: via stop requires the top-level key "
-            "state_file, which records stopped deployments"
+    def test_via_stop_requires_a_record(self, problem):
+        assert problem(rule(STOP, top='state = "none"')) == (
+            "config.toml: rule 'a': scale_to_zero: via stop requires a record of what was stopped; "
+            'remove the top-level state = "none"'
         )
 
     @pytest.mark.parametrize(
@@ -179,7 +180,7 @@ class TestScaleToZero:
         ],
     )
     def test_incomplete_or_invalid(self, problem, text, problem_text):
-        reported = problem(rule(f"scale_to_zero = {text}", top='state_file = "stopped"'))
+        reported = problem(rule(f"scale_to_zero = {text}"))
         assert reported == f"config.toml: rule 'a': scale_to_zero{problem_text}"
 
     def test_a_rule_may_override_the_default(self, resolve):
@@ -203,44 +204,43 @@ class TestScaleToZero:
         assert {"const": False} in field["anyOf"]
 
 
-class TestTheStateFile:
-    def test_there_is_none_by_default(self, resolve):
-        assert resolve(rule()).state_file is None
+class TestTheState:
+    def test_is_in_the_directory_of_the_service_manager_or_of_the_user(self, resolve):
+        for environ, expected in (
+            ({"STATE_DIRECTORY": "/var/lib/a:/var/lib/b", "HOME": "/home/user"}, "/var/lib/a"),
+            ({"XDG_STATE_HOME": "/state", "HOME": "/home/user"}, "/state/autoscaler"),
+            (
+                {"XDG_STATE_HOME": "state", "HOME": "/home/user"},
+                "/home/user/.local/state/autoscaler",
+            ),
+            ({"HOME": "/home/user"}, "/home/user/.local/state/autoscaler"),
+        ):
+            assert resolve(rule(), environ).state_dir == Path(expected)
+        assert resolve(rule()).state_dir is None
 
-    def test_is_relative_to_the_configuration_and_need_not_exist(self, resolve, tmp_path):
-        assert (
-            resolve(rule(top='state_file = "stopped.json"')).state_file == tmp_path / "stopped.json"
+    def test_may_be_elsewhere(self, resolve, tmp_path):
+        environ = {"STATE_DIRECTORY": "/var/lib/a"}
+        config = resolve(rule(top='state_dir = "state"'), environ)
+        assert config.state_dir == tmp_path / "state"
+        assert not config.state_dir.exists()
+        environ = {"AUTOSCALER_STATE_DIR": "/state"}
+        assert resolve(rule(), environ).state_dir == Path("/state")
+
+    def test_may_be_off(self, resolve):
+        config = resolve(rule(top='state = "none"'), {"STATE_DIRECTORY": "/var/lib/a"})
+        assert config.state_dir is None
+
+    def test_begins_beside_the_file_of_an_earlier_release(self, resolve, tmp_path):
+        config = resolve(rule(top='state_file = "old/stopped"'), {"HOME": "/home/user"})
+        assert config.state_dir == tmp_path / "old"
+        assert config.state_file == tmp_path / "old" / "stopped"
+        (warning,) = map(without_lines, config.warnings)
+        assert warning == (
+            f"{tmp_path}/config.toml: state_file: deprecated; the stopped deployments in it are "
+            "taken over into state_dir once; then remove the key"
         )
-        assert not (tmp_path / "stopped.json").exists()
-
-    def test_may_be_an_absolute_path(self, resolve, tmp_path):
-        (tmp_path / "state").mkdir()
-        path = tmp_path / "state" / "stopped.json"
-        assert resolve(rule(top=f'state_file = "{path}"')).state_file == path
-
-    def test_in_a_missing_directory(self, problem):
-        assert problem(rule(top='state_file = "gone/stopped.json"')) == (
-            "config.toml: state_file: gone/stopped.json cannot be written: "
-            "there is no directory gone"
-        )
-
-    def test_that_is_a_directory(self, problem, tmp_path):
-        (tmp_path / "state").mkdir()
-        assert problem(rule(top='state_file = "state"')) == (
-            "config.toml: state_file: state cannot be written: it is a directory"
-        )
-
-    def test_on_a_disk_that_is_read_only(self, problem, tmp_path, monkeypatch):
-        (tmp_path / "state").mkdir()
-        monkeypatch.setattr(os, "access", lambda _path, mode: not mode & os.W_OK)
-        assert problem(rule(top='state_file = "state/stopped.json"')) == (
-            "config.toml: state_file: state/stopped.json cannot be written: "
-            "the directory state is not writable"
-        )
-
-    def test_may_be_set_in_the_environment(self, resolve, tmp_path):
-        environ = {"AUTOSCALER_STATE_FILE": str(tmp_path / "stopped")}
-        assert resolve(rule(STOP), environ).state_file == tmp_path / "stopped"
+        config = resolve(rule(top='state_file = "old/stopped"\nstate_dir = "new"'))
+        assert config.state_dir == tmp_path / "new"
 
 
 def test_a_rule_that_excludes_is_not_checked(resolve):

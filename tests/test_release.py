@@ -3,8 +3,9 @@
 import json
 
 import pytest
+import structlog
 
-from autoscaler.adapters.state_file import StateFile
+from autoscaler.adapters.state import SqliteStore, recorded_stopped
 from autoscaler.config import load
 from autoscaler.core.selection import OnExit
 from autoscaler.core.state import StoppedDeployment
@@ -53,18 +54,32 @@ MAXIMUM = 6
 class World:
     """An emulated cluster, its clock, a configuration, and the lines that were shown."""
 
-    def __init__(self, emulator, clock, state_file, **environ):
+    def __init__(self, emulator, clock, state_dir, **environ):
         self.emulation, self.cluster = emulator.emulation, emulator.cluster
-        self.state_file = StateFile(state_file)
+        self.state_dir = state_dir
         self.lines: list[str] = []
         self._clock = clock
         environ |= {
             "AUTOSCALER_ELASTICSEARCH__HOSTS": emulator.url,
             "AUTOSCALER_DEFAULTS__MAX_ALLOCATIONS": str(MAXIMUM),
             "AUTOSCALER_RULES": json.dumps(RULES),
-            "AUTOSCALER_STATE_FILE": str(state_file),
+            "AUTOSCALER_STATE_DIR": str(state_dir),
         }
         self._config = load(None, environ)
+
+    def store(self):
+        log = structlog.wrap_logger(structlog.ReturnLogger())
+        return SqliteStore(self.state_dir, self._clock, log, in_thread=False)
+
+    async def save(self, stopped):
+        """What a daemon has recorded that is no longer there."""
+        store = self.store()
+        await store.open(())
+        await store.save_stopped(stopped)
+        await store.close()
+
+    def recorded(self):
+        return recorded_stopped(self.state_dir, None)
 
     async def release(self, *names, to=None, dry_run=False):
         """The number of deployments that could not be released."""
@@ -88,11 +103,11 @@ class World:
 
 @pytest.fixture
 def open_world(tmp_path):
-    async def opened(scenario=SCENARIO, state_file="stopped.json", **environ):
+    async def opened(scenario=SCENARIO, **environ):
         clock = VirtualClock()
         async with running_emulator(scenario, clock=clock) as emulator:
             await clock.advance(60.0)
-            yield World(emulator, clock, tmp_path / state_file, **environ)
+            yield World(emulator, clock, tmp_path / "state", **environ)
 
     return opened
 
@@ -192,17 +207,17 @@ async def test_deployments_with_adaptive_allocations_from_the_start_stay_unchang
 async def test_unmanaged_and_unknown_deployments_are_not_released(world):
     assert await world.release("unmanaged", "gone") == 2
     assert world.lines == [
-        "gone: not found in the cluster or in the state file",
+        "gone: not found in the cluster or in the saved state",
         "unmanaged is unchanged: no rule manages it",
     ]
 
 
 async def test_a_dry_run_changes_nothing(world):
-    world.state_file.save({"idle-1": stopped("idle-1")})
+    await world.save({"idle-1": stopped("idle-1")})
     assert await world.release(to=OnExit.ADAPTIVE, dry_run=True) == 0
     assert "kept would be given adaptive allocations between 1 and 6" in (world.lines)
     assert world.adaptive("kept") is None
-    assert "idle-1" in world.state_file.load()
+    assert "idle-1" in world.recorded()
     assert "idle-1" not in world.cluster.deployments
 
 
@@ -237,22 +252,22 @@ async def test_a_cluster_that_cannot_be_reached(open_world):
 
 
 class TestStoppedDeployments:
-    async def test_are_started_as_their_rule_allows_and_removed_from_the_state_file(self, world):
-        world.state_file.save({"idle-1": stopped("idle-1")})
+    async def test_are_started_as_their_rule_allows_and_removed_from_the_record(self, world):
+        await world.save({"idle-1": stopped("idle-1")})
         assert await world.release("idle-1") == 0
         assert world.lines == ["idle-1 was started again, with 2 allocations"]
         assert world.cluster.deployments["idle-1"].parameters.queue_capacity == 77
         assert world.allocations("idle-1") == 2
-        assert world.state_file.load() == {}
+        assert world.recorded() == {}
 
     async def test_are_started_with_all_the_others(self, world):
-        world.state_file.save({"idle-1": stopped("idle-1"), "idle-2": stopped("idle-2")})
+        await world.save({"idle-1": stopped("idle-1"), "idle-2": stopped("idle-2")})
         assert await world.release() == 0
         assert {"idle-1", "idle-2"} <= set(world.cluster.deployments)
-        assert world.state_file.load() == {}
+        assert world.recorded() == {}
 
     async def test_are_started_in_the_state_they_are_released_to(self, world):
-        world.state_file.save({"idle-1": stopped("idle-1"), "idle-2": stopped("idle-2")})
+        await world.save({"idle-1": stopped("idle-1"), "idle-2": stopped("idle-2")})
         assert await world.release("idle-1", to=OnExit.ADAPTIVE) == 0
         assert await world.release("idle-2", to=OnExit.FLOOR) == 0
         assert world.lines == [
@@ -264,37 +279,31 @@ class TestStoppedDeployments:
 
     async def test_without_a_rule_are_started_as_they_were(self, world):
         adaptive = AdaptiveAllocations(enabled=True, minimum=1, maximum=3)
-        world.state_file.save(
-            {"other": stopped("other"), "third": stopped("third", adaptive=adaptive)}
-        )
+        await world.save({"other": stopped("other"), "third": stopped("third", adaptive=adaptive)})
         assert await world.release("other", "third") == 0
         assert world.allocations("other") == 4
         assert world.adaptive("third") == (1, 3)
 
-    async def test_that_cannot_be_started_stay_in_the_state_file(self, world):
+    async def test_that_cannot_be_started_stay_in_the_record(self, world):
         unknown = StoppedDeployment(stats=DeploymentStats("idle-1", "no-such-model"), since=0.0)
-        world.state_file.save({"idle-1": unknown})
+        await world.save({"idle-1": unknown})
         assert await world.release("idle-1") == 1
         assert world.lines[0].startswith("idle-1 was not started again, with 2 allocations: ")
-        assert "idle-1" in world.state_file.load()
+        assert "idle-1" in world.recorded()
 
-    async def test_that_run_again_are_only_removed_from_the_state_file(self, world):
-        world.state_file.save({"kept": stopped("kept"), "unmanaged": stopped("unmanaged")})
+    async def test_that_run_again_are_only_removed_from_the_record(self, world):
+        await world.save({"kept": stopped("kept"), "unmanaged": stopped("unmanaged")})
         assert await world.release() == 0
         assert "unmanaged is already running" in world.lines
-        assert world.state_file.load() == {}
+        assert world.recorded() == {}
         assert world.allocations("kept") == 2
 
-    async def test_that_cannot_be_removed_from_the_state_file_are_a_failure(
-        self, open_world, tmp_path
-    ):
-        longest = "x" * 250  # a name that can be read, but is too long for a temporary file
-        StateFile(tmp_path / "short").save({"idle-1": stopped("idle-1")})
-        (tmp_path / "short").rename(tmp_path / longest)
-        async for world in open_world(state_file=longest):
-            assert await world.release("idle-1") == 1
-            text = (
-                "idle-1 was started again, with 2 allocations, but is still recorded as stopped: "
-            )
-            assert world.lines[0].startswith(f"{text}the state file")
-            assert "idle-1" in world.cluster.deployments
+    async def test_that_cannot_be_removed_from_the_record_are_a_failure(self, world):
+        await world.save({"idle-1": stopped("idle-1")})
+        daemon = world.store()
+        await daemon.open(())
+        assert await world.release("idle-1") == 1
+        await daemon.close()
+        text = "idle-1 was started again, with 2 allocations, but is still recorded as stopped: "
+        assert world.lines[0].startswith(f"{text}process ")
+        assert "idle-1" in world.cluster.deployments

@@ -10,6 +10,7 @@ connection       [elasticsearch] -> a connection
 server           [server] -> the address of the daemon's server, and its token
 policy_settings  scaling tables -> a policy
 mode_settings    control mode, scale to zero, release
+state            the directory of the state
 limits           burst maximum, schedules
 rules            a complete table and a policy -> a rule
 values           the resolved values

@@ -45,6 +45,12 @@ class Aliases:
         self.warnings.append(f"{self._sources.of(path)}: {problem}")
 
 
+_STATE_FILE = (
+    "deprecated; the stopped deployments in it are taken over into state_dir once; then remove the "
+    "key"
+)
+
+
 class Current(NamedTuple):
     """A configuration with current names. Keys under both names are problems."""
 
@@ -62,6 +68,8 @@ def with_current_names(document: dict[str, Any], sources: KeySources) -> Current
             table.get("scale_to_zero"), (*path, "scale_to_zero"), "via", "native", "adaptive"
         )
         aliases.value(table, path, "on_exit", "native", "adaptive")
+    if "state_file" in current:
+        aliases.note(("state_file",), _STATE_FILE)
     return Current(current, tuple(aliases.warnings), tuple(aliases.problems))
 
 

@@ -316,9 +316,20 @@ class ConfigDocument(BaseSettings):
     dry_run: bool = Field(
         default=False, description="Decide, log and measure for all rules, but change nothing."
     )
+    state: Literal["sqlite", "none"] = Field(
+        default="sqlite",
+        description="Where the state between cycles is saved, so that a restart changes nothing.",
+    )
+    state_dir: Line | None = Field(
+        default=None,
+        description="Directory of the saved state. Default: that of the service manager, or "
+        "$XDG_STATE_HOME/autoscaler, or ~/.local/state/autoscaler.",
+    )
     state_file: Line | None = Field(
         default=None,
-        description="File that records deployments before they are stopped for being idle.",
+        description="Deprecated: a file of an earlier release. The stopped deployments in it are "
+        "taken over once.",
+        json_schema_extra={"deprecated": True},
     )
     server: ServerTable = ServerTable()
     logging: LoggingTable = LoggingTable()

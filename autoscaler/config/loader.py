@@ -66,7 +66,8 @@ def load(path: Path | None, environ: Mapping[str, str]) -> Config:
     config = None
     if (validated := validate(written.tables, written.unread, problems)) is not None:
         directory = path.parent if path else Path()
-        config = Resolver(validated, directory, problems, written.warnings).resolve()
+        resolver = Resolver(validated, directory, problems, written.warnings, environ)
+        config = resolver.resolve()
     written.ensure_none(problems, environ)
     assert config is not None, "it has problems"
     return config
@@ -165,7 +166,7 @@ def rules_of(
     problems = Problems()
     polling, rules = polling_of(poll_interval_s), tuple[Rule, ...]()
     if (validated := validate(tables, written.unread, problems)) is not None:
-        polling, rules = Resolver(validated, Path(), problems, ()).resolve_rules()
+        polling, rules = Resolver(validated, Path(), problems, (), environ).resolve_rules()
     written.ensure_none(problems, environ)
     return polling, rules
 

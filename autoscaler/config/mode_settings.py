@@ -18,14 +18,14 @@ def safe_allocations_of(scaling: ScalingTable) -> int | None:
 
 
 def conflicts(
-    scaling: ScalingTable, own: frozenset[str], *, state_file: bool
+    scaling: ScalingTable, own: frozenset[str], *, state: str
 ) -> Iterator[tuple[str, str]]:
     """Keys that conflict with others, each with a sentence about the problem.
 
     Args:
         scaling: a complete table.
         own: the keys that the rule sets itself. Inherited ones may have no effect.
-        state_file: whether the key is set.
+        state: the top-level key.
     """
     inherited_by_another_mode = "mode" in own and "take_over" not in own
     if scaling.take_over and scaling.mode == "bounds" and not inherited_by_another_mode:
@@ -47,8 +47,8 @@ def conflicts(
             "scale_to_zero",
             f'via adaptive requires mode bounds, not {scaling.mode}; or use via = "stop"',
         )
-    if zero is not None and zero.via == "stop" and not state_file:
+    if zero is not None and zero.via == "stop" and state == "none":
         yield (
             "scale_to_zero",
-            "via stop requires the top-level key state_file, which records stopped deployments",
+            'via stop requires a record of what was stopped; remove the top-level state = "none"',
         )

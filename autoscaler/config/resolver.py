@@ -1,11 +1,16 @@
 """A valid document -> resolved values. Relations between keys are checked here."""
 
-import os
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 
 from autoscaler.config.connection import connection_of, connection_problems
-from autoscaler.config.document import ElasticsearchTable, ScalingTable, ServerTable
+from autoscaler.config.document import (
+    ConfigDocument,
+    ElasticsearchTable,
+    ScalingTable,
+    ServerTable,
+)
 from autoscaler.config.limits import out_of_bounds
 from autoscaler.config.messages import KeyPath, Problems
 from autoscaler.config.mode_settings import conflicts
@@ -14,6 +19,7 @@ from autoscaler.config.policy_settings import check_table, check_use, inherit, p
 from autoscaler.config.polling import polling_of, polling_problems
 from autoscaler.config.rules import build_rule
 from autoscaler.config.server import server_of, server_problems
+from autoscaler.config.state import default_state_dir
 from autoscaler.config.validation import Validated
 from autoscaler.config.values import Config, Logging, Server
 from autoscaler.connection import Connection
@@ -29,12 +35,18 @@ class Resolver:
     """Resolves one document, and adds all its problems to `problems`."""
 
     def __init__(
-        self, validated: Validated, directory: Path, problems: Problems, warnings: tuple[str, ...]
+        self,
+        validated: Validated,
+        directory: Path,
+        problems: Problems,
+        warnings: tuple[str, ...],
+        environ: Mapping[str, str],
     ) -> None:
         self._document = validated.document
         self._may_cause = validated.may_cause
         self._warnings = warnings
         self._directory = directory
+        self._environ = environ
         self._registry = Registry()
         self._problems = problems
 
@@ -49,7 +61,8 @@ class Resolver:
             server=self._server(document.server),
             logging=Logging(style=document.logging.format, level=document.logging.level),
             rules=self._rules(),
-            state_file=self._state_file(document.state_file),
+            state_dir=self._state_dir(document),
+            state_file=self._path(document.state_file),
             warnings=self._warnings,
         )
 
@@ -84,13 +97,17 @@ class Resolver:
             self._add_problem((key,), problem)
         return polling_of(self._document.poll_interval, self._document.min_poll_interval)
 
-    def _state_file(self, file: str | None) -> Path | None:
-        if file is None:
+    def _path(self, path: str | None) -> Path | None:
+        return None if path is None else self._directory / path
+
+    def _state_dir(self, document: ConfigDocument) -> Path | None:
+        if document.state == "none":
             return None
-        path = self._directory / file
-        if reason := _why_not_writable(path):
-            self._add_problem(("state_file",), f"{file} cannot be written: {reason}")
-        return path
+        if document.state_dir is not None:
+            return self._path(document.state_dir)
+        if document.state_file is not None:
+            return (self._directory / document.state_file).parent
+        return default_state_dir(self._environ)
 
     def _check_tables(self) -> None:
         rules = [(("rules", index), rule) for index, rule in enumerate(self._document.rules)]
@@ -143,8 +160,7 @@ class Resolver:
 
     def _check_modes(self, index: int, scaling: ScalingTable) -> None:
         own = frozenset(self._document.rules[index].model_fields_set)
-        state_file = self._document.state_file is not None
-        for key, problem in conflicts(scaling, own, state_file=state_file):
+        for key, problem in conflicts(scaling, own, state=self._document.state):
             self._add_rule_problem(index, key, problem)
 
     def _add_rule_problem(self, index: int, key: str, text: str) -> None:
@@ -174,18 +190,6 @@ class Resolver:
                 else:
                     continue
                 break
-
-
-def _why_not_writable(path: Path) -> str | None:
-    """Why a file cannot be replaced, or created; None if it can."""
-    folder = path.parent
-    if not os.path.isdir(folder):  # Path.is_dir raises without permission
-        return f"there is no directory {folder}"
-    if os.path.isdir(path):
-        return "it is a directory"
-    if not os.access(folder, os.W_OK | os.X_OK):
-        return f"the directory {folder} is not writable"
-    return None
 
 
 def _patterns(texts: list[str] | str) -> tuple[str, ...]:

@@ -39,7 +39,8 @@ class Config(Struct, frozen=True, kw_only=True):
     server: Server
     logging: Logging
     rules: tuple[Rule, ...]
-    state_file: Path | None = None  # None: no deployment is ever stopped
+    state_dir: Path | None = None  # None: nothing is saved, and no deployment is ever stopped
+    state_file: Path | None = None  # of an earlier release, from which the state is taken over
     warnings: tuple[str, ...] = ()  # one sentence for each deprecated name that is used
 
     @property
@@ -55,7 +56,7 @@ class Config(Struct, frozen=True, kw_only=True):
             self.connection.username,
             self.connection.request_timeout_s,
             *(self.polling, self.dry_run, _without_token(self.server), self.logging),
-            str(self.state_file),
+            str(self.state_dir),
             [(rule.policy.name, _shown(rule)) for rule in self.rules],
         )
         return hashlib.sha256(msgspec.json.encode(shown)).hexdigest()[:16]
@@ -82,6 +83,6 @@ def what_needs_restart(old: Config, new: Config) -> tuple[str, ...]:
         ),
         "[server]": (_without_token(old.server), _without_token(new.server)),
         "[logging]": (old.logging, new.logging),
-        "state_file": (old.state_file, new.state_file),
+        "state_dir": (old.state_dir, new.state_dir),
     }
     return tuple(name for name, (before, after) in pairs.items() if before != after)

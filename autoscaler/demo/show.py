@@ -120,6 +120,7 @@ def _environ(url: str, polling: Polling) -> dict[str, str]:
         "AUTOSCALER_POLL_INTERVAL": f"{poll_s:.0f}s",
         "AUTOSCALER_MIN_POLL_INTERVAL": f"{polling.min_interval_s:.0f}s",
         "AUTOSCALER_SERVER__PORT": "0",
+        "AUTOSCALER_STATE": "none",
         "AUTOSCALER_DEFAULTS__TARGET_UTILISATION": str(TARGET_UTILISATION),
         "AUTOSCALER_DEFAULTS__LOAD_WINDOW": f"{max(60.0, poll_s):.0f}s",
         "AUTOSCALER_RULES": f'[{{"name": "demo", "max_allocations": {MAX_ALLOCATIONS}}}]',

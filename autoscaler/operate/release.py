@@ -9,7 +9,6 @@ from collections.abc import Callable, Iterator, Mapping
 from msgspec.structs import replace
 
 from autoscaler.adapters.elasticsearch.cluster import ElasticsearchCluster
-from autoscaler.adapters.state_file import StateFile
 from autoscaler.config import Config
 from autoscaler.core.decision import Change, Mode, SetAllocations, SetBounds, Start, Unmanaged
 from autoscaler.core.flow.control_mode import active_adaptive
@@ -19,6 +18,7 @@ from autoscaler.core.selection import OnExit, Rule, select
 from autoscaler.core.state import StoppedDeployment
 from autoscaler.core.values import AdaptiveAllocations, DeploymentStats, Observation, Value
 from autoscaler.errors import UserError
+from autoscaler.operate.record import StoppedRecord, stopped_record
 from autoscaler.operate.session import api_session, uncertain
 from autoscaler.ports import Actuator, Clock, ObservationFailed, StateNotSaved, UpdateFailed
 
@@ -61,24 +61,24 @@ async def release(
 
     Raises:
         DeploymentsUnreadable: the deployments cannot be read.
-        StateFileUnreadable: the state file cannot be read.
+        FormerFileUnreadable: the file of an earlier release cannot be read.
         ConnectionSettingsError: the connection settings are not usable.
     """
-    state_file = StateFile(config.state_file) if config.state_file is not None else None
-    stopped = state_file.load() if state_file is not None else {}
     failures = 0
-    async with api_session(config, clock) as api:
+    async with (
+        stopped_record(config, clock, changes=not options.dry_run) as record,
+        api_session(config, clock) as api,
+    ):
         cluster = ElasticsearchCluster(api, clock)
         try:
             observation = await cluster.observe()
         except ObservationFailed as failure:
             raise DeploymentsUnreadable(str(failure)) from failure
-        for step in _steps(config, options, observation, stopped):
+        for step in _steps(config, options, observation, record.stopped):
             line = await _carry_out(step, cluster, dry_run=options.dry_run)
             done = not (line.failed or options.dry_run)
-            if step.remove_from_state and state_file is not None and done:
-                del stopped[step.deployment_id]
-                line = _saved(line, state_file, stopped)
+            if step.remove_from_state and done:
+                line = await _removed(line, record, step.deployment_id)
             failures += line.failed
             show(line)
     return failures
@@ -109,7 +109,7 @@ def _steps(
         elif (stopped_deployment := stopped.get(deployment_id)) is not None:
             yield _step_of_stopped(rules, options, deployment_id, stopped_deployment, memory)
         else:
-            message = f"{deployment_id}: not found in the cluster or in the state file"
+            message = f"{deployment_id}: not found in the cluster or in the saved state"
             yield _ReleaseStep(deployment_id=deployment_id, message=message, failed=True)
 
 
@@ -209,11 +209,9 @@ def _allocations(count: int) -> str:
     return f"{count} allocation{'s' if count != 1 else ''}"
 
 
-def _saved(
-    line: ReleaseLine, state_file: StateFile, stopped: Mapping[str, StoppedDeployment]
-) -> ReleaseLine:
+async def _removed(line: ReleaseLine, record: StoppedRecord, deployment_id: str) -> ReleaseLine:
     try:
-        state_file.save(stopped)
+        await record.remove(deployment_id)
     except StateNotSaved as reason:
         message = f"{line.message}, but is still recorded as stopped: {reason}"
         return ReleaseLine(message, failed=True)

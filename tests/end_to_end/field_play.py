@@ -35,7 +35,7 @@ POLL_S = 10.0
 CONFIG = """
 poll_interval = "{poll}"
 min_poll_interval = "{poll}"  # the recorded statistics are that far apart
-state_file = "stopped.msgpack"
+state_dir = "state"
 [elasticsearch]
 hosts = ["{url}"]
 [server]

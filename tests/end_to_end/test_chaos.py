@@ -189,7 +189,7 @@ async def test_chaos(seed, built_in):
 async def test_chaos_with_changes_of_control_mode_and_stops(options, seed, built_in, tmp_path):
     rules = policy(rule(max_allocations=MOST, stabilisation_window_s=30.0, **options))
     governed = with_policy(rules, built_in)
-    async with world_of(chaotic(seed), governed, state_file=tmp_path / "stopped.json") as world:
+    async with world_of(chaotic(seed), governed, state_dir=tmp_path) as world:
         chaos = Chaos(world, seed, Chaos.ALL_FAULTS)
         for _ in range(60):
             chaos.strike()

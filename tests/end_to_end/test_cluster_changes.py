@@ -309,7 +309,7 @@ async def test_nodes_that_cannot_be_read_are_warned_of_once_with_the_time_to_the
 async def test_a_daemon_that_has_stopped_everything_does_not_miss_it(tmp_path):
     stopped = tmp_path / "stopped"
     config = f"""
-state_file = "{stopped}"
+state_dir = "{stopped}"
 [elasticsearch]
 hosts = ["{{url}}"]
 [server]

@@ -50,7 +50,7 @@ async def cluster(version, *rules, endpoints=("a",), rate_per_s=50.0, tmp_path=N
         ScenarioDeployment(model_id="a", load=load), version=version, endpoints=listed
     )
     file = tmp_path / "stopped.json" if tmp_path else None
-    async with world_of(simulated, policy(*rules), state_file=file, **given) as world:
+    async with world_of(simulated, policy(*rules), state_dir=file, **given) as world:
         yield world
 
 

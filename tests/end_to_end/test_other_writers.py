@@ -201,7 +201,7 @@ async def test_a_stopped_deployment_that_an_operator_starts(tmp_path):
     zero = ScaleToZero(60.0, ZeroMethod.STOP)
     governed = policy(rule(zero=zero, max_allocations=8))
     idle = ScenarioDeployment(model_id="a")
-    async with world_of(scenario(idle), governed, state_file=tmp_path / "stopped") as world:
+    async with world_of(scenario(idle), governed, state_dir=tmp_path) as world:
         await world.run_until(lambda cycle: "a" in world.loop.state.stopped)
         await world.cycles(2)
         world.cluster.start_deployment("a", number_of_allocations=3)
@@ -285,7 +285,7 @@ async def test_a_stop_without_effect_is_not_sent_in_every_cycle(tmp_path):
     zero = ScaleToZero(60.0, ZeroMethod.STOP)
     idle = ScenarioDeployment(model_id="a")
     governed = policy(rule(zero=zero, max_allocations=8))
-    async with world_of(scenario(idle), governed, state_file=tmp_path / "stopped") as world:
+    async with world_of(scenario(idle), governed, state_dir=tmp_path) as world:
         path = "/_ml/trained_models/a/deployment/_stop"
         stopped = {"status": 200, "body": '{"stopped": true}', "content_type": "application/json"}
         world.fail(path, calls=None, **stopped)

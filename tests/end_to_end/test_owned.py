@@ -205,7 +205,7 @@ async def test_it_is_never_stopped_and_the_reason_is_reported(version):
 @pytest.mark.parametrize("version", WITH_ENDPOINTS)
 async def test_nor_if_its_owner_is_unknown(version, tmp_path):
     path = tmp_path / "stopped.json"
-    async with owned(version, STOPPING, role="neither", rate_per_s=0.0, state_file=path) as world:
+    async with owned(version, STOPPING, role="neither", rate_per_s=0.0, state_dir=path) as world:
         cycles = await world.run_for(AFTER_S + 300.0)
         assert "scaler lacks the cluster privilege monitor_inference" in cycles[-1].text("a")
         assert not world.sent
@@ -216,7 +216,7 @@ async def test_nor_if_an_endpoint_has_just_become_its_owner(version, tmp_path):
     path = tmp_path / "stopped.json"
     governed = policy(replace(STOPPING, zero=ScaleToZero(150.0, ZeroMethod.STOP)))
     simulated = scenario(ScenarioDeployment(model_id="a"), version=version)
-    async with world_of(simulated, governed, state_file=path) as world:
+    async with world_of(simulated, governed, state_dir=path) as world:
         await world.run_for(130.0)  # the owners were read ten seconds before
         world.emulation.add_endpoint(InferenceEndpoint(inference_id="a", model_id="a"))
         cycle = await world.run_until(lambda cycle: cycle.decision("a").changes)

@@ -67,7 +67,7 @@ async def test_no_number_exceeds_what_drains_the_queue(built_in, kind, load, see
     zero = {"zero": ScaleToZero(120.0, ZeroMethod.STOP)} if kind == "wake" else {}
     simulated = scenario(ScenarioDeployment(model_id="a"), version="9.3")
     stopped = tmp_path / "stopped.json"
-    async with world_of(simulated, governed(built_in, **zero), state_file=stopped) as world:
+    async with world_of(simulated, governed(built_in, **zero), state_dir=stopped) as world:
         await RETURNS[kind](world, load, seed)
         cycles = await world.run_for(SOON_S + 120.0)
         decisions = [cycle.decision("a") for cycle in cycles if cycle.outcomes]

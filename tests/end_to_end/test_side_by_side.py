@@ -8,7 +8,7 @@ import elasticsearch8
 import elasticsearch9
 import pytest
 
-from autoscaler.adapters.state_file import StateFile
+from autoscaler.adapters.state import recorded_stopped
 from autoscaler.core.decision import Mode, OutcomeKind
 from autoscaler.core.selection import OnExit, ScaleToZero, ZeroMethod
 from autoscaler.core.values import Reason
@@ -70,7 +70,7 @@ async def test_search_and_ingest_of_one_model_are_scaled_separately(version, tmp
     mode = Mode.DIRECT if version == "8.12" else Mode.BOUNDS
     governed = policy(search_rule(mode), INGEST)
     path = tmp_path / "stopped.json"
-    async with world_of(two_of_one_model(version), governed, state_file=path) as world:
+    async with world_of(two_of_one_model(version), governed, state_dir=path) as world:
         await world.cycles(12)
         search, ingest = (world.deployment(f"elser-{use}") for use in ("search", "ingest"))
         if mode is Mode.BOUNDS:
@@ -82,7 +82,7 @@ async def test_search_and_ingest_of_one_model_are_scaled_separately(version, tmp
         world.emulation.stop_load("elser-ingest")
         cycles = await world.run_for(AFTER_S + 60.0)
         assert set(world.cluster.deployments) == {"elser-search"}
-        assert set(StateFile(path).load()) == {"elser-ingest"}
+        assert set(recorded_stopped(path, None)) == {"elser-ingest"}
         assert cycles[-1].decision("elser-ingest").reason is Reason.STOPPED
         assert world.deployment("elser-search") is search
         assert search.ledger.failed == search.ledger.rejected == 0

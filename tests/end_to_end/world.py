@@ -1,21 +1,22 @@
 """The daemon and an emulated cluster, connected by HTTP, with a clock that a test advances."""
 
 import random
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import aiohttp
 import msgspec
 import pytest
+import structlog
 from msgspec.structs import replace
 
 from autoscaler.adapters.calendar import CronCalendar
 from autoscaler.adapters.elasticsearch.api import ElasticsearchApi
 from autoscaler.adapters.elasticsearch.cluster import ElasticsearchCluster
 from autoscaler.adapters.elasticsearch.transport import HttpRequest, TimedBody, Transport
-from autoscaler.adapters.state_file import StateFile
+from autoscaler.adapters.state import SqliteStore
 from autoscaler.connection import Connection
 from autoscaler.control_loop import ControlLoop, ReleaseResult
 from autoscaler.core.decision import Decision, Outcome, OutcomeKind, Plan
@@ -36,6 +37,8 @@ from tests.end_to_end.checker import check
 from tests.observations import policy, polled_every
 from tests.virtual_clock import VirtualClock
 
+Result = TypeVar("Result")
+
 STATS = "/_ml/trained_models/_stats"
 POLL_S = 10.0
 START = 1_760_000_000.0
@@ -43,6 +46,20 @@ START = 1_760_000_000.0
 
 def update_of(deployment_id: str) -> str:
     return f"/_ml/trained_models/{deployment_id}/deployment/_update"
+
+
+def killed(store: SqliteStore) -> None:
+    """What remains of a store when its process is killed: the lock is free."""
+    store._session.give_up()
+
+
+def completed(coroutine: Coroutine[Any, Any, Result]) -> Result:
+    """The result of a coroutine that waits for nothing."""
+    try:
+        coroutine.send(None)
+    except StopIteration as stop:
+        return stop.value
+    raise AssertionError("it waits")
 
 
 class Update(NamedTuple):
@@ -136,7 +153,7 @@ class World:
         running: RunningEmulator,
         transport: WitnessedTransport,
         governed: Ruleset,
-        state_file: Path | None,
+        state_dir: Path | None,
     ) -> None:
         self.clock = clock
         self.running = running
@@ -144,7 +161,8 @@ class World:
         self.faults = self.emulation.faults = WitnessedFaults()
         self.transport = transport
         self.recorder = CheckedRecorder()
-        self.state_file = state_file
+        self.state_dir = state_dir
+        self.store: SqliteStore | None = None
         self.loop = self._daemon(governed)
 
         # The emulation has run before the start, to load the models.
@@ -154,9 +172,14 @@ class World:
         }
 
     def _daemon(self, governed: Ruleset) -> ControlLoop:
-        """A control loop that has just started, with the stopped deployments of the state file."""
+        """A control loop that has just started, with the stored state."""
         cluster = ElasticsearchCluster(ElasticsearchApi(self.transport), self.clock)
-        state_store = StateFile(self.state_file) if self.state_file is not None else None
+        state = State()
+        if self.state_dir is not None:
+            self.store = SqliteStore(
+                self.state_dir, self.clock, structlog.get_logger(), in_thread=False
+            )
+            state = completed(self.store.open([rule.policy for rule in governed.rules]))
         return ControlLoop(
             clock=self.clock,
             observer=cluster,
@@ -164,8 +187,8 @@ class World:
             recorder=self.recorder,
             ruleset=governed,
             calendar=CronCalendar(),
-            state_store=state_store,
-            state=State(stopped=state_store.load() if state_store is not None else {}),
+            state_store=self.store,
+            state=state,
         )
 
     @property
@@ -221,7 +244,9 @@ class World:
     # The daemon
 
     def kill(self, governed: Ruleset | None = None) -> None:
-        """The daemon ends without a release, and another starts, optionally with other rules."""
+        """The daemon is killed, and another starts, optionally with other rules."""
+        if self.store is not None:
+            killed(self.store)
         self.loop = self._daemon(governed or self.loop.ruleset)
 
     async def release(self) -> list[ReleaseResult]:
@@ -343,7 +368,7 @@ async def world_of(
     governed: Ruleset | None = None,
     *,
     poll_s: float | None = None,
-    state_file: Path | None = None,
+    state_dir: Path | None = None,
     **connection: Any,
 ) -> AsyncIterator[World]:
     """A daemon before its first cycle, and its cluster."""
@@ -356,4 +381,7 @@ async def world_of(
         transport = WitnessedTransport(Connection(**settings), clock, random.Random(7))
         transport.sent = []
         async with transport:
-            yield World(clock, running, transport, ruleset, state_file)
+            world = World(clock, running, transport, ruleset, state_dir)
+            yield world
+            if world.store is not None:
+                killed(world.store)

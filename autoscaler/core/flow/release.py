@@ -1,15 +1,42 @@
 """The state in which deployments are released when the daemon ends."""
 
+from collections.abc import Iterable, Iterator
+
 from msgspec.structs import replace
 
-from autoscaler.core.decision import Change, SetAllocations, SetBounds, Start
+from autoscaler.core.decision import Change, Plan, SetAllocations, SetBounds, Start
 from autoscaler.core.flow.guard import limits_of, within_limits
-from autoscaler.core.flow.memory_ledger import MemoryLedger
+from autoscaler.core.flow.memory_ledger import MemoryLedger, memory_ledger
 from autoscaler.core.flow.sampling import find_issues
 from autoscaler.core.scale_to_zero import start_change
 from autoscaler.core.selection import OnExit, Rule
-from autoscaler.core.state import StoppedDeployment
-from autoscaler.core.values import AdaptiveAllocations, DeploymentStats
+from autoscaler.core.state import State, StoppedDeployment
+from autoscaler.core.values import AdaptiveAllocations, DeploymentStats, Observation
+
+
+def releases(
+    rules: Iterable[Rule], observation: Observation, planned: Plan, state: State
+) -> Iterator[tuple[str, Rule, Change]]:
+    """The changes that release all deployments of the last plan, stopped ones included."""
+    by_name = {rule.name: rule for rule in rules}
+    memory = memory_ledger(observation, state.deployments, state.stopped)
+    for decision in planned.decisions:
+        name, rule = decision.deployment_id, by_name.get(decision.rule)
+        if (
+            rule is None
+            or not (rule.sends and decision.sends)
+            or rule.on_exit is OnExit.KEEP
+            or decision.externally_controlled
+        ):
+            continue
+        change: Change | None = None
+        if name in state.stopped:
+            change = released_start(state.stopped[name], rule, rule.on_exit, memory)
+        elif (stats := observation.deployments.get(name)) is not None:
+            certain = not decision.sample.issues
+            change = release_change(rule, stats, rule.on_exit, memory, certain=certain)
+        if change is not None:
+            yield name, rule, change
 
 
 def release_change(

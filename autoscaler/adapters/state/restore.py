@@ -1,0 +1,73 @@
+"""The state that the documents of a file contain, as far as it can be used now."""
+
+from collections.abc import Iterable
+
+from msgspec.structs import replace
+
+from autoscaler.adapters.state.database import Contents
+from autoscaler.core.policies import AnyPolicy
+from autoscaler.core.state import State, StoppedDeployment
+from autoscaler.core.units import duration_text
+from autoscaler.core.values import Value
+from autoscaler.wire.state import (
+    AnotherDocument,
+    Damaged,
+    UnknownVersion,
+    decode_state,
+    decode_stopped,
+)
+
+SHARED, STOPPED = "shared", "stopped"
+"""Names of the documents: what all deployments share, and the stopped deployments."""
+
+MAX_STATE_AGE_S = 86_400.0
+"""Seconds after which a stored state is not continued. 1 d, because the error budget covers a day,
+and loads recur daily; what is known of the present load is not used after a gap of minutes."""
+
+MAX_CLOCK_STEP_S = 60.0
+"""Seconds by which a stored state may be later than now, because the host's clock was set back.
+60 s: until then, two observations are not compared, and everything is held."""
+
+
+class Restored(Value, frozen=True, kw_only=True):
+    """The state, and why parts of it are missing."""
+
+    state: State
+    age_s: float | None = None  # of the whole state; None: there is none
+    messages: tuple[str, ...] = ()
+
+
+def restored(contents: Contents, policies: Iterable[AnyPolicy], at: float) -> Restored:
+    """The state at the Unix time `at`; the stopped deployments alone if the rest cannot be used."""
+    stopped, messages = _stopped(contents)
+    nothing = State(stopped=stopped)
+    if (document := contents.documents.get(SHARED)) is None:
+        return Restored(state=nothing, messages=messages)
+    shared = decode_state(document)
+    age_s = at - (shared.state.seen_at or 0.0)
+    if shared.messages:
+        messages += shared.messages
+    elif age_s > MAX_STATE_AGE_S:
+        messages += (f"starting without the stored state: it is {duration_text(age_s)} old",)
+    elif age_s < -MAX_CLOCK_STEP_S:
+        later = duration_text(-age_s)
+        messages += (f"starting without the stored state: it is {later} ahead of the host's clock",)
+    else:
+        decoded = [decode_state(each, tuple(policies)) for each in contents.deployments.values()]
+        deployments = {name: d for one in decoded for name, d in one.state.deployments.items()}
+        return Restored(
+            state=replace(shared.state, deployments=deployments, stopped=stopped),
+            age_s=age_s,
+            messages=(*messages, *(text for one in decoded for text in one.messages)),
+        )
+    return Restored(state=nothing, messages=messages)
+
+
+def _stopped(contents: Contents) -> tuple[dict[str, StoppedDeployment], tuple[str, ...]]:
+    if (document := contents.documents.get(STOPPED)) is None:
+        return {}, ()
+    try:
+        return decode_stopped(document), ()
+    except (AnotherDocument, UnknownVersion, Damaged) as error:
+        problem = f"the record of stopped deployments is {error}; start them by hand"
+        return {}, (problem,)

@@ -1,0 +1,224 @@
+"""What one thread does with the file, from the moment that the process has it: no asyncio here.
+
+Each deployment is a row, with a document of the whole state that contains it alone. So a change
+writes a few rows, and encoding thousands of deployments is interrupted after each.
+"""
+
+import os
+import sqlite3
+import time
+from pathlib import Path
+
+from msgspec.structs import replace
+
+from autoscaler.adapters.state.database import (
+    Contents,
+    Database,
+    DatabaseDamaged,
+    Unusable,
+    is_damage,
+    open_database,
+    read_copy,
+    salvaged,
+    set_aside,
+)
+from autoscaler.adapters.state.former_file import FormerFile
+from autoscaler.adapters.state.lock import ProcessLock
+from autoscaler.adapters.state.restore import SHARED, STOPPED
+from autoscaler.adapters.state.stopped_copy import FILE_NAME, StoppedCopy
+from autoscaler.core.state import State
+from autoscaler.wire.state import encode_state, encode_stopped
+
+
+class Session:
+    """The file while this process has it.
+
+    Args:
+        former: the file from which stopped deployments are taken over when this one begins.
+    """
+
+    def __init__(self, directory: Path, former: FormerFile | None) -> None:
+        self.path = directory / FILE_NAME
+        self._former = former
+        self._copy = StoppedCopy(self.path)
+        self._lock: ProcessLock | None = None
+        self._database: Database | None = None
+        self._unusable = f"{self.path} is not open"  # why there is no database
+        self._hashes: dict[str, int] = {}  # of the rows as they are stored
+        self._stopped = b""  # the document as it is stored
+
+    @property
+    def size_bytes(self) -> int:
+        """Of the file; 0 if there is none."""
+        return 0 if self._database is None else self._database.size_bytes
+
+    def take(self) -> tuple[Contents, tuple[str, ...]]:
+        """Take the file: what is in it, and a message for each problem.
+
+        Raises:
+            StateInUse: another process has it.
+            FormerFileUnreadable: the former file cannot be read.
+        """
+        messages: list[str] = []
+        try:
+            self._lock_directory()
+            contents = self._open(messages)
+        except Unusable as error:
+            messages.append(
+                f"{error}, and restart the autoscaler; until then, nothing is saved, and no "
+                "deployment is stopped"
+            )
+            self._unusable = str(error)
+            contents = self._read(messages)
+        except BaseException:
+            self.give_up()
+            raise
+        return contents, tuple(messages)
+
+    def write(self, state: State, *, complete: bool) -> float:
+        """Write the rows that have changed. Returns the seconds that this took.
+
+        Args:
+            complete: whether the stored deployments that are not in the state are removed.
+
+        Raises:
+            Unusable: there is no usable file.
+            sqlite3.Error: it cannot be written.
+        """
+        began_at = time.monotonic()
+        try:
+            self._write(state, complete=complete)
+        except sqlite3.Error as error:
+            if not is_damage(error):
+                raise
+            self._begin_again()
+            self._write(state, complete=complete)
+        return time.monotonic() - began_at
+
+    def write_stopped(self, content: bytes) -> None:
+        """Write the document of the stopped deployments, past all caches.
+
+        Raises:
+            Unusable: there is no usable file.
+            sqlite3.Error: it cannot be written.
+        """
+        try:
+            self._in_place().write_through(STOPPED, content)
+        except sqlite3.Error as error:
+            if not is_damage(error):
+                raise
+            self._begin_again()
+            self._in_place().write_through(STOPPED, content)
+        self._copy.save(content)
+        self._stopped = content
+
+    def give_up(self) -> None:
+        """Close the file, so that another process can take it."""
+        database, self._database = self._database, None
+        if database is not None:
+            database.close()
+        self._hashes = {}
+        if self._lock is not None:
+            self._lock.release()
+            self._lock = None
+
+    def _lock_directory(self) -> None:
+        try:
+            self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            # SQLite writes where a link leads, and so does the rest.
+            self.path = Path(os.path.realpath(self.path))
+            self._copy = StoppedCopy(self.path)
+            lock = ProcessLock(self.path.with_name(f"{self.path.name}.lock"))
+            lock.acquire()
+        except OSError as error:
+            raise Unusable(
+                f"{self.path.parent} cannot be used: {error.strerror or error}; give the "
+                "autoscaler write access to it, or set state_dir to another directory"
+            ) from error
+        self._lock = lock
+
+    def _open(self, messages: list[str]) -> Contents:
+        try:
+            self._database = open_database(self.path)
+            contents = self._database.contents()
+        except DatabaseDamaged as damage:
+            messages.append(self._set_aside(str(damage)))
+            return Contents({STOPPED: self._stopped}, {})
+        except sqlite3.Error as error:
+            if not is_damage(error):
+                raise Unusable(f"{self.path} cannot be read: {error}; check its disk") from error
+            messages.append(self._set_aside(str(error)))
+            return Contents({STOPPED: self._stopped}, {})
+        self._stopped = contents.documents.get(STOPPED, b"")
+        self._hashes = {name: hash(row) for name, row in contents.deployments.items()}
+        if not self._stopped:  # the file begins
+            self._stopped = self._copy.load() or self._taken_over()
+            contents.documents[STOPPED] = self._stopped
+            try:
+                self.write_stopped(self._stopped)
+            except (sqlite3.Error, OSError) as error:
+                messages.append(f"{self.path} cannot be written: {error}; check its disk")
+        return contents
+
+    def _taken_over(self) -> bytes:
+        """The document of the stopped deployments of the former file."""
+        return encode_stopped({} if self._former is None else self._former.load())
+
+    def _read(self, messages: list[str]) -> Contents:
+        """The content of a file that cannot be written, if it can be read; at least the stopped
+        deployments."""
+        stopped = self._copy.load()
+        contents = Contents({} if stopped is None else {STOPPED: stopped}, {})
+        if not os.path.exists(self.path):
+            return contents
+        try:
+            return read_copy(self.path)
+        except (Unusable, DatabaseDamaged) as error:
+            if str(error) != self._unusable:
+                messages.append(str(error))
+            return contents
+
+    def _set_aside(self, damage: str) -> str:
+        """Begin a new file with the stopped deployments of a damaged one. What has happened."""
+        if self._database is not None:
+            self._database.close()
+            self._database = None
+        stopped = self._stopped or salvaged(self.path, STOPPED) or self._copy.load()
+        aside = set_aside(self.path, time.strftime("%Y%m%dT%H%M%SZ", time.gmtime()))
+        self._database, self._hashes = open_database(self.path), {}
+        self.write_stopped(stopped or encode_stopped({}))
+        kept = (
+            "the stopped deployments were kept"
+            if stopped
+            else "if it recorded stopped deployments, start them by hand"
+        )
+        return f"{self.path} is damaged: {damage}; it is now {aside.name}, a new one begins; {kept}"
+
+    def _begin_again(self) -> None:
+        """Continue in a new file, because the present one turns out to be damaged."""
+        self._set_aside("a write has failed")
+
+    def _in_place(self) -> Database:
+        """The open file, or a new one if it was moved or deleted."""
+        if self._database is None:
+            raise Unusable(self._unusable)
+        if not self._database.is_in_place:
+            self._database.close()
+            self._database, self._hashes = open_database(self.path), {}
+            self._database.write_through(STOPPED, self._stopped)
+        return self._database
+
+    def _write(self, state: State, *, complete: bool) -> None:
+        database = self._in_place()
+        documents = {SHARED: encode_state(replace(state, deployments={})).content}
+        rows = {}
+        for name, known in state.deployments.items():
+            row = encode_state(State(deployments={name: known})).content
+            if self._hashes.get(name) != hash(row):
+                rows[name] = row
+        removed = [name for name in self._hashes if name not in state.deployments]
+        database.write(documents, rows, removed if complete else ())
+        self._hashes.update({name: hash(row) for name, row in rows.items()})
+        if complete:
+            for name in removed:
+                del self._hashes[name]

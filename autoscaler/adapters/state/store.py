@@ -1,0 +1,212 @@
+"""The port `StateStore` in a SQLite file. One thread writes, so that a slow disk does not delay the
+control loop: at most one checkpoint at a time, and the newest state replaces those that wait."""
+
+import asyncio
+import contextlib
+import sqlite3
+from collections.abc import Callable, Collection, Iterable, Mapping
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, NamedTuple, TypeVar
+
+import structlog
+from msgspec.structs import replace
+
+from autoscaler.adapters.state.database import Unusable
+from autoscaler.adapters.state.former_file import FormerFile
+from autoscaler.adapters.state.restore import restored
+from autoscaler.adapters.state.session import Session
+from autoscaler.core.policies import AnyPolicy
+from autoscaler.core.state import State, StoppedDeployment
+from autoscaler.core.units import duration_text
+from autoscaler.ports import Clock, StateNotSaved
+from autoscaler.wire.state import encode_stopped
+
+MAX_WRITING_FRACTION = 0.1
+"""Maximum fraction of the time in which the thread writes checkpoints. 0.1, so that thousands of
+deployments on a slow disk leave the processor to the control loop."""
+
+SAVE_TIMEOUT_S = 5.0
+"""Seconds to wait for the disk before an update is sent without its record, and before a stop is
+withheld. 5 s: a disk that takes longer does not respond at all."""
+
+Result = TypeVar("Result")
+
+
+class StoreStatus(NamedTuple):
+    """Where the state is, how large, and why it is not saved; "" if it is."""
+
+    path: Path
+    size_bytes: int
+    problem: str
+
+
+class SqliteStore:
+    """A StateStore in one file of a directory, which is created if it does not exist.
+
+    Args:
+        former: the file from which stopped deployments are taken over when this one begins.
+        in_thread: False: the caller writes, and waits. For commands, and for tests whose time is
+            virtual.
+    """
+
+    def __init__(
+        self,
+        directory: Path,
+        clock: Clock,
+        log: structlog.stdlib.BoundLogger,
+        *,
+        former: FormerFile | None = None,
+        in_thread: bool = True,
+    ) -> None:
+        self._session = Session(directory, former)
+        self._clock = clock
+        self._log = log
+        self._in_thread = in_thread
+        self._executor: Executor | None = None  # None: not open
+        self._newest: State | None = None  # to be written as soon as the thread is free
+        self._busy = False  # the thread writes a checkpoint, or rests after one
+        self._problem = ""  # why nothing is saved at present
+
+    @property
+    def status(self) -> StoreStatus:
+        return StoreStatus(self._session.path, self._session.size_bytes, self._problem)
+
+    async def open(self, policies: Iterable[AnyPolicy]) -> State:
+        """See `StateStore`.
+
+        Raises:
+            StateInUse: another process has the store.
+            FormerFileUnreadable: the former file cannot be read.
+        """
+        self._executor = ThreadPoolExecutor(1, "state") if self._in_thread else _Caller()
+        self._problem = ""
+        try:
+            contents, problems = await self._run(self._session.take)
+        except BaseException:
+            self._executor.shutdown(wait=False)
+            self._executor = None
+            raise
+        for problem in problems:
+            self._problem = problem
+            self._log.error("state.unusable", message=problem)
+        found = restored(contents, policies, self._clock.now())
+        for message in found.messages:
+            self._log.warning("state.not_restored", message=message)
+        path, size_bytes, _ = self.status
+        state, age_s = found.state, found.age_s
+        age = "" if age_s is None else f", from {duration_text(max(age_s, 0.0))} ago"
+        self._log.info(
+            "state.opened",
+            message=f"the state is in {path}, {size_bytes / 1e6:.1f} MB: "
+            f"{len(state.deployments)} deployments{age}, {len(state.stopped)} stopped ones",
+        )
+        return state
+
+    async def save_stopped(self, stopped: Mapping[str, StoppedDeployment]) -> None:
+        """See `StateStore`."""
+        try:
+            await self._run_in_time(self._session.write_stopped, encode_stopped(stopped))
+        except (TimeoutError, Unusable, sqlite3.Error, OSError) as error:
+            raise StateNotSaved(self._text(error)) from error
+
+    async def save_before_updates(self, state: State, deployment_ids: Collection[str]) -> None:
+        """See `StateStore`."""
+        self._newest = None  # an older state
+        some = {name: known for name, known in state.deployments.items() if name in deployment_ids}
+        try:
+            await self._run_in_time(self._write_some, replace(state, deployments=some))
+        except (TimeoutError, Unusable, sqlite3.Error, OSError) as error:
+            self._report(self._text(error))
+
+    def checkpoint(self, state: State) -> None:
+        """See `StateStore`."""
+        self._newest = state
+        if not self._busy:
+            self._begin_checkpoint()
+
+    async def close(self) -> None:
+        """See `StateStore`."""
+        if self._executor is None:
+            return
+        state, self._newest = self._newest, None
+        with contextlib.suppress(TimeoutError, Unusable, sqlite3.Error, OSError):
+            if state is not None:
+                await self._run_in_time(self._write_all, state)
+            await self._run_in_time(self._session.give_up)
+        self._executor.shutdown(wait=False)
+        self._executor = None
+
+    def _begin_checkpoint(self) -> None:
+        state, self._newest = self._newest, None
+        if state is None or self._executor is None:
+            return
+        self._busy = True
+        written = self._executor.submit(self._write_all, state)
+        if written.done():
+            self._checkpoint_written(written)
+        else:
+            asyncio.wrap_future(written).add_done_callback(self._checkpoint_written)
+
+    def _checkpoint_written(self, written: "Future[float] | asyncio.Future[float]") -> None:
+        error = None if written.cancelled() else written.exception()
+        self._report("" if error is None else self._text(error))
+        if not self._in_thread:
+            self._busy = False
+            return
+        took_s = 0.0 if error is not None or written.cancelled() else written.result()
+        rest_s = took_s * (1.0 / MAX_WRITING_FRACTION - 1.0)
+        asyncio.get_running_loop().call_later(rest_s, self._rested)
+
+    def _rested(self) -> None:
+        self._busy = False
+        self._begin_checkpoint()
+
+    def _write_all(self, state: State) -> float:
+        return self._session.write(state, complete=True)
+
+    def _write_some(self, state: State) -> float:
+        return self._session.write(state, complete=False)
+
+    def _report(self, problem: str) -> None:
+        """Log a problem once, and its end."""
+        if problem and not self._problem:
+            self._log.error("state.not_saved", message=problem)
+        elif self._problem and not problem:
+            message = f"the state is saved in {self._session.path} again"
+            self._log.info("state.saved", message=message)
+        self._problem = problem
+
+    def _text(self, error: BaseException) -> str:
+        if isinstance(error, Unusable):
+            return str(error)
+        if isinstance(error, TimeoutError):
+            error = TimeoutError(f"the disk has not responded within {SAVE_TIMEOUT_S:g} s")
+        return (
+            f"{self._session.path} cannot be written: {error}; use a disk with free space, to "
+            "which the autoscaler may write"
+        )
+
+    async def _run_in_time(self, function: Callable[..., Result], *arguments: Any) -> Result:
+        async with asyncio.timeout(SAVE_TIMEOUT_S):
+            return await self._run(function, *arguments)
+
+    async def _run(self, function: Callable[..., Result], *arguments: Any) -> Result:
+        if self._executor is None:
+            raise Unusable(f"{self._session.path} is not open")
+        future = self._executor.submit(function, *arguments)
+        return future.result() if future.done() else await asyncio.wrap_future(future)
+
+
+class _Caller(Executor):
+    """Runs each function at once, where it is called."""
+
+    def submit(  # type: ignore[override]
+        self, function: Callable[..., Result], /, *arguments: Any
+    ) -> "Future[Result]":
+        future: Future[Result] = Future()
+        try:
+            future.set_result(function(*arguments))
+        except BaseException as error:
+            future.set_exception(error)
+        return future

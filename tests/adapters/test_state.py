@@ -1,0 +1,495 @@
+"""The state in a SQLite file, on good days and bad ones."""
+
+import os
+import resource
+import signal
+import sqlite3
+import stat
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import structlog
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from autoscaler.adapters.state import (
+    FILE_NAME,
+    FormerFile,
+    FormerFileUnreadable,
+    SqliteStore,
+    described,
+)
+from autoscaler.adapters.state import database as tables
+from autoscaler.core.state import DeploymentState, State, StoppedDeployment
+from autoscaler.ports import StateInUse, StateNotSaved
+from autoscaler.wire.state import encode_stopped
+from tests.fakes import FakeClock
+from tests.observations import deployment, node
+
+NOW = 1_760_000_000.0
+STOPPED = {"e5": StoppedDeployment(stats=deployment(node(), deployment_id="e5"), since=NOW - 60.0)}
+
+
+def state_of(*names, at=NOW - 10.0):
+    return State(
+        deployments={
+            name: DeploymentState(
+                seen_at=at, baseline=deployment(deployment_id=name), baseline_at=at
+            )
+            for name in names
+        },
+        seen_at=at,
+    )
+
+
+class Store:
+    """A store, and what it has logged."""
+
+    def __init__(self, directory, now=NOW, former=None):
+        self.log = structlog.testing.CapturingLogger()
+        logger = structlog.wrap_logger(self.log, processors=[])
+        self.port = SqliteStore(directory, FakeClock(now), logger, former=former, in_thread=False)
+
+    async def open(self):
+        return await self.port.open(())
+
+    def messages(self, event):
+        return [call.kwargs["message"] for call in self.log.calls if call.kwargs["event"] == event]
+
+    @property
+    def problems(self):
+        events = ("state.unusable", "state.not_restored", "state.not_saved")
+        return [message for event in events for message in self.messages(event)]
+
+
+@pytest.fixture
+def directory(tmp_path):
+    return tmp_path / "state"
+
+
+@pytest.fixture
+def path(directory):
+    return directory / FILE_NAME
+
+
+@pytest.fixture
+def begin(directory):
+    """Open a store, as the process does at its start."""
+    opened = []
+
+    async def begun(**options):
+        store = Store(directory, **options)
+        state = await store.open()
+        opened.append(store)
+        return store, state
+
+    yield begun
+    for store in opened:
+        store.port._session.give_up()
+
+
+@pytest.fixture
+async def written(begin):
+    """A file with a deployment and a stopped one, after the end of its process."""
+    store, _ = await begin()
+    await store.port.save_stopped(STOPPED)
+    store.port.checkpoint(state_of("a"))
+    await store.port.close()
+
+
+async def test_where_it_is_and_how_large(begin, path, written):
+    store, _ = await begin()
+    assert store.messages("state.opened") == [
+        f"the state is in {path}, 0.0 MB: 1 deployments, from 10 s ago, 1 stopped ones"
+    ]
+    assert store.port.status.path == path
+    assert store.port.status.size_bytes >= path.stat().st_size > 0
+    assert store.problems == []
+
+
+async def test_only_its_owner_may_read_it(written, directory):
+    assert stat.S_IMODE(directory.stat().st_mode) == 0o700
+    for file in directory.iterdir():
+        assert stat.S_IMODE(file.stat().st_mode) == 0o600, file
+
+
+@settings(max_examples=30)
+@given(name=st.text(max_size=20), reason=st.text(max_size=20), since=st.floats(allow_nan=False))
+async def test_any_name_reason_and_instant(tmp_path_factory, name, reason, since):
+    store = Store(tmp_path_factory.mktemp("state"))
+    await store.open()
+    stats = deployment(deployment_id=name, reason=reason)
+    stopped = {name: StoppedDeployment(stats=stats, since=since)}
+    await store.port.save_stopped(stopped)
+    store.port.checkpoint(state_of(name))
+    await store.port.close()
+    found = await store.open()
+    await store.port.close()
+    assert (found.stopped, set(found.deployments)) == (stopped, {name})
+
+
+class TestTheAge:
+    @pytest.mark.parametrize("later_s", [-60.0, 0.0, 86_380.0])
+    async def test_a_recent_state_is_continued(self, begin, written, later_s):
+        store, state = await begin(now=NOW + later_s)
+        assert set(state.deployments) == {"a"}
+        assert store.problems == []
+
+    @pytest.mark.parametrize(
+        ("later_s", "problem"),
+        [
+            (86_401.0, "starting without the stored state: it is 24 h old"),
+            (-100.0, "starting without the stored state: it is 90 s ahead of the host's clock"),
+        ],
+    )
+    async def test_any_other_is_not_but_the_stopped_deployments_are_kept(
+        self, begin, written, later_s, problem
+    ):
+        store, state = await begin(now=NOW + later_s)
+        assert state == State(stopped=STOPPED)
+        assert store.problems == [problem]
+
+
+class TestOneProcess:
+    async def test_a_second_one_is_told_which_has_it(self, begin, directory):
+        await begin()
+        with pytest.raises(StateInUse) as caught:
+            await Store(directory).open()
+        assert str(caught.value) == (
+            f"process {os.getpid()} uses the state in {directory}; stop it, or set state_dir to "
+            "another directory"
+        )
+
+    async def test_a_link_leads_to_the_same_file(self, begin, directory, path, written, tmp_path):
+        other = tmp_path / "other"
+        other.mkdir()
+        (other / FILE_NAME).symlink_to(path)
+        store = Store(other)
+        assert set((await store.open()).deployments) == {"a"}
+        with pytest.raises(StateInUse):
+            await begin()
+        await store.port.save_stopped({})
+        await store.port.close()
+        assert (other / FILE_NAME).is_symlink()
+        assert (await begin())[1].stopped == {}
+
+    async def test_a_killed_process_leaves_the_lock_free_and_no_files_behind(
+        self, directory, begin
+    ):
+        for count in range(3):
+            killed(directory, count)
+        _, state = await begin()
+        assert set(state.stopped) == {"2"}
+        assert len(list(directory.iterdir())) <= 4
+
+
+WRITER = """
+import asyncio, os, signal, sys
+from pathlib import Path
+import structlog
+from autoscaler.adapters.clock import HostClock
+from autoscaler.adapters.state import SqliteStore
+from autoscaler.core.state import StoppedDeployment
+from tests.observations import deployment
+
+async def main():
+    log = structlog.wrap_logger(structlog.ReturnLogger())
+    store = SqliteStore(Path(sys.argv[1]), HostClock(), log)
+    await store.open(())
+    name = sys.argv[2]
+    stats = deployment(deployment_id=name)
+    await store.save_stopped({name: StoppedDeployment(stats=stats, since=0.0)})
+    os.kill(os.getpid(), signal.SIGKILL)
+
+asyncio.run(main())
+"""
+
+
+def killed(directory, name):
+    """A process that is killed after it has saved a stopped deployment."""
+    ended = subprocess.run(
+        [sys.executable, "-c", WRITER, directory, str(name)],
+        cwd=Path(__file__).parents[2],
+        env=os.environ | {"PYTHONPATH": "."},
+        check=False,
+    )
+    assert ended.returncode == -signal.SIGKILL
+
+
+def damaged_at(content, start, length=64):
+    return content[:start] + b"\xa5" * length + content[start + length :]
+
+
+DAMAGE = {
+    "no database": lambda content: b"not a database, but text" * 40,
+    "the header": lambda content: damaged_at(content, 0),
+    "a page": lambda content: damaged_at(content, 4096, 4096),
+    "the last page": lambda content: damaged_at(content, len(content) - 4096, 4096),
+    "half of it": lambda content: content[: len(content) // 2],
+    "empty": lambda content: b"",
+}
+
+
+class TestADamagedFile:
+    @pytest.mark.parametrize("damage", DAMAGE.values(), ids=DAMAGE)
+    async def test_is_set_aside_and_no_stopped_deployment_is_lost(
+        self, begin, path, written, damage
+    ):
+        content = damage(path.read_bytes())
+        path.write_bytes(content)
+        store, state = await begin()
+        assert state.stopped == STOPPED
+        if content:
+            (problem,) = store.problems
+            assert problem.startswith(f"{path} is damaged: ")
+            assert problem.endswith("a new one begins; the stopped deployments were kept")
+            (aside,) = path.parent.glob("*.damaged-*Z")
+            assert aside.read_bytes() == content
+            assert aside.name in problem
+        store.port.checkpoint(state_of("b"))
+        await store.port.close()
+        store, state = await begin()
+        assert (state.stopped, set(state.deployments)) == (STOPPED, {"b"})
+        assert store.problems == []
+
+    async def test_any_byte(self, begin, path, written):
+        """Nothing that is damaged ends the program or loses a stopped deployment."""
+        whole = path.read_bytes()
+        for start in range(0, len(whole), 509):
+            path.write_bytes(damaged_at(whole, start, 8))
+            store, state = await begin()
+            assert state.stopped == STOPPED
+            await store.port.close()
+        damaged = list(path.parent.glob("*.damaged-*Z"))
+        assert 0 < len(damaged) <= tables.KEPT_DAMAGED_FILES
+
+    async def test_without_any_record_the_message_says_so(self, begin, path, written):
+        path.write_bytes(b"not a database" * 100)
+        path.with_suffix(".stopped").unlink()
+        store, state = await begin()
+        assert state == State()
+        (problem,) = store.problems
+        assert problem.endswith("if it recorded stopped deployments, start them by hand")
+
+    async def test_while_it_is_used(self, begin, path, written):
+        store, _ = await begin()
+        store.port._session._database._connection.execute("PRAGMA cache_size = 0")
+        for suffix in ("", "-wal"):
+            file = path.with_name(path.name + suffix)
+            file.write_bytes(b"\xa5" * file.stat().st_size)
+        store.port.checkpoint(state_of("b"))
+        await store.port.save_stopped(STOPPED)
+        store.port.checkpoint(state_of("c"))
+        await store.port.close()
+        _, state = await begin()
+        assert (state.stopped, set(state.deployments)) == (STOPPED, {"c"})
+
+    @pytest.mark.parametrize("away", [Path.unlink, lambda path: path.rename(f"{path}-elsewhere")])
+    async def test_a_file_that_was_moved_away_is_written_again(self, begin, path, written, away):
+        store, _ = await begin()
+        away(path)
+        store.port.checkpoint(state_of("b"))
+        await store.port.close()
+        _, state = await begin()
+        assert (state.stopped, set(state.deployments)) == (STOPPED, {"b"})
+
+
+class TestAFileThatIsLeftAlone:
+    @pytest.fixture
+    def unusable(self, begin, path):
+        """What is logged with a file that was changed, and which has to stay as it is."""
+
+        async def begun(change):
+            change(path)
+            before = path.read_bytes() if path.is_file() else None
+            store, state = await begin()
+            with pytest.raises(StateNotSaved) as caught:
+                await store.port.save_stopped({})
+            store.port.checkpoint(state_of("b"))
+            await store.port.close()
+            assert before is None or path.read_bytes() == before
+            (problem,) = store.problems
+            assert problem.startswith(str(caught.value))
+            assert problem.endswith(
+                ", and restart the autoscaler; until then, nothing is saved, and no deployment is "
+                "stopped"
+            )
+            return state, problem
+
+        return begun
+
+    async def test_a_later_release_wrote_it(self, unusable, path, written):
+        state, problem = await unusable(changed("PRAGMA user_version = 9"))
+        assert state == State(stopped=STOPPED)
+        assert problem.startswith(
+            f"{path} is of version 9, and this program reads version 1; use the program that wrote "
+            "it, or set state_dir to another directory"
+        )
+
+    async def test_another_program_wrote_it(self, unusable, path, written):
+        _, problem = await unusable(changed("PRAGMA application_id = 7"))
+        assert f"{path} is the database of another program; move it" in problem
+
+    async def test_a_database_without_a_name(self, unusable, directory):
+        directory.mkdir()
+        _, problem = await unusable(changed("CREATE TABLE accounts (name TEXT)"))
+        assert "is the database of another program" in problem
+
+    @pytest.mark.parametrize("make", [os.mkdir, os.mkfifo])
+    async def test_it_is_no_file(self, unusable, directory, path, make):
+        directory.mkdir()
+        _, problem = await unusable(make)
+        assert problem.startswith(f"{path} is no regular file; move it")
+
+    async def test_the_directory_is_a_file(self, unusable, directory):
+        _, problem = await unusable(lambda _path: directory.write_text("text"))
+        assert problem.startswith(f"{directory} cannot be used: File exists; give the autoscaler")
+
+    async def test_links_that_lead_nowhere(self, unusable, directory, path):
+        directory.mkdir()
+        _, problem = await unusable(lambda path: path.symlink_to(path))
+        assert "Too many levels of symbolic links" in problem
+
+    @pytest.mark.parametrize("in_the_log", [False, True])
+    async def test_it_cannot_be_written_but_read(
+        self, unusable, begin, directory, monkeypatch, in_the_log, written
+    ):
+        if in_the_log:
+            store, _ = await begin()
+            store.port.checkpoint(state_of("b"))
+            killed_connection(store)
+        monkeypatch.setattr(os, "open", read_only(directory))
+        state, problem = await unusable(lambda _path: None)
+        assert set(state.deployments) == {"b" if in_the_log else "a"}
+        assert state.stopped == STOPPED
+        assert problem.startswith(f"{directory} cannot be used: Read-only file system; ")
+
+
+def changed(statement):
+    def change(path):
+        connection = sqlite3.connect(path)
+        connection.execute(statement)
+        connection.commit()
+        connection.close()
+
+    return change
+
+
+def read_only(directory):
+    """`os.open` on a file system that cannot be written."""
+    real = os.open
+
+    def opened(path, flags, *arguments, **options):
+        if flags & (os.O_RDWR | os.O_WRONLY) and Path(path).parent == directory:
+            raise OSError(30, os.strerror(30))
+        return real(path, flags, *arguments, **options)
+
+    return opened
+
+
+def killed_connection(store):
+    """Leave the write-ahead log as it is when a process is killed."""
+    session = store.port._session
+    session._lock.release()
+    session._lock = session._database = None
+
+
+class TestAFullDisk:
+    @pytest.fixture
+    def full(self):
+        """Files of this process cannot grow beyond a size."""
+        limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+
+        def limited(size):
+            resource.setrlimit(resource.RLIMIT_FSIZE, (size, limits[1]))
+
+        yield limited
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+
+    async def test_what_was_saved_before_is_kept_and_saving_goes_on_later(
+        self, begin, written, full
+    ):
+        store, _ = await begin()
+        full(1)
+        with pytest.raises(StateNotSaved, match=r"cannot be written: .*; use a disk with free"):
+            await store.port.save_stopped({})
+        for _ in range(3):
+            store.port.checkpoint(state_of("b"))
+        full(resource.RLIM_INFINITY)
+        assert len(store.messages("state.not_saved")) == 1
+        store.port.checkpoint(state_of("c"))
+        assert len(store.messages("state.saved")) == 1
+        await store.port.close()
+        _, state = await begin()
+        assert (state.stopped, set(state.deployments)) == (STOPPED, {"c"})
+
+    async def test_at_the_start(self, begin, written, full):
+        full(1)
+        store, state = await begin()
+        assert (state.stopped, set(state.deployments)) == (STOPPED, {"a"})
+        full(resource.RLIM_INFINITY)
+        await store.port.save_stopped({})
+
+    async def test_when_it_begins(self, begin, full):
+        full(1)
+        store, state = await begin()
+        assert state == State()
+        assert store.problems
+        with pytest.raises(StateNotSaved):
+            await store.port.save_stopped(STOPPED)
+
+
+class TestTheFormerFile:
+    @pytest.fixture
+    def former(self, tmp_path):
+        path = tmp_path / "stopped"
+        path.write_bytes(encode_stopped(STOPPED))
+        return FormerFile(path)
+
+    async def test_is_taken_over_once_and_left_alone(self, begin, former, tmp_path):
+        store, state = await begin(former=former)
+        assert state.stopped == STOPPED
+        await store.port.save_stopped({})
+        await store.port.close()
+        store, state = await begin(former=former)
+        assert state.stopped == {}
+        assert FormerFile(tmp_path / "stopped").load() == STOPPED
+
+    async def test_not_taken_over_again_after_the_loss_of_the_database(self, begin, former, path):
+        store, _ = await begin(former=former)
+        await store.port.save_stopped({})
+        await store.port.close()
+        path.unlink()
+        _, state = await begin(former=former)
+        assert state.stopped == {}
+
+    async def test_that_cannot_be_read_ends_the_start_and_is_tried_again(
+        self, begin, former, tmp_path
+    ):
+        (tmp_path / "stopped").write_bytes(b"\xc1")
+        with pytest.raises(FormerFileUnreadable):
+            await begin(former=former)
+        (tmp_path / "stopped").write_bytes(encode_stopped(STOPPED))
+        _, state = await begin(former=former)
+        assert state.stopped == STOPPED
+
+
+class TestTheDescription:
+    def test_of_no_state(self):
+        assert described(None) == "not saved"
+
+    async def test_while_a_process_has_it(self, begin, directory, path, written):
+        await begin()
+        assert described(directory) == f"{path}, 0.0 MB"
+
+    def test_before_it_is_written(self, directory, path):
+        assert described(directory) == f"{path}, not written yet"
+        assert not directory.exists()
+
+    def test_of_a_directory_that_cannot_be_written(self, tmp_path, directory, path, monkeypatch):
+        monkeypatch.setattr(os, "access", lambda _path, _mode: False)
+        assert described(directory) == (
+            f"{path}, not written yet; the directory {tmp_path} is not writable"
+        )
