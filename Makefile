@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALL := tools/environment.sh "$(PYTHON)" $(VENV) requirements-build.lock
 
-.PHONY: demo test test-deep smoke lint backtest-deps fuzz-configurations bench steady frontier sweep ablation tuning modes lock audit types-lock clean
+.PHONY: demo test test-deep smoke lint backtest-deps fuzz-configurations bench load mutants steady frontier sweep ablation tuning modes lock audit types-lock clean
 .DELETE_ON_ERROR:
 
 demo: $(VENV)/runtime
@@ -41,6 +41,14 @@ smoke: $(VENV)/runtime
 	$(BIN)/autoscaler backtest square-wave --policy slo --scenario short-one-node
 	$(BIN)/python -m pytest -q -n0 tests/test_locks.py tests/test_cli.py
 
+# Which small changes of the core does no test notice? Takes hours; a run that was interrupted goes on.
+# `make mutants COUNT=20` draws fewer.
+SEED ?= 1
+COUNT ?= 300
+mutants: $(VENV)/dev build/cosmic-ray/installed
+	build/cosmic-ray/bin/python -m benchmarks.mutants --python $(BIN)/python --seed $(SEED) \
+	  --count $(COUNT)
+
 lint: $(VENV)/dev
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
@@ -54,6 +62,11 @@ fuzz-configurations: $(VENV)/dev
 
 bench: $(VENV)/dev
 	$(BIN)/python -m benchmarks --document docs/benchmarks.md
+
+# How many deployments one daemon holds on one processor, for docs/benchmarks.md. Needs a machine
+# with two processors that does nothing else for sixteen minutes.
+load: $(VENV)/dev
+	$(BIN)/python -m benchmarks.load --document docs/benchmarks.md
 
 # How often the allocations of a steady load change, for docs/benchmarks.md.
 steady: $(VENV)/dev
@@ -141,6 +154,7 @@ lock:
 	$(COMPILE) pyproject.toml -c requirements-dev.lock -o requirements.lock
 	$(COMPILE) --group build -c requirements-dev.lock -o requirements-build.lock
 	$(COMPILE) --group audit -c requirements-dev.lock -o requirements-audit.lock
+	$(COMPILE) --group mutants -c requirements-dev.lock -o requirements-mutants.lock
 
 # Compares the locks with the advisories that PyPI publishes. A package without any answer fails it;
 # mirrors of PyPI seldom have advisories.
@@ -159,6 +173,11 @@ clean:
 build/audit/installed: requirements-audit.lock
 	"$(PYTHON)" -m venv build/audit
 	build/audit/bin/pip install --quiet --no-deps --require-hashes -r requirements-audit.lock
+	@touch $@
+
+build/cosmic-ray/installed: requirements-mutants.lock
+	"$(PYTHON)" -m venv build/cosmic-ray
+	build/cosmic-ray/bin/pip install --quiet --no-deps --require-hashes -r requirements-mutants.lock
 	@touch $@
 
 $(INSTALLED_TYPES): $(TYPES)/package.json $(TYPES)/package-lock.json

@@ -18,11 +18,12 @@ EPOCH_MS = 1_760_000_000_000
 
 def stats(deployments: int, nodes: int, cycle: int) -> bytes:
     """The response to `_stats`, with the client's filter, after `cycle` intervals of 10 s."""
-    models = [_model(index, nodes, cycle) for index in range(deployments)]
+    models = [model(index, nodes, cycle) for index in range(deployments)]
     return msgspec.json.encode(StatsDocument(count=deployments, trained_model_stats=models))
 
 
-def _model(index: int, nodes: int, cycle: int) -> ModelDocument:
+def model(index: int, nodes: int, cycle: int) -> ModelDocument:
+    """The entry of one deployment, which runs two allocations on each node."""
     name = f"model-{index:04d}"
     served = [_node(node, index, cycle) for node in range(nodes)]
     return ModelDocument(
@@ -52,10 +53,14 @@ def _model(index: int, nodes: int, cycle: int) -> ModelDocument:
     )
 
 
+def node_id(node: int) -> str:
+    return f"q1W2e3R4t5Y6u7I8o9P{node:03d}"
+
+
 def _node(node: int, index: int, cycle: int) -> NodeDocument:
     completed = 10_000 + cycle * (50 + (index * 7 + node) % 100)
     return NodeDocument(
-        node={f"q1W2e3R4t5Y6u7I8o9P{node:03d}": NodeDescription(name=f"ml-{node}")},
+        node={node_id(node): NodeDescription(name=f"ml-{node}")},
         routing_state=RoutingStateAndReason(routing_state="started"),
         inference_count=completed,
         average_inference_time_ms=38.25 + node / 7,
