@@ -39,7 +39,7 @@ class Clients:
 
     def __init__(self, series, **options):
         clock = FakeClock(start=1_000.0)
-        registry = CollectorRegistry()
+        self.registry = registry = CollectorRegistry()
         gauge = Gauge("many", "Many series.", ["n"], registry=registry)
         for n in range(series):
             gauge.labels("x" * 100 + str(n)).set(n)
@@ -185,6 +185,42 @@ def test_few_large_responses_are_sent_at_a_time():
     run_in_virtual_time(story())
 
 
+def test_metrics_are_rendered_in_two_formats_whatever_clients_accept():
+    """Or clients that accept ever other versions would delay scrapes, each by one rendering."""
+
+    async def story():
+        async with serving() as clients:
+            rendered = []
+            clients.registry.register(Counted(rendered))
+            port = clients.server.port
+            sent = [
+                request("GET", "/metrics", {**LOCAL, "Accept": f"{kind};version={n}.0.0"})
+                for kind in ("application/openmetrics-text", "text/plain", "text/html")
+                for n in range(10)
+            ]
+            answers = await asyncio.gather(*(exchange(port, each) for each in sent))
+            assert {answer.status for answer in answers} == {200}
+            assert len({answer.headers["Content-Type"] for answer in answers}) == 2
+            assert len(rendered) <= 4  # one of each format may have begun before the last arrived
+
+    run_in_virtual_time(story())
+
+
+class Counted:
+    """A collector that notes each rendering, which takes a second."""
+
+    def __init__(self, rendered):
+        self._rendered = rendered
+
+    def describe(self):
+        return []
+
+    def collect(self):
+        self._rendered.append(1)
+        asyncio.get_running_loop()._pass(1.0)
+        return []
+
+
 def test_pipelined_requests_are_not_served():
     async def story():
         async with serving() as clients:
@@ -259,7 +295,7 @@ class TestRendering:
 
         run_in_virtual_time(story())
 
-    def test_one_at_a_time_and_a_fifth_of_the_time(self):
+    def test_one_at_a_time_with_pauses(self):
         async def story():
             renderer, loop = Renderer(), asyncio.get_running_loop()
             spans = []

@@ -13,13 +13,7 @@ from autoscaler.adapters.admin_http.decisions import (
     NoSuchDeployment,
 )
 from autoscaler.adapters.admin_http.health import Health
-from autoscaler.adapters.admin_http.rendering import (
-    Rendered,
-    Renderer,
-    accepts_gzip,
-    joined,
-    response_of,
-)
+from autoscaler.adapters.admin_http.rendering import Rendered, Renderer, response_of
 from autoscaler.adapters.admin_http.responses import error_response, json_body
 from autoscaler.adapters.admin_http.resume import ResumeAccepted
 from autoscaler.wire.decision_views import AdminError, ResponseHeader
@@ -67,13 +61,11 @@ class ClusterPages:
         """Show why the configuration that was read again is not in effect; empty: it is."""
         self._decisions.reload_failure = failure
 
-    def routes(self, renderer: Renderer) -> list[web.RouteDef]:
-        """The paths and what serves them.
+    async def stop(self) -> None:
+        """Render nothing more."""
+        await self._renderer.stop()
 
-        Args:
-            renderer: shared with the other pages of the server.
-        """
-        self._renderer = renderer
+    def routes(self) -> list[web.RouteDef]:
         # By default, a part of a path matches neither braces nor slashes, quoted or not, and a
         # full stop matches no line end.
         one = r"{deployment_id:[\s\S]+}"
@@ -100,11 +92,8 @@ class ClusterPages:
     async def _render(
         self, request: web.Request, view: Callable[[], ResponseHeader]
     ) -> web.Response:
-        compressed = accepts_gzip(request)
-        rendered = await self._renderer.render(
-            f"{request.path_qs} {compressed}", partial(self._rendered, view, compressed)
-        )
-        return response_of(rendered, "application/json", compressed=compressed)
+        rendered = await self._renderer.render(request.path_qs, partial(self._rendered, view))
+        return await response_of(request, rendered, "application/json")
 
     async def _resume_one(self, request: web.Request) -> web.Response:
         deployment_id = request.match_info["deployment_id"]
@@ -126,16 +115,11 @@ class ClusterPages:
         response.headers["Deprecation"] = "true"
         return response
 
-    def _rendered(self, view: Callable[[], ResponseHeader], compressed: bool) -> Rendered:
-        status, body = self._encoded(view)
-        return Rendered(status, joined([body], compressed=compressed))
-
-    def _encoded(self, view: Callable[[], ResponseHeader]) -> tuple[int, bytes]:
-        """Status and body."""
+    def _rendered(self, view: Callable[[], ResponseHeader]) -> Rendered:
         try:
-            return 200, json_body(view())
+            return Rendered(200, json_body(view()))
         except NoObservationYet as reason:
             status, error = 503, AdminError(autoscaler=self._version, error=str(reason))
         except NoSuchDeployment as reason:
             status, error = 404, AdminError(autoscaler=self._version, error=str(reason))
-        return status, json_body(error)
+        return Rendered(status, json_body(error))

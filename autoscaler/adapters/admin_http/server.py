@@ -6,26 +6,23 @@ from typing import Self
 
 from aiohttp import hdrs, web
 from prometheus_client import CollectorRegistry, Metric
-from prometheus_client.exposition import choose_encoder
+from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4, generate_latest
+from prometheus_client.openmetrics.exposition import CONTENT_TYPE_LATEST as OPENMETRICS_TYPE
+from prometheus_client.openmetrics.exposition import generate_latest as encode_openmetrics
 from prometheus_client.registry import Collector
 
 from autoscaler.adapters.admin_http.cluster_pages import ClusterPages
 from autoscaler.adapters.admin_http.connections import ClientConnection, Listener
 from autoscaler.adapters.admin_http.guard import Guard, Token
 from autoscaler.adapters.admin_http.refusals import OnRefused, Refusals
-from autoscaler.adapters.admin_http.rendering import (
-    Rendered,
-    Renderer,
-    accepts_gzip,
-    joined,
-    response_of,
-)
+from autoscaler.adapters.admin_http.rendering import Rendered, Renderer, response_of
 from autoscaler.adapters.admin_http.responses import error_response
 from autoscaler.errors import UserError
 from autoscaler.text import printable
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
+_OPENMETRICS = "application/openmetrics-text"
 _OPENMETRICS_END = b"# EOF\n"
 
 SHUTDOWN_TIMEOUT_S = 1.5
@@ -131,6 +128,7 @@ class AdminServer:
             await self._listener.stop()
             await self._runner.cleanup()
             await self._renderer.stop()
+            await self._pages.stop()
             self._runner = self._listener = None
 
     async def __aenter__(self) -> Self:
@@ -146,20 +144,21 @@ class AdminServer:
         app.router.add_get("/metrics", self._metrics)
         app.router.add_get("/healthz", _probe(self._pages.health.why_not_alive))
         app.router.add_get("/readyz", _probe(self._pages.health.why_not_ready))
-        app.router.add_routes(self._pages.routes(self._renderer))
+        app.router.add_routes(self._pages.routes())
         return app
 
     async def _index(self, _request: web.Request) -> web.Response:
         return web.Response(text=_INDEX.format(version=self._version))
 
     async def _metrics(self, request: web.Request) -> web.Response:
-        encode, content_type = _encoder_of(request)
-        compressed = accepts_gzip(request)
+        media_types = ",".join(request.headers.getall(hdrs.ACCEPT, [])).split(",")
+        openmetrics = any(each.split(";")[0].strip() == _OPENMETRICS for each in media_types)
+        content_type = OPENMETRICS_TYPE if openmetrics else CONTENT_TYPE_PLAIN_0_0_4
+        encode = encode_openmetrics if openmetrics else generate_latest
         rendered = await self._renderer.render(
-            f"{content_type} {compressed}",
-            lambda: Rendered(200, joined(_encoded(self._registry, encode), compressed=compressed)),
+            content_type, lambda: Rendered(200, b"".join(_encoded(self._registry, encode)))
         )
-        return response_of(rendered, content_type, compressed=compressed)
+        return await response_of(request, rendered, content_type)
 
     @web.middleware
     async def _guarded(self, request: web.Request, handler: Handler) -> web.StreamResponse:
@@ -189,14 +188,6 @@ class _Family(Collector):
 
     def collect(self) -> Iterable[Metric]:
         return (self._metric,)
-
-
-def _encoder_of(request: web.BaseRequest) -> tuple[Callable[[Collector], bytes], str]:
-    """How to encode the metrics for a client, and the content type."""
-    try:
-        return choose_encoder(",".join(request.headers.getall(hdrs.ACCEPT, [])))
-    except (TypeError, ValueError):  # a version that is no number
-        return choose_encoder("")
 
 
 def _encoded(registry: CollectorRegistry, encode: Callable[[Collector], bytes]) -> Iterator[bytes]:
