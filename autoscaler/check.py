@@ -14,9 +14,8 @@ from autoscaler.adapters.elasticsearch.preflight import READ_PIPELINE, inspect
 from autoscaler.adapters.elasticsearch.preflight_report import PreflightReport, Severity
 from autoscaler.adapters.state import described
 from autoscaler.cluster_controller import transport_to
-from autoscaler.config import Config
+from autoscaler.config import Config, exposures
 from autoscaler.config.messages import did_you_mean
-from autoscaler.connection import exposures
 from autoscaler.core.decision import Mode, ObserveOnlyCause, Unmanaged
 from autoscaler.core.explanation import unmanaged_text
 from autoscaler.core.flow.control_mode import active_adaptive
@@ -71,7 +70,7 @@ async def check(config: Config) -> CheckReport:
     Raises:
         ConnectionSettingsError: the connection settings are not usable.
     """
-    exposed, state = tuple(exposures(config.connection)), described(config.state_dir)
+    exposed, state = tuple(exposures(config)), described(config.state_dir)
     async with transport_to(config, HostClock()) as transport:
         api = ElasticsearchApi(transport)
         preflight = await inspect(api)

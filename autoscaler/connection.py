@@ -182,9 +182,22 @@ def _content(path: Path) -> str:
     except FileTooLarge:
         raise ValueError(f"{path} is larger than 64 KiB, so it cannot be a secret") from None
     except OSError as error:
-        raise ValueError(f"{path} cannot be read: {error.strerror}") from None
+        raise ValueError(
+            "names no file, and may be the secret itself, which is not shown; put it into a file, "
+            "and name that"
+            if _may_be_a_secret(path)
+            else f"{path} cannot be read: {error.strerror}"
+        ) from None
     except UnicodeDecodeError:
         raise ValueError(f"{path} is not UTF-8 text") from None
+
+
+def _may_be_a_secret(path: Path) -> bool:
+    """Whether a part of the path is long and mixed, as keys and tokens are."""
+    return any(
+        re.fullmatch(r"(?=.*[a-z])(?=.*[A-Z])(?=.*[0-9=])[A-Za-z0-9+_=-]{20,}", part)
+        for part in path.parts
+    )
 
 
 def problems_of(connection: Connection) -> Iterator[Problem]:
@@ -195,7 +208,13 @@ def problems_of(connection: Connection) -> Iterator[Problem]:
 
 
 def exposures(connection: Connection) -> Iterator[str]:
-    """A sentence for each way in which others may read the credentials."""
+    """A sentence for each way in which others may read the credentials, or pose as the cluster."""
+    if not connection.verify_certificates:
+        yield (
+            "certificates are not verified (verify_certificates = false), so whoever is between "
+            "this machine and the cluster can pose as it, and receives the credentials; set "
+            "ca_certs or ca_fingerprint instead"
+        )
     match connection.auth:
         case None:
             return

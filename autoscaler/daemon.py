@@ -15,8 +15,7 @@ from autoscaler.adapters.admin_http import AdminServer, Guard, Token
 from autoscaler.adapters.clock import HostClock, wait_for_any
 from autoscaler.adapters.prometheus import DaemonMetrics
 from autoscaler.cluster_controller import ClusterController
-from autoscaler.config import Config, ConfigError, what_needs_restart
-from autoscaler.connection import exposures, file_exposures
+from autoscaler.config import Config, ConfigError, exposures, what_needs_restart
 from autoscaler.ports import Clock, Recorder
 
 STOP_TIMEOUT_S = 2.5
@@ -80,6 +79,7 @@ class Daemon:
         self._stopping = asyncio.Event()
         self._reload_now = asyncio.Event()
         self._former_names_warned: set[str] = set()
+        self._exposures_warned: set[str] = set()
         self._clock = clock = clock or HostClock()
         self._cluster = ClusterController(config, clock, recorders=recorders)
         self._metrics = DaemonMetrics(clock, __version__, log_lines_dropped)
@@ -129,8 +129,7 @@ class Daemon:
                 rules=len(self._config.rules),
             )
             self._warn_of_former_names(self._config.warnings)
-            for exposure in _exposures(self._config):
-                self._log.warning("credentials.exposed", message=exposure)
+            self._warn_of_exposures()
             self.started.set()
             await self._run_until_stopped()
             await self._cluster.release()
@@ -241,19 +240,19 @@ class Daemon:
             fingerprint=config.fingerprint,
         )
         self._warn_of_former_names(self._config.warnings)
+        self._warn_of_exposures()
+
+    def _warn_of_exposures(self) -> None:
+        found = set(exposures(self._config))
+        for exposure in sorted(found - self._exposures_warned):
+            self._log.warning("credentials.exposed", message=exposure)
+        self._exposures_warned = found
 
     def _warn_of_former_names(self, warnings: tuple[str, ...]) -> None:
         for warning in warnings:
             if warning not in self._former_names_warned:
                 self._former_names_warned.add(warning)
                 self._log.warning("config.deprecated", message=warning)
-
-
-def _exposures(config: Config) -> Iterator[str]:
-    """A sentence for each way in which others may read a secret."""
-    yield from exposures(config.connection)
-    if config.server.token is not None:
-        yield from file_exposures("the token of the server", config.server.token.token)
 
 
 def _except(at_start: Config, config: Config) -> str:

@@ -19,6 +19,7 @@ from autoscaler.config import (
     ConfigError,
     Logging,
     Server,
+    exposures,
     json_schema,
     load,
     read_server,
@@ -147,6 +148,50 @@ class TestPolling:
         texts = ("", 'poll_interval = "20s"', 'min_poll_interval = "3s"')
         found = {load(write(f"{text}\n{REACHABLE}"), {}).fingerprint for text in texts}
         assert len(found) == len(texts)
+
+
+class TestFilesOfSecrets:
+    KEY = '[elasticsearch]\nhosts = ["https://es"]\napi_key_file = "$CREDENTIALS_DIRECTORY/key"\n'
+
+    def test_a_credential_that_systemd_has_loaded(self, write, tmp_path):
+        (tmp_path / "credentials").mkdir()
+        (tmp_path / "credentials/key").write_text("c2VzYW1l")
+        environ = {"CREDENTIALS_DIRECTORY": str(tmp_path / "credentials")}
+        config = load(write(self.KEY), environ)
+        assert config.connection.auth == ApiKey(tmp_path / "credentials/key")
+
+    def test_without_credentials_of_systemd(self, write):
+        (problem,) = problems(write(self.KEY))
+        assert problem.endswith(
+            "$CREDENTIALS_DIRECTORY/key cannot be read: No such file or directory"
+        )
+
+    def test_a_secret_in_place_of_its_file_is_not_shown(self, write):
+        key = "VnVhQ2ZHY0JDZGJrUW0tZTVhT3g6dWkybHAyYXhUTm1zeWFrdzl0dk5udw"
+        (problem,) = problems(write(f'{REACHABLE}api_key_file = "{key}=="\n'))
+        assert problem.startswith(
+            "config.toml: elasticsearch.api_key_file: names no file, and may be"
+        )
+        assert key[:10] not in problem
+
+    @pytest.mark.parametrize(
+        ("text", "expected"),
+        [
+            (f'{REACHABLE}api_key = "c2VzYW1l"\n', True),
+            (f'{REACHABLE}[server]\ntoken = "{"x" * 32}"\n', True),
+            (REACHABLE, False),
+        ],
+    )
+    @pytest.mark.parametrize(("mode", "readable"), [(0o644, True), (0o640, False)])
+    def test_a_configuration_with_a_secret_that_every_user_can_read(
+        self, write, text, expected, mode, readable
+    ):
+        path = write(text)
+        path.chmod(mode)
+        found = list(exposures(load(path, {})))
+        assert [f"a secret in {path} can be read" in each for each in found] == (
+            [True] if expected and readable else []
+        )
 
 
 class TestProblems:

@@ -63,6 +63,13 @@ def test_nothing_is_exposed_on_one_machine_or_by_https(host):
     assert list(exposures(Connection(hosts=(host,), auth=ApiKey("a")))) == []
 
 
+def test_certificates_that_are_not_verified_are_said_with_or_without_credentials():
+    for auth in (None, ApiKey("a")):
+        (sentence,) = exposures(Connection(hosts=ES, auth=auth, verify_certificates=False))
+        assert sentence.startswith("certificates are not verified (verify_certificates = false)")
+        assert sentence.endswith("set ca_certs or ca_fingerprint instead")
+
+
 def test_without_credentials_nothing_is_exposed():
     assert list(exposures(Connection(hosts=("http://es:9200",)))) == []
 

@@ -206,6 +206,22 @@ async def test_credentials_that_others_may_read_are_logged_once_at_start(tmp_pat
         assert f"chmod o-r {key}" in message
 
 
+async def test_credentials_that_others_may_read_after_a_reload_are_logged_then(tmp_path):
+    async with running(tmp_path) as setup:
+        await setup.clock.advance(60.0)
+        assert setup.messages("credentials.exposed") == []
+        text = setup.path.read_text()
+        setup.path.write_text(text.replace("[server]", 'api_key = "c2VzYW1l"\n[server]'))
+        setup.path.chmod(0o644)
+        await setup.until_reloaded()
+        await setup.clock.advance(60.0)
+        (message,) = setup.messages("credentials.exposed")
+        assert message == (
+            f"a secret in {setup.path} can be read by every user of this machine; withdraw that "
+            f"with `chmod o-r {setup.path}`"
+        )
+
+
 async def test_former_names_are_logged_once_at_start(tmp_path):
     async with running(tmp_path, AUTOSCALER_DEFAULTS__ON_EXIT="native") as setup:
         await setup.clock.advance(60.0)

@@ -30,6 +30,7 @@ from autoscaler.config.values import (
     Config,
     Logging,
     Server,
+    exposures,
     what_needs_restart,
 )
 
@@ -39,6 +40,7 @@ __all__ = [
     "ConfigError",
     "Logging",
     "Server",
+    "exposures",
     "json_schema",
     "load",
     "read_server",

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, get_origin
 
 from msgspec import Struct
+from msgspec.structs import replace
 from pydantic import BaseModel, SecretStr
 from pydantic_settings import EnvSettingsSource, SettingsConfigDict, SettingsError
 
@@ -68,6 +69,7 @@ def load(path: Path | None, environ: Mapping[str, str]) -> Config:
         directory = path.parent if path else Path()
         resolver = Resolver(validated, directory, problems, written.warnings, environ)
         config = resolver.resolve()
+        config = replace(config, file_with_secrets=path if written.has_secrets else None)
     written.ensure_none(problems, environ)
     assert config is not None, "it has problems"
     return config
@@ -95,6 +97,7 @@ class Written(Struct, frozen=True, kw_only=True):
     problems: tuple[str, ...]  # of variables, and of keys under two names
     unread: frozenset[KeyPath]  # the keys that those variables should set
     warnings: tuple[str, ...]
+    has_secrets: bool  # the file
 
     def ensure_none(self, problems: Problems, environ: Mapping[str, str]) -> None:
         """
@@ -129,6 +132,7 @@ def read(path: Path | None, environ: Mapping[str, str]) -> Written:
     variables = with_current_names(given, sources)
     merged = _merged(tables.document, _typed(variables.document, ConfigDocument))
     merged, observe_warnings = without_observe(merged, sources)
+    merged = _with_credentials_directory(merged, environ)
     overridden = {path for path in in_file.aliases if _contains(variables.document, path)}
     in_force = {path: at for path, at in in_file.aliases.items() if path not in overridden}
     return Written(
@@ -142,6 +146,7 @@ def read(path: Path | None, environ: Mapping[str, str]) -> Written:
         ),
         unread=frozenset(map(_path_of, unknown | not_json)),
         warnings=observe_warnings + tables.warnings + variables.warnings,
+        has_secrets=_has_secrets(file.tables, ConfigDocument),
     )
 
 
@@ -273,6 +278,33 @@ def _variables(table: type[BaseModel], prefix: str) -> Iterator[str]:
         inner = None if get_origin(field.annotation) is list else table_of(field)
         if inner is not None:
             yield from _variables(inner, name + DELIMITER)
+
+
+def _with_credentials_directory(
+    tables: Mapping[str, Any], environ: Mapping[str, str]
+) -> dict[str, Any]:
+    """The tables with the directory of the credentials that systemd has loaded for the service."""
+    directory = environ.get("CREDENTIALS_DIRECTORY")
+
+    def resolved(key: str, value: Any) -> Any:
+        if isinstance(value, dict):
+            return {name: resolved(name, inner) for name, inner in value.items()}
+        if directory and isinstance(value, str) and key.endswith("_file"):
+            return re.sub(r"^\$CREDENTIALS_DIRECTORY(?=/)", lambda _: directory, value)
+        return value
+
+    return {name: resolved(name, value) for name, value in tables.items()}
+
+
+def _has_secrets(tables: Mapping[str, Any], table: type[BaseModel]) -> bool:
+    """Whether a secret itself is in tables, not only the name of its file."""
+    for key, field in table.model_fields.items():
+        value, inner = tables.get(key), table_of(field)
+        if SecretStr in types_of(field) and value:
+            return True
+        if inner is not None and isinstance(value, dict) and _has_secrets(value, inner):
+            return True
+    return False
 
 
 def _public_keys(table: type[BaseModel]) -> Iterator[str]:

@@ -1,13 +1,15 @@
 """The configuration as resolved values."""
 
 import hashlib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import msgspec
 from msgspec import Struct, structs
 
-from autoscaler.connection import Bearer, Connection
+from autoscaler.connection import Bearer, Connection, file_exposures
+from autoscaler.connection import exposures as connection_exposures
 from autoscaler.core.next_poll import Polling
 from autoscaler.core.policies import InstalledPolicy
 from autoscaler.core.selection import Rule
@@ -42,6 +44,7 @@ class Config(Struct, frozen=True, kw_only=True):
     state_dir: Path | None = None  # None: nothing is saved, and no deployment is ever stopped
     state_file: Path | None = None  # of an earlier release, from which the state is taken over
     warnings: tuple[str, ...] = ()  # one sentence for each deprecated name that is used
+    file_with_secrets: Path | None = None  # the configuration file, if it contains a secret
 
     @property
     def fingerprint(self) -> str:
@@ -71,6 +74,15 @@ def _shown(rule: Rule) -> Any:
     if not isinstance(rule.policy, InstalledPolicy):
         return rule
     return {**structs.asdict(rule), "policy": (rule.policy.source, rule.policy.options)}
+
+
+def exposures(config: Config) -> Iterator[str]:
+    """A sentence for each way in which others may read a secret, or pose as the cluster."""
+    yield from connection_exposures(config.connection)
+    if config.server.token is not None:
+        yield from file_exposures("the token of the server", config.server.token.token)
+    if config.file_with_secrets is not None:
+        yield from file_exposures("a secret", config.file_with_secrets)
 
 
 def what_needs_restart(old: Config, new: Config) -> tuple[str, ...]:
