@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALL := tools/environment.sh "$(PYTHON)" $(VENV) requirements-build.lock
 
-.PHONY: demo test test-deep smoke lint backtest-deps fuzz-configurations bench load mutants steady frontier sweep ablation tuning modes lock audit types-lock clean
+.PHONY: demo test test-deep smoke lint backtest-deps fuzz-configurations fuzz-statistics bench load mutants steady frontier sweep ablation tuning modes lock audit types-lock clean
 .DELETE_ON_ERROR:
 
 demo: $(VENV)/runtime
@@ -59,6 +59,11 @@ lint: $(VENV)/dev
 COUNT ?= 20000
 fuzz-configurations: $(VENV)/dev
 	$(BIN)/python -m tests.fuzzed_configurations --count $(COUNT) $(if $(SEED),--seed $(SEED))
+
+# Damaged responses of a cluster: BODIES statistics, from SEED on. A quarter of an hour for 100,000.
+BODIES ?= 100000
+fuzz-statistics: $(VENV)/dev
+	$(BIN)/python -m tests.fuzzing.statistics --bodies $(BODIES) $(if $(SEED),--seed $(SEED))
 
 bench: $(VENV)/dev
 	$(BIN)/python -m benchmarks --document docs/benchmarks.md

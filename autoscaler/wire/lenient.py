@@ -9,6 +9,7 @@ that strict decoding rejects.
 
 import json
 import math
+import re
 from collections.abc import Callable, Iterable
 from decimal import Decimal
 from types import UnionType
@@ -43,13 +44,32 @@ class Unreadable(ValueError):
 
 def parse_leniently(body: bytes) -> Any:
     """JSON as plain objects. Numbers that are not finite, or have too many digits, are texts, and
-    whole numbers are integers, however they are written.
+    whole numbers are integers, however they are written. Halves of characters are U+FFFD: no text
+    with one of them can be encoded.
 
     Raises:
         ValueError: it is not JSON.
         RecursionError: it is nested too deeply.
     """
-    return json.loads(body, parse_constant=str, parse_int=_integer, parse_float=_float)
+    text = body.decode()
+    found = json.loads(text, parse_constant=str, parse_int=_integer, parse_float=_float)
+    return _with_whole_characters(found) if _SURROGATE.search(text) else found
+
+
+_SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
+
+
+def _with_whole_characters(value: Any) -> Any:
+    if isinstance(value, str):
+        return value.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    if isinstance(value, list):
+        return [_with_whole_characters(each) for each in value]
+    if isinstance(value, dict):
+        return {
+            _with_whole_characters(name): _with_whole_characters(each)
+            for name, each in value.items()
+        }
+    return value
 
 
 def _integer(digits: str) -> int | str:

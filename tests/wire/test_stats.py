@@ -346,6 +346,14 @@ def test_two_entries_with_one_id_are_unreadable():
     assert [place for place, _ in page.unreadable] == ["a"]
 
 
+def test_half_a_character_is_replaced():
+    """Such a text could be encoded neither for a log nor for a page."""
+    entry = msgspec.json.encode(model("a", reason="R", number_of_allocations="many"))
+    body = b'{"trained_model_stats": [%s]}' % entry.replace(b'"R"', b'"\\ud800 \\ud83d\\ude00"')
+    (found,) = parse_stats(body).deployments
+    assert found.reason == "\ufffd \U0001f600"
+
+
 @pytest.mark.parametrize("body", [b"", b"[]", b"null", b'{"count":', b"\xff", b'{"a":' * 9999])
 def test_a_document_other_than_statistics(body):
     with pytest.raises(MalformedStats):
