@@ -15,6 +15,7 @@ from autoscaler.adapters.admin_http import (
     Guard,
     Health,
     Token,
+    client,
 )
 from autoscaler.adapters.admin_http.client import AdminRequestFailed, DaemonAddress
 from autoscaler.cli import main
@@ -88,6 +89,38 @@ async def test_another_server(status):
             await resume(DaemonAddress(url, TOKEN), "elser")
     message = f"unexpected response from {url}: {status} to POST /resume/elser; "
     assert str(refused.value).startswith(message)
+
+
+async def test_a_response_larger_than_any(monkeypatch):
+    monkeypatch.setattr(client, "MAX_RESPONSE_BYTES", 2**20)
+
+    async def respond(_request):
+        response = web.Response(body=b" " * 2**21)
+        response.enable_compression()
+        return response
+
+    app = web.Application()
+    app.router.add_route("*", "/{path:.*}", respond)
+    async with TestServer(app) as server:
+        url = str(server.make_url("")).rstrip("/")
+        with pytest.raises(AdminRequestFailed) as refused:
+            await resume(DaemonAddress(url), "elser")
+    assert str(refused.value).startswith(f"unexpected response from {url}: larger than 1 MiB; ")
+
+
+async def test_it_follows_no_redirect_with_the_token():
+    arrived = []
+
+    async def respond(request):
+        arrived.append(request.path)
+        raise web.HTTPTemporaryRedirect("/elsewhere")
+
+    app = web.Application()
+    app.router.add_route("*", "/{path:.*}", respond)
+    async with TestServer(app) as server:
+        with pytest.raises(AdminRequestFailed):
+            await resume(DaemonAddress(str(server.make_url("")), TOKEN), "elser")
+    assert arrived == ["/resume/elser"]
 
 
 class TestTheCommand:
