@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from autoscaler.adapters.state.stopped_copy import StoppedCopy
 from autoscaler.files import FileTooLarge, open_regular, read_regular
 
 
@@ -57,3 +58,8 @@ def test_everything_else_is_refused_at_once(tmp_path, make, reason):
     with pytest.raises(OSError, match=reason):
         open_regular(path)
     assert len(os.listdir("/dev/fd")) == descriptors
+
+
+def test_a_fifo_in_place_of_the_copy_of_stopped_deployments_is_no_copy(tmp_path):
+    os.mkfifo(tmp_path / "autoscaler.stopped")
+    assert StoppedCopy(tmp_path / "autoscaler.sqlite").load() is None

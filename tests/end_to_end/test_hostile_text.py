@@ -20,7 +20,7 @@ from autoscaler.adapters.logs import configure
 from autoscaler.check import check, report
 from autoscaler.config import load
 from autoscaler.daemon import Daemon
-from autoscaler.explain import fetch, pretty, render
+from autoscaler.explain import DaemonAddress, fetch, pretty, render
 from autoscaler.operate.progress import Progress, ProgressView
 from autoscaler.simulation.emulator.faults import Fault
 from autoscaler.simulation.emulator.server import running_emulator
@@ -84,7 +84,7 @@ class World:
             return await response.text()
 
     async def explained(self, deployment_id=None, *, terminal):
-        response, _ = await fetch(self.url, deployment_id)
+        response, _ = await fetch(DaemonAddress(self.url), deployment_id)
         return drawn(lambda console: render(response, console), terminal=terminal)
 
 
@@ -174,7 +174,7 @@ async def test_on_terminals_and_in_pipes(terminal):
             drawn(lambda console: report(found, console), terminal=terminal),
             await world.explained(terminal=terminal),
             await world.explained(DEPLOYMENT, terminal=terminal),
-            pretty(await fetch(world.url)),
+            pretty(await fetch(DaemonAddress(world.url))),
         ]
         world.emulator.emulation.faults.add(Fault(path="*", **REFUSED))
         await world.clock.advance(60.0)

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from autoscaler.adapters.state.former_file import FormerFile
 from autoscaler.core.state import StoppedDeployment
+from autoscaler.files import open_regular
 from autoscaler.wire.state import AnotherDocument, Damaged, UnknownVersion, decode_stopped
 
 FILE_NAME = "autoscaler.sqlite"
@@ -28,7 +29,8 @@ class StoppedCopy:
     def load(self) -> bytes | None:
         """The document; None if there is none, or it cannot be read."""
         try:
-            content = self._path.read_bytes()
+            with open_regular(self._path) as file:
+                content = file.read()
             decode_stopped(content)
         except (OSError, AnotherDocument, Damaged, UnknownVersion):
             return None
