@@ -17,6 +17,7 @@ from msgspec import Struct
 from autoscaler import __version__
 from autoscaler.core.election import Lease, StoredLease
 from autoscaler.errors import UserError
+from autoscaler.masking import SecretMask
 from autoscaler.ports import LeaseConflict, LeaseUnavailable
 from autoscaler.wire.bounds import shortened
 from autoscaler.wire.kubernetes_lease import (
@@ -100,6 +101,7 @@ class KubernetesLease:
         )
         self._session: aiohttp.ClientSession | None = None
         self._metadata: dict[str, Any] = {}  # of the object as last read or written
+        self._mask = SecretMask()  # of the tokens, in responses
         self._trust: tuple[bytes, ssl.SSLContext] | None = None
 
     async def __aenter__(self) -> Self:
@@ -177,7 +179,7 @@ class KubernetesLease:
                     content += chunk
                     if len(content) > MAX_BODY_BYTES:
                         raise LeaseUnavailable("the response of Kubernetes is larger than 1 MiB")
-                return response.status, content
+                return response.status, self._mask.masked(content)
         except (aiohttp.ClientError, OSError, ValueError) as error:
             reason = str(error) or type(error).__name__
             raise LeaseUnavailable(f"Kubernetes cannot be reached: {reason}") from error
@@ -185,7 +187,9 @@ class KubernetesLease:
     def _headers(self, *, with_body: bool) -> dict[str, str]:
         headers = {"Content-Type": "application/json"} if with_body else {}
         if self._access.token_file is not None:
-            headers["Authorization"] = f"Bearer {self._access.token_file.read_text().strip()}"
+            token = self._access.token_file.read_text().strip()
+            self._mask.add(token)
+            headers["Authorization"] = f"Bearer {token}"
         return headers
 
     def _context(self) -> ssl.SSLContext | bool:

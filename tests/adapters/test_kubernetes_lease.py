@@ -4,6 +4,7 @@ import json
 from contextlib import asynccontextmanager
 
 import pytest
+from aiohttp import web
 from msgspec.structs import replace
 
 from autoscaler.adapters.kubernetes_lease import (
@@ -14,6 +15,7 @@ from autoscaler.adapters.kubernetes_lease import (
 )
 from autoscaler.core.election import Lease
 from autoscaler.ports import LeaseUnavailable
+from tests.adapters.elasticsearch.servers import serving
 from tests.fake_kubernetes import PATH, FakeKubernetes
 
 LEASE = Lease(holder="one", ttl_s=30.5, transitions=3, acquired_at=1.5, renewed_at=2.25)
@@ -135,3 +137,21 @@ def test_outside_a_pod_there_is_no_access(tmp_path):
     environment = {"KUBERNETES_SERVICE_HOST": "10.0.0.1", "KUBERNETES_SERVICE_PORT": "443"}
     with pytest.raises(NotInKubernetes, match="only in a pod"):
         pod_access(environment, service_account=tmp_path / "missing")
+
+
+async def test_tokens_that_a_server_repeats_are_not_shown(tmp_path):
+    tokens, file = ("eyJhbGciOi.the-first-token", "eyJhbGciOi.the-second-token"), tmp_path / "token"
+
+    async def echo(request):
+        headers = dict(request.headers)
+        return web.json_response({"message": f"{headers} {tokens[0]}"}, status=403)
+
+    async with serving(echo) as server:
+        access = KubernetesAccess(url=server.url.rstrip("/"), namespace="ns", token_file=file)
+        async with KubernetesLease(access, "autoscaler") as store:
+            for token in tokens:
+                file.write_text(token)
+                with pytest.raises(LeaseUnavailable, match=r"Bearer \*\*\*") as caught:
+                    await store.read()
+                assert token not in str(caught.value)
+                assert tokens[0] not in str(caught.value)
