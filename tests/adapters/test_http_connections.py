@@ -19,7 +19,13 @@ from autoscaler.adapters.admin_http.connections import (
     WRITE_TIMEOUT_S,
     connection_limit,
 )
-from autoscaler.adapters.admin_http.rendering import PAUSE_RATIO, Rendered, Renderer
+from autoscaler.adapters.admin_http.rendering import (
+    MAX_WAITING,
+    PAUSE_RATIO,
+    Rendered,
+    Renderer,
+    TooManyRequests,
+)
 from tests.adapters.raw_http import exchange, request
 from tests.fakes import FakeClock
 from tests.virtual_loop import run_in_virtual_time
@@ -79,6 +85,12 @@ class Clients:
     def close(self):
         for client in self._open:
             client.close()
+
+
+async def turns(count):
+    """Turns of the loop, in which no time passes."""
+    for _ in range(count):
+        await asyncio.sleep(0)
 
 
 @asynccontextmanager
@@ -181,6 +193,21 @@ def test_few_large_responses_are_sent_at_a_time():
             assert (answer.status, answer.complete) == (200, True)
             await clients.ended(stalled[0])
             assert clients.refused == ["slow"]
+
+    run_in_virtual_time(story())
+
+
+def test_clients_that_wait_for_a_response_hold_up_no_probe():
+    async def story():
+        async with serving(max_connections=4) as clients:
+            clients.registry.register(Counted([]))
+            await exchange(clients.server.port, METRICS)  # renders, so that the next ones wait
+            for _ in range(4):
+                await clients.connect(METRICS)
+            await turns(50)  # the requests arrive
+            begun = asyncio.get_running_loop().time()
+            assert await clients.healthy()
+            assert asyncio.get_running_loop().time() == begun
 
     run_in_virtual_time(story())
 
@@ -310,6 +337,19 @@ class TestRendering:
             assert spans == [
                 (n * (1.0 + PAUSE_RATIO), n * (1.0 + PAUSE_RATIO) + 1.0) for n in range(3)
             ]
+
+        run_in_virtual_time(story())
+
+    def test_few_different_ones_wait(self):
+        """Or clients that ask and go away would keep the processor busy for ever."""
+
+        async def story():
+            renderer = Renderer()
+            calls = [renderer.render(f"{n}", lambda: Rendered(200, b"x")) for n in range(20)]
+            results = await asyncio.gather(*calls, return_exceptions=True)
+            refused = [each for each in results if isinstance(each, TooManyRequests)]
+            assert len(refused) == 20 - MAX_WAITING
+            assert (await renderer.render("a", lambda: Rendered(200, b"x"))).status == 200
 
         run_in_virtual_time(story())
 

@@ -7,12 +7,13 @@ limit is reached, the connection that has waited longest for its client makes ro
 
 import asyncio
 import logging
+import math
 import resource
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from aiohttp import web
+from aiohttp import hdrs, web
 
 from autoscaler.adapters.admin_http.refusals import RefusalReason, Refusals
 from autoscaler.adapters.admin_http.responses import HEADERS, error_response
@@ -132,8 +133,8 @@ class ClientConnection(web.RequestHandler):
         exc: BaseException | None = None,
         message: str | None = None,
     ) -> web.StreamResponse:
-        if isinstance(exc, UnicodeError):  # of the library, which repeats text of the request
-            status = 400
+        if isinstance(exc, UnicodeError) and hdrs.EXPECT in request.headers:
+            status = 400  # the library repeats that header, which may be no text
         if status >= 500:
             self._listener.refusals.note(
                 RefusalReason.DEFECT, "a request failed; please report it", exc
@@ -292,16 +293,15 @@ class Listener:
     async def _make_room(self) -> None:
         while len(self._connections) >= self._max_connections:
             self._room.clear()
-            waiting = [each for each in self._connections if each.waiting_since is not None]
-            if waiting:
-                self.refusals.note(
-                    RefusalReason.CONNECTIONS,
-                    f"there are {self._max_connections} connections, so the one that has waited "
-                    "longest for its client makes room for a new one",
-                )
-                min(waiting, key=_waiting_since).abort()
+            self.refusals.note(
+                RefusalReason.CONNECTIONS,
+                f"there are {self._max_connections} connections, so the one that has waited "
+                "longest for its client makes room for a new one",
+            )
+            min(self._connections, key=_waiting_since).abort()
             await self._room.wait()
 
 
 def _waiting_since(connection: ClientConnection) -> float:
-    return connection.waiting_since or 0.0
+    """Those whose clients wait for the response come last, the oldest of them first."""
+    return math.inf if connection.waiting_since is None else connection.waiting_since

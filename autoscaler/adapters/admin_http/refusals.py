@@ -21,6 +21,7 @@ class RefusalReason(StrEnum):
     ORIGIN = "origin"
     TOKEN = "token"  # noqa: S105
     MALFORMED = "malformed"
+    BUSY = "busy"
     SLOW = "slow"
     CONNECTIONS = "connections"
     DESCRIPTORS = "descriptors"

@@ -17,6 +17,10 @@ PAUSE_RATIO = 2.0
 however many requests there are. Metrics have two formats, so a scrape waits for at most two others:
 six seconds where rendering takes one."""
 
+MAX_WAITING = 8
+"""How many different responses may wait to be rendered. Each of them takes processor time also if
+its client has gone."""
+
 MIN_COMPRESSED_BYTES = 1_024
 """Shorter responses fit into one packet and are not compressed."""
 
@@ -29,6 +33,10 @@ class Rendered(NamedTuple):
 
     status: int
     body: bytes
+
+
+class TooManyRequests(Exception):
+    """Too many different responses wait already."""
 
 
 class Renderer:
@@ -47,9 +55,14 @@ class Renderer:
 
         Args:
             key: requests with the same key get the same result.
+
+        Raises:
+            TooManyRequests: it would be one more than may wait.
         """
         task = self._waiting.get(key)
         if task is None:
+            if len(self._waiting) >= MAX_WAITING:
+                raise TooManyRequests("too many different requests are being answered; wait")
             task = asyncio.ensure_future(self._call(key, function))
             self._waiting[key] = task
             self._tasks.add(task)

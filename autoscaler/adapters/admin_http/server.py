@@ -14,8 +14,13 @@ from prometheus_client.registry import Collector
 from autoscaler.adapters.admin_http.cluster_pages import ClusterPages
 from autoscaler.adapters.admin_http.connections import ClientConnection, Listener
 from autoscaler.adapters.admin_http.guard import Guard, Token
-from autoscaler.adapters.admin_http.refusals import OnRefused, Refusals
-from autoscaler.adapters.admin_http.rendering import Rendered, Renderer, response_of
+from autoscaler.adapters.admin_http.refusals import OnRefused, RefusalReason, Refusals
+from autoscaler.adapters.admin_http.rendering import (
+    Rendered,
+    Renderer,
+    TooManyRequests,
+    response_of,
+)
 from autoscaler.adapters.admin_http.responses import error_response
 from autoscaler.errors import UserError
 from autoscaler.text import printable
@@ -173,8 +178,14 @@ class AdminServer:
             return response
         try:
             return await handler(request)
+        except TooManyRequests as error:
+            self._refusals.note(RefusalReason.BUSY, f"a request was refused: {error}")
+            response = error_response(429, str(error), self._version)
+            response.headers[hdrs.RETRY_AFTER] = "5"
+            return response
         except web.HTTPException as error:
-            response = error_response(error.status, _HTTP_ERRORS[error.status], self._version)
+            text = _HTTP_ERRORS.get(error.status, error.reason)
+            response = error_response(error.status, text, self._version)
             if hdrs.ALLOW in error.headers:
                 response.headers[hdrs.ALLOW] = error.headers[hdrs.ALLOW]
             return response
