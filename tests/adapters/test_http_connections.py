@@ -24,7 +24,7 @@ from autoscaler.adapters.admin_http.rendering import (
     PAUSE_RATIO,
     Rendered,
     Renderer,
-    TooManyRequests,
+    TooManyRenderings,
 )
 from tests.adapters.raw_http import exchange, request
 from tests.fakes import FakeClock
@@ -347,7 +347,7 @@ class TestRendering:
             renderer = Renderer()
             calls = [renderer.render(f"{n}", lambda: Rendered(200, b"x")) for n in range(20)]
             results = await asyncio.gather(*calls, return_exceptions=True)
-            refused = [each for each in results if isinstance(each, TooManyRequests)]
+            refused = [each for each in results if isinstance(each, TooManyRenderings)]
             assert len(refused) == 20 - MAX_WAITING
             assert (await renderer.render("a", lambda: Rendered(200, b"x"))).status == 200
 

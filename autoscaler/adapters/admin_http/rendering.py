@@ -35,7 +35,7 @@ class Rendered(NamedTuple):
     body: bytes
 
 
-class TooManyRequests(Exception):
+class TooManyRenderings(Exception):
     """Too many different responses wait already."""
 
 
@@ -57,12 +57,12 @@ class Renderer:
             key: requests with the same key get the same result.
 
         Raises:
-            TooManyRequests: it would be one more than may wait.
+            TooManyRenderings: it would be one more than may wait.
         """
         task = self._waiting.get(key)
         if task is None:
             if len(self._waiting) >= MAX_WAITING:
-                raise TooManyRequests("too many different requests are being answered; wait")
+                raise TooManyRenderings("too many different requests are being answered; wait")
             task = asyncio.ensure_future(self._call(key, function))
             self._waiting[key] = task
             self._tasks.add(task)

@@ -18,7 +18,7 @@ from autoscaler.adapters.admin_http.refusals import OnRefused, RefusalReason, Re
 from autoscaler.adapters.admin_http.rendering import (
     Rendered,
     Renderer,
-    TooManyRequests,
+    TooManyRenderings,
     response_of,
 )
 from autoscaler.adapters.admin_http.responses import error_response
@@ -178,7 +178,7 @@ class AdminServer:
             return response
         try:
             return await handler(request)
-        except TooManyRequests as error:
+        except TooManyRenderings as error:
             self._refusals.note(RefusalReason.BUSY, f"a request was refused: {error}")
             response = error_response(429, str(error), self._version)
             response.headers[hdrs.RETRY_AFTER] = "5"
