@@ -72,3 +72,81 @@ async def test_after_a_downtime_no_more_updates_than_those_of_the_undisturbed_tw
             sent.append(world.updates[before:])
     undisturbed, disturbed = sent
     assert len(disturbed) <= len(undisturbed), (undisturbed, disturbed)
+
+
+class Killed(BaseException):
+    """The process ends here; nothing after it happens."""
+
+
+class KillAt:
+    """Ends the daemon at its nth point: before or after a request, or a write of the state."""
+
+    def __init__(self, world, point):
+        self.left = point
+        self._wrap(world.transport, "send_timed")
+        self._wrap(world.store, "save_before_updates")
+        self._wrap(world.store, "save_stopped")
+        checkpoint = world.store.checkpoint
+
+        def checkpointed(state):
+            self._count()
+            checkpoint(state)
+            self._count()
+
+        world.store.checkpoint = checkpointed
+
+    def _wrap(self, owner, name):
+        function = getattr(owner, name)
+
+        async def counted(*arguments):
+            self._count()
+            result = await function(*arguments)
+            self._count()
+            return result
+
+        setattr(owner, name, counted)
+
+    def _count(self):
+        self.left -= 1
+        if self.left == 0:
+            raise Killed
+
+
+async def grown(tmp_path, point):
+    """The allocations, the updates and the external changes of a deployment whose load jumps, with
+    a daemon that is killed at a point; 0: it is not."""
+    async with steady(tmp_path / f"{point}", {"a": 15.0}) as world:
+        begin(world, 1, {"a": 15.0})
+        await world.run_for(2 * MINUTE_S)
+        world.emulation.start_load("a", Steady(rate_per_s=90.0, seed=2))
+        send_timed, cycles = world.transport.send_timed, []
+        kill = KillAt(world, point)
+        until = world.clock.now() + 5 * MINUTE_S
+        while world.clock.now() < until:
+            try:
+                cycles.append(await world.cycle())
+            except Killed:
+                world.transport.send_timed = send_timed
+                world.kill()
+        assert kill.left <= 0, "there are fewer points"
+        changed = {
+            change for cycle in cycles if cycle.plan for change in cycle.plan.external_changes
+        }
+        return world.requested("a"), len(world.updates), changed
+
+
+@pytest.mark.parametrize(
+    "points",
+    [range(first, 41, 10) for first in (1, 8)]
+    + [pytest.param(range(first, 41, 10), marks=pytest.mark.deep) for first in (2, 3, 4, 5, 6, 7)],
+    ids=lambda points: f"{points.start}",
+)
+async def test_killed_at_any_point_of_the_cycles_that_send_updates(tmp_path, points):
+    """No update is taken for that of another client, and none is sent again and again. The polls
+    are at other times than without the kill, so that the allocations may differ by one."""
+    undisturbed = await grown(tmp_path, 0)
+    for point in points:
+        requested, updates, external_changes = await grown(tmp_path, point)
+        assert external_changes == set(), point
+        assert abs(requested - undisturbed[0]) <= 1, point
+        assert updates <= undisturbed[1] + 1, point
