@@ -112,6 +112,8 @@ class ClusterController:
             self._loop.state = await self._store.open(policies)
         else:
             self._log.info("state.off", message=_NOT_SAVED)
+        if self._loop.state.seen_at is None:
+            self._loop.began_at = self._clock.now()
         await self._transport.__aenter__()
         return self
 

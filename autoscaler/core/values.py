@@ -289,6 +289,7 @@ class Reason(FastStrEnum):
     STABILISATION = "stabilisation"
     STEP_LIMIT = "step_limit"
     BURST = "burst"
+    COLD_START = "cold_start"  # the daemon began without a saved state
     SCHEDULE = "schedule"
     BOUNDS = "bounds"
     DATA_QUALITY = "data_quality"

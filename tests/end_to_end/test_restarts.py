@@ -150,3 +150,21 @@ async def test_killed_at_any_point_of_the_cycles_that_send_updates(tmp_path, poi
         assert external_changes == set(), point
         assert abs(requested - undisturbed[0]) <= 1, point
         assert updates <= undisturbed[1] + 1, point
+
+
+@pytest.mark.parametrize("seed", range(2))
+async def test_without_the_state_the_present_numbers_are_kept_until_there_is_evidence(
+    tmp_path, seed
+):
+    async with steady(tmp_path / "first", {"a": 30.0}) as world:
+        begin(world, seed, {"a": 30.0})
+        await world.run_for(15 * MINUTE_S)
+        world.state_dir = tmp_path / "second"
+        world.kill()
+        world.loop.began_at = world.clock.now()
+        before = len(world.updates)
+        await world.run_for(4 * MINUTE_S)
+        assert world.updates[before:] == []
+        world.emulation.start_load("a", Steady(rate_per_s=200.0, seed=99))
+        await world.run_for(30.0)
+        assert world.updates_of("a")[-1] >= 10

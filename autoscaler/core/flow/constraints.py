@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping
 
 from msgspec.structs import replace
 
+from autoscaler.core.flow.cold_start import COLD_START_HOLD_S, is_overloaded
 from autoscaler.core.flow.effect import awaits_effect
 from autoscaler.core.selection import Rule, ZeroMethod
 from autoscaler.core.state import BackOff, DeploymentState
@@ -46,6 +47,7 @@ class ConstraintContext(Value, frozen=True, kw_only=True):
     maintenance: str  # why the cluster must not be changed now; empty: it may be
     refused: BackOff | None  # the back-off that ends last
     zero_unsafe: str = ""  # why 0 allocations are not safe; empty: they are
+    began_at: float | None = None  # without a saved state, the daemon; None: it had one
     usual_soon: bool = False  # whether usage recurs about now, as on past days
     grant: Grant | None = None  # None: granted in full
 
@@ -106,6 +108,19 @@ def limit_burst(proposed: int, context: ConstraintContext) -> Step | None:
         return None
     inputs = {"burst_max": ceiling, "hold_s": BURST_HOLD_S, "above_s": above_s}
     return Step(Reason.BURST, proposed, max(ceiling, context.current), inputs)
+
+
+def hold_after_cold_start(proposed: int, context: ConstraintContext) -> Step | None:
+    """Keep the allocations that a daemon without a saved state has found, for a while."""
+    began_at, running = context.began_at, context.stats.running_allocations
+    if began_at is None or proposed == context.current:
+        return None
+    if proposed > context.current and is_overloaded(context.sample, running):
+        return None
+    began_s = context.at - began_at
+    inputs = {"began_s": began_s, "hold_s": COLD_START_HOLD_S}
+    held = began_s < COLD_START_HOLD_S
+    return Step(Reason.COLD_START, proposed, context.current, inputs) if held else None
 
 
 def apply_schedules(proposed: int, context: ConstraintContext) -> Step | None:
@@ -291,6 +306,7 @@ CONSTRAINTS: tuple[Constraint, ...] = (
     stabilise,  # first: it compares recommendations, which no limit has changed yet
     limit_step,
     limit_burst,
+    hold_after_cold_start,
     apply_schedules,
     apply_bounds,  # no later constraint may leave the bounds, ...
     scale_to_zero,  # ... except this one, which the operator has configured as well

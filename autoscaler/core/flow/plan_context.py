@@ -28,11 +28,16 @@ class PlanContext(Value, frozen=True, kw_only=True):
     in_use: Mapping[str, str]  # deployment id -> why it must not be stopped
     callers: Mapping[str, Callers]  # by deployment id
     polling: Polling  # how often the cluster may be polled
+    began_at: float | None = None  # without a saved state, the daemon; None: it had one
     blind_s: Mapping[str, float] = {}  # since the last measurement, by deployment id
 
 
 def plan_context_of(
-    state: State, observation: Observation, polling: Polling, blind_s: Mapping[str, float]
+    state: State,
+    observation: Observation,
+    polling: Polling,
+    blind_s: Mapping[str, float],
+    began_at: float | None,
 ) -> PlanContext:
     """The context of a plan for this observation."""
     return PlanContext(
@@ -52,6 +57,7 @@ def plan_context_of(
         callers=observation.callers,
         polling=polling,
         blind_s=blind_s,
+        began_at=began_at,
     )
 
 

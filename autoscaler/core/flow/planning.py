@@ -53,6 +53,7 @@ def plan(
     ruleset: Ruleset,
     open_schedules: Collection[Schedule] = (),
     blind_s: Mapping[str, float] = MappingProxyType({}),
+    began_at: float | None = None,
 ) -> tuple[Plan, State]:
     """Decide every managed deployment's allocations.
 
@@ -62,11 +63,12 @@ def plan(
     Args:
         open_schedules: the schedules of the rules whose window is open.
         blind_s: seconds since the last measurement, by deployment id; left out: none.
+        began_at: when the daemon began without a saved state; None: it had one.
 
     Returns:
         The plan, with the decisions in order of deployment id, and the state for the next call.
     """
-    context = plan_context_of(state, observation, ruleset.polling, blind_s)
+    context = plan_context_of(state, observation, ruleset.polling, blind_s, began_at)
     rules = _in_force(ruleset.rules, open_schedules)
     zeroed = plan_stopped(state, observation, rules, context)
     stopped = zeroed.stopped
