@@ -21,7 +21,7 @@ from autoscaler.adapters.elasticsearch.preflight_report import PreflightReport
 from autoscaler.adapters.elasticsearch.transport import Transport
 from autoscaler.adapters.logs import LogRecorder
 from autoscaler.adapters.prometheus import PrometheusRecorder
-from autoscaler.adapters.state import FormerFile, SqliteStore
+from autoscaler.adapters.state import FormerFile, HistoryLimits, HistoryRecorder, SqliteStore
 from autoscaler.config import Config
 from autoscaler.control_loop import ControlLoop
 from autoscaler.core.decision import Outcome, OutcomeKind, Plan
@@ -94,6 +94,7 @@ class ClusterController:
                 self.health,
                 decisions,
                 self._preflight,
+                *(() if self._store is None else (HistoryRecorder(self._store),)),
                 *recorders,
             ),
             ruleset=ruleset_of(config),
@@ -259,7 +260,8 @@ def state_store_of(
     if config.state_dir is None:
         return None
     former = None if config.state_file is None else FormerFile(config.state_file)
-    return SqliteStore(config.state_dir, clock, log, former=former)
+    limits = HistoryLimits(config.history_max_age_s, config.history_max_bytes)
+    return SqliteStore(config.state_dir, clock, log, limits=limits, former=former)
 
 
 def transport_to(config: Config, clock: Clock) -> Transport:

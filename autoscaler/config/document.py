@@ -22,6 +22,7 @@ from autoscaler.config.durations import (
     CallerTimeout,
     Drain,
     ExternalChangeHold,
+    HistoryAge,
     IdleFor,
     Latency,
     LoadWindow,
@@ -324,6 +325,15 @@ class ConfigDocument(BaseSettings):
         default=None,
         description="Directory of the saved state. Default: that of the service manager, or "
         "$XDG_STATE_HOME/autoscaler, or ~/.local/state/autoscaler.",
+    )
+    history_max_age: HistoryAge = Field(
+        default=2_592_000.0, description="Age of decisions and updates in the saved state, at most."
+    )
+    history_max_mb: int = Field(
+        default=64,
+        ge=1,
+        le=10_000,
+        description="Size of the decisions and updates in the saved state, at most, in megabytes.",
     )
     state_file: Line | None = Field(
         default=None,

@@ -62,6 +62,8 @@ class Resolver:
             logging=Logging(style=document.logging.format, level=document.logging.level),
             rules=self._rules(),
             state_dir=self._state_dir(document),
+            history_max_age_s=document.history_max_age,
+            history_max_bytes=document.history_max_mb * 1_000_000,
             state_file=self._path(document.state_file),
             warnings=self._warnings,
         )

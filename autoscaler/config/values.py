@@ -42,6 +42,8 @@ class Config(Struct, frozen=True, kw_only=True):
     logging: Logging
     rules: tuple[Rule, ...]
     state_dir: Path | None = None  # None: nothing is saved, and no deployment is ever stopped
+    history_max_age_s: float = 2_592_000.0
+    history_max_bytes: int = 64_000_000
     state_file: Path | None = None  # of an earlier release, from which the state is taken over
     warnings: tuple[str, ...] = ()  # one sentence for each deprecated name that is used
     file_with_secrets: Path | None = None  # the configuration file, if it contains a secret
@@ -96,5 +98,7 @@ def what_needs_restart(old: Config, new: Config) -> tuple[str, ...]:
         "[server]": (_without_token(old.server), _without_token(new.server)),
         "[logging]": (old.logging, new.logging),
         "state_dir": (old.state_dir, new.state_dir),
+        "history_max_age": (old.history_max_age_s, new.history_max_age_s),
+        "history_max_mb": (old.history_max_bytes, new.history_max_bytes),
     }
     return tuple(name for name, (before, after) in pairs.items() if before != after)

@@ -1,5 +1,6 @@
 """The state in a SQLite file, on good days and bad ones."""
 
+import json
 import os
 import resource
 import signal
@@ -8,6 +9,7 @@ import stat
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import structlog
@@ -18,18 +20,28 @@ from autoscaler.adapters.state import (
     FILE_NAME,
     FormerFile,
     FormerFileUnreadable,
+    HistoryLimits,
+    HistoryRecorder,
     SqliteStore,
     described,
 )
 from autoscaler.adapters.state import database as tables
+from autoscaler.adapters.state.history import Event
+from autoscaler.adapters.state.session import DEFAULT_LIMITS
+from autoscaler.adapters.state.store import MAX_WAITING_EVENTS
+from autoscaler.core.decision import OutcomeKind
+from autoscaler.core.flow.planning import plan
 from autoscaler.core.state import DeploymentState, State, StoppedDeployment
-from autoscaler.ports import StateInUse, StateNotSaved
+from autoscaler.ports import CycleTimes, StateInUse, StateNotSaved
 from autoscaler.wire.state import encode_stopped
 from tests.fakes import FakeClock
-from tests.observations import deployment, node
+from tests.observations import deployment, node, observation, outcome, policy, rule
 
 NOW = 1_760_000_000.0
 STOPPED = {"e5": StoppedDeployment(stats=deployment(node(), deployment_id="e5"), since=NOW - 60.0)}
+
+
+TIMES = CycleTimes(observe_s=0.0, plan_s=0.0, act_s=0.0)
 
 
 def state_of(*names, at=NOW - 10.0):
@@ -47,10 +59,12 @@ def state_of(*names, at=NOW - 10.0):
 class Store:
     """A store, and what it has logged."""
 
-    def __init__(self, directory, now=NOW, former=None):
+    def __init__(self, directory, now=NOW, former=None, limits=DEFAULT_LIMITS):
         self.log = structlog.testing.CapturingLogger()
         logger = structlog.wrap_logger(self.log, processors=[])
-        self.port = SqliteStore(directory, FakeClock(now), logger, former=former, in_thread=False)
+        self.port = SqliteStore(
+            directory, FakeClock(now), logger, limits=limits, former=former, in_thread=False
+        )
 
     async def open(self):
         return await self.port.open(())
@@ -493,3 +507,83 @@ class TestTheDescription:
         assert described(directory) == (
             f"{path}, not written yet; the directory {tmp_path} is not writable"
         )
+
+
+def event(at, name="a", allocations=3, kind=OutcomeKind.ACCEPTED):
+    """An update of a deployment, as the recorder hands it over."""
+    stats = deployment(node(allocations=2), deployment_id=name)
+    planned, _ = plan(State(), observation(at, stats), policy(rule(min_allocations=allocations)))
+    (decision,) = planned.decisions
+    return Event(at, name, "update", outcome(decision, kind, at=at))
+
+
+class TestTheHistory:
+    async def test_it_outlives_the_process_and_is_read_newest_first(self, begin):
+        store, _ = await begin()
+        store.port.record([event(NOW + 1.0), event(NOW + 2.0, "b"), event(NOW + 3.0)])
+        await store.port.close()
+        store, _ = await begin()
+        found = await store.port.history()
+        assert [(each.at - NOW, each.deployment_id) for each in found] == [
+            (3.0, "a"),
+            (2.0, "b"),
+            (1.0, "a"),
+        ]
+        assert [each.at - NOW for each in await store.port.history("a")] == [3.0, 1.0]
+        assert [each.at - NOW for each in await store.port.history("a", limit=1)] == [3.0]
+        assert [each.at - NOW for each in await store.port.history(since=NOW + 2.0)] == [3.0, 2.0]
+        content = json.loads(found[0].content)
+        assert (content["deployment"], content["outcome"]["kind"]) == ("a", "accepted")
+
+    async def test_what_is_too_old_goes(self, begin):
+        store, _ = await begin(limits=HistoryLimits(3600.0, 10_000_000))
+        store.port.record([event(NOW - 3601.0), event(NOW - 3599.0)])
+        assert [each.at - NOW for each in await store.port.history()] == [-3599.0]
+
+    async def test_the_oldest_go_if_there_is_too_much(self, begin):
+        size = len(event(NOW).entry().content)
+        store, _ = await begin(limits=HistoryLimits(3600.0, 20 * size))
+        for second in range(100):
+            store.port.record([event(NOW + second)])
+            found = await store.port.history()
+            assert sum(len(each.content) for each in found) <= 20 * size
+            assert found[0].at == NOW + second
+        assert len(found) >= 15
+
+    async def test_on_a_disk_that_is_full_it_is_bounded(self, begin, monkeypatch):
+        store, _ = await begin()
+        monkeypatch.setattr(store.port, "_busy", True)
+        for _ in range(3):
+            store.port.record([event(NOW)] * (MAX_WAITING_EVENTS // 2))
+        assert len(store.port._events) == MAX_WAITING_EVENTS
+
+
+class TestWhatIsRecorded:
+    def record(self, *cycles):
+        """The kinds of the events of each cycle, given the recommendation and the outcome."""
+        events = []
+        sink = SimpleNamespace(record=events.append)
+        recorder, found = HistoryRecorder(sink), []
+        for number, (minimum, kind) in enumerate(cycles):
+            stats = deployment(node(allocations=2), deployment_id="a")
+            seen = observation(NOW + 10.0 * number, stats)
+            planned, _ = plan(State(), seen, policy(rule(min_allocations=minimum)))
+            (decision,) = planned.decisions
+            events.clear()
+            recorder.planned(seen, planned, (outcome(decision, kind, at=seen.at),), TIMES)
+            found.append([each.kind for recorded in events for each in recorded])
+        return found
+
+    def test_decisions_that_differ_from_the_one_before(self):
+        unchanged, dry = (2, OutcomeKind.UNCHANGED), (3, OutcomeKind.DRY_RUN)
+        assert self.record(unchanged, unchanged, dry, dry, unchanged) == [
+            ["decision"],
+            [],
+            ["decision"],
+            [],
+            ["decision"],
+        ]
+
+    def test_every_update(self):
+        sent = (3, OutcomeKind.ACCEPTED)
+        assert self.record(sent, sent, (3, OutcomeKind.UNKNOWN)) == [["update"]] * 3

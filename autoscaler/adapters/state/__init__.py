@@ -5,6 +5,7 @@ session      what one thread does with the file
 restore      what a file contains that can be used now
 database     the file: its tables, its checks, and what happens to a damaged one
 description  where the state is, for people
+history      what is new in each cycle
 stopped_copy a copy of what must not be lost
 lock         one process at a time
 former_file  the file in which earlier releases recorded stopped deployments
@@ -12,6 +13,8 @@ former_file  the file in which earlier releases recorded stopped deployments
 
 from autoscaler.adapters.state.description import described
 from autoscaler.adapters.state.former_file import FormerFile, FormerFileUnreadable
+from autoscaler.adapters.state.history import HistoryRecorder
+from autoscaler.adapters.state.session import HistoryLimits
 from autoscaler.adapters.state.stopped_copy import FILE_NAME, recorded_stopped
 from autoscaler.adapters.state.store import SqliteStore, StoreStatus
 
@@ -19,6 +22,8 @@ __all__ = [
     "FILE_NAME",
     "FormerFile",
     "FormerFileUnreadable",
+    "HistoryLimits",
+    "HistoryRecorder",
     "SqliteStore",
     "StoreStatus",
     "described",

@@ -15,7 +15,7 @@ import sqlite3
 import stat
 import tempfile
 import zlib
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
@@ -33,6 +33,11 @@ files repeatedly."""
 _SCHEMA = """
 CREATE TABLE documents (name TEXT PRIMARY KEY, content BLOB NOT NULL, checksum INTEGER NOT NULL);
 CREATE TABLE deployments (id TEXT PRIMARY KEY, content BLOB NOT NULL, checksum INTEGER NOT NULL);
+CREATE TABLE history (
+    at REAL NOT NULL, deployment TEXT NOT NULL, kind TEXT NOT NULL, content BLOB NOT NULL
+);
+CREATE INDEX history_by_time ON history (at);
+CREATE INDEX history_by_deployment ON history (deployment, at);
 """
 # With checksums, because SQLite does not notice a changed byte inside a value.
 
@@ -61,6 +66,15 @@ class Contents(NamedTuple):
 
     documents: dict[str, bytes]
     deployments: dict[str, bytes]
+
+
+class HistoryEntry(NamedTuple):
+    """Something that happened to a deployment."""
+
+    at: float  # Unix seconds
+    deployment_id: str
+    kind: str
+    content: bytes  # a JSON object
 
 
 class Database:
@@ -117,6 +131,45 @@ class Database:
                 )
         finally:
             self._connection.execute("PRAGMA synchronous = NORMAL")
+
+    def append(self, entries: Sequence[HistoryEntry]) -> None:
+        """Add entries to the history."""
+        with self._transaction() as connection:
+            connection.executemany("INSERT INTO history VALUES (?, ?, ?, ?)", entries)
+
+    def history(self, deployment_id: str | None, since: float, limit: int) -> list[HistoryEntry]:
+        """The latest entries of the history, newest first.
+
+        Args:
+            deployment_id: None: of all deployments.
+        """
+        with _damage_named():
+            rows = self._connection.execute(
+                "SELECT * FROM history WHERE (deployment = ?1 OR ?1 IS NULL) AND at >= ?2 "
+                "ORDER BY at DESC, rowid DESC LIMIT ?3",
+                (deployment_id, since, limit),
+            )
+            return [HistoryEntry(*row) for row in rows]
+
+    def history_bytes(self) -> int:
+        """The content of the history."""
+        query = "SELECT coalesce(sum(length(content)), 0) FROM history"
+        with _damage_named():
+            (size,) = self._connection.execute(query).fetchone()
+        return int(size)
+
+    def forget_history(self, before: float, excess_bytes: int) -> None:
+        """Remove the entries before an instant, and so many bytes of the oldest others."""
+        with self._transaction() as connection:
+            connection.execute("DELETE FROM history WHERE at < ?", (before,))
+            if excess_bytes <= 0:
+                return
+            connection.execute(
+                "DELETE FROM history WHERE rowid IN (SELECT rowid FROM (SELECT rowid, sum(length("
+                "content)) OVER (ORDER BY at, rowid) - length(content) AS older FROM history) "
+                "WHERE older < ?)",
+                (excess_bytes,),
+            )
 
     def close(self) -> None:
         self._connection.close()

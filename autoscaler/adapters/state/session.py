@@ -7,7 +7,9 @@ writes a few rows, and encoding thousands of deployments is interrupted after ea
 import os
 import sqlite3
 import time
+from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 from msgspec.structs import replace
 
@@ -15,6 +17,7 @@ from autoscaler.adapters.state.database import (
     Contents,
     Database,
     DatabaseDamaged,
+    HistoryEntry,
     Unusable,
     is_damage,
     open_database,
@@ -23,11 +26,23 @@ from autoscaler.adapters.state.database import (
     set_aside,
 )
 from autoscaler.adapters.state.former_file import FormerFile
+from autoscaler.adapters.state.history import Event
 from autoscaler.adapters.state.lock import ProcessLock
 from autoscaler.adapters.state.restore import SHARED, STOPPED
 from autoscaler.adapters.state.stopped_copy import FILE_NAME, StoppedCopy
 from autoscaler.core.state import State
 from autoscaler.wire.state import encode_state, encode_stopped
+
+
+class HistoryLimits(NamedTuple):
+    """What is kept of the history."""
+
+    max_age_s: float
+    max_bytes: int  # of the entries
+
+
+DEFAULT_LIMITS = HistoryLimits(30 * 86_400.0, 64_000_000)
+"""30 days and 64 MB: about fifteen thousand entries."""
 
 
 class Session:
@@ -37,9 +52,11 @@ class Session:
         former: the file from which stopped deployments are taken over when this one begins.
     """
 
-    def __init__(self, directory: Path, former: FormerFile | None) -> None:
+    def __init__(self, directory: Path, former: FormerFile | None, limits: HistoryLimits) -> None:
         self.path = directory / FILE_NAME
         self._former = former
+        self._limits = limits
+        self._history_bytes = 0
         self._copy = StoppedCopy(self.path)
         self._lock: ProcessLock | None = None
         self._database: Database | None = None
@@ -75,8 +92,8 @@ class Session:
             raise
         return contents, tuple(messages)
 
-    def write(self, state: State, *, complete: bool) -> float:
-        """Write the rows that have changed. Returns the seconds that this took.
+    def write(self, state: State, *, complete: bool) -> None:
+        """Write the rows that have changed.
 
         Args:
             complete: whether the stored deployments that are not in the state are removed.
@@ -85,7 +102,6 @@ class Session:
             Unusable: there is no usable file.
             sqlite3.Error: it cannot be written.
         """
-        began_at = time.monotonic()
         try:
             self._write(state, complete=complete)
         except sqlite3.Error as error:
@@ -93,7 +109,6 @@ class Session:
                 raise
             self._begin_again()
             self._write(state, complete=complete)
-        return time.monotonic() - began_at
 
     def write_stopped(self, content: bytes) -> None:
         """Write the document of the stopped deployments, past all caches.
@@ -111,6 +126,33 @@ class Session:
             self._in_place().write_through(STOPPED, content)
         self._copy.save(content)
         self._stopped = content
+
+    def append(self, events: Sequence[Event], at: float) -> None:
+        """Add events to the history, and remove what is too old or too much.
+
+        Raises:
+            Unusable: there is no usable file.
+            sqlite3.Error: it cannot be written.
+        """
+        database, limits = self._in_place(), self._limits
+        entries = [event.entry() for event in events]
+        database.append(entries)
+        self._history_bytes += sum(len(entry.content) for entry in entries)
+        excess_bytes = 0
+        if self._history_bytes > limits.max_bytes:  # at once a tenth more, so that it is rare
+            excess_bytes = self._history_bytes - limits.max_bytes + limits.max_bytes // 10
+        database.forget_history(at - limits.max_age_s, excess_bytes)
+        if excess_bytes:
+            self._history_bytes = database.history_bytes()
+
+    def history(self, deployment_id: str | None, since: float, limit: int) -> list[HistoryEntry]:
+        """The latest entries of the history, newest first.
+
+        Raises:
+            Unusable: there is no usable file.
+            sqlite3.Error: it cannot be read.
+        """
+        return self._in_place().history(deployment_id, since, limit)
 
     def give_up(self) -> None:
         """Close the file, so that another process can take it."""
@@ -150,6 +192,7 @@ class Session:
             messages.append(self._set_aside(str(error)))
             return Contents({STOPPED: self._stopped}, {})
         self._stopped = contents.documents.get(STOPPED, b"")
+        self._history_bytes = self._database.history_bytes()
         self._hashes = {name: hash(row) for name, row in contents.deployments.items()}
         if not self._stopped:  # the file begins
             self._stopped = self._copy.load() or self._taken_over()
@@ -186,6 +229,7 @@ class Session:
         stopped = self._stopped or salvaged(self.path, STOPPED) or self._copy.load()
         aside = set_aside(self.path, time.strftime("%Y%m%dT%H%M%SZ", time.gmtime()))
         self._database, self._hashes = open_database(self.path), {}
+        self._history_bytes = 0
         self.write_stopped(stopped or encode_stopped({}))
         kept = (
             "the stopped deployments were kept"
@@ -205,6 +249,7 @@ class Session:
         if not self._database.is_in_place:
             self._database.close()
             self._database, self._hashes = open_database(self.path), {}
+            self._history_bytes = 0
             self._database.write_through(STOPPED, self._stopped)
         return self._database
 

@@ -3,7 +3,10 @@ control loop: at most one checkpoint at a time, and the newest state replaces th
 
 import asyncio
 import contextlib
+import math
 import sqlite3
+import time
+from collections import deque
 from collections.abc import Callable, Collection, Iterable, Mapping
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from pathlib import Path
@@ -12,10 +15,11 @@ from typing import Any, NamedTuple, TypeVar
 import structlog
 from msgspec.structs import replace
 
-from autoscaler.adapters.state.database import Unusable
+from autoscaler.adapters.state.database import HistoryEntry, Unusable
 from autoscaler.adapters.state.former_file import FormerFile
+from autoscaler.adapters.state.history import Event
 from autoscaler.adapters.state.restore import restored
-from autoscaler.adapters.state.session import Session
+from autoscaler.adapters.state.session import DEFAULT_LIMITS, HistoryLimits, Session
 from autoscaler.core.policies import AnyPolicy
 from autoscaler.core.state import State, StoppedDeployment
 from autoscaler.core.units import duration_text
@@ -25,6 +29,10 @@ from autoscaler.wire.state import encode_stopped
 MAX_WRITING_FRACTION = 0.1
 """Maximum fraction of the time in which the thread writes checkpoints. 0.1, so that thousands of
 deployments on a slow disk leave the processor to the control loop."""
+
+MAX_WAITING_EVENTS = 10_000
+"""Events that wait to be written at most; later ones replace the oldest. 10,000: a few for each of
+thousands of deployments."""
 
 SAVE_TIMEOUT_S = 5.0
 """Seconds to wait for the disk before an update is sent without its record, and before a stop is
@@ -45,6 +53,7 @@ class SqliteStore:
     """A StateStore in one file of a directory, which is created if it does not exist.
 
     Args:
+        limits: what is kept of the history.
         former: the file from which stopped deployments are taken over when this one begins.
         in_thread: False: the caller writes, and waits. For commands, and for tests whose time is
             virtual.
@@ -56,15 +65,17 @@ class SqliteStore:
         clock: Clock,
         log: structlog.stdlib.BoundLogger,
         *,
+        limits: HistoryLimits = DEFAULT_LIMITS,
         former: FormerFile | None = None,
         in_thread: bool = True,
     ) -> None:
-        self._session = Session(directory, former)
+        self._session = Session(directory, former, limits)
         self._clock = clock
         self._log = log
         self._in_thread = in_thread
         self._executor: Executor | None = None  # None: not open
         self._newest: State | None = None  # to be written as soon as the thread is free
+        self._events: deque[Event] = deque(maxlen=MAX_WAITING_EVENTS)  # to be written, too
         self._busy = False  # the thread writes a checkpoint, or rests after one
         self._problem = ""  # why nothing is saved at present
 
@@ -125,24 +136,47 @@ class SqliteStore:
         if not self._busy:
             self._begin_checkpoint()
 
+    def record(self, events: list[Event]) -> None:
+        """Add events to the history soon, without waiting."""
+        self._events.extend(events)
+        if not self._busy:
+            self._begin_checkpoint()
+
+    async def history(
+        self, deployment_id: str | None = None, *, since: float = -math.inf, limit: int = 100
+    ) -> list[HistoryEntry]:
+        """The latest entries of the history, newest first; none if it cannot be read.
+
+        Args:
+            deployment_id: None: of all deployments.
+            since: Unix seconds.
+        """
+        try:
+            return await self._run_in_time(self._session.history, deployment_id, since, limit)
+        except (TimeoutError, Unusable, sqlite3.Error) as error:
+            self._report(self._text(error))
+            return []
+
     async def close(self) -> None:
         """See `StateStore`."""
         if self._executor is None:
             return
-        state, self._newest = self._newest, None
+        state, events = self._taken()
         with contextlib.suppress(TimeoutError, Unusable, sqlite3.Error, OSError):
-            if state is not None:
-                await self._run_in_time(self._write_all, state)
+            if state is not None or events:
+                await self._run_in_time(self._write_all, state, events)
             await self._run_in_time(self._session.give_up)
         self._executor.shutdown(wait=False)
         self._executor = None
 
     def _begin_checkpoint(self) -> None:
-        state, self._newest = self._newest, None
-        if state is None or self._executor is None:
+        if self._executor is None:
+            return
+        state, events = self._taken()
+        if state is None and not events:
             return
         self._busy = True
-        written = self._executor.submit(self._write_all, state)
+        written = self._executor.submit(self._write_all, state, events)
         if written.done():
             self._checkpoint_written(written)
         else:
@@ -162,11 +196,23 @@ class SqliteStore:
         self._busy = False
         self._begin_checkpoint()
 
-    def _write_all(self, state: State) -> float:
-        return self._session.write(state, complete=True)
+    def _taken(self) -> tuple[State | None, tuple[Event, ...]]:
+        """What waits to be written."""
+        state, events = self._newest, tuple(self._events)
+        self._newest = None
+        self._events.clear()
+        return state, events
 
-    def _write_some(self, state: State) -> float:
-        return self._session.write(state, complete=False)
+    def _write_all(self, state: State | None, events: tuple[Event, ...]) -> float:
+        began_at = time.monotonic()
+        if state is not None:
+            self._session.write(state, complete=True)
+        if events:
+            self._session.append(events, self._clock.now())
+        return time.monotonic() - began_at
+
+    def _write_some(self, state: State) -> None:
+        self._session.write(state, complete=False)
 
     def _report(self, problem: str) -> None:
         """Log a problem once, and its end."""
