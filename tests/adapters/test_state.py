@@ -25,8 +25,8 @@ from autoscaler.adapters.state import (
     SqliteStore,
     described,
 )
-from autoscaler.adapters.state import database as tables
 from autoscaler.adapters.state.history import Event
+from autoscaler.adapters.state.opening import KEPT_DAMAGED_FILES
 from autoscaler.adapters.state.session import DEFAULT_LIMITS
 from autoscaler.adapters.state.store import MAX_WAITING_EVENTS
 from autoscaler.core.decision import OutcomeKind
@@ -277,7 +277,7 @@ class TestADamagedFile:
             assert state.stopped == STOPPED
             await store.port.close()
         damaged = list(path.parent.glob("*.damaged-*Z"))
-        assert 0 < len(damaged) <= tables.KEPT_DAMAGED_FILES
+        assert 0 < len(damaged) <= KEPT_DAMAGED_FILES
 
     async def test_without_any_record_the_message_says_so(self, begin, path, written):
         path.write_bytes(b"not a database" * 100)

@@ -3,7 +3,8 @@
 store        the port: scheduling, time-outs, messages
 session      what one thread does with the file
 restore      what a file contains that can be used now
-database     the file: its tables, its checks, and what happens to a damaged one
+opening      the checks of the file, and what happens to a damaged one
+database     the tables of an open file
 description  where the state is, for people
 history      what is new in each cycle
 stopped_copy a copy of what must not be lost

@@ -13,21 +13,18 @@ from typing import NamedTuple
 
 from msgspec.structs import replace
 
-from autoscaler.adapters.state.database import (
-    Contents,
-    Database,
+from autoscaler.adapters.state.database import Contents, Database, HistoryEntry, is_damage
+from autoscaler.adapters.state.former_file import FormerFile
+from autoscaler.adapters.state.history import Event
+from autoscaler.adapters.state.lock import ProcessLock
+from autoscaler.adapters.state.opening import (
     DatabaseDamaged,
-    HistoryEntry,
     Unusable,
-    is_damage,
     open_database,
     read_copy,
     salvaged,
     set_aside,
 )
-from autoscaler.adapters.state.former_file import FormerFile
-from autoscaler.adapters.state.history import Event
-from autoscaler.adapters.state.lock import ProcessLock
 from autoscaler.adapters.state.restore import SHARED, STOPPED
 from autoscaler.adapters.state.stopped_copy import FILE_NAME, StoppedCopy
 from autoscaler.core.state import State

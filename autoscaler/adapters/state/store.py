@@ -15,9 +15,10 @@ from typing import Any, NamedTuple, TypeVar
 import structlog
 from msgspec.structs import replace
 
-from autoscaler.adapters.state.database import HistoryEntry, Unusable
+from autoscaler.adapters.state.database import HistoryEntry
 from autoscaler.adapters.state.former_file import FormerFile
 from autoscaler.adapters.state.history import Event
+from autoscaler.adapters.state.opening import Unusable
 from autoscaler.adapters.state.restore import restored
 from autoscaler.adapters.state.session import DEFAULT_LIMITS, HistoryLimits, Session
 from autoscaler.core.policies import AnyPolicy
