@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALL := tools/environment.sh "$(PYTHON)" $(VENV) requirements-build.lock
 
-.PHONY: demo test test-deep smoke lint backtest-deps fuzz-configurations fuzz-statistics bench load mutants steady frontier sweep ablation tuning modes lock audit types-lock clean
+.PHONY: demo test test-deep smoke lint chaos backtest-deps fuzz-configurations fuzz-statistics bench load mutants steady frontier sweep ablation tuning modes lock audit types-lock clean
 .DELETE_ON_ERROR:
 
 demo: $(VENV)/runtime
@@ -48,6 +48,16 @@ COUNT ?= 300
 mutants: $(VENV)/dev build/cosmic-ray/installed
 	build/cosmic-ray/bin/python -m benchmarks.mutants --python $(BIN)/python --seed $(SEED) \
 	  --count $(COUNT)
+
+# The fault laboratory: SEED runs one seed again, and SEEDS as many new ones or from SEED on. A run
+# has about CYCLES cycles. LIMIT ends it after as many seconds of processor time.
+CYCLES ?= 500
+LIMIT ?=
+chaos: SEED =
+chaos: SEEDS = 1
+chaos: $(VENV)/dev
+	PYTHONHASHSEED=0 $(BIN)/python -m tests.chaos --seeds $(SEEDS) --cycles $(CYCLES) \
+	  $(addprefix --seed ,$(SEED)) $(addprefix --limit ,$(LIMIT))
 
 lint: $(VENV)/dev
 	$(BIN)/ruff format --check .

@@ -6,8 +6,9 @@ and nothing else.
 
 import asyncio
 import random
+from collections.abc import Callable
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 import structlog
 from msgspec.structs import replace
@@ -48,6 +49,8 @@ class ClusterController:
         cluster: the cluster's name: a label of its metrics, a field of its log lines and a part of
             its paths. Empty where there is one cluster only, which has none of the three.
         recorders: record every cycle, besides the logs, the metrics and the probes.
+        connect: returns the HTTP client of the configured cluster; None: one that uses sockets.
+        store_of: returns the store of the state; None: one that writes in a thread.
 
     Raises:
         ConnectionSettingsError: the connection settings are not usable.
@@ -60,6 +63,8 @@ class ClusterController:
         *,
         cluster: str = "",
         recorders: tuple[Recorder, ...] = (),
+        connect: Callable[[Config, Clock], Transport] | None = None,
+        store_of: Callable[[Config, Clock, Any], SqliteStore | None] | None = None,
     ) -> None:
         self._config = config
         self._clock = clock
@@ -69,7 +74,7 @@ class ClusterController:
         self.health = Health(clock, config.polling.interval_s, config.connection.request_timeout_s)
         decisions = DecisionRecorder(clock, __version__)
         self.pages = ClusterPages(self.health, decisions, resume=self.resume, cluster=cluster)
-        self._transport = transport_to(config, clock)
+        self._transport = (connect or transport_to)(config, clock)
         self._api = ElasticsearchApi(self._transport)
         self._renewals = 0  # of the credentials, as far as they were reported
         self._ports = ElasticsearchCluster(self._api, clock)
@@ -83,7 +88,7 @@ class ClusterController:
             on_report=self._apply_report,
             on_change=self.metrics.cluster_changed,
         )
-        self._store = state_store_of(config, clock, self._log)
+        self._store = (store_of or state_store_of)(config, clock, self._log)
         self._loop = ControlLoop(
             clock=clock,
             observer=self._ports,

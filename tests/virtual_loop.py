@@ -8,6 +8,7 @@ import asyncio
 import selectors
 from collections.abc import Callable, Coroutine
 from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
 from typing import Any, TypeVar
 
 Result = TypeVar("Result")
@@ -28,34 +29,41 @@ class LoopClock:
         await asyncio.sleep(max(0.0, seconds))
 
 
-def run_in_virtual_time(main: Coroutine[Any, Any, Result]) -> Result:
-    """Run `main` on a separate loop, which begins at 0 s."""
-    with asyncio.Runner(loop_factory=_Loop) as runner:
+def run_in_virtual_time(main: Coroutine[Any, Any, Result], *, sockets: bool = True) -> Result:
+    """Run `main` on a separate loop, which begins at 0 s.
+
+    Args:
+        sockets: whether anything on the loop uses sockets, which must then settle before time
+            passes. Without them, time passes several times as fast.
+    """
+    with asyncio.Runner(loop_factory=partial(VirtualLoop, sockets=sockets)) as runner:
         return runner.run(main)
 
 
-class _Loop(asyncio.SelectorEventLoop):
-    def __init__(self) -> None:
+class VirtualLoop(asyncio.SelectorEventLoop):
+    def __init__(self, *, sockets: bool = True) -> None:
         self._elapsed_s = 0.0
-        super().__init__(_Selector(self._pass))
+        super().__init__(_Selector(self.skip, _LOOKS if sockets else 1))
         self.set_default_executor(_Inline())
 
     def time(self) -> float:
         return self._elapsed_s
 
-    def _pass(self, seconds: float) -> None:
+    def skip(self, seconds: float) -> None:
+        """Let time pass at once, as if the process had been suspended: nothing runs meanwhile."""
         self._elapsed_s += seconds
 
 
 class _Selector(selectors.DefaultSelector):
     """Has time pass instead of waiting."""
 
-    def __init__(self, time_passes: Callable[[float], None]) -> None:
+    def __init__(self, time_passes: Callable[[float], None], looks: int) -> None:
         super().__init__()
         self._time_passes = time_passes
+        self._looks = looks
 
     def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
-        for _ in range(_LOOKS if timeout is None or timeout > 0.0 else 1):
+        for _ in range(self._looks if timeout is None or timeout > 0.0 else 1):
             if ready := super().select(0.0):
                 return ready
         if timeout is None:

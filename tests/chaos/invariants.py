@@ -1,0 +1,314 @@
+"""What must hold after each cycle, and at the end of a run. Each is a function over the trace that
+returns what is wrong, or an empty text."""
+
+from collections.abc import Callable, Iterable
+
+from autoscaler.core.decision import Decision, OutcomeKind, SetAllocations, Start, Stop
+from autoscaler.core.values import Observation, Reason
+from autoscaler.ports import FailureKind
+from autoscaler.wire.state import encode_state
+from tests.chaos.trace import Cycle, Request, Trace
+from tests.end_to_end.checker import check
+
+MAX_CALLS = 12
+STORM_CYCLES = 20
+"""At most 12 calls of one deployment in 20 cycles."""
+
+MAX_REFUSED = 10
+REFUSED_WITHIN_S = 600.0
+"""Refused calls of one deployment within ten minutes. Waits that double from ten seconds, and the
+attempts after visible changes, are fewer."""
+
+MAX_CYCLE_CPU_S = 0.9
+MAX_STATE_BYTES = 64 * 2**10
+"""Encoded state of one deployment. It has a few kilobytes, and some hundred samples more while the
+load window is filled by the shortest polls."""
+
+STATE_EVERY = 40
+"""Cycles between two measurements of the state, because encoding it takes as long as a cycle."""
+
+UNDERESTIMATED = 0.6
+"""Fraction of a steady load below which no decrease goes. Below 1, because the load of one window
+varies."""
+
+EFFECT_S = 150.0
+"""Seconds within which an accepted update is visible, or its absence reported."""
+
+Invariant = Callable[[Trace, Cycle], str]
+
+
+def bounds(trace: Trace, cycle: Cycle) -> str:
+    """No update is outside the bounds of the rules."""
+    lowest, highest = trace.truth.bounds()
+    for change in cycle.changes:
+        settings = change.body.get("service_settings", change.body)
+        adaptive = settings.get("adaptive_allocations") or {}
+        asked = {
+            change.allocations,
+            adaptive.get("min_number_of_allocations"),
+            adaptive.get("max_number_of_allocations"),
+        } - {None}
+        if any(not lowest <= number <= highest for number in asked if number is not None):
+            return f"{_text(change)}, outside {lowest} to {highest}"
+    return ""
+
+
+def room(trace: Trace, cycle: Cycle) -> str:
+    """No increase needs more processors than the nodes have, where no nodes can be added."""
+    processors, observation = trace.truth.processors(), cycle.observation
+    if processors is None or observation is None or not _knows_nodes(observation):
+        return ""
+    threads = {
+        name: (stats.allocations or 0) * (stats.threads_per_allocation or 1)
+        for name, stats in observation.deployments.items()
+        if stats.priority != "low"
+    }
+    for change in cycle.changes:
+        stats = observation.deployments.get(change.deployment_id)
+        wanted = change.body.get("number_of_allocations")
+        if change.action != "_update" or wanted is None or stats is None:
+            continue
+        before = threads.get(change.deployment_id, 0)
+        threads[change.deployment_id] = wanted * (stats.threads_per_allocation or 1)
+        if threads[change.deployment_id] > before and sum(threads.values()) > processors:
+            return f"{_text(change)}: {sum(threads.values())} threads on {processors} processors"
+    return ""
+
+
+def _knows_nodes(observation: Observation) -> bool:
+    cluster = observation.cluster
+    return (
+        cluster is not None
+        and cluster.growable is False
+        and all(node.processors is not None for node in cluster.nodes)
+    )
+
+
+def no_blind_decrease(trace: Trace, cycle: Cycle) -> str:
+    """Nothing is decreased because of missing or wrong data."""
+    for change, decision in _decided(cycle):
+        wanted = 0 if isinstance(decision.change, Stop) else decision.desired
+        present = change.requested_before
+        if isinstance(decision.change, Start) or present is None or wanted >= decision.current:
+            continue
+        if cycle.statistics is None:
+            return f"{_text(change)} without statistics"
+        if change.deployment_id in cycle.statistics.tainted:
+            return f"{_text(change)} from damaged statistics"
+        load = trace.truth.load(change.deployment_id)
+        if load is not None and wanted < UNDERESTIMATED * load:
+            return f"{_text(change)}, down from {present}, at a steady load of {load:.2f}"
+    return ""
+
+
+def leadership(trace: Trace, cycle: Cycle) -> str:
+    """No update is sent by a daemon that does not lead."""
+    for change in cycle.changes:
+        if change.leader is False:
+            return f"{cycle.daemon} does not lead: {_text(change)}"
+    return ""
+
+
+def back_off(trace: Trace, cycle: Cycle) -> str:
+    """Refused calls are repeated less and less often."""
+    for change in cycle.changes:
+        # An attempt may have two calls, for the endpoint and for the deployment.
+        refused = {
+            round(each.at): each
+            for each in trace.changes_of(change.daemon, change.deployment_id)
+            if each.at > change.at - REFUSED_WITHIN_S and _is_refused(each)
+        }
+        if len(refused) > MAX_REFUSED:
+            return (
+                f"{len(refused)} refused within {REFUSED_WITHIN_S:g} s: {_texts(refused.values())}"
+            )
+    return _statistics_back_off(trace, cycle)
+
+
+def _statistics_back_off(trace: Trace, cycle: Cycle) -> str:
+    failed = []
+    for each in reversed(trace.of(cycle.daemon)):
+        if each.failure is None or each.failure.kind is FailureKind.DEFECT:
+            break
+        failed.append(each)
+    # From 10 s, doubled each time, it is past 30 s after three.
+    if len(failed) >= 6 and failed[0].at - failed[1].at < 25.0 and not trace.interrupted(30.0):
+        return f"the {len(failed)}th failed poll in a row after {failed[0].at - failed[1].at:.1f} s"
+    return ""
+
+
+def no_update_storm(trace: Trace, cycle: Cycle) -> str:
+    """No deployment is changed again and again."""
+    if not cycle.changes:
+        return ""
+    recent = trace.of(cycle.daemon)[-STORM_CYCLES:]
+    since = recent[0].started_at
+    for name in {change.deployment_id for change in cycle.changes}:
+        calls = [each for each in trace.changes_of(cycle.daemon, name) if each.at >= since]
+        if len(calls) > MAX_CALLS:
+            return f"{len(calls)} calls in {len(recent)} cycles: {_texts(calls)}"
+    return ""
+
+
+def processor_time(trace: Trace, cycle: Cycle) -> str:
+    """No cycle takes long."""
+    if cycle.took_cpu_s > MAX_CYCLE_CPU_S:
+        return f"a cycle took {cycle.took_cpu_s:.2f} s of processor time"
+    return ""
+
+
+def satisfied_or_reported(trace: Trace, cycle: Cycle) -> str:
+    """Every wanted change takes effect, or is reported as refused or without effect."""
+    for outcome in cycle.outcomes:
+        decision = outcome.decision
+        if decision.change is not None and outcome.kind is OutcomeKind.UNCHANGED:
+            return f"{decision.deployment_id}: a change without an outcome"
+        if outcome.kind is OutcomeKind.ACCEPTED and not _is_executed(decision, cycle):
+            return f"{decision.deployment_id}: accepted, but not executed"
+    return _without_effect(trace, cycle)
+
+
+def _is_executed(decision: Decision, cycle: Cycle) -> bool:
+    sent = [each for each in cycle.changes if each.deployment_id == decision.deployment_id]
+    # A start may find that the deployment runs already.
+    starts = isinstance(decision.change, Start)
+    return any(each.executed_with == 200 or starts for each in sent)
+
+
+def _without_effect(trace: Trace, cycle: Cycle) -> str:
+    """Updates of some cycles ago that were accepted, have never been visible since, and of which
+    nothing was reported."""
+    seen = [each for each in trace.of(cycle.daemon) if each.plan is not None]
+    earlier = [each for each in seen if each.at <= cycle.at - EFFECT_S]
+    if not earlier:
+        return ""
+    then, later = earlier[-1], seen[len(earlier) :]
+    for outcome in then.outcomes:
+        name, change = outcome.decision.deployment_id, outcome.decision.change
+        if outcome.kind is not OutcomeKind.ACCEPTED or not isinstance(change, SetAllocations):
+            continue
+        for each in later:
+            assert each.plan is not None
+            assert each.observation is not None
+            stats = each.observation.deployments.get(name)
+            if (
+                stats is None
+                or stats.allocations is None
+                or stats.allocations == change.allocations
+            ):
+                break
+            if any(effect.deployment_id == name for effect in each.plan.no_effect):
+                break
+            if any(external.deployment_id == name for external in each.plan.external_changes):
+                break
+            if any(request.deployment_id == name for request in each.changes):
+                break
+        else:
+            return f"{name}: {change.allocations} accepted at {then.at:.1f} s, without effect"
+    return ""
+
+
+def stopped_remembered(trace: Trace, cycle: Cycle) -> str:
+    """No deployment that the daemon has stopped is forgotten."""
+    forgotten = trace.truth.stopped() - cycle.state.stopped.keys()
+    return f"stopped and forgotten: {', '.join(sorted(forgotten))}" if forgotten else ""
+
+
+def memory_bounded(trace: Trace, cycle: Cycle) -> str:
+    """The state does not grow."""
+    if trace.total_cycles % STATE_EVERY:
+        return ""
+    known = len(cycle.state.deployments) + len(cycle.state.stopped)
+    size = len(encode_state(cycle.state).content)
+    if size > MAX_STATE_BYTES * (known + 1):
+        return f"the state of {known} deployments has {size} bytes"
+    return ""
+
+
+def consistent(trace: Trace, cycle: Cycle) -> str:
+    """Every plan is consistent in itself."""
+    if cycle.observation is None or cycle.plan is None:
+        return ""
+    try:
+        check(cycle.observation, cycle.plan, cycle.outcomes)
+    except AssertionError as error:
+        return str(error)
+    return ""
+
+
+def no_defect(trace: Trace, cycle: Cycle) -> str:
+    """No cycle fails because of the program itself."""
+    if cycle.failure is not None and cycle.failure.kind is FailureKind.DEFECT:
+        return str(cycle.failure)
+    return ""
+
+
+INVARIANTS: tuple[Invariant, ...] = (
+    no_defect,
+    consistent,
+    bounds,
+    room,
+    no_blind_decrease,
+    leadership,
+    back_off,
+    no_update_storm,
+    processor_time,
+    satisfied_or_reported,
+    stopped_remembered,
+    memory_bounded,
+)
+
+_REPORTED = frozenset(
+    {
+        Reason.FIT,
+        Reason.CAPACITY,
+        Reason.BACK_OFF,
+        Reason.EXTERNAL_CHANGE,
+        Reason.ADAPTIVE_ENABLED,
+        Reason.ADAPTIVE_DISABLED,
+    }
+)
+
+
+def recovered(trace: Trace, last: Cycle) -> str:
+    """Some time after the last fault, each deployment has what its load needs, or the reason why
+    not is reported."""
+    if last.plan is None:
+        return f"the statistics are still not read: {last.failure}"
+    _, highest = trace.truth.bounds()
+    for outcome in last.outcomes:
+        decision = outcome.decision
+        load = trace.truth.load(decision.deployment_id)
+        requested = trace.truth.requested(decision.deployment_id)
+        reasons = {step.reason for step in decision.steps}
+        if outcome.kind is not OutcomeKind.UNCHANGED or reasons & _REPORTED or load is None:
+            continue
+        if decision.observe_only is not None or decision.rule == "":
+            continue
+        if requested is None:
+            return f"{decision.deployment_id} does not run, at a load of {load:.2f}"
+        if requested < min(highest, UNDERESTIMATED * load):
+            return f"{decision.deployment_id} has {requested} allocations at a load of {load:.2f}"
+    return ""
+
+
+def _decided(cycle: Cycle) -> Iterable[tuple[Request, Decision]]:
+    decisions = {outcome.decision.deployment_id: outcome.decision for outcome in cycle.outcomes}
+    for change in cycle.changes:
+        if (decision := decisions.get(change.deployment_id)) is not None:
+            yield change, decision
+
+
+def _is_refused(request: Request) -> bool:
+    return request.returned_at is not None and (request.status is None or request.status >= 400)
+
+
+def _text(change: Request) -> str:
+    what = "" if change.allocations is None else f" {change.allocations}"
+    return f"{change.deployment_id} {change.action}{what} at {change.at:.1f} s"
+
+
+def _texts(changes: Iterable[Request]) -> str:
+    return ", ".join(
+        f"{_text(each)} ({each.status or each.disturbed_by or 'no response'})" for each in changes
+    )

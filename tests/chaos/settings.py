@@ -1,0 +1,181 @@
+"""What a seed draws before anything happens: the cluster, the rules and the loads."""
+
+import random
+from functools import lru_cache
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+from autoscaler.config import Config, load
+from autoscaler.connection import ApiKey
+from autoscaler.simulation.loads import Steady
+from autoscaler.simulation.scenario import (
+    Account,
+    Adaptive,
+    ClusterScenario,
+    ScenarioDeployment,
+    ScenarioModel,
+    ScenarioNode,
+    SecuritySettings,
+)
+
+MAX_ALLOCATIONS = 6
+KEYS = ("autoscaler:first", "autoscaler:second", "autoscaler:third")
+"""The API keys that are valid one after the other."""
+
+HOSTS = ("es-1", "es-2", "es-3")
+
+_MODES = {
+    "direct": "",
+    "take over": "take_over = true",
+    "bounds": 'mode = "bounds"',
+    "stop": 'scale_to_zero = { after = "2m", via = "stop" }',
+    "take over and stop": 'take_over = true\nscale_to_zero = { after = "2m", via = "stop" }',
+    "bounds to zero": 'mode = "bounds"\nscale_to_zero = { after = "2m", via = "adaptive" }',
+    "bounds and stop": 'mode = "bounds"\nscale_to_zero = { after = "2m", via = "stop" }',
+}
+
+
+class Settings(Struct, frozen=True, kw_only=True):
+    """The settings of one run."""
+
+    mode: str
+    policy: str
+    hosts: tuple[str, ...]
+    min_allocations: int
+    stabilisation: str
+    scenario: ClusterScenario
+
+    @property
+    def stops(self) -> bool:
+        return "stop" in self.mode
+
+    @property
+    def to_zero(self) -> bool:
+        return "zero" in self.mode
+
+
+def settings_of(seed: int) -> Settings:
+    rng = random.Random(f"{seed} settings")
+    mode = rng.choice(tuple(_MODES))
+    zero = "zero" in mode
+    # Where zero allocations are not safe, nothing is scaled to zero.
+    version = rng.choice(("9.5",) if zero else ("8.12", "8.16", "8.19", "9.0", "9.2", "9.5"))
+    if version == "8.12":
+        mode = "direct"
+    names = [f"model-{letter}" for letter in "abc"[: rng.randint(1, 3)]]
+    adaptive = rng.random() < 0.5 and version != "8.12"
+    models = [
+        ScenarioModel(
+            model_id=name,
+            service_time_s=rng.choice((0.1, 0.3, 0.8)),
+            load_s=rng.choice((2.0, 8.0, 40.0)),
+        )
+        for name in names
+    ]
+    nodes = [
+        # The first has room for one allocation of every deployment.
+        ScenarioNode(
+            name=f"ml-{number}", processors=rng.choice((4, 5, 8) if number == 1 else (2, 3, 5))
+        )
+        for number in range(1, rng.randint(2, 4))
+    ]
+    deployments = [
+        ScenarioDeployment(
+            model_id=model.model_id,
+            number_of_allocations=None if adaptive and number == 0 else 1,
+            threads_per_allocation=1 if number else rng.choice((1, 1, 2)),
+            adaptive_allocations=(
+                Adaptive(enabled=True, min_number_of_allocations=1, max_number_of_allocations=3)
+                if adaptive and number == 0
+                else None
+            ),
+            load=load_of(model.service_time_s, rng),
+        )
+        for number, model in enumerate(models)
+    ]
+    scenario = ClusterScenario(
+        version=version,
+        seed=rng.randrange(1_000_000),
+        nodes=nodes,
+        models=models,
+        deployments=deployments,
+        can_grow=rng.random() < 0.2,
+        security=SecuritySettings(
+            accounts=[
+                Account(username="autoscaler", roles=["autoscaler"], api_key=key) for key in KEYS
+            ],
+            roles={"autoscaler": list(_privileges(rng))},
+        ),
+    )
+    return Settings(
+        mode=mode,
+        policy=rng.choice(("slo", "slo", "utilisation")),
+        hosts=HOSTS[: rng.randint(1, 3)],
+        min_allocations=rng.choice((1, 1, 2)),
+        stabilisation=rng.choice(("0s", "30s", "2m")),
+        scenario=scenario,
+    )
+
+
+def load_of(service_time_s: float, rng: random.Random) -> Steady:
+    """A load of up to five erlangs, and of no more than twenty requests per second."""
+    erlangs = rng.choice((0.2, 0.8, 1.5, 3.0, 5.0))
+    rate = min(20.0, erlangs / service_time_s)
+    return Steady(rate_per_s=rate, seed=rng.randrange(1_000_000))
+
+
+_ALL = ("monitor_ml", "manage_ml", "monitor", "monitor_inference", "manage_inference")
+
+
+def _privileges(rng: random.Random) -> tuple[str, ...]:
+    if rng.random() < 0.8:
+        return (*_ALL, "read_pipeline")
+    return ("monitor_ml", "manage_ml", *(each for each in _ALL[2:] if rng.random() < 0.5))
+
+
+def config_of(settings: Settings, directory: Path, *, changed: bool = False) -> Config:
+    """The daemon's configuration, with an API key and a state of its own in a directory.
+
+    Args:
+        changed: with other bounds, as after an operator has edited it.
+    """
+    text = _CONFIG.format(
+        hosts=", ".join(f'"http://{host}:9200"' for host in settings.hosts),
+        policy=settings.policy,
+        minimum=settings.min_allocations,
+        maximum=MAX_ALLOCATIONS - 2 if changed else MAX_ALLOCATIONS,
+        stabilisation=settings.stabilisation,
+        mode=_MODES[settings.mode],
+    )
+    config = _loaded(text)
+    key = ApiKey(directory / "api_key")
+    connection = replace(config.connection, auth=key)
+    return replace(config, connection=connection, state_dir=directory / "state", state_file=None)
+
+
+_CONFIG = """
+[elasticsearch]
+hosts = [{hosts}]
+[[rules]]
+name = "excluded"
+deployments = ["excluded-*"]
+exclude = true
+[[rules]]
+name = "all"
+policy = "{policy}"
+min_allocations = {minimum}
+max_allocations = {maximum}
+stabilisation_window = "{stabilisation}"
+{mode}
+"""
+
+
+@lru_cache(maxsize=512)  # reading it takes as long as several cycles
+def _loaded(text: str) -> Config:
+    with TemporaryDirectory() as directory:
+        path = Path(directory, "config.toml")
+        path.write_text(f'state_dir = "state"\n{text}')
+        return load(path, {})

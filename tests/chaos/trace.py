@@ -1,0 +1,226 @@
+"""What happened in a run: the requests of each daemon, and its cycles."""
+
+import re
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from math import inf
+from time import process_time
+from typing import Any
+from urllib.parse import unquote
+
+import msgspec
+from msgspec import Struct
+from yarl import URL
+
+from autoscaler.core.decision import Outcome, Plan
+from autoscaler.core.state import State
+from autoscaler.core.values import Observation
+from autoscaler.ports import ObservationFailed
+from tests.chaos.schedule import Traffic
+
+_CHANGE = re.compile(
+    r"/_ml/trained_models/([^/]+)/deployment/(_update|_start|_stop)|"
+    r"/_inference/[^/]+/([^/]+)/(_update)"
+)
+_STATISTICS = "/_ml/trained_models/_stats"
+
+KEPT_CYCLES = 200
+"""Cycles and requests that the trace keeps, so that an invariant never takes long."""
+
+
+class Request(Struct, eq=False):
+    """One request of a daemon, as the daemon and the cluster see it."""
+
+    daemon: str
+    at: float  # seconds after the start
+    traffic: Traffic
+    action: str  # "_update", "_start", "_stop", or ""
+    deployment_id: str  # of the change; "": it is none
+    body: Mapping[str, Any]
+    requested_before: int | None = None  # when it was sent; None: there was no deployment
+    disturbed_by: str = ""
+    executed_at: float | None = None  # None: not yet, or never
+    executed_with: int | None = None  # the status
+    status: int | None = None  # that the daemon received; None: none
+    returned_at: float | None = None  # None: still under way
+    tainted: frozenset[str] = frozenset()  # deployments whose statistics were damaged on the way
+    leader: bool | None = None  # whether the daemon held the lease when it was sent
+
+    @property
+    def allocations(self) -> int | None:
+        """Allocations, or the minimum of adaptive ones, that it asks for; None: neither."""
+        settings = self.body.get("service_settings", self.body)
+        adaptive = settings.get("adaptive_allocations") or {}
+        found = settings.get("number_of_allocations", settings.get("num_allocations"))
+        return adaptive.get("min_number_of_allocations") if found is None else found
+
+
+class Cycle(Struct, eq=False):
+    """One cycle of a daemon."""
+
+    daemon: str
+    started_at: float
+    at: float  # its end
+    statistics: Request | None  # that it decided from; None: none arrived
+    observation: Observation | None
+    plan: Plan | None
+    outcomes: tuple[Outcome, ...]
+    failure: ObservationFailed | None
+    state: State  # after it
+    changes: tuple[Request, ...]  # sent since the cycle before
+    took_cpu_s: float
+
+
+class Truth(Struct, frozen=True):
+    """What is really so, whatever the statistics say."""
+
+    requested: Callable[[str], int | None]  # allocations of a deployment
+    load: Callable[[str], float | None]  # steady offered load, in erlangs; None: it is not steady
+    processors: Callable[[], int | None]  # of all nodes it may still know; None: any may be added
+    bounds: Callable[[], tuple[int, int]]  # of the rules, including those of a moment ago
+    stopped: Callable[[], frozenset[str]]  # by a daemon, and not started since
+
+
+class Trace:
+    def __init__(self, now: Callable[[], float], truth: Truth) -> None:
+        self._now = now
+        self.truth = truth
+        self.cycles: deque[Cycle] = deque(maxlen=KEPT_CYCLES)
+        self.requests: deque[Request] = deque(maxlen=8 * KEPT_CYCLES)
+        self.under_way: list[Request] = []
+        self.leads: Callable[[str], bool | None] = lambda _daemon: None
+        self.total_cycles = 0
+        self.interrupted_at = -inf  # a daemon was killed or suspended, or had new credentials
+        self.executed: Callable[[Request], None] = lambda _request: None
+        self.violations: list[str] = []
+        self._changes: dict[str, list[Request]] = {}
+        self._cpu: dict[str, float] = {}  # at the end of the last cycle
+        self._elsewhere_s = 0.0  # processor time of the cluster and the laboratory
+        self.digest: list[tuple[Any, ...]] = []  # what two runs of one seed must agree on
+
+    # Requests
+
+    def sent(self, daemon: str, method: str, url: URL, body: bytes) -> Request:
+        deployment_id, action = _change_of(method, url.raw_path)
+        traffic = Traffic.OTHERS
+        if url.path == _STATISTICS:
+            traffic = Traffic.STATISTICS
+        elif action:
+            traffic = Traffic.CHANGES
+        request = Request(
+            daemon,
+            self._now(),
+            traffic,
+            action,
+            deployment_id,
+            msgspec.json.decode(body) if body and action else {},
+            requested_before=self.truth.requested(deployment_id) if action else None,
+            leader=self.leads(daemon) if action else None,
+        )
+        self.requests.append(request)
+        self._check_under_way(request)
+        self.under_way.append(request)
+        if action:
+            self._changes.setdefault(daemon, []).append(request)
+            self.digest.append((request.at, daemon, action, deployment_id, body))
+        return request
+
+    def _check_under_way(self, request: Request) -> None:
+        """At most one call for statistics, and one change, is under way."""
+        if request.traffic is Traffic.OTHERS:
+            return
+        for other in self.under_way:
+            if (other.daemon, other.traffic) == (request.daemon, request.traffic):
+                self.violations.append(
+                    f"one_call: two calls for {request.traffic} at {request.at:.1f} s; the first "
+                    f"was sent at {other.at:.1f} s"
+                )
+
+    def returned(self, request: Request) -> None:
+        request.returned_at = self._now()
+        self.under_way.remove(request)
+
+    @contextmanager
+    def execution(self, request: Request) -> Iterator[None]:
+        """The cluster executes a request. Its processor time is not the daemon's."""
+        with self.elsewhere():
+            yield
+            request.executed_at = self._now()
+            self.executed(request)
+
+    @contextmanager
+    def elsewhere(self) -> Iterator[None]:
+        """Processor time that is not the daemon's."""
+        before = process_time()
+        try:
+            yield
+        finally:
+            self._elsewhere_s += process_time() - before
+
+    # Cycles
+
+    def ended(
+        self,
+        daemon: str,
+        state: State,
+        *,
+        observation: Observation | None = None,
+        plan: Plan | None = None,
+        outcomes: tuple[Outcome, ...] = (),
+        failure: ObservationFailed | None = None,
+    ) -> Cycle:
+        spent = process_time() - self._elsewhere_s
+        statistics = next(
+            (
+                request
+                for request in reversed(self.requests)
+                if request.daemon == daemon
+                and request.traffic is Traffic.STATISTICS
+                and request.status is not None
+            ),
+            None,
+        )
+        before = self.of(daemon)[-1:]
+        started_at = statistics.at if statistics is not None else self._now()
+        cycle = Cycle(
+            daemon,
+            max(started_at, before[0].at) if before else started_at,
+            self._now(),
+            statistics if failure is None else None,
+            observation,
+            plan,
+            outcomes,
+            failure,
+            state,
+            tuple(self._changes.pop(daemon, ())),
+            spent - self._cpu.get(daemon, spent),
+        )
+        self._cpu[daemon] = spent
+        self.cycles.append(cycle)
+        self.total_cycles += 1
+        kinds = tuple(outcome.kind for outcome in outcomes)
+        self.digest.append((cycle.at, daemon, failure and failure.kind, kinds))
+        return cycle
+
+    def of(self, daemon: str) -> list[Cycle]:
+        return [cycle for cycle in self.cycles if cycle.daemon == daemon]
+
+    def changes_of(self, daemon: str, deployment_id: str) -> list[Request]:
+        return [
+            request
+            for request in self.requests
+            if request.action and (request.daemon, request.deployment_id) == (daemon, deployment_id)
+        ]
+
+    def interrupted(self, within_s: float) -> bool:
+        """Whether the rhythm of polls may have been interrupted within these last seconds."""
+        return self._now() - self.interrupted_at < within_s
+
+
+def _change_of(method: str, path: str) -> tuple[str, str]:
+    """The deployment that a request changes, and how; both empty if none."""
+    if method in ("POST", "PUT") and (found := _CHANGE.search(path)) is not None:
+        deployment_id, action, endpoint, update = found.groups()
+        return unquote(deployment_id or endpoint), action or update
+    return "", ""
