@@ -45,9 +45,18 @@ class FreeCapacity(Value, frozen=True, kw_only=True):
     """The free capacity that one observation shows."""
 
     free_threads: Mapping[str, int] = {}  # by node id: processors without an allocation
+    unreported_threads: Mapping[str, int] = {}  # of these: of allocations that no node reports
     nodes: Mapping[str, NodeCapacity] = {}
     model_allocations: Mapping[str, int] = {}  # by model id, over all its deployments
     fixed: bool = False  # whether these are certain to be all nodes, and all they have
+
+    @property
+    def grantable_threads(self) -> Mapping[str, int]:
+        """The free threads that no unreported allocation is expected to have, by node id."""
+        unreported = self.unreported_threads
+        if not unreported:
+            return self.free_threads
+        return {id_: free - unreported.get(id_, 0) for id_, free in self.free_threads.items()}
 
 
 class _Hardware(NamedTuple):
@@ -73,35 +82,69 @@ def free_capacity_of(observation: Observation) -> FreeCapacity:
     """The free threads of each node: its processors, rounded up, less those of all allocations.
 
     Deployments of low priority take none: they are planned afterwards and may share processors.
+    Allocations that run, and that no node of the response reports, have threads where the planner
+    is most likely to have placed them.
     """
     cluster = observation.cluster
     if cluster is None:
         return FreeCapacity()
     nodes, offered, fixed = _hardware_of(cluster)
     free = dict(offered)
+    unsettled, elsewhere = [], []
     for stats in observation.deployments.values():
         if stats.priority == "low":
             continue
-        threads, settled = stats.threads_per_allocation or 1, True
+        threads, settled, reported = stats.threads_per_allocation or 1, True, 0
         # Spelt out for speed: this runs for every node of every deployment in every cycle.
         for node in stats.nodes:
             if node.routing_state != STARTED:
                 settled = False
             elif node.node_id in free:
-                free[node.node_id] -= (node.allocations or 0) * threads
+                allocations = node.allocations or 0
+                reported += allocations
+                free[node.node_id] -= allocations * threads
             else:
                 fixed = False  # it has joined since the nodes were read
-        for node_id, allocations in () if settled else _loading(stats):
+        if not settled:
+            unsettled.append(stats)
+        elif reported < (stats.running_allocations or 0):
+            elsewhere.append((stats, (stats.running_allocations or 0) - reported))
+    for stats in unsettled:
+        threads, surplus = stats.threads_per_allocation or 1, 0
+        for node_id, allocations in _loading(stats):
             if node_id in free:
+                surplus += allocations - min(allocations, max(0, free[node_id]) // threads)
                 free[node_id] -= allocations * threads
             else:
                 fixed = False
+        elsewhere.append((stats, surplus))
+    free = {node_id: max(0, threads) for node_id, threads in free.items()}
     return FreeCapacity(
-        free_threads={node_id: max(0, threads) for node_id, threads in free.items()},
+        free_threads=free,
+        unreported_threads=_unreported(elsewhere, free) if elsewhere else {},
         nodes=nodes,
         model_allocations=_by_model(observation.deployments.values()) if fixed else {},
         fixed=fixed,
     )
+
+
+def _unreported(
+    elsewhere: Iterable[tuple[DeploymentStats, int]], free_threads: Mapping[str, int]
+) -> Mapping[str, int]:
+    """The threads of allocations that no node reports, by node id, where they fit: on the nodes of
+    the deployment first, and on the node with the most free threads."""
+    free, taken = dict(free_threads), dict[str, int]()
+    for stats, allocations in elsewhere:
+        threads = stats.threads_per_allocation or 1
+        own = {node.node_id for node in stats.nodes}
+        for _ in range(min(allocations, sum(free.values()))):
+            fitting = [(id_ in own, left, id_) for id_, left in free.items() if left >= threads]
+            if not fitting:
+                break
+            _, _, node_id = max(fitting)
+            free[node_id] -= threads
+            taken[node_id] = taken.get(node_id, 0) + threads
+    return taken
 
 
 def _by_model(deployments: Iterable[DeploymentStats]) -> Mapping[str, int]:
@@ -169,7 +212,7 @@ class CapacityPool:
 
     def __init__(self, free_capacity: FreeCapacity) -> None:
         self._nodes = free_capacity.nodes
-        self._threads = dict(free_capacity.free_threads)
+        self._threads = dict(free_capacity.grantable_threads)
         self._memory = {
             node_id: node.free_ml_memory_bytes for node_id, node in free_capacity.nodes.items()
         }

@@ -49,7 +49,7 @@ def other(*nodes, **given):
 
 class TestFreeThreads:
     def free(self, *deployments, cluster):
-        return free_capacity_of(observation(0.0, *deployments, cluster=cluster)).free_threads
+        return free_capacity_of(observation(0.0, *deployments, cluster=cluster)).grantable_threads
 
     def test_are_the_processors_less_the_threads_of_all_allocations(self):
         ours = deployment(node("n1", allocations=3))
@@ -74,6 +74,28 @@ class TestFreeThreads:
         stats = deployment(loading("n1"), loading("n2"), allocations=3)
         cluster = hardware(machine("n1"), machine("n2"))
         assert self.free(stats, cluster=cluster) == {"n1": 2, "n2": 3}
+
+    def test_loading_allocations_beyond_the_loading_node_take_threads_of_the_others(self):
+        # The planner adds the others to the process on n1; it reports them when they run.
+        stats = deployment(node("n1", allocations=1), loading("n2"), allocations=4)
+        cluster = hardware(machine("n1", 5.0), machine("n2", 2.0), machine("n3", 1.0))
+        assert self.free(stats, cluster=cluster) == {"n1": 3, "n2": 0, "n3": 1}
+
+    def test_running_allocations_of_no_reported_node_take_threads(self):
+        without_nodes = deployment(allocations=3, running_allocations=3)
+        assert self.free(without_nodes, cluster=hardware(machine("n1"))) == {"n1": 1}
+        one_missing = deployment(node("n1", allocations=1), allocations=2, running_allocations=2)
+        cluster = hardware(machine("n1"), machine("n2", 8.0))
+        assert self.free(one_missing, cluster=cluster) == {"n1": 2, "n2": 8}
+        unreadable = deployment(node("n2", allocations=None), allocations=2, running_allocations=2)
+        assert self.free(unreadable, cluster=cluster) == {"n1": 4, "n2": 6}
+
+    def test_allocations_that_fit_nowhere_take_none(self):
+        stats = deployment(allocations=2, running_allocations=2, threads_per_allocation=3)
+        assert self.free(stats, cluster=hardware(machine("n1"), machine("n2", 2.0))) == {
+            "n1": 1,
+            "n2": 2,
+        }
 
     def test_stopping_and_failed_routes_take_none(self):
         stopping = node("n1", routing_state="stopping")
