@@ -39,7 +39,7 @@ Elasticsearch itself allows a hundred deployments by default."""
 MAX_ROUTES = 1_000
 """Nodes that one deployment may run on."""
 
-MAX_ROUTES_IN_ALL = 200_000
+MAX_ROUTES_IN_ALL = 100_000
 """Nodes of all deployments together."""
 
 MAX_ENTRY_BYTES = 2 * 2**20

@@ -68,6 +68,9 @@ MAX_PAGES = 100
 MAX_READ = 50_000
 """Deployments of all pages together. More are no statistics of a cluster."""
 
+MAX_BYTES_IN_ALL = 4 * STATISTICS.max_bytes
+"""Bytes of all pages together: eight times those of 5,000 deployments on ten nodes each."""
+
 Response = TypeVar("Response")
 Document = TypeVar("Document", bound=Struct)
 
@@ -100,7 +103,7 @@ class ElasticsearchApi:
         unknown: dict[str, tuple[str, ...]] = {}
         requested_at, arrived_at = math.inf, -math.inf
         pipelines: dict[str, int | None] = {}
-        routes = 0
+        routes = size_bytes = 0
         for page_number in range(MAX_PAGES):
             begin = page_number * PAGE_SIZE
             request = HttpRequest(
@@ -126,10 +129,15 @@ class ElasticsearchApi:
             pipelines.update(page.pipelines)
             figures.update(page.unreadable_figures)
             unknown.update(page.unknown_figures)
-            if len(deployments) + len(unreadable) > MAX_READ or routes > MAX_ROUTES_IN_ALL:
+            size_bytes += len(response.body)
+            if (
+                len(deployments) + len(unreadable) > MAX_READ
+                or routes > MAX_ROUTES_IN_ALL
+                or size_bytes > MAX_BYTES_IN_ALL
+            ):
                 raise MalformedResponse(
-                    f"the statistics have more than {MAX_READ} deployments, or more than "
-                    f"{MAX_ROUTES_IN_ALL} nodes of all deployments together"
+                    f"the statistics have more than {MAX_READ} deployments, {MAX_ROUTES_IN_ALL} "
+                    f"nodes of all deployments together, or {MAX_BYTES_IN_ALL >> 20} MiB"
                 )
             total = page.total_models
             if page.entries < PAGE_SIZE if total is None else begin + PAGE_SIZE >= total:

@@ -88,6 +88,22 @@ async def test_an_odd_figure_is_unknown():
     assert [name for name, _ in found.unreadable_figures] == ["b"]
 
 
+@pytest.mark.parametrize(
+    "pages",
+    [
+        [[deployment(f"{page}-{n}") for n in range(20_000)] for page in range(3)],
+        [[deployment(f"{page}-{n}", nodes=[{}] * 900) for n in range(60)] for page in range(2)],
+    ],
+    ids=["deployments", "nodes"],
+)
+async def test_too_many_deployments_or_nodes_are_no_statistics(pages):
+    responses = [respond(stats(*entries, count=10**9)) for entries in pages]
+    async with serving(*responses) as server, api_for(server) as api:
+        with pytest.raises(MalformedResponse, match="more than 50000 deployments, 100000 nodes"):
+            await api.stats()
+    assert len(server.requests) == len(pages)
+
+
 @pytest.mark.parametrize("document", [[], "x", {"trained_model_stats": 3}])
 async def test_unreadable_statistics(document):
     async with serving(respond(document)) as server, api_for(server) as api:
