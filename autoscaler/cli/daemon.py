@@ -41,7 +41,7 @@ def run(path: Path | None) -> None:
     except ConfigError as error:  # the log is not configured; otherwise it has the warnings
         warn_all(error.warnings)
         raise
-    with QueuedStream.of_standard_error() as stream:
+    with QueuedStream.of_standard_error() as stream, stream.as_standard_error():
         rates = configure(
             logging.style, logging.level, version=__version__, environ=os.environ, stream=stream
         )

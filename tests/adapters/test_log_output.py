@@ -66,6 +66,7 @@ class TestQueuedStream:
         dropped = stream.dropped
         assert 0 < dropped < written
         # A reader that continues gets every line that was not dropped.
+        fcntl.fcntl(writer, fcntl.F_SETPIPE_SZ, 1 << 20)  # in fewer turns of the two threads
         kept = read_all(reader, (written - dropped) * len(line))
         assert kept == line.encode() * (written - dropped)
         stream.write("after\n")
@@ -117,6 +118,40 @@ def test_a_process_whose_standard_error_is_not_read_ends(pipe):
     )
     assert ran.returncode == 0
     assert int(ran.stdout) > 0
+
+
+UNRAISABLE = """
+import os, threading, warnings
+from autoscaler.adapters.logs import QueuedStream
+
+class Broken:
+    def __del__(self):
+        raise RuntimeError("hostile\\x1b[2J")
+
+with QueuedStream.of_standard_error() as stream, stream.as_standard_error():
+    for number in range({times}):
+        Broken()
+        warnings.warn_explicit("hostile\\x1b[2J" + "x" * 10_000, UserWarning, "f", number)
+os.write(1, str(stream.dropped).encode())
+"""
+
+
+def test_what_the_interpreter_writes_by_itself_blocks_nothing(pipe):
+    _, writer = pipe
+    script = UNRAISABLE.format(times=1_000)
+    ran = subprocess.run(
+        [sys.executable, "-c", script], stdout=subprocess.PIPE, stderr=writer, check=False
+    )
+    assert ran.returncode == 0
+    assert int(ran.stdout) > 0
+
+
+def test_what_the_interpreter_writes_by_itself_acts_on_no_terminal():
+    script = UNRAISABLE.format(times=1)
+    ran = subprocess.run([sys.executable, "-c", script], capture_output=True, check=True)
+    text = ran.stderr.decode()
+    assert text.count(r"hostile\x1b[2J") == 2
+    assert text.replace("\n", "").isprintable()
 
 
 def test_a_process_whose_standard_error_is_closed_writes_to_no_other_file(tmp_path):

@@ -8,8 +8,12 @@ import select
 import sys
 import threading
 from collections import deque
+from collections.abc import Iterator
+from contextlib import contextmanager, redirect_stderr
 from types import TracebackType
-from typing import Self
+from typing import Self, TextIO, cast
+
+from autoscaler.text import printable_lines
 
 MAX_QUEUED_BYTES = 4 << 20
 """Bytes of lines that may wait to be written; further ones are dropped. 4 MiB: the lines of the
@@ -48,6 +52,13 @@ class QueuedStream:
         """A stream to standard error; to nowhere if that is closed, since its number may be that of
         another file then."""
         return cls(2 if sys.stderr is not None else os.open(os.devnull, os.O_WRONLY))
+
+    @contextmanager
+    def as_standard_error(self) -> Iterator[None]:
+        """What the interpreter and libraries write to `sys.stderr` by themselves, such as an
+        exception in a destructor, goes to this stream until the end of the block."""
+        with redirect_stderr(cast("TextIO", _Printable(self))):
+            yield
 
     def isatty(self) -> bool:
         return os.isatty(self._descriptor)
@@ -115,3 +126,19 @@ class QueuedStream:
             except OSError:
                 return False
         return True
+
+
+class _Printable:
+    """The same stream, for text that is no log line and may come from outside."""
+
+    def __init__(self, stream: QueuedStream) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> int:
+        return self._stream.write(printable_lines(text))
+
+    def flush(self) -> None:
+        self._stream.flush()
+
+    def isatty(self) -> bool:
+        return self._stream.isatty()
