@@ -32,11 +32,12 @@ from tests.end_to_end.field_cluster import (
 from tests.virtual_loop import START, LoopClock
 
 POLL_S = 10.0
+STOPPED = "stopped.msgpack"
 CONFIG = """
 poll_interval = "{poll}"
 min_poll_interval = "{poll}"  # the recorded statistics are that far apart
 state_dir = "state"
-[elasticsearch]
+{stopped}[elasticsearch]
 hosts = ["{url}"]
 [server]
 port = 0
@@ -199,7 +200,10 @@ async def configured(case: Json, folder: Path) -> AsyncIterator[tuple[FieldClust
     async with serving(case) as (cluster, url):
         path = folder / "config.toml"
         poll = case.get("poll_interval") or f"{case.get('every_s', POLL_S):g}s"
-        path.write_text(CONFIG.format(poll=poll, url=url, rule=case["rule"]))
+        left = (folder / STOPPED).exists()  # by a daemon before the saved state
+        stopped = f'state_file = "{STOPPED}"\n' if left else ""
+        path.write_text(CONFIG.format(poll=poll, url=url, rule=case["rule"], stopped=stopped))
+        path.chmod(0o600)  # it contains the token
         yield cluster, path
 
 

@@ -24,6 +24,7 @@ from autoscaler.wire.state import encode_stopped
 from tests.conftest import NEEDS_SHARED, SHARED
 from tests.end_to_end.field_cluster import Json
 from tests.end_to_end.field_play import (
+    STOPPED,
     Played,
     Script,
     Session,
@@ -210,7 +211,7 @@ def leave_stopped(folder: Path, deployment_id: str) -> None:
         deployment_id=deployment_id, model_id=deployment_id, state=STARTED, allocations=1
     )
     stopped = {deployment_id: StoppedDeployment(stats=stats, since=START - 600.0)}
-    (folder / "stopped.msgpack").write_bytes(encode_stopped(stopped))
+    (folder / STOPPED).write_bytes(encode_stopped(stopped))
 
 
 def test_a_slow_list_keeps_the_known_owner(tmp_path):
