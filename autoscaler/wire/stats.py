@@ -56,6 +56,10 @@ entries with odd values are unreadable as a whole."""
 _UNREADABLE_WITHOUT = ("deployment_stats", "deployment_stats.deployment_id")
 """Values without which it is not known which deployment an entry is about."""
 
+_PARENTS = (".", "..")
+"""Ids that proxies take for parts of a path to remove, even if they are percent-encoded. Not valid
+in Elasticsearch."""
+
 _ADAPTIVE = "deployment_stats.adaptive_allocations"
 
 
@@ -130,6 +134,8 @@ def parse_stats(body: bytes) -> StatsPage:
         if names := unknown_figures(model.deployment_stats, stats):
             unknown[stats.deployment_id] = names
             stats = _without_unidentified(model.deployment_stats, stats)
+        if stats.deployment_id in _PARENTS:
+            unreadable.append((stats.deployment_id, "its id would change the path of requests"))
         if stats.deployment_id in deployments:
             unreadable.append((stats.deployment_id, "two entries have this deployment id"))
         deployments[stats.deployment_id] = stats

@@ -340,6 +340,13 @@ def test_damage_without_a_deployment_id_is_named_by_its_location():
     assert [place for place, _ in page.unreadable] == ["trained_model_stats[1]"]
 
 
+@pytest.mark.parametrize("name", [".", ".."])
+def test_an_id_that_would_change_the_path_of_a_request_is_unreadable(name):
+    page = parsed(model(name), model("a"))
+    assert [each.deployment_id for each in page.deployments] == ["a"]
+    assert page.unreadable == ((name, "its id would change the path of requests"),)
+
+
 def test_two_entries_with_one_id_are_unreadable():
     page = parsed(model("a"), model("b"), model("a"))
     assert [d.deployment_id for d in page.deployments] == ["b"]
