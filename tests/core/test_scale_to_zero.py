@@ -2,10 +2,11 @@
 
 import pytest
 
-from autoscaler.core.scale_to_zero import idle_since, unsafe_reason, version_of
+from autoscaler.core.scale_to_zero import decide_stopped, idle_since, unsafe_reason, version_of
 from autoscaler.core.selection import ScaleToZero, ZeroMethod
-from autoscaler.core.values import Cluster, DataIssue, NodeCapacity, Sample
-from tests.observations import deployment, node
+from autoscaler.core.state import BackOff, StoppedDeployment
+from autoscaler.core.values import Cluster, DataIssue, NodeCapacity, Reason, Sample
+from tests.observations import deployment, node, rule
 
 ADAPTIVE, STOP = ScaleToZero(1800.0, ZeroMethod.ADAPTIVE), ScaleToZero(1800.0, ZeroMethod.STOP)
 
@@ -105,3 +106,28 @@ def test_it_can_be_stopped_in_any_version(version):
 
 def test_not_if_it_belongs_to_an_inference_endpoint():
     assert "my-endpoint" in unsafe_reason(STOP, SAME_IDS, "my-endpoint", (9, 3, 0))
+
+
+@pytest.mark.parametrize(("at", "wait_s"), [(1_000.0, 240.0), (1_239.0, 1.0), (1_240.0, None)])
+@pytest.mark.parametrize("refused", ["the start", "all changes"])
+def test_a_refused_start_waits_for_the_rest_of_its_back_off(refused, at, wait_s):
+    back_off = BackOff(times=3, until=1_240.0, reason="no_capacity")
+    own, of_all = (back_off, None) if refused == "the start" else (None, back_off)
+    decision = decide_stopped(
+        "elser",
+        StoppedDeployment(stats=deployment(node(allocations=2)), since=100.0, back_off=own),
+        rule(zero=STOP),
+        at=at,
+        resume_requested={"elser"},
+        maintenance="",
+        forbidden=of_all,
+        settling={},
+    )
+    last = decision.steps[-1]
+    if wait_s is None:
+        assert last.reason is Reason.RESUME
+        assert decision.change is not None
+    else:
+        assert last.reason is Reason.BACK_OFF
+        assert last.inputs["wait_s"] == wait_s
+        assert decision.change is None

@@ -76,3 +76,29 @@ def test_after_an_idle_week_nothing_is_recorded_as_used(uses, silence_s):
 def test_a_second_update_at_the_same_time_changes_nothing(at, requests):
     once = updated_usage(UNUSED, at, since=at - 1.0, requests=requests)
     assert updated_usage(once, at, since=at, requests=requests) == once
+
+
+@given(
+    first=st.integers(0, SLOTS_PER_WEEK),
+    intervals=st.lists(st.tuples(st.integers(1, 300), st.booleans()), min_size=1, max_size=60),
+)
+def test_usage_is_what_happened_in_each_slot_of_the_last_week(first, intervals):
+    """Whatever the day, and however far apart the updates are."""
+    slot, usage, used = 10 * SLOTS_PER_WEEK + first, UNUSED, set()
+    for slots, requests in intervals:
+        since, slot = slot, slot + slots
+        usage = updated_usage(
+            usage, (slot + 0.5) * SLOT_S, since=(since + 0.5) * SLOT_S, requests=requests
+        )
+        used |= {slot} if requests else set()
+
+    def usually(at, *, a_week_ago):
+        return sum(at - day * SLOTS_PER_DAY in used for day in (1, 2, 3)) >= 2 or (
+            a_week_ago and at - SLOTS_PER_WEEK in used
+        )
+
+    for at in range(slot, slot + SLOTS_PER_DAY):
+        known_until = (slot + 0.5) * SLOT_S
+        assert is_usually_used(usage, at * SLOT_S, known_until=known_until) == usually(
+            at, a_week_ago=at != slot
+        )

@@ -156,11 +156,11 @@ def _minimum_not_reached(
 ) -> CapacityRefusal | None:
     """A minimum that adaptive allocations have not reached; no response reports such a refusal."""
     waited_s = context.at - rollout.accepted_at
-    reached = (stats.allocations or 0) >= rollout.allocations
+    below = stats.allocations is not None and stats.allocations < rollout.allocations
     adaptive = active_adaptive(stats)
     if adaptive is None or (adaptive.minimum or 0) < rollout.allocations:
         return None  # it is not in force, so that nothing has been refused
-    if not rollout.at_least or reached or waited_s <= ADAPTIVE_TIMEOUT_S:
+    if not rollout.at_least or not below or waited_s <= ADAPTIVE_TIMEOUT_S:
         return None
     return refused_for_capacity(
         last, rollout.allocations, excluding(context.capacity, stats), context.at

@@ -47,6 +47,14 @@ def test_service_time_leaves_out_cache_hits():
     assert measured.timed_busy_s / measured.timed == pytest.approx(0.05)
 
 
+def test_the_service_time_of_young_processes_alone_leaves_out_cache_hits():
+    young = {"server_started_at": 4_970.0, "server_last_access_at": 5_000.0}
+    after = node(completed=100, cache_hits=60, mean_inference_s=0.4 * 0.05, **young)
+    measured = between(deployment(node(**young)), deployment(after))
+    assert (measured.completed, measured.cache_hits, measured.timed) == (100, 60, 40)
+    assert measured.timed_busy_s / measured.timed == pytest.approx(0.05)
+
+
 def test_a_young_process_is_not_timed_while_an_older_one_is():
     old = node("old", server_started_at=1_000.0, server_last_access_at=5_000.0)
     young = node("young", server_started_at=4_970.0, server_last_access_at=5_000.0)

@@ -128,6 +128,19 @@ class TestCheapest:
     def test_without_load_it_is_one(self):
         assert cost_model(0.0).cheapest(5) == 1
 
+    @pytest.mark.parametrize("first", range(0, 200, 20))
+    def test_no_count_costs_less_with_a_new_node_or_without(self, first):
+        """From any start of the search, with any room on the node in use and on the next."""
+        for seed in range(first, first + 20):
+            dice = random.Random(seed)
+            room, further = dice.randint(1, 30), dice.randint(1, 30)
+            slots = NodeSlots(used=((1, room),), free=(further, 1))
+            erlangs, weight = dice.uniform(0.2, 1.3) * room, 10.0 ** dice.uniform(0.5, 2.7)
+            found = cost_model(erlangs, weight=weight, slots=slots).cheapest(dice.randint(1, room))
+            model = cost_model(erlangs, weight=weight, slots=slots)
+            lowest_cost = min(map(model.cost, range(1, 3 * (room + further) + 20)))
+            assert model.cost(found) <= lowest_cost + 1e-9, seed
+
     def test_a_new_node_is_not_used_if_it_would_not_pay(self):
         """Queue waits are long on a node with one allocation."""
         full = NodeSlots(used=((6, 0),), free=(6,))

@@ -89,6 +89,27 @@ class TestViolationWeight:
         assert weight_of(budget) == pytest.approx(weight_of(half))
         assert budget.attainment == pytest.approx(0.98)
 
+    @pytest.mark.parametrize("hours", [1.0, 10.0])
+    def test_an_outage_uses_up_twice_the_planned_violations_at_most(self, hours):
+        """However long it is; what exceeds them is written off."""
+        budget = budget_after(1.0, hours)
+        planned = SETTINGS.planned_fraction * ALLOWED * budget.requests
+        assert budget.counted_violations > planned
+        assert 2.0 < consumption(budget, ALLOWED, SETTINGS) < 3.0
+        assert budget.counted_violations < 2.0 * planned * (1.0 + HOUR_S / budget.time_s) + 60.0
+
+    @pytest.mark.parametrize(("fraction", "capped_s"), [(1.0, 12 * HOUR_S), (0.0, -6 * HOUR_S)])
+    def test_it_counts_half_a_day_of_debt_and_six_hours_of_savings_at_most(
+        self, fraction, capped_s
+    ):
+        by_overspending = WeightSettings(exponent=0.0, min_weight=0.0, max_weight=1e9)
+        expected = by_overspending.initial_weight * math.exp(
+            capped_s / by_overspending.overspending_s
+        )
+        for hours in (48.0, 96.0):
+            weight = weight_of(budget_after(fraction, hours), by_overspending)
+            assert weight == pytest.approx(expected / ALLOWED)
+
     def test_it_returns_from_either_bound(self):
         """Once the violations of some days are different."""
         high, low = budget_after(1.0, 10.0), budget_after(0.0, 7 * 24.0)
