@@ -13,7 +13,7 @@ from autoscaler.core.flow.blindness import LastKnown, blind_decisions, without_r
 from autoscaler.core.flow.cycle import Cycle, begin_cycle, end_cycle
 from autoscaler.core.flow.feedback import stopped_deployment, without_settings
 from autoscaler.core.flow.planning import Ruleset
-from autoscaler.core.flow.release import releases
+from autoscaler.core.flow.release import releases, without_expectations
 from autoscaler.core.next_poll import NextPoll, PollCause
 from autoscaler.core.selection import OnExit
 from autoscaler.core.state import State, StoppedDeployment
@@ -356,10 +356,13 @@ class ControlLoop:
         observation, planned = self._last
         with suppress(ObservationFailed):  # the last one does not show its cycle's changes
             observation = await self.observer.observe()
+        changes = list(releases(self.ruleset.rules, observation, planned, self.state))
+        released = {deployment_id for deployment_id, _, _ in changes}
+        self.state = without_expectations(self.state, released)
+        if self.state_store is not None:
+            await self.state_store.save_before_updates(self.state, released)
         results = []
-        for deployment_id, rule, change in releases(
-            self.ruleset.rules, observation, planned, self.state
-        ):
+        for deployment_id, rule, change in changes:
             if self.why_not_leading(started_at):
                 break
             kind, detail = await self._carry_out(deployment_id, change)

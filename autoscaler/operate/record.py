@@ -8,22 +8,23 @@ import structlog
 from autoscaler.adapters.state import recorded_stopped
 from autoscaler.cluster_controller import state_store_of
 from autoscaler.config import Config
-from autoscaler.core.state import StoppedDeployment
+from autoscaler.core.flow.release import without_expectations
+from autoscaler.core.state import State
 from autoscaler.ports import Clock, StateInUse, StateNotSaved, StateStore
 
 
 class StoppedRecord:
-    """
+    """The stopped deployments, by id, and what the daemon expects of the others.
+
     Args:
-        stopped: by deployment id.
+        state: with the stopped deployments.
         store: None: the record is not changed.
         problem: why it cannot be changed.
     """
 
-    def __init__(
-        self, stopped: dict[str, StoppedDeployment], store: StateStore | None, problem: str = ""
-    ) -> None:
-        self.stopped = stopped
+    def __init__(self, state: State, store: StateStore | None, problem: str = "") -> None:
+        self.stopped = dict(state.stopped)
+        self._state = state
         self._store = store
         self._problem = problem
 
@@ -37,6 +38,12 @@ class StoppedRecord:
             raise StateNotSaved(self._problem)
         await self._store.save_stopped(left)
         self.stopped = left
+
+    async def expect_nothing(self, deployment_id: str) -> None:
+        """The next daemon takes no change of this deployment for that of another client."""
+        if self._store is not None:
+            self._state = without_expectations(self._state, {deployment_id})
+            await self._store.save_before_updates(self._state, {deployment_id})
 
 
 @asynccontextmanager
@@ -52,18 +59,19 @@ async def stopped_record(
     """
     store = state_store_of(config, clock, structlog.wrap_logger(structlog.ReturnLogger()))
     if store is None or config.state_dir is None:
-        yield StoppedRecord({}, None)
+        yield StoppedRecord(State(), None)
         return
     problem = ""
     if changes:
         try:
-            state = await store.open(())
+            state = await store.open([rule.policy for rule in config.rules])
         except StateInUse as in_use:
             problem = str(in_use)
         else:
             try:
-                yield StoppedRecord(dict(state.stopped), store)
+                yield StoppedRecord(state, store)
             finally:
                 await store.close()
             return
-    yield StoppedRecord(recorded_stopped(config.state_dir, config.state_file), None, problem)
+    stopped = recorded_stopped(config.state_dir, config.state_file)
+    yield StoppedRecord(State(stopped=stopped), None, problem)

@@ -75,6 +75,8 @@ async def release(
         except ObservationFailed as failure:
             raise DeploymentsUnreadable(str(failure)) from failure
         for step in _steps(config, options, observation, record.stopped):
+            if step.change is not None and not options.dry_run:
+                await record.expect_nothing(step.deployment_id)
             line = await _carry_out(step, cluster, dry_run=options.dry_run)
             done = not (line.failed or options.dry_run)
             if step.remove_from_state and done:

@@ -13,7 +13,7 @@ from autoscaler.core.values import Reason, Schedule
 from autoscaler.operate.release import ReleaseOptions, release
 from autoscaler.simulation.loads import Spike, Steady
 from autoscaler.simulation.scenario import Adaptive, ScenarioDeployment, ScenarioNode
-from tests.end_to_end.world import both_policies, scenario, world_of
+from tests.end_to_end.world import both_policies, killed, scenario, world_of
 from tests.observations import policy, polled_every, rule
 from tests.test_scenarios import settings
 
@@ -345,11 +345,11 @@ async def test_a_deployment_that_is_gone_is_not_released():
 # `autoscaler release`
 
 
-def configured(opened, on_exit, mode="direct"):
+def configured(opened, on_exit, mode="direct", **variables):
     floor = {"safe_allocations": 3} if on_exit == "floor" else {}
     defaults = {"max_allocations": 8, "mode": mode, "on_exit": on_exit} | floor
     own = {"elasticsearch": {"hosts": opened.running.url}, "rules": [{"name": "all"} | defaults]}
-    return load(None, settings(own))
+    return load(None, settings(own) | variables)
 
 
 async def release_line(opened, on_exit):
@@ -391,3 +391,38 @@ async def test_the_release_command_reports_failures():
         assert line.failed
         assert line.message.startswith("a was not given adaptive allocations")
         assert line.message.endswith("adaptive allocations need Elasticsearch 8.16 or later")
+
+
+@pytest.mark.parametrize("by_command", [False, True])
+async def test_the_next_daemon_takes_over_again_what_was_released(tmp_path, by_command):
+    """With the saved state it knows that it disabled adaptive allocations; no operator has reverted
+    that."""
+    governed = releasing(OnExit.ADAPTIVE, take_over=True)
+    async with world("9.3", governed, adaptive=ENABLED, state_dir=tmp_path) as opened:
+        await opened.cycles(6)
+        assert adaptive_of(opened) is None
+        if by_command:
+            killed(opened.store)
+            config = configured(opened, "adaptive", AUTOSCALER_STATE_DIR=str(tmp_path))
+            released = release(config, ReleaseOptions(), opened.clock, lambda _: None)
+            assert await opened.clock.run(released) == 0
+        else:
+            await opened.release()
+        assert adaptive_of(opened) is not None
+        opened.kill()
+        cycles = await opened.cycles(6)
+        assert adaptive_of(opened) is None
+        assert not any(cycle.plan.external_changes for cycle in cycles)
+
+
+async def test_the_next_daemon_does_not_take_a_release_for_the_change_of_another_client(tmp_path):
+    governed = releasing(OnExit.FLOOR)
+    async with world("9.3", governed, rate_per_s=5.0, state_dir=tmp_path) as opened:
+        await opened.run_for(120.0)
+        before = opened.requested("a")
+        await opened.release()
+        assert opened.requested("a") == 3 > before
+        opened.kill()
+        cycles = await opened.run_for(120.0)
+        assert not any(cycle.plan.external_changes for cycle in cycles)
+        assert opened.requested("a") < 3

@@ -1,6 +1,6 @@
 """The state in which deployments are released when the daemon ends."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 
 from msgspec.structs import replace
 
@@ -37,6 +37,27 @@ def releases(
             change = release_change(rule, stats, rule.on_exit, memory, certain=certain)
         if change is not None:
             yield name, rule, change
+
+
+def without_expectations(state: State, deployment_ids: Collection[str]) -> State:
+    """The state for deployments that are released: what they will be set to, and in which mode, is
+    neither the daemon's last update nor the change of another client."""
+    return replace(
+        state,
+        deployments={
+            name: replace(
+                known,
+                setting=None,
+                request=None,
+                external_change=None,
+                rollout=None,
+                mode_seen=None,
+            )
+            if name in deployment_ids
+            else known
+            for name, known in state.deployments.items()
+        },
+    )
 
 
 def release_change(
