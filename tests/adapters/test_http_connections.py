@@ -244,7 +244,7 @@ class Counted:
 
     def collect(self):
         self._rendered.append(1)
-        asyncio.get_running_loop()._pass(1.0)
+        asyncio.get_running_loop().skip(1.0)
         return []
 
 
@@ -329,7 +329,7 @@ class TestRendering:
 
             def render():
                 began = loop.time()
-                loop._pass(1.0)
+                loop.skip(1.0)
                 spans.append((began, loop.time()))
                 return Rendered(200, b"")
 
