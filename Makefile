@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALL := tools/environment.sh "$(PYTHON)" $(VENV) requirements-build.lock
 
-.PHONY: demo test test-deep smoke lint chaos backtest-deps fuzz-configurations fuzz-statistics bench load mutants steady frontier sweep ablation tuning modes lock audit types-lock clean
+.PHONY: demo test test-deep smoke lint chaos backtest-deps fuzz-configurations fuzz-statistics bench load soak mutants steady frontier sweep ablation tuning modes lock audit types-lock clean
 .DELETE_ON_ERROR:
 
 demo: $(VENV)/runtime
@@ -82,6 +82,10 @@ bench: $(VENV)/dev
 # with two processors that does nothing else for sixteen minutes.
 load: $(VENV)/dev
 	$(BIN)/python -m benchmarks.load --document docs/benchmarks.md
+
+# Whether a daemon grows or slows down in a week of virtual time, for docs/benchmarks.md; an hour.
+soak: $(VENV)/dev
+	$(BIN)/python -m benchmarks.soak --document docs/benchmarks.md
 
 # How often the allocations of a steady load change, for docs/benchmarks.md.
 steady: $(VENV)/dev

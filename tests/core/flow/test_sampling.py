@@ -49,8 +49,9 @@ def test_service_time_leaves_out_cache_hits():
 
 def test_the_service_time_of_young_processes_alone_leaves_out_cache_hits():
     young = {"server_started_at": 4_970.0, "server_last_access_at": 5_000.0}
-    after = node(completed=100, cache_hits=60, mean_inference_s=0.4 * 0.05, **young)
-    measured = between(deployment(node(**young)), deployment(after))
+    before = node(completed=50, cache_hits=20, busy_s=1.5, **young)
+    after = node(completed=150, cache_hits=80, busy_s=3.5, **young)
+    measured = between(deployment(before), deployment(after))
     assert (measured.completed, measured.cache_hits, measured.timed) == (100, 60, 40)
     assert measured.timed_busy_s / measured.timed == pytest.approx(0.05)
 

@@ -4,6 +4,7 @@ import math
 import random
 
 import pytest
+from msgspec.structs import replace
 
 from autoscaler.core.slo.cost_model import (
     MAX_EVALUATIONS,
@@ -140,6 +141,26 @@ class TestCheapest:
             model = cost_model(erlangs, weight=weight, slots=slots)
             lowest_cost = min(map(model.cost, range(1, 3 * (room + further) + 20)))
             assert model.cost(found) <= lowest_cost + 1e-9, seed
+
+    @pytest.mark.parametrize(
+        ("used", "further", "erlangs", "weight", "max_wait", "near"),
+        [
+            pytest.param(((2, 7),), 5, 4.73, 386.5, 0.5, 5, id="one node"),
+            pytest.param(((1, 9), (3, 9)), 9, 14.26, 48.1, 0.5, 4, id="two nodes"),
+            pytest.param(((1, 4), (2, 4), (3, 4)), 12, 10.36, 212.1, 0.5, 17, id="three nodes"),
+        ],
+    )
+    def test_most_of_a_new_node_is_used_where_a_part_of_it_is_worse_than_none(
+        self, used, further, erlangs, weight, max_wait, near
+    ):
+        parameters = replace(PARAMETERS, max_wait=max_wait)
+        slots = NodeSlots(used=used, free=(further,))
+        within = slots.max_without_new_node
+        model = cost_model(erlangs, weight=weight, slots=slots, parameters=parameters)
+        found = model.cheapest(near)
+        assert found == min(range(1, within + further + 1), key=model.cost)
+        assert found >= within + further - 1
+        assert model.cost(within + 1) > model.cost(within)
 
     def test_a_new_node_is_not_used_if_it_would_not_pay(self):
         """Queue waits are long on a node with one allocation."""
