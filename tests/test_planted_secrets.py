@@ -75,11 +75,14 @@ VARIABLES = {
 }
 
 
+HOSTILE = "\x1b[2J\x9b31m\u202e\u2028forged"
+
+
 class Echoing(BaseHTTPRequestHandler):
-    """Refuses every request, with its headers as the reason."""
+    """Refuses every request, with its headers and escape sequences as the reason."""
 
     def do_GET(self):
-        reason = f"{self.path} {dict(self.headers)}"
+        reason = f"{self.path} {dict(self.headers)} {HOSTILE}"
         body = json.dumps({"error": {"type": "security_exception", "reason": reason}}).encode()
         self.send_response(401)
         self.send_header("X-Elastic-Product", "Elasticsearch")
@@ -108,7 +111,8 @@ def echoing():
 
 
 @pytest.fixture(autouse=True)
-def own_environment(monkeypatch):
+def own_environment(monkeypatch, tmp_path):
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
     for name in list(os.environ):
         if name.upper().startswith("AUTOSCALER_"):
             monkeypatch.delenv(name)
@@ -158,6 +162,8 @@ def test_a_valid_configuration(tmp_path, capfd, parts):
     assert_hidden(shown)
     assert codes == {1}
     assert "401" in shown
+    assert r"\x1b[2J" in shown
+    assert shown.replace("\n", "").isprintable()
     config = load(path, {})
     assert_hidden(f"{config!r} {config.fingerprint} {list(exposures(config))}")
 
