@@ -175,11 +175,12 @@ lock:
 	$(COMPILE) --group audit -c requirements-dev.lock -o requirements-audit.lock
 	$(COMPILE) --group mutants -c requirements-dev.lock -o requirements-mutants.lock
 
-# Compares the locks with the advisories that PyPI publishes. A package without any answer fails it;
-# mirrors of PyPI seldom have advisories.
+# Compares the locks with the advisories that PyPI publishes. A package without any answer fails it,
+# unless UNKNOWN is empty: mirrors of PyPI seldom have advisories.
+UNKNOWN ?= --strict
 LOCKS := requirements.lock requirements-backtest.lock requirements-dev.lock requirements-build.lock
 audit: build/audit/installed
-	build/audit/bin/pip-audit --strict --disable-pip --require-hashes --progress-spinner off \
+	build/audit/bin/pip-audit $(UNKNOWN) --disable-pip --require-hashes --progress-spinner off \
 	  $(LOCKS:%=-r %)
 
 # Needs npm. After a change of package.json; this lock contains no address of a registry either.
