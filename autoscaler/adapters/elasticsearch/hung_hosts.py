@@ -40,19 +40,22 @@ async def unless_hung(
     sent = asyncio.ensure_future(request)
     try:
         await asyncio.wait([sent], timeout=timeout_s * PATIENCE_FRACTION)
-        if not sent.done():
-            checked = asyncio.ensure_future(check())
-            await asyncio.wait(
-                [sent, checked],
-                timeout=timeout_s * CHECK_FRACTION,
-                return_when=asyncio.FIRST_COMPLETED,
-            )
-            hangs = not sent.done() and (not checked.done() or checked.exception() is not None)
-            checked.cancel()
-            await asyncio.gather(checked, return_exceptions=True)
-            if hangs:
-                raise HostHangs
+        if not sent.done() and await _hangs(sent, check, timeout_s * CHECK_FRACTION):
+            raise HostHangs
         return await sent
     finally:
         sent.cancel()
         await asyncio.gather(sent, return_exceptions=True)
+
+
+async def _hangs(
+    sent: "asyncio.Future[Response]", check: Callable[[], Awaitable[object]], timeout_s: float
+) -> bool:
+    """Whether neither the request nor the check gets a response within this time."""
+    checked = asyncio.ensure_future(check())
+    try:
+        await asyncio.wait([sent, checked], timeout=timeout_s, return_when=asyncio.FIRST_COMPLETED)
+        return not sent.done() and (not checked.done() or checked.exception() is not None)
+    finally:  # also if the caller gives up meanwhile
+        checked.cancel()
+        await asyncio.gather(checked, return_exceptions=True)

@@ -175,3 +175,22 @@ def test_a_change_goes_to_a_host_whose_last_request_succeeded():
             assert [request.method for request in servers[1].requests] == ["GET"] + ["POST"] * 3
 
     run_in_virtual_time(main())
+
+
+def test_a_check_ends_with_the_request_that_it_is_for():
+    async def main():
+        ended = []
+
+        async def check():
+            try:
+                await asyncio.sleep(100.0)
+            finally:
+                ended.append(now())
+
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(2.5):  # while the check is under way
+                await unless_hung(after(100.0), check, TIMEOUT_S)
+        assert ended == [2.5]
+        assert asyncio.all_tasks() == {asyncio.current_task()}
+
+    run_in_virtual_time(main())
