@@ -31,7 +31,8 @@ from autoscaler.core.flow.planning import MAX_INTERVAL_POLLS, Ruleset
 from autoscaler.core.selection import OnExit
 from autoscaler.core.units import duration_text
 from autoscaler.core.values import Observation
-from autoscaler.ports import Clock, CycleTimes, ObservationFailed, Recorder
+from autoscaler.leadership_loop import LeadershipLoop
+from autoscaler.ports import AnotherLeads, Clock, CycleTimes, ObservationFailed, Recorder
 from autoscaler.preflight_loop import PreflightLoop
 
 RELEASE_TIMEOUT_S = 20.0
@@ -54,6 +55,7 @@ class ClusterController:
 
     Raises:
         ConnectionSettingsError: the connection settings are not usable.
+        NotInKubernetes: the lease should be in Kubernetes, and this process is not.
     """
 
     def __init__(
@@ -75,6 +77,20 @@ class ClusterController:
         decisions = DecisionRecorder(clock, __version__)
         self.pages = ClusterPages(self.health, decisions, resume=self.resume, cluster=cluster)
         self._transport = (connect or transport_to)(config, clock)
+        self._leadership: LeadershipLoop | None = None
+        if config.lease is not None:
+            self._leadership = LeadershipLoop(
+                config.lease,
+                self._transport,
+                clock,
+                self._log,
+                on_lead=self._begin_to_lead,
+            )
+            elector = self._leadership.elector
+            self._transport.leadership = self.metrics.leadership = elector
+            self.health.leadership = decisions.leadership = elector
+        self._electing: asyncio.Task[None] | None = None
+        self._completed = False  # whether the control loop has ended with no update under way
         self._api = ElasticsearchApi(self._transport)
         self._renewals = 0  # of the credentials, as far as they were reported
         self._ports = ElasticsearchCluster(self._api, clock)
@@ -105,6 +121,7 @@ class ClusterController:
             ruleset=ruleset_of(config),
             calendar=CronCalendar(),
             state_store=self._store,
+            leadership=self._transport.leadership,
         )
 
     async def __aenter__(self) -> Self:
@@ -121,6 +138,9 @@ class ClusterController:
         if self._loop.state.seen_at is None:
             self._loop.began_at = self._clock.now()
         await self._transport.__aenter__()
+        if self._leadership is not None:
+            await self._leadership.__aenter__()
+            self._electing = asyncio.ensure_future(self._leadership.run())
         return self
 
     async def __aexit__(
@@ -130,25 +150,47 @@ class ClusterController:
         traceback: TracebackType | None,
     ) -> None:
         await self._ports.close()
+        if self._leadership is not None and self._electing is not None:
+            self._electing.cancel()
+            await asyncio.gather(self._electing, return_exceptions=True)
+            if self._completed:  # otherwise an update may be under way
+                await self._leadership.release()
+            await self._leadership.__aexit__(error_type, error, traceback)
         await self._transport.__aexit__(error_type, error, traceback)
         if self._store is not None:
             await self._store.close()
 
     async def run(self) -> None:
         """Run preflight checks and cycles until `stop` is called."""
+        loop = asyncio.ensure_future(self._loop.run())
         preflight = asyncio.ensure_future(self._preflight.run())
+        ends = [loop] if self._electing is None else [loop, self._electing]
         try:
-            await self._loop.run()
+            await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
+            if not loop.done() and self._electing is not None:
+                self._electing.result()  # it ends with a defect only, and so does the process
+            self._completed = True
         finally:
-            preflight.cancel()
-            await asyncio.gather(preflight, return_exceptions=True)
+            for task in (loop, preflight):
+                task.cancel()
+            await asyncio.gather(loop, preflight, return_exceptions=True)
+        loop.result()
 
     def stop(self) -> None:
         """Begin no further cycle and no further update; the current update is completed."""
         self._loop.stop()
 
+    def _begin_to_lead(self) -> None:
+        self._loop.lead()
+
     def resume(self, deployment_id: str) -> bool:
-        """Start a stopped deployment in the next cycle. Returns whether it is stopped."""
+        """Start a stopped deployment in the next cycle. Returns whether it is stopped.
+
+        Raises:
+            AnotherLeads: this instance does not lead.
+        """
+        if reason := self._loop.why_not_leading(self._clock.now()):
+            raise AnotherLeads(f"{deployment_id}: not resumed, because {reason}; ask the leader")
         return self._loop.resume(deployment_id)
 
     def apply(self, config: Config) -> None:
@@ -190,6 +232,7 @@ class ClusterController:
             async with asyncio.timeout(RELEASE_TIMEOUT_S):
                 results = await self._loop.release_all()
         except TimeoutError:
+            self._completed = False  # the last change may still take effect
             self._log.error(
                 "daemon.release_timed_out",
                 message="not every deployment was released within "

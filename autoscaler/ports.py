@@ -66,6 +66,10 @@ class UpdateFailed(Exception):
         self.kind = kind
 
 
+class AnotherLeads(Exception):
+    """This instance does not lead, so that it accepts no request to change the cluster."""
+
+
 class LeaseConflict(Exception):
     """The lease is not the one that should have been replaced. It has not been written."""
 
@@ -201,6 +205,10 @@ class LeaseStore(Protocol):
 
 class Leadership(Protocol):
     """Which of several instances may change the cluster."""
+
+    @property
+    def name(self) -> str:
+        """The name of this instance."""
 
     @property
     def leading_since(self) -> float | None:

@@ -203,6 +203,7 @@ class FakeLeadership:
 
     def __init__(self, clock: FakeClock, leader: str = "") -> None:
         self._clock = clock
+        self.name = "this"
         self.leading_since: float | None = None
         self.leader = leader
 

@@ -11,6 +11,7 @@ server           [server] -> the address of the daemon's server, and its token
 policy_settings  scaling tables -> a policy
 mode_settings    control mode, scale to zero, release
 state            the directory of the state
+leadership       [leadership] -> where the lease is
 limits           burst maximum, schedules
 rules            a complete table and a policy -> a rule
 values           the resolved values
@@ -28,6 +29,7 @@ from autoscaler.config.loader import CONFIG_VARIABLE, load, read_server
 from autoscaler.config.messages import ConfigError
 from autoscaler.config.values import (
     Config,
+    LeaseSettings,
     Logging,
     Server,
     exposures,
@@ -38,6 +40,7 @@ __all__ = [
     "CONFIG_VARIABLE",
     "Config",
     "ConfigError",
+    "LeaseSettings",
     "Logging",
     "Server",
     "exposures",

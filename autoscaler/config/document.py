@@ -25,6 +25,7 @@ from autoscaler.config.durations import (
     HistoryAge,
     IdleFor,
     Latency,
+    LeaseTtl,
     LoadWindow,
     PollInterval,
     RequestTimeout,
@@ -38,6 +39,7 @@ from autoscaler.config.fields import (
     Fingerprint,
     Fraction,
     Hosts,
+    LeaseName,
     Line,
     Patterns,
     SloTarget,
@@ -119,6 +121,32 @@ class ServerTable(_Table):
         description="Names under which clients reach the server, beside localhost, this host's own "
         "name and every IP address.",
     )
+
+
+class LeadershipTable(_Table):
+    """Which of several instances changes the cluster."""
+
+    lease: Literal["none", "elasticsearch", "kubernetes", "file"] = Field(
+        default="none",
+        description="Where the lease of the instance that leads is stored. none: there is one "
+        "instance only.",
+    )
+    ttl: LeaseTtl | None = Field(
+        default=None,
+        description="Time after which an instance that does not respond is replaced. Default: "
+        "poll_interval and two request_timeout, but at least 15s.",
+    )
+    name: LeaseName = Field(
+        default="autoscaler",
+        description="Name of the lease: the same for all instances of one cluster.",
+    )
+    index: LeaseName = Field(
+        default="autoscaler-leases", description="Index of the lease; for elasticsearch."
+    )
+    namespace: LeaseName | None = Field(
+        default=None, description="Namespace of the lease; for kubernetes. Default: the pod's."
+    )
+    file: Line | None = Field(default=None, description="File of the lease; for file.")
 
 
 class LoggingTable(_Table):
@@ -341,6 +369,7 @@ class ConfigDocument(BaseSettings):
         "taken over once.",
         json_schema_extra={"deprecated": True},
     )
+    leadership: LeadershipTable = LeadershipTable()
     server: ServerTable = ServerTable()
     logging: LoggingTable = LoggingTable()
     defaults: ScalingTable = ScalingTable()

@@ -88,6 +88,7 @@ Duration = Annotated[
 
 PollInterval = Annotated[Duration, AfterValidator(between("1s", "10m"))]
 RequestTimeout = Annotated[Duration, AfterValidator(between("100ms", "5m"))]
+LeaseTtl = Annotated[Duration, AfterValidator(between("3s", "1h"))]
 LoadWindow = Annotated[Duration, AfterValidator(between("1s", "1h"))]
 StabilisationWindow = Annotated[Duration, AfterValidator(between("0s", "1d"))]
 ExternalChangeHold = Annotated[Duration, AfterValidator(between("0s", "1d"))]

@@ -1,5 +1,6 @@
 """The types of keys: what is accepted, and what a message says of anything else."""
 
+import re
 from typing import Annotated, Any
 
 from pydantic import AfterValidator, BeforeValidator, Field
@@ -23,6 +24,15 @@ def _no_empty_pattern(patterns: list[str] | str) -> list[str] | str:
 def _printable(text: str) -> str:
     if not text or not text.isprintable():
         raise ValueError("must be a text without control characters")
+    return text
+
+
+def _lease_name(text: str) -> str:
+    if not re.fullmatch(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?", text):
+        raise ValueError(
+            "must be at most 63 lower-case letters, digits and hyphens, and begin and end with a "
+            "letter or digit"
+        )
     return text
 
 
@@ -69,6 +79,11 @@ def _slo_target(fraction: float) -> float:
 
 Patterns = Annotated[list[str] | str, BeforeValidator(_split), AfterValidator(_no_empty_pattern)]
 Line = Annotated[str, AfterValidator(_printable)]
+LeaseName = Annotated[
+    str,
+    AfterValidator(_lease_name),
+    Field(json_schema_extra={"pattern": "^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$"}),
+]
 Host = Annotated[str, AfterValidator(normal_host)]
 Hosts = Annotated[list[Host] | Host, BeforeValidator(_split)]
 Fingerprint = Annotated[str, AfterValidator(normal_fingerprint)]

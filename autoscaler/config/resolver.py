@@ -11,6 +11,7 @@ from autoscaler.config.document import (
     ScalingTable,
     ServerTable,
 )
+from autoscaler.config.leadership import leadership_problems, lease_of
 from autoscaler.config.limits import out_of_bounds
 from autoscaler.config.messages import KeyPath, Problems
 from autoscaler.config.mode_settings import conflicts
@@ -21,7 +22,7 @@ from autoscaler.config.rules import build_rule
 from autoscaler.config.server import server_of, server_problems
 from autoscaler.config.state import default_state_dir
 from autoscaler.config.validation import Validated
-from autoscaler.config.values import Config, Logging, Server
+from autoscaler.config.values import Config, LeaseSettings, Logging, Server
 from autoscaler.connection import Connection
 from autoscaler.core.next_poll import Polling
 from autoscaler.core.policies import AnyPolicy, UtilisationPolicy
@@ -54,13 +55,15 @@ class Resolver:
         """The configuration, which is valid if there are no problems."""
         document = self._document
         self._check_tables()
+        connection = self._connection(document.elasticsearch)
         return Config(
-            connection=self._connection(document.elasticsearch),
+            connection=connection,
             polling=self._polling(),
             dry_run=document.dry_run,
             server=self._server(document.server),
             logging=Logging(style=document.logging.format, level=document.logging.level),
             rules=self._rules(),
+            lease=self._lease(connection.request_timeout_s),
             state_dir=self._state_dir(document),
             history_max_age_s=document.history_max_age,
             history_max_bytes=document.history_max_mb * 1_000_000,
@@ -101,6 +104,13 @@ class Resolver:
 
     def _path(self, path: str | None) -> Path | None:
         return None if path is None else self._directory / path
+
+    def _lease(self, request_timeout_s: float) -> LeaseSettings | None:
+        table, interval_s = self._document.leadership, self._document.poll_interval
+        given = table, self._directory, interval_s, request_timeout_s
+        for key, problem in leadership_problems(*given):
+            self._add_problem(("leadership", key), problem)
+        return lease_of(*given)
 
     def _state_dir(self, document: ConfigDocument) -> Path | None:
         if document.state == "none":

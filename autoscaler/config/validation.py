@@ -46,7 +46,10 @@ _COMPARED_IN_CONNECTION: Mapping[str, frozenset[str]] = {
 others, such as a file that cannot be read, come from the key alone."""
 
 
-_COMPARED_AT_TOP: Mapping[str, frozenset[str]] = {"min_poll_interval": frozenset({"poll_interval"})}
+_COMPARED_AT_TOP: Mapping[str, frozenset[str]] = {
+    "min_poll_interval": frozenset({"poll_interval"}),
+    "leadership": frozenset({"poll_interval", "elasticsearch"}),
+}
 """The same of keys outside any table."""
 
 

@@ -25,6 +25,17 @@ class Server(Struct, frozen=True, kw_only=True):
     allowed_hosts: tuple[str, ...] = ()  # glob patterns of names, such as *.example.com
 
 
+class LeaseSettings(Struct, frozen=True, kw_only=True):
+    """Where the lease is: in Elasticsearch, in Kubernetes or in a file."""
+
+    kind: str  # elasticsearch, kubernetes or file
+    ttl_s: float
+    name: str
+    index: str  # for elasticsearch
+    namespace: str | None = None  # for kubernetes; None: the pod's
+    file: Path | None = None  # set if and only if `kind` is file
+
+
 class Logging(Struct, frozen=True, kw_only=True):
     """`style` is auto, console, json or ecs; `level` is debug, info, warning or error."""
 
@@ -41,6 +52,7 @@ class Config(Struct, frozen=True, kw_only=True):
     server: Server
     logging: Logging
     rules: tuple[Rule, ...]
+    lease: LeaseSettings | None = None  # None: there is one instance only
     state_dir: Path | None = None  # None: nothing is saved, and no deployment is ever stopped
     history_max_age_s: float = 2_592_000.0
     history_max_bytes: int = 64_000_000
@@ -62,6 +74,7 @@ class Config(Struct, frozen=True, kw_only=True):
             self.connection.request_timeout_s,
             *(self.polling, self.dry_run, _without_token(self.server), self.logging),
             str(self.state_dir),
+            str(self.lease),
             [(rule.policy.name, _shown(rule)) for rule in self.rules],
         )
         return hashlib.sha256(msgspec.json.encode(shown)).hexdigest()[:16]
@@ -95,6 +108,7 @@ def what_needs_restart(old: Config, new: Config) -> tuple[str, ...]:
             structs.replace(old.connection, auth=None),
             structs.replace(new.connection, auth=None),
         ),
+        "[leadership]": (old.lease, new.lease),
         "[server]": (_without_token(old.server), _without_token(new.server)),
         "[logging]": (old.logging, new.logging),
         "state_dir": (old.state_dir, new.state_dir),

@@ -17,6 +17,7 @@ from autoscaler.wire.decision_views import (
     DeploymentsResponse,
     DeploymentView,
     Figure,
+    LeadershipView,
     LoadView,
     ManagedView,
     UnmanagedView,
@@ -51,12 +52,21 @@ def render(response: DeploymentsResponse | DeploymentResponse, console: Console)
         print_line(console, f"{response.deployment.message}.", "bold")
     else:
         _render_deployment(response, response.deployment, console)
+    if response.leadership is not None:
+        print_line(console, _leadership_text(response.leadership), "dim")
     observed = f"Observed {_ago(response.age_s)} by autoscaler {response.autoscaler}."
     print_line(console, observed, "dim")
     if response.next_poll is not None and response.next_poll.because and not response.failure:
         due_s = max(0.0, response.next_poll.within_s - response.age_s)
         in_time = f"in {duration_text(due_s)}" if due_s else "due"
         print_line(console, f"Next poll {in_time}: {response.next_poll.because}.", "dim")
+
+
+def _leadership_text(leadership: LeadershipView) -> str:
+    if leadership.leads:
+        return f"This instance, {leadership.instance}, leads."
+    leader = f"{leadership.leader} leads" if leadership.leader else "no leader is known"
+    return f"This instance, {leadership.instance}, does not lead and changes nothing; {leader}."
 
 
 def _print_common(deployments: tuple[DeploymentView, ...], console: Console) -> None:

@@ -180,6 +180,14 @@ class NextPollView(Struct, frozen=True, kw_only=True):
     because: str  # the cause in words; empty for the routine poll
 
 
+class LeadershipView(Struct, frozen=True, kw_only=True):
+    """Which of several instances leads."""
+
+    instance: str  # the name of the one that responds
+    leads: bool  # whether it leads
+    leader: str  # the one that leads; empty: unknown, or there is none
+
+
 class ResponseHeader(Struct, frozen=True, kw_only=True):
     """The fields that every response begins with."""
 
@@ -189,6 +197,7 @@ class ResponseHeader(Struct, frozen=True, kw_only=True):
     failure: str  # why later observations failed; empty if none did
     reload_failure: str = ""  # why a changed configuration is not in effect; empty if it is
     next_poll: NextPollView | None = None  # None: unknown
+    leadership: LeadershipView | None = None  # None: there is one instance only
 
 
 class DeploymentsResponse(ResponseHeader, frozen=True, kw_only=True):

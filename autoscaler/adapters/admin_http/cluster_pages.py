@@ -16,10 +16,15 @@ from autoscaler.adapters.admin_http.health import Health
 from autoscaler.adapters.admin_http.rendering import Rendered, Renderer, response_of
 from autoscaler.adapters.admin_http.responses import error_response, json_body
 from autoscaler.adapters.admin_http.resume import ResumeAccepted
+from autoscaler.ports import AnotherLeads
 from autoscaler.wire.decision_views import AdminError, ResponseHeader
 
 Resume = Callable[[str], bool]
-"""Requests the start of a stopped deployment; False: it is not stopped. Must return at once."""
+"""Requests the start of a stopped deployment; False: it is not stopped. Must return at once.
+
+Raises:
+    AnotherLeads: this instance may not start it.
+"""
 
 MAX_GLOB = 256
 """The size limit of a glob pattern, in characters. Ids of deployments are shorter."""
@@ -97,7 +102,11 @@ class ClusterPages:
 
     async def _resume_one(self, request: web.Request) -> web.Response:
         deployment_id = request.match_info["deployment_id"]
-        if not self._resume(deployment_id):
+        try:
+            stopped = self._resume(deployment_id)
+        except AnotherLeads as reason:
+            return error_response(409, str(reason), self._version)
+        if not stopped:
             error = f"{deployment_id}: not stopped; `autoscaler explain` lists stopped deployments"
             return error_response(404, error, self._version)
         message = f"{deployment_id}: will be resumed in the next cycle"

@@ -11,8 +11,13 @@ from msgspec.structs import replace
 from autoscaler.core.decision import Outcome, OutcomeKind, Plan, Unmanaged
 from autoscaler.core.state import FORGET_AFTER_S
 from autoscaler.core.values import Observation, Value
-from autoscaler.ports import Clock, CycleTimes, ObservationFailed
-from autoscaler.wire.decision_views import DeploymentResponse, DeploymentsResponse, DeploymentView
+from autoscaler.ports import Clock, CycleTimes, Leadership, ObservationFailed
+from autoscaler.wire.decision_views import (
+    DeploymentResponse,
+    DeploymentsResponse,
+    DeploymentView,
+    LeadershipView,
+)
 from autoscaler.wire.decisions import managed, next_poll, unmanaged, unreadable, vanished
 
 VANISHED_S = 86_400.0
@@ -76,6 +81,7 @@ class DecisionRecorder:
         self._clock = clock
         self._cycle: _Cycle | None = None
         self._failure = ""
+        self.leadership: Leadership | None = None  # None: this is the only instance
         self.reload_failure = ""  # why a changed configuration is not in effect
 
     def planned(
@@ -162,8 +168,15 @@ class DecisionRecorder:
             "age_s": max(0.0, self._clock.now() - cycle.plan.at),
             "failure": self._failure,
             "reload_failure": self.reload_failure,
+            "leadership": None if self.leadership is None else _leadership(self.leadership),
             "next_poll": None if cycle.plan.next_poll is None else next_poll(cycle.plan.next_poll),
         }
+
+
+def _leadership(leadership: Leadership) -> LeadershipView:
+    return LeadershipView(
+        instance=leadership.name, leads=leadership.leads(), leader=leadership.leader
+    )
 
 
 def _vanished(before: _Cycle | None, known: Collection[str], at: float) -> dict[str, _Vanished]:

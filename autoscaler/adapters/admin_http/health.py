@@ -3,7 +3,7 @@
 from autoscaler.core.decision import Outcome, Plan
 from autoscaler.core.units import duration_text
 from autoscaler.core.values import Observation
-from autoscaler.ports import Clock, CycleTimes, ObservationFailed
+from autoscaler.ports import Clock, CycleTimes, Leadership, ObservationFailed
 
 ALIVE_PERIODS, ALIVE_AT_LEAST_S = 10, 120.0
 """Poll intervals, and seconds at least, without a completed cycle until the daemon is not alive.
@@ -37,6 +37,7 @@ class Health:
         self._progress_at = clock.now()
         self._observed_at: float | None = None
         self._failure = ""
+        self.leadership: Leadership | None = None  # None: this is the only instance
 
     def planned(
         self, observation: Observation, plan: Plan, outcomes: tuple[Outcome, ...], took: CycleTimes
@@ -70,3 +71,14 @@ class Health:
         if recent and not failure:
             return None
         return f"the cluster was last observed {duration_text(age_s)} ago{failure}"
+
+    def role(self) -> str:
+        """Whether this instance leads, for a response of a probe. A follower is ready, too: it
+        observes the cluster, and takes over when it can."""
+        if self.leadership is None:
+            return "ok"
+        if self.leadership.leads():
+            return f"ok: this instance, {self.leadership.name}, leads"
+        leader = self.leadership.leader
+        follows = f"; {leader} leads" if leader else ""
+        return f"ok: this instance, {self.leadership.name}, does not lead{follows}"

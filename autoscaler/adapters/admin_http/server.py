@@ -145,10 +145,11 @@ class AdminServer:
 
     def _app(self) -> web.Application:
         app = web.Application(middlewares=[self._guarded])
+        health = self._pages.health
         app.router.add_get("/", self._index)
         app.router.add_get("/metrics", self._metrics)
-        app.router.add_get("/healthz", _probe(self._pages.health.why_not_alive))
-        app.router.add_get("/readyz", _probe(self._pages.health.why_not_ready))
+        app.router.add_get("/healthz", _probe(health.why_not_alive))
+        app.router.add_get("/readyz", _probe(health.why_not_ready, health.role))
         app.router.add_routes(self._pages.routes())
         return app
 
@@ -214,10 +215,16 @@ def _encoded(registry: CollectorRegistry, encode: Callable[[Collector], bytes]) 
         yield ended
 
 
-def _probe(why_not: Callable[[], str | None]) -> Callable[[web.Request], Awaitable[web.Response]]:
+def _ok() -> str:
+    return "ok"
+
+
+def _probe(
+    why_not: Callable[[], str | None], otherwise: Callable[[], str] = _ok
+) -> Callable[[web.Request], Awaitable[web.Response]]:
     async def response(_request: web.Request) -> web.Response:
         reason = why_not()
-        text = printable(reason or "ok")
+        text = printable(reason or otherwise())
         return web.Response(text=f"{text}\n", status=503 if reason else 200)
 
     return response

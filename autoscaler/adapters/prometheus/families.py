@@ -235,6 +235,11 @@ OBSERVATION_FAILURES = MetricFamily(
     "autoscaler_observation_failures", "Failed observations, by kind of failure (kind).", "counter"
 )
 UP = MetricFamily("autoscaler_elasticsearch_up", "Whether the last observation succeeded: 1 or 0.")
+LEADER = MetricFamily(
+    "autoscaler_leader",
+    "Whether this instance leads, and changes the cluster: 1 or 0. Always 1 where there is one "
+    "instance only.",
+)
 OBSERVATION_AGE = MetricFamily(
     "autoscaler_observation_age_seconds",
     "Time since the last successful observation, or since the start if there was none.",

@@ -13,7 +13,14 @@ from autoscaler.core.decision import CompletedRollout, Outcome, OutcomeKind, Pla
 from autoscaler.core.next_poll import PollCause
 from autoscaler.core.state import FORGET_AFTER_S
 from autoscaler.core.values import DataIssue, Observation, Reason
-from autoscaler.ports import Clock, ClusterChangeKind, CycleTimes, FailureKind, ObservationFailed
+from autoscaler.ports import (
+    Clock,
+    ClusterChangeKind,
+    CycleTimes,
+    FailureKind,
+    Leadership,
+    ObservationFailed,
+)
 from autoscaler.text import label
 
 CYCLE_BUCKETS_S = (0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
@@ -52,6 +59,7 @@ class PrometheusRecorder(Collector):
     def __init__(self, clock: Clock, cluster: str = "") -> None:
         self._clock = clock
         self._cluster = cluster
+        self.leadership: Leadership | None = None  # None: this is the only instance
         self._latest: tuple[Observation, Plan] | None = None
         self._node_labels = NodeLabels()
         self._observed_at = clock.now()
@@ -214,6 +222,8 @@ class PrometheusRecorder(Collector):
 
     def _of_the_loop(self) -> Iterator[Metric]:
         yield family(families.UP, [] if self._up is None else [({}, float(self._up))])
+        leads = self.leadership is None or self.leadership.leads()
+        yield family(families.LEADER, [({}, float(leads))])
         yield family(families.OBSERVATION_AGE, [({}, self._age_s())])
         yield family(families.CYCLES, [({"result": r}, float(n)) for r, n in self._cycles.items()])
         yield family(

@@ -32,7 +32,7 @@ START_ELSER = Start(
 class TimeLeft:
     """A Leadership with so many seconds left."""
 
-    leading_since, leader = 0.0, "this"
+    name, leading_since, leader = "this", 0.0, "this"
 
     def __init__(self, seconds):
         self.seconds = seconds
