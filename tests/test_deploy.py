@@ -100,6 +100,14 @@ class TestKubernetes:
             len(re.findall(r"^ *automountServiceAccountToken: false", text, re.MULTILINE)) == pods
         )
 
+    def test_the_role_of_replicas_permits_the_lease_and_nothing_else(self):
+        text = (DEPLOY / "kubernetes/replicas/role.yaml").read_text()
+        assert set(re.findall(r"resources: \[(.+)\]", text)) == {"leases"}
+        verbs = re.findall(r"verbs: \[(.+)\]", text)
+        assert sorted(", ".join(verbs).split(", ")) == ["create", "get", "update"]
+        named = "resourceNames: [autoscaler]\n    verbs: [get, update]"
+        assert named in text, "the default name of the lease"
+
     def test_probes_use_the_paths_and_the_port_of_the_server(self):
         text = "\n".join(path.read_text() for path in MANIFESTS)
         assert set(re.findall(r"path: (/\S+)", text)) == {"/healthz", "/readyz"}

@@ -128,17 +128,14 @@ class LeadershipTable(_Table):
 
     lease: Literal["none", "elasticsearch", "kubernetes", "file"] = Field(
         default="none",
-        description="Where the lease of the instance that leads is stored. none: there is one "
-        "instance only.",
+        description="Where the lease is stored; none: there is one instance only.",
     )
     ttl: LeaseTtl | None = Field(
         default=None,
-        description="Time after which an instance that does not respond is replaced. Default: "
-        "poll_interval and two request_timeout, but at least 15s.",
+        description="Time after which a leader that does not respond is replaced.",
     )
     name: LeaseName = Field(
-        default="autoscaler",
-        description="Name of the lease: the same for all instances of one cluster.",
+        default="autoscaler", description="Name of the lease; one for each cluster."
     )
     index: LeaseName = Field(
         default="autoscaler-leases", description="Index of the lease; for elasticsearch."
