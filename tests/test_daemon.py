@@ -177,22 +177,20 @@ async def test_a_restart_continues_with_the_saved_state(tmp_path):
     few = replace(SCENARIO.deployments[0], number_of_allocations=8, load=Steady(rate_per_s=20.0))
     variables = {"AUTOSCALER_STATE_DIR": str(tmp_path / "state")}
     async with running(tmp_path, replace(SCENARIO, deployments=[few]), **variables) as setup:
-        await setup.clock.advance(290.0)
+        await setup.clock.advance(590.0)
         assert setup.requested == 8, "without a state, what was found is kept"
         await setup.clock.advance(300.0)
         assert setup.requested < 8
         (opened,) = setup.messages("state.opened")
-        assert opened == (
-            f"the state is in {tmp_path}/state/autoscaler.sqlite, 0.0 MB: 0 deployments, "
-            "0 stopped ones"
-        )
+        assert opened.startswith(f"the state is in {tmp_path}/state/autoscaler.sqlite, ")
+        assert opened.endswith(" MB: 0 deployments, and 0 stopped")
         setup.daemon.stop()
         await setup.task
         setup.daemon = Daemon(lambda: load(setup.path, variables), clock=setup.clock)
         setup.task = asyncio.ensure_future(setup.daemon.run())
         await setup.daemon.started.wait()
         _, opened = setup.messages("state.opened")
-        assert "0.0 MB: 1 deployments, from 0 s ago" in opened
+        assert opened.endswith(" s ago: 1 deployment, and 0 stopped")
         await setup.clock.advance(15.0)
         _, text = await setup.get("/decisions/e5")
         assert "first_observation" not in text

@@ -116,7 +116,7 @@ async def written(begin):
 async def test_where_it_is_and_how_large(begin, path, written):
     store, _ = await begin()
     assert store.messages("state.opened") == [
-        f"the state is in {path}, 0.0 MB: 1 deployments, from 10 s ago, 1 stopped ones"
+        f"the state is in {path}, 0.0 MB, from 10 s ago: 1 deployment, and 1 stopped"
     ]
     assert store.port.status.path == path
     assert store.port.status.size_bytes >= path.stat().st_size > 0

@@ -163,7 +163,7 @@ async def test_without_the_state_the_present_numbers_are_kept_until_there_is_evi
         world.kill()
         world.loop.began_at = world.clock.now()
         before = len(world.updates)
-        await world.run_for(4 * MINUTE_S)
+        await world.run_for(9 * MINUTE_S)
         assert world.updates[before:] == []
         world.emulation.start_load("a", Steady(rate_per_s=200.0, seed=99))
         await world.run_for(30.0)

@@ -108,10 +108,11 @@ class SqliteStore:
         path, size_bytes, _ = self.status
         state, age_s = found.state, found.age_s
         age = "" if age_s is None else f", from {duration_text(max(age_s, 0.0))} ago"
+        known, stopped = len(state.deployments), len(state.stopped)
         self._log.info(
             "state.opened",
-            message=f"the state is in {path}, {size_bytes / 1e6:.1f} MB: "
-            f"{len(state.deployments)} deployments{age}, {len(state.stopped)} stopped ones",
+            message=f"the state is in {path}, {size_bytes / 1e6:.1f} MB{age}: {known} "
+            f"deployment{'s' if known != 1 else ''}, and {stopped} stopped",
         )
         return state
 

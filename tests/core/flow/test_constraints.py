@@ -63,7 +63,7 @@ class TestAColdStart:
     @pytest.mark.parametrize("recommended", [1, 3, 5, 8])
     def test_the_allocations_that_were_found_are_kept_until_enough_is_measured(self, recommended):
         watch = Watch(allocations=4, began_at=0.0, shrink_factor=1000.0)
-        while watch.at < 290.0:
+        while watch.at < 590.0:
             assert watch.decide(recommended).desired == 4
         assert watch.decision.steps[-1].reason is Reason.COLD_START
         assert watch.decide(recommended).desired == recommended
