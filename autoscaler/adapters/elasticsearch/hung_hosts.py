@@ -53,8 +53,9 @@ async def _hangs(
 ) -> bool:
     """Whether neither the request nor the check gets a response within this time."""
     checked = asyncio.ensure_future(check())
+    both: list[asyncio.Future[Any]] = [sent, checked]
     try:
-        await asyncio.wait([sent, checked], timeout=timeout_s, return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait(both, timeout=timeout_s, return_when=asyncio.FIRST_COMPLETED)
         return not sent.done() and (not checked.done() or checked.exception() is not None)
     finally:  # also if the caller gives up meanwhile
         checked.cancel()
