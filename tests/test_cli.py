@@ -357,7 +357,8 @@ class TestAnUnexpectedCluster:
     def check(self, tmp_path, port):
         path = written(tmp_path, VALID.replace(":9", f":{port}"))
         result = invoke("check", "--config", path)
-        state = f"state       {tmp_path / 'autoscaler' / 'autoscaler.sqlite'}, not written yet\n"
+        folder = tmp_path / "autoscaler" / f"127.0.0.1-{port}"
+        state = f"state       {folder}/autoscaler.sqlite, not written yet\n"
         assert (result.exit_code, result.stdout) == (1, state)
         (line,) = result.stderr.splitlines()
         return line

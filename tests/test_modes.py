@@ -206,17 +206,30 @@ class TestScaleToZero:
 
 class TestTheState:
     def test_is_in_the_directory_of_the_service_manager_or_of_the_user(self, resolve):
+        users = "/home/user/.local/state/autoscaler/es-9200"
         for environ, expected in (
             ({"STATE_DIRECTORY": "/var/lib/a:/var/lib/b", "HOME": "/home/user"}, "/var/lib/a"),
-            ({"XDG_STATE_HOME": "/state", "HOME": "/home/user"}, "/state/autoscaler"),
             (
-                {"XDG_STATE_HOME": "state", "HOME": "/home/user"},
-                "/home/user/.local/state/autoscaler",
+                {"XDG_STATE_HOME": "/state", "HOME": "/home/user"},
+                "/state/autoscaler/es-9200",
             ),
-            ({"HOME": "/home/user"}, "/home/user/.local/state/autoscaler"),
+            ({"XDG_STATE_HOME": "x", "HOME": "/home/user"}, users),
+            ({"HOME": "/home/user"}, users),
         ):
             assert resolve(rule(), environ).state_dir == Path(expected)
         assert resolve(rule()).state_dir is None
+
+    @pytest.mark.parametrize(
+        ("address", "name"),
+        [
+            ("https://[::1]:9200", "1-9200"),
+            ("https://es.example/..", "es.example"),
+            (f"https://{'a' * 63}.{'b' * 63}.{'c' * 63}", f"{'a' * 63}.{'b' * 63}."),
+        ],
+    )
+    def test_of_a_user_is_named_after_the_first_address(self, resolve, address, name):
+        environ = {"HOME": "/home/user", "AUTOSCALER_ELASTICSEARCH__HOSTS": address}
+        assert resolve(rule(), environ).state_dir.name == name
 
     def test_may_be_elsewhere(self, resolve, tmp_path):
         environ = {"STATE_DIRECTORY": "/var/lib/a"}

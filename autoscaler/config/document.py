@@ -348,8 +348,8 @@ class ConfigDocument(BaseSettings):
     )
     state_dir: Line | None = Field(
         default=None,
-        description="Directory of the saved state. Default: that of the service manager, or "
-        "$XDG_STATE_HOME/autoscaler, or ~/.local/state/autoscaler.",
+        description="Directory of the saved state. Default: that of the service manager, or one "
+        "for this cluster in $XDG_STATE_HOME/autoscaler or ~/.local/state/autoscaler.",
     )
     history_max_age: HistoryAge = Field(
         default=2_592_000.0, description="Age of decisions and updates in the saved state, at most."

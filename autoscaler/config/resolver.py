@@ -64,7 +64,7 @@ class Resolver:
             logging=Logging(style=document.logging.format, level=document.logging.level),
             rules=self._rules(),
             lease=self._lease(connection.request_timeout_s),
-            state_dir=self._state_dir(document),
+            state_dir=self._state_dir(document, connection),
             history_max_age_s=document.history_max_age,
             history_max_bytes=document.history_max_mb * 1_000_000,
             state_file=self._path(document.state_file),
@@ -112,14 +112,14 @@ class Resolver:
             self._add_problem(("leadership", key), problem)
         return lease_of(*given)
 
-    def _state_dir(self, document: ConfigDocument) -> Path | None:
+    def _state_dir(self, document: ConfigDocument, connection: Connection) -> Path | None:
         if document.state == "none":
             return None
         if document.state_dir is not None:
             return self._path(document.state_dir)
         if document.state_file is not None:
             return (self._directory / document.state_file).parent
-        return default_state_dir(self._environ)
+        return default_state_dir(self._environ, connection)
 
     def _check_tables(self) -> None:
         rules = [(("rules", index), rule) for index, rule in enumerate(self._document.rules)]
