@@ -26,11 +26,14 @@ from autoscaler.adapters.state import FormerFile, HistoryLimits, HistoryRecorder
 from autoscaler.config import Config
 from autoscaler.control_loop import ControlLoop
 from autoscaler.core.decision import Outcome, OutcomeKind, Plan
+from autoscaler.core.flow.cold_start import COLD_START_HOLD_S
 from autoscaler.core.flow.feedback import without_denials
 from autoscaler.core.flow.planning import MAX_INTERVAL_POLLS, Ruleset
 from autoscaler.core.selection import OnExit
+from autoscaler.core.state import State
 from autoscaler.core.units import duration_text
 from autoscaler.core.values import Observation
+from autoscaler.errors import UserError
 from autoscaler.leadership_loop import LeadershipLoop
 from autoscaler.ports import AnotherLeads, Clock, CycleTimes, ObservationFailed, Recorder
 from autoscaler.preflight_loop import PreflightLoop
@@ -104,6 +107,8 @@ class ClusterController:
             on_report=self._apply_report,
             on_change=self.metrics.cluster_changed,
         )
+        self._started_at = 0.0
+        self._taking: asyncio.Task[None] | None = None  # the state, at the begin of a term
         self._store = (store_of or state_store_of)(config, clock, self._log)
         self._loop = ControlLoop(
             clock=clock,
@@ -130,13 +135,11 @@ class ClusterController:
             StateInUse: another process has the state.
             FormerFileUnreadable: the file of an earlier release cannot be read.
         """
-        if self._store is not None:
-            policies = [rule.policy for rule in self._config.rules]
-            self._loop.state = await self._store.open(policies)
-        else:
+        self._loop.began_at = self._started_at = self._clock.now()
+        if self._store is None:
             self._log.info("state.off", message=_NOT_SAVED)
-        if self._loop.state.seen_at is None:
-            self._loop.began_at = self._clock.now()
+        elif self._leadership is None:
+            self._continue_with(await self._opened(self._store))
         await self._transport.__aenter__()
         if self._leadership is not None:
             await self._leadership.__aenter__()
@@ -157,6 +160,8 @@ class ClusterController:
                 await self._leadership.release()
             await self._leadership.__aexit__(error_type, error, traceback)
         await self._transport.__aexit__(error_type, error, traceback)
+        if self._taking is not None:
+            await asyncio.gather(self._taking, return_exceptions=True)
         if self._store is not None:
             await self._store.close()
 
@@ -181,7 +186,32 @@ class ClusterController:
         self._loop.stop()
 
     def _begin_to_lead(self) -> None:
+        if self._store is None:
+            self._loop.lead()
+        else:
+            self._taking = asyncio.ensure_future(self._take_state(self._store))
+
+    async def _take_state(self, store: SqliteStore) -> None:
+        """Continue with the state of the former leader, and begin a cycle."""
+        try:
+            self._continue_with(await self._opened(store))
+        except UserError as problem:  # this instance still leads, with what it has observed
+            self._log.error("state.unusable", message=str(problem))
         self._loop.lead()
+
+    async def _opened(self, store: SqliteStore) -> State:
+        await store.close()  # of an earlier term
+        return await store.open([rule.policy for rule in self._config.rules])
+
+    def _continue_with(self, stored: State) -> None:
+        """Continue with a stored state. If it is older than this process, which has observed the
+        cluster for long since then, only with its stopped deployments."""
+        own, at = self._loop.state, stored.seen_at
+        is_new = self._clock.now() - self._started_at < COLD_START_HOLD_S
+        if at is not None and (is_new or at >= self._started_at):
+            self._loop.state, self._loop.began_at = stored, None
+        else:
+            self._loop.state = replace(own, stopped=stored.stopped)
 
     def resume(self, deployment_id: str) -> bool:
         """Start a stopped deployment in the next cycle. Returns whether it is stopped.
