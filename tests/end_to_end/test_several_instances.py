@@ -7,6 +7,7 @@ import pytest
 import structlog
 from structlog.testing import capture_logs
 
+from autoscaler.adapters.state import SqliteStore
 from autoscaler.cluster_controller import ClusterController
 from autoscaler.config import load
 from autoscaler.simulation.emulator.faults import Fault
@@ -84,9 +85,11 @@ class Outcomes:
 class Instance:
     """One controller with its tasks."""
 
-    def __init__(self, path):
+    def __init__(self, path, **variables):
         self.outcomes = Outcomes()
-        self.controller = ClusterController(load(path, {}), LoopClock(), recorders=(self.outcomes,))
+        self.controller = ClusterController(
+            load(path, variables), LoopClock(), recorders=(self.outcomes,), store_of=_store_of
+        )
         self._task = None
 
     async def start(self):
@@ -118,10 +121,17 @@ class Instance:
         )
 
 
+def _store_of(config, clock, log):
+    if config.state_dir is None:
+        return None
+    return SqliteStore(config.state_dir, clock, log, in_thread=False)
+
+
 class World:
     def __init__(self, emulator, path, lease):
         self.emulator, self.path, self._lease = emulator, path, lease
         self.instances = []
+        self.variables = {}
 
     def configure(self, most):
         file = f'file = "{self.path.parent / "lease"}"' if self._lease == "file" else ""
@@ -129,7 +139,7 @@ class World:
         self.path.write_text(text)
 
     async def start(self):
-        instance = Instance(self.path)
+        instance = Instance(self.path, **self.variables)
         self.instances.append(instance)
         await instance.start()
         return instance
@@ -153,10 +163,13 @@ class World:
 
 
 @asynccontextmanager
-async def world(tmp_path, count, *, lease="elasticsearch", privileges=LEASE_PRIVILEGES):
+async def world(
+    tmp_path, count, *, lease="elasticsearch", privileges=LEASE_PRIVILEGES, **variables
+):
     async with running_emulator(scenario(*privileges), clock=LoopClock()) as emulator:
         found = World(emulator, tmp_path / "config.toml", lease)
         found.configure(most=8)
+        found.variables = variables
         for _ in range(count):
             await found.start()
         with capture_logs() as found.log:
@@ -200,6 +213,33 @@ def test_another_instance_leads_within_twenty_seconds_of_the_death_of_the_leader
                 await cluster.start()
             acquired = [each for each in cluster.log if each["event"] == "leadership.acquired"]
             assert len(acquired) == 4
+
+    run_in_virtual_time(play())
+
+
+@pytest.mark.parametrize("ends", [Instance.kill, Instance.stop])
+def test_the_next_leader_continues_with_the_state_that_the_former_one_saved(tmp_path, ends):
+    """On one host, with one directory: a follower leaves it alone until it leads."""
+    saved = {"AUTOSCALER_STATE": "sqlite", "AUTOSCALER_STATE_DIR": str(tmp_path / "state")}
+
+    async def play():
+        async with world(tmp_path, 1, lease="file", **saved) as cluster:
+            await cluster.until_led(MAX_TAKEOVER_S)
+            await asyncio.sleep(1200.0)
+            await cluster.start()
+            (leader,) = cluster.leaders
+            cluster.instances.remove(leader)
+            await ends(leader)
+            await cluster.until_led(MAX_TAKEOVER_S)
+            await asyncio.sleep(1.0)
+            *_, opened = [each for each in cluster.log if each["event"] == "state.opened"]
+            assert opened["message"].endswith(" ago: 1 deployment, and 0 stopped")
+            (leader,) = cluster.leaders
+            assert leader.controller._loop.began_at is None
+            sent = len([kind for kind in leader.outcomes.kinds if kind == "accepted"])
+            await asyncio.sleep(300.0)
+            assert leader.outcomes.kinds.count("accepted") == sent == 0
+            assert not [each for each in cluster.log if each["event"] == "deployment.changed"]
 
     run_in_virtual_time(play())
 
