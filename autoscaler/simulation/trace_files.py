@@ -45,6 +45,7 @@ _SHOWN_CHARACTERS = 60
 _NUMBER = re.compile(r"[+-]?([0-9]+(\.[0-9]*)?|\.[0-9]+)([eE][+-]?[0-9]{1,3})?", re.ASCII)
 _GROUPED = re.compile(r"[+-]?[0-9]{1,3}([,.' _\u00a0\u202f][0-9]{3})+([.,][0-9]*)?", re.ASCII)
 _DECIMAL_COMMA = re.compile(r"[+-]?[0-9]+,[0-9]+", re.ASCII)
+_SURROGATE = re.compile("[\ud800-\udfff]")
 _ABSENT = frozenset({"", "null", "na", "n/a", "nan", "-"})
 
 
@@ -74,8 +75,6 @@ def read_trace(path: Path | str, *, gaps: Gaps = Gaps.ZERO) -> Trace:
         with _opened(path) as lines:
             for line in lines:
                 reader.read(line)
-    except UnicodeDecodeError as error:
-        raise reader.not_text() from error
     except csv.Error as error:
         raise reader.error(f"cannot be read: {error}") from error
     except (OSError, EOFError, zlib.error) as error:
@@ -84,9 +83,10 @@ def read_trace(path: Path | str, *, gaps: Gaps = Gaps.ZERO) -> Trace:
 
 
 def _opened(path: Path) -> TextIO:
+    """The text of a file. Bytes that are not UTF-8 become surrogates, so that their line is known."""
     if path.suffix == ".gz":
-        return gzip.open(path, "rt", encoding=_ENCODING)
-    return path.open(encoding=_ENCODING)
+        return gzip.open(path, "rt", encoding=_ENCODING, errors="surrogateescape")
+    return path.open(encoding=_ENCODING, errors="surrogateescape")
 
 
 class _Reader:
@@ -112,13 +112,10 @@ class _Reader:
             return TraceError(f"{self._path}: cannot be read: {reason}")
         return self.error(f"the next line cannot be read: {reason}")
 
-    def not_text(self) -> TraceError:
-        """The error of a file that is not UTF-8 text somewhere beyond this line."""
-        after = f" after line {self._line}" if self._line else ""
-        return TraceError(f"{self._path}: the text{after} is not UTF-8; save the file as UTF-8")
-
     def read(self, line: str) -> None:
         self._line += 1
+        if not line.isascii() and _SURROGATE.search(line):
+            raise self.error("it is not UTF-8; save the file as UTF-8")
         text = line.strip(" \r\n")
         if text.startswith("#"):
             key, _, value = text[1:].partition(":")

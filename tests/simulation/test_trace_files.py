@@ -170,8 +170,9 @@ def test_files_that_cannot_be_read_at_all(tmp_path):
     with pytest.raises(TraceError, match=rf"{tmp_path.name}: cannot be read: Is a directory"):
         read_trace(tmp_path)
     latin = tmp_path / "latin.csv"
-    latin.write_bytes(b"# name: caf\xe9\n")
-    with pytest.raises(TraceError, match=r"latin\.csv: the text is not UTF-8; save"):
+    latin.write_bytes(GOOD.encode() + b"# name: caf\xe9\n")
+    last = GOOD.count("\n") + 1
+    with pytest.raises(TraceError, match=rf"latin\.csv, line {last}: it is not UTF-8; save"):
         read_trace(latin)
 
 
