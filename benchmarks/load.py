@@ -164,11 +164,17 @@ def measure(work: Work) -> Result:
     """Run the daemon against the cluster.
 
     Raises:
-        UserError: one of the two does not start.
+        UserError: one of the two does not start, or ends early.
     """
+    with tempfile.TemporaryDirectory() as state_dir:
+        return _measured(work, state_dir)
+
+
+def _measured(work: Work, state_dir: str) -> Result:
     environ = os.environ | {
         "AUTOSCALER_ELASTICSEARCH__HOSTS": f'["http://127.0.0.1:{CLUSTER_PORT}"]',
         "AUTOSCALER_SERVER__PORT": str(METRICS_PORT),
+        "AUTOSCALER_STATE_DIR": state_dir,
         "AUTOSCALER_POLL_INTERVAL": f"{work.interval_s}s",
         "AUTOSCALER_RULES": json.dumps(
             [
@@ -188,6 +194,9 @@ def measure(work: Work) -> Result:
         )
         try:
             time.sleep(work.duration_s)
+            if (status := daemon.poll()) is not None:
+                log.seek(0)
+                raise UserError(f"the daemon ended with {status}: {log.read()[-2000:].decode()}")
             received = msgspec.json.decode(_get(CLUSTER_PORT, "/received"), type=Received)
             stat = Path(f"/proc/{daemon.pid}/stat").read_text().rpartition(")")[2].split()
             peak_mb = _peak_mb(daemon.pid)

@@ -26,6 +26,8 @@ def reachable(*roots):
             waiting += [getattr(each, name) for name in each.__struct_fields__]
         else:
             waiting += gc.get_referents(each)
+        if isinstance(each, dict):  # of which only the values are referents if all keys are text
+            waiting += each
     return list(found.values())
 
 
