@@ -83,7 +83,7 @@ def read_trace(path: Path | str, *, gaps: Gaps = Gaps.ZERO) -> Trace:
 
 
 def _opened(path: Path) -> TextIO:
-    """The text of a file. Bytes that are not UTF-8 become surrogates, so that their line is known."""
+    """The text of a file. Bytes that are not UTF-8 become surrogates: their line is known then."""
     if path.suffix == ".gz":
         return gzip.open(path, "rt", encoding=_ENCODING, errors="surrogateescape")
     return path.open(encoding=_ENCODING, errors="surrogateescape")
