@@ -110,6 +110,16 @@ class TestViolationWeight:
             weight = weight_of(budget_after(fraction, hours), by_overspending)
             assert weight == pytest.approx(expected / ALLOWED)
 
+    def test_the_hour_that_is_assumed_at_the_start_counts_as_time_in_which_was_overspent(self):
+        by_overspending = WeightSettings(exponent=0.0, min_weight=0.0, max_weight=1e9)
+        budget = budget_after(ALLOWED, 0.5)
+        overspent_s = (consumption(budget, ALLOWED, by_overspending) - 1.0) * 1.5 * HOUR_S
+        weight = weight_of(budget, by_overspending)
+        growth = weight * ALLOWED / by_overspending.initial_weight
+        assert by_overspending.overspending_s * math.log(growth) == pytest.approx(
+            overspent_s, rel=0.02
+        )
+
     def test_it_returns_from_either_bound(self):
         """Once the violations of some days are different."""
         high, low = budget_after(1.0, 10.0), budget_after(0.0, 7 * 24.0)
