@@ -105,7 +105,7 @@ class Laboratory:
             ),
         )
         self.trace.executed = self._executed
-        self._server = Server(build_application(self.emulation))
+        self._server = Server(build_application(self.emulation), self._silent)
         self._networks: dict[str, Network] = {}
         self._active: dict[Disturbance, random.Random] = {}
         self.controller: ClusterController | None = None
@@ -203,7 +203,7 @@ class Laboratory:
             name = deployed.id
             if name not in self.cluster.deployments and name not in self._stopped_by_daemon:
                 self.start_deployment(name, allocations=1, threads=1)
-            self.set_load(name, self._loads[name])
+            self.set_load(name, self._loads.get(name))
 
     async def _catch_up(self) -> None:
         with self.trace.elsewhere():
@@ -340,6 +340,18 @@ class Laboratory:
         assert isinstance(load, Steady)
         threads = deployment.parameters.threads_per_allocation
         return load.rate_per_s * deployment.model.service_time_s / threads
+
+    def _silent(self) -> frozenset[str]:
+        """The deployments that serve on nodes whose statistics are missing."""
+        nodes = self.emulation.faults.swallowed.keys()
+        return frozenset(
+            name
+            for name, deployment in self.cluster.deployments.items()
+            if any(
+                id_ in nodes and route.state == "started"
+                for id_, route in deployment.routes.items()
+            )
+        )
 
     def _see_nodes(self) -> None:
         for node_id, node in self.cluster.nodes.items():

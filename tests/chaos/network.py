@@ -55,9 +55,10 @@ class Answer(Struct):
 class Server:
     """The emulated cluster, which is called instead of listening on a socket."""
 
-    def __init__(self, application: web.Application) -> None:
+    def __init__(self, application: web.Application, silent: Callable[[], frozenset[str]]) -> None:
         application.freeze()
         self._application = application
+        self.silent = silent  # deployments of which the next statistics lack a node
 
     async def respond(
         self, method: str, url: URL, headers: Mapping[str, str], body: bytes
@@ -166,7 +167,8 @@ class Network:
             case "garble":
                 answer.body = _garbled(answer.body, rng)
             case "damage" if answer.status == 200:
-                answer.body, sent.tainted = damaged(answer.body, rng)
+                answer.body, tainted = damaged(answer.body, rng)
+                sent.tainted |= tainted
         await asyncio.sleep(LATENCY_S)
         return answer
 
@@ -191,6 +193,8 @@ class Network:
         self, sent: Request, request: tuple[str, URL, Mapping[str, str], bytes]
     ) -> Answer:
         with self._trace.execution(sent):
+            if sent.traffic is Traffic.STATISTICS:
+                sent.tainted |= self._server.silent()
             answer = await self._server.respond(*request)
             sent.executed_with = answer.status
         return answer

@@ -92,7 +92,12 @@ def settings_of(seed: int) -> Settings:
                 if adaptive and number == 0
                 else None
             ),
-            load=load_of(model.service_time_s, rng),
+            # Where idle deployments are scaled to zero, some are idle from the start.
+            load=(
+                None
+                if "stop" in mode and rng.random() < 0.3
+                else load_of(model.service_time_s, rng)
+            ),
         )
         for number, model in enumerate(models)
     ]

@@ -1,0 +1,174 @@
+"""Each invariant catches a build that is broken on purpose, within a hundred seeds."""
+
+import asyncio
+import time
+
+import pytest
+from msgspec.structs import replace
+
+from autoscaler import control_loop
+from autoscaler.adapters.elasticsearch.changes import ChangeExecutor
+from autoscaler.adapters.elasticsearch.cluster import ElasticsearchCluster
+from autoscaler.control_loop import ControlLoop
+from autoscaler.core.decision import SetAllocations
+from autoscaler.core.flow import assessment, constraints, feedback, measurement, planning
+from autoscaler.core.values import DataIssue, Reason, Step
+from autoscaler.ports import UpdateFailed
+from tests.chaos.laboratory import run
+from tests.chaos.shrinking import kind_of
+
+pytestmark = [pytest.mark.deep, pytest.mark.untraced]
+
+SEEDS = 100
+CYCLES = 300
+BLIND = frozenset({DataIssue.INCOMPLETE, DataIssue.NOT_REPORTED, DataIssue.COUNTER_DECREASED})
+
+
+def without(monkeypatch, constraint):
+    kept = tuple(each for each in constraints._BEFORE_GRANT if each is not constraint)
+    monkeypatch.setattr(constraints, "_BEFORE_GRANT", kept)
+
+
+def no_defect(monkeypatch):
+    """A node without counts is a division by zero."""
+    planned = planning.plan
+
+    def plan(state, observation, *others):
+        for stats in observation.deployments.values():
+            1 // len(stats.nodes)
+        return planned(state, observation, *others)
+
+    monkeypatch.setattr("autoscaler.core.flow.cycle.plan", plan)
+
+
+def bounds(monkeypatch):
+    """The bounds of the rules are not applied, and not checked before sending."""
+    without(monkeypatch, constraints.apply_bounds)
+    monkeypatch.setattr(assessment, "within_limits", lambda change, *_: change)
+
+
+def room(monkeypatch):
+    """Each deployment is granted all that is free."""
+    monkeypatch.setattr(planning, "arbitrate", lambda *_: {})
+
+
+def no_blind_decrease(monkeypatch):
+    """What is not reported is not needed."""
+    concluded = planning.conclude
+
+    def conclude(*given):
+        decision = concluded(*given)
+        if decision.current < 2 or not BLIND.intersection(decision.sample.issues):
+            return decision
+        fewer = decision.current - 1
+        step = Step(Reason.RECOMMENDATION, decision.desired, fewer)
+        return replace(decision, steps=(*decision.steps, step), change=SetAllocations(fewer))
+
+    monkeypatch.setattr(planning, "conclude", conclude)
+
+
+def one_call(monkeypatch):
+    """The statistics are read twice at once."""
+    observed = ElasticsearchCluster.observe
+
+    async def observe(self):
+        return (await asyncio.gather(observed(self), observed(self)))[0]
+
+    monkeypatch.setattr(ElasticsearchCluster, "observe", observe)
+
+
+def back_off(monkeypatch):
+    """Refused changes are sent again at once."""
+    lengthened = feedback.lengthened
+    monkeypatch.setattr(
+        feedback,
+        "lengthened",
+        lambda before, kind, at: replace(lengthened(None, kind, at), until=at),
+    )
+
+
+def no_update_storm(monkeypatch):
+    """An update is sent again and again."""
+    carry_out = ControlLoop._carry_out
+
+    async def repeated(self, deployment_id, change):
+        for _ in range(12):
+            await carry_out(self, deployment_id, change)
+        return await carry_out(self, deployment_id, change)
+
+    monkeypatch.setattr(ControlLoop, "_carry_out", repeated)
+
+
+def processor_time(monkeypatch):
+    """A plan takes a second."""
+    begun = control_loop.begin_cycle
+
+    def begin_cycle(*given):
+        until = time.process_time() + 1.0
+        while time.process_time() < until:
+            pass
+        return begun(*given)
+
+    monkeypatch.setattr(control_loop, "begin_cycle", begin_cycle)
+
+
+def satisfied_or_reported(monkeypatch):
+    """A refusal is taken for success."""
+    carry_out = ChangeExecutor.carry_out
+
+    async def careless(self, deployment_id, change):
+        try:
+            await carry_out(self, deployment_id, change)
+        except UpdateFailed:
+            return
+
+    monkeypatch.setattr(ChangeExecutor, "carry_out", careless)
+
+
+def stopped_remembered(monkeypatch):
+    """Stopped deployments are forgotten."""
+    ended = control_loop.end_cycle
+
+    def end_cycle(*given):
+        outcomes, state = ended(*given)
+        return outcomes, replace(state, stopped={})
+
+    monkeypatch.setattr(control_loop, "end_cycle", end_cycle)
+
+
+def memory_bounded(monkeypatch):
+    """No sample is forgotten, and each is kept several times."""
+    monkeypatch.setattr(
+        measurement, "_within", lambda window_s, samples, latest: (*samples, *[latest] * 8)
+    )
+
+
+def recovered(monkeypatch):
+    """After a failure, the statistics are not read again."""
+    monkeypatch.setattr(ControlLoop, "_interval_after", lambda *_: 1e6)
+
+
+BUILDS = (
+    no_defect,
+    bounds,
+    room,
+    no_blind_decrease,
+    one_call,
+    back_off,
+    no_update_storm,
+    processor_time,
+    satisfied_or_reported,
+    stopped_remembered,
+    memory_bounded,
+    recovered,
+)
+
+
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("broken", BUILDS, ids=lambda broken: broken.__name__)
+def test_a_broken_build_is_caught(broken, monkeypatch):
+    broken(monkeypatch)
+    for seed in range(SEEDS):
+        if broken.__name__ in map(kind_of, run(seed, cycles=CYCLES).violations):
+            return
+    raise AssertionError(f"no violation of {broken.__name__} in {SEEDS} seeds")
