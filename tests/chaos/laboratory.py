@@ -80,6 +80,8 @@ class Laboratory:
         self._seed = seed
         self._schedule = schedule
         self._directory = directory
+        for changed in (False, True):  # read now, as no file can be written on a full disk
+            config_of(settings, directory, changed=changed)
         self.clock: Clock = LoopClock()
         self.emulation: Emulation = build_emulation(settings.scenario, self.clock)
         assert self.emulation.security is not None
