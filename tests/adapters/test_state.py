@@ -279,6 +279,21 @@ class TestADamagedFile:
         damaged = list(path.parent.glob("*.damaged-*Z"))
         assert 0 < len(damaged) <= KEPT_DAMAGED_FILES
 
+    @pytest.mark.parametrize(
+        "statement",
+        [
+            "DROP TABLE history",
+            "DROP INDEX history_by_time",
+            "ALTER TABLE documents ADD author TEXT",
+        ],
+    )
+    async def test_tables_that_are_not_those_of_its_version(self, begin, path, written, statement):
+        changed(statement)(path)
+        store, state = await begin()
+        assert state.stopped == STOPPED
+        (problem,) = store.problems
+        assert "a table or an index is missing or has other columns" in problem
+
     async def test_without_any_record_the_message_says_so(self, begin, path, written):
         path.write_bytes(b"not a database" * 100)
         path.with_suffix(".stopped").unlink()

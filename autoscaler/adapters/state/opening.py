@@ -35,6 +35,9 @@ KEPT_DAMAGED_FILES = 3
 """Damaged files that are kept at most, the latest ones. 3, enough to see that a disk damages
 files repeatedly."""
 
+_DEFINITIONS = frozenset(filter(None, map(str.strip, SCHEMA.split(";"))))
+"""Of the tables and indexes, as SQLite keeps them."""
+
 _SIDE_FILES = ("-wal", "-shm", "-journal")
 """Suffixes of the files that SQLite keeps beside a database."""
 
@@ -101,7 +104,9 @@ def salvaged(path: Path, name: str) -> bytes | None:
     """A document of a damaged file; None if it cannot be read any more."""
     try:
         with contextlib.closing(_connected(f"{path.as_uri()}?mode=rw")) as connection:
-            rows = connection.execute("SELECT * FROM documents WHERE name = ?", (name,))
+            rows = connection.execute(
+                "SELECT name, content, checksum FROM documents WHERE name = ?", (name,)
+            )
             return checked_documents(rows).get(name)
     except (sqlite3.Error, UnicodeDecodeError):
         return None
@@ -205,6 +210,9 @@ def _check(path: Path, connection: sqlite3.Connection) -> None:
     (result,) = connection.execute("PRAGMA quick_check(1)").fetchone()
     if result != "ok":
         raise DatabaseDamaged(str(result).replace("\n", " "))
+    found = {sql for (sql,) in connection.execute("SELECT sql FROM sqlite_master")}
+    if _DEFINITIONS - found:
+        raise DatabaseDamaged("a table or an index is missing or has other columns")
 
 
 def _pragma(connection: sqlite3.Connection, name: str) -> int:
