@@ -8,6 +8,7 @@ import sqlite3
 import stat
 import subprocess
 import sys
+import threading
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -571,6 +572,30 @@ class TestTheHistory:
         for _ in range(3):
             store.port.record([event(NOW)] * (MAX_WAITING_EVENTS // 2))
         assert len(store.port._events) == MAX_WAITING_EVENTS
+
+
+class ClockOfOneThread(FakeClock):
+    """A clock that only the thread of the loop may read, as one of a virtual loop."""
+
+    def __init__(self, now):
+        super().__init__(now)
+        self._thread = threading.get_ident()
+
+    def now(self):
+        assert threading.get_ident() == self._thread, "read in another thread"
+        return super().now()
+
+
+async def test_only_the_thread_of_the_loop_reads_the_clock(directory):
+    logger = structlog.wrap_logger(structlog.ReturnLogger())
+    store = SqliteStore(directory, ClockOfOneThread(NOW), logger)
+    await store.open(())
+    store.record([event(NOW)])
+    store.checkpoint(state_of("a"))
+    await store.close()
+    assert set((await store.open(())).deployments) == {"a"}
+    assert [each.at for each in await store.history()] == [NOW]
+    await store.close()
 
 
 class TestWhatIsRecorded:

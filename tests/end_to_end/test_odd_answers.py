@@ -87,8 +87,11 @@ def as_floats(value: Any) -> Any:
 
 def test_counts_with_a_fraction_of_zero_are_counts(tmp_path):
     answers = [statistics(route(step)) for step in range(70)]
-    found = played(tmp_path, [as_floats(answer) for answer in answers])
-    expected = played(tmp_path, answers)
+    folders = tmp_path / "floats", tmp_path / "integers"
+    for folder in folders:
+        folder.mkdir()
+    found = played(folders[0], [as_floats(answer) for answer in answers])
+    expected = played(folders[1], answers)
     assert expected.changes
     assert [each.body for each in found.changes] == [each.body for each in expected.changes]
     last = found.last("rerank").decision

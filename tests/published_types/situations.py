@@ -120,7 +120,7 @@ def _scenario(version, **changes):
 async def responses_of(version):
     """(method, path, response) of many requests to a cluster of a version."""
     responses = []
-    for situation in (_life, _zero, _failures, _errors, _security):
+    for situation in (_life, _zero, _failures, _documents, _errors, _security):
         responses.extend(await situation(version))
     return responses
 
@@ -218,6 +218,26 @@ async def _failures(version):
         await call.post(f"{MODELS}/e5/deployment/_start")
         await call.post("/_emulator/conditions", {"master": False})
         await call("GET", "/_cluster/health?master_timeout=1s")
+        return call.responses
+
+
+async def _documents(version):
+    """Documents of an index, from its creation to its end."""
+    async with recorder_of(_scenario(version)) as call:
+        await call("PUT", "/leases/_doc/a", {"holder": "one"})
+        await call("GET", "/leases/_doc/a")
+        await call("GET", "/leases/_doc/b")
+        await call.post("/leases/_doc/a?if_seq_no=0&if_primary_term=1", {"holder": "two"})
+        await call.post("/leases/_doc/a?if_seq_no=0&if_primary_term=1", {"holder": "three"})
+        await call("PUT", "/leases/_create/b", {"holder": "one"})
+        await call.post("/leases/_create/c", {"holder": "one"})
+        await call.post("/leases/_create/c", {"holder": "two"})
+        await call("DELETE", "/leases/_doc/c?if_seq_no=0&if_primary_term=1")
+        await call("DELETE", "/leases/_doc/c")
+        await call("DELETE", "/leases/_doc/c")
+        await call("DELETE", "/leases")
+        await call("DELETE", "/leases")
+        await call("GET", "/leases/_doc/a")
         return call.responses
 
 

@@ -166,7 +166,7 @@ class SqliteStore:
         state, events = self._taken()
         with contextlib.suppress(TimeoutError, Unusable, sqlite3.Error, OSError):
             if state is not None or events:
-                await self._run_in_time(self._write_all, state, events)
+                await self._run_in_time(self._write_all, state, events, self._clock.now())
             await self._run_in_time(self._session.give_up)
         self._executor.shutdown(wait=False)
         self._executor = None
@@ -178,7 +178,7 @@ class SqliteStore:
         if state is None and not events:
             return
         self._busy = True
-        written = self._executor.submit(self._write_all, state, events)
+        written = self._executor.submit(self._write_all, state, events, self._clock.now())
         if written.done():
             self._checkpoint_written(written)
         else:
@@ -205,12 +205,16 @@ class SqliteStore:
         self._events.clear()
         return state, events
 
-    def _write_all(self, state: State | None, events: tuple[Event, ...]) -> float:
+    def _write_all(self, state: State | None, events: tuple[Event, ...], now: float) -> float:
+        """
+        Args:
+            now: by the clock, which belongs to the thread of the loop.
+        """
         began_at = time.monotonic()
         if state is not None:
             self._session.write(state, complete=True)
         if events:
-            self._session.append(events, self._clock.now())
+            self._session.append(events, now)
         return time.monotonic() - began_at
 
     def _write_some(self, state: State) -> None:

@@ -70,11 +70,10 @@ async def delete_document(emulation: Emulation, call: Call) -> object:
     index = emulation.indices.get(name)
     if index is None:
         raise _no_such_index(name)
-    deleted = index.delete(document_id, condition=condition)
-    if deleted is None:
-        document: dict[str, Any] = {"_index": name, "_id": document_id, "result": "not_found"}
-        return StatusDocument(status=404, document=document)
-    return {**_heading(name, document_id, deleted), "result": "deleted", "_shards": _SHARDS}
+    deleted, existed = index.delete(document_id, condition=condition)
+    result = "deleted" if existed else "not_found"
+    document = {**_heading(name, document_id, deleted), "result": result, "_shards": _SHARDS}
+    return StatusDocument(status=200 if existed else 404, document=document)
 
 
 async def delete_index(emulation: Emulation, call: Call) -> object:

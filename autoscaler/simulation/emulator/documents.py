@@ -60,16 +60,17 @@ class DocumentIndex:
         self.documents[document_id] = written
         return written
 
-    def delete(self, document_id: str, *, condition: Condition | None = None) -> Document | None:
-        """The deletion; None: there is no such document.
+    def delete(
+        self, document_id: str, *, condition: Condition | None = None
+    ) -> tuple[Document, bool]:
+        """The deletion, and whether there was such a document. It is an operation in any case.
 
         Raises:
             SimulatedApiError: 409: its last change is another one.
         """
         self._check(document_id, condition)
-        if self.documents.pop(document_id, None) is None:
-            return None
-        return self._next(document_id, {})
+        existed = self.documents.pop(document_id, None) is not None
+        return self._next(document_id, {}), existed
 
     def _next(self, document_id: str, source: Mapping[str, Any]) -> Document:
         version = self._versions[document_id] = self._versions.get(document_id, 0) + 1
