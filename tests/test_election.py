@@ -24,9 +24,9 @@ def test_no_two_instances_ever_lead_and_one_does_after_everything_has_recovered(
 
 
 @pytest.mark.deep
-@pytest.mark.timeout(3600)
-def test_no_two_instances_lead_in_ten_thousand_elections():
-    for seed in range(10_000, 20_000):
+@pytest.mark.timeout(600)
+def test_no_two_instances_lead_in_two_thousand_elections():
+    for seed in range(10_000, 12_000):
         run_election(seed)
 
 
