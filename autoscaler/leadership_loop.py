@@ -46,6 +46,7 @@ class LeadershipLoop:
         self._stack = AsyncExitStack()
         self._store = lease_store(settings, transport)
         self._led, self._leader, self._failing = False, "", False  # as last logged
+        self._releasing = False
         self.elector = Elector(
             self._store,
             clock,
@@ -73,6 +74,7 @@ class LeadershipLoop:
 
     async def release(self) -> None:
         """Let another instance lead at once. For use when no change is under way any more."""
+        self._releasing = True
         await self.elector.release()
 
     def _log_change(self) -> None:
@@ -80,6 +82,11 @@ class LeadershipLoop:
         leads, leader = self.elector.leads(), self.elector.leader
         if leads and not self._led:
             self._log.info("leadership.acquired", message=f"this instance, {leader}, leads")
+        elif self._led and self._releasing:
+            self._log.info(
+                "leadership.released",
+                message="this instance does not lead any more, because it ends",
+            )
         elif self._led and not leads:
             self._log.warning(
                 "leadership.lost",

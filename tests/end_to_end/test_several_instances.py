@@ -253,6 +253,9 @@ def test_another_instance_leads_at_once_when_the_leader_is_stopped(tmp_path):
             cluster.instances.remove(leader)
             await leader.stop()
             assert await cluster.until_led(TTL_S / 5.0 + 1.0) < TTL_S / 4.0
+            events = [each["event"] for each in cluster.log]
+            assert events.count("leadership.released") == 1
+            assert "leadership.lost" not in events
 
     run_in_virtual_time(play())
 
