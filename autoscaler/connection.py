@@ -211,7 +211,7 @@ def exposures(connection: Connection) -> Iterator[str]:
     """A sentence for each way in which others may read the credentials, or pose as the cluster."""
     if not connection.verify_certificates:
         yield (
-            "certificates are not verified (verify_certificates = false), so whoever is between "
+            "certificates are not verified (verify_certificates = false), so a server between "
             "this machine and the cluster can pose as it, and receives the credentials; set "
             "ca_certs or ca_fingerprint instead"
         )

@@ -33,7 +33,7 @@ class SecretMask:
         return "SecretMask(...)"
 
     def add(self, *secrets: str) -> None:
-        """Mask these from now on, if they can be told from other text."""
+        """Mask these from now on, if they can be distinguished from other text."""
         for secret in filter(_is_distinctive, secrets):
             self._secrets[secret] = self._secrets.pop(secret, ()) or tuple(_forms(secret))
         while len(self._secrets) > MAX_SECRETS:

@@ -48,7 +48,7 @@ GOAL = 0.05
 
 
 class SoakClock:
-    """Time that passes only when it is told to."""
+    """Time that passes only by `pass_by`."""
 
     def __init__(self) -> None:
         self._now = START_S

@@ -55,7 +55,7 @@ class LeaseFile:
 
     @contextmanager
     def _locked(self) -> Iterator[int]:
-        """The descriptor of the file, which nobody else can read or write meanwhile.
+        """The descriptor of the file, which no other process can read or write meanwhile.
 
         Raises:
             LeaseUnavailable: the file cannot be used, or is locked.

@@ -1,6 +1,6 @@
 """The stream of log lines, written by a thread of its own, so that no reader can stop the program.
 
-A pipe whose reader has stopped reading accepts 64 KiB, and then blocks whoever writes, for ever.
+A pipe whose reader has stopped reading accepts 64 KiB, and then blocks its writer for ever.
 """
 
 import os
