@@ -1,5 +1,6 @@
-"""What all tests share: traces if they are there, Ctrl-C, and no silent skips in CI."""
+"""What all tests share: traces if they are there, logging, Ctrl-C, no silent skips in CI."""
 
+import logging
 import os
 import signal
 import sys
@@ -8,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import structlog
 from hypothesis import settings
 
 # The duration of an example depends on the load of the machine; --timeout is the only limit.
@@ -24,6 +26,18 @@ def shared(path: str) -> Path:
     if not found.exists():
         pytest.skip(f"{NEEDS_SHARED}: {path}")
     return found
+
+
+@pytest.fixture
+def logging_restored() -> Iterator[None]:
+    """Logging is configured afterwards as it was before."""
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+    yield
+    structlog.reset_defaults()
+    root.handlers[:] = handlers
+    root.setLevel(level)
+    logging.getLogger("asyncio").setLevel(logging.NOTSET)
 
 
 def pytest_sessionstart() -> None:

@@ -1,6 +1,5 @@
 """The command line: output and exit codes."""
 
-import logging
 import os
 import re
 import signal
@@ -13,7 +12,6 @@ from http.server import BaseHTTPRequestHandler, HTTPServer, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
-import structlog
 from click.testing import CliRunner
 
 from autoscaler import __version__
@@ -37,19 +35,13 @@ max_allocations = 8
 
 
 @pytest.fixture(autouse=True)
-def own_environment(monkeypatch, tmp_path):
-    """No variables from outside, and logging restored afterwards."""
+def own_environment(monkeypatch, tmp_path, logging_restored):
+    """No variables from outside."""
     for name in list(os.environ):
         if name.upper().startswith("AUTOSCALER_"):
             monkeypatch.delenv(name)
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
     monkeypatch.chdir(tmp_path)
-    handlers, level = logging.root.handlers[:], logging.root.level
-    yield
-    structlog.reset_defaults()
-    logging.root.handlers[:] = handlers
-    logging.root.setLevel(level)
-    logging.getLogger("asyncio").setLevel(logging.NOTSET)
 
 
 def invoke(*arguments):

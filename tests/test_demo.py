@@ -1,11 +1,9 @@
 """The demo: its scenarios, its display, and a fair comparison."""
 
 import io
-import logging
 import re
 
 import pytest
-import structlog
 from rich.console import Console
 
 from autoscaler.core.decision import Plan
@@ -33,13 +31,7 @@ BEGIN = 1_760_000_000.0
 DURATION_S = 300.0  # of a short built-in scenario, in seconds of the cluster
 
 
-@pytest.fixture(autouse=True)
-def logs_as_before():
-    handlers, level = logging.root.handlers[:], logging.root.level
-    yield
-    structlog.reset_defaults()
-    logging.root.handlers[:] = handlers
-    logging.root.setLevel(level)
+pytestmark = pytest.mark.usefixtures("logging_restored")
 
 
 def trace(tmp_path, counts, bin_s=60):

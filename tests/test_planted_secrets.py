@@ -1,7 +1,6 @@
 """A secret at each place of a configuration: no command shows it, whatever the cluster does."""
 
 import json
-import logging
 import os
 import threading
 from base64 import b64encode
@@ -9,7 +8,6 @@ from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
-import structlog
 from click.testing import CliRunner
 
 from autoscaler.cli import main
@@ -111,17 +109,11 @@ def echoing():
 
 
 @pytest.fixture(autouse=True)
-def own_environment(monkeypatch, tmp_path):
+def own_environment(monkeypatch, tmp_path, logging_restored):
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
     for name in list(os.environ):
         if name.upper().startswith("AUTOSCALER_"):
             monkeypatch.delenv(name)
-    handlers, level = logging.root.handlers[:], logging.root.level
-    yield
-    structlog.reset_defaults()
-    logging.root.handlers[:] = handlers
-    logging.root.setLevel(level)
-    logging.getLogger("asyncio").setLevel(logging.NOTSET)
 
 
 def written(tmp_path, port, **parts):

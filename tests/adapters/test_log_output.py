@@ -15,15 +15,7 @@ from autoscaler.adapters.logs import QueuedStream, configure
 from autoscaler.adapters.logs.output import MAX_QUEUED_BYTES
 from autoscaler.adapters.logs.rates import BURST, MAX_KINDS, PERIOD_S, RateLimit
 
-
-@pytest.fixture(autouse=True)
-def logging_restored():
-    root = logging.getLogger()
-    handlers, level = root.handlers[:], root.level
-    yield
-    root.handlers[:] = handlers
-    root.setLevel(level)
-    structlog.reset_defaults()
+pytestmark = pytest.mark.usefixtures("logging_restored")
 
 
 @pytest.fixture

@@ -4,14 +4,12 @@ nowhere, and the deployments are scaled as any other."""
 import asyncio
 import io
 import json
-import logging
 from contextlib import asynccontextmanager, suppress
 from urllib.parse import quote
 
 import aiohttp
 import msgspec
 import pytest
-import structlog
 from aiohttp import web
 from aiohttp.test_utils import RawTestServer
 from rich.console import Console
@@ -61,14 +59,7 @@ REASON = json.dumps({"error": {"type": f"type{HOSTILE}", "reason": f"reason{HOST
 REFUSED = {"calls": None, "status": 500, "content_type": "application/json", "body": REASON}
 
 
-@pytest.fixture(autouse=True)
-def logging_restored():
-    root = logging.getLogger()
-    handlers, level = root.handlers[:], root.level
-    yield
-    root.handlers[:] = handlers
-    root.setLevel(level)
-    structlog.reset_defaults()
+pytestmark = pytest.mark.usefixtures("logging_restored")
 
 
 class World:

@@ -4,7 +4,6 @@ import asyncio
 from contextlib import asynccontextmanager
 
 import pytest
-import structlog
 from structlog.testing import capture_logs
 
 from autoscaler.adapters.state import SqliteStore
@@ -42,11 +41,6 @@ stabilisation_window = "0s"
 TTL_S = 15.0  # by default, for a poll interval and a request timeout of 5 s
 INDEX = "/autoscaler-leases/*"
 MAX_TAKEOVER_S = 20.0
-
-
-@pytest.fixture(autouse=True)
-def default_logging():
-    structlog.reset_defaults()
 
 
 def scenario(*privileges):
