@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+import tempfile
 import time
 import urllib.request
 from multiprocessing import get_context
@@ -47,6 +48,8 @@ def section() -> str:
         "AUTOSCALER_DRY_RUN": "true",
         "AUTOSCALER_LOGGING__LEVEL": "error",
     }
+    state = tempfile.TemporaryDirectory()
+    environ["AUTOSCALER_STATE_DIR"] = state.name
     daemon = subprocess.Popen([sys.executable, "-m", "autoscaler", "run"], env=environ)
     try:
         time.sleep(CYCLES)
@@ -59,6 +62,7 @@ def section() -> str:
         daemon.terminate()
         daemon.wait(10)
         cluster.terminate()
+        state.cleanup()
     sizes = dict(line.split(":", 1) for line in status.splitlines())
     now_mb, most_mb = (int(sizes[key].split()[0]) / 1024 for key in ("VmRSS", "VmHWM"))
     return "\n\n".join(
