@@ -146,6 +146,12 @@ class World:
     def leaders(self):
         return [instance for instance in self.instances if instance.leads]
 
+    async def end_leader(self, ends):
+        """End the instance that leads, by a method of it."""
+        (leader,) = self.leaders
+        self.instances.remove(leader)
+        await ends(leader)
+
     async def until_led(self, limit_s):
         """Seconds until an instance leads."""
         loop = asyncio.get_running_loop()
@@ -200,9 +206,7 @@ def test_another_instance_leads_within_twenty_seconds_of_the_death_of_the_leader
             await cluster.until_led(MAX_TAKEOVER_S)
             for _ in range(3):
                 await asyncio.sleep(30.0)
-                (leader,) = cluster.leaders
-                cluster.instances.remove(leader)
-                await leader.kill()
+                await cluster.end_leader(Instance.kill)
                 assert await cluster.until_led(MAX_TAKEOVER_S) > 0.5 * TTL_S
                 await cluster.start()
             acquired = [each for each in cluster.log if each["event"] == "leadership.acquired"]
@@ -221,9 +225,7 @@ def test_the_next_leader_continues_with_the_state_that_the_former_one_saved(tmp_
             await cluster.until_led(MAX_TAKEOVER_S)
             await asyncio.sleep(1200.0)
             await cluster.start()
-            (leader,) = cluster.leaders
-            cluster.instances.remove(leader)
-            await ends(leader)
+            await cluster.end_leader(ends)
             await cluster.until_led(MAX_TAKEOVER_S)
             await asyncio.sleep(1.0)
             *_, opened = [each for each in cluster.log if each["event"] == "state.opened"]
@@ -243,9 +245,7 @@ def test_another_instance_leads_at_once_when_the_leader_is_stopped(tmp_path):
         async with world(tmp_path, 2) as cluster:
             await cluster.until_led(MAX_TAKEOVER_S)
             await asyncio.sleep(30.0)
-            (leader,) = cluster.leaders
-            cluster.instances.remove(leader)
-            await leader.stop()
+            await cluster.end_leader(Instance.stop)
             assert await cluster.until_led(TTL_S / 5.0 + 1.0) < TTL_S / 4.0
             events = [each["event"] for each in cluster.log]
             assert events.count("leadership.released") == 1
@@ -259,9 +259,7 @@ def test_the_new_leader_takes_the_updates_of_the_former_one_for_no_external_chan
         async with world(tmp_path, 2) as cluster:
             await cluster.until_led(MAX_TAKEOVER_S)
             await asyncio.sleep(60.0)
-            (leader,) = cluster.leaders
-            cluster.instances.remove(leader)
-            await leader.stop()
+            await cluster.end_leader(Instance.stop)
             cluster.emulator.emulation.start_load("e5", Steady(rate_per_s=90.0))
             await asyncio.sleep(60.0)
             assert cluster.requested == 7

@@ -16,7 +16,7 @@ from autoscaler.simulation.emulator.parameters import illegal_argument
 from autoscaler.simulation.errors import SimulatedApiError
 
 _NAME = re.compile(r"(?!\.\.?$)[^-_+A-Z\\/*?\"<>| ,#:][^A-Z\\/*?\"<>| ,#:]*")
-"""Names that an index may have, but for their length."""
+"""Names that an index may have, apart from their length."""
 
 _NO_MASTER_WAIT_S = 60.0
 """Default of `timeout`: seconds that a write waits for a master."""

@@ -19,6 +19,7 @@ from tests.adapters.elasticsearch.servers import (
 )
 from tests.virtual_loop import LoopClock, run_in_virtual_time
 
+CLOCK = LoopClock()
 TIMEOUT_S = 10.0
 STATS = respond(stats(deployment("elser")))
 
@@ -28,7 +29,7 @@ def now():
 
 
 async def after(seconds, result="response"):
-    await asyncio.sleep(seconds)
+    await CLOCK.sleep(seconds)
     if isinstance(result, Exception):
         raise result
     return result
@@ -38,7 +39,7 @@ def slow(seconds, response=STATS):
     """Responds after some time, but to HEAD at once."""
 
     async def give(request):
-        await asyncio.sleep(0.0 if request.method == "HEAD" else seconds)
+        await CLOCK.sleep(0.0 if request.method == "HEAD" else seconds)
         return await response(request)
 
     return give
@@ -54,7 +55,7 @@ async def cluster_of(*responses, **settings):
         for server, response in zip(servers, responses, strict=True):
             if response is HANGS:
                 server.responses = [server.never]
-        settings = {"request_timeout_s": TIMEOUT_S, "clock": LoopClock(), **settings}
+        settings = {"request_timeout_s": TIMEOUT_S, "clock": CLOCK, **settings}
         api = await stack.enter_async_context(api_for(*servers, **settings))
         yield api, servers
 
@@ -83,7 +84,7 @@ def test_a_host_that_responds_to_nothing_hangs(check, at_s):
 
         async def request():
             try:
-                await asyncio.sleep(60.0)
+                await CLOCK.sleep(60.0)
             finally:
                 ended.append(now())
 
@@ -121,7 +122,7 @@ def test_of_three_hosts_one_that_hangs_fails_no_poll():
                 began = now()
                 assert len((await api.stats()).deployments) == 1
                 assert now() - began <= TIMEOUT_S / 2.0
-                await asyncio.sleep(10.0)
+                await CLOCK.sleep(10.0)
             assert 4 <= len(servers[1].requests) <= 34  # it is tried again and again, but seldom
 
     run_in_virtual_time(main())
@@ -167,7 +168,7 @@ def test_a_change_goes_to_a_host_whose_last_request_succeeded():
 
         async with cluster_of(HANGS, works) as (api, servers):
             await api.stats()
-            await asyncio.sleep(60.0)  # no host is excluded any more
+            await CLOCK.sleep(60.0)  # no host is excluded any more
             began = now()
             for _ in range(3):
                 await api.update("elser", allocations=4)
@@ -183,7 +184,7 @@ def test_a_check_ends_with_the_request_that_it_is_for():
 
         async def check():
             try:
-                await asyncio.sleep(100.0)
+                await CLOCK.sleep(100.0)
             finally:
                 ended.append(now())
 
