@@ -150,17 +150,23 @@ class Laboratory:
         for scheduled in self._schedule:
             await self.clock.sleep(scheduled.at - self.now)
             await self._catch_up()
-            fault = scheduled.fault
-            rng = random.Random(f"{self._seed} {fault.number}")
-            if isinstance(fault, Disturbance):
-                self._active[fault] = rng
-                self._later(scheduled.lasts_s, lambda fault=fault: self._active.pop(fault, None))
-            else:
-                happen(fault.kind, self, rng)
+            self._begin(scheduled)
         await self.clock.sleep(duration_s * FAULTS_UNTIL - self.now)
         await self._catch_up()
         self._heal()
         await self.clock.sleep(duration_s - self.now)
+        self._check_recovery()
+
+    def _begin(self, scheduled: Scheduled) -> None:
+        fault = scheduled.fault
+        rng = random.Random(f"{self._seed} {fault.number}")
+        if isinstance(fault, Disturbance):
+            self._active[fault] = rng
+            self._later(scheduled.lasts_s, lambda: self._active.pop(fault, None))
+        else:
+            happen(fault.kind, self, rng)
+
+    def _check_recovery(self) -> None:
         cycles = [cycle for cycle in self.trace.cycles if cycle.plan is not None]
         if not cycles or cycles[-1].at < self.now - 200.0:
             self.trace.violations.append("recovered: no cycle any more")

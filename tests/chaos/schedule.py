@@ -15,6 +15,7 @@ class Traffic(StrEnum):
     ALL = "all"
     STATISTICS = "statistics"
     CHANGES = "changes"
+    LEASE = "lease"  # of several daemons
     OTHERS = "others"  # nodes, endpoints, privileges
 
 

@@ -147,7 +147,23 @@ def config_of(settings: Settings, directory: Path, *, changed: bool = False) -> 
     Args:
         changed: with other bounds, as after an operator has edited it.
     """
-    text = _CONFIG.format(
+    return config_from(config_text(settings, changed=changed), directory)
+
+
+def config_from(text: str, directory: Path) -> Config:
+    """
+    Raises:
+        ConfigError: the text is no valid configuration.
+    """
+    config = _loaded(text)
+    key = ApiKey(directory / "api_key")
+    connection = replace(config.connection, auth=key)
+    return replace(config, connection=connection, state_dir=directory / "state", state_file=None)
+
+
+def config_text(settings: Settings, *, changed: bool = False) -> str:
+    """The file of the configuration."""
+    return _CONFIG.format(
         hosts=", ".join(f'"http://{host}:9200"' for host in settings.hosts),
         policy=settings.policy,
         minimum=settings.min_allocations,
@@ -155,10 +171,6 @@ def config_of(settings: Settings, directory: Path, *, changed: bool = False) -> 
         stabilisation=settings.stabilisation,
         mode=_MODES[settings.mode],
     )
-    config = _loaded(text)
-    key = ApiKey(directory / "api_key")
-    connection = replace(config.connection, auth=key)
-    return replace(config, connection=connection, state_dir=directory / "state", state_file=None)
 
 
 _CONFIG = """

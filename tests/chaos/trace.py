@@ -24,6 +24,7 @@ _CHANGE = re.compile(
     r"/_inference/[^/]+/([^/]+)/(_update)"
 )
 _STATISTICS = "/_ml/trained_models/_stats"
+_LEASE = "/autoscaler-leases/"
 
 KEPT_CYCLES = 200
 """Cycles and requests that the trace keeps, so that an invariant never takes long."""
@@ -108,6 +109,8 @@ class Trace:
             traffic = Traffic.STATISTICS
         elif action:
             traffic = Traffic.CHANGES
+        elif url.path.startswith(_LEASE):
+            traffic = Traffic.LEASE
         request = Request(
             daemon,
             self._now(),
@@ -127,7 +130,7 @@ class Trace:
         return request
 
     def _check_under_way(self, request: Request) -> None:
-        """At most one call for statistics, and one change, is under way."""
+        """At most one call for statistics, one change, and one for the lease is under way."""
         if request.traffic is Traffic.OTHERS:
             return
         for other in self.under_way:
