@@ -3,7 +3,7 @@
 import os
 import shlex
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from functools import partial
 
@@ -22,8 +22,8 @@ from autoscaler.backtest.options import (
 from autoscaler.backtest.policy_specs import ensure_usable, names, policy_spec, rule_spec
 from autoscaler.backtest.results import choice_markdown, choice_table, report, table
 from autoscaler.backtest.results import file as files
-from autoscaler.backtest.results.choice import Choice, Usable, choices
-from autoscaler.backtest.results.rows import Trial
+from autoscaler.backtest.results.choice import Choice, Usable, choices, without_choice
+from autoscaler.backtest.results.rows import ResultRow, Trial
 from autoscaler.backtest.tasks import policies_of, run_task, tasks_of
 from autoscaler.backtest.world.days import (
     DAY_H,
@@ -102,13 +102,14 @@ def backtest(options: BacktestOptions, out: Console, progress: Console) -> None:
         *missing_notes(done),
         *day_notes(traces, scenarios, options.days),
         *scale_notes(traces, scenarios),
+        *infeasible_notes(rows, targets),
     )
     _write_files(options, scenarios, trials, found, notes, done)
     if trials:
         for line in scale_lines(traces, scenarios):
             out.print(line, markup=False, highlight=False, soft_wrap=True)
         table.show(out, rows, targets=targets)
-        choice_table.show(out, found, notes)
+        choice_table.show(out, found, notes if found else tuple(infeasible_notes(rows, targets)))
     for failure in done.failures:
         progress.print(failure.message, style="red", markup=False, highlight=False, soft_wrap=True)
     if done.missing:
@@ -194,6 +195,19 @@ def scale_notes(traces: Sequence[Trace], scenarios: Sequence[BacktestScenario]) 
         yield (
             "The load was scaled, and the settings suit the scaled load. To choose a setting for "
             "your own deployment, state its service time and nodes in a scenario, with factor = 1."
+        )
+
+
+def infeasible_notes(rows: Sequence[ResultRow], targets: Mapping[str, float]) -> Iterator[str]:
+    """A sentence for the traces that no setting can be chosen for."""
+    found = without_choice(rows, targets=targets)
+    if found:
+        names = ", ".join(f"{load} in {scenario}" for load, scenario in found[:MAX_SCALE_LINES])
+        others = len(found) - MAX_SCALE_LINES
+        more = f" and {others} more" if others > 0 else ""
+        yield (
+            f"No setting can be chosen for {names}{more}: not even the oracle met the SLO there. "
+            "More nodes, a larger maximum or a later deadline would change that."
         )
 
 

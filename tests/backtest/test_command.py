@@ -338,7 +338,7 @@ class TestChoices:
         assert cheapest.met == cheapest.cases == 2
         assert f"✓ {cheapest.policy} {cheapest.setting}" in shown
         for text in (shown, (folder / "page.html").read_text()):
-            assert "Which setting for load in small? 2 cases (1 day, 2 seeds)" in text
+            assert "Which setting for load in small? 2 cases (1 trace, 2 seeds)" in text
             assert "met the SLO in all 2 cases" in text
         written = (folder / "choice.md").read_text()
         for text in (shown, written):
@@ -354,6 +354,16 @@ class TestChoices:
         assert row["policy"] == "rule:my-deployment"
         assert row["allocation_hours"] == choice.cheapest.allocation_hours
         assert row["violation_fraction"] == choice.cheapest.worst_violation_fraction
+
+    def test_where_the_slo_cannot_be_met_that_is_said_instead(self, folder):
+        scenario = SCENARIO.replace("processors = 8", "processors = 1")
+        (folder / "tiny.toml").write_text(scenario)
+        shown = done("load.csv", "--policy", "slo,utilisation,oracle", "--scenario", "tiny.toml")
+        assert "Which setting" not in shown.stdout
+        flowed = " ".join(shown.stdout.split())
+        assert (
+            "No setting can be chosen for load in tiny: not even the oracle met the SLO" in flowed
+        )
 
     def test_one_setting_is_no_choice(self):
         assert "Which setting" not in done("load.csv", "--policy", "slo,hpa").stdout

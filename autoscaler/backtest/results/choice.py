@@ -78,6 +78,23 @@ def choices(
     )
 
 
+def without_choice(
+    rows: Sequence[ResultRow], *, targets: Mapping[str, float] | None = None
+) -> tuple[tuple[str, str], ...]:
+    """The traces and scenarios that no setting can be chosen for, because not even the oracle met
+    the SLO in any case."""
+    by_pair: dict[tuple[str, str], list[ResultRow]] = {}
+    for row in rows:
+        by_pair.setdefault((row.load, row.scenario), []).append(row)
+    return tuple(
+        (load, scenario)
+        for (load, scenario), found in by_pair.items()
+        if infeasible_cases(found, (targets or {}).get(scenario, SLO_TARGET)).issuperset(
+            cases_of(found)
+        )
+    )
+
+
 def _in_scenario(
     rows: Sequence[ResultRow], usable: Mapping[tuple[str, str], str], target: float
 ) -> Iterator[Choice]:

@@ -22,9 +22,12 @@ def show(console: Console, choices: Sequence[Choice], notes: Sequence[str]) -> N
     trace if there are several.
 
     Nothing is printed where there is one setting only.
+
+    Args:
+        notes: what applies to all choices, or why there is none.
     """
     shown = [each for each in choices if len(each.settings) > 1]
-    if not shown:
+    if choices and not shown:
         return
     together = {each.scenario for each in shown if each.load is None}
     first = [each for each in shown if each.load is None or each.scenario not in together]
@@ -34,7 +37,7 @@ def show(console: Console, choices: Sequence[Choice], notes: Sequence[str]) -> N
     others = [each for each in shown if each not in in_full]
     if others:
         console.print(by_load(others))
-    if not in_full:
+    if others and not in_full:
         _print_text(console, "With --report, the page has all settings, and what they show.")
     for note in notes:
         _print_text(console, note)
@@ -64,8 +67,7 @@ def in_lines(text: ChoiceText, *, narrow: bool = False) -> Table:
     """
     table = plain_table(
         text.title,
-        "✓ SLO met in every case (one day, one seed)  attainment: of the worst case  hours: of all "
-        "days",
+        "✓ SLO met in every case  attainment: of the worst case  hours: of all days or traces",
     )
     columns = [
         n

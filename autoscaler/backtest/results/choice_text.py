@@ -96,8 +96,13 @@ def name_of(setting: SettingCases) -> str:
 
 
 def _day(choice: Choice) -> str:
-    """The noun for a day: traces that are compared together, and not divided, are called traces."""
-    return "trace" if choice.load is None and not choice.divided else "day"
+    """The noun for what cases differ in, besides seeds: days of divided traces, or whole traces,
+    which may have any length."""
+    return "day" if choice.divided else "trace"
+
+
+def _these(choice: Choice) -> str:
+    return f"this {_day(choice)}" if choice.days == 1 else f"these {_day(choice)}s"
 
 
 def _cases(choice: Choice) -> str:
@@ -188,12 +193,13 @@ def _others(choice: Choice, left_out: LeftOut) -> Iterator[str]:
         if target < slo_target:
             yield (
                 "A target below that of the SLO suffices while the load leaves the same reserve as "
-                f"on these days; {DEFAULT_POLICY} at its default corrects itself towards the SLO."
+                f"on {_these(choice)}; {DEFAULT_POLICY} at its default corrects itself towards the "
+                "SLO."
             )
         elif target > slo_target:
             yield (
                 "A target above that of the SLO allows for late requests that polls do not show: "
-                "on these days, more than the default expects."
+                f"on {_these(choice)}, more than the default expects."
             )
     elif cheapest.policy in OTHER_POLICIES:
         yield (
@@ -212,8 +218,8 @@ def _certainty(choice: Choice) -> Iterator[str]:
     days, day, compared = choice.days, _day(choice), len(choice.settings)
     if days == 1:
         yield (
-            "one day shows nothing about other days. A setting that misses the SLO on every second "
-            "day meets it on one day with a probability of 50%."
+            f"one {day} shows nothing about other {day}s. A setting that misses the SLO on every "
+            f"second {day} meets it on one with a probability of 50%."
         )
     else:
         excluded = miss_fraction_not_excluded(days)
@@ -231,7 +237,7 @@ def _certainty(choice: Choice) -> Iterator[str]:
         )
     if compared > 1 and choice.cheapest is not None:
         yield (
-            f"The cheapest of {compared} settings was chosen with these {day}s known, so it "
+            f"The cheapest of {compared} settings was chosen with {_these(choice)} known, so it "
             "looks better than it is."
         )
     yield (
@@ -239,7 +245,7 @@ def _certainty(choice: Choice) -> Iterator[str]:
         if choice.seeds == 1
         else "Seeds draw the requests again at the same rates; they are no other days."
     )
-    yield f"Load unlike these {day}s, such as growth or new callers, is not in them."
+    yield f"Load unlike {_these(choice)}, such as growth or new callers, is not tried."
 
 
 def _percent(fraction: float) -> str:

@@ -16,6 +16,8 @@ const CONFIG = {
   showSendToCloud: false,
   plotlyServerURL: "",
 };
+const MARGIN = { l: 70, r: 20, t: 20, b: 55 };
+const NARROW_BELOW_PX = 600;
 const NEVER_SERVED_MARK = "x";
 const MIN_WAIT_S = 0.001;
 // Fraction of the error budget at which the axis ends; smaller fractions need not be distinguished.
@@ -43,7 +45,7 @@ function layout(more) {
     font: FONT,
     paper_bgcolor: "#fff",
     plot_bgcolor: "#fff",
-    margin: { l: 70, r: 20, t: 20, b: 55 },
+    margin: MARGIN,
     hoverlabel: { font: { size: 12 } },
     ...more,
   };
@@ -93,6 +95,22 @@ function drawMatrix(element, data, pairs, budget, choose) {
   element.on("plotly_click", (event) => choose(event.points[0].pointNumber[0]));
 }
 
+function isNarrow(element) {
+  return element.clientWidth < NARROW_BELOW_PX;
+}
+
+// Beside the plot where it is wide enough, and otherwise below it, which makes the plot higher.
+function legendOf(element, height, names) {
+  const legend = { tracegroupgap: 0, itemwidth: 40 };
+  if (!isNarrow(element)) return { height, legend };
+  const room = 22 * Math.ceil(names / 2); // two fit beside each other
+  return {
+    height: height + room,
+    legend: { ...legend, orientation: "h", yref: "container", y: 0, yanchor: "bottom" },
+    margin: { ...MARGIN, b: MARGIN.b + room },
+  };
+}
+
 function drawTime(element, data, pair, maxWait, style) {
   const limit = Math.max(maxWait, MIN_WAIT_S);
   const at = pair.offered_load.map((_, n) => (n * (pair.step_s ?? 0)) / 3600);
@@ -113,16 +131,18 @@ function drawTime(element, data, pair, maxWait, style) {
   }
   const line = { type: "line", xref: "paper", x0: 0, x1: 1, yref: "y2", y0: limit, y1: limit };
   Plotly.react(element, traces, layout({
-    height: 680,
     hovermode: "x unified",
-    legend: { tracegroupgap: 0, itemwidth: 40 },
+    ...legendOf(element, 680, drawn.length + 1),
     xaxis: { ...GRID, title: { text: "hours since the start" }, anchor: "y2", ...hourAxis(pair, at) },
     yaxis: { ...GRID, title: { text: "allocations" }, domain: [0.42, 1], rangemode: "tozero" },
     yaxis2: { ...GRID, title: { text: "p99 queue wait" }, domain: [0, 0.36], type: "log", ...secondsAxis(longest) },
     shapes: [{ ...line, line: { color: "#1d2630", width: 1, dash: "dash" } }],
-    // Beside the plot, because the lines cover most of it.
+    // Beside the plot where there is room, because the lines cover most of it.
     annotations: [note(`max queue wait<br>${seconds(limit)}`, {
-      xref: "paper", x: 1.01, xanchor: "left", yref: "y2", y: Math.log10(limit), yanchor: "middle", align: "left",
+      xref: "paper", yref: "y2", y: Math.log10(limit),
+      ...(isNarrow(element)
+        ? { x: 1, xanchor: "right", yanchor: "bottom", align: "right" }
+        : { x: 1.01, xanchor: "left", yanchor: "middle", align: "left" }),
     })],
   }), CONFIG);
 }
@@ -190,9 +210,8 @@ function drawFrontier(element, data, pair, budget, style) {
   const ticks = [1, 0.1, 0.01, 0.001, 0.0001, 0.00001].filter((fraction) => fraction > 1.5 * lowest);
   const line = { type: "line", xref: "paper", x0: 0, x1: 1, y0: budget, y1: budget };
   Plotly.react(element, traces, layout({
-    height: 560,
     hovermode: "closest",
-    legend: { tracegroupgap: 0, itemwidth: 40 },
+    ...legendOf(element, 560, swept.length),
     xaxis: { ...GRID, title: { text: "allocation-hours" } },
     yaxis: {
       ...GRID, title: { text: "late requests" }, type: "log", range,
