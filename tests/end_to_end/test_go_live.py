@@ -20,8 +20,8 @@ SECURED = replace(
             Account(username="operator", api_key="operate:writes", roles=["writing"]),
         ],
         roles={
-            "reading": ["monitor_ml", "monitor"],
-            "writing": ["monitor_ml", "manage_ml", "monitor"],
+            "reading": ["monitor"],
+            "writing": ["monitor", "manage_ml"],
         },
     ),
 )
@@ -139,7 +139,7 @@ async def test_after_a_privilege_was_granted_to_the_same_key(tmp_path):
         operator = Operator(setup, tmp_path)
         await setup.clock.advance(300.0)
         roles = setup.emulator.emulation.security.roles
-        roles["reading"] = ("monitor_ml", "manage_ml", "monitor")
+        roles["reading"] = ("monitor", "manage_ml")
         assert await operator.seconds_to_the_first_update() <= 60.0 + POLL_S
 
 
