@@ -96,6 +96,10 @@ class Recorder:
     async def post(self, path, body=None):
         return await self("POST", path, body)
 
+    async def bulk(self, method, path, *lines):
+        response = await self.es.bulk(path, *lines, method=method, headers=self.headers)
+        self.responses.append((method, path, response))
+
     async def read(self):
         for path in READS:
             await self("GET", path)
@@ -235,6 +239,20 @@ async def _documents(version):
         await call("DELETE", "/leases/_doc/c?if_seq_no=0&if_primary_term=1")
         await call("DELETE", "/leases/_doc/c")
         await call("DELETE", "/leases/_doc/c")
+        await call.bulk("PUT", "/leases/_bulk", {"delete": {"_id": "absent"}})
+        await call.bulk(
+            "POST",
+            "/leases/_bulk",
+            {"index": {"_id": "a", "if_seq_no": 1, "if_primary_term": 1}},
+            {"holder": "four"},
+            {"create": {"_id": "a"}},
+            {"holder": "five"},
+            {"delete": {"_id": "absent"}},
+        )
+        await call.post("/leases/_mget", {"ids": ["a", "absent"]})
+        await call("GET", "/nowhere/_mget", {"ids": ["a"]})
+        await call("PUT", "/leases", {"mappings": {"dynamic": False}})
+        await call("PUT", "/created", {"mappings": {"dynamic": False}})
         await call("DELETE", "/leases")
         await call("DELETE", "/leases")
         await call("GET", "/leases/_doc/a")

@@ -34,6 +34,7 @@ DEPLOYMENT = f"POST {MODELS}/{{id}}/deployment"
 
 # The endpoints with each type. Of several names, the first that a release has counts.
 ENDPOINTS_OF_TYPE = {
+    "BulkResponse": ["POST /{index}/_bulk", "PUT /{index}/_bulk"],
     "ClusterGetSettingsResponse": ["GET /_cluster/settings"],
     "ClusterHealthResponse": ["GET /_cluster/health"],
     "ClusterPutSettingsResponse": ["PUT /_cluster/settings"],
@@ -41,6 +42,7 @@ ENDPOINTS_OF_TYPE = {
     "DeleteResponse": ["DELETE /{index}/_doc/{id}"],
     "GetResponse": ["GET /{index}/_doc/{id}"],
     "IndexResponse": ["POST /{index}/_doc/{id}", "PUT /{index}/_doc/{id}"],
+    "IndicesCreateResponse": ["PUT /{index}"],
     "IndicesDeleteResponse": ["DELETE /{index}"],
     "InferenceGetResponse InferenceGetModelResponse": [
         "GET /_inference",
@@ -56,6 +58,7 @@ ENDPOINTS_OF_TYPE = {
     "InfoResponse": ["GET /"],
     "IngestGetPipelineResponse": ["GET /_ingest/pipeline"],
     "LicenseGetResponse": ["GET /_license"],
+    "MgetResponse": ["GET /{index}/_mget", "POST /{index}/_mget"],
     "MlClearTrainedModelDeploymentCacheResponse": [f"{DEPLOYMENT}/cache/_clear"],
     "MlDeleteTrainedModelResponse": [f"DELETE {MODELS}/{{model_id}}"],
     "MlGetMemoryStatsResponse": ["GET /_ml/memory/_stats", "GET /_ml/memory/{filter}/_stats"],

@@ -11,6 +11,7 @@ from aiohttp import web
 from autoscaler.simulation.emulator import (
     admin,
     admin_inference,
+    bulk_endpoints,
     cluster_endpoints,
     deployment_endpoints,
     document_endpoints,
@@ -69,6 +70,7 @@ def _all(emulation: Emulation) -> Iterable[ApiEndpoint]:
     yield from infer_endpoints.endpoints_of(emulation.cluster.behaviour)
     yield from inference_endpoints.endpoints_of(emulation.cluster.behaviour)
     yield from document_endpoints.ENDPOINTS
+    yield from bulk_endpoints.ENDPOINTS
     yield from admin.ENDPOINTS
     yield from admin_inference.ENDPOINTS
     if emulation.security is not None:

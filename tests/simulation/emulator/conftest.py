@@ -65,6 +65,11 @@ class Client:
     async def delete(self, path, **options):
         return await self("DELETE", path, **options)
 
+    async def bulk(self, path, *lines, method="POST", **options):
+        """A request whose body has an object on each line."""
+        raw = b"".join(msgspec.json.encode(line) + b"\n" for line in lines)
+        return await self(method, path, raw=raw, **options)
+
     async def deployment(self, deployment_id):
         """The deployment's part of the statistics."""
         response = await self.get(f"/_ml/trained_models/{deployment_id}/_stats")

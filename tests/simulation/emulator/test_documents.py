@@ -144,3 +144,91 @@ async def test_index_privileges(role, statuses):
     if replaced.status == 403:
         reason = replaced.error["reason"]
         assert "on indices [leases], this action is granted by the index privileges" in reason
+
+
+async def test_many_documents_in_one_request_each_have_a_result(es):
+    await es.put("/leases/_doc/old", {"n": 0})
+    found = await es.bulk(
+        "/leases/_bulk",
+        {"index": {"_id": "old", "if_seq_no": 0, "if_primary_term": 1}},
+        {"n": 1},
+        {"create": {"_id": "old"}},
+        {"n": 2},
+        {"create": {"_id": "new"}},
+        {"n": 3},
+        {"delete": {"_id": "absent"}},
+        {"index": {"_id": "new"}},
+        [],
+    )
+    assert found.document["errors"] is True
+    items = [next(iter(each.items())) for each in found.document["items"]]
+    assert [(operation, item["status"]) for operation, item in items] == [
+        *[("index", 200), ("create", 409), ("create", 201), ("delete", 404), ("index", 400)]
+    ]
+    assert items[1][1]["error"]["type"] == CONFLICT
+    assert "error" not in items[3][1]
+
+    read = await es.post("/leases/_mget", {"ids": ["old", "absent", "new"]})
+    docs = read.document["docs"]
+    assert [each["found"] for each in docs] == [True, False, True]
+    assert [each["_source"] for each in docs if each["found"]] == [{"n": 1}, {"n": 3}]
+    assert docs[0]["_seq_no"] == items[0][1]["_seq_no"] == 1
+
+
+@pytest.mark.parametrize(
+    ("lines", "reason"),
+    [
+        ([], "no requests added"),
+        ([{"update": {"_id": "a"}}, {}], "but found [update]"),
+        ([{"index": {"_id": "a", "routing": "x"}}, {}], "unknown parameter [routing]"),
+        ([{"index": {"_id": "a" * 513}}, {}], "must be no longer than 512 bytes"),
+        ([{"create": {"_id": "a", "if_seq_no": 0, "if_primary_term": 1}}, {}], "with create"),
+        ([{"index": {"_id": "a", "if_seq_no": 0}}, {}], "must be set together"),
+        (["index"], "Malformed action/metadata line [1]"),
+    ],
+)
+async def test_requests_of_many_documents_that_are_refused_as_a_whole(es, lines, reason):
+    refused = await es.bulk("/leases/_bulk", *lines)
+    assert refused.status == 400
+    assert reason in refused.error["reason"]
+
+
+async def test_many_documents_of_an_index_that_does_not_exist(es):
+    read = await es.post("/leases/_mget", {"ids": ["one"]})
+    (item,) = read.document["docs"]
+    assert (read.status, item["error"]["type"]) == (200, "index_not_found_exception")
+
+
+async def test_an_index_is_created_once(es):
+    settings = {"mappings": {"dynamic": False}}
+    created = await es.put("/leases", settings)
+    assert created.document == {
+        "acknowledged": True,
+        "shards_acknowledged": True,
+        "index": "leases",
+    }
+    again = await es.put("/leases", settings)
+    assert (again.status, again.error["type"]) == (400, "resource_already_exists_exception")
+
+
+@pytest.mark.parametrize(
+    ("privileges", "statuses"),
+    [
+        ((), (403, 403, 403)),
+        (("read",), (200, 403, 403)),
+        (("read", "index"), (200, 201, 403)),
+        (("delete",), (403, 403, 404)),
+    ],
+)
+async def test_privileges_are_checked_for_each_of_many_documents(privileges, statuses):
+    roles = {"role": [f"leases:{name}" for name in privileges]}
+    accounts = [Account(username="user", password="secret", roles=["role"])]
+    async with client_of(scenario(security=SecuritySettings(accounts=accounts, roles=roles))) as es:
+        es.running.emulation.indices["leases"] = DocumentIndex("leases")
+        auth = {"auth": "user:secret"}
+        read = await es.post("/leases/_mget", {"ids": ["a"]}, **auth)
+        (item,) = read.document["docs"]
+        lines = [{"index": {"_id": "a"}}, {}, {"delete": {"_id": "b"}}]
+        written = await es.bulk("/leases/_bulk", *lines, **auth)
+        found = [next(iter(each.values()))["status"] for each in written.document["items"]]
+    assert (403 if "error" in item else 200, *found) == statuses
