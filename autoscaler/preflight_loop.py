@@ -72,7 +72,8 @@ class PreflightLoop:
         self._on_change = on_change
         self._due = asyncio.Event()
         self._at_once = asyncio.Event()
-        self._deployed: frozenset[str] | None = None
+        self._observed = asyncio.Event()  # whether a cycle has ended
+        self._deployed: frozenset[str] | None = None  # as last observed
         self._seen: object = None
         self._nodes: dict[str, str] | None = None  # names by id
         self._endpoints_unknown = False
@@ -90,6 +91,9 @@ class PreflightLoop:
         self, observation: Observation, plan: Plan, outcomes: tuple[Outcome, ...], took: CycleTimes
     ) -> None:
         self._deployed = frozenset(observation.deployments)
+        if not self._deployed and observation.unreadable:
+            self._deployed = None
+        self._observed.set()
         nodes = observation.cluster.nodes if observation.cluster is not None else ()
         info = self._cluster.info
         seen = (
@@ -160,6 +164,7 @@ class PreflightLoop:
 
     def skipped(self, failure: ObservationFailed, at: float) -> None:
         self._failed = True
+        self._observed.set()
         if failure.kind in _DENIED:
             self._due.set()
 
@@ -197,7 +202,7 @@ class PreflightLoop:
         found = await inspect(
             self._api,
             ownership=self._cluster.ownership,
-            deployed=self._deployed,
+            deployed=self._observed_deployments,
             stopped=self._stopped(),
         )
         if found.complete:
@@ -213,6 +218,14 @@ class PreflightLoop:
                 self._on_change(change.kind)
             self._told = found
         self._on_report(found, regained(before, found))
+
+    async def _observed_deployments(self) -> frozenset[str] | None:
+        """The deployments that the last cycle has observed, after the first one has ended.
+
+        The check does not read the statistics itself, because it would do so beside a cycle.
+        """
+        await self._observed.wait()
+        return self._deployed
 
     def _log_problems(self, found: PreflightReport) -> None:
         rules = self._rules()

@@ -39,8 +39,9 @@ Invariant = Callable[[Trace, Cycle], str]
 
 def bounds(trace: Trace, cycle: Cycle) -> str:
     """No update is outside the bounds of the rules."""
-    lowest, highest = trace.truth.bounds()
     for change in cycle.changes:
+        assert change.then is not None
+        lowest, highest = change.then.bounds
         settings = change.body.get("service_settings", change.body)
         adaptive = settings.get("adaptive_allocations") or {}
         asked = {
@@ -55,8 +56,8 @@ def bounds(trace: Trace, cycle: Cycle) -> str:
 
 def room(trace: Trace, cycle: Cycle) -> str:
     """No increase needs more processors than the nodes have, where no nodes can be added."""
-    processors, observation = trace.truth.processors(), cycle.observation
-    if processors is None or observation is None or not _knows_nodes(observation):
+    observation = cycle.observation
+    if observation is None or not _knows_nodes(observation):
         return ""
     threads = {
         name: (stats.allocations or 0) * (stats.threads_per_allocation or 1)
@@ -66,7 +67,9 @@ def room(trace: Trace, cycle: Cycle) -> str:
     for change in cycle.changes:
         stats = observation.deployments.get(change.deployment_id)
         wanted = change.body.get("number_of_allocations")
-        if change.action != "_update" or wanted is None or stats is None:
+        assert change.then is not None
+        processors = change.then.processors
+        if change.action != "_update" or wanted is None or stats is None or processors is None:
             continue
         before = threads.get(change.deployment_id, 0)
         threads[change.deployment_id] = wanted * (stats.threads_per_allocation or 1)
@@ -95,7 +98,8 @@ def no_blind_decrease(trace: Trace, cycle: Cycle) -> str:
             return f"{_text(change)} without statistics"
         if change.deployment_id in cycle.statistics.tainted:
             return f"{_text(change)} from damaged statistics"
-        load = trace.truth.load(change.deployment_id)
+        assert change.then is not None
+        load = change.then.load
         if load is not None and wanted < UNDERESTIMATED * load:
             return f"{_text(change)}, down from {present}, at a steady load of {load:.2f}"
     return ""

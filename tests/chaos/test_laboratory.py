@@ -26,6 +26,16 @@ def test_seeds_differ():
     assert laboratory.run(3, cycles=50).digest != laboratory.run(4, cycles=50).digest
 
 
+@pytest.mark.parametrize("seed", [0, 3])
+def test_the_check_of_the_cluster_reads_no_statistics_beside_a_cycle(seed):
+    def slow(number, traffic, seconds):
+        fault = Disturbance(number=number, kind="slow", traffic=traffic, seconds=seconds)
+        return Scheduled(at=0.0, lasts_s=190.0, fault=fault)
+
+    schedule = [slow(0, Traffic.STATISTICS, 4.0), slow(1, Traffic.OTHERS, 2.4)]
+    assert laboratory.run(seed, cycles=30, schedule=schedule).violations == ()
+
+
 def test_faults_end_before_the_run_does():
     for scheduled in schedule_of(5, 1000.0, ("es-1",)):
         assert scheduled.at + scheduled.lasts_s <= 700.0

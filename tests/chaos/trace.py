@@ -30,6 +30,15 @@ KEPT_CYCLES = 200
 """Cycles and requests that the trace keeps, so that an invariant never takes long."""
 
 
+class AtSending(Struct, frozen=True):
+    """What was so when a change was sent. A daemon that is suspended ends its cycle much later."""
+
+    requested: int | None  # allocations of the deployment; None: there was none
+    load: float | None  # see `Truth`, like the others
+    processors: int | None
+    bounds: tuple[int, int]
+
+
 class Request(Struct, eq=False):
     """One request of a daemon, as the daemon and the cluster see it."""
 
@@ -39,7 +48,7 @@ class Request(Struct, eq=False):
     action: str  # "_update", "_start", "_stop", or ""
     deployment_id: str  # of the change; "": it is none
     body: Mapping[str, Any]
-    requested_before: int | None = None  # when it was sent; None: there was no deployment
+    then: AtSending | None = None  # None: it changes nothing
     disturbed_by: str = ""
     executed_at: float | None = None  # None: not yet, or never
     executed_with: int | None = None  # the status
@@ -47,6 +56,11 @@ class Request(Struct, eq=False):
     returned_at: float | None = None  # None: still under way
     tainted: frozenset[str] = frozenset()  # deployments whose statistics were damaged on the way
     leader: bool | None = None  # whether the daemon held the lease when it was sent
+
+    @property
+    def requested_before(self) -> int | None:
+        """Allocations of the deployment when it was sent; None: there was no deployment."""
+        return None if self.then is None else self.then.requested
 
     @property
     def allocations(self) -> int | None:
@@ -81,6 +95,15 @@ class Truth(Struct, frozen=True):
     processors: Callable[[], int | None]  # of all nodes it may still know; None: any may be added
     bounds: Callable[[], tuple[int, int]]  # of the rules, including those of a moment ago
     stopped: Callable[[], frozenset[str]]  # by a daemon, and not started since
+
+    def at_sending(self, deployment_id: str) -> AtSending:
+        """What is so now for a change of this deployment."""
+        return AtSending(
+            self.requested(deployment_id),
+            self.load(deployment_id),
+            self.processors(),
+            self.bounds(),
+        )
 
 
 class Trace:
@@ -118,7 +141,7 @@ class Trace:
             action,
             deployment_id,
             msgspec.json.decode(body) if body and action else {},
-            requested_before=self.truth.requested(deployment_id) if action else None,
+            then=self.truth.at_sending(deployment_id) if action else None,
             leader=self.leads(daemon) if action else None,
         )
         self.requests.append(request)

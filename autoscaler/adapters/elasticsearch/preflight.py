@@ -4,7 +4,7 @@ It sends the read requests of the daemon and a few more, changes nothing, and re
 as one sentence with its fix.
 """
 
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from itertools import islice
 from typing import TypeVar
@@ -75,14 +75,15 @@ async def inspect(
     api: ElasticsearchApi,
     *,
     ownership: Ownership | None = None,
-    deployed: frozenset[str] | None = None,
+    deployed: Callable[[], Awaitable[frozenset[str] | None]] | None = None,
     stopped: bool = False,
 ) -> PreflightReport:
     """Check the cluster. Never raises: a failed request is reported as a problem.
 
     Args:
         ownership: the known owners of deployments, which the check updates; None: unknown.
-        deployed: the deployments, which were read before; None: they are read now.
+        deployed: waits for the deployments, which are read elsewhere, and returns None if they
+            cannot be read; None: they are read here.
         stopped: whether the daemon has stopped some, so that having none is no problem.
     """
     inspection = _Inspection(api, ownership or Ownership(api))
@@ -92,9 +93,9 @@ async def inspect(
         await inspection.check_licence()
         await inspection.check_machine_learning()
         if deployed is None:
-            await inspection.check_deployments(stopped=stopped)
+            await inspection.read_deployments(stopped=stopped)
         else:
-            inspection.deployed = deployed
+            inspection.take_deployments(await deployed(), stopped=stopped)
         await inspection.check_ownership()
     except (TransportError, Unauthenticated) as error:
         # All further requests would fail in the same way.
@@ -258,7 +259,14 @@ class _Inspection:
                 "end it with POST _ml/set_upgrade_mode?enabled=false",
             )
 
-    async def check_deployments(self, *, stopped: bool) -> None:
+    def take_deployments(self, deployed: frozenset[str] | None, *, stopped: bool) -> None:
+        if deployed is None:  # the failed cycle has reported why
+            self.found = replace(self.found, complete=False)
+            return
+        self.deployed = deployed
+        self._note_none(stopped=stopped or bool(deployed))
+
+    async def read_deployments(self, *, stopped: bool) -> None:
         statistics = await self._response(self._api.stats(), Severity.FATAL)
         if statistics is None:
             return
@@ -278,7 +286,10 @@ class _Inspection:
                 f"the cluster has {number} deployments, of which {MAX_DEPLOYMENTS} are observed; "
                 "the others are not scaled",
             )
-        if not (statistics.deployments or statistics.unreadable or stopped):
+        self._note_none(stopped=stopped or bool(statistics.deployments or statistics.unreadable))
+
+    def _note_none(self, *, stopped: bool) -> None:
+        if not stopped:
             self.note(Severity.WARNING, "no deployments found; start one")
 
     async def check_ownership(self) -> None:
