@@ -126,6 +126,7 @@ class ClusterController:
             ruleset=ruleset_of(config),
             calendar=CronCalendar(),
             state_store=self._store,
+            state=State(cold_start_s=0.0),
             leadership=self._transport.leadership,
         )
 
@@ -135,7 +136,7 @@ class ClusterController:
             StateInUse: another process has the state.
             FormerFileUnreadable: the file of an earlier release cannot be read.
         """
-        self._loop.began_at = self._started_at = self._clock.now()
+        self._started_at = self._clock.now()
         if self._store is None:
             self._log.info("state.off", message=_NOT_SAVED)
         elif self._leadership is None:
@@ -209,7 +210,7 @@ class ClusterController:
         own, at = self._loop.state, stored.seen_at
         is_new = self._clock.now() - self._started_at < COLD_START_HOLD_S
         if at is not None and (is_new or at >= self._started_at):
-            self._loop.state, self._loop.began_at = stored, None
+            self._loop.state = stored
         else:
             self._loop.state = replace(own, stopped=stored.stopped)
 

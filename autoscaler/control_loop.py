@@ -82,7 +82,6 @@ class ControlLoop:
     state_store: StateStore | None = None
     leadership: Leadership | None = None
     state: State = field(default_factory=State)
-    began_at: float | None = None  # without a saved state; None: `state` is one
     _last: tuple[Observation, Plan] | None = None
     _known: LastKnown = field(default_factory=LastKnown)
     _recorded: dict[str, StoppedDeployment] = field(default_factory=dict)  # before their stops
@@ -198,7 +197,7 @@ class ControlLoop:
     def _begin(self, observation: Observation) -> Cycle:
         open_at = None if self.calendar is None else self.calendar.open_at
         blind_s = self._known.blind_s(observation.at)
-        return begin_cycle(self.state, observation, self.ruleset, open_at, blind_s, self.began_at)
+        return begin_cycle(self.state, observation, self.ruleset, open_at, blind_s)
 
     async def _act_blind(self) -> tuple[Outcome, ...]:
         """Increase to `blind_allocations` what has not been measured for long, although the

@@ -308,6 +308,7 @@ WHOLE = State(
     resume_requested=frozenset({"idle", "also"}),
     starts={"idle": StartAttempt(at=59.0, accepted=True, capacity=CAPACITY, early=3)},
     seen_at=60.0,
+    cold_start_s=40.0,
 )
 """A state in which no field has its default."""
 

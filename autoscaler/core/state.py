@@ -167,6 +167,9 @@ class State(Value, frozen=True, kw_only=True):
     resume_requested: frozenset[str] = frozenset()  # of the stopped deployments
     starts: Mapping[str, StartAttempt] = {}  # of the stopped deployments
     seen_at: float | None = None  # the last observation
+    # For how long a daemon that began without a saved state has observed; None: for long enough, or
+    # there was a state.
+    cold_start_s: float | None = None
 
 
 def capacity_of(observation: Observation) -> ClusterCapacity:

@@ -30,8 +30,9 @@ from autoscaler.wire.state_document import (
     StoredStoppedDeployment,
 )
 
-STATE_VERSION = 1
-"""Version of the document of the whole state."""
+STATE_VERSION = 2
+"""Version of the document of the whole state. Version 1 did not have `cold_start_s`; it can still
+be read."""
 
 STOPPED_VERSION = 3
 """Version of the document of the stopped deployments. Version 1 was JSON. Version 2 did not have
@@ -115,8 +116,12 @@ def decode_state(content: bytes, policies: Iterable[AnyPolicy] = ()) -> DecodedS
         policies: the policies in use. Each reads the version in its `memory_format`.
     """
     try:
-        _check_header(content, StateDocument, STATE_VERSION)
-        stored = msgspec.msgpack.decode(content, type=StateDocument).state
+        version = _check_header(content, StateDocument, 1, STATE_VERSION)
+        stored: StoredState
+        if version == STATE_VERSION:
+            stored = msgspec.msgpack.decode(content, type=StateDocument).state
+        else:
+            stored = msgspec.msgpack.decode(content, type=_StateDocumentVersion1).state
         state = _converted(replace(stored, deployments={}), State)
         known = {
             name: _converted(replace(each, memory=None), DeploymentState)
@@ -239,6 +244,20 @@ def _memory(
     except Exception as error:  # of any kind, from the type of an installed policy
         raise _MemoryDropped(f"it is damaged: {error}") from error
     return PolicyMemory(stored.policy, stored.version, value)
+
+
+# Version 1 of the state, without the field that was added later.
+
+
+class _StateVersion1(StoredState, frozen=True, kw_only=True):
+    cold_start_s: float | None = None
+
+
+class _StateDocumentVersion1(
+    Struct, frozen=True, kw_only=True, tag_field="document", tag=StateDocument.__struct_config__.tag
+):
+    version: int
+    state: _StateVersion1
 
 
 # Version 2 of the stopped deployments, without the fields that were added later.

@@ -1,4 +1,4 @@
-"""The stored form of the state, version 1: one struct for each value of the core.
+"""The stored form of the state, version 2: one struct for each value of the core.
 
 Once released, a field here keeps its name, its type and its meaning. So that a renamed field of the
 core cannot change a file:
@@ -256,6 +256,7 @@ class StoredState(Stored, frozen=True, kw_only=True):
     resume_requested: tuple[str, ...]  # sorted
     starts: dict[str, StoredStartAttempt]
     seen_at: float | None
+    cold_start_s: float | None
 
     def __post_init__(self) -> None:
         force_setattr(self, "resume_requested", tuple(sorted(self.resume_requested)))

@@ -132,8 +132,8 @@ STEPS = {
     "held: bounds changed 20 s ago, lowered at most every 60 s": Step(
         Reason.BOUNDS_COOLDOWN, 3, 5, {"pause_s": 60.0, "moved_s": 20.0}
     ),
-    "held: began without a saved state 20 s ago, measures for 10 min": Step(
-        Reason.COLD_START, 3, 5, {"began_s": 20.0, "hold_s": 600.0}
+    "held: began without a saved state, observed for 20 s of 10 min": Step(
+        Reason.COLD_START, 3, 5, {"observed_s": 20.0, "hold_s": 600.0}
     ),
     "idle for 30 min": Step(Reason.IDLE, 1, 0, {"idle_s": 1800.0}),
     "scaled to zero and still idle": Step(

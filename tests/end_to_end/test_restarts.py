@@ -3,6 +3,7 @@
 import pytest
 
 from autoscaler.core.slo.policy import SloPolicy
+from autoscaler.core.state import State
 from autoscaler.simulation.loads import Steady
 from autoscaler.simulation.scenario import ScenarioDeployment
 from tests.end_to_end.world import POLL_S, killed, scenario, with_policy, world_of
@@ -47,6 +48,21 @@ async def test_without_a_downtime_every_decision_is_that_of_the_undisturbed_twin
                     world.kill()
                 after += await world.run_for(3 * MINUTE_S)
             found.append(decisions(after))
+    undisturbed, disturbed = found
+    assert disturbed == undisturbed
+
+
+@pytest.mark.parametrize("seed", range(2))
+async def test_a_restart_does_not_end_a_cold_start(tmp_path, seed):
+    found = []
+    for disturbed in (False, True):
+        async with steady(tmp_path / f"{disturbed}") as world:
+            world.loop.state = State(cold_start_s=0.0)
+            begin(world, seed)
+            await world.run_for(MINUTE_S)
+            if disturbed:
+                world.kill()
+            found.append(decisions(await world.run_for(12 * MINUTE_S)))
     undisturbed, disturbed = found
     assert disturbed == undisturbed
 
@@ -161,7 +177,7 @@ async def test_without_the_state_the_present_numbers_are_kept_until_there_is_evi
         await world.run_for(15 * MINUTE_S)
         world.state_dir = tmp_path / "second"
         world.kill()
-        world.loop.began_at = world.clock.now()
+        world.loop.state = State(cold_start_s=0.0)
         before = len(world.updates)
         await world.run_for(9 * MINUTE_S)
         assert world.updates[before:] == []

@@ -231,7 +231,7 @@ def test_the_next_leader_continues_with_the_state_that_the_former_one_saved(tmp_
             *_, opened = [each for each in cluster.log if each["event"] == "state.opened"]
             assert opened["message"].endswith(" ago: 1 deployment, and 0 stopped")
             (leader,) = cluster.leaders
-            assert leader.controller._loop.began_at is None
+            assert leader.controller._loop.state.cold_start_s is None
             sent = len([kind for kind in leader.outcomes.kinds if kind == "accepted"])
             await asyncio.sleep(300.0)
             assert leader.outcomes.kinds.count("accepted") == sent == 0

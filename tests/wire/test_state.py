@@ -73,13 +73,19 @@ class TestGoldenFiles:
     """If one of these fails, existing files can no longer be read, or have another meaning."""
 
     def test_the_state_of_version_1_is_decoded(self):
+        """It does not say whether the daemon began without a state, so that nothing is held."""
         decoded = decode_state(golden("state-1.hex"), POLICIES)
+        assert decoded.messages == ()
+        assert same(decoded.state, replace(WHOLE, cold_start_s=None))
+
+    def test_the_state_of_version_2_is_decoded(self):
+        decoded = decode_state(golden("state-2.hex"), POLICIES)
         assert decoded.messages == ()
         assert same(decoded.state, WHOLE)
 
-    def test_the_state_is_encoded_as_version_1(self):
-        assert STATE_VERSION == 1
-        assert hexadecimal(encode_state(WHOLE).content) == (DATA / "state-1.hex").read_text()
+    def test_the_state_is_encoded_as_version_2(self):
+        assert STATE_VERSION == 2
+        assert hexadecimal(encode_state(WHOLE).content) == (DATA / "state-2.hex").read_text()
 
     def test_the_stopped_deployments_of_version_2_are_decoded(self):
         """They do not have the memory that processes use, which is unknown then."""
@@ -181,13 +187,13 @@ class TestAnyState:
 
 class TestUnreadable:
     def test_an_unknown_version_starts_without_state_and_says_so(self):
-        content = msgspec.msgpack.encode({"document": "autoscaler state", "version": 2, "x": 1})
+        content = msgspec.msgpack.encode({"document": "autoscaler state", "version": 9, "x": 1})
         decoded = decode_state(content, POLICIES)
         assert decoded.state == State()
         (message,) = decoded.messages
         assert message == (
-            "starting without the stored state: it is of version 2, and this program reads "
-            "version 1"
+            "starting without the stored state: it is of version 9, and this program reads "
+            "versions 1 and 2"
         )
 
     @pytest.mark.parametrize(

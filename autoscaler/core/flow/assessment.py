@@ -237,7 +237,7 @@ def _limits(
         maintenance=context.maintenance,
         refused=_refused(state, context),
         zero_unsafe=unsafe,
-        began_at=context.began_at,
+        cold_start_s=context.cold_start_s,
         usual_soon=zero is not None and is_used_soon(state.usage, context.at),
     )
 

@@ -47,7 +47,7 @@ class ConstraintContext(Value, frozen=True, kw_only=True):
     maintenance: str  # why the cluster must not be changed now; empty: it may be
     refused: BackOff | None  # the back-off that ends last
     zero_unsafe: str = ""  # why 0 allocations are not safe; empty: they are
-    began_at: float | None = None  # without a saved state, the daemon; None: it had one
+    cold_start_s: float | None = None  # see `State`, with this observation
     usual_soon: bool = False  # whether usage recurs about now, as on past days
     grant: Grant | None = None  # None: granted in full
 
@@ -112,15 +112,13 @@ def limit_burst(proposed: int, context: ConstraintContext) -> Step | None:
 
 def hold_after_cold_start(proposed: int, context: ConstraintContext) -> Step | None:
     """Keep the allocations that a daemon without a saved state has found, for a while."""
-    began_at, running = context.began_at, context.stats.running_allocations
-    if began_at is None or proposed == context.current:
+    observed_s, running = context.cold_start_s, context.stats.running_allocations
+    if observed_s is None or proposed == context.current:
         return None
     if proposed > context.current and is_overloaded(context.sample, running):
         return None
-    began_s = context.at - began_at
-    inputs = {"began_s": began_s, "hold_s": COLD_START_HOLD_S}
-    held = began_s < COLD_START_HOLD_S
-    return Step(Reason.COLD_START, proposed, context.current, inputs) if held else None
+    inputs = {"observed_s": observed_s, "hold_s": COLD_START_HOLD_S}
+    return Step(Reason.COLD_START, proposed, context.current, inputs)
 
 
 def apply_schedules(proposed: int, context: ConstraintContext) -> Step | None:

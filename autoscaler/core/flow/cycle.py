@@ -45,21 +45,19 @@ def begin_cycle(
     ruleset: Ruleset,
     open_at: OpenAt | None = None,
     blind_s: Mapping[str, float] = MappingProxyType({}),
-    began_at: float | None = None,
 ) -> Cycle:
     """Decide every managed deployment's allocations.
 
     Args:
         open_at: the calendar; None: no schedule is ever open.
         blind_s: seconds since the last measurement, by deployment id; left out: none.
-        began_at: when the daemon began without a saved state; None: it had one.
     """
     open_schedules: Collection[Schedule] = ()
     if open_at is not None:
         schedules = {schedule for rule in ruleset.rules for schedule in rule.schedules}
         if schedules:
             open_schedules = open_at(observation.at, schedules)
-    planned, after = plan(state, observation, ruleset, open_schedules, blind_s, began_at)
+    planned, after = plan(state, observation, ruleset, open_schedules, blind_s)
     return Cycle(plan=planned, state=after)
 
 

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from functools import lru_cache
 
 from autoscaler.core.capacity import FreeCapacity, free_capacity_of
+from autoscaler.core.flow.cold_start import observed_s
 from autoscaler.core.next_poll import Polling
 from autoscaler.core.scale_to_zero import Version, version_of
 from autoscaler.core.state import BackOff, ClusterCapacity, State, capacity_of
@@ -28,7 +29,7 @@ class PlanContext(Value, frozen=True, kw_only=True):
     in_use: Mapping[str, str]  # deployment id -> why it must not be stopped
     callers: Mapping[str, Callers]  # by deployment id
     polling: Polling  # how often the cluster may be polled
-    began_at: float | None = None  # without a saved state, the daemon; None: it had one
+    cold_start_s: float | None = None  # see `State`, with this observation
     blind_s: Mapping[str, float] = {}  # since the last measurement, by deployment id
 
 
@@ -37,7 +38,7 @@ def plan_context_of(
     observation: Observation,
     polling: Polling,
     blind_s: Mapping[str, float],
-    began_at: float | None,
+    max_interval_s: float,
 ) -> PlanContext:
     """The context of a plan for this observation."""
     return PlanContext(
@@ -57,7 +58,7 @@ def plan_context_of(
         callers=observation.callers,
         polling=polling,
         blind_s=blind_s,
-        began_at=began_at,
+        cold_start_s=observed_s(state, observation.at, max_interval_s),
     )
 
 

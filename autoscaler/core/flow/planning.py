@@ -53,7 +53,6 @@ def plan(
     ruleset: Ruleset,
     open_schedules: Collection[Schedule] = (),
     blind_s: Mapping[str, float] = MappingProxyType({}),
-    began_at: float | None = None,
 ) -> tuple[Plan, State]:
     """Decide every managed deployment's allocations.
 
@@ -63,12 +62,11 @@ def plan(
     Args:
         open_schedules: the schedules of the rules whose window is open.
         blind_s: seconds since the last measurement, by deployment id; left out: none.
-        began_at: when the daemon began without a saved state; None: it had one.
 
     Returns:
         The plan, with the decisions in order of deployment id, and the state for the next call.
     """
-    context = plan_context_of(state, observation, ruleset.polling, blind_s, began_at)
+    context = plan_context_of(state, observation, ruleset.polling, blind_s, ruleset.max_interval_s)
     rules = _in_force(ruleset.rules, open_schedules)
     zeroed = plan_stopped(state, observation, rules, context)
     stopped = zeroed.stopped
@@ -161,6 +159,7 @@ def plan(
         resume_requested=state.resume_requested,
         starts=zeroed.starts,
         seen_at=observation.at,
+        cold_start_s=context.cold_start_s,
     )
 
 

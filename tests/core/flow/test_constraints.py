@@ -31,12 +31,12 @@ def hardware(processors, growable=False):
 class Watch:
     """A deployment on one node that always serves. A test sets what its policy recommends."""
 
-    def __init__(self, allocations=2, cluster=None, open_schedules=(), began_at=None, **given):
+    def __init__(self, allocations=2, cluster=None, open_schedules=(), cold_start_s=None, **given):
         self.recommending = FixedPolicy()
         self.allocations, self.cluster, self.open_schedules = allocations, cluster, open_schedules
         given = {"growth_factor": 1000.0, "stabilisation_window_s": 0.0, **given}
         self.policy = policy(rule(policy=self.recommending, **given))
-        self.state, self.at, self.completed, self.began_at = State(), 0.0, 0, began_at
+        self.state, self.at, self.completed = State(cold_start_s=cold_start_s), 0.0, 0
         self.decide(allocations)
 
     def decide(self, recommended, after_s=10.0, serving=None, **given):
@@ -47,9 +47,7 @@ class Watch:
         found = {"allocations": self.allocations, "completed": self.completed}
         stats = deployment(node("n1", **found | (serving or {})), **given)
         seen = observation(self.at, stats, cluster=self.cluster)
-        planned, self.state = plan(
-            self.state, seen, self.policy, self.open_schedules, began_at=self.began_at
-        )
+        planned, self.state = plan(self.state, seen, self.policy, self.open_schedules)
         (self.decision,) = planned.decisions
         return self.decision
 
@@ -62,8 +60,8 @@ class Watch:
 class TestAColdStart:
     @pytest.mark.parametrize("recommended", [1, 3, 5, 8])
     def test_the_allocations_that_were_found_are_kept_until_enough_is_measured(self, recommended):
-        watch = Watch(allocations=4, began_at=0.0, shrink_factor=1000.0)
-        while watch.at < 590.0:
+        watch = Watch(allocations=4, cold_start_s=0.0, shrink_factor=1000.0)
+        while watch.at < 600.0:
             assert watch.decide(recommended).desired == 4
         assert watch.decision.steps[-1].reason is Reason.COLD_START
         assert watch.decide(recommended).desired == recommended
@@ -72,22 +70,30 @@ class TestAColdStart:
         "shown", [{"pending": 9}, {"rejections": 1}, {"errors": 1}, {"timeouts": 1}], ids=str
     )
     def test_unless_they_are_certainly_too_few(self, shown):
-        watch = Watch(allocations=4, began_at=0.0)
+        watch = Watch(allocations=4, cold_start_s=0.0)
         assert watch.decide(8, serving=shown).desired == 8
 
     @pytest.mark.parametrize("pending", [0, 4, 8])
     def test_requests_that_wait_by_chance_are_no_evidence(self, pending):
-        watch = Watch(allocations=4, began_at=0.0)
+        watch = Watch(allocations=4, cold_start_s=0.0)
         assert watch.decide(8, serving={"pending": pending}).desired == 4
 
     def test_the_bounds_apply_at_once(self):
-        assert Watch(allocations=8, max_allocations=6, began_at=0.0).decide(8).desired == 6
-        assert Watch(allocations=1, min_allocations=2, began_at=0.0).decide(1).desired == 2
+        assert Watch(allocations=8, max_allocations=6, cold_start_s=0.0).decide(8).desired == 6
+        assert Watch(allocations=1, min_allocations=2, cold_start_s=0.0).decide(1).desired == 2
 
     def test_an_open_schedule_applies_at_once(self):
         opened = schedule(min_allocations=5)
-        watch = Watch(2, open_schedules=(opened,), schedules=(opened,), began_at=0.0)
+        watch = Watch(2, open_schedules=(opened,), schedules=(opened,), cold_start_s=0.0)
         assert watch.decide(2).desired == 5
+
+    def test_time_without_observations_is_not_counted(self):
+        watch = Watch(allocations=4, cold_start_s=0.0)
+        watch.decide(8)
+        for _ in range(3):  # the cluster does not respond for 20 min
+            watch.decide(8, after_s=1200.0)
+            assert watch.decide(8).desired == 4
+        assert watch.decision.steps[-1].inputs["observed_s"] == 40.0
 
     def test_a_daemon_with_a_saved_state_holds_nothing(self):
         assert Watch(allocations=4).decide(5).desired == 5
