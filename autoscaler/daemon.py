@@ -78,6 +78,7 @@ class Daemon:
         self.started = asyncio.Event()
         self._stopping = asyncio.Event()
         self._reload_now = asyncio.Event()
+        self._opening: asyncio.Task[None] | None = None  # the task that opens the state
         self._former_names_warned: set[str] = set()
         self._exposures_warned: set[str] = set()
         self._clock = clock = clock or HostClock()
@@ -116,10 +117,17 @@ class Daemon:
             FormerFileUnreadable: the file of an earlier release cannot be read.
         """
         with self._signals_handled():
-            await self._serve()
+            self._opening = serving = asyncio.ensure_future(self._serve())
+            try:
+                await serving
+            except asyncio.CancelledError:
+                if self._opening is None or not self._stopping.is_set():
+                    raise
+                self._log.info("daemon.stopped", message="autoscaler has stopped before it began")
 
     async def _serve(self) -> None:
         async with self.server, self._cluster:
+            self._opening = None
             self._log.info(
                 "daemon.started",
                 message=f"autoscaler {__version__} is running; metrics on port {self.server.port}",
@@ -136,8 +144,11 @@ class Daemon:
             self._log.info("daemon.stopped", message="autoscaler has stopped")
 
     def stop(self) -> None:
-        """Stop soon: the current update is completed, and no other begins."""
+        """Stop soon: the current update is completed, and no other begins. What opens the state may
+        wait for a disk, and is abandoned."""
         self._stopping.set()
+        if self._opening is not None:
+            self._opening.cancel()
         self._cluster.stop()
 
     def reload(self) -> None:

@@ -4,6 +4,8 @@ import asyncio
 import os
 import signal
 import socket
+import sqlite3
+import threading
 import time
 from contextlib import asynccontextmanager, suppress
 
@@ -206,6 +208,26 @@ async def test_a_signal_ends_it_and_its_handler_is_restored(tmp_path, signum):
         async with asyncio.timeout(STOPS_WITHIN_S):
             await setup.task
     assert signal.getsignal(signum) is before
+
+
+async def test_a_signal_ends_it_while_the_disk_of_its_state_hangs(tmp_path, monkeypatch):
+    hanging, released = asyncio.Event(), threading.Event()
+    loop = asyncio.get_running_loop()
+
+    def connect(*_arguments, **_options):
+        loop.call_soon_threadsafe(hanging.set)
+        released.wait()
+        raise sqlite3.OperationalError("the disk hung")
+
+    monkeypatch.setattr(sqlite3, "connect", connect)
+    variables = {"AUTOSCALER_STATE_DIR": str(tmp_path / "state")}
+    async with running(tmp_path, started=False, **variables) as setup:
+        await hanging.wait()
+        os.kill(os.getpid(), signal.SIGTERM)
+        async with asyncio.timeout(STOPS_WITHIN_S):
+            await setup.task
+        assert setup.messages("daemon.stopped") == ["autoscaler has stopped before it began"]
+        released.set()
 
 
 async def test_it_ends_within_the_timeout_even_if_the_cluster_hangs(tmp_path):

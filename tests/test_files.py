@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from autoscaler.adapters.state.stopped_copy import StoppedCopy
-from autoscaler.files import FileTooLarge, open_regular, read_regular
+from autoscaler.files import FileTooLarge, open_own, open_regular, read_regular
 
 
 def test_a_regular_file_is_read(tmp_path):
@@ -63,3 +63,51 @@ def test_everything_else_is_refused_at_once(tmp_path, make, reason):
 def test_a_fifo_in_place_of_the_copy_of_stopped_deployments_is_no_copy(tmp_path):
     os.mkfifo(tmp_path / "autoscaler.stopped")
     assert StoppedCopy(tmp_path / "autoscaler.sqlite").load() is None
+
+
+def test_a_copy_of_stopped_deployments_that_cannot_be_one_is_not_read(tmp_path):
+    with (tmp_path / "autoscaler.stopped").open("wb") as file:
+        file.truncate(1 << 40)
+    assert StoppedCopy(tmp_path / "autoscaler.sqlite").load() is None
+
+
+class TestFilesOfThisProgram:
+    def test_one_is_created_for_its_user_alone(self, tmp_path):
+        descriptor = open_own(tmp_path / "own")
+        assert os.fstat(descriptor).st_mode & 0o777 == 0o600
+        os.close(descriptor)
+
+    def test_its_content_stays(self, tmp_path):
+        (tmp_path / "own").write_bytes(b"1234")
+        descriptor = open_own(tmp_path / "own")
+        assert os.read(descriptor, 9) == b"1234"
+        os.close(descriptor)
+
+    @pytest.mark.parametrize(
+        ("make", "reason"),
+        [
+            (fifo, "it is a FIFO, not a regular file"),
+            (lambda path: path.symlink_to("other"), "own is a link, not a regular file"),
+            (lambda path: path.symlink_to("missing"), "own is a link, not a regular file"),
+            (socket_at, "No such device or address"),
+            (os.mkdir, "Is a directory"),
+        ],
+        ids=["fifo", "link", "link to nowhere", "socket", "directory"],
+    )
+    def test_anything_else_in_its_place_is_refused_at_once(self, tmp_path, make, reason):
+        (tmp_path / "other").write_text("of somebody else")
+        make(tmp_path / "own")
+        descriptors = len(os.listdir("/dev/fd"))
+        with pytest.raises(OSError, match=reason):
+            open_own(tmp_path / "own")
+        assert len(os.listdir("/dev/fd")) == descriptors
+        assert (tmp_path / "other").read_text() == "of somebody else"
+        assert not (tmp_path / "missing").exists()
+
+    @pytest.mark.parametrize("make", [os.mkfifo, lambda path: path.symlink_to("other")])
+    def test_a_copy_of_stopped_deployments_is_not_written_through_it(self, tmp_path, make):
+        (tmp_path / "other").write_text("of somebody else")
+        make(tmp_path / "autoscaler.stopped-new")
+        with pytest.raises(OSError, match="not a regular file"):
+            StoppedCopy(tmp_path / "autoscaler.sqlite").save(b"")
+        assert (tmp_path / "other").read_text() == "of somebody else"

@@ -4,19 +4,22 @@ import asyncio
 import errno
 import fcntl
 import os
-import stat
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from autoscaler.core.election import Lease, StoredLease
+from autoscaler.files import open_own
 from autoscaler.ports import LeaseConflict, LeaseUnavailable
 from autoscaler.wire.lease import decode_lease, encode_lease
 
 RECORD_BYTES = 1024
 """The size of the file, in bytes. All leases have the same size, so that one system call replaces
 the content as a whole."""
+
+_BEGINNING = b'{"holder":'
+"""Of each lease. A host that loses its power may leave zeros instead."""
 
 LOCK_ATTEMPTS, LOCK_PAUSE_S = 20, 0.01
 """Attempts to lock the file, and seconds between two of them. 0.2 s in all: an instance holds the
@@ -60,16 +63,13 @@ class LeaseFile:
         Raises:
             LeaseUnavailable: the file cannot be used, or is locked.
         """
-        flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
         try:
-            descriptor = os.open(self._path, flags, 0o600)
+            descriptor = open_own(self._path)
         except OSError as error:
             raise self._unavailable(error) from error
         try:
             _lock(descriptor)
             opened, named = os.fstat(descriptor), os.stat(self._path)
-            if not stat.S_ISREG(opened.st_mode):
-                raise OSError(errno.EINVAL, "it is not a regular file")
             if (opened.st_dev, opened.st_ino) != (named.st_dev, named.st_ino):
                 raise OSError(errno.ESTALE, "it has just been replaced")
             yield descriptor
@@ -97,10 +97,17 @@ def _lock(descriptor: int) -> None:
 
 
 def _stored(content: bytes) -> StoredLease | None:
-    """The content of the file; None: it is empty, as after its creation."""
+    """The content of the file; None: it is empty, as after its creation.
+
+    Raises:
+        OSError: it is another file, named by mistake, which must not be overwritten.
+    """
     if not content:
         return None
-    return StoredLease(version=_version(content), lease=decode_lease(content))
+    lease = decode_lease(content)
+    if lease is None and not content.startswith(_BEGINNING) and content.strip(b"\0"):
+        raise OSError(errno.EINVAL, "the file contains something else than a lease")
+    return StoredLease(version=_version(content), lease=lease)
 
 
 def _version(content: bytes) -> str:

@@ -1,13 +1,12 @@
 """The daemon, and what it would do and has done."""
 
-import asyncio
 import os
 from functools import partial
 from pathlib import Path
 
 import click
 
-from autoscaler import __version__
+from autoscaler import __version__, threads
 from autoscaler.cli.shared import (
     ask_daemon,
     config_option,
@@ -52,7 +51,7 @@ def run(path: Path | None) -> None:
         def dropped() -> dict[str, int]:
             return {"rate": rates.suppressed, "queue": stream.dropped}
 
-        asyncio.run(serve())
+        threads.run(serve())
 
 
 @click.command()

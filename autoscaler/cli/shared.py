@@ -1,6 +1,5 @@
 """What every command needs: options, the configuration, and errors in one sentence each."""
 
-import asyncio
 import logging
 import math
 import os
@@ -14,6 +13,7 @@ from typing import IO, TYPE_CHECKING, Any, NoReturn, TypeVar, cast
 
 import click
 
+from autoscaler import threads
 from autoscaler.errors import InputError, UserError
 from autoscaler.text import printable
 
@@ -175,7 +175,7 @@ def run_async(command: Coroutine[Any, Any, Response]) -> Response:
     # A connection that is established while its task is cancelled is logged as an error, with a
     # traceback, after a Ctrl-C. (The daemon does not use this function: it has its log.)
     logging.getLogger("asyncio").setLevel(logging.CRITICAL)
-    return asyncio.run(command)
+    return threads.run(command)
 
 
 def load_config(path: Path | None) -> "Config":

@@ -57,3 +57,26 @@ async def test_only_a_regular_file_is_used(kind, tmp_path):
 
     with pytest.raises(LeaseUnavailable, match="cannot be used"):
         await LeaseFile(path).read()
+
+
+@pytest.mark.parametrize("content", [b"precious", b"{}", b"\0precious", b"x" * RECORD_BYTES])
+async def test_another_file_that_was_named_by_mistake_is_left_alone(content, tmp_path):
+    path = tmp_path / "notes"
+    path.write_bytes(content)
+    store = LeaseFile(path)
+    with pytest.raises(LeaseUnavailable, match="contains something else than a lease"):
+        await store.read()
+    with pytest.raises(LeaseUnavailable, match="contains something else than a lease"):
+        await store.write(LEASE, None)
+    assert path.read_bytes() == content
+
+
+@pytest.mark.parametrize("content", [b'{"holder":"a","ttl', b'{"holder":1}', bytes(RECORD_BYTES)])
+async def test_a_damaged_lease_can_be_replaced(content, tmp_path):
+    path = tmp_path / "lease"
+    path.write_bytes(content)
+    store = LeaseFile(path)
+    found = await store.read()
+    assert found is not None
+    assert found.lease is None
+    assert (await store.write(LEASE, found)).lease == LEASE

@@ -373,6 +373,26 @@ class TestAFileThatIsLeftAlone:
         _, problem = await unusable(make)
         assert problem.startswith(f"{path} is no regular file; move it")
 
+    @pytest.mark.parametrize("side", ["-wal", "-shm", "-journal"])
+    @pytest.mark.parametrize("make", [os.mkdir, os.mkfifo])
+    async def test_what_is_beside_it_is_no_file(self, unusable, directory, path, make, side):
+        beside = path.with_name(path.name + side)
+        directory.mkdir()
+        _, problem = await unusable(lambda _path: make(beside))
+        assert problem.startswith(f"{beside} is no regular file; move it")
+
+    @pytest.mark.parametrize(
+        "make", [os.mkfifo, lambda path: path.symlink_to(path.parent.parent / "other")]
+    )
+    async def test_the_lock_is_no_file(self, unusable, directory, path, make):
+        directory.mkdir()
+        other = directory.parent / "other"
+        other.write_text("of somebody else")
+        _, problem = await unusable(lambda path: make(path.with_name(f"{path.name}.lock")))
+        assert problem.startswith(f"{directory} cannot be used: ")
+        assert "not a regular file" in problem
+        assert other.read_text() == "of somebody else"
+
     async def test_the_directory_is_a_file(self, unusable, directory):
         _, problem = await unusable(lambda _path: directory.write_text("text"))
         assert problem.startswith(f"{directory} cannot be used: File exists; give the autoscaler")

@@ -82,7 +82,7 @@ class File:
         self.path.unlink()
 
     def damage(self):
-        self.path.write_bytes(b"\xff{")
+        self.path.write_bytes(b'{"holder":"\xff')
 
 
 class Kubernetes:

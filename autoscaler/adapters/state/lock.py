@@ -4,6 +4,7 @@ import fcntl
 import os
 from pathlib import Path
 
+from autoscaler.files import open_own
 from autoscaler.ports import StateInUse
 
 
@@ -21,9 +22,10 @@ class ProcessLock:
         """
         Raises:
             StateInUse: another process holds the lock.
-            OSError: the file cannot be created, or the file system has no locks.
+            OSError: the file cannot be created, something else is in its place, or the file system
+                has no locks.
         """
-        descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        descriptor = open_own(self._path)
         try:
             try:
                 fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -223,16 +223,21 @@ def _pragma(connection: sqlite3.Connection, name: str) -> int:
 def _ensure_regular(path: Path) -> None:
     """
     Raises:
-        Unusable: something else than a file is at the path.
+        Unusable: something else than a file is at the path, or beside it. SQLite waits for a FIFO.
     """
-    try:
-        mode = path.stat().st_mode
-    except FileNotFoundError:
-        return
-    except OSError as error:
-        raise Unusable(f"{path} cannot be opened: {error.strerror or error}; {_ACCESS}") from error
-    if not stat.S_ISREG(mode):
-        raise Unusable(f"{path} is no regular file; move it, or set state_dir to another directory")
+    for each in (path, *(beside(path, side) for side in _SIDE_FILES)):
+        try:
+            mode = each.stat().st_mode
+        except FileNotFoundError:
+            continue
+        except OSError as error:
+            raise Unusable(
+                f"{each} cannot be opened: {error.strerror or error}; {_ACCESS}"
+            ) from error
+        if not stat.S_ISREG(mode):
+            raise Unusable(
+                f"{each} is no regular file; move it, or set state_dir to another directory"
+            )
 
 
 def _modified_at(path: Path) -> tuple[float, str]:

@@ -9,11 +9,14 @@ from pathlib import Path
 
 from autoscaler.adapters.state.former_file import FormerFile
 from autoscaler.core.state import StoppedDeployment
-from autoscaler.files import open_regular
+from autoscaler.files import open_own, read_regular
 from autoscaler.wire.state import AnotherDocument, Damaged, UnknownVersion, decode_stopped
 
 FILE_NAME = "autoscaler.sqlite"
 """Name of the database in the state directory."""
+
+_MAX_BYTES = 64 * 2**20
+"""Largest copy that is read: a thousand stopped deployments on ten nodes each need 4 MiB."""
 
 
 class StoppedCopy:
@@ -29,8 +32,7 @@ class StoppedCopy:
     def load(self) -> bytes | None:
         """The document; None if there is none, or it cannot be read."""
         try:
-            with open_regular(self._path) as file:
-                content = file.read()
+            content = read_regular(self._path, _MAX_BYTES)
             decode_stopped(content)
         except (OSError, AnotherDocument, Damaged, UnknownVersion):
             return None
@@ -39,12 +41,13 @@ class StoppedCopy:
     def save(self, content: bytes) -> None:
         """
         Raises:
-            OSError: the file cannot be written; its content is unchanged.
+            OSError: the file cannot be written, or something else is in the place of the one that
+                replaces it; its content is unchanged.
         """
         # One name, so that a process that is killed leaves at most one file behind.
         temporary = self._path.with_suffix(".stopped-new")
-        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
-        with open(descriptor, "wb") as file:
+        with open(open_own(temporary), "wb") as file:
+            file.truncate()
             file.write(content)
             file.flush()
             os.fsync(file.fileno())

@@ -8,7 +8,7 @@ import sqlite3
 import time
 from collections import deque
 from collections.abc import Callable, Collection, Iterable, Mapping
-from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from concurrent.futures import Executor, Future
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
@@ -25,6 +25,7 @@ from autoscaler.core.policies import AnyPolicy
 from autoscaler.core.state import State, StoppedDeployment
 from autoscaler.core.units import duration_text
 from autoscaler.ports import Clock, StateNotSaved
+from autoscaler.threads import AbandonableThreads
 from autoscaler.wire.state import encode_stopped
 
 MAX_WRITING_FRACTION = 0.1
@@ -91,7 +92,7 @@ class SqliteStore:
             StateInUse: another process has the store.
             FormerFileUnreadable: the former file cannot be read.
         """
-        self._executor = ThreadPoolExecutor(1, "state") if self._in_thread else _Caller()
+        self._executor = AbandonableThreads(1, "state") if self._in_thread else _Caller()
         self._problem = ""
         try:
             contents, problems = await self._run(self._session.take)
@@ -165,9 +166,10 @@ class SqliteStore:
             return
         state, events = self._taken()
         with contextlib.suppress(TimeoutError, Unusable, sqlite3.Error, OSError):
-            if state is not None or events:
-                await self._run_in_time(self._write_all, state, events, self._clock.now())
-            await self._run_in_time(self._session.give_up)
+            async with asyncio.timeout(SAVE_TIMEOUT_S):
+                if state is not None or events:
+                    await self._run(self._write_all, state, events, self._clock.now())
+                await self._run(self._session.give_up)
         self._executor.shutdown(wait=False)
         self._executor = None
 

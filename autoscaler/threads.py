@@ -1,0 +1,103 @@
+"""Threads that the end of the process does not wait for.
+
+A disk or a name server that does not respond keeps a thread busy for as long as it likes, and a
+response of a hundred megabytes for a minute. The interpreter waits for the threads of
+`concurrent.futures` before it ends, so a process with such a thread would ignore SIGTERM.
+"""
+
+import asyncio
+import threading
+from collections import deque
+from collections.abc import Callable, Coroutine
+from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
+from typing import Any, ParamSpec, TypeVar
+
+DEFAULT_THREADS = 8
+"""Threads of an event loop. 8: two responses that are made, the resolution of a few names, and as
+many again that do not come back."""
+
+Arguments = ParamSpec("Arguments")
+Result = TypeVar("Result")
+
+
+class AbandonableThreads(ThreadPoolExecutor):
+    """An executor whose threads end with the process, whatever they do.
+
+    Of its base, which event loops require, it uses nothing.
+    """
+
+    def __init__(self, max_threads: int, name: str) -> None:
+        super().__init__(max_threads, name)
+        self._max_threads, self._name = max_threads, name
+        self._changed = threading.Condition()
+        self._calls: deque[tuple[Future[Any], Callable[[], Any]]] = deque()
+        self._started = self._idle = 0
+        self._ended = False
+
+    def submit(
+        self,
+        function: Callable[Arguments, Result],
+        /,
+        *args: Arguments.args,
+        **kwargs: Arguments.kwargs,
+    ) -> Future[Result]:
+        """Call the function in one of the threads.
+
+        Raises:
+            RuntimeError: after `shutdown`.
+        """
+        future: Future[Result] = Future()
+        with self._changed:
+            if self._ended:
+                raise RuntimeError("no calls after the shutdown")
+            self._calls.append((future, partial(function, *args, **kwargs)))
+            if len(self._calls) <= self._idle:
+                self._changed.notify()
+            elif self._started < self._max_threads:
+                self._started += 1
+                threading.Thread(target=self._run, name=self._name, daemon=True).start()
+        return future
+
+    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
+        """Accept no further call. Never waits, as the base would by default."""
+        with self._changed:
+            self._ended = True
+            if cancel_futures:
+                while self._calls:
+                    self._calls.popleft()[0].cancel()
+            self._changed.notify_all()
+
+    def _run(self) -> None:
+        while (call := self._next()) is not None:
+            future, function = call
+            if not future.set_running_or_notify_cancel():
+                continue
+            try:
+                result = function()
+            except BaseException as error:
+                future.set_exception(error)
+            else:
+                future.set_result(result)
+                del result
+            del call, future, function  # an idle thread keeps nothing alive
+
+    def _next(self) -> tuple[Future[Any], Callable[[], Any]] | None:
+        """The next call; None: there is none, and will be none."""
+        with self._changed:
+            self._idle += 1
+            while not self._calls and not self._ended:
+                self._changed.wait()
+            self._idle -= 1
+            return self._calls.popleft() if self._calls else None
+
+
+def run(command: Coroutine[Any, Any, Result]) -> Result:
+    """As `asyncio.run`, but without waiting for threads at the end."""
+
+    async def with_threads() -> Result:
+        threads = AbandonableThreads(DEFAULT_THREADS, "worker")
+        asyncio.get_running_loop().set_default_executor(threads)
+        return await command
+
+    return asyncio.run(with_threads())
