@@ -78,7 +78,13 @@ class ClusterController:
         self.metrics = PrometheusRecorder(clock, cluster)
         self.health = Health(clock, config.polling.interval_s, config.connection.request_timeout_s)
         decisions = DecisionRecorder(clock, __version__)
-        self.pages = ClusterPages(self.health, decisions, resume=self.resume, cluster=cluster)
+        self.pages = ClusterPages(
+            self.health,
+            decisions,
+            resume=self.resume,
+            save_resume_requests=self.save_resume_requests,
+            cluster=cluster,
+        )
         self._transport = (connect or transport_to)(config, clock)
         self._leadership: LeadershipLoop | None = None
         if config.lease is not None:
@@ -223,6 +229,10 @@ class ClusterController:
         if reason := self._loop.why_not_leading(self._clock.now()):
             raise AnotherLeads(f"{deployment_id}: not resumed, because {reason}; ask the leader")
         return self._loop.resume(deployment_id)
+
+    async def save_resume_requests(self) -> None:
+        """Save the requests to resume deployments. To be awaited before one is confirmed."""
+        await self._loop.save_resume_requests()
 
     def apply(self, config: Config) -> None:
         """Put the rules, the poll interval and the credentials of a new configuration into effect,

@@ -14,7 +14,13 @@ from autoscaler.core.flow.cycle import Cycle, begin_cycle, end_cycle
 from autoscaler.core.flow.feedback import stopped_deployment, without_settings
 from autoscaler.core.flow.planning import Ruleset
 from autoscaler.core.flow.release import releases, without_expectations
-from autoscaler.core.next_poll import NextPoll, PollCause
+from autoscaler.core.next_poll import (
+    MAX_INTERVAL_FACTOR,
+    MAX_OBSERVE_FRACTION,
+    NextPoll,
+    stretched,
+    stretched_s,
+)
 from autoscaler.core.selection import OnExit
 from autoscaler.core.state import State, StoppedDeployment
 from autoscaler.core.values import Observation
@@ -32,18 +38,6 @@ from autoscaler.ports import (
     StateStore,
     UpdateFailed,
 )
-
-MAX_OBSERVE_FRACTION = 0.1
-"""Maximum fraction of the time in which the cluster is busy with a poll. 0.1, because collecting
-the statistics involves every machine-learning node (elastic/elasticsearch#97137)."""
-
-MAX_WORK_FRACTION = 0.5
-"""Maximum fraction of the time in which the loop plans and records. 0.5, because the loop responds
-to nothing else meanwhile, and because some cycles take twice as long as others."""
-
-MAX_INTERVAL_FACTOR = 3.0
-"""Poll intervals to which the time between two cycles is stretched at most for a slow cluster, or
-for slow cycles. 3, so that a load jump is still observed within a minute."""
 
 MAX_FAILURE_INTERVAL_S = 60.0
 """Seconds between two cycles up to which the interval is doubled while the statistics fail, unless
@@ -85,6 +79,7 @@ class ControlLoop:
     _last: tuple[Observation, Plan] | None = None
     _known: LastKnown = field(default_factory=LastKnown)
     _recorded: dict[str, StoppedDeployment] = field(default_factory=dict)  # before their stops
+    _unanswered: State | None = None  # while updates are sent: as if all responses were lost
     _failure_interval_s: float = 0.0  # after the last failure; 0: none since an observation
     _stopping: asyncio.Event = field(default_factory=asyncio.Event)
     _failed: bool = False  # whether the last observation has
@@ -141,6 +136,14 @@ class ControlLoop:
         self.state = replace(self.state, resume_requested=requested)
         return True
 
+    async def save_resume_requests(self) -> None:
+        """Save them, so that the next process resumes what this one was asked to. Returns when the
+        end of this process would not lose them, or when they cannot be saved."""
+        if self.state_store is not None:
+            state = self._unanswered or self.state
+            state = replace(state, resume_requested=self.state.resume_requested)
+            await self.state_store.save_before_updates(state, state.deployments.keys())
+
     async def run_cycle(self) -> float:
         """One cycle.
 
@@ -172,6 +175,7 @@ class ControlLoop:
         finally:  # also after a defect: what was sent until then has taken effect
             # `self.state` and not `cycle.state`: resume requests may have arrived meanwhile.
             outcomes, self.state = end_cycle(cycle.plan, sent, self.state)
+            self._unanswered = None
             self._known = self._known.changed(sent.values())
         if self.why_not_leading(started_at):
             # The leader's updates are no external changes.
@@ -212,6 +216,7 @@ class ControlLoop:
             await self._act(cycle, sent, known.requested_at or known.at)
         finally:
             outcomes, self.state = end_cycle(cycle.plan, sent, self.state)
+            self._unanswered = None
             self._known = self._known.changed(sent.values())
         return outcomes
 
@@ -219,20 +224,7 @@ class ControlLoop:
         """The next poll after one with which the cluster was busy for `busy_s`, and that took
         `work_s` to plan and to record."""
         wanted = planned.next_poll or NextPoll(within_s=self.poll_interval_s)
-        at_least_s = {
-            PollCause.SLOW_CLUSTER: busy_s / MAX_OBSERVE_FRACTION,
-            PollCause.SLOW_CYCLE: work_s / MAX_WORK_FRACTION,
-        }
-        cause = max(at_least_s, key=lambda each: at_least_s[each])
-        interval_s = self._stretched(wanted.within_s, at_least_s[cause])
-        if interval_s == wanted.within_s:
-            return wanted
-        stretched_s = max(0.0, interval_s - self.poll_interval_s)
-        return NextPoll(within_s=interval_s, cause=cause, stretched_s=stretched_s)
-
-    def _stretched(self, wanted_s: float, at_least_s: float) -> float:
-        """The interval that is at least this long, as far as it may be stretched."""
-        return min(max(wanted_s, at_least_s), self.poll_interval_s * MAX_INTERVAL_FACTOR)
+        return stretched(wanted, busy_s, work_s, self.poll_interval_s)
 
     def _interval_after(self, failure: ObservationFailed, elapsed_s: float) -> float:
         """The interval after a failure. It grows from one failure to the next, of any kind."""
@@ -251,7 +243,9 @@ class ControlLoop:
         grown_s = max(first_s, 2.0 * self._failure_interval_s, failure.retry_after_s)
         self._failure_interval_s = min(grown_s, limit_s)
         return max(
-            self._stretched(self.poll_interval_s, elapsed_s / MAX_OBSERVE_FRACTION),
+            stretched_s(
+                self.poll_interval_s, elapsed_s / MAX_OBSERVE_FRACTION, self.poll_interval_s
+            ),
             self._failure_interval_s,
         )
 
@@ -327,8 +321,8 @@ class ControlLoop:
             decision.deployment_id: self._outcome(decision, OutcomeKind.UNKNOWN, "")
             for decision in cycle.updates
         }
-        _, state = end_cycle(cycle.plan, lost, self.state)
-        await self.state_store.save_before_updates(state, lost.keys())
+        _, self._unanswered = end_cycle(cycle.plan, lost, self.state)
+        await self.state_store.save_before_updates(self._unanswered, lost.keys())
 
     async def _record_stop(self, deployment_id: str) -> None:
         """Record a deployment before it is stopped, so that it is resumed in any case."""

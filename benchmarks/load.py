@@ -26,7 +26,7 @@ from typing import NamedTuple
 import msgspec
 from prometheus_client.parser import text_string_to_metric_families
 
-from autoscaler.control_loop import MAX_OBSERVE_FRACTION, MAX_WORK_FRACTION
+from autoscaler.core.next_poll import MAX_OBSERVE_FRACTION, MAX_WORK_FRACTION
 from autoscaler.errors import UserError
 from benchmarks.frontier import publish
 from benchmarks.load_cluster import Received, serve

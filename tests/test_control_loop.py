@@ -14,12 +14,15 @@ from autoscaler.config.polling import polling_of
 from autoscaler.control_loop import (
     DENIED_INTERVAL_FACTOR,
     MAX_FAILURE_INTERVAL_S,
-    MAX_INTERVAL_FACTOR,
-    MAX_OBSERVE_FRACTION,
     ControlLoop,
 )
 from autoscaler.core.decision import OutcomeKind
-from autoscaler.core.next_poll import PollCause, PollRequest
+from autoscaler.core.next_poll import (
+    MAX_INTERVAL_FACTOR,
+    MAX_OBSERVE_FRACTION,
+    PollCause,
+    PollRequest,
+)
 from autoscaler.core.selection import OnExit, ScaleToZero, ZeroMethod
 from autoscaler.core.values import Reason, Step
 from autoscaler.ports import FailureKind
@@ -455,6 +458,33 @@ async def test_all_that_one_cycle_stops_is_recorded_before_the_cycle_ends():
         loop.clock.pass_by(POLL_S)
     assert cluster.deployments == {}
     assert recorded == [{"a"}, {"a", "b"}]
+
+
+async def test_a_resume_request_is_saved_with_the_updates_that_are_under_way():
+    """A process that is killed now loses neither."""
+    stop_when_idle = rule(name="a", deployments=("a",), zero=ScaleToZero(60.0, ZeroMethod.STOP))
+    loop, cluster, _ = loop_over(named("a", 1), named("b", 1), rules=(stop_when_idle,))
+    loop.state_store = store = FakeStateStore()
+    saved = []
+
+    async def carry_out(deployment_id, change):
+        if deployment_id == "b":
+            assert loop.resume("a")
+            await loop.save_resume_requests()
+            saved.append(store.state)
+        await cluster.carry_out(deployment_id, change)
+
+    loop.actuator = SimpleNamespace(carry_out=carry_out)
+    for cycle in range(12):
+        if cycle == 10:
+            raised = rule(name="b", deployments=("b",), min_allocations=2)
+            loop.ruleset = policy(stop_when_idle, raised)
+        await loop.run_cycle()
+        loop.clock.pass_by(POLL_S)
+    (state,) = saved
+    assert state.resume_requested == {"a"}
+    assert not state.deployments["b"].request.accepted
+    assert "a" in cluster.deployments
 
 
 async def test_a_defect_in_one_update_does_not_lose_the_stop_before_it():

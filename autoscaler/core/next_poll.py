@@ -2,6 +2,18 @@
 
 from autoscaler.core.values import FastStrEnum, Value
 
+MAX_OBSERVE_FRACTION = 0.1
+"""Maximum fraction of the time in which the cluster is busy with a poll. 0.1, because collecting
+the statistics involves every machine-learning node (elastic/elasticsearch#97137)."""
+
+MAX_WORK_FRACTION = 0.5
+"""Maximum fraction of the time in which the loop plans and records. 0.5, because the loop responds
+to nothing else meanwhile, and because some cycles take twice as long as others."""
+
+MAX_INTERVAL_FACTOR = 3.0
+"""Poll intervals to which the time between two cycles is stretched at most for a slow cluster, or
+for slow cycles. 3, so that a load jump is still observed within a minute."""
+
 
 class PollCause(FastStrEnum):
     """Why the next poll is due when it is."""
@@ -59,3 +71,29 @@ def earliest(requests: dict[str, PollRequest], polling: Polling) -> NextPoll:
     name = min(early, key=lambda each: (early[each].within_s, each))
     within_s = max(polling.min_interval_s, early[name].within_s)
     return NextPoll(within_s=within_s, cause=early[name].cause, deployment_id=name)
+
+
+def stretched(wanted: NextPoll, busy_s: float, work_s: float, interval_s: float) -> NextPoll:
+    """The wanted poll, or a later one, so that neither the cluster nor the loop is busy all the
+    time.
+
+    Args:
+        busy_s: seconds for which the cluster was busy with the last poll.
+        work_s: seconds for which the loop then planned and recorded.
+        interval_s: the poll interval.
+    """
+    at_least_s = {
+        PollCause.SLOW_CLUSTER: busy_s / MAX_OBSERVE_FRACTION,
+        PollCause.SLOW_CYCLE: work_s / MAX_WORK_FRACTION,
+    }
+    cause = max(at_least_s, key=lambda each: at_least_s[each])
+    within_s = stretched_s(wanted.within_s, at_least_s[cause], interval_s)
+    if within_s == wanted.within_s:
+        return wanted
+    later_s = max(0.0, within_s - interval_s)
+    return NextPoll(within_s=within_s, cause=cause, stretched_s=later_s)
+
+
+def stretched_s(wanted_s: float, at_least_s: float, interval_s: float) -> float:
+    """The seconds that are wanted, or at least so many, as far as a poll may be delayed."""
+    return min(max(wanted_s, at_least_s), interval_s * MAX_INTERVAL_FACTOR)

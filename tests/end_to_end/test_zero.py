@@ -219,7 +219,8 @@ async def test_resumed_shortly_before_its_usual_time_of_use(tmp_path):
 
 
 @pytest.mark.parametrize("version", EVERY_VERSION)
-async def test_resumed_by_a_request_to_the_daemon(stopped, version):
+@pytest.mark.parametrize("killed", [False, True])
+async def test_resumed_by_a_request_to_the_daemon(stopped, version, killed):
     async with stopped(version) as world:
         server = AdminServer(
             CollectorRegistry(),
@@ -227,6 +228,7 @@ async def test_resumed_by_a_request_to_the_daemon(stopped, version):
                 Health(world.clock, 10.0),
                 DecisionRecorder(world.clock, "1.2.3"),
                 resume=world.loop.resume,
+                save_resume_requests=world.loop.save_resume_requests,
             ),
             host="127.0.0.1",
             port=0,
@@ -237,6 +239,8 @@ async def test_resumed_by_a_request_to_the_daemon(stopped, version):
             daemon = DaemonAddress(f"http://127.0.0.1:{server.port}", "0123456789abcdef")
             message = await world.clock.run(resume(daemon, "a"))
         assert message.startswith("a")
+        if killed:
+            world.kill()
         cycle = await world.cycle()
         assert cycle.decision("a").reason is Reason.RESUME
         await resumed(world)

@@ -1,6 +1,6 @@
 """The pages of one cluster: its decisions, and requests to resume its deployments."""
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from functools import partial
 from urllib.parse import quote
 
@@ -37,10 +37,15 @@ def _none_stopped(_deployment_id: str) -> bool:
     return False
 
 
+async def _nothing_saved() -> None:
+    return
+
+
 class ClusterPages:
     """Serves the decisions for one cluster, and accepts requests to resume its deployments.
 
     Args:
+        save_resume_requests: is awaited before a request is confirmed.
         cluster: the cluster's name: its paths begin with /clusters/NAME. Empty where there is one
             cluster only, whose paths have no such beginning.
     """
@@ -51,12 +56,14 @@ class ClusterPages:
         decisions: DecisionRecorder,
         *,
         resume: Resume = _none_stopped,
+        save_resume_requests: Callable[[], Awaitable[None]] = _nothing_saved,
         cluster: str = "",
     ) -> None:
         self.health = health
         self._decisions = decisions
         self._version = decisions.version
         self._resume = resume
+        self._save_resume_requests = save_resume_requests
         self._prefix = f"/clusters/{quote(cluster, safe='')}" if cluster else ""
         self._log = structlog.get_logger("autoscaler.http")
         self._old_path_logged = False
@@ -109,6 +116,7 @@ class ClusterPages:
         if not stopped:
             error = f"{deployment_id}: not stopped; `autoscaler explain` lists stopped deployments"
             return error_response(404, error, self._version)
+        await self._save_resume_requests()
         message = f"{deployment_id}: will be resumed in the next cycle"
         body = json_body(ResumeAccepted(autoscaler=self._version, message=message))
         return web.Response(body=body, status=202, content_type="application/json")
