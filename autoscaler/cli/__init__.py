@@ -3,11 +3,14 @@
 Exit codes: 0 success; 1 failure; 2 wrong usage; 70 an error in the program; 78 an error in the
 configuration, a scenario or a trace (the last two as in sysexits.h); 130 interrupted.
 
+streams      standard input and output, whatever they are
 shared       options, the configuration, errors in one sentence each
 daemon       run, check, explain
 deployments  start, stop, resume, release
 sandbox      emulate, demo, backtest
 """
+
+from typing import Any
 
 import click
 
@@ -15,9 +18,20 @@ from autoscaler import __version__
 from autoscaler.cli.daemon import check, explain, run
 from autoscaler.cli.deployments import release, resume, start, stop, wake
 from autoscaler.cli.sandbox import backtest, demo, emulate
+from autoscaler.cli.streams import output_errors_reported, prepare_streams
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+class _Program(click.Group):
+    def main(self, *args: Any, **options: Any) -> Any:
+        prepare_streams()
+        with output_errors_reported():
+            return super().main(*args, **options)
+
+
+@click.group(
+    cls=_Program,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+)
 @click.version_option(__version__, prog_name="autoscaler")
 def main() -> None:
     """Scales Elasticsearch trained-model deployments, and explains each decision."""

@@ -14,6 +14,7 @@ from typing import IO, TYPE_CHECKING, Any, NoReturn, TypeVar, cast
 import click
 
 from autoscaler import threads
+from autoscaler.cli.streams import OUTPUT_ERRORS
 from autoscaler.errors import InputError, UserError
 from autoscaler.text import printable
 
@@ -134,6 +135,8 @@ def report_errors() -> Iterator[None]:
     except (click.ClickException, BrokenPipeError):
         raise  # click reports wrong usage, and ends silently if the reader has closed the pipe
     except Exception as defect:
+        if isinstance(defect, OSError) and defect.errno in OUTPUT_ERRORS:
+            raise
         _fail(
             EX_SOFTWARE,
             f"internal error, please report it: {defect!r} ({_place_of(defect)})",
