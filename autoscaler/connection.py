@@ -4,6 +4,7 @@ The configuration and the Elasticsearch adapter share this value. It is validate
 """
 
 import binascii
+import errno
 import os
 import re
 import stat
@@ -182,14 +183,22 @@ def _content(path: Path) -> str:
     except FileTooLarge:
         raise ValueError(f"{path} is larger than 64 KiB, so it cannot be a secret") from None
     except OSError as error:
-        raise ValueError(
-            "names no file, and may be the secret itself, which is not shown; put it into a file, "
-            "and name that"
-            if _may_be_a_secret(path)
-            else f"{path} cannot be read: {error.strerror}"
-        ) from None
+        raise ValueError(_why_unread(path, error)) from None
     except UnicodeDecodeError:
         raise ValueError(f"{path} is not UTF-8 text") from None
+
+
+def _why_unread(path: Path, error: OSError) -> str:
+    """A sentence about a file that cannot be read. Its name may be the secret itself."""
+    not_shown = "its name is not shown, because it may be the secret itself; put that into a file"
+    if _may_be_a_secret(path):
+        return f"names no file; {not_shown}, and name the file"
+    if error.errno in _NO_SUCH_FILE and path.parent.is_dir():
+        return f"names no file in {path.parent.absolute()}; {not_shown}, and name the file"
+    return f"{path} cannot be read: {error.strerror}"
+
+
+_NO_SUCH_FILE = frozenset({errno.ENOENT, errno.ENAMETOOLONG})
 
 
 def _may_be_a_secret(path: Path) -> bool:

@@ -25,7 +25,13 @@ def test_all_problems_are_found(tmp_path):
     assert list(problems_of(connection)) == [
         ("hosts", "must be an address such as https://localhost:9200, not 'es:9201'"),
         ("username", "must not be empty or contain a colon"),
-        ("password_file", f"{tmp_path / 'gone'} cannot be read: No such file or directory"),
+        (
+            "password_file",
+            (
+                f"names no file in {tmp_path}; its name is not shown, because it may be the "
+                "secret itself; put that into a file, and name the file"
+            ),
+        ),
         ("client_key", "requires client_certificate; set both"),
         ("ca_fingerprint", "must be a SHA-256 fingerprint: 64 hexadecimal digits"),
         ("ca_fingerprint", "excludes ca_certs; keep one of the two"),

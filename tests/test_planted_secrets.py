@@ -61,6 +61,11 @@ INVALID = {
     "the top": {"top": f'bearer_token = "{SECRET}"'},
     "the address": {"elasticsearch": f'hosts = ["https://me:{SECRET}@es:9200"]'},
     "the name of the file": {"elasticsearch": 'api_key_file = "VnVhQ2ZHY0JDZGJrUW0tZTVhT3g6"'},
+    "the name of the file of the password": {
+        "elasticsearch": f'username = "me"\npassword_file = "{SECRET.lower()}"'
+    },
+    "the name of the file of the token": {"server": f'token_file = "{SECRET}"'},
+    "a name that is too long": {"elasticsearch": f'api_key_file = "{SECRET * 20}"'},
     "no TOML": {"elasticsearch": f'api_key = "{SECRET}'},
     "no TOML, and a typing error": {"elasticsearch": f"pasword = {SECRET}"},
 }
@@ -142,7 +147,13 @@ def output_of(capfd, path, environ=None):
 def assert_hidden(shown):
     assert "Traceback" not in shown
     assert "internal error" not in shown
-    forms = (SECRET, SECRET[:14], b64encode(SECRET.encode()).decode()[:20], "VnVhQ2ZHY0JD")
+    forms = (
+        SECRET,
+        SECRET.lower(),
+        SECRET[:14],
+        b64encode(SECRET.encode()).decode()[:20],
+        "VnVhQ2ZHY0JD",
+    )
     assert [form for form in forms if form in shown] == []
 
 

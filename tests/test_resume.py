@@ -161,7 +161,7 @@ class TestTheCommand:
         (tmp_path / "token").unlink()
         result = await self.invoke("a/b c?", "--config", config)
         assert result.exit_code == 78
-        assert f"token_file: {tmp_path / 'token'} cannot be read" in result.stderr
+        assert f"token_file: names no file in {tmp_path}; " in result.stderr
 
     async def test_the_token_is_not_shown(self, config, tmp_path):
         (tmp_path / "token").write_text("another-token-of-16")

@@ -79,7 +79,7 @@ def test_invalid_secrets(credentials, message):
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (None, "cannot be read: No such file"),
+        (None, "^api_key_file: names no file in "),
         (b"", "^api_key_file: .*secret must contain the secret on one line"),
         (b"\xff\xfe", "is not UTF-8 text"),
         (b"x" * 100_000, "larger than 64 KiB"),
