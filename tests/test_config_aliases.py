@@ -30,7 +30,9 @@ def rule(text, *, defaults=""):
 
 
 def test_current_names_cause_no_warning(resolve):
-    _, warnings = resolve(rule('slo = { wait = "1s", target = 0.9 }\non_exit = "adaptive"'))
+    _, warnings = resolve(
+        rule('slo = { wait = "1s", target = 0.9 }\non_exit = "adaptive"\ntake_over = true')
+    )
     assert warnings == []
 
 

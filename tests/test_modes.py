@@ -105,7 +105,23 @@ class TestTakingOver:
 
 class TestRelease:
     def test_with_adaptive_allocations(self, resolve):
-        assert resolve(rule('on_exit = "adaptive"')).rules[0].on_exit is OnExit.ADAPTIVE
+        given = 'on_exit = "adaptive"\ntake_over = true'
+        assert resolve(rule(given)).rules[0].on_exit is OnExit.ADAPTIVE
+
+    @pytest.mark.parametrize(
+        "text", [rule('on_exit = "adaptive"'), rule(defaults='on_exit = "adaptive"')]
+    )
+    def test_the_next_daemon_must_take_over_what_was_released(self, problem, text):
+        assert problem(text).endswith(
+            "on_exit: adaptive requires take_over = true in mode direct: without it, the next "
+            "daemon does not change a deployment whose adaptive allocations are enabled; or use "
+            'mode = "bounds"'
+        )
+
+    @pytest.mark.parametrize("given", ['mode = "bounds"', "dry_run = true", "exclude = true"])
+    def test_other_rules_need_no_take_over(self, resolve, given):
+        text = rule(given, defaults='on_exit = "adaptive"')
+        assert resolve(text).rules[0].on_exit is OnExit.ADAPTIVE
 
     @pytest.mark.parametrize("text", [rule(FLOOR), rule(defaults=FLOOR)], ids=["rule", "defaults"])
     def test_with_safe_allocations(self, resolve, text):
@@ -132,7 +148,9 @@ class TestRelease:
         )
 
     def test_a_rule_without_floor_ignores_the_default_of_safe_allocations(self, resolve):
-        (only,) = resolve(rule('on_exit = "adaptive"', defaults=FLOOR.replace("4", "100"))).rules
+        (only,) = resolve(
+            rule('on_exit = "adaptive"\nmode = "bounds"', defaults=FLOOR.replace("4", "100"))
+        ).rules
         assert (only.on_exit, only.safe_allocations) == (OnExit.ADAPTIVE, None)
 
     def test_an_unknown_one(self, problem):

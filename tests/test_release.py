@@ -42,7 +42,7 @@ SCENARIO = ClusterScenario(
 )
 RULES = [
     {"name": "kept", "deployments": "kept"},
-    {"name": "adaptive", "deployments": "adaptive", "on_exit": "adaptive"},
+    {"name": "adaptive", "deployments": "adaptive", "on_exit": "adaptive", "take_over": True},
     {"name": "bounds", "deployments": "bounded", "on_exit": "adaptive", "mode": "bounds"},
     {"name": "floor", "deployments": "safe", "on_exit": "floor", "safe_allocations": 5},
     {"name": "dry", "deployments": "watched", "on_exit": "adaptive", "dry_run": True},

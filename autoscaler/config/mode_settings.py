@@ -33,6 +33,16 @@ def conflicts(
             "take_over",
             "has no effect in mode bounds, in which adaptive allocations stay enabled; remove it",
         )
+    returns = scaling.take_over or scaling.mode == "bounds" or scaling.dry_run
+    if scaling.on_exit == "adaptive" and not returns:
+        yield (
+            "on_exit",
+            (
+                "adaptive requires take_over = true in mode direct: without it, the next daemon "
+                "does not change a deployment whose adaptive allocations are enabled; or use "
+                'mode = "bounds"'
+            ),
+        )
     if scaling.on_exit == "floor":
         if scaling.safe_allocations is None:
             yield (
