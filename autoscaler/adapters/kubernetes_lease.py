@@ -15,8 +15,11 @@ import aiohttp
 from msgspec import Struct
 
 from autoscaler import __version__
+from autoscaler.connection import secret_of
 from autoscaler.core.election import Lease, StoredLease
 from autoscaler.errors import UserError
+from autoscaler.files import read_regular
+from autoscaler.http_errors import no_response_because
 from autoscaler.masking import SecretMask
 from autoscaler.ports import LeaseConflict, LeaseUnavailable
 from autoscaler.wire.bounds import shortened
@@ -30,7 +33,11 @@ SERVICE_ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")
 """Where Kubernetes mounts the token, the certificate authority and the namespace of a pod."""
 
 MAX_BODY_BYTES = 2**20
-"""Maximum size of a response, in bytes. A Lease has less than 2 kB."""
+"""Maximum size of a response, and of the file of authorities, in bytes. A Lease has less than 2
+kB, and an authority about as much."""
+
+MAX_NAMESPACE_BYTES = 1024
+"""Maximum size of the file with the namespace. A name has at most 63 characters."""
 
 MAX_CONNECT_S = 3.0
 """Maximum seconds for connecting. The elector limits the whole request."""
@@ -72,8 +79,9 @@ def pod_access(
         )
     if namespace is None:
         try:
-            namespace = (service_account / "namespace").read_text().strip()
-        except OSError as error:
+            content = read_regular(service_account / "namespace", MAX_NAMESPACE_BYTES)
+            namespace = content.decode("ascii").strip()
+        except (OSError, UnicodeDecodeError) as error:
             raise NotInKubernetes(
                 f"the namespace of the pod cannot be read: {error}; set namespace in [leadership]"
             ) from error
@@ -166,12 +174,19 @@ class KubernetesLease:
         """
         assert self._session is not None, "use the store as a context manager"
         try:
+            headers, context = self._headers(with_body=bool(body)), self._context()
+        except (OSError, ValueError) as error:
+            reason = getattr(error, "strerror", None) or str(error)
+            raise LeaseUnavailable(
+                f"the service account of the pod cannot be used: {reason}"
+            ) from error
+        try:
             async with self._session.request(
                 method,
                 f"{self._leases}{path}",
                 data=body or None,
-                headers=self._headers(with_body=bool(body)),
-                ssl=self._context(),
+                headers=headers,
+                ssl=context,
                 allow_redirects=False,  # they would carry the token elsewhere
             ) as response:
                 content = await response.content.read(MAX_BODY_BYTES)
@@ -180,14 +195,14 @@ class KubernetesLease:
                     if len(content) > MAX_BODY_BYTES:
                         raise LeaseUnavailable("the response of Kubernetes is larger than 1 MiB")
                 return response.status, self._mask.masked(content)
-        except (aiohttp.ClientError, OSError, ValueError) as error:
-            reason = str(error) or type(error).__name__
+        except (aiohttp.ClientError, OSError) as error:
+            reason = no_response_because(error)
             raise LeaseUnavailable(f"Kubernetes cannot be reached: {reason}") from error
 
     def _headers(self, *, with_body: bool) -> dict[str, str]:
         headers = {"Content-Type": "application/json"} if with_body else {}
         if self._access.token_file is not None:
-            token = self._access.token_file.read_text().strip()
+            token = secret_of(self._access.token_file)
             self._mask.add(token)
             headers["Authorization"] = f"Bearer {token}"
         return headers
@@ -196,7 +211,7 @@ class KubernetesLease:
         """The trust; built again when the file has other certificates."""
         if self._access.ca_file is None:
             return True
-        content = self._access.ca_file.read_bytes()
+        content = read_regular(self._access.ca_file, MAX_BODY_BYTES)
         if self._trust is None or self._trust[0] != content:
             self._trust = content, ssl.create_default_context(cadata=content.decode("ascii"))
         return self._trust[1]

@@ -7,8 +7,6 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-import click
-
 OUTPUT_ERRORS = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EBADF})
 """What a write to a disk or a terminal fails with. What else a command writes reports its errors
 itself."""
@@ -41,7 +39,8 @@ def output_errors_reported() -> Iterator[None]:
         reason = os.strerror(error.errno)
         sys.stdout = open(os.devnull, "w")  # noqa: SIM115 - the interpreter would try it again
         try:
-            click.echo(f"autoscaler: the output cannot be written: {reason}", err=True)
+            sys.stderr.write(f"autoscaler: the output cannot be written: {reason}\n")
+            sys.stderr.flush()
         except OSError:
             sys.stderr = open(os.devnull, "w")  # noqa: SIM115
         sys.exit(1)

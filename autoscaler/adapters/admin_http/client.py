@@ -1,6 +1,5 @@
 """Requests to the server of a running daemon."""
 
-import os
 from typing import NamedTuple
 
 import aiohttp
@@ -8,6 +7,8 @@ import msgspec
 
 from autoscaler.core.units import duration_text
 from autoscaler.errors import UserError
+from autoscaler.http_errors import no_response_because
+from autoscaler.masking import SecretMask
 from autoscaler.wire.decision_views import AdminError
 
 DEFAULT_URL = "http://127.0.0.1:9464"
@@ -59,14 +60,16 @@ async def send(
             aiohttp.ClientSession(timeout=timeout, headers=headers) as session,
             session.request(method, url + path, allow_redirects=False) as response,
         ):
-            return response.status, await _body_of(response)
+            mask = SecretMask()
+            mask.add(daemon.token)
+            return response.status, mask.masked(await _body_of(response))
     except (aiohttp.InvalidURL, aiohttp.NonHttpUrlClientError) as error:
         raise AdminRequestFailed(
             f"{url}: invalid address, expected one such as {DEFAULT_URL}; {URL_HINT}"
         ) from error
     except aiohttp.ClientConnectorError as error:
         raise AdminRequestFailed(
-            f"cannot connect to the daemon at {url}: {_cause(error)}; "
+            f"cannot connect to the daemon at {url}: {no_response_because(error)}; "
             f"start it with `autoscaler run`, or {URL_HINT}"
         ) from error
     except TimeoutError as error:
@@ -75,7 +78,7 @@ async def send(
         ) from error
     except aiohttp.ClientError as error:
         raise AdminRequestFailed(
-            f"unexpected response from {url}: not HTTP ({error}); {URL_HINT}"
+            f"unexpected response from {url}: {no_response_because(error)}; {URL_HINT}"
         ) from error
 
 
@@ -105,9 +108,3 @@ def refusal_of(daemon: DaemonAddress, status: int, body: bytes) -> AdminRequestF
     if status == 401 and daemon.no_token:
         error = f"{error}; {daemon.no_token}"
     return AdminRequestFailed(error)
-
-
-def _cause(error: aiohttp.ClientConnectorError) -> str:
-    # The library's own text repeats the address. Errors of name resolution have negative codes.
-    code = error.errno or 0
-    return os.strerror(code).lower() if code > 0 else str(error.strerror or error)
