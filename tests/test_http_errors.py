@@ -9,13 +9,8 @@ from contextlib import asynccontextmanager
 import aiohttp
 import pytest
 
-from autoscaler.adapters.admin_http.client import (
-    AdminRequestFailed,
-    DaemonAddress,
-    refusal_of,
-    send,
-)
 from autoscaler.adapters.kubernetes_lease import KubernetesAccess, KubernetesLease
+from autoscaler.explain import AdminRequestFailed, DaemonAddress, fetch
 from autoscaler.http_errors import no_response_because
 from autoscaler.ports import LeaseUnavailable
 
