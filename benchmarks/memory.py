@@ -18,6 +18,15 @@ from benchmarks.payload import stats
 CYCLES, SCRAPES, GOAL_MB = 40, 5, 90
 CLUSTER_PORT, METRICS_PORT = 19_200, 19_464
 
+_DAEMON = """
+import sys
+sys.modules["rich"] = None  # structlog imports it where there is one: only for development
+sys.argv[1:] = ["run"]
+import runpy
+runpy.run_module("autoscaler", run_name="__main__", alter_sys=True)
+"""
+"""Runs the daemon with the packages that an installation has."""
+
 
 def serve() -> None:
     """A minimal cluster: statistics with increasing counters, and 404 for everything else."""
@@ -50,7 +59,7 @@ def section() -> str:
     }
     state = tempfile.TemporaryDirectory()
     environ["AUTOSCALER_STATE_DIR"] = state.name
-    daemon = subprocess.Popen([sys.executable, "-m", "autoscaler", "run"], env=environ)
+    daemon = subprocess.Popen([sys.executable, "-c", _DAEMON], env=environ)
     try:
         time.sleep(CYCLES)
         for _ in range(SCRAPES):

@@ -1,12 +1,13 @@
 import json
 import socket
+import zlib
 from functools import partial
 from urllib.parse import quote
 
 import aiohttp
 import pytest
 import structlog
-from prometheus_client import CollectorRegistry, Gauge
+from prometheus_client import CollectorRegistry, Gauge, generate_latest
 
 from autoscaler.adapters.admin_http import (
     AdminServer,
@@ -56,14 +57,7 @@ def stopped():
 
 
 @pytest.fixture
-async def send(registry, health, decisions, stopped):
-    """Send a request to the server; return status, content type and text."""
-
-    async def send(method: str, path: str, **headers: str) -> tuple[int, str, str]:
-        url = f"http://127.0.0.1:{server.port}{path}"
-        async with session.request(method, url, headers=headers) as response:
-            return response.status, response.headers["Content-Type"], await response.text()
-
+async def server(registry, health, decisions, stopped):
     server = AdminServer(
         registry,
         ClusterPages(health, decisions, resume=stopped.__contains__),
@@ -72,7 +66,20 @@ async def send(registry, health, decisions, stopped):
         version="1.2.3",
         guard=Guard(Token(Bearer(TOKEN))),
     )
-    async with server, aiohttp.ClientSession(headers=AUTHORIZATION) as session:
+    async with server:
+        yield server
+
+
+@pytest.fixture
+async def send(server):
+    """Send a request to the server; return status, content type and text."""
+
+    async def send(method: str, path: str, **headers: str) -> tuple[int, str, str]:
+        url = f"http://127.0.0.1:{server.port}{path}"
+        async with session.request(method, url, headers=headers) as response:
+            return response.status, response.headers["Content-Type"], await response.text()
+
+    async with aiohttp.ClientSession(headers=AUTHORIZATION) as session:
         yield send
 
 
@@ -122,6 +129,28 @@ async def test_large_responses_are_compressed(get, registry):
         gauge.labels(str(n)).set(n)
     _, _, text = await get("/metrics", **{"Accept-Encoding": "gzip"})
     assert 'many{n="4999"} 4999.0' in text
+
+
+@pytest.mark.parametrize("encoding", ["gzip", "identity"])
+@pytest.mark.parametrize("series", [1, 50, 20_000])
+async def test_a_response_of_any_size_is_complete(server, registry, encoding, series):
+    """Long ones are compressed when they are made, and sent in pieces."""
+    gauge = Gauge("many", "Many series.", ["n"], registry=registry)
+    for n in range(series):
+        gauge.labels(str(n)).set(n / 7)
+    url = f"http://127.0.0.1:{server.port}/metrics"
+    headers = {"Accept-Encoding": encoding}
+    async with aiohttp.ClientSession(auto_decompress=False) as session:
+        async with session.head(url, headers=headers) as head:
+            length = int(head.headers["Content-Length"])
+            assert await head.read() == b""
+        async with session.get(url, headers=headers) as response:
+            body = await response.read()
+            assert len(body) == length == int(response.headers["Content-Length"])
+            compressed = response.headers.get("Content-Encoding") == "gzip"
+    assert compressed == (encoding == "gzip" and series > 1)
+    text = zlib.decompress(body, 16 + zlib.MAX_WBITS) if compressed else body
+    assert text == generate_latest(registry)
 
 
 async def test_a_daemon_that_has_just_started_is_alive_and_not_ready(get):

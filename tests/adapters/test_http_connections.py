@@ -3,6 +3,8 @@
 import asyncio
 import resource
 import socket
+import tracemalloc
+import zlib
 from contextlib import asynccontextmanager, contextmanager, suppress
 
 import pytest
@@ -367,3 +369,25 @@ class TestRendering:
             assert (await renderer.render("a", lambda: Rendered(200, b"x"))).body == b"x"
 
         run_in_virtual_time(story())
+
+    def test_a_long_body_exists_only_compressed(self):
+        lines = 20_000
+
+        def pieces():
+            for n in range(lines):
+                yield b'metric{deployment="e5-%d",node="ml-0"} 1234.0\n' % n * 8
+
+        tracemalloc.start()
+        rendered = Rendered.of(200, pieces())
+        _, peak = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+        assert rendered.size == sum(map(len, pieces()))
+        assert peak < rendered.size / 2
+        assert zlib.decompress(rendered.body, 16 + zlib.MAX_WBITS) == b"".join(pieces())
+
+    @pytest.mark.parametrize("length", [0, 1, 1_023, 1_024, 1_025])
+    def test_a_short_one_is_as_it_was(self, length):
+        rendered = Rendered.of(200, [b"x"] * length)
+        assert (rendered.size == 0) == (length < 1_024)
+        content = zlib.decompress(rendered.body, 16 + zlib.MAX_WBITS) if rendered.size else None
+        assert (content or rendered.body) == b"x" * length

@@ -9,6 +9,7 @@ import stat
 import subprocess
 import sys
 import threading
+import tracemalloc
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -122,6 +123,26 @@ async def test_where_it_is_and_how_large(begin, path, written):
     assert store.port.status.path == path
     assert store.port.status.size_bytes >= path.stat().st_size > 0
     assert store.problems == []
+
+
+async def test_writing_takes_no_memory_for_the_rows(begin):
+    """One row is in memory at a time: all of them are as large as the state itself."""
+    names = [f"d-{number}" for number in range(400)]
+    known = deployment(*[node(f"n{number}") for number in range(20)])
+    state = State(
+        deployments={
+            name: DeploymentState(seen_at=NOW, baseline=known, baseline_at=NOW, usage=bytes(5_000))
+            for name in names
+        },
+        seen_at=NOW,
+    )
+    store, _ = await begin()
+    tracemalloc.start()
+    store.port.checkpoint(state)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert store.port.status.size_bytes > 400 * 5_000
+    assert peak < 400 * 5_000 / 5
 
 
 async def test_only_its_owner_may_read_it(written, directory):

@@ -105,7 +105,7 @@ class ClusterPages:
         self, request: web.Request, view: Callable[[], ResponseHeader]
     ) -> web.Response:
         rendered = await self._renderer.render(request.path_qs, partial(self._rendered, view))
-        return await response_of(request, rendered, "application/json")
+        return response_of(request, rendered, "application/json")
 
     async def _resume_one(self, request: web.Request) -> web.Response:
         deployment_id = request.match_info["deployment_id"]
@@ -134,9 +134,9 @@ class ClusterPages:
 
     def _rendered(self, view: Callable[[], ResponseHeader]) -> Rendered:
         try:
-            return Rendered(200, json_body(view()))
+            return Rendered.of(200, [json_body(view())])
         except NoObservationYet as reason:
             status, error = 503, AdminError(autoscaler=self._version, error=str(reason))
         except NoSuchDeployment as reason:
             status, error = 404, AdminError(autoscaler=self._version, error=str(reason))
-        return Rendered(status, json_body(error))
+        return Rendered.of(status, [json_body(error)])

@@ -2,15 +2,18 @@
 
 The metrics of a thousand deployments take a second to encode and are eight megabytes. A thread lets
 the control loop continue, and the limits below bound the processor time and the memory that
-scrapes take from it. Nothing is sent from here, so a client that does not read delays no other.
+scrapes take from it: a long body exists only compressed, from when it is made until it is sent.
+Nothing is sent from here, so a client that does not read delays no other.
 """
 
 import asyncio
 import zlib
-from collections.abc import Callable
-from typing import NamedTuple
+from collections.abc import Callable, Iterable, Iterator
+from typing import NamedTuple, Self
 
 from aiohttp import hdrs, web
+from aiohttp.abc import AbstractStreamWriter
+from aiohttp.payload import Payload
 
 PAUSE_RATIO = 2.0
 """Seconds without rendering for each second of it, so that rendering takes a third of one processor
@@ -27,12 +30,35 @@ MIN_COMPRESSED_BYTES = 1_024
 _GZIP = 16 + zlib.MAX_WBITS
 _LEVEL = 1  # 8 MB of metrics shrink to a twentieth, and the higher levels take three times as long
 
+CHUNK_BYTES = 65_536
+"""Bytes of a long body that are given to the connection at once. It is given more when the client
+has taken most of them."""
+
+_COMPRESSED_CHUNK_BYTES = 4_096  # about so many, compressed
+
 
 class Rendered(NamedTuple):
     """The status and the body of a response."""
 
     status: int
     body: bytes
+    size: int = 0  # of the body if `body` is it compressed; 0: it is not
+
+    @classmethod
+    def of(cls, status: int, pieces: Iterable[bytes]) -> Self:
+        """The pieces as one body, which is compressed unless it is short."""
+        compressor = zlib.compressobj(_LEVEL, wbits=_GZIP)
+        begin, compressed, size = b"", [], 0
+        for piece in pieces:
+            size += len(piece)
+            if size < MIN_COMPRESSED_BYTES:
+                begin += piece
+            else:
+                compressed.append(compressor.compress(begin + piece))
+                begin = b""
+        if size < MIN_COMPRESSED_BYTES:
+            return cls(status, begin)
+        return cls(status, b"".join([*compressed, compressor.flush()]), size)
 
 
 class TooManyRenderings(Exception):
@@ -97,12 +123,44 @@ def accepts_gzip(request: web.BaseRequest) -> bool:
     return False
 
 
-async def response_of(
-    request: web.BaseRequest, rendered: Rendered, content_type: str
-) -> web.Response:
-    """The response, compressed if the client can read that."""
-    body, headers = rendered.body, {hdrs.CONTENT_TYPE: content_type}
-    if len(body) >= MIN_COMPRESSED_BYTES and accepts_gzip(request):
+def response_of(request: web.BaseRequest, rendered: Rendered, content_type: str) -> web.Response:
+    """The response, compressed if the body is and the client can read that."""
+    headers = {hdrs.CONTENT_TYPE: content_type}
+    if not rendered.size:
+        return web.Response(body=rendered.body, status=rendered.status, headers=headers)
+    if accepts_gzip(request):
         headers[hdrs.CONTENT_ENCODING] = "gzip"
-        body = await asyncio.to_thread(zlib.compress, body, _LEVEL, _GZIP)
-    return web.Response(body=body, status=rendered.status, headers=headers)
+        size, chunks = len(rendered.body), _slices(rendered.body, CHUNK_BYTES)
+    else:
+        size, chunks = rendered.size, _decompressed(rendered.body)
+    headers[hdrs.CONTENT_LENGTH] = str(size)
+    return web.Response(body=_Chunks(chunks), status=rendered.status, headers=headers)
+
+
+class _Chunks(Payload):
+    """A body that is made while it is sent."""
+
+    def __init__(self, chunks: Iterator[bytes]) -> None:
+        super().__init__(chunks)
+        self._chunks = chunks
+
+    def decode(self, encoding: str = "utf-8", errors: str = "strict") -> str:
+        raise NotImplementedError("it can be read once, by the client")
+
+    async def write(self, writer: AbstractStreamWriter) -> None:
+        for chunk in self._chunks:
+            await writer.write(chunk)  # waits while the connection has enough to send
+
+
+def _slices(body: bytes, size: int) -> Iterator[bytes]:
+    return (body[begin : begin + size] for begin in range(0, len(body), size))
+
+
+def _decompressed(compressed: bytes) -> Iterator[bytes]:
+    decompressor = zlib.decompressobj(_GZIP)
+    for piece in _slices(compressed, _COMPRESSED_CHUNK_BYTES):
+        rest = piece
+        while rest:
+            yield decompressor.decompress(rest, CHUNK_BYTES)
+            rest = decompressor.unconsumed_tail
+    yield decompressor.flush()

@@ -162,9 +162,9 @@ class AdminServer:
         content_type = OPENMETRICS_TYPE if openmetrics else CONTENT_TYPE_PLAIN_0_0_4
         encode = encode_openmetrics if openmetrics else generate_latest
         rendered = await self._renderer.render(
-            content_type, lambda: Rendered(200, b"".join(_encoded(self._registry, encode)))
+            content_type, lambda: Rendered.of(200, _encoded(self._registry, encode))
         )
-        return await response_of(request, rendered, content_type)
+        return response_of(request, rendered, content_type)
 
     @web.middleware
     async def _guarded(self, request: web.Request, handler: Handler) -> web.StreamResponse:

@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping
 
 from prometheus_client import Metric
 from prometheus_client.registry import Collector
+from prometheus_client.samples import Sample
 
 from autoscaler.adapters.prometheus import families
 from autoscaler.adapters.prometheus.counters import Histogram, LabelledCounter, histogram_family
@@ -118,14 +119,16 @@ class PrometheusRecorder(Collector):
     def _labelled(self, metric: Metric) -> Metric:
         """The metric with the label of the cluster. Ids and names, which are labels too, may
         contain any characters."""
-        cluster = {"cluster": self._cluster} if self._cluster else {}
-        metric.samples = [
-            sample._replace(
-                labels={**cluster, **{name: label(text) for name, text in sample.labels.items()}}
-            )
-            for sample in metric.samples
-        ]
+        metric.samples = [self._labelled_sample(sample) for sample in metric.samples]
         return metric
+
+    def _labelled_sample(self, sample: Sample) -> Sample:
+        labels = {name: label(text) for name, text in sample.labels.items()}
+        if self._cluster:
+            labels = {"cluster": self._cluster, **labels}
+        if labels == sample.labels:
+            return sample  # whose labels are shared with other samples
+        return sample._replace(labels=labels)
 
     def _collect(self) -> Iterator[Metric]:
         if self._latest is not None and self._age_s() <= STALE_AFTER_S:

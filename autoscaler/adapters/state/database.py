@@ -6,7 +6,7 @@ Result codes: https://www.sqlite.org/rescode.html
 import contextlib
 import sqlite3
 import zlib
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
@@ -69,14 +69,18 @@ class Database:
     def write(
         self,
         documents: Mapping[str, bytes],
-        deployments: Mapping[str, bytes],
+        deployments: Iterable[tuple[str, bytes]],
         removed: Collection[str] = (),
     ) -> None:
         """Write documents, and remove those of some deployments. They outlive the process; a power
-        failure may undo the last writes, and never parts of one."""
+        failure may undo the last writes, and never parts of one.
+
+        Args:
+            deployments: each id with its document, which is written before the next one is taken.
+        """
         with self._transaction() as connection:
             connection.executemany(
-                "INSERT OR REPLACE INTO documents VALUES (?, ?, ?)", _rows(documents)
+                "INSERT OR REPLACE INTO documents VALUES (?, ?, ?)", _rows(documents.items())
             )
             connection.executemany(
                 "INSERT OR REPLACE INTO deployments VALUES (?, ?, ?)", _rows(deployments)
@@ -91,15 +95,23 @@ class Database:
         try:
             with self._transaction() as connection:
                 connection.executemany(
-                    "INSERT OR REPLACE INTO documents VALUES (?, ?, ?)", _rows({name: content})
+                    "INSERT OR REPLACE INTO documents VALUES (?, ?, ?)", _rows([(name, content)])
                 )
         finally:
             self._connection.execute("PRAGMA synchronous = NORMAL")
 
-    def append(self, entries: Sequence[HistoryEntry]) -> None:
-        """Add entries to the history."""
+    def append(self, entries: Iterable[HistoryEntry]) -> int:
+        """Add entries to the history, each of which is written before the next one is taken.
+
+        Returns:
+            The bytes of their content.
+        """
+        size = 0
         with self._transaction() as connection:
-            connection.executemany("INSERT INTO history VALUES (?, ?, ?, ?)", entries)
+            for entry in entries:
+                connection.execute("INSERT INTO history VALUES (?, ?, ?, ?)", entry)
+                size += len(entry.content)
+        return size
 
     def history(self, deployment_id: str | None, since: float, limit: int) -> list[HistoryEntry]:
         """The latest entries of the history, newest first.
@@ -162,8 +174,8 @@ def damage_named() -> Iterator[None]:
         raise named from error
 
 
-def _rows(documents: Mapping[str, bytes]) -> list[tuple[str, bytes, int]]:
-    return [(name, content, _checksum(name, content)) for name, content in documents.items()]
+def _rows(documents: Iterable[tuple[str, bytes]]) -> Iterator[tuple[str, bytes, int]]:
+    return ((name, content, _checksum(name, content)) for name, content in documents)
 
 
 def checked_documents(rows: Iterable[tuple[object, object, object]]) -> dict[str, bytes]:

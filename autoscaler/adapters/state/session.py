@@ -7,7 +7,7 @@ writes a few rows, and encoding thousands of deployments is interrupted after ea
 import os
 import sqlite3
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -132,9 +132,7 @@ class Session:
             sqlite3.Error: it cannot be written.
         """
         database, limits = self._in_place(), self._limits
-        entries = [event.entry() for event in events]
-        database.append(entries)
-        self._history_bytes += sum(len(entry.content) for entry in entries)
+        self._history_bytes += database.append(event.entry() for event in events)
         excess_bytes = 0
         if self._history_bytes > limits.max_bytes:  # at once a tenth more, so that it is rare
             excess_bytes = self._history_bytes - limits.max_bytes + limits.max_bytes // 10
@@ -253,14 +251,23 @@ class Session:
     def _write(self, state: State, *, complete: bool) -> None:
         database = self._in_place()
         documents = {SHARED: encode_state(replace(state, deployments={})).content}
-        rows = {}
-        for name, known in state.deployments.items():
-            row = encode_state(State(deployments={name: known})).content
-            if self._hashes.get(name) != hash(row):
-                rows[name] = row
         removed = [name for name in self._hashes if name not in state.deployments]
+        written: dict[str, int] = {}
+        rows = self._changed(state, written)
         database.write(documents, rows, removed if complete else ())
-        self._hashes.update({name: hash(row) for name, row in rows.items()})
+        self._hashes.update(written)
         if complete:
             for name in removed:
                 del self._hashes[name]
+
+    def _changed(self, state: State, written: dict[str, int]) -> Iterator[tuple[str, bytes]]:
+        """The rows that have changed, one after the other: together they are larger than the state.
+
+        Args:
+            written: their hashes are added to it.
+        """
+        for name, known in state.deployments.items():
+            row = encode_state(State(deployments={name: known})).content
+            if self._hashes.get(name) != (digest := hash(row)):
+                written[name] = digest
+                yield name, row
