@@ -253,7 +253,7 @@ def _deployment(model: ModelDocument, document: DeploymentDocument) -> Deploymen
         status.allocation_count,
         status.target_allocation_count,
         intern(status.state),
-        document.threads_per_allocation,
+        document.threads_per_allocation or _acknowledged_threads(document),
         document.queue_capacity,
         parse_size(document.cache_size),
         _adaptive(document.adaptive_allocations),
@@ -298,6 +298,13 @@ def _acknowledged(document: DeploymentDocument) -> int | None:
         if node.routing_state.routing_state == STARTED
     ]
     return None if None in counts else sum([count or 0 for count in counts])
+
+
+def _acknowledged_threads(document: DeploymentDocument) -> int | None:
+    """The threads of each allocation, as its processes acknowledge them, which are fewer where the
+    node has fewer; None: unknown. Without any, no allocation is known to fit or not to fit."""
+    threads = [node.threads_per_allocation or 0 for node in document.nodes or ()]
+    return max(threads, default=0) or None
 
 
 def _node(document: NodeDocument) -> NodeStats:

@@ -3,7 +3,7 @@
 import asyncio
 import random
 import resource
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Coroutine, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -154,7 +154,7 @@ class Laboratory:
         await self.clock.sleep(duration_s * FAULTS_UNTIL - self.now)
         await self._catch_up()
         self._heal()
-        await self.clock.sleep(duration_s - self.now)
+        await self.clock.sleep(duration_s * (1.0 - FAULTS_UNTIL))
         self._check_recovery()
 
     def _begin(self, scheduled: Scheduled) -> None:
@@ -223,9 +223,18 @@ class Laboratory:
             await self.clock.sleep(seconds)
             do()
 
-        task = asyncio.ensure_future(wait())
+        self._in_background(wait())
+
+    def _in_background(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.ensure_future(work)
         self._background.add(task)
-        task.add_done_callback(self._background.discard)
+        task.add_done_callback(self._background_ended)
+
+    def _background_ended(self, task: "asyncio.Task[None]") -> None:
+        self._background.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            self.trace.violations.append(f"laboratory: {error!r}")
+            self._broken.set()
 
     # The daemon
 
@@ -266,9 +275,14 @@ class Laboratory:
             return
         set_disk_full(full=False)
         self.trace.interrupted_at = self.now + down_s
-        self._daemon.cancel()
-        self._daemon = None
-        self._later(down_s, self._start_daemon)
+        killed, self._daemon = self._daemon, None
+        killed.cancel()
+        self._in_background(self._restart(killed, down_s))
+
+    async def _restart(self, killed: "asyncio.Task[None]", down_s: float) -> None:
+        await asyncio.gather(killed, return_exceptions=True)
+        await self.clock.sleep(down_s)
+        self._start_daemon()
 
     def suspend(self, seconds: float) -> None:
         self.trace.interrupted_at = self.now + seconds
@@ -372,6 +386,7 @@ class Laboratory:
     def _processors(self) -> int | None:
         if self.cluster.hardware_can_grow:
             return None
+        self._see_nodes()
         return sum(
             processors
             for seen_at, processors in self._nodes_seen.values()

@@ -2,6 +2,7 @@
 
 import asyncio
 import random
+import ssl
 from collections.abc import AsyncIterator, Callable, Mapping
 from types import TracebackType
 from typing import Any, Self
@@ -15,6 +16,7 @@ from msgspec import Struct
 from multidict import CIMultiDict, CIMultiDictProxy
 from yarl import URL
 
+from autoscaler.adapters.elasticsearch import tls
 from autoscaler.adapters.elasticsearch.transport import Transport
 from autoscaler.connection import Connection
 from autoscaler.ports import Clock
@@ -25,6 +27,11 @@ from tests.chaos.trace import Request, Trace
 STATISTICS = "/_ml/trained_models/_stats"
 LATENCY_S = 0.004
 """Seconds of the way to the cluster, and of the way back, without any fault."""
+
+
+# No host uses TLS, and reading the system's authorities takes as long as fifty cycles.
+_CONTEXT = ssl.create_default_context()
+tls._context = lambda _connection: _CONTEXT
 
 
 class Answer(Struct):

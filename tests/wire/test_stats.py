@@ -108,6 +108,12 @@ def test_counters_that_are_absent_are_zero_and_averages_unknown():
     assert found.errors == found.rejections == found.timeouts == 0
 
 
+@pytest.mark.parametrize("unreadable", [None, "2", [], 0])
+def test_the_threads_of_each_allocation_are_those_that_processes_acknowledge(unreadable):
+    (stats,) = parsed(model(threads_per_allocation=unreadable)).deployments
+    assert stats.threads_per_allocation == 2
+
+
 def test_before_8_8_a_deployment_has_the_name_of_its_model():
     (found,) = parsed({"model_id": "embed", "deployment_stats": {}}).deployments
     assert found.deployment_id == found.model_id == "embed"
