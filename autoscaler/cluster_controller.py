@@ -130,6 +130,7 @@ class ClusterController:
                 *recorders,
             ),
             ruleset=ruleset_of(config),
+            request_timeout_s=config.connection.request_timeout_s,
             calendar=CronCalendar(),
             state_store=self._store,
             state=State(cold_start_s=0.0),

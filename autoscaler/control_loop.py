@@ -1,6 +1,7 @@
 """The cycle: observe, plan, act, record. Depends on the core and the ports, and on no adapter."""
 
 import asyncio
+import math
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -18,6 +19,7 @@ from autoscaler.core.next_poll import (
     MAX_INTERVAL_FACTOR,
     MAX_OBSERVE_FRACTION,
     NextPoll,
+    max_age_s,
     stretched,
     stretched_s,
 )
@@ -76,6 +78,7 @@ class ControlLoop:
     state_store: StateStore | None = None
     leadership: Leadership | None = None
     state: State = field(default_factory=State)
+    request_timeout_s: float = 10.0
     _last: tuple[Observation, Plan] | None = None
     _known: LastKnown = field(default_factory=LastKnown)
     _recorded: dict[str, StoppedDeployment] = field(default_factory=dict)  # before their stops
@@ -171,7 +174,7 @@ class ControlLoop:
         planned_at = self.clock.now()
         sent: dict[str, Outcome] = {}
         try:
-            await self._act(cycle, sent, started_at)
+            await self._act(cycle, sent, started_at, observation.requested_at or observation.at)
         finally:  # also after a defect: what was sent until then has taken effect
             # `self.state` and not `cycle.state`: resume requests may have arrived meanwhile.
             outcomes, self.state = end_cycle(cycle.plan, sent, self.state)
@@ -213,7 +216,8 @@ class ControlLoop:
         cycle = replace(begun, plan=blind_decisions(begun.plan))
         sent: dict[str, Outcome] = {}
         try:
-            await self._act(cycle, sent, known.requested_at or known.at)
+            now = self.clock.now()  # no statistics have led to it
+            await self._act(cycle, sent, known.requested_at or known.at, now)
         finally:
             outcomes, self.state = end_cycle(cycle.plan, sent, self.state)
             self._unanswered = None
@@ -260,7 +264,9 @@ class ControlLoop:
             self.recorder.skipped(failure, self.clock.now())
             return self.poll_interval_s
 
-    async def _act(self, cycle: Cycle, outcomes: dict[str, Outcome], started_at: float) -> None:
+    async def _act(
+        self, cycle: Cycle, outcomes: dict[str, Outcome], started_at: float, seen_at: float
+    ) -> None:
         """Send the updates one after the other, because the master plans again for each one.
 
         After a response that concerns every deployment, when a poll interval has passed, or while
@@ -269,7 +275,9 @@ class ControlLoop:
 
         Args:
             outcomes: of the updates, by deployment id. Each is added as soon as it is known.
+            seen_at: from which instant on the decisions become outdated.
         """
+        until = seen_at + max_age_s(self.poll_interval_s, self.request_timeout_s)
         deadline = self.clock.now() + self.poll_interval_s
         withheld = ""
         self._recorded = {}
@@ -285,7 +293,7 @@ class ControlLoop:
             if withheld:
                 outcome = self._outcome(decision, OutcomeKind.WITHHELD, withheld)
             else:
-                outcome = await self._send(decision)
+                outcome = await self._send(decision, until)
                 if outcome.kind in {OutcomeKind.FORBIDDEN, OutcomeKind.UNKNOWN}:
                     withheld = outcome.detail
             outcomes[decision.deployment_id] = outcome
@@ -293,7 +301,7 @@ class ControlLoop:
     def _outcome(self, decision: Decision, kind: OutcomeKind, detail: str) -> Outcome:
         return Outcome(decision=decision, kind=kind, at=self.clock.now(), detail=detail)
 
-    async def _send(self, decision: Decision) -> Outcome:
+    async def _send(self, decision: Decision, until: float) -> Outcome:
         change = decision.change
         assert change is not None, "only changes are sent"
         try:
@@ -301,13 +309,15 @@ class ControlLoop:
                 await self._record_stop(decision.deployment_id)
         except StateNotSaved as failure:
             return self._outcome(decision, OutcomeKind.WITHHELD, str(failure))
-        kind, detail = await self._carry_out(decision.deployment_id, change)
+        kind, detail = await self._carry_out(decision.deployment_id, change, until)
         return self._outcome(decision, kind, detail)
 
-    async def _carry_out(self, deployment_id: str, change: Change) -> tuple[OutcomeKind, str]:
+    async def _carry_out(
+        self, deployment_id: str, change: Change, until: float = math.inf
+    ) -> tuple[OutcomeKind, str]:
         """Send a change. The kind of its outcome, and the message of the cluster if it refused."""
         try:
-            await self.actuator.carry_out(deployment_id, change)
+            await self.actuator.carry_out(deployment_id, change, until=until)
         except UpdateFailed as failure:
             return failure.kind, str(failure)
         return OutcomeKind.ACCEPTED, ""

@@ -1,5 +1,6 @@
 """The interfaces that the control loop needs. Adapters implement them; tests fake them."""
 
+import math
 from collections.abc import Collection, Iterable, Mapping
 from typing import Protocol
 
@@ -120,8 +121,13 @@ class Observer(Protocol):
 
 
 class Actuator(Protocol):
-    async def carry_out(self, deployment_id: str, change: Change) -> None:
+    async def carry_out(
+        self, deployment_id: str, change: Change, *, until: float = math.inf
+    ) -> None:
         """Request a change. Returns when it is accepted, one lead time before it takes effect.
+
+        Args:
+            until: Unix seconds after which nothing is sent any more.
 
         Raises:
             UpdateFailed: refused, or the response was lost. A repeated request is harmless.

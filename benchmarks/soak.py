@@ -93,7 +93,7 @@ class SoakCluster:
         deployments = {name: stats for name, (stats, _) in self.running.items()}
         return Observation(at=now, deployments=deployments, cluster=self._cluster)
 
-    async def carry_out(self, deployment_id: str, change: Change) -> None:
+    async def carry_out(self, deployment_id: str, change: Change, **_: float) -> None:
         assert isinstance(change, SetAllocations), change
         stats, load = self.running[deployment_id]
         each, more = divmod(change.allocations, NODES)

@@ -62,6 +62,7 @@ class FakeCluster:
         self.retry_after_s = 0.0
         self.latency_s = 0.0
         self.changes: list[tuple[str, Change]] = []
+        self.until = math.inf  # of the last change
         self.requested: list[tuple[str, int]] = []
         self.observed = 0
 
@@ -79,7 +80,10 @@ class FakeCluster:
             at=self.clock.now(), deployments=dict(self.deployments), owned=dict(self.owned)
         )
 
-    async def carry_out(self, deployment_id: str, change: Change) -> None:
+    async def carry_out(
+        self, deployment_id: str, change: Change, *, until: float = math.inf
+    ) -> None:
+        self.until = until
         self.changes.append((deployment_id, change))
         if isinstance(change, SetAllocations):
             self.requested.append((deployment_id, change.allocations))

@@ -63,7 +63,7 @@ class StubbornCluster(FakeCluster):
             self.deployments[name] = self._served(stats)
         return replace(await super().observe(), cluster=self.nodes)
 
-    async def carry_out(self, deployment_id, change):
+    async def carry_out(self, deployment_id, change, **_):
         if deployment_id == NAME:
             self.calls += 1
             if self.always is not None:

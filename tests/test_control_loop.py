@@ -86,6 +86,13 @@ async def test_decreases_go_first_and_the_most_pressing_increase_next():
     assert cluster.requested == [("down", 2), ("urgent", 8), ("slight", 5)]
 
 
+async def test_a_change_is_sent_within_two_time_outs_and_three_polls_of_its_statistics():
+    loop, cluster, _ = loop_over(named("a", 1), rules=(rule(min_allocations=2, max_allocations=9),))
+    loop.request_timeout_s = 12.0
+    await loop.run_cycle()
+    assert cluster.until == loop.clock.now() + 24.0 + 3.0 * POLL_S
+
+
 async def test_a_dry_run_sends_nothing():
     loop, cluster, recorder = loop_over(
         named("a", 1), rules=(rule(min_allocations=2, dry_run=True),)
@@ -448,7 +455,7 @@ async def test_all_that_one_cycle_stops_is_recorded_before_the_cycle_ends():
     loop.state_store = store = FakeStateStore()
     recorded = []
 
-    async def carry_out(deployment_id, change):
+    async def carry_out(deployment_id, change, **_):
         recorded.append(set(store.saved[-1]))
         await cluster.carry_out(deployment_id, change)
 
@@ -467,7 +474,7 @@ async def test_a_resume_request_is_saved_with_the_updates_that_are_under_way():
     loop.state_store = store = FakeStateStore()
     saved = []
 
-    async def carry_out(deployment_id, change):
+    async def carry_out(deployment_id, change, **_):
         if deployment_id == "b":
             assert loop.resume("a")
             await loop.save_resume_requests()
@@ -493,7 +500,7 @@ async def test_a_defect_in_one_update_does_not_lose_the_stop_before_it():
     loop, cluster, _ = loop_over(named("a", 1), named("b", 1))
     loop.state_store = FakeStateStore()
 
-    async def carry_out(deployment_id, change):
+    async def carry_out(deployment_id, change, **_):
         if deployment_id == "b":
             loop.ruleset = policy(stop_when_idle)
             raise ValueError("a defect")

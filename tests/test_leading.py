@@ -92,7 +92,7 @@ async def test_the_rest_of_a_cycle_is_withheld_once_the_term_has_ended():
     leader.leadership.lead()
     carry_out = leader.cluster.carry_out
 
-    async def carry_out_and_follow(deployment_id, change):
+    async def carry_out_and_follow(deployment_id, change, **_):
         await carry_out(deployment_id, change)
         leader.leadership.follow()
 

@@ -69,7 +69,7 @@ class ServingCluster(FakeCluster):
         self.silent = set()  # deployments whose changes take effect without a response
         self.cluster = Cluster(nodes=(NodeCapacity(node_id="n1", name="n1", version="9.4.0"),))
 
-    async def carry_out(self, deployment_id, change):
+    async def carry_out(self, deployment_id, change, **_):
         if isinstance(change, Stop):
             assert deployment_id in self.state_store.saved[-1], "before it is stopped"
         await super().carry_out(deployment_id, change)

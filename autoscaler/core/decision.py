@@ -224,6 +224,7 @@ class OutcomeKind(FastStrEnum):
         "observe_only"  # not sent, as the cluster would refuse it; the detail is the cause
     )
     WITHHELD = "withheld"  # not sent in this cycle; the detail is the cause
+    OUTDATED = "outdated"  # not sent: the process was suspended, and the statistics are too old
     ACCEPTED = "accepted"  # 200: the cluster has a new target
     NO_EFFECT = "no_effect"  # accepted, but later observations do not show it; see `NoEffect`
     NO_CAPACITY = "no_capacity"  # 429: nothing was changed

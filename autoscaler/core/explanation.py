@@ -38,6 +38,7 @@ _OUTCOMES = {
     OutcomeKind.DRY_RUN: "dry run, not sent",
     OutcomeKind.OBSERVE_ONLY: "observe only, not sent",
     OutcomeKind.WITHHELD: "withheld in this cycle",
+    OutcomeKind.OUTDATED: "not sent, because it was decided too long ago",
     OutcomeKind.ACCEPTED: "accepted",
     OutcomeKind.NO_EFFECT: "accepted without effect",
     OutcomeKind.NO_CAPACITY: "refused for lack of capacity",

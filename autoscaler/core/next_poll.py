@@ -14,6 +14,10 @@ MAX_INTERVAL_FACTOR = 3.0
 """Poll intervals to which the time between two cycles is stretched at most for a slow cluster, or
 for slow cycles. 3, so that a load jump is still observed within a minute."""
 
+MIN_AGE_S = 30.0
+"""Least seconds after which statistics are too old for a change. 30 s, because reading the nodes,
+planning and other changes take several seconds at any poll interval."""
+
 
 class PollCause(FastStrEnum):
     """Why the next poll is due when it is."""
@@ -97,3 +101,16 @@ def stretched(wanted: NextPoll, busy_s: float, work_s: float, interval_s: float)
 def stretched_s(wanted_s: float, at_least_s: float, interval_s: float) -> float:
     """The seconds that are wanted, or at least so many, as far as a poll may be delayed."""
     return min(max(wanted_s, at_least_s), interval_s * MAX_INTERVAL_FACTOR)
+
+
+def max_age_s(interval_s: float, timeout_s: float) -> float:
+    """Seconds after the request for the statistics within which a change is sent.
+
+    Two time-outs and the longest interval between two polls: no cycle takes as long, unless the
+    process is suspended meanwhile.
+
+    Args:
+        interval_s: the poll interval.
+        timeout_s: of a request.
+    """
+    return max(MIN_AGE_S, 2.0 * timeout_s + MAX_INTERVAL_FACTOR * interval_s)

@@ -19,6 +19,9 @@ REFUSED_WITHIN_S = 600.0
 """Refused calls of one deployment within ten minutes. Waits that double from ten seconds, and the
 attempts after visible changes, are fewer."""
 
+MAX_AGE_S = 50.0
+"""Seconds after which statistics are too old for an update: two time-outs and three polls."""
+
 MAX_CYCLE_CPU_S = 0.9
 MAX_STATE_BYTES = 64 * 2**10
 """Encoded state of one deployment. It has a few kilobytes, and some hundred samples more while the
@@ -102,6 +105,17 @@ def no_blind_decrease(trace: Trace, cycle: Cycle) -> str:
         load = change.then.load
         if load is not None and wanted < UNDERESTIMATED * load:
             return f"{_text(change)}, down from {present}, at a steady load of {load:.2f}"
+    return ""
+
+
+def fresh(trace: Trace, cycle: Cycle) -> str:
+    """No update is sent from old statistics."""
+    if cycle.statistics is None:
+        return ""
+    for change in cycle.changes:
+        age_s = change.at - cycle.statistics.at
+        if age_s > MAX_AGE_S:
+            return f"{_text(change)}, from statistics that were requested {age_s:.1f} s before"
     return ""
 
 
@@ -253,6 +267,7 @@ INVARIANTS: tuple[Invariant, ...] = (
     bounds,
     room,
     no_blind_decrease,
+    fresh,
     leadership,
     back_off,
     no_update_storm,

@@ -7,6 +7,7 @@ import pytest
 from msgspec.structs import replace
 
 from autoscaler import control_loop
+from autoscaler.adapters.elasticsearch.api import ElasticsearchApi
 from autoscaler.adapters.elasticsearch.changes import ChangeExecutor
 from autoscaler.adapters.elasticsearch.cluster import ElasticsearchCluster
 from autoscaler.control_loop import ControlLoop
@@ -77,6 +78,11 @@ def one_call(monkeypatch):
     monkeypatch.setattr(ElasticsearchCluster, "observe", observe)
 
 
+def fresh(monkeypatch):
+    """A change is sent however long ago it was decided."""
+    monkeypatch.setattr(ElasticsearchApi, "change_until", lambda *_: None)
+
+
 def back_off(monkeypatch):
     """Refused changes are sent again at once."""
     lengthened = feedback.lengthened
@@ -91,10 +97,10 @@ def no_update_storm(monkeypatch):
     """An update is sent again and again."""
     carry_out = ControlLoop._carry_out
 
-    async def repeated(self, deployment_id, change):
+    async def repeated(self, *given):
         for _ in range(12):
-            await carry_out(self, deployment_id, change)
-        return await carry_out(self, deployment_id, change)
+            await carry_out(self, *given)
+        return await carry_out(self, *given)
 
     monkeypatch.setattr(ControlLoop, "_carry_out", repeated)
 
@@ -154,6 +160,7 @@ BUILDS = (
     room,
     no_blind_decrease,
     one_call,
+    fresh,
     back_off,
     no_update_storm,
     processor_time,

@@ -11,6 +11,7 @@ NEVER_RAISED = {
     OutcomeKind.DRY_RUN,
     OutcomeKind.OBSERVE_ONLY,
     OutcomeKind.WITHHELD,
+    OutcomeKind.OUTDATED,  # not by a refusal
     OutcomeKind.ACCEPTED,
     OutcomeKind.NO_EFFECT,  # later observations show it, and no response
     OutcomeKind.BLOCKED,

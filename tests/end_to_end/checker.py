@@ -19,6 +19,7 @@ NOT_SENT = frozenset(
         OutcomeKind.DRY_RUN,
         OutcomeKind.OBSERVE_ONLY,
         OutcomeKind.WITHHELD,
+        OutcomeKind.OUTDATED,
     }
 )
 

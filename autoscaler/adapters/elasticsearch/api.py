@@ -95,6 +95,10 @@ class ElasticsearchApi:
         """Set the X-Opaque-Id of the following requests, which appears in Elasticsearch's logs."""
         self._transport.opaque_id = opaque_id
 
+    def change_until(self, until: float) -> None:
+        """Send none of the following changes after this instant, in Unix seconds."""
+        self._transport.changes_until = until
+
     async def stats(self) -> Statistics:
         """The statistics of every deployment."""
         deployments: dict[str, DeploymentStats] = {}

@@ -1,6 +1,7 @@
 """The ports of the control loop for one cluster: an Observer and an Actuator."""
 
 import asyncio
+import math
 from collections.abc import Awaitable, Callable, Collection
 from typing import TypeVar
 
@@ -181,7 +182,10 @@ class ElasticsearchCluster:
         )
         return kept, len(names) - len(admitted)
 
-    async def carry_out(self, deployment_id: str, change: Change) -> None:
+    async def carry_out(
+        self, deployment_id: str, change: Change, *, until: float = math.inf
+    ) -> None:
+        self._api.change_until(until)
         await self._changes.carry_out(deployment_id, change)
 
     async def close(self) -> None:

@@ -30,6 +30,7 @@ _OUTCOME_KINDS: tuple[tuple[type[e.ElasticsearchError], OutcomeKind], ...] = (
     (r.ModelDownloading, OutcomeKind.INVALID),
     (r.IndexUnavailable, OutcomeKind.INVALID),
     (e.NotLeading, OutcomeKind.WITHHELD),
+    (e.Outdated, OutcomeKind.OUTDATED),
     # The change may have been applied; the next observation shows it.
     (e.TransportError, OutcomeKind.UNKNOWN),
     (e.ConnectionSettingsError, OutcomeKind.UNKNOWN),

@@ -3,6 +3,7 @@
     ElasticsearchError
     ├── ConnectionSettingsError       invalid settings; nothing was sent
     ├── NotLeading                    not sent: the lease does not outlast the request
+    ├── Outdated                      not sent: decided too long ago
     ├── TransportError                no response from Elasticsearch
     │   ├── Unreachable               not sent: refused, no such host, no route
     │   ├── TlsError                  not executed: certificates
@@ -65,6 +66,10 @@ def ensure_none(problems: Iterable[Problem]) -> None:
 
 class NotLeading(ElasticsearchError):
     """The request was not sent, because another instance may lead before its response."""
+
+
+class Outdated(ElasticsearchError):
+    """The request was not sent, because it was decided from statistics that are too old now."""
 
 
 class TransportError(ElasticsearchError):

@@ -7,6 +7,7 @@ may repeat the headers of a request, and what it repeats is masked.
 """
 
 import asyncio
+import math
 import random
 import ssl
 from collections.abc import Mapping
@@ -32,6 +33,7 @@ from autoscaler.adapters.elasticsearch.errors import (
     MalformedResponse,
     NotElasticsearch,
     NotLeading,
+    Outdated,
     TlsError,
     TransportError,
     Unreachable,
@@ -41,6 +43,7 @@ from autoscaler.adapters.elasticsearch.hung_hosts import HostHangs, unless_hung
 from autoscaler.adapters.elasticsearch.tls import Trust
 from autoscaler.adapters.elasticsearch.transport_errors import retry_after, transport_error_of
 from autoscaler.connection import Connection
+from autoscaler.core.units import duration_text
 from autoscaler.ports import Clock, Leadership
 from autoscaler.wire.bounds import DESCRIPTION, ERROR_BYTES, BodyBound, count_values
 from autoscaler.wire.errors import ErrorResponse, parse_error
@@ -105,6 +108,7 @@ class Transport:
         self.authorization = Authorization(connection.auth)
         self._session: aiohttp.ClientSession | None = None
         self.leadership: Leadership | None = None  # None: this is the only instance
+        self.changes_until = math.inf  # Unix seconds; no change is sent after it
         self.opaque_id = "autoscaler"  # Elasticsearch repeats it in its logs and task lists
 
     async def __aenter__(self) -> Self:
@@ -270,7 +274,9 @@ class Transport:
 
     async def _send_once(self, url: URL, request: HttpRequest, timeout_s: float) -> bytes:
         context = await self._trust.context_for(url)
-        self._require_lead(request, timeout_s)  # the last step before the request is sent
+        # The last step before the request is sent. The process may have been suspended for long, at
+        # any place before.
+        self._require_permission(request, timeout_s)
         async with self._request(url, request, context) as response:
             # Before anything is decoded, so that no text from a response contains a secret.
             body = self.authorization.mask.masked(await _bounded(response, request))
@@ -293,14 +299,17 @@ class Transport:
             timeout=aiohttp.ClientTimeout(total=None, sock_connect=MAX_CONNECT_S),
         )
 
-    def _require_lead(self, request: HttpRequest, timeout_s: float) -> None:
+    def _require_permission(self, request: HttpRequest, timeout_s: float) -> None:
         """
         Raises:
+            Outdated: the request is a change that was decided too long ago.
             NotLeading: the request is a change, and another instance may lead within its time-out.
         """
-        if request.operation is Operation.OTHER or self.leadership is None:
+        if request.operation is Operation.OTHER:
             return
-        if not self.leadership.leads(for_s=timeout_s):
+        if (late_s := self._clock.now() - self.changes_until) > 0.0:
+            raise Outdated(f"{request} would have been sent {duration_text(late_s)} too late")
+        if self.leadership is not None and not self.leadership.leads(for_s=timeout_s):
             raise NotLeading(
                 f"{request} was not sent, because this instance may not lead until its response"
             )

@@ -29,6 +29,7 @@ _NOT_SENT = {
     OutcomeKind.DRY_RUN,
     OutcomeKind.OBSERVE_ONLY,
     OutcomeKind.WITHHELD,
+    OutcomeKind.OUTDATED,
 }
 _NEEDS_OPERATOR = {FailureKind.UNAUTHENTICATED, FailureKind.FORBIDDEN, FailureKind.DEFECT}
 """Failures that last until an operator acts; they are logged as errors."""

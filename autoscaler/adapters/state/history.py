@@ -28,6 +28,7 @@ _NOT_SENT = frozenset(
         OutcomeKind.DRY_RUN,
         OutcomeKind.OBSERVE_ONLY,
         OutcomeKind.WITHHELD,
+        OutcomeKind.OUTDATED,
     }
 )
 

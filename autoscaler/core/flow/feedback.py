@@ -78,6 +78,7 @@ _NO_FEEDBACK = frozenset(
         OutcomeKind.DRY_RUN,
         OutcomeKind.OBSERVE_ONLY,
         OutcomeKind.WITHHELD,
+        OutcomeKind.OUTDATED,
     }
 )
 

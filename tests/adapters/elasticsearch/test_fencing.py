@@ -1,8 +1,9 @@
-"""No change is sent that another instance may overtake."""
+"""No change is sent that another instance may overtake, or that was decided too long ago."""
 
 import pytest
 
 from autoscaler.core.decision import OutcomeKind, SetAllocations, Start, Stop
+from autoscaler.ports import UpdateFailed
 from tests.adapters.elasticsearch.changes import (
     INFERENCE,
     NO_ENDPOINTS,
@@ -101,3 +102,32 @@ async def test_a_host_is_not_avoided_because_of_a_request_that_was_not_sent():
         leadership.seconds = 100.0
         await cluster.carry_out("elser", SetAllocations(4))
         assert changes_of(server) == [UPDATE]
+
+
+@pytest.mark.parametrize("change", [SetAllocations(4), START_ELSER, Stop()], ids=type)
+async def test_a_change_that_was_decided_too_long_ago_is_not_sent(change):
+    async with cluster_of(RESPONSES) as (cluster, server):
+        at = cluster._api._transport._clock.now()
+        with pytest.raises(UpdateFailed, match="would have been sent 5 min too late") as raised:
+            await cluster.carry_out("elser", change, until=at - 300.0)
+        assert raised.value.kind is OutcomeKind.OUTDATED
+        assert changes_of(server) == []
+        await cluster.carry_out("elser", change, until=at + 300.0)
+        assert len(changes_of(server)) == 1
+
+
+async def test_a_process_that_is_suspended_before_the_second_request_of_a_change_sends_no_more():
+    async def accept_and_suspend(request):
+        transport.changes_until = transport._clock.now() - 300.0
+        return await echoing(request)
+
+    async with cluster_of(RESPONSES | {INFERENCE: OWNED, UPDATE_ENDPOINT: accept_and_suspend}) as (
+        cluster,
+        server,
+    ):
+        transport = cluster._api._transport
+        await cluster.ownership.read(["elser"])
+        with pytest.raises(UpdateFailed) as raised:
+            await cluster.carry_out("elser", SetAllocations(4, take_over=True))
+        assert raised.value.kind is OutcomeKind.OUTDATED
+        assert changes_of(server) == [UPDATE_ENDPOINT]
