@@ -41,13 +41,16 @@ smoke: $(VENV)/runtime
 	$(BIN)/autoscaler backtest square-wave --policy slo --scenario short-one-node
 	$(BIN)/python -m pytest -q -n0 tests/test_locks.py tests/test_cli.py
 
-# Which small changes of the core does no test notice? Takes hours; a run that was interrupted goes on.
-# `make mutants COUNT=20` draws fewer.
+# Which small changes of the core does no test notice? A run that was interrupted goes on. COUNT=20
+# draws fewer, STAGES=1 runs the tests of the core alone, and TESTS_S limits the tests of each mutant
+# to as many seconds, likely and fast ones first.
 SEED ?= 1
 COUNT ?= 300
+STAGES ?=
+TESTS_S ?=
 mutants: $(VENV)/dev build/cosmic-ray/installed
 	build/cosmic-ray/bin/python -m benchmarks.mutants --python $(BIN)/python --seed $(SEED) \
-	  --count $(COUNT)
+	  --count $(COUNT) $(addprefix --stages ,$(STAGES)) $(addprefix --seconds ,$(TESTS_S))
 
 # The fault laboratory: SEED runs one seed again, and SEEDS as many new ones or from SEED on. A run
 # has about CYCLES cycles. LIMIT ends it after as many seconds of processor time.

@@ -10,11 +10,19 @@ from pathlib import Path
 
 import pytest
 import structlog
-from hypothesis import settings
+from hypothesis import Phase, settings
 
 # The duration of an example depends on the load of the machine; --timeout is the only limit.
 settings.register_profile("without deadline", deadline=None)
 settings.load_profile("without deadline")
+# For tests of mutants: which example fails first does not matter, and smaller ones take minutes.
+settings.register_profile(
+    "first failure",
+    deadline=None,
+    derandomize=True,
+    database=None,
+    phases=(Phase.explicit, Phase.generate),
+)
 
 SHARED = Path(__file__).parents[2] / "shared"
 NEEDS_SHARED = "needs the recorded traces and peers beside the repository"
