@@ -71,7 +71,7 @@ class CoveringTests:
         """A digest of each file of tests of this stage."""
         roots = [self._tree / each for each in self._tests if not each.startswith("-")]
         ignored = [self._tree / each.partition("=")[2] for each in self._tests]
-        files = sorted(each for root in roots for each in root.rglob("test_*.py"))
+        files = sorted(each for root in roots for each in root.rglob("*.py"))
         return {
             str(each.relative_to(self._tree)): _digest(each)
             for each in files

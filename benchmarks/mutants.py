@@ -29,7 +29,7 @@ from cosmic_ray.plugins import get_operator, operator_names
 from benchmarks.covering_tests import CORE, PYTEST, Covering, CoveringTests, environment
 
 STAGES = (
-    ("tests/core",),
+    ("tests/core", "autoscaler/core"),  # the latter for the examples in docstrings
     ("tests", "--ignore=tests/core", "--ignore=tests/backtest", "--ignore=tests/simulation"),
     ("tests/backtest", "tests/simulation"),
 )
