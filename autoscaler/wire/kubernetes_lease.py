@@ -12,15 +12,15 @@ from msgspec import Struct, field
 
 from autoscaler.core.election import RELEASED, Lease, StoredLease
 from autoscaler.wire.bounds import Name
-from autoscaler.wire.lease import micro_time, seconds_of
+from autoscaler.wire.lease import Count, micro_time, seconds_of
 
 
 class LeaseSpec(Struct, kw_only=True, rename="camel", omit_defaults=True):
     holder_identity: Name | None = None
-    lease_duration_seconds: int | None = None
+    lease_duration_seconds: Count | None = None
     acquire_time: str | None = None
     renew_time: str | None = None
-    lease_transitions: int | None = None
+    lease_transitions: Count | None = None
 
 
 class LeaseObject(Struct, kw_only=True):

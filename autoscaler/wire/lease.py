@@ -8,20 +8,28 @@ The instants are those of the holder's clock, in UTC, for operators.
 
 import math
 from datetime import UTC, datetime
+from typing import Annotated
 
 import msgspec
-from msgspec import Struct
+from msgspec import Meta, Struct
 
 from autoscaler.core.election import Lease
 from autoscaler.wire.bounds import Name
 
 _TIME_FORMAT = "%Y-%m-%dT%H:%M:%S.%fZ"
 
+_MAX_AT = datetime(9999, 1, 1, tzinfo=UTC).timestamp()
+"""Later instants cannot be written in each zone."""
+
+Count = Annotated[int, Meta(ge=0, le=10**9)]
+"""A number that a lease may have and all stores can hold: Kubernetes has 32 bits for it. A larger
+one was edited by hand, and could not be counted on from."""
+
 
 class LeaseDocument(Struct, kw_only=True):
     holder: Name
     ttl_s: float
-    transitions: int = 0
+    transitions: Count = 0
     acquired_at: str = ""
     renewed_at: str = ""
 
@@ -65,7 +73,7 @@ def micro_time(at: float) -> str:
 
 
 def seconds_of(text: str) -> float:
-    """Unix seconds of such an instant; 0 if it cannot be read.
+    """Unix seconds of such an instant; 0 if it cannot be read, or not be written again.
 
     >>> seconds_of("1970-01-01T00:00:01.500000Z"), seconds_of("1970-01-01T00:00:02Z")
     (1.5, 2.0)
@@ -74,4 +82,5 @@ def seconds_of(text: str) -> float:
         found = datetime.fromisoformat(text)
     except ValueError:
         return 0.0
-    return found.timestamp() if found.tzinfo is not None else 0.0
+    at = found.timestamp() if found.tzinfo is not None else 0.0
+    return at if 0.0 <= at < _MAX_AT else 0.0
