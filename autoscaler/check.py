@@ -21,6 +21,7 @@ from autoscaler.core.explanation import unmanaged_text
 from autoscaler.core.flow.control_mode import active_adaptive
 from autoscaler.core.selection import Rule, ZeroMethod, matches, select
 from autoscaler.core.values import AdaptiveAllocations, DeploymentStats
+from autoscaler.lease_check import LeaseCheck, check_lease
 from autoscaler.terminal import plain, print_line
 
 
@@ -42,6 +43,7 @@ class CheckReport(Struct, frozen=True, kw_only=True):
     unused_rules: tuple[str, ...] = ()  # why rules apply to no deployment
     unknown_figures: tuple[str, ...] = ()  # which figures cannot be read
     state: str = ""  # where it is saved, and how large
+    lease: LeaseCheck | None = None  # None: there is none
 
     @property
     def fatal(self) -> tuple[str, ...]:
@@ -61,7 +63,8 @@ class CheckReport(Struct, frozen=True, kw_only=True):
             and problem.sentence != self.preflight.observe_only_because
         )
         rules = self.modes_rejected + self.unused_rules
-        return self.exposures + rules + found + self.unknown_figures
+        lease = (self.lease.problem,) if self.lease is not None and self.lease.problem else ()
+        return self.exposures + lease + rules + found + self.unknown_figures
 
 
 async def check(config: Config) -> CheckReport:
@@ -81,6 +84,7 @@ async def check(config: Config) -> CheckReport:
         except ElasticsearchError:
             # The preflight check has sent the same request and reports the error.
             return CheckReport(preflight=preflight, exposures=exposed, state=state)
+        lease = None if config.lease is None else await check_lease(config.lease, transport)
     deployments = [
         *(_deployment_check(stats, config.rules, preflight) for stats in statistics.deployments),
         *_unreadable(dict(statistics.unreadable)),
@@ -91,6 +95,7 @@ async def check(config: Config) -> CheckReport:
         deployments=tuple(deployments),
         exposures=exposed,
         state=state,
+        lease=lease,
         modes_rejected=_modes_rejected(config.rules, preflight),
         unused_rules=tuple(_unused_rules(config.rules, statistics)),
         unknown_figures=tuple(
@@ -239,6 +244,7 @@ def report(found: CheckReport, console: Console) -> None:
         ("user", preflight.user if preflight.security_enabled is not False else ""),
         ("privileges", ", ".join(granted)),
         ("state", found.state),
+        ("lease", found.lease.description if found.lease is not None else ""),
     ):
         if value:
             print_line(console, value, label=plain(f"{name:12}", "dim"))

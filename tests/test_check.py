@@ -9,6 +9,7 @@ import aiohttp
 import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
+from msgspec.structs import replace
 from rich.console import Console
 
 from autoscaler.check import check, report
@@ -476,3 +477,63 @@ async def test_markup_in_ids_is_shown_literally():
     rules = '[{"name": "[bold]all", "max_allocations": 8}]'
     found = await findings(SCENARIO, AUTOSCALER_RULES=rules)
     assert "[bold]all" in shown(found)
+
+
+ACT = ["manage_ml", "monitor"]
+ON_THE_LEASES = [f"autoscaler-leases:{name}" for name in ("read", "index", "auto_configure")]
+
+
+async def leased(roles, **variables):
+    """What is found with a lease, and a user with these privileges."""
+    account = Account(username="scaler", password="secret", roles=["scaling"])
+    security = SecuritySettings(accounts=[account], roles={"scaling": roles})
+    return await findings(
+        replace(SCENARIO, security=security),
+        AUTOSCALER_ELASTICSEARCH__USERNAME="scaler",
+        AUTOSCALER_ELASTICSEARCH__PASSWORD="secret",
+        **({"AUTOSCALER_LEADERSHIP__LEASE": "elasticsearch"} | variables),
+    )
+
+
+class TestTheLease:
+    async def test_with_the_privileges_that_it_needs(self):
+        found = await leased([*ACT, *ON_THE_LEASES])
+        assert found.lease == ("autoscaler in the index autoscaler-leases, not written yet", "")
+        assert "lease       autoscaler in the index" in shown(found)
+
+    @pytest.mark.parametrize("left_out", ON_THE_LEASES)
+    async def test_without_one_of_them_no_instance_can_lead(self, left_out):
+        found = await leased([*ACT, *(each for each in ON_THE_LEASES if each != left_out)])
+        (problem,) = [each for each in found.warnings if "lead" in each]
+        assert problem.startswith("no instance can lead, because ")
+        assert "autoscaler-leases" in problem
+        assert problem.endswith("grant read, index and auto_configure for the index of the lease")
+        assert f"warning: {problem[:40]}" in shown(found)
+
+    async def test_without_security(self):
+        found = await findings(SCENARIO, AUTOSCALER_LEADERSHIP__LEASE="elasticsearch")
+        assert found.lease.problem == ""
+
+    async def test_the_file_of_another_program(self, tmp_path):
+        path = tmp_path / "lease"
+        path.write_text("[defaults]")
+        found = await leased(
+            ACT, AUTOSCALER_LEADERSHIP__LEASE="file", AUTOSCALER_LEADERSHIP__FILE=str(path)
+        )
+        assert found.lease.description == str(path)
+        assert "something else than a lease" in found.lease.problem
+
+    async def test_a_file_is_not_created(self, tmp_path):
+        path = tmp_path / "lease"
+        found = await leased(
+            ACT, AUTOSCALER_LEADERSHIP__LEASE="file", AUTOSCALER_LEADERSHIP__FILE=str(path)
+        )
+        assert found.lease == (f"{path}, not written yet", "")
+        assert not path.exists()
+
+    async def test_outside_of_kubernetes(self):
+        found = await leased(ACT, AUTOSCALER_LEADERSHIP__LEASE="kubernetes")
+        assert found.lease.problem.startswith("no instance can lead: ")
+
+    async def test_without_a_lease(self):
+        assert (await findings(SCENARIO)).lease is None

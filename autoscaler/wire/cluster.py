@@ -201,8 +201,16 @@ class AuthenticateResponse(Struct, kw_only=True):
     api_key: ApiKeyInfo | UnsetType = UNSET
 
 
-class HasPrivilegesRequest(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    cluster: list[str]
+class IndexPrivileges(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    names: list[str]
+    privileges: list[str]
+
+
+class HasPrivilegesRequest(
+    Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True
+):
+    cluster: list[str] = []
+    index: list[IndexPrivileges] = []
 
 
 class HasPrivilegesResponse(Struct, kw_only=True):
@@ -211,5 +219,5 @@ class HasPrivilegesResponse(Struct, kw_only=True):
     username: str = ""
     has_all_requested: bool = False
     cluster: dict[str, bool] = {}
-    index: dict[str, Any] = {}
+    index: dict[str, dict[str, bool]] = {}  # by the names that were asked for
     application: dict[str, Any] = {}

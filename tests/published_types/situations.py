@@ -275,7 +275,8 @@ async def _errors(version):
 async def _security(version):
     """The same with users, and what only exists with users."""
     settings = SecuritySettings(accounts=ACCOUNTS)
-    requested = {"cluster": ["monitor_ml", "manage_ml"]}
+    on_index = {"names": ["autoscaler-leases"], "privileges": ["read", "index"]}
+    requested = {"cluster": ["monitor_ml", "manage_ml"], "index": [on_index]}
     found = []
     for credentials in ("Basic cm9vdDpzZWNyZXQ=", "ApiKey azE6a2V5", "Bearer t"):
         headers = {"Authorization": credentials}

@@ -7,6 +7,7 @@ something returns only if the response confirms the change; otherwise it raises 
 import math
 from collections.abc import Mapping
 from contextlib import suppress
+from types import MappingProxyType
 from typing import TypeVar
 from urllib.parse import quote
 
@@ -29,6 +30,7 @@ from autoscaler.wire.cluster import (
     AuthenticateResponse,
     HasPrivilegesRequest,
     HasPrivilegesResponse,
+    IndexPrivileges,
     InfoResponse,
     LicenseDocument,
     LicenseResponse,
@@ -184,13 +186,22 @@ class ElasticsearchApi:
         path = "/_security/_authenticate"
         return _read(await self._get(path), AuthenticateResponse, path)
 
-    async def has_privileges(self, cluster: tuple[str, ...]) -> HasPrivilegesResponse:
-        """Which of the given cluster privileges the user has."""
+    async def has_privileges(
+        self,
+        cluster: tuple[str, ...] = (),
+        index: Mapping[str, tuple[str, ...]] = MappingProxyType({}),
+    ) -> HasPrivilegesResponse:
+        """Which of the given privileges the user has: of the cluster, and of indices by name."""
         path = "/_security/user/_has_privileges"
+        on_indices = [
+            IndexPrivileges(names=[name], privileges=list(privileges))
+            for name, privileges in index.items()
+        ]
+        asked = HasPrivilegesRequest(cluster=list(cluster), index=on_indices)
         request = HttpRequest(
             method="POST",
             path=path,
-            body=msgspec.json.encode(HasPrivilegesRequest(cluster=list(cluster))),
+            body=msgspec.json.encode(asked),
             repeatable=True,  # only reads, in spite of its method
         )
         return _read(await self._transport.send(request), HasPrivilegesResponse, path)

@@ -154,6 +154,20 @@ class Security(Struct, frozen=True, kw_only=True):
         granted = self.privileges_of(user)
         return all(_grants(granted, action) for action in actions)
 
+    def has_privilege_on(self, user: User, privilege: str, index: str) -> bool:
+        """Whether the privileges of a user include all actions of `privilege` on an index.
+
+        Raises:
+            SimulatedApiError: 400: there is no such privilege.
+        """
+        actions = INDEX_PRIVILEGES.get(privilege)
+        if actions is None:
+            raise SimulatedApiError(
+                400, "illegal_argument_exception", f"unknown index privilege [{privilege}]"
+            )
+        granted = self.privileges_of(user)
+        return all(_grants_on(granted, action, index) for action in actions)
+
 
 def _grants(privileges: Iterable[str], action: str) -> bool:
     return any(

@@ -35,14 +35,20 @@ async def authenticate(emulation: Emulation, call: Call) -> AuthenticateResponse
 async def has_privileges(emulation: Emulation, call: Call) -> HasPrivilegesResponse:
     assert call.user is not None
     assert emulation.security is not None
-    requested = parse_body(call.body, HasPrivilegesRequest, parser="has_privileges").cluster
-    granted = {
-        name: emulation.security.has_privilege(call.user, name) for name in sorted(requested)
-    }
+    requested = parse_body(call.body, HasPrivilegesRequest, parser="has_privileges")
+    has, has_on = emulation.security.has_privilege, emulation.security.has_privilege_on
+    cluster = {name: has(call.user, name) for name in sorted(requested.cluster)}
+    index: dict[str, dict[str, bool]] = {}
+    for each in requested.index:
+        for name in each.names:
+            granted = {one: has_on(call.user, one, name) for one in sorted(each.privileges)}
+            index.setdefault(name, {}).update(granted)
+    all_granted = [*cluster.values(), *(one for each in index.values() for one in each.values())]
     return HasPrivilegesResponse(
         username=call.user.username,
-        has_all_requested=all(granted.values()),
-        cluster=granted,
+        has_all_requested=all(all_granted),
+        cluster=cluster,
+        index=index,
     )
 
 
