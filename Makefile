@@ -53,14 +53,16 @@ mutants: $(VENV)/dev build/cosmic-ray/installed
 	  --count $(COUNT) $(addprefix --stages ,$(STAGES)) $(addprefix --seconds ,$(TESTS_S))
 
 # The fault laboratory: SEED runs one seed again, and SEEDS as many new ones or from SEED on. A run
-# has about CYCLES cycles. LIMIT ends it after as many seconds of processor time.
+# has about CYCLES cycles. LIMIT ends it after as many seconds of processor time. SEVERAL=1 runs
+# several processes, of which one acts.
 CYCLES ?= 500
 LIMIT ?=
+SEVERAL ?=
 chaos: SEED =
 chaos: SEEDS = 1
 chaos: $(VENV)/dev
 	PYTHONHASHSEED=0 $(BIN)/python -m tests.chaos --seeds $(SEEDS) --cycles $(CYCLES) \
-	  $(addprefix --seed ,$(SEED)) $(addprefix --limit ,$(LIMIT))
+	  $(addprefix --seed ,$(SEED)) $(addprefix --limit ,$(LIMIT)) $(if $(SEVERAL),--several)
 
 lint: $(VENV)/dev
 	$(BIN)/ruff format --check .

@@ -53,7 +53,7 @@ class Result(Struct, frozen=True, kw_only=True):
     schedule: tuple[Scheduled, ...]
 
 
-class _Recorder:
+class CycleRecorder:
     """Adds the cycles of one daemon to the trace, and checks the invariants after each."""
 
     def __init__(self, laboratory: "Laboratory", daemon: str) -> None:
@@ -249,7 +249,7 @@ class Laboratory:
             return SimulatedTransport(config.connection, clock, jitter, network)
 
         config = config_of(self.settings, self._directory, changed=self._changed_rules)
-        recorder = _Recorder(self, name)
+        recorder = CycleRecorder(self, name)
         self.controller = ClusterController(
             config, self.clock, recorders=(recorder,), connect=connect, store_of=_store_of
         )

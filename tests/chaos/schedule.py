@@ -146,7 +146,7 @@ def schedule_of(seed: int, duration_s: float, hosts: tuple[str, ...]) -> list[Sc
     for number in range(count):
         at = rng.uniform(0.0, end)
         if rng.random() < 0.5:
-            fault: Disturbance | Event = _disturbance(number, rng, hosts)
+            fault: Disturbance | Event = disturbance_of(number, rng, hosts)
             lasts_s = min(rng.choice((5.0, 15.0, 60.0, 200.0, 600.0)), end - at)
         else:
             fault, lasts_s = Event(number=number, kind=rng.choice(EVENTS)), 0.0
@@ -154,7 +154,7 @@ def schedule_of(seed: int, duration_s: float, hosts: tuple[str, ...]) -> list[Sc
     return sorted(found, key=lambda scheduled: scheduled.at)
 
 
-def _disturbance(number: int, rng: random.Random, hosts: tuple[str, ...]) -> Disturbance:
+def disturbance_of(number: int, rng: random.Random, hosts: tuple[str, ...]) -> Disturbance:
     kind = rng.choice(DISTURBANCES)
     status, error_type = rng.choice(_STATUSES)
     if kind == "status_after":
