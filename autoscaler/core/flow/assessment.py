@@ -77,7 +77,7 @@ class Assessment(Value, frozen=True):
             sends=rule.sends,
             limits=limits,
             on_hold=is_on_hold(limits)
-            or not may_change_mode(rule, self.stats, certain=not limits.sample.issues),
+            or not may_change_mode(rule, self.stats, certain=limits.sample.counts_certain),
             cost_curve=partial(self.recommendation.cost_curve, rule.policy),
         )
 
@@ -281,7 +281,7 @@ def _change(
         assessment.rule,
         stats,
         steps,
-        certain=not sample.issues,
+        certain=sample.counts_certain,
         moved_s=None if state.bounds_moved_at is None else context.at - state.bounds_moved_at,
         memory_maximum=None if memory_maximum is None else memory_maximum.allocations,
     )

@@ -62,7 +62,8 @@ def external_control_step(
 
 def may_change_mode(rule: Rule, stats: DeploymentStats, *, certain: bool) -> bool:
     """Whether the rule's mode is set already, or may be set now: adaptive allocations are neither
-    enabled nor disabled on statistics with a data-quality issue."""
+    enabled nor disabled on statistics with a data-quality issue. A slow response is none here: the
+    settings in it are certain."""
     return certain or (active_adaptive(stats) is not None) is (rule.mode is _BOUNDS)
 
 
@@ -79,7 +80,7 @@ def change_for(
 
     Args:
         steps: of the decision.
-        certain: whether the statistics have no data-quality issue.
+        certain: whether the statistics have no data-quality issue, apart from a slow response.
         moved_s: since the daemon changed the adaptive bounds; None: not recently.
         memory_maximum: the most allocations that the memory of the nodes allows; None: not known.
     """

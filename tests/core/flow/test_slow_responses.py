@@ -3,8 +3,9 @@
 import random
 
 import pytest
+from msgspec.structs import replace
 
-from autoscaler.core.decision import OutcomeKind, Stop
+from autoscaler.core.decision import Mode, OutcomeKind, Stop
 from autoscaler.core.explanation import explain
 from autoscaler.core.flow.cycle import begin_cycle, end_cycle
 from autoscaler.core.flow.planning import Ruleset
@@ -12,7 +13,7 @@ from autoscaler.core.policies import UtilisationPolicy
 from autoscaler.core.selection import ScaleToZero, ZeroMethod
 from autoscaler.core.slo.policy import SloPolicy
 from autoscaler.core.state import State
-from autoscaler.core.values import DataIssue, Observation
+from autoscaler.core.values import AdaptiveAllocations, DataIssue, Observation
 from tests.observations import deployment, node, outcome, rule
 
 SLO = SloPolicy()
@@ -129,6 +130,28 @@ class TestLateResponses:
         after = daemon.poll()
         assert after.sample.issues == ()
         assert after.sample.interval_s == 40.0  # since the last prompt one
+
+    @pytest.mark.parametrize(
+        "adaptive", [None, AdaptiveAllocations(enabled=True, minimum=1, maximum=8)]
+    )
+    def test_the_control_mode_is_set_where_they_lead_to_an_increase(self, adaptive):
+        """Otherwise it is never set in a cluster that always responds slowly."""
+        mode = Mode.BOUNDS if adaptive is None else Mode.DIRECT
+        rules = Ruleset(rules=(rule(policy=SLO, mode=mode, take_over=True),), max_interval_s=60.0)
+        simulated, state = Deployment(1, load=4.0, allocations=1), State()
+        for at, late_s in ((10_000.0, 0.0), (10_010.0, 0.0), (10_020.0, 9.0)):
+            stats = replace(simulated.read(at), adaptive=adaptive)
+            observation = Observation(
+                at=at + late_s, requested_at=at, deployments={stats.deployment_id: stats}
+            )
+            cycle = begin_cycle(state, observation, rules)
+            (decision,) = cycle.plan.decisions
+            withheld = {decision.deployment_id: outcome(decision, OutcomeKind.WITHHELD)}
+            _, state = end_cycle(cycle.plan, withheld, cycle.state)
+
+        assert decision.sample.issues == (DataIssue.SLOW_RESPONSE,)
+        assert decision.desired > decision.current
+        assert decision.change is not None
 
     def test_the_dispersion_is_not_mistaken(self):
         """Counts of unequal intervals, or of uncertain ones, are not bursts."""
