@@ -1,6 +1,6 @@
 """The lease as a document of the cluster that it protects."""
 
-from autoscaler.adapters.elasticsearch.api_errors import IndexRefused
+from autoscaler.adapters.elasticsearch.api_errors import ApiError, IndexRefused
 from autoscaler.adapters.elasticsearch.documents import (
     DocumentApi,
     DocumentChanged,
@@ -47,7 +47,9 @@ class ElasticsearchLease:
 
 def _unavailable(error: ElasticsearchError) -> LeaseUnavailable:
     advice = ""
-    if isinstance(error, IndexRefused):
+    if isinstance(error, ApiError) and error.type == "cluster_block_exception":
+        advice = "; remove the block; one of a full disk ends when the data nodes have space again"
+    elif isinstance(error, IndexRefused):
         advice = "; grant read, index and auto_configure for the index of the lease"
     return LeaseUnavailable(f"{error}{advice}")
 
