@@ -12,8 +12,9 @@ from autoscaler.adapters.elasticsearch.api import ElasticsearchApi, Statistics
 from autoscaler.adapters.elasticsearch.errors import ElasticsearchError
 from autoscaler.adapters.elasticsearch.preflight import READ_PIPELINE, inspect
 from autoscaler.adapters.elasticsearch.preflight_report import PreflightReport, Severity
-from autoscaler.adapters.state import described
-from autoscaler.cluster_controller import transport_to
+from autoscaler.adapters.elasticsearch.transport import Transport
+from autoscaler.adapters.state import described, described_documents
+from autoscaler.cluster_controller import state_documents_of, transport_to
 from autoscaler.config import Config, exposures
 from autoscaler.config.messages import did_you_mean
 from autoscaler.core.decision import Mode, ObserveOnlyCause, Unmanaged
@@ -73,8 +74,9 @@ async def check(config: Config) -> CheckReport:
     Raises:
         ConnectionSettingsError: the connection settings are not usable.
     """
-    exposed, state = tuple(exposures(config)), described(config.state_dir)
+    exposed = tuple(exposures(config))
     async with transport_to(config, HostClock()) as transport:
+        state = await _state(config, transport)
         api = ElasticsearchApi(transport)
         preflight = await inspect(api)
         if not preflight.ok:
@@ -103,6 +105,14 @@ async def check(config: Config) -> CheckReport:
             for deployment_id, errors in statistics.unreadable_figures
         ),
     )
+
+
+async def _state(config: Config, transport: Transport) -> str:
+    """Where the state is, and how large."""
+    if config.state_index is None:
+        return described(config.state_dir)
+    documents = state_documents_of(config.state_index, HostClock(), transport, writer="check")
+    return await described_documents(documents)
 
 
 def _unused_rules(rules: tuple[Rule, ...], statistics: Statistics) -> Iterator[str]:

@@ -18,25 +18,39 @@ from autoscaler.adapters.admin_http import ClusterPages, DecisionRecorder, Healt
 from autoscaler.adapters.calendar import CronCalendar
 from autoscaler.adapters.elasticsearch.api import ElasticsearchApi
 from autoscaler.adapters.elasticsearch.cluster import ElasticsearchCluster
+from autoscaler.adapters.elasticsearch.documents import DocumentApi
 from autoscaler.adapters.elasticsearch.preflight_report import PreflightReport
+from autoscaler.adapters.elasticsearch.state_documents import StateDocuments
 from autoscaler.adapters.elasticsearch.transport import Transport
 from autoscaler.adapters.logs import LogRecorder
 from autoscaler.adapters.prometheus import PrometheusRecorder
-from autoscaler.adapters.state import FormerFile, HistoryLimits, HistoryRecorder, SqliteStore
+from autoscaler.adapters.state import (
+    DocumentStateStore,
+    FormerFile,
+    HistoryLimits,
+    HistoryRecorder,
+    SqliteStore,
+)
 from autoscaler.config import Config
 from autoscaler.control_loop import ControlLoop
 from autoscaler.core.decision import Outcome, OutcomeKind, Plan
-from autoscaler.core.flow.cold_start import COLD_START_HOLD_S
 from autoscaler.core.flow.feedback import without_denials
 from autoscaler.core.flow.planning import MAX_INTERVAL_POLLS, Ruleset
 from autoscaler.core.selection import OnExit
 from autoscaler.core.state import State
 from autoscaler.core.units import duration_text
 from autoscaler.core.values import Observation
-from autoscaler.errors import UserError
-from autoscaler.leadership_loop import LeadershipLoop
-from autoscaler.ports import AnotherLeads, Clock, CycleTimes, ObservationFailed, Recorder
+from autoscaler.leadership_loop import LeadershipLoop, instance_name
+from autoscaler.ports import (
+    AnotherLeads,
+    Clock,
+    CycleTimes,
+    ObservationFailed,
+    Recorder,
+    StateStore,
+)
 from autoscaler.preflight_loop import PreflightLoop
+from autoscaler.state_loop import StateLoop
 
 RELEASE_TIMEOUT_S = 20.0
 """Seconds that the release of all deployments may take when the daemon ends. 20 s, because
@@ -54,7 +68,7 @@ class ClusterController:
             its paths. Empty where there is one cluster only, which has none of the three.
         recorders: record every cycle, besides the logs, the metrics and the probes.
         connect: returns the HTTP client of the configured cluster; None: one that uses sockets.
-        store_of: returns the store of the state; None: one that writes in a thread.
+        store_of: returns the store of the state; None: the configured one.
 
     Raises:
         ConnectionSettingsError: the connection settings are not usable.
@@ -69,7 +83,7 @@ class ClusterController:
         cluster: str = "",
         recorders: tuple[Recorder, ...] = (),
         connect: Callable[[Config, Clock], Transport] | None = None,
-        store_of: Callable[[Config, Clock, Any], SqliteStore | None] | None = None,
+        store_of: Callable[[Config, Clock, Any], StateStore | None] | None = None,
     ) -> None:
         self._config = config
         self._clock = clock
@@ -94,6 +108,7 @@ class ClusterController:
                 clock,
                 self._log,
                 on_lead=self._begin_to_lead,
+                on_loss=self._begin_to_follow,
             )
             elector = self._leadership.elector
             self._transport.leadership = self.metrics.leadership = elector
@@ -113,12 +128,25 @@ class ClusterController:
             on_report=self._apply_report,
             on_change=self.metrics.cluster_changed,
         )
-        self._started_at = 0.0
-        self._taking: asyncio.Task[None] | None = None  # the state, at the begin of a term
-        self._store = (store_of or state_store_of)(config, clock, self._log)
-        self._loop = ControlLoop(
+        if store_of is not None:
+            self._store = store_of(config, clock, self._log)
+        else:
+            leader = self._transport.leadership
+            writer = instance_name() if leader is None else leader.name
+            self._store = state_store_of(config, clock, self._log, self._transport, writer=writer)
+        self._state = self.metrics.state = StateLoop(
+            self._store,
+            self._ports,
+            clock,
+            self._log,
+            cluster_uuid=self._ports.uuid,
+            leadership=self._transport.leadership,
+            policies=lambda: [rule.policy for rule in self._config.rules],
+        )
+        self._keeping: asyncio.Task[None] | None = None  # the state
+        self._loop = self._state.loop = ControlLoop(
             clock=clock,
-            observer=self._ports,
+            observer=self._state,
             actuator=self._ports,
             recorder=CompositeRecorder(
                 LogRecorder(self._log),
@@ -126,7 +154,7 @@ class ClusterController:
                 self.health,
                 decisions,
                 self._preflight,
-                *(() if self._store is None else (HistoryRecorder(self._store),)),
+                *((HistoryRecorder(self._store),) if isinstance(self._store, SqliteStore) else ()),
                 *recorders,
             ),
             ruleset=ruleset_of(config),
@@ -134,7 +162,7 @@ class ClusterController:
             calendar=CronCalendar(),
             state_store=self._store,
             state=State(cold_start_s=0.0),
-            leadership=self._transport.leadership,
+            leadership=None if self._leadership is None else self._state,
         )
 
     async def __aenter__(self) -> Self:
@@ -143,12 +171,15 @@ class ClusterController:
             StateInUse: another process has the state.
             FormerFileUnreadable: the file of an earlier release cannot be read.
         """
-        self._started_at = self._clock.now()
         if self._store is None:
             self._log.info("state.off", message=_NOT_SAVED)
-        elif self._leadership is None:
-            self._continue_with(await self._opened(self._store))
         await self._transport.__aenter__()
+        try:
+            await self._state.begin()
+        except BaseException:
+            await self._transport.__aexit__(None, None, None)
+            raise
+        self._keeping = asyncio.ensure_future(self._state.run())
         if self._leadership is not None:
             await self._leadership.__aenter__()
             self._electing = asyncio.ensure_future(self._leadership.run())
@@ -161,17 +192,16 @@ class ClusterController:
         traceback: TracebackType | None,
     ) -> None:
         await self._ports.close()
-        if self._leadership is not None and self._electing is not None:
-            self._electing.cancel()
-            await asyncio.gather(self._electing, return_exceptions=True)
+        for task in (self._electing, self._keeping):
+            if task is not None:
+                task.cancel()
+                await asyncio.gather(task, return_exceptions=True)
+        await self._state.close()  # while this instance leads
+        if self._leadership is not None:
             if self._completed:  # otherwise an update may be under way
                 await self._leadership.release()
             await self._leadership.__aexit__(error_type, error, traceback)
         await self._transport.__aexit__(error_type, error, traceback)
-        if self._taking is not None:
-            await asyncio.gather(self._taking, return_exceptions=True)
-        if self._store is not None:
-            await self._store.close()
 
     async def run(self) -> None:
         """Run preflight checks and cycles until `stop` is called."""
@@ -194,32 +224,10 @@ class ClusterController:
         self._loop.stop()
 
     def _begin_to_lead(self) -> None:
-        if self._store is None:
-            self._loop.lead()
-        else:
-            self._taking = asyncio.ensure_future(self._take_state(self._store))
+        self._state.lead()
 
-    async def _take_state(self, store: SqliteStore) -> None:
-        """Continue with the state of the former leader, and begin a cycle."""
-        try:
-            self._continue_with(await self._opened(store))
-        except UserError as problem:  # this instance still leads, with what it has observed
-            self._log.error("state.unusable", message=str(problem))
-        self._loop.lead()
-
-    async def _opened(self, store: SqliteStore) -> State:
-        await store.close()  # of an earlier term
-        return await store.open([rule.policy for rule in self._config.rules])
-
-    def _continue_with(self, stored: State) -> None:
-        """Continue with a stored state. If it is older than this process, which has observed the
-        cluster for long since then, only with its stopped deployments."""
-        own, at = self._loop.state, stored.seen_at
-        is_new = self._clock.now() - self._started_at < COLD_START_HOLD_S
-        if at is not None and (is_new or at >= self._started_at):
-            self._loop.state = stored
-        else:
-            self._loop.state = replace(own, stopped=stored.stopped)
+    def _begin_to_follow(self) -> None:
+        self._state.follow()
 
     def resume(self, deployment_id: str) -> bool:
         """Start a stopped deployment in the next cycle. Returns whether it is stopped.
@@ -344,14 +352,35 @@ def ruleset_of(config: Config, found: PreflightReport | None = None) -> Ruleset:
 
 
 def state_store_of(
-    config: Config, clock: Clock, log: structlog.stdlib.BoundLogger
-) -> SqliteStore | None:
-    """The store of the state; None if nothing is saved."""
+    config: Config,
+    clock: Clock,
+    log: structlog.stdlib.BoundLogger,
+    transport: Transport,
+    *,
+    writer: str,
+) -> StateStore | None:
+    """The store of the state; None if nothing is saved.
+
+    Args:
+        transport: to the cluster.
+        writer: the name of this process, with which it writes.
+    """
+    if config.state_index is not None:
+        documents = state_documents_of(config.state_index, clock, transport, writer=writer)
+        return DocumentStateStore(documents, clock, log, writer=writer)
     if config.state_dir is None:
         return None
     former = None if config.state_file is None else FormerFile(config.state_file)
     limits = HistoryLimits(config.history_max_age_s, config.history_max_bytes)
     return SqliteStore(config.state_dir, clock, log, limits=limits, former=former)
+
+
+def state_documents_of(
+    index: str, clock: Clock, transport: Transport, *, writer: str
+) -> StateDocuments:
+    """The documents of the state, in an index of the cluster."""
+    api = DocumentApi(transport, index, leader_only=True)
+    return StateDocuments(api, index, clock, writer=writer)
 
 
 def transport_to(config: Config, clock: Clock) -> Transport:

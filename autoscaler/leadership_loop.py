@@ -27,6 +27,7 @@ class LeadershipLoop:
         transport: to the cluster that the lease protects.
         log: a structlog logger.
         on_lead: is called when this instance begins to lead.
+        on_loss: is called when it does not lead any more.
 
     Raises:
         NotInKubernetes: the lease should be in Kubernetes, and this process is not.
@@ -40,9 +41,10 @@ class LeadershipLoop:
         log: Any,
         *,
         on_lead: Callable[[], None],
+        on_loss: Callable[[], None],
     ) -> None:
         self._log = log
-        self._on_lead = on_lead
+        self._on_lead, self._on_loss = on_lead, on_loss
         self._stack = AsyncExitStack()
         self._store = lease_store(settings, transport)
         self._led, self._leader, self._failing = False, "", False  # as last logged
@@ -99,6 +101,8 @@ class LeadershipLoop:
             )
         if leads and not self._led:
             self._on_lead()
+        elif self._led and not leads:
+            self._on_loss()
         self._led, self._leader = leads, leader or self._leader
 
     def _log_failure(self, failure: str) -> None:

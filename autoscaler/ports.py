@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Collection, Iterable, Mapping
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from autoscaler.core.decision import Change, Outcome, OutcomeKind, Plan
 from autoscaler.core.election import Lease, StoredLease
@@ -87,6 +87,15 @@ class StateInUse(UserError):
     """Another process has the store. The message says which."""
 
 
+class StateUnavailable(Exception):
+    """The store cannot be read now, or must be left alone. The message says why."""
+
+
+class DocumentsUnavailable(Exception):
+    """Documents cannot be read or written now; a write may have been applied. The message says
+    why."""
+
+
 class CycleTimes(Value, frozen=True, kw_only=True):
     """Duration of each part of one cycle, in seconds."""
 
@@ -141,6 +150,14 @@ class StateStore(Protocol):
     not be lost; whatever else cannot be read or saved is reported by the store and left out.
     """
 
+    @property
+    def is_open(self) -> bool:
+        """Whether this process has the store. It may lose it, and open it again then."""
+
+    @property
+    def problem(self) -> str:
+        """Why nothing is saved at present; empty: the last attempt has succeeded."""
+
     async def open(self, policies: Iterable[AnyPolicy]) -> State:
         """Take the store, and read the state.
 
@@ -153,6 +170,15 @@ class StateStore(Protocol):
 
         Raises:
             StateInUse: another process has the store.
+            StateUnavailable: it cannot be read now.
+        """
+
+    async def bind(self, cluster_uuid: str) -> str:
+        """State which cluster the state is of, from now on.
+
+        Returns:
+            What has happened to the stored state if it is of another cluster, which then begins
+            again; empty: it is of this one, or of none yet.
         """
 
     async def save_stopped(self, stopped: Mapping[str, StoppedDeployment]) -> None:
@@ -206,6 +232,54 @@ class LeaseStore(Protocol):
         Raises:
             LeaseConflict: there is another one.
             LeaseUnavailable: it was refused, or the response was lost.
+        """
+
+
+class SavedDocument(Value, frozen=True, kw_only=True):
+    """A document of a DocumentStore."""
+
+    version: str
+    content: bytes
+    writer: str  # the instance that wrote it; empty: unknown
+    problem: str = ""  # why it must be left alone, for example the work of a later release
+
+
+class DocumentWrite(NamedTuple):
+    """A document to be created, replaced or deleted."""
+
+    name: str
+    content: bytes | None  # None: it is deleted
+    replaces: str | None  # the version that it must have; None: there must be none
+
+
+class DocumentsWritten(NamedTuple):
+    """What has become of several DocumentWrites."""
+
+    versions: Mapping[str, str]  # of those that were applied, by name
+    changed: tuple[str, ...]  # names of documents that have another version
+    problem: str = ""  # why others were refused; empty: none was
+
+
+class DocumentStore(Protocol):
+    """Stores documents with names where all instances can reach them. Each is replaced by itself,
+    and only if it is unchanged."""
+
+    @property
+    def place(self) -> str:
+        """Where that is, in a few words."""
+
+    async def read(self, names: Collection[str]) -> Mapping[str, SavedDocument]:
+        """The present versions of those that exist, by name.
+
+        Raises:
+            DocumentsUnavailable: they cannot be read now.
+        """
+
+    async def write(self, writes: Collection[DocumentWrite]) -> DocumentsWritten:
+        """Apply the writes. Each that is applied outlives a power failure.
+
+        Raises:
+            DocumentsUnavailable: it is unknown which were applied.
         """
 
 

@@ -156,9 +156,22 @@ class FakeStateStore:
     def __init__(self) -> None:
         self.saved: list[dict[str, StoppedDeployment]] = []
         self.state = State()
-        self.full = False
+        self.cluster_uuid = ""
+        self.full = self.is_open = False
+
+    @property
+    def problem(self) -> str:
+        return "no space left" if self.full else ""
+
+    async def bind(self, cluster_uuid: str) -> str:
+        before, self.cluster_uuid = self.cluster_uuid, cluster_uuid
+        if before in ("", cluster_uuid):
+            return ""
+        self.state = State()
+        return f"the state is of another cluster, {before}"
 
     async def open(self, policies: Iterable[AnyPolicy]) -> State:
+        self.is_open = True
         return replace(self.state, stopped=self.saved[-1] if self.saved else {})
 
     async def save_stopped(self, stopped: Mapping[str, StoppedDeployment]) -> None:
@@ -177,7 +190,7 @@ class FakeStateStore:
             self.state = state
 
     async def close(self) -> None:
-        pass
+        self.is_open = False
 
 
 class ListRecorder:

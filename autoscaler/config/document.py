@@ -342,9 +342,11 @@ class ConfigDocument(BaseSettings):
     dry_run: bool = Field(
         default=False, description="Decide, log and measure for all rules, but change nothing."
     )
-    state: Literal["sqlite", "none"] = Field(
-        default="sqlite",
-        description="Where the state between cycles is saved, so that a restart changes nothing.",
+    state: Literal["sqlite", "elasticsearch", "none"] = Field(
+        default="sqlite", description="Where the state is saved, so that a restart changes nothing."
+    )
+    state_index: LeaseName = Field(
+        default="autoscaler-state", description="Index of the saved state; for elasticsearch."
     )
     state_dir: Line | None = Field(
         default=None,
@@ -362,8 +364,7 @@ class ConfigDocument(BaseSettings):
     )
     state_file: Line | None = Field(
         default=None,
-        description="Deprecated: a file of an earlier release. The stopped deployments in it are "
-        "taken over once.",
+        description="Deprecated: a file of an earlier release, taken over once.",
         json_schema_extra={"deprecated": True},
     )
     leadership: LeadershipTable = LeadershipTable()

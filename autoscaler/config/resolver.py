@@ -65,6 +65,7 @@ class Resolver:
             rules=self._rules(),
             lease=self._lease(connection.request_timeout_s),
             state_dir=self._state_dir(document, connection),
+            state_index=self._state_index(document),
             history_max_age_s=document.history_max_age,
             history_max_bytes=document.history_max_mb * 1_000_000,
             state_file=self._path(document.state_file),
@@ -113,13 +114,21 @@ class Resolver:
         return lease_of(*given)
 
     def _state_dir(self, document: ConfigDocument, connection: Connection) -> Path | None:
-        if document.state == "none":
+        if document.state != "sqlite":
             return None
         if document.state_dir is not None:
             return self._path(document.state_dir)
         if document.state_file is not None:
             return (self._directory / document.state_file).parent
         return default_state_dir(self._environ, connection)
+
+    def _state_index(self, document: ConfigDocument) -> str | None:
+        if document.state == "elasticsearch":
+            return document.state_index
+        if "state_index" in document.model_fields_set:
+            problem = f'has no effect with state = "{document.state}"; remove it'
+            self._add_problem(("state_index",), problem)
+        return None
 
     def _check_tables(self) -> None:
         rules = [(("rules", index), rule) for index, rule in enumerate(self._document.rules)]

@@ -53,7 +53,9 @@ class Config(Struct, frozen=True, kw_only=True):
     logging: Logging
     rules: tuple[Rule, ...]
     lease: LeaseSettings | None = None  # None: there is one instance only
-    state_dir: Path | None = None  # None: nothing is saved, and no deployment is ever stopped
+    # The state is saved in a directory, in an index, or not at all: then none is ever stopped.
+    state_dir: Path | None = None
+    state_index: str | None = None
     history_max_age_s: float = 2_592_000.0
     history_max_bytes: int = 64_000_000
     state_file: Path | None = None  # of an earlier release, from which the state is taken over
@@ -74,6 +76,7 @@ class Config(Struct, frozen=True, kw_only=True):
             self.connection.request_timeout_s,
             *(self.polling, self.dry_run, _without_token(self.server), self.logging),
             str(self.state_dir),
+            self.state_index,
             str(self.lease),
             [(rule.policy.name, _shown(rule)) for rule in self.rules],
         )
@@ -112,6 +115,7 @@ def what_needs_restart(old: Config, new: Config) -> tuple[str, ...]:
         "[server]": (_without_token(old.server), _without_token(new.server)),
         "[logging]": (old.logging, new.logging),
         "state_dir": (old.state_dir, new.state_dir),
+        "state_index": (old.state_index, new.state_index),
         "history_max_age": (old.history_max_age_s, new.history_max_age_s),
         "history_max_mb": (old.history_max_bytes, new.history_max_bytes),
     }

@@ -5,12 +5,15 @@ from contextlib import asynccontextmanager
 
 import structlog
 
+from autoscaler.adapters.elasticsearch.transport import Transport
 from autoscaler.adapters.state import recorded_stopped
 from autoscaler.cluster_controller import state_store_of
 from autoscaler.config import Config
 from autoscaler.core.flow.release import without_expectations
 from autoscaler.core.state import State
-from autoscaler.ports import Clock, StateInUse, StateNotSaved, StateStore
+from autoscaler.errors import UserError
+from autoscaler.leadership_loop import instance_name
+from autoscaler.ports import Clock, StateInUse, StateNotSaved, StateStore, StateUnavailable
 
 
 class StoppedRecord:
@@ -46,32 +49,42 @@ class StoppedRecord:
             await self._store.save_before_updates(self._state, {deployment_id})
 
 
+class StoppedUnreadable(UserError):
+    """The record of the stopped deployments cannot be read."""
+
+
 @asynccontextmanager
 async def stopped_record(
-    config: Config, clock: Clock, *, changes: bool
+    config: Config, clock: Clock, transport: Transport, *, changes: bool
 ) -> AsyncIterator[StoppedRecord]:
     """
     Args:
+        transport: to the cluster.
         changes: whether the record may be changed. Otherwise it is read while a daemon has it, too.
 
     Raises:
         FormerFileUnreadable: the file of an earlier release cannot be read.
+        StoppedUnreadable: the record cannot be read.
     """
-    store = state_store_of(config, clock, structlog.wrap_logger(structlog.ReturnLogger()))
-    if store is None or config.state_dir is None:
+    log = structlog.wrap_logger(structlog.ReturnLogger())
+    store = state_store_of(config, clock, log, transport, writer=instance_name())
+    if store is None:
         yield StoppedRecord(State(), None)
         return
     problem = ""
-    if changes:
+    if changes or config.state_dir is None:
         try:
             state = await store.open([rule.policy for rule in config.rules])
         except StateInUse as in_use:
             problem = str(in_use)
+        except StateUnavailable as unavailable:
+            raise StoppedUnreadable(str(unavailable)) from unavailable
         else:
             try:
                 yield StoppedRecord(state, store)
             finally:
                 await store.close()
             return
+    assert config.state_dir is not None, "the state is in a directory, or was opened"
     stopped = recorded_stopped(config.state_dir, config.state_file)
     yield StoppedRecord(State(stopped=stopped), None, problem)

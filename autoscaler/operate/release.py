@@ -8,7 +8,9 @@ from collections.abc import Callable, Iterator, Mapping
 
 from msgspec.structs import replace
 
+from autoscaler.adapters.elasticsearch.api import ElasticsearchApi
 from autoscaler.adapters.elasticsearch.cluster import ElasticsearchCluster
+from autoscaler.cluster_controller import transport_to
 from autoscaler.config import Config
 from autoscaler.core.decision import Change, Mode, SetAllocations, SetBounds, Start, Unmanaged
 from autoscaler.core.flow.control_mode import active_adaptive
@@ -19,7 +21,7 @@ from autoscaler.core.state import StoppedDeployment
 from autoscaler.core.values import AdaptiveAllocations, DeploymentStats, Observation, Value
 from autoscaler.errors import UserError
 from autoscaler.operate.record import StoppedRecord, stopped_record
-from autoscaler.operate.session import api_session, uncertain
+from autoscaler.operate.session import uncertain
 from autoscaler.ports import Actuator, Clock, ObservationFailed, StateNotSaved, UpdateFailed
 
 
@@ -62,14 +64,15 @@ async def release(
     Raises:
         DeploymentsUnreadable: the deployments cannot be read.
         FormerFileUnreadable: the file of an earlier release cannot be read.
+        StoppedUnreadable: the record of the stopped deployments cannot be read.
         ConnectionSettingsError: the connection settings are not usable.
     """
     failures = 0
     async with (
-        stopped_record(config, clock, changes=not options.dry_run) as record,
-        api_session(config, clock) as api,
+        transport_to(config, clock) as transport,
+        stopped_record(config, clock, transport, changes=not options.dry_run) as record,
     ):
-        cluster = ElasticsearchCluster(api, clock)
+        cluster = ElasticsearchCluster(ElasticsearchApi(transport), clock)
         try:
             observation = await cluster.observe()
         except ObservationFailed as failure:

@@ -144,6 +144,14 @@ def decode_state(content: bytes, policies: Iterable[AnyPolicy] = ()) -> DecodedS
     return DecodedState(replace(state, deployments=known), tuple(messages))
 
 
+def is_of_later_release(content: bytes) -> bool:
+    """Whether a document of the whole state has a version that this program does not know yet."""
+    try:
+        return msgspec.msgpack.decode(content, type=_Header).version > STATE_VERSION
+    except _DAMAGE:
+        return False
+
+
 def encode_stopped(stopped: Mapping[str, StoppedDeployment]) -> bytes:
     """The stopped deployments, by id."""
     document = StoppedDocument(

@@ -430,12 +430,14 @@ class TestAFileThatIsLeftAlone:
         if in_the_log:
             store, _ = await begin()
             store.port.checkpoint(state_of("b"))
-            killed_connection(store)
+            kept = killed_connection(store)
         monkeypatch.setattr(os, "open", read_only(directory))
         state, problem = await unusable(lambda _path: None)
         assert set(state.deployments) == {"b" if in_the_log else "a"}
         assert state.stopped == STOPPED
         assert problem.startswith(f"{directory} cannot be used: Read-only file system; ")
+        if in_the_log:
+            kept.close()
 
 
 def changed(statement):
@@ -461,10 +463,16 @@ def read_only(directory):
 
 
 def killed_connection(store):
-    """Leave the write-ahead log as it is when a process is killed."""
+    """Leave the write-ahead log as it is when a process is killed.
+
+    Returns:
+        The connection. When the last reference to it is gone, it is closed, at any time after.
+    """
     session = store.port._session
+    database = session._database
     session._lock.release()
     session._lock = session._database = None
+    return database
 
 
 class TestAFullDisk:

@@ -1,16 +1,25 @@
 """What a StateStore guarantees, for each implementation."""
 
+import random
+from contextlib import asynccontextmanager
 from functools import partial
 
 import pytest
 import structlog
 
-from autoscaler.adapters.state import SqliteStore
+from autoscaler.adapters.elasticsearch.documents import DocumentApi
+from autoscaler.adapters.elasticsearch.state_documents import StateDocuments
+from autoscaler.adapters.elasticsearch.transport import Transport
+from autoscaler.adapters.state import DocumentStateStore, SqliteStore
+from autoscaler.connection import Connection
 from autoscaler.core.state import DeploymentState, State, StoppedDeployment
 from autoscaler.ports import StateNotSaved
+from autoscaler.simulation.emulator.server import running_emulator
 from tests.fakes import FakeClock, FakeStateStore
 from tests.observations import deployment, node
+from tests.simulation.emulator.conftest import scenario
 
+INDEX = "autoscaler-state"
 ELSER = StoppedDeployment(
     stats=deployment(node(), deployment_id="elser"), since=1_000.5, usage=b"\0\xff"
 )
@@ -18,10 +27,14 @@ E5 = StoppedDeployment(stats=deployment(deployment_id="e5"), since=2_000.0)
 
 
 class Sqlite:
-    def __init__(self, path, *, in_thread):
-        self.directory = path / "state"
-        self.in_thread = in_thread
-        self.store = self.another()
+    @classmethod
+    @asynccontextmanager
+    async def opened(cls, path, *, in_thread):
+        found = cls()
+        found.directory = path / "state"
+        found.in_thread = in_thread
+        found.store = found.another()
+        yield found
 
     def another(self):
         log = structlog.wrap_logger(structlog.ReturnLogger())
@@ -31,9 +44,39 @@ class Sqlite:
         self.directory.rename(self.directory.with_name("away"))
 
 
+class Documents:
+    """In an index of an emulated cluster."""
+
+    @classmethod
+    @asynccontextmanager
+    async def opened(cls, path):
+        found, found.count = cls(), 0
+        async with running_emulator(scenario(), clock=FakeClock(1_000.0)) as found.emulator:
+            connection = Connection(hosts=(found.emulator.url,), retries=0)
+            clock = FakeClock(1_000.0)
+            async with Transport(connection, clock, random.Random(1)) as found.transport:
+                found.store = found.another()
+                yield found
+
+    def another(self):
+        self.count += 1
+        writer, clock = f"instance-{self.count}", FakeClock(1_000.0)
+        api = DocumentApi(self.transport, INDEX, leader_only=True)
+        documents = StateDocuments(api, INDEX, clock, writer=writer)
+        log = structlog.wrap_logger(structlog.ReturnLogger())
+        return DocumentStateStore(documents, clock, log, writer=writer)
+
+    def fail(self):
+        self.emulator.emulation.writes_blocked = True
+
+
 class Fake:
-    def __init__(self, path):
-        self.store = FakeStateStore()
+    @classmethod
+    @asynccontextmanager
+    async def opened(cls, path):
+        found = cls()
+        found.store = FakeStateStore()
+        yield found
 
     def another(self):
         return self.store
@@ -42,12 +85,20 @@ class Fake:
         self.store.full = True
 
 
-@pytest.fixture(params=[partial(Sqlite, in_thread=True), partial(Sqlite, in_thread=False), Fake])
+@pytest.fixture(
+    params=[
+        partial(Sqlite.opened, in_thread=True),
+        partial(Sqlite.opened, in_thread=False),
+        Documents.opened,
+        Fake.opened,
+    ],
+    ids=["sqlite", "sqlite without a thread", "documents", "fake"],
+)
 async def world(request, tmp_path):
-    world = request.param(tmp_path)
-    await world.store.open(())
-    yield world
-    await world.store.close()
+    async with request.param(tmp_path) as world:
+        await world.store.open(())
+        yield world
+        await world.store.close()
 
 
 async def restarted(world):
@@ -121,3 +172,39 @@ async def test_a_failure_of_a_checkpoint_does_not_end_the_process(world):
     world.fail()
     world.store.checkpoint(state_of("a"))
     await world.store.save_before_updates(state_of("a"), ["a"])
+
+
+async def test_it_is_open_until_it_is_closed(world):
+    assert world.store.is_open
+    await world.store.close()
+    assert not world.store.is_open
+    await restarted(world)
+    assert world.store.is_open
+
+
+async def test_a_state_belongs_to_the_cluster_that_it_was_bound_to(world):
+    for _ in range(2):
+        assert await world.store.bind("one") == ""
+        world.store.checkpoint(state_of("a"))
+        assert (await restarted(world)).deployments.keys() == {"a"}
+
+
+async def test_the_state_of_another_cluster_is_reported_and_replaced(world):
+    assert await world.store.bind("one") == ""
+    await world.store.save_stopped({"elser": ELSER})
+    world.store.checkpoint(state_of("a"))
+    await restarted(world)
+    assert "another cluster, one" in await world.store.bind("two")
+    assert await world.store.bind("two") == ""
+    await world.store.save_stopped({})
+    world.store.checkpoint(state_of("b"))
+    found = await restarted(world)
+    assert (found.deployments.keys(), found.stopped) == ({"b"}, {})
+    assert await world.store.bind("two") == ""
+
+
+async def test_a_problem_is_known_until_the_next_success(world):
+    assert world.store.problem == ""
+    world.fail()
+    await world.store.save_before_updates(state_of("a"), ["a"])
+    assert world.store.problem

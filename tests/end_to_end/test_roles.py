@@ -18,7 +18,10 @@ from autoscaler.simulation.scenario import (
 from tests.test_daemon import SCENARIO, running
 
 ROLES = Path(__file__).parents[2] / "deploy/elasticsearch"
-NAMES = ("observe", "act", "endpoints", "lease")
+NAMES = ("observe", "act", "endpoints", "lease", "state")
+ADDITIONAL = ("lease", "state")
+"""Roles in addition to `act`."""
+
 ENDPOINT_UPDATE = "/_inference/text_embedding/owned/_update"
 
 
@@ -51,7 +54,7 @@ async def daemon(tmp_path, role, granted):
         version="9.3",
         security=SecuritySettings(
             accounts=[Account(username="scaler", password="secret", roles=["autoscaler"])],
-            roles={"autoscaler": [*granted, *(privileges("act") if role == "lease" else [])]},
+            roles={"autoscaler": [*granted, *(privileges("act") if role in ADDITIONAL else [])]},
         ),
     )
     if role == "endpoints":
@@ -66,14 +69,20 @@ async def daemon(tmp_path, role, granted):
         "AUTOSCALER_ELASTICSEARCH__PASSWORD": "secret",
         "AUTOSCALER_DRY_RUN": "true" if role == "observe" else "false",
         "AUTOSCALER_LEADERSHIP__LEASE": "elasticsearch" if role == "lease" else "none",
+        "AUTOSCALER_STATE": "elasticsearch" if role == "state" else "none",
     }
     async with running(tmp_path, scenario, **variables) as setup:
         await setup.clock.advance(180.0)
+        if role == "state":  # a deployment that is gone is forgotten after a quarter of an hour
+            setup.emulator.cluster.stop_deployment("e5", force=True)
+            await setup.clock.advance(1000.0)
         yield setup
 
 
 def serves_its_purpose(setup, role):
     """Whether the daemon does what the role is for, with everything that its safety depends on."""
+    if role == "state":
+        return not setup.messages("state.not_saved") + setup.messages("state.unusable")
     problems = setup.messages("cluster.problem") + setup.messages("observation.failed")
     if role == "observe":
         return not problems and len(setup.messages("decision.made")) > 0

@@ -16,8 +16,9 @@
     tls               the TLS contexts
     transport         one request, repeated later or on another host where that is safe
     api               one method per endpoint
-    documents         single documents, and their versions
+    documents         documents of an index, and their versions
     lease             which instance leads
+    state_documents   the saved state
     ownership         which deployments inference endpoints own or use, as far as is known
     pipelines         whether an ingest pipeline uses a deployment
     changes           a change -> one request, or several

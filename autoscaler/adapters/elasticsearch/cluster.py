@@ -8,7 +8,7 @@ from typing import TypeVar
 from msgspec.structs import replace
 
 from autoscaler.adapters.elasticsearch.api import ElasticsearchApi, Statistics
-from autoscaler.adapters.elasticsearch.api_errors import Forbidden
+from autoscaler.adapters.elasticsearch.api_errors import ApiError, Forbidden
 from autoscaler.adapters.elasticsearch.changes import ChangeExecutor
 from autoscaler.adapters.elasticsearch.error_mapping import failure_kind_of
 from autoscaler.adapters.elasticsearch.errors import ElasticsearchError
@@ -187,6 +187,23 @@ class ElasticsearchCluster:
     ) -> None:
         self._api.change_until(until)
         await self._changes.carry_out(deployment_id, change)
+
+    async def uuid(self) -> str:
+        """The UUID of the cluster; empty: it may not be read.
+
+        Raises:
+            ObservationFailed: it cannot be read now.
+        """
+        if self.info is None:
+            try:
+                self.info = await self._api.info()
+            except ApiError as error:
+                if error.status < 500 and error.status != 429:
+                    return ""
+                raise ObservationFailed(failure_kind_of(error), str(error)) from error
+            except ElasticsearchError as error:
+                raise ObservationFailed(failure_kind_of(error), str(error)) from error
+        return self.info.cluster_uuid
 
     async def close(self) -> None:
         """Give up a request for the owners that is still under way."""

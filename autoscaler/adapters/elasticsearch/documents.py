@@ -1,18 +1,30 @@
-"""Single documents, read in real time and replaced on the condition that they are unchanged.
+"""Documents, read in real time and replaced on the condition that they are unchanged.
 
 Methods raise `TransportError` and `ApiError`, as `Transport.send` does.
 """
 
-from typing import NamedTuple, TypeVar
+from collections.abc import Collection, Iterable, Mapping
+from typing import Any, NamedTuple, Self, TypeVar
 from urllib.parse import quote
 
 import msgspec
 from msgspec import Raw
 
-from autoscaler.adapters.elasticsearch.api_errors import Conflict, NotFound
-from autoscaler.adapters.elasticsearch.errors import MalformedResponse, Unconfirmed
+from autoscaler.adapters.elasticsearch.api_errors import ApiError, Conflict, NotFound
+from autoscaler.adapters.elasticsearch.errors import (
+    DocumentRefused,
+    MalformedResponse,
+    Unconfirmed,
+)
 from autoscaler.adapters.elasticsearch.transport import HttpRequest, Transport
-from autoscaler.wire.documents import FoundDocument, MissingDocument, WrittenDocument
+from autoscaler.wire.bounds import shortened
+from autoscaler.wire.documents import (
+    FoundDocument,
+    FoundDocuments,
+    MissingDocument,
+    WrittenDocument,
+    WrittenDocuments,
+)
 from autoscaler.wire.lenient import decode
 
 Response = TypeVar("Response")
@@ -24,6 +36,15 @@ class DocumentVersion(NamedTuple):
     seq_no: int
     primary_term: int
 
+    def __str__(self) -> str:
+        return f"{self.seq_no}:{self.primary_term}"
+
+    @classmethod
+    def of(cls, text: str) -> Self:
+        """The version whose text this is."""
+        seq_no, _, primary_term = text.partition(":")
+        return cls(int(seq_no), int(primary_term))
+
 
 class StoredDocument(NamedTuple):
     version: DocumentVersion
@@ -34,12 +55,33 @@ class DocumentChanged(Exception):
     """The document is not the one that should have been replaced. Nothing was written."""
 
 
-class DocumentApi:
-    """The documents of one index."""
+class DocumentUpdate(NamedTuple):
+    """A document that is to be created, replaced or deleted."""
 
-    def __init__(self, transport: Transport, index: str) -> None:
+    document_id: str
+    source: bytes | None  # JSON on one line; None: it is deleted
+    replaces: DocumentVersion | None  # None: there should be none
+
+
+class UpdateResult(NamedTuple):
+    """What has become of a DocumentUpdate."""
+
+    version: DocumentVersion | None  # None: it was not applied
+    changed: bool = False  # the document is not the one that should have been replaced
+    problem: str = ""  # why it was refused otherwise
+
+
+class DocumentApi:
+    """The documents of one index.
+
+    Args:
+        leader_only: whether only the leader may write.
+    """
+
+    def __init__(self, transport: Transport, index: str, *, leader_only: bool = False) -> None:
         self._transport = transport
         self._index = index
+        self._leader_only = leader_only
 
     async def get(self, document_id: str) -> StoredDocument | None:
         """The document; None: there is none. Needs the index privilege `read`."""
@@ -72,7 +114,9 @@ class DocumentApi:
                 "if_seq_no": str(replaces.seq_no),
                 "if_primary_term": str(replaces.primary_term),
             }
-        request = HttpRequest(method="PUT", path=path, query=query, body=source)
+        request = HttpRequest(
+            method="PUT", path=path, query=query, body=source, needs_lead=self._leader_only
+        )
         try:
             body = await self._transport.send(request)
         except Conflict as error:
@@ -82,8 +126,77 @@ class DocumentApi:
             raise Unconfirmed(f"the response of {path} does not confirm the write")
         return DocumentVersion(written.seq_no, written.primary_term)
 
+    async def create_index(self, settings: bytes) -> None:
+        """Create the index, if it does not exist. Needs the index privilege `create_index`."""
+        path = f"/{quote(self._index, safe='')}"
+        request = HttpRequest(method="PUT", path=path, body=settings, needs_lead=self._leader_only)
+        try:
+            await self._transport.send(request)
+        except ApiError as error:
+            if error.type != "resource_already_exists_exception":
+                raise
+
+    async def get_many(self, document_ids: Collection[str]) -> dict[str, StoredDocument]:
+        """Those of the documents that exist, by id. Needs the index privilege `read`.
+
+        Raises:
+            DocumentRefused: one of them cannot be read.
+        """
+        path = f"/{quote(self._index, safe='')}/_mget"
+        body = msgspec.json.encode({"ids": list(document_ids)})
+        request = HttpRequest(method="POST", path=path, body=body, repeatable=True)
+        found = {}
+        for each in _read(await self._transport.send(request), FoundDocuments, path).docs:
+            if each.error is None and each.found:
+                version = DocumentVersion(each.seq_no, each.primary_term)
+                found[each.id] = StoredDocument(version, each.source)
+            elif each.error is not None and not _no_index(each.error):
+                raise DocumentRefused(f"{path} was refused: {_problem(each.error)}")
+        return found
+
+    async def update_many(self, updates: Iterable[DocumentUpdate]) -> dict[str, UpdateResult]:
+        """Apply updates, each by itself. Needs the index privileges `index` and `delete`, and
+        `auto_configure` or `create_index` if the index does not exist.
+
+        Returns:
+            The results, by id.
+        """
+        path = f"/{quote(self._index, safe='')}/_bulk"
+        body = b"".join(line for update in updates for line in _lines(update))
+        request = HttpRequest(method="POST", path=path, body=body, needs_lead=self._leader_only)
+        written = _read(await self._transport.send(request), WrittenDocuments, path)
+        results = {}
+        for each in (each for item in written.items for each in item.values()):
+            version = DocumentVersion(each.seq_no, each.primary_term)
+            if each.error is None:
+                results[each.id] = UpdateResult(version)
+            elif each.status == 409:
+                results[each.id] = UpdateResult(None, changed=True)
+            else:
+                results[each.id] = UpdateResult(None, problem=_problem(each.error))
+        return results
+
     def _path(self, operation: str, document_id: str) -> str:
         return f"/{quote(self._index, safe='')}/{operation}/{quote(document_id, safe='')}"
+
+
+def _lines(update: DocumentUpdate) -> tuple[bytes, ...]:
+    """The lines of an update in the body of `_bulk`."""
+    action: dict[str, Any] = {"_id": update.document_id}
+    if (version := update.replaces) is not None:
+        action |= {"if_seq_no": version.seq_no, "if_primary_term": version.primary_term}
+    if update.source is None:
+        return msgspec.json.encode({"delete": action}), b"\n"
+    operation = "create" if version is None else "index"
+    return msgspec.json.encode({operation: action}), b"\n", update.source, b"\n"
+
+
+def _no_index(error: Mapping[str, Any]) -> bool:
+    return error.get("type") == "index_not_found_exception"
+
+
+def _problem(error: Mapping[str, Any]) -> str:
+    return shortened(f"{error.get('type', 'no type')}: {error.get('reason', 'no reason given')}")
 
 
 def _is_missing(error: NotFound, document_id: str) -> bool:

@@ -4,6 +4,7 @@
     ├── ConnectionSettingsError       invalid settings; nothing was sent
     ├── NotLeading                    not sent: the lease does not outlast the request
     ├── Outdated                      not sent: decided too long ago
+    ├── DocumentRefused               one of several documents
     ├── TransportError                no response from Elasticsearch
     │   ├── Unreachable               not sent: refused, no such host, no route
     │   ├── TlsError                  not executed: certificates
@@ -70,6 +71,10 @@ class NotLeading(ElasticsearchError):
 
 class Outdated(ElasticsearchError):
     """The request was not sent, because it was decided from statistics that are too old now."""
+
+
+class DocumentRefused(ElasticsearchError):
+    """Elasticsearch refused one of several documents of a request."""
 
 
 class TransportError(ElasticsearchError):

@@ -31,18 +31,18 @@ class ElasticsearchLease:
             raise _unavailable(error) from error
         if found is None:
             return None
-        return StoredLease(version=_text(found.version), lease=decode_lease(found.source))
+        return StoredLease(version=str(found.version), lease=decode_lease(found.source))
 
     async def write(self, lease: Lease, replaces: StoredLease | None) -> StoredLease:
         body = encode_lease(lease)
-        before = None if replaces is None else _version(replaces.version)
+        before = None if replaces is None else DocumentVersion.of(replaces.version)
         try:
             written = await self._documents.put(self._name, body, before)
         except DocumentChanged as error:
             raise LeaseConflict(str(error)) from error
         except ElasticsearchError as error:
             raise _unavailable(error) from error
-        return StoredLease(version=_text(written), lease=decode_lease(body))
+        return StoredLease(version=str(written), lease=decode_lease(body))
 
 
 def _unavailable(error: ElasticsearchError) -> LeaseUnavailable:
@@ -52,12 +52,3 @@ def _unavailable(error: ElasticsearchError) -> LeaseUnavailable:
     elif isinstance(error, IndexRefused):
         advice = "; grant read, index and auto_configure for the index of the lease"
     return LeaseUnavailable(f"{error}{advice}")
-
-
-def _text(version: DocumentVersion) -> str:
-    return f"{version.seq_no}:{version.primary_term}"
-
-
-def _version(text: str) -> DocumentVersion:
-    seq_no, _, primary_term = text.partition(":")
-    return DocumentVersion(int(seq_no), int(primary_term))

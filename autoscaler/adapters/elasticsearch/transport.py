@@ -76,6 +76,7 @@ class HttpRequest(Struct, frozen=True, kw_only=True):
     repeatable: bool = False  # sending it again changes nothing
     bound: BodyBound = DESCRIPTION  # of the response
     extra_timeout_s: float = 0.0  # added to the time-out, where the request makes the server wait
+    needs_lead: bool = False  # only the leader may send it, as any change of a deployment
 
     def __str__(self) -> str:
         return f"{self.method} {self.path}"
@@ -305,10 +306,11 @@ class Transport:
             Outdated: the request is a change that was decided too long ago.
             NotLeading: the request is a change, and another instance may lead within its time-out.
         """
-        if request.operation is Operation.OTHER:
-            return
-        if (late_s := self._clock.now() - self.changes_until) > 0.0:
+        is_change = request.operation is not Operation.OTHER
+        if is_change and (late_s := self._clock.now() - self.changes_until) > 0.0:
             raise Outdated(f"{request} would have been sent {duration_text(late_s)} too late")
+        if not is_change and not request.needs_lead:
+            return
         if self.leadership is not None and not self.leadership.leads(for_s=timeout_s):
             raise NotLeading(
                 f"{request} was not sent, because this instance may not lead until its response"

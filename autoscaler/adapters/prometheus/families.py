@@ -240,6 +240,11 @@ LEADER = MetricFamily(
     "Whether this instance leads, and changes the cluster: 1 or 0. Always 1 where there is one "
     "instance only.",
 )
+STATE_SAVED = MetricFamily(
+    "autoscaler_state_saved",
+    "Whether the state is saved: 1 or 0. Absent where it does not have to be: an instance that "
+    'does not lead, and state = "none".',
+)
 OBSERVATION_AGE = MetricFamily(
     "autoscaler_observation_age_seconds",
     "Time since the last successful observation, or since the start if there was none.",

@@ -1,6 +1,7 @@
 """Cycles recorded for Prometheus."""
 
 from collections.abc import Iterator, Mapping
+from typing import Protocol
 
 from prometheus_client import Metric
 from prometheus_client.registry import Collector
@@ -49,6 +50,12 @@ class _Counts:
         self.lead_times: dict[bool, Histogram] = {}  # by whether a process had to start
 
 
+class KeptState(Protocol):
+    @property
+    def saved(self) -> bool | None:
+        """Whether the state is saved; None: it does not have to be."""
+
+
 class PrometheusRecorder(Collector):
     """A Recorder that exports the cycles of one cluster, once a registry collects it.
 
@@ -61,6 +68,7 @@ class PrometheusRecorder(Collector):
         self._clock = clock
         self._cluster = cluster
         self.leadership: Leadership | None = None  # None: this is the only instance
+        self.state: KeptState | None = None
         self._latest: tuple[Observation, Plan] | None = None
         self._node_labels = NodeLabels()
         self._observed_at = clock.now()
@@ -227,6 +235,8 @@ class PrometheusRecorder(Collector):
         yield family(families.UP, [] if self._up is None else [({}, float(self._up))])
         leads = self.leadership is None or self.leadership.leads()
         yield family(families.LEADER, [({}, float(leads))])
+        saved = None if self.state is None else self.state.saved
+        yield family(families.STATE_SAVED, [] if saved is None else [({}, float(saved))])
         yield family(families.OBSERVATION_AGE, [({}, self._age_s())])
         yield family(families.CYCLES, [({"result": r}, float(n)) for r, n in self._cycles.items()])
         yield family(

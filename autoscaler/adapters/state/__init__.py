@@ -1,18 +1,20 @@
-"""The state between cycles, in one SQLite file.
+"""The state between cycles, in one SQLite file, or in documents that all instances can reach.
 
-store        the port: scheduling, time-outs, messages
-session      what one thread does with the file
-restore      what a file contains that can be used now
-opening      the checks of the file, and what happens to a damaged one
-database     the tables of an open file
-description  where the state is, for people
-history      what is new in each cycle
-stopped_copy a copy of what must not be lost
-lock         one process at a time
-former_file  the file in which earlier releases recorded stopped deployments
+document_state  the port, in documents
+store           the port, in the file: scheduling, time-outs, messages
+session         what one thread does with the file
+restore         what a file contains that can be used now
+opening         the checks of the file, and what happens to a damaged one
+database        the tables of an open file
+description     where the state is, for people
+history         what is new in each cycle
+stopped_copy    a copy of what must not be lost
+lock            one process at a time
+former_file     the file in which earlier releases recorded stopped deployments
 """
 
-from autoscaler.adapters.state.description import described
+from autoscaler.adapters.state.description import described, described_documents
+from autoscaler.adapters.state.document_state import DocumentStateStore
 from autoscaler.adapters.state.former_file import FormerFile, FormerFileUnreadable
 from autoscaler.adapters.state.history import HistoryRecorder
 from autoscaler.adapters.state.session import HistoryLimits
@@ -21,6 +23,7 @@ from autoscaler.adapters.state.store import SqliteStore, StoreStatus
 
 __all__ = [
     "FILE_NAME",
+    "DocumentStateStore",
     "FormerFile",
     "FormerFileUnreadable",
     "HistoryLimits",
@@ -28,5 +31,6 @@ __all__ = [
     "SqliteStore",
     "StoreStatus",
     "described",
+    "described_documents",
     "recorded_stopped",
 ]

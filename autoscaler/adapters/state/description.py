@@ -3,7 +3,11 @@
 import os
 from pathlib import Path
 
+import msgspec
+
+from autoscaler.adapters.state.restore import DEPLOYMENTS
 from autoscaler.adapters.state.stopped_copy import FILE_NAME
+from autoscaler.ports import DocumentStore, DocumentsUnavailable
 
 
 def described(directory: Path | None) -> str:
@@ -27,3 +31,21 @@ def described(directory: Path | None) -> str:
     if not os.access(existing, os.W_OK | os.X_OK):
         size += f"; the directory {existing} is not writable"
     return f"{path}, {size}"
+
+
+async def described_documents(documents: DocumentStore) -> str:
+    """The same for a state in documents."""
+    try:
+        found = (await documents.read([DEPLOYMENTS])).get(DEPLOYMENTS)
+    except DocumentsUnavailable as error:
+        return f"{documents.place}, which cannot be read: {error}"
+    if found is None:
+        return f"{documents.place}, not written yet"
+    if found.problem:
+        return f"{documents.place}; its document {found.problem}"
+    try:
+        count = len(msgspec.msgpack.decode(found.content, type=list[str]))
+    except msgspec.DecodeError as error:
+        return f"{documents.place}, damaged: {error}"
+    deployments = f"{count} deployment{'' if count == 1 else 's'}"
+    return f"{documents.place}, {deployments}, last written by {found.writer or 'another program'}"

@@ -32,8 +32,8 @@ SCHEMA_VERSION = 1
 """Version of the tables. The documents in them have versions of their own."""
 
 KEPT_DAMAGED_FILES = 3
-"""Damaged files that are kept at most, the latest ones. 3, enough to see that a disk damages
-files repeatedly."""
+"""Damaged files that are kept at most, and those of other clusters: the latest ones. 3, enough to
+see that a disk damages files repeatedly."""
 
 _DEFINITIONS = frozenset(filter(None, map(str.strip, SCHEMA.split(";"))))
 """Of the tables and indexes, as SQLite keeps them."""
@@ -112,10 +112,11 @@ def salvaged(path: Path, name: str) -> bytes | None:
         return None
 
 
-def set_aside(path: Path, suffix: str) -> Path:
+def set_aside(path: Path, kind: str, suffix: str) -> Path:
     """Rename the file, with those beside it, and remove the oldest that were set aside before.
 
     Args:
+        kind: why, for the new name; the oldest files of the same kind are removed.
         suffix: of the new name.
 
     Returns:
@@ -124,17 +125,15 @@ def set_aside(path: Path, suffix: str) -> Path:
     Raises:
         Unusable: the directory cannot be written.
     """
-    aside = path.with_name(f"{path.name}.damaged-{suffix}")
+    aside = path.with_name(f"{path.name}.{kind}-{suffix}")
     try:
         os.replace(path, aside)
         for side in _SIDE_FILES:
             with contextlib.suppress(FileNotFoundError):
                 os.replace(beside(path, side), beside(aside, side))
     except OSError as error:
-        raise Unusable(
-            f"{path} is damaged and cannot be renamed: {error.strerror or error}; {_ACCESS}"
-        ) from error
-    names = sorted(path.parent.glob(f"{path.name}.damaged-*"), key=_modified_at)
+        raise Unusable(f"{path} cannot be renamed: {error.strerror or error}; {_ACCESS}") from error
+    names = sorted(path.parent.glob(f"{path.name}.{kind}-*"), key=_modified_at)
     kept = [name for name in names if not name.name.endswith(_SIDE_FILES)]
     for old in kept[:-KEPT_DAMAGED_FILES]:
         for each in (old, *(beside(old, side) for side in _SIDE_FILES)):

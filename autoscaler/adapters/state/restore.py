@@ -17,8 +17,12 @@ from autoscaler.wire.state import (
     decode_stopped,
 )
 
-SHARED, STOPPED = "shared", "stopped"
-"""Names of the documents: what all deployments share, and the stopped deployments."""
+SHARED, STOPPED, CLUSTER = "shared", "stopped", "cluster"
+"""Names of the documents: what all deployments share, the stopped deployments, and the UUID of the
+cluster."""
+
+DEPLOYMENTS = "deployments"
+"""Name of the document that lists the deployments which have documents, where there are no rows."""
 
 MAX_STATE_AGE_S = 86_400.0
 """Seconds after which a stored state is not continued. 1 d, because the error budget covers a day,
@@ -35,6 +39,16 @@ class Restored(Value, frozen=True, kw_only=True):
     state: State
     age_s: float | None = None  # of the whole state; None: there is none
     messages: tuple[str, ...] = ()
+
+
+def opened_text(place: object, size_bytes: int, found: Restored) -> str:
+    """Where the state is, how large and how old."""
+    age = "" if found.age_s is None else f", from {duration_text(max(found.age_s, 0.0))} ago"
+    known, stopped = len(found.state.deployments), len(found.state.stopped)
+    return (
+        f"the state is in {place}, {size_bytes / 1e6:.1f} MB{age}: {known} "
+        f"deployment{'s' if known != 1 else ''}, and {stopped} stopped"
+    )
 
 
 def restored(contents: Contents, policies: Iterable[AnyPolicy], at: float) -> Restored:

@@ -5,6 +5,7 @@ writes a few rows, and encoding thousands of deployments is interrupted after ea
 """
 
 import os
+import re
 import sqlite3
 import time
 from collections.abc import Iterator, Sequence
@@ -25,7 +26,7 @@ from autoscaler.adapters.state.opening import (
     salvaged,
     set_aside,
 )
-from autoscaler.adapters.state.restore import SHARED, STOPPED
+from autoscaler.adapters.state.restore import CLUSTER, SHARED, STOPPED
 from autoscaler.adapters.state.stopped_copy import FILE_NAME, StoppedCopy
 from autoscaler.core.state import State
 from autoscaler.wire.state import encode_state, encode_stopped
@@ -60,6 +61,8 @@ class Session:
         self._unusable = f"{self.path} is not open"  # why there is no database
         self._hashes: dict[str, int] = {}  # of the rows as they are stored
         self._stopped = b""  # the document as it is stored
+        self._before = b""  # the same as `_cluster`, before it was set last
+        self._cluster = b""  # the UUID of the cluster that the state is of; empty: unknown
 
     @property
     def size_bytes(self) -> int:
@@ -140,6 +143,33 @@ class Session:
         if excess_bytes:
             self._history_bytes = database.history_bytes()
 
+    def binds_anew(self, cluster: bytes) -> bool:
+        """State which cluster the state is of, from now on. Whether the file is of another one."""
+        self._before, self._cluster = self._cluster, cluster
+        return self._before not in (b"", cluster) and self._database is not None
+
+    def begin_for_cluster(self) -> str:
+        """Set the file of another cluster aside, and begin a new one.
+
+        Returns:
+            What was done.
+
+        Raises:
+            Unusable: the directory cannot be written.
+            sqlite3.Error: it cannot be written.
+        """
+        database, self._database = self._database, None
+        assert database is not None, "there is a file of another cluster"
+        self._unusable = f"{self.path} is of another cluster, and cannot be set aside"
+        database.close()
+        other = self._before.decode(errors="replace")
+        aside = set_aside(self.path, "cluster", re.sub(r"[^A-Za-z0-9_-]", "-", other)[:64])
+        self._copy.move_beside(aside)
+        self._begin_file(encode_stopped({}))
+        return (
+            f"{self.path} is of another cluster, {other}; it is now {aside.name}, a new one begins"
+        )
+
     def history(self, deployment_id: str | None, since: float, limit: int) -> list[HistoryEntry]:
         """The latest entries of the history, newest first.
 
@@ -187,6 +217,7 @@ class Session:
             messages.append(self._set_aside(str(error)))
             return Contents({STOPPED: self._stopped}, {})
         self._stopped = contents.documents.get(STOPPED, b"")
+        self._cluster = contents.documents.pop(CLUSTER, b"")
         self._history_bytes = self._database.history_bytes()
         self._hashes = {name: hash(row) for name, row in contents.deployments.items()}
         if not self._stopped:  # the file begins
@@ -222,16 +253,19 @@ class Session:
             self._database.close()
             self._database = None
         stopped = self._stopped or salvaged(self.path, STOPPED) or self._copy.load()
-        aside = set_aside(self.path, time.strftime("%Y%m%dT%H%M%SZ", time.gmtime()))
-        self._database, self._hashes = open_database(self.path), {}
-        self._history_bytes = 0
-        self.write_stopped(stopped or encode_stopped({}))
+        aside = set_aside(self.path, "damaged", time.strftime("%Y%m%dT%H%M%SZ", time.gmtime()))
+        self._begin_file(stopped or encode_stopped({}))
         kept = (
             "the stopped deployments were kept"
             if stopped
             else "if it recorded stopped deployments, start them by hand"
         )
         return f"{self.path} is damaged: {damage}; it is now {aside.name}, a new one begins; {kept}"
+
+    def _begin_file(self, stopped: bytes) -> None:
+        self._database, self._hashes = open_database(self.path), {}
+        self._history_bytes = 0
+        self.write_stopped(stopped)
 
     def _begin_again(self) -> None:
         """Continue in a new file, because the present one turns out to be damaged."""
@@ -251,6 +285,8 @@ class Session:
     def _write(self, state: State, *, complete: bool) -> None:
         database = self._in_place()
         documents = {SHARED: encode_state(replace(state, deployments={})).content}
+        if self._cluster:
+            documents[CLUSTER] = self._cluster
         removed = [name for name in self._hashes if name not in state.deployments]
         written: dict[str, int] = {}
         rows = self._changed(state, written)

@@ -38,6 +38,11 @@ class StoppedCopy:
             return None
         return content
 
+    def move_beside(self, database: Path) -> None:
+        """Rename the file as the database has been renamed."""
+        with contextlib.suppress(FileNotFoundError):
+            os.replace(self._path, database.with_name(f"{database.name}.stopped"))
+
     def save(self, content: bytes) -> None:
         """
         Raises:

@@ -19,11 +19,10 @@ from autoscaler.adapters.state.database import HistoryEntry
 from autoscaler.adapters.state.former_file import FormerFile
 from autoscaler.adapters.state.history import Event
 from autoscaler.adapters.state.opening import Unusable
-from autoscaler.adapters.state.restore import restored
+from autoscaler.adapters.state.restore import opened_text, restored
 from autoscaler.adapters.state.session import DEFAULT_LIMITS, HistoryLimits, Session
 from autoscaler.core.policies import AnyPolicy
 from autoscaler.core.state import State, StoppedDeployment
-from autoscaler.core.units import duration_text
 from autoscaler.ports import Clock, StateNotSaved
 from autoscaler.threads import AbandonableThreads
 from autoscaler.wire.state import encode_stopped
@@ -107,15 +106,28 @@ class SqliteStore:
         for message in found.messages:
             self._log.warning("state.not_restored", message=message)
         path, size_bytes, _ = self.status
-        state, age_s = found.state, found.age_s
-        age = "" if age_s is None else f", from {duration_text(max(age_s, 0.0))} ago"
-        known, stopped = len(state.deployments), len(state.stopped)
-        self._log.info(
-            "state.opened",
-            message=f"the state is in {path}, {size_bytes / 1e6:.1f} MB{age}: {known} "
-            f"deployment{'s' if known != 1 else ''}, and {stopped} stopped",
-        )
-        return state
+        self._log.info("state.opened", message=opened_text(path, size_bytes, found))
+        return found.state
+
+    @property
+    def is_open(self) -> bool:
+        """See `StateStore`."""
+        return self._executor is not None
+
+    @property
+    def problem(self) -> str:
+        """See `StateStore`."""
+        return self._problem
+
+    async def bind(self, cluster_uuid: str) -> str:
+        """See `StateStore`."""
+        if not self._session.binds_anew(cluster_uuid.encode()):
+            return ""
+        try:
+            return await self._run_in_time(self._session.begin_for_cluster)
+        except (TimeoutError, Unusable, sqlite3.Error, OSError) as error:
+            self._report(self._text(error))
+            return f"{self._session.path} is of another cluster, and cannot be set aside"
 
     async def save_stopped(self, stopped: Mapping[str, StoppedDeployment]) -> None:
         """See `StateStore`."""

@@ -1,0 +1,125 @@
+"""The documents of the saved state, in an index of the cluster that is scaled."""
+
+import hashlib
+from collections.abc import Collection
+from contextlib import suppress
+
+from autoscaler.adapters.elasticsearch.api_errors import BadRequest, IndexRefused
+from autoscaler.adapters.elasticsearch.documents import (
+    DocumentApi,
+    DocumentUpdate,
+    DocumentVersion,
+)
+from autoscaler.adapters.elasticsearch.errors import ElasticsearchError
+from autoscaler.ports import (
+    Clock,
+    DocumentsUnavailable,
+    DocumentsWritten,
+    DocumentWrite,
+    SavedDocument,
+)
+from autoscaler.wire.state_records import Record, RecordUnreadable, decode_record, encode_record
+
+MAX_ID_BYTES = 512
+"""Of the id of a document (elastic/elasticsearch, `IndexRequest.java`)."""
+
+_SETTINGS = (
+    b'{"settings":{"index":{"number_of_shards":1,"auto_expand_replicas":"0-1","hidden":true}},'
+    b'"mappings":{"dynamic":false}}'
+)
+"""No field is indexed, because documents are only read by id."""
+
+_ADVICE = "grant read, index, delete and create_index for the index of the state"
+
+
+class StateDocuments:
+    """A DocumentStore. Reads are in real time, and an acknowledged write is on the disks of the
+    primary shard and of its replicas.
+
+    Args:
+        index: the name of the index, which is created when the first document is written.
+        writer: the name of this instance.
+    """
+
+    def __init__(self, documents: DocumentApi, index: str, clock: Clock, *, writer: str) -> None:
+        self._documents = documents
+        self._index = index
+        self._clock = clock
+        self._writer = writer
+        self._exists = False  # the index, as far as is known
+
+    @property
+    def place(self) -> str:
+        return f"the index {self._index}"
+
+    async def read(self, names: Collection[str]) -> dict[str, SavedDocument]:
+        ids = {_id(name): name for name in names}
+        try:
+            found = await self._documents.get_many(ids)
+        except ElasticsearchError as error:
+            raise _unavailable(error) from error
+        self._exists = self._exists or bool(found)
+        documents = {}
+        for document_id, each in found.items():
+            name, version = ids[document_id], str(each.version)
+            try:
+                writer, content = decode_record(each.source)
+            except RecordUnreadable as error:
+                documents[name] = SavedDocument(
+                    version=version, content=b"", writer="", problem=f"{name} {error}"
+                )
+            else:
+                documents[name] = SavedDocument(version=version, content=content, writer=writer)
+        return documents
+
+    async def write(self, writes: Collection[DocumentWrite]) -> DocumentsWritten:
+        updates = {each.name: self._update(each) for each in writes}
+        try:
+            if not self._exists:
+                # It may exist for a user who may not create it, and serverless has no settings.
+                with suppress(IndexRefused, BadRequest):
+                    await self._documents.create_index(_SETTINGS)
+                self._exists = True
+            results = await self._documents.update_many(updates.values())
+        except ElasticsearchError as error:
+            raise _unavailable(error) from error
+        versions, changed, problem = {}, [], ""
+        for name, update in updates.items():
+            result = results.get(update.document_id)
+            if result is None:
+                problem = f"the response does not mention {name}"
+            elif result.version is not None:
+                versions[name] = str(result.version)
+            elif result.changed:
+                changed.append(name)
+            else:
+                problem = result.problem
+        if "security_exception" in problem:
+            problem = f"{problem}; {_ADVICE}"
+        return DocumentsWritten(versions, tuple(changed), problem)
+
+    def _update(self, write: DocumentWrite) -> DocumentUpdate:
+        source = None
+        if write.content is not None:
+            record = Record(
+                name=write.name.encode(errors="replace").decode(),
+                writer=self._writer,
+                written_at=self._clock.now(),
+                content=write.content,
+            )
+            source = encode_record(record)
+        replaces = None if write.replaces is None else DocumentVersion.of(write.replaces)
+        return DocumentUpdate(_id(write.name), source, replaces)
+
+
+def _id(name: str) -> str:
+    """The name, or a hash of it where the name is too long for an id, or no text."""
+    encoded = name.encode(errors="surrogatepass")
+    if len(encoded) <= MAX_ID_BYTES and encoded.decode(errors="replace") == name:
+        return name
+    return f"sha256:{hashlib.sha256(encoded).hexdigest()}"
+
+
+def _unavailable(error: ElasticsearchError) -> DocumentsUnavailable:
+    is_refused = isinstance(error, IndexRefused) or "security_exception" in str(error)
+    return DocumentsUnavailable(f"{error}; {_ADVICE}" if is_refused else str(error))
