@@ -217,13 +217,15 @@ def problems_of(connection: Connection) -> Iterator[Problem]:
 
 
 def exposures(connection: Connection) -> Iterator[str]:
-    """A sentence for each way in which others may read the credentials, or pose as the cluster."""
+    """A sentence for each way in which others may read or change the credentials, or pose as the
+    cluster."""
     if not connection.verify_certificates:
         yield (
             "certificates are not verified (verify_certificates = false), so a server between "
             "this machine and the cluster can pose as it, and receives the credentials; set "
             "ca_certs or ca_fingerprint instead"
         )
+    yield from tampering("the certificate authorities in", connection.ca_certs)
     match connection.auth:
         case None:
             return
@@ -243,11 +245,30 @@ def exposures(connection: Connection) -> Iterator[str]:
 
 
 def file_exposures(name: str, secret: str | Path) -> Iterator[str]:
-    """A sentence if every user of the machine can read the file of a secret."""
-    if isinstance(secret, Path) and _is_readable_by_all(secret):
+    """A sentence if every user of the machine can read, change or replace the file of a secret."""
+    if isinstance(secret, Path):
+        if _is_readable_by_all(secret):
+            yield (
+                f"{name} in {secret} can be read by every user of this machine; "
+                f"withdraw that with `chmod o-r {secret}`"
+            )
+        yield from tampering(f"{name} in", secret)
+
+
+def tampering(what: str, path: Path | None) -> Iterator[str]:
+    """A sentence if every user of the machine can change a file or a directory, or replace it."""
+    if path is None:
+        return
+    if _is_writable_by_all(path):
         yield (
-            f"{name} in {secret} can be read by every user of this machine; "
-            f"withdraw that with `chmod o-r {secret}`"
+            f"{what} {path} can be changed by every user of this machine; withdraw that with "
+            f"`chmod o-w {path}`"
+        )
+    directory = path.absolute().parent
+    if _is_writable_by_all(directory):
+        yield (
+            f"{what} {path} can be replaced by every user of this machine; withdraw that with "
+            f"`chmod o-w {directory}`"
         )
 
 
@@ -264,6 +285,17 @@ def _is_readable_by_all(path: Path) -> bool:
         return os.name == "posix" and bool(path.stat().st_mode & stat.S_IROTH)
     except OSError:
         return False  # `problems_of` reports it
+
+
+def _is_writable_by_all(path: Path) -> bool:
+    """Not a directory such as /tmp, in which each user can replace own files only, or one that is
+    mounted for reading, as Kubernetes mounts configurations."""
+    try:
+        mode, mounted = path.stat().st_mode, os.statvfs(path)
+    except OSError:
+        return False
+    sticky = stat.S_ISDIR(mode) and mode & stat.S_ISVTX
+    return bool(mode & stat.S_IWOTH) and not sticky and not mounted.f_flag & os.ST_RDONLY
 
 
 def host_problems(connection: Connection) -> Iterator[Problem]:

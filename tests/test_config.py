@@ -64,8 +64,9 @@ def shortened(text: str, directory: Path) -> str:
 
 
 def test_the_defaults(write):
-    config = load(write(REACHABLE + '[[rules]]\nname = "all"\nmax_allocations = 4\n'), {})
-    assert config == Config(
+    path = write(REACHABLE + '[[rules]]\nname = "all"\nmax_allocations = 4\n')
+    assert load(path, {}) == Config(
+        file=path,
         connection=Connection(hosts=("https://es:9200",), request_timeout_s=10.0),
         polling=Polling(interval_s=10.0, min_interval_s=2.0),
         dry_run=False,
@@ -200,6 +201,16 @@ class TestFilesOfSecrets:
         assert [f"a secret in {path} can be read" in each for each in found] == (
             [True] if expected and readable else []
         )
+
+    def test_a_configuration_that_every_user_can_change(self, write):
+        path = write(REACHABLE)
+        path.chmod(0o666)
+        assert list(exposures(load(path, {}))) == [
+            (
+                f"the configuration {path} can be changed by every user of this machine; withdraw "
+                f"that with `chmod o-w {path}`"
+            )
+        ]
 
 
 class TestProblems:

@@ -91,3 +91,41 @@ def test_a_file_that_everyone_can_read_is_exposed(tmp_path, mode, exposed):
     )
     found = exposures(Connection(hosts=ES, auth=ApiKey(key)))
     assert list(found) == ([sentence] if exposed else [])
+
+
+class TestFilesThatEveryUserCanChange:
+    @pytest.fixture
+    def own(self, tmp_path):
+        """A file in a directory of its own."""
+        (tmp_path / "own").mkdir()
+        path = tmp_path / "own" / "file"
+        path.write_text("c2VzYW1l")
+        path.chmod(0o600)
+        return path
+
+    @pytest.mark.parametrize("mode", [0o602, 0o622])
+    def test_the_file(self, own, mode):
+        own.chmod(mode)
+        sentence = (
+            f"{{}} in {own} can be changed by every user of this machine; withdraw that with "
+            f"`chmod o-w {own}`"
+        )
+        for found, what in (
+            (exposures(Connection(hosts=ES, auth=ApiKey(own))), "the API key"),
+            (exposures(Connection(hosts=ES, ca_certs=own)), "the certificate authorities"),
+        ):
+            assert list(found) == [sentence.format(what)]
+
+    def test_its_directory(self, own):
+        own.parent.chmod(0o707)
+        assert list(exposures(Connection(hosts=ES, auth=ApiKey(own)))) == [
+            (
+                f"the API key in {own} can be replaced by every user of this machine; withdraw that "
+                f"with `chmod o-w {own.parent}`"
+            )
+        ]
+
+    @pytest.mark.parametrize("mode", [0o700, 0o770, 0o1777])
+    def test_a_directory_in_which_others_cannot_replace_it(self, own, mode):
+        own.parent.chmod(mode)
+        assert list(exposures(Connection(hosts=ES, auth=ApiKey(own)))) == []

@@ -69,7 +69,7 @@ def load(path: Path | None, environ: Mapping[str, str]) -> Config:
         directory = path.parent if path else Path()
         resolver = Resolver(validated, directory, problems, written.warnings, environ)
         config = resolver.resolve()
-        config = replace(config, file_with_secrets=path if written.has_secrets else None)
+        config = replace(config, file=path, file_has_secrets=written.has_secrets)
     written.ensure_none(problems, environ)
     assert config is not None, "it has problems"
     return config

@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 from msgspec import Struct, structs
 
-from autoscaler.connection import Bearer, Connection, file_exposures
+from autoscaler.connection import Bearer, Connection, file_exposures, tampering
 from autoscaler.connection import exposures as connection_exposures
 from autoscaler.core.next_poll import Polling
 from autoscaler.core.policies import InstalledPolicy
@@ -60,7 +60,8 @@ class Config(Struct, frozen=True, kw_only=True):
     history_max_bytes: int = 64_000_000
     state_file: Path | None = None  # of an earlier release, from which the state is taken over
     warnings: tuple[str, ...] = ()  # one sentence for each deprecated name that is used
-    file_with_secrets: Path | None = None  # the configuration file, if it contains a secret
+    file: Path | None = None  # None: everything is set in the environment
+    file_has_secrets: bool = False
 
     @property
     def fingerprint(self) -> str:
@@ -95,12 +96,15 @@ def _shown(rule: Rule) -> Any:
 
 
 def exposures(config: Config) -> Iterator[str]:
-    """A sentence for each way in which others may read a secret, or pose as the cluster."""
+    """A sentence for each way in which others may read a secret, pose as the cluster, or change
+    what the daemon does."""
     yield from connection_exposures(config.connection)
     if config.server.token is not None:
         yield from file_exposures("the token of the server", config.server.token.token)
-    if config.file_with_secrets is not None:
-        yield from file_exposures("a secret", config.file_with_secrets)
+    if config.file_has_secrets and config.file is not None:
+        yield from file_exposures("a secret", config.file)
+    else:
+        yield from tampering("the configuration", config.file)
 
 
 def what_needs_restart(old: Config, new: Config) -> tuple[str, ...]:
