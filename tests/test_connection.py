@@ -120,8 +120,8 @@ class TestFilesThatEveryUserCanChange:
         own.parent.chmod(0o707)
         assert list(exposures(Connection(hosts=ES, auth=ApiKey(own)))) == [
             (
-                f"the API key in {own} can be replaced by every user of this machine; withdraw that "
-                f"with `chmod o-w {own.parent}`"
+                f"the API key in {own} can be replaced by every user of this machine; withdraw "
+                f"that with `chmod o-w {own.parent}`"
             )
         ]
 

@@ -270,7 +270,9 @@ async def test_credentials_that_others_may_read_after_a_reload_are_logged_then(t
 
 
 async def test_former_names_are_logged_once_at_start(tmp_path):
-    async with running(tmp_path, AUTOSCALER_DEFAULTS__ON_EXIT="native") as setup:
+    variables = {"DEFAULTS__ON_EXIT": "native", "DEFAULTS__TAKE_OVER": "true"}
+    variables = {f"AUTOSCALER_{name}": value for name, value in variables.items()}
+    async with running(tmp_path, **variables) as setup:
         await setup.clock.advance(60.0)
         setup.daemon.reload()
         await setup.until_reloaded()
@@ -282,7 +284,7 @@ async def test_former_names_are_logged_once_at_start(tmp_path):
 class TestReloading:
     async def test_a_former_name_in_the_new_configuration_is_logged_once(self, tmp_path):
         async with running(tmp_path) as setup:
-            setup.write(top='[defaults]\non_exit = "native"')
+            setup.write(top='[defaults]\non_exit = "native"\ntake_over = true')
             for _ in range(2):
                 setup.daemon.reload()
                 await setup.clock.advance(60.0)
