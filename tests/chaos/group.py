@@ -388,13 +388,13 @@ class Group(Laboratory):
         for place in self.places:
             after_s, takes_s = rng.uniform(0.0, 40.0), rng.uniform(0.05, 0.6)
             self._bounds_changed_at = max(self._bounds_changed_at, self.now + after_s)
-            length = rng.randrange(len(self._text()))
+            length = self._part(rng)
             self._later(after_s, lambda place=place, length=length: self._write(place, length))
             self._later(after_s + takes_s, lambda place=place: self._write(place))
 
     def break_configuration(self, place: Place, rng: random.Random) -> None:
         """A file ends in the middle, for a moment if that is valid, and otherwise for longer."""
-        length = rng.randrange(len(self._text()))
+        length = self._part(rng)
         lasts_s = rng.choice((3.0, 60.0))
         try:
             config_from(self._text()[:length], self._directory)
@@ -404,6 +404,13 @@ class Group(Laboratory):
             lasts_s = 0.6
         self._write(place, length)
         self._later(lasts_s, lambda: self._write(place))
+
+    def _part(self, rng: random.Random) -> int:
+        """Where a file ends of which only a part is written: often at the end of a line, where it
+        may be valid."""
+        text = self._text()
+        lines = [at + 1 for at, character in enumerate(text[:-1]) if character == "\n"]
+        return rng.choice((*lines, *rng.sample(range(len(text)), len(lines) // 2)))
 
     def _write(self, place: Place, length: int | None = None) -> None:
         place.configuration.write_text(self._text()[:length])
