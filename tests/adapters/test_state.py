@@ -3,6 +3,7 @@
 import json
 import os
 import resource
+import shutil
 import signal
 import sqlite3
 import stat
@@ -345,6 +346,37 @@ class TestADamagedFile:
         await store.port.close()
         _, state = await begin()
         assert (state.stopped, set(state.deployments)) == (STOPPED, {"b"})
+
+    @pytest.mark.parametrize(
+        "away", [shutil.rmtree, lambda path: path.rename(f"{path}-elsewhere")], ids=["rm", "mv"]
+    )
+    async def test_with_its_directory(self, begin, directory, path, written, away):
+        store, _ = await begin()
+        away(directory)
+        store.port.checkpoint(state_of("b"))
+        assert store.problems == []
+        with pytest.raises(StateInUse):
+            await begin()
+        path.unlink()
+        store.port._session.give_up()  # the process ends here
+        _, state = await begin()
+        assert state.stopped == STOPPED
+
+    async def test_unless_another_process_has_begun_there(self, begin, directory, written):
+        """That of a directory that was deleted begins without its stopped deployments."""
+        store, _ = await begin()
+        shutil.rmtree(directory)
+        other, _ = await begin()
+        for _ in range(2):
+            store.port.checkpoint(state_of("b"))
+            with pytest.raises(StateNotSaved, match=f"process {os.getpid()} uses the state in"):
+                await store.port.save_stopped(STOPPED)
+        (problem,) = store.problems
+        assert problem.startswith(f"process {os.getpid()} uses the state in {directory}")
+        await other.port.close()
+        await store.port.save_stopped(STOPPED)
+        store.port.checkpoint(state_of("c"))
+        assert store.messages("state.saved")
 
 
 class TestAFileThatIsLeftAlone:

@@ -57,7 +57,7 @@ class Database:
     @property
     def is_in_place(self) -> bool:
         """Whether the path still leads to the open file."""
-        return _identity(self._path) == self._identity
+        return self._identity is not None and _identity(self._path) == self._identity
 
     def contents(self) -> Contents:
         with damage_named():
@@ -149,6 +149,7 @@ class Database:
 
     def close(self) -> None:
         self._connection.close()
+        self._identity = None
 
     @contextmanager
     def _transaction(self) -> Iterator[sqlite3.Connection]:

@@ -38,6 +38,15 @@ class ProcessLock:
             raise
         self._descriptor = descriptor
 
+    @property
+    def is_in_place(self) -> bool:
+        """Whether the lock is on the file that another process would lock."""
+        try:
+            named, held = os.stat(self._path), os.fstat(self._descriptor)
+        except OSError:
+            return False
+        return (named.st_dev, named.st_ino) == (held.st_dev, held.st_ino)
+
     def release(self) -> None:
         if self._descriptor >= 0:
             os.close(self._descriptor)

@@ -29,6 +29,7 @@ from autoscaler.adapters.state.opening import (
 from autoscaler.adapters.state.restore import CLUSTER, SHARED, STOPPED
 from autoscaler.adapters.state.stopped_copy import FILE_NAME, StoppedCopy
 from autoscaler.core.state import State
+from autoscaler.ports import StateInUse
 from autoscaler.wire.state import encode_state, encode_stopped
 
 
@@ -272,15 +273,31 @@ class Session:
         self._set_aside("a write has failed")
 
     def _in_place(self) -> Database:
-        """The open file, or a new one if it was moved or deleted."""
+        """The open file, or a new one if it was moved or deleted, alone or with its directory.
+
+        Raises:
+            Unusable: it cannot be opened, or another process has it since then.
+        """
         if self._database is None:
             raise Unusable(self._unusable)
         if not self._database.is_in_place:
             self._database.close()
+            self._lock_again()
             self._database, self._hashes = open_database(self.path), {}
             self._history_bytes = 0
             self._database.write_through(STOPPED, self._stopped)
+            self._copy.save(self._stopped)
         return self._database
+
+    def _lock_again(self) -> None:
+        former = self._lock
+        if former is None or former.is_in_place:
+            return
+        try:
+            self._lock_directory()
+        except StateInUse as error:
+            raise Unusable(str(error)) from error
+        former.release()
 
     def _write(self, state: State, *, complete: bool) -> None:
         database = self._in_place()
