@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping
 
 from msgspec import Struct
+from msgspec.structs import replace
 from rich import box
 from rich.console import Console
 from rich.table import Table
@@ -13,7 +14,12 @@ from autoscaler.adapters.elasticsearch.errors import ElasticsearchError
 from autoscaler.adapters.elasticsearch.preflight import READ_PIPELINE, inspect
 from autoscaler.adapters.elasticsearch.preflight_report import PreflightReport, Severity
 from autoscaler.adapters.elasticsearch.transport import Transport
-from autoscaler.adapters.state import described, described_documents
+from autoscaler.adapters.state import (
+    described,
+    described_documents,
+    readable_stopped,
+    readable_stopped_documents,
+)
 from autoscaler.cluster_controller import state_documents_of, transport_to
 from autoscaler.config import Config, exposures
 from autoscaler.config.messages import did_you_mean
@@ -21,6 +27,7 @@ from autoscaler.core.decision import Mode, ObserveOnlyCause, Unmanaged
 from autoscaler.core.explanation import unmanaged_text
 from autoscaler.core.flow.control_mode import active_adaptive
 from autoscaler.core.selection import Rule, ZeroMethod, matches, select
+from autoscaler.core.state import StoppedDeployment
 from autoscaler.core.values import AdaptiveAllocations, DeploymentStats
 from autoscaler.lease_check import LeaseCheck, check_lease
 from autoscaler.terminal import plain, print_line
@@ -76,7 +83,7 @@ async def check(config: Config) -> CheckReport:
     """
     exposed = tuple(exposures(config))
     async with transport_to(config, HostClock()) as transport:
-        state = await _state(config, transport)
+        state, recorded = await _state(config, transport)
         api = ElasticsearchApi(transport)
         preflight = await inspect(api)
         if not preflight.ok:
@@ -87,7 +94,10 @@ async def check(config: Config) -> CheckReport:
             # The preflight check has sent the same request and reports the error.
             return CheckReport(preflight=preflight, exposures=exposed, state=state)
         lease = None if config.lease is None else await check_lease(config.lease, transport)
+    running = {stats.deployment_id for stats in statistics.deployments}
+    stopped = [each.stats for name, each in recorded.items() if name not in running]
     deployments = [
+        *(_stopped_check(stats, config.rules) for stats in stopped),
         *(_deployment_check(stats, config.rules, preflight) for stats in statistics.deployments),
         *_unreadable(dict(statistics.unreadable)),
     ]
@@ -99,7 +109,7 @@ async def check(config: Config) -> CheckReport:
         state=state,
         lease=lease,
         modes_rejected=_modes_rejected(config.rules, preflight),
-        unused_rules=tuple(_unused_rules(config.rules, statistics)),
+        unused_rules=tuple(_unused_rules(config.rules, statistics, stopped)),
         unknown_figures=tuple(
             f"figures of {deployment_id} cannot be read and are unknown: {errors}"
             for deployment_id, errors in statistics.unreadable_figures
@@ -107,17 +117,24 @@ async def check(config: Config) -> CheckReport:
     )
 
 
-async def _state(config: Config, transport: Transport) -> str:
-    """Where the state is, and how large."""
-    if config.state_index is None:
-        return described(config.state_dir)
-    documents = state_documents_of(config.state_index, HostClock(), transport, writer="check")
-    return await described_documents(documents)
+async def _state(
+    config: Config, transport: Transport
+) -> tuple[str, Mapping[str, StoppedDeployment]]:
+    """Where the state is, and how large; and the deployments that the daemon has stopped."""
+    if config.state_index is not None:
+        documents = state_documents_of(config.state_index, HostClock(), transport, writer="check")
+        return await described_documents(documents), await readable_stopped_documents(documents)
+    if config.state_dir is None:
+        return described(None), {}
+    stopped = readable_stopped(config.state_dir, config.state_file)
+    return described(config.state_dir), stopped
 
 
-def _unused_rules(rules: tuple[Rule, ...], statistics: Statistics) -> Iterator[str]:
+def _unused_rules(
+    rules: tuple[Rule, ...], statistics: Statistics, stopped: list[DeploymentStats]
+) -> Iterator[str]:
     """A sentence for each rule that applies to no deployment, if there are any deployments."""
-    selections = [(stats, select(rules, stats)) for stats in statistics.deployments]
+    selections = [(stats, select(rules, stats)) for stats in (*statistics.deployments, *stopped)]
     used = {rule.name for _, rule in selections if isinstance(rule, Rule)}
     unreadable = [place for place, _ in statistics.unreadable]
     for rule in rules:
@@ -183,6 +200,18 @@ def _deployment_check(
     hold_reason = _hold_reason(stats, rule, preflight, owned=owned)
     remark = hold_reason or f"managed{_details(stats, rule, owned=owned)}"
     return DeploymentCheck(stats.deployment_id, stats, rule, remark, managed=not hold_reason)
+
+
+def _stopped_check(stats: DeploymentStats, rules: tuple[Rule, ...]) -> DeploymentCheck:
+    """Of a deployment that the daemon has stopped because it was idle."""
+    rule = select(rules, stats)
+    return DeploymentCheck(
+        stats.deployment_id,
+        replace(stats, allocations=0),
+        None if isinstance(rule, Unmanaged) else rule,
+        "stopped by the daemon, because it was idle; `autoscaler resume` starts it",
+        managed=True,
+    )
 
 
 def _hold_reason(

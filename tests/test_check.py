@@ -7,13 +7,16 @@ from contextlib import asynccontextmanager
 
 import aiohttp
 import pytest
+import structlog
 from aiohttp import web
 from aiohttp.test_utils import TestServer
 from msgspec.structs import replace
 from rich.console import Console
 
+from autoscaler.adapters.state import SqliteStore
 from autoscaler.check import check, report
 from autoscaler.config import load
+from autoscaler.core.state import StoppedDeployment
 from autoscaler.simulation.emulator.faults import Fault
 from autoscaler.simulation.emulator.server import running_emulator
 from autoscaler.simulation.scenario import (
@@ -26,6 +29,7 @@ from autoscaler.simulation.scenario import (
     SecuritySettings,
     adjust,
 )
+from tests.observations import deployment
 from tests.virtual_clock import VirtualClock
 
 STATS = "/_ml/trained_models/_stats"
@@ -477,6 +481,48 @@ async def test_markup_in_ids_is_shown_literally():
     rules = '[{"name": "[bold]all", "max_allocations": 8}]'
     found = await findings(SCENARIO, AUTOSCALER_RULES=rules)
     assert "[bold]all" in shown(found)
+
+
+class TestStoppedDeployments:
+    """Those that the daemon has stopped are in its state, and not in the statistics."""
+
+    RULES = """[{
+        "name": "idle", "deployments": ["idle"], "max_allocations": 2,
+        "scale_to_zero": {"after": "30m", "via": "stop"}
+    }, {"name": "others", "max_allocations": 8}]"""
+
+    async def found(self, tmp_path, names):
+        since = VirtualClock().now() - 60.0
+        store = SqliteStore(tmp_path, VirtualClock(), structlog.get_logger(), in_thread=False)
+        await store.open([])
+        await store.save_stopped(
+            {
+                name: StoppedDeployment(stats=deployment(deployment_id=name), since=since)
+                for name in names
+            }
+        )
+        await store.close()
+        variables = {"AUTOSCALER_STATE": "sqlite", "AUTOSCALER_STATE_DIR": str(tmp_path)}
+        return await findings(SCENARIO, **variables, AUTOSCALER_RULES=self.RULES)
+
+    async def test_they_are_listed_and_their_rules_apply(self, tmp_path):
+        found = await self.found(tmp_path, ["idle"])
+        assert found.unused_rules == ()
+        (idle,) = [each for each in found.deployments if each.deployment_id == "idle"]
+        assert (idle.stats.allocations, idle.rule.name, idle.managed) == (0, "idle", True)
+        assert idle.remark.startswith("stopped by the daemon, because it was idle; ")
+
+    async def test_unless_they_run(self, tmp_path):
+        found = await self.found(tmp_path, ["e5"])
+        assert "e5" in remarks(found)
+        assert not [each for each in found.deployments if each.remark.startswith("stopped")]
+        assert len(found.unused_rules) == 1
+
+    async def test_a_record_that_cannot_be_read_is_none(self, tmp_path):
+        (tmp_path / "autoscaler.stopped").write_text("{")
+        variables = {"AUTOSCALER_STATE": "sqlite", "AUTOSCALER_STATE_DIR": str(tmp_path)}
+        found = await findings(SCENARIO, **variables, AUTOSCALER_RULES=self.RULES)
+        assert len(found.unused_rules) == 1
 
 
 ACT = ["manage_ml", "monitor"]

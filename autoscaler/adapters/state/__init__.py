@@ -13,7 +13,12 @@ lock            one process at a time
 former_file     the file in which earlier releases recorded stopped deployments
 """
 
-from autoscaler.adapters.state.description import described, described_documents
+from autoscaler.adapters.state.description import (
+    described,
+    described_documents,
+    readable_stopped,
+    readable_stopped_documents,
+)
 from autoscaler.adapters.state.document_state import DocumentStateStore
 from autoscaler.adapters.state.former_file import FormerFile, FormerFileUnreadable
 from autoscaler.adapters.state.history import HistoryRecorder
@@ -32,5 +37,7 @@ __all__ = [
     "StoreStatus",
     "described",
     "described_documents",
+    "readable_stopped",
+    "readable_stopped_documents",
     "recorded_stopped",
 ]

@@ -5,9 +5,12 @@ from pathlib import Path
 
 import msgspec
 
-from autoscaler.adapters.state.restore import DEPLOYMENTS
-from autoscaler.adapters.state.stopped_copy import FILE_NAME
+from autoscaler.adapters.state.former_file import FormerFileUnreadable
+from autoscaler.adapters.state.restore import DEPLOYMENTS, STOPPED
+from autoscaler.adapters.state.stopped_copy import FILE_NAME, recorded_stopped
+from autoscaler.core.state import StoppedDeployment
 from autoscaler.ports import DocumentStore, DocumentsUnavailable
+from autoscaler.wire.state import AnotherDocument, Damaged, UnknownVersion, decode_stopped
 
 
 def described(directory: Path | None) -> str:
@@ -49,3 +52,28 @@ async def described_documents(documents: DocumentStore) -> str:
         return f"{documents.place}, damaged: {error}"
     deployments = f"{count} deployment{'' if count == 1 else 's'}"
     return f"{documents.place}, {deployments}, last written by {found.writer or 'another program'}"
+
+
+_UNREADABLE = (FormerFileUnreadable, UnknownVersion, AnotherDocument, Damaged, OSError)
+
+
+def readable_stopped(directory: Path, former: Path | None) -> dict[str, StoppedDeployment]:
+    """The stopped deployments, by id; none if their record cannot be read, which the daemon reports
+    at its start.
+
+    Args:
+        former: the file of an earlier release, for a directory that has no record yet.
+    """
+    try:
+        return recorded_stopped(directory, former)
+    except _UNREADABLE:
+        return {}
+
+
+async def readable_stopped_documents(documents: DocumentStore) -> dict[str, StoppedDeployment]:
+    """The same for a state in documents."""
+    try:
+        found = (await documents.read([STOPPED])).get(STOPPED)
+        return {} if found is None or found.problem else decode_stopped(found.content)
+    except (DocumentsUnavailable, *_UNREADABLE):
+        return {}
