@@ -60,7 +60,8 @@ def pytest_sessionstart() -> None:
 def pytest_runtest_call(item: pytest.Item) -> Iterator[None]:
     """Suspends the tracing of coverage while a test with the mark `untraced` runs. The mark
     `no_cover` of pytest-cov does not: in a worker of xdist, a second collector then resumes."""
-    if item.get_closest_marker("untraced") is None:
+    recorded = item.config.getoption("cov_context", None)  # by `benchmarks.covering_tests`
+    if recorded or item.get_closest_marker("untraced") is None:
         return (yield)
     tracer, thread_tracer = sys.gettrace(), threading.gettrace()
     sys.settrace(None)

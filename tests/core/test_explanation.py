@@ -454,6 +454,13 @@ class TestWhatRuns:
             "ml-2 starting"
         )
 
+    @pytest.mark.parametrize(("state", "reason"), [("started", "too slow"), ("failed", "")])
+    def test_a_route_that_failed_or_has_a_reason_is_a_problem(self, state, reason):
+        routes = (RouteStatus(node="ml-2", state=state, reason=reason),)
+        assert problem_text(ReportedStatus(state="started", reason="", routes=routes)) == (
+            f"ml-2 {state}" + (f": {reason}" if reason else "")
+        )
+
     def test_long_reasons_are_cut_in_one_line(self):
         long = ReportedStatus(state="started", reason="x" * 5_000, routes=())
         text = explain(replace(decided(24, self.HELD).decision, reported=long))

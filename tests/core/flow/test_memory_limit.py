@@ -132,6 +132,10 @@ class TestTheElserCase:
         }
         assert one(lambda at: elser(process(at=at, gib=3.1), **figures)).change is None
 
+    def test_what_its_only_process_uses_counts_although_the_model_reports_less(self):
+        figures = {"peak_runtime_memory_bytes": round(3.1 * GIB)}
+        assert one(lambda at: elser(process(at=at, gib=6.2), **figures)).change is None
+
 
 class TestAdaptiveAllocations:
     """The cluster scales itself up to the maximum, whatever memory is left."""
@@ -246,6 +250,16 @@ class TestNodes:
         decision = decided(full, cluster=cluster, rules=[wants(16)])["elser"]
         assert decision.desired == 8
         assert "a new node would have 6.5 GiB" in explain(decision)
+
+    def test_a_node_that_is_added_takes_no_more_than_its_processors(self):
+        """Four of eight further allocations, which fit; nothing is known of a second node."""
+        cluster = Cluster(nodes=(machine(),), growable=True)
+        decision = one(
+            lambda at: elser(process(at=at, threads_per_allocation=4), threads_per_allocation=4),
+            cluster=cluster,
+            rules=[wants(12)],
+        )
+        assert decision.desired == 12
 
     def test_the_memory_of_the_machine_is_the_most_that_is_possible(self):
         """`GET _ml/memory/_stats` failed, and `GET _nodes` did not."""

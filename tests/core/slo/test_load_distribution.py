@@ -16,6 +16,7 @@ from autoscaler.core.slo.load_distribution import (
     predicted,
     updated,
 )
+from autoscaler.core.slo.recurrence import ExpectedRate
 
 pytestmark = pytest.mark.untraced
 
@@ -128,6 +129,19 @@ class TestLoadJumps:
         polled = Polled().see(10.0, 120)
         polled.count(1000 + round(2.0 * math.sqrt(1000)))
         assert polled.mean == pytest.approx(10.0, rel=0.04)
+
+
+class TestRecurringRates:
+    @pytest.mark.parametrize(("dispersion", "relative_variance"), [(400.0, 0.0), (1.0, 0.04)])
+    def test_they_are_predicted_with_their_variation_and_that_of_counts(
+        self, dispersion, relative_variance
+    ):
+        weights = (*(0.0,) * (len(LoadMixture().weights) - 1), 1.0)
+        expected = ExpectedRate(1.0, 1_000.0, relative_variance)
+        loads = predicted(LoadMixture(weights=weights), 0.1, dispersion, [expected])
+        mean, stddev = mean_and_spread(loads)
+        assert mean == pytest.approx(100.0, rel=0.02)
+        assert stddev == pytest.approx(20.0, rel=0.1)
 
 
 class TestBursts:

@@ -3,9 +3,14 @@
 import pytest
 
 from autoscaler.core.policies import Situation
-from autoscaler.core.slo.memory import SloEstimate, SloMemory
+from autoscaler.core.slo.memory import QueueSnapshot, SloEstimate, SloMemory, Unforeseen
 from autoscaler.core.slo.service_time import ServiceTimeEstimate
-from autoscaler.core.slo.violations import late_requests, queue_snapshot
+from autoscaler.core.slo.violations import (
+    late_requests,
+    preventable_fraction,
+    queue_snapshot,
+    unforeseen_after,
+)
 from autoscaler.core.values import LoadEstimate, NodeStats, Sample
 
 ESTIMATE = SloEstimate(max_wait=2.0, service_time=ServiceTimeEstimate(100.0, 10.0, 0.5))
@@ -70,3 +75,29 @@ def test_a_queue_is_known_to_be_late_at_the_poll_after_it(before, now):
     assert late_requests(situation(allocations, (0, 0, 0)), after) == pytest.approx(
         10.0 * queue.late_per_s
     )
+
+
+class TestUnforeseen:
+    """Until enough allocations can run, late requests after an unforeseen jump were not
+    preventable."""
+
+    JUMP = Unforeseen(0.8, until=100.0)
+    QUEUE = QueueSnapshot(late_per_s=2.0)
+
+    @pytest.mark.parametrize(("at", "preventable"), [(50.0, 0.2), (100.0, 1.0), (150.0, 1.0)])
+    def test_it_counts_until_enough_can_run(self, at, preventable):
+        after = unforeseen_after(self.JUMP, self.QUEUE, at, jumped=0.0, until=at + 60.0)
+        assert preventable_fraction(after, at) == pytest.approx(preventable)
+        assert preventable_fraction(self.JUMP, at) == pytest.approx(preventable)
+
+    def test_it_ends_with_its_queue(self):
+        assert unforeseen_after(self.JUMP, QueueSnapshot(), 50.0, jumped=0.0, until=110.0) is None
+
+    @pytest.mark.parametrize(("jumped", "until"), [(0.5, 100.0), (0.8, 100.0), (0.9, 110.0)])
+    def test_only_a_more_certain_jump_takes_its_place(self, jumped, until):
+        after = unforeseen_after(self.JUMP, self.QUEUE, 50.0, jumped=jumped, until=110.0)
+        assert after == Unforeseen(max(0.8, jumped), until)
+
+    def test_without_a_jump_there_is_none(self):
+        assert unforeseen_after(None, self.QUEUE, 50.0, jumped=0.0, until=110.0) is None
+        assert unforeseen_after(None, self.QUEUE, 50.0, 0.3, 110.0) == Unforeseen(0.3, 110.0)
