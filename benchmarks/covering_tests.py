@@ -29,6 +29,9 @@ COVERAGE = "[run]\nsource = autoscaler/core\nrelative_files = true\n"
 SHORTEST_S = 0.01
 """Tests that take less than so many seconds are not timed."""
 
+NEW_S = 5.0
+"""What a test is taken to need that was not recorded."""
+
 TIMED = re.compile(r"^([\d.]+)s (?:setup|call|teardown) +(.*)", re.MULTILINE)
 FAILED = re.compile(r"^(?:FAILED|ERROR) (.*?)(?: - .*)?$", re.MULTILINE)
 """Lines that pytest writes."""
@@ -103,7 +106,7 @@ class CoveringTests:
         timed.sort(key=lambda test: (test[0].split("::")[0] not in likely, test[1], test[0]))
         begun = accumulate((duration for _, duration in timed), initial=0.0)
         chosen = [test for test, at in zip(timed, begun, strict=False) if at < seconds]
-        return Covering([(file, 60.0) for file in self._changed_files] + chosen, at_import)
+        return Covering([(file, NEW_S) for file in self._changed_files] + chosen, at_import)
 
     def _importing(self, module: str) -> set[str]:
         """The files of tests that import a module themselves: its own tests."""

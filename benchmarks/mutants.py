@@ -39,6 +39,10 @@ TOO_EASY = ("Shift", "BitOr", "BitAnd", "BitXor", "MatMul", "Pow", "Is", "IsNot"
 """What replaces an operator in mutants that are left out: nearly all numbers are floats, which have
 no such operators, so that any test that executes the line fails."""
 
+EQUIVALENT = ("_Is_Eq", "_IsNot_NotEq")
+"""The replacements that are left out because they change nothing: what is compared by identity is
+None, a truth value, a member of an enumeration, or an object that is kept."""
+
 OPERATORS = ("operator", "comparison", "factor", "not_test")
 """Nodes of a syntax tree whose operator may be replaced."""
 
@@ -78,8 +82,8 @@ def mutants() -> Iterator[Mutant]:
         nodes = list(ast_nodes(tree))
         with_operators = [node for node in nodes if node.type in OPERATORS]
         for name in sorted(operator_names()):
-            if get_operator(name).arguments() or name.endswith(TOO_EASY):
-                continue  # the former need arguments that fit the module
+            if get_operator(name).arguments() or name.endswith(TOO_EASY + EQUIVALENT):
+                continue  # with arguments: they would have to fit the module
             operator = get_operator(name)()
             places = (
                 (node, place)
