@@ -298,5 +298,9 @@ class Leadership(Protocol):
     def leader(self) -> str:
         """The instance that leads, as far as is known; empty: unknown, or there is none."""
 
+    @property
+    def failure(self) -> str:
+        """Why the lease could not be read or renewed at the last attempt; empty: it could."""
+
     def leads(self, *, for_s: float = 0.0) -> bool:
         """Whether this instance leads now, and in all of the next `for_s` seconds."""

@@ -167,6 +167,11 @@ class StateLoop:
         """See `Leadership`."""
         return "" if self._leadership is None else self._leadership.leader
 
+    @property
+    def failure(self) -> str:
+        """See `Leadership`."""
+        return "" if self._leadership is None else self._leadership.failure
+
     def leads(self, *, for_s: float = 0.0) -> bool:
         """See `Leadership`."""
         return self._leadership is None or self._leadership.leads(for_s=for_s)

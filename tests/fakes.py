@@ -223,6 +223,7 @@ class FakeLeadership:
         self.name = "this"
         self.leading_since: float | None = None
         self.leader = leader
+        self.failure = ""
 
     def lead(self) -> None:
         self.leading_since, self.leader = self._clock.now(), "this"

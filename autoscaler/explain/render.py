@@ -63,10 +63,12 @@ def render(response: DeploymentsResponse | DeploymentResponse, console: Console)
 
 
 def _leadership_text(leadership: LeadershipView) -> str:
-    if leadership.leads:
-        return f"This instance, {leadership.instance}, leads."
-    leader = f"{leadership.leader} leads" if leadership.leader else "no leader is known"
-    return f"This instance, {leadership.instance}, does not lead and changes nothing; {leader}."
+    role, failure = "leads", leadership.failure.rstrip(".")
+    if not leadership.leads:
+        leader = f"{leadership.leader} leads" if leadership.leader else "no leader is known"
+        role = f"does not lead and changes nothing; {leader}"
+    failing = f"; the lease cannot be read or renewed: {failure}" if failure else ""
+    return f"This instance, {leadership.instance}, {role}{failing}."
 
 
 def _print_common(deployments: tuple[DeploymentView, ...], console: Console) -> None:

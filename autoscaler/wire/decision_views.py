@@ -186,6 +186,7 @@ class LeadershipView(Struct, frozen=True, kw_only=True):
     instance: str  # the name of the one that responds
     leads: bool  # whether it leads
     leader: str  # the one that leads; empty: unknown, or there is none
+    failure: str = ""  # why the lease cannot be read or renewed; empty: it can
 
 
 class ResponseHeader(Struct, frozen=True, kw_only=True):

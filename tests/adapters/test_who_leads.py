@@ -49,6 +49,16 @@ def test_the_readiness_names_the_leader(clock, leadership):
     assert health.role() == "ok: this instance, this, leads"
 
 
+def test_the_readiness_names_the_reason_if_no_instance_can_lead(clock, leadership):
+    health = Health(clock, poll_interval_s=10.0)
+    health.leadership = leadership
+    leadership.failure = "403"
+    failing = "; the lease cannot be read or renewed: 403"
+    assert health.role() == f"ok: this instance, this, does not lead{failing}"
+    leadership.lead()
+    assert health.role() == f"ok: this instance, this, leads{failing}"
+
+
 def test_the_metric(clock, leadership):
     recorder = PrometheusRecorder(clock)
 
@@ -88,6 +98,12 @@ def test_explain_names_the_leader(leads, leader, line):
     assert line in shown(LeadershipView(instance="this", leads=leads, leader=leader))
 
 
+def test_explain_names_the_reason_if_no_instance_can_lead():
+    view = LeadershipView(instance="this", leads=False, leader="", failure="403: no\x1b[31m.")
+    line = "; no leader is known; the lease cannot be read or renewed: 403: no\\x1b[31m."
+    assert line in shown(view)
+
+
 def test_explain_says_nothing_where_there_is_one_instance_only():
     assert "instance" not in shown(None)
 
@@ -119,7 +135,7 @@ async def test_a_follower_names_the_leader_and_resumes_nothing(clock, leadership
             )
         async with session.get(f"{base}/decisions") as response:
             found = (await response.json())["leadership"]
-            assert (found["instance"], found["leads"]) == ("this", False)
+            assert (found["instance"], found["leads"], found["failure"]) == ("this", False, "")
         async with session.post(f"{base}/resume/elser") as response:
             assert response.status == 409
             assert "other leads; ask the leader" in (await response.json())["error"]

@@ -176,7 +176,10 @@ class DecisionRecorder:
 
 def _leadership(leadership: Leadership) -> LeadershipView:
     return LeadershipView(
-        instance=leadership.name, leads=leadership.leads(), leader=leadership.leader
+        instance=leadership.name,
+        leads=leadership.leads(),
+        leader=leadership.leader,
+        failure=leadership.failure,
     )
 
 

@@ -77,8 +77,13 @@ class Health:
         observes the cluster, and takes over when it can."""
         if self.leadership is None:
             return "ok"
+        name, leader, failure = (
+            self.leadership.name,
+            self.leadership.leader,
+            self.leadership.failure,
+        )
+        failing = f"; the lease cannot be read or renewed: {failure}" if failure else ""
         if self.leadership.leads():
-            return f"ok: this instance, {self.leadership.name}, leads"
-        leader = self.leadership.leader
+            return f"ok: this instance, {name}, leads{failing}"
         follows = f"; {leader} leads" if leader else ""
-        return f"ok: this instance, {self.leadership.name}, does not lead{follows}"
+        return f"ok: this instance, {name}, does not lead{follows}{failing}"
