@@ -63,10 +63,9 @@ def render(response: DeploymentsResponse | DeploymentResponse, console: Console)
 
 
 def _leadership_text(leadership: LeadershipView) -> str:
-    role, failure = "leads", leadership.failure.rstrip(".")
-    if not leadership.leads:
-        leader = f"{leadership.leader} leads" if leadership.leader else "no leader is known"
-        role = f"does not lead and changes nothing; {leader}"
+    leader = f"{leadership.leader} leads" if leadership.leader else "no leader is known"
+    role = "leads" if leadership.leads else f"does not lead and changes nothing; {leader}"
+    failure = leadership.failure.rstrip(".")
     failing = f"; the lease cannot be read or renewed: {failure}" if failure else ""
     return f"This instance, {leadership.instance}, {role}{failing}."
 
