@@ -11,7 +11,7 @@ from msgspec.structs import replace
 
 from autoscaler.core.decision import Change, Decision, Outcome, OutcomeKind, Plan, Stop
 from autoscaler.core.flow.blindness import LastKnown, blind_decisions, without_responses
-from autoscaler.core.flow.cycle import Cycle, begin_cycle, end_cycle
+from autoscaler.core.flow.cycle import Cycle, begin_cycle, begin_cycle_in_parts, end_cycle
 from autoscaler.core.flow.feedback import stopped_deployment, without_settings
 from autoscaler.core.flow.planning import Ruleset
 from autoscaler.core.flow.release import releases, without_expectations
@@ -26,6 +26,7 @@ from autoscaler.core.next_poll import (
 from autoscaler.core.selection import OnExit
 from autoscaler.core.state import State, StoppedDeployment
 from autoscaler.core.values import Observation
+from autoscaler.in_parts import in_parts
 from autoscaler.ports import (
     Actuator,
     Calendar,
@@ -167,7 +168,7 @@ class ControlLoop:
         self._failure_interval_s, self._failed = 0.0, False
         observed_at = self.clock.now()
         stopped = self.state.stopped
-        cycle = self._begin(observation)
+        cycle = await self._begin(observation)
         self.state = cycle.state
         self._last = observation, cycle.plan
         self._known = self._known.observed(observation, cycle.plan)
@@ -194,16 +195,22 @@ class ControlLoop:
             act_s=self.clock.now() - planned_at,
         )
         busy_s, work_s = observation.at - started_at, times.plan_s + self._record_s
-        next_poll = self._next_poll(cycle.plan, busy_s, work_s)
+        wanted = cycle.plan.next_poll or NextPoll(within_s=self.poll_interval_s)
+        next_poll = stretched(wanted, busy_s, work_s, self.poll_interval_s)
         plan = replace(cycle.plan, next_poll=next_poll)
         recorded_from = self.clock.now()
         self.recorder.planned(observation, plan, outcomes, times)
         self._record_s = self.clock.now() - recorded_from
         return next_poll.within_s
 
-    def _begin(self, observation: Observation) -> Cycle:
+    async def _begin(self, observation: Observation) -> Cycle:
+        """Plan while other tasks run; again, at once, if they change the state or the rules."""
+        state, ruleset = self.state, self.ruleset
         open_at = None if self.calendar is None else self.calendar.open_at
         blind_s = self._known.blind_s(observation.at)
+        cycle = await in_parts(begin_cycle_in_parts(state, observation, ruleset, open_at, blind_s))
+        if self.state is state and self.ruleset is ruleset:
+            return cycle
         return begin_cycle(self.state, observation, self.ruleset, open_at, blind_s)
 
     async def _act_blind(self) -> tuple[Outcome, ...]:
@@ -212,7 +219,7 @@ class ControlLoop:
         known = self._known.observation
         if known is None or all(rule.blind_allocations is None for rule in self.ruleset.rules):
             return ()
-        begun = self._begin(without_responses(known, self.clock.now()))
+        begun = await self._begin(without_responses(known, self.clock.now()))
         cycle = replace(begun, plan=blind_decisions(begun.plan))
         sent: dict[str, Outcome] = {}
         try:
@@ -223,12 +230,6 @@ class ControlLoop:
             self._unanswered = None
             self._known = self._known.changed(sent.values())
         return outcomes
-
-    def _next_poll(self, planned: Plan, busy_s: float, work_s: float) -> NextPoll:
-        """The next poll after one with which the cluster was busy for `busy_s`, and that took
-        `work_s` to plan and to record."""
-        wanted = planned.next_poll or NextPoll(within_s=self.poll_interval_s)
-        return stretched(wanted, busy_s, work_s, self.poll_interval_s)
 
     def _interval_after(self, failure: ObservationFailed, elapsed_s: float) -> float:
         """The interval after a failure. It grows from one failure to the next, of any kind."""

@@ -10,7 +10,7 @@ from types import MappingProxyType
 
 from autoscaler.core.decision import Decision, Outcome, OutcomeKind, Plan
 from autoscaler.core.flow.feedback import apply_outcomes
-from autoscaler.core.flow.planning import Ruleset, plan
+from autoscaler.core.flow.planning import Parts, Ruleset, plan_in_parts, whole
 from autoscaler.core.state import State
 from autoscaler.core.values import Observation, Schedule, Value
 
@@ -52,12 +52,24 @@ def begin_cycle(
         open_at: the calendar; None: no schedule is ever open.
         blind_s: seconds since the last measurement, by deployment id; left out: none.
     """
+    return whole(begin_cycle_in_parts(state, observation, ruleset, open_at, blind_s))
+
+
+def begin_cycle_in_parts(
+    state: State,
+    observation: Observation,
+    ruleset: Ruleset,
+    open_at: OpenAt | None,
+    blind_s: Mapping[str, float],
+) -> Parts[Cycle]:
+    """The same, with a yield before each deployment."""
     open_schedules: Collection[Schedule] = ()
     if open_at is not None:
         schedules = {schedule for rule in ruleset.rules for schedule in rule.schedules}
         if schedules:
             open_schedules = open_at(observation.at, schedules)
-    planned, after = plan(state, observation, ruleset, open_schedules, blind_s)
+    parts = plan_in_parts(state, observation, ruleset, open_schedules, blind_s)
+    planned, after = yield from parts
     return Cycle(plan=planned, state=after)
 
 

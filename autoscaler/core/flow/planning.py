@@ -5,8 +5,9 @@
 3. *Conclude*: the limits that remain, the decision, and the change.
 """
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Generator, Mapping
 from types import MappingProxyType
+from typing import TypeVar
 
 from msgspec.structs import replace
 
@@ -37,6 +38,12 @@ MAX_INTERVAL_POLLS = 6.0
 """Poll intervals after which two observations are no longer compared, because an average over more
 of them hides changes. 6, twice as long as a slow cluster may stretch an interval."""
 
+Result = TypeVar("Result")
+
+Parts = Generator[None, None, Result]
+"""A long computation that yields between its parts, so that its caller may do other things
+meanwhile. What it depends on does not change by that: it has its arguments."""
+
 
 class Ruleset(Value, frozen=True, kw_only=True):
     """The resolved rules: no defaults, and nothing left to look up."""
@@ -45,6 +52,16 @@ class Ruleset(Value, frozen=True, kw_only=True):
     max_interval_s: float  # between two observations that may still be compared
     polling: Polling = Polling()
     owned_observe_only: ObserveOnly | None = None  # of deployments of inference endpoints
+
+
+def whole(parts: Parts[Result]) -> Result:
+    """The result of a computation without an interruption."""
+    while True:
+        try:
+            next(parts)
+        except StopIteration as end:
+            result: Result = end.value
+            return result
 
 
 def plan(
@@ -66,6 +83,17 @@ def plan(
     Returns:
         The plan, with the decisions in order of deployment id, and the state for the next call.
     """
+    return whole(plan_in_parts(state, observation, ruleset, open_schedules, blind_s))
+
+
+def plan_in_parts(
+    state: State,
+    observation: Observation,
+    ruleset: Ruleset,
+    open_schedules: Collection[Schedule],
+    blind_s: Mapping[str, float],
+) -> Parts[tuple[Plan, State]]:
+    """The same, with a yield before each deployment."""
     context = plan_context_of(state, observation, ruleset.polling, blind_s, ruleset.max_interval_s)
     rules = _in_force(ruleset.rules, open_schedules)
     zeroed = plan_stopped(state, observation, rules, context)
@@ -75,6 +103,7 @@ def plan(
     deployments = _missing_deployments(state, observation, stopped)
     unmanaged: dict[str, Unmanaged] = {}
     for name in sorted(observation.deployments):
+        yield
         if name in stopped:
             continue
         stats = observation.deployments[name]
@@ -111,15 +140,12 @@ def plan(
         memory,
     )
 
-    decisions = [
-        conclude(
-            assessment,
-            grants.get(assessment.stats.deployment_id),
-            context,
-            None if memory is None else _adaptive_maximum(assessment, memory),
-        )
-        for assessment in assessments
-    ]
+    decisions = []
+    for assessment in assessments:
+        yield
+        grant = grants.get(assessment.stats.deployment_id)
+        maximum = None if memory is None else _adaptive_maximum(assessment, memory)
+        decisions.append(conclude(assessment, grant, context, maximum))
     if stopped:
         decisions += [
             _granted_start(decision, rules, stopped[name].stats, grants.get(name), memory)
