@@ -94,14 +94,12 @@ class Elector:
             await self._store.write(write.lease, write.replaces)
 
     async def _wait(self, seconds: float) -> None:
-        """Wait, and report the end of the lease when it comes."""
-        now = self._clock.now()
-        if self._candidacy.leads(now) and not self._candidacy.leads(now, for_s=seconds):
-            remaining_s = self._candidacy.leads_until - now
-            await self._clock.sleep(remaining_s)
+        """Wait, and report the beginning and the end of the term when they come."""
+        end_at = self._clock.now() + seconds
+        changes = (self._candidacy.leads_from, self._candidacy.leads_until)
+        for at in sorted(min(each, end_at) for each in (*changes, end_at)):
+            await self._clock.sleep(at - self._clock.now())
             self._report()
-            seconds -= remaining_s
-        await self._clock.sleep(seconds)
 
     async def _attempt(self) -> None:
         """One attempt to take or to renew the lease. Without a response, it ends."""

@@ -109,6 +109,7 @@ class StateLoop:
 
     def follow(self) -> None:
         """It does not lead any more."""
+        self._taken_at = None
         self._changed.set()
 
     async def run(self) -> None:

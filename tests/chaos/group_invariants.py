@@ -45,10 +45,11 @@ def satisfied_or_reported(group: "Group", member: Member, cycle: Cycle) -> str:
 
 def stopped_remembered(group: "Group", member: Member, cycle: Cycle) -> str:
     """The leader knows each deployment that one of the group has stopped."""
-    settings = group.group_settings
-    if settings.lease and settings.count > 1:
-        return ""  # the next leader may not be able to open the state of the former one
-    if not settings.one_host or (not cycle.changes and not member.leads()):
+    observation = cycle.observation
+    if not group.group_settings.one_host or observation is None:
+        return ""
+    since = observation.requested_at or observation.at
+    if member.controller._loop.why_not_leading(since):
         return ""
     return invariants.stopped_remembered(group.trace, cycle)
 
