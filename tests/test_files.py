@@ -1,5 +1,6 @@
 """Files that a user names: a path that is none costs neither time nor memory."""
 
+import gzip
 import os
 import socket
 from pathlib import Path
@@ -7,7 +8,12 @@ from pathlib import Path
 import pytest
 
 from autoscaler.adapters.state.stopped_copy import StoppedCopy
+from autoscaler.backtest.results.file import ResultsError
+from autoscaler.backtest.results.file import read as read_results
 from autoscaler.files import FileTooLarge, open_own, open_regular, read_regular
+from autoscaler.simulation.scenario import ClusterScenarioError, read_scenario
+from autoscaler.simulation.trace_files import read_trace
+from autoscaler.simulation.traces import TraceError
 
 
 def test_a_regular_file_is_read(tmp_path):
@@ -111,3 +117,43 @@ class TestFilesOfThisProgram:
         with pytest.raises(OSError, match="not a regular file"):
             StoppedCopy(tmp_path / "autoscaler.sqlite").save(b"")
         assert (tmp_path / "other").read_text() == "of somebody else"
+
+
+class TestFilesOfSimulations:
+    """Traces, scenarios and results."""
+
+    READERS = (
+        (read_trace, TraceError),
+        (read_scenario, ClusterScenarioError),
+        (read_results, ResultsError),
+    )
+
+    @pytest.mark.parametrize(("read", "error"), READERS)
+    @pytest.mark.parametrize("name", ["fifo.csv", "fifo.csv.gz"])
+    def test_a_fifo_is_refused_at_once(self, tmp_path, read, error, name):
+        with pytest.raises(error, match=r"it is a (fifo|FIFO), not a regular file"):
+            read(fifo(tmp_path / name))
+
+    @pytest.mark.parametrize(("read", "error"), READERS)
+    def test_a_device_is_refused_at_once(self, read, error):
+        with pytest.raises(error, match="it is a device, not a regular file"):
+            read(Path("/dev/zero"))
+
+    @pytest.mark.parametrize(("read", "error"), READERS)
+    def test_a_file_that_is_far_too_large(self, tmp_path, read, error):
+        with (tmp_path / "large.csv").open("wb") as file:
+            file.truncate(1 << 40)
+        with pytest.raises(error):
+            read(tmp_path / "large.csv")
+
+    def test_a_compressed_line_without_an_end(self, tmp_path):
+        with gzip.open(tmp_path / "line.csv.gz", "wb") as file:
+            file.write(b"1," * 1_000_000)
+        with pytest.raises(TraceError, match=r"line 1: it has 65,536 characters or more"):
+            read_trace(tmp_path / "line.csv.gz")
+
+    @pytest.mark.parametrize("text", ["x = " + "[" * 3_000, "x = " + "9" * 5_000])
+    def test_a_scenario_that_no_decoder_takes(self, tmp_path, text):
+        (tmp_path / "scenario.toml").write_text(text)
+        with pytest.raises(ClusterScenarioError, match=r"scenario\.toml: "):
+            read_scenario(tmp_path / "scenario.toml")

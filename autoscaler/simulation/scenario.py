@@ -29,12 +29,17 @@ from msgspec import Meta, Struct
 from msgspec.structs import replace
 
 from autoscaler.errors import InputError
+from autoscaler.files import read_regular
 from autoscaler.simulation.loads import Diurnal, Load, Recorded, Steady, arrivals_of
 from autoscaler.simulation.versions import VersionBehaviour, behaviour_of
 
 Positive = Annotated[float, Meta(gt=0.0)]
 Size = Annotated[str, Meta(pattern=r"^(0|\d{1,18}(\.\d{1,9})?\s*[kmgt]?b)$")]
 Id = Annotated[str, Meta(pattern=r"^[a-z0-9._][a-z0-9_.-]*$")]
+
+
+MAX_BYTES = 2**20
+"""The size limit of a file in bytes. A thousand deployments take a third of it."""
 
 
 class ClusterScenarioError(InputError):
@@ -153,10 +158,13 @@ def read_scenario(path: Path) -> ClusterScenario:
         ClusterScenarioError: it cannot be read, or is invalid.
     """
     try:
-        return scenario_of(msgspec.toml.decode(path.read_bytes()), folder=path.parent)
+        document = msgspec.toml.decode(read_regular(path, MAX_BYTES))
+        return scenario_of(document, folder=path.parent)
     except OSError as error:
         raise ClusterScenarioError(f"{path}: cannot be read: {error.strerror}") from error
-    except (msgspec.DecodeError, UnicodeDecodeError, ClusterScenarioError) as error:
+    except RecursionError as error:
+        raise ClusterScenarioError(f"{path}: tables or lists are nested too deeply") from error
+    except (msgspec.DecodeError, ValueError, ClusterScenarioError) as error:
         raise ClusterScenarioError(f"{path}: {error}") from error
 
 

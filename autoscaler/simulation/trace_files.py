@@ -15,13 +15,15 @@ from collections import Counter
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from enum import StrEnum
+from io import TextIOWrapper
 from itertools import pairwise
 from pathlib import Path
-from typing import NamedTuple, TextIO
+from typing import BinaryIO, NamedTuple, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
+from autoscaler.files import open_regular
 from autoscaler.simulation.traces import Trace, TraceError
 
 TIME_COLUMNS = ("t_seconds", "t", "time", "timestamp", "@timestamp", "datetime", "date")
@@ -35,6 +37,9 @@ _ENCODING = "utf-8-sig"  # spreadsheets begin their files with a byte order mark
 _MAX_COUNT = 2.0**53
 MAX_BINS = 20_000_000
 """More bins than two thirds of a year in seconds come from a wrong time in one of the rows."""
+
+MAX_LINE = 65_536
+"""Characters of a line. Exports have a hundred columns; other files may have no line end."""
 
 _EPOCH_UNITS = ((1e11, 1.0), (1e14, 1e-3), (1e17, 1e-6), (math.inf, 1e-9))
 """Below which number a time counts seconds, milliseconds, microseconds and nanoseconds. Seconds
@@ -72,8 +77,8 @@ def read_trace(path: Path | str, *, gaps: Gaps = Gaps.ZERO) -> Trace:
     path = Path(path)
     reader = _Reader(path)
     try:
-        with _opened(path) as lines:
-            for line in lines:
+        with open_regular(path) as file, _text_of(file, path) as text:
+            while line := text.readline(MAX_LINE):
                 reader.read(line)
     except csv.Error as error:
         raise reader.error(f"cannot be read: {error}") from error
@@ -82,11 +87,11 @@ def read_trace(path: Path | str, *, gaps: Gaps = Gaps.ZERO) -> Trace:
     return reader.trace(gaps)
 
 
-def _opened(path: Path) -> TextIO:
+def _text_of(file: BinaryIO, path: Path) -> TextIOWrapper:
     """The text of a file. Bytes that are not UTF-8 become surrogates: their line is known then."""
     if path.suffix == ".gz":
-        return gzip.open(path, "rt", encoding=_ENCODING, errors="surrogateescape")
-    return path.open(encoding=_ENCODING, errors="surrogateescape")
+        file = cast("BinaryIO", gzip.GzipFile(fileobj=file))
+    return TextIOWrapper(file, encoding=_ENCODING, errors="surrogateescape")
 
 
 class _Reader:
@@ -114,6 +119,8 @@ class _Reader:
 
     def read(self, line: str) -> None:
         self._line += 1
+        if len(line) == MAX_LINE:
+            raise self.error(f"it has {MAX_LINE:,} characters or more; name a file of counts")
         if not line.isascii() and _SURROGATE.search(line):
             raise self.error("it is not UTF-8; save the file as UTF-8")
         text = line.strip(" \r\n")

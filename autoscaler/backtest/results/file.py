@@ -12,6 +12,10 @@ from msgspec import Struct
 from autoscaler.backtest.results.choice import Choice
 from autoscaler.backtest.results.rows import FORMER_POLICY_NAMES, ResultRow
 from autoscaler.errors import InputError, UserError
+from autoscaler.files import read_regular
+
+MAX_BYTES = 256 * 2**20
+"""The size limit of a file that is read. A row takes about 1 kB, and a run has thousands."""
 
 FORMAT = 2
 """The format of result files. It is raised when an older program could misread a newer file."""
@@ -121,7 +125,7 @@ def read(path: Path) -> Results:
         ResultsError: the file does not exist or has other content.
     """
     try:
-        found = json.loads(path.read_bytes(), parse_constant=_reject_constant)
+        found = json.loads(read_regular(path, MAX_BYTES), parse_constant=_reject_constant)
     except OSError as error:
         reason = (error.strerror or str(error)).lower()
         raise ResultsError(f"cannot read results from {path}: {reason}") from error
