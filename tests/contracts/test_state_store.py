@@ -42,6 +42,7 @@ class Sqlite:
 
     def fail(self):
         self.directory.rename(self.directory.with_name("away"))
+        self.directory.write_text("in its place")
 
 
 class Documents:
