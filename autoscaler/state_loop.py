@@ -246,9 +246,10 @@ class StateLoop:
         return is_new or at >= max(self._began_at, now - COLD_START_HOLD_S)
 
     def _go_on(self) -> None:
-        """Begin a cycle that may act."""
-        if self._taken_at is None:
-            self._taken_at = self._clock.now()
+        """From now on, this instance may act. If that is new, begin a cycle."""
+        if self._taken_at is not None:
+            return
+        self._taken_at = self._clock.now()
         if self.loop is not None:
             self.loop.lead()
 

@@ -22,6 +22,7 @@ from autoscaler.adapters.state.restore import (
     STOPPED,
     opened_text,
     restored,
+    stopped_problem,
 )
 from autoscaler.core.policies import AnyPolicy
 from autoscaler.core.state import DeploymentState, State, StoppedDeployment
@@ -385,6 +386,6 @@ def _ensure_known(documents: Mapping[str, bytes]) -> None:
             decode_stopped(documents[STOPPED])
         except (AnotherDocument, Damaged, UnknownVersion) as error:
             raise DocumentsUnavailable(
-                f"the record of stopped deployments is {error}; use the program that wrote it, or "
+                f"{stopped_problem(error)}; use the program that wrote it, or "
                 f"start them by hand and delete the document {STOPPED}"
             ) from error

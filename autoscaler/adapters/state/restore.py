@@ -83,5 +83,10 @@ def _stopped(contents: Contents) -> tuple[dict[str, StoppedDeployment], tuple[st
     try:
         return decode_stopped(document), ()
     except (AnotherDocument, UnknownVersion, Damaged) as error:
-        problem = f"the record of stopped deployments is {error}; start them by hand"
-        return {}, (problem,)
+        return {}, (f"{stopped_problem(error)}; start them by hand",)
+
+
+def stopped_problem(error: AnotherDocument | UnknownVersion | Damaged) -> str:
+    """Why the record of stopped deployments cannot be read."""
+    damaged = "damaged: " if isinstance(error, Damaged) else ""
+    return f"the record of stopped deployments is {damaged}{error}"
