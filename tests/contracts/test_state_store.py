@@ -209,3 +209,18 @@ async def test_a_problem_is_known_until_the_next_success(world):
     world.fail()
     await world.store.save_before_updates(state_of("a"), ["a"])
     assert world.store.problem
+
+
+async def test_a_second_writer_of_the_documents_is_named_with_the_remedy(tmp_path):
+    async with Documents.opened(tmp_path) as world:
+        await world.store.open(())
+        await world.store.save_before_updates(state_of("a"), ["a"])
+        other = world.another()
+        await other.open(())
+        await other.save_before_updates(state_of("a", at=992.0), ["a"])
+        await world.store.save_before_updates(state_of("a", at=995.0), ["a"])
+        assert "instance-2 has written deployment:a, too, so that" in world.store.problem
+        assert world.store.problem.endswith(
+            "; if both run without a lease, stop one of them, or set leadership.lease for both"
+        )
+        await other.close()

@@ -63,6 +63,9 @@ SAVE_TIMEOUT_S = 5.0
 withheld. 5 s, as for a disk."""
 
 
+_SECOND_WRITER = "; if both run without a lease, stop one of them, or set leadership.lease for both"
+
+
 class DocumentStateStore:
     """A StateStore in documents.
 
@@ -346,14 +349,14 @@ class DocumentStateStore:
                 self._give_up(f"{name} was deleted")
             if name in found and found[name].writer != self._writer:
                 other = found[name].writer or "another program"
-                self._give_up(f"{other} has written {name}, too")
+                self._give_up(f"{other} has written {name}, too", _SECOND_WRITER)
             if name in found:
                 self._versions[name] = found[name].version
             self._hashes.pop(name, None)
 
-    def _give_up(self, because: str) -> None:
+    def _give_up(self, because: str, advice: str = "") -> None:
         self._is_open = False
-        raise DocumentsUnavailable(f"{because}, so that it is read again first")
+        raise DocumentsUnavailable(f"{because}, so that it is read again first{advice}")
 
     def _report(self, problem: str) -> None:
         """Log a problem once, and its end."""
