@@ -167,6 +167,18 @@ def suspend(laboratory: "Laboratory", rng: random.Random) -> None:
     laboratory.suspend(rng.choice((3.0, 12.0, 45.0, 400.0)))
 
 
+def suspend_before_change(laboratory: "Laboratory", rng: random.Random) -> None:
+    """The daemon is suspended when it has decided its next change and has not sent it yet."""
+    seconds = rng.choice((60.0, 400.0))
+    laboratory.before_change = lambda: laboratory.suspend(seconds)
+
+
+def kill_before_change(laboratory: "Laboratory", rng: random.Random) -> None:
+    """The daemon is killed when it has recorded its next change and has not sent it yet."""
+    down_s = rng.choice((0.1, 1.0, 30.0, 300.0))
+    laboratory.before_change = lambda: laboratory.kill(down_s)
+
+
 def kill(laboratory: "Laboratory", rng: random.Random) -> None:
     """The daemon is killed, and another starts."""
     laboratory.kill(rng.choice((0.1, 1.0, 30.0, 300.0)))
@@ -206,7 +218,9 @@ HAPPENINGS: Mapping[str, Happening] = {
         rotate_credentials,
         change_rules,
         suspend,
+        suspend_before_change,
         kill,
+        kill_before_change,
         resume_stopped,
         fill_disk,
     )

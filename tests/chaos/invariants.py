@@ -201,6 +201,8 @@ def _without_effect(trace: Trace, cycle: Cycle) -> str:
     if not earlier:
         return ""
     then, later = earlier[-1], seen[len(earlier) :]
+    if not later:  # nothing has been observed since
+        return ""
     for outcome in then.outcomes:
         name, change = outcome.decision.deployment_id, outcome.decision.change
         if outcome.kind is not OutcomeKind.ACCEPTED or not isinstance(change, SetAllocations):

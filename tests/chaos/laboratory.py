@@ -3,7 +3,7 @@
 import asyncio
 import random
 import resource
-from collections.abc import Coroutine, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Coroutine, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -17,6 +17,7 @@ from autoscaler.adapters.state import SqliteStore
 from autoscaler.cluster_controller import ClusterController
 from autoscaler.config import Config
 from autoscaler.core.decision import Outcome, Plan
+from autoscaler.core.state import State
 from autoscaler.core.values import Observation
 from autoscaler.ports import Clock, CycleTimes, ObservationFailed
 from autoscaler.simulation.cluster import SimulatedCluster
@@ -88,6 +89,7 @@ class Laboratory:
         self._security = self.emulation.security  # with all keys
         self.nodes: Mapping[str, NodeSpec] = dict(self.cluster.nodes)
         self.undone_updates = 0
+        self.before_change: Callable[[], None] | None = None  # once, in the next cycle with changes
         self._changed_rules = False
         self._bounds_changed_at = -1e9
         self._loads = dict(self.emulation.loads)
@@ -188,6 +190,7 @@ class Laboratory:
     def _heal(self) -> None:
         """No fault any more; the nodes, deployments and loads of the beginning."""
         self._active.clear()
+        self.before_change = None
         self.emulation.faults.clear()
         self.undone_updates = 0
         self.emulation.has_master, self.emulation.writes_blocked = True, False
@@ -251,9 +254,15 @@ class Laboratory:
         config = config_of(self.settings, self._directory, changed=self._changed_rules)
         recorder = CycleRecorder(self, name)
         self.controller = ClusterController(
-            config, self.clock, recorders=(recorder,), connect=connect, store_of=_store_of
+            config, self.clock, recorders=(recorder,), connect=connect, store_of=self._store_of
         )
         self._daemon = asyncio.ensure_future(self._run_daemon(self.controller))
+
+    def _store_of(self, config: Config, clock: Clock, log: Any) -> SqliteStore:
+        assert config.state_dir is not None
+        store = _Store(config.state_dir, clock, log, in_thread=False)
+        store.laboratory = self
+        return store
 
     async def _run_daemon(self, controller: ClusterController) -> None:
         try:
@@ -414,9 +423,17 @@ class Laboratory:
                 )
 
 
-def _store_of(config: Config, clock: Clock, log: Any) -> SqliteStore:
-    assert config.state_dir is not None
-    return SqliteStore(config.state_dir, clock, log, in_thread=False)
+class _Store(SqliteStore):
+    """Lets something happen between the record of a change and the change, once."""
+
+    laboratory: Laboratory
+
+    async def save_before_updates(self, state: State, deployment_ids: Collection[str]) -> None:
+        await super().save_before_updates(state, deployment_ids)
+        happens, self.laboratory.before_change = self.laboratory.before_change, None
+        if happens is not None:
+            happens()
+            await asyncio.sleep(0)
 
 
 @contextmanager

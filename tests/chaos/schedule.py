@@ -107,7 +107,9 @@ EVENTS = (
     "rotate_credentials",
     "change_rules",
     "suspend",
+    "suspend_before_change",
     "kill",
+    "kill_before_change",
     "resume_stopped",
     "fill_disk",
 )

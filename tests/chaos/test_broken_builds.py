@@ -1,13 +1,13 @@
 """Each invariant catches a build that is broken on purpose, within a hundred seeds."""
 
 import asyncio
+import math
 import time
 
 import pytest
 from msgspec.structs import replace
 
 from autoscaler import control_loop
-from autoscaler.adapters.elasticsearch.api import ElasticsearchApi
 from autoscaler.adapters.elasticsearch.changes import ChangeExecutor
 from autoscaler.adapters.elasticsearch.cluster import ElasticsearchCluster
 from autoscaler.control_loop import ControlLoop
@@ -80,7 +80,13 @@ def one_call(monkeypatch):
 
 def fresh(monkeypatch):
     """A change is sent however long ago it was decided."""
-    monkeypatch.setattr(ElasticsearchApi, "change_until", lambda *_: None)
+
+    async def act(self, cycle, outcomes, *_):
+        await self._record_updates(cycle)
+        for decision in cycle.updates:
+            outcomes[decision.deployment_id] = await self._send(decision, math.inf)
+
+    monkeypatch.setattr(ControlLoop, "_act", act)
 
 
 def back_off(monkeypatch):
