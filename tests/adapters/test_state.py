@@ -605,6 +605,15 @@ class TestTheDescription:
             f"{path}, not written yet; the directory {tmp_path} is not writable"
         )
 
+    @pytest.mark.parametrize(
+        ("blocks", "free", "full"), [(1000, 10, True), (1000, 16, False), (0, 0, False)]
+    )
+    def test_on_a_full_disk(self, directory, path, monkeypatch, blocks, free, full):
+        disk = SimpleNamespace(f_blocks=blocks, f_bavail=free, f_frsize=4096)
+        monkeypatch.setattr(os, "statvfs", lambda _path: disk)
+        because = "; its disk is full, so that it may not be saved" if full else ""
+        assert described(directory) == f"{path}, not written yet{because}"
+
 
 def event(at, name="a", allocations=3, kind=OutcomeKind.ACCEPTED):
     """An update of a deployment, as the recorder hands it over."""

@@ -12,6 +12,9 @@ from autoscaler.core.state import StoppedDeployment
 from autoscaler.ports import DocumentStore, DocumentsUnavailable
 from autoscaler.wire.state import AnotherDocument, Damaged, UnknownVersion, decode_stopped
 
+_MIN_FREE_BYTES = 64 * 1024
+"""Free space below which a disk is full for the state. 64 kB: a few pages of the database."""
+
 
 def described(directory: Path | None) -> str:
     """A few words, also while another process has the state.
@@ -33,7 +36,18 @@ def described(directory: Path | None) -> str:
         existing = existing.parent
     if not os.access(existing, os.W_OK | os.X_OK):
         size += f"; the directory {existing} is not writable"
+    elif _is_full(existing):
+        size += "; its disk is full, so that it may not be saved"
     return f"{path}, {size}"
+
+
+def _is_full(directory: Path) -> bool:
+    """Whether a disk has too little space for a write; False where it does not say."""
+    try:
+        found = os.statvfs(directory)
+    except OSError:
+        return False
+    return found.f_blocks > 0 and found.f_bavail * found.f_frsize < _MIN_FREE_BYTES
 
 
 async def described_documents(documents: DocumentStore) -> str:
