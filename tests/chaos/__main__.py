@@ -56,6 +56,7 @@ def _report(seed: int, cycles: int, *, several: bool) -> int:
         group = group_settings_of(seed)
         lease = "a lease" if group.lease else "the lock of their directory"
         where = "one host" if group.one_host else "a host each"
+        where += ", with the state in the cluster" if group.in_index else ""
         print(f"{group.count} processes with {lease} on {where}, on_exit {group.on_exit!r}")
     for scheduled in result.schedule:
         print(scheduled)

@@ -44,12 +44,14 @@ def satisfied_or_reported(group: "Group", member: Member, cycle: Cycle) -> str:
 
 
 def stopped_remembered(group: "Group", member: Member, cycle: Cycle) -> str:
-    """The leader knows each deployment that one of the group has stopped."""
-    observation = cycle.observation
-    if not group.group_settings.one_host or observation is None:
+    """A leader with the state knows each deployment that one of the group has stopped."""
+    observation, controller = cycle.observation, member.controller
+    if not group.group_settings.shares_state or observation is None:
         return ""
-    since = observation.requested_at or observation.at
-    if member.controller._loop.why_not_leading(since):
+    if controller._loop.why_not_leading(observation.requested_at or observation.at):
+        return ""
+    # Without the state it acts from what it has observed, and says so.
+    if controller._store is None or not controller._store.is_open or controller._state._found:
         return ""
     return invariants.stopped_remembered(group.trace, cycle)
 

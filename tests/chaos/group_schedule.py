@@ -28,8 +28,13 @@ class GroupSettings(Struct, frozen=True, kw_only=True):
     count: int  # of processes that should run
     lease: bool  # without it, the lock of a state directory that all share lets one of them run
     one_host: bool  # which has one wall clock, and one state directory
+    in_index: bool  # whether the state is in the cluster, where processes on all hosts share it
     request_timeout_s: float
     on_exit: str
+
+    @property
+    def shares_state(self) -> bool:
+        return self.one_host or self.in_index
 
     @property
     def text(self) -> str:
@@ -46,6 +51,8 @@ class GroupSettings(Struct, frozen=True, kw_only=True):
         text += f'on_exit = "{self.on_exit}"\n'
         if self.on_exit == "floor":
             text += "safe_allocations = 2\n"
+        if self.in_index:
+            text = f'state = "elasticsearch"\n{text}'
         return text + ('[leadership]\nlease = "elasticsearch"\n' if self.lease else "")
 
 
@@ -53,8 +60,9 @@ def group_settings_of(seed: int) -> GroupSettings:
     rng = random.Random(f"{seed} group")
     base = settings_of(seed)
     count = rng.choice((1, 2, 2, 3, 3))
+    in_index = count > 1 and rng.random() < 0.3
     # Of processes with directories of their own, none knows what another has stopped.
-    one_host = count == 1 or base.stops or rng.random() < 0.5
+    one_host = not in_index and (count == 1 or base.stops or rng.random() < 0.5)
     lease = not one_host or rng.random() < 0.75
     security = base.scenario.security
     assert security is not None
@@ -68,6 +76,7 @@ def group_settings_of(seed: int) -> GroupSettings:
         count=count,
         lease=lease,
         one_host=one_host,
+        in_index=in_index,
         request_timeout_s=rng.choice((2.5, 5.0, 10.0)),
         on_exit=on_exit,
     )

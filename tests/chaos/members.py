@@ -91,10 +91,6 @@ class MemberStore(SqliteStore):
 
     durable: Files | None = None  # None: it has not been open
 
-    @property
-    def is_open(self) -> bool:
-        return self._executor is not None
-
     async def open(self, policies: Any) -> Any:
         state = await super().open(policies)
         self.durable = files_in(self.status.path.parent)
@@ -138,8 +134,13 @@ class Member(Daemon):
         self.place, self.process = place, process
         self.entered = False
         self.store: MemberStore | None = None
+        in_file = self._config.state_index is None
         self.controller = self._cluster = ClusterController(
-            self._config, process.clock, recorders=(recorder,), connect=connect, store_of=self._open
+            self._config,
+            process.clock,
+            recorders=(recorder,),
+            connect=connect,
+            store_of=self._open if in_file else None,
         )
         if self.controller._leadership is not None:
             elector = self.controller._leadership.elector

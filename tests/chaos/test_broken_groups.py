@@ -73,11 +73,6 @@ def one_configuration(monkeypatch):
     monkeypatch.setattr(daemon, "RELOAD_INTERVAL_S", 0.5)
 
 
-def recovered(monkeypatch):
-    """After a failure, the statistics are not read again."""
-    monkeypatch.setattr(ControlLoop, "_interval_after", lambda *_: 1e6)
-
-
 BUILDS = (
     only_the_leader,
     one_leader,
@@ -86,7 +81,6 @@ BUILDS = (
     no_update_storm,
     stopped_remembered,
     one_configuration,
-    recovered,
 )
 
 INVARIANTS = ("CYCLE_INVARIANTS", "ACCEPTED_INVARIANTS", "SENT_INVARIANTS", "MOMENT_INVARIANTS")
