@@ -203,6 +203,11 @@ class TestInstalled:
         )
         assert {type(value) for value in (step.after, *step.inputs.values())} == {int, float, str}
 
+    @pytest.mark.parametrize("after", [0, MAX_ALLOCATIONS])
+    def test_it_may_recommend_any_allocations_that_there_can_be(self, after):
+        step, _ = recommend_safely(guest(result=(Step(Reason.SLO, 3, after), None)), NOW, None)
+        assert (step.reason, step.after) == (Reason.RECOMMENDATION, after)
+
     def test_it_may_return_not_measured(self):
         result = Step(Reason.NOT_MEASURED, 3, 3), None
         assert recommend_safely(guest(result=result), NOW, None)[0].reason is Reason.NOT_MEASURED

@@ -131,6 +131,22 @@ class TestLoadJumps:
         assert polled.mean == pytest.approx(10.0, rel=0.04)
 
 
+class TestUnforeseen:
+    """The probability that the last count followed from nothing known before it."""
+
+    def test_a_load_that_stays_is_foreseen(self):
+        assert Polled().see(10.0, 200).known.unforeseen < 0.01
+
+    def test_a_first_jump_is_not(self):
+        assert Polled().see(10.0, 200).see(40.0).known.unforeseen > 0.9
+
+    def test_a_jump_to_a_recent_load_is(self):
+        polled = Polled().see(10.0, 200)
+        for _ in range(10):
+            polled.see(40.0, 6).see(10.0, 24)
+        assert polled.see(40.0).known.unforeseen < 0.5
+
+
 class TestRecurringRates:
     @pytest.mark.parametrize(("dispersion", "relative_variance"), [(400.0, 0.0), (1.0, 0.04)])
     def test_they_are_predicted_with_their_variation_and_that_of_counts(
