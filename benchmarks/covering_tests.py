@@ -32,13 +32,16 @@ SHORTEST_S = 0.01
 NEW_S = 5.0
 """What a test is taken to need that was not recorded."""
 
+EAGER = 0.1
+"""The tests that import the module run as early as others that take so many times as long."""
+
 TIMED = re.compile(r"^([\d.]+)s (?:setup|call|teardown) +(.*)", re.MULTILINE)
 FAILED = re.compile(r"^(?:FAILED|ERROR) (.*?)(?: - .*)?$", re.MULTILINE)
 """Lines that pytest writes."""
 
 
 class Covering(NamedTuple):
-    """The tests that may notice a change of a line: those of its module first, then fast ones."""
+    """The tests that may notice a change of a line: those of its module and fast ones first."""
 
     tests: list[tuple[str, float]]  # their names, and seconds under coverage
     at_import: bool  # an import executes the line
@@ -99,11 +102,11 @@ class CoveringTests:
             tests = {test for each in executed.values() for test in each}
         timed = [
             (test, self._seconds.get(test, SHORTEST_S))
-            for test in tests - {""}
-            if test not in self._failed and test.split("::")[0] not in self._changed_files
+            for test in sorted(tests - {""})
+            if test not in self._failed and _file(test) not in self._changed_files
         ]
         likely = self._importing(module)
-        timed.sort(key=lambda test: (test[0].split("::")[0] not in likely, test[1], test[0]))
+        timed.sort(key=lambda test: test[1] * (EAGER if _file(test[0]) in likely else 1.0))
         begun = accumulate((duration for _, duration in timed), initial=0.0)
         chosen = [test for test, at in zip(timed, begun, strict=False) if at < seconds]
         return Covering([(file, NEW_S) for file in self._changed_files] + chosen, at_import)
@@ -200,6 +203,11 @@ def _defined(tree: ast.Module, first: int, last: int) -> Iterator[str]:
             and first <= node.lineno <= last
         ):
             yield node.id
+
+
+def _file(test: str) -> str:
+    """The file of a test, by its name."""
+    return test.partition("::")[0]
 
 
 def _name(node: ast.Name | ast.Attribute | ast.keyword) -> str | None:

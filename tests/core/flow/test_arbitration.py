@@ -373,6 +373,17 @@ class TestClaims:
         assert desired(decisions)["second"] == 2
         assert words(decisions, "second").endswith("as free threads were granted to first (3)")
 
+    def test_what_has_not_started_for_long_is_no_longer_expected(self):
+        rules = (recommended("first", 4), recommended("second", 5))
+        first = replace(running("first", allocations=1), allocations=4, target_allocations=4)
+        cluster, state, wanted = Cluster(nodes=(machine(),), growable=False), State(), []
+        for poll in range(65):
+            seen = observation(10.0 * poll, first, running("second"), cluster=cluster)
+            planned, state = plan(state, seen, policy(*rules))
+            wanted.append(planned.decisions[1].desired)
+        assert set(wanted[1:60]) == {2}
+        assert wanted[-1] == 5
+
     def test_a_further_node_is_shared_only_as_far_as_its_memory_goes(self):
         nodes = [machine("n1", 2, free=0), machine("n2", 8, 5000 * MIB, 3000 * MIB)]
         elser = {"model_id": ELSER, "required_memory_bytes": 2000 * MIB}
