@@ -96,6 +96,10 @@ class DocumentsUnavailable(Exception):
     why."""
 
 
+class DocumentsNotSent(DocumentsUnavailable):
+    """Documents were not written, because another instance may lead by now."""
+
+
 class CycleTimes(Value, frozen=True, kw_only=True):
     """Duration of each part of one cycle, in seconds."""
 

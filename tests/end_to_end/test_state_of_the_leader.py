@@ -119,6 +119,7 @@ def test_a_former_leader_that_leads_again_continues_with_what_was_saved_since(tm
             name = leader.controller.metrics.leadership.name
             assert saved(cluster)["shared"].source["writer"] == name
             assert leader.metric("autoscaler_state_saved") == 1.0
+            assert not events(cluster, "state.not_saved")
 
     run_in_virtual_time(play())
 

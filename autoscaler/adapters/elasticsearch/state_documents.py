@@ -10,9 +10,10 @@ from autoscaler.adapters.elasticsearch.documents import (
     DocumentUpdate,
     DocumentVersion,
 )
-from autoscaler.adapters.elasticsearch.errors import ElasticsearchError
+from autoscaler.adapters.elasticsearch.errors import ElasticsearchError, NotLeading
 from autoscaler.ports import (
     Clock,
+    DocumentsNotSent,
     DocumentsUnavailable,
     DocumentsWritten,
     DocumentWrite,
@@ -121,5 +122,7 @@ def _id(name: str) -> str:
 
 
 def _unavailable(error: ElasticsearchError) -> DocumentsUnavailable:
+    if isinstance(error, NotLeading):
+        return DocumentsNotSent(str(error))
     is_refused = isinstance(error, IndexRefused) or "security_exception" in str(error)
     return DocumentsUnavailable(f"{error}; {_ADVICE}" if is_refused else str(error))

@@ -28,6 +28,7 @@ from autoscaler.core.policies import AnyPolicy
 from autoscaler.core.state import DeploymentState, State, StoppedDeployment
 from autoscaler.ports import (
     Clock,
+    DocumentsNotSent,
     DocumentStore,
     DocumentsUnavailable,
     DocumentWrite,
@@ -157,6 +158,8 @@ class DocumentStateStore:
                 for batch in self._batches(some):
                     await self._write(batch)
                 await self._write_shared(state, self._deployments | some.keys())
+        except DocumentsNotSent:
+            pass  # neither are the updates
         except (TimeoutError, DocumentsUnavailable) as error:
             self._report(self._text(error))
 
@@ -225,6 +228,8 @@ class DocumentStateStore:
             began_at = self._clock.now()
             try:
                 size_bytes = await self._write_checkpoint(state)
+            except DocumentsNotSent:
+                size_bytes = 0  # the next leader saves its own
             except DocumentsUnavailable as error:
                 self._report(self._text(error))
                 size_bytes = 0

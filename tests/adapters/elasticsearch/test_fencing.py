@@ -2,6 +2,12 @@
 
 import pytest
 
+from autoscaler.adapters.elasticsearch.documents import (
+    DocumentApi,
+    DocumentUpdate,
+    DocumentVersion,
+)
+from autoscaler.adapters.elasticsearch.errors import NotLeading
 from autoscaler.core.decision import OutcomeKind, SetAllocations, Start, Stop
 from autoscaler.ports import UpdateFailed
 from tests.adapters.elasticsearch.changes import (
@@ -131,3 +137,26 @@ async def test_a_process_that_is_suspended_before_the_second_request_of_a_change
             await cluster.carry_out("elser", SetAllocations(4, take_over=True))
         assert raised.value.kind is OutcomeKind.OUTDATED
         assert changes_of(server) == [UPDATE_ENDPOINT]
+
+
+async def test_only_the_leader_writes_documents_that_belong_to_it():
+    leadership = TimeLeft(TIMEOUT_S)
+    written = respond({"items": [{"create": {"_id": "a", "status": 201, "_seq_no": 0}}]})
+    async with cluster_of(
+        {"/state/_bulk": written, "/state/_doc/a": respond({}), "/state": respond({})},
+        leadership=leadership,
+        request_timeout_s=TIMEOUT_S,
+    ) as (cluster, server):
+        documents = DocumentApi(cluster._api._transport, "state", leader_only=True)
+        version = DocumentVersion(0, 1)
+        for attempt in (
+            documents.update_many([DocumentUpdate("a", b"{}", None)]),
+            documents.put("a", b"{}", version),
+            documents.create_index(b"{}"),
+        ):
+            with pytest.raises(NotLeading):
+                await attempt
+        assert server.requests == []
+        leadership.seconds = TIMEOUT_S + 0.1
+        await documents.update_many([DocumentUpdate("a", b"{}", None)])
+        assert len(server.requests) == 1
