@@ -12,6 +12,7 @@ from msgspec import Raw, Struct
 from autoscaler.core.values import STARTED, AdaptiveAllocations, DeploymentStats, NodeStats
 from autoscaler.wire.bounds import MAX_NAME, MAX_TEXT, count_values, listed, shortened
 from autoscaler.wire.lenient import Unreadable, parse_leniently, read_leniently
+from autoscaler.wire.names import names_several
 from autoscaler.wire.stats_document import (
     AdaptiveAllocationsDocument,
     AllocationStatus,
@@ -134,6 +135,8 @@ def parse_stats(body: bytes) -> StatsPage:
         if names := unknown_figures(model.deployment_stats, stats):
             unknown[stats.deployment_id] = names
             stats = _without_unidentified(model.deployment_stats, stats)
+        if names_several(stats.deployment_id):
+            unreadable.append((stats.deployment_id, "requests with its id would be for several"))
         if stats.deployment_id in _PARENTS:
             unreadable.append((stats.deployment_id, "its id would change the path of requests"))
         if stats.deployment_id in deployments:

@@ -15,7 +15,8 @@ from msgspec.structs import replace
 from autoscaler.adapters.calendar import CronCalendar
 from autoscaler.adapters.elasticsearch.api import ElasticsearchApi
 from autoscaler.adapters.elasticsearch.cluster import ElasticsearchCluster
-from autoscaler.adapters.elasticsearch.transport import HttpRequest, TimedBody, Transport
+from autoscaler.adapters.elasticsearch.http_request import HttpRequest
+from autoscaler.adapters.elasticsearch.transport import TimedBody, Transport
 from autoscaler.adapters.state import SqliteStore
 from autoscaler.connection import Connection
 from autoscaler.control_loop import ControlLoop, ReleaseResult

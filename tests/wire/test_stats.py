@@ -353,6 +353,13 @@ def test_an_id_that_would_change_the_path_of_a_request_is_unreadable(name):
     assert page.unreadable == ((name, "its id would change the path of requests"),)
 
 
+@pytest.mark.parametrize("name", ["*", "a*", "a,b", "_all"])
+def test_an_id_that_means_several_in_a_request_is_unreadable(name):
+    page = parsed(model(name), model("a"))
+    assert [each.deployment_id for each in page.deployments] == ["a"]
+    assert page.unreadable == ((name, "requests with its id would be for several"),)
+
+
 def test_two_entries_with_one_id_are_unreadable():
     page = parsed(model("a"), model("b"), model("a"))
     assert [d.deployment_id for d in page.deployments] == ["b"]

@@ -22,7 +22,8 @@ from autoscaler.adapters.elasticsearch.confirmation import (
 )
 from autoscaler.adapters.elasticsearch.error_rules import Operation
 from autoscaler.adapters.elasticsearch.errors import GatewayError, MalformedResponse, TimedOut
-from autoscaler.adapters.elasticsearch.transport import HttpRequest, Transport
+from autoscaler.adapters.elasticsearch.http_request import HttpRequest, deployment_path
+from autoscaler.adapters.elasticsearch.transport import Transport
 from autoscaler.adapters.elasticsearch.transport_errors import while_collecting
 from autoscaler.core.values import DeploymentStats
 from autoscaler.wire.bounds import STATISTICS
@@ -335,7 +336,7 @@ class ElasticsearchApi:
         The server responds after the processes have ended on all nodes; `extra_timeout_s` is added
         to the request time-out for that.
         """
-        path = _deployment_path(deployment_id, Operation.STOP)
+        path = deployment_path(deployment_id, Operation.STOP)
         request = HttpRequest(
             method="POST",
             path=path,
@@ -353,7 +354,7 @@ class ElasticsearchApi:
         *,
         extra_timeout_s: float = 0.0,
     ) -> AssignmentDocument:
-        path = _deployment_path(id_, operation)
+        path = deployment_path(id_, operation)
         request = HttpRequest(
             method="POST",
             path=path,
@@ -366,10 +367,6 @@ class ElasticsearchApi:
     async def _get(self, path: str, query: dict[str, str] | None = None) -> bytes:
         request = HttpRequest(method="GET", path=path, query=query or {}, repeatable=True)
         return await self._transport.send(request)
-
-
-def _deployment_path(id_: str, operation: Operation) -> str:
-    return f"/_ml/trained_models/{quote(id_, safe='')}/deployment/{operation}"
 
 
 def _text(flag: bool) -> str:

@@ -16,7 +16,8 @@ from autoscaler.adapters.elasticsearch.errors import (
     MalformedResponse,
     Unconfirmed,
 )
-from autoscaler.adapters.elasticsearch.transport import HttpRequest, Transport
+from autoscaler.adapters.elasticsearch.http_request import HttpRequest
+from autoscaler.adapters.elasticsearch.transport import Transport
 from autoscaler.wire.bounds import shortened
 from autoscaler.wire.documents import (
     FoundDocument,

@@ -4,6 +4,7 @@
     ├── ConnectionSettingsError       invalid settings; nothing was sent
     ├── NotLeading                    not sent: the lease does not outlast the request
     ├── Outdated                      not sent: decided too long ago
+    ├── AnotherPath                   not sent: a name would change the path of the request
     ├── DocumentRefused               one of several documents
     ├── TransportError                no response from Elasticsearch
     │   ├── Unreachable               not sent: refused, no such host, no route
@@ -71,6 +72,10 @@ class NotLeading(ElasticsearchError):
 
 class Outdated(ElasticsearchError):
     """The request was not sent, because it was decided from statistics that are too old now."""
+
+
+class AnotherPath(ElasticsearchError):
+    """The request was not sent, because a name in its path would lead it elsewhere."""
 
 
 class DocumentRefused(ElasticsearchError):

@@ -10,15 +10,12 @@ import asyncio
 import math
 import random
 import ssl
-from collections.abc import Mapping
 from contextlib import AbstractAsyncContextManager
 from functools import partial
 from types import TracebackType
 from typing import NamedTuple, Self
-from urllib.parse import urlencode
 
 import aiohttp
-from msgspec import Struct
 from yarl import URL
 
 from autoscaler import __version__
@@ -39,13 +36,18 @@ from autoscaler.adapters.elasticsearch.errors import (
     Unreachable,
 )
 from autoscaler.adapters.elasticsearch.hosts import Host, Hosts, place_of, urls_of
+from autoscaler.adapters.elasticsearch.http_request import (
+    HttpRequest,
+    address_of,
+    ensure_own_path,
+)
 from autoscaler.adapters.elasticsearch.hung_hosts import HostHangs, unless_hung
 from autoscaler.adapters.elasticsearch.tls import Trust
 from autoscaler.adapters.elasticsearch.transport_errors import retry_after, transport_error_of
 from autoscaler.connection import Connection
 from autoscaler.core.units import duration_text
 from autoscaler.ports import Clock, Leadership
-from autoscaler.wire.bounds import DESCRIPTION, ERROR_BYTES, BodyBound, count_values
+from autoscaler.wire.bounds import ERROR_BYTES, count_values
 from autoscaler.wire.errors import ErrorResponse, parse_error
 
 MAX_CONNECT_S = 3.0
@@ -65,21 +67,6 @@ further attempt."""
 
 MAX_PAUSE_S = 5.0
 """Maximum of that upper limit, in seconds."""
-
-
-class HttpRequest(Struct, frozen=True, kw_only=True):
-    method: str
-    path: str  # percent-encoded
-    query: Mapping[str, str] = {}
-    body: bytes = b""
-    operation: Operation = Operation.OTHER
-    repeatable: bool = False  # sending it again changes nothing
-    bound: BodyBound = DESCRIPTION  # of the response
-    extra_timeout_s: float = 0.0  # added to the time-out, where the request makes the server wait
-    needs_lead: bool = False  # only the leader may send it, as any change of a deployment
-
-    def __str__(self) -> str:
-        return f"{self.method} {self.path}"
 
 
 class TimedBody(NamedTuple):
@@ -144,6 +131,7 @@ class Transport:
 
     async def send_timed(self, request: HttpRequest) -> TimedBody:
         """The same, with its instants."""
+        ensure_own_path(request)
         # All attempts begin within one time-out, so that a request takes at most two.
         give_up_at = self._clock.now() + self._connection.request_timeout_s
         attempt = received = 0
@@ -292,7 +280,7 @@ class Transport:
             headers["Content-Type"] = "application/json"
         return self._session.request(
             request.method,
-            _address(url, request),
+            address_of(url, request),
             data=request.body or None,
             headers=headers,
             allow_redirects=False,  # they would carry the credentials elsewhere
@@ -368,11 +356,6 @@ def _is_wrong_path(url: URL, response: ErrorResponse, *, is_product: bool) -> bo
 def _shown(url: URL) -> str:
     """The address of a host with its path, if it has one."""
     return str(url).rstrip("/") if url.path.strip("/") else place_of(url)
-
-
-def _address(url: URL, request: HttpRequest) -> URL:
-    query = f"?{urlencode(request.query, safe='*,')}" if request.query else ""
-    return URL(f"{str(url).rstrip('/')}{request.path}{query}", encoded=True)
 
 
 async def _bounded(response: aiohttp.ClientResponse, request: HttpRequest) -> bytes:

@@ -13,7 +13,9 @@ from autoscaler.adapters.elasticsearch.api_errors import (
     ServerError,
     Unauthenticated,
 )
+from autoscaler.adapters.elasticsearch.error_mapping import outcome_kind_of
 from autoscaler.adapters.elasticsearch.errors import (
+    AnotherPath,
     ConnectionBroken,
     GatewayError,
     MalformedResponse,
@@ -23,7 +25,9 @@ from autoscaler.adapters.elasticsearch.errors import (
 )
 from autoscaler.adapters.elasticsearch.transport_errors import transport_error_of
 from autoscaler.connection import ApiKey, Basic, Bearer
+from autoscaler.core.decision import OutcomeKind
 from autoscaler.wire.bounds import DESCRIPTION, ERROR_BYTES, MAX_TEXT, STATISTICS
+from autoscaler.wire.inference import EndpointDocument
 from tests.adapters.elasticsearch.servers import (
     PRODUCT,
     api_for,
@@ -53,6 +57,41 @@ class PausesClock(FakeClock):
     async def sleep(self, seconds):
         self.pauses.append(seconds)
         await super().sleep(seconds)
+
+
+@pytest.mark.parametrize("name", ["", ".", ".."])
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda api, name: api.update(name, allocations=2),
+        lambda api, name: api.stop(name, force=False),
+        lambda api, name: api.inference_endpoint(name),
+        lambda api, name: api.resolved_model(name),
+        lambda api, name: api.update_endpoint(
+            EndpointDocument(inference_id=name, task_type="rerank"), allocations=2
+        ),
+        lambda api, name: api.update_endpoint(
+            EndpointDocument(inference_id="e5", task_type=name), allocations=2
+        ),
+    ],
+    ids=["update", "stop", "endpoint", "model", "update of an endpoint", "type of an endpoint"],
+)
+async def test_a_name_that_would_change_the_path_is_sent_nowhere(call, name):
+    async with serving(respond(info())) as server, api_for(server) as api:
+        with pytest.raises(AnotherPath, match="was not sent, because a name in its path") as caught:
+            await call(api, name)
+        assert server.requests == []
+    assert outcome_kind_of(caught.value) is OutcomeKind.INVALID
+
+
+@pytest.mark.parametrize("name", ["*", "e5-*", "e5,elser", "_all"])
+async def test_a_name_of_several_deployments_is_sent_nowhere(name):
+    async with serving(respond(info())) as server, api_for(server) as api:
+        with pytest.raises(AnotherPath, match="may be several; name one"):
+            await api.update(name, allocations=2)
+        with pytest.raises(AnotherPath, match="may be several; name one"):
+            await api.stop(name, force=True)
+        assert server.requests == []
 
 
 async def test_headers_of_a_request():
