@@ -233,6 +233,17 @@ class TestNodes:
         decision = one(self.scattered, cluster=cluster, rules=[wants(12)])
         assert decision.desired == 8, "four on each"
 
+    @pytest.mark.parametrize(("wanted", "desired"), [(4, 8), (2, 5)])
+    def test_but_with_those_that_a_decrease_may_free_there(self, wanted, desired):
+        def beside(at):
+            other = process("n1", at=at, allocations=4, gib=None)
+            return self.scattered(at), deployment(other, deployment_id="other", model_id="other")
+
+        rules = [wants(12, name="elser"), wants(wanted, name="other")]
+        rules = [replace(each, deployments=(each.name,)) for each in rules]
+        cluster = Cluster(nodes=(machine("n1", processors=8.0), machine("n2")), growable=False)
+        assert decided(beside, cluster=cluster, rules=rules)["elser"].desired == desired
+
     @pytest.mark.parametrize(("memory", "desired"), [(6.5, 8), (1.5, 4)])
     def test_a_further_node_needs_memory_for_a_whole_process(self, memory, desired):
         nodes = (machine(processors=4.0), machine("n2", memory, taken=0))

@@ -347,3 +347,28 @@ def test_the_memory_of_one_policy_is_not_given_to_another():
     watch.decide(rate=1.0)
     watch.policy = policy(rule(policy=Counting()))
     assert watch.decide(rate=1.0).recommended == 1
+
+
+class Recording(Value, frozen=True):
+    """Changes nothing, and remembers what it was shown."""
+
+    name: ClassVar[str] = "recording"
+    load_window_s: ClassVar[float] = 60.0
+
+    def begin(self):
+        return ()
+
+    def recommend(self, situation, memory):
+        step = Step(Reason.RECOMMENDATION, situation.current, situation.current)
+        return step, (*memory, situation)
+
+
+@pytest.mark.parametrize(("reported", "threads"), [(1, 1), (4, 4), (None, 1)])
+def test_a_policy_is_shown_the_threads_of_an_allocation(reported, threads):
+    state = State()
+    for at in (0.0, 10.0):
+        process = node(completed=int(at), threads_per_allocation=reported)
+        stats = deployment(process, threads_per_allocation=reported)
+        _, state = plan(state, observation(at, stats), policy(rule(policy=Recording())))
+    shown = state.deployments["elser"].memory.value
+    assert shown[-1].threads == threads

@@ -5,10 +5,12 @@ from itertools import pairwise
 
 import pytest
 
+from autoscaler.core.policies import Situation
 from autoscaler.core.slo.backlog import SURPLUS_POLLS, TIMEOUT_FRACTION, BacklogModel
 from autoscaler.core.slo.callers import DEFAULTS
+from autoscaler.core.slo.memory import Backlog, SloEstimate, SloMemory
 from autoscaler.core.slo.objective import SloObjective
-from autoscaler.core.values import Callers
+from autoscaler.core.values import Callers, LoadEstimate, Sample
 from tests.core.slo.test_policy import POLL_S, SERVICE_S, Watch
 
 DRAIN_S = 30.0
@@ -163,3 +165,26 @@ class TestCallers:
         assert found[Callers.ENDPOINT] == pytest.approx(900, rel=0.05)
         assert found[Callers.COMPLETION] == pytest.approx(3_600, rel=0.05)
         assert math.isclose(found[Callers.INGEST], 20_000, rel_tol=0.01)
+
+
+@pytest.mark.parametrize(("growth", "since"), [(600, 1_000.0), (400, 950.0), (-100, 950.0)])
+def test_a_queue_that_has_doubled_since_the_last_poll_is_a_new_backlog(growth, since):
+    """Its time to be drained begins again."""
+    situation = Situation(
+        at=1_000.0,
+        current=4,
+        running=4,
+        sample=Sample(at=1_000.0, interval_s=POLL_S, in_flight=1_004, queue_growth=growth),
+        load=LoadEstimate(
+            arrival_rate_per_s=10.0,
+            throughput_per_s=10.0,
+            service_time_s=SERVICE_S,
+            cache_hit_fraction=0.0,
+            in_flight=1_004,
+            window_s=60.0,
+        ),
+        in_flight=(1_004,),
+        nodes=(),
+    )
+    seen = SloMemory(estimate=SloEstimate(backlog=Backlog(950.0, 1_000 - growth, 5)))
+    assert model(service_time_s=SERVICE_S).backlog(situation, seen).since == since
