@@ -16,8 +16,9 @@ from tests.chaos.schedule import (
 )
 from tests.chaos.settings import MAX_ALLOCATIONS, Settings, config_text, settings_of
 
-LEASE_PRIVILEGES = tuple(
-    f"autoscaler-leases:{each}" for each in ("read", "index", "auto_configure")
+INDEX_PRIVILEGES = (
+    *(f"autoscaler-leases:{each}" for each in ("read", "index", "auto_configure")),
+    *(f"autoscaler-state:{each}" for each in ("read", "index", "delete", "create_index")),
 )
 
 
@@ -66,7 +67,7 @@ def group_settings_of(seed: int) -> GroupSettings:
     lease = not one_host or rng.random() < 0.75
     security = base.scenario.security
     assert security is not None
-    roles = {role: [*privileges, *LEASE_PRIVILEGES] for role, privileges in security.roles.items()}
+    roles = {role: [*privileges, *INDEX_PRIVILEGES] for role, privileges in security.roles.items()}
     scenario = replace(base.scenario, security=replace(security, roles=roles))
     on_exit = rng.choice(("keep", "keep", "floor", "adaptive"))
     if on_exit == "adaptive" and (base.mode == "direct" or base.stops):

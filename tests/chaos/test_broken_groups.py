@@ -21,7 +21,7 @@ CYCLES = 100
 def only_the_leader(monkeypatch):
     """Followers act as the leader does."""
     monkeypatch.setattr(ControlLoop, "why_not_leading", lambda *_: "")
-    monkeypatch.setattr(Transport, "_require_lead", lambda *_: None)
+    monkeypatch.setattr(Transport, "_require_permission", lambda *_: None)
 
 
 def one_leader(monkeypatch):
