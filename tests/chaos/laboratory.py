@@ -19,6 +19,7 @@ from autoscaler.config import Config
 from autoscaler.core.decision import Outcome, Plan
 from autoscaler.core.state import State
 from autoscaler.core.values import Observation
+from autoscaler.errors import InputError
 from autoscaler.ports import Clock, CycleTimes, ObservationFailed
 from autoscaler.simulation.cluster import SimulatedCluster
 from autoscaler.simulation.emulator.application import build_application
@@ -291,7 +292,11 @@ class Laboratory:
     async def _restart(self, killed: "asyncio.Task[None]", down_s: float) -> None:
         await asyncio.gather(killed, return_exceptions=True)
         await self.clock.sleep(down_s)
-        self._start_daemon()
+        while True:
+            try:
+                return self._start_daemon()
+            except InputError:  # a file is being replaced; its supervisor starts it again
+                await self.clock.sleep(1.0)
 
     def suspend(self, seconds: float) -> None:
         self.trace.interrupted_at = self.now + seconds
