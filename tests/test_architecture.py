@@ -34,6 +34,16 @@ def lines_with(pattern, paths):
     ]
 
 
+def test_all_that_a_decoder_raises_is_handled():
+    """For bytes that are no text, and for deep nesting, it raises errors that are not its own."""
+    assert [
+        line
+        for line in lines_with(r"except .*msgspec\.DecodeError", SOURCES)
+        if not {"UnicodeDecodeError", "RecursionError"} <= set(re.findall(r"\w+", line))
+        and "ValueError" not in line
+    ] == []
+
+
 def test_nothing_that_runs_against_a_cluster_imports_numpy():
     """It is a dependency for the simulation only."""
     script = (

@@ -395,7 +395,10 @@ class TestTheCommand:
         assert "not HTTP" in text
         assert "--url" in text
 
-    @pytest.mark.parametrize("body", [b"<h1>Welcome</h1>", b'{"error": "no handler found"}', b"[]"])
+    @pytest.mark.parametrize(
+        "body",
+        [b"<h1>Welcome</h1>", b'{"error": "no handler found"}', b"[]", b'"\xff"', b"[" * 9_999],
+    )
     @pytest.mark.parametrize("status", [200, 404])
     @pytest.mark.parametrize("arguments", [(), ("elser",)], ids=["all", "one"])
     def test_the_server_of_another_program(self, status, body, arguments):

@@ -72,7 +72,7 @@ async def fetch(daemon: DaemonAddress, deployment_id: str | None = None) -> Repl
             DeploymentsResponse if deployment_id is None else DeploymentResponse
         )
         return Reply(msgspec.json.decode(body, type=kind), body)
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise AdminRequestFailed(
             f"unexpected response from {daemon.url}: {status} to GET {path}; {URL_HINT}"
         ) from error

@@ -29,7 +29,7 @@ async def resume(daemon: DaemonAddress, deployment_id: str) -> str:
         if status != 202:
             raise refusal_of(daemon, status, body)
         message = msgspec.json.decode(body, type=ResumeAccepted).message
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise AdminRequestFailed(
             f"unexpected response from {daemon.url}: {status} to POST {path}; {URL_HINT}"
         ) from error
@@ -41,7 +41,7 @@ async def _last_refusal(daemon: DaemonAddress, deployment_id: str) -> str:
     try:
         status, body = await send("GET", daemon, f"/decisions/{quote(deployment_id, safe='')}")
         found = msgspec.json.decode(body, type=DeploymentResponse).deployment
-    except (AdminRequestFailed, msgspec.DecodeError):
+    except (AdminRequestFailed, msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return ""
     last = found.last_update if isinstance(found, ManagedView) else None
     if status != 200 or last is None or last.current > 0 or not last.detail:

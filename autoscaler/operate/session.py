@@ -56,7 +56,7 @@ async def daemon_answers(daemon: DaemonAddress) -> bool:
     try:
         _, body = await send("GET", daemon, "/decisions?deployment=", timeout_s=DAEMON_TIMEOUT_S)
         return bool(msgspec.json.decode(body, type=_AnyResponse).autoscaler)
-    except (AdminRequestFailed, msgspec.DecodeError):
+    except (AdminRequestFailed, msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return False
 
 

@@ -244,6 +244,8 @@ async def test_a_deployment_whose_document_belongs_to_another_program_is_left_ou
     [
         ("stopped", b"\x81", "the record of stopped deployments is damaged"),
         ("deployments", b"\xc1", "the list of deployments is damaged"),
+        ("deployments", b"\x91\xa1\xff", "the list of deployments is damaged"),
+        ("deployments", b"\x91" * 9_999, "the list of deployments is damaged"),
         ("shared", b"\x81\xa7version\x63", "a later release wrote it"),
     ],
 )

@@ -204,7 +204,7 @@ def _is_missing(error: NotFound, document_id: str) -> bool:
     """Whether a 404 says that there is no such document, and not that something else is missing."""
     try:
         missing = msgspec.json.decode(error.reason, type=MissingDocument)
-    except (msgspec.DecodeError, RecursionError):
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return False
     return not missing.found and missing.id == document_id
 

@@ -62,7 +62,7 @@ async def described_documents(documents: DocumentStore) -> str:
         return f"{documents.place}; its document {found.problem}"
     try:
         count = len(msgspec.msgpack.decode(found.content, type=list[str]))
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         return f"{documents.place}, damaged: {error}"
     deployments = f"{count} deployment{'' if count == 1 else 's'}"
     return f"{documents.place}, {deployments}, last written by {found.writer or 'another program'}"

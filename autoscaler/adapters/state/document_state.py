@@ -196,7 +196,7 @@ class DocumentStateStore:
         self._cluster = documents.pop(CLUSTER, b"")
         try:
             names = msgspec.msgpack.decode(documents.pop(DEPLOYMENTS, b"\x90"), type=list[str])
-        except msgspec.DecodeError as error:
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             raise DocumentsUnavailable(f"the list of deployments is damaged: {error}") from error
         self._deployments = frozenset(names)
         deployments = {}

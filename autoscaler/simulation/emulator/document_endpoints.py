@@ -151,7 +151,7 @@ def source_of(body: bytes) -> dict[str, Any]:
     """
     try:
         return msgspec.json.decode(body, type=dict[str, Any])
-    except (msgspec.DecodeError, RecursionError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise SimulatedApiError(
             400, "document_parsing_exception", f"[1:1] failed to parse: {error}"
         ) from None
