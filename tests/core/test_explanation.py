@@ -10,6 +10,7 @@ from autoscaler.core.decision import (
     OutcomeKind,
     SetAllocations,
     SetBounds,
+    Setting,
     Start,
     Stop,
     Unmanaged,
@@ -446,6 +447,11 @@ class TestWhatRuns:
         assert reported_text(reported) == (
             "state failed; All node routes are failed; ml-1 failed: out of memory; ml-2 starting"
         )
+
+    def test_adaptive_allocations_have_no_maximum_unless_one_is_set(self):
+        assert str(Setting(None)) == "adaptive 0..unlimited"
+        assert str(Setting(None, 1, 4)) == "adaptive 1..4"
+        assert str(Setting(4)) == "4"
 
     def test_routes_that_start_are_no_problem(self):
         routes = (RouteStatus(node="ml-2", state="starting", reason=""),)
