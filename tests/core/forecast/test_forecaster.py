@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from autoscaler.core.forecast.forecaster import HORIZONS_S, MAX_GAP_S, Forecaster
-from autoscaler.core.forecast.seasonality import SLOT_S
+from autoscaler.core.forecast.seasonality import SLOT_S, slot_mean
 
 FORECASTER = Forecaster()
 MONDAY = 1_767_571_200.0  # 5 January 2026, 0:00 UTC
@@ -44,6 +44,13 @@ def memory_after(load, days, memory=None, start=MONDAY, noise=0.0, seed=1):
 
 def forecast_for(memory, horizon_s=70.0):
     return FORECASTER.predict(memory, memory.at, horizon_s)
+
+
+def test_the_first_measurement_counts_with_its_duration():
+    memory = FORECASTER.begin()
+    for at in range(100, 1_000, 100):
+        memory = FORECASTER.updated(memory, MONDAY + at, 4.0, 100.0)
+    assert slot_mean(memory.state.profile, int(MONDAY // SLOT_S)) == pytest.approx(4.0, rel=1e-3)
 
 
 class TestAccuracy:

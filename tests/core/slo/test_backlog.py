@@ -167,9 +167,8 @@ class TestCallers:
         assert math.isclose(found[Callers.INGEST], 20_000, rel_tol=0.01)
 
 
-@pytest.mark.parametrize(("growth", "since"), [(600, 1_000.0), (400, 950.0), (-100, 950.0)])
-def test_a_queue_that_has_doubled_since_the_last_poll_is_a_new_backlog(growth, since):
-    """Its time to be drained begins again."""
+def after(growth, **given):
+    """The backlog after a poll with 1,000 queued requests, if there was one 50 s before."""
     situation = Situation(
         at=1_000.0,
         current=4,
@@ -187,4 +186,15 @@ def test_a_queue_that_has_doubled_since_the_last_poll_is_a_new_backlog(growth, s
         nodes=(),
     )
     seen = SloMemory(estimate=SloEstimate(backlog=Backlog(950.0, 1_000 - growth, 5)))
-    assert model(service_time_s=SERVICE_S).backlog(situation, seen).since == since
+    return model(service_time_s=SERVICE_S, **given).backlog(situation, seen)
+
+
+@pytest.mark.parametrize(("growth", "since"), [(600, 1_000.0), (400, 950.0), (-100, 950.0)])
+def test_a_queue_that_has_doubled_since_the_last_poll_is_a_new_backlog(growth, since):
+    """Its time to be drained begins again."""
+    assert after(growth).since == since
+
+
+def test_it_is_drained_in_the_time_that_is_left_beside_the_load():
+    assert after(600, caller_timeout_s=100.0).allocations == math.ceil(3.0 + 100.0 / DRAIN_S)
+    assert after(400, caller_timeout_s=100.0).allocations == 3.0 + 100.0 / POLL_S
