@@ -8,8 +8,9 @@ from autoscaler.adapters.elasticsearch.documents import (
     DocumentVersion,
 )
 from autoscaler.adapters.elasticsearch.errors import NotLeading
+from autoscaler.cluster_controller import state_documents_of
 from autoscaler.core.decision import OutcomeKind, SetAllocations, Start, Stop
-from autoscaler.ports import UpdateFailed
+from autoscaler.ports import DocumentsNotSent, DocumentWrite, UpdateFailed
 from tests.adapters.elasticsearch.changes import (
     INFERENCE,
     NO_ENDPOINTS,
@@ -23,6 +24,7 @@ from tests.adapters.elasticsearch.changes import (
     outcome_of,
 )
 from tests.adapters.elasticsearch.servers import assigning, echoing, respond
+from tests.fakes import FakeClock
 
 TIMEOUT_S = 4.0
 START_ELSER = Start(
@@ -156,6 +158,9 @@ async def test_only_the_leader_writes_documents_that_belong_to_it():
         ):
             with pytest.raises(NotLeading):
                 await attempt
+        state = state_documents_of("state", FakeClock(), cluster._api._transport, writer="this")
+        with pytest.raises(DocumentsNotSent):
+            await state.write([DocumentWrite("a", b"", None)])
         assert server.requests == []
         leadership.seconds = TIMEOUT_S + 0.1
         await documents.update_many([DocumentUpdate("a", b"{}", None)])
