@@ -50,10 +50,10 @@ def no_update_storm(monkeypatch):
     """An update is sent again and again."""
     carry_out = ControlLoop._carry_out
 
-    async def repeated(self, deployment_id, change):
+    async def repeated(self, *given):
         for _ in range(12):
-            await carry_out(self, deployment_id, change)
-        return await carry_out(self, deployment_id, change)
+            await carry_out(self, *given)
+        return await carry_out(self, *given)
 
     monkeypatch.setattr(ControlLoop, "_carry_out", repeated)
 
