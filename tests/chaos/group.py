@@ -2,15 +2,12 @@
 
 import asyncio
 import random
-import ssl
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from contextvars import Context
-from functools import lru_cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
-from unittest.mock import patch
 
 import msgspec
 from msgspec.structs import replace
@@ -48,7 +45,7 @@ from tests.chaos.members import (
     after_power_failure,
     put_files,
 )
-from tests.chaos.network import Server, SimulatedTransport
+from tests.chaos.network import Server, SimulatedTransport, without_authorities
 from tests.chaos.processes import Host, Process, run_processes
 from tests.chaos.schedule import Disturbance, Scheduled
 from tests.chaos.settings import KEYS, config_from
@@ -455,13 +452,6 @@ PROCESS_HAPPENINGS: dict[str, Callable[[Group, Place, random.Random], Any]] = {
 }
 
 
-@lru_cache
-def _tls_context(cafile: None = None) -> ssl.SSLContext:
-    """A context that no request uses, because reading all authorities at each start takes as long
-    as ten cycles."""
-    return ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-
-
 def run_group(
     seed: int, *, cycles: int = 500, schedule: Sequence[ScheduledForSome] | None = None
 ) -> Result:
@@ -481,7 +471,7 @@ def run_group(
             await group.run(duration_s)
             return group
 
-        with patch("ssl.create_default_context", _tls_context):
+        with without_authorities():
             trace = run_processes(main()).trace
     return Result(
         seed=seed,

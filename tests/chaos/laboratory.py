@@ -30,7 +30,7 @@ from autoscaler.simulation.loads import Steady
 from autoscaler.simulation.specs import NodeSpec
 from tests.chaos.events import happen
 from tests.chaos.invariants import INVARIANTS, recovered
-from tests.chaos.network import Network, Server, SimulatedTransport
+from tests.chaos.network import Network, Server, SimulatedTransport, without_authorities
 from tests.chaos.schedule import FAULTS_UNTIL, Disturbance, Scheduled, schedule_of
 from tests.chaos.settings import KEYS, MAX_ALLOCATIONS, Settings, config_of, settings_of
 from tests.chaos.trace import Request, Trace, Truth
@@ -476,7 +476,8 @@ def run(seed: int, *, cycles: int = 500, schedule: Sequence[Scheduled] | None = 
             await laboratory.run(duration_s)
             return laboratory.trace
 
-        trace = run_in_virtual_time(main(), sockets=False)
+        with without_authorities():
+            trace = run_in_virtual_time(main(), sockets=False)
     return Result(
         seed=seed,
         cycles=trace.total_cycles,

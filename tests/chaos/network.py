@@ -4,8 +4,11 @@ import asyncio
 import random
 import ssl
 from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import AbstractContextManager
+from functools import lru_cache
 from types import TracebackType
 from typing import Any, Self
+from unittest.mock import patch
 
 import aiohttp
 import msgspec
@@ -16,7 +19,6 @@ from msgspec import Struct
 from multidict import CIMultiDict, CIMultiDictProxy
 from yarl import URL
 
-from autoscaler.adapters.elasticsearch import tls
 from autoscaler.adapters.elasticsearch.transport import Transport
 from autoscaler.connection import Connection
 from autoscaler.ports import Clock
@@ -29,9 +31,15 @@ LATENCY_S = 0.004
 """Seconds of the way to the cluster, and of the way back, without any fault."""
 
 
-# No host uses TLS, and reading the system's authorities takes as long as fifty cycles.
-_CONTEXT = ssl.create_default_context()
-tls._context = lambda _connection: _CONTEXT
+@lru_cache
+def _tls_context(cafile: None = None) -> ssl.SSLContext:
+    return ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+
+
+def without_authorities() -> AbstractContextManager[object]:
+    """While no TLS context reads the system's authorities, which takes as long as ten cycles at
+    each start. No request of the laboratory uses TLS."""
+    return patch("ssl.create_default_context", _tls_context)
 
 
 class Answer(Struct):
