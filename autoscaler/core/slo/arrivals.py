@@ -59,14 +59,18 @@ def arrivals_at(situation: Situation, memory: SloMemory) -> Arrivals:
         window = window.with_dispersion()
     surprise = surprise_of(estimate.rate_per_s, requests, interval_s, window)
     recurrence = after_count(memory.recurrence, requests, situation.at, interval_s)
-    recurring = recurring_at(situation, recurrence)
-    recurs = is_unexpected(
-        estimate.peak_per_s * WINDOW_S, mean_rate(recurring) * WINDOW_S, window.dispersion
-    )
-    expected = mean_rate(expected_rates(recurrence, situation.at - interval_s, situation.at))
-    expected *= interval_s
-    failed = requests < FAILED_RATIO * expected and is_unexpected(
-        expected, requests, window.dispersion, FAILED_SIGMA
+    recurring: tuple[ExpectedRate, ...] = ()
+    peak_per_s, failed = 0.0, False
+    if recurrence.period is not None:
+        recurring = recurring_at(situation, recurrence)
+        peak_per_s = mean_rate(recurring)
+        expected = mean_rate(expected_rates(recurrence, situation.at - interval_s, situation.at))
+        expected *= interval_s
+        failed = requests < FAILED_RATIO * expected and is_unexpected(
+            expected, requests, window.dispersion, FAILED_SIGMA
+        )
+    recurs = peak_per_s != estimate.peak_per_s and is_unexpected(
+        estimate.peak_per_s * WINDOW_S, peak_per_s * WINDOW_S, window.dispersion
     )
     return Arrivals(
         requests=requests,
