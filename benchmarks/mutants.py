@@ -102,13 +102,15 @@ def _unpacks(node: Any) -> bool:
 
 
 def _annotations(module: Path) -> Iterator[tuple[Position, Position]]:
-    """Where the annotations and the aliases of types are."""
+    """Where the annotations are, and what only forbids a way to call a class."""
     for node in ast.walk(ast.parse(module.read_text())):
         found: Sequence[ast.expr | None] = ()
         if isinstance(node, ast.AnnAssign | ast.arg):
             found = (node.annotation,)
         elif isinstance(node, ast.FunctionDef):
             found = (node.returns,)
+        elif isinstance(node, ast.ClassDef):
+            found = [each.value for each in node.keywords if each.arg == "kw_only"]
         for each in found:
             if each is not None:
                 assert each.end_lineno is not None

@@ -2,11 +2,12 @@
 
 import pytest
 
+from autoscaler.core.flow.planning import plan
 from autoscaler.core.scale_to_zero import decide_stopped, idle_since, unsafe_reason, version_of
 from autoscaler.core.selection import ScaleToZero, ZeroMethod
-from autoscaler.core.state import BackOff, StoppedDeployment
+from autoscaler.core.state import BackOff, ClusterCapacity, StartAttempt, State, StoppedDeployment
 from autoscaler.core.values import Cluster, DataIssue, NodeCapacity, Reason, Sample
-from tests.observations import deployment, node, rule
+from tests.observations import deployment, node, observation, policy, rule
 
 ADAPTIVE, STOP = ScaleToZero(1800.0, ZeroMethod.ADAPTIVE), ScaleToZero(1800.0, ZeroMethod.STOP)
 
@@ -123,6 +124,7 @@ def test_a_refused_start_waits_for_the_rest_of_its_back_off(refused, at, wait_s)
         forbidden=of_all,
         settling={},
     )
+    assert (decision.sample.interval_s, decision.load) == (0.0, None), "nothing is measured"
     last = decision.steps[-1]
     if wait_s is None:
         assert last.reason is Reason.RESUME
@@ -131,3 +133,16 @@ def test_a_refused_start_waits_for_the_rest_of_its_back_off(refused, at, wait_s)
         assert last.reason is Reason.BACK_OFF
         assert last.inputs["wait_s"] == wait_s
         assert decision.change is None
+
+
+@pytest.mark.parametrize(("waited_s", "reported"), [(10.0, False), (29.0, False), (30.0, True)])
+def test_an_accepted_start_has_half_a_minute_to_be_seen(waited_s, reported):
+    stopped = StoppedDeployment(stats=deployment(node(allocations=2)), since=0.0)
+    state = State(
+        stopped={"elser": stopped},
+        resume_requested=frozenset({"elser"}),
+        starts={"elser": StartAttempt(at=100.0, accepted=True, capacity=ClusterCapacity())},
+    )
+    planned, state = plan(state, observation(100.0 + waited_s), policy(rule(zero=STOP)))
+    assert bool(planned.no_effect) == reported
+    assert (state.stopped["elser"].back_off is not None) == reported

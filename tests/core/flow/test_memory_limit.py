@@ -341,6 +341,14 @@ class TestTheEstimate:
     def test_memory_kept_after_a_decrease_belongs_to_the_former_allocations(self):
         assert self.follow((4, 6.0), (2, 6.0), (2, 6.0)) == pytest.approx([1.5, 1.5, 1.5])
 
+    def test_a_process_that_reports_its_memory_shows_more_than_a_busier_one_that_does_not(self):
+        stats = elser(
+            process("n1", allocations=4, gib=None),
+            process("n2", allocations=2, gib=3.0),
+            runtime_memory_bytes=2 * GIB,
+        )
+        assert observed_memory(None, stats, {}).allocation_bytes == pytest.approx(1.5 * GIB)
+
     def test_an_idle_process_shows_nothing(self):
         busy, idle = (elser(node(memory_bytes=g * GIB, completed=500)) for g in (2, 1))
         use = observed_memory(observed_memory(None, busy, {}), idle, {})
