@@ -109,6 +109,8 @@ def free_capacity_of(observation: Observation) -> FreeCapacity:
             unsettled.append(stats)
         elif reported < (stats.running_allocations or 0):
             elsewhere.append((stats, (stats.running_allocations or 0) - reported))
+    # What runs beyond the processors of a node moves to where models are loading.
+    moving = sum([max(0, -threads) for threads in free.values()]) if unsettled else 0
     for stats in unsettled:
         threads, surplus = stats.threads_per_allocation or 1, 0
         for node_id, allocations in _loading(stats):
@@ -121,7 +123,7 @@ def free_capacity_of(observation: Observation) -> FreeCapacity:
     free = {node_id: max(0, threads) for node_id, threads in free.items()}
     return FreeCapacity(
         free_threads=free,
-        unreported_threads=_unreported(elsewhere, free) if elsewhere else {},
+        unreported_threads=_unreported(elsewhere, free, moving) if elsewhere else {},
         nodes=nodes,
         model_allocations=_by_model(observation.deployments.values()) if fixed else {},
         fixed=fixed,
@@ -129,10 +131,16 @@ def free_capacity_of(observation: Observation) -> FreeCapacity:
 
 
 def _unreported(
-    elsewhere: Iterable[tuple[DeploymentStats, int]], free_threads: Mapping[str, int]
+    elsewhere: Iterable[tuple[DeploymentStats, int]],
+    free_threads: Mapping[str, int],
+    moving: int,
 ) -> Mapping[str, int]:
     """The threads of allocations that no node reports, by node id, where they fit: on the nodes of
-    the deployment first, and on the node with the most free threads."""
+    the deployment first, and on the node with the most free threads.
+
+    Args:
+        moving: threads of allocations that run beyond the processors of their nodes.
+    """
     free, taken = dict(free_threads), dict[str, int]()
     for stats, allocations in elsewhere:
         threads = stats.threads_per_allocation or 1
@@ -144,6 +152,11 @@ def _unreported(
             _, _, node_id = max(fitting)
             free[node_id] -= threads
             taken[node_id] = taken.get(node_id, 0) + threads
+    for node_id in sorted(free, key=lambda each: -free[each]):
+        here = min(moving, free[node_id])
+        if here > 0:
+            taken[node_id] = taken.get(node_id, 0) + here
+            moving -= here
     return taken
 
 

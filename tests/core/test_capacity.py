@@ -51,6 +51,13 @@ class TestFreeThreads:
     def free(self, *deployments, cluster):
         return free_capacity_of(observation(0.0, *deployments, cluster=cluster)).grantable_threads
 
+    def test_exclude_what_moves_away_from_a_node_with_too_many_allocations(self):
+        """After a node was lost, the other one serves what the planner has moved already."""
+        moves = deployment(node("n2", allocations=3), loading("n1"), allocations=3)
+        moved = other(node("n1", allocations=2), node("n2", allocations=1), allocations=3)
+        cluster = hardware(machine("n1", 4.0), machine("n2", 3.0))
+        assert self.free(moves, moved, cluster=cluster) == {"n1": 1, "n2": 0}
+
     def test_are_the_processors_less_the_threads_of_all_allocations(self):
         ours = deployment(node("n1", allocations=3))
         theirs = other(node("n1", allocations=2), node("n2", allocations=1),
