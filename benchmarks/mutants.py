@@ -165,7 +165,7 @@ class Laboratory:
         module, (before, after) = tree / mutant.module, mutant.sources()
         files = sorted({test.split("::")[0] for test, _ in covering.tests})
         module.write_text(after)
-        code = self._run(tree, [_task(mutant, covering) | {"after": ""}], files)
+        code = self._run(tree, [_task(mutant, covering) | {"after": ""}], files or self._tests)
         module.write_text(before)
         if code not in RAN:
             result = {"mutant": mutant.key, "killed_by": "the tests cannot be collected"}
