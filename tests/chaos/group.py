@@ -104,6 +104,7 @@ class Group(Laboratory):
         self._processes: list[Process] = []
         self._main: list[asyncio.Task[None]] = []
         self._over = False
+        self._rejected: dict[str, ConfigError] = {}  # configurations with errors, by their texts
         self.trace.leads = self._leads
 
     def member_of(self, daemon: str) -> Member | None:
@@ -275,8 +276,14 @@ class Group(Laboratory):
             return SimulatedTransport(config.connection, clock, rng, network)
 
         def load() -> Config:
-            config = config_from(place.configuration.read_text(), self._directory)
-            return replace(config, state_dir=place.state)
+            text = place.configuration.read_text()
+            if (problem := self._rejected.get(text)) is not None:
+                raise problem
+            try:
+                return replace(config_from(text, self._directory), state_dir=place.state)
+            except ConfigError as error:  # kept, because reading it takes as long as several cycles
+                self._rejected[text] = error
+                raise
 
         def accepted(config: Config) -> None:
             self._check(ACCEPTED_INVARIANTS, self, config)

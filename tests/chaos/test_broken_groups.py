@@ -3,9 +3,12 @@
 import math
 
 import pytest
+from msgspec.structs import replace
 
 from autoscaler import daemon
 from autoscaler.adapters.elasticsearch.transport import Transport
+from autoscaler.adapters.state import document_state, store
+from autoscaler.adapters.state.restore import restored
 from autoscaler.control_loop import ControlLoop
 from autoscaler.core.election import Candidacy
 from tests.chaos import group
@@ -59,17 +62,19 @@ def no_update_storm(monkeypatch):
 
 
 def stopped_remembered(monkeypatch):
-    """Stopped deployments are not saved."""
+    """Stopped deployments are not read again."""
 
-    async def save_stopped(self, stopped):
-        pass
+    def without_stopped(*given):
+        found = restored(*given)
+        return replace(found, state=replace(found.state, stopped={}))
 
-    monkeypatch.setattr(ControlLoop, "_save_stopped", save_stopped)
+    monkeypatch.setattr(store, "restored", without_stopped)
+    monkeypatch.setattr(document_state, "restored", without_stopped)
 
 
 def one_configuration(monkeypatch):
     """A configuration counts at once, however short it is."""
-    monkeypatch.setattr(daemon, "SETTLE_S", 0.0)
+    monkeypatch.setattr(daemon, "SETTLE_S", 0.01)
     monkeypatch.setattr(daemon, "RELOAD_INTERVAL_S", 0.5)
 
 
