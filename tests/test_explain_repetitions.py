@@ -25,12 +25,15 @@ CYCLES = 40
 
 def phrases(text):
     """The clauses and figures of a text that mean something by themselves: with a figure and two
-    words, or with five words. Tables of candidates have none, since their cells are figures."""
+    words, or with five words. Tables of candidates have none, since their cells are figures; nor
+    has how long ago something was, without what it was."""
     for line in text.splitlines():
         if line.startswith("Observed "):
             continue
         for clause in re.split(r"; |: |, |\s{2,}|(?<=\w)\. ", line):
             words = clause.strip(" .:;").split()
+            if len(words) == 3 and words[-1] == "ago":
+                continue
             if len(words) >= 5 or (len(words) >= 3 and re.search(r"\d", clause)):
                 yield " ".join(words)
 

@@ -207,7 +207,7 @@ _INPUT_LABELS = {
     "expected_slo_attainment": ("expected SLO attainment", "{}"),
     "queue_wait_now_s": ("queue wait now", "{}"),
     "utilisation_now": ("utilisation now", "{}"),
-    "raised_s": ("fewer were too few", "at this load, {} ago"),
+    "raised_s": ("since fewer were too few", "{}"),
     "backlog_requests": ("backlog", "{} requests"),
     "backlog_allocations": ("needed for the backlog", "{} allocations"),
     "recurs_every_s": ("load recurs", "every {}"),
