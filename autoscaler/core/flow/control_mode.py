@@ -107,12 +107,18 @@ def change_for(
     if adaptive is None:
         return bounds
     in_force = SetBounds(adaptive.minimum or 0, adaptive.maximum or 0)
+    if in_force.minimum == desired and in_force.maximum <= maximum and _starts_cold(steps):
+        return None  # whether more would fit is not known before more is wanted
     was_scarce = desired == in_force.minimum == in_force.maximum
     if memory_maximum is not None:
         was_scarce |= desired == in_force.minimum and in_force.maximum < maximum
     if was_scarce and (not certain or (moved_s is not None and moved_s < BOUNDS_COOLDOWN_S)):
         return None
     return bounds if bounds != in_force else None
+
+
+def _starts_cold(steps: tuple[Step, ...]) -> bool:
+    return any(step.changed and step.reason is Reason.COLD_START for step in steps)
 
 
 CAPACITY_REASONS = frozenset({Reason.FIT, Reason.CAPACITY})

@@ -128,7 +128,9 @@ def _after(
             usage=known.usage,
         )
     elif kind in _UNCERTAIN:
-        known = replace(known, request=requested(known, change, at, accepted=False))
+        moved_at = at if isinstance(change, SetBounds) else known.bounds_moved_at
+        request = requested(known, change, at, accepted=False)
+        known = replace(known, request=request, bounds_moved_at=moved_at)
     before = known.refused_in
     return replace(
         known,

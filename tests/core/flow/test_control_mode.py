@@ -5,12 +5,20 @@ from msgspec.structs import replace
 
 from autoscaler.core.decision import Mode, OutcomeKind, SetAllocations, SetBounds, Start, Stop
 from autoscaler.core.explanation import explain
+from autoscaler.core.flow.control_mode import change_for
 from autoscaler.core.flow.feedback import apply_outcomes
 from autoscaler.core.flow.planning import plan
 from autoscaler.core.flow.transition import ADAPTIVE_TIMEOUT_S
 from autoscaler.core.selection import ScaleToZero, ZeroMethod
 from autoscaler.core.state import State
-from autoscaler.core.values import AdaptiveAllocations, Cluster, NodeCapacity, Reason, Schedule
+from autoscaler.core.values import (
+    AdaptiveAllocations,
+    Cluster,
+    NodeCapacity,
+    Reason,
+    Schedule,
+    Step,
+)
 from tests.observations import deployment, node, observation, outcome, policy, rule
 
 POLL_S, HALF_AN_HOUR_S = 10.0, 1800.0
@@ -246,6 +254,33 @@ class TestBounds:
 
 STOP_WHEN_IDLE = rule(zero=ScaleToZero(HALF_AN_HOUR_S, ZeroMethod.STOP))
 ADAPTIVE_ZERO = replace(BOUNDS, zero=ScaleToZero(HALF_AN_HOUR_S, ZeroMethod.ADAPTIVE))
+
+
+class TestMaximumOfAColdStart:
+    """While an increase is held after a cold start, the maximum does not go up either."""
+
+    RULE = rule(mode=Mode.BOUNDS, max_allocations=6)
+    HELD = (Step(Reason.SLO, 2, 4), Step(Reason.COLD_START, 4, 2))
+
+    def change(self, maximum, steps=HELD):
+        on = AdaptiveAllocations(enabled=True, minimum=2, maximum=maximum)
+        stats = deployment(node(allocations=2), adaptive=on)
+        return change_for(self.RULE, stats, steps, certain=True)
+
+    def test_a_maximum_that_was_lowered_to_what_fits_is_kept(self):
+        assert self.change(2) is None
+        assert self.change(2, (*self.HELD[:1], Step(Reason.STEP_LIMIT, 4, 2))) == SetBounds(2, 6)
+
+    def test_a_maximum_above_that_of_the_rule_is_lowered(self):
+        assert self.change(9) == SetBounds(2, 6)
+
+
+@pytest.mark.parametrize("kind", [OutcomeKind.ACCEPTED, OutcomeKind.UNKNOWN])
+def test_a_lost_response_to_new_bounds_delays_a_decrease_as_an_acceptance_does(kind):
+    stage = Stage(BOUNDS, adaptive=ON)
+    while not isinstance(stage.poll(200.0, kind=kind).change, SetBounds):
+        pass
+    assert stage.state.deployments["elser"].bounds_moved_at == stage.at
 
 
 class TestZero:
