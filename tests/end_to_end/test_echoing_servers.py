@@ -70,9 +70,11 @@ async def in_the_statistics(request):
         },
         {"state": text, "nodes": text, "allocation_status": text},
     )
+    # Masked, such a name is a pattern, and the deployment is not managed.
+    names = ("e5", f"e5-1-{text}", f"e5-2-{text}")
     entries = [
-        {"model_id": text, "deployment_stats": {"deployment_id": f"e5-{number}-{text}", **each}}
-        for number, each in enumerate(deployments)
+        {"model_id": text, "deployment_stats": {"deployment_id": name, **each}}
+        for name, each in zip(names, deployments, strict=True)
     ]
     entries.append({"model_id": [text], "deployment_stats": {"deployment_id": text, "nodes": 3}})
     document = {"count": len(entries), "trained_model_stats": entries}
@@ -87,9 +89,13 @@ async def output_of(path):
         task = asyncio.ensure_future(daemon.run())
         try:
             await daemon.started.wait()
-            while sum(entry["event"].startswith(("observation", "decision")) for entry in log) < 1:
+            for _ in range(100):
+                if any(each["event"].startswith(("observation", "decision")) for each in log):
+                    break
                 await clock.advance(1.0)
                 await asyncio.sleep(0)
+            else:
+                pytest.fail(f"no cycle within 100 s: {log}")
             await clock.advance(60.0)
             for page in ("/readyz", "/healthz", "/decisions", "/metrics"):
                 url = f"http://127.0.0.1:{daemon.server.port}{page}"
