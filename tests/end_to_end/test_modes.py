@@ -346,8 +346,12 @@ async def test_a_deployment_that_is_gone_is_not_released():
 
 
 def configured(opened, on_exit, mode="direct", **variables):
-    floor = {"safe_allocations": 3} if on_exit == "floor" else {}
-    defaults = {"max_allocations": 8, "mode": mode, "on_exit": on_exit} | floor
+    required = {}
+    if on_exit == "floor":
+        required = {"safe_allocations": 3}
+    elif on_exit == "adaptive" and mode == "direct":
+        required = {"take_over": True}
+    defaults = {"max_allocations": 8, "mode": mode, "on_exit": on_exit} | required
     own = {"elasticsearch": {"hosts": opened.running.url}, "rules": [{"name": "all"} | defaults]}
     return load(None, settings(own) | variables)
 
