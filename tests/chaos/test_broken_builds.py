@@ -32,14 +32,14 @@ def without(monkeypatch, constraint):
 
 def no_defect(monkeypatch):
     """A node without counts is a division by zero."""
-    planned = planning.plan
+    planned = planning.plan_in_parts
 
-    def plan(state, observation, *others):
+    def plan_in_parts(state, observation, *others):
         for stats in observation.deployments.values():
             1 // len(stats.nodes)
         return planned(state, observation, *others)
 
-    monkeypatch.setattr("autoscaler.core.flow.cycle.plan", plan)
+    monkeypatch.setattr("autoscaler.core.flow.cycle.plan_in_parts", plan_in_parts)
 
 
 def bounds(monkeypatch):
@@ -113,15 +113,15 @@ def no_update_storm(monkeypatch):
 
 def processor_time(monkeypatch):
     """A plan takes a second."""
-    begun = control_loop.begin_cycle
+    begun = control_loop.begin_cycle_in_parts
 
-    def begin_cycle(*given):
+    def begin_cycle_in_parts(*given):
         until = time.process_time() + 1.0
         while time.process_time() < until:
             pass
         return begun(*given)
 
-    monkeypatch.setattr(control_loop, "begin_cycle", begin_cycle)
+    monkeypatch.setattr(control_loop, "begin_cycle_in_parts", begin_cycle_in_parts)
 
 
 def satisfied_or_reported(monkeypatch):
