@@ -59,7 +59,7 @@ class View:
         documents = self._documents
         documents.requests.append([each.name for each in writes])
         documents.before_write()
-        await asyncio.sleep(3600.0 if documents.hang else 0.0)
+        await LoopClock().sleep(3600.0 if documents.hang else 0.0)
         self._check()
         versions, changed = {}, []
         for name, content, replaces in writes:
@@ -210,7 +210,7 @@ def test_checkpoints_are_limited_to_bytes_per_second():
         names = [f"d{number:03}" for number in range(500)]
         for second in range(1, 101):
             one.port.checkpoint(state_of(*names, at=float(second)))
-            await asyncio.sleep(1.0)
+            await clock.sleep(1.0)
         content = sum(len(each.content) for each in documents.saved.values())
         checkpoints = [each for each in documents.requests if "shared" in each]
         assert len(checkpoints) == pytest.approx(100.0 * MAX_BYTES_PER_S / content, abs=1.5)

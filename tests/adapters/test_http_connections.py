@@ -30,7 +30,7 @@ from autoscaler.adapters.admin_http.rendering import (
 )
 from tests.adapters.raw_http import exchange, request
 from tests.fakes import FakeClock
-from tests.virtual_loop import run_in_virtual_time
+from tests.virtual_loop import LoopClock, run_in_virtual_time
 
 LOCAL = {"Host": "localhost"}
 HEALTHZ = request("GET", "/healthz", LOCAL)
@@ -142,7 +142,7 @@ def test_a_request_that_comes_byte_by_byte_gets_no_more_time():
 
             async def trickle():
                 while True:
-                    await asyncio.sleep(0.9)
+                    await LoopClock().sleep(0.9)
                     client.send(b"x")
 
             trickling = asyncio.ensure_future(trickle())

@@ -15,6 +15,7 @@ from autoscaler.core.decision import SetAllocations
 from autoscaler.core.flow import assessment, constraints, feedback, measurement, planning
 from autoscaler.core.values import DataIssue, Reason, Step
 from autoscaler.ports import UpdateFailed
+from tests.chaos.broken import no_update_storm
 from tests.chaos.laboratory import run
 from tests.chaos.shrinking import kind_of
 
@@ -97,18 +98,6 @@ def back_off(monkeypatch):
         "lengthened",
         lambda before, kind, at: replace(lengthened(None, kind, at), until=at),
     )
-
-
-def no_update_storm(monkeypatch):
-    """An update is sent again and again."""
-    carry_out = ControlLoop._carry_out
-
-    async def repeated(self, *given):
-        for _ in range(12):
-            await carry_out(self, *given)
-        return await carry_out(self, *given)
-
-    monkeypatch.setattr(ControlLoop, "_carry_out", repeated)
 
 
 def processor_time(monkeypatch):

@@ -12,6 +12,7 @@ from autoscaler.adapters.state.restore import restored
 from autoscaler.control_loop import ControlLoop
 from autoscaler.core.election import Candidacy
 from tests.chaos import group
+from tests.chaos.broken import no_update_storm
 from tests.chaos.group import run_group
 from tests.chaos.shrinking import kind_of
 
@@ -47,18 +48,6 @@ def fail_over(monkeypatch):
         return -math.inf if self.holder in (None, "", self.name) else math.inf
 
     monkeypatch.setattr(Candidacy, "_takeover_at", takeover_at)
-
-
-def no_update_storm(monkeypatch):
-    """An update is sent again and again."""
-    carry_out = ControlLoop._carry_out
-
-    async def repeated(self, *given):
-        for _ in range(12):
-            await carry_out(self, *given)
-        return await carry_out(self, *given)
-
-    monkeypatch.setattr(ControlLoop, "_carry_out", repeated)
 
 
 def stopped_remembered(monkeypatch):

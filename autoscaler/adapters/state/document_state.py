@@ -346,7 +346,7 @@ class DocumentStateStore:
         """Read documents that are not as they were, because a response was lost.
 
         Raises:
-            DocumentsUnavailable: somebody else has changed them.
+            DocumentsUnavailable: another writer has changed them.
         """
         found = await self._documents.read(names)
         for name in names:

@@ -146,11 +146,7 @@ class Security(Struct, frozen=True, kw_only=True):
         Raises:
             SimulatedApiError: 400: there is no such privilege.
         """
-        actions = PRIVILEGES.get(privilege)
-        if actions is None:
-            raise SimulatedApiError(
-                400, "illegal_argument_exception", f"unknown cluster privilege [{privilege}]"
-            )
+        actions = _actions_of("cluster", privilege, PRIVILEGES)
         granted = self.privileges_of(user)
         return all(_grants(granted, action) for action in actions)
 
@@ -160,13 +156,23 @@ class Security(Struct, frozen=True, kw_only=True):
         Raises:
             SimulatedApiError: 400: there is no such privilege.
         """
-        actions = INDEX_PRIVILEGES.get(privilege)
-        if actions is None:
-            raise SimulatedApiError(
-                400, "illegal_argument_exception", f"unknown index privilege [{privilege}]"
-            )
+        actions = _actions_of("index", privilege, INDEX_PRIVILEGES)
         granted = self.privileges_of(user)
         return all(_grants_on(granted, action, index) for action in actions)
+
+
+def _actions_of(
+    level: str, privilege: str, known: Mapping[str, tuple[str, ...]]
+) -> tuple[str, ...]:
+    """
+    Raises:
+        SimulatedApiError: 400: there is no such privilege.
+    """
+    if privilege not in known:
+        raise SimulatedApiError(
+            400, "illegal_argument_exception", f"unknown {level} privilege [{privilege}]"
+        )
+    return known[privilege]
 
 
 def _grants(privileges: Iterable[str], action: str) -> bool:
