@@ -41,7 +41,7 @@ def damaged(body: bytes, rng: random.Random) -> tuple[bytes, frozenset[str]]:
 
 
 _NAMES = frozenset({"deployment_id", "model_id", "node", "nodes"})
-_LOAD = frozenset(
+_NEEDED = frozenset(
     {
         "inference_count",
         "number_of_pending_requests",
@@ -56,10 +56,13 @@ _LOAD = frozenset(
 )
 """The figures without which a decrease is not safe."""
 
+_SUMS = frozenset({"inference_count", "error_count", "rejected_execution_count", "timeout_count"})
+"""The figures of a deployment that only add up those of its nodes."""
+
 
 def _set_odd(part: dict[str, Any], rng: random.Random) -> bool:
     """Give one figure of a deployment or a node a value that it cannot have; whether a decrease is
     not safe without it."""
     name = rng.choice(sorted(part.keys() - _NAMES))
     part[name] = rng.choice(_ODD)
-    return name in _LOAD
+    return name in (_NEEDED - _SUMS if "nodes" in part else _NEEDED)
