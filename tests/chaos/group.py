@@ -288,11 +288,13 @@ class Group(Laboratory):
         def accepted(config: Config) -> None:
             self._check(ACCEPTED_INVARIANTS, self, config)
 
+        def took_over() -> None:
+            self.trace.took_over(name)
+
         async def serve() -> None:
             with suppress(UserError):  # such a process ends, with a message
-                member = Member(
-                    place, process, load, CycleRecorder(self, name), connect, rng, accepted
-                )
+                recorder = CycleRecorder(self, name)
+                member = Member(place, process, load, recorder, connect, rng, accepted, took_over)
                 self.members[place.number] = member
                 await member.serve()
 

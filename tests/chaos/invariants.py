@@ -2,6 +2,7 @@
 returns what is wrong, or an empty text."""
 
 from collections.abc import Callable, Iterable
+from itertools import pairwise
 
 from autoscaler.core.decision import Decision, OutcomeKind, SetAllocations, Start, Stop
 from autoscaler.core.values import Observation, Reason
@@ -18,6 +19,11 @@ MAX_REFUSED = 10
 REFUSED_WITHIN_S = 600.0
 """Refused calls of one deployment within ten minutes. Waits that double from ten seconds, and the
 attempts after visible changes, are fewer."""
+
+BACKED_OFF = 6
+BACKED_OFF_S = 25.0
+"""From this failed poll in a row on, seconds since the one before. From 10 s, doubled each time, it
+is past 30 s after three."""
 
 MAX_AGE_S = 50.0
 """Seconds after which statistics are too old for an update: two time-outs and three polls."""
@@ -144,15 +150,23 @@ def back_off(trace: Trace, cycle: Cycle) -> str:
 
 
 def _statistics_back_off(trace: Trace, cycle: Cycle) -> str:
+    """From 10 s, the pause is doubled each time. After a take-over, one poll does not wait for its
+    end, since the follower's polls may have failed for the same reason as the leader has."""
     failed = []
     for each in reversed(trace.of(cycle.daemon)):
         if each.failure is None or each.failure.kind is FailureKind.DEFECT:
             break
         failed.append(each)
-    # From 10 s, doubled each time, it is past 30 s after three.
-    if len(failed) >= 6 and failed[0].at - failed[1].at < 25.0 and not trace.interrupted(30.0):
-        return f"the {len(failed)}th failed poll in a row after {failed[0].at - failed[1].at:.1f} s"
-    return ""
+    if len(failed) < BACKED_OFF or trace.interrupted(30.0):
+        return ""
+    pauses_s = [later.at - earlier.at for later, earlier in pairwise(failed[:3])]
+    early = sum(pause_s < BACKED_OFF_S for pause_s in pauses_s)
+    taken_over = sum(
+        daemon == cycle.daemon and at > failed[2].at for daemon, at in trace.take_overs
+    )
+    if pauses_s[0] >= BACKED_OFF_S or early <= taken_over:
+        return ""
+    return f"the {len(failed)}th failed poll in a row after {pauses_s[0]:.1f} s"
 
 
 def no_update_storm(trace: Trace, cycle: Cycle) -> str:

@@ -117,6 +117,7 @@ class Member(Daemon):
     Args:
         connect: returns the HTTP client.
         on_accepted: is called with each configuration that takes effect.
+        on_lead: is called when it takes over, and begins a poll.
     """
 
     def __init__(
@@ -128,6 +129,7 @@ class Member(Daemon):
         connect: Callable[[Config, Clock], SimulatedTransport],
         jitter: random.Random,
         on_accepted: Callable[[Config], None],
+        on_lead: Callable[[], None],
     ) -> None:
         super().__init__(load, clock=process.clock)
         self._on_accepted = on_accepted
@@ -146,6 +148,14 @@ class Member(Daemon):
             elector = self.controller._leadership.elector
             elector._jitter = jitter
             elector._candidacy = replace(elector._candidacy, name=process.name)
+        loop = self.controller._loop
+        lead = loop.lead
+
+        def noted() -> None:
+            on_lead()
+            lead()
+
+        loop.lead = noted  # type: ignore[method-assign]
 
     def _open(self, config: Config, clock: Clock, log: Any) -> MemberStore:
         assert config.state_dir is not None

@@ -116,6 +116,7 @@ class Trace:
         self.leads: Callable[[str], bool | None] = lambda _daemon: None
         self.total_cycles = 0
         self.interrupted_at = -inf  # a daemon was killed or suspended, or had new credentials
+        self.take_overs: list[tuple[str, float]] = []  # by which daemon, and when
         self.executed: Callable[[Request], None] = lambda _request: None
         self.violations: list[str] = []
         self._changes: dict[str, list[Request]] = {}
@@ -232,6 +233,10 @@ class Trace:
 
     def of(self, daemon: str) -> list[Cycle]:
         return [cycle for cycle in self.cycles if cycle.daemon == daemon]
+
+    def took_over(self, daemon: str) -> None:
+        """The daemon begins to lead, and with it a poll."""
+        self.take_overs.append((daemon, self._now()))
 
     def changes_of(self, daemon: str, deployment_id: str) -> list[Request]:
         return [
