@@ -105,7 +105,6 @@ class Group(Laboratory):
         self._main: list[asyncio.Task[None]] = []
         self._over = False
         self._rejected: dict[str, ConfigError] = {}  # configurations with errors, by their texts
-        self.trace.leads = self._leads
 
     def member_of(self, daemon: str) -> Member | None:
         """The process of that name, while it runs."""
@@ -125,10 +124,6 @@ class Group(Laboratory):
             return None
         lease = decode_lease(msgspec.json.encode(document.source))
         return None if lease is None else lease.holder
-
-    def _leads(self, daemon: str) -> bool:
-        member = self.member_of(daemon)
-        return member is not None and member.leads()
 
     # The run
 

@@ -125,14 +125,6 @@ def fresh(trace: Trace, cycle: Cycle) -> str:
     return ""
 
 
-def leadership(trace: Trace, cycle: Cycle) -> str:
-    """No update is sent by a daemon that does not lead."""
-    for change in cycle.changes:
-        if change.leader is False:
-            return f"{cycle.daemon} does not lead: {_text(change)}"
-    return ""
-
-
 def back_off(trace: Trace, cycle: Cycle) -> str:
     """Refused calls are repeated less and less often."""
     for change in cycle.changes:
@@ -284,7 +276,6 @@ INVARIANTS: tuple[Invariant, ...] = (
     room,
     no_blind_decrease,
     fresh,
-    leadership,
     back_off,
     no_update_storm,
     processor_time,

@@ -43,6 +43,17 @@ def no_defect(monkeypatch):
     monkeypatch.setattr("autoscaler.core.flow.cycle.plan_in_parts", plan_in_parts)
 
 
+def consistent(monkeypatch):
+    """A decision lacks all reasons except the first."""
+    concluded = planning.conclude
+
+    def conclude(*given):
+        decision = concluded(*given)
+        return replace(decision, steps=decision.steps[:1])
+
+    monkeypatch.setattr(planning, "conclude", conclude)
+
+
 def bounds(monkeypatch):
     """The bounds of the rules are not applied, and not checked before sending."""
     without(monkeypatch, constraints.apply_bounds)
@@ -151,6 +162,7 @@ def recovered(monkeypatch):
 
 BUILDS = (
     no_defect,
+    consistent,
     bounds,
     room,
     no_blind_decrease,

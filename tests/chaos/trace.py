@@ -55,7 +55,6 @@ class Request(Struct, eq=False):
     status: int | None = None  # that the daemon received; None: none
     returned_at: float | None = None  # None: still under way
     tainted: frozenset[str] = frozenset()  # deployments whose statistics were damaged on the way
-    leader: bool | None = None  # whether the daemon held the lease when it was sent
 
     @property
     def requested_before(self) -> int | None:
@@ -113,7 +112,6 @@ class Trace:
         self.cycles: deque[Cycle] = deque(maxlen=KEPT_CYCLES)
         self.requests: deque[Request] = deque(maxlen=8 * KEPT_CYCLES)
         self.under_way: list[Request] = []
-        self.leads: Callable[[str], bool | None] = lambda _daemon: None
         self.total_cycles = 0
         self.interrupted_at = -inf  # a daemon was killed or suspended, or had new credentials
         self.take_overs: list[tuple[str, float]] = []  # by which daemon, and when
@@ -143,7 +141,6 @@ class Trace:
             deployment_id,
             msgspec.json.decode(body) if body and action else {},
             then=self.truth.at_sending(deployment_id) if action else None,
-            leader=self.leads(daemon) if action else None,
         )
         self.requests.append(request)
         self._check_under_way(request)
