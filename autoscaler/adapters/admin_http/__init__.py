@@ -1,5 +1,5 @@
-"""The daemon's HTTP server: /metrics for Prometheus, /healthz and /readyz for probes, /decisions
-for `autoscaler explain`, /resume for `autoscaler resume`.
+"""The daemon's HTTP server: /metrics for Prometheus, /healthz and /readyz for probes, /api/v1 for
+programs and commands, and the older paths /decisions and /resume.
 
 health         whether the control loop runs, and how old its observations are
 decisions      the last cycle, as the response of /decisions
@@ -9,7 +9,10 @@ responses      the headers of every response, and errors as JSON
 guard          which requests are answered: Host, Origin, token, body
 rendering      responses that take long to make, in a thread, one at a time
 connections    how many connections there are, and how long each may take
-cluster_pages  the pages of one cluster: /decisions and /resume
+endpoints      what is answered under /api/v1, as a table of which the routes are made
+status         the status and the deployments, as endpoints
+openapi        the OpenAPI document, made of the same table
+cluster_pages  the pages of one cluster: its endpoints, /decisions and /resume
 server         the metrics and the probes, and all of the above
 client         requests to the server, for commands
 """

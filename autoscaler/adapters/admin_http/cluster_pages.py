@@ -1,23 +1,21 @@
-"""The pages of one cluster: its decisions, and requests to resume its deployments."""
+"""The pages of one cluster: its endpoints, its decisions, and requests to resume deployments."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from functools import partial
 from urllib.parse import quote
 
 import structlog
 from aiohttp import web
 
-from autoscaler.adapters.admin_http.decisions import (
-    DecisionRecorder,
-    NoObservationYet,
-    NoSuchDeployment,
-)
+from autoscaler.adapters.admin_http.decisions import DecisionRecorder
+from autoscaler.adapters.admin_http.endpoints import Endpoint, api_routes, rendered
 from autoscaler.adapters.admin_http.health import Health
-from autoscaler.adapters.admin_http.rendering import Rendered, Renderer, response_of
+from autoscaler.adapters.admin_http.rendering import Renderer, response_of
 from autoscaler.adapters.admin_http.responses import error_response, json_body
 from autoscaler.adapters.admin_http.resume import ResumeAccepted
+from autoscaler.adapters.admin_http.status import status_endpoints
 from autoscaler.ports import AnotherLeads
-from autoscaler.wire.decision_views import AdminError, ResponseHeader
+from autoscaler.wire.decision_views import ResponseHeader
 
 Resume = Callable[[str], bool]
 """Requests the start of a stopped deployment; False: it is not stopped. Must return at once.
@@ -48,6 +46,7 @@ class ClusterPages:
         save_resume_requests: is awaited before a request is confirmed.
         cluster: the cluster's name: its paths begin with /clusters/NAME. Empty where there is one
             cluster only, whose paths have no such beginning.
+        endpoints: of the cluster, besides those of its status and its deployments.
     """
 
     def __init__(
@@ -58,13 +57,15 @@ class ClusterPages:
         resume: Resume = _none_stopped,
         save_resume_requests: Callable[[], Awaitable[None]] = _nothing_saved,
         cluster: str = "",
+        endpoints: Iterable[Endpoint] = (),
     ) -> None:
         self.health = health
         self._decisions = decisions
         self._version = decisions.version
         self._resume = resume
         self._save_resume_requests = save_resume_requests
-        self._prefix = f"/clusters/{quote(cluster, safe='')}" if cluster else ""
+        self.prefix = f"/clusters/{quote(cluster, safe='')}" if cluster else ""
+        self.endpoints = (*status_endpoints(decisions, health, cluster), *endpoints)
         self._log = structlog.get_logger("autoscaler.http")
         self._old_path_logged = False
         self._renderer = Renderer()
@@ -82,11 +83,12 @@ class ClusterPages:
         # full stop matches no line end.
         one = r"{deployment_id:[\s\S]+}"
         routes = [
-            web.get(f"{self._prefix}/decisions", self._list_decisions),
-            web.get(f"{self._prefix}/decisions/{one}", self._get_decision),
-            web.post(f"{self._prefix}/resume/{one}", self._resume_one),
+            web.get(f"{self.prefix}/decisions", self._list_decisions),
+            web.get(f"{self.prefix}/decisions/{one}", self._get_decision),
+            web.post(f"{self.prefix}/resume/{one}", self._resume_one),
+            *api_routes(self.endpoints, self._renderer, self._version, self.prefix),
         ]
-        if not self._prefix:
+        if not self.prefix:
             routes.append(web.post(_OLD_RESUME_PATH, self._resume_by_old_path))
         return routes
 
@@ -104,8 +106,10 @@ class ClusterPages:
     async def _render(
         self, request: web.Request, view: Callable[[], ResponseHeader]
     ) -> web.Response:
-        rendered = await self._renderer.render(request.path_qs, partial(self._rendered, view))
-        return response_of(request, rendered, "application/json")
+        make = partial(rendered, view, self._version)
+        return response_of(
+            request, await self._renderer.render(request.path_qs, make), "application/json"
+        )
 
     async def _resume_one(self, request: web.Request) -> web.Response:
         deployment_id = request.match_info["deployment_id"]
@@ -131,12 +135,3 @@ class ClusterPages:
         response = await self._resume_one(request)
         response.headers["Deprecation"] = "true"
         return response
-
-    def _rendered(self, view: Callable[[], ResponseHeader]) -> Rendered:
-        try:
-            return Rendered.of(200, [json_body(view())])
-        except NoObservationYet as reason:
-            status, error = 503, AdminError(autoscaler=self._version, error=str(reason))
-        except NoSuchDeployment as reason:
-            status, error = 404, AdminError(autoscaler=self._version, error=str(reason))
-        return Rendered.of(status, [json_body(error)])

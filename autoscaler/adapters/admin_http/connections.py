@@ -29,6 +29,9 @@ cluster, the state, the configuration, the log, the loop itself, and as many aga
 HEAD_TIMEOUT_S = 5.0
 """Seconds from connecting until the head of the request is complete. It is one packet."""
 
+BODY_TIMEOUT_S = 5.0
+"""Seconds from then until the body is complete. It is one packet as well."""
+
 WRITE_TIMEOUT_S = 10.0
 """Seconds in which a client takes the response. 10 s, which is how long Prometheus waits for a
 scrape unless configured otherwise."""
@@ -112,6 +115,10 @@ class ClientConnection(web.RequestHandler):
         self._head_bytes = None
         self.waiting_since = None
         self._set_deadline(None)
+
+    def await_body(self) -> None:
+        """Wait for the body of the request from now on, until `begin` is called again."""
+        self._wait(BODY_TIMEOUT_S)
 
     async def finish_response(
         self, request: web.BaseRequest, resp: web.StreamResponse, start_time: float | None

@@ -8,6 +8,7 @@ from typing import Any
 
 from msgspec.structs import replace
 
+from autoscaler.adapters.admin_http.responses import RequestFailed
 from autoscaler.core.decision import Outcome, OutcomeKind, Plan, Unmanaged
 from autoscaler.core.state import FORGET_AFTER_S
 from autoscaler.core.values import Observation, Value
@@ -39,12 +40,16 @@ _NOT_SENT = frozenset(
 )
 
 
-class NoObservationYet(Exception):
+class NoObservationYet(RequestFailed):
     """No cycle has been completed yet."""
 
+    status = 503
 
-class NoSuchDeployment(Exception):
+
+class NoSuchDeployment(RequestFailed):
     """The last observation contains no deployment with this id."""
+
+    status = 404
 
 
 class _Vanished(Value, frozen=True):
@@ -124,6 +129,15 @@ class DecisionRecorder:
             }
             self._cycle = replace(self._cycle, updates={**self._cycle.updates, **sent})
 
+    @property
+    def has_observed(self) -> bool:
+        """Whether there is a cycle to show."""
+        return self._cycle is not None
+
+    def leadership_view(self) -> LeadershipView | None:
+        """Which instance leads; None: there is one only."""
+        return None if self.leadership is None else _leadership(self.leadership)
+
     def list_deployments(self, glob: str = "*") -> DeploymentsResponse:
         """The deployments whose ids match, with their reasons.
 
@@ -169,7 +183,7 @@ class DecisionRecorder:
             "age_s": max(0.0, self._clock.now() - cycle.plan.at),
             "failure": self._failure,
             "reload_failure": self.reload_failure,
-            "leadership": None if self.leadership is None else _leadership(self.leadership),
+            "leadership": self.leadership_view(),
             "next_poll": None if cycle.plan.next_poll is None else next_poll(cycle.plan.next_poll),
         }
 

@@ -24,6 +24,15 @@ _READS = frozenset({hdrs.METH_GET, hdrs.METH_HEAD, hdrs.METH_OPTIONS})
 _OPEN_PATHS = frozenset({"/healthz", "/readyz"})
 """The probes. An orchestrator has no token."""
 
+CALLER = web.RequestKey("caller", str)
+"""The key of a request for who sends it."""
+
+MAX_BODY_BYTES = 4_096
+"""The size limit of the body of a request. It is an instruction with its reason."""
+
+_BODY_PATH = "/api/v1/"
+"""Part of the paths to which a request may have a body."""
+
 _HOST = re.compile(r"(?P<name>\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)(?::[0-9]{1,5})?")
 
 _OWN_SITE = frozenset({"same-origin", "none"})
@@ -104,8 +113,18 @@ class Guard:
     def _wrong_form(self, request: web.BaseRequest) -> Refusal | None:
         if not request.raw_path.startswith("/"):
             return Refusal(RefusalReason.MALFORMED, 400, "the target must begin with a slash")
-        if request.can_read_body:
-            return Refusal(RefusalReason.MALFORMED, 413, "no request has a body")
+        if not request.can_read_body:
+            return None
+        if request.method in _READS or _BODY_PATH not in request.path:
+            return Refusal(RefusalReason.MALFORMED, 413, "this request has no body")
+        if request.content_length is None:
+            return Refusal(RefusalReason.MALFORMED, 411, "the length of the body must be stated")
+        if request.content_length > MAX_BODY_BYTES:
+            error = f"the body is larger than {MAX_BODY_BYTES} bytes"
+            return Refusal(RefusalReason.MALFORMED, 413, error)
+        if request.content_type != "application/json" or hdrs.CONTENT_ENCODING in request.headers:
+            error = "the body must be JSON, as application/json without an encoding"
+            return Refusal(RefusalReason.MALFORMED, 415, error)
         return None
 
     def _wrong_host(self, request: web.BaseRequest) -> Refusal | None:

@@ -21,6 +21,17 @@ HEADERS = {
 """Headers of every response: nothing is cached, run, embedded or read by pages of other sites."""
 
 
+class RequestFailed(Exception):
+    """A request that cannot be answered. The message says why, as one sentence."""
+
+    status = 400
+
+    def __init__(self, message: str, status: int | None = None) -> None:
+        super().__init__(message)
+        if status is not None:
+            self.status = status
+
+
 def json_body(response: Struct) -> bytes:
     """The response as JSON with printable characters only."""
     return printable_json(msgspec.json.encode(response).decode()).encode()

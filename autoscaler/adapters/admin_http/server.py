@@ -13,7 +13,9 @@ from prometheus_client.registry import Collector
 
 from autoscaler.adapters.admin_http.cluster_pages import ClusterPages
 from autoscaler.adapters.admin_http.connections import ClientConnection, Listener
-from autoscaler.adapters.admin_http.guard import Guard, Token
+from autoscaler.adapters.admin_http.endpoints import ApiCall, Endpoint, api_routes
+from autoscaler.adapters.admin_http.guard import MAX_BODY_BYTES, Guard, Token
+from autoscaler.adapters.admin_http.openapi import openapi_document
 from autoscaler.adapters.admin_http.refusals import OnRefused, RefusalReason, Refusals
 from autoscaler.adapters.admin_http.rendering import (
     Rendered,
@@ -41,6 +43,7 @@ _INDEX = """autoscaler {version}
 /readyz                     200 while the latest observation of the cluster has succeeded
 /decisions                  the latest decisions and their reasons; ?deployment=GLOB filters them
 /decisions/{{deployment_id}}  the same for one deployment
+/api/v1/openapi.json        the paths under /api/v1: status, deployments, instructions
 /resume/{{deployment_id}}     POST starts a deployment that was stopped because it was idle
 """
 
@@ -90,6 +93,7 @@ class AdminServer:
         self._refusals = Refusals(on_refused)
         self._max_connections = max_connections
         self._renderer = Renderer()
+        self._endpoints: tuple[Endpoint, ...] = ()
         self._runner: web.AppRunner | None = None
         self._listener: Listener | None = None
 
@@ -144,14 +148,35 @@ class AdminServer:
         await self.stop()
 
     def _app(self) -> web.Application:
-        app = web.Application(middlewares=[self._guarded])
+        app = web.Application(middlewares=[self._guarded], client_max_size=MAX_BODY_BYTES)
         health = self._pages.health
         app.router.add_get("/", self._index)
         app.router.add_get("/metrics", self._metrics)
         app.router.add_get("/healthz", _probe(health.why_not_alive))
         app.router.add_get("/readyz", _probe(health.why_not_ready, health.role))
         app.router.add_routes(self._pages.routes())
+        own = (
+            Endpoint(
+                name="openapi",
+                method=hdrs.METH_GET,
+                path="/openapi.json",
+                summary="This document",
+                response="application/json",
+                handler=self._openapi,
+            ),
+        )
+        self._endpoints = (*own, *self._pages.endpoints)
+        app.router.add_routes(api_routes(own, self._renderer, self._version, self._pages.prefix))
         return app
+
+    async def _openapi(self, call: ApiCall) -> web.StreamResponse:
+        rendered = await self._renderer.render(
+            call.request.path,
+            lambda: Rendered.of(
+                200, [openapi_document(self._endpoints, self._version, self._pages.prefix)]
+            ),
+        )
+        return response_of(call.request, rendered, "application/json")
 
     async def _index(self, _request: web.Request) -> web.Response:
         return web.Response(text=_INDEX.format(version=self._version))
