@@ -42,9 +42,9 @@ from autoscaler.core.units import duration_text
 from autoscaler.core.values import Observation
 from autoscaler.leadership_loop import LeadershipLoop, instance_name
 from autoscaler.ports import (
-    AnotherLeads,
     Clock,
     CycleTimes,
+    NotResumed,
     ObservationFailed,
     Recorder,
     StateStore,
@@ -179,7 +179,8 @@ class ClusterController:
         except BaseException:
             await self._transport.__aexit__(None, None, None)
             raise
-        self._keeping = asyncio.ensure_future(self._state.run())
+        if self._store is not None:
+            self._keeping = asyncio.ensure_future(self._state.run())
         if self._leadership is not None:
             await self._leadership.__aenter__()
             self._electing = asyncio.ensure_future(self._leadership.run())
@@ -204,14 +205,19 @@ class ClusterController:
         await self._transport.__aexit__(error_type, error, traceback)
 
     async def run(self) -> None:
-        """Run preflight checks and cycles until `stop` is called."""
+        """Run preflight checks and cycles until `stop` is called.
+
+        Raises:
+            FormerFileUnreadable: the file of an earlier release cannot be read.
+        """
         loop = asyncio.ensure_future(self._loop.run())
         preflight = asyncio.ensure_future(self._preflight.run())
-        ends = [loop] if self._electing is None else [loop, self._electing]
+        others = [task for task in (self._electing, self._keeping) if task is not None]
         try:
-            await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
-            if not loop.done() and self._electing is not None:
-                self._electing.result()  # it ends with a defect only, and so does the process
+            await asyncio.wait([loop, *others], return_when=asyncio.FIRST_COMPLETED)
+            for task in others:
+                if task.done():
+                    task.result()  # it ends with an error only, and so does the process
             self._completed = True
         finally:
             for task in (loop, preflight):
@@ -233,10 +239,15 @@ class ClusterController:
         """Start a stopped deployment in the next cycle. Returns whether it is stopped.
 
         Raises:
-            AnotherLeads: this instance does not lead.
+            NotResumed: this instance does not lead, or does not know what is stopped yet.
         """
+        if self._state.leads() and self._state.is_reading:
+            raise NotResumed(
+                f"{deployment_id}: not resumed, because the saved state is still being read; try "
+                "again in a few seconds"
+            )
         if reason := self._loop.why_not_leading(self._clock.now()):
-            raise AnotherLeads(f"{deployment_id}: not resumed, because {reason}; ask the leader")
+            raise NotResumed(f"{deployment_id}: not resumed, because {reason}; ask the leader")
         return self._loop.resume(deployment_id)
 
     async def save_resume_requests(self) -> None:

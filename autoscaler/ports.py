@@ -67,8 +67,8 @@ class UpdateFailed(Exception):
         self.kind = kind
 
 
-class AnotherLeads(Exception):
-    """This instance does not lead, so that it accepts no request to change the cluster."""
+class NotResumed(Exception):
+    """This instance may not resume a deployment now. The message says why, and what to do."""
 
 
 class LeaseConflict(Exception):

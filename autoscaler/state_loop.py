@@ -74,6 +74,7 @@ class StateLoop:
         self._policies = policies
         self.loop: ControlLoop | None = None  # that continues with the state
         self._began_at = 0.0
+        self._term = 0  # how often this instance has begun to lead
         self._taken_at: float | None = None  # in this term; None: not yet
         self._was_open = False  # in this term
         self._bound_to: str | None = None  # the cluster of the store; None: not known yet
@@ -90,6 +91,12 @@ class StateLoop:
             return None
         return self._store.is_open and not self._store.problem
 
+    @property
+    def is_reading(self) -> bool:
+        """Whether the control loop does not have the saved state yet. If this instance does not
+        lead, it has none."""
+        return self._store is not None and (self._taken_at is None or self._found is not None)
+
     async def begin(self) -> None:
         """Begin the process. If it is the only one, take the state.
 
@@ -102,6 +109,7 @@ class StateLoop:
 
     def lead(self) -> None:
         """This instance leads from now on."""
+        self._term += 1
         self._taken_at, self._was_open = None, False
         if self._store is None:
             self._go_on()
@@ -113,9 +121,13 @@ class StateLoop:
         self._changed.set()
 
     async def run(self) -> None:
-        """Take the state when it can be taken, until cancelled."""
-        if (store := self._store) is None:
-            return
+        """Take the state when it can be taken, until cancelled.
+
+        Raises:
+            FormerFileUnreadable: the file of an earlier release cannot be read.
+        """
+        store = self._store
+        assert store is not None, "without a store, there is no state to take"
         while True:
             await wait_for_any(self._clock, RETRY_S, self._changed)
             self._changed.clear()
@@ -200,20 +212,25 @@ class StateLoop:
 
     async def _take_once(self, store: StateStore, patience_s: float) -> None:
         give_up_at = self._clock.now() + patience_s
-        is_late = self._taken_at is not None
+        is_late, term = self._taken_at is not None, self._term
         await store.close()  # of an earlier term
         while True:
+            failure = ""
             try:
                 stored = await store.open(self._policies())
-                break
             except StateUnavailable as error:
-                if is_late or self._clock.now() >= give_up_at:
-                    self._note(
-                        f"{error}; nothing is saved, and no deployment is stopped, until it can "
-                        "be, which is tried again every few seconds"
-                    )
-                    self._go_on()
-                    return
+                failure = str(error)
+            if term != self._term:
+                return  # another instance may have led since; `run` reads what that has saved
+            if not failure:
+                break
+            if is_late or self._clock.now() >= give_up_at:
+                self._note(
+                    f"{failure}; nothing is saved, and no deployment is stopped, until it can "
+                    "be, which is tried again every few seconds"
+                )
+                self._go_on()
+                return
             await self._clock.sleep(PATIENT_RETRY_S)
         self._failure, self._bound_to = "", None
         await self._keep_stopped(store, stored)

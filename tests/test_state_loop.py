@@ -30,13 +30,16 @@ class Store(FakeStateStore):
     def __init__(self):
         super().__init__()
         self.error = None
+        self.open_s = 0.0
         self.attempts = 0
 
     async def open(self, policies):
         self.attempts += 1
         if self.error is not None:
             raise self.error
-        return await super().open(policies)
+        found = await super().open(policies)
+        await asyncio.sleep(self.open_s)
+        return found
 
 
 class World:
@@ -336,5 +339,41 @@ def test_a_second_term_begins_with_the_state_too():
         world.state.lead()
         await asyncio.sleep(1.0)
         assert world.may_act
+
+    played(play)
+
+
+def test_a_state_that_was_read_in_an_earlier_term_is_read_again():
+    """Another instance may have led, and stopped something, since."""
+
+    async def play(world):
+        await asyncio.sleep(50.0)
+        world.store.open_s = 20.0
+        world.lead()
+        await asyncio.sleep(5.0)
+        world.follow()
+        world.store.saved.append(STOPPED)
+        await asyncio.sleep(5.0)
+        world.lead()
+        await asyncio.sleep(15.0)
+        assert not world.may_act
+        await asyncio.sleep(20.0)
+        assert world.may_act
+        assert world.started == {"idle"}  # no rule stops it any more
+
+    played(play)
+
+
+def test_it_is_known_whether_the_control_loop_has_the_state_yet():
+    """Until then, nothing is known of deployments that are stopped."""
+
+    async def play(world):
+        await asyncio.sleep(50.0)
+        world.store.open_s = 5.0
+        world.lead()
+        await asyncio.sleep(3.0)
+        assert world.state.is_reading
+        await asyncio.sleep(3.0)
+        assert not world.state.is_reading
 
     played(play)

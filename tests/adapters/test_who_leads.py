@@ -19,7 +19,7 @@ from autoscaler.adapters.prometheus import PrometheusRecorder
 from autoscaler.connection import Bearer
 from autoscaler.core.decision import OutcomeKind
 from autoscaler.explain.render import render
-from autoscaler.ports import AnotherLeads
+from autoscaler.ports import NotResumed
 from autoscaler.wire.decision_views import DeploymentsResponse, LeadershipView
 from tests.adapters.recorded import cycle, outcome, steady
 from tests.fakes import FakeClock, FakeLeadership
@@ -110,7 +110,7 @@ def test_explain_says_nothing_where_there_is_one_instance_only():
 
 async def test_a_follower_names_the_leader_and_resumes_nothing(clock, leadership):
     def resume(deployment_id):
-        raise AnotherLeads(f"{deployment_id}: not resumed, because other leads; ask the leader")
+        raise NotResumed(f"{deployment_id}: not resumed, because other leads; ask the leader")
 
     health, decisions = Health(clock, poll_interval_s=10.0), DecisionRecorder(clock, "1.2.3")
     health.leadership = decisions.leadership = leadership

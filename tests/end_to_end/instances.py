@@ -5,7 +5,7 @@ from contextlib import asynccontextmanager
 
 from structlog.testing import capture_logs
 
-from autoscaler.adapters.state import SqliteStore
+from autoscaler.adapters.state import FormerFile, SqliteStore
 from autoscaler.cluster_controller import ClusterController
 from autoscaler.config import load
 from autoscaler.simulation.emulator.server import running_emulator
@@ -95,6 +95,13 @@ class Instance:
         await self.controller.__aenter__()
         self._task = asyncio.ensure_future(self.controller.run())
 
+    async def ended(self):
+        """When it has ended by itself. Raises its error."""
+        try:
+            await self._task
+        finally:
+            await self.controller.__aexit__(None, None, None)
+
     async def stop(self):
         """As at the end of a process that is told to end."""
         self.controller.stop()
@@ -123,7 +130,8 @@ class Instance:
 def _store_of(config, clock, log):
     if config.state_dir is None:
         return None
-    return SqliteStore(config.state_dir, clock, log, in_thread=False)
+    former = None if config.state_file is None else FormerFile(config.state_file)
+    return SqliteStore(config.state_dir, clock, log, former=former, in_thread=False)
 
 
 class World:

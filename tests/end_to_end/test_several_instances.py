@@ -4,6 +4,7 @@ import asyncio
 
 import pytest
 
+from autoscaler.adapters.state import FormerFileUnreadable
 from autoscaler.simulation.emulator.faults import Fault
 from autoscaler.simulation.loads import Steady
 from tests.end_to_end.instances import (
@@ -73,6 +74,27 @@ def test_the_next_leader_continues_with_the_state_that_the_former_one_saved(tmp_
             await asyncio.sleep(300.0)
             assert leader.outcomes.kinds.count("accepted") == sent == 0
             assert not [each for each in cluster.log if each["event"] == "deployment.changed"]
+
+    run_in_virtual_time(play())
+
+
+def test_a_leader_that_cannot_read_the_stopped_deployments_of_an_earlier_release_ends(tmp_path):
+    """As the only instance does. It could neither act nor be seen not to act."""
+    former = tmp_path / "former.json"
+    former.write_text("no such file of an earlier release")
+    variables = {
+        "AUTOSCALER_STATE": "sqlite",
+        "AUTOSCALER_STATE_DIR": str(tmp_path / "state"),
+        "AUTOSCALER_STATE_FILE": str(former),
+    }
+
+    async def play():
+        async with world(tmp_path, 1, lease="file", **variables) as cluster:
+            (instance,) = cluster.instances
+            with pytest.raises(FormerFileUnreadable):
+                async with asyncio.timeout(MAX_TAKEOVER_S):
+                    await instance.ended()
+            cluster.instances.clear()
 
     run_in_virtual_time(play())
 

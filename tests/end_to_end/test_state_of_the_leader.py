@@ -7,6 +7,7 @@ import pytest
 
 from autoscaler.adapters.calendar import CronCalendar
 from autoscaler.core.flow.cycle import begin_cycle
+from autoscaler.ports import NotResumed
 from autoscaler.simulation.emulator.faults import Fault, Reset
 from autoscaler.simulation.loads import Steady
 from tests.end_to_end.instances import (
@@ -71,6 +72,22 @@ def test_its_first_decision_is_that_of_the_former_leader(tmp_path, ends, age_s):
             await asyncio.sleep(300.0)
             assert leader.outcomes.kinds.count("accepted") == sent == 0
             assert not events(cluster, "deployment.changed")
+
+    run_in_virtual_time(play())
+
+
+def test_no_deployment_is_resumed_before_it_is_known_which_are_stopped(tmp_path):
+    async def play():
+        async with replicas(tmp_path, 1) as cluster:
+            slow = Fault(path=f"/{INDEX}/_mget", delay_s=3.0)
+            cluster.emulator.emulation.faults.add(slow)
+            await cluster.until_led(MAX_TAKEOVER_S)
+            (leader,) = cluster.leaders
+            await asyncio.sleep(1.0)
+            with pytest.raises(NotResumed, match="state is still being read; try again"):
+                leader.controller.resume("e5")
+            await asyncio.sleep(6.0)
+            assert not leader.controller.resume("e5")  # it is not stopped
 
     run_in_virtual_time(play())
 

@@ -14,14 +14,14 @@ from autoscaler.adapters.admin_http.rendering import Renderer, response_of
 from autoscaler.adapters.admin_http.responses import error_response, json_body
 from autoscaler.adapters.admin_http.resume import ResumeAccepted
 from autoscaler.adapters.admin_http.status import status_endpoints
-from autoscaler.ports import AnotherLeads
+from autoscaler.ports import NotResumed
 from autoscaler.wire.decision_views import ResponseHeader
 
 Resume = Callable[[str], bool]
 """Requests the start of a stopped deployment; False: it is not stopped. Must return at once.
 
 Raises:
-    AnotherLeads: this instance may not start it.
+    NotResumed: this instance may not start it.
 """
 
 MAX_GLOB = 256
@@ -115,7 +115,7 @@ class ClusterPages:
         deployment_id = request.match_info["deployment_id"]
         try:
             stopped = self._resume(deployment_id)
-        except AnotherLeads as reason:
+        except NotResumed as reason:
             return error_response(409, str(reason), self._version)
         if not stopped:
             error = f"{deployment_id}: not stopped; `autoscaler explain` lists stopped deployments"
