@@ -317,6 +317,17 @@ class TestADamagedFile:
         (problem,) = store.problems
         assert "a table or an index is missing or has other columns" in problem
 
+    async def test_with_something_else_in_the_place_of_the_copy(self, begin, path, written):
+        path.write_bytes(damaged_at(path.read_bytes(), 0))
+        path.with_suffix(".stopped-new").mkdir()
+        store, state = await begin()
+        assert state.stopped == STOPPED
+        (problem,) = store.problems
+        assert "is damaged" in problem
+        assert "Is a directory" in problem
+        with pytest.raises(StateNotSaved):
+            await store.port.save_stopped({})
+
     async def test_without_any_record_the_message_says_so(self, begin, path, written):
         path.write_bytes(b"not a database" * 100)
         path.with_suffix(".stopped").unlink()
@@ -542,6 +553,19 @@ class TestAFullDisk:
         assert (state.stopped, set(state.deployments)) == (STOPPED, {"a"})
         full(resource.RLIM_INFINITY)
         await store.port.save_stopped({})
+
+    @pytest.mark.parametrize("size", [1, 20_480, 40_960])
+    async def test_with_a_damaged_file(self, begin, path, written, full, size):
+        """Wherever the new file ends."""
+        path.write_bytes(damaged_at(path.read_bytes(), 4096, 4096))
+        full(size)
+        store, state = await begin()
+        full(resource.RLIM_INFINITY)
+        assert state.stopped == STOPPED
+        assert f"{path} is damaged: " in " ".join(store.problems)
+        await store.port.close()
+        _, state = await begin()
+        assert state.stopped == STOPPED
 
     async def test_when_it_begins(self, begin, full):
         full(1)

@@ -210,13 +210,11 @@ class Session:
             self._database = open_database(self.path)
             contents = self._database.contents()
         except DatabaseDamaged as damage:
-            messages.append(self._set_aside(str(damage)))
-            return Contents({STOPPED: self._stopped}, {})
+            return self._salvage(str(damage), messages)
         except sqlite3.Error as error:
             if not is_damage(error):
                 raise Unusable(f"{self.path} cannot be read: {error}; check its disk") from error
-            messages.append(self._set_aside(str(error)))
-            return Contents({STOPPED: self._stopped}, {})
+            return self._salvage(str(error), messages)
         self._stopped = contents.documents.get(STOPPED, b"")
         self._cluster = contents.documents.pop(CLUSTER, b"")
         self._history_bytes = self._database.history_bytes()
@@ -230,6 +228,24 @@ class Session:
                 messages.append(f"{self.path} cannot be written: {error}; check its disk")
         return contents
 
+    def _salvage(self, damage: str, messages: list[str]) -> Contents:
+        """Begin a new file, and return the stopped deployments of the damaged one.
+
+        Raises:
+            Unusable: the directory cannot be written.
+        """
+        try:
+            messages.append(self._set_aside(damage))
+        except Unusable:
+            messages.append(f"{self.path} is damaged: {damage}")
+            raise
+        except (sqlite3.Error, OSError) as error:
+            messages.append(
+                f"{self.path} is damaged: {damage}; a new one cannot be written: {error}; check "
+                "its disk"
+            )
+        return Contents({STOPPED: self._stopped}, {})
+
     def _taken_over(self) -> bytes:
         """The document of the stopped deployments of the former file."""
         return encode_stopped({} if self._former is None else self._former.load())
@@ -237,16 +253,16 @@ class Session:
     def _read(self, messages: list[str]) -> Contents:
         """The content of a file that cannot be written, if it can be read; at least the stopped
         deployments."""
-        stopped = self._copy.load()
-        contents = Contents({} if stopped is None else {STOPPED: stopped}, {})
-        if not os.path.exists(self.path):
-            return contents
+        contents = Contents({}, {})
         try:
-            return read_copy(self.path)
+            if os.path.exists(self.path):
+                contents = read_copy(self.path)
         except (Unusable, DatabaseDamaged) as error:
             if str(error) != self._unusable:
                 messages.append(str(error))
-            return contents
+        if stopped := self._stopped or self._copy.load():
+            contents.documents.setdefault(STOPPED, stopped)
+        return contents
 
     def _set_aside(self, damage: str) -> str:
         """Begin a new file with the stopped deployments of a damaged one. What has happened."""
@@ -254,8 +270,9 @@ class Session:
             self._database.close()
             self._database = None
         stopped = self._stopped or salvaged(self.path, STOPPED) or self._copy.load()
+        self._stopped = stopped or encode_stopped({})
         aside = set_aside(self.path, "damaged", time.strftime("%Y%m%dT%H%M%SZ", time.gmtime()))
-        self._begin_file(stopped or encode_stopped({}))
+        self._begin_file(self._stopped)
         kept = (
             "the stopped deployments were kept"
             if stopped
