@@ -13,16 +13,24 @@ import zlib
 import msgspec
 from msgspec import Struct, field
 
-from autoscaler.wire.bounds import Name
+from autoscaler.wire.bounds import DESCRIPTION, Name
 from autoscaler.wire.lease import micro_time
 
 RECORD_VERSION = 1
 """Version of this form. The content has a version of its own."""
 
-MAX_CONTENT_BYTES = 16 * 2**20
-"""Largest content that is read. It bounds what a few compressed bytes may become."""
+MAX_CONTENT_BYTES = 64 * 2**20
+"""Largest content. It bounds what a few compressed bytes may become. Ten thousand stopped
+deployments on ten nodes each need 40 MiB."""
+
+MAX_RECORD_BYTES = DESCRIPTION.max_bytes // 2
+"""Largest document: half of the largest response, because several documents are read at once."""
 
 _FAST = 1
+
+
+class RecordTooLarge(Exception):
+    """The document could not be read again."""
 
 
 class RecordUnreadable(Exception):
@@ -45,8 +53,12 @@ class _RecordDocument(Struct, kw_only=True):
 
 
 def encode_record(record: Record) -> bytes:
-    """On one line."""
-    return msgspec.json.encode(
+    """On one line.
+
+    Raises:
+        RecordTooLarge: it must not be written.
+    """
+    encoded = msgspec.json.encode(
         _RecordDocument(
             version=RECORD_VERSION,
             name=record.name,
@@ -55,6 +67,12 @@ def encode_record(record: Record) -> bytes:
             content=base64.b64encode(zlib.compress(record.content, _FAST)).decode(),
         )
     )
+    if len(record.content) > MAX_CONTENT_BYTES or len(encoded) > MAX_RECORD_BYTES:
+        raise RecordTooLarge(
+            f"{record.name} is too large to be read again: {len(record.content) / 1e6:.1f} MB, and "
+            f"compressed {len(encoded) / 1e6:.1f} MB"
+        )
+    return encoded
 
 
 def decode_record(body: bytes | msgspec.Raw) -> tuple[str, bytes]:

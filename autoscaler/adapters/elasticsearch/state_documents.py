@@ -19,7 +19,13 @@ from autoscaler.ports import (
     DocumentWrite,
     SavedDocument,
 )
-from autoscaler.wire.state_records import Record, RecordUnreadable, decode_record, encode_record
+from autoscaler.wire.state_records import (
+    Record,
+    RecordTooLarge,
+    RecordUnreadable,
+    decode_record,
+    encode_record,
+)
 
 MAX_ID_BYTES = 512
 """Of the id of a document (elastic/elasticsearch, `IndexRequest.java`)."""
@@ -74,7 +80,10 @@ class StateDocuments:
         return documents
 
     async def write(self, writes: Collection[DocumentWrite]) -> DocumentsWritten:
-        updates = {each.name: self._update(each) for each in writes}
+        try:
+            updates = {each.name: self._update(each) for each in writes}
+        except RecordTooLarge as error:
+            raise DocumentsUnavailable(str(error)) from error
         try:
             if not self._exists:
                 # It may exist for a user who may not create it, and serverless has no settings.
@@ -100,6 +109,10 @@ class StateDocuments:
         return DocumentsWritten(versions, tuple(changed), problem)
 
     def _update(self, write: DocumentWrite) -> DocumentUpdate:
+        """
+        Raises:
+            RecordTooLarge: it must not be written.
+        """
         source = None
         if write.content is not None:
             record = Record(
