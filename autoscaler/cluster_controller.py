@@ -107,8 +107,8 @@ class ClusterController:
                 self._transport,
                 clock,
                 self._log,
-                on_lead=self._begin_to_lead,
-                on_loss=self._begin_to_follow,
+                on_lead=lambda: self._state.lead(),
+                on_loss=lambda: self._state.follow(),
             )
             elector = self._leadership.elector
             self._transport.leadership = self.metrics.leadership = elector
@@ -228,12 +228,6 @@ class ClusterController:
     def stop(self) -> None:
         """Begin no further cycle and no further update; the current update is completed."""
         self._loop.stop()
-
-    def _begin_to_lead(self) -> None:
-        self._state.lead()
-
-    def _begin_to_follow(self) -> None:
-        self._state.follow()
 
     def resume(self, deployment_id: str) -> bool:
         """Start a stopped deployment in the next cycle. Returns whether it is stopped.
