@@ -20,7 +20,7 @@ from autoscaler.adapters.state import (
     readable_stopped,
     readable_stopped_documents,
 )
-from autoscaler.cluster_controller import state_documents_of, transport_to
+from autoscaler.cluster_controller import transport_to
 from autoscaler.config import Config, exposures
 from autoscaler.config.messages import did_you_mean
 from autoscaler.core.decision import Mode, ObserveOnlyCause, Unmanaged
@@ -30,6 +30,7 @@ from autoscaler.core.selection import Rule, ZeroMethod, matches, select
 from autoscaler.core.state import StoppedDeployment
 from autoscaler.core.values import AdaptiveAllocations, DeploymentStats
 from autoscaler.lease_check import LeaseCheck, check_lease
+from autoscaler.state_stores import state_documents_of
 from autoscaler.terminal import plain, print_line
 
 

@@ -18,19 +18,11 @@ from autoscaler.adapters.admin_http import ClusterPages, DecisionRecorder, Healt
 from autoscaler.adapters.calendar import CronCalendar
 from autoscaler.adapters.elasticsearch.api import ElasticsearchApi
 from autoscaler.adapters.elasticsearch.cluster import ElasticsearchCluster
-from autoscaler.adapters.elasticsearch.documents import DocumentApi
 from autoscaler.adapters.elasticsearch.preflight_report import PreflightReport
-from autoscaler.adapters.elasticsearch.state_documents import StateDocuments
 from autoscaler.adapters.elasticsearch.transport import Transport
 from autoscaler.adapters.logs import LogRecorder
 from autoscaler.adapters.prometheus import PrometheusRecorder
-from autoscaler.adapters.state import (
-    DocumentStateStore,
-    FormerFile,
-    HistoryLimits,
-    HistoryRecorder,
-    SqliteStore,
-)
+from autoscaler.adapters.state import HistoryRecorder, SqliteStore
 from autoscaler.config import Config
 from autoscaler.control_loop import ControlLoop
 from autoscaler.core.decision import Outcome, OutcomeKind, Plan
@@ -51,6 +43,7 @@ from autoscaler.ports import (
 )
 from autoscaler.preflight_loop import PreflightLoop
 from autoscaler.state_loop import StateLoop
+from autoscaler.state_stores import state_store_of
 
 RELEASE_TIMEOUT_S = 20.0
 """Seconds that the release of all deployments may take when the daemon ends. 20 s, because
@@ -107,8 +100,8 @@ class ClusterController:
                 self._transport,
                 clock,
                 self._log,
-                on_lead=lambda: self._state.lead(),
-                on_loss=lambda: self._state.follow(),
+                on_lead=self._begin_to_lead,
+                on_loss=self._begin_to_follow,
             )
             elector = self._leadership.elector
             self._transport.leadership = self.metrics.leadership = elector
@@ -228,6 +221,12 @@ class ClusterController:
     def stop(self) -> None:
         """Begin no further cycle and no further update; the current update is completed."""
         self._loop.stop()
+
+    def _begin_to_lead(self) -> None:
+        self._state.lead()
+
+    def _begin_to_follow(self) -> None:
+        self._state.follow()
 
     def resume(self, deployment_id: str) -> bool:
         """Start a stopped deployment in the next cycle. Returns whether it is stopped.
@@ -354,38 +353,6 @@ def ruleset_of(config: Config, found: PreflightReport | None = None) -> Ruleset:
         polling=config.polling,
         owned_observe_only=found.owned_observe_only,
     )
-
-
-def state_store_of(
-    config: Config,
-    clock: Clock,
-    log: structlog.stdlib.BoundLogger,
-    transport: Transport,
-    *,
-    writer: str,
-) -> StateStore | None:
-    """The store of the state; None if nothing is saved.
-
-    Args:
-        transport: to the cluster.
-        writer: the name of this process, with which it writes.
-    """
-    if config.state_index is not None:
-        documents = state_documents_of(config.state_index, clock, transport, writer=writer)
-        return DocumentStateStore(documents, clock, log, writer=writer)
-    if config.state_dir is None:
-        return None
-    former = None if config.state_file is None else FormerFile(config.state_file)
-    limits = HistoryLimits(config.history_max_age_s, config.history_max_bytes)
-    return SqliteStore(config.state_dir, clock, log, limits=limits, former=former)
-
-
-def state_documents_of(
-    index: str, clock: Clock, transport: Transport, *, writer: str
-) -> StateDocuments:
-    """The documents of the state, in an index of the cluster."""
-    api = DocumentApi(transport, index, leader_only=True)
-    return StateDocuments(api, index, clock, writer=writer)
 
 
 def transport_to(config: Config, clock: Clock) -> Transport:

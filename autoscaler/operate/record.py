@@ -7,13 +7,13 @@ import structlog
 
 from autoscaler.adapters.elasticsearch.transport import Transport
 from autoscaler.adapters.state import recorded_stopped
-from autoscaler.cluster_controller import state_store_of
 from autoscaler.config import Config
 from autoscaler.core.flow.release import without_expectations
 from autoscaler.core.state import State
 from autoscaler.errors import UserError
 from autoscaler.leadership_loop import instance_name
 from autoscaler.ports import Clock, StateInUse, StateNotSaved, StateStore, StateUnavailable
+from autoscaler.state_stores import state_store_of
 
 
 class StoppedRecord:

@@ -8,9 +8,9 @@ from autoscaler.adapters.elasticsearch.documents import (
     DocumentVersion,
 )
 from autoscaler.adapters.elasticsearch.errors import NotLeading
-from autoscaler.cluster_controller import state_documents_of
 from autoscaler.core.decision import OutcomeKind, SetAllocations, Start, Stop
 from autoscaler.ports import DocumentsNotSent, DocumentWrite, UpdateFailed
+from autoscaler.state_stores import state_documents_of
 from tests.adapters.elasticsearch.changes import (
     INFERENCE,
     NO_ENDPOINTS,

@@ -1,0 +1,47 @@
+"""The configured store of the state between cycles."""
+
+import structlog
+
+from autoscaler.adapters.elasticsearch.documents import DocumentApi
+from autoscaler.adapters.elasticsearch.state_documents import StateDocuments
+from autoscaler.adapters.elasticsearch.transport import Transport
+from autoscaler.adapters.state import (
+    DocumentStateStore,
+    FormerFile,
+    HistoryLimits,
+    SqliteStore,
+)
+from autoscaler.config import Config
+from autoscaler.ports import Clock, StateStore
+
+
+def state_store_of(
+    config: Config,
+    clock: Clock,
+    log: structlog.stdlib.BoundLogger,
+    transport: Transport,
+    *,
+    writer: str,
+) -> StateStore | None:
+    """The store of the state; None if nothing is saved.
+
+    Args:
+        transport: to the cluster.
+        writer: the name of this process, with which it writes.
+    """
+    if config.state_index is not None:
+        documents = state_documents_of(config.state_index, clock, transport, writer=writer)
+        return DocumentStateStore(documents, clock, log, writer=writer)
+    if config.state_dir is None:
+        return None
+    former = None if config.state_file is None else FormerFile(config.state_file)
+    limits = HistoryLimits(config.history_max_age_s, config.history_max_bytes)
+    return SqliteStore(config.state_dir, clock, log, limits=limits, former=former)
+
+
+def state_documents_of(
+    index: str, clock: Clock, transport: Transport, *, writer: str
+) -> StateDocuments:
+    """The documents of the state, in an index of the cluster."""
+    api = DocumentApi(transport, index, leader_only=True)
+    return StateDocuments(api, index, clock, writer=writer)
