@@ -21,7 +21,11 @@ PYTEST = $(BIN)/python -m pytest -n auto --dist worksteal
 TYPES = tests/published_types
 INSTALLED_TYPES = $(TYPES)/node_modules/.package-lock.json
 
-test: $(VENV)/dev $(if $(shell command -v npm),$(INSTALLED_TYPES))
+# helm, kubectl and the published schemas of Kubernetes, with which tests read the files in deploy/.
+KUBERNETES = tests/kubernetes
+INSTALLED_KUBERNETES = build/kubernetes/installed
+
+test: $(VENV)/dev $(if $(shell command -v npm),$(INSTALLED_TYPES) $(INSTALLED_KUBERNETES))
 	$(COMPILE_LOOPS)
 	$(PYTEST) -m "not deep" --cov --cov-report=term:skip-covered
 	$(BIN)/python -m coverage report --include='autoscaler/core/*' --fail-under=95
@@ -179,6 +183,7 @@ lock:
 	$(COMPILE) --group build -c requirements-dev.lock -o requirements-build.lock
 	$(COMPILE) --group audit -c requirements-dev.lock -o requirements-audit.lock
 	$(COMPILE) --group mutants -c requirements-dev.lock -o requirements-mutants.lock
+	$(COMPILE) --group kubernetes -c requirements-dev.lock -o requirements-kubernetes.lock
 
 # Compares the locks with the advisories that PyPI publishes. A package without any answer fails it,
 # unless UNKNOWN is empty: mirrors of PyPI seldom have advisories.
@@ -188,9 +193,10 @@ audit: build/audit/installed
 	build/audit/bin/pip-audit $(UNKNOWN) --disable-pip --require-hashes --progress-spinner off \
 	  $(LOCKS:%=-r %)
 
-# Needs npm. After a change of package.json; this lock contains no address of a registry either.
+# Needs npm. After a change of a package.json; these locks contain no address of a registry either.
 types-lock:
 	cd $(TYPES) && npm install --package-lock-only
+	cd $(KUBERNETES) && npm install --package-lock-only
 
 clean:
 	rm -rf .venv build dist $(TYPES)/node_modules *.egg-info .coverage .mypy_cache .pytest_cache .ruff_cache
@@ -203,6 +209,16 @@ build/audit/installed: requirements-audit.lock
 build/cosmic-ray/installed: requirements-mutants.lock
 	"$(PYTHON)" -m venv build/cosmic-ray
 	build/cosmic-ray/bin/pip install --quiet --no-deps --require-hashes -r requirements-mutants.lock
+	@touch $@
+
+$(INSTALLED_KUBERNETES): requirements-kubernetes.lock $(KUBERNETES)/package-lock.json
+	"$(PYTHON)" -m venv build/kubernetes
+	build/kubernetes/bin/pip install --quiet --no-deps --require-hashes -r requirements-kubernetes.lock
+	cp $(KUBERNETES)/package.json $(KUBERNETES)/package-lock.json $(KUBERNETES)/.npmrc build/kubernetes
+	cd build/kubernetes && npm ci --loglevel=error
+	build/kubernetes/bin/python -m zipfile -e build/kubernetes/node_modules/@aws-cdk/*/lib/layer.zip build/kubernetes
+	chmod +x build/kubernetes/helm/helm build/kubernetes/kubectl/kubectl
+	rm -r build/kubernetes/node_modules
 	@touch $@
 
 $(INSTALLED_TYPES): $(TYPES)/package.json $(TYPES)/package-lock.json

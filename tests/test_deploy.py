@@ -1,4 +1,5 @@
-"""The files in deploy/ fit the program, as far as that can be checked offline."""
+"""The files in deploy/ fit the program, as far as that can be checked offline. Those for Kubernetes
+are in `tests.kubernetes`."""
 
 import re
 import shutil
@@ -16,7 +17,6 @@ from tests.fakes import FakeClock
 
 ROOT = Path(__file__).parents[1]
 DEPLOY = ROOT / "deploy"
-MANIFESTS = sorted(DEPLOY.glob("kubernetes/*/*.yaml"))
 
 
 def needs(tool: str) -> pytest.MarkDecorator:
@@ -28,15 +28,6 @@ def output_of(*command: str) -> str:
     ran = subprocess.run(command, cwd=DEPLOY, capture_output=True, text=True, check=False)
     assert ran.returncode == 0, ran.stdout + ran.stderr
     return ran.stdout + ran.stderr
-
-
-@pytest.mark.parametrize("path", sorted(DEPLOY.glob("kubernetes/*/config.toml")), ids=str)
-def test_shipped_configurations_load_and_begin_with_a_dry_run(path, tmp_path):
-    key = tmp_path / "api_key"
-    key.write_text("c2VzYW1l")
-    config = load(path, {"AUTOSCALER_ELASTICSEARCH__API_KEY_FILE": str(key)})
-    assert config.dry_run
-    assert config.rules
 
 
 class TestAlerts:
@@ -66,60 +57,6 @@ class TestAlerts:
         named = set(re.findall(r"\b(?:autoscaler|elasticsearch)_[a-z_]+", text))
         assert named
         assert named <= known
-
-
-class TestKubernetes:
-    @needs("kubectl")
-    @pytest.mark.parametrize("name", ["base", "sidecar"])
-    def test_the_manifests_render(self, name):
-        rendered = output_of("kubectl", "kustomize", f"kubernetes/{name}")
-        assert "readOnlyRootFilesystem: true" in rendered
-        assert "runAsNonRoot: true" in rendered
-        assert "config.toml: |" in rendered
-
-    @needs("kubectl")
-    @pytest.mark.parametrize("name", ["base", "sidecar"])
-    def test_only_prometheus_reaches_the_daemon(self, name):
-        rendered = output_of("kubectl", "kustomize", f"kubernetes/{name}")
-        (policy,) = [each for each in rendered.split("\n---\n") if "kind: NetworkPolicy" in each]
-        assert "- Ingress" in policy
-        rules = policy.partition("  ingress:\n")[2].partition("\n  podSelector:")[0]
-        (scraped,) = [each for each in rules.split("- from:") if "port: 9464" in each]
-        assert re.search(r"values:\s+- prometheus\s", scraped)
-        assert "matchLabels" not in scraped
-        # The pods that the policy is for are those of the manifest.
-        app = re.search(r"\n  podSelector:\n    matchLabels:\n      (\S+: \S+)", policy)[1]
-        (pods,) = re.findall(r"kind: (?:Deployment|StatefulSet)(?:.|\n)*", rendered)
-        assert f"matchLabels:\n      {app}\n" in pods
-
-    @pytest.mark.parametrize("path", MANIFESTS, ids=str)
-    def test_no_pod_has_the_token_of_a_service_account(self, path):
-        text = path.read_text()
-        pods = len(re.findall(r"^ *containers:", text, re.MULTILINE))
-        assert (
-            len(re.findall(r"^ *automountServiceAccountToken: false", text, re.MULTILINE)) == pods
-        )
-
-    def test_the_role_of_replicas_permits_the_lease_and_nothing_else(self):
-        text = (DEPLOY / "kubernetes/replicas/role.yaml").read_text()
-        assert set(re.findall(r"resources: \[(.+)\]", text)) == {"leases"}
-        verbs = re.findall(r"verbs: \[(.+)\]", text)
-        assert sorted(", ".join(verbs).split(", ")) == ["create", "get", "update"]
-        named = "resourceNames: [autoscaler]\n    verbs: [get, update]"
-        assert named in text, "the default name of the lease"
-
-    def test_probes_use_the_paths_and_the_port_of_the_server(self):
-        text = "\n".join(path.read_text() for path in MANIFESTS)
-        assert set(re.findall(r"path: (/\S+)", text)) == {"/healthz", "/readyz"}
-        assert set(re.findall(r"name: metrics\n\s+(?:containerPort|port): (\d+)", text)) == {"9464"}
-
-    def test_the_paths_of_the_configuration_are_mounted(self):
-        for directory in ("base", "sidecar"):
-            folder = DEPLOY / "kubernetes" / directory
-            manifests = "\n".join(path.read_text() for path in folder.glob("*.yaml"))
-            assert "mountPath: /run/secrets/autoscaler" in manifests
-            assert "mountPath: /etc/autoscaler" in manifests
-            assert '"/run/secrets/autoscaler/api_key"' in (folder / "config.toml").read_text()
 
 
 class TestTheImage:
