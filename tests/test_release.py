@@ -63,8 +63,9 @@ class World:
             "AUTOSCALER_ELASTICSEARCH__HOSTS": emulator.url,
             "AUTOSCALER_DEFAULTS__MAX_ALLOCATIONS": str(MAXIMUM),
             "AUTOSCALER_RULES": json.dumps(RULES),
-            "AUTOSCALER_STATE_DIR": str(state_dir),
         }
+        if "AUTOSCALER_STATE" not in environ:
+            environ["AUTOSCALER_STATE_DIR"] = str(state_dir)
         self._config = load(None, environ)
 
     def store(self):
@@ -307,3 +308,16 @@ class TestStoppedDeployments:
         text = "idle-1 was started again, with 2 allocations, but is still recorded as stopped: "
         assert world.lines[0].startswith(f"{text}process ")
         assert "idle-1" in world.cluster.deployments
+
+    async def test_that_are_not_known_are_a_failure_and_those_that_run_are_released(
+        self, open_world
+    ):
+        async for world in open_world(AUTOSCALER_STATE="elasticsearch"):
+            fault = Fault(path="*/_mget", status=503, error_type="no_shard", calls=None)
+            world.emulation.faults.add(fault)
+            assert await world.release() == 1
+            assert world.lines[0].startswith(
+                "deployments that the autoscaler stopped are not known: the state in the index "
+                "autoscaler-state cannot be read: "
+            )
+            assert "safe was given 5 allocations" in world.lines

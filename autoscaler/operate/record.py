@@ -10,7 +10,6 @@ from autoscaler.adapters.state import recorded_stopped
 from autoscaler.config import Config
 from autoscaler.core.flow.release import without_expectations
 from autoscaler.core.state import State
-from autoscaler.errors import UserError
 from autoscaler.leadership_loop import instance_name
 from autoscaler.ports import Clock, StateInUse, StateNotSaved, StateStore, StateUnavailable
 from autoscaler.state_stores import state_store_of
@@ -23,10 +22,14 @@ class StoppedRecord:
         state: with the stopped deployments.
         store: None: the record is not changed.
         problem: why it cannot be changed.
+        unreadable: why it is not known which deployments are stopped; empty: it is.
     """
 
-    def __init__(self, state: State, store: StateStore | None, problem: str = "") -> None:
+    def __init__(
+        self, state: State, store: StateStore | None, problem: str = "", unreadable: str = ""
+    ) -> None:
         self.stopped = dict(state.stopped)
+        self.unreadable = unreadable
         self._state = state
         self._store = store
         self._problem = problem
@@ -49,10 +52,6 @@ class StoppedRecord:
             await self._store.save_before_updates(self._state, {deployment_id})
 
 
-class StoppedUnreadable(UserError):
-    """The record of the stopped deployments cannot be read."""
-
-
 @asynccontextmanager
 async def stopped_record(
     config: Config, clock: Clock, transport: Transport, *, changes: bool
@@ -64,7 +63,6 @@ async def stopped_record(
 
     Raises:
         FormerFileUnreadable: the file of an earlier release cannot be read.
-        StoppedUnreadable: the record cannot be read.
     """
     log = structlog.wrap_logger(structlog.ReturnLogger())
     store = state_store_of(config, clock, log, transport, writer=instance_name())
@@ -78,7 +76,8 @@ async def stopped_record(
         except StateInUse as in_use:
             problem = str(in_use)
         except StateUnavailable as unavailable:
-            raise StoppedUnreadable(str(unavailable)) from unavailable
+            yield StoppedRecord(State(), None, unreadable=str(unavailable))
+            return
         else:
             try:
                 yield StoppedRecord(state, store)

@@ -57,14 +57,14 @@ class _ReleaseStep(Value, frozen=True, kw_only=True):
 async def release(
     config: Config, options: ReleaseOptions, clock: Clock, show: Callable[[ReleaseLine], None]
 ) -> int:
-    """Release the deployments, and return how many could not be released.
+    """Release the deployments, and return how many could not be released. Those that the daemon
+    has stopped count as one if they are not known.
 
     `show` is called for each deployment when it is done.
 
     Raises:
         DeploymentsUnreadable: the deployments cannot be read.
         FormerFileUnreadable: the file of an earlier release cannot be read.
-        StoppedUnreadable: the record of the stopped deployments cannot be read.
         ConnectionSettingsError: the connection settings are not usable.
     """
     failures = 0
@@ -77,6 +77,10 @@ async def release(
             observation = await cluster.observe()
         except ObservationFailed as failure:
             raise DeploymentsUnreadable(str(failure)) from failure
+        if record.unreadable:
+            failures += 1
+            message = f"deployments that the autoscaler stopped are not known: {record.unreadable}"
+            show(ReleaseLine(message, failed=True))
         for step in _steps(config, options, observation, record.stopped):
             if step.change is not None and not options.dry_run:
                 await record.expect_nothing(step.deployment_id)
