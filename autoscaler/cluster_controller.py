@@ -14,15 +14,21 @@ import structlog
 from msgspec.structs import replace
 
 from autoscaler import __version__
-from autoscaler.adapters.admin_http import ClusterPages, DecisionRecorder, Health
+from autoscaler.adapters.admin_http import (
+    ClusterPages,
+    DecisionRecorder,
+    Health,
+    history_endpoints,
+)
 from autoscaler.adapters.calendar import CronCalendar
 from autoscaler.adapters.elasticsearch.api import ElasticsearchApi
 from autoscaler.adapters.elasticsearch.cluster import ElasticsearchCluster
 from autoscaler.adapters.elasticsearch.preflight_report import PreflightReport
 from autoscaler.adapters.elasticsearch.transport import Transport
+from autoscaler.adapters.history import History, HistoryRecorder
 from autoscaler.adapters.logs import LogRecorder
 from autoscaler.adapters.prometheus import PrometheusRecorder
-from autoscaler.adapters.state import HistoryRecorder, SqliteStore
+from autoscaler.adapters.state import SqliteStore
 from autoscaler.config import Config
 from autoscaler.control_loop import ControlLoop
 from autoscaler.core.decision import Outcome, OutcomeKind, Plan
@@ -85,13 +91,6 @@ class ClusterController:
         self.metrics = PrometheusRecorder(clock, cluster)
         self.health = Health(clock, config.polling.interval_s, config.connection.request_timeout_s)
         decisions = DecisionRecorder(clock, __version__)
-        self.pages = ClusterPages(
-            self.health,
-            decisions,
-            resume=self.resume,
-            save_resume_requests=self.save_resume_requests,
-            cluster=cluster,
-        )
         self._transport = (connect or transport_to)(config, clock)
         self._leadership: LeadershipLoop | None = None
         if config.lease is not None:
@@ -136,6 +135,16 @@ class ClusterController:
             leadership=self._transport.leadership,
             policies=lambda: [rule.policy for rule in self._config.rules],
         )
+        stored = self._store if isinstance(self._store, SqliteStore) else None
+        self.history = History(clock, stored)
+        self.pages = ClusterPages(
+            self.health,
+            decisions,
+            resume=self.resume,
+            save_resume_requests=self.save_resume_requests,
+            cluster=cluster,
+            endpoints=history_endpoints(self.history.read, __version__),
+        )
         self._keeping: asyncio.Task[None] | None = None  # the state
         self._loop = self._state.loop = ControlLoop(
             clock=clock,
@@ -147,7 +156,7 @@ class ClusterController:
                 self.health,
                 decisions,
                 self._preflight,
-                *((HistoryRecorder(self._store),) if isinstance(self._store, SqliteStore) else ()),
+                HistoryRecorder(self.history, self._state if self._leadership else None),
                 *recorders,
             ),
             ruleset=ruleset_of(config),
@@ -172,6 +181,7 @@ class ClusterController:
         except BaseException:
             await self._transport.__aexit__(None, None, None)
             raise
+        self.history.note("started", f"autoscaler {__version__} has started")
         if self._store is not None:
             self._keeping = asyncio.ensure_future(self._state.run())
         if self._leadership is not None:
@@ -190,6 +200,7 @@ class ClusterController:
             if task is not None:
                 task.cancel()
                 await asyncio.gather(task, return_exceptions=True)
+        self.history.note("stopped", f"autoscaler {__version__} stops")
         await self._state.close()  # while this instance leads
         if self._leadership is not None:
             if self._completed:  # otherwise an update may be under way

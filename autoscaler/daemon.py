@@ -227,11 +227,9 @@ class Daemon:
         if requested or self._is_new(found):
             count = len(found.problems)
             what = found.problems[0] if count == 1 else f"the new one has {count} problems"
-            self._log.error(
-                "config.reload_failed",
-                message=f"the previous configuration stays in effect: {what}",
-                problems=found.problems,
-            )
+            message = f"the previous configuration stays in effect: {what}"
+            self._log.error("config.reload_failed", message=message, problems=found.problems)
+            self._cluster.history.note("config_refused", message)
         self._reload_problems = found.problems
         self._metrics.config_refused()
         self._cluster.pages.note_reload("\n".join(found.problems))
@@ -245,11 +243,9 @@ class Daemon:
         self._config = config
         self._cluster.apply(config)
         self._token.replace(config.server.token)
-        self._log.info(
-            "config.reloaded",
-            message=f"configuration reloaded{_except(self._config_at_start, config)}",
-            fingerprint=config.fingerprint,
-        )
+        message = f"configuration reloaded{_except(self._config_at_start, config)}"
+        self._log.info("config.reloaded", message=message, fingerprint=config.fingerprint)
+        self._cluster.history.note("config_reloaded", message)
         self._warn_of_former_names(self._config.warnings)
         self._warn_of_exposures()
 

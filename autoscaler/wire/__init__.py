@@ -15,6 +15,7 @@ errors          the error envelope
 The daemon's JSON:
 
 decisions       outcomes -> /decisions, which `explain` reads, and the fields of log lines
+history         events -> entries of the history -> their views
 
 And the stored form of the state, as MessagePack:
 

@@ -24,27 +24,23 @@ from autoscaler.adapters.state import (
     FormerFile,
     FormerFileUnreadable,
     HistoryLimits,
-    HistoryRecorder,
     SqliteStore,
     described,
 )
-from autoscaler.adapters.state.history import Event
 from autoscaler.adapters.state.opening import KEPT_DAMAGED_FILES
 from autoscaler.adapters.state.session import DEFAULT_LIMITS
 from autoscaler.adapters.state.store import MAX_WAITING_EVENTS
 from autoscaler.core.decision import OutcomeKind
 from autoscaler.core.flow.planning import plan
 from autoscaler.core.state import DeploymentState, State, StoppedDeployment
-from autoscaler.ports import CycleTimes, StateInUse, StateNotSaved
+from autoscaler.ports import StateInUse, StateNotSaved
+from autoscaler.wire.history import Event, HistoryQuery
 from autoscaler.wire.state import encode_stopped
 from tests.fakes import FakeClock
 from tests.observations import deployment, node, observation, outcome, policy, rule
 
 NOW = 1_760_000_000.0
 STOPPED = {"e5": StoppedDeployment(stats=deployment(node(), deployment_id="e5"), since=NOW - 60.0)}
-
-
-TIMES = CycleTimes(observe_s=0.0, plan_s=0.0, act_s=0.0)
 
 
 def state_of(*names, at=NOW - 10.0):
@@ -653,29 +649,33 @@ class TestTheHistory:
         store.port.record([event(NOW + 1.0), event(NOW + 2.0, "b"), event(NOW + 3.0)])
         await store.port.close()
         store, _ = await begin()
-        found = await store.port.history()
+        found = store.port.read_history(HistoryQuery())
         assert [(each.at - NOW, each.deployment_id) for each in found] == [
             (3.0, "a"),
             (2.0, "b"),
             (1.0, "a"),
         ]
-        assert [each.at - NOW for each in await store.port.history("a")] == [3.0, 1.0]
-        assert [each.at - NOW for each in await store.port.history("a", limit=1)] == [3.0]
-        assert [each.at - NOW for each in await store.port.history(since=NOW + 2.0)] == [3.0, 2.0]
+        assert [each.at - NOW for each in store.port.read_history(HistoryQuery("a"))] == [3.0, 1.0]
+        assert [each.at - NOW for each in store.port.read_history(HistoryQuery("a", limit=1))] == [
+            3.0
+        ]
+        assert [
+            each.at - NOW for each in store.port.read_history(HistoryQuery(since=NOW + 2.0))
+        ] == [3.0, 2.0]
         content = json.loads(found[0].content)
         assert (content["deployment"], content["outcome"]["kind"]) == ("a", "accepted")
 
     async def test_what_is_too_old_goes(self, begin):
         store, _ = await begin(limits=HistoryLimits(3600.0, 10_000_000))
         store.port.record([event(NOW - 3601.0), event(NOW - 3599.0)])
-        assert [each.at - NOW for each in await store.port.history()] == [-3599.0]
+        assert [each.at - NOW for each in store.port.read_history(HistoryQuery())] == [-3599.0]
 
     async def test_the_oldest_go_if_there_is_too_much(self, begin):
         size = len(event(NOW).entry().content)
         store, _ = await begin(limits=HistoryLimits(3600.0, 20 * size))
         for second in range(100):
             store.port.record([event(NOW + second)])
-            found = await store.port.history()
+            found = store.port.read_history(HistoryQuery())
             assert sum(len(each.content) for each in found) <= 20 * size
             assert found[0].at == NOW + second
         assert len(found) >= 15
@@ -708,36 +708,5 @@ async def test_only_the_thread_of_the_loop_reads_the_clock(directory):
     store.checkpoint(state_of("a"))
     await store.close()
     assert set((await store.open(())).deployments) == {"a"}
-    assert [each.at for each in await store.history()] == [NOW]
+    assert [each.at for each in store.read_history(HistoryQuery())] == [NOW]
     await store.close()
-
-
-class TestWhatIsRecorded:
-    def record(self, *cycles):
-        """The kinds of the events of each cycle, given the recommendation and the outcome."""
-        events = []
-        sink = SimpleNamespace(record=events.append)
-        recorder, found = HistoryRecorder(sink), []
-        for number, (minimum, kind) in enumerate(cycles):
-            stats = deployment(node(allocations=2), deployment_id="a")
-            seen = observation(NOW + 10.0 * number, stats)
-            planned, _ = plan(State(), seen, policy(rule(min_allocations=minimum)))
-            (decision,) = planned.decisions
-            events.clear()
-            recorder.planned(seen, planned, (outcome(decision, kind, at=seen.at),), TIMES)
-            found.append([each.kind for recorded in events for each in recorded])
-        return found
-
-    def test_decisions_that_differ_from_the_one_before(self):
-        unchanged, dry = (2, OutcomeKind.UNCHANGED), (3, OutcomeKind.DRY_RUN)
-        assert self.record(unchanged, unchanged, dry, dry, unchanged) == [
-            ["decision"],
-            [],
-            ["decision"],
-            [],
-            ["decision"],
-        ]
-
-    def test_every_update(self):
-        sent = (3, OutcomeKind.ACCEPTED)
-        assert self.record(sent, sent, (3, OutcomeKind.UNKNOWN)) == [["update"]] * 3

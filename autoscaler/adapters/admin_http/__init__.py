@@ -11,6 +11,7 @@ rendering      responses that take long to make, in a thread, one at a time
 connections    how many connections there are, and how long each may take
 endpoints      what is answered under /api/v1, as a table of which the routes are made
 status         the status and the deployments, as endpoints
+history        the history, as endpoints
 openapi        the OpenAPI document, made of the same table
 cluster_pages  the pages of one cluster: its endpoints, /decisions and /resume
 server         the metrics and the probes, and all of the above
@@ -21,6 +22,7 @@ from autoscaler.adapters.admin_http.cluster_pages import ClusterPages
 from autoscaler.adapters.admin_http.decisions import DecisionRecorder
 from autoscaler.adapters.admin_http.guard import Guard, Token
 from autoscaler.adapters.admin_http.health import Health
+from autoscaler.adapters.admin_http.history import history_endpoints
 from autoscaler.adapters.admin_http.server import AdminServer, CannotListen
 
 __all__ = [
@@ -31,4 +33,5 @@ __all__ = [
     "Guard",
     "Health",
     "Token",
+    "history_endpoints",
 ]

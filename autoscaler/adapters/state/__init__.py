@@ -7,7 +7,7 @@ restore         what a file contains that can be used now
 opening         the checks of the file, and what happens to a damaged one
 database        the tables of an open file
 description     where the state is, for people
-history         what is new in each cycle
+history         the history in an open database, within its limits
 stopped_copy    a copy of what must not be lost
 lock            one process at a time
 former_file     the file in which earlier releases recorded stopped deployments
@@ -21,8 +21,7 @@ from autoscaler.adapters.state.description import (
 )
 from autoscaler.adapters.state.document_state import DocumentStateStore
 from autoscaler.adapters.state.former_file import FormerFile, FormerFileUnreadable
-from autoscaler.adapters.state.history import HistoryRecorder
-from autoscaler.adapters.state.session import HistoryLimits
+from autoscaler.adapters.state.history import HistoryLimits
 from autoscaler.adapters.state.stopped_copy import FILE_NAME, recorded_stopped
 from autoscaler.adapters.state.store import SqliteStore, StoreStatus
 
@@ -32,7 +31,6 @@ __all__ = [
     "FormerFile",
     "FormerFileUnreadable",
     "HistoryLimits",
-    "HistoryRecorder",
     "SqliteStore",
     "StoreStatus",
     "described",

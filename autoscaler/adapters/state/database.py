@@ -11,6 +11,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
+from autoscaler.wire.history import HistoryEntry, HistoryQuery
+
 SCHEMA = """
 CREATE TABLE documents (name TEXT PRIMARY KEY, content BLOB NOT NULL, checksum INTEGER NOT NULL);
 CREATE TABLE deployments (id TEXT PRIMARY KEY, content BLOB NOT NULL, checksum INTEGER NOT NULL);
@@ -30,15 +32,6 @@ class Contents(NamedTuple):
 
     documents: dict[str, bytes]
     deployments: dict[str, bytes]
-
-
-class HistoryEntry(NamedTuple):
-    """Something that happened to a deployment."""
-
-    at: float  # Unix seconds
-    deployment_id: str
-    kind: str
-    content: bytes  # a JSON object
 
 
 class Database:
@@ -109,22 +102,28 @@ class Database:
         size = 0
         with self._transaction() as connection:
             for entry in entries:
-                connection.execute("INSERT INTO history VALUES (?, ?, ?, ?)", entry)
+                connection.execute("INSERT INTO history VALUES (?, ?, ?, ?)", entry[:4])
                 size += len(entry.content)
         return size
 
-    def history(self, deployment_id: str | None, since: float, limit: int) -> list[HistoryEntry]:
-        """The latest entries of the history, newest first.
-
-        Args:
-            deployment_id: None: of all deployments.
-        """
+    def history(self, query: HistoryQuery) -> list[HistoryEntry]:
+        """The latest entries of the history, newest first."""
+        conditions: list[str] = ["at >= ?"]
+        values: list[float | str] = [query.since]
+        if query.deployment_id is not None:
+            conditions.append("deployment IN (?, '')")
+            values.append(query.deployment_id)
+        if query.before is not None:
+            conditions.append("(at, rowid) < (?, ?)")
+            values += query.before
+        newest = "ORDER BY at DESC, rowid DESC"
+        # The inner query needs an index alone. Sorting whole rows would read the content of all.
+        statement = (
+            f"SELECT *, rowid FROM history WHERE rowid IN (SELECT rowid FROM history "  # noqa: S608
+            f"WHERE {' AND '.join(conditions)} {newest} LIMIT ?) {newest}"
+        )
         with damage_named():
-            rows = self._connection.execute(
-                "SELECT * FROM history WHERE (deployment = ?1 OR ?1 IS NULL) AND at >= ?2 "
-                "ORDER BY at DESC, rowid DESC LIMIT ?3",
-                (deployment_id, since, limit),
-            )
+            rows = self._connection.execute(statement, (*values, query.limit))
             return [HistoryEntry(*row) for row in rows]
 
     def history_bytes(self) -> int:

@@ -10,13 +10,12 @@ import sqlite3
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import NamedTuple
 
 from msgspec.structs import replace
 
-from autoscaler.adapters.state.database import Contents, Database, HistoryEntry, is_damage
+from autoscaler.adapters.state.database import Contents, Database, is_damage
 from autoscaler.adapters.state.former_file import FormerFile
-from autoscaler.adapters.state.history import Event
+from autoscaler.adapters.state.history import BoundedHistory, HistoryLimits
 from autoscaler.adapters.state.lock import ProcessLock
 from autoscaler.adapters.state.opening import (
     DatabaseDamaged,
@@ -30,15 +29,8 @@ from autoscaler.adapters.state.restore import CLUSTER, SHARED, STOPPED
 from autoscaler.adapters.state.stopped_copy import FILE_NAME, StoppedCopy
 from autoscaler.core.state import State
 from autoscaler.ports import StateInUse
+from autoscaler.wire.history import Event, HistoryEntry, HistoryQuery
 from autoscaler.wire.state import encode_state, encode_stopped
-
-
-class HistoryLimits(NamedTuple):
-    """What is kept of the history."""
-
-    max_age_s: float
-    max_bytes: int  # of the entries
-
 
 DEFAULT_LIMITS = HistoryLimits(30 * 86_400.0, 64_000_000)
 """30 days and 64 MB: about fifteen thousand entries."""
@@ -55,7 +47,7 @@ class Session:
         self.path = directory / FILE_NAME
         self._former = former
         self._limits = limits
-        self._history_bytes = 0
+        self._history: BoundedHistory | None = None
         self._copy = StoppedCopy(self.path)
         self._lock: ProcessLock | None = None
         self._database: Database | None = None
@@ -135,14 +127,7 @@ class Session:
             Unusable: there is no usable file.
             sqlite3.Error: it cannot be written.
         """
-        database, limits = self._in_place(), self._limits
-        self._history_bytes += database.append(event.entry() for event in events)
-        excess_bytes = 0
-        if self._history_bytes > limits.max_bytes:  # at once a tenth more, so that it is rare
-            excess_bytes = self._history_bytes - limits.max_bytes + limits.max_bytes // 10
-        database.forget_history(at - limits.max_age_s, excess_bytes)
-        if excess_bytes:
-            self._history_bytes = database.history_bytes()
+        self._history_in_place().append(events, at)
 
     def binds_anew(self, cluster: bytes) -> bool:
         """State which cluster the state is of, from now on. Whether the file is of another one."""
@@ -171,14 +156,14 @@ class Session:
             f"{self.path} is of another cluster, {other}; it is now {aside.name}, a new one begins"
         )
 
-    def history(self, deployment_id: str | None, since: float, limit: int) -> list[HistoryEntry]:
+    def history(self, query: HistoryQuery) -> list[HistoryEntry]:
         """The latest entries of the history, newest first.
 
         Raises:
             Unusable: there is no usable file.
             sqlite3.Error: it cannot be read.
         """
-        return self._in_place().history(deployment_id, since, limit)
+        return self._in_place().history(query)
 
     def give_up(self) -> None:
         """Close the file, so that another process can take it."""
@@ -217,7 +202,6 @@ class Session:
             return self._salvage(str(error), messages)
         self._stopped = contents.documents.get(STOPPED, b"")
         self._cluster = contents.documents.pop(CLUSTER, b"")
-        self._history_bytes = self._database.history_bytes()
         self._hashes = {name: hash(row) for name, row in contents.deployments.items()}
         if not self._stopped:  # the file begins
             self._stopped = self._copy.load() or self._taken_over()
@@ -282,7 +266,6 @@ class Session:
 
     def _begin_file(self, stopped: bytes) -> None:
         self._database, self._hashes = open_database(self.path), {}
-        self._history_bytes = 0
         self.write_stopped(stopped)
 
     def _begin_again(self) -> None:
@@ -301,10 +284,15 @@ class Session:
             self._database.close()
             self._lock_again()
             self._database, self._hashes = open_database(self.path), {}
-            self._history_bytes = 0
             self._database.write_through(STOPPED, self._stopped)
             self._copy.save(self._stopped)
         return self._database
+
+    def _history_in_place(self) -> BoundedHistory:
+        database = self._in_place()
+        if self._history is None or self._history.database is not database:
+            self._history = BoundedHistory(database, self._limits)
+        return self._history
 
     def _lock_again(self) -> None:
         former = self._lock

@@ -3,7 +3,6 @@ control loop: at most one checkpoint at a time, and the newest state replaces th
 
 import asyncio
 import contextlib
-import math
 import sqlite3
 import time
 from collections import deque
@@ -15,16 +14,16 @@ from typing import Any, NamedTuple, TypeVar
 import structlog
 from msgspec.structs import replace
 
-from autoscaler.adapters.state.database import HistoryEntry
 from autoscaler.adapters.state.former_file import FormerFile
-from autoscaler.adapters.state.history import Event
+from autoscaler.adapters.state.history import HistoryLimits
 from autoscaler.adapters.state.opening import Unusable
 from autoscaler.adapters.state.restore import opened_text, restored
-from autoscaler.adapters.state.session import DEFAULT_LIMITS, HistoryLimits, Session
+from autoscaler.adapters.state.session import DEFAULT_LIMITS, Session
 from autoscaler.core.policies import AnyPolicy
 from autoscaler.core.state import State, StoppedDeployment
 from autoscaler.ports import Clock, StateNotSaved
 from autoscaler.threads import AbandonableThreads
+from autoscaler.wire.history import Event, HistoryEntry, HistoryQuery
 from autoscaler.wire.state import encode_stopped
 
 MAX_WRITING_FRACTION = 0.1
@@ -157,20 +156,20 @@ class SqliteStore:
         if not self._busy:
             self._begin_checkpoint()
 
-    async def history(
-        self, deployment_id: str | None = None, *, since: float = -math.inf, limit: int = 100
-    ) -> list[HistoryEntry]:
-        """The latest entries of the history, newest first; none if it cannot be read.
+    @property
+    def place(self) -> str:
+        """See `StoredHistory`."""
+        return str(self._session.path)
 
-        Args:
-            deployment_id: None: of all deployments.
-            since: Unix seconds.
-        """
+    def read_history(self, query: HistoryQuery) -> list[HistoryEntry] | None:
+        """See `StoredHistory`."""
+        executor = self._executor
+        if executor is None:
+            return None
         try:
-            return await self._run_in_time(self._session.history, deployment_id, since, limit)
-        except (TimeoutError, Unusable, sqlite3.Error) as error:
-            self._report(self._text(error))
-            return []
+            return executor.submit(self._session.history, query).result(SAVE_TIMEOUT_S)
+        except (TimeoutError, Unusable, sqlite3.Error, OSError, RuntimeError):
+            return None  # RuntimeError: the store has just been closed
 
     async def close(self) -> None:
         """See `StateStore`."""
