@@ -273,6 +273,14 @@ class TestTheState:
         config = resolve(rule(top='state_file = "old/stopped"\nstate_dir = "new"'))
         assert config.state_dir == tmp_path / "new"
 
+    @pytest.mark.parametrize("state", ["elasticsearch", "none"])
+    def test_the_file_of_an_earlier_release_is_not_forgotten(self, problems, state):
+        (problem,) = problems(rule(top=f'state = "{state}"\nstate_file = "stopped"'))
+        assert problem == (
+            f'config.toml: state_file: is not taken over with state = "{state}"; start the '
+            'deployments in it by `autoscaler release` with state = "sqlite", and remove the key'
+        )
+
 
 def test_a_rule_that_excludes_is_not_checked(resolve):
     text = 'exclude = true\nmode = "bounds"\ntake_over = true\non_exit = "floor"'

@@ -68,7 +68,7 @@ class Resolver:
             state_index=self._state_index(document),
             history_max_age_s=document.history_max_age,
             history_max_bytes=document.history_max_mb * 1_000_000,
-            state_file=self._path(document.state_file),
+            state_file=self._state_file(document),
             warnings=self._warnings,
         )
 
@@ -121,6 +121,15 @@ class Resolver:
         if document.state_file is not None:
             return (self._directory / document.state_file).parent
         return default_state_dir(self._environ, connection)
+
+    def _state_file(self, document: ConfigDocument) -> Path | None:
+        if document.state_file is not None and document.state != "sqlite":
+            problem = (
+                f'is not taken over with state = "{document.state}"; start the deployments in it '
+                'by `autoscaler release` with state = "sqlite", and remove the key'
+            )
+            self._add_problem(("state_file",), problem)
+        return self._path(document.state_file)
 
     def _state_index(self, document: ConfigDocument) -> str | None:
         if document.state == "elasticsearch":
