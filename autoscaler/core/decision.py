@@ -4,6 +4,7 @@ from collections.abc import Mapping
 
 from autoscaler.core.next_poll import NextPoll
 from autoscaler.core.shortfall import ReportedStatus, Shortfall
+from autoscaler.core.slo_status import SloStatus
 from autoscaler.core.values import (
     AdaptiveAllocations,
     FastStrEnum,
@@ -152,6 +153,7 @@ class Decision(Value, frozen=True, kw_only=True):
     external_change: ExternalChange | None = None  # the last one; None: none that is recent
     shortfall: Shortfall | None = None  # None: all that are requested run, or that is unknown
     reported: ReportedStatus | None = None  # None: started, with nothing to report
+    slo: SloStatus | None = None  # None: the policy has no SLO, or knows nothing of it now
 
     @property
     def recommended(self) -> int:

@@ -7,6 +7,7 @@ from typing import Any, ClassVar, Protocol, TypeVar
 
 from autoscaler.core.capacity import STARTING
 from autoscaler.core.next_poll import CAUSES_OF_POLICIES, PollCause, PollRequest
+from autoscaler.core.slo_status import SloStatus
 from autoscaler.core.state import PolicyMemory
 from autoscaler.core.values import (
     Callers,
@@ -195,6 +196,35 @@ def next_poll_safely(
     except Exception as defect:
         return None, _error_text(defect)
     return request, ""
+
+
+def slo_status_safely(
+    policy: AnyPolicy,
+    memory: PolicyMemory | None,
+    desired: int,
+    situation: Situation | None,
+    before: PolicyMemory | None,
+) -> tuple[SloStatus | None, str]:
+    """What a policy knows of the SLO, and an error. None: it knows nothing of an SLO.
+
+    A policy that knows it has a method `slo_status` as well. If it raises, nothing is known; the
+    error is its text then, and empty otherwise.
+
+    Args:
+        memory: after the poll.
+        desired: the allocations decided on.
+        situation: that `recommend` received; None: its memory was not kept, or it was not called.
+        before: the memory that `recommend` received.
+    """
+    try:
+        known = getattr(policy, "slo_status", None)
+        if known is None or memory is None:
+            return None, ""
+        begun = policy.begin() if before is None else before.value
+        status: SloStatus = known(memory.value, desired, situation, begun)
+    except Exception as defect:
+        return None, _error_text(defect)
+    return status, ""
 
 
 def _error_text(defect: Exception) -> str:

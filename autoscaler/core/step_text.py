@@ -56,8 +56,9 @@ def step_text(step: Step) -> str:
     text = _text_of(step)
     if "assigned" in step.inputs:
         text = f"{_acknowledged_text(step.inputs)}; {text}"
-    if (error := step.inputs.get("next_poll_error")) is not None:
-        text = f"{text} (next_poll of the policy failed: {error})"
+    for method in ("next_poll", "slo_status"):
+        if (error := step.inputs.get(f"{method}_error")) is not None:
+            text = f"{text} ({method} of the policy failed: {error})"
     return text
 
 
@@ -78,7 +79,9 @@ def _acknowledged_text(inputs: Inputs) -> str:
     return f"{subject} {inputs['acknowledged']:g} of {inputs['assigned']:g} assigned allocations"
 
 
-_IN_OTHER_TEXTS = frozenset({"acknowledged", "assigned", "nodes", "next_poll_error"})
+_IN_OTHER_TEXTS = frozenset(
+    {"acknowledged", "assigned", "nodes", "next_poll_error", "slo_status_error"}
+)
 """Inputs of a recommendation that the text of any step shows."""
 
 

@@ -2,6 +2,7 @@
 
 client  requests the daemon's /decisions over HTTP
 render  prints the response
+inputs  labels and forms of what a policy has decided from
 """
 
 from autoscaler.adapters.admin_http.client import DEFAULT_URL, AdminRequestFailed, DaemonAddress

@@ -10,13 +10,13 @@ from rich.table import Table
 
 from autoscaler.core.recommendation_text import can_load_all
 from autoscaler.core.units import duration_text, load_text, percent_text, quantile_text
+from autoscaler.explain.inputs import input_rows
 from autoscaler.terminal import plain, print_line
 from autoscaler.wire.decision_views import (
     CandidateView,
     DeploymentResponse,
     DeploymentsResponse,
     DeploymentView,
-    Figure,
     LeadershipView,
     LoadView,
     ManagedView,
@@ -124,7 +124,7 @@ def _render_deployment(response: DeploymentResponse, view: ManagedView, console:
         return _ago(response.at + response.age_s - at)
 
     measured = () if view.reason == "stopped" else _measured(view)
-    rows = [*_governed(view, ago), *measured, *_inputs(view)]
+    rows = [*_governed(view, ago), *measured, *input_rows(view.steps[0].inputs)]
     said = [f"{label} {value} {label}" for label, value in rows]
     if view.shortfall is not None:
         found = f"{view.deployment}: {view.running_text}; {view.shortfall.message}"
@@ -194,66 +194,6 @@ def _measured(view: ManagedView) -> Iterator[_Row]:
         yield "failed requests", f"{sample.failed}, of which {sample.timeouts} timed out"
     if sample.issues:
         yield "data-quality issues", ", ".join(sample.issues).replace("_", " ")
-
-
-_INPUT_LABELS = {
-    "violation_weight": ("SLO-violation weight", "{} allocations per erlang"),
-    "slo_target": ("SLO target", "{}"),
-    "max_queue_wait_s": ("max queue wait", "{}"),
-    "caller_timeout_s": ("caller timeout", "{}"),
-    "slo_attainment": ("SLO attainment (24 h)", "{}"),
-    "preventable_fraction": ("preventable late requests", "{} of them"),
-    "slo_unreachable": ("SLO", "{}"),
-    "expected_slo_attainment": ("expected SLO attainment", "{}"),
-    "queue_wait_now_s": ("queue wait now", "{}"),
-    "utilisation_now": ("utilisation now", "{}"),
-    "raised_s": ("since fewer were too few", "{}"),
-    "backlog_requests": ("backlog", "{} requests"),
-    "backlog_allocations": ("needed for the backlog", "{} allocations"),
-    "recurs_every_s": ("load recurs", "every {}"),
-    "recurring_load": ("expected at this time", "{} erlangs"),
-    "recurring_change_in_s": ("load changes next", "in {}"),
-    "recurring_allocations": ("needed when it recurs", "{} allocations"),
-    "forecast_load": ("forecast", "{} erlangs"),
-    "forecast_accuracy": ("forecast error", "{} times that of a naive forecast"),
-    "forecast_coverage": ("forecast coverage", "{}"),
-    "forecast_allocations": ("needed for the forecast", "{} allocations"),
-    "after_new_node": ("target after a new node", "{} allocations"),
-    "target_utilisation": ("target utilisation", "{}"),
-}
-"""Labels and forms of the policy's inputs. An input without a label keeps its name."""
-
-_FRACTIONS = {
-    *("slo_attainment", "slo_target", "forecast_coverage", "target_utilisation"),
-    *("expected_slo_attainment", "utilisation_now", "preventable_fraction"),
-}
-
-_LOAD = ("offered_load", "load_stddev", "load_at_most", "load_of_totals")
-
-_SHOWN_ELSEWHERE = {
-    *(*_LOAD, "since_s", "running", "requested", "missing_s", "loading_nodes"),
-    *("violation_fraction_now", "issues", "caller_timeout_because"),
-}
-
-
-def _inputs(view: ManagedView) -> Iterator[_Row]:
-    inputs = view.steps[0].inputs
-    for name, value in inputs.items():
-        if name not in _SHOWN_ELSEWHERE:
-            label, form = _INPUT_LABELS.get(name, (name.replace("_", " "), "{}"))
-            text = form.format(_input(name, value))
-            because = inputs.get(f"{name.removesuffix('_s')}_because")
-            yield label, f"{text}: {because}" if because else text
-
-
-def _input(name: str, value: Figure) -> str:
-    if value is None:
-        return "unlimited"
-    if isinstance(value, str):
-        return value
-    if name.endswith("_s"):
-        return duration_text(value)
-    return percent_text(value) if name in _FRACTIONS else f"{value:.4g}"
 
 
 def _candidate_table(view: ManagedView) -> Table:

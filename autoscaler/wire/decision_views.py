@@ -119,6 +119,65 @@ class ObserveOnlyView(Struct, frozen=True, kw_only=True):
     message: str
 
 
+class ExpectationView(Struct, frozen=True, kw_only=True):
+    """What the policy expects with this allocation count."""
+
+    allocations: int
+    late_fraction: float
+    queue_wait_s: float | None  # None: unbounded, the queue grows
+
+
+class ForecastView(Struct, frozen=True, kw_only=True):
+    """The forecast, in erlangs, and how good it was until now; None: unknown."""
+
+    trusted: bool
+    load: float | None  # which is probably not exceeded; None: not trusted
+    median_load: float | None  # None: not trusted
+    error_ratio: float | None
+    coverage: float | None
+    allocations: int | None  # that it requires on a further node; None: none
+
+
+class RecurrenceView(Struct, frozen=True, kw_only=True):
+    """A load that recurs and changes within the next minutes."""
+
+    every_s: float
+    load: float
+    change_in_s: float | None  # None: unknown
+    allocations: int | None  # that it requires on a further node; None: none
+
+
+class SloView(Struct, frozen=True, kw_only=True):
+    """The SLO of a deployment, computed from its statistics; None: unknown.
+
+    `requests` and `late_requests` are those of the cycle alone.
+    """
+
+    target: float
+    unreachable: bool  # the service time alone exceeds the latency
+    max_queue_wait_s: float | None
+    caller_timeout_s: float | None
+    requests: int
+    late_requests: float
+    attainment: float | None
+    budget_left: float | None  # part of the error budget of about a day; below 0: exceeded
+    expected_attainment: float | None  # of recommendations that are not carried out
+    preventable_fraction: float | None
+    violation_weight: float | None
+    load: float | None  # erlangs to expect until the next decision has an effect
+    load_stddev: float | None
+    load_at_most: (
+        float | None
+    )  # an overload hides the load; None: it does not, or there is no limit
+    now: ExpectationView | None  # with the allocations that run
+    after_loading: ExpectationView | None  # with the desired ones, once all of them run
+    backlog_requests: int | None
+    backlog_allocations: int | None  # that drain it in time
+    after_new_node: int | None  # allocations to request once a new node is in use
+    forecast: ForecastView | None  # None: there is none with a single node
+    recurrence: RecurrenceView | None  # None: nothing recurs within minutes
+
+
 class ManagedView(Struct, frozen=True, kw_only=True, tag_field="status", tag="managed"):
     """A deployment that a rule governs: the latest decision, with every step and its inputs."""
 
@@ -147,6 +206,7 @@ class ManagedView(Struct, frozen=True, kw_only=True, tag_field="status", tag="ma
     steps: tuple[StepView, ...]
     sample: SampleView
     load: LoadView | None
+    slo: SloView | None = None  # None: the policy has no SLO, or knows nothing of it now
     outcome: OutcomeView
     last_update: OutcomeView | None  # the last update sent; None: none since the start
 

@@ -22,26 +22,31 @@ from autoscaler.core.explanation import (
 )
 from autoscaler.core.next_poll import NextPoll
 from autoscaler.core.shortfall import ReportedStatus, Shortfall
+from autoscaler.core.slo_status import Expectation, SloStatus
 from autoscaler.core.step_text import step_text
 from autoscaler.core.values import Candidate, Step
 from autoscaler.wire.decision_views import (
     CandidateView,
+    ExpectationView,
     ExternalChangeView,
+    ForecastView,
     LoadView,
     ManagedView,
     NextPollView,
     ObserveOnlyView,
     OutcomeView,
+    RecurrenceView,
     ReportedView,
     RouteView,
     SampleView,
     ShortfallView,
+    SloView,
     StepView,
     UnmanagedView,
     VanishedView,
 )
 
-Known = TypeVar("Known", float, float | str)
+Known = TypeVar("Known", float, float | None, float | str)
 
 
 def next_poll(planned: NextPoll) -> NextPollView:
@@ -89,6 +94,7 @@ def managed(outcome: Outcome, last_update: Outcome | None = None) -> ManagedView
         steps=tuple(map(_step, decision.steps)),
         sample=msgspec.convert(decision.sample, SampleView, from_attributes=True),
         load=msgspec.convert(decision.load, LoadView | None, from_attributes=True),
+        slo=_slo(decision.slo),
         outcome=_outcome(outcome),
         last_update=None if last_update is None else _outcome(last_update),
     )
@@ -124,7 +130,7 @@ def vanished(deployment_id: str, at: float, allocations: int | None) -> Vanished
 
 _REPEATED_IN_LOGS = (
     *("status", "at", "dry_run", "change", "unchanged_because", "last_update", "running_text"),
-    *("observe_only", "external_change"),
+    *("observe_only", "external_change", "slo"),
 )
 """Fields that `message`, `outcome` and the time of a log line already contain."""
 
@@ -194,6 +200,44 @@ def _external_change(found: ExternalChange | None) -> ExternalChangeView | None:
         second_writer=found.second_writer,
         respected=found.changes_mode or found.hold_s > 0.0,
         message=external_change_text(found),
+    )
+
+
+def _slo(found: SloStatus | None) -> SloView | None:
+    if found is None:
+        return None
+    return SloView(
+        target=found.target,
+        unreachable=found.unreachable,
+        max_queue_wait_s=found.max_queue_wait_s,
+        caller_timeout_s=found.caller_timeout_s,
+        requests=found.requests,
+        late_requests=found.late_requests,
+        attainment=found.attainment,
+        budget_left=found.budget_left,
+        expected_attainment=found.expected_attainment,
+        preventable_fraction=found.preventable_fraction,
+        violation_weight=found.violation_weight,
+        load=found.load,
+        load_stddev=found.load_stddev,
+        load_at_most=_bounded(found.load_at_most),
+        now=_expectation(found.now),
+        after_loading=_expectation(found.after_loading),
+        backlog_requests=found.backlog_requests,
+        backlog_allocations=found.backlog_allocations,
+        after_new_node=found.after_new_node,
+        forecast=msgspec.convert(found.forecast, ForecastView | None, from_attributes=True),
+        recurrence=msgspec.convert(found.recurrence, RecurrenceView | None, from_attributes=True),
+    )
+
+
+def _expectation(found: Expectation | None) -> ExpectationView | None:
+    if found is None:
+        return None
+    return ExpectationView(
+        allocations=found.allocations,
+        late_fraction=found.late_fraction,
+        queue_wait_s=_bounded(found.queue_wait_s),
     )
 
 

@@ -171,6 +171,10 @@ def conclude(
         steps = _naming(steps, unknown)
     if change is not None:
         change, steps = _checked(change, steps, assessment)
+    slo, error = assessment.recommendation.slo_status(rule.policy, steps[-1].after)
+    if error:
+        inputs = {**steps[0].inputs, "slo_status_error": error}
+        steps = (replace(steps[0], inputs=inputs), *steps[1:])
     return Decision(
         deployment_id=stats.deployment_id,
         model_id=stats.model_id,
@@ -191,6 +195,7 @@ def conclude(
         shortfall=None if stats.running_allocations is None else assessment.state.shortfall,
         reported=reported_status(stats),
         external_change=assessment.state.external_change,
+        slo=slo,
     )
 
 

@@ -23,8 +23,10 @@ from autoscaler.core.policies import (
     cost_curve_of,
     next_poll_safely,
     recommend_safely,
+    slo_status_safely,
 )
 from autoscaler.core.selection import Rule
+from autoscaler.core.slo_status import SloStatus
 from autoscaler.core.state import DeploymentState, PolicyMemory
 from autoscaler.core.values import Callers, DataIssue, DeploymentStats, Reason, Sample, Step, Value
 
@@ -37,6 +39,20 @@ class Recommendation(Value, frozen=True):
     situation: Situation | None = None  # None: the policy was not called
     unacknowledged: int = 0  # allocations that the policy does not count
     next_poll: PollRequest | None = None  # that the policy needs; None: the routine one
+    memory_before: PolicyMemory | None = None  # that the policy was called with
+    learnt: bool = False  # whether the memory contains what this poll has shown
+
+    def slo_status(self, policy: AnyPolicy, desired: int) -> tuple[SloStatus | None, str]:
+        """What the policy knows of the SLO, and an error; None if it knows nothing.
+
+        Args:
+            desired: the allocations decided on.
+        """
+        if self.step.externally_controlled:
+            return None, ""  # the memory is from before
+        situation = self.situation if self.learnt else None
+        working = desired - self.unacknowledged
+        return slo_status_safely(policy, self.memory, working, situation, self.memory_before)
 
     def cost_curve(self, policy: AnyPolicy) -> CostCurve | None:
         """The costs behind the recommendation; None if there are none."""
@@ -111,7 +127,8 @@ def recommend(
         )
         step = _smaller_change(step, other)
     step = _requested(step, current, stats, idle)
-    return _with_next_poll(step, policy, situation, learnt, idle)
+    recommended = _with_next_poll(step, policy, situation, learnt, idle)
+    return replace(recommended, learnt=True, memory_before=memory)
 
 
 def _with_next_poll(

@@ -12,6 +12,7 @@ from autoscaler.core.slo.recurrence import (
     expected_rates,
     mean_rate,
 )
+from autoscaler.core.slo.violations import new_requests
 from autoscaler.core.values import Sample, Value
 
 RESPONSE_S = 4.0
@@ -25,7 +26,7 @@ standard deviations fewer: hardly ever by chance."""
 class Arrivals(Value, frozen=True, kw_only=True):
     """The arrivals up to a poll, and what is expected of the next ones."""
 
-    requests: int  # since the poll before; cache hits occupy no allocation, and are not counted
+    requests: int  # since the poll before
     window: CountWindow
     surprise: Surprise | None  # None: as many as predicted
     recurrence: Recurrence
@@ -52,7 +53,7 @@ def arrivals_at(situation: Situation, memory: SloMemory) -> Arrivals:
     """
     sample, estimate = situation.sample, memory.estimate
     interval_s = sample.interval_s
-    requests = max(0, sample.arrivals - sample.cache_hits)
+    requests = new_requests(sample)
     exact = not _timing_hides_chance(sample, requests)
     window = memory.window.after(requests, interval_s, exact=exact)
     if window.is_complete and exact:

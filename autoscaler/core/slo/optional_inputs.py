@@ -40,8 +40,10 @@ def optional_inputs(
             float(backlog.allocations),
         )
     if forecast is not None:
+        inputs["forecast_trusted"] = float(forecast.trusted)
         if forecast.trusted:
             inputs["forecast_load"] = forecast.load
+            inputs["forecast_median"] = forecast.expected
         if forecast.accuracy is not None:
             inputs["forecast_accuracy"] = forecast.accuracy
         if forecast.coverage is not None:

@@ -33,13 +33,15 @@ from autoscaler.core.slo.prediction import (
     queue_parameters,
 )
 from autoscaler.core.slo.service_time import ServiceTimeEstimate
+from autoscaler.core.slo.status import Learnt, expectation_of, slo_status
 from autoscaler.core.slo.violations import (
     expected_violations,
     inputs_now,
-    late_requests,
+    new_violations,
     preventable_fraction,
     queue_snapshot,
 )
+from autoscaler.core.slo_status import SloStatus
 from autoscaler.core.values import Reason, Step, Value
 
 UNMEASURED_IDLE_S = 300.0
@@ -104,7 +106,7 @@ class SloPolicy(Value, frozen=True, kw_only=True):
                 window=memory.window.restarted(),
             )
         believed, requests = believed_times(situation, memory), arrivals.requests
-        violations = sample.failed + late_requests(situation, memory)
+        violations = new_violations(situation, memory)
         preventable = violations * preventable_fraction(estimate.unforeseen, situation.at)
         seen = SloMemory(
             estimate=believed.estimate,
@@ -148,6 +150,43 @@ class SloPolicy(Value, frozen=True, kw_only=True):
     def cost_curve(self, situation: Situation, memory: SloMemory) -> CostCurve | None:
         """The cost of each allocation count, with the estimates of the last recomputation; None if
         there was none."""
+        cost_model = self._cost_model(situation, memory)
+        return None if cost_model is None else cost_model.cost
+
+    def slo_status(
+        self,
+        memory: SloMemory,
+        desired: int,
+        situation: Situation | None,
+        before: SloMemory,
+    ) -> SloStatus:
+        """What is known of the SLO.
+
+        Args:
+            memory: after the poll.
+            desired: the allocations decided on.
+            situation: of the poll; None: it has shown nothing reliable.
+            before: the memory before the poll.
+        """
+        if situation is None:
+            return slo_status(self.objective.target, memory, None)
+        status = slo_status(self.objective.target, memory, Learnt(situation, before, memory))
+        candidates = memory.estimate.step.candidates if memory.estimate.step is not None else ()
+        if not candidates or desired <= 0:
+            return status
+        for candidate in candidates:
+            if candidate.allocations == desired:
+                return replace(status, after_loading=expectation_of(candidate))
+        cost_model = self._cost_model(situation, memory)
+        if cost_model is None:
+            return status
+        service_time_s = memory.estimate.service_time.mean_s
+        (predicted,) = cost_model.candidates([desired], self.objective.target, service_time_s)
+        return replace(status, after_loading=expectation_of(predicted))
+
+    def _cost_model(self, situation: Situation, memory: SloMemory) -> CostModel | None:
+        """What allocations and late requests cost, with the estimates of the last recomputation;
+        None if there was none."""
         estimate, service = memory.estimate, memory.estimate.service_time
         if estimate.step is None or service.requests <= 0.0:
             return None
@@ -161,7 +200,7 @@ class SloPolicy(Value, frozen=True, kw_only=True):
             queue_parameters(
                 situation, service, burstiness, estimate.max_wait * service.mean_s, self.drain_s
             ),
-        ).cost
+        )
 
     def _recomputed(
         self, situation: Situation, seen: SloMemory, arrivals: Arrivals

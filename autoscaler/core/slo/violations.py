@@ -12,7 +12,7 @@ from autoscaler.core.slo.cost_model import QueueParameters, violation_fraction
 from autoscaler.core.slo.memory import QueueSnapshot, SloMemory, Unforeseen
 from autoscaler.core.slo.placement import NodeSlots
 from autoscaler.core.slo.service_time import ServiceTimeEstimate
-from autoscaler.core.values import Candidate
+from autoscaler.core.values import Candidate, Sample
 
 
 def queue_snapshot(situation: Situation, memory: SloMemory, requests: int) -> QueueSnapshot:
@@ -73,6 +73,20 @@ def late_requests(situation: Situation, memory: SloMemory) -> float:
     return queue.late_per_s * (queue.interval_s - 2.0 * served_s[0] + sum(served_s) * still_late)
 
 
+def new_requests(sample: Sample) -> int:
+    """The requests of an interval. Cache hits occupy no allocation, and are not counted."""
+    return max(0, sample.arrivals - sample.cache_hits)
+
+
+def new_violations(situation: Situation, memory: SloMemory) -> float:
+    """The late requests that a poll adds to those known.
+
+    Args:
+        memory: before this poll.
+    """
+    return situation.sample.failed + late_requests(situation, memory)
+
+
 def preventable_fraction(unforeseen: Unforeseen | None, at: float) -> float:
     """The fraction of the late requests at this time that more allocations could have prevented."""
     return 1.0 - unforeseen.probability if unforeseen is not None and at < unforeseen.until else 1.0
@@ -123,18 +137,31 @@ def inputs_now(
         candidates: the running allocations are one of them.
         max_wait: queue wait that the SLO allows, in mean service times.
     """
-    running, in_flight = situation.running, situation.sample.in_flight
-    inputs = missing_inputs(situation)
+    running, inputs = situation.running, missing_inputs(situation)
     if running <= 0:
         return inputs | {"violation_fraction_now": 1.0}
     expected = next(each for each in candidates if each.allocations == running)
-    late_fraction, wait_s = expected.violation_fraction, expected.queue_wait_s
-    if in_flight >= running:
-        # The expectation begins with an empty queue, and there is one.
+    late_fraction, wait_s = with_queue(situation, expected, max_wait, service)
+    return inputs | {"violation_fraction_now": late_fraction, "queue_wait_now_s": wait_s}
+
+
+def with_queue(
+    situation: Situation, running: Candidate, max_wait: float, service: ServiceTimeEstimate
+) -> tuple[float, float]:
+    """The fraction of late requests, and the queue wait, with the present queue.
+
+    Args:
+        running: the prediction for the running allocations, of which there is at least one.
+        max_wait: queue wait that the SLO allows, in mean service times.
+    """
+    allocations, in_flight = running.allocations, situation.sample.in_flight
+    late_fraction, wait_s = running.violation_fraction, running.queue_wait_s
+    if in_flight >= allocations:
+        # The prediction begins with an empty queue, and there is one.
         late_fraction = max(
             late_fraction,
-            queueing.violation_probability(in_flight, running, max_wait, service.scv),
+            queueing.violation_probability(in_flight, allocations, max_wait, service.scv),
         )
-        queued_s = (in_flight - running + 1) * service.mean_s / running
+        queued_s = (in_flight - allocations + 1) * service.mean_s / allocations
         wait_s = max(queued_s, wait_s) if math.isfinite(wait_s) else queued_s
-    return inputs | {"violation_fraction_now": late_fraction, "queue_wait_now_s": wait_s}
+    return late_fraction, wait_s
