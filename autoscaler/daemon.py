@@ -14,6 +14,7 @@ from autoscaler import __version__
 from autoscaler.adapters.admin_http import AdminServer, Guard, Token
 from autoscaler.adapters.clock import HostClock, wait_for_any
 from autoscaler.adapters.prometheus import DaemonMetrics
+from autoscaler.adapters.systemd import ServiceManager, ServiceRecorder
 from autoscaler.cluster_controller import ClusterController
 from autoscaler.config import Config, ConfigError, exposures, what_needs_restart
 from autoscaler.ports import Clock, Recorder
@@ -32,6 +33,9 @@ Reading is the only way to notice a change that works on every mount, ConfigMaps
 SETTLE_S = 1.0
 """Seconds for which a changed configuration must stay the same before it counts. 1 s, which is far
 more than an editor or `cp` takes: a file of which a part is written may be valid."""
+
+NO_SERVICE = ServiceManager({})
+"""For a process that no service manager has started."""
 
 LoadConfig = Callable[[], Config]
 """Reads the configuration.
@@ -56,6 +60,7 @@ class Daemon:
         clock: of the control loop; the host's unless the cluster lives in another time.
         recorders: record every cycle, besides the logs, the metrics and the probes.
         log_lines_dropped: the count of log lines that were not written, by reason.
+        service: the service manager that has started this process.
 
     Raises:
         ConfigError: `load` finds the configuration not valid.
@@ -69,6 +74,7 @@ class Daemon:
         clock: Clock | None = None,
         recorders: tuple[Recorder, ...] = (),
         log_lines_dropped: Callable[[], Mapping[str, int]] = dict,
+        service: ServiceManager = NO_SERVICE,
     ) -> None:
         self._load = load
         self._log = structlog.get_logger("autoscaler")
@@ -82,7 +88,9 @@ class Daemon:
         self._former_names_warned: set[str] = set()
         self._exposures_warned: set[str] = set()
         self._clock = clock = clock or HostClock()
-        self._cluster = ClusterController(config, clock, recorders=recorders)
+        self._service = service
+        alive = ServiceRecorder(service, lambda: self._cluster.health.limit_s)
+        self._cluster = ClusterController(config, clock, recorders=(*recorders, alive))
         self._metrics = DaemonMetrics(clock, __version__, log_lines_dropped)
         self._metrics.config_accepted(config.fingerprint, config.polling.interval_s)
         registry = CollectorRegistry()
@@ -147,6 +155,7 @@ class Daemon:
         """Stop soon: the current update is completed, and no other begins. What opens the state may
         wait for a disk, and is abandoned."""
         self._stopping.set()
+        self._service.stopping()
         if self._opening is not None:
             self._opening.cancel()
         self._cluster.stop()
@@ -193,6 +202,8 @@ class Daemon:
     async def _reload_when_changed(self) -> None:
         while True:
             requested = await wait_for_any(self._clock, RELOAD_INTERVAL_S, self._reload_now)
+            if requested:
+                self._service.reload_began()
             found = self._read()
             while requested or self._is_new(found):
                 await self._clock.sleep(SETTLE_S)
@@ -208,6 +219,7 @@ class Daemon:
                 self._refuse(found, requested=requested)
             self._cluster.renew_credentials()
             if requested:
+                self._service.reload_ended()
                 await self._clock.sleep(RELOAD_INTERVAL_S)
 
     def _read(self) -> Config | _Invalid:

@@ -17,6 +17,7 @@ from structlog.testing import capture_logs
 
 from autoscaler import daemon as composition
 from autoscaler.adapters.admin_http import CannotListen
+from autoscaler.adapters.systemd import ServiceManager
 from autoscaler.config import ConfigError, load
 from autoscaler.daemon import Daemon
 from autoscaler.preflight_loop import PREFLIGHT_INTERVAL_S
@@ -31,6 +32,7 @@ from autoscaler.simulation.scenario import (
     ScenarioNode,
     SecuritySettings,
 )
+from tests.adapters.test_systemd import Systemd
 from tests.virtual_clock import VirtualClock
 
 SCENARIO = ClusterScenario(
@@ -132,7 +134,14 @@ class Setup:
 
 @asynccontextmanager
 async def running(
-    tmp_path, scenario=SCENARIO, *, recorders=(), started=True, config=None, **variables
+    tmp_path,
+    scenario=SCENARIO,
+    *,
+    recorders=(),
+    started=True,
+    config=None,
+    service=composition.NO_SERVICE,
+    **variables,
 ):
     """The daemon and its cluster; stopped at the end, unless it has ended before.
 
@@ -146,7 +155,10 @@ async def running(
             if config is not None:
                 setup.path.write_text(config.replace("{url}", emulator.url))
             setup.daemon = Daemon(
-                lambda: load(setup.path, variables), clock=clock, recorders=recorders
+                lambda: load(setup.path, variables),
+                clock=clock,
+                recorders=recorders,
+                service=service,
             )
             setup.task = asyncio.ensure_future(setup.daemon.run())
             try:
@@ -173,6 +185,30 @@ async def test_it_observes_scales_and_reports(tmp_path):
         assert 'deployment="e5"' in metrics
         assert any("e5 1 -> 5" in message for message in setup.messages("update.accepted"))
     assert setup.messages("daemon.stopped")
+
+
+async def test_the_service_manager_learns_what_the_daemon_does(tmp_path):
+    systemd = Systemd(str(tmp_path / "notify"))
+    service = ServiceManager(
+        {"NOTIFY_SOCKET": str(tmp_path / "notify"), "WATCHDOG_USEC": "300000000"}
+    )
+    with systemd.socket:
+        async with running(tmp_path, service=service) as setup:
+            assert systemd.received() == [], "no cycle has ended"
+            await setup.clock.advance(11.0)
+            ready, *others = systemd.received()
+            assert ready[:3] == ["READY=1", "WATCHDOG=1", "WATCHDOG_USEC=120000000"]
+            assert ready[3] == "STATUS=1 deployment observed"
+            assert all(each[0] == "WATCHDOG=1" for each in others)
+            os.kill(os.getpid(), signal.SIGHUP)
+            await setup.until_reloaded()
+            began, *_, ended = [each for each in systemd.received() if each[0] != "WATCHDOG=1"]
+            assert (began[0], ended) == ("RELOADING=1", ["READY=1"])
+            setup.write(top='poll_interval = "1m"')
+            await setup.until_reloaded(times=2)
+            await setup.clock.advance(60.0)
+            assert systemd.received()[-1][1] == "WATCHDOG_USEC=600000000"
+        assert ["STOPPING=1"] in systemd.received()
 
 
 async def test_a_restart_continues_with_the_saved_state(tmp_path):

@@ -112,6 +112,18 @@ class TestSystemd:
         ours = [line for line in ran.stderr.splitlines() if "autoscaler" in line]
         assert [line for line in ours if "is not executable" not in line] == []
 
+    @needs("systemd-analyze")
+    def test_little_of_the_machine_is_exposed_to_it(self):
+        output_of(
+            *("systemd-analyze", "security", "--offline=true", "--threshold=15"),
+            *("--no-pager", str(self.UNIT)),
+        )
+
+    def test_it_is_ready_and_alive_when_the_daemon_says_so(self):
+        text = self.UNIT.read_text()
+        assert "\nType=notify\n" in text
+        assert re.search(r"^WatchdogSec=\d+min$", text, re.MULTILINE)
+
     def test_its_variables_are_settings(self, tmp_path):
         text = self.UNIT.read_text().replace("%d", str(tmp_path))
         (tmp_path / "api_key").write_text("c2VzYW1l")

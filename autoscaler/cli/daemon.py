@@ -31,6 +31,7 @@ def run(path: Path | None) -> None:
     It reads the configuration again when the file changes, and on SIGHUP.
     """
     from autoscaler.adapters.logs import QueuedStream, configure
+    from autoscaler.adapters.systemd import ServiceManager
     from autoscaler.config import ConfigError
     from autoscaler.daemon import Daemon
 
@@ -46,7 +47,8 @@ def run(path: Path | None) -> None:
         )
 
         async def serve() -> None:
-            await Daemon(load, log_lines_dropped=dropped).run()
+            service = ServiceManager(os.environ)
+            await Daemon(load, log_lines_dropped=dropped, service=service).run()
 
         def dropped() -> dict[str, int]:
             return {"rate": rates.suppressed, "queue": stream.dropped}

@@ -49,15 +49,19 @@ class Health:
         self._progress_at = self._clock.now()
         self._failure = str(failure)
 
-    def why_not_alive(self) -> str | None:
-        """None while the control loop completes cycles, even if the cluster is unreachable."""
-        idle_s = self._clock.now() - self._progress_at
-        limit_s = max(
+    @property
+    def limit_s(self) -> float:
+        """Seconds without a completed cycle until the daemon is not alive."""
+        return max(
             ALIVE_PERIODS * self.poll_interval_s,
             ALIVE_TIMEOUTS * self._request_timeout_s,
             ALIVE_AT_LEAST_S,
         )
-        if idle_s <= limit_s:
+
+    def why_not_alive(self) -> str | None:
+        """None while the control loop completes cycles, even if the cluster is unreachable."""
+        idle_s = self._clock.now() - self._progress_at
+        if idle_s <= self.limit_s:
             return None
         return f"the control loop has not completed a cycle for {duration_text(idle_s)}"
 
