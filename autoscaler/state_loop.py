@@ -76,7 +76,7 @@ class StateLoop:
         self._began_at = 0.0
         self._term = 0  # how often this instance has begun to lead
         self._taken_at: float | None = None  # in this term; None: not yet
-        self._was_open = False  # in this term
+        self._has_continued = False  # with a stored state, in this term
         self._bound_to: str | None = None  # the cluster of the store; None: not known yet
         self._found: tuple[State, bool] | None = None  # for the next cycle, and whether all of it
         self._doubtful = False  # whether a stored state is used whose cluster is not confirmed yet
@@ -110,7 +110,7 @@ class StateLoop:
     def lead(self) -> None:
         """This instance leads from now on."""
         self._term += 1
-        self._taken_at, self._was_open = None, False
+        self._taken_at, self._has_continued, self._found = None, False, None
         if self._store is None:
             self._go_on()
         self._changed.set()
@@ -236,7 +236,6 @@ class StateLoop:
         await self._keep_stopped(store, stored)
         may_have_acted = is_late and not self._is_blank
         self._found = stored, not may_have_acted and self._is_newer(stored)
-        self._was_open = True
         self._go_on()
 
     async def _keep_stopped(self, store: StateStore, stored: State) -> None:
@@ -250,8 +249,8 @@ class StateLoop:
 
     @property
     def _own_stopped(self) -> Mapping[str, StoppedDeployment]:
-        """What this instance knows to be stopped since it took the state in this term."""
-        return self.loop.state.stopped if self._was_open and self.loop is not None else {}
+        """What this instance knows to be stopped since it continued with the state in this term."""
+        return self.loop.state.stopped if self._has_continued and self.loop is not None else {}
 
     def _is_newer(self, stored: State) -> bool:
         """Whether a stored state is better than what this process has observed itself: it is of a
@@ -279,11 +278,13 @@ class StateLoop:
         if whole:
             loop.state = stored
         else:
+            own = loop.state.resume_requested if self._has_continued else frozenset()
             loop.state = replace(
                 loop.state,
                 stopped={**stored.stopped, **self._own_stopped},
-                resume_requested=loop.state.resume_requested | stored.resume_requested,
+                resume_requested=stored.resume_requested | own,
             )
+        self._has_continued = True
 
     async def _bind(self, store: StateStore) -> None:
         """Find out whether the state is of the cluster that is observed; if not, begin again.

@@ -377,3 +377,26 @@ def test_it_is_known_whether_the_control_loop_has_the_state_yet():
         assert not world.state.is_reading
 
     played(play)
+
+
+@pytest.mark.parametrize("age_s", [5.0, 900.0])
+def test_what_was_stopped_in_an_earlier_term_is_known_from_the_store_alone(age_s):
+    """Since then, another leader may have started it, and an operator may have stopped it again."""
+
+    async def play(world):
+        world.lead()
+        await asyncio.sleep(30.0)
+        world.follow()
+        await asyncio.sleep(0.1)
+        requested = frozenset({"idle"})
+        world.loop.state = replace(world.loop.state, stopped=STOPPED, resume_requested=requested)
+        await asyncio.sleep(1_000.0)
+        world.saved(world.clock.now() - age_s)
+        world.lead()
+        await asyncio.sleep(30.0)
+        assert world.may_act
+        assert world.loop.state.stopped == {}
+        assert world.loop.state.resume_requested == frozenset()
+        assert world.started == set()
+
+    played(play)
