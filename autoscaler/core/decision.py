@@ -113,6 +113,11 @@ class ExternalChange(Value, frozen=True, kw_only=True):
         return at < self.at + self.hold_s
 
     @property
+    def respected(self) -> bool:
+        """Whether it is kept for a time, or until it is reverted."""
+        return self.changes_mode or self.hold_s > 0.0
+
+    @property
     def second_writer(self) -> bool:
         """Whether another writer changes the deployment again and again."""
         return self.times >= SECOND_WRITER_TIMES
@@ -241,6 +246,18 @@ class OutcomeKind(FastStrEnum):
     UNKNOWN = "unknown"  # no response, or a proxy's: the update may have been applied
     UNRECOGNISED = "unrecognised"  # refused with an unknown type or wording; may have been applied
     INVALID = "invalid"  # any other refusal
+
+
+NOT_SENT = frozenset(
+    {
+        OutcomeKind.UNCHANGED,
+        OutcomeKind.DRY_RUN,
+        OutcomeKind.OBSERVE_ONLY,
+        OutcomeKind.WITHHELD,
+        OutcomeKind.OUTDATED,
+    }
+)
+"""Outcomes of decisions for which no request was sent."""
 
 
 class Outcome(Value, frozen=True, kw_only=True):

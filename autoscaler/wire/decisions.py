@@ -198,7 +198,7 @@ def _external_change(found: ExternalChange | None) -> ExternalChangeView | None:
         after=str(found.after),
         times=found.times,
         second_writer=found.second_writer,
-        respected=found.changes_mode or found.hold_s > 0.0,
+        respected=found.respected,
         message=external_change_text(found),
     )
 

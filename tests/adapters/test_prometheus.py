@@ -556,3 +556,36 @@ def test_a_histogram_counts_a_value_in_every_bucket_that_holds_it():
         histogram.observe(value)
     counts = {sample.labels.get("le"): sample.value for sample in histogram.samples("h", {})}
     assert counts == {"1.0": 2, "2.0": 3, "+Inf": 4, None: 6.0}
+
+
+def test_the_mode_the_reason_and_the_issues_of_the_last_decision(recorder, registry):
+    recorder.planned(*busy_cycle())
+    mode = {"deployment": "elser", "mode": "direct"}
+    assert registry.get_sample_value("autoscaler_control_mode", mode) == 1
+    reason = {"deployment": "elser", "reason": "bounds"}
+    assert registry.get_sample_value("autoscaler_decision_reason", reason) == 1
+    issue = {"deployment": "e5", "issue": "counter_reset"}
+    assert registry.get_sample_value("autoscaler_sample_issue", issue) == 1
+
+
+def test_the_time_and_the_outcome_of_the_last_update(recorder, registry):
+    """An update that turns out to have no effect was still sent when it was sent."""
+    name = "autoscaler_last_update_timestamp_seconds"
+    recorder.planned(*busy_cycle())
+    accepted = {"deployment": "elser", "outcome": "accepted"}
+    assert registry.get_sample_value(name, accepted) == 1_000.0
+    assert registry.get_sample_value(name, {"deployment": "e5", "outcome": "unchanged"}) is None
+    found = NoEffect(
+        deployment_id="elser",
+        requested=Setting(6),
+        shown=Setting(3),
+        accepted_at=1_000.0,
+        at=1_200.0,
+        times=1,
+        wait_s=60.0,
+    )
+    observed, plan, outcomes, took = cycle(outcome(steady(), OutcomeKind.UNCHANGED), at=1_200.0)
+    recorder.planned(observed, replace(plan, no_effect=(found,)), outcomes, took)
+    ineffective = {"deployment": "elser", "outcome": "no_effect"}
+    assert registry.get_sample_value(name, ineffective) == 1_000.0
+    assert registry.get_sample_value(name, accepted) is None

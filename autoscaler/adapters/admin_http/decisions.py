@@ -9,7 +9,7 @@ from typing import Any
 from msgspec.structs import replace
 
 from autoscaler.adapters.admin_http.responses import RequestFailed
-from autoscaler.core.decision import Outcome, OutcomeKind, Plan, Unmanaged
+from autoscaler.core.decision import NOT_SENT, Outcome, OutcomeKind, Plan, Unmanaged
 from autoscaler.core.state import FORGET_AFTER_S
 from autoscaler.core.values import Observation, Value
 from autoscaler.ports import Clock, CycleTimes, Leadership, ObservationFailed
@@ -28,16 +28,6 @@ seen in the morning."""
 MAX_VANISHED = 100
 """Maximum number of vanished deployments to show. 100, because test clusters create and delete
 deployments all day."""
-
-_NOT_SENT = frozenset(
-    {
-        OutcomeKind.UNCHANGED,
-        OutcomeKind.DRY_RUN,
-        OutcomeKind.OBSERVE_ONLY,
-        OutcomeKind.WITHHELD,
-        OutcomeKind.OUTDATED,
-    }
-)
 
 
 class NoObservationYet(RequestFailed):
@@ -104,7 +94,7 @@ class DecisionRecorder:
             if (last := updates.get(failed.deployment_id)) is not None:
                 updates[failed.deployment_id] = replace(last, kind=OutcomeKind.NO_EFFECT)
         for outcome in outcomes:
-            if outcome.kind not in _NOT_SENT:
+            if outcome.kind not in NOT_SENT:
                 updates[outcome.decision.deployment_id] = outcome
         allocations = {name: each.allocations for name, each in observation.deployments.items()}
         known = allocations.keys() | observation.unreadable.keys()
@@ -125,7 +115,7 @@ class DecisionRecorder:
             sent = {
                 outcome.decision.deployment_id: outcome
                 for outcome in failure.outcomes
-                if outcome.kind not in _NOT_SENT
+                if outcome.kind not in NOT_SENT
             }
             self._cycle = replace(self._cycle, updates={**self._cycle.updates, **sent})
 

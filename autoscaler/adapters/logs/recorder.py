@@ -9,7 +9,7 @@ import structlog
 from structlog.typing import FilteringBoundLogger
 
 from autoscaler.adapters.logs.polls import PollLog
-from autoscaler.core.decision import Decision, Outcome, OutcomeKind, Plan
+from autoscaler.core.decision import NOT_SENT, Decision, Outcome, OutcomeKind, Plan
 from autoscaler.core.explanation import (
     completed_text,
     external_change_text,
@@ -24,13 +24,6 @@ from autoscaler.core.values import Observation, Reason
 from autoscaler.ports import CycleTimes, FailureKind, ObservationFailed
 from autoscaler.wire.decisions import log_fields
 
-_NOT_SENT = {
-    OutcomeKind.UNCHANGED,
-    OutcomeKind.DRY_RUN,
-    OutcomeKind.OBSERVE_ONLY,
-    OutcomeKind.WITHHELD,
-    OutcomeKind.OUTDATED,
-}
 _NEEDS_OPERATOR = {FailureKind.UNAUTHENTICATED, FailureKind.FORBIDDEN, FailureKind.DEFECT}
 """Failures that last until an operator acts; they are logged as errors."""
 
@@ -189,7 +182,7 @@ class LogRecorder:
         elif kind is OutcomeKind.FORBIDDEN:
             # A missing privilege affects all deployments, so one line is enough.
             event, is_new, self._forbidden = "update.refused", not self._forbidden, True
-        elif kind not in _NOT_SENT:
+        elif kind not in NOT_SENT:
             event = "update.refused"
         self._write(event, level if is_new else logging.DEBUG, outcome)
 
@@ -370,4 +363,4 @@ def _level(kind: OutcomeKind) -> int:
         return logging.ERROR
     # A deployment that starts is expected to refuse; the update follows when it has started.
     expected = kind in (OutcomeKind.ACCEPTED, OutcomeKind.NOT_STARTED)
-    return logging.INFO if kind in _NOT_SENT or expected else logging.WARNING
+    return logging.INFO if kind in NOT_SENT or expected else logging.WARNING

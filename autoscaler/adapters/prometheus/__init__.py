@@ -2,6 +2,7 @@
 
 families          the metrics of this program: names, meaning, source of the values
 cluster_families  the same for metrics that pass through what the cluster reported
+slo_families      the same for the SLO, which the policy computes
 cycle_metrics     the last cycle, made into metrics when it is scraped
 node_labels       the label of each node
 counters          counts that are kept from cycle to cycle

@@ -10,7 +10,7 @@ from typing import TypeVar
 from prometheus_client import Metric
 from prometheus_client.samples import Sample
 
-from autoscaler.adapters.prometheus import cluster_families, families
+from autoscaler.adapters.prometheus import cluster_families, families, slo_families
 from autoscaler.adapters.prometheus.families import DecisionRow, FieldMetric, MetricFamily
 from autoscaler.adapters.prometheus.node_labels import by_label
 from autoscaler.core.decision import Plan
@@ -108,6 +108,26 @@ def _decisions(observation: Observation, plan: Plan) -> Iterator[Metric]:
         ({"deployment": id_, "rule": "", "reason": str(reason)}, 0.0)
         for id_, reason in plan.unmanaged.items()
     ]
+    yield from _slo(rows)
+    yield family(
+        families.CONTROL_MODE,
+        [({**own, "mode": str(row.decision.mode)}, 1.0) for own, row in rows],
+    )
+    yield family(
+        families.DECISION_REASON,
+        [
+            ({"deployment": each.deployment_id, "reason": str(each.reason)}, 1.0)
+            for each in plan.decisions
+        ],
+    )
+    yield family(
+        families.SAMPLE_ISSUE,
+        [
+            ({**own, "issue": str(issue)}, 1.0)
+            for own, row in rows
+            for issue in row.decision.sample.issues
+        ],
+    )
     yield family(families.MANAGED, managed + not_managed)
     yield family(
         families.OBSERVE_ONLY,
@@ -126,17 +146,40 @@ def _decisions(observation: Observation, plan: Plan) -> Iterator[Metric]:
         ],
     )
     yield family(
-        families.SECOND_WRITER,
+        families.MISSING_SINCE,
         [
-            (own, 1.0)
+            (own, shortfall.since)
             for own, row in rows
-            if (change := row.decision.external_change) is not None and change.second_writer
+            if (shortfall := row.decision.shortfall) is not None
         ],
+    )
+    changes = [
+        (own, change) for own, row in rows if (change := row.decision.external_change) is not None
+    ]
+    yield family(
+        families.SECOND_WRITER, [(own, 1.0) for own, change in changes if change.second_writer]
+    )
+    yield family(families.EXTERNAL_CHANGE_AT, [(own, change.at) for own, change in changes])
+    yield family(
+        families.EXTERNAL_CHANGE_RESPECTED,
+        [(own, float(change.respected)) for own, change in changes],
     )
     stopped = [d for d in plan.decisions if d.steps[0].reason is Reason.STOPPED]
     yield family(
         families.DEPLOYMENT_STOPPED, [({"deployment": d.deployment_id}, 1.0) for d in stopped]
     )
+
+
+def _slo(rows: Rows[DecisionRow]) -> Iterator[Metric]:
+    known = [(own, slo) for own, row in rows if (slo := row.decision.slo) is not None]
+    for of_slo in slo_families.SLO:
+        yield _measured(of_slo, known)
+    forecasts = [(own, slo.forecast) for own, slo in known if slo.forecast is not None]
+    for of_forecast in slo_families.FORECAST:
+        yield _measured(of_forecast, forecasts)
+    recurring = [(own, slo.recurrence) for own, slo in known if slo.recurrence is not None]
+    for of_recurrence in slo_families.RECURRENCE:
+        yield _measured(of_recurrence, recurring)
 
 
 def family(declared: MetricFamily, rows: Rows[float]) -> Metric:

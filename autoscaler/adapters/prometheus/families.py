@@ -64,25 +64,6 @@ class DecisionRow(Struct, frozen=True):
             return None
         return load.offered_load / running
 
-    @property
-    def late_now(self) -> float | None:
-        """The fraction of late requests that the policy expects with the running allocations."""
-        return self._input("violation_fraction_now")
-
-    @property
-    def caller_timeout_s(self) -> float | None:
-        """The queue wait after which the policy expects that callers have given up."""
-        return self._input("caller_timeout_s")
-
-    @property
-    def preventable(self) -> float | None:
-        """The fraction of the late requests that more allocations could have prevented."""
-        return self._input("preventable_fraction")
-
-    def _input(self, name: str) -> float | None:
-        value = self.decision.steps[0].inputs.get(name)
-        return value if isinstance(value, float) else None
-
 
 MANAGED = MetricFamily(
     "autoscaler_managed",
@@ -117,6 +98,16 @@ IN_FLIGHT: FieldMetric[DecisionRow] = FieldMetric(
     lambda d: d.decision.load.in_flight if d.decision.load else None,
 )
 DECISION: tuple[FieldMetric[DecisionRow], ...] = (
+    FieldMetric(
+        "autoscaler_current_allocations",
+        "Allocations before the decision: those requested; in mode bounds, the adaptive minimum.",
+        lambda d: d.decision.current,
+    ),
+    FieldMetric(
+        "autoscaler_working_allocations",
+        "Running allocations, without those that no process acknowledges.",
+        lambda d: d.decision.running,
+    ),
     RECOMMENDED,
     RECOMMENDED.alias("autoscaler_wanted_allocations"),
     FieldMetric(
@@ -164,21 +155,6 @@ DECISION: tuple[FieldMetric[DecisionRow], ...] = (
         "Offered load divided by running allocations; above 1 the queue grows.",
         lambda d: d.utilisation,
     ),
-    FieldMetric(
-        "autoscaler_late_ratio_now",
-        "Expected fraction of late requests while fewer allocations run than are requested.",
-        lambda d: d.late_now,
-    ),
-    FieldMetric(
-        "autoscaler_caller_timeout_seconds",
-        "Time for which callers are taken to wait: older requests are not worth serving.",
-        lambda d: d.caller_timeout_s,
-    ),
-    FieldMetric(
-        "autoscaler_preventable_late_ratio",
-        "Fraction of the late requests of about a day that more allocations could have prevented.",
-        lambda d: d.preventable,
-    ),
     IN_FLIGHT,
     IN_FLIGHT.alias("autoscaler_pending_requests"),
     FieldMetric(
@@ -186,6 +162,32 @@ DECISION: tuple[FieldMetric[DecisionRow], ...] = (
         "Fraction of requests served from the cache.",
         lambda d: d.decision.load.cache_hit_fraction if d.decision.load else None,
     ),
+)
+
+CONTROL_MODE = MetricFamily("autoscaler_control_mode", "1 for the control mode of the rule (mode).")
+DECISION_REASON = MetricFamily(
+    "autoscaler_decision_reason",
+    "1 for the reason of the step that determined the last decision (reason).",
+)
+SAMPLE_ISSUE = MetricFamily(
+    "autoscaler_sample_issue",
+    "1 for each data-quality issue of the last sample (issue).",
+)
+MISSING_SINCE = MetricFamily(
+    "autoscaler_missing_allocations_since_timestamp_seconds",
+    "Since when fewer allocations run than are requested; absent where all run.",
+)
+EXTERNAL_CHANGE_AT = MetricFamily(
+    "autoscaler_external_change_timestamp_seconds",
+    "When another writer last changed the deployment; absent if not recently.",
+)
+EXTERNAL_CHANGE_RESPECTED = MetricFamily(
+    "autoscaler_external_change_respected",
+    "Whether the last change by another writer is respected: 1 or 0.",
+)
+LAST_UPDATE_AT = MetricFamily(
+    "autoscaler_last_update_timestamp_seconds",
+    "When the last update was sent; absent if there was none (outcome).",
 )
 
 DECISIONS = MetricFamily(

@@ -7,12 +7,13 @@ from prometheus_client import Metric
 from prometheus_client.registry import Collector
 from prometheus_client.samples import Sample
 
-from autoscaler.adapters.prometheus import families
+from autoscaler.adapters.prometheus import families, slo_families
 from autoscaler.adapters.prometheus.counters import Histogram, LabelledCounter, histogram_family
 from autoscaler.adapters.prometheus.cycle_metrics import collect_cycle, family
 from autoscaler.adapters.prometheus.node_labels import NodeLabels
-from autoscaler.core.decision import CompletedRollout, Outcome, OutcomeKind, Plan
+from autoscaler.core.decision import NOT_SENT, CompletedRollout, Outcome, OutcomeKind, Plan
 from autoscaler.core.next_poll import PollCause
+from autoscaler.core.slo_status import SloStatus
 from autoscaler.core.state import FORGET_AFTER_S
 from autoscaler.core.values import DataIssue, Observation, Reason
 from autoscaler.ports import (
@@ -46,8 +47,24 @@ class _Counts:
         self.updates: LabelledCounter[OutcomeKind] = LabelledCounter()
         self.issues: LabelledCounter[DataIssue] = LabelledCounter()
         self.external_changes = 0
+        self.slo_requests = 0
+        self.slo_late_requests = 0.0
+        self.has_slo = False
+        self.last_update: tuple[OutcomeKind, float] | None = None
         self.unknown: LabelledCounter[str] = LabelledCounter()  # observations, by cause
         self.lead_times: dict[bool, Histogram] = {}  # by whether a process had to start
+
+    def no_effect(self) -> None:
+        """The last update was accepted, and is not in effect."""
+        self.updates.add(OutcomeKind.NO_EFFECT)
+        if self.last_update is not None:
+            self.last_update = (OutcomeKind.NO_EFFECT, self.last_update[1])
+
+    def add(self, slo: SloStatus) -> None:
+        """The requests of one cycle."""
+        self.has_slo = True
+        self.slo_requests += slo.requests
+        self.slo_late_requests += slo.late_requests
 
 
 class KeptState(Protocol):
@@ -94,10 +111,13 @@ class PrometheusRecorder(Collector):
         self._durations["act"].observe(took.act_s)
         for outcome in outcomes:
             self._count(outcome)
+        for decision in plan.decisions:
+            if decision.slo is not None:
+                self._of(decision.deployment_id).add(decision.slo)
         for change in plan.external_changes:
             self._of(change.deployment_id).external_changes += 1
         for found in plan.no_effect:
-            self._of(found.deployment_id).updates.add(OutcomeKind.NO_EFFECT)
+            self._of(found.deployment_id).no_effect()
         for rollout in plan.completed_rollouts:
             self._count_rollout(rollout)
         self._count_unknown_figures(observation, plan)
@@ -151,6 +171,8 @@ class PrometheusRecorder(Collector):
         counts.decisions.add(decision.reason)
         if outcome.kind is not OutcomeKind.UNCHANGED:
             counts.updates.add(outcome.kind)
+        if outcome.kind not in NOT_SENT:
+            counts.last_update = (outcome.kind, outcome.at)
         for issue in decision.sample.issues:
             counts.issues.add(issue)
 
@@ -201,6 +223,22 @@ class PrometheusRecorder(Collector):
                 for id_, counts in each
                 for kind, count in counts.updates.items()
             ],
+        )
+        yield family(
+            families.LAST_UPDATE_AT,
+            [
+                ({"deployment": id_, "outcome": str(last[0])}, last[1])
+                for id_, counts in each
+                if (last := counts.last_update) is not None
+            ],
+        )
+        with_slo = [({"deployment": id_}, counts) for id_, counts in each if counts.has_slo]
+        yield family(
+            slo_families.REQUESTS, [(own, float(counts.slo_requests)) for own, counts in with_slo]
+        )
+        yield family(
+            slo_families.LATE_REQUESTS,
+            [(own, counts.slo_late_requests) for own, counts in with_slo],
         )
         yield family(
             families.SAMPLE_ISSUES,
