@@ -28,6 +28,9 @@ from autoscaler.wire.documents import (
 )
 from autoscaler.wire.lenient import decode
 
+BLOCK_ADVICE = "remove the block; one of a full disk ends when the data nodes have space again"
+"""What to do about a `cluster_block_exception`."""
+
 Response = TypeVar("Response")
 
 

@@ -2,6 +2,7 @@
 
 from autoscaler.adapters.elasticsearch.api_errors import ApiError, IndexRefused
 from autoscaler.adapters.elasticsearch.documents import (
+    BLOCK_ADVICE,
     DocumentApi,
     DocumentChanged,
     DocumentVersion,
@@ -48,7 +49,9 @@ class ElasticsearchLease:
 def _unavailable(error: ElasticsearchError) -> LeaseUnavailable:
     advice = ""
     if isinstance(error, ApiError) and error.type == "cluster_block_exception":
-        advice = "; remove the block; one of a full disk ends when the data nodes have space again"
+        advice = f"; {BLOCK_ADVICE}"
     elif isinstance(error, IndexRefused):
         advice = "; grant read, index and auto_configure for the index of the lease"
+    elif isinstance(error, ApiError) and error.type == "index_not_found_exception":
+        advice = "; create that index, or permit it in the setting action.auto_create_index"
     return LeaseUnavailable(f"{error}{advice}")

@@ -6,6 +6,7 @@ from contextlib import suppress
 
 from autoscaler.adapters.elasticsearch.api_errors import BadRequest, IndexRefused
 from autoscaler.adapters.elasticsearch.documents import (
+    BLOCK_ADVICE,
     DocumentApi,
     DocumentUpdate,
     DocumentVersion,
@@ -36,7 +37,7 @@ _SETTINGS = (
 )
 """No field is indexed, because documents are only read by id."""
 
-_ADVICE = "grant read, index, delete and create_index for the index of the state"
+_GRANT = "grant read, index, delete and create_index for the index of the state"
 
 
 class StateDocuments:
@@ -104,9 +105,7 @@ class StateDocuments:
                 changed.append(name)
             else:
                 problem = result.problem
-        if "security_exception" in problem:
-            problem = f"{problem}; {_ADVICE}"
-        return DocumentsWritten(versions, tuple(changed), problem)
+        return DocumentsWritten(versions, tuple(changed), _advised(problem))
 
     def _update(self, write: DocumentWrite) -> DocumentUpdate:
         """
@@ -137,5 +136,11 @@ def _id(name: str) -> str:
 def _unavailable(error: ElasticsearchError) -> DocumentsUnavailable:
     if isinstance(error, NotLeading):
         return DocumentsNotSent(str(error))
-    is_refused = isinstance(error, IndexRefused) or "security_exception" in str(error)
-    return DocumentsUnavailable(f"{error}; {_ADVICE}" if is_refused else str(error))
+    return DocumentsUnavailable(_advised(str(error)))
+
+
+def _advised(problem: str) -> str:
+    """The problem, with what to do where that is not obvious."""
+    if "cluster_block_exception" in problem:
+        return f"{problem}; {BLOCK_ADVICE}"
+    return f"{problem}; {_GRANT}" if "security_exception" in problem else problem

@@ -51,3 +51,13 @@ async def test_a_lack_of_privileges_names_them():
         403, "security_exception", "action [x] is unauthorized for user [u] on indices [leases]"
     )
     assert message.endswith("; grant read, index and auto_configure for the index of the lease")
+
+
+async def test_an_index_that_is_not_created_by_itself_is_to_be_created():
+    """As TransportBulkAction.java and AutoCreateIndex.java report it."""
+    reason = "no such index [leases] and [action.auto_create_index] is [false]"
+    message = await refused(404, "index_not_found_exception", reason)
+    assert reason in message
+    assert message.endswith(
+        "; create that index, or permit it in the setting action.auto_create_index"
+    )
