@@ -6,6 +6,7 @@ configuration, a scenario or a trace (the last two as in sysexits.h); 130 interr
 streams      standard input and output, whatever they are
 shared       options, the configuration, errors in one sentence each
 daemon       run, check, explain
+history      history
 deployments  start, stop, resume, release
 sandbox      emulate, demo, backtest
 """
@@ -17,6 +18,7 @@ import click
 from autoscaler import __version__
 from autoscaler.cli.daemon import check, explain, run
 from autoscaler.cli.deployments import release, resume, start, stop, wake
+from autoscaler.cli.history import history
 from autoscaler.cli.sandbox import backtest, demo, emulate
 from autoscaler.cli.streams import output_errors_reported, prepare_streams
 
@@ -37,5 +39,18 @@ def main() -> None:
     """Scales Elasticsearch trained-model deployments, and explains each decision."""
 
 
-for command in (run, check, explain, start, stop, resume, wake, release, emulate, demo, backtest):
+for command in (
+    run,
+    check,
+    explain,
+    history,
+    start,
+    stop,
+    resume,
+    wake,
+    release,
+    emulate,
+    demo,
+    backtest,
+):
     main.add_command(command)

@@ -1,7 +1,9 @@
-"""The latest decisions of a running daemon, and their reasons. Changes nothing.
+"""The latest decisions of a running daemon, their reasons, and what has happened. Changes nothing.
 
-client  requests the daemon's /decisions over HTTP
-render  prints the response
+client         requests the daemon's /decisions over HTTP
+render         prints the response
+history        the history, from the daemon or from the file of one that does not run
+history_lines  prints it
 inputs  labels and forms of what a policy has decided from
 """
 

@@ -39,6 +39,10 @@ class AdminRequestFailed(UserError):
     """The daemon cannot be reached, or rejects the request. The message states the remedy."""
 
 
+class DaemonUnreachable(AdminRequestFailed):
+    """No connection to the daemon can be made."""
+
+
 async def send(
     method: str, daemon: DaemonAddress, path: str, *, timeout_s: float | None = None
 ) -> tuple[int, bytes]:
@@ -68,7 +72,7 @@ async def send(
             f"{url}: invalid address, expected one such as {DEFAULT_URL}; {URL_HINT}"
         ) from error
     except aiohttp.ClientConnectorError as error:
-        raise AdminRequestFailed(
+        raise DaemonUnreachable(
             f"cannot connect to the daemon at {url}: {no_response_because(error)}; "
             f"start it with `autoscaler run`, or {URL_HINT}"
         ) from error

@@ -3,6 +3,7 @@
 document_state  the port, in documents
 store           the port, in the file: scheduling, time-outs, messages
 session         what one thread does with the file
+reading         the history in the file, read without taking the state
 restore         what a file contains that can be used now
 opening         the checks of the file, and what happens to a damaged one
 database        the tables of an open file
@@ -22,15 +23,18 @@ from autoscaler.adapters.state.description import (
 from autoscaler.adapters.state.document_state import DocumentStateStore
 from autoscaler.adapters.state.former_file import FormerFile, FormerFileUnreadable
 from autoscaler.adapters.state.history import HistoryLimits
+from autoscaler.adapters.state.reading import FileHistory, HistoryUnreadable
 from autoscaler.adapters.state.stopped_copy import FILE_NAME, recorded_stopped
 from autoscaler.adapters.state.store import SqliteStore, StoreStatus
 
 __all__ = [
     "FILE_NAME",
     "DocumentStateStore",
+    "FileHistory",
     "FormerFile",
     "FormerFileUnreadable",
     "HistoryLimits",
+    "HistoryUnreadable",
     "SqliteStore",
     "StoreStatus",
     "described",

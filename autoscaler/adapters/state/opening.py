@@ -13,6 +13,7 @@ import shutil
 import sqlite3
 import stat
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 from autoscaler.adapters.state.database import (
@@ -83,6 +84,18 @@ def read_copy(path: Path) -> Contents:
         Unusable: it must be left alone, or cannot be read either.
         DatabaseDamaged: its content contradicts itself.
     """
+    with copied(path) as database:
+        return database.contents()
+
+
+@contextlib.contextmanager
+def copied(path: Path) -> Iterator[Database]:
+    """A copy of the file, opened, which is deleted afterwards.
+
+    Raises:
+        Unusable: it must be left alone, or cannot be read.
+        DatabaseDamaged: its content contradicts itself, perhaps because it was written meanwhile.
+    """
     _ensure_regular(path)
     try:
         with tempfile.TemporaryDirectory() as directory:
@@ -91,7 +104,7 @@ def read_copy(path: Path) -> Contents:
                 if not suffix or beside(path, suffix).exists():
                     shutil.copyfile(beside(path, suffix), beside(copy, suffix))
             with contextlib.closing(_opened(copy, path)) as database:
-                return database.contents()
+                yield database
     except OSError as error:
         raise Unusable(f"{path} cannot be read: {error.strerror or error}; {_ACCESS}") from error
     except sqlite3.Error as error:

@@ -1,0 +1,70 @@
+"""The history in a state directory, read without taking the state."""
+
+from pathlib import Path
+from typing import NamedTuple
+
+from autoscaler.adapters.state.database import beside
+from autoscaler.adapters.state.opening import DatabaseDamaged, Unusable, copied
+from autoscaler.adapters.state.stopped_copy import FILE_NAME
+from autoscaler.errors import UserError
+from autoscaler.wire.history import HistoryEntry, HistoryQuery
+
+_ATTEMPTS = 5
+"""Copies of a file that is written meanwhile. 5: a daemon writes at most a tenth of the time."""
+
+
+class FileHistory:
+    """The history in the file of a directory. It changes nothing there, and takes no lock, so that
+    a daemon may use the file or begin to.
+
+    What it reads is a copy, which is complete if the file has not been written meanwhile.
+    """
+
+    def __init__(self, directory: Path) -> None:
+        self.path = directory / FILE_NAME
+
+    def read(self, query: HistoryQuery) -> list[HistoryEntry]:
+        """The latest entries, newest first.
+
+        Raises:
+            HistoryUnreadable: there is no file, or it cannot be read.
+        """
+        if not self.path.exists():
+            raise HistoryUnreadable(f"{self.path} does not exist, so there is no history in a file")
+        for _ in range(_ATTEMPTS):
+            before = _versions(self.path)
+            try:
+                with copied(self.path) as database:
+                    found = database.history(query)
+            except Unusable as error:
+                raise HistoryUnreadable(str(error)) from error
+            except DatabaseDamaged as damage:
+                if _versions(self.path) == before:
+                    raise HistoryUnreadable(f"{self.path} is damaged: {damage}") from damage
+                continue
+            if _versions(self.path) == before:
+                return found
+        raise HistoryUnreadable(f"{self.path} is being written; try again")
+
+
+class HistoryUnreadable(UserError):
+    """There is no file with a history, or it cannot be read."""
+
+
+class _Version(NamedTuple):
+    inode: int
+    size: int
+    modified_ns: int
+
+
+def _versions(path: Path) -> list[_Version | None]:
+    """Of the file and its write-ahead log; None: it does not exist."""
+    versions: list[_Version | None] = []
+    for each in (path, beside(path, "-wal")):
+        try:
+            found = each.stat()
+        except OSError:
+            versions.append(None)
+        else:
+            versions.append(_Version(found.st_ino, found.st_size, found.st_mtime_ns))
+    return versions
