@@ -149,7 +149,7 @@ class Daemon:
             self.started.set()
             await self._run_until_stopped()
             await self._cluster.release()
-            self._log.info("daemon.stopped", message="autoscaler has stopped")
+        self._log.info("daemon.stopped", message="autoscaler has stopped")
 
     def stop(self) -> None:
         """Stop soon: the current update is completed, and no other begins. What opens the state may
