@@ -110,7 +110,7 @@ class LeadershipLoop:
             self._log.warning(
                 "lease.unavailable",
                 message=f"the lease cannot be read or renewed: {failure}; an instance that cannot "
-                "renew it stops to change the cluster when it ends",
+                "renew it stops changing the cluster when the lease ends",
             )
         elif self._failing and not failure:
             self._log.info("lease.available", message="the lease can be read and renewed again")
