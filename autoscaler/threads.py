@@ -51,6 +51,8 @@ class AbandonableThreads(ThreadPoolExecutor):
         with self._changed:
             if self._ended:
                 raise RuntimeError("no calls after the shutdown")
+            # While a thread hangs, nothing else forgets the calls whose callers have given up.
+            self._calls = deque(call for call in self._calls if not call[0].cancelled())
             self._calls.append((future, partial(function, *args, **kwargs)))
             if len(self._calls) <= self._idle:
                 self._changed.notify()

@@ -4,6 +4,7 @@ import asyncio
 import subprocess
 import sys
 import threading
+import weakref
 from concurrent.futures import CancelledError
 
 import pytest
@@ -42,6 +43,25 @@ def test_calls_wait_for_a_thread(executor):
     assert cancelled.cancel()
     go_on.set()
     assert waiting.result() in {each.result() for each in busy}
+
+
+def test_calls_that_were_given_up_take_no_memory_while_a_thread_hangs():
+    class Argument:
+        pass
+
+    executor, go_on = AbandonableThreads(1, "test"), threading.Event()
+    begun = threading.Event()
+    executor.submit(lambda: (begun.set(), go_on.wait()))
+    begun.wait()
+    argument = Argument()
+    known = weakref.ref(argument)
+    assert executor.submit(id, argument).cancel()
+    del argument
+    waiting = executor.submit(int, "3")
+    assert known() is None
+    go_on.set()
+    assert waiting.result() == 3
+    executor.shutdown()
 
 
 def test_an_idle_thread_is_used_again(executor):
