@@ -42,17 +42,14 @@ MAX_LOADS = 100
 """Loads whose costs are averaged. Of more, neighbours count as one. Few deployments have more than
 fifty."""
 
-COARSE_EVALUATIONS, FEWER_EVALUATIONS, MAX_EVALUATIONS = 700, 300, 1_300
+COARSE_EVALUATIONS, MAX_EVALUATIONS = 700, 1_300
 """Evaluations of the queue model, each of one load and one size of node, that a search may take:
-the coarse search, the same with fewer loads if that was too much, and all together. 1,300 take 2 to
-4 ms if none is known already. On recorded loads, one search in a hundred takes more than 1,000."""
+the coarse search, and all together. 1,300 take 2 to 4 ms if none is known already. On recorded
+loads, one search in a hundred takes more than 1,000."""
 
 PLACEMENT_EVALUATIONS = 2
 """Evaluations for each size of node that take about as long as the placement of an allocation
 count."""
-
-FEWER_LOADS = 30
-"""Loads, divided by the sizes of nodes, of the search with fewer loads."""
 
 
 class QueueParameters(Value, frozen=True):
@@ -156,9 +153,6 @@ class CostModel:
         """
         counts, most = self._coarse_counts(near), self.evaluations + MAX_EVALUATIONS
         coarse = self._cheapest_of(counts, COARSE_EVALUATIONS)
-        if self._exhausted:
-            self._keep_loads(FEWER_LOADS)
-            coarse = self._cheapest_of([coarse, *counts], FEWER_EVALUATIONS)
         self._limit = most
         from_coarse = self._descent(coarse)
         minima = [self._descent(near), from_coarse]
@@ -192,14 +186,6 @@ class CostModel:
                 likely, lowest_cost = max(1, math.ceil(sufficient)), cost
             violation_load += weight * load
         return likely
-
-    def _keep_loads(self, evaluations: int) -> None:
-        """Averages over fewer loads from now on, if more evaluations would be needed for one
-        allocation count."""
-        loads = _at_most(max(1, evaluations // self._node_slots.sizes), self._loads)
-        if loads is not self._loads:
-            self._loads = loads
-            self._violation_loads.clear()
 
     @property
     def _exhausted(self) -> bool:

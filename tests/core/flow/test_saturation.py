@@ -10,6 +10,8 @@ from autoscaler.core.decision import OutcomeKind
 from autoscaler.core.explanation import explain
 from autoscaler.core.flow.cycle import begin_cycle, end_cycle
 from autoscaler.core.flow.measurement import measure
+from autoscaler.core.flow.sampling import sample
+from autoscaler.core.flow.saturation import CORRECTION, with_service_time_of_totals
 from autoscaler.core.policies import UtilisationPolicy
 from autoscaler.core.slo.policy import SloPolicy
 from autoscaler.core.state import DeploymentState, State
@@ -193,3 +195,29 @@ def test_the_bounds_of_the_load_include_the_true_one(completed):
     stats = deployment(replace(after, busy_s=completed * 0.001))
     load = measure(state, stats, at=10.0, load_window_s=60.0, max_interval_s=60.0).load
     assert load.offered_load <= 18.0 <= load.load_at_most
+
+
+@pytest.mark.parametrize(("quick", "timeouts"), [(6, 54), (9, 50), (12, 48)])
+def test_quick_requests_in_the_totals_are_left_out_of_their_mean(quick, timeouts):
+    """Half of the totals are requests of 1 s from before the overload. The others are quick ones of
+    0.4 s, as many in each of the ten intervals as in the last one."""
+    interval_s, all_quick = 40.0, 10 * quick
+    earlier = node(
+        pending=50,
+        completed=2 * all_quick - quick,
+        busy_s=1.0 * all_quick + 0.4 * (all_quick - quick),
+        server_started_at=1_000.0,
+        server_last_access_at=1_000.0 + 9.0 * interval_s,
+    )
+    later = replace(
+        earlier,
+        completed=2 * all_quick,
+        busy_s=1.0 * all_quick + 0.4 * all_quick,
+        timeouts=timeouts,
+        server_last_access_at=1_000.0 + 10.0 * interval_s,
+    )
+    before, after = deployment(earlier), deployment(later)
+    seen = sample(before, after, at=10.0 * interval_s, interval_s=interval_s)
+    timed = with_service_time_of_totals(seen, before, after)
+    service_time_s = timed.timed_busy_s / timed.timed
+    assert service_time_s == pytest.approx(0.7 * (1.0 / 0.7) ** CORRECTION, rel=0.02)

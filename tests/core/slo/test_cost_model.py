@@ -2,6 +2,7 @@
 
 import math
 import random
+from collections import Counter
 
 import pytest
 from msgspec.structs import replace
@@ -18,6 +19,7 @@ from autoscaler.core.slo.cost_model import (
 from autoscaler.core.slo.load_distribution import (
     GRID_STEP,
     LoadMixture,
+    index_of_load,
     mean_and_spread,
     predicted,
     updated,
@@ -322,3 +324,27 @@ class TestBoundedSearch:
         best = cost_model(erlangs, slots=slots)
         lowest_cost = min(map(best.cost, counts))
         assert best.cost(found) - lowest_cost < 0.02 * deviation
+
+    @pytest.mark.parametrize("sizes", [2, 5, 9])
+    def test_uncertain_loads_on_unequal_nodes_cost_little_more_than_they_must(self, sizes):
+        """Also where the search ends before it has compared all counts."""
+        ratios = []
+        for seed in range(8):
+            dice = random.Random(seed)
+            median, sigma = 10.0 ** dice.uniform(1.0, 2.5), dice.uniform(1.0, 2.0)
+            drawn = [min(5_000.0, median * math.exp(dice.gauss(0.0, sigma))) for _ in range(300)]
+            loads = Counter(index_of_load(load) for load in drawn)
+            used = [(dice.randint(1, 9), dice.randint(10, 500)) for _ in range(sizes)]
+
+            def model(loads=loads, used=used):
+                return CostModel(
+                    tuple((index, count / 300.0) for index, count in loads.items()),
+                    NodeSlots(tuple(sorted(used)), (500, 16)),
+                    50.0,
+                    PARAMETERS,
+                )
+
+            found, any_count = model().cheapest(near=10), model()
+            best = min(any_count.cost(round(1.3**step)) for step in range(34))
+            ratios.append(any_count.cost(found) / best)
+        assert sum(ratios) / len(ratios) < 1.25

@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from autoscaler.core.slo.load_distribution import (
+    CONTRADICTED,
     MIN_SPREAD,
     NEGLIGIBLE,
     LoadMixture,
@@ -158,6 +159,20 @@ class TestRecurringRates:
         mean, stddev = mean_and_spread(loads)
         assert mean == pytest.approx(100.0, rel=0.02)
         assert stddev == pytest.approx(20.0, rel=0.1)
+
+    def test_a_job_that_does_not_come_is_given_up_at_the_first_count(self):
+        """The part of the weights that moves to their long averages leaves it out."""
+        job, polled = [ExpectedRate(1.0, 30.0, 0.01)], Polled()
+        for _ in range(10):
+            polled.see(0.0, 30)
+            for _ in range(6):
+                polled.known = updated(polled.known, 300, POLL_S, 0.1, 1.0, job)
+        polled.see(0.0, 30)
+        begun = updated(polled.known, 300, POLL_S, 0.1, 1.0, job)
+        assert begun.recurring_weight > 0.9
+        for arrivals in range(0, 130, 10):
+            after = updated(begun, arrivals, POLL_S, 0.1, 1.0, job)
+            assert after.recurring_weight < CONTRADICTED * begun.recurring_weight
 
 
 class TestBursts:
