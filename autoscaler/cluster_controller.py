@@ -155,6 +155,7 @@ class ClusterController:
                 self.metrics,
                 self.health,
                 decisions,
+                self.pages.status_pages,
                 self._preflight,
                 HistoryRecorder(self.history, self._state if self._leadership else None),
                 *recorders,

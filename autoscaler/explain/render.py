@@ -10,7 +10,6 @@ from rich.table import Table
 
 from autoscaler.core.recommendation_text import can_load_all
 from autoscaler.core.units import duration_text, load_text, percent_text, quantile_text
-from autoscaler.explain.inputs import input_rows
 from autoscaler.terminal import plain, print_line
 from autoscaler.wire.decision_views import (
     CandidateView,
@@ -23,6 +22,7 @@ from autoscaler.wire.decision_views import (
     UnmanagedView,
     VanishedView,
 )
+from autoscaler.wire.input_rows import input_rows
 
 _PIPE_WIDTH = 10_000
 """Characters of a line that is not for a terminal. More than any line has, so that none wraps and

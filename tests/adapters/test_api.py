@@ -63,6 +63,8 @@ class Api:
             aiohttp.ClientSession() as session,
             session.request(method, URL(url, encoded=True), **more) as response,
         ):
+            if response.content_type == "text/event-stream":  # which does not end
+                return response.status, await response.content.readline()
             return response.status, await response.read()
 
     async def get(self, path: str, kind: Any) -> Any:

@@ -14,6 +14,7 @@ from autoscaler.adapters.admin_http.rendering import Renderer, response_of
 from autoscaler.adapters.admin_http.responses import error_response, json_body
 from autoscaler.adapters.admin_http.resume import ResumeAccepted
 from autoscaler.adapters.admin_http.status import status_endpoints
+from autoscaler.adapters.admin_http.status_pages import StatusPages
 from autoscaler.ports import NotResumed
 from autoscaler.wire.decision_views import ResponseHeader
 
@@ -65,14 +66,23 @@ class ClusterPages:
         self._resume = resume
         self._save_resume_requests = save_resume_requests
         self.prefix = f"/clusters/{quote(cluster, safe='')}" if cluster else ""
-        self.endpoints = (*status_endpoints(decisions, health, cluster), *endpoints)
+        self._renderer = Renderer()
+        self.status_pages = StatusPages(decisions, health, self._renderer, self.prefix)
+        self.endpoints = (
+            *self.status_pages.endpoints(),
+            *status_endpoints(decisions, health, cluster),
+            *endpoints,
+        )
         self._log = structlog.get_logger("autoscaler.http")
         self._old_path_logged = False
-        self._renderer = Renderer()
 
     def note_reload(self, failure: str) -> None:
         """Show why the configuration that was read again is not in effect; empty: it is."""
         self._decisions.reload_failure = failure
+
+    async def end_streams(self) -> None:
+        """End the responses that would otherwise go on for as long as their clients listen."""
+        await self.status_pages.live.end()
 
     async def stop(self) -> None:
         """Render nothing more."""
@@ -86,6 +96,7 @@ class ClusterPages:
             web.get(f"{self.prefix}/decisions", self._list_decisions),
             web.get(f"{self.prefix}/decisions/{one}", self._get_decision),
             web.post(f"{self.prefix}/resume/{one}", self._resume_one),
+            *self.status_pages.routes(),
             *api_routes(self.endpoints, self._renderer, self._version, self.prefix),
         ]
         if not self.prefix:

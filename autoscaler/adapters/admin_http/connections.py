@@ -124,7 +124,8 @@ class ClientConnection(web.RequestHandler):
         self, request: web.BaseRequest, resp: web.StreamResponse, start_time: float | None
     ) -> tuple[web.StreamResponse, bool]:
         self._head_bytes = None
-        resp.headers.update(HEADERS)
+        for name, value in HEADERS.items():
+            resp.headers.setdefault(name, value)
         resp.force_close()
         size = resp.content_length or 0
         self._wait(WRITE_TIMEOUT_S)

@@ -9,6 +9,13 @@ from typing import Any
 from msgspec.structs import replace
 
 from autoscaler.adapters.admin_http.responses import RequestFailed
+from autoscaler.core.condition import (
+    DeploymentCondition,
+    Level,
+    condition,
+    unmanaged_condition,
+    unreadable_condition,
+)
 from autoscaler.core.decision import NOT_SENT, Outcome, OutcomeKind, Plan, Unmanaged
 from autoscaler.core.state import FORGET_AFTER_S
 from autoscaler.core.values import Observation, Value
@@ -18,8 +25,10 @@ from autoscaler.wire.decision_views import (
     DeploymentsResponse,
     DeploymentView,
     LeadershipView,
+    ResponseHeader,
 )
 from autoscaler.wire.decisions import managed, next_poll, unmanaged, unreadable, vanished
+from autoscaler.wire.overview import DeploymentRow, OverviewResponse, levels_of, ordered, row
 
 VANISHED_S = 86_400.0
 """Seconds for which a vanished deployment is still shown. A day, so that what happened at night is
@@ -28,6 +37,9 @@ seen in the morning."""
 MAX_VANISHED = 100
 """Maximum number of vanished deployments to show. 100, because test clusters create and delete
 deployments all day."""
+
+ROWS_PER_PAGE = 100
+"""Deployments on one page of the overview. 100, which a browser lays out at once."""
 
 
 class NoObservationYet(RequestFailed):
@@ -144,6 +156,64 @@ class DecisionRecorder:
         ]
         return DeploymentsResponse(**self._heading(cycle), deployments=tuple(views))
 
+    def overview(self, text: str = "", level: str = "", page: int = 1) -> OverviewResponse:
+        """One page of the deployments, those in trouble first.
+
+        Args:
+            text: a part of their ids, in any case.
+            level: a level of conditions; empty: all.
+            page: from 1; the last one if there are fewer.
+
+        Raises:
+            NoObservationYet: the cluster has not been observed yet.
+        """
+        cycle = self._observed()
+        found = cycle.deployments
+        wanted = text.casefold()
+        known = {
+            name: each if isinstance(each, Outcome) else _condition(name, each)
+            for name, each in found.items()
+            if wanted in name.casefold()
+        }
+        conditions = ordered(known)
+        levels = levels_of(each for _, each in conditions)
+        if level:
+            conditions = [each for each in conditions if each[1].level == level]
+        pages = max(1, -(-len(conditions) // ROWS_PER_PAGE))
+        page = min(max(1, page), pages)
+        shown = conditions[(page - 1) * ROWS_PER_PAGE : page * ROWS_PER_PAGE]
+        return OverviewResponse(
+            **self._heading(cycle),
+            levels=levels,
+            matching=len(conditions),
+            page=page,
+            pages=pages,
+            deployments=tuple(row(name, each, known[name]) for name, each in shown),
+        )
+
+    def header(self) -> ResponseHeader:
+        """What every response begins with.
+
+        Raises:
+            NoObservationYet: the cluster has not been observed yet.
+        """
+        return ResponseHeader(**self._heading(self._observed()))
+
+    def row(self, deployment_id: str) -> DeploymentRow:
+        """One deployment at a glance.
+
+        Raises:
+            NoObservationYet: the cluster has not been observed yet.
+            NoSuchDeployment: the cluster has none with this id.
+        """
+        known = self._observed().deployments.get(deployment_id)
+        if known is None:
+            raise NoSuchDeployment(f"{deployment_id}: not found in the cluster")
+        if isinstance(known, Outcome):
+            return row(deployment_id, condition(known), known)
+        found = _condition(deployment_id, known)
+        return row(deployment_id, found, found)
+
     def get_deployment(self, deployment_id: str) -> DeploymentResponse:
         """One deployment, with its reasons.
 
@@ -200,6 +270,17 @@ def _vanished(before: _Cycle | None, known: Collection[str], at: float) -> dict[
         if name not in known:
             found[name] = _Vanished(at, allocations)
     return dict(list(found.items())[-MAX_VANISHED:])
+
+
+def _condition(deployment_id: str, result: Unmanaged | str | _Vanished) -> DeploymentCondition:
+    if isinstance(result, _Vanished):
+        view = vanished(deployment_id, result.at, result.allocations)
+        return DeploymentCondition(
+            Level.UNMANAGED, (view.message.removeprefix(f"{deployment_id} "),)
+        )
+    if isinstance(result, Unmanaged):
+        return unmanaged_condition(result)
+    return unreadable_condition(result)
 
 
 def _view(

@@ -38,6 +38,7 @@ process that stops the daemon waits for it."""
 
 _INDEX = """autoscaler {version}
 
+/                           the status page, for browsers
 /metrics                    for Prometheus
 /healthz                    200 while the control loop completes cycles
 /readyz                     200 while the latest observation of the cluster has succeeded
@@ -150,6 +151,7 @@ class AdminServer:
     def _app(self) -> web.Application:
         app = web.Application(middlewares=[self._guarded], client_max_size=MAX_BODY_BYTES)
         health = self._pages.health
+        app.on_shutdown.append(self._end_streams)
         app.router.add_get("/", self._index)
         app.router.add_get("/metrics", self._metrics)
         app.router.add_get("/healthz", _probe(health.why_not_alive))
@@ -178,7 +180,13 @@ class AdminServer:
         )
         return response_of(call.request, rendered, "application/json")
 
-    async def _index(self, _request: web.Request) -> web.Response:
+    async def _end_streams(self, _app: web.Application) -> None:
+        await self._pages.end_streams()
+
+    async def _index(self, request: web.Request) -> web.StreamResponse:
+        """The status page for browsers, and a list of paths for others."""
+        if "text/html" in request.headers.get(hdrs.ACCEPT, ""):
+            return await self._pages.status_pages.overview(request)
         return web.Response(text=_INDEX.format(version=self._version))
 
     async def _metrics(self, request: web.Request) -> web.Response:

@@ -1,0 +1,199 @@
+"""What the pages show, made of the views of the API."""
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+from urllib.parse import quote, urlencode
+
+from autoscaler.adapters.admin_http.decisions import DecisionRecorder, NoObservationYet
+from autoscaler.adapters.admin_http.health import Health
+from autoscaler.adapters.admin_http.series import Points, Series, series_of
+from autoscaler.core.condition import Level
+from autoscaler.core.units import duration_text
+from autoscaler.wire.decision_views import DeploymentResponse, ManagedView, ResponseHeader
+from autoscaler.wire.input_rows import input_rows
+
+LEVEL_NAMES = {
+    Level.TROUBLE: "in trouble",
+    Level.ATTENTION: "needs attention",
+    Level.FINE: "fine",
+    Level.UNMANAGED: "not managed",
+}
+
+MAX_ROWS, MAX_FIGURES = 30, 30
+"""Decisions, and points, that the page of a deployment has as text. The charts have all."""
+
+_FIGURES = {
+    "arrival_rate_per_s": "arrivals/s",
+    "offered_load": "load, erlangs",
+    "forecast_load": "forecast, erlangs",
+    "running": "running",
+    "requested": "requested",
+    "recommended": "recommended",
+    "in_flight": "in flight",
+    "backlog_requests": "backlog",
+    "queue_wait_s": "expected wait, s",
+}
+"""Headings of the figures."""
+
+
+class OverviewQuery(NamedTuple):
+    """Which deployments the overview shows."""
+
+    q: str = ""  # a part of their ids
+    level: str = ""  # of their conditions; empty: all
+    n: int = 1  # the page
+
+    def path_query(self, **changed: Any) -> str:
+        """As the query of a path, without what is as by default."""
+        given = self._replace(**changed)
+        fields = {
+            name: value
+            for name, value in given._asdict().items()
+            if value != self._field_defaults[name]
+        }
+        return f"?{urlencode(fields, errors='replace')}" if fields else ""
+
+
+class PageContents:
+    """Makes the contexts of the templates. May be called from any thread.
+
+    Args:
+        prefix: of the paths of the cluster.
+    """
+
+    def __init__(self, decisions: DecisionRecorder, health: Health, prefix: str) -> None:
+        self._decisions = decisions
+        self._health = health
+        self._prefix = prefix
+        self.configuration = ""  # in force, in a few words
+
+    def overview(self, query: OverviewQuery) -> dict[str, Any]:
+        """All deployments."""
+        try:
+            found = self._decisions.overview(query.q, query.level, query.n)
+        except NoObservationYet:
+            found = None
+        return {
+            **self._common(found, "Deployments", f"{self._prefix}/live{query.path_query()}"),
+            "query": query,
+            "overview": found,
+            "link": lambda **changed: f"{self._prefix}/{query.path_query(**changed)}",
+        }
+
+    def deployment(self, deployment_id: str, points: Points) -> dict[str, Any]:
+        """One deployment.
+
+        Raises:
+            NoObservationYet: the cluster has not been observed yet.
+            NoSuchDeployment: the cluster has none with this id.
+        """
+        found = self._decisions.get_deployment(deployment_id)
+        view, path = found.deployment, self._path(deployment_id)
+        series = series_of(points)
+        return {
+            **self._common(found, deployment_id, f"{self._prefix}/live{path}"),
+            "charts": isinstance(view, ManagedView),
+            "series_url": f"{self._prefix}/api/v1{path}/series",
+            "deployment_id": deployment_id,
+            "row": self._decisions.row(deployment_id),
+            **_managed(found, series),
+        }
+
+    def error(self, title: str, error: str) -> dict[str, Any]:
+        """A page that cannot be shown."""
+        return {**self._common(None, title, ""), "error": error}
+
+    def _path(self, deployment_id: str) -> str:
+        return f"/deployments/{quote(deployment_id, safe='', errors='replace')}"
+
+    def _common(self, found: ResponseHeader | None, title: str, events: str) -> dict[str, Any]:
+        not_ready = self._health.why_not_ready()
+        leadership = self._decisions.leadership_view()
+        return {
+            "title": title,
+            "events": events,
+            "charts": False,
+            "prefix": self._prefix,
+            "cluster": "",
+            "refresh": not events,
+            "version": self._decisions.version,
+            "level_names": LEVEL_NAMES,
+            "deployment_url": lambda name: f"{self._prefix}{self._path(name)}",
+            "ready": not_ready is None,
+            "observed_at": None if found is None else found.at,
+            "age_s": None if found is None else found.age_s,
+            "next_poll": None if found is None else found.next_poll,
+            "leadership": leadership,
+            "configuration": self.configuration,
+            "alerts": [
+                {"level": level, "title": heading, "text": text}
+                for level, heading, text in (
+                    ("trouble", "The control loop stands.", self._health.why_not_alive()),
+                    ("trouble", "Nothing is scaled now:", not_ready),
+                    (
+                        "attention",
+                        "The changed configuration is refused, and the previous one in force:",
+                        self._decisions.reload_failure,
+                    ),
+                    (
+                        "attention",
+                        "The lease cannot be read or renewed:",
+                        leadership.failure if leadership is not None else "",
+                    ),
+                )
+                if text
+            ],
+        }
+
+
+def _managed(found: DeploymentResponse, series: Series) -> dict[str, Any]:
+    view = found.deployment
+    if not isinstance(view, ManagedView):
+        return {"managed": False, "view": view}
+    return {
+        "managed": True,
+        "view": view,
+        "slo": view.slo,
+        "unchanged": view.unchanged_because not in view.message and view.unchanged_because,
+        "marks": list(reversed(series.marks[-MAX_ROWS:])),
+        "figure_headings": list(_FIGURES.values()),
+        "figures": [
+            {"at": series.at[i], "row": [series.values[name][i] for name in _FIGURES]}
+            for i in reversed(range(max(0, len(series.at) - MAX_FIGURES), len(series.at)))
+        ],
+        "candidates": [
+            {
+                "allocations": each.allocations,
+                "queue_wait_s": each.queue_wait_s,
+                "violation_fraction": each.violation_fraction,
+                "cost": each.cost,
+                "recommended": each.allocations == view.recommended,
+                "marks": _marks(view, each.allocations),
+            }
+            for each in view.steps[0].candidates
+        ],
+        "measured": list(_measured(view)),
+    }
+
+
+def _marks(view: ManagedView, allocations: int) -> list[str]:
+    counts: Mapping[str, int | None] = {
+        "recommended": view.recommended,
+        "current": view.current,
+        "running": view.running,
+        "desired": view.desired,
+    }
+    return [name for name, count in counts.items() if count == allocations]
+
+
+def _measured(view: ManagedView) -> list[tuple[str, str]]:
+    sample, load = view.sample, view.load
+    rows = [
+        ("latest interval", f"{sample.arrivals} arrivals in {duration_text(sample.interval_s)}"),
+        ("failed requests", f"{sample.failed}, of which {sample.timeouts} timed out"),
+    ]
+    if load is not None and load.service_time_s is not None:
+        rows.append(("service time", duration_text(load.service_time_s)))
+    if sample.issues:
+        rows.append(("data-quality issues", ", ".join(sample.issues).replace("_", " ")))
+    return [*rows, *input_rows(view.steps[0].inputs)]
