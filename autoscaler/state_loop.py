@@ -37,6 +37,10 @@ it. 10 s, about as long as the election of a master or the failure of one host."
 PATIENT_RETRY_S = 2.0
 """Seconds between attempts meanwhile."""
 
+MAX_READ_S = 60.0
+"""Seconds that the state may take to be read, before this instance acts without it. 60 s: several
+times what 5,000 deployments take on a busy host. A disk that does not respond takes for ever."""
+
 
 class StateLoop:
     """Takes the state when this instance may act, and gives it up when it may not any more.
@@ -75,6 +79,7 @@ class StateLoop:
         self.loop: ControlLoop | None = None  # that continues with the state
         self._began_at = 0.0
         self._term = 0  # how often this instance has begun to lead
+        self._led_at = 0.0  # when it has begun last
         self._taken_at: float | None = None  # in this term; None: not yet
         self._has_continued = False  # with a stored state, in this term
         self._bound_to: str | None = None  # the cluster of the store; None: not known yet
@@ -109,7 +114,7 @@ class StateLoop:
 
     def lead(self) -> None:
         """This instance leads from now on."""
-        self._term += 1
+        self._term, self._led_at = self._term + 1, self._clock.now()
         self._taken_at, self._has_continued, self._found = None, False, None
         if self._store is None:
             self._go_on()
@@ -212,16 +217,18 @@ class StateLoop:
 
     async def _take_once(self, store: StateStore, patience_s: float) -> None:
         give_up_at = self._clock.now() + patience_s
-        is_late, term = self._taken_at is not None, self._term
+        term = self._term
         await store.close()  # of an earlier term
         while True:
             failure = ""
             try:
-                stored = await store.open(self._policies())
+                stored = await self._opened(store)
             except StateUnavailable as error:
                 failure = str(error)
             if term != self._term:
-                return  # another instance may have led since; `run` reads what that has saved
+                await store.close()  # another instance may have led since; `run` reads it again
+                return
+            is_late = self._taken_at is not None
             if not failure:
                 break
             if is_late or self._clock.now() >= give_up_at:
@@ -237,6 +244,30 @@ class StateLoop:
         may_have_acted = is_late and not self._is_blank
         self._found = stored, not may_have_acted and self._is_newer(stored)
         self._go_on()
+
+    async def _opened(self, store: StateStore) -> State:
+        """The stored state. While a disk does not respond, an instance that leads acts without it.
+
+        Raises:
+            StateInUse: another process has it.
+            StateUnavailable: it cannot be read now.
+        """
+        opening = asyncio.ensure_future(store.open(self._policies()))
+        try:
+            while self._leadership is not None and not opening.done():
+                timer = asyncio.ensure_future(self._clock.sleep(PATIENT_RETRY_S))
+                await asyncio.wait([opening, timer], return_when=asyncio.FIRST_COMPLETED)
+                timer.cancel()
+                waited_s = self._clock.now() - self._led_at
+                if not opening.done() and self._acts and waited_s >= MAX_READ_S:
+                    self._note(
+                        "the state has not been read yet, because its disk or the cluster does not "
+                        "respond; until it is, nothing is saved, and no deployment is stopped"
+                    )
+                    self._go_on()
+            return await opening
+        finally:
+            opening.cancel()
 
     async def _keep_stopped(self, store: StateStore, stored: State) -> None:
         """Save what this instance has stopped in this term, if the store has lost it."""

@@ -11,7 +11,7 @@ from autoscaler.control_loop import ControlLoop
 from autoscaler.core.decision import Start
 from autoscaler.core.state import DeploymentState, State, StoppedDeployment
 from autoscaler.ports import FailureKind, ObservationFailed, StateInUse, StateUnavailable
-from autoscaler.state_loop import PATIENCE_S, RETRY_S, StateLoop
+from autoscaler.state_loop import MAX_READ_S, PATIENCE_S, RETRY_S, StateLoop
 from tests.fakes import FakeCluster, FakeLeadership, FakeStateStore, ListRecorder
 from tests.observations import deployment, node, policy, rule
 from tests.virtual_loop import START, LoopClock, run_in_virtual_time
@@ -195,6 +195,35 @@ def test_a_state_that_cannot_be_read_for_long_gives_its_stopped_deployments_late
     played(play)
 
 
+def test_a_leader_acts_while_a_disk_does_not_respond():
+    """In each term. What is stopped is known as soon as it responds."""
+
+    async def play(world):
+        world.store.open_s = 200.0
+        world.saved(START)
+        world.store.saved.append(STOPPED)
+        world.lead()
+        await asyncio.sleep(MAX_READ_S - 3.0)
+        assert not world.may_act
+        await asyncio.sleep(6.0)
+        assert world.may_act
+        assert len(world.messages("state.unusable")) == 1
+        world.follow()
+        await asyncio.sleep(10.0)
+        world.lead()
+        await asyncio.sleep(MAX_READ_S - 3.0)
+        assert not world.may_act
+        await asyncio.sleep(6.0)
+        assert world.may_act
+        world.store.open_s = 0.0
+        await asyncio.sleep(50.0)
+        assert world.started == set()
+        await asyncio.sleep(50.0)
+        assert world.started == {"idle"}  # no rule stops it any more
+
+    played(play)
+
+
 def test_a_leader_takes_over_from_a_suspended_process_and_its_directory_when_that_is_woken():
     async def play(world):
         await asyncio.sleep(50.0)
@@ -348,7 +377,7 @@ def test_a_state_that_was_read_in_an_earlier_term_is_read_again():
 
     async def play(world):
         await asyncio.sleep(50.0)
-        world.store.open_s = 20.0
+        world.store.open_s = 17.0
         world.lead()
         await asyncio.sleep(5.0)
         world.follow()
