@@ -89,6 +89,7 @@ class ClusterController:
         fields = {"cluster": cluster} if cluster else {}
         self._log = structlog.get_logger("autoscaler", **fields)
         self.metrics = PrometheusRecorder(clock, cluster)
+        self.metrics.per_node = config.per_node_metrics
         self.health = Health(clock, config.polling.interval_s, config.connection.request_timeout_s)
         decisions = DecisionRecorder(clock, __version__)
         self._transport = (connect or transport_to)(config, clock)
@@ -265,6 +266,7 @@ class ClusterController:
         self._transport.authorization.replace(config.connection.auth)
         self._config = config
         self.health.poll_interval_s = config.polling.interval_s
+        self.metrics.per_node = config.per_node_metrics
         self._loop.ruleset = ruleset_of(config, self._preflight.report)
         self.renew_credentials()
         self._preflight.request()

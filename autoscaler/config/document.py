@@ -7,9 +7,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
     AfterValidator,
-    BaseModel,
     BeforeValidator,
-    ConfigDict,
     Field,
     SecretStr,
     model_validator,
@@ -49,15 +47,11 @@ from autoscaler.config.fields import (
 )
 from autoscaler.config.messages import DELIMITER, PREFIX
 from autoscaler.config.policies import BUILT_IN
+from autoscaler.config.table import Table
+from autoscaler.config.telemetry import LoggingTable, MetricsTable
 
 
-class _Table(BaseModel):
-    model_config = ConfigDict(
-        strict=True, extra="forbid", frozen=True, hide_input_in_errors=True, allow_inf_nan=False
-    )
-
-
-class ElasticsearchTable(_Table):
+class ElasticsearchTable(Table):
     """The addresses of the cluster, the credentials and the certificates to trust."""
 
     hosts: Hosts | None = Field(
@@ -103,7 +97,7 @@ class ElasticsearchTable(_Table):
     )
 
 
-class ServerTable(_Table):
+class ServerTable(Table):
     """The address of /metrics, /healthz, /readyz, /decisions and /resume, and who may use them."""
 
     host: Line = Field(default="127.0.0.1", description="Address to listen on.")
@@ -123,7 +117,7 @@ class ServerTable(_Table):
     )
 
 
-class LeadershipTable(_Table):
+class LeadershipTable(Table):
     """Which of several instances changes the cluster."""
 
     lease: Literal["none", "elasticsearch", "kubernetes", "file"] = Field(
@@ -146,18 +140,7 @@ class LeadershipTable(_Table):
     file: Line | None = Field(default=None, description="File of the lease; for file.")
 
 
-class LoggingTable(_Table):
-    """The log, which is written to standard error."""
-
-    format: Literal["auto", "console", "json", "ecs"] = Field(
-        default="auto", description="auto: console on a terminal, JSON elsewhere."
-    )
-    level: Literal["debug", "info", "warning", "error"] = Field(
-        default="info", description="The lowest level of events that are written."
-    )
-
-
-class SloTable(_Table):
+class SloTable(Table):
     """A service-level objective: either latency or wait, and the target."""
 
     latency: Latency | None = Field(
@@ -169,7 +152,7 @@ class SloTable(_Table):
     )
 
 
-class ScheduleTable(_Table):
+class ScheduleTable(Table):
     """A recurring window of time with other bounds."""
 
     name: Line = Field(description="Name of the schedule in logs.")
@@ -196,7 +179,7 @@ class ScheduleTable(_Table):
         return self
 
 
-class ScaleToZeroTable(_Table):
+class ScaleToZeroTable(Table):
     """When an idle deployment is scaled to zero, and how."""
 
     after: IdleFor = Field(description="Time without requests.")
@@ -206,7 +189,7 @@ class ScaleToZeroTable(_Table):
     )
 
 
-class ScalingTable(_Table):
+class ScalingTable(Table):
     """How deployments are scaled."""
 
     policy: Line = Field(
@@ -370,6 +353,7 @@ class ConfigDocument(BaseSettings):
     leadership: LeadershipTable = LeadershipTable()
     server: ServerTable = ServerTable()
     logging: LoggingTable = LoggingTable()
+    metrics: MetricsTable = MetricsTable()
     defaults: ScalingTable = ScalingTable()
     rules: list[RuleTable] = Field(
         default=[], description="The first rule that matches a deployment applies."

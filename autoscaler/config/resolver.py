@@ -62,6 +62,7 @@ class Resolver:
             dry_run=document.dry_run,
             server=self._server(document.server),
             logging=Logging(style=document.logging.format, level=document.logging.level),
+            per_node_metrics=document.metrics.per_node,
             rules=self._rules(),
             lease=self._lease(connection.request_timeout_s),
             state_dir=self._state_dir(document, connection),

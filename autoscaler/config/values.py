@@ -51,6 +51,7 @@ class Config(Struct, frozen=True, kw_only=True):
     dry_run: bool  # also set in every rule
     server: Server
     logging: Logging
+    per_node_metrics: bool | None = None  # None: by the number of deployments
     rules: tuple[Rule, ...]
     lease: LeaseSettings | None = None  # None: there is one instance only
     # The state is saved in a directory, in an index, or not at all: then none is ever stopped.
@@ -76,6 +77,7 @@ class Config(Struct, frozen=True, kw_only=True):
             self.connection.username,
             self.connection.request_timeout_s,
             *(self.polling, self.dry_run, _without_token(self.server), self.logging),
+            self.per_node_metrics,
             str(self.state_dir),
             self.state_index,
             str(self.lease),

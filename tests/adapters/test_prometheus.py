@@ -9,7 +9,7 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families
 
 from autoscaler.adapters.prometheus import DaemonMetrics, PrometheusRecorder
 from autoscaler.adapters.prometheus.counters import Histogram
-from autoscaler.adapters.prometheus.recorder import STALE_AFTER_S
+from autoscaler.adapters.prometheus.recorder import MAX_DEPLOYMENTS_PER_NODE, STALE_AFTER_S
 from autoscaler.core.decision import (
     CompletedRollout,
     ExternalChange,
@@ -589,3 +589,36 @@ def test_the_time_and_the_outcome_of_the_last_update(recorder, registry):
     ineffective = {"deployment": "elser", "outcome": "no_effect"}
     assert registry.get_sample_value(name, ineffective) == 1_000.0
     assert registry.get_sample_value(name, accepted) is None
+
+
+def exported_by_node(registry):
+    labels = {"deployment": "elser", "node": "ml-a"}
+    allocations = registry.get_sample_value("elasticsearch_ml_deployment_node_allocations", labels)
+    flag = registry.get_sample_value("autoscaler_per_node_metrics")
+    assert flag == float(allocations is not None)
+    return bool(flag)
+
+
+@pytest.mark.parametrize(
+    ("per_node", "further", "exported"),
+    [
+        (None, MAX_DEPLOYMENTS_PER_NODE - 1, True),
+        (None, MAX_DEPLOYMENTS_PER_NODE, False),
+        (True, MAX_DEPLOYMENTS_PER_NODE, True),
+        (False, 0, False),
+    ],
+)
+def test_metrics_by_node_depend_on_the_number_of_deployments_or_a_setting(
+    recorder, registry, per_node, further, exported
+):
+    recorder.per_node = per_node
+    names = ["elser", *(f"deployment-{n}" for n in range(further))]
+    recorder.planned(*cycle(*(outcome(steady(name), OutcomeKind.UNCHANGED) for name in names)))
+    assert exported_by_node(registry) is exported
+
+
+def test_the_memory_of_a_nodes_processes_is_always_exported(recorder, registry):
+    recorder.per_node = False
+    recorder.planned(*busy_cycle())
+    name = "elasticsearch_ml_node_process_memory_bytes"
+    assert registry.get_sample_value(name, {"node": "ml-a"}) == 3 * 4096  # of three deployments

@@ -7,6 +7,7 @@ resume         the JSON of /resume
 refusals       what is not answered: counted, and logged at a bounded rate
 responses      the headers of every response, and errors as JSON
 guard          which requests are answered: Host, Origin, token, body
+exposition     the metrics in either text format, in pieces
 rendering      responses that take long to make, in a thread, one at a time
 connections    how many connections there are, and how long each may take
 endpoints      what is answered under /api/v1, as a table of which the routes are made

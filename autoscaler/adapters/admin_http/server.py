@@ -1,19 +1,19 @@
 """The daemon's own HTTP server."""
 
 import os
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Self
 
 from aiohttp import hdrs, web
-from prometheus_client import CollectorRegistry, Metric
+from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4, generate_latest
 from prometheus_client.openmetrics.exposition import CONTENT_TYPE_LATEST as OPENMETRICS_TYPE
 from prometheus_client.openmetrics.exposition import generate_latest as encode_openmetrics
-from prometheus_client.registry import Collector
 
 from autoscaler.adapters.admin_http.cluster_pages import ClusterPages
 from autoscaler.adapters.admin_http.connections import ClientConnection, Listener
 from autoscaler.adapters.admin_http.endpoints import ApiCall, Endpoint, api_routes
+from autoscaler.adapters.admin_http.exposition import exposition
 from autoscaler.adapters.admin_http.guard import MAX_BODY_BYTES, Guard, Token
 from autoscaler.adapters.admin_http.openapi import openapi_document
 from autoscaler.adapters.admin_http.refusals import OnRefused, RefusalReason, Refusals
@@ -30,7 +30,6 @@ from autoscaler.text import printable
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 _OPENMETRICS = "application/openmetrics-text"
-_OPENMETRICS_END = b"# EOF\n"
 
 SHUTDOWN_TIMEOUT_S = 1.5
 """Seconds for which a scrape in progress may delay the end of the daemon. Short, because the
@@ -195,7 +194,7 @@ class AdminServer:
         content_type = OPENMETRICS_TYPE if openmetrics else CONTENT_TYPE_PLAIN_0_0_4
         encode = encode_openmetrics if openmetrics else generate_latest
         rendered = await self._renderer.render(
-            content_type, lambda: Rendered.of(200, _encoded(self._registry, encode))
+            content_type, lambda: Rendered.of(200, exposition(self._registry, encode))
         )
         return response_of(request, rendered, content_type)
 
@@ -223,29 +222,6 @@ class AdminServer:
             if hdrs.ALLOW in error.headers:
                 response.headers[hdrs.ALLOW] = error.headers[hdrs.ALLOW]
             return response
-
-
-class _Family(Collector):
-    """A registry with one family, as the encoders require it."""
-
-    def __init__(self, metric: Metric) -> None:
-        self._metric = metric
-
-    def collect(self) -> Iterable[Metric]:
-        return (self._metric,)
-
-
-def _encoded(registry: CollectorRegistry, encode: Callable[[Collector], bytes]) -> Iterator[bytes]:
-    """The exposition in pieces, one for each family, none empty."""
-    ended = b""
-    for metric in registry.collect():
-        encoded = encode(_Family(metric))
-        # The end mark of OpenMetrics must follow the last family only.
-        if encoded.endswith(_OPENMETRICS_END):
-            encoded, ended = encoded.removesuffix(_OPENMETRICS_END), _OPENMETRICS_END
-        yield encoded
-    if ended:
-        yield ended
 
 
 def _ok() -> str:

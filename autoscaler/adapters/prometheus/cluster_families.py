@@ -234,6 +234,11 @@ NODE_INFO = MetricFamily(
     "Id, name and version of a machine-learning node; always 1 (node_id, name, version).",
 )
 
+PROCESS_MEMORY = MetricFamily(
+    "elasticsearch_ml_node_process_memory_bytes",
+    "Resident memory of all processes of deployments on the node, as far as it is reported.",
+)
+
 CAPACITY: tuple[FieldMetric[NodeCapacity], ...] = (
     FieldMetric(
         "elasticsearch_ml_node_processors",

@@ -4,7 +4,7 @@ The metrics are made at scrape time from the last observation and plan, so that 
 vanished leaves no series, and recording a cycle costs nothing.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TypeVar
 
 from prometheus_client import Metric
@@ -14,7 +14,7 @@ from autoscaler.adapters.prometheus import cluster_families, families, slo_famil
 from autoscaler.adapters.prometheus.families import DecisionRow, FieldMetric, MetricFamily
 from autoscaler.adapters.prometheus.node_labels import by_label
 from autoscaler.core.decision import Plan
-from autoscaler.core.values import Cluster, DeploymentStats, Observation, Reason
+from autoscaler.core.values import Cluster, DeploymentStats, NodeStats, Observation, Reason
 
 T = TypeVar("T")
 Labels = dict[str, str]
@@ -22,16 +22,28 @@ Rows = Sequence[tuple[Labels, T]]
 
 
 def collect_cycle(
-    observation: Observation, plan: Plan, node_labels: Mapping[str, str]
+    observation: Observation,
+    plan: Plan,
+    node_labels: Mapping[str, str],
+    *,
+    per_node: bool,
 ) -> Iterator[Metric]:
     """All families about one cycle, with their samples.
 
     Args:
         node_labels: by node id.
+        per_node: includes those of each deployment on each node.
     """
     deployments = [({"deployment": id_}, stats) for id_, stats in observation.deployments.items()]
     yield from _deployments(deployments)
-    yield from _nodes(observation.deployments.values(), node_labels)
+    nodes = [
+        ({"deployment": stats.deployment_id, "node": label}, node)
+        for stats in observation.deployments.values()
+        for label, node in by_label(stats.nodes, node_labels).items()
+    ]
+    yield from _nodes(nodes if per_node else [])
+    yield _process_memory(nodes)
+    yield family(families.PER_NODE, [({}, float(per_node))])
     yield from _cluster(observation.cluster, node_labels)
     yield from _decisions(observation, plan)
     yield family(families.UNREADABLE, [({}, len(observation.unreadable))])
@@ -51,14 +63,18 @@ def _deployments(rows: Rows[DeploymentStats]) -> Iterator[Metric]:
     yield _states(cluster_families.ALLOCATION_STATE, [(own, s.allocation_state) for own, s in rows])
 
 
-def _nodes(
-    deployments: Iterable[DeploymentStats], node_labels: Mapping[str, str]
-) -> Iterator[Metric]:
-    rows = [
-        ({"deployment": stats.deployment_id, "node": label}, node)
-        for stats in deployments
-        for label, node in by_label(stats.nodes, node_labels).items()
-    ]
+def _process_memory(rows: Rows[NodeStats]) -> Metric:
+    used: dict[str, int] = {}
+    for own, node in rows:
+        if node.memory_bytes is not None:
+            used[own["node"]] = used.get(own["node"], 0) + node.memory_bytes
+    return family(
+        cluster_families.PROCESS_MEMORY,
+        [({"node": label}, float(total)) for label, total in used.items()],
+    )
+
+
+def _nodes(rows: Rows[NodeStats]) -> Iterator[Metric]:
     for field_metric in cluster_families.NODE:
         yield _measured(field_metric, rows)
     yield _states(cluster_families.ROUTING_STATE, [(own, node.routing_state) for own, node in rows])

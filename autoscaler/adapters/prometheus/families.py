@@ -251,6 +251,10 @@ OBSERVATION_AGE = MetricFamily(
     "autoscaler_observation_age_seconds",
     "Time since the last successful observation, or since the start if there was none.",
 )
+PER_NODE = MetricFamily(
+    "autoscaler_per_node_metrics",
+    "Whether the metrics of each deployment on each node are exported: 1 or 0.",
+)
 UNREADABLE = MetricFamily(
     "autoscaler_unreadable_deployments",
     "Deployments with invalid statistics in the last observation.",
