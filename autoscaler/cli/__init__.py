@@ -9,6 +9,7 @@ daemon       run, check, explain
 history      history
 deployments  start, stop, resume, release
 sandbox      emulate, demo, backtest
+completion   completion
 """
 
 from typing import Any
@@ -16,6 +17,7 @@ from typing import Any
 import click
 
 from autoscaler import __version__
+from autoscaler.cli.completion import completion
 from autoscaler.cli.daemon import check, explain, run
 from autoscaler.cli.deployments import release, resume, start, stop, wake
 from autoscaler.cli.history import history
@@ -54,3 +56,4 @@ for command in (
     backtest,
 ):
     main.add_command(command)
+main.add_command(completion)
