@@ -54,6 +54,6 @@ for command in (
     emulate,
     demo,
     backtest,
+    completion,
 ):
     main.add_command(command)
-main.add_command(completion)
