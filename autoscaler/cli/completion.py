@@ -3,6 +3,8 @@
 import click
 from click.shell_completion import get_completion_class
 
+from autoscaler.cli.shared import say
+
 _VARIABLE = "_AUTOSCALER_COMPLETE"  # as click names it after the program
 
 _FILES = """
@@ -20,4 +22,5 @@ def completion(context: click.Context, shell: str) -> None:
     found = get_completion_class(shell)
     assert found is not None, "click knows each of the choices"
     program = context.find_root().command
-    click.echo(found(program, {}, "autoscaler", _VARIABLE).source())
+    for line in found(program, {}, "autoscaler", _VARIABLE).source().splitlines():
+        say(line)
