@@ -132,7 +132,7 @@ class KubernetesLease:
     async def read(self) -> StoredLease | None:
         status, body = await self._send("GET", f"/{quote(self._name, safe='')}")
         if status == 404:
-            if _reason_of(body, self._name):
+            if _is_missing(body, self._name):
                 return None
             raise LeaseUnavailable(_refusal("GET", status, body))
         if status != 200:
@@ -217,7 +217,7 @@ class KubernetesLease:
         return self._trust[1]
 
 
-def _reason_of(body: bytes, name: str) -> bool:
+def _is_missing(body: bytes, name: str) -> bool:
     """Whether a 404 says that there is no such Lease, and not that something else is missing."""
     text = body.decode(errors="replace")
     return '"NotFound"' in text and f'\\"{name}\\"' in text
