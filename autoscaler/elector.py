@@ -10,7 +10,7 @@ from contextlib import suppress
 from typing import TypeVar
 
 from autoscaler.core.election import ATTEMPTS_PER_TTL, Candidacy, LeaseWrite
-from autoscaler.ports import Clock, LeaseConflict, LeaseStore, LeaseUnavailable
+from autoscaler.ports import Clock, LeaseConflict, LeaseDenied, LeaseStore, LeaseUnavailable
 
 Result = TypeVar("Result")
 
@@ -43,6 +43,7 @@ class Elector:
         self._jitter = jitter
         self._on_change = on_change
         self._reported: object = None
+        self._is_denied = False  # at the last attempt
         self.failure = ""  # why the lease could not be read or written at the last attempt
 
     @property
@@ -75,8 +76,7 @@ class Elector:
         while True:
             await self._attempt()
             self._report()
-            wait_s = self._candidacy.wait_s(self._clock.now(), self._jitter.random())
-            await self._wait(wait_s)
+            await self._wait(self._wait_s())
 
     async def release(self) -> None:
         """Lead no longer, and let the next instance lead at once. For use after `run` has ended,
@@ -93,6 +93,12 @@ class Elector:
         if write is not None:
             await self._store.write(write.lease, write.replaces)
 
+    def _wait_s(self) -> float:
+        wait_s = self._candidacy.wait_s(self._clock.now(), self._jitter.random())
+        if self._is_denied and not self.leads():
+            return max(wait_s, self._candidacy.ttl_s)  # each attempt is audited
+        return wait_s
+
     async def _wait(self, seconds: float) -> None:
         """Wait, and report the beginning and the end of the term when they come."""
         end_at = self._clock.now() + seconds
@@ -104,6 +110,7 @@ class Elector:
     async def _attempt(self) -> None:
         """One attempt to take or to renew the lease. Without a response, it ends."""
         limit_s = self._candidacy.ttl_s / ATTEMPTS_PER_TTL
+        self._is_denied = False
         try:
             if not self._candidacy.may_renew(self._clock.now()):
                 found = await self._within(limit_s, self._store.read())
@@ -117,6 +124,7 @@ class Elector:
         except LeaseUnavailable as error:
             self._candidacy = self._candidacy.after_failure()
             self.failure = str(error)
+            self._is_denied = isinstance(error, LeaseDenied)
         else:
             self.failure = ""
 

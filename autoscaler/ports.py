@@ -79,6 +79,10 @@ class LeaseUnavailable(Exception):
     """The lease cannot be read or written; a write may have been applied. The message says why."""
 
 
+class LeaseDenied(LeaseUnavailable):
+    """The credentials were refused, or do not permit it, until an operator changes that."""
+
+
 class StateNotSaved(Exception):
     """The stopped deployments cannot be saved. The message says why."""
 

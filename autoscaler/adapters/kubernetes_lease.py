@@ -21,7 +21,7 @@ from autoscaler.errors import UserError
 from autoscaler.files import read_regular
 from autoscaler.http_errors import no_response_because
 from autoscaler.masking import SecretMask
-from autoscaler.ports import LeaseConflict, LeaseUnavailable
+from autoscaler.ports import LeaseConflict, LeaseDenied, LeaseUnavailable
 from autoscaler.wire.bounds import shortened
 from autoscaler.wire.kubernetes_lease import (
     UnreadableObject,
@@ -41,6 +41,9 @@ MAX_NAMESPACE_BYTES = 1024
 
 MAX_CONNECT_S = 3.0
 """Maximum seconds for connecting. The elector limits the whole request."""
+
+
+_DENIED = frozenset({401, 403})
 
 
 class NotInKubernetes(UserError):
@@ -134,9 +137,9 @@ class KubernetesLease:
         if status == 404:
             if _is_missing(body, self._name):
                 return None
-            raise LeaseUnavailable(_refusal("GET", status, body))
+            raise _refused("GET", status, body)
         if status != 200:
-            raise LeaseUnavailable(_refusal("GET", status, body))
+            raise _refused("GET", status, body)
         return self._parsed(body)
 
     async def write(self, lease: Lease, replaces: StoredLease | None) -> StoredLease:
@@ -156,7 +159,7 @@ class KubernetesLease:
         if status == 409 or (status == 404 and replaces is not None):
             raise LeaseConflict(_refusal(method, status, body))
         if status not in {200, 201}:
-            raise LeaseUnavailable(_refusal(method, status, body))
+            raise _refused(method, status, body)
         return self._parsed(body)
 
     def _parsed(self, body: bytes) -> StoredLease:
@@ -223,9 +226,14 @@ def _is_missing(body: bytes, name: str) -> bool:
     return '"NotFound"' in text and f'\\"{name}\\"' in text
 
 
+def _refused(method: str, status: int, body: bytes) -> LeaseUnavailable:
+    kind = LeaseDenied if status in _DENIED else LeaseUnavailable
+    return kind(_refusal(method, status, body))
+
+
 def _refusal(method: str, status: int, body: bytes) -> str:
     text = shortened(body.decode(errors="replace"))
     advice = ""
-    if status in {401, 403}:
+    if status in _DENIED:
         advice = "; grant get, create and update for leases in this namespace"
     return f"Kubernetes refused {method} of the Lease with {status}: {text}{advice}"

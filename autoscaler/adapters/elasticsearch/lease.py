@@ -1,6 +1,11 @@
 """The lease as a document of the cluster that it protects."""
 
-from autoscaler.adapters.elasticsearch.api_errors import ApiError, IndexRefused
+from autoscaler.adapters.elasticsearch.api_errors import (
+    ApiError,
+    Forbidden,
+    IndexRefused,
+    Unauthenticated,
+)
 from autoscaler.adapters.elasticsearch.documents import (
     BLOCK_ADVICE,
     DocumentApi,
@@ -9,7 +14,7 @@ from autoscaler.adapters.elasticsearch.documents import (
 )
 from autoscaler.adapters.elasticsearch.errors import ElasticsearchError
 from autoscaler.core.election import Lease, StoredLease
-from autoscaler.ports import LeaseConflict, LeaseUnavailable
+from autoscaler.ports import LeaseConflict, LeaseDenied, LeaseUnavailable
 from autoscaler.wire.lease import decode_lease, encode_lease
 
 
@@ -54,4 +59,5 @@ def _unavailable(error: ElasticsearchError) -> LeaseUnavailable:
         advice = "; grant read, index and auto_configure for the index of the lease"
     elif isinstance(error, ApiError) and error.type == "index_not_found_exception":
         advice = "; create that index, or permit it in the setting action.auto_create_index"
-    return LeaseUnavailable(f"{error}{advice}")
+    denied = isinstance(error, Unauthenticated | Forbidden)
+    return (LeaseDenied if denied else LeaseUnavailable)(f"{error}{advice}")
