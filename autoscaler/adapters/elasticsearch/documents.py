@@ -31,6 +31,9 @@ from autoscaler.wire.lenient import decode
 BLOCK_ADVICE = "remove the block; one of a full disk ends when the data nodes have space again"
 """What to do about a `cluster_block_exception`."""
 
+_APPLIED = frozenset({200, 201, 404})
+"""Statuses of documents that were written or deleted; 404: there was none to delete."""
+
 Response = TypeVar("Response")
 
 
@@ -42,6 +45,11 @@ class DocumentVersion(NamedTuple):
 
     def __str__(self) -> str:
         return f"{self.seq_no}:{self.primary_term}"
+
+    @property
+    def is_known(self) -> bool:
+        """Whether a response has stated it."""
+        return self.seq_no >= 0 and self.primary_term > 0
 
     @classmethod
     def of(cls, text: str) -> Self:
@@ -149,10 +157,15 @@ class DocumentApi:
         path = f"/{quote(self._index, safe='')}/_mget"
         body = msgspec.json.encode({"ids": list(document_ids)})
         request = HttpRequest(method="POST", path=path, body=body, repeatable=True)
+        docs = _read(await self._transport.send(request), FoundDocuments, path).docs
+        if {each.id for each in docs} != set(document_ids):
+            raise MalformedResponse(f"the response of {path} is not about the requested documents")
         found = {}
-        for each in _read(await self._transport.send(request), FoundDocuments, path).docs:
+        for each in docs:
             if each.error is None and each.found:
                 version = DocumentVersion(each.seq_no, each.primary_term)
+                if not version.is_known:
+                    raise MalformedResponse(f"the response of {path} lacks a version")
                 found[each.id] = StoredDocument(version, each.source)
             elif each.error is not None and not _no_index(each.error):
                 raise DocumentRefused(f"{path} was refused: {_problem(each.error)}")
@@ -172,12 +185,13 @@ class DocumentApi:
         results = {}
         for each in (each for item in written.items for each in item.values()):
             version = DocumentVersion(each.seq_no, each.primary_term)
-            if each.error is None:
+            if each.error is None and each.status in _APPLIED and version.is_known:
                 results[each.id] = UpdateResult(version)
             elif each.status == 409:
                 results[each.id] = UpdateResult(None, changed=True)
             else:
-                results[each.id] = UpdateResult(None, problem=_problem(each.error))
+                problem = _problem(each.error or {})
+                results[each.id] = UpdateResult(None, problem=f"{each.status} {problem}")
         return results
 
     def _path(self, operation: str, document_id: str) -> str:

@@ -1,6 +1,7 @@
-"""The documents of the saved state: what an operator is advised to do where they cannot be used."""
+"""The documents of the saved state: odd responses, and what an operator is advised to do."""
 
 import random
+from contextlib import asynccontextmanager
 
 import pytest
 
@@ -27,20 +28,24 @@ ADVICE = [
 ]
 
 
-async def written(*responses):
-    """The problem with a write."""
+@asynccontextmanager
+async def documents(*responses):
     async with serving(*responses) as server:
         connection = Connection(hosts=(server.url,), retries=0)
         async with Transport(connection, FakeClock(), random.Random(1)) as transport:
-            documents = StateDocuments(
-                DocumentApi(transport, "state"), "state", FakeClock(), writer="one"
-            )
-            try:
-                found = await documents.write([DocumentWrite("shared", b"content", None)])
-            except DocumentsUnavailable as error:
-                return str(error)
-            assert found.versions == {}
-            return found.problem
+            api = DocumentApi(transport, "state")
+            yield StateDocuments(api, "state", FakeClock(), writer="one")
+
+
+async def written(*responses):
+    """The problem with a write."""
+    async with documents(*responses) as found:
+        try:
+            result = await found.write([DocumentWrite("shared", b"content", None)])
+        except DocumentsUnavailable as error:
+            return str(error)
+        assert result.versions == {}
+        return result.problem
 
 
 CREATED = respond({"acknowledged": True, "index": "state"})
@@ -60,3 +65,56 @@ async def test_a_refused_document(status, type_, reason, advice):
     problem = await written(CREATED, respond({"errors": True, "items": [item]}))
     assert reason in problem
     assert advice in problem
+
+
+ABSENT = {"_index": "state", "_id": "stopped", "found": False}
+
+
+@pytest.mark.parametrize(
+    "docs",
+    [[], [ABSENT, ABSENT | {"_id": "another"}], [ABSENT | {"_id": "another"}]],
+    ids=["none", "one too many", "another"],
+)
+async def test_a_document_that_a_response_does_not_mention_is_not_absent(docs):
+    async with documents(respond({"docs": docs})) as found:
+        with pytest.raises(DocumentsUnavailable, match="is not about the requested documents"):
+            await found.read(["stopped"])
+
+
+async def test_a_document_that_a_response_reports_as_absent_is():
+    async with documents(respond({"docs": [ABSENT]})) as found:
+        assert await found.read(["stopped"]) == {}
+
+
+WRITTEN = {"_index": "state", "_id": "shared", "status": 201, "_seq_no": 3, "_primary_term": 1}
+
+
+async def test_a_document_that_a_response_reports_as_written_is():
+    async with documents(CREATED, respond({"items": [{"create": WRITTEN}]})) as found:
+        result = await found.write([DocumentWrite("shared", b"content", None)])
+        assert result.versions == {"shared": "3:1"}
+
+
+@pytest.mark.parametrize(
+    "item",
+    [
+        WRITTEN | {"status": 503},
+        {name: value for name, value in WRITTEN.items() if name != "_seq_no"},
+        {name: value for name, value in WRITTEN.items() if name != "_primary_term"},
+    ],
+    ids=["status", "number", "term"],
+)
+async def test_a_document_that_is_not_certainly_written_is_not(item):
+    assert await written(CREATED, respond({"items": [{"create": item}]}))
+
+
+@pytest.mark.parametrize("missing", ["_seq_no", "_primary_term"])
+async def test_a_document_without_a_version_is_not_read(missing):
+    read = {"_index": "state", "_id": "shared", "found": True, "_source": {"autoscaler_state": 1}}
+    read |= {"_seq_no": 3, "_primary_term": 1}
+    async with documents(respond({"docs": [read]})) as found:
+        assert list(await found.read(["shared"])) == ["shared"]
+    del read[missing]
+    async with documents(respond({"docs": [read]})) as found:
+        with pytest.raises(DocumentsUnavailable, match="lacks a version"):
+            await found.read(["shared"])
