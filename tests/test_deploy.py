@@ -11,10 +11,8 @@ from pathlib import Path
 import pytest
 from packaging.requirements import Requirement
 
-from autoscaler.adapters.prometheus import DaemonMetrics, PrometheusRecorder
 from autoscaler.config import load
 from autoscaler.connection import ApiKey
-from tests.fakes import FakeClock
 
 ROOT = Path(__file__).parents[1]
 DEPLOY = ROOT / "deploy"
@@ -29,35 +27,6 @@ def output_of(*command: str) -> str:
     ran = subprocess.run(command, cwd=DEPLOY, capture_output=True, text=True, check=False)
     assert ran.returncode == 0, ran.stdout + ran.stderr
     return ran.stdout + ran.stderr
-
-
-class TestAlerts:
-    @needs("promtool")
-    def test_they_are_valid(self):
-        output_of("promtool", "check", "rules", "prometheus/rules.yml")
-
-    @needs("promtool")
-    def test_they_fire_as_their_tests_expect(self):
-        output_of("promtool", "test", "rules", "prometheus/rules_test.yml")
-
-    def test_every_alert_is_tested(self):
-        alerts = re.findall(r"- alert: (\w+)", (DEPLOY / "prometheus/rules.yml").read_text())
-        tested = (DEPLOY / "prometheus/rules_test.yml").read_text()
-        assert alerts
-        assert [alert for alert in alerts if f"alertname: {alert}" not in tested] == []
-
-    @pytest.mark.parametrize("name", ["rules.yml", "rules_test.yml"])
-    def test_their_metrics_exist(self, name):
-        collectors = (PrometheusRecorder(FakeClock()), DaemonMetrics(FakeClock(), "1"))
-        known = {
-            family.name + ("_total" if family.type == "counter" else "")
-            for collector in collectors
-            for family in collector.describe()
-        }
-        text = (DEPLOY / "prometheus" / name).read_text()
-        named = set(re.findall(r"\b(?:autoscaler|elasticsearch)_[a-z_]+", text))
-        assert named
-        assert named <= known
 
 
 HADOLINT = Path(sys.executable).with_name("hadolint")
