@@ -332,9 +332,9 @@ class StateLoop:
         self._doubtful = False
         if not uuid or uuid == self._bound_to or self.loop is None:
             return
-        before, self._bound_to = self._bound_to, uuid
-        stopped = self.loop.state.stopped
+        before, stopped = self._bound_to, self.loop.state.stopped
         problem = await store.bind(uuid)
+        self._bound_to = uuid
         if not problem:
             return
         if stopped:

@@ -279,3 +279,15 @@ async def test_its_description():
     documents.failure = "no index today"
     text = await described_documents(documents.of("check"))
     assert text == "the cupboard, which cannot be read: no index today"
+
+
+async def test_the_name_of_another_cluster_may_be_no_text():
+    documents = Documents()
+    one, _ = await opened(documents, "one")
+    one.port.checkpoint(state_of("a"))
+    await settled()
+    documents.put("cluster", b"\xff" * 5_000, "one")
+    two, _ = await opened(documents, "two")
+    problem = await two.port.bind("this")
+    assert "is of another cluster, " in problem
+    assert len(problem) < 1_000

@@ -35,6 +35,7 @@ from autoscaler.ports import (
     StateNotSaved,
     StateUnavailable,
 )
+from autoscaler.wire.bounds import shortened
 from autoscaler.wire.state import (
     AnotherDocument,
     Damaged,
@@ -133,9 +134,9 @@ class DocumentStateStore:
         before, self._cluster = self._cluster, cluster
         if before in (b"", cluster):
             return ""
+        other = shortened(before.decode(errors="replace"))
         return (
-            f"the state in {self._documents.place} is of another cluster, {before.decode()}, and "
-            "is not used"
+            f"the state in {self._documents.place} is of another cluster, {other}, and is not used"
         )
 
     async def save_stopped(self, stopped: Mapping[str, StoppedDeployment]) -> None:
