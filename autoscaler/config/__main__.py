@@ -1,4 +1,7 @@
-"""Print the schema: `python -m autoscaler.config > deploy/config.schema.json`."""
+"""Print the schema: `python -m autoscaler.config > deploy/config.schema.json`.
+
+The values of the chart contain it: `WRITE_EXPECTED=1 pytest tests/deploy/test_chart.py`, too.
+"""
 
 import json
 import sys

@@ -1,4 +1,4 @@
-"""The Helm chart. `WRITE_EXPECTED=1 pytest tests/kubernetes` writes the files in `expected` and the
+"""The Helm chart. `WRITE_EXPECTED=1 pytest tests/deploy` writes the files in `expected` and the
 part of the values' schema that describes the configuration."""
 
 import json
@@ -9,7 +9,7 @@ import pytest
 
 from autoscaler import __version__
 from autoscaler.config import load
-from tests.kubernetes.tools import (
+from tests.deploy.tools import (
     CHART,
     CUSTOM,
     DEPLOY,
@@ -25,7 +25,7 @@ from tests.kubernetes.tools import (
 )
 
 CASES = sorted(path.name.removesuffix("-values.yaml") for path in CHART.glob("ci/*-values.yaml"))
-EXPECTED = ROOT / "tests/kubernetes/expected"
+EXPECTED = ROOT / "tests/deploy/expected"
 WRITE = bool(os.environ.get("WRITE_EXPECTED"))
 HOSTS = "config.elasticsearch.hosts={https://es:9200}"
 

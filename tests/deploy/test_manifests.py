@@ -7,7 +7,7 @@ import shutil
 import pytest
 
 from autoscaler.config import load
-from tests.kubernetes.tools import (
+from tests.deploy.tools import (
     CUSTOM,
     DEPLOY,
     Object,

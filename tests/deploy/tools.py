@@ -1,4 +1,4 @@
-"""helm, kubectl and kubernetes-validate, which `make build/kubernetes/installed` installs."""
+"""helm, kubectl and kubernetes-validate, which `make build/deploy/installed` installs."""
 
 import json
 import subprocess
@@ -10,7 +10,7 @@ import pytest
 ROOT = Path(__file__).parents[2]
 DEPLOY = ROOT / "deploy"
 CHART = DEPLOY / "helm/autoscaler"
-_INSTALLED = ROOT / "build/kubernetes"
+_INSTALLED = ROOT / "build/deploy"
 _READ_YAML = "import json, sys, yaml; json.dump(list(yaml.safe_load_all(sys.stdin)), sys.stdout)"
 VERSIONS = ("1.25", "1.29", "1.32", "1.35", "1.37")
 """Of Kubernetes: the oldest and the newest whose schemas are installed, and some between them."""
@@ -19,7 +19,7 @@ CUSTOM = {"PodMonitor", "ServiceMonitor", "PrometheusRule"}
 
 installed = pytest.mark.skipif(
     not (_INSTALLED / "installed").exists(),
-    reason="`make build/kubernetes/installed` has not run; it needs npm",
+    reason="`make build/deploy/installed` has not run; it needs npm",
 )
 
 Object = dict[str, Any]
