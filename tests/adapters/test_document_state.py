@@ -276,6 +276,12 @@ async def test_its_description():
     await one.port.close()
     text = await described_documents(documents.of("check"))
     assert text == "the cupboard, 1 deployment, last written by one"
+    documents.put("stopped", b"\x81", "one")
+    text = await described_documents(documents.of("check"))
+    assert text.startswith("the cupboard; the record of stopped deployments is damaged: ")
+    documents.put("stopped", b"", "one", problem="stopped is of version 7")
+    text = await described_documents(documents.of("check"))
+    assert text == "the cupboard; its document stopped is of version 7"
     documents.failure = "no index today"
     text = await described_documents(documents.of("check"))
     assert text == "the cupboard, which cannot be read: no index today"

@@ -6,7 +6,7 @@ from pathlib import Path
 import msgspec
 
 from autoscaler.adapters.state.former_file import FormerFileUnreadable
-from autoscaler.adapters.state.restore import DEPLOYMENTS, STOPPED
+from autoscaler.adapters.state.restore import DEPLOYMENTS, STOPPED, stopped_problem
 from autoscaler.adapters.state.stopped_copy import FILE_NAME, recorded_stopped
 from autoscaler.core.state import StoppedDeployment
 from autoscaler.ports import DocumentStore, DocumentsUnavailable
@@ -53,13 +53,20 @@ def _is_full(directory: Path) -> bool:
 async def described_documents(documents: DocumentStore) -> str:
     """The same for a state in documents."""
     try:
-        found = (await documents.read([DEPLOYMENTS])).get(DEPLOYMENTS)
+        read = await documents.read([DEPLOYMENTS, STOPPED])
     except DocumentsUnavailable as error:
         return f"{documents.place}, which cannot be read: {error}"
+    for each in read.values():
+        if each.problem:
+            return f"{documents.place}; its document {each.problem}"
+    stopped, found = read.get(STOPPED), read.get(DEPLOYMENTS)
+    try:
+        if stopped is not None:
+            decode_stopped(stopped.content)
+    except (AnotherDocument, Damaged, UnknownVersion) as error:
+        return f"{documents.place}; {stopped_problem(error)}"
     if found is None:
         return f"{documents.place}, not written yet"
-    if found.problem:
-        return f"{documents.place}; its document {found.problem}"
     try:
         count = len(msgspec.msgpack.decode(found.content, type=list[str]))
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
