@@ -105,10 +105,22 @@ class TestItsObjects:
         assert endpoint["port"] == pod["spec"]["containers"][0]["ports"][0]["name"]
         assert endpoint["authorization"]["credentials"]["key"] == "server_token"
 
-    def test_the_alerts_are_those_of_the_repository(self):
-        objects = objects_of(templated("--set", HOSTS, "--set", "monitoring.alerts=true"))
-        (rules,) = objects_of((DEPLOY / "prometheus/rules.yml").read_text())
-        assert the("PrometheusRule", objects)["spec"] == rules
+    @pytest.mark.parametrize(
+        ("name", "file"), [("autoscaler", "prometheus"), ("autoscaler-slo", "slo")]
+    )
+    def test_the_alerts_are_those_of_the_repository(self, name, file):
+        copy = "https://git.example.com/autoscaler/"
+        settings = ("monitoring.alerts=true", f"monitoring.runbooks={copy}", HOSTS)
+        rendered = templated(*(word for each in settings for word in ("--set", each)))
+        text = (DEPLOY / file / "rules.yml").read_text()
+        (rules,) = objects_of(text.replace("runbook_url: docs/", f"runbook_url: {copy}docs/"))
+        assert copy in json.dumps(rules)
+        (found,) = [
+            each["spec"]
+            for each in objects_of(rendered)
+            if each["kind"] == "PrometheusRule" and each["metadata"]["name"] == name
+        ]
+        assert found == rules
 
     def test_without_the_operator_of_prometheus_none_of_its_kinds_is_rendered(self):
         objects = objects_of(of_case("single"))

@@ -71,12 +71,12 @@ def test_prometheus_accepts_its_configuration_with_the_rules_where_they_are_moun
 ):
     targets = dict(map(reversed, mounts(services)))
     root = Path("/etc/prometheus")
-    for target in (root / "prometheus.yml", root / "rules"):
+    for target in (root / "prometheus.yml", root / "alerts", root / "slo"):
         (tmp_path / target.name).symlink_to((FOLDER / targets[str(target)]).resolve())
     command = ["promtool", "check", "config", str(tmp_path / "prometheus.yml")]
     ran = subprocess.run(command, capture_output=True, text=True, check=False)
     assert ran.returncode == 0, ran.stderr
-    assert "1 rule files found" in ran.stdout
+    assert "2 rule files found" in ran.stdout
 
 
 def test_grafana_finds_prometheus_and_the_folder_of_the_dashboards(services):
