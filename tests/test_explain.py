@@ -21,6 +21,7 @@ from autoscaler.cli import main
 from autoscaler.config import Server, load
 from autoscaler.core.decision import OutcomeKind, Unmanaged
 from autoscaler.core.next_poll import NextPoll, PollCause
+from autoscaler.core.slo_status import Expectation, SloStatus
 from autoscaler.core.values import Candidate, DataIssue, Reason, Sample, Step
 from autoscaler.errors import InputError
 from autoscaler.explain import DEFAULT_URL, address_of, render
@@ -275,6 +276,25 @@ class TestOneDeployment:
             "stabilisation 5 6 as above",
         ):
             assert row in found, row
+
+    def test_what_is_known_of_the_slo(self, clock):
+        slo = SloStatus(
+            target=0.99,
+            attainment=0.9925,
+            now=Expectation(allocations=2, late_fraction=0.4, queue_wait_s=math.inf),
+            after_loading=Expectation(allocations=6, late_fraction=0.002, queue_wait_s=0.08),
+        )
+        found = DecisionRecorder(clock, "1")
+        held = (Step(Reason.DATA_QUALITY, 3, 3, {"issues": "new_node"}),)
+        found.planned(*cycle(outcome(steady(steps=held, slo=slo), OutcomeKind.UNCHANGED)))
+        text = rows(shown(found.get_deployment("elser")))
+        for row in (
+            "SLO attainment (24 h) 99.2%",
+            "error budget left (24 h) 25%",
+            "expected now 40% late with 2 allocations, p99 ∞",
+            "once all run 0.2% late with 6 allocations, p99 80 ms",
+        ):
+            assert row in text, row
 
     @pytest.mark.parametrize("width", [80, 120])
     def test_it_fits_the_terminal(self, decisions, width):

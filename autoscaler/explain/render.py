@@ -22,7 +22,7 @@ from autoscaler.wire.decision_views import (
     UnmanagedView,
     VanishedView,
 )
-from autoscaler.wire.input_rows import input_rows
+from autoscaler.wire.input_rows import input_rows, slo_rows
 
 _PIPE_WIDTH = 10_000
 """Characters of a line that is not for a terminal. More than any line has, so that none wraps and
@@ -124,11 +124,11 @@ def _render_deployment(response: DeploymentResponse, view: ManagedView, console:
         return _ago(response.at + response.age_s - at)
 
     measured = () if view.reason == "stopped" else _measured(view)
-    rows = [*_governed(view, ago), *measured, *input_rows(view.steps[0].inputs)]
+    inputs = view.steps[0].inputs
+    rows = [*_governed(view, ago), *measured, *input_rows(inputs), *slo_rows(view)]
     said = [f"{label} {value} {label}" for label, value in rows]
     if view.shortfall is not None:
         found = f"{view.deployment}: {view.running_text}; {view.shortfall.message}"
-        inputs = view.steps[0].inputs
         late = inputs.get("violation_fraction_now")
         if isinstance(late, float) and inputs.get("running") == view.running:
             found += f"; {percent_text(late)} late now"

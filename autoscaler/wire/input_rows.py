@@ -1,9 +1,9 @@
-"""The inputs of a policy, as rows of labels and texts."""
+"""The inputs of a policy, and the SLO, as rows of labels and texts."""
 
 from collections.abc import Iterator, Mapping
 
-from autoscaler.core.units import duration_text, percent_text
-from autoscaler.wire.decision_views import Figure
+from autoscaler.core.units import duration_text, percent_text, quantile_text
+from autoscaler.wire.decision_views import ExpectationView, Figure, ManagedView
 
 _INPUT_LABELS = {
     "violation_weight": ("SLO-violation weight", "{} allocations per erlang"),
@@ -57,6 +57,39 @@ def input_rows(inputs: Mapping[str, Figure]) -> Iterator[tuple[str, str]]:
             text = form.format(_input(name, value))
             because = inputs.get(f"{name.removesuffix('_s')}_because")
             yield label, f"{text}: {because}" if because else text
+
+
+def slo_rows(view: ManagedView) -> Iterator[tuple[str, str]]:
+    """What is known of the SLO besides the inputs and the candidates of the first step, which has
+    neither while the allocations are held."""
+    slo, first = view.slo, view.steps[0]
+    if slo is None:
+        return
+    if slo.attainment is not None and "slo_attainment" not in first.inputs:
+        yield "SLO attainment (24 h)", percent_text(slo.attainment)
+    if slo.budget_left is not None:
+        yield "error budget left (24 h)", budget_text(slo.budget_left)
+    shown = {(each.allocations, each.violation_fraction) for each in first.candidates}
+    for label, expected in (("expected now", slo.now), ("once all run", slo.after_loading)):
+        if expected and (expected.allocations, expected.late_fraction) not in shown:
+            yield label, _expectation_text(expected, slo.target)
+
+
+def budget_text(left: float) -> str:
+    """The part of the error budget that is left, or how many times it has been used.
+
+    >>> budget_text(0.25), budget_text(-50.5)
+    ('25%', 'none: 51.5 times the budget is used')
+    """
+    return percent_text(left) if left > 0.0 else f"none: {1.0 - left:.3g} times the budget is used"
+
+
+def _expectation_text(expected: ExpectationView, target: float) -> str:
+    wait_s = expected.queue_wait_s
+    wait = "∞" if wait_s is None else duration_text(wait_s)
+    late = percent_text(expected.late_fraction)
+    s = "" if expected.allocations == 1 else "s"
+    return f"{late} late with {expected.allocations} allocation{s}, {quantile_text(target)} {wait}"
 
 
 def _input(name: str, value: Figure) -> str:
