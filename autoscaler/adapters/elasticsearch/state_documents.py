@@ -31,11 +31,14 @@ from autoscaler.wire.state_records import (
 MAX_ID_BYTES = 512
 """Of the id of a document (elastic/elasticsearch, `IndexRequest.java`)."""
 
+_MAPPINGS = b'{"mappings":{"dynamic":false}}'
+"""No field is indexed, because documents are only read by id."""
+
 _SETTINGS = (
     b'{"settings":{"index":{"number_of_shards":1,"auto_expand_replicas":"0-1","hidden":true}},'
-    b'"mappings":{"dynamic":false}}'
+    + _MAPPINGS[1:]
 )
-"""No field is indexed, because documents are only read by id."""
+"""The same, and what serverless does not permit to set."""
 
 _GRANT = "grant read, index, delete and create_index for the index of the state"
 
@@ -87,9 +90,7 @@ class StateDocuments:
             raise DocumentsUnavailable(str(error)) from error
         try:
             if not self._exists:
-                # It may exist for a user who may not create it, and serverless has no settings.
-                with suppress(IndexRefused, BadRequest):
-                    await self._documents.create_index(_SETTINGS)
+                await self._create_index()
                 self._exists = True
             results = await self._documents.update_many(updates.values())
         except ElasticsearchError as error:
@@ -106,6 +107,14 @@ class StateDocuments:
             else:
                 problem = result.problem
         return DocumentsWritten(versions, tuple(changed), _advised(problem))
+
+    async def _create_index(self) -> None:
+        """It may exist for a user who may not create it."""
+        with suppress(IndexRefused, BadRequest):
+            try:
+                await self._documents.create_index(_SETTINGS)
+            except BadRequest:
+                await self._documents.create_index(_MAPPINGS)
 
     def _update(self, write: DocumentWrite) -> DocumentUpdate:
         """

@@ -30,11 +30,16 @@ ADVICE = [
 
 @asynccontextmanager
 async def documents(*responses):
-    async with serving(*responses) as server:
-        connection = Connection(hosts=(server.url,), retries=0)
-        async with Transport(connection, FakeClock(), random.Random(1)) as transport:
-            api = DocumentApi(transport, "state")
-            yield StateDocuments(api, "state", FakeClock(), writer="one")
+    async with serving(*responses) as server, documents_on(server) as found:
+        yield found
+
+
+@asynccontextmanager
+async def documents_on(server):
+    connection = Connection(hosts=(server.url,), retries=0)
+    async with Transport(connection, FakeClock(), random.Random(1)) as transport:
+        api = DocumentApi(transport, "state")
+        yield StateDocuments(api, "state", FakeClock(), writer="one")
 
 
 async def written(*responses):
@@ -118,3 +123,19 @@ async def test_a_document_without_a_version_is_not_read(missing):
     async with documents(respond({"docs": [read]})) as found:
         with pytest.raises(DocumentsUnavailable, match="lacks a version"):
             await found.read(["shared"])
+
+
+async def test_no_field_is_indexed_also_where_settings_are_not_permitted():
+    """As on serverless."""
+    reason = "Settings [index.number_of_shards] are not available when running in serverless mode"
+    responses = (
+        refusal(400, "illegal_argument_exception", reason),
+        CREATED,
+        respond({"items": [{"create": WRITTEN}]}),
+    )
+    async with serving(*responses) as server, documents_on(server) as found:
+        result = await found.write([DocumentWrite("shared", b"content", None)])
+        assert result.versions == {"shared": "3:1"}
+        assert server.paths == ["/state", "/state", "/state/_bulk"]
+        assert set(server.body(0)) == {"settings", "mappings"}
+        assert server.body(1) == {"mappings": {"dynamic": False}}
