@@ -6,6 +6,7 @@ from typing import NamedTuple, Protocol
 
 from autoscaler.core.decision import Change, Outcome, OutcomeKind, Plan
 from autoscaler.core.election import Lease, StoredLease
+from autoscaler.core.instructions import Instructions
 from autoscaler.core.policies import AnyPolicy
 from autoscaler.core.state import State, StoppedDeployment
 from autoscaler.core.values import FastStrEnum, Observation, Schedule, Value
@@ -84,7 +85,7 @@ class LeaseDenied(LeaseUnavailable):
 
 
 class StateNotSaved(Exception):
-    """The stopped deployments cannot be saved. The message says why."""
+    """The stopped deployments, or the instructions, cannot be saved. The message says why."""
 
 
 class StateInUse(UserError):
@@ -154,8 +155,9 @@ class Actuator(Protocol):
 class StateStore(Protocol):
     """Stores the state between cycles, so that the next process continues it.
 
-    One process has the store at a time, from `open` to `close`. Only the stopped deployments must
-    not be lost; whatever else cannot be read or saved is reported by the store and left out.
+    One process has the store at a time, from `open` to `close`. Only the stopped deployments and
+    the instructions must not be lost; whatever else cannot be read or saved is reported by the
+    store and left out.
     """
 
     @property
@@ -173,8 +175,8 @@ class StateStore(Protocol):
             policies: the policies in use, which read their memories.
 
         Returns:
-            The whole state if it can be read and is recent; otherwise the stopped deployments
-            alone.
+            The whole state if it can be read and is recent; otherwise the stopped deployments and
+            the instructions of operators alone.
 
         Raises:
             StateInUse: another process has the store.
@@ -191,6 +193,15 @@ class StateStore(Protocol):
 
     async def save_stopped(self, stopped: Mapping[str, StoppedDeployment]) -> None:
         """Replace all stopped deployments, by deployment id, completely or not at all.
+
+        Returns when a power failure would not lose them.
+
+        Raises:
+            StateNotSaved: the store cannot be written.
+        """
+
+    async def save_instructions(self, instructions: Instructions) -> None:
+        """Replace all instructions of operators, completely or not at all.
 
         Returns when a power failure would not lose them.
 

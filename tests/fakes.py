@@ -16,6 +16,7 @@ from autoscaler.core.decision import (
     Start,
     Stop,
 )
+from autoscaler.core.instructions import Instructions
 from autoscaler.core.policies import AnyPolicy
 from autoscaler.core.state import State, StoppedDeployment
 from autoscaler.core.values import STARTED, AdaptiveAllocations, DeploymentStats, Observation
@@ -156,6 +157,7 @@ class FakeStateStore:
     def __init__(self) -> None:
         self.saved: list[dict[str, StoppedDeployment]] = []
         self.state = State()
+        self.instructions = Instructions()
         self.cluster_uuid = ""
         self.full = self.is_open = False
 
@@ -172,12 +174,18 @@ class FakeStateStore:
 
     async def open(self, policies: Iterable[AnyPolicy]) -> State:
         self.is_open = True
-        return replace(self.state, stopped=self.saved[-1] if self.saved else {})
+        stopped = self.saved[-1] if self.saved else {}
+        return replace(self.state, stopped=stopped, instructions=self.instructions)
 
     async def save_stopped(self, stopped: Mapping[str, StoppedDeployment]) -> None:
         if self.full:
             raise StateNotSaved("no space left")
         self.saved.append(dict(stopped))
+
+    async def save_instructions(self, instructions: Instructions) -> None:
+        if self.full:
+            raise StateNotSaved("no space left")
+        self.instructions = instructions
 
     async def save_before_updates(self, state: State, deployment_ids: Collection[str]) -> None:
         if not self.full:

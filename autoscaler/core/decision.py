@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 
+from autoscaler.core.instructions import Override, Pause
 from autoscaler.core.next_poll import NextPoll
 from autoscaler.core.shortfall import ReportedStatus, Shortfall
 from autoscaler.core.slo_status import SloStatus
@@ -159,6 +160,8 @@ class Decision(Value, frozen=True, kw_only=True):
     shortfall: Shortfall | None = None  # None: all that are requested run, or that is unknown
     reported: ReportedStatus | None = None  # None: started, with nothing to report
     slo: SloStatus | None = None  # None: the policy has no SLO, or knows nothing of it now
+    pauses: tuple[Pause, ...] = ()  # that hold it
+    override: Override | None = None  # None: there is none
 
     @property
     def recommended(self) -> int:

@@ -201,6 +201,7 @@ def decide_stopped(
     maintenance: str,
     forbidden: BackOff | None,
     settling: Mapping[str, float | str],
+    paused: Step | None = None,
 ) -> Decision:
     """Whether a stopped deployment is resumed, and why.
 
@@ -208,6 +209,7 @@ def decide_stopped(
         rule: that governs it now, with the schedules that are open; None: none does.
         resume_requested: deployment ids.
         settling: why a start has to wait for the cluster, as inputs of a step; empty: it does not.
+        paused: the step that holds it because an operator has paused increases.
     """
     start = start_change(stopped_deployment, rule)
     allocations = starting_allocations(start)
@@ -215,7 +217,9 @@ def decide_stopped(
     reason = _resume_reason(name, stopped_deployment, rule, at, resume_requested)
     if reason:
         steps.append(Step(Reason.RESUME, 0, allocations, {"reason": reason}))
-        hold = _hold(allocations, stopped_deployment, at, maintenance, forbidden, settling)
+        hold = _hold(allocations, stopped_deployment, at, maintenance, forbidden, settling) or (
+            None if paused is None else replace(paused, before=allocations)
+        )
         if hold is not None:
             steps.append(hold)
     return Decision(

@@ -255,6 +255,31 @@ _BACK_OFFS = {
 """What a back-off follows, where that is no refusal."""
 
 
+def _override_text(step: Step) -> str:
+    """
+    >>> inputs = {"allocations": 8, "by": "alice", "wait_s": 3_600.0, "why": "load test"}
+    >>> _override_text(Step(Reason.OVERRIDE, 3, 8, inputs))
+    'overridden to 8 by alice for another 60 min: load test'
+    """
+    return f"overridden to {step.inputs['allocations']} {_instruction_text(step.inputs)}"
+
+
+def _paused_text(step: Step) -> str:
+    """
+    >>> inputs = {"changes": "decreases", "by": "alice", "wait_s": 3_600.0, "why": ""}
+    >>> _paused_text(Step(Reason.PAUSED, 3, 8, inputs))
+    'held: decreases are paused by alice for another 60 min'
+    """
+    changes = step.inputs["changes"]
+    paused = "paused" if changes == "everything" else f"{changes} are paused"
+    return f"held: {paused} {_instruction_text(step.inputs)}"
+
+
+def _instruction_text(inputs: Inputs) -> str:
+    why = f": {inputs['why']}" if inputs["why"] else ""
+    return f"by {inputs['by']} for another {duration_text(float(inputs['wait_s'] or 0.0))}{why}"
+
+
 _TEXTS: dict[Reason, Callable[[Step], str]] = {
     Reason.SLO: slo_text,
     Reason.TARGET_TRACKING: _target_tracking_text,
@@ -267,6 +292,8 @@ _TEXTS: dict[Reason, Callable[[Step], str]] = {
     Reason.ADAPTIVE_ENABLED: _adaptive_enabled_text,
     Reason.IDLE: _idle_text,
     Reason.BACK_OFF: _back_off_text,
+    Reason.OVERRIDE: _override_text,
+    Reason.PAUSED: _paused_text,
     Reason.EXTERNAL_CHANGE: _external_change_text,
 }
 

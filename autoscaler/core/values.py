@@ -290,11 +290,13 @@ class Reason(FastStrEnum):
     STEP_LIMIT = "step_limit"
     BURST = "burst"
     COLD_START = "cold_start"  # the daemon began without a saved state
+    OVERRIDE = "override"  # an operator has set a number
     SCHEDULE = "schedule"
     BOUNDS = "bounds"
     DATA_QUALITY = "data_quality"
     OVERLOAD = "overload"
     SETTLING = "settling"
+    PAUSED = "paused"  # by an operator
     FIT = "fit"
     MAINTENANCE = "maintenance"
     CAPACITY = "capacity"

@@ -15,6 +15,7 @@ from yarl import URL
 from autoscaler.adapters.state import SqliteStore
 from autoscaler.cluster_controller import ClusterController
 from autoscaler.config import Config
+from autoscaler.core.instructions import Instructions
 from autoscaler.core.state import StoppedDeployment
 from autoscaler.daemon import Daemon
 from autoscaler.ports import Clock, Recorder
@@ -98,6 +99,10 @@ class MemberStore(SqliteStore):
 
     async def save_stopped(self, stopped: Mapping[str, StoppedDeployment]) -> None:
         await super().save_stopped(stopped)
+        self.durable = files_in(self.status.path.parent)
+
+    async def save_instructions(self, instructions: Instructions) -> None:
+        await super().save_instructions(instructions)
         self.durable = files_in(self.status.path.parent)
 
     def abandon(self) -> Files:

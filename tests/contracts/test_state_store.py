@@ -12,6 +12,7 @@ from autoscaler.adapters.elasticsearch.state_documents import StateDocuments
 from autoscaler.adapters.elasticsearch.transport import Transport
 from autoscaler.adapters.state import DocumentStateStore, SqliteStore
 from autoscaler.connection import Connection
+from autoscaler.core.instructions import Instructions, Override, Pause, PausedChanges
 from autoscaler.core.state import DeploymentState, State, StoppedDeployment
 from autoscaler.ports import StateNotSaved
 from autoscaler.simulation.emulator.server import running_emulator
@@ -137,6 +138,28 @@ async def test_each_save_replaces_everything(world):
     assert (await restarted(world)).stopped == {"e5": E5}
     await world.store.save_stopped({})
     assert (await restarted(world)).stopped == {}
+
+
+PAUSE = Pause(
+    changes=PausedChanges.DECREASES, since=900.0, until=2_000.0, by="alice", reason="\x1b[2J"
+)
+OVERRIDE = Override(allocations=4, since=900.0, until=2_000.0, by="bob")
+INSTRUCTIONS = Instructions(pause=PAUSE, pauses={"e5/\n": PAUSE}, overrides={"elser": OVERRIDE})
+
+
+@pytest.mark.parametrize("seen_at", [990.0, -9e6], ids=["recent", "too old"])
+async def test_the_instructions_are_found_with_a_state_of_any_age(world, seen_at):
+    world.store.checkpoint(state_of("elser", at=seen_at))
+    await world.store.save_instructions(INSTRUCTIONS)
+    assert (await restarted(world)).instructions == INSTRUCTIONS
+    await world.store.save_instructions(Instructions())
+    assert (await restarted(world)).instructions == Instructions()
+
+
+async def test_instructions_that_cannot_be_saved_are_reported(world):
+    world.fail()
+    with pytest.raises(StateNotSaved):
+        await world.store.save_instructions(INSTRUCTIONS)
 
 
 async def test_a_failure_to_save_is_reported(world):

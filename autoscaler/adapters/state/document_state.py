@@ -18,12 +18,14 @@ from autoscaler.adapters.state.database import Contents
 from autoscaler.adapters.state.restore import (
     CLUSTER,
     DEPLOYMENTS,
+    INSTRUCTIONS,
     SHARED,
     STOPPED,
+    ensure_known,
     opened_text,
     restored,
-    stopped_problem,
 )
+from autoscaler.core.instructions import Instructions
 from autoscaler.core.policies import AnyPolicy
 from autoscaler.core.state import DeploymentState, State, StoppedDeployment
 from autoscaler.ports import (
@@ -36,15 +38,8 @@ from autoscaler.ports import (
     StateUnavailable,
 )
 from autoscaler.wire.bounds import shortened
-from autoscaler.wire.state import (
-    AnotherDocument,
-    Damaged,
-    UnknownVersion,
-    decode_stopped,
-    encode_state,
-    encode_stopped,
-    is_of_later_release,
-)
+from autoscaler.wire.instruction_document import encode_instructions
+from autoscaler.wire.state import encode_state, encode_stopped
 
 MAX_WRITING_FRACTION = 0.1
 """Maximum fraction of the time in which checkpoints are written. 0.1, as that of the database."""
@@ -141,11 +136,11 @@ class DocumentStateStore:
 
     async def save_stopped(self, stopped: Mapping[str, StoppedDeployment]) -> None:
         """See `StateStore`."""
-        try:
-            async with asyncio.timeout(SAVE_TIMEOUT_S), self._in_turn:
-                await self._write({STOPPED: encode_stopped(stopped)})
-        except (TimeoutError, DocumentsUnavailable) as error:
-            raise StateNotSaved(self._text(error)) from error
+        await self._save(STOPPED, encode_stopped(stopped))
+
+    async def save_instructions(self, instructions: Instructions) -> None:
+        """See `StateStore`."""
+        await self._save(INSTRUCTIONS, encode_instructions(instructions))
 
     async def save_before_updates(self, state: State, deployment_ids: Collection[str]) -> None:
         """See `StateStore`."""
@@ -185,15 +180,28 @@ class DocumentStateStore:
                     await self._write_checkpoint(state)
         self._is_open = False
 
+    async def _save(self, name: str, content: bytes) -> None:
+        """
+        Raises:
+            StateNotSaved: it was not written, or may not have been.
+        """
+        try:
+            async with asyncio.timeout(SAVE_TIMEOUT_S), self._in_turn:
+                if name in self._left_alone:
+                    raise DocumentsUnavailable(self._problem)
+                await self._write({name: content})
+        except (TimeoutError, DocumentsUnavailable) as error:
+            raise StateNotSaved(self._text(error)) from error
+
     async def _read_all(self) -> Contents:
         """
         Raises:
             DocumentsUnavailable: they cannot be read, or must be left alone.
         """
-        documents = await self._read([SHARED, STOPPED, CLUSTER, DEPLOYMENTS])
+        documents = await self._read([SHARED, STOPPED, CLUSTER, DEPLOYMENTS, INSTRUCTIONS])
         if self._left_alone:
             raise DocumentsUnavailable(self._problem)
-        _ensure_known(documents)
+        ensure_known(documents)
         self._cluster = documents.pop(CLUSTER, b"")
         try:
             names = msgspec.msgpack.decode(documents.pop(DEPLOYMENTS, b"\x90"), type=list[str])
@@ -308,8 +316,6 @@ class DocumentStateStore:
         """
         if not self._is_open:
             raise DocumentsUnavailable(self._problem or "it has not been read yet")
-        if STOPPED in contents and STOPPED in self._left_alone:
-            raise DocumentsUnavailable(self._problem)
         changed = {
             name: content
             for name, content in contents.items()
@@ -381,20 +387,3 @@ class DocumentStateStore:
 
 def _document_of(deployment_id: str) -> str:
     return f"deployment:{deployment_id}"
-
-
-def _ensure_known(documents: Mapping[str, bytes]) -> None:
-    """
-    Raises:
-        DocumentsUnavailable: a later release wrote one, or the stopped deployments cannot be read.
-    """
-    if SHARED in documents and is_of_later_release(documents[SHARED]):
-        raise DocumentsUnavailable("a later release wrote it; use that, or another index")
-    if STOPPED in documents:
-        try:
-            decode_stopped(documents[STOPPED])
-        except (AnotherDocument, Damaged, UnknownVersion) as error:
-            raise DocumentsUnavailable(
-                f"{stopped_problem(error)}; use the program that wrote it, or "
-                f"start them by hand and delete the document {STOPPED}"
-            ) from error

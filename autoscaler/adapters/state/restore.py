@@ -1,25 +1,29 @@
 """The state that the documents of a file contain, as far as it can be used now."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from msgspec.structs import replace
 
 from autoscaler.adapters.state.database import Contents
+from autoscaler.core.instructions import Instructions
 from autoscaler.core.policies import AnyPolicy
 from autoscaler.core.state import State, StoppedDeployment
 from autoscaler.core.units import duration_text
 from autoscaler.core.values import Value
+from autoscaler.ports import DocumentsUnavailable
+from autoscaler.wire.instruction_document import decode_instructions
 from autoscaler.wire.state import (
     AnotherDocument,
     Damaged,
     UnknownVersion,
     decode_state,
     decode_stopped,
+    is_of_later_release,
 )
 
-SHARED, STOPPED, CLUSTER = "shared", "stopped", "cluster"
-"""Names of the documents: what all deployments share, the stopped deployments, and the UUID of the
-cluster."""
+SHARED, STOPPED, CLUSTER, INSTRUCTIONS = "shared", "stopped", "cluster", "instructions"
+"""Names of the documents: what all deployments share, the stopped deployments, the UUID of the
+cluster, and the instructions of operators."""
 
 DEPLOYMENTS = "deployments"
 """Name of the document that lists the deployments which have documents, where there are no rows."""
@@ -52,9 +56,12 @@ def opened_text(place: object, size_bytes: int, found: Restored) -> str:
 
 
 def restored(contents: Contents, policies: Iterable[AnyPolicy], at: float) -> Restored:
-    """The state at the Unix time `at`; the stopped deployments alone if the rest cannot be used."""
+    """The state at the Unix time `at`; the stopped deployments and the instructions alone if the
+    rest cannot be used."""
     stopped, messages = _stopped(contents)
-    nothing = State(stopped=stopped)
+    instructions, problems = _instructions(contents)
+    messages += problems
+    nothing = State(stopped=stopped, instructions=instructions)
     if (document := contents.documents.get(SHARED)) is None:
         return Restored(state=nothing, messages=messages)
     shared = decode_state(document)
@@ -70,7 +77,9 @@ def restored(contents: Contents, policies: Iterable[AnyPolicy], at: float) -> Re
         decoded = [decode_state(each, tuple(policies)) for each in contents.deployments.values()]
         deployments = {name: d for one in decoded for name, d in one.state.deployments.items()}
         return Restored(
-            state=replace(shared.state, deployments=deployments, stopped=stopped),
+            state=replace(
+                shared.state, deployments=deployments, stopped=stopped, instructions=instructions
+            ),
             age_s=age_s,
             messages=(*messages, *(text for one in decoded for text in one.messages)),
         )
@@ -86,7 +95,36 @@ def _stopped(contents: Contents) -> tuple[dict[str, StoppedDeployment], tuple[st
         return {}, (f"{stopped_problem(error)}; start them by hand",)
 
 
+def _instructions(contents: Contents) -> tuple[Instructions, tuple[str, ...]]:
+    if (document := contents.documents.get(INSTRUCTIONS)) is None:
+        return Instructions(), ()
+    try:
+        return decode_instructions(document), ()
+    except (UnknownVersion, Damaged) as error:
+        damaged = "damaged: " if isinstance(error, Damaged) else ""
+        problem = f"the record of pauses and overrides is {damaged}{error}"
+        return Instructions(), (f"{problem}; none is in force, so give them again",)
+
+
 def stopped_problem(error: AnotherDocument | UnknownVersion | Damaged) -> str:
     """Why the record of stopped deployments cannot be read."""
     damaged = "damaged: " if isinstance(error, Damaged) else ""
     return f"the record of stopped deployments is {damaged}{error}"
+
+
+def ensure_known(documents: Mapping[str, bytes]) -> None:
+    """Check that documents may be replaced.
+
+    Raises:
+        DocumentsUnavailable: a later release wrote one, or the stopped deployments cannot be read.
+    """
+    if SHARED in documents and is_of_later_release(documents[SHARED]):
+        raise DocumentsUnavailable("a later release wrote it; use that, or another index")
+    if STOPPED in documents:
+        try:
+            decode_stopped(documents[STOPPED])
+        except (AnotherDocument, Damaged, UnknownVersion) as error:
+            raise DocumentsUnavailable(
+                f"{stopped_problem(error)}; use the program that wrote it, or "
+                f"start them by hand and delete the document {STOPPED}"
+            ) from error

@@ -25,7 +25,7 @@ from autoscaler.adapters.state.opening import (
     salvaged,
     set_aside,
 )
-from autoscaler.adapters.state.restore import CLUSTER, SHARED, STOPPED
+from autoscaler.adapters.state.restore import CLUSTER, INSTRUCTIONS, SHARED, STOPPED
 from autoscaler.adapters.state.stopped_copy import FILE_NAME, StoppedCopy
 from autoscaler.core.state import State
 from autoscaler.ports import StateInUse
@@ -54,6 +54,7 @@ class Session:
         self._unusable = f"{self.path} is not open"  # why there is no database
         self._hashes: dict[str, int] = {}  # of the rows as they are stored
         self._stopped = b""  # the document as it is stored
+        self._instructions = b""  # the same; empty: there is none
         self._before = b""  # the same as `_cluster`, before it was set last
         self._cluster = b""  # the UUID of the cluster that the state is of; empty: unknown
 
@@ -120,6 +121,21 @@ class Session:
         self._copy.save(content)
         self._stopped = content
 
+    def write_instructions(self, content: bytes) -> None:
+        """Write the document of the instructions, past all caches.
+
+        Raises:
+            Unusable: there is no usable file.
+            sqlite3.Error: it cannot be written.
+        """
+        self._instructions = content
+        try:
+            self._in_place().write_through(INSTRUCTIONS, content)
+        except sqlite3.Error as error:
+            if not is_damage(error):
+                raise
+            self._begin_again()
+
     def append(self, events: Sequence[Event], at: float) -> None:
         """Add events to the history, and remove what is too old or too much.
 
@@ -147,6 +163,7 @@ class Session:
         database, self._database = self._database, None
         assert database is not None, "there is a file of another cluster"
         self._unusable = f"{self.path} is of another cluster, and cannot be set aside"
+        self._instructions = b""
         database.close()
         other = self._before.decode(errors="replace")
         aside = set_aside(self.path, "cluster", re.sub(r"[^A-Za-z0-9_-]", "-", other)[:64])
@@ -201,6 +218,7 @@ class Session:
                 raise Unusable(f"{self.path} cannot be read: {error}; check its disk") from error
             return self._salvage(str(error), messages)
         self._stopped = contents.documents.get(STOPPED, b"")
+        self._instructions = contents.documents.get(INSTRUCTIONS, b"")
         self._cluster = contents.documents.pop(CLUSTER, b"")
         self._hashes = {name: hash(row) for name, row in contents.deployments.items()}
         if not self._stopped:  # the file begins
@@ -228,7 +246,8 @@ class Session:
                 f"{self.path} is damaged: {damage}; a new one cannot be written: {error}; check "
                 "its disk"
             )
-        return Contents({STOPPED: self._stopped}, {})
+        documents = {STOPPED: self._stopped, INSTRUCTIONS: self._instructions}
+        return Contents({name: each for name, each in documents.items() if each}, {})
 
     def _taken_over(self) -> bytes:
         """The document of the stopped deployments of the former file."""
@@ -255,6 +274,7 @@ class Session:
             self._database = None
         stopped = self._stopped or salvaged(self.path, STOPPED) or self._copy.load()
         self._stopped = stopped or encode_stopped({})
+        self._instructions = self._instructions or salvaged(self.path, INSTRUCTIONS) or b""
         aside = set_aside(self.path, "damaged", time.strftime("%Y%m%dT%H%M%SZ", time.gmtime()))
         self._begin_file(self._stopped)
         kept = (
@@ -267,6 +287,12 @@ class Session:
     def _begin_file(self, stopped: bytes) -> None:
         self._database, self._hashes = open_database(self.path), {}
         self.write_stopped(stopped)
+        self._keep_instructions(self._database)
+
+    def _keep_instructions(self, database: Database) -> None:
+        """Write them into a new file."""
+        if self._instructions:
+            database.write_through(INSTRUCTIONS, self._instructions)
 
     def _begin_again(self) -> None:
         """Continue in a new file, because the present one turns out to be damaged."""
@@ -286,6 +312,7 @@ class Session:
             self._database, self._hashes = open_database(self.path), {}
             self._database.write_through(STOPPED, self._stopped)
             self._copy.save(self._stopped)
+            self._keep_instructions(self._database)
         return self._database
 
     def _history_in_place(self) -> BoundedHistory:

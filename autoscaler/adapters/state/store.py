@@ -19,11 +19,13 @@ from autoscaler.adapters.state.history import HistoryLimits
 from autoscaler.adapters.state.opening import Unusable
 from autoscaler.adapters.state.restore import opened_text, restored
 from autoscaler.adapters.state.session import DEFAULT_LIMITS, Session
+from autoscaler.core.instructions import Instructions
 from autoscaler.core.policies import AnyPolicy
 from autoscaler.core.state import State, StoppedDeployment
 from autoscaler.ports import Clock, StateNotSaved
 from autoscaler.threads import AbandonableThreads
 from autoscaler.wire.history import Event, HistoryEntry, HistoryQuery
+from autoscaler.wire.instruction_document import encode_instructions
 from autoscaler.wire.state import encode_stopped
 
 MAX_WRITING_FRACTION = 0.1
@@ -132,6 +134,14 @@ class SqliteStore:
         """See `StateStore`."""
         try:
             await self._run_in_time(self._session.write_stopped, encode_stopped(stopped))
+        except (TimeoutError, Unusable, sqlite3.Error, OSError) as error:
+            raise StateNotSaved(self._text(error)) from error
+
+    async def save_instructions(self, instructions: Instructions) -> None:
+        """See `StateStore`."""
+        content = encode_instructions(instructions)
+        try:
+            await self._run_in_time(self._session.write_instructions, content)
         except (TimeoutError, Unusable, sqlite3.Error, OSError) as error:
             raise StateNotSaved(self._text(error)) from error
 

@@ -31,7 +31,8 @@ from autoscaler.core.capacity import (
     occupant_of,
     occupant_to_start,
 )
-from autoscaler.core.flow.constraints import ConstraintContext, Grant, search_below_refusal
+from autoscaler.core.flow.constraint_context import ConstraintContext, Grant
+from autoscaler.core.flow.constraints import search_below_refusal
 from autoscaler.core.policies import CostCurve, Costs, evaluate_safely
 from autoscaler.core.values import DeploymentStats, Value
 

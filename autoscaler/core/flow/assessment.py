@@ -16,14 +16,14 @@ from autoscaler.core.decision import (
     Change,
     CompletedRollout,
     Decision,
+    ExternalChange,
     SetAllocations,
     SetBounds,
 )
 from autoscaler.core.flow.arbitration import Claim
+from autoscaler.core.flow.constraint_context import ConstraintContext, Grant
 from autoscaler.core.flow.constraints import (
     BURST_HOLD_S,
-    ConstraintContext,
-    Grant,
     after_grant,
     before_grant,
     claimed_minimum,
@@ -32,11 +32,13 @@ from autoscaler.core.flow.constraints import (
 from autoscaler.core.flow.control_mode import CAPACITY_REASONS, change_for, may_change_mode
 from autoscaler.core.flow.effect import COUNT_UNRELIABLE, Tracked, awaits_effect, external_start
 from autoscaler.core.flow.guard import limits_of, within_limits
+from autoscaler.core.flow.instructed import holding_pause
 from autoscaler.core.flow.measurement import Measurement, measure
 from autoscaler.core.flow.memory_ledger import MemoryLimit
 from autoscaler.core.flow.plan_context import PlanContext
 from autoscaler.core.flow.recommendation import Recommendation, recommend
 from autoscaler.core.flow.transition import next_state
+from autoscaler.core.instructions import Override
 from autoscaler.core.next_poll import PollRequest
 from autoscaler.core.scale_to_zero import is_used_soon, unsafe_reason, updated_usage
 from autoscaler.core.selection import Rule
@@ -129,9 +131,19 @@ def assess(
         changed = external_start(stats, rule, context.at)
         state = replace(state, external_change=changed)
         tracked = replace(tracked, external_change=changed, is_new=changed is not None)
+    override = context.instructions.override_of(stats.deployment_id, context.at)
+    if override is not None:
+        state = replace(state, external_change=_superseded(state.external_change, override))
     limits = _limits(first, stats, measured.sample, state, rule, context)
     steps = (first,) if limits is None else before_grant(first, limits)
     return Assessment(stats, rule, measured, recommended, steps, state, completed, tracked, limits)
+
+
+def _superseded(changed: ExternalChange | None, override: Override) -> ExternalChange | None:
+    """What another writer has set is not respected any more after an operator's override."""
+    if changed is None or changed.changes_mode or changed.at >= override.since:
+        return changed
+    return replace(changed, hold_s=0.0)
 
 
 def _working(stats: DeploymentStats, sample: Sample) -> int | None:
@@ -170,7 +182,8 @@ def conclude(
     if unknown := context.unknown_figures.get(stats.deployment_id):
         steps = _naming(steps, unknown)
     if change is not None:
-        change, steps = _checked(change, steps, assessment)
+        overridden = any(step.reason is Reason.OVERRIDE for step in steps)
+        change, steps = _checked(change, steps, assessment, overridden=overridden)
     slo, error = assessment.recommendation.slo_status(rule.policy, steps[-1].after)
     if error:
         inputs = {**steps[0].inputs, "slo_status_error": error}
@@ -196,6 +209,8 @@ def conclude(
         reported=reported_status(stats),
         external_change=assessment.state.external_change,
         slo=slo,
+        pauses=context.instructions.pauses_of(stats.deployment_id, context.at),
+        override=context.instructions.override_of(stats.deployment_id, context.at),
     )
 
 
@@ -224,7 +239,9 @@ def _limits(
         sample.issues and not COUNT_UNRELIABLE.isdisjoint(sample.issues)
     ):
         return None
-    if not first.changed and _is_unconstrained(rule, first.after, state):
+    pauses = context.instructions.pauses_of(stats.deployment_id, context.at)
+    override = context.instructions.override_of(stats.deployment_id, context.at)
+    if not first.changed and override is None and _is_unconstrained(rule, first.after, state):
         return None  # the usual case: no limit applies to allocations that stay as they are
     zero = rule.zero
     unsafe = ""
@@ -242,6 +259,8 @@ def _limits(
         maintenance=context.maintenance,
         refused=_refused(state, context),
         zero_unsafe=unsafe,
+        pauses=pauses,
+        override=override,
         cold_start_s=context.cold_start_s,
         usual_soon=zero is not None and is_used_soon(state.usage, context.at),
     )
@@ -282,18 +301,24 @@ def _change(
     refused = _refused(state, context)
     if refused is not None and context.at < refused.until:
         return None
-    return change_for(
+    override = context.instructions.override_of(stats.deployment_id, context.at)
+    change = change_for(
         assessment.rule,
         stats,
         steps,
         certain=sample.counts_certain,
         moved_s=None if state.bounds_moved_at is None else context.at - state.bounds_moved_at,
         memory_maximum=None if memory_maximum is None else memory_maximum.allocations,
+        override=override,
     )
+    pauses = context.instructions.pauses_of(stats.deployment_id, context.at)
+    if change is not None and pauses and holding_pause(change, stats, pauses) is not None:
+        return None
+    return change
 
 
 def _checked(
-    change: Change, steps: tuple[Step, ...], assessment: Assessment
+    change: Change, steps: tuple[Step, ...], assessment: Assessment, *, overridden: bool
 ) -> tuple[Change | None, tuple[Step, ...]]:
     """The change within the limits of the rule, and the steps that lead to it."""
     rule, last = assessment.rule, steps[-1]
@@ -303,7 +328,7 @@ def _checked(
         certain=not assessment.measured.sample.issues,
         zero=last.reason is Reason.IDLE,
         scarce=any(step.changed and step.reason in CAPACITY_REASONS for step in steps),
-        above_burst=above_burst_s is not None and above_burst_s >= BURST_HOLD_S,
+        above_burst=overridden or (above_burst_s is not None and above_burst_s >= BURST_HOLD_S),
     )
     checked = within_limits(change, limits, assessment.stats)
     desired = last.after

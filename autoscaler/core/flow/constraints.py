@@ -9,51 +9,21 @@ of the free capacity. The others are applied when the claims of all deployments 
 """
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 
 from msgspec.structs import replace
 
 from autoscaler.core.flow.cold_start import COLD_START_HOLD_S, is_overloaded
+from autoscaler.core.flow.constraint_context import Constraint, ConstraintContext, Grant
 from autoscaler.core.flow.effect import awaits_effect
+from autoscaler.core.flow.instructed import apply_override, hold_paused
 from autoscaler.core.selection import Rule, ZeroMethod
-from autoscaler.core.state import BackOff, DeploymentState
 from autoscaler.core.values import (
     STARTED,
     DataIssue,
-    DeploymentStats,
     Reason,
-    Sample,
     Step,
-    Value,
 )
-
-
-class Grant(Value, frozen=True):
-    """What a deployment was granted of the free capacity, if less than it claimed."""
-
-    allocations: int  # at most
-    inputs: Mapping[str, float | str]  # of the step that says so
-
-
-class ConstraintContext(Value, frozen=True, kw_only=True):
-    """The inputs of a constraint, besides the proposed allocations."""
-
-    at: float
-    current: int
-    stats: DeploymentStats
-    sample: Sample
-    rule: Rule  # with the schedules that are open
-    known: DeploymentState  # this observation included
-    maintenance: str  # why the cluster must not be changed now; empty: it may be
-    refused: BackOff | None  # the back-off that ends last
-    zero_unsafe: str = ""  # why 0 allocations are not safe; empty: they are
-    cold_start_s: float | None = None  # see `State`, with this observation
-    usual_soon: bool = False  # whether usage recurs about now, as on past days
-    grant: Grant | None = None  # None: granted in full
-
-
-Constraint = Callable[[int, ConstraintContext], Step | None]
-"""Returns None where the constraint does not apply to the proposed allocations."""
 
 SETTLING_LIMIT_S = 600.0
 """Seconds for which missing allocations prevent a decrease. 10 min: allocations that have not
@@ -155,7 +125,7 @@ def apply_bounds(proposed: int, context: ConstraintContext) -> Step | None:
 def scale_to_zero(proposed: int, context: ConstraintContext) -> Step | None:
     """Propose 0 for a deployment that has been idle for long enough and is not usually used now."""
     zero = context.rule.zero
-    if zero is None or context.usual_soon:
+    if zero is None or context.usual_soon or context.override is not None:
         return None
     idle_since, sample = context.known.idle_since, context.sample
     idle_s = 0.0 if idle_since is None else context.at - idle_since
@@ -305,12 +275,14 @@ CONSTRAINTS: tuple[Constraint, ...] = (
     limit_step,
     limit_burst,
     hold_after_cold_start,
+    apply_override,
     apply_schedules,
     apply_bounds,  # no later constraint may leave the bounds, ...
     scale_to_zero,  # ... except this one, which the operator has configured as well
     hold_on_data_issues,
     hold_on_overload,
     hold_while_settling,
+    hold_paused,  # last of those before the grant, so that it claims nothing
     limit_to_free_capacity,
     limit_bounds_rate,
     search_below_refusal,

@@ -11,6 +11,7 @@ Source: elastic/elasticsearch, `TransportUpdateTrainedModelDeploymentAction.java
 
 from autoscaler.core.decision import Change, Mode, SetAllocations, SetBounds, Stop
 from autoscaler.core.flow.constraints import BOUNDS_COOLDOWN_S
+from autoscaler.core.instructions import Override
 from autoscaler.core.selection import Rule, ZeroMethod
 from autoscaler.core.values import AdaptiveAllocations, DeploymentStats, Reason, Step
 
@@ -75,6 +76,7 @@ def change_for(
     certain: bool,
     moved_s: float | None = None,
     memory_maximum: int | None = None,
+    override: Override | None = None,
 ) -> Change | None:
     """The change that carries out a decision; None if nothing has to change.
 
@@ -83,6 +85,7 @@ def change_for(
         certain: whether the statistics have no data-quality issue, apart from a slow response.
         moved_s: since the daemon changed the adaptive bounds; None: not recently.
         memory_maximum: the most allocations that the memory of the nodes allows; None: not known.
+        override: of an operator, above which adaptive allocations get no room.
     """
     current, desired = steps[0].before, steps[-1].after
     adaptive = active_adaptive(stats)
@@ -103,6 +106,8 @@ def change_for(
     if memory_maximum is not None:
         # The bounds do not force adaptive allocations below the present count.
         maximum = min(maximum, max(memory_maximum, stats.allocations or 0, desired, 1))
+    if override is not None:
+        maximum = max(desired, override.allocations, 1)
     bounds = SetBounds(desired, maximum)
     if adaptive is None:
         return bounds

@@ -7,7 +7,7 @@ Unlike threads, memory limits claims on any hardware: no refusal shows that a no
 from collections.abc import Iterable, Mapping
 
 from autoscaler.core.flow.arbitration import Claim
-from autoscaler.core.flow.constraints import Grant
+from autoscaler.core.flow.constraint_context import Grant
 from autoscaler.core.flow.memory_ledger import MemoryLedger
 
 

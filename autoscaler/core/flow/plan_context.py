@@ -5,6 +5,7 @@ from functools import lru_cache
 
 from autoscaler.core.capacity import FreeCapacity, free_capacity_of
 from autoscaler.core.flow.cold_start import observed_s
+from autoscaler.core.instructions import Instructions
 from autoscaler.core.next_poll import Polling
 from autoscaler.core.scale_to_zero import Version, version_of
 from autoscaler.core.state import BackOff, ClusterCapacity, State, capacity_of
@@ -29,6 +30,7 @@ class PlanContext(Value, frozen=True, kw_only=True):
     in_use: Mapping[str, str]  # deployment id -> why it must not be stopped
     callers: Mapping[str, Callers]  # by deployment id
     polling: Polling  # how often the cluster may be polled
+    instructions: Instructions = Instructions()  # of operators
     cold_start_s: float | None = None  # see `State`, with this observation
     blind_s: Mapping[str, float] = {}  # since the last measurement, by deployment id
 
@@ -58,6 +60,7 @@ def plan_context_of(
         callers=observation.callers,
         polling=polling,
         blind_s=blind_s,
+        instructions=state.instructions,
         cold_start_s=observed_s(state, observation.at, max_interval_s),
     )
 

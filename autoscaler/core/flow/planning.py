@@ -23,7 +23,8 @@ from autoscaler.core.decision import (
 )
 from autoscaler.core.flow.arbitration import Claim, arbitrate
 from autoscaler.core.flow.assessment import Assessment, assess, conclude
-from autoscaler.core.flow.constraints import SETTLING_LIMIT_S, Grant
+from autoscaler.core.flow.constraint_context import Grant
+from autoscaler.core.flow.constraints import SETTLING_LIMIT_S
 from autoscaler.core.flow.memory_ledger import MemoryLedger, MemoryLimit, memory_ledger
 from autoscaler.core.flow.memory_limit import limit_by_memory
 from autoscaler.core.flow.plan_context import PlanContext, plan_context_of
@@ -185,6 +186,7 @@ def plan_in_parts(
         resume_requested=state.resume_requested,
         starts=zeroed.starts,
         seen_at=observation.at,
+        instructions=state.instructions,
         cold_start_s=context.cold_start_s,
     )
 

@@ -96,7 +96,9 @@ def recommend(
         requested=None if stats.allocations is None else max(0, stats.allocations - idle),
         missing_s=_missing_s(stats, known, sample.at),
         max_allocations=max(1, rule.max_allocations - idle),
-        carried_out=rule.sends and not _is_held(known, sample.at),
+        carried_out=rule.sends
+        and not _is_held(known, sample.at)
+        and not context.instructions.apply_to(stats.deployment_id, sample.at),
         in_flight=(sample.in_flight,),
         nodes=stats.nodes,
         threads=stats.threads_per_allocation or 1,

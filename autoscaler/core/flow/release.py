@@ -6,6 +6,7 @@ from msgspec.structs import replace
 
 from autoscaler.core.decision import Change, Plan, SetAllocations, SetBounds, Start
 from autoscaler.core.flow.guard import limits_of, within_limits
+from autoscaler.core.flow.instructed import holding_pause
 from autoscaler.core.flow.memory_ledger import MemoryLedger, memory_ledger
 from autoscaler.core.flow.sampling import find_issues
 from autoscaler.core.scale_to_zero import start_change
@@ -35,7 +36,9 @@ def releases(
         elif (stats := observation.deployments.get(name)) is not None:
             certain = not decision.sample.issues
             change = release_change(rule, stats, rule.on_exit, memory, certain=certain)
-        if change is not None:
+        pauses = state.instructions.pauses_of(name, observation.at)
+        running = None if name in state.stopped else observation.deployments.get(name)
+        if change is not None and holding_pause(change, running, pauses) is None:
             yield name, rule, change
 
 

@@ -9,6 +9,7 @@ from autoscaler.core.flow.back_off import early_wait_s, lengthened
 from autoscaler.core.flow.effect import EFFECT_PATIENCE_S, STOPPED
 from autoscaler.core.flow.feedback import stopped_deployment
 from autoscaler.core.flow.guard import limits_of, within_limits
+from autoscaler.core.flow.instructed import paused_step
 from autoscaler.core.flow.plan_context import PlanContext
 from autoscaler.core.scale_to_zero import (
     decide_stopped,
@@ -45,6 +46,7 @@ def plan_stopped(
             settling = {"state": STOPPING}
         elif attempt is not None and attempt.accepted:
             settling = {"accepted": "the start", "accepted_s": context.at - attempt.at}
+        pauses = context.instructions.pauses_of(name, context.at)
         decision = decide_stopped(
             name,
             known,
@@ -54,7 +56,9 @@ def plan_stopped(
             maintenance=context.maintenance,
             forbidden=context.forbidden,
             settling=settling,
+            paused=paused_step(1, 0, pauses, context.at),
         )
+        decision = replace(decision, pauses=pauses)
         stopped[name], decisions[name] = known, checked_start(decision, rule, scarce=False)
         if attempt is not None:
             starts[name] = attempt
