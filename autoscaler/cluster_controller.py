@@ -19,6 +19,7 @@ from autoscaler.adapters.admin_http import (
     DecisionRecorder,
     Health,
     history_endpoints,
+    instruction_endpoints,
 )
 from autoscaler.adapters.calendar import CronCalendar
 from autoscaler.adapters.elasticsearch.api import ElasticsearchApi
@@ -29,22 +30,23 @@ from autoscaler.adapters.history import History, HistoryRecorder
 from autoscaler.adapters.logs import LogRecorder
 from autoscaler.adapters.prometheus import PrometheusRecorder
 from autoscaler.adapters.state import SqliteStore
+from autoscaler.composite_recorder import CompositeRecorder
 from autoscaler.config import Config
 from autoscaler.control_loop import ControlLoop
-from autoscaler.core.decision import Outcome, OutcomeKind, Plan
+from autoscaler.core.decision import OutcomeKind
 from autoscaler.core.flow.feedback import without_denials
 from autoscaler.core.flow.planning import MAX_INTERVAL_POLLS, Ruleset
 from autoscaler.core.selection import OnExit
 from autoscaler.core.state import State
 from autoscaler.core.units import duration_text
-from autoscaler.core.values import Observation
 from autoscaler.leadership_loop import LeadershipLoop, instance_name
+from autoscaler.operator_instructions import OperatorInstructions
 from autoscaler.ports import (
     Clock,
-    CycleTimes,
     NotResumed,
-    ObservationFailed,
     Recorder,
+    RefusalKind,
+    RequestRefused,
     StateStore,
 )
 from autoscaler.preflight_loop import PreflightLoop
@@ -138,16 +140,23 @@ class ClusterController:
         )
         stored = self._store if isinstance(self._store, SqliteStore) else None
         self.history = History(clock, stored)
+        self._instructions = OperatorInstructions(
+            self._store, clock, self._log, note=self._note_instruction, why_not=self._why_not
+        )
+        decisions.operators = self._instructions
         self.pages = ClusterPages(
             self.health,
             decisions,
             resume=self.resume,
             save_resume_requests=self.save_resume_requests,
             cluster=cluster,
-            endpoints=history_endpoints(self.history.read, __version__),
+            endpoints=(
+                *history_endpoints(self.history.read, __version__),
+                *instruction_endpoints(self._instructions, self._resume_and_save, decisions),
+            ),
         )
         self._keeping: asyncio.Task[None] | None = None  # the state
-        self._loop = self._state.loop = ControlLoop(
+        self._loop = self._state.loop = self._instructions.loop = ControlLoop(
             clock=clock,
             observer=self._state,
             actuator=self._ports,
@@ -158,6 +167,7 @@ class ClusterController:
                 decisions,
                 self.pages.status_pages,
                 self._preflight,
+                self._instructions,
                 HistoryRecorder(self.history, self._state if self._leadership else None),
                 *recorders,
             ),
@@ -247,14 +257,32 @@ class ClusterController:
         Raises:
             NotResumed: this instance does not lead, or does not know what is stopped yet.
         """
-        if self._state.leads() and self._state.is_reading:
-            raise NotResumed(
-                f"{deployment_id}: not resumed, because the saved state is still being read; try "
-                "again in a few seconds"
-            )
-        if reason := self._loop.why_not_leading(self._clock.now()):
-            raise NotResumed(f"{deployment_id}: not resumed, because {reason}; ask the leader")
+        if reason := self._why_not():
+            raise NotResumed(f"{deployment_id}: not resumed, because {reason}")
         return self._loop.resume(deployment_id)
+
+    async def _resume_and_save(self, deployment_id: str) -> str:
+        """
+        Raises:
+            NotResumed: this instance may not start it now.
+            RequestRefused: it is not stopped.
+        """
+        if not self.resume(deployment_id):
+            raise RequestRefused(RefusalKind.NOT_FOUND, f"{deployment_id}: not stopped")
+        await self.save_resume_requests()
+        return f"{deployment_id}: will be resumed in the next cycle"
+
+    def _why_not(self) -> str:
+        """Why this instance accepts no request that changes the cluster; empty: it does."""
+        if self._state.leads() and self._state.is_reading:
+            return "the saved state is still being read; try again in a few seconds"
+        reason = self._loop.why_not_leading(self._clock.now())
+        return f"{reason}; ask the leader" if reason else ""
+
+    def _note_instruction(self, message: str, deployment_id: str, by: str, reason: str) -> None:
+        self.history.note(
+            "instruction", message, deployment_id=deployment_id, by=by, stated_reason=reason
+        )
 
     async def save_resume_requests(self) -> None:
         """Save the requests to resume deployments. To be awaited before one is confirmed."""
@@ -337,23 +365,6 @@ _RELEASE_TEXTS = {
     OnExit.ADAPTIVE: "adaptive allocations are enabled",
     OnExit.FLOOR: "it has at least its safe_allocations",
 }
-
-
-class CompositeRecorder:
-    """A Recorder made of Recorders."""
-
-    def __init__(self, *recorders: Recorder) -> None:
-        self._recorders = recorders
-
-    def planned(
-        self, observation: Observation, plan: Plan, outcomes: tuple[Outcome, ...], took: CycleTimes
-    ) -> None:
-        for recorder in self._recorders:
-            recorder.planned(observation, plan, outcomes, took)
-
-    def skipped(self, failure: ObservationFailed, at: float) -> None:
-        for recorder in self._recorders:
-            recorder.skipped(failure, at)
 
 
 def ruleset_of(config: Config, found: PreflightReport | None = None) -> Ruleset:

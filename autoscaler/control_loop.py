@@ -13,6 +13,7 @@ from autoscaler.core.decision import Change, Decision, Outcome, OutcomeKind, Pla
 from autoscaler.core.flow.blindness import LastKnown, blind_decisions, without_responses
 from autoscaler.core.flow.cycle import Cycle, begin_cycle, begin_cycle_in_parts, end_cycle
 from autoscaler.core.flow.feedback import stopped_deployment, without_settings
+from autoscaler.core.flow.instructed import paused_step
 from autoscaler.core.flow.planning import Ruleset
 from autoscaler.core.flow.release import releases, without_expectations
 from autoscaler.core.next_poll import (
@@ -25,6 +26,7 @@ from autoscaler.core.next_poll import (
 )
 from autoscaler.core.selection import OnExit
 from autoscaler.core.state import State, StoppedDeployment
+from autoscaler.core.step_text import step_text
 from autoscaler.core.values import Observation
 from autoscaler.in_parts import in_parts
 from autoscaler.ports import (
@@ -247,12 +249,9 @@ class ControlLoop:
                 first_s = requests * self.poll_interval_s
         grown_s = max(first_s, 2.0 * self._failure_interval_s, failure.retry_after_s)
         self._failure_interval_s = min(grown_s, limit_s)
-        return max(
-            stretched_s(
-                self.poll_interval_s, elapsed_s / MAX_OBSERVE_FRACTION, self.poll_interval_s
-            ),
-            self._failure_interval_s,
-        )
+        interval_s = self.poll_interval_s
+        slow_s = stretched_s(interval_s, elapsed_s / MAX_OBSERVE_FRACTION, interval_s)
+        return max(slow_s, self._failure_interval_s)
 
     async def _guarded_cycle(self) -> float:
         try:
@@ -291,13 +290,20 @@ class ControlLoop:
                 withheld = reason
             elif not withheld and self.clock.now() > deadline:
                 withheld = "the updates of this cycle took a whole poll interval"
-            if withheld:
-                outcome = self._outcome(decision, OutcomeKind.WITHHELD, withheld)
+            if withheld or (paused := self._paused_meanwhile(decision)):
+                outcome = self._outcome(decision, OutcomeKind.WITHHELD, withheld or paused)
             else:
                 outcome = await self._send(decision, until)
                 if outcome.kind in {OutcomeKind.FORBIDDEN, OutcomeKind.UNKNOWN}:
                     withheld = outcome.detail
             outcomes[decision.deployment_id] = outcome
+
+    def _paused_meanwhile(self, decision: Decision) -> str:
+        """Why an update is withheld that an operator has paused since the plan; empty: none has."""
+        now, instructions = self.clock.now(), self.state.instructions
+        pauses = instructions.pauses_of(decision.deployment_id, now)
+        step = paused_step(decision.desired, decision.current, pauses, now)
+        return "" if step is None else step_text(step)
 
     def _outcome(self, decision: Decision, kind: OutcomeKind, detail: str) -> Outcome:
         return Outcome(decision=decision, kind=kind, at=self.clock.now(), detail=detail)
@@ -378,21 +384,14 @@ class ControlLoop:
     async def _remove_stopped(self, deployment_id: str) -> None:
         """Forget that the daemon stopped a deployment: if it is stopped from now on, an operator
         did."""
-        stopped = {
-            name: deployment
-            for name, deployment in self.state.stopped.items()
-            if name != deployment_id
-        }
+        stopped = {n: each for n, each in self.state.stopped.items() if n != deployment_id}
         self.state = replace(self.state, stopped=stopped)
         with suppress(StateNotSaved):  # the next daemon observes that it runs
             await self._save_stopped(stopped)
 
     async def _pause(self, seconds: float) -> None:
-        waits = [
-            asyncio.ensure_future(self.clock.sleep(seconds)),
-            asyncio.ensure_future(self._stopping.wait()),
-            asyncio.ensure_future(self._retry.wait()),
-        ]
+        wait_for = (self.clock.sleep(seconds), self._stopping.wait(), self._retry.wait())
+        waits = [asyncio.ensure_future(each) for each in wait_for]
         try:
             await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
         finally:

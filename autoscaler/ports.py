@@ -6,7 +6,7 @@ from typing import NamedTuple, Protocol
 
 from autoscaler.core.decision import Change, Outcome, OutcomeKind, Plan
 from autoscaler.core.election import Lease, StoredLease
-from autoscaler.core.instructions import Instructions
+from autoscaler.core.instructions import Instructions, Override, Pause, PausedChanges
 from autoscaler.core.policies import AnyPolicy
 from autoscaler.core.state import State, StoppedDeployment
 from autoscaler.core.values import FastStrEnum, Observation, Schedule, Value
@@ -70,6 +70,22 @@ class UpdateFailed(Exception):
 
 class NotResumed(Exception):
     """This instance may not resume a deployment now. The message says why, and what to do."""
+
+
+class RefusalKind(FastStrEnum):
+    """Why a request of an operator is not accepted."""
+
+    NOT_FOUND = "not_found"  # there is no such deployment or instruction
+    CONFLICT = "conflict"  # this instance may not, or the configuration does not allow it
+    NOT_YET = "not_yet"  # the cluster has not been observed yet
+
+
+class RequestRefused(Exception):
+    """A request of an operator is not accepted. The message says why."""
+
+    def __init__(self, kind: RefusalKind, message: str) -> None:
+        super().__init__(message)
+        self.kind = kind
 
 
 class LeaseConflict(Exception):
@@ -233,6 +249,42 @@ class Recorder(Protocol):
 
     def skipped(self, failure: ObservationFailed, at: float) -> None:
         """A cycle was skipped, because its observation failed."""
+
+
+class InstructionResult(Value, frozen=True, kw_only=True):
+    """What has become of a request of an operator."""
+
+    message: str
+    saved: bool  # whether it outlives the process
+
+
+class OperatorRequests(Protocol):
+    """Gives and withdraws instructions of operators. Each method returns when its effect is saved,
+    or cannot be, and raises RequestRefused if it has none.
+
+    Args of the methods:
+        deployment_id: None: all deployments.
+        by: the name of the token.
+    """
+
+    def in_force(self) -> list[tuple[str | None, Pause | Override]]:
+        """The instructions, each with its deployment id."""
+
+    async def pause(
+        self, deployment_id: str | None, changes: PausedChanges, for_s: float, by: str, reason: str
+    ) -> InstructionResult:
+        """Hold the allocations for so many seconds."""
+
+    async def unpause(self, deployment_id: str | None, by: str, reason: str) -> InstructionResult:
+        """End the pause of one deployment, or all pauses."""
+
+    async def override(
+        self, deployment_id: str, allocations: int, for_s: float, by: str, reason: str
+    ) -> InstructionResult:
+        """Set a number of allocations for so many seconds."""
+
+    async def end_override(self, deployment_id: str, by: str, reason: str) -> InstructionResult:
+        """End the override of a deployment."""
 
 
 class LeaseStore(Protocol):

@@ -12,6 +12,7 @@ from msgspec.structs import replace
 from autoscaler.adapters.clock import wait_for_any
 from autoscaler.control_loop import ControlLoop
 from autoscaler.core.flow.cold_start import COLD_START_HOLD_S
+from autoscaler.core.instructions import Instructions
 from autoscaler.core.policies import AnyPolicy
 from autoscaler.core.state import State, StoppedDeployment
 from autoscaler.core.values import Observation
@@ -306,12 +307,16 @@ class StateLoop:
             return
         (stored, whole), self._found = self._found, None
         loop, self._doubtful = self.loop, whole or bool(stored.stopped)
+        # Those of this term may not have been saved.
+        given = loop.state.instructions.since(self._taken_at or 0.0)
+        instructions = stored.instructions.updated(given)
         if whole:
-            loop.state = stored
+            loop.state = replace(stored, instructions=instructions)
         else:
             own = loop.state.resume_requested if self._has_continued else frozenset()
             loop.state = replace(
                 loop.state,
+                instructions=instructions,
                 stopped={**stored.stopped, **self._own_stopped},
                 resume_requested=stored.resume_requested | own,
             )
@@ -333,6 +338,7 @@ class StateLoop:
         if not uuid or uuid == self._bound_to or self.loop is None:
             return
         before, stopped = self._bound_to, self.loop.state.stopped
+        instructions = self.loop.state.instructions
         problem = await store.bind(uuid)
         self._bound_to = uuid
         if not problem:
@@ -344,6 +350,9 @@ class StateLoop:
         if before is None and stopped:
             with suppress(StateNotSaved):  # they are not in the state any more
                 await store.save_stopped({})
+        if before is None and list(instructions):
+            with suppress(StateNotSaved):
+                await store.save_instructions(Instructions())
 
     def _note(self, failure: str) -> None:
         """Log a failure once."""

@@ -178,6 +178,20 @@ class SloView(Struct, frozen=True, kw_only=True):
     recurrence: RecurrenceView | None  # None: nothing recurs within minutes
 
 
+class InstructionView(Struct, frozen=True, kw_only=True):
+    """A pause or an override that is in force."""
+
+    kind: str  # pause or override
+    deployment: str | None  # null: all deployments
+    changes: str  # that a pause holds: everything, increases or decreases; empty: an override
+    allocations: int | None  # of an override
+    since: float
+    until: float
+    by: str  # the name of the token
+    reason: str
+    message: str
+
+
 class ManagedView(Struct, frozen=True, kw_only=True, tag_field="status", tag="managed"):
     """A deployment that a rule governs: the latest decision, with every step and its inputs."""
 
@@ -190,6 +204,8 @@ class ManagedView(Struct, frozen=True, kw_only=True, tag_field="status", tag="ma
     reported: ReportedView | None = None
     observe_only: ObserveOnlyView | None = None
     external_change: ExternalChangeView | None = None
+    pauses: tuple[InstructionView, ...] = ()  # that hold it
+    override: InstructionView | None = None  # null: there is none
     mode: str
     change: str  # the update as text, or that there is none
     message: str

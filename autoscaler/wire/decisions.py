@@ -20,6 +20,7 @@ from autoscaler.core.explanation import (
     unchanged_text,
     unmanaged_text,
 )
+from autoscaler.core.instructions import Override, Pause, instruction_text
 from autoscaler.core.next_poll import NextPoll
 from autoscaler.core.shortfall import ReportedStatus, Shortfall
 from autoscaler.core.slo_status import Expectation, SloStatus
@@ -30,6 +31,7 @@ from autoscaler.wire.decision_views import (
     ExpectationView,
     ExternalChangeView,
     ForecastView,
+    InstructionView,
     LoadView,
     ManagedView,
     NextPollView,
@@ -78,6 +80,17 @@ def managed(outcome: Outcome, last_update: Outcome | None = None) -> ManagedView
             )
         ),
         external_change=_external_change(decision.external_change),
+        pauses=tuple(
+            [
+                instruction_view(decision.deployment_id, each, decision.at)
+                for each in decision.pauses
+            ]
+        ),
+        override=(
+            None
+            if decision.override is None
+            else instruction_view(decision.deployment_id, decision.override, decision.at)
+        ),
         mode=decision.mode,
         change=result_text(outcome),
         message=explain_outcome(outcome),
@@ -128,9 +141,27 @@ def vanished(deployment_id: str, at: float, allocations: int | None) -> Vanished
     )
 
 
+def instruction_view(
+    deployment_id: str | None, instruction: Pause | Override, at: float
+) -> InstructionView:
+    """The view of an instruction at an instant."""
+    is_pause = isinstance(instruction, Pause)
+    return InstructionView(
+        kind="pause" if is_pause else "override",
+        deployment=deployment_id,
+        changes=str(instruction.changes) if isinstance(instruction, Pause) else "",
+        allocations=instruction.allocations if isinstance(instruction, Override) else None,
+        since=instruction.since,
+        until=instruction.until,
+        by=instruction.by,
+        reason=instruction.reason,
+        message=instruction_text(deployment_id, instruction, at),
+    )
+
+
 _REPEATED_IN_LOGS = (
     *("status", "at", "dry_run", "change", "unchanged_because", "last_update", "running_text"),
-    *("observe_only", "external_change", "slo"),
+    *("observe_only", "external_change", "pauses", "override", "slo"),
 )
 """Fields that `message`, `outcome` and the time of a log line already contain."""
 

@@ -5,7 +5,12 @@ from typing import Annotated
 
 from msgspec import Meta, Struct
 
-from autoscaler.wire.decision_views import LeadershipView, NextPollView, ResponseHeader
+from autoscaler.wire.decision_views import (
+    InstructionView,
+    LeadershipView,
+    NextPollView,
+    ResponseHeader,
+)
 
 
 class CountsView(Struct, frozen=True, kw_only=True):
@@ -15,6 +20,8 @@ class CountsView(Struct, frozen=True, kw_only=True):
     unmanaged: int
     dry_run: int  # of the managed ones
     observe_only: int  # of the managed ones: the cluster would refuse every change
+    paused: int  # of the managed ones
+    overridden: int  # of the managed ones
     short: int  # of the managed ones: fewer allocations run than are requested
 
 
@@ -32,6 +39,7 @@ class StatusResponse(Struct, frozen=True, kw_only=True):
     next_poll: NextPollView | None
     leadership: LeadershipView | None  # null: there is one instance only
     deployments: CountsView | None  # null: not observed yet
+    instructions: tuple[InstructionView, ...]  # of operators, in force
 
 
 class DeploymentSummary(Struct, frozen=True, kw_only=True):
@@ -55,6 +63,8 @@ class DeploymentSummary(Struct, frozen=True, kw_only=True):
     arrival_rate_per_s: float | None = None
     reason: str = ""  # of the last step
     outcome: str = ""  # its kind
+    paused: bool = False  # by an operator, wholly or in one direction
+    overridden: int | None = None  # allocations that an operator has set; null: none
     unchanged_because: str = ""  # what keeps the allocations as they are
 
 

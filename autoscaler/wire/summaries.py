@@ -34,6 +34,8 @@ def summary(view: DeploymentView) -> DeploymentSummary:
         arrival_rate_per_s=None if load is None else load.arrival_rate_per_s,
         reason=view.reason,
         outcome=view.outcome.kind,
+        paused=bool(view.pauses),
+        overridden=None if view.override is None else view.override.allocations,
         unchanged_because=view.unchanged_because,
     )
 
@@ -47,5 +49,7 @@ def counts(views: Iterable[DeploymentView]) -> CountsView:
         unmanaged=len(views) - len(managed),
         dry_run=sum(view.dry_run for view in managed),
         observe_only=sum(view.observe_only is not None for view in managed),
+        paused=sum(bool(view.pauses) for view in managed),
+        overridden=sum(view.override is not None for view in managed),
         short=sum(view.shortfall is not None for view in managed),
     )

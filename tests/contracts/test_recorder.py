@@ -8,7 +8,7 @@ from prometheus_client import CollectorRegistry, generate_latest
 from autoscaler.adapters.admin_http import DecisionRecorder, Health
 from autoscaler.adapters.logs import LogRecorder
 from autoscaler.adapters.prometheus import PrometheusRecorder
-from autoscaler.cluster_controller import CompositeRecorder
+from autoscaler.composite_recorder import CompositeRecorder
 from autoscaler.control_loop import ControlLoop
 from autoscaler.core.decision import Outcome, OutcomeKind, Plan
 from autoscaler.core.flow.planning import plan

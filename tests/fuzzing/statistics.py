@@ -27,7 +27,7 @@ from autoscaler.adapters.elasticsearch.preflight import inspect
 from autoscaler.adapters.elasticsearch.transport import Transport
 from autoscaler.adapters.logs import LogRecorder
 from autoscaler.adapters.prometheus import PrometheusRecorder
-from autoscaler.cluster_controller import CompositeRecorder
+from autoscaler.composite_recorder import CompositeRecorder
 from autoscaler.connection import ApiKey, Connection
 from autoscaler.control_loop import ControlLoop
 from autoscaler.core.decision import Mode

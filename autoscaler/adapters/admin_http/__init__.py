@@ -13,6 +13,7 @@ connections    how many connections there are, and how long each may take
 endpoints      what is answered under /api/v1, as a table of which the routes are made
 status         the status and the deployments, as endpoints
 history        the history, as endpoints
+instructions   the instructions of operators, as endpoints
 openapi        the OpenAPI document, made of the same table
 cluster_pages  the pages of one cluster: its endpoints, /decisions and /resume
 server         the metrics and the probes, and all of the above
@@ -24,6 +25,7 @@ from autoscaler.adapters.admin_http.decisions import DecisionRecorder
 from autoscaler.adapters.admin_http.guard import Guard, Token
 from autoscaler.adapters.admin_http.health import Health
 from autoscaler.adapters.admin_http.history import history_endpoints
+from autoscaler.adapters.admin_http.instructions import instruction_endpoints
 from autoscaler.adapters.admin_http.server import AdminServer, CannotListen
 
 __all__ = [
@@ -35,4 +37,5 @@ __all__ = [
     "Health",
     "Token",
     "history_endpoints",
+    "instruction_endpoints",
 ]

@@ -19,15 +19,23 @@ from autoscaler.core.condition import (
 from autoscaler.core.decision import NOT_SENT, Outcome, OutcomeKind, Plan, Unmanaged
 from autoscaler.core.state import FORGET_AFTER_S
 from autoscaler.core.values import Observation, Value
-from autoscaler.ports import Clock, CycleTimes, Leadership, ObservationFailed
+from autoscaler.ports import (
+    Clock,
+    CycleTimes,
+    Leadership,
+    ObservationFailed,
+    OperatorRequests,
+)
 from autoscaler.wire.decision_views import (
     DeploymentResponse,
     DeploymentsResponse,
     DeploymentView,
+    InstructionView,
     LeadershipView,
     ResponseHeader,
 )
 from autoscaler.wire.decisions import managed, next_poll, unmanaged, unreadable, vanished
+from autoscaler.wire.instruction_views import instruction_views
 from autoscaler.wire.overview import DeploymentRow, OverviewResponse, levels_of, ordered, row
 
 VANISHED_S = 86_400.0
@@ -90,6 +98,7 @@ class DecisionRecorder:
         self._cycle: _Cycle | None = None
         self._failure = ""
         self.leadership: Leadership | None = None  # None: this is the only instance
+        self.operators: OperatorRequests | None = None  # None: they cannot instruct
         self.reload_failure = ""  # why a changed configuration is not in effect
 
     def planned(
@@ -130,6 +139,12 @@ class DecisionRecorder:
                 if outcome.kind not in NOT_SENT
             }
             self._cycle = replace(self._cycle, updates={**self._cycle.updates, **sent})
+
+    def instruction_views(self) -> tuple[InstructionView, ...]:
+        """The instructions of operators that are in force."""
+        if self.operators is None:
+            return ()
+        return instruction_views(self.operators.in_force(), self._clock.now())
 
     @property
     def has_observed(self) -> bool:

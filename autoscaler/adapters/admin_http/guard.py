@@ -48,9 +48,14 @@ class Refusal(NamedTuple):
 
 
 class Token:
-    """The token that requests for changes must carry. Its file can be read again at any time."""
+    """The token that requests for changes must carry. Its file can be read again at any time.
 
-    def __init__(self, given: Bearer | None) -> None:
+    Args:
+        name: of the operators who have it.
+    """
+
+    def __init__(self, given: Bearer | None, name: str = "operator") -> None:
+        self.name = name
         self._given: Bearer | None = None
         self._digest = b""
         self.replace(given)
@@ -168,6 +173,7 @@ class Guard:
             )
         scheme, _, presented = request.headers.get(hdrs.AUTHORIZATION, "").partition(" ")
         if scheme.lower() == "bearer" and self.token.matches(presented.strip()):
+            request[CALLER] = self.token.name
             return None
         wrong = "the token is not that of the daemon" if presented else "a token is required"
         return Refusal(

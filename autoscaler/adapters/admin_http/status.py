@@ -74,6 +74,7 @@ def _status(decisions: DecisionRecorder, health: Health, cluster: str) -> Status
         reload_failure=decisions.reload_failure,
         next_poll=None if found is None else found.next_poll,
         leadership=decisions.leadership_view(),
+        instructions=decisions.instruction_views(),
         deployments=None if found is None else counts(found.deployments),
     )
 
