@@ -41,7 +41,7 @@ class InstructionsDocument(
     overrides: dict[str, StoredOverride]  # by deployment id
 
 
-class _Version(msgspec.Struct, frozen=True):
+class _InstructionsHeader(msgspec.Struct, frozen=True):
     version: int
 
 
@@ -73,7 +73,7 @@ def decode_instructions(content: bytes) -> Instructions:
         Damaged: it cannot be decoded.
     """
     try:
-        version = msgspec.json.decode(content, type=_Version).version
+        version = msgspec.json.decode(content, type=_InstructionsHeader).version
         if version != INSTRUCTIONS_VERSION:
             raise UnknownVersion(version, INSTRUCTIONS_VERSION)
         document = msgspec.json.decode(content, type=InstructionsDocument)

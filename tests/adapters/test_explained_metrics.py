@@ -12,6 +12,7 @@ from prometheus_client import CollectorRegistry
 
 from autoscaler.adapters.prometheus import DaemonMetrics, PrometheusRecorder
 from autoscaler.core.decision import OutcomeKind
+from autoscaler.core.instructions import Override, Pause, PausedChanges
 from autoscaler.core.slo_status import (
     Expectation,
     ForecastStatus,
@@ -130,6 +131,13 @@ METRICS: dict[type[Struct], dict[str, str]] = {
         "respected": "autoscaler_external_change_respected",
     },
     views.ObserveOnlyView: {"cause": "autoscaler_observe_only"},
+    views.InstructionView: {
+        "deployment": "label deployment",
+        "kind": "autoscaler_paused",
+        "changes": "autoscaler_paused",
+        "allocations": "autoscaler_override_allocations",
+        "until": "autoscaler_paused_until_timestamp_seconds",
+    },
     views.ResponseHeader: {
         "autoscaler": "autoscaler_build_info",
         "at": "autoscaler_observation_age_seconds",
@@ -170,6 +178,8 @@ NO_METRIC: dict[type[Struct], dict[str, str]] = {
     views.RouteView: {"node": "label node", "reason": TEXT},
     views.ExternalChangeView: {"before": TEXT, "after": TEXT, "message": TEXT},
     views.ObserveOnlyView: {"message": TEXT},
+    views.InstructionView: dict.fromkeys(("by", "reason", "message"), TEXT)
+    | {"since": "the history has it; the end is what an alert needs"},
     views.ResponseHeader: {},
     views.NextPollView: {"deployment": TEXT, "because": TEXT},
     views.LeadershipView: {
@@ -305,3 +315,25 @@ def test_what_is_unknown_has_no_series():
     known = {"target", "unreachable", "requests", "late_requests"}
     named = {name for field, name in METRICS[views.SloView].items() if field not in known}
     assert not named & exported
+
+
+def test_the_instructions_of_operators_and_their_ends():
+    registry = CollectorRegistry()
+    recorder = PrometheusRecorder(FakeClock(start=1_000.0))
+    registry.register(recorder)
+    given = {"since": 1_000.0, "by": "alice", "reason": "why"}
+    decision = steady(
+        pauses=(
+            Pause(changes=PausedChanges.DECREASES, until=2_000.0, **given),
+            Pause(changes=PausedChanges.DECREASES, until=3_000.0, **given),
+        ),
+        override=Override(allocations=7, until=4_000.0, **given),
+    )
+    recorder.planned(*cycle(outcome(decision, OutcomeKind.UNCHANGED)))
+    own = {"deployment": "elser"}
+    paused = own | {"changes": "decreases"}
+    read = registry.get_sample_value
+    assert read("autoscaler_paused", paused) == 1.0
+    assert read("autoscaler_paused_until_timestamp_seconds", paused) == 3_000.0
+    assert read("autoscaler_override_allocations", own) == 7.0
+    assert read("autoscaler_override_until_timestamp_seconds", own) == 4_000.0

@@ -13,7 +13,7 @@ from prometheus_client.samples import Sample
 from autoscaler.adapters.prometheus import cluster_families, families, slo_families
 from autoscaler.adapters.prometheus.families import DecisionRow, FieldMetric, MetricFamily
 from autoscaler.adapters.prometheus.node_labels import by_label
-from autoscaler.core.decision import Plan
+from autoscaler.core.decision import Decision, Plan
 from autoscaler.core.values import Cluster, DeploymentStats, NodeStats, Observation, Reason
 
 T = TypeVar("T")
@@ -180,10 +180,34 @@ def _decisions(observation: Observation, plan: Plan) -> Iterator[Metric]:
         families.EXTERNAL_CHANGE_RESPECTED,
         [(own, float(change.respected)) for own, change in changes],
     )
+    yield from _instructions(plan.decisions)
     stopped = [d for d in plan.decisions if d.steps[0].reason is Reason.STOPPED]
     yield family(
         families.DEPLOYMENT_STOPPED, [({"deployment": d.deployment_id}, 1.0) for d in stopped]
     )
+
+
+def _instructions(decisions: Iterable[Decision]) -> Iterator[Metric]:
+    """Those of operators. Where two pauses hold the same, the later end counts."""
+    until: dict[tuple[str, str], float] = {}
+    for decision in decisions:
+        for pause in decision.pauses:
+            key = decision.deployment_id, str(pause.changes)
+            until[key] = max(until.get(key, 0.0), pause.until)
+    paused = [
+        ({"deployment": name, "changes": changes}, at) for (name, changes), at in until.items()
+    ]
+    yield family(families.PAUSED, [(own, 1.0) for own, _ in paused])
+    yield family(families.PAUSED_UNTIL, paused)
+    overrides = [
+        ({"deployment": each.deployment_id}, override)
+        for each in decisions
+        if (override := each.override) is not None
+    ]
+    yield family(
+        families.OVERRIDE, [(own, float(override.allocations)) for own, override in overrides]
+    )
+    yield family(families.OVERRIDE_UNTIL, [(own, override.until) for own, override in overrides])
 
 
 def _slo(rows: Rows[DecisionRow]) -> Iterator[Metric]:

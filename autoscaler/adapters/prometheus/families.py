@@ -10,6 +10,7 @@ units; `autoscaler_*` is derived by this program. The labels are the same everyw
     rule        the rule of the configuration that applies
     reason      the reason of a decision (`Reason`), or why a deployment is not managed or observed
                 only
+    changes     what a pause holds (`PausedChanges`)
     cause       why requested allocations do not run (`ShortfallCause`)
     outcome     the outcome of a change (`OutcomeKind`)
     issue       the data-quality issue of a sample (`DataIssue`)
@@ -176,6 +177,23 @@ SAMPLE_ISSUE = MetricFamily(
 MISSING_SINCE = MetricFamily(
     "autoscaler_missing_allocations_since_timestamp_seconds",
     "Since when fewer allocations run than are requested; absent where all run.",
+)
+PAUSED = MetricFamily(
+    "autoscaler_paused",
+    "1 while an operator has paused what the label changes says: everything, increases or "
+    "decreases.",
+)
+PAUSED_UNTIL = MetricFamily(
+    "autoscaler_paused_until_timestamp_seconds",
+    "Unix time at which that pause ends by itself.",
+)
+OVERRIDE = MetricFamily(
+    "autoscaler_override_allocations",
+    "Allocations that an operator has set for a time, before the bounds of the rule are applied.",
+)
+OVERRIDE_UNTIL = MetricFamily(
+    "autoscaler_override_until_timestamp_seconds",
+    "Unix time at which that override ends by itself.",
 )
 EXTERNAL_CHANGE_AT = MetricFamily(
     "autoscaler_external_change_timestamp_seconds",
