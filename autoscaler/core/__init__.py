@@ -19,6 +19,7 @@ What it uses:
     capacity      Observation        -> FreeCapacity   what still fits on the nodes
     selection     rules, deployment  -> Rule           which deployments are managed, and how
     scale_to_zero samples            -> Decision       idle, stopped and resumed deployments
+    instructions                                       pauses and overrides of operators
     state                                              what one plan leaves for the next
     explanation   Decision           -> text           with step_text, the only place for messages
 

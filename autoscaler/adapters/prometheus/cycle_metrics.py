@@ -4,7 +4,7 @@ The metrics are made at scrape time from the last observation and plan, so that 
 vanished leaves no series, and recording a cycle costs nothing.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TypeVar
 
 from prometheus_client import Metric
