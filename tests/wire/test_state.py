@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from autoscaler.core.decision import Setting
+from autoscaler.core.instructions import Instructions
 from autoscaler.core.policies import InstalledPolicy, MemoryFormat, UtilisationPolicy
 from autoscaler.core.slo.memory import SloMemory
 from autoscaler.core.slo.policy import SloPolicy
@@ -107,6 +108,10 @@ class TestGoldenFiles:
         assert hexadecimal(encode_stopped(WHOLE.stopped)) == (DATA / "stopped-3.hex").read_text()
 
 
+APART = {(State, "instructions")}
+"""Fields of the core that have a document of their own."""
+
+
 class TestCompleteness:
     @staticmethod
     def pairs():
@@ -134,7 +139,8 @@ class TestCompleteness:
         pairs = self.pairs()
         assert len(pairs) > 20
         for stored, core in pairs.items():
-            assert stored.__struct_fields__ == core.__struct_fields__, (stored, core)
+            fields = [name for name in core.__struct_fields__ if (core, name) not in APART]
+            assert list(stored.__struct_fields__) == fields, (stored, core)
 
     def test_no_stored_field_has_a_default(self):
         assert {stored for stored in self.pairs() if stored.__struct_defaults__} == set()
@@ -169,7 +175,7 @@ class TestAnyState:
         encoded = encode_state(state)
         decoded = decode_state(encoded.content, POLICIES)
         assert (encoded.messages, decoded.messages) == ((), ())
-        assert same(decoded.state, state)
+        assert same(decoded.state, replace(state, instructions=Instructions()))
 
     @settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
     @given(any_slo_memory())
