@@ -4,14 +4,14 @@ import asyncio
 import signal
 import socket
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import NamedTuple
 
 import structlog
 from prometheus_client import CollectorRegistry
 
 from autoscaler import __version__
-from autoscaler.adapters.admin_http import AdminServer, Guard, Token
+from autoscaler.adapters.admin_http import AdminServer, CannotListen, Guard, Token
 from autoscaler.adapters.clock import HostClock, wait_for_any
 from autoscaler.adapters.prometheus import DaemonMetrics
 from autoscaler.adapters.systemd import ServiceManager, ServiceRecorder
@@ -65,6 +65,7 @@ class Daemon:
     Raises:
         ConfigError: `load` finds the configuration not valid.
         ConnectionSettingsError: the connection settings are not usable.
+        CannotListen: the certificates of the server are not usable.
     """
 
     def __init__(
@@ -114,6 +115,7 @@ class Daemon:
             ),
             on_refused=self._metrics.http_refused,
         )
+        self.server.replace_access(config.server.access)
 
     async def run(self) -> None:
         """Run until `stop` is called or a signal arrives; then complete the current update,
@@ -255,6 +257,8 @@ class Daemon:
         self._config = config
         self._cluster.apply(config)
         self._token.replace(config.server.token)
+        with suppress(CannotListen):  # files that have changed since are read again soon
+            self.server.replace_access(config.server.access)
         message = f"configuration reloaded{_except(self._config_at_start, config)}"
         self._log.info("config.reloaded", message=message, fingerprint=config.fingerprint)
         self._cluster.history.note("config_reloaded", message)

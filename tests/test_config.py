@@ -103,7 +103,7 @@ class TestTheExample:
         schema = json_schema()
         tables = [schema["properties"], *(t["properties"] for t in schema["$defs"].values())]
         for key in {key for table in tables for key in table}:
-            assert re.search(rf"\b{key} = |\[{key}\]", text), key
+            assert re.search(rf"\b{key} = |\[(\w+\.)?{key}\]", text), key
 
     def test_shows_the_true_defaults(self):
         shown = tomllib.loads((ROOT / "config.example.toml").read_text())
@@ -309,7 +309,7 @@ class TestProblems:
             ("poll_interval = '1h'", "poll_interval: must be between 1s and 10m, not 1h"),
             ("rules = 3", "rules: must be a list, not 3"),
             ("server = 'x'", ("server: must be a table; its keys are host, port, token, "
-             "token_file, open_reads and allowed_hosts")),
+             "token_file, open_reads, allowed_hosts, tls, users and rate_limit")),
             ("[server]\nport = 'x'", "server.port: must be an integer, not 'x'"),
             ("[server]\nport = 70000",
              "server.port: must be less than or equal to 65535, not 70000"),
@@ -752,7 +752,8 @@ class TestServer:
             ("token_file = 'gone'", f"token_file: {NO_SECRET_FILE}"),
             ("token = '0123456789abcdef'\ntoken_file = 'config.toml'",
              "token_file: token is set as well; keep one of the two"),
-            ("open_reads = false", "open_reads: must be true without a token; set token_file"),
+            ("open_reads = false",
+             "open_reads: must be true without a token and users; set token_file or users"),
         ],
     )  # fmt: skip
     def test_problems(self, write, text, problem):

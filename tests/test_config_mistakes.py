@@ -144,7 +144,10 @@ def test_a_number_with_too_many_digits(tmp_path):
     assert found == ["config.toml:3: a number has too many digits"]
 
 
-SERVER_KEYS = "its keys are host, port, token, token_file, open_reads and allowed_hosts"
+SERVER_KEYS = (
+    "its keys are host, port, token, token_file, open_reads, allowed_hosts, tls, users and "
+    "rate_limit"
+)
 VALUES = {
     "poll_interval = 10": "not 10",
     "poll_interval = true": "not true",

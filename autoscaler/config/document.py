@@ -47,6 +47,7 @@ from autoscaler.config.fields import (
 )
 from autoscaler.config.messages import DELIMITER, PREFIX
 from autoscaler.config.policies import BUILT_IN
+from autoscaler.config.server_tables import ServerTable
 from autoscaler.config.table import Table
 from autoscaler.config.telemetry import LoggingTable, MetricsTable
 
@@ -94,26 +95,6 @@ class ElasticsearchTable(Table):
     request_timeout: RequestTimeout | None = Field(
         default=None,
         description="Timeout of one request; default: poll_interval, but at most 30s.",
-    )
-
-
-class ServerTable(Table):
-    """The address of /metrics, /healthz, /readyz, /decisions and /resume, and who may use them."""
-
-    host: Line = Field(default="127.0.0.1", description="Address to listen on.")
-    port: int = Field(default=9464, ge=0, le=65535, description="Port to listen on; 0: any free.")
-    token: SecretStr | None = Field(
-        default=None, description="Token that requests for changes must carry. Prefer token_file."
-    )
-    token_file: Line | None = Field(default=None, description="File that contains the token.")
-    open_reads: bool = Field(
-        default=True,
-        description="Answer reads without the token. The probes never need it.",
-    )
-    allowed_hosts: Patterns | None = Field(
-        default=None,
-        description="Names under which clients reach the server, beside localhost, this host's own "
-        "name and every IP address.",
     )
 
 

@@ -12,7 +12,7 @@ from pydantic import BaseModel, SecretStr
 from pydantic_settings import EnvSettingsSource, SettingsConfigDict, SettingsError
 
 from autoscaler.config.aliases import with_current_names, without_observe
-from autoscaler.config.document import ConfigDocument, ServerTable
+from autoscaler.config.document import ConfigDocument
 from autoscaler.config.durations import format_duration
 from autoscaler.config.messages import (
     DELIMITER,
@@ -30,6 +30,7 @@ from autoscaler.config.messages import (
 from autoscaler.config.polling import polling_of
 from autoscaler.config.resolver import Resolver
 from autoscaler.config.server import server_of
+from autoscaler.config.server_tables import ServerTable
 from autoscaler.config.toml_file import MAX_NESTING, TomlFile, nesting_exceeds, read_toml
 from autoscaler.config.toml_lines import TomlLines
 from autoscaler.config.validation import validate

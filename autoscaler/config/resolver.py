@@ -9,7 +9,6 @@ from autoscaler.config.document import (
     ConfigDocument,
     ElasticsearchTable,
     ScalingTable,
-    ServerTable,
 )
 from autoscaler.config.leadership import leadership_problems, lease_of
 from autoscaler.config.limits import out_of_bounds
@@ -20,6 +19,7 @@ from autoscaler.config.policy_settings import check_table, check_use, inherit, p
 from autoscaler.config.polling import polling_of, polling_problems
 from autoscaler.config.rules import build_rule
 from autoscaler.config.server import server_of, server_problems
+from autoscaler.config.server_tables import ServerTable
 from autoscaler.config.state import default_state_dir
 from autoscaler.config.validation import Validated
 from autoscaler.config.values import Config, LeaseSettings, Logging, Server

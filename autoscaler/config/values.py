@@ -13,6 +13,7 @@ from autoscaler.connection import exposures as connection_exposures
 from autoscaler.core.next_poll import Polling
 from autoscaler.core.policies import InstalledPolicy
 from autoscaler.core.selection import Rule
+from autoscaler.server_access import ServerAccess, is_loopback
 
 
 class Server(Struct, frozen=True, kw_only=True):
@@ -23,6 +24,7 @@ class Server(Struct, frozen=True, kw_only=True):
     token: Bearer | None = None  # of requests for changes; None: no change is accepted
     open_reads: bool = True  # whether reads need no token
     allowed_hosts: tuple[str, ...] = ()  # glob patterns of names, such as *.example.com
+    access: ServerAccess = ServerAccess()  # certificates, users, and the rate of requests
 
 
 class LeaseSettings(Struct, frozen=True, kw_only=True):
@@ -76,7 +78,7 @@ class Config(Struct, frozen=True, kw_only=True):
             self.connection.cloud_id,
             self.connection.username,
             self.connection.request_timeout_s,
-            *(self.polling, self.dry_run, _without_token(self.server), self.logging),
+            *(self.polling, self.dry_run, _fixed(self.server), self.logging),
             self.per_node_metrics,
             str(self.state_dir),
             self.state_index,
@@ -86,8 +88,9 @@ class Config(Struct, frozen=True, kw_only=True):
         return hashlib.sha256(msgspec.json.encode(shown)).hexdigest()[:16]
 
 
-def _without_token(server: Server) -> Server:
-    return structs.replace(server, token=None)
+def _fixed(server: Server) -> Server:
+    """What cannot be changed while the daemon runs."""
+    return structs.replace(server, token=None, access=ServerAccess())
 
 
 def _shown(rule: Rule) -> Any:
@@ -103,22 +106,44 @@ def exposures(config: Config) -> Iterator[str]:
     yield from connection_exposures(config.connection)
     if config.server.token is not None:
         yield from file_exposures("the token of the server", config.server.token.token)
+    if config.server.access.tls is not None:
+        yield from file_exposures("the key of the server", config.server.access.tls.key_file)
+    yield from _open_server(config.server)
     if config.file_has_secrets and config.file is not None:
         yield from file_exposures("a secret", config.file)
     else:
         yield from tampering("the configuration", config.file)
 
 
+def _open_server(server: Server) -> Iterator[str]:
+    """What others on the network may read, and change."""
+    access = server.access
+    if is_loopback(server.host):
+        return
+    if access.tls is None and (access.users or server.token is not None):
+        yield (
+            f"server.host: {server.host} is reached from other hosts, and passwords and tokens are "
+            "sent there unencrypted; set server.tls, or use a proxy on this host"
+        )
+    closed = access.tls is not None and access.tls.client_ca_file is not None
+    if server.open_reads and not access.users and not closed:
+        yield (
+            f"server.host: {server.host} is reached from other hosts, and reads need neither user "
+            "nor token; set server.users or open_reads = false, unless the network permits "
+            "no others"
+        )
+
+
 def what_needs_restart(old: Config, new: Config) -> tuple[str, ...]:
     """The settings that differ and take effect at the next start only, by name in the file."""
     pairs = {
-        # New credentials and a new token take effect at once.
+        # New credentials, tokens, certificates, users and limits take effect at once.
         "[elasticsearch]": (
             structs.replace(old.connection, auth=None),
             structs.replace(new.connection, auth=None),
         ),
         "[leadership]": (old.lease, new.lease),
-        "[server]": (_without_token(old.server), _without_token(new.server)),
+        "[server]": (_fixed(old.server), _fixed(new.server)),
         "[logging]": (old.logging, new.logging),
         "state_dir": (old.state_dir, new.state_dir),
         "state_index": (old.state_index, new.state_index),

@@ -10,6 +10,7 @@ import logging
 import math
 import resource
 import socket
+import ssl
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -88,6 +89,19 @@ class ClientConnection(web.RequestHandler):
         self._deadline: asyncio.TimerHandle | None = None
         self._head_bytes: int | None = 0  # None: the head is complete
         self.waiting_since: float | None = None  # for its client; None: the client waits
+        self._connecting: asyncio.Task[None] | None = None  # the TLS handshake
+
+    def await_handshake(self, connecting: "asyncio.Task[None]") -> None:
+        """Wait for the TLS handshake from now on."""
+        self._connecting = connecting
+        self._wait(HEAD_TIMEOUT_S)
+
+    def end_handshake(self) -> None:
+        """It has succeeded, or there will be no connection."""
+        self._connecting = None
+        if self._socket is None:
+            self._set_deadline(None)
+            self._listener.remove(self)
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.Transport)
@@ -162,6 +176,8 @@ class ClientConnection(web.RequestHandler):
         """Close the connection at once."""
         if self._socket is not None:
             self._socket.abort()
+        elif self._connecting is not None:
+            self._connecting.cancel()
 
     def _wait(self, timeout_s: float) -> None:
         """Wait for the client from now on, for so long."""
@@ -189,6 +205,7 @@ class Listener:
         server: serves the requests.
         version: the daemon's, for error responses.
         max_connections: by default, as many as leave enough descriptors to the daemon.
+        tls: of connections from now on; None: plain HTTP.
     """
 
     def __init__(
@@ -198,6 +215,7 @@ class Listener:
         *,
         version: str,
         max_connections: int | None = None,
+        tls: ssl.SSLContext | None = None,
     ) -> None:
         self.refusals = refusals
         self.version = version
@@ -210,6 +228,8 @@ class Listener:
         self._room = asyncio.Event()
         self._sockets: list[socket.socket] = []
         self._accepting: list[asyncio.Task[None]] = []
+        self._handshakes: set[asyncio.Task[None]] = set()
+        self.tls = tls
 
     def __contains__(self, connection: ClientConnection) -> bool:
         return connection in self._connections
@@ -238,9 +258,10 @@ class Listener:
 
     async def stop(self) -> None:
         """Accept no further connection."""
-        for task in self._accepting:
+        tasks = [*self._accepting, *self._handshakes]
+        for task in tasks:
             task.cancel()
-        await asyncio.gather(*self._accepting, return_exceptions=True)
+        await asyncio.gather(*tasks, return_exceptions=True)
         for each in self._sockets:
             each.close()
         self._accepting, self._sockets = [], []
@@ -291,12 +312,36 @@ class Listener:
     async def _connect(self, accepted: socket.socket) -> None:
         connection = ClientConnection(self._server, self)
         self._connections[connection] = None
+        if self.tls is not None:  # others do not wait for the handshake
+            task = asyncio.ensure_future(self._shake_hands(connection, accepted, self.tls))
+            self._handshakes.add(task)
+            task.add_done_callback(self._handshakes.discard)
+            connection.await_handshake(task)
+            return
         try:
             loop = asyncio.get_running_loop()
             await loop.connect_accepted_socket(lambda: connection, accepted)
         except OSError:  # the client has gone
             self.remove(connection)
             accepted.close()
+
+    async def _shake_hands(
+        self, connection: ClientConnection, accepted: socket.socket, tls: ssl.SSLContext
+    ) -> None:
+        try:
+            loop = asyncio.get_running_loop()
+            await loop.connect_accepted_socket(
+                lambda: connection,
+                accepted,
+                ssl=tls,
+                ssl_handshake_timeout=HEAD_TIMEOUT_S,
+                ssl_shutdown_timeout=CLOSE_TIMEOUT_S,
+            )
+        except OSError as error:  # the loop has closed the socket; ssl.SSLError included
+            if isinstance(error, ssl.SSLError):
+                self.refusals.note(RefusalReason.MALFORMED, "a TLS handshake failed")
+        finally:
+            connection.end_handshake()
 
     async def _make_room(self) -> None:
         while len(self._connections) >= self._max_connections:

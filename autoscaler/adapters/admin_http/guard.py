@@ -1,4 +1,5 @@
-"""Which requests the server answers: by their Host, their Origin, their token and their body.
+"""Which requests the server answers: by their Host, their Origin, their rate, their certificate,
+their user or token, and their body.
 
 A page of another site can have a browser on this machine send requests to the server, with
 credentials or by a name of its own that resolves to this machine. The `Host` and the `Origin` of
@@ -6,6 +7,7 @@ RFC 9110 and RFC 6454 show that, and no page can set them.
 """
 
 import hmac
+import math
 import re
 from collections.abc import Iterable
 from contextlib import suppress
@@ -16,8 +18,11 @@ from typing import NamedTuple
 
 from aiohttp import hdrs, web
 
+from autoscaler.adapters.admin_http.rates import Rates
 from autoscaler.adapters.admin_http.refusals import RefusalReason
+from autoscaler.adapters.admin_http.users import TooManyPasswords, Users
 from autoscaler.connection import Bearer, token_of
+from autoscaler.server_access import OPEN, ServerAccess
 
 _READS = frozenset({hdrs.METH_GET, hdrs.METH_HEAD, hdrs.METH_OPTIONS})
 
@@ -45,6 +50,13 @@ class Refusal(NamedTuple):
     reason: RefusalReason
     status: int
     error: str
+    retry_after_s: int = 0  # 0: not stated
+
+    @property
+    def challenge(self) -> str:
+        """The credentials that would be accepted, as in RFC 9110."""
+        users = self.reason is RefusalReason.USER
+        return 'Basic realm="autoscaler", charset="UTF-8"' if users else "Bearer"
 
 
 class Token:
@@ -93,27 +105,79 @@ class Guard:
 
     Args:
         token: the token of requests for changes.
-        open_reads: whether reads need no token.
+        open_reads: whether reads need no token, unless there are users.
         allowed_hosts: names under which the server is reached, or patterns of them, besides
             localhost and IP addresses: a name that an attacker has chosen resolves to this
             machine, an address cannot.
     """
 
     def __init__(
-        self, token: Token, *, open_reads: bool = True, allowed_hosts: Iterable[str] = ()
+        self,
+        token: Token,
+        *,
+        open_reads: bool = True,
+        allowed_hosts: Iterable[str] = (),
+        access: ServerAccess = OPEN,
     ) -> None:
         self.token = token
         self._open_reads = open_reads
         self._allowed_hosts = ("localhost", *(host.lower() for host in allowed_hosts))
+        self._rates = Rates(access.rate_limit)
+        self._users = Users(access.users)
+        self._certificates = _need_certificates(access)
 
-    def why_not(self, request: web.BaseRequest) -> Refusal | None:
+    def replace_access(self, access: ServerAccess) -> None:
+        """Apply other limits from now on."""
+        self._rates.replace(access.rate_limit)
+        self._users.replace(access.users)
+        self._certificates = _need_certificates(access)
+
+    async def why_not(self, request: web.BaseRequest) -> Refusal | None:
         """Why the request is not answered; None: it is."""
+        refusal = (
+            self._wrong_form(request) or self._wrong_host(request) or self._wrong_origin(request)
+        )
+        if refusal is not None or (request.method in _READS and request.path in _OPEN_PATHS):
+            return refusal
         return (
-            self._wrong_form(request)
-            or self._wrong_host(request)
-            or self._wrong_origin(request)
+            self._too_often(request)
+            or self._no_certificate(request)
+            or await self._no_user(request)
             or self._no_token(request)
         )
+
+    def _too_often(self, request: web.BaseRequest) -> Refusal | None:
+        wait_s = self._rates.wait_s(request.remote or "")
+        if not wait_s:
+            return None
+        error = "this address sends more requests than server.rate_limit permits"
+        return Refusal(RefusalReason.RATE, 429, error, retry_after_s=math.ceil(wait_s))
+
+    def _no_certificate(self, request: web.BaseRequest) -> Refusal | None:
+        if not self._certificates:
+            return None
+        if request.transport is not None and request.transport.get_extra_info("peercert"):
+            return None
+        return Refusal(
+            RefusalReason.CERTIFICATE,
+            403,
+            "a certificate of the client is required, signed by an authority in "
+            "server.tls.client_ca_file",
+        )
+
+    async def _no_user(self, request: web.BaseRequest) -> Refusal | None:
+        """Why a read is not answered to users. Changes need a token in any case."""
+        if not self._users or request.method not in _READS or self._has_token(request):
+            return None
+        authorization = request.headers.get(hdrs.AUTHORIZATION, "")
+        try:
+            name = await self._users.named_by(authorization)
+        except TooManyPasswords as error:
+            return Refusal(RefusalReason.BUSY, 429, str(error), retry_after_s=5)
+        if name is not None:
+            return None
+        wrong = "the user or the password is wrong" if authorization else "a user is required"
+        return Refusal(RefusalReason.USER, 401, f"{wrong}; use one of server.users, or the token")
 
     def _wrong_form(self, request: web.BaseRequest) -> Refusal | None:
         if not request.raw_path.startswith("/"):
@@ -163,7 +227,7 @@ class Guard:
 
     def _no_token(self, request: web.BaseRequest) -> Refusal | None:
         reads = request.method in _READS
-        if reads and (self._open_reads or request.path in _OPEN_PATHS):
+        if reads and (self._open_reads or self._users):
             return None
         if not self.token:
             return Refusal(
@@ -171,11 +235,23 @@ class Guard:
                 403,
                 "changes over HTTP require a token, and the daemon has none; set server.token_file",
             )
-        scheme, _, presented = request.headers.get(hdrs.AUTHORIZATION, "").partition(" ")
-        if scheme.lower() == "bearer" and self.token.matches(presented.strip()):
+        if self._has_token(request):
             request[CALLER] = self.token.name
             return None
+        presented = request.headers.get(hdrs.AUTHORIZATION, "")
         wrong = "the token is not that of the daemon" if presented else "a token is required"
         return Refusal(
             RefusalReason.TOKEN, 401, f"{wrong}; use the one in server.token_file of the daemon"
         )
+
+    def _has_token(self, request: web.BaseRequest) -> bool:
+        scheme, _, presented = request.headers.get(hdrs.AUTHORIZATION, "").partition(" ")
+        return (
+            bool(self.token)
+            and scheme.lower() == "bearer"
+            and self.token.matches(presented.strip())
+        )
+
+
+def _need_certificates(access: ServerAccess) -> bool:
+    return access.tls is not None and access.tls.client_ca_file is not None

@@ -20,6 +20,9 @@ class RefusalReason(StrEnum):
     HOST = "host"
     ORIGIN = "origin"
     TOKEN = "token"  # noqa: S105
+    USER = "user"
+    CERTIFICATE = "certificate"
+    RATE = "rate"
     MALFORMED = "malformed"
     BUSY = "busy"
     SLOW = "slow"

@@ -1,6 +1,7 @@
 """The daemon's own HTTP server."""
 
 import os
+import ssl
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Self
 
@@ -25,6 +26,7 @@ from autoscaler.adapters.admin_http.rendering import (
 )
 from autoscaler.adapters.admin_http.responses import error_response
 from autoscaler.errors import UserError
+from autoscaler.server_access import ServerAccess, server_context
 from autoscaler.text import printable
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -70,6 +72,7 @@ class AdminServer:
     Args:
         guard: by default, reads are open and changes are refused.
         on_refused: counts the requests that are not answered, and the connections that are closed.
+        tls: None: plain HTTP.
         max_connections: by default, as many as leave enough descriptors to the daemon.
     """
 
@@ -82,6 +85,7 @@ class AdminServer:
         port: int,
         version: str,
         guard: Guard | None = None,
+        tls: ssl.SSLContext | None = None,
         on_refused: OnRefused = _not_counted,
         max_connections: int | None = None,
     ) -> None:
@@ -91,6 +95,7 @@ class AdminServer:
         self._version = version
         self._guard = guard or Guard(Token(None))
         self._refusals = Refusals(on_refused)
+        self._tls = tls
         self._max_connections = max_connections
         self._renderer = Renderer()
         self._endpoints: tuple[Endpoint, ...] = ()
@@ -102,6 +107,20 @@ class AdminServer:
         """The port it listens on, once started."""
         assert self._listener is not None
         return self._listener.port
+
+    def replace_access(self, access: ServerAccess) -> None:
+        """Apply other certificates, users and limits, to connections from now on.
+
+        Raises:
+            CannotListen: the certificates are not usable; nothing has changed.
+        """
+        try:
+            self._tls = None if access.tls is None else server_context(access.tls)
+        except ValueError as error:
+            raise CannotListen(f"server.tls: {error}") from error
+        if self._listener is not None:
+            self._listener.tls = self._tls
+        self._guard.replace_access(access)
 
     async def start(self) -> None:
         """Begin to listen.
@@ -120,6 +139,7 @@ class AdminServer:
             self._refusals,
             version=self._version,
             max_connections=self._max_connections,
+            tls=self._tls,
         )
         try:
             await listener.start(self._host, self._port)
@@ -203,11 +223,13 @@ class AdminServer:
         """Answers what the guard permits, and makes errors JSON."""
         assert isinstance(request.protocol, ClientConnection)
         request.protocol.begin()
-        if (refusal := self._guard.why_not(request)) is not None:
+        if (refusal := await self._guard.why_not(request)) is not None:
             self._refusals.note(refusal.reason, f"a request was refused: {refusal.error}")
             response = error_response(refusal.status, refusal.error, self._version)
             if refusal.status == 401:
-                response.headers[hdrs.WWW_AUTHENTICATE] = "Bearer"
+                response.headers[hdrs.WWW_AUTHENTICATE] = refusal.challenge
+            if refusal.retry_after_s:
+                response.headers[hdrs.RETRY_AFTER] = str(refusal.retry_after_s)
             return response
         try:
             return await handler(request)

@@ -1,0 +1,125 @@
+"""Who may use the daemon's HTTP server, and how: certificates, users, and the rate of requests.
+
+The configuration and the server share these values. They are validated here only.
+"""
+
+import hashlib
+import re
+import ssl
+from collections.abc import Mapping
+from ipaddress import ip_address
+from pathlib import Path
+
+from msgspec import Struct
+
+from autoscaler.files import read_regular
+
+MAX_PEM_BYTES = 1_048_576
+"""The size limit of a file with certificates, in bytes. All public authorities are 250 kB."""
+
+MAX_PASSWORD_BYTES = 72
+"""The longest password that bcrypt hashes."""
+
+_BCRYPT = re.compile(r"\$2[aby]\$(?P<cost>[0-9]{2})\$[./A-Za-z0-9]{53}")
+
+MIN_COST, MAX_COST = 10, 14
+"""Range of the cost of a hash: its binary logarithm. 10, the default of `htpasswd -B` rounded up,
+takes 50 ms; 14 takes one second, for which other clients with a new password wait."""
+
+
+class ServerTls(Struct, frozen=True, kw_only=True):
+    """The certificate of the server, and the authority of its clients."""
+
+    cert_file: Path  # PEM: the certificate, and those of intermediate authorities
+    key_file: Path  # PEM, not encrypted
+    client_ca_file: Path | None = None  # PEM; None: clients need no certificate
+    digest: str = ""  # of the contents, so that a renewed certificate is another value
+
+
+class RequestLimit(Struct, frozen=True, kw_only=True):
+    """Requests of one address, apart from those for the probes."""
+
+    per_s: float
+    burst: int  # requests that may follow one another at once
+
+
+class ServerAccess(Struct, frozen=True, kw_only=True):
+    """Who may use the server, besides the tokens. All of it can be changed while it runs."""
+
+    tls: ServerTls | None = None  # None: plain HTTP
+    users: Mapping[str, str] = {}  # bcrypt hashes of the passwords, by name; empty: no users
+    rate_limit: RequestLimit | None = None
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}(tls={self.tls!r}, users={list(self.users)})"
+
+
+OPEN = ServerAccess()
+"""Plain HTTP, without users and limits."""
+
+
+def contents_digest(*paths: Path) -> str:
+    """The digest of the contents of files.
+
+    Raises:
+        OSError: one cannot be read, or is too large. `filename` says which.
+    """
+    digest = hashlib.sha256()
+    for path in paths:
+        content = read_regular(path, MAX_PEM_BYTES)
+        digest.update(f"{len(content)}:".encode() + content)
+    return digest.hexdigest()
+
+
+def server_context(tls: ServerTls) -> ssl.SSLContext:
+    """The settings of TLS for the server.
+
+    A client may come without a certificate, because probes have none. A wrong one is refused.
+
+    Raises:
+        ValueError: the message says which file is not usable, and why.
+    """
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    # Without `password`, OpenSSL asks for it on the terminal.
+    try:
+        context.load_cert_chain(tls.cert_file, tls.key_file, password=_no_password)
+    except ssl.SSLError as error:
+        what = (
+            "the key is not that of the certificate"
+            if error.reason == "KEY_VALUES_MISMATCH"
+            else "no PEM certificate with an unencrypted key"
+        )
+        raise ValueError(f"{tls.cert_file} with {tls.key_file}: {what}") from error
+    except OSError as error:
+        raise ValueError(f"{tls.cert_file} with {tls.key_file}: {error.strerror}") from error
+    if tls.client_ca_file is None:
+        return context
+    try:
+        context.load_verify_locations(tls.client_ca_file)
+    except OSError as error:  # ssl.SSLError included
+        raise ValueError(f"{tls.client_ca_file}: no PEM certificate of an authority") from error
+    context.verify_mode = ssl.CERT_OPTIONAL
+    return context
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this host reaches an address; also of a name that is usually one."""
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def hash_problem(hashed: str) -> str:
+    """What is wrong with the hash of a password; empty: nothing."""
+    found = _BCRYPT.fullmatch(hashed)
+    if found is None:
+        return "must be a bcrypt hash, such as htpasswd -nB NAME prints after the name"
+    if not MIN_COST <= int(found["cost"]) <= MAX_COST:
+        return f"must have a cost from {MIN_COST} to {MAX_COST}; use htpasswd -nB -C {MIN_COST}"
+    return ""
+
+
+def _no_password() -> str:
+    return ""
