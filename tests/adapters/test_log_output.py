@@ -13,7 +13,13 @@ import structlog
 
 from autoscaler.adapters.logs import QueuedStream, configure
 from autoscaler.adapters.logs.output import MAX_QUEUED_BYTES
-from autoscaler.adapters.logs.rates import BURST, MAX_KINDS, PERIOD_S, RateLimit
+from autoscaler.adapters.logs.rates import (
+    BURST,
+    KINDS_AT_ONCE,
+    MAX_KINDS,
+    PERIOD_S,
+    RateLimit,
+)
 
 pytestmark = pytest.mark.usefixtures("logging_restored")
 
@@ -174,29 +180,44 @@ class TestRates:
     def test_a_burst_and_then_an_even_rate(self):
         now = Now()
         rates = RateLimit(now)
-        admitted = [rates.admit("a") for _ in range(BURST + 40)]
+        admitted = [rates.admit("a", "event") for _ in range(BURST + 40)]
         assert admitted == [0] * BURST + [None] * 40
         now.at += PERIOD_S / BURST
-        assert [rates.admit("a"), rates.admit("a")] == [40, None]
+        assert [rates.admit("a", "event"), rates.admit("a", "event")] == [40, None]
         assert rates.suppressed == 41
 
     def test_kinds_do_not_share_a_rate(self):
         rates = RateLimit(Now())
         for _ in range(2 * BURST):
-            rates.admit("a")
-        assert rates.admit("b") == 0
+            rates.admit("a", "event")
+        assert rates.admit("b", "event") == 0
 
     def test_a_kind_without_lines_for_a_period_has_its_burst_again(self):
         now = Now()
         rates = RateLimit(now)
         for _ in range(2):
-            assert [rates.admit("a") for _ in range(BURST + 1)][1:] == [0] * (BURST - 1) + [None]
+            assert [rates.admit("a", "event") for _ in range(BURST + 1)][1:] == [0] * (BURST - 1) + [None]
             now.at += 10 * PERIOD_S
+
+    def test_kinds_that_change_all_the_time_are_limited_together(self):
+        """As deployments whose ids differ in each response are."""
+        now = Now()
+        rates = RateLimit(now)
+        assert rates.admit("known", "event") == 0
+        admitted = [rates.admit(kind, "event") for kind in range(2 * KINDS_AT_ONCE)]
+        assert admitted.count(0) == KINDS_AT_ONCE - 1
+        assert admitted[KINDS_AT_ONCE:] == [None] * KINDS_AT_ONCE
+        assert rates.admit("known", "event") == 0
+        assert rates.admit("other", "another event") == 0
+        now.at += PERIOD_S
+        later = [rates.admit(-kind, "event") for kind in range(1, 2 * BURST)]
+        assert later[:BURST] == [KINDS_AT_ONCE + 1] + [0] * (BURST - 1)
+        assert later[BURST:] == [None] * (BURST - 1)
 
     def test_the_memory_is_bounded(self):
         rates = RateLimit(Now())
         for kind in range(3 * MAX_KINDS):
-            rates.admit(kind)
+            rates.admit(kind, kind % 100)
         assert len(rates._kinds) == MAX_KINDS
 
 

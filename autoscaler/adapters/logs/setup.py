@@ -88,7 +88,8 @@ def configure(
 class _RateFilter(logging.Filter):
     """Rejects lines of a kind that are too many. Lines of this program are of one kind if they have
     the same event, deployment and level, and those of libraries if they have the same logger and
-    level: what a library writes contains addresses and times."""
+    level: what a library writes contains addresses and times. Kinds of lines of one event and level
+    that have not been written yet are limited together."""
 
     def __init__(self, rates: RateLimit) -> None:
         super().__init__()
@@ -96,10 +97,11 @@ class _RateFilter(logging.Filter):
 
     def filter(self, record: logging.LogRecord) -> bool:
         kind: Hashable = (record.name, record.levelno)
+        event = kind
         if isinstance(record.msg, dict):
-            fields = (record.msg.get(name) for name in ("event", "deployment", "cluster"))
-            kind = (record.levelno, *map(str, fields))
-        suppressed = self._rates.admit(kind)
+            event = (record.levelno, str(record.msg.get("event")), str(record.msg.get("cluster")))
+            kind = (event, str(record.msg.get("deployment")))
+        suppressed = self._rates.admit(kind, event)
         record.suppressed = suppressed
         return suppressed is not None
 
