@@ -5,8 +5,6 @@ every length that the interval can have had: an increase for the longest, a decr
 shortest. While it is too uncertain to update the estimates, only increases are recommended.
 """
 
-from functools import partial
-
 from msgspec.structs import replace
 
 from autoscaler.core.flow.constraints import joined
@@ -88,12 +86,17 @@ def recommend(
     # The policy decides about allocations that work. The others are requested in addition.
     idle = sample.unacknowledged
     working = max(0, current - idle)
-    situation_with = partial(
-        Situation,
+    # With the longest interval, the load of an uncertain sample is no more than it really is.
+    longest = measured.with_interval(sample.longest_s) if sample.issues else None
+    load = measured.load if longest is None else longest["load"]
+    assert load is not None, "the sample is reliable"
+    situation = Situation(
         at=sample.at,
         current=working,
         running=max(0, (stats.running_allocations or 0) - idle),
         requested=None if stats.allocations is None else max(0, stats.allocations - idle),
+        sample=sample if longest is None else longest["sample"],
+        load=load,
         missing_s=_missing_s(stats, known, sample.at),
         max_allocations=max(1, rule.max_allocations - idle),
         carried_out=rule.sends
@@ -108,24 +111,19 @@ def recommend(
         poll_interval_s=context.polling.interval_s,
         min_poll_interval_s=context.polling.min_interval_s,
     )
+    step, learnt = recommend_safely(policy, situation, memory)
     if sample.issues:
-        # With the longest interval, the load is no more than it really is. The policy learns from
-        # these requests when their interval is certain enough.
-        situation = situation_with(**measured.with_interval(sample.longest_s))
-        step, _ = recommend_safely(policy, situation, memory)
+        # The policy learns from these requests when their interval is certain enough.
         step = held if step.after <= working else _requested(step, current, stats, idle)
         if (fallback := _blind_step(rule, step, sample, blind_s)) is not None:
             return Recommendation(fallback, memory)
         if step is held:
             return _with_next_poll(held, policy, situation, memory, 0)
         return _with_next_poll(step, policy, situation, memory, idle)
-    assert measured.load is not None, "the sample is reliable"
-    situation = situation_with(sample=sample, load=measured.load)
-    step, learnt = recommend_safely(policy, situation, memory)
     if step.changed and sample.uncertainty_s:
         interval_s = sample.longest_s if step.after > working else sample.shortest_s
         other, _ = recommend_safely(
-            policy, situation_with(**measured.with_interval(interval_s)), memory
+            policy, replace(situation, **measured.with_interval(interval_s)), memory
         )
         step = _smaller_change(step, other)
     step = _requested(step, current, stats, idle)

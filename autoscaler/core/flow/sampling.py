@@ -107,14 +107,14 @@ def sample(
     elif not warm_timed:
         timed, timed_busy_s = all_completed - all_hits, all_busy_s
     # No more can have been computed, or be queued, than the allocations and the queues allow.
-    longest_s = interval_s + uncertainty_s + SLACK_S
+    longest_s, workers = interval_s + uncertainty_s + SLACK_S, max(_workers(after), slots)
     if (
-        all_busy_s > max(_workers(after), slots) * longest_s
+        all_busy_s > workers * longest_s
         or all_completed + all_failed > MAX_REQUESTS_PER_S * len(after.nodes) * longest_s
     ) or (
         after.queue_capacity is not None
         and max(pending, all_growth)
-        > (after.queue_capacity + QUEUE_SLACK) * len(after.nodes) + max(_workers(after), slots)
+        > (after.queue_capacity + QUEUE_SLACK) * len(after.nodes) + workers
     ):
         issues.append(DataIssue.IMPLAUSIBLE)
     nothing_happens = pending and not all_completed and not all_failed and not all_growth

@@ -151,11 +151,11 @@ def _after_slots(
     known = [each for each in rates if each[-1] >= 0.0]  # not nan
     if not known:
         return errors
-    after = list(errors)
-    for index, (lag, naive, kept) in enumerate(_SHORT):
-        for each in known:
-            after[index] = _compared(after[index], each[-1], each[lag], each[naive], kept)
-    return tuple(after)
+    short = [
+        _compared_all(error, known, lag, naive, kept)
+        for error, (lag, naive, kept) in zip(errors, _SHORT, strict=False)
+    ]
+    return (*short, *errors[SHORT:])
 
 
 def _after_minute(
@@ -186,6 +186,29 @@ def _compared(
         kept * known.error + difference * difference,
         kept * known.naive + change * change,
     )
+
+
+def _compared_all(
+    known: PeriodError, rates: list[tuple[float, ...]], lag: int, naive: int, kept: float
+) -> PeriodError:
+    """The same after a few comparisons, in numbers of their own, which is several times as fast.
+
+    Args:
+        rates: of `_LOOKBACK`, the last of them those compared with the ones at `lag` and `naive`.
+    """
+    slots, total, square = known.slots, known.rate, known.square
+    error, by_naive, compared = known.error, known.naive, False
+    for each in rates:
+        rate, earlier, before = each[-1], each[lag], each[naive]
+        if earlier >= 0.0 and before >= 0.0:  # not nan
+            difference, change = rate - earlier, rate - before
+            slots = kept * slots + 1.0
+            total = kept * total + rate
+            square = kept * square + rate * rate
+            error = kept * error + difference * difference
+            by_naive = kept * by_naive + change * change
+            compared = True
+    return PeriodError(slots, total, square, error, by_naive) if compared else known
 
 
 def _best(errors: tuple[PeriodError, ...]) -> int | None:
