@@ -46,6 +46,7 @@ class Settings(Struct, frozen=True, kw_only=True):
     hosts: tuple[str, ...]
     min_allocations: int
     stabilisation: str
+    further: str  # lines of the rule
     scenario: ClusterScenario
 
     @property
@@ -121,8 +122,21 @@ def settings_of(seed: int) -> Settings:
         hosts=HOSTS[: rng.randint(1, 3)],
         min_allocations=rng.choice((1, 1, 2)),
         stabilisation=rng.choice(("0s", "30s", "2m")),
+        further=_further_of(random.Random(f"{seed} rule")),
         scenario=scenario,
     )
+
+
+def _further_of(rng: random.Random) -> str:
+    """What most rules do not have."""
+    found = []
+    if rng.random() < 0.2:
+        found.append('blind_allocations = 3\nblind_after = "1m"')
+    if rng.random() < 0.2:
+        found.append("burst_max_allocations = 3")
+    if rng.random() < 0.2:
+        found.append(_SCHEDULE)
+    return "\n".join(found)
 
 
 def load_of(service_time_s: float, rng: random.Random) -> Steady:
@@ -170,6 +184,7 @@ def config_text(settings: Settings, *, changed: bool = False) -> str:
         maximum=MAX_ALLOCATIONS - 2 if changed else MAX_ALLOCATIONS,
         stabilisation=settings.stabilisation,
         mode=_MODES[settings.mode],
+        further=settings.further,
     )
 
 
@@ -187,7 +202,13 @@ min_allocations = {minimum}
 max_allocations = {maximum}
 stabilisation_window = "{stabilisation}"
 {mode}
+{further}
 """
+
+_SCHEDULE = (
+    'schedules = [{ name = "every ten minutes", cron = "*/10 * * * *", timezone = "UTC", '
+    'length = "3m", min_allocations = 3 }]'
+)
 
 
 @lru_cache(maxsize=512)  # reading it takes as long as several cycles
