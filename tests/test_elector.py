@@ -27,7 +27,7 @@ class SlowStore(MemoryLeaseStore):
 
 
 def test_a_term_that_begins_later_is_reported_when_it_begins():
-    """Not after the next renewal: whoever asks meanwhile leads, and what follows from it, such as
+    """Not after the next renewal: the instance leads already, and what follows from it, such as
     reading the state of the former leader, has to have begun."""
 
     async def play():

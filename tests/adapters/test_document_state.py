@@ -234,9 +234,11 @@ async def test_a_deployment_whose_document_belongs_to_another_program_is_left_ou
     assert found.deployments.keys() == {"b"}
     (message,) = two.messages("state.not_restored")
     assert message.startswith("the cupboard: deployment:a is of another program; ")
+    assert two.port.problem == ""  # the others are saved
     two.port.checkpoint(state_of("a", "b", at=995.0))
     await two.port.close()
     assert documents.saved["deployment:a"] == foreign
+    assert two.messages("state.saved") == []
 
 
 @pytest.mark.parametrize(

@@ -103,7 +103,7 @@ class Instance:
             await self.controller.__aexit__(None, None, None)
 
     async def stop(self):
-        """As at the end of a process that is told to end."""
+        """As at the end of a process after SIGTERM."""
         self.controller.stop()
         await self._task
         await self.controller.__aexit__(None, None, None)

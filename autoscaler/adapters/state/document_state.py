@@ -115,7 +115,7 @@ class DocumentStateStore:
         found = restored(contents, policies, self._clock.now())
         for message in found.messages:
             self._log.warning("state.not_restored", message=message)
-        self._is_open = True
+        self._is_open, self._problem = True, ""
         size_bytes = sum(map(len, (*contents.documents.values(), *contents.deployments.values())))
         self._log.info(
             "state.opened", message=opened_text(self._documents.place, size_bytes, found)
