@@ -47,7 +47,7 @@ smoke: $(VENV)/runtime
 	$(BIN)/python -m pytest -q -n0 tests/test_locks.py tests/test_cli.py
 
 # What a visitor tries first works from the wheel alone: in an empty environment, and with uvx. All
-# files of the package are in it.
+# files of the package are in it. As in the image, the tests of dependencies are left out.
 wheel: $(VENV)/runtime build/uv/installed
 	rm -rf dist build/wheel
 	$(BIN)/python -m pip wheel --quiet --no-build-isolation --no-deps --wheel-dir dist .
@@ -58,6 +58,7 @@ wheel: $(VENV)/runtime build/uv/installed
 	build/wheel/bin/pip install --quiet --no-deps --require-hashes -r requirements.lock
 	build/wheel/bin/pip install --quiet --no-deps --no-index dist/*.whl
 	build/wheel/bin/pip check
+	find build/wheel -type d -name tests -prune -exec rm -r {} +
 	cd build && wheel/bin/autoscaler demo --duration 5
 	cd build && UV_PYTHON_DOWNLOADS=never UV_CACHE_DIR=uv/cache uv/bin/uvx --quiet \
 	  --python $(abspath $(BIN)/python) --constraints ../requirements.lock --from ../dist/*.whl \
