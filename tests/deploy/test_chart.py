@@ -13,13 +13,14 @@ from tests.deploy.tools import (
     CHART,
     CUSTOM,
     DEPLOY,
+    NEWEST,
+    RELEASES,
     ROOT,
     configuration_of,
+    helm,
     installed,
     objects_of,
-    output_of,
     problems_of,
-    run,
     templated,
     the,
 )
@@ -30,14 +31,15 @@ WRITE = bool(os.environ.get("WRITE_EXPECTED"))
 HOSTS = "config.elasticsearch.hosts={https://es:9200}"
 
 
-def of_case(case: str, release: str = "autoscaler") -> str:
-    return templated("--values", str(CHART / f"ci/{case}-values.yaml"), release=release)
+def of_case(case: str, name: str = "autoscaler", release: str = NEWEST) -> str:
+    values = str(CHART / f"ci/{case}-values.yaml")
+    return templated("--values", values, name=name, release=release)
 
 
 def refusal(*settings: str) -> str:
     """Why helm does not render the chart with these settings."""
     arguments = [word for setting in settings for word in ("--set", setting)]
-    ran = run("helm/helm", "template", "autoscaler", str(CHART), *arguments)
+    ran = helm("template", "autoscaler", str(CHART), *arguments)
     assert ran.returncode == 1
     return ran.stderr
 
@@ -63,13 +65,15 @@ def test_the_schema_of_its_values_describes_the_configuration_of_the_program():
 class TestEachCase:
     def test_helm_lint_finds_nothing(self, case):
         values = str(CHART / f"ci/{case}-values.yaml")
-        output = output_of("helm/helm", "lint", "--strict", str(CHART), "--values", values)
-        assert "1 chart(s) linted, 0 chart(s) failed" in output
-        assert "[WARNING]" not in output
+        ran = helm("lint", "--strict", str(CHART), "--values", values)
+        assert ran.returncode == 0, ran.stdout
+        assert "1 chart(s) linted, 0 chart(s) failed" in ran.stdout
+        assert "[WARNING]" not in ran.stdout
 
-    def test_it_renders_as_expected(self, case):
+    @pytest.mark.parametrize("release", RELEASES)
+    def test_each_helm_renders_it_as_expected(self, case, release):
         path = EXPECTED / f"{case}.yaml"
-        rendered = of_case(case)
+        rendered = of_case(case, release=release)
         if WRITE:
             path.write_text(rendered)
         assert rendered == path.read_text()
@@ -135,7 +139,7 @@ class TestItsObjects:
         assert bool(roles) is (case == "replicas")
 
     def test_the_role_permits_the_lease_of_the_configuration_and_nothing_else(self):
-        objects = objects_of(of_case("replicas", release="eu"))
+        objects = objects_of(of_case("replicas", name="eu"))
         (named, create) = the("Role", objects)["rules"]
         lease = configuration_of(objects).partition("[leadership]")[2].partition("[[rules]]")[0]
         assert f'name = "{named["resourceNames"][0]}"' in lease
@@ -150,15 +154,15 @@ class TestItsObjects:
         assert {each["port"] for each in names["ports"]} == {53}
 
     def test_two_releases_in_one_namespace_do_not_meet(self):
-        def names(release: str) -> set[tuple[str, str]]:
-            objects = objects_of(of_case("replicas", release=release))
+        def names(name: str) -> set[tuple[str, str]]:
+            objects = objects_of(of_case("replicas", name=name))
             return {(each["kind"], each["metadata"]["name"]) for each in objects}
 
         assert names("eu") & names("us") == set()
 
     def test_a_long_name_of_a_release_is_still_one_of_an_object(self, tmp_path):
-        assert problems_of(of_case("replicas", release="x" * 53), tmp_path / "x.yaml") == ""
-        objects = objects_of(of_case("replicas", release="x" * 53))
+        assert problems_of(of_case("replicas", name="x" * 53), tmp_path / "x.yaml") == ""
+        objects = objects_of(of_case("replicas", name="x" * 53))
         assert max(len(each["metadata"]["name"]) for each in objects) <= 63
 
 

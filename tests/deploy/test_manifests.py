@@ -10,12 +10,12 @@ from autoscaler.config import load
 from tests.deploy.tools import (
     CUSTOM,
     DEPLOY,
+    RELEASES,
     Object,
     configuration_of,
     installed,
     kustomized,
     objects_of,
-    output_of,
     problems_of,
     the,
 )
@@ -26,7 +26,7 @@ pytestmark = installed
 
 @pytest.fixture(scope="module")
 def rendered() -> dict[str, str]:
-    return {folder: kustomized(folder) for folder in FOLDERS}
+    return {folder: kustomized(DEPLOY / "kubernetes" / folder) for folder in FOLDERS}
 
 
 @pytest.fixture(scope="module")
@@ -47,6 +47,10 @@ def daemon_of(objects: list[Object]) -> Object:
 
 @pytest.mark.parametrize("folder", FOLDERS)
 class TestEachFolder:
+    @pytest.mark.parametrize("release", RELEASES)
+    def test_each_kubectl_renders_the_same(self, folder, rendered, release):
+        assert kustomized(DEPLOY / "kubernetes" / folder, release) == rendered[folder]
+
     def test_it_meets_the_published_schemas(self, folder, rendered, tmp_path):
         assert problems_of(rendered[folder], tmp_path / "rendered.yaml") == ""
 
@@ -153,7 +157,7 @@ def test_the_component_adds_a_monitor_of_the_pods_and_their_port(tmp_path):
         shutil.copytree(DEPLOY / "kubernetes", copy)
         (copy / "with").mkdir()
         (copy / "with/kustomization.yaml").write_text(text)
-        found = objects_of(output_of("kubectl/kubectl", "kustomize", str(copy / "with")))
+        found = objects_of(kustomized(copy / "with"))
         assert {each["kind"] for each in found} & CUSTOM == {"PodMonitor"}
         spec = the("PodMonitor", found)["spec"]
         (expression,) = spec["selector"]["matchExpressions"]

@@ -1,4 +1,8 @@
-"""helm, kubectl and kubernetes-validate, which `make build/deploy/installed` installs."""
+"""helm, kubectl and kubernetes-validate, which `make build/deploy/installed` installs.
+
+Of helm and kubectl there are an old and a new release: v30 has helm 3.17 and kubectl 1.30, and v35
+has helm 4.1 and kubectl 1.35.
+"""
 
 import json
 import subprocess
@@ -14,6 +18,8 @@ _INSTALLED = ROOT / "build/deploy"
 _READ_YAML = "import json, sys, yaml; json.dump(list(yaml.safe_load_all(sys.stdin)), sys.stdout)"
 VERSIONS = ("1.25", "1.29", "1.32", "1.35", "1.37")
 """Of Kubernetes: the oldest and the newest whose schemas are installed, and some between them."""
+RELEASES = ("v30", "v35")
+NEWEST = "v35"
 CUSTOM = {"PodMonitor", "ServiceMonitor", "PrometheusRule"}
 """Kinds that the Prometheus operator defines, so that Kubernetes has no schema of them."""
 
@@ -41,16 +47,23 @@ def output_of(tool: str, *arguments: str, stdin: str = "") -> str:
     return ran.stdout
 
 
-def kustomized(folder: str) -> str:
-    """The objects of a folder under deploy/kubernetes. kubectl must not warn of anything."""
-    ran = run("kubectl/kubectl", "kustomize", f"deploy/kubernetes/{folder}")
+def helm(*arguments: str, release: str = NEWEST) -> subprocess.CompletedProcess[str]:
+    """helm, of one of `RELEASES`."""
+    return run(f"{release}/helm/helm", *arguments)
+
+
+def kustomized(folder: Path, release: str = NEWEST) -> str:
+    """The objects of a folder. kubectl must not warn of anything."""
+    ran = run(f"{release}/kubectl/kubectl", "kustomize", str(folder))
     assert (ran.returncode, ran.stderr) == (0, "")
     return ran.stdout
 
 
-def templated(*arguments: str, release: str = "autoscaler") -> str:
-    """The objects of the chart."""
-    return output_of("helm/helm", "template", release, str(CHART), *arguments)
+def templated(*arguments: str, name: str = "autoscaler", release: str = NEWEST) -> str:
+    """The objects of the chart, installed under a name."""
+    ran = helm("template", name, str(CHART), *arguments, release=release)
+    assert ran.returncode == 0, ran.stderr
+    return ran.stdout
 
 
 def objects_of(rendered: str) -> list[Object]:
