@@ -48,7 +48,7 @@ def recorded(cluster="", *deployments):
 @pytest.mark.parametrize("cluster", ["", "eu"])
 def test_of_the_daemon(encode, cluster):
     metrics = DaemonMetrics(FakeClock(start=1_000.0), "1.2.3")
-    registry = registry_of(recorded(cluster, "elser", *HOSTILE[:5]), metrics)
+    registry = registry_of(recorded(cluster, "elser", *HOSTILE), metrics)
     assert b"".join(exposition(registry, encode)) == encode(registry)
 
 

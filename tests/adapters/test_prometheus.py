@@ -622,3 +622,20 @@ def test_the_memory_of_a_nodes_processes_is_always_exported(recorder, registry):
     recorder.planned(*busy_cycle())
     name = "elasticsearch_ml_node_process_memory_bytes"
     assert registry.get_sample_value(name, {"node": "ml-a"}) == 3 * 4096  # of three deployments
+
+
+def test_the_level_is_that_of_the_status_page(recorder, registry):
+    recorder.planned(
+        *cycle(
+            outcome(steady(), OutcomeKind.UNCHANGED),
+            outcome(decision("e5"), OutcomeKind.NO_CAPACITY, "no room"),
+            unmanaged={".hidden": Unmanaged.HIDDEN},
+        )
+    )
+    found = {
+        (sample.labels["deployment"], sample.labels["level"])
+        for metric in registry.collect()
+        for sample in metric.samples
+        if sample.name == "autoscaler_deployment_level"
+    }
+    assert found == {("elser", "fine"), ("e5", "trouble"), (".hidden", "unmanaged")}

@@ -13,7 +13,8 @@ from prometheus_client.samples import Sample
 from autoscaler.adapters.prometheus import cluster_families, families, slo_families
 from autoscaler.adapters.prometheus.families import DecisionRow, FieldMetric, MetricFamily
 from autoscaler.adapters.prometheus.node_labels import by_label
-from autoscaler.core.decision import Decision, Plan
+from autoscaler.core.condition import Level, condition
+from autoscaler.core.decision import Decision, Outcome, Plan
 from autoscaler.core.values import Cluster, DeploymentStats, NodeStats, Observation, Reason
 
 T = TypeVar("T")
@@ -24,6 +25,7 @@ Rows = Sequence[tuple[Labels, T]]
 def collect_cycle(
     observation: Observation,
     plan: Plan,
+    outcomes: tuple[Outcome, ...],
     node_labels: Mapping[str, str],
     *,
     per_node: bool,
@@ -46,6 +48,12 @@ def collect_cycle(
     yield family(families.PER_NODE, [({}, float(per_node))])
     yield from _cluster(observation.cluster, node_labels)
     yield from _decisions(observation, plan)
+    levels = [(each.decision.deployment_id, condition(each).level) for each in outcomes]
+    levels += [(id_, Level.UNMANAGED) for id_ in plan.unmanaged]
+    yield family(
+        families.LEVEL,
+        [({"deployment": id_, "level": str(level)}, 1.0) for id_, level in levels],
+    )
     yield family(families.UNREADABLE, [({}, len(observation.unreadable))])
     yield family(families.LEFT_OUT, [({}, observation.left_out)])
     due = plan.next_poll

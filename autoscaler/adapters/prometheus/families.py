@@ -165,6 +165,10 @@ DECISION: tuple[FieldMetric[DecisionRow], ...] = (
     ),
 )
 
+LEVEL = MetricFamily(
+    "autoscaler_deployment_level",
+    "1 for how much a deployment needs an operator: trouble, attention, fine, unmanaged (level).",
+)
 CONTROL_MODE = MetricFamily("autoscaler_control_mode", "1 for the control mode of the rule (mode).")
 DECISION_REASON = MetricFamily(
     "autoscaler_decision_reason",

@@ -113,7 +113,7 @@ class PrometheusRecorder(Collector):
         self.leadership: Leadership | None = None  # None: this is the only instance
         self.state: KeptState | None = None
         self.per_node: bool | None = None  # None: by the number of deployments
-        self._latest: tuple[Observation, Plan] | None = None
+        self._latest: tuple[Observation, Plan, tuple[Outcome, ...]] | None = None
         self._node_labels = NodeLabels()
         self._observed_at = clock.now()
         self._up: bool | None = None
@@ -128,7 +128,7 @@ class PrometheusRecorder(Collector):
     def planned(
         self, observation: Observation, plan: Plan, outcomes: tuple[Outcome, ...], took: CycleTimes
     ) -> None:
-        self._latest = (observation, plan)
+        self._latest = (observation, plan, outcomes)
         self._observed_at, self._up = observation.at, True
         self._cycles["completed"] += 1
         self._polls[self._due] += 1
@@ -164,7 +164,7 @@ class PrometheusRecorder(Collector):
 
     def describe(self) -> Iterator[Metric]:
         nothing = Observation(at=0.0, deployments={})
-        yield from collect_cycle(nothing, Plan(at=0.0, decisions=()), {}, per_node=True)
+        yield from collect_cycle(nothing, Plan(at=0.0, decisions=()), (), {}, per_node=True)
         yield from self._of_deployments({})
         yield from self._of_the_loop()
 
@@ -179,10 +179,11 @@ class PrometheusRecorder(Collector):
 
     def _collect(self) -> Iterator[Metric]:
         if self._latest is not None and self._age_s() <= STALE_AFTER_S:
-            observation, plan = self._latest
+            observation, plan, outcomes = self._latest
             yield from collect_cycle(
                 observation,
                 plan,
+                outcomes,
                 self._node_labels.of(observation),
                 per_node=self._has_nodes(observation),
             )
