@@ -167,11 +167,68 @@ config_option = click.option(
     help="The TOML file. Without it, the AUTOSCALER_... variables are the configuration.",
 )
 
-url_option = click.option(
-    "--url",
-    help="Address of the daemon.  [default: [server] of the configuration; without one, "
-    "http://127.0.0.1:9464]",
-)
+
+def url_option(command: Callable[..., Any]) -> Callable[..., Any]:
+    """The address of a daemon, and how to prove and trust it."""
+    options = (
+        click.option(
+            "--url",
+            help="Address of the daemon.  [default: [server] of the configuration; without one, "
+            "http://127.0.0.1:9464]",
+        ),
+        click.option(
+            "--ca",
+            type=click.Path(path_type=Path),
+            expose_value=False,
+            callback=_keep,
+            help="File of the authority that has signed the daemon's certificate.  [default: its "
+            "certificate in the configuration, or else the authorities of the system]",
+        ),
+        click.option(
+            "--user",
+            metavar="NAME",
+            expose_value=False,
+            callback=_keep,
+            help="A user of the daemon, instead of its token; with --password-file.",
+        ),
+        click.option(
+            "--password-file",
+            type=click.Path(path_type=Path),
+            expose_value=False,
+            callback=_keep,
+            help="File of the user's password.",
+        ),
+    )
+    for option in reversed(options):
+        command = option(command)
+    return command
+
+
+def _keep(context: click.Context, parameter: click.Parameter, value: Response) -> Response:
+    context.meta[f"daemon.{parameter.name}"] = value
+    return value
+
+
+def _with_options(daemon: "DaemonAddress") -> "DaemonAddress":
+    """The address with what the options of `url_option` say about it."""
+    from autoscaler.connection import MAX_SECRET_BYTES
+    from autoscaler.files import read_regular
+
+    given = click.get_current_context().meta
+    ca, user = given.get("daemon.ca"), given.get("daemon.user")
+    path = given.get("daemon.password_file")
+    if (user is None) != (path is None):
+        raise click.UsageError("--user and --password-file need each other; set both.")
+    if ca is not None:
+        daemon = daemon._replace(ca_file=ca)
+    if user is None or path is None:
+        return daemon
+    try:
+        password = read_regular(path, MAX_SECRET_BYTES).decode().rstrip("\r\n")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = getattr(error, "strerror", None) or "it is no text"
+        raise InputError(f"--password-file: {path}: {reason.lower()}") from error
+    return daemon._replace(user=user, password=password)
 
 
 def run_async(command: Coroutine[Any, Any, Response]) -> Response:
@@ -220,18 +277,20 @@ def ask_daemon(
     from autoscaler.config import ConfigError, read_server
     from autoscaler.explain import DEFAULT_URL, AdminRequestFailed, DaemonAddress, address_of
 
-    default = DaemonAddress(url or DEFAULT_URL)
+    default = _with_options(DaemonAddress(url or DEFAULT_URL))
     if not is_configured(path):
         return run_async(request(default))
     if url is not None:
         server = read_server(path, os.environ)
-        return run_async(request(default if server is None else address_of(server, url)))
+        return run_async(
+            request(default if server is None else _with_options(address_of(server, url)))
+        )
     try:
-        daemon = address_of(load_config(path).server)
+        daemon = _with_options(address_of(load_config(path).server))
     except ConfigError as error:
         server = read_server(path, os.environ)
         try:
-            daemon = default if server is None else address_of(server)
+            daemon = default if server is None else _with_options(address_of(server))
             response = run_async(request(daemon))
         except (AdminRequestFailed, InputError) as failure:
             raise error from failure

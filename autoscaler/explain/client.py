@@ -43,7 +43,9 @@ def address_of(server: Server, url: str | None = None) -> DaemonAddress:
             token = token_of(server.token)
         except ValueError as error:
             no_token = str(error)
-    return DaemonAddress(url or _url_of(server), token, no_token)
+    tls = server.access.tls if url is None else None
+    certificate = None if tls is None else tls.cert_file
+    return DaemonAddress(url or _url_of(server), token, no_token, certificate=certificate)
 
 
 def _url_of(server: Server) -> str:
@@ -53,7 +55,8 @@ def _url_of(server: Server) -> str:
             "set --url to the address in its log line daemon.started"
         )
     host = _LOOPBACK.get(server.host, server.host)
-    return f"http://{f'[{host}]' if ':' in host else host}:{server.port}"
+    scheme = "http" if server.access.tls is None else "https"
+    return f"{scheme}://{f'[{host}]' if ':' in host else host}:{server.port}"
 
 
 async def fetch(daemon: DaemonAddress, deployment_id: str | None = None) -> Reply:

@@ -1,5 +1,8 @@
 """Requests to the server of a running daemon."""
 
+import ssl
+from hashlib import sha256
+from pathlib import Path
 from typing import NamedTuple
 
 import aiohttp
@@ -7,8 +10,10 @@ import msgspec
 
 from autoscaler.core.units import duration_text
 from autoscaler.errors import UserError
+from autoscaler.files import read_regular
 from autoscaler.http_errors import no_response_because
 from autoscaler.masking import SecretMask
+from autoscaler.server_access import MAX_PEM_BYTES
 from autoscaler.wire.decision_views import AdminError
 
 DEFAULT_URL = "http://127.0.0.1:9464"
@@ -30,6 +35,10 @@ class DaemonAddress(NamedTuple):
     url: str
     token: str = ""
     no_token: str = ""  # why the token of the configuration cannot be used
+    user: str = ""  # with `password`, instead of the token
+    password: str = ""
+    certificate: Path | None = None  # of the daemon, as it is configured on this host
+    ca_file: Path | None = None  # of authorities to trust instead of the system's
 
     def __repr__(self) -> str:
         return f"DaemonAddress({self.url!r}, ...)"
@@ -56,20 +65,27 @@ async def send(
     """
     url = daemon.url.rstrip("/")
     url = url if "://" in daemon.url else f"http://{url}"
-    headers = {"Authorization": f"Bearer {daemon.token}"} if daemon.token else {}
     timeout_s = TIMEOUT_S if timeout_s is None else timeout_s
     timeout = aiohttp.ClientTimeout(total=timeout_s)
     try:
         async with (
-            aiohttp.ClientSession(timeout=timeout, headers=headers) as session,
-            session.request(method, url + path, allow_redirects=False) as response,
+            aiohttp.ClientSession(timeout=timeout, headers=_headers(daemon)) as session,
+            session.request(
+                method, url + path, allow_redirects=False, ssl=_trust(daemon)
+            ) as response,
         ):
             mask = SecretMask()
             mask.add(daemon.token)
+            mask.add(daemon.password)
             return response.status, mask.masked(await _body_of(response))
     except (aiohttp.InvalidURL, aiohttp.NonHttpUrlClientError) as error:
         raise AdminRequestFailed(
             f"{url}: invalid address, expected one such as {DEFAULT_URL}; {URL_HINT}"
+        ) from error
+    except (aiohttp.ClientSSLError, aiohttp.ServerFingerprintMismatch) as error:
+        raise AdminRequestFailed(
+            f"the daemon at {url} is not trusted: {_untrusted_because(error)}; set --ca to the "
+            "authority that has signed its certificate, or " + URL_HINT
         ) from error
     except aiohttp.ClientConnectorError as error:
         raise DaemonUnreachable(
@@ -84,6 +100,43 @@ async def send(
         raise AdminRequestFailed(
             f"unexpected response from {url}: {no_response_because(error)}; {URL_HINT}"
         ) from error
+
+
+def _headers(daemon: DaemonAddress) -> dict[str, str]:
+    if daemon.user:
+        authorization = aiohttp.encode_basic_auth(daemon.user, daemon.password)
+    elif daemon.token:
+        authorization = f"Bearer {daemon.token}"
+    else:
+        return {}
+    return {"Authorization": authorization}
+
+
+def _trust(daemon: DaemonAddress) -> ssl.SSLContext | aiohttp.Fingerprint | bool:
+    """What the certificate of the daemon has to be.
+
+    Raises:
+        AdminRequestFailed: a file cannot be read, or is no certificate.
+    """
+    try:
+        if daemon.ca_file is not None:
+            return ssl.create_default_context(cafile=str(daemon.ca_file))
+        if daemon.certificate is not None:
+            pem = read_regular(daemon.certificate, MAX_PEM_BYTES).decode("ascii")
+            end = pem.index(ssl.PEM_FOOTER) + len(ssl.PEM_FOOTER)
+            leaf = ssl.PEM_cert_to_DER_cert(pem[pem.index(ssl.PEM_HEADER) : end])
+            return aiohttp.Fingerprint(sha256(leaf).digest())
+    except (OSError, ValueError) as error:  # ssl.SSLError included
+        path = daemon.ca_file or daemon.certificate
+        reason = getattr(error, "strerror", None) or "it is no PEM certificate"
+        raise AdminRequestFailed(f"{path} cannot be used: {reason.lower()}") from error
+    return True
+
+
+def _untrusted_because(error: aiohttp.ClientError) -> str:
+    if isinstance(error, aiohttp.ServerFingerprintMismatch):
+        return "its certificate is not the one in server.tls.cert_file"
+    return no_response_because(error)
 
 
 async def _body_of(response: aiohttp.ClientResponse) -> bytes:

@@ -1,0 +1,166 @@
+"""Commands against a daemon with TLS and users."""
+
+import asyncio
+import threading
+
+import bcrypt
+import pytest
+import trustme
+from click.testing import CliRunner
+from prometheus_client import CollectorRegistry
+
+from autoscaler.adapters.admin_http import (
+    AdminServer,
+    ClusterPages,
+    DecisionRecorder,
+    Guard,
+    Health,
+    Token,
+    history_endpoints,
+)
+from autoscaler.adapters.history import History
+from autoscaler.cli import main
+from autoscaler.connection import Bearer
+from autoscaler.server_access import ServerAccess, ServerTls
+from tests.fakes import FakeClock
+
+TOKEN = "a-token-of-the-test"
+PASSWORD = "a password of the test"
+HASH = bcrypt.hashpw(PASSWORD.encode(), bcrypt.gensalt(4)).decode()
+
+
+@pytest.fixture(scope="module")
+def authority():
+    return trustme.CA()
+
+
+@pytest.fixture
+def directory(tmp_path, authority):
+    """A directory with the certificate of the daemon, its authority, and a password."""
+    issued = authority.issue_cert("localhost")  # and not the address 127.0.0.1
+    issued.cert_chain_pems[0].write_to_path(tmp_path / "tls.crt")
+    issued.private_key_pem.write_to_path(tmp_path / "tls.key")
+    authority.cert_pem.write_to_path(tmp_path / "ca.crt")
+    (tmp_path / "password").write_text(f"{PASSWORD}\n")
+    return tmp_path
+
+
+@pytest.fixture
+def daemon(directory):
+    """Serves the history; yields its port."""
+    started, ended, ports = threading.Event(), threading.Event(), []
+
+    async def serve():
+        clock = FakeClock(1_000.0)
+        history = History(clock, None)
+        pages = ClusterPages(
+            Health(clock, 10.0),
+            DecisionRecorder(clock, "1.2.3"),
+            endpoints=history_endpoints(history.read, "1.2.3"),
+        )
+        server = AdminServer(
+            CollectorRegistry(),
+            pages,
+            host="127.0.0.1",
+            port=0,
+            version="1.2.3",
+            guard=Guard(Token(Bearer(TOKEN)), allowed_hosts=("localhost",)),
+        )
+        server.replace_access(
+            ServerAccess(
+                tls=ServerTls(cert_file=directory / "tls.crt", key_file=directory / "tls.key"),
+                users={"alice": HASH},
+            )
+        )
+        async with server:
+            ports.append(server.port)
+            started.set()
+            await asyncio.to_thread(ended.wait)
+
+    thread = threading.Thread(target=asyncio.run, args=(serve(),))
+    thread.start()
+    started.wait()
+    try:
+        yield ports[0]
+    finally:
+        ended.set()
+        thread.join()
+
+
+def configured(directory, port):
+    """The path of a configuration of the daemon."""
+    path = directory / "config.toml"
+    path.write_text(
+        f"""
+[elasticsearch]
+hosts = ["http://127.0.0.1:9"]
+[server]
+port = {port}
+token = "{TOKEN}"
+[server.tls]
+cert_file = "tls.crt"
+key_file = "tls.key"
+"""
+    )
+    return str(path)
+
+
+def history(*arguments, code=0):
+    result = CliRunner().invoke(main, ["history", *arguments])
+    assert result.exit_code == code, result.output
+    assert PASSWORD not in result.output
+    assert TOKEN not in result.output
+    return result.output
+
+
+def user(directory, name="alice"):
+    return ("--user", name, "--password-file", str(directory / "password"))
+
+
+def test_with_its_configuration_the_daemon_is_known_by_its_certificate(directory, daemon):
+    config = configured(directory, daemon)
+    assert "Nothing is recorded" in history("--config", config)
+
+
+def test_another_certificate_than_the_configured_one_is_not_trusted(directory, daemon):
+    other = trustme.CA().issue_cert("localhost")
+    other.cert_chain_pems[0].write_to_path(directory / "tls.crt")
+    other.private_key_pem.write_to_path(directory / "tls.key")
+    config = configured(directory, daemon)
+    assert "is not the one in server.tls.cert_file" in history("--config", config, code=1)
+
+
+def test_elsewhere_its_authority_is_named(directory, daemon):
+    url = ("--url", f"https://localhost:{daemon}")
+    shown = history(*url, *user(directory), code=1)
+    assert "is not trusted: its certificate is not trusted" in shown
+    assert "set --ca to the authority" in shown
+    ca = ("--ca", str(directory / "ca.crt"))
+    assert "Nothing is recorded" in history(*url, *ca, *user(directory))
+
+
+def test_an_authority_that_is_none(directory, daemon):
+    url = ("--url", f"https://localhost:{daemon}")
+    (directory / "ca.crt").write_text("no certificate")
+    shown = history(*url, "--ca", str(directory / "ca.crt"), code=1)
+    assert f"{directory}/ca.crt cannot be used" in shown
+    assert "cannot be used: no such file" in history(*url, "--ca", "/nowhere/ca.crt", code=1)
+
+
+def test_users_and_passwords_that_are_wrong(directory, daemon):
+    given = ("--url", f"https://localhost:{daemon}", "--ca", str(directory / "ca.crt"))
+    assert "a user is required" in history(*given, code=1)
+    assert "the user or the password is wrong" in history(*given, *user(directory, "bob"), code=1)
+    (directory / "password").unlink()
+    assert "no such file" in history(*given, *user(directory), code=78)
+
+
+@pytest.mark.parametrize("option", ["--user", "--password-file"])
+def test_a_user_without_a_password_is_wrong_usage(option):
+    assert "need each other" in history(option, "alice", code=2)
+
+
+def test_a_daemon_without_tls_at_an_address_with_https(directory):
+    config = configured(directory, 1)
+    shown = history("--config", config, code=1)
+    assert "cannot connect to the daemon at https://127.0.0.1:1" in shown
