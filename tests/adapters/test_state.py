@@ -563,6 +563,28 @@ class TestAFullDisk:
         _, state = await begin()
         assert state.stopped == STOPPED
 
+    @pytest.mark.parametrize("size", [1, 20_480, 40_960])
+    async def test_with_a_file_that_is_damaged_while_it_is_used(
+        self, begin, path, written, full, size
+    ):
+        """A new one begins as soon as the disk has space."""
+        store, _ = await begin()
+        store.port._session._database._connection.execute("PRAGMA cache_size = 0")
+        for suffix in ("", "-wal"):
+            file = path.with_name(path.name + suffix)
+            file.write_bytes(b"\xa5" * file.stat().st_size)
+        full(size)
+        for _ in range(3):
+            store.port.checkpoint(state_of("b"))
+        with pytest.raises(StateNotSaved, match=r"cannot be (written|opened): "):
+            await store.port.save_stopped({})
+        full(resource.RLIM_INFINITY)
+        store.port.checkpoint(state_of("c"))
+        assert store.port.problem == ""
+        await store.port.close()
+        _, state = await begin()
+        assert (state.stopped, set(state.deployments)) == (STOPPED, {"c"})
+
     async def test_when_it_begins(self, begin, full):
         full(1)
         store, state = await begin()

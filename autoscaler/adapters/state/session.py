@@ -51,7 +51,7 @@ class Session:
         self._copy = StoppedCopy(self.path)
         self._lock: ProcessLock | None = None
         self._database: Database | None = None
-        self._unusable = f"{self.path} is not open"  # why there is no database
+        self._unusable = f"{self.path} is not open"  # why nothing is saved, before a restart; or ""
         self._hashes: dict[str, int] = {}  # of the rows as they are stored
         self._stopped = b""  # the document as it is stored
         self._instructions = b""  # the same; empty: there is none
@@ -163,12 +163,12 @@ class Session:
         database, self._database = self._database, None
         assert database is not None, "there is a file of another cluster"
         self._unusable = f"{self.path} is of another cluster, and cannot be set aside"
-        self._instructions = b""
+        self._stopped, self._instructions = encode_stopped({}), b""
         database.close()
         other = self._before.decode(errors="replace")
         aside = set_aside(self.path, "cluster", re.sub(r"[^A-Za-z0-9_-]", "-", other)[:64])
         self._copy.move_beside(aside)
-        self._begin_file(encode_stopped({}))
+        self._begin_file()
         return (
             f"{self.path} is of another cluster, {other}; it is now {aside.name}, a new one begins"
         )
@@ -187,6 +187,7 @@ class Session:
         database, self._database = self._database, None
         if database is not None:
             database.close()
+        self._unusable = f"{self.path} is not open"
         self._hashes = {}
         if self._lock is not None:
             self._lock.release()
@@ -210,6 +211,7 @@ class Session:
     def _open(self, messages: list[str]) -> Contents:
         try:
             self._database = open_database(self.path)
+            self._unusable = ""
             contents = self._database.contents()
         except DatabaseDamaged as damage:
             return self._salvage(str(damage), messages)
@@ -276,7 +278,7 @@ class Session:
         self._stopped = stopped or encode_stopped({})
         self._instructions = self._instructions or salvaged(self.path, INSTRUCTIONS) or b""
         aside = set_aside(self.path, "damaged", time.strftime("%Y%m%dT%H%M%SZ", time.gmtime()))
-        self._begin_file(self._stopped)
+        self._begin_file()
         kept = (
             "the stopped deployments were kept"
             if stopped
@@ -284,9 +286,10 @@ class Session:
         )
         return f"{self.path} is damaged: {damage}; it is now {aside.name}, a new one begins; {kept}"
 
-    def _begin_file(self, stopped: bytes) -> None:
+    def _begin_file(self) -> None:
+        self._unusable = ""  # if it cannot begin now, the next write tries it again
         self._database, self._hashes = open_database(self.path), {}
-        self.write_stopped(stopped)
+        self.write_stopped(self._stopped)
         self._keep_instructions(self._database)
 
     def _keep_instructions(self, database: Database) -> None:
@@ -304,8 +307,11 @@ class Session:
         Raises:
             Unusable: it cannot be opened, or another process has it since then.
         """
-        if self._database is None:
+        if self._unusable:
             raise Unusable(self._unusable)
+        if self._database is None:
+            self._begin_file()
+            assert self._database is not None, "it has begun"
         if not self._database.is_in_place:
             self._database.close()
             self._lock_again()
