@@ -110,6 +110,7 @@ class Session:
         Raises:
             Unusable: there is no usable file.
             sqlite3.Error: it cannot be written.
+            OSError: its copy cannot be written.
         """
         try:
             self._in_place().write_through(STOPPED, content)
