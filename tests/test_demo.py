@@ -2,6 +2,7 @@
 
 import io
 import re
+import webbrowser
 
 import pytest
 from rich.console import Console
@@ -180,7 +181,7 @@ class TestView:
         )
         clock = FakeClock(BEGIN + 90.0)
         view = View(console, cluster, clock, lasting_s=DURATION_S, speed=20.0)
-        view.metrics_url = "http://127.0.0.1:12345/metrics"
+        view.page_url = "http://127.0.0.1:12345/"
         return view, console
 
     def drawn(self, view, console):
@@ -204,10 +205,10 @@ class TestView:
         high, low = (len(self.drawn(*self.view(100, height))) for height in (40, 15))
         assert low < high
 
-    def test_time_and_metrics_are_always_shown(self):
+    def test_time_and_page_are_always_shown(self):
         text = "\n".join(self.drawn(*self.view(80)))
         assert "1:30 of 5:00" in text
-        assert "http://127.0.0.1:12345/metrics" in text
+        assert "http://127.0.0.1:12345/" in text
         assert "not observed yet" in text
 
     def test_a_cycle_without_deployments_is_drawn(self):
@@ -229,6 +230,13 @@ class TestShow:
         assert len(set(requests)) == 1, "the scenarios got different requests"
         assert "Compared with" in shown
         assert "polls every 20 s" in shown  # 10 s would be 100 ms of the host
+
+    async def test_it_opens_its_status_page_on_request(self, capsys, monkeypatch):
+        opened = []
+        monkeypatch.setattr(webbrowser, "open", opened.append)
+        await show(None, speed=100.0, duration_s=1.0, keep_running=False, open_page=True)
+        (address,) = re.findall(r"Status page: (\S+)", capsys.readouterr().out)
+        assert opened == [address]
 
     async def test_on_a_terminal_it_is_drawn_in_place(self, capsys, monkeypatch):
         for name, text in {"FORCE_COLOR": "1", "COLUMNS": "100", "LINES": "30"}.items():

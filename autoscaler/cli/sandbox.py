@@ -84,8 +84,11 @@ def emulate(path: Path | None, **given: Any) -> None:
     help="Seconds until it ends.",
 )
 @click.option("--keep-running", is_flag=True, help="Run until Ctrl-C.")
+@click.option("--open", "open_page", is_flag=True, help="Open the status page in a browser.")
 @report_errors()
-def demo(trace: Path | None, speed: float, duration: float, *, keep_running: bool) -> None:
+def demo(
+    trace: Path | None, speed: float, duration: float, *, keep_running: bool, open_page: bool
+) -> None:
     """Watch the daemon scale an emulated cluster.
 
     The cluster is under load, and the daemon connects to it over HTTP, as to any cluster. At the
@@ -93,7 +96,15 @@ def demo(trace: Path | None, speed: float, duration: float, *, keep_running: boo
     """
     from autoscaler.demo import show
 
-    run_async(show(trace, speed=speed, duration_s=duration, keep_running=keep_running))
+    run_async(
+        show(
+            trace,
+            speed=speed,
+            duration_s=duration,
+            keep_running=keep_running,
+            open_page=open_page,
+        )
+    )
 
 
 @click.command()

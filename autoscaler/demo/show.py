@@ -3,6 +3,7 @@
 import asyncio
 import math
 import os
+import webbrowser
 from pathlib import Path
 from typing import Any
 
@@ -49,8 +50,18 @@ MIN_POLL_INTERVAL_S = 0.2
 """Shortest poll interval in seconds of the host: ten times the 20 ms of a cycle over HTTP."""
 
 
-async def show(trace: Path | None, *, speed: float, duration_s: float, keep_running: bool) -> None:
+async def show(
+    trace: Path | None,
+    *,
+    speed: float,
+    duration_s: float,
+    keep_running: bool,
+    open_page: bool = False,
+) -> None:
     """Run the demo for `duration_s` seconds of the host, at `speed` times its pace.
+
+    Args:
+        open_page: opens the status page in a browser.
 
     Raises:
         UserError: the trace is invalid, or a port is not available.
@@ -74,7 +85,14 @@ async def show(trace: Path | None, *, speed: float, duration_s: float, keep_runn
         _introduce(console, emulator.url, poll_s)
         running = asyncio.ensure_future(daemon.run())
         try:
-            await _draw(console, view, daemon, running, math.inf if keep_running else duration_s)
+            await _draw(
+                console,
+                view,
+                daemon,
+                running,
+                math.inf if keep_running else duration_s,
+                open_page=open_page,
+            )
             daemon.stop()
             await running
             await emulator.emulation.catch_up()
@@ -148,6 +166,8 @@ async def _draw(
     daemon: Daemon,
     running: "asyncio.Future[None]",
     duration_s: float,
+    *,
+    open_page: bool,
 ) -> None:
     """Draw until the time is up or the daemon has ended, by Ctrl-C or a failure."""
     started: asyncio.Future[Any] = asyncio.ensure_future(daemon.started.wait())
@@ -155,10 +175,13 @@ async def _draw(
     started.cancel()
     if running.done():
         return
-    view.metrics_url = f"http://127.0.0.1:{daemon.server.port}/metrics"
+    view.page_url = f"http://127.0.0.1:{daemon.server.port}/"
+    if open_page:
+        await asyncio.to_thread(webbrowser.open, view.page_url)
     ending = asyncio.get_running_loop().time() + duration_s
     if not console.is_terminal:
-        console.print(f"Metrics: {view.metrics_url}", highlight=False, soft_wrap=True)
+        console.print(f"Status page: {view.page_url}", highlight=False, soft_wrap=True)
+        console.print(f"Metrics: {view.page_url}metrics", highlight=False, soft_wrap=True)
         await asyncio.wait({running}, timeout=None if math.isinf(duration_s) else duration_s)
         return
     # Drawn here and not in a thread, which would read a cluster while it advances.

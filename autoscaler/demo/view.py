@@ -57,7 +57,7 @@ class View:
         self._running: dict[str, int] = {}
         recent = min(max(console.height - _LINES_BESIDE_RECENT, _MIN_RECENT), _MAX_RECENT)
         self._recent_lines: deque[Text] = deque(maxlen=recent)
-        self.metrics_url = ""
+        self.page_url = ""
 
     def planned(
         self, observation: Observation, plan: Plan, outcomes: tuple[Outcome, ...], took: CycleTimes
@@ -81,7 +81,7 @@ class View:
         legend = f"late: queue wait above {duration_text(MAX_QUEUE_WAIT_S)}, or no response"
         if self._has_bars:
             legend = f"█ busy  ░ idle  · not running yet   {legend}"
-        above = [self._progress(), Text(f"metrics  {self.metrics_url}", style="dim")]
+        above = [self._progress(), Text(f"page     {self.page_url}", style="dim")]
         # Always the same count of lines, so that the lines below do not move.
         blank = [Text()] * ((self._recent_lines.maxlen or 0) - len(self._recent_lines))
         below = [Text(legend, style="dim"), *self._recent_lines, *blank]

@@ -128,7 +128,7 @@ class PageContents:
             "alerts": [
                 {"level": level, "title": heading, "text": text}
                 for level, heading, text in (
-                    ("trouble", "The control loop stands.", self._health.why_not_alive()),
+                    ("trouble", "The daemon does not work:", self._health.why_not_alive()),
                     ("trouble", "Nothing is scaled now:", not_ready),
                     (
                         "attention",

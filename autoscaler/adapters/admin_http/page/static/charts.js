@@ -8,8 +8,8 @@
   const MAX_POINTS = 4000;
   const CHARTS = [
     ["Arrivals per second", [["arrival_rate_per_s", "arrivals", "line"]]],
-    ["Offered load, erlangs", [
-      ["load_high", "2 standard deviations above", "band"], ["load_low", "below", "band"],
+    ["Offered load, erlangs, with two standard deviations", [
+      ["load_high", "above", "band"], ["load_low", "below", "band"],
       ["offered_load", "offered load", "line"], ["forecast_load", "forecast", "dash"],
     ]],
     ["Allocations", [
@@ -78,7 +78,7 @@
 
   function build([title, lines], position) {
     const colour = colours(), figure = document.createElement("figure");
-    figure.className = "chart";
+    figure.className = lines[0][2] === "band" ? "chart banded" : "chart";
     const caption = figure.appendChild(document.createElement("figcaption"));
     caption.textContent = title;
     root.appendChild(figure);
@@ -101,6 +101,7 @@
   function show() {
     CHARTS.forEach(([, lines], i) => {
       plots[i].setData([series.at, ...lines.map(([name]) => derived(name))]);
+      plots[i].setLegend({ idx: plots[i].cursor.idx ?? null });
     });
   }
 
