@@ -6,6 +6,7 @@ import os
 import re
 
 import pytest
+import trustme
 
 from autoscaler import __version__
 from autoscaler.config import load
@@ -86,6 +87,9 @@ class TestEachCase:
         directory = "/run/secrets/autoscaler"
         for name in re.findall(rf'"{directory}/(.+)"', text):
             (tmp_path / name).write_text("a token of 16 characters or more")
+        certificate = trustme.CA().issue_cert("autoscaler")
+        certificate.cert_chain_pems[0].write_to_path(tmp_path / "tls.crt")
+        certificate.private_key_pem.write_to_path(tmp_path / "tls.key")
         path = tmp_path / "config.toml"
         path.write_text(text.replace(directory, str(tmp_path)))
         assert load(path, {}).rules
@@ -125,6 +129,19 @@ class TestItsObjects:
             if each["kind"] == "PrometheusRule" and each["metadata"]["name"] == name
         ]
         assert found == rules
+
+    @pytest.mark.parametrize("case", CASES)
+    def test_probes_and_monitors_use_tls_where_the_server_does(self, case):
+        objects = objects_of(of_case(case))
+        tls = "[server.tls]" in configuration_of(objects)
+        (daemon,) = the("Deployment", objects)["spec"]["template"]["spec"]["containers"]
+        probes = [daemon[f"{name}Probe"]["httpGet"] for name in ("liveness", "readiness")]
+        assert {probe.get("scheme", "HTTP") for probe in probes} == {"HTTPS" if tls else "HTTP"}
+        for each in objects:
+            if each["kind"] in CUSTOM:
+                spec = each["spec"]
+                (endpoint,) = spec.get("endpoints") or spec["podMetricsEndpoints"]
+                assert endpoint.get("scheme", "http") == ("https" if tls else "http")
 
     def test_without_the_operator_of_prometheus_none_of_its_kinds_is_rendered(self):
         objects = objects_of(of_case("single"))

@@ -12,6 +12,10 @@
 {{- dig "server" "port" 9464 .Values.config -}}
 {{- end }}
 
+{{- define "autoscaler.tls" -}}
+{{- if dig "server" "tls" "" .Values.config }}yes{{ end -}}
+{{- end }}
+
 {{/* The ports of Elasticsearch, each once, as YAML. */}}
 {{- define "autoscaler.elasticsearchPorts" -}}
 {{- $ports := list -}}
