@@ -11,13 +11,19 @@ import structlog
 from prometheus_client import CollectorRegistry
 
 from autoscaler import __version__
-from autoscaler.adapters.admin_http import AdminServer, CannotListen, Guard, Token
+from autoscaler.adapters.admin_http import (
+    AdminServer,
+    CannotListen,
+    Guard,
+    Token,
+    reload_endpoint,
+)
 from autoscaler.adapters.clock import HostClock, wait_for_any
 from autoscaler.adapters.prometheus import DaemonMetrics
 from autoscaler.adapters.systemd import ServiceManager, ServiceRecorder
 from autoscaler.cluster_controller import ClusterController
 from autoscaler.config import Config, ConfigError, exposures, what_needs_restart
-from autoscaler.ports import Clock, Recorder
+from autoscaler.ports import Clock, Recorder, RefusalKind, RequestRefused
 
 STOP_TIMEOUT_S = 2.5
 """Seconds that the current update may take to complete after SIGTERM. 2.5 s, so that the process
@@ -29,6 +35,10 @@ between two reloads that signals request.
 
 Reading is the only way to notice a change that works on every mount, ConfigMaps included.
 """
+
+RELOAD_PATIENCE_S = 20.0
+"""Seconds for which a request waits for the reload that it asks for. 20 s: one interval after an
+earlier reload, and a file that changes for some seconds."""
 
 SETTLE_S = 1.0
 """Seconds for which a changed configuration must stay the same before it counts. 1 s, which is far
@@ -85,6 +95,8 @@ class Daemon:
         self.started = asyncio.Event()
         self._stopping = asyncio.Event()
         self._reload_now = asyncio.Event()
+        # Of requests for a reload: whether it has failed, and what came of it.
+        self._awaited_reloads: list[asyncio.Future[tuple[bool, str]]] = []
         self._opening: asyncio.Task[None] | None = None  # the task that opens the state
         self._former_names_warned: set[str] = set()
         self._exposures_warned: set[str] = set()
@@ -114,6 +126,7 @@ class Daemon:
                 ),
             ),
             on_refused=self._metrics.http_refused,
+            endpoints=(reload_endpoint(self.reload_and_report, __version__),),
         )
         self.server.replace_access(config.server.access)
 
@@ -166,6 +179,24 @@ class Daemon:
         """Read the configuration again, changed or not."""
         self._reload_now.set()
 
+    async def reload_and_report(self) -> str:
+        """Read the configuration again, and say what came of it.
+
+        Raises:
+            RequestRefused: it is not valid, and the previous one stays in effect.
+        """
+        result: asyncio.Future[tuple[bool, str]] = asyncio.get_running_loop().create_future()
+        self._awaited_reloads.append(result)
+        self.reload()
+        try:
+            async with asyncio.timeout(RELOAD_PATIENCE_S):
+                failure, message = await result
+        except TimeoutError:
+            return "the configuration is still being read; the log will have the result"
+        if failure:
+            raise RequestRefused(RefusalKind.CONFLICT, message)
+        return message
+
     async def _run_until_stopped(self) -> None:
         """If one task fails, all end, and so does the process; its supervisor starts another."""
         functions = (self._cluster.run, self._reload_when_changed, self._stopping.wait)
@@ -217,8 +248,10 @@ class Daemon:
             self._reload_now.clear()  # all signals so far
             if isinstance(found, Config):
                 self._accept(found, requested=requested)
+                self._report_reload(failed=False, message=_reloaded(self._config_at_start, found))
             else:
                 self._refuse(found, requested=requested)
+                self._report_reload(failed=True, message=_not_reloaded(found))
             self._cluster.renew_credentials()
             if requested:
                 self._service.reload_ended()
@@ -236,12 +269,17 @@ class Daemon:
             return found.problems != self._reload_problems
         return found != self._config or bool(self._reload_problems)
 
+    def _report_reload(self, *, failed: bool, message: str) -> None:
+        """Answer the requests that wait for it."""
+        awaited, self._awaited_reloads = self._awaited_reloads, []
+        for each in awaited:
+            if not each.done():
+                each.set_result((failed, message))
+
     def _refuse(self, found: _Invalid, *, requested: bool) -> None:
         self._warn_of_former_names(found.warnings)
         if requested or self._is_new(found):
-            count = len(found.problems)
-            what = found.problems[0] if count == 1 else f"the new one has {count} problems"
-            message = f"the previous configuration stays in effect: {what}"
+            message = _not_reloaded(found)
             self._log.error("config.reload_failed", message=message, problems=found.problems)
             self._cluster.history.note("config_refused", message)
         self._reload_problems = found.problems
@@ -259,7 +297,7 @@ class Daemon:
         self._token.replace(config.server.token)
         with suppress(CannotListen):  # files that have changed since are read again soon
             self.server.replace_access(config.server.access)
-        message = f"configuration reloaded{_except(self._config_at_start, config)}"
+        message = _reloaded(self._config_at_start, config)
         self._log.info("config.reloaded", message=message, fingerprint=config.fingerprint)
         self._cluster.history.note("config_reloaded", message)
         self._warn_of_former_names(self._config.warnings)
@@ -276,6 +314,18 @@ class Daemon:
             if warning not in self._former_names_warned:
                 self._former_names_warned.add(warning)
                 self._log.warning("config.deprecated", message=warning)
+
+
+def _not_reloaded(found: _Invalid) -> str:
+    """That a configuration has errors."""
+    count = len(found.problems)
+    what = found.problems[0] if count == 1 else f"the new one has {count} problems"
+    return f"the previous configuration stays in effect: {what}"
+
+
+def _reloaded(at_start: Config, config: Config) -> str:
+    """That a configuration is in effect, apart from what takes effect at the next start only."""
+    return f"configuration reloaded{_except(at_start, config)}"
 
 
 def _except(at_start: Config, config: Config) -> str:

@@ -8,6 +8,7 @@ shared       options, the configuration, errors in one sentence each
 daemon       run, check, explain
 history      history
 deployments  start, stop, resume, release
+instructions pause, unpause, override, end-override, instructions, reload, status
 sandbox      emulate, demo, backtest
 completion   completion
 """
@@ -21,6 +22,15 @@ from autoscaler.cli.completion import completion
 from autoscaler.cli.daemon import check, explain, run
 from autoscaler.cli.deployments import release, resume, start, stop, wake
 from autoscaler.cli.history import history
+from autoscaler.cli.instructions import (
+    end_override,
+    instructions,
+    override,
+    pause,
+    reload,
+    status,
+    unpause,
+)
 from autoscaler.cli.sandbox import backtest, demo, emulate
 from autoscaler.cli.streams import output_errors_reported, prepare_streams
 
@@ -46,6 +56,13 @@ for command in (
     check,
     explain,
     history,
+    status,
+    pause,
+    unpause,
+    override,
+    end_override,
+    instructions,
+    reload,
     start,
     stop,
     resume,

@@ -4,6 +4,7 @@ client         requests the daemon's /decisions over HTTP
 render         prints the response
 history        the history, from the daemon or from the file of one that does not run
 history_lines  prints it
+status_lines   prints the status
 inputs  labels and forms of what a policy has decided from
 """
 

@@ -13,6 +13,7 @@ connections    how many connections there are, and how long each may take
 endpoints      what is answered under /api/v1, as a table of which the routes are made
 status         the status and the deployments, as endpoints
 history        the history, as endpoints
+reload         the request to read the configuration again, as an endpoint
 instructions   the instructions of operators, as endpoints
 openapi        the OpenAPI document, made of the same table
 cluster_pages  the pages of one cluster: its endpoints, /decisions and /resume
@@ -26,6 +27,7 @@ from autoscaler.adapters.admin_http.guard import Guard, Token
 from autoscaler.adapters.admin_http.health import Health
 from autoscaler.adapters.admin_http.history import history_endpoints
 from autoscaler.adapters.admin_http.instructions import instruction_endpoints
+from autoscaler.adapters.admin_http.reload import reload_endpoint
 from autoscaler.adapters.admin_http.server import AdminServer, CannotListen
 
 __all__ = [
@@ -38,4 +40,5 @@ __all__ = [
     "Token",
     "history_endpoints",
     "instruction_endpoints",
+    "reload_endpoint",
 ]

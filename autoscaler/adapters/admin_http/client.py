@@ -53,12 +53,18 @@ class DaemonUnreachable(AdminRequestFailed):
 
 
 async def send(
-    method: str, daemon: DaemonAddress, path: str, *, timeout_s: float | None = None
+    method: str,
+    daemon: DaemonAddress,
+    path: str,
+    *,
+    body: bytes = b"",
+    timeout_s: float | None = None,
 ) -> tuple[int, bytes]:
     """Send a request to the daemon; return the status and the body of its response.
 
     Args:
         path: percent-encoded.
+        body: JSON; empty: there is none.
 
     Raises:
         AdminRequestFailed: there is no response, or it is not HTTP.
@@ -71,7 +77,12 @@ async def send(
         async with (
             aiohttp.ClientSession(timeout=timeout, headers=_headers(daemon)) as session,
             session.request(
-                method, url + path, allow_redirects=False, ssl=_trust(daemon)
+                method,
+                url + path,
+                data=body or None,
+                headers={"Content-Type": "application/json"} if body else None,
+                allow_redirects=False,
+                ssl=_trust(daemon),
             ) as response,
         ):
             mask = SecretMask()

@@ -2,7 +2,7 @@
 
 import os
 import ssl
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import Self
 
 from aiohttp import hdrs, web
@@ -74,6 +74,7 @@ class AdminServer:
         on_refused: counts the requests that are not answered, and the connections that are closed.
         tls: None: plain HTTP.
         max_connections: by default, as many as leave enough descriptors to the daemon.
+        endpoints: of the process as a whole.
     """
 
     def __init__(
@@ -88,6 +89,7 @@ class AdminServer:
         tls: ssl.SSLContext | None = None,
         on_refused: OnRefused = _not_counted,
         max_connections: int | None = None,
+        endpoints: Iterable[Endpoint] = (),
     ) -> None:
         self._registry = registry
         self._pages = pages
@@ -98,7 +100,7 @@ class AdminServer:
         self._tls = tls
         self._max_connections = max_connections
         self._renderer = Renderer()
-        self._endpoints: tuple[Endpoint, ...] = ()
+        self._own = (*endpoints, self._openapi_endpoint())
         self._runner: web.AppRunner | None = None
         self._listener: Listener | None = None
 
@@ -176,25 +178,27 @@ class AdminServer:
         app.router.add_get("/healthz", _probe(health.why_not_alive))
         app.router.add_get("/readyz", _probe(health.why_not_ready, health.role))
         app.router.add_routes(self._pages.routes())
-        own = (
-            Endpoint(
-                name="openapi",
-                method=hdrs.METH_GET,
-                path="/openapi.json",
-                summary="This document",
-                response="application/json",
-                handler=self._openapi,
-            ),
+        app.router.add_routes(
+            api_routes(self._own, self._renderer, self._version, self._pages.prefix)
         )
-        self._endpoints = (*own, *self._pages.endpoints)
-        app.router.add_routes(api_routes(own, self._renderer, self._version, self._pages.prefix))
         return app
 
+    def _openapi_endpoint(self) -> Endpoint:
+        return Endpoint(
+            name="openapi",
+            method=hdrs.METH_GET,
+            path="/openapi.json",
+            summary="This document",
+            response="application/json",
+            handler=self._openapi,
+        )
+
     async def _openapi(self, call: ApiCall) -> web.StreamResponse:
+        endpoints = (*self._own, *self._pages.endpoints)
         rendered = await self._renderer.render(
             call.request.path,
             lambda: Rendered.of(
-                200, [openapi_document(self._endpoints, self._version, self._pages.prefix)]
+                200, [openapi_document(endpoints, self._version, self._pages.prefix)]
             ),
         )
         return response_of(call.request, rendered, "application/json")
