@@ -8,7 +8,11 @@ shortest. While it is too uncertain to update the estimates, only increases are 
 from msgspec.structs import replace
 
 from autoscaler.core.flow.constraints import joined
-from autoscaler.core.flow.control_mode import current_allocations, external_control_step
+from autoscaler.core.flow.control_mode import (
+    current_allocations,
+    external_control_step,
+    may_change_mode,
+)
 from autoscaler.core.flow.effect import COUNT_UNRELIABLE
 from autoscaler.core.flow.feedback import is_unsettled
 from autoscaler.core.flow.measurement import Measurement
@@ -82,7 +86,7 @@ def recommend(
     held = _held(current, sample.issues)
     blind_s = context.blind_s.get(stats.deployment_id, 0.0)
     if not sample.counts_certain:
-        return Recommendation(_blind_step(rule, held, sample, blind_s) or held, memory)
+        return Recommendation(_blind_step(rule, stats, held, sample, blind_s) or held, memory)
     # The policy decides about allocations that work. The others are requested in addition.
     idle = sample.unacknowledged
     working = max(0, current - idle)
@@ -115,7 +119,7 @@ def recommend(
     if sample.issues:
         # The policy learns from these requests when their interval is certain enough.
         step = held if step.after <= working else _requested(step, current, stats, idle)
-        if (fallback := _blind_step(rule, step, sample, blind_s)) is not None:
+        if (fallback := _blind_step(rule, stats, step, sample, blind_s)) is not None:
             return Recommendation(fallback, memory)
         if step is held:
             return _with_next_poll(held, policy, situation, memory, 0)
@@ -167,7 +171,9 @@ def _held(current: int, issues: tuple[DataIssue, ...]) -> Step:
     return Step(Reason.DATA_QUALITY, current, current, {"issues": joined(issues)})
 
 
-def _blind_step(rule: Rule, step: Step, sample: Sample, blind_s: float) -> Step | None:
+def _blind_step(
+    rule: Rule, stats: DeploymentStats, step: Step, sample: Sample, blind_s: float
+) -> Step | None:
     """The increase to what is sufficient without measurements; None if it does not apply.
 
     Args:
@@ -179,6 +185,8 @@ def _blind_step(rule: Rule, step: Step, sample: Sample, blind_s: float) -> Step 
         return None
     if not COUNT_UNRELIABLE.isdisjoint(sample.issues):
         return None  # nothing is changed then, because the present count is not known
+    if not may_change_mode(rule, stats, certain=sample.counts_certain):
+        return None
     inputs: dict[str, float | str] = {"blind_s": blind_s, "issues": joined(sample.issues)}
     return Step(Reason.BLIND, step.before, fallback, inputs)
 

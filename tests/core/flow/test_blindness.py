@@ -3,7 +3,7 @@
 import pytest
 from msgspec.structs import replace
 
-from autoscaler.core.decision import OutcomeKind, SetAllocations, SetBounds
+from autoscaler.core.decision import Mode, OutcomeKind, SetAllocations, SetBounds
 from autoscaler.core.explanation import explain
 from autoscaler.core.flow.blindness import LastKnown, blind_decisions, without_responses
 from autoscaler.core.flow.planning import plan
@@ -43,12 +43,14 @@ def test_after_blind_after_the_allocations_are_increased():
         {"seconds_blind": 3600.0, "blind_allocations": None},
         {"seconds_blind": 3600.0, "allocations": 8},  # nothing is ever decreased without knowledge
         {"seconds_blind": 3600.0, "allocations": 6},
+        {"seconds_blind": 3600.0, "mode": Mode.BOUNDS},  # adaptive allocations are not enabled yet
     ],
-    ids=["too early", "by default", "fewer than now", "as many as now"],
+    ids=["too early", "by default", "fewer than now", "as many as now", "in another control mode"],
 )
 def test_otherwise_they_are_held(given):
     decision = decided(**given)
     assert decision.change is None
+    assert decision.desired == decision.current
     assert decision.reason is Reason.DATA_QUALITY
 
 
