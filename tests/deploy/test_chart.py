@@ -4,6 +4,7 @@ part of the values' schema that describes the configuration."""
 import json
 import os
 import re
+import tomllib
 
 import pytest
 import trustme
@@ -24,11 +25,13 @@ from tests.deploy.tools import (
     problems_of,
     templated,
     the,
+    variables_of_the_image,
 )
 
 CASES = sorted(path.name.removesuffix("-values.yaml") for path in CHART.glob("ci/*-values.yaml"))
 EXPECTED = ROOT / "tests/deploy/expected"
 WRITE = bool(os.environ.get("WRITE_EXPECTED"))
+IMAGE = variables_of_the_image()
 HOSTS = "config.elasticsearch.hosts={https://es:9200}"
 
 
@@ -92,7 +95,7 @@ class TestEachCase:
         certificate.private_key_pem.write_to_path(tmp_path / "tls.key")
         path = tmp_path / "config.toml"
         path.write_text(text.replace(directory, str(tmp_path)))
-        assert load(path, {}).rules
+        assert load(path, IMAGE).rules
 
 
 @installed
@@ -170,6 +173,14 @@ class TestItsObjects:
         assert [each["port"] for each in elasticsearch["ports"]] == [9243, 80, 9200, 443]
         assert {each["port"] for each in names["ports"]} == {53}
 
+    def test_a_text_among_the_values_stays_a_text(self, tmp_path):
+        name = 'a"\n[server]\nport = 1.0\n# {{ .Release.Name }} \u202e'
+        path = tmp_path / "values.yaml"
+        rule = json.dumps([{"name": name}])
+        path.write_text(f"config: {{elasticsearch: {{hosts: ['https://es']}}, rules: {rule}}}")
+        text = configuration_of(objects_of(templated("--values", str(path))))
+        assert tomllib.loads(text)["rules"] == [{"name": name}]
+
     def test_two_releases_in_one_namespace_do_not_meet(self):
         def names(name: str) -> set[tuple[str, str]]:
             objects = objects_of(of_case("replicas", name=name))
@@ -208,6 +219,9 @@ class TestWhatIsRefused:
     def test_replicas_without_a_lease_between_them(self, lease):
         found = refusal(HOSTS, "replicas=2", f"config.leadership.lease={lease}")
         assert "several need a lease" in found
+
+    def test_a_port_that_nothing_can_know(self):
+        assert "name a port" in refusal(HOSTS, "config.server.port=0")
 
     def test_replicas_with_a_volume_of_one(self):
         assert "one uses it" in refusal(HOSTS, "replicas=2", "claim.enabled=true")

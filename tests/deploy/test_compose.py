@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from autoscaler.config import load
-from tests.deploy.tools import DEPLOY, installed, objects_of, run
+from tests.deploy.tools import DEPLOY, installed, objects_of, run, variables_of_the_image
 
 FOLDER = DEPLOY / "compose"
 pytestmark = installed
@@ -58,7 +58,11 @@ def test_what_is_mounted_and_built_is_in_the_repository(services):
 
 def test_the_daemon_accepts_its_configuration_and_begins_with_a_dry_run(services):
     password = {"AUTOSCALER_ELASTICSEARCH__PASSWORD": "secret"}
-    environ = {**services["autoscaler"]["environment"], **password}
+    environ = {
+        **variables_of_the_image(),
+        **services["autoscaler"]["environment"],
+        **password,
+    }
     config = load(FOLDER / "autoscaler/config.toml", environ)
     assert config.dry_run
     assert [host.split(":")[1] for host in config.connection.hosts] == ["//elasticsearch"]

@@ -18,6 +18,7 @@ from tests.deploy.tools import (
     objects_of,
     problems_of,
     the,
+    variables_of_the_image,
 )
 
 FOLDERS = ("base", "replicas", "sidecar", "eck")
@@ -96,7 +97,7 @@ class TestEachFolder:
             (tmp_path / name).write_text("c2VzYW1l")
         path = tmp_path / "config.toml"
         path.write_text(text.replace(directory, str(tmp_path)))
-        config = load(path, {})
+        config = load(path, variables_of_the_image())
         assert config.dry_run
         assert config.rules
 

@@ -5,6 +5,7 @@ has helm 4.1 and kubectl 1.35.
 """
 
 import json
+import re
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -81,6 +82,12 @@ def the(kind: str, objects: list[Object]) -> Object:
 def configuration_of(objects: list[Object]) -> str:
     """The text of config.toml."""
     return str(the("ConfigMap", objects)["data"]["config.toml"])
+
+
+def variables_of_the_image() -> dict[str, str]:
+    """Those for the program, with which a container runs."""
+    text = (DEPLOY / "Dockerfile").read_text()
+    return dict(re.findall(r"\b(AUTOSCALER_\w+)=(\S+)", text))
 
 
 def problems_of(rendered: str, path: Path) -> str:

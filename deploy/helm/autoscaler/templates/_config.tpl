@@ -28,7 +28,7 @@
 {{- if dig "elasticsearch" "cloud_id" "" .Values.config -}}
 {{- $ports = concat $ports (list 443 9243) -}}
 {{- end -}}
-{{- $ports | uniq | toYaml -}}
+{{- concat $ports .Values.networkPolicy.ports.elasticsearch | uniq | toYaml -}}
 {{- end }}
 
 {{/* What the values cannot mean together, in one sentence each. */}}
@@ -44,6 +44,9 @@
 {{- end -}}
 {{- if dig "server" "token" "" .Values.config -}}
 {{- fail "config.server.token would be readable in a ConfigMap: put it into a secret, name that in `secrets`, and set token_file to /run/secrets/autoscaler/KEY" -}}
+{{- end -}}
+{{- if eq (include "autoscaler.port" .) "0" -}}
+{{- fail "config.server.port: name a port, since the service and the probes need one" -}}
 {{- end -}}
 {{- if gt (int .Values.replicas) 1 -}}
 {{- if has (include "autoscaler.lease" .) (list "none" "file") -}}
