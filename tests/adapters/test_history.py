@@ -11,6 +11,7 @@ from autoscaler.adapters.history.recent import RecentHistory
 from autoscaler.core.decision import OutcomeKind
 from autoscaler.core.flow.planning import plan
 from autoscaler.core.state import State
+from autoscaler.core.values import AdaptiveAllocations
 from autoscaler.ports import CycleTimes, FailureKind, ObservationFailed
 from autoscaler.wire.history import Event, HistoryQuery, Note, position_of
 from tests.fakes import FakeClock
@@ -66,15 +67,27 @@ class TestDecisions:
             found.append(kinds(recorded.cycle(stats, ruleset=ruleset, kind=kind)))
         return found
 
-    def test_those_that_differ_from_the_one_before(self):
+    def test_those_that_differ_from_the_one_before_and_are_new(self):
         unchanged, dry = (2, OutcomeKind.UNCHANGED), (3, OutcomeKind.DRY_RUN)
         assert self.record(unchanged, unchanged, dry, dry, unchanged) == [
             ["decision"],
             [],
             ["decision"],
             [],
-            ["decision"],
+            [],
         ]
+
+    def test_reasons_that_alternate_while_nothing_changes_only_once_in_an_hour(self):
+        recorded, found = Recorded(), []
+        adaptive = AdaptiveAllocations(enabled=True, minimum=1, maximum=4)
+        direct, bounds = (
+            deployment(node(allocations=2), adaptive=each) for each in (None, adaptive)
+        )
+        for stats in (direct, bounds) * 200:
+            recorded.state = State()  # so that the reason depends on nothing else
+            found += recorded.cycle(stats)
+        assert recorded.at - NOW > 3_600.0
+        assert kinds(found) == ["decision"] * 4
 
     @pytest.mark.parametrize("kind", [OutcomeKind.ACCEPTED, OutcomeKind.NO_CAPACITY])
     def test_every_update_and_every_refusal(self, kind):

@@ -218,6 +218,18 @@ class TestTls:
             assert await server.status(tls=trusting(authority)) == 200
             assert await server.status("/healthz", tls=trusting(authority)) == 200
 
+    async def test_one_that_closes_its_connection_is_no_line_in_the_log(
+        self, files, authority, caplog
+    ):
+        async with serving(files.access()) as server:
+            _, writer = await asyncio.open_connection(
+                "127.0.0.1", server.admin.port, ssl=trusting(authority)
+            )
+            writer.close()
+            await writer.wait_closed()
+            assert await server.status(tls=trusting(authority)) == 200
+        assert caplog.records == []
+
     async def test_a_client_without_tls_is_closed(self, files, authority):
         async with serving(files.access()) as server:
             with pytest.raises(aiohttp.ClientError):

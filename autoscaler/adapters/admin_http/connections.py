@@ -121,8 +121,10 @@ class ClientConnection(web.RequestHandler):
         super().data_received(data)
 
     def eof_received(self) -> bool:  # type: ignore[override]
-        """Whether the connection stays open: a client that sends no more may still read."""
-        return self._head_bytes != 0
+        """Whether the connection stays open: a client that sends no more may still read, but
+        TLS of asyncio ends with the first that ends it."""
+        encrypted = self._socket is not None and self._socket.get_extra_info("sslcontext")
+        return self._head_bytes != 0 and not encrypted
 
     def begin(self) -> None:
         """The head of the request is complete."""

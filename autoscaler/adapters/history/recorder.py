@@ -1,7 +1,8 @@
 """What is new in each cycle: decisions, updates, external changes, and changes of states."""
 
+import math
 from collections.abc import Iterator
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from autoscaler.adapters.history.levels import ClusterLevels, DeploymentLevels
 from autoscaler.core.decision import (
@@ -18,7 +19,44 @@ from autoscaler.core.values import Observation, Reason
 from autoscaler.ports import CycleTimes, Leadership, ObservationFailed
 from autoscaler.wire.history import SENT_NOTHING, Event, EventKind, Note
 
-_Summary = tuple[int, int, Reason, OutcomeKind]
+REPEAT_AFTER_S = 3_600.0
+"""Seconds for which a decision that sends nothing is not recorded again, while the allocations stay
+the same. An hour: a few entries a day for each reason."""
+
+
+class _Summary(NamedTuple):
+    """What distinguishes a decision from the one before."""
+
+    current: int
+    desired: int
+    reason: Reason
+    kind: OutcomeKind
+
+
+class _Last:
+    """The last decision on one deployment, and when each with these allocations was recorded."""
+
+    def __init__(self) -> None:
+        self.at = -math.inf
+        self._summary: _Summary | None = None
+        self._recorded_at: dict[_Summary, float] = {}
+
+    @property
+    def is_first(self) -> bool:
+        return self._summary is None
+
+    def is_new(self, summary: _Summary, at: float) -> bool:
+        """Take note of a decision. Whether it is to be recorded."""
+        before, self._summary, self.at = self._summary, summary, at
+        if before == summary:
+            return False
+        if before is None or before.current != summary.current:
+            self._recorded_at = {summary: at}
+            return True
+        is_due = at - self._recorded_at.get(summary, -math.inf) >= REPEAT_AFTER_S
+        if is_due:
+            self._recorded_at[summary] = at
+        return is_due
 
 
 class EventSink(Protocol):
@@ -30,14 +68,15 @@ class HistoryRecorder:
     """A Recorder that records what is new in each cycle.
 
     A decision is new if it desires other allocations than the last one, for another reason, or with
-    another outcome.
+    another outcome. One that sends nothing is not recorded again soon: reasons to change nothing
+    alternate from poll to poll, and so do the decisions of a dry run.
     """
 
     def __init__(self, sink: EventSink, leadership: Leadership | None = None) -> None:
         self._sink = sink
         self._deployments = DeploymentLevels()
         self._cluster = ClusterLevels(leadership)
-        self._last: dict[str, tuple[float, _Summary]] = {}  # with the time, by id
+        self._last: dict[str, _Last] = {}  # by id
 
     def planned(
         self, observation: Observation, plan: Plan, outcomes: tuple[Outcome, ...], took: CycleTimes
@@ -58,7 +97,7 @@ class HistoryRecorder:
             *self._decisions(outcomes),
         ]
         oldest = at - FORGET_AFTER_S
-        self._last = {name: each for name, each in self._last.items() if each[0] > oldest}
+        self._last = {name: last for name, last in self._last.items() if last.at > oldest}
         if events:
             self._sink.record(events)
 
@@ -69,15 +108,16 @@ class HistoryRecorder:
 
     def _decisions(self, outcomes: tuple[Outcome, ...]) -> Iterator[Event]:
         for outcome in outcomes:
-            name, at, summary = outcome.decision.deployment_id, outcome.at, _summary(outcome)
-            last = self._last.get(name)
-            self._last[name] = at, summary
+            name, at = outcome.decision.deployment_id, outcome.at
+            last = self._last.setdefault(name, _Last())
+            is_first = last.is_first
+            is_new = last.is_new(_summary(outcome), at)
             if outcome.kind not in SENT_NOTHING:
                 yield Event(at, name, "update", outcome)
-            elif last is None or last[1] != summary:
+            elif is_new:
                 # Every restart is followed by a first decision on each deployment. Their steps
                 # would soon be all that the history has.
-                brief = last is None and outcome.kind is OutcomeKind.UNCHANGED
+                brief = is_first and outcome.kind is OutcomeKind.UNCHANGED
                 yield Event(at, name, "decision", outcome, brief=brief)
 
 
@@ -97,4 +137,4 @@ def _summary(outcome: Outcome) -> _Summary:
         # Under a steady load, the recommendation alternates between the current allocations and
         # fewer, which the stabilisation window holds.
         reason = decision.steps[0].reason
-    return decision.current, decision.desired, reason, outcome.kind
+    return _Summary(decision.current, decision.desired, reason, outcome.kind)
