@@ -148,7 +148,7 @@ class ControlLoop:
         if self.state_store is not None:
             state = self._unanswered or self.state
             state = replace(state, resume_requested=self.state.resume_requested)
-            await self.state_store.save_before_updates(state, state.deployments.keys())
+            await self.state_store.save_before_updates(state, ())
 
     async def run_cycle(self) -> float:
         """One cycle.

@@ -24,6 +24,7 @@ from autoscaler.core.next_poll import (
     PollRequest,
 )
 from autoscaler.core.selection import OnExit, ScaleToZero, ZeroMethod
+from autoscaler.core.state import State, StoppedDeployment
 from autoscaler.core.values import Reason, Step
 from autoscaler.ports import FailureKind
 from tests.fakes import FakeClock, FakeCluster, FakeStateStore, ListRecorder
@@ -492,6 +493,20 @@ async def test_a_resume_request_is_saved_with_the_updates_that_are_under_way():
     assert state.resume_requested == {"a"}
     assert not state.deployments["b"].request.accepted
     assert "a" in cluster.deployments
+
+
+async def test_a_resume_request_is_saved_without_the_thousands_of_deployments_that_it_is_not_for():
+    """Which may take longer than the client that waits for it."""
+    loop, _, _ = loop_over(named("a", 1), named("b", 1))
+    loop.state_store = store = FakeStateStore()
+    await loop.run_cycle()
+    store.state = State()
+    stopped = {"c": StoppedDeployment(stats=named("c", 1), since=5.0)}
+    loop.state = replace(loop.state, stopped=stopped)
+    assert loop.resume("c")
+    await loop.save_resume_requests()
+    assert store.state.resume_requested == {"c"}
+    assert store.state.deployments == {}
 
 
 async def test_a_defect_in_one_update_does_not_lose_the_stop_before_it():
