@@ -52,10 +52,10 @@ class ServiceManager:
     def cycle_ended(self, status: str, limit_s: float) -> None:
         """Ready from the first cycle on, whatever its result, and alive for `limit_s` from now."""
         lines = [] if self._ready else ["READY=1"]
-        self._ready = True
         if self._watched:
             lines += ["WATCHDOG=1", f"WATCHDOG_USEC={round(1e6 * limit_s)}"]
-        self._send(*lines, f"STATUS={printable(status)[:MAX_STATUS]}")
+        sent = self._send(*lines, f"STATUS={printable(status)[:MAX_STATUS]}")
+        self._ready = self._ready or sent
 
     def reload_began(self) -> None:
         """The configuration is read again."""
@@ -71,15 +71,18 @@ class ServiceManager:
         """The daemon ends."""
         self._send("STOPPING=1")
 
-    def _send(self, *assignments: str) -> None:
+    def _send(self, *assignments: str) -> bool:
+        """Whether the manager has got them. It has not if it is busy or gone."""
         if not self._address:
-            return
+            return False
         with (
             contextlib.suppress(OSError),
             socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as sending,
         ):
             sending.setblocking(False)
             sending.sendto("\n".join(assignments).encode(), self._address)
+            return True
+        return False
 
 
 class ServiceRecorder:

@@ -127,7 +127,14 @@ def test_an_address_may_be_abstract(tmp_path):
 def test_a_manager_that_is_gone_or_reads_nothing_has_no_effect(address, systemd):
     ServiceManager({}).stopping()
     ServiceManager({"NOTIFY_SOCKET": str(Path(address).with_name("none"))}).stopping()
-    manager = ServiceManager({"NOTIFY_SOCKET": address})
+
+
+def test_what_a_busy_manager_has_missed_is_sent_again(address, systemd):
+    other = ServiceManager({"NOTIFY_SOCKET": address})
     for _ in range(10_000):  # more than the socket holds
-        manager.cycle_ended("ok", LIMIT_S)
-    assert systemd.received()[0] == ["READY=1", "STATUS=ok"]
+        other.stopping()
+    manager = ServiceManager({"NOTIFY_SOCKET": address})
+    manager.cycle_ended("first", LIMIT_S)
+    assert ["STOPPING=1"] in systemd.received()
+    manager.cycle_ended("second", LIMIT_S)
+    assert systemd.received() == [["READY=1", "STATUS=second"]]
