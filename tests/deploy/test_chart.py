@@ -4,6 +4,7 @@ part of the values' schema that describes the configuration."""
 import json
 import os
 import re
+import shlex
 import tomllib
 
 import pytest
@@ -96,6 +97,20 @@ class TestEachCase:
         path = tmp_path / "config.toml"
         path.write_text(text.replace(directory, str(tmp_path)))
         assert load(path, IMAGE).rules
+
+
+@installed
+@pytest.mark.parametrize(
+    "page", ["docs/operations.md", "deploy/kubernetes/monitoring/kustomization.yaml"]
+)
+def test_the_commands_of_the_documents_render_it(page):
+    text = (ROOT / page).read_text().replace("\n#", "\n").replace("\\\n", " ")
+    commands = re.findall(r"^ *helm (?:install|template) (.+)$", text, re.MULTILINE)
+    assert commands
+    for command in commands:
+        ran = helm("template", *shlex.split(command))
+        assert ran.returncode == 0, ran.stderr
+        assert objects_of(ran.stdout)
 
 
 @installed

@@ -11,6 +11,7 @@ from tests.deploy.tools import (
     CUSTOM,
     DEPLOY,
     RELEASES,
+    ROOT,
     Object,
     configuration_of,
     installed,
@@ -165,3 +166,34 @@ def test_the_component_adds_a_monitor_of_the_pods_and_their_port(tmp_path):
         assert pod_of(found)["metadata"]["labels"][expression["key"]] in expression["values"]
         (endpoint,) = spec["podMetricsEndpoints"]
         assert endpoint["port"] in {port["name"] for port in daemon_of(found)["ports"]}
+
+
+def test_the_claim_of_the_documents_takes_the_place_of_the_volume_of_the_pod(tmp_path):
+    text = (ROOT / "docs/operations.md").read_text()
+    (snippet,) = re.findall(r"```yaml\n(# kustomization.yaml.*?)```", text, re.DOTALL)
+    shutil.copytree(DEPLOY / "kubernetes/base", tmp_path / "base")
+    folder = tmp_path / "with-claim"
+    folder.mkdir()
+    (folder / "kustomization.yaml").write_text(snippet)
+    (folder / "claim.yaml").write_text(CLAIM)
+    rendered = kustomized(folder)
+    assert problems_of(rendered, tmp_path / "rendered.yaml") == ""
+    found = objects_of(rendered)
+    (state,) = [
+        mount
+        for mount in daemon_of(found)["volumeMounts"]
+        if mount["mountPath"] == "/var/lib/autoscaler"
+    ]
+    (volume,) = [each for each in pod_of(found)["spec"]["volumes"] if each["name"] == state["name"]]
+    claim = the("PersistentVolumeClaim", found)
+    assert volume["persistentVolumeClaim"]["claimName"] == claim["metadata"]["name"]
+
+
+CLAIM = """
+apiVersion: v1
+kind: PersistentVolumeClaim
+metadata: {name: autoscaler-state}
+spec:
+  accessModes: [ReadWriteOnce]
+  resources: {requests: {storage: 64Mi}}
+"""
