@@ -131,11 +131,12 @@ class ControlLoop:
         if leading_since is None:
             leader = self.leadership.leader
             return f"{leader} leads" if leader else "this instance does not lead"
+        if leading_since == math.inf:
+            return "this instance leads, and is still reading the saved state"
         return "" if leading_since <= since else "this instance leads only since this cycle began"
 
     def resume(self, deployment_id: str) -> bool:
-        """Resume a deployment in the next cycle. Returns whether it is stopped, so that it can
-        be."""
+        """Resume a deployment in the next cycle. Returns whether it is stopped."""
         if deployment_id not in self.state.stopped:
             return False
         requested = self.state.resume_requested | {deployment_id}

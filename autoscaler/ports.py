@@ -363,7 +363,8 @@ class Leadership(Protocol):
 
     @property
     def leading_since(self) -> float | None:
-        """When this instance began to lead; None: it does not lead now."""
+        """When this instance began to lead; None: it does not lead now; inf: it leads, and may not
+        act yet, because it is still reading the saved state."""
 
     @property
     def leader(self) -> str:

@@ -402,6 +402,7 @@ def test_it_is_known_whether_the_control_loop_has_the_state_yet():
         world.lead()
         await asyncio.sleep(3.0)
         assert world.state.is_reading
+        assert "is still reading the saved state" in world.loop.why_not_leading(world.clock.now())
         await asyncio.sleep(3.0)
         assert not world.state.is_reading
 
