@@ -18,7 +18,6 @@ from autoscaler.adapters.admin_http import (
     ClusterPages,
     DecisionRecorder,
     Health,
-    history_endpoints,
     instruction_endpoints,
 )
 from autoscaler.adapters.calendar import CronCalendar
@@ -150,10 +149,8 @@ class ClusterController:
             resume=self.resume,
             save_resume_requests=self.save_resume_requests,
             cluster=cluster,
-            endpoints=(
-                *history_endpoints(self.history.read, __version__),
-                *instruction_endpoints(self._instructions, self._resume_and_save, decisions),
-            ),
+            read_history=self.history.read,
+            endpoints=instruction_endpoints(self._instructions, self._resume_and_save, decisions),
         )
         self._keeping: asyncio.Task[None] | None = None  # the state
         self._loop = self._state.loop = self._instructions.loop = ControlLoop(
@@ -165,10 +162,10 @@ class ClusterController:
                 self.metrics,
                 self.health,
                 decisions,
-                self.pages.status_pages,
                 self._preflight,
                 self._instructions,
                 HistoryRecorder(self.history, self._state if self._leadership else None),
+                self.pages.status_pages,  # after those that it shows
                 *recorders,
             ),
             ruleset=ruleset_of(config),

@@ -10,6 +10,7 @@ from autoscaler.core.explanation import (
     running_text,
     unmanaged_text,
 )
+from autoscaler.core.instructions import done_text, given_text
 from autoscaler.core.shortfall import ShortfallCause
 from autoscaler.core.step_text import step_text
 from autoscaler.core.units import percent_text
@@ -127,6 +128,9 @@ def _attentions(outcome: Outcome) -> Iterator[str]:
     decision = outcome.decision
     if outcome.kind in _NOT_CARRIED_OUT:
         yield outcome_text(outcome)
+    for instruction in (*decision.pauses, decision.override):
+        if instruction is not None:
+            yield f"{done_text(instruction)} {given_text(instruction, decision.at)}"
     if decision.observe_only is not None:
         yield f"observe only: {decision.observe_only.sentence}"
     for step in decision.steps:

@@ -12,6 +12,7 @@ from autoscaler.core.condition import (
 )
 from autoscaler.core.decision import Decision, Outcome
 from autoscaler.core.explanation import explain_outcome
+from autoscaler.core.instructions import done_text
 from autoscaler.wire.decision_views import ResponseHeader
 
 
@@ -102,6 +103,9 @@ def states_of(decision: Decision) -> tuple[str, ...]:
         found.append("observe only")
     if decision.externally_controlled:
         found.append("externally controlled")
+    found += map(done_text, decision.pauses)
+    if decision.override is not None:
+        found.append(done_text(decision.override))
     reason = decision.steps[0].reason
     if reason in ("stopped", "resume"):
         found.append("stopped" if reason == "stopped" else "resuming")

@@ -9,6 +9,7 @@ from prometheus_client import CollectorRegistry
 from yarl import URL
 
 from autoscaler.adapters.admin_http import AdminServer, ClusterPages, DecisionRecorder, Health
+from autoscaler.adapters.history import History, HistoryRecorder
 from autoscaler.core.slo_status import Expectation, ForecastStatus, SloStatus
 from autoscaler.ports import FailureKind, ObservationFailed
 from tests.adapters.recorded import cycle
@@ -32,7 +33,16 @@ class Site:
         self.clock = FakeClock(start=1_000.0)
         self.decisions = DecisionRecorder(self.clock, "1.2.3")
         self.health = Health(self.clock, 10.0)
-        self.pages = ClusterPages(self.health, self.decisions, cluster=cluster)
+        self.history = History(self.clock, None)
+        self.pages = ClusterPages(
+            self.health, self.decisions, cluster=cluster, read_history=self.history.read
+        )
+        self._recorders = (
+            self.decisions,
+            self.health,
+            HistoryRecorder(self.history, None),
+            self.pages.status_pages,
+        )
         self.admin = AdminServer(
             CollectorRegistry(), self.pages, host="127.0.0.1", port=0, version="1.2.3"
         )
@@ -40,12 +50,12 @@ class Site:
 
     def observe(self, *outcomes, at=1_000.0, **more):
         recorded = cycle(*outcomes, at=at, **more)
-        for recorder in (self.decisions, self.health, self.pages.status_pages):
+        for recorder in self._recorders:
             recorder.planned(*recorded)
 
     def fail(self, text):
         failure = ObservationFailed(FailureKind.UNREACHABLE, text)
-        for recorder in (self.decisions, self.health, self.pages.status_pages):
+        for recorder in self._recorders:
             recorder.skipped(failure, self.clock.now())
 
     def url(self, path):

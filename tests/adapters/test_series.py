@@ -15,7 +15,7 @@ from autoscaler.adapters.admin_http.series import (
 from autoscaler.core.decision import OutcomeKind
 from autoscaler.core.slo_status import Expectation, SloStatus
 from autoscaler.core.state import FORGET_AFTER_S
-from tests.adapters.recorded import cycle, decision, outcome, steady
+from tests.adapters.recorded import cycle, outcome, steady
 
 
 @pytest.fixture
@@ -79,17 +79,3 @@ def test_of_vanished_deployments_the_latest_are_kept_for_a_while(recorder):
     assert len(kept) == MAX_GONE
     record(recorder, 1_010.0 + FORGET_AFTER_S, "elser")
     assert not any(len(recorder.points(f"d{i}").at) for i in range(2 * MAX_GONE))
-
-
-def test_an_update_is_a_mark_with_its_sentence_and_its_repetition_is_none(recorder):
-    for at in (1_000.0, 1_010.0):
-        recorder.planned(*cycle(outcome(decision(at=at), OutcomeKind.DRY_RUN), at=at))
-    recorder.planned(*cycle(outcome(decision(at=1_020.0), OutcomeKind.ACCEPTED), at=1_020.0))
-
-    marks = series_of(recorder.points("elser")).marks
-
-    assert [(each.at, each.kind, each.allocations) for each in marks] == [
-        (1_000.0, "dry_run", 6),
-        (1_020.0, "accepted", 6),
-    ]
-    assert marks[1].message == "3 -> 6: load 4.50 at 70% needs 7; bounds are 1..6"

@@ -69,7 +69,7 @@ async def test_one_deployment_is_shown_in_depth(site):
     assert "Backlog 12 requests" in text
     assert "target tracking 3 7 load 4.50 at 70% needs 7" in text
     assert "bounds 7 6 bounds are 1..6" in text
-    assert "00:16:40 accepted 3 → 6" in text
+    assert "01-01 00:16:40 update, accepted 3 → 6" in text
     assert "00:16:40 60 4.5 5.5 2 unknown 7 0 12 0.1" in text  # the figures of the charts
 
 

@@ -13,6 +13,7 @@ import pytest
 
 from autoscaler.adapters.admin_http.live import Live
 from autoscaler.core.decision import OutcomeKind, Unmanaged
+from autoscaler.core.instructions import Override, Pause, PausedChanges
 from autoscaler.core.shortfall import Shortfall, ShortfallCause
 from autoscaler.core.slo_status import Expectation, SloStatus
 from autoscaler.core.values import Reason, Step
@@ -94,6 +95,20 @@ def dry_run(site):
     )
 
 
+def paused(site):
+    healthy(site)
+    given = {"since": 900.0, "until": 4_600.0, "by": "alice", "reason": "load test until noon"}
+    pause = Pause(changes=PausedChanges.EVERYTHING, **given)
+    override = Override(allocations=5, **given)
+    at = 1_300.0
+    site.observe(
+        outcome(steady("e5-ingest", at=at, slo=HEALTHY, pauses=(pause,)), OutcomeKind.UNCHANGED),
+        outcome(steady("elser-search", at=at, override=override), OutcomeKind.UNCHANGED),
+        at=at,
+    )
+    site.history.note("instruction", "elser-search: overridden to 5 allocations by alice")
+
+
 def dead_cluster(site):
     healthy(site)
     site.clock.pass_by(300.0)
@@ -109,6 +124,7 @@ SITUATIONS = {
     "healthy": healthy,
     "lost-node": lost_node,
     "dry-run": dry_run,
+    "paused": paused,
     "dead-cluster": dead_cluster,
     "not-observed": not_observed,
 }

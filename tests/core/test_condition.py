@@ -11,6 +11,7 @@ from autoscaler.core.decision import (
     Setting,
     Unmanaged,
 )
+from autoscaler.core.instructions import Override, Pause, PausedChanges
 from autoscaler.core.shortfall import ReportedStatus, Shortfall, ShortfallCause
 from autoscaler.core.slo_status import Expectation, SloStatus
 from autoscaler.core.values import Reason, Step
@@ -104,6 +105,18 @@ def test_what_holds_a_deployment_needs_attention():
 def test_a_missing_privilege_needs_attention():
     why = ObserveOnly(cause=ObserveOnlyCause.PRIVILEGE, sentence="the key lacks manage_ml")
     assert of(observe_only=why).reasons == ("observe only: the key lacks manage_ml",)
+
+
+def test_what_an_operator_has_instructed_needs_attention():
+    given = {"since": 900.0, "until": 4_600.0, "by": "alice", "reason": "load test"}
+    pause = Pause(changes=PausedChanges.DECREASES, **given)
+    assert of(pauses=(pause,)).level is Level.ATTENTION
+    assert of(pauses=(pause,)).reasons == (
+        "decreases are paused by alice for another 60 min: load test",
+    )
+    assert of(override=Override(allocations=8, **given)).reasons == (
+        "overridden to 8 allocations by alice for another 60 min: load test",
+    )
 
 
 def test_the_words_of_the_cluster_are_shown():

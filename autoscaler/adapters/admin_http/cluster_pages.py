@@ -10,6 +10,7 @@ from aiohttp import web
 from autoscaler.adapters.admin_http.decisions import DecisionRecorder
 from autoscaler.adapters.admin_http.endpoints import Endpoint, api_routes, rendered
 from autoscaler.adapters.admin_http.health import Health
+from autoscaler.adapters.admin_http.history import ReadHistory, history_endpoints
 from autoscaler.adapters.admin_http.rendering import Renderer, response_of
 from autoscaler.adapters.admin_http.responses import error_response, json_body
 from autoscaler.adapters.admin_http.resume import ResumeAccepted
@@ -17,6 +18,7 @@ from autoscaler.adapters.admin_http.status import status_endpoints
 from autoscaler.adapters.admin_http.status_pages import StatusPages
 from autoscaler.ports import NotResumed
 from autoscaler.wire.decision_views import ResponseHeader
+from autoscaler.wire.history import HistoryEntry, HistoryQuery
 
 Resume = Callable[[str], bool]
 """Requests the start of a stopped deployment; False: it is not stopped. Must return at once.
@@ -36,6 +38,10 @@ def _none_stopped(_deployment_id: str) -> bool:
     return False
 
 
+def _no_history(_query: HistoryQuery) -> tuple[list[HistoryEntry], str]:
+    return [], ""
+
+
 async def _nothing_saved() -> None:
     return
 
@@ -47,6 +53,7 @@ class ClusterPages:
         save_resume_requests: is awaited before a request is confirmed.
         cluster: the cluster's name: its paths begin with /clusters/NAME. Empty where there is one
             cluster only, whose paths have no such beginning.
+        read_history: reads what happened.
         endpoints: of the cluster, besides those of its status and its deployments.
     """
 
@@ -58,6 +65,7 @@ class ClusterPages:
         resume: Resume = _none_stopped,
         save_resume_requests: Callable[[], Awaitable[None]] = _nothing_saved,
         cluster: str = "",
+        read_history: ReadHistory = _no_history,
         endpoints: Iterable[Endpoint] = (),
     ) -> None:
         self.health = health
@@ -67,10 +75,13 @@ class ClusterPages:
         self._save_resume_requests = save_resume_requests
         self.prefix = f"/clusters/{quote(cluster, safe='')}" if cluster else ""
         self._renderer = Renderer()
-        self.status_pages = StatusPages(decisions, health, self._renderer, self.prefix)
+        self.status_pages = StatusPages(
+            decisions, health, self._renderer, read_history, self.prefix
+        )
         self.endpoints = (
             *self.status_pages.endpoints(),
             *status_endpoints(decisions, health, cluster),
+            *history_endpoints(read_history, decisions.version),
             *endpoints,
         )
         self._log = structlog.get_logger("autoscaler.http")

@@ -3,13 +3,11 @@
 import math
 import threading
 from array import array
-from collections import deque
 from typing import NamedTuple
 
 from msgspec import Struct
 
-from autoscaler.core.decision import Decision, Outcome, OutcomeKind, Plan
-from autoscaler.core.explanation import completed_text, explain_outcome, external_change_text
+from autoscaler.core.decision import Decision, Outcome, Plan
 from autoscaler.core.slo_status import SloStatus
 from autoscaler.core.state import FORGET_AFTER_S
 from autoscaler.core.values import Observation
@@ -19,12 +17,8 @@ MAX_POINTS = 2_160
 """Points of one deployment. Six hours at the default poll interval of 10 s: a night shift."""
 
 MAX_BYTES = 6 * 2**20
-"""Bytes that the points of all deployments may take. 6 MiB: 1,000 deployments have half an hour,
+"""Bytes that the points of all deployments may take. 6 MiB: 1,000 deployments have 20 min,
 and the daemon stays within its memory."""
-
-MAX_MARKS, MIN_MARKS, MAX_MARKS_IN_ALL = 50, 5, 5_000
-"""Marks of one deployment with few others, with many others, and of all. A mark with its sentence
-takes half a kilobyte."""
 
 MAX_GONE = 100
 """Deployments that are not managed any more whose points are kept. 100, as many as are listed."""
@@ -55,21 +49,11 @@ _UNKNOWN = math.nan
 _NO_SLO = (_UNKNOWN,) * 4
 
 
-class Mark(Struct, frozen=True, kw_only=True):
-    """Something that happened to a deployment: an update, its completion, or an external change."""
-
-    at: float
-    kind: str  # the kind of the outcome; completed, or external_change
-    allocations: int | None  # desired; None: unknown
-    message: str
-
-
 class Series(Struct, frozen=True, kw_only=True):
     """The figures of one deployment over time. None: unknown, or without a bound."""
 
     at: list[float]
     values: dict[str, list[float | None]]  # as many of each as there are instants
-    marks: list[Mark]
 
 
 class Points(NamedTuple):
@@ -77,14 +61,13 @@ class Points(NamedTuple):
 
     at: "array[float]"
     figures: "array[float]"  # those of all points, one point after another
-    marks: deque[Mark]
 
     def copy(self) -> "Points":
-        return Points(self.at[:], self.figures[:], self.marks.copy())
+        return Points(self.at[:], self.figures[:])
 
 
 class SeriesRecorder:
-    """A Recorder that keeps the last points and marks of every deployment.
+    """A Recorder that keeps the last points of every deployment.
 
     Those of a deployment that is no longer managed are kept for a while.
     """
@@ -107,7 +90,7 @@ class SeriesRecorder:
         """What is known of a deployment now; no points of an unknown one."""
         with self._lock:
             known = self._points.get(deployment_id)
-            return Points(array("d"), array("f"), deque()) if known is None else known.copy()
+            return Points(array("d"), array("f")) if known is None else known.copy()
 
     def _add(self, plan: Plan, outcomes: tuple[Outcome, ...]) -> None:
         known = self._points
@@ -115,26 +98,15 @@ class SeriesRecorder:
             self._forget(plan.at, {outcome.decision.deployment_id for outcome in outcomes})
         count = max(1, len(known), len(outcomes))
         most = min(MAX_POINTS, int(self._max_bytes / (_TRIM * POINT_BYTES * count)))
-        most_marks = max(MIN_MARKS, min(MAX_MARKS, MAX_MARKS_IN_ALL // count))
         for outcome in outcomes:
             decision = outcome.decision
             points = known.get(decision.deployment_id)
             if points is None:
-                points = known[decision.deployment_id] = Points(array("d"), array("f"), deque())
+                points = known[decision.deployment_id] = Points(array("d"), array("f"))
             points.at.append(decision.at)
             points.figures.extend(_figures(decision))
             if (excess := len(points.at) - most) > most * (_TRIM - 1.0):
                 del points.at[:excess], points.figures[: excess * len(NAMES)]
-            if outcome.kind is not OutcomeKind.UNCHANGED:
-                _mark_outcome(points.marks, outcome)
-            while len(points.marks) > most_marks:
-                points.marks.popleft()
-        for done in plan.completed_rollouts:
-            text = completed_text(done)
-            self._mark(done.deployment_id, plan.at, "completed", done.allocations, text)
-        for change in plan.external_changes:
-            text, after = external_change_text(change), change.after.allocations
-            self._mark(change.deployment_id, change.at, "external_change", after, text)
 
     def _forget(self, at: float, managed: set[str]) -> None:
         """Discard those that have not been managed for long, and all but the latest ones."""
@@ -146,20 +118,15 @@ class SeriesRecorder:
             if position >= MAX_GONE or at - self._points[name].at[-1] > FORGET_AFTER_S:
                 del self._points[name]
 
-    def _mark(self, name: str, at: float, kind: str, allocations: int | None, text: str) -> None:
-        if (points := self._points.get(name)) is not None:
-            message = text.removeprefix(f"{name} ").removeprefix(f"{name}: ")
-            points.marks.append(Mark(at=at, kind=kind, allocations=allocations, message=message))
-
 
 def last_points(points: Points, count: int) -> Points:
-    """The last points, with all marks."""
+    """The last points."""
     first = max(0, len(points.at) - count)
-    return Points(points.at[first:], points.figures[first * len(NAMES) :], points.marks)
+    return Points(points.at[first:], points.figures[first * len(NAMES) :])
 
 
 def series_of(points: Points, since: float = -math.inf) -> Series:
-    """The points and marks after an instant."""
+    """The points after an instant."""
     at, figures, width = points.at.tolist(), points.figures.tolist(), len(NAMES)
     first = next((i for i, each in enumerate(at) if each > since), len(at))
     return Series(
@@ -168,18 +135,7 @@ def series_of(points: Points, since: float = -math.inf) -> Series:
             name: [_known(each) for each in figures[first * width + i :: width]]
             for i, name in enumerate(NAMES)
         },
-        marks=[each for each in points.marks if each.at > since],
     )
-
-
-def _mark_outcome(marks: deque[Mark], outcome: Outcome) -> None:
-    """Add a mark, unless the last one says the same: a dry run decides it in every cycle."""
-    decision = outcome.decision
-    kind, allocations = str(outcome.kind), decision.desired
-    if marks and (marks[-1].kind, marks[-1].allocations) == (kind, allocations):
-        return
-    message = explain_outcome(outcome).removeprefix(f"{decision.deployment_id} ")
-    marks.append(Mark(at=outcome.at, kind=kind, allocations=allocations, message=message))
 
 
 def _figures(decision: Decision) -> tuple[float, ...]:

@@ -16,7 +16,7 @@ from autoscaler.adapters.admin_http.decisions import (
 from autoscaler.adapters.admin_http.endpoints import ApiCall, Endpoint, LazyResponse
 from autoscaler.adapters.admin_http.health import Health
 from autoscaler.adapters.admin_http.live import Live, TooManyStreams, event_text
-from autoscaler.adapters.admin_http.page.contents import OverviewQuery, PageContents
+from autoscaler.adapters.admin_http.page.contents import OverviewQuery, PageContents, ReadHistory
 from autoscaler.adapters.admin_http.rendering import Rendered, Renderer, response_of
 from autoscaler.adapters.admin_http.responses import error_response, json_body
 from autoscaler.adapters.admin_http.series import Series, SeriesRecorder, last_points, series_of
@@ -80,17 +80,23 @@ class StatusPages:
     """The routes of the pages, and a Recorder after whose cycles the open pages are sent anew.
 
     Args:
+        read_history: reads what happened to a deployment.
         prefix: of the paths of the cluster.
     """
 
     def __init__(
-        self, decisions: DecisionRecorder, health: Health, renderer: Renderer, prefix: str = ""
+        self,
+        decisions: DecisionRecorder,
+        health: Health,
+        renderer: Renderer,
+        read_history: ReadHistory,
+        prefix: str = "",
     ) -> None:
         self._decisions = decisions
         self._renderer = renderer
         self._prefix = prefix
         self._series = SeriesRecorder()
-        self.contents = PageContents(decisions, health, prefix)
+        self.contents = PageContents(decisions, health, read_history, prefix)
         self.live = Live()
 
     def planned(

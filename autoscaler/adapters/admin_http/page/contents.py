@@ -1,6 +1,6 @@
 """What the pages show, made of the views of the API."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 from urllib.parse import quote, urlencode
 
@@ -10,6 +10,8 @@ from autoscaler.adapters.admin_http.series import Points, Series, series_of
 from autoscaler.core.condition import Level
 from autoscaler.core.units import duration_text
 from autoscaler.wire.decision_views import DeploymentResponse, ManagedView, ResponseHeader
+from autoscaler.wire.history import HistoryEntry, HistoryQuery, view_of
+from autoscaler.wire.history_views import HistoryEntryView
 from autoscaler.wire.input_rows import input_rows
 
 LEVEL_NAMES = {
@@ -19,8 +21,8 @@ LEVEL_NAMES = {
     Level.UNMANAGED: "not managed",
 }
 
-MAX_ROWS, MAX_FIGURES = 30, 30
-"""Decisions, and points, that the page of a deployment has as text. The charts have all."""
+MAX_EVENTS, MAX_FIGURES = 40, 30
+"""Events, and points, that the page of a deployment has as text."""
 
 _FIGURES = {
     "arrival_rate_per_s": "arrivals/s",
@@ -34,6 +36,10 @@ _FIGURES = {
     "queue_wait_s": "expected wait, s",
 }
 """Headings of the figures."""
+
+
+ReadHistory = Callable[[HistoryQuery], tuple[list[HistoryEntry], str]]
+"""The entries that a query finds, and where they are kept. May wait for a disk."""
 
 
 class OverviewQuery(NamedTuple):
@@ -58,12 +64,20 @@ class PageContents:
     """Makes the contexts of the templates. May be called from any thread.
 
     Args:
+        read_history: reads what happened.
         prefix: of the paths of the cluster.
     """
 
-    def __init__(self, decisions: DecisionRecorder, health: Health, prefix: str) -> None:
+    def __init__(
+        self,
+        decisions: DecisionRecorder,
+        health: Health,
+        read_history: ReadHistory,
+        prefix: str,
+    ) -> None:
         self._decisions = decisions
         self._health = health
+        self._read_history = read_history
         self._prefix = prefix
         self.configuration = ""  # in force, in a few words
 
@@ -89,14 +103,16 @@ class PageContents:
         """
         found = self._decisions.get_deployment(deployment_id)
         view, path = found.deployment, self._path(deployment_id)
-        series = series_of(points)
+        query = HistoryQuery(deployment_id, limit=MAX_EVENTS)
+        entries = [view_of(each, whole=False) for each in self._read_history(query)[0]]
         return {
             **self._common(found, deployment_id, f"{self._prefix}/live{path}"),
             "charts": isinstance(view, ManagedView),
             "series_url": f"{self._prefix}/api/v1{path}/series",
             "deployment_id": deployment_id,
             "row": self._decisions.row(deployment_id),
-            **_managed(found, series),
+            "events_of_it": [(each, _sentence(each, deployment_id)) for each in entries],
+            **_managed(found, series_of(points)),
         }
 
     def error(self, title: str, error: str) -> dict[str, Any]:
@@ -140,10 +156,20 @@ class PageContents:
                         "The lease cannot be read or renewed:",
                         leadership.failure if leadership is not None else "",
                     ),
+                    *(
+                        ("attention", "An operator has instructed:", each.message)
+                        for each in self._decisions.instruction_views()
+                        if each.deployment is None
+                    ),
                 )
                 if text
             ],
         }
+
+
+def _sentence(entry: HistoryEntryView, deployment_id: str) -> str:
+    """What happened, without the id that the page is about."""
+    return entry.message.removeprefix(f"{deployment_id} ").removeprefix(f"{deployment_id}: ")
 
 
 def _managed(found: DeploymentResponse, series: Series) -> dict[str, Any]:
@@ -155,7 +181,6 @@ def _managed(found: DeploymentResponse, series: Series) -> dict[str, Any]:
         "view": view,
         "slo": view.slo,
         "unchanged": view.unchanged_because not in view.message and view.unchanged_because,
-        "marks": list(reversed(series.marks[-MAX_ROWS:])),
         "figure_headings": list(_FIGURES.values()),
         "figures": [
             {"at": series.at[i], "row": [series.values[name][i] for name in _FIGURES]}

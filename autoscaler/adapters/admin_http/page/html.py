@@ -27,6 +27,14 @@ def _clock(at: float) -> str:
     return f"{datetime.fromtimestamp(at, UTC):%H:%M:%S}"
 
 
+def _moment(at: float) -> str:
+    """
+    >>> _moment(86_399.9)
+    '01-01 23:59:59'
+    """
+    return f"{datetime.fromtimestamp(at, UTC):%m-%d %H:%M:%S}"
+
+
 def _ago(seconds: float) -> str:
     return f"{duration_text(float(round(seconds)))} ago"
 
@@ -92,6 +100,7 @@ _FILTERS = {
     "duration": duration_text,
     "known": _known,
     "lines": _lines,
+    "moment": _moment,
     "percent": _percent,
     "quantile": quantile_text,
     "short": _short,

@@ -18,7 +18,8 @@
     ["Requests in flight and backlog", [["in_flight", "in flight", "line"], ["backlog_requests", "backlog", "dash"]]],
     ["Expected queue wait at the SLO target, seconds", [["queue_wait_s", "expected wait", "line"]]],
   ];
-  let series = null, plots = [];
+  const MARKED = new Set(["update", "external_change", "instruction"]);
+  let series = null, plots = [], marks = [];
 
   function derived(name) {
     if (name !== "load_high" && name !== "load_low") return series.values[name];
@@ -64,8 +65,7 @@
     ctx.save();
     ctx.strokeStyle = colour.mark;
     ctx.setLineDash([2, 4]);
-    for (const mark of series.marks) {
-      if (mark.kind !== "accepted" && mark.kind !== "external_change") continue;
+    for (const mark of marks) {
       const x = plot.valToPos(mark.at, "x", true);
       if (x < bbox.left || x > bbox.left + bbox.width) continue;
       ctx.beginPath();
@@ -126,8 +126,6 @@
       series.at.splice(0, excess);
       for (const name of Object.keys(series.values)) series.values[name].splice(0, excess);
     }
-    const marked = new Set(series.marks.map((each) => `${each.at} ${each.kind}`));
-    series.marks.push(...more.marks.filter((each) => !marked.has(`${each.at} ${each.kind}`)));
     show();
   }
 
@@ -137,12 +135,24 @@
       if (!response.ok) throw new Error(String(response.status));
       series = await response.json();
       rebuild();
+      findMarks();
     } catch {
       if (!series) root.textContent = "The figures of the charts cannot be read now.";
     }
   }
 
-  document.addEventListener("points", (event) => add(event.detail));
+  // What happened is in the table below the charts, which each event renews.
+  function findMarks() {
+    marks = [...document.querySelectorAll("[data-at]")]
+      .filter((row) => MARKED.has(row.dataset.kind))
+      .map((row) => ({ at: Number(row.dataset.at) }));
+    plots.forEach((plot) => plot.redraw(false));
+  }
+
+  document.addEventListener("points", (event) => {
+    add(event.detail);
+    findMarks();
+  });
   document.addEventListener("stale-charts", load);
   dark.addEventListener("change", () => series && rebuild());
   let resizing = 0;
