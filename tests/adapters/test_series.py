@@ -15,6 +15,7 @@ from autoscaler.adapters.admin_http.series import (
 from autoscaler.core.decision import OutcomeKind
 from autoscaler.core.slo_status import Expectation, SloStatus
 from autoscaler.core.state import FORGET_AFTER_S
+from autoscaler.ports import FailureKind, ObservationFailed
 from tests.adapters.recorded import cycle, outcome, steady
 
 
@@ -79,3 +80,13 @@ def test_of_vanished_deployments_the_latest_are_kept_for_a_while(recorder):
     assert len(kept) == MAX_GONE
     record(recorder, 1_010.0 + FORGET_AFTER_S, "elser")
     assert not any(len(recorder.points(f"d{i}").at) for i in range(2 * MAX_GONE))
+
+
+def test_failed_observations_are_one_gap(recorder):
+    record(recorder, 1_000.0, running=2)
+    for at in (1_010.0, 1_020.0):
+        recorder.skipped(ObservationFailed(FailureKind.TIMEOUT, "no response"), at)
+    record(recorder, 1_030.0, running=2)
+    found = series_of(recorder.points("elser"))
+    assert found.at == [1_000.0, 1_010.0, 1_030.0]
+    assert found.values["running"] == [2.0, None, 2.0]

@@ -48,6 +48,8 @@ _UNKNOWN = math.nan
 
 _NO_SLO = (_UNKNOWN,) * 4
 
+_GAP = (_UNKNOWN,) * len(NAMES)
+
 
 class Series(Struct, frozen=True, kw_only=True):
     """The figures of one deployment over time. None: unknown, or without a bound."""
@@ -75,16 +77,24 @@ class SeriesRecorder:
     def __init__(self, max_bytes: int = MAX_BYTES) -> None:
         self._max_bytes = max_bytes
         self._points: dict[str, Points] = {}
+        self._failing = False
         self._lock = threading.Lock()  # pages are rendered in a thread
 
     def planned(
         self, observation: Observation, plan: Plan, outcomes: tuple[Outcome, ...], took: CycleTimes
     ) -> None:
+        self._failing = False
         with self._lock:
             self._add(plan, outcomes)
 
     def skipped(self, failure: ObservationFailed, at: float) -> None:
-        """A gap of the charts: no point."""
+        """The first of several failures is a point whose figures are all unknown: a gap."""
+        if not self._failing:
+            with self._lock:
+                for points in self._points.values():
+                    points.at.append(at)
+                    points.figures.extend(_GAP)
+        self._failing = True
 
     def points(self, deployment_id: str) -> Points:
         """What is known of a deployment now; no points of an unknown one."""

@@ -106,6 +106,7 @@ class StatusPages:
         self.live.notify()
 
     def skipped(self, failure: ObservationFailed, at: float) -> None:
+        self._series.skipped(failure, at)
         self.live.notify()
 
     def routes(self) -> list[web.RouteDef]:
