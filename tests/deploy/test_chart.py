@@ -114,6 +114,17 @@ def test_the_commands_of_the_documents_render_it(page):
 
 
 @installed
+def test_a_package_of_it_contains_the_files_that_it_links(tmp_path):
+    ran = helm("package", str(CHART), "--destination", str(tmp_path))
+    assert ran.returncode == 0, ran.stderr
+    package = str(tmp_path / f"autoscaler-{__version__}.tgz")
+    settings = ("--set", HOSTS, "--set", "monitoring.alerts=true")
+    ran = helm("template", "autoscaler", package, *settings)
+    assert (ran.returncode, ran.stderr) == (0, "")
+    assert ran.stdout == templated(*settings)
+
+
+@installed
 class TestItsObjects:
     def test_the_service_monitor_selects_the_service_and_its_port(self):
         objects = objects_of(of_case("replicas"))
