@@ -1,6 +1,7 @@
 """The daemon against an emulated cluster, with a clock that a test advances."""
 
 import asyncio
+import json
 import os
 import signal
 import socket
@@ -372,6 +373,36 @@ class TestReloading:
             setup.daemon.reload()
             await setup.until_reloaded()
             assert await setup.metric(successful) == 1.0
+
+    async def test_a_reload_and_a_refused_one_are_in_the_history(self, tmp_path):
+        async with running(tmp_path) as setup:
+            setup.write(top='poll_interval = "soon"')
+            await setup.until_reloaded("config.reload_failed")
+            setup.write(most=2)
+            await setup.until_reloaded()
+            _, body = await setup.get("/api/v1/history")
+            found = [
+                (each["kind"], each["message"])
+                for each in json.loads(body)["entries"]
+                if each["kind"].startswith("config")
+            ]
+            assert found[0] == ("config_reloaded", "configuration reloaded")
+            assert found[1][0] == "config_refused"
+            assert "poll_interval" in found[1][1]
+
+    async def test_users_and_limits_of_the_server_take_effect_at_once(self, tmp_path):
+        async with running(tmp_path) as setup:
+            text = setup.path.read_text()
+            limited = text.replace("[[rules]]", "rate_limit.per_second = 0.001\n[[rules]]")
+            setup.path.write_text(limited.replace("0.001", "0.001\nrate_limit.burst = 1"))
+            assert await setup.until_reloaded() == "configuration reloaded"
+            statuses = [(await setup.get("/api/v1/status"))[0] for _ in range(2)]
+            assert statuses == [200, 429]
+            hashed = "$2b$10$" + 53 * "x"
+            setup.path.write_text(text.replace("[[rules]]", f'users.a = "{hashed}"\n[[rules]]'))
+            assert await setup.until_reloaded(times=2) == "configuration reloaded"
+            assert (await setup.get("/api/v1/status"))[0] == 401
+            assert (await setup.get("/healthz"))[0] == 200
 
     async def test_all_problems_of_an_invalid_file_are_logged(self, tmp_path):
         async with running(tmp_path) as setup:

@@ -13,10 +13,11 @@ _SCHEMAS = "#/components/schemas/"
 
 _ERRORS = {
     400: "The request is malformed.",
-    401: "The token is missing or wrong.",
-    403: "The request comes from another site, or the daemon has no token.",
+    401: "The token, or the user and the password, are missing or wrong.",
+    403: "The request comes from another site, or without a certificate where one is required, or "
+    "the daemon has no token.",
     421: "The Host is not one of the daemon's.",
-    429: "Too many different requests are being answered.",
+    429: "Too many different requests are being answered, or this address sends too many.",
     500: "Internal error; the log has the details.",
 }
 """What may go wrong with any request."""
@@ -51,7 +52,10 @@ def openapi_document(endpoints: Iterable[Endpoint], version: str, prefix: str = 
         "paths": paths,
         "components": {
             "schemas": components,
-            "securitySchemes": {"token": {"type": "http", "scheme": "bearer"}},
+            "securitySchemes": {
+                "token": {"type": "http", "scheme": "bearer"},
+                "user": {"type": "http", "scheme": "basic"},
+            },
         },
     }
     return msgspec.json.format(msgspec.json.encode(document), indent=2)
@@ -70,7 +74,7 @@ def _operation(endpoint: Endpoint, schema_of: dict[type[Struct], Any]) -> dict[s
         "summary": endpoint.summary,
         "parameters": _parameters(endpoint),
         "responses": _responses(endpoint, schema_of),
-        "security": [{"token": []}] if endpoint.changes else [{}, {"token": []}],
+        "security": [{"token": []}] if endpoint.changes else [{}, {"token": []}, {"user": []}],
     }
     if endpoint.body is not None:
         content = {"application/json": {"schema": schema_of[endpoint.body]}}
