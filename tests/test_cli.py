@@ -114,7 +114,7 @@ class TestWithoutACluster:
             "import sys\n"
             "from autoscaler.cli import main\n"
             f"main({arguments!r}, standalone_mode=False)\n"
-            "heavy = {'aiohttp', 'numpy', 'pydantic', 'rich', 'structlog', 'msgspec'}\n"
+            "heavy = {'aiohttp', 'numpy', 'pydantic', 'rich', 'structlog', 'msgspec', 'asyncio'}\n"
             "print('imported:', sorted(heavy & set(sys.modules)))\n"
         )
         ran = subprocess.run(

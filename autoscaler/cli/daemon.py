@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from autoscaler import __version__, threads
+from autoscaler import __version__
 from autoscaler.cli.shared import (
     ask_daemon,
     config_option,
@@ -34,6 +34,7 @@ def run(path: Path | None) -> None:
     from autoscaler.adapters.systemd import ServiceManager
     from autoscaler.config import ConfigError
     from autoscaler.daemon import Daemon
+    from autoscaler.threads import run as run_loop
 
     load = partial(read_config, path)
     try:
@@ -53,7 +54,7 @@ def run(path: Path | None) -> None:
         def dropped() -> dict[str, int]:
             return {"rate": rates.suppressed, "queue": stream.dropped}
 
-        threads.run(serve())
+        run_loop(serve())
 
 
 @click.command()

@@ -1,6 +1,5 @@
 """Commands that need no cluster."""
 
-import asyncio
 import os
 from pathlib import Path
 from typing import Any
@@ -221,6 +220,7 @@ def backtest(
 
 
 async def _until_interrupted() -> None:
+    import asyncio
     import signal
 
     stop = asyncio.Event()

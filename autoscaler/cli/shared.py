@@ -13,7 +13,6 @@ from typing import IO, TYPE_CHECKING, Any, NoReturn, TypeVar, cast
 
 import click
 
-from autoscaler import threads
 from autoscaler.cli.streams import OUTPUT_ERRORS
 from autoscaler.errors import InputError, UserError
 from autoscaler.text import printable
@@ -235,7 +234,9 @@ def run_async(command: Coroutine[Any, Any, Response]) -> Response:
     # A connection that is established while its task is cancelled is logged as an error, with a
     # traceback, after a Ctrl-C. (The daemon does not use this function: it has its log.)
     logging.getLogger("asyncio").setLevel(logging.CRITICAL)
-    return threads.run(command)
+    from autoscaler.threads import run
+
+    return run(command)
 
 
 def load_config(path: Path | None) -> "Config":
