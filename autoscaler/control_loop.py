@@ -39,6 +39,7 @@ from autoscaler.ports import (
     ObservationFailed,
     Observer,
     Recorder,
+    RecorderInParts,
     StateNotSaved,
     StateStore,
     UpdateFailed,
@@ -169,8 +170,7 @@ class ControlLoop:
             self.recorder.skipped(failure, self.clock.now())
             return interval_s
         self._failure_interval_s, self._failed = 0.0, False
-        observed_at = self.clock.now()
-        stopped = self.state.stopped
+        observed_at, stopped = self.clock.now(), self.state.stopped
         cycle = await self._begin(observation)
         self.state = cycle.state
         self._last = observation, cycle.plan
@@ -192,17 +192,17 @@ class ControlLoop:
             if self.state.stopped != stopped:
                 with suppress(StateNotSaved):  # an entry too many in the store does no harm
                     await self._save_stopped(self.state.stopped)
-        times = CycleTimes(
-            observe_s=observed_at - started_at,
-            plan_s=planned_at - observed_at,
-            act_s=self.clock.now() - planned_at,
-        )
-        busy_s, work_s = observation.at - started_at, times.plan_s + self._record_s
+        observe_s, plan_s = observed_at - started_at, planned_at - observed_at
+        times = CycleTimes(observe_s=observe_s, plan_s=plan_s, act_s=self.clock.now() - planned_at)
+        busy_s, work_s = observation.at - started_at, plan_s + self._record_s
         wanted = cycle.plan.next_poll or NextPoll(within_s=self.poll_interval_s)
         next_poll = stretched(wanted, busy_s, work_s, self.poll_interval_s)
         plan = replace(cycle.plan, next_poll=next_poll)
         recorded_from = self.clock.now()
-        self.recorder.planned(observation, plan, outcomes, times)
+        if isinstance(self.recorder, RecorderInParts):
+            await in_parts(self.recorder.planned_in_parts(observation, plan, outcomes, times))
+        else:
+            self.recorder.planned(observation, plan, outcomes, times)
         self._record_s = self.clock.now() - recorded_from
         return next_poll.within_s
 

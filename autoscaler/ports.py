@@ -1,8 +1,8 @@
 """The interfaces that the control loop needs. Adapters implement them; tests fake them."""
 
 import math
-from collections.abc import Collection, Iterable, Mapping
-from typing import NamedTuple, Protocol
+from collections.abc import Collection, Generator, Iterable, Mapping
+from typing import NamedTuple, Protocol, runtime_checkable
 
 from autoscaler.core.decision import Change, Outcome, OutcomeKind, Plan
 from autoscaler.core.election import Lease, StoredLease
@@ -285,6 +285,16 @@ class OperatorRequests(Protocol):
 
     async def end_override(self, deployment_id: str, by: str, reason: str) -> InstructionResult:
         """End the override of a deployment."""
+
+
+@runtime_checkable
+class RecorderInParts(Recorder, Protocol):
+    """A Recorder that takes long where there are thousands of deployments."""
+
+    def planned_in_parts(
+        self, observation: Observation, plan: Plan, outcomes: tuple[Outcome, ...], took: CycleTimes
+    ) -> Generator[None, None, None]:
+        """As `planned`, in parts between which other tasks run."""
 
 
 class LeaseStore(Protocol):

@@ -5,10 +5,13 @@ from contextlib import suppress
 from types import MappingProxyType
 
 import pytest
+import structlog
 from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
+from autoscaler.adapters.logs import LogRecorder
+from autoscaler.composite_recorder import CompositeRecorder
 from autoscaler.core.flow.cycle import begin_cycle, begin_cycle_in_parts
 from autoscaler.core.flow.planning import plan
 from autoscaler.core.state import State, StoppedDeployment
@@ -38,9 +41,8 @@ async def meanwhile(loop, after, act):
     assert task.done()
 
 
-async def test_others_run_while_it_plans():
-    """A lease is renewed, a probe answered, a scrape begun."""
-    loop, _, _ = loop_over(*many(), rules=(rule(),))
+async def times_free(loop):
+    """How often others could run during a cycle: renew a lease, answer a probe, begin a scrape."""
     free = 0
 
     async def other():
@@ -54,7 +56,23 @@ async def test_others_run_while_it_plans():
     task.cancel()
     with suppress(asyncio.CancelledError):
         await task
-    assert free >= 2 * MANY / PARTS_AT_ONCE - 1  # a deployment is assessed, and later concluded
+    return free
+
+
+async def test_others_run_while_it_plans():
+    loop, _, _ = loop_over(*many(), rules=(rule(),))
+    # A deployment is assessed, and later concluded.
+    assert await times_free(loop) >= 2 * MANY / PARTS_AT_ONCE - 1
+
+
+async def test_others_run_while_it_logs_the_first_decisions():
+    loop, _, recorder = loop_over(*many(), rules=(rule(),))
+    unlogged = await times_free(loop)
+    loop, _, _ = loop_over(*many(), rules=(rule(),))
+    loop.recorder = CompositeRecorder(recorder, LogRecorder(structlog.get_logger("test")))
+    with structlog.testing.capture_logs() as lines:
+        assert await times_free(loop) >= unlogged + MANY / PARTS_AT_ONCE - 1
+    assert [line["deployment"] for line in lines] == [f"d-{number:03}" for number in range(MANY)]
 
 
 @pytest.mark.parametrize("after", range(0, 19, 3))

@@ -2,7 +2,7 @@
 
 import logging
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from typing import Any, TypeVar
 
 import structlog
@@ -96,12 +96,20 @@ class LogRecorder:
     def planned(
         self, observation: Observation, plan: Plan, outcomes: tuple[Outcome, ...], took: CycleTimes
     ) -> None:
+        for _ in self.planned_in_parts(observation, plan, outcomes, took):
+            pass
+
+    def planned_in_parts(
+        self, observation: Observation, plan: Plan, outcomes: tuple[Outcome, ...], took: CycleTimes
+    ) -> Generator[None, None, None]:
+        """See `RecorderInParts`."""
         self._recover(observation.at)
         for decision in plan.decisions:
             self._log_shortfall(decision)
         self._log_external_changes(plan)
         for outcome in outcomes:
             self._decision(outcome)
+            yield
         for done in plan.completed_rollouts:
             self._log.info(
                 "update.completed",
