@@ -6,7 +6,7 @@ from types import SimpleNamespace
 import pytest
 
 from autoscaler.adapters.history import History, HistoryRecorder
-from autoscaler.adapters.history.levels import MAX_EVENTS
+from autoscaler.adapters.history.levels import MAX_EVENTS, MAX_EVENTS_IN_AN_HOUR
 from autoscaler.adapters.history.recent import RecentHistory
 from autoscaler.core.decision import OutcomeKind
 from autoscaler.core.flow.planning import plan
@@ -94,6 +94,16 @@ class TestDecisions:
         sent = (3, kind)
         assert self.record(sent, sent, (3, OutcomeKind.UNKNOWN)) == [["update"]] * 3
 
+    def test_an_update_that_is_repeated_has_no_steps_again(self):
+        recorded, stats = Recorded(), deployment(node(allocations=2))
+        for _ in range(2):
+            recorded.state = State()
+            ruleset = policy(rule(min_allocations=3))
+            recorded.cycle(stats, ruleset=ruleset, kind=OutcomeKind.NOT_STARTED)
+            content = json.loads(recorded.events[-1].entry().content)
+            assert content["outcome"]["kind"] == "not_started"
+        assert "steps" not in content
+
     def test_a_first_one_that_changes_nothing_is_brief(self):
         recorded = Recorded()
         stats = deployment(node(allocations=2))
@@ -129,6 +139,19 @@ class TestStates:
         *some, (kind, others) = recorded.cycle()
         assert kinds(some) == ["vanished"] * MAX_EVENTS
         assert (kind, others) == ("others", "vanished: the same applies to 980 further deployments")
+
+    def test_changes_that_do_not_end_are_bounded_in_an_hour_and_counted(self):
+        recorded, kept, counted = Recorded(), 0, 0
+        recorded.cycle()
+        for number in range(1_000):  # a place in a damaged response is another one in each
+            for kind, message in recorded.cycle(unreadable={f"entry {number}": "damaged"}):
+                if kind == "unreadable":
+                    kept += 1
+                elif kind == "others" and message.startswith("unreadable"):
+                    counted += int(message.split()[-3])
+        hours = (recorded.at - NOW) / 3_600.0
+        assert kept <= MAX_EVENTS_IN_AN_HOUR * (hours + 1.0)
+        assert kept + counted > 1_000 - 3_600 / 10
 
     def test_allocations_that_do_not_run_until_they_do(self):
         recorded = Recorded()

@@ -17,6 +17,12 @@ MAX_EVENTS = 20
 more event has the number of the others. 20, because a damaged response, or a changed rule, concerns
 thousands, whose events would displace all others."""
 
+MAX_EVENTS_IN_AN_HOUR = 200
+"""The same for one hour. A process that crashes and restarts is a change in each cycle, and so is a
+response that is damaged in another place each time."""
+
+_HOUR_S = 3_600.0
+
 _State = tuple[EventKind, str]  # of a deployment, and its rule, or why there is none
 _Change = tuple[EventKind, str, str]  # the kind, the deployment, and the message
 
@@ -28,6 +34,9 @@ class DeploymentLevels:
     def __init__(self) -> None:
         self._states: dict[str, _State] | None = None  # None: none observed yet
         self._missing_since: dict[str, float] = {}
+        self._hour_began_at = -math.inf
+        self._in_this_hour: Counter[EventKind] = Counter()
+        self._left_out: Counter[EventKind] = Counter()
 
     def changes(self, observation: Observation, plan: Plan) -> Iterator[Event]:
         """The events of one cycle."""
@@ -35,7 +44,7 @@ class DeploymentLevels:
         changes = list(self._shortfalls(plan.decisions))
         if before is not None:
             changes += _state_changes(before, self._states, observation.unreadable)
-        yield from _limited(plan.at, changes)
+        yield from self._limited(plan.at, changes)
 
     def _shortfalls(self, decisions: Iterable[Decision]) -> Iterator[_Change]:
         before, self._missing_since = self._missing_since, {}
@@ -52,6 +61,32 @@ class DeploymentLevels:
                 lasted = duration_text(decision.at - since)
                 message = f"{name}: all {decision.running} allocations run again, after {lasted}"
                 yield "allocations_running", name, message
+
+    def _limited(self, at: float, changes: Iterable[_Change]) -> Iterator[Event]:
+        """The events, of which some of each kind are counted only."""
+        if at - self._hour_began_at >= _HOUR_S:
+            self._hour_began_at = at
+            self._in_this_hour.clear()
+        in_this_cycle: Counter[EventKind] = Counter()
+        for kind, name, message in changes:
+            in_this_cycle[kind] += 1
+            if in_this_cycle[kind] <= MAX_EVENTS and self._has_room(kind):
+                yield Event(at, name, kind, Note(message))
+            else:
+                self._left_out[kind] += 1
+        for kind, count in list(self._left_out.items()):
+            if self._has_room(kind):
+                del self._left_out[kind]
+                what = kind.replace("_", " ")
+                message = f"{what}: the same applies to {count} further deployments"
+                yield Event(at, "", "others", Note(message))
+
+    def _has_room(self, kind: EventKind) -> bool:
+        """Take the room of one event in this hour, if there is some."""
+        if self._in_this_hour[kind] >= MAX_EVENTS_IN_AN_HOUR:
+            return False
+        self._in_this_hour[kind] += 1
+        return True
 
 
 def _states(observation: Observation, plan: Plan) -> dict[str, _State]:
@@ -79,20 +114,6 @@ def _state_changes(
             yield kind, name, f"{name}: the statistics are invalid: {unreadable[name]}"
     for name in before.keys() - after.keys():
         yield "vanished", name, f"{name} is no longer reported by the cluster"
-
-
-def _limited(at: float, changes: Iterable[_Change]) -> Iterator[Event]:
-    """The events, of which some of each kind are counted only."""
-    counts: Counter[EventKind] = Counter()
-    for kind, name, message in changes:
-        counts[kind] += 1
-        if counts[kind] <= MAX_EVENTS:
-            yield Event(at, name, kind, Note(message))
-    for kind, count in counts.items():
-        if count > MAX_EVENTS:
-            what = kind.replace("_", " ")
-            others = f"{what}: the same applies to {count - MAX_EVENTS} further deployments"
-            yield Event(at, "", "others", Note(others))
 
 
 class ClusterLevels:

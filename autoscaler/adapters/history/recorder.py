@@ -113,7 +113,7 @@ class HistoryRecorder:
             is_first = last.is_first
             is_new = last.is_new(_summary(outcome), at)
             if outcome.kind not in SENT_NOTHING:
-                yield Event(at, name, "update", outcome)
+                yield Event(at, name, "update", outcome, brief=not is_new)
             elif is_new:
                 # Every restart is followed by a first decision on each deployment. Their steps
                 # would soon be all that the history has.
