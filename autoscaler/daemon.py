@@ -15,7 +15,7 @@ from autoscaler.adapters.admin_http import (
     AdminServer,
     CannotListen,
     Guard,
-    Token,
+    Tokens,
     reload_endpoint,
 )
 from autoscaler.adapters.clock import HostClock, wait_for_any
@@ -109,7 +109,7 @@ class Daemon:
         registry = CollectorRegistry()
         registry.register(self._cluster.metrics)
         self._metrics.register(registry)
-        self._token = Token(config.server.token)
+        self._tokens = Tokens(config.server.token, config.server.tokens)
         self.server = AdminServer(
             registry,
             self._cluster.pages,
@@ -117,7 +117,7 @@ class Daemon:
             port=config.server.port,
             version=__version__,
             guard=Guard(
-                self._token,
+                self._tokens,
                 open_reads=config.server.open_reads,
                 allowed_hosts=(
                     *config.server.allowed_hosts,
@@ -244,7 +244,7 @@ class Daemon:
                 if found == before:
                     break
                 self._cluster.renew_credentials()
-            self._token.renew()
+            self._tokens.renew()
             self._reload_now.clear()  # all signals so far
             if isinstance(found, Config):
                 self._accept(found, requested=requested)
@@ -294,7 +294,7 @@ class Daemon:
         self._metrics.config_accepted(config.fingerprint, config.polling.interval_s)
         self._config = config
         self._cluster.apply(config)
-        self._token.replace(config.server.token)
+        self._tokens.replace(config.server.token, config.server.tokens)
         with suppress(CannotListen):  # files that have changed since are read again soon
             self.server.replace_access(config.server.access)
         message = _reloaded(self._config_at_start, config)

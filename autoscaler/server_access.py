@@ -27,6 +27,10 @@ MIN_COST, MAX_COST = 10, 14
 takes 50 ms; 14 takes one second, for which other clients with a new password wait."""
 
 
+UNNAMED_TOKEN = "operator"  # noqa: S105
+"""The name of the token that has none in the configuration."""
+
+
 class ServerTls(Struct, frozen=True, kw_only=True):
     """The certificate of the server, and the authority of its clients."""
 

@@ -309,7 +309,7 @@ class TestProblems:
             ("poll_interval = '1h'", "poll_interval: must be between 1s and 10m, not 1h"),
             ("rules = 3", "rules: must be a list, not 3"),
             ("server = 'x'", ("server: must be a table; its keys are host, port, token, "
-             "token_file, open_reads, allowed_hosts, tls, users and rate_limit")),
+             "token_file, tokens, open_reads, allowed_hosts, tls, users and rate_limit")),
             ("[server]\nport = 'x'", "server.port: must be an integer, not 'x'"),
             ("[server]\nport = 70000",
              "server.port: must be less than or equal to 65535, not 70000"),
@@ -731,6 +731,39 @@ class TestServer:
         (tmp_path / "token").write_text(f"{self.TOKEN}\n")
         config = load(write(f"[server]\ntoken_file = 'token'\n{REACHABLE}"), {})
         assert config.server.token == Bearer(tmp_path / "token")
+
+    def test_named_tokens(self, write, tmp_path):
+        for name in ("alice", "bob"):
+            (tmp_path / name).write_text(f"the-token-of-{name:>5}")
+        text = "[server]\ntokens = {alice = 'alice', bob = 'bob'}\nopen_reads = false"
+        config = load(write(f"{text}\n{REACHABLE}"), {})
+        assert config.server.tokens == {
+            "alice": Bearer(tmp_path / "alice"),
+            "bob": Bearer(tmp_path / "bob"),
+        }
+        without = load(write(REACHABLE), {})
+        assert what_needs_restart(without, config) == ("[server]",)  # open_reads
+
+    @pytest.mark.parametrize(
+        ("tokens", "problem"),
+        [
+            ("{alice = 'gone'}", f"alice: {NO_SECRET_FILE}"),
+            ("{alice = 'one', bob = 'one'}", "bob: the same as that of alice; make one for each"),
+            (
+                "{alice = 'one', operator = 'two'}\ntoken = '0123456789abcdef'",
+                "operator is the name of the token in token_file; use another name",
+            ),
+            (
+                f"{{{'x' * 65} = 'one'}}",
+                "the name of an operator has at most 64 characters",
+            ),
+        ],
+    )
+    def test_problems_of_named_tokens(self, write, tmp_path, tokens, problem):
+        (tmp_path / "one").write_text("the-first-token-of-it")
+        (tmp_path / "two").write_text("the-other-token-of-it")
+        found = problems(write(f"[server]\ntokens = {tokens}\n{REACHABLE}"))
+        assert found[0] == f"config.toml: server.tokens: {problem}"
 
     def test_a_token_in_the_environment(self, write):
         config = load(write(REACHABLE), {"AUTOSCALER_SERVER__TOKEN": self.TOKEN})

@@ -56,14 +56,12 @@ class Operator:
 
 
 @asynccontextmanager
-async def operating(tmp_path, **variables):
+async def operating(tmp_path, *, config=None):
     (tmp_path / "token").write_text(TOKEN)
-    server = {
-        "AUTOSCALER_SERVER__TOKEN": TOKEN,
-        "AUTOSCALER_STATE_DIR": str(tmp_path / "state"),
-        **variables,
-    }
-    async with running(tmp_path, **server) as setup:
+    variables = {"AUTOSCALER_STATE_DIR": str(tmp_path / "state")}
+    if config is None:
+        variables["AUTOSCALER_SERVER__TOKEN"] = TOKEN
+    async with running(tmp_path, config=config, **variables) as setup:
         await setup.clock.advance(1.0)
         yield Operator(setup, tmp_path)
 
@@ -113,6 +111,31 @@ async def test_a_refusal_is_one_sentence(tmp_path):
         assert (await operator.fails("pause", "\x1b[2J", "--for", "1h")).startswith("\\x1b[2J: not")
         (tmp_path / "token").write_text("another-token-of-16")
         assert "token" in await operator.fails("pause", "--all", "--for", "1h")
+
+
+NAMED = """
+[elasticsearch]
+hosts = ["{url}"]
+[server]
+port = 0
+tokens = {alice = "alice", bob = "bob"}
+[[rules]]
+name = "all"
+max_allocations = 8
+"""
+
+
+async def test_the_name_of_the_token_says_who(tmp_path):
+    (tmp_path / "alice").write_text("a-token-of-alice-only")
+    (tmp_path / "bob").write_text("the-token-that-bob-has")
+    async with operating(tmp_path, config=NAMED) as operator:
+        config = tmp_path / "operator.toml"
+        own = 'tokens = {bob = "bob"}'
+        config.write_text(config.read_text().replace('token_file = "token"', own))
+        await operator.says("pause", "e5", "--for", "2h", "--reason", "load test")
+        assert "paused by bob" in await operator.says("instructions")
+        _, history = await operator.setup.get("/api/v1/deployments/e5/history")
+        assert '"by":"bob","stated_reason":"load test"' in history
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ from autoscaler.adapters.admin_http import (
     DecisionRecorder,
     Guard,
     Health,
-    Token,
+    Tokens,
     client,
 )
 from autoscaler.adapters.admin_http.client import AdminRequestFailed, DaemonAddress
@@ -38,7 +38,7 @@ async def url():
         host="127.0.0.1",
         port=0,
         version="1.2.3",
-        guard=Guard(Token(Bearer(TOKEN))),
+        guard=Guard(Tokens(Bearer(TOKEN))),
     )
     async with server:
         yield f"http://127.0.0.1:{server.port}"

@@ -15,7 +15,7 @@ from autoscaler.adapters.admin_http import (
     DecisionRecorder,
     Guard,
     Health,
-    Token,
+    Tokens,
     history_endpoints,
 )
 from autoscaler.adapters.history import History
@@ -64,7 +64,7 @@ def daemon(directory):
             host="127.0.0.1",
             port=0,
             version="1.2.3",
-            guard=Guard(Token(Bearer(TOKEN)), allowed_hosts=("localhost",)),
+            guard=Guard(Tokens(Bearer(TOKEN)), allowed_hosts=("localhost",)),
         )
         server.replace_access(
             ServerAccess(

@@ -10,6 +10,7 @@ from autoscaler.config.server_tables import ServerTable, ServerTlsTable
 from autoscaler.config.values import Server
 from autoscaler.connection import Bearer, Problem, token_of
 from autoscaler.server_access import (
+    UNNAMED_TOKEN,
     RequestLimit,
     ServerAccess,
     ServerTls,
@@ -17,6 +18,9 @@ from autoscaler.server_access import (
     hash_problem,
     server_context,
 )
+
+MAX_NAME_CHARACTERS = 64
+"""Characters of the name of an operator, which is shown in logs and in the history."""
 
 
 def server_of(table: ServerTable, directory: Path) -> Server:
@@ -26,6 +30,7 @@ def server_of(table: ServerTable, directory: Path) -> Server:
         host=table.host,
         port=table.port,
         token=_token(table, directory),
+        tokens={name: Bearer(directory / file) for name, file in (table.tokens or {}).items()},
         open_reads=table.open_reads,
         allowed_hosts=(hosts,) if isinstance(hosts, str) else tuple(hosts),
         access=ServerAccess(
@@ -45,14 +50,30 @@ def server_problems(table: ServerTable, server: Server) -> Iterator[Problem]:
     if table.token is not None and table.token_file is not None:
         yield "token_file", "token is set as well; keep one of the two"
     yield from _access_problems(server.access)
-    if server.token is None:
-        if not table.open_reads and not server.access.users:
-            yield "open_reads", "must be true without a token and users; set token_file or users"
-        return
-    try:
-        token_of(server.token)
-    except ValueError as error:
-        yield "token" if table.token_file is None else "token_file", str(error)
+    yield from _token_problems(table, server)
+    if not (table.open_reads or server.access.users or server.tokens or server.token):
+        yield "open_reads", "must be true without a token and users; set token_file or users"
+
+
+def _token_problems(table: ServerTable, server: Server) -> Iterator[Problem]:
+    owners: dict[str, str] = {}
+    if server.token is not None:
+        try:
+            owners[token_of(server.token)] = "the token without a name"
+        except ValueError as error:
+            yield "token" if table.token_file is None else "token_file", str(error)
+    for name, token in server.tokens.items():
+        if len(name) > MAX_NAME_CHARACTERS:
+            yield "tokens", f"the name of an operator has at most {MAX_NAME_CHARACTERS} characters"
+        if name == UNNAMED_TOKEN and server.token is not None:
+            yield "tokens", f"{name} is the name of the token in token_file; use another name"
+        try:
+            other = owners.setdefault(token_of(token), name)
+        except ValueError as error:
+            yield "tokens", f"{name}: {error}"
+            continue
+        if other != name:
+            yield "tokens", f"{name}: the same as that of {other}; make one for each"
 
 
 def _tls(table: ServerTlsTable, directory: Path) -> ServerTls:

@@ -36,6 +36,11 @@ class ServerTable(Table):
         default=None, description="Token that requests for changes must carry. Prefer token_file."
     )
     token_file: Line | None = Field(default=None, description="File that contains the token.")
+    tokens: dict[Line, Line] | None = Field(
+        default=None,
+        description="Further tokens: the name of each operator, which logs and the history show, "
+        "with the file that contains the token.",
+    )
     open_reads: bool = Field(
         default=True,
         description="Answer reads without the token. The probes never need it.",

@@ -1,7 +1,7 @@
 """The configuration as resolved values."""
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,7 @@ class Server(Struct, frozen=True, kw_only=True):
     host: str
     port: int  # 0: any free port
     token: Bearer | None = None  # of requests for changes; None: no change is accepted
+    tokens: Mapping[str, Bearer] = {}  # further ones, by the names of who has them
     open_reads: bool = True  # whether reads need no token
     allowed_hosts: tuple[str, ...] = ()  # glob patterns of names, such as *.example.com
     access: ServerAccess = ServerAccess()  # certificates, users, and the rate of requests
@@ -90,7 +91,7 @@ class Config(Struct, frozen=True, kw_only=True):
 
 def _fixed(server: Server) -> Server:
     """What cannot be changed while the daemon runs."""
-    return structs.replace(server, token=None, access=ServerAccess())
+    return structs.replace(server, token=None, tokens={}, access=ServerAccess())
 
 
 def _shown(rule: Rule) -> Any:
@@ -106,6 +107,8 @@ def exposures(config: Config) -> Iterator[str]:
     yield from connection_exposures(config.connection)
     if config.server.token is not None:
         yield from file_exposures("the token of the server", config.server.token.token)
+    for name, token in config.server.tokens.items():
+        yield from file_exposures(f"the token of {name}", token.token)
     if config.server.access.tls is not None:
         yield from file_exposures("the key of the server", config.server.access.tls.key_file)
     yield from _open_server(config.server)
@@ -120,7 +123,7 @@ def _open_server(server: Server) -> Iterator[str]:
     access = server.access
     if is_loopback(server.host):
         return
-    if access.tls is None and (access.users or server.token is not None):
+    if access.tls is None and (access.users or server.tokens or server.token is not None):
         yield (
             f"server.host: {server.host} is reached from other hosts, and passwords and tokens are "
             "sent there unencrypted; set server.tls, or use a proxy on this host"

@@ -37,15 +37,22 @@ def address_of(server: Server, url: str | None = None) -> DaemonAddress:
     Raises:
         InputError: it listens on any free port, so that the port is not known.
     """
-    token, no_token = "", ""
-    if server.token is not None:
-        try:
-            token = token_of(server.token)
-        except ValueError as error:
-            no_token = str(error)
+    token, no_token = _token_of(server)
     tls = server.access.tls if url is None else None
     certificate = None if tls is None else tls.cert_file
     return DaemonAddress(url or _url_of(server), token, no_token, certificate=certificate)
+
+
+def _token_of(server: Server) -> tuple[str, str]:
+    """The first token of the configuration that this user can read, and why the others cannot be
+    used: an operator may read only the own one."""
+    problems = []
+    for given in (*((server.token,) if server.token is not None else ()), *server.tokens.values()):
+        try:
+            return token_of(given), ""
+        except ValueError as error:
+            problems.append(str(error))
+    return "", problems[0] if problems else ""
 
 
 def _url_of(server: Server) -> str:

@@ -16,7 +16,7 @@ from autoscaler.adapters.admin_http import (
     DecisionRecorder,
     Guard,
     Health,
-    Token,
+    Tokens,
 )
 from autoscaler.connection import Bearer
 from autoscaler.core.decision import OutcomeKind, Unmanaged
@@ -64,7 +64,7 @@ async def server(registry, health, decisions, stopped):
         host="127.0.0.1",
         port=0,
         version="1.2.3",
-        guard=Guard(Token(Bearer(TOKEN))),
+        guard=Guard(Tokens(Bearer(TOKEN))),
     )
     async with server:
         yield server
@@ -370,7 +370,7 @@ class TestResume:
             host="127.0.0.1",
             port=0,
             version="1",
-            guard=Guard(Token(Bearer(TOKEN))),
+            guard=Guard(Tokens(Bearer(TOKEN))),
         )
         with structlog.testing.capture_logs() as lines:
             async with server, aiohttp.ClientSession(headers=AUTHORIZATION) as session:
@@ -389,7 +389,7 @@ class TestResume:
             host="127.0.0.1",
             port=0,
             version="1",
-            guard=Guard(Token(Bearer(TOKEN))),
+            guard=Guard(Tokens(Bearer(TOKEN))),
         )
         async with server, aiohttp.ClientSession(headers=AUTHORIZATION) as session:
             url = f"http://127.0.0.1:{server.port}/resume/elser"

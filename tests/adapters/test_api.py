@@ -17,7 +17,7 @@ from autoscaler.adapters.admin_http import (
     DecisionRecorder,
     Guard,
     Health,
-    Token,
+    Tokens,
 )
 from autoscaler.connection import Bearer
 from autoscaler.core.decision import OutcomeKind, Unmanaged
@@ -45,7 +45,7 @@ class Api:
             host="127.0.0.1",
             port=0,
             version="1.2.3",
-            guard=Guard(Token(Bearer(TOKEN))),
+            guard=Guard(Tokens(Bearer(TOKEN))),
         )
 
     def observe(self) -> None:

@@ -19,7 +19,7 @@ from autoscaler.adapters.admin_http import (
     DecisionRecorder,
     Guard,
     Health,
-    Token,
+    Tokens,
 )
 from autoscaler.connection import Bearer
 from tests.adapters.raw_http import Answer, exchange, request
@@ -80,7 +80,7 @@ class Server:
 
 @asynccontextmanager
 async def serving(token=None, **options):
-    token = Token(Bearer(TOKEN)) if token is None else token
+    token = Tokens(Bearer(TOKEN)) if token is None else token
     server = Server(token, options)
     async with server.admin:
         yield server
@@ -119,12 +119,25 @@ class TestToken:
             assert (await server.resume(Authorization=given)).status == 401
         assert server.resumed == []
 
+    async def test_each_operator_may_have_one_with_a_name(self, tmp_path):
+        (tmp_path / "alice").write_text("a-token-of-alice-only")
+        tokens = Tokens(Bearer(TOKEN), {"alice": Bearer(tmp_path / "alice")})
+        assert tokens.name_of(TOKEN) == "operator"
+        assert tokens.name_of("a-token-of-alice-only") == "alice"
+        assert tokens.name_of("a-token-of-another-one") is None
+        tokens.replace(None, {"alice": Bearer(tmp_path / "alice")})
+        assert tokens.name_of(TOKEN) is None
+        assert tokens.name_of("") is None
+        tokens.replace(None)
+        assert not tokens
+        assert tokens.name_of("a-token-of-alice-only") is None
+
     async def test_the_scheme_in_any_case(self):
         async with serving() as server:
             assert (await server.resume(Authorization=f"bearer {TOKEN}")).status == 202
 
     async def test_without_one_no_change_is_accepted(self):
-        async with serving(Token(None)) as server:
+        async with serving(Tokens(None)) as server:
             for headers in ({}, WITH_TOKEN, {"Authorization": "Bearer "}):
                 answer = await server.resume(**headers)
                 assert answer.status == 403
@@ -155,23 +168,23 @@ class TestToken:
     async def test_a_replaced_file_is_read_again(self, tmp_path):
         path = tmp_path / "token"
         path.write_text(TOKEN)
-        token = Token(Bearer(path))
-        assert token.matches(TOKEN)
+        token = Tokens(Bearer(path))
+        assert token.name_of(TOKEN) is not None
         path.write_text("the-next-token-of-it\n")
         token.renew()
-        assert token.matches("the-next-token-of-it")
-        assert not token.matches(TOKEN)
+        assert token.name_of("the-next-token-of-it") is not None
+        assert token.name_of(TOKEN) is None
         path.unlink()
         token.renew()
-        assert token.matches("the-next-token-of-it")  # the file is being replaced
+        assert token.name_of("the-next-token-of-it") is not None  # the file is being replaced
 
     def test_a_token_that_has_never_been_readable_matches_nothing(self, tmp_path):
-        token = Token(Bearer(tmp_path / "absent"))
+        token = Tokens(Bearer(tmp_path / "absent"))
         assert token
-        assert not token.matches("")
+        assert token.name_of("") is None
 
     def test_it_is_not_shown(self):
-        assert TOKEN not in repr(Token(Bearer(TOKEN)))
+        assert TOKEN not in repr(Tokens(Bearer(TOKEN)))
 
 
 class TestHost:

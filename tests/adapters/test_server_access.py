@@ -18,7 +18,7 @@ from autoscaler.adapters.admin_http import (
     DecisionRecorder,
     Guard,
     Health,
-    Token,
+    Tokens,
 )
 from autoscaler.adapters.admin_http.connections import HEAD_TIMEOUT_S
 from autoscaler.adapters.admin_http.users import MAX_WAITING, TooManyPasswords, Users
@@ -46,7 +46,7 @@ class Server:
             host="127.0.0.1",
             port=0,
             version="1.2.3",
-            guard=Guard(Token(Bearer(TOKEN)), **options),
+            guard=Guard(Tokens(Bearer(TOKEN)), **options),
             on_refused=self.refused.append,
             max_connections=max_connections,
         )

@@ -13,7 +13,7 @@ from autoscaler.adapters.admin_http import (
     DecisionRecorder,
     Guard,
     Health,
-    Token,
+    Tokens,
 )
 from autoscaler.adapters.prometheus import PrometheusRecorder
 from autoscaler.connection import Bearer
@@ -123,7 +123,7 @@ async def test_a_follower_names_the_leader_and_resumes_nothing(clock, leadership
         host="127.0.0.1",
         port=0,
         version="1.2.3",
-        guard=Guard(Token(Bearer(TOKEN))),
+        guard=Guard(Tokens(Bearer(TOKEN))),
     )
     headers = {"Authorization": f"Bearer {TOKEN}"}
     async with server, aiohttp.ClientSession(headers=headers) as session:

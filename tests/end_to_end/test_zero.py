@@ -12,7 +12,7 @@ from autoscaler.adapters.admin_http import (
     DecisionRecorder,
     Guard,
     Health,
-    Token,
+    Tokens,
 )
 from autoscaler.adapters.admin_http.client import DaemonAddress
 from autoscaler.adapters.state import recorded_stopped
@@ -233,7 +233,7 @@ async def test_resumed_by_a_request_to_the_daemon(stopped, version, killed):
             host="127.0.0.1",
             port=0,
             version="1.2.3",
-            guard=Guard(Token(Bearer("0123456789abcdef"))),
+            guard=Guard(Tokens(Bearer("0123456789abcdef"))),
         )
         async with server:
             daemon = DaemonAddress(f"http://127.0.0.1:{server.port}", "0123456789abcdef")

@@ -23,7 +23,7 @@ client         requests to the server, for commands
 
 from autoscaler.adapters.admin_http.cluster_pages import ClusterPages
 from autoscaler.adapters.admin_http.decisions import DecisionRecorder
-from autoscaler.adapters.admin_http.guard import Guard, Token
+from autoscaler.adapters.admin_http.guard import Guard, Tokens
 from autoscaler.adapters.admin_http.health import Health
 from autoscaler.adapters.admin_http.history import history_endpoints
 from autoscaler.adapters.admin_http.instructions import instruction_endpoints
@@ -37,7 +37,7 @@ __all__ = [
     "DecisionRecorder",
     "Guard",
     "Health",
-    "Token",
+    "Tokens",
     "history_endpoints",
     "instruction_endpoints",
     "reload_endpoint",

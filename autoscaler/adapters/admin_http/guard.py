@@ -9,11 +9,12 @@ RFC 9110 and RFC 6454 show that, and no page can set them.
 import hmac
 import math
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from fnmatch import fnmatchcase
 from hashlib import sha256
 from ipaddress import ip_address
+from types import MappingProxyType
 from typing import NamedTuple
 
 from aiohttp import hdrs, web
@@ -22,7 +23,7 @@ from autoscaler.adapters.admin_http.rates import Rates
 from autoscaler.adapters.admin_http.refusals import RefusalReason
 from autoscaler.adapters.admin_http.users import TooManyPasswords, Users
 from autoscaler.connection import Bearer, token_of
-from autoscaler.server_access import OPEN, ServerAccess
+from autoscaler.server_access import OPEN, UNNAMED_TOKEN, ServerAccess
 
 _READS = frozenset({hdrs.METH_GET, hdrs.METH_HEAD, hdrs.METH_OPTIONS})
 
@@ -31,6 +32,8 @@ _OPEN_PATHS = frozenset({"/healthz", "/readyz"})
 
 CALLER = web.RequestKey("caller", str)
 """The key of a request for who sends it."""
+
+NO_TOKENS: Mapping[str, Bearer] = MappingProxyType({})
 
 MAX_BODY_BYTES = 4_096
 """The size limit of the body of a request. It is an instruction with its reason."""
@@ -59,41 +62,46 @@ class Refusal(NamedTuple):
         return 'Basic realm="autoscaler", charset="UTF-8"' if users else "Bearer"
 
 
-class Token:
-    """The token that requests for changes must carry. Its file can be read again at any time.
+class Tokens:
+    """The tokens, of which requests for changes must carry one. Their files can be read again at
+    any time.
 
     Args:
-        name: of the operators who have it.
+        given: the token without a name.
+        named: tokens by the names of the operators who have them.
     """
 
-    def __init__(self, given: Bearer | None, name: str = "operator") -> None:
-        self.name = name
-        self._given: Bearer | None = None
-        self._digest = b""
-        self.replace(given)
+    def __init__(self, given: Bearer | None, named: Mapping[str, Bearer] = NO_TOKENS) -> None:
+        self._given: dict[str, Bearer] = {}
+        self._digests: dict[str, bytes] = {}
+        self.replace(given, named)
 
     def __repr__(self) -> str:
-        return "Token(...)"
+        return "Tokens(...)"
 
     def __bool__(self) -> bool:
-        return self._given is not None
+        return bool(self._given)
 
-    def replace(self, given: Bearer | None) -> None:
-        """Use another token, as soon as its file can be read."""
-        self._given = given
-        if given is None:
-            self._digest = b""
-            return
-        with suppress(ValueError):  # the file is being replaced; the previous token stays
-            self._digest = _digest(token_of(given))
+    def replace(self, given: Bearer | None, named: Mapping[str, Bearer] = NO_TOKENS) -> None:
+        """Use other tokens, each as soon as its file can be read."""
+        self._given = dict(named) if given is None else {UNNAMED_TOKEN: given, **named}
+        self._digests = {name: each for name, each in self._digests.items() if name in self._given}
+        self.renew()
 
     def renew(self) -> None:
-        """Read the file again."""
-        self.replace(self._given)
+        """Read the files again."""
+        for name, given in self._given.items():
+            with suppress(ValueError):  # the file is being replaced; the previous token stays
+                self._digests[name] = _digest(token_of(given))
 
-    def matches(self, presented: str) -> bool:
-        """Whether this is the token. The time it takes depends on neither."""
-        return hmac.compare_digest(_digest(presented), self._digest)
+    def name_of(self, presented: str) -> str | None:
+        """The name of a token; None: it is none of them. The time that takes does not depend on how
+        similar they are."""
+        digest, found = _digest(presented), None
+        for name, own in self._digests.items():
+            if hmac.compare_digest(digest, own):
+                found = name
+        return found
 
 
 def _digest(token: str) -> bytes:
@@ -104,7 +112,7 @@ class Guard:
     """Decides whether a request is answered.
 
     Args:
-        token: the token of requests for changes.
+        tokens: those of requests for changes.
         open_reads: whether reads need no token, unless there are users.
         allowed_hosts: names under which the server is reached, or patterns of them, besides
             localhost and IP addresses: a name that an attacker has chosen resolves to this
@@ -113,13 +121,13 @@ class Guard:
 
     def __init__(
         self,
-        token: Token,
+        tokens: Tokens,
         *,
         open_reads: bool = True,
         allowed_hosts: Iterable[str] = (),
         access: ServerAccess = OPEN,
     ) -> None:
-        self.token = token
+        self.tokens = tokens
         self._open_reads = open_reads
         self._allowed_hosts = ("localhost", *(host.lower() for host in allowed_hosts))
         self._rates = Rates(access.rate_limit)
@@ -167,7 +175,7 @@ class Guard:
 
     async def _no_user(self, request: web.BaseRequest) -> Refusal | None:
         """Why a read is not answered to users. Changes need a token in any case."""
-        if not self._users or request.method not in _READS or self._has_token(request):
+        if not self._users or request.method not in _READS or self._token_name(request) is not None:
             return None
         authorization = request.headers.get(hdrs.AUTHORIZATION, "")
         try:
@@ -229,14 +237,14 @@ class Guard:
         reads = request.method in _READS
         if reads and (self._open_reads or self._users):
             return None
-        if not self.token:
+        if not self.tokens:
             return Refusal(
                 RefusalReason.TOKEN,
                 403,
                 "changes over HTTP require a token, and the daemon has none; set server.token_file",
             )
-        if self._has_token(request):
-            request[CALLER] = self.token.name
+        if (name := self._token_name(request)) is not None:
+            request[CALLER] = name
             return None
         presented = request.headers.get(hdrs.AUTHORIZATION, "")
         wrong = "the token is not that of the daemon" if presented else "a token is required"
@@ -244,13 +252,10 @@ class Guard:
             RefusalReason.TOKEN, 401, f"{wrong}; use the one in server.token_file of the daemon"
         )
 
-    def _has_token(self, request: web.BaseRequest) -> bool:
+    def _token_name(self, request: web.BaseRequest) -> str | None:
+        """The name of the token that a request carries; None: it carries none, or a wrong one."""
         scheme, _, presented = request.headers.get(hdrs.AUTHORIZATION, "").partition(" ")
-        return (
-            bool(self.token)
-            and scheme.lower() == "bearer"
-            and self.token.matches(presented.strip())
-        )
+        return self.tokens.name_of(presented.strip()) if scheme.lower() == "bearer" else None
 
 
 def _need_certificates(access: ServerAccess) -> bool:

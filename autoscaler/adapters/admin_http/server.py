@@ -15,7 +15,7 @@ from autoscaler.adapters.admin_http.cluster_pages import ClusterPages
 from autoscaler.adapters.admin_http.connections import ClientConnection, Listener
 from autoscaler.adapters.admin_http.endpoints import ApiCall, Endpoint, api_routes
 from autoscaler.adapters.admin_http.exposition import exposition
-from autoscaler.adapters.admin_http.guard import MAX_BODY_BYTES, Guard, Token
+from autoscaler.adapters.admin_http.guard import MAX_BODY_BYTES, Guard, Tokens
 from autoscaler.adapters.admin_http.openapi import openapi_document
 from autoscaler.adapters.admin_http.refusals import OnRefused, RefusalReason, Refusals
 from autoscaler.adapters.admin_http.rendering import (
@@ -95,7 +95,7 @@ class AdminServer:
         self._pages = pages
         self._host, self._port = host, port
         self._version = version
-        self._guard = guard or Guard(Token(None))
+        self._guard = guard or Guard(Tokens(None))
         self._refusals = Refusals(on_refused)
         self._tls = tls
         self._max_connections = max_connections
