@@ -106,6 +106,7 @@ class Daemon:
         self._cluster = ClusterController(config, clock, recorders=(*recorders, alive))
         self._metrics = DaemonMetrics(clock, __version__, log_lines_dropped)
         self._metrics.config_accepted(config.fingerprint, config.polling.interval_s)
+        self._cluster.pages.note_configuration(_in_force(config))
         registry = CollectorRegistry()
         registry.register(self._cluster.metrics)
         self._metrics.register(registry)
@@ -292,6 +293,7 @@ class Daemon:
         self._reload_problems = ()
         self._cluster.pages.note_reload("")
         self._metrics.config_accepted(config.fingerprint, config.polling.interval_s)
+        self._cluster.pages.note_configuration(_in_force(config))
         self._config = config
         self._cluster.apply(config)
         self._tokens.replace(config.server.token, config.server.tokens)
@@ -314,6 +316,13 @@ class Daemon:
             if warning not in self._former_names_warned:
                 self._former_names_warned.add(warning)
                 self._log.warning("config.deprecated", message=warning)
+
+
+def _in_force(config: Config) -> str:
+    """Which configuration is in force, as a metric and the log name it."""
+    count = len(config.rules)
+    dry_run = ", dry run" if config.dry_run else ""
+    return f"Configuration {config.fingerprint}: {count} rule{'' if count == 1 else 's'}{dry_run}"
 
 
 def _not_reloaded(found: _Invalid) -> str:

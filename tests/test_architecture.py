@@ -57,6 +57,12 @@ def test_nothing_that_runs_against_a_cluster_imports_numpy():
     assert subprocess.run([sys.executable, "-c", script], cwd=ROOT, check=False).returncode == 0
 
 
+def test_the_template_engine_is_not_imported_before_a_page_is_requested():
+    """It takes memory and time that a daemon without an open page does not need."""
+    script = "import sys, autoscaler.daemon; raise SystemExit('jinja2' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", script], cwd=ROOT, check=False).returncode == 0
+
+
 def test_imports_follow_the_rings():
     """docs/architecture.md; run `lint-imports` for the offending lines."""
     # In a separate process, because it disables all loggers.

@@ -151,6 +151,11 @@ async def test_pages_load_their_own_files_only_and_run_nothing_else(site):
     await site.get("/static/0/html.py", 404)
 
 
+async def test_the_configuration_in_force_is_named(site):
+    site.pages.note_configuration("Configuration 0123: 2 rules, dry run")
+    assert "Configuration 0123: 2 rules, dry run" in await site.text("/")
+
+
 async def test_programs_get_the_list_of_paths(site):
     assert (await site.get("/", Accept="*/*")).startswith("autoscaler 1.2.3\n")
 

@@ -91,6 +91,10 @@ class ClusterPages:
         """Show why the configuration that was read again is not in effect; empty: it is."""
         self._decisions.reload_failure = failure
 
+    def note_configuration(self, text: str) -> None:
+        """Show which configuration is in force, in a few words."""
+        self.status_pages.contents.configuration = text
+
     async def end_streams(self) -> None:
         """End the responses that would otherwise go on for as long as their clients listen."""
         await self.status_pages.live.end()
