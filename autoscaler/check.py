@@ -11,6 +11,7 @@ from rich.table import Table
 from autoscaler.adapters.clock import HostClock
 from autoscaler.adapters.elasticsearch.api import ElasticsearchApi, Statistics
 from autoscaler.adapters.elasticsearch.errors import ElasticsearchError
+from autoscaler.adapters.elasticsearch.index_privileges import lacking
 from autoscaler.adapters.elasticsearch.preflight import READ_PIPELINE, inspect
 from autoscaler.adapters.elasticsearch.preflight_report import PreflightReport, Severity
 from autoscaler.adapters.elasticsearch.transport import Transport
@@ -33,6 +34,9 @@ from autoscaler.lease_check import LeaseCheck, check_lease
 from autoscaler.state_stores import state_documents_of
 from autoscaler.terminal import plain, print_line
 
+STATE_PRIVILEGES = ("read", "index", "delete", "create_index")
+"""What a state in Elasticsearch needs for its index."""
+
 
 class DeploymentCheck(Struct, frozen=True):
     """What the daemon would do with one deployment."""
@@ -52,6 +56,7 @@ class CheckReport(Struct, frozen=True, kw_only=True):
     unused_rules: tuple[str, ...] = ()  # why rules apply to no deployment
     unknown_figures: tuple[str, ...] = ()  # which figures cannot be read
     state: str = ""  # where it is saved, and how large
+    state_problem: str = ""  # why it could not be saved there
     lease: LeaseCheck | None = None  # None: there is none
 
     @property
@@ -73,7 +78,8 @@ class CheckReport(Struct, frozen=True, kw_only=True):
         )
         rules = self.modes_rejected + self.unused_rules
         lease = (self.lease.problem,) if self.lease is not None and self.lease.problem else ()
-        return self.exposures + lease + rules + found + self.unknown_figures
+        state = (self.state_problem,) if self.state_problem else ()
+        return self.exposures + lease + state + rules + found + self.unknown_figures
 
 
 async def check(config: Config) -> CheckReport:
@@ -95,6 +101,7 @@ async def check(config: Config) -> CheckReport:
             # The preflight check has sent the same request and reports the error.
             return CheckReport(preflight=preflight, exposures=exposed, state=state)
         lease = None if config.lease is None else await check_lease(config.lease, transport)
+        state_problem = await _state_problem(config, api)
     running = {stats.deployment_id for stats in statistics.deployments}
     stopped = [each.stats for name, each in recorded.items() if name not in running]
     deployments = [
@@ -108,6 +115,7 @@ async def check(config: Config) -> CheckReport:
         deployments=tuple(deployments),
         exposures=exposed,
         state=state,
+        state_problem=state_problem,
         lease=lease,
         modes_rejected=_modes_rejected(config.rules, preflight),
         unused_rules=tuple(_unused_rules(config.rules, statistics, stopped)),
@@ -129,6 +137,16 @@ async def _state(
         return described(None), {}
     stopped = readable_stopped(config.state_dir, config.state_file)
     return described(config.state_dir), stopped
+
+
+async def _state_problem(config: Config, api: ElasticsearchApi) -> str:
+    """A sentence about privileges without which the state could not be saved; empty if none is
+    missing."""
+    if config.state_index is None:
+        return ""
+    who = await lacking(api, config.state_index, STATE_PRIVILEGES)
+    privileges = ", ".join(STATE_PRIVILEGES)
+    return f"the state cannot be saved, because {who}; grant {privileges} for it" if who else ""
 
 
 def _unused_rules(

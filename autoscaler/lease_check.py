@@ -3,7 +3,7 @@
 from typing import NamedTuple
 
 from autoscaler.adapters.elasticsearch.api import ElasticsearchApi
-from autoscaler.adapters.elasticsearch.errors import ElasticsearchError
+from autoscaler.adapters.elasticsearch.index_privileges import lacking
 from autoscaler.adapters.elasticsearch.transport import Transport
 from autoscaler.adapters.kubernetes_lease import KubernetesLease, NotInKubernetes
 from autoscaler.config import LeaseSettings
@@ -55,22 +55,12 @@ async def _read(store: LeaseStore) -> StoredLease | None:
 
 
 async def _missing(settings: LeaseSettings, transport: Transport) -> str:
-    """A sentence about index privileges that are not granted; empty if all are, or if that is not
-    known."""
-    index = settings.index
-    try:
-        found = await ElasticsearchApi(transport).has_privileges(index={index: INDEX_PRIVILEGES})
-    except ElasticsearchError:  # security is off, or the report of the cluster says why
-        return ""
-    granted = found.index.get(index, {})
-    missing = [name for name in INDEX_PRIVILEGES if granted.get(name) is False]
-    if not missing:
-        return ""
-    plural = "s" if len(missing) > 1 else ""
+    who = await lacking(ElasticsearchApi(transport), settings.index, INDEX_PRIVILEGES)
     return (
-        f"no instance can lead, because {found.username or 'the user'} lacks the index "
-        f"privilege{plural} {', '.join(missing)} for {index}; grant read, index and auto_configure "
-        "for the index of the lease"
+        f"no instance can lead, because {who}; grant read, index and auto_configure for the index "
+        "of the lease"
+        if who
+        else ""
     )
 
 

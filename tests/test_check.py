@@ -541,6 +541,31 @@ async def leased(roles, **variables):
     )
 
 
+ON_THE_STATE = [f"autoscaler-state:{name}" for name in ("read", "index", "delete", "create_index")]
+IN_THE_CLUSTER = {"AUTOSCALER_STATE": "elasticsearch", "AUTOSCALER_LEADERSHIP__LEASE": "none"}
+
+
+class TestTheStateInTheCluster:
+    async def test_with_the_privileges_that_it_needs(self):
+        found = await leased([*ACT, *ON_THE_STATE], **IN_THE_CLUSTER)
+        assert found.state_problem == ""
+
+    @pytest.mark.parametrize("left_out", ON_THE_STATE)
+    async def test_without_one_of_them_it_cannot_be_saved(self, left_out):
+        granted = [each for each in ON_THE_STATE if each != left_out]
+        found = await leased([*ACT, *granted], **IN_THE_CLUSTER)
+        assert found.state_problem in found.warnings
+        assert found.state_problem == (
+            "the state cannot be saved, because scaler lacks the index privilege "
+            f"{left_out.partition(':')[2]} for autoscaler-state; grant read, index, delete, "
+            "create_index for it"
+        )
+
+    async def test_without_security(self):
+        found = await findings(SCENARIO, **IN_THE_CLUSTER)
+        assert found.state_problem == ""
+
+
 class TestTheLease:
     async def test_with_the_privileges_that_it_needs(self):
         found = await leased([*ACT, *ON_THE_LEASES])

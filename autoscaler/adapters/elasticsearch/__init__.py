@@ -16,6 +16,7 @@
     tls               the TLS contexts
     transport         one request, repeated later or on another host where that is safe
     api               one method per endpoint
+    index_privileges  which privileges for an index are missing
     documents         documents of an index, and their versions
     lease             which instance leads
     state_documents   the saved state
