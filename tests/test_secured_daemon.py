@@ -2,6 +2,7 @@
 
 import asyncio
 import threading
+from contextlib import contextmanager
 
 import bcrypt
 import pytest
@@ -47,7 +48,18 @@ def directory(tmp_path, authority):
 
 @pytest.fixture
 def daemon(directory):
-    """Serves the history; yields its port."""
+    """The port of a daemon with TLS and a user."""
+    with serving(ServerAccess(tls=tls_of(directory), users={"alice": HASH})) as port:
+        yield port
+
+
+def tls_of(directory, **more):
+    return ServerTls(cert_file=directory / "tls.crt", key_file=directory / "tls.key", **more)
+
+
+@contextmanager
+def serving(access):
+    """Serves the history; yields the port."""
     started, ended, ports = threading.Event(), threading.Event(), []
 
     async def serve():
@@ -66,12 +78,7 @@ def daemon(directory):
             version="1.2.3",
             guard=Guard(Tokens(Bearer(TOKEN)), allowed_hosts=("localhost",)),
         )
-        server.replace_access(
-            ServerAccess(
-                tls=ServerTls(cert_file=directory / "tls.crt", key_file=directory / "tls.key"),
-                users={"alice": HASH},
-            )
-        )
+        server.replace_access(access)
         async with server:
             ports.append(server.port)
             started.set()
@@ -127,7 +134,9 @@ def test_another_certificate_than_the_configured_one_is_not_trusted(directory, d
     other.cert_chain_pems[0].write_to_path(directory / "tls.crt")
     other.private_key_pem.write_to_path(directory / "tls.key")
     config = configured(directory, daemon)
-    assert "is not the one in server.tls.cert_file" in history("--config", config, code=1)
+    shown = history("--config", config, code=1)
+    assert "is not trusted" in shown
+    assert f"it has to be the one in {directory}/tls.crt" in shown
 
 
 def test_elsewhere_its_authority_is_named(directory, daemon):
@@ -164,3 +173,16 @@ def test_a_daemon_without_tls_at_an_address_with_https(directory):
     config = configured(directory, 1)
     shown = history("--config", config, code=1)
     assert "cannot connect to the daemon at https://127.0.0.1:1" in shown
+
+
+def test_a_daemon_that_requires_a_certificate_of_its_clients(directory, authority):
+    client = directory / "client.pem"
+    authority.issue_cert("alice@example.com").private_key_and_cert_chain_pem.write_to_path(client)
+    with serving(ServerAccess(tls=tls_of(directory, client_ca_file=directory / "ca.crt"))) as port:
+        config = configured(directory, port)
+        shown = history("--config", config, code=1)
+        assert "a certificate of the client is required" in shown
+        given = ("--config", config, "--client-certificate", str(client))
+        assert "Nothing is recorded" in history(*given)
+        client.write_text("no certificate")
+        assert f"{client} cannot be used: it is no PEM certificate" in history(*given, code=1)

@@ -184,6 +184,13 @@ def url_option(command: Callable[..., Any]) -> Callable[..., Any]:
             "certificate in the configuration, or else the authorities of the system]",
         ),
         click.option(
+            "--client-certificate",
+            type=click.Path(path_type=Path),
+            expose_value=False,
+            callback=_keep,
+            help="File of a certificate and its key, for a daemon that requires one; PEM.",
+        ),
+        click.option(
             "--user",
             metavar="NAME",
             expose_value=False,
@@ -218,8 +225,7 @@ def _with_options(daemon: "DaemonAddress") -> "DaemonAddress":
     path = given.get("daemon.password_file")
     if (user is None) != (path is None):
         raise click.UsageError("--user and --password-file need each other; set both.")
-    if ca is not None:
-        daemon = daemon._replace(ca_file=ca)
+    daemon = daemon._replace(ca_file=ca, client_certificate=given.get("daemon.client_certificate"))
     if user is None or path is None:
         return daemon
     try:

@@ -1,7 +1,6 @@
 """Requests to the server of a running daemon."""
 
 import ssl
-from hashlib import sha256
 from pathlib import Path
 from typing import NamedTuple
 
@@ -39,6 +38,7 @@ class DaemonAddress(NamedTuple):
     password: str = ""
     certificate: Path | None = None  # of the daemon, as it is configured on this host
     ca_file: Path | None = None  # of authorities to trust instead of the system's
+    client_certificate: Path | None = None  # with its key, for a daemon that requires one
 
     def __repr__(self) -> str:
         return f"DaemonAddress({self.url!r}, ...)"
@@ -73,6 +73,7 @@ async def send(
     url = url if "://" in daemon.url else f"http://{url}"
     timeout_s = TIMEOUT_S if timeout_s is None else timeout_s
     timeout = aiohttp.ClientTimeout(total=timeout_s)
+    tls = _trust(daemon) if url.startswith("https:") else True
     try:
         async with (
             aiohttp.ClientSession(timeout=timeout, headers=_headers(daemon)) as session,
@@ -82,7 +83,7 @@ async def send(
                 data=body or None,
                 headers={"Content-Type": "application/json"} if body else None,
                 allow_redirects=False,
-                ssl=_trust(daemon),
+                ssl=tls,
             ) as response,
         ):
             mask = SecretMask()
@@ -93,10 +94,11 @@ async def send(
         raise AdminRequestFailed(
             f"{url}: invalid address, expected one such as {DEFAULT_URL}; {URL_HINT}"
         ) from error
-    except (aiohttp.ClientSSLError, aiohttp.ServerFingerprintMismatch) as error:
+    except aiohttp.ClientSSLError as error:
+        only = f"it has to be the one in {daemon.certificate}, or " if daemon.certificate else ""
         raise AdminRequestFailed(
-            f"the daemon at {url} is not trusted: {_untrusted_because(error)}; set --ca to the "
-            "authority that has signed its certificate, or " + URL_HINT
+            f"the daemon at {url} is not trusted: {no_response_because(error)}; {only}set --ca to "
+            f"the authority that has signed it, or {URL_HINT}"
         ) from error
     except aiohttp.ClientConnectorError as error:
         raise DaemonUnreachable(
@@ -123,31 +125,33 @@ def _headers(daemon: DaemonAddress) -> dict[str, str]:
     return {"Authorization": authorization}
 
 
-def _trust(daemon: DaemonAddress) -> ssl.SSLContext | aiohttp.Fingerprint | bool:
-    """What the certificate of the daemon has to be.
+def _trust(daemon: DaemonAddress) -> ssl.SSLContext:
+    """What the certificate of the daemon has to be, and the one of this client.
 
     Raises:
         AdminRequestFailed: a file cannot be read, or is no certificate.
     """
+    path = daemon.ca_file or daemon.certificate
     try:
         if daemon.ca_file is not None:
-            return ssl.create_default_context(cafile=str(daemon.ca_file))
-        if daemon.certificate is not None:
+            context = ssl.create_default_context(cafile=str(daemon.ca_file))
+        elif daemon.certificate is not None:
             pem = read_regular(daemon.certificate, MAX_PEM_BYTES).decode("ascii")
             end = pem.index(ssl.PEM_FOOTER) + len(ssl.PEM_FOOTER)
-            leaf = ssl.PEM_cert_to_DER_cert(pem[pem.index(ssl.PEM_HEADER) : end])
-            return aiohttp.Fingerprint(sha256(leaf).digest())
+            # The first is the daemon's own, which is trusted whatever its names are.
+            context = ssl.create_default_context(cadata=pem[pem.index(ssl.PEM_HEADER) : end])
+            context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
+            context.check_hostname = False
+        else:
+            context = ssl.create_default_context()
+        path = daemon.client_certificate
+        if path is not None:
+            context.load_cert_chain(path, password=lambda: "")
     except (OSError, ValueError) as error:  # ssl.SSLError included
-        path = daemon.ca_file or daemon.certificate
-        reason = getattr(error, "strerror", None) or "it is no PEM certificate"
-        raise AdminRequestFailed(f"{path} cannot be used: {reason.lower()}") from error
-    return True
-
-
-def _untrusted_because(error: aiohttp.ClientError) -> str:
-    if isinstance(error, aiohttp.ServerFingerprintMismatch):
-        return "its certificate is not the one in server.tls.cert_file"
-    return no_response_because(error)
+        is_content = isinstance(error, ssl.SSLError | ValueError)
+        reason = "it is no PEM certificate" if is_content else no_response_because(error)
+        raise AdminRequestFailed(f"{path} cannot be used: {reason}") from error
+    return context
 
 
 async def _body_of(response: aiohttp.ClientResponse) -> bytes:
