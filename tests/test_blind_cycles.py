@@ -5,6 +5,7 @@ from msgspec.structs import replace
 
 from autoscaler.control_loop import ControlLoop
 from autoscaler.core.decision import OutcomeKind, Setting
+from autoscaler.core.instructions import Override, Pause, PausedChanges
 from autoscaler.core.values import Reason
 from autoscaler.ports import FailureKind
 from tests.fakes import FakeClock, FakeCluster, FakeLeadership, ListRecorder
@@ -117,3 +118,26 @@ async def test_readable_statistics_without_figures_are_as_blind():
     assert setup.cluster.requested == []
     await setup.cycles(600.0)
     assert setup.cluster.requested == [("e5", 6)]
+
+
+@pytest.mark.parametrize("number", [1, 9])
+async def test_what_an_operator_has_set_is_not_changed_and_not_sent_meanwhile(number):
+    setup = Setup()
+    await setup.cycles(30.0)
+    given = Override(allocations=number, since=1_000.0, until=9_000.0, by="alice")
+    instructions = setup.loop.state.instructions.with_one("e5", given)
+    setup.loop.state = replace(setup.loop.state, instructions=instructions)
+    await setup.cycles(3_600.0, FailureKind.TIMEOUT)
+    assert setup.cluster.requested == []
+
+
+async def test_what_is_paused_is_not_increased():
+    setup = Setup()
+    await setup.cycles(30.0)
+    given = Pause(
+        changes=PausedChanges.INCREASES, since=1_000.0, until=9_000.0, by="alice", reason="why"
+    )
+    instructions = setup.loop.state.instructions.with_one(None, given)
+    setup.loop.state = replace(setup.loop.state, instructions=instructions)
+    await setup.cycles(3_600.0, FailureKind.TIMEOUT)
+    assert setup.cluster.requested == []

@@ -61,6 +61,9 @@ class DeploymentSummary(Struct, frozen=True, kw_only=True):
     max_allocations: int | None = None
     offered_load: float | None = None  # erlangs
     arrival_rate_per_s: float | None = None
+    slo_target: float | None = None  # fraction of requests
+    slo_attainment: float | None = None  # of about a day
+    budget_left: float | None = None  # part of the error budget; below 0: exceeded
     reason: str = ""  # of the last step
     outcome: str = ""  # its kind
     paused: bool = False  # by an operator, wholly or in one direction

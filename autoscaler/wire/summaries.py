@@ -14,7 +14,7 @@ def summary(view: DeploymentView) -> DeploymentSummary:
             status="vanished" if isinstance(view, VanishedView) else "unmanaged",
             message=view.message,
         )
-    load = view.load
+    load, slo = view.load, view.slo
     return DeploymentSummary(
         deployment=view.deployment,
         status="managed",
@@ -32,6 +32,9 @@ def summary(view: DeploymentView) -> DeploymentSummary:
         max_allocations=view.max_allocations,
         offered_load=None if load is None else load.offered_load,
         arrival_rate_per_s=None if load is None else load.arrival_rate_per_s,
+        slo_target=None if slo is None else slo.target,
+        slo_attainment=None if slo is None else slo.attainment,
+        budget_left=None if slo is None else slo.budget_left,
         reason=view.reason,
         outcome=view.outcome.kind,
         paused=bool(view.pauses),

@@ -78,12 +78,15 @@ def without_responses(observation: Observation, at: float) -> Observation:
 
 
 def blind_decisions(planned: Plan) -> Plan:
-    """The plan with the increases to `blind_allocations`, and nothing else."""
+    """The plan with the increases to `blind_allocations`, and nothing else. What an operator has
+    overridden stays as it is."""
     decisions = tuple(
         [
             decision
             for decision in planned.decisions
-            if decision.steps[0].reason is Reason.BLIND and decision.desired > decision.current
+            if decision.steps[0].reason is Reason.BLIND
+            and decision.desired > decision.current
+            and decision.override is None
         ]
     )
     return Plan(at=planned.at, decisions=decisions)
