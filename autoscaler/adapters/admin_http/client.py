@@ -148,8 +148,9 @@ def _trust(daemon: DaemonAddress) -> ssl.SSLContext:
         if path is not None:
             context.load_cert_chain(path, password=lambda: "")
     except (OSError, ValueError) as error:  # ssl.SSLError included
-        is_content = isinstance(error, ssl.SSLError | ValueError)
-        reason = "it is no PEM certificate" if is_content else no_response_because(error)
+        reason = "it is no PEM certificate"
+        if isinstance(error, OSError) and not isinstance(error, ssl.SSLError):
+            reason = no_response_because(error)
         raise AdminRequestFailed(f"{path} cannot be used: {reason}") from error
     return context
 
