@@ -88,6 +88,10 @@
         document.dispatchEvent(new CustomEvent("points", { detail: message.series }));
       }
     });
+    source.addEventListener("problem", (event) => {
+      lastAt = Date.now();
+      say(JSON.parse(event.data).error, true);
+    });
     source.addEventListener("error", fallBack);
   }
 
