@@ -7,6 +7,7 @@ import zlib
 from urllib.parse import quote
 
 import pytest
+import structlog
 
 from autoscaler.adapters.admin_http.decisions import ROWS_PER_PAGE
 from autoscaler.adapters.admin_http.live import MAX_STREAMS, Live
@@ -249,6 +250,25 @@ async def test_pages_that_show_the_same_are_rendered_once():
             assert await Events(response).next() == ("cycle", {})
             response.close()
     assert rendered == [1]
+
+
+async def test_a_defect_ends_the_streams_that_it_concerns_and_is_logged(site):
+    def fails():
+        raise ValueError("a defect")
+
+    async with site.session.get(site.url("/api/v1/events")) as response:
+        await streams_open(site, 1)
+        live = site.pages.status_pages.live
+        live._renderers["cycles"] = fails
+        with structlog.testing.capture_logs() as logs:
+            live.notify()
+            await response.read()  # it ends
+    assert [each["event"] for each in logs] == ["http.failed"]
+    site.fail("no route to host")
+    async with site.session.get(site.url("/live")) as response:
+        await streams_open(site, 1)
+        live.notify()
+        assert (await Events(response).next())[0] == "cycle"  # others go on
 
 
 async def test_more_streams_than_possible_are_refused_and_their_pages_poll():

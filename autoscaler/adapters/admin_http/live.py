@@ -11,10 +11,11 @@ import zlib
 from collections.abc import Callable
 from typing import NamedTuple
 
+import structlog
 from aiohttp import hdrs, web
 
 from autoscaler.adapters.admin_http.connections import WRITE_TIMEOUT_S
-from autoscaler.adapters.admin_http.rendering import accepts_gzip
+from autoscaler.adapters.admin_http.rendering import PAUSE_RATIO, accepts_gzip
 from autoscaler.adapters.admin_http.responses import HEADERS
 
 MAX_STREAMS = 50
@@ -79,6 +80,8 @@ class _Stream:
         return None
 
 
+_FAILED = "HTTP: an event for the status page could not be made; please report it"
+
 _BEGIN = PushedEvent.of(b"retry: 3000\n\n")
 
 _KEEP_ALIVE = PushedEvent.of(b": \n\n")
@@ -94,6 +97,7 @@ class Live:
         self._changed = asyncio.Event()
         self._sending: asyncio.Task[None] | None = None
         self._ended = False
+        self._log = structlog.get_logger("autoscaler.http")
 
     @property
     def count(self) -> int:
@@ -152,9 +156,8 @@ class Live:
         if self._sending is not None:
             self._sending.cancel()
             await asyncio.gather(self._sending, return_exceptions=True)
-        for streams in self._streams.values():
-            for stream in streams:
-                stream.end()
+        for key in self._streams:
+            self._end(key)
 
     def _remove(self, key: str, stream: _Stream) -> None:
         streams = self._streams[key]
@@ -165,15 +168,27 @@ class Live:
     async def _send(self) -> None:
         """Render an event for each key after each cycle. A cycle that ends meanwhile counts when
         all keys have been rendered."""
+        loop = asyncio.get_running_loop()
         while True:
             await self._changed.wait()
             self._changed.clear()
             for key in list(self._renderers):
                 if (render := self._renderers.get(key)) is None:
                     continue
-                event = await asyncio.to_thread(_made, render)
+                began = loop.time()
+                try:
+                    event = await asyncio.to_thread(_made, render)
+                except Exception as defect:
+                    self._log.error("http.failed", message=_FAILED, exc_info=defect)
+                    self._end(key)  # their pages poll, and get the error
+                    continue
                 for stream in self._streams.get(key, ()):
                     stream.offer(event)
+                await asyncio.sleep(PAUSE_RATIO * (loop.time() - began))
+
+    def _end(self, key: str) -> None:
+        for stream in self._streams.get(key, ()):
+            stream.end()
 
 
 def _made(render: Callable[[], bytes]) -> PushedEvent:
