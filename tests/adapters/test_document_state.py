@@ -1,6 +1,7 @@
 """The state in documents that several instances can reach, on bad days."""
 
 import asyncio
+import gc
 
 import pytest
 import structlog
@@ -299,3 +300,26 @@ async def test_the_name_of_another_cluster_may_be_no_text():
     problem = await two.port.bind("this")
     assert "is of another cluster, " in problem
     assert len(problem) < 1_000
+
+
+async def test_a_defect_in_one_checkpoint_does_not_end_all_of_them():
+    documents = Documents()
+    one, _ = await opened(documents, "one")
+    defects = [RuntimeError("a defect")]
+
+    def before_write():
+        if defects:
+            raise defects.pop()
+
+    documents.before_write = before_write
+    handled = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: handled.append(context))
+    one.port.checkpoint(state_of("a"))
+    await settled()
+    assert "shared" not in documents.saved
+    one.port.checkpoint(state_of("a", at=995.0))
+    await settled()
+    assert "shared" in documents.saved
+    await one.port.close()
+    gc.collect()  # then it is reported
+    assert [str(each["exception"]) for each in handled] == ["a defect"]

@@ -164,7 +164,7 @@ class DocumentStateStore:
         if not self._is_open:
             return
         self._newest = state
-        if self._writing is None:
+        if self._writing is None or self._writing.done():
             self._writing = asyncio.ensure_future(self._write_checkpoints())
 
     async def close(self) -> None:
