@@ -543,6 +543,19 @@ class TestAFullDisk:
         _, state = await begin()
         assert (state.stopped, set(state.deployments)) == (STOPPED, {"c"})
 
+    async def test_the_history_of_that_time_is_written_later(self, begin, full):
+        store, _ = await begin()
+        store.port.record([event(NOW)])
+        full(1)
+        store.port.record([event(NOW + 1.0)])
+        store.port.record([event(NOW + 2.0)])
+        store.port.checkpoint(state_of("a"))
+        full(resource.RLIM_INFINITY)
+        assert store.port.problem
+        store.port.checkpoint(state_of("a"))
+        found = store.port.read_history(HistoryQuery())
+        assert [each.at - NOW for each in found] == [2.0, 1.0, 0.0]
+
     async def test_at_the_start(self, begin, written, full):
         full(1)
         store, state = await begin()

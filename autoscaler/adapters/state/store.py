@@ -8,6 +8,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Collection, Iterable, Mapping
 from concurrent.futures import Executor, Future
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
@@ -78,6 +79,7 @@ class SqliteStore:
         self._executor: Executor | None = None  # None: not open
         self._newest: State | None = None  # to be written as soon as the thread is free
         self._events: deque[Event] = deque(maxlen=MAX_WAITING_EVENTS)  # to be written, too
+        self._unwritten: tuple[Event, ...] = ()  # of the last attempt, which has failed
         self._busy = False  # the thread writes a checkpoint, or rests after one
         self._problem = ""  # why nothing is saved at present
 
@@ -197,18 +199,24 @@ class SqliteStore:
     def _begin_checkpoint(self) -> None:
         if self._executor is None:
             return
-        state, events = self._taken()
-        if state is None and not events:
+        if self._newest is None and not self._events:
             return
+        state, events = self._taken()
         self._busy = True
         written = self._executor.submit(self._write_all, state, events, self._clock.now())
         if written.done():
-            self._checkpoint_written(written)
+            self._checkpoint_written(events, written)
         else:
-            asyncio.wrap_future(written).add_done_callback(self._checkpoint_written)
+            asyncio.wrap_future(written).add_done_callback(
+                partial(self._checkpoint_written, events)
+            )
 
-    def _checkpoint_written(self, written: "Future[float] | asyncio.Future[float]") -> None:
+    def _checkpoint_written(
+        self, events: tuple[Event, ...], written: "Future[float] | asyncio.Future[float]"
+    ) -> None:
         error = None if written.cancelled() else written.exception()
+        if error is not None:
+            self._unwritten = events[-MAX_WAITING_EVENTS:]
         self._report("" if error is None else self._text(error))
         if not self._in_thread:
             self._busy = False
@@ -223,8 +231,8 @@ class SqliteStore:
 
     def _taken(self) -> tuple[State | None, tuple[Event, ...]]:
         """What waits to be written."""
-        state, events = self._newest, tuple(self._events)
-        self._newest = None
+        state, events = self._newest, (*self._unwritten, *self._events)
+        self._newest, self._unwritten = None, ()
         self._events.clear()
         return state, events
 
