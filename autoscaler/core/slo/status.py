@@ -1,9 +1,8 @@
 """What the policy knows of the SLO at a poll: from its last recommendation, and the queue now."""
 
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import NamedTuple, cast
-
-from msgspec.structs import replace
 
 from autoscaler.core.policies import Situation
 from autoscaler.core.slo.memory import SloEstimate, SloMemory
@@ -18,6 +17,8 @@ from autoscaler.core.values import Candidate, Step
 
 Numbers = Mapping[str, float]
 """The inputs of a step. Those that are read here are numbers."""
+
+_NOTHING: Numbers = MappingProxyType({})
 
 
 class Learnt(NamedTuple):
@@ -46,34 +47,32 @@ def slo_status(target: float, memory: SloMemory, learnt: Learnt | None) -> SloSt
     step = memory.estimate.step
     numbers = cast("Numbers", {} if step is None else step.inputs)
     unreachable = "slo_unreachable" in numbers
-    older = SloStatus(
+    requests, late = (0, 0.0) if learnt is None else learnt.counted
+    if learnt is None or step is None:
+        present, now, backlog = _NOTHING, None, None
+    else:
+        present, now = numbers, _now(step, learnt.situation, memory.estimate)
+        backlog = _count(numbers, "backlog_requests") or 0
+    return SloStatus(
         target=target,
         unreachable=unreachable,
         max_queue_wait_s=None if unreachable else numbers.get("max_queue_wait_s"),
         caller_timeout_s=numbers.get("caller_timeout_s"),
+        requests=requests,
+        late_requests=late,
         attainment=numbers.get("slo_attainment"),
         expected_attainment=numbers.get("expected_slo_attainment"),
         preventable_fraction=numbers.get("preventable_fraction"),
         violation_weight=numbers.get("violation_weight"),
-    )
-    if learnt is None:
-        return older
-    requests, late = learnt.counted
-    if step is None:
-        return replace(older, requests=requests, late_requests=late)
-    return replace(
-        older,
-        requests=requests,
-        late_requests=late,
-        load=numbers.get("offered_load"),
-        load_stddev=numbers.get("load_stddev"),
-        load_at_most=numbers.get("load_at_most"),
-        now=_now(step, learnt.situation, memory.estimate),
-        backlog_requests=_count(numbers, "backlog_requests") or 0,
-        backlog_allocations=_count(numbers, "backlog_allocations"),
-        after_new_node=_count(numbers, "after_new_node"),
-        forecast=_forecast(numbers),
-        recurrence=_recurrence(numbers),
+        load=present.get("offered_load"),
+        load_stddev=present.get("load_stddev"),
+        load_at_most=present.get("load_at_most"),
+        now=now,
+        backlog_requests=backlog,
+        backlog_allocations=_count(present, "backlog_allocations"),
+        after_new_node=_count(present, "after_new_node"),
+        forecast=_forecast(present),
+        recurrence=_recurrence(present),
     )
 
 
