@@ -62,7 +62,7 @@ def test_the_schema_of_its_values_describes_the_configuration_of_the_program():
     current = {**schema, "$defs": {"Configuration": configuration, **tables}}
     if WRITE:
         path.write_text(json.dumps(current, indent=2) + "\n")
-    assert json.loads(path.read_text()) == current
+    assert json.loads(path.read_text()) == current, "WRITE_EXPECTED=1 pytest tests/deploy"
 
 
 @installed
