@@ -21,6 +21,7 @@ from autoscaler.adapters.admin_http import (
     Tokens,
 )
 from autoscaler.adapters.admin_http.connections import HEAD_TIMEOUT_S
+from autoscaler.adapters.admin_http.rates import MAX_ADDRESSES, Rates
 from autoscaler.adapters.admin_http.users import MAX_WAITING, TooManyPasswords, Users
 from autoscaler.connection import Bearer
 from autoscaler.server_access import RequestLimit, ServerAccess, ServerTls, server_context
@@ -158,6 +159,33 @@ class TestTheRateLimit:
         async with serving(limited) as server:
             statuses = [await server.status(**basic(password="wrong")) for _ in range(3)]
             assert statuses == [401, 401, 429]
+
+    @pytest.mark.parametrize(
+        ("address", "same"),
+        [
+            ("10.0.0.2", False),
+            ("2001:db8::2", False),
+            ("::ffff:10.0.0.2", False),
+            ("2001:db8:0:1::3", True),
+            ("2001:db8:0:1:ffff::1", True),
+        ],
+    )
+    async def test_the_addresses_of_one_host_are_one(self, address, same):
+        """A host has a whole network of IPv6, of 64 bits."""
+        rates = Rates(self.LIMITED.rate_limit)
+        for _ in range(2):
+            assert rates.wait_s("2001:db8:0:1::2") == 0.0
+        assert (rates.wait_s(address) > 0.0) is same
+
+    async def test_ipv4_addresses_as_those_of_ipv6_are_several(self):
+        rates = Rates(self.LIMITED.rate_limit)
+        assert [rates.wait_s(f"::ffff:10.0.0.{number}") for number in range(4)] == [0.0] * 4
+
+    async def test_it_remembers_a_bounded_number_of_addresses(self):
+        rates = Rates(self.LIMITED.rate_limit)
+        for number in range(2 * MAX_ADDRESSES):
+            rates.wait_s(f"10.1.{number // 256}.{number % 256}")
+        assert len(rates._buckets) == MAX_ADDRESSES
 
     def test_it_is_a_rate(self):
         async def statuses():
