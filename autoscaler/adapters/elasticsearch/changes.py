@@ -35,7 +35,7 @@ from autoscaler.adapters.elasticsearch.api_errors import (
     StartTimedOut,
 )
 from autoscaler.adapters.elasticsearch.error_mapping import outcome_kind_of
-from autoscaler.adapters.elasticsearch.errors import ElasticsearchError
+from autoscaler.adapters.elasticsearch.errors import ElasticsearchError, NotLeading, Outdated
 from autoscaler.adapters.elasticsearch.ownership import Ownership
 from autoscaler.adapters.elasticsearch.pipelines import TooManyNames, pipeline_of
 from autoscaler.core.decision import Change, OutcomeKind, SetAllocations, SetBounds, Start, Stop
@@ -148,13 +148,18 @@ class ChangeExecutor:
 
         Adaptive allocations are disabled first, because `num_allocations` is refused while they
         are enabled.
+
+        Raises:
+            UpdateFailed: of kind UNKNOWN if only the first request was sent.
         """
+        accepted = False
         try:
             for step in self._endpoint_steps(endpoint, settings):
                 updated = await self._api.update_endpoint(
                     endpoint, allocations=step.allocations, adaptive=step.adaptive
                 )
                 self._ownership.remember(updated, endpoint.inference_id)
+                accepted = True
                 if step.adaptive is not UNSET and not _agrees(
                     updated.service_settings, step.adaptive
                 ):
@@ -163,6 +168,13 @@ class ChangeExecutor:
             if isinstance(error, LicenceNotCompliant) and "[ml]" in error.reason:
                 raise
             raise _not_permitted(endpoint.inference_id, error) from error
+        except (NotLeading, Outdated) as error:
+            if not accepted:
+                raise
+            raise UpdateFailed(
+                OutcomeKind.UNKNOWN,
+                f"a part of the change was accepted, and the rest was not sent: {error}",
+            ) from error
         return True
 
     def _endpoint_steps(
