@@ -256,7 +256,14 @@ class ClusterController:
         """
         if reason := self._why_not():
             raise NotResumed(f"{deployment_id}: not resumed, because {reason}")
-        return self._loop.resume(deployment_id)
+        if self._loop.resume(deployment_id):
+            return True
+        if not self._state.has_continued:
+            raise NotResumed(
+                f"{deployment_id}: not resumed, because the saved state cannot be read, so that it "
+                "is not known whether it is stopped; the log says why"
+            )
+        return False
 
     async def _resume_and_save(self, deployment_id: str) -> str:
         """

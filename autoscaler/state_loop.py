@@ -103,6 +103,11 @@ class StateLoop:
         lead, it has none."""
         return self._store is not None and (self._taken_at is None or self._found is not None)
 
+    @property
+    def has_continued(self) -> bool:
+        """Whether the control loop has had the saved state in this term, or there is none."""
+        return self._store is None or self._has_continued
+
     async def begin(self) -> None:
         """Begin the process. If it is the only one, take the state.
 

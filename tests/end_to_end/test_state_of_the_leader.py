@@ -92,6 +92,23 @@ def test_no_deployment_is_resumed_before_it_is_known_which_are_stopped(tmp_path)
     run_in_virtual_time(play())
 
 
+def test_what_is_stopped_is_not_known_while_the_state_cannot_be_read(tmp_path):
+    async def play():
+        async with replicas(tmp_path, 1) as cluster:
+            fault = Fault(path=f"/{INDEX}/_mget", status=503, error_type="no_shard", calls=None)
+            cluster.emulator.emulation.faults.add(fault)
+            await cluster.until_led(MAX_TAKEOVER_S)
+            (leader,) = cluster.leaders
+            await asyncio.sleep(30.0)
+            with pytest.raises(NotResumed, match="cannot be read, so that it is not known"):
+                leader.controller.resume("e5")
+            cluster.emulator.emulation.faults.clear()
+            await asyncio.sleep(30.0)
+            assert not leader.controller.resume("e5")
+
+    run_in_virtual_time(play())
+
+
 def test_only_the_leader_writes_and_only_what_has_changed(tmp_path):
     async def play():
         async with replicas(tmp_path, 3) as cluster:
