@@ -16,8 +16,8 @@ from autoscaler.ports import CycleTimes, ObservationFailed
 MAX_POINTS = 2_160
 """Points of one deployment. Six hours at the default poll interval of 10 s: a night shift."""
 
-MAX_BYTES = 6 * 2**20
-"""Bytes that the points of all deployments may take. 6 MiB: 1,000 deployments have 20 min,
+MAX_BYTES = 4 * 2**20
+"""Bytes that the points of all deployments may take. 4 MiB: 1,000 deployments have 12 min,
 and the daemon stays within its memory."""
 
 MAX_GONE = 100
