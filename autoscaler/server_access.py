@@ -20,7 +20,8 @@ MAX_PEM_BYTES = 1_048_576
 MAX_PASSWORD_BYTES = 72
 """The longest password that bcrypt hashes."""
 
-_BCRYPT = re.compile(r"\$2[aby]\$(?P<cost>[0-9]{2})\$[./A-Za-z0-9]{53}")
+_BCRYPT = re.compile(r"\$2[aby]\$(?P<cost>[0-9]{2})\$[./A-Za-z0-9]{21}[.Oeu][./A-Za-z0-9]{31}")
+"""The last character of the salt, whose 128 bits are 21 characters and two bits, is one of four."""
 
 MIN_COST, MAX_COST = 10, 14
 """Range of the cost of a hash: its binary logarithm. 10, the default of `htpasswd -B` rounded up,

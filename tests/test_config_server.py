@@ -7,7 +7,7 @@ from autoscaler.config import ConfigError, exposures, load, what_needs_restart
 from autoscaler.server_access import RequestLimit, ServerAccess, is_loopback
 from tests.messages import without_lines
 
-HASH = "$2b$10$" + "abcdefghijklmnopqrstuv" + "ABCDEFGHIJKLMNOPQRSTUVWXYZ01234"
+HASH = "$2b$10$" + "abcdefghijklmnopqrstuu" + "ABCDEFGHIJKLMNOPQRSTUVWXYZ01234"
 BASE = """
 [elasticsearch]
 hosts = ["https://es:9200"]
@@ -132,6 +132,7 @@ class TestProblems:
         [
             ("secret", "must be a bcrypt hash"),
             ("$apr1$abc$def", "must be a bcrypt hash"),
+            (HASH.replace("uu", "uv"), "must be a bcrypt hash"),  # no salt has these bits
             (HASH.replace("$10$", "$04$"), "must have a cost from 10 to 14"),
             (HASH.replace("$10$", "$31$"), "must have a cost from 10 to 14"),
         ],

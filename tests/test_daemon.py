@@ -398,7 +398,7 @@ class TestReloading:
             assert await setup.until_reloaded() == "configuration reloaded"
             statuses = [(await setup.get("/api/v1/status"))[0] for _ in range(2)]
             assert statuses == [200, 429]
-            hashed = "$2b$10$" + 53 * "x"
+            hashed = "$2b$10$" + 53 * "."
             setup.path.write_text(text.replace("[[rules]]", f'users.a = "{hashed}"\n[[rules]]'))
             assert await setup.until_reloaded(times=2) == "configuration reloaded"
             assert (await setup.get("/api/v1/status"))[0] == 401

@@ -24,7 +24,13 @@ from autoscaler.adapters.admin_http.connections import HEAD_TIMEOUT_S
 from autoscaler.adapters.admin_http.rates import MAX_ADDRESSES, Rates
 from autoscaler.adapters.admin_http.users import MAX_WAITING, TooManyPasswords, Users
 from autoscaler.connection import Bearer
-from autoscaler.server_access import RequestLimit, ServerAccess, ServerTls, server_context
+from autoscaler.server_access import (
+    RequestLimit,
+    ServerAccess,
+    ServerTls,
+    hash_problem,
+    server_context,
+)
 from tests.fakes import FakeClock
 from tests.virtual_loop import run_in_virtual_time
 
@@ -325,3 +331,13 @@ class TestTls:
     async def test_the_probes_need_none(self, files, authority):
         async with serving(files.access(client_ca=trustme.CA())) as server:
             assert await server.status("/healthz", tls=trusting(authority)) == 200
+
+
+@pytest.mark.parametrize("version", ["2a", "2b", "2y"])
+async def test_hashes_of_each_program_are_compared(version):
+    """`htpasswd` writes 2y, others 2a and 2b."""
+    hashed = bcrypt.hashpw(b"secret", bcrypt.gensalt(10)).decode().replace("2b", version, 1)
+    assert hash_problem(hashed) == ""
+    users = Users({"alice": hashed})
+    assert await users.named_by(aiohttp.encode_basic_auth("alice", "secret")) == "alice"
+    assert await users.named_by(aiohttp.encode_basic_auth("alice", "another")) is None
