@@ -117,10 +117,10 @@ class Setup:
         await self.clock.advance(2 * composition.RELOAD_INTERVAL_S + composition.SETTLE_S)
         return await self.until_logged(event, times)
 
-    async def get(self, path):
+    async def get(self, path, **headers):
         """A response of the daemon's server."""
         url = f"http://127.0.0.1:{self.daemon.server.port}{path}"
-        async with aiohttp.request("GET", url) as response:
+        async with aiohttp.request("GET", url, headers=headers) as response:
             return response.status, await response.text()
 
     async def metric(self, name):
@@ -186,6 +186,23 @@ async def test_it_observes_scales_and_reports(tmp_path):
         assert 'deployment="e5"' in metrics
         assert any("e5 1 -> 5" in message for message in setup.messages("update.accepted"))
     assert setup.messages("daemon.stopped")
+
+
+async def test_its_status_page_shows_what_it_does_and_which_configuration_is_in_force(tmp_path):
+    async with running(tmp_path) as setup:
+        await setup.clock.advance(120.0)
+        _, overview = await setup.get("/", Accept="text/html")
+        assert "Configuration " in overview
+        assert ": 1 rule<" in overview
+        assert 'href="/deployments/e5"' in overview
+        _, page = await setup.get("/deployments/e5", Accept="text/html")
+        assert "update, accepted" in page  # from the history
+        assert "Candidates that were weighed" in page
+        setup.write(most=0)
+        await setup.until_reloaded("config.reload_failed")
+        _, overview = await setup.get("/", Accept="text/html")
+        assert "the previous one in force" in overview
+        assert "max_allocations" in overview
 
 
 async def test_the_service_manager_learns_what_the_daemon_does(tmp_path):

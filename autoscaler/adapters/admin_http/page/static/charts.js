@@ -88,7 +88,7 @@
       cursor: { sync: { key: "charts" }, drag: { x: true, y: false } },
       tzDate: (at) => uPlot.tzDate(new Date(at * 1000), "Etc/UTC"),
       scales: { y: { range: (_, low, high) => [0, high > 0 ? high * 1.08 : 1] } },
-      axes: [{ ...axis, space: 80, values: (_, splits, __, ___, step) => splits.map((at) => clock(at, step < 60)) }, { ...axis, size: 52 }],
+      axes: [{ ...axis, space: 60, values: (_, splits, __, ___, step) => splits.map((at) => clock(at, step < 60)) }, { ...axis, size: 52 }],
       series: [{ label: "UTC", value: (plot, at, _, index) => clock(index === null ? plot.data[0].at(-1) ?? 0 : at, true) }, ...lines.map((line) => lineOf(line, colour))],
       bands: lines[0][2] === "band" ? [{ series: [1, 2], fill: colour.band }] : [],
       hooks: { draw: [(drawn) => drawMarks(drawn, colour)] },
