@@ -1,6 +1,9 @@
 """Entries of the history: what is stored, and what is shown of it."""
 
 import json
+import re
+from pathlib import Path
+from typing import get_args
 
 import msgspec
 import pytest
@@ -8,7 +11,7 @@ import pytest
 from autoscaler.core.decision import OutcomeKind
 from autoscaler.core.flow.planning import plan
 from autoscaler.core.state import State
-from autoscaler.wire.history import Event, HistoryEntry, Note, view_of
+from autoscaler.wire.history import Event, EventKind, HistoryEntry, Note, view_of
 from tests.observations import deployment, node, observation, outcome, policy, rule
 
 NOW = 1_760_000_000.0
@@ -76,3 +79,10 @@ def test_an_entry_of_a_later_release_is_shown_as_far_as_it_is_known():
     content |= {"steps": "in another form", "more": 1}
     view = view_of(entry(json.dumps(content).encode()), whole=True)
     assert (view.desired, view.outcome, view.decision) == (3, "no_capacity", None)
+
+
+def test_each_kind_is_documented():
+    page = (Path(__file__).parents[2] / "docs/operations.md").read_text()
+    section = page.partition("### What has happened\n")[2].partition("\n### ")[0]
+    named = set(re.findall(r"`(\w+)`", section))
+    assert set(get_args(EventKind)) <= named
