@@ -18,6 +18,7 @@ from autoscaler.core.policies import (
     next_poll_safely,
     recommend_safely,
 )
+from autoscaler.core.slo_status import SloStatus
 from autoscaler.core.state import PolicyMemory, State
 from autoscaler.core.values import LoadEstimate, Reason, Sample, Step, Value
 from tests.observations import deployment, node, observation, policy, rule
@@ -116,6 +117,18 @@ class Restless(Scripted):
         return self.asks
 
 
+class Secretive(Scripted):
+    """Knows an SLO, or raises an error instead."""
+
+    knows: Any = None
+
+    def slo_status(self, memory, desired, situation, before):
+        if isinstance(self.knows, Exception):
+            raise self.knows
+        self.knows.append((memory, desired, situation is not None, before))
+        return SloStatus(target=0.9, requests=7)
+
+
 class TestPlanning:
     def planned(self, *rules, cycles=2):
         return {
@@ -159,6 +172,26 @@ class TestPlanning:
             )
             assert failed in explain(a)
             assert "next_poll" not in explain(b)
+
+    def test_a_decision_has_what_the_policy_knows_of_the_slo(self):
+        """It is asked with the memory before and after the poll, and the desired allocations."""
+        calls = []
+        found = rule(deployments=("a",), policy=Secretive(knows=calls), max_allocations=4)
+        decisions = self.planned(found, rule(policy=Scripted()))
+        assert decisions["a"].slo == SloStatus(target=0.9, requests=7)
+        assert decisions["b"].slo is None
+        # The first observation shows nothing, and leaves no memory.
+        assert calls == [(1, 4, True, 0)]
+
+    def test_nothing_is_known_of_the_slo_where_the_policy_fails_to_say(self):
+        """The recommendation is kept, no other deployment is affected, and the error is shown."""
+        fails = Secretive(knows=ZeroDivisionError("of its own"))
+        rules = (rule(name="fails", deployments=("a",), policy=fails), rule(policy=Scripted()))
+        decisions = self.planned(*rules)
+        assert (decisions["a"].desired, decisions["b"].desired) == (5, 5)
+        assert decisions["a"].slo is None
+        assert "slo_status of the policy failed: ZeroDivisionError" in explain(decisions["a"])
+        assert "slo_status" not in explain(decisions["b"])
 
     def test_bounds_are_enforced_without_it(self):
         fails = rule(policy=Scripted(breaks_at=0), min_allocations=4)
