@@ -4,7 +4,7 @@ returns what is wrong, or an empty text."""
 from collections.abc import Callable, Iterable
 from itertools import pairwise
 
-from autoscaler.core.decision import Decision, OutcomeKind, SetAllocations, Start, Stop
+from autoscaler.core.decision import Decision, OutcomeKind, SetAllocations, SetBounds, Start, Stop
 from autoscaler.core.values import Observation, Reason
 from autoscaler.ports import FailureKind
 from autoscaler.wire.state import encode_state
@@ -109,9 +109,18 @@ def no_blind_decrease(trace: Trace, cycle: Cycle) -> str:
             return f"{_text(change)} from damaged statistics"
         assert change.then is not None
         load = change.then.load
-        if load is not None and wanted < UNDERESTIMATED * load:
+        underestimated = load is not None and wanted < UNDERESTIMATED * load
+        if underestimated and not (_is_for_lack_of_capacity(decision) and wanted >= present):
             return f"{_text(change)}, down from {present}, at a steady load of {load:.2f}"
     return ""
+
+
+def _is_for_lack_of_capacity(decision: Decision) -> bool:
+    """Whether a minimum of adaptive allocations is lowered because no more fit. That takes nothing
+    away if it has not been reached."""
+    return isinstance(decision.change, SetBounds) and any(
+        step.changed and step.reason is Reason.CAPACITY for step in decision.steps
+    )
 
 
 def fresh(trace: Trace, cycle: Cycle) -> str:

@@ -4,18 +4,22 @@ import pytest
 from msgspec.structs import replace
 from yarl import URL
 
+from autoscaler.core.decision import Decision, Mode, OutcomeKind, SetBounds
 from autoscaler.core.state import State
+from autoscaler.core.values import Reason, Sample, Step
 from autoscaler.ports import FailureKind, ObservationFailed
-from tests.chaos.invariants import back_off, bounds
+from tests.chaos.invariants import back_off, bounds, no_blind_decrease
 from tests.chaos.trace import Trace, Truth
+from tests.observations import outcome
 
+STATISTICS = URL("http://es-1:9200/_ml/trained_models/_stats")
 UPDATE = URL("http://es-1:9200/_ml/trained_models/model-a/deployment/_update")
 
 
-def trace_of(now=lambda: 100.0, allowed=lambda: (1, 6)):
+def trace_of(now=lambda: 100.0, allowed=lambda: (1, 6), requested=1, load=None):
     truth = Truth(
-        requested=lambda _name: 1,
-        load=lambda _name: None,
+        requested=lambda _name: requested,
+        load=lambda _name: load,
         processors=lambda: None,
         bounds=allowed,
         stopped=frozenset,
@@ -32,6 +36,47 @@ def test_a_change_of_the_rules_after_an_update_does_not_make_it_wrong():
     assert bounds(trace, cycle) == ""
     late = trace.sent("daemon-1", "POST", UPDATE, b'{"number_of_allocations":5}')
     assert "outside 1 to 4" in bounds(trace, replace(cycle, changes=(late,)))
+
+
+BOUNDS = b'{"adaptive_allocations":{"min_number_of_allocations":1,"max_number_of_allocations":1}}'
+
+
+@pytest.mark.parametrize(
+    ("reason", "requested", "tainted", "wrong"),
+    [
+        (Reason.CAPACITY, 1, False, ""),
+        (Reason.CAPACITY, 1, True, "from damaged statistics"),
+        (Reason.CAPACITY, 2, False, "down from 2, at a steady load of 2.00"),
+        (Reason.STEP_LIMIT, 1, False, "down from 1, at a steady load of 2.00"),
+    ],
+    ids=["not reached", "damaged", "reached", "for another reason"],
+)
+def test_a_minimum_that_does_not_fit_may_be_lowered_to_what_is_there(
+    reason, requested, tainted, wrong
+):
+    trace = trace_of(requested=requested, load=2.0)
+    statistics = trace.sent("daemon-1", "GET", STATISTICS, b"")
+    statistics.status, statistics.tainted = 200, frozenset({"model-a"} if tainted else ())
+    trace.sent("daemon-1", "POST", UPDATE, BOUNDS)
+    decision = Decision(
+        deployment_id="model-a",
+        model_id="model-a",
+        at=100.0,
+        rule="all",
+        dry_run=False,
+        current=2,
+        min_allocations=1,
+        max_allocations=6,
+        steps=(Step(Reason.RECOMMENDATION, 2, 6), Step(reason, 6, 1)),
+        sample=Sample(at=100.0, interval_s=10.0),
+        load=None,
+        mode=Mode.BOUNDS,
+        change=SetBounds(1, 1),
+    )
+    sent = (outcome(decision, OutcomeKind.ACCEPTED),)
+    found = no_blind_decrease(trace, trace.ended("daemon-1", State(), outcomes=sent))
+    assert found.endswith(wrong)
+    assert bool(found) is bool(wrong)
 
 
 TAKE_OVER = None
