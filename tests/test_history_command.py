@@ -16,7 +16,6 @@ from autoscaler.adapters.admin_http import (
     ClusterPages,
     DecisionRecorder,
     Health,
-    history_endpoints,
 )
 from autoscaler.adapters.history import History
 from autoscaler.adapters.state import FILE_NAME, FileHistory, HistoryUnreadable, SqliteStore
@@ -99,7 +98,7 @@ def served(*events):
         pages = ClusterPages(
             Health(clock, 10.0),
             DecisionRecorder(clock, "1.2.3"),
-            endpoints=history_endpoints(history.read, "1.2.3"),
+            read_history=history.read,
         )
         server = AdminServer(CollectorRegistry(), pages, host="127.0.0.1", port=0, version="1.2.3")
         async with server:

@@ -17,7 +17,6 @@ from autoscaler.adapters.admin_http import (
     Guard,
     Health,
     Tokens,
-    history_endpoints,
 )
 from autoscaler.adapters.history import History
 from autoscaler.cli import main
@@ -68,7 +67,7 @@ def serving(access):
         pages = ClusterPages(
             Health(clock, 10.0),
             DecisionRecorder(clock, "1.2.3"),
-            endpoints=history_endpoints(history.read, "1.2.3"),
+            read_history=history.read,
         )
         server = AdminServer(
             CollectorRegistry(),

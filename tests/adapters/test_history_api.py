@@ -15,7 +15,6 @@ from autoscaler.adapters.admin_http import (
     ClusterPages,
     DecisionRecorder,
     Health,
-    history_endpoints,
 )
 from autoscaler.adapters.history import History
 from autoscaler.core.decision import OutcomeKind
@@ -36,7 +35,7 @@ async def serving():
     pages = ClusterPages(
         Health(clock, 10.0),
         DecisionRecorder(clock, "1.2.3"),
-        endpoints=history_endpoints(history.read, "1.2.3"),
+        read_history=history.read,
     )
     server = AdminServer(CollectorRegistry(), pages, host="127.0.0.1", port=0, version="1.2.3")
 

@@ -25,7 +25,6 @@ from autoscaler.adapters.admin_http.cluster_pages import ClusterPages
 from autoscaler.adapters.admin_http.decisions import DecisionRecorder
 from autoscaler.adapters.admin_http.guard import Guard, Tokens
 from autoscaler.adapters.admin_http.health import Health
-from autoscaler.adapters.admin_http.history import history_endpoints
 from autoscaler.adapters.admin_http.instructions import instruction_endpoints
 from autoscaler.adapters.admin_http.reload import reload_endpoint
 from autoscaler.adapters.admin_http.server import AdminServer, CannotListen
@@ -38,7 +37,6 @@ __all__ = [
     "Guard",
     "Health",
     "Tokens",
-    "history_endpoints",
     "instruction_endpoints",
     "reload_endpoint",
 ]
