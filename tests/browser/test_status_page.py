@@ -286,12 +286,21 @@ async def test_every_part_is_reached_by_keyboard():
         assert await visit.page.locator("#figures[open]").count() == 1  # it stays open
 
 
-async def test_without_a_stream_the_page_polls():
+async def test_without_a_stream_the_page_polls_until_there_is_one():
     async with visiting() as visit:
-        visit.site.pages.status_pages.live = Live(max_streams=0)
+        pages, live = visit.site.pages.status_pages, visit.site.pages.status_pages.live
+        pages.live = Live(max_streams=0)
+        await visit.page.clock.install()
         await visit.go()
         await visit.shows("polled every 10 s")
         assert "elser-search" in await visit.text()
+        lose_node(visit.site)
+        await visit.page.clock.run_for(61_000)  # until after another attempt
+        await visit.shows("4 lost, for 30 s")
+        await visit.shows("polled every 10 s")
+        pages.live = live
+        await visit.page.clock.run_for(61_000)
+        await visit.live()
 
 
 async def test_a_daemon_that_does_not_respond_is_told_from_one_that_has_nothing_new():

@@ -4,7 +4,7 @@
 (() => {
   const POLL_MS = 10000, RETRY_MS = 60000, QUIET_MS = 90000;
   const status = document.getElementById("connection");
-  let source = null, polling = null, lastAt = Date.now();
+  let source = null, polling = null, retrying = null, lastAt = Date.now();
 
   function say(text, lost) {
     if (status.textContent !== text) status.textContent = text;
@@ -55,9 +55,9 @@
       const parts = page.querySelectorAll("[data-live]");
       apply(Object.fromEntries([...parts].map((each) => [each.dataset.live, each.innerHTML])));
       document.dispatchEvent(new CustomEvent("stale-charts"));
-      say("polled every 10 s", false);
+      if (polling !== null) say("polled every 10 s", false);
     } catch {
-      say("the daemon does not respond; what is shown is old", true);
+      if (polling !== null) say("the daemon does not respond; what is shown is old", true);
     }
   }
 
@@ -67,8 +67,9 @@
     if (polling === null) {
       polling = setInterval(poll, POLL_MS);
       poll();
-      setTimeout(connect, RETRY_MS);
     }
+    clearTimeout(retrying);
+    retrying = setTimeout(connect, RETRY_MS);
   }
 
   function connect() {
