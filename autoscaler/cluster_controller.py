@@ -139,10 +139,10 @@ class ClusterController:
         )
         stored = self._store if isinstance(self._store, SqliteStore) else None
         self.history = History(clock, stored)
-        self._instructions = OperatorInstructions(
+        self.operators = OperatorInstructions(
             self._store, clock, self._log, note=self._note_instruction, why_not=self._why_not
         )
-        decisions.operators = self._instructions
+        decisions.operators = self.operators
         self.pages = ClusterPages(
             self.health,
             decisions,
@@ -150,10 +150,10 @@ class ClusterController:
             save_resume_requests=self.save_resume_requests,
             cluster=cluster,
             read_history=self.history.read,
-            endpoints=instruction_endpoints(self._instructions, self._resume_and_save, decisions),
+            endpoints=instruction_endpoints(self.operators, self._resume_and_save, decisions),
         )
         self._keeping: asyncio.Task[None] | None = None  # the state
-        self._loop = self._state.loop = self._instructions.loop = ControlLoop(
+        self._loop = self._state.loop = self.operators.loop = ControlLoop(
             clock=clock,
             observer=self._state,
             actuator=self._ports,
@@ -163,7 +163,7 @@ class ClusterController:
                 self.health,
                 decisions,
                 self._preflight,
-                self._instructions,
+                self.operators,
                 HistoryRecorder(self.history, self._state if self._leadership else None),
                 self.pages.status_pages,  # after those that it shows
                 *recorders,

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
 
+from autoscaler.core.instructions import PausedChanges
 from autoscaler.simulation.cluster import AdaptivePatch
 from autoscaler.simulation.emulator.emulation import InferenceEndpoint
 from autoscaler.simulation.errors import SimulatedApiError
@@ -188,6 +189,24 @@ def resume_stopped(laboratory: "Laboratory", rng: random.Random) -> None:
     laboratory.resume_stopped()
 
 
+def pause(laboratory: "Laboratory", rng: random.Random) -> None:
+    """An operator holds everything, or one direction, of a deployment or of all."""
+    name = rng.choice((_deployment(laboratory, rng), None))
+    changes = rng.choice((PausedChanges.EVERYTHING, *PausedChanges))
+    laboratory.pause(name, changes, rng.choice((60.0, 300.0, 1_200.0)))
+
+
+def unpause(laboratory: "Laboratory", rng: random.Random) -> None:
+    laboratory.unpause()
+
+
+def override(laboratory: "Laboratory", rng: random.Random) -> None:
+    """An operator sets a number for a deployment, within the bounds or not."""
+    name = _deployment(laboratory, rng)
+    if name is not None:
+        laboratory.override(name, rng.randrange(0, 12), rng.choice((60.0, 300.0)))
+
+
 def fill_disk(laboratory: "Laboratory", rng: random.Random) -> None:
     laboratory.fill_disk(rng.choice((20.0, 200.0)))
 
@@ -222,6 +241,9 @@ HAPPENINGS: Mapping[str, Happening] = {
         kill,
         kill_before_change,
         resume_stopped,
+        pause,
+        unpause,
+        override,
         fill_disk,
     )
 }

@@ -63,6 +63,15 @@ def bounds(trace: Trace, cycle: Cycle) -> str:
     return ""
 
 
+def paused(trace: Trace, cycle: Cycle) -> str:
+    """Nothing is sent for a deployment that an operator has paused, by any later process either."""
+    for change in cycle.changes:
+        assert change.then is not None
+        if change.then.paused:
+            return f"{_text(change)}, although it is paused"
+    return ""
+
+
 def room(trace: Trace, cycle: Cycle) -> str:
     """No increase needs more processors than the nodes have, where no nodes can be added."""
     observation = cycle.observation
@@ -109,8 +118,12 @@ def no_blind_decrease(trace: Trace, cycle: Cycle) -> str:
             return f"{_text(change)} from damaged statistics"
         assert change.then is not None
         load = change.then.load
+        # What an operator has set may be less than the load needs.
         underestimated = load is not None and wanted < UNDERESTIMATED * load
-        if underestimated and not (_is_for_lack_of_capacity(decision) and wanted >= present):
+        allowed = decision.override is not None or (
+            _is_for_lack_of_capacity(decision) and wanted >= present
+        )
+        if underestimated and not allowed:
             return f"{_text(change)}, down from {present}, at a steady load of {load:.2f}"
     return ""
 
@@ -282,6 +295,7 @@ INVARIANTS: tuple[Invariant, ...] = (
     no_defect,
     consistent,
     bounds,
+    paused,
     room,
     no_blind_decrease,
     fresh,
@@ -301,6 +315,8 @@ _REPORTED = frozenset(
         Reason.EXTERNAL_CHANGE,
         Reason.ADAPTIVE_ENABLED,
         Reason.ADAPTIVE_DISABLED,
+        Reason.PAUSED,
+        Reason.OVERRIDE,
     }
 )
 

@@ -1,6 +1,7 @@
 """One run of a seed: a daemon, its network, its cluster, and the faults of a schedule."""
 
 import asyncio
+import math
 import random
 import resource
 from collections.abc import Callable, Collection, Coroutine, Iterator, Mapping, Sequence
@@ -17,10 +18,17 @@ from autoscaler.adapters.state import SqliteStore
 from autoscaler.cluster_controller import ClusterController
 from autoscaler.config import Config
 from autoscaler.core.decision import Outcome, Plan
+from autoscaler.core.instructions import PausedChanges
 from autoscaler.core.state import State
 from autoscaler.core.values import Observation
 from autoscaler.errors import InputError
-from autoscaler.ports import Clock, CycleTimes, ObservationFailed
+from autoscaler.ports import (
+    Clock,
+    CycleTimes,
+    ObservationFailed,
+    OperatorRequests,
+    RequestRefused,
+)
 from autoscaler.simulation.cluster import SimulatedCluster
 from autoscaler.simulation.emulator.application import build_application
 from autoscaler.simulation.emulator.building import build_emulation
@@ -107,10 +115,12 @@ class Laboratory:
                 processors=self._processors,
                 bounds=self._bounds,
                 stopped=lambda: frozenset(self._stopped_by_daemon),
+                paused=self._is_paused,
             ),
         )
         self.trace.executed = self._executed
         self._server = Server(build_application(self.emulation), self._silent)
+        self._paused_until: dict[str | None, float] = {}  # everything, confirmed; None: all
         self._networks: dict[str, Network] = {}
         self._active: dict[Disturbance, random.Random] = {}
         self.controller: ClusterController | None = None
@@ -308,6 +318,44 @@ class Laboratory:
         if self.controller is not None:
             for name in list(self.controller._loop.state.stopped):
                 self.controller.resume(name)
+
+    def pause(self, name: str | None, changes: PausedChanges, for_s: float) -> None:
+        async def ask(requests: OperatorRequests) -> None:
+            result = await requests.pause(name, changes, for_s, "operator", "chaos")
+            # Where it was not saved, the operator knows that a restart ends it.
+            everything = changes is PausedChanges.EVERYTHING and result.saved
+            self._paused_until[name] = self.now + for_s if everything else -math.inf
+
+        self._ask(ask)
+
+    def unpause(self) -> None:
+        async def ask(requests: OperatorRequests) -> None:
+            self._paused_until.clear()
+            await requests.unpause(None, "operator", "chaos")
+
+        self._ask(ask)
+
+    def override(self, name: str, allocations: int, for_s: float) -> None:
+        async def ask(requests: OperatorRequests) -> None:
+            await requests.override(name, allocations, for_s, "operator", "chaos")
+
+        self._ask(ask)
+
+    def _ask(self, ask: "Callable[[OperatorRequests], Coroutine[Any, Any, None]]") -> None:
+        """What an operator does. An instruction that is refused changes nothing."""
+        if self.controller is None or self._daemon is None:
+            return
+        requests = self.controller.operators
+
+        async def asked() -> None:
+            with suppress(RequestRefused):
+                await ask(requests)
+
+        self._in_background(asked())
+
+    def _is_paused(self, name: str) -> bool:
+        found = (self._paused_until.get(name, -math.inf), self._paused_until.get(None, -math.inf))
+        return self.now < max(found)
 
     def change_rules(self) -> None:
         self._changed_rules = not self._changed_rules

@@ -114,6 +114,9 @@ EVENTS = (
     "fill_disk",
 )
 
+INSTRUCTIONS = ("pause", "pause", "unpause", "override")
+"""What operators ask of the daemon."""
+
 _STATUSES = (
     (400, "illegal_argument_exception"),
     (401, "security_exception"),
@@ -153,6 +156,11 @@ def schedule_of(seed: int, duration_s: float, hosts: tuple[str, ...]) -> list[Sc
         else:
             fault, lasts_s = Event(number=number, kind=rng.choice(EVENTS)), 0.0
         found.append(Scheduled(at=at, lasts_s=lasts_s, fault=fault))
+    # Drawn apart, so that the other faults of a seed do not depend on them.
+    rng = random.Random(f"{seed} operators")
+    for number in range(count, count + rng.choice((0, 0, 1, 3, 6))):
+        fault = Event(number=number, kind=rng.choice(INSTRUCTIONS))
+        found.append(Scheduled(at=rng.uniform(0.0, end), lasts_s=0.0, fault=fault))
     return sorted(found, key=lambda scheduled: scheduled.at)
 
 

@@ -10,9 +10,11 @@ from msgspec.structs import replace
 from autoscaler import control_loop
 from autoscaler.adapters.elasticsearch.changes import ChangeExecutor
 from autoscaler.adapters.elasticsearch.cluster import ElasticsearchCluster
+from autoscaler.adapters.state import restore
 from autoscaler.control_loop import ControlLoop
 from autoscaler.core.decision import SetAllocations
 from autoscaler.core.flow import assessment, constraints, feedback, measurement, planning
+from autoscaler.core.instructions import Instructions
 from autoscaler.core.values import DataIssue, Reason, Step
 from autoscaler.ports import UpdateFailed
 from tests.chaos.broken import no_update_storm
@@ -58,6 +60,11 @@ def bounds(monkeypatch):
     """The bounds of the rules are not applied, and not checked before sending."""
     without(monkeypatch, constraints.apply_bounds)
     monkeypatch.setattr(assessment, "within_limits", lambda change, *_: change)
+
+
+def paused(monkeypatch):
+    """A pause is applied by the process that was given it, and not by the next one."""
+    monkeypatch.setattr(restore, "decode_instructions", lambda _content: Instructions())
 
 
 def room(monkeypatch):
@@ -164,6 +171,7 @@ BUILDS = (
     no_defect,
     consistent,
     bounds,
+    paused,
     room,
     no_blind_decrease,
     one_call,

@@ -37,6 +37,7 @@ class AtSending(Struct, frozen=True):
     load: float | None  # see `Truth`, like the others
     processors: int | None
     bounds: tuple[int, int]
+    paused: bool  # an operator has paused everything, and it has been confirmed
 
 
 class Request(Struct, eq=False):
@@ -94,6 +95,7 @@ class Truth(Struct, frozen=True):
     processors: Callable[[], int | None]  # of all nodes it may still know; None: any may be added
     bounds: Callable[[], tuple[int, int]]  # of the rules, including those of a moment ago
     stopped: Callable[[], frozenset[str]]  # by a daemon, and not started since
+    paused: Callable[[str], bool] = lambda _name: False  # everything of a deployment
 
     def at_sending(self, deployment_id: str) -> AtSending:
         """What is so now for a change of this deployment."""
@@ -102,6 +104,7 @@ class Truth(Struct, frozen=True):
             self.load(deployment_id),
             self.processors(),
             self.bounds(),
+            self.paused(deployment_id),
         )
 
 

@@ -23,7 +23,7 @@ async def operators(cluster):
     await cluster.until_led(MAX_TAKEOVER_S)
     await asyncio.sleep(6.0)
     (leader,) = cluster.leaders
-    return leader.controller._instructions
+    return leader.controller.operators
 
 
 async def pause(cluster, for_s=600.0, changes=PausedChanges.EVERYTHING, deployment_id="e5"):
@@ -53,7 +53,7 @@ def test_a_pause_outlives_the_leader_and_ends_by_itself(tmp_path, ends):
             assert [each.by for each in decision.pauses] == ["alice"]
             await asyncio.sleep(200.0)
             assert cluster.requested != before or before == NEEDED
-            assert leader.controller._instructions.in_force() == []
+            assert leader.controller.operators.in_force() == []
             ended = [e["message"] for e in cluster.log if e["event"] == "instruction.ended"]
             assert ended == ["e5: the pause has ended"]
 
@@ -69,7 +69,7 @@ def test_all_can_be_paused_before_anything_is_observed(tmp_path):
             await cluster.until_led(MAX_TAKEOVER_S)
             await asyncio.sleep(1.0)
             (leader,) = cluster.leaders
-            given = await leader.controller._instructions.pause(
+            given = await leader.controller.operators.pause(
                 None, PausedChanges.EVERYTHING, 600.0, "alice", ""
             )
             assert given.message.startswith("all deployments: paused until ")
@@ -125,7 +125,7 @@ def test_a_follower_accepts_nothing(tmp_path):
         async with replicas(tmp_path, 2) as cluster:
             await operators(cluster)
             (follower,) = [each for each in cluster.instances if not each.leads]
-            requests = follower.controller._instructions
+            requests = follower.controller.operators
             with pytest.raises(RequestRefused, match="leads; ask the leader") as refused:
                 await requests.pause(None, PausedChanges.EVERYTHING, 600.0, "alice", "")
             assert refused.value.kind is RefusalKind.CONFLICT
