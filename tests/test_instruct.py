@@ -90,6 +90,8 @@ async def test_an_override_is_set_and_ended(tmp_path):
         await operator.setup.clock.advance(60.0)
         assert operator.setup.requested == 7
         assert "1 overridden" in await operator.says("status")
+        explained = await operator.says("explain", "e5")
+        assert "overridden to 7 allocations by operator for another 59 min" in explained
         assert (await operator.says("end-override", "e5")).startswith("e5: the override is ended")
 
 

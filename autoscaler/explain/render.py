@@ -160,6 +160,9 @@ def _governed(view: ManagedView, ago: Callable[[float], str]) -> Iterator[_Row]:
     dry_run = ", dry run" if view.dry_run else ", observe only" if view.observe_only else ""
     bounds = f"{view.min_allocations}..{view.max_allocations}"
     yield "rule", f"{view.rule}, {bounds} allocations{dry_run}"
+    overrides = () if view.override is None else (view.override,)
+    for instruction in (*view.pauses, *overrides):  # also while it changes nothing
+        yield "operator", instruction.message.removeprefix(f"{view.deployment}: ")
     if (last := view.last_update) is not None:
         change = _change(last.current, last.desired)
         if view.outcome.kind == last.kind and change == view.change.replace("->", "→"):

@@ -10,7 +10,6 @@ from msgspec.structs import replace
 from autoscaler import control_loop
 from autoscaler.adapters.elasticsearch.changes import ChangeExecutor
 from autoscaler.adapters.elasticsearch.cluster import ElasticsearchCluster
-from autoscaler.adapters.state import restore
 from autoscaler.control_loop import ControlLoop
 from autoscaler.core.decision import SetAllocations
 from autoscaler.core.flow import assessment, constraints, feedback, measurement, planning
@@ -63,8 +62,8 @@ def bounds(monkeypatch):
 
 
 def paused(monkeypatch):
-    """A pause is applied by the process that was given it, and not by the next one."""
-    monkeypatch.setattr(restore, "decode_instructions", lambda _content: Instructions())
+    """Pauses are confirmed, and hold nothing."""
+    monkeypatch.setattr(Instructions, "pauses_of", lambda *_: ())
 
 
 def room(monkeypatch):
