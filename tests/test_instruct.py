@@ -150,8 +150,16 @@ async def test_the_name_of_the_token_says_who(tmp_path):
         ("pause", "e5", "--for", "1s"),
         ("override", "e5", "-1", "--for", "1h"),
         ("unpause",),
+        ("pause", "e5", "--for", "1h", "--reason", "\udcff"),
+        ("override", "e\udcff", "1", "--for", "1h"),
+        ("resume", "e\udcff"),
+        ("explain", "e\udcff"),
+        ("history", "e\udcff"),
+        ("stop", "e\udcff"),
+        ("start", "e\udcff"),
+        ("release", "e\udcff"),
     ],
-    ids=" ".join,
+    ids=ascii,
 )
 def test_wrong_usage(arguments):
     assert CliRunner().invoke(main, arguments).exit_code == 2

@@ -7,6 +7,7 @@ from typing import Any
 import click
 
 from autoscaler.cli.shared import (
+    UTF8,
     RenamedChoice,
     ask_daemon,
     config_option,
@@ -25,7 +26,7 @@ from autoscaler.errors import UserError
 
 
 @click.command()
-@click.argument("model")
+@click.argument("model", type=UTF8)
 @click.option(
     "--deployment-id", metavar="ID", help="Id of the deployment.  [default: the model's id]"
 )
@@ -85,7 +86,7 @@ def start(model: str, path: Path | None, **given: Any) -> None:
 
 
 @click.command()
-@click.argument("deployment")
+@click.argument("deployment", type=UTF8)
 @click.option("--force", is_flag=True, help="Stop it even if pipelines or endpoints use it.")
 @config_option
 @report_errors()
@@ -103,7 +104,7 @@ def stop(deployment: str, path: Path | None, *, force: bool) -> None:
 
 
 @click.command()
-@click.argument("deployment")
+@click.argument("deployment", type=UTF8)
 @url_option
 @config_option
 @report_errors()
@@ -118,7 +119,7 @@ def resume(deployment: str, url: str | None, path: Path | None) -> None:
 
 
 @click.command(hidden=True)
-@click.argument("deployment")
+@click.argument("deployment", type=UTF8)
 @url_option
 @config_option
 @click.pass_context
@@ -129,7 +130,7 @@ def wake(context: click.Context, /, **given: Any) -> None:
 
 
 @click.command()
-@click.argument("deployments", nargs=-1, metavar="[DEPLOYMENT]...")
+@click.argument("deployments", type=UTF8, nargs=-1, metavar="[DEPLOYMENT]...")
 @click.option(
     "--to",
     type=RenamedChoice(["adaptive", "floor"], renamed={"native": "adaptive"}),

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from autoscaler.cli.shared import (
+    UTF8,
     ask_daemon,
     config_option,
     report_errors,
@@ -24,7 +25,7 @@ json_option = click.option(
     "--json", "as_json", is_flag=True, help="Print the daemon's response as JSON."
 )
 reason_option = click.option(
-    "--reason", default="", metavar="TEXT", help="Why: shown wherever it has an effect."
+    "--reason", type=UTF8, default="", metavar="TEXT", help="Why: shown wherever it has an effect."
 )
 all_option = click.option("--all", "of_all", is_flag=True, help="All deployments.")
 
@@ -50,7 +51,7 @@ for_option = click.option(
 
 
 @click.command()
-@click.argument("deployment", required=False)
+@click.argument("deployment", type=UTF8, required=False)
 @all_option
 @for_option
 @click.option(
@@ -81,7 +82,7 @@ def pause(
 
 
 @click.command()
-@click.argument("deployment", required=False)
+@click.argument("deployment", type=UTF8, required=False)
 @all_option
 @reason_option
 @json_option
@@ -97,7 +98,7 @@ def unpause(deployment: str | None, *, of_all: bool, reason: str, **daemon: Any)
 
 
 @click.command()
-@click.argument("deployment")
+@click.argument("deployment", type=UTF8)
 @click.argument("allocations", type=click.IntRange(0, 1_000_000))
 @for_option
 @reason_option
@@ -122,7 +123,7 @@ def override(
 
 
 @click.command("end-override")
-@click.argument("deployment")
+@click.argument("deployment", type=UTF8)
 @reason_option
 @json_option
 @url_option

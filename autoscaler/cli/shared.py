@@ -41,6 +41,21 @@ class FiniteFloat(click.FloatRange):
         return parsed
 
 
+class _Utf8(click.types.StringParamType):
+    """A text. An argument of other bytes has characters that no request can contain."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        text = str(super().convert(value, param, ctx))
+        try:
+            text.encode()
+        except UnicodeEncodeError:
+            self.fail(f"{printable(text)} is not valid UTF-8.", param, ctx)
+        return text
+
+
+UTF8 = _Utf8()
+
+
 class RenamedChoice(click.Choice[str]):
     """A choice that accepts former names, with a warning, for one release."""
 
