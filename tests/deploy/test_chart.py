@@ -159,6 +159,12 @@ class TestItsObjects:
         ]
         assert found == rules
 
+    def test_the_dashboards_are_those_of_the_repository(self):
+        objects = objects_of(templated("--set", HOSTS, "--set", "monitoring.dashboards=true"))
+        (found,) = [each for each in objects if "dashboards" in each["metadata"]["name"]]
+        files = DEPLOY.glob("grafana/*.json")
+        assert found["data"] == {path.name: path.read_text() for path in files}
+
     @pytest.mark.parametrize("case", CASES)
     def test_probes_and_monitors_use_tls_where_the_server_does(self, case):
         objects = objects_of(of_case(case))
