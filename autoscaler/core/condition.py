@@ -93,7 +93,9 @@ def condition(outcome: Outcome) -> DeploymentCondition:
 
 def unmanaged_condition(reason: Unmanaged) -> DeploymentCondition:
     """The condition of a deployment that no rule governs."""
-    return DeploymentCondition(Level.UNMANAGED, (unmanaged_text(reason),))
+    return DeploymentCondition(
+        Level.UNMANAGED, (unmanaged_text(reason).removeprefix("not managed: "),)
+    )
 
 
 def unreadable_condition(problem: str) -> DeploymentCondition:

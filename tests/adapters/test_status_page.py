@@ -74,6 +74,18 @@ async def test_one_deployment_is_shown_in_depth(site):
     assert "00:16:40 60 4.5 5.5 2 unknown 7 0 12 0.1" in text  # the figures of the charts
 
 
+async def test_the_latest_events_are_below_all_deployments(site):
+    site.observe(
+        outcome(steady("a-fine"), OutcomeKind.UNCHANGED),
+        outcome(decision("b-full"), OutcomeKind.NO_CAPACITY, "no room"),
+    )
+    site.history.note("config_refused", "the previous configuration stays in effect")
+    _, _, recent = (await site.text("/")).partition("Latest events")
+    assert "all config refused the previous configuration stays in effect" in recent
+    assert "01-01 00:16:40 b-full update, no capacity 3 → 6: load 4.50" in recent
+    assert "a-fine" not in recent
+
+
 async def test_an_unknown_deployment_is_not_found(site):
     site.observe(outcome(steady("elser"), OutcomeKind.UNCHANGED))
     assert "did you mean elser?" in await site.text("/deployments/elsr", 404)

@@ -56,7 +56,10 @@ MAX_FILTER = 256
 NEWEST_POINTS = 12
 """Points that an event repeats, for a stream that has missed some."""
 
-_FRAGMENTS = {"overview": ("heading", "rows"), "deployment": ("heading", "now", "past", "why")}
+_FRAGMENTS = {
+    "overview": ("heading", "rows", "recent"),
+    "deployment": ("heading", "now", "past", "why"),
+}
 """The parts of each page that change, each a template."""
 
 ONE_DEPLOYMENT = "/deployments/{deployment_id:[^/]+}"

@@ -24,6 +24,10 @@ LEVEL_NAMES = {
 MAX_EVENTS, MAX_FIGURES = 40, 30
 """Events, and points, that the page of a deployment has as text."""
 
+MAX_RECENT, MAX_READ = 12, 100
+"""Events of all deployments that the overview has, and how many are read for them: decisions that
+request nothing are left out."""
+
 _FIGURES = {
     "arrival_rate_per_s": "arrivals/s",
     "offered_load": "load, erlangs",
@@ -90,6 +94,7 @@ class PageContents:
         return {
             **self._common(found, "Deployments", f"{self._prefix}/live{query.path_query()}"),
             "query": query,
+            "recent": self._recent(),
             "overview": found,
             "link": lambda **changed: f"{self._prefix}/{query.path_query(**changed)}",
         }
@@ -103,8 +108,7 @@ class PageContents:
         """
         found = self._decisions.get_deployment(deployment_id)
         view, path = found.deployment, self._path(deployment_id)
-        query = HistoryQuery(deployment_id, limit=MAX_EVENTS)
-        entries = [view_of(each, whole=False) for each in self._read_history(query)[0]]
+        entries = self._events(HistoryQuery(deployment_id, limit=MAX_EVENTS))
         return {
             **self._common(found, deployment_id, f"{self._prefix}/live{path}"),
             "charts": isinstance(view, ManagedView),
@@ -118,6 +122,15 @@ class PageContents:
     def error(self, title: str, error: str) -> dict[str, Any]:
         """A page that cannot be shown."""
         return {**self._common(None, title, ""), "error": error}
+
+    def _recent(self) -> list[tuple[HistoryEntryView, str]]:
+        """The latest events, with their sentences."""
+        found = self._events(HistoryQuery(limit=MAX_READ))
+        events = [each for each in found if each.kind != "decision"][:MAX_RECENT]
+        return [(each, _sentence(each, each.deployment)) for each in events]
+
+    def _events(self, query: HistoryQuery) -> list[HistoryEntryView]:
+        return [view_of(each, whole=False) for each in self._read_history(query)[0]]
 
     def _path(self, deployment_id: str) -> str:
         return f"/deployments/{quote(deployment_id, safe='', errors='replace')}"
