@@ -1,7 +1,8 @@
-"""Deployments at a glance, made of the views of their decisions."""
+"""Deployments at a glance."""
 
 from collections.abc import Iterable
 
+from autoscaler.core.decision import Decision
 from autoscaler.wire.decision_views import DeploymentView, ManagedView, VanishedView
 from autoscaler.wire.status_views import CountsView, DeploymentSummary
 
@@ -43,16 +44,15 @@ def summary(view: DeploymentView) -> DeploymentSummary:
     )
 
 
-def counts(views: Iterable[DeploymentView]) -> CountsView:
+def counts(decisions: Iterable[Decision], unmanaged: int) -> CountsView:
     """How many deployments there are of each kind."""
-    views = [view for view in views if not isinstance(view, VanishedView)]
-    managed = [view for view in views if isinstance(view, ManagedView)]
+    managed = list(decisions)
     return CountsView(
         managed=len(managed),
-        unmanaged=len(views) - len(managed),
-        dry_run=sum(view.dry_run for view in managed),
-        observe_only=sum(view.observe_only is not None for view in managed),
-        paused=sum(bool(view.pauses) for view in managed),
-        overridden=sum(view.override is not None for view in managed),
-        short=sum(view.shortfall is not None for view in managed),
+        unmanaged=unmanaged,
+        dry_run=sum(decision.dry_run for decision in managed),
+        observe_only=sum(decision.observe_only is not None for decision in managed),
+        paused=sum(bool(decision.pauses) for decision in managed),
+        overridden=sum(decision.override is not None for decision in managed),
+        short=sum(decision.shortfall is not None for decision in managed),
     )

@@ -37,6 +37,8 @@ from autoscaler.wire.decision_views import (
 from autoscaler.wire.decisions import managed, next_poll, unmanaged, unreadable, vanished
 from autoscaler.wire.instruction_views import instruction_views
 from autoscaler.wire.overview import DeploymentRow, OverviewResponse, levels_of, ordered, row
+from autoscaler.wire.status_views import CountsView
+from autoscaler.wire.summaries import counts
 
 VANISHED_S = 86_400.0
 """Seconds for which a vanished deployment is still shown. A day, so that what happened at night is
@@ -213,6 +215,17 @@ class DecisionRecorder:
             NoObservationYet: the cluster has not been observed yet.
         """
         return ResponseHeader(**self._heading(self._observed()))
+
+    def counts(self) -> CountsView:
+        """How many deployments there are of each kind.
+
+        Raises:
+            NoObservationYet: the cluster has not been observed yet.
+        """
+        cycle = self._observed()
+        managed = {outcome.decision.deployment_id for outcome in cycle.outcomes}
+        others = (cycle.unreadable.keys() | cycle.plan.unmanaged.keys()) - managed
+        return counts((outcome.decision for outcome in cycle.outcomes), len(others))
 
     def row(self, deployment_id: str) -> DeploymentRow:
         """One deployment at a glance.

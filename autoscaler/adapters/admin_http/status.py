@@ -7,7 +7,7 @@ from autoscaler.adapters.admin_http.endpoints import ONE_DEPLOYMENT, ApiCall, En
 from autoscaler.adapters.admin_http.health import Health
 from autoscaler.wire.decision_views import DeploymentResponse
 from autoscaler.wire.status_views import DeploymentsQuery, StatusResponse, SummariesResponse
-from autoscaler.wire.summaries import counts, summary
+from autoscaler.wire.summaries import summary
 
 _NOT_OBSERVED = {503: "The cluster has not been observed yet."}
 
@@ -62,7 +62,7 @@ def status_endpoints(
 
 def _status(decisions: DecisionRecorder, health: Health, cluster: str) -> StatusResponse:
     not_alive, not_ready = health.why_not_alive(), health.why_not_ready()
-    found = decisions.list_deployments() if decisions.has_observed else None
+    found = decisions.header() if decisions.has_observed else None
     return StatusResponse(
         autoscaler=decisions.version,
         cluster=cluster,
@@ -75,7 +75,7 @@ def _status(decisions: DecisionRecorder, health: Health, cluster: str) -> Status
         next_poll=None if found is None else found.next_poll,
         leadership=decisions.leadership_view(),
         instructions=decisions.instruction_views(),
-        deployments=None if found is None else counts(found.deployments),
+        deployments=None if found is None else decisions.counts(),
     )
 
 
