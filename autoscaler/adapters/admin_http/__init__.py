@@ -1,5 +1,5 @@
-"""The daemon's HTTP server: /metrics for Prometheus, /healthz and /readyz for probes, /api/v1 for
-programs and commands, and the older paths /decisions and /resume.
+"""The daemon's HTTP server: the status page for browsers, /metrics for Prometheus, /healthz and
+/readyz for probes, /api/v1 for programs and commands, and the older paths /decisions and /resume.
 
 health         whether the control loop runs, and how old its observations are
 decisions      the last cycle, as the response of /decisions
@@ -15,6 +15,10 @@ status         the status and the deployments, as endpoints
 history        the history, as endpoints
 reload         the request to read the configuration again, as an endpoint
 instructions   the instructions of operators, as endpoints
+series         the last hours of every deployment, in memory, for charts
+page           the status page as HTML, with the files that it loads
+live           events after each cycle, for open pages and for programs
+status_pages   the paths of the status page, and the events and the series as endpoints
 openapi        the OpenAPI document, made of the same table
 cluster_pages  the pages of one cluster: its endpoints, /decisions and /resume
 server         the metrics and the probes, and all of the above
