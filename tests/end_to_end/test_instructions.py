@@ -64,15 +64,20 @@ def test_all_can_be_paused_before_anything_is_observed(tmp_path):
     async def play():
         options = {**FILE, "AUTOSCALER_STATE_DIR": str(tmp_path / "state")}
         async with world(tmp_path, 1, **options) as cluster:
-            blind = Fault(path="/_ml/trained_models/_stats", calls=5, status=503)
+            blind = Fault(path="/_ml/trained_models/_stats", calls=None, status=503)
             cluster.emulator.emulation.faults.add(blind)
             await cluster.until_led(MAX_TAKEOVER_S)
-            await asyncio.sleep(1.0)
             (leader,) = cluster.leaders
+            while leader.controller._state.is_reading:
+                await asyncio.sleep(1.0)
             given = await leader.controller.operators.pause(
                 None, PausedChanges.EVERYTHING, 600.0, "alice", ""
             )
             assert given.message.startswith("all deployments: paused until ")
+            unseen = leader.controller.health.why_not_ready()
+            assert unseen is not None
+            assert unseen.startswith("the cluster has not been observed yet")
+            cluster.emulator.emulation.faults.clear()
             await asyncio.sleep(590.0)
             assert cluster.requested == 1
             await asyncio.sleep(60.0)
