@@ -134,28 +134,3 @@ def test_the_package_can_be_run_as_a_module():
         check=True,
     )
     assert "autoscaler" in ran.stdout
-
-
-class TestReadme:
-    TEXT = (ROOT / "README.md").read_text()
-
-    def test_its_make_targets_exist(self):
-        targets = set(re.findall(r"^([\w-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
-        named = set(re.findall(r"^make ([\w-]+)|`make ([\w-]+)", self.TEXT, re.MULTILINE))
-        used = {first or second for first, second in named}
-        assert used
-        assert used <= targets
-
-    def test_its_commands_and_options_exist(self):
-        from autoscaler.cli import main
-
-        used = re.findall(rf"autoscaler ({'|'.join(main.commands)})\b([^\n`|]*)", self.TEXT)
-        assert used
-        for name, rest in used:
-            options = {option for each in main.commands[name].params for option in each.opts}
-            given = set(re.findall(r"--[\w-]+", rest)) - {"--help"}
-            assert given <= options, f"autoscaler {name} {rest}"
-
-    def test_its_links_resolve(self):
-        links = re.findall(r"\]\(([^)#:]+)\)", self.TEXT)
-        assert [link for link in links if not (ROOT / link).exists()] == []
