@@ -159,12 +159,12 @@ def test_the_history_says_who_and_why(tmp_path):
             (leader,) = cluster.leaders
             found, _ = leader.controller.history.read(HistoryQuery("e5"))
             views = [view_of(each, whole=False) for each in reversed(found)]
-            told = [
+            given = [
                 (each.message.split(" until ")[0], each.by, each.stated_reason)
                 for each in views
                 if each.kind == "instruction"
             ]
-            assert told == [
+            assert given == [
                 ("e5: decreases are paused", "alice", "a load test"),
                 ("e5: overridden to 8 allocations", "bob", ""),
                 ("e5: the pause is ended", "carol", "it is over"),
