@@ -53,6 +53,8 @@ def bounds(trace: Trace, cycle: Cycle) -> str:
         lowest, highest = change.then.bounds
         settings = change.body.get("service_settings", change.body)
         adaptive = settings.get("adaptive_allocations") or {}
+        if adaptive.get("enabled") is False:
+            adaptive = {}  # a start restores them as they were, and they are not in force
         asked = {
             change.allocations,
             adaptive.get("min_number_of_allocations"),

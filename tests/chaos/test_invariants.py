@@ -38,6 +38,14 @@ def test_a_change_of_the_rules_after_an_update_does_not_make_it_wrong():
     assert "outside 1 to 4" in bounds(trace, replace(cycle, changes=(late,)))
 
 
+@pytest.mark.parametrize(("enabled", "wrong"), [("false", ""), ("true", "outside 1 to 6")])
+def test_bounds_of_adaptive_allocations_concern_those_that_are_enabled(enabled, wrong):
+    trace = trace_of()
+    body = f'{{"adaptive_allocations":{{"enabled":{enabled},"max_number_of_allocations":8}}}}'
+    trace.sent("daemon-1", "POST", UPDATE, body.encode())
+    assert bounds(trace, trace.ended("daemon-1", State())).endswith(wrong)
+
+
 BOUNDS = b'{"adaptive_allocations":{"min_number_of_allocations":1,"max_number_of_allocations":1}}'
 
 
