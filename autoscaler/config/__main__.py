@@ -1,6 +1,7 @@
 """Print the schema: `python -m autoscaler.config > deploy/config.schema.json`.
 
-The values of the chart contain it: `WRITE_EXPECTED=1 pytest tests/deploy/test_chart.py`, too.
+Two files follow from it: `python tools/configuration_page.py > docs/configuration.md`, and the
+values of the chart, `WRITE_EXPECTED=1 pytest tests/deploy/test_chart.py`.
 """
 
 import json
