@@ -17,9 +17,9 @@ INTRODUCTION = """\
 # Configuration
 
 Every key of the configuration, from its [schema](../deploy/config.schema.json).
-[config.example.toml](../config.example.toml) has the same keys with the reason for each, and
-[Changing the configuration](operations.md#changing-the-configuration) says which changes take effect
-at once.
+[config.example.toml](../config.example.toml) has the same keys with the reason for each.
+[Changing the configuration](operations.md#changing-the-configuration) says which changes take
+effect at once.
 
 - **A duration** is a string with its unit: `"250ms"`, `"30s"`, `"1h30m"`.
 - **A file** is a path. A relative one starts from the directory of the configuration.
