@@ -33,6 +33,42 @@ effect at once.
 
 An editor that knows the schema completes keys and marks errors: the first line of the example,
 `#:schema`, names it.
+
+## Examples
+
+```toml
+[elasticsearch]
+hosts = ["https://es-1:9200", "https://es-2:9200"]
+api_key_file = "/run/secrets/autoscaler/api_key"
+
+[defaults]
+max_allocations = 8
+
+[[rules]]                               # the first rule that matches applies
+name = "experiments"
+deployments = ["test-*"]
+exclude = true
+
+[[rules]]
+name = "search"
+deployments = ["*-search"]
+slo = { latency = "250ms", target = 0.95 }
+
+[[rules]]
+name = "all others"                     # 99% wait at most two service times
+```
+
+```toml
+[[rules]]
+name = "adaptive allocations"           # the policy sets their minimum
+deployments = ["reranker"]
+mode = "bounds"
+on_exit = "adaptive"                    # without the daemon, they scale between 1 and 8
+scale_to_zero = { after = "30m", via = "adaptive" }
+```
+
+The default policy is `slo`. `policy = "utilisation"` instead keeps a fixed fraction of the
+allocations busy, regardless of queue waits.
 """
 
 

@@ -27,3 +27,7 @@ def test_links(path: Path):
         assert target.exists(), link
         if anchor and target.suffix == ".md":
             assert anchor in anchors_of(target), link
+
+
+def test_readme_is_two_screens():
+    assert len((ROOT / "README.md").read_text().splitlines()) <= 120

@@ -42,6 +42,9 @@ name = "ml-1"
 model_id = "e5-small"
 [[deployments]]
 model_id = "e5-small"
+[[deployments]]
+model_id = "e5-small"
+deployment_id = "elser-search"
 """
 
 
@@ -116,12 +119,11 @@ def test_console(block: Block):
 
 
 def test_the_first_real_cluster(tmp_path, monkeypatch):
-    """The steps of README: a key that can only read, the configuration, `check`; then another key,
-    and `dry_run = false`."""
+    """The steps of README: observe, dry run, one deployment, all."""
     monkeypatch.chdir(tmp_path)
     _, _, body = the_block("README.md", "POST /_security/api_key").text.partition("\n")
     privileges = json.loads(body)["role_descriptors"]["autoscaler"]["cluster"]
-    configuration = the_block("README.md", "dry_run = true").text
+    configuration = the_block("README.md", "ca_certs = ").text
     roles = {"reader": privileges, "scaler": ["monitor", "manage_ml"]}
     accounts = [{"username": name, "roles": [name], "api_key": f"{name}:key"} for name in roles]
     scenario = tomllib.loads(SCENARIO) | {"security": {"accounts": accounts, "roles": roles}}
@@ -137,16 +139,22 @@ def test_the_first_real_cluster(tmp_path, monkeypatch):
         ours = "".join(line for line in here.splitlines(keepends=True) if "ca_certs" not in line)
         Path("config.toml").write_text(ours)
         assert "observe only" in checked_as("reader")
-        assert "dry run" in checked_as("scaler")
-        Path("config.toml").write_text(ours.replace("dry_run = true", "dry_run = false"))
-        changed = checked_as("scaler")
-    assert "dry run" not in changed
-    assert "observe only" not in changed
+        assert checked_as("scaler").count("dry run") == 2
+        connection, _, _ = ours.replace("dry_run = true", "#").partition("[[rules]]")
+        one = the_block("README.md", 'name = "first"').text
+        Path("config.toml").write_text(connection + one)
+        assert [
+            line.split()[0] for line in checked_as("scaler").splitlines() if "dry run" in line
+        ] == ["e5-small"]
+        Path("config.toml").write_text(connection + one.replace("dry_run = true", ""))
+        last = checked_as("scaler")
+    assert "dry run" not in last
+    assert "observe only" not in last
 
 
 def test_a_test_of_another_program(tmp_path):
     """The fixture of an emulated cluster, used as the document shows."""
-    lines = the_block("README.md", "pytest_plugins").text
+    lines = the_block("docs/emulator.md", "pytest_plugins").text
     plugins, _, test = lines.partition("\n")
     (tmp_path / "conftest.py").write_text(plugins)
     (tmp_path / "test_it.py").write_text("import my_program\n" + test)
