@@ -23,6 +23,7 @@ from autoscaler.adapters.admin_http import (
 from autoscaler.adapters.calendar import CronCalendar
 from autoscaler.adapters.elasticsearch.api import ElasticsearchApi
 from autoscaler.adapters.elasticsearch.cluster import ElasticsearchCluster
+from autoscaler.adapters.elasticsearch.otlp import OtlpEndpoint
 from autoscaler.adapters.elasticsearch.preflight_report import PreflightReport
 from autoscaler.adapters.elasticsearch.transport import Transport
 from autoscaler.adapters.history import History, HistoryRecorder
@@ -302,6 +303,10 @@ class ClusterController:
         self._loop.ruleset = ruleset_of(config, self._preflight.report)
         self.renew_credentials()
         self._preflight.request()
+
+    def otlp_endpoint(self) -> OtlpEndpoint:
+        """The cluster as a receiver of metrics."""
+        return OtlpEndpoint(self._transport)
 
     def renew_credentials(self) -> None:
         """Read the credentials again. If they have changed, check what they permit."""

@@ -5,7 +5,7 @@ import signal
 import socket
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import structlog
 from prometheus_client import CollectorRegistry
@@ -23,6 +23,7 @@ from autoscaler.adapters.prometheus import DaemonMetrics
 from autoscaler.adapters.systemd import ServiceManager, ServiceRecorder
 from autoscaler.cluster_controller import ClusterController
 from autoscaler.config import Config, ConfigError, exposures, what_needs_restart
+from autoscaler.leadership_loop import instance_name
 from autoscaler.ports import Clock, Recorder, RefusalKind, RequestRefused
 
 STOP_TIMEOUT_S = 2.5
@@ -60,6 +61,12 @@ class _Invalid(NamedTuple):
 
     problems: tuple[str, ...]  # a sentence each
     warnings: tuple[str, ...]
+
+
+class Exporter(Protocol):
+    """Sends the metrics somewhere until it is cancelled, and never fails."""
+
+    async def run(self) -> None: ...
 
 
 class Daemon:
@@ -110,6 +117,7 @@ class Daemon:
         registry = CollectorRegistry()
         registry.register(self._cluster.metrics)
         self._metrics.register(registry)
+        self._exporter = self._exporter_of(config, registry)
         self._tokens = Tokens(config.server.token, config.server.tokens)
         self.server = AdminServer(
             registry,
@@ -130,6 +138,28 @@ class Daemon:
             endpoints=(reload_endpoint(self.reload_and_report, __version__),),
         )
         self.server.replace_access(config.server.access)
+
+    def _exporter_of(self, config: Config, registry: CollectorRegistry) -> Exporter | None:
+        """What exports the metrics; None: they are scraped only."""
+        if config.otlp is None:
+            return None
+        from autoscaler.adapters.otlp import Collector, OtlpExporter  # noqa: PLC0415 - an extra
+
+        exporter = self._metrics.exports = OtlpExporter(
+            registry,
+            Collector(config.otlp, self._clock)
+            if config.otlp.endpoint
+            else self._cluster.otlp_endpoint(),
+            self._clock,
+            self._log,
+            interval_s=config.otlp.interval_s,
+            resource={
+                "service.name": "autoscaler",
+                "service.version": __version__,
+                "service.instance.id": instance_name(),
+            },
+        )
+        return exporter
 
     async def run(self) -> None:
         """Run until `stop` is called or a signal arrives; then complete the current update,
@@ -202,6 +232,8 @@ class Daemon:
         """If one task fails, all end, and so does the process; its supervisor starts another."""
         functions = (self._cluster.run, self._reload_when_changed, self._stopping.wait)
         tasks = [asyncio.ensure_future(function()) for function in functions]
+        if self._exporter is not None:
+            tasks.append(asyncio.ensure_future(self._exporter.run()))
         try:
             await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
             self._cluster.stop()

@@ -63,6 +63,16 @@ def test_the_template_engine_is_not_imported_before_a_page_is_requested():
     assert subprocess.run([sys.executable, "-c", script], cwd=ROOT, check=False).returncode == 0
 
 
+def test_the_types_of_otlp_are_not_imported_without_an_endpoint():
+    """They are an extra."""
+    script = (
+        "import sys\n"
+        "import autoscaler.daemon, autoscaler.check, autoscaler.cli, autoscaler.config\n"
+        "raise SystemExit('google.protobuf' in sys.modules or 'opentelemetry' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", script], cwd=ROOT, check=False).returncode == 0
+
+
 def test_imports_follow_the_rings():
     """docs/architecture.md; run `lint-imports` for the offending lines."""
     # In a separate process, because it disables all loggers.

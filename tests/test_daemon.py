@@ -33,6 +33,7 @@ from autoscaler.simulation.scenario import (
     ScenarioNode,
     SecuritySettings,
 )
+from tests.adapters.elasticsearch.servers import serving
 from tests.adapters.test_systemd import Systemd
 from tests.virtual_clock import VirtualClock
 
@@ -203,6 +204,24 @@ async def test_its_status_page_shows_what_it_does_and_which_configuration_is_in_
         _, overview = await setup.get("/", Accept="text/html")
         assert "the previous one in force" in overview
         assert "max_allocations" in overview
+
+
+async def test_it_sends_its_metrics_by_otlp_and_a_receiver_that_hangs_delays_nothing(tmp_path):
+    pytest.importorskip("opentelemetry.proto", reason="needs the extra otel, as the dev lock has")
+    async with serving() as receiver:
+        receiver.responses = [receiver.never]
+        otlp = f'[otlp]\nendpoint = "{receiver.url}"\n'
+        text = otlp + CONFIG.format(top="", url="{url}", port=0, most=8)
+        async with running(tmp_path, config=text) as setup:
+            await setup.clock.advance(60.0)
+            async with asyncio.timeout(10):
+                while not receiver.requests:
+                    await asyncio.sleep(0)
+            assert receiver.requests[0].path == "/v1/metrics"
+            await setup.clock.advance(60.0)
+            assert await setup.metric('autoscaler_cycles_total{result="completed"}') >= 13
+            assert await setup.metric('autoscaler_otlp_exports_total{result="failed"}') == 0
+        assert setup.messages("daemon.stopped")
 
 
 async def test_the_service_manager_learns_what_the_daemon_does(tmp_path):

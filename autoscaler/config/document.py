@@ -49,7 +49,7 @@ from autoscaler.config.messages import DELIMITER, PREFIX
 from autoscaler.config.policies import BUILT_IN
 from autoscaler.config.server_tables import ServerTable
 from autoscaler.config.table import Table
-from autoscaler.config.telemetry import LoggingTable, MetricsTable
+from autoscaler.config.telemetry import LoggingTable, MetricsTable, OtlpTable
 
 
 class ElasticsearchTable(Table):
@@ -335,6 +335,7 @@ class ConfigDocument(BaseSettings):
     server: ServerTable = ServerTable()
     logging: LoggingTable = LoggingTable()
     metrics: MetricsTable = MetricsTable()
+    otlp: OtlpTable = OtlpTable()
     defaults: ScalingTable = ScalingTable()
     rules: list[RuleTable] = Field(
         default=[], description="The first rule that matches a deployment applies."

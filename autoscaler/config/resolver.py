@@ -14,6 +14,7 @@ from autoscaler.config.leadership import leadership_problems, lease_of
 from autoscaler.config.limits import out_of_bounds
 from autoscaler.config.messages import KeyPath, Problems
 from autoscaler.config.mode_settings import conflicts
+from autoscaler.config.otlp import otlp_of, otlp_problems
 from autoscaler.config.policies import Registry
 from autoscaler.config.policy_settings import check_table, check_use, inherit, policy_for
 from autoscaler.config.polling import polling_of, polling_problems
@@ -21,12 +22,14 @@ from autoscaler.config.rules import build_rule
 from autoscaler.config.server import server_of, server_problems
 from autoscaler.config.server_tables import ServerTable
 from autoscaler.config.state import default_state_dir
+from autoscaler.config.telemetry import OtlpTable
 from autoscaler.config.validation import Validated
 from autoscaler.config.values import Config, LeaseSettings, Logging, Server
 from autoscaler.connection import Connection
 from autoscaler.core.next_poll import Polling
 from autoscaler.core.policies import AnyPolicy, UtilisationPolicy
 from autoscaler.core.selection import Rule
+from autoscaler.otlp_access import OtlpSettings
 
 _UNUSED_POLICY = UtilisationPolicy(target=1.0, load_window_s=1.0)
 """The policy of rules that exclude deployments, and of invalid rules."""
@@ -63,6 +66,7 @@ class Resolver:
             server=self._server(document.server),
             logging=Logging(style=document.logging.format, level=document.logging.level),
             per_node_metrics=document.metrics.per_node,
+            otlp=self._otlp(document.otlp),
             rules=self._rules(),
             lease=self._lease(connection.request_timeout_s),
             state_dir=self._state_dir(document, connection),
@@ -98,6 +102,11 @@ class Resolver:
         for key, problem in server_problems(table, server):
             self._add_problem(("server", key), problem)
         return server
+
+    def _otlp(self, table: OtlpTable) -> OtlpSettings | None:
+        for key, problem in otlp_problems(table, self._directory):
+            self._add_problem(("otlp", key), problem)
+        return otlp_of(table, self._directory)
 
     def _polling(self) -> Polling:
         for key, problem in polling_problems(self._document):

@@ -1,9 +1,11 @@
-"""The tables [logging] and [metrics]: what the daemon writes about itself."""
+"""The tables [logging], [metrics] and [otlp]: what the daemon writes about itself."""
 
 from typing import Literal
 
 from pydantic import Field
 
+from autoscaler.config.durations import ExportInterval
+from autoscaler.config.fields import Line
 from autoscaler.config.table import Table
 
 
@@ -25,4 +27,25 @@ class MetricsTable(Table):
         default=None,
         description="Export the metrics of each deployment on each node; default: with at most "
         "200 deployments.",
+    )
+
+
+class OtlpTable(Table):
+    """The receiver of the metrics by OTLP over HTTP."""
+
+    endpoint: Line | None = Field(
+        default=None,
+        description="Address of the receiver, to which /v1/metrics is added; or elasticsearch, for "
+        "the cluster itself, from Elasticsearch 9.2. Default: metrics are not sent.",
+    )
+    headers_file: Line | None = Field(
+        default=None,
+        description="File with headers of the requests, such as Authorization; one on each line.",
+    )
+    ca_certs: Line | None = Field(
+        default=None,
+        description="PEM file of the certificate authorities to trust; default: the system's.",
+    )
+    interval: ExportInterval = Field(
+        default=60.0, description="From one export to the next, while none fails."
     )

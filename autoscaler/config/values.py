@@ -13,6 +13,7 @@ from autoscaler.connection import exposures as connection_exposures
 from autoscaler.core.next_poll import Polling
 from autoscaler.core.policies import InstalledPolicy
 from autoscaler.core.selection import Rule
+from autoscaler.otlp_access import OtlpSettings
 from autoscaler.server_access import ServerAccess, is_loopback
 
 
@@ -55,6 +56,7 @@ class Config(Struct, frozen=True, kw_only=True):
     server: Server
     logging: Logging
     per_node_metrics: bool | None = None  # None: by the number of deployments
+    otlp: OtlpSettings | None = None  # None: metrics are not sent, only scraped
     rules: tuple[Rule, ...]
     lease: LeaseSettings | None = None  # None: there is one instance only
     # The state is saved in a directory, in an index, or not at all: then none is ever stopped.
@@ -81,6 +83,7 @@ class Config(Struct, frozen=True, kw_only=True):
             self.connection.request_timeout_s,
             *(self.polling, self.dry_run, _fixed(self.server), self.logging),
             self.per_node_metrics,
+            str(self.otlp),
             str(self.state_dir),
             self.state_index,
             str(self.lease),
@@ -112,6 +115,8 @@ def exposures(config: Config) -> Iterator[str]:
     if config.server.access.tls is not None:
         yield from file_exposures("the key of the server", config.server.access.tls.key_file)
     yield from _open_server(config.server)
+    if config.otlp is not None and config.otlp.headers_file is not None:
+        yield from file_exposures("the headers for OTLP", config.otlp.headers_file)
     if config.file_has_secrets and config.file is not None:
         yield from file_exposures("a secret", config.file)
     else:
@@ -148,6 +153,7 @@ def what_needs_restart(old: Config, new: Config) -> tuple[str, ...]:
         "[leadership]": (old.lease, new.lease),
         "[server]": (_fixed(old.server), _fixed(new.server)),
         "[logging]": (old.logging, new.logging),
+        "[otlp]": (old.otlp, new.otlp),
         "state_dir": (old.state_dir, new.state_dir),
         "state_index": (old.state_index, new.state_index),
         "history_max_age": (old.history_max_age_s, new.history_max_age_s),

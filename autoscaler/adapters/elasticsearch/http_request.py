@@ -19,6 +19,7 @@ class HttpRequest(Struct, frozen=True, kw_only=True):
     path: str  # percent-encoded
     query: Mapping[str, str] = {}
     body: bytes = b""
+    headers: Mapping[str, str] = {}  # of the body, unless it is JSON
     operation: Operation = Operation.OTHER
     repeatable: bool = False  # sending it again changes nothing
     bound: BodyBound = DESCRIPTION  # of the response

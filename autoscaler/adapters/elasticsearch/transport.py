@@ -277,7 +277,7 @@ class Transport:
         assert self._session is not None, "use the transport as a context manager"
         headers = {"X-Opaque-Id": self.opaque_id, **self.authorization.headers}
         if request.body:
-            headers["Content-Type"] = "application/json"
+            headers |= request.headers or {"Content-Type": "application/json"}
         return self._session.request(
             request.method,
             address_of(url, request),

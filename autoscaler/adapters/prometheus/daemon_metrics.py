@@ -1,6 +1,7 @@
 """Metrics that exist once for each process: the build, the configuration, the process itself."""
 
 from collections.abc import Callable, Iterator, Mapping
+from typing import Protocol
 
 from prometheus_client import (
     CollectorRegistry,
@@ -15,6 +16,13 @@ from autoscaler.adapters.prometheus import families
 from autoscaler.adapters.prometheus.counters import LabelledCounter
 from autoscaler.adapters.prometheus.cycle_metrics import family
 from autoscaler.ports import Clock
+
+
+class Exports(Protocol):
+    """What has become of the exports by OTLP: their number by result, and rejected data points."""
+
+    results: dict[str, int]
+    rejected_points: int
 
 
 class DaemonMetrics(Collector):
@@ -37,6 +45,7 @@ class DaemonMetrics(Collector):
         self._config: tuple[str, float, float] | None = None  # fingerprint, poll interval, at
         self._config_valid = True
         self._refused = LabelledCounter[str]()
+        self.exports: Exports | None = None  # None: nothing is exported
 
     def register(self, registry: CollectorRegistry) -> None:
         """Add these metrics and those of the process."""
@@ -64,6 +73,15 @@ class DaemonMetrics(Collector):
         yield family(families.BUILD_INFO, [({"version": self._version}, 1.0)])
         refused = [({"reason": reason}, count) for reason, count in self._refused.items()]
         yield family(families.HTTP_REFUSED, refused)
+        results = {} if self.exports is None else self.exports.results
+        yield family(
+            families.OTLP_EXPORTS,
+            [({"result": result}, float(count)) for result, count in results.items()],
+        )
+        yield family(
+            families.OTLP_REJECTED,
+            [] if self.exports is None else [({}, float(self.exports.rejected_points))],
+        )
         yield family(families.CONFIG_INFO, [({"fingerprint": fingerprint}, 1.0)] if known else [])
         yield family(families.POLL_INTERVAL, [({}, poll_interval_s)] if known else [])
         yield family(families.CONFIG_SUCCESS, [({}, float(self._config_valid))] if known else [])

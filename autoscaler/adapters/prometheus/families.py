@@ -305,6 +305,14 @@ HTTP_REFUSED = MetricFamily(
     "Requests to the daemon that were refused, and connections closed for their clients (reason).",
     "counter",
 )
+OTLP_EXPORTS = MetricFamily(
+    "autoscaler_otlp_exports", "Exports of the metrics by OTLP (result).", "counter"
+)
+OTLP_REJECTED = MetricFamily(
+    "autoscaler_otlp_rejected_points",
+    "Data points that the receiver of an export has rejected, while it accepted others.",
+    "counter",
+)
 CONFIG_INFO = MetricFamily(
     "autoscaler_config_info", "The configuration in force; always 1 (fingerprint)."
 )
