@@ -20,6 +20,7 @@ from autoscaler.adapters.admin_http import AdminServer, ClusterPages, DecisionRe
 from autoscaler.cli import main
 from autoscaler.config import Server, load
 from autoscaler.core.decision import OutcomeKind, Unmanaged
+from autoscaler.core.instructions import Override, Pause, PausedChanges
 from autoscaler.core.next_poll import NextPoll, PollCause
 from autoscaler.core.slo_status import Expectation, SloStatus
 from autoscaler.core.values import Candidate, DataIssue, Reason, Sample, Step
@@ -312,6 +313,16 @@ class TestOneDeployment:
         found = rows(shown(decisions.get_deployment("trial")))
         assert "rule all, 1..6 allocations, dry run" in found
         assert "Nothing changed: the update to 6 was not applied: dry run, not sent." in found
+
+    def test_all_deployments_have_a_mark_where_an_instruction_is_in_force(self, clock):
+        given = {"since": 0.0, "until": 2_000.0, "by": "alice", "reason": "launch"}
+        found = DecisionRecorder(clock, "1")
+        instructed = steady(
+            pauses=(Pause(changes=PausedChanges.INCREASES, **given),),
+            override=Override(allocations=3, **given),
+        )
+        found.planned(*cycle(outcome(instructed, OutcomeKind.UNCHANGED)))
+        assert "target tracking, paused, overridden" in shown(found.list_deployments())
 
     def test_a_change(self, clock):
         decisions = DecisionRecorder(clock, "1")

@@ -111,6 +111,10 @@ def _short_reasons(view: ManagedView) -> Iterator[str]:
     if view.reported is not None and view.reported.problem and view.reported.state != "started":
         yield f"state {view.reported.state}" if view.reported.state else "routes failed"
     yield view.reason.replace("_", " ")
+    if view.pauses and view.reason != "paused":
+        yield "paused"
+    if view.override is not None and view.reason != "override":
+        yield "overridden"
     if view.recommended != view.desired:
         yield f"recommended {view.recommended}"
     for issue in view.sample.issues:

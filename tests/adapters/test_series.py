@@ -40,7 +40,7 @@ def test_each_cycle_is_a_point_and_what_is_unknown_is_null(recorder):
     assert found.values["running"] == [2.0, None]
     assert found.values["arrival_rate_per_s"] == [60.0, None]
     assert found.values["offered_load"] == [4.5, None]
-    assert found.values["backlog_requests"] == [0.0, None]
+    assert found.values["backlog_requests"] == [None, None]
     assert found.values["queue_wait_s"] == [None, None]  # without a bound, and unknown
     assert found.values["recommended"] == [3.0, 3.0]
 

@@ -203,7 +203,7 @@ class Events:
 
 
 async def streams_open(site, count):
-    while site.pages.status_pages.live.count < count:
+    while site.pages.status_pages.live.count != count:
         await asyncio.sleep(0)
 
 
@@ -291,6 +291,28 @@ async def test_more_streams_than_possible_are_refused_and_their_pages_poll():
         await site.get("/live", 503)
         assert site.headers["Retry-After"] == "60"
     assert MAX_STREAMS == 50
+
+
+async def test_the_place_of_a_client_that_has_gone_is_free_at_once(site):
+    site.pages.status_pages.live = Live(max_streams=1)
+    for _ in range(3):
+        async with site.session.get(site.url("/live")) as response:
+            assert response.status == 200
+            await streams_open(site, 1)
+        await streams_open(site, 0)  # without an event, which would find the client gone
+
+
+async def test_a_backlog_that_is_not_known_is_unknown(site):
+    slo = SloStatus(target=0.99, attainment=1.0)
+    site.observe(outcome(steady("elser", slo=slo), OutcomeKind.UNCHANGED))
+    assert "Backlog unknown requests" in await site.text("/deployments/elser")
+    series = json.loads(await site.get("/api/v1/deployments/elser/series"))
+    assert series["values"]["backlog_requests"] == [None]
+
+
+@pytest.mark.parametrize("since", ["nan", "-inf", "-1"])
+async def test_points_since_no_time_are_refused(site, since):
+    assert "since" in await site.get(f"/api/v1/deployments/elser/series?since={since}", 400)
 
 
 async def test_open_streams_do_not_delay_the_end_of_the_server():

@@ -11,7 +11,7 @@ import math
 import resource
 import socket
 import ssl
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from aiohttp import hdrs, web
@@ -90,6 +90,7 @@ class ClientConnection(web.RequestHandler):
         self._head_bytes: int | None = 0  # None: the head is complete
         self.waiting_since: float | None = None  # for its client; None: the client waits
         self._connecting: asyncio.Task[None] | None = None  # the TLS handshake
+        self.on_lost: Callable[[], None] | None = None  # called when the client has gone
 
     def await_handshake(self, connecting: "asyncio.Task[None]") -> None:
         """Wait for the TLS handshake from now on."""
@@ -172,6 +173,8 @@ class ClientConnection(web.RequestHandler):
     def connection_lost(self, exc: BaseException | None) -> None:
         self._set_deadline(None)
         self._listener.remove(self)
+        if self.on_lost is not None:
+            self.on_lost()
         super().connection_lost(exc)
 
     def abort(self) -> None:

@@ -168,4 +168,4 @@ async def _body(endpoint: Endpoint, request: web.Request) -> Any:
 def _problem(error: Exception) -> str:
     """The message of the decoder, as the end of a sentence."""
     text = str(error)
-    return text[:1].lower() + text[1:]
+    return text if text.startswith("JSON") else text[:1].lower() + text[1:]

@@ -14,7 +14,7 @@ from typing import NamedTuple
 import structlog
 from aiohttp import hdrs, web
 
-from autoscaler.adapters.admin_http.connections import WRITE_TIMEOUT_S
+from autoscaler.adapters.admin_http.connections import WRITE_TIMEOUT_S, ClientConnection
 from autoscaler.adapters.admin_http.rendering import PAUSE_RATIO, accepts_gzip
 from autoscaler.adapters.admin_http.responses import HEADERS
 
@@ -131,6 +131,8 @@ class Live:
         response = web.StreamResponse(headers=headers)
         response.force_close()
         stream = _Stream()
+        assert isinstance(request.protocol, ClientConnection)
+        request.protocol.on_lost = stream.end  # and not with the next event, to free its place
         self._streams.setdefault(key, set()).add(stream)
         self._renderers[key] = render
         if self._sending is None:

@@ -168,7 +168,7 @@ def _slo_figures(slo: SloStatus) -> tuple[float, ...]:
     return (
         _number(slo.load_stddev),
         _number(None if slo.forecast is None else slo.forecast.load),
-        slo.backlog_requests or 0,
+        _number(slo.backlog_requests),
         _number(None if expected is None else expected.queue_wait_s),
     )
 

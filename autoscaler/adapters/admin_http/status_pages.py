@@ -69,7 +69,9 @@ ONE_DEPLOYMENT = "/deployments/{deployment_id:[^/]+}"
 class SeriesQuery(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Which points of the series."""
 
-    since: Annotated[float, Meta(description="Unix seconds; only later points are given.")] = 0.0
+    since: Annotated[
+        float, Meta(ge=0.0, description="Unix seconds; only later points are given.")
+    ] = 0.0
 
 
 class PageEvent(Struct, frozen=True, kw_only=True):

@@ -294,6 +294,8 @@ CONSTRAINTS: tuple[Constraint, ...] = (
 
 _BEFORE_GRANT = CONSTRAINTS[: CONSTRAINTS.index(limit_to_free_capacity)]
 _AFTER_GRANT = CONSTRAINTS[len(_BEFORE_GRANT) :]
+_OVERRIDDEN = _BEFORE_GRANT[_BEFORE_GRANT.index(apply_override) :]
+"""The constraints on an override. Those before it limit recommendations, which it replaces."""
 
 
 def before_grant(first: Step, context: ConstraintContext) -> tuple[Step, ...]:
@@ -302,7 +304,8 @@ def before_grant(first: Step, context: ConstraintContext) -> tuple[Step, ...]:
     Args:
         first: the recommendation.
     """
-    return _applied(_BEFORE_GRANT, (first,), context)
+    constraints = _BEFORE_GRANT if context.override is None else _OVERRIDDEN
+    return _applied(constraints, (first,), context)
 
 
 def after_grant(

@@ -106,6 +106,17 @@ class TestOverrides:
         instruct(watch, override(4))
         assert [watch.decide(each).desired for each in (9, 1, 6)] == [4, 4, 4]
 
+    @pytest.mark.parametrize("number", [3, 4])
+    def test_it_is_the_reason_although_limits_of_recommendations_would_hold_as_well(self, number):
+        watch = Watch(
+            allocations=3, growth_factor=2.0, shrink_factor=1.5, stabilisation_window_s=300.0
+        )
+        watch.decide(3)
+        instruct(watch, override(number))
+        decision = watch.decide(1)
+        assert (decision.desired, decision.reason) == (number, Reason.OVERRIDE)
+        assert f"overridden to {number} by alice" in explain(decision)
+
     @pytest.mark.parametrize(("number", "set_to"), [(1, 2), (50, 6)])
     def test_it_never_leaves_the_bounds_of_the_rule(self, number, set_to):
         watch = Watch(allocations=3, min_allocations=2, max_allocations=6)
