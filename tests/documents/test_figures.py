@@ -5,6 +5,8 @@ import re
 import pytest
 
 from autoscaler.adapters.prometheus import DaemonMetrics, PrometheusRecorder
+from autoscaler.core.decision import OutcomeKind
+from autoscaler.core.values import Reason
 from tests.documents.blocks import ROOT
 from tests.fakes import FakeClock
 
@@ -26,7 +28,7 @@ def test_the_answers_have_the_figures_of_the_benchmarks(policy):
     assert row_of((ROOT / "docs/faq.md").read_text(), policy) == expected
 
 
-@pytest.mark.parametrize("name", ["faq.md"])
+@pytest.mark.parametrize("name", ["faq.md", "troubleshooting.md"])
 def test_metrics_that_a_page_names_exist(name):
     collectors = (PrometheusRecorder(FakeClock()), DaemonMetrics(FakeClock(), "1"))
     known = {family.name for collector in collectors for family in collector.describe()}
@@ -34,3 +36,40 @@ def test_metrics_that_a_page_names_exist(name):
     named = set(re.findall(r"`((?:autoscaler|elasticsearch)_[a-z_]+)", text))
     assert named
     assert {metric.removesuffix("_total") for metric in named} <= known
+
+
+class TestTroubleshooting:
+    PAGE = (ROOT / "docs/troubleshooting.md").read_text()
+    SYMPTOMS = re.findall(r"^## (?!By message)(.*)\n((?:(?!## ).*\n)*)", PAGE, re.MULTILINE)
+
+    @pytest.mark.parametrize(("symptom", "text"), SYMPTOMS)
+    def test_a_symptom_has_a_page_a_metric_and_a_command(self, symptom, text):
+        assert re.search(r"^- \*\*Page\*\*: .", text, re.MULTILINE)
+        assert re.search(r"^- \*\*Metric\*\*: [^*]*`", text, re.MULTILINE)
+        assert re.search(r"^- \*\*Command\*\*: `autoscaler ", text, re.MULTILINE)
+        assert f"[{symptom}](#" in self.PAGE
+
+    def test_what_the_page_says_is_in_the_program(self):
+        sources = [path.read_text() for path in (ROOT / "autoscaler").rglob("*.py")]
+        quoted = [
+            " ".join(part.split())
+            for _, text in self.SYMPTOMS
+            for shown in re.findall(r"^- \*\*Page\*\*((?:.|\n(?!-|\n))*)", text, re.MULTILINE)
+            for words in re.findall(r'"([^"]+)"', shown)
+            for part in words.split("…")
+            if part.strip()
+        ]
+        assert quoted
+        assert [part for part in quoted if not any(part in source for source in sources)] == []
+
+    def test_its_reasons_and_outcomes_exist(self):
+        for head, known in (("autoscaler_decision_reason", Reason), ("outcome", OutcomeKind)):
+            _, _, rest = self.PAGE.partition(f"\n| `{head}` | do |\n")
+            table, _, _ = rest.partition("\n\n")
+            named = {
+                code
+                for row in table.splitlines()
+                for code in re.findall(r"`(\w+)`", row.split("|")[1])
+            }
+            assert named
+            assert named <= set(map(str, known))
