@@ -2,9 +2,12 @@
 
 import asyncio
 import json
+import math
+import sqlite3
 import threading
 import time
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
+from datetime import UTC, datetime
 
 import pytest
 import structlog
@@ -22,7 +25,7 @@ from autoscaler.adapters.state import FILE_NAME, FileHistory, HistoryUnreadable,
 from autoscaler.cli import main
 from autoscaler.core.decision import OutcomeKind
 from autoscaler.core.state import State
-from autoscaler.wire.history import Event, HistoryQuery, Note
+from autoscaler.wire.history import Event, HistoryQuery, Note, view_of
 from tests.adapters.recorded import decision, outcome
 from tests.fakes import FakeClock
 
@@ -69,6 +72,29 @@ class TestTheFile:
         (tmp_path / FILE_NAME).chmod(0o400)
         tmp_path.chmod(0o500)
         assert len(FileHistory(tmp_path).read(HistoryQuery())) == 1
+
+    @pytest.mark.parametrize(
+        ("at", "kind", "content", "kinds"),
+        [
+            (1e300, "update", b"{}", []),
+            (-1e18, "update", b"{}", []),
+            (math.inf, "update", b"{}", []),
+            ("\x7f", "update", b"{}", []),
+            (NOW + 1.0, b"upd\xffte", b"{}", ["upd\ufffdte"]),
+            (NOW + 1.0, "update", "{}", ["update"]),
+            (NOW + 1.0, "update", b"\xff", ["update"]),
+        ],
+    )
+    async def test_a_damaged_entry_does_not_keep_the_others_from_being_read(
+        self, tmp_path, at, kind, content, kinds
+    ):
+        await (await written(tmp_path, note(NOW))).close()
+        with closing(sqlite3.connect(tmp_path / FILE_NAME)) as connection, connection:
+            row = (at, b"\xff" if kinds else "elser", kind, content)
+            connection.execute("INSERT INTO history VALUES (?, ?, ?, ?)", row)
+        found = [view_of(each, whole=True) for each in FileHistory(tmp_path).read(HistoryQuery())]
+        assert [each.kind for each in found] == [*kinds, "instruction"]
+        assert all(datetime.fromtimestamp(each.at, UTC) for each in found)
 
     def test_that_does_not_exist(self, tmp_path):
         with pytest.raises(HistoryUnreadable, match=f"{FILE_NAME} does not exist"):
