@@ -5,7 +5,7 @@ import signal
 import socket
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from typing import NamedTuple, Protocol
+from typing import TYPE_CHECKING, NamedTuple
 
 import structlog
 from prometheus_client import CollectorRegistry
@@ -25,6 +25,9 @@ from autoscaler.cluster_controller import ClusterController
 from autoscaler.config import Config, ConfigError, exposures, what_needs_restart
 from autoscaler.leadership_loop import instance_name
 from autoscaler.ports import Clock, Recorder, RefusalKind, RequestRefused
+
+if TYPE_CHECKING:
+    from autoscaler.adapters.otlp import DecisionQueue, Exporters
 
 STOP_TIMEOUT_S = 2.5
 """Seconds that the current update may take to complete after SIGTERM. 2.5 s, so that the process
@@ -61,12 +64,6 @@ class _Invalid(NamedTuple):
 
     problems: tuple[str, ...]  # a sentence each
     warnings: tuple[str, ...]
-
-
-class Exporter(Protocol):
-    """Sends the metrics somewhere until it is cancelled, and never fails."""
-
-    async def run(self) -> None: ...
 
 
 class Daemon:
@@ -110,6 +107,9 @@ class Daemon:
         self._clock = clock = clock or HostClock()
         self._service = service
         alive = ServiceRecorder(service, lambda: self._cluster.health.limit_s)
+        self._decisions = _queue_of(config)
+        if self._decisions is not None:
+            recorders = (*recorders, self._decisions)
         self._cluster = ClusterController(config, clock, recorders=(*recorders, alive))
         self._metrics = DaemonMetrics(clock, __version__, log_lines_dropped)
         self._metrics.config_accepted(config.fingerprint, config.polling.interval_s)
@@ -117,7 +117,7 @@ class Daemon:
         registry = CollectorRegistry()
         registry.register(self._cluster.metrics)
         self._metrics.register(registry)
-        self._exporter = self._exporter_of(config, registry)
+        self._export = self._exporters(config, registry)
         self._tokens = Tokens(config.server.token, config.server.tokens)
         self.server = AdminServer(
             registry,
@@ -139,14 +139,15 @@ class Daemon:
         )
         self.server.replace_access(config.server.access)
 
-    def _exporter_of(self, config: Config, registry: CollectorRegistry) -> Exporter | None:
-        """What exports the metrics; None: they are scraped only."""
+    def _exporters(self, config: Config, registry: CollectorRegistry) -> "Exporters | None":
+        """What sends metrics and decisions by OTLP; None: nothing does."""
         if config.otlp is None:
             return None
-        from autoscaler.adapters.otlp import Collector, OtlpExporter  # noqa: PLC0415 - an extra
+        from autoscaler.adapters.otlp import Collector, Exporters  # noqa: PLC0415 - an extra
 
-        exporter = self._metrics.exports = OtlpExporter(
+        exporters = Exporters(
             registry,
+            self._decisions,
             Collector(config.otlp, self._clock)
             if config.otlp.endpoint
             else self._cluster.otlp_endpoint(),
@@ -159,7 +160,8 @@ class Daemon:
                 "service.instance.id": instance_name(),
             },
         )
-        return exporter
+        self._metrics.exports = exporters.deliveries
+        return exporters
 
     async def run(self) -> None:
         """Run until `stop` is called or a signal arrives; then complete the current update,
@@ -232,8 +234,8 @@ class Daemon:
         """If one task fails, all end, and so does the process; its supervisor starts another."""
         functions = (self._cluster.run, self._reload_when_changed, self._stopping.wait)
         tasks = [asyncio.ensure_future(function()) for function in functions]
-        if self._exporter is not None:
-            tasks.append(asyncio.ensure_future(self._exporter.run()))
+        if self._export is not None:
+            tasks += [asyncio.ensure_future(each.run()) for each in self._export.all]
         try:
             await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
             self._cluster.stop()
@@ -348,6 +350,15 @@ class Daemon:
             if warning not in self._former_names_warned:
                 self._former_names_warned.add(warning)
                 self._log.warning("config.deprecated", message=warning)
+
+
+def _queue_of(config: Config) -> "DecisionQueue | None":
+    """What keeps the decisions until they are sent by OTLP; None: they are not."""
+    if config.otlp is None or not config.otlp.decisions:
+        return None
+    from autoscaler.adapters.otlp import DecisionQueue  # noqa: PLC0415 - an extra
+
+    return DecisionQueue()
 
 
 def _in_force(config: Config) -> str:

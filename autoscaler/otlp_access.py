@@ -1,4 +1,4 @@
-"""Where metrics are sent by OTLP, and with what.
+"""Where metrics and decisions are sent by OTLP, and with what.
 
 The configuration and the exporter share these values. They are validated here only.
 """
@@ -14,6 +14,12 @@ MAX_HEADERS_BYTES = 65_536
 """The size limit of the file with headers, in bytes. Servers accept a few kilobytes of headers, so
 a larger file was named by mistake."""
 
+_TRANSIENT = frozenset({429, 502, 503, 504})
+"""Statuses after which the same request may be accepted.
+
+Source: OTLP specification, "OTLP/HTTP Response".
+"""
+
 _NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 """The name of a header (RFC 9110, section 5.1)."""
 
@@ -22,12 +28,13 @@ _RESERVED = frozenset({"content-encoding", "content-length", "content-type", "ho
 
 
 class OtlpSettings(Struct, frozen=True, kw_only=True):
-    """The receiver, and how often it is sent the metrics."""
+    """The receiver, and what it is sent."""
 
-    endpoint: str  # without /v1/metrics; empty: the cluster that is scaled
+    endpoint: str  # without /v1/metrics and /v1/logs; empty: the cluster that is scaled
     headers_file: Path | None = None
     ca_certs: Path | None = None  # PEM; None: the system's authorities
     interval_s: float = 60.0
+    decisions: bool = True  # as log records, after each cycle
 
 
 class ExportFailed(Exception):
@@ -35,11 +42,15 @@ class ExportFailed(Exception):
 
     Attributes:
         retry_after_s: seconds for which the receiver asks to be left alone; None: it does not ask.
+        permanent: the same request would be refused again, by its status.
     """
 
-    def __init__(self, message: str, retry_after_s: float | None = None) -> None:
+    def __init__(
+        self, message: str, retry_after_s: float | None = None, status: int | None = None
+    ) -> None:
         super().__init__(message)
         self.retry_after_s = retry_after_s
+        self.permanent = status is not None and status not in _TRANSIENT
 
 
 def headers_in(file: Path) -> dict[str, str]:

@@ -57,12 +57,13 @@ def test_by_default_nothing_is_sent(configured):
 def test_a_collector(configured, tmp_path):
     (tmp_path / "headers").write_text("Authorization: abc")
     (tmp_path / "ca.pem").touch()
-    table = 'headers_file = "headers"\nca_certs = "ca.pem"\ninterval = "30s"'
+    table = 'headers_file = "headers"\nca_certs = "ca.pem"\ninterval = "30s"\ndecisions = false'
     assert configured(f'endpoint = "https://collector:4318/"\n{table}').otlp == OtlpSettings(
         endpoint="https://collector:4318",
         headers_file=tmp_path / "headers",
         ca_certs=tmp_path / "ca.pem",
         interval_s=30.0,
+        decisions=False,
     )
 
 

@@ -206,7 +206,9 @@ async def test_its_status_page_shows_what_it_does_and_which_configuration_is_in_
         assert "max_allocations" in overview
 
 
-async def test_it_sends_its_metrics_by_otlp_and_a_receiver_that_hangs_delays_nothing(tmp_path):
+async def test_it_sends_metrics_and_decisions_by_otlp_and_a_receiver_that_hangs_delays_nothing(
+    tmp_path,
+):
     pytest.importorskip("opentelemetry.proto", reason="needs the extra otel, as the dev lock has")
     async with serving() as receiver:
         receiver.responses = [receiver.never]
@@ -215,12 +217,13 @@ async def test_it_sends_its_metrics_by_otlp_and_a_receiver_that_hangs_delays_not
         async with running(tmp_path, config=text) as setup:
             await setup.clock.advance(60.0)
             async with asyncio.timeout(10):
-                while not receiver.requests:
+                while len(receiver.requests) < 2:
                     await asyncio.sleep(0)
-            assert receiver.requests[0].path == "/v1/metrics"
+            assert {each.path for each in receiver.requests} == {"/v1/metrics", "/v1/logs"}
             await setup.clock.advance(60.0)
             assert await setup.metric('autoscaler_cycles_total{result="completed"}') >= 13
-            assert await setup.metric('autoscaler_otlp_exports_total{result="failed"}') == 0
+            failed = 'autoscaler_otlp_exports_total{result="failed",signal="metrics"}'
+            assert await setup.metric(failed) == 0
         assert setup.messages("daemon.stopped")
 
 

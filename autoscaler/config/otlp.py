@@ -22,6 +22,7 @@ def otlp_of(table: OtlpTable, directory: Path) -> OtlpSettings | None:
         headers_file=None if table.headers_file is None else directory / table.headers_file,
         ca_certs=None if table.ca_certs is None else directory / table.ca_certs,
         interval_s=table.interval,
+        decisions=table.decisions,
     )
 
 

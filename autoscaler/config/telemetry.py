@@ -31,12 +31,13 @@ class MetricsTable(Table):
 
 
 class OtlpTable(Table):
-    """The receiver of the metrics by OTLP over HTTP."""
+    """The receiver of metrics and decisions by OTLP over HTTP."""
 
     endpoint: Line | None = Field(
         default=None,
-        description="Address of the receiver, to which /v1/metrics is added; or elasticsearch, for "
-        "the cluster itself, from Elasticsearch 9.2. Default: metrics are not sent.",
+        description="Address of the receiver, to which /v1/metrics and /v1/logs are added; "
+        "or elasticsearch, for the cluster itself, from Elasticsearch 9.2. Default: nothing is "
+        "sent.",
     )
     headers_file: Line | None = Field(
         default=None,
@@ -47,5 +48,8 @@ class OtlpTable(Table):
         description="PEM file of the certificate authorities to trust; default: the system's.",
     )
     interval: ExportInterval = Field(
-        default=60.0, description="From one export to the next, while none fails."
+        default=60.0, description="From one export of the metrics to the next, while none fails."
+    )
+    decisions: bool = Field(
+        default=True, description="Send each decision too, as a log record, after each cycle."
     )

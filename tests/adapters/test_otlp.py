@@ -1,4 +1,4 @@
-"""Metrics by OTLP: what a receiver decodes, and what becomes of it if the receiver misbehaves."""
+"""Metrics and decisions by OTLP: what a receiver decodes, and what a bad one may do."""
 
 import asyncio
 import gzip
@@ -14,6 +14,10 @@ from structlog.testing import capture_logs
 pytest.importorskip("opentelemetry.proto", reason="needs the extra otel, which the dev lock has")
 
 import structlog
+from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import (
+    ExportLogsServiceRequest,
+    ExportLogsServiceResponse,
+)
 from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import (
     ExportMetricsServiceRequest,
     ExportMetricsServiceResponse,
@@ -21,13 +25,15 @@ from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import (
 
 from autoscaler.adapters.elasticsearch.otlp import OtlpEndpoint
 from autoscaler.adapters.elasticsearch.transport import Transport
-from autoscaler.adapters.otlp import Collector, OtlpExporter
-from autoscaler.adapters.otlp.exporter import MAX_PAUSE_S
-from autoscaler.adapters.otlp.requests import POINTS_OF_A_REQUEST, metrics_requests
+from autoscaler.adapters.otlp import Collector, DecisionQueue, Exporters
+from autoscaler.adapters.otlp.decisions import MAX_OF_A_REQUEST, MAX_QUEUED
+from autoscaler.adapters.otlp.delivery import MAX_PAUSE_S
+from autoscaler.adapters.otlp.requests import POINTS_OF_A_REQUEST, _value, metrics_requests
 from autoscaler.adapters.prometheus import DaemonMetrics, PrometheusRecorder
 from autoscaler.connection import ApiKey, Connection
 from autoscaler.core.decision import OutcomeKind
 from autoscaler.otlp_access import OtlpSettings
+from autoscaler.wire.decisions import log_fields
 from tests.adapters.elasticsearch.servers import PRODUCT, page, refusal, reset, serving, truncated
 from tests.adapters.recorded import cycle, outcome, steady
 from tests.adapters.test_prometheus import busy_cycle
@@ -137,15 +143,34 @@ class Broken(Collecting):
         return iter(())
 
 
+class Exporter:
+    """What sends the metrics, and its counts."""
+
+    def __init__(self, registry, receiver, clock):
+        self.exporters = exporters_of(registry, receiver, clock)
+        (self.metrics,) = self.exporters.all
+        self.delivery = self.exporters.deliveries["metrics"]
+
+    async def export(self):
+        """Seconds for which nothing should be sent."""
+        return (await self.metrics.export()).pause_s
+
+    @property
+    def results(self):
+        return self.delivery.results
+
+    @property
+    def lost(self):
+        return self.delivery.lost
+
+
 def exporter_of(registry, receiver, clock=None):
-    return OtlpExporter(
-        registry,
-        receiver,
-        clock or FakeClock(start=2_000.0),
-        structlog.get_logger("autoscaler"),
-        interval_s=60.0,
-        resource=RESOURCE,
-    )
+    return Exporter(registry, receiver, clock or FakeClock(start=2_000.0))
+
+
+def exporters_of(registry, receiver, clock, queue=None):
+    log = structlog.get_logger("autoscaler")
+    return Exporters(registry, queue, receiver, clock, log, interval_s=60.0, resource=RESOURCE)
 
 
 def collector_at(server, *, timeout_s=10.0, **settings):
@@ -187,7 +212,7 @@ class TestRequests:
         registry.register(Many(series))
         requests = list(metrics_requests(registry, RESOURCE, 1_000.0, 2_000.0))
         assert len(requests) == -(-series // POINTS_OF_A_REQUEST)
-        assert all(request.points <= POINTS_OF_A_REQUEST for request in requests)
+        assert all(request.items <= POINTS_OF_A_REQUEST for request in requests)
         bodies = [decoded(gzip.decompress(request.body))[0] for request in requests]
         found = [sample for body in bodies for sample in samples_of(body)]
         assert [value for _, _, value in found] == [float(number) for number in range(series)]
@@ -286,7 +311,7 @@ class TestACollector:
                 await exporter.export()
                 await exporter.export()
         assert exporter.results == {"accepted": 1, "rejected": 1, "failed": 0, "unknown": 0}
-        assert exporter.rejected_points == 3
+        assert exporter.lost == {"rejected": 3, "dropped": 0}
         assert [line["event"] for line in log] == ["otlp.rejected", "otlp.accepted"]
         assert "no\\nhistograms" in log[0]["message"]
 
@@ -297,7 +322,7 @@ class TestACollector:
             exporter = exporter_of(registry, collector_at(server))
             await exporter.export()
             await exporter.export()
-        assert exporter.rejected_points == 5
+        assert exporter.lost["rejected"] == 5
 
     async def test_whether_another_protocol_has_accepted_them_is_unknown(self, registry):
         async with serving(page(200, "<html>It works</html>")) as server:
@@ -346,7 +371,7 @@ class TestThePauseAfterAFailure:
         clock = FakeClock(start=2_000.0, until=2_300.0)
         async with serving(page(429, **{"Retry-After": "200"})) as server:
             exporter = exporter_of(registry, collector_at(server), clock)
-            running = asyncio.ensure_future(exporter.run())
+            running = asyncio.ensure_future(exporter.metrics.run())
             while clock.now() <= 2_300.0:
                 await asyncio.sleep(0)
             running.cancel()
@@ -380,13 +405,151 @@ class TestTheClusterItself:
         assert exporter.results["failed"] == 1
 
 
+def records_in(body):
+    (of_resource,) = ExportLogsServiceRequest.FromString(body).resource_logs
+    (of_scope,) = of_resource.scope_logs
+    return list(of_scope.log_records)
+
+
+def plain(value):
+    """The data of an attribute."""
+    kind = value.WhichOneof("value")
+    if kind == "kvlist_value":
+        return {each.key: plain(each.value) for each in value.kvlist_value.values}
+    if kind == "array_value":
+        return [plain(each) for each in value.array_value.values]
+    return None if kind is None else getattr(value, kind)
+
+
+def fields_of(record):
+    return {each.key: plain(each.value) for each in record.attributes}
+
+
+class Decisions:
+    """A queue, and what sends it."""
+
+    def __init__(self, receiver):
+        self.queue = DecisionQueue()
+        self.clock = FakeClock(start=2_000.0)
+        exporters = exporters_of(CollectorRegistry(), receiver, self.clock, self.queue)
+        self.exporter = exporters.all[1]
+        self.delivery = exporters.deliveries["decisions"]
+
+    def decide(self, *ids, kind=OutcomeKind.UNCHANGED):
+        self.queue.planned(*cycle(*(outcome(steady(id_), kind) for id_ in ids)))
+
+    async def run(self, done):
+        """Until something holds."""
+        running = asyncio.ensure_future(self.exporter.run())
+        async with asyncio.timeout(10):
+            while not done():
+                await asyncio.sleep(0)
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
+
+
+class TestDecisions:
+    @pytest.mark.parametrize("value", [2**63 - 1, -(2**63), True, 0.5, "a", [1, {"b": None}]])
+    def test_any_data_is_an_attribute(self, value):
+        assert plain(_value(value)) == without_unknown(value)
+
+    def test_a_number_that_the_protocol_cannot_have_is_a_text(self):
+        assert plain(_value(2**63)) == str(2**63)
+
+    async def test_each_is_a_record_with_its_sentence_and_the_fields_of_its_log_line(self):
+        async with serving(accepted()) as server:
+            decisions = Decisions(collector_at(server))
+            decisions.decide("elser")
+            decisions.decide("e5", kind=OutcomeKind.ACCEPTED)
+            decisions.decide("e6", kind=OutcomeKind.FORBIDDEN)
+            await decisions.run(lambda: decisions.delivery.results["accepted"])
+            (request,) = server.requests
+            assert request.path == "/v1/logs"
+            records = records_in(server.bodies[0])
+        decided = [outcome(steady("elser"), OutcomeKind.UNCHANGED)]
+        expected = log_fields(decided[0], candidates=False)
+        assert records[0].body.string_value == expected.pop("message")
+        assert fields_of(records[0]) == without_unknown(expected)
+        assert records[0].time_unix_nano == round(decided[0].at * 1e9)
+        assert [record.severity_text for record in records] == ["DEBUG", "INFO", "WARN"]
+        assert [fields_of(record)["deployment"] for record in records] == ["elser", "e5", "e6"]
+        assert [fields_of(record)["outcome"] for record in records] == [
+            "unchanged",
+            "accepted",
+            "forbidden",
+        ]
+
+    async def test_hostile_text_is_printable(self):
+        async with serving(accepted()) as server:
+            decisions = Decisions(collector_at(server))
+            decisions.decide(*HOSTILE)
+            await decisions.run(lambda: decisions.delivery.results["accepted"])
+            records = records_in(server.bodies[0])
+        assert len(records) == len(HOSTILE)
+        for record in records:
+            assert record.body.string_value.isprintable()
+            assert fields_of(record)["deployment"].isprintable()
+
+    async def test_after_a_failure_they_are_sent_again_and_none_twice(self):
+        failing = page(503, **{"Retry-After": "30"})
+        async with serving(failing, reset, accepted()) as server:
+            decisions = Decisions(collector_at(server))
+            decisions.decide("a", "b")
+            await decisions.run(lambda: decisions.delivery.results["accepted"])
+            bodies = server.bodies
+        assert len(bodies) == 3
+        assert [fields_of(record)["deployment"] for record in records_in(bodies[-1])] == ["a", "b"]
+        assert decisions.clock.now() >= 2_000.0 + 60.0 + 30.0 + 60.0
+        assert decisions.delivery.lost == {"rejected": 0, "dropped": 0}
+
+    async def test_what_the_receiver_refuses_for_good_is_dropped_and_the_next_are_sent(self):
+        async with serving(page(400), accepted()) as server:
+            decisions = Decisions(collector_at(server))
+            decisions.decide(*map(str, range(MAX_OF_A_REQUEST + 1)))
+            await decisions.run(lambda: decisions.delivery.results["accepted"])
+            assert [len(records_in(body)) for body in server.bodies] == [MAX_OF_A_REQUEST, 1]
+        assert decisions.delivery.lost == {"rejected": 0, "dropped": MAX_OF_A_REQUEST}
+
+    async def test_the_queue_is_bounded_and_drops_the_oldest(self):
+        queue = DecisionQueue()
+        for at in range(3):
+            ids = (f"{at}-{number}" for number in range(MAX_QUEUED // 2))
+            queue.planned(*cycle(*(outcome(steady(id_), OutcomeKind.UNCHANGED) for id_ in ids)))
+        assert queue.dropped == MAX_QUEUED // 2
+        first = await queue.first()
+        assert len(first) == MAX_OF_A_REQUEST
+        assert first[0].decision.deployment_id == "1-0"
+
+    async def test_rejected_ones_are_counted(self):
+        rejected = ExportLogsServiceResponse()
+        rejected.partial_success.rejected_log_records = 1
+
+        async def give(request):
+            return web.Response(body=rejected.SerializeToString())
+
+        async with serving(give) as server:
+            decisions = Decisions(collector_at(server))
+            decisions.decide("a", "b")
+            await decisions.run(lambda: decisions.delivery.results["rejected"])
+        assert decisions.delivery.lost == {"rejected": 1, "dropped": 0}
+
+
+def without_unknown(value):
+    """What is not known is no attribute."""
+    if isinstance(value, dict):
+        return {key: without_unknown(each) for key, each in value.items() if each is not None}
+    if isinstance(value, list | tuple):
+        return [without_unknown(each) for each in value]
+    return value
+
+
 async def test_a_defect_ends_nothing():
     registry = CollectorRegistry()
     registry.register(Broken())
     clock = FakeClock(start=0.0, until=5_000.0)
     exporter = exporter_of(registry, None, clock)
     with capture_logs() as log:
-        running = asyncio.ensure_future(exporter.run())
+        running = asyncio.ensure_future(exporter.metrics.run())
         while clock.now() <= 5_000.0:
             await asyncio.sleep(0)
         assert not running.done()

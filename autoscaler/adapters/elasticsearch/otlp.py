@@ -1,4 +1,4 @@
-"""Metrics by OTLP to the cluster itself, which accepts them since Elasticsearch 9.2.
+"""OTLP to the cluster itself, which accepts metrics since Elasticsearch 9.2, and logs later.
 
 The path and the form of the body: Elasticsearch reference, "OTLP/HTTP endpoint".
 """
@@ -28,4 +28,5 @@ class OtlpEndpoint:
             return await self._transport.send(request)
         except ElasticsearchError as error:
             wait_s: float | None = getattr(error, "retry_after_s", None)
-            raise ExportFailed(str(error), wait_s) from error
+            status: int | None = getattr(error, "status", None)
+            raise ExportFailed(str(error), wait_s, status) from error

@@ -72,6 +72,7 @@ class Collector:
         raise ExportFailed(
             f"status {response.status}{f': {text}' if text else ''}",
             _retry_after(response.headers, self._clock.now()),
+            response.status,
         )
 
     def _headers(self) -> dict[str, str]:

@@ -1,22 +1,36 @@
-"""The collected metrics, made into requests of bounded size, and the responses to them.
+"""Metrics and decisions, made into requests of bounded size, and the responses to them.
 
 The types are generated from the protocol's own definition, `opentelemetry/proto` 1.x. Each metric
 has the name that its series have for Prometheus, and their labels as attributes. Sums and
-histograms are cumulative.
+histograms are cumulative. Each decision is a log record, with the fields of its log line.
 """
 
 import gzip
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 from google.protobuf.message import DecodeError
+from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import (
+    ExportLogsServiceRequest,
+    ExportLogsServiceResponse,
+)
 from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import (
     ExportMetricsServiceRequest,
     ExportMetricsServiceResponse,
 )
-from opentelemetry.proto.common.v1.common_pb2 import AnyValue, KeyValue
+from opentelemetry.proto.common.v1.common_pb2 import (
+    AnyValue,
+    ArrayValue,
+    KeyValue,
+    KeyValueList,
+)
+from opentelemetry.proto.logs.v1 import logs_pb2 as logs
 from opentelemetry.proto.metrics.v1 import metrics_pb2 as otlp
 from prometheus_client import CollectorRegistry, Metric
+
+from autoscaler.core.decision import NOT_SENT, Outcome, OutcomeKind
+from autoscaler.text import printable
+from autoscaler.wire.decisions import log_fields
 
 POINTS_OF_A_REQUEST = 2_000
 """Data points of one request at most: about 400 kB before compression, where receivers accept at
@@ -28,23 +42,23 @@ _COMPRESSION = 6
 _CUMULATIVE = otlp.AGGREGATION_TEMPORALITY_CUMULATIVE
 
 
-class MetricsRequest(NamedTuple):
-    """The body of a request, compressed by gzip, and the number of data points in it."""
+class OtlpRequest(NamedTuple):
+    """The body of a request, compressed by gzip, and the number of data points or records in it."""
 
     body: bytes
-    points: int
+    items: int
 
 
-class MetricsResult(NamedTuple):
+class OtlpResult(NamedTuple):
     """What the receiver says of a request that it has accepted, at least in part."""
 
-    rejected: int  # data points
+    rejected: int  # data points or records
     message: str
 
 
 def metrics_requests(
     registry: CollectorRegistry, resource: Mapping[str, str], started_at: float, at: float
-) -> Iterator[MetricsRequest]:
+) -> Iterator[OtlpRequest]:
     """Everything that the registry collects now.
 
     Args:
@@ -66,25 +80,100 @@ def metrics_requests(
         yield _request(metrics, resource, points)
 
 
-def metrics_result(body: bytes) -> MetricsResult | None:
+def decisions_request(outcomes: Iterable[Outcome], resource: Mapping[str, str]) -> OtlpRequest:
+    """One record for each decision, with its sentence as the body."""
+    records = [_record(outcome) for outcome in outcomes]
+    request = ExportLogsServiceRequest()
+    of_resource = request.resource_logs.add()
+    of_resource.resource.attributes.extend(_attributes(resource))
+    of_scope = of_resource.scope_logs.add()
+    of_scope.scope.name = "autoscaler"
+    of_scope.log_records.extend(records)
+    return OtlpRequest(_compressed(request), len(records))
+
+
+def metrics_result(body: bytes) -> OtlpResult | None:
     """What a response with status 200 says; None: it is not of this protocol."""
+    return _result(body, ExportMetricsServiceResponse, "rejected_data_points")
+
+
+def decisions_result(body: bytes) -> OtlpResult | None:
+    """The same of a response to decisions."""
+    return _result(body, ExportLogsServiceResponse, "rejected_log_records")
+
+
+def _result(body: bytes, response: Any, rejected: str) -> OtlpResult | None:
     try:
-        partial = ExportMetricsServiceResponse.FromString(body).partial_success
+        partial = response.FromString(body).partial_success
     except DecodeError:
         return None
-    return MetricsResult(max(0, partial.rejected_data_points), partial.error_message)
+    return OtlpResult(max(0, getattr(partial, rejected)), partial.error_message)
 
 
-def _request(metrics: list[Any], resource: Mapping[str, str], points: int) -> MetricsRequest:
+def _record(outcome: Outcome) -> Any:
+    fields = log_fields(outcome, candidates=False)
+    severity, text = _severity(outcome.kind)
+    return logs.LogRecord(
+        time_unix_nano=round(outcome.at * 1e9),
+        observed_time_unix_nano=round(outcome.at * 1e9),
+        severity_number=severity,
+        severity_text=text,
+        event_name="autoscaler.decision",
+        body=_value(fields.pop("message")),
+        attributes=_pairs(fields),
+    )
+
+
+def _severity(kind: OutcomeKind) -> tuple[int, str]:
+    """What changes nothing is for those who look for it; a refusal is a warning."""
+    if kind in NOT_SENT:
+        return logs.SEVERITY_NUMBER_DEBUG, "DEBUG"
+    if kind is OutcomeKind.ACCEPTED:
+        return logs.SEVERITY_NUMBER_INFO, "INFO"
+    return logs.SEVERITY_NUMBER_WARN, "WARN"
+
+
+def _pairs(fields: Mapping[str, Any]) -> list[Any]:
+    """Attributes; what is not known is left out."""
+    return [
+        KeyValue(key=name, value=_value(value))
+        for name, value in fields.items()
+        if value is not None
+    ]
+
+
+def _value(value: Any) -> Any:
+    """Any data of JSON. Texts may be from outside."""
+    match value:
+        case bool():
+            return AnyValue(bool_value=value)
+        case int() if -(2**63) <= value < 2**63:
+            return AnyValue(int_value=value)
+        case float():
+            return AnyValue(double_value=value)
+        case Mapping():
+            return AnyValue(kvlist_value=KeyValueList(values=_pairs(value)))
+        case list() | tuple():
+            return AnyValue(array_value=ArrayValue(values=[_value(each) for each in value]))
+        case None:
+            return AnyValue()
+        case _:
+            return AnyValue(string_value=printable(str(value)))
+
+
+def _request(metrics: list[Any], resource: Mapping[str, str], points: int) -> OtlpRequest:
     request = ExportMetricsServiceRequest()
     of_resource = request.resource_metrics.add()
     of_resource.resource.attributes.extend(_attributes(resource))
     of_scope = of_resource.scope_metrics.add()
     of_scope.scope.name = "autoscaler"
     of_scope.metrics.extend(metrics)
+    return OtlpRequest(_compressed(request), points)
+
+
+def _compressed(request: Any) -> bytes:
     # The bytes of equal requests are equal: no time is in the header of gzip.
-    body = gzip.compress(request.SerializeToString(), _COMPRESSION, mtime=0)
-    return MetricsRequest(body, points)
+    return gzip.compress(request.SerializeToString(), _COMPRESSION, mtime=0)
 
 
 def _metrics_of(family: Metric, started_ns: int, at_ns: int) -> Iterator[tuple[Any, int]]:

@@ -19,10 +19,10 @@ from autoscaler.ports import Clock
 
 
 class Exports(Protocol):
-    """What has become of the exports by OTLP: their number by result, and rejected data points."""
+    """What has become of the exports of one signal by OTLP."""
 
-    results: dict[str, int]
-    rejected_points: int
+    results: dict[str, int]  # exports, by result
+    lost: dict[str, int]  # data points or decisions, by cause
 
 
 class DaemonMetrics(Collector):
@@ -45,7 +45,7 @@ class DaemonMetrics(Collector):
         self._config: tuple[str, float, float] | None = None  # fingerprint, poll interval, at
         self._config_valid = True
         self._refused = LabelledCounter[str]()
-        self.exports: Exports | None = None  # None: nothing is exported
+        self.exports: Mapping[str, Exports] = {}  # by signal; empty: nothing is exported
 
     def register(self, registry: CollectorRegistry) -> None:
         """Add these metrics and those of the process."""
@@ -73,14 +73,21 @@ class DaemonMetrics(Collector):
         yield family(families.BUILD_INFO, [({"version": self._version}, 1.0)])
         refused = [({"reason": reason}, count) for reason, count in self._refused.items()]
         yield family(families.HTTP_REFUSED, refused)
-        results = {} if self.exports is None else self.exports.results
         yield family(
             families.OTLP_EXPORTS,
-            [({"result": result}, float(count)) for result, count in results.items()],
+            [
+                ({"signal": signal, "result": result}, float(count))
+                for signal, exports in self.exports.items()
+                for result, count in exports.results.items()
+            ],
         )
         yield family(
-            families.OTLP_REJECTED,
-            [] if self.exports is None else [({}, float(self.exports.rejected_points))],
+            families.OTLP_LOST,
+            [
+                ({"signal": signal, "cause": cause}, float(count))
+                for signal, exports in self.exports.items()
+                for cause, count in exports.lost.items()
+            ],
         )
         yield family(families.CONFIG_INFO, [({"fingerprint": fingerprint}, 1.0)] if known else [])
         yield family(families.POLL_INTERVAL, [({}, poll_interval_s)] if known else [])

@@ -306,11 +306,13 @@ HTTP_REFUSED = MetricFamily(
     "counter",
 )
 OTLP_EXPORTS = MetricFamily(
-    "autoscaler_otlp_exports", "Exports of the metrics by OTLP (result).", "counter"
+    "autoscaler_otlp_exports",
+    "Exports of metrics or decisions by OTLP (signal, result).",
+    "counter",
 )
-OTLP_REJECTED = MetricFamily(
-    "autoscaler_otlp_rejected_points",
-    "Data points that the receiver of an export has rejected, while it accepted others.",
+OTLP_LOST = MetricFamily(
+    "autoscaler_otlp_lost",
+    "Data points and decisions that the receiver of exports has not accepted (signal, cause).",
     "counter",
 )
 CONFIG_INFO = MetricFamily(
