@@ -13,7 +13,7 @@ from autoscaler.core.decision import Change, Decision, Outcome, OutcomeKind, Pla
 from autoscaler.core.flow.blindness import LastKnown, blind_decisions, without_responses
 from autoscaler.core.flow.cycle import Cycle, begin_cycle, begin_cycle_in_parts, end_cycle
 from autoscaler.core.flow.feedback import stopped_deployment, without_settings
-from autoscaler.core.flow.instructed import paused_step
+from autoscaler.core.flow.instructed import why_paused
 from autoscaler.core.flow.planning import Ruleset
 from autoscaler.core.flow.release import releases, without_expectations
 from autoscaler.core.next_poll import (
@@ -26,7 +26,6 @@ from autoscaler.core.next_poll import (
 )
 from autoscaler.core.selection import OnExit
 from autoscaler.core.state import State, StoppedDeployment
-from autoscaler.core.step_text import step_text
 from autoscaler.core.values import Observation
 from autoscaler.in_parts import in_parts
 from autoscaler.ports import (
@@ -301,10 +300,10 @@ class ControlLoop:
 
     def _paused_meanwhile(self, decision: Decision) -> str:
         """Why an update is withheld that an operator has paused since the plan; empty: none has."""
-        now, instructions = self.clock.now(), self.state.instructions
-        pauses = instructions.pauses_of(decision.deployment_id, now)
-        step = paused_step(decision.desired, decision.current, pauses, now)
-        return "" if step is None else step_text(step)
+        now, known = self.clock.now(), self._known.observation
+        pauses = self.state.instructions.pauses_of(decision.deployment_id, now)
+        stats = None if known is None else known.deployments.get(decision.deployment_id)
+        return why_paused(decision.change, stats, pauses, now)
 
     def _outcome(self, decision: Decision, kind: OutcomeKind, detail: str) -> Outcome:
         return Outcome(decision=decision, kind=kind, at=self.clock.now(), detail=detail)

@@ -16,7 +16,8 @@ from autoscaler.control_loop import (
     MAX_FAILURE_INTERVAL_S,
     ControlLoop,
 )
-from autoscaler.core.decision import OutcomeKind
+from autoscaler.core.decision import Mode, OutcomeKind
+from autoscaler.core.instructions import Pause, PausedChanges
 from autoscaler.core.next_poll import (
     MAX_INTERVAL_FACTOR,
     MAX_OBSERVE_FRACTION,
@@ -25,7 +26,7 @@ from autoscaler.core.next_poll import (
 )
 from autoscaler.core.selection import OnExit, ScaleToZero, ZeroMethod
 from autoscaler.core.state import State, StoppedDeployment
-from autoscaler.core.values import Reason, Step
+from autoscaler.core.values import AdaptiveAllocations, Reason, Step
 from autoscaler.ports import FailureKind
 from tests.fakes import FakeClock, FakeCluster, FakeStateStore, ListRecorder
 from tests.observations import deployment, node, policy, rule
@@ -68,6 +69,30 @@ async def test_only_changes_are_sent():
     await loop.run_cycle()
     assert cluster.requested == [("a", 2)]
     assert kinds(recorder) == [OutcomeKind.ACCEPTED, OutcomeKind.UNCHANGED]
+
+
+@pytest.mark.parametrize("changes", [PausedChanges.EVERYTHING, PausedChanges.DECREASES])
+async def test_an_update_that_is_paused_before_it_is_sent_is_held_whatever_it_lowers(changes):
+    """The maximum of adaptive allocations, and not the allocations."""
+    on = AdaptiveAllocations(enabled=True, minimum=3, maximum=20)
+    loop, cluster, recorder = loop_over(
+        *[replace(named(name, 3), adaptive=on) for name in "ab"],
+        rules=(rule(mode=Mode.BOUNDS, min_allocations=3, max_allocations=9),),
+    )
+    send = cluster.carry_out
+
+    async def pause_and_send(*arguments, **more):
+        pause = Pause(changes=changes, since=1_000.0, until=2_000.0, by="alice")
+        instructions = loop.state.instructions.with_one(None, pause)
+        loop.state = replace(loop.state, instructions=instructions)
+        await send(*arguments, **more)
+
+    loop.actuator = SimpleNamespace(carry_out=pause_and_send)
+    await loop.run_cycle()
+    assert len(cluster.changes) == 1
+    assert sorted(kinds(recorder)) == [OutcomeKind.ACCEPTED, OutcomeKind.WITHHELD]
+    (held,) = [each for each in recorder.outcomes[-1] if each.kind is OutcomeKind.WITHHELD]
+    assert "paused by alice" in held.detail
 
 
 async def test_decreases_go_first_and_the_most_pressing_increase_next():

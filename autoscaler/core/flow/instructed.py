@@ -4,7 +4,7 @@ from collections.abc import Iterable
 
 from autoscaler.core.decision import Change, SetAllocations, SetBounds, Start, Stop
 from autoscaler.core.flow.constraint_context import ConstraintContext
-from autoscaler.core.instructions import Pause, PausedChanges
+from autoscaler.core.instructions import Pause, PausedChanges, done_text, given_text
 from autoscaler.core.values import DeploymentStats, Reason, Step
 
 
@@ -55,6 +55,18 @@ def holding_pause(
         if _holds(pause, raises=raises, lowers=lowers):
             return pause
     return None
+
+
+def why_paused(
+    change: Change | None, stats: DeploymentStats | None, pauses: Iterable[Pause], at: float
+) -> str:
+    """Which pause forbids a change, in words; empty: none does.
+
+    Args:
+        stats: None: the deployment does not run.
+    """
+    pause = None if change is None else holding_pause(change, stats, pauses)
+    return "" if pause is None else f"held: {done_text(pause)} {given_text(pause, at)}"
 
 
 def _holds(pause: Pause, *, raises: bool, lowers: bool) -> bool:
