@@ -7,7 +7,6 @@ Nothing is sent from here, so a client that does not read delays no other.
 """
 
 import asyncio
-import gc
 import zlib
 from collections.abc import Callable, Iterable, Iterator
 from typing import NamedTuple, Self
@@ -15,6 +14,8 @@ from typing import NamedTuple, Self
 from aiohttp import hdrs, web
 from aiohttp.abc import AbstractStreamWriter
 from aiohttp.payload import Payload
+
+from autoscaler.threads import without_collector
 
 PAUSE_RATIO = 2.0
 """Seconds without rendering for each second of it, so that rendering takes a third of one processor
@@ -110,24 +111,9 @@ class Renderer:
             del self._waiting[key]  # who comes from now on waits for the next call
             began = loop.time()
             try:
-                return await asyncio.to_thread(_without_collector, function)
+                return await asyncio.to_thread(without_collector, function)
             finally:
                 self._free_at = loop.time() + PAUSE_RATIO * (loop.time() - began)
-
-
-def _without_collector(function: Callable[[], Rendered]) -> Rendered:
-    """The result of the function, meanwhile without the collector of reference cycles.
-
-    A response has none, but consists of so many objects that the collector would search all of the
-    daemon's several times, for tens of milliseconds each, in which no other thread runs.
-    """
-    enabled = gc.isenabled()
-    gc.disable()
-    try:
-        return function()
-    finally:
-        if enabled:
-            gc.enable()
 
 
 def accepts_gzip(request: web.BaseRequest) -> bool:

@@ -3,12 +3,14 @@
 import asyncio
 from collections import deque
 from collections.abc import Mapping
+from functools import partial
 
 from autoscaler.adapters.otlp.delivery import Delivered, Delivery
 from autoscaler.adapters.otlp.requests import decisions_request
 from autoscaler.core.decision import Outcome, Plan
 from autoscaler.core.values import Observation
 from autoscaler.ports import Clock, CycleTimes, ObservationFailed
+from autoscaler.threads import without_collector
 
 MAX_QUEUED = 5_000
 """Decisions that wait to be sent. 5,000: five cycles of a thousand deployments. The oldest are
@@ -90,7 +92,9 @@ class DecisionExporter:
     async def _export(self, outcomes: list[Outcome]) -> Delivered:
         try:
             # In a thread: the texts of a thousand decisions take more time than the decisions.
-            request = await asyncio.to_thread(decisions_request, outcomes, self._resource)
+            request = await asyncio.to_thread(
+                without_collector, partial(decisions_request, outcomes, self._resource)
+            )
             export = await self._delivery.send(request)
         except Exception:
             return self._delivery.defect()

@@ -1,13 +1,15 @@
 """Metrics, sent at an interval."""
 
 import asyncio
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
+from functools import partial
 
 from prometheus_client import CollectorRegistry
 
 from autoscaler.adapters.otlp.delivery import Delivered, Delivery
-from autoscaler.adapters.otlp.requests import OtlpRequest, metrics_requests
+from autoscaler.adapters.otlp.requests import metrics_requests
 from autoscaler.ports import Clock
+from autoscaler.threads import without_collector
 
 
 class MetricsExporter:
@@ -53,7 +55,8 @@ class MetricsExporter:
         )
         export = Delivered()
         # In a thread, as for Prometheus: the metrics of a thousand deployments take a second.
-        while (request := await asyncio.to_thread(_next, requests)) is not None:
+        following = partial(next, requests, None)
+        while (request := await asyncio.to_thread(without_collector, following)) is not None:
             found = await self._delivery.send(request)
             if found.result != "accepted":
                 export = found
@@ -61,7 +64,3 @@ class MetricsExporter:
                 break
         self._delivery.ended(export)
         return export
-
-
-def _next(requests: Iterator[OtlpRequest]) -> OtlpRequest | None:
-    return next(requests, None)
