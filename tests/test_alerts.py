@@ -97,14 +97,6 @@ def test_every_section_of_the_runbook_has_an_alert():
     assert sorted(headings) == sorted(alerts)
 
 
-def test_the_metrics_that_the_runbook_names_exist():
-    collectors = (PrometheusRecorder(FakeClock()), DaemonMetrics(FakeClock(), "1"))
-    known = {family.name for collector in collectors for family in collector.describe()}
-    text = (ROOT / "docs/runbook.md").read_text()
-    named = set(re.findall(r"`((?:autoscaler|elasticsearch)_[a-z_]+)", text))
-    assert {name.removesuffix("_total") for name in named} <= known
-
-
 def test_the_files_of_the_slo_are_those_of_its_definition():
     """Otherwise run deploy/slo/generate.py."""
     generated = runpy.run_path(str(ROOT / "deploy/slo/generate.py"))["files"]()

@@ -7,8 +7,14 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
 DOCUMENTS = sorted(
-    [ROOT / "README.md", ROOT / "SECURITY.md", *(ROOT / "docs").rglob("*.md")],
+    [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")],
 )
+PRESENT = [
+    path
+    for path in DOCUMENTS
+    if path.name != "CHANGELOG.md" and path.parent != ROOT / "docs/decisions"
+]
+"""What is said of the program as it is; a change or a decision may name what was before."""
 _FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 _SPAN = re.compile(r"`([^`]+)`")
 

@@ -13,7 +13,7 @@ import pytest
 from autoscaler.cli import main
 from autoscaler.emulator import serve
 from tests.deploy.tools import NEWEST, installed, output_of
-from tests.documents.blocks import DOCUMENTS, ROOT, Block, in_language, simple_commands, spans
+from tests.documents.blocks import PRESENT, ROOT, Block, in_language, simple_commands, spans
 
 SHELL = in_language("sh")
 
@@ -79,7 +79,7 @@ def test_options_of_the_program(words, tmp_path, monkeypatch):
         parse([re.sub(r"^\.\./shared/.*", str(tmp_path), word) for word in words[1:]])
 
 
-@pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: path.name)
+@pytest.mark.parametrize("path", PRESENT, ids=lambda path: path.name)
 def test_options_in_sentences(path):
     """Where a sentence names a command, its arguments may be missing."""
     for span in spans(path):
@@ -100,7 +100,7 @@ def test_targets_of_make(words):
     assert all(re.search(rf"^{name} [?:]?=", makefile, re.MULTILINE) for name in variables)
 
 
-@pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: path.name)
+@pytest.mark.parametrize("path", PRESENT, ids=lambda path: path.name)
 def test_targets_of_make_in_sentences(path):
     targets = set(re.findall(r"^([\w-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
     used = {found[1] for span in spans(path) if (found := re.match(r"make ([a-z-]+)", span))}
