@@ -3,10 +3,12 @@
 import asyncio
 import gzip
 import random
+import ssl
 
 import pytest
 import trustme
 from aiohttp import web
+from aiohttp.test_utils import TestServer
 from prometheus_client import CollectorRegistry, Metric
 from prometheus_client.registry import Collector as Collecting
 from structlog.testing import capture_logs
@@ -26,6 +28,7 @@ from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import (
 from autoscaler.adapters.elasticsearch.otlp import OtlpEndpoint
 from autoscaler.adapters.elasticsearch.transport import Transport
 from autoscaler.adapters.otlp import Collector, DecisionQueue, Exporters
+from autoscaler.adapters.otlp.collector import CONTEXT_S
 from autoscaler.adapters.otlp.decisions import MAX_OF_A_REQUEST, MAX_QUEUED
 from autoscaler.adapters.otlp.delivery import MAX_PAUSE_S
 from autoscaler.adapters.otlp.requests import POINTS_OF_A_REQUEST, _value, metrics_requests
@@ -254,11 +257,28 @@ class TestACollector:
         assert exporter.results == {"accepted": 2, "rejected": 0, "failed": 1, "unknown": 0}
 
     async def test_its_certificate_is_checked(self, registry, tmp_path):
-        trustme.CA().cert_pem.write_to_path(tmp_path / "ca.pem")
-        settings = OtlpSettings(endpoint="https://127.0.0.1:1", ca_certs=tmp_path / "ca.pem")
-        context = await asyncio.to_thread(Collector(settings, FakeClock())._context)
-        assert len(context.get_ca_certs()) == 1
-        assert context.check_hostname
+        authority, ca = trustme.CA(), tmp_path / "ca.pem"
+        context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+        authority.issue_cert("localhost").configure_cert(context)
+        application = web.Application()
+        application.router.add_post("/v1/metrics", accepted())
+        server = TestServer(application, scheme="https", host="localhost")
+        await server.start_server(ssl=context)
+        try:
+            clock = FakeClock(start=2_000.0)
+            endpoint = f"https://localhost:{server.port}"
+            exporter = exporter_of(
+                registry, Collector(OtlpSettings(endpoint=endpoint, ca_certs=ca), clock)
+            )
+            trustme.CA().cert_pem.write_to_path(ca)
+            await exporter.export()
+            assert exporter.results["failed"] == 1
+            authority.cert_pem.write_to_path(ca)
+            clock.pass_by(CONTEXT_S)
+            await exporter.export()
+            assert exporter.results["accepted"] == 1
+        finally:
+            await server.close()
 
     @pytest.mark.parametrize(
         ("response", "words"),

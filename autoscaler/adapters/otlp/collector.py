@@ -17,6 +17,10 @@ TIMEOUT_S = 10.0
 """Seconds of a request, from connecting to the last byte. 10 s, as exporters of OpenTelemetry have
 by default."""
 
+CONTEXT_S = 300.0
+"""Seconds for which the authorities are not read again. 5 min: reading those of a system takes
+20 ms, and a new file takes effect soon."""
+
 MAX_RESPONSE_BYTES = 65_536
 """The size limit of a response, which is a few numbers and a sentence."""
 
@@ -25,7 +29,7 @@ MAX_MESSAGE_BYTES = 300
 
 
 class Collector:
-    """Sends requests to one receiver, each on a connection of its own: they are a minute apart."""
+    """Sends requests to one receiver, each on a connection of its own; none stays open."""
 
     def __init__(
         self, settings: OtlpSettings, clock: Clock, *, timeout_s: float = TIMEOUT_S
@@ -34,6 +38,8 @@ class Collector:
         self._clock = clock
         self._timeout_s = timeout_s
         self._mask = SecretMask()
+        self._tls: ssl.SSLContext | None = None
+        self._tls_made_at = 0.0
 
     async def send(self, path: str, body: bytes) -> bytes:
         """The body of the response to a request that was accepted.
@@ -44,7 +50,7 @@ class Collector:
         url = URL(f"{self._settings.endpoint}{path}")
         try:
             headers = self._headers()
-            context = await asyncio.to_thread(self._context)
+            context = await self._context()
             async with (
                 asyncio.timeout(self._timeout_s),
                 aiohttp.ClientSession(
@@ -88,10 +94,16 @@ class Collector:
             "Content-Encoding": "gzip",
         }
 
-    def _context(self) -> ssl.SSLContext | bool:
+    async def _context(self) -> ssl.SSLContext | bool:
         if not self._settings.endpoint.startswith("https:"):
             return True
-        return ssl.create_default_context(cafile=self._settings.ca_certs)
+        now = self._clock.now()
+        if self._tls is None or now - self._tls_made_at >= CONTEXT_S:
+            self._tls = await asyncio.to_thread(
+                ssl.create_default_context, cafile=self._settings.ca_certs
+            )
+            self._tls_made_at = now
+        return self._tls
 
 
 async def _bounded(response: aiohttp.ClientResponse) -> bytes:
