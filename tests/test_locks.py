@@ -23,7 +23,7 @@ EXTRAS = PROJECT["project"]["optional-dependencies"]
 LOCKED = {
     "requirements.lock": RUNTIME,
     "requirements-backtest.lock": [*RUNTIME, *EXTRAS["backtest"]],
-    "requirements-dev.lock": [*RUNTIME, *EXTRAS["backtest"], *EXTRAS["dev"]],
+    "requirements-dev.lock": [*RUNTIME, *EXTRAS["backtest"], *EXTRAS["otel"], *EXTRAS["dev"]],
     "requirements-build.lock": [
         *PROJECT["build-system"]["requires"],
         *PROJECT["dependency-groups"]["build"],
