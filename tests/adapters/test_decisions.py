@@ -49,6 +49,13 @@ CHOSEN = Step(
 )
 
 
+def test_when_the_next_poll_is_due_after_a_failure_is_not_known(decisions):
+    decisions.planned(*cycle(calm(), next_poll=NextPoll(within_s=10.0)))
+    decisions.skipped(ObservationFailed(FailureKind.TIMEOUT, "slow"), 1_010.0)
+    assert decisions.header().next_poll is None
+    assert decisions.list_deployments().next_poll is None
+
+
 def test_when_the_next_poll_is_due_and_why(decisions):
     decisions.planned(*cycle(calm(), next_poll=NextPoll(within_s=10.0)))
     document = msgspec.to_builtins(decisions.list_deployments().next_poll)

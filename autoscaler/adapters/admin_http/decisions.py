@@ -265,6 +265,8 @@ class DecisionRecorder:
         return self._cycle
 
     def _heading(self, cycle: _Cycle) -> dict[str, Any]:
+        # After a failure, the interval is longer than planned, and not known here.
+        planned = None if self._failure else cycle.plan.next_poll
         return {
             "autoscaler": self.version,
             "at": cycle.plan.at,
@@ -272,7 +274,7 @@ class DecisionRecorder:
             "failure": self._failure,
             "reload_failure": self.reload_failure,
             "leadership": self.leadership_view(),
-            "next_poll": None if cycle.plan.next_poll is None else next_poll(cycle.plan.next_poll),
+            "next_poll": None if planned is None else next_poll(planned),
         }
 
 

@@ -166,6 +166,10 @@ async def _body(endpoint: Endpoint, request: web.Request) -> Any:
 
 
 def _problem(error: Exception) -> str:
-    """The message of the decoder, as the end of a sentence."""
+    """The message of the decoder, as the end of a sentence.
+
+    >>> _problem(ValueError("Expected `int`")), _problem(ValueError("JSON is malformed"))
+    ('expected `int`', 'JSON is malformed')
+    """
     text = str(error)
     return text if text.startswith("JSON") else text[:1].lower() + text[1:]
