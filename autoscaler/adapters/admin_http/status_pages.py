@@ -82,7 +82,7 @@ class PageEvent(Struct, frozen=True, kw_only=True):
 
 
 class StatusPages:
-    """The routes of the pages, and a Recorder after whose cycles the open pages are sent anew.
+    """The routes of the pages, and a Recorder after whose cycles the open pages are sent again.
 
     Args:
         read_history: reads what happened to a deployment.
