@@ -152,17 +152,24 @@ def fresh(trace: Trace, cycle: Cycle) -> str:
 def back_off(trace: Trace, cycle: Cycle) -> str:
     """Refused calls are repeated less and less often."""
     for change in cycle.changes:
-        # An attempt may have two calls, for the endpoint and for the deployment.
-        refused = {
-            round(each.at): each
-            for each in trace.changes_of(change.daemon, change.deployment_id)
-            if each.at > change.at - REFUSED_WITHIN_S and _is_refused(each)
-        }
+        # An attempt may have several calls: for the endpoint and for the deployment, and one for
+        # each host that does not respond. All are of one cycle.
+        refused = [
+            calls
+            for each in trace.of(change.daemon)
+            if each.at > change.at - REFUSED_WITHIN_S
+            and (calls := _refused_calls(each, change.deployment_id))
+        ]
         if len(refused) > MAX_REFUSED:
-            return (
-                f"{len(refused)} refused within {REFUSED_WITHIN_S:g} s: {_texts(refused.values())}"
-            )
+            texts = _texts([calls[-1] for calls in refused])
+            return f"{len(refused)} attempts refused within {REFUSED_WITHIN_S:g} s: {texts}"
     return _statistics_back_off(trace, cycle)
+
+
+def _refused_calls(cycle: Cycle, deployment_id: str) -> list[Request]:
+    return [
+        each for each in cycle.changes if each.deployment_id == deployment_id and _is_refused(each)
+    ]
 
 
 def _statistics_back_off(trace: Trace, cycle: Cycle) -> str:

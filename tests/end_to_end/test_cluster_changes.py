@@ -3,6 +3,7 @@
 The daemon reports it in one sentence, and adapts to the cluster as it is now."""
 
 import asyncio
+import json
 
 import pytest
 from msgspec.structs import replace
@@ -138,6 +139,29 @@ async def test_another_cluster_at_the_same_address_is_named_and_its_owners_are_r
         await setup.clock.advance(60.0)
         assert setup.requested > requested
         assert setup.messages("update.refused") == []
+
+
+@pytest.mark.parametrize("uuid", ["x" * 22, "", "emulated-clxster-uuid"])
+async def test_one_response_of_another_cluster_is_a_damaged_one(tmp_path, uuid):
+    """For another cluster, all would be forgotten, the stopped deployments included."""
+    variables = {"AUTOSCALER_STATE": "sqlite", "AUTOSCALER_STATE_DIR": str(tmp_path / "state")}
+    async with running(tmp_path, **variables) as setup:
+        await setup.clock.advance(120.0)
+        response = json.dumps(
+            {
+                "name": "ml-1",
+                "cluster_name": "emulated",
+                "cluster_uuid": uuid,
+                "version": {"number": "9.2.0"},
+            }
+        )
+        setup.emulator.emulation.faults.add(
+            Fault(path="/", status=200, body=response, content_type="application/json")
+        )
+        await setup.clock.advance(2.0 * PREFLIGHT_INTERVAL_S)
+        assert setup.emulator.emulation.faults.active == (), "it was read"
+        assert changes(setup) == []
+        assert setup.messages("state.other_cluster") == []
 
 
 async def test_other_nodes_are_named(tmp_path):

@@ -8,6 +8,7 @@
     transport_errors  exceptions of the HTTP library -> errors
     observed_ids      which deployments are observed, where there are very many
     confirmation      whether the body of a 200 confirms a change
+    identity          which cluster responds, once that is certain
     hung_hosts        a host that hangs, or a cluster that is slow?
     hosts             the host for the next request
     credentials       secrets -> the Authorization header, renewed after a 401

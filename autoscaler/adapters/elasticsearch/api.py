@@ -23,6 +23,7 @@ from autoscaler.adapters.elasticsearch.confirmation import (
 from autoscaler.adapters.elasticsearch.error_rules import Operation
 from autoscaler.adapters.elasticsearch.errors import GatewayError, MalformedResponse, TimedOut
 from autoscaler.adapters.elasticsearch.http_request import HttpRequest, deployment_path
+from autoscaler.adapters.elasticsearch.identity import ClusterIdentity
 from autoscaler.adapters.elasticsearch.transport import Transport
 from autoscaler.adapters.elasticsearch.transport_errors import while_collecting
 from autoscaler.core.values import DeploymentStats
@@ -93,6 +94,7 @@ class Statistics(Struct, frozen=True, kw_only=True):
 class ElasticsearchApi:
     def __init__(self, transport: Transport) -> None:
         self._transport = transport
+        self._identity = ClusterIdentity()
 
     def begin(self, opaque_id: str) -> None:
         """Set the X-Opaque-Id of the following requests, which appears in Elasticsearch's logs."""
@@ -162,6 +164,9 @@ class ElasticsearchApi:
         )
 
     async def info(self) -> InfoResponse:
+        return await self._identity.confirmed(self._info)
+
+    async def _info(self) -> InfoResponse:
         return _read(await self._get("/"), InfoResponse, "/")
 
     async def nodes(self) -> NodesResponse:
