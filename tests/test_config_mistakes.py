@@ -145,7 +145,7 @@ def test_a_number_with_too_many_digits(tmp_path):
 
 
 SERVER_KEYS = (
-    "its keys are host, port, token, token_file, open_reads, allowed_hosts, tls, users and "
+    "its keys are host, port, token, token_file, tokens, open_reads, allowed_hosts, tls, users and "
     "rate_limit"
 )
 VALUES = {

@@ -109,6 +109,15 @@ STEPS = {
     "held: waiting another 42 s after an update that was accepted without effect": Step(
         Reason.BACK_OFF, 5, 3, {"wait_s": 42.0, "reason": "no_effect"}
     ),
+    "overridden to 8 by alice for another 60 min: load test": Step(
+        Reason.OVERRIDE,
+        3,
+        8,
+        {"allocations": 8, "by": "alice", "wait_s": 3_600.0, "why": "load test"},
+    ),
+    "held: increases are paused by alice for another 60 min": Step(
+        Reason.PAUSED, 5, 3, {"changes": "increases", "by": "alice", "wait_s": 3_600.0, "why": ""}
+    ),
     "held: another writer changed it from 8 to adaptive 1..4, 2 min ago, change 3 in a row; "
     "respected for another 18 min": Step(
         Reason.EXTERNAL_CHANGE,
