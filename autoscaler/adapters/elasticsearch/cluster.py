@@ -91,6 +91,7 @@ class ElasticsearchCluster:
         self._cluster: Cluster | None = None
         self._cluster_read_at = float("-inf")
         self._capacity_due_at = float("-inf")
+        self._unlisted: frozenset[str] = frozenset()  # after the nodes were last read
         self._nodes = SideRead("the nodes")
         self._memory = SideRead("the memory of the nodes")
         self._limits = SideRead("the limits of machine learning")
@@ -119,7 +120,8 @@ class ElasticsearchCluster:
             ) from error
         at = statistics.arrived_at
         statistics, left_out = self._admitted(statistics, at)
-        if at >= self._capacity_due_at:
+        unlisted = self._unlisted_nodes(statistics)
+        if at >= self._capacity_due_at or not unlisted <= self._unlisted:
             self._capacity_due_at = at + CAPACITY_INTERVAL_S
             deployed = [stats.deployment_id for stats in statistics.deployments]
             await asyncio.gather(
@@ -128,6 +130,7 @@ class ElasticsearchCluster:
             nodes = self._cluster.nodes if self._cluster is not None else ()
             versions = (node.version for node in nodes)
             self.ownership.version = server_version(self.info, *versions)
+            self._unlisted = self._unlisted_nodes(statistics)
         deployments = {stats.deployment_id: stats for stats in statistics.deployments}
         self._changes.observed(deployments, statistics.pipelines)
         return Observation(
@@ -157,6 +160,13 @@ class ElasticsearchCluster:
             },
             cluster=self._cluster,
         )
+
+    def _unlisted_nodes(self, statistics: Statistics) -> frozenset[str]:
+        """The nodes with a route that are not in the list of nodes. While it is not complete, it
+        limits nothing, so a node that has joined is a reason to read it again."""
+        listed = {node.node_id for node in self._cluster.nodes} if self._cluster else set()
+        routed = {node.node_id for stats in statistics.deployments for node in stats.nodes}
+        return frozenset(routed - listed)
 
     def _admitted(self, statistics: Statistics, at: float) -> tuple[Statistics, int]:
         """The statistics of the deployments that are observed, and how many others there are."""

@@ -231,6 +231,33 @@ async def test_nodes_that_cannot_be_read_never_cost_the_observation(lost):
         assert (await cluster.observe()).cluster == known
 
 
+def on_nodes(*ids):
+    """Statistics of a deployment with routes to these nodes."""
+    routes = [{"node": {id_: {"name": id_}}, "number_of_allocations": 1} for id_ in ids]
+    return respond(stats(deployment("elser", number_of_allocations=len(ids), nodes=routes)))
+
+
+async def test_a_node_that_has_joined_is_read_at_once_and_one_that_is_never_listed_once():
+    """A list without it is not that of all nodes, and limits nothing."""
+    async with cluster_of(endpoints(**{STATS: on_nodes("n1")})) as (cluster, server, clock):
+        await cluster.observe()
+        joined = {
+            "n1": node(allocated_processors_double="8.0"),
+            "n2": node("ml-b", allocated_processors_double="4.0"),
+        }
+        server.responses = [
+            endpoints(**{STATS: on_nodes("n1", "n2"), NODES: respond({"nodes": joined})})
+        ]
+        clock.pass_by(2.0)
+        found = (await cluster.observe()).cluster
+        assert {each.node_id for each in found.nodes} == {"n1", "n2"}
+        server.responses = [endpoints(**{STATS: on_nodes("n1", "ghost")})]
+        for _ in range(5):
+            clock.pass_by(2.0)
+            await cluster.observe()
+        assert server.paths.count(NODES) == 3
+
+
 async def attempts_in(cluster, server, clock, path, minutes):
     """The minutes in which a path is requested."""
     found = []
