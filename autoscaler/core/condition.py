@@ -1,4 +1,4 @@
-"""How a deployment is, at a glance: whether an operator should look at it, and why."""
+"""How a deployment is, at a glance: whether it needs an operator, and why."""
 
 from collections.abc import Iterator
 
