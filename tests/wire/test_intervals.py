@@ -3,9 +3,9 @@ import pytest
 from autoscaler.wire.intervals import (
     Hardware,
     HardwareNode,
-    LoadInterval,
     IntervalsError,
     IntervalsHeader,
+    LoadInterval,
     NodeInterval,
     decoded,
     encoded,
