@@ -24,6 +24,10 @@ class PolicyResult(Struct, frozen=True, kw_only=True):
     late_fraction: Estimate
     changes: int  # of the requested allocations
     max_allocations: int
+    # The differences from what really ran, whose intervals are narrower than those of the values,
+    # as both have the same load. None: what really ran, or no verdict.
+    hours_difference: Estimate | None = None  # negative: fewer hours
+    late_difference: Estimate | None = None  # of the fraction; negative: fewer late requests
 
 
 class HourResult(Struct, frozen=True, kw_only=True):
@@ -31,8 +35,8 @@ class HourResult(Struct, frozen=True, kw_only=True):
 
     at: float  # its beginning, Unix seconds
     requests: int
-    recorded_hours: float
-    recorded_late: float
+    recorded_hours: float  # allocation-hours
+    recorded_late: float  # requests
     replayed_hours: float  # of the operator's rule
     replayed_late: float
     peak_load: float | None = None  # erlangs
