@@ -10,6 +10,7 @@ connection       [elasticsearch] -> a connection
 server           [server] -> the address of the daemon's server, and its token
 policy_settings  scaling tables -> a policy
 mode_settings    control mode, scale to zero, release
+report           [report] -> what an allocation-hour costs
 state            the directory of the state
 leadership       [leadership] -> where the lease is
 limits           burst maximum, schedules
@@ -31,6 +32,7 @@ from autoscaler.config.values import (
     Config,
     LeaseSettings,
     Logging,
+    ReportSettings,
     Server,
     exposures,
     what_needs_restart,
@@ -42,6 +44,7 @@ __all__ = [
     "ConfigError",
     "LeaseSettings",
     "Logging",
+    "ReportSettings",
     "Server",
     "exposures",
     "json_schema",

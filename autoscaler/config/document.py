@@ -47,6 +47,7 @@ from autoscaler.config.fields import (
 )
 from autoscaler.config.messages import DELIMITER, PREFIX
 from autoscaler.config.policies import BUILT_IN
+from autoscaler.config.report import ReportTable
 from autoscaler.config.server_tables import ServerTable
 from autoscaler.config.table import Table
 from autoscaler.config.telemetry import LoggingTable, MetricsTable, OtlpTable
@@ -336,6 +337,7 @@ class ConfigDocument(BaseSettings):
     logging: LoggingTable = LoggingTable()
     metrics: MetricsTable = MetricsTable()
     otlp: OtlpTable = OtlpTable()
+    report: ReportTable = ReportTable()
     defaults: ScalingTable = ScalingTable()
     rules: list[RuleTable] = Field(
         default=[], description="The first rule that matches a deployment applies."

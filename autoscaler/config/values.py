@@ -47,6 +47,13 @@ class Logging(Struct, frozen=True, kw_only=True):
     level: str
 
 
+class ReportSettings(Struct, frozen=True, kw_only=True):
+    """What one allocation costs in one hour, in a unit that the operator names."""
+
+    cost_per_allocation_hour: float | None = None  # None: costs are not shown
+    currency: str = ""  # free text; empty: without a unit
+
+
 class Config(Struct, frozen=True, kw_only=True):
     """All settings. Two are equal if and only if their settings are, secrets included."""
 
@@ -58,6 +65,7 @@ class Config(Struct, frozen=True, kw_only=True):
     per_node_metrics: bool | None = None  # None: by the number of deployments
     otlp: OtlpSettings | None = None  # None: metrics are not sent, only scraped
     rules: tuple[Rule, ...]
+    report: ReportSettings = ReportSettings()
     lease: LeaseSettings | None = None  # None: there is one instance only
     # The state is saved in a directory, in an index, or not at all: then none is ever stopped.
     state_dir: Path | None = None
