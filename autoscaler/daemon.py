@@ -279,7 +279,8 @@ class Daemon:
                 if found == before:
                     break
                 self._cluster.renew_credentials()
-            self._tokens.renew()
+            if self._tokens.renew():
+                self._cluster.pages.reconnect_streams()
             self._reload_now.clear()  # all signals so far
             if isinstance(found, Config):
                 self._accept(found, requested=requested)
@@ -333,6 +334,7 @@ class Daemon:
         self._tokens.replace(config.server.token, config.server.tokens)
         with suppress(CannotListen):  # files that have changed since are read again soon
             self.server.replace_access(config.server.access)
+        self._cluster.pages.reconnect_streams()
         message = _reloaded(self._config_at_start, config)
         self._log.info("config.reloaded", message=message, fingerprint=config.fingerprint)
         self._cluster.history.note("config_reloaded", message)

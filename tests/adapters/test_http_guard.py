@@ -170,12 +170,13 @@ class TestToken:
         path.write_text(TOKEN)
         token = Tokens(Bearer(path))
         assert token.name_of(TOKEN) is not None
+        assert not token.renew()
         path.write_text("the-next-token-of-it\n")
-        token.renew()
+        assert token.renew()
         assert token.name_of("the-next-token-of-it") is not None
         assert token.name_of(TOKEN) is None
         path.unlink()
-        token.renew()
+        assert not token.renew()
         assert token.name_of("the-next-token-of-it") is not None  # the file is being replaced
 
     def test_a_token_that_has_never_been_readable_matches_nothing(self, tmp_path):

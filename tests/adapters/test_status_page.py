@@ -327,6 +327,15 @@ async def test_open_streams_do_not_delay_the_end_of_the_server():
     assert site.pages.status_pages.live.count == 0
 
 
+async def test_open_streams_end_when_others_may_read(site):
+    async with site.session.get(site.url("/live")) as response:
+        await streams_open(site, 1)
+        site.pages.reconnect_streams()
+        await response.read()  # it ends
+    async with site.session.get(site.url("/live")):
+        await streams_open(site, 1)  # and its client may connect again
+
+
 async def test_a_head_request_for_a_stream_ends(site):
     async with site.session.head(site.url("/live")) as response:
         assert (response.status, response.content_type) == (200, "text/event-stream")

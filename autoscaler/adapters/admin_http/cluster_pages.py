@@ -95,6 +95,10 @@ class ClusterPages:
         """Show which configuration is in force, in a few words."""
         self.status_pages.contents.configuration = text
 
+    def reconnect_streams(self) -> None:
+        """End the open streams, because others may read from now on; see `Live.reconnect`."""
+        self.status_pages.live.reconnect()
+
     async def end_streams(self) -> None:
         """End the responses that would otherwise go on for as long as their clients listen."""
         await self.status_pages.live.end()

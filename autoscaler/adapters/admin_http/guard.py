@@ -88,11 +88,13 @@ class Tokens:
         self._digests = {name: each for name, each in self._digests.items() if name in self._given}
         self.renew()
 
-    def renew(self) -> None:
-        """Read the files again."""
+    def renew(self) -> bool:
+        """Read the files again. Whether a token is another one now."""
+        before = dict(self._digests)
         for name, given in self._given.items():
             with suppress(ValueError):  # the file is being replaced; the previous token stays
                 self._digests[name] = _digest(token_of(given))
+        return self._digests != before
 
     def name_of(self, presented: str) -> str | None:
         """The name of a token; None: it is none of them. The time that takes does not depend on how

@@ -83,6 +83,7 @@ class _Stream:
 _FAILED = "HTTP: an event for the status page could not be made; please report it"
 
 _BEGIN = PushedEvent.of(b"retry: 3000\n\n")
+"""After a lost connection, a browser connects again in 3 s."""
 
 _KEEP_ALIVE = PushedEvent.of(b": \n\n")
 
@@ -139,10 +140,7 @@ class Live:
             self._sending = asyncio.ensure_future(self._send())
         try:
             await response.prepare(request)
-            begin = b"retry: 3000\n\n"
-            await response.write(
-                _GZIP_HEAD + PushedEvent.of(begin).compressed if compressed else begin
-            )
+            await response.write(_GZIP_HEAD + _BEGIN.compressed if compressed else _BEGIN.plain)
             while (event := await stream.next()) is not None:
                 async with asyncio.timeout(WRITE_TIMEOUT_S):
                     await response.write(event.compressed if compressed else event.plain)
@@ -158,6 +156,10 @@ class Live:
         if self._sending is not None:
             self._sending.cancel()
             await asyncio.gather(self._sending, return_exceptions=True)
+        self.reconnect()
+
+    def reconnect(self) -> None:
+        """End the open streams. Their clients connect again, with what they may read by then."""
         for key in self._streams:
             self._end(key)
 

@@ -250,9 +250,7 @@ def _event(
     try:
         made = context()
     except (NoObservationYet, NoSuchDeployment) as reason:
-        return event_text(
-            "problem", json_body(AdminError(autoscaler=__version__, error=str(reason)))
-        )
+        return _problem_event(reason)
     fragments = {name: _html(name, made).decode() for name in _FRAGMENTS[template]}
     return event_text("cycle", json_body(PageEvent(fragments=fragments, series=series)))
 
@@ -265,9 +263,7 @@ def _cycle_event(decisions: DecisionRecorder) -> bytes:
     try:
         return event_text("cycle", json_body(decisions.header()))
     except NoObservationYet as reason:
-        return event_text(
-            "problem", json_body(AdminError(autoscaler=__version__, error=str(reason)))
-        )
+        return _problem_event(reason)
 
 
 def _static(name: str) -> web.Response:
