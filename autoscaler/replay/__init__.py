@@ -1,4 +1,8 @@
 """What policies would have done with a recorded load, beside what really ran.
 
+presentation on a terminal, as a page and as Markdown
+moments      the hours in which the operator's rule would have made the most difference
+advice       what to change in a rule
+totals       all deployments together, and what a month would use
 results      what a replay found
 """
