@@ -76,12 +76,17 @@ class TrialRunner:
         policy = trial.spec
         value = self._value(trial)
         if policy.runtime is Runtime.ORACLE:
-            (plant, _), refused = self._oracle(trial.policy).best(value), 0
+            plant, refused = self.oracle_plant(trial), 0
         else:
             driver = self.driver(policy, value)
             plant = self.run_driver(driver, version=policy.version)
             refused = driver.refused
         return self._scored(trial, plant, refused, time.perf_counter() - began)
+
+    def oracle_plant(self, trial: TrialSpec) -> Plant:
+        """The plant at the end of the best schedule of an oracle."""
+        plant, _ = self._oracle(trial.policy).best(self._value(trial))
+        return plant
 
     def _stated_slo(self, trial: TrialSpec) -> scoring.RequestSlo | None:
         """The SLO of the trial's rule; None: that of the scenario.

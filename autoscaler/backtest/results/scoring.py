@@ -93,7 +93,7 @@ def request_score(
 def cost(spans: Sequence[AllocationSpan], start: float, end: float) -> AllocationCost:
     """The allocations between `start` and `end`."""
     both = np.array([start, end])
-    requested, running = (float(_allocation_s(spans, both, which)[0]) for which in (1, 2))
+    requested, running = (float(allocation_s(spans, both, which)[0]) for which in (1, 2))
     changes = [
         (after.at, after.requested - before.requested)
         for before, after in pairwise(spans)
@@ -128,7 +128,7 @@ def timeline(
         np.diff(np.concatenate([[0.0], np.cumsum(each)])[edges])
         for each in (workload.work_s, violations(waits_s, outcomes, slo))
     )
-    requested, running = (_allocation_s(spans, instants, which) for which in (1, 2))
+    requested, running = (allocation_s(spans, instants, which) for which in (1, 2))
     lengths_s = np.diff(elapsed_s)
     return Timeline(
         step_s=step_s,
@@ -188,7 +188,7 @@ def _max_backlog_s(
     return GRID_S * float((turns[1::2] - turns[::2]).max(initial=0))
 
 
-def _allocation_s(
+def allocation_s(
     spans: Sequence[AllocationSpan], instants: NDArray[np.float64], which: int
 ) -> NDArray[np.float64]:
     """Allocation-seconds between neighbouring instants: requested (1) or running (2).
@@ -200,5 +200,5 @@ def _allocation_s(
     before = np.concatenate([[0.0], np.cumsum(level[:-1] * np.diff(since))])
     place = np.maximum(0, np.searchsorted(since, instants, side="right") - 1)
     area = before[place] + level[place] * (instants - since[place])
-    allocation_s: NDArray[np.float64] = np.diff(area)
-    return allocation_s
+    between: NDArray[np.float64] = np.diff(area)
+    return between

@@ -1,0 +1,219 @@
+"""Which assumptions of the simulation the record contradicts.
+
+Each check has a sentence. All of them are two-fold: what the record shows must be more than chance
+explains, and large enough to matter, because a long record shows any small difference.
+"""
+
+import math
+from collections.abc import Iterator
+
+import numpy as np
+from msgspec import Struct
+
+from autoscaler.replay.record import HOUR_S, DeploymentRecord, Floats
+from autoscaler.replay.service_times import MeasuredServiceTimes
+
+MIN_HOURS = 2.0
+"""The shortest record. Fewer than two hours have no variation from hour to hour."""
+
+ROUNDING_H = 0.05
+"""Hours that may be missing: a record of two hours begins and ends with a poll."""
+
+MIN_KNOWN_FRACTION = 0.8
+"""Fraction of the time in which the arrivals must be known. A fifth of gaps hides hours."""
+
+MIN_REQUESTS = 200
+
+MAX_FAILED_FRACTION = 0.05
+"""Fraction of failed requests from which on the load is not the same without the failures: callers
+try again."""
+
+SIGNIFICANT = 4.0
+"""Standard errors from which on a difference is no chance: 1 of 15,000 normal ones, and several are
+tried in each record."""
+
+MIN_EFFECT = 0.05
+"""Ratio of service times, minus 1, from which on a difference matters."""
+
+WARM_S = 60.0
+"""Seconds after its start for which the service times of a process are not compared."""
+
+MIN_TIMED = 30
+"""Intervals with timed requests from which on service times are compared."""
+
+
+def sufficiency(record: DeploymentRecord) -> Iterator[str]:
+    """Why the record does not suffice."""
+    length_h = (record.until - record.since) / HOUR_S
+    if length_h < MIN_HOURS - ROUNDING_H:
+        yield (
+            f"the record is {length_h:.1f} h long, and at least {MIN_HOURS:g} h are required: "
+            "record for longer"
+        )
+    if record.known_fraction < MIN_KNOWN_FRACTION:
+        yield (
+            f"the load is unknown for {1.0 - record.known_fraction:.0%} of the time, more than "
+            f"{1.0 - MIN_KNOWN_FRACTION:.0%}: choose a time without gaps"
+        )
+    requests = float(record.arrivals[record.known].sum())
+    if requests < MIN_REQUESTS:
+        yield (
+            f"the record has {requests:,.0f} requests, and at least {MIN_REQUESTS} are required: "
+            "record for longer"
+        )
+    failed = float(np.nansum(record.failed[record.known]))
+    if requests and failed > MAX_FAILED_FRACTION * requests:
+        yield (
+            f"failures: {failed / requests:.0%} of the requests failed, so that an unknown part of "
+            "the load is of callers who tried again"
+        )
+    if not record.requested.all():
+        yield "the deployment was scaled to zero, which replays do not simulate"
+
+
+class _Timed(Struct, frozen=True, kw_only=True, eq=False):
+    """Means of service times, of one deployment or node in one interval each."""
+
+    node: Floats  # a number for each node; 0 if they are unknown
+    mean_s: Floats
+    requests: Floats
+    busy_allocations: Floats  # erlangs, as the arrivals suggest
+    allocations: Floats
+
+
+def service_times(record: DeploymentRecord, known: MeasuredServiceTimes) -> Iterator[str]:
+    """Whether service times depend on the load, on the allocations, or on the node."""
+    timed, names = _timed(record, known.mean_s)
+    if len(timed.mean_s) < MIN_TIMED:
+        return
+    within = _without_nodes(timed)
+    for quantity, values in (
+        ("requests in service", timed.busy_allocations),
+        ("allocations", timed.allocations),
+    ):
+        ratio = _significant_ratio(timed, within, values)
+        if ratio is not None:
+            yield (
+                f"service times depend on the load: with more {quantity} on a node they are "
+                f"{abs(ratio - 1.0):.0%} {'longer' if ratio > 1.0 else 'shorter'}, and the "
+                "simulation has the same ones under any load"
+            )
+    yield from _slow_nodes(timed, names, known)
+
+
+def _significant_ratio(timed: _Timed, means_s: Floats, values: Floats) -> float | None:
+    """The service time at the 90th percentile of these values over that at the 10th."""
+    weights = timed.requests
+    total = weights.sum()
+    centre = (weights * values).sum() / total
+    off = values - centre
+    spread = (weights * off**2).sum()
+    if spread <= 1e-9 * total:
+        return None
+    mean_s = (weights * means_s).sum() / total
+    slope = (weights * off * means_s).sum() / spread
+    rest = means_s - mean_s - slope * off
+    error = math.sqrt(float((weights**2 * off**2 * rest**2).sum())) / spread
+    order = np.argsort(values)
+    so_far = np.cumsum(weights[order]) / total
+    low, high = (float(values[order][np.searchsorted(so_far, each)]) for each in (0.1, 0.9))
+    ratio = (mean_s + slope * (high - centre)) / max(mean_s + slope * (low - centre), 1e-9)
+    if abs(slope) < SIGNIFICANT * error or abs(math.log(max(ratio, 1e-3))) < math.log1p(MIN_EFFECT):
+        return None
+    return float(ratio)
+
+
+def _slow_nodes(timed: _Timed, names: list[str], known: MeasuredServiceTimes) -> Iterator[str]:
+    """Each node against all others."""
+    for number, name in enumerate(names):
+        of_node = timed.node == number
+        if not of_node.any() or of_node.all():
+            continue
+        here_s, here_error = _mean_and_error(timed, of_node)
+        others_s, others_error = _mean_and_error(timed, ~of_node)
+        ratio = here_s / others_s
+        if ratio >= 1.0 + MIN_EFFECT and here_s - others_s >= SIGNIFICANT * math.hypot(
+            here_error, others_error
+        ):
+            yield (
+                f"node {name} is slow: its service times are {ratio - 1.0:.0%} longer than those "
+                "of the other nodes, and the simulation has the same ones on all nodes"
+            )
+
+
+def _mean_and_error(timed: _Timed, chosen: np.ndarray) -> tuple[float, float]:
+    weights, means_s = timed.requests[chosen], timed.mean_s[chosen]
+    total = weights.sum()
+    mean_s = float((weights * means_s).sum() / total)
+    error = math.sqrt(float((weights**2 * (means_s - mean_s) ** 2).sum())) / total
+    return mean_s, float(error)
+
+
+def _without_nodes(timed: _Timed) -> Floats:
+    """The means without the differences between the nodes, which have a check of their own."""
+    count = int(timed.node.max()) + 1
+    node = timed.node.astype(np.int64)
+    requests = np.bincount(node, timed.requests, count)
+    totals_s = np.bincount(node, timed.requests * timed.mean_s, count)
+    of_nodes = totals_s / np.maximum(requests, 1e-9)
+    overall = float(totals_s.sum() / requests.sum())
+    within: Floats = timed.mean_s - of_nodes[node] + overall
+    return within
+
+
+def _timed(record: DeploymentRecord, mean_s: float) -> tuple[_Timed, list[str]]:
+    """The timed intervals of each node, or of the deployment where the nodes are unknown."""
+    rows: list[tuple[float, float, float, float, float]] = []
+    names: dict[str, int] = {}
+    lengths_s = record.lengths_s.tolist()
+    has_nodes = any(each is not None and each.nodes for each in record.intervals)
+    for place, each in enumerate(record.intervals):
+        if each is None:
+            continue
+        parts = each.nodes if has_nodes else ()
+        for node in parts:
+            started_at = node.started_at
+            if (
+                not record.known[place]
+                or node.completed is None
+                or node.busy_s is None
+                or not node.allocations
+                or (started_at is not None and each.at - each.interval_s < started_at + WARM_S)
+            ):
+                continue
+            completed = node.completed - (node.cache_hits or 0)
+            if completed <= 0 or node.busy_s <= 0.0:
+                continue
+            # In flight at the beginning, or arrived since. This does not depend on how long the
+            # requests took, as the time that they took together does.
+            offered = (completed + (node.failed or 0) + (node.in_flight or 0)) * mean_s
+            rows.append(
+                (
+                    names.setdefault(node.node, len(names)),
+                    node.busy_s / completed,
+                    completed,
+                    min(node.allocations, offered / lengths_s[place]),
+                    node.allocations,
+                )
+            )
+        if not has_nodes and record.known[place] and record.busy_s[place] > 0.0:
+            allocations = float(record.requested[place])
+            rows.append(
+                (
+                    0,
+                    record.busy_s[place] / max(record.completed[place], 1.0),
+                    record.completed[place],
+                    min(allocations, record.arrivals[place] * mean_s / lengths_s[place]),
+                    allocations,
+                )
+            )
+    columns = np.array(rows, dtype=np.float64).reshape(-1, 5).T
+    numbers, means_s, requests, busy, allocations_of = columns
+    timed = _Timed(
+        node=numbers,
+        mean_s=means_s,
+        requests=requests,
+        busy_allocations=busy,
+        allocations=allocations_of,
+    )
+    return timed, list(names)

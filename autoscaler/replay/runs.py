@@ -1,0 +1,91 @@
+"""Policies on the draws of a record, by hour."""
+
+import numpy as np
+from msgspec import Struct
+
+from autoscaler.backtest.drivers import drive
+from autoscaler.backtest.policy_specs import PolicySpec, Runtime
+from autoscaler.backtest.results.scoring import RequestSlo, allocation_s, cost, violations
+from autoscaler.backtest.trial import TrialRunner, TrialSpec
+from autoscaler.backtest.world.plant import Plant
+from autoscaler.backtest.world.scenario import BacktestScenario
+from autoscaler.backtest.world.workload import Workload
+from autoscaler.replay.load import LoadModel, drawn
+from autoscaler.replay.record import HOUR_S, DeploymentRecord, Floats
+from autoscaler.replay.recorded_run import IntervalStatistics, QueueGauge, RecordedRun
+
+
+class DrawOutcome(Struct, frozen=True, kw_only=True, eq=False):
+    """One policy on one draw; each array has an element for each hour. Gaps are left out."""
+
+    hours: Floats  # allocation-hours, requested
+    late: Floats  # requests
+    requests: Floats
+    changes: int
+    max_allocations: int
+
+
+def outcome_of(
+    plant: Plant, workload: Workload, record: DeploymentRecord, slo: RequestSlo
+) -> DrawOutcome:
+    """The outcome, from the plant at the end of its run."""
+    edges = np.searchsorted(workload.at, record.edges)
+    edges[-1] = len(workload.at)
+    late = violations(plant.fleet.waits_s, plant.fleet.outcomes, slo)
+    so_far = np.concatenate([[0], np.cumsum(late)])
+    used_s = allocation_s(plant.allocation_spans, record.edges, 1)
+    return DrawOutcome(
+        hours=record.by_hour(used_s) / HOUR_S,
+        late=record.by_hour(np.diff(so_far[edges]).astype(np.float64)),
+        requests=record.by_hour(np.diff(edges).astype(np.float64)),
+        changes=cost(plant.allocation_spans, *plant.span).changes,
+        max_allocations=max(span.requested for span in plant.allocation_spans),
+    )
+
+
+class DrawRunner:
+    """One draw, on which what really ran and any policy can be simulated."""
+
+    def __init__(
+        self,
+        model: LoadModel,
+        scenario: BacktestScenario,
+        slo: RequestSlo,
+        gauge: QueueGauge,
+        seed: int,
+        draw: int,
+    ) -> None:
+        self._record = model.record
+        self._scenario = scenario
+        self._slo = slo
+        self._gauge = gauge
+        self._workload = drawn(model, seed, draw)
+        self._trials = TrialRunner(scenario, self._workload, seed)
+
+    def recorded(self) -> tuple[DrawOutcome, IntervalStatistics]:
+        """What really ran."""
+        initial = int(self._record.requested[0])
+        plant = Plant(self._scenario, self._workload, allocations=max(1, initial))
+        run = RecordedRun(self._record, self._gauge)
+        run.run(plant)
+        return self._outcome(plant), run.statistics
+
+    def policy(self, name: str, spec: PolicySpec) -> DrawOutcome:
+        """A policy, which begins with the recorded allocations."""
+        value = spec.default_in(self._scenario)
+        if spec.runtime is Runtime.ORACLE:
+            return self._outcome(self._trials.oracle_plant(TrialSpec(policy=name)))
+        driver = self._trials.driver(spec, value)
+        initial = driver.initial_allocations or int(self._record.requested[0])
+        scenario = self._scenario
+        plant = Plant(
+            scenario,
+            self._workload,
+            allocations=min(max(initial, scenario.min_allocations), scenario.max_allocations),
+            version=spec.version,
+        )
+        drive(plant, driver)
+        return self._outcome(plant)
+
+    def _outcome(self, plant: Plant) -> DrawOutcome:
+        return outcome_of(plant, self._workload, self._record, self._slo)

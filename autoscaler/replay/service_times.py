@@ -1,0 +1,80 @@
+"""The service times of a record: their mean over time, and how they vary.
+
+The statistics contain the sum of the service times of an interval and the number of requests, thus
+the mean of each interval. From how these means vary follows how single service times vary.
+"""
+
+import math
+
+import numpy as np
+from msgspec import Struct
+
+from autoscaler.replay.record import DeploymentRecord, Floats
+
+DEFAULT_SCV = 0.5
+"""SCV where the record does not show it: that with which the daemon begins."""
+
+BLOCK_S = 600.0
+"""Seconds for which one mean service time counts. 600 s, as in the estimate of the daemon."""
+
+MIN_PAIRS = 30
+"""Pairs of intervals from which on the SCV is measured."""
+
+MAX_SCV = 10.0
+
+
+class MeasuredServiceTimes(Struct, frozen=True, kw_only=True, eq=False):
+    """Of requests that are no cache hits."""
+
+    mean_s: float
+    scv: float
+    scv_measured: bool
+    by_interval_s: Floats  # the mean service time of each interval
+
+
+def service_times_of(record: DeploymentRecord) -> MeasuredServiceTimes | None:
+    """The service times; None: no request was timed."""
+    completed, busy_s = record.completed, record.busy_s
+    timed = record.known & (completed > 0.0) & (busy_s > 0.0)
+    if not timed.any():
+        return None
+    mean_s = float(busy_s[timed].sum() / completed[timed].sum())
+    scv, measured = _scv(completed[timed], busy_s[timed], mean_s)
+    return MeasuredServiceTimes(
+        mean_s=mean_s,
+        scv=scv,
+        scv_measured=measured,
+        by_interval_s=_means_over_time(record, timed, mean_s, scv),
+    )
+
+
+def _scv(completed: Floats, busy_s: Floats, mean_s: float) -> tuple[float, bool]:
+    """From the differences of neighbours, which a slow change of the mean does not affect."""
+    if len(completed) <= MIN_PAIRS:
+        return DEFAULT_SCV, False
+    means = busy_s / completed
+    squares = np.diff(means) ** 2 / (1.0 / completed[1:] + 1.0 / completed[:-1])
+    # Sums over many requests vary little in relation to their number: these say most.
+    scv = float(squares.mean()) / mean_s**2
+    return min(max(scv, 0.0), MAX_SCV), True
+
+
+def _means_over_time(
+    record: DeploymentRecord, timed: np.ndarray, mean_s: float, scv: float
+) -> Floats:
+    """Means of blocks, as far as they differ by more than chance explains."""
+    block = ((record.edges[:-1] - record.since) / BLOCK_S).astype(np.int64)
+    count = int(block[-1]) + 1
+    requests = np.bincount(block[timed], record.completed[timed], count)
+    busy_s = np.bincount(block[timed], record.busy_s[timed], count)
+    used = requests > 0.0
+    means = np.full(count, mean_s)
+    means[used] = busy_s[used] / requests[used]
+    by_chance = mean_s**2 * scv / np.maximum(requests, 1.0)
+    weights = requests / requests.sum()
+    excess = float((weights * ((means - mean_s) ** 2 - by_chance)).sum())
+    if excess <= 0.0 or math.isclose(excess, 0.0):
+        return np.full(len(block), mean_s)
+    believed = excess / (excess + by_chance)
+    by_interval_s: Floats = (mean_s + believed * (means - mean_s))[block]
+    return by_interval_s

@@ -1,0 +1,45 @@
+"""Replays of recorded loads, from the lines of a file to results."""
+
+from autoscaler.replay.engine import ReplayOptions, replay
+from tests.replay import recorded
+
+FEW = ReplayOptions(draws=4, policies=("adaptive-9", "static-peak"))
+
+
+def test_a_rule_is_judged_beside_what_really_ran(tmp_path):
+    lines, _ = recorded.fixed(8, recorded.cluster(), recorded.trace())
+    (found,) = replay(recorded.configuration(tmp_path), lines, FEW).deployments
+    assert found.has_verdict, found.refusals
+    assert [each.policy for each in found.policies] == ["rule:all", "adaptive-9", "static-peak"]
+    assert (
+        found.observed.hours.value
+        == 8 * sum(line.interval_s for line in lines if hasattr(line, "interval_s")) / 3600.0
+    )
+    rule = found.policies[0]
+    assert rule.hours_difference.high < 0.0  # 8 allocations are more than the load needs
+    for each in found.policies:
+        assert 0.0 <= each.hours.low <= each.hours.value <= each.hours.high
+        assert 0.0 <= each.late_fraction.low <= each.late_fraction.high <= 1.0
+    assert sum(hour.requests for hour in found.hours) == found.requests
+
+
+def test_the_same_lines_and_options_give_the_same_results(tmp_path):
+    lines, _ = recorded.adaptive(recorded.cluster(), recorded.trace())
+    config = recorded.configuration(tmp_path)
+    assert replay(config, lines, FEW) == replay(config, reversed(lines[1:]), FEW)
+
+
+def test_a_record_that_is_too_short_has_no_verdict(tmp_path):
+    lines, _ = recorded.fixed(8, recorded.cluster(), recorded.trace(hours=0.5))
+    (found,) = replay(recorded.configuration(tmp_path), lines, FEW).deployments
+    assert found.policies == ()
+    assert "at least 2 h are required" in " ".join(found.refusals)
+
+
+def test_a_deployment_without_a_rule_is_left_out(tmp_path):
+    text = recorded.CONFIG.replace('"*"', '"other-*"')
+    lines, _ = recorded.fixed(8, recorded.cluster(), recorded.trace(hours=0.5))
+    config = recorded.configuration(tmp_path, text)
+    found = replay(config, lines, FEW)
+    assert found.deployments == ()
+    assert found.left_out == (f"model: no rule of {config.file} selects it",)
