@@ -8,9 +8,11 @@ from typing import TypeVar
 from msgspec import Struct
 from rich.console import Console
 
-from autoscaler.backtest.batch import Task, progress_on, run_all
+from autoscaler.backtest.batch import Task, run_all
 from autoscaler.backtest.drivers import PlanDriver
+from autoscaler.backtest.executors.local import LocalProcesses
 from autoscaler.backtest.policy_specs import PolicySpec
+from autoscaler.backtest.progress import progress_on
 from autoscaler.backtest.results import file as files
 from autoscaler.backtest.results.comparison import SLO_TARGET
 from autoscaler.backtest.results.rows import ResultRow
@@ -92,7 +94,8 @@ def of_all(
     """
     todo = list(planned)
     with progress_on(Console(stderr=True), label) as progress:
-        done = run_all(todo, work, workers=os.cpu_count() or 1, progress=progress)
+        executors = LocalProcesses(os.cpu_count() or 1)
+        done = run_all(todo, work, executors=executors, progress=progress)
     if done.failures:
         raise UserError(done.failures[0].message)
     if done.interrupted:

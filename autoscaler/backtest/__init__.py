@@ -3,7 +3,12 @@
 command          options                 -> exit status    `autoscaler backtest`
 options          the command line        -> BacktestOptions, scenarios, policies, a rule
 tasks            options, traces         -> Task           the runs, for several processes
-batch            tasks                   -> Batch          many runs, on all cores
+batch            tasks, executors        -> Batch          many runs
+executors        the option --executor   -> Executors      processes, or workers of Dask
+resumption       tasks, finished runs    -> Batch          what has not been run yet
+finished_runs    a file                  -> results        of runs, by key
+program          this installation       -> Program        what results depend on, beside a task
+progress         finished tasks          -> a bar, lines   with the remaining time
 trial            policy, workload        -> Trial          one run, scored
 policy_specs     a name                  -> PolicySpec     the policies that can be run
 configured_rule  a configuration file    -> rule           a rule of the operator, as a policy

@@ -1,23 +1,26 @@
-"""Many tasks on all cores. Results are kept when a task fails or the batch is interrupted."""
+"""Many tasks, on executors. Results are kept when a task fails or the batch ends early."""
 
-import multiprocessing
-import os
-import signal
-import threading
 import traceback
 from collections import deque
-from collections.abc import Callable, Generator, Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
-from concurrent.futures.process import BrokenProcessPool
-from contextlib import closing, contextmanager
+from collections.abc import Callable, Generator, Sequence
+from concurrent.futures import (
+    FIRST_COMPLETED,
+    BrokenExecutor,
+    CancelledError,
+    Executor,
+    Future,
+    wait,
+)
+from contextlib import AbstractContextManager, closing
 from pathlib import Path
 from typing import Generic, Protocol, TypeVar
 
 from msgspec import Struct
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from autoscaler.errors import UserError
+
+ALIVE_CHECK_S = 5.0
+"""Seconds without a finished task after which the executors are checked."""
 
 
 class Named(Protocol):
@@ -29,6 +32,30 @@ class Named(Protocol):
 
 Task = TypeVar("Task", bound=Named)
 Result = TypeVar("Result")
+
+
+class Executors(Protocol):
+    """Where tasks run: this process, other processes, or other machines."""
+
+    def at_once(self) -> int:
+        """How many tasks to submit before the first of them is finished. It may change."""
+
+    def opened(self, tasks: int, *, suspect: bool = False) -> AbstractContextManager[Executor]:
+        """An executor for so many tasks. An error cancels them.
+
+        Args:
+            suspect: the task may end its process, which must not be this one.
+        """
+
+    def is_death(self, error: BaseException) -> bool:
+        """Whether a task has this error because its process died, not because it raised it."""
+
+    def ensure_alive(self) -> None:
+        """Called when no task finishes for a while, and when one is cancelled.
+
+        Raises:
+            UserError: no task can finish any more.
+        """
 
 
 class Failure(Struct, frozen=True):
@@ -44,6 +71,9 @@ class Batch(Struct, Generic[Result], frozen=True, kw_only=True):
     failures: tuple[Failure, ...]
     total: int
     interrupted: bool
+    stopped: str | None = (
+        None  # why no task could finish any more; None: it was complete, or Ctrl-C
+    )
 
     @property
     def missing(self) -> int:
@@ -59,44 +89,43 @@ def run_all(
     tasks: Sequence[Task],
     work: Callable[[Task], Result],
     *,
-    workers: int,
+    executors: Executors,
     progress: Callable[[int, int], None] = lambda done, total: None,
+    finished: Callable[[int, Result], None] = lambda index, result: None,
 ) -> Batch[Result]:
-    """Run all tasks, at most `workers` at a time, in worker processes; with 1, in this process.
+    """Run all tasks.
 
     Args:
         work: a function of a module, because worker processes import it. Tasks and results must be
             picklable.
         progress: called with the finished tasks and the total.
+        finished: called with the index of each task that has a result, and the result.
 
     A task that raises, or whose process dies, is a failure; the others continue. Ctrl-C ends the
-    batch early: unfinished tasks are discarded, finished results are returned.
+    batch early: unfinished tasks are discarded, finished results are returned. So does the loss of
+    the executors.
     """
     outcomes: dict[int, Result | Failure] = {}
-    interrupted = False
-    workers = min(workers, len(tasks))
-    finishing = _in_process(tasks, work) if workers <= 1 else _in_workers(tasks, work, workers)
+    interrupted, stopped = False, None
     try:
-        with closing(finishing):
+        with closing(_outcomes(tasks, work, executors)) as finishing:
             for index, outcome in finishing:
                 outcomes[index] = outcome
+                if not isinstance(outcome, Failure):
+                    finished(index, outcome)
                 progress(len(outcomes), len(tasks))
     except KeyboardInterrupt:
         interrupted = True
+    except UserError as error:
+        stopped = str(error)
     in_order = [outcomes[index] for index in sorted(outcomes)]
     return Batch(
         results=tuple(each for each in in_order if not isinstance(each, Failure)),
         failures=tuple(each for each in in_order if isinstance(each, Failure)),
         total=len(tasks),
         interrupted=interrupted,
+        stopped=stopped,
     )
-
-
-def _in_process(
-    tasks: Sequence[Task], work: Callable[[Task], Result]
-) -> Generator[TaskResult[Result], None, None]:
-    for index, task in enumerate(tasks):
-        yield index, _attempt(work, task)
 
 
 def _attempt(work: Callable[[Task], Result], task: Task) -> Result | Failure:
@@ -111,110 +140,69 @@ def _attempt(work: Callable[[Task], Result], task: Task) -> Result | Failure:
         return Failure(f"{task.name}: internal error, please report it: {error!r} ({place})")
 
 
-def _in_workers(
-    tasks: Sequence[Task], work: Callable[[Task], Result], workers: int
+def _outcomes(
+    tasks: Sequence[Task], work: Callable[[Task], Result], executors: Executors
 ) -> Generator[TaskResult[Result], None, None]:
     waiting = deque(enumerate(tasks))
     while waiting:
-        suspects = yield from _until_one_dies(waiting, work, workers)
+        suspects = yield from _until_one_dies(waiting, work, executors)
         # Each running task is tried again alone, to find the one whose process dies.
         for index, task in suspects:
-            if (yield from _until_one_dies(deque([(index, task)]), work, 1)):
+            alone = deque([(index, task)])
+            if (yield from _until_one_dies(alone, work, executors, suspect=True)):
                 message = f"{task.name}: the worker process died, possibly out of memory"
                 yield index, Failure(message)
 
 
 def _until_one_dies(
-    waiting: deque[tuple[int, Task]], work: Callable[[Task], Result], workers: int
+    waiting: deque[tuple[int, Task]],
+    work: Callable[[Task], Result],
+    executors: Executors,
+    *,
+    suspect: bool = False,
 ) -> Generator[TaskResult[Result], None, list[tuple[int, Task]]]:
-    """Run the waiting tasks. Returns the running tasks if a process dies.
+    """Run the waiting tasks. Returns the tasks that may have been the cause if a process dies.
 
-    At most one task for each process is submitted, so that few tasks can have been the cause.
+    Few tasks are submitted at a time, so that few can have been the cause.
     """
     running: dict[Future[Result | Failure], tuple[int, Task]] = {}
     lost: list[tuple[int, Task]] = []
     broken = False
-    with _processes(workers) as pool:
+    with executors.opened(len(waiting), suspect=suspect) as executor:
         while running or (waiting and not broken):
-            while waiting and not broken and len(running) < workers:
+            while waiting and not broken and len(running) < executors.at_once():
                 try:
-                    with _interrupts_blocked():
-                        future = pool.submit(_attempt, work, waiting[0][1])
-                        running[future] = waiting.popleft()
-                except BrokenProcessPool:
+                    future = executor.submit(_attempt, work, waiting[0][1])
+                    running[future] = waiting.popleft()
+                except BrokenExecutor:
                     broken = True
-            done, _ = wait(running, return_when=FIRST_COMPLETED)
+            done, _ = wait(running, ALIVE_CHECK_S, return_when=FIRST_COMPLETED)
+            if not done:
+                executors.ensure_alive()
             for future in sorted(done, key=lambda each: running[each][0]):
                 index, task = running.pop(future)
-                if isinstance(future.exception(), BrokenProcessPool):
+                error = _error_of(future, executors)
+                if error is None:
+                    yield index, future.result()
+                elif executors.is_death(error):
                     broken = True
                     lost.append((index, task))
                 else:
-                    yield index, future.result()
+                    yield index, Failure(f"{task.name}: {error}")
     return lost
 
 
-@contextmanager
-def _processes(count: int) -> Iterator[ProcessPoolExecutor]:
-    """Spawned processes; a forked process could inherit a locked lock."""
-    others = set(multiprocessing.active_children())
-    pool = ProcessPoolExecutor(count, multiprocessing.get_context("spawn"), _end_with_the_parent)
-    try:
-        yield pool
-    except BaseException:
-        for process in set(multiprocessing.active_children()) - others:
-            process.terminate()
-        raise
-    finally:
-        with _interrupts_blocked():
-            pool.shutdown(cancel_futures=True)
+def _error_of(future: Future[Result | Failure], executors: Executors) -> BaseException | None:
+    """The error of a finished future that is not one of its task.
 
-
-@contextmanager
-def _interrupts_blocked() -> Iterator[None]:
-    """Delay a Ctrl-C in this process, and block it in processes started meanwhile.
-
-    A terminal sends it to all processes, but only this one handles it.
+    Raises:
+        UserError: no task can finish any more.
     """
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
-
-
-def _end_with_the_parent() -> None:
-    """End this worker with its parent, which may be killed without closing the pool."""
-
-    def watch() -> None:
-        parent = multiprocessing.parent_process()
-        if parent is not None:
-            parent.join()
-            os._exit(1)
-
-    threading.Thread(target=watch, daemon=True).start()
-
-
-@contextmanager
-def progress_on(console: Console, label: str) -> Iterator[Callable[[int, int], None]]:
-    """Show the progress of a batch: a bar on a terminal, otherwise a line for each tenth."""
-    if not console.is_terminal:
-        yield _Lines(console, label)
-        return
-    columns = (TextColumn(label), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console, transient=True) as bar:
-        shown = bar.add_task(label, total=None)
-        yield lambda done, total: bar.update(shown, completed=done, total=total)
-
-
-class _Lines:
-    def __init__(self, console: Console, label: str) -> None:
-        self._console = console
-        self._label = label
-        self._tenths = 0
-
-    def __call__(self, done: int, total: int) -> None:
-        tenths = 10 * done // total
-        if tenths > self._tenths:
-            self._tenths = tenths
-            self._console.print(f"{self._label}: {done} of {total}", highlight=False, markup=False)
+        error = future.exception()
+    except CancelledError as cancelled:
+        executors.ensure_alive()
+        return cancelled
+    if isinstance(error, UserError):
+        raise error
+    return error

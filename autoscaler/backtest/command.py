@@ -1,9 +1,8 @@
 """The command: the runs to do, their execution and the output of their results."""
 
-import os
 import shlex
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from functools import partial
 
@@ -11,8 +10,10 @@ from rich.console import Console
 
 from autoscaler import __version__
 from autoscaler.adapters.calendar import opens_within
-from autoscaler.backtest.batch import Batch, progress_on, run_all
+from autoscaler.backtest.batch import Batch, Executors, run_all
 from autoscaler.backtest.configured_rule import ConfiguredRule
+from autoscaler.backtest.executors.chosen import chosen_executors
+from autoscaler.backtest.finished_runs import opened_runs
 from autoscaler.backtest.options import (
     BacktestOptions,
     chosen_scenarios,
@@ -20,11 +21,13 @@ from autoscaler.backtest.options import (
     outputs_of,
 )
 from autoscaler.backtest.policy_specs import ensure_usable, names, policy_spec, rule_spec
+from autoscaler.backtest.progress import progress_on
 from autoscaler.backtest.results import choice_markdown, choice_table, report, table
 from autoscaler.backtest.results import file as files
 from autoscaler.backtest.results.choice import Choice, Usable, choices, without_choice
 from autoscaler.backtest.results.rows import ResultRow, Trial
-from autoscaler.backtest.tasks import policies_of, run_task, tasks_of
+from autoscaler.backtest.resumption import run_remaining
+from autoscaler.backtest.tasks import Task, compile_loops, policies_of, run_task, tasks_of
 from autoscaler.backtest.world.days import (
     DAY_H,
     Days,
@@ -90,10 +93,9 @@ def backtest(options: BacktestOptions, out: Console, progress: Console) -> None:
     if options.rule is not None:
         for text in closed_schedules(options.rule, played):
             warn(text)
-    workers = options.workers or os.cpu_count() or 1
-    tasks = list(tasks_of(options, played, workers))
-    with progress_on(progress, "back-test") as report_progress:
-        done = run_all(tasks, run_task, workers=workers, progress=report_progress)
+    with chosen_executors(options.executor, options.workers, compile_loops) as executors:
+        tasks = list(tasks_of(options, played, executors.at_once()))
+        done = _run(options, tasks, executors, progress, warn)
     trials = [trial for result in done.results for trial in result]
     targets = {scenario.name: scenario.slo_target for scenario in scenarios}
     rows = [trial.row for trial in trials]
@@ -114,7 +116,27 @@ def backtest(options: BacktestOptions, out: Console, progress: Console) -> None:
         progress.print(failure.message, style="red", markup=False, highlight=False, soft_wrap=True)
     if done.missing:
         message = f"{done.missing} of {done.total} tasks are missing from the results"
+        if done.stopped is not None:
+            message = f"{done.stopped}; {message}"
         raise Interrupted(message) if done.interrupted else UserError(message)
+
+
+def _run(
+    options: BacktestOptions,
+    tasks: Sequence[Task],
+    executors: Executors,
+    progress: Console,
+    warn: Callable[[str], None],
+) -> Batch[list[Trial]]:
+    """Run all tasks; with a file of finished runs, only what is not in it."""
+    with progress_on(progress, "back-test") as report_progress:
+        if options.resume is None:
+            return run_all(tasks, run_task, executors=executors, progress=report_progress)
+        say = partial(progress.print, markup=False, highlight=False, soft_wrap=True)
+        with opened_runs(options.resume, Trial, warn) as finished:
+            return run_remaining(
+                tasks, run_task, finished, executors=executors, progress=report_progress, say=say
+            )
 
 
 def scale_lines(traces: Sequence[Trace], scenarios: Sequence[BacktestScenario]) -> Iterator[str]:

@@ -38,6 +38,8 @@ class BacktestOptions(Struct, frozen=True, kw_only=True):
     report: Path | None
     markdown: Path | None = None  # for the comparison of settings
     workers: int | None  # None: one for each core
+    executor: str = "local"  # or the address of a Dask scheduler
+    resume: Path | None = None  # the file of finished runs
     gaps: Gaps = Gaps.ZERO  # what missing bins of a file mean
     days: Days = Days()  # of traces that are longer than a day
 
@@ -49,7 +51,12 @@ def outputs_of(options: BacktestOptions) -> Iterator[Path]:
         UsageError: two of them are the same, so that one would replace the other.
     """
     written: dict[Path, str] = {}
-    given = {"--json": options.json, "--report": options.report, "--markdown": options.markdown}
+    given = {
+        "--json": options.json,
+        "--report": options.report,
+        "--markdown": options.markdown,
+        "--resume": options.resume,
+    }
     for option, path in given.items():
         if path is None:
             continue

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Iterator, Sequence
 
+import numpy as np
 from msgspec import Struct
 from msgspec.structs import replace
 
@@ -17,7 +18,9 @@ from autoscaler.backtest.policy_specs import (
 from autoscaler.backtest.results.rows import Trial
 from autoscaler.backtest.trial import TrialRunner, TrialSpec
 from autoscaler.backtest.world.days import PlayedDay
+from autoscaler.backtest.world.scenario import standard
 from autoscaler.backtest.world.workload import workload_of
+from autoscaler.simulation.traces import Trace
 
 TASKS_A_WORKER = 4
 """Minimum tasks for each worker. 4, so that workers finish at nearly the same time."""
@@ -34,6 +37,14 @@ class Task(Struct, frozen=True, kw_only=True):
     def name(self) -> str:
         return f"{self.played.trace.name}, {self.played.scenario.name}, seed {self.seed}"
 
+    def runs(self) -> Sequence["Task"]:
+        """Each run: the task with one of its policies."""
+        return [self.only([index]) for index in range(len(self.entries))]
+
+    def only(self, indices: Sequence[int]) -> "Task":
+        """The same requests with these policies only."""
+        return replace(self, entries=tuple(self.entries[index] for index in indices))
+
 
 def run_task(task: Task) -> list[Trial]:
     """Run the policies of a task."""
@@ -41,6 +52,19 @@ def run_task(task: Task) -> list[Trial]:
     workload = workload_of(played.trace, played.scenario, task.seed)
     runner = TrialRunner(played.scenario, workload, task.seed)
     return [_on_day(runner.run(entry), played) for entry in task.entries]
+
+
+def compile_loops() -> None:
+    """Compile the loops of the simulation and of the oracle, or load them, with a short run."""
+    steady = Trace(name="steady", bin_s=60.0, counts=np.full(10, 60, dtype=np.int64))
+    policies = ("oracle", "slo-bounds")
+    run_task(
+        Task(
+            played=PlayedDay(trace=steady, scenario=replace(standard()[1], hours=None)),
+            seed=1,
+            entries=tuple(TrialSpec(policy=name) for name in policies),
+        )
+    )
 
 
 def _on_day(trial: Trial, played: PlayedDay) -> Trial:

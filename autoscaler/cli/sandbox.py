@@ -173,6 +173,20 @@ def demo(
     help="Write the comparison of the settings of this program to this Markdown file.",
 )
 @click.option("--workers", type=click.IntRange(1), help="Processes.  [default: one for each core]")
+@click.option(
+    "--executor",
+    default="local",
+    show_default=True,
+    metavar="local|dask://HOST:PORT",
+    help="Where the runs are computed: in processes of this machine, or by the workers of a Dask "
+    "scheduler; tls://HOST:PORT for an encrypted connection.",
+)
+@click.option(
+    "--resume",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Keep finished runs in this file, and do not run again those that are in it.",
+)
 @report_errors()
 def backtest(
     policies: tuple[str, ...],

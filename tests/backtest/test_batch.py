@@ -13,7 +13,9 @@ import pytest
 from msgspec import Struct
 from rich.console import Console
 
-from autoscaler.backtest.batch import progress_on, run_all
+from autoscaler.backtest.batch import run_all
+from autoscaler.backtest.executors.local import LocalProcesses
+from autoscaler.backtest.progress import MAX_SILENCE_S, progress_on
 from autoscaler.errors import UserError
 
 
@@ -43,7 +45,7 @@ def tasks(*faults):
 @pytest.mark.parametrize("workers", [1, 2])
 class TestAllOfThem:
     def test_the_results_are_in_the_order_of_the_tasks(self, workers):
-        batch = run_all(tasks(*[""] * 7), add, workers=workers)
+        batch = run_all(tasks(*[""] * 7), add, executors=LocalProcesses(workers))
         assert batch.results == (0, 2, 4, 6, 8, 10, 12)
         assert (batch.failures, batch.missing, batch.interrupted) == ((), 0, False)
 
@@ -52,13 +54,13 @@ class TestAllOfThem:
         run_all(
             tasks("", "defect", ""),
             add,
-            workers=workers,
+            executors=LocalProcesses(workers),
             progress=lambda done, total: reported.append((done, total)),
         )
         assert reported == [(1, 3), (2, 3), (3, 3)]
 
     def test_a_task_that_raises_is_named_and_the_others_finish(self, workers):
-        batch = run_all(tasks("", "error", "defect", ""), add, workers=workers)
+        batch = run_all(tasks("", "error", "defect", ""), add, executors=LocalProcesses(workers))
         assert batch.results == (0, 6)
         assert batch.missing == 2
         error, defect = (failure.message for failure in batch.failures)
@@ -67,12 +69,12 @@ class TestAllOfThem:
         assert "test_batch.py:" in defect
 
     def test_a_batch_without_tasks_is_empty(self, workers):
-        batch = run_all([], add, workers=workers)
+        batch = run_all([], add, executors=LocalProcesses(workers))
         assert (batch.results, batch.total, batch.missing) == ((), 0, 0)
 
 
 def test_a_task_whose_process_dies_is_named_and_the_others_finish():
-    batch = run_all(tasks("", "", "death", "", ""), add, workers=2)
+    batch = run_all(tasks("", "", "death", "", ""), add, executors=LocalProcesses(2))
     assert batch.results == (0, 2, 6, 8)
     assert [failure.message for failure in batch.failures] == [
         "sum 2: the worker process died, possibly out of memory"
@@ -80,7 +82,7 @@ def test_a_task_whose_process_dies_is_named_and_the_others_finish():
 
 
 def test_an_interrupt_keeps_finished_results():
-    batch = run_all(tasks("", "", "interrupt", ""), add, workers=1)
+    batch = run_all(tasks("", "", "interrupt", ""), add, executors=LocalProcesses(1))
     assert batch.results == (0, 2)
     assert (batch.interrupted, batch.missing, batch.total) == (True, 2, 4)
 
@@ -89,7 +91,7 @@ def test_an_interrupt_between_two_results_ends_the_processes_too():
     def interrupt(done, total):
         raise KeyboardInterrupt
 
-    batch = run_all(tasks(*[""] * 9), add, workers=2, progress=interrupt)
+    batch = run_all(tasks(*[""] * 9), add, executors=LocalProcesses(2), progress=interrupt)
     assert batch.interrupted
     assert len(batch.results) == 1
 
@@ -97,13 +99,14 @@ def test_an_interrupt_between_two_results_ends_the_processes_too():
 CONTROL_C = """
 from tests.backtest.test_batch import Sum, linger
 from autoscaler.backtest.batch import run_all
+from autoscaler.backtest.executors.local import LocalProcesses
 
 def show(done, total):
     print(done, "of", total, flush=True)
 
 if __name__ == "__main__":
     tasks = [Sum(str(n), (n,)) for n in (0, 1, 600, 601, 602)]
-    batch = run_all(tasks, linger, workers=2, progress=show)
+    batch = run_all(tasks, linger, executors=LocalProcesses(2), progress=show)
     print(batch.results, batch.interrupted, batch.missing, flush=True)
 """
 
@@ -158,6 +161,28 @@ class TestProgress:
         lines = console.file.getvalue().splitlines()
         assert len(lines) == 10
         assert lines[0] == "runs: 10 of 100"
+
+    def test_the_remaining_time_is_what_the_finished_ones_took(self):
+        now = [0.0]
+        console = Console(file=io.StringIO(), force_terminal=False, width=80)
+        with progress_on(console, "runs", clock=lambda: now[0]) as progress:
+            for done in (1, 2, 3):
+                now[0] = 1200.0 * done
+                progress(done, 3)
+        assert console.file.getvalue().splitlines() == [
+            "runs: 1 of 3, about 40 min remain",
+            "runs: 2 of 3, about 20 min remain",
+            "runs: 3 of 3",
+        ]
+
+    def test_a_line_is_also_printed_after_a_long_silence(self):
+        now = [0.0]
+        console = Console(file=io.StringIO(), force_terminal=False, width=80)
+        with progress_on(console, "runs", clock=lambda: now[0]) as progress:
+            progress(1, 1000)
+            now[0] = MAX_SILENCE_S
+            progress(2, 1000)
+        assert console.file.getvalue() == "runs: 2 of 1000, about 41.6 h remain\n"
 
     def test_on_a_terminal_it_is_a_bar_that_is_cleared(self):
         console = Console(file=io.StringIO(), force_terminal=True, width=80)

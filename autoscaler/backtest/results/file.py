@@ -8,6 +8,7 @@ from typing import Any, NoReturn
 
 import msgspec
 from msgspec import Struct
+from msgspec.structs import replace
 
 from autoscaler.backtest.results.choice import Choice
 from autoscaler.backtest.results.rows import FORMER_POLICY_NAMES, ResultRow
@@ -48,6 +49,7 @@ class Results(Struct, frozen=True, kw_only=True):
     missing: int = 0  # runs that failed or were interrupted
     notes: tuple[str, ...] = ()  # which days were simulated, and whether the load was scaled
     choices: tuple[Choice, ...] = ()  # the settings that an operator can use, compared
+    elapsed_s: tuple[float, ...] = ()  # of each row, in a file: its rows are the same each time
     rows: tuple[ResultRow, ...]
 
 
@@ -104,12 +106,14 @@ def _raise_unwritable(path: Path, error: OSError) -> NoReturn:
 
 
 def to_json(results: Results) -> str:
-    """The text of a result file.
+    """The text of a result file. Its rows do not contain how long their runs took.
 
     Raises:
         ValueError: a figure is nan or infinite, which JSON does not support.
     """
-    header = msgspec.to_builtins(results)
+    elapsed_s = tuple(row.elapsed_s for row in results.rows)
+    rows = tuple(replace(row, elapsed_s=0.0) for row in results.rows)
+    header = msgspec.to_builtins(replace(results, rows=rows, elapsed_s=elapsed_s))
     lines = ",\n".join(_strict(row) for row in header.pop("rows"))
     return f'{_strict(header)[:-1]}, "rows": [\n{lines}\n]}}\n'
 
@@ -138,12 +142,22 @@ def read(path: Path) -> Results:
             "version that wrote it"
         )
     try:
-        return msgspec.convert(_from_format_1(found) if version == 1 else found, Results)
+        results = msgspec.convert(_from_format_1(found) if version == 1 else found, Results)
     except msgspec.ValidationError as error:
         raise ResultsError(
             f"{path} is not a result file: {error}; name a file that `autoscaler backtest "
             "--json` wrote"
         ) from error
+    return _with_elapsed(results)
+
+
+def _with_elapsed(results: Results) -> Results:
+    """The same results with the time that each run took in its row."""
+    if len(results.elapsed_s) != len(results.rows):
+        return results  # of an earlier version, which wrote it into the rows
+    pairs = zip(results.rows, results.elapsed_s, strict=True)
+    rows = tuple(replace(row, elapsed_s=took) for row, took in pairs)
+    return replace(results, rows=rows, elapsed_s=())
 
 
 def _from_format_1(found: Mapping[str, Any]) -> dict[str, Any]:

@@ -46,7 +46,7 @@ class ResultRow(Struct, frozen=True, kw_only=True, omit_defaults=True):
     refused_updates: int
     max_backlog_s: float  # longest time with more queued requests than allocations
     simulated_s: float  # virtual time
-    elapsed_s: float  # computing time
+    elapsed_s: float = 0.0  # computing time; in a file, all are in the header
     slo_target: float | None = None  # of a rule that states an SLO; None: that of the scenario
     slo_wait_s: float | None = None  # likewise
     recording: str | None = None  # the trace of which `trace` is one day; None: not divided

@@ -1,0 +1,62 @@
+"""The progress of a batch, with the remaining time."""
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+MAX_SILENCE_S = 300.0
+"""Seconds after which a line is printed though less than a tenth was finished meanwhile."""
+
+MIN_REMAINING_S = 60.0
+"""A shorter remaining time is not printed."""
+
+Clock = Callable[[], float]
+
+
+@contextmanager
+def progress_on(
+    console: Console, label: str, clock: Clock = time.monotonic
+) -> Iterator[Callable[[int, int], None]]:
+    """Show the progress of a batch: a bar on a terminal, otherwise a line for each tenth."""
+    if not console.is_terminal:
+        yield _Lines(console, label, clock)
+        return
+    columns = (TextColumn(label), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console, transient=True) as bar:
+        shown = bar.add_task(label, total=None)
+        yield lambda done, total: bar.update(shown, completed=done, total=total)
+
+
+class _Lines:
+    def __init__(self, console: Console, label: str, clock: Clock) -> None:
+        self._console = console
+        self._label = label
+        self._clock = clock
+        self._began = self._printed = clock()
+        self._tenths = 0
+
+    def __call__(self, done: int, total: int) -> None:
+        tenths, now = 10 * done // total, self._clock()
+        if tenths > self._tenths or now - self._printed >= MAX_SILENCE_S:
+            self._tenths, self._printed = tenths, now
+            text = f"{self._label}: {done} of {total}"
+            text += _remaining_text((now - self._began) / done * (total - done))
+            self._console.print(text, highlight=False, markup=False)
+
+
+def _remaining_text(remaining_s: float) -> str:
+    """
+    >>> _remaining_text(59.0), _remaining_text(170.0), _remaining_text(90_000.0)
+    ('', ', about 3 min remain', ', about 25.0 h remain')
+    """
+    if remaining_s < MIN_REMAINING_S:
+        return ""
+    minutes = remaining_s / 60.0
+    return (
+        f", about {minutes:.0f} min remain"
+        if minutes < 90
+        else f", about {minutes / 60:.1f} h remain"
+    )
