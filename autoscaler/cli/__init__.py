@@ -7,6 +7,7 @@ streams      standard input and output, whatever they are
 shared       options, the configuration, errors in one sentence each
 daemon       run, check, explain
 history      history
+importing    import
 deployments  start, stop, resume, release
 instructions pause, unpause, override, end-override, instructions, reload, status
 sandbox      emulate, demo, backtest
@@ -22,6 +23,7 @@ from autoscaler.cli.completion import completion
 from autoscaler.cli.daemon import check, explain, run
 from autoscaler.cli.deployments import release, resume, start, stop, wake
 from autoscaler.cli.history import history
+from autoscaler.cli.importing import import_load
 from autoscaler.cli.instructions import (
     end_override,
     instructions,
@@ -56,6 +58,7 @@ for command in (
     check,
     explain,
     history,
+    import_load,
     status,
     pause,
     unpause,

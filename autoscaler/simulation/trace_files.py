@@ -63,6 +63,7 @@ class Gaps(StrEnum):
 
 class _Row(NamedTuple):
     line: int
+    group: str  # empty where rows are not grouped
     time: float  # in the unit of the file
     requests: float | None  # None: the cell is empty
     optional: tuple[float, ...]
@@ -74,8 +75,26 @@ def read_trace(path: Path | str, *, gaps: Gaps = Gaps.ZERO) -> Trace:
     Raises:
         TraceError: the file cannot be read or is not a trace; the message names the line.
     """
-    path = Path(path)
-    reader = _Reader(path)
+    (trace,) = _read(_Reader(Path(path)), gaps).values()
+    return trace
+
+
+def read_traces(
+    path: Path, *, group_column: str, further_columns: tuple[str, ...] = ()
+) -> dict[str, Trace]:
+    """Read a trace for each value of a column; where there is no such column, one, for "".
+
+    Args:
+        further_columns: optional ones, whose values are in `Trace.further`.
+
+    Raises:
+        TraceError: the file cannot be read, or is not of traces; the message names the line.
+    """
+    return _read(_Reader(path, group_column, further_columns), Gaps.ZERO)
+
+
+def _read(reader: "_Reader", gaps: Gaps) -> dict[str, Trace]:
+    path = reader.path
     try:
         with open_regular(path) as file, _text_of(file, path) as text:
             while line := text.readline(MAX_LINE):
@@ -84,7 +103,7 @@ def read_trace(path: Path | str, *, gaps: Gaps = Gaps.ZERO) -> Trace:
         raise reader.error(f"cannot be read: {error}") from error
     except (OSError, EOFError, zlib.error) as error:
         raise reader.cut_off(getattr(error, "strerror", None) or str(error)) from error
-    return reader.trace(gaps)
+    return reader.traces(gaps)
 
 
 def _text_of(file: BinaryIO, path: Path) -> TextIOWrapper:
@@ -97,8 +116,14 @@ def _text_of(file: BinaryIO, path: Path) -> TextIOWrapper:
 class _Reader:
     """Reads a file line by line, and reports errors with the line."""
 
-    def __init__(self, path: Path) -> None:
-        self._path = path
+    def __init__(
+        self, path: Path, group_column: str = "", further_columns: tuple[str, ...] = ()
+    ) -> None:
+        self.path = path
+        self._group_column = group_column
+        self._optional_columns = (*_OPTIONAL_COLUMNS, *further_columns)
+        self._further_columns = further_columns
+        self._group: int | None = None  # the column
         self._line = 0
         self._metadata: dict[str, str] = {}
         self._delimiter = ","
@@ -106,15 +131,16 @@ class _Reader:
         self._used: list[int] = []  # columns: the time, the requests, and those that are optional
         self._is_iso: bool | None = None  # whether times are dates
         self._rows: list[_Row] = []
+        self._notes_of_file: list[str] = []
         self._notes: list[str] = []
 
     def error(self, complaint: str, line: int | None = None) -> TraceError:
-        return TraceError(f"{self._path}, line {line or self._line}: {complaint}")
+        return TraceError(f"{self.path}, line {line or self._line}: {complaint}")
 
     def cut_off(self, reason: str) -> TraceError:
         """The error of a file that cannot be read, or not beyond this line."""
         if self._line == 0:
-            return TraceError(f"{self._path}: cannot be read: {reason}")
+            return TraceError(f"{self.path}: cannot be read: {reason}")
         return self.error(f"the next line cannot be read: {reason}")
 
     def read(self, line: str) -> None:
@@ -148,14 +174,17 @@ class _Reader:
             names = [name.lower() for name in self._split(text)]
             time, requests = _first(TIME_COLUMNS, names), _first(COUNT_COLUMNS, names)
             if time is not None and requests is not None:
-                optional = [names.index(name) for name in _OPTIONAL_COLUMNS if name in names]
+                optional = [names.index(name) for name in self._optional_columns if name in names]
+                self._group = _first((self._group_column,), names)
                 self._columns, self._used = names, [time, requests, *optional]
                 return
         for self._delimiter in _DELIMITERS:
             cells = self._split(text)
             if len(cells) == 2 and cells[0][:1].isdigit() and _NUMBER.fullmatch(cells[1]):
                 self._columns, self._used = [TIME_COLUMNS[0], COUNT_COLUMNS[0]], [0, 1]
-                self._note("there is no header; the columns are taken for times and counts")
+                self._notes_of_file.append(
+                    f"{self.path}: there is no header; the columns are taken for times and counts"
+                )
                 self._rows.append(self._row(cells))
                 return
         raise self.error(
@@ -169,6 +198,7 @@ class _Reader:
         time, requests, *optional = self._used
         return _Row(
             line=self._line,
+            group="" if self._group is None else cells[self._group],
             time=self._time(self._columns[time], cells[time]),
             requests=self._number(self._columns[requests], cells[requests]),
             optional=tuple(
@@ -215,44 +245,59 @@ class _Reader:
     # The trace
 
     def _note(self, sentence: str) -> None:
-        self._notes.append(f"{self._path}: {sentence}")
+        self._notes.append(f"{self.path}: {sentence}")
 
-    def trace(self, gaps: Gaps) -> Trace:
+    def traces(self, gaps: Gaps) -> dict[str, Trace]:
+        """The trace of each group of rows."""
         if not self._rows:
             self._line = max(1, self._line)
             raise self.error("the file ends before the first bin")
-        rows = self._in_order()
+        groups: dict[str, list[_Row]] = {}
+        for row in self._rows:
+            groups.setdefault(row.group, []).append(row)
+        found = {}
+        for group, rows in groups.items():
+            self._notes = list(self._notes_of_file)
+            found[group] = self._trace(rows, gaps)
+        return found
+
+    def _trace(self, unordered: list[_Row], gaps: Gaps) -> Trace:
+        rows = self._in_order(unordered)
         bin_s = self._bin_s(rows)
         bins = self._bins(rows, bin_s)
         self._check_gaps(rows, bins, gaps)
         values = np.full((int(bins[-1]) + 1, 1 + len(rows[0].optional)), np.nan)
         values[bins, 0] = [math.nan if row.requests is None else row.requests for row in rows]
         values[bins, 1:] = [row.optional for row in rows]
-        columns = [name for name in _OPTIONAL_COLUMNS if name in self._columns]
+        columns = [name for name in self._optional_columns if name in self._columns]
         optional = {name: values[:, 1 + index] for index, name in enumerate(columns)}
+        missing = np.isnan(values[:, 0])
         counts = self._whole(np.nan_to_num(values[:, 0]), rows)
         return Trace(
-            name=self._metadata.get("name") or self._path.name.split(".")[0],
+            name=self._metadata.get("name") or self.path.name.split(".")[0],
             bin_s=bin_s,
             counts=counts,
             mean_size=optional.get("mean_size"),
             dispersion=optional.get("dispersion"),
             metadata=self._metadata,
             notes=tuple(self._notes),
+            start=rows[0].time,
+            missing=missing if missing.any() else None,
+            further={name: optional[name] for name in self._further_columns if name in optional},
         )
 
-    def _in_order(self) -> list[_Row]:
+    def _in_order(self, unordered: list[_Row]) -> list[_Row]:
         """The rows by time, which is in seconds then."""
-        latest = max(row.time for row in self._rows)
+        latest = max(row.time for row in unordered)
         unit_s = next(unit_s for below, unit_s in _EPOCH_UNITS if latest < below)
-        rows = sorted(self._rows, key=lambda row: row.time)
+        rows = sorted(unordered, key=lambda row: row.time)
         for before, row in pairwise(rows):
             if row.time == before.time:
                 later, earlier = max(row.line, before.line), min(row.line, before.line)
                 raise self.error(
                     f"the time is that of line {earlier}; add up the requests of each time", later
                 )
-        if rows != self._rows:
+        if rows != unordered:
             self._note("the rows are not in the order of their times, and were sorted")
         return [row._replace(time=row.time * unit_s) for row in rows]
 

@@ -26,6 +26,9 @@ class Trace(Struct, frozen=True, kw_only=True, eq=False):
     dispersion: NDArray[np.float64] | None = None  # a bin each; nan: none or unknown
     metadata: Mapping[str, str] = {}
     notes: tuple[str, ...] = ()  # a sentence for each thing that was not taken as it is written
+    start: float = 0.0  # of the first bin, as the file counts time; seconds
+    missing: NDArray[np.bool_] | None = None  # bins that the file does not have; None: none
+    further: Mapping[str, NDArray[np.float64]] = {}  # other columns that were requested
 
     @property
     def duration_s(self) -> float:

@@ -1,0 +1,1 @@
+"""Load from other sources."""

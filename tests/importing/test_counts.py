@@ -1,0 +1,54 @@
+"""Requests that another metric counts."""
+
+import pytest
+
+from autoscaler.importing.counts import CountedLoad, CountKind, by_deployment
+from autoscaler.importing.http_client import ImportFailed
+from autoscaler.importing.range_queries import RangeSeries
+
+
+def intervals(kind, values, service_times=None, allocations=None):
+    load = CountedLoad(kind, 60.0)
+    return list(
+        load.intervals({"e5": values}, {"e5": service_times or {}}, {"e5": allocations or {}})
+    )
+
+
+def test_the_sum_of_a_rate_stays_whole():
+    found = intervals(CountKind.RATE, {60.0 * n: 0.01 for n in range(1, 101)})
+    assert sum(line.arrivals for line in found) == 60
+    assert {line.interval_s for line in found} == {60.0}
+
+
+def test_counts_are_taken_as_they_are():
+    found = intervals(CountKind.COUNT, {60.0: 5.0, 120.0: 0.0}, {60.0: 0.1}, {120.0: 3.0})
+    assert [(line.arrivals, line.busy_s, line.running) for line in found] == [
+        (5, 0.5, None),
+        (0, None, 3),
+    ]
+
+
+def test_a_value_that_is_absent_is_no_interval():
+    found = intervals(CountKind.COUNT, {60.0: 5.0, 240.0: 6.0})
+    assert [line.at for line in found] == [60.0, 240.0]
+
+
+def test_a_counter_counts_between_its_values_and_is_unknown_where_it_falls():
+    found = intervals(CountKind.COUNTER, {60.0: 100.0, 120.0: 130.0, 300.0: 10.0, 360.0: 12.0})
+    assert [(line.at, line.interval_s, line.arrivals) for line in found] == [
+        (120.0, 60.0, 30),
+        (300.0, 180.0, None),
+        (360.0, 60.0, 2),
+    ]
+    assert found[1].issues == ("counter_decreased",)
+
+
+def test_it_must_be_known_whose_requests_they_are():
+    point = [(60.0, 1.0)]
+    assert by_deployment([RangeSeries({"model": "a"}, point)], "model", "up") == {"a": {60.0: 1.0}}
+    assert by_deployment([RangeSeries({}, point)], "model", "up", "e5") == {"e5": {60.0: 1.0}}
+    with pytest.raises(ImportFailed, match="have no label model; name another with --label"):
+        by_deployment([RangeSeries({}, point)], "model", "up")
+    twice = [RangeSeries({"model": "a", "pod": pod}, point) for pod in "xy"]
+    with pytest.raises(ImportFailed, match=r"several series for a; aggregate them, as in sum by"):
+        by_deployment(twice, "model", "up")
