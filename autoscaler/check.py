@@ -15,6 +15,7 @@ from autoscaler.adapters.elasticsearch.index_privileges import lacking
 from autoscaler.adapters.elasticsearch.preflight import READ_PIPELINE, inspect
 from autoscaler.adapters.elasticsearch.preflight_report import PreflightReport, Severity
 from autoscaler.adapters.elasticsearch.transport import Transport
+from autoscaler.adapters.recording import described_recording
 from autoscaler.adapters.state import (
     described,
     described_documents,
@@ -56,6 +57,7 @@ class CheckReport(Struct, frozen=True, kw_only=True):
     unused_rules: tuple[str, ...] = ()  # why rules apply to no deployment
     unknown_figures: tuple[str, ...] = ()  # which figures cannot be read
     state: str = ""  # where it is saved, and how large
+    recording: str = ""  # where cycles are recorded, and how large that is
     state_problem: str = ""  # why it could not be saved there
     lease: LeaseCheck | None = None  # None: there is none
 
@@ -89,17 +91,22 @@ async def check(config: Config) -> CheckReport:
         ConnectionSettingsError: the connection settings are not usable.
     """
     exposed = tuple(exposures(config))
+    recording = described_recording(config.recording.directory if config.recording else None)
     async with transport_to(config, HostClock()) as transport:
         state, recorded = await _state(config, transport)
         api = ElasticsearchApi(transport)
         preflight = await inspect(api)
         if not preflight.ok:
-            return CheckReport(preflight=preflight, exposures=exposed, state=state)
+            return CheckReport(
+                preflight=preflight, exposures=exposed, state=state, recording=recording
+            )
         try:
             statistics = await api.stats()
         except ElasticsearchError:
             # The preflight check has sent the same request and reports the error.
-            return CheckReport(preflight=preflight, exposures=exposed, state=state)
+            return CheckReport(
+                preflight=preflight, exposures=exposed, state=state, recording=recording
+            )
         lease = None if config.lease is None else await check_lease(config.lease, transport)
         state_problem = await _state_problem(config, api)
     running = {stats.deployment_id for stats in statistics.deployments}
@@ -115,6 +122,7 @@ async def check(config: Config) -> CheckReport:
         deployments=tuple(deployments),
         exposures=exposed,
         state=state,
+        recording=recording,
         state_problem=state_problem,
         lease=lease,
         modes_rejected=_modes_rejected(config.rules, preflight),
@@ -302,6 +310,7 @@ def report(found: CheckReport, console: Console) -> None:
         ("user", preflight.user if preflight.security_enabled is not False else ""),
         ("privileges", ", ".join(granted)),
         ("state", found.state),
+        ("recording", found.recording),
         ("lease", found.lease.description if found.lease is not None else ""),
     ):
         if value:

@@ -4,8 +4,8 @@ import asyncio
 import signal
 import socket
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
-from typing import TYPE_CHECKING, NamedTuple
+from contextlib import AbstractAsyncContextManager, contextmanager, nullcontext, suppress
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import structlog
 from prometheus_client import CollectorRegistry
@@ -25,6 +25,7 @@ from autoscaler.cluster_controller import ClusterController
 from autoscaler.config import Config, ConfigError, exposures, what_needs_restart
 from autoscaler.leadership_loop import instance_name
 from autoscaler.ports import Clock, Recorder, RefusalKind, RequestRefused
+from autoscaler.state_stores import cycle_recorder_of
 
 if TYPE_CHECKING:
     from autoscaler.adapters.otlp import DecisionQueue, Exporters
@@ -110,8 +111,15 @@ class Daemon:
         self._decisions = _queue_of(config)
         if self._decisions is not None:
             recorders = (*recorders, self._decisions)
+        recording = cycle_recorder_of(
+            config, clock, self._log, lambda: self._config.polling.interval_s
+        )
+        self._recording: AbstractAsyncContextManager[Any] = recording or nullcontext()
+        if recording is not None:
+            recorders = (*recorders, recording)
         self._cluster = ClusterController(config, clock, recorders=(*recorders, alive))
         self._metrics = DaemonMetrics(clock, __version__, log_lines_dropped)
+        self._metrics.recording = recording
         self._metrics.config_accepted(config.fingerprint, config.polling.interval_s)
         self._cluster.pages.note_configuration(_in_force(config))
         registry = CollectorRegistry()
@@ -182,7 +190,7 @@ class Daemon:
                 self._log.info("daemon.stopped", message="autoscaler has stopped before it began")
 
     async def _serve(self) -> None:
-        async with self.server, self._cluster:
+        async with self.server, self._recording, self._cluster:
             self._opening = None
             self._log.info(
                 "daemon.started",

@@ -1,10 +1,13 @@
-"""The configured store of the state between cycles."""
+"""The configured store of the state between cycles, and the recording of cycles."""
+
+from collections.abc import Callable
 
 import structlog
 
 from autoscaler.adapters.elasticsearch.documents import DocumentApi
 from autoscaler.adapters.elasticsearch.state_documents import StateDocuments
 from autoscaler.adapters.elasticsearch.transport import Transport
+from autoscaler.adapters.recording import CycleRecorder, RecordingLimits
 from autoscaler.adapters.state import (
     DocumentStateStore,
     FormerFile,
@@ -37,6 +40,23 @@ def state_store_of(
     former = None if config.state_file is None else FormerFile(config.state_file)
     limits = HistoryLimits(config.history_max_age_s, config.history_max_bytes)
     return SqliteStore(config.state_dir, clock, log, limits=limits, former=former)
+
+
+def cycle_recorder_of(
+    config: Config,
+    clock: Clock,
+    log: structlog.stdlib.BoundLogger,
+    poll_interval_s: Callable[[], float],
+) -> CycleRecorder | None:
+    """What records each cycle; None: nothing does.
+
+    Args:
+        poll_interval_s: returns the one in effect.
+    """
+    if (wanted := config.recording) is None:
+        return None
+    limits = RecordingLimits(wanted.max_age_s, wanted.max_bytes)
+    return CycleRecorder(wanted.directory, limits, clock, log, poll_interval_s=poll_interval_s)
 
 
 def state_documents_of(

@@ -182,6 +182,7 @@ NOT_SHOWN = {
     "AutoscalerOnlyObserving": "below: it lasts a day",
     "AutoscalerNoLeader": "the clock of these tests does not end a lease",
     "AutoscalerStateNotSaved": "the clock of these tests does not end a lease",
+    "AutoscalerNotRecording": "these daemons keep no recording",
     "AutoscalerMemoryExceeded": "the processes of the emulator end before they exceed it",
     "AutoscalerLogLinesDropped": "the log of a test is not the daemon's",
     "AutoscalerFiguresUnknown": "the emulator reports all figures",

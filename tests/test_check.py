@@ -338,7 +338,7 @@ async def test_a_cluster_that_cannot_be_reached_is_fatal():
     found = await check(load(None, {"AUTOSCALER_ELASTICSEARCH__HOSTS": url}))
     (sentence,) = found.fatal
     assert url in sentence
-    assert shown(found) == "state       not saved\n"
+    assert shown(found) == "state       not saved\nrecording   off\n"
 
 
 async def test_credentials_that_others_may_read_are_warned_of(tmp_path):

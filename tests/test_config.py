@@ -860,6 +860,7 @@ def test_what_needs_a_restart(write):
         "[server]",
         "[logging]",
         "state_dir",
+        "[recording]",
     )
 
 

@@ -10,6 +10,7 @@ connection       [elasticsearch] -> a connection
 server           [server] -> the address of the daemon's server, and its token
 policy_settings  scaling tables -> a policy
 mode_settings    control mode, scale to zero, release
+recording        [recording] -> where cycles are recorded
 report           [report] -> what an allocation-hour costs
 state            the directory of the state
 leadership       [leadership] -> where the lease is
@@ -32,6 +33,7 @@ from autoscaler.config.values import (
     Config,
     LeaseSettings,
     Logging,
+    RecordingSettings,
     ReportSettings,
     Server,
     exposures,
@@ -44,6 +46,7 @@ __all__ = [
     "ConfigError",
     "LeaseSettings",
     "Logging",
+    "RecordingSettings",
     "ReportSettings",
     "Server",
     "exposures",

@@ -47,6 +47,7 @@ from autoscaler.config.fields import (
 )
 from autoscaler.config.messages import DELIMITER, PREFIX
 from autoscaler.config.policies import BUILT_IN
+from autoscaler.config.recording import RecordingTable
 from autoscaler.config.report import ReportTable
 from autoscaler.config.server_tables import ServerTable
 from autoscaler.config.table import Table
@@ -337,6 +338,7 @@ class ConfigDocument(BaseSettings):
     logging: LoggingTable = LoggingTable()
     metrics: MetricsTable = MetricsTable()
     otlp: OtlpTable = OtlpTable()
+    recording: RecordingTable = RecordingTable()
     report: ReportTable = ReportTable()
     defaults: ScalingTable = ScalingTable()
     rules: list[RuleTable] = Field(

@@ -18,6 +18,7 @@ from autoscaler.config.otlp import otlp_of, otlp_problems
 from autoscaler.config.policies import Registry
 from autoscaler.config.policy_settings import check_table, check_use, inherit, policy_for
 from autoscaler.config.polling import polling_of, polling_problems
+from autoscaler.config.recording import RecordingTable, recording_of, recording_problems
 from autoscaler.config.report import ReportTable, report_of, report_problems
 from autoscaler.config.rules import build_rule
 from autoscaler.config.server import server_of, server_problems
@@ -25,7 +26,14 @@ from autoscaler.config.server_tables import ServerTable
 from autoscaler.config.state import default_state_dir
 from autoscaler.config.telemetry import OtlpTable
 from autoscaler.config.validation import Validated
-from autoscaler.config.values import Config, LeaseSettings, Logging, ReportSettings, Server
+from autoscaler.config.values import (
+    Config,
+    LeaseSettings,
+    Logging,
+    RecordingSettings,
+    ReportSettings,
+    Server,
+)
 from autoscaler.connection import Connection
 from autoscaler.core.next_poll import Polling
 from autoscaler.core.policies import AnyPolicy, UtilisationPolicy
@@ -69,6 +77,7 @@ class Resolver:
             per_node_metrics=document.metrics.per_node,
             otlp=self._otlp(document.otlp),
             rules=self._rules(),
+            recording=self._recording(document.recording, self._state_dir(document, connection)),
             report=self._report(document.report),
             lease=self._lease(connection.request_timeout_s),
             state_dir=self._state_dir(document, connection),
@@ -109,6 +118,11 @@ class Resolver:
         for key, problem in otlp_problems(table, self._directory):
             self._add_problem(("otlp", key), problem)
         return otlp_of(table, self._directory)
+
+    def _recording(self, table: RecordingTable, state_dir: Path | None) -> RecordingSettings | None:
+        for key, problem in recording_problems(table):
+            self._add_problem(("recording", key), problem)
+        return recording_of(table, self._directory, state_dir)
 
     def _report(self, table: ReportTable) -> ReportSettings:
         for key, problem in report_problems(table):

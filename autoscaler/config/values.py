@@ -54,6 +54,14 @@ class ReportSettings(Struct, frozen=True, kw_only=True):
     currency: str = ""  # free text; empty: without a unit
 
 
+class RecordingSettings(Struct, frozen=True, kw_only=True):
+    """Where cycles are recorded, and how much of that is kept."""
+
+    directory: Path
+    max_age_s: float
+    max_bytes: int
+
+
 class Config(Struct, frozen=True, kw_only=True):
     """All settings. Two are equal if and only if their settings are, secrets included."""
 
@@ -72,6 +80,7 @@ class Config(Struct, frozen=True, kw_only=True):
     state_index: str | None = None
     history_max_age_s: float = 2_592_000.0
     history_max_bytes: int = 64_000_000
+    recording: RecordingSettings | None = None  # None: cycles are not recorded
     state_file: Path | None = None  # of an earlier release, from which the state is taken over
     warnings: tuple[str, ...] = ()  # one sentence for each deprecated name that is used
     file: Path | None = None  # None: everything is set in the environment
@@ -166,5 +175,6 @@ def what_needs_restart(old: Config, new: Config) -> tuple[str, ...]:
         "state_index": (old.state_index, new.state_index),
         "history_max_age": (old.history_max_age_s, new.history_max_age_s),
         "history_max_mb": (old.history_max_bytes, new.history_max_bytes),
+        "[recording]": (old.recording, new.recording),
     }
     return tuple(name for name, (before, after) in pairs.items() if before != after)

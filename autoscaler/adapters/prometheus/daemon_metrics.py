@@ -25,6 +25,14 @@ class Exports(Protocol):
     lost: dict[str, int]  # data points or decisions, by cause
 
 
+class Recording(Protocol):
+    """What is recorded of the cycles."""
+
+    size_bytes: int  # of the file
+    written_at: float | None  # the last recorded cycle; None: none yet
+    failed_cycles: int  # that are not recorded
+
+
 class DaemonMetrics(Collector):
     """The build, the configuration in effect, the log lines that were not written, and the requests
     that the daemon's server has refused.
@@ -45,6 +53,7 @@ class DaemonMetrics(Collector):
         self._config: tuple[str, float, float] | None = None  # fingerprint, poll interval, at
         self._config_valid = True
         self._refused = LabelledCounter[str]()
+        self.recording: Recording | None = None  # None: cycles are not recorded
         self.exports: Mapping[str, Exports] = {}  # by signal; empty: nothing is exported
 
     def register(self, registry: CollectorRegistry) -> None:
@@ -89,6 +98,7 @@ class DaemonMetrics(Collector):
                 for cause, count in exports.lost.items()
             ],
         )
+        yield from self._of_the_recording()
         yield family(families.CONFIG_INFO, [({"fingerprint": fingerprint}, 1.0)] if known else [])
         yield family(families.POLL_INTERVAL, [({}, poll_interval_s)] if known else [])
         yield family(families.CONFIG_SUCCESS, [({}, float(self._config_valid))] if known else [])
@@ -99,6 +109,17 @@ class DaemonMetrics(Collector):
                 ({"reason": reason}, float(count))
                 for reason, count in self._log_lines_dropped().items()
             ],
+        )
+
+    def _of_the_recording(self) -> Iterator[Metric]:
+        kept = self.recording
+        written_at = None if kept is None else kept.written_at
+        yield family(
+            families.RECORDING_BYTES, [] if kept is None else [({}, float(kept.size_bytes))]
+        )
+        yield family(families.RECORDED_AT, [] if written_at is None else [({}, written_at)])
+        yield family(
+            families.RECORDING_FAILURES, [] if kept is None else [({}, float(kept.failed_cycles))]
         )
 
     def describe(self) -> Iterator[Metric]:

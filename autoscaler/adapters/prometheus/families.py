@@ -315,6 +315,18 @@ OTLP_LOST = MetricFamily(
     "Data points and decisions that the receiver of exports has not accepted (signal, cause).",
     "counter",
 )
+RECORDING_BYTES = MetricFamily(
+    "autoscaler_recording_bytes", "Size of the recording of the cycles; absent if there is none."
+)
+RECORDED_AT = MetricFamily(
+    "autoscaler_recording_last_cycle_timestamp_seconds",
+    "When the last recorded cycle was observed; absent if there is none.",
+)
+RECORDING_FAILURES = MetricFamily(
+    "autoscaler_recording_failed_cycles",
+    "Completed cycles that could not be recorded; absent if cycles are not recorded.",
+    "counter",
+)
 CONFIG_INFO = MetricFamily(
     "autoscaler_config_info", "The configuration in force; always 1 (fingerprint)."
 )

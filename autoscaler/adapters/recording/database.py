@@ -49,6 +49,10 @@ class RecordingUnusable(Exception):
     """The file is left alone. The message says why, and what to do."""
 
 
+class RecordingInUse(RecordingUnusable):
+    """Another process writes the file. The message says what to do if that is not intended."""
+
+
 class RecordingCorrupt(Exception):
     """The file is damaged. The message says how."""
 

@@ -1,0 +1,202 @@
+"""What one thread does with the file of a recording: no asyncio here."""
+
+import fcntl
+import os
+import sqlite3
+import time
+from pathlib import Path
+from typing import NamedTuple
+
+from autoscaler.adapters.recording.database import (
+    FILE_NAME,
+    RecordingCorrupt,
+    RecordingDatabase,
+    RecordingInUse,
+    RecordingUnusable,
+    StoredFrame,
+    is_damage,
+    open_recording,
+    set_recording_aside,
+)
+from autoscaler.files import open_own
+from autoscaler.wire.recording import Frame, RecordedCycle, RecordingDamaged
+from autoscaler.wire.recording_blocks import (
+    compressed_block,
+    compressed_frame,
+    decompressed_frame,
+)
+from autoscaler.wire.recording_encoder import FrameEncoder
+
+BLOCK_S = 3_600.0
+"""Seconds after which a block is closed. An hour: longer ones are hardly smaller."""
+
+MAX_BLOCK_BYTES = 2 * 2**20
+"""Bytes of the columns after which a block is closed earlier. 2 MiB, several of which are in memory
+while it is compressed: 40 cycles of a thousand deployments on three nodes."""
+
+
+class RecordingLimits(NamedTuple):
+    """What is kept of a recording."""
+
+    max_age_s: float
+    max_bytes: int
+
+
+class RecordingFile:
+    """The file, from the first cycle that can be written on. It may be opened again at any time.
+
+    Args:
+        directory: created if it does not exist.
+    """
+
+    def __init__(self, directory: Path, limits: RecordingLimits) -> None:
+        self.path = directory / FILE_NAME
+        self._limits = limits
+        self._lock = -1  # the descriptor of the locked file
+        self._database: RecordingDatabase | None = None
+        self._encoder = FrameEncoder()
+        self._block_began_at = 0.0
+        self._block_bytes = 0
+        self.messages: list[str] = []  # what has happened to the file, for the log
+
+    @property
+    def size_bytes(self) -> int:
+        """Of the file; 0 if it is not open."""
+        return 0 if self._database is None else self._database.size_bytes
+
+    def open(self, at: float) -> None:
+        """Open the file, or create it, and close the block that an earlier process has left.
+
+        Raises:
+            RecordingInUse: another process writes it.
+            RecordingUnusable: it must be left alone, or cannot be written.
+            sqlite3.Error: it cannot be written.
+        """
+        if self._database is not None and self._database.is_in_place:
+            return
+        self.give_up()
+        try:
+            self._take_lock()
+            try:
+                self._database = open_recording(self.path)
+                self._close_block(at)
+            except RecordingCorrupt as damage:
+                self._begin_again(str(damage))
+            except sqlite3.Error as error:
+                if not is_damage(error):
+                    raise
+                self._begin_again(str(error))
+        except BaseException:
+            self.give_up()
+            raise
+
+    def write(self, cycle: RecordedCycle) -> None:
+        """Write one cycle. It outlives the process; a power failure may take the last ones.
+
+        Raises:
+            RecordingUnusable: there is no usable file.
+            sqlite3.Error: it cannot be written.
+        """
+        self.open(cycle.at)
+        try:
+            self._write(cycle)
+        except sqlite3.Error as error:
+            if not is_damage(error):
+                raise
+            self._begin_again(str(error))
+            self._write(cycle)
+
+    def first_at(self) -> float | None:
+        """When the recording begins; None: it is empty."""
+        return None if self._database is None else self._database.first_at()
+
+    def give_up(self) -> None:
+        """Close the file, so that another process can write it."""
+        database, self._database = self._database, None
+        if database is not None:
+            database.close()
+        self._begin_block()
+        if self._lock >= 0:
+            os.close(self._lock)
+            self._lock = -1
+
+    def _take_lock(self) -> None:
+        try:
+            self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            # SQLite writes where a link leads, and so does the rest.
+            self.path = Path(os.path.realpath(self.path))
+            self._lock = open_own(self.path.with_name(f"{self.path.name}.lock"))
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise RecordingInUse(
+                f"another process writes {self.path}; stop it, or set directory in [recording] to "
+                "another"
+            ) from error
+        except OSError as error:
+            raise RecordingUnusable(
+                f"{self.path.parent} cannot be used: {error.strerror or error}; give the "
+                "autoscaler write access to it, or set directory in [recording] to another"
+            ) from error
+
+    def _write(self, cycle: RecordedCycle) -> None:
+        assert self._database is not None, "it is open"
+        frame = self._encoder.frame(cycle)
+        self._database.append(StoredFrame(cycle.at, compressed_frame(frame)))
+        self._encoder.written()
+        if not self._block_bytes:
+            self._block_began_at = cycle.at
+        self._block_bytes += 1 + sum(map(len, frame.columns.values()))
+        if self._block_bytes > MAX_BLOCK_BYTES or not (
+            0.0 <= cycle.at - self._block_began_at < BLOCK_S
+        ):
+            self._close_block(cycle.at)
+
+    def _close_block(self, at: float) -> None:
+        """Replace the open block by a closed one, and remove what is too old or too much."""
+        assert self._database is not None, "it is open"
+        stored = self._database.frames()
+        frames = self._readable(stored)
+        self._database.close_block(
+            compressed_block(frames) if frames else b"",
+            stored[: len(frames)],
+            oldest=at - self._limits.max_age_s,
+            max_bytes=self._limits.max_bytes,
+        )
+        self._begin_block()
+
+    def _readable(self, stored: list[StoredFrame]) -> list[Frame]:
+        """The frames up to the first that is damaged: later ones differ from it."""
+        frames: list[Frame] = []
+        try:
+            for each in stored:
+                frame = decompressed_frame(each.content)
+                if not frames and frame.layout is None:
+                    raise RecordingDamaged("the first frame of a block is missing")
+                frames.append(frame)
+        except RecordingDamaged as error:
+            lost = len(stored) - len(frames)
+            self.messages.append(f"{self.path}: the last {lost} cycles are lost, because {error}")
+        return frames
+
+    def _begin_block(self) -> None:
+        self._encoder.restart()
+        self._block_bytes = 0
+
+    def _begin_again(self, damage: str) -> None:
+        """Set a damaged file aside, and begin a new one.
+
+        Raises:
+            RecordingUnusable: the directory cannot be written.
+        """
+        database, self._database = self._database, None
+        if database is not None:
+            database.close()
+        aside = set_recording_aside(self.path, time.strftime("%Y%m%dT%H%M%SZ", time.gmtime()))
+        self.messages.append(
+            f"{self.path} is damaged: {damage}; it is now {aside.name}, a new one begins"
+        )
+        try:
+            self._database = open_recording(self.path)
+        except RecordingCorrupt as error:
+            raise RecordingUnusable(f"{self.path} cannot be created: {error}") from error
+        self._begin_block()

@@ -1,0 +1,370 @@
+"""The recording of cycles: what is in the file afterwards, and what happens on bad days."""
+
+import errno
+import os
+import sqlite3
+import threading
+from contextlib import asynccontextmanager
+
+import pytest
+import structlog
+from structlog.testing import capture_logs
+
+from autoscaler.adapters.recording import (
+    FILE_NAME,
+    CycleRecorder,
+    RecordingLimits,
+    RecordingUnreadable,
+    database,
+    described_recording,
+    recorded_cycles,
+    recorded_intervals,
+    writer,
+)
+from autoscaler.core.decision import OutcomeKind
+from autoscaler.core.flow.planning import plan
+from autoscaler.core.state import State
+from autoscaler.core.values import Cluster, NodeCapacity
+from autoscaler.ports import CycleTimes
+from autoscaler.wire.recording import RecordedNode, RecordedNodes
+from tests.fakes import FakeClock
+from tests.observations import deployment, node, observation, outcome, policy
+
+LIMITS = RecordingLimits(14 * 86_400.0, 100_000_000)
+TOOK = CycleTimes(observe_s=0.1, plan_s=0.1, act_s=0.0)
+
+
+@asynccontextmanager
+async def recording(directory, limits=LIMITS, *, in_thread=False):
+    recorder = CycleRecorder(
+        directory,
+        limits,
+        FakeClock(1_000.0),
+        structlog.get_logger(),
+        poll_interval_s=lambda: 10.0,
+        in_thread=in_thread,
+    )
+    async with recorder:
+        yield recorder
+
+
+def record(recorder, at, completed=None, **given):
+    stats = deployment(node(completed=int(at) if completed is None else completed))
+    observed = observation(at, stats, **given)
+    planned, _ = plan(State(), observed, policy())
+    outcomes = tuple(outcome(each, OutcomeKind.UNCHANGED) for each in planned.decisions)
+    recorder.planned(observed, planned, outcomes, TOOK)
+
+
+def cycles(directory, since=0.0, until=1e12, **given):
+    return list(recorded_cycles(directory / FILE_NAME, since, until, **given))
+
+
+def instants(directory):
+    return [cycle.at for cycle in cycles(directory)]
+
+
+async def test_it_has_what_was_observed_and_decided(tmp_path):
+    nodes = Cluster(
+        nodes=(
+            NodeCapacity(node_id="n1", name="a", version="9.10.0", ml_memory_bytes=2**30),
+            NodeCapacity(node_id="n2", name="b", version="9.9.1", processors=4.0),
+        )
+    )
+    async with recording(tmp_path) as recorder:
+        record(recorder, 1_000.0, cluster=nodes)
+        record(recorder, 1_010.0, cluster=nodes)
+    first, second = cycles(tmp_path)
+    assert first.missed
+    assert not second.missed
+    assert second.poll_interval_s == 10.0
+    assert second.hardware == RecordedNodes(
+        (RecordedNode("n1", None, 2**30), RecordedNode("n2", 4.0, None)), "9.9.1"
+    )
+    assert second.deployments["elser"].nodes[0].completed == 1_010
+    decision = second.decisions["elser"]
+    assert (decision.desired, decision.outcome) == (1, "unchanged")
+
+
+async def test_a_daemon_goes_on_with_the_file_of_the_one_before(tmp_path):
+    for begin in (1_000.0, 1_100.0, 1_200.0):
+        async with recording(tmp_path) as recorder:
+            for place in range(3):
+                record(recorder, begin + 10.0 * place)
+    found = cycles(tmp_path)
+    assert [cycle.at for cycle in found] == [
+        begin + each for begin in (1_000.0, 1_100.0, 1_200.0) for each in (0.0, 10.0, 20.0)
+    ]
+    assert [cycle.missed for cycle in found] == [True, False, False] * 3
+
+
+async def test_a_block_is_closed_after_an_hour_and_reads_the_same(tmp_path):
+    async with recording(tmp_path) as recorder:
+        for place in range(800):
+            record(recorder, 1_000.0 + 10.0 * place)
+    assert instants(tmp_path) == [1_000.0 + 10.0 * place for place in range(800)]
+    with sqlite3.connect(tmp_path / FILE_NAME) as connection:
+        assert connection.execute("SELECT cycles FROM blocks").fetchall() == [(361,), (361,)]
+
+
+async def test_a_block_is_closed_earlier_where_it_becomes_large(tmp_path, monkeypatch):
+    monkeypatch.setattr(writer, "MAX_BLOCK_BYTES", 100)
+    async with recording(tmp_path) as recorder:
+        for place in range(100):
+            record(recorder, 1_000.0 + 10.0 * place, completed=place * 1_000_000)
+    assert len(cycles(tmp_path)) == 100
+    with sqlite3.connect(tmp_path / FILE_NAME) as connection:
+        (blocks,) = connection.execute("SELECT count(*) FROM blocks").fetchone()
+    assert blocks > 3
+
+
+async def test_old_cycles_are_removed_by_age(tmp_path):
+    async with recording(tmp_path, RecordingLimits(7_200.0, 10**9)) as recorder:
+        for place in range(2_000):
+            record(recorder, 1_000.0 + 10.0 * place)
+    first, *_, last = instants(tmp_path)
+    assert last == 20_990.0
+    assert 7_200.0 <= last - first <= 7_200.0 + 2 * writer.BLOCK_S
+
+
+async def test_old_cycles_are_removed_by_size(tmp_path, monkeypatch):
+    monkeypatch.setattr(writer, "MAX_BLOCK_BYTES", 3_000)
+    limits = RecordingLimits(1e9, 200_000)
+    async with recording(tmp_path, limits) as recorder:
+        for place in range(1_500):
+            noise = int.from_bytes(os.urandom(5), "big")  # nothing compresses it
+            record(recorder, 1_000.0 + 10.0 * place, completed=noise)
+        assert recorder.failed_cycles == 0
+    assert instants(tmp_path)[-1] == 15_990.0
+    with sqlite3.connect(tmp_path / FILE_NAME) as connection:
+        used = sum(size for (size,) in connection.execute("SELECT length(content) FROM blocks"))
+    assert used < limits.max_bytes
+
+
+async def test_it_is_read_while_it_is_written(tmp_path):
+    async with recording(tmp_path) as recorder:
+        record(recorder, 1_000.0)
+        reading = recorded_cycles(tmp_path / FILE_NAME, 0.0, 1e12)
+        assert next(reading).at == 1_000.0
+        for place in range(1, 500):
+            record(recorder, 1_000.0 + 10.0 * place)
+        assert recorder.failed_cycles == 0
+        assert instants(tmp_path) == [1_000.0 + 10.0 * place for place in range(500)]
+        reading.close()
+
+
+async def test_intervals_are_those_of_the_requested_time(tmp_path):
+    async with recording(tmp_path) as recorder:
+        for place in range(5):
+            record(recorder, 1_000.0 + 10.0 * place)
+    found = list(recorded_intervals(tmp_path / FILE_NAME, 1_010.0, 1_030.0))
+    assert [(line.at, line.arrivals) for line in found] == [(1_020.0, 10), (1_030.0, 10)]
+
+
+async def test_a_thread_writes(tmp_path):
+    async with recording(tmp_path, in_thread=True) as recorder:
+        for place in range(3):
+            record(recorder, 1_000.0 + 10.0 * place)
+    assert instants(tmp_path) == [1_000.0, 1_010.0, 1_020.0]
+    assert recorder.written_at == 1_020.0
+    assert recorder.size_bytes > 0
+
+
+async def test_cycles_that_the_disk_is_too_slow_for_are_left_out(tmp_path):
+    with capture_logs() as logs:
+        async with recording(tmp_path, in_thread=True) as recorder:
+            for place in range(10):  # the thread cannot report before the loop runs again
+                record(recorder, 1_000.0 + 10.0 * place)
+    found = cycles(tmp_path)
+    assert [cycle.at for cycle in found] == [1_070.0, 1_080.0, 1_090.0]
+    assert [cycle.missed for cycle in found] == [True, False, False]
+    assert recorder.failed_cycles == 7
+    assert [log["event"] for log in logs].count("recording.failed") == 1
+
+
+async def test_another_process_has_the_file(tmp_path):
+    async with recording(tmp_path) as first:
+        with capture_logs() as logs:
+            async with recording(tmp_path) as second:
+                record(second, 1_000.0)
+                record(first, 1_000.0)
+                record(second, 1_010.0)
+                assert second.failed_cycles == 0
+                await first.__aexit__(None, None, None)
+                record(second, 1_020.0)
+    assert instants(tmp_path) == [1_000.0, 1_020.0]
+    (message,) = [log["message"] for log in logs if log["event"] == "recording.in_use"]
+    assert "another process writes" in message
+
+
+class Broken(database.RecordingDatabase):
+    """A disk on which nothing can be written while it is full."""
+
+    full = False
+
+    def append(self, frame):
+        if self.full:
+            raise sqlite3.OperationalError("database or disk is full")
+        super().append(frame)
+
+    def close_block(self, *given, **named):
+        if self.full:
+            raise sqlite3.OperationalError("database or disk is full")
+        super().close_block(*given, **named)
+
+
+async def test_a_full_disk_costs_the_cycles_in_which_it_is_full(tmp_path, monkeypatch):
+    monkeypatch.setattr(database, "RecordingDatabase", Broken)
+    with capture_logs() as logs:
+        async with recording(tmp_path) as recorder:
+            record(recorder, 1_000.0)
+            monkeypatch.setattr(Broken, "full", True)
+            record(recorder, 1_010.0)
+            record(recorder, 1_020.0)
+            assert recorder.failed_cycles == 2
+            monkeypatch.setattr(Broken, "full", False)
+            record(recorder, 1_030.0)
+            record(recorder, 1_040.0)
+    found = cycles(tmp_path)
+    assert [cycle.at for cycle in found] == [1_000.0, 1_030.0, 1_040.0]
+    assert [cycle.missed for cycle in found] == [True, True, False]
+    assert [cycle.deployments["elser"].nodes[0].completed for cycle in found] == [1000, 1030, 1040]
+    (failed,) = [log["message"] for log in logs if log["event"] == "recording.failed"]
+    assert "cannot be written: database or disk is full; use a disk with free space" in failed
+    assert [log["event"] for log in logs].count("recording.resumed") == 1
+
+
+async def test_a_damaged_file_is_set_aside_and_a_new_one_begins(tmp_path):
+    path = tmp_path / FILE_NAME
+    path.write_bytes(b"SQLite format 3\0" + bytes(range(256)) * 40)
+    with capture_logs() as logs:
+        async with recording(tmp_path) as recorder:
+            record(recorder, 1_000.0)
+    assert instants(tmp_path) == [1_000.0]
+    (aside,) = tmp_path.glob(f"{FILE_NAME}.damaged-*")
+    (message,) = [log["message"] for log in logs if log["event"] == "recording.damaged"]
+    assert aside.name in message
+
+
+async def test_a_damaged_frame_costs_the_rest_of_its_block(tmp_path):
+    async with recording(tmp_path) as recorder:
+        for place in range(5):
+            record(recorder, 1_000.0 + 10.0 * place)
+    with sqlite3.connect(tmp_path / FILE_NAME) as connection:
+        connection.execute("UPDATE frames SET content = x'0102030405' WHERE id = 4")
+    connection.close()
+    warnings = []
+    assert [cycle.at for cycle in cycles(tmp_path, warn=warnings.append)] == [1_000, 1_010, 1_020]
+    assert len(warnings) == 1
+    with capture_logs() as logs:
+        async with recording(tmp_path) as recorder:
+            record(recorder, 1_100.0)
+    assert instants(tmp_path) == [1_000.0, 1_010.0, 1_020.0, 1_100.0]
+    (message,) = [log["message"] for log in logs if log["event"] == "recording.damaged"]
+    assert "the last 2 cycles are lost" in message
+
+
+async def test_a_file_of_another_program_is_left_alone(tmp_path):
+    path = tmp_path / FILE_NAME
+    with sqlite3.connect(path) as connection:
+        connection.execute("CREATE TABLE notes (text)")
+    connection.close()
+    before = path.read_bytes()
+    with capture_logs() as logs:
+        async with recording(tmp_path) as recorder:
+            record(recorder, 1_000.0)
+            record(recorder, 1_010.0)
+    assert path.read_bytes() == before
+    assert recorder.failed_cycles == 2
+    (message,) = [log["message"] for log in logs if log["event"] == "recording.failed"]
+    assert "is no recording, but the database of another program; move it" in message
+    with pytest.raises(RecordingUnreadable, match="is no recording"):
+        cycles(tmp_path)
+
+
+async def test_a_file_of_a_later_release_is_left_alone(tmp_path):
+    async with recording(tmp_path) as recorder:
+        record(recorder, 1_000.0)
+    path = tmp_path / FILE_NAME
+    with sqlite3.connect(path) as connection:
+        connection.execute("PRAGMA user_version = 2")
+    connection.close()
+    with capture_logs() as logs:
+        async with recording(tmp_path) as recorder:
+            record(recorder, 1_010.0)
+    (message,) = [log["message"] for log in logs if log["event"] == "recording.failed"]
+    assert "is of version 2, and this program reads version 1" in message
+    with pytest.raises(RecordingUnreadable, match="version 2"):
+        cycles(tmp_path)
+
+
+async def test_a_file_that_is_removed_begins_again(tmp_path):
+    async with recording(tmp_path) as recorder:
+        record(recorder, 1_000.0)
+        for path in tmp_path.glob(f"{FILE_NAME}*"):
+            path.unlink()
+        record(recorder, 1_010.0)
+        record(recorder, 1_020.0)
+    assert instants(tmp_path) == [1_010.0, 1_020.0]
+
+
+async def test_a_fifo_in_its_place_is_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / FILE_NAME)
+    with capture_logs() as logs:
+        async with recording(tmp_path) as recorder:
+            record(recorder, 1_000.0)
+    (message,) = [log["message"] for log in logs if log["event"] == "recording.failed"]
+    assert "is no regular file" in message
+
+
+async def test_a_directory_that_cannot_be_created_is_named(tmp_path):
+    (tmp_path / "file").write_text("")
+    with capture_logs() as logs:
+        async with recording(tmp_path / "file" / "state") as recorder:
+            record(recorder, 1_000.0)
+    assert recorder.failed_cycles == 1
+    (message,) = [log["message"] for log in logs if log["event"] == "recording.failed"]
+    assert os.strerror(errno.ENOTDIR) in message
+    assert "set directory in [recording] to another" in message
+
+
+async def test_the_log_says_where_it_is_and_since_when(tmp_path):
+    async with recording(tmp_path) as recorder:
+        record(recorder, 86_400.0)
+    with capture_logs() as logs:
+        async with recording(tmp_path):
+            pass
+    (message,) = [log["message"] for log in logs if log["event"] == "recording.opened"]
+    assert message.startswith(f"cycles are recorded in {tmp_path / FILE_NAME}, 0.")
+    assert message.endswith("MB since 1970-01-02 00:00 UTC")
+
+
+async def test_where_it_is_in_a_few_words(tmp_path):
+    assert described_recording(None) == "off"
+    assert described_recording(tmp_path) == f"{tmp_path / FILE_NAME}, not written yet"
+    async with recording(tmp_path) as recorder:
+        record(recorder, 1_000.0)
+    assert described_recording(tmp_path).startswith(f"{tmp_path / FILE_NAME}, 0.")
+
+
+async def test_a_recording_that_does_not_exist_is_named(tmp_path):
+    with pytest.raises(RecordingUnreadable, match="does not exist"):
+        cycles(tmp_path)
+
+
+async def test_the_loop_does_not_wait_for_the_disk(tmp_path, monkeypatch):
+    """The thread is stuck in the disk while cycles go on, and the daemon ends all the same."""
+    released = threading.Event()
+
+    class Stuck(database.RecordingDatabase):
+        def append(self, frame):
+            released.wait(60.0)
+            super().append(frame)
+
+    monkeypatch.setattr(database, "RecordingDatabase", Stuck)
+    monkeypatch.setattr("autoscaler.adapters.recording.recorder.CLOSE_TIMEOUT_S", 0.01)
+    async with recording(tmp_path, in_thread=True) as recorder:
+        for place in range(6):
+            record(recorder, 1_000.0 + 10.0 * place)
+    released.set()
+    assert recorder.written_at is None
