@@ -36,6 +36,7 @@ def load_interval(
         deployment=after.deployment_id,
         at=at,
         interval_s=interval_s,
+        model=after.model_id,
         arrivals=found.arrivals if counted else None,
         completed=found.completed if counted else None,
         cache_hits=found.cache_hits if counted else None,

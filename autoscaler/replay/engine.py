@@ -190,7 +190,8 @@ def replay_deployment(task: ReplayTask) -> DeploymentReplay:
 
 
 def _rule_for(config: Written, record: DeploymentRecord) -> Rule | None:
-    """The first rule whose patterns match the id. The record does not have the id of the model."""
+    """The first rule whose patterns match. Where the id of the model is unknown, it is taken to be
+    that of the deployment, as it is unless one is given."""
     largest = max(1, int(record.requested.max()))
     _, rules = rules_of(
         config,
@@ -200,7 +201,7 @@ def _rule_for(config: Written, record: DeploymentRecord) -> Rule | None:
         max_allocations=largest,
     )
     for rule in rules:
-        if matches(rule, record.deployment, record.deployment):
+        if matches(rule, record.deployment, record.model or record.deployment):
             return None if rule.exclude else rule
     return None
 

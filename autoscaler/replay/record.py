@@ -45,6 +45,7 @@ class DeploymentRecord(Struct, frozen=True, kw_only=True, eq=False):
     """One deployment. Arrays have an element for each interval; nan is unknown, unless stated."""
 
     deployment: str
+    model: str  # its id; empty: unknown
     edges: Floats  # Unix seconds: the beginning of the first interval, and the end of each
     known: NDArray[np.bool_]  # whether the arrivals are known; otherwise it is a gap
     arrivals: Floats  # without cache hits; in gaps, those that the intervals around it suggest
@@ -148,6 +149,7 @@ def record_of(
     completed = _figures(found, "completed") - np.nan_to_num(_figures(found, "cache_hits"))
     return DeploymentRecord(
         deployment=deployment,
+        model=next((each.model for each in reversed(found) if each and each.model), ""),
         edges=edges,
         known=known,
         arrivals=np.maximum(arrivals, 0.0).round(),

@@ -74,6 +74,7 @@ class LoadInterval(
     deployment: str
     at: float  # Unix seconds
     interval_s: float
+    model: str = ""  # its id, by which a rule may select the deployment; empty: unknown
     arrivals: int | None = None
     completed: int | None = None
     cache_hits: int | None = None

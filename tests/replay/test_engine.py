@@ -1,6 +1,9 @@
 """Replays of recorded loads, from the lines of a file to results."""
 
+from msgspec.structs import replace
+
 from autoscaler.replay.engine import ReplayOptions, replay
+from autoscaler.wire.intervals import LoadInterval
 from tests.replay import recorded
 
 FEW = ReplayOptions(draws=4, policies=("adaptive-9", "static-peak"))
@@ -43,3 +46,14 @@ def test_a_deployment_without_a_rule_is_left_out(tmp_path):
     found = replay(config, lines, FEW)
     assert found.deployments == ()
     assert found.left_out == (f"model: no rule of {config.file} selects it",)
+
+
+def test_a_rule_may_select_a_deployment_by_its_model(tmp_path):
+    text = recorded.CONFIG.replace("deployments = [", 'models = ["elser-*"]\ndeployments = [')
+    lines, _ = recorded.fixed(8, recorded.cluster(), recorded.trace(hours=0.5))
+    config = recorded.configuration(tmp_path, text)
+    of_elser = [
+        replace(line, model="elser-2") if isinstance(line, LoadInterval) else line for line in lines
+    ]
+    assert [each.rule for each in replay(config, of_elser, FEW).deployments] == ["all"]
+    assert replay(config, lines, FEW).deployments == ()
