@@ -136,7 +136,8 @@ def _unreported(
     moving: int,
 ) -> Mapping[str, int]:
     """The threads of allocations that no node reports, by node id, where they fit: on the nodes of
-    the deployment first, and on the node with the most free threads.
+    the deployment first, and on the node with the most free threads. Of a deployment that loads its
+    model, the cluster has placed all of them: what fits nowhere has threads that others give up.
 
     Args:
         moving: threads of allocations that run beyond the processors of their nodes.
@@ -145,6 +146,7 @@ def _unreported(
     for stats, allocations in elsewhere:
         threads = stats.threads_per_allocation or 1
         own = {node.node_id for node in stats.nodes}
+        left_over = allocations
         for _ in range(min(allocations, sum(free.values()))):
             fitting = [(id_ in own, left, id_) for id_, left in free.items() if left >= threads]
             if not fitting:
@@ -152,6 +154,9 @@ def _unreported(
             _, _, node_id = max(fitting)
             free[node_id] -= threads
             taken[node_id] = taken.get(node_id, 0) + threads
+            left_over -= 1
+        if any([node.routing_state == STARTING for node in stats.nodes]):
+            moving += left_over * threads
     for node_id in sorted(free, key=lambda each: -free[each]):
         here = min(moving, free[node_id])
         if here > 0:

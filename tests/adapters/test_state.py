@@ -556,6 +556,14 @@ class TestAFullDisk:
         found = store.port.read_history(HistoryQuery())
         assert [each.at - NOW for each in found] == [2.0, 1.0, 0.0]
 
+    async def test_the_store_is_given_up_although_the_rest_cannot_be_written(self, begin, full):
+        store, _ = await begin()
+        full(1)
+        store.port.record([event(NOW)])
+        await store.port.close()
+        other, _ = await begin()
+        assert other.port.is_open
+
     async def test_at_the_start(self, begin, written, full):
         full(1)
         store, state = await begin()

@@ -14,6 +14,7 @@ network       requests and responses, and what happens to them on the way
 damage        damaged statistics
 events        what other clients, operators and hardware do to the cluster and the daemon
 trace         what happened: cycles and requests
+expected      the threads that deployments can be expected to have
 invariants    what must hold after each cycle, and at the end
 laboratory    one run of a seed
 shrinking     the smallest schedule that still fails

@@ -8,6 +8,7 @@ from autoscaler.core.decision import Decision, OutcomeKind, SetAllocations, SetB
 from autoscaler.core.values import Observation, Reason
 from autoscaler.ports import FailureKind
 from autoscaler.wire.state import encode_state
+from tests.chaos.expected import expected_threads
 from tests.chaos.trace import Cycle, Request, Trace
 from tests.end_to_end.checker import check
 
@@ -75,15 +76,12 @@ def paused(trace: Trace, cycle: Cycle) -> str:
 
 
 def room(trace: Trace, cycle: Cycle) -> str:
-    """No increase needs more processors than the nodes have, where no nodes can be added."""
+    """No increase needs more processors than the nodes have, where no nodes can be added. Of the
+    other deployments, those allocations count that run or can be expected to start."""
     observation = cycle.observation
     if observation is None or not _knows_nodes(observation):
         return ""
-    threads = {
-        name: (stats.allocations or 0) * (stats.threads_per_allocation or 1)
-        for name, stats in observation.deployments.items()
-        if stats.priority != "low"
-    }
+    threads = expected_threads(observation, cycle.stuck)
     for change in cycle.changes:
         stats = observation.deployments.get(change.deployment_id)
         wanted = change.body.get("number_of_allocations")
@@ -99,12 +97,14 @@ def room(trace: Trace, cycle: Cycle) -> str:
 
 
 def _knows_nodes(observation: Observation) -> bool:
+    """Whether the daemon knows the processors of all nodes. It does not where a deployment has one
+    that was not there when the nodes were last read; what it needs may fit there."""
     cluster = observation.cluster
-    return (
-        cluster is not None
-        and cluster.growable is False
-        and all(node.processors is not None for node in cluster.nodes)
-    )
+    if cluster is None or cluster.growable is not False:
+        return False
+    known = {node.node_id for node in cluster.nodes if node.processors is not None}
+    used = {node.node_id for stats in observation.deployments.values() for node in stats.nodes}
+    return len(known) == len(cluster.nodes) and used <= known
 
 
 def no_blind_decrease(trace: Trace, cycle: Cycle) -> str:

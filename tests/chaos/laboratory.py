@@ -30,6 +30,7 @@ from autoscaler.ports import (
     RequestRefused,
 )
 from autoscaler.simulation.cluster import SimulatedCluster
+from autoscaler.simulation.deployment import STARTED
 from autoscaler.simulation.emulator.application import build_application
 from autoscaler.simulation.emulator.building import build_emulation
 from autoscaler.simulation.emulator.emulation import Emulation
@@ -116,6 +117,7 @@ class Laboratory:
                 bounds=self._bounds,
                 stopped=lambda: frozenset(self._stopped_by_daemon),
                 paused=self._is_paused,
+                incomplete=self._incomplete,
             ),
         )
         self.trace.executed = self._executed
@@ -413,6 +415,16 @@ class Laboratory:
     def _requested(self, name: str) -> int | None:
         deployment = self.cluster.deployments.get(name)
         return None if deployment is None else deployment.requested
+
+    def _incomplete(self) -> dict[str, int]:
+        """The requested allocations of the deployments that do not run all of them, or have a node
+        that loads or gives up the model."""
+        return {
+            name: deployment.requested
+            for name, deployment in self.cluster.deployments.items()
+            if deployment.running < deployment.requested
+            or any(route.state != STARTED for route in deployment.routes.values())
+        }
 
     def _steady_load(self, name: str) -> float | None:
         """Erlangs, if it has not changed for a while."""

@@ -6,23 +6,31 @@ from yarl import URL
 
 from autoscaler.core.decision import Decision, Mode, OutcomeKind, SetBounds
 from autoscaler.core.state import State
-from autoscaler.core.values import Reason, Sample, Step
+from autoscaler.core.values import Cluster, NodeCapacity, Reason, Sample, Step
 from autoscaler.ports import FailureKind, ObservationFailed
-from tests.chaos.invariants import back_off, bounds, no_blind_decrease
+from tests.chaos.invariants import back_off, bounds, no_blind_decrease, room
 from tests.chaos.trace import Trace, Truth
-from tests.observations import outcome
+from tests.observations import deployment, loading, node, observation, outcome
 
 STATISTICS = URL("http://es-1:9200/_ml/trained_models/_stats")
 UPDATE = URL("http://es-1:9200/_ml/trained_models/model-a/deployment/_update")
 
 
-def trace_of(now=lambda: 100.0, allowed=lambda: (1, 6), requested=1, load=None):
+def trace_of(
+    now=lambda: 100.0,
+    allowed=lambda: (1, 6),
+    requested=1,
+    load=None,
+    processors=None,
+    incomplete=dict,
+):
     truth = Truth(
         requested=lambda _name: requested,
         load=lambda _name: load,
-        processors=lambda: None,
+        processors=lambda: processors,
         bounds=allowed,
         stopped=frozenset,
+        incomplete=incomplete,
     )
     return Trace(now, truth)
 
@@ -85,6 +93,78 @@ def test_a_minimum_that_does_not_fit_may_be_lowered_to_what_is_there(
     found = no_blind_decrease(trace, trace.ended("daemon-1", State(), outcomes=sent))
     assert found.endswith(wrong)
     assert bool(found) is bool(wrong)
+
+
+def polled(trace, at, *deployments, processors=6.0):
+    """A cycle that increases one deployment to 3 allocations."""
+    machine = NodeCapacity(node_id="n1", name="n1", processors=processors)
+    seen = observation(at, *deployments, cluster=Cluster(nodes=(machine,), growable=False))
+    statistics = trace.sent("daemon-1", "GET", STATISTICS, b"")
+    with trace.execution(statistics):
+        statistics.status = 200
+    trace.returned(statistics)
+    trace.returned(trace.sent("daemon-1", "POST", UPDATE, b'{"number_of_allocations":3}'))
+    return trace.ended("daemon-1", State(), observation=seen)
+
+
+def sharing(*nodes, allocations, **given):
+    """Another deployment on the same node, with some allocations that may not run."""
+    running = sum(each.allocations or 0 for each in nodes)
+    return deployment(
+        *nodes,
+        deployment_id="model-b",
+        allocations=allocations,
+        running_allocations=running,
+        **given,
+    )
+
+
+GROWING = deployment(node("n1", allocations=2), deployment_id="model-a")
+TOO_MANY = "model-a _update 3 at {at:.1f} s: 7 threads on 6 processors"
+
+
+def test_what_is_requested_counts_against_the_room_until_it_has_not_started_for_long():
+    now, missing = 0.0, {"model-b": 4}
+    trace = trace_of(now=lambda: now, processors=6, incomplete=lambda: dict(missing))
+    other = sharing(node("n1", allocations=3), allocations=4)
+    found = {}
+    for now in [10.0 * poll for poll in range(64)]:
+        if now == 620.0:
+            missing["model-b"] = 5  # another client has requested one more
+        found[now] = room(trace, polled(trace, now, GROWING, other))
+    assert found[0.0] == TOO_MANY.format(at=0.0)
+    assert found[600.0] == TOO_MANY.format(at=600.0)
+    assert found[610.0] == ""
+    assert found[620.0] == TOO_MANY.format(at=620.0)
+
+
+@pytest.mark.parametrize(
+    ("other", "wrong"),
+    [
+        (sharing(node("n1", allocations=1), allocations=2, threads_per_allocation=2), True),
+        (sharing(node("n1", allocations=3), allocations=4), True),
+        (sharing(node("n1", allocations=1), allocations=2, threads_per_allocation=3), False),
+        (
+            sharing(
+                node("n1", allocations=1),
+                loading("n1"),
+                allocations=2,
+                threads_per_allocation=3,
+            ),
+            True,
+        ),
+    ],
+    ids=["wide and fits", "fits", "does not fit", "does not fit and is being loaded"],
+)
+def test_what_fits_nowhere_is_expected_only_while_a_node_loads_it(other, wrong):
+    trace = trace_of(now=lambda: 0.0, processors=6)
+    assert bool(room(trace, polled(trace, 0.0, GROWING, other))) is wrong
+
+
+def test_a_node_that_was_not_there_when_the_nodes_were_read_may_have_room():
+    trace = trace_of(now=lambda: 0.0, processors=6)
+    other = sharing(node("n1", allocations=4), loading("n2"), allocations=5)
+    assert room(trace, polled(trace, 0.0, GROWING, other)) == ""
 
 
 TAKE_OVER = None

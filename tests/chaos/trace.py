@@ -29,6 +29,9 @@ _LEASE = "/autoscaler-leases/"
 KEPT_CYCLES = 200
 """Cycles and requests that the trace keeps, so that an invariant never takes long."""
 
+EXPECTED_S = 600.0
+"""Seconds for which a requested allocation that does not run is expected to start."""
+
 
 class AtSending(Struct, frozen=True):
     """What was so when a change was sent. A daemon that is suspended ends its cycle much later."""
@@ -56,6 +59,7 @@ class Request(Struct, eq=False):
     status: int | None = None  # that the daemon received; None: none
     returned_at: float | None = None  # None: still under way
     tainted: frozenset[str] = frozenset()  # deployments whose statistics were damaged on the way
+    incomplete: Mapping[str, int] = {}  # when executed, if of statistics; see `Truth`
 
     @property
     def requested_before(self) -> int | None:
@@ -82,6 +86,7 @@ class Cycle(Struct, eq=False):
     plan: Plan | None
     outcomes: tuple[Outcome, ...]
     failure: ObservationFailed | None
+    stuck: frozenset[str]  # deployments whose missing allocations are not expected to start
     state: State  # after it
     changes: tuple[Request, ...]  # sent since the cycle before
     took_cpu_s: float
@@ -96,6 +101,7 @@ class Truth(Struct, frozen=True):
     bounds: Callable[[], tuple[int, int]]  # of the rules, including those of a moment ago
     stopped: Callable[[], frozenset[str]]  # by a daemon, and not started since
     paused: Callable[[str], bool] = lambda _name: False  # everything of a deployment
+    incomplete: Callable[[], Mapping[str, int]] = dict  # allocations of those that lack some
 
     def at_sending(self, deployment_id: str) -> AtSending:
         """What is so now for a change of this deployment."""
@@ -120,6 +126,7 @@ class Trace:
         self.take_overs: list[tuple[str, float]] = []  # by which daemon, and when
         self.executed: Callable[[Request], None] = lambda _request: None
         self.violations: list[str] = []
+        self._incomplete: dict[str, tuple[int, float]] = {}  # allocations, and since when
         self._changes: dict[str, list[Request]] = {}
         self._cpu: dict[str, float] = {}  # at the end of the last cycle
         self._elsewhere_s = 0.0  # of the cluster and the laboratory
@@ -174,6 +181,8 @@ class Trace:
         with self.elsewhere():
             yield
             request.executed_at = self._now()
+            if request.traffic is Traffic.STATISTICS:
+                request.incomplete = self.truth.incomplete()
             self.executed(request)
 
     @contextmanager
@@ -220,6 +229,7 @@ class Trace:
             plan,
             outcomes,
             failure,
+            self._stuck(statistics, observation),
             state,
             tuple(self._changes.pop(daemon, ())),
             spent - self._cpu.get(daemon, spent),
@@ -230,6 +240,20 @@ class Trace:
         kinds = tuple(outcome.kind for outcome in outcomes)
         self.digest.append((cycle.at, daemon, failure and failure.kind, kinds))
         return cycle
+
+    def _stuck(self, statistics: Request | None, observation: Observation | None) -> frozenset[str]:
+        """The deployments with allocations that have been missing in each observation for long, and
+        of which no more have been requested since."""
+        if statistics is None or observation is None:
+            return frozenset()
+        at, known = observation.at, self._incomplete
+        self._incomplete = {}
+        for name, requested in statistics.incomplete.items():
+            before, since = known.get(name, (0, at))
+            self._incomplete[name] = requested, since if requested <= before else at
+        return frozenset(
+            name for name, (_, since) in self._incomplete.items() if at - since > EXPECTED_S
+        )
 
     def of(self, daemon: str) -> list[Cycle]:
         return [cycle for cycle in self.cycles if cycle.daemon == daemon]

@@ -88,6 +88,15 @@ class TestFreeThreads:
         cluster = hardware(machine("n1", 5.0), machine("n2", 2.0), machine("n3", 1.0))
         assert self.free(stats, cluster=cluster) == {"n1": 3, "n2": 0, "n3": 1}
 
+    def test_loading_allocations_that_fit_only_once_others_have_moved_take_threads(self):
+        """The planner has placed them, so that there is a place for all."""
+        loads = deployment(
+            node("n1", allocations=1), loading("n2"), allocations=3, threads_per_allocation=2
+        )
+        moves = other(node("n2", allocations=4), loading("n1"), allocations=4)
+        cluster = hardware(machine("n1", 5.0), machine("n2", 5.0))
+        assert self.free(loads, moves, cluster=cluster) == {"n1": 0, "n2": 0}
+
     def test_running_allocations_of_no_reported_node_take_threads(self):
         without_nodes = deployment(allocations=3, running_allocations=3)
         assert self.free(without_nodes, cluster=hardware(machine("n1"))) == {"n1": 1}

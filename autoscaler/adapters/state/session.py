@@ -186,13 +186,15 @@ class Session:
     def give_up(self) -> None:
         """Close the file, so that another process can take it."""
         database, self._database = self._database, None
-        if database is not None:
-            database.close()
         self._unusable = f"{self.path} is not open"
         self._hashes = {}
-        if self._lock is not None:
-            self._lock.release()
-            self._lock = None
+        try:
+            if database is not None:
+                database.close()
+        finally:
+            if self._lock is not None:
+                self._lock.release()
+                self._lock = None
 
     def _lock_directory(self) -> None:
         try:

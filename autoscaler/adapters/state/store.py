@@ -189,10 +189,7 @@ class SqliteStore:
             return
         state, events = self._taken()
         with contextlib.suppress(TimeoutError, Unusable, sqlite3.Error, OSError):
-            async with asyncio.timeout(SAVE_TIMEOUT_S):
-                if state is not None or events:
-                    await self._run(self._write_all, state, events, self._clock.now())
-                await self._run(self._session.give_up)
+            await self._run_in_time(self._write_the_rest, state, events, self._clock.now())
         self._executor.shutdown(wait=False)
         self._executor = None
 
@@ -247,6 +244,13 @@ class SqliteStore:
         if events:
             self._session.append(events, now)
         return time.monotonic() - began_at
+
+    def _write_the_rest(self, state: State | None, events: tuple[Event, ...], now: float) -> None:
+        """Write what waits, as far as it can be written, and give the file up."""
+        try:
+            self._write_all(state, events, now)
+        finally:
+            self._session.give_up()
 
     def _write_some(self, state: State) -> None:
         self._session.write(state, complete=False)

@@ -28,11 +28,12 @@ from autoscaler.core.flow.constraints import (
     before_grant,
     claimed_minimum,
     is_on_hold,
+    joined,
 )
 from autoscaler.core.flow.control_mode import CAPACITY_REASONS, change_for, may_change_mode
 from autoscaler.core.flow.effect import COUNT_UNRELIABLE, Tracked, awaits_effect, external_start
 from autoscaler.core.flow.guard import limits_of, within_limits
-from autoscaler.core.flow.instructed import holding_pause
+from autoscaler.core.flow.instructed import unpaused
 from autoscaler.core.flow.measurement import Measurement, measure
 from autoscaler.core.flow.memory_ledger import MemoryLimit
 from autoscaler.core.flow.plan_context import PlanContext
@@ -178,7 +179,7 @@ def conclude(
         desired = steps[-1].after
         inputs = {**memory_maximum.inputs, "adaptive_maximum": memory_maximum.allocations}
         steps = (*steps, Step(Reason.FIT, desired, desired, inputs))
-    change = _change(assessment, steps, context, memory_maximum)
+    change, steps = _change(assessment, steps, context, memory_maximum)
     if unknown := context.unknown_figures.get(stats.deployment_id):
         steps = _naming(steps, unknown)
     if change is not None:
@@ -285,9 +286,10 @@ def _change(
     steps: tuple[Step, ...],
     context: PlanContext,
     memory_maximum: MemoryLimit | None,
-) -> Change | None:
-    """The change to request. The limits keep the allocations as they are while nothing may be
-    requested at all; a change of the control mode at the same allocations has to wait as well."""
+) -> tuple[Change | None, tuple[Step, ...]]:
+    """The change to request, and the steps that lead to it. The limits keep the allocations as they
+    are while nothing may be requested at all; a change of the control mode at the same allocations
+    has to wait as well."""
     stats, state, sample = assessment.stats, assessment.state, assessment.measured.sample
     changed = state.external_change
     if (
@@ -297,10 +299,10 @@ def _change(
         or awaits_effect(state.request)
         or (changed is not None and changed.is_respected(context.at))
     ):
-        return None
+        return None, steps
     refused = _refused(state, context)
     if refused is not None and context.at < refused.until:
-        return None
+        return None, steps
     override = context.instructions.override_of(stats.deployment_id, context.at)
     change = change_for(
         assessment.rule,
@@ -312,32 +314,41 @@ def _change(
         override=override,
     )
     pauses = context.instructions.pauses_of(stats.deployment_id, context.at)
-    if change is not None and pauses and holding_pause(change, stats, pauses) is not None:
-        return None
-    return change
+    if change is None or not pauses:
+        return change, steps
+    return unpaused(change, steps, stats, pauses, context.at)
 
 
 def _checked(
     change: Change, steps: tuple[Step, ...], assessment: Assessment, *, overridden: bool
 ) -> tuple[Change | None, tuple[Step, ...]]:
     """The change within the limits of the rule, and the steps that lead to it."""
-    rule, last = assessment.rule, steps[-1]
+    rule, last, issues = assessment.rule, steps[-1], assessment.measured.sample.issues
     above_burst_s = assessment.state.above_burst_s
     limits = limits_of(
         rule,
-        certain=not assessment.measured.sample.issues,
+        certain=not issues,
         zero=last.reason is Reason.IDLE,
         scarce=any(step.changed and step.reason in CAPACITY_REASONS for step in steps),
         above_burst=overridden or (above_burst_s is not None and above_burst_s >= BURST_HOLD_S),
     )
     checked = within_limits(change, limits, assessment.stats)
-    desired = last.after
+    desired, reason = last.after, Reason.BOUNDS
+    inputs: dict[str, float | str] = {
+        "min_allocations": limits.minimum,
+        "max_allocations": limits.maximum,
+    }
     match checked:
         case SetAllocations(allocations=allocations):
             desired = allocations
         case SetBounds(minimum=minimum):
             desired = minimum
+        case None if issues:
+            desired, reason, inputs = (
+                steps[0].before,
+                Reason.DATA_QUALITY,
+                {"issues": joined(issues)},
+            )
     if desired != last.after:
-        inputs = {"min_allocations": limits.minimum, "max_allocations": limits.maximum}
-        steps = (*steps, Step(Reason.BOUNDS, last.after, desired, inputs))
+        steps = (*steps, Step(reason, last.after, desired, inputs))
     return checked, steps

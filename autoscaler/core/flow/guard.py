@@ -96,8 +96,12 @@ def _bounds(change: SetBounds, limits: RuleLimits, stats: DeploymentStats) -> Se
     if minimum is None:
         return None
     maximum = max(min(change.maximum, limits.maximum), minimum, 1)
-    if not limits.certain and not _decrease_nothing(minimum, maximum, adaptive, stats):
-        return None
+    if not limits.certain:
+        # Where no more fits, the maximum is the minimum, and fewer than are requested may run.
+        present = max(stats.allocations or 0, stats.running_allocations or 0)
+        maximum = max(maximum, min(present, limits.maximum))
+        if not _decrease_nothing(minimum, maximum, adaptive, stats):
+            return None
     if (minimum, maximum) == (change.minimum, change.maximum):
         return change
     return replace(change, minimum=minimum, maximum=maximum)

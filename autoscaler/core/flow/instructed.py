@@ -2,7 +2,9 @@
 
 from collections.abc import Iterable
 
-from autoscaler.core.decision import Change, SetAllocations, SetBounds, Start, Stop
+from msgspec.structs import replace
+
+from autoscaler.core.decision import Change, Mode, SetAllocations, SetBounds, Start, Stop
 from autoscaler.core.flow.constraint_context import ConstraintContext
 from autoscaler.core.instructions import Pause, PausedChanges, done_text, given_text
 from autoscaler.core.values import DeploymentStats, Reason, Step
@@ -24,22 +26,32 @@ def apply_override(proposed: int, context: ConstraintContext) -> Step | None:
 
 def hold_paused(proposed: int, context: ConstraintContext) -> Step | None:
     """Keep the allocations while an operator has paused such changes."""
-    held = paused_step(proposed, context.current, context.pauses, context.at)
-    return held if proposed != context.current else None
+    if proposed == context.current or not context.pauses:
+        return None
+    adaptive = context.stats.adaptive
+    if context.rule.mode is Mode.BOUNDS and (adaptive is None or not adaptive.enabled):
+        # They would be enabled, which may raise and lower the allocations; see `_directions`.
+        return _pause_step(context.pauses[0], proposed, context.current, context.at)
+    return paused_step(proposed, context.current, context.pauses, context.at)
 
 
 def paused_step(proposed: int, current: int, pauses: Iterable[Pause], at: float) -> Step | None:
     """A step that holds the current allocations; None if no pause does."""
     for pause in pauses:
         if _holds(pause, raises=proposed > current, lowers=proposed < current):
-            inputs: dict[str, float | str] = {
-                "changes": pause.changes,
-                "by": pause.by,
-                "wait_s": pause.until - at,
-                "why": pause.reason,
-            }
-            return Step(Reason.PAUSED, proposed, current, inputs)
+            return _pause_step(pause, proposed, current, at)
     return None
+
+
+def _pause_step(pause: Pause, proposed: int, current: int, at: float) -> Step:
+    """A step in which a pause holds the current allocations."""
+    inputs: dict[str, float | str] = {
+        "changes": pause.changes,
+        "by": pause.by,
+        "wait_s": pause.until - at,
+        "why": pause.reason,
+    }
+    return Step(Reason.PAUSED, proposed, current, inputs)
 
 
 def holding_pause(
@@ -55,6 +67,39 @@ def holding_pause(
         if _holds(pause, raises=raises, lowers=lowers):
             return pause
     return None
+
+
+def unpaused(
+    change: Change,
+    steps: tuple[Step, ...],
+    stats: DeploymentStats,
+    pauses: Iterable[Pause],
+    at: float,
+) -> tuple[Change | None, tuple[Step, ...]]:
+    """A change as far as no pause forbids it, and the steps that lead to it. The constraint only
+    knows the direction of the decided allocations; see `_directions`."""
+    pause = holding_pause(change, stats, pauses)
+    if pause is None:
+        return change, steps
+    kept = _without_maximum(change, stats)
+    if kept is not None and holding_pause(kept, stats, pauses) is None:
+        return kept, steps
+    current, desired = steps[0].before, steps[-1].after
+    if desired != current:
+        steps = (*steps, _pause_step(pause, desired, current, at))
+    return None, steps
+
+
+def _without_maximum(change: Change, stats: DeploymentStats) -> SetBounds | None:
+    """The change with the maximum of adaptive allocations as it is, since only the minimum was
+    decided; None if nothing is left of it."""
+    adaptive = stats.adaptive
+    if not isinstance(change, SetBounds) or adaptive is None or not adaptive.enabled:
+        return None
+    if adaptive.maximum is None or change.minimum > adaptive.maximum:
+        return None
+    kept = replace(change, maximum=adaptive.maximum)
+    return kept if kept.minimum != adaptive.minimum else None
 
 
 def why_paused(

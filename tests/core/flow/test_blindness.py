@@ -8,7 +8,7 @@ from autoscaler.core.explanation import explain
 from autoscaler.core.flow.blindness import LastKnown, blind_decisions, without_responses
 from autoscaler.core.flow.planning import plan
 from autoscaler.core.state import State
-from autoscaler.core.values import AdaptiveAllocations, Reason
+from autoscaler.core.values import AdaptiveAllocations, Cluster, NodeCapacity, Reason
 from tests.observations import deployment, node, observation, outcome, policy, rule
 from tests.options import FixedPolicy
 
@@ -61,6 +61,25 @@ def test_what_can_be_measured_follows_the_policy():
 def test_the_limits_of_the_rule_apply():
     assert decided(300.0, burst_max_allocations=4).desired == 4
     assert decided(300.0, growth_factor=2.0).desired == 4
+
+
+def test_where_no_more_fits_the_maximum_stays_at_what_is_requested():
+    """The minimum is the news. Nothing is decreased without knowledge, even what does not run."""
+    rules = policy(rule(policy=FixedPolicy(1), mode=Mode.BOUNDS, **BLIND))
+    machine = NodeCapacity(node_id="n1", name="n1", version="9.3.0", processors=2.0)
+    found = {
+        "allocations": 3,
+        "running_allocations": 2,
+        "adaptive": AdaptiveAllocations(enabled=True, minimum=1, maximum=6),
+    }
+    cluster = Cluster(nodes=(machine,), growable=False)
+    silent = node("n1", allocations=2, server_started_at=None)
+    _, state = plan(State(), observation(0.0, deployment(silent, **found), cluster=cluster), rules)
+    seen = observation(10.0, deployment(silent, **found), cluster=cluster)
+    planned, _ = plan(state, seen, rules, blind_s={"elser": 300.0})
+    (decision,) = planned.decisions
+    assert decision.change == SetBounds(2, 3)
+    assert decision.desired == 2
 
 
 def test_a_deployment_counts_from_its_first_observation():

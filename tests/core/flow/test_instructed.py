@@ -9,6 +9,7 @@ from msgspec.structs import replace
 
 from autoscaler.core.decision import (
     ExternalChange,
+    Mode,
     OutcomeKind,
     SetAllocations,
     SetBounds,
@@ -91,6 +92,52 @@ class TestPauses:
         instruct(watch, paused())
         decision = watch.decide(9)
         assert Reason.FIT not in {step.reason for step in decision.steps}
+
+
+class TestPausesWithAdaptiveAllocations:
+    """Their bounds are two numbers, and a change may raise one of them and lower the other."""
+
+    def test_one_direction_also_holds_that_they_are_enabled_and_says_so(self):
+        watch = Watch(allocations=1, mode=Mode.BOUNDS)
+        for changes in ("increases", "decreases"):
+            instruct(watch, paused(changes))
+            decision = watch.decide(3)
+            assert (decision.desired, decision.change) == (1, None)
+            assert f"held: {changes} are paused by alice" in explain(decision)
+
+    def test_what_is_held_claims_no_free_capacity(self):
+        watch = Watch(allocations=2, cluster=hardware(3), mode=Mode.BOUNDS)
+        instruct(watch, paused("decreases"))
+        decision = watch.decide(9)
+        assert [step.reason for step in decision.steps] == [Reason.RECOMMENDATION, Reason.PAUSED]
+
+    @pytest.mark.parametrize(
+        ("changes", "number", "desired", "change"),
+        [
+            ("decreases", 5, 5, SetBounds(5, 8)),
+            ("decreases", 3, 4, None),
+            ("increases", 3, 3, SetBounds(3, 3)),
+            ("increases", 5, 4, SetBounds(4, 5)),
+            ("everything", 3, 4, None),
+        ],
+    )
+    def test_the_maximum_stays_where_only_it_would_change_in_a_paused_direction(
+        self, changes, number, desired, change
+    ):
+        watch = Watch(allocations=4, mode=Mode.BOUNDS, max_allocations=8, shrink_factor=10.0)
+        instruct(watch, override(number))
+        instruct(watch, paused(changes))
+        found = {"adaptive": AdaptiveAllocations(enabled=True, minimum=4, maximum=8)}
+        decision = watch.decide(4, **found)
+        assert (decision.desired, decision.change) == (desired, change)
+        assert (decision.reason is Reason.PAUSED) is (desired != number)
+
+    def test_a_change_of_only_the_maximum_is_held_without_a_reason_for_the_allocations(self):
+        watch = Watch(allocations=4, mode=Mode.BOUNDS, max_allocations=8)
+        instruct(watch, paused("increases"))
+        found = {"adaptive": AdaptiveAllocations(enabled=True, minimum=4, maximum=6)}
+        decision = watch.decide(4, **found)
+        assert (decision.desired, decision.change) == (4, None)
 
 
 class TestOverrides:
