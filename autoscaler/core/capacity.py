@@ -155,7 +155,7 @@ def _unreported(
             free[node_id] -= threads
             taken[node_id] = taken.get(node_id, 0) + threads
             left_over -= 1
-        if any([node.routing_state == STARTING for node in stats.nodes]):
+        if any(node.routing_state == STARTING for node in stats.nodes):
             moving += left_over * threads
     for node_id in sorted(free, key=lambda each: -free[each]):
         here = min(moving, free[node_id])
