@@ -11,7 +11,7 @@ import asyncio
 import json
 import sys
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple, TextIO
 
@@ -108,16 +108,25 @@ def _counted(cluster: SimulatedCluster) -> dict[str, Counted]:
     }
 
 
-async def write_history(
+Scrape = Callable[[PrometheusRecorder, float], None]
+"""Called with what exports the metrics, at each instant."""
+
+
+async def run_history(
     scenario: ClusterScenario,
-    file: TextIO,
+    scrape: Scrape,
     *,
     begin: float,
     end: float,
     scrape_s: float = SCRAPE_S,
     poll_s: float = POLL_S,
 ) -> dict[str, Counted]:
-    """Write the metrics from `begin` to `end`, and return what was counted meanwhile."""
+    """Scale the cluster, and scrape it from `begin` to `end`.
+
+    Returns:
+        What the cluster has counted between the observations that the first and the last scrape
+        have read.
+    """
     clock = HistoryClock(begin - WARM_UP_S)
     async with running_emulator(scenario, clock=clock) as emulator:
         environ = {
@@ -138,21 +147,33 @@ async def write_history(
                 ruleset=ruleset_of(config),
             )
             first = observed = _counted(emulator.cluster)
-            due, scrape = clock.now(), begin
-            while scrape <= end:
-                while due <= scrape:
+            due, at = clock.now(), begin
+            while at <= end:
+                while due <= at:
                     clock.pass_to(due)
                     await loop.run_cycle()
                     observed = _counted(emulator.cluster)
                     due += poll_s
-                clock.pass_to(scrape)
-                if scrape == begin:
+                clock.pass_to(at)
+                if at == begin:
                     first = observed
-                file.writelines(_exposed(recorder.collect(), scrape))
-                scrape += scrape_s
-            file.write("# EOF\n")
+                scrape(recorder, at)
+                at += scrape_s
             await cluster.close()
             return {id_: observed[id_].since(first[id_]) for id_ in observed}
+
+
+async def write_history(
+    scenario: ClusterScenario, file: TextIO, *, begin: float, end: float
+) -> dict[str, Counted]:
+    """Write what Prometheus would have read, and return what was counted meanwhile."""
+
+    def scrape(recorder: PrometheusRecorder, at: float) -> None:
+        file.writelines(_exposed(recorder.collect(), at))
+
+    counted = await run_history(scenario, scrape, begin=begin, end=end)
+    file.write("# EOF\n")
+    return counted
 
 
 def _exposed(metrics: Iterable[Metric], at: float) -> Iterator[str]:

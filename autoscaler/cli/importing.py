@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from autoscaler.cli.shared import UTF8, report_errors, run_async, say, warn
+from autoscaler.cli.shared import UTF8, load_config, report_errors, run_async, say, warn
 from autoscaler.errors import UserError
 
 if TYPE_CHECKING:
@@ -84,6 +84,28 @@ def _period_options(command: Callable[..., Any]) -> Callable[..., Any]:
     return command
 
 
+def _selection(command: Callable[..., Any]) -> Callable[..., Any]:
+    for option in (
+        click.option(
+            "--deployment",
+            "deployments",
+            type=UTF8,
+            multiple=True,
+            metavar="ID",
+            help="Import only this deployment. May be repeated.",
+        ),
+        click.option(
+            "--cluster",
+            type=UTF8,
+            default="",
+            metavar="NAME",
+            help="Import only this cluster, by the label cluster, where there are several.",
+        ),
+    ):
+        command = option(command)
+    return command
+
+
 @click.group("import")
 def import_load() -> None:
     """Make a file of load from another source.
@@ -113,14 +135,7 @@ def import_load() -> None:
     metavar="LABEL=VALUE",
     help="Read only series with this label, as in 'cluster=\"prod\"'. May be repeated.",
 )
-@click.option(
-    "--deployment",
-    "deployments",
-    type=UTF8,
-    multiple=True,
-    metavar="ID",
-    help="Import only this deployment. May be repeated.",
-)
+@_selection
 @click.option(
     "--arrivals",
     type=UTF8,
@@ -174,6 +189,7 @@ def prometheus(
     step_s: float,
     matchers: tuple[str, ...],
     deployments: tuple[str, ...],
+    cluster: str,
     arrivals: str | None,
     kind: str,
     service_time: str | None,
@@ -193,12 +209,15 @@ def prometheus(
 
     if arrivals is None and (service_time is not None or allocations is not None):
         raise click.UsageError("--service-time and --allocations need --arrivals.")
+    if arrivals is not None and (matchers or cluster):
+        raise click.UsageError("--matcher and --cluster exclude --arrivals; select in the query.")
     options = PrometheusImport(
         access=_access(url, **access),
         period=_period(since, until),
         step_s=step_s,
         matchers=matchers,
         deployments=deployments,
+        cluster=cluster,
         counted=None
         if arrivals is None
         else Counted(
@@ -212,6 +231,55 @@ def prometheus(
     )
     ensure_writable(path)
     _report(run_async(import_prometheus(options, warn)), path)
+
+
+@import_load.command()
+@click.option(
+    "--config",
+    type=click.Path(path_type=Path),
+    envvar="AUTOSCALER_CONFIG",
+    show_envvar=True,
+    help="The TOML file. Without it, the AUTOSCALER_... variables are the configuration.",
+)
+@_period_options
+@click.option(
+    "--index",
+    type=UTF8,
+    default="metrics-generic.otel-*",
+    show_default=True,
+    help="The data streams with the metrics.",
+)
+@_selection
+@_file_option
+@report_errors()
+def elasticsearch(
+    config: Path | None,
+    *,
+    since: str,
+    until: str,
+    index: str,
+    cluster: str,
+    deployments: tuple[str, ...],
+    path: Path,
+) -> None:
+    """Import load from metrics that the daemon has sent to Elasticsearch by OTLP.
+
+    [elasticsearch] of the configuration is the cluster with the metrics; it needs the privilege
+    read for the data streams.
+    """
+    from autoscaler.importing.elasticsearch import ElasticsearchImport, import_elasticsearch
+    from autoscaler.interval_files import ensure_writable
+
+    options = ElasticsearchImport(
+        config=load_config(config),
+        period=_period(since, until),
+        index=index,
+        cluster=cluster,
+        deployments=deployments,
+        path=path,
+    )
+    ensure_writable(path)
+    _report(run_async(import_elasticsearch(options)), path)
 
 
 @import_load.command()

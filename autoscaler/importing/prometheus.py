@@ -22,6 +22,7 @@ from autoscaler.importing.readings import (
     Reader,
     Readings,
     add,
+    ensure_one_cluster,
     reader_of,
 )
 from autoscaler.text import printable
@@ -56,6 +57,7 @@ class PrometheusImport(Struct, frozen=True, kw_only=True):
     step_s: float = 60.0
     matchers: tuple[str, ...] = ()  # such as cluster="prod"
     deployments: tuple[str, ...] = ()  # empty: all
+    cluster: str = ""  # the label; empty: there is one cluster only
     counted: Counted | None = None  # None: this program's metrics
     path: Path
 
@@ -108,7 +110,7 @@ async def _own_metrics(
     exact, found = True, False
     while (part := parts.following()) is not None:
         readings, values, is_exact = await _read(options, queries, *part)
-        _ensure_one_cluster(readings)
+        ensure_one_cluster(readings)
         exact, found = exact and is_exact, found or bool(values)
         output.add(made.lines(readings, part[1]))
         parts.had(values)
@@ -139,7 +141,10 @@ async def _read(
     are known."""
     readings: dict[Reader, Readings] = {}
     values = 0
-    age = _selector(OBSERVATION_AGE, options.matchers)
+    common = options.matchers
+    if options.cluster:
+        common = (*common, f"cluster={_quoted(options.cluster)}")
+    age = _selector(OBSERVATION_AGE, common)
     try:
         observed = await queries.run(f"timestamp({age}) - {age}", first, last)
     except Refused:
@@ -148,7 +153,7 @@ async def _read(
         found = readings.setdefault(reader_of(series.labels), Readings())
         add(found, OBSERVED_AT, series.labels, series.points)
     for metric in ALL_METRICS:
-        matchers = options.matchers
+        matchers = common
         if options.deployments and metric not in HARDWARE_METRICS and metric != NODE_INFO:
             matchers = (*matchers, _one_of(options.deployments))
         for series in await queries.run(_selector(metric, matchers), first, last):
@@ -167,20 +172,6 @@ async def _read(
             )
             found.observed_at = {instant: instant for instant in instants}
     return readings, values, exact
-
-
-def _ensure_one_cluster(readings: dict[Reader, Readings]) -> None:
-    """
-    Raises:
-        ImportFailed: there are series of several clusters, whose deployments may have equal ids.
-    """
-    clusters = sorted({dict(reader).get("cluster", "") for reader in readings})
-    if len(clusters) > 1:
-        names = ", ".join(printable(name) or "none" for name in clusters[:5])
-        raise ImportFailed(
-            f"there are metrics of several clusters ({names}); choose one, as in "
-            f"--matcher 'cluster=\"{printable(clusters[-1])}\"'"
-        )
 
 
 async def _counted(
@@ -223,6 +214,9 @@ def _selector(metric: str, matchers: tuple[str, ...]) -> str:
 
 def _one_of(deployments: tuple[str, ...]) -> str:
     """A matcher for these ids."""
-    pattern = "|".join(re.escape(id_) for id_ in deployments)
-    quoted = pattern.replace("\\", "\\\\").replace('"', '\\"')
-    return f'deployment=~"{quoted}"'
+    return f"deployment=~{_quoted('|'.join(re.escape(id_) for id_ in deployments))}"
+
+
+def _quoted(text: str) -> str:
+    escaped = text.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
+    return f'"{escaped}"'

@@ -9,6 +9,9 @@ from typing import NamedTuple
 
 from msgspec import Struct, field
 
+from autoscaler.errors import UserError
+from autoscaler.text import printable
+
 OBSERVED_AT = "observed_at"
 """The name under which the instants of observations are added: they are computed from two metrics,
 or are those of the documents."""
@@ -117,6 +120,19 @@ class Readings(Struct):
 
 def reader_of(labels: Mapping[str, str]) -> Reader:
     return tuple(sorted(each for each in labels.items() if each[0] not in _OWN_LABELS))
+
+
+def ensure_one_cluster(readings: Iterable[Reader]) -> None:
+    """
+    Raises:
+        UserError: there are readers of several clusters, whose deployments may have equal ids.
+    """
+    clusters = sorted({dict(reader).get("cluster", "") for reader in readings})
+    if len(clusters) > 1:
+        names = ", ".join(printable(name) or "none" for name in clusters[:5])
+        raise UserError(
+            f"there are metrics of several clusters ({names}); choose one with --cluster"
+        )
 
 
 def add(

@@ -58,7 +58,7 @@ def served(answer: Answer) -> Iterator[str]:
             self.end_headers()
             self.wfile.write(response.body)
 
-        do_POST = do_GET  # noqa: N815 - as the base class names it
+        do_POST = do_DELETE = do_GET  # noqa: N815 - as the base class names it
 
         def log_message(self, *_: object) -> None:
             pass

@@ -152,6 +152,7 @@ def test_wrong_usage_is_one_sentence(tmp_path):
         (("prometheus", url, "--step", "1500ms", *path), "must be whole seconds"),
         (("prometheus", url, "--user", "ada", *path), "need each other"),
         (("prometheus", url, "--service-time", "x", *path), "need --arrivals"),
+        (("prometheus", url, "--arrivals", "x", "--cluster", "a", *path), "select in the query"),
         (("csv", "a.csv", "b.csv", "--deployment", "e5", *path), "needs a single FILE"),
     ):
         code, _, err = run(*arguments)
