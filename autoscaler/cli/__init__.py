@@ -10,6 +10,7 @@ history      history
 importing    import
 deployments  start, stop, resume, release
 instructions pause, unpause, override, end-override, instructions, reload, status
+replaying    replay, report, calibrate
 sandbox      emulate, demo, backtest
 completion   completion
 """
@@ -33,6 +34,7 @@ from autoscaler.cli.instructions import (
     status,
     unpause,
 )
+from autoscaler.cli.replaying import replay, report
 from autoscaler.cli.sandbox import backtest, demo, emulate
 from autoscaler.cli.streams import output_errors_reported, prepare_streams
 
@@ -74,6 +76,8 @@ for command in (
     emulate,
     demo,
     backtest,
+    replay,
+    report,
     completion,
 ):
     main.add_command(command)

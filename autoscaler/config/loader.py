@@ -28,13 +28,14 @@ from autoscaler.config.messages import (
     types_of,
 )
 from autoscaler.config.polling import polling_of
+from autoscaler.config.report import report_of, report_problems
 from autoscaler.config.resolver import Resolver
 from autoscaler.config.server import server_of
 from autoscaler.config.server_tables import ServerTable
 from autoscaler.config.toml_file import MAX_NESTING, TomlFile, nesting_exceeds, read_toml
 from autoscaler.config.toml_lines import TomlLines
 from autoscaler.config.validation import validate
-from autoscaler.config.values import Config, Server
+from autoscaler.config.values import Config, ReportSettings, Server
 from autoscaler.core.next_poll import Polling
 from autoscaler.core.selection import Rule
 
@@ -175,6 +176,23 @@ def rules_of(
         polling, rules = Resolver(validated, Path(), problems, (), environ).resolve_rules()
     written.ensure_none(problems, environ)
     return polling, rules
+
+
+def report_settings(written: Written) -> ReportSettings:
+    """[report] alone, without the connection and the secrets.
+
+    Raises:
+        ConfigError: the configuration is invalid, other keys included.
+    """
+    problems = Problems()
+    settings = ReportSettings()
+    if (validated := validate(written.tables, written.unread, problems)) is not None:
+        table = validated.document.report
+        for key, problem in report_problems(table):
+            problems.add(("report", key), problem)
+        settings = report_of(table)
+    written.ensure_none(problems, {})
+    return settings
 
 
 class _Environment(EnvSettingsSource):

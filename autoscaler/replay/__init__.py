@@ -1,6 +1,10 @@
 """What policies would have done with a recorded load, beside what really ran.
 
+command      all deployments of a source, in worker processes
+outputs      the files that a replay writes
 presentation on a terminal, as a page and as Markdown
+source       where the load is read from
+results_file results as JSON
 moments      the hours in which the operator's rule would have made the most difference
 advice       what to change in a rule
 totals       all deployments together, and what a month would use

@@ -1,5 +1,7 @@
 """The hours in which the operator's rule would have made the most difference."""
 
+import math
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import UTC, datetime
 
@@ -48,7 +50,16 @@ def top_moments(results: ReplayResults) -> tuple[Moment, ...]:
     """The moments of all deployments that mattered most; at most `MAX_MOMENTS`."""
     judged = [each for each in results.deployments if each.has_verdict]
     every = [moment for each in judged for moment in each.moments]
-    return tuple(sorted(every, key=_importance(judged), reverse=True)[:MAX_MOMENTS])
+    every.sort(key=_importance(judged), reverse=True)
+    # Five similar hours of one deployment would hide all others.
+    most = max(2, math.ceil(MAX_MOMENTS / max(1, sum(bool(each.moments) for each in judged))))
+    taken: Counter[str] = Counter()
+    first: list[Moment] = []
+    others: list[Moment] = []
+    for moment in every:
+        taken[moment.deployment] += 1
+        (first if taken[moment.deployment] <= most else others).append(moment)
+    return tuple((first + others)[:MAX_MOMENTS])
 
 
 def _importance(replays: Iterable[DeploymentReplay]) -> Callable[[Moment], float]:

@@ -1,0 +1,325 @@
+"""What policies would have done with a recorded load."""
+
+import os
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+from rich.console import Console
+
+from autoscaler.cli.shared import (
+    UTF8,
+    config_option,
+    is_configured,
+    load_config,
+    output,
+    report_errors,
+    say,
+    warn,
+)
+from autoscaler.errors import InputError, UserError
+
+if TYPE_CHECKING:
+    from autoscaler.config.loader import Written
+    from autoscaler.replay.results import ReplayResults
+    from autoscaler.replay.source import LoadSource
+
+
+def _instant(context: click.Context, parameter: click.Parameter, text: str | None) -> float | None:
+    """Unix seconds."""
+    if text is None:
+        return None
+    from autoscaler.importing.period import instant
+
+    try:
+        return instant(text, time.time())
+    except ValueError as error:
+        raise click.BadParameter(f"{error}.") from error
+
+
+def _source_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Which load."""
+    options = (
+        config_option,
+        click.option(
+            "--recording",
+            type=click.Path(path_type=Path),
+            help="A recording.  [default: that of the configuration's state directory]",
+        ),
+        click.option(
+            "--intervals",
+            type=click.Path(path_type=Path),
+            help="Instead of a recording, a file of intervals that `autoscaler import` or "
+            "`autoscaler export` wrote; .jsonl or .jsonl.zst.",
+        ),
+        click.option(
+            "--from",
+            "since",
+            metavar="TIME",
+            callback=_instant,
+            help="From when: a time ago such as 24h or 7d, or a date such as 2026-01-31 or "
+            "2026-01-31T12:00:00Z.  [default: the beginning]",
+        ),
+        click.option(
+            "--to",
+            "until",
+            metavar="TIME",
+            callback=_instant,
+            help="Until when.  [default: the end]",
+        ),
+        click.option(
+            "--deployment",
+            "deployments",
+            type=UTF8,
+            multiple=True,
+            metavar="ID",
+            help="Only this deployment. May be repeated.",
+        ),
+    )
+    for option in reversed(options):
+        command = option(command)
+    return command
+
+
+def _executor_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Where the deployments are simulated."""
+    options = (
+        click.option(
+            "--executor",
+            type=UTF8,
+            default="local",
+            show_default=True,
+            metavar="local|dask://HOST:PORT",
+            help="Where to run: in processes of this machine, or on the workers of a Dask "
+            "scheduler.",
+        ),
+        click.option(
+            "--workers",
+            type=click.IntRange(1),
+            help="Processes of this machine.  [default: one for each core]",
+        ),
+    )
+    for option in reversed(options):
+        command = option(command)
+    return command
+
+
+@click.command()
+@_source_options
+@click.option(
+    "--policy",
+    "policies",
+    multiple=True,
+    metavar="NAME[,NAME...]",
+    help="Compare the rule with these policies.  [default: adaptive allocations, hpa, keda and "
+    "static-peak]",
+)
+@click.option(
+    "--oracle/--no-oracle",
+    default=False,
+    help="Whether the oracle, which knows each request in advance, runs too. It takes longer than "
+    "all others together.",
+)
+@click.option("--json", type=click.Path(path_type=Path), help="Write the results to this file.")
+@click.option("--report", type=click.Path(path_type=Path), help="Write the page to this file.")
+@click.option("--markdown", type=click.Path(path_type=Path), help="Write Markdown to this file.")
+@_executor_options
+@report_errors()
+def replay(
+    path: Path | None,
+    *,
+    policies: tuple[str, ...],
+    oracle: bool,
+    json: Path | None,
+    report: Path | None,
+    markdown: Path | None,
+    executor: str,
+    workers: int | None,
+    **given: Any,
+) -> None:
+    """Compare the rules with what really ran, on the recorded load.
+
+    Each deployment's load, service times and nodes run through the rule that selects it, beside
+    the recorded allocations, adaptive allocations and other autoscalers. Where the simulation of
+    what really ran misses what was observed, there is no verdict. Nothing is changed, and no
+    cluster is needed.
+    """
+    _ensure_installed()
+    from autoscaler.config.loader import report_settings
+    from autoscaler.replay.outputs import Outputs
+    from autoscaler.replay.presentation.table import show
+
+    outputs = Outputs(json=json, report=report, markdown=markdown)
+    outputs.ensure_writable()
+    written = _written(path)
+    settings = report_settings(written)
+    source = _source(path, **given)
+    results = _replayed(
+        written, source, policies=policies, oracle=oracle, executor=executor, workers=workers
+    )
+    outputs.write(results, settings, datetime.now(UTC))
+    show(output(), results)
+
+
+@click.command()
+@click.argument("file", type=click.Path(path_type=Path), required=False, metavar="[RESULTS]")
+@_source_options
+@click.option(
+    "--to-file",
+    "page",
+    type=click.Path(path_type=Path),
+    default="report.html",
+    show_default=True,
+    help="Write the page to this file.",
+)
+@click.option("--markdown", type=click.Path(path_type=Path), help="Write Markdown to this file.")
+@_executor_options
+@report_errors()
+def report(
+    file: Path | None,
+    path: Path | None,
+    *,
+    page: Path,
+    markdown: Path | None,
+    executor: str,
+    workers: int | None,
+    **given: Any,
+) -> None:
+    """Write what the rules would have saved or spent as a page.
+
+    From RESULTS, a file of `autoscaler replay --json`; without it, the recorded load is replayed.
+    The page is one file without scripts and without requests. With `[report]` in the configuration,
+    it says what a month would cost.
+    """
+    from autoscaler.config.loader import report_settings
+    from autoscaler.config.values import ReportSettings
+    from autoscaler.replay.outputs import Outputs
+    from autoscaler.replay.presentation.sentences import headline
+    from autoscaler.replay.results_file import read_results
+    from autoscaler.replay.totals import totals_of
+
+    outputs = Outputs(report=page, markdown=markdown)
+    outputs.ensure_writable()
+    if file is not None:
+        if any(given.values()):
+            raise click.UsageError("RESULTS excludes options that choose the load; keep one.")
+        results = read_results(file).results
+        configured = is_configured(path)
+        settings = report_settings(_written(path)) if configured else ReportSettings()
+    else:
+        _ensure_installed()
+        written = _written(path)
+        settings = report_settings(written)
+        source = _source(path, **given)
+        results = _replayed(written, source, executor=executor, workers=workers)
+    outputs.write(results, settings, datetime.now(UTC))
+    say(headline(totals_of(results), results))
+    for written_file in (page, markdown):
+        if written_file is not None:
+            say(f"written: {written_file}")
+
+
+def _ensure_installed() -> None:
+    """
+    Raises:
+        UserError: an extra is not installed.
+    """
+    try:
+        import autoscaler.replay.engine  # noqa: F401
+    except ImportError as absent:
+        raise UserError(
+            f"replays need {absent.name}, which is not installed; install it with "
+            "`pip install 'autoscaler[backtest]'`, or in a checkout with `make backtest-deps`"
+        ) from absent
+
+
+def _written(path: Path | None) -> "Written":
+    """The configuration as it is written: its rules need neither secrets nor certificates.
+
+    Raises:
+        UserError: there is none, or it cannot be read.
+    """
+    from autoscaler.config import CONFIG_VARIABLE
+    from autoscaler.config.loader import read
+
+    if not is_configured(path):
+        raise InputError(
+            f"no configuration; name a file with --config or {CONFIG_VARIABLE}, whose rules are to "
+            "be replayed"
+        )
+    written = read(path, os.environ)
+    for warning in written.warnings:
+        warn(warning)
+    return written
+
+
+def _source(
+    path: Path | None,
+    *,
+    recording: Path | None,
+    intervals: Path | None,
+    since: float | None,
+    until: float | None,
+    deployments: tuple[str, ...],
+) -> "LoadSource":
+    """
+    Raises:
+        UserError: there is no recording.
+    """
+    from autoscaler.adapters.recording import FILE_NAME
+    from autoscaler.replay.source import LoadSource
+
+    if recording is not None and intervals is not None:
+        raise click.UsageError("--recording and --intervals exclude each other; keep one.")
+    if since is not None and until is not None and since >= until:
+        raise click.UsageError("--from must be earlier than --to.")
+    file = intervals or recording
+    if file is None:
+        directory = load_config(path).state_dir
+        if directory is None:
+            raise InputError(
+                "the configuration has no state directory, so there is no recording; name a file "
+                "with --recording or --intervals"
+            )
+        file = directory / FILE_NAME
+    return LoadSource(
+        path=file,
+        is_recording=intervals is None,
+        since=since,
+        until=until,
+        deployments=deployments,
+    )
+
+
+def _replayed(
+    written: "Written",
+    source: "LoadSource",
+    *,
+    policies: tuple[str, ...] = (),
+    oracle: bool = False,
+    executor: str,
+    workers: int | None,
+) -> "ReplayResults":
+    from autoscaler.backtest.options import chosen_policies
+    from autoscaler.replay.command import replay_all
+    from autoscaler.replay.engine import ReplayOptions
+
+    options = ReplayOptions(
+        source=source.path.name,
+        since=source.since,
+        until=source.until,
+        policies=chosen_policies(policies, warn) if policies else None,
+        oracles=oracle,
+    )
+    return replay_all(
+        written,
+        source,
+        options,
+        executor=executor,
+        workers=workers,
+        progress=Console(stderr=True),
+        warn=warn,
+    )

@@ -1,0 +1,59 @@
+"""Results of a replay as JSON, written as a whole or not at all, and read again."""
+
+import json
+from pathlib import Path
+
+import msgspec
+from msgspec import Struct
+
+from autoscaler.errors import InputError
+from autoscaler.files import read_regular
+from autoscaler.replay.results import ReplayResults
+
+MAX_BYTES = 256 * 2**20
+"""The size limit of a file that is read. A deployment with a month of hours takes 120 kB."""
+
+FORMAT = "autoscaler-replay"
+VERSION = 1
+"""It is raised when an older program could misread a newer file."""
+
+
+class ReplayFile(Struct, frozen=True, kw_only=True):
+    """What a file contains."""
+
+    format: str = FORMAT
+    version: int = VERSION
+    made_at: str  # ISO 8601
+    results: ReplayResults
+
+
+class ReplayFileError(InputError):
+    """A file cannot be read as results of a replay. The message names it."""
+
+
+def to_json(results: ReplayResults, made_at: str) -> str:
+    """The text of a file."""
+    document = msgspec.to_builtins(ReplayFile(made_at=made_at, results=results))
+    return json.dumps(document, allow_nan=False) + "\n"
+
+
+def read_results(path: Path) -> ReplayFile:
+    """
+    Raises:
+        ReplayFileError: the file does not exist or has other content.
+    """
+    try:
+        found = msgspec.json.decode(read_regular(path, MAX_BYTES), type=ReplayFile)
+    except OSError as error:
+        reason = (error.strerror or str(error)).lower()
+        raise ReplayFileError(f"cannot read results from {path}: {reason}") from error
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise ReplayFileError(
+            f"{path} has no results: {error}; name a file that `autoscaler replay --json` wrote"
+        ) from error
+    if found.format != FORMAT or found.version > VERSION:
+        raise ReplayFileError(
+            f"{path} has version {found.version} of {found.format[:60]!r}, but this program reads "
+            f"{FORMAT} up to version {VERSION}; use a later release"
+        )
+    return found

@@ -1,0 +1,48 @@
+"""Where the load to replay is read from."""
+
+import math
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from msgspec import Struct
+
+from autoscaler.adapters.recording import recorded_intervals
+from autoscaler.interval_files import read_intervals
+from autoscaler.wire.intervals import Line, LoadInterval
+
+
+class LoadSource(Struct, frozen=True, kw_only=True):
+    """A recording, or a file of intervals, and which part of it."""
+
+    path: Path
+    is_recording: bool
+    since: float | None = None  # Unix seconds; None: from the beginning
+    until: float | None = None
+    deployments: tuple[str, ...] = ()  # empty: all
+
+    def lines(self, warn: Callable[[str], None]) -> Iterator[Line]:
+        """The lines that matter.
+
+        Args:
+            warn: called with a sentence for each damaged part of a recording.
+
+        Raises:
+            UserError: when what cannot be read is reached.
+        """
+        found: Iterator[Line] = (
+            recorded_intervals(self.path, self.since or 0.0, self.until or math.inf, warn=warn)
+            if self.is_recording
+            else read_intervals(self.path)
+        )
+        for line in found:
+            chosen = not isinstance(line, LoadInterval) or line.deployment in self.deployments
+            if chosen or not self.deployments:
+                yield line
+
+    def nothing(self) -> str:
+        """A sentence for a source without intervals."""
+        which = f" of {', '.join(self.deployments)}" if self.deployments else ""
+        return (
+            f"{self.path} has no intervals{which} in this time; choose another time with --from "
+            "and --to, or record for longer"
+        )

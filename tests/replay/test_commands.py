@@ -1,0 +1,134 @@
+"""`autoscaler replay` and `autoscaler report`, from files of load to pages."""
+
+import json
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+from msgspec.structs import replace
+
+from autoscaler.cli import main
+from autoscaler.interval_files import write_intervals
+from autoscaler.replay.results_file import read_results, to_json
+from autoscaler.wire.intervals import LoadInterval
+from tests.replay.recorded import CONFIG, cluster, fixed, trace
+from tests.replay.replays import HOSTILE, results
+
+COSTS = '[report]\ncost_per_allocation_hour = 0.5\ncurrency = "EUR"\n'
+
+
+@pytest.fixture(scope="module")
+def lines():
+    """Two hours of six fixed allocations, and of one deployment with a hostile id."""
+    found, _ = fixed(6, cluster(), trace(hours=2, mean_per_minute=40))
+    found = list(found)
+    few = [each for each in found if isinstance(each, LoadInterval)][:30]
+    return [*found, *(replace(each, deployment=HOSTILE) for each in few)]
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch, lines):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "config.toml").write_text(CONFIG + COSTS)
+    write_intervals(tmp_path / "load.jsonl.zst", lines)
+    return tmp_path
+
+
+def run(*words):
+    return CliRunner().invoke(main, [*words, "--config", "config.toml"])
+
+
+@pytest.mark.usefixtures("folder")
+def test_a_file_of_load_becomes_a_table_a_page_and_results():
+    given = ("--intervals", "load.jsonl.zst", "--policy", "hpa", "--workers", "1")
+    files = ("--json", "r.json", "--report", "r.html", "--markdown", "r.md")
+    ran = run("replay", *given, *files)
+    assert ran.exit_code == 0, ran.output
+    assert "what really ran" in ran.stdout
+    assert "fewer allocation-hours" in ran.stdout
+    assert "\x1b" not in ran.output
+    found = read_results(Path("r.json")).results
+    model, hostile = sorted(found.deployments, key=lambda each: each.deployment, reverse=True)
+    assert [each.policy for each in model.policies] == ["rule:all", "hpa"]
+    assert model.has_verdict
+    assert not hostile.has_verdict  # five minutes do not suffice
+    page, text = Path("r.html").read_text(), Path("r.md").read_text()
+    assert "cost of a month" in page
+    assert "cost of a month" in text
+    assert "<img" not in page
+
+    # The same page from the results, without another simulation.
+    ran = run("report", "r.json", "--to-file", "again.html", "--markdown", "again.md")
+    assert (ran.exit_code, ran.stderr) == (0, "")
+    assert ran.stdout.splitlines()[1:] == ["written: again.html", "written: again.md"]
+    assert Path("again.md").read_text().count("\n") == text.count("\n")
+
+
+@pytest.mark.usefixtures("folder")
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (["--intervals", "load.jsonl.zst", "--deployment", "x"], "has no intervals of x"),
+        (["--intervals", "absent.jsonl"], "absent.jsonl: cannot be read"),
+        (["--recording", "absent.db"], "absent.db"),
+        (["--intervals", "a.jsonl", "--recording", "b"], "exclude each other"),
+        (["--intervals", "load.jsonl.zst", "--policy", "hpaa"], "there is no policy 'hpaa'"),
+        (["--from", "yesterday"], "a time ago such as 24h"),
+        (["--from", "1h", "--to", "2h", "--recording", "b"], "--from must be earlier than --to"),
+        (["--intervals", "load.jsonl.zst", "--json", "/proc/none/x"], "cannot write /proc/none/x"),
+        (["--executor", "cloud", "--intervals", "load.jsonl.zst"], "'cloud' is neither local"),
+    ],
+)
+def test_an_error_is_a_sentence(words, sentence):
+    ran = run("replay", *words)
+    assert ran.exit_code in (1, 2, 78)
+    assert sentence in ran.stderr
+    assert "Traceback" not in ran.output
+
+
+def test_without_a_configuration_there_are_no_rules(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("AUTOSCALER_STATE", raising=False)
+    ran = CliRunner().invoke(main, ["replay", "--intervals", "x.jsonl"])
+    assert ran.exit_code == 78
+    assert "whose rules are to be replayed" in ran.stderr
+
+
+def test_a_report_needs_no_configuration_if_there_are_results(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "r.json").write_text(to_json(results(), "2025-11-04T09:00:00+00:00"))
+    ran = CliRunner().invoke(main, ["report", "r.json"])
+    assert ran.exit_code == 0, ran.output
+    assert "<svg" in (tmp_path / "report.html").read_text()
+    ran = CliRunner().invoke(main, ["report", "r.json", "--deployment", "x"])
+    assert "RESULTS excludes options" in ran.stderr
+
+
+def test_results_are_the_same_after_a_file(tmp_path):
+    path = tmp_path / "r.json"
+    path.write_text(to_json(results(), "2025-11-04T09:00:00+00:00"))
+    assert read_results(path).results == results()
+
+
+@pytest.mark.parametrize(
+    ("content", "sentence"),
+    [
+        ("{}", "has no results"),
+        ("\xff", "has no results"),
+        ("[" * 100_000, "has no results"),
+    ],
+)
+def test_a_file_without_results_is_refused(tmp_path, monkeypatch, content, sentence):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "r.json").write_text(content, encoding="latin-1")
+    ran = CliRunner().invoke(main, ["report", "r.json"])
+    assert ran.exit_code == 78
+    assert sentence in ran.stderr
+
+
+def test_results_of_a_later_version_are_refused(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    later = json.loads(to_json(results(), "")) | {"version": 2}
+    (tmp_path / "r.json").write_text(json.dumps(later))
+    ran = CliRunner().invoke(main, ["report", "r.json"])
+    assert "use a later release" in ran.stderr
