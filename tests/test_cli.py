@@ -350,8 +350,11 @@ class TestAnUnexpectedCluster:
         path = written(tmp_path, VALID.replace(":9", f":{port}"))
         result = invoke("check", "--config", path)
         folder = tmp_path / "autoscaler" / f"127.0.0.1-{port}"
-        state = f"state       {folder}/autoscaler.sqlite, not written yet\n"
-        assert (result.exit_code, result.stdout) == (1, state)
+        places = (
+            f"state       {folder}/autoscaler.sqlite, not written yet\n"
+            f"recording   {folder}/recording.db, not written yet\n"
+        )
+        assert (result.exit_code, result.stdout) == (1, places)
         (line,) = result.stderr.splitlines()
         return line
 

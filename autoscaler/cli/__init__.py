@@ -8,6 +8,7 @@ shared       options, the configuration, errors in one sentence each
 daemon       run, check, explain
 history      history
 importing    import
+recording    record, export
 deployments  start, stop, resume, release
 instructions pause, unpause, override, end-override, instructions, reload, status
 replaying    replay, report, calibrate
@@ -34,6 +35,7 @@ from autoscaler.cli.instructions import (
     status,
     unpause,
 )
+from autoscaler.cli.recording import export, record
 from autoscaler.cli.replaying import replay, report
 from autoscaler.cli.sandbox import backtest, demo, emulate
 from autoscaler.cli.streams import output_errors_reported, prepare_streams
@@ -57,9 +59,11 @@ def main() -> None:
 
 for command in (
     run,
+    record,
     check,
     explain,
     history,
+    export,
     import_load,
     status,
     pause,

@@ -3,8 +3,11 @@
 import errno
 import os
 import sqlite3
+import subprocess
+import sys
 import threading
 from contextlib import asynccontextmanager
+from pathlib import Path
 
 import pytest
 import structlog
@@ -368,3 +371,19 @@ async def test_the_loop_does_not_wait_for_the_disk(tmp_path, monkeypatch):
             record(recorder, 1_000.0 + 10.0 * place)
     released.set()
     assert recorder.written_at is None
+
+
+KILLS = int(os.environ.get("RECORDING_KILLS", "10"))
+"""`RECORDING_KILLS=500 python -m pytest --timeout 0 tests/adapters/test_recording.py` for more."""
+
+
+def test_a_process_that_is_killed_loses_at_most_the_cycle_that_it_writes():
+    ran = subprocess.run(
+        [sys.executable, "-m", "benchmarks.recording_kills", "--count", str(KILLS)],
+        cwd=Path(__file__).parents[2],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert ran.returncode == 0, ran.stdout + ran.stderr
+    assert ran.stdout.startswith(f"{KILLS} processes were killed")
