@@ -27,11 +27,11 @@ if TYPE_CHECKING:
 @config_option
 @report_errors()
 def record(path: Path | None) -> None:
-    """Record the load of all deployments until SIGTERM or Ctrl-C, and change nothing.
+    """Record the load of all deployments, and change nothing.
 
-    A daemon that needs the cluster privilege monitor_ml only: it decides as the rules say, records
-    and logs that, and sends nothing, whatever the rules say. `autoscaler export` and `autoscaler
-    replay` read the recording, also meanwhile.
+    A daemon that runs until SIGTERM or Ctrl-C, and needs the cluster privilege monitor_ml only: it
+    decides as the rules say, records and logs that, and sends nothing, whatever the rules say.
+    `autoscaler export` and `autoscaler replay` read the recording, also meanwhile.
     """
     from autoscaler.adapters.logs import QueuedStream, configure
     from autoscaler.adapters.systemd import ServiceManager
@@ -119,10 +119,11 @@ def export(
     hash_ids: bool,
     hash_key_file: Path | None,
 ) -> None:
-    """Write the recorded load to FILE, .jsonl or .jsonl.zst.
+    """Write the recorded load to FILE.
 
-    One line for each deployment and poll, with the numbers of requests, the time that they took,
-    and the allocations. Works while the daemon runs.
+    JSON lines, compressed if its name ends in .jsonl.zst: one for each deployment and poll, with
+    the numbers of requests, the time that they took, and the allocations. Works while the daemon
+    runs.
     """
     from autoscaler.recording_export import Hashes, recording_path
     from autoscaler.recording_export import export as write
