@@ -51,7 +51,7 @@ _DOCUMENTS_OF_A_PART = 50_000
 _KEEP_ALIVE = "2m"
 """For which a point in time stays after each page."""
 
-_ATTRIBUTES = ("deployment", "node", "state", "issue", "outcome", "version", "cluster")
+_ATTRIBUTES = ("deployment", "node", "state", "issue", "outcome", "model", "version", "cluster")
 
 _INSTANCE = "resource.attributes.service.instance.id"
 

@@ -51,7 +51,7 @@ def deployment_reading(
     found = (_node_stats(readings, node, instant) for node in nodes)
     stats = DeploymentStats(
         deployment_id=deployment,
-        model_id="",
+        model_id=_text(readings, entity, "model", instant)[0],
         state=_text(readings, entity, "state", instant)[0],
         allocations=_count(figures, "requested"),
         running_allocations=_count(figures, "running"),

@@ -54,6 +54,7 @@ DEPLOYMENT_METRICS: Mapping[str, str] = {
 """Of each deployment."""
 
 TEXT_METRICS: Mapping[str, tuple[str, str]] = {
+    "elasticsearch_ml_deployment_info": ("model", "model"),
     "elasticsearch_ml_deployment_state": ("state", "state"),
     "elasticsearch_ml_deployment_node_routing_state": ("routing_state", "state"),
     "autoscaler_last_update_timestamp_seconds": ("outcome", "outcome"),
@@ -88,6 +89,8 @@ _OWN_LABELS = frozenset(
         "state",
         "issue",
         "outcome",
+        "model",
+        "priority",
         "node_id",
         "name",
         "version",

@@ -45,6 +45,7 @@ def totals_interval(
         deployment=stats.deployment_id,
         at=after.at,
         interval_s=after.at - before.at,
+        model=stats.model_id,
         arrivals=None if completed is None else max(0, round(completed + growth) + (failed or 0)),
         completed=None if completed is None else round(completed),
         failed=failed,
