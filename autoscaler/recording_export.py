@@ -65,6 +65,7 @@ class Hashes:
         return replace(
             line,
             deployment=self._hash("deployment", line.deployment),
+            model=line.model and self._hash("model", line.model),
             nodes=tuple([replace(node, node=self._node(node.node)) for node in line.nodes]),
         )
 

@@ -91,6 +91,7 @@ async def test_a_hashed_export_has_no_id(recorded, tmp_path):
     header, hardware, first, *_ = read_intervals(target)
     assert header.hashed
     assert first.nodes[0].node == hardware.nodes[0].id
+    assert first.model.startswith("model-")
     assert first.arrivals == 10
 
 
