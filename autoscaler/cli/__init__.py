@@ -36,7 +36,7 @@ from autoscaler.cli.instructions import (
     unpause,
 )
 from autoscaler.cli.recording import export, record
-from autoscaler.cli.replaying import replay, report
+from autoscaler.cli.replaying import calibrate, replay, report
 from autoscaler.cli.sandbox import backtest, demo, emulate
 from autoscaler.cli.streams import output_errors_reported, prepare_streams
 
@@ -82,6 +82,7 @@ for command in (
     backtest,
     replay,
     report,
+    calibrate,
     completion,
 ):
     main.add_command(command)

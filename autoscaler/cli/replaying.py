@@ -269,7 +269,7 @@ def _source(
     Raises:
         UserError: there is no recording.
     """
-    from autoscaler.adapters.recording import FILE_NAME
+    from autoscaler.recording_export import recording_path
     from autoscaler.replay.source import LoadSource
 
     if recording is not None and intervals is not None:
@@ -278,13 +278,7 @@ def _source(
         raise click.UsageError("--from must be earlier than --to.")
     file = intervals or recording
     if file is None:
-        directory = load_config(path).state_dir
-        if directory is None:
-            raise InputError(
-                "the configuration has no state directory, so there is no recording; name a file "
-                "with --recording or --intervals"
-            )
-        file = directory / FILE_NAME
+        file = recording_path(load_config(path))
     return LoadSource(
         path=file,
         is_recording=intervals is None,
@@ -323,3 +317,47 @@ def _replayed(
         progress=Console(stderr=True),
         warn=warn,
     )
+
+
+@click.command()
+@_source_options
+@click.option(
+    "--to-dir",
+    "directory",
+    type=click.Path(path_type=Path),
+    help="Write a scenario and a trace of each deployment into this directory.  [default: only "
+    "the table]",
+)
+@report_errors()
+def calibrate(path: Path | None, *, directory: Path | None, **given: Any) -> None:
+    """Fit the assumptions of a simulation to the recorded load.
+
+    For each deployment: service times and how they depend on the load, the speed of the nodes, the
+    time to load the model, and queues. They become a scenario of `autoscaler backtest`, in which a
+    comment says what cannot be known from the record. An assumption that the record contradicts is
+    named.
+    """
+    _ensure_installed()
+    from autoscaler.replay.calibration.files import write_files
+    from autoscaler.replay.calibration.fits import calibration_of
+    from autoscaler.replay.calibration.table import show
+    from autoscaler.replay.engine import ReplayOptions, tasks_of
+
+    written, source = _written(path), _source(path, **given)
+    options = ReplayOptions(source=source.path.name, since=source.since, until=source.until)
+    planned = tasks_of(written, source.lines(warn), options)
+    if not planned.tasks and not planned.left_out:
+        raise UserError(source.nothing())
+    found = [calibration_of(task) for task in planned.tasks]
+    if directory is not None:
+        try:
+            directory.mkdir(exist_ok=True)
+        except OSError as error:
+            raise UserError(
+                f"cannot write into {directory}: {(error.strerror or str(error)).lower()}; name a "
+                "directory in an existing, writable one"
+            ) from error
+    files = [] if directory is None else list(write_files(found, directory))
+    show(output(), found, planned.left_out)
+    for _, scenario, trace in files:
+        say(f"written: {scenario}, {trace}")

@@ -2,6 +2,7 @@
 
 command      all deployments of a source, in worker processes
 outputs      the files that a replay writes
+calibration  fitted assumptions, as scenarios
 presentation on a terminal, as a page and as Markdown
 source       where the load is read from
 results_file results as JSON

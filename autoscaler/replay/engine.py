@@ -142,7 +142,7 @@ def replay_deployment(task: ReplayTask) -> DeploymentReplay:
     record, options = task.record, task.options
     times = service_times_of(record)
     assert times is not None, "a task has service times"
-    setting, slo = _setting(task, times)
+    setting, slo = setting_for(task, times)
     refusals = list(sufficiency(record))
     assumptions = list(setting.assumptions)
     gauge = QueueGauge(
@@ -206,7 +206,8 @@ def _rule_for(config: Written, record: DeploymentRecord) -> Rule | None:
     return None
 
 
-def _setting(task: ReplayTask, times: MeasuredServiceTimes) -> tuple[ReplaySetting, RequestSlo]:
+def setting_for(task: ReplayTask, times: MeasuredServiceTimes) -> tuple[ReplaySetting, RequestSlo]:
+    """The scenario of a task, and the SLO of its rule."""
     rule = _rule_for(task.rule.written, task.record)
     assert rule is not None, "a task has a rule"
     policy = rule.policy
