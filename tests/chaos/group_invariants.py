@@ -63,6 +63,7 @@ def no_update_storm(group: "Group", member: Member, cycle: Cycle) -> str:
             each
             for each in group.trace.requests
             if each.action and each.deployment_id == name and each.at > cycle.at - STORM_S
+            if invariants.may_have_arrived(each)
         ]
         if len(calls) > invariants.MAX_CALLS:
             return f"{len(calls)} calls in {STORM_S:g} s: {invariants._texts(calls)}"

@@ -199,10 +199,20 @@ def no_update_storm(trace: Trace, cycle: Cycle) -> str:
     recent = trace.of(cycle.daemon)[-STORM_CYCLES:]
     since = recent[0].started_at
     for name in {change.deployment_id for change in cycle.changes}:
-        calls = [each for each in trace.changes_of(cycle.daemon, name) if each.at >= since]
+        calls = [
+            each
+            for each in trace.changes_of(cycle.daemon, name)
+            if each.at >= since and may_have_arrived(each)
+        ]
         if len(calls) > MAX_CALLS:
             return f"{len(calls)} calls in {len(recent)} cycles: {_texts(calls)}"
     return ""
+
+
+def may_have_arrived(change: Request) -> bool:
+    """Whether a connection was made. Of an attempt that finds three hosts closed, nothing arrives
+    at the cluster, and `back_off` limits how often it is repeated."""
+    return change.disturbed_by not in ("refused", "unreachable")
 
 
 def processor_time(trace: Trace, cycle: Cycle) -> str:

@@ -8,7 +8,14 @@ from autoscaler.core.decision import Decision, Mode, OutcomeKind, SetBounds
 from autoscaler.core.state import State
 from autoscaler.core.values import Cluster, NodeCapacity, Reason, Sample, Step
 from autoscaler.ports import FailureKind, ObservationFailed
-from tests.chaos.invariants import back_off, bounds, no_blind_decrease, room
+from tests.chaos.invariants import (
+    MAX_CALLS,
+    back_off,
+    bounds,
+    no_blind_decrease,
+    no_update_storm,
+    room,
+)
 from tests.chaos.trace import Trace, Truth
 from tests.observations import deployment, loading, node, observation, outcome
 
@@ -165,6 +172,16 @@ def test_a_node_that_was_not_there_when_the_nodes_were_read_may_have_room():
     trace = trace_of(now=lambda: 0.0, processors=6)
     other = sharing(node("n1", allocations=4), loading("n2"), allocations=5)
     assert room(trace, polled(trace, 0.0, GROWING, other)) == ""
+
+
+@pytest.mark.parametrize(("disturbed_by", "wrong"), [("refused", False), ("reset_after", True)])
+def test_a_call_that_never_arrived_at_the_cluster_is_no_storm(disturbed_by, wrong):
+    trace = trace_of()
+    for _ in range(MAX_CALLS + 1):
+        sent = trace.sent("daemon-1", "POST", UPDATE, b'{"number_of_allocations":5}')
+        sent.disturbed_by = disturbed_by
+        trace.returned(sent)
+    assert bool(no_update_storm(trace, trace.ended("daemon-1", State()))) is wrong
 
 
 TAKE_OVER = None
