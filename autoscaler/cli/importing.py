@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +14,7 @@ from autoscaler.errors import UserError
 if TYPE_CHECKING:
     from autoscaler.importing.http_client import StoreAccess
     from autoscaler.importing.output import Imported
-    from autoscaler.importing.period import Period
+    from autoscaler.importing.period import Period, Progress
 
 
 def _step(text: str) -> float:
@@ -230,7 +231,9 @@ def prometheus(
         path=path,
     )
     ensure_writable(path)
-    _report(run_async(import_prometheus(options, warn)), path)
+    with _progress() as progress:
+        imported = run_async(import_prometheus(options, warn, progress))
+    _report(imported, path)
 
 
 @import_load.command()
@@ -279,7 +282,9 @@ def elasticsearch(
         path=path,
     )
     ensure_writable(path)
-    _report(run_async(import_elasticsearch(options)), path)
+    with _progress() as progress:
+        imported = run_async(import_elasticsearch(options, progress))
+    _report(imported, path)
 
 
 @import_load.command()
@@ -374,6 +379,14 @@ def _access(
     elif token_file is not None:
         auth = Bearer(token_file)
     return StoreAccess(url=url, auth=auth, ca_file=ca, client_certificate=client_certificate)
+
+
+def _progress() -> AbstractContextManager["Progress"]:
+    from rich.console import Console
+
+    from autoscaler.backtest.progress import progress_on
+
+    return progress_on(Console(stderr=True), "import, minutes")
 
 
 def _report(imported: "Imported", path: Path) -> None:

@@ -26,7 +26,7 @@ from autoscaler.config import Config
 from autoscaler.importing.http_client import ImportFailed
 from autoscaler.importing.output import Imported, Output
 from autoscaler.importing.own_metrics import OwnMetrics
-from autoscaler.importing.period import Period
+from autoscaler.importing.period import Period, Progress
 from autoscaler.importing.readings import (
     ALL_METRICS,
     OBSERVATION_AGE,
@@ -91,7 +91,7 @@ class _PointInTime(Struct):
     id: str
 
 
-async def import_elasticsearch(options: ElasticsearchImport) -> Imported:
+async def import_elasticsearch(options: ElasticsearchImport, progress: Progress) -> Imported:
     """
     Raises:
         UserError: the source cannot be read, has no such load, or the file cannot be written.
@@ -99,7 +99,7 @@ async def import_elasticsearch(options: ElasticsearchImport) -> Imported:
     try:
         async with transport_to(options.config, HostClock()) as transport:
             with Output(options.path, "elasticsearch") as output:
-                await _read_all(options, transport, output)
+                await _read_all(options, transport, output, progress)
                 return output.write()
     except Forbidden as error:
         raise ImportFailed(
@@ -109,7 +109,9 @@ async def import_elasticsearch(options: ElasticsearchImport) -> Imported:
         raise ImportFailed(str(error)) from error
 
 
-async def _read_all(options: ElasticsearchImport, transport: Transport, output: Output) -> None:
+async def _read_all(
+    options: ElasticsearchImport, transport: Transport, output: Output, progress: Progress
+) -> None:
     made = OwnMetrics(step_s=60.0)
     begin, part_s, found = options.period.since, FIRST_PART_S, 0
     while begin < options.period.until:
@@ -121,6 +123,7 @@ async def _read_all(options: ElasticsearchImport, transport: Transport, output: 
             found += _take(readings, hit.fields, options)
         ensure_one_cluster(readings)
         output.add(made.lines(readings, end))
+        options.period.report(progress, end)
         wanted = part_s * _DOCUMENTS_OF_A_PART / max(1, count)
         begin, part_s = end, max(MIN_PART_S, min(MAX_PART_S, wanted))
     output.add(made.rest())

@@ -108,7 +108,10 @@ class StoreClient:
                     raise self._not_json(response, body)
                 return HttpReply(response.status, body)
         except TimeoutError as error:
-            raise TooLarge(f"{self.url}: no response within {duration_text(TIMEOUT_S)}") from error
+            raise ImportFailed(
+                f"{self.url}: no response within {duration_text(TIMEOUT_S)}; import less at once "
+                "with --from and --to, or with --deployment"
+            ) from error
         except (aiohttp.ClientError, OSError) as error:
             raise ImportFailed(f"cannot read {self.url}: {no_response_because(error)}") from error
 

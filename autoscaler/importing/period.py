@@ -1,6 +1,7 @@
 """The time from which load is imported."""
 
 import re
+from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import NamedTuple
 
@@ -9,11 +10,20 @@ _AGO = re.compile(r"([0-9]{1,6})([smhdw])", re.ASCII)
 _UNITS = {"s": 1.0, "m": 60.0, "h": 3_600.0, "d": 86_400.0, "w": 604_800.0}
 
 
+Progress = Callable[[int, int], None]
+"""Called with the minutes that were imported, and with all of them."""
+
+
 class Period(NamedTuple):
     """From `since` to `until`, in Unix seconds."""
 
     since: float
     until: float
+
+    def report(self, progress: Progress, until: float) -> None:
+        """The period was imported until then."""
+        total = max(1, round((self.until - self.since) / 60.0))
+        progress(max(1, min(total, round((until - self.since) / 60.0))), total)
 
 
 def instant(text: str, now: float) -> float:

@@ -11,7 +11,7 @@ from autoscaler.importing.counts import CountedLoad, CountKind, Values, by_deplo
 from autoscaler.importing.http_client import ImportFailed, StoreAccess, StoreClient
 from autoscaler.importing.output import Imported, Output
 from autoscaler.importing.own_metrics import OwnMetrics
-from autoscaler.importing.period import Period
+from autoscaler.importing.period import Period, Progress
 from autoscaler.importing.range_queries import RangeQueries, Refused
 from autoscaler.importing.readings import (
     ALL_METRICS,
@@ -62,7 +62,9 @@ class PrometheusImport(Struct, frozen=True, kw_only=True):
     path: Path
 
 
-async def import_prometheus(options: PrometheusImport, warn: Callable[[str], None]) -> Imported:
+async def import_prometheus(
+    options: PrometheusImport, warn: Callable[[str], None], progress: Progress
+) -> Imported:
     """
     Raises:
         UserError: the source cannot be read, has no such load, or the file cannot be written.
@@ -71,9 +73,9 @@ async def import_prometheus(options: PrometheusImport, warn: Callable[[str], Non
         queries = RangeQueries(client, options.step_s, warn)
         with Output(options.path, "prometheus") as output:
             if options.counted is None:
-                further = await _own_metrics(options, queries, output)
+                further = await _own_metrics(options, queries, output, progress)
             else:
-                further = await _counted(options, options.counted, queries, output)
+                further = await _counted(options, options.counted, queries, output, progress)
             further += [f"the source says: {warning}" for warning in queries.warnings]
             return output.write(further)
 
@@ -103,7 +105,7 @@ class _Parts:
 
 
 async def _own_metrics(
-    options: PrometheusImport, queries: RangeQueries, output: Output
+    options: PrometheusImport, queries: RangeQueries, output: Output, progress: Progress
 ) -> list[str]:
     made = OwnMetrics(options.step_s)
     parts = _Parts(options)
@@ -113,6 +115,7 @@ async def _own_metrics(
         ensure_one_cluster(readings)
         exact, found = exact and is_exact, found or bool(values)
         output.add(made.lines(readings, part[1]))
+        options.period.report(progress, part[1])
         parts.had(values)
     output.add(made.rest())
     if not found:
@@ -175,7 +178,11 @@ async def _read(
 
 
 async def _counted(
-    options: PrometheusImport, counted: Counted, queries: RangeQueries, output: Output
+    options: PrometheusImport,
+    counted: Counted,
+    queries: RangeQueries,
+    output: Output,
+    progress: Progress,
 ) -> list[str]:
     load = CountedLoad(counted.kind, options.step_s)
     parts = _Parts(options)
@@ -199,6 +206,7 @@ async def _counted(
         if options.deployments:
             arrivals = {id_: each for id_, each in arrivals.items() if id_ in options.deployments}
         output.add(load.intervals(arrivals, service_times, allocations))
+        options.period.report(progress, part[1])
         parts.had(values)
     if not found:
         raise ImportFailed(

@@ -105,7 +105,9 @@ def failing(response):
 def test_an_odd_response_is_one_sentence(response, reason, tmp_path, monkeypatch):
     result, path = run(failing(response), tmp_path, monkeypatch)
     assert result.exit_code == 1
-    assert result.stderr.startswith("autoscaler: ")
-    assert reason in result.stderr
+    *progress, sentence = result.stderr.splitlines()
+    assert all(line.startswith("import, minutes: ") for line in progress)
+    assert sentence.startswith("autoscaler: ")
+    assert reason in sentence
     assert "internal error" not in result.stderr
     assert not path.exists()

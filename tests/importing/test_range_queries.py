@@ -3,6 +3,7 @@
 import asyncio
 import gzip
 import json
+import threading
 from pathlib import Path
 
 import pytest
@@ -181,3 +182,18 @@ def test_an_access_that_cannot_be_used_is_one_sentence(access, reason):
 
 def test_the_limit_is_below_that_of_prometheus():
     assert range_queries.MAX_POINTS <= 11_000
+
+
+def test_a_store_that_does_not_respond_is_one_sentence(monkeypatch):
+    monkeypatch.setattr(http_client, "TIMEOUT_S", 0.05)
+    ended = threading.Event()
+
+    def answer(_):
+        ended.wait()
+        return matrix()
+
+    try:
+        with pytest.raises(ImportFailed, match=r"no response within .*; import less at once"):
+            run(answer)
+    finally:
+        ended.set()
