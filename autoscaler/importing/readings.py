@@ -98,6 +98,13 @@ _OWN_LABELS = frozenset(
     }
 )
 
+_EXPORTED = "exported_"
+
+_FIGURES = {**NODE_METRICS, **DEPLOYMENT_METRICS, **HARDWARE_METRICS}
+_OF_NODES = frozenset({*HARDWARE_METRICS, NODE_INFO})
+_BY_NODE = frozenset({*NODE_METRICS, *_OF_NODES, "elasticsearch_ml_deployment_node_routing_state"})
+"""Metrics of nodes, and of anything on nodes. Any series may have a label `node` of the target."""
+
 Values = dict[str, dict[float, float]]
 """By field, then by instant."""
 
@@ -122,7 +129,13 @@ class Readings(Struct):
 
 
 def reader_of(labels: Mapping[str, str]) -> Reader:
-    return tuple(sorted(each for each in labels.items() if each[0] not in _OWN_LABELS))
+    return tuple(
+        sorted(
+            (name, text)
+            for name, text in labels.items()
+            if name.removeprefix(_EXPORTED) not in _OWN_LABELS
+        )
+    )
 
 
 def ensure_one_cluster(readings: Iterable[Reader]) -> None:
@@ -145,23 +158,28 @@ def add(
     points: Iterable[tuple[float, float]],
 ) -> None:
     """Add the values of a series."""
-    entity = Entity(labels.get("deployment", ""), labels.get("node", ""))
+    entity = Entity(
+        "" if metric in _OF_NODES else _own(labels, "deployment"),
+        _own(labels, "node") if metric in _BY_NODE else "",
+    )
     if metric == OBSERVED_AT:
         readings.observed_at.update(points)
     elif metric == INCOMPLETE:
-        if labels.get("issue") == "incomplete":
+        if _own(labels, "issue") == "incomplete":
             readings.incomplete.setdefault(entity.deployment, set()).update(at for at, _ in points)
     elif metric == NODE_INFO:
-        _add_texts(readings, entity, "version", labels.get("version", ""), points)
+        _add_texts(readings, entity, "version", _own(labels, "version"), points)
     elif metric in TEXT_METRICS:
         name, label = TEXT_METRICS[metric]
-        _add_texts(readings, entity, name, labels.get(label, ""), points)
+        _add_texts(readings, entity, name, _own(labels, label), points)
     else:
-        name = (NODE_METRICS if entity.node and entity.deployment else _OTHER_METRICS)[metric]
+        name = _FIGURES[metric]
         readings.values.setdefault(entity, {}).setdefault(name, {}).update(points)
 
 
-_OTHER_METRICS = {**DEPLOYMENT_METRICS, **HARDWARE_METRICS}
+def _own(labels: Mapping[str, str], name: str) -> str:
+    """A label that the daemon has set. Prometheus renames it if the target has one of that name."""
+    return labels.get(f"{_EXPORTED}{name}", labels.get(name, ""))
 
 
 def _add_texts(

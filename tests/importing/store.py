@@ -1,6 +1,7 @@
 """A metrics store on this host, whose responses a test chooses."""
 
 import json
+import ssl
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -40,7 +41,7 @@ def matrix(*series: tuple[dict[str, str], list[tuple[float, float | str]]]) -> S
 
 
 @contextmanager
-def served(answer: Answer) -> Iterator[str]:
+def served(answer: Answer, tls: ssl.SSLContext | None = None) -> Iterator[str]:
     """The address of a store that answers so."""
 
     class Handler(BaseHTTPRequestHandler):
@@ -64,8 +65,10 @@ def served(answer: Answer) -> Iterator[str]:
             pass
 
     with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        if tls is not None:
+            server.socket = tls.wrap_socket(server.socket, server_side=True)
         threading.Thread(target=server.serve_forever, daemon=True).start()
         try:
-            yield f"http://127.0.0.1:{server.server_port}"
+            yield f"{'https' if tls else 'http'}://127.0.0.1:{server.server_port}"
         finally:
             server.shutdown()

@@ -205,6 +205,42 @@ def test_the_nodes_are_there_when_they_change():
     ]
 
 
+def test_labels_of_the_target_are_not_those_of_the_daemon():
+    """Prometheus adds them to each series, and renames the daemon's own if they have their name."""
+    plain = Exported().scrape(1_060, (1, 1)).scrape(1_120, (2, 2)).readings[ONE]
+    target = {"node": "worker-1", "deployment": "autoscaler", "pod": "autoscaler-0"}
+    found = Readings()
+    readers = set()
+
+    def add_with_target(metric, labels, points):
+        own = {f"exported_{name}": text for name, text in labels.items() if name in target}
+        others = {name: text for name, text in labels.items() if name not in target}
+        shown = {**target, **own, **others}
+        readers.add(names.reader_of(shown))
+        add(found, metric, shown, points)
+
+    for at in plain.observed_at:
+        add_with_target(OBSERVED_AT, {}, [(at, at - 5.0)])
+        own = {"deployment": "elser"}
+        add_with_target("elasticsearch_ml_deployment_state", {**own, "state": "started"}, [(at, 1)])
+        for name, value in DEPLOYMENT.items():
+            add_with_target(name, own, [(at, value)])
+        add_with_target("elasticsearch_ml_node_processors", {"node": "n0"}, [(at, 8.0)])
+        for node in ("n0", "n1"):
+            labels = {**own, "node": node}
+            routing = "elasticsearch_ml_deployment_node_routing_state"
+            add_with_target(routing, {**labels, "state": "started"}, [(at, 1.0)])
+            for name, value in {**NODE, COMPLETED: at / 60.0 // 1}.items():
+                add_with_target(name, labels, [(at, value)])
+    exported = Exported()
+    exported.readings = {readers.pop(): found}
+    assert readers == set()
+    hardware, line = intervals(exported)
+    assert [node.id for node in hardware.nodes] == ["n0"]
+    assert (line.deployment, line.arrivals, line.issues) == ("elser", 2, ())
+    assert [node.node for node in line.nodes] == ["n0", "n1"]
+
+
 def exported_names():
     """The names of all declared metrics, as Prometheus has them."""
     for module in (cluster_families, families, slo_families):

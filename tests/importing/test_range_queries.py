@@ -3,10 +3,12 @@
 import asyncio
 import gzip
 import json
+import ssl
 import threading
 from pathlib import Path
 
 import pytest
+import trustme
 
 from autoscaler.connection import Basic, Bearer
 from autoscaler.errors import InputError, UserError
@@ -16,8 +18,8 @@ from autoscaler.importing.range_queries import RangeQueries, Refused
 from tests.importing.store import StoreResponse, as_json, matrix, served
 
 
-def run(answer, *, first=0.0, last=600.0, step_s=60.0, warn=lambda _: None, **access):
-    with served(answer) as url:
+def run(answer, *, first=0.0, last=600.0, step_s=60.0, warn=lambda _: None, tls=None, **access):
+    with served(answer, tls) as url:
 
         async def query():
             async with StoreClient(StoreAccess(url=url, **access)) as client:
@@ -178,6 +180,17 @@ def test_credentials_are_sent_and_never_shown(tmp_path):
 def test_an_access_that_cannot_be_used_is_one_sentence(access, reason):
     with pytest.raises(InputError, match=reason):
         StoreClient(StoreAccess(**access))
+
+
+def test_a_certificate_is_trusted_only_if_its_authority_is_named(tmp_path):
+    authority = trustme.CA()
+    tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    authority.issue_cert("127.0.0.1").configure_cert(tls)
+    with pytest.raises(ImportFailed, match="its certificate is not trusted"):
+        run(lambda _: matrix(), tls=tls)
+    ca_file = tmp_path / "ca.pem"
+    authority.cert_pem.write_to_path(str(ca_file))
+    assert run(lambda _: matrix(), tls=tls, ca_file=ca_file) == []
 
 
 def test_the_limit_is_below_that_of_prometheus():
