@@ -101,6 +101,13 @@ def _executor_options(command: Callable[..., Any]) -> Callable[..., Any]:
             type=click.IntRange(1),
             help="Processes of this machine.  [default: one for each core]",
         ),
+        click.option(
+            "--resume",
+            type=click.Path(path_type=Path),
+            metavar="FILE",
+            help="Keep finished deployments in this file, and do not simulate again those that are "
+            "in it.",
+        ),
     )
     for option in reversed(options):
         command = option(command)
@@ -138,6 +145,7 @@ def replay(
     markdown: Path | None,
     executor: str,
     workers: int | None,
+    resume: Path | None,
     **given: Any,
 ) -> None:
     """Compare the rules with what really ran, on the recorded load.
@@ -158,7 +166,13 @@ def replay(
     settings = report_settings(written)
     source = _source(path, **given)
     results = _replayed(
-        written, source, policies=policies, oracle=oracle, executor=executor, workers=workers
+        written,
+        source,
+        policies=policies,
+        oracle=oracle,
+        executor=executor,
+        workers=workers,
+        resume=resume,
     )
     outputs.write(results, settings, datetime.now(UTC))
     show(output(), results)
@@ -186,6 +200,7 @@ def report(
     markdown: Path | None,
     executor: str,
     workers: int | None,
+    resume: Path | None,
     **given: Any,
 ) -> None:
     """Write what the rules would have saved or spent as a page.
@@ -214,7 +229,7 @@ def report(
         written = _written(path)
         settings = report_settings(written)
         source = _source(path, **given)
-        results = _replayed(written, source, executor=executor, workers=workers)
+        results = _replayed(written, source, executor=executor, workers=workers, resume=resume)
     outputs.write(results, settings, datetime.now(UTC))
     say(headline(totals_of(results), results))
     for written_file in (page, markdown):
@@ -296,6 +311,7 @@ def _replayed(
     oracle: bool = False,
     executor: str,
     workers: int | None,
+    resume: Path | None,
 ) -> "ReplayResults":
     from autoscaler.backtest.options import chosen_policies
     from autoscaler.replay.command import replay_all
@@ -314,6 +330,7 @@ def _replayed(
         options,
         executor=executor,
         workers=workers,
+        resume=resume,
         progress=Console(stderr=True),
         warn=warn,
     )

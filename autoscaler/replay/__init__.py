@@ -1,6 +1,7 @@
 """What policies would have done with a recorded load, beside what really ran.
 
 command      all deployments of a source, in worker processes
+resuming     finished deployments, which are not simulated again
 outputs      the files that a replay writes
 calibration  fitted assumptions, as scenarios
 presentation on a terminal, as a page and as Markdown

@@ -41,6 +41,7 @@ def run(*words):
 @pytest.mark.usefixtures("folder")
 def test_a_file_of_load_becomes_a_table_a_page_and_results():
     given = ("--intervals", "load.jsonl.zst", "--policy", "hpa", "--workers", "1")
+    given += ("--resume", "finished")
     files = ("--json", "r.json", "--report", "r.html", "--markdown", "r.md")
     ran = run("replay", *given, *files)
     assert ran.exit_code == 0, ran.output
@@ -56,6 +57,11 @@ def test_a_file_of_load_becomes_a_table_a_page_and_results():
     assert "cost of a month" in page
     assert "cost of a month" in text
     assert "<img" not in page
+
+    # Finished deployments are not simulated again.
+    ran = run("replay", *given, "--json", "again.json")
+    assert "2 of 2 runs are finished already" in ran.stderr
+    assert read_results(Path("again.json")).results == found
 
     # The same page from the results, without another simulation.
     ran = run("report", "r.json", "--to-file", "again.html", "--markdown", "again.md")
