@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALL := tools/environment.sh "$(PYTHON)" $(VENV) requirements-build.lock
 
-.PHONY: demo test test-deep smoke wheel lint chaos backtest-deps fuzz-configurations fuzz-statistics bench load soak mutants steady frontier sweep ablation tuning modes lock audit types-lock clean
+.PHONY: demo test test-deep smoke wheel lint chaos backtest-deps fuzz-configurations fuzz-statistics bench recording load soak mutants steady frontier sweep ablation tuning modes lock audit types-lock clean
 .DELETE_ON_ERROR:
 
 demo: $(VENV)/runtime
@@ -110,6 +110,10 @@ fuzz-statistics: $(VENV)/dev
 
 bench: $(VENV)/dev
 	$(BIN)/python -m benchmarks --document docs/benchmarks.md
+
+# How large a recording is, what it costs, and what kills leave of it.
+recording: $(VENV)/dev
+	$(BIN)/python -m benchmarks.recording --document docs/benchmarks.md
 
 # How many deployments one daemon holds on one processor, for docs/benchmarks.md. Needs a machine
 # with two processors that does nothing else for sixteen minutes.

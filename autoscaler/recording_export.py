@@ -128,11 +128,18 @@ def export(
 
 
 def recording_path(config: Config) -> Path:
-    """
+    """The recording of a configuration, which may have been switched off since.
+
     Raises:
-        UserError: cycles are not recorded.
+        UserError: no directory is known.
     """
-    return _settings(config).directory / FILE_NAME
+    directory = config.state_dir if config.recording is None else config.recording.directory
+    if directory is None:
+        raise UserError(
+            "the configuration has no state directory, so there is no recording; set directory in "
+            "[recording], or name a file with --recording"
+        )
+    return directory / FILE_NAME
 
 
 def record_only(config: Config) -> Config:

@@ -31,7 +31,7 @@ def configured(tmp_path):
 
 def test_by_default_cycles_are_recorded_beside_the_state(configured, tmp_path):
     assert configured().recording == RecordingSettings(
-        directory=tmp_path / "state", max_age_s=14 * 86_400.0, max_bytes=1_000_000_000
+        directory=tmp_path / "state", max_age_s=14 * 86_400.0, max_bytes=100_000_000
     )
     home = configured(top="", environ={"HOME": "/home/user"})
     assert home.recording.directory == home.state_dir

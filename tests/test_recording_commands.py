@@ -130,8 +130,7 @@ async def test_without_a_recording_the_remedy_is_named(tmp_path):
     config.write_text("state = 'none'\n[elasticsearch]\nhosts = ['http://es:9200']\n")
     target = tmp_path / "load.jsonl"
     output = exported(target, "--config", config, code=1)
-    assert "cycles are not recorded" in output
-    assert "set enabled = true and directory" in output
+    assert "there is no recording; set directory in [recording]" in output
     output = exported(target, "--recording", tmp_path / "none.db", code=1)
     assert "does not exist, so there is no recording" in output
     assert not target.exists()

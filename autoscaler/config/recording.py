@@ -28,7 +28,7 @@ class RecordingTable(Table):
         default=1_209_600.0, description="Age of the recorded cycles, at most."
     )
     max_mb: int = Field(
-        default=1_000,
+        default=100,
         ge=10,
         le=1_000_000,
         description="Size of the recording, at most, in megabytes; then the oldest cycles are "

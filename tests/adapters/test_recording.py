@@ -8,6 +8,7 @@ import sys
 import threading
 from contextlib import asynccontextmanager
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import structlog
@@ -387,3 +388,26 @@ def test_a_process_that_is_killed_loses_at_most_the_cycle_that_it_writes():
     )
     assert ran.returncode == 0, ran.stdout + ran.stderr
     assert ran.stdout.startswith(f"{KILLS} processes were killed")
+
+
+async def test_the_rest_of_a_disk_is_left_to_the_state(tmp_path, monkeypatch):
+    monkeypatch.setattr(writer, "MAX_BLOCK_BYTES", 10)
+    free = 10**9
+    statvfs = os.statvfs
+
+    def almost_full(path):
+        found = statvfs(path)
+        blocks = 10**10 // found.f_frsize, free // found.f_frsize
+        return SimpleNamespace(f_blocks=blocks[0], f_bavail=blocks[1], f_frsize=found.f_frsize)
+
+    monkeypatch.setattr(os, "statvfs", almost_full)
+    with capture_logs() as logs:
+        async with recording(tmp_path) as recorder:
+            record(recorder, 1_000.0)
+            free = writer.RESERVED_BYTES
+            record(recorder, 1_010.0)
+            free = writer.RESERVED_BYTES + 10**6
+            record(recorder, 1_020.0)
+    assert instants(tmp_path) == [1_000.0, 1_020.0]
+    (message,) = [log["message"] for log in logs if log["event"] == "recording.failed"]
+    assert "is almost full, and the rest is left to the saved state" in message

@@ -13,7 +13,18 @@ TEXT = PAGE.read_text()
 
 SETS = ("shapes", "wide")
 OF_SETS = [f"{each}{kind}" for each in SETS for kind in ("", "-sweep", "-ablation", "-tuning")]
-SECTIONS = ["cycle", "memory", "load", "soak", "plant", "steady", "goals", *OF_SETS, "modes"]
+SECTIONS = [
+    "cycle",
+    "memory",
+    "recording",
+    "load",
+    "soak",
+    "plant",
+    "steady",
+    "goals",
+    *OF_SETS,
+    "modes",
+]
 
 MEASURED = re.compile(r"\d ?×|\d of \d|\d%|\d ms\b|\d MB\b|\d h\b")
 

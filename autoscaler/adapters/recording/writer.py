@@ -35,6 +35,11 @@ MAX_BLOCK_BYTES = 2 * 2**20
 while it is compressed: 40 cycles of a thousand deployments on three nodes."""
 
 
+RESERVED_BYTES = 64 * 2**20
+"""Free bytes of the disk that the recording leaves to others, such as the saved state. 64 MiB, the
+state of three thousand deployments; but at most a fifth of the disk."""
+
+
 class RecordingLimits(NamedTuple):
     """What is kept of a recording."""
 
@@ -98,6 +103,11 @@ class RecordingFile:
             sqlite3.Error: it cannot be written.
         """
         self.open(cycle.at)
+        if self._free_bytes() <= 0:
+            raise RecordingUnusable(
+                f"the disk of {self.path} is almost full, and the rest is left to the saved state; "
+                "use a larger disk, or a smaller max_mb in [recording]"
+            )
         try:
             self._write(cycle)
         except sqlite3.Error as error:
@@ -160,9 +170,18 @@ class RecordingFile:
             compressed_block(frames) if frames else b"",
             stored[: len(frames)],
             oldest=at - self._limits.max_age_s,
-            max_bytes=self._limits.max_bytes,
+            max_bytes=min(self._limits.max_bytes, self._database.size_bytes + self._free_bytes()),
         )
         self._begin_block()
+
+    def _free_bytes(self) -> int:
+        """Bytes of the disk that the recording may use in addition; negative: it uses too much."""
+        try:
+            disk = os.statvfs(self.path.parent)
+        except OSError:
+            return 1  # writing shows what is wrong
+        reserved = min(RESERVED_BYTES, disk.f_blocks * disk.f_frsize // 5)
+        return disk.f_bavail * disk.f_frsize - reserved
 
     def _readable(self, stored: list[StoredFrame]) -> list[Frame]:
         """The frames up to the first that is damaged: later ones differ from it."""
