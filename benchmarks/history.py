@@ -67,7 +67,7 @@ SCENARIO = {
 
 
 class HistoryClock:
-    """Time that stands still but for `pass_by`."""
+    """Time that passes only by `pass_to`."""
 
     def __init__(self, at: float) -> None:
         self._now = at

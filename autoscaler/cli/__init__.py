@@ -7,7 +7,7 @@ streams      standard input and output, whatever they are
 shared       options, the configuration, errors in one sentence each
 daemon       run, check, explain
 history      history
-importing    import
+importing    import; its options: import_options
 recording    record, export
 deployments  start, stop, resume, release
 instructions pause, unpause, override, end-override, instructions, reload, status

@@ -1,110 +1,23 @@
 """Load from other sources."""
 
-import time
-from collections.abc import Callable
-from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
-from autoscaler.cli.shared import UTF8, load_config, report_errors, run_async, say, warn
-from autoscaler.errors import UserError
-
-if TYPE_CHECKING:
-    from autoscaler.importing.http_client import StoreAccess
-    from autoscaler.importing.output import Imported
-    from autoscaler.importing.period import Period, Progress
-
-
-def _step(text: str) -> float:
-    from autoscaler.config.durations import between, parse_duration
-
-    try:
-        seconds = between("1s", "1h")(parse_duration(text))
-    except ValueError as error:
-        raise click.BadParameter(f"{error}.") from error
-    if seconds % 1.0:
-        raise click.BadParameter("must be whole seconds.")
-    return seconds
-
-
-def _service_time(text: str) -> float:
-    from autoscaler.config.durations import between, parse_duration
-
-    try:
-        return between("1ms", "1h")(parse_duration(text))
-    except ValueError as error:
-        raise click.BadParameter(f"{error}.") from error
-
-
-def _instant(option: str, text: str) -> float:
-    from autoscaler.importing.period import instant
-
-    try:
-        return instant(text, time.time())
-    except ValueError as error:
-        raise click.BadParameter(f"{error}.", param_hint=option) from error
-
-
-def _period(since: str, until: str) -> "Period":
-    from autoscaler.importing.period import Period
-
-    begin, end = _instant("--from", since), min(_instant("--to", until), time.time())
-    if begin >= end:
-        raise click.UsageError("--from must be earlier than --to, and than now.")
-    return Period(begin, end)
-
-
-def _file_option(command: Callable[..., Any]) -> Callable[..., Any]:
-    return click.option(
-        "--to-file",
-        "path",
-        type=click.Path(path_type=Path),
-        required=True,
-        help="The file of intervals to write; .jsonl, or .jsonl.zst to compress it.",
-    )(command)
-
-
-def _period_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    for option in (
-        click.option(
-            "--to", "until", metavar="TIME", default="now", show_default=True, help="Until when."
-        ),
-        click.option(
-            "--from",
-            "since",
-            metavar="TIME",
-            default="1d",
-            show_default=True,
-            help="From when: a time ago such as 24h or 7d, or a date such as 2026-01-31 or "
-            "2026-01-31T12:00:00Z.",
-        ),
-    ):
-        command = option(command)
-    return command
-
-
-def _selection(command: Callable[..., Any]) -> Callable[..., Any]:
-    for option in (
-        click.option(
-            "--deployment",
-            "deployments",
-            type=UTF8,
-            multiple=True,
-            metavar="ID",
-            help="Import only this deployment. May be repeated.",
-        ),
-        click.option(
-            "--cluster",
-            type=UTF8,
-            default="",
-            metavar="NAME",
-            help="Import only this cluster, by the label cluster, where there are several.",
-        ),
-    ):
-        command = option(command)
-    return command
+from autoscaler.cli.import_options import (
+    access_of,
+    file_option,
+    import_progress,
+    instant_of,
+    mean_time,
+    period_of,
+    period_options,
+    report,
+    selection_options,
+    step,
+)
+from autoscaler.cli.shared import UTF8, load_config, report_errors, run_async, warn
 
 
 @click.group("import")
@@ -118,11 +31,11 @@ def import_load() -> None:
 
 @import_load.command()
 @click.argument("url", type=UTF8)
-@_period_options
+@period_options
 @click.option(
     "--step",
     "step_s",
-    type=_step,
+    type=step,
     metavar="DURATION",
     default="1m",
     show_default=True,
@@ -136,7 +49,7 @@ def import_load() -> None:
     metavar="LABEL=VALUE",
     help="Read only series with this label, as in 'cluster=\"prod\"'. May be repeated.",
 )
-@_selection
+@selection_options
 @click.option(
     "--arrivals",
     type=UTF8,
@@ -180,7 +93,7 @@ def import_load() -> None:
     type=click.Path(path_type=Path),
     help="File of a certificate and its key, for a source that requires one; PEM.",
 )
-@_file_option
+@file_option
 @report_errors()
 def prometheus(
     url: str,
@@ -213,8 +126,8 @@ def prometheus(
     if arrivals is not None and (matchers or cluster):
         raise click.UsageError("--matcher and --cluster exclude --arrivals; select in the query.")
     options = PrometheusImport(
-        access=_access(url, **access),
-        period=_period(since, until),
+        access=access_of(url, **access),
+        period=period_of(since, until),
         step_s=step_s,
         matchers=matchers,
         deployments=deployments,
@@ -231,9 +144,9 @@ def prometheus(
         path=path,
     )
     ensure_writable(path)
-    with _progress() as progress:
+    with import_progress() as progress:
         imported = run_async(import_prometheus(options, warn, progress))
-    _report(imported, path)
+    report(imported, path)
 
 
 @import_load.command()
@@ -244,7 +157,7 @@ def prometheus(
     show_envvar=True,
     help="The TOML file. Without it, the AUTOSCALER_... variables are the configuration.",
 )
-@_period_options
+@period_options
 @click.option(
     "--index",
     type=UTF8,
@@ -252,8 +165,8 @@ def prometheus(
     show_default=True,
     help="The data streams with the metrics.",
 )
-@_selection
-@_file_option
+@selection_options
+@file_option
 @report_errors()
 def elasticsearch(
     config: Path | None,
@@ -275,16 +188,16 @@ def elasticsearch(
 
     options = ElasticsearchImport(
         config=load_config(config),
-        period=_period(since, until),
+        period=period_of(since, until),
         index=index,
         cluster=cluster,
         deployments=deployments,
         path=path,
     )
     ensure_writable(path)
-    with _progress() as progress:
+    with import_progress() as progress:
         imported = run_async(import_elasticsearch(options, progress))
-    _report(imported, path)
+    report(imported, path)
 
 
 @import_load.command()
@@ -312,7 +225,7 @@ def elasticsearch(
 )
 @click.option(
     "--service-time",
-    type=_service_time,
+    type=mean_time,
     metavar="DURATION",
     help="Mean time of a request, such as 80ms, where a file has no column service_time_s.",
 )
@@ -321,7 +234,7 @@ def elasticsearch(
     type=click.IntRange(0, 100_000),
     help="Allocations that ran, where a file has no column allocations.",
 )
-@_file_option
+@file_option
 @report_errors()
 def csv(
     files: tuple[Path, ...],
@@ -348,65 +261,10 @@ def csv(
     options = CsvImport(
         files=files,
         path=path,
-        starts_at=None if starts_at is None else _instant("--starts-at", starts_at),
+        starts_at=None if starts_at is None else instant_of("--starts-at", starts_at),
         deployment=deployment or "",
         column=column,
         service_time_s=service_time,
         allocations=allocations,
     )
-    _report(import_csv(options, warn), path)
-
-
-def _access(
-    url: str,
-    *,
-    user: str | None,
-    password_file: Path | None,
-    token_file: Path | None,
-    ca: Path | None,
-    client_certificate: Path | None,
-) -> "StoreAccess":
-    from autoscaler.connection import Basic, Bearer
-    from autoscaler.importing.http_client import StoreAccess
-
-    if (user is None) != (password_file is None):
-        raise click.UsageError("--user and --password-file need each other; set both.")
-    if user is not None and token_file is not None:
-        raise click.UsageError("--user and --token-file exclude each other; keep one.")
-    auth: Basic | Bearer | None = None
-    if user is not None and password_file is not None:
-        auth = Basic(user, password_file)
-    elif token_file is not None:
-        auth = Bearer(token_file)
-    return StoreAccess(url=url, auth=auth, ca_file=ca, client_certificate=client_certificate)
-
-
-def _progress() -> AbstractContextManager["Progress"]:
-    from rich.console import Console
-
-    from autoscaler.backtest.progress import progress_on
-
-    return progress_on(Console(stderr=True), "import, minutes")
-
-
-def _report(imported: "Imported", path: Path) -> None:
-    """Say what was written, and what is not known."""
-    from datetime import UTC, datetime
-
-    if imported.since is None or imported.until is None:
-        raise UserError(
-            f"{path} has no intervals: the source has fewer than two readings of each deployment"
-        )
-    begin, end = (
-        datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%d %H:%M")
-        for at in (imported.since, imported.until)
-    )
-    deployments = (
-        "1 deployment" if imported.deployments == 1 else f"{imported.deployments:,} deployments"
-    )
-    say(
-        f"{path}: {imported.intervals:,} intervals of {deployments} with {imported.arrivals:,} "
-        f"arrivals, from {begin} to {end} UTC"
-    )
-    for sentence in imported.unknown:
-        warn(sentence)
+    report(import_csv(options, warn), path)

@@ -167,7 +167,7 @@ def _is_incomplete(reading: DeploymentReading) -> bool:
 
 
 def _gained(before: DeploymentReading, after: DeploymentReading, name: str) -> float | None:
-    """What was added to a count of the daemon; None if it began anew since, or is unknown."""
+    """What was added to a count of the daemon; None if it began at 0 since, or is unknown."""
     earlier, later = before.figures.get(name), after.figures.get(name)
     if earlier is None or later is None or later < earlier:
         return None

@@ -43,16 +43,16 @@ def test_a_query_is_for_the_whole_period_where_that_is_possible():
 
 
 def test_no_response_has_more_points_than_prometheus_allows():
-    asked = []
+    requested = []
 
     def answer(request):
-        asked.append((float(request.query["start"]), float(request.query["end"])))
+        requested.append((float(request.query["start"]), float(request.query["end"])))
         return matrix()
 
     run(answer, last=59_999.0, step_s=1.0)
-    assert [begin for begin, _ in asked[1:]] == [end + 1.0 for _, end in asked[:-1]]
-    assert (asked[0][0], asked[-1][1]) == (0.0, 59_999.0)
-    assert max(end - begin for begin, end in asked) < 11_000
+    assert [begin for begin, _ in requested[1:]] == [end + 1.0 for _, end in requested[:-1]]
+    assert (requested[0][0], requested[-1][1]) == (0.0, 59_999.0)
+    assert max(end - begin for begin, end in requested) < 11_000
 
 
 @pytest.mark.parametrize(
