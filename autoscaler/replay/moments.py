@@ -16,6 +16,9 @@ APART_S = 3 * 3600.0
 """Seconds between two moments of one deployment, at least. Three hours: the hours beside a moment
 show the same event."""
 
+NEGLIGIBLE = 0.05
+"""Importance of a moment, as a fraction of the most important one, below which it is left out."""
+
 MIN_LATE = 1.0
 """Late requests by which an hour must differ, unless its allocation-hours do."""
 
@@ -38,7 +41,8 @@ def moments_of(replayed: DeploymentReplay) -> tuple[Moment, ...]:
     """The moments of one deployment, the one that mattered most first; at most `MAX_MOMENTS`."""
     importance = _importance([replayed])
     found: list[Moment] = []
-    for each in sorted(_moments(replayed), key=importance, reverse=True):
+    candidates = sorted(_moments(replayed), key=importance, reverse=True)
+    for each in _without_negligible(candidates, importance):
         if all(abs(each.at - other.at) >= APART_S for other in found):
             found.append(each)
         if len(found) == MAX_MOMENTS:
@@ -49,8 +53,9 @@ def moments_of(replayed: DeploymentReplay) -> tuple[Moment, ...]:
 def top_moments(results: ReplayResults) -> tuple[Moment, ...]:
     """The moments of all deployments that mattered most; at most `MAX_MOMENTS`."""
     judged = [each for each in results.deployments if each.has_verdict]
+    importance = _importance(judged)
     every = [moment for each in judged for moment in each.moments]
-    every.sort(key=_importance(judged), reverse=True)
+    every = _without_negligible(sorted(every, key=importance, reverse=True), importance)
     # Five similar hours of one deployment would hide all others.
     most = max(2, math.ceil(MAX_MOMENTS / max(1, sum(bool(each.moments) for each in judged))))
     taken: Counter[str] = Counter()
@@ -73,6 +78,13 @@ def _importance(replays: Iterable[DeploymentReplay]) -> Callable[[Moment], float
         return abs(moment.late_difference) / budget + abs(moment.hours_difference) / hours
 
     return importance
+
+
+def _without_negligible(
+    moments: list[Moment], importance: Callable[[Moment], float]
+) -> list[Moment]:
+    """Of moments in order, the most important one first."""
+    return [each for each in moments if importance(each) >= NEGLIGIBLE * importance(moments[0])]
 
 
 def day_around(hours: Sequence[HourResult], at: float) -> tuple[HourResult, ...]:
@@ -113,7 +125,7 @@ def _sentence(hour: HourResult) -> str:
         )
     return (
         f"{begin:%Y-%m-%d %H:%M} to {end:%H:%M} UTC{load}: {late}, which would have used "
-        f"{_short(hour.replayed_hours)} allocation-hours instead of {_short(hour.recorded_hours)}"
+        f"{_short(hour.replayed_hours)} instead of {_short(hour.recorded_hours)} allocation-hours"
     )
 
 

@@ -13,6 +13,9 @@ from autoscaler.replay.results_file import read_results, to_json
 from autoscaler.wire.intervals import LoadInterval
 from tests.replay.recorded import CONFIG, cluster, fixed, trace
 from tests.replay.replays import HOSTILE, results
+from tests.test_recording_commands import recorded
+
+__all__ = ["recorded"]  # a fixture
 
 COSTS = '[report]\ncost_per_allocation_hour = 0.5\ncurrency = "EUR"\n'
 
@@ -68,6 +71,20 @@ def test_a_file_of_load_becomes_a_table_a_page_and_results():
     assert (ran.exit_code, ran.stderr) == (0, "")
     assert ran.stdout.splitlines()[1:] == ["written: again.html", "written: again.md"]
     assert Path("again.md").read_text().count("\n") == text.count("\n")
+
+
+def test_without_a_file_it_is_the_recording_of_the_configuration(recorded, monkeypatch):
+    monkeypatch.delenv("AUTOSCALER_STATE", raising=False)
+    monkeypatch.chdir(recorded.parents[1])
+    elasticsearch = '[elasticsearch]\nhosts = ["http://es:9200"]\n'
+    Path("config.toml").write_text(f'state_dir = "state"\n{CONFIG}{elasticsearch}')
+    ran = run("replay", "--workers", "1", "--json", "r.json")
+    assert ran.exit_code == 0, ran.output
+    (found,) = read_results(Path("r.json")).results.deployments
+    assert (found.deployment, found.requests) == ("elser", 50)
+    assert "the record is 0.0 h long" in found.refusals[0]
+    ran = run("calibrate")
+    assert "CONTRADICTED: the record is 0.0 h long" in ran.stdout
 
 
 @pytest.mark.usefixtures("folder")

@@ -1,5 +1,6 @@
 """The hours in which the operator's rule would have made the most difference."""
 
+from collections import Counter
 from itertools import pairwise
 
 from autoscaler.replay.moments import (
@@ -36,10 +37,19 @@ def test_a_deployment_has_a_few_moments_which_are_apart():
 
 
 def test_the_report_has_the_moments_of_all_deployments_that_mattered_most():
-    quiet = replayed("quiet", tuple(hour(n, 0.1, recorded_hours=1.5) for n in range(24)))
+    hours = (hour(n, 0.5, recorded_hours=1.5, recorded_late=300.0) for n in range(24))
+    quiet = replayed("quiet", tuple(hours))
     found = top_moments(results(quiet, replayed("loud")))
     assert len(found) == MAX_MOMENTS
-    assert [each.deployment for each in found] == ["loud"] * 3 + ["quiet"] * 2
+    assert found[0].deployment == "loud"
+    assert sorted(Counter(each.deployment for each in found).values()) == [2, 3]
+
+
+def test_hours_that_hardly_differ_beside_another_are_left_out():
+    hours = [hour(n, recorded_late=3.0, recorded_hours=1.5) for n in range(24)]
+    hours[3] = hour(3, recorded_late=9_000.0)
+    (only,) = moments_of(replayed(hours=tuple(hours)))
+    assert only.late_difference == -9_000.0
 
 
 def test_without_a_verdict_there_are_no_moments():
