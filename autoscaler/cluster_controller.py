@@ -153,6 +153,7 @@ class ClusterController:
             read_history=self.history.read,
             endpoints=instruction_endpoints(self.operators, self._resume_and_save, decisions),
         )
+        self.pages.status_pages.contents.state = self._state
         self._keeping: asyncio.Task[None] | None = None  # the state
         self._loop = self._state.loop = self.operators.loop = ControlLoop(
             clock=clock,

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 
 from autoscaler.core.instructions import Override, Pause
 from autoscaler.core.next_poll import NextPoll
+from autoscaler.core.shadow import ShadowStatus
 from autoscaler.core.shortfall import ReportedStatus, Shortfall
 from autoscaler.core.slo_status import SloStatus
 from autoscaler.core.values import (
@@ -162,6 +163,7 @@ class Decision(Value, frozen=True, kw_only=True):
     slo: SloStatus | None = None  # None: the policy has no SLO, or knows nothing of it now
     pauses: tuple[Pause, ...] = ()  # that hold it
     override: Override | None = None  # None: there is none
+    shadow: ShadowStatus | None = None  # None: it is no dry run, or has no path
 
     @property
     def recommended(self) -> int:

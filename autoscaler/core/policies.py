@@ -37,6 +37,9 @@ class Situation(Value, frozen=True, kw_only=True):
     # Whether recommendations are carried out: not in a dry run, and not while the cluster would
     # refuse every change, or the allocations of another writer are kept.
     carried_out: bool = True
+    # The late requests since the previous poll, where the queue is that of a shadow, and does not
+    # show them; None: they follow from the queue.
+    late_requests: float | None = None
     sample: Sample  # since the previous poll
     load: LoadEstimate  # over the policy's `load_window_s`
     # In-flight requests at equally spaced instants since the previous poll; the last is now. A

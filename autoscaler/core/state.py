@@ -13,6 +13,7 @@ from functools import lru_cache
 from autoscaler.core.decision import ExternalChange, Mode, Setting
 from autoscaler.core.instructions import Instructions
 from autoscaler.core.process_memory import MemoryUse
+from autoscaler.core.shadow import ShadowAccount
 from autoscaler.core.shortfall import Shortfall
 from autoscaler.core.values import Cluster, DeploymentStats, Observation, Sample, Value
 
@@ -146,6 +147,33 @@ class DeploymentState(Value, frozen=True, kw_only=True):
     request: Request | None = None
     external_change: ExternalChange | None = None  # the last one, as long as it counts
     disagreement: Disagreement | None = None  # in the last response
+    shadow: "Shadow | None" = None  # None: it has not been in dry run for a month
+
+
+class ShadowPath(Value, frozen=True, kw_only=True):
+    """Where the decisions of a dry run would have led to by now, had they been carried out."""
+
+    at: float  # of the last observation
+    requested: int  # allocations
+    running: int  # of these
+    ready_at: float | None = None  # when the others run; None: all do
+    per_node: tuple[int, ...] = ()  # running allocations by node
+    recorded_per_node: tuple[int, ...] = ()  # those that really ran
+    # Queued requests that would be waiting, by the model: with these allocations, and with those
+    # that really ran.
+    backlog: float = 0.0
+    recorded_backlog: float = 0.0
+    # The state of the deployment, as if it had these allocations. It is not saved: after a restart,
+    # it begins as that of the deployment itself.
+    known: DeploymentState | None = None
+
+
+class Shadow(Value, frozen=True, kw_only=True):
+    """What a dry run would have done with one deployment."""
+
+    seen_at: float  # in dry run
+    account: ShadowAccount = ShadowAccount()
+    path: ShadowPath | None = None  # None: it is not in dry run now
 
 
 class StoppedDeployment(Value, frozen=True, kw_only=True):

@@ -167,6 +167,8 @@ def _governed(view: ManagedView, ago: Callable[[float], str]) -> Iterator[_Row]:
     overrides = () if view.override is None else (view.override,)
     for instruction in (*view.pauses, *overrides):  # also while it changes nothing
         yield "operator", instruction.message.removeprefix(f"{view.deployment}: ")
+    if view.shadow is not None:
+        yield "dry run", view.shadow.message
     if (last := view.last_update) is not None:
         change = _change(last.current, last.desired)
         if view.outcome.kind == last.kind and change == view.change.replace("->", "→"):

@@ -192,6 +192,14 @@ class InstructionView(Struct, frozen=True, kw_only=True):
     message: str
 
 
+class ShadowView(Struct, frozen=True, kw_only=True):
+    """What a dry run would have by now, had its decisions been carried out."""
+
+    requested: int  # allocations
+    running: int  # of these
+    message: str  # with the totals of all known days
+
+
 class ManagedView(Struct, frozen=True, kw_only=True, tag_field="status", tag="managed"):
     """A deployment that a rule governs: the latest decision, with every step and its inputs."""
 
@@ -223,6 +231,7 @@ class ManagedView(Struct, frozen=True, kw_only=True, tag_field="status", tag="ma
     sample: SampleView
     load: LoadView | None
     slo: SloView | None = None  # None: the policy has no SLO, or knows nothing of it now
+    shadow: ShadowView | None = None  # null: it is no dry run, or has no shadow
     outcome: OutcomeView
     last_update: OutcomeView | None  # the last update sent; None: none since the start
 

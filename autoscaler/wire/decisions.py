@@ -47,6 +47,7 @@ from autoscaler.wire.decision_views import (
     UnmanagedView,
     VanishedView,
 )
+from autoscaler.wire.shadow_views import shadow_view
 
 Known = TypeVar("Known", float, float | None, float | str)
 
@@ -108,6 +109,7 @@ def managed(outcome: Outcome, last_update: Outcome | None = None) -> ManagedView
         sample=msgspec.convert(decision.sample, SampleView, from_attributes=True),
         load=msgspec.convert(decision.load, LoadView | None, from_attributes=True),
         slo=_slo(decision.slo),
+        shadow=None if decision.shadow is None else shadow_view(decision.shadow),
         outcome=_outcome(outcome),
         last_update=None if last_update is None else _outcome(last_update),
     )
@@ -161,7 +163,7 @@ def instruction_view(
 
 _REPEATED_IN_LOGS = (
     *("status", "at", "dry_run", "change", "unchanged_because", "last_update", "running_text"),
-    *("observe_only", "external_change", "pauses", "override", "slo"),
+    *("observe_only", "external_change", "pauses", "override", "slo", "shadow"),
 )
 """Fields that `message`, `outcome` and the time of a log line already contain."""
 

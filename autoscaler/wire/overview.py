@@ -44,7 +44,7 @@ class OverviewResponse(ResponseHeader, frozen=True, kw_only=True):
     matching: int
     page: int  # from 1
     pages: int
-    deployments: tuple[DeploymentRow, ...]  # those in trouble first, then by id
+    deployments: tuple[DeploymentRow, ...]  # in the order of `ordered`
 
 
 Known = Outcome | DeploymentCondition
@@ -52,12 +52,22 @@ Known = Outcome | DeploymentCondition
 
 
 def ordered(known: Mapping[str, Known]) -> list[tuple[str, DeploymentCondition]]:
-    """The deployments with their conditions, those in trouble first, then by id."""
+    """The deployments with their conditions: those in trouble first, of equal ones those that meet
+    their SLO least, then by id."""
     conditions = [
         (name, condition(each) if isinstance(each, Outcome) else each)
         for name, each in known.items()
     ]
-    return sorted(conditions, key=lambda each: (GRAVITY[each[1].level], each[0]))
+    return sorted(
+        conditions,
+        key=lambda each: (GRAVITY[each[1].level], _attainment(known[each[0]]), each[0]),
+    )
+
+
+def _attainment(known: Known) -> float:
+    """The fraction of requests that met the SLO; 1 if it is not known, or there is no SLO."""
+    slo = known.decision.slo if isinstance(known, Outcome) else None
+    return 1.0 if slo is None or slo.attainment is None else slo.attainment
 
 
 def levels_of(conditions: Iterable[DeploymentCondition]) -> dict[str, int]:

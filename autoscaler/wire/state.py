@@ -26,13 +26,14 @@ from autoscaler.wire.state_document import (
     StoredDeployment,
     StoredDeploymentStats,
     StoredMemory,
+    StoredShadow,
     StoredState,
     StoredStoppedDeployment,
 )
 
-STATE_VERSION = 2
-"""Version of the document of the whole state. Version 1 did not have `cold_start_s`; it can still
-be read."""
+STATE_VERSION = 3
+"""Version of the document of the whole state. Version 1 did not have `cold_start_s`, and version 2
+not the shadows of dry runs. Both can still be read."""
 
 STOPPED_VERSION = 3
 """Version of the document of the stopped deployments. Version 1 was JSON. Version 2 did not have
@@ -116,10 +117,12 @@ def decode_state(content: bytes, policies: Iterable[AnyPolicy] = ()) -> DecodedS
         policies: the policies in use. Each reads the version in its `memory_format`.
     """
     try:
-        version = _check_header(content, StateDocument, 1, STATE_VERSION)
+        version = _check_header(content, StateDocument, 1, 2, STATE_VERSION)
         stored: StoredState
         if version == STATE_VERSION:
             stored = msgspec.msgpack.decode(content, type=StateDocument).state
+        elif version == 2:
+            stored = msgspec.msgpack.decode(content, type=_StateDocumentVersion2).state
         else:
             stored = msgspec.msgpack.decode(content, type=_StateDocumentVersion1).state
         state = _converted(replace(stored, deployments={}), State)
@@ -254,10 +257,28 @@ def _memory(
     return PolicyMemory(stored.policy, stored.version, value)
 
 
-# Version 1 of the state, without the field that was added later.
+# Version 2 of the state, without the shadows, which were added later.
 
 
-class _StateVersion1(StoredState, frozen=True, kw_only=True):
+class _DeploymentVersion2(StoredDeployment, frozen=True, kw_only=True):
+    shadow: StoredShadow | None = None
+
+
+class _StateVersion2(StoredState, frozen=True, kw_only=True):
+    deployments: Mapping[str, _DeploymentVersion2]
+
+
+class _StateDocumentVersion2(
+    Struct, frozen=True, kw_only=True, tag_field="document", tag=StateDocument.__struct_config__.tag
+):
+    version: int
+    state: _StateVersion2
+
+
+# Version 1 of the state, without another field that was added later.
+
+
+class _StateVersion1(_StateVersion2, frozen=True, kw_only=True):
     cold_start_s: float | None = None
 
 

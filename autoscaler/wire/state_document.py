@@ -1,4 +1,4 @@
-"""The stored form of the state, version 2: one struct for each value of the core.
+"""The stored form of the state, version 3: one struct for each value of the core.
 
 Once released, a field here keeps its name, its type and its meaning. So that a renamed field of the
 core cannot change a file:
@@ -11,6 +11,8 @@ core cannot change a file:
 
 A golden file of each version guards this (tests/data).
 """
+
+from collections.abc import Mapping
 
 from msgspec import Struct
 from msgspec.structs import force_setattr
@@ -209,6 +211,58 @@ class StoredMemory(Stored, frozen=True, kw_only=True):
     value: bytes
 
 
+class StoredShadowTotals(Stored, frozen=True, kw_only=True):
+    known_s: float
+    unknown_s: float
+    judged_s: float
+    recorded_s: float
+    shadow_s: float
+    requests: float
+    recorded_late: float
+    shadow_late: float
+
+
+class StoredHourSums(Stored, frozen=True, kw_only=True):
+    hours: float
+    saved_squared: float
+    requests_squared: float
+    recorded_squared: float
+    shadow_squared: float
+    recorded_shadow: float
+    recorded_requests: float
+    shadow_requests: float
+
+
+class StoredShadowPeriod(Stored, frozen=True, kw_only=True):
+    begins_at: float
+    totals: StoredShadowTotals
+    sums: StoredHourSums
+
+
+class StoredShadowAccount(Stored, frozen=True, kw_only=True):
+    past: bytes  # a row of 68 bytes for each day: its number since 1970, its totals and sums
+    day: StoredShadowPeriod | None
+    hour_at: float
+    hour: StoredShadowTotals
+
+
+class StoredShadowPath(Stored, frozen=True, kw_only=True):
+    at: float
+    requested: int
+    running: int
+    ready_at: float | None
+    per_node: tuple[int, ...]
+    recorded_per_node: tuple[int, ...]
+    backlog: float
+    recorded_backlog: float
+
+
+class StoredShadow(Stored, frozen=True, kw_only=True):
+    seen_at: float
+    account: StoredShadowAccount
+    path: StoredShadowPath | None
+
+
 class StoredDeployment(Stored, frozen=True, kw_only=True):
     seen_at: float
     baseline: StoredDeploymentStats
@@ -237,6 +291,7 @@ class StoredDeployment(Stored, frozen=True, kw_only=True):
     request: StoredRequest | None
     external_change: StoredExternalChange | None
     disagreement: StoredDisagreement | None
+    shadow: StoredShadow | None
 
 
 class StoredStoppedDeployment(Stored, frozen=True, kw_only=True):
@@ -249,7 +304,7 @@ class StoredStoppedDeployment(Stored, frozen=True, kw_only=True):
 class StoredState(Stored, frozen=True, kw_only=True):
     """The whole state. The mappings are by deployment id."""
 
-    deployments: dict[str, StoredDeployment]
+    deployments: Mapping[str, StoredDeployment]
     capacity: StoredClusterCapacity
     cluster_back_off: StoredBackOff | None
     stopped: dict[str, StoredStoppedDeployment]

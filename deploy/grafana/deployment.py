@@ -213,6 +213,21 @@ def one_deployment() -> Dashboard:
                 unit="none",
             )
         )
+        .with_panel(
+            lines(
+                "Allocations of the dry run",
+                "Those that a dry run would have by now, beside those that run. Empty where "
+                "changes are sent.",
+                Query(latest("autoscaler_shadow_allocations"), "dry run"),
+                Query(
+                    f"{latest('elasticsearch_ml_deployment_running_allocations')} "
+                    f"and {latest('autoscaler_shadow_allocations')}",
+                    "running",
+                ),
+                unit="none",
+                steps=True,
+            )
+        )
         .with_row(row("Why"))
         .with_panel(
             states(

@@ -70,6 +70,10 @@ METRICS: dict[type[Struct], dict[str, str]] = {
         "backlog_allocations": "autoscaler_backlog_allocations",
         "after_new_node": "autoscaler_after_new_node_allocations",
     },
+    views.ShadowView: {
+        "requested": "autoscaler_shadow_requested_allocations",
+        "running": "autoscaler_shadow_allocations",
+    },
     views.ForecastView: {
         "trusted": "autoscaler_forecast_trusted",
         "load": "autoscaler_forecast_load_erlangs",
@@ -155,6 +159,7 @@ METRICS: dict[type[Struct], dict[str, str]] = {
 NO_METRIC: dict[type[Struct], dict[str, str]] = {
     views.ManagedView: dict.fromkeys(("running_text", "change", "message"), TEXT)
     | {"unchanged_because": TEXT},
+    views.ShadowView: {"message": TEXT},
     views.UnmanagedView: {"message": TEXT},
     views.VanishedView: {
         "message": TEXT,

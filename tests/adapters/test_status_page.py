@@ -4,6 +4,7 @@ import asyncio
 import json
 import re
 import zlib
+from types import SimpleNamespace
 from urllib.parse import quote
 
 import pytest
@@ -57,6 +58,23 @@ async def test_all_deployments_are_shown_those_in_trouble_first(site):
     assert "4.50 erlangs 60 requests/s" in text
     assert 'href="/deployments/c-full"' in page
     assert 'href="/deployments/d-other"' not in page
+
+
+async def test_of_equal_levels_those_that_meet_their_slo_least_are_first(site):
+    site.observe(
+        *[
+            outcome(steady(name, slo=SloStatus(target=0.9, attainment=met)), OutcomeKind.UNCHANGED)
+            for name, met in {"a-unknown": None, "b-good": 0.99, "c-worse": 0.95}.items()
+        ]
+    )
+    order = re.findall(r"[abc]-(?:unknown|good|worse)", await site.text("/"))
+    assert list(dict.fromkeys(order)) == ["c-worse", "b-good", "a-unknown"]
+
+
+@pytest.mark.parametrize(("saved", "shown"), [(False, True), (True, False), (None, False)])
+async def test_the_page_says_that_the_state_is_not_saved(site, saved, shown):
+    site.pages.status_pages.contents.state = SimpleNamespace(saved=saved)
+    assert ("The state is not saved:" in await site.text("/")) is shown
 
 
 async def test_one_deployment_is_shown_in_depth(site):

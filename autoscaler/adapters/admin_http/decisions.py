@@ -17,6 +17,8 @@ from autoscaler.core.condition import (
     unreadable_condition,
 )
 from autoscaler.core.decision import NOT_SENT, Outcome, OutcomeKind, Plan, Unmanaged
+from autoscaler.core.shadow import ShadowStatus
+from autoscaler.core.shadow_text import shadow_text
 from autoscaler.core.state import FORGET_AFTER_S
 from autoscaler.core.values import Observation, Value
 from autoscaler.ports import (
@@ -37,6 +39,7 @@ from autoscaler.wire.decision_views import (
 from autoscaler.wire.decisions import managed, next_poll, unmanaged, unreadable, vanished
 from autoscaler.wire.instruction_views import instruction_views
 from autoscaler.wire.overview import DeploymentRow, OverviewResponse, levels_of, ordered, row
+from autoscaler.wire.shadow_views import ShadowResponse, period_views, together_view
 from autoscaler.wire.status_views import CountsView
 from autoscaler.wire.summaries import counts
 
@@ -257,6 +260,41 @@ class DecisionRecorder:
             raise NoSuchDeployment(f"{deployment_id}: not found in the cluster{suggestion}")
         view = _view(deployment_id, deployments[deployment_id], cycle.updates.get(deployment_id))
         return DeploymentResponse(**self._heading(cycle), deployment=view)
+
+    def get_shadow(self, deployment_id: str) -> ShadowResponse:
+        """What a dry run would have done with one deployment.
+
+        Raises:
+            NoObservationYet: the cluster has not been observed yet.
+            NoSuchDeployment: there is none with this id, or it has no shadow.
+        """
+        shadow = self.shadow(deployment_id)
+        if shadow is None:
+            raise NoSuchDeployment(
+                f"{deployment_id}: nothing is known of what a dry run would have done; it is in no "
+                "dry run, or its number of allocations is set by others"
+            )
+        return ShadowResponse(
+            **self._heading(self._observed()),
+            deployment=deployment_id,
+            requested=shadow.requested,
+            running=shadow.running,
+            message=shadow_text(shadow),
+            days=period_views(shadow),
+            together=together_view(shadow),
+        )
+
+    def shadow(self, deployment_id: str) -> ShadowStatus | None:
+        """What a dry run would have done with one deployment; None: it has no shadow.
+
+        Raises:
+            NoObservationYet: the cluster has not been observed yet.
+            NoSuchDeployment: the cluster has none with this id.
+        """
+        known = self._observed().deployments.get(deployment_id)
+        if known is None:
+            raise NoSuchDeployment(f"{deployment_id}: not found in the cluster")
+        return known.decision.shadow if isinstance(known, Outcome) else None
 
     def _observed(self) -> _Cycle:
         if self._cycle is None:

@@ -6,6 +6,7 @@ from autoscaler.adapters.admin_http.decisions import DecisionRecorder
 from autoscaler.adapters.admin_http.endpoints import ONE_DEPLOYMENT, ApiCall, Endpoint, LazyResponse
 from autoscaler.adapters.admin_http.health import Health
 from autoscaler.wire.decision_views import DeploymentResponse
+from autoscaler.wire.shadow_views import ShadowResponse
 from autoscaler.wire.status_views import DeploymentsQuery, StatusResponse, SummariesResponse
 from autoscaler.wire.summaries import summary
 
@@ -28,6 +29,9 @@ def status_endpoints(
 
     async def deployment(call: ApiCall) -> LazyResponse:
         return LazyResponse(partial(decisions.get_deployment, call.deployment_id))
+
+    async def shadow(call: ApiCall) -> LazyResponse:
+        return LazyResponse(partial(decisions.get_shadow, call.deployment_id))
 
     return (
         Endpoint(
@@ -56,6 +60,18 @@ def status_endpoints(
             response=DeploymentResponse,
             handler=deployment,
             errors={404: "The cluster has no such deployment.", **_NOT_OBSERVED},
+        ),
+        Endpoint(
+            name="deployment_shadow",
+            method="GET",
+            path=f"{ONE_DEPLOYMENT}/shadow",
+            summary="What a dry run would have done with one deployment, by day, beside what ran",
+            response=ShadowResponse,
+            handler=shadow,
+            errors={
+                404: "The cluster has no such deployment, or it is in no dry run.",
+                **_NOT_OBSERVED,
+            },
         ),
     )
 

@@ -58,7 +58,7 @@ NEWEST_POINTS = 12
 
 _FRAGMENTS = {
     "overview": ("heading", "rows", "recent"),
-    "deployment": ("heading", "now", "past", "why"),
+    "deployment": ("heading", "now", "shadow", "past", "why"),
 }
 """The parts of each page that change, each a template."""
 

@@ -10,7 +10,7 @@ from typing import TypeVar
 from prometheus_client import Metric
 from prometheus_client.samples import Sample
 
-from autoscaler.adapters.prometheus import cluster_families, families, slo_families
+from autoscaler.adapters.prometheus import cluster_families, families, shadow_families, slo_families
 from autoscaler.adapters.prometheus.families import DecisionRow, FieldMetric, MetricFamily
 from autoscaler.adapters.prometheus.node_labels import by_label
 from autoscaler.core.condition import Level, condition
@@ -133,6 +133,9 @@ def _decisions(observation: Observation, plan: Plan) -> Iterator[Metric]:
         for id_, reason in plan.unmanaged.items()
     ]
     yield from _slo(rows)
+    shadows = [(own, shadow) for own, row in rows if (shadow := row.decision.shadow) is not None]
+    for shadow_metric in shadow_families.SHADOW:
+        yield _measured(shadow_metric, shadows)
     yield family(
         families.CONTROL_MODE,
         [({**own, "mode": str(row.decision.mode)}, 1.0) for own, row in rows],

@@ -7,7 +7,7 @@ from prometheus_client import Metric
 from prometheus_client.registry import Collector
 from prometheus_client.samples import Sample
 
-from autoscaler.adapters.prometheus import families, slo_families
+from autoscaler.adapters.prometheus import families, shadow_families, slo_families
 from autoscaler.adapters.prometheus.counters import (
     Histogram,
     LabelledCounter,
@@ -18,6 +18,7 @@ from autoscaler.adapters.prometheus.cycle_metrics import collect_cycle, family
 from autoscaler.adapters.prometheus.node_labels import NodeLabels
 from autoscaler.core.decision import NOT_SENT, CompletedRollout, Outcome, OutcomeKind, Plan
 from autoscaler.core.next_poll import PollCause
+from autoscaler.core.shadow import ShadowTotals
 from autoscaler.core.slo_status import SloStatus
 from autoscaler.core.state import FORGET_AFTER_S
 from autoscaler.core.values import DataIssue, Observation, Reason
@@ -59,6 +60,7 @@ class _Counts:
         self.slo_requests = 0
         self.slo_late_requests = 0.0
         self.has_slo = False
+        self.shadow: ShadowTotals | None = None  # None: it has not been in dry run
         self.last_update: tuple[OutcomeKind, float] | None = None
         self.unknown: LabelledCounter[str] = LabelledCounter()  # observations, by cause
         self.lead_times: dict[bool, Histogram] = {}  # by whether a process had to start
@@ -68,6 +70,10 @@ class _Counts:
         self.updates.add(OutcomeKind.NO_EFFECT)
         if self.last_update is not None:
             self.last_update = (OutcomeKind.NO_EFFECT, self.last_update[1])
+
+    def add_shadow(self, latest: ShadowTotals) -> None:
+        """What one cycle of a dry run adds."""
+        self.shadow = latest if self.shadow is None else self.shadow.plus(latest)
 
     def add(self, slo: SloStatus) -> None:
         """The requests of one cycle."""
@@ -141,6 +147,8 @@ class PrometheusRecorder(Collector):
         for decision in plan.decisions:
             if decision.slo is not None:
                 self._of(decision.deployment_id).add(decision.slo)
+            if decision.shadow is not None:
+                self._of(decision.deployment_id).add_shadow(decision.shadow.latest)
         for change in plan.external_changes:
             self._of(change.deployment_id).external_changes += 1
         for found in plan.no_effect:
@@ -270,6 +278,9 @@ class PrometheusRecorder(Collector):
             slo_families.LATE_REQUESTS,
             [(own, counts.slo_late_requests) for own, counts in with_slo],
         )
+        dry = [({"deployment": id_}, c.shadow) for id_, c in each if c.shadow is not None]
+        for counter, value_of in shadow_families.COUNTERS:
+            yield family(counter, [(own, value_of(totals)) for own, totals in dry])
         yield family(
             families.SAMPLE_ISSUES,
             [

@@ -114,10 +114,37 @@ def assess(
         max_interval_s=max_interval_s,
         ml_nodes=context.ml_nodes,
     )
+    return assess_measured(
+        known,
+        stats,
+        measured,
+        rule,
+        context,
+        stopped_deployment,
+        started_by_another=started_by_another,
+    )
+
+
+def assess_measured(
+    known: DeploymentState | None,
+    stats: DeploymentStats,
+    measured: Measurement,
+    rule: Rule,
+    context: PlanContext,
+    stopped_deployment: StoppedDeployment | None = None,
+    *,
+    started_by_another: bool = False,
+    late_requests: float | None = None,
+) -> Assessment:
+    """The same, with what has been measured.
+
+    Args:
+        late_requests: those of a shadow; None: it is none, or they are not known.
+    """
     memory = None if known is None else known.memory
     if memory is not None and memory.policy != rule.policy.name:
         memory = None
-    recommended = recommend(stats, measured, rule, context, known, memory)
+    recommended = recommend(stats, measured, rule, context, known, memory, late_requests)
     first = recommended.step
     if known is None and stopped_deployment is not None:
         usage = updated_usage(
@@ -171,20 +198,9 @@ def conclude(
         grant: None if the claim was granted in full, or there was none.
         memory_maximum: of adaptive allocations; None: no memory was measured.
     """
-    stats, rule, steps = assessment.stats, assessment.rule, assessment.steps
+    stats, rule = assessment.stats, assessment.rule
     sample, first = assessment.measured.sample, assessment.steps[0]
-    if assessment.limits is not None:
-        steps = after_grant(steps, assessment.limits, grant)
-    if memory_maximum is not None and memory_maximum.inputs and steps[-1].after > 0:
-        desired = steps[-1].after
-        inputs = {**memory_maximum.inputs, "adaptive_maximum": memory_maximum.allocations}
-        steps = (*steps, Step(Reason.FIT, desired, desired, inputs))
-    change, steps = _change(assessment, steps, context, memory_maximum)
-    if unknown := context.unknown_figures.get(stats.deployment_id):
-        steps = _naming(steps, unknown)
-    if change is not None:
-        overridden = any(step.reason is Reason.OVERRIDE for step in steps)
-        change, steps = _checked(change, steps, assessment, overridden=overridden)
+    change, steps = decided(assessment, grant, context, memory_maximum)
     slo, error = assessment.recommendation.slo_status(rule.policy, steps[-1].after)
     if error:
         inputs = {**steps[0].inputs, "slo_status_error": error}
@@ -213,6 +229,29 @@ def conclude(
         pauses=context.instructions.pauses_of(stats.deployment_id, context.at),
         override=context.instructions.override_of(stats.deployment_id, context.at),
     )
+
+
+def decided(
+    assessment: Assessment,
+    grant: Grant | None,
+    context: PlanContext,
+    memory_maximum: MemoryLimit | None = None,
+) -> tuple[Change | None, tuple[Step, ...]]:
+    """The change of the decision, and all its steps; the arguments are those of `conclude`."""
+    steps = assessment.steps
+    if assessment.limits is not None:
+        steps = after_grant(steps, assessment.limits, grant)
+    if memory_maximum is not None and memory_maximum.inputs and steps[-1].after > 0:
+        desired = steps[-1].after
+        inputs = {**memory_maximum.inputs, "adaptive_maximum": memory_maximum.allocations}
+        steps = (*steps, Step(Reason.FIT, desired, desired, inputs))
+    change, steps = _change(assessment, steps, context, memory_maximum)
+    if unknown := context.unknown_figures.get(assessment.stats.deployment_id):
+        steps = _naming(steps, unknown)
+    if change is not None:
+        overridden = any(step.reason is Reason.OVERRIDE for step in steps)
+        change, steps = _checked(change, steps, assessment, overridden=overridden)
+    return change, steps
 
 
 def _naming(steps: tuple[Step, ...], unknown: tuple[str, ...]) -> tuple[Step, ...]:

@@ -28,6 +28,12 @@ from autoscaler.core.flow.constraints import SETTLING_LIMIT_S
 from autoscaler.core.flow.memory_ledger import MemoryLedger, MemoryLimit, memory_ledger
 from autoscaler.core.flow.memory_limit import limit_by_memory
 from autoscaler.core.flow.plan_context import PlanContext, plan_context_of
+from autoscaler.core.flow.shadowing import (
+    assess_shadows,
+    shadow_claims,
+    shadows_after,
+    with_shadows,
+)
 from autoscaler.core.flow.stopped import checked_start, is_started_by_another, plan_stopped
 from autoscaler.core.next_poll import Polling, earliest
 from autoscaler.core.scale_to_zero import reduced_start, starting_allocations
@@ -131,14 +137,33 @@ def plan_in_parts(
         memory = memory_ledger(
             observation, deployments, stopped, context.free_capacity, _given_up(assessments)
         )
+    requested_of_others = [_requested_of_others(observation.deployments[id_]) for id_ in unmanaged]
     grants = _granted(
         claims,
         [
             *[(a.stats, _requested(a.stats, a.state, context.at)) for a in assessments],
-            *[_requested_of_others(observation.deployments[name]) for name in unmanaged],
+            *requested_of_others,
         ],
         context,
         memory,
+    )
+    shadows, shadow_context = yield from assess_shadows(
+        state, observation, assessments, context, ruleset.max_interval_s
+    )
+    in_dry_run = {each.assessment.stats.deployment_id: each.assessment for each in shadows}
+    as_if_sent = [in_dry_run.get(a.stats.deployment_id, a) for a in assessments]
+    known_shadows, shadow_statuses = shadows_after(
+        shadows,
+        _granted(
+            shadow_claims(shadows),
+            [
+                *[(a.stats, _requested(a.stats, a.state, context.at)) for a in as_if_sent],
+                *requested_of_others,
+            ],
+            shadow_context,
+            None,
+        ),
+        shadow_context,
     )
 
     decisions = []
@@ -146,7 +171,10 @@ def plan_in_parts(
         yield
         grant = grants.get(assessment.stats.deployment_id)
         maximum = None if memory is None else _adaptive_maximum(assessment, memory)
-        decisions.append(conclude(assessment, grant, context, maximum))
+        decision = conclude(assessment, grant, context, maximum)
+        if (shadow := shadow_statuses.get(decision.deployment_id)) is not None:
+            decision = replace(decision, shadow=shadow)
+        decisions.append(decision)
     if stopped:
         decisions += [
             _granted_start(decision, rules, stopped[name].stats, grants.get(name), memory)
@@ -179,7 +207,7 @@ def plan_in_parts(
         ),
     )
     return planned, State(
-        deployments=deployments,
+        deployments=with_shadows(deployments, known_shadows, context.at),
         capacity=context.capacity,
         cluster_back_off=state.cluster_back_off,
         stopped=stopped,

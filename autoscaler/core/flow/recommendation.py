@@ -73,8 +73,14 @@ def recommend(
     context: PlanContext,
     known: DeploymentState | None,
     memory: PolicyMemory | None,
+    late_requests: float | None = None,
 ) -> Recommendation:
-    """The first step of the decision, and the policy's memory after it."""
+    """The first step of the decision, and the policy's memory after it.
+
+    Args:
+        late_requests: those of a shadow, whose recommendations count as carried out; None: it is
+            none, or they are not known.
+    """
     current = current_allocations(rule.mode, stats)
     if current is None:
         current = stats.target_allocations or 0
@@ -103,7 +109,8 @@ def recommend(
         load=load,
         missing_s=_missing_s(stats, known, sample.at),
         max_allocations=max(1, rule.max_allocations - idle),
-        carried_out=rule.sends
+        late_requests=late_requests,
+        carried_out=(rule.sends or late_requests is not None)
         and not _is_held(known, sample.at)
         and not context.instructions.apply_to(stats.deployment_id, sample.at),
         in_flight=(sample.in_flight,),

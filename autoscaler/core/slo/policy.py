@@ -21,6 +21,7 @@ from autoscaler.core.slo.believed_times import believed_times, service_now
 from autoscaler.core.slo.callers import CallerTimeout, caller_timeout
 from autoscaler.core.slo.cost_model import CostModel
 from autoscaler.core.slo.error_budget import ErrorBudget, WeightSettings, violation_weight
+from autoscaler.core.slo.lateness import Lateness
 from autoscaler.core.slo.memory import Backlog, SloEstimate, SloMemory
 from autoscaler.core.slo.needs import FutureNeed, cheapest_now, future_need, present_need
 from autoscaler.core.slo.objective import SloObjective
@@ -152,6 +153,21 @@ class SloPolicy(Value, frozen=True, kw_only=True):
         there was none."""
         cost_model = self._cost_model(situation, memory)
         return None if cost_model is None else cost_model.cost
+
+    def lateness(self, situation: Situation, memory: SloMemory) -> Lateness | None:
+        """How late requests are computed for any allocation count, with the estimates of the last
+        recomputation; None if there was none, or the SLO is unreachable."""
+        estimate, service = memory.estimate, memory.estimate.service_time
+        step = estimate.step
+        if step is None or service.requests <= 0.0 or "slo_unreachable" in step.inputs:
+            return None
+        timeout = caller_timeout(self.caller_timeout_s, situation.callers)
+        return Lateness(
+            service_time_s=service.mean_s,
+            max_wait=estimate.max_wait,
+            variability=(memory.dispersion_within_seconds + service.scv) / 2.0,
+            max_backlog_wait=timeout.seconds / service.mean_s,
+        )
 
     def slo_status(
         self,

@@ -134,6 +134,45 @@ def _overload_fraction(level: float, drift: float, variance: float, horizon: flo
     return (total + remaining) / len(_TIME_POINTS)
 
 
+def violation_fraction_by_backlog(
+    servers: int, load: float, limit: float, variability: float, horizon: float, backlog: float
+) -> float:
+    """The fraction of requests whose queue wait exceeds `limit` within `horizon` because there was
+    a backlog at its beginning, in addition to `violation_fraction_within`.
+
+    By the same motion, which begins at the backlog instead of 0.
+
+    Args:
+        backlog: queued work, in mean service times.
+
+    >>> round(violation_fraction_by_backlog(5, 4.0, 2.0, 1.0, horizon=10.0, backlog=30.0), 2)
+    0.95
+    >>> violation_fraction_by_backlog(5, 4.0, 2.0, 1.0, horizon=10.0, backlog=0.0)
+    0.0
+    """
+    level = limit * servers
+    drift, variance = load - servers, max(2.0 * load * variability, 1e-9)
+    with_backlog, without = [
+        _mean_exceedance(level, drift, variance, horizon, begin) for begin in (backlog, 0.0)
+    ]
+    return max(0.0, with_backlog - without)
+
+
+def _mean_exceedance(
+    level: float, drift: float, variance: float, horizon: float, begin: float
+) -> float:
+    """The probability that a reflected motion is above `level`: the mean over the horizon."""
+    total, mirror = 0.0, 2.0 * drift * level / variance
+    for point in _TIME_POINTS:
+        time = point * horizon
+        deviation = sqrt(variance * time)
+        fraction = 0.5 * erfc((level - begin - drift * time) / deviation / _SQRT_2)
+        mirrored = _log_normal((-level - begin - drift * time) / deviation) + mirror
+        fraction += exp(mirrored) if mirrored < 0.0 else 1.0
+        total += min(1.0, fraction)
+    return total / len(_TIME_POINTS)
+
+
 def _build_up_ratio(level: float, drift: float, variance: float, horizon: float) -> float:
     """The same for a negative drift, divided by its stationary value, which may be close to 0.
 

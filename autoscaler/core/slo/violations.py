@@ -84,6 +84,8 @@ def new_violations(situation: Situation, memory: SloMemory) -> float:
     Args:
         memory: before this poll.
     """
+    if situation.late_requests is not None:
+        return situation.late_requests
     return situation.sample.failed + late_requests(situation, memory)
 
 

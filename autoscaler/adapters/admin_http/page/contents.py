@@ -1,18 +1,21 @@
 """What the pages show, made of the views of the API."""
 
 from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 from urllib.parse import quote, urlencode
 
 from autoscaler.adapters.admin_http.decisions import DecisionRecorder, NoObservationYet
 from autoscaler.adapters.admin_http.health import Health
 from autoscaler.adapters.admin_http.series import Points, Series, series_of
 from autoscaler.core.condition import Level
+from autoscaler.core.shadow import ShadowStatus
+from autoscaler.core.shadow_text import shadow_text
 from autoscaler.core.units import duration_text
 from autoscaler.wire.decision_views import DeploymentResponse, ManagedView, ResponseHeader
 from autoscaler.wire.history import HistoryEntry, HistoryQuery, view_of
 from autoscaler.wire.history_views import HistoryEntryView
 from autoscaler.wire.input_rows import input_rows
+from autoscaler.wire.shadow_views import period_views, together_view
 
 LEVEL_NAMES = {
     Level.TROUBLE: "in trouble",
@@ -44,6 +47,12 @@ _FIGURES = {
 
 ReadHistory = Callable[[HistoryQuery], tuple[list[HistoryEntry], str]]
 """The entries that a query finds, and where they are kept. May wait for a disk."""
+
+
+class SavedStatus(Protocol):
+    @property
+    def saved(self) -> bool | None:
+        """Whether the state is saved; None: it does not have to be."""
 
 
 class OverviewQuery(NamedTuple):
@@ -84,6 +93,7 @@ class PageContents:
         self._read_history = read_history
         self._prefix = prefix
         self.configuration = ""  # in force, in a few words
+        self.state: SavedStatus | None = None  # None: it is not known whether it is saved
 
     def overview(self, query: OverviewQuery) -> dict[str, Any]:
         """All deployments."""
@@ -116,6 +126,7 @@ class PageContents:
             "deployment_id": deployment_id,
             "row": self._decisions.row(deployment_id),
             "events_of_it": [(each, _sentence(each, deployment_id)) for each in entries],
+            **_shadow(self._decisions.shadow(deployment_id)),
             **_managed(found, series_of(points)),
         }
 
@@ -166,6 +177,13 @@ class PageContents:
                     ),
                     (
                         "attention",
+                        "The state is not saved:",
+                        "what is learnt now is lost if the daemon ends; the log says why."
+                        if self.state is not None and self.state.saved is False
+                        else "",
+                    ),
+                    (
+                        "attention",
                         "The lease cannot be read or renewed:",
                         leadership.failure if leadership is not None else "",
                     ),
@@ -183,6 +201,18 @@ class PageContents:
 def _sentence(entry: HistoryEntryView, deployment_id: str) -> str:
     """What happened, without the id that the page is about."""
     return entry.message.removeprefix(f"{deployment_id} ").removeprefix(f"{deployment_id}: ")
+
+
+def _shadow(shadow: ShadowStatus | None) -> dict[str, Any]:
+    """What a dry run would have done, the present day first."""
+    if shadow is None:
+        return {"shadow": None}
+    days = period_views(shadow)
+    return {
+        "shadow": shadow_text(shadow),
+        "shadow_days": days[::-1],
+        "shadow_together": together_view(shadow) if len(days) > 1 else None,
+    }
 
 
 def _managed(found: DeploymentResponse, series: Series) -> dict[str, Any]:

@@ -35,6 +35,14 @@ def _moment(at: float) -> str:
     return f"{datetime.fromtimestamp(at, UTC):%m-%d %H:%M:%S}"
 
 
+def _date(at: float) -> str:
+    """
+    >>> _date(86_399.9)
+    '1970-01-01'
+    """
+    return f"{datetime.fromtimestamp(at, UTC):%Y-%m-%d}"
+
+
 def _ago(seconds: float) -> str:
     return f"{duration_text(float(round(seconds)))} ago"
 
@@ -96,6 +104,7 @@ _FILTERS = {
     "budget": _budget,
     "clock": _clock,
     "cost": _cost,
+    "date": _date,
     "decimals": _decimals,
     "duration": duration_text,
     "known": _known,
