@@ -66,7 +66,7 @@ def headline(totals: Totals | None, results: ReplayResults) -> str:
         else f"{hours_text(totals.hours.value)} allocation-hours"
     )
     others = (
-        f" For {deployments_text(totals.without_verdict)} more, there is no verdict."
+        f" For {_more_deployments(totals.without_verdict)}, there is no verdict."
         if totals.without_verdict
         else ""
     )
@@ -99,6 +99,10 @@ def month_caveat(results: ReplayResults) -> str:
         "like the recorded ones. The interval is that of the record; it does not contain what "
         f"would be different in other weeks{week}."
     )
+
+
+def _more_deployments(count: int) -> str:
+    return "one more deployment" if count == 1 else f"{count:,} more deployments"
 
 
 def deployments_text(count: int) -> str:

@@ -55,7 +55,7 @@ def page_of(found, settings=COSTS):
 def test_it_has_the_headline_the_moments_the_advice_and_each_deployment():
     page = page_of(results())
     assert "With the rules, 2 deployments would have used 31% fewer allocation-hours" in page.text
-    assert "The 5 moments that mattered" in page.text
+    assert "The five moments that mattered" in page.text
     assert "No verdict: the simulation of what really ran" in page.text
     assert "Not known from this source: cache hits" in page.text
     assert page.elements.count("svg") == 5 + 3 + 7 + 7 + 1  # moments, deployments, bars

@@ -53,7 +53,7 @@ def test_without_a_verdict_the_failed_assumption_is_named():
 def test_the_headline_says_for_how_many_there_is_no_verdict():
     found = results(replayed(), refused())
     assert headline(totals_of(found), found).endswith(
-        "For one deployment more, there is no verdict."
+        "For one more deployment, there is no verdict."
     )
     found = results(refused())
     assert headline(totals_of(found), found).startswith("No verdict for one deployment")
