@@ -29,7 +29,7 @@ MULTIPLES = (1.5, 1.0)
 """Fixed allocations, as multiples of the mean of the live run."""
 
 TRACES = 8
-HOURS = 24.0
+HOURS = 12.0
 TOLERANCE = 0.05
 """Fraction by which the hours may differ."""
 

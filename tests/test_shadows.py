@@ -5,23 +5,27 @@ import math
 import numpy as np
 import pytest
 from msgspec.structs import replace
+from prometheus_client import CollectorRegistry
 
 from autoscaler.adapters.admin_http.decisions import NoSuchDeployment
+from autoscaler.adapters.prometheus import PrometheusRecorder
 from autoscaler.backtest.drivers import PlanDriver, as_configured, drive
 from autoscaler.backtest.trial import TrialRunner
 from autoscaler.backtest.world.plant import Plant
 from autoscaler.core.decision import OutcomeKind
 from autoscaler.core.flow.planning import plan
 from autoscaler.core.policies import UtilisationPolicy
+from autoscaler.core.selection import ScaleToZero, ZeroMethod
 from autoscaler.core.shadow import HOUR_S, together
 from autoscaler.core.slo.objective import SloObjective
 from autoscaler.core.slo.policy import SloPolicy
 from autoscaler.core.state import State
-from autoscaler.core.values import AdaptiveAllocations
+from autoscaler.core.values import AdaptiveAllocations, Cluster, NodeCapacity
 from autoscaler.wire.state import decode_state, encode_state
-from tests.adapters.recorded import outcome, steady
+from tests.adapters.recorded import cycle, outcome, steady
 from tests.adapters.status_site import Site
 from tests.backtest.workloads import scenario, workload
+from tests.fakes import FakeClock
 from tests.observations import deployment, node, observation
 
 POLICY = SloPolicy(objective=SloObjective(wait_s=0.2))
@@ -230,6 +234,48 @@ async def site():
 
 def in_dry_run(shadow):
     return outcome(steady("elser", dry_run=True, shadow=shadow), OutcomeKind.DRY_RUN)
+
+
+def test_requests_to_a_deployment_that_it_would_have_stopped_are_late():
+    """Until a process could have started again, had an operator resumed it at once."""
+    idle = ScaleToZero(60.0, ZeroMethod.STOP)
+    ruleset, state, completed, found = rules(dry_run=True, zero=idle), State(), 0, []
+    only = NodeCapacity(node_id="n1", name="n1", version="9.1.0", processors=8.0)
+    for poll in range(60):
+        completed += 0 if 20 <= poll < 40 else 100
+        seen = observed(1000.0 + 10.0 * poll, completed)
+        seen = replace(seen, cluster=Cluster(nodes=(only,), growable=False))
+        now, state = plan(state, seen, ruleset)
+        found.append(now.decisions[0].shadow)
+    assert {each.running for each in found[26:40]} == {0}
+    assert [each.latest.shadow_late for each in found[40:46]] == [100.0] * 6
+    assert found[-1].running > 0
+    assert found[-1].latest.shadow_late < 1.0
+
+
+class TestMetrics:
+    def test_the_counters_are_sums_over_all_cycles(self, too_many):
+        recorder, registry = PrometheusRecorder(FakeClock(start=1_000.0)), CollectorRegistry()
+        registry.register(recorder)
+        for _ in range(2):
+            recorder.planned(*cycle(in_dry_run(too_many.shadow)))
+        latest = too_many.shadow.latest
+
+        def value(name):
+            return registry.get_sample_value(name, {"deployment": "elser"})
+
+        assert value("autoscaler_shadow_allocations") == too_many.shadow.running
+        assert value("autoscaler_shadow_allocation_seconds_total") == 2.0 * latest.shadow_s > 0.0
+        assert value("autoscaler_recorded_allocation_seconds_total") == 2.0 * latest.recorded_s
+        assert value("autoscaler_shadow_requests_total") == 2.0 * latest.requests > 0.0
+        assert value("autoscaler_shadow_unknown_seconds_total") == 0.0
+
+    def test_a_live_deployment_has_none(self):
+        recorder, registry = PrometheusRecorder(FakeClock(start=1_000.0)), CollectorRegistry()
+        registry.register(recorder)
+        recorder.planned(*cycle(outcome(steady("elser"), OutcomeKind.UNCHANGED)))
+        found = {each.name for each in registry.collect() if each.samples}
+        assert not {name for name in found if "shadow" in name or "recorded" in name}
 
 
 class TestShown:

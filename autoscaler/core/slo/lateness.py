@@ -3,7 +3,8 @@
 The queue model is that of the cost (`cost_model`, `queueing`). It gets the requests that really
 came in the interval, and a backlog: the requests that the interval before has left, which follow
 from the arrivals and the allocations. So a load beyond the allocations is late until it is served,
-also after it has ended.
+also after it has ended. Within the interval, arrivals are taken as Poisson: how much the counts of
+intervals vary is in the counts themselves, and added to them it doubled the late requests.
 """
 
 import math

@@ -97,11 +97,3 @@ class SloMemory(Value, frozen=True, kw_only=True):
         if not short.is_known:
             return of_windows
         return min(of_windows, max(MAX_BY_CHANCE, short.dispersion))
-
-    @property
-    def dispersion_within_seconds(self) -> float:
-        """The same for an interval whose count is known already; at least 1. That of windows is
-        part of the count."""
-        if not self.window.short.is_known:
-            return 1.0
-        return max(1.0, min(self.window.dispersion, self.window.short.dispersion))

@@ -165,7 +165,8 @@ class SloPolicy(Value, frozen=True, kw_only=True):
         return Lateness(
             service_time_s=service.mean_s,
             max_wait=estimate.max_wait,
-            variability=(memory.dispersion_within_seconds + service.scv) / 2.0,
+            # The dispersion of counts is in the count of the interval already.
+            variability=(1.0 + service.scv) / 2.0,
             max_backlog_wait=timeout.seconds / service.mean_s,
         )
 
