@@ -390,24 +390,56 @@ def test_a_process_that_is_killed_loses_at_most_the_cycle_that_it_writes():
     assert ran.stdout.startswith(f"{KILLS} processes were killed")
 
 
-async def test_the_rest_of_a_disk_is_left_to_the_state(tmp_path, monkeypatch):
-    monkeypatch.setattr(writer, "MAX_BLOCK_BYTES", 10)
-    free = 10**9
+@pytest.fixture
+def disk(monkeypatch):
+    """A disk of 10 GB; `free` is what other files leave, and the recording is part of that."""
+    disk = SimpleNamespace(free=10**9)
     statvfs = os.statvfs
 
-    def almost_full(path):
-        found = statvfs(path)
-        blocks = 10**10 // found.f_frsize, free // found.f_frsize
-        return SimpleNamespace(f_blocks=blocks[0], f_bavail=blocks[1], f_frsize=found.f_frsize)
+    def measured(path):
+        block = statvfs(path).f_frsize
+        available = disk.free - database.size_of(path / FILE_NAME)
+        return SimpleNamespace(
+            f_blocks=10**10 // block, f_bavail=max(0, available) // block, f_frsize=block
+        )
 
-    monkeypatch.setattr(os, "statvfs", almost_full)
+    monkeypatch.setattr(os, "statvfs", measured)
+    return disk
+
+
+async def test_the_rest_of_a_disk_is_left_to_the_state(tmp_path, disk):
     with capture_logs() as logs:
         async with recording(tmp_path) as recorder:
             record(recorder, 1_000.0)
-            free = writer.RESERVED_BYTES
+            disk.free = writer.RESERVED_BYTES
             record(recorder, 1_010.0)
-            free = writer.RESERVED_BYTES + 10**6
+            disk.free = 10**9
             record(recorder, 1_020.0)
-    assert instants(tmp_path) == [1_000.0, 1_020.0]
+    assert instants(tmp_path)[-1] == 1_020.0
+    assert recorder.failed_cycles == 1
     (message,) = [log["message"] for log in logs if log["event"] == "recording.failed"]
     assert "is almost full, and the rest is left to the saved state" in message
+
+
+async def test_on_a_small_disk_the_oldest_cycles_are_removed_earlier(tmp_path, disk, monkeypatch):
+    monkeypatch.setattr(writer, "MAX_BLOCK_BYTES", 3_000)
+    disk.free = writer.RESERVED_BYTES + 70_000
+    async with recording(tmp_path) as recorder:
+        for place in range(1_000):
+            noise = int.from_bytes(os.urandom(6), "big")
+            record(recorder, 1_000.0 + 10.0 * place, completed=noise)
+        assert recorder.failed_cycles == 0
+    found = instants(tmp_path)
+    assert found[-1] == 10_990.0
+    assert found[0] > 1_000.0
+    assert found == [found[0] + 10.0 * place for place in range(len(found))]
+
+
+async def test_a_recording_that_no_process_writes_is_read_where_nothing_can_be_written(
+    tmp_path, monkeypatch
+):
+    async with recording(tmp_path) as recorder:
+        record(recorder, 1_000.0)
+    monkeypatch.setattr(os, "access", lambda *_: False)
+    assert instants(tmp_path) == [1_000.0]
+    assert not list(tmp_path.glob("*-shm"))

@@ -128,7 +128,11 @@ class RecordingDatabase:
                     "WHERE older < ?)",
                     (excess,),
                 )
-        self._connection.execute("PRAGMA incremental_vacuum")
+        self._connection.execute("PRAGMA incremental_vacuum").fetchall()
+
+    def free_space(self) -> None:
+        """Give the disk what removed blocks and the write-ahead log have taken."""
+        self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
 
     def block_after(self, number: int, since: float) -> StoredBlock | None:
         """The first block of a higher number that ends at an instant or later."""
@@ -222,7 +226,9 @@ def read_recording(path: Path) -> RecordingDatabase:
     with _errors_named(path):
         if not path.exists():
             raise RecordingUnusable(f"{path} does not exist, so there is no recording")
-        connection = _connected(path, "ro")
+        # Where SQLite cannot create files, it reads those that no process writes.
+        is_still = not os.access(path.parent, os.W_OK) and not _beside(path, "-wal").exists()
+        connection = _connected(path, "ro&immutable=1" if is_still else "ro")
         try:
             _check(path, connection)
         except BaseException:

@@ -18,6 +18,10 @@ from autoscaler.wire.recording import RecordedCycle, RecordedDecision, RecordedN
 
 Figure = TypeVar("Figure", float, float | None)
 
+EARLIER_S = 3_600.0
+"""Seconds of cycles before the requested time, with which its first ones are compared. An hour,
+more than the longest time over which cycles are compared."""
+
 _DECIMALS = 6
 """Of durations: totals are recorded in milliseconds, and the differences of doubles are not."""
 
@@ -44,7 +48,7 @@ def recorded_intervals(
     Raises:
         RecordingUnreadable: there is no recording, or it cannot be read.
     """
-    return intervals_of(recorded_cycles(path, since, until, warn=warn), since)
+    return intervals_of(recorded_cycles(path, since - EARLIER_S, until, warn=warn), since)
 
 
 def intervals_of(

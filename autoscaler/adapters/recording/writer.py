@@ -104,6 +104,8 @@ class RecordingFile:
         """
         self.open(cycle.at)
         if self._free_bytes() <= 0:
+            self._make_room(cycle.at)
+        if self._free_bytes() <= 0:
             raise RecordingUnusable(
                 f"the disk of {self.path} is almost full, and the rest is left to the saved state; "
                 "use a larger disk, or a smaller max_mb in [recording]"
@@ -164,13 +166,14 @@ class RecordingFile:
     def _close_block(self, at: float) -> None:
         """Replace the open block by a closed one, and remove what is too old or too much."""
         assert self._database is not None, "it is open"
+        free_bytes = self._free_bytes() - 2 * MAX_BLOCK_BYTES  # for the next open block
         stored = self._database.frames()
         frames = self._readable(stored)
         self._database.close_block(
             compressed_block(frames) if frames else b"",
             stored[: len(frames)],
             oldest=at - self._limits.max_age_s,
-            max_bytes=min(self._limits.max_bytes, self._database.size_bytes + self._free_bytes()),
+            max_bytes=min(self._limits.max_bytes, self._database.size_bytes + free_bytes),
         )
         self._begin_block()
 
@@ -182,6 +185,12 @@ class RecordingFile:
             return 1  # writing shows what is wrong
         reserved = min(RESERVED_BYTES, disk.f_blocks * disk.f_frsize // 5)
         return disk.f_bavail * disk.f_frsize - reserved
+
+    def _make_room(self, at: float) -> None:
+        """Remove the oldest blocks, as far as the disk requires it."""
+        assert self._database is not None, "it is open"
+        self._close_block(at)
+        self._database.free_space()
 
     def _readable(self, stored: list[StoredFrame]) -> list[Frame]:
         """The frames up to the first that is damaged: later ones differ from it."""
