@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALL := tools/environment.sh "$(PYTHON)" $(VENV) requirements-build.lock
 
-.PHONY: demo test test-deep smoke wheel lint chaos backtest-deps fuzz-configurations fuzz-statistics bench recording load soak mutants shadows steady frontier sweep ablation tuning modes lock audit types-lock clean
+.PHONY: demo test test-deep smoke wheel lint chaos backtest-deps fuzz-configurations fuzz-statistics bench recording load soak mutants shadows steady rehearsals frontier sweep ablation tuning modes lock audit types-lock clean
 .DELETE_ON_ERROR:
 
 demo: $(VENV)/runtime
@@ -131,6 +131,13 @@ shadows: $(VENV)/dev
 # How often the allocations of a steady load change, for docs/benchmarks.md.
 steady: $(VENV)/dev
 	$(BIN)/python -m benchmarks.steady --document docs/benchmarks.md
+
+# The intervals of replays against what then happened, for docs/benchmarks.md. Finished rehearsals are
+# kept in REHEARSALS.
+REHEARSALS ?= build/rehearsals.jsonl
+rehearsals: $(VENV)/dev
+	mkdir -p build
+	$(BIN)/python -m benchmarks.rehearsals $(WIDE) --results $(REHEARSALS) --document docs/benchmarks.md
 
 # Adds what `autoscaler backtest` needs.
 backtest-deps: $(VENV)/backtest

@@ -2,7 +2,7 @@
 
 from msgspec.structs import replace
 
-from autoscaler.backtest.drivers import Driver
+from autoscaler.backtest.drivers import AdaptiveDriver, Driver
 from autoscaler.backtest.world.plant import DEPLOYMENT_ID, Plant
 from autoscaler.backtest.world.scenario import BacktestScenario
 from autoscaler.core.values import DeploymentStats
@@ -48,6 +48,23 @@ class RecordingDriver:
             self.intervals[-1] = replace(
                 self.intervals[-1], desired=plant.requested, outcome="accepted"
             )
+
+
+class UnsynchronisedAdaptiveDriver(AdaptiveDriver):
+    """Adaptive allocations that run between two polls of the daemon, as in a cluster."""
+
+    def __init__(self, minimum: int, maximum: int, phase: float) -> None:
+        """`phase`: when, as a fraction of the time from one poll to the next."""
+        super().__init__(minimum, maximum)
+        self._phase = phase
+
+    def advance(self, plant: Plant, to: float) -> None:
+        plant.advance(plant.now + self._phase * (to - plant.now))
+        super().poll(plant)
+        plant.advance(to)
+
+    def poll(self, plant: Plant) -> None:
+        """The poll of the daemon, which changes nothing."""
 
 
 def recorded_lines(scenario: BacktestScenario, intervals: list[LoadInterval]) -> list[Line]:

@@ -12,6 +12,7 @@ from msgspec import Struct
 
 from autoscaler.replay.record import HOUR_S, DeploymentRecord, Floats
 from autoscaler.replay.service_times import MeasuredServiceTimes
+from autoscaler.wire.intervals import LoadInterval, NodeInterval
 
 MIN_HOURS = 2.0
 """The shortest record. Fewer than two hours have no variation from hour to hour."""
@@ -32,14 +33,25 @@ SIGNIFICANT = 4.0
 """Standard errors from which on a difference is no chance: 1 of 15,000 normal ones, and several are
 tried in each record."""
 
-MIN_EFFECT = 0.05
-"""Ratio of service times, minus 1, from which on a difference matters."""
+SIGNIFICANTLY_LONGER = 3.0
+"""The same for service times that are longer under load. 3, because what makes them seem different
+in short intervals makes them seem shorter: the slow requests of a burst complete after it."""
+
+MIN_EFFECT = 0.03
+"""Ratio of service times under different loads, minus 1, from which on a difference matters."""
+
+MIN_NODE_EFFECT = 0.08
+"""The same for the ratio of a node to the others."""
 
 WARM_S = 60.0
 """Seconds after its start for which the service times of a process are not compared."""
 
+BLOCK_S = 10.0
+"""Seconds whose requests have one mean. 10 s, the usual poll interval: in longer ones the load
+varies less."""
+
 MIN_TIMED = 30
-"""Intervals with timed requests from which on service times are compared."""
+"""Blocks with timed requests from which on service times are compared."""
 
 
 def sufficiency(record: DeploymentRecord) -> Iterator[str]:
@@ -72,7 +84,7 @@ def sufficiency(record: DeploymentRecord) -> Iterator[str]:
 
 
 class _Timed(Struct, frozen=True, kw_only=True, eq=False):
-    """Means of service times, of one deployment or node in one interval each."""
+    """Means of service times, of one deployment or node in one block of `BLOCK_S` each."""
 
     node: Floats  # a number for each node; 0 if they are unknown
     mean_s: Floats
@@ -98,7 +110,7 @@ def service_times(record: DeploymentRecord, known: MeasuredServiceTimes) -> Iter
                 f"{abs(ratio - 1.0):.0%} {'longer' if ratio > 1.0 else 'shorter'}, and the "
                 "simulation has the same ones under any load"
             )
-    yield from _slow_nodes(timed, names, known)
+    yield from _slow_nodes(timed, names)
 
 
 def _significant_ratio(timed: _Timed, means_s: Floats, values: Floats) -> float | None:
@@ -118,12 +130,13 @@ def _significant_ratio(timed: _Timed, means_s: Floats, values: Floats) -> float 
     so_far = np.cumsum(weights[order]) / total
     low, high = (float(values[order][np.searchsorted(so_far, each)]) for each in (0.1, 0.9))
     ratio = (mean_s + slope * (high - centre)) / max(mean_s + slope * (low - centre), 1e-9)
-    if abs(slope) < SIGNIFICANT * error or abs(math.log(max(ratio, 1e-3))) < math.log1p(MIN_EFFECT):
+    errors = SIGNIFICANTLY_LONGER if slope > 0.0 else SIGNIFICANT
+    if abs(slope) < errors * error or abs(math.log(max(ratio, 1e-3))) < math.log1p(MIN_EFFECT):
         return None
     return float(ratio)
 
 
-def _slow_nodes(timed: _Timed, names: list[str], known: MeasuredServiceTimes) -> Iterator[str]:
+def _slow_nodes(timed: _Timed, names: list[str]) -> Iterator[str]:
     """Each node against all others."""
     for number, name in enumerate(names):
         of_node = timed.node == number
@@ -132,7 +145,7 @@ def _slow_nodes(timed: _Timed, names: list[str], known: MeasuredServiceTimes) ->
         here_s, here_error = _mean_and_error(timed, of_node)
         others_s, others_error = _mean_and_error(timed, ~of_node)
         ratio = here_s / others_s
-        if ratio >= 1.0 + MIN_EFFECT and here_s - others_s >= SIGNIFICANT * math.hypot(
+        if ratio >= 1.0 + MIN_NODE_EFFECT and here_s - others_s >= SIGNIFICANT * math.hypot(
             here_error, others_error
         ):
             yield (
@@ -162,58 +175,57 @@ def _without_nodes(timed: _Timed) -> Floats:
 
 
 def _timed(record: DeploymentRecord, mean_s: float) -> tuple[_Timed, list[str]]:
-    """The timed intervals of each node, or of the deployment where the nodes are unknown."""
-    rows: list[tuple[float, float, float, float, float]] = []
+    """The timed blocks of each node, or of the deployment where the nodes are unknown."""
     names: dict[str, int] = {}
+    blocks: dict[tuple[int, int], list[float]] = {}
     lengths_s = record.lengths_s.tolist()
     has_nodes = any(each is not None and each.nodes for each in record.intervals)
     for place, each in enumerate(record.intervals):
-        if each is None:
+        if each is None or not record.known[place]:
             continue
-        parts = each.nodes if has_nodes else ()
-        for node in parts:
-            started_at = node.started_at
-            if (
-                not record.known[place]
-                or node.completed is None
-                or node.busy_s is None
-                or not node.allocations
-                or (started_at is not None and each.at - each.interval_s < started_at + WARM_S)
-            ):
+        block = int((float(record.edges[place]) - record.since) / BLOCK_S)
+        for name, part in _parts(each, has_nodes):
+            if not part.completed or not part.busy_s or not part.allocations:
                 continue
-            completed = node.completed - (node.cache_hits or 0)
-            if completed <= 0 or node.busy_s <= 0.0:
+            completed = part.completed - (part.cache_hits or 0)
+            if completed <= 0:
                 continue
             # In flight at the beginning, or arrived since. This does not depend on how long the
             # requests took, as the time that they took together does.
-            offered = (completed + (node.failed or 0) + (node.in_flight or 0)) * mean_s
-            rows.append(
-                (
-                    names.setdefault(node.node, len(names)),
-                    node.busy_s / completed,
-                    completed,
-                    min(node.allocations, offered / lengths_s[place]),
-                    node.allocations,
-                )
-            )
-        if not has_nodes and record.known[place] and record.busy_s[place] > 0.0:
-            allocations = float(record.requested[place])
-            rows.append(
-                (
-                    0,
-                    record.busy_s[place] / max(record.completed[place], 1.0),
-                    record.completed[place],
-                    min(allocations, record.arrivals[place] * mean_s / lengths_s[place]),
-                    allocations,
-                )
-            )
-    columns = np.array(rows, dtype=np.float64).reshape(-1, 5).T
-    numbers, means_s, requests, busy, allocations_of = columns
+            offered = completed + (part.failed or 0) + (part.in_flight or 0)
+            busy = min(part.allocations, offered * mean_s / lengths_s[place])
+            total = blocks.setdefault((names.setdefault(name, len(names)), block), [0.0] * 5)
+            for column, value in enumerate((completed, part.busy_s, busy, part.allocations, 1.0)):
+                total[column] += value
+    requests, busy_s, busy_sum, allocations, count = (
+        np.array(list(blocks.values()), dtype=np.float64).reshape(-1, 5).T
+    )
     timed = _Timed(
-        node=numbers,
-        mean_s=means_s,
+        node=np.array([node for node, _ in blocks], dtype=np.float64),
+        mean_s=busy_s / requests,
         requests=requests,
-        busy_allocations=busy,
-        allocations=allocations_of,
+        busy_allocations=busy_sum / count,
+        allocations=allocations / count,
     )
     return timed, list(names)
+
+
+def _parts(each: LoadInterval, has_nodes: bool) -> Iterator[tuple[str, NodeInterval]]:
+    """The nodes whose processes are warm, or the whole deployment."""
+    begin = each.at - each.interval_s
+    for node in each.nodes:
+        if node.started_at is None or begin >= node.started_at + WARM_S:
+            yield node.node, node
+    if not has_nodes:
+        yield (
+            "",
+            NodeInterval(
+                node="",
+                allocations=each.running if each.running is not None else each.requested,
+                completed=each.completed,
+                cache_hits=each.cache_hits,
+                failed=each.failed,
+                busy_s=each.busy_s,
+                in_flight=each.in_flight,
+            ),
+        )

@@ -24,6 +24,9 @@ MIN_LATE_EFFECT = 0.1
 MIN_RUNNING_EFFECT = 0.03
 """Fraction of the running allocation-hours from which on a difference of them matters."""
 
+INFLATION = 1.5
+"""Factor on the standard deviations of what is simulated, as in the intervals of policies."""
+
 LEAST_REQUESTS = 5.0
 """A standard deviation, in requests, that the statistic of late requests has at least."""
 
@@ -69,7 +72,7 @@ def compared(
     )
 
 
-def misses(found: Compared, budget_requests: float, inflation: float) -> Iterator[str]:
+def misses(found: Compared, budget_requests: float) -> Iterator[str]:
     """Where the simulation of what really ran misses what was observed.
 
     Args:
@@ -81,7 +84,7 @@ def misses(found: Compared, budget_requests: float, inflation: float) -> Iterato
     ):
         total = float(np.nansum(statistic.observed))
         expected = count_interval_of(
-            _simulated(statistic), LEAST_REQUESTS, inflation=inflation, level=LEVEL
+            _simulated(statistic), LEAST_REQUESTS, inflation=INFLATION, level=LEVEL
         )
         off = abs(total - expected.value)
         if off > MIN_LATE_EFFECT * budget_requests and not (expected.low <= total <= expected.high):
@@ -90,7 +93,7 @@ def misses(found: Compared, budget_requests: float, inflation: float) -> Iterato
                 f"{total:,.0f} did as the statistics show"
             )
     total = float(np.nansum(found.running_s.observed))
-    running = interval_of(_simulated(found.running_s), inflation=inflation, level=LEVEL)
+    running = interval_of(_simulated(found.running_s), inflation=INFLATION, level=LEVEL)
     if abs(total - running.value) > MIN_RUNNING_EFFECT * total and not (
         running.low <= total <= running.high
     ):

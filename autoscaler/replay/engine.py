@@ -10,6 +10,8 @@ import numpy as np
 from msgspec import Struct
 
 from autoscaler import __version__
+from autoscaler.backtest.baselines.sizing import round_up
+from autoscaler.backtest.baselines.static import AT_PEAK, Static, for_load
 from autoscaler.backtest.configured_rule import ConfiguredRule
 from autoscaler.backtest.policy_specs import PolicySpec, policy_spec, rule_spec
 from autoscaler.backtest.results.scoring import RequestSlo
@@ -20,21 +22,35 @@ from autoscaler.core.slo.policy import SloPolicy
 from autoscaler.replay.checks import service_times as service_time_checks
 from autoscaler.replay.checks import sufficiency
 from autoscaler.replay.comparison import compared, misses
-from autoscaler.replay.judge import LATE_INFLATION, Judge
-from autoscaler.replay.load import load_model
-from autoscaler.replay.record import DeploymentRecord, record_of, recording_of
+from autoscaler.replay.dispersion import dispersion_of
+from autoscaler.replay.judge import Judge
+from autoscaler.replay.load import LoadModel
+from autoscaler.replay.matching import matched
+from autoscaler.replay.record import DeploymentRecord, Floats, record_of, recording_of
 from autoscaler.replay.recorded_run import QueueGauge, has_nodes, recorded_statistics
-from autoscaler.replay.results import DeploymentReplay, PolicyResult, ReplayResults
-from autoscaler.replay.runs import DrawOutcome, DrawRunner
+from autoscaler.replay.results import DeploymentReplay, ReplayResults
+from autoscaler.replay.runs import (
+    DrawOutcome,
+    DrawRunner,
+    DrawSetting,
+    Quantiles,
+    spread_quantiles,
+)
 from autoscaler.replay.service_times import MeasuredServiceTimes, service_times_of
 from autoscaler.replay.setting import ReplaySetting, setting_of
 from autoscaler.simulation.versions import behaviour_of
 from autoscaler.wire.intervals import Line
 
-DEFAULT_DRAWS = 16
-"""Draws of the requests. 16, so that the intervals are at most a tenth wider than with many."""
+MAX_DRAWS, MIN_DRAWS = 16, 4
+"""Draws of the requests of a record. With 16, the intervals are a tenth wider than with many."""
+
+DRAWN_HOURS = 16 * 48.0
+"""Hours that are drawn of one deployment: 48 with all draws, and more with fewer of them, because
+what is drawn averages out over many hours."""
 
 DEFAULT_POLL_INTERVAL_S = 10.0
+
+MINUTE_S = 60.0
 
 
 class ReplayOptions(Struct, frozen=True, kw_only=True):
@@ -45,7 +61,7 @@ class ReplayOptions(Struct, frozen=True, kw_only=True):
     until: float | None = None
     policies: tuple[str, ...] | None = None  # beside the rule; None: the default ones
     oracles: bool = False  # also the oracle, which takes longest
-    draws: int = DEFAULT_DRAWS
+    draws: int | None = None  # None: by the length of the record
     seed: int = 1
     timeout_s: float | None = None  # of the callers; None: unknown
 
@@ -137,56 +153,93 @@ def results_of(
     )
 
 
+def draws_of(task: ReplayTask) -> int:
+    """How often the requests of a record are drawn."""
+    if task.options.draws is not None:
+        return task.options.draws
+    return min(MAX_DRAWS, max(MIN_DRAWS, round(DRAWN_HOURS / task.record.hours)))
+
+
 def replay_deployment(task: ReplayTask) -> DeploymentReplay:
     """Replay one deployment."""
-    record, options = task.record, task.options
-    times = service_times_of(record)
-    assert times is not None, "a task has service times"
-    setting, slo = setting_for(task, times)
-    refusals = list(sufficiency(record))
-    assumptions = list(setting.assumptions)
-    gauge = QueueGauge(
-        service_time_s=times.mean_s,
-        scv=times.scv,
-        max_wait_s=slo.max_queue_wait_s,
-        by_node=has_nodes(record),
-    )
-    if np.isnan(record.in_flight).all():
-        assumptions.append("the queue is unknown: the late requests of what really ran are not")
-    model = load_model(record, times)
-    runners = [
-        DrawRunner(model, setting.scenario, slo, gauge, options.seed, draw)
-        for draw in range(options.draws)
-    ]
-    ran = [runner.recorded() for runner in runners]
-    outcomes = [outcome for outcome, _ in ran]
-    found = compared(record, recorded_statistics(record, gauge), [each for _, each in ran])
-    requests = float(outcomes[0].requests.sum())
-    refusals += service_time_checks(record, times)
-    refusals += misses(found, slo.allowed(requests), LATE_INFLATION)
-    judged = Judge(record=record, found=found, recorded=outcomes, seed=options.seed)
-    results: list[PolicyResult] = []
-    rule_outcomes: list[DrawOutcome] = []
-    if not refusals:
-        for name, spec in _policies(task.rule, setting, options):
-            tried = [runner.policy(name, spec) for runner in runners]
-            rule_outcomes = rule_outcomes or tried
-            results.append(judged.policy(name, spec.title, tried))
-    return DeploymentReplay(
-        deployment=record.deployment,
-        rule=task.rule.name,
-        since=record.since,
-        until=record.until,
-        requests=round(requests),
-        slo_target=slo.target,
-        slo_wait_s=slo.max_queue_wait_s,
-        observed=judged.observed(),
-        simulated=judged.simulated(),
-        policies=tuple(results),
-        refusals=tuple(refusals),
-        assumptions=tuple(assumptions),
-        hours=judged.hours(rule_outcomes, times),
-    )
+    return Replayed(task).result()
+
+
+class Replayed:
+    """One deployment: what really ran is simulated and judged, policies on demand."""
+
+    def __init__(self, task: ReplayTask) -> None:
+        record, options = task.record, task.options
+        times = service_times_of(record)
+        assert times is not None, "a task has service times"
+        self._task = task
+        self._times = times
+        self.setting, self.slo = setting_for(task, times)
+        gauge = QueueGauge(
+            service_time_s=times.mean_s,
+            scv=times.scv,
+            max_wait_s=self.slo.max_queue_wait_s,
+            by_node=has_nodes(record),
+        )
+
+        self._common = DrawSetting(
+            setting=self.setting, slo=self.slo, gauge=gauge, seed=options.seed
+        )
+        model = LoadModel(record=record, service_times=times, dispersion=dispersion_of(record))
+        self._model = matched(model, self._in_flight)
+        ran = [each.recorded() for each in self._draws()]
+        outcomes = [outcome for outcome, _ in ran]
+        found = compared(record, recorded_statistics(record, gauge), [each for _, each in ran])
+        self.judge = Judge(record=record, found=found, recorded=outcomes, seed=options.seed)
+        self.refusals = (
+            *sufficiency(record),
+            *service_time_checks(record, times),
+            *misses(found, self.slo.allowed(self.judge.requests)),
+        )
+
+    def _draws(self) -> Iterator[DrawRunner]:
+        """One after the other, because each has all requests of the record."""
+        quantiles = spread_quantiles(draws_of(self._task), self._task.options.seed)
+        for draw, each in enumerate(quantiles):
+            yield DrawRunner(self._model, self._common, draw, each)
+
+    def _in_flight(self, model: LoadModel, draw: int) -> Floats:
+        """In another draw than those that are judged."""
+        runner = DrawRunner(model, self._common, draws_of(self._task) + draw, Quantiles())
+        return runner.recorded()[1].in_flight
+
+    def outcomes(self, specs: Sequence[tuple[str, PolicySpec]]) -> list[list[DrawOutcome]]:
+        """For each policy, its outcomes in all draws."""
+        by_draw = [[runner.policy(*each) for each in specs] for runner in self._draws()]
+        return [list(each) for each in zip(*by_draw, strict=True)]
+
+    def result(self) -> DeploymentReplay:
+        """The policies beside what really ran, unless there is no verdict."""
+        task, record, judge, slo = self._task, self._task.record, self.judge, self.slo
+        peak = peak_allocations(record, self._times)
+        specs = (
+            [] if self.refusals else list(_policies(task.rule, self.setting, task.options, peak))
+        )
+        tried = self.outcomes(specs)
+        results = [
+            judge.policy(name, spec.title, outcomes)
+            for (name, spec), outcomes in zip(specs, tried, strict=True)
+        ]
+        return DeploymentReplay(
+            deployment=record.deployment,
+            rule=task.rule.name,
+            since=record.since,
+            until=record.until,
+            requests=round(judge.requests),
+            slo_target=slo.target,
+            slo_wait_s=slo.max_queue_wait_s,
+            observed=judge.observed(),
+            simulated=judge.simulated(),
+            policies=tuple(results),
+            refusals=self.refusals,
+            assumptions=self.setting.assumptions,
+            hours=judge.hours(tried[0] if tried else (), self._times),
+        )
 
 
 def _rule_for(config: Written, record: DeploymentRecord) -> Rule | None:
@@ -228,7 +281,7 @@ def setting_for(task: ReplayTask, times: MeasuredServiceTimes) -> tuple[ReplaySe
 
 
 def _policies(
-    rule: ConfiguredRule, setting: ReplaySetting, options: ReplayOptions
+    rule: ConfiguredRule, setting: ReplaySetting, options: ReplayOptions, peak: int
 ) -> Iterator[tuple[str, PolicySpec]]:
     """The operator's rule, and those beside it."""
     yield rule.policy, rule_spec(rule)
@@ -237,4 +290,24 @@ def _policies(
         major = behaviour_of(setting.scenario.version).release.major
         names = ("adaptive-9" if major >= 9 else "adaptive-8.16", "hpa", "keda", "static-peak")
     for name in (*names, *(("oracle",) if options.oracles else ())):
-        yield name, policy_spec(name)
+        yield name, fixed_at(peak) if name == FIXED_PEAK else policy_spec(name)
+
+
+FIXED_PEAK = "static-peak"
+
+
+def fixed_at(allocations: int) -> PolicySpec:
+    """A fixed number of allocations."""
+    return PolicySpec(
+        title=f"Fixed, {allocations} for the busiest minute",
+        build=lambda *_: Static(allocations=allocations),
+    )
+
+
+def peak_allocations(record: DeploymentRecord, times: MeasuredServiceTimes) -> int:
+    """The allocations that the busiest minute of the record needs."""
+    minute = ((record.edges[:-1] - record.since) / MINUTE_S).astype(np.int64)
+    work_s = np.bincount(minute, np.where(record.known, record.arrivals * times.by_interval_s, 0.0))
+    length_s = np.bincount(minute, record.lengths_s)
+    busiest = float((work_s / np.maximum(length_s, MINUTE_S / 2.0)).max())
+    return round_up(for_load(busiest, AT_PEAK))

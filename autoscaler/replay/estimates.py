@@ -97,8 +97,13 @@ def adjusted(values: Floats, statistic: Observed, seed: int) -> Spread:
     blocks = rng.integers(hours, size=(REPLICATES, hours))
     misses = (lacking - lacking.mean()) * math.sqrt(hours / max(hours - 1, 1))
     by_hour = misses[blocks].sum(axis=1)
-    variance = float((by_draw**2).mean() + (by_hour**2).mean())
-    return Spread(value=value, deviation=math.sqrt(variance), freedom=_freedom(residuals, draws))
+    variance, freedom = float((by_draw**2).mean()), _freedom(residuals, draws)
+    # What is unknown of a whole draw, such as the loading time, makes all of its hours alike.
+    totals = float((residuals.sum(axis=1) ** 2).mean())
+    if totals > variance:
+        variance, freedom = totals, float(max(draws - 1, 1))
+    deviation = math.sqrt(variance + float((by_hour**2).mean()))
+    return Spread(value=value, deviation=deviation, freedom=freedom)
 
 
 def _freedom(residuals: Floats, draws: int) -> float:

@@ -7,6 +7,7 @@ from msgspec import Struct
 
 from autoscaler.replay.comparison import Compared
 from autoscaler.replay.estimates import (
+    Spread,
     adjusted,
     count_interval_of,
     difference_of,
@@ -39,8 +40,8 @@ class Judge(Struct, frozen=True, kw_only=True):
         return max(1.0, float(self.recorded[0].requests.sum()))
 
     def policy(self, name: str, title: str, tried: Sequence[DrawOutcome]) -> PolicyResult:
-        late = _by_draw(tried, "late")
-        hours = _by_draw(tried, "hours")
+        late = by_draw(tried, "late")
+        hours = by_draw(tried, "hours")
         return PolicyResult(
             policy=name,
             title=title,
@@ -54,7 +55,7 @@ class Judge(Struct, frozen=True, kw_only=True):
             ),
             late_difference=_scaled(
                 difference_of(
-                    adjusted(late - _by_draw(self.recorded, "late"), self.found.late, self.seed),
+                    adjusted(late - by_draw(self.recorded, "late"), self.found.late, self.seed),
                     inflation=LATE_INFLATION,
                 ),
                 self.requests,
@@ -69,15 +70,15 @@ class Judge(Struct, frozen=True, kw_only=True):
             policy="recorded",
             title="what really ran",
             hours=Estimate(hours, hours, hours),
-            late_fraction=self._late(_by_draw(self.recorded, "late")),
+            late_fraction=self._late(by_draw(self.recorded, "late")),
             changes=int(np.count_nonzero(np.diff(requested))),
             max_allocations=int(requested.max()),
         )
 
     def simulated(self) -> PolicyResult:
         """The same as the draws alone have it."""
-        late = _by_draw(self.recorded, "late").sum(axis=1)
-        hours = _by_draw(self.recorded, "hours").sum(axis=1)
+        late = by_draw(self.recorded, "late").sum(axis=1)
+        hours = by_draw(self.recorded, "hours").sum(axis=1)
         return PolicyResult(
             policy="simulated",
             title="what really ran, simulated",
@@ -93,10 +94,10 @@ class Judge(Struct, frozen=True, kw_only=True):
         record = self.record
         load = record.arrivals * times.by_interval_s / record.lengths_s
         requests = self.recorded[0].requests
-        recorded_late = _by_draw(self.recorded, "late").mean(axis=0) + self.found.late.lacking
+        recorded_late = by_draw(self.recorded, "late").mean(axis=0) + self.found.late.lacking
         none = np.zeros(record.hours)
-        hours = _by_draw(tried, "hours").mean(axis=0) if tried else none
-        late = _by_draw(tried, "late").mean(axis=0) if tried else none
+        hours = by_draw(tried, "hours").mean(axis=0) if tried else none
+        late = by_draw(tried, "late").mean(axis=0) if tried else none
         return tuple(
             HourResult(
                 at=record.since + HOUR_S * hour,
@@ -112,10 +113,14 @@ class Judge(Struct, frozen=True, kw_only=True):
 
     def _hours(self, hours: Floats) -> Estimate:
         # Both allocate the same in every draw of what really ran, so nothing is to be added.
-        return interval_of(adjusted(hours, self.found.late, self.seed), inflation=HOURS_INFLATION)
+        return interval_of(self.spread(hours), inflation=HOURS_INFLATION)
+
+    def spread(self, values: Floats) -> Spread:
+        """A quantity of a policy, draws x hours, corrected by what the simulation lacks."""
+        return adjusted(values, self.found.late, self.seed)
 
     def _late(self, late: Floats) -> Estimate:
-        spread = adjusted(late, self.found.late, self.seed)
+        spread = self.spread(late)
         return _scaled(
             count_interval_of(spread, LEAST_LATE_REQUESTS, inflation=LATE_INFLATION), self.requests
         )
@@ -131,7 +136,7 @@ class Judge(Struct, frozen=True, kw_only=True):
         return record.by_hour(used_s) / HOUR_S
 
 
-def _by_draw(outcomes: Sequence[DrawOutcome], name: str) -> Floats:
+def by_draw(outcomes: Sequence[DrawOutcome], name: str) -> Floats:
     return np.array([getattr(each, name) for each in outcomes])
 
 

@@ -5,33 +5,24 @@ several times, so that the differences between the draws show what the record le
 """
 
 import math
+from statistics import NormalDist
 
 import numpy as np
 from msgspec import Struct
 from numpy.typing import NDArray
 
 from autoscaler.backtest.world.workload import Workload
-from autoscaler.replay.record import HOUR_S, DeploymentRecord, Floats
+from autoscaler.replay.record import DeploymentRecord, Floats
 from autoscaler.replay.service_times import MeasuredServiceTimes
 
-MIN_MEAN_COUNT = 4.0
-"""Mean arrivals of an interval from which on the dispersion is measured. With fewer, counts are too
-coarse."""
-
-MIN_PAIRS = 30
-"""Pairs of counts in an hour from which on its dispersion is measured."""
-
-MAX_INTERVAL_S = 20.0
-"""The longest intervals, in seconds, of which the dispersion is measured. Counts of minutes differ
-because the rate changes, more than because requests come together."""
-
-MAX_DISPERSION = 20.0
-
-_CHI_SQUARE_MEDIAN = 0.4549364
-"""The median of the square of a standard normal variable."""
+DISPERSION_ERROR = 0.35
+"""Standard deviation of the logarithm of the dispersion, about the one that is measured. It is
+measured in seconds, and queues also depend on it in less."""
 
 _ARRIVALS, _WORK, _ROUTING, _RETRY = range(4)
 _STREAM = 18
+
+_score = NormalDist().inv_cdf
 
 
 class LoadModel(Struct, frozen=True, kw_only=True, eq=False):
@@ -42,40 +33,16 @@ class LoadModel(Struct, frozen=True, kw_only=True, eq=False):
     dispersion: Floats  # of each interval
 
 
-def load_model(record: DeploymentRecord, service_times: MeasuredServiceTimes) -> LoadModel:
-    return LoadModel(record=record, service_times=service_times, dispersion=dispersion_of(record))
+def drawn(model: LoadModel, seed: int, draw: int, *, dispersion_quantile: float = 0.5) -> Workload:
+    """The requests of one draw. The same arguments give the same requests.
 
-
-def dispersion_of(record: DeploymentRecord) -> Floats:
-    """The dispersion within seconds, by hour; 1 where the record does not show it.
-
-    From the differences between neighbouring counts: most of them are of the same rate. Their
-    median is not affected by the few between which the rate changed.
+    Args:
+        dispersion_quantile: at which of the values that it may have the dispersion is.
     """
-    counts, rates = record.arrivals, record.arrivals / record.lengths_s
-    lengths_s = record.lengths_s
-    both = record.known[1:] & record.known[:-1] & (counts[1:] + counts[:-1] > 0.0)
-    both &= lengths_s[1:] <= MAX_INTERVAL_S
-    same = both & (np.abs(lengths_s[1:] - lengths_s[:-1]) < 0.2 * lengths_s[1:])
-    ratio = np.zeros(len(counts) - 1)
-    variance = (counts / lengths_s**2)[1:] + (counts / lengths_s**2)[:-1]
-    ratio[same] = (np.diff(rates) ** 2)[same] / variance[same]
-    hour = record.hour_of
-    found = np.ones(record.hours)
-    for each in range(record.hours):
-        inside = same & (hour[1:] == each)
-        mean = counts[record.known & (hour == each)]
-        if inside.sum() >= MIN_PAIRS and len(mean) and mean.mean() >= MIN_MEAN_COUNT:
-            found[each] = np.median(ratio[inside]) / _CHI_SQUARE_MEDIAN
-    by_interval: Floats = np.clip(found, 1.0, MAX_DISPERSION)[hour]
-    return by_interval
-
-
-def drawn(model: LoadModel, seed: int, draw: int) -> Workload:
-    """The requests of one draw. The same model, seed and draw give the same requests."""
     record = model.record
     counts = record.arrivals.astype(np.int64)
-    at = _instants(record, counts, model.dispersion, _rng(seed, draw, _ARRIVALS))
+    dispersion = model.dispersion * math.exp(DISPERSION_ERROR * _score(dispersion_quantile))
+    at = _instants(record, counts, dispersion, _rng(seed, draw, _ARRIVALS))
     places = np.repeat(np.arange(len(counts)), counts)
     means_s = model.service_times.by_interval_s[places]
     variance = math.log1p(model.service_times.scv)
@@ -112,11 +79,6 @@ def _instants(
     is_arrival[last] = False
     instants: Floats = (record.edges[:-1][place] + fraction * record.lengths_s[place])[is_arrival]
     return instants
-
-
-def hours_between(record: DeploymentRecord) -> float:
-    """The length of the record in hours, without gaps."""
-    return float(record.lengths_s[record.known].sum()) / HOUR_S
 
 
 def _rng(seed: int, draw: int, purpose: int) -> np.random.Generator:

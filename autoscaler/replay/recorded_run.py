@@ -94,10 +94,11 @@ def _of_nodes(each: LoadInterval) -> list[tuple[int, int]]:
 class RecordedRun:
     """Sets the recorded allocations, and keeps the statistics at the ends of intervals."""
 
-    def __init__(self, record: DeploymentRecord, gauge: QueueGauge) -> None:
+    def __init__(self, record: DeploymentRecord, gauge: QueueGauge, phase: float) -> None:
+        """`phase`: see `change_instants`."""
         self._record = record
         self._gauge = gauge
-        self._changes = change_instants(record)
+        self._changes = change_instants(record, phase)
         count = len(record.intervals)
         self._late_per_s, self._failed = np.zeros(count), np.zeros(count)
         self._in_flight, self._running = np.zeros(count), np.zeros(count)
@@ -138,14 +139,18 @@ class RecordedRun:
             return
 
 
-def change_instants(record: DeploymentRecord) -> Floats:
+def change_instants(record: DeploymentRecord, phase: float = 0.5) -> Floats:
     """When the requested allocations changed within each interval; nan: they did not.
 
     The daemon changes them just after a poll: at the beginning, if the interval before ends with a
-    decision for that number. Otherwise nothing is known but the interval, whose middle is taken.
+    decision for that number. Another writer, such as adaptive allocations, does at some time within
+    the interval, which the record does not show.
+
+    Args:
+        phase: that time, as a fraction of the interval.
     """
     changed = np.diff(record.requested, prepend=record.requested[:1]) != 0
-    begins, middles = record.edges[:-1], (record.edges[:-1] + record.edges[1:]) / 2.0
+    begins, lengths_s = record.edges[:-1], record.lengths_s
     decided = np.zeros(len(changed), dtype=bool)
     for place in np.flatnonzero(changed).tolist():
         before = record.intervals[place - 1]
@@ -154,5 +159,7 @@ def change_instants(record: DeploymentRecord) -> Floats:
             and before.outcome == "accepted"
             and before.desired == record.requested[place]
         )
-    instants: Floats = np.where(changed, np.where(decided, begins, middles), np.nan)
+    instants: Floats = np.where(
+        changed, np.where(decided, begins, begins + phase * lengths_s), np.nan
+    )
     return instants

@@ -8,11 +8,13 @@ from autoscaler.backtest.policy_specs import PolicySpec, Runtime
 from autoscaler.backtest.results.scoring import RequestSlo, allocation_s, cost, violations
 from autoscaler.backtest.trial import TrialRunner, TrialSpec
 from autoscaler.backtest.world.plant import Plant
-from autoscaler.backtest.world.scenario import BacktestScenario
 from autoscaler.backtest.world.workload import Workload
 from autoscaler.replay.load import LoadModel, drawn
 from autoscaler.replay.record import HOUR_S, DeploymentRecord, Floats
 from autoscaler.replay.recorded_run import IntervalStatistics, QueueGauge, RecordedRun
+from autoscaler.replay.setting import ReplaySetting
+
+_STREAM = 1807
 
 
 class DrawOutcome(Struct, frozen=True, kw_only=True, eq=False):
@@ -43,30 +45,51 @@ def outcome_of(
     )
 
 
+class DrawSetting(Struct, frozen=True, kw_only=True):
+    """What the draws of a deployment have in common."""
+
+    setting: ReplaySetting
+    slo: RequestSlo
+    gauge: QueueGauge
+    seed: int
+
+
+class Quantiles(Struct, frozen=True):
+    """Where a draw is among the values that each unknown figure may have."""
+
+    load_s: float = 0.5
+    retry_share: float = 0.5
+    dispersion: float = 0.5
+
+
+def spread_quantiles(draws: int, seed: int) -> list[Quantiles]:
+    """Of each draw: the unknown figures are spread evenly over the draws, each by itself."""
+    rng = np.random.default_rng([_STREAM, seed])
+    columns = [(rng.permutation(draws) + 0.5) / draws for _ in range(3)]
+    return [Quantiles(*map(float, row)) for row in zip(*columns, strict=True)]
+
+
 class DrawRunner:
     """One draw, on which what really ran and any policy can be simulated."""
 
     def __init__(
-        self,
-        model: LoadModel,
-        scenario: BacktestScenario,
-        slo: RequestSlo,
-        gauge: QueueGauge,
-        seed: int,
-        draw: int,
+        self, model: LoadModel, common: DrawSetting, draw: int, quantiles: Quantiles
     ) -> None:
         self._record = model.record
-        self._scenario = scenario
-        self._slo = slo
-        self._gauge = gauge
-        self._workload = drawn(model, seed, draw)
-        self._trials = TrialRunner(scenario, self._workload, seed)
+        self._recorded_scenario = common.setting.scenario
+        self._scenario = common.setting.of_draw(quantiles.load_s, quantiles.retry_share)
+        self._slo = common.slo
+        self._gauge = common.gauge
+        self._workload = drawn(model, common.seed, draw, dispersion_quantile=quantiles.dispersion)
+        # The same in all intervals: adaptive allocations run every ten seconds, and so do polls.
+        self._phase = float(np.random.default_rng([_STREAM, common.seed, draw]).random())
+        self._trials = TrialRunner(self._scenario, self._workload, common.seed)
 
     def recorded(self) -> tuple[DrawOutcome, IntervalStatistics]:
         """What really ran."""
         initial = int(self._record.requested[0])
-        plant = Plant(self._scenario, self._workload, allocations=max(1, initial))
-        run = RecordedRun(self._record, self._gauge)
+        plant = Plant(self._recorded_scenario, self._workload, allocations=max(1, initial))
+        run = RecordedRun(self._record, self._gauge, self._phase)
         run.run(plant)
         return self._outcome(plant), run.statistics
 

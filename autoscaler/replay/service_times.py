@@ -8,6 +8,7 @@ import math
 
 import numpy as np
 from msgspec import Struct
+from numpy.typing import NDArray
 
 from autoscaler.replay.record import DeploymentRecord, Floats
 
@@ -18,7 +19,7 @@ BLOCK_S = 600.0
 """Seconds for which one mean service time counts. 600 s, as in the estimate of the daemon."""
 
 MIN_PAIRS = 30
-"""Pairs of intervals from which on the SCV is measured."""
+"""Intervals from which on the SCV is measured."""
 
 MAX_SCV = 10.0
 
@@ -49,18 +50,22 @@ def service_times_of(record: DeploymentRecord) -> MeasuredServiceTimes | None:
 
 
 def _scv(completed: Floats, busy_s: Floats, mean_s: float) -> tuple[float, bool]:
-    """From the differences of neighbours, which a slow change of the mean does not affect."""
+    """From the differences of neighbours, which a slow change of the mean does not affect.
+
+    Intervals with many requests count more: of a burst, the quick requests complete in one interval
+    and the slow ones in the next, which is no variation of the service times.
+    """
     if len(completed) <= MIN_PAIRS:
         return DEFAULT_SCV, False
-    means = busy_s / completed
-    squares = np.diff(means) ** 2 / (1.0 / completed[1:] + 1.0 / completed[:-1])
-    # Sums over many requests vary little in relation to their number: these say most.
-    scv = float(squares.mean()) / mean_s**2
+    means, errors = busy_s / completed, 1.0 / completed
+    weights = 1.0 / (errors[1:] + errors[:-1])
+    squares = np.diff(means) ** 2 * weights
+    scv = float((weights * squares).sum() / weights.sum()) / mean_s**2
     return min(max(scv, 0.0), MAX_SCV), True
 
 
 def _means_over_time(
-    record: DeploymentRecord, timed: np.ndarray, mean_s: float, scv: float
+    record: DeploymentRecord, timed: NDArray[np.bool_], mean_s: float, scv: float
 ) -> Floats:
     """Means of blocks, as far as they differ by more than chance explains."""
     block = ((record.edges[:-1] - record.since) / BLOCK_S).astype(np.int64)

@@ -8,14 +8,20 @@ from itertools import pairwise
 
 import numpy as np
 from msgspec import Struct
+from msgspec.structs import replace
 
 from autoscaler.backtest.world.scenario import BacktestScenario, Scale
+from autoscaler.replay.dispersion import MAX_INTERVAL_S
 from autoscaler.replay.record import DeploymentRecord
 from autoscaler.replay.service_times import MeasuredServiceTimes
 from autoscaler.simulation.versions import behaviour_of
 
-DEFAULT_LOAD_S = 60.0
-"""Seconds until a process on another node is ready, where the record shows no such start."""
+LOAD_RANGE_S = (20.0, 120.0)
+"""Seconds until a process on another node is ready, where the record shows no such start. From a
+small model on a node that has it to a large one that is loaded from an index."""
+
+MAX_RETRY_SHARE = 0.6
+"""The largest fraction of failed requests that are tried again."""
 
 CONTROL_S = 0.2
 """Seconds until a node with the model uses a new count. It is too short to be measured."""
@@ -33,7 +39,17 @@ class ReplaySetting(Struct, frozen=True, kw_only=True):
     """A scenario, and what was assumed for it."""
 
     scenario: BacktestScenario
+    load_range_s: tuple[float, float]  # of the time until a process on another node is ready
     assumptions: tuple[str, ...]
+
+    def of_draw(self, load_quantile: float, retry_quantile: float) -> BacktestScenario:
+        """The scenario with what is unknown at these quantiles of what is assumed."""
+        shortest_s, longest_s = self.load_range_s
+        return replace(
+            self.scenario,
+            load_s=shortest_s * (longest_s / shortest_s) ** load_quantile,
+            retry_share=MAX_RETRY_SHARE * retry_quantile,
+        )
 
 
 def setting_of(
@@ -75,11 +91,19 @@ def setting_of(
         needed = math.ceil(int(record.requested.max()) / nodes)
         processors = max(processors, needed)
     load_s = loading_time_s(record)
+    load_range_s = LOAD_RANGE_S if load_s is None else (load_s, load_s)
     if load_s is None:
-        load_s = DEFAULT_LOAD_S
         assumptions.append(
             "no process began on another node in the record: its start is assumed to take "
-            f"{DEFAULT_LOAD_S:g} s"
+            f"{LOAD_RANGE_S[0]:g} to {LOAD_RANGE_S[1]:g} s"
+        )
+    assumptions.append(
+        "whether callers try again after a failure is unknown: none to "
+        f"{MAX_RETRY_SHARE:.0%} of them are assumed to"
+    )
+    if nodes > 1 and _nodes_seen(record) == 1:
+        assumptions.append(
+            "only one node served the deployment: the others are assumed to be as fast"
         )
     if record.queue_capacity is None:
         assumptions.append(
@@ -93,6 +117,13 @@ def setting_of(
         assumptions.append(
             f"how service times vary is unknown: an SCV of {service_times.scv:g} is assumed"
         )
+    if np.isnan(record.in_flight).all():
+        assumptions.append(
+            "the in-flight requests are unknown, and with them the queues of what really ran: its "
+            "late requests are those of the simulation"
+        )
+    if float(np.median(record.lengths_s)) > MAX_INTERVAL_S:
+        assumptions.append("how requests arrive within an interval is unknown: at random")
     version, version_assumption = _version(hardware.version if hardware else "")
     assumptions.extend(version_assumption)
     scenario = BacktestScenario(
@@ -100,7 +131,7 @@ def setting_of(
         version=version,
         service_time_s=service_times.mean_s,
         service_cv=math.sqrt(service_times.scv),
-        load_s=load_s,
+        load_s=math.sqrt(load_range_s[0] * load_range_s[1]),
         control_s=CONTROL_S,
         warm_up_s=0.0,
         warm_up_factor=1.0,
@@ -123,7 +154,9 @@ def setting_of(
         begins_at=record.since,
         start_h=None,
     )
-    return ReplaySetting(scenario=scenario, assumptions=tuple(assumptions))
+    return ReplaySetting(
+        scenario=scenario, load_range_s=load_range_s, assumptions=tuple(assumptions)
+    )
 
 
 def loading_time_s(record: DeploymentRecord) -> float | None:

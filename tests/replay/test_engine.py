@@ -2,7 +2,14 @@
 
 from msgspec.structs import replace
 
-from autoscaler.replay.engine import ReplayOptions, replay
+from autoscaler.replay.engine import (
+    MAX_DRAWS,
+    MIN_DRAWS,
+    ReplayOptions,
+    draws_of,
+    replay,
+    tasks_of,
+)
 from autoscaler.wire.intervals import LoadInterval
 from tests.replay import recorded
 
@@ -57,3 +64,52 @@ def test_a_rule_may_select_a_deployment_by_its_model(tmp_path):
     ]
     assert [each.rule for each in replay(config, of_elser, FEW).deployments] == ["all"]
     assert replay(config, lines, FEW).deployments == ()
+
+
+def minutes_of(lines):
+    """The same load as an import has it: counts of minutes, no nodes, no queues."""
+    header, _, *intervals = lines
+    yield header
+    for first in range(0, len(intervals) - 5, 6):
+        six = intervals[first : first + 6]
+        yield LoadInterval(
+            deployment="model",
+            at=six[-1].at,
+            interval_s=60.0,
+            arrivals=sum(each.arrivals for each in six),
+            completed=sum(each.completed for each in six),
+            busy_s=sum(each.busy_s for each in six),
+            requested=six[-1].requested,
+        )
+
+
+def test_counts_of_minutes_suffice_and_what_they_lack_is_said(tmp_path):
+    lines, _ = recorded.adaptive(recorded.cluster(), recorded.trace())
+    config = recorded.configuration(tmp_path)
+    (found,) = replay(config, minutes_of(lines), FEW).deployments
+    assert found.has_verdict, found.refusals
+    assert found.policies
+    said = " ".join(found.assumptions)
+    for unknown in ("processors of the nodes", "in-flight requests", "time-out", "version"):
+        assert unknown in said
+
+
+def test_the_load_of_gaps_is_left_out_of_all_figures(tmp_path):
+    lines, _ = recorded.fixed(8, recorded.cluster(), recorded.trace())
+    config = recorded.configuration(tmp_path)
+    with_gap = [*lines[:300], *lines[360:]]  # ten minutes of three hours
+    (whole,) = replay(config, lines, FEW).deployments
+    (found,) = replay(config, with_gap, FEW).deployments
+    assert found.observed.hours.value == whole.observed.hours.value - 8 * 600.0 / 3600.0
+    assert 0.93 < found.requests / whole.requests < 0.96
+    assert found.policies[-1].hours.value < whole.policies[-1].hours.value
+
+
+def test_long_records_have_fewer_draws(tmp_path):
+    lines, _ = recorded.fixed(8, recorded.cluster(), recorded.trace(hours=0.5))
+    (task,) = tasks_of(recorded.configuration(tmp_path), lines, ReplayOptions()).tasks
+    assert draws_of(task) == MAX_DRAWS
+    start = task.record.edges[0]
+    edges = start + 1500.0 * (task.record.edges - start)
+    month = replace(task, record=replace(task.record, edges=edges))
+    assert draws_of(month) == MIN_DRAWS

@@ -1,6 +1,7 @@
 """The compiled processes of one deployment, with the interface of the simulation's processes."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 
 import numpy as np
 from msgspec import Struct
@@ -47,8 +48,16 @@ class Fleet:
         warm_up_s: float,
         warm_up_factor: float,
         now: float,
+        contention: float = 0.0,
+        node_slowdowns: Mapping[str, float] = MappingProxyType({}),
     ) -> None:
-        """At most `processes` at a time, each with at most `workers` workers."""
+        """At most `processes` at a time, each with at most `workers` workers.
+
+        Args:
+            contention: fraction by which service times are longer while all workers are busy.
+            node_slowdowns: factors of the service times on nodes that are slower.
+        """
+        self._node_slowdowns = node_slowdowns
         self._warm_up_s = warm_up_s
         self._slots = np.zeros(processes, kernel.SLOT)
         self._servers = np.zeros((processes, workers), kernel.TRY)
@@ -58,6 +67,7 @@ class Fleet:
         self._shared["retry_share"] = callers.retry_share
         self._shared["retry_after_s"] = callers.retry_after_s
         self._shared["warm_up_factor"] = warm_up_factor
+        self._shared["contention"] = contention / workers
         self._shared["next_expiry"] = np.inf
         # Large enough for all requests; pages that are never written take no memory.
         self._retries = np.empty(len(workload.at) + 1, kernel.TRY)
@@ -79,12 +89,12 @@ class Fleet:
         self.now = now
 
     def start_process(
-        self, _: SimulatedDeployment, _node_id: str, allocations: int, threads: int
+        self, _: SimulatedDeployment, node_id: str, allocations: int, threads: int
     ) -> "FleetProcess":
         """Start a process that is ready now."""
-        return self.start(allocations, threads)
+        return self.start(allocations, threads, self._node_slowdowns.get(node_id, 1.0))
 
-    def start(self, allocations: int, threads: int = 1) -> "FleetProcess":
+    def start(self, allocations: int, threads: int = 1, slowdown: float = 1.0) -> "FleetProcess":
         """Start a process that is ready now. It takes the requests that wait for the first one."""
         slot = np.zeros(1, kernel.SLOT)
         if self._waiting is None:
@@ -96,12 +106,12 @@ class Fleet:
             slot["head"] = (before["head"] + before["reported"]) % self._queues.shape[1]
             slot["queued"] = before["queued"] - before["reported"]
             self._begin_time_outs(index, int(slot["head"][0]), int(slot["queued"][0]))
-        slot["allocations"], slot["slow_down"], slot["now"] = allocations, 1.0, self.now
+        slot["allocations"], slot["slow_down"], slot["now"] = allocations, slowdown, self.now
         slot["warm_until"] = self.now + self._warm_up_s
         slot["capacity"] = self._queues.shape[1]
         slot["minute_ends"] = self.now + MINUTE_S
         self._slots[index] = slot[0]
-        return FleetProcess(self, index, self.now, threads)
+        return FleetProcess(self, index, self.now, threads, slowdown)
 
     def _begin_time_outs(self, index: int, head: int, queued: int) -> None:
         """Begin the time-outs of the requests in a queue again, as when they are routed."""
@@ -177,7 +187,7 @@ class Fleet:
     def totals(self) -> FleetTotals:
         """Counters at the present instant."""
         (
-            _, _, _, _, _, _, _, _, _,
+            _, _, _, _, _, _, _, _, _, _,
             arrived, completed, rejected, timed_out, lost, in_flight, will_time_out, started_s,
             remaining_s,
         ) = self._shared.item()  # fmt: skip
@@ -209,11 +219,12 @@ class Fleet:
 class FleetProcess:
     """One process, from its start to its end."""
 
-    def __init__(self, fleet: Fleet, index: int, now: float, threads: int) -> None:
+    def __init__(self, fleet: Fleet, index: int, now: float, threads: int, slowdown: float) -> None:
         self.index = index
         self._fleet = fleet
         self._start_time = now
         self._threads = threads
+        self._slowdown = slowdown  # of its node
 
     @property
     def allocations(self) -> int:
@@ -221,11 +232,11 @@ class FleetProcess:
 
     @property
     def slow_down(self) -> float:
-        return float(self._fleet.slot(self.index)["slow_down"])
+        return float(self._fleet.slot(self.index)["slow_down"]) / self._slowdown
 
     @slow_down.setter
     def slow_down(self, factor: float) -> None:
-        self._fleet.slot(self.index)["slow_down"] = factor
+        self._fleet.slot(self.index)["slow_down"] = factor * self._slowdown
 
     @property
     def idle(self) -> bool:

@@ -48,6 +48,7 @@ FLEET = np.dtype(
         ("retry_share", np.float64),
         ("retry_after_s", np.float64),
         ("warm_up_factor", np.float64),
+        ("contention", np.float64),  # by which a busy worker makes others of its process slower
         ("next", np.int64),  # index of the first request that has not arrived
         ("retries", np.int64),  # retries that have not arrived yet
         ("retried", np.int64),  # total of retries that have arrived
@@ -143,7 +144,7 @@ def _fail(fleet, retries, retry_draw, outcome, attempt, why, at):
 @_inlined
 def _begin(slot, servers, fleet, retries, retry_draw, outcome, work, wait, attempt, at, prior, now):
     """Let a free worker take a request that was routed at `at`, after a `prior` wait."""
-    seconds = work[attempt >> 1] * slot.slow_down
+    seconds = work[attempt >> 1] * slot.slow_down * (1.0 + fleet.contention * slot.busy)
     if now < slot.warm_until:
         seconds *= fleet.warm_up_factor
     fleet.started_s += seconds

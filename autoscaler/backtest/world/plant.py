@@ -333,6 +333,11 @@ def fleet_of(
         warm_up_s=scenario.warm_up_s,
         warm_up_factor=scenario.warm_up_factor,
         now=now,
+        contention=scenario.contention,
+        node_slowdowns={
+            f"node-{index}": scenario.slow_node_factor
+            for index in range(1, scenario.slow_nodes + 1)
+        },
     )
 
 

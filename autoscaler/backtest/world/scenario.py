@@ -68,6 +68,9 @@ class BacktestScenario(Struct, frozen=True, kw_only=True):
     hours: float | None  # the simulated part of the trace; None: all of it
     begins_at: float  # Unix seconds at which the trace begins, for schedules
     start_h: float | None  # where that part begins; None: at its hardest day
+    contention: float = 0.0  # fraction by which service times grow until all processors are busy
+    slow_nodes: int = 0  # of the nodes
+    slow_node_factor: float = 1.0  # of the service times on these
 
     def facts(self) -> dict[str, str | int | float | bool | None]:
         """All fields in one flat table, for result files."""
