@@ -5,6 +5,7 @@ import asyncio
 import pytest
 import structlog
 from click.testing import CliRunner
+from msgspec.structs import fields
 
 from autoscaler.adapters.recording import (
     FILE_NAME,
@@ -17,7 +18,7 @@ from autoscaler.config import load
 from autoscaler.core.values import Cluster, NodeCapacity
 from autoscaler.daemon import Daemon
 from autoscaler.interval_files import read_intervals
-from autoscaler.recording_export import record_only
+from autoscaler.recording_export import Hashes, record_only
 from autoscaler.simulation.emulator.server import running_emulator
 from autoscaler.simulation.scenario import (
     Account,
@@ -25,7 +26,13 @@ from autoscaler.simulation.scenario import (
     ScenarioDeployment,
     SecuritySettings,
 )
-from autoscaler.wire.intervals import Hardware, IntervalsHeader, LoadInterval
+from autoscaler.wire.intervals import (
+    Hardware,
+    HardwareNode,
+    IntervalsHeader,
+    LoadInterval,
+    NodeInterval,
+)
 from tests.adapters.test_recording import record
 from tests.fakes import FakeClock
 from tests.test_daemon import SCENARIO
@@ -93,6 +100,38 @@ async def test_a_hashed_export_has_no_id(recorded, tmp_path):
     assert first.nodes[0].node == hardware.nodes[0].id
     assert first.model.startswith("model-")
     assert first.arrivals == 10
+
+
+def test_every_text_of_an_export_is_hashed_or_names_nothing():
+    """A new one needs a decision."""
+    texts = {
+        (kind.__name__, field.name)
+        for kind in (LoadInterval, NodeInterval, Hardware, HardwareNode)
+        for field in fields(kind)
+        if "str" in str(field.type)
+    }
+    hashed = {
+        ("LoadInterval", "deployment"),
+        ("LoadInterval", "model"),
+        ("NodeInterval", "node"),
+        ("HardwareNode", "id"),
+    }
+    assert texts - hashed == {
+        ("LoadInterval", "issues"),
+        ("LoadInterval", "outcome"),
+        ("Hardware", "version"),
+    }
+    line = LoadInterval(
+        deployment="secret-1",
+        model="secret-2",
+        at=1.0,
+        interval_s=1.0,
+        nodes=(NodeInterval(node="secret-3"),),
+    )
+    assert "secret" not in str(Hashes().line(line))
+    assert "secret" not in str(
+        Hashes().line(Hardware(at=1.0, nodes=(HardwareNode(id="secret-4"),)))
+    )
 
 
 async def test_equal_keys_make_equal_hashes_and_random_ones_do_not(recorded, tmp_path):
