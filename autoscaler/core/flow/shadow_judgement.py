@@ -43,7 +43,7 @@ def _lateness_of(
         return None
     try:
         model: LatenessModel | None = lateness(situation, memory.value)
-    except Exception:  # of any kind, from an installed policy
+    except Exception:  # of any kind: a defect here must not end the cycle
         return None
     return model
 
@@ -82,7 +82,7 @@ def judged(
             path.recorded_backlog, requests, sample.interval_s, path.recorded_per_node
         )
         late, backlog = model.after(path.backlog, requests, sample.interval_s, path.per_node)
-    except Exception:  # of any kind, from an installed policy
+    except Exception:  # of any kind: a defect here must not end the cycle
         return replace(path, backlog=0.0, recorded_backlog=0.0), totals
     return replace(path, backlog=backlog, recorded_backlog=recorded_backlog), replace(
         totals,
