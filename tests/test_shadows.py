@@ -192,6 +192,17 @@ class TestState:
         path = state.deployments["elser"].shadow.path
         assert path.per_node == (4,)  # it begins with what runs
 
+    def test_a_response_without_the_running_allocations_does_not_end_the_path(self):
+        state = State()
+        for poll in range(5):
+            _, state = planned(state, 1000.0 + 10.0 * poll, 100 * poll)
+        known = state.deployments["elser"].shadow.path.requested
+        now, state = planned(state, 1050.0, 500, running_allocations=None)
+        assert now.decisions[0].shadow is None
+        again, _ = planned(state, 1060.0, 600)
+        assert known < 4
+        assert again.decisions[0].shadow.requested == known
+
     def test_a_gap_counts_for_neither(self):
         _, state = planned(State(), 1000.0)
         now, _ = planned(state, 1500.0, 5000)

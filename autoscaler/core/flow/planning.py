@@ -207,7 +207,12 @@ def plan_in_parts(
         ),
     )
     return planned, State(
-        deployments=with_shadows(deployments, known_shadows, context.at),
+        deployments=with_shadows(
+            deployments,
+            known_shadows,
+            {each.stats.deployment_id for each in assessments if each.rule.sends},
+            context.at,
+        ),
         capacity=context.capacity,
         cluster_back_off=state.cluster_back_off,
         stopped=stopped,

@@ -10,7 +10,7 @@ An update of the shadow is accepted. Its allocations run at the next poll on the
 deployment would use, and after the lead time of a new node on others.
 """
 
-from collections.abc import Generator, Iterable, Mapping, Sequence
+from collections.abc import Collection, Generator, Iterable, Mapping, Sequence
 
 from msgspec.structs import replace
 
@@ -139,22 +139,24 @@ def shadows_after(
 
 
 def with_shadows(
-    deployments: Mapping[str, DeploymentState], shadows: Mapping[str, Shadow], at: float
+    deployments: Mapping[str, DeploymentState],
+    shadows: Mapping[str, Shadow],
+    live: Collection[str],
+    at: float,
 ) -> dict[str, DeploymentState]:
-    """The states of all deployments with their shadows. Of a deployment that is in dry run no more,
-    the totals are kept, and the path ends.
+    """The states of all deployments with their shadows.
 
     Args:
         shadows: of the deployments that have one at this observation.
+        live: the deployments to which changes are sent. Their paths end, and their totals are kept.
     """
     found = dict(deployments)
     for name, known in deployments.items():
-        shadow = shadows.get(name)
-        if shadow is None:
-            if known.shadow is None or known.seen_at < at:
-                continue  # there is none, or the deployment is not reported for the moment
-            if at - known.shadow.seen_at <= MAX_DAYS * DAY_S:
-                shadow = replace(known.shadow, path=None)
+        shadow = shadows.get(name, known.shadow)
+        if shadow is not None and shadow.path is not None and name in live:
+            shadow = replace(shadow, path=None)
+        if shadow is not None and at - shadow.seen_at > MAX_DAYS * DAY_S:
+            shadow = None
         if shadow is not known.shadow:
             found[name] = replace(known, shadow=shadow)
     return found
