@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALL := tools/environment.sh "$(PYTHON)" $(VENV) requirements-build.lock
 
-.PHONY: demo test test-deep smoke wheel lint chaos backtest-deps fuzz-configurations fuzz-statistics bench recording load soak mutants shadows steady rehearsals frontier sweep ablation tuning modes lock audit types-lock clean
+.PHONY: demo test test-deep smoke wheel lint chaos backtest-deps fuzz-configurations fuzz-statistics bench recording load soak mutants executors shadows steady rehearsals frontier sweep ablation tuning modes lock audit types-lock clean
 .DELETE_ON_ERROR:
 
 demo: $(VENV)/runtime
@@ -127,6 +127,10 @@ soak: $(VENV)/dev
 # What dry runs say of themselves, beside live runs of the same loads, for docs/benchmarks.md.
 shadows: $(VENV)/dev
 	$(BIN)/python -m benchmarks.shadows ../shared/traces-wide --document docs/benchmarks.md
+
+# What a Dask scheduler costs, compared with processes, for docs/benchmarks.md.
+executors: $(VENV)/dev
+	$(BIN)/python -m benchmarks.executors --document docs/benchmarks.md
 
 # How often the allocations of a steady load change, for docs/benchmarks.md.
 steady: $(VENV)/dev

@@ -46,8 +46,24 @@ class Scrapes:
 
     def alerts(self, directory: Path) -> set[str]:
         """The names of the alerts that fired at any time."""
-        length = f"{self._count * self.interval_s}s"
-        fired = f'count by (alertname) (count_over_time(ALERTS{{alertstate="firing"}}[{length}]))'
+        fired = (
+            f'count by (alertname) (count_over_time(ALERTS{{alertstate="firing"}}[{self._length}]))'
+        )
+        return set(re.findall(r'alertname="(\w+)"', self._evaluated(fired, directory)))
+
+    def firing_since(self, alert: str, directory: Path) -> float | None:
+        """Seconds from the first scrape until an alert first fired; None: it never did."""
+        firing = f'ALERTS{{alertname="{alert}", alertstate="firing"}}'
+        first = f"min(min_over_time(timestamp({firing})[{self._length}:{self.interval_s}s]))"
+        found = re.search(r"\s(\S+)$", self._evaluated(first, directory).rstrip('" '))
+        return None if found is None or found[1] == "nil" else float(found[1])
+
+    @property
+    def _length(self) -> str:
+        return f"{self._count * self.interval_s}s"
+
+    def _evaluated(self, expression: str, directory: Path) -> str:
+        """What Prometheus' engine finds at the end, as promtool prints it."""
         # promtool compares, and prints what it found where that differs from what it expected.
         expected = [{"labels": '{alertname="none"}', "value": 0}]
         test = {
@@ -56,7 +72,9 @@ class Scrapes:
                 {"series": _notation(labels), "values": " ".join(values)}
                 for labels, values in self._series.items()
             ],
-            "promql_expr_test": [{"expr": fired, "eval_time": length, "exp_samples": expected}],
+            "promql_expr_test": [
+                {"expr": expression, "eval_time": self._length, "exp_samples": expected}
+            ],
         }
         path = directory / "alerts.json"
         path.write_text(
@@ -74,7 +92,7 @@ class Scrapes:
         output = ran.stdout + ran.stderr
         got = re.search(r"^\s*got:(.*)", output, re.MULTILINE)
         assert got is not None, output
-        return set(re.findall(r'alertname="(\w+)"', got[1]))
+        return got[1]
 
     @staticmethod
     def _samples(text: str) -> Iterator[tuple[Labels, float]]:

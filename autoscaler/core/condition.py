@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from autoscaler.core.decision import Decision, Outcome, OutcomeKind, Unmanaged
+from autoscaler.core.decision import Decision, ObserveOnly, Outcome, OutcomeKind, Unmanaged
 from autoscaler.core.explanation import (
     missing_text,
     outcome_text,
@@ -31,7 +31,7 @@ GRAVITY = {level: position for position, level in enumerate(Level)}
 
 
 class DeploymentCondition(Value, frozen=True):
-    """The level of a deployment, with its reasons, the gravest first."""
+    """The level of a deployment, with its reasons: the gravest first, causes before effects."""
 
     level: Level
     reasons: tuple[str, ...]
@@ -88,7 +88,7 @@ def condition(outcome: Outcome) -> DeploymentCondition:
     trouble = tuple(_troubles(outcome))
     attention = tuple(_attentions(outcome))
     level = Level.TROUBLE if trouble else Level.ATTENTION if attention else Level.FINE
-    return DeploymentCondition(level, (*trouble, *attention))
+    return DeploymentCondition(level, tuple(dict.fromkeys((*trouble, *attention))))
 
 
 def unmanaged_condition(reason: Unmanaged) -> DeploymentCondition:
@@ -112,11 +112,9 @@ def _troubles(outcome: Outcome) -> Iterator[str]:
         yield f"{running_text(shortfall)}: {missing_text(shortfall, decision.at)}"
     if reported := problem_text(decision.reported):
         yield f"the cluster reports: {reported}"
-    if (late := _late_now(decision)) is not None:
-        yield f"{percent_text(late)} of the requests are late now"
     if outcome.kind in _REFUSED:
         yield outcome_text(outcome)
-    for step in decision.steps:
+    for step in reversed(decision.steps):  # the last limit is the lowest
         if step.reason in _FAILING:
             yield _without_held(step)
         elif step.reason in _TOO_FEW and step.after < min(step.before, decision.recommended):
@@ -124,6 +122,11 @@ def _troubles(outcome: Outcome) -> Iterator[str]:
     changed = decision.external_change
     if changed is not None and changed.second_writer:
         yield f"a second writer has changed it {changed.times} times in a row"
+    if (late := _late_now(decision)) is not None:
+        # The effect comes last: an operator can do something about what precedes it.
+        if decision.observe_only is not None:
+            yield _observe_only_text(decision.observe_only)
+        yield f"{percent_text(late)} of the requests are late now"
 
 
 def _attentions(outcome: Outcome) -> Iterator[str]:
@@ -134,7 +137,7 @@ def _attentions(outcome: Outcome) -> Iterator[str]:
         if instruction is not None:
             yield f"{done_text(instruction)} {given_text(instruction, decision.at)}"
     if decision.observe_only is not None:
-        yield f"observe only: {decision.observe_only.sentence}"
+        yield _observe_only_text(decision.observe_only)
     for step in decision.steps:
         if step.reason in _HOLDING and (step.changed or step is decision.steps[0]):
             yield f"held: {_without_held(step)}"
@@ -150,6 +153,10 @@ def _late_now(decision: Decision) -> float | None:
     if slo is None or slo.now is None or slo.now.late_fraction <= 1.0 - slo.target:
         return None
     return slo.now.late_fraction
+
+
+def _observe_only_text(observe_only: ObserveOnly) -> str:
+    return f"observe only: {observe_only.sentence}"
 
 
 def _without_held(step: Step) -> str:

@@ -5,8 +5,7 @@ import re
 import shutil
 import subprocess
 import sys
-import threading
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -18,6 +17,7 @@ from autoscaler.backtest.batch import run_all
 from autoscaler.backtest.executors.chosen import ExecutorError, chosen_executors
 from autoscaler.cli import main
 from autoscaler.errors import UserError
+from benchmarks.loopback_dask import loopback_cluster
 
 pytest.importorskip("distributed")
 
@@ -52,91 +52,10 @@ def products(number, **others):
     return [Product(name=f"product {n}", factor=n, **others) for n in range(number)]
 
 
-class Cluster:
-    """A scheduler and its workers, each in a process, which the tests may kill."""
-
-    def __init__(self, folder, scheme="tcp", environ=None):
-        self._folder = folder / "dask"  # empty: the first place from which `-m` imports
-        self._folder.mkdir()
-        self._environ = {
-            **os.environ,
-            "PYTHONPATH": str(ROOT),
-            "DASK_DISTRIBUTED__WORKER__DAEMON": "False",
-            **(environ or {}),
-        }
-        self.scheduler = self._started(
-            "dask_scheduler", "--host", f"{scheme}://127.0.0.1", "--port", "0"
-        )
-        self.address = _said(self.scheduler, "Scheduler at:").split()[-1]
-        self.workers = []
-
-    @property
-    def option(self):
-        return self.address.replace("tcp://", "dask://")
-
-    def add_worker(self, *options, **environ):
-        worker = self._started(
-            "dask_worker", self.address, "--nthreads", "1", "--host", "127.0.0.1",
-            "--local-directory", str(self._folder), *options, environ=environ,
-        )  # fmt: skip
-        _said(worker, "Registered to:")
-        self.workers.append(worker)
-        return worker
-
-    def _started(self, module, *arguments, environ=None):
-        command = [
-            sys.executable,
-            "-W",
-            "ignore",
-            "-m",
-            f"distributed.cli.{module}",
-            "--no-dashboard",
-        ]
-        return subprocess.Popen(
-            [*command, *arguments],
-            env={**self._environ, **(environ or {})},
-            cwd=self._folder,
-            stderr=subprocess.PIPE,
-            stdout=subprocess.DEVNULL,
-            text=True,
-        )
-
-    def end(self):
-        for process in (*self.workers, self.scheduler):
-            process.kill()
-        for process in (*self.workers, self.scheduler):
-            process.wait()
-            process.stderr.close()
-
-
-def _said(process, words):
-    """The line of a log with these words. Later lines are read too: a full pipe blocks."""
-    for line in process.stderr:
-        if words in line:
-            threading.Thread(target=_drain, args=(process.stderr,), daemon=True).start()
-            return line.strip()
-    raise AssertionError(f"{process.args} ended without saying {words!r}")
-
-
-def _drain(pipe):
-    with suppress(ValueError):  # closed
-        for _ in pipe:
-            pass
-
-
-@contextmanager
-def cluster_in(folder, **options):
-    cluster = Cluster(folder, **options)
-    try:
-        yield cluster
-    finally:
-        cluster.end()
-
-
 @pytest.fixture
 def cluster(tmp_path):
     """A scheduler with two workers, which are not restarted when they die."""
-    with cluster_in(tmp_path) as started:
+    with loopback_cluster(tmp_path) as started:
         for _ in range(2):
             started.add_worker("--no-nanny")
         yield started
@@ -229,7 +148,7 @@ class TestDask:
 
     def test_a_task_that_kills_each_worker_is_named_and_the_others_finish(self, tmp_path):
         tasks = [*products(6), Product("deadly", 9, "always"), *products(6)]
-        with cluster_in(tmp_path) as cluster:
+        with loopback_cluster(tmp_path) as cluster:
             for _ in range(2):
                 cluster.add_worker("--nanny")  # starts a worker again
             with executors_of(cluster) as executors:
@@ -349,7 +268,7 @@ class TestDask:
             "with chosen_executors({!r}, None, warm_up) as executors:\n"
             "    print(run_all(products(5), multiply, executors=executors).results)\n"
         )
-        with cluster_in(tmp_path, scheme="tls", environ=environ) as cluster:
+        with loopback_cluster(tmp_path, scheme="tls", environ=environ) as cluster:
             cluster.add_worker("--no-nanny")
             assert cluster.option.startswith("tls://")
             ran = subprocess.run(

@@ -61,6 +61,27 @@ def test_late_requests_now_are_trouble_and_those_of_the_day_need_attention():
     assert of(slo=SloStatus(target=0.99)).level is Level.FINE  # unknown is no failure
 
 
+def test_a_cause_comes_before_its_effect():
+    """The list of deployments has room for one reason."""
+    now = Expectation(allocations=3, late_fraction=0.4, queue_wait_s=2.0)
+    slo = SloStatus(target=0.99, now=now)
+    why = ObserveOnly(cause=ObserveOnlyCause.PRIVILEGE, sentence="the key lacks manage_ml")
+    late = "40% of the requests are late now"
+    assert of(slo=slo, observe_only=why).reasons == ("observe only: the key lacks manage_ml", late)
+    assert of(OutcomeKind.NO_CAPACITY, "full", slo=slo).reasons[-1] == late
+
+
+def test_the_lowest_of_several_limits_comes_first():
+    steps = (
+        Step(Reason.TARGET_TRACKING, 3, 14, {"offered_load": 10.0, "target_utilisation": 0.7}),
+        Step(Reason.BOUNDS, 14, 8, {"min_allocations": 1, "max_allocations": 8}),
+        Step(Reason.FIT, 8, 3, {"fits": 3}),
+    )
+    lowest, other = of(steps=steps).reasons
+    assert lowest.startswith("needs 14, limited to 3")
+    assert other.startswith("needs 14, limited to 8")
+
+
 @pytest.mark.parametrize(
     ("kind", "level"),
     [

@@ -1,5 +1,6 @@
 """Commands in documents exist, with these options, and do what they can do here."""
 
+import importlib
 import re
 import shutil
 import subprocess
@@ -31,9 +32,9 @@ NOT_EXECUTED = {
     "python": "a module or a file, which is looked up; what it makes is compared elsewhere",
 }
 """Programs whose commands are read and not run, each with the reason. `autoscaler` and `make` are
-parsed by the program itself; the others are executed below."""
+parsed by the program itself, and `dask` by distributed; the others are executed below."""
 
-EXECUTED = {"autoscaler", "make", "promtool", "kubectl", "helm", "curl", "sed"}
+EXECUTED = {"autoscaler", "make", "promtool", "kubectl", "helm", "curl", "sed", "dask"}
 
 
 def program_of(words: list[str]) -> str:
@@ -80,6 +81,12 @@ def test_options_of_the_program(words, tmp_path, monkeypatch):
             Path(word).write_text("")
     if words[1] != "--version":
         parse([re.sub(r"^\.\./shared/.*", str(tmp_path), word) for word in words[1:]])
+
+
+@pytest.mark.parametrize("words", commands_of("dask"))
+def test_options_of_dask(words):
+    command = importlib.import_module(f"distributed.cli.dask_{words[1]}").main
+    command.make_context(words[1], words[2:])
 
 
 @pytest.mark.parametrize("path", PRESENT, ids=lambda path: path.name)
