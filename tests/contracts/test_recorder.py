@@ -8,6 +8,7 @@ from prometheus_client import CollectorRegistry, generate_latest
 from autoscaler.adapters.admin_http import DecisionRecorder, Health
 from autoscaler.adapters.logs import LogRecorder
 from autoscaler.adapters.prometheus import PrometheusRecorder
+from autoscaler.adapters.recording import CycleRecorder, RecordingLimits
 from autoscaler.composite_recorder import CompositeRecorder
 from autoscaler.control_loop import ControlLoop
 from autoscaler.core.decision import Outcome, OutcomeKind, Plan
@@ -39,6 +40,17 @@ def decisions():
     return DecisionRecorder(FakeClock(START), "0")
 
 
+def recording(directory):
+    return CycleRecorder(
+        directory,
+        RecordingLimits(1e9, 10**9),
+        FakeClock(START),
+        structlog.get_logger(),
+        poll_interval_s=lambda: 10.0,
+        in_thread=False,
+    )
+
+
 RECORDERS = {
     "prometheus": prometheus,
     "logs": silent_log,
@@ -52,10 +64,16 @@ RECORDERS = {
 }
 
 
-@pytest.fixture(params=RECORDERS)
-def recorder(request):
+@pytest.fixture(params=[*RECORDERS, "recording"])
+def recorder(request, tmp_path):
     with structlog.testing.capture_logs():
-        yield RECORDERS[request.param]()
+        if request.param != "recording":
+            yield RECORDERS[request.param]()
+            return
+        recorder = recording(tmp_path)
+        yield recorder
+        assert recorder.failed_cycles == 0
+        recorder._file.give_up()
 
 
 NODES = Cluster(nodes=(NodeCapacity(node_id="n1", name="ml-1"),), upgrade_mode=True)
