@@ -37,7 +37,9 @@ def damaged(body: bytes, rng: random.Random) -> tuple[bytes, frozenset[str]]:
             statistics["nodes"] = []
         case _:
             return body, frozenset()
-    return msgspec.json.encode(document), tainted
+    damage = msgspec.json.encode(document)
+    is_changed = damage != msgspec.json.encode(msgspec.json.decode(body))
+    return damage, tainted if is_changed else frozenset()  # counts of 0 cannot go backwards
 
 
 _NAMES = frozenset({"deployment_id", "model_id", "node", "nodes"})

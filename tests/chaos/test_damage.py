@@ -45,3 +45,17 @@ def test_a_figure_of_a_node_is_needed(figure):
     ]
     assert concerned
     assert all(tainted == {"model-a"} for tainted in concerned)
+
+
+def test_statistics_without_counts_cannot_go_backwards():
+    node = {key: part for key, part in NODE.items() if key not in COUNTS}
+    entry = {"model_id": "model-a", "deployment_stats": {**DEPLOYMENT, "nodes": [node]}}
+    body = msgspec.json.encode({"count": 1, "trained_model_stats": [entry]})
+    unchanged = [
+        tainted
+        for seed in range(200)
+        for found, tainted in [damaged(body, random.Random(seed))]
+        if found == body
+    ]
+    assert unchanged
+    assert not any(unchanged)
