@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
-from rich.console import Console
 
 from autoscaler.cli.shared import (
     UTF8,
@@ -313,6 +312,8 @@ def _replayed(
     workers: int | None,
     resume: Path | None,
 ) -> "ReplayResults":
+    from rich.console import Console
+
     from autoscaler.backtest.options import chosen_policies
     from autoscaler.replay.command import replay_all
     from autoscaler.replay.engine import ReplayOptions
