@@ -37,8 +37,8 @@ def row(number=0, *, true_hours=10.0, world=HONEST, refusals=(), trace="wide_fn_
 def test_a_factor_is_the_smallest_with_which_enough_intervals_cover():
     rows = [row(number, true_hours=10.0 + 0.3 * number) for number in range(20)]
     factor = chosen_factor(rows, covers_hours)
-    assert sum(covers_hours(each, factor) for each in rows) >= 19
-    assert sum(covers_hours(each, factor - 0.1) for each in rows) < 19
+    assert sum(covers_hours(each, factor) for each in rows) == 20
+    assert sum(covers_hours(each, factor - 0.1) for each in rows) < 20
     assert chosen_factor(rows, covers_attainment) < factor
 
 
@@ -66,8 +66,8 @@ def test_what_a_slow_node_serves_is_refused_and_what_equal_nodes_serve_is_predic
         (found,) = rehearse(planned)
         assert bool(found.refusals) == refused, found.refusals
         if world == HONEST:
-            assert covers_hours(found, 1.5)
-            assert covers_attainment(found, 1.5)
+            assert covers_hours(found, 1.8)
+            assert covers_attainment(found, 1.8)
 
 
 @pytest.mark.deep
@@ -76,8 +76,8 @@ def test_intervals_cover_what_then_happens_on_recorded_loads():
     rows = [row for each in rehearsals.rehearsals(HONEST, 24, sources) for row in rehearse(each)]
     judged = [row for row in rows if not row.refusals]
     assert len(judged) >= 16
-    assert sum(covers_hours(each, 1.5) for each in judged) >= len(judged) - 3
-    assert sum(covers_attainment(each, 1.5) for each in judged) >= len(judged) - 3
+    assert sum(covers_hours(each, 1.8) for each in judged) >= len(judged) - 3
+    assert sum(covers_attainment(each, 1.8) for each in judged) >= len(judged) - 3
 
 
 @pytest.mark.deep
