@@ -82,6 +82,8 @@ class Planned(Struct, frozen=True, kw_only=True):
     """The tasks, and why there are none for the other deployments."""
 
     tasks: tuple[ReplayTask, ...]
+    since: float  # Unix seconds: the beginning and the end of all intervals; 0 without any
+    until: float
     left_out: tuple[str, ...]
     unknown: tuple[str, ...]
 
@@ -136,7 +138,14 @@ def tasks_of(config: Written, lines: Iterable[Line], options: ReplayOptions) -> 
                 )
             )
     unknown = () if recording.header is None else recording.header.unknown
-    return Planned(tasks=tuple(tasks), left_out=tuple(left_out), unknown=unknown)
+    all_intervals = [each for found in recording.intervals.values() for each in found]
+    return Planned(
+        tasks=tuple(tasks),
+        since=min((each.at - each.interval_s for each in all_intervals), default=0.0),
+        until=max((each.at for each in all_intervals), default=0.0),
+        left_out=tuple(left_out),
+        unknown=unknown,
+    )
 
 
 def results_of(
@@ -145,8 +154,8 @@ def results_of(
     return ReplayResults(
         program=f"autoscaler {__version__}",
         source=options.source,
-        since=min((task.record.since for task in planned.tasks), default=options.since or 0.0),
-        until=max((task.record.until for task in planned.tasks), default=options.until or 0.0),
+        since=planned.since,
+        until=planned.until,
         deployments=deployments,
         left_out=planned.left_out,
         unknown=planned.unknown,

@@ -146,7 +146,11 @@ def record_of(
     sure = known & ~partial if (known & ~partial).any() else known
     around = _between(np.maximum(arrivals, 0.0), sure, np.diff(edges))
     arrivals = np.where(sure, arrivals, np.fmax(np.where(known, arrivals, 0.0), around))
-    completed = _figures(found, "completed") - np.nan_to_num(_figures(found, "cache_hits"))
+    completed = _figures(found, "completed")
+    # Mere counts of requests have no completions. Those that did not fail have been completed.
+    served = _figures(found, "arrivals") - np.nan_to_num(_figures(found, "failed"))
+    completed = np.where(np.isnan(completed), served, completed)
+    completed -= np.nan_to_num(_figures(found, "cache_hits"))
     return DeploymentRecord(
         deployment=deployment,
         model=next((each.model for each in reversed(found) if each and each.model), ""),

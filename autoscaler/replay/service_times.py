@@ -23,6 +23,10 @@ MIN_PAIRS = 30
 
 MAX_SCV = 10.0
 
+STATED = 1e-6
+"""Relative difference of mean service times below which all are one. Means in milliseconds of
+hundreds of requests differ by more."""
+
 
 class MeasuredServiceTimes(Struct, frozen=True, kw_only=True, eq=False):
     """Of requests that are no cache hits."""
@@ -58,6 +62,8 @@ def _scv(completed: Floats, busy_s: Floats, mean_s: float) -> tuple[float, bool]
     if len(completed) <= MIN_PAIRS:
         return DEFAULT_SCV, False
     means, errors = busy_s / completed, 1.0 / completed
+    if np.allclose(means, mean_s, rtol=STATED):  # it was stated for all, and not measured
+        return DEFAULT_SCV, False
     weights = 1.0 / (errors[1:] + errors[:-1])
     squares = np.diff(means) ** 2 * weights
     scv = float((weights * squares).sum() / weights.sum()) / mean_s**2

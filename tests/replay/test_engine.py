@@ -113,3 +113,31 @@ def test_long_records_have_fewer_draws(tmp_path):
     edges = start + 1500.0 * (task.record.edges - start)
     month = replace(task, record=replace(task.record, edges=edges))
     assert draws_of(month) == MIN_DRAWS
+
+
+def counts(service_time_s=None, hours=3):
+    """Minutes as `autoscaler import csv` makes them."""
+    trace = recorded.trace(hours)
+    for number, count in enumerate(trace.counts.tolist()):
+        yield LoadInterval(
+            deployment="model",
+            at=60.0 * (number + 1),
+            interval_s=60.0,
+            arrivals=count,
+            busy_s=None if service_time_s is None else count * service_time_s,
+            requested=8,
+            running=8,
+        )
+
+
+def test_mere_counts_with_a_stated_service_time_are_replayed(tmp_path):
+    (found,) = replay(recorded.configuration(tmp_path), counts(0.1), FEW).deployments
+    assert found.has_verdict, found.refusals
+    assert "vary" in " ".join(found.assumptions)  # how much is not known from a stated mean
+    assert found.policies[0].hours_difference.high < 0.0
+
+
+def test_what_cannot_be_replayed_has_a_reason_and_its_time(tmp_path):
+    found = replay(recorded.configuration(tmp_path), counts(), FEW)
+    assert found.left_out == ("model: no request was timed, so service times are unknown",)
+    assert (found.since, found.until) == (0.0, 10_800.0)
