@@ -50,8 +50,7 @@ poll_interval is longer. 60 s: longer than a cluster computes statistics in publ
 elastic/kibana#180988), and short enough that an operator sees the recovery."""
 
 DENIED_INTERVAL_FACTOR = 6.0
-"""Poll intervals to wait after a 401 or 403. 6, because an operator has to change the credentials,
-and each attempt is audited."""
+"""Poll intervals to wait after a 401 or 403. 6, because each attempt is audited."""
 
 
 class ReleaseResult(NamedTuple):
@@ -143,13 +142,14 @@ class ControlLoop:
         self.state = replace(self.state, resume_requested=requested)
         return True
 
-    async def save_resume_requests(self) -> None:
-        """Save them, so that the next process resumes what this one was asked to. Returns when the
-        end of this process would not lose them, or when they cannot be saved."""
-        if self.state_store is not None:
-            state = self._unanswered or self.state
-            state = replace(state, resume_requested=self.state.resume_requested)
-            await self.state_store.save_before_updates(state, ())
+    async def save_resume_requests(self) -> bool:
+        """Save them, and the gradual rollouts, for the next process. Returns when its end would not
+        lose them, or when they cannot be saved, and whether they are."""
+        if (store := self.state_store) is None:
+            return False
+        requested = {name: getattr(self.state, name) for name in ("resume_requested", "rollouts")}
+        await store.save_before_updates(replace(self._unanswered or self.state, **requested), ())
+        return store.is_open and not store.problem
 
     async def run_cycle(self) -> float:
         """One cycle.
@@ -186,6 +186,7 @@ class ControlLoop:
         if self.why_not_leading(started_at):
             # The leader's updates are no external changes.
             self.state = without_settings(self.state)
+            cycle = replace(cycle, plan=replace(cycle.plan, rollout_events=()))
         elif self.state_store is not None:
             self.state_store.checkpoint(self.state)
             if self.state.stopped != stopped:
@@ -196,8 +197,7 @@ class ControlLoop:
         busy_s, work_s = observation.at - started_at, plan_s + self._record_s
         wanted = cycle.plan.next_poll or NextPoll(within_s=self.poll_interval_s)
         next_poll = stretched(wanted, busy_s, work_s, self.poll_interval_s)
-        plan = replace(cycle.plan, next_poll=next_poll)
-        recorded_from = self.clock.now()
+        plan, recorded_from = replace(cycle.plan, next_poll=next_poll), self.clock.now()
         if isinstance(self.recorder, RecorderInParts):
             await in_parts(self.recorder.planned_in_parts(observation, plan, outcomes, times))
         else:
@@ -209,11 +209,12 @@ class ControlLoop:
         """Plan while other tasks run; again, at once, if they change the state or the rules."""
         state, ruleset = self.state, self.ruleset
         open_at = None if self.calendar is None else self.calendar.open_at
-        blind_s = self._known.blind_s(observation.at)
-        cycle = await in_parts(begin_cycle_in_parts(state, observation, ruleset, open_at, blind_s))
+        offset_s = None if self.calendar is None else self.calendar.utc_offset_s
+        given = open_at, self._known.blind_s(observation.at), offset_s
+        cycle = await in_parts(begin_cycle_in_parts(state, observation, ruleset, *given))
         if self.state is state and self.ruleset is ruleset:
             return cycle
-        return begin_cycle(self.state, observation, self.ruleset, open_at, blind_s)
+        return begin_cycle(self.state, observation, self.ruleset, *given)
 
     async def _act_blind(self) -> tuple[Outcome, ...]:
         """Increase to `blind_allocations` what has not been measured for long, although the

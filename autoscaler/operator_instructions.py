@@ -10,6 +10,7 @@ from msgspec.structs import replace
 from autoscaler.control_loop import ControlLoop
 from autoscaler.core.decision import Decision, Outcome, Plan
 from autoscaler.core.explanation import unmanaged_text
+from autoscaler.core.gradual_rollout import restarted
 from autoscaler.core.instructions import (
     MAX_INSTRUCTION_S,
     MAX_REASON_CHARACTERS,
@@ -20,6 +21,7 @@ from autoscaler.core.instructions import (
     PausedChanges,
     done_text,
 )
+from autoscaler.core.rollout_status import RolloutVerdict
 from autoscaler.core.units import duration_text
 from autoscaler.core.values import Observation, Reason
 from autoscaler.ports import (
@@ -124,6 +126,36 @@ class OperatorInstructions:
         if found is None:
             raise RequestRefused(RefusalKind.NOT_FOUND, f"{deployment_id}: not overridden")
         return await self._withdraw([(deployment_id, found)], by, reason, "")
+
+    async def resume_rollout(self, deployment_id: str, by: str, reason: str) -> InstructionResult:
+        """See `OperatorRequests`."""
+        self._check(MIN_INSTRUCTION_S, reason)
+        loop = self.loop
+        assert loop is not None, "it has been set"
+        rollout = loop.state.rollouts.get(deployment_id)
+        if rollout is None:
+            self._check_managed(deployment_id)
+            text = f"{deployment_id}: its rule has no rollout"
+            raise RequestRefused(RefusalKind.CONFLICT, text)
+        if rollout.verdict is RolloutVerdict.RUNNING:
+            text = f"{deployment_id}: its rollout has not been reverted, and does not wait"
+            raise RequestRefused(RefusalKind.CONFLICT, text)
+        resumed = restarted(rollout, self._clock.now())
+        rollouts = {**loop.state.rollouts, deployment_id: resumed}
+        loop.state = replace(loop.state, rollouts=rollouts)
+        message = f"{deployment_id}: the gradual rollout begins again, not before the next hour"
+        self._log.info(
+            "rollout.resumed",
+            message=f"{message}, by {by}" + (f": {reason}" if reason else ""),
+            deployment=deployment_id,
+            by=by,
+            stated_reason=reason,
+        )
+        self._note(message, deployment_id, by, reason)
+        saved = await loop.save_resume_requests()
+        if not saved:
+            message += "; it is not saved, so a restart undoes it"
+        return InstructionResult(message=message, saved=saved)
 
     # Recorder
 

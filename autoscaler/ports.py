@@ -144,6 +144,13 @@ class Calendar(Protocol):
         A window is open from its start until just before `length_s` seconds later.
         """
 
+    def utc_offset_s(self, at: float, timezone: str) -> float:
+        """Seconds by which local time is ahead of UTC at `at`, in Unix seconds.
+
+        Args:
+            timezone: an IANA name.
+        """
+
 
 class Observer(Protocol):
     async def observe(self) -> Observation:
@@ -172,8 +179,8 @@ class StateStore(Protocol):
     """Stores the state between cycles, so that the next process continues it.
 
     One process has the store at a time, from `open` to `close`. Only the stopped deployments and
-    the instructions must not be lost; whatever else cannot be read or saved is reported by the
-    store and left out.
+    the instructions must not be lost, and the gradual rollouts not because the state is too old;
+    whatever else cannot be read or saved is reported by the store and left out.
     """
 
     @property
@@ -191,8 +198,8 @@ class StateStore(Protocol):
             policies: the policies in use, which read their memories.
 
         Returns:
-            The whole state if it can be read and is recent; otherwise the stopped deployments and
-            the instructions of operators alone.
+            The whole state if it can be read and is recent; otherwise the stopped deployments, the
+            gradual rollouts and the instructions of operators alone.
 
         Raises:
             StateInUse: another process has the store.
@@ -285,6 +292,10 @@ class OperatorRequests(Protocol):
 
     async def end_override(self, deployment_id: str, by: str, reason: str) -> InstructionResult:
         """End the override of a deployment."""
+
+    async def resume_rollout(self, deployment_id: str, by: str, reason: str) -> InstructionResult:
+        """Let the gradual rollout of a deployment begin again, after it was reverted, or while it
+        waits."""
 
 
 @runtime_checkable

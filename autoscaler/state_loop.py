@@ -12,6 +12,7 @@ from msgspec.structs import replace
 from autoscaler.adapters.clock import wait_for_any
 from autoscaler.control_loop import ControlLoop
 from autoscaler.core.flow.cold_start import COLD_START_HOLD_S
+from autoscaler.core.gradual_rollout import continued, waiting
 from autoscaler.core.instructions import Instructions
 from autoscaler.core.policies import AnyPolicy
 from autoscaler.core.state import State, StoppedDeployment
@@ -122,6 +123,9 @@ class StateLoop:
         """This instance leads from now on."""
         self._term, self._led_at = self._term + 1, self._clock.now()
         self._taken_at, self._has_continued, self._found = None, False, None
+        if self.loop is not None:  # another instance may have reverted them since
+            state = self.loop.state
+            self.loop.state = replace(state, rollouts=waiting(state.rollouts))
         if self._store is None:
             self._go_on()
         self._changed.set()
@@ -322,6 +326,7 @@ class StateLoop:
             loop.state = replace(
                 loop.state,
                 instructions=instructions,
+                rollouts=continued(loop.state.rollouts, stored.rollouts),
                 stopped={**stored.stopped, **self._own_stopped},
                 resume_requested=stored.resume_requested | own,
             )

@@ -15,8 +15,11 @@ from autoscaler.core.forecast.calibration import Calibration
 from autoscaler.core.forecast.evaluation import HorizonRecord, PendingForecast
 from autoscaler.core.forecast.forecaster import ForecastMemory, ForecastState
 from autoscaler.core.forecast.seasonality import SeasonalProfile
+from autoscaler.core.gradual_rollout import GradualRollout
 from autoscaler.core.next_poll import PollCause
 from autoscaler.core.process_memory import MemoryUse, SeenProcess
+from autoscaler.core.rollout_comparison import BlockHour, BlockTotals, Evidence
+from autoscaler.core.rollout_status import RolloutVerdict
 from autoscaler.core.shadow import HourSums, ShadowAccount, ShadowPeriod, ShadowTotals
 from autoscaler.core.shortfall import Shortfall, ShortfallCause
 from autoscaler.core.slo.count_history import CountHistory
@@ -338,6 +341,44 @@ DEPLOYMENT = DeploymentState(
     ),
     shadow=SHADOW,
 )
+GRADUAL_ROLLOUT = GradualRollout(
+    settings="0123456789abcdef",
+    seed=2**62 + 1,
+    since=11.0,
+    first_block=3,
+    seen_at=60.0,
+    before=Setting(None, 1, 9),
+    verdict=RolloutVerdict.REVERTED,
+    reverted_at=58.0,
+    because="many requests were late",
+    block=4,
+    active=True,
+    switched_at=41.0,
+    active_totals=BlockTotals(
+        requests=100.0,
+        late=7.5,
+        seconds=3600.0,
+        allocation_s=7200.0,
+        hours=2,
+        hour_requests=90.0,
+        hour_late=7.0,
+        requests_squared=4100.0,
+        late_squared=25.0,
+        late_requests=320.0,
+    ),
+    before_totals=BlockTotals(requests=80.0),
+    hour=BlockHour(requests=10.0, late=0.5),
+    evidence=Evidence(
+        log_capital=(0.5, 1.0, 1.5, 2.0),
+        requests=5.0,
+        late=1.5,
+        unavoidable=0.25,
+        seconds=30.0,
+        run_requests=40.0,
+        run_late=20.0,
+        run_s=240.0,
+    ),
+)
 WHOLE = State(
     deployments={
         "elser-search": DEPLOYMENT,
@@ -355,6 +396,7 @@ WHOLE = State(
     starts={"idle": StartAttempt(at=59.0, accepted=True, capacity=CAPACITY, early=3)},
     seen_at=60.0,
     cold_start_s=40.0,
+    rollouts={"elser-search": GRADUAL_ROLLOUT},
 )
 """A state in which no field has its default."""
 

@@ -185,6 +185,7 @@ NOT_SHOWN = {
     "AutoscalerNotRecording": "these daemons keep no recording",
     "AutoscalerMemoryExceeded": "the processes of the emulator end before they exceed it",
     "AutoscalerLogLinesDropped": "the log of a test is not the daemon's",
+    "AutoscalerRolloutReverted": "no rule of these daemons has a rollout",
     "AutoscalerFiguresUnknown": "the emulator reports all figures",
     "AutoscalerSloBurns": "with others",
     "AutoscalerSloBurnsFast": "with others",

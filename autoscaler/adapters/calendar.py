@@ -35,6 +35,10 @@ class CronCalendar:
             [schedule for schedule, state in self._window_states.items() if state.is_open]
         )
 
+    def utc_offset_s(self, at: float, timezone: str) -> float:
+        offset = datetime.fromtimestamp(at, ZoneInfo(timezone)).utcoffset()
+        return 0.0 if offset is None else offset.total_seconds()
+
 
 def opens_within(schedule: Schedule, start: float, end: float) -> bool:
     """Whether the window is open at some instant from `start` to before `end`."""

@@ -6,6 +6,7 @@ whole deployment, at its own poll interval. Only the bounds limit its recommenda
 """
 
 import math
+from collections.abc import Mapping
 from typing import Any, Protocol
 
 from autoscaler.backtest.baselines.baseline import AnyBaseline
@@ -29,6 +30,7 @@ from autoscaler.core.decision import (
 )
 from autoscaler.core.flow.cycle import OpenAt, begin_cycle, end_cycle
 from autoscaler.core.flow.planning import MAX_INTERVAL_POLLS, Ruleset
+from autoscaler.core.gradual_rollout import GradualRollout
 from autoscaler.core.policies import AnyPolicy, Situation
 from autoscaler.core.state import State
 from autoscaler.core.values import LoadEstimate, Reason, Sample
@@ -73,6 +75,11 @@ class PlanDriver:
         self._ruleset = ruleset
         self._open_at = open_at
         self._state = State()
+
+    @property
+    def rollouts(self) -> Mapping[str, GradualRollout]:
+        """The gradual rollouts, by deployment id."""
+        return self._state.rollouts
 
     def advance(self, plant: Plant, to: float) -> None:
         plant.advance(to)

@@ -12,6 +12,7 @@ recording    record, export
 deployments  start, stop, resume, release
 instructions pause, unpause, override, end-override, instructions, reload, status
 replaying    replay, report, calibrate
+rollout      rollout resume
 sandbox      emulate, demo, backtest
 completion   completion
 """
@@ -37,6 +38,7 @@ from autoscaler.cli.instructions import (
 )
 from autoscaler.cli.recording import export, record
 from autoscaler.cli.replaying import calibrate, replay, report
+from autoscaler.cli.rollout import rollout
 from autoscaler.cli.sandbox import backtest, demo, emulate
 from autoscaler.cli.streams import output_errors_reported, prepare_streams
 
@@ -71,6 +73,7 @@ for command in (
     override,
     end_override,
     instructions,
+    rollout,
     reload,
     start,
     stop,

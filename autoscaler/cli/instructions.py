@@ -78,7 +78,7 @@ def pause(
     request = PauseRequest(
         deployment=deployment, for_s=for_s, changes=only or "everything", reason=reason
     )
-    _instruct("pause", request, **daemon)
+    instruct_daemon("pause", request, **daemon)
 
 
 @click.command()
@@ -94,7 +94,7 @@ def unpause(deployment: str | None, *, of_all: bool, reason: str, **daemon: Any)
     from autoscaler.wire.instruction_views import UnpauseRequest
 
     _check_which(deployment, of_all)
-    _instruct("unpause", UnpauseRequest(deployment=deployment, reason=reason), **daemon)
+    instruct_daemon("unpause", UnpauseRequest(deployment=deployment, reason=reason), **daemon)
 
 
 @click.command()
@@ -119,7 +119,7 @@ def override(
     request = OverrideRequest(
         deployment=deployment, allocations=allocations, for_s=for_s, reason=reason
     )
-    _instruct("override", request, **daemon)
+    instruct_daemon("override", request, **daemon)
 
 
 @click.command("end-override")
@@ -133,7 +133,9 @@ def end_override(deployment: str, *, reason: str, **daemon: Any) -> None:
     """End the override of DEPLOYMENT."""
     from autoscaler.wire.instruction_views import EndOverrideRequest
 
-    _instruct("end-override", EndOverrideRequest(deployment=deployment, reason=reason), **daemon)
+    instruct_daemon(
+        "end-override", EndOverrideRequest(deployment=deployment, reason=reason), **daemon
+    )
 
 
 @click.command()
@@ -167,7 +169,7 @@ def reload(**daemon: Any) -> None:
 
     Says what came of it: that it is in effect, or why it is not.
     """
-    _instruct("reload", None, **daemon)
+    instruct_daemon("reload", None, **daemon)
 
 
 @click.command()
@@ -197,9 +199,10 @@ def _check_which(deployment: str | None, of_all: bool) -> None:
         raise click.UsageError("Name a DEPLOYMENT, or set --all.")
 
 
-def _instruct(
+def instruct_daemon(
     name: str, request: "Struct | None", *, url: str | None, path: Path | None, as_json: bool
 ) -> None:
+    """Send a request to the daemon, and print what comes of it."""
     from autoscaler.operate.instruct import instruct
 
     reply = ask_daemon(url, path, partial(instruct, name=name, request=request))

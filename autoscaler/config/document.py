@@ -49,6 +49,7 @@ from autoscaler.config.messages import DELIMITER, PREFIX
 from autoscaler.config.policies import BUILT_IN
 from autoscaler.config.recording import RecordingTable
 from autoscaler.config.report import ReportTable
+from autoscaler.config.rollout import RolloutTable
 from autoscaler.config.server_tables import ServerTable
 from autoscaler.config.table import Table
 from autoscaler.config.telemetry import LoggingTable, MetricsTable, OtlpTable
@@ -203,6 +204,12 @@ class ScalingTable(Table):
     scale_to_zero: Annotated[ScaleToZeroTable | None, BeforeValidator(unless_false)] = Field(
         default=None,
         description="Scale to zero after a time without requests; false: never.",
+        json_schema_extra=or_false,
+    )
+    rollout: Annotated[RolloutTable | None, BeforeValidator(unless_false)] = Field(
+        default=None,
+        description="Act in some hours only, and compare them with what ran before; false: act at "
+        "all times.",
         json_schema_extra=or_false,
     )
     on_exit: Literal["keep", "adaptive", "floor"] = Field(

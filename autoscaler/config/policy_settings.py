@@ -85,6 +85,15 @@ def check_use(rule: ScalingTable, policy: str, on_problem: ProblemHandler) -> No
             on_problem(key, f"has no effect with policy {policy}; remove it")
 
 
+def check_rollout(scaling: ScalingTable, policy: AnyPolicy, on_problem: ProblemHandler) -> None:
+    """Report a gradual rollout whose policy does not know which requests are late."""
+    if scaling.rollout is not None and not hasattr(policy, "slo_status"):
+        on_problem(
+            "rollout",
+            f"requires a policy that estimates late requests, and {policy.name} does not; use slo",
+        )
+
+
 def built_in_settings(scaling: ScalingTable, poll_interval_s: float) -> BuiltInSettings:
     """The settings of a complete table for a built-in policy."""
     return BuiltInSettings(

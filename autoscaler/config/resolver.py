@@ -16,7 +16,13 @@ from autoscaler.config.messages import KeyPath, Problems
 from autoscaler.config.mode_settings import conflicts
 from autoscaler.config.otlp import otlp_of, otlp_problems
 from autoscaler.config.policies import Registry
-from autoscaler.config.policy_settings import check_table, check_use, inherit, policy_for
+from autoscaler.config.policy_settings import (
+    check_rollout,
+    check_table,
+    check_use,
+    inherit,
+    policy_for,
+)
 from autoscaler.config.polling import polling_of, polling_problems
 from autoscaler.config.recording import RecordingTable, recording_of, recording_problems
 from autoscaler.config.report import ReportTable, report_of, report_problems
@@ -189,6 +195,7 @@ class Resolver:
             policy = policy_for(scaling, self._registry, self._document.poll_interval, on_problem)
             if policy is not None:
                 check_use(rule, policy.name, on_problem)
+                check_rollout(scaling, policy, on_problem)
         return build_rule(
             scaling,
             policy or _UNUSED_POLICY,

@@ -2,7 +2,7 @@
 
 from autoscaler.config.document import ScalingTable
 from autoscaler.config.limits import schedules_of
-from autoscaler.config.mode_settings import safe_allocations_of, zero_of
+from autoscaler.config.mode_settings import rollout_hours_of, safe_allocations_of, zero_of
 from autoscaler.config.policies import stabilisation_window_s
 from autoscaler.core.decision import Mode
 from autoscaler.core.policies import AnyPolicy
@@ -54,4 +54,5 @@ def build_rule(
         blind_allocations=scaling.blind_allocations,
         blind_after_s=scaling.blind_after,
         external_change_hold_s=scaling.external_change_hold,
+        rollout=rollout_hours_of(scaling),
     )

@@ -29,7 +29,7 @@ _COMPARED = (
     },
     {"policy", "slo", "caller_timeout", "drain", "load_window", "target_utilisation", "options"},
     {"poll_interval", "load_window", "drain", "policy"},
-    {"mode", "take_over", "on_exit", "safe_allocations", "scale_to_zero", "state"},
+    {"mode", "take_over", "on_exit", "safe_allocations", "scale_to_zero", "state", "rollout"},
     {"name", "deployments", "models", "hidden", "low_priority", ""},
 )
 """Keys of rules, and of the top level, whose relations are checked. "" is the rule as a whole."""

@@ -11,6 +11,7 @@ from autoscaler.core.explanation import (
     unmanaged_text,
 )
 from autoscaler.core.instructions import done_text, given_text
+from autoscaler.core.rollout_status import RolloutVerdict, rollout_text
 from autoscaler.core.shortfall import ShortfallCause
 from autoscaler.core.step_text import step_text
 from autoscaler.core.units import percent_text
@@ -136,6 +137,9 @@ def _attentions(outcome: Outcome) -> Iterator[str]:
     for instruction in (*decision.pauses, decision.override):
         if instruction is not None:
             yield f"{done_text(instruction)} {given_text(instruction, decision.at)}"
+    rollout = decision.rollout
+    if rollout is not None and rollout.verdict is not RolloutVerdict.RUNNING:
+        yield rollout_text(rollout, decision.at)
     if decision.observe_only is not None:
         yield _observe_only_text(decision.observe_only)
     for step in decision.steps:

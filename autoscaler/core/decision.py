@@ -4,6 +4,7 @@ from collections.abc import Mapping
 
 from autoscaler.core.instructions import Override, Pause
 from autoscaler.core.next_poll import NextPoll
+from autoscaler.core.rollout_status import RolloutEvent, RolloutStatus
 from autoscaler.core.shadow import ShadowStatus
 from autoscaler.core.shortfall import ReportedStatus, Shortfall
 from autoscaler.core.slo_status import SloStatus
@@ -52,7 +53,7 @@ class SetBounds(Value, frozen=True):
     """Enable adaptive allocations with these bounds."""
 
     minimum: int
-    maximum: int
+    maximum: int  # 0: unlimited, which only a gradual rollout restores
 
 
 class Stop(Value, frozen=True):
@@ -164,6 +165,7 @@ class Decision(Value, frozen=True, kw_only=True):
     pauses: tuple[Pause, ...] = ()  # that hold it
     override: Override | None = None  # None: there is none
     shadow: ShadowStatus | None = None  # None: it is no dry run, or has no path
+    rollout: RolloutStatus | None = None  # None: the rule acts at all times
 
     @property
     def recommended(self) -> int:
@@ -225,6 +227,7 @@ class Plan(Value, frozen=True, kw_only=True):
     completed_rollouts: tuple[CompletedRollout, ...] = ()
     no_effect: tuple[NoEffect, ...] = ()  # changes of earlier cycles
     external_changes: tuple[ExternalChange, ...] = ()  # that this observation is the first to show
+    rollout_events: tuple[RolloutEvent, ...] = ()  # of gradual rollouts, since the last plan
 
 
 class OutcomeKind(FastStrEnum):

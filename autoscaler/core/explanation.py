@@ -241,7 +241,7 @@ def change_text(decision: Decision) -> str:
             return f"{moved}, adaptive allocations disabled"
         case SetBounds(minimum=minimum, maximum=maximum):
             raised = f"{minimum}" if minimum == current else f"{current} -> {minimum}"
-            return f"minimum {raised}, maximum {maximum}"
+            return f"minimum {raised}, maximum {maximum or 'unlimited'}"
         case Stop():
             return "is stopped"
         case Start():

@@ -230,6 +230,20 @@ def slo_status_safely(
     return status, ""
 
 
+def late_fraction_safely(
+    policy: AnyPolicy, situation: Situation, memory: PolicyMemory | None, allocations: int
+) -> float | None:
+    """The fraction of late requests that a policy expects with an allocation count; None: it
+    expects nothing, or fails. One that expects some has a method `late_fraction` as well."""
+    try:
+        expected = getattr(policy, "late_fraction", None)
+        if expected is None or memory is None:
+            return None
+        return expected(situation, memory.value, allocations)  # type: ignore[no-any-return]
+    except Exception:
+        return None
+
+
 def _error_text(defect: Exception) -> str:
     """The error in one line, with the file and the line that raised it."""
     trace = defect.__traceback__

@@ -4,8 +4,9 @@ from collections.abc import Sequence
 from fnmatch import fnmatchcase
 from functools import lru_cache
 
-from autoscaler.core.decision import Mode, ObserveOnly, Unmanaged
+from autoscaler.core.decision import Mode, ObserveOnly, Setting, Unmanaged
 from autoscaler.core.policies import AnyPolicy
+from autoscaler.core.rollout_hours import RolloutHours
 from autoscaler.core.values import DeploymentStats, FastStrEnum, Schedule, Value
 
 
@@ -58,6 +59,9 @@ class Rule(Value, frozen=True, kw_only=True):
     blind_after_s: float = 300.0  # without a measurement
     external_change_hold_s: float = 600.0  # for which another writer's change is respected
     observe_only: ObserveOnly | None = None  # found at run time: the cluster would refuse changes
+    rollout: RolloutHours | None = None  # None: it acts at all times
+    # Found at run time: what ran before a gradual rollout, in the hours that are not the rule's.
+    before: Setting | None = None
 
     @property
     def sends(self) -> bool:

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from functools import lru_cache
 
 from autoscaler.core.decision import ExternalChange, Mode, Setting
+from autoscaler.core.gradual_rollout import GradualRollout
 from autoscaler.core.instructions import Instructions
 from autoscaler.core.process_memory import MemoryUse
 from autoscaler.core.shadow import ShadowAccount
@@ -197,6 +198,7 @@ class State(Value, frozen=True, kw_only=True):
     starts: Mapping[str, StartAttempt] = {}  # of the stopped deployments
     seen_at: float | None = None  # the last observation
     instructions: Instructions = Instructions()  # of operators
+    rollouts: Mapping[str, GradualRollout] = {}  # of rules that act in some hours only
     # For how long a daemon that began without a saved state has observed; None: for long enough, or
     # there was a state.
     cold_start_s: float | None = None

@@ -290,6 +290,7 @@ class Reason(FastStrEnum):
     STEP_LIMIT = "step_limit"
     BURST = "burst"
     COLD_START = "cold_start"  # the daemon began without a saved state
+    GRADUAL_ROLLOUT = "gradual_rollout"  # what ran before, in hours that are not the rule's
     OVERRIDE = "override"  # an operator has set a number
     SCHEDULE = "schedule"
     BOUNDS = "bounds"

@@ -169,6 +169,10 @@ def _governed(view: ManagedView, ago: Callable[[float], str]) -> Iterator[_Row]:
         yield "operator", instruction.message.removeprefix(f"{view.deployment}: ")
     if view.shadow is not None:
         yield "dry run", view.shadow.message
+    if view.rollout is not None:
+        yield "rollout", view.rollout.message
+        if view.rollout.comparison:
+            yield "compared", view.rollout.comparison
     if (last := view.last_update) is not None:
         change = _change(last.current, last.desired)
         if view.outcome.kind == last.kind and change == view.change.replace("->", "→"):

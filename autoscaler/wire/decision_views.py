@@ -200,6 +200,34 @@ class ShadowView(Struct, frozen=True, kw_only=True):
     message: str  # with the totals of all known days
 
 
+class RolloutTotalsView(Struct, frozen=True, kw_only=True):
+    """What the blocks of one kind have shown until now."""
+
+    hours: float  # measured
+    requests: float
+    late_requests: float
+    allocation_hours: float
+
+
+class RolloutView(Struct, frozen=True, kw_only=True):
+    """A gradual rollout: the rule acts in some hours, which are compared with the others."""
+
+    verdict: str  # running, waiting or reverted
+    active: bool  # whether the rule acts now
+    listed: bool  # whether this hour is one of the rollout
+    before: str  # what ran before; empty: unknown
+    since: float
+    reverted_at: float | None
+    because: str  # why it was reverted; empty: it was not
+    active_totals: RolloutTotalsView
+    before_totals: RolloutTotalsView
+    # Late fraction in active hours minus that before, and half of its interval; null: unknown yet.
+    difference: float | None
+    difference_half_width: float | None
+    message: str
+    comparison: str  # empty: nothing is compared yet
+
+
 class ManagedView(Struct, frozen=True, kw_only=True, tag_field="status", tag="managed"):
     """A deployment that a rule governs: the latest decision, with every step and its inputs."""
 
@@ -214,6 +242,7 @@ class ManagedView(Struct, frozen=True, kw_only=True, tag_field="status", tag="ma
     external_change: ExternalChangeView | None = None
     pauses: tuple[InstructionView, ...] = ()  # that hold it
     override: InstructionView | None = None  # null: there is none
+    rollout: RolloutView | None = None  # null: the rule acts at all times
     mode: str
     change: str  # the update as text, or that there is none
     message: str

@@ -22,6 +22,9 @@ from autoscaler.core.explanation import (
 )
 from autoscaler.core.instructions import Override, Pause, instruction_text
 from autoscaler.core.next_poll import NextPoll
+from autoscaler.core.rollout_comparison import BlockTotals
+from autoscaler.core.rollout_hours import HOUR_S
+from autoscaler.core.rollout_status import RolloutStatus, comparison_text, rollout_text
 from autoscaler.core.shortfall import ReportedStatus, Shortfall
 from autoscaler.core.slo_status import Expectation, SloStatus
 from autoscaler.core.step_text import step_text
@@ -39,6 +42,8 @@ from autoscaler.wire.decision_views import (
     OutcomeView,
     RecurrenceView,
     ReportedView,
+    RolloutTotalsView,
+    RolloutView,
     RouteView,
     SampleView,
     ShortfallView,
@@ -92,6 +97,7 @@ def managed(outcome: Outcome, last_update: Outcome | None = None) -> ManagedView
             if decision.override is None
             else instruction_view(decision.deployment_id, decision.override, decision.at)
         ),
+        rollout=_rollout(decision.rollout, decision.at),
         mode=decision.mode,
         change=result_text(outcome),
         message=explain_outcome(outcome),
@@ -161,9 +167,39 @@ def instruction_view(
     )
 
 
+def _rollout(status: RolloutStatus | None, at: float) -> RolloutView | None:
+    if status is None:
+        return None
+    found = status.difference
+    return RolloutView(
+        verdict=status.verdict,
+        active=status.active,
+        listed=status.listed,
+        before=status.before,
+        since=status.since,
+        reverted_at=status.reverted_at,
+        because=status.because,
+        active_totals=_rollout_totals(status.active_totals),
+        before_totals=_rollout_totals(status.before_totals),
+        difference=None if found is None else found.estimate,
+        difference_half_width=None if found is None else found.half_width,
+        message=rollout_text(status, at),
+        comparison=comparison_text(status),
+    )
+
+
+def _rollout_totals(totals: BlockTotals) -> RolloutTotalsView:
+    return RolloutTotalsView(
+        hours=totals.seconds / HOUR_S,
+        requests=totals.requests,
+        late_requests=totals.late,
+        allocation_hours=totals.allocation_s / HOUR_S,
+    )
+
+
 _REPEATED_IN_LOGS = (
     *("status", "at", "dry_run", "change", "unchanged_because", "last_update", "running_text"),
-    *("observe_only", "external_change", "pauses", "override", "slo", "shadow"),
+    *("observe_only", "external_change", "pauses", "override", "slo", "shadow", "rollout"),
 )
 """Fields that `message`, `outcome` and the time of a log line already contain."""
 

@@ -35,6 +35,7 @@ EventKind = Literal[
     "config_reloaded",
     "config_refused",
     "instruction",  # of an operator
+    "rollout",  # a gradual rollout has begun, waits, or was reverted
     "others",  # the number of further events of one kind and cycle
 ]
 

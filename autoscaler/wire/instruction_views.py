@@ -67,6 +67,13 @@ class ResumeRequest(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     deployment: _Id
 
 
+class ResumeRolloutRequest(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Let a gradual rollout begin again."""
+
+    deployment: _Id
+    reason: _Reason = ""
+
+
 class InstructionsResponse(Struct, frozen=True, kw_only=True):
     """The instructions that are in force."""
 

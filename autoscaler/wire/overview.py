@@ -13,6 +13,7 @@ from autoscaler.core.condition import (
 from autoscaler.core.decision import Decision, Outcome
 from autoscaler.core.explanation import explain_outcome
 from autoscaler.core.instructions import done_text
+from autoscaler.core.rollout_status import state_text
 from autoscaler.wire.decision_views import ResponseHeader
 
 
@@ -116,6 +117,8 @@ def states_of(decision: Decision) -> tuple[str, ...]:
     found += map(done_text, decision.pauses)
     if decision.override is not None:
         found.append(done_text(decision.override))
+    if decision.rollout is not None:
+        found.append(state_text(decision.rollout))
     reason = decision.steps[0].reason
     if reason in ("stopped", "resume"):
         found.append("stopped" if reason == "stopped" else "resuming")

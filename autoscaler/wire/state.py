@@ -25,6 +25,7 @@ from autoscaler.wire.state_document import (
     StoredAdaptiveAllocations,
     StoredDeployment,
     StoredDeploymentStats,
+    StoredGradualRollout,
     StoredMemory,
     StoredShadow,
     StoredState,
@@ -33,7 +34,7 @@ from autoscaler.wire.state_document import (
 
 STATE_VERSION = 3
 """Version of the document of the whole state. Version 1 did not have `cold_start_s`, and version 2
-not the shadows of dry runs. Both can still be read."""
+neither the shadows of dry runs nor gradual rollouts. Both can still be read."""
 
 STOPPED_VERSION = 3
 """Version of the document of the stopped deployments. Version 1 was JSON. Version 2 did not have
@@ -257,7 +258,7 @@ def _memory(
     return PolicyMemory(stored.policy, stored.version, value)
 
 
-# Version 2 of the state, without the shadows, which were added later.
+# Version 2 of the state, without the shadows and the gradual rollouts, which were added later.
 
 
 class _DeploymentVersion2(StoredDeployment, frozen=True, kw_only=True):
@@ -266,6 +267,7 @@ class _DeploymentVersion2(StoredDeployment, frozen=True, kw_only=True):
 
 class _StateVersion2(StoredState, frozen=True, kw_only=True):
     deployments: Mapping[str, _DeploymentVersion2]
+    rollouts: dict[str, StoredGradualRollout] = msgspec.field(default_factory=dict)
 
 
 class _StateDocumentVersion2(

@@ -301,6 +301,54 @@ class StoredStoppedDeployment(Stored, frozen=True, kw_only=True):
     back_off: StoredBackOff | None
 
 
+class StoredBlockTotals(Stored, frozen=True, kw_only=True):
+    requests: float
+    late: float
+    seconds: float
+    allocation_s: float
+    hours: int
+    hour_requests: float
+    hour_late: float
+    requests_squared: float
+    late_squared: float
+    late_requests: float
+
+
+class StoredBlockHour(Stored, frozen=True, kw_only=True):
+    requests: float
+    late: float
+
+
+class StoredEvidence(Stored, frozen=True, kw_only=True):
+    log_capital: tuple[float, ...]
+    requests: float
+    late: float
+    unavoidable: float
+    seconds: float
+    run_requests: float
+    run_late: float
+    run_s: float
+
+
+class StoredGradualRollout(Stored, frozen=True, kw_only=True):
+    settings: str
+    seed: int
+    since: float
+    first_block: int | None
+    seen_at: float
+    before: StoredSetting | None
+    verdict: str
+    reverted_at: float | None
+    because: str
+    block: int | None
+    active: bool
+    switched_at: float | None
+    active_totals: StoredBlockTotals
+    before_totals: StoredBlockTotals
+    hour: StoredBlockHour
+    evidence: StoredEvidence
+
+
 class StoredState(Stored, frozen=True, kw_only=True):
     """The whole state. The mappings are by deployment id."""
 
@@ -311,6 +359,7 @@ class StoredState(Stored, frozen=True, kw_only=True):
     resume_requested: tuple[str, ...]  # sorted
     starts: dict[str, StoredStartAttempt]
     seen_at: float | None
+    rollouts: dict[str, StoredGradualRollout]
     cold_start_s: float | None
 
     def __post_init__(self) -> None:

@@ -142,6 +142,18 @@ METRICS: dict[type[Struct], dict[str, str]] = {
         "allocations": "autoscaler_override_allocations",
         "until": "autoscaler_paused_until_timestamp_seconds",
     },
+    views.RolloutView: {
+        "verdict": "autoscaler_rollout",
+        "active": "autoscaler_rollout",
+        "difference": "autoscaler_rollout_late_difference_ratio",
+        "difference_half_width": "autoscaler_rollout_late_difference_half_width_ratio",
+    },
+    views.RolloutTotalsView: {
+        "hours": "autoscaler_rollout_seconds",
+        "requests": "autoscaler_rollout_requests",
+        "late_requests": "autoscaler_rollout_late_requests",
+        "allocation_hours": "autoscaler_rollout_allocation_seconds",
+    },
     views.ResponseHeader: {
         "autoscaler": "autoscaler_build_info",
         "at": "autoscaler_observation_age_seconds",
@@ -185,6 +197,9 @@ NO_METRIC: dict[type[Struct], dict[str, str]] = {
     views.ObserveOnlyView: {"message": TEXT},
     views.InstructionView: dict.fromkeys(("by", "reason", "message"), TEXT)
     | {"since": "the history has it; the end is what an alert needs"},
+    views.RolloutView: dict.fromkeys(("before", "because", "message", "comparison"), TEXT)
+    | dict.fromkeys(("since", "reverted_at"), "the history has it")
+    | {"listed": "the hours are those of the configuration"},
     views.ResponseHeader: {},
     views.NextPollView: {"deployment": TEXT, "because": TEXT},
     views.LeadershipView: {

@@ -85,7 +85,7 @@ class TestGoldenFiles:
     @staticmethod
     def without_shadows():
         known = {id_: replace(each, shadow=None) for id_, each in WHOLE.deployments.items()}
-        return replace(WHOLE, deployments=known)
+        return replace(WHOLE, deployments=known, rollouts={})
 
     def test_the_state_of_version_1_is_decoded(self):
         """It does not say whether the daemon began without a state, so that nothing is held."""

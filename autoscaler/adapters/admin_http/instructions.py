@@ -25,6 +25,7 @@ from autoscaler.wire.instruction_views import (
     PauseRequest,
     RequestAccepted,
     ResumeRequest,
+    ResumeRolloutRequest,
     UnpauseRequest,
 )
 
@@ -74,6 +75,9 @@ def instruction_endpoints(
     async def end_override(call: ApiCall) -> InstructionResult:
         return await requests.end_override(call.body.deployment, call.caller, call.body.reason)
 
+    async def resume_rollout(call: ApiCall) -> InstructionResult:
+        return await requests.resume_rollout(call.body.deployment, call.caller, call.body.reason)
+
     async def resume_one(call: ApiCall) -> InstructionResult:
         return InstructionResult(message=await resume(call.body.deployment), saved=True)
 
@@ -82,6 +86,12 @@ def instruction_endpoints(
         ("unpause", "End the pause of one deployment, or all pauses", UnpauseRequest, unpause),
         ("override", "Set a number of allocations for a time", OverrideRequest, override),
         ("end-override", "End the override of a deployment", EndOverrideRequest, end_override),
+        (
+            "resume-rollout",
+            "Let a gradual rollout begin again, after it was reverted or while it waits",
+            ResumeRolloutRequest,
+            resume_rollout,
+        ),
         (
             "resume",
             "Start a deployment that was stopped because it was idle",

@@ -303,7 +303,7 @@ def _settings_of(change: SetAllocations | SetBounds) -> _Settings:
                 adaptive=AdaptivePatchDocument(
                     enabled=True,
                     min_number_of_allocations=minimum,
-                    max_number_of_allocations=maximum,
+                    max_number_of_allocations=maximum or None,
                 )
             )
 
@@ -311,7 +311,7 @@ def _settings_of(change: SetAllocations | SetBounds) -> _Settings:
 def _has(present: DeploymentStats, wanted: _Settings) -> bool:
     adaptive = present.adaptive
     if adaptive is not None and adaptive.enabled:
-        return _Settings(adaptive=_settings(adaptive)) == wanted
+        return _settings_of(SetBounds(adaptive.minimum or 0, adaptive.maximum or 0)) == wanted
     return wanted.allocations == present.allocations
 
 

@@ -14,6 +14,7 @@ from autoscaler.core.decision import (
     Plan,
 )
 from autoscaler.core.explanation import completed_text, external_change_text, no_effect_text
+from autoscaler.core.rollout_status import RolloutEvent, rollout_event_text
 from autoscaler.core.state import FORGET_AFTER_S
 from autoscaler.core.values import Observation, Reason
 from autoscaler.ports import CycleTimes, Leadership, ObservationFailed
@@ -94,6 +95,10 @@ class HistoryRecorder:
                 _event(at, each, "completed", completed_text(each))
                 for each in plan.completed_rollouts
             ),
+            *(
+                _event(each.at, each, "rollout", rollout_event_text(each))
+                for each in plan.rollout_events
+            ),
             *self._decisions(outcomes),
         ]
         oldest = at - FORGET_AFTER_S
@@ -123,7 +128,7 @@ class HistoryRecorder:
 
 def _event(
     at: float,
-    about: ExternalChange | NoEffect | CompletedRollout,
+    about: ExternalChange | NoEffect | CompletedRollout | RolloutEvent,
     kind: EventKind,
     message: str,
 ) -> Event:

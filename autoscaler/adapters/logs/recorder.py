@@ -18,6 +18,7 @@ from autoscaler.core.explanation import (
     shortfall_text,
     unmanaged_text,
 )
+from autoscaler.core.rollout_status import RolloutEventKind, rollout_event_text
 from autoscaler.core.shortfall import Shortfall, ShortfallCause
 from autoscaler.core.units import duration_text
 from autoscaler.core.values import Observation, Reason
@@ -26,6 +27,12 @@ from autoscaler.wire.decisions import log_fields
 
 _NEEDS_OPERATOR = {FailureKind.UNAUTHENTICATED, FailureKind.FORBIDDEN, FailureKind.DEFECT}
 """Failures that last until an operator acts; they are logged as errors."""
+
+_ROLLOUT_LEVELS = {
+    RolloutEventKind.REVERTED: logging.ERROR,
+    RolloutEventKind.WAITS: logging.WARNING,
+    RolloutEventKind.CHANGED: logging.WARNING,
+}
 
 REPEAT_AFTER_S = 600.0
 """Seconds for which missing allocations are not warned about again unless fewer run than then. 10
@@ -56,6 +63,10 @@ class LogRecorder:
         update.unanswered      no response
         update.completed       all requested allocations are running
         update.no_effect       an accepted update has not taken effect
+        rollout.begun          a gradual rollout begins, or begins again with another rule
+        rollout.waits          it waits for an operator, because there was no saved state
+        rollout.changed        another writer has set what it returns to
+        rollout.reverted       more requests were late in its hours than before
         deployment.changed     another writer has changed it
         allocations.missing    fewer run than are requested, and no rollout explains it
         allocations.changed    some of the missing ones run again, or further ones are missing
@@ -127,6 +138,13 @@ class LogRecorder:
                 accepted_at=found.accepted_at,
                 times=found.times,
                 wait_s=found.wait_s,
+            )
+        for event in plan.rollout_events:
+            self._log.log(
+                _ROLLOUT_LEVELS.get(event.kind, logging.INFO),
+                f"rollout.{event.kind}",
+                message=rollout_event_text(event),
+                deployment=event.deployment_id,
             )
         self._log_unmanaged(plan)
         self._log_unreadable(observation.unreadable)

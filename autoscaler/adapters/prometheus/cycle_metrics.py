@@ -4,7 +4,7 @@ The metrics are made at scrape time from the last observation and plan, so that 
 vanished leaves no series, and recording a cycle costs nothing.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import TypeVar
 
 from prometheus_client import Metric
@@ -15,6 +15,8 @@ from autoscaler.adapters.prometheus.families import DecisionRow, FieldMetric, Me
 from autoscaler.adapters.prometheus.node_labels import by_label
 from autoscaler.core.condition import Level, condition
 from autoscaler.core.decision import Decision, Outcome, Plan
+from autoscaler.core.rollout_comparison import BlockTotals
+from autoscaler.core.rollout_status import RolloutStatus, RolloutVerdict
 from autoscaler.core.values import Cluster, DeploymentStats, NodeStats, Observation, Reason
 
 T = TypeVar("T")
@@ -192,6 +194,7 @@ def _decisions(observation: Observation, plan: Plan) -> Iterator[Metric]:
         [(own, float(change.respected)) for own, change in changes],
     )
     yield from _instructions(plan.decisions)
+    yield from _rollouts(plan.decisions)
     stopped = [d for d in plan.decisions if d.steps[0].reason is Reason.STOPPED]
     yield family(
         families.DEPLOYMENT_STOPPED, [({"deployment": d.deployment_id}, 1.0) for d in stopped]
@@ -219,6 +222,39 @@ def _instructions(decisions: Iterable[Decision]) -> Iterator[Metric]:
         families.OVERRIDE, [(own, float(override.allocations)) for own, override in overrides]
     )
     yield family(families.OVERRIDE_UNTIL, [(own, override.until) for own, override in overrides])
+
+
+def _rollouts(decisions: Iterable[Decision]) -> Iterator[Metric]:
+    found = [
+        ({"deployment": each.deployment_id}, each.rollout)
+        for each in decisions
+        if each.rollout is not None
+    ]
+    yield family(families.ROLLOUT, [({**own, "state": _state(each)}, 1.0) for own, each in found])
+    totals = [
+        ({**own, "block": block}, sums)
+        for own, each in found
+        for block, sums in (("active", each.active_totals), ("before", each.before_totals))
+    ]
+    for declared, read in _ROLLOUT_TOTALS:
+        yield family(declared, [(own, read(sums)) for own, sums in totals])
+    differences = [(own, each.difference) for own, each in found if each.difference is not None]
+    yield family(families.ROLLOUT_DIFFERENCE, [(own, each.estimate) for own, each in differences])
+    yield family(families.ROLLOUT_HALF_WIDTH, [(own, each.half_width) for own, each in differences])
+
+
+_ROLLOUT_TOTALS: tuple[tuple[MetricFamily, Callable[[BlockTotals], float]], ...] = (
+    (families.ROLLOUT_REQUESTS, lambda sums: sums.requests),
+    (families.ROLLOUT_LATE_REQUESTS, lambda sums: sums.late),
+    (families.ROLLOUT_SECONDS, lambda sums: sums.seconds),
+    (families.ROLLOUT_ALLOCATION_SECONDS, lambda sums: sums.allocation_s),
+)
+
+
+def _state(status: RolloutStatus) -> str:
+    if status.verdict is not RolloutVerdict.RUNNING:
+        return status.verdict
+    return "active" if status.active else "before"
 
 
 def _slo(rows: Rows[DecisionRow]) -> Iterator[Metric]:

@@ -199,6 +199,34 @@ OVERRIDE_UNTIL = MetricFamily(
     "autoscaler_override_until_timestamp_seconds",
     "Unix time at which that override ends by itself.",
 )
+ROLLOUT = MetricFamily(
+    "autoscaler_rollout",
+    "1 for the state of the gradual rollout of the rule: active or before, waiting or reverted "
+    "(state); absent where the rule acts at all times.",
+)
+ROLLOUT_REQUESTS = MetricFamily(
+    "autoscaler_rollout_requests",
+    "Requests compared since the gradual rollout began, by whether the rule acted: active or "
+    "before (block).",
+)
+ROLLOUT_LATE_REQUESTS = MetricFamily(
+    "autoscaler_rollout_late_requests", "The late ones of these requests (block)."
+)
+ROLLOUT_SECONDS = MetricFamily(
+    "autoscaler_rollout_seconds", "Time in which these requests were compared (block)."
+)
+ROLLOUT_ALLOCATION_SECONDS = MetricFamily(
+    "autoscaler_rollout_allocation_seconds",
+    "Running allocations multiplied by that time (block).",
+)
+ROLLOUT_DIFFERENCE = MetricFamily(
+    "autoscaler_rollout_late_difference_ratio",
+    "Fraction of late requests while the rule acted, minus that before; absent with few hours.",
+)
+ROLLOUT_HALF_WIDTH = MetricFamily(
+    "autoscaler_rollout_late_difference_half_width_ratio",
+    "Half of the interval of that difference, which holds at all times.",
+)
 EXTERNAL_CHANGE_AT = MetricFamily(
     "autoscaler_external_change_timestamp_seconds",
     "When another writer last changed the deployment; absent if not recently.",

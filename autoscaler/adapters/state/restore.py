@@ -56,8 +56,8 @@ def opened_text(place: object, size_bytes: int, found: Restored) -> str:
 
 
 def restored(contents: Contents, policies: Iterable[AnyPolicy], at: float) -> Restored:
-    """The state at the Unix time `at`; the stopped deployments and the instructions alone if the
-    rest cannot be used."""
+    """The state at the Unix time `at`; the stopped deployments, the instructions and the gradual
+    rollouts alone if the rest cannot be used."""
     stopped, messages = _stopped(contents)
     instructions, problems = _instructions(contents)
     messages += problems
@@ -66,6 +66,8 @@ def restored(contents: Contents, policies: Iterable[AnyPolicy], at: float) -> Re
         return Restored(state=nothing, messages=messages)
     shared = decode_state(document)
     age_s = at - (shared.state.seen_at or 0.0)
+    # What ran before, and whether it was reverted, must not be lost with a state that is too old.
+    nothing = replace(nothing, rollouts=shared.state.rollouts)
     if shared.messages:
         messages += shared.messages
     elif age_s > MAX_STATE_AGE_S:

@@ -16,7 +16,6 @@ from autoscaler.core.decision import (
     Change,
     CompletedRollout,
     Decision,
-    ExternalChange,
     SetAllocations,
     SetBounds,
 )
@@ -33,13 +32,23 @@ from autoscaler.core.flow.constraints import (
 from autoscaler.core.flow.control_mode import CAPACITY_REASONS, change_for, may_change_mode
 from autoscaler.core.flow.effect import COUNT_UNRELIABLE, Tracked, awaits_effect, external_start
 from autoscaler.core.flow.guard import limits_of, within_limits
-from autoscaler.core.flow.instructed import unpaused
-from autoscaler.core.flow.measurement import Measurement, measure
+from autoscaler.core.flow.instructed import superseded, unpaused
+from autoscaler.core.flow.measurement import (
+    Measurement,
+    is_another,
+    measure,
+    working_allocations,
+)
 from autoscaler.core.flow.memory_ledger import MemoryLimit
 from autoscaler.core.flow.plan_context import PlanContext
-from autoscaler.core.flow.recommendation import Recommendation, recommend
+from autoscaler.core.flow.recommendation import Recommendation, naming_unknown, recommend
+from autoscaler.core.flow.rollout_blocks import (
+    RolloutBlock,
+    after_decision,
+    changed_by_another,
+    status,
+)
 from autoscaler.core.flow.transition import next_state
-from autoscaler.core.instructions import Override
 from autoscaler.core.next_poll import PollRequest
 from autoscaler.core.scale_to_zero import is_used_soon, unsafe_reason, updated_usage
 from autoscaler.core.selection import Rule
@@ -52,7 +61,7 @@ class Assessment(Value, frozen=True):
     """One deployment before arbitration."""
 
     stats: DeploymentStats
-    rule: Rule  # with the schedules that are open
+    rule: Rule  # with the schedules that are open; during a rollout, that of the present block
     measured: Measurement
     recommendation: Recommendation
     steps: tuple[Step, ...]  # the recommendation, and the constraints before the grant
@@ -60,6 +69,13 @@ class Assessment(Value, frozen=True):
     completed: CompletedRollout | None
     tracked: Tracked  # what became of earlier updates
     limits: ConstraintContext | None  # None: no constraint applies
+    block: RolloutBlock | None = None  # None: the rule acts at all times
+
+    def after(self, decision: Decision) -> RolloutBlock:
+        """The block of the gradual rollout after the decision."""
+        assert self.block is not None, "the rule acts in some hours only"
+        sample, recommendation = self.measured.sample, self.recommendation
+        return after_decision(self.block, decision, self.stats, sample, recommendation)
 
     @property
     def next_poll(self) -> PollRequest | None:
@@ -89,6 +105,7 @@ def assess(
     known: DeploymentState | None,
     stats: DeploymentStats,
     rule: Rule,
+    block: RolloutBlock | None,
     context: PlanContext,
     stopped_deployment: StoppedDeployment | None,
     max_interval_s: float,
@@ -99,12 +116,15 @@ def assess(
 
     Args:
         known: the state after the last plan; None: it has not been observed before.
+        block: of the gradual rollout; None: the rule acts at all times.
         stopped_deployment: its entry among the stopped deployments, if it has one.
         max_interval_s: between two observations that may still be compared.
         started_by_another: whether another client started the stopped deployment.
     """
-    if known is not None and _is_another(known.baseline, stats):
+    if known is not None and is_another(known.baseline, stats):
         known = None  # stopped and started again: another deployment of the same name
+    if block is not None:
+        rule = block.rule
     measured = measure(
         known,
         stats,
@@ -122,6 +142,7 @@ def assess(
         context,
         stopped_deployment,
         started_by_another=started_by_another,
+        block=block,
     )
 
 
@@ -134,11 +155,13 @@ def assess_measured(
     stopped_deployment: StoppedDeployment | None = None,
     *,
     started_by_another: bool = False,
+    block: RolloutBlock | None = None,
     late_requests: float | None = None,
 ) -> Assessment:
     """The same, with what has been measured.
 
     Args:
+        block: whose rule it is.
         late_requests: those of a shadow; None: it is none, or they are not known.
     """
     memory = None if known is None else known.memory
@@ -159,31 +182,17 @@ def assess_measured(
         changed = external_start(stats, rule, context.at)
         state = replace(state, external_change=changed)
         tracked = replace(tracked, external_change=changed, is_new=changed is not None)
+    if block is not None and tracked.is_new and tracked.external_change is not None:
+        block = changed_by_another(block, tracked.external_change)
+        rule = block.rule
     override = context.instructions.override_of(stats.deployment_id, context.at)
     if override is not None:
-        state = replace(state, external_change=_superseded(state.external_change, override))
+        state = replace(state, external_change=superseded(state.external_change, override))
     limits = _limits(first, stats, measured.sample, state, rule, context)
     steps = (first,) if limits is None else before_grant(first, limits)
-    return Assessment(stats, rule, measured, recommended, steps, state, completed, tracked, limits)
-
-
-def _superseded(changed: ExternalChange | None, override: Override) -> ExternalChange | None:
-    """What another writer has set is not respected any more after an operator's override."""
-    if changed is None or changed.changes_mode or changed.at >= override.since:
-        return changed
-    return replace(changed, hold_s=0.0)
-
-
-def _working(stats: DeploymentStats, sample: Sample) -> int | None:
-    """The running allocations, without those that no process acknowledges."""
-    running = stats.running_allocations
-    return None if running is None else running - min(running, sample.unacknowledged)
-
-
-def _is_another(before: DeploymentStats, now: DeploymentStats) -> bool:
-    """Whether the times of creation are known and differ."""
-    created_at = now.server_created_at
-    return created_at is not None and before.server_created_at not in (created_at, None)
+    return Assessment(
+        stats, rule, measured, recommended, steps, state, completed, tracked, limits, block
+    )
 
 
 def conclude(
@@ -221,13 +230,14 @@ def conclude(
         change=change,
         observe_only=rule.observe_only,
         requested=requested_allocations(stats),
-        running=_working(stats, sample),
+        running=working_allocations(stats, sample),
         shortfall=None if stats.running_allocations is None else assessment.state.shortfall,
         reported=reported_status(stats),
         external_change=assessment.state.external_change,
         slo=slo,
         pauses=context.instructions.pauses_of(stats.deployment_id, context.at),
         override=context.instructions.override_of(stats.deployment_id, context.at),
+        rollout=None if assessment.block is None else status(assessment.block),
     )
 
 
@@ -247,23 +257,11 @@ def decided(
         steps = (*steps, Step(Reason.FIT, desired, desired, inputs))
     change, steps = _change(assessment, steps, context, memory_maximum)
     if unknown := context.unknown_figures.get(assessment.stats.deployment_id):
-        steps = _naming(steps, unknown)
+        steps = naming_unknown(steps, unknown)
     if change is not None:
         overridden = any(step.reason is Reason.OVERRIDE for step in steps)
         change, steps = _checked(change, steps, assessment, overridden=overridden)
     return change, steps
-
-
-def _naming(steps: tuple[Step, ...], unknown: tuple[str, ...]) -> tuple[Step, ...]:
-    """The steps, of which those about the data quality name the unknown figures."""
-    return tuple(
-        [
-            replace(step, inputs={**step.inputs, "unknown_figures": ", ".join(unknown)})
-            if step.reason is Reason.DATA_QUALITY
-            else step
-            for step in steps
-        ]
-    )
 
 
 def _limits(
@@ -309,7 +307,13 @@ def _limits(
 def _is_unconstrained(rule: Rule, allocations: int, state: DeploymentState) -> bool:
     """Whether no limit could apply to allocations that stay as they are."""
     in_bounds = rule.min_allocations <= allocations <= rule.max_allocations
-    return in_bounds and not rule.schedules and rule.zero is None and state.infeasible is None
+    return (
+        in_bounds
+        and rule.before is None
+        and not rule.schedules
+        and rule.zero is None
+        and state.infeasible is None
+    )
 
 
 def _refused(state: DeploymentState, context: PlanContext) -> BackOff | None:

@@ -17,6 +17,7 @@ from autoscaler.core.flow.cold_start import COLD_START_HOLD_S, is_overloaded
 from autoscaler.core.flow.constraint_context import Constraint, ConstraintContext, Grant
 from autoscaler.core.flow.effect import awaits_effect
 from autoscaler.core.flow.instructed import apply_override, hold_paused
+from autoscaler.core.gradual_rollout import setting_text
 from autoscaler.core.selection import Rule, ZeroMethod
 from autoscaler.core.values import (
     STARTED,
@@ -89,6 +90,15 @@ def hold_after_cold_start(proposed: int, context: ConstraintContext) -> Step | N
         return None
     inputs = {"observed_s": observed_s, "hold_s": COLD_START_HOLD_S}
     return Step(Reason.COLD_START, proposed, context.current, inputs)
+
+
+def return_to_before(proposed: int, context: ConstraintContext) -> Step | None:
+    """Propose what ran before a gradual rollout, in the hours that are not the rule's."""
+    before = context.rule.before
+    if before is None:
+        return None
+    after = before.minimum if before.allocations is None else before.allocations
+    return Step(Reason.GRADUAL_ROLLOUT, proposed, after, {"before": setting_text(before)})
 
 
 def apply_schedules(proposed: int, context: ConstraintContext) -> Step | None:
@@ -275,6 +285,7 @@ CONSTRAINTS: tuple[Constraint, ...] = (
     limit_step,
     limit_burst,
     hold_after_cold_start,
+    return_to_before,
     apply_override,
     apply_schedules,
     apply_bounds,  # no later constraint may leave the bounds, ...
@@ -297,6 +308,9 @@ _AFTER_GRANT = CONSTRAINTS[len(_BEFORE_GRANT) :]
 _OVERRIDDEN = _BEFORE_GRANT[_BEFORE_GRANT.index(apply_override) :]
 """The constraints on an override. Those before it limit recommendations, which it replaces."""
 
+_AS_BEFORE = _BEFORE_GRANT[_BEFORE_GRANT.index(return_to_before) :]
+"""The same for what ran before a gradual rollout."""
+
 
 def before_grant(first: Step, context: ConstraintContext) -> tuple[Step, ...]:
     """Apply the constraints that concern the deployment alone; return all steps.
@@ -304,7 +318,12 @@ def before_grant(first: Step, context: ConstraintContext) -> tuple[Step, ...]:
     Args:
         first: the recommendation.
     """
-    constraints = _BEFORE_GRANT if context.override is None else _OVERRIDDEN
+    if context.override is not None:
+        constraints = _OVERRIDDEN
+    elif context.rule.before is not None:
+        constraints = _AS_BEFORE
+    else:
+        constraints = _BEFORE_GRANT
     return _applied(constraints, (first,), context)
 
 

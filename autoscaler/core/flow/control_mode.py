@@ -9,7 +9,7 @@ Source: elastic/elasticsearch, `TransportUpdateTrainedModelDeploymentAction.java
 `TrainedModelAssignmentClusterService.java`.
 """
 
-from autoscaler.core.decision import Change, Mode, SetAllocations, SetBounds, Stop
+from autoscaler.core.decision import Change, Mode, SetAllocations, SetBounds, Setting, Stop
 from autoscaler.core.flow.constraints import BOUNDS_COOLDOWN_S
 from autoscaler.core.instructions import Override
 from autoscaler.core.selection import Rule, ZeroMethod
@@ -101,6 +101,8 @@ def change_for(
             return SetAllocations(desired) if desired != current else None
         # With 0, no capacity was granted: adaptive allocations stay as they are.
         return SetAllocations(desired, take_over=True) if desired > 0 else None
+    if rule.before is not None and override is None:
+        return _restored_bounds(rule.before, adaptive, desired)
     scarce = any(step.changed and step.reason in CAPACITY_REASONS for step in steps)
     maximum = max(desired, 1) if scarce else _adaptive_maximum(rule, desired)
     if memory_maximum is not None:
@@ -120,6 +122,18 @@ def change_for(
     if was_scarce and (not certain or (moved_s is not None and moved_s < BOUNDS_COOLDOWN_S)):
         return None
     return bounds if bounds != in_force else None
+
+
+def _restored_bounds(
+    before: Setting, adaptive: AdaptiveAllocations | None, minimum: int
+) -> SetBounds | None:
+    """The bounds before a gradual rollout, with the minimum that an open schedule may have raised;
+    None: they are in force."""
+    maximum = max(before.maximum, minimum) if before.maximum else 0
+    bounds = SetBounds(minimum, maximum)
+    if adaptive is None:
+        return bounds
+    return bounds if bounds != SetBounds(adaptive.minimum or 0, adaptive.maximum or 0) else None
 
 
 def _starts_cold(steps: tuple[Step, ...]) -> bool:

@@ -14,6 +14,10 @@ from autoscaler.core.flow.planning import Parts, Ruleset, plan_in_parts, whole
 from autoscaler.core.state import State
 from autoscaler.core.values import Observation, Schedule, Value
 
+UtcOffset = Callable[[float, str], float]
+"""Returns the offset of local time from UTC at an instant in Unix seconds, in seconds, by the name
+of a time zone."""
+
 OpenAt = Callable[[float, Iterable[Schedule]], Collection[Schedule]]
 """Returns the schedules whose window is open at an instant, in Unix seconds."""
 
@@ -45,14 +49,16 @@ def begin_cycle(
     ruleset: Ruleset,
     open_at: OpenAt | None = None,
     blind_s: Mapping[str, float] = MappingProxyType({}),
+    utc_offset_s: UtcOffset | None = None,
 ) -> Cycle:
     """Decide every managed deployment's allocations.
 
     Args:
         open_at: the calendar; None: no schedule is ever open.
         blind_s: seconds since the last measurement, by deployment id; left out: none.
+        utc_offset_s: the calendar; None: local time is UTC.
     """
-    return whole(begin_cycle_in_parts(state, observation, ruleset, open_at, blind_s))
+    return whole(begin_cycle_in_parts(state, observation, ruleset, open_at, blind_s, utc_offset_s))
 
 
 def begin_cycle_in_parts(
@@ -61,6 +67,7 @@ def begin_cycle_in_parts(
     ruleset: Ruleset,
     open_at: OpenAt | None,
     blind_s: Mapping[str, float],
+    utc_offset_s: UtcOffset | None = None,
 ) -> Parts[Cycle]:
     """The same, with a yield before each deployment."""
     open_schedules: Collection[Schedule] = ()
@@ -68,7 +75,11 @@ def begin_cycle_in_parts(
         schedules = {schedule for rule in ruleset.rules for schedule in rule.schedules}
         if schedules:
             open_schedules = open_at(observation.at, schedules)
-    parts = plan_in_parts(state, observation, ruleset, open_schedules, blind_s)
+    offsets_s: dict[str, float] = {}
+    if utc_offset_s is not None:
+        zones = {rule.rollout.timezone for rule in ruleset.rules if rule.rollout is not None}
+        offsets_s = {zone: utc_offset_s(observation.at, zone) for zone in zones}
+    parts = plan_in_parts(state, observation, ruleset, open_schedules, blind_s, offsets_s)
     planned, after = yield from parts
     return Cycle(plan=planned, state=after)
 

@@ -22,6 +22,7 @@ class RuleLimits(Value, frozen=True, kw_only=True):
     zero: ZeroMethod | None  # None: 0 allocations are not allowed now
     scarce: bool  # capacity is short: an increase may end below the minimum
     certain: bool  # False: the statistics have a data-quality issue, so nothing is decreased
+    unlimited: bool = False  # whether adaptive allocations had no maximum before a gradual rollout
 
 
 def limits_of(
@@ -50,6 +51,7 @@ def limits_of(
         zero=rule.zero.via if zero and rule.zero is not None else None,
         scarce=scarce,
         certain=certain,
+        unlimited=rule.before is not None and rule.before.maximum == 0,
     )
 
 
@@ -95,11 +97,13 @@ def _bounds(change: SetBounds, limits: RuleLimits, stats: DeploymentStats) -> Se
         minimum = _clamped(change.minimum, before, limits)
     if minimum is None:
         return None
-    maximum = max(min(change.maximum, limits.maximum), minimum, 1)
+    unlimited = change.maximum == 0 and limits.unlimited
+    maximum = 0 if unlimited else max(min(change.maximum, limits.maximum), minimum, 1)
     if not limits.certain:
-        # Where no more fits, the maximum is the minimum, and fewer than are requested may run.
-        present = max(stats.allocations or 0, stats.running_allocations or 0)
-        maximum = max(maximum, min(present, limits.maximum))
+        if not unlimited:
+            # Where no more fits, the maximum is the minimum, and fewer than are requested may run.
+            present = max(stats.allocations or 0, stats.running_allocations or 0)
+            maximum = max(maximum, min(present, limits.maximum))
         if not _decrease_nothing(minimum, maximum, adaptive, stats):
             return None
     if (minimum, maximum) == (change.minimum, change.maximum):
@@ -113,7 +117,7 @@ def _decrease_nothing(
     """Whether bounds decrease neither the minimum nor the allocations."""
     if stats.allocations is None or (adaptive is not None and minimum < (adaptive.minimum or 0)):
         return False
-    return maximum >= max(stats.allocations, stats.running_allocations or 0)
+    return maximum == 0 or maximum >= max(stats.allocations, stats.running_allocations or 0)
 
 
 def _start(change: Start, limits: RuleLimits) -> Start:

@@ -1,12 +1,21 @@
 """The instructions of operators, as constraints and as a check of each change."""
 
+import math
 from collections.abc import Iterable
 
 from msgspec.structs import replace
 
-from autoscaler.core.decision import Change, Mode, SetAllocations, SetBounds, Start, Stop
+from autoscaler.core.decision import (
+    Change,
+    ExternalChange,
+    Mode,
+    SetAllocations,
+    SetBounds,
+    Start,
+    Stop,
+)
 from autoscaler.core.flow.constraint_context import ConstraintContext
-from autoscaler.core.instructions import Pause, PausedChanges, done_text, given_text
+from autoscaler.core.instructions import Override, Pause, PausedChanges, done_text, given_text
 from autoscaler.core.values import DeploymentStats, Reason, Step
 
 
@@ -135,8 +144,9 @@ def _directions(change: Change, stats: DeploymentStats | None) -> tuple[bool, bo
             adaptive = None if stats is None else stats.adaptive
             if adaptive is None or not adaptive.enabled:
                 return True, True
-            before = adaptive.minimum or 0, adaptive.maximum or maximum
-            after = minimum, maximum
+            unlimited = maximum or math.inf
+            before = adaptive.minimum or 0, adaptive.maximum or unlimited
+            after = minimum, unlimited
             return (
                 any(new > old for new, old in zip(after, before, strict=True)),
                 any(new < old for new, old in zip(after, before, strict=True)),
@@ -145,3 +155,10 @@ def _directions(change: Change, stats: DeploymentStats | None) -> tuple[bool, bo
             return False, True
         case Start():
             return True, False
+
+
+def superseded(changed: ExternalChange | None, override: Override) -> ExternalChange | None:
+    """What another writer has set is not respected any more after an operator's override."""
+    if changed is None or changed.changes_mode or changed.at >= override.since:
+        return changed
+    return replace(changed, hold_s=0.0)

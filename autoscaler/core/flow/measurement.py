@@ -221,3 +221,15 @@ def _within(window_s: float, samples: tuple[Sample, ...], latest: Sample) -> tup
     while samples and samples[0].at - samples[0].interval_s < oldest:
         samples = samples[1:]
     return (*samples, latest)
+
+
+def working_allocations(stats: DeploymentStats, sample: Sample) -> int | None:
+    """The running allocations, without those that no process acknowledges."""
+    running = stats.running_allocations
+    return None if running is None else running - min(running, sample.unacknowledged)
+
+
+def is_another(before: DeploymentStats, now: DeploymentStats) -> bool:
+    """Whether the times of creation are known and differ."""
+    created_at = now.server_created_at
+    return created_at is not None and before.server_created_at not in (created_at, None)

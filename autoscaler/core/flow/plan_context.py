@@ -33,6 +33,7 @@ class PlanContext(Value, frozen=True, kw_only=True):
     instructions: Instructions = Instructions()  # of operators
     cold_start_s: float | None = None  # see `State`, with this observation
     blind_s: Mapping[str, float] = {}  # since the last measurement, by deployment id
+    utc_offsets_s: Mapping[str, float] = {}  # of local time now, by time zone
 
 
 def plan_context_of(
@@ -41,6 +42,7 @@ def plan_context_of(
     polling: Polling,
     blind_s: Mapping[str, float],
     max_interval_s: float,
+    utc_offsets_s: Mapping[str, float],
 ) -> PlanContext:
     """The context of a plan for this observation."""
     return PlanContext(
@@ -60,6 +62,7 @@ def plan_context_of(
         callers=observation.callers,
         polling=polling,
         blind_s=blind_s,
+        utc_offsets_s=utc_offsets_s,
         instructions=state.instructions,
         cold_start_s=observed_s(state, observation.at, max_interval_s),
     )

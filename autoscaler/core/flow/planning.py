@@ -28,6 +28,7 @@ from autoscaler.core.flow.constraints import SETTLING_LIMIT_S
 from autoscaler.core.flow.memory_ledger import MemoryLedger, MemoryLimit, memory_ledger
 from autoscaler.core.flow.memory_limit import limit_by_memory
 from autoscaler.core.flow.plan_context import PlanContext, plan_context_of
+from autoscaler.core.flow.rollout_blocks import block_of, kept
 from autoscaler.core.flow.shadowing import (
     assess_shadows,
     shadow_claims,
@@ -36,6 +37,7 @@ from autoscaler.core.flow.shadowing import (
 )
 from autoscaler.core.flow.stopped import checked_start, is_started_by_another, plan_stopped
 from autoscaler.core.next_poll import Polling, earliest
+from autoscaler.core.rollout_status import RolloutEvent
 from autoscaler.core.scale_to_zero import reduced_start, starting_allocations
 from autoscaler.core.selection import Rule, select
 from autoscaler.core.state import FORGET_AFTER_S, DeploymentState, State, StoppedDeployment
@@ -77,6 +79,7 @@ def plan(
     ruleset: Ruleset,
     open_schedules: Collection[Schedule] = (),
     blind_s: Mapping[str, float] = MappingProxyType({}),
+    utc_offsets_s: Mapping[str, float] = MappingProxyType({}),
 ) -> tuple[Plan, State]:
     """Decide every managed deployment's allocations.
 
@@ -86,11 +89,12 @@ def plan(
     Args:
         open_schedules: the schedules of the rules whose window is open.
         blind_s: seconds since the last measurement, by deployment id; left out: none.
+        utc_offsets_s: of local time at this observation, by time zone; left out: none.
 
     Returns:
         The plan, with the decisions in order of deployment id, and the state for the next call.
     """
-    return whole(plan_in_parts(state, observation, ruleset, open_schedules, blind_s))
+    return whole(plan_in_parts(state, observation, ruleset, open_schedules, blind_s, utc_offsets_s))
 
 
 def plan_in_parts(
@@ -99,9 +103,12 @@ def plan_in_parts(
     ruleset: Ruleset,
     open_schedules: Collection[Schedule],
     blind_s: Mapping[str, float],
+    utc_offsets_s: Mapping[str, float],
 ) -> Parts[tuple[Plan, State]]:
     """The same, with a yield before each deployment."""
-    context = plan_context_of(state, observation, ruleset.polling, blind_s, ruleset.max_interval_s)
+    context = plan_context_of(
+        state, observation, ruleset.polling, blind_s, ruleset.max_interval_s, utc_offsets_s
+    )
     rules = _in_force(ruleset.rules, open_schedules)
     zeroed = plan_stopped(state, observation, rules, context)
     stopped = zeroed.stopped
@@ -109,6 +116,8 @@ def plan_in_parts(
     assessments: list[Assessment] = []
     deployments = _missing_deployments(state, observation, stopped)
     unmanaged: dict[str, Unmanaged] = {}
+    rollouts = kept(state.rollouts, observation.deployments, observation.at)
+    rollout_events: list[RolloutEvent] = []
     for name in sorted(observation.deployments):
         yield
         if name in stopped:
@@ -120,10 +129,12 @@ def plan_in_parts(
             continue
         if name in observation.owned and rule.observe_only is None:
             rule = replace(rule, observe_only=ruleset.owned_observe_only)
+        block = block_of(state.rollouts.get(name), stats, rule, context)
         assessment = assess(
             state.deployments.get(name),
             stats,
             rule,
+            block,
             context,
             state.stopped.get(name),
             ruleset.max_interval_s,
@@ -175,6 +186,10 @@ def plan_in_parts(
         if (shadow := shadow_statuses.get(decision.deployment_id)) is not None:
             decision = replace(decision, shadow=shadow)
         decisions.append(decision)
+        if assessment.block is not None:
+            name, block = decision.deployment_id, assessment.after(decision)
+            rollouts[name] = block.rollout
+            rollout_events += block.events
     if stopped:
         decisions += [
             _granted_start(decision, rules, stopped[name].stats, grants.get(name), memory)
@@ -205,6 +220,7 @@ def plan_in_parts(
                 if a.tracked.is_new and (changed := a.tracked.external_change) is not None
             ]
         ),
+        rollout_events=tuple(rollout_events),
     )
     return planned, State(
         deployments=with_shadows(
@@ -220,6 +236,7 @@ def plan_in_parts(
         starts=zeroed.starts,
         seen_at=observation.at,
         instructions=state.instructions,
+        rollouts=rollouts,
         cold_start_s=context.cold_start_s,
     )
 
@@ -278,7 +295,7 @@ def _adaptive_maximum(assessment: Assessment, memory: MemoryLedger) -> MemoryLim
     """The most that adaptive allocations may have; None if they do not scale the deployment, or
     its memory has not been measured."""
     rule = assessment.rule
-    if rule.mode is not Mode.BOUNDS:
+    if rule.mode is not Mode.BOUNDS or rule.before is not None:
         return None
     return memory.maximum(assessment.stats, rule.max_allocations)
 

@@ -23,6 +23,7 @@ from autoscaler.core.policies import (
     CostCurve,
     Situation,
     cost_curve_of,
+    late_fraction_safely,
     next_poll_safely,
     recommend_safely,
     slo_status_safely,
@@ -55,6 +56,14 @@ class Recommendation(Value, frozen=True):
         situation = self.situation if self.learnt else None
         working = desired - self.unacknowledged
         return slo_status_safely(policy, self.memory, working, situation, self.memory_before)
+
+    def late_fraction(self, policy: AnyPolicy, allocations: int) -> float | None:
+        """The fraction of late requests that the policy expects with an allocation count; None: it
+        expects nothing."""
+        if self.situation is None:
+            return None
+        working = allocations - self.unacknowledged
+        return late_fraction_safely(policy, self.situation, self.memory, max(1, working))
 
     def cost_curve(self, policy: AnyPolicy) -> CostCurve | None:
         """The costs behind the recommendation; None if there are none."""
@@ -110,7 +119,7 @@ def recommend(
         missing_s=_missing_s(stats, known, sample.at),
         max_allocations=max(1, rule.max_allocations - idle),
         late_requests=late_requests,
-        carried_out=(rule.sends or late_requests is not None)
+        carried_out=((rule.sends and rule.before is None) or late_requests is not None)
         and not _is_held(known, sample.at)
         and not context.instructions.apply_to(stats.deployment_id, sample.at),
         in_flight=(sample.in_flight,),
@@ -217,3 +226,15 @@ def _is_held(known: DeploymentState | None, at: float) -> bool:
     """Whether the allocations that another writer has set are respected."""
     changed = None if known is None else known.external_change
     return changed is not None and changed.is_respected(at)
+
+
+def naming_unknown(steps: tuple[Step, ...], unknown: tuple[str, ...]) -> tuple[Step, ...]:
+    """The steps, of which those about the data quality name the unknown figures."""
+    return tuple(
+        [
+            replace(step, inputs={**step.inputs, "unknown_figures": ", ".join(unknown)})
+            if step.reason is Reason.DATA_QUALITY
+            else step
+            for step in steps
+        ]
+    )

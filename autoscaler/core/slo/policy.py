@@ -170,6 +170,17 @@ class SloPolicy(Value, frozen=True, kw_only=True):
             max_backlog_wait=timeout.seconds / service.mean_s,
         )
 
+    def late_fraction(
+        self, situation: Situation, memory: SloMemory, allocations: int
+    ) -> float | None:
+        """The fraction of late requests to expect with an allocation count; None: unknown."""
+        cost_model = self._cost_model(situation, memory)
+        if cost_model is None:
+            return None
+        service_time_s = memory.estimate.service_time.mean_s
+        (found,) = cost_model.candidates([allocations], self.objective.target, service_time_s)
+        return found.violation_fraction
+
     def slo_status(
         self,
         memory: SloMemory,

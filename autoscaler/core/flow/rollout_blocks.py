@@ -1,0 +1,271 @@
+"""Gradual rollouts within a plan: which rule governs a deployment in the present block, and what
+the observation adds to the comparison of both kinds of blocks."""
+
+from collections.abc import Mapping
+
+from msgspec.structs import replace
+
+from autoscaler.core.decision import Decision, ExternalChange, Mode, Setting
+from autoscaler.core.flow.effect import setting_of
+from autoscaler.core.flow.plan_context import PlanContext
+from autoscaler.core.flow.recommendation import Recommendation
+from autoscaler.core.gradual_rollout import (
+    FORGET_ROLLOUT_S,
+    ComparedInterval,
+    GradualRollout,
+    begun,
+    compared,
+    in_block,
+    is_warm,
+    restarted,
+    setting_text,
+    status_of,
+)
+from autoscaler.core.policies import MAX_ALLOCATIONS
+from autoscaler.core.rollout_hours import RolloutHours, block_at, is_listed
+from autoscaler.core.rollout_status import (
+    RolloutEvent,
+    RolloutEventKind,
+    RolloutStatus,
+    RolloutVerdict,
+    rollout_text,
+)
+from autoscaler.core.selection import Rule
+from autoscaler.core.slo_status import SloStatus
+from autoscaler.core.values import DeploymentStats, Sample, Value
+
+
+class RolloutBlock(Value, frozen=True, kw_only=True):
+    """The gradual rollout of a deployment in the present block."""
+
+    rollout: GradualRollout
+    hours: RolloutHours
+    configured: Rule  # with the schedules that are open
+    present: Setting | None  # None: it cannot be read, or be restored
+    listed: bool  # whether the block is one of the rollout
+    overridden: bool  # by an operator: the rule governs the deployment, whatever the block
+    events: tuple[RolloutEvent, ...] = ()
+
+    @property
+    def rule(self) -> Rule:
+        """The rule that governs the deployment now."""
+        if self.rollout.active or self.overridden:
+            return self.configured
+        return _as_before(self.configured, self.rollout.before or self.present)
+
+
+def block_of(
+    known: GradualRollout | None, stats: DeploymentStats, rule: Rule, context: PlanContext
+) -> RolloutBlock | None:
+    """The present block; None: the rule acts at all times.
+
+    Args:
+        known: the rollout after the last plan; None: there was none.
+    """
+    hours = rule.rollout
+    if hours is None:
+        return None
+    name, at, present = stats.deployment_id, context.at, _setting(stats)
+    events: tuple[RolloutEvent, ...] = ()
+    if known is None:
+        waits = context.cold_start_s is not None
+        rollout = begun(name, hours, at, present, waits=waits)
+        kind = RolloutEventKind.WAITS if waits else RolloutEventKind.BEGUN
+        text = rollout_text(status_of(rollout, listed=False), at) if waits else _begun(rollout)
+        events = (RolloutEvent(deployment_id=name, at=at, kind=kind, text=text),)
+    elif known.settings != hours.settings:
+        rollout = restarted(known, at, hours.settings)
+        text = "the rule has changed; " + _begun(rollout)
+        kind = RolloutEventKind.BEGUN
+        events = (RolloutEvent(deployment_id=name, at=at, kind=kind, text=text),)
+    else:
+        rollout = known
+    if present is not None and _follows(rollout, rule):
+        rollout = replace(rollout, before=present)
+    block = block_at(at, context.utc_offsets_s.get(hours.timezone, 0.0))
+    return RolloutBlock(
+        rollout=in_block(rollout, hours, block, at),
+        hours=hours,
+        configured=rule,
+        present=present,
+        listed=is_listed(hours, block),
+        overridden=context.instructions.override_of(name, at) is not None,
+        events=events,
+    )
+
+
+def _begun(rollout: GradualRollout) -> str:
+    before = "unknown" if rollout.before is None else setting_text(rollout.before)
+    return f"the gradual rollout begins; what runs before it: {before}"
+
+
+def _setting(stats: DeploymentStats) -> Setting | None:
+    """What runs, if it can be restored."""
+    setting = setting_of(stats)
+    return None if setting is None or setting.allocations == 0 else setting
+
+
+def _follows(rollout: GradualRollout, rule: Rule) -> bool:
+    """Whether what runs is what ran before: nothing has been sent, or it is not known yet."""
+    return rollout.verdict is not RolloutVerdict.WAITING and (
+        rollout.before is None or not rule.sends
+    )
+
+
+def changed_by_another(block: RolloutBlock, changed: ExternalChange) -> RolloutBlock:
+    """The block after another writer's change: in the hours that are not the rule's, and if it
+    enables or disables adaptive allocations, it is what ran before from now on."""
+    if block.rollout.active and not changed.changes_mode:
+        return block
+    if block.rollout.verdict is RolloutVerdict.WAITING:
+        return block
+    after, name = changed.after, changed.deployment_id
+    text = f"another writer has set what the rule returns to: {setting_text(after)}"
+    event = RolloutEvent(
+        deployment_id=name, at=changed.at, kind=RolloutEventKind.CHANGED, text=text
+    )
+    return replace(
+        block,
+        rollout=replace(block.rollout, before=after),
+        events=(*block.events, event),
+    )
+
+
+def _as_before(rule: Rule, before: Setting | None) -> Rule:
+    """The rule that restores what ran before, and keeps it. Its bounds are as wide as that needs;
+    the schedules that are open, and the hold after another writer's change, are in force as well.
+
+    Args:
+        before: None: nothing is known that could be restored, so that nothing is sent.
+    """
+    if before is None:
+        return replace(rule, dry_run=True)
+    numbers = [before.minimum, before.maximum] if before.allocations is None else []
+    numbers += [rule.min_allocations, rule.max_allocations, before.allocations or before.minimum]
+    maximum = max(numbers)
+    if before.allocations is None and before.maximum == 0:
+        maximum = MAX_ALLOCATIONS
+    return replace(
+        rule,
+        before=before,
+        mode=Mode.BOUNDS if before.allocations is None else Mode.DIRECT,
+        take_over=before.allocations is not None,
+        min_allocations=min(rule.min_allocations, before.allocations or before.minimum),
+        max_allocations=maximum,
+        burst_max_allocations=None,
+        zero=None,
+        blind_allocations=None,
+    )
+
+
+def status(block: RolloutBlock | None) -> RolloutStatus | None:
+    """The gradual rollout for the decision."""
+    return None if block is None else status_of(block.rollout, listed=block.listed)
+
+
+def after_decision(
+    block: RolloutBlock,
+    decision: Decision,
+    stats: DeploymentStats,
+    sample: Sample,
+    recommendation: Recommendation,
+) -> RolloutBlock:
+    """The block with what the observation has shown of the SLO, and the revert that follows."""
+    interval = _interval(block, decision, stats, sample, recommendation)
+    if interval is None:
+        return block
+    rollout = compared(block.rollout, interval, decision.at)
+    if rollout.verdict is not RolloutVerdict.REVERTED:
+        return replace(block, rollout=rollout)
+    text = rollout_text(status_of(rollout, listed=True), decision.at)
+    event = RolloutEvent(
+        deployment_id=decision.deployment_id,
+        at=decision.at,
+        kind=RolloutEventKind.REVERTED,
+        text=text,
+    )
+    return replace(block, rollout=rollout, events=(*block.events, event))
+
+
+def _interval(
+    block: RolloutBlock,
+    decision: Decision,
+    stats: DeploymentStats,
+    sample: Sample,
+    recommendation: Recommendation,
+) -> ComparedInterval | None:
+    """What the last interval has shown; None: it does not count for the comparison."""
+    rollout, slo, running = block.rollout, decision.slo, decision.running
+    changed = decision.external_change
+    if (
+        rollout.verdict is not RolloutVerdict.RUNNING
+        or not block.listed
+        or not block.configured.sends
+        or decision.externally_controlled
+        or decision.override is not None
+        or decision.pauses
+        or (changed is not None and changed.is_respected(decision.at))
+        or not is_warm(rollout, decision.at, sample.interval_s)
+        or (not rollout.active and _setting(stats) != rollout.before)
+        or slo is None
+        or running is None
+        or not recommendation.learnt
+    ):
+        return None
+    return ComparedInterval(
+        requests=slo.requests,
+        late=slo.late_requests,
+        unavoidable=_unavoidable(
+            block,
+            slo,
+            sample,
+            running,
+            None if decision.load is None else decision.load.service_time_s,
+            recommendation,
+        ),
+        seconds=sample.interval_s,
+        running=running,
+        allowed=1.0 - slo.target,
+    )
+
+
+def _unavoidable(
+    block: RolloutBlock,
+    slo: SloStatus,
+    sample: Sample,
+    running: int,
+    service_time_s: float | None,
+    recommendation: Recommendation,
+) -> float:
+    """The late requests that were to be expected with what ran before: all of them, if no fewer
+    allocations run now."""
+    late = slo.late_requests
+    before = block.rollout.before
+    if not block.rollout.active or before is None or not late:
+        return 0.0
+    most = before.maximum if before.allocations is None else before.allocations
+    if most and running >= most:
+        return late
+    if sample.failed:
+        # Callers repeat requests that have failed, so that the load is not the one that they had
+        # met before. It is at least that of the others.
+        others = sample.arrivals - sample.failed
+        least = others * (service_time_s or 0.0) / sample.interval_s
+        return late if most and least >= most else 0.0
+    if before.allocations is None:
+        return 0.0  # how many of them adaptive allocations would run is unknown
+    policy = block.configured.policy
+    fraction = recommendation.late_fraction(policy, before.allocations)
+    return 0.0 if fraction is None else slo.requests * fraction
+
+
+def kept(
+    rollouts: Mapping[str, GradualRollout], observed: Mapping[str, DeploymentStats], at: float
+) -> dict[str, GradualRollout]:
+    """The rollouts of deployments that are not in this observation: they may return."""
+    oldest = at - FORGET_ROLLOUT_S
+    return {
+        name: rollout
+        for name, rollout in rollouts.items()
+        if name not in observed and rollout.seen_at > oldest
+    }

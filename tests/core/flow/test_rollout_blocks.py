@@ -1,0 +1,348 @@
+"""Gradual rollouts in plans: who governs a deployment in which hour, and when that is reverted."""
+
+import pytest
+from msgspec.structs import replace
+
+from autoscaler.core.decision import Mode, OutcomeKind, SetAllocations, SetBounds, Setting
+from autoscaler.core.flow.cycle import begin_cycle, end_cycle
+from autoscaler.core.gradual_rollout import continued, restarted, waiting
+from autoscaler.core.instructions import Instructions, Override
+from autoscaler.core.rollout_hours import RolloutHours, block_at, is_active
+from autoscaler.core.rollout_status import RolloutEventKind, RolloutVerdict
+from autoscaler.core.slo.policy import SloPolicy
+from autoscaler.core.state import State
+from autoscaler.core.values import AdaptiveAllocations, Reason
+from tests.observations import deployment, node, observation, outcome, policy, rule
+
+HOUR = 3600.0
+HOURS = RolloutHours(hours=tuple(range(24)), timezone="UTC", share=0.5, settings="one")
+
+
+class Simulated:
+    """A deployment with a steady load, and the daemon's cycles every 10 s."""
+
+    def __init__(self, *, allocations=6, adaptive=None, per_s=20.0, state=None, **given):
+        self.at = 100 * 24 * HOUR
+        self.state = State() if state is None else state
+        self.allocations, self.adaptive, self.per_s = allocations, adaptive, per_s
+        self.queued = self.rejected = 0
+        self.rule = rule(
+            **{"policy": SloPolicy(), "rollout": HOURS, "stabilisation_window_s": 0.0, **given}
+        )
+        self.completed = 0
+        self.changes, self.events, self.decision = [], [], None
+        self.missing = False
+
+    @property
+    def rollout(self):
+        return self.state.rollouts["elser"]
+
+    def poll(self):
+        self.at += 10.0
+        capacity = int(0.98 * self.allocations * 10.0 / 0.1)
+        served = min(self.queued + int(10.0 * self.per_s), capacity)
+        self.queued += int(10.0 * self.per_s) - served
+        self.completed += served
+        self.rejected += max(0, self.queued - 900)
+        self.queued = min(self.queued, 900)
+        process = node(
+            allocations=self.allocations,
+            completed=self.completed,
+            busy_s=0.1 * self.completed,
+            mean_inference_s=0.1,
+            pending=self.queued,
+            rejections=self.rejected,
+        )
+        if self.missing:
+            process = replace(process, server_started_at=None)
+        stats = deployment(
+            process,
+            allocations=self.allocations,
+            running_allocations=self.allocations,
+            adaptive=self.adaptive,
+        )
+        cycle = begin_cycle(self.state, observation(self.at, stats), policy(self.rule))
+        (self.decision,) = cycle.plan.decisions
+        self.events += cycle.plan.rollout_events
+        sent = {}
+        for update in cycle.updates:
+            self.changes.append(update.change)
+            self.apply(update.change)
+            sent["elser"] = outcome(update, OutcomeKind.ACCEPTED)
+        _, self.state = end_cycle(cycle.plan, sent, cycle.state)
+
+    def apply(self, change):
+        if isinstance(change, SetAllocations):
+            self.allocations = change.allocations
+            self.adaptive = replace(self.adaptive, enabled=False) if change.take_over else None
+        else:
+            self.adaptive = AdaptiveAllocations(
+                enabled=True, minimum=change.minimum, maximum=change.maximum or None
+            )
+            self.allocations = max(self.allocations, change.minimum)
+
+    def until(self, *, active, at_most_h=4):
+        for _ in range(int(at_most_h * 360)):
+            self.poll()
+            if self.rollout.active is active:
+                return
+        raise AssertionError("no such hour")
+
+    def run(self, seconds):
+        for _ in range(int(seconds / 10.0)):
+            self.poll()
+
+    def kinds(self):
+        return [event.kind for event in self.events]
+
+
+def test_the_rule_acts_in_the_hours_that_the_seed_draws_and_otherwise_what_ran_before_returns():
+    simulated = Simulated(allocations=9)
+    simulated.poll()
+    assert simulated.rollout.before == Setting(9)
+    for _ in range(8 * 360):
+        simulated.poll()
+        rollout = simulated.rollout
+        block = block_at(simulated.at, 0.0)
+        drawn = is_active(HOURS, block, rollout.seed) and block != rollout.first_block
+        assert rollout.active is drawn
+        if not drawn:
+            assert simulated.decision.desired == 9
+    assert {change.allocations for change in simulated.changes} > {9}
+    assert simulated.kinds() == [RolloutEventKind.BEGUN]
+    assert rollout.verdict is RolloutVerdict.RUNNING
+    assert rollout.active_totals.hours + rollout.before_totals.hours >= 7
+    assert rollout.active_totals.allocation_s < rollout.before_totals.allocation_s
+
+
+def test_it_never_acts_in_the_hour_in_which_it_begins():
+    simulated = Simulated(allocations=9)
+    while block_at(simulated.at + 10.0, 0.0) == block_at(100 * 24 * HOUR + 10.0, 0.0):
+        simulated.poll()
+        assert not simulated.rollout.active
+    assert simulated.changes == []
+
+
+def test_adaptive_allocations_return_with_their_own_bounds():
+    for maximum in (12, None):
+        found = AdaptiveAllocations(enabled=True, minimum=0, maximum=maximum)
+        simulated = Simulated(adaptive=found, take_over=True, max_allocations=9)
+        simulated.until(active=True)
+        simulated.run(600)
+        assert not simulated.adaptive.enabled
+        simulated.until(active=False)
+        simulated.run(30)
+        assert simulated.changes[-1] == SetBounds(0, maximum or 0)
+        assert simulated.adaptive == found
+        count = len(simulated.changes)
+        simulated.run(120)
+        assert len(simulated.changes) == count
+        simulated.until(active=True)
+        simulated.run(30)
+        assert not simulated.adaptive.enabled
+
+
+def test_in_mode_bounds_a_fixed_number_returns_and_adaptive_allocations_are_disabled():
+    simulated = Simulated(allocations=9, mode=Mode.BOUNDS)
+    simulated.until(active=True)
+    simulated.run(300)
+    assert simulated.adaptive.enabled
+    simulated.until(active=False)
+    simulated.run(30)
+    assert simulated.changes[-1] == SetAllocations(9, take_over=True)
+    simulated.until(active=True)
+    simulated.run(30)
+    assert simulated.adaptive.enabled
+
+
+def test_more_than_the_bounds_of_the_rule_returns_as_it_was():
+    simulated = Simulated(allocations=30, max_allocations=8)
+    simulated.until(active=True)
+    simulated.run(600)
+    assert simulated.allocations <= 8
+    simulated.until(active=False)
+    simulated.run(60)
+    assert simulated.allocations == 30
+
+
+def test_a_bad_rule_is_reverted_within_minutes_and_stays_so():
+    simulated = Simulated(allocations=9, per_s=40.0, max_allocations=2)
+    simulated.until(active=True)
+    began_at = simulated.at
+    while simulated.rollout.verdict is RolloutVerdict.RUNNING:
+        simulated.poll()
+        assert simulated.at < began_at + 600.0
+    simulated.run(60)
+    assert simulated.allocations == 9
+    assert simulated.kinds() == [RolloutEventKind.BEGUN, RolloutEventKind.REVERTED]
+    assert "requests were late" in simulated.events[-1].text
+    simulated.run(12 * HOUR)
+    assert simulated.allocations == 9
+    assert simulated.decision.reason is Reason.GRADUAL_ROLLOUT or not simulated.decision.changes
+    assert simulated.kinds().count(RolloutEventKind.REVERTED) == 1
+
+
+def reverted():
+    simulated = Simulated(allocations=9, per_s=40.0, max_allocations=2)
+    simulated.until(active=True)
+    simulated.run(900)
+    assert simulated.rollout.verdict is RolloutVerdict.REVERTED
+    return simulated
+
+
+def test_a_changed_rule_begins_again_and_a_dry_run_does_not():
+    simulated = reverted()
+    simulated.rule = replace(simulated.rule, dry_run=True)
+    simulated.run(60)
+    assert simulated.rollout.verdict is RolloutVerdict.REVERTED
+    hours = replace(HOURS, settings="two")
+    simulated.rule = replace(simulated.rule, dry_run=False, max_allocations=12, rollout=hours)
+    simulated.poll()
+    assert simulated.rollout.verdict is RolloutVerdict.RUNNING
+    assert simulated.rollout.before == Setting(9)
+    assert simulated.rollout.active_totals.requests == 0.0
+    simulated.until(active=True)
+
+
+def test_an_operator_lets_it_begin_again():
+    simulated = reverted()
+    resumed = restarted(simulated.rollout, simulated.at)
+    simulated.state = replace(simulated.state, rollouts={"elser": resumed})
+    simulated.poll()
+    assert not simulated.rollout.active
+    simulated.until(active=True)
+    assert simulated.rollout.before == Setting(9)
+
+
+def test_without_a_saved_state_it_waits_for_an_operator_and_changes_nothing():
+    simulated = Simulated(allocations=3, state=State(cold_start_s=0.0))
+    simulated.run(6 * HOUR)
+    assert simulated.rollout.verdict is RolloutVerdict.WAITING
+    assert simulated.changes == []
+    assert simulated.kinds() == [RolloutEventKind.WAITS]
+    resumed = restarted(simulated.rollout, simulated.at)
+    simulated.state = replace(simulated.state, rollouts={"elser": resumed})
+    simulated.poll()
+    assert simulated.rollout.before == Setting(3)
+    simulated.until(active=True)
+
+
+def test_what_another_writer_sets_in_a_returned_hour_is_what_returns_from_then_on():
+    simulated = Simulated(allocations=9)
+    simulated.until(active=True)
+    simulated.run(600)
+    simulated.until(active=False)
+    simulated.run(300)
+    simulated.allocations = 7
+    simulated.run(60)
+    assert simulated.rollout.before == Setting(7)
+    assert simulated.allocations == 7
+    assert simulated.kinds()[-1] is RolloutEventKind.CHANGED
+    simulated.until(active=True)
+    simulated.run(900)
+    simulated.until(active=False)
+    simulated.run(60)
+    assert simulated.allocations == 7
+
+
+def test_at_once_too_where_external_changes_are_not_respected():
+    simulated = Simulated(allocations=9, external_change_hold_s=0.0)
+    simulated.run(300)
+    simulated.allocations = 7
+    simulated.run(300)
+    assert simulated.changes == []
+    assert simulated.rollout.before == Setting(7)
+
+
+def test_an_override_precedes_the_hours():
+    simulated = Simulated(allocations=9)
+    simulated.run(60)
+    override = Override(allocations=4, since=simulated.at, until=simulated.at + 1200.0, by="alice")
+    given = Instructions(overrides={"elser": override})
+    simulated.state = replace(simulated.state, instructions=given)
+    simulated.run(60)
+    assert simulated.allocations == 4
+    assert not simulated.rollout.active
+    simulated.state = replace(simulated.state, instructions=Instructions())
+    simulated.run(60)
+    assert simulated.allocations == 9
+    assert simulated.rollout.before == Setting(9)
+
+
+def test_nothing_is_taken_away_while_data_is_missing():
+    simulated = Simulated(allocations=2, per_s=40.0)
+    simulated.until(active=True)
+    simulated.run(300)
+    assert simulated.allocations > 2
+    raised = simulated.allocations
+    simulated.missing = True
+    simulated.until(active=False)
+    simulated.run(120)
+    assert simulated.allocations == raised
+    simulated.missing = False
+    simulated.run(120)
+    assert simulated.allocations == 2
+
+
+def test_a_dry_run_states_the_hours_and_compares_nothing():
+    simulated = Simulated(allocations=9, dry_run=True)
+    simulated.until(active=True)
+    simulated.run(1800)
+    assert simulated.changes == []
+    assert simulated.rollout.active_totals.requests == 0.0
+    simulated.allocations = 11  # an operator goes on as before
+    simulated.run(60)
+    assert simulated.rollout.before == Setting(11)
+
+
+def test_the_first_minutes_of_a_block_are_not_compared():
+    simulated = Simulated(allocations=9)
+    simulated.until(active=True)
+    simulated.run(110)
+    assert simulated.rollout.active_totals.requests == 0.0
+    simulated.run(60)
+    assert simulated.rollout.active_totals.requests > 0.0
+
+
+def test_a_rule_without_a_rollout_forgets_it():
+    simulated = Simulated(allocations=9)
+    simulated.poll()
+    simulated.rule = replace(simulated.rule, rollout=None)
+    simulated.poll()
+    assert simulated.state.rollouts == {}
+    assert simulated.decision.rollout is None
+
+
+def test_a_deployment_that_is_away_keeps_its_rollout():
+    simulated = reverted()
+    cycle = begin_cycle(simulated.state, observation(simulated.at + 10.0), policy(simulated.rule))
+    assert cycle.state.rollouts == simulated.state.rollouts
+
+
+class TestContinuing:
+    def test_a_saved_revert_precedes_what_an_instance_knows(self):
+        simulated = reverted()
+        saved = simulated.state.rollouts
+        own = {"elser": replace(simulated.rollout, verdict=RolloutVerdict.RUNNING)}
+        assert continued(waiting(own), saved) == saved
+        assert continued(own, saved) == saved
+
+    def test_a_rollout_that_was_resumed_since_does_not_return_to_the_saved_one(self):
+        simulated = reverted()
+        own = {"elser": restarted(simulated.rollout, simulated.at)}
+        assert continued(own, simulated.state.rollouts) == own
+
+    def test_an_instance_that_begins_to_lead_waits_until_it_knows(self):
+        simulated = Simulated()
+        simulated.poll()
+        (found,) = waiting(simulated.state.rollouts).values()
+        assert found.verdict is RolloutVerdict.WAITING
+        (found,) = waiting(reverted().state.rollouts).values()
+        assert found.verdict is RolloutVerdict.REVERTED
+
+
+@pytest.mark.parametrize("seed_at", range(3))
+def test_a_good_rule_is_not_reverted(seed_at):
+    simulated = Simulated(allocations=9, per_s=30.0 + seed_at)
+    simulated.run(8 * HOUR)
+    assert simulated.rollout.verdict is RolloutVerdict.RUNNING
