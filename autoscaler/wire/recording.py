@@ -45,6 +45,7 @@ class RecordedDecision(Value, frozen=True, kw_only=True):
     desired: int  # allocations
     recommended: int
     outcome: str
+    active: bool | None = None  # whether a gradual rollout was; None: there is none
     requests: int | None = None  # in this cycle, that the policy judged; None: it judges none
     late_requests: float | None = None  # of them
 
@@ -109,7 +110,7 @@ DEPLOYMENT_FIGURES = (
 )
 """The recorded fields of `DeploymentStats`."""
 
-DECISION_FIGURES = ("desired", "recommended", "outcome", "requests", "late_requests")
+DECISION_FIGURES = ("desired", "recommended", "outcome", "active", "requests", "late_requests")
 """The fields of `RecordedDecision`."""
 
 PLAIN = frozenset({"decision.requests", "decision.late_requests"})

@@ -133,10 +133,11 @@ class FrameDecoder:
                 desired=desired,
                 recommended=recommended,
                 outcome=outcome or "",
+                active=None if active is None else bool(active),
                 requests=requests,
                 late_requests=late_requests,
             )
-            for name, desired, recommended, outcome, requests, late_requests in rows
+            for name, desired, recommended, outcome, active, requests, late_requests in rows
             if desired is not None and recommended is not None
         }
 

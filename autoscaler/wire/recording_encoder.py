@@ -27,6 +27,7 @@ class _Undecided(Struct, frozen=True):
     desired: int | None = None
     recommended: int | None = None
     outcome: str = ""
+    active: bool | None = None
     requests: int | None = None
     late_requests: float | None = None
 
@@ -162,6 +163,7 @@ def _figures_of(cycle: RecordedCycle, nodes: Sequence[NodeStats]) -> dict[str, l
         "decision.desired": [each.desired for each in decisions],
         "decision.recommended": [each.recommended for each in decisions],
         "decision.outcome": [each.outcome for each in decisions],
+        "decision.active": [each.active for each in decisions],
         "decision.requests": [each.requests for each in decisions],
         "decision.late_requests": [each.late_requests for each in decisions],
     }

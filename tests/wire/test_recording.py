@@ -71,6 +71,7 @@ DECISIONS = st.builds(
     desired=st.integers(0, 2**31),
     recommended=st.integers(0, 2**31),
     outcome=st.sampled_from(["accepted", "dry_run", "unchanged"]),
+    active=st.none() | st.booleans(),
     requests=st.none() | COUNTS,
     late_requests=st.none() | st.floats(0.0, 1e9),
 )

@@ -209,6 +209,7 @@ def _with_decision(
         nodes=tuple([replace(node, busy_s=_rounded(node.busy_s)) for node in interval.nodes]),
         desired=None if decision is None else decision.desired,
         outcome="" if decision is None else decision.outcome,
+        active=None if decision is None else decision.active,
     )
 
 

@@ -238,6 +238,7 @@ def _decisions(outcomes: tuple[Outcome, ...]) -> Mapping[str, RecordedDecision]:
             desired=decision.desired,
             recommended=decision.recommended,
             outcome=outcome.kind,
+            active=None if decision.rollout is None else decision.rollout.active,
             requests=None if slo is None else slo.requests,
             late_requests=None if slo is None else slo.late_requests,
         )
