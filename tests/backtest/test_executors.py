@@ -115,6 +115,7 @@ class TestOptions:
 
 
 @pytest.mark.deep
+@pytest.mark.timeout(600)  # each test starts three interpreters
 class TestDask:
     def test_the_results_are_in_the_order_of_the_tasks(self, cluster):
         with executors_of(cluster) as executors:
