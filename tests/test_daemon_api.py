@@ -84,7 +84,11 @@ async def test_every_operation_answers_as_the_document_says_whatever_is_sent(tmp
             for method in methods
             if path not in LATER
         }
-        assert operations - answered == {("post", "/api/v1/resume")}  # nothing is stopped
+        # Nothing is stopped, nothing is in a rollout.
+    assert operations - answered == {
+        ("post", "/api/v1/resume"),
+        ("post", "/api/v1/resume-rollout"),
+    }
 
 
 async def test_the_deployment_of_a_request_cannot_become_all(tmp_path):
