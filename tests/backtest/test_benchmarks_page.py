@@ -22,6 +22,7 @@ SECTIONS = [
     "plant",
     "executors",
     "rehearsals",
+    "rollout",
     "shadows",
     "steady",
     "goals",
