@@ -22,6 +22,11 @@ class CountKind(StrEnum):
     COUNTER = "counter"  # all requests since the start of what counts
 
 
+MAX_COUNT = 2.0**53
+"""Requests of an interval; whole numbers are exact until then."""
+
+MAX_SERVICE_TIME_S, MAX_ALLOCATIONS = 3_600.0, 100_000.0
+
 Values = Mapping[str, Mapping[float, float]]
 """By deployment, then by instant."""
 
@@ -62,6 +67,8 @@ class CountedLoad:
     def __init__(self, kind: CountKind, step_s: float) -> None:
         self._kind = kind
         self._step_s = step_s
+        is_counter = kind is CountKind.COUNTER
+        self._issue = str(DataIssue.COUNTER_DECREASED if is_counter else DataIssue.IMPLAUSIBLE)
         self._total: dict[str, tuple[float, float]] = {}  # the last instant and value of a counter
         self._remainder: dict[str, float] = {}
 
@@ -81,8 +88,9 @@ class CountedLoad:
             interval_s, count = self._count(id_, at, value)
             if interval_s <= 0.0:
                 continue
-            service_time_s = service_times.get(id_, {}).get(at)
-            running = allocations.get(id_, {}).get(at)
+            service_time_s = _within(service_times.get(id_, {}).get(at), MAX_SERVICE_TIME_S)
+            running = _within(allocations.get(id_, {}).get(at), MAX_ALLOCATIONS)
+            count = _within(count, MAX_COUNT)
             whole = None if count is None else self._whole(id_, count)
             yield LoadInterval(
                 deployment=id_,
@@ -92,16 +100,17 @@ class CountedLoad:
                 busy_s=None if whole is None or service_time_s is None else whole * service_time_s,
                 requested=None if running is None else round(running),
                 running=None if running is None else round(running),
-                issues=(str(DataIssue.COUNTER_DECREASED),) if count is None else (),
+                issues=() if count is not None else (self._issue,),
             )
 
     def _count(self, id_: str, at: float, value: float) -> tuple[float, float | None]:
-        """The interval, 0 if there is none, and the requests; None if a counter fell."""
+        """The interval, 0 if there is none, and the requests; None if a counter fell. What no
+        metric of requests has, such as a negative rate, is returned as it is."""
         match self._kind:
             case CountKind.RATE:
-                return self._step_s, max(0.0, value * self._step_s)
+                return self._step_s, value * self._step_s
             case CountKind.COUNT:
-                return self._step_s, max(0.0, value)
+                return self._step_s, value
             case CountKind.COUNTER:
                 before = self._total.get(id_)
                 self._total[id_] = (at, value)
@@ -115,3 +124,8 @@ class CountedLoad:
         whole = max(0, round(exact))
         self._remainder[id_] = exact - whole
         return whole
+
+
+def _within(value: float | None, highest: float) -> float | None:
+    """The value; None if it is unknown, or none of what is measured can have it."""
+    return value if value is not None and 0.0 <= value <= highest else None

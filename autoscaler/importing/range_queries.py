@@ -18,6 +18,9 @@ from autoscaler.text import printable
 MAX_POINTS = 10_000
 """Points of a series in one response; Prometheus refuses more than 11,000."""
 
+_ROUNDING_S = 0.001
+"""Seconds by which instants may differ from those that were requested: they are sent in ms."""
+
 _TOO_LARGE = (
     "too many samples",
     "maximum resolution",
@@ -49,7 +52,8 @@ _decoder = msgspec.json.Decoder(_Response)
 
 
 class RangeSeries(NamedTuple):
-    """The values of one series by their instants, without those that are no number."""
+    """The values of one series by their instants, without those that are no number, and those of
+    instants that were not requested: the source ignores parameters."""
 
     labels: Mapping[str, str]
     points: list[tuple[float, float]]
@@ -119,7 +123,7 @@ class RangeQueries:
             raise Refused(f"the query {query} gives no series over time; use one that does")
         for warning in response.warnings:
             self._note(warning)
-        return [_series(each) for each in response.data.result]
+        return [_series(each, first, last) for each in response.data.result]
 
     def _error(self, query: str, status: int, message: str) -> ImportFailed:
         said = printable(message)[:300]
@@ -136,9 +140,11 @@ class RangeQueries:
             self._warn(f"{self._client.url} says: {text}")
 
 
-def _series(found: _SentSeries) -> RangeSeries:
+def _series(found: _SentSeries, first: float, last: float) -> RangeSeries:
     points = []
     for at, text in found.values:
+        if not first - _ROUNDING_S <= at <= last + _ROUNDING_S:
+            continue
         try:
             value = float(text)
         except ValueError:

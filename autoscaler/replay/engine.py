@@ -48,6 +48,9 @@ DRAWN_HOURS = 16 * 48.0
 """Hours that are drawn of one deployment: 48 with all draws, and more with fewer of them, because
 what is drawn averages out over many hours."""
 
+MAX_REQUESTS = 100_000_000
+"""Requests of a deployment at most. Each takes about a hundred bytes of memory."""
+
 DEFAULT_POLL_INTERVAL_S = 10.0
 
 MINUTE_S = 60.0
@@ -129,6 +132,12 @@ def tasks_of(config: Written, lines: Iterable[Line], options: ReplayOptions) -> 
             left_out.append(f"{deployment}: no rule of {config.file} selects it")
         elif service_times_of(record) is None:
             left_out.append(f"{deployment}: no request was timed, so service times are unknown")
+        elif record.arrivals.sum() > MAX_REQUESTS:
+            left_out.append(
+                f"{deployment}: it has {record.arrivals.sum():,.0f} requests, those that its gaps "
+                f"may have had included, and {MAX_REQUESTS:,} fit into the memory; choose a "
+                "shorter time with --from and --to"
+            )
         else:
             tasks.append(
                 ReplayTask(
@@ -138,6 +147,9 @@ def tasks_of(config: Written, lines: Iterable[Line], options: ReplayOptions) -> 
                 )
             )
     unknown = () if recording.header is None else recording.header.unknown
+    if recording.odd:
+        have = "1 interval has" if recording.odd == 1 else f"{recording.odd:,} intervals have"
+        unknown += (f"{have} figures that no cluster has, such as negative ones: left out",)
     all_intervals = [each for found in recording.intervals.values() for each in found]
     return Planned(
         tasks=tuple(tasks),

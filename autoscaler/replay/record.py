@@ -11,6 +11,7 @@ import numpy as np
 from msgspec import Struct
 from numpy.typing import NDArray
 
+from autoscaler.replay.plausible import plausible
 from autoscaler.wire.intervals import Hardware, IntervalsHeader, Line, LoadInterval
 
 HOUR_S = 3600.0
@@ -20,6 +21,9 @@ SLACK_S = 1.0
 
 MAX_GAP_INTERVAL_S = 60.0
 """The longest interval of a gap, in seconds. The load within it has one rate."""
+
+MAX_GAP_INTERVALS = 10_080
+"""Intervals of a gap at most: those of a week. In a longer gap, they are longer."""
 
 _MISLEADING = frozenset(
     {
@@ -104,13 +108,14 @@ class SortedLines(Struct, frozen=True, kw_only=True):
     header: IntervalsHeader | None
     intervals: dict[str, list[LoadInterval]]
     hardware: tuple[Hardware, ...]
+    odd: int  # intervals with figures or times that no cluster has, which count as unknown
 
 
 def recording_of(
     lines: Iterable[Line], since: float | None = None, until: float | None = None
 ) -> SortedLines:
     """The intervals between two instants. None: all of them."""
-    header, hardware = None, []
+    header, hardware, odd = None, [], 0
     intervals: dict[str, list[LoadInterval]] = {}
     for line in lines:
         if isinstance(line, IntervalsHeader):
@@ -120,8 +125,11 @@ def recording_of(
         elif (until is None or line.at <= until) and (
             since is None or line.at - line.interval_s >= since
         ):
-            intervals.setdefault(line.deployment, []).append(line)
-    return SortedLines(header=header, intervals=intervals, hardware=tuple(hardware))
+            found = plausible(line)
+            odd += found is not line
+            if found is not None:
+                intervals.setdefault(line.deployment, []).append(found)
+    return SortedLines(header=header, intervals=intervals, hardware=tuple(hardware), odd=odd)
 
 
 def record_of(
@@ -182,6 +190,7 @@ def _in_order(
             continue
         if until is not None and begin > until + SLACK_S:
             parts = max(1, round((begin - until) / MAX_GAP_INTERVAL_S))
+            parts = min(parts, MAX_GAP_INTERVALS)
             ends = np.linspace(until, begin, parts + 1).tolist()
             for start, end in pairwise(ends):
                 yield start, end, None

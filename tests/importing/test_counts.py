@@ -52,3 +52,17 @@ def test_it_must_be_known_whose_requests_they_are():
     twice = [RangeSeries({"model": "a", "pod": pod}, point) for pod in "xy"]
     with pytest.raises(ImportFailed, match=r"several series for a; aggregate them, as in sum by"):
         by_deployment(twice, "model", "up")
+
+
+@pytest.mark.parametrize("kind", [CountKind.RATE, CountKind.COUNT])
+@pytest.mark.parametrize("value", [-5.0, 1e300])
+def test_a_count_that_no_metric_of_requests_has_is_unknown(kind, value):
+    (found,) = intervals(kind, {60.0: value}, {60.0: 0.1}, {60.0: 3.0})
+    assert (found.arrivals, found.busy_s, found.running) == (None, None, 3)
+    assert found.issues == ("implausible",)
+
+
+@pytest.mark.parametrize("value", [-5.0, 1e300])
+def test_service_times_and_allocations_that_no_cluster_has_are_unknown(value):
+    (found,) = intervals(CountKind.COUNT, {60.0: 5.0}, {60.0: value}, {60.0: value})
+    assert (found.arrivals, found.busy_s, found.requested, found.running) == (5, None, None, None)

@@ -210,3 +210,8 @@ def test_a_store_that_does_not_respond_is_one_sentence(monkeypatch):
             run(answer)
     finally:
         ended.set()
+
+
+def test_values_of_instants_that_were_not_requested_are_left_out():
+    (series,) = run(lambda _: matrix(({}, [(-1e18, 1), (0, 2), (600, 3), (660, 4), (1e300, 5)])))
+    assert series.points == [(0.0, 2.0), (600.0, 3.0)]

@@ -141,3 +141,27 @@ def test_what_cannot_be_replayed_has_a_reason_and_its_time(tmp_path):
     found = replay(recorded.configuration(tmp_path), counts(), FEW)
     assert found.left_out == ("model: no request was timed, so service times are unknown",)
     assert (found.since, found.until) == (0.0, 10_800.0)
+
+
+def test_a_deployment_with_more_requests_than_fit_into_the_memory_is_left_out(tmp_path):
+    lines = [
+        LoadInterval(
+            deployment="model",
+            at=at,
+            interval_s=60.0,
+            arrivals=arrivals,
+            busy_s=arrivals * 0.1,
+            requested=2,
+        )
+        for at, arrivals in ((1e9, 600), (1e9 + 60.0, 10**12))
+    ]
+    found = replay(recorded.configuration(tmp_path), lines, FEW)
+    (sentence,) = found.left_out
+    assert "choose a shorter time with --from and --to" in sentence
+
+
+def test_odd_figures_are_named_among_what_is_unknown(tmp_path):
+    lines, _ = recorded.fixed(8, recorded.cluster(), recorded.trace(hours=0.5))
+    odd = replace(lines[-1], at=lines[-1].at + 10.0, arrivals=-5)
+    planned = tasks_of(recorded.configuration(tmp_path), [*lines, odd], FEW)
+    assert planned.unknown[-1].startswith("1 interval has figures that no cluster has")
