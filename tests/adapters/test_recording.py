@@ -312,6 +312,18 @@ async def test_a_file_that_is_removed_begins_again(tmp_path):
     assert instants(tmp_path) == [1_010.0, 1_020.0]
 
 
+async def test_a_file_that_is_emptied_begins_again(tmp_path):
+    async with recording(tmp_path) as recorder:
+        record(recorder, 1_010.0)
+        os.truncate(tmp_path / FILE_NAME, 0)
+        with pytest.raises(RecordingUnreadable, match="it is empty"):
+            instants(tmp_path)
+        record(recorder, 1_020.0)
+        record(recorder, 1_030.0)
+        assert instants(tmp_path)[-2:] == [1_020.0, 1_030.0]
+    assert instants(tmp_path)[-2:] == [1_020.0, 1_030.0]
+
+
 async def test_a_fifo_in_its_place_is_not_waited_for(tmp_path):
     os.mkfifo(tmp_path / FILE_NAME)
     with capture_logs() as logs:

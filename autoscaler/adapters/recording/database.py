@@ -83,7 +83,8 @@ class RecordingDatabase:
 
     @property
     def is_in_place(self) -> bool:
-        """Whether the path still leads to the open file."""
+        """Whether the path still leads to the open file, and that has not been emptied: what is
+        written to its write-ahead log then, the next program that opens it removes."""
         return self._identity is not None and _identity(self._path) == self._identity
 
     @property
@@ -317,6 +318,8 @@ def _check(path: Path, connection: sqlite3.Connection) -> None:
         RecordingUnusable: another program, or a later release, wrote the file.
         RecordingCorrupt: a table is missing.
     """
+    if _is_empty(connection):
+        raise RecordingCorrupt("it is empty")
     if _pragma(connection, "application_id") != APPLICATION_ID:
         raise RecordingUnusable(
             f"{path} is no recording, but the database of another program; move it, or set "
@@ -364,8 +367,9 @@ def _beside(path: Path, suffix: str) -> Path:
 
 
 def _identity(path: Path) -> tuple[int, int] | None:
+    """None: there is no file, or an empty one."""
     try:
         found = path.stat()
     except OSError:
         return None
-    return found.st_dev, found.st_ino
+    return (found.st_dev, found.st_ino) if found.st_size else None
