@@ -173,8 +173,10 @@ def replay(
         workers=workers,
         resume=resume,
     )
-    outputs.write(results, settings, datetime.now(UTC))
-    show(output(), results)
+    try:
+        outputs.write(results, settings, datetime.now(UTC))
+    finally:
+        show(output(), results)
 
 
 @click.command()
@@ -229,8 +231,10 @@ def report(
         settings = report_settings(written)
         source = _source(path, **given)
         results = _replayed(written, source, executor=executor, workers=workers, resume=resume)
-    outputs.write(results, settings, datetime.now(UTC))
-    say(headline(totals_of(results), results))
+    try:
+        outputs.write(results, settings, datetime.now(UTC))
+    finally:
+        say(headline(totals_of(results), results))
     for written_file in (page, markdown):
         if written_file is not None:
             say(f"written: {written_file}")

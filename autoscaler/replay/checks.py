@@ -10,6 +10,7 @@ from collections.abc import Iterator
 import numpy as np
 from msgspec import Struct
 
+from autoscaler.core.units import duration_text
 from autoscaler.replay.record import HOUR_S, DeploymentRecord, Floats
 from autoscaler.replay.service_times import MeasuredServiceTimes
 from autoscaler.wire.intervals import LoadInterval, NodeInterval
@@ -22,6 +23,9 @@ ROUNDING_H = 0.05
 
 MIN_KNOWN_FRACTION = 0.8
 """Fraction of the time in which the arrivals must be known. A fifth of gaps hides hours."""
+
+MIN_GAP_FRACTION = 0.005
+"""Fraction of unknown time from which on it is mentioned."""
 
 MIN_REQUESTS = 200
 
@@ -54,13 +58,23 @@ MIN_TIMED = 30
 """Blocks with timed requests from which on service times are compared."""
 
 
+def gaps(record: DeploymentRecord) -> Iterator[str]:
+    """That not all of the record is judged."""
+    unknown = 1.0 - record.known_fraction
+    if unknown >= MIN_GAP_FRACTION:
+        yield (
+            f"the load is unknown for {unknown:.0%} of the time, which is left out of the figures: "
+            "in a month, it is assumed to be like the rest"
+        )
+
+
 def sufficiency(record: DeploymentRecord) -> Iterator[str]:
     """Why the record does not suffice."""
-    length_h = (record.until - record.since) / HOUR_S
-    if length_h < MIN_HOURS - ROUNDING_H:
+    length_s = record.until - record.since
+    if length_s < (MIN_HOURS - ROUNDING_H) * HOUR_S:
         yield (
-            f"the record is {length_h:.1f} h long, and at least {MIN_HOURS:g} h are required: "
-            "record for longer"
+            f"the record is {duration_text(length_s)} long, and at least {MIN_HOURS:g} h are "
+            "required: record for longer"
         )
     if record.known_fraction < MIN_KNOWN_FRACTION:
         yield (

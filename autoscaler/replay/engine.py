@@ -19,14 +19,14 @@ from autoscaler.config.loader import Written, rules_of
 from autoscaler.core.selection import Rule, bounds_of, matches
 from autoscaler.core.slo.objective import SloObjective
 from autoscaler.core.slo.policy import SloPolicy
+from autoscaler.replay.checks import gaps, sufficiency
 from autoscaler.replay.checks import service_times as service_time_checks
-from autoscaler.replay.checks import sufficiency
 from autoscaler.replay.comparison import compared, misses
 from autoscaler.replay.dispersion import dispersion_of
 from autoscaler.replay.judge import Judge
 from autoscaler.replay.load import LoadModel
 from autoscaler.replay.matching import matched
-from autoscaler.replay.record import DeploymentRecord, Floats, record_of, recording_of
+from autoscaler.replay.record import HOUR_S, DeploymentRecord, Floats, record_of, recording_of
 from autoscaler.replay.recorded_run import QueueGauge, has_nodes, recorded_statistics
 from autoscaler.replay.results import DeploymentReplay, ReplayResults
 from autoscaler.replay.runs import (
@@ -131,7 +131,7 @@ def tasks_of(config: Written, lines: Iterable[Line], options: ReplayOptions) -> 
         if rule is None:
             left_out.append(f"{deployment}: no rule of {config.file} selects it")
         elif service_times_of(record) is None:
-            left_out.append(f"{deployment}: no request was timed, so service times are unknown")
+            left_out.append(f"{deployment}: {_untimed(record)}")
         elif record.arrivals.sum() > MAX_REQUESTS:
             left_out.append(
                 f"{deployment}: it has {record.arrivals.sum():,.0f} requests, those that its gaps "
@@ -251,6 +251,7 @@ class Replayed:
             rule=task.rule.name,
             since=record.since,
             until=record.until,
+            known_s=float(record.lengths_s[record.known].sum()),
             requests=round(judge.requests),
             slo_target=slo.target,
             slo_wait_s=slo.max_queue_wait_s,
@@ -258,9 +259,19 @@ class Replayed:
             simulated=judge.simulated(),
             policies=tuple(results),
             refusals=self.refusals,
-            assumptions=self.setting.assumptions,
+            assumptions=(*gaps(record), *self.setting.assumptions),
             hours=judge.hours(tried[0] if tried else (), self._times),
         )
+
+
+def _untimed(record: DeploymentRecord) -> str:
+    """Why there are no service times. Idle allocations are worth a sentence of their own."""
+    if record.arrivals[record.known].any():
+        return "no request was timed, so service times are unknown"
+    used_s = float((record.requested * record.lengths_s)[record.known].sum())
+    return (
+        f"there were no requests, in {used_s / HOUR_S:,.1f} allocation-hours; nothing is simulated"
+    )
 
 
 def _rule_for(config: Written, record: DeploymentRecord) -> Rule | None:

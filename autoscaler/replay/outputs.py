@@ -1,5 +1,6 @@
 """The files that a replay writes."""
 
+from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
 
@@ -7,6 +8,7 @@ from msgspec import Struct
 
 from autoscaler.backtest.results.file import ensure_writable, write
 from autoscaler.config.values import ReportSettings
+from autoscaler.errors import UserError
 from autoscaler.replay.presentation import html, markdown
 from autoscaler.replay.results import ReplayResults
 from autoscaler.replay.results_file import to_json
@@ -31,12 +33,20 @@ class Outputs(Struct, frozen=True, kw_only=True):
     def write(self, results: ReplayResults, settings: ReportSettings, made_at: datetime) -> None:
         """
         Raises:
-            UserError: a file cannot be written.
+            UserError: a file cannot be written; the others have been.
         """
         shown = f"{made_at:%Y-%m-%d %H:%M} UTC"
-        if self.json is not None:
-            write(self.json, to_json(results, made_at.isoformat(timespec="seconds")))
-        if self.markdown is not None:
-            write(self.markdown, markdown.render(results, settings, made_at=shown))
-        if self.report is not None:
-            write(self.report, html.render(results, settings, made_at=shown))
+        texts: tuple[tuple[Path | None, Callable[[], str]], ...] = (
+            (self.json, lambda: to_json(results, made_at.isoformat(timespec="seconds"))),
+            (self.markdown, lambda: markdown.render(results, settings, made_at=shown)),
+            (self.report, lambda: html.render(results, settings, made_at=shown)),
+        )
+        errors = []
+        for path, text in texts:
+            try:
+                if path is not None:
+                    write(path, text())
+            except UserError as error:
+                errors.append(str(error))
+        if errors:
+            raise UserError("; ".join(errors))

@@ -64,6 +64,9 @@ class DeploymentReplay(Struct, frozen=True, kw_only=True):
     rule: str
     since: float  # Unix seconds
     until: float
+    known_s: float | None = (
+        None  # time of which the load is known; all figures are of it. None: all
+    )
     requests: int
     slo_target: float
     slo_wait_s: float

@@ -18,6 +18,17 @@ VERSION = 1
 """It is raised when an older program could misread a newer file."""
 
 
+MAX_AT = 253_402_300_799.0
+"""Unix seconds: the end of the year 9999, after which there are no dates."""
+
+
+class FileVersion(Struct, frozen=True, kw_only=True):
+    """What a file of any version contains."""
+
+    format: str
+    version: int
+
+
 class ReplayFile(Struct, frozen=True, kw_only=True):
     """What a file contains."""
 
@@ -43,7 +54,11 @@ def read_results(path: Path) -> ReplayFile:
         ReplayFileError: the file does not exist or has other content.
     """
     try:
-        found = msgspec.json.decode(read_regular(path, MAX_BYTES), type=ReplayFile)
+        content = read_regular(path, MAX_BYTES)
+        # The version before the rest, which may differ in a later one.
+        version = msgspec.json.decode(content, type=FileVersion)
+        _ensure_known(path, version)
+        found = msgspec.json.decode(content, type=ReplayFile)
     except OSError as error:
         reason = (error.strerror or str(error)).lower()
         raise ReplayFileError(f"cannot read results from {path}: {reason}") from error
@@ -51,9 +66,17 @@ def read_results(path: Path) -> ReplayFile:
         raise ReplayFileError(
             f"{path} has no results: {error}; name a file that `autoscaler replay --json` wrote"
         ) from error
+    results = found.results
+    times = [results.since, results.until]
+    times += [at for each in results.deployments for at in (each.since, each.until)]
+    if any(not 0.0 <= at <= MAX_AT for at in times):
+        raise ReplayFileError(f"{path} is damaged: a time is outside the years 1970 to 9999")
+    return found
+
+
+def _ensure_known(path: Path, found: FileVersion) -> None:
     if found.format != FORMAT or found.version > VERSION:
         raise ReplayFileError(
             f"{path} has version {found.version} of {found.format[:60]!r}, but this program reads "
             f"{FORMAT} up to version {VERSION}; use a later release"
         )
-    return found

@@ -35,6 +35,12 @@ class Totals(Struct, frozen=True, kw_only=True):
     month_difference: Estimate
 
 
+def judged_s(replayed: DeploymentReplay) -> float:
+    """Seconds that the figures are of: those of the record without gaps."""
+    known_s = replayed.known_s
+    return replayed.until - replayed.since if known_s is None else known_s
+
+
 def rule_of(replayed: DeploymentReplay) -> PolicyResult | None:
     """The operator's rule; None if it was not simulated."""
     return replayed.policies[0] if replayed.policies else None
@@ -72,7 +78,7 @@ def totals_of(results: ReplayResults) -> Totals | None:
     late_differences = [
         late_difference(rule, each.observed) for rule, each in zip(rules, replays, strict=True)
     ]
-    months = [MONTH_H * 3600.0 / max(each.until - each.since, 1.0) for each in replays]
+    months = [MONTH_H * 3600.0 / max(judged_s(each), 1.0) for each in replays]
     recorded = [each.observed.hours.value for each in replays]
     return Totals(
         deployments=len(replays),

@@ -8,14 +8,18 @@ A reader ignores keys that it does not know, and refuses a later version of the 
 """
 
 from collections.abc import Iterable, Iterator
-from typing import Literal
+from typing import Annotated, Literal
 
 import msgspec
-from msgspec import Struct
+from msgspec import Meta, Struct
 
 VERSION = 1
 
 Source = Literal["recording", "prometheus", "elasticsearch", "csv"]
+
+
+Instant = Annotated[float, Meta(ge=0.0, le=253_402_300_799.0)]
+"""Unix seconds until the end of the year 9999, after which there are no dates."""
 
 
 class IntervalsError(ValueError):
@@ -48,7 +52,7 @@ class Hardware(
 ):
     """The ML nodes from an instant on, until the next such line."""
 
-    at: float  # Unix seconds
+    at: Instant
     nodes: tuple[HardwareNode, ...]
     version: str = ""  # the lowest one of Elasticsearch; empty: unknown
 
@@ -72,7 +76,7 @@ class LoadInterval(
     """One deployment in the `interval_s` seconds before `at`."""
 
     deployment: str
-    at: float  # Unix seconds
+    at: Instant
     interval_s: float
     model: str = ""  # its id, by which a rule may select the deployment; empty: unknown
     arrivals: int | None = None

@@ -1,6 +1,7 @@
 """`autoscaler replay` and `autoscaler report`, from files of load to pages."""
 
 import json
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -8,7 +9,10 @@ from click.testing import CliRunner
 from msgspec.structs import replace
 
 from autoscaler.cli import main
+from autoscaler.config.values import ReportSettings
+from autoscaler.errors import UserError
 from autoscaler.interval_files import write_intervals
+from autoscaler.replay.outputs import Outputs
 from autoscaler.replay.results_file import read_results, to_json
 from autoscaler.wire.intervals import LoadInterval
 from tests.replay.recorded import CONFIG, cluster, fixed, trace
@@ -82,9 +86,9 @@ def test_without_a_file_it_is_the_recording_of_the_configuration(recorded, monke
     assert ran.exit_code == 0, ran.output
     (found,) = read_results(Path("r.json")).results.deployments
     assert (found.deployment, found.requests) == ("elser", 50)
-    assert "the record is 0.0 h long" in found.refusals[0]
+    assert "the record is 5 min long" in found.refusals[0]
     ran = run("calibrate")
-    assert "CONTRADICTED: the record is 0.0 h long" in ran.stdout
+    assert "CONTRADICTED: the record is 5 min long" in ran.stdout
 
 
 @pytest.mark.usefixtures("folder")
@@ -147,6 +151,36 @@ def test_a_file_without_results_is_refused(tmp_path, monkeypatch, content, sente
     ran = CliRunner().invoke(main, ["report", "r.json"])
     assert ran.exit_code == 78
     assert sentence in ran.stderr
+
+
+def test_times_without_a_date_are_refused(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    odd = json.loads(to_json(results(), ""))
+    odd["results"]["deployments"][0]["since"] = 1e300
+    (tmp_path / "r.json").write_text(json.dumps(odd))
+    ran = CliRunner().invoke(main, ["report", "r.json"])
+    assert ran.exit_code == 78
+    assert "r.json is damaged: a time is outside" in ran.stderr
+
+
+def test_results_of_a_later_version_are_refused_whatever_is_in_them(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    later = {"format": "autoscaler-replay", "version": 2, "content": []}
+    (tmp_path / "r.json").write_text(json.dumps(later))
+    ran = CliRunner().invoke(main, ["report", "r.json"])
+    assert "use a later release" in ran.stderr
+
+
+def test_a_file_that_cannot_be_written_does_not_lose_the_others(tmp_path):
+    """Each file is checked before the replay; a disk may become full or read-only during it."""
+    (tmp_path / "r.json").mkdir()
+    outputs = Outputs(
+        json=tmp_path / "r.json", report=tmp_path / "r.html", markdown=tmp_path / "r.md"
+    )
+    with pytest.raises(UserError, match=r"cannot write .*r\.json"):
+        outputs.write(results(), ReportSettings(), datetime(2025, 11, 4, tzinfo=UTC))
+    assert "What autoscaler would have done" in (tmp_path / "r.md").read_text()
+    assert "<svg" in (tmp_path / "r.html").read_text()
 
 
 def test_results_of_a_later_version_are_refused(tmp_path, monkeypatch):

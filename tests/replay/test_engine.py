@@ -165,3 +165,26 @@ def test_odd_figures_are_named_among_what_is_unknown(tmp_path):
     odd = replace(lines[-1], at=lines[-1].at + 10.0, arrivals=-5)
     planned = tasks_of(recorded.configuration(tmp_path), [*lines, odd], FEW)
     assert planned.unknown[-1].startswith("1 interval has figures that no cluster has")
+
+
+def test_a_deployment_without_requests_is_left_out_with_the_hours_that_it_used(tmp_path):
+    idle = [
+        each if not isinstance(each, LoadInterval) else replace(each, arrivals=0, busy_s=0.0)
+        for each in counts(0.1)
+    ]
+    (sentence,) = replay(recorded.configuration(tmp_path), idle, FEW).left_out
+    assert sentence == (
+        "model: there were no requests, in 24.0 allocation-hours; nothing is simulated"
+    )
+
+
+def test_the_figures_are_of_the_time_whose_load_is_known(tmp_path):
+    """Half an hour of three is missing: 8 allocations are 20 allocation-hours, and not 24."""
+    lines = [
+        each
+        for each in counts(0.1)
+        if not isinstance(each, LoadInterval) or not 4200.0 < each.at <= 6000.0
+    ]
+    (found,) = replay(recorded.configuration(tmp_path), lines, FEW).deployments
+    assert found.observed.hours.value == 8 * found.known_s / 3600.0 == 20.0
+    assert "the load is unknown for 17% of the time" in found.assumptions[0]

@@ -31,6 +31,13 @@ def test_a_month_is_extrapolated_from_the_record_of_each_deployment():
     assert totals.month_difference.low == pytest.approx(-0.34 * 72.0 / 24.0 * MONTH_H)
 
 
+def test_time_without_known_load_does_not_make_a_month_smaller():
+    whole = totals_of(results(replayed()))
+    half = totals_of(results(replace(replayed(), known_s=43_200.0)))
+    assert half.month_recorded_hours == pytest.approx(2.0 * whole.month_recorded_hours)
+    assert half.month_hours.high == pytest.approx(2.0 * whole.month_hours.high)
+
+
 def test_without_a_difference_of_its_own_the_bounds_are_the_widest():
     one = replayed()
     policy = replace(one.policies[0], hours_difference=None, late_difference=None)

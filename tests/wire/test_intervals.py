@@ -61,3 +61,10 @@ def test_keys_of_a_later_release_are_ignored():
 def test_a_line_of_no_interval_is_refused(lines, message):
     with pytest.raises(IntervalsError, match=message):
         list(decoded(lines))
+
+
+@pytest.mark.parametrize("at", [b"1e17", b"-1.0"])
+def test_an_instant_without_a_date_is_refused(at):
+    header, interval = encoded([HEADER, INTERVAL])
+    with pytest.raises(IntervalsError, match="line 2"):
+        list(decoded([header, interval.replace(b'"at":10.0', b'"at":' + at)]))

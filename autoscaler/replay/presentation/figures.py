@@ -3,6 +3,10 @@
 from autoscaler.core.units import percent_text
 from autoscaler.replay.results import Estimate
 
+SIMILAR = 0.1
+"""A relative difference in hours that is called none. An interval that contains 0 and larger ones
+shows no equality, only that the record does not suffice for a difference."""
+
 
 def hours_text(hours: float) -> str:
     """
@@ -64,12 +68,16 @@ def change_text(change: Estimate) -> str:
     ('31% fewer allocation-hours (28% to 34%)', '10% more allocation-hours (8% to 12%)')
     >>> change_text(Estimate(-0.01, -0.03, 0.02))
     'about as many allocation-hours (3% fewer to 2% more)'
+    >>> change_text(Estimate(-0.19, -0.47, 0.09))
+    'perhaps 19% fewer allocation-hours (47% fewer to 9% more)'
     """
     if change.low <= 0.0 <= change.high:
         if change.low == change.high:
             return "as many allocation-hours"
         bounds = f"{_directed(change.low)} to {_directed(change.high)}"
-        return f"about as many allocation-hours ({bounds})"
+        if max(-change.low, change.high) <= SIMILAR:
+            return f"about as many allocation-hours ({bounds})"
+        return f"perhaps {_directed(change.value)} allocation-hours ({bounds})"
     low, high = sorted((abs(change.low), abs(change.high)))
     word = "fewer" if change.value < 0.0 else "more"
     bounds = f"{_size(low)} to {_size(high)}"

@@ -31,12 +31,13 @@ def verdict_text(replayed: DeploymentReplay) -> str:
         if used > 0.0
         else f"{hours_with_interval(rule.hours)} allocation-hours instead of none"
     )
-    return f"It would have used {hours}, and {_late(rule.late_fraction, replayed)}."
+    difference = late_difference(rule, observed)
+    late = _late(rule.late_fraction, observed.late_fraction, difference)
+    return f"It would have used {hours}, and {late}."
 
 
-def _late(late: Estimate, replayed: DeploymentReplay) -> str:
-    recorded = percent_with_interval(replayed.observed.late_fraction)
-    difference = late_difference(replayed.policies[0], replayed.observed)
+def _late(late: Estimate, observed: Estimate, difference: Estimate) -> str:
+    recorded = percent_with_interval(observed)
     would = f"{percent_with_interval(late)} of the requests would have been late"
     if difference.low <= 0.0 <= difference.high:
         return f"{would}, which is no certain difference from {recorded}"
@@ -72,8 +73,7 @@ def headline(totals: Totals | None, results: ReplayResults) -> str:
     )
     return (
         f"{with_rules}, {deployments_text(totals.deployments)} would have used {change}, and "
-        f"{percent_with_interval(totals.late)} of the requests would have been late instead of "
-        f"{percent_with_interval(totals.recorded_late)}.{others}"
+        f"{_late(totals.late, totals.recorded_late, totals.late_difference)}.{others}"
     )
 
 

@@ -44,6 +44,18 @@ def test_a_difference_within_its_interval_is_called_none():
     assert "which is no certain difference from 0.7%" in text
 
 
+def test_an_interval_that_contains_large_differences_does_not_show_that_there_is_none():
+    rule = result(hours=58.0, hours_difference=Estimate(-14.0, -34.0, 6.0))
+    text = verdict_text(replayed(policies=(rule,)))
+    assert "perhaps 19% fewer allocation-hours (47% fewer to 8.3% more)" in text
+
+
+def test_the_headline_is_no_surer_than_the_verdict_of_the_only_deployment():
+    rule = result(late_difference=Estimate(-0.003, -0.01, 0.001))
+    found = results(replayed(policies=(rule,)))
+    assert "which is no certain difference from 0.7%" in headline(totals_of(found), found)
+
+
 def test_without_a_verdict_the_failed_assumption_is_named():
     text = verdict_text(refused())
     assert text.startswith("No verdict: the simulation of what really ran has")
