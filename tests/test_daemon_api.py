@@ -10,8 +10,9 @@ import pytest
 import structlog
 from yarl import URL
 
+from autoscaler.simulation.scenario import ClusterScenario, ScenarioDeployment
 from autoscaler.wire.decision_views import AdminError
-from tests.test_daemon import running
+from tests.test_daemon import SCENARIO, running
 
 TOKEN = "0123456789abcdef"
 HEADERS = {"Authorization": f"Bearer {TOKEN}", "Content-Type": "application/json"}
@@ -20,7 +21,30 @@ LATER = {
     "/api/v1/events": "it does not end; the tests of the page read it",
 }
 
-IDS = ("e5", "..", "../..", "a/b", "%2e%2e", "\x00", "\x1b[2J\u202e", "x" * 513, "", "😀\n")
+WITH_A_DRY_RUN = ClusterScenario(
+    nodes=SCENARIO.nodes,
+    models=SCENARIO.models,
+    deployments=[
+        *SCENARIO.deployments,
+        ScenarioDeployment(model_id="e5", deployment_id="watched"),
+    ],
+)
+CONFIG = """
+[elasticsearch]
+hosts = ["{url}"]
+[server]
+port = 0
+[[rules]]
+name = "watched"
+deployments = ["watched"]
+max_allocations = 8
+dry_run = true
+[[rules]]
+name = "all"
+max_allocations = 8
+"""
+
+IDS = ("e5", "watched", "..", "../..", "a/b", "%2e%2e", "\x00", "\x1b[2J\u202e", "x" * 513, "", "😀\n")
 TIMES = (60, 604_800, 59, 604_801, -1, 1e308, "60", None)
 ODD = ("", "x", "null", "[]", "{}", '{"deployment": null}', '{"deployment": {}}', "\x00" * 50)
 
@@ -47,7 +71,9 @@ def bodies(schema, components):
 
 async def test_every_operation_answers_as_the_document_says_whatever_is_sent(tmp_path):
     async with (
-        running(tmp_path, AUTOSCALER_SERVER__TOKEN=TOKEN) as setup,
+        running(
+            tmp_path, WITH_A_DRY_RUN, config=CONFIG, AUTOSCALER_SERVER__TOKEN=TOKEN
+        ) as setup,
         aiohttp.ClientSession() as session,
     ):
         await setup.clock.advance(30.0)
