@@ -89,7 +89,7 @@ def section(traces: list[str]) -> str:
     rows = [
         ["a rule with one allocation, reverted within ten minutes", f"{soon} of {len(bad)}", "all"],
         ["minutes until then: median", f"{np.median(minutes):.1f}", ""],
-        ["minutes until then: most", f"{max(minutes):.1f}", f"at most {GOAL_MINUTES:g}"],
+        ["minutes until then: most", f"{max(minutes):.2f}", f"at most {GOAL_MINUTES:g}"],
         [f"the default rule, kept for {HOURS:g} hours", f"{kept} of {len(good)}", ""],
         ["reverted: all of them had too many late requests", f"{real} of {len(lost)}", "all"],
         ["the least true fraction of late requests in these", _least(lost), ""],

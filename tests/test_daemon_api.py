@@ -44,7 +44,19 @@ name = "all"
 max_allocations = 8
 """
 
-IDS = ("e5", "watched", "..", "../..", "a/b", "%2e%2e", "\x00", "\x1b[2J\u202e", "x" * 513, "", "😀\n")
+IDS = (
+    "e5",
+    "watched",
+    "..",
+    "../..",
+    "a/b",
+    "%2e%2e",
+    "\x00",
+    "\x1b[2J\u202e",
+    "x" * 513,
+    "",
+    "😀\n",
+)
 TIMES = (60, 604_800, 59, 604_801, -1, 1e308, "60", None)
 ODD = ("", "x", "null", "[]", "{}", '{"deployment": null}', '{"deployment": {}}', "\x00" * 50)
 
@@ -71,9 +83,7 @@ def bodies(schema, components):
 
 async def test_every_operation_answers_as_the_document_says_whatever_is_sent(tmp_path):
     async with (
-        running(
-            tmp_path, WITH_A_DRY_RUN, config=CONFIG, AUTOSCALER_SERVER__TOKEN=TOKEN
-        ) as setup,
+        running(tmp_path, WITH_A_DRY_RUN, config=CONFIG, AUTOSCALER_SERVER__TOKEN=TOKEN) as setup,
         aiohttp.ClientSession() as session,
     ):
         await setup.clock.advance(30.0)

@@ -21,7 +21,7 @@ def hours_of(span: str) -> tuple[int, ...]:
     Raises:
         ValueError: it is no span of whole hours.
     """
-    found = re.fullmatch(_SPAN, span)
+    found = re.fullmatch(_SPAN, span, re.ASCII)
     if found is None or found[1] == found[2] or found[2] > "24":
         raise ValueError(f'must be a span of whole hours, such as "09:00-17:00", not {span!r:.40}')
     first, end = int(found[1]), int(found[2])

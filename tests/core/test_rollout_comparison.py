@@ -36,6 +36,15 @@ def test_a_burst_of_two_minutes_is_none():
     assert not minutes([1.0, 1.0] + [0.0] * 30 + [1.0, 1.0]).loss
 
 
+def test_minutes_without_requests_between_bursts_neither_count_nor_delay():
+    found = Evidence()
+    for _ in range(4):
+        found = minutes([1.0], evidence=found)
+        for _ in range(18):
+            found = observed(found, 0.0, 0.0, 0.0, 10.0, 0.01)
+    assert found.loss
+
+
 def test_what_the_slo_allows_is_no_loss_however_long_it_lasts():
     assert not minutes([0.01] * 2000).loss
     assert not minutes([0.02] * 10).loss

@@ -1,7 +1,5 @@
 """Rules that act in some hours: what an emulated cluster receives, hour by hour."""
 
-import json
-
 import pytest
 from msgspec.structs import replace
 
