@@ -86,9 +86,9 @@ def test_without_a_file_it_is_the_recording_of_the_configuration(recorded, monke
     assert ran.exit_code == 0, ran.output
     (found,) = read_results(Path("r.json")).results.deployments
     assert (found.deployment, found.requests) == ("elser", 50)
-    assert "the record is 5 min long" in found.refusals[0]
+    assert "the record is 50 s long" in found.refusals[0]
     ran = run("calibrate")
-    assert "CONTRADICTED: the record is 5 min long" in ran.stdout
+    assert "CONTRADICTED: the record is 50 s long" in ran.stdout
 
 
 @pytest.mark.usefixtures("folder")
