@@ -12,6 +12,9 @@ class FakeCalendar:
         self.opens_at = opens_at
         self.asked = 0
 
+    def utc_offset_s(self, at: float, timezone: str) -> float:
+        return 0.0
+
     def open_at(self, at: float, schedules: Iterable[Schedule]) -> frozenset[Schedule]:
         self.asked += 1
         return frozenset(

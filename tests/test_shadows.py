@@ -295,13 +295,13 @@ class TestShown:
             outcome(steady("elser", dry_run=True, shadow=too_many.shadow), OutcomeKind.DRY_RUN)
         )
         text = await site.text("/deployments/elser")
-        assert "What a dry run would have done" in text
+        assert "What the rule would have done" in text
         assert "allocation-hours instead of 28.0 (saves" in text
         assert "and not measured" in text
 
     async def test_a_live_deployment_has_no_such_section(self, site):
         site.observe(outcome(steady("elser"), OutcomeKind.UNCHANGED))
-        assert "What a dry run would have done" not in await site.text("/deployments/elser")
+        assert "What the rule would have done" not in await site.text("/deployments/elser")
 
     async def test_the_api_has_the_days(self, site, too_many):
         site.observe(

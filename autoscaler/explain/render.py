@@ -168,7 +168,7 @@ def _governed(view: ManagedView, ago: Callable[[float], str]) -> Iterator[_Row]:
     for instruction in (*view.pauses, *overrides):  # also while it changes nothing
         yield "operator", instruction.message.removeprefix(f"{view.deployment}: ")
     if view.shadow is not None:
-        yield "dry run", view.shadow.message
+        yield "shadow", view.shadow.message
     if view.rollout is not None:
         yield "rollout", view.rollout.message
         if view.rollout.comparison:

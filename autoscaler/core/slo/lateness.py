@@ -48,6 +48,9 @@ class Lateness(Value, frozen=True, kw_only=True):
 
     def _late_fraction(self, load: float, servers: int, backlog: float, horizon: float) -> float:
         """Of the requests of one node."""
+        at_end = backlog + (load - servers) * horizon
+        if min(backlog, at_end) > self.max_wait * servers:
+            return 1.0  # those before a request take longer, whenever it arrives
         fraction = queueing.violation_fraction_within(
             servers, load, self.max_wait, self.variability, horizon
         )
