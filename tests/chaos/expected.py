@@ -34,13 +34,20 @@ def expected_threads(observation: Observation, stuck: Collection[str]) -> dict[s
 def _free_threads(
     observation: Observation, deployments: Collection[DeploymentStats]
 ) -> dict[str, int]:
-    """The threads of each known node that no allocation runs on."""
+    """The threads of each known node that no allocation runs on. Those that run, and that no node
+    reports, run where they fit."""
     nodes = () if observation.cluster is None else observation.cluster.nodes
     free = {node.node_id: math.ceil(node.processors or 0.0) for node in nodes}
+    unreported = []
     for stats in deployments:
+        threads, reported = stats.threads_per_allocation or 1, 0
         for node in stats.nodes:
+            reported += node.allocations or 0
             if node.node_id in free:
-                free[node.node_id] -= (node.allocations or 0) * (stats.threads_per_allocation or 1)
+                free[node.node_id] -= (node.allocations or 0) * threads
+        unreported.append((max(0, (stats.running_allocations or 0) - reported), threads))
+    for allocations, threads in unreported:
+        _placed(allocations, threads, free)
     return free
 
 

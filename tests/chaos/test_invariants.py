@@ -168,6 +168,14 @@ def test_what_fits_nowhere_is_expected_only_while_a_node_loads_it(other, wrong):
     assert bool(room(trace, polled(trace, 0.0, GROWING, other))) is wrong
 
 
+def test_what_runs_takes_threads_also_where_its_node_is_missing():
+    trace = trace_of(now=lambda: 0.0, processors=5)
+    other = deployment(
+        deployment_id="model-b", allocations=2, running_allocations=1, threads_per_allocation=2
+    )
+    assert room(trace, polled(trace, 0.0, GROWING, other, processors=4.0)) == ""
+
+
 def test_a_node_that_was_not_there_when_the_nodes_were_read_may_have_room():
     trace = trace_of(now=lambda: 0.0, processors=6)
     other = sharing(node("n1", allocations=4), loading("n2"), allocations=5)
