@@ -43,6 +43,11 @@ password_file = "password"
 [server]
 port = {port}
 [[rules]]
+name = "watched"
+deployments = ["elser-search"]
+max_allocations = 4
+dry_run = true
+[[rules]]
 name = "all"
 max_allocations = 4
 """
