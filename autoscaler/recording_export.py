@@ -17,13 +17,13 @@ from autoscaler.adapters.recording import (
     FILE_NAME,
     RecordingFile,
     RecordingLimits,
-    RecordingUnusable,
     recorded_intervals,
 )
 from autoscaler.config import Config, RecordingSettings
 from autoscaler.core.selection import OnExit
 from autoscaler.errors import UserError
 from autoscaler.interval_files import write_intervals
+from autoscaler.sqlite_files import DatabaseUnusable
 from autoscaler.wire.intervals import Hardware, IntervalsHeader, Line, LoadInterval
 
 MIN_KEY_BYTES = 16
@@ -176,7 +176,7 @@ def ensure_recordable(config: Config) -> None:
     file = RecordingFile(wanted.directory, RecordingLimits(wanted.max_age_s, wanted.max_bytes))
     try:
         file.open(time.time())
-    except RecordingUnusable as error:
+    except DatabaseUnusable as error:
         raise UserError(str(error)) from error
     except sqlite3.Error as error:
         raise UserError(f"{file.path} cannot be written: {error}") from error

@@ -281,8 +281,8 @@ async def test_a_file_of_another_program_is_left_alone(tmp_path):
     assert path.read_bytes() == before
     assert recorder.failed_cycles == 2
     (message,) = [log["message"] for log in logs if log["event"] == "recording.failed"]
-    assert "is no recording, but the database of another program; move it" in message
-    with pytest.raises(RecordingUnreadable, match="is no recording"):
+    assert "is the database of another program; move it" in message
+    with pytest.raises(RecordingUnreadable, match="is the database of another program"):
         cycles(tmp_path)
 
 

@@ -8,7 +8,7 @@ description  where the recording is, for people
 database     the tables of a file, and its checks
 """
 
-from autoscaler.adapters.recording.database import FILE_NAME, RecordingUnusable
+from autoscaler.adapters.recording.database import FILE_NAME
 from autoscaler.adapters.recording.description import described_recording
 from autoscaler.adapters.recording.intervals import intervals_of, recorded_intervals
 from autoscaler.adapters.recording.reader import RecordingUnreadable, recorded_cycles
@@ -21,7 +21,6 @@ __all__ = [
     "RecordingFile",
     "RecordingLimits",
     "RecordingUnreadable",
-    "RecordingUnusable",
     "described_recording",
     "intervals_of",
     "recorded_cycles",

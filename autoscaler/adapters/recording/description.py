@@ -3,7 +3,8 @@
 import os
 from pathlib import Path
 
-from autoscaler.adapters.recording.database import FILE_NAME, size_of
+from autoscaler.adapters.recording.database import FILE_NAME
+from autoscaler.sqlite_files import size_of
 
 
 def described_recording(directory: Path | None) -> str:

@@ -6,13 +6,12 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 from autoscaler.adapters.recording.database import (
-    RecordingCorrupt,
     RecordingDatabase,
-    RecordingUnusable,
     StoredFrame,
     read_recording,
 )
 from autoscaler.errors import UserError
+from autoscaler.sqlite_files import DatabaseDamaged, DatabaseUnusable
 from autoscaler.wire.recording import Frame, RecordedCycle, RecordingDamaged
 from autoscaler.wire.recording_blocks import decompressed_block, decompressed_frame
 from autoscaler.wire.recording_decoder import FrameDecoder
@@ -43,9 +42,9 @@ def recorded_cycles(
     try:
         with contextlib.closing(read_recording(path)) as database:
             yield from _cycles(database, path, since, until, warn)
-    except RecordingUnusable as error:
+    except DatabaseUnusable as error:
         raise RecordingUnreadable(str(error)) from error
-    except (RecordingCorrupt, sqlite3.Error) as error:
+    except (DatabaseDamaged, sqlite3.Error) as error:
         raise RecordingUnreadable(f"{path} cannot be read: {error}") from error
 
 

@@ -15,11 +15,12 @@ from typing import NamedTuple, Self
 
 import structlog
 
-from autoscaler.adapters.recording.database import RecordingInUse, RecordingUnusable
+from autoscaler.adapters.recording.database import RecordingInUse
 from autoscaler.adapters.recording.writer import RecordingFile, RecordingLimits
 from autoscaler.core.decision import Outcome, Plan
 from autoscaler.core.values import Cluster, Observation
 from autoscaler.ports import Clock, CycleTimes, ObservationFailed
+from autoscaler.sqlite_files import DatabaseUnusable
 from autoscaler.threads import AbandonableThreads, without_collector
 from autoscaler.wire.recording import (
     RecordedCycle,
@@ -36,7 +37,7 @@ CLOSE_TIMEOUT_S = 5.0
 """Seconds to wait for the disk when the daemon ends. 5 s: a disk that takes longer does not respond
 at all."""
 
-_UNUSABLE = (RecordingUnusable, sqlite3.Error, OSError)
+_UNUSABLE = (DatabaseUnusable, sqlite3.Error, OSError)
 
 
 class _Waiting(NamedTuple):
@@ -212,7 +213,7 @@ class CycleRecorder:
         self._problem = problem
 
     def _text(self, error: BaseException) -> str:
-        if isinstance(error, RecordingUnusable):
+        if isinstance(error, DatabaseUnusable):
             return str(error)
         return (
             f"{self._file.path} cannot be written: {error}; use a disk with free space, to which "

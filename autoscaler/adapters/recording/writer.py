@@ -9,16 +9,14 @@ from typing import NamedTuple
 
 from autoscaler.adapters.recording.database import (
     FILE_NAME,
-    RecordingCorrupt,
     RecordingDatabase,
     RecordingInUse,
-    RecordingUnusable,
     StoredFrame,
-    is_damage,
     open_recording,
     set_recording_aside,
 )
 from autoscaler.files import open_own
+from autoscaler.sqlite_files import DatabaseDamaged, DatabaseUnusable, is_damage
 from autoscaler.wire.recording import Frame, RecordedCycle, RecordingDamaged
 from autoscaler.wire.recording_blocks import (
     compressed_block,
@@ -74,7 +72,7 @@ class RecordingFile:
 
         Raises:
             RecordingInUse: another process writes it.
-            RecordingUnusable: it must be left alone, or cannot be written.
+            DatabaseUnusable: it must be left alone, or cannot be written.
             sqlite3.Error: it cannot be written.
         """
         if self._database is not None and self._database.is_in_place:
@@ -85,7 +83,7 @@ class RecordingFile:
             try:
                 self._database = open_recording(self.path)
                 self._close_block(at)
-            except RecordingCorrupt as damage:
+            except DatabaseDamaged as damage:
                 self._begin_again(str(damage))
             except sqlite3.Error as error:
                 if not is_damage(error):
@@ -99,14 +97,14 @@ class RecordingFile:
         """Write one cycle. It outlives the process; a power failure may take the last ones.
 
         Raises:
-            RecordingUnusable: there is no usable file.
+            DatabaseUnusable: there is no usable file.
             sqlite3.Error: it cannot be written.
         """
         self.open(cycle.at)
         if self._free_bytes() <= 0:
             self._make_room(cycle.at)
         if self._free_bytes() <= 0:
-            raise RecordingUnusable(
+            raise DatabaseUnusable(
                 f"the disk of {self.path} is almost full, and the rest is left to the saved state; "
                 "use a larger disk, or a smaller max_mb in [recording]"
             )
@@ -145,7 +143,7 @@ class RecordingFile:
                 "another"
             ) from error
         except OSError as error:
-            raise RecordingUnusable(
+            raise DatabaseUnusable(
                 f"{self.path.parent} cannot be used: {error.strerror or error}; give the "
                 "autoscaler write access to it, or set directory in [recording] to another"
             ) from error
@@ -214,7 +212,7 @@ class RecordingFile:
         """Set a damaged file aside, and begin a new one.
 
         Raises:
-            RecordingUnusable: the directory cannot be written.
+            DatabaseUnusable: the directory cannot be written.
         """
         database, self._database = self._database, None
         if database is not None:
@@ -225,6 +223,6 @@ class RecordingFile:
         )
         try:
             self._database = open_recording(self.path)
-        except RecordingCorrupt as error:
-            raise RecordingUnusable(f"{self.path} cannot be created: {error}") from error
+        except DatabaseDamaged as error:
+            raise DatabaseUnusable(f"{self.path} cannot be created: {error}") from error
         self._begin_block()

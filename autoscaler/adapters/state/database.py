@@ -1,7 +1,4 @@
-"""The tables of the state, in an open SQLite file.
-
-Result codes: https://www.sqlite.org/rescode.html
-"""
+"""The tables of the state, in an open SQLite file."""
 
 import contextlib
 import sqlite3
@@ -11,6 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
+from autoscaler.sqlite_files import damage, damage_named, identity_of, size_of
 from autoscaler.wire.history import HistoryEntry, HistoryQuery
 
 SCHEMA = """
@@ -27,8 +25,6 @@ CREATE INDEX history_by_deployment ON history (deployment, at);
 _LAST_INSTANT = 253_402_300_799.0
 """The end of the year 9999, in Unix seconds. The calendar has no later one, nor has an entry."""
 
-_DAMAGED = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
-
 
 class Contents(NamedTuple):
     """The documents in the file, by name and by deployment id."""
@@ -43,17 +39,17 @@ class Database:
     def __init__(self, path: Path, connection: sqlite3.Connection) -> None:
         self._path = path
         self._connection = connection
-        self._identity = _identity(path)
+        self._identity = identity_of(path)
 
     @property
     def size_bytes(self) -> int:
         """Of the file, with its write-ahead log."""
-        return sum(map(size_of, (self._path, beside(self._path, "-wal"))))
+        return size_of(self._path)
 
     @property
     def is_in_place(self) -> bool:
-        """Whether the path still leads to the open file."""
-        return self._identity is not None and _identity(self._path) == self._identity
+        """Whether the path still leads to the open file, and that has not been emptied."""
+        return self._identity is not None and identity_of(self._path) == self._identity
 
     def contents(self) -> Contents:
         with damage_named():
@@ -178,17 +174,6 @@ def _text(stored: bytes) -> str:
     return stored.decode(errors="replace")
 
 
-@contextmanager
-def damage_named() -> Iterator[None]:
-    """The messages of SQLite name parts of a damaged file, which may be no text."""
-    try:
-        yield
-    except UnicodeDecodeError as error:
-        named = sqlite3.DatabaseError("a name or a document in it is no text")
-        named.sqlite_errorcode = sqlite3.SQLITE_CORRUPT
-        raise named from error
-
-
 def _rows(documents: Iterable[tuple[str, bytes]]) -> Iterator[tuple[str, bytes, int]]:
     return ((name, content, _checksum(name, content)) for name, content in documents)
 
@@ -205,37 +190,10 @@ def checked_documents(rows: Iterable[tuple[object, object, object]]) -> dict[str
             or not isinstance(content, bytes)
             or checksum != _checksum(name, content)
         ):
-            damage = sqlite3.DatabaseError("the checksum of a document differs")
-            damage.sqlite_errorcode = sqlite3.SQLITE_CORRUPT
-            raise damage
+            raise damage("the checksum of a document differs")
         documents[name] = content
     return documents
 
 
 def _checksum(name: str, content: bytes) -> int:
     return zlib.crc32(content, zlib.crc32(name.encode()))
-
-
-def is_damage(error: sqlite3.Error) -> bool:
-    """Whether an error says that the file itself is damaged."""
-    code = getattr(error, "sqlite_errorcode", None)
-    return code is not None and code & 0xFF in _DAMAGED
-
-
-def beside(path: Path, suffix: str) -> Path:
-    return path.with_name(path.name + suffix)
-
-
-def _identity(path: Path) -> tuple[int, int] | None:
-    try:
-        found = path.stat()
-    except OSError:
-        return None
-    return found.st_dev, found.st_ino
-
-
-def size_of(path: Path) -> int:
-    try:
-        return path.stat().st_size
-    except OSError:
-        return 0

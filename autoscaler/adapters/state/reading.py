@@ -3,10 +3,10 @@
 from pathlib import Path
 from typing import NamedTuple
 
-from autoscaler.adapters.state.database import beside
-from autoscaler.adapters.state.opening import DatabaseDamaged, Unusable, copied
+from autoscaler.adapters.state.opening import copied
 from autoscaler.adapters.state.stopped_copy import FILE_NAME
 from autoscaler.errors import UserError
+from autoscaler.sqlite_files import DatabaseDamaged, DatabaseUnusable, beside
 from autoscaler.wire.history import HistoryEntry, HistoryQuery
 
 _ATTEMPTS = 5
@@ -36,7 +36,7 @@ class FileHistory:
             try:
                 with copied(self.path) as database:
                     found = database.history(query)
-            except Unusable as error:
+            except DatabaseUnusable as error:
                 raise HistoryUnreadable(str(error)) from error
             except DatabaseDamaged as damage:
                 if _versions(self.path) == before:

@@ -13,13 +13,11 @@ from pathlib import Path
 
 from msgspec.structs import replace
 
-from autoscaler.adapters.state.database import Contents, Database, is_damage
+from autoscaler.adapters.state.database import Contents, Database
 from autoscaler.adapters.state.former_file import FormerFile
 from autoscaler.adapters.state.history import BoundedHistory, HistoryLimits
 from autoscaler.adapters.state.lock import ProcessLock
 from autoscaler.adapters.state.opening import (
-    DatabaseDamaged,
-    Unusable,
     open_database,
     read_copy,
     salvaged,
@@ -29,6 +27,7 @@ from autoscaler.adapters.state.restore import CLUSTER, INSTRUCTIONS, SHARED, STO
 from autoscaler.adapters.state.stopped_copy import FILE_NAME, StoppedCopy
 from autoscaler.core.state import State
 from autoscaler.ports import StateInUse
+from autoscaler.sqlite_files import DatabaseDamaged, DatabaseUnusable, is_damage
 from autoscaler.wire.history import Event, HistoryEntry, HistoryQuery
 from autoscaler.wire.state import encode_state, encode_stopped
 
@@ -74,7 +73,7 @@ class Session:
         try:
             self._lock_directory()
             contents = self._open(messages)
-        except Unusable as error:
+        except DatabaseUnusable as error:
             messages.append(
                 f"{error}, and restart the autoscaler; until then, nothing is saved, and no "
                 "deployment is stopped"
@@ -93,7 +92,7 @@ class Session:
             complete: whether the stored deployments that are not in the state are removed.
 
         Raises:
-            Unusable: there is no usable file.
+            DatabaseUnusable: there is no usable file.
             sqlite3.Error: it cannot be written.
         """
         try:
@@ -108,7 +107,7 @@ class Session:
         """Write the document of the stopped deployments, past all caches.
 
         Raises:
-            Unusable: there is no usable file.
+            DatabaseUnusable: there is no usable file.
             sqlite3.Error: it cannot be written.
             OSError: its copy cannot be written.
         """
@@ -126,7 +125,7 @@ class Session:
         """Write the document of the instructions, past all caches.
 
         Raises:
-            Unusable: there is no usable file.
+            DatabaseUnusable: there is no usable file.
             sqlite3.Error: it cannot be written.
         """
         self._instructions = content
@@ -141,7 +140,7 @@ class Session:
         """Add events to the history, and remove what is too old or too much.
 
         Raises:
-            Unusable: there is no usable file.
+            DatabaseUnusable: there is no usable file.
             sqlite3.Error: it cannot be written.
         """
         self._history_in_place().append(events, at)
@@ -158,7 +157,7 @@ class Session:
             What was done.
 
         Raises:
-            Unusable: the directory cannot be written.
+            DatabaseUnusable: the directory cannot be written.
             sqlite3.Error: it cannot be written.
         """
         database, self._database = self._database, None
@@ -178,7 +177,7 @@ class Session:
         """The latest entries of the history, newest first.
 
         Raises:
-            Unusable: there is no usable file.
+            DatabaseUnusable: there is no usable file.
             sqlite3.Error: it cannot be read.
         """
         return self._in_place().history(query)
@@ -205,7 +204,7 @@ class Session:
             lock = ProcessLock(self.path.with_name(f"{self.path.name}.lock"))
             lock.acquire()
         except OSError as error:
-            raise Unusable(
+            raise DatabaseUnusable(
                 f"{self.path.parent} cannot be used: {error.strerror or error}; give the "
                 "autoscaler write access to it, or set state_dir to another directory"
             ) from error
@@ -220,7 +219,9 @@ class Session:
             return self._salvage(str(damage), messages)
         except sqlite3.Error as error:
             if not is_damage(error):
-                raise Unusable(f"{self.path} cannot be read: {error}; check its disk") from error
+                raise DatabaseUnusable(
+                    f"{self.path} cannot be read: {error}; check its disk"
+                ) from error
             return self._salvage(str(error), messages)
         self._stopped = contents.documents.get(STOPPED, b"")
         self._instructions = contents.documents.get(INSTRUCTIONS, b"")
@@ -239,11 +240,11 @@ class Session:
         """Begin a new file, and return the stopped deployments of the damaged one.
 
         Raises:
-            Unusable: the directory cannot be written.
+            DatabaseUnusable: the directory cannot be written.
         """
         try:
             messages.append(self._set_aside(damage))
-        except Unusable:
+        except DatabaseUnusable:
             messages.append(f"{self.path} is damaged: {damage}")
             raise
         except (sqlite3.Error, OSError) as error:
@@ -265,7 +266,7 @@ class Session:
         try:
             if os.path.exists(self.path):
                 contents = read_copy(self.path)
-        except (Unusable, DatabaseDamaged) as error:
+        except (DatabaseUnusable, DatabaseDamaged) as error:
             if str(error) != self._unusable:
                 messages.append(str(error))
         if stopped := self._stopped or self._copy.load():
@@ -308,10 +309,10 @@ class Session:
         """The open file, or a new one if it was moved or deleted, alone or with its directory.
 
         Raises:
-            Unusable: it cannot be opened, or another process has it since then.
+            DatabaseUnusable: it cannot be opened, or another process has it since then.
         """
         if self._unusable:
-            raise Unusable(self._unusable)
+            raise DatabaseUnusable(self._unusable)
         if self._database is None:
             self._begin_file()
             assert self._database is not None, "it has begun"
@@ -337,7 +338,7 @@ class Session:
         try:
             self._lock_directory()
         except StateInUse as error:
-            raise Unusable(str(error)) from error
+            raise DatabaseUnusable(str(error)) from error
         former.release()
 
     def _write(self, state: State, *, complete: bool) -> None:

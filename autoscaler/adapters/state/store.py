@@ -17,13 +17,13 @@ from msgspec.structs import replace
 
 from autoscaler.adapters.state.former_file import FormerFile
 from autoscaler.adapters.state.history import HistoryLimits
-from autoscaler.adapters.state.opening import Unusable
 from autoscaler.adapters.state.restore import opened_text, restored
 from autoscaler.adapters.state.session import DEFAULT_LIMITS, Session
 from autoscaler.core.instructions import Instructions
 from autoscaler.core.policies import AnyPolicy
 from autoscaler.core.state import State, StoppedDeployment
 from autoscaler.ports import Clock, StateNotSaved
+from autoscaler.sqlite_files import DatabaseUnusable
 from autoscaler.threads import AbandonableThreads
 from autoscaler.wire.history import Event, HistoryEntry, HistoryQuery
 from autoscaler.wire.instruction_document import encode_instructions
@@ -128,7 +128,7 @@ class SqliteStore:
             return ""
         try:
             return await self._run_in_time(self._session.begin_for_cluster)
-        except (TimeoutError, Unusable, sqlite3.Error, OSError) as error:
+        except (TimeoutError, DatabaseUnusable, sqlite3.Error, OSError) as error:
             self._report(self._text(error))
             return f"{self._session.path} is of another cluster, and cannot be set aside"
 
@@ -136,7 +136,7 @@ class SqliteStore:
         """See `StateStore`."""
         try:
             await self._run_in_time(self._session.write_stopped, encode_stopped(stopped))
-        except (TimeoutError, Unusable, sqlite3.Error, OSError) as error:
+        except (TimeoutError, DatabaseUnusable, sqlite3.Error, OSError) as error:
             raise StateNotSaved(self._text(error)) from error
 
     async def save_instructions(self, instructions: Instructions) -> None:
@@ -144,7 +144,7 @@ class SqliteStore:
         content = encode_instructions(instructions)
         try:
             await self._run_in_time(self._session.write_instructions, content)
-        except (TimeoutError, Unusable, sqlite3.Error, OSError) as error:
+        except (TimeoutError, DatabaseUnusable, sqlite3.Error, OSError) as error:
             raise StateNotSaved(self._text(error)) from error
 
     async def save_before_updates(self, state: State, deployment_ids: Collection[str]) -> None:
@@ -153,7 +153,7 @@ class SqliteStore:
         some = {name: known for name, known in state.deployments.items() if name in deployment_ids}
         try:
             await self._run_in_time(self._write_some, replace(state, deployments=some))
-        except (TimeoutError, Unusable, sqlite3.Error, OSError) as error:
+        except (TimeoutError, DatabaseUnusable, sqlite3.Error, OSError) as error:
             self._report(self._text(error))
 
     def checkpoint(self, state: State) -> None:
@@ -180,7 +180,7 @@ class SqliteStore:
             return None
         try:
             return executor.submit(self._session.history, query).result(SAVE_TIMEOUT_S)
-        except (TimeoutError, Unusable, sqlite3.Error, OSError, RuntimeError):
+        except (TimeoutError, DatabaseUnusable, sqlite3.Error, OSError, RuntimeError):
             return None  # RuntimeError: the store has just been closed
 
     async def close(self) -> None:
@@ -188,7 +188,7 @@ class SqliteStore:
         if self._executor is None:
             return
         state, events = self._taken()
-        with contextlib.suppress(TimeoutError, Unusable, sqlite3.Error, OSError):
+        with contextlib.suppress(TimeoutError, DatabaseUnusable, sqlite3.Error, OSError):
             await self._run_in_time(self._write_the_rest, state, events, self._clock.now())
         self._executor.shutdown(wait=False)
         self._executor = None
@@ -265,7 +265,7 @@ class SqliteStore:
         self._problem = problem
 
     def _text(self, error: BaseException) -> str:
-        if isinstance(error, Unusable):
+        if isinstance(error, DatabaseUnusable):
             return str(error)
         if isinstance(error, TimeoutError):
             error = TimeoutError(f"the disk has not responded within {SAVE_TIMEOUT_S:g} s")
@@ -280,7 +280,7 @@ class SqliteStore:
 
     async def _run(self, function: Callable[..., Result], *arguments: Any) -> Result:
         if self._executor is None:
-            raise Unusable(f"{self._session.path} is not open")
+            raise DatabaseUnusable(f"{self._session.path} is not open")
         future = self._executor.submit(function, *arguments)
         return future.result() if future.done() else await asyncio.wrap_future(future)
 
