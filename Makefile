@@ -116,7 +116,7 @@ recording: $(VENV)/dev
 	$(BIN)/python -m benchmarks.recording --document docs/benchmarks.md
 
 # How many deployments one daemon holds on one processor, for docs/benchmarks.md. Needs a machine
-# with two processors that does nothing else for sixteen minutes.
+# with two processors that does nothing else for 26 minutes.
 load: $(VENV)/dev
 	$(BIN)/python -m benchmarks.load --document docs/benchmarks.md
 

@@ -11,6 +11,7 @@ import structlog
 from msgspec.structs import replace
 
 from autoscaler.adapters.logs import LogRecorder, configure
+from autoscaler.adapters.logs.logged_decisions import REPEAT_AFTER_S
 from autoscaler.adapters.logs.recorder import MAX_LINES
 from autoscaler.core.decision import (
     CompletedRollout,
@@ -103,6 +104,22 @@ class TestDecisions:
         held = steady(steps=steps)
         (line,) = log.planned(outcome(held, OutcomeKind.UNCHANGED))
         assert (line["event"], line["reason"]) == ("decision.made", "data_quality")
+
+    def test_reasons_that_alternate_while_nothing_changes_are_a_line_each(self, log):
+        slow = (Step(Reason.DATA_QUALITY, 3, 3, {"issues": "slow_response"}),)
+        at, lines = steady().at, []
+        for poll in range(60):
+            of_poll = {"at": at + 10.0 * poll} | ({"steps": slow} if poll % 2 else {})
+            lines += log.planned(outcome(steady(**of_poll), OutcomeKind.UNCHANGED))
+        assert [line["reason"] for line in lines] == ["target_tracking", "data_quality"]
+        later = steady(at=at + REPEAT_AFTER_S + 10.0, steps=slow)
+        log.planned(outcome(steady(at=at + REPEAT_AFTER_S - 10.0), OutcomeKind.UNCHANGED))
+        assert len(log.planned(outcome(later, OutcomeKind.UNCHANGED))) == 1
+
+    def test_a_reason_is_logged_again_when_the_allocations_have_changed(self, log):
+        log.planned(outcome(steady(), OutcomeKind.UNCHANGED))
+        log.planned(outcome(decision(), OutcomeKind.ACCEPTED))
+        assert len(log.planned(outcome(steady(), OutcomeKind.UNCHANGED))) == 1
 
     def test_the_noise_of_a_steady_load_is_not_logged(self, log):
         log.planned(outcome(steady(), OutcomeKind.UNCHANGED))

@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 import structlog
 from structlog.typing import FilteringBoundLogger
 
+from autoscaler.adapters.logs.logged_decisions import LoggedDecisions
 from autoscaler.adapters.logs.polls import PollLog
 from autoscaler.core.decision import NOT_SENT, Decision, Outcome, OutcomeKind, Plan
 from autoscaler.core.explanation import (
@@ -21,7 +22,7 @@ from autoscaler.core.explanation import (
 from autoscaler.core.rollout_status import RolloutEventKind, rollout_event_text
 from autoscaler.core.shortfall import Shortfall, ShortfallCause
 from autoscaler.core.units import duration_text
-from autoscaler.core.values import Observation, Reason
+from autoscaler.core.values import Observation
 from autoscaler.ports import CycleTimes, FailureKind, ObservationFailed
 from autoscaler.wire.decisions import log_fields
 
@@ -48,7 +49,6 @@ managed, not readable or no longer reported. One more line has the number of the
 a proxy that damages responses, or a response that was cut off, concerns all of them."""
 
 T = TypeVar("T")
-_Logged = tuple[int, int, Reason, OutcomeKind]
 
 
 class LogRecorder:
@@ -87,7 +87,7 @@ class LogRecorder:
 
     def __init__(self, logger: FilteringBoundLogger | None = None) -> None:
         self._log = logger or structlog.get_logger("autoscaler")
-        self._last_logged: dict[str, _Logged] = {}
+        self._decisions = LoggedDecisions()
         self._external: set[str] = set()  # deployments under external control
         self._shortfalls: dict[str, Shortfall] = {}  # as last logged, while allocations miss
         self._change_logged_at: dict[str, float] = {}
@@ -193,9 +193,7 @@ class LogRecorder:
 
     def _decision(self, outcome: Outcome) -> None:
         decision, kind = outcome.decision, outcome.kind
-        logged = (decision.current, decision.desired, _log_reason(decision), kind)
-        is_new = self._last_logged.get(decision.deployment_id) != logged
-        self._last_logged[decision.deployment_id] = logged
+        is_new = self._decisions.is_new(decision, kind)
         event, level = "decision.made", _level(kind)
         external = decision.externally_controlled
         if external and decision.deployment_id not in self._external:
@@ -359,7 +357,7 @@ class LogRecorder:
         known = decided | observation.deployments.keys() | observation.unreadable.keys()
         gone = sorted(self._known - known)
         for deployment_id in gone:
-            self._last_logged.pop(deployment_id, None)
+            self._decisions.forget(deployment_id)
             self._shortfalls.pop(deployment_id, None)
             self._warned.pop(deployment_id, None)
             self._change_logged_at.pop(deployment_id, None)
@@ -371,17 +369,6 @@ class LogRecorder:
                 deployment=deployment_id,
             )
         self._known = frozenset(known)
-
-
-def _log_reason(decision: Decision) -> Reason:
-    """The reason, with stabilisation counted as target tracking while nothing changes.
-
-    At steady load the recommendation alternates between the current allocations and slightly
-    fewer, which the stabilisation window holds. A line for each alternation would be noise.
-    """
-    if not decision.changes and decision.reason is Reason.STABILISATION:
-        return Reason.TARGET_TRACKING
-    return decision.reason
 
 
 def _level(kind: OutcomeKind) -> int:
