@@ -27,8 +27,10 @@ from autoscaler import __version__
 from autoscaler.adapters.admin_http import DecisionRecorder, Health
 from autoscaler.adapters.logs import LogRecorder
 from autoscaler.adapters.prometheus import PrometheusRecorder
+from autoscaler.adapters.recording import CycleRecorder, RecordingLimits
 from autoscaler.adapters.state import SqliteStore
-from autoscaler.cluster_controller import CompositeRecorder, ruleset_of
+from autoscaler.cluster_controller import ruleset_of
+from autoscaler.composite_recorder import CompositeRecorder
 from autoscaler.config import load as load_config
 from autoscaler.control_loop import ControlLoop
 from autoscaler.core.decision import Change, SetAllocations
@@ -45,6 +47,16 @@ LEAVING = 0.01
 
 SERVICE_TIME_S = 0.04
 GOAL = 0.05
+
+_HEADINGS = [
+    "day",
+    "cycles",
+    "resident MB",
+    "ms per cycle",
+    "store MB",
+    "recording MB",
+    "log MB",
+]
 
 
 class SoakClock:
@@ -178,6 +190,7 @@ class Soak(NamedTuple):
     loop: ControlLoop
     recorders: tuple[object, ...]
     store: SqliteStore
+    recording: CycleRecorder
 
     async def run(self, seconds: float) -> int:
         """Run cycles for so long. Returns their number."""
@@ -207,11 +220,20 @@ async def soaking(
         processors=[structlog.processors.add_log_level, structlog.processors.JSONRenderer()],
         wrapper_class=structlog.make_filtering_bound_logger("info"),
     )
+    recording = CycleRecorder(
+        folder,
+        RecordingLimits(max_age_s=14.0 * DAY_S, max_bytes=10**8),  # as by default
+        clock,
+        logger,
+        poll_interval_s=lambda: float(interval_s),
+        in_thread=False,
+    )
     recorders = (
         LogRecorder(logger),
         PrometheusRecorder(clock),
         DecisionRecorder(clock, __version__),
         Health(clock, ruleset.polling.interval_s, 10.0),
+        recording,
     )
     cluster = SoakCluster(clock, deployments, seed)
     store = SqliteStore(folder, clock, logger, in_thread=False)
@@ -225,7 +247,8 @@ async def soaking(
     )
     loop.state = await store.open([rule.policy for rule in ruleset.rules])
     try:
-        yield Soak(clock, cluster, loop, recorders, store)
+        async with recording:
+            yield Soak(clock, cluster, loop, recorders, store, recording)
     finally:
         await store.close()
 
@@ -237,6 +260,7 @@ class Day(NamedTuple):
     resident_mb: float  # at its end
     cycle_ms: float  # processor time of a cycle, its cluster's included
     store_mb: float
+    recording_mb: float
     log_mb: float  # so far
 
 
@@ -257,6 +281,7 @@ async def _days(deployments: int, days: int) -> list[Day]:
                             resident_mb=_resident_mb(),
                             cycle_ms=1000.0 * took_s / cycles,
                             store_mb=soak.store.status.size_bytes / 1e6,
+                            recording_mb=soak.recording.size_bytes / 1e6,
                             log_mb=log_path.stat().st_size / 1e6,
                         )
                     )
@@ -281,6 +306,7 @@ def section(deployments: int = DEPLOYMENTS, days: int = DAYS) -> str:
             f"{day.resident_mb:.1f}",
             f"{day.cycle_ms:.1f}",
             f"{day.store_mb:.1f}",
+            f"{day.recording_mb:.1f}",
             f"{day.log_mb:.1f}",
         ]
         for number, day in enumerate(found, 1)
@@ -291,7 +317,7 @@ def section(deployments: int = DEPLOYMENTS, days: int = DAYS) -> str:
                 f"{deployments} deployments on {NODES} nodes for {days} simulated days. Every hour "
                 f"{max(1, round(LEAVING * deployments))} of them are deleted and as many created."
             ),
-            table(["day", "cycles", "resident MB", "ms per cycle", "store MB", "log MB"], lines),
+            table(_HEADINGS, lines),
             wrapped(
                 f"From the first day to the last, resident memory changed by {memory:+.1%} and the "
                 f"processor time of a cycle by {cycle:+.1%}; the goal is at most {GOAL:.0%} for "
