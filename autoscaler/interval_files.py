@@ -68,9 +68,9 @@ def write_intervals(path: Path, lines: Iterable[Line]) -> int:
     target = _target(path)
     partial = _partial(target)
     pending, size, count = [], 0, 0
+    with _reported(path):
+        file = partial.open("wb", buffering=0)
     try:
-        with _reported(path):
-            file = partial.open("wb", buffering=0)
         with file:
             output = (_Compressed if _is_compressed(path) else _Plain)(file)
             for line in encoded(lines):

@@ -78,12 +78,15 @@ def test_a_link_stays_a_link(tmp_path):
         ("missing/load.jsonl", "no such file or directory; name a file in an existing"),
         ("folder.jsonl", "it is not a file; name a file"),
         ("fifo.jsonl", "it is not a file; name a file"),
+        ("file/load.jsonl", "not a directory; name a file in an existing"),
+        (f"{'n' * 240}.jsonl", "file name too long; name a file in an existing"),
     ],
 )
 @pytest.mark.parametrize("write", [ensure_writable, lambda path: write_intervals(path, [HEADER])])
 def test_what_cannot_be_written_is_one_sentence(tmp_path, name, reason, write):
     (tmp_path / "folder.jsonl").mkdir()
     os.mkfifo(tmp_path / "fifo.jsonl")
+    (tmp_path / "file").touch()
     before = set(os.listdir(tmp_path))
     with pytest.raises(UserError) as caught:
         write(tmp_path / name)

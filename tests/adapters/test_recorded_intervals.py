@@ -122,6 +122,21 @@ def test_nodes_come_when_they_change():
     assert found[1].nodes[1] == HardwareNode(id="b", processors=4.0, memory_bytes=2**30)
 
 
+def test_the_nodes_at_the_beginning_are_those_that_were_known_then():
+    """Otherwise the last day of a recording would be without the nodes, which seldom change."""
+    nodes = [RecordedNodes((RecordedNode(each, 4.0, 2**30),), "9.1.0") for each in "aab"]
+    cycles = [counted(10.0 * place, place, hardware=nodes[min(place, 2)]) for place in range(4)]
+    found = list(intervals_of(cycles, 15.0))
+    assert [(line.at, isinstance(line, Hardware)) for line in found] == [
+        (0.0, True),
+        (20.0, True),
+        (20.0, False),
+        (30.0, False),
+    ]
+    assert [line.nodes[0].id for line in found[:2]] == ["a", "b"]
+    assert list(intervals_of(cycles, 30.0)) == []
+
+
 def test_earlier_intervals_are_left_out():
     cycles = [counted(10.0 * place, place) for place in range(4)]
     assert times(intervals_of(cycles, 15.0)) == [(20.0, 10.0, 1), (30.0, 10.0, 1)]

@@ -33,8 +33,8 @@ def recorded_intervals(
     *,
     warn: Callable[[str], None] = lambda message: None,
 ) -> Iterator[Hardware | LoadInterval]:
-    """The intervals of all deployments that end after `since` and not after `until`, and the nodes
-    whenever they change, in the order of their ends.
+    """The intervals of all deployments that end after `since` and not after `until`, in the order
+    of their ends; first the nodes that were known at `since`, and others whenever they change.
 
     The intervals of a deployment do not overlap. Where the statistics were incomplete for a few
     polls, one interval covers them; where its requests cannot be known, they are None; where
@@ -55,6 +55,25 @@ def intervals_of(
     cycles: Iterable[RecordedCycle], since: float
 ) -> Iterator[Hardware | LoadInterval]:
     """The intervals of cycles; see `recorded_intervals`."""
+    return _since(_lines_of(cycles), since)
+
+
+def _since(
+    lines: Iterable[Hardware | LoadInterval], since: float
+) -> Iterator[Hardware | LoadInterval]:
+    """The later lines, after the last nodes until then."""
+    nodes: Hardware | None = None
+    for line in lines:
+        if line.at > since:
+            if nodes is not None:
+                yield nodes
+                nodes = None
+            yield line
+        elif isinstance(line, Hardware):
+            nodes = line
+
+
+def _lines_of(cycles: Iterable[RecordedCycle]) -> Iterator[Hardware | LoadInterval]:
     builder = _IntervalBuilder()
     nodes: Hardware | None = None
     for cycle in cycles:
@@ -63,8 +82,8 @@ def intervals_of(
             nodes = hardware
             builder.add(hardware)
         builder.add_cycle(cycle)
-        yield from (line for line in builder.ready(cycle) if line.at > since)
-    yield from (line for line in builder.rest() if line.at > since)
+        yield from builder.ready(cycle)
+    yield from builder.rest()
 
 
 class _Moment:
