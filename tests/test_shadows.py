@@ -149,6 +149,37 @@ def test_an_overload_counts_for_neither():
     assert totals.unknown_s > 0.5 * (totals.known_s + totals.unknown_s)
 
 
+class OddLateness:
+    """A model of late requests with a defect."""
+
+    def __init__(self, *figures):
+        self._figures = figures
+
+    def after(self, backlog, requests, interval_s, per_node):
+        return self._figures
+
+
+class OddPolicy(SloPolicy, frozen=True, kw_only=True):
+    """Computes late requests, or backlogs, that are no numbers of requests."""
+
+    figures: tuple[float | str, ...]
+
+    def lateness(self, situation, memory):
+        return OddLateness(*self.figures)
+
+
+@pytest.mark.parametrize(
+    "figures",
+    [(math.nan, 0.0), (0.0, math.nan), (0.0, math.inf), (-1.0, 0.0), ("none", 0.0), (0.0,)],
+)
+def test_late_requests_that_are_no_number_are_unknown_and_do_not_end_the_cycle(figures):
+    dry = Dry(8, policy=OddPolicy(objective=SloObjective(wait_s=0.2), figures=figures))
+    run(dry, load(1.0, hours=0.1))
+    totals = together(dry.shadow.account.days).totals
+    assert totals.known_s > 0.0
+    assert (totals.judged_s, totals.requests) == (0.0, 0.0)
+
+
 def test_a_live_rule_has_no_shadow():
     driver = PlanDriver(rules(dry_run=False), SCENE.poll_interval_s)
     driver.plans = []

@@ -1,6 +1,7 @@
 """One interval of a dry run, judged: the allocations and late requests of its shadow, and of what
 really ran."""
 
+import math
 from collections.abc import Sequence
 from typing import Protocol
 
@@ -73,17 +74,11 @@ def judged(
         recorded_s=elapsed_s * sum(path.recorded_per_node),
         shadow_s=elapsed_s * sum(path.per_node),
     )
-    model = _lateness(dry)
-    if model is None or sample.interval_s <= 0.0:
-        return replace(path, backlog=0.0, recorded_backlog=0.0), totals
     requests = max(0, sample.arrivals - sample.cache_hits)
-    try:
-        recorded_late, recorded_backlog = model.after(
-            path.recorded_backlog, requests, sample.interval_s, path.recorded_per_node
-        )
-        late, backlog = model.after(path.backlog, requests, sample.interval_s, path.per_node)
-    except Exception:  # of any kind: a defect here must not end the cycle
+    computed = _late_requests(path, _lateness(dry), requests, sample.interval_s)
+    if computed is None:
         return replace(path, backlog=0.0, recorded_backlog=0.0), totals
+    (recorded_late, recorded_backlog), (late, backlog) = computed
     return replace(path, backlog=backlog, recorded_backlog=recorded_backlog), replace(
         totals,
         judged_s=elapsed_s,
@@ -91,6 +86,23 @@ def judged(
         recorded_late=recorded_late,
         shadow_late=late,
     )
+
+
+def _late_requests(
+    path: ShadowPath, model: LatenessModel | None, requests: int, interval_s: float
+) -> tuple[tuple[float, float], tuple[float, float]] | None:
+    """The late requests and the backlog of what ran, and those of the shadow; None: unknown."""
+    if model is None or interval_s <= 0.0:
+        return None
+    try:
+        recorded = model.after(path.recorded_backlog, requests, interval_s, path.recorded_per_node)
+        shadow = model.after(path.backlog, requests, interval_s, path.per_node)
+        (recorded_late, recorded_backlog), (late, backlog) = recorded, shadow
+        figures = (recorded_late, recorded_backlog, late, backlog)
+        known = all([math.isfinite(figure) and figure >= 0.0 for figure in figures])
+    except Exception:  # of any kind: a defect here must not end the cycle
+        return None
+    return (recorded, shadow) if known else None
 
 
 def _lateness(dry: Assessment) -> LatenessModel | None:
