@@ -75,12 +75,14 @@ def _node_interval(before: NodeStats | None, after: NodeStats) -> NodeInterval:
     if before is None:
         return state
     origin = before if before.server_started_at == after.server_started_at else _NOTHING
+    completed = _gained(origin.completed, after.completed)
     return replace(
         state,
-        completed=_gained(origin.completed, after.completed),
+        completed=completed,
         cache_hits=_gained(origin.cache_hits, after.cache_hits),
         failed=_gained(_failed(origin), _failed(after)),
-        busy_s=max(0.0, after.busy_s - origin.busy_s),
+        # Rounding may let it fall by a millisecond while the count rises.
+        busy_s=None if completed is None else max(0.0, after.busy_s - origin.busy_s),
     )
 
 

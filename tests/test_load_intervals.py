@@ -62,6 +62,12 @@ def test_counts_are_unknown_where_nothing_can_be_compared():
         assert (found.arrivals, found.completed, found.failed, found.busy_s) == (None,) * 4
 
 
+def test_the_time_of_a_node_whose_counts_fell_is_unknown():
+    found = interval(deployment(node(completed=60)), deployment(node(completed=50)))
+    (part,) = found.nodes
+    assert (part.completed, part.busy_s) == (None, None)
+
+
 def test_nothing_arrives_at_a_deployment_without_allocations():
     none = deployment(allocations=0)
     found = interval(none, none)

@@ -11,6 +11,14 @@ from autoscaler.wire.intervals import Hardware, HardwareNode
 
 _NOTHING: Values = {}
 
+_COUNTED_FROM: Mapping[str, tuple[str, ...]] = {
+    "cache_hits": ("cache_hits",),
+    "failed": ("errors", "rejections", "timeouts"),
+    "busy_s": ("busy_s",),
+    "in_flight": ("pending",),
+}
+"""The figures of a node from which those of an interval follow."""
+
 
 class DeploymentReading(Struct, frozen=True, kw_only=True):
     """One deployment in one reading."""
@@ -21,6 +29,7 @@ class DeploymentReading(Struct, frozen=True, kw_only=True):
     outcome: str  # of the last update
     outcome_at: float
     incomplete: bool  # the daemon says that the statistics of a node were missing
+    missing: frozenset[str]  # figures of an interval for which the source lacks a metric by node
 
     @property
     def by_node(self) -> bool:
@@ -48,7 +57,7 @@ def deployment_reading(
     if "requested" not in figures and "running" not in figures and "completed" not in figures:
         return None
     outcome, outcome_at = _text(readings, entity, "outcome", instant)
-    found = (_node_stats(readings, node, instant) for node in nodes)
+    found = [each for node in nodes if (each := _node_stats(readings, node, instant)) is not None]
     stats = DeploymentStats(
         deployment_id=deployment,
         model_id=_text(readings, entity, "model", instant)[0],
@@ -64,7 +73,7 @@ def deployment_reading(
         errors=None,
         rejections=None,
         timeouts=None,
-        nodes=tuple(node for node in found if node is not None),
+        nodes=tuple([node for node, _ in found]),
     )
     return DeploymentReading(
         at=readings.observed_at[instant],
@@ -73,6 +82,7 @@ def deployment_reading(
         outcome=outcome,
         outcome_at=outcome_at,
         incomplete=instant in readings.incomplete.get(deployment, ()),
+        missing=frozenset().union(*[missing for _, missing in found]),
     )
 
 
@@ -107,15 +117,18 @@ def _lowest(versions: set[str]) -> str:
     return min(filter(None, versions), key=parts, default="")
 
 
-def _node_stats(readings: Readings, entity: Entity, instant: float) -> NodeStats | None:
-    """None if the deployment was not on the node."""
+def _node_stats(
+    readings: Readings, entity: Entity, instant: float
+) -> tuple[NodeStats, frozenset[str]] | None:
+    """The statistics, and the figures of an interval that they do not have; None if the deployment
+    was not on the node."""
     figures = _at(readings.values.get(entity, _NOTHING), instant)
     routing_state, _ = _text(readings, entity, "routing_state", instant)
     if not figures and not routing_state:
         return None
-    # Without one of its counts, it is a node that did not respond.
+    # Without these, it is a node that did not respond.
     reports = all(name in figures for name in ("started_at", "completed"))
-    return NodeStats(
+    stats = NodeStats(
         node_id=entity.node,
         routing_state=routing_state or "started",
         server_started_at=figures.get("started_at") if reports else None,
@@ -129,6 +142,12 @@ def _node_stats(readings: Readings, entity: Entity, instant: float) -> NodeStats
         busy_s=figures.get("busy_s", 0.0),
         pending=_count(figures, "pending") or 0,
     )
+    missing = [
+        figure
+        for figure, names in _COUNTED_FROM.items()
+        if not all(name in figures for name in names)
+    ]
+    return stats, frozenset(missing if reports else ())
 
 
 def _adaptive(figures: Mapping[str, float]) -> AdaptiveAllocations | None:
@@ -153,4 +172,4 @@ def _text(readings: Readings, entity: Entity, name: str, instant: float) -> tupl
 
 def _count(figures: Mapping[str, float], name: str) -> int | None:
     found = figures.get(name)
-    return None if found is None or not 0.0 <= found < 2.0**53 else round(found)
+    return None if found is None else round(found)

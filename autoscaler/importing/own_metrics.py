@@ -6,7 +6,7 @@ instance of the daemon has read them.
 """
 
 import heapq
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 
 from msgspec import Struct, field
 from msgspec.structs import replace
@@ -140,6 +140,7 @@ class OwnMetrics:
             found = load_interval(
                 before.stats, reading.stats, at=reading.at, interval_s=reading.at - before.at
             )
+            found = _without(found, before.missing | reading.missing)
         else:
             found = totals_interval(before, reading, followed.totals)
             self.estimated.add(reading.stats.deployment_id)
@@ -158,6 +159,15 @@ class OwnMetrics:
             requests=None if requests is None or late is None else round(requests),
             late_requests=None if requests is None else late,
         )
+
+
+def _without(found: LoadInterval, missing: Collection[str]) -> LoadInterval:
+    """The interval, in which what the source does not have is unknown."""
+    if not missing:
+        return found
+    unknown = dict.fromkeys(missing)
+    nodes = tuple([replace(node, **unknown) for node in found.nodes])
+    return replace(found, nodes=nodes, **unknown)
 
 
 def _is_incomplete(reading: DeploymentReading) -> bool:

@@ -81,6 +81,9 @@ ALL_METRICS: tuple[str, ...] = (
     INCOMPLETE,
 )
 
+MAX_FIGURE = 2.0**53
+"""What a figure is below; whole numbers are exact until then. Others are unknown."""
+
 _OWN_LABELS = frozenset(
     {
         "__name__",
@@ -174,7 +177,9 @@ def add(
         _add_texts(readings, entity, name, _own(labels, label), points)
     else:
         name = _FIGURES[metric]
-        readings.values.setdefault(entity, {}).setdefault(name, {}).update(points)
+        readings.values.setdefault(entity, {}).setdefault(name, {}).update(
+            (at, value) for at, value in points if 0.0 <= value < MAX_FIGURE
+        )
 
 
 def _own(labels: Mapping[str, str], name: str) -> str:

@@ -23,6 +23,10 @@ NODE = {
     "elasticsearch_ml_deployment_node_pending_requests": 0.0,
     "elasticsearch_ml_deployment_node_inferences_total": 0.0,
     "elasticsearch_ml_deployment_node_inference_seconds_total": 0.0,
+    "elasticsearch_ml_deployment_node_cache_hits_total": 0.0,
+    "elasticsearch_ml_deployment_node_errors_total": 0.0,
+    "elasticsearch_ml_deployment_node_rejections_total": 0.0,
+    "elasticsearch_ml_deployment_node_timeouts_total": 0.0,
 }
 COMPLETED = "elasticsearch_ml_deployment_node_inferences_total"
 STARTED = "elasticsearch_ml_deployment_node_started_timestamp_seconds"
@@ -88,6 +92,41 @@ def test_a_restarted_process_is_an_issue_and_no_negative_count():
     exported = Exported().scrape(1_060, (1_000, 5)).scrape(1_120, (7, 5), started=1_100.0)
     ((_, _, arrivals, issues),) = counts(exported)
     assert (arrivals, issues) == (12, ("counter_reset", "counter_reset"))
+
+
+@pytest.mark.parametrize(
+    ("metric", "figures"),
+    [
+        ("inference_seconds_total", ["busy_s"]),
+        ("cache_hits_total", ["cache_hits"]),
+        ("timeouts_total", ["failed"]),
+        ("pending_requests", ["in_flight"]),
+    ],
+)
+def test_what_the_source_does_not_store_is_unknown_and_not_0(metric, figures):
+    """Such as where a few metrics are kept for long: without the times, the load would be 0."""
+    exported = Exported().scrape(1_060, (10, 5)).scrape(1_120, (30, 6))
+    for of_entity in exported.readings[ONE].values.values():
+        of_entity.pop(names.NODE_METRICS[f"elasticsearch_ml_deployment_node_{metric}"], None)
+    (line,) = intervals(exported)
+    assert line.arrivals == 21
+    for part in (line, *line.nodes):
+        unknown = [
+            name
+            for name in ("busy_s", "cache_hits", "failed", "in_flight")
+            if getattr(part, name) is None
+        ]
+        assert unknown == figures
+
+
+@pytest.mark.parametrize("value", [-1.0, 1e18, 1e300])
+def test_a_figure_that_no_cluster_has_is_unknown(value):
+    exported = Exported()
+    for at in (1_060, 1_120):
+        figures = {"autoscaler_desired_allocations": value, "autoscaler_slo_requests_total": value}
+        exported.scrape(at, (10, 5), figures=figures)
+    (line,) = intervals(exported)
+    assert (line.arrivals, line.desired, line.requests) == (0, None, None)
 
 
 def test_a_total_that_falls_is_unknown():

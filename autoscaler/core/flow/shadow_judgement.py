@@ -99,7 +99,7 @@ def _late_requests(
         shadow = model.after(path.backlog, requests, interval_s, path.per_node)
         (recorded_late, recorded_backlog), (late, backlog) = recorded, shadow
         figures = (recorded_late, recorded_backlog, late, backlog)
-        known = all([math.isfinite(figure) and figure >= 0.0 for figure in figures])
+        known = all(math.isfinite(figure) and figure >= 0.0 for figure in figures)
     except Exception:  # of any kind: a defect here must not end the cycle
         return None
     return (recorded, shadow) if known else None
