@@ -5,6 +5,7 @@ run, and its result as JSON. A line is written with one call when its run is fin
 cuts off is the end of the last line.
 """
 
+import errno
 import fcntl
 import hashlib
 import os
@@ -28,6 +29,9 @@ MAX_SET_ASIDE = 1000
 """Files under which a damaged one is set aside before an error is raised."""
 
 _DIGEST = 16  # hexadecimal digits
+
+Place = tuple[str, int, int]
+"""The key of a result, and the offset and length of its JSON."""
 
 Run = TypeVar("Run", bound=Struct)
 Say = Callable[[str], None]
@@ -61,22 +65,18 @@ class FinishedRuns(Generic[Run]):
         """Write a result. If that fails, it is reported once, and no more are written."""
         if not self._writable:
             return
-        line = _line(key, msgspec.json.encode(result))
         try:
-            written = os.write(self._descriptor, line)
+            _write(self._descriptor, _line(key, msgspec.json.encode(result)))
         except OSError as error:
-            written, reason = 0, (error.strerror or str(error)).lower()
-        else:
-            reason = "no space left on device"
-        if written != len(line):
             self._writable = False
+            reason = (error.strerror or str(error)).lower()
             self._say(
                 f"{self._path} cannot be written: {reason}; the runs that finish from now on are "
                 "run again the next time"
             )
 
-    def keep(self, place: tuple[str, int, int]) -> None:
-        """Note where the result of a key is: its offset and length."""
+    def keep(self, place: Place) -> None:
+        """Note where a result is."""
         key, offset, length = place
         self._places[key] = (offset, length)
 
@@ -95,30 +95,46 @@ def opened_runs(path: Path, run: type[Run], say: Say) -> Iterator[FinishedRuns[R
     Raises:
         UserError: it cannot be opened, or another process uses it.
     """
+    descriptor, places = _opened(path, say)
+    try:
+        runs = FinishedRuns(path, descriptor, run, say)
+        for place in places:
+            runs.keep(place)
+        yield runs
+    finally:
+        os.close(descriptor)
+
+
+def _opened(path: Path, say: Say) -> tuple[int, list[Place]]:
+    """The file, locked, and the places of its results.
+
+    Raises:
+        UserError: it cannot be opened, or another process uses it.
+    """
     try:
         descriptor = _locked(path)
         try:
-            whole, lines = _read(descriptor)
+            whole, places = _read(descriptor)
             if not whole:
                 aside = _set_aside(path)
-                kept = len(lines)
                 say(
                     f"{path} is damaged or no file of finished runs, and was set aside as "
-                    f"{aside.name}; {kept or 'no'} finished runs of it are used"
+                    f"{aside.name}; {len(places) or 'no'} finished runs of it are used"
                 )
-                descriptor = _copied(descriptor, path, lines)
-                _, lines = _read(descriptor)
-            runs = FinishedRuns(path, descriptor, run, say)
-            for place in lines:
-                runs.keep(place)
-            yield runs
-        finally:
+                damaged, descriptor = descriptor, _locked(path)
+                try:
+                    places = _copied(damaged, descriptor, places)
+                finally:
+                    os.close(damaged)
+        except BaseException:
             os.close(descriptor)
+            raise
     except OSError as error:
         reason = (error.strerror or str(error)).lower()
         raise UserError(
             f"--resume: cannot use {path}: {reason}; name a file in an existing, writable folder"
         ) from error
+    return descriptor, places
 
 
 def _locked(path: Path) -> int:
@@ -133,7 +149,7 @@ def _locked(path: Path) -> int:
     return descriptor
 
 
-def _read(descriptor: int) -> tuple[bool, list[tuple[str, int, int]]]:
+def _read(descriptor: int) -> tuple[bool, list[Place]]:
     """Whether the file has only whole lines, and the key, offset and length of each of these.
 
     An empty file gets its header, and the beginning of a last line is cut off.
@@ -151,11 +167,11 @@ def _read(descriptor: int) -> tuple[bool, list[tuple[str, int, int]]]:
         os.ftruncate(descriptor, end)
         os.lseek(descriptor, end, os.SEEK_SET)
         if end == 0:
-            os.write(descriptor, HEADER)
+            _write(descriptor, HEADER)
     return whole, lines
 
 
-def _lines(file: BinaryIO) -> tuple[bool, list[tuple[str, int, int]], int]:
+def _lines(file: BinaryIO) -> tuple[bool, list[Place], int]:
     """Whether all lines are whole, their places, and the end of the last one."""
     whole, lines, end = True, [], len(HEADER)
     while line := file.readline(MAX_LINE):
@@ -176,7 +192,7 @@ def _line(key: str, text: bytes) -> bytes:
     return _digest(rest) + b" " + rest + b"\n"
 
 
-def _place(line: bytes, offset: int) -> tuple[str, int, int] | None:
+def _place(line: bytes, offset: int) -> Place | None:
     """Where the result of a line is; None: the line is damaged."""
     digest, _, rest = line.rstrip(b"\n").partition(b" ")
     if digest != _digest(rest):
@@ -198,12 +214,19 @@ def _set_aside(path: Path) -> Path:
     raise UserError(f"--resume: {path} is damaged, and too many such files are beside it")
 
 
-def _copied(damaged: int, path: Path, lines: list[tuple[str, int, int]]) -> int:
-    """A new, locked file with the whole lines of a damaged one, which is closed."""
-    descriptor = _locked(path)
-    with os.fdopen(damaged, "rb") as old:
-        os.write(descriptor, HEADER)
-        for key, offset, length in lines:
-            old.seek(offset)
-            os.write(descriptor, _line(key, old.read(length)))
-    return descriptor
+def _copied(damaged: int, descriptor: int, places: list[Place]) -> list[Place]:
+    """Copy the results of a damaged file to an empty one. Returns their places there."""
+    _write(descriptor, HEADER)
+    for key, offset, length in places:
+        _write(descriptor, _line(key, os.pread(damaged, length, offset)))
+    _, copied = _read(descriptor)
+    return copied
+
+
+def _write(descriptor: int, content: bytes) -> None:
+    """
+    Raises:
+        OSError: a part of it at least is not written.
+    """
+    if os.write(descriptor, content) != len(content):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))

@@ -251,6 +251,19 @@ run(Path(sys.argv[1]), *[(n,) for n in range(10)])
 """
 
 
+def test_an_error_of_the_runs_is_not_one_of_the_file(path):
+    with pytest.raises(OSError, match="the terminal is gone"), opened_runs(path, Square, print):
+        raise OSError("the terminal is gone")
+
+
+def test_a_disk_that_is_full_while_a_damaged_file_is_copied_is_one_sentence(path, monkeypatch):
+    run(path, (1, 2, 3))
+    path.write_bytes(path.read_bytes().replace(b'"root":2', b'"root":9'))
+    monkeypatch.setattr(os, "write", lambda descriptor, content: 0)
+    with pytest.raises(UserError, match="no space left on device; name a file in an existing"):
+        run(path, (4,))
+
+
 def test_what_was_finished_before_a_kill_is_not_run_again(path):
     killed = subprocess.run(
         [sys.executable, "-c", KILLED, str(path), "6"],
