@@ -102,6 +102,21 @@ def decompressed_block(data: bytes) -> Iterator[Frame]:
         block = _decoder.decode(_decompressed(data[1:]))
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise RecordingDamaged(f"a block is damaged: {error}") from error
+    try:
+        columns = _columns_by_frame(block)
+    except (KeyError, IndexError, ValueError) as error:
+        raise RecordingDamaged("the parts of a block contradict each other") from error
+    return (
+        replace(frame, columns=found) for frame, found in zip(block.frames, columns, strict=True)
+    )
+
+
+def _columns_by_frame(block: _Block) -> list[dict[str, bytes]]:
+    """The columns of each frame.
+
+    Raises:
+        KeyError, IndexError, ValueError: the parts of the block contradict each other.
+    """
     columns: list[dict[str, bytes]] = [{} for _ in block.frames]
     for name, run in block.columns.items():
         counts = block.counts["node" if name.startswith("node.") else "deployment"]
@@ -115,9 +130,7 @@ def decompressed_block(data: bytes) -> Iterator[Frame]:
                 parts.append(run.planes[number][begin : begin + count])
                 begins[number] = begin + count
             columns[place][name] = b"".join(parts)
-    return (
-        replace(frame, columns=found) for frame, found in zip(block.frames, columns, strict=True)
-    )
+    return columns
 
 
 def _check_version(version: int) -> None:

@@ -48,6 +48,8 @@ class FrameDecoder:
         layout = self._layout if frame.layout is None else frame.layout
         if layout is None:
             raise RecordingDamaged("the first frame of a block is missing")
+        if frame.layout is not None and not _is_consistent(layout):
+            raise RecordingDamaged("its deployments have other nodes than are listed")
         old, self._layout = self._layout, layout
         if frame.hardware is not None:
             self._hardware = frame.hardware
@@ -140,6 +142,11 @@ class FrameDecoder:
             for name, desired, recommended, outcome, active, requests, late_requests in rows
             if desired is not None and recommended is not None
         }
+
+
+def _is_consistent(layout: Layout) -> bool:
+    counts = layout.routes
+    return min(counts, default=0) >= 0 and sum(counts) == len(layout.nodes)
 
 
 def _adaptive(

@@ -2,7 +2,9 @@
 
 from itertools import accumulate
 
+import msgspec
 import pytest
+import zstandard
 from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
@@ -210,6 +212,41 @@ def test_a_changed_byte_is_noticed(data):
         except RecordingDamaged:
             continue
         assert found in (frame, [frame])  # bits of the header that mean nothing
+
+
+def contradicting_blocks():
+    """The version, frames, counts and columns of blocks that contradict themselves."""
+    frames = tuple(frames_of([cycle(NodeStats("n1", "started", completed=12345, allocations=2))]))
+    columns = {"node.completed": (b"\1", (b"x",))}
+    plain = tuple(replace(frame, columns={}) for frame in frames)
+    for counts, found in (
+        ({}, columns),
+        ({"node": ()}, columns),
+        ({"node": (1,)}, {"node.completed": (b"\2", (b"x",))}),
+        ({"node": (1,)}, {"node.completed": (b"\1\1", (b"x",))}),
+        ({"node": (-1,)}, columns),
+    ):
+        yield (1, plain, counts, found)
+    layout = plain[0].layout
+    for changed in (
+        replace(layout, routes=(2,)),
+        replace(layout, routes=()),
+        replace(layout, models=()),
+        replace(layout, routes=(-1,)),
+        replace(layout, nodes=("n1", "n2")),
+    ):
+        yield (1, (replace(plain[0], layout=changed),), {}, {})
+    yield (1, (plain[0], replace(plain[0], layout=replace(layout, routes=(3,)))), {}, {})
+    states = {"node.routing_state": (b"\1", (b"\5",))}
+    yield (1, plain, {"node": (1,)}, states)
+
+
+@pytest.mark.parametrize("block", list(contradicting_blocks()))
+def test_a_block_that_contradicts_itself_is_damaged(block):
+    """Of another writer, or of a defect: an export reports it, and goes on with the next."""
+    content = b"\1" + zstandard.compress(msgspec.msgpack.encode(block))
+    with pytest.raises(RecordingDamaged):
+        read(decompressed_block(content))
 
 
 def test_frames_of_a_later_release_are_refused():
