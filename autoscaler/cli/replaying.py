@@ -153,6 +153,9 @@ def replay(
     the recorded allocations, adaptive allocations and other autoscalers. Where the simulation of
     what really ran misses what was observed, there is no verdict. Nothing is changed, and no
     cluster is needed.
+
+    Exits with 0 if a deployment was replayed, also without a verdict, and with 1 if none could be,
+    or if a simulation failed.
     """
     _ensure_installed()
     from autoscaler.config.loader import report_settings
@@ -177,6 +180,7 @@ def replay(
         outputs.write(results, settings, datetime.now(UTC))
     finally:
         show(output(), results)
+    _ensure_complete(results)
 
 
 @click.command()
@@ -238,6 +242,21 @@ def report(
     for written_file in (page, markdown):
         if written_file is not None:
             say(f"written: {written_file}")
+    if file is None:
+        _ensure_complete(results)
+
+
+def _ensure_complete(results: "ReplayResults") -> None:
+    """
+    Raises:
+        UserError: simulations failed, so that results lack what they should have.
+    """
+    if results.failed:
+        which = "one deployment" if results.failed == 1 else f"{results.failed:,} deployments"
+        raise UserError(
+            f"the simulation of {which} failed, which the results have among those left out; "
+            "report it as a defect, with the record"
+        )
 
 
 def _ensure_installed() -> None:
@@ -368,8 +387,8 @@ def calibrate(path: Path | None, *, directory: Path | None, **given: Any) -> Non
     written, source = _written(path), _source(path, **given)
     options = ReplayOptions(source=source.path.name, since=source.since, until=source.until)
     planned = tasks_of(written, source.lines(warn), options)
-    if not planned.tasks and not planned.left_out:
-        raise UserError(source.nothing())
+    if not planned.tasks:
+        raise UserError(source.nothing(planned.left_out))
     found = [calibration_of(task) for task in planned.tasks]
     if directory is not None:
         try:

@@ -51,12 +51,12 @@ def replay_all(
 
     Raises:
         ConfigError: a rule is invalid.
-        UserError: the source cannot be read, or has no intervals of these deployments.
+        UserError: the source cannot be read, or no deployment of it can be replayed.
         ReplayInterrupted: by Ctrl-C.
     """
     planned = engine.tasks_of(written, source.lines(warn), options)
-    if not planned.tasks and not planned.left_out:
-        raise UserError(source.nothing())
+    if not planned.tasks:
+        raise UserError(source.nothing(planned.left_out))
     with (
         chosen_executors(executor, workers, compile_loops) as executors,
         progress_on(progress, "replay") as report_progress,
@@ -69,8 +69,10 @@ def replay_all(
         raise ReplayInterrupted(f"interrupted; no results were written{again}")
     failed = tuple(failure.message for failure in done.failures)
     planned = replace(planned, left_out=planned.left_out + failed)
+    if not done.results:
+        raise UserError(source.nothing(planned.left_out))
     found = tuple(each for of_task in done.results for each in of_task)
-    results = engine.results_of(planned, found, options)
+    results = replace(engine.results_of(planned, found, options), failed=len(failed))
     return with_advice(with_moments(results), _rules_by_name(written))
 
 

@@ -93,4 +93,5 @@ class ReplayResults(Struct, frozen=True, kw_only=True):
     until: float
     deployments: tuple[DeploymentReplay, ...]
     left_out: tuple[str, ...] = ()  # a sentence for each deployment that could not be replayed
+    failed: int = 0  # deployments of those left out whose simulation failed
     unknown: tuple[str, ...] = ()  # a sentence for each figure that the source does not have

@@ -1,7 +1,7 @@
 """Where the load to replay is read from."""
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from msgspec import Struct
@@ -9,6 +9,9 @@ from msgspec import Struct
 from autoscaler.adapters.recording import recorded_intervals
 from autoscaler.interval_files import read_intervals
 from autoscaler.wire.intervals import Line, LoadInterval
+
+MAX_REASONS = 5
+"""Reasons in one sentence at most."""
 
 
 class LoadSource(Struct, frozen=True, kw_only=True):
@@ -39,8 +42,17 @@ class LoadSource(Struct, frozen=True, kw_only=True):
             if chosen or not self.deployments:
                 yield line
 
-    def nothing(self) -> str:
-        """A sentence for a source without intervals."""
+    def nothing(self, left_out: Sequence[str]) -> str:
+        """A sentence for a source of which no deployment can be replayed.
+
+        Args:
+            left_out: a sentence for each deployment that the source has; empty: it has none.
+        """
+        if left_out:
+            more = len(left_out) - MAX_REASONS
+            others = (f"and {more:,} more",) if more > 0 else ()
+            reasons = "; ".join((*left_out[:MAX_REASONS], *others))
+            return f"no deployment of {self.path} can be replayed: {reasons}"
         which = f" of {', '.join(self.deployments)}" if self.deployments else ""
         return (
             f"{self.path} has no intervals{which} in this time; choose another time with --from "

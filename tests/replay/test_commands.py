@@ -12,8 +12,10 @@ from autoscaler.cli import main
 from autoscaler.config.values import ReportSettings
 from autoscaler.errors import UserError
 from autoscaler.interval_files import write_intervals
+from autoscaler.replay import resuming
 from autoscaler.replay.outputs import Outputs
 from autoscaler.replay.results_file import read_results, to_json
+from autoscaler.replay.source import LoadSource
 from autoscaler.wire.intervals import LoadInterval
 from tests.replay.recorded import CONFIG, cluster, fixed, trace
 from tests.replay.replays import HOSTILE, results
@@ -89,6 +91,43 @@ def test_without_a_file_it_is_the_recording_of_the_configuration(recorded, monke
     assert "the record is 50 s long" in found.refusals[0]
     ran = run("calibrate")
     assert "CONTRADICTED: the record is 50 s long" in ran.stdout
+
+
+@pytest.mark.usefixtures("folder")
+@pytest.mark.parametrize("command", ["replay", "report", "calibrate"])
+def test_a_load_of_which_nothing_can_be_replayed_is_a_failure(command):
+    Path("config.toml").write_text(CONFIG.replace('"*"', '"other-*"'))
+    ran = run(command, "--intervals", "load.jsonl.zst")
+    assert (ran.exit_code, ran.stdout) == (1, "")
+    assert "no deployment of load.jsonl.zst can be replayed: " in ran.stderr
+    assert "model: no rule of config.toml selects it" in ran.stderr
+    assert not Path("report.html").exists()
+
+
+def test_of_many_deployments_that_cannot_be_replayed_the_first_are_named():
+    source = LoadSource(path=Path("load.jsonl"), is_recording=False)
+    text = source.nothing([f"model-{number}: no requests" for number in range(1_005)])
+    assert text.endswith("; model-4: no requests; and 1,000 more")
+
+
+@pytest.mark.usefixtures("folder")
+def test_a_simulation_that_fails_is_a_failure_and_the_others_are_written(monkeypatch):
+    """The workers are processes that have been forked, so they have the damage too."""
+
+    def failing(task):
+        if task.name == HOSTILE:
+            raise ZeroDivisionError
+        return real(task)
+
+    real = resuming.replay_deployment
+    monkeypatch.setattr(resuming, "replay_deployment", failing)
+    given = ("--intervals", "load.jsonl.zst", "--policy", "hpa", "--workers", "1")
+    ran = run("replay", *given, "--json", "r.json")
+    assert ran.exit_code == 1
+    assert "the simulation of one deployment failed" in ran.stderr
+    found = read_results(Path("r.json")).results
+    assert ([each.deployment for each in found.deployments], found.failed) == (["model"], 1)
+    assert "ZeroDivisionError" in found.left_out[0]
 
 
 @pytest.mark.usefixtures("folder")
