@@ -103,17 +103,17 @@ def replayed(deployment="elser-search", hours=None, **given):
     return DeploymentReplay(**{**figures, **given})
 
 
-def refused(deployment="reranker"):
+def refused(deployment="reranker", **given):
     """Without a verdict."""
-    return replayed(
-        deployment,
-        policies=(),
-        refusals=(
+    figures = {
+        "policies": (),
+        "refusals": (
             "the simulation of what really ran has 2.1% to 2.9% late requests, not 6.4%",
             "service times grow with the load, by 40% from one busy allocation to three",
         ),
-        assumptions=("the callers give up after 10 s",),
-    )
+        "assumptions": ("the callers give up after 10 s",),
+    }
+    return replayed(deployment, **{**figures, **given})
 
 
 def results(*deployments, rules=None, **given):

@@ -21,6 +21,12 @@ BIN_S = 60.0
 
 MAX_NAME_CHARACTERS = 100
 
+_HASH_DIGITS = 32
+"""Hexadecimal digits of a digest. 32: two ids with the same one cannot be found."""
+
+_HASHED = re.compile(rf"-[0-9a-f]{{{_HASH_DIGITS}}}$")
+_HAS_CAPITAL = re.compile(r"[A-Z]")
+
 LIMITS = {"service_time": (0.001, 3600.0), "load": (0.0, 3600.0), "timeout": (0.001, 3600.0)}
 """The ranges of durations of a scenario, in seconds."""
 
@@ -44,15 +50,17 @@ def write_files(
 
 
 def file_name(deployment: str) -> str:
-    """A name that is safe in any directory, and different for different deployments.
+    """A name that is safe in any directory, and different for different deployments, also where
+    capital letters make no difference.
 
     >>> file_name("elser-search"), file_name("../x")
-    ('elser-search', 'x-d6b96a')
+    ('elser-search', 'x-d6b96a97d147daaae49eb87a5ca7bfbc')
     """
     safe = re.sub(r"[^A-Za-z0-9._-]+", "-", deployment).strip("-.")[:MAX_NAME_CHARACTERS]
-    if safe and safe == deployment:
+    # An id that ends like a digest gets one too, so that it cannot be the name of another id.
+    if safe and safe == deployment and not _HAS_CAPITAL.search(safe) and not _HASHED.search(safe):
         return safe
-    digest = hashlib.sha256(deployment.encode(errors="surrogatepass")).hexdigest()[:6]
+    digest = hashlib.sha256(deployment.encode(errors="surrogatepass")).hexdigest()[:_HASH_DIGITS]
     return f"{safe or 'deployment'}-{digest}"
 
 

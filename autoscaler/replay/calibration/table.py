@@ -31,14 +31,28 @@ def show(console: Console, calibrations: Sequence[DeploymentFit], left_out: Sequ
     for each in calibrations:
         table.add_row(*(plain(cell) for cell in _cells(each)))
     console.print(table)
+    shared = _shared(calibrations)
     for each in calibrations:
         label = plain(f"{each.deployment}: ", "bold")
         for sentence in each.failures:
             print_line(console, f"CONTRADICTED: {sentence}", "red", label=label)
         for sentence in each.assumptions:
-            print_line(console, f"not known: {sentence}", "dim", label=label)
+            if sentence not in shared:
+                print_line(console, f"not known: {sentence}", "dim", label=label)
+    for sentence in shared:
+        print_line(console, f"not known of all deployments: {sentence}", "dim")
     for sentence in left_out:
         print_line(console, f"Left out: {sentence}")
+
+
+def _shared(calibrations: Sequence[DeploymentFit]) -> list[str]:
+    """What is not known of all of several deployments, which is shown once."""
+    first, *others = calibrations
+    return [
+        each
+        for each in first.assumptions
+        if others and all(each in other.assumptions for other in others)
+    ]
 
 
 def _cells(fit: DeploymentFit) -> tuple[str, ...]:

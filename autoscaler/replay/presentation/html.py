@@ -1,5 +1,6 @@
 """A replay as one HTML file: no script, no request, and readable in print."""
 
+from collections.abc import Sequence
 from functools import cache
 from importlib.resources import files
 from itertools import groupby
@@ -23,7 +24,9 @@ from autoscaler.replay.presentation.figures import (
 from autoscaler.replay.presentation.lines import (
     HEADINGS,
     PolicyLine,
+    own_assumptions,
     policy_lines,
+    shared_assumptions,
     simulation_text,
 )
 from autoscaler.replay.presentation.sentences import (
@@ -50,6 +53,7 @@ def render(results: ReplayResults, settings: ReportSettings, *, made_at: str) ->
     totals = totals_of(results)
     shown = sorted(results.deployments, key=_size, reverse=True)[:MAX_SECTIONS]
     anchors = {each.deployment: f"deployment-{n}" for n, each in enumerate(shown, 1)}
+    shared = shared_assumptions(results)
     text: str = (
         _environment()
         .get_template("report.html")
@@ -66,10 +70,11 @@ def render(results: ReplayResults, settings: ReportSettings, *, made_at: str) ->
             moments=[_moment(each, results, anchors) for each in top_moments(results)],
             advice=_advice(results, anchors),
             overview=[_overview(each, anchors) for each in results.deployments],
-            deployments=[_deployment(each, anchors) for each in shown],
+            deployments=[_deployment(each, anchors, shared) for each in shown],
             more=len(results.deployments) - len(shown),
             headings=HEADINGS,
             method=METHOD,
+            assumptions=shared,
             left_out=results.left_out,
             unknown=results.unknown,
         )
@@ -246,7 +251,9 @@ def _overview(replayed: DeploymentReplay, anchors: dict[str, str]) -> dict[str, 
     return line
 
 
-def _deployment(replayed: DeploymentReplay, anchors: dict[str, str]) -> dict[str, Any]:
+def _deployment(
+    replayed: DeploymentReplay, anchors: dict[str, str], shared: Sequence[str]
+) -> dict[str, Any]:
     lines = list(policy_lines(replayed))
     most = max((line.hours.high for line in lines), default=0.0)
     recorded = replayed.observed.hours.value
@@ -268,7 +275,7 @@ def _deployment(replayed: DeploymentReplay, anchors: dict[str, str]) -> dict[str
         "chart": hours_chart(replayed.hours, label, rule=judged) if replayed.hours else "",
         "lines": [_line(each, recorded, most) for each in lines],
         "simulation": simulation_text(replayed),
-        "assumptions": replayed.assumptions,
+        "assumptions": own_assumptions(replayed, shared),
     }
 
 
@@ -277,6 +284,6 @@ def _line(line: PolicyLine, recorded: float, most: float) -> dict[str, Any]:
     return {
         "cells": line.cells,
         "kind": kind,
-        "meets": line.meets,
+        "slo": {True: "good", False: "bad", None: ""}[line.meets],
         "bar": interval_bar(line.hours, recorded, most, kind),
     }

@@ -1,6 +1,6 @@
 """The policies of one deployment as lines of a table, the same wherever they are shown."""
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 
 from msgspec import Struct
 
@@ -11,10 +11,12 @@ from autoscaler.replay.presentation.figures import (
     percent_with_interval,
     signed_hours,
 )
-from autoscaler.replay.results import DeploymentReplay, Estimate, PolicyResult
+from autoscaler.replay.results import DeploymentReplay, Estimate, PolicyResult, ReplayResults
 from autoscaler.replay.totals import hours_difference, meets
 
 HEADINGS = ("", "allocation-hours", "difference", "late requests", "SLO", "max.", "changes")
+
+UNKNOWN = "unknown"
 
 
 class PolicyLine(Struct, frozen=True, kw_only=True):
@@ -23,7 +25,7 @@ class PolicyLine(Struct, frozen=True, kw_only=True):
     cells: tuple[str, ...]
     is_recorded: bool = False
     is_rule: bool = False
-    meets: bool
+    meets: bool | None  # None: unknown, as there is no verdict
     hours: Estimate
     late: Estimate
     attainment: str
@@ -37,6 +39,21 @@ def policy_lines(replayed: DeploymentReplay) -> Iterator[PolicyLine]:
         for index, each in enumerate(replayed.policies):
             difference = signed_hours(hours_difference(each, observed))
             yield _line(each, replayed, difference, is_rule=index == 0)
+
+
+def shared_assumptions(results: ReplayResults) -> tuple[str, ...]:
+    """The assumptions of all of several deployments, which are shown once."""
+    first, *others = results.deployments or (None,)
+    if first is None or not others:
+        return ()
+    return tuple(
+        each for each in first.assumptions if all(each in other.assumptions for other in others)
+    )
+
+
+def own_assumptions(replayed: DeploymentReplay, shared: Collection[str]) -> tuple[str, ...]:
+    """The assumptions of a deployment that are not those of all."""
+    return tuple(each for each in replayed.assumptions if each not in shared)
 
 
 def simulation_text(replayed: DeploymentReplay) -> str:
@@ -58,14 +75,14 @@ def _line(
     is_recorded: bool = False,
     is_rule: bool = False,
 ) -> PolicyLine:
-    met = meets(result, replayed.slo_target)
+    met = meets(result, replayed.slo_target) if replayed.has_verdict else None
     return PolicyLine(
         cells=(
             result.title,
             hours_with_interval(result.hours),
             difference,
             percent_with_interval(result.late_fraction),
-            "met" if met else "missed",
+            UNKNOWN if met is None else "met" if met else "missed",
             str(result.max_allocations),
             f"{result.changes:,}",
         ),

@@ -13,7 +13,13 @@ from autoscaler.replay.presentation.figures import (
     hours_with_interval,
     signed_hours,
 )
-from autoscaler.replay.presentation.lines import HEADINGS, policy_lines, simulation_text
+from autoscaler.replay.presentation.lines import (
+    HEADINGS,
+    own_assumptions,
+    policy_lines,
+    shared_assumptions,
+    simulation_text,
+)
 from autoscaler.replay.presentation.sentences import (
     METHOD,
     headline,
@@ -50,9 +56,10 @@ def render(results: ReplayResults, settings: ReportSettings, *, made_at: str) ->
         parts += _together(totals, results, settings)
     parts += _moments(results)
     parts += _advice(results)
+    shared = shared_assumptions(results)
     for each in results.deployments:
-        parts += _deployment(each)
-    parts += _notes(results)
+        parts += _deployment(each, own_assumptions(each, shared))
+    parts += _notes(results, shared)
     return "\n\n".join(parts) + "\n"
 
 
@@ -109,7 +116,7 @@ def _by_rule(replayed: DeploymentReplay) -> str:
     return replayed.rule
 
 
-def _deployment(replayed: DeploymentReplay) -> Iterator[str]:
+def _deployment(replayed: DeploymentReplay, assumptions: Sequence[str]) -> Iterator[str]:
     yield f"## {_plain(replayed.deployment)}"
     yield _plain(verdict_text(replayed))
     yield _table(HEADINGS, [line.cells for line in policy_lines(replayed)])
@@ -117,14 +124,15 @@ def _deployment(replayed: DeploymentReplay) -> Iterator[str]:
         f"Rule {replayed.rule}; SLO: {slo_sentence(replayed)}; {replayed.requests:,} requests. "
         f"{simulation_text(replayed)}"
     )
-    if replayed.assumptions:
-        yield "\n".join(f"- Assumed: {_plain(each)}" for each in replayed.assumptions)
+    if assumptions:
+        yield "\n".join(f"- Assumed: {_plain(each)}" for each in assumptions)
 
 
-def _notes(results: ReplayResults) -> Iterator[str]:
+def _notes(results: ReplayResults, assumptions: Sequence[str]) -> Iterator[str]:
     yield "## Method"
     yield METHOD
     notes = [
+        *(f"- Assumed for all deployments: {_plain(each)}" for each in assumptions),
         *(f"- Left out: {_plain(each)}" for each in results.left_out),
         *(f"- Not known from this source: {_plain(each)}" for each in results.unknown),
     ]

@@ -4,7 +4,12 @@ from rich.console import Console
 from rich.table import Table
 
 from autoscaler.backtest.results.terminal import plain_table
-from autoscaler.replay.presentation.lines import HEADINGS, policy_lines
+from autoscaler.replay.presentation.lines import (
+    HEADINGS,
+    own_assumptions,
+    policy_lines,
+    shared_assumptions,
+)
 from autoscaler.replay.presentation.sentences import (
     METHOD,
     headline,
@@ -23,18 +28,21 @@ MAX_TABLES = 30
 def show(console: Console, results: ReplayResults) -> None:
     """Print a table and the verdict for each deployment, and all of them in one sentence."""
     print_line(console, f"{results.source}: {period_text(results.since, results.until)}")
+    shared = shared_assumptions(results)
     for number, each in enumerate(results.deployments):
         console.print()
         if number < MAX_TABLES:
             console.print(_table(each))
             print_line(console, verdict_text(each))
-            for assumption in each.assumptions:
+            for assumption in own_assumptions(each, shared):
                 print_line(console, f"Assumed: {assumption}", "dim")
             for advice in each.advice:
                 print_line(console, f"→ {advice}")
         else:
             print_line(console, verdict_text(each), label=plain(f"{each.deployment}: ", "bold"))
     console.print()
+    for assumption in shared:
+        print_line(console, f"Assumed for all deployments: {assumption}", "dim")
     for sentence in results.left_out:
         print_line(console, f"Left out: {sentence}")
     for sentence in results.unknown:

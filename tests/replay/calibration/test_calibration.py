@@ -110,6 +110,15 @@ def test_file_names_are_safe_and_different():
     assert all(name and "/" not in name and not name.startswith(".") for name in names)
 
 
+def test_no_id_can_be_chosen_so_that_its_files_are_those_of_another():
+    ids = ["../x", "X", "x" * 99 + "/", "x" * 300, "x" * 301]
+    ids += [file_name(each) for each in ids]  # ids that are the names of others
+    ids += [file_name(each) for each in ids]
+    names = [file_name(each).lower() for each in dict.fromkeys(ids)]
+    assert len(set(names)) == len(names)
+    assert max(map(len, names)) < 200
+
+
 def test_hostile_ids_reach_neither_the_terminal_nor_the_files(tmp_path, monkeypatch, lines):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "config.toml").write_text(CONFIG)

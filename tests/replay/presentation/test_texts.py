@@ -7,7 +7,8 @@ from markdown_it import MarkdownIt
 from rich.console import Console
 
 from autoscaler.config.values import ReportSettings
-from autoscaler.replay.presentation import markdown, table
+from autoscaler.replay.presentation import html, markdown, table
+from autoscaler.replay.presentation.lines import HEADINGS, policy_lines
 from autoscaler.replay.presentation.sentences import headline, verdict_text
 from autoscaler.replay.results import Estimate
 from autoscaler.replay.totals import totals_of
@@ -24,6 +25,10 @@ def on_terminal(found):
 
 def as_markdown(found, settings=COSTS):
     return markdown.render(found, settings, made_at="2025-11-04 09:00 UTC")
+
+
+def as_page(found):
+    return html.render(found, COSTS, made_at="2025-11-04 09:00 UTC")
 
 
 def test_the_verdict_has_the_difference_and_both_intervals():
@@ -60,6 +65,29 @@ def test_without_a_verdict_the_failed_assumption_is_named():
     text = verdict_text(refused())
     assert text.startswith("No verdict: the simulation of what really ran has")
     assert "service times grow with the load" in text
+
+
+def test_without_a_verdict_it_is_unknown_whether_the_slo_was_met():
+    (line,) = policy_lines(refused())
+    assert (line.meets, line.cells[HEADINGS.index("SLO")]) == (None, "unknown")
+    found = results(refused())
+    for text in (on_terminal(found), as_markdown(found), as_page(found)):
+        assert "unknown" in text
+        assert not re.search(r"\b(met|missed)\b", text)
+
+
+def test_what_is_assumed_for_all_deployments_is_said_once():
+    found = results(
+        replayed("a", assumptions=("the callers are patient", "a is alone")),
+        replayed("b", assumptions=("the callers are patient",)),
+        refused("c", assumptions=("the callers are patient",)),
+    )
+    for text in (on_terminal(found), as_markdown(found), as_page(found)):
+        assert text.count("the callers are patient") == 1
+        assert "Assumed for all deployments: the callers are patient" in text
+        assert "Assumed: a is alone" in text
+    alone = results(replayed("a", assumptions=("the callers are patient",)))
+    assert "Assumed: the callers are patient" in on_terminal(alone)
 
 
 def test_the_headline_says_for_how_many_there_is_no_verdict():
