@@ -1,7 +1,5 @@
 """What policies would have done with a recorded load."""
 
-import os
-import time
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
@@ -9,78 +7,26 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from autoscaler.cli.replay_source import (
+    chosen_source,
+    ensure_installed,
+    source_options,
+    written_config,
+)
 from autoscaler.cli.shared import (
     UTF8,
-    config_option,
     is_configured,
-    load_config,
     output,
     report_errors,
     say,
     warn,
 )
-from autoscaler.errors import InputError, UserError
+from autoscaler.errors import UserError
 
 if TYPE_CHECKING:
     from autoscaler.config.loader import Written
     from autoscaler.replay.results import ReplayResults
     from autoscaler.replay.source import LoadSource
-
-
-def _instant(context: click.Context, parameter: click.Parameter, text: str | None) -> float | None:
-    """Unix seconds."""
-    if text is None:
-        return None
-    from autoscaler.importing.period import instant
-
-    try:
-        return instant(text, time.time())
-    except ValueError as error:
-        raise click.BadParameter(f"{error}.") from error
-
-
-def _source_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Which load."""
-    options = (
-        config_option,
-        click.option(
-            "--recording",
-            type=click.Path(path_type=Path),
-            help="A recording.  [default: that of the configuration's state directory]",
-        ),
-        click.option(
-            "--intervals",
-            type=click.Path(path_type=Path),
-            help="Instead of a recording, a file of intervals that `autoscaler import` or "
-            "`autoscaler export` wrote; .jsonl or .jsonl.zst.",
-        ),
-        click.option(
-            "--from",
-            "since",
-            metavar="TIME",
-            callback=_instant,
-            help="From when: a time ago such as 24h or 7d, or a date such as 2026-01-31 or "
-            "2026-01-31T12:00:00Z.  [default: the beginning]",
-        ),
-        click.option(
-            "--to",
-            "until",
-            metavar="TIME",
-            callback=_instant,
-            help="Until when.  [default: the end]",
-        ),
-        click.option(
-            "--deployment",
-            "deployments",
-            type=UTF8,
-            multiple=True,
-            metavar="ID",
-            help="Only this deployment. May be repeated.",
-        ),
-    )
-    for option in reversed(options):
-        command = option(command)
-    return command
 
 
 def _executor_options(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -114,7 +60,7 @@ def _executor_options(command: Callable[..., Any]) -> Callable[..., Any]:
 
 
 @click.command()
-@_source_options
+@source_options
 @click.option(
     "--policy",
     "policies",
@@ -157,16 +103,16 @@ def replay(
     Exits with 0 if a deployment was replayed, also without a verdict, and with 1 if none could be,
     or if a simulation failed.
     """
-    _ensure_installed()
+    ensure_installed()
     from autoscaler.config.loader import report_settings
     from autoscaler.replay.outputs import Outputs
     from autoscaler.replay.presentation.table import show
 
     outputs = Outputs(json=json, report=report, markdown=markdown)
     outputs.ensure_writable()
-    written = _written(path)
+    written = written_config(path)
     settings = report_settings(written)
-    source = _source(path, **given)
+    source = chosen_source(path, **given)
     results = _replayed(
         written,
         source,
@@ -185,7 +131,7 @@ def replay(
 
 @click.command()
 @click.argument("file", type=click.Path(path_type=Path), required=False, metavar="[RESULTS]")
-@_source_options
+@source_options
 @click.option(
     "--to-file",
     "page",
@@ -228,12 +174,12 @@ def report(
             raise click.UsageError("RESULTS excludes options that choose the load; keep one.")
         results = read_results(file).results
         configured = is_configured(path)
-        settings = report_settings(_written(path)) if configured else ReportSettings()
+        settings = report_settings(written_config(path)) if configured else ReportSettings()
     else:
-        _ensure_installed()
-        written = _written(path)
+        ensure_installed()
+        written = written_config(path)
         settings = report_settings(written)
-        source = _source(path, **given)
+        source = chosen_source(path, **given)
         results = _replayed(written, source, executor=executor, workers=workers, resume=resume)
     try:
         outputs.write(results, settings, datetime.now(UTC))
@@ -257,72 +203,6 @@ def _ensure_complete(results: "ReplayResults") -> None:
             f"the simulation of {which} failed, which the results have among those left out; "
             "report it as a defect, with the record"
         )
-
-
-def _ensure_installed() -> None:
-    """
-    Raises:
-        UserError: an extra is not installed.
-    """
-    try:
-        import autoscaler.replay.engine  # noqa: F401
-    except ImportError as absent:
-        raise UserError(
-            f"replays need {absent.name}, which is not installed; install it with "
-            "`pip install 'autoscaler[backtest]'`, or in a checkout with `make backtest-deps`"
-        ) from absent
-
-
-def _written(path: Path | None) -> "Written":
-    """The configuration as it is written: its rules need neither secrets nor certificates.
-
-    Raises:
-        UserError: there is none, or it cannot be read.
-    """
-    from autoscaler.config import CONFIG_VARIABLE
-    from autoscaler.config.loader import read
-
-    if not is_configured(path):
-        raise InputError(
-            f"no configuration; name a file with --config or {CONFIG_VARIABLE}, whose rules are to "
-            "be replayed"
-        )
-    written = read(path, os.environ)
-    for warning in written.warnings:
-        warn(warning)
-    return written
-
-
-def _source(
-    path: Path | None,
-    *,
-    recording: Path | None,
-    intervals: Path | None,
-    since: float | None,
-    until: float | None,
-    deployments: tuple[str, ...],
-) -> "LoadSource":
-    """
-    Raises:
-        UserError: there is no recording.
-    """
-    from autoscaler.recording_export import recording_path
-    from autoscaler.replay.source import LoadSource
-
-    if recording is not None and intervals is not None:
-        raise click.UsageError("--recording and --intervals exclude each other; keep one.")
-    if since is not None and until is not None and since >= until:
-        raise click.UsageError("--from must be earlier than --to.")
-    file = intervals or recording
-    if file is None:
-        file = recording_path(load_config(path))
-    return LoadSource(
-        path=file,
-        is_recording=intervals is None,
-        since=since,
-        until=until,
-        deployments=deployments,
-    )
 
 
 def _replayed(
@@ -361,7 +241,7 @@ def _replayed(
 
 
 @click.command()
-@_source_options
+@source_options
 @click.option(
     "--to-dir",
     "directory",
@@ -378,13 +258,13 @@ def calibrate(path: Path | None, *, directory: Path | None, **given: Any) -> Non
     comment says what cannot be known from the record. An assumption that the record contradicts is
     named.
     """
-    _ensure_installed()
+    ensure_installed()
     from autoscaler.replay.calibration.files import write_files
     from autoscaler.replay.calibration.fits import calibration_of
     from autoscaler.replay.calibration.table import show
     from autoscaler.replay.engine import ReplayOptions, tasks_of
 
-    written, source = _written(path), _source(path, **given)
+    written, source = written_config(path), chosen_source(path, **given)
     options = ReplayOptions(source=source.path.name, since=source.since, until=source.until)
     planned = tasks_of(written, source.lines(warn), options)
     if not planned.tasks:
