@@ -113,6 +113,7 @@ class ClusterController:
         self._api = ElasticsearchApi(self._transport)
         self._renewals = 0  # of the credentials, as far as they were reported
         self._ports = ElasticsearchCluster(self._api, clock)
+        self.known_uuid = self._ports.known_uuid
         self._preflight = PreflightLoop(
             self._api,
             self._ports,

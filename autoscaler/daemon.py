@@ -109,15 +109,17 @@ class Daemon:
         self._service = service
         alive = ServiceRecorder(service, lambda: self._cluster.health.limit_s)
         self._decisions = _queue_of(config)
-        if self._decisions is not None:
-            recorders = (*recorders, self._decisions)
         recording = cycle_recorder_of(
-            config, clock, self._log, lambda: self._config.polling.interval_s
+            config,
+            clock,
+            self._log,
+            poll_interval_s=lambda: self._config.polling.interval_s,
+            cluster_uuid=lambda: self._cluster.known_uuid(),  # noqa: PLW0108 - created below
         )
         self._recording: AbstractAsyncContextManager[Any] = recording or nullcontext()
-        if recording is not None:
-            recorders = (*recorders, recording)
-        self._cluster = ClusterController(config, clock, recorders=(*recorders, alive))
+        optional = [each for each in (self._decisions, recording) if each is not None]
+        recorders = (*recorders, *optional, alive)
+        self._cluster = ClusterController(config, clock, recorders=recorders)
         self._metrics = DaemonMetrics(clock, __version__, log_lines_dropped)
         self._metrics.recording = recording
         self._metrics.config_accepted(config.fingerprint, config.polling.interval_s)

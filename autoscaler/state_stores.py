@@ -46,17 +46,27 @@ def cycle_recorder_of(
     config: Config,
     clock: Clock,
     log: structlog.stdlib.BoundLogger,
+    *,
     poll_interval_s: Callable[[], float],
+    cluster_uuid: Callable[[], str],
 ) -> CycleRecorder | None:
     """What records each cycle; None: nothing does.
 
     Args:
         poll_interval_s: returns the one in effect.
+        cluster_uuid: returns that of the cluster that is observed; empty: unknown.
     """
     if (wanted := config.recording) is None:
         return None
     limits = RecordingLimits(wanted.max_age_s, wanted.max_bytes)
-    return CycleRecorder(wanted.directory, limits, clock, log, poll_interval_s=poll_interval_s)
+    return CycleRecorder(
+        wanted.directory,
+        limits,
+        clock,
+        log,
+        poll_interval_s=poll_interval_s,
+        cluster_uuid=cluster_uuid,
+    )
 
 
 def state_documents_of(

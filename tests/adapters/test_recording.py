@@ -39,13 +39,14 @@ TOOK = CycleTimes(observe_s=0.1, plan_s=0.1, act_s=0.0)
 
 
 @asynccontextmanager
-async def recording(directory, limits=LIMITS, *, in_thread=False):
+async def recording(directory, limits=LIMITS, *, in_thread=False, cluster_uuid=lambda: ""):
     recorder = CycleRecorder(
         directory,
         limits,
         FakeClock(1_000.0),
         structlog.get_logger(),
         poll_interval_s=lambda: 10.0,
+        cluster_uuid=cluster_uuid,
         in_thread=in_thread,
     )
     async with recorder:
@@ -322,6 +323,49 @@ async def test_a_file_that_is_emptied_begins_again(tmp_path):
         record(recorder, 1_030.0)
         assert instants(tmp_path)[-2:] == [1_020.0, 1_030.0]
     assert instants(tmp_path)[-2:] == [1_020.0, 1_030.0]
+
+
+async def test_the_cycles_of_two_clusters_are_not_in_one_recording(tmp_path):
+    cluster = "Aq-1"
+    with capture_logs() as logs:
+        async with recording(tmp_path, cluster_uuid=lambda: cluster) as recorder:
+            record(recorder, 1_000.0)
+            record(recorder, 1_010.0)
+        async with recording(tmp_path, cluster_uuid=lambda: cluster) as recorder:
+            record(recorder, 1_020.0)
+            cluster = "Bq/2"  # the address leads to another cluster, in the same process
+            record(recorder, 1_030.0)
+            record(recorder, 1_040.0)
+    assert instants(tmp_path) == [1_030.0, 1_040.0]
+    (aside,) = tmp_path.glob(f"{FILE_NAME}.cluster-*-Aq-1")
+    assert [cycle.at for cycle in recorded_cycles(aside, 0.0, 1e12)] == [1_000.0, 1_010.0, 1_020.0]
+    (message,) = [log["message"] for log in logs if log["event"] == "recording.other_cluster"]
+    assert message == (
+        f"{tmp_path / FILE_NAME} is of another cluster, Aq-1; it is now {aside.name}, a new one "
+        "begins"
+    )
+
+
+async def test_a_recording_of_an_unknown_cluster_goes_on(tmp_path):
+    async with recording(tmp_path) as recorder:
+        record(recorder, 1_000.0)  # an earlier release, or one without the privilege
+    uuids = iter(["Aq-1", "", "Aq-1"])
+    async with recording(tmp_path, cluster_uuid=lambda: next(uuids)) as recorder:
+        for at in (1_010.0, 1_020.0, 1_030.0):
+            record(recorder, at)
+    assert instants(tmp_path) == [1_000.0, 1_010.0, 1_020.0, 1_030.0]
+    assert not list(tmp_path.glob("*cluster*"))
+
+
+async def test_the_latest_recordings_of_other_clusters_are_kept(tmp_path):
+    for number in range(5):
+        (tmp_path / f"{FILE_NAME}.cluster-20260{number}").write_bytes(b"")
+    for cluster in ("Aq-1", "Bq-2"):
+        async with recording(tmp_path, cluster_uuid=lambda uuid=cluster: uuid) as recorder:
+            record(recorder, 1_000.0)
+    names = sorted(path.name for path in tmp_path.glob("*cluster-*"))
+    assert names[:2] == [f"{FILE_NAME}.cluster-20260{number}" for number in (3, 4)]
+    assert len(names) == 3
 
 
 async def test_a_fifo_in_its_place_is_not_waited_for(tmp_path):

@@ -215,6 +215,10 @@ class ElasticsearchCluster:
                 raise ObservationFailed(failure_kind_of(error), str(error)) from error
         return self.info.cluster_uuid
 
+    def known_uuid(self) -> str:
+        """The UUID of the cluster as it was read last; empty: it has not been read."""
+        return "" if self.info is None else self.info.cluster_uuid
+
     async def close(self) -> None:
         """Give up a request for the owners that is still under way."""
         if self._reading_owners is not None:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from autoscaler.sqlite_files import (
+    SIDE_FILES,
     DatabaseDamaged,
     DatabaseKind,
     DatabaseUnusable,
@@ -90,6 +91,22 @@ class RecordingDatabase:
     def size_bytes(self) -> int:
         """Of the file, with its write-ahead log."""
         return size_of(self._path)
+
+    def cluster(self) -> str:
+        """The UUID of the cluster that the recording is of; empty: unknown."""
+        tables = "SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = 'cluster'"
+        if self._connection.execute(tables).fetchone() is None:
+            return ""
+        row = self._connection.execute("SELECT uuid FROM cluster").fetchone()
+        return "" if row is None else str(row[0])
+
+    def bind(self, cluster: str) -> None:
+        """State which cluster the recording is of."""
+        # Not in the schema: earlier releases read and write files with and without this table.
+        with self._transaction("BEGIN IMMEDIATE") as connection:
+            connection.execute("CREATE TABLE IF NOT EXISTS cluster (uuid TEXT NOT NULL)")
+            connection.execute("DELETE FROM cluster")
+            connection.execute("INSERT INTO cluster VALUES (?)", (cluster,))
 
     def append(self, frame: StoredFrame) -> None:
         """Add a frame to the open block. It outlives the process."""
@@ -233,16 +250,24 @@ def read_recording(path: Path) -> RecordingDatabase:
         return RecordingDatabase(path, connection)
 
 
-def set_recording_aside(path: Path, suffix: str) -> Path:
-    """Rename a damaged file, and remove the one that was set aside before: it may be large.
+def set_recording_aside(path: Path, kind: str, suffix: str, *, kept: int) -> Path:
+    """Rename a closed file, and remove the oldest that were set aside before: they may be large.
+
+    Args:
+        kind: why, for the new name.
+        suffix: of the new name. It begins with the time, so that names are in its order.
+        kept: files of this kind that remain, with the new one.
 
     Raises:
         DatabaseUnusable: the directory cannot be written.
     """
-    for old in path.parent.glob(f"{path.name}.damaged-*"):
-        with contextlib.suppress(OSError):
-            old.unlink()
-    aside = path.with_name(f"{path.name}.damaged-{suffix}")
+    names = path.parent.glob(f"{path.name}.{kind}-*")
+    before = sorted(name for name in names if not name.name.endswith(SIDE_FILES))
+    for old in before[: max(0, len(before) - kept + 1)]:
+        for each in (old, *(beside(old, side) for side in SIDE_FILES)):
+            with contextlib.suppress(OSError):
+                each.unlink()
+    aside = path.with_name(f"{path.name}.{kind}-{suffix}")
     rename(path, aside, _KIND)
     return aside
 

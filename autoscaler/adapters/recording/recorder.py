@@ -47,6 +47,7 @@ class _Waiting(NamedTuple):
     outcomes: tuple[Outcome, ...]
     poll_interval_s: float
     missed: bool  # whether the one before is not recorded
+    cluster: str  # the UUID of the cluster; empty: unknown
 
 
 class CycleRecorder:
@@ -55,6 +56,7 @@ class CycleRecorder:
 
     Args:
         poll_interval_s: returns the one in effect.
+        cluster_uuid: returns that of the cluster that is observed; empty: unknown.
         in_thread: False: the caller writes, and waits. For tests whose time is virtual.
     """
 
@@ -66,9 +68,11 @@ class CycleRecorder:
         log: structlog.stdlib.BoundLogger,
         *,
         poll_interval_s: Callable[[], float],
+        cluster_uuid: Callable[[], str] = lambda: "",
         in_thread: bool = True,
     ) -> None:
         self._poll_interval_s = poll_interval_s
+        self._cluster_uuid = cluster_uuid
         self._clock = clock
         self._file = RecordingFile(directory, limits)
         self._log = log
@@ -108,7 +112,11 @@ class CycleRecorder:
     def planned(
         self, observation: Observation, plan: Plan, outcomes: tuple[Outcome, ...], took: CycleTimes
     ) -> None:
-        self._waiting.append(_Waiting(observation, outcomes, self._poll_interval_s(), self._missed))
+        self._waiting.append(
+            _Waiting(
+                observation, outcomes, self._poll_interval_s(), self._missed, self._cluster_uuid()
+            )
+        )
         self._missed = False
         if len(self._waiting) > MAX_WAITING:
             self._waiting.popleft()
@@ -176,7 +184,8 @@ class CycleRecorder:
                 deployments=observation.deployments,
                 decisions=_decisions(waiting.outcomes),
                 hardware=self._hardware.of(observation.cluster),
-            )
+            ),
+            waiting.cluster,
         )
         self.size_bytes = self._file.size_bytes
 
@@ -198,6 +207,9 @@ class CycleRecorder:
         messages, self._file.messages = self._file.messages, []
         for message in messages:
             self._log.error("recording.damaged", message=message)
+        others, self._file.other_clusters = self._file.other_clusters, []
+        for message in others:
+            self._log.error("recording.other_cluster", message=message)
 
     def _report(self, problem: str, *, in_use: bool = False) -> None:
         """Log a problem once, and its end."""

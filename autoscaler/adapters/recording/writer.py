@@ -2,6 +2,7 @@
 
 import fcntl
 import os
+import re
 import sqlite3
 import time
 from pathlib import Path
@@ -38,6 +39,10 @@ RESERVED_BYTES = 64 * 2**20
 state of three thousand deployments; but at most a fifth of the disk."""
 
 
+KEPT_CLUSTERS = 3
+"""Recordings of other clusters that are kept, as many as of their states: the latest ones."""
+
+
 class RecordingLimits(NamedTuple):
     """What is kept of a recording."""
 
@@ -60,7 +65,9 @@ class RecordingFile:
         self._encoder = FrameEncoder()
         self._block_began_at = 0.0
         self._block_bytes = 0
+        self._cluster = ""  # the UUID of the cluster that the open file is of; empty: unknown
         self.messages: list[str] = []  # what has happened to the file, for the log
+        self.other_clusters: list[str] = []  # the same of a file of another cluster
 
     @property
     def size_bytes(self) -> int:
@@ -82,6 +89,7 @@ class RecordingFile:
             self._take_lock()
             try:
                 self._database = open_recording(self.path)
+                self._cluster = self._database.cluster()
                 self._close_block(at)
             except DatabaseDamaged as damage:
                 self._begin_again(str(damage))
@@ -93,14 +101,19 @@ class RecordingFile:
             self.give_up()
             raise
 
-    def write(self, cycle: RecordedCycle) -> None:
+    def write(self, cycle: RecordedCycle, cluster: str = "") -> None:
         """Write one cycle. It outlives the process; a power failure may take the last ones.
+
+        Args:
+            cluster: the UUID of the cluster. A file of another one is set aside; where it is
+                unknown, the file is taken to be of this one.
 
         Raises:
             DatabaseUnusable: there is no usable file.
             sqlite3.Error: it cannot be written.
         """
         self.open(cycle.at)
+        self._begin_for(cluster)
         if self._free_bytes() <= 0:
             self._make_room(cycle.at)
         if self._free_bytes() <= 0:
@@ -109,12 +122,12 @@ class RecordingFile:
                 "use a larger disk, or a smaller max_mb in [recording]"
             )
         try:
-            self._write(cycle)
+            self._write(cycle, cluster)
         except sqlite3.Error as error:
             if not is_damage(error):
                 raise
             self._begin_again(str(error))
-            self._write(cycle)
+            self._write(cycle, cluster)
 
     def first_at(self) -> float | None:
         """When the recording begins; None: it is empty."""
@@ -125,6 +138,7 @@ class RecordingFile:
         database, self._database = self._database, None
         if database is not None:
             database.close()
+        self._cluster = ""
         self._begin_block()
         if self._lock >= 0:
             os.close(self._lock)
@@ -148,8 +162,29 @@ class RecordingFile:
                 "autoscaler write access to it, or set directory in [recording] to another"
             ) from error
 
-    def _write(self, cycle: RecordedCycle) -> None:
+    def _begin_for(self, cluster: str) -> None:
+        """Set a file of another cluster aside, and begin a new one.
+
+        Raises:
+            DatabaseUnusable: the directory cannot be written.
+        """
+        other = self._cluster
+        if cluster in ("", other) or not other or self._database is None:
+            return
+        self._database.close()
+        self._database = None
+        name = f"{_time_text()}-{re.sub(r'[^A-Za-z0-9_-]', '-', other)[:64]}"
+        aside = set_recording_aside(self.path, "cluster", name, kept=KEPT_CLUSTERS)
+        self.other_clusters.append(
+            f"{self.path} is of another cluster, {other}; it is now {aside.name}, a new one begins"
+        )
+        self._begin_file()
+
+    def _write(self, cycle: RecordedCycle, cluster: str) -> None:
         assert self._database is not None, "it is open"
+        if cluster and not self._cluster:
+            self._database.bind(cluster)
+            self._cluster = cluster
         frame = self._encoder.frame(cycle)
         self._database.append(StoredFrame(cycle.at, compressed_frame(frame)))
         self._encoder.written()
@@ -217,12 +252,20 @@ class RecordingFile:
         database, self._database = self._database, None
         if database is not None:
             database.close()
-        aside = set_recording_aside(self.path, time.strftime("%Y%m%dT%H%M%SZ", time.gmtime()))
+        aside = set_recording_aside(self.path, "damaged", _time_text(), kept=1)
         self.messages.append(
             f"{self.path} is damaged: {damage}; it is now {aside.name}, a new one begins"
         )
+        self._begin_file()
+
+    def _begin_file(self) -> None:
+        self._cluster = ""
         try:
             self._database = open_recording(self.path)
         except DatabaseDamaged as error:
             raise DatabaseUnusable(f"{self.path} cannot be created: {error}") from error
         self._begin_block()
+
+
+def _time_text() -> str:
+    return time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
