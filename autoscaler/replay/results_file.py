@@ -1,6 +1,7 @@
 """Results of a replay as JSON, written as a whole or not at all, and read again."""
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 
 import msgspec
@@ -9,6 +10,7 @@ from msgspec import Struct
 from autoscaler.errors import InputError
 from autoscaler.files import read_regular
 from autoscaler.replay.results import ReplayResults
+from autoscaler.text import printable
 
 MAX_BYTES = 256 * 2**20
 """The size limit of a file that is read. A deployment with a month of hours takes 120 kB."""
@@ -18,8 +20,8 @@ VERSION = 1
 """It is raised when an older program could misread a newer file."""
 
 
-MAX_AT = 253_402_300_799.0
-"""Unix seconds: the end of the year 9999, after which there are no dates."""
+MAX_AT = 253_402_300_799.0 - 86_400.0
+"""Unix seconds: a day before the end of the year 9999, after which there are no dates."""
 
 
 class FileVersion(Struct, frozen=True, kw_only=True):
@@ -66,12 +68,23 @@ def read_results(path: Path) -> ReplayFile:
         raise ReplayFileError(
             f"{path} has no results: {error}; name a file that `autoscaler replay --json` wrote"
         ) from error
-    results = found.results
-    times = [results.since, results.until]
-    times += [at for each in results.deployments for at in (each.since, each.until)]
-    if any(not 0.0 <= at <= MAX_AT for at in times):
+    if any(not 0.0 <= at <= MAX_AT for at in _times(found.results)):
         raise ReplayFileError(f"{path} is damaged: a time is outside the years 1970 to 9999")
+    for each in found.results.deployments:
+        if any(moment.deployment != each.deployment for moment in each.moments):
+            raise ReplayFileError(
+                f"{path} is damaged: {printable(each.deployment)} has a moment of another "
+                "deployment"
+            )
     return found
+
+
+def _times(results: ReplayResults) -> Iterator[float]:
+    yield from (results.since, results.until)
+    for each in results.deployments:
+        yield from (each.since, each.until)
+        yield from (hour.at for hour in each.hours)
+        yield from (moment.at for moment in each.moments)
 
 
 def _ensure_known(path: Path, found: FileVersion) -> None:

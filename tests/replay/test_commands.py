@@ -177,6 +177,26 @@ def test_results_are_the_same_after_a_file(tmp_path):
 
 
 @pytest.mark.parametrize(
+    ("of", "changed", "sentence"),
+    [
+        ("hours", {"at": 1e300}, "a time is outside the years 1970 to 9999"),
+        ("hours", {"at": -1.0}, "a time is outside the years 1970 to 9999"),
+        ("moments", {"at": 1e12}, "a time is outside the years 1970 to 9999"),
+        ("moments", {"deployment": "x"}, "has a moment of another deployment"),
+    ],
+)
+def test_results_that_no_replay_has_are_damaged(tmp_path, monkeypatch, of, changed, sentence):
+    monkeypatch.chdir(tmp_path)
+    document = json.loads(to_json(results(), "2025-11-04T09:00:00+00:00"))
+    document["results"]["deployments"][0][of][0].update(changed)
+    (tmp_path / "r.json").write_text(json.dumps(document))
+    ran = CliRunner().invoke(main, ["report", "r.json"])
+    assert ran.exit_code == 78, ran.output
+    assert "r.json is damaged: " in ran.stderr
+    assert sentence in ran.stderr
+
+
+@pytest.mark.parametrize(
     ("content", "sentence"),
     [
         ("{}", "has no results"),
