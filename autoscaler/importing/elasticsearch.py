@@ -34,7 +34,6 @@ from autoscaler.importing.readings import (
     Reader,
     Readings,
     add,
-    ensure_one_cluster,
 )
 from autoscaler.wire.bounds import BodyBound
 
@@ -121,7 +120,6 @@ async def _read_all(
         async for hit in _documents(options, transport, begin, end):
             count += 1
             found += _take(readings, hit.fields, options)
-        ensure_one_cluster(readings)
         output.add(made.lines(readings, end))
         options.period.report(progress, end)
         wanted = part_s * _DOCUMENTS_OF_A_PART / max(1, count)
@@ -165,6 +163,11 @@ async def _documents(
         if len(response.hits.hits) < PAGE:
             break
         point, after = response.pit_id or point, response.hits.hits[-1].sort
+        if not after:
+            raise ImportFailed(
+                f"{options.index} cannot be read: documents have no sort values, so that the next "
+                "page is not known; is a proxy in between?"
+            )
     closing = msgspec.json.encode({"id": point})
     with suppress(ElasticsearchError):  # it ends by itself
         await transport.send(HttpRequest(method="DELETE", path="/_pit", body=closing))

@@ -19,7 +19,7 @@ from autoscaler.importing.observations import (
     deployments_of,
     hardware,
 )
-from autoscaler.importing.readings import Reader, Readings
+from autoscaler.importing.readings import Reader, Readings, ensure_one_cluster
 from autoscaler.importing.totals import TotalsMemory, totals_interval
 from autoscaler.load_intervals import load_interval
 from autoscaler.wire.intervals import Hardware, LoadInterval
@@ -60,6 +60,7 @@ class OwnMetrics:
     def __init__(self, step_s: float) -> None:
         self._gap_s = max(MIN_GAP_S, 3.0 * step_s)
         self._followed: dict[str, _Followed] = {}
+        self._readers: set[Reader] = set()
         self._hardware: Hardware | None = None
         self._held: list[tuple[float, int, LoadInterval | Hardware]] = []
         self._order = 0
@@ -72,7 +73,12 @@ class OwnMetrics:
 
         Args:
             until: the end of the part. Later readings may be of earlier observations.
+
+        Raises:
+            UserError: these readings, or those of an earlier part, are of another cluster.
         """
+        self._readers.update(readings)
+        ensure_one_cluster(self._readers)
         self._take_hardware(readings)
         by_deployment: dict[str, list[Iterator[tuple[float, Reader, DeploymentReading]]]] = {}
         for reader, found in sorted(readings.items()):

@@ -22,7 +22,6 @@ from autoscaler.importing.readings import (
     Reader,
     Readings,
     add,
-    ensure_one_cluster,
     reader_of,
 )
 from autoscaler.text import printable
@@ -112,7 +111,6 @@ async def _own_metrics(
     exact, found = True, False
     while (part := parts.following()) is not None:
         readings, values, is_exact = await _read(options, queries, *part)
-        ensure_one_cluster(readings)
         exact, found = exact and is_exact, found or bool(values)
         output.add(made.lines(readings, part[1]))
         options.period.report(progress, part[1])

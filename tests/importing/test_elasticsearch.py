@@ -82,6 +82,14 @@ def failing(response):
     return answer
 
 
+def test_a_page_without_sort_values_is_not_read_again_and_again(tmp_path, monkeypatch):
+    monkeypatch.setattr(elasticsearch, "PAGE", 1)
+    response = as_json({"hits": {"hits": [{"fields": {}}]}})
+    result, _ = run(failing(response), tmp_path, monkeypatch)
+    assert result.exit_code == 1
+    assert "documents have no sort values" in result.stderr
+
+
 @pytest.mark.parametrize(
     ("response", "reason"),
     [

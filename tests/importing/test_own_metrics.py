@@ -3,6 +3,7 @@
 import pytest
 
 from autoscaler.adapters.prometheus import cluster_families, families, slo_families
+from autoscaler.errors import UserError
 from autoscaler.importing import readings as names
 from autoscaler.importing.own_metrics import OwnMetrics
 from autoscaler.importing.readings import OBSERVED_AT, Readings, add
@@ -164,6 +165,17 @@ def test_the_parts_of_a_period_are_compared_with_one_another():
     second = list(made.lines(Exported().scrape(1_120, (15, 0)).readings, 1_120.0))
     assert (first, second) == ([], [])  # held back: an earlier one might follow
     assert [line.arrivals for line in made.rest()] == [5]
+
+
+def test_another_cluster_in_a_later_part_is_refused():
+    """Its deployments may have the same ids, and none of their requests is load of the first."""
+    made = OwnMetrics(STEP_S)
+    for at, cluster in ((1_060, "prod"), (1_120, "prod"), (1_180, "test")):
+        exported = Exported().scrape(at, (10, 0), reader=(*ONE, ("cluster", cluster)))
+        if cluster == "prod":
+            list(made.lines(exported.readings, at))
+    with pytest.raises(UserError, match="several clusters \\(prod, test\\)"):
+        made.lines(exported.readings, 1_180.0)
 
 
 TOTALS = {
