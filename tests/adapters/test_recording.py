@@ -206,6 +206,7 @@ class Broken(database.RecordingDatabase):
     """A disk on which nothing can be written while it is full."""
 
     full = False
+    full_for_blocks = False
 
     def append(self, frame):
         if self.full:
@@ -213,7 +214,7 @@ class Broken(database.RecordingDatabase):
         super().append(frame)
 
     def close_block(self, *given, **named):
-        if self.full:
+        if self.full or self.full_for_blocks:
             raise sqlite3.OperationalError("database or disk is full")
         super().close_block(*given, **named)
 
@@ -237,6 +238,26 @@ async def test_a_full_disk_costs_the_cycles_in_which_it_is_full(tmp_path, monkey
     (failed,) = [log["message"] for log in logs if log["event"] == "recording.failed"]
     assert "cannot be written: database or disk is full; use a disk with free space" in failed
     assert [log["event"] for log in logs].count("recording.resumed") == 1
+
+
+async def test_a_cycle_is_recorded_although_the_block_cannot_be_closed_after_it(
+    tmp_path, monkeypatch
+):
+    monkeypatch.setattr(database, "RecordingDatabase", Broken)
+    monkeypatch.setattr(writer, "MAX_BLOCK_BYTES", 1)
+    with capture_logs() as logs:
+        async with recording(tmp_path) as recorder:
+            monkeypatch.setattr(Broken, "full_for_blocks", True)
+            for at in (1_000.0, 1_010.0, 1_020.0):
+                record(recorder, at)
+            assert recorder.failed_cycles == 0
+            assert recorder.written_at == 1_020.0
+            monkeypatch.setattr(Broken, "full_for_blocks", False)
+            record(recorder, 1_030.0)
+    assert [cycle.missed for cycle in cycles(tmp_path)] == [True, False, False, False]
+    assert [log["event"] for log in logs] == ["recording.opened"]
+    with sqlite3.connect(tmp_path / FILE_NAME) as connection:
+        assert connection.execute("SELECT cycles FROM blocks").fetchall() == [(4,)]
 
 
 async def test_a_damaged_file_is_set_aside_and_a_new_one_begins(tmp_path):

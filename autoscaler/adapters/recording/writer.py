@@ -194,7 +194,15 @@ class RecordingFile:
         if self._block_bytes > MAX_BLOCK_BYTES or not (
             0.0 <= cycle.at - self._block_began_at < BLOCK_S
         ):
-            self._close_block(cycle.at)
+            self._close_block_if_possible(cycle.at)
+
+    def _close_block_if_possible(self, at: float) -> None:
+        """Close the block; if the disk is full, after the next cycle. This one has been written."""
+        try:
+            self._close_block(at)
+        except sqlite3.Error as error:
+            if is_damage(error):
+                raise
 
     def _close_block(self, at: float) -> None:
         """Replace the open block by a closed one, and remove what is too old or too much."""
