@@ -19,6 +19,7 @@ from autoscaler.config.loader import Written, rules_of
 from autoscaler.core.selection import Rule, bounds_of, matches
 from autoscaler.core.slo.objective import SloObjective
 from autoscaler.core.slo.policy import SloPolicy
+from autoscaler.core.units import duration_text
 from autoscaler.replay.checks import gaps, sufficiency
 from autoscaler.replay.checks import service_times as service_time_checks
 from autoscaler.replay.comparison import compared, misses
@@ -51,7 +52,13 @@ what is drawn averages out over many hours."""
 MAX_REQUESTS = 100_000_000
 """Requests of a deployment at most. Each takes about a hundred bytes of memory."""
 
+MAX_RECORD_S = 366.0 * 86_400.0
+"""Seconds of a record at most, with its gaps: all of it is simulated, poll by poll."""
+
 DEFAULT_POLL_INTERVAL_S = 10.0
+
+MIN_POLL_INTERVAL_S = 1.0
+"""Seconds; shorter intervals of a record are simulated with polls of this interval."""
 
 MINUTE_S = 60.0
 
@@ -132,6 +139,12 @@ def tasks_of(config: Written, lines: Iterable[Line], options: ReplayOptions) -> 
             left_out.append(f"{deployment}: no rule of {config.file} selects it")
         elif service_times_of(record) is None:
             left_out.append(f"{deployment}: {_untimed(record)}")
+        elif record.until - record.since > MAX_RECORD_S:
+            left_out.append(
+                f"{deployment}: its record is {duration_text(record.until - record.since)} long, "
+                f"and at most {duration_text(MAX_RECORD_S)} are replayed; choose a shorter time "
+                "with --from and --to"
+            )
         elif record.arrivals.sum() > MAX_REQUESTS:
             left_out.append(
                 f"{deployment}: it has {record.arrivals.sum():,.0f} requests, those that its gaps "
@@ -149,7 +162,11 @@ def tasks_of(config: Written, lines: Iterable[Line], options: ReplayOptions) -> 
     unknown = () if recording.header is None else recording.header.unknown
     if recording.odd:
         have = "1 interval has" if recording.odd == 1 else f"{recording.odd:,} intervals have"
-        unknown += (f"{have} figures that no cluster has, such as negative ones: left out",)
+        odd = f"{have} figures that no cluster has, such as negative ones, or more than an hour"
+        if recording.intervals:
+            unknown += (f"{odd}: left out",)
+        else:
+            left_out.append(odd)
     all_intervals = [each for found in recording.intervals.values() for each in found]
     return Planned(
         tasks=tuple(tasks),
@@ -305,7 +322,9 @@ def setting_for(task: ReplayTask, times: MeasuredServiceTimes) -> tuple[ReplaySe
         times,
         bounds=bounds_of(rule),
         slo=(slo.max_queue_wait_s, slo.target),
-        poll_interval_s=min(DEFAULT_POLL_INTERVAL_S, float(np.median(lengths_s))),
+        poll_interval_s=min(
+            DEFAULT_POLL_INTERVAL_S, max(MIN_POLL_INTERVAL_S, float(np.median(lengths_s)))
+        ),
         timeout_s=task.options.timeout_s
         or (policy.caller_timeout_s if isinstance(policy, SloPolicy) else None),
     )

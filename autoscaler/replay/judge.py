@@ -108,7 +108,7 @@ class Judge(Struct, frozen=True, kw_only=True):
                 recorded_late=float(np.clip(recorded_late[hour], 0.0, requests[hour])),
                 replayed_hours=float(hours[hour]),
                 replayed_late=float(late[hour]),
-                peak_load=float(load[record.hour_of == hour].max()),
+                peak_load=float(load[record.hour_of == hour].max(initial=0.0)),
             )
             for hour in range(record.hours)
         )

@@ -10,6 +10,10 @@ from autoscaler.wire.intervals import LoadInterval, NodeInterval
 LAST_INSTANT = 1e11
 """Unix seconds of the year 5138. Later times count milliseconds."""
 
+MAX_INTERVAL_S = 3_601.0
+"""The longest interval, in seconds. An hour, by which results are computed, and a second, because
+ends are rounded."""
+
 MAX_COUNT = 2**53
 """Requests; whole numbers are exact until then."""
 
@@ -35,9 +39,11 @@ _LOWEST_AND_HIGHEST: dict[str, tuple[float, float]] = {
 
 def plausible(interval: LoadInterval) -> LoadInterval | None:
     """The interval with odd figures as unknown ones, itself if it has none; None: its time is
-    impossible."""
+    impossible, or it is too long."""
     begin = interval.at - interval.interval_s
-    if not (interval.interval_s > 0.0 and begin >= 0.0 and interval.at <= LAST_INSTANT):
+    if not (
+        0.0 < interval.interval_s <= MAX_INTERVAL_S and begin >= 0.0 and interval.at <= LAST_INSTANT
+    ):
         return None
     odd: dict[str, object] = dict.fromkeys(_odd(interval))
     if any(_odd(node) for node in interval.nodes):

@@ -16,7 +16,7 @@ from autoscaler.replay import resuming
 from autoscaler.replay.outputs import Outputs
 from autoscaler.replay.results_file import read_results, to_json
 from autoscaler.replay.source import LoadSource
-from autoscaler.wire.intervals import LoadInterval
+from autoscaler.wire.intervals import IntervalsHeader, LoadInterval
 from tests.replay.recorded import CONFIG, cluster, fixed, trace
 from tests.replay.replays import HOSTILE, results
 from tests.test_recording_commands import recorded
@@ -150,6 +150,86 @@ def test_an_error_is_a_sentence(words, sentence):
     assert ran.exit_code in (1, 2, 78)
     assert sentence in ran.stderr
     assert "Traceback" not in ran.output
+
+
+def interval(at, length_s=60.0, **given):
+    """Ten requests per second, of a tenth of a second each."""
+    figures = {"arrivals": 600, "completed": 600, "failed": 0, "busy_s": 60.0, "in_flight": 1}
+    figures |= {"requested": 2, "running": 2}
+    return LoadInterval(deployment="m", at=at, interval_s=length_s, **(figures | given))
+
+
+MONDAY = 1_762_128_000.0
+HEADER = IntervalsHeader(source="csv", program="somebody")
+
+
+@pytest.mark.usefixtures("folder")
+@pytest.mark.parametrize("command", ["replay", "calibrate"])
+@pytest.mark.parametrize(
+    ("found", "sentence"),
+    [
+        (
+            [interval(MONDAY), interval(MONDAY + 3650 * 86_400.0)],
+            "m: its record is 3650 d long, and at most 366 d are replayed",
+        ),
+        (
+            [interval(MONDAY, 1e9)],
+            "1 interval has figures that no cluster has, such as negative ones, or more than an",
+        ),
+        ([interval(MONDAY, arrivals=10**12)], "m: it has 1,000,000,000,000 requests"),
+    ],
+)
+def test_a_load_that_cannot_be_simulated_is_refused_at_once(command, found, sentence):
+    write_intervals(Path("absurd.jsonl"), [HEADER, *found])
+    ran = run(command, "--intervals", "absurd.jsonl")
+    assert (ran.exit_code, ran.stdout) == (1, "")
+    assert sentence in ran.stderr
+
+
+@pytest.mark.usefixtures("folder")
+def test_service_times_of_days_have_no_verdict():
+    slow = [interval(MONDAY + 60.0 * n, completed=10, arrivals=10, busy_s=1e7) for n in range(180)]
+    write_intervals(Path("slow.jsonl"), [HEADER, *slow])
+    ran = run("replay", "--intervals", "slow.jsonl", "--workers", "1")
+    assert ran.exit_code == 0, ran.output
+    assert "No verdict" in ran.stdout
+
+
+@pytest.mark.usefixtures("folder")
+def test_intervals_of_an_hour_are_replayed_also_where_their_ends_are_rounded():
+    ends = [MONDAY + 3_600.9 * n for n in range(1, 8)]
+    long = [interval(at, 3_600.0, arrivals=9_000, completed=9_000, busy_s=900.0) for at in ends]
+    write_intervals(Path("hours.jsonl"), [HEADER, *long])
+    ran = run("replay", "--intervals", "hours.jsonl", "--workers", "1", "--policy", "hpa")
+    assert ran.exit_code == 0, ran.output
+
+
+@pytest.mark.usefixtures("folder")
+def test_after_an_interruption_nothing_is_half_written(monkeypatch):
+    def interrupted(task):
+        if task.name == HOSTILE:
+            raise KeyboardInterrupt
+        return real(task)
+
+    real = resuming.replay_deployment
+    monkeypatch.setattr(resuming, "replay_deployment", interrupted)
+    given = ("--intervals", "load.jsonl.zst", "--policy", "hpa", "--workers", "1")
+    files = ("--json", "r.json", "--report", "r.html", "--markdown", "r.md")
+    ran = run("replay", *given, *files, "--resume", "finished")
+    assert (ran.exit_code, ran.stdout) == (130, "")
+    assert "interrupted; no results were written; finished deployments are in" in ran.stderr
+    assert not any(Path(name).exists() for name in ("r.json", "r.html", "r.md"))
+
+
+@pytest.mark.usefixtures("folder")
+def test_a_damaged_file_of_finished_deployments_is_not_lost():
+    Path("finished").write_bytes(b"\x00damaged")
+    given = ("--intervals", "load.jsonl.zst", "--policy", "hpa", "--workers", "1")
+    ran = run("replay", *given, "--resume", "finished")
+    assert ran.exit_code == 0, ran.output
+    assert "finished is damaged or no file of finished runs, and was set aside as" in ran.stderr
+    (aside,) = (path for path in Path().glob("finished*") if path.name != "finished")
+    assert aside.read_bytes() == b"\x00damaged"
 
 
 def test_without_a_configuration_there_are_no_rules(tmp_path, monkeypatch):
