@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from autoscaler.cli.shared import UTF8, say, warn
+from autoscaler.cli.shared import UTF8, say, time_instant, warn
 from autoscaler.errors import UserError
 
 if TYPE_CHECKING:
@@ -38,22 +38,13 @@ def mean_time(text: str) -> float:
         raise click.BadParameter(f"{error}.") from error
 
 
-def instant_of(option: str, text: str) -> float:
-    from autoscaler.importing.period import instant
-
-    try:
-        return instant(text, time.time())
-    except ValueError as error:
-        raise click.BadParameter(f"{error}.", param_hint=option) from error
-
-
-def period_of(since: str, until: str) -> "Period":
+def period_of(since: float, until: float) -> "Period":
     from autoscaler.importing.period import Period
 
-    begin, end = instant_of("--from", since), min(instant_of("--to", until), time.time())
-    if begin >= end:
+    end = min(until, time.time())
+    if since >= end:
         raise click.UsageError("--from must be earlier than --to, and than now.")
-    return Period(begin, end)
+    return Period(since, end)
 
 
 def file_option(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -69,11 +60,18 @@ def file_option(command: Callable[..., Any]) -> Callable[..., Any]:
 def period_options(command: Callable[..., Any]) -> Callable[..., Any]:
     for option in (
         click.option(
-            "--to", "until", metavar="TIME", default="now", show_default=True, help="Until when."
+            "--to",
+            "until",
+            type=time_instant,
+            metavar="TIME",
+            default="now",
+            show_default=True,
+            help="Until when.",
         ),
         click.option(
             "--from",
             "since",
+            type=time_instant,
             metavar="TIME",
             default="1d",
             show_default=True,

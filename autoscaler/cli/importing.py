@@ -9,7 +9,6 @@ from autoscaler.cli.import_options import (
     access_of,
     file_option,
     import_progress,
-    instant_of,
     mean_time,
     period_of,
     period_options,
@@ -17,7 +16,7 @@ from autoscaler.cli.import_options import (
     selection_options,
     step,
 )
-from autoscaler.cli.shared import UTF8, load_config, report_errors, run_async, warn
+from autoscaler.cli.shared import UTF8, load_config, report_errors, run_async, time_instant, warn
 
 
 @click.group("import")
@@ -98,8 +97,8 @@ def import_load() -> None:
 def prometheus(
     url: str,
     *,
-    since: str,
-    until: str,
+    since: float,
+    until: float,
     step_s: float,
     matchers: tuple[str, ...],
     deployments: tuple[str, ...],
@@ -171,8 +170,8 @@ def prometheus(
 def elasticsearch(
     config: Path | None,
     *,
-    since: str,
-    until: str,
+    since: float,
+    until: float,
     index: str,
     cluster: str,
     deployments: tuple[str, ...],
@@ -220,6 +219,7 @@ def elasticsearch(
 )
 @click.option(
     "--starts-at",
+    type=time_instant,
     metavar="TIME",
     help="The date of second 0, for files whose times are no dates.",
 )
@@ -241,7 +241,7 @@ def csv(
     *,
     deployment: str | None,
     column: str,
-    starts_at: str | None,
+    starts_at: float | None,
     service_time: float | None,
     allocations: int | None,
     path: Path,
@@ -261,7 +261,7 @@ def csv(
     options = CsvImport(
         files=files,
         path=path,
-        starts_at=None if starts_at is None else instant_of("--starts-at", starts_at),
+        starts_at=starts_at,
         deployment=deployment or "",
         column=column,
         service_time_s=service_time,

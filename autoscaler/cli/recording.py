@@ -1,7 +1,6 @@
 """The recording of cycles."""
 
 import os
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,6 +13,7 @@ from autoscaler.cli.shared import (
     read_config,
     report_errors,
     say,
+    time_instant,
     warn,
     warn_all,
 )
@@ -61,16 +61,6 @@ def record(path: Path | None) -> None:
         run_loop(Daemon(load, service=ServiceManager(os.environ)).run())
 
 
-def _instant(context: click.Context, parameter: click.Parameter, text: str) -> float:
-    """Unix seconds."""
-    from autoscaler.importing.period import instant
-
-    try:
-        return instant(text, time.time())
-    except ValueError as error:
-        raise click.BadParameter(f"{error}.") from error
-
-
 @click.command()
 @click.argument("file", type=click.Path(path_type=Path))
 @config_option
@@ -85,7 +75,7 @@ def _instant(context: click.Context, parameter: click.Parameter, text: str) -> f
     metavar="TIME",
     default="14d",
     show_default=True,
-    callback=_instant,
+    type=time_instant,
     help="From when: a time ago such as 24h or 7d, or a date such as 2026-01-31 or "
     "2026-01-31T12:00:00Z.",
 )
@@ -95,7 +85,7 @@ def _instant(context: click.Context, parameter: click.Parameter, text: str) -> f
     metavar="TIME",
     default="now",
     show_default=True,
-    callback=_instant,
+    type=time_instant,
     help="Until when.",
 )
 @click.option(

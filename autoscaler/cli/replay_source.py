@@ -1,31 +1,25 @@
 """Which load a command replays, and with which rules."""
 
 import os
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from autoscaler.cli.shared import UTF8, config_option, is_configured, load_config, warn
+from autoscaler.cli.shared import (
+    UTF8,
+    config_option,
+    is_configured,
+    load_config,
+    time_instant,
+    warn,
+)
 from autoscaler.errors import InputError, UserError
 
 if TYPE_CHECKING:
     from autoscaler.config.loader import Written
     from autoscaler.replay.source import LoadSource
-
-
-def _instant(context: click.Context, parameter: click.Parameter, text: str | None) -> float | None:
-    """Unix seconds."""
-    if text is None:
-        return None
-    from autoscaler.importing.period import instant
-
-    try:
-        return instant(text, time.time())
-    except ValueError as error:
-        raise click.BadParameter(f"{error}.") from error
 
 
 def source_options(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -47,7 +41,7 @@ def source_options(command: Callable[..., Any]) -> Callable[..., Any]:
             "--from",
             "since",
             metavar="TIME",
-            callback=_instant,
+            type=time_instant,
             help="From when: a time ago such as 24h or 7d, or a date such as 2026-01-31 or "
             "2026-01-31T12:00:00Z.  [default: the beginning]",
         ),
@@ -55,7 +49,7 @@ def source_options(command: Callable[..., Any]) -> Callable[..., Any]:
             "--to",
             "until",
             metavar="TIME",
-            callback=_instant,
+            type=time_instant,
             help="Until when.  [default: the end]",
         ),
         click.option(

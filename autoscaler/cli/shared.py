@@ -5,6 +5,7 @@ import math
 import os
 import re
 import sys
+import time
 import traceback
 from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -27,6 +28,16 @@ Response = TypeVar("Response")
 
 EX_SOFTWARE = 70
 INTERRUPTED = 130
+
+
+def time_instant(text: str) -> float:
+    """The type of an option: Unix seconds, written as a time ago, a date, or as they are."""
+    from autoscaler.importing.period import instant
+
+    try:
+        return instant(text, time.time())
+    except ValueError as error:
+        raise click.BadParameter(f"{error}.") from error
 
 
 class FiniteFloat(click.FloatRange):
