@@ -10,6 +10,7 @@ from autoscaler.core.shortfall import ReportedStatus, Shortfall
 from autoscaler.core.slo_status import SloStatus
 from autoscaler.core.values import (
     AdaptiveAllocations,
+    DataIssue,
     FastStrEnum,
     LoadEstimate,
     Reason,
@@ -166,6 +167,11 @@ class Decision(Value, frozen=True, kw_only=True):
     override: Override | None = None  # None: there is none
     shadow: ShadowStatus | None = None  # None: it is no dry run, or has no path
     rollout: RolloutStatus | None = None  # None: the rule acts at all times
+
+    @property
+    def is_current_known(self) -> bool:
+        """Whether `current` is a figure. Otherwise it is 0, and kept whatever it is."""
+        return self.requested is not None or DataIssue.NOT_REPORTED not in self.sample.issues
 
     @property
     def recommended(self) -> int:

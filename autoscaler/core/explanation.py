@@ -248,6 +248,8 @@ def change_text(decision: Decision) -> str:
             return f"is resumed with {desired} allocation{'' if desired == 1 else 's'}"
         case None if decision.steps[0].reason is Reason.STOPPED:
             return "stays stopped"
+        case None if not decision.is_current_known:
+            return "stays as it is"
         case None:
             minimum_of = "minimum " if decision.mode is Mode.BOUNDS else ""
             return f"{minimum_of}stays at {current}"

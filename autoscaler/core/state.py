@@ -130,6 +130,7 @@ class DeploymentState(Value, frozen=True, kw_only=True):
     peaks: tuple[tuple[float, int], ...] = ()
     memory: PolicyMemory | None = None  # None: the policy has not recommended anything yet
     above_burst_s: float | None = None  # time for which the burst ceiling has been exceeded
+    # Since when no request completes, although some are queued or the last minute had some.
     stalled_since: float | None = None
     unsettled_since: float | None = None
     infeasible: CapacityRefusal | None = None

@@ -22,6 +22,7 @@ from autoscaler.wire.stats_document import (
     NodeDocument,
 )
 from autoscaler.wire.unknown_figures import (
+    has_node_twice,
     is_serverless,
     is_settings_unknown,
     lacks_identity,
@@ -67,12 +68,12 @@ _ADAPTIVE = "deployment_stats.adaptive_allocations"
 class _Page(Struct, kw_only=True):
     """A `StatsDocument` with undecoded entries."""
 
-    count: Count | None = 0
+    count: Count | None = None
     trained_model_stats: list[Raw] = []
 
 
 class _LenientPage(Struct, kw_only=True):
-    count: Count | None = 0
+    count: Count | None = None
     trained_model_stats: list[Any] = []
 
 
@@ -251,7 +252,7 @@ def _deployment(model: ModelDocument, document: DeploymentDocument) -> Deploymen
         model_id,
         intern(state),
         document.reason[:MAX_TEXT],
-        intern(document.priority) or "normal",
+        intern(document.priority or "normal"),
         requested,
         status.allocation_count,
         status.target_allocation_count,
@@ -276,10 +277,13 @@ def _deployment(model: ModelDocument, document: DeploymentDocument) -> Deploymen
 def _without_unidentified(document: DeploymentDocument, stats: DeploymentStats) -> DeploymentStats:
     """The statistics, in which a node that cannot be identified counts as one that did not
     respond."""
-    if is_serverless(document):
+    ambiguous = has_node_twice(stats)
+    if is_serverless(document) and not ambiguous:
         return stats
     nodes = [
-        msgspec.structs.replace(node, server_started_at=None) if lacks_identity(each) else node
+        msgspec.structs.replace(node, server_started_at=None)
+        if ambiguous or lacks_identity(each)
+        else node
         for node, each in zip(stats.nodes, document.nodes or (), strict=True)
     ]
     return msgspec.structs.replace(stats, nodes=tuple(nodes))

@@ -39,6 +39,7 @@ def unknown_figures(document: DeploymentDocument, stats: DeploymentStats) -> tup
         and stats.target_allocations is not None
         and document.nodes is not None
         and all(map(_is_complete, document.nodes))
+        and not has_node_twice(stats)
     ):
         return ()  # the usual case
     names = list(_of_deployment(document, stats))
@@ -55,14 +56,21 @@ def is_serverless(document: DeploymentDocument) -> bool:
 
 
 def is_settings_unknown(document: DeploymentDocument) -> bool:
-    """Whether it is not reported if adaptive allocations are enabled."""
+    """Whether it is not known if adaptive allocations are enabled, or if more than one allocation
+    is permitted, which low priority does not."""
     adaptive = document.adaptive_allocations
-    return adaptive is not None and adaptive.enabled is None
+    return document.priority is None or (adaptive is not None and adaptive.enabled is None)
 
 
 def lacks_identity(node: NodeDocument) -> bool:
     """Whether it is unknown which node this is, or whether it serves the deployment."""
     return not node.node or node.routing_state.routing_state not in _ROUTING_STATES
+
+
+def has_node_twice(stats: DeploymentStats) -> bool:
+    """Whether two of its routes are on the same node, or on nodes without an id. Which totals are
+    whose is unknown then."""
+    return len({node.node_id for node in stats.nodes}) < len(stats.nodes)
 
 
 def _is_complete(node: NodeDocument) -> bool:
@@ -81,7 +89,9 @@ def _is_complete(node: NodeDocument) -> bool:
 
 
 def _of_deployment(document: DeploymentDocument, stats: DeploymentStats) -> Iterator[str]:
-    if stats.allocations is None:
+    if document.priority is None:
+        yield "priority"
+    elif stats.allocations is None:
         yield "number_of_allocations" if document.number_of_allocations is None else ADAPTIVE
     if not stats.state:
         yield "state"
@@ -95,7 +105,7 @@ def _of_deployment(document: DeploymentDocument, stats: DeploymentStats) -> Iter
         yield "allocation_count"
     elif status.target_allocation_count is None:
         yield "target_allocation_count"
-    if document.nodes is None:
+    if document.nodes is None or has_node_twice(stats):
         yield "nodes"
 
 

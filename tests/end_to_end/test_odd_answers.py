@@ -183,6 +183,44 @@ def test_a_queue_that_is_longer_than_its_capacity_is_no_backlog(tmp_path):
     assert {decision.reason for decision in decisions} == {Reason.DATA_QUALITY}
 
 
+@pytest.mark.parametrize("priority", [None, 3, [], {}], ids=str)
+def test_a_priority_that_cannot_be_read_is_not_the_normal_one(tmp_path, priority):
+    answers = [statistics(route(step, share=2.0)) for step in range(ANSWERS)]
+    for answer in answers:
+        answer["trained_model_stats"][0]["deployment_stats"]["priority"] = priority
+    found = played(tmp_path, answers)
+    assert not found.changes
+    assert "priority is not reported, or unreadable" in found.explained["rerank"]
+
+
+@pytest.mark.parametrize("node_id", ["ml-a", None])
+def test_two_routes_on_one_node_are_not_distinguished(tmp_path, node_id):
+    answers = []
+    for step in range(ANSWERS):
+        routes = [route(step), route(step + 7)]
+        for each in routes if node_id is None else ():
+            del each["node"]
+        answers.append(statistics(*routes, allocations=10))
+    found = played(tmp_path, answers)
+    assert not found.changes
+    last = found.last("rerank").decision
+    assert DataIssue.INCOMPLETE in last.sample.issues
+    assert DataIssue.NEW_NODE not in last.sample.issues
+    assert "nodes" in found.explained["rerank"]
+
+
+def test_an_unknown_number_of_allocations_is_shown_as_no_number(tmp_path):
+    answers = [statistics(route(step), allocations=2**40) for step in range(ANSWERS)]
+    found = played(tmp_path, answers)
+    assert not found.changes
+    assert "rerank stays as it is" in found.explained["rerank"]
+    shown = {name for name, labels, _ in found.samples() if labels.get("deployment") == "rerank"}
+    assert "autoscaler_maximum_allocations" in shown
+    assert not shown & {
+        f"autoscaler_{each}_allocations" for each in ("current", "recommended", "desired", "wanted")
+    }
+
+
 @pytest.mark.parametrize("encoding", ["gzip", "br"])
 def test_a_response_that_cannot_be_decompressed_is_called_that(tmp_path, encoding):
     damaged = {"status": 200, "body": "no archive", "headers": {"Content-Encoding": encoding}}

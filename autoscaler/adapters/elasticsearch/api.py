@@ -149,6 +149,9 @@ class ElasticsearchApi:
                     f"nodes of all deployments together, or {MAX_BYTES_IN_ALL >> 20} MiB"
                 )
             total = page.total_models
+            # A model has at least one entry. Even a cluster without models states their count.
+            if not page.entries and (begin == 0 if total is None else begin < total):
+                raise MalformedResponse("the statistics lack models or a count; check any proxy")
             if page.entries < PAGE_SIZE if total is None else begin + PAGE_SIZE >= total:
                 break
         return Statistics(

@@ -47,9 +47,10 @@ class ServerVersion(Struct, frozen=True, kw_only=True):
 
     @property
     def lists_every_endpoint(self) -> bool:
-        if self.serverless or self.minor is None:
+        """Whether any of the nodes, one of which responds, certainly does."""
+        if self.serverless or self.minor is None or self.newest is None:
             return self.serverless
-        return not _LISTS_SOME[0] <= self.minor < _LISTS_SOME[1]
+        return self.newest < _LISTS_SOME[0] or self.minor >= _LISTS_SOME[1]
 
 
 def server_version(info: InfoResponse | None, *numbers: str) -> ServerVersion:

@@ -43,7 +43,13 @@ from autoscaler.adapters.elasticsearch.http_request import (
 )
 from autoscaler.adapters.elasticsearch.hung_hosts import HostHangs, unless_hung
 from autoscaler.adapters.elasticsearch.tls import Trust
-from autoscaler.adapters.elasticsearch.transport_errors import retry_after, transport_error_of
+from autoscaler.adapters.elasticsearch.transport_errors import (
+    age_s,
+    from_cache,
+    origin_of,
+    retry_after,
+    transport_error_of,
+)
 from autoscaler.connection import Connection
 from autoscaler.core.units import duration_text
 from autoscaler.ports import Clock, Leadership
@@ -104,6 +110,7 @@ class Transport:
             headers={
                 # A vendor type would require one major version of the server.
                 "Accept": "application/json",
+                "Cache-Control": "no-cache",  # of a proxy: old statistics show no load
                 "User-Agent": f"autoscaler/{__version__}",
             },
             cookie_jar=aiohttp.DummyCookieJar(),
@@ -316,8 +323,18 @@ class Transport:
                     f"{_shown(url)} is not Elasticsearch; check the address, and that no proxy "
                     "removes the header X-Elastic-Product"
                 )
+            if (old_s := age_s(response.headers)) > 0:
+                raise from_cache(old_s, request=str(request), place=place)
             _ensure_few_values(body, request)
             return body
+        if 300 <= status < 400 and (location := response.headers.get("Location")):
+            where = origin_of(
+                self.authorization.mask.masked(location.encode(errors="replace")).decode(), url
+            )
+            raise NotElasticsearch(
+                f"{place} redirects {request} to {where} ({status}); redirects are not followed, "
+                "so put the address of Elasticsearch itself into hosts"
+            )
         wait_s = retry_after(response.headers, self._clock.now())
         error_response = parse_error(status, body)
         if _is_wrong_path(url, error_response, is_product=is_product):

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from email.utils import parsedate_to_datetime
 
 import aiohttp
+from yarl import URL
 
 from autoscaler.adapters.elasticsearch.errors import (
     ConnectionBroken,
@@ -19,6 +20,7 @@ from autoscaler.adapters.elasticsearch.errors import (
     Unreachable,
 )
 from autoscaler.core.units import duration_text
+from autoscaler.wire.bounds import MAX_NAME
 
 
 def transport_error_of(
@@ -123,3 +125,27 @@ def retry_after(headers: Mapping[str, str], now: float) -> float | None:
         return max(0.0, parsedate_to_datetime(text).timestamp() - now)
     except (ValueError, OverflowError):
         return None
+
+
+def age_s(headers: Mapping[str, str]) -> int:
+    """Seconds for which a cache has had a response; 0 if it is none of a cache.
+
+    Source: RFC 9111, section 5.1. Elasticsearch sends no age.
+    """
+    text = headers.get("Age", "").strip()
+    return int(text) if text.isascii() and text.isdigit() and len(text) < 10 else 0
+
+
+def from_cache(old_s: float, *, request: str, place: str) -> MalformedResponse:
+    return MalformedResponse(
+        f"{place} responded to {request} from a cache, {duration_text(old_s)} after Elasticsearch; "
+        "exclude Elasticsearch from the cache of the proxy"
+    )
+
+
+def origin_of(location: str, base: URL) -> str:
+    """Where a redirect leads, without the path, which may contain anything."""
+    try:
+        return str(base.join(URL(location)).origin())[:MAX_NAME]
+    except ValueError:
+        return "another address"

@@ -91,7 +91,7 @@ DEPLOYMENT_STOPPED = MetricFamily(
 RECOMMENDED: FieldMetric[DecisionRow] = FieldMetric(
     "autoscaler_recommended_allocations",
     "Allocations that the policy recommends, before constraints.",
-    lambda d: d.decision.recommended,
+    lambda d: d.decision.recommended if d.decision.is_current_known else None,
 )
 IN_FLIGHT: FieldMetric[DecisionRow] = FieldMetric(
     "autoscaler_in_flight_requests",
@@ -102,7 +102,7 @@ DECISION: tuple[FieldMetric[DecisionRow], ...] = (
     FieldMetric(
         "autoscaler_current_allocations",
         "Allocations before the decision: those requested; in mode bounds, the adaptive minimum.",
-        lambda d: d.decision.current,
+        lambda d: d.decision.current if d.decision.is_current_known else None,
     ),
     FieldMetric(
         "autoscaler_working_allocations",
@@ -114,7 +114,7 @@ DECISION: tuple[FieldMetric[DecisionRow], ...] = (
     FieldMetric(
         "autoscaler_desired_allocations",
         "Allocations decided on, after constraints; in mode bounds, the adaptive minimum.",
-        lambda d: d.decision.desired,
+        lambda d: d.decision.desired if d.decision.is_current_known else None,
     ),
     FieldMetric(
         "autoscaler_minimum_allocations",

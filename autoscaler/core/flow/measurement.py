@@ -25,6 +25,11 @@ STALL_LIMIT_S = 600.0
 counter. 10 min, because no caller of `_infer` waits longer; in some versions the counter drifts
 upwards permanently (elastic/elasticsearch#154483)."""
 
+FROZEN_LIMIT_S = 180.0
+"""Seconds without a completed request after which the throughput of the last minute must be zero.
+3 min: the last complete minute ends up to 60 s before a response and begins 60 s earlier, and
+responses of slow clusters are up to a minute old."""
+
 _KEEPS_BASELINE = frozenset(
     {
         DataIssue.CLOCK,
@@ -101,7 +106,9 @@ def measure(
         at - known.seen_at > max_interval_s
         or elapsed_s > max_interval_s + uncertainty_s / MAX_UNCERTAINTY
     ):
-        return _begin(stats, DataIssue.OBSERVATION_GAP, at, span_s, disagreement)
+        begun = _begin(stats, DataIssue.OBSERVATION_GAP, at, span_s, disagreement)
+        since = known.stalled_since if _is_frozen(known.baseline, stats) else None
+        return replace(begun, stalled_since=since)
     measured = sample(
         known.baseline,
         stats,
@@ -110,6 +117,11 @@ def measure(
         uncertainty_s=uncertainty_s,
         accepted=accepted_at(disagreement, at),
     )
+    stalled_since, frozen = None, _is_frozen(known.baseline, stats)
+    if frozen or DataIssue.STALLED in measured.issues:
+        stalled_since = at if known.stalled_since is None else known.stalled_since
+        if frozen and at - stalled_since >= FROZEN_LIMIT_S:
+            measured = replace(measured, issues=(*measured.issues, DataIssue.INCONSISTENT))
     if measured.uncertainty_s > MAX_UNCERTAINTY * measured.interval_s:
         measured = replace(measured, issues=(*measured.issues, DataIssue.SLOW_RESPONSE))
     samples, service_time_s = known.samples, known.service_time_s
@@ -135,18 +147,19 @@ def measure(
             at,
             span_s,
             known.peaks,
-            None,
+            stalled_since,
             service_time_s,
             disagreement,
         )
-    stalled_since = None
-    if DataIssue.STALLED in measured.issues:
-        stalled_since = at if known.stalled_since is None else known.stalled_since
-        if at - stalled_since >= STALL_LIMIT_S:
-            issues = tuple(issue for issue in measured.issues if issue is not DataIssue.STALLED)
-            measured = replace(measured, issues=issues)
-            if not issues:
-                samples = _within(load_window_s, samples, measured)
+    if (
+        DataIssue.STALLED in measured.issues
+        and stalled_since is not None
+        and at - stalled_since >= STALL_LIMIT_S
+    ):
+        issues = tuple(issue for issue in measured.issues if issue is not DataIssue.STALLED)
+        measured = replace(measured, issues=issues)
+        if not issues:
+            samples = _within(load_window_s, samples, measured)
     load = estimate(samples, service_time_s) if samples else None
     peaks = known.peaks
     if not _RESTARTS_WINDOW.isdisjoint(measured.issues):
@@ -164,6 +177,22 @@ def measure(
         stalled_since,
         service_time_s,
         disagreement,
+    )
+
+
+def _is_frozen(before: DeploymentStats, now: DeploymentStats) -> bool:
+    """Whether a process reports a throughput, and as many completed requests as before.
+
+    That lasts for two minutes after the last request. Beyond, the totals are old ones, such as
+    those of a cache, or of a node that no longer updates them.
+    """
+    earlier = {node.node_id: node for node in before.nodes}
+    return any(
+        node.throughput_last_minute
+        and (known := earlier.get(node.node_id)) is not None
+        and known.completed == node.completed
+        and known.server_started_at == node.server_started_at
+        for node in now.nodes
     )
 
 

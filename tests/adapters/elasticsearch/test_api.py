@@ -53,9 +53,33 @@ async def test_statistics_are_read_to_the_last_page(monkeypatch):
 
 async def test_pages_end_even_if_the_count_does_not(monkeypatch):
     monkeypatch.setattr(api_module, "MAX_PAGES", 3)
-    async with serving(respond(stats(count=2**40))) as server, api_for(server) as api:
+    endless = respond(stats(deployment("a"), count=2**40))
+    async with serving(endless) as server, api_for(server) as api:
         await api.stats()
     assert len(server.requests) == 3
+
+
+@pytest.mark.parametrize(
+    "document", [{}, {"trained_model_stats": []}, {"count": 3}, stats(count=4)], ids=str
+)
+async def test_statistics_without_any_model_are_no_empty_cluster(document):
+    async with serving(respond(document)) as server, api_for(server) as api:
+        with pytest.raises(MalformedResponse, match="check any proxy"):
+            await api.stats()
+
+
+async def test_a_cluster_without_models_states_that_there_are_none():
+    async with serving(respond({"count": 0})) as server, api_for(server) as api:
+        assert (await api.stats()).deployments == ()
+
+
+async def test_a_full_page_without_a_count_may_not_be_the_last(monkeypatch):
+    monkeypatch.setattr(api_module, "PAGE_SIZE", 1)
+    first, second = stats(deployment("a")), stats(deployment("b"))
+    del first["count"], second["count"]
+    pages = [respond(first), respond(second), respond({"trained_model_stats": []})]
+    async with serving(*pages) as server, api_for(server) as api:
+        assert [each.deployment_id for each in (await api.stats()).deployments] == ["a", "b"]
 
 
 async def test_a_deployment_that_moves_between_pages_counts_once(monkeypatch):

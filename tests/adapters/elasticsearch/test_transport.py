@@ -347,6 +347,34 @@ async def test_a_web_page_is_not_from_elasticsearch(status):
     assert len(server.requests) == 1  # redirections would carry the credentials elsewhere
 
 
+@pytest.mark.parametrize("product", [PRODUCT, {}])
+@pytest.mark.parametrize(
+    ("location", "named"),
+    [
+        ("https://es.example:9243/login?next=secret", "to https://es.example:9243 "),
+        ("/login", "to http://127.0.0.1:"),
+        ("https://[", "to another address "),
+        ("https://h\xff\udcff.example:99999/", "to another address "),
+    ],
+)
+async def test_a_redirection_is_named_and_not_followed(location, named, product):
+    elsewhere = respond("", 302, headers={**product, "Location": location})
+    async with serving(elsewhere) as server, api_for(server) as api:
+        with pytest.raises(NotElasticsearch, match="redirects") as caught:
+            await api.stats()
+    assert named in str(caught.value)
+    assert "secret" not in str(caught.value)
+    assert len(server.requests) == 1
+
+
+async def test_a_response_of_a_cache_is_none_of_elasticsearch():
+    old = respond(info(), headers={**PRODUCT, "Age": "45"})
+    async with serving(old) as server, api_for(server) as api:
+        with pytest.raises(MalformedResponse, match="from a cache, 45 s"):
+            await api.info()
+    assert server.requests[0].headers["Cache-Control"] == "no-cache"
+
+
 async def test_json_of_another_program_is_not_from_elasticsearch():
     stranger = respond({"ok": False, "message": "Unknown resource."}, 404, headers={})
     async with serving(stranger) as server, api_for(server) as api:

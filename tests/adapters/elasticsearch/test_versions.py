@@ -2,6 +2,7 @@
 
 import pytest
 
+from autoscaler.adapters.elasticsearch.server_version import server_version
 from autoscaler.core.decision import OutcomeKind, SetAllocations, SetBounds, Start, Stop
 from autoscaler.core.values import AdaptiveAllocations
 from autoscaler.ports import UpdateFailed
@@ -88,3 +89,19 @@ async def test_serverless_accepts_bounds_only():
         with pytest.raises(UpdateFailed) as caught:
             await carry_out(cluster, "b", SetAllocations(4))
         assert caught.value.kind is OutcomeKind.ADAPTIVE_ENABLED
+
+
+@pytest.mark.parametrize(
+    ("versions", "expected"),
+    [
+        (("8.15.0", "8.15.3"), True),
+        (("8.15.0", "8.16.1"), False),
+        (("8.15.0", "8.18.0"), False),
+        (("8.17.0", "8.19.0"), False),
+        (("8.18.0", "9.1.0"), True),
+        ((), False),
+    ],
+)
+def test_a_list_of_endpoints_is_complete_if_it_is_on_every_node(versions, expected):
+    """During a rolling upgrade, any of the nodes may respond."""
+    assert server_version(None, *versions).lists_every_endpoint is expected

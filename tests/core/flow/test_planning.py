@@ -8,7 +8,7 @@ from msgspec.structs import replace
 from autoscaler.core.decision import OutcomeKind, Unmanaged
 from autoscaler.core.explanation import explain
 from autoscaler.core.flow.feedback import apply_outcomes
-from autoscaler.core.flow.measurement import STALL_LIMIT_S
+from autoscaler.core.flow.measurement import FROZEN_LIMIT_S, STALL_LIMIT_S
 from autoscaler.core.flow.planning import plan
 from autoscaler.core.state import FORGET_AFTER_S, State
 from autoscaler.core.values import (
@@ -209,6 +209,26 @@ def test_a_drifted_pending_counter_is_ignored_after_a_while():
     stuck = deployment(node(pending=9, allocations=4))
     for _ in range(int(STALL_LIMIT_S / 10.0) + 4):
         decision = watch.decide(stats=stuck)
+    assert decision.desired < 4
+
+
+def test_totals_that_stand_still_beside_a_throughput_are_no_idleness():
+    """Such as those of a cache. For two minutes after the last request, the two agree."""
+    watch = Watch(rule(stabilisation_window_s=600.0), allocations=4)
+    for _ in range(10):
+        watch.decide(rate=60.0)
+    old = deployment(node(completed=6_000, allocations=4, throughput_last_minute=3_600))
+    for _ in range(int(FROZEN_LIMIT_S / 10.0) + 1):
+        watch.decide(stats=old)
+    for _ in range(30):  # with gaps in the observation, too
+        watch.at += 70.0
+        decision = watch.decide(stats=old)
+        assert decision.desired == 4
+        decision = watch.decide(stats=old)
+        assert (decision.desired, decision.sample.issues) == (4, (DataIssue.INCONSISTENT,))
+    idle = deployment(node(completed=6_000, allocations=4, throughput_last_minute=0))
+    for _ in range(80):
+        decision = watch.decide(stats=idle)
     assert decision.desired < 4
 
 
