@@ -31,6 +31,7 @@ from autoscaler.replay.presentation.lines import (
 )
 from autoscaler.replay.presentation.sentences import (
     METHOD,
+    SHADOW,
     headline,
     month_caveat,
     period_text,
@@ -73,7 +74,7 @@ def render(results: ReplayResults, settings: ReportSettings, *, made_at: str) ->
             deployments=[_deployment(each, anchors, shared) for each in shown],
             more=len(results.deployments) - len(shown),
             headings=HEADINGS,
-            method=METHOD,
+            method=f"{METHOD} {SHADOW}",
             assumptions=shared,
             left_out=results.left_out,
             unknown=results.unknown,

@@ -22,6 +22,7 @@ from autoscaler.replay.presentation.lines import (
 )
 from autoscaler.replay.presentation.sentences import (
     METHOD,
+    SHADOW,
     headline,
     month_caveat,
     period_text,
@@ -130,7 +131,7 @@ def _deployment(replayed: DeploymentReplay, assumptions: Sequence[str]) -> Itera
 
 def _notes(results: ReplayResults, assumptions: Sequence[str]) -> Iterator[str]:
     yield "## Method"
-    yield METHOD
+    yield f"{METHOD} {SHADOW}"
     notes = [
         *(f"- Assumed for all deployments: {_plain(each)}" for each in assumptions),
         *(f"- Left out: {_plain(each)}" for each in results.left_out),

@@ -17,6 +17,12 @@ METHOD = (
     "observed and the simulation of what really ran. Intervals are of 95%, by a bootstrap of hours."
 )
 
+SHADOW = (
+    "A dry run also judges itself as it goes. Those days are not in this report but on the status "
+    "page and in the output of explain, and they differ from it: they follow from the statistics "
+    "of each cycle, and have nothing simulated and no other policies."
+)
+
 
 def verdict_text(replayed: DeploymentReplay) -> str:
     """What the operator's rule would have done, or that there is no verdict and why."""

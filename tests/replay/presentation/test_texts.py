@@ -76,6 +76,11 @@ def test_without_a_verdict_it_is_unknown_whether_the_slo_was_met():
         assert not re.search(r"\b(met|missed)\b", text)
 
 
+def test_a_report_says_where_the_days_of_a_dry_run_are():
+    for text in (as_markdown(results()), as_page(results())):
+        assert "Those days are not in this report but on the status page" in text
+
+
 def test_what_is_assumed_for_all_deployments_is_said_once():
     found = results(
         replayed("a", assumptions=("the callers are patient", "a is alone")),
